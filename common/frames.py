@@ -1,0 +1,59 @@
+"""What the stages hand each other on the way of a frame: frozen dataclasses, no protobuf, no torch."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from common.labels import FloatArray
+
+
+@dataclass(frozen=True, slots=True)
+class Camera:
+    """A pinhole camera with its principal point in the middle of the image.
+
+    Args:
+        width: image width in pixels.
+        height: image height in pixels.
+        focal_px: focal length in pixels.
+    """
+
+    width: int
+    height: int
+    focal_px: float
+
+
+@dataclass(frozen=True, slots=True)
+class PersonLabels:
+    """One person's semantic labels in one frame.
+
+    Args:
+        identity: stable from frame to frame within a session, 0…255.
+        score: how sure the sender is that this is a person, 0…1.
+        labels: group name → entries in units of standard deviations (a prefix of the group or all of it).
+        sigma: group name → standard deviation of each entry; known at the sender only, not transmitted.
+        confidence: group name → 0…1, transmitted in 4 bits; 1 is sure.
+    """
+
+    identity: int
+    score: float
+    labels: Mapping[str, FloatArray]
+    sigma: Mapping[str, FloatArray] = field(default_factory=dict)
+    confidence: Mapping[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class LabelFrame:
+    """All people of one captured frame, as labels.
+
+    Args:
+        sequence: counts up from 0 within a session; never reused.
+        source: file name or device the frame came from.
+        captured_at: seconds since the epoch on the sender's clock.
+        camera: the camera that took it.
+        people: most prominent first.
+    """
+
+    sequence: int
+    source: str
+    captured_at: float
+    camera: Camera
+    people: tuple[PersonLabels, ...]
