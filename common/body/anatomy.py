@@ -107,6 +107,7 @@ def joint_region(bone: str) -> str:
     stems = {
         "root": "hips",
         "spine05": "hips",
+        "spine04": "hips",
         "neck01": "chest",
         "head": "face",
         "clavicle": "chest",
@@ -120,7 +121,7 @@ def joint_region(bone: str) -> str:
     stem = bone.removesuffix(side)
     if stem.startswith("finger"):
         return "hand" + side
-    if stem.startswith("spine") and stem != "spine05":
+    if stem in ("spine03", "spine02", "spine01"):
         return "chest"
     region = stems[stem]
     return region if region in ("hips", "chest", "face") else region + side

@@ -27,7 +27,7 @@ from common.body.anatomy import (
 )
 
 Arrays = dict[str, npt.NDArray[np.generic]]
-_BAKE_VERSION = 3
+_BAKE_VERSION = 4
 
 logger = logging.getLogger(__name__)
 

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from common.body.anatomy import JOINT_INDEX, LABEL_SPACE_FILE
+from common.body.anatomy import JOINT_INDEX, LABEL_SPACE_FILE, SHAPE_SIZE
 from common.body.label_space import GROUP_JOINTS, group_vector
 from common.body.model import BodyModel, BodyParameters
 from common.body.rotations import axis_angle_to_matrix
@@ -54,6 +54,20 @@ def joint_metric(body: BodyModel, name: str) -> Tensor:
     return torch.stack(moved).clamp_min(1e-4)
 
 
+def fit_poses(body: BodyModel, count: int) -> dict[str, Tensor]:
+    """The transforms of the groups of joints, over `count` training poses."""
+    poses = PoseSampler("train", seed=_SEED).sample(count)
+    rotations = axis_angle_to_matrix(torch.from_numpy(poses.rotation_vectors))
+    nowhere = torch.zeros(count, 3)
+    parameters = BodyParameters(rotations, torch.from_numpy(poses.curl), torch.zeros(count, SHAPE_SIZE), nowhere)
+    tensors: dict[str, Tensor] = {}
+    for name in GROUP_JOINTS:
+        samples = group_vector(parameters, name)
+        tensors |= _named(name, principal_axes(samples, joint_metric(body, name), GROUP_BY_NAME[name].size))
+        print(f"{name:10s} {samples.shape[1]:3d} coordinates → {GROUP_BY_NAME[name].size} entries")
+    return tensors
+
+
 def sample_colours(folders: list[Path]) -> Tensor:
     """(N, R·3) true region colours of rendered people."""
     return torch.from_numpy(np.concatenate([np.load(folder / "colours.npy") for folder in folders])).flatten(1)
@@ -66,23 +80,17 @@ def _named(group: str, parts: tuple[Tensor, Tensor, Tensor]) -> dict[str, Tensor
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--count", type=int, default=60_000, help="poses to draw")
-    parser.add_argument("--shards", type=Path, required=True, help="folder of rendered training shards (colours)")
+    parser.add_argument("--shards", type=Path, help="rendered training shards: fits `appearance` to their colours")
     arguments = parser.parse_args()
-    body = BodyModel.load()
-    poses = PoseSampler("train", seed=_SEED).sample(arguments.count)
-    rotations = axis_angle_to_matrix(torch.from_numpy(poses.rotation_vectors))
-    parameters = BodyParameters(
-        rotations, torch.from_numpy(poses.curl), torch.zeros(len(rotations), 10), torch.zeros(len(rotations), 3)
-    )
-    tensors: dict[str, Tensor] = {}
-    for name in GROUP_JOINTS:
-        samples, metric = group_vector(parameters, name), joint_metric(body, name)
-        parts = principal_axes(samples, metric, GROUP_BY_NAME[name].size)
-        tensors |= _named(name, parts)
-        print(f"{name:10s} {samples.shape[1]:3d} → {GROUP_BY_NAME[name].size} entries")
-    colours = sample_colours(sorted(arguments.shards.glob("train-*")))
-    parts = principal_axes(colours, torch.ones(colours.shape[1]), GROUP_BY_NAME["appearance"].size)
-    tensors |= _named("appearance", parts)
+    tensors = fit_poses(BodyModel.load(), arguments.count)
+    if arguments.shards:
+        colours = sample_colours(sorted(arguments.shards.glob("train-*")))
+        parts = principal_axes(colours, torch.ones(colours.shape[1]), GROUP_BY_NAME["appearance"].size)
+        tensors |= _named("appearance", parts)
+    else:
+        tensors |= {
+            name: tensor for name, tensor in load_file(LABEL_SPACE_FILE).items() if name.startswith("appearance.")
+        }
     save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, LABEL_SPACE_FILE)
 
 

@@ -1,0 +1,88 @@
+"""Labels describe the body: whole, cut short, or with groups missing."""
+
+import pytest
+import torch
+from torch import Tensor
+
+from common.body.label_space import LabelSpace
+from common.body.model import BodyModel, BodyParameters
+from common.body.rotations import axis_angle_to_matrix
+from common.humans.poses import PoseSampler
+from common.labels import GROUPS, LABEL_SIZE, group_slices
+
+
+@pytest.fixture(scope="module")
+def body() -> BodyModel:
+    return BodyModel.load()
+
+
+@pytest.fixture(scope="module")
+def space() -> LabelSpace:
+    return LabelSpace.load()
+
+
+@pytest.fixture(scope="module")
+def people(body: BodyModel) -> BodyParameters:
+    poses = PoseSampler("test", 20_000_000).sample(200)
+    rotations = axis_angle_to_matrix(torch.from_numpy(poses.rotation_vectors))
+    translation = torch.tensor([0.3, -0.1, 3.5]).expand(200, 3)
+    return BodyParameters(rotations, torch.from_numpy(poses.curl), body.shape_table[:200], translation)
+
+
+def joint_error_mm(body: BodyModel, one: BodyParameters, other: BodyParameters) -> float:
+    difference = body.forward_kinematics(one)[0] - body.forward_kinematics(other)[0]
+    return 1000 * difference[:, :22].norm(dim=-1).mean().item()
+
+
+def cut(labels: Tensor, share: float) -> Tensor:
+    shortened = labels.clone()
+    for name, where in group_slices().items():
+        if name != "root":
+            kept = round(share * (where.stop - where.start))
+            shortened[:, where.start + kept : where.stop] = 0
+    return shortened
+
+
+def test_whole_labels_give_the_body_back(body: BodyModel, space: LabelSpace, people: BodyParameters) -> None:
+    decoded = space.decode(space.encode(people))
+    assert joint_error_mm(body, people, decoded) < 6
+    torch.testing.assert_close(decoded.translation, people.translation, atol=1e-4, rtol=0)
+
+
+def test_a_longer_prefix_is_never_worse(body: BodyModel, space: LabelSpace, people: BodyParameters) -> None:
+    labels = space.encode(people)
+    errors = [joint_error_mm(body, people, space.decode(cut(labels, share))) for share in (0, 0.25, 0.5, 0.75, 1)]
+    assert errors == sorted(errors, reverse=True)
+    assert errors[2] < 0.35 * errors[0]
+
+
+def test_every_group_matters(body: BodyModel, space: LabelSpace, people: BodyParameters) -> None:
+    labels = space.encode(people)
+    whole = body(space.decode(labels)).vertices
+    for group in GROUPS:
+        if group.name != "appearance":
+            without = labels.clone()
+            without[:, group_slices()[group.name]] = 0
+            assert (body(space.decode(without)).vertices - whole).norm(dim=-1).mean() > 1e-4, group.name
+
+
+def test_nothing_at_all_decodes_to_somebody_upright(body: BodyModel, space: LabelSpace) -> None:
+    decoded = space.decode(torch.zeros(1, LABEL_SIZE))
+    vertices = body(decoded).vertices[0]
+    assert 1.2 < vertices[:, 1].max() - vertices[:, 1].min() < 2.0
+    assert decoded.translation[0, 2] > 0
+
+
+def test_entries_are_standardised(space: LabelSpace, people: BodyParameters) -> None:
+    labels = space.encode(people)
+    for name in ("torso", "left_arm", "right_leg", "hands"):
+        deviation = labels[:, group_slices()[name]].std(0)
+        assert deviation.min() > 0.5 and deviation.max() < 1.6
+
+
+def test_colours_come_back_up_to_what_the_labels_keep(space: LabelSpace, people: BodyParameters) -> None:
+    colours = space.decode_colours(
+        torch.randn(len(people), LABEL_SIZE, generator=torch.Generator().manual_seed(1)) * 0.3
+    )
+    again = space.decode_colours(space.encode(people, colours))
+    torch.testing.assert_close(again, colours, atol=0.02, rtol=0)
