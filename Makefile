@@ -1,0 +1,60 @@
+# Bodywire's commands. `make demo` and `make test` set up .venv themselves, once, and again when its inputs change.
+
+BASE_PYTHON ?= python3.11
+VENV := .venv
+PYTHON := $(VENV)/bin/python
+# What an installation depends on: dependencies, and the wire that the stubs are generated from.
+INPUTS := pyproject.toml setup.py $(wildcard proto/common/wire/*.proto)
+# Training people are rendered through EGL, on a GPU or on Mesa's llvmpipe.
+SYSTEM_PACKAGES := libegl1 libegl-mesa0 libgl1 libgl1-mesa-dri
+
+DEMO_OUT ?= demo-out
+TEST_FLAGS ?=
+BENCH_FLAGS ?=
+# Every module of tests/bench that is a command.
+BENCHES ?= $(basename $(notdir $(shell grep -l '^if __name__ == "__main__"' tests/bench/*.py)))
+
+.DELETE_ON_ERROR:
+.PHONY: help demo test check bench environment development system-packages
+
+help:
+	@echo "make demo    play the demo clip through both daemons; meshes and contact sheet in $(DEMO_OUT)/"
+	@echo "make test    all tests (TEST_FLAGS='-k name' for some)"
+	@echo "make check   ruff, mypy --strict, import rules"
+	@echo "make bench   every benchmark (BENCHES=quality for one, BENCH_FLAGS=--quick)"
+
+demo: environment
+	PATH="$(CURDIR)/$(VENV)/bin:$$PATH" sh deploy/demo.sh $(DEMO_OUT)
+
+test: system-packages development
+	$(PYTHON) -m pytest $(TEST_FLAGS)
+
+check: development
+	$(PYTHON) -m ruff check .
+	$(PYTHON) -m ruff format --check .
+	$(PYTHON) -m mypy
+	$(PYTHON) -m pytest -q tests/unit/test_import_rules.py
+
+bench: system-packages development
+	set -e; for bench in $(BENCHES); do $(PYTHON) -m tests.bench.$$bench $(BENCH_FLAGS); done
+
+environment: $(VENV)/.runtime
+development: $(VENV)/.development
+
+system-packages:
+	@sh deploy/system-packages.sh $(SYSTEM_PACKAGES)
+
+$(PYTHON):
+	$(BASE_PYTHON) -m venv $(VENV)
+
+$(VENV)/.runtime: $(INPUTS) | $(PYTHON)
+	@echo "installing Bodywire into $(VENV); torch and its libraries are large, the first time takes minutes"
+	$(PYTHON) -m pip install --quiet --disable-pip-version-check --editable .
+	$(PYTHON) -m common.body
+	touch $@
+
+$(VENV)/.development: $(INPUTS) | $(PYTHON)
+	@echo "installing Bodywire and its tools into $(VENV); torch and its libraries are large, the first time takes minutes"
+	$(PYTHON) -m pip install --quiet --disable-pip-version-check --editable ".[dev]"
+	$(PYTHON) -m common.body
+	touch $(VENV)/.runtime $@

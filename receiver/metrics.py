@@ -1,0 +1,68 @@
+"""What the receiver tells Prometheus; its stages call the verbs here and know nothing of metric names."""
+
+from collections.abc import Mapping
+from contextlib import AbstractContextManager
+from enum import StrEnum
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+
+from common.telemetry import StageSpan, StageTimes, daemon_registry
+
+AGE_BUCKETS_S = (0.01, 0.03, 0.05, 0.08, 0.1, 0.15, 0.2, 0.3, 0.5, 0.75, 1.0, 2.0, 5.0, 10.0, 60.0)
+
+
+class FrameFate(StrEnum):
+    """How a packet ended that never became a published frame."""
+
+    DUPLICATE = "duplicate"  # published already, resent after a reconnect
+    MALFORMED = "malformed"  # cut, mutated, or contradicting itself
+    UNDECODABLE = "undecodable"  # whole, but from other networks or predicted from a state that is not here
+    REPLACED = "replaced"  # a live session's newer frame overtook it before reconstruction
+
+
+class ReceiverMetrics:
+    """The receiver's counters, gauges and histograms in a registry of their own."""
+
+    def __init__(self, registry: CollectorRegistry | None = None) -> None:
+        self.registry = registry = daemon_registry() if registry is None else registry
+        self._stages = StageTimes(registry, "bodywire_receiver_stage_seconds")
+        self._frames = Counter("bodywire_receiver_frames", "Frames by fate", ["fate"], registry=registry)
+        self._bytes = Counter("bodywire_receiver_label_bytes", "Payload by label group", ["group"], registry=registry)
+        self._age = Histogram(
+            "bodywire_receiver_frame_age_seconds",
+            "From capture to published mesh",
+            buckets=AGE_BUCKETS_S,
+            registry=registry,
+        )
+        self._meshes = Counter("bodywire_receiver_meshes", "Published meshes by kind", ["kind"], registry=registry)
+        self._peers = Gauge("bodywire_receiver_peers", "Senders connected", registry=registry)
+        self._clock_error = Gauge("bodywire_receiver_clock_error_seconds", "Uncertainty of the age", registry=registry)
+
+    def stage(self, name: str) -> AbstractContextManager[StageSpan]:
+        """`with metrics.stage("decode") as span:` times one pass; `span.ms` holds it afterwards."""
+        return self._stages.stage(name)
+
+    def frame_received(self, bytes_by_group: Mapping[str, int]) -> None:
+        """One packet came in; `bytes_by_group` may have entries that are no label group, such as `header`."""
+        self._frames.labels("received").inc()
+        for group, size in bytes_by_group.items():
+            self._bytes.labels(group).inc(size)
+
+    def frame_published(self, age_ms: float, clock_error_ms: float) -> None:
+        """A frame's meshes and its index line are on disk."""
+        self._frames.labels("published").inc()
+        self._age.observe(age_ms / 1e3)
+        self._clock_error.set(clock_error_ms / 1e3)
+
+    def frame_dropped(self, fate: FrameFate) -> None:
+        self._frames.labels(fate.value).inc()
+
+    def mesh_published(self, kind: str) -> None:
+        """One mesh file, `surface` or `body`, is on disk."""
+        self._meshes.labels(kind).inc()
+
+    def peer_connected(self) -> None:
+        self._peers.inc()
+
+    def peer_left(self) -> None:
+        self._peers.dec()

@@ -1,0 +1,140 @@
+"""Frames from live cameras: a thread reads as fast as they come, and only the newest waits to be taken."""
+
+import logging
+import threading
+from collections.abc import Callable, Iterator
+from typing import Protocol
+
+from common.clock import SYSTEM_CLOCK, Clock
+from common.errors import SourceError
+from sender.capture.source import CapturedFrame, ClosingSource, Image, camera_of
+from sender.metrics import FrameFate, SenderMetrics
+
+logger = logging.getLogger(__name__)
+
+# Seconds before each further attempt to reopen a lost camera; the last one repeats.
+BACKOFF_S = (0.5, 1.0, 2.0, 4.0, 8.0)
+
+
+class ImageReader(Protocol):
+    """An open camera."""
+
+    def read(self) -> Image:
+        """Waits for the next picture, (H, W, 3) RGB; raises SourceError when the camera is lost."""
+        ...
+
+    def close(self) -> None: ...
+
+
+class LiveSource(ClosingSource):
+    """The newest frame of a camera, whenever asked.
+
+    The camera is opened on construction, so that one that is not there is an error at once; one that is lost later is
+    reported, shown in the gauge, and reopened with growing pauses. Frames nobody took are counted. Iterating blocks
+    until there is a frame that was not taken yet, and ends after `close`, which any thread may call.
+
+    Args:
+        name: what `CapturedFrame.source` and messages call it.
+        open_reader: opens the camera or raises SourceError.
+        backoff_s: pauses before each attempt to reopen.
+
+    Raises:
+        SourceError: the camera cannot be opened the first time.
+    """
+
+    live = True
+
+    def __init__(
+        self,
+        name: str,
+        open_reader: Callable[[], ImageReader],
+        focal_px: float | None = None,
+        metrics: SenderMetrics | None = None,
+        clock: Clock = SYSTEM_CLOCK,
+        backoff_s: tuple[float, ...] = BACKOFF_S,
+    ) -> None:
+        self._name = name
+        self._open_reader = open_reader
+        self._focal_px = focal_px
+        self._metrics = SenderMetrics() if metrics is None else metrics
+        self._clock = clock
+        self._backoff_s = backoff_s
+        self._began_s = clock.monotonic()
+        self._newest: tuple[float, float, Image] | None = None
+        self._failure: BaseException | None = None
+        self._changed = threading.Condition()
+        self._closing = threading.Event()
+        reader = open_reader()
+        self._metrics.camera_up(True)
+        # A daemon thread: a driver that hangs in a read must not keep the process alive.
+        self._thread = threading.Thread(target=self._run, args=(reader,), name=f"capture {name}", daemon=True)
+        self._thread.start()
+
+    def __iter__(self) -> Iterator[CapturedFrame]:
+        sequence = 0
+        while (newest := self._take()) is not None:
+            captured_at, media_time_s, image = newest
+            camera = camera_of(image, self._focal_px)
+            yield CapturedFrame(sequence, self._name, captured_at, media_time_s, image, camera)
+            sequence += 1
+
+    def close(self) -> None:
+        self._closing.set()
+        with self._changed:
+            self._changed.notify_all()
+        self._thread.join(timeout=2.0)
+        self._metrics.camera_up(False)
+
+    def _take(self) -> tuple[float, float, Image] | None:
+        with self._changed:
+            self._changed.wait_for(
+                lambda: self._newest is not None or self._closing.is_set() or self._failure is not None
+            )
+            if self._failure is not None:
+                raise self._failure
+            newest, self._newest = self._newest, None
+            return None if self._closing.is_set() else newest
+
+    def _run(self, reader: ImageReader) -> None:
+        """The thread: reads until closed; a bug in a reader surfaces in whoever iterates."""
+        try:
+            following: ImageReader | None = reader
+            while following is not None:
+                self._read_until_lost(following)
+                following = self._reopen()
+        except BaseException as error:
+            with self._changed:
+                self._failure = error
+                self._changed.notify_all()
+
+    def _read_until_lost(self, reader: ImageReader) -> None:
+        try:
+            while not self._closing.is_set():
+                self._put(reader.read())
+        except SourceError as error:
+            self._metrics.camera_up(False)
+            logger.warning("%s is lost: %s", self._name, error)
+        finally:
+            reader.close()
+
+    def _put(self, image: Image) -> None:
+        with self._changed:
+            if self._newest is not None:
+                self._metrics.frame_dropped(FrameFate.REPLACED)
+            self._newest = (self._clock.wall(), self._clock.monotonic() - self._began_s, image)
+            self._changed.notify_all()
+
+    def _reopen(self) -> ImageReader | None:
+        """The camera, opened again after as many attempts as it takes; None once closed."""
+        attempt = 0
+        while not self._closing.wait(self._backoff_s[min(attempt, len(self._backoff_s) - 1)]):
+            attempt += 1
+            try:
+                reader = self._open_reader()
+            except SourceError as error:
+                logger.info("attempt %d to reopen %s: %s", attempt, self._name, error)
+                continue
+            self._metrics.camera_up(True)
+            logger.warning("%s is back after %d attempts", self._name, attempt)
+            return reader
+        return None

@@ -1,0 +1,76 @@
+"""What the sender tells Prometheus; its stages call the verbs here and know nothing of metric names."""
+
+from collections.abc import Mapping
+from contextlib import AbstractContextManager
+from enum import StrEnum
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+
+from common.telemetry import StageSpan, StageTimes, daemon_registry
+
+ROUND_TRIP_BUCKETS_S = (0.001, 0.003, 0.01, 0.02, 0.05, 0.1, 0.15, 0.2, 0.3, 0.5, 1.0, 2.0, 5.0)
+
+
+class FrameFate(StrEnum):
+    """How a frame ended that never reached the receiver."""
+
+    REPLACED = "replaced"  # a live camera delivered a newer one before anybody asked for this
+    UNREADABLE = "unreadable"  # an image file of a folder that holds no image
+    NOBODY = "nobody"  # no person in it
+    UNACKNOWLEDGED = "unacknowledged"  # sent, and the link went down for good
+
+
+class SenderMetrics:
+    """The sender's counters, gauges and histograms in a registry of their own."""
+
+    def __init__(self, registry: CollectorRegistry | None = None) -> None:
+        self.registry = registry = daemon_registry() if registry is None else registry
+        self._stages = StageTimes(registry, "bodywire_sender_stage_seconds")
+        self._frames = Counter("bodywire_sender_frames", "Frames by fate", ["fate"], registry=registry)
+        self._bytes = Counter("bodywire_sender_label_bytes", "Payload by label group", ["group"], registry=registry)
+        self._round_trip = Histogram(
+            "bodywire_sender_round_trip_seconds",
+            "From a frame's sending to its acknowledgement",
+            buckets=ROUND_TRIP_BUCKETS_S,
+            registry=registry,
+        )
+        self._rho = Gauge(
+            "bodywire_sender_rho", "Compression ρ of a label group (eq. 17)", ["group"], registry=registry
+        )
+        self._bandwidth = Gauge("bodywire_sender_bandwidth_bps", "B(t) (eq. 15), bits a second", registry=registry)
+        self._delay = Gauge("bodywire_sender_delay_seconds", "D(t) (eq. 16)", registry=registry)
+        self._capacity = Gauge("bodywire_sender_capacity_bps", "Estimated capacity, bits a second", registry=registry)
+        self._camera = Gauge("bodywire_sender_camera_up", "1 while frames come from the camera", registry=registry)
+        self._connected = Gauge("bodywire_sender_connected", "1 while a receiver is connected", registry=registry)
+
+    def stage(self, name: str) -> AbstractContextManager[StageSpan]:
+        """`with metrics.stage("perception") as span:` times one pass; `span.ms` holds it afterwards."""
+        return self._stages.stage(name)
+
+    def frame_sent(self, bytes_by_group: Mapping[str, int]) -> None:
+        """One frame went out; `bytes_by_group` may have entries that are no label group, such as `header`."""
+        self._frames.labels("sent").inc()
+        for group, size in bytes_by_group.items():
+            self._bytes.labels(group).inc(size)
+
+    def frame_acknowledged(self, round_trip_ms: float) -> None:
+        self._frames.labels("acknowledged").inc()
+        self._round_trip.observe(round_trip_ms / 1e3)
+
+    def frame_dropped(self, fate: FrameFate) -> None:
+        self._frames.labels(fate.value).inc()
+
+    def set_rate(self, group: str, rho: float) -> None:
+        self._rho.labels(group).set(rho)
+
+    def set_link(self, bandwidth_bps: float, rtt_ms: float, capacity_bps: float) -> None:
+        """B(t) and D(t) of the paper, and the capacity estimate that drives the rate."""
+        self._bandwidth.set(bandwidth_bps)
+        self._delay.set(rtt_ms / 1e3)
+        self._capacity.set(capacity_bps)
+
+    def camera_up(self, up: bool) -> None:
+        self._camera.set(up)
+
+    def peer_connected(self, connected: bool) -> None:
+        self._connected.set(connected)

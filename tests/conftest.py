@@ -1,0 +1,16 @@
+"""Set before anything imports torch: tests share the machine, and none of them reads a developer's settings."""
+
+import os
+
+import pytest
+
+for variable in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
+    os.environ.setdefault(variable, "1")
+
+
+@pytest.fixture(autouse=True)
+def no_settings_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Removes the variables that would configure a daemon."""
+    for variable in list(os.environ):
+        if variable.startswith(("BODYWIRE_SENDER_", "BODYWIRE_RECEIVER_")):
+            monkeypatch.delenv(variable)

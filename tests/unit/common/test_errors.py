@@ -1,0 +1,54 @@
+import inspect
+
+import pytest
+
+import common.errors
+from common.errors import BodywireError, SourceError, UsageError, WireError, exit_code_of
+
+ALL = [kind for _, kind in inspect.getmembers(common.errors, inspect.isclass) if issubclass(kind, BodywireError)]
+
+
+@pytest.mark.parametrize("kind", ALL)
+def test_tree_in_the_docstring_has_every_error_with_its_code(kind: type[BodywireError]) -> None:
+    lines = [line.split() for line in (common.errors.__doc__ or "").splitlines()]
+    described = [words[words.index(kind.__name__) + 1] for words in lines if kind.__name__ in words]
+    assert len(described) == 1
+    # The leaves below WireError inherit its code and do not repeat it.
+    assert described[0] == str(kind.exit_code) or (issubclass(kind, WireError) and kind is not WireError)
+
+
+@pytest.mark.parametrize("kind", ALL)
+def test_exit_code_of_our_error_is_one_line_and_its_code(
+    kind: type[BodywireError], capsys: pytest.CaptureFixture[str]
+) -> None:
+    def work() -> None:
+        raise kind("first line\nsecond line")
+
+    assert exit_code_of("sender", work) == kind.exit_code
+    captured = capsys.readouterr()
+    assert captured.err == "sender: first line second line\n"
+    assert captured.out == ""
+
+
+def test_exit_code_of_success_is_zero_and_silent(capsys: pytest.CaptureFixture[str]) -> None:
+    assert exit_code_of("sender", lambda: None) == 0
+    assert capsys.readouterr() == ("", "")
+
+
+def test_exit_code_of_interrupt_is_130(capsys: pytest.CaptureFixture[str]) -> None:
+    def work() -> None:
+        raise KeyboardInterrupt
+
+    assert exit_code_of("receiver", work) == 130
+    assert capsys.readouterr().err == "receiver: interrupted\n"
+
+
+def test_exit_code_of_bug_passes() -> None:
+    with pytest.raises(ZeroDivisionError):
+        exit_code_of("sender", lambda: 1 // 0)
+
+
+def test_codes_tell_the_branches_apart() -> None:
+    codes = {kind.exit_code for kind in BodywireError.__subclasses__()}
+    assert codes == {2, 3, 4, 5, 6}
+    assert (UsageError.exit_code, SourceError.exit_code) == (2, 3)

@@ -1,0 +1,142 @@
+import logging
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image as PillowImage
+
+from common.clock import Clock
+from common.errors import SourceError
+from common.frames import Camera
+from sender.capture.images import ImageSource, natural_order, read_image
+from sender.metrics import SenderMetrics
+
+RED, BLUE = (255, 0, 0), (0, 0, 255)
+
+
+def paint(path: Path, colour: tuple[int, int, int] = RED, width: int = 6, height: int = 4) -> Path:
+    PillowImage.new("RGB", (width, height), colour).save(path)
+    return path
+
+
+def test_read_image_is_rgb_height_first(tmp_path: Path) -> None:
+    image = read_image(paint(tmp_path / "red.png"))
+    assert image.shape == (4, 6, 3)
+    assert image.dtype == np.uint8
+    assert (image == RED).all()
+
+
+@pytest.mark.parametrize("mode", ["L", "RGBA", "P", "CMYK", "1"])
+def test_read_image_of_any_mode_is_rgb(tmp_path: Path, mode: str) -> None:
+    path = tmp_path / "image.tif"
+    PillowImage.new(mode, (6, 4)).save(path)
+    assert read_image(path).shape == (4, 6, 3)
+
+
+def test_read_image_is_turned_upright(tmp_path: Path) -> None:
+    picture = PillowImage.new("RGB", (6, 4), BLUE)
+    picture.putpixel((0, 0), RED)
+    exif = PillowImage.Exif()
+    exif[0x0112] = 6  # to be turned a quarter clockwise: what was top left is top right
+    picture.save(tmp_path / "phone.png", exif=exif)
+    image = read_image(tmp_path / "phone.png")
+    assert image.shape == (6, 4, 3)
+    assert tuple(image[0, 3]) == RED
+
+
+def damaged(path: Path) -> Path:
+    noise = np.random.default_rng(3).integers(0, 256, (64, 64, 3), dtype=np.uint8)
+    PillowImage.fromarray(noise).save(path)
+    path.write_bytes(path.read_bytes()[:2000])
+    return path
+
+
+@pytest.mark.parametrize("suffix", [".jpg", ".png", ".webp", ".bmp", ".tif"])
+def test_read_image_cut_short(tmp_path: Path, suffix: str) -> None:
+    with pytest.raises(SourceError, match=f"cut{suffix}"):
+        read_image(damaged(tmp_path / f"cut{suffix}"))
+
+
+@pytest.mark.parametrize("content", [b"", b"not an image", b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff\xe0"])
+def test_read_image_that_is_none(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "text.jpg").write_bytes(content)
+    with pytest.raises(SourceError, match=r"text\.jpg"):
+        read_image(tmp_path / "text.jpg")
+
+
+def test_read_image_missing(tmp_path: Path) -> None:
+    with pytest.raises(SourceError, match="No such file"):
+        read_image(tmp_path / "gone.jpg")
+
+
+def test_read_image_beyond_any_camera(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = paint(tmp_path / "huge.png", width=60, height=40)
+    monkeypatch.setattr(PillowImage, "MAX_IMAGE_PIXELS", 1000)
+    with pytest.raises(SourceError, match="too large"):
+        read_image(path)
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_read_image_with_bytes_changed_gives_image_or_source_error(tmp_path: Path, seed: int) -> None:
+    generator = np.random.default_rng(seed)
+    suffix = (".jpg", ".png", ".webp", ".bmp", ".tif")[seed % 5]
+    path = paint(tmp_path / f"image{suffix}", width=32, height=32)
+    content = bytearray(path.read_bytes())
+    for place in generator.integers(0, len(content), 8):
+        content[place] = generator.integers(0, 256)
+    path.write_bytes(bytes(content))
+    try:
+        image = read_image(path)
+    except SourceError:
+        return
+    assert image.ndim == 3
+
+
+def test_source_gives_each_image_in_order(tmp_path: Path) -> None:
+    paths = [paint(tmp_path / "a.png", RED), paint(tmp_path / "b.png", BLUE, width=4, height=10)]
+    times = iter([100.0, 101.0])
+    with ImageSource(paths, clock=Clock(wall=lambda: next(times))) as source:
+        frames = list(source)
+    assert not source.live
+    assert [(frame.sequence, frame.source, frame.captured_at) for frame in frames] == [
+        (0, "a.png", 100.0),
+        (1, "b.png", 101.0),
+    ]
+    assert (frames[1].image == BLUE).all()
+    assert [frame.camera for frame in frames] == [Camera(6, 4, 1.2 * 6), Camera(4, 10, 1.2 * 10)]
+
+
+def test_source_takes_the_focal_length_given(tmp_path: Path) -> None:
+    assert next(iter(ImageSource([paint(tmp_path / "a.png")], focal_px=50.0))).camera.focal_px == 50.0
+
+
+def test_source_leaves_out_and_counts_what_is_no_image(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    (tmp_path / "b.jpg").write_text("no")
+    paths = [paint(tmp_path / "a.png"), tmp_path / "b.jpg", paint(tmp_path / "c.png")]
+    metrics = SenderMetrics()
+    with caplog.at_level(logging.WARNING):
+        frames = list(ImageSource(paths, metrics=metrics))
+    assert [(frame.sequence, frame.source) for frame in frames] == [(0, "a.png"), (1, "c.png")]
+    assert metrics.registry.get_sample_value("bodywire_sender_frames_total", {"fate": "unreadable"}) == 1
+    assert len(caplog.records) == 1
+    assert "b.jpg" in caplog.text
+
+
+def test_source_without_any_image(tmp_path: Path) -> None:
+    (tmp_path / "a.jpg").write_text("no")
+    shutil.copy(tmp_path / "a.jpg", tmp_path / "b.jpg")
+    with pytest.raises(SourceError, match="none of the 2 images"):
+        list(ImageSource([tmp_path / "a.jpg", tmp_path / "b.jpg"]))
+
+
+def test_source_of_one_broken_image_says_why(tmp_path: Path) -> None:
+    (tmp_path / "a.jpg").write_text("no")
+    with pytest.raises(SourceError, match="is not an image that can be read"):
+        list(ImageSource([tmp_path / "a.jpg"]))
+
+
+def test_natural_order_counts() -> None:
+    names = ["frame10.jpg", "frame2.jpg", "a.jpg", "Frame1.jpg", "7.jpg", "frame²3.jpg"]
+    ordered = [path.name for path in sorted(map(Path, names), key=natural_order)]
+    assert ordered == ["7.jpg", "a.jpg", "Frame1.jpg", "frame2.jpg", "frame10.jpg", "frame²3.jpg"]

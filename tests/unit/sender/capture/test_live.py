@@ -1,0 +1,132 @@
+import logging
+import queue
+import threading
+
+import numpy as np
+import pytest
+
+from common.clock import Clock
+from common.errors import SourceError
+from sender.capture.live import LiveSource
+from sender.capture.source import Image
+from sender.metrics import SenderMetrics
+
+
+class ScriptedReader:
+    """A camera whose pictures the test hands over one by one; an exception in the script is raised."""
+
+    def __init__(self) -> None:
+        self.script: queue.Queue[Image | BaseException] = queue.Queue()
+        self.waiting = threading.Semaphore(0)
+        self.closed = threading.Event()
+
+    def read(self) -> Image:
+        # Released on entry: the picture before has been put where the consumer finds it.
+        self.waiting.release()
+        item = self.script.get(timeout=10)
+        if isinstance(item, BaseException):
+            raise item
+        return item
+
+    def close(self) -> None:
+        self.closed.set()
+
+    def shows(self, *values: int) -> None:
+        for value in values:
+            self.script.put(np.full((4, 6, 3), value, np.uint8))
+
+    def loses(self) -> None:
+        self.script.put(SourceError("unplugged"))
+
+    def await_reads(self, count: int) -> None:
+        for _ in range(count):
+            assert self.waiting.acquire(timeout=10)
+
+
+def shown(metrics: SenderMetrics, name: str, **labels: str) -> float | None:
+    return metrics.registry.get_sample_value(name, labels)
+
+
+def test_only_the_newest_frame_waits_and_the_rest_is_counted() -> None:
+    reader, metrics = ScriptedReader(), SenderMetrics()
+    clock = Clock(monotonic=iter(range(100)).__next__, wall=lambda: 7.0)
+    with LiveSource("camera 0", lambda: reader, metrics=metrics, clock=clock) as source:
+        assert source.live
+        reader.shows(1, 2, 3)
+        reader.await_reads(4)
+        frames = iter(source)
+        newest = next(frames)
+        assert (newest.sequence, newest.source, newest.captured_at) == (0, "camera 0", 7.0)
+        assert (newest.image == 3).all()
+        assert newest.media_time_s == 3.0
+        assert newest.camera.width == 6
+        assert newest.camera.focal_px == pytest.approx(7.2)
+        assert shown(metrics, "bodywire_sender_frames_total", fate="replaced") == 2
+        reader.shows(4)
+        following = next(frames)
+        assert (following.sequence, int(following.image[0, 0, 0])) == (1, 4)
+        reader.loses()
+    assert reader.closed.is_set()
+    assert shown(metrics, "bodywire_sender_camera_up") == 0
+
+
+def test_camera_missing_at_first_is_an_error_at_once() -> None:
+    def open_reader() -> ScriptedReader:
+        raise SourceError("cannot open camera 0")
+
+    with pytest.raises(SourceError, match="cannot open camera 0"):
+        LiveSource("camera 0", open_reader)
+
+
+def test_lost_camera_is_reported_shown_and_reopened(caplog: pytest.LogCaptureFixture) -> None:
+    first, second, metrics = ScriptedReader(), ScriptedReader(), SenderMetrics()
+    gauges: list[float | None] = []
+
+    def opened() -> ScriptedReader:
+        gauges.append(shown(metrics, "bodywire_sender_camera_up"))
+        if len(gauges) == 1:
+            return first
+        if len(gauges) < 4:
+            raise SourceError("still unplugged")
+        return second
+
+    with caplog.at_level(logging.INFO), LiveSource("camera 0", opened, metrics=metrics, backoff_s=(0.0,)) as source:
+        frames = iter(source)
+        first.shows(1)
+        assert (next(frames).image == 1).all()
+        first.loses()
+        second.shows(2)
+        after = next(frames)
+        assert (after.sequence, int(after.image[0, 0, 0])) == (1, 2)
+        assert first.closed.is_set()
+        assert shown(metrics, "bodywire_sender_camera_up") == 1
+        second.loses()
+        assert second.closed.wait(timeout=10)
+    # Up at its start is for the first opening to find out; down at each attempt while it was away.
+    assert gauges[1:4] == [0.0, 0.0, 0.0]
+    assert "camera 0 is lost: unplugged" in caplog.text
+    assert "camera 0 is back after 3 attempts" in caplog.text
+
+
+def test_close_from_another_thread_ends_the_iteration() -> None:
+    reader = ScriptedReader()
+    source = LiveSource("camera 0", lambda: reader)
+    reader.await_reads(1)
+    collected: list[int] = []
+    consumer = threading.Thread(target=lambda: collected.extend(frame.sequence for frame in source))
+    consumer.start()
+    reader.shows(1)
+    reader.loses()
+    source.close()
+    consumer.join(timeout=10)
+    assert not consumer.is_alive()
+    assert collected in ([], [0])
+
+
+def test_bug_in_a_reader_surfaces_where_frames_are_taken() -> None:
+    reader = ScriptedReader()
+    with LiveSource("camera 0", lambda: reader) as source:
+        reader.script.put(ZeroDivisionError("bug"))
+        with pytest.raises(ZeroDivisionError):
+            next(iter(source))
+    assert reader.closed.is_set()

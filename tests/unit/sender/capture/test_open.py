@@ -1,0 +1,103 @@
+from pathlib import Path
+
+import pytest
+
+from common.errors import SourceError
+from sender.capture import CaptureConfiguration, open_source
+from sender.capture.images import ImageSource
+from sender.capture.open import DEMO_CLIP
+from sender.capture.video import VideoFileSource
+from tests.unit.sender.capture.test_images import paint
+from tests.unit.sender.capture.test_video import film
+
+
+def names(camera: Path | str) -> list[str]:
+    with open_source(CaptureConfiguration(str(camera))) as source:
+        return [frame.source for frame in source]
+
+
+def test_image(tmp_path: Path) -> None:
+    assert names(paint(tmp_path / "a.PNG")) == ["a.PNG"]
+
+
+def test_folder_takes_its_images_in_natural_order(tmp_path: Path) -> None:
+    for name in ("p10.png", "p9.png", "p1.jpg"):
+        paint(tmp_path / name)
+    film(tmp_path / "clip.avi")
+    (tmp_path / "keypoints.json").write_text("{}")
+    (tmp_path / "folder.jpg").mkdir()
+    assert names(tmp_path) == ["p1.jpg", "p9.png", "p10.png"]
+
+
+def test_glob_takes_the_images_it_matches(tmp_path: Path) -> None:
+    (tmp_path / "deep").mkdir()
+    for name in ("a2.png", "a10.png", "b1.png", "deep/a3.png"):
+        paint(tmp_path / name)
+    assert names(tmp_path / "a*.png") == ["a2.png", "a10.png"]
+    assert sorted(names(tmp_path / "**" / "a*.png")) == ["a10.png", "a2.png", "a3.png"]
+
+
+def test_name_with_brackets_is_a_name_first(tmp_path: Path) -> None:
+    assert names(paint(tmp_path / "a[1].png")) == ["a[1].png"]
+
+
+def test_video(tmp_path: Path) -> None:
+    with open_source(CaptureConfiguration(str(film(tmp_path / "clip.avi")), focal_px=80.0)) as source:
+        assert isinstance(source, VideoFileSource)
+        assert next(iter(source)).camera.focal_px == 80.0
+
+
+def test_image_source_gets_the_focal_length(tmp_path: Path) -> None:
+    source = open_source(CaptureConfiguration(str(paint(tmp_path / "a.png")), focal_px=80.0))
+    assert isinstance(source, ImageSource)
+    assert next(iter(source)).camera.focal_px == 80.0
+
+
+@pytest.mark.parametrize(
+    ("camera", "message"),
+    [
+        ("97", "cannot open camera 97"),
+        ("/dev/video97", "cannot open camera /dev/video97"),
+        ("/nonexistent/clip.mp4", "/nonexistent/clip.mp4 does not exist: give --camera"),
+        ("/nonexistent/*.jpg", "does not exist: give --camera"),
+        ("http://cam.example/a", "only rtsp:// addresses"),
+        ("rtsp://user:secret@127.0.0.1:1/a", "cannot open rtsp://127.0.0.1:1/a"),
+    ],
+)
+def test_camera_that_is_not_there_is_one_line(camera: str, message: str, capfd: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SourceError) as caught:
+        open_source(CaptureConfiguration(camera))
+    assert message in str(caught.value)
+    assert "\n" not in str(caught.value)
+    assert "secret" not in str(caught.value)
+    assert capfd.readouterr() == ("", "")
+
+
+def test_folder_without_images(tmp_path: Path) -> None:
+    with pytest.raises(SourceError, match="holds no image"):
+        open_source(CaptureConfiguration(str(tmp_path)))
+
+
+def test_file_that_is_neither(tmp_path: Path) -> None:
+    (tmp_path / "notes.txt").write_text("hello")
+    with pytest.raises(SourceError, match=r"cannot open .*notes\.txt"):
+        open_source(CaptureConfiguration(str(tmp_path / "notes.txt")))
+
+
+@pytest.mark.parametrize("focal_px", [0.0, -3.0, float("nan"), float("inf")])
+def test_configuration_refuses_a_focal_length_that_is_none(focal_px: float) -> None:
+    with pytest.raises(ValueError, match="--focal-px"):
+        CaptureConfiguration(focal_px=focal_px)
+
+
+def test_configuration_refuses_no_camera() -> None:
+    with pytest.raises(ValueError, match="--camera"):
+        CaptureConfiguration("")
+
+
+def test_demo_clip_ships_with_the_package() -> None:
+    assert DEMO_CLIP.stat().st_size <= 2e6
+    with open_source(CaptureConfiguration()) as source:
+        frames = list(source)
+    assert len(frames) >= 30
+    assert {frame.source for frame in frames} == {"demo.mp4"}

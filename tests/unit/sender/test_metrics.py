@@ -1,0 +1,55 @@
+import pytest
+from prometheus_client import CollectorRegistry
+
+from sender.metrics import FrameFate, SenderMetrics
+
+
+@pytest.fixture
+def registry() -> CollectorRegistry:
+    return CollectorRegistry()
+
+
+@pytest.fixture
+def metrics(registry: CollectorRegistry) -> SenderMetrics:
+    return SenderMetrics(registry)
+
+
+def test_frame_sent_counts_bytes_by_group(metrics: SenderMetrics, registry: CollectorRegistry) -> None:
+    metrics.frame_sent({"root": 12, "header": 20})
+    metrics.frame_sent({"root": 10, "shape": 5})
+    sizes = {group: registry.get_sample_value("bodywire_sender_label_bytes_total", {"group": group}) for group in
+             ("root", "header", "shape")}  # fmt: skip
+    assert sizes == {"root": 22, "header": 20, "shape": 5}
+    assert registry.get_sample_value("bodywire_sender_frames_total", {"fate": "sent"}) == 2
+
+
+def test_frames_by_fate(metrics: SenderMetrics, registry: CollectorRegistry) -> None:
+    metrics.frame_acknowledged(round_trip_ms=150.0)
+    for fate in FrameFate:
+        metrics.frame_dropped(fate)
+    for name in ("acknowledged", "replaced", "unreadable", "nobody", "unacknowledged"):
+        assert registry.get_sample_value("bodywire_sender_frames_total", {"fate": name}) == 1
+    assert registry.get_sample_value("bodywire_sender_round_trip_seconds_sum") == pytest.approx(0.15)
+
+
+def test_rate_and_link_gauges(metrics: SenderMetrics, registry: CollectorRegistry) -> None:
+    metrics.set_rate("hands", 0.8)
+    metrics.set_link(bandwidth_bps=3e5, rtt_ms=40.0, capacity_bps=2e6)
+    assert registry.get_sample_value("bodywire_sender_rho", {"group": "hands"}) == pytest.approx(0.8)
+    assert registry.get_sample_value("bodywire_sender_bandwidth_bps") == pytest.approx(3e5)
+    assert registry.get_sample_value("bodywire_sender_delay_seconds") == pytest.approx(0.04)
+    assert registry.get_sample_value("bodywire_sender_capacity_bps") == pytest.approx(2e6)
+
+
+def test_camera_and_peer_gauges(metrics: SenderMetrics, registry: CollectorRegistry) -> None:
+    for up in (True, False):
+        metrics.camera_up(up)
+        metrics.peer_connected(up)
+        assert registry.get_sample_value("bodywire_sender_camera_up") == float(up)
+        assert registry.get_sample_value("bodywire_sender_connected") == float(up)
+
+
+def test_stage_is_timed(metrics: SenderMetrics, registry: CollectorRegistry) -> None:
+    with metrics.stage("perception") as span:
+        pass
+    assert registry.get_sample_value("bodywire_sender_stage_seconds_sum", {"stage": "perception"}) == span.seconds
