@@ -1,0 +1,70 @@
+"""The parametric body as publish needs it: one closed piece of skin, hung on its skeleton."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import scipy.sparse
+from scipy.sparse.csgraph import connected_components
+
+from common.body.anatomy import SKELETON
+from common.body.model import BodyModel, BodyOutput
+from receiver.publish.body_file import PosedBody, Skeleton, skeleton_from_dense
+from receiver.surface.mesh import Float32, Int32, SurfaceMesh
+
+
+@dataclass(frozen=True, slots=True)
+class BodySkin:
+    """What stays the same from frame to frame.
+
+    Eyeballs, teeth and tongue are pieces of their own within the head; a published body is one watertight piece, so
+    they are left out.
+
+    Args:
+        skeleton: joints and skinning weights.
+        faces: (F, 3) indices into the kept vertices.
+        kept: (V',) which of the body model's vertices are kept.
+        region: (V',) region of each kept vertex.
+    """
+
+    skeleton: Skeleton
+    faces: Int32
+    kept: npt.NDArray[np.int64]
+    region: npt.NDArray[np.int64]
+
+    @classmethod
+    def of(cls, model: BodyModel) -> "BodySkin":
+        """The skin and skeleton of a body model."""
+        all_faces = model.faces.numpy()
+        kept = _vertices_of_largest_piece(all_faces, len(model.vertex_region))
+        renumbered = np.full(len(model.vertex_region), -1, dtype=np.int32)
+        renumbered[kept] = np.arange(len(kept), dtype=np.int32)
+        faces = renumbered[all_faces]
+        skeleton = skeleton_from_dense(SKELETON, np.array(model.parents), model.weights.numpy()[kept])
+        return cls(skeleton, faces[(faces >= 0).all(axis=1)], kept, model.vertex_region.numpy()[kept])
+
+    def pose(self, output: BodyOutput, index: int = 0, region_colours: Float32 | None = None) -> PosedBody:
+        """Body `index` of a batch.
+
+        Args:
+            output: what the body model gave.
+            index: which body of the batch.
+            region_colours: (R, 3) RGB 0…1 of the body's regions.
+        """
+        vertices = output.vertices[index].detach().cpu().numpy()[self.kept]
+        colours = None
+        if region_colours is not None:
+            colours = np.round(np.clip(region_colours, 0.0, 1.0) * 255.0).astype(np.uint8)[self.region]
+        return PosedBody(
+            SurfaceMesh(vertices, self.faces, colours),
+            output.joint_positions[index].detach().cpu().numpy(),
+            output.joint_rotations[index].detach().cpu().numpy(),
+        )
+
+
+def _vertices_of_largest_piece(faces: npt.NDArray[np.int64], vertex_count: int) -> npt.NDArray[np.int64]:
+    """Indices of the vertices of the connected piece that has the most of them."""
+    start, end = faces.ravel(), faces[:, [1, 2, 0]].ravel()
+    edges = scipy.sparse.coo_matrix((np.ones(len(start), np.int8), (start, end)), shape=(vertex_count, vertex_count))
+    _, piece = connected_components(edges, directed=False)
+    return np.flatnonzero(piece == np.argmax(np.bincount(piece)))

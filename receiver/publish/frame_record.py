@@ -1,0 +1,98 @@
+"""One line of `frames.jsonl`: what became of a frame."""
+
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from common.labels import FloatArray
+
+_DECIMALS = 4
+
+
+@dataclass(frozen=True, slots=True)
+class PersonRecord:
+    """One person of a frame.
+
+    Args:
+        identity: stable within a session.
+        score: how sure the sender is, 0…1.
+        keypoints_2d: (17, 3) x, y, score; COCO order, pixels of the source.
+        joints_3d: (17, 3) metres in camera space (x right, y down, z forward).
+        surface: path of the surface mesh relative to the output directory, or None.
+        body: path of the body mesh relative to the output directory, or None.
+    """
+
+    identity: int
+    score: float
+    keypoints_2d: FloatArray
+    joints_3d: FloatArray
+    surface: str | None = None
+    body: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.keypoints_2d.shape != (17, 3) or self.joints_3d.shape != (17, 3):
+            raise ValueError(
+                f"keypoints and joints must be (17, 3), got {self.keypoints_2d.shape} and {self.joints_3d.shape}"
+            )
+
+
+@dataclass(frozen=True, slots=True)
+class FrameRecord:
+    """One frame.
+
+    Args:
+        sequence: the frame's number within its session.
+        source: file name or device it came from.
+        captured_at: seconds since the epoch, sender's clock.
+        age_ms: from capture to the meshes being there, on the receiver's clock; None if unknown.
+        clock_error_ms: uncertainty of the clock offset in it; None if unknown.
+        bytes_by_group: payload bytes under "total" and under each label group that was sent.
+        rho: ρ of each label group.
+        stages_ms: milliseconds spent in each stage.
+        people: most prominent first.
+    """
+
+    sequence: int
+    source: str
+    captured_at: float
+    age_ms: float | None
+    clock_error_ms: float | None
+    bytes_by_group: Mapping[str, int]
+    rho: Mapping[str, float] = field(default_factory=dict)
+    stages_ms: Mapping[str, float] = field(default_factory=dict)
+    people: tuple[PersonRecord, ...] = ()
+
+    def to_json(self, session: int) -> str:
+        """The line, without its newline; `session` tells apart frames of several senders in one directory."""
+        line = {
+            "seq": self.sequence,
+            "session": session,
+            "source": self.source,
+            "captured_at": round(self.captured_at, 6),
+            "age_ms": _number(self.age_ms),
+            "clock_error_ms": _number(self.clock_error_ms),
+            "bytes": {name: int(count) for name, count in self.bytes_by_group.items()},
+            "rho": {name: _number(value) for name, value in self.rho.items()},
+            "stages_ms": {name: _number(value) for name, value in self.stages_ms.items()},
+            "people": [_person(person) for person in self.people],
+        }
+        return json.dumps(line, separators=(",", ":"), allow_nan=False)
+
+
+def _person(person: PersonRecord) -> dict[str, Any]:
+    """A person as the contract's object."""
+    return {
+        "id": person.identity,
+        "score": _number(person.score),
+        "keypoints_2d": [[_number(value) for value in row] for row in person.keypoints_2d.tolist()],
+        "joints_3d": [[_number(value) for value in row] for row in person.joints_3d.tolist()],
+        "surface": person.surface,
+        "body": person.body,
+    }
+
+
+def _number(value: float | None) -> float | None:
+    """Four decimals are a tenth of a millimetre, a microsecond; JSON has no word for what is not finite."""
+    return None if value is None or not math.isfinite(value) else round(float(value), _DECIMALS)

@@ -1,0 +1,296 @@
+"""The directory that a receiver publishes into.
+
+    DIR/frames.jsonl            one line per frame, in order of arrival; only ever appended to
+    DIR/index.json              which sessions there are, replaced as a whole
+    DIR/meshes/000123.glb       surface of frame 123 of the first session, its only person
+    DIR/meshes/000123.body.glb  the body beside it
+    DIR/meshes/000123-p2.glb    person 2, where a frame shows several
+    DIR/meshes/s4-000123.glb    the same of the fourth session in this directory
+
+A session has a number in the order of first contact, 1 upwards.  Starting again with the same directory goes on with
+its numbers, and a session that a sender resumes keeps its own, so nothing is ever overwritten by another session.
+`frames.jsonl` is the truth; `index.json` is brought up to date from it whenever the directory is opened.
+"""
+
+import contextlib
+import fcntl
+import json
+import logging
+import os
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, Self
+
+from common.configuration import option
+from common.errors import OutputError
+from receiver.publish.body_file import PosedBody, Skeleton, encode_body
+from receiver.publish.frame_record import FrameRecord
+from receiver.publish.mesh_files import encode_mesh, output_error, write_whole
+from receiver.surface.mesh import SurfaceMesh
+
+log = logging.getLogger(__name__)
+
+# The index is a convenience between openings: a line in it every second at 30 frames a second is soon enough.
+_INDEX_EVERY_FRAMES = 30
+
+
+@dataclass(frozen=True, slots=True)
+class PublishConfiguration:
+    """What is written where.
+
+    Args:
+        out: the directory; made if missing.
+        format: of the meshes.
+        mesh_every: write meshes for every n-th frame of a session; its line is written in any case.
+        body: write the skinned body beside the surface.
+    """
+
+    out: Path = option(Path("out"), help="directory for meshes and frames.jsonl")
+    format: Literal["glb", "obj", "ply"] = option("glb", help="mesh format: glb, obj or ply")
+    mesh_every: int = option(1, help="write meshes for every n-th frame")
+    body: bool = option(True, help="write the skinned body beside the surface")
+
+    def __post_init__(self) -> None:
+        if self.mesh_every < 1:
+            raise ValueError(f"mesh-every must be at least 1, got {self.mesh_every}")
+
+
+@dataclass(slots=True)
+class _SessionState:
+    """What the index says about a session."""
+
+    number: int
+    identifier: str | None
+    frames: int = 0
+    last_sequence: int = -1
+
+
+class SessionDirectory:
+    """An output directory, held by one receiver at a time; use as a context manager or call `close`.
+
+    Raises:
+        OutputError: the directory cannot be made, written or read, or another receiver holds it.
+    """
+
+    def __init__(self, config: PublishConfiguration) -> None:
+        self.config = config
+        self._lock = threading.Lock()
+        self._lines_path = config.out / "frames.jsonl"
+        self._index_path = config.out / "index.json"
+        self._unindexed = 0
+        try:
+            (config.out / "meshes").mkdir(parents=True, exist_ok=True)
+            self._lines = os.open(self._lines_path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o644)
+        except OSError as exc:
+            raise output_error(config.out, exc) from exc
+        try:
+            self._take_over()
+        except BaseException:
+            os.close(self._lines)
+            raise
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Bring the index up to date and let go of the directory."""
+        if self._lines < 0:
+            return
+        try:
+            with self._lock:
+                self._write_index()
+        finally:
+            os.close(self._lines)
+            self._lines = -1
+
+    def session(self, identifier: str) -> "SessionWriter":
+        """The writer of a session: a new one, or one that this directory knows and that goes on.
+
+        Raises:
+            OutputError: the index cannot be written.
+        """
+        with self._lock:
+            for state in self._sessions.values():
+                if state.identifier == identifier:
+                    return SessionWriter(self, state.number)
+            number = max(self._sessions, default=0) + 1
+            self._sessions[number] = _SessionState(number, identifier)
+            self._write_index()
+        return SessionWriter(self, number)
+
+    def last_sequence(self, number: int) -> int:
+        """The highest sequence number on record in a session, −1 before its first."""
+        return self._sessions[number].last_sequence
+
+    def append(self, number: int, record: FrameRecord) -> bool:
+        """Add a frame's line; False where the session already has this frame or a later one.
+
+        Raises:
+            OutputError: the line cannot be written; the file is as before.
+        """
+        line = (record.to_json(number) + "\n").encode()
+        with self._lock:
+            state = self._sessions[number]
+            if record.sequence <= state.last_sequence:
+                return False
+            self._write_line(line)
+            state.frames += 1
+            state.last_sequence = record.sequence
+            self._unindexed += 1
+            if self._unindexed >= _INDEX_EVERY_FRAMES:
+                self._write_index()
+        return True
+
+    def _take_over(self) -> None:
+        """Lock, clear away what a killed receiver left half done, and count what is there."""
+        try:
+            fcntl.flock(self._lines, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as exc:
+            raise OutputError(f"another receiver writes into {self.config.out}; choose another --out") from exc
+        try:
+            for partial in (*self.config.out.glob(".*.partial"), *(self.config.out / "meshes").glob(".*.partial")):
+                partial.unlink()
+            self._cut_torn_line()
+            self._sessions = self._read_sessions()
+        except OSError as exc:
+            raise output_error(self.config.out, exc) from exc
+        self._write_index()
+
+    def _cut_torn_line(self) -> None:
+        """A line without its newline was never finished: take it away."""
+        size = os.fstat(self._lines).st_size
+        keep = size
+        while keep > 0:
+            start = max(0, keep - 65536)
+            newline = os.pread(self._lines, keep - start, start).rfind(b"\n")
+            if newline >= 0:
+                keep = start + newline + 1
+                break
+            keep = start
+        if keep < size:
+            log.warning("removed an unfinished line of %d bytes from %s", size - keep, self._lines_path)
+            os.ftruncate(self._lines, keep)
+
+    def _read_sessions(self) -> dict[int, _SessionState]:
+        """Identifiers from the index, everything else from the lines that came after it was written."""
+        sessions, counted = _read_index(self._index_path, os.fstat(self._lines).st_size)
+        for number, sequence in _read_lines(self._lines_path, counted):
+            state = sessions.setdefault(number, _SessionState(number, None))
+            state.frames += 1
+            state.last_sequence = max(state.last_sequence, sequence)
+        return sessions
+
+    def _write_line(self, line: bytes) -> None:
+        """One write(), whole or taken back."""
+        size = os.fstat(self._lines).st_size
+        try:
+            written = os.write(self._lines, line)
+            if written < len(line):
+                raise OSError(28, "No space left on device")
+        except OSError as exc:
+            with contextlib.suppress(OSError):
+                os.ftruncate(self._lines, size)
+            raise output_error(self._lines_path, exc) from exc
+
+    def _write_index(self) -> None:
+        index = {
+            "version": 1,
+            "frames_bytes": os.fstat(self._lines).st_size,
+            "sessions": [
+                {"session": s.number, "id": s.identifier, "frames": s.frames, "last_seq": s.last_sequence}
+                for s in self._sessions.values()
+            ],
+        }
+        write_whole(self._index_path, json.dumps(index, indent=1).encode())
+        self._unindexed = 0
+
+
+def _read_index(path: Path, lines_bytes: int) -> tuple[dict[int, _SessionState], int]:
+    """The sessions of the index and how many bytes of `frames.jsonl` they count; none where it is unsound."""
+    try:
+        index = json.loads(path.read_bytes())
+        sessions = {
+            int(s["session"]): _SessionState(int(s["session"]), s["id"], int(s["frames"]), int(s["last_seq"]))
+            for s in index["sessions"]
+        }
+        counted = int(index["frames_bytes"])
+    except FileNotFoundError:
+        return {}, 0
+    except (ValueError, KeyError, TypeError):
+        log.warning("%s is damaged; rebuilding it", path)
+        return {}, 0
+    if 0 <= counted <= lines_bytes:
+        return sessions, counted
+    # Somebody shortened frames.jsonl: keep who the sessions were, count again.
+    return {n: _SessionState(n, s.identifier) for n, s in sessions.items()}, 0
+
+
+def _read_lines(path: Path, start: int) -> Iterator[tuple[int, int]]:
+    """Session and sequence number of each line from byte `start`; lines that are none of ours are passed over."""
+    with open(path, "rb") as file:
+        file.seek(start)
+        for line in file:
+            try:
+                record = json.loads(line)
+                yield int(record["session"]), int(record["seq"])
+            except (ValueError, KeyError, TypeError):
+                log.warning("%s holds a line that is no frame: %.40r", path, line)
+
+
+class SessionWriter:
+    """Writes the frames of one session."""
+
+    def __init__(self, directory: SessionDirectory, number: int) -> None:
+        self._directory = directory
+        self._config = directory.config
+        self.number = number
+
+    @property
+    def last_sequence(self) -> int:
+        """The highest sequence number on record, −1 before the first."""
+        return self._directory.last_sequence(self.number)
+
+    def wants_meshes(self, sequence: int) -> bool:
+        """Whether this frame's meshes are to be written (`mesh_every`)."""
+        return sequence % self._config.mesh_every == 0
+
+    def write_surface(self, sequence: int, mesh: SurfaceMesh, person: int | None = None) -> str:
+        """Write a surface and return its path relative to the directory.
+
+        Args:
+            sequence: the frame's number.
+            mesh: in camera space.
+            person: whose it is, where the frame shows several.
+
+        Raises:
+            OutputError: the file cannot be written.
+        """
+        return self._write(self._stem(sequence, person), encode_mesh(mesh, self._config.format))
+
+    def write_body(self, sequence: int, body: PosedBody, skeleton: Skeleton, person: int | None = None) -> str:
+        """Write a body, as GLB with its skeleton, in other formats as it stands; arguments as for `write_surface`."""
+        glb = self._config.format == "glb"
+        content = encode_body(body, skeleton) if glb else encode_mesh(body.mesh, self._config.format)
+        return self._write(self._stem(sequence, person) + ".body", content)
+
+    def append(self, record: FrameRecord) -> bool:
+        """Add the frame's line to `frames.jsonl`; False where it already stands there.
+
+        Raises:
+            OutputError: the line cannot be written.
+        """
+        return self._directory.append(self.number, record)
+
+    def _stem(self, sequence: int, person: int | None) -> str:
+        session = "" if self.number == 1 else f"s{self.number}-"
+        return f"{session}{sequence:06d}" + ("" if person is None else f"-p{person}")
+
+    def _write(self, stem: str, content: bytes) -> str:
+        relative = f"meshes/{stem}.{self._config.format}"
+        write_whole(self._config.out / relative, content)
+        return relative

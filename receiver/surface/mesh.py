@@ -1,0 +1,62 @@
+"""The triangle mesh that the surface stage hands to publish."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+Float32 = npt.NDArray[np.float32]
+Int32 = npt.NDArray[np.int32]
+UInt8 = npt.NDArray[np.uint8]
+
+
+@dataclass(frozen=True, slots=True)
+class SurfaceMesh:
+    """A triangle mesh in camera space (x right, y down, z forward), metres, faces wound counter-clockwise from outside.
+
+    Args:
+        vertices: (V, 3) float32.
+        faces: (F, 3) int32 indices into the vertices.
+        colours: (V, 3) uint8 RGB, or None.
+        dropped_share: share of the faces that lay on pieces other than the largest and were dropped, 0…1.
+    """
+
+    vertices: Float32
+    faces: Int32
+    colours: UInt8 | None = None
+    dropped_share: float = 0.0
+
+
+def triangle_normals(vertices: Float32, faces: Int32) -> Float32:
+    """(F, 3) cross products of two edges: outward, their length twice the triangle's area."""
+    corner_a, corner_b, corner_c = (vertices[faces[:, k]] for k in range(3))
+    normals: Float32 = np.cross(corner_b - corner_a, corner_c - corner_a)
+    return normals
+
+
+def vertex_normals(vertices: Float32, faces: Int32) -> Float32:
+    """(V, 3) unit normals, each the area-weighted mean over the triangles that meet there."""
+    weighted = np.repeat(triangle_normals(vertices, faces), 3, axis=0)
+    corners = faces.ravel()
+    sums = np.stack([np.bincount(corners, weights=weighted[:, k], minlength=len(vertices)) for k in range(3)], axis=1)
+    lengths = np.linalg.norm(sums, axis=1, keepdims=True)
+    # A vertex without area has no direction; any unit vector keeps the file valid.
+    normals = np.where(lengths > 1e-20, sums / np.maximum(lengths, 1e-20), np.array([0.0, 0.0, 1.0]))
+    return normals.astype(np.float32)
+
+
+def is_watertight(faces: Int32, vertex_count: int) -> bool:
+    """Whether every directed edge has its opposite exactly once: closed, manifold at edges, wound consistently."""
+    if len(faces) == 0:
+        return False
+    start = faces[:, [0, 1, 2]].ravel().astype(np.int64)
+    end = faces[:, [1, 2, 0]].ravel().astype(np.int64)
+    forward = np.sort(start * vertex_count + end)
+    backward = np.sort(end * vertex_count + start)
+    return bool(np.array_equal(forward, backward) and np.all(forward[1:] != forward[:-1]))
+
+
+def signed_volume_m3(vertices: Float32, faces: Int32) -> float:
+    """Volume enclosed by a closed mesh; negative when the faces are wound inside out."""
+    corner_a, corner_b, corner_c = (vertices[faces[:, k]].astype(np.float64) for k in range(3))
+    return float(np.einsum("ij,ij->", corner_a, np.cross(corner_b, corner_c)) / 6.0)

@@ -1,0 +1,113 @@
+"""The surface stage: oriented points in, one watertight mesh in metres out.
+
+Oriented points → normals splatted on a grid → spectral Poisson solve → marching cubes (28) → largest piece → Taubin.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.spatial import cKDTree
+
+from common.configuration import option
+from receiver.surface.extract import largest_piece, march, taubin_smooth
+from receiver.surface.mesh import Float32, SurfaceMesh, UInt8
+from receiver.surface.spectral_poisson import Corners, Grid, fit_grid, locate, sample, solve_indicator, splat
+
+MINIMUM_POINTS = 16
+
+
+@dataclass(frozen=True, slots=True)
+class SurfaceConfiguration:
+    """How the surface is built.
+
+    Args:
+        grid_resolution: nodes along the person's longest side, padding included.
+        grid_padding: free nodes on every side.
+        normal_sigma_voxels: width of the Gaussian that smooths the normals; more hides noise and melts fingers.
+        taubin_iterations: pairs of smoothing steps; 0 leaves the mesh as marched.
+        fft_workers: threads of the FFT.
+    """
+
+    grid_resolution: int = option(96, help="grid nodes along the person's longest side")
+    grid_padding: int = option(6, help="free grid nodes on every side")
+    normal_sigma_voxels: float = option(0.7, help="width of the Gaussian that smooths the normals, in voxels")
+    taubin_iterations: int = option(5, help="pairs of smoothing steps on the mesh")
+    fft_workers: int = option(1, help="threads of the Poisson solver's FFT")
+
+    def __post_init__(self) -> None:
+        if not 24 <= self.grid_resolution <= 512:
+            raise ValueError(f"grid-resolution must lie in 24…512, got {self.grid_resolution}")
+        if not 2 <= self.grid_padding <= (self.grid_resolution - 16) // 2:
+            most = (self.grid_resolution - 16) // 2
+            raise ValueError(f"grid-padding must lie in 2…{most}, got {self.grid_padding}")
+        if not 0.0 <= self.normal_sigma_voxels <= 8.0:
+            raise ValueError(f"normal-sigma-voxels must lie in 0…8, got {self.normal_sigma_voxels}")
+        if not 0 <= self.taubin_iterations <= 100:
+            raise ValueError(f"taubin-iterations must lie in 0…100, got {self.taubin_iterations}")
+        if self.fft_workers < 1:
+            raise ValueError(f"fft-workers must be at least 1, got {self.fft_workers}")
+
+
+class SurfaceStage:
+    """Builds meshes from oriented points."""
+
+    def __init__(self, config: SurfaceConfiguration | None = None) -> None:
+        self.config = config or SurfaceConfiguration()
+
+    def reconstruct(
+        self, points: Float32, normals: Float32, areas: Float32 | None = None, colours: UInt8 | None = None
+    ) -> SurfaceMesh:
+        """One watertight piece through the points.
+
+        Args:
+            points: (N, 3), metres.
+            normals: (N, 3), outward; their length does not matter.
+            areas: (N,) relative area that each point stands for; None where points are spread evenly.
+            colours: (N, 3) uint8 RGB of the points; a vertex takes that of the nearest point.
+
+        Raises:
+            ValueError: fewer than 16 points, shapes that do not fit, values that are not finite, points in one place,
+                or points that enclose nothing.
+        """
+        _check(points, normals, areas, colours)
+        grid = fit_grid(points, self.config.grid_resolution, self.config.grid_padding)
+        corners = locate(points, grid)
+        weights = np.ones(len(points), np.float32) if areas is None else areas.astype(np.float32)
+        indicator = self._indicator(grid, corners, normals, weights)
+        # The surface should pass through the points, so its level is what they see on average.
+        level = float(np.average(sample(corners, indicator), weights=weights))
+        vertices_voxels, faces = march(indicator, level)
+        vertices_voxels, faces, dropped_share = largest_piece(vertices_voxels, faces)
+        vertices_voxels = taubin_smooth(vertices_voxels, faces, self.config.taubin_iterations)
+        vertices = grid.origin + np.float32(grid.voxel_m) * vertices_voxels
+        return SurfaceMesh(vertices, faces, _nearest_colours(vertices, points, colours), dropped_share)
+
+    def _indicator(self, grid: Grid, corners: Corners, normals: Float32, weights: Float32) -> Float32:
+        """χ on the grid from unit normals scaled by area."""
+        lengths = np.linalg.norm(normals, axis=1, keepdims=True)
+        scaled = normals / np.maximum(lengths, 1e-12) * weights[:, None]
+        return solve_indicator(splat(corners, scaled, grid), self.config.normal_sigma_voxels, self.config.fft_workers)
+
+
+def _nearest_colours(vertices: Float32, points: Float32, colours: UInt8 | None) -> UInt8 | None:
+    """Each vertex takes the colour of the nearest point."""
+    if colours is None:
+        return None
+    _, nearest = cKDTree(points).query(vertices)
+    return np.ascontiguousarray(colours[nearest], dtype=np.uint8)
+
+
+def _check(points: Float32, normals: Float32, areas: Float32 | None, colours: UInt8 | None) -> None:
+    """Raise ValueError with a clear text for anything that no surface can be built from."""
+    if points.ndim != 2 or points.shape[1] != 3 or normals.shape != points.shape:
+        raise ValueError(f"expected points and normals of shape (N, 3), got {points.shape} and {normals.shape}")
+    if len(points) < MINIMUM_POINTS:
+        raise ValueError(f"a surface needs at least {MINIMUM_POINTS} points, got {len(points)}")
+    if not (np.isfinite(points).all() and np.isfinite(normals).all()):
+        raise ValueError("points or normals are not finite")
+    if areas is not None and (areas.shape != (len(points),) or not np.isfinite(areas).all() or areas.min() < 0.0):
+        raise ValueError(f"areas must be {len(points)} finite numbers, none negative")
+    if areas is not None and areas.sum() <= 0.0:
+        raise ValueError("all areas are zero")
+    if colours is not None and colours.shape != points.shape:
+        raise ValueError(f"expected colours of shape {points.shape}, got {colours.shape}")

@@ -1,0 +1,51 @@
+import json
+
+import numpy as np
+import pytest
+
+from receiver.publish.frame_record import FrameRecord, PersonRecord
+
+
+def _person() -> PersonRecord:
+    points = np.arange(51, dtype=np.float32).reshape(17, 3) / 7.0
+    return PersonRecord(3, 0.987654321, points, -points, "meshes/000005.glb", None)
+
+
+def test_to_json_is_the_contract_s_line() -> None:
+    record = FrameRecord(
+        sequence=5,
+        source="one_person.avi",
+        captured_at=1763630000.1234567,
+        age_ms=41.123456,
+        clock_error_ms=None,
+        bytes_by_group={"total": 210, "root": 14},
+        rho={"root": 0.25},
+        stages_ms={"surface": 23.45678},
+        people=(_person(),),
+    )
+    line = record.to_json(session=1)
+    read = json.loads(line)
+    assert "\n" not in line
+    assert list(read) == [
+        "seq", "session", "source", "captured_at", "age_ms", "clock_error_ms", "bytes", "rho", "stages_ms", "people"
+    ]  # fmt: skip
+    assert (read["seq"], read["session"], read["source"]) == (5, 1, "one_person.avi")
+    assert read["captured_at"] == pytest.approx(1763630000.123457, abs=1e-6)
+    assert (read["age_ms"], read["clock_error_ms"]) == (41.1235, None)
+    assert read["bytes"] == {"total": 210, "root": 14}
+    person = read["people"][0]
+    assert list(person) == ["id", "score", "keypoints_2d", "joints_3d", "surface", "body"]
+    assert (person["id"], person["score"], person["surface"], person["body"]) == (3, 0.9877, "meshes/000005.glb", None)
+    np.testing.assert_allclose(person["keypoints_2d"], _person().keypoints_2d, atol=6e-5)
+    np.testing.assert_allclose(person["joints_3d"], _person().joints_3d, atol=6e-5)
+
+
+def test_to_json_writes_null_for_what_is_not_finite() -> None:
+    record = FrameRecord(0, "demo", 0.0, float("nan"), float("inf"), {"total": 0})
+    read = json.loads(record.to_json(1))
+    assert read["age_ms"] is None and read["clock_error_ms"] is None
+
+
+def test_person_record_refuses_other_shapes() -> None:
+    with pytest.raises(ValueError, match=r"\(17, 3\)"):
+        PersonRecord(0, 1.0, np.zeros((16, 3), np.float32), np.zeros((17, 3), np.float32))
