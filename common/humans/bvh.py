@@ -1,0 +1,111 @@
+"""Reads BVH motion files: a tree of joints with offsets, and Euler channels for each frame."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+from scipy.spatial.transform import Rotation
+
+FloatArray = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True)
+class Bvh:
+    """One motion file.
+
+    Args:
+        names: of J joints, parents first; end sites are left out.
+        parents: index of each joint's parent, -1 for the root.
+        offsets: (J, 3), from the parent, in the parent's axes and the file's length unit.
+        local_rotations: (T, J, 3, 3).
+        root_positions: (T, 3), file's length unit.
+        frame_time_s: seconds from one frame to the next.
+    """
+
+    names: tuple[str, ...]
+    parents: tuple[int, ...]
+    offsets: FloatArray
+    local_rotations: FloatArray
+    root_positions: FloatArray
+    frame_time_s: float
+
+    def world_rotations(self) -> FloatArray:
+        """(T, J, 3, 3): each joint's axes in the file's world."""
+        world = np.empty_like(self.local_rotations)
+        for joint, parent in enumerate(self.parents):
+            local = self.local_rotations[:, joint]
+            world[:, joint] = local if parent < 0 else world[:, parent] @ local
+        return world
+
+    def world_positions(self) -> FloatArray:
+        """(T, J, 3) in the file's length unit."""
+        world = self.world_rotations()
+        positions = np.empty((*world.shape[:2], 3))
+        for joint, parent in enumerate(self.parents):
+            if parent < 0:
+                positions[:, joint] = self.root_positions
+            else:
+                positions[:, joint] = positions[:, parent] + world[:, parent] @ self.offsets[joint]
+        return positions
+
+
+def read_bvh(path: Path) -> Bvh:
+    """Parse a file.
+
+    Raises:
+        ValueError: it is not a BVH file, or a frame has the wrong number of channels.
+    """
+    try:
+        return _parse(path.read_text())
+    except (IndexError, ValueError) as exc:
+        raise ValueError(f"{path} is not a BVH file: {exc}") from exc
+
+
+def _parse(text: str) -> Bvh:
+    head, _, motion = text.partition("MOTION")
+    names, parents, offsets, channels = _parse_tree(head)
+    lines = [line for line in motion.splitlines() if line.strip()]
+    frame_time_s = float(lines[1].split(":")[1])
+    table = np.array([line.split() for line in lines[2:]], dtype=np.float64)
+    rotations = np.empty((len(table), len(names), 3, 3))
+    root_positions, column = np.zeros((len(table), 3)), 0
+    for joint, joint_channels in enumerate(channels):
+        values = table[:, column : column + len(joint_channels)]
+        column += len(joint_channels)
+        rotations[:, joint] = _euler(joint_channels, values)
+        if parents[joint] < 0:
+            order = [joint_channels.index(f"{axis}position") for axis in "XYZ"]
+            root_positions = values[:, order]
+    if column != table.shape[1]:
+        raise ValueError(f"frames hold {table.shape[1]} numbers, the tree has {column} channels")
+    return Bvh(tuple(names), tuple(parents), np.array(offsets), rotations, root_positions, frame_time_s)
+
+
+def _parse_tree(head: str) -> tuple[list[str], list[int], list[list[float]], list[list[str]]]:
+    names: list[str] = []
+    parents: list[int] = []
+    offsets: list[list[float]] = []
+    channels: list[list[str]] = []
+    open_joints: list[int] = []
+    words = head.split()
+    for at, word in enumerate(words):
+        if word in ("ROOT", "JOINT"):
+            parents.append(open_joints[-1] if open_joints else -1)
+            names.append(words[at + 1])
+        elif word == "{":
+            open_joints.append(-1 if words[at - 1] == "Site" else len(names) - 1)
+        elif word == "}":
+            open_joints.pop()
+        elif word == "OFFSET" and open_joints[-1] >= 0:
+            offsets.append([float(value) for value in words[at + 1 : at + 4]])
+        elif word == "CHANNELS":
+            channels.append(words[at + 2 : at + 2 + int(words[at + 1])])
+    return names, parents, offsets, channels
+
+
+def _euler(joint_channels: list[str], values: FloatArray) -> FloatArray:
+    turns = [at for at, name in enumerate(joint_channels) if name.endswith("rotation")]
+    order = "".join(joint_channels[at][0] for at in turns)
+    # Upper case: each turn is about the axes that the turns before it have moved, as BVH has it.
+    return np.asarray(Rotation.from_euler(order, values[:, turns], degrees=True).as_matrix())

@@ -1,0 +1,128 @@
+"""The 22 joints as a stick figure of average proportions: enough to retarget motion and to keep hands out of bodies.
+
+Axes are the camera's (x right, which is the left of a person who faces us, y down, z forward), metres, origin at the
+pelvis' height above which Anny's template stands.  Positions are those of Anny's default body at rest.
+"""
+
+import numpy as np
+import numpy.typing as npt
+
+from common.body.anatomy import JOINT_INDEX, JOINTS
+
+FloatArray = npt.NDArray[np.float64]
+
+_PARENT_NAMES: tuple[str, ...] = (
+    *("", "root", "spine05", "spine04", "spine03", "spine02", "spine01", "neck01"),
+    *("spine01", "clavicle.L", "upperarm01.L", "lowerarm01.L"),
+    *("spine01", "clavicle.R", "upperarm01.R", "lowerarm01.R"),
+    *("root", "upperleg01.L", "lowerleg01.L"),
+    *("root", "upperleg01.R", "lowerleg01.R"),
+)
+PARENTS: tuple[int, ...] = tuple(JOINT_INDEX[name] if name else -1 for name in _PARENT_NAMES)
+
+_REST: dict[str, tuple[float, float, float]] = {
+    "root": (0.0, -0.050, -0.011),
+    "spine05": (0.0, -0.050, -0.011),
+    "spine04": (0.0, -0.118, 0.022),
+    "spine03": (0.0, -0.186, 0.010),
+    "spine02": (0.0, -0.261, 0.008),
+    "spine01": (0.0, -0.394, 0.032),
+    "neck01": (0.0, -0.560, -0.008),
+    "head": (0.0, -0.657, -0.042),
+    "clavicle.L": (0.022, -0.493, -0.026),
+    "upperarm01.L": (0.162, -0.467, -0.017),
+    "lowerarm01.L": (0.329, -0.279, -0.021),
+    "wrist.L": (0.446, -0.164, -0.179),
+    "upperleg01.L": (0.102, -0.039, -0.008),
+    "lowerleg01.L": (0.135, 0.350, -0.040),
+    "foot.L": (0.177, 0.749, -0.004),
+}
+_TIPS: dict[str, tuple[float, float, float]] = {
+    "head": (0.0, -0.857, -0.042),
+    "wrist.L": (0.488, -0.114, -0.256),
+    "foot.L": (0.190, 0.796, -0.140),
+}
+# From the knuckle of the little finger to that of the index finger, left hand.
+_KNUCKLES_LEFT = np.array([-0.025, -0.028, -0.053])
+
+
+def _both_sides(table: dict[str, tuple[float, float, float]]) -> dict[str, FloatArray]:
+    left = {name: np.array(point) for name, point in table.items()}
+    right = {f"{name[:-2]}.R": mirror_point(point) for name, point in left.items() if name.endswith(".L")}
+    return left | right
+
+
+def mirror_point(point: FloatArray) -> FloatArray:
+    """(..., 3) seen in a mirror that stands in the body's plane of symmetry."""
+    return np.asarray(point * np.array([-1.0, 1.0, 1.0]))
+
+
+REST: dict[str, FloatArray] = _both_sides(_REST)
+TIPS: dict[str, FloatArray] = _both_sides(_TIPS)
+REST_POSITIONS: FloatArray = np.stack([REST[name] for name in JOINTS])
+
+
+def bone_end(joint: str) -> FloatArray:
+    """Where the bone that starts at a limb's joint ends at rest: the next joint, or the knuckle, toe or crown."""
+    if joint in TIPS:
+        return TIPS[joint]
+    # The neck comes first among the chest's children, and the chest's own bone is the one that we mean.
+    child = _PARENT_NAMES.index(joint)
+    return REST[JOINTS[child]]
+
+
+def bone_direction(joint: str) -> FloatArray:
+    """Unit vector along the bone at rest."""
+    along = bone_end(joint) - REST[joint]
+    return np.asarray(along / np.linalg.norm(along))
+
+
+def hinge_axis(joint: str) -> FloatArray:
+    """Unit axis about which a positive turn flexes the limb at rest: elbow for arms, knee for legs, knuckles for hands.
+
+    It is at right angles to the bone.
+    """
+    side = joint[-2:]
+    if joint.startswith(("upperleg", "lowerleg", "foot")):
+        axis = np.array([1.0, 0.0, 0.0])
+    elif joint.startswith("wrist"):
+        # Turns of the left hand's mirror image run the other way, so the axis is mirrored and reversed.
+        axis = _KNUCKLES_LEFT if side == ".L" else -mirror_point(_KNUCKLES_LEFT)
+    else:
+        axis = np.cross(bone_direction(f"upperarm01{side}"), bone_direction(f"lowerarm01{side}"))
+    bone = bone_direction(joint)
+    axis = axis - (axis @ bone) * bone
+    return np.asarray(axis / np.linalg.norm(axis))
+
+
+def bone_frame(joint: str) -> FloatArray:
+    """(3, 3) with the columns bone, hinge, bone × hinge, at rest."""
+    return frame(bone_direction(joint), hinge_axis(joint))
+
+
+def frame(along: FloatArray, hinge: FloatArray) -> FloatArray:
+    """(3, 3) right-handed frame: the first vector, what of the second is at right angles to it, and their product."""
+    first = along / np.linalg.norm(along)
+    second = hinge - (hinge @ first) * first
+    second = second / np.linalg.norm(second)
+    return np.stack([first, second, np.cross(first, second)], axis=-1)
+
+
+def forward(local_rotations: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """Local rotations (B, 22, 3, 3) → joint positions (B, 22, 3) with the pelvis at the origin, world rotations."""
+    world = np.empty_like(local_rotations)
+    positions = np.zeros(local_rotations.shape[:-1], dtype=local_rotations.dtype)
+    for joint, parent in enumerate(PARENTS):
+        if parent < 0:
+            world[:, joint] = local_rotations[:, joint]
+            continue
+        world[:, joint] = world[:, parent] @ local_rotations[:, joint]
+        offset = REST_POSITIONS[joint] - REST_POSITIONS[parent]
+        positions[:, joint] = positions[:, parent] + world[:, parent] @ offset
+    return positions, world
+
+
+def tip_positions(positions: FloatArray, world: FloatArray, joint: str) -> FloatArray:
+    """(B, 3): the knuckle, toe or crown beyond the last joint."""
+    index = JOINT_INDEX[joint]
+    return positions[:, index] + world[:, index] @ (TIPS[joint] - REST[joint])
