@@ -1,0 +1,45 @@
+"""`python -m common.humans`: a contact sheet of synthetic people with their truth drawn in."""
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from common.errors import OutputError, exit_code_of
+from common.humans.contact_sheet import contact_sheet
+from common.humans.scene import scene_maker
+from common.humans.split import SEED_RANGES
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The command line; returns the exit code."""
+    parser = argparse.ArgumentParser("python -m common.humans", description=__doc__)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--count", type=int, default=24)
+    parser.add_argument("--columns", type=int, default=6)
+    parser.add_argument("--size", type=int, default=128, help="pixels of a crop, even")
+    parser.add_argument("--out", type=Path, default=Path("contact-sheet.png"))
+    options = parser.parse_args(arguments)
+    if options.count < 1 or options.columns < 1 or options.size < 32 or options.size % 2:
+        parser.error("--count and --columns must be at least 1, --size an even number from 32 up")
+    if options.seed not in SEED_RANGES["train"]:
+        parser.error(f"--seed must lie in 0…{SEED_RANGES['train'].stop - 1}")
+    return exit_code_of(parser.prog, lambda: _write_sheet(options))
+
+
+def _write_sheet(options: argparse.Namespace) -> None:
+    maker = scene_maker("train", np.random.default_rng([options.seed, 1]), 2 * options.count)
+    sheet = contact_sheet(maker.make(options.seed, options.count, options.size), options.columns)
+    try:
+        written = cv2.imwrite(str(options.out), sheet[..., ::-1])
+    except cv2.error:
+        written = False
+    if not written:
+        raise OutputError(f"cannot write {options.out}; choose another --out, ending in .png")
+    print(f"{options.count} people in {options.out}")
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,296 @@
+"""What a synthetic person looks like: skin, hair, and clothes painted on the bare body; and the light on them."""
+
+from dataclasses import dataclass, fields, replace
+
+import numpy as np
+import numpy.typing as npt
+
+FloatArray = npt.NDArray[np.float32]
+Generator = np.random.Generator
+
+MATERIALS: tuple[str, ...] = ("skin", "top", "bottom", "shoes", "hair", "gloves", "inner", "socks")
+SKIN, TOP, BOTTOM, SHOES, HAIR, GLOVES, INNER, SOCKS = range(len(MATERIALS))
+PATTERNS: tuple[str, ...] = ("plain", "stripes", "checks", "blobs", "denim", "logo", "blocks")
+_NEVER = 99.0
+
+_SKIN_TONES = np.array(
+    [
+        [250, 228, 212],
+        [241, 205, 180],
+        [224, 177, 144],
+        [198, 145, 108],
+        [160, 108, 76],
+        [115, 73, 50],
+        [78, 48, 35],
+        [50, 32, 26],
+    ],
+    np.float32,
+)
+_HAIR_COLOURS = np.array(
+    [[18, 15, 14], [42, 30, 24], [70, 46, 30], [106, 74, 46], [150, 112, 70], [206, 176, 124], [128, 58, 32],
+     [150, 148, 146], [215, 214, 210]], np.float32)  # fmt: skip
+_HAIR_SHARES = np.array([0.28, 0.22, 0.16, 0.1, 0.07, 0.06, 0.03, 0.05, 0.03], np.float32)
+
+
+@dataclass(frozen=True)
+class Borders:
+    """Where one garment ends and the next begins, in the coordinates of `Canvas.limb`; the order is the shader's.
+
+    Args:
+        sleeve_end: along the arm.
+        top_hem: up the torso; negative reaches down over the hips.
+        top_leg_end: along the leg (a tunic or a dress); below zero stops at the hips.
+        neckline: up the torso.
+        neckline_depth: how far the neckline dips in the middle of the chest.
+        waist: up the torso.
+        trouser_end: along the leg.
+        shoe_top: along the leg.
+        sock_top: along the leg.
+        glove_start: along the arm.
+        hairline_front: −1 crown … 1 chin; likewise side and back.
+        hair_length: up the torso, where long hair down the back ends.
+        beard: 0 none … 1 up to the eyes.
+        neckline_slope: how steep the V of the neckline is, per metre.
+        hair_back: how far behind the head's centre long hair falls, metres.
+        jacket_gap: half width of the open front at the hips, metres.
+    """
+
+    sleeve_end: float = 1.9
+    top_hem: float = -0.1
+    top_leg_end: float = 0.1
+    neckline: float = 0.95
+    neckline_depth: float = 0.0
+    waist: float = 0.2
+    trouser_end: float = 1.95
+    shoe_top: float = 1.95
+    sock_top: float = 1.8
+    glove_start: float = _NEVER
+    hairline_front: float = -0.6
+    hairline_side: float = 0.0
+    hairline_back: float = 0.5
+    hair_length: float = _NEVER
+    beard: float = 0.0
+    neckline_slope: float = 4.0
+    hair_back: float = 0.03
+    jacket_gap: float = 0.0
+
+    def as_array(self) -> FloatArray:
+        """(24,) for the shader, padded with zeros."""
+        values = np.zeros(24, np.float32)
+        values[: len(fields(self))] = [getattr(self, item.name) for item in fields(self)]
+        return values
+
+
+@dataclass(frozen=True)
+class Appearance:
+    """Everything painted on one person.
+
+    Args:
+        base_colour: (8, 4) first colour of each material (sRGB, 0…1), pattern index.
+        second_colour: (8, 4) second colour, scale of the pattern per metre.
+        direction: (8, 4) unit direction of the pattern in rest space, phase.
+        finish: (8, 4) gloss, wrinkles, looseness in metres, grain.
+        borders: where the garments end.
+        eye_colour: (3,) iris.
+        lip_colour: (3,) lips.
+        noise_seed: in 0…1; another seed, another print.
+        fold_mix: (4,) how much of each fold pattern loose cloth has.
+    """
+
+    base_colour: FloatArray
+    second_colour: FloatArray
+    direction: FloatArray
+    finish: FloatArray
+    borders: Borders
+    eye_colour: FloatArray
+    lip_colour: FloatArray
+    noise_seed: float
+    fold_mix: FloatArray
+
+
+@dataclass(frozen=True)
+class Light:
+    """Three directional lights and an ambience; strengths in linear light.
+
+    Args:
+        directions: (3, 3) unit vectors towards the lights, camera space.
+        colours: (3, 3) strength of each.
+        sky: (3,) ambient light from above.
+        ground: (3,) ambient light from below.
+    """
+
+    directions: FloatArray
+    colours: FloatArray
+    sky: FloatArray
+    ground: FloatArray
+
+
+def sample_light(rng: Generator) -> Light:
+    """Hard or soft, warm or cool, from anywhere but mostly from above and the front."""
+    directions = rng.normal(size=(3, 3)).astype(np.float32) + np.array([0, -0.9, -0.7], np.float32)
+    directions /= np.linalg.norm(directions, axis=1, keepdims=True)
+    hardness = rng.beta(1.6, 1.6)
+    strength = np.array([1.0, rng.uniform(0, 0.5), rng.uniform(0, 0.3)], np.float32) * hardness
+    colours = strength[:, None] * (1 + rng.normal(0, 0.08, (3, 3)) + np.outer(rng.normal(0, 0.1, 3), [1, 0, -1]))
+    ambient = (1.25 - hardness) * rng.uniform(0.45, 0.8)
+    sky = ambient * (1 + rng.normal(0, 0.06, 3))
+    ground = ambient * rng.uniform(0.25, 0.9) * (1 + rng.normal(0, 0.1, 3))
+    clean = [np.clip(part, 0, 2).astype(np.float32) for part in (colours, sky, ground)]
+    return Light(directions, clean[0], clean[1], clean[2])
+
+
+def fabric_colour(rng: Generator) -> FloatArray:
+    """A colour people wear: a third is black, white or grey, a tenth navy or denim, the rest anything."""
+    kind = rng.random()
+    if kind < 0.13:
+        return (rng.uniform(0.02, 0.16) + rng.normal(0, 0.008, 3)).clip(0, 1).astype(np.float32)
+    if kind < 0.26:
+        return (rng.uniform(0.84, 0.98) + rng.normal(0, 0.012, 3)).clip(0, 1).astype(np.float32)
+    if kind < 0.36:
+        return (rng.uniform(0.2, 0.8) + rng.normal(0, 0.015, 3)).clip(0, 1).astype(np.float32)
+    if kind < 0.46:
+        return (
+            (np.array([0.14, 0.2, 0.36], np.float32) * rng.uniform(0.5, 1.9) + rng.normal(0, 0.02, 3))
+            .clip(0, 1)
+            .astype("f4")
+        )
+    saturation, value = rng.beta(1.6, 2.0), rng.uniform(0.15, 1.0)
+    return _hsv(rng.random(), saturation, value)
+
+
+def _hsv(hue: float, saturation: float, value: float) -> FloatArray:
+    k = (np.array([5, 3, 1], np.float32) + hue * 6) % 6
+    return np.asarray(value - value * saturation * np.clip(np.minimum(k, 4 - k), 0, 1), np.float32)
+
+
+def _unit(rng: Generator) -> FloatArray:
+    """Stripes run mostly across or along the body."""
+    axis = np.array([[0, 1, 0], [1, 0, 0], [0.7, 0.7, 0]], np.float32)[rng.choice(3, p=[0.5, 0.3, 0.2])]
+    axis = axis + rng.normal(0, 0.06, 3)
+    return np.asarray(axis / np.linalg.norm(axis), np.float32)
+
+
+def sample_appearance(rng: Generator) -> Appearance:
+    """One person's skin, hair and clothes."""
+    base, second = np.zeros((8, 4), np.float32), np.zeros((8, 4), np.float32)
+    direction, finish = np.zeros((8, 4), np.float32), np.zeros((8, 4), np.float32)
+    for material in range(len(MATERIALS)):
+        base[material, :3], second[material, :3] = fabric_colour(rng), fabric_colour(rng)
+        base[material, 3] = rng.choice(len(PATTERNS), p=[0.46, 0.12, 0.1, 0.1, 0.08, 0.09, 0.05])
+        second[material, 3] = np.exp(rng.uniform(np.log(5), np.log(30)))
+        direction[material] = [*_unit(rng), rng.random()]
+        finish[material] = [rng.uniform(0, 0.08), rng.uniform(0.3, 1.6), 0.0, rng.uniform(0, 0.3)]
+    skin = _skin(rng)
+    base[SKIN], base[HAIR] = [*skin, 0], [*_hair(rng), PATTERNS.index("denim")]
+    second[HAIR] = [*(base[HAIR, :3] * rng.uniform(0.5, 1.5)).clip(0, 1), 9]
+    finish[SKIN] = [rng.uniform(0, 0.14), 0, 0, rng.uniform(0, 0.12)]
+    finish[HAIR, 0] = rng.uniform(0, 0.15)
+    base[[SHOES, SOCKS, GLOVES], 3] = 0
+    borders = _dress(rng, base, second)
+    borders = _hair_style(rng, borders, base, finish)
+    _loosen(rng, finish)
+    return Appearance(
+        base, second, direction, finish, borders, _iris(rng), _lips(rng, skin), rng.random(),
+        rng.normal(0, 0.25, 4).astype(np.float32),
+    )  # fmt: skip
+
+
+def _skin(rng: Generator) -> FloatArray:
+    position = rng.uniform(0, len(_SKIN_TONES) - 1)
+    tone = _SKIN_TONES[int(position)] * (1 - position % 1) + _SKIN_TONES[int(position) + 1] * (position % 1)
+    return np.asarray(np.clip(tone / 255 * (1 + rng.normal(0, 0.04, 3)), 0, 1), np.float32)
+
+
+def _hair(rng: Generator) -> FloatArray:
+    if rng.random() < 0.03:
+        return fabric_colour(rng)
+    tone = _HAIR_COLOURS[rng.choice(len(_HAIR_COLOURS), p=_HAIR_SHARES / _HAIR_SHARES.sum())] / 255
+    return np.asarray(np.clip(tone * rng.uniform(0.7, 1.3) + rng.normal(0, 0.012, 3), 0, 1), np.float32)
+
+
+def _iris(rng: Generator) -> FloatArray:
+    colours = np.array([[0.12, 0.07, 0.04], [0.2, 0.13, 0.07], [0.3, 0.4, 0.5], [0.3, 0.38, 0.25]], np.float32)
+    return np.asarray(colours[rng.choice(4, p=[0.5, 0.25, 0.15, 0.1])], np.float32)
+
+
+def _lips(rng: Generator, skin: FloatArray) -> FloatArray:
+    red = np.array([0.72, 0.28, 0.28], np.float32) if rng.random() < 0.6 else np.array([0.8, 0.1, 0.16], np.float32)
+    return np.asarray(skin * 0.6 + red * 0.4 * skin.mean() / 0.6, np.float32).clip(0, 1)
+
+
+def _dress(rng: Generator, base: FloatArray, second: FloatArray) -> Borders:
+    """Choose an outfit; colours of materials that match (a suit, a dress, bare feet) are copied."""
+    sleeve = rng.choice([-0.5, rng.uniform(0.25, 0.8), rng.uniform(0.8, 1.5), 1.92], p=[0.1, 0.37, 0.11, 0.42])
+    trousers = rng.choice([rng.uniform(0.1, 0.45), rng.uniform(0.5, 1.0), rng.uniform(1.1, 1.8), 1.97],
+                          p=[0.1, 0.17, 0.1, 0.63])  # fmt: skip
+    borders = Borders(
+        sleeve_end=sleeve,
+        top_hem=rng.uniform(-0.2, 0.2),
+        top_leg_end=rng.uniform(0.0, 0.25),
+        neckline=rng.uniform(0.9, 1.08),
+        neckline_depth=rng.choice([0.0, rng.uniform(0.05, 0.35)]),
+        neckline_slope=rng.uniform(1.5, 6),
+        waist=rng.uniform(0.12, 0.3),
+        trouser_end=trousers,
+        shoe_top=rng.choice([1.97, rng.uniform(1.8, 1.95), rng.uniform(1.2, 1.7)], p=[0.65, 0.2, 0.15]),
+        sock_top=rng.uniform(1.3, 1.95),
+        jacket_gap=rng.choice([0.0, rng.uniform(0.01, 0.12)], p=[0.75, 0.25]),
+        glove_start=rng.choice([_NEVER, rng.uniform(1.75, 1.98)], p=[0.95, 0.05]),
+    )
+    kind = rng.random()
+    if kind < 0.14:  # dress or long shirt
+        borders = replace(borders, top_hem=-1.0, top_leg_end=rng.uniform(0.3, 1.8))
+        if rng.random() < 0.6:
+            base[BOTTOM], borders = base[SKIN], replace(borders, sock_top=_NEVER)
+    elif kind < 0.26:  # suit, overall, track suit, uniform
+        base[BOTTOM], second[BOTTOM] = base[TOP], second[TOP]
+    elif kind < 0.3:  # bathing
+        borders = replace(borders, sock_top=_NEVER, shoe_top=_NEVER, trouser_end=rng.uniform(0.05, 0.5), waist=0.1)
+        if rng.random() < 0.5:
+            borders = replace(borders, sleeve_end=-1.0, neckline=-2.0, neckline_depth=0.0)
+    if rng.random() < 0.06:
+        borders = replace(borders, shoe_top=_NEVER, sock_top=_NEVER)
+    if rng.random() < 0.3:
+        base[SHOES, :3] = rng.uniform(0.02, 0.15)
+    return borders
+
+
+def _hair_style(rng: Generator, borders: Borders, base: FloatArray, finish: FloatArray) -> Borders:
+    """Bald, short, medium, long, or a cap; now and then a beard."""
+    kind = rng.random()
+    front = rng.uniform(-0.72, -0.42)
+    beard = rng.uniform(0.3, 0.62) if rng.random() < 0.14 else 0.0
+    borders = replace(borders, hairline_front=front, beard=beard)
+    if kind < 0.07:
+        finish[HAIR, 2] = 0.0
+        return replace(borders, hairline_front=-2, hairline_side=-2.0, hairline_back=-2.0)
+    if kind < 0.17:  # cap, beanie, helmet
+        base[HAIR] = [*fabric_colour(rng), rng.choice([0, 0, 0, 1, 6])]
+        level = rng.uniform(-0.5, -0.2)
+        finish[HAIR, 2] = rng.uniform(0.008, 0.035)
+        return replace(
+            borders, hairline_front=level, hairline_side=level + rng.uniform(0, 0.3), hairline_back=level + 0.3
+        )
+    if kind < 0.55:  # short
+        finish[HAIR, 2] = rng.uniform(0.002, 0.018)
+        return replace(borders, hairline_side=rng.uniform(-0.25, 0.1), hairline_back=rng.uniform(0.1, 0.6))
+    finish[HAIR, 2] = rng.uniform(0.008, 0.035)
+    if kind < 0.75:  # over the ears
+        return replace(borders, hairline_side=rng.uniform(0.1, 0.7), hairline_back=rng.uniform(0.7, 1.2), beard=0.0)
+    return replace(
+        borders,
+        hairline_side=rng.uniform(0.3, 0.9),
+        hairline_back=2.0,
+        hair_length=rng.uniform(0.5, 1.05),
+        hair_back=rng.uniform(0.0, 0.06),
+        beard=0.0,
+    )
+
+
+def _loosen(rng: Generator, finish: FloatArray) -> None:
+    """Half of the people wear something that stands off the body by up to 35 mm."""
+    if rng.random() < 0.5:
+        return
+    finish[[TOP, INNER], 2] = rng.uniform(0, 0.03)
+    finish[BOTTOM, 2] = rng.uniform(0, 0.026)
+    finish[SHOES, 2] = rng.uniform(0, 0.012)

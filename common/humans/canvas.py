@@ -1,0 +1,96 @@
+"""Where paint goes on the bare body: coordinates along its arms and legs, up its torso and around its head."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from common.body.anatomy import COCO_KEYPOINTS, JOINT_INDEX, REGION_INDEX, SHAPE_SIZE
+from common.body.model import BodyModel
+
+FloatArray = npt.NDArray[np.float32]
+OUTSIDE = np.float32(-0.05)
+"""The arm or leg coordinate of a vertex on neither."""
+
+
+@dataclass(frozen=True)
+class Canvas:
+    """What the renderer and the painter know about every body: it does not depend on pose or shape.
+
+    Args:
+        rest: (V, 3) vertices of the mean body at rest, metres.
+        limb: (V, 4) along the arm (0 shoulder, 1 elbow, 2 wrist), along the leg (0 hip, 1 knee, 2 ankle), up the
+            torso (0 hips, 1 neck), 1 on the head.
+        region: (V,) index into `common.body.anatomy.REGIONS`.
+        faces: (F, 3) triangles.
+        face: (4, 3) left eye, right eye, mouth, centre of the head, in rest space.
+        head_radius: (3,) half extents of the head.
+    """
+
+    rest: FloatArray
+    limb: FloatArray
+    region: npt.NDArray[np.int64]
+    faces: npt.NDArray[np.int64]
+    face: FloatArray
+    head_radius: FloatArray
+
+    @classmethod
+    def from_model(cls, model: BodyModel) -> "Canvas":
+        """Measured once on the body of mean shape."""
+        with torch.no_grad():
+            vertices, joints = model.rest(torch.zeros(1, SHAPE_SIZE))
+            keypoints = model.coco_keypoints(vertices)[0].numpy()
+        rest, joint = vertices[0].numpy(), joints[0].numpy()
+        region = model.vertex_region.numpy()
+        on_head = (region == REGION_INDEX["face"]) | (region == REGION_INDEX["scalp"])
+        above_chin = on_head & (rest[:, 1] < keypoints[COCO_KEYPOINTS.index("nose"), 1] + 0.08)
+        low, high = rest[above_chin].min(0), rest[above_chin].max(0)
+        # The nose and the ears stick out; the skull alone decides how deep and how wide a head is.
+        radius, centre = (high - low) / 2 * np.array([0.93, 1.0, 0.95], np.float32), (high + low) / 2
+        limb = np.stack(
+            [_along(rest, joint, region, _ARM), _along(rest, joint, region, _LEG), _torso(rest, joint), on_head], 1
+        )
+        return cls(
+            rest=rest.astype(np.float32),
+            limb=limb.astype(np.float32),
+            region=region,
+            faces=model.skin_faces.numpy(),
+            face=_face(keypoints, centre),
+            head_radius=radius.astype(np.float32),
+        )
+
+
+_ARM = (("upperarm01", "lowerarm01", "wrist"), ("upper_arm", "forearm", "hand"))
+_LEG = (("upperleg01", "lowerleg01", "foot"), ("thigh", "shin", "foot"))
+
+
+def _along(
+    rest: FloatArray, joint: FloatArray, region: npt.NDArray[np.int64], chain: tuple[tuple[str, ...], tuple[str, ...]]
+) -> FloatArray:
+    """(V,) position along a limb of two bones, in bone lengths; `OUTSIDE` off the limb."""
+    along = np.full(len(rest), OUTSIDE, np.float32)
+    for side in (".L", ".R"):
+        first, middle, last = (joint[JOINT_INDEX[name + side]] for name in chain[0])
+        upper, lower = _project(rest, first, middle), _project(rest, middle, last)
+        own = np.isin(region, [REGION_INDEX[name + side] for name in chain[1]])
+        ends = region == REGION_INDEX[chain[1][2] + side]
+        position = np.where(upper < 1, np.maximum(upper, 0.0), 1 + np.clip(lower, 0.0, 1.5))
+        along[own] = np.where(ends, np.maximum(position, 1.9), position)[own]
+    return along
+
+
+def _project(points: FloatArray, start: FloatArray, end: FloatArray) -> FloatArray:
+    axis = end - start
+    return np.asarray((points - start) @ axis / (axis @ axis), np.float32)
+
+
+def _torso(rest: FloatArray, joint: FloatArray) -> FloatArray:
+    hips, neck = joint[JOINT_INDEX["upperleg01.L"], 1], joint[JOINT_INDEX["neck01"], 1]
+    return np.asarray((hips - rest[:, 1]) / (hips - neck), np.float32)
+
+
+def _face(keypoints: FloatArray, centre: FloatArray) -> FloatArray:
+    nose, left, right = keypoints[0], keypoints[1], keypoints[2]
+    mouth = nose + np.array([0, 0.62, 0], np.float32) * (nose[1] - (left[1] + right[1]) / 2)
+    return np.stack([left, right, mouth, centre]).astype(np.float32)

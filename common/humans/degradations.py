@@ -1,0 +1,81 @@
+"""What cameras and networks do to a picture: blur, noise, exposure, colour casts, low resolution, JPEG."""
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+ImageArray = npt.NDArray[np.uint8]
+FloatArray = npt.NDArray[np.float32]
+Generator = np.random.Generator
+
+
+def degrade(rng: Generator, image: FloatArray) -> ImageArray:
+    """A (S, S, 3) float32 RGB image in 0…255, as a camera would have delivered it; a fifth stays nearly clean."""
+    if rng.random() < 0.15:
+        return np.asarray(np.clip(image, 0, 255), np.uint8)
+    image = expose(rng, image)
+    image = soften(rng, image)
+    if rng.random() < 0.4:
+        image = add_sensor_noise(rng, image)
+    if rng.random() < 0.08:
+        image = np.repeat(image @ np.array([[0.299], [0.587], [0.114]], np.float32), 3, axis=2)
+    pixels = np.asarray(np.clip(image, 0, 255), np.uint8)
+    return compress(rng, pixels) if rng.random() < 0.5 else pixels
+
+
+def expose(rng: Generator, image: FloatArray) -> FloatArray:
+    """White balance, exposure, gamma, contrast and saturation, each often nearly neutral."""
+    balance = 1 + rng.normal(0, 0.06, 3) if rng.random() < 0.5 else np.ones(3)
+    gain = np.exp(rng.normal(0.03, 0.2)) * balance
+    scaled = np.clip(image * (gain / 255).astype(np.float32), 0, 1)
+    if rng.random() < 0.4:
+        scaled = np.power(scaled, np.float32(np.exp(rng.normal(0, 0.25))))
+    if rng.random() < 0.5:
+        grey = scaled.mean(axis=2, keepdims=True)
+        scaled = grey + (scaled - grey) * np.float32(rng.uniform(0.3, 1.4))
+    if rng.random() < 0.4:
+        scaled = (scaled - 0.5) * np.float32(rng.uniform(0.6, 1.3)) + np.float32(0.5 + rng.normal(0, 0.05))
+    return np.asarray(scaled * 255, np.float32)
+
+
+def soften(rng: Generator, image: FloatArray) -> FloatArray:
+    """Low resolution, defocus or motion blur, at most one of them strongly."""
+    kind = rng.random()
+    size = image.shape[0]
+    if kind < 0.2:
+        small = int(size * rng.uniform(0.25, 0.8))
+        reduced = cv2.resize(image, (small, small), interpolation=cv2.INTER_AREA)
+        return np.asarray(cv2.resize(reduced, (size, size), interpolation=int(rng.choice([1, 2]))), np.float32)
+    if kind < 0.45:
+        return np.asarray(cv2.GaussianBlur(image, (0, 0), float(rng.uniform(0.3, 1.5) * size / 128)), np.float32)
+    if kind < 0.55:
+        return np.asarray(cv2.filter2D(image, -1, _motion_kernel(rng, int(rng.integers(3, 9)))), np.float32)
+    if kind < 0.65:  # over-sharpened, as phones do
+        blurred = cv2.GaussianBlur(image, (0, 0), 1.0)
+        return np.asarray(image + (image - blurred) * np.float32(rng.uniform(0.3, 1.2)), np.float32)
+    return image
+
+
+def add_sensor_noise(rng: Generator, image: FloatArray) -> FloatArray:
+    """Shot and read noise; strong noise in the dark, sometimes in blotches as after denoising."""
+    read, shot = np.float32(rng.exponential(3.0)), np.float32(rng.exponential(0.25))
+    noise = rng.standard_normal(image.shape, dtype=np.float32)
+    if rng.random() < 0.3:
+        noise = np.asarray(cv2.GaussianBlur(noise, (0, 0), 0.8) * 2, np.float32)
+    return np.asarray(image + noise * (read + shot * np.sqrt(np.clip(image, 0, 255))), np.float32)
+
+
+def compress(rng: Generator, image: ImageArray) -> ImageArray:
+    """JPEG at quality 12…95."""
+    quality = int(12 + 83 * rng.beta(1.6, 1.2))
+    _, data = cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, quality])
+    return np.asarray(cv2.imdecode(data, cv2.IMREAD_COLOR), np.uint8)
+
+
+def _motion_kernel(rng: Generator, length: int) -> FloatArray:
+    kernel = np.zeros((length, length), np.float32)
+    angle, middle = rng.uniform(0, np.pi), (length - 1) / 2
+    offset = np.array([np.cos(angle), np.sin(angle)], np.float32) * middle
+    ends = [tuple(int(v) for v in np.round(middle + sign * offset)) for sign in (-1, 1)]
+    cv2.line(kernel, ends[0], ends[1], 1.0, 1)
+    return np.asarray(kernel / kernel.sum(), np.float32)
