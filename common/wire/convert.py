@@ -1,0 +1,376 @@
+"""Message dataclasses of the semantic link, and their conversion from and to the bytes of a gRPC message.
+
+Protobuf ends here. Whatever was decoded has been checked: sizes, ranges, required fields; what fails is a
+`MalformedPacket`. Constructing a message from our own values checks the same ranges, so that nothing leaves that the
+peer would refuse.
+"""
+
+from dataclasses import dataclass
+from enum import Enum
+from typing import TypeVar
+
+from google.protobuf.message import DecodeError, Message
+
+from common.errors import MalformedPacket
+from common.wire import semantic_link_pb2 as pb
+
+PROTOCOL_VERSION = 1
+MAX_MESSAGE_BYTES = 4 * 1024 * 1024
+# Leaves room for the frame's other fields and the framing around them.
+MAX_PAYLOAD_BYTES = MAX_MESSAGE_BYTES - 1024
+SESSION_ID_BYTES = 16
+MAX_NAME_CHARACTERS = 128
+MAX_REASON_CHARACTERS = 512
+MAX_HASH_BYTES = 64
+MAX_WINDOW = 64
+NO_SEQUENCE = -1
+"""Stands for "no such frame" where a sequence is optional."""
+MAX_SEQUENCE = 2**53 - 1
+MAX_TIME_NS = 2**62
+
+STREAM_SERVICE = pb.DESCRIPTOR.services_by_name["SemanticLink"].full_name
+STREAM_METHOD = "Stream"
+
+
+@dataclass(frozen=True, slots=True)
+class Hello:
+    """First message of a stream, from the sender.
+
+    Args:
+        session_id: 16 random bytes, the same again when the sender resumes.
+        sender: a printable name for logs.
+        codec_version: must equal the receiver's.
+        model_hash: identifies codec tables and weights; must equal the receiver's.
+        live: the sender drops stale frames; otherwise none may be lost.
+        resume: the sender was connected in this session before.
+        resume_from: the first sequence that it has no acknowledgement for.
+    """
+
+    session_id: bytes
+    sender: str
+    codec_version: int
+    model_hash: bytes
+    live: bool
+    resume: bool = False
+    resume_from: int = 0
+    protocol_version: int = PROTOCOL_VERSION
+
+    def __post_init__(self) -> None:
+        _require(len(self.session_id) == SESSION_ID_BYTES, f"a session id has {SESSION_ID_BYTES} bytes")
+        _require(len(self.sender) <= MAX_NAME_CHARACTERS, f"a name has at most {MAX_NAME_CHARACTERS} characters")
+        _require(self.sender == "" or self.sender.isprintable(), "a name is printable")
+        _require(1 <= len(self.model_hash) <= MAX_HASH_BYTES, f"a model hash has 1 to {MAX_HASH_BYTES} bytes")
+        _require(0 <= self.codec_version < 2**32, "a codec version fits 32 bits")
+        _require(0 <= self.protocol_version < 2**32, "a protocol version fits 32 bits")
+        _require_sequence(self.resume_from)
+
+
+@dataclass(frozen=True, slots=True)
+class Welcome:
+    """The receiver's answer to `Hello`.
+
+    Args:
+        accepted: whether the stream goes on; if not, `reason` says why.
+        model_hash: the receiver's.
+        next_sequence: one after the last frame of this session that was decoded; 0 if none was.
+        window: how many unacknowledged frames the receiver takes.
+        resumed: the receiver still has the predictor state of this session.
+        decodable_from: the sequence that state stands at, `NO_SEQUENCE` if there is none.
+    """
+
+    accepted: bool
+    model_hash: bytes
+    reason: str = ""
+    next_sequence: int = 0
+    window: int = 2
+    resumed: bool = False
+    decodable_from: int = NO_SEQUENCE
+
+    def __post_init__(self) -> None:
+        _require(1 <= len(self.model_hash) <= MAX_HASH_BYTES, f"a model hash has 1 to {MAX_HASH_BYTES} bytes")
+        _require(len(self.reason) <= MAX_REASON_CHARACTERS, f"a reason has at most {MAX_REASON_CHARACTERS} characters")
+        _require(1 <= self.window <= MAX_WINDOW, f"a window holds 1 to {MAX_WINDOW} frames")
+        _require_sequence(self.next_sequence)
+        _require_sequence(self.decodable_from, optional=True)
+
+
+@dataclass(frozen=True, slots=True)
+class FrameMessage:
+    """One encoded frame; the payload is opaque to the link.
+
+    Args:
+        sequence: rises from frame to frame; live senders leave gaps.
+        captured_ns, sent_ns: nanoseconds since the epoch on the sender's clock.
+        key: decodes without any earlier frame.
+    """
+
+    sequence: int
+    payload: bytes
+    captured_ns: int
+    sent_ns: int
+    key: bool
+
+    def __post_init__(self) -> None:
+        _require_sequence(self.sequence)
+        _require(1 <= len(self.payload) <= MAX_PAYLOAD_BYTES, f"a payload has 1 to {MAX_PAYLOAD_BYTES} bytes")
+        _require_times(self.captured_ns, self.sent_ns)
+
+
+class AckStatus(Enum):
+    """What became of a frame at the receiver."""
+
+    DECODED = "decoded"
+    REJECTED = "rejected"
+    DUPLICATE = "duplicate"
+
+
+@dataclass(frozen=True, slots=True)
+class Acknowledgement:
+    """The receiver's answer to one frame, sent when it is done with it.
+
+    Args:
+        sequence: the frame's; `NO_SEQUENCE` if the message was too broken to tell.
+        decodable_from: the sequence that the receiver's predictor state stands at, or `NO_SEQUENCE`.
+        client_sent_ns: copied from the frame (sender's clock).
+        server_received_ns, server_sent_ns: the receiver's clock; between them lies decoding and reconstruction.
+        arrival_spacing_ns: since the previous frame of this stream arrived; 0 for the first.
+        received_bytes: size of the frame's gRPC message.
+        want_key: the next frame shall be sent without prediction.
+    """
+
+    sequence: int
+    status: AckStatus
+    decodable_from: int
+    client_sent_ns: int
+    server_received_ns: int
+    server_sent_ns: int
+    arrival_spacing_ns: int
+    received_bytes: int
+    want_key: bool = False
+    reason: str = ""
+
+    def __post_init__(self) -> None:
+        _require_sequence(self.sequence, optional=True)
+        _require_sequence(self.decodable_from, optional=True)
+        _require_times(self.client_sent_ns, self.server_received_ns, self.server_sent_ns, self.arrival_spacing_ns)
+        _require(0 <= self.received_bytes <= MAX_MESSAGE_BYTES, f"a message has at most {MAX_MESSAGE_BYTES} bytes")
+        _require(len(self.reason) <= MAX_REASON_CHARACTERS, f"a reason has at most {MAX_REASON_CHARACTERS} characters")
+
+
+@dataclass(frozen=True, slots=True)
+class Heartbeat:
+    """Proves that the peer lives; the receiver echoes it at once, whatever else it is doing."""
+
+    sent_ns: int
+
+    def __post_init__(self) -> None:
+        _require_times(self.sent_ns)
+
+
+@dataclass(frozen=True, slots=True)
+class Drain:
+    """Nothing more comes (from the sender), or nothing more is taken on this stream (from the receiver)."""
+
+
+ClientMessage = Hello | FrameMessage | Heartbeat | Drain
+ServerMessage = Welcome | Acknowledgement | Heartbeat | Drain
+
+
+def encode_client(message: ClientMessage) -> bytes:
+    """The bytes of one message from sender to receiver."""
+    match message:
+        case Hello():
+            out = pb.ClientMessage(hello=_hello_to_proto(message))
+        case FrameMessage():
+            out = pb.ClientMessage(frame=_frame_to_proto(message))
+        case Heartbeat():
+            out = pb.ClientMessage(heartbeat=pb.Heartbeat(sent_ns=message.sent_ns))
+        case Drain():
+            out = pb.ClientMessage(drain=pb.Drain())
+    return out.SerializeToString()
+
+
+def decode_client(data: bytes) -> ClientMessage:
+    """The inverse of `encode_client`.
+
+    Raises:
+        MalformedPacket: the bytes are no such message, or a field is out of range.
+    """
+    message = _parse(pb.ClientMessage(), data)
+    kind = message.WhichOneof("kind")
+    if kind == "hello":
+        return _hello_from_proto(message.hello)
+    if kind == "frame":
+        return _frame_from_proto(message.frame)
+    if kind == "heartbeat":
+        return Heartbeat(message.heartbeat.sent_ns)
+    if kind == "drain":
+        return Drain()
+    raise MalformedPacket("a message from the sender is of no known kind")
+
+
+def encode_server(message: ServerMessage) -> bytes:
+    """The bytes of one message from receiver to sender."""
+    match message:
+        case Welcome():
+            out = pb.ServerMessage(welcome=_welcome_to_proto(message))
+        case Acknowledgement():
+            out = pb.ServerMessage(acknowledgement=_acknowledgement_to_proto(message))
+        case Heartbeat():
+            out = pb.ServerMessage(heartbeat=pb.Heartbeat(sent_ns=message.sent_ns))
+        case Drain():
+            out = pb.ServerMessage(drain=pb.Drain())
+    return out.SerializeToString()
+
+
+def decode_server(data: bytes) -> ServerMessage:
+    """The inverse of `encode_server`.
+
+    Raises:
+        MalformedPacket: the bytes are no such message, or a field is out of range.
+    """
+    message = _parse(pb.ServerMessage(), data)
+    kind = message.WhichOneof("kind")
+    if kind == "welcome":
+        return _welcome_from_proto(message.welcome)
+    if kind == "acknowledgement":
+        return _acknowledgement_from_proto(message.acknowledgement)
+    if kind == "heartbeat":
+        return Heartbeat(message.heartbeat.sent_ns)
+    if kind == "drain":
+        return Drain()
+    raise MalformedPacket("a message from the receiver is of no known kind")
+
+
+_STATUS_TO_PROTO = {
+    AckStatus.DECODED: pb.Acknowledgement.STATUS_DECODED,
+    AckStatus.REJECTED: pb.Acknowledgement.STATUS_REJECTED,
+    AckStatus.DUPLICATE: pb.Acknowledgement.STATUS_DUPLICATE,
+}
+_STATUS_FROM_PROTO = {number: status for status, number in _STATUS_TO_PROTO.items()}
+
+_MessageT = TypeVar("_MessageT", bound=Message)
+
+
+def _parse(message: _MessageT, data: bytes) -> _MessageT:
+    try:
+        message.ParseFromString(data)
+    except DecodeError as error:
+        raise MalformedPacket("a message is not one of Bodywire's") from error
+    return message
+
+
+def _hello_to_proto(hello: Hello) -> pb.Hello:
+    return pb.Hello(
+        protocol_version=hello.protocol_version,
+        session_id=hello.session_id,
+        sender=hello.sender,
+        codec_version=hello.codec_version,
+        model_hash=hello.model_hash,
+        live=hello.live,
+        resume=hello.resume,
+        resume_from=hello.resume_from,
+    )
+
+
+def _hello_from_proto(hello: pb.Hello) -> Hello:
+    return Hello(
+        protocol_version=hello.protocol_version,
+        session_id=hello.session_id,
+        sender=hello.sender,
+        codec_version=hello.codec_version,
+        model_hash=hello.model_hash,
+        live=hello.live,
+        resume=hello.resume,
+        resume_from=hello.resume_from,
+    )
+
+
+def _frame_to_proto(frame: FrameMessage) -> pb.Frame:
+    return pb.Frame(
+        sequence=frame.sequence,
+        payload=frame.payload,
+        captured_ns=frame.captured_ns,
+        sent_ns=frame.sent_ns,
+        key=frame.key,
+    )
+
+
+def _frame_from_proto(frame: pb.Frame) -> FrameMessage:
+    return FrameMessage(
+        sequence=frame.sequence,
+        payload=frame.payload,
+        captured_ns=frame.captured_ns,
+        sent_ns=frame.sent_ns,
+        key=frame.key,
+    )
+
+
+def _welcome_to_proto(welcome: Welcome) -> pb.Welcome:
+    return pb.Welcome(
+        accepted=welcome.accepted,
+        reason=welcome.reason,
+        model_hash=welcome.model_hash,
+        next_sequence=welcome.next_sequence,
+        window=welcome.window,
+        resumed=welcome.resumed,
+        decodable_from=welcome.decodable_from,
+    )
+
+
+def _welcome_from_proto(welcome: pb.Welcome) -> Welcome:
+    return Welcome(
+        accepted=welcome.accepted,
+        reason=welcome.reason,
+        model_hash=welcome.model_hash,
+        next_sequence=welcome.next_sequence,
+        window=welcome.window,
+        resumed=welcome.resumed,
+        decodable_from=welcome.decodable_from,
+    )
+
+
+def _acknowledgement_to_proto(ack: Acknowledgement) -> pb.Acknowledgement:
+    return pb.Acknowledgement(
+        sequence=ack.sequence,
+        status=_STATUS_TO_PROTO[ack.status],
+        reason=ack.reason,
+        decodable_from=ack.decodable_from,
+        client_sent_ns=ack.client_sent_ns,
+        server_received_ns=ack.server_received_ns,
+        server_sent_ns=ack.server_sent_ns,
+        arrival_spacing_ns=ack.arrival_spacing_ns,
+        received_bytes=ack.received_bytes,
+        want_key=ack.want_key,
+    )
+
+
+def _acknowledgement_from_proto(ack: pb.Acknowledgement) -> Acknowledgement:
+    if ack.status not in _STATUS_FROM_PROTO:
+        raise MalformedPacket("an acknowledgement has no known status")
+    return Acknowledgement(
+        sequence=ack.sequence,
+        status=_STATUS_FROM_PROTO[ack.status],
+        reason=ack.reason,
+        decodable_from=ack.decodable_from,
+        client_sent_ns=ack.client_sent_ns,
+        server_received_ns=ack.server_received_ns,
+        server_sent_ns=ack.server_sent_ns,
+        arrival_spacing_ns=ack.arrival_spacing_ns,
+        received_bytes=ack.received_bytes,
+        want_key=ack.want_key,
+    )
+
+
+def _require(holds: bool, rule: str) -> None:
+    if not holds:
+        raise MalformedPacket(f"a message breaks a rule: {rule}")
+
+
+def _require_sequence(sequence: int, *, optional: bool = False) -> None:
+    lowest = NO_SEQUENCE if optional else 0
+    _require(lowest <= sequence <= MAX_SEQUENCE, f"a sequence is between {lowest} and 2^53 - 1")
+
+
+def _require_times(*times_ns: int) -> None:
+    _require(all(0 <= time_ns <= MAX_TIME_NS for time_ns in times_ns), "a time is between 0 and 2^62 ns")

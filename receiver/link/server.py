@@ -1,0 +1,258 @@
+"""The receiver's end of the link: a gRPC server, its handshakes, its health, and how it stops."""
+
+import asyncio
+import contextlib
+import logging
+import socket
+from dataclasses import dataclass
+from typing import Any
+
+import grpc
+from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+
+from common.addresses import Address
+from common.clock import SYSTEM_CLOCK, Clock
+from common.configuration import option
+from common.errors import BodywireError, MalformedPacket, OutputError
+from common.wire.convert import (
+    MAX_WINDOW,
+    PROTOCOL_VERSION,
+    STREAM_METHOD,
+    STREAM_SERVICE,
+    Drain,
+    Hello,
+    Welcome,
+    decode_client,
+    encode_server,
+)
+from common.wire.stream import CHANNEL_OPTIONS, StreamBroken
+from receiver.link.connection import Connection
+from receiver.link.session import FrameHandler, Session, SessionRegistry
+
+_log = logging.getLogger(__name__)
+
+_OPTIONS = (
+    *CHANNEL_OPTIONS,
+    # Two receivers on one port would share its connections at random; the second shall fail instead.
+    ("grpc.so_reuseport", 0),
+    # Room for the pings of `CHANNEL_OPTIONS`, which come also while nothing is sent.
+    ("grpc.http2.min_recv_ping_interval_without_data_ms", 10_000),
+    ("grpc.http2.max_ping_strikes", 0),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class ListenConfiguration:
+    """Where senders reach this receiver, and what it puts up with."""
+
+    listen: Address = option(Address("127.0.0.1", 50051), help="take senders here, host:port; port 0 picks a free one")
+    window: int = option(2, help="unacknowledged frames a sender may have")
+    rejections: int = option(8, help="so many undecodable frames in a row end a stream")
+    silence_timeout: float = option(5.0, help="seconds without a message after which a sender counts as gone")
+    drain_timeout: float = option(10.0, help="seconds that frames in hand may take when the receiver stops")
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.window <= MAX_WINDOW:
+            raise ValueError(f"window {self.window} is not between 1 and {MAX_WINDOW}")
+        if self.rejections < 1:
+            raise ValueError(f"rejections {self.rejections} is below 1")
+        if min(self.silence_timeout, self.drain_timeout) <= 0:
+            raise ValueError("silence_timeout and drain_timeout must be above 0")
+
+
+class GrpcServerStream:
+    """The server end of a `MessageStream`."""
+
+    def __init__(self, context: Any) -> None:
+        self._context = context
+        self._writing = asyncio.Lock()
+
+    async def read(self) -> bytes | None:
+        """See `MessageStream.read`."""
+        try:
+            data = await self._context.read()
+        except (grpc.aio.BaseError, asyncio.InvalidStateError) as error:
+            raise StreamBroken("CANCELLED", "the sender is gone") from error
+        return None if data is grpc.aio.EOF else bytes(data)
+
+    async def write(self, data: bytes) -> None:
+        """See `MessageStream.write`."""
+        async with self._writing:
+            try:
+                await self._context.write(data)
+            except (grpc.aio.BaseError, asyncio.InvalidStateError) as error:
+                raise StreamBroken("CANCELLED", "the sender is gone") from error
+
+
+class LinkServer:
+    """Takes senders' streams and hands their frames to `handler`.
+
+    Args:
+        registry: the sessions; given from outside, so that it may outlive the server.
+        model_hash, codec_version: senders must have the same.
+    """
+
+    def __init__(
+        self,
+        configuration: ListenConfiguration,
+        handler: FrameHandler,
+        registry: SessionRegistry,
+        *,
+        model_hash: bytes,
+        codec_version: int,
+        clock: Clock = SYSTEM_CLOCK,
+    ) -> None:
+        self._configuration = configuration
+        self._handler = handler
+        self._registry = registry
+        self._model_hash = model_hash
+        self._codec_version = codec_version
+        self._clock = clock
+        self._health = health.aio.HealthServicer()
+        self._server: Any = None
+        self._connections: set[Connection] = set()
+        self._stopping = False
+
+    async def start(self) -> Address:
+        """Begins to listen; returns where.
+
+        Raises:
+            OutputError: the port is taken or must not be used.
+        """
+        listen = self._configuration.listen
+        _try_to_bind(listen)
+        self._server = grpc.aio.server(options=_OPTIONS)
+        handler = grpc.stream_stream_rpc_method_handler(self._serve)
+        self._server.add_generic_rpc_handlers(
+            (grpc.method_handlers_generic_handler(STREAM_SERVICE, {STREAM_METHOD: handler}),)
+        )
+        health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
+        try:
+            port = self._server.add_insecure_port(str(listen))
+        except RuntimeError as error:
+            raise OutputError(f"cannot listen on {listen}: give --listen a free host:port") from error
+        await self._server.start()
+        for service in ("", STREAM_SERVICE):
+            await self._health.set(service, health_pb2.HealthCheckResponse.SERVING)
+        return Address(listen.host, port)
+
+    async def stop(self) -> None:
+        """Turns new senders away, finishes and acknowledges the frames in hand, ends all sessions, frees the port."""
+        self._stopping = True
+        await self._health.enter_graceful_shutdown()
+        for connection in self._connections:
+            connection.drain()
+        if self._server is not None:
+            await self._server.stop(self._configuration.drain_timeout)
+        for session in self._registry.take_all():
+            await self._handler.on_session_end(session)
+
+    async def _serve(self, _: Any, context: Any) -> None:
+        try:
+            await self._serve_stream(GrpcServerStream(context))
+        except StreamBroken as broken:
+            _log.info("stream ended: %s", broken)
+            await _abort(context, broken.code, broken.reason)
+        except BodywireError as error:
+            _log.error("stream ended: %s", error)
+            await _abort(context, "INTERNAL", str(error))
+
+    async def _serve_stream(self, stream: GrpcServerStream) -> None:
+        hello = await self._greet(stream)
+        refusal = self._refusal(hello)
+        if refusal:
+            _log.warning("refused %s: %s", hello.sender, refusal)
+            await stream.write(encode_server(Welcome(False, self._model_hash, refusal)))
+            return
+        session, resumed = await self._session_for(hello)
+        connection = Connection(
+            session,
+            stream,
+            self._handler,
+            window=self._configuration.window,
+            rejections=self._configuration.rejections,
+            silence_s=self._configuration.silence_timeout,
+            clock=self._clock,
+        )
+        await session.claim(connection.abandon)
+        self._connections.add(connection)
+        try:
+            drained = await connection.run(self._welcome(session, resumed))
+        finally:
+            self._connections.discard(connection)
+        if drained:
+            await self._end(session)
+            await stream.write(encode_server(Drain()))
+
+    async def _greet(self, stream: GrpcServerStream) -> Hello:
+        try:
+            async with asyncio.timeout(self._configuration.silence_timeout):
+                data = await stream.read()
+            hello = None if data is None else decode_client(data)
+        except TimeoutError:
+            raise StreamBroken("DEADLINE_EXCEEDED", "no greeting") from None
+        except MalformedPacket as error:
+            raise StreamBroken("INVALID_ARGUMENT", str(error)) from error
+        if not isinstance(hello, Hello):
+            raise StreamBroken("INVALID_ARGUMENT", "the first message is no greeting")
+        if self._stopping:
+            raise StreamBroken("UNAVAILABLE", "the receiver is stopping")
+        return hello
+
+    def _refusal(self, hello: Hello) -> str:
+        """Why this sender cannot be served; empty if it can."""
+        if hello.protocol_version != PROTOCOL_VERSION:
+            return f"it speaks protocol version {PROTOCOL_VERSION}, the sender version {hello.protocol_version}"
+        if hello.codec_version != self._codec_version:
+            return f"it has codec version {self._codec_version}, the sender version {hello.codec_version}"
+        if hello.model_hash != self._model_hash:
+            return f"it has model {self._model_hash.hex()}, the sender {hello.model_hash.hex()}"
+        return ""
+
+    async def _session_for(self, hello: Hello) -> tuple[Session, bool]:
+        """The session to go on with, and whether it is an old one."""
+        now_s = self._clock.monotonic()
+        for expired in self._registry.take_expired(now_s):
+            await self._handler.on_session_end(expired)
+        known = self._registry.find(hello)
+        if known is not None:
+            return known, True
+        session = self._registry.create(hello, now_s)
+        if session is None:
+            raise StreamBroken("RESOURCE_EXHAUSTED", "the receiver has as many sessions as it takes")
+        await self._handler.on_session(session)
+        return session, False
+
+    def _welcome(self, session: Session, resumed: bool) -> Welcome:
+        return Welcome(
+            accepted=True,
+            model_hash=self._model_hash,
+            next_sequence=session.next_sequence,
+            window=self._configuration.window,
+            resumed=resumed,
+            decodable_from=session.decodable_from,
+        )
+
+    async def _end(self, session: Session) -> None:
+        if self._registry.remove(session):
+            await self._handler.on_session_end(session)
+
+
+def _try_to_bind(listen: Address) -> None:
+    """Finds out why a port cannot be had: gRPC itself would say so in its own words, and at length on stderr."""
+    try:
+        family, kind, protocol, _, where = socket.getaddrinfo(
+            listen.host, listen.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )[0]
+        with socket.socket(family, kind, protocol) as trial:
+            trial.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            trial.bind(where)
+            trial.listen(1)
+    except OSError as error:
+        raise OutputError(f"cannot listen on {listen} ({error.strerror}): give --listen a free host:port") from error
+
+
+async def _abort(context: Any, code: str, reason: str) -> None:
+    # AbortError is how grpc.aio leaves the handler; there is nothing left to leave.
+    with contextlib.suppress(grpc.aio.BaseError, asyncio.InvalidStateError):
+        await context.abort(grpc.StatusCode[code], reason)

@@ -1,0 +1,169 @@
+"""Sessions outlive streams: what the receiver remembers of a sender, so that it may come back where it stopped."""
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from common.errors import MalformedPacket
+from common.frames import LabelFrame
+from common.wire.convert import NO_SEQUENCE, FrameMessage, Hello
+
+# A live sender never comes back for a rejected frame, so the memory of them must not grow.
+_REMEMBERED_REJECTIONS = 64
+
+
+class FrameDecoder(Protocol):
+    """What a session needs of the codec: bytes to a frame, with the states that later frames are predicted from."""
+
+    def decode(self, payload: bytes) -> LabelFrame:
+        """Raises WireError for anything that must not be decoded, cut packets included, and then keeps its state."""
+
+    def reset(self) -> None:
+        """Forgets every state."""
+
+
+@dataclass(slots=True)
+class Session:
+    """One sender's stream of frames, over any number of connections.
+
+    Args:
+        session_id: 16 bytes that the sender chose.
+        next_sequence: one after the last frame that was decoded and handled. A handler may raise it in `on_session`
+            when it knows from disk what an earlier receiver had done.
+        decodable_from: the sequence that the decoder's newest state stands at.
+    """
+
+    session_id: bytes
+    sender: str
+    live: bool
+    decoder: FrameDecoder
+    next_sequence: int = 0
+    decodable_from: int = NO_SEQUENCE
+    last_seen_s: float = 0.0
+    _rejected: dict[int, None] = field(default_factory=dict)
+    _release: Callable[[], None] | None = None
+    _released: asyncio.Event = field(default_factory=asyncio.Event)
+
+    @property
+    def held(self) -> bool:
+        """Whether a stream holds the session now."""
+        return self._release is not None
+
+    async def claim(self, release: Callable[[], None]) -> None:
+        """Takes the session for a stream; one that holds it finishes its frame in hand first.
+
+        Args:
+            release: makes the new holder let go (`let_go`) as soon as it can.
+        """
+        while self._release is not None:
+            self._release()
+            await self._released.wait()
+        self._release = release
+        self._released.clear()
+
+    def let_go(self) -> None:
+        """The stream that holds the session will not touch it any more."""
+        self._release = None
+        self._released.set()
+
+    def decode(self, frame: FrameMessage) -> LabelFrame:
+        """Decodes a frame's payload; this is what advances the state that later frames are predicted from.
+
+        Raises:
+            WireError: it must not be decoded.
+        """
+        labels = self.decoder.decode(frame.payload)
+        if labels.sequence != frame.sequence:
+            raise MalformedPacket(f"frame {frame.sequence} holds the payload of frame {labels.sequence}")
+        self.decodable_from = max(self.decodable_from, frame.sequence)
+        return labels
+
+    def has_handled(self, sequence: int) -> bool:
+        """Whether a frame was decoded and handled before."""
+        return sequence < self.next_sequence and sequence not in self._rejected
+
+    def handled(self, sequence: int) -> None:
+        """Records that a frame was decoded and handled."""
+        self._rejected.pop(sequence, None)
+        self.next_sequence = max(self.next_sequence, sequence + 1)
+
+    def rejected(self, sequence: int) -> None:
+        """Records that a frame could not be decoded, so that it may come again even after later ones."""
+        self._rejected[sequence] = None
+        while len(self._rejected) > _REMEMBERED_REJECTIONS:
+            del self._rejected[next(iter(self._rejected))]
+
+
+class FrameHandler(Protocol):
+    """What the link hands frames to; the receiver's pipeline."""
+
+    async def on_session(self, session: Session) -> None:
+        """A session begins; called before the sender is welcomed."""
+
+    async def on_frame(self, session: Session, frame: FrameMessage) -> None:
+        """Decodes (`session.decode`) and reconstructs a frame; it is acknowledged when this returns.
+
+        At most a window of frames is unacknowledged, so what is awaited here is what bounds latency. Frames of one
+        session come one after the other, in order.
+
+        Raises:
+            WireError: it must not be decoded; the link asks for a key frame.
+        """
+
+    async def on_session_end(self, session: Session) -> None:
+        """A session is over: drained, expired, or the receiver stops."""
+
+
+class SessionRegistry:
+    """All sessions, by id.
+
+    Args:
+        new_decoder: makes the decoder of a new session.
+        keep_s: how long a session is kept after its sender was last seen.
+        capacity: how many sessions there may be at once.
+    """
+
+    def __init__(self, new_decoder: Callable[[], FrameDecoder], *, keep_s: float = 300.0, capacity: int = 64) -> None:
+        self._new_decoder = new_decoder
+        self._keep_s = keep_s
+        self._capacity = capacity
+        self._sessions: dict[bytes, Session] = {}
+
+    @property
+    def count(self) -> int:
+        """How many sessions there are."""
+        return len(self._sessions)
+
+    def find(self, hello: Hello) -> Session | None:
+        """The session that a sender wants to resume, if it is still known."""
+        return self._sessions.get(hello.session_id) if hello.resume else None
+
+    def create(self, hello: Hello, now_s: float) -> Session | None:
+        """A new session; None if there are too many."""
+        if len(self._sessions) >= self._capacity:
+            return None
+        session = Session(hello.session_id, hello.sender, hello.live, self._new_decoder(), last_seen_s=now_s)
+        self._sessions[hello.session_id] = session
+        return session
+
+    def remove(self, session: Session) -> bool:
+        """Forgets a session; False if it was forgotten already."""
+        return self._sessions.pop(session.session_id, None) is not None
+
+    def take_expired(self, now_s: float) -> list[Session]:
+        """Removes and returns the sessions whose senders have been away for too long."""
+        expired = [
+            session
+            for session in self._sessions.values()
+            if not session.held and now_s - session.last_seen_s > self._keep_s
+        ]
+        for session in expired:
+            self.remove(session)
+        return expired
+
+    def take_all(self) -> list[Session]:
+        """Removes and returns every session."""
+        sessions = list(self._sessions.values())
+        self._sessions.clear()
+        return sessions

@@ -1,0 +1,7 @@
+"""The sender's end of the link."""
+
+from sender.link.client import LinkClient, LinkConfiguration
+from sender.link.encoder import FrameEncoder, Payload
+from sender.link.observer import Fate, LinkObserver
+
+__all__ = ["Fate", "FrameEncoder", "LinkClient", "LinkConfiguration", "LinkObserver", "Payload"]

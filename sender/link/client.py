@@ -1,0 +1,359 @@
+"""The sender's end of the link: a window of unacknowledged frames over a stream that may break at any moment."""
+
+import asyncio
+import logging
+import random
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, replace
+
+from common.addresses import Address
+from common.clock import SYSTEM_CLOCK, Clock
+from common.configuration import option
+from common.errors import PeerError
+from common.frames import LabelFrame
+from common.wire.convert import (
+    MAX_WINDOW,
+    Acknowledgement,
+    AckStatus,
+    Drain,
+    FrameMessage,
+    Heartbeat,
+    Hello,
+    Welcome,
+    decode_server,
+    encode_client,
+)
+from common.wire.stream import StreamBroken
+from sender.link.backoff import Backoff
+from sender.link.encoder import FrameEncoder
+from sender.link.grpc_stream import GrpcClientStream, probe
+from sender.link.handshake import ClientStream, OpenStream, Probe, open_link
+from sender.link.observer import Fate, LinkObserver
+from sender.link.window import InFlight, SendWindow
+from sender.rate.sample import LinkSample
+
+_log = logging.getLogger(__name__)
+
+_FIRST_BACKOFF_S = 0.1
+_BACKOFF_CAP_S = 2.0
+_DRAIN_S = 5.0
+# A receiver that refuses every frame, key frames included, will not change its mind.
+_REJECTIONS_IN_A_ROW = 8
+# The receiver ended the stream because of what we sent: to connect again would only repeat it.
+_FATAL_CODES = ("INVALID_ARGUMENT", "FAILED_PRECONDITION", "UNIMPLEMENTED")
+
+
+@dataclass(frozen=True, slots=True)
+class LinkConfiguration:
+    """Where the receiver is, and how hard to try to reach it."""
+
+    peer: Address = option(Address("127.0.0.1", 50051), help="the receiver, host:port")
+    window: int = option(2, help="frames that may be unacknowledged at a time")
+    connect_timeout: float = option(5.0, help="seconds to try to reach the receiver at the start")
+    reconnect_timeout: float = option(120.0, help="seconds to try to reach a receiver that was lost")
+    heartbeat_interval_ms: float = option(200.0, help="milliseconds between signs of life")
+    heartbeats_missed: int = option(5, help="intervals without a message after which the receiver counts as dead")
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.window <= MAX_WINDOW:
+            raise ValueError(f"window {self.window} is not between 1 and {MAX_WINDOW}")
+        if min(self.connect_timeout, self.reconnect_timeout, self.heartbeat_interval_ms) <= 0:
+            raise ValueError("connect_timeout, reconnect_timeout and heartbeat_interval_ms must be above 0")
+        if self.heartbeats_missed < 1:
+            raise ValueError(f"heartbeats_missed {self.heartbeats_missed} is below 1")
+
+
+class LinkClient:
+    """One session with one receiver.
+
+    Live: `send` never waits, and while the window is full the newest frame replaces the one that waits. Otherwise
+    `send` waits for room, and no frame is lost: what was not acknowledged when a stream broke is encoded anew and sent
+    again on the next one, from where the receiver's last decoded frame stands.
+
+    Errors of the background (receiver gone for good, refusing) come out of `send` and `drain`.
+
+    Args:
+        hello: session id, codec, model; the client fills in the fields about resuming.
+        encoder: called when a frame leaves, never before.
+        observer: hears of everything for metrics and rate control.
+        open_stream, probe: the transport; gRPC unless tests say otherwise.
+    """
+
+    def __init__(
+        self,
+        configuration: LinkConfiguration,
+        hello: Hello,
+        encoder: FrameEncoder,
+        *,
+        observer: LinkObserver | None = None,
+        clock: Clock = SYSTEM_CLOCK,
+        rng: random.Random | None = None,
+        open_stream: OpenStream = GrpcClientStream.open,
+        probe: Probe = probe,
+    ) -> None:
+        self._configuration = configuration
+        self._hello = hello
+        self._encoder = encoder
+        self._observer = observer or LinkObserver()
+        self._clock = clock
+        self._backoff = Backoff(_FIRST_BACKOFF_S, _BACKOFF_CAP_S, rng or random.Random())
+        self._open_stream = open_stream
+        self._probe = probe
+        self._window = SendWindow(configuration.window, live=hello.live)
+        self._stream: ClientStream | None = None
+        self._stopping = False
+        self._receiver_drains = False
+        self._failure: Exception | None = None
+        self._changed = asyncio.Event()
+        self._task: asyncio.Task[None] | None = None
+        self._heard = False
+        self._sent_before: set[int] = set()
+        self._last_acknowledged: int | None = None
+        self._last_sent_at_s: float | None = None
+        self._rejections = 0
+
+    async def connect(self) -> Welcome:
+        """Connects and starts sending.
+
+        Raises:
+            PeerError: unreachable within the configured time, or not a receiver of our version and model.
+        """
+        stream, welcome = await self._open(self._configuration.connect_timeout, patient=False)
+        self._begin(stream, welcome)
+        self._task = asyncio.create_task(self._keep_connected(stream), name="link")
+        return welcome
+
+    async def send(self, frame: LabelFrame) -> None:
+        """Gives a frame to the link; returns at once if live, else when there is room for it.
+
+        Raises:
+            PeerError: the receiver is gone for good or refuses what we send.
+        """
+        await self._until(lambda: self._window.has_room)
+        replaced = self._window.offer(frame)
+        if replaced is not None:
+            self._end(replaced, Fate.SUPERSEDED)
+        self._changed.set()
+
+    async def drain(self) -> None:
+        """Waits until every frame has met its fate, tells the receiver that nothing follows, and closes.
+
+        Raises:
+            PeerError: the receiver is gone for good or refuses what we send.
+        """
+        try:
+            await self._until(lambda: self._window.idle)
+            await self._say_goodbye()
+        finally:
+            await self.close()
+
+    async def close(self) -> None:
+        """Ends the session at once; frames in flight may be lost. Safe to call twice."""
+        self._stopping = True
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+
+    async def _until(self, holds: Callable[[], bool]) -> None:
+        while True:
+            if self._failure is not None:
+                raise self._failure
+            if self._task is None or self._stopping:
+                raise PeerError("the link is not connected")
+            if holds():
+                return
+            # No await between the test and the wait, so that no change can slip through.
+            self._changed.clear()
+            await self._changed.wait()
+
+    async def _say_goodbye(self) -> None:
+        self._stopping = True
+        if self._stream is None or self._task is None:
+            return
+        try:
+            async with asyncio.timeout(_DRAIN_S):
+                await self._stream.write(encode_client(Drain()))
+                await asyncio.wait([self._task])
+        except (StreamBroken, TimeoutError) as error:
+            _log.info("everything was acknowledged, but the receiver did not say goodbye: %s", error)
+
+    async def _keep_connected(self, stream: ClientStream) -> None:
+        try:
+            while True:
+                reason = await self._serve(stream)
+                if self._stopping:
+                    return
+                _log.warning("lost the receiver (%s); trying to resume", reason)
+                self._observer.disconnected(reason)
+                stream, welcome = await self._open(self._configuration.reconnect_timeout, patient=True)
+                self._begin(stream, welcome)
+                self._resume(welcome)
+        except Exception as error:  # whatever it is, `send` and `drain` must hear of it
+            self._failure = error
+        finally:
+            self._changed.set()
+
+    async def _open(self, timeout_s: float, *, patient: bool) -> tuple[ClientStream, Welcome]:
+        resume_from = self._window.oldest_unacknowledged
+        hello = replace(self._hello, resume=patient, resume_from=0 if resume_from is None else resume_from)
+        return await open_link(
+            self._configuration.peer,
+            hello,
+            timeout_s=timeout_s,
+            backoff=self._backoff,
+            open_stream=self._open_stream,
+            probe=self._probe,
+            patient=patient,
+        )
+
+    def _begin(self, stream: ClientStream, welcome: Welcome) -> None:
+        self._stream = stream
+        self._last_sent_at_s = None
+        self._receiver_drains = False
+        self._window.resize(min(self._configuration.window, welcome.window))
+        self._observer.connected(welcome)
+
+    def _resume(self, welcome: Welcome) -> None:
+        """Brings window and encoder to where the receiver stands."""
+        resumption = self._window.resume(welcome.next_sequence)
+        for frame in resumption.delivered:
+            self._end(frame, Fate.ACKNOWLEDGED)
+        for frame in resumption.superseded:
+            self._end(frame, Fate.SUPERSEDED)
+        # Frames that were encoded before and lost must be encoded anew, and an encoder only goes forward: without a
+        # reset it may go on just when there are none, from a state that both ends have.
+        known = {frame.sequence for frame in resumption.delivered} | {self._last_acknowledged}
+        if welcome.resumed and welcome.decodable_from in known and not resumption.lost:
+            self._encoder.acknowledge(welcome.decodable_from)
+            self._last_acknowledged = welcome.decodable_from
+        else:
+            self._encoder.reset()
+            self._last_acknowledged = None
+        _log.info("resumed at frame %d", welcome.next_sequence)
+
+    async def _serve(self, stream: ClientStream) -> str:
+        """Runs one stream to its end and says why it ended."""
+        work: tuple[Awaitable[None], ...] = (
+            self._read(stream),
+            self._pump(stream),
+            self._beat(stream),
+            self._watch(),
+        )
+        tasks = [asyncio.ensure_future(each) for each in work]
+        try:
+            done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+            for task in done:
+                task.result()
+            return "the receiver ended the stream"
+        except StreamBroken as error:
+            if error.code in _FATAL_CODES and not self._stopping:
+                raise PeerError(f"the receiver refuses to go on: {error.reason}") from error
+            return str(error)
+        finally:
+            self._stream = None
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+            await stream.close()
+
+    async def _read(self, stream: ClientStream) -> None:
+        while (data := await stream.read()) is not None:
+            self._heard = True
+            message = decode_server(data)
+            if isinstance(message, Acknowledgement):
+                self._on_acknowledgement(message)
+            elif isinstance(message, Drain):
+                self._receiver_drains = True
+
+    async def _pump(self, stream: ClientStream) -> None:
+        while True:
+            await self._until_sendable()
+            frame = self._window.ready()
+            if frame is not None:
+                await stream.write(encode_client(self._encode(frame)))
+                self._changed.set()
+
+    async def _until_sendable(self) -> None:
+        while self._receiver_drains or self._window.ready() is None:
+            self._changed.clear()
+            await self._changed.wait()
+
+    def _encode(self, frame: LabelFrame) -> FrameMessage:
+        encoded = self._encoder.encode(frame)
+        now_s = self._clock.monotonic()
+        spacing_ms = None if self._last_sent_at_s is None else (now_s - self._last_sent_at_s) * 1e3
+        self._last_sent_at_s = now_s
+        self._window.sent(InFlight(frame, now_s, spacing_ms, self._window.held_back))
+        self._observer.sent(frame, encoded, again=frame.sequence in self._sent_before)
+        self._sent_before.add(frame.sequence)
+        captured_ns = int(frame.captured_at * 1e9)
+        return FrameMessage(frame.sequence, encoded.payload, captured_ns, self._wall_ns(), encoded.key)
+
+    async def _beat(self, stream: ClientStream) -> None:
+        while True:
+            await asyncio.sleep(self._configuration.heartbeat_interval_ms / 1e3)
+            await stream.write(encode_client(Heartbeat(self._wall_ns())))
+
+    async def _watch(self) -> None:
+        """Counts silent intervals instead of reading a clock: when this process was held up, so was the count."""
+        silent = 0
+        while silent < self._configuration.heartbeats_missed:
+            self._heard = False
+            await asyncio.sleep(self._configuration.heartbeat_interval_ms / 1e3)
+            silent = 0 if self._heard else silent + 1
+        raise StreamBroken("DEADLINE_EXCEEDED", "no sign of life from the receiver")
+
+    def _on_acknowledgement(self, ack: Acknowledgement) -> None:
+        if ack.want_key:
+            self._encoder.reset()
+        if ack.status is AckStatus.REJECTED:
+            self._on_rejection(ack)
+        else:
+            self._on_delivery(ack)
+        self._changed.set()
+
+    def _on_delivery(self, ack: Acknowledgement) -> None:
+        flight = self._window.acknowledged(ack.sequence)
+        if flight is None:
+            _log.info("acknowledgement for frame %d, which is not in flight", ack.sequence)
+            return
+        self._rejections = 0
+        # A duplicate was decoded as it was encoded some earlier time; only fresh decodes are a common ground.
+        if ack.status is AckStatus.DECODED:
+            self._encoder.acknowledge(ack.sequence)
+            self._last_acknowledged = ack.sequence
+        self._observer.acknowledged(flight.frame, self._measure(ack, flight))
+        self._end(flight.frame, Fate.ACKNOWLEDGED)
+
+    def _on_rejection(self, ack: Acknowledgement) -> None:
+        flight = self._window.rejected(ack.sequence)
+        self._rejections += 1
+        _log.warning("the receiver rejected frame %d: %s", ack.sequence, ack.reason)
+        if flight is not None and self._hello.live:
+            self._end(flight.frame, Fate.REJECTED)
+        if self._rejections >= _REJECTIONS_IN_A_ROW:
+            raise PeerError(f"the receiver rejected {self._rejections} frames in a row: {ack.reason}")
+
+    def _end(self, frame: LabelFrame, fate: Fate) -> None:
+        self._sent_before.discard(frame.sequence)
+        self._observer.ended(frame, fate)
+
+    def _measure(self, ack: Acknowledgement, flight: InFlight) -> LinkSample:
+        hold_ms = (ack.server_sent_ns - ack.server_received_ns) / 1e6
+        total_ms = (self._clock.monotonic() - flight.sent_at_s) * 1e3
+        return LinkSample(
+            sequence=ack.sequence,
+            message_bytes=ack.received_bytes,
+            round_trip_time_ms=max(total_ms - hold_ms, 0.0),
+            hold_ms=hold_ms,
+            sent_spacing_ms=flight.sent_spacing_ms,
+            arrival_spacing_ms=ack.arrival_spacing_ns / 1e6 if ack.arrival_spacing_ns else None,
+            waited=flight.waited,
+            client_sent_ns=ack.client_sent_ns,
+            server_received_ns=ack.server_received_ns,
+            server_sent_ns=ack.server_sent_ns,
+            client_received_ns=self._wall_ns(),
+        )
+
+    def _wall_ns(self) -> int:
+        return int(self._clock.wall() * 1e9)

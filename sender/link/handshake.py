@@ -1,0 +1,124 @@
+"""From an address to an agreed stream, or to one clear line about why there is none."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Protocol
+
+from common.addresses import Address
+from common.errors import ModelMismatch, PeerError, VersionMismatch, WireError
+from common.wire.convert import Hello, Welcome, decode_server, encode_client
+from common.wire.stream import MessageStream, StreamBroken
+from sender.link.backoff import Backoff
+
+# A peer that takes the connection and then says nothing is given up on and tried anew.
+_ATTEMPT_S = 2.0
+# Once may be a receiver that opened its port between our attempt and the probe.
+_FOREIGN_ATTEMPTS = 2
+
+
+class ClientStream(MessageStream, Protocol):
+    """A `MessageStream` that its owner can end."""
+
+    async def close(self) -> None:
+        """Ends the stream, whatever state it is in."""
+
+
+OpenStream = Callable[[Address], Awaitable[ClientStream]]
+Probe = Callable[[Address], Awaitable[str | None]]
+
+
+class _NoStream(Exception):
+    """One attempt failed, and the next may not."""
+
+
+async def open_link(
+    peer: Address,
+    hello: Hello,
+    *,
+    timeout_s: float,
+    backoff: Backoff,
+    open_stream: OpenStream,
+    probe: Probe,
+    patient: bool = False,
+) -> tuple[ClientStream, Welcome]:
+    """Connects and shakes hands, trying again with backoff.
+
+    Args:
+        timeout_s: how long to go on trying.
+        patient: go on also when something answers that is no receiver: we spoke with one there before.
+
+    Raises:
+        PeerError: nothing answers, or something that is not a receiver.
+        ModelMismatch: the receiver has other weights.
+        VersionMismatch: it speaks another version of the protocol.
+    """
+    loop = asyncio.get_running_loop()
+    deadline_s = loop.time() + timeout_s
+    foreign = 0
+    while True:
+        remaining_s = deadline_s - loop.time()
+        try:
+            opened = await _attempt(peer, hello, max(min(remaining_s, _ATTEMPT_S), 0.01), open_stream)
+            backoff.reset()
+            return opened
+        except _NoStream as error:
+            reason = str(error)
+        banner = await probe(peer)
+        foreign += banner is not None
+        delay_s = backoff.next_s()
+        late = loop.time() + delay_s >= deadline_s
+        if late or (foreign >= _FOREIGN_ATTEMPTS and not patient):
+            raise PeerError(_explain(peer, banner, reason, timeout_s))
+        await asyncio.sleep(delay_s)
+
+
+async def _attempt(
+    peer: Address, hello: Hello, timeout_s: float, open_stream: OpenStream
+) -> tuple[ClientStream, Welcome]:
+    stream = await open_stream(peer)
+    agreed = False
+    try:
+        async with asyncio.timeout(timeout_s):
+            await stream.write(encode_client(hello))
+            first = await stream.read()
+        welcome = _judge(peer, hello, first)
+        agreed = True
+        return stream, welcome
+    except TimeoutError:
+        raise _NoStream("no answer") from None
+    except StreamBroken as error:
+        if error.code == "UNIMPLEMENTED":
+            raise PeerError(f"{peer} is a gRPC server, but not a Bodywire receiver: check --peer") from error
+        if error.code in ("INVALID_ARGUMENT", "FAILED_PRECONDITION", "RESOURCE_EXHAUSTED"):
+            raise PeerError(f"the receiver at {peer} refused the connection: {error.reason}") from error
+        raise _NoStream(error.reason) from error
+    finally:
+        if not agreed:
+            await stream.close()
+
+
+def _judge(peer: Address, hello: Hello, first: bytes | None) -> Welcome:
+    if first is None:
+        raise _NoStream("it hung up")
+    try:
+        welcome = decode_server(first)
+    except WireError as error:
+        raise PeerError(f"{peer} is a gRPC server, but does not speak Bodywire's protocol: check --peer") from error
+    if not isinstance(welcome, Welcome):
+        raise PeerError(f"{peer} did not answer the greeting with one: check --peer and the versions on both ends")
+    if welcome.model_hash != hello.model_hash:
+        ours, theirs = hello.model_hash.hex(), welcome.model_hash.hex()
+        raise ModelMismatch(
+            f"sender and receiver have different models: {ours} here, {theirs} at {peer}; "
+            "install the same version of Bodywire on both ends"
+        )
+    if not welcome.accepted:
+        raise VersionMismatch(f"the receiver at {peer} refused the session: {welcome.reason}")
+    return welcome
+
+
+def _explain(peer: Address, banner: str | None, reason: str, timeout_s: float) -> str:
+    if banner is None:
+        return f"no receiver at {peer} within {timeout_s:g} s ({reason}): start it, or check --peer"
+    said = f"answered {banner!r}" if banner else "takes connections but does not answer"
+    return f"what listens at {peer} is not a Bodywire receiver (it {said}): check --peer"

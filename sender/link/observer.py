@@ -1,0 +1,35 @@
+"""Who wants to know what happens on the link: metrics, rate control."""
+
+from enum import Enum
+
+from common.frames import LabelFrame
+from common.wire.convert import Welcome
+from sender.link.encoder import Payload
+from sender.rate.sample import LinkSample
+
+
+class Fate(Enum):
+    """How a frame that was given to the link ends."""
+
+    ACKNOWLEDGED = "acknowledged"
+    SUPERSEDED = "superseded"
+    REJECTED = "rejected"
+
+
+class LinkObserver:
+    """Hears what happens on the link; every method does nothing unless overridden, and must not block."""
+
+    def connected(self, welcome: Welcome) -> None:
+        """A stream was agreed, for the first time or again."""
+
+    def disconnected(self, reason: str) -> None:
+        """The stream was lost; the client tries to resume."""
+
+    def sent(self, frame: LabelFrame, encoded: Payload, *, again: bool) -> None:
+        """A frame was encoded and goes out; `again` if it did so before."""
+
+    def acknowledged(self, frame: LabelFrame, sample: LinkSample) -> None:
+        """The receiver is done with a frame."""
+
+    def ended(self, frame: LabelFrame, fate: Fate) -> None:
+        """A frame has met its fate; each does exactly once."""

@@ -1,0 +1,114 @@
+"""All of rate control behind three calls: a frame is offered, a frame was acknowledged, what is ρ now."""
+
+from collections import deque
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from sender.rate.bandwidth import PaperBandwidth
+from sender.rate.capacity import Capacity, CapacityEstimator
+from sender.rate.delay import PaperDelay, WindowedExtreme
+from sender.rate.policy import BudgetController, RateConfiguration, badness, rho_by_group
+from sender.rate.sample import LinkSample
+
+_MIN_RTT_WINDOW_MS = 10_000.0
+_FRAME_RATE_WINDOW_MS = 2000.0
+_SIZE_SMOOTHING = 0.8
+_START = 0.5
+
+
+@dataclass(frozen=True, slots=True)
+class RateState:
+    """The link as rate control sees it.
+
+    Args:
+        bandwidth_bps: B(t) (15); None before it was measured.
+        delay_ms: D(t) (16); None before the first acknowledgement.
+        min_rtt_ms: the shortest round trip of late; None before the first acknowledgement.
+        capacity: what drives f by default.
+        f: the badness that goes into (17).
+    """
+
+    bandwidth_bps: float | None
+    delay_ms: float | None
+    min_rtt_ms: float | None
+    capacity: Capacity
+    f: float
+
+
+class RateController:
+    """Estimators and policy of one session.
+
+    Args:
+        frame_rate_hz: what the source would like to send; None measures it from what is offered, which is right for a
+            live source. A file waits for the link, so its rate must be given.
+    """
+
+    def __init__(self, configuration: RateConfiguration, frame_rate_hz: float | None = None) -> None:
+        if frame_rate_hz is not None and frame_rate_hz <= 0:
+            raise ValueError(f"frame_rate_hz {frame_rate_hz} is not above 0")
+        self._configuration = configuration
+        self._frame_rate_hz = frame_rate_hz
+        self._offered_ms: deque[float] = deque()
+        self._bandwidth = PaperBandwidth()
+        self._delay = PaperDelay()
+        self._min_rtt = WindowedExtreme(_MIN_RTT_WINDOW_MS)
+        self._min_rtt_ms: float | None = None
+        self._capacity_estimator = CapacityEstimator()
+        self._capacity = Capacity(None, False, 0.0)
+        self._budget = BudgetController(configuration.headroom, _START)
+        self._wire_bytes: float | None = None
+
+    def on_offered(self, now_ms: float) -> None:
+        """The source has a frame, whether it will be sent or superseded."""
+        self._offered_ms.append(now_ms)
+        while self._offered_ms[0] < now_ms - _FRAME_RATE_WINDOW_MS:
+            self._offered_ms.popleft()
+
+    def on_acknowledged(self, sample: LinkSample, now_ms: float) -> None:
+        """The link measured one acknowledged frame."""
+        self._bandwidth.update(sample, now_ms)
+        self._delay.update(sample, now_ms)
+        self._min_rtt_ms = self._min_rtt.update(sample.round_trip_time_ms, now_ms)
+        self._capacity = self._capacity_estimator.update(sample, now_ms)
+        old_bytes = sample.wire_bytes if self._wire_bytes is None else self._wire_bytes
+        self._wire_bytes = _SIZE_SMOOTHING * old_bytes + (1 - _SIZE_SMOOTHING) * sample.wire_bytes
+        self._budget.update(self._capacity, self._wanted_bps(), now_ms)
+
+    def rho(self, importance: Mapping[str, float]) -> dict[str, float]:
+        """ρ by group for the next frame (17).
+
+        Args:
+            importance: ω by group.
+
+        Raises:
+            ValueError: no group, or a negative importance.
+        """
+        return rho_by_group(importance, self._f(), self._configuration.rho_min, self._configuration.rho_max)
+
+    @property
+    def state(self) -> RateState:
+        """Everything measured, for metrics and logs."""
+        return RateState(
+            self._bandwidth.bandwidth_bps, self._delay.delay_ms, self._min_rtt_ms, self._capacity, self._f()
+        )
+
+    def _f(self) -> float:
+        if self._configuration.policy == "fixed":
+            return self._configuration.fixed_f
+        if self._configuration.policy == "capacity":
+            return self._budget.f
+        bandwidth_bps, delay_ms = self._bandwidth.bandwidth_bps, self._delay.delay_ms
+        if bandwidth_bps is None or delay_ms is None:
+            return _START
+        return badness(bandwidth_bps, delay_ms, self._configuration)
+
+    def _wanted_bps(self) -> float:
+        """What the source would send at the present size of a frame, headers included."""
+        return 0.0 if self._wire_bytes is None else self._wire_bytes * 8 * self._wanted_frame_rate_hz()
+
+    def _wanted_frame_rate_hz(self) -> float:
+        if self._frame_rate_hz is not None:
+            return self._frame_rate_hz
+        if len(self._offered_ms) < 2 or self._offered_ms[-1] <= self._offered_ms[0]:
+            return 0.0
+        return (len(self._offered_ms) - 1) / (self._offered_ms[-1] - self._offered_ms[0]) * 1e3

@@ -1,0 +1,116 @@
+"""A link without a network: two ends of a stream in one process that break at will, and a codec that counts."""
+
+import asyncio
+import struct
+from dataclasses import dataclass
+from typing import Self
+
+from common.errors import MalformedPacket, MissingReference
+from common.frames import Camera, LabelFrame
+from common.wire.stream import StreamBroken
+
+MODEL = b"\x01" * 8
+SESSION = b"\x02" * 16
+
+
+class FakeEnd:
+    """One end; what is written to it is read at `other`."""
+
+    other: Self
+
+    def __init__(self) -> None:
+        self._inbox: asyncio.Queue[bytes | StreamBroken | None] = asyncio.Queue()
+        self._broken: StreamBroken | None = None
+
+    async def read(self) -> bytes | None:
+        item = await self._inbox.get()
+        if isinstance(item, StreamBroken):
+            self._inbox.put_nowait(item)
+            raise item
+        return item
+
+    async def write(self, data: bytes) -> None:
+        if self._broken is not None:
+            raise self._broken
+        self.other._inbox.put_nowait(data)
+
+    async def close(self) -> None:
+        """Ends the stream as a gRPC call that was cancelled does."""
+        self.break_off("CANCELLED", "closed")
+
+    async def finish(self) -> None:
+        """Ends the stream well."""
+        self.other._inbox.put_nowait(None)
+
+    def break_off(self, code: str = "UNAVAILABLE", reason: str = "connection reset") -> None:
+        """Ends the stream for both ends, as when the network is gone; what was not read yet is lost."""
+        for end in (self, self.other):
+            end._broken = StreamBroken(code, reason)
+            while not end._inbox.empty():
+                end._inbox.get_nowait()
+            end._inbox.put_nowait(end._broken)
+
+
+def fake_link() -> tuple[FakeEnd, FakeEnd]:
+    """The sender's end and the receiver's."""
+    client, server = FakeEnd(), FakeEnd()
+    client.other, server.other = server, client
+    return client, server
+
+
+@dataclass(frozen=True, slots=True)
+class CountedPayload:
+    payload: bytes
+    key: bool
+
+
+class CountingCodec:
+    """Frames as (sequence, reference): decodes exactly when the reference was decoded before, as the real one does."""
+
+    _FORMAT = struct.Struct(">4sqq")
+
+    def __init__(self) -> None:
+        self.encoded: list[tuple[int, int]] = []
+        self._last = -1
+        self._sent: set[int] = set()
+        self._reference = -1
+        self._received: set[int] = set()
+
+    def encode(self, frame: LabelFrame) -> CountedPayload:
+        if frame.sequence <= self._last:
+            raise ValueError(f"frame {frame.sequence} after {self._last}")
+        self._last = frame.sequence
+        self._sent.add(frame.sequence)
+        self.encoded.append((frame.sequence, self._reference))
+        payload = self._FORMAT.pack(b"BWct", frame.sequence, self._reference)
+        return CountedPayload(payload, self._reference < 0)
+
+    def acknowledge(self, sequence: int) -> None:
+        if sequence in self._sent:
+            self._reference = max(self._reference, sequence)
+
+    def decode(self, payload: bytes) -> LabelFrame:
+        if len(payload) != self._FORMAT.size or not payload.startswith(b"BWct"):
+            raise MalformedPacket("not a counted frame")
+        _, sequence, reference = self._FORMAT.unpack(payload)
+        if reference >= 0 and reference not in self._received:
+            raise MissingReference(f"frame {reference} was never decoded here")
+        self._received.add(sequence)
+        return label_frame(sequence)
+
+    def reset(self) -> None:
+        self._sent.clear()
+        self._received.clear()
+        self._reference = -1
+        self._last = -1
+
+
+def label_frame(sequence: int) -> LabelFrame:
+    """A frame with nobody in it."""
+    return LabelFrame(sequence, "fake", 1.0 + sequence, Camera(64, 64, 64.0), ())
+
+
+async def settle() -> None:
+    """Lets every task run until all of them wait for something that only time or the test can bring."""
+    for _ in range(50):
+        await asyncio.sleep(0)

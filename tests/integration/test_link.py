@@ -1,0 +1,370 @@
+"""Both ends of the link over gRPC on loopback."""
+
+import asyncio
+import random
+import secrets
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack
+from typing import Any
+
+import grpc
+import numpy as np
+import pytest
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+
+from common.addresses import Address
+from common.codec.frame_codec import EncodedFrame, FrameCodec
+from common.errors import ModelMismatch, OutputError, PeerError, VersionMismatch
+from common.frames import Camera, LabelFrame, PersonLabels
+from common.labels import GROUP_NAMES, LABEL_SIZE, split
+from common.wire.convert import STREAM_METHOD, STREAM_SERVICE, FrameMessage, Hello, encode_client
+from receiver.link import LinkServer, ListenConfiguration, Session, SessionRegistry
+from sender.link import Fate, FrameEncoder, LinkClient, LinkConfiguration
+from tests.fake_link import MODEL, CountingCodec, label_frame
+from tests.tcp_relay import TcpRelay
+from tests.unit.sender.link.test_client import Recorder
+
+LOOPBACK = "127.0.0.1"
+
+
+class Pipeline:
+    """Decodes every frame; waits at `gate`; says when it has seen so many."""
+
+    def __init__(self) -> None:
+        self.gate = asyncio.Event()
+        self.gate.set()
+        self.decoded: list[int] = []
+        self.keys: list[int] = []
+        self.opened = 0
+        self.ended: asyncio.Queue[Session] = asyncio.Queue()
+        self._changed = asyncio.Event()
+
+    async def on_session(self, session: Session) -> None:
+        self.opened += 1
+
+    async def on_frame(self, session: Session, frame: FrameMessage) -> None:
+        session.decode(frame)
+        self.decoded.append(frame.sequence)
+        if frame.key:
+            self.keys.append(frame.sequence)
+        self._changed.set()
+        await self.gate.wait()
+
+    async def on_session_end(self, session: Session) -> None:
+        self.ended.put_nowait(session)
+
+    async def until(self, holds: Callable[[], bool]) -> None:
+        async with asyncio.timeout(10):
+            while not holds():
+                self._changed.clear()
+                await self._changed.wait()
+
+    async def until_decoded(self, sequence: int) -> None:
+        await self.until(lambda: bool(self.decoded) and self.decoded[-1] >= sequence)
+
+
+class Ends:
+    """Starts servers and clients, and stops them all when the test is over."""
+
+    def __init__(self, stack: AsyncExitStack) -> None:
+        self._stack = stack
+
+    async def server(
+        self, pipeline: Pipeline, registry: SessionRegistry | None = None, *, port: int = 0, model: bytes = MODEL
+    ) -> tuple[LinkServer, Address]:
+        server = LinkServer(
+            ListenConfiguration(listen=Address(LOOPBACK, port), drain_timeout=2.0),
+            pipeline,
+            registry or SessionRegistry(CountingCodec),
+            model_hash=model,
+            codec_version=1,
+        )
+        address = await server.start()
+        self._stack.push_async_callback(server.stop)
+        return server, address
+
+    async def relay(self, target: Address) -> TcpRelay:
+        relay = TcpRelay(target)
+        await relay.start()
+        self._stack.push_async_callback(relay.stop)
+        return relay
+
+    def client(
+        self,
+        peer: Address,
+        *,
+        live: bool = False,
+        connect_timeout: float = 5.0,
+        codec_version: int = 1,
+        encoder: FrameEncoder | None = None,
+    ) -> tuple[LinkClient, Recorder]:
+        seen = Recorder()
+        client = LinkClient(
+            LinkConfiguration(peer=peer, connect_timeout=connect_timeout),
+            Hello(secrets.token_bytes(16), "test", codec_version, MODEL, live),
+            encoder or CountingCodec(),
+            observer=seen,
+            rng=random.Random(1),
+        )
+        self._stack.push_async_callback(client.close)
+        return client, seen
+
+
+@pytest.fixture
+async def ends() -> AsyncIterator[Ends]:
+    async with AsyncExitStack() as stack:
+        yield Ends(stack)
+
+
+async def send_all(client: LinkClient, first: int, last: int) -> None:
+    for sequence in range(first, last):
+        await client.send(label_frame(sequence))
+
+
+async def test_frames_of_a_file_arrive_once_each_and_in_order(ends: Ends) -> None:
+    pipeline = Pipeline()
+    _, address = await ends.server(pipeline)
+    client, seen = ends.client(address)
+    welcome = await client.connect()
+    assert (welcome.next_sequence, welcome.resumed) == (0, False)
+    await send_all(client, 0, 100)
+    await client.drain()
+    assert pipeline.decoded == list(range(100))
+    # Two may leave before the first acknowledgement; everything after is predicted.
+    assert pipeline.keys in ([0], [0, 1])
+    assert seen.fates == [(sequence, Fate.ACKNOWLEDGED) for sequence in range(100)]
+    assert all(sample.round_trip_time_ms >= 0 for sample in seen.samples)
+    assert (await pipeline.ended.get()).next_sequence == 100
+
+
+async def test_backpressure_holds_a_file_back_while_the_receiver_works(ends: Ends) -> None:
+    pipeline = Pipeline()
+    _, address = await ends.server(pipeline)
+    client, _ = ends.client(address)
+    await client.connect()
+    pipeline.gate.clear()
+    sending = asyncio.create_task(send_all(client, 0, 10))
+    await pipeline.until(lambda: pipeline.decoded == [0])
+    # Two in flight and one waiting: the fourth stays with its producer.
+    _, pending = await asyncio.wait([sending], timeout=0.05)
+    assert pending == {sending}
+    assert pipeline.decoded == [0]
+    pipeline.gate.set()
+    await sending
+    await client.drain()
+    assert pipeline.decoded == list(range(10))
+
+
+async def test_live_sender_skips_to_the_newest_frame_while_the_receiver_works(ends: Ends) -> None:
+    pipeline = Pipeline()
+    _, address = await ends.server(pipeline)
+    client, seen = ends.client(address, live=True)
+    await client.connect()
+    pipeline.gate.clear()
+    await client.send(label_frame(0))
+    await pipeline.until(lambda: pipeline.decoded == [0])
+    await send_all(client, 1, 50)
+    pipeline.gate.set()
+    await client.drain()
+    assert pipeline.decoded[-1] == 49
+    assert pipeline.decoded == sorted(set(pipeline.decoded))
+    superseded = [sequence for sequence, fate in seen.fates if fate is Fate.SUPERSEDED]
+    assert sorted(pipeline.decoded + superseded) == list(range(50))
+    assert len(superseded) >= 40
+
+
+@pytest.mark.parametrize("live", [False, True])
+async def test_resume_after_the_connection_was_cut_goes_on_where_the_receiver_stands(ends: Ends, live: bool) -> None:
+    pipeline = Pipeline()
+    _, address = await ends.server(pipeline)
+    relay = await ends.relay(address)
+    client, seen = ends.client(relay.address, live=live)
+    await client.connect()
+    for sequence in range(200):
+        await client.send(label_frame(sequence))
+        if sequence in (50, 51, 100, 150):
+            await pipeline.until_decoded(sequence - 1)
+            relay.cut()
+        await asyncio.sleep(0)
+    await client.drain()
+    assert pipeline.opened == 1
+    assert len(seen.lost) >= 3
+    assert pipeline.decoded == sorted(set(pipeline.decoded))
+    acknowledged = [sequence for sequence, fate in seen.fates if fate is Fate.ACKNOWLEDGED]
+    assert acknowledged == pipeline.decoded
+    assert live or pipeline.decoded == list(range(200))
+
+
+async def test_resume_after_restart_with_no_memory_begins_with_a_key_frame(ends: Ends) -> None:
+    pipeline = Pipeline()
+    server, address = await ends.server(pipeline)
+    client, seen = ends.client(address)
+    await client.connect()
+    await send_all(client, 0, 20)
+    await pipeline.until(lambda: len(pipeline.decoded) == 20)
+    await server.stop()
+    pipeline.keys.clear()
+    await ends.server(pipeline, port=address.port)
+    await send_all(client, 20, 40)
+    await client.drain()
+    assert pipeline.decoded == list(range(40))
+    assert pipeline.keys[0] == 20
+    assert pipeline.opened == 2
+    assert [sequence for sequence, _ in seen.fates] == list(range(40))
+
+
+async def test_stop_acknowledges_the_frame_in_hand(ends: Ends) -> None:
+    pipeline = Pipeline()
+    server, address = await ends.server(pipeline)
+    client, seen = ends.client(address)
+    await client.connect()
+    pipeline.gate.clear()
+    await client.send(label_frame(0))
+    await pipeline.until(lambda: pipeline.decoded == [0])
+    stopping = asyncio.create_task(server.stop())
+    assert not (await asyncio.wait([stopping], timeout=0.05))[0]
+    pipeline.gate.set()
+    await stopping
+    assert (await pipeline.ended.get()).next_sequence == 1
+    await ends.server(pipeline, port=address.port)
+    await client.drain()
+    assert seen.fates == [(0, Fate.ACKNOWLEDGED)]
+    assert pipeline.decoded == [0]
+
+
+async def test_connect_when_models_differ_names_both(ends: Ends) -> None:
+    _, address = await ends.server(Pipeline(), model=b"\xee" * 8)
+    client, _ = ends.client(address)
+    with pytest.raises(ModelMismatch, match="0101010101010101 here, eeeeeeeeeeeeeeee at") as caught:
+        await client.connect()
+    assert caught.value.exit_code == 4
+
+
+async def test_connect_when_codecs_differ_says_which(ends: Ends) -> None:
+    _, address = await ends.server(Pipeline())
+    client, _ = ends.client(address, codec_version=2)
+    with pytest.raises(VersionMismatch, match="codec version 1, the sender version 2"):
+        await client.connect()
+
+
+async def test_connect_when_no_receiver_is_there(ends: Ends) -> None:
+    server, address = await ends.server(Pipeline())
+    await server.stop()
+    client, _ = ends.client(address, connect_timeout=0.3)
+    with pytest.raises(PeerError, match=rf"no receiver at {address} within 0\.3 s") as caught:
+        await client.connect()
+    assert caught.value.exit_code == 4
+
+
+@pytest.mark.parametrize(
+    ("banner", "said"),
+    [
+        (b"SSH-2.0-OpenSSH_9.2p1 Debian\r\n", "answered 'SSH-2.0-OpenSSH_9.2p1 Debian'"),
+        (b"", "takes connections but does not answer"),
+    ],
+)
+async def test_connect_when_something_else_listens_names_it(ends: Ends, banner: bytes, said: str) -> None:
+    connections: list[asyncio.StreamWriter] = []
+
+    async def greet(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        connections.append(writer)
+        writer.write(banner)
+
+    async with await asyncio.start_server(greet, LOOPBACK, 0) as other:
+        client, _ = ends.client(Address(LOOPBACK, other.sockets[0].getsockname()[1]), connect_timeout=0.6)
+        with pytest.raises(PeerError, match=said):
+            await client.connect()
+        for writer in connections:
+            writer.close()
+
+
+async def test_connect_when_another_grpc_service_listens_says_so(ends: Ends) -> None:
+    other: Any = grpc.aio.server()
+    port = other.add_insecure_port(f"{LOOPBACK}:0")
+    await other.start()
+    client, _ = ends.client(Address(LOOPBACK, port))
+    with pytest.raises(PeerError, match="is a gRPC server, but not a Bodywire receiver"):
+        await client.connect()
+    await other.stop(0)
+
+
+async def test_start_when_the_port_is_taken(ends: Ends) -> None:
+    _, address = await ends.server(Pipeline())
+    with pytest.raises(OutputError, match=rf"cannot listen on {address} \(Address already in use\)"):
+        await ends.server(Pipeline(), port=address.port)
+
+
+async def test_health_follows_start_and_stop(ends: Ends) -> None:
+    server, address = await ends.server(Pipeline())
+    async with grpc.aio.insecure_channel(str(address)) as channel:
+        watching = health_pb2_grpc.HealthStub(channel).Watch(health_pb2.HealthCheckRequest(service=STREAM_SERVICE))
+        assert (await watching.read()).status == health_pb2.HealthCheckResponse.SERVING
+        stopping = asyncio.create_task(server.stop())
+        assert (await watching.read()).status == health_pb2.HealthCheckResponse.NOT_SERVING
+        watching.cancel()
+        await stopping
+
+
+async def test_garbage_ends_the_stream_with_invalid_argument_and_not_the_server(ends: Ends) -> None:
+    pipeline = Pipeline()
+    _, address = await ends.server(pipeline)
+    hello = encode_client(Hello(secrets.token_bytes(16), "hostile", 1, MODEL, True))
+    for opening in (b"\xff\xff", encode_client(FrameMessage(0, b"x", 0, 0, True)), hello):
+        async with grpc.aio.insecure_channel(str(address)) as channel:
+            call = channel.stream_stream(f"/{STREAM_SERVICE}/{STREAM_METHOD}")()
+            await call.write(opening)
+            if opening is hello:
+                await call.read()
+                for _ in range(8):
+                    await call.write(b"\xff\xff")
+                    await call.read()
+            assert await call.code() is grpc.StatusCode.INVALID_ARGUMENT
+    client, _ = ends.client(address)
+    await client.connect()
+    await send_all(client, 0, 3)
+    await client.drain()
+    assert pipeline.decoded == [0, 1, 2]
+
+
+class _RealCodec:
+    """`FrameCodec` as both daemons use it, at a fixed ρ."""
+
+    def __init__(self) -> None:
+        self._codec = FrameCodec(MODEL)
+
+    def encode(self, frame: LabelFrame) -> EncodedFrame:
+        return self._codec.encode(frame, dict.fromkeys(GROUP_NAMES, 0.2))
+
+    def acknowledge(self, sequence: int) -> None:
+        self._codec.acknowledge(sequence)
+
+    def decode(self, payload: bytes) -> LabelFrame:
+        return self._codec.decode(payload).frame
+
+    def reset(self) -> None:
+        self._codec.reset()
+
+
+def _walking(sequence: int) -> LabelFrame:
+    rng = np.random.default_rng(5)
+    labels = rng.normal(size=LABEL_SIZE) + 0.05 * np.sin(sequence / 5 + np.arange(LABEL_SIZE))
+    person = PersonLabels(0, 0.9, split(labels.astype(np.float32)))
+    return LabelFrame(sequence, "walk.avi", sequence / 30, Camera(640, 480, 600.0), (person,))
+
+
+async def test_real_codec_survives_cuts_of_the_connection(ends: Ends) -> None:
+    pipeline = Pipeline()
+    _, address = await ends.server(pipeline, SessionRegistry(_RealCodec))
+    relay = await ends.relay(address)
+    client, seen = ends.client(relay.address, encoder=_RealCodec())
+    await client.connect()
+    for sequence in range(90):
+        await client.send(_walking(sequence))
+        if sequence in (30, 60):
+            await pipeline.until_decoded(sequence - 1)
+            relay.cut()
+    await client.drain()
+    assert pipeline.decoded == list(range(90))
+    assert [sequence for sequence, _ in seen.fates] == list(range(90))
+    # One key frame or two at the start and after each cut; a rejected frame would have cost more.
+    assert len(pipeline.keys) <= 6

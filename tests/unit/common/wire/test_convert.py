@@ -1,0 +1,158 @@
+import contextlib
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from common.errors import MalformedPacket
+from common.wire import semantic_link_pb2 as pb
+from common.wire.convert import (
+    MAX_PAYLOAD_BYTES,
+    MAX_SEQUENCE,
+    MAX_TIME_NS,
+    MAX_WINDOW,
+    NO_SEQUENCE,
+    Acknowledgement,
+    AckStatus,
+    ClientMessage,
+    Drain,
+    FrameMessage,
+    Heartbeat,
+    Hello,
+    ServerMessage,
+    Welcome,
+    decode_client,
+    decode_server,
+    encode_client,
+    encode_server,
+)
+
+_sequences = st.integers(0, MAX_SEQUENCE)
+_optional_sequences = st.integers(NO_SEQUENCE, MAX_SEQUENCE)
+_times = st.integers(0, MAX_TIME_NS)
+_hashes = st.binary(min_size=1, max_size=64)
+_names = st.text(st.characters(categories=["L", "N", "P"]), max_size=128)
+_hellos = st.builds(
+    Hello,
+    session_id=st.binary(min_size=16, max_size=16),
+    sender=_names,
+    codec_version=st.integers(0, 2**32 - 1),
+    model_hash=_hashes,
+    live=st.booleans(),
+    resume=st.booleans(),
+    resume_from=_sequences,
+    protocol_version=st.integers(0, 2**32 - 1),
+)
+_frames = st.builds(FrameMessage, _sequences, st.binary(min_size=1, max_size=600), _times, _times, st.booleans())
+_welcomes = st.builds(
+    Welcome,
+    accepted=st.booleans(),
+    model_hash=_hashes,
+    reason=_names,
+    next_sequence=_sequences,
+    window=st.integers(1, MAX_WINDOW),
+    resumed=st.booleans(),
+    decodable_from=_optional_sequences,
+)
+_acknowledgements = st.builds(
+    Acknowledgement,
+    sequence=_optional_sequences,
+    status=st.sampled_from(AckStatus),
+    decodable_from=_optional_sequences,
+    client_sent_ns=_times,
+    server_received_ns=_times,
+    server_sent_ns=_times,
+    arrival_spacing_ns=_times,
+    received_bytes=st.integers(0, 4 * 1024 * 1024),
+    want_key=st.booleans(),
+    reason=_names,
+)
+_heartbeats = st.builds(Heartbeat, _times)
+_client_messages = st.one_of(_hellos, _frames, _heartbeats, st.just(Drain()))
+_server_messages = st.one_of(_welcomes, _acknowledgements, _heartbeats, st.just(Drain()))
+
+
+@given(_client_messages)
+def test_client_messages_survive_the_round_trip(message: ClientMessage) -> None:
+    assert decode_client(encode_client(message)) == message
+
+
+@given(_server_messages)
+def test_server_messages_survive_the_round_trip(message: ServerMessage) -> None:
+    assert decode_server(encode_server(message)) == message
+
+
+@given(st.binary(max_size=300))
+@settings(max_examples=2000)
+def test_garbage_is_malformed_or_a_message_that_keeps_the_rules(data: bytes) -> None:
+    with contextlib.suppress(MalformedPacket):
+        from_client = decode_client(data)
+        assert decode_client(encode_client(from_client)) == from_client
+    with contextlib.suppress(MalformedPacket):
+        from_server = decode_server(data)
+        assert decode_server(encode_server(from_server)) == from_server
+
+
+@given(_client_messages, _server_messages, st.data())
+@settings(max_examples=500)
+def test_mutated_messages_are_malformed_or_keep_the_rules(
+    client: ClientMessage, server: ServerMessage, data: st.DataObject
+) -> None:
+    for whole, decode in ((encode_client(client), decode_client), (encode_server(server), decode_server)):
+        where = data.draw(st.integers(0, len(whole)))
+        mutated = whole[:where] + data.draw(st.binary(max_size=4)) + whole[where + data.draw(st.integers(0, 4)) :]
+        try:
+            decode(mutated)
+        except MalformedPacket as error:
+            assert "\n" not in str(error)
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        pb.ClientMessage(),
+        pb.ClientMessage(hello=pb.Hello(session_id=b"short", model_hash=b"m")),
+        pb.ClientMessage(hello=pb.Hello(session_id=bytes(16), model_hash=b"")),
+        pb.ClientMessage(hello=pb.Hello(session_id=bytes(16), model_hash=bytes(65))),
+        pb.ClientMessage(hello=pb.Hello(session_id=bytes(16), model_hash=b"m", sender="x" * 129)),
+        pb.ClientMessage(hello=pb.Hello(session_id=bytes(16), model_hash=b"m", sender="two\nlines")),
+        pb.ClientMessage(hello=pb.Hello(session_id=bytes(16), model_hash=b"m", resume_from=-1)),
+        pb.ClientMessage(frame=pb.Frame(sequence=1)),
+        pb.ClientMessage(frame=pb.Frame(sequence=-1, payload=b"p")),
+        pb.ClientMessage(frame=pb.Frame(sequence=2**53, payload=b"p")),
+        pb.ClientMessage(frame=pb.Frame(payload=b"p", sent_ns=-1)),
+        pb.ClientMessage(frame=pb.Frame(payload=bytes(MAX_PAYLOAD_BYTES + 1))),
+        pb.ClientMessage(heartbeat=pb.Heartbeat(sent_ns=-1)),
+    ],
+)
+def test_decode_client_when_a_field_breaks_a_rule(message: pb.ClientMessage) -> None:
+    with pytest.raises(MalformedPacket):
+        decode_client(message.SerializeToString())
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        pb.ServerMessage(),
+        pb.ServerMessage(welcome=pb.Welcome(model_hash=b"m", window=0)),
+        pb.ServerMessage(welcome=pb.Welcome(model_hash=b"m", window=MAX_WINDOW + 1)),
+        pb.ServerMessage(welcome=pb.Welcome(model_hash=b"", window=2)),
+        pb.ServerMessage(welcome=pb.Welcome(model_hash=b"m", window=2, decodable_from=-2)),
+        pb.ServerMessage(acknowledgement=pb.Acknowledgement(sequence=1)),
+        pb.ServerMessage(acknowledgement=pb.Acknowledgement(sequence=-2, status=pb.Acknowledgement.STATUS_DECODED)),
+        pb.ServerMessage(
+            acknowledgement=pb.Acknowledgement(status=pb.Acknowledgement.STATUS_DECODED, arrival_spacing_ns=-1)
+        ),
+        pb.ServerMessage(
+            acknowledgement=pb.Acknowledgement(status=pb.Acknowledgement.STATUS_DECODED, received_bytes=2**32 - 1)
+        ),
+    ],
+)
+def test_decode_server_when_a_field_breaks_a_rule(message: pb.ServerMessage) -> None:
+    with pytest.raises(MalformedPacket):
+        decode_server(message.SerializeToString())
+
+
+def test_frame_costs_few_bytes_beside_its_payload() -> None:
+    now_ns = 1_800_000_000_000_000_000
+    assert len(encode_client(FrameMessage(1000, bytes(300), now_ns, now_ns, True))) <= 300 + 40

@@ -1,0 +1,71 @@
+import math
+from typing import Literal
+
+import pytest
+
+from sender.rate import RateConfiguration, RateController
+from tests.unit.sender.rate.samples import FakeBottleneck, sample
+
+IMPORTANCE = {"root": 1.0, "hands": 0.2}
+
+
+def _stream(rate: RateController, link: FakeBottleneck, begin_ms: float, frames: int) -> list[int]:
+    """A live stream whose frames shrink with ρ; returns their sizes."""
+    sizes = []
+    for number in range(frames):
+        now_ms = begin_ms + number * 33.0
+        rate.on_offered(now_ms)
+        sizes.append(int(60 + 900 * math.exp(-2.0 * sum(rate.rho(IMPORTANCE).values()))))
+        rate.on_acknowledged(*link.send(now_ms, sizes[-1]))
+    return sizes
+
+
+def test_capacity_policy_on_a_fast_link_ends_at_the_finest() -> None:
+    rate = RateController(RateConfiguration())
+    _stream(rate, FakeBottleneck(50e6), 0.0, 150)
+    assert rate.rho(IMPORTANCE) == {"root": 0.0, "hands": 0.0}
+    assert not rate.state.capacity.measured
+
+
+def test_capacity_policy_after_a_collapse_fits_the_link() -> None:
+    rate, link = RateController(RateConfiguration()), FakeBottleneck(50e6)
+    _stream(rate, link, 0.0, 150)
+    link.capacity_bps = 120e3
+    sizes = _stream(rate, link, 150 * 33.0, 200)
+    assert rate.state.capacity.measured
+    assert sum(sizes[-60:]) / 60 * 8 / 0.033 < 120e3
+    assert rate.state.capacity.queue_ms < 40.0
+
+
+def test_paper_policy_reads_a_thin_stream_as_a_thin_link() -> None:
+    rate = RateController(RateConfiguration(policy="paper", bandwidth_min_kbps=50.0, bandwidth_max_kbps=1000.0))
+    _stream(rate, FakeBottleneck(50e6), 0.0, 150)
+    state = rate.state
+    assert state.bandwidth_bps is not None
+    # The known trap: 50 Mbit/s of link, and nearly the worst f that bandwidth alone can make.
+    assert state.bandwidth_bps < 200e3
+    assert state.f > 0.4
+
+
+def test_fixed_policy_does_not_move() -> None:
+    rate = RateController(RateConfiguration(policy="fixed", fixed_f=0.5))
+    before = rate.rho(IMPORTANCE)
+    _stream(rate, FakeBottleneck(60e3), 0.0, 50)
+    assert rate.rho(IMPORTANCE) == before == pytest.approx({"root": 0.0, "hands": 0.4})
+
+
+@pytest.mark.parametrize("policy", ["capacity", "paper"])
+def test_before_anything_is_known_f_is_in_the_middle(policy: Literal["capacity", "paper"]) -> None:
+    assert RateController(RateConfiguration(policy=policy)).state.f == 0.5
+
+
+def test_state_reports_the_shortest_round_trip() -> None:
+    rate = RateController(RateConfiguration(), frame_rate_hz=30.0)
+    for number, rtt_ms in enumerate((30.0, 12.0, 50.0)):
+        rate.on_acknowledged(sample(rtt_ms=rtt_ms), number * 33.0)
+    assert rate.state.min_rtt_ms == 12.0
+
+
+def test_frame_rate_of_nothing_is_refused() -> None:
+    with pytest.raises(ValueError, match="frame_rate_hz"):
+        RateController(RateConfiguration(), frame_rate_hz=0.0)

@@ -1,0 +1,119 @@
+import math
+from itertools import pairwise
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sender.rate.capacity import Capacity
+from sender.rate.policy import BudgetController, RateConfiguration, badness, rho_by_group
+
+CONFIGURATION = RateConfiguration(
+    bandwidth_min_kbps=100.0,
+    bandwidth_max_kbps=1100.0,
+    delay_min_ms=20.0,
+    delay_max_ms=120.0,
+    bandwidth_weight=0.6,
+    delay_weight=0.4,
+)
+
+
+@pytest.mark.parametrize(
+    ("bandwidth_bps", "delay_ms", "f"),
+    [
+        (1100e3, 20.0, 0.0),
+        (100e3, 120.0, 1.0),
+        (600e3, 20.0, 0.3),
+        (1100e3, 70.0, 0.2),
+        (350e3, 95.0, 0.6 * 0.75 + 0.4 * 0.75),
+        (9e9, 0.0, 0.0),
+        (0.0, 5000.0, 1.0),
+    ],
+)
+def test_badness_by_hand(bandwidth_bps: float, delay_ms: float, f: float) -> None:
+    assert badness(bandwidth_bps, delay_ms, CONFIGURATION) == pytest.approx(f)
+
+
+def test_badness_with_heavy_weights_stays_within_one() -> None:
+    assert badness(0.0, 1e3, RateConfiguration(bandwidth_weight=2.0, delay_weight=2.0)) == 1.0
+
+
+def test_rho_by_hand() -> None:
+    rho = rho_by_group({"root": 4.0, "hands": 1.0, "appearance": 0.0}, 0.5, 0.1, 0.9)
+    assert rho == pytest.approx({"root": 0.1, "hands": 0.1 + 0.8 * 0.75 * 0.5, "appearance": 0.1 + 0.8 * 0.5})
+
+
+def test_rho_beyond_the_paper_raises_the_most_important_group_last() -> None:
+    rho = rho_by_group({"root": 4.0, "hands": 1.0}, 1.5, 0.0, 1.0)
+    assert rho == pytest.approx({"root": 0.5, "hands": 1.0})
+
+
+@given(
+    st.dictionaries(st.text(max_size=3), st.floats(0, 1e6), min_size=1),
+    st.floats(0, 2),
+    st.floats(0, 1),
+    st.floats(0, 1),
+)
+def test_rho_stays_in_its_range_and_never_favours_the_less_important(
+    importance: dict[str, float], f: float, one: float, other: float
+) -> None:
+    low, high = sorted((one, other))
+    rho = rho_by_group(importance, f, low, high)
+    assert all(low - 1e-9 <= value <= high + 1e-9 for value in rho.values())
+    by_importance = sorted(importance, key=lambda group: -importance[group])
+    for above, below in pairwise(by_importance):
+        assert rho[above] <= rho[below] + 1e-9
+
+
+@pytest.mark.parametrize("importance", [{}, {"root": -1.0}, {"root": math.nan}])
+def test_rho_of_senseless_importance_is_refused(importance: dict[str, float]) -> None:
+    with pytest.raises(ValueError, match="importance"):
+        rho_by_group(importance, 0.5, 0.0, 1.0)
+
+
+def test_budget_when_link_was_never_full_lets_quality_rise_to_the_best() -> None:
+    budget = BudgetController(start=0.5)
+    for number in range(100):
+        budget.update(Capacity(72e3, False, 0.0), 500e3, number * 33.0)
+    assert budget.f == 0.0
+
+
+@pytest.mark.parametrize("capacity_bps", [60e3, 120e3, 400e3])
+def test_budget_settles_where_the_bytes_fit(capacity_bps: float) -> None:
+    budget, wanted_bps = BudgetController(headroom=0.8, start=0.0), 0.0
+    for number in range(2000):
+        wanted_bps = 300e3 * math.exp(-1.5 * budget.f)
+        budget.update(Capacity(capacity_bps, True, 0.0), wanted_bps, number * 33.0)
+    assert wanted_bps == pytest.approx(min(0.8 * capacity_bps, 300e3), rel=0.02)
+
+
+def test_budget_reacts_to_too_much_faster_than_to_too_little() -> None:
+    up, down = BudgetController(start=1.0), BudgetController(start=1.0)
+    for now_ms in (0.0, 100.0):
+        up.update(Capacity(100e3, True, 0.0), 1e6, now_ms)
+        down.update(Capacity(1e6, True, 0.0), 10e3, now_ms)
+    assert up.f - 1.0 > 5 * (1.0 - down.f) > 0
+
+
+def test_budget_after_a_gap_takes_no_big_step() -> None:
+    budget = BudgetController(start=1.0)
+    budget.update(Capacity(None, False, 0.0), 1e6, 0.0)
+    budget.update(Capacity(None, False, 0.0), 1e6, 60_000.0)
+    assert budget.f > 0.9
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"rho_min": 0.9, "rho_max": 0.1},
+        {"rho_max": 1.1},
+        {"fixed_f": 1.5},
+        {"bandwidth_min_kbps": 2000.0},
+        {"delay_min_ms": 300.0},
+        {"delay_weight": -1.0},
+        {"headroom": 0.0},
+    ],
+)
+def test_configuration_out_of_range_is_refused(wrong: dict[str, float]) -> None:
+    with pytest.raises(ValueError, match=next(iter(wrong))):
+        RateConfiguration(**wrong)  # type: ignore[arg-type]
