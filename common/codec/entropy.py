@@ -1,0 +1,187 @@
+"""Symbols to bytes and back: `constriction`'s range coder over the frozen integer tables.
+
+Bit exactness: `Categorical(perfect=False)` turns probabilities into 24-bit integers by
+⌊(cumulative sum) · (2²⁴ − n)⌋ + index.  Our probabilities are multiples of 2⁻¹⁶ in float64, so every sum and product
+is exact and no platform can round differently.  A test reads the resulting integers back from the coder's state.
+
+constriction seals a stream to whole 32-bit words; `SymbolWriter.finish` instead picks the shortest byte string inside
+the coder's final interval, which costs about half a byte per stream.
+"""
+
+import math
+from typing import Final, Protocol
+
+import constriction
+import numpy as np
+
+from common.codec.quantiser import IntArray
+from common.codec.tables import ALPHABET, ESCAPE, CodecTables
+from common.errors import MalformedPacket
+
+_MODEL = constriction.stream.model
+_QUEUE = constriction.stream.queue
+_FAMILY = _MODEL.Categorical(perfect=False)
+_RARE = _MODEL.Categorical(np.array([15.0, 1.0]) / 16.0, perfect=False)
+_RARE_BITS: Final = (-math.log2(15 / 16), 4.0)
+_UNIFORM: Final = {1 << bits: _MODEL.Uniform(1 << bits) for bits in range(1, 17)}
+
+_GOLOMB_ORDER: Final = 2
+_GOLOMB_MAX_PREFIX: Final = 24
+
+
+def table_symbols(values: IntArray, shift: IntArray) -> IntArray:
+    """The symbols 0…ESCAPE that stand for residuals in the tables."""
+    high = _high_part(values, shift)
+    return np.where(np.abs(high) > ALPHABET, ESCAPE, high + ALPHABET)
+
+
+def _high_part(values: IntArray, shift: IntArray) -> IntArray:
+    return (values + ((1 << shift) >> 1)) >> shift
+
+
+class SymbolCoder(Protocol):
+    """One interface for both directions, so that a packet's layout is written down once.
+
+    The writer codes the value it is given; the reader ignores the argument.  Both return the value.
+    """
+
+    bits: float
+
+    def rare(self, value: bool | None) -> bool:
+        """A flag that is set once in 16 times."""
+        ...
+
+    def uniform(self, value: int | None, size: int) -> int:
+        """A number 0…size−1; `size` is a power of two."""
+        ...
+
+    def residuals(self, scale: IntArray, shift: IntArray, values: IntArray | None) -> IntArray:
+        """Quantised residuals, one per scale index; `shift` low bits of each are sent as they are."""
+        ...
+
+
+class SymbolWriter:
+    """Encoder; `bits` sums −log₂ p over the symbols written so far."""
+
+    def __init__(self, tables: CodecTables) -> None:
+        self._tables = tables
+        self._coder = _QUEUE.RangeEncoder()
+        self.bits = 0.0
+
+    def rare(self, value: bool | None) -> bool:
+        assert value is not None
+        self._coder.encode(int(value), _RARE)
+        self.bits += _RARE_BITS[int(value)]
+        return value
+
+    def uniform(self, value: int | None, size: int) -> int:
+        assert value is not None and 0 <= value < size
+        self._coder.encode(value, _UNIFORM[size])
+        self.bits += size.bit_length() - 1
+        return value
+
+    def residuals(self, scale: IntArray, shift: IntArray, values: IntArray | None) -> IntArray:
+        assert values is not None
+        if values.size:
+            high = _high_part(values, shift)
+            symbols = table_symbols(values, shift)
+            self._coder.encode(symbols.astype(np.int32), _FAMILY, self._tables.probabilities[scale])
+            self.bits += float(self._tables.cost_bits[scale, symbols].sum())
+            self._write_rest(values, high, shift)
+        return values
+
+    def _write_rest(self, values: IntArray, high: IntArray, shift: IntArray) -> None:
+        for place in np.flatnonzero((np.abs(high) > ALPHABET) | (shift > 0)):
+            h, s = int(high[place]), int(shift[place])
+            if abs(h) > ALPHABET:
+                self.uniform(int(h < 0), 2)
+                self._golomb(abs(h) - ALPHABET - 1)
+            if s:
+                self.uniform(int(values[place]) + (1 << s >> 1) - (h << s), 1 << s)
+
+    def _golomb(self, value: int) -> None:
+        value += 1 << _GOLOMB_ORDER
+        extra = value.bit_length() - 1
+        for _ in range(extra - _GOLOMB_ORDER):
+            self.uniform(1, 2)
+        self.uniform(0, 2)
+        for bit in reversed(range(extra)):
+            self.uniform(value >> bit & 1, 2)
+
+    def finish(self) -> bytes:
+        """The shortest byte string that decodes to what was written (the reader pads with zeros)."""
+        words = self._coder.get_compressed()
+        if not len(words):
+            return b""
+        position, (lower, span) = self._coder.pos()
+        width = 32 * position + 64
+        sealed = int.from_bytes(words.astype(">u4").tobytes(), "big") << (width - 32 * len(words))
+        lowest = sealed - (sealed - lower) % (1 << 64)
+        for length in range(width // 8 + 1):
+            rest = width - 8 * length
+            candidate = -(-lowest >> rest)
+            if candidate << rest < lowest + span:
+                return int(candidate).to_bytes(length, "big")
+        raise AssertionError("the final interval of a range coder is never empty")
+
+
+class SymbolReader:
+    """Decoder of `SymbolWriter`'s bytes; never reads past them (zeros follow).
+
+    Raises:
+        MalformedPacket: from any method, when no writer can have written these bytes.
+    """
+
+    def __init__(self, tables: CodecTables, data: bytes) -> None:
+        self._tables = tables
+        padded = data + bytes(8 + -len(data) % 4)
+        self._coder = _QUEUE.RangeDecoder(np.frombuffer(padded, dtype=">u4").astype(np.uint32))
+        self.bits = 0.0
+
+    def rare(self, value: bool | None) -> bool:
+        decoded = bool(self._decode(_RARE))
+        self.bits += _RARE_BITS[int(decoded)]
+        return decoded
+
+    def uniform(self, value: int | None, size: int) -> int:
+        self.bits += size.bit_length() - 1
+        return self._decode(_UNIFORM[size])
+
+    def residuals(self, scale: IntArray, shift: IntArray, values: IntArray | None) -> IntArray:
+        if not scale.size:
+            return np.zeros(0, dtype=np.int64)
+        try:
+            symbols = self._coder.decode(_FAMILY, self._tables.probabilities[scale]).astype(np.int64)
+        except (ValueError, AssertionError) as error:
+            raise MalformedPacket("a packet holds no valid range-coded stream") from error
+        self.bits += float(self._tables.cost_bits[scale, symbols].sum())
+        return self._read_rest(symbols, shift)
+
+    def _decode(self, model: object) -> int:
+        try:
+            return int(self._coder.decode(model))
+        except (ValueError, AssertionError) as error:
+            raise MalformedPacket("a packet holds no valid range-coded stream") from error
+
+    def _read_rest(self, symbols: IntArray, shift: IntArray) -> IntArray:
+        values = symbols - ALPHABET
+        for place in np.flatnonzero((symbols == ESCAPE) | (shift > 0)):
+            h, s = int(values[place]), int(shift[place])
+            if symbols[place] == ESCAPE:
+                negative = self.uniform(None, 2)
+                h = self._golomb() + ALPHABET + 1
+                h = -h if negative else h
+            low = self.uniform(None, 1 << s) - (1 << s >> 1) if s else 0
+            values[place] = (h << s) + low
+        return values
+
+    def _golomb(self) -> int:
+        extra = _GOLOMB_ORDER
+        while self.uniform(None, 2):
+            extra += 1
+            if extra > _GOLOMB_MAX_PREFIX:
+                raise MalformedPacket("a packet holds an escape code that is too long")
+        value = 1
+        for _ in range(extra):
+            value = value << 1 | self.uniform(None, 2)
+        return value - (1 << _GOLOMB_ORDER)

@@ -1,0 +1,374 @@
+"""Label frames to packets and back, predicted from the last acknowledged state.
+
+    LabelFrame ─ plan ─ predict(reference) ─ quantise ─ range coder ─ parts ─ pack ─→ payload
+                              ▲                                                        │
+       states by sequence ────┴──────────── advance ◄── dequantise ◄── range coder ◄───┘ parse
+
+The sender predicts from the newest frame that the receiver acknowledged and names it in the header; both keep the last
+states, so a lost or skipped frame never breaks the chain.  Fast groups come with every frame.  Slow groups (who it is,
+what they wear) come coarse at first and are refined, one group at a time, until their step is as fine as ρ asks; after
+that they come again only when they change by more than two steps.
+"""
+
+from collections import OrderedDict
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from hashlib import sha256
+from typing import Final
+
+import numpy as np
+
+from common.codec import person as people
+from common.codec.entropy import SymbolCoder, SymbolReader, SymbolWriter
+from common.codec.packet import HASH_SIZE, MAX_PEOPLE, Header, check_camera, pack, parse, seal, shorten_source
+from common.codec.person import FAST, PersonPlan, PersonState, Prediction, unknown_person
+from common.codec.quantiser import GROUP_OF_ENTRY, IntArray, prefix_mask, rho_level, steps, vector_of
+from common.codec.tables import TIERS, CodecTables, load
+from common.errors import MalformedPacket, MissingReference
+from common.frames import Camera, LabelFrame, PersonLabels
+from common.labels import GROUP_NAMES, LABEL_SIZE
+
+MODEL_HASH_SIZE: Final = 8
+REMEMBERED_FRAMES: Final = 64
+
+_FIRST_SLOW_LEVEL: Final = 9
+_REFINEMENT: Final = 3
+_SLOW_PERIOD: Final = 8
+
+
+@dataclass(frozen=True, slots=True)
+class EncodedFrame:
+    """What `FrameCodec.encode` made of a frame.
+
+    Args:
+        payload: the packet.
+        bytes_by_group: share of each group that was sent, plus `header` (header, checksums, plans); sums to the length.
+        bits_ideal: −Σ log₂ p over all range-coded symbols.
+        bits_coded: 8 × the bytes that the range coder made of them.
+        key: it needs no reference.
+        sequence: of the frame.
+        reference: the sequence it is predicted from, None in a key frame.
+    """
+
+    payload: bytes
+    bytes_by_group: Mapping[str, float]
+    bits_ideal: float
+    bits_coded: int
+    key: bool
+    sequence: int
+    reference: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class DecodedFrame:
+    """What `FrameCodec.decode` read.
+
+    Args:
+        frame: the people with the groups that are known, each a prefix; `sigma` stays at the sender.
+        reference: the sequence it was predicted from, None in a key frame.
+        complete: False if the packet was cut: late groups are held from the reference, or absent. Only a complete frame
+            may be acknowledged.
+        bytes_by_group: as in `EncodedFrame`.
+        rho: group name → ρ of the groups that came, for the first person.
+    """
+
+    frame: LabelFrame
+    reference: int | None
+    complete: bool
+    bytes_by_group: Mapping[str, float]
+    rho: Mapping[str, float]
+
+
+@dataclass(frozen=True)
+class _FrameState:
+    """One remembered frame; the people's states are equal at both ends, and so is the packet's seal."""
+
+    sequence: int
+    time_ms: int
+    camera: Camera
+    source: str
+    people: Mapping[int, PersonState]
+    seal: int = 0
+
+
+@dataclass
+class _PersonInFlight:
+    """A person while a packet is being written or read; `target` is None when reading."""
+
+    before: PersonState
+    plan: PersonPlan
+    ahead: Prediction
+    target: IntArray | None
+    values: IntArray = field(default_factory=lambda: np.zeros(LABEL_SIZE, dtype=np.int64))
+
+
+class FrameCodec:
+    """Encoder and decoder of one session and one direction; each end holds one.
+
+    Args:
+        model_hash: 8 bytes that name the trained networks; packets of other networks are refused.
+        tables: frozen tables, the shipped ones by default.
+
+    Raises:
+        ValueError: `model_hash` does not have 8 bytes.
+        WeightsError: the shipped tables are missing or broken.
+    """
+
+    def __init__(self, model_hash: bytes, tables: CodecTables | None = None) -> None:
+        if len(model_hash) != MODEL_HASH_SIZE:
+            raise ValueError(f"the model hash has {MODEL_HASH_SIZE} bytes, got {len(model_hash)}")
+        self._tables = tables or load()
+        self._hash = sha256(model_hash + self._tables.digest).digest()[:HASH_SIZE]
+        self._sent: OrderedDict[int, _FrameState] = OrderedDict()
+        self._received: OrderedDict[int, _FrameState] = OrderedDict()
+        self._acknowledged: int | None = None
+        self._last_sent = -1
+
+    def reset(self) -> None:
+        """Forgets every state: the next frame is a key frame, and what arrives must start with one."""
+        self._sent.clear()
+        self._received.clear()
+        self._acknowledged = None
+        self._last_sent = -1
+
+    def acknowledge(self, sequence: int) -> None:
+        """The receiver has decoded this frame completely: predict from it. Old and unknown sequences are ignored."""
+        if sequence not in self._sent or (self._acknowledged is not None and sequence <= self._acknowledged):
+            return
+        self._acknowledged = sequence
+        while next(iter(self._sent)) != sequence:
+            self._sent.popitem(last=False)
+
+    def encode(self, frame: LabelFrame, rho: Mapping[str, float]) -> EncodedFrame:
+        """One frame as a packet; ρ per group from 0 (fine) to 1 (coarse), 0 where not given.
+
+        Raises:
+            ValueError: the sequence does not grow, ρ or an identity is out of range or given twice, labels are not
+                finite or not of the vocabulary, or there are more than 32 people.
+        """
+        _check_frame(frame, self._last_sent)
+        levels = _levels(rho)
+        reference = self._reference()
+        header, state = self._header(frame, reference)
+        writers = [self._writer() for _ in range(TIERS)]
+        flying = [self._plan(one, state, reference, levels, writers[0], header.lag) for one in frame.people]
+        bits = dict.fromkeys(GROUP_NAMES, 0.0)
+        for tier, writer in enumerate(writers):
+            self._code_tier(writer, tier, flying, bits)
+        parts = [writer.finish() for writer in writers]
+        payload = pack(header, parts, self._hash, reference.seal if reference else 0)
+        self._remember(self._sent, self._advance(replace(state, seal=seal(payload)), header, flying))
+        self._last_sent = frame.sequence
+        return EncodedFrame(
+            payload=payload,
+            bytes_by_group=_bytes_by_group(bits, len(payload)),
+            bits_ideal=sum(writer.bits for writer in writers),
+            bits_coded=8 * sum(len(part) for part in parts),
+            key=reference is None,
+            sequence=frame.sequence,
+            reference=reference.sequence if reference else None,
+        )
+
+    def decode(self, payload: bytes) -> DecodedFrame:
+        """One packet as a frame.
+
+        Raises:
+            WireError: the packet must not be used: `VersionMismatch`, `ModelMismatch`, `ChecksumMismatch`,
+                `MalformedPacket`, or `MissingReference`, after which the sender must send a key frame.
+        """
+        packet = parse(payload, self._hash, self._seed)
+        header = packet.header
+        reference = self._find_reference(header)
+        state = _decoded_header(header, reference, seal(payload))
+        readers = [SymbolReader(self._tables, part) for part in packet.parts]
+        flying = [self._read_plan(readers[0], state, identity, header.lag) for identity in header.identities]
+        bits = dict.fromkeys(GROUP_NAMES, 0.0)
+        for tier, reader in enumerate(readers):
+            self._code_tier(reader, tier, flying, bits)
+        complete = len(readers) == TIERS
+        after = self._advance(state, header, flying, arrived_tiers=len(readers))
+        if complete:
+            self._remember(self._received, after)
+        return DecodedFrame(
+            frame=_to_frame(after, header.identities),
+            reference=reference.sequence if reference else None,
+            complete=complete,
+            bytes_by_group=_bytes_by_group(bits, len(payload)),
+            rho=_rho(flying[0].plan) if flying else {},
+        )
+
+    def _writer(self) -> SymbolWriter:
+        return SymbolWriter(self._tables)
+
+    def _reference(self) -> _FrameState | None:
+        if self._acknowledged is None:
+            return None
+        return self._sent.get(self._acknowledged)
+
+    def _find_reference(self, header: Header) -> _FrameState | None:
+        if not header.lag:
+            return None
+        reference = self._received.get(header.sequence - header.lag)
+        if reference is None:
+            raise MissingReference(
+                f"frame {header.sequence} is predicted from frame {header.sequence - header.lag}, "
+                "which was never decoded here; ask for a key frame"
+            )
+        return reference
+
+    def _seed(self, header: Header) -> int:
+        reference = self._find_reference(header)
+        return reference.seal if reference else 0
+
+    @staticmethod
+    def _remember(states: OrderedDict[int, _FrameState], state: _FrameState) -> None:
+        states[state.sequence] = state
+        states.move_to_end(state.sequence)
+        while len(states) > REMEMBERED_FRAMES:
+            states.popitem(last=False)
+
+    @staticmethod
+    def _header(frame: LabelFrame, reference: _FrameState | None) -> tuple[Header, _FrameState]:
+        camera, source = check_camera(frame.camera), shorten_source(frame.source)
+        time_ms = round(frame.captured_at * 1000)
+        header = Header(
+            sequence=frame.sequence,
+            lag=frame.sequence - reference.sequence if reference else 0,
+            time_ms=time_ms - reference.time_ms if reference else time_ms,
+            camera=None if reference and reference.camera == camera else camera,
+            source=None if reference and reference.source == source else source,
+            identities=tuple(one.identity for one in frame.people),
+        )
+        people_before = reference.people if reference else {}
+        return header, _FrameState(frame.sequence, time_ms, camera, source, people_before)
+
+    def _plan(
+        self,
+        one: PersonLabels,
+        state: _FrameState,
+        reference: _FrameState | None,
+        levels: IntArray,
+        writer: SymbolWriter,
+        lag: int,
+    ) -> _PersonInFlight:
+        before = state.people.get(one.identity) or unknown_person(self._tables)
+        target, lengths = vector_of(one.labels)
+        plan = _choose(self._tables, before, one, target, lengths, levels, state.sequence)
+        plan = people.code_plan(writer, before, plan)
+        return _PersonInFlight(before, plan, people.predict(self._tables, before, plan, lag), target)
+
+    def _read_plan(self, reader: SymbolReader, state: _FrameState, identity: int, lag: int) -> _PersonInFlight:
+        before = state.people.get(identity) or unknown_person(self._tables)
+        plan = people.code_plan(reader, before, None)
+        return _PersonInFlight(before, plan, people.predict(self._tables, before, plan, lag), None)
+
+    def _code_tier(self, coder: SymbolCoder, tier: int, flying: list[_PersonInFlight], bits: dict[str, float]) -> None:
+        for g in np.flatnonzero(self._tables.tier == tier):
+            group = g == GROUP_OF_ENTRY
+            for one in flying:
+                if one.plan.sent[g]:
+                    spent = coder.bits
+                    people.code_entries(coder, one.ahead, group, one.target, one.values)
+                    bits[GROUP_NAMES[g]] += coder.bits - spent
+
+    def _advance(
+        self, state: _FrameState, header: Header, flying: list[_PersonInFlight], arrived_tiers: int = TIERS
+    ) -> _FrameState:
+        missing = self._tables.tier >= arrived_tiers
+        after: dict[int, PersonState] = {}
+        for identity, one in zip(header.identities, flying, strict=True):
+            known = people.advance(self._tables, one.before, one.plan, one.ahead, one.values, header.sequence)
+            after[identity] = people.keep_missing(one.before, known, missing) if missing.any() else known
+        # Who is out of sight keeps shape and colours; whoever is gone longest makes room.
+        for identity, before in state.people.items():
+            if len(after) < MAX_PEOPLE:
+                after.setdefault(identity, before)
+        return replace(state, people=after)
+
+
+def _check_frame(frame: LabelFrame, last_sent: int) -> None:
+    if frame.sequence <= last_sent:
+        raise ValueError(f"sequences must grow: {frame.sequence} after {last_sent}")
+    identities = [one.identity for one in frame.people]
+    if len(identities) > MAX_PEOPLE or len(set(identities)) != len(identities):
+        raise ValueError(f"a frame holds up to {MAX_PEOPLE} people of different identity, got {identities}")
+    if any(not 0 <= identity <= 255 for identity in identities):
+        raise ValueError(f"identities must lie in 0…255, got {identities}")
+
+
+def _levels(rho: Mapping[str, float]) -> IntArray:
+    unknown = set(rho) - set(GROUP_NAMES)
+    if unknown:
+        raise ValueError(f"rho names unknown label groups: {', '.join(sorted(unknown))}")
+    return np.array([rho_level(rho.get(name, 0.0)) for name in GROUP_NAMES], dtype=np.int64)
+
+
+def _choose(
+    tables: CodecTables,
+    before: PersonState,
+    one: PersonLabels,
+    target: IntArray,
+    lengths: IntArray,
+    levels: IntArray,
+    sequence: int,
+) -> PersonPlan:
+    """Which groups to send, and how fine: every fast one, new slow ones coarse, and at most one slow one refined."""
+    known = before.level >= 0
+    step_down = np.where(known, before.level - _REFINEMENT, _FIRST_SLOW_LEVEL)
+    level = np.where(FAST, levels, np.maximum(levels, step_down))
+    sent = (lengths > 0) & (FAST | ~known)
+    excess = _slow_excess(tables, before, target, level)
+    due = ~FAST & known & (lengths > 0) & (sequence - before.updated >= _SLOW_PERIOD) & (excess > 1.0)
+    if due.any():
+        sent[int(np.argmax(np.where(due, excess, 0.0)))] = True
+    confidence = np.array([round(15 * min(max(one.confidence.get(name, 1.0), 0.0), 1.0)) for name in GROUP_NAMES])
+    # A last bit that flickers is not worth sending.
+    confidence = np.where(known & (np.abs(confidence - before.confidence) <= 1), before.confidence, confidence)
+    score = round(min(max(one.score, 0.0), 1.0) * (people.SCORES - 1))
+    score = before.score if known.any() and abs(score - before.score) <= 2 else score
+    return PersonPlan(sent, level, np.where(sent, confidence, before.confidence), score)
+
+
+def _slow_excess(tables: CodecTables, before: PersonState, target: IntArray, level: IntArray) -> np.ndarray:
+    """(G,) how many times over its limit the worst entry of a group is: 3/4 of a finer step, or 2 of the same."""
+    everything = np.ones(len(GROUP_NAMES), dtype=np.bool_)
+    off = np.abs(target - before.values) / steps(tables.base_step, level)
+    worst = np.zeros(len(GROUP_NAMES))
+    np.maximum.at(worst, GROUP_OF_ENTRY, np.where(prefix_mask(level, everything), off, 0.0))
+    return worst / np.where(level < before.level, 0.75, 2.0)
+
+
+def _decoded_header(header: Header, reference: _FrameState | None, sealed: int) -> _FrameState:
+    camera = header.camera or (reference.camera if reference else None)
+    source = header.source if header.source is not None else (reference.source if reference else None)
+    if camera is None or source is None:
+        raise MalformedPacket("a key frame comes without camera or source")
+    time_ms = header.time_ms + (reference.time_ms if reference else 0)
+    return _FrameState(header.sequence, time_ms, camera, source, reference.people if reference else {}, sealed)
+
+
+def _to_frame(state: _FrameState, identities: tuple[int, ...]) -> LabelFrame:
+    return LabelFrame(
+        sequence=state.sequence,
+        source=state.source,
+        captured_at=state.time_ms / 1000,
+        camera=state.camera,
+        people=tuple(
+            PersonLabels(
+                identity=identity,
+                score=state.people[identity].score / (people.SCORES - 1),
+                labels=people.known_labels(state.people[identity]),
+                confidence=people.known_confidence(state.people[identity]),
+            )
+            for identity in identities
+        ),
+    )
+
+
+def _rho(plan: PersonPlan) -> dict[str, float]:
+    return {name: int(plan.level[g]) / 15 for g, name in enumerate(GROUP_NAMES) if plan.sent[g]}
+
+
+def _bytes_by_group(bits: Mapping[str, float], total: int) -> dict[str, float]:
+    shares = {name: round(value / 8, 2) for name, value in bits.items() if value > 0}
+    return {**shares, "header": round(total - sum(shares.values()), 2)}

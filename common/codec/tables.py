@@ -1,0 +1,133 @@
+"""The codec's frozen integer tables: what encoder and decoder must share bit for bit.
+
+`data/tables_v1.npz` holds them, `data/tables_v1.json` their digest and where they come from.  They are written by
+`python -m common.codec.fit` and part of every packet's model hash, so two ends with different tables refuse each other
+instead of decoding nonsense.
+"""
+
+import hashlib
+import io
+import json
+import zipfile
+from dataclasses import dataclass
+from functools import cached_property, lru_cache
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+
+from common.codec.quantiser import FRACTION_BITS, IntArray
+from common.errors import WeightsError
+from common.labels import GROUP_NAMES, LABEL_SIZE
+
+TABLE_VERSION: Final = 1
+SCALES: Final = 64
+ALPHABET: Final = 24  # residuals −24…24 have a symbol of their own
+ESCAPE: Final = 2 * ALPHABET + 1
+SYMBOLS: Final = ESCAPE + 1
+TOTAL_BITS: Final = 16
+TIERS: Final = 3
+
+_RATIO_BITS: Final = 12
+_MAX_RATIO_BITS: Final = _RATIO_BITS + 2
+DATA_FOLDER: Final = Path(__file__).parent / "data"
+
+
+@dataclass(frozen=True)
+class CodecTables:
+    """Frozen tables.
+
+    Args:
+        frequencies: (SCALES, SYMBOLS) symbol frequencies, each row summing to 2¹⁶; row i is for residuals whose mean
+            magnitude is 2^(−6 + i/8) quantiser steps.
+        thresholds: (SCALES − 1,) bounds between the rows, in 2⁻¹² steps.
+        base_step: (LABEL_SIZE,) quantiser step at ρ = 0, in 2⁻¹⁶ σ.
+        key_spread: (LABEL_SIZE,) mean magnitude of an entry itself, in 2⁻¹⁶ σ.
+        first_spread: (LABEL_SIZE,) mean magnitude of an entry's first predicted residual, in 2⁻¹⁶ σ.
+        tier: (groups,) the part of a packet, 0…TIERS − 1, that a group travels in: important groups first.
+
+    Raises:
+        ValueError: a table has the wrong shape or is no distribution.
+    """
+
+    frequencies: IntArray
+    thresholds: IntArray
+    base_step: IntArray
+    key_spread: IntArray
+    first_spread: IntArray
+    tier: IntArray
+
+    def __post_init__(self) -> None:
+        if self.frequencies.shape != (SCALES, SYMBOLS) or (self.frequencies < 1).any():
+            raise ValueError(f"frequencies must be positive and of shape ({SCALES}, {SYMBOLS})")
+        if (self.frequencies.sum(axis=1) != 1 << TOTAL_BITS).any():
+            raise ValueError(f"each row of frequencies must sum to 2^{TOTAL_BITS}")
+        if self.thresholds.shape != (SCALES - 1,) or (np.diff(self.thresholds) <= 0).any():
+            raise ValueError("thresholds must grow")
+        for name in ("base_step", "key_spread", "first_spread"):
+            values = getattr(self, name)
+            if values.shape != (LABEL_SIZE,) or (values < 1).any() or (values > 1 << 20).any():
+                raise ValueError(f"{name} must hold {LABEL_SIZE} numbers in 1…2^20")
+        if self.tier.shape != (len(GROUP_NAMES),) or (self.tier < 0).any() or (self.tier >= TIERS).any():
+            raise ValueError(f"tier must hold {len(GROUP_NAMES)} numbers below {TIERS}")
+
+    @cached_property
+    def probabilities(self) -> npt.NDArray[np.float64]:
+        """`frequencies` as exact dyadic numbers, (SCALES, SYMBOLS)."""
+        return np.ascontiguousarray(self.frequencies / float(1 << TOTAL_BITS))
+
+    @cached_property
+    def cost_bits(self) -> npt.NDArray[np.float64]:
+        """−log₂ p, (SCALES, SYMBOLS)."""
+        return -np.log2(self.probabilities)
+
+    @cached_property
+    def digest(self) -> bytes:
+        """sha256 over every table, byte order fixed."""
+        digest = hashlib.sha256(bytes([TABLE_VERSION]))
+        for name, values in self.arrays().items():
+            digest.update(name.encode() + values.astype("<i8").tobytes())
+        return digest.digest()
+
+    def arrays(self) -> dict[str, IntArray]:
+        """The tables by name, in the order of the digest."""
+        names = ("frequencies", "thresholds", "base_step", "key_spread", "first_spread", "tier")
+        return {name: getattr(self, name) for name in names}
+
+    def scale_of(self, spread: IntArray, step: IntArray) -> tuple[IntArray, IntArray]:
+        """Row of `frequencies` and number of raw low bits for residuals of mean magnitude `spread`, integers only.
+
+        Above four steps the low bits of a residual are as good as uniform: they bypass the table, which so stays small.
+        """
+        ratio = (spread << _RATIO_BITS) // step
+        # frexp of an integer below 2^53 is exact: its exponent is the bit length.
+        length = np.frexp(ratio.astype(np.float64))[1].astype(np.int64)
+        shift = np.clip(length - _MAX_RATIO_BITS, 0, FRACTION_BITS)
+        return np.searchsorted(self.thresholds, ratio >> shift, side="right").astype(np.int64), shift
+
+
+def save(tables: CodecTables, folder: Path, fitted_on: str) -> None:
+    """Write the tables and their digest into `folder`."""
+    folder.mkdir(parents=True, exist_ok=True)
+    np.savez_compressed(folder / "tables_v1.npz", allow_pickle=False, **tables.arrays())
+    note = {"version": TABLE_VERSION, "sha256": tables.digest.hex(), "fitted_on": fitted_on}
+    (folder / "tables_v1.json").write_text(json.dumps(note, indent=2) + "\n")
+
+
+@lru_cache(maxsize=4)
+def load(folder: Path = DATA_FOLDER) -> CodecTables:
+    """The shipped tables.
+
+    Raises:
+        WeightsError: a file is missing, broken, of another version, or does not match its digest.
+    """
+    try:
+        note = json.loads((folder / "tables_v1.json").read_text())
+        with np.load(io.BytesIO((folder / "tables_v1.npz").read_bytes()), allow_pickle=False) as data:
+            tables = CodecTables(**{name: data[name].astype(np.int64) for name in data.files})
+    except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile) as error:
+        raise WeightsError(f"the codec tables in {folder} are missing or broken; reinstall the package") from error
+    if note.get("version") != TABLE_VERSION or note.get("sha256") != tables.digest.hex():
+        raise WeightsError(f"the codec tables in {folder} are of another version; reinstall the package")
+    return tables

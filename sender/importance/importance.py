@@ -1,0 +1,86 @@
+"""ω: how much each label group matters to the surface, from a measured table and the frame's own uncertainty.
+
+Equations (12)–(14) are missing from the paper's copy that we have; this is our completion.  The table says how many
+millimetres the surface moves, on average, when every entry of a group is disturbed by the codec's finest step
+(`python -m sender.importance.measure`).  A frame then shifts the weights between groups: where the estimate itself is
+uncertain by σ, a rounding error s adds little to the total √(σ² + s²), so bits do more good elsewhere.
+"""
+
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final, Self
+
+import numpy as np
+
+import common
+from common.errors import WeightsError
+from common.frames import PersonLabels
+from common.labels import GROUPS, LABEL_SIZE, FloatArray, split
+
+IMPORTANCE_FILE: Final = Path(common.__file__).parent / "weights" / "importance.json"
+TABLE_VERSION: Final = 1
+
+# A rounding error in the middle of the codec's range, standard deviations.
+_ROUNDING_SIGMA: Final = 0.1
+# An uncertainty estimate may be wrong itself; it shifts a weight by no more than this factor.
+_MAX_SHIFT: Final = 2.0
+
+
+@dataclass(frozen=True)
+class Importance:
+    """The measured table.
+
+    Args:
+        omega: group name → mm of mean surface displacement when every entry is off by one step.
+        mm_per_sigma: group name → (size,) mm per standard deviation of each entry.
+    """
+
+    omega: Mapping[str, float]
+    mm_per_sigma: Mapping[str, FloatArray]
+
+    @classmethod
+    def load(cls, path: Path = IMPORTANCE_FILE) -> Self:
+        """The table that ships with the package.
+
+        Raises:
+            WeightsError: it is missing, broken, or of another version or vocabulary.
+        """
+        try:
+            data = json.loads(path.read_text())
+            vector = np.array(data["mm_per_sigma"], dtype=np.float32)
+            omega = {group.name: float(data["omega"][group.name]) for group in GROUPS}
+            version = data["version"]
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise WeightsError(f"{path} is missing or broken; reinstall the package") from error
+        if version != TABLE_VERSION or vector.shape != (LABEL_SIZE,):
+            raise WeightsError(f"{path} is of another version; reinstall the package")
+        return cls(omega, split(vector))
+
+    def weights(self, person: PersonLabels) -> dict[str, float]:
+        """ω in mm of each group for this person in this frame.
+
+        A group whose uncertainty equals the person's average keeps the table's value, as does everyone without `sigma`.
+        """
+        known = person.sigma.keys() & self.omega.keys()
+        uncertainty = {name: self._uncertainty(name, person.sigma[name]) for name in known}
+        if not uncertainty:
+            return dict(self.omega)
+        average = math.sqrt(sum(value**2 for value in uncertainty.values()) / len(uncertainty))
+        return {name: omega * _shift(uncertainty.get(name, average), average) for name, omega in self.omega.items()}
+
+    def _uncertainty(self, name: str, sigma: FloatArray) -> float:
+        """Root mean square of the entries' σ, each as visible in the surface as it is; σ may be a prefix."""
+        visible = self.mm_per_sigma[name][: len(sigma)].astype(np.float64) ** 2
+        if visible.sum() == 0.0:
+            visible = np.ones(len(sigma))
+        if not len(sigma) or not np.isfinite(sigma).all():
+            raise ValueError(f"the uncertainty of label group {name!r} must be finite numbers")
+        return float(np.sqrt((visible * sigma.astype(np.float64) ** 2).sum() / visible.sum()))
+
+
+def _shift(own: float, average: float) -> float:
+    shift = math.hypot(_ROUNDING_SIGMA, average) / math.hypot(_ROUNDING_SIGMA, own)
+    return min(max(shift, 1 / _MAX_SHIFT), _MAX_SHIFT)

@@ -1,0 +1,78 @@
+"""Golden stream: what version 1 of the codec wrote once, it writes and reads for ever.
+
+`GENERATE_EXPECTED=1` rewrites `tests/golden/codec_v1.bin`; do that only with a new version or new tables.
+"""
+
+import os
+import struct
+from pathlib import Path
+
+import numpy as np
+
+from common.codec.frame_codec import FrameCodec
+from common.frames import LabelFrame
+from common.labels import GROUP_NAMES, LABEL_SIZE, concatenate
+from tests.unit.common.codec.motion import MODEL_HASH, frame_of, person
+
+GOLDEN = Path(__file__).parents[3] / "golden" / "codec_v1.bin"
+LAG = 2
+
+
+def frames() -> list[LabelFrame]:
+    """Triangle waves of exact binary fractions: the same floats on every machine."""
+    entry = np.arange(LABEL_SIZE)
+    result = []
+    for t in range(40):
+        phase = (t * (1 + entry % 5) + 7 * entry) % 64
+        vector = ((np.abs(phase - 32) - 16) / 16).astype(np.float32)
+        vector[-34:] = ((entry[-34:] * 37 % 101) - 50) / np.float32(32)
+        result.append(frame_of(t, person(vector, 3), *([person(-vector, 200)] if t % 20 > 9 else [])))
+    return result
+
+
+def encode_all() -> list[bytes]:
+    codec, packets = FrameCodec(MODEL_HASH), []
+    for frame in frames():
+        codec.acknowledge(frame.sequence - LAG)
+        rho = {name: (g + frame.sequence // 10) % 4 / 4 for g, name in enumerate(GROUP_NAMES)}
+        packets.append(codec.encode(frame, rho).payload)
+    return packets
+
+
+def decode_all(packets: list[bytes]) -> bytes:
+    """Every decoded label as little-endian float32."""
+    codec, decoded = FrameCodec(MODEL_HASH), b""
+    for packet in packets:
+        for one in codec.decode(packet).frame.people:
+            decoded += concatenate(one.labels).astype("<f4").tobytes()
+    return decoded
+
+
+def read_golden() -> tuple[list[bytes], bytes]:
+    data, packets = GOLDEN.read_bytes(), []
+    (count,) = struct.unpack_from("<I", data)
+    place = 4
+    for _ in range(count):
+        (length,) = struct.unpack_from("<I", data, place)
+        packets.append(data[place + 4 : place + 4 + length])
+        place += 4 + length
+    return packets, data[place:]
+
+
+def write_golden() -> None:
+    packets = encode_all()
+    data = struct.pack("<I", len(packets)) + b"".join(struct.pack("<I", len(p)) + p for p in packets)
+    GOLDEN.write_bytes(data + decode_all(packets))
+
+
+if os.environ.get("GENERATE_EXPECTED") == "1":
+    write_golden()
+
+
+def test_encoder_writes_the_golden_stream() -> None:
+    assert encode_all() == read_golden()[0]
+
+
+def test_decoder_reads_the_golden_stream() -> None:
+    packets, decoded = read_golden()
+    assert decode_all(packets) == decoded

@@ -1,0 +1,72 @@
+import numpy as np
+import pytest
+
+from common.codec.quantiser import (
+    LEVELS,
+    STEP_MULTIPLIER,
+    UNIT,
+    from_fixed,
+    prefix_length,
+    prefix_mask,
+    quantise,
+    rho_level,
+    steps,
+    to_fixed,
+    vector_of,
+)
+from common.labels import GROUP_BY_NAME, GROUPS, LABEL_SIZE
+
+
+def test_rho_level_covers_the_wire_range() -> None:
+    assert [rho_level(rho) for rho in (0.0, 0.2, 0.5, 1.0)] == [0, 3, 8, 15]
+
+
+@pytest.mark.parametrize("rho", [-0.01, 1.01, float("nan")])
+def test_rho_level_refuses_what_is_no_rho(rho: float) -> None:
+    with pytest.raises(ValueError, match="rho"):
+        rho_level(rho)
+
+
+def test_prefix_shrinks_with_rho_but_never_for_the_root() -> None:
+    for group in GROUPS:
+        lengths = [prefix_length(group, level) for level in range(LEVELS)]
+        assert lengths == sorted(lengths, reverse=True)
+        assert lengths[0] == lengths[6] == group.size
+        assert lengths[-1] == (group.size if group.name == "root" else group.size - group.size * 2 // 3)
+
+
+def test_prefix_mask_takes_leading_entries_of_sent_groups() -> None:
+    sent = np.array([group.name == "torso" for group in GROUPS])
+    mask = prefix_mask(np.full(len(GROUPS), 15), sent)
+    start = sum(group.size for group in GROUPS[:2])
+    assert np.flatnonzero(mask).tolist() == list(range(start, start + 3))
+
+
+def test_steps_grow_by_thirds_of_an_octave() -> None:
+    ratios = np.array(STEP_MULTIPLIER) / 256
+    np.testing.assert_allclose(ratios, 2.0 ** (np.arange(LEVELS) / 3), rtol=2e-3)
+    assert (steps(np.ones(LABEL_SIZE, dtype=np.int64), np.zeros(len(GROUPS), dtype=np.int64)) == 1).all()
+
+
+def test_quantise_errs_by_at_most_half_a_step() -> None:
+    residual = np.random.default_rng(0).integers(-1_000_000, 1_000_000, 10_000)
+    for step in (1, 2, 777, 65_536):
+        error = residual - quantise(residual, np.full_like(residual, step)) * step
+        assert 2 * np.abs(error).max() <= step
+
+
+def test_fixed_point_round_trip() -> None:
+    values = np.random.default_rng(1).normal(size=1000).astype(np.float32)
+    assert np.abs(from_fixed(to_fixed(values)) - values).max() <= 0.5 / UNIT + 1e-7
+
+
+def test_to_fixed_refuses_what_is_not_finite() -> None:
+    with pytest.raises(ValueError, match="finite"):
+        to_fixed(np.array([np.nan], dtype=np.float32))
+
+
+def test_vector_of_places_prefixes() -> None:
+    fixed, lengths = vector_of({"head": np.ones(2, dtype=np.float32)})
+    head = next(i for i, group in enumerate(GROUPS) if group is GROUP_BY_NAME["head"])
+    assert fixed.sum() == 2 * UNIT
+    assert lengths[head] == 2 and lengths.sum() == 2

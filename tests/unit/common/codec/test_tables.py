@@ -1,0 +1,68 @@
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from common.codec.fit import default_tables
+from common.codec.tables import SCALES, load, save
+from common.errors import WeightsError
+
+
+def test_shipped_tables_match_their_digest() -> None:
+    assert (load().frequencies.sum(axis=1) == 1 << 16).all()
+
+
+def test_save_and_load_round_trip(tmp_path: Path) -> None:
+    tables = default_tables()
+    save(tables, tmp_path, "test")
+    assert load(tmp_path).digest == tables.digest
+
+
+def test_load_when_missing(tmp_path: Path) -> None:
+    with pytest.raises(WeightsError, match="missing or broken"):
+        load(tmp_path / "nowhere")
+
+
+def test_load_when_digest_differs(tmp_path: Path) -> None:
+    save(default_tables(), tmp_path, "test")
+    note = json.loads((tmp_path / "tables_v1.json").read_text())
+    (tmp_path / "tables_v1.json").write_text(json.dumps({**note, "sha256": "0" * 64}))
+    with pytest.raises(WeightsError, match="another version"):
+        load(tmp_path)
+
+
+def test_load_when_damaged(tmp_path: Path) -> None:
+    save(default_tables(), tmp_path, "test")
+    (tmp_path / "tables_v1.npz").write_bytes(b"PK\x03\x04 nonsense")
+    with pytest.raises(WeightsError, match="missing or broken"):
+        load(tmp_path)
+
+
+def test_digest_depends_on_every_table() -> None:
+    tables = default_tables()
+    for name, values in tables.arrays().items():
+        changed = values.copy()
+        if name == "frequencies":
+            changed[0, 24] -= 1
+            changed[0, 25] += 1
+        else:
+            changed.flat[0] = 2 if changed.flat[0] == 1 else 1
+        assert replace(tables, **{name: changed}).digest != tables.digest
+
+
+def test_tables_refuse_rows_that_are_no_distribution() -> None:
+    tables = default_tables()
+    with pytest.raises(ValueError, match="sum"):
+        replace(tables, frequencies=tables.frequencies + 1)
+
+
+def test_scale_of_follows_the_ratio_and_sheds_low_bits() -> None:
+    tables = default_tables()
+    step = np.full(6, 1000)
+    scale, shift = tables.scale_of(np.array([0, 16, 1000, 3_900, 4_100, 1_000_000]), step)
+    assert scale[0] == scale[1] == 0
+    assert scale[2] == 48  # 2^(−6 + 48/8) = 1 step
+    assert shift.tolist() == [0, 0, 0, 0, 1, 8]
+    assert (scale < SCALES).all() and scale[3] > scale[4]

@@ -1,0 +1,77 @@
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from common.errors import WeightsError
+from common.frames import PersonLabels
+from common.labels import GROUP_BY_NAME, GROUP_NAMES
+from sender.importance.importance import Importance
+
+PERSON = PersonLabels(identity=0, score=1.0, labels={})
+
+
+def with_sigma(**sigma: float) -> PersonLabels:
+    vectors = {n: np.full(GROUP_BY_NAME[n].size, sigma.get(n, 0.2), dtype=np.float32) for n in GROUP_NAMES}
+    return replace(PERSON, sigma=vectors)
+
+
+def test_shipped_table_ranks_the_groups_as_anatomy_does() -> None:
+    omega = Importance.load().omega
+    assert set(omega) == set(GROUP_NAMES)
+    assert omega["root"] == max(omega.values())
+    assert min(omega["left_leg"], omega["torso"]) > omega["head"] > omega["hands"] > omega["appearance"] == 0.0
+    assert omega["left_arm"] == pytest.approx(omega["right_arm"], rel=0.2)
+
+
+def test_shipped_entries_go_from_coarse_to_fine() -> None:
+    mm = Importance.load().mm_per_sigma
+    for name in ("torso", "left_arm", "right_arm", "left_leg", "right_leg"):
+        assert mm[name][0] == mm[name].max()
+        assert mm[name][:3].sum() > 2 * mm[name][3:].sum() / (len(mm[name]) - 3) * 3
+
+
+def test_weights_without_uncertainty_are_the_table() -> None:
+    table = Importance.load()
+    assert table.weights(PERSON) == table.omega
+
+
+def test_weights_with_even_uncertainty_are_the_table() -> None:
+    table = Importance.load()
+    assert table.weights(with_sigma()) == pytest.approx(dict(table.omega))
+
+
+def test_an_uncertain_group_weighs_less_and_the_others_more() -> None:
+    table = Importance.load()
+    weights = table.weights(with_sigma(left_arm=0.8))
+    assert weights["left_arm"] < 0.6 * table.omega["left_arm"]
+    assert table.omega["left_arm"] / 2 <= weights["left_arm"]
+    assert weights["right_arm"] > table.omega["right_arm"]
+
+
+def test_weights_accept_some_groups_and_prefixes() -> None:
+    sigma = {"torso": np.array([0.1], dtype=np.float32), "head": np.array([0.9, 0.9], dtype=np.float32)}
+    weights = Importance.load().weights(replace(PERSON, sigma=sigma))
+    assert set(weights) == set(GROUP_NAMES)
+    assert weights["torso"] > Importance.load().omega["torso"]
+    assert weights["root"] == pytest.approx(Importance.load().omega["root"])
+
+
+def test_weights_refuse_uncertainty_that_is_no_number() -> None:
+    with pytest.raises(ValueError, match="torso"):
+        Importance.load().weights(replace(PERSON, sigma={"torso": np.array([np.nan], dtype=np.float32)}))
+
+
+def test_load_when_missing_broken_or_of_another_version(tmp_path: Path) -> None:
+    path = tmp_path / "importance.json"
+    with pytest.raises(WeightsError, match="missing or broken"):
+        Importance.load(path)
+    path.write_text("{")
+    with pytest.raises(WeightsError, match="missing or broken"):
+        Importance.load(path)
+    table = {"version": 2, "omega": dict.fromkeys(GROUP_NAMES, 1.0), "mm_per_sigma": [1.0] * 104}
+    path.write_text(json.dumps(table))
+    with pytest.raises(WeightsError, match="another version"):
+        Importance.load(path)
