@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from common.humans.backgrounds import BackgroundBank, colour
+from common.humans.casting import WIDE, Casting
 from common.humans.framing import WHOLE
 from common.humans.renderer import Rendering
 
@@ -59,7 +60,13 @@ class Picture:
 
 
 def compose(
-    rng: Generator, person: Layer, backgrounds: BackgroundBank, others: list[Layer], box: FloatArray, cut: int
+    rng: Generator,
+    person: Layer,
+    backgrounds: BackgroundBank,
+    others: list[Layer],
+    box: FloatArray,
+    cut: int,
+    casting: Casting = WIDE,
 ) -> Picture:
     """The person in the middle of a picture; `others` are cut-outs to choose bystanders from.
 
@@ -70,10 +77,11 @@ def compose(
         others: cut-outs of other people, of the same size.
         box: (4,) left, top, right, bottom of what the crop shows of the person, crop units.
         cut: kind of framing; a person cut off may stand at the border of the image.
+        casting: how often others stand behind or in front.
     """
     size = len(person.colour)
     image = backgrounds.draw(rng, size, size)
-    if others and rng.random() < 0.25:
+    if others and rng.random() < casting.bystanders:
         for _ in range(rng.integers(1, 4)):
             image = _bystander(rng, others, rng.uniform(0.3, 1.0)).over(image)
     if rng.random() < 0.3:
@@ -83,9 +91,10 @@ def compose(
     occluded = False
     chance = rng.random()
     front: Layer | None = None
-    if others and chance < 0.1:
+    person_chance = casting.occluders / 2
+    if others and chance < person_chance:
         front = _bystander(rng, others, rng.uniform(0.8, 1.5))
-    elif chance < 0.32:
+    elif chance < person_chance + casting.occluders:
         front = _occluder(rng, size, backgrounds)
     if front is not None:
         left = alpha * (1 - front.alpha[..., 0])

@@ -6,6 +6,7 @@ import numpy as np
 import numpy.typing as npt
 
 from common.body.anatomy import REGION_INDEX, REGIONS
+from common.humans.casting import WIDE
 
 FloatArray = npt.NDArray[np.float32]
 Generator = np.random.Generator
@@ -60,16 +61,20 @@ def sample_tilt(rng: Generator, count: int) -> FloatArray:
     return np.asarray(around_z @ around_x, np.float32)
 
 
-def frame_people(rng: Generator, vertices: FloatArray, region: npt.NDArray[np.int64]) -> Framing:
+def frame_people(
+    rng: Generator, vertices: FloatArray, region: npt.NDArray[np.int64], whole: float = WIDE.whole
+) -> Framing:
     """Choose a crop for each person: its box, enlarged by 1.1–1.5, off centre by up to 12 %.
 
     Args:
         rng: where all randomness comes from.
         vertices: (B, N, 3) some of the body's vertices, relative to the root joint, as the camera is turned.
         region: (N,) their regions.
+        whole: share of crops that show the whole person; the cuts share the rest as ever.
     """
     count = len(vertices)
-    kind = rng.choice(len(_FRAMES), count, p=[share for share, _ in _FRAMES])
+    cuts = np.array([share for share, _ in _FRAMES[1:]])
+    kind = rng.choice(len(_FRAMES), count, p=[whole, *(cuts * (1 - whole) / cuts.sum())])
     inside = np.stack([np.isin(region, [REGION_INDEX[name] for name in names]) for _, names in _FRAMES])[kind]
     focal = sample_focal(rng, count)
     size = (1 / rng.uniform(1.1, 1.5, count)).astype(np.float32)

@@ -7,6 +7,7 @@ import numpy.typing as npt
 from scipy.spatial.transform import Rotation
 
 from common.body.anatomy import JOINT_INDEX, JOINTS
+from common.humans.casting import WIDE, Casting
 from common.humans.joint_limits import AT_EASE, HIGH, LOW, clamp, from_axes, mirror, mirror_curl
 from common.humans.motions import Clip, MotionTable, clips, load_table
 from common.humans.split import Split, check_seed, clip_split
@@ -18,9 +19,9 @@ FloatArray = npt.NDArray[np.float32]
 IndexArray = npt.NDArray[np.int64]
 
 RECIPES: tuple[str, ...] = ("captured", "blended", "free", "wide")
-_SHARES = (0.55, 0.15, 0.20, 0.10)
 CURL_LIMIT = 1.4
-_FRONT_SHARE, _FRONT_HALF_ANGLE = 0.6, np.deg2rad(70.0)
+_FRONT_HALF_ANGLE = np.deg2rad(70.0)
+_UPRIGHT_COSINE = np.cos(np.deg2rad(45.0))
 
 _ARMS = [
     JOINT_INDEX[f"{stem}{side}"] for side in (".L", ".R") for stem in ("clavicle", "upperarm01", "lowerarm01", "wrist")
@@ -54,22 +55,26 @@ class PoseBatch:
 
 
 class PoseSampler:
-    """A seeded stream of poses of one split.
+    """A seeded stream of poses of one split, in the shares of a casting.
 
     Raises:
         ValueError: the seed is not one of the split's.
     """
 
-    def __init__(self, split: Split, seed: int, table: MotionTable | None = None) -> None:
+    def __init__(self, split: Split, seed: int, table: MotionTable | None = None, casting: Casting = WIDE) -> None:
+        self._casting = casting
         self._random = np.random.default_rng(check_seed(split, seed))
         table = table or load_table()
         self._captured = table.poses_of(split)
         self._chances = _frame_chances(table, split)
+        if casting.upright:
+            self._chances = self._chances * _upright(self._captured)
+            self._chances /= self._chances.sum()
 
     def sample(self, n: int) -> PoseBatch:
         """The next n poses of the stream."""
         random = self._random
-        recipe = random.choice(len(RECIPES), size=n, p=_SHARES)
+        recipe = random.choice(len(RECIPES), size=n, p=self._casting.recipes)
         poses = self._draw_captured(n)
         blended = np.flatnonzero(recipe == 1)
         poses[blended] = self._blend(poses[blended])
@@ -82,7 +87,7 @@ class PoseSampler:
         flip = random.random(n) < 0.5
         poses = np.where(flip[:, None, None], mirror(poses), poses)
         curl = np.where(flip[:, None], mirror_curl(curl), curl)
-        poses[:, 0] = _turned(poses[:, 0], _draw_heading(random, n))
+        poses[:, 0] = _turned(poses[:, 0], _draw_heading(random, n, self._casting.facing))
         return PoseBatch(poses.astype(np.float32), curl.astype(np.float32), recipe)
 
     def _draw_captured(self, n: int) -> FloatArray:
@@ -123,10 +128,15 @@ def _draw_curl(random: np.random.Generator, n: int) -> FloatArray:
     return np.stack([fingers[:, 0], thumbs[:, 0], fingers[:, 1], thumbs[:, 1]], axis=-1).astype(np.float32)
 
 
-def _draw_heading(random: np.random.Generator, n: int) -> FloatArray:
+def _upright(poses: FloatArray) -> npt.NDArray[np.bool_]:
+    """(n,) whose hips lean by less than 45°."""
+    return np.asarray(Rotation.from_rotvec(poses[:, 0]).as_matrix()[:, 1, 1] > _UPRIGHT_COSINE)
+
+
+def _draw_heading(random: np.random.Generator, n: int, facing: float) -> FloatArray:
     front = random.uniform(-_FRONT_HALF_ANGLE, _FRONT_HALF_ANGLE, size=n)
     behind = random.uniform(_FRONT_HALF_ANGLE, 2.0 * np.pi - _FRONT_HALF_ANGLE, size=n)
-    return np.where(random.random(n) < _FRONT_SHARE, front, behind).astype(np.float32)
+    return np.where(random.random(n) < facing, front, behind).astype(np.float32)
 
 
 def _turned(tilt: FloatArray, heading: FloatArray) -> FloatArray:

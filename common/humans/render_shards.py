@@ -20,6 +20,7 @@ from pathlib import Path
 import numpy as np
 
 from common.errors import OutputError, exit_code_of
+from common.humans.casting import CASTINGS, WIDE
 from common.humans.split import SEED_RANGES, SPLITS, Split, check_seed
 
 BATCH = 64
@@ -40,6 +41,7 @@ class Task:
         number: of the shard.
         count: images in it.
         size: pixels of a crop.
+        casting: name of what kinds of pictures.
     """
 
     out: Path
@@ -48,6 +50,7 @@ class Task:
     number: int
     count: int
     size: int
+    casting: str = WIDE.name
 
     @property
     def directory(self) -> Path:
@@ -74,7 +77,7 @@ def render_shard(task: Task, progress: "Synchronized[int]") -> None:
 
     seeds = task.batch_seeds()
     backgrounds = min(_BACKGROUNDS, max(8, task.count // 4))
-    maker = scene_maker(task.split, np.random.default_rng([seeds[0], 1]), backgrounds)
+    maker = scene_maker(task.split, np.random.default_rng([seeds[0], 1]), backgrounds, CASTINGS[task.casting])
     batches: list[Crops] = []
     for index, seed in enumerate(seeds):
         count = min(BATCH, task.count - index * BATCH)
@@ -133,14 +136,14 @@ def _report(done: int, total: int, elapsed_s: float) -> None:
     sys.stderr.flush()
 
 
-def plan(out: Path, split: Split, seed: int, count: int, size: int) -> list[Task]:
+def plan(out: Path, split: Split, seed: int, count: int, size: int, casting: str = WIDE.name) -> list[Task]:
     """The shards that are still to make.
 
     Raises:
         ValueError: see `Task.batch_seeds`.
     """
     shards = range(-(-count // SHARD))
-    tasks = [Task(out, split, seed, number, min(SHARD, count - number * SHARD), size) for number in shards]
+    tasks = [Task(out, split, seed, number, min(SHARD, count - number * SHARD), size, casting) for number in shards]
     for task in tasks:
         task.batch_seeds()
     return [task for task in tasks if not task.directory.exists()]
@@ -154,12 +157,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--count", type=int, default=SHARD, help="images")
     parser.add_argument("--seed", type=int, default=0, help="counted from 0 within the split")
     parser.add_argument("--size", type=int, default=128, help="pixels of a crop, even")
+    parser.add_argument("--casting", choices=tuple(CASTINGS), default=WIDE.name, help="what kinds of pictures")
     parser.add_argument("--workers", type=int, default=os.cpu_count() or 1)
     options = parser.parse_args(arguments)
     if options.count < 1 or options.size < 32 or options.size % 2 or options.workers < 1:
         parser.error("--count and --workers must be at least 1, --size an even number from 32 up")
     try:
-        tasks = plan(options.out, options.split, options.seed, options.count, options.size)
+        tasks = plan(options.out, options.split, options.seed, options.count, options.size, options.casting)
     except ValueError as error:
         parser.error(str(error))
     return exit_code_of(parser.prog, lambda: _render_into(options.out, tasks, options.workers))

@@ -12,6 +12,7 @@ from common.body.rotations import axis_angle_to_matrix, matrix_to_axis_angle
 from common.humans.appearance import sample_appearance, sample_light
 from common.humans.backgrounds import BackgroundBank
 from common.humans.canvas import Canvas
+from common.humans.casting import WIDE, Casting
 from common.humans.compositing import Layer, compose
 from common.humans.degradations import degrade
 from common.humans.framing import WHOLE, Framing, frame_people, sample_tilt
@@ -98,11 +99,19 @@ class SceneMaker:
         backgrounds: what is behind the people.
         split: whose identities and poses to draw.
         renderer: shared within a process.
+        casting: what kinds of pictures.
     """
 
     def __init__(
-        self, model: BodyModel, motions: MotionTable, backgrounds: BackgroundBank, split: Split, renderer: Renderer
+        self,
+        model: BodyModel,
+        motions: MotionTable,
+        backgrounds: BackgroundBank,
+        split: Split,
+        renderer: Renderer,
+        casting: Casting = WIDE,
     ) -> None:
+        self._casting = casting
         self.model, self._motions, self._backgrounds, self._split = model, motions, backgrounds, split
         self.renderer = renderer
         self._rows = identity_rows(split, len(model.shape_table))
@@ -119,7 +128,7 @@ class SceneMaker:
             ValueError: the seed is not one of the split's.
         """
         rng = np.random.default_rng([check_seed(self._split, seed), 0])
-        posed = self._pose(rng, PoseSampler(self._split, seed, self._motions).sample(count))
+        posed = self._pose(rng, PoseSampler(self._split, seed, self._motions, self._casting).sample(count))
         images: list[dict[str, npt.ArrayLike]] = []
         layers: list[Layer] = []
         for index in range(count):
@@ -142,7 +151,7 @@ class SceneMaker:
             vertices_from_root = torch.cat(parts)
             keypoints = self.model.coco_keypoints(vertices_from_root).numpy()
         vertices = vertices_from_root.numpy()
-        framing = frame_people(rng, vertices[:, self._outline], self._outline_region)
+        framing = frame_people(rng, vertices[:, self._outline], self._outline_region, self._casting.whole)
         placed = framing.translation[:, None]
         return Posed(
             rotation_vectors=matrix_to_axis_angle(rotations).numpy(),
@@ -162,7 +171,7 @@ class SceneMaker:
         rendering = self.renderer.render([(posed.vertices[index], appearance)], view, light, posed.up[index])
         layer = Layer.from_rendering(rendering)
         cut = int(posed.framing.kind[index])
-        picture = compose(rng, layer, self._backgrounds, layers, posed.framing.box[index], cut)
+        picture = compose(rng, layer, self._backgrounds, layers, posed.framing.box[index], cut, self._casting)
         if cut == WHOLE:
             layers.append(layer)
         depth, part = _coarse_truth(rendering, picture.mask, float(posed.framing.translation[index, 2]))
@@ -240,8 +249,8 @@ def _visibility_table() -> tuple[npt.NDArray[np.bool_], FloatArray]:
     return allowed, reach
 
 
-def scene_maker(split: Split, rng: Generator, backgrounds: int) -> SceneMaker:
+def scene_maker(split: Split, rng: Generator, backgrounds: int, casting: Casting = WIDE) -> SceneMaker:
     """With a renderer and so many backgrounds of its own."""
     model = BodyModel.load()
     renderer = Renderer(Canvas.from_model(model))
-    return SceneMaker(model, load_table(), BackgroundBank(rng, backgrounds), split, renderer)
+    return SceneMaker(model, load_table(), BackgroundBank(rng, backgrounds), split, renderer, casting)

@@ -1,0 +1,42 @@
+"""What kinds of pictures are drawn: how people stand, turn, are framed and hidden.
+
+`EVERYDAY` is what a camera in a room or a street mostly sees: people upright, mostly whole, more from the front than
+from behind, in captured poses.  `WIDE` has everything that a body can do and that a crop can do to it.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Casting:
+    """Shares of a data set.
+
+    Args:
+        name: in file names and recipes.
+        recipes: shares of captured, blended, free and wide poses (`common.humans.poses.RECIPES`).
+        upright: captured people lean by less than 45° at the hips.
+        facing: share of people within 70° of facing the camera.
+        whole: share of crops that hold the whole person; the others cut it off.
+        bystanders: chance of other people behind.
+        occluders: chance of a thing in front; of a person in front it is half of that.
+    """
+
+    name: str
+    recipes: tuple[float, float, float, float]
+    upright: bool
+    facing: float
+    whole: float
+    bystanders: float
+    occluders: float
+
+    def __post_init__(self) -> None:
+        if abs(sum(self.recipes) - 1) > 1e-9:
+            raise ValueError(f"the shares of the recipes add up to {sum(self.recipes)}, not to 1")
+        if not all(0 <= share <= 1 for share in (self.facing, self.whole, self.bystanders, 1.5 * self.occluders)):
+            raise ValueError("shares and chances lie between 0 and 1")
+
+
+EVERYDAY = Casting("everyday", (0.85, 0.10, 0.05, 0.0), True, 0.75, 0.90, 0.20, 0.10)
+WIDE = Casting("wide", (0.55, 0.15, 0.20, 0.10), False, 0.60, 0.62, 0.25, 0.22)
+CASTINGS: Mapping[str, Casting] = {casting.name: casting for casting in (EVERYDAY, WIDE)}
