@@ -1,0 +1,40 @@
+"""Exponential moving average of a network's weights: what is evaluated and shipped."""
+
+import copy
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor, nn
+
+
+class AveragedNetwork:
+    """Follows a network in training; `network` holds the average.
+
+    Args:
+        source: the network being trained; its buffers (batch norm) are averaged too.
+        decay: weight of the past at each step, once enough steps have been seen.
+    """
+
+    def __init__(self, source: nn.Module, decay: float = 0.998) -> None:
+        self.network = copy.deepcopy(source).eval().requires_grad_(False)
+        self.decay = decay
+        self.steps = 0
+
+    @torch.no_grad()
+    def update(self, source: nn.Module) -> None:
+        """Moves the average towards `source`; early steps move it faster, or it would remember the initialisation."""
+        self.steps += 1
+        decay = min(self.decay, (1 + self.steps) / (10 + self.steps))
+        current = source.state_dict()
+        for name, average in self.network.state_dict().items():
+            if average.is_floating_point():
+                average.lerp_(current[name], 1 - decay)
+            else:
+                average.copy_(current[name])
+
+    def state_dict(self) -> dict[str, Tensor]:
+        return {**self.network.state_dict(), "averaging.steps": torch.tensor(self.steps)}
+
+    def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
+        self.steps = int(state["averaging.steps"])
+        self.network.load_state_dict({name: value for name, value in state.items() if name != "averaging.steps"})

@@ -1,0 +1,37 @@
+"""Checkpoints of a training: written whole or not at all, so that a training killed at any moment resumes."""
+
+import os
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from common.errors import OutputError, UsageError
+
+
+def save_checkpoint(path: Path, state: dict[str, Any]) -> None:
+    """Writes `state` (tensors, numbers, texts, nested) to `path`.
+
+    Raises:
+        OutputError: the directory cannot be written.
+    """
+    temporary = path.with_suffix(path.suffix + ".partial")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        torch.save(state, temporary)
+        os.replace(temporary, path)
+    except (OSError, RuntimeError) as exc:
+        raise OutputError(f"cannot write the checkpoint {path}: {exc}") from exc
+
+
+def load_checkpoint(path: Path) -> dict[str, Any]:
+    """The state that `save_checkpoint` wrote.
+
+    Raises:
+        UsageError: there is no checkpoint at `path`, or it cannot be read.
+    """
+    try:
+        state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+    except (OSError, RuntimeError, EOFError, ValueError) as exc:
+        raise UsageError(f"cannot resume from {path}: {exc}") from exc
+    return state

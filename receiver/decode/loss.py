@@ -1,0 +1,61 @@
+"""The loss of the decode stage (paper eq. 23): L = Σ_i g_i ‖S_i − Ŝ_i‖² + g_KL · KL + g_reg · R(z').
+
+The KL has two parts, both of a conditional VAE.  The mixture given *all* labels, q(z'|y), is held near N(0, I).  The
+mixture given what *arrived*, q(z'|y'), is the learned prior: KL(q(z'|y) ‖ q(z'|y')) makes it cover every body that the
+arrived labels leave possible.  The reconstruction is asked of a sample of q(z'|y) and of the mode of q(z'|y').
+"""
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from receiver.decode.mixture import GaussianMixture
+from receiver.decode.principal_axes import PrincipalAxes
+
+
+@dataclass(frozen=True, slots=True)
+class LossWeights:
+    """g_i, g_KL and g_reg of (23); the KL that teaches the arrived mixture and the second part of R have their own."""
+
+    levels: tuple[float, float, float] = (0.25, 0.5, 1.0)
+    kl: float = 2e-5
+    kl_arrived: float = 1e-4
+    diversity: float = 1e-4
+    balance: float = 3e-3
+
+    def __post_init__(self) -> None:
+        if min(*self.levels, self.kl, self.kl_arrived, self.diversity, self.balance) < 0:
+            raise ValueError("loss weights must not be negative")
+
+
+def level_error(level: PrincipalAxes, truth_BM: Tensor, decoded_BM: Tensor) -> Tensor:
+    """‖S_i − Ŝ_i‖² as a mean over people, places and channels, in units of (0.1 m)².
+
+    Both are coefficients in the level's orthonormal axes, where the distance is that of the places themselves, up to
+    what the axes cannot say at all.
+    """
+    squared = ((truth_BM - decoded_BM.float()) * level.deviation).square().sum(-1)
+    return squared.mean() / len(level.mean)
+
+
+def crowding(z_BD: Tensor) -> Tensor:
+    """R(z'): log of the mean Gaussian potential between latents of different bodies; lower is more diverse."""
+    batch, dimensions = z_BD.shape
+    norms = z_BD.square().sum(-1)
+    squared = (norms.unsqueeze(0) + norms.unsqueeze(1) - 2 * z_BD @ z_BD.mT) / (2 * dimensions)
+    pairs = ~torch.eye(batch, dtype=torch.bool, device=z_BD.device)
+    return torch.logsumexp(-squared[pairs], dim=0) - torch.log(pairs.sum())
+
+
+def imbalance(logits_BK: Tensor) -> Tensor:
+    """R's second part: how far the components' mean shares are from equal, nats.  Without it one takes everybody."""
+    shares = logits_BK.softmax(-1).mean(0)
+    return (shares * shares.clamp_min(1e-9).log()).sum() + math.log(len(shares))
+
+
+def kl_to_arrived(whole: GaussianMixture, arrived: GaussianMixture, z_BD: Tensor) -> Tensor:
+    """One-sample estimate of KL(q(z'|y) ‖ q(z'|y')) at z' ~ q(z'|y), a mean in nats; teaches `arrived` alone."""
+    z_BD = z_BD.detach()
+    return (whole.log_prob(z_BD).detach() - arrived.log_prob(z_BD)).mean()

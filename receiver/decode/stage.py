@@ -1,0 +1,139 @@
+"""The decode stage: the labels that arrived → body parameters, mixture latent z', three levels of geometry features."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from common.body.anatomy import POINTS
+from common.body.label_space import LabelSpace
+from common.body.model import BodyParameters
+from common.errors import WeightsError
+from common.frames import PersonLabels
+from common.labels import LABEL_SIZE, concatenate, group_slices
+from common.nets.weights import load_weights, save_weights
+from receiver.decode.mixture import GaussianMixture
+from receiver.decode.network import DecodeConfig, DecodeNetwork
+
+WEIGHTS_NAME = "decode"
+
+
+@dataclass(frozen=True, slots=True)
+class DecodedBody:
+    """The people of one frame as the decode stage understands them; B people, the same order everywhere.
+
+    Args:
+        parameters: in camera space, straight from the labels: for skinning, and to place what is in the root frame.
+        s_levels: s_1 (B, 32, 6), s_2 (B, 128, 6), s_3 (B, 512, 6) in the root frame (upright, pelvis at the origin):
+            mean position in metres and mean normal of the places (22).
+        z_prime: (B, D) latents (21).
+        colours: (B, R, 3) colours of the body regions in 0…1.
+        coloured: (B,) whether any `appearance` arrived; without it the colours are the average person's.
+    """
+
+    parameters: BodyParameters
+    s_levels: tuple[Tensor, Tensor, Tensor]
+    z_prime: Tensor
+    colours: Tensor
+    coloured: Tensor
+
+    def __len__(self) -> int:
+        return len(self.z_prime)
+
+
+def arrived_vectors(people: Sequence[PersonLabels]) -> tuple[Tensor, Tensor]:
+    """(labels, which entries arrived), both (B, 104): groups may be missing, or be prefixes.
+
+    Raises:
+        ValueError: a group is unknown or too long.
+    """
+    labels = np.stack([concatenate(person.labels) for person in people])
+    present = torch.zeros(len(people), LABEL_SIZE)
+    slices = group_slices()
+    for row, person in enumerate(people):
+        for name, values in person.labels.items():
+            present[row, slices[name].start : slices[name].start + len(values)] = 1
+    return torch.from_numpy(labels), present
+
+
+def architecture_of(config: DecodeConfig) -> dict[str, Any]:
+    """The config as the manifest of the weights keeps it: JSON has lists, not tuples."""
+    return {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(config).items()}
+
+
+def save_network(network: DecodeNetwork, recipe: Mapping[str, Any], scores: Mapping[str, float]) -> None:
+    """Exports trained weights into the package."""
+    save_weights(WEIGHTS_NAME, network.state_dict(), architecture_of(network.config), recipe, scores)
+
+
+def load_network() -> DecodeNetwork:
+    """The network that ships with the package.
+
+    Raises:
+        WeightsError: the weights are missing or of another version.
+    """
+    config = DecodeConfig()
+    tensors = load_weights(WEIGHTS_NAME, architecture_of(config))
+    network = DecodeNetwork(config, torch.arange(POINTS))
+    try:
+        network.load_state_dict(tensors)
+    except RuntimeError as error:
+        raise WeightsError(f"weights {WEIGHTS_NAME!r} are of another version than this program") from error
+    return network.eval()
+
+
+class DecodeStage:
+    """PersonLabels in, `DecodedBody` out; holds no state between frames.
+
+    Args:
+        network: trained.
+        label_space: what the entries of the labels mean.
+    """
+
+    def __init__(self, network: DecodeNetwork, label_space: LabelSpace) -> None:
+        self.network = network.eval()
+        self.label_space = label_space
+
+    @classmethod
+    def load(cls) -> "DecodeStage":
+        """With the weights that ship with the package.
+
+        Raises:
+            WeightsError: they are missing or of another version.
+        """
+        return cls(load_network(), LabelSpace.load())
+
+    @torch.inference_mode()
+    def decode(self, people: Sequence[PersonLabels], generator: torch.Generator | None = None) -> DecodedBody:
+        """Decodes the people of a frame in one batch.
+
+        Args:
+            people: at least one; any subset of the groups, any prefix of a group.
+            generator: draws z' from the mixture (21); without one z' is the mode, the same every time.
+
+        Raises:
+            ValueError: nobody is given, or a label group is unknown or too long.
+        """
+        if not people:
+            raise ValueError("there is nobody to decode")
+        labels_BL, present_BL = arrived_vectors(people)
+        z_prime = self.latent(labels_BL, present_BL, generator)
+        slices = group_slices()
+        return DecodedBody(
+            parameters=self.label_space.decode(labels_BL),
+            s_levels=self.network.decoder(z_prime),
+            z_prime=z_prime,
+            colours=self.label_space.decode_colours(labels_BL),
+            coloured=present_BL[:, slices["appearance"]].any(dim=1),
+        )
+
+    def latent(self, labels_BL: Tensor, present_BL: Tensor, generator: torch.Generator | None) -> Tensor:
+        """z' (B, D): a draw (21), or the mode where there is no generator."""
+        y, present = labels_BL[:, self.network.entries], present_BL[:, self.network.entries]
+        if generator is None:
+            return self.network.encoder.mode(y, present)
+        mixture: GaussianMixture = self.network.encoder(y, present)
+        return mixture.sample(generator)

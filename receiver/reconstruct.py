@@ -1,0 +1,156 @@
+"""From one frame's labels to meshes: decode ─ diffusion ─ surface, and the skinned body beside it.
+
+The meshes stand in the camera space of whoever captured the frame.
+"""
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+
+from common.body.model import BodyModel, BodyOutput
+from common.frames import Camera, LabelFrame, PersonLabels
+from common.labels import FloatArray
+from receiver.decode.stage import DecodedBody, DecodeStage
+from receiver.diffusion.cloud import PointCloud
+from receiver.diffusion.stage import DiffusionStage, SamplingConfig
+from receiver.metrics import ReceiverMetrics
+from receiver.publish.body_file import PosedBody, Skeleton
+from receiver.publish.body_skin import BodySkin
+from receiver.surface.mesh import SurfaceMesh
+from receiver.surface.surface import SurfaceConfiguration, SurfaceStage
+
+# What the keypoints hang on, for their scores: the confidence of the group that moves them most.
+_KEYPOINT_GROUPS = (
+    *("head",) * 5,
+    *("left_arm", "right_arm") * 3,
+    *("left_leg", "right_leg") * 3,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class ReconstructedPerson:
+    """One person of a frame, in camera space.
+
+    Args:
+        labels: what arrived.
+        surface: the watertight mesh of the diffused points.
+        body: the skinned parametric body.
+        cloud: the diffused points in the person's root frame, where the next frame starts.
+        keypoints_2d: (17, 3) x, y in pixels of the source and a score, COCO order.
+        joints_3d: (17, 3) metres.
+    """
+
+    labels: PersonLabels
+    surface: SurfaceMesh
+    body: PosedBody
+    cloud: PointCloud
+    keypoints_2d: FloatArray
+    joints_3d: FloatArray
+
+
+@dataclass(slots=True)
+class Timings:
+    """Milliseconds each stage took for one frame."""
+
+    stages_ms: dict[str, float] = field(default_factory=dict)
+
+
+class Reconstructor:
+    """The receiver's networks and the body, shared by all sessions; holds no state between frames.
+
+    Args:
+        decode, diffusion, surface: the stages.
+        body: skins bodies.
+        metrics: times the stages.
+    """
+
+    def __init__(
+        self,
+        decode: DecodeStage,
+        diffusion: DiffusionStage,
+        surface: SurfaceStage,
+        body: BodyModel,
+        metrics: ReceiverMetrics,
+    ) -> None:
+        self._decode = decode
+        self._diffusion = diffusion
+        self._surface = surface
+        self._body = body
+        self._metrics = metrics
+        self._skin = BodySkin.of(body)
+
+    @property
+    def skeleton(self) -> Skeleton:
+        """What every posed body hangs on."""
+        return self._skin.skeleton
+
+    @classmethod
+    def load(cls, sampling: SamplingConfig, surface: SurfaceConfiguration, metrics: ReceiverMetrics) -> "Reconstructor":
+        """With the weights that ship with the package.
+
+        Raises:
+            WeightsError: they are missing or of another version.
+        """
+        body = BodyModel.load()
+        return cls(DecodeStage.load(), DiffusionStage.load(sampling, body), SurfaceStage(surface), body, metrics)
+
+    def reconstruct(
+        self, frame: LabelFrame, previous: Mapping[int, PointCloud], timings: Timings | None = None
+    ) -> tuple[ReconstructedPerson, ...]:
+        """Everybody in a frame.
+
+        Args:
+            previous: the last frame's clouds by identity; who is not in it starts from the skinned body.
+            timings: filled with the time of each stage.
+        """
+        if not frame.people:
+            return ()
+        timings = timings or Timings()
+        with self._timed("decode", timings):
+            decoded = self._decode.decode(frame.people)
+        with self._timed("diffusion", timings):
+            clouds = self._diffusion.reconstruct(decoded, [previous.get(one.identity) for one in frame.people])
+        with self._timed("body", timings), torch.inference_mode():
+            bodies = self._body(decoded.parameters)
+            joints_3d = self._body.coco_keypoints(bodies.vertices).numpy()
+        with self._timed("surface", timings):
+            surfaces = [self._surface_of(cloud, decoded, row) for row, cloud in enumerate(clouds)]
+        return tuple(
+            ReconstructedPerson(
+                person,
+                surfaces[row],
+                self._posed(bodies, decoded, row),
+                clouds[row],
+                _project(joints_3d[row], frame.camera, person),
+                joints_3d[row],
+            )
+            for row, person in enumerate(frame.people)
+        )
+
+    def _surface_of(self, cloud: PointCloud, decoded: DecodedBody, row: int) -> SurfaceMesh:
+        orientation = decoded.parameters.rotations[row, 0].numpy()
+        placed = cloud.placed(orientation, decoded.parameters.translation[row].numpy())
+        colours = None if placed.colours is None else np.rint(255 * placed.colours).astype(np.uint8)
+        return self._surface.reconstruct(placed.points, placed.normals, colours=colours)
+
+    def _posed(self, bodies: BodyOutput, decoded: DecodedBody, row: int) -> PosedBody:
+        colours = decoded.colours[row].numpy() if bool(decoded.coloured[row]) else None
+        return self._skin.pose(bodies, row, colours)
+
+    @contextmanager
+    def _timed(self, stage: str, timings: Timings) -> Iterator[None]:
+        with self._metrics.stage(stage) as span:
+            yield
+        timings.stages_ms[stage] = span.ms
+
+
+def _project(joints_3d: FloatArray, camera: Camera, person: PersonLabels) -> FloatArray:
+    """(17, 3) pixels and scores of keypoints (17, 3) in camera space; behind the camera scores 0."""
+    depth = np.maximum(joints_3d[:, 2:], 0.05)
+    pixels = camera.focal_px * joints_3d[:, :2] / depth + np.array([camera.width, camera.height]) / 2
+    confidence = np.array([person.confidence.get(group, 0.0) for group in _KEYPOINT_GROUPS])
+    scores = np.where(joints_3d[:, 2] > 0.05, confidence, 0.0)
+    return np.concatenate([pixels, scores[:, None]], axis=1).astype(np.float32)

@@ -1,0 +1,70 @@
+"""Scores of the decode stage on bodies that nobody trained on, and the ablations: a part is shuffled."""
+
+import torch
+from torch import Tensor
+
+from common.labels import LABEL_SIZE, group_slices
+from receiver.decode.geometry_image import true_levels
+from receiver.decode.mixture import GaussianMixture
+from receiver.decode.network import GEOMETRY_GROUPS, DecodeNetwork
+from receiver.train.arrivals import ArrivalConfig, arrive
+from receiver.train.bodies import BodyTable
+
+MILLIMETRES = 1000.0
+
+
+def place_error_mm(truth: Tensor, decoded: Tensor) -> float:
+    """Mean distance of the places' positions, millimetres."""
+    return MILLIMETRES * float((truth[..., :3] - decoded[..., :3]).norm(dim=-1).mean())
+
+
+def shuffled_group(labels_BL: Tensor, name: str) -> Tensor:
+    """Everyone with the group of the next person."""
+    where = group_slices()[name]
+    mixed = labels_BL.clone()
+    mixed[:, where] = labels_BL.roll(1, 0)[:, where]
+    return mixed
+
+
+def mixture_scores(network: DecodeNetwork, truth: Tensor, arrived: Tensor, present: Tensor) -> dict[str, float]:
+    """What the components are good for where labels got lost: how many are used, and the best of them by hindsight."""
+    mixture: GaussianMixture = network.encoder(arrived[:, network.entries], present[:, network.entries])
+    error_KB = torch.stack(
+        [(truth - network.decoder(z)[2])[..., :3].norm(dim=-1).mean(-1) for z in mixture.means_BKD.unbind(1)]
+    )
+    plausible_KB = mixture.logits_BK.softmax(-1).mT > 0.02
+    best = torch.where(plausible_KB, error_KB, torch.inf).min(dim=0).values
+    return {
+        "components_used": float((mixture.logits_BK.softmax(-1).mean(0) > 0.02).sum()),
+        "s_3_arrived_best_component_mm": MILLIMETRES * float(best.mean()),
+    }
+
+
+@torch.inference_mode()
+def decode_scores(network: DecodeNetwork, table: BodyTable, arrival: ArrivalConfig, seed: int) -> dict[str, float]:
+    """Millimetres of error of each level on clean labels, of s_3 when labels get lost, a group or z' is shuffled."""
+    labels, places = torch.from_numpy(table.labels), table.batch(slice(None))[1]
+    truth, present = true_levels(places), torch.ones(len(labels), LABEL_SIZE)
+    arrived, arrived_present = arrive(labels, arrival, torch.Generator().manual_seed(seed))
+
+    clean = network(labels, present)
+    scores = {f"s_{i + 1}_mm": place_error_mm(s, s_hat) for i, (s, s_hat) in enumerate(zip(truth, clean, strict=True))}
+    cosine = torch.nn.functional.cosine_similarity(truth[2][..., 3:], clean[2][..., 3:], dim=-1).clamp(-1, 1)
+    scores["s_3_normal_degrees"] = float(torch.rad2deg(cosine.acos()).mean())
+    scores["s_3_arrived_mm"] = place_error_mm(truth[2], network(arrived, arrived_present)[2])
+    scores["s_3_mean_body_mm"] = place_error_mm(truth[2], places.mean(0, keepdim=True))
+    rounded = (labels / 0.25).round() * 0.25
+    scores["s_3_step_0.25_mm"] = place_error_mm(truth[2], network(rounded, present)[2])
+
+    scores |= mixture_scores(network, truth[2], arrived, arrived_present)
+    y, here = labels[:, network.entries], present[:, network.entries]
+    mixture = network.encoder(y, here)
+    sampled = mixture.sample(torch.Generator().manual_seed(seed))
+    scores["s_3_sampled_mm"] = place_error_mm(truth[2], network.decoder(sampled)[2])
+    scores["s_3_shuffled_z_mm"] = place_error_mm(truth[2], network.decoder(mixture.mode().roll(1, 0))[2])
+    for name in GEOMETRY_GROUPS:
+        scores[f"s_3_shuffled_{name}_mm"] = place_error_mm(truth[2], network(shuffled_group(labels, name), present)[2])
+        absent = present.clone()
+        absent[:, group_slices()[name]] = 0
+        scores[f"s_3_without_{name}_mm"] = place_error_mm(truth[2], network(labels * absent, absent)[2])
+    return scores

@@ -1,0 +1,205 @@
+"""The way of a frame at the sender.
+
+capture ─ perception ─ semantics ─ [ importance ─ rate ─ codec ] ─ link
+                                     at the moment a frame leaves
+"""
+
+import asyncio
+from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from typing import Literal
+
+from common.clock import SYSTEM_CLOCK, Clock
+from common.codec.frame_codec import EncodedFrame, FrameCodec
+from common.errors import PeerError, SourceError
+from common.frames import LabelFrame
+from common.labels import GROUP_NAMES
+from common.wire.convert import Welcome
+from sender.capture.source import CapturedFrame, FrameSource
+from sender.importance.importance import Importance
+from sender.link.client import LinkClient
+from sender.link.encoder import Payload
+from sender.link.observer import Fate, LinkObserver
+from sender.metrics import FrameFate, SenderMetrics
+from sender.perception.stage import PerceptionStage
+from sender.rate.controller import RateController
+from sender.rate.sample import LinkSample
+from sender.semantics.stage import SemanticsStage
+
+# How long the frames in flight may take when the sender is told to stop.
+_STOPPING_S = 10.0
+
+
+class RatedEncoder:
+    """The codec at the rate that the link can carry at the moment a frame leaves: ω → ρ (17) → bytes."""
+
+    def __init__(self, codec: FrameCodec, importance: Importance, rate: RateController, metrics: SenderMetrics) -> None:
+        self._codec = codec
+        self._importance = importance
+        self._rate = rate
+        self._metrics = metrics
+
+    def encode(self, frame: LabelFrame) -> EncodedFrame:
+        with self._metrics.stage("codec"):
+            rho = self._rate.rho(self._weights(frame))
+            encoded = self._codec.encode(frame, rho)
+        for group, value in rho.items():
+            self._metrics.set_rate(group, value)
+        return encoded
+
+    def acknowledge(self, sequence: int) -> None:
+        self._codec.acknowledge(sequence)
+
+    def reset(self) -> None:
+        self._codec.reset()
+
+    def _weights(self, frame: LabelFrame) -> Mapping[str, float]:
+        """ω of the most prominent person; of anybody where there is none."""
+        if not frame.people:
+            return dict.fromkeys(GROUP_NAMES, 1.0)
+        return self._importance.weights(frame.people[0])
+
+
+class LinkAccount(LinkObserver):
+    """Passes what the link measures on to rate control and metrics, and counts for the closing line."""
+
+    def __init__(self, rate: RateController, metrics: SenderMetrics, clock: Clock = SYSTEM_CLOCK) -> None:
+        self._rate = rate
+        self._metrics = metrics
+        self._clock = clock
+        self.acknowledged_frames = 0
+        self.payload_bytes = 0
+
+    def connected(self, welcome: Welcome) -> None:
+        self._metrics.peer_connected(True)
+
+    def disconnected(self, reason: str) -> None:
+        self._metrics.peer_connected(False)
+
+    def sent(self, frame: LabelFrame, encoded: Payload, *, again: bool) -> None:
+        assert isinstance(encoded, EncodedFrame)
+        self.payload_bytes += len(encoded.payload)
+        self._metrics.frame_sent({group: round(share) for group, share in encoded.bytes_by_group.items()})
+
+    def acknowledged(self, frame: LabelFrame, sample: LinkSample) -> None:
+        self._rate.on_acknowledged(sample, self._clock.monotonic_ms())
+        self._metrics.frame_acknowledged(sample.round_trip_time_ms)
+        state = self._rate.state
+        self._metrics.set_link(state.bandwidth_bps or 0.0, state.delay_ms or 0.0, state.capacity.bps or 0.0)
+
+    def ended(self, frame: LabelFrame, fate: Fate) -> None:
+        if fate is Fate.ACKNOWLEDGED:
+            self.acknowledged_frames += 1
+        else:
+            self._metrics.frame_dropped(FrameFate.REPLACED if fate is Fate.SUPERSEDED else FrameFate.UNACKNOWLEDGED)
+
+
+class SenderPipeline:
+    """Runs a source through perception and semantics into the link; the networks run in a worker thread."""
+
+    def __init__(
+        self,
+        source: FrameSource,
+        perception: PerceptionStage,
+        semantics: SemanticsStage,
+        link: LinkClient,
+        rate: RateController,
+        metrics: SenderMetrics,
+        *,
+        realtime: bool = False,
+        clock: Clock = SYSTEM_CLOCK,
+    ) -> None:
+        self._source = source
+        self._perception = perception
+        self._semantics = semantics
+        self._link = link
+        self._rate = rate
+        self._metrics = metrics
+        self._realtime = realtime and not source.live
+        self._clock = clock
+        self._sequence = 0
+        self._last_source = ""
+        self._began_s: float | None = None
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Sends every frame of a file, or live frames until `stop`; then waits for the last acknowledgement.
+
+        Raises:
+            SourceError: the source cannot be read; what was captured before is delivered first.
+            PeerError: the receiver is gone for good.
+        """
+        stopped = asyncio.create_task(stop.wait())
+        failure: SourceError | None = None
+        with ThreadPoolExecutor(max_workers=2, thread_name_prefix="frame") as workers:
+            try:
+                await self._send_all(iter(self._source), workers, stopped)
+            except SourceError as error:
+                failure = error
+            finally:
+                self._source.close()
+        await self._drain(stopped)
+        if failure is not None:
+            raise failure
+
+    async def _send_all(
+        self, frames: Iterator[CapturedFrame], workers: ThreadPoolExecutor, stopped: "asyncio.Task[Literal[True]]"
+    ) -> None:
+        loop = asyncio.get_running_loop()
+        while not stopped.done():
+            reading = loop.run_in_executor(workers, self._read, frames)
+            await asyncio.wait((reading, stopped), return_when=asyncio.FIRST_COMPLETED)
+            if stopped.done():
+                # A live source blocks until its next picture; closing it ends the wait.
+                self._source.close()
+            frame = await reading
+            if frame is None or stopped.done():
+                return
+            labels = await loop.run_in_executor(workers, self._label, await self._pace(frame))
+            self._rate.on_offered(self._clock.monotonic_ms())
+            sending = asyncio.ensure_future(self._link.send(labels))
+            await asyncio.wait((sending, stopped), return_when=asyncio.FIRST_COMPLETED)
+            if not sending.done():
+                sending.cancel()
+                return
+            await sending
+
+    async def _drain(self, stopped: "asyncio.Task[Literal[True]]") -> None:
+        """Waits for the last acknowledgement; without end for a file, for a while when told to stop."""
+        draining = asyncio.ensure_future(self._link.drain())
+        await asyncio.wait((draining, stopped), return_when=asyncio.FIRST_COMPLETED)
+        try:
+            await asyncio.wait_for(draining, None if draining.done() else _STOPPING_S)
+        except TimeoutError:
+            raise PeerError("the receiver did not acknowledge the last frames before the sender had to stop") from None
+        finally:
+            stopped.cancel()
+
+    def _read(self, frames: Iterator[CapturedFrame]) -> CapturedFrame | None:
+        with self._metrics.stage("capture"):
+            return next(frames, None)
+
+    async def _pace(self, frame: CapturedFrame) -> CapturedFrame:
+        """A file in real time waits for its frame's moment; otherwise frames go as fast as the link takes them."""
+        if not self._realtime:
+            return frame
+        if self._began_s is None:
+            self._began_s = self._clock.monotonic() - frame.media_time_s
+        await asyncio.sleep(max(0.0, self._began_s + frame.media_time_s - self._clock.monotonic()))
+        return replace(frame, captured_at=self._clock.wall())
+
+    def _label(self, frame: CapturedFrame) -> LabelFrame:
+        """Perception and semantics; a frame without anybody is sent too, so that the receiver knows."""
+        if frame.source != self._last_source:
+            self._perception.reset()
+            self._semantics.reset()
+            self._last_source = frame.source
+        with self._metrics.stage("perception"):
+            observed = self._perception.process(frame.image, frame.camera)
+        with self._metrics.stage("semantics"):
+            people = self._semantics.label(observed, frame.camera)
+        if not people:
+            self._metrics.frame_dropped(FrameFate.NOBODY)
+        labels = LabelFrame(self._sequence, frame.source, frame.captured_at, frame.camera, people)
+        self._sequence += 1
+        return labels

@@ -1,0 +1,165 @@
+"""The conditional variational autoencoder that turns features X into semantic labels y', and its discriminator.
+
+    training:  X, y ── q(z|X,y) (8) ──┐
+               X ───── p(z|X) ────────┴─ z ── μ_θ(z) → X̃,  π_θ(z) → y  (9)
+    running:   X ───── p(z|X) ── mean z ──── π_θ(z) → y'
+
+Trained with L_com (11), and, because running sees the prior's z alone, with the same likelihood on z ~ p(z|X) (the
+Gaussian stochastic network objective of Sohn et al. 2015).  The discriminator (10) judges features and labels together;
+its loss is the non-saturating logistic one with spectral normalisation (Miyato et al. 2018), the stable form of the
+paper's log D + log(1 − D).
+
+Shapes: B people, F features, E = 80 entries (all groups but `appearance`), K bins, Z latent.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.nn.utils.parametrizations import spectral_norm
+
+from common.labels import GROUPS
+from sender.semantics.categorical import BINS
+
+ENTRIES = sum(group.size for group in GROUPS if group.name != "appearance")
+
+
+@dataclass(frozen=True, slots=True)
+class SemanticsConfig:
+    """Sizes of the CVAE.
+
+    Args:
+        feature_size: F, length of the feature vector that perception hands over.
+        latent_size: Z.
+        hidden_size: width of every hidden layer.
+    """
+
+    feature_size: int
+    latent_size: int = 96
+    hidden_size: int = 512
+
+    def __post_init__(self) -> None:
+        if min(self.feature_size, self.latent_size, self.hidden_size) < 1:
+            raise ValueError("feature_size, latent_size and hidden_size must be positive")
+
+
+@dataclass(frozen=True, slots=True)
+class Gaussian:
+    """A diagonal Gaussian: mean (B, Z) and logarithm of the variance (B, Z)."""
+
+    mean: Tensor
+    log_variance: Tensor
+
+    def sample(self) -> Tensor:
+        return self.mean + (0.5 * self.log_variance).exp() * torch.randn_like(self.mean)
+
+    def kl_to(self, other: "Gaussian") -> Tensor:
+        """(B,) Kullback-Leibler divergence from this one to another, nats."""
+        ratio = (self.log_variance - other.log_variance).exp()
+        distance = (self.mean - other.mean).square() / other.log_variance.exp()
+        return 0.5 * (ratio + distance - 1 - self.log_variance + other.log_variance).sum(-1)
+
+
+class ResidualMLP(nn.Module):
+    """Linear in, residual blocks of LayerNorm, GELU and two linears, linear out: (B, in) → (B, out)."""
+
+    def __init__(self, inputs: int, outputs: int, hidden: int, blocks: int = 2, dropout: float = 0.0) -> None:
+        super().__init__()
+        self.enter = nn.Linear(inputs, hidden)
+        self.blocks = nn.ModuleList(
+            nn.Sequential(
+                nn.LayerNorm(hidden),
+                nn.Linear(hidden, hidden),
+                nn.GELU(),
+                nn.Dropout(dropout),
+                nn.Linear(hidden, hidden),
+            )
+            for _ in range(blocks)
+        )
+        self.leave = nn.Sequential(nn.LayerNorm(hidden), nn.Linear(hidden, outputs))
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        hidden = self.enter(inputs)
+        for block in self.blocks:
+            hidden = hidden + block(hidden)
+        output: Tensor = self.leave(hidden)
+        return output
+
+
+class SemanticCVAE(nn.Module):
+    """q(z|X,y), p(z|X), μ_θ(z) and π_θ(z) of (8) and (9); features are standardised by buffers first."""
+
+    feature_mean: Tensor
+    feature_scale: Tensor
+
+    def __init__(self, config: SemanticsConfig) -> None:
+        super().__init__()
+        self.config = config
+        features, latent, hidden = config.feature_size, config.latent_size, config.hidden_size
+        self.posterior_net = ResidualMLP(features + ENTRIES, 2 * latent, hidden)
+        self.prior_net = ResidualMLP(features, 2 * latent, hidden, blocks=3, dropout=0.1)
+        self.feature_net = ResidualMLP(latent, features, hidden, blocks=1)
+        self.label_net = ResidualMLP(latent, ENTRIES * BINS, hidden, blocks=2)
+        self.register_buffer("feature_mean", torch.zeros(features))
+        self.register_buffer("feature_scale", torch.ones(features))
+
+    def standardise(self, features: Tensor) -> Tensor:
+        """(B, F) raw features → zero mean and unit variance over the training set, clamped to ±5 deviations."""
+        return ((features - self.feature_mean) / self.feature_scale).clamp(-5, 5)
+
+    def posterior(self, standardised: Tensor, labels: Tensor) -> Gaussian:
+        """q(z|X,y) (8)."""
+        return _gaussian(self.posterior_net(torch.cat([standardised, labels], dim=-1)))
+
+    def prior(self, standardised: Tensor) -> Gaussian:
+        """p(z|X), learned, because running sees X alone."""
+        return _gaussian(self.prior_net(standardised))
+
+    def decode_features(self, z: Tensor) -> Tensor:
+        """μ_θ(z): (B, Z) → standardised features (B, F)."""
+        features: Tensor = self.feature_net(z)
+        return features
+
+    def decode_labels(self, z: Tensor) -> Tensor:
+        """π_θ(z): (B, Z) → logits (B, E, K)."""
+        logits: Tensor = self.label_net(z)
+        return logits.reshape(len(z), ENTRIES, BINS)
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Running: raw features (B, F) → logits (B, E, K) at the prior's mean."""
+        return self.decode_labels(self.prior(self.standardise(features)).mean)
+
+
+class Discriminator(nn.Module):
+    """D of (10): how real do features (B, F) and labels (B, E) look together?  (B,) logits."""
+
+    def __init__(self, config: SemanticsConfig) -> None:
+        super().__init__()
+        hidden = config.hidden_size // 2
+        self.layers = nn.Sequential(
+            spectral_norm(nn.Linear(config.feature_size + ENTRIES, hidden)),
+            nn.LeakyReLU(0.2),
+            spectral_norm(nn.Linear(hidden, hidden)),
+            nn.LeakyReLU(0.2),
+            spectral_norm(nn.Linear(hidden, 1)),
+        )
+
+    def forward(self, features: Tensor, labels: Tensor) -> Tensor:
+        logits: Tensor = self.layers(torch.cat([features, labels], dim=-1))
+        return logits[:, 0]
+
+
+def discriminator_loss(real: Tensor, fake: Tensor) -> Tensor:
+    """−log D(real) − log(1 − D(fake)) from logits (B,)."""
+    return (F.softplus(-real) + F.softplus(fake)).mean()
+
+
+def generator_loss(fake: Tensor) -> Tensor:
+    """−log D(fake), the non-saturating form."""
+    return F.softplus(-fake).mean()
+
+
+def _gaussian(parameters: Tensor) -> Gaussian:
+    mean, log_variance = parameters.chunk(2, dim=-1)
+    return Gaussian(mean, log_variance.clamp(-8, 4))

@@ -1,0 +1,119 @@
+"""The semantics stage: what perception saw of each person → semantic labels in the frame's camera space."""
+
+from collections.abc import Sequence
+from dataclasses import fields
+
+import torch
+from torch import Tensor
+
+from common.body.keypoint_kinematics import KeypointKinematics
+from common.body.label_space import LabelSpace
+from common.body.model import BodyModel, BodyParameters
+from common.errors import WeightsError
+from common.frames import Camera, PersonLabels
+from common.labels import group_slices, split
+from common.nets.weights import find_entry, load_weights
+from sender.perception.crop import to_frame
+from sender.perception.output import PerceptionOutput
+from sender.perception.stage import ObservedPerson
+from sender.semantics.appearance import RegionColours
+from sender.semantics.categorical import moments
+from sender.semantics.crop_labels import body_in_crop
+from sender.semantics.cvae import ENTRIES, SemanticCVAE, SemanticsConfig
+from sender.semantics.features import FEATURE_SIZE, semantic_features
+from sender.semantics.refine import Refiner
+
+WEIGHTS_NAME = "semantics"
+
+# An entry's spread at which it says nothing: that of the training poses.
+_UNKNOWN_SIGMA = 1.0
+_LEADING = 3
+_COLOUR_SIGMA = 0.3
+
+
+def architecture(config: SemanticsConfig) -> dict[str, int]:
+    """What the manifest says of the network: everything that its weights' shapes follow from."""
+    return {"features": config.feature_size, "latent": config.latent_size, "hidden": config.hidden_size}
+
+
+class SemanticsStage:
+    """Turns observations into `PersonLabels`; remembers each identity's colours from frame to frame.
+
+    Args:
+        network: the trained CVAE.
+        space: what the entries mean.
+        refiner: fits the labels to the keypoints that were seen.
+    """
+
+    def __init__(self, network: SemanticCVAE, space: LabelSpace, refiner: Refiner) -> None:
+        self._refiner = refiner
+        self._network = network.eval().requires_grad_(False)
+        self._space = space
+        self._colours: dict[int, RegionColours] = {}
+
+    @classmethod
+    def load(cls) -> "SemanticsStage":
+        """With the weights that ship with the package.
+
+        Raises:
+            WeightsError: they are missing or of another version.
+        """
+        recorded = find_entry(WEIGHTS_NAME).architecture
+        try:
+            config = SemanticsConfig(recorded["features"], recorded["latent"], recorded["hidden"])
+        except KeyError as error:
+            raise WeightsError(f"weights {WEIGHTS_NAME!r} are of another version: reinstall bodywire") from error
+        if config.feature_size != FEATURE_SIZE:
+            raise WeightsError(f"weights {WEIGHTS_NAME!r} belong to another perception network: train them again")
+        network = SemanticCVAE(config)
+        try:
+            network.load_state_dict(load_weights(WEIGHTS_NAME))
+        except RuntimeError as error:
+            raise WeightsError(f"weights {WEIGHTS_NAME!r} are of another version: reinstall bodywire") from error
+        space = LabelSpace.load()
+        return cls(network, space, Refiner(space, KeypointKinematics(BodyModel.load())))
+
+    def reset(self) -> None:
+        """Forgets everybody: another source shows other people."""
+        self._colours.clear()
+
+    @torch.inference_mode()
+    def label(self, observed: Sequence[ObservedPerson], camera: Camera) -> tuple[PersonLabels, ...]:
+        """Labels of everybody in a frame, in the order given.
+
+        Args:
+            camera: the frame's.
+        """
+        if not observed:
+            return ()
+        output = together([person.output for person in observed])
+        entries, sigma = moments(self._network(semantic_features(self._space, output)))
+        focal = torch.tensor([camera.focal_px / person.crop.side for person in observed])
+        entries = self._refiner.refine(entries, sigma, output, focal)
+        in_crop = body_in_crop(self._space, entries, focal)
+        bodies = BodyParameters.concatenate(
+            [to_frame(in_crop[row : row + 1], person.crop, camera) for row, person in enumerate(observed)]
+        )
+        colours = torch.stack([self._colours_of(person) for person in observed])
+        labels = self._space.encode(bodies, colours)
+        return tuple(_person(person, labels[row], sigma[row]) for row, person in enumerate(observed))
+
+    def _colours_of(self, person: ObservedPerson) -> Tensor:
+        known = self._colours.setdefault(person.identity, RegionColours())
+        return known.update(person.output.region_colours[0].float(), person.output.region_area[0].float())
+
+
+def together(outputs: Sequence[PerceptionOutput]) -> PerceptionOutput:
+    """Several people's outputs as one batch."""
+    names = [item.name for item in fields(PerceptionOutput)]
+    return PerceptionOutput(*(torch.cat([getattr(output, name) for output in outputs]) for name in names))
+
+
+def _person(person: ObservedPerson, labels: Tensor, sigma: Tensor) -> PersonLabels:
+    spread = torch.full_like(labels, _COLOUR_SIGMA)
+    spread[:ENTRIES] = sigma
+    confidence = {
+        name: 1 - min(1.0, float(spread[where][:_LEADING].mean()) / _UNKNOWN_SIGMA)
+        for name, where in group_slices().items()
+    }
+    return PersonLabels(person.identity, person.score, split(labels.numpy()), split(spread.numpy()), confidence)

@@ -1,0 +1,91 @@
+"""A batch of training crops with their truth, as tensors.
+
+Shapes: B crops, S side, J = 17 keypoints, R = 22 joints, P regions.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from common.body.model import BodyParameters
+from common.body.rotations import axis_angle_to_matrix
+from sender.perception.perceive import as_images
+
+
+@dataclass(frozen=True, slots=True)
+class CropBatch:
+    """Crops and what is true of them (`common.humans` renders both); metres, crop units, crop's camera.
+
+    Args:
+        image: (B, 3, S, S) 0…1, channels last in memory.
+        mask: (B, S/2, S/2) 0…1, visible part of the person.
+        depth: (B, S/2, S/2) from the pelvis; 0 off the mask.
+        part: (B, S/2, S/2) int64, 0 background, 1 + region.
+        keypoints_2d: (B, J, 2), may lie outside 0…1.
+        visible: (B, J) 0 or 1.
+        joints_3d: (B, J, 3) camera space.
+        translation: (B, 3) of the pelvis, camera space.
+        rotations: (B, R, 3, 3) local.
+        curl: (B, 4).
+        shape: (B, 10).
+        extent: (B,) metres that the crop spans at the pelvis' distance.
+    """
+
+    image: Tensor
+    mask: Tensor
+    depth: Tensor
+    part: Tensor
+    keypoints_2d: Tensor
+    visible: Tensor
+    joints_3d: Tensor
+    translation: Tensor
+    rotations: Tensor
+    curl: Tensor
+    shape: Tensor
+    extent: Tensor
+
+    def __len__(self) -> int:
+        return len(self.image)
+
+    @property
+    def relative_joints(self) -> Tensor:
+        """(B, J, 3) from the pelvis."""
+        return self.joints_3d - self.translation[:, None]
+
+    @property
+    def camera(self) -> Tensor:
+        """(B, 3): u, v of the pelvis in the crop, log of the extent.  Pinhole: z / focal = extent."""
+        place = self.translation[:, :2] / self.extent[:, None] + 0.5
+        return torch.cat([place, self.extent.log()[:, None]], dim=1)
+
+    def parameters(self) -> BodyParameters:
+        """The body with its pelvis at the origin."""
+        return BodyParameters(self.rotations, self.curl, self.shape, torch.zeros_like(self.translation))
+
+
+def crop_batch(arrays: Mapping[str, npt.NDArray[Any]]) -> CropBatch:
+    """From the arrays of a `CropDataset` batch."""
+
+    def number(name: str) -> Tensor:
+        return torch.from_numpy(np.ascontiguousarray(arrays[name], dtype=np.float32))
+
+    mask = number("mask") / 255.0
+    return CropBatch(
+        image=as_images(arrays["image"]),
+        mask=torch.nn.functional.avg_pool2d(mask[:, None], 2)[:, 0],
+        depth=number("depth"),
+        part=torch.from_numpy(arrays["part"].astype(np.int64)),
+        keypoints_2d=number("keypoints_2d"),
+        visible=number("visible"),
+        joints_3d=number("joints_3d"),
+        translation=number("translation"),
+        rotations=axis_angle_to_matrix(number("rotation_vectors")),
+        curl=number("curl"),
+        shape=number("shape"),
+        extent=number("extent"),
+    )

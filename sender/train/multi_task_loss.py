@@ -1,0 +1,161 @@
+"""L_multi = Σ λ_task L_task (paper eq. 7): one weight per head, and how each head's answer is judged."""
+
+from dataclasses import dataclass, fields, replace
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from common.body.keypoint_kinematics import KeypointKinematics
+from common.body.model import BodyParameters
+from common.body.rotations import rotation_6d_to_matrix
+from sender.perception.keypoints import cell_centres
+from sender.perception.output import PerceptionOutput
+from sender.train.crops import CropBatch
+
+_HEAT_SIGMA_CELLS = 1.2
+
+
+@dataclass(frozen=True, slots=True)
+class LossWeights:
+    """λ of each head (7); a head whose weight is 0 learns nothing."""
+
+    keypoints: float = 1.0
+    pose: float = 1.0
+    depth: float = 1.0
+    mask: float = 1.0
+
+    def without(self, head: str) -> "LossWeights":
+        """The same with one head's loss left out, for ablations.
+
+        Raises:
+            ValueError: there is no such head.
+        """
+        if head not in {item.name for item in fields(self)}:
+            raise ValueError(f"no head {head!r}; the heads are {', '.join(item.name for item in fields(self))}")
+        return replace(self, **{head: 0.0})
+
+
+class MultiTaskLoss:
+    """Judges a `PerceptionOutput` against the truth of its crops.
+
+    Args:
+        kinematics: poses the predicted and the true skeleton.
+        weights: λ per head.
+    """
+
+    def __init__(self, kinematics: KeypointKinematics, weights: LossWeights) -> None:
+        self.kinematics = kinematics
+        self.weights = weights
+
+    def __call__(self, output: PerceptionOutput, truth: CropBatch) -> tuple[Tensor, dict[str, float]]:
+        """The loss, and its parts (before λ) for the log."""
+        terms = {
+            **{f"keypoints.{name}": term for name, term in keypoint_terms(output, truth).items()},
+            **{f"pose.{name}": term for name, term in self.pose_terms(output, truth).items()},
+            **{f"depth.{name}": term for name, term in depth_terms(output, truth).items()},
+            **{f"mask.{name}": term for name, term in mask_terms(output, truth).items()},
+        }
+        weighted = [term * getattr(self.weights, name.split(".")[0]) for name, term in terms.items()]
+        return torch.stack(weighted).sum(), {name: term.item() for name, term in terms.items()}
+
+    def pose_terms(self, output: PerceptionOutput, truth: CropBatch) -> dict[str, Tensor]:
+        """MSE on rotation matrices, shape, hands and camera, and the distance of the posed skeleton."""
+        matrices = rotation_6d_to_matrix(output.rotations_6d)
+        rotation_error = (matrices - truth.rotations).square().mean(dim=(-2, -1))
+        predicted = BodyParameters(matrices, output.curl, output.shape, torch.zeros_like(truth.translation))
+        keypoints, bones = self.kinematics(predicted)
+        with torch.no_grad():
+            true_keypoints, true_bones = self.kinematics(truth.parameters())
+        camera_error = output.camera - truth.camera
+        return {
+            "rotations": 2.0 * rotation_error.mean() + 2.0 * rotation_error[:, 0].mean(),
+            "skeleton": 4.0 * ((keypoints - true_keypoints).abs().mean() + (bones - true_bones)[:, :22].abs().mean()),
+            "shape": 0.1 * functional.mse_loss(output.shape, truth.shape),
+            "curl": 0.1 * functional.mse_loss(output.curl, truth.curl),
+            "camera": 3.0 * camera_error.abs().mean(),
+            "certainty": 0.02
+            * (
+                log_likelihood(rotation_error, output.rotations_log_variance)
+                + log_likelihood((output.shape - truth.shape).square(), output.shape_log_variance)
+                + log_likelihood((output.curl - truth.curl).square(), output.curl_log_variance)
+                + log_likelihood(camera_error.square(), output.camera_log_variance)
+            ),
+        }
+
+
+def log_likelihood(squared_error: Tensor, log_variance: Tensor) -> Tensor:
+    """Negative Gaussian log-likelihood of errors; teaches the variance without letting it excuse the error."""
+    clamped = log_variance.clamp(-10.0, 5.0)
+    cost: Tensor = 0.5 * (squared_error.detach() * (-clamped).exp() + clamped).mean()
+    return cost
+
+
+def heat_targets(keypoints_BJ2: Tensor, height: int, width: int) -> Tensor:
+    """Gaussian heat maps (B, J, H, W) with a peak of 1; a keypoint outside the crop leaves an empty one."""
+    centres = cell_centres(keypoints_BJ2.new_empty(height, width))
+    cell = torch.tensor([width, height], dtype=torch.float32)
+    distance = ((centres - keypoints_BJ2[:, :, None]) * cell).square().sum(dim=-1)
+    inside = inside_crop(keypoints_BJ2)
+    heat = (-distance / (2 * _HEAT_SIGMA_CELLS**2)).exp() * inside[..., None]
+    maps: Tensor = heat.unflatten(-1, (height, width))
+    return maps
+
+
+def inside_crop(keypoints_BJ2: Tensor) -> Tensor:
+    """(B, J) 1 where a keypoint lies in the crop."""
+    return ((keypoints_BJ2 >= 0) & (keypoints_BJ2 <= 1)).all(dim=-1).float()
+
+
+def keypoint_terms(output: PerceptionOutput, truth: CropBatch) -> dict[str, Tensor]:
+    """BCE on heat maps, L1 on the soft-argmax and on the 3D joints; visibility; certainty."""
+    target = heat_targets(truth.keypoints_2d, *output.heat_logits.shape[-2:])
+    # A heat map's mass is 2πσ² cells: dividing by it makes the term independent of the map's size.
+    heat = functional.binary_cross_entropy_with_logits(output.heat_logits, target, reduction="none").sum(dim=(-2, -1))
+    inside = inside_crop(truth.keypoints_2d)
+    distance = (output.keypoints_2d - truth.keypoints_2d).abs().mean(dim=-1)
+    joints = output.joints_3d - truth.relative_joints
+    certain = 0.5 + 0.5 * inside
+    return {
+        "heat": 1.2 * heat.mean() / (2 * torch.pi * _HEAT_SIGMA_CELLS**2),
+        "places": 5.0 * (distance * inside).sum() / inside.sum().clamp_min(1.0),
+        "joints": 8.0 * (joints.abs().mean(dim=-1) * certain).mean(),
+        "visible": 0.2 * functional.binary_cross_entropy_with_logits(output.visible_logit, truth.visible),
+        "certainty": 0.02 * log_likelihood(joints.square().mean(dim=-1), output.joints_log_variance),
+    }
+
+
+def depth_terms(output: PerceptionOutput, truth: CropBatch) -> dict[str, Tensor]:
+    """L1 on the person, 1 − SSIM of the masked maps, certainty."""
+    person = (truth.mask > 0.5).float()
+    count = person.sum(dim=(-2, -1)).clamp_min(1.0)
+    error = (output.depth - truth.depth).abs() * person
+    per_crop = error.sum(dim=(-2, -1)) / count
+    squared = error.square().sum(dim=(-2, -1)) / count
+    return {
+        "l1": 3.0 * per_crop.mean(),
+        "ssim": 0.5 * (1.0 - structural_similarity(output.depth * person, truth.depth * person)),
+        "certainty": 0.02 * log_likelihood(squared, output.depth_log_variance),
+    }
+
+
+def structural_similarity(first_BHW: Tensor, second_BHW: Tensor, span_m: float = 1.0, window: int = 7) -> Tensor:
+    """Mean SSIM (Wang et al. 2004) with a flat window; `span_m` is the range of values that counts as full contrast."""
+    maps = torch.stack([first_BHW, second_BHW, first_BHW**2, second_BHW**2, first_BHW * second_BHW], dim=1)
+    mean_a, mean_b, square_a, square_b, product = functional.avg_pool2d(maps, window, stride=2).unbind(dim=1)
+    c1, c2 = (0.01 * span_m) ** 2, (0.03 * span_m) ** 2
+    variance_a, variance_b = square_a - mean_a**2, square_b - mean_b**2
+    likeness = (2 * mean_a * mean_b + c1) * (2 * (product - mean_a * mean_b) + c2)
+    return (likeness / ((mean_a**2 + mean_b**2 + c1) * (variance_a + variance_b + c2))).mean()
+
+
+def mask_terms(output: PerceptionOutput, truth: CropBatch) -> dict[str, Tensor]:
+    """BCE and Dice on the mask, cross-entropy on the body parts."""
+    person = output.mask_logits.sigmoid()
+    overlap = 2 * (person * truth.mask).sum(dim=(-2, -1)) + 1.0
+    total = person.sum(dim=(-2, -1)) + truth.mask.sum(dim=(-2, -1)) + 1.0
+    return {
+        "bce": 2.0 * functional.binary_cross_entropy_with_logits(output.mask_logits, truth.mask),
+        "dice": 1.0 * (1.0 - overlap / total).mean(),
+        "parts": 2.0 * functional.cross_entropy(output.part_logits, truth.part),
+    }

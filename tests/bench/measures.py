@@ -1,0 +1,181 @@
+"""Distances between reconstructed and true people, as the literature defines them; metres in, millimetres out."""
+
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+
+import numpy as np
+import numpy.typing as npt
+import trimesh
+from scipy.spatial import cKDTree
+from skimage.metrics import structural_similarity
+
+from receiver.surface.mesh import triangle_normals
+
+Array = npt.NDArray[np.float64]
+IntArray = npt.NDArray[np.int64]
+
+HIPS = (11, 12)
+"""COCO's hips: their middle is the root that errors are taken from."""
+
+# Triangles whose middle is nearest to a point: the nearest triangle is one of them in all but sliver-ridden meshes.
+_CANDIDATES = 8
+
+
+def centred(keypoints: npt.ArrayLike, points: npt.ArrayLike | None = None) -> Array:
+    """`points` (default: the keypoints) relative to the middle of the hips of `keypoints` (17, 3)."""
+    root = np.asarray(keypoints, dtype=np.float64)[list(HIPS)].mean(0)
+    moved: Array = np.asarray(keypoints if points is None else points, dtype=np.float64) - root
+    return moved
+
+
+def mean_distance_mm(found: npt.ArrayLike, truth: npt.ArrayLike) -> float:
+    """MPJPE or PVE: mean distance between corresponding points (N, 3) that share a root."""
+    difference = np.asarray(found, dtype=np.float64) - np.asarray(truth, dtype=np.float64)
+    return 1000 * float(np.linalg.norm(difference, axis=-1).mean())
+
+
+def procrustes(found: npt.ArrayLike, truth: npt.ArrayLike) -> Array:
+    """`found` (N, 3) after the similarity (scale, rotation, shift) that brings it closest to `truth` (Umeyama 1991)."""
+    source, target = np.asarray(found, dtype=np.float64), np.asarray(truth, dtype=np.float64)
+    source_mean, target_mean = source.mean(0), target.mean(0)
+    centred_source, centred_target = source - source_mean, target - target_mean
+    left, singular, right = np.linalg.svd(centred_target.T @ centred_source)
+    sign = np.ones(3)
+    sign[-1] = np.sign(np.linalg.det(left @ right))
+    rotation = (left * sign) @ right
+    scale = (singular * sign).sum() / (centred_source**2).sum()
+    aligned: Array = scale * centred_source @ rotation.T + target_mean
+    return aligned
+
+
+class Surface:
+    """A triangle mesh to measure distances to.
+
+    Args:
+        vertices: (V, 3) metres.
+        faces: (F, 3).
+    """
+
+    def __init__(self, vertices: npt.ArrayLike, faces: npt.ArrayLike) -> None:
+        self.corners: Array = np.asarray(vertices, dtype=np.float64)[np.asarray(faces)]
+        flat = self.corners.reshape(-1, 3)
+        # Twice the area long; degenerate triangles are left with a zero normal.
+        corners = np.arange(len(flat), dtype=np.int32).reshape(-1, 3)
+        scaled = np.asarray(triangle_normals(flat.astype(np.float32), corners), dtype=np.float64)
+        length = np.linalg.norm(scaled, axis=1)
+        self.areas: Array = length / 2
+        self.normals: Array = scaled / np.maximum(length, 1e-20)[:, None]
+
+    @cached_property
+    def _middles(self) -> cKDTree:
+        return cKDTree(self.corners.mean(1))
+
+    def sample(self, count: int, seed: int) -> tuple[Array, Array]:
+        """`count` points (N, 3) spread evenly over the surface, and its unit normals there."""
+        rng = np.random.default_rng(seed)
+        faces = rng.choice(len(self.corners), count, p=self.areas / self.areas.sum())
+        u, v = rng.random((2, count, 1))
+        u, v = np.where(u + v > 1, (1 - u, 1 - v), (u, v))
+        a, b, c = self.corners[faces].transpose(1, 0, 2)
+        return a + u * (b - a) + v * (c - a), self.normals[faces]
+
+    def nearest(self, points: Array) -> tuple[Array, IntArray]:
+        """Distance (N,) in metres of points (N, 3) to the surface, and the triangle that is nearest."""
+        count = min(_CANDIDATES, len(self.corners))
+        _, candidates = self._middles.query(points, count)
+        candidates = np.asarray(candidates, dtype=np.int64).reshape(len(points), count)
+        squared = squared_distance(np.repeat(points, count, 0), self.corners[candidates.ravel()]).reshape(-1, count)
+        best = squared.argmin(1)
+        rows = np.arange(len(points))
+        return np.sqrt(squared[rows, best]), candidates[rows, best]
+
+
+def squared_distance(points: Array, triangles: Array) -> Array:
+    """(N,) squared distance of each point (N, 3) to its own triangle (N, 3, 3)."""
+    a, b, c = triangles.transpose(1, 0, 2)
+    along_b, along_c, offset = b - a, c - a, points - a
+    bb, bc, cc = _dot(along_b, along_b), _dot(along_b, along_c), _dot(along_c, along_c)
+    pb, pc = _dot(offset, along_b), _dot(offset, along_c)
+    gram = np.maximum(bb * cc - bc**2, 1e-30)
+    v, w = (cc * pb - bc * pc) / gram, (bb * pc - bc * pb) / gram
+    above = offset - v[:, None] * along_b - w[:, None] * along_c
+    edges = np.minimum(
+        np.minimum(_squared_to_segment(points, a, b), _squared_to_segment(points, b, c)),
+        _squared_to_segment(points, c, a),
+    )
+    return np.where((v >= 0) & (w >= 0) & (v + w <= 1), np.minimum(_dot(above, above), edges), edges)
+
+
+def _squared_to_segment(points: Array, start: Array, end: Array) -> Array:
+    along, offset = end - start, points - start
+    share = np.clip(_dot(offset, along) / np.maximum(_dot(along, along), 1e-30), 0, 1)
+    left = offset - share[:, None] * along
+    return _dot(left, left)
+
+
+def _dot(a: Array, b: Array) -> Array:
+    product: Array = np.einsum("ij,ij->i", a, b)
+    return product
+
+
+def surface_distances(found: Surface, truth: Surface, samples: int = 3000, seed: int = 0) -> dict[str, float]:
+    """How far apart two surfaces are, from points spread evenly over each to the triangles of the other.
+
+    Returns:
+        `chamfer_mm`, the mean of both directions; `p2s_mm`, from what was found to the truth; `normal_consistency`,
+        |cos| between the normals at nearest places, mean of both directions, 0…1.
+    """
+    found_points, found_normals = found.sample(samples, seed)
+    truth_points, truth_normals = truth.sample(samples, seed)
+    to_truth, truth_face = truth.nearest(found_points)
+    to_found, found_face = found.nearest(truth_points)
+    agreement = np.abs(_dot(found_normals, truth.normals[truth_face])).mean()
+    agreement_back = np.abs(_dot(truth_normals, found.normals[found_face])).mean()
+    return {
+        "chamfer_mm": 500 * float(to_truth.mean() + to_found.mean()),
+        "p2s_mm": 1000 * float(to_truth.mean()),
+        "normal_consistency": float(agreement + agreement_back) / 2,
+    }
+
+
+def point_chamfer_mm(found: npt.ArrayLike, truth: npt.ArrayLike) -> float:
+    """Chamfer distance of two clouds (N, 3), (M, 3): mean over both directions of the distance to the nearest point."""
+    to_truth, _ = cKDTree(truth).query(found)
+    to_found, _ = cKDTree(found).query(truth)
+    return 500 * float(to_truth.mean() + to_found.mean())
+
+
+def is_watertight_piece(vertices: npt.ArrayLike, faces: npt.ArrayLike) -> bool:
+    """Whether another program (trimesh) sees a closed mesh, wound alike all over, in one piece."""
+    mesh = trimesh.Trimesh(np.asarray(vertices), np.asarray(faces))
+    return bool(mesh.is_watertight and mesh.is_winding_consistent and mesh.body_count == 1)
+
+
+def intersection_over_union(found: npt.NDArray[np.bool_], truth: npt.NDArray[np.bool_]) -> float:
+    """IoU of two masks; 1 when both are empty."""
+    union = (found | truth).sum()
+    return float((found & truth).sum() / union) if union else 1.0
+
+
+def view_mse(found: npt.NDArray[np.uint8], truth: npt.NDArray[np.uint8]) -> float:
+    """Mean squared error (29) of two rendered views with values scaled to 0…1."""
+    difference = (found.astype(np.float64) - truth.astype(np.float64)) / 255
+    return float((difference**2).mean())
+
+
+def view_ssim(found: npt.NDArray[np.uint8], truth: npt.NDArray[np.uint8]) -> float:
+    """Structural similarity (30) of two rendered views (H, W, 3)."""
+    return float(structural_similarity(found, truth, channel_axis=-1))
+
+
+def percentile(values: npt.ArrayLike, share: float) -> float:
+    """The value below which `share` percent of the values lie; NaN where there are none."""
+    array = np.asarray(values, dtype=np.float64)
+    return float(np.percentile(array, share)) if array.size else float("nan")
+
+
+def mean_by_key(rows: Sequence[Mapping[str, float]]) -> dict[str, float]:
+    """Means over rows of figures, over those rows that have the key and a number there."""
+    keys = dict.fromkeys(key for row in rows for key in row)
+    columns = {key: np.array([row[key] for row in rows if key in row], dtype=np.float64) for key in keys}
+    return {key: float(np.nanmean(column)) for key, column in columns.items() if np.isfinite(column).any()}

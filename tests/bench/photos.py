@@ -1,0 +1,254 @@
+"""Real photographs and videos, to look at and never to train on: `python -m tests.bench.photos --folder DIR`.
+
+Every image goes through sender, codec and receiver in process; the keypoints that the receiver publishes are held
+against annotations in COCO's format (a list of objects with `image_id` and `keypoints`, 17 × [x, y, visibility]):
+
+    people          annotated, on the images that are there
+    found           of them, those that a published person was matched to
+    pck05, pck10    share of the annotated keypoints that lie within 0.05 and 0.1 of the person's box (the longer side
+                    of the annotated keypoints' extent); keypoints of people not found count as missed
+    false_people    published on annotated images and matched to nobody (annotations may be incomplete)
+
+`--folder` also takes a video: then it says in how many frames somebody was found, and as how many identities.
+"""
+
+import json
+import re
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from scipy.optimize import linear_sum_assignment
+
+from common.errors import SourceError
+from common.labels import FloatArray
+from common.nets.weights import model_hash
+from sender.capture.open import CaptureConfiguration, open_source
+from sender.capture.source import CapturedFrame
+from sender.importance.importance import Importance
+from tests.bench import report
+from tests.bench.judge import Receiver
+from tests.bench.perceived import FrameSender
+from tests.bench.rates import CodecPair, unconstrained_rho
+
+Array = npt.NDArray[np.float64]
+
+# A published person whose keypoints are further off than this on average, in box sides, is somebody else.
+_MATCH = 0.3
+# People whose box is smaller are counted apart.
+_LARGE_PX = 96
+QUICK_FRAMES = 40
+
+
+@dataclass(frozen=True)
+class AnnotatedPerson:
+    """One person of a photograph.
+
+    Args:
+        keypoints: (17, 2) pixels.
+        labelled: (17,) which of them are.
+    """
+
+    keypoints: Array
+    labelled: npt.NDArray[np.bool_]
+
+    @property
+    def side_px(self) -> float:
+        """Longer side of the box around the labelled keypoints."""
+        return float(np.ptp(self.keypoints[self.labelled], axis=0).max())
+
+    def errors(self, found: FloatArray) -> Array:
+        """(K,) distances of the labelled keypoints from those found (17, 2), in box sides."""
+        distance = np.linalg.norm(found - self.keypoints, axis=1)[self.labelled]
+        return np.asarray(distance / self.side_px)
+
+
+def read_annotations(path: Path) -> dict[int, list[AnnotatedPerson]]:
+    """Image id → its people; those with fewer than three labelled keypoints are left out.
+
+    Raises:
+        SourceError: the file cannot be read or is something else.
+    """
+    try:
+        document = json.loads(path.read_text(encoding="utf-8"))
+        entries: list[dict[str, Any]] = document["annotations"] if isinstance(document, dict) else document
+        people: dict[int, list[AnnotatedPerson]] = {}
+        for entry in entries:
+            rows = np.asarray(entry["keypoints"], dtype=np.float64).reshape(17, 3)
+            person = AnnotatedPerson(rows[:, :2], rows[:, 2] > 0)
+            if person.labelled.sum() >= 3 and person.side_px > 0:
+                people.setdefault(int(entry["image_id"]), []).append(person)
+        return people
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise SourceError(f"{path} holds no COCO keypoints: {error}") from error
+
+
+def image_id(name: str) -> int | None:
+    """The number at the end of a file's name, `COCO_val2014_000000000192.jpg`; None where there is none."""
+    digits = re.search(r"(\d+)\.\w+$", name)
+    return int(digits.group(1)) if digits else None
+
+
+@dataclass(frozen=True)
+class ImageScore:
+    """One annotated image.
+
+    Args:
+        matched: of each annotated person, the errors of the labelled keypoints in box sides, or None if not found.
+        sides_px: of each annotated person.
+        labelled: keypoints of each annotated person.
+        false_people: published and matched to nobody.
+    """
+
+    matched: tuple[Array | None, ...]
+    sides_px: tuple[float, ...]
+    labelled: tuple[int, ...]
+    false_people: int
+
+
+def score_image(annotated: Sequence[AnnotatedPerson], found: Sequence[FloatArray]) -> ImageScore:
+    """Matches published people (17, 2) to annotated ones: the assignment of least mean keypoint error."""
+    matched: list[Array | None] = [None] * len(annotated)
+    if annotated and found:
+        costs = np.array([[person.errors(one).mean() for one in found] for person in annotated])
+        # What is too far off costs the same, however far: it must not spoil the others' matches.
+        for row, column in zip(*linear_sum_assignment(np.minimum(costs, _MATCH)), strict=True):
+            if costs[row, column] < _MATCH:
+                matched[row] = annotated[row].errors(found[column])
+    hits = sum(errors is not None for errors in matched)
+    sides = tuple(person.side_px for person in annotated)
+    labelled = tuple(int(person.labelled.sum()) for person in annotated)
+    return ImageScore(tuple(matched), sides, labelled, len(found) - hits)
+
+
+def summary(scores: Sequence[ImageScore]) -> dict[str, float]:
+    """The figures over all annotated images."""
+    matched = [errors for score in scores for errors in score.matched]
+    sides = np.array([side for score in scores for side in score.sides_px])
+    labelled = sum(count for score in scores for count in score.labelled)
+    hit = np.array([errors is not None for errors in matched], dtype=bool)
+    errors = np.concatenate([np.zeros(0), *(each for each in matched if each is not None)])
+    large = sides >= _LARGE_PX
+    return {
+        "people": float(len(matched)),
+        "found": float(hit.sum()),
+        "pck05": float((errors < 0.05).sum() / max(labelled, 1)),
+        "pck10": float((errors < 0.10).sum() / max(labelled, 1)),
+        "false_people": float(sum(score.false_people for score in scores)),
+        "large_people": float(large.sum()),
+        "large_found": float((hit & large).sum()),
+        "pck05_of_found": float((errors < 0.05).mean()) if len(errors) else float("nan"),
+        "pck10_of_found": float((errors < 0.10).mean()) if len(errors) else float("nan"),
+    }
+
+
+@dataclass(frozen=True)
+class Published:
+    """The people of a frame.
+
+    Args:
+        keypoints: identity → (17, 2) pixels, as the receiver publishes them.
+        perceived: (17, 2) pixels each, as the keypoints head sees them.
+    """
+
+    keypoints: Mapping[int, FloatArray]
+    perceived: Sequence[FloatArray]
+
+
+class Reconstruction:
+    """Frames to published people, through the codec.
+
+    Raises:
+        WeightsError: weights are missing or of another version.
+    """
+
+    def __init__(self, max_people: int) -> None:
+        self._sender, self._receiver = FrameSender(max_people), Receiver()
+        self._codec, self._importance = CodecPair(model_hash()), Importance.load()
+
+    def people(self, frame: CapturedFrame) -> "Published":
+        """Everybody in a frame."""
+        observed = self._sender.observe(frame)
+        labels = self._sender.label_observed(frame, observed)
+        rho = unconstrained_rho(self._importance, labels.people[0]) if labels.people else {}
+        arrived = self._codec.send(labels, rho).frame
+        perceived = [one.crop.to_pixels(one.output.keypoints_2d[0].float().numpy()) for one in observed]
+        people = self._receiver.reconstruct(arrived.people, arrived.camera)
+        return Published({one.labels.identity: one.keypoints_2d[:, :2] for one in people}, perceived)
+
+
+def run_images(
+    frames: Sequence[CapturedFrame],
+    reconstruction: Reconstruction,
+    annotations: Mapping[int, list[AnnotatedPerson]],
+) -> dict[str, dict[str, float]]:
+    """A folder's images; prints a line for each. System → figures: what is published, and the keypoints head alone."""
+    scores: dict[str, list[ImageScore]] = {"bodywire": [], "keypoints head": []}
+    rows = [["image", "annotated", "published", "found", "false", "mean error, box"]]
+    for frame in frames:
+        found = reconstruction.people(frame)
+        annotated = annotations.get(image_id(frame.source) or -1)
+        if annotated is None:
+            rows.append([frame.source, "–", str(len(found.keypoints)), "–", "–", "–"])
+            continue
+        score = score_image(annotated, list(found.keypoints.values()))
+        scores["bodywire"].append(score)
+        scores["keypoints head"].append(score_image(annotated, found.perceived))
+        errors = [errors.mean() for errors in score.matched if errors is not None]
+        mean = f"{np.mean(errors):.3f}" if errors else "–"
+        cells = [len(annotated), len(found.keypoints), len(errors), score.false_people]
+        rows.append([frame.source, *map(str, cells), mean])
+    print(report.markdown(rows), "\n")
+    return {system: {"images": float(len(frames))} | summary(own) for system, own in scores.items() if own}
+
+
+def run_video(frames: Sequence[CapturedFrame], reconstruction: Reconstruction) -> dict[str, float]:
+    """A video: how often somebody was found, as how many identities, and how much keypoints jump between frames."""
+    found = [reconstruction.people(frame).keypoints for frame in frames]
+    jumps = [
+        np.linalg.norm(after[identity] - before[identity], axis=1).mean()
+        for before, after in pairwise(found)
+        for identity in before.keys() & after.keys()
+    ]
+    return {
+        "frames": float(len(found)),
+        "found_share": float(np.mean([bool(people) for people in found])),
+        "people_mean": float(np.mean([len(people) for people in found])),
+        "identities": float(len({identity for people in found for identity in people})),
+        "keypoint_jump_px_mean": float(np.mean(jumps)) if jumps else float("nan"),
+    }
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The command line; returns the exit code."""
+    parser = report.flags("photos", "Hold published keypoints against annotated photographs, or play a video.", 0)
+    parser.add_argument("--folder", required=True, metavar="PATH", help="folder of images, one image, or a video")
+    parser.add_argument("--keypoints", type=Path, metavar="FILE", help="annotations, a list in COCO's format")
+    parser.add_argument("--max-people", type=int, default=10, help="people a frame (default: %(default)s)")
+    options = parser.parse_args(arguments)
+
+    def work() -> None:
+        annotations = read_annotations(options.keypoints) if options.keypoints else {}
+        with open_source(CaptureConfiguration(options.folder)) as source:
+            frames = list(source)
+        frames = frames[:QUICK_FRAMES] if options.quick else frames
+        reconstruction = Reconstruction(options.max_people)
+        print(f"{options.folder}, {report.machine_line()}\n")
+        still = len({frame.source for frame in frames}) == len(frames)
+        if still:
+            systems = run_images(frames, reconstruction, annotations)
+        else:
+            systems = {"bodywire": run_video(frames, reconstruction)}
+        print(report.transposed(systems))
+        report.write_json(options.json, "photos", options.seed, systems, folder=Path(options.folder).name)
+
+    return report.run("photos", work)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

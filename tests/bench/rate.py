@@ -1,0 +1,300 @@
+"""What a frame costs and what compression takes away: `python -m tests.bench.rate`.
+
+Clips of motion at 30 frames a second go through both ends of the codec, with prediction; acknowledgements come two
+frames late.  The reference is the same labels uncompressed, so what is measured is what the codec adds:
+
+    codec            ρ as default rate control sets it on a link that is never full
+    codec, ρ = …     the same ρ for every group: the rate-distortion curve
+    codec, f = …     ρ by importance (17) at a badness of the link f
+    raw_16, raw_8    every label as one number of 16 or 8 bits; `_zstd`: each frame packed
+
+Sources: the demo clip's truth, the test split's clips and, where there are trained weights, the demo clip as perceived,
+with the noise of perception.  Bytes are the payload's and the gRPC message's; headers below that are not counted here.
+"""
+
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+import zstandard
+
+from common.body.label_space import LabelSpace
+from common.body.model import BodyModel, BodyParameters
+from common.body.rotations import axis_angle_to_matrix
+from common.errors import SourceError, WeightsError
+from common.frames import PersonLabels
+from common.humans.motions import Clip, clips
+from common.labels import GROUP_NAMES, FloatArray, concatenate, group_slices, split
+from common.nets.weights import model_hash
+from common.wire.convert import FrameMessage, encode_client
+from receiver.publish.body_skin import BodySkin
+from sender.capture.open import DEMO_CLIP
+from sender.importance.importance import Importance
+from sender.rate.policy import rho_by_group
+from tests.bench import report
+from tests.bench.measures import Surface, centred, mean_distance_mm, percentile, surface_distances
+from tests.bench.perceived import FrameSender, demo_frames
+from tests.bench.rates import CodecPair, Rho, as_frame, unconstrained_rho
+
+SEED = 20_000_100
+RHO_LEVELS = (0.0, 0.2, 0.4, 0.6, 0.8, 1.0)
+F_LEVELS = (0.5, 1.0, 1.5)
+QUICK_FRAMES = 60
+# Distortion is measured on every n-th frame.
+_EVERY = 10
+_CURL = (0.35, 0.2, 0.35, 0.2)
+_CAMERA_HEIGHT_M, _DISTANCE_M = 1.25, 3.5
+# Numbers of a fixed length need a range; nobody is further from the mean.
+_RAW_RANGE = 5.0
+# Length and flag before a gRPC message.
+_GRPC_PREFIX_BYTES = 5
+# Trained weights name the model; without any, the codec works as well.
+_NO_MODEL = bytes(8)
+
+Figures = dict[str, float]
+
+
+@dataclass(frozen=True)
+class LabelClip:
+    """A clip as uncompressed labels: one person, frame by frame."""
+
+    name: str
+    people: tuple[PersonLabels, ...]
+
+
+@dataclass(frozen=True)
+class Sent:
+    """What one frame cost, and the labels that came of it (LABEL_SIZE,)."""
+
+    size: int
+    message: int
+    labels: FloatArray
+    by_group: Mapping[str, float]
+    bits_ideal: float = 0.0
+    bits_coded: int = 0
+
+
+def demo_truth(space: LabelSpace, seed: int) -> LabelClip:
+    """The demo clip's truth.
+
+    Raises:
+        SourceError: it is missing.
+    """
+    path = DEMO_CLIP.with_suffix(".truth.npz")
+    try:
+        with np.load(path) as truth:
+            turns, translation = truth["rotation_vectors"], truth["translation"]
+            curl, shape = truth["curl"], truth["shape"]
+    except (OSError, KeyError, ValueError) as error:
+        raise SourceError(f"{path} is missing or damaged: make it with python -m common.humans.clip") from error
+    return _label_clip(space, "demo", turns, translation, curl, shape, seed)
+
+
+def test_clips(space: LabelSpace, seed: int) -> list[LabelClip]:
+    """The test split's motions, each on a person of its own, in colours of its own."""
+    made = []
+    for number, clip in enumerate(clips("test")):
+        shape = np.random.default_rng([seed, number]).normal(size=10).astype(np.float32)
+        curl = np.array(_CURL, np.float32)
+        made.append(_label_clip(space, clip.name, clip.rotation_vectors, _placed(clip), curl, shape, seed + number))
+    return made
+
+
+def _placed(clip: Clip) -> FloatArray:
+    """(T, 3) the pelvis before a camera at a standing person's chest."""
+    middle = clip.root_translation.mean(0) * np.array([1, 0, 1])
+    return np.asarray(clip.root_translation - middle + [0, _CAMERA_HEIGHT_M, _DISTANCE_M], np.float32)
+
+
+def _label_clip(
+    space: LabelSpace,
+    name: str,
+    turns: FloatArray,
+    translation: FloatArray,
+    curl: FloatArray,
+    shape: FloatArray,
+    seed: int,
+) -> LabelClip:
+    count = len(turns)
+    rotations = axis_angle_to_matrix(torch.from_numpy(np.asarray(turns, np.float32)))
+    hands, figure = (torch.from_numpy(np.asarray(row, np.float32)).expand(count, -1) for row in (curl, shape))
+    place = torch.from_numpy(np.asarray(translation, np.float32))
+    parameters = BodyParameters(rotations, hands, figure, place)
+    labels = space.encode(parameters).numpy()
+    labels[:, group_slices()["appearance"]] = np.random.default_rng([seed, 1]).normal(size=24)
+    return LabelClip(name, tuple(PersonLabels(0, 1.0, split(row)) for row in labels))
+
+
+def perceived_demo(limit: int | None) -> LabelClip | None:
+    """The demo clip as the sender sees it; None without trained weights, and a frame without anybody is left out."""
+    try:
+        sender = FrameSender()
+    except WeightsError as error:
+        report.tell(f"perceived demo: not run ({error})")
+        return None
+    people = [frame.people[0] for frame in map(sender.label, demo_frames(limit)) if frame.people]
+    if not people:
+        report.tell("perceived demo: not run (nobody was found)")
+        return None
+    return LabelClip("demo, perceived", tuple(people))
+
+
+def through_codec(clip: LabelClip, rho: Rho, networks: bytes) -> Iterator[Sent]:
+    """Every frame of a clip as the receiver has it."""
+    pair = CodecPair(networks)
+    for number, person in enumerate(clip.people):
+        passed = pair.send(as_frame(person, number), rho)
+        encoded = passed.encoded
+        labels = concatenate(passed.frame.people[0].labels)
+        message = FrameMessage(number, encoded.payload, number * 33_333_333, number * 33_333_333, encoded.key)
+        size = len(encode_client(message)) + _GRPC_PREFIX_BYTES
+        yield Sent(passed.size, size, labels, encoded.bytes_by_group, encoded.bits_ideal, encoded.bits_coded)
+
+
+def raw(clip: LabelClip, bits: int, packed: bool) -> Iterator[Sent]:
+    """Every label as one number of 8 or 16 bits, and every frame with all labels."""
+    kind = np.dtype(f"int{bits}")
+    steps = 2 ** (bits - 1) - 1
+    compressor = zstandard.ZstdCompressor(level=19)
+    for number, person in enumerate(clip.people):
+        vector = np.clip(concatenate(person.labels) / _RAW_RANGE, -1, 1)
+        whole = np.rint(vector * steps).astype(kind)
+        payload = compressor.compress(whole.tobytes()) if packed else whole.tobytes()
+        message = FrameMessage(number, payload, number * 33_333_333, number * 33_333_333, key=True)
+        size = len(encode_client(message)) + _GRPC_PREFIX_BYTES
+        yield Sent(len(payload), size, (whole * _RAW_RANGE / steps).astype(np.float32), {})
+
+
+class Distortion:
+    """What labels that were changed on their way do to the body."""
+
+    def __init__(self, space: LabelSpace) -> None:
+        self._space, self._body = space, BodyModel.load()
+        self._skin = BodySkin.of(self._body)
+
+    def of(self, sent: Sequence[Sent], clip: LabelClip) -> Figures:
+        """Means over every tenth frame: joints and surface about the hips, and the pelvis' place."""
+        chosen = range(0, len(sent), _EVERY)
+        before = self._pose(np.stack([concatenate(clip.people[number].labels) for number in chosen]))
+        after = self._pose(np.stack([sent[number].labels for number in chosen]))
+        rows = [self._compare(one, other) for one, other in zip(before, after, strict=True)]
+        return {key: float(np.mean([row[key] for row in rows])) for key in rows[0]}
+
+    @torch.inference_mode()
+    def _pose(self, labels: FloatArray) -> list[tuple[FloatArray, FloatArray, FloatArray]]:
+        """Keypoints, skin and pelvis of each."""
+        posed = []
+        for part in torch.from_numpy(labels).split(16):
+            parameters = self._space.decode(part)
+            vertices = self._body(parameters).vertices
+            joints, skin = self._body.coco_keypoints(vertices).numpy(), vertices[:, self._skin.kept].numpy()
+            posed += list(zip(joints, skin, parameters.translation.numpy(), strict=True))
+        return posed
+
+    def _compare(
+        self, before: tuple[FloatArray, FloatArray, FloatArray], after: tuple[FloatArray, FloatArray, FloatArray]
+    ) -> Figures:
+        found, truth = (Surface(centred(joints, skin), self._skin.faces) for joints, skin, _ in (after, before))
+        return {
+            "added_joint_error_mm": mean_distance_mm(centred(after[0]), centred(before[0])),
+            "added_chamfer_mm": surface_distances(found, truth, samples=1000)["chamfer_mm"],
+            "added_place_error_mm": mean_distance_mm(after[2], before[2]),
+        }
+
+
+def codec_settings(importance: Importance, clip: LabelClip, quick: bool) -> dict[str, Rho]:
+    """Name of a system → its ρ by group."""
+    settings: dict[str, Rho] = {"codec": unconstrained_rho(importance, clip.people[0])}
+    for level in RHO_LEVELS[1::2] if quick else RHO_LEVELS:
+        settings[f"codec, ρ = {level:g}"] = dict.fromkeys(GROUP_NAMES, level)
+    for f in F_LEVELS[1:2] if quick else F_LEVELS:
+        settings[f"codec, f = {f:g}"] = rho_by_group(importance.weights(clip.people[0]), f, 0.0, 1.0)
+    return settings
+
+
+def measure(
+    group: Sequence[LabelClip], importance: Importance, networks: bytes, distortion: Distortion, quick: bool
+) -> dict[str, Figures]:
+    """System → figures, over all frames of some clips."""
+    systems: dict[str, Figures] = {}
+    for name in codec_settings(importance, group[0], quick):
+        runs = [list(through_codec(clip, codec_settings(importance, clip, quick)[name], networks)) for clip in group]
+        systems[name] = _figures(runs, group, distortion)
+    for bits in (16, 8):
+        for packed in (False, True):
+            runs = [list(raw(clip, bits, packed)) for clip in group]
+            systems[f"raw_{bits}" + ("_zstd" if packed else "")] = _figures(runs, group, distortion)
+    return systems
+
+
+def _figures(runs: Sequence[Sequence[Sent]], group: Sequence[LabelClip], distortion: Distortion) -> Figures:
+    every = [sent for run in runs for sent in run]
+    sizes = [sent.size for sent in every]
+    losses = [distortion.of(run, clip) for run, clip in zip(runs, group, strict=True)]
+    frames = np.array([len(run) for run in runs])
+    figures: Figures = {
+        "payload_bytes_median": float(np.median(sizes)),
+        "payload_bytes_p95": percentile(sizes, 95),
+        "payload_bytes_mean": float(np.mean(sizes)),
+        "message_bytes_median": float(np.median([sent.message for sent in every])),
+        **{key: float(np.average([loss[key] for loss in losses], weights=frames)) for key in losses[0]},
+    }
+    ideal = sum(sent.bits_ideal for sent in every)
+    if ideal:
+        figures["coded_over_entropy"] = sum(sent.bits_coded for sent in every) / ideal
+        for name in (*GROUP_NAMES, "header"):
+            figures[f"{name}_bytes"] = float(np.mean([sent.by_group.get(name, 0.0) for sent in every]))
+    return figures
+
+
+def _shortened(clip: LabelClip, frames: int | None) -> LabelClip:
+    return LabelClip(clip.name, clip.people[:frames])
+
+
+_MAIN_KEYS = (
+    "payload_bytes_median",
+    "payload_bytes_p95",
+    "message_bytes_median",
+    "added_joint_error_mm",
+    "added_chamfer_mm",
+    "added_place_error_mm",
+    "coded_over_entropy",
+)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The command line; returns the exit code."""
+    parser = report.flags("rate", "Measure bytes a frame and what the codec takes away.", SEED)
+    options = parser.parse_args(arguments)
+
+    def work() -> None:
+        frames = QUICK_FRAMES if options.quick else None
+        space, importance = LabelSpace.load(), Importance.load()
+        groups = {"demo": [demo_truth(space, options.seed)], "test clips": test_clips(space, options.seed)}
+        perceived = perceived_demo(frames)
+        if perceived is not None:
+            groups["demo, perceived"] = [perceived]
+        try:
+            networks = model_hash()
+        except WeightsError:
+            networks = _NO_MODEL
+        distortion = Distortion(space)
+        systems: dict[str, Figures] = {}
+        print(f"30 frames a second, seed {options.seed}, {report.machine_line()}")
+        for name, group in groups.items():
+            short = [_shortened(clip, frames) for clip in group]
+            found = measure(short, importance, networks, distortion, options.quick)
+            print(f"\n{name}: {sum(len(clip.people) for clip in short)} frames\n\n{report.table(found, _MAIN_KEYS)}")
+            systems |= {f"{name}: {system}": figures for system, figures in found.items()}
+        by_group = [f"{group}_bytes" for group in (*GROUP_NAMES, "header")]
+        told = {name: figures for name, figures in systems.items() if name.endswith(": codec")}
+        print(f"\nmean bytes a frame by group\n\n{report.table(told, by_group)}")
+        report.write_json(options.json, "rate", options.seed, systems)
+
+    return report.run("rate", work)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,137 @@
+"""What every bench does alike: its flags, the machine's name, a table on the terminal, a JSON file, exit codes."""
+
+import argparse
+import json
+import os
+import platform
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from common.errors import OutputError, exit_code_of
+
+Figures = Mapping[str, float]
+Systems = Mapping[str, Figures]
+
+# As many digits as a figure of this unit can bear; the rest have three.
+_DIGITS = {
+    **dict.fromkeys(("pck05", "pck10", "share", "mean"), 3),
+    **{"mm": 1, "ms": 2, "bytes": 1, "fps": 2},
+    **dict.fromkeys(("frames", "images", "people", "found", "identities"), 0),
+}
+
+
+def flags(bench: str, description: str, seed: int) -> argparse.ArgumentParser:
+    """A parser with the flags that all benches share."""
+    parser = argparse.ArgumentParser(f"python -m tests.bench.{bench}", description=description)
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures here too")
+    parser.add_argument("--seed", type=int, default=seed, help="of everything random (default: %(default)s)")
+    parser.add_argument("--quick", action="store_true", help="smaller, at most four minutes on two cores")
+    return parser
+
+
+def machine() -> dict[str, Any]:
+    """What the figures were measured on."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    return {
+        "cpu": _processor(),
+        "cores": cores,
+        "load_1min": round(os.getloadavg()[0], 2),
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "date": time.strftime("%Y-%m-%d", time.gmtime()),
+    }
+
+
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return platform.processor() or platform.machine()
+    names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.machine()
+
+
+def machine_line() -> str:
+    """The machine in one line, as it stands above a table."""
+    told = machine()
+    return (
+        f"{told['cpu']}, {told['cores']} cores (load {told['load_1min']}), Python {told['python']}, "
+        f"torch {told['torch']}, {told['date']}"
+    )
+
+
+def table(systems: Systems, keys: Sequence[str] | None = None) -> str:
+    """Systems as rows, figures as columns, in Markdown; a figure that a system lacks is a dash."""
+    keys = list(dict.fromkeys(key for figures in systems.values() for key in figures)) if keys is None else list(keys)
+    rows = [["", *keys]]
+    rows += [[name, *(cell(key, figures.get(key)) for key in keys)] for name, figures in systems.items()]
+    return markdown(rows)
+
+
+def markdown(rows: Sequence[Sequence[str]]) -> str:
+    """Rows of cells, the first the header, as a Markdown table with aligned columns."""
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    padded = [[text.ljust(width) for text, width in zip(row, widths, strict=True)] for row in rows]
+    lines = [f"| {' | '.join(row)} |" for row in padded]
+    lines.insert(1, "|" + "|".join("-" * (width + 2) for width in widths) + "|")
+    return "\n".join(lines)
+
+
+def cell(key: str, value: float | None) -> str:
+    """A figure with the digits that its unit bears."""
+    if value is None or value != value:
+        return "–"
+    words = key.split("_")
+    digits = next((count for unit, count in _DIGITS.items() if unit in words), 3)
+    return f"{value:.{digits}f}"
+
+
+def transposed(systems: Systems) -> str:
+    """Figures as rows, systems as columns: for benches with many figures and few systems."""
+    keys = list(dict.fromkeys(key for figures in systems.values() for key in figures))
+    rows = [["", *systems]]
+    rows += [[key, *(cell(key, figures.get(key)) for figures in systems.values())] for key in keys]
+    return markdown(rows)
+
+
+def write_json(path: Path | None, bench: str, seed: int, systems: Systems, **more: Any) -> None:
+    """Writes what a bench found; nothing without a path.
+
+    Raises:
+        OutputError: the file cannot be written.
+    """
+    if path is None:
+        return
+    document = {"bench": bench, "machine": machine(), "seed": seed, "systems": systems, **more}
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps(_without_nan(document), indent=1) + "\n", encoding="utf-8")
+    except OSError as error:
+        raise OutputError(f"cannot write {path}: {error.strerror}") from error
+
+
+def _without_nan(value: Any) -> Any:
+    """JSON has no word for what is not a number."""
+    if isinstance(value, Mapping):
+        return {key: _without_nan(each) for key, each in value.items()}
+    if isinstance(value, float):
+        return round(value, 6) if value == value else None
+    return value
+
+
+def tell(text: str) -> None:
+    """Progress, on stderr, so that stdout holds the table alone."""
+    sys.stderr.write(f"{text}\n")
+    sys.stderr.flush()
+
+
+def run(bench: str, work: Callable[[], None]) -> int:
+    """Runs a bench on one thread and gives its exit code; missing weights are one line and 6."""
+    # Small networks on few cores: more threads than one fight over them, and a bench may start processes.
+    torch.set_num_threads(1)
+    return exit_code_of(bench, work)

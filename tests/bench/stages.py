@@ -1,0 +1,258 @@
+"""How long each stage takes, frame by frame: `python -m tests.bench.stages`.
+
+The demo clip goes through all stages of both ends in one process, on one thread, one person at a time; a frame's age is
+the sum of its stages.  `--daemons` plays the clip through the two daemons over loopback besides, and reads what the
+receiver wrote into `frames.jsonl`.
+"""
+
+import re
+import resource
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from common.codec.frame_codec import FrameCodec
+from common.errors import PeerError
+from common.frames import LabelFrame
+from common.nets.weights import model_hash
+from receiver.diffusion.cloud import PointCloud
+from receiver.diffusion.stage import SamplingConfig
+from receiver.metrics import ReceiverMetrics
+from receiver.publish.frame_record import FrameRecord, PersonRecord
+from receiver.publish.session_directory import PublishConfiguration, SessionDirectory, SessionWriter
+from receiver.publish.summary import frames_per_second, read_frames
+from receiver.reconstruct import Reconstructor, Timings
+from receiver.surface.surface import SurfaceConfiguration
+from sender.capture.source import CapturedFrame, Image
+from sender.importance.importance import Importance
+from sender.perception.finder import Detection, Finder
+from tests.bench import report
+from tests.bench.measures import percentile
+from tests.bench.perceived import FrameSender, demo_frames
+from tests.bench.rates import unconstrained_rho
+
+QUICK_FRAMES = 60
+# The first frames find memory and caches cold.
+WARM_UP = 5
+_START_TIMEOUT_S = 180.0
+_RUN_TIMEOUT_S = 600.0
+
+Figures = dict[str, float]
+
+
+@dataclass
+class Stopwatch:
+    """Milliseconds by stage, a number for each frame that reached it."""
+
+    spent_ms: dict[str, list[float]] = field(default_factory=dict)
+
+    @contextmanager
+    def time(self, stage: str) -> Iterator[None]:
+        began = time.perf_counter()
+        try:
+            yield
+        finally:
+            self.note(stage, 1e3 * (time.perf_counter() - began))
+
+    def note(self, stage: str, ms: float) -> None:
+        self.spent_ms.setdefault(stage, []).append(ms)
+
+    def figures(self) -> Figures:
+        """`<stage>_p50_ms` and `<stage>_p95_ms`."""
+        figures: Figures = {}
+        for stage, values in self.spent_ms.items():
+            figures |= {f"{stage}_p50_ms": percentile(values, 50), f"{stage}_p95_ms": percentile(values, 95)}
+        return figures
+
+
+class TimedFinder(Finder):
+    """The finder, each of its looks noted; perception's own time holds them too."""
+
+    def __init__(self, finder: Finder, watch: Stopwatch) -> None:
+        super().__init__(finder.net, finder.threshold)
+        self._watch = watch
+
+    def find(self, image: Image) -> tuple[Detection, ...]:
+        """As `Finder.find`."""
+        with self._watch.time("finder"):
+            return super().find(image)
+
+
+class OneProcess:
+    """Both ends, one after the other.
+
+    Args:
+        out: where meshes go.
+        watch: notes what every stage takes; a frame's whole way is the stage `age`.
+
+    Raises:
+        WeightsError: weights are missing or of another version.
+    """
+
+    def __init__(self, out: SessionDirectory, watch: Stopwatch) -> None:
+        self._watch = watch
+        self._sender = FrameSender(finder=TimedFinder(Finder.load(), watch))
+        self._reconstructor = Reconstructor.load(SamplingConfig(), SurfaceConfiguration(), ReceiverMetrics())
+        self._writer: SessionWriter = out.session("bench")
+        self._importance = Importance.load()
+        networks = model_hash()
+        self._encoder, self._decoder = FrameCodec(networks), FrameCodec(networks)
+        self._clouds: dict[int, PointCloud] = {}
+
+    def run(self, frames: Sequence[CapturedFrame]) -> None:
+        """All frames, one after the other."""
+        for captured in frames:
+            with self._watch.time("age"):
+                with self._watch.time("perception"):
+                    observed = self._sender.observe(captured)
+                with self._watch.time("semantics"):
+                    labels = self._sender.label_observed(captured, observed)
+                self._receive(self._through_codec(labels))
+
+    def _through_codec(self, labels: LabelFrame) -> LabelFrame:
+        rho = unconstrained_rho(self._importance, labels.people[0]) if labels.people else {}
+        with self._watch.time("codec"):
+            encoded = self._encoder.encode(labels, rho)
+            decoded = self._decoder.decode(encoded.payload)
+            self._encoder.acknowledge(labels.sequence)
+        self._watch.note("payload", len(encoded.payload))
+        return decoded.frame
+
+    def _receive(self, labels: LabelFrame) -> None:
+        timings = Timings()
+        people = self._reconstructor.reconstruct(labels, self._clouds, timings)
+        for stage, ms in timings.stages_ms.items():
+            self._watch.note(stage, ms)
+        self._clouds = {person.labels.identity: person.cloud for person in people}
+        with self._watch.time("publish"):
+            records = []
+            for person in people:
+                surface = self._writer.write_surface(labels.sequence, person.surface)
+                body = self._writer.write_body(labels.sequence, person.body, self._reconstructor.skeleton)
+                one = person.labels
+                record = PersonRecord(one.identity, one.score, person.keypoints_2d, person.joints_3d, surface, body)
+                records.append(record)
+            told = FrameRecord(
+                labels.sequence, labels.source, labels.captured_at, None, None, {}, people=tuple(records)
+            )
+            self._writer.append(told)
+
+
+def in_one_process(limit: int | None) -> Figures:
+    """The demo clip through all stages."""
+    watch = Stopwatch()
+    frames = list(demo_frames(limit))
+    with tempfile.TemporaryDirectory() as out, SessionDirectory(PublishConfiguration(Path(out))) as directory:
+        began = time.monotonic()
+        process = OneProcess(directory, watch)
+        loaded_s = time.monotonic() - began
+        process.run(frames)
+    payload = watch.spent_ms.pop("payload")
+    for values in watch.spent_ms.values():
+        del values[: min(WARM_UP, len(values) - 1)]
+    ages = watch.spent_ms["age"]
+    return {
+        "frames": float(len(frames)),
+        "fps": 1e3 * len(ages) / sum(ages),
+        **watch.figures(),
+        "payload_bytes_median": float(np.median(payload)),
+        "load_s": loaded_s,
+        "memory_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
+    }
+
+
+def through_daemons() -> Figures:
+    """The demo clip from `sender` to `receiver` over loopback, as fast as both can.
+
+    Raises:
+        PeerError: a daemon did not start or ended with an error.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        out, log = Path(folder) / "out", Path(folder) / "receiver.log"
+        began = time.monotonic()
+        with open(log, "wb") as file:
+            command = [sys.executable, "-m", "receiver", "--listen", "127.0.0.1:0", "--out", str(out)]
+            receiver = subprocess.Popen(command, stdout=file, stderr=subprocess.STDOUT)
+        try:
+            address = _address(receiver, log)
+            started_s = time.monotonic() - began
+            command = [sys.executable, "-m", "sender", "--camera", "demo", "--peer", address]
+            sent = _run(command)
+            if sent.returncode:
+                raise PeerError(f"the sender ended with exit code {sent.returncode}: {_last_line(sent.stderr)}")
+            wall_s = time.monotonic() - began - started_s
+        finally:
+            receiver.send_signal(signal.SIGTERM)
+            receiver.wait(timeout=_START_TIMEOUT_S)
+        return _of_lines(out) | {"receiver_start_s": started_s, "wall_s": wall_s}
+
+
+def _run(command: list[str]) -> subprocess.CompletedProcess[str]:
+    try:
+        return subprocess.run(command, capture_output=True, text=True, timeout=_RUN_TIMEOUT_S, check=False)
+    except subprocess.TimeoutExpired as error:
+        raise PeerError(f"the sender was not done after {_RUN_TIMEOUT_S:.0f} s") from error
+
+
+def _address(receiver: subprocess.Popen[bytes], log: Path) -> str:
+    """What the receiver listens on, once it says so."""
+    deadline = time.monotonic() + _START_TIMEOUT_S
+    while time.monotonic() < deadline:
+        told = log.read_text(errors="replace")
+        if found := re.search(r"listening on (\S+:\d+)", told):
+            return found.group(1)
+        if receiver.poll() is not None:
+            raise PeerError(f"the receiver ended with exit code {receiver.returncode}: {_last_line(told)}")
+        time.sleep(0.05)
+    raise PeerError(f"the receiver did not start within {_START_TIMEOUT_S:.0f} s")
+
+
+def _last_line(text: str) -> str:
+    return (text.strip().splitlines() or ["it said nothing"])[-1]
+
+
+def _of_lines(out: Path) -> Figures:
+    """What `frames.jsonl` tells."""
+    lines = read_frames(out)
+    watch = Stopwatch()
+    for line in lines:
+        for stage, ms in line["stages_ms"].items():
+            watch.note(stage, ms)
+        if line["age_ms"] is not None:
+            watch.note("age", line["age_ms"])
+    return {
+        "frames": float(len(lines)),
+        "fps": frames_per_second(lines),
+        **watch.figures(),
+        "payload_bytes_median": float(np.median([line["bytes"]["total"] for line in lines])),
+        "found_share": float(np.mean([bool(line["people"]) for line in lines])),
+    }
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The command line; returns the exit code."""
+    parser = report.flags("stages", "Time every stage on the demo clip.", 0)
+    parser.add_argument("--daemons", action="store_true", help="play it through both daemons over loopback too")
+    options = parser.parse_args(arguments)
+
+    def work() -> None:
+        systems = {"one process": in_one_process(QUICK_FRAMES if options.quick else None)}
+        if options.daemons:
+            systems["daemons"] = through_daemons()
+        print(f"demo clip, {report.machine_line()}, one thread a process\n")
+        print(report.transposed(systems))
+        report.write_json(options.json, "stages", options.seed, systems)
+
+    return report.run("stages", work)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

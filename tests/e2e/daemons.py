@@ -1,0 +1,52 @@
+"""Runs the two daemons as their users do: as processes, with flags, and what they print and leave behind."""
+
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+TIMEOUT_S = 180.0
+
+
+@dataclass(frozen=True, slots=True)
+class RunningReceiver:
+    """A receiver that listens.
+
+    Args:
+        process: to signal it.
+        address: where it listens, host:port.
+    """
+
+    process: subprocess.Popen[str]
+    address: str
+
+    def terminate(self) -> tuple[int, str]:
+        """SIGTERM; returns exit code and what it wrote to stderr."""
+        self.process.terminate()
+        _, errors = self.process.communicate(timeout=TIMEOUT_S)
+        return self.process.returncode, errors
+
+
+@contextmanager
+def receiver(out: Path, *flags: str, listen: str = "127.0.0.1:0") -> Iterator[RunningReceiver]:
+    """A receiver on a free port of the loopback, from when it listens until the block ends."""
+    command = [sys.executable, "-m", "receiver", "--listen", listen, "--out", str(out), *flags]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    try:
+        assert process.stdout is not None
+        line = process.stdout.readline()
+        if not line.startswith("listening on "):
+            _, errors = process.communicate(timeout=TIMEOUT_S)
+            raise AssertionError(f"the receiver did not start (exit code {process.returncode}): {errors}")
+        yield RunningReceiver(process, line.removeprefix("listening on ").strip())
+    finally:
+        process.kill()
+        process.communicate()
+
+
+def run(program: str, *flags: str) -> subprocess.CompletedProcess[str]:
+    """`sender` or `receiver` to its end."""
+    command = [sys.executable, "-m", program, *flags]
+    return subprocess.run(command, capture_output=True, text=True, timeout=TIMEOUT_S)

@@ -1,0 +1,87 @@
+"""What a user sees who gets something wrong: one line that says what to do, the documented exit code, no traceback."""
+
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from tests.e2e.daemons import receiver, run
+
+
+def only_line(errors: str, program: str) -> str:
+    assert "Traceback" not in errors
+    lines = [line for line in errors.splitlines() if line.startswith(f"{program}: ")]
+    assert len(lines) == 1, errors
+    return lines[0]
+
+
+@pytest.fixture
+def picture(tmp_path: Path) -> Path:
+    path = tmp_path / "grey.png"
+    Image.fromarray(np.full((64, 64, 3), 128, dtype=np.uint8)).save(path)
+    return path
+
+
+@pytest.fixture
+def taken_port() -> Iterator[int]:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        listener.listen()
+        yield listener.getsockname()[1]
+
+
+def test_missing_camera_file(tmp_path: Path) -> None:
+    done = run("sender", "--camera", str(tmp_path / "nobody.mp4"), "--peer", "127.0.0.1:9")
+    assert done.returncode == 3
+    assert "nobody.mp4" in only_line(done.stderr, "sender")
+
+
+def test_file_that_is_no_video(tmp_path: Path) -> None:
+    path = tmp_path / "noise.mp4"
+    path.write_bytes(bytes(range(256)) * 40)
+    done = run("sender", "--camera", str(path), "--peer", "127.0.0.1:9")
+    assert done.returncode == 3
+    only_line(done.stderr, "sender")
+
+
+def test_unknown_flag() -> None:
+    done = run("sender", "--kamera", "0")
+    assert done.returncode == 2
+    assert "--kamera" in only_line(done.stderr, "sender")
+
+
+def test_nobody_listens(picture: Path) -> None:
+    done = run("sender", "--camera", str(picture), "--peer", "127.0.0.1:9", "--connect-timeout", "1")
+    assert done.returncode == 4
+    assert "127.0.0.1:9" in only_line(done.stderr, "sender")
+
+
+def test_port_taken(tmp_path: Path, taken_port: int) -> None:
+    done = run("receiver", "--listen", f"127.0.0.1:{taken_port}", "--out", str(tmp_path / "out"))
+    assert done.returncode == 5
+    assert str(taken_port) in only_line(done.stderr, "receiver")
+
+
+def test_metrics_port_taken(tmp_path: Path, taken_port: int) -> None:
+    flags = ("--listen", "127.0.0.1:0", "--out", str(tmp_path / "out"), "--metrics", f"127.0.0.1:{taken_port}")
+    done = run("receiver", *flags)
+    assert done.returncode == 5
+    only_line(done.stderr, "receiver")
+
+
+def test_out_is_a_file(tmp_path: Path) -> None:
+    path = tmp_path / "out"
+    path.write_text("in the way")
+    done = run("receiver", "--listen", "127.0.0.1:0", "--out", str(path))
+    assert done.returncode == 5
+    assert str(path) in only_line(done.stderr, "receiver")
+
+
+def test_out_is_in_use(tmp_path: Path) -> None:
+    with receiver(tmp_path / "out"):
+        done = run("receiver", "--listen", "127.0.0.1:0", "--out", str(tmp_path / "out"))
+    assert done.returncode == 5
+    assert "another receiver" in only_line(done.stderr, "receiver")

@@ -1,0 +1,151 @@
+import numpy as np
+import pytest
+import trimesh
+from scipy.spatial.transform import Rotation
+
+from tests.bench import measures
+from tests.bench.measures import Surface
+
+
+def sphere(radius: float = 1.0, centre: tuple[float, float, float] = (0, 0, 0)) -> trimesh.Trimesh:
+    ball: trimesh.Trimesh = trimesh.creation.icosphere(subdivisions=4, radius=radius)
+    ball.apply_translation(centre)
+    return ball
+
+
+def surface_of(mesh: trimesh.Trimesh) -> Surface:
+    return Surface(mesh.vertices, mesh.faces)
+
+
+def plane(height: float, size: float = 10.0, cells: int = 20) -> Surface:
+    """A square grid at a height; no border effects where the other one lies right above."""
+    x, y = np.meshgrid(np.linspace(0, size, cells + 1), np.linspace(0, size, cells + 1), indexing="ij")
+    vertices = np.stack([x.ravel(), y.ravel(), np.full(x.size, height)], 1)
+    first = (np.arange(cells)[:, None] * (cells + 1) + np.arange(cells)).ravel()
+    corners = np.stack([first, first + 1, first + cells + 1, first + cells + 2], 1)
+    return Surface(vertices, np.concatenate([corners[:, [0, 2, 1]], corners[:, [1, 2, 3]]]))
+
+
+def test_procrustes_undoes_a_similarity() -> None:
+    rng = np.random.default_rng(1)
+    truth = rng.normal(size=(17, 3))
+    turned = 0.7 * truth @ Rotation.from_rotvec([0.3, -1.2, 2.0]).as_matrix().T + [1.0, -2.0, 5.0]
+
+    np.testing.assert_allclose(measures.procrustes(turned, truth), truth, atol=1e-10)
+
+
+def test_procrustes_does_not_mirror() -> None:
+    truth = np.random.default_rng(2).normal(size=(17, 3))
+    mirrored = truth * [-1, 1, 1]
+
+    assert measures.mean_distance_mm(measures.procrustes(mirrored, truth), truth) > 100
+
+
+def test_centred_ignores_where_the_person_stands() -> None:
+    keypoints = np.random.default_rng(3).normal(size=(17, 3))
+    points = np.random.default_rng(4).normal(size=(50, 3))
+
+    np.testing.assert_allclose(measures.centred(keypoints + 3, points + 3), measures.centred(keypoints, points))
+
+
+def test_mean_distance_is_in_millimetres() -> None:
+    assert measures.mean_distance_mm(np.zeros((5, 3)), np.tile([0.003, 0.0, 0.004], (5, 1))) == pytest.approx(5)
+
+
+def test_surface_distances_of_shifted_planes() -> None:
+    distances = measures.surface_distances(plane(0.0), plane(0.25))
+
+    assert distances["chamfer_mm"] == pytest.approx(250, rel=1e-6)
+    assert distances["p2s_mm"] == pytest.approx(250, rel=1e-6)
+    assert distances["normal_consistency"] == pytest.approx(1)
+
+
+def test_surface_distances_of_concentric_spheres() -> None:
+    distances = measures.surface_distances(surface_of(sphere(1.0)), surface_of(sphere(1.1)))
+
+    assert distances["chamfer_mm"] == pytest.approx(100, rel=0.01)
+    assert distances["normal_consistency"] > 0.99
+
+
+def test_surface_distances_of_a_mesh_to_itself_have_no_sampling_floor() -> None:
+    ball = surface_of(sphere())
+
+    assert measures.surface_distances(ball, ball, samples=500)["chamfer_mm"] < 1e-3
+
+
+def test_point_to_surface_sees_only_what_was_found() -> None:
+    """Half a body is near the truth everywhere, and still far from complete."""
+    whole = sphere()
+    half = Surface(whole.vertices, whole.faces[whole.triangles_center[:, 2] > 0])
+    distances = measures.surface_distances(half, surface_of(whole))
+
+    assert distances["p2s_mm"] < 1
+    assert distances["chamfer_mm"] > 100
+
+
+def test_normal_consistency_of_crossing_planes() -> None:
+    flat = plane(0.0)
+    upright = Surface(flat.corners.reshape(-1, 3)[:, [2, 0, 1]], np.arange(len(flat.corners) * 3).reshape(-1, 3))
+
+    assert measures.surface_distances(flat, upright)["normal_consistency"] == pytest.approx(0, abs=1e-9)
+
+
+def test_squared_distance_to_inside_edge_and_corner() -> None:
+    triangle = np.array([[0.0, 0, 0], [1, 0, 0], [0, 1, 0]])
+    points = np.array([[0.2, 0.2, 0.5], [0.5, -2.0, 0.0], [-3.0, -4.0, 0.0], [1.0, 1.0, 0.0]])
+
+    found = measures.squared_distance(points, np.tile(triangle, (4, 1, 1)))
+
+    np.testing.assert_allclose(found, [0.25, 4.0, 25.0, 0.5])
+
+
+def test_squared_distance_to_a_triangle_without_area() -> None:
+    line = np.array([[[0.0, 0, 0], [1, 0, 0], [0.5, 0, 0]]])
+
+    np.testing.assert_allclose(measures.squared_distance(np.array([[0.5, 2.0, 0.0]]), line), [4.0])
+
+
+def test_samples_are_even_over_area() -> None:
+    big, small = np.array([[0, 0, 0], [3, 0, 0], [0, 1, 0]]), np.array([[0, 0, 5], [1, 0, 5], [0, 1, 5]])
+    points, normals = Surface(np.concatenate([big, small]), [[0, 1, 2], [3, 4, 5]]).sample(4000, seed=0)
+
+    assert (points[:, 2] == 0).mean() == pytest.approx(0.75, abs=0.03)
+    np.testing.assert_allclose(np.abs(normals[:, 2]), 1)
+
+
+def test_is_watertight_piece() -> None:
+    one, other = sphere(), sphere(centre=(5, 0, 0))
+    both = np.concatenate([one.vertices, other.vertices]), np.concatenate([one.faces, other.faces + len(one.vertices)])
+
+    assert measures.is_watertight_piece(one.vertices, one.faces)
+    assert not measures.is_watertight_piece(one.vertices, one.faces[1:])
+    assert not measures.is_watertight_piece(*both)
+
+
+def test_intersection_over_union() -> None:
+    left, right = np.zeros((4, 4), bool), np.zeros((4, 4), bool)
+    assert measures.intersection_over_union(left, right) == 1.0
+    left[:, :2], right[:, 1:3] = True, True
+    assert measures.intersection_over_union(left, right) == pytest.approx(1 / 3)
+
+
+def test_views_that_are_alike_and_not() -> None:
+    rng = np.random.default_rng(5)
+    picture = rng.integers(0, 256, (32, 32, 3)).astype(np.uint8)
+
+    assert measures.view_mse(picture, picture) == 0.0
+    assert measures.view_ssim(picture, picture) == pytest.approx(1)
+    assert measures.view_mse(np.zeros_like(picture), np.full_like(picture, 255)) == 1.0
+    assert measures.view_ssim(picture, 255 - picture) < 0.1
+
+
+def test_point_chamfer_of_a_shifted_cloud() -> None:
+    cloud = np.arange(10.0)[:, None] * [1.0, 0.0, 0.0]
+
+    assert measures.point_chamfer_mm(cloud, cloud + np.array([0.0, 0.01, 0.0])) == pytest.approx(10)
+
+
+def test_mean_by_key_skips_what_is_missing() -> None:
+    rows = [{"a": 1.0, "b": float("nan")}, {"a": 3.0, "b": 4.0}, {"a": 5.0, "c": float("nan")}]
+
+    assert measures.mean_by_key(rows) == {"a": 3.0, "b": 4.0}

@@ -1,0 +1,80 @@
+import pytest
+import torch
+
+from common.labels import LABEL_SIZE, group_slices
+from receiver.decode.network import DecodeConfig, DecodeNetwork, geometry_entries
+
+TINY = DecodeConfig(
+    latent=8,
+    components=3,
+    state=8,
+    encoder_width=16,
+    covariance_rank=4,
+    widths=(8, 8, 8),
+    depths=(1, 1, 1),
+    axes=(4, 4, 4),
+)
+
+
+@pytest.fixture
+def network() -> DecodeNetwork:
+    torch.manual_seed(0)
+    network = DecodeNetwork(TINY, torch.arange(2048))
+    network.decoder.fit_axes(tuple(torch.randn(16, places, 6) for places in (32, 128, 512)))  # type: ignore[arg-type]
+    return network.eval()
+
+
+def test_three_levels_come_out_coarse_to_fine(network: DecodeNetwork) -> None:
+    levels = network(torch.randn(2, LABEL_SIZE), torch.ones(2, LABEL_SIZE))
+    assert [tuple(s.shape) for s in levels] == [(2, 32, 6), (2, 128, 6), (2, 512, 6)]
+
+
+def test_what_is_absent_has_no_say(network: DecodeNetwork) -> None:
+    present = torch.ones(1, LABEL_SIZE)
+    present[:, group_slices()["left_arm"]] = 0
+    labels = torch.randn(1, LABEL_SIZE)
+    other = labels.clone()
+    other[:, group_slices()["left_arm"]] = 7.0
+    assert torch.equal(network(labels, present)[2], network(other, present)[2])
+
+
+def test_an_absent_group_is_not_a_group_of_zeros(network: DecodeNetwork) -> None:
+    present = torch.ones(1, LABEL_SIZE)
+    absent = present.clone()
+    absent[:, group_slices()["left_arm"]] = 0
+    labels = torch.zeros(1, LABEL_SIZE)
+    assert not torch.allclose(network(labels, present)[2], network(labels, absent)[2])
+
+
+@pytest.mark.parametrize("name", ["root", "appearance"])
+def test_rigid_motion_and_colour_do_not_shape_the_body(network: DecodeNetwork, name: str) -> None:
+    labels, present = torch.randn(1, LABEL_SIZE), torch.ones(1, LABEL_SIZE)
+    other = labels.clone()
+    other[:, group_slices()[name]] += 1.0
+    assert torch.equal(network(labels, present)[2], network(other, present)[2])
+
+
+def test_geometry_entries_are_all_but_root_and_appearance() -> None:
+    slices = group_slices()
+    outside = {*range(LABEL_SIZE)[slices["root"]], *range(LABEL_SIZE)[slices["appearance"]]}
+    assert set(geometry_entries().tolist()) == set(range(LABEL_SIZE)) - outside
+
+
+def test_every_level_depends_on_the_latent_and_later_levels_on_earlier_ones(network: DecodeNetwork) -> None:
+    z = torch.randn(1, TINY.latent, requires_grad=True)
+    for s in network.decoder(z):
+        (gradient,) = torch.autograd.grad(s.sum(), z, retain_graph=True)
+        assert gradient.abs().sum() > 0
+    first = network.decoder.get_parameter("features.0.1.weight")
+    (gradient,) = torch.autograd.grad(network.decoder(z)[2].sum(), first)
+    assert gradient.abs().sum() > 0
+
+
+def test_the_mode_needs_no_covariance_and_equals_the_mixtures(network: DecodeNetwork) -> None:
+    y, present = torch.randn(4, len(network.entries)), torch.ones(4, len(network.entries))
+    torch.testing.assert_close(network.encoder.mode(y, present), network.encoder(y, present).mode())
+
+
+def test_a_size_below_one_is_refused() -> None:
+    with pytest.raises(ValueError, match="at least 1"):
+        DecodeConfig(latent=0)

@@ -1,0 +1,146 @@
+"""The receiver's pipeline: what is written, in which order, and what happens to packets that must not be used."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from common.clock import Clock
+from common.codec.frame_codec import FrameCodec
+from common.errors import MissingReference, WireError
+from common.frames import Camera, LabelFrame, PersonLabels
+from common.labels import GROUPS
+from common.wire.convert import FrameMessage
+from receiver.diffusion.cloud import PointCloud
+from receiver.link.session import Session
+from receiver.metrics import ReceiverMetrics
+from receiver.pipeline import PacketDecoder, ReceiverPipeline, whole_bytes
+from receiver.publish.body_file import PosedBody, Skeleton
+from receiver.publish.session_directory import PublishConfiguration, SessionDirectory
+from receiver.reconstruct import ReconstructedPerson, Timings
+from receiver.surface.mesh import SurfaceMesh
+
+HASH = bytes(8)
+TETRAHEDRON = SurfaceMesh(
+    np.array([[0, 0, 0], [1, 0, 0], [0, 1, 0], [0, 0, 1]], dtype=np.float32),
+    np.array([[0, 2, 1], [0, 1, 3], [0, 3, 2], [1, 2, 3]], dtype=np.int32),
+)
+
+
+class FakeReconstructor:
+    """Gives everybody a tetrahedron and remembers whose clouds it was given."""
+
+    skeleton = Skeleton(("root",), np.array([-1]), np.zeros((4, 4), np.uint8), np.eye(4, dtype=np.float32)[[0] * 4])
+
+    def __init__(self) -> None:
+        self.given: list[set[int]] = []
+
+    def reconstruct(
+        self, frame: LabelFrame, previous: Mapping[int, PointCloud], timings: Timings
+    ) -> tuple[ReconstructedPerson, ...]:
+        self.given.append(set(previous))
+        timings.stages_ms["diffusion"] = 1.0
+        nowhere = np.zeros((1, 3), np.float32), np.eye(3, dtype=np.float32)[None]
+        cloud = PointCloud(np.zeros((2048, 3), np.float32), np.zeros((2048, 3), np.float32))
+        body = PosedBody(TETRAHEDRON, *nowhere)
+        places = np.zeros((17, 3), np.float32)
+        return tuple(ReconstructedPerson(one, TETRAHEDRON, body, cloud, places, places) for one in frame.people)
+
+
+@pytest.fixture
+def running(tmp_path: Path):  # type: ignore[no-untyped-def]
+    reconstructor = FakeReconstructor()
+    with SessionDirectory(PublishConfiguration(out=tmp_path)) as directory:
+        pipeline = ReceiverPipeline(
+            reconstructor,  # type: ignore[arg-type]
+            directory,
+            ReceiverMetrics(),
+            Clock(monotonic=lambda: 0.0, wall=lambda: 1000.5),
+        )
+        yield pipeline, reconstructor, tmp_path
+        pipeline.close()
+
+
+def new_session() -> Session:
+    return Session(bytes(16), "someone", False, PacketDecoder(HASH))
+
+
+def packets(frames: int, source: str = "clip.mp4", first: int = 0) -> list[FrameMessage]:
+    codec, messages = FrameCodec(HASH), []
+    for sequence in range(first, first + frames):
+        labels = {group.name: np.full(group.size, 0.1 * sequence, np.float32) for group in GROUPS}
+        person = PersonLabels(3, 0.9, labels)
+        frame = LabelFrame(sequence, source, 1000.0, Camera(640, 480, 768.0), (person,))
+        encoded = codec.encode(frame, {})
+        messages.append(FrameMessage(sequence, encoded.payload, 0, 0, encoded.key))
+        codec.acknowledge(sequence)
+    return messages
+
+
+def lines(out: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in (out / "frames.jsonl").read_text().splitlines()]
+
+
+async def test_each_frame_leaves_a_line_and_its_meshes(running) -> None:  # type: ignore[no-untyped-def]
+    pipeline, reconstructor, out = running
+    session = new_session()
+    await pipeline.on_session(session)
+    for message in packets(3):
+        await pipeline.on_frame(session, message)
+    written = lines(out)
+    assert [line["seq"] for line in written] == [0, 1, 2]
+    assert written[0]["age_ms"] == 500.0
+    assert {"codec", "diffusion", "publish"} <= set(written[0]["stages_ms"])
+    for line in written:
+        (person,) = line["people"]
+        assert (out / person["surface"]).exists() and (out / person["body"]).exists()
+    assert reconstructor.given == [set(), {3}, {3}]
+
+
+async def test_another_source_starts_from_the_body_again(running) -> None:  # type: ignore[no-untyped-def]
+    pipeline, reconstructor, _ = running
+    session = new_session()
+    await pipeline.on_session(session)
+    await pipeline.on_frame(session, packets(1, "one.jpg")[0])
+    await pipeline.on_frame(session, packets(1, "two.jpg", first=1)[0])
+    assert reconstructor.given == [set(), set()]
+
+
+async def test_broken_packet_raises_and_leaves_no_line(running) -> None:  # type: ignore[no-untyped-def]
+    pipeline, _, out = running
+    session = new_session()
+    await pipeline.on_session(session)
+    whole = packets(1)[0]
+    for payload in (whole.payload[:-3], b"", whole.payload[:20] + b"x" + whole.payload[21:]):
+        with pytest.raises(WireError):
+            await pipeline.on_frame(session, FrameMessage(0, payload, 0, 0, True))
+    assert lines(out) == []
+    await pipeline.on_frame(session, whole)
+    assert len(lines(out)) == 1
+
+
+async def test_prediction_from_an_unknown_frame_asks_for_a_key_frame(running) -> None:  # type: ignore[no-untyped-def]
+    pipeline, _, _ = running
+    session = new_session()
+    await pipeline.on_session(session)
+    with pytest.raises(MissingReference):
+        await pipeline.on_frame(session, packets(2)[1])
+
+
+async def test_a_restarted_receiver_does_not_ask_for_what_is_on_disk(running) -> None:  # type: ignore[no-untyped-def]
+    pipeline, _, _ = running
+    first = new_session()
+    await pipeline.on_session(first)
+    for message in packets(3):
+        await pipeline.on_frame(first, message)
+    await pipeline.on_session_end(first)
+    again = new_session()
+    await pipeline.on_session(again)
+    assert again.next_sequence == 3
+
+
+def test_whole_bytes_keep_the_total() -> None:
+    assert whole_bytes({"root": 10.4, "header": 20.6}, 31.0) == {"total": 31, "root": 10, "header": 21}

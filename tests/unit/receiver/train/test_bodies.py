@@ -1,0 +1,42 @@
+from pathlib import Path
+
+import pytest
+import torch
+
+from common.body.model import BodyModel, BodyParameters
+from receiver.train.bodies import BodyTable, oriented_points, pack, sample_people, template_order, unpack, write_shard
+
+
+def test_packing_keeps_a_tenth_of_a_millimetre() -> None:
+    cloud = torch.cat([torch.randn(2, 8, 3), torch.nn.functional.normalize(torch.randn(2, 8, 3), dim=-1)], dim=-1)
+    difference = (unpack(*pack(cloud)) - cloud).abs()
+    assert difference[..., :3].max() < 1e-4 and difference[..., 3:].max() < 0.005
+
+
+def test_table_reads_what_was_written_up_to_the_limit(tmp_path: Path) -> None:
+    cloud = torch.randn(4, 2048, 6).clamp(-1, 1)
+    for number in range(2):
+        write_shard(tmp_path / f"train-{number:010d}", torch.full((4, 104), float(number)), cloud)
+    table = BodyTable.read(tmp_path, "train", 512, limit=6)
+    labels, places = table.batch(slice(None))
+    assert labels[:, 0].tolist() == [0, 0, 0, 0, 1, 1]
+    torch.testing.assert_close(places[0, 0], cloud[0, :4].mean(0), rtol=0, atol=0.01)
+
+
+def test_table_without_shards_says_what_to_run(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match=r"receiver\.train\.bodies"):
+        BodyTable.read(tmp_path, "test", 512)
+
+
+def test_people_stand_in_their_root_frame_whatever_the_camera_sees() -> None:
+    body = BodyModel.load()
+    order = template_order(body)
+    here, there = BodyParameters.rest(1, distance_m=2.0), BodyParameters.rest(1, distance_m=5.0)
+    torch.testing.assert_close(oriented_points(body, here, order), oriented_points(body, there, order))
+    assert oriented_points(body, here, order).shape == (1, 2048, 6)
+
+
+def test_people_of_one_seed_are_the_same() -> None:
+    first, again = (sample_people("hold", 10_000_000, 8) for _ in range(2))
+    assert torch.equal(first.rotations, again.rotations) and torch.equal(first.shape, again.shape)
+    assert first.shape.std() > 0.5

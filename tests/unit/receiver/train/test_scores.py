@@ -1,0 +1,61 @@
+import pytest
+import torch
+
+from common.labels import LABEL_SIZE, group_slices
+from receiver.decode.network import DecodeNetwork
+from receiver.diffusion.stage import DiffusionNetwork
+from receiver.train.arrivals import ArrivalConfig
+from receiver.train.bodies import BodyTable, pack
+from receiver.train.decode_scores import decode_scores, place_error_mm, shuffled_group
+from receiver.train.diffusion_scores import chamfer_mm, diffusion_scores
+from tests.unit.receiver.decode import test_network
+from tests.unit.receiver.diffusion import test_condition
+
+
+def table(places: int, count: int = 3) -> BodyTable:
+    generator = torch.Generator().manual_seed(0)
+    normals = torch.nn.functional.normalize(torch.randn(count, places, 3, generator=generator), dim=-1)
+    cloud = torch.cat([torch.randn(count, places, 3, generator=generator).clamp(-1, 1), normals], dim=-1)
+    return BodyTable(torch.randn(count, LABEL_SIZE, generator=generator).numpy(), *pack(cloud))
+
+
+def decode_network() -> DecodeNetwork:
+    torch.manual_seed(0)
+    network = DecodeNetwork(test_network.TINY, torch.arange(2048))
+    network.decoder.fit_axes(tuple(torch.randn(16, places, 6) for places in (32, 128, 512)))  # type: ignore[arg-type]
+    return network.eval()
+
+
+def test_chamfer_of_a_cloud_with_itself_is_zero_in_any_order_and_grows_when_it_moves() -> None:
+    cloud = torch.randn(1, 500, 3, generator=torch.Generator().manual_seed(0))
+    assert chamfer_mm(cloud, cloud.flip(1)) == pytest.approx(0.0, abs=1.0)
+    assert chamfer_mm(cloud, cloud + torch.tensor([100.0, 0, 0])) > 90_000
+
+
+def test_place_error_is_in_millimetres() -> None:
+    truth = torch.zeros(2, 4, 6)
+    moved = truth + torch.tensor([0.003, 0.004, 0, 9, 9, 9])
+    assert place_error_mm(truth, moved) == pytest.approx(5.0, abs=1e-3)
+
+
+def test_shuffled_group_takes_the_next_persons_and_leaves_the_rest() -> None:
+    labels = torch.arange(3.0)[:, None].expand(3, LABEL_SIZE)
+    mixed, where = shuffled_group(labels, "head"), group_slices()["head"]
+    assert mixed[:, where.start].tolist() == [2.0, 0.0, 1.0]
+    mixed[:, where] = labels[:, where]
+    assert torch.equal(mixed, labels)
+
+
+def test_decode_scores_see_what_is_spoilt() -> None:
+    scores = decode_scores(decode_network(), table(512), ArrivalConfig(), seed=0)
+    assert all(value >= 0 for value in scores.values())
+    assert scores["s_3_shuffled_left_arm_mm"] != scores["s_3_mm"] != scores["s_3_shuffled_z_mm"]
+
+
+def test_diffusion_scores_see_what_is_spoilt() -> None:
+    torch.manual_seed(0)
+    network = DiffusionNetwork(test_condition.TINY, torch.arange(2048)).eval()
+    scores = diffusion_scores(network, decode_network(), table(2048), ArrivalConfig(), seed=0)
+    assert scores["chamfer_mm"] != scores["chamfer_shuffled_u_m_mm"]
+    assert scores["chamfer_mm"] != scores["chamfer_shuffled_z_mm"]
+    assert scores["chamfer_paper_true_start_mm"] > 0

@@ -1,0 +1,144 @@
+"""Finding, following and losing people over frames, with networks that answer as told."""
+
+from collections.abc import Sequence
+from dataclasses import fields, replace
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+import torch
+
+from common.frames import Camera
+from sender.perception.crop import CropBox
+from sender.perception.finder import Detection, Finder, FinderConfig, FinderNet
+from sender.perception.network import PerceptionConfig, PerceptionNet
+from sender.perception.output import PerceptionOutput
+from sender.perception.perceive import Perception
+from sender.perception.stage import PerceptionStage, TrackingConfig, one, person_box, presence
+
+TINY = PerceptionConfig(size=32, width=24, depth=2, heads=3, quarter=16, eighth=16, keypoint_width=16)
+Image = npt.NDArray[np.uint8]
+CAMERA = Camera(320, 240, 400.0)
+EMPTY: Image = np.zeros((240, 320, 3), dtype=np.uint8)
+
+
+def with_person(x: int, colour: int = 255) -> Image:
+    """A frame with somebody: a block of one colour, 40 by 100 pixels."""
+    image = EMPTY.copy()
+    image[70:170, x - 20 : x + 20] = colour
+    return image
+
+
+class BlockFinder(Finder):
+    """Finds blocks of bright pixels."""
+
+    def __init__(self) -> None:
+        super().__init__(FinderNet(FinderConfig(size=32, width=8)))
+        self.searched = 0
+
+    def find(self, image: Image) -> tuple[Detection, ...]:
+        self.searched += 1
+        columns = np.flatnonzero((image > 0).any(axis=(0, 2)))
+        if not len(columns):
+            return ()
+        runs = np.split(columns, np.flatnonzero(np.diff(columns) > 1) + 1)
+        return tuple(Detection(np.array([run[0], 70, run[-1] + 1, 170], dtype=np.float32), 0.9) for run in runs)
+
+
+class BlockPerception(Perception):
+    """Sees a block of bright pixels as a person with sharp keypoints, and darkness as nobody."""
+
+    def observe(self, crops: Sequence[Image]) -> PerceptionOutput:
+        output = super().observe(crops)
+        masks = torch.from_numpy(np.stack([(crop[::2, ::2] > 0).any(axis=2) for crop in crops]))
+        places = torch.full_like(output.keypoints_2d, 0.5)
+        for row, mask in enumerate(masks):
+            if mask.any():
+                y, x = torch.nonzero(mask, as_tuple=True)
+                cell = torch.stack([x, y], dim=-1).float() + 0.5
+                places[row] = cell[torch.linspace(0, len(cell) - 1, 17).long()] / mask.shape[-1]
+        return replace(
+            output,
+            mask_logits=torch.where(masks, 5.0, -5.0),
+            visible_logit=torch.where(masks.flatten(1).any(dim=1), 4.0, -6.0)[:, None].expand(-1, 17),
+            keypoints_2d=places,
+            keypoints_sigma=torch.full_like(output.keypoints_sigma, 0.02),
+        )
+
+
+def stage_for(people: int) -> tuple[PerceptionStage, BlockFinder]:
+    finder = BlockFinder()
+    return PerceptionStage(finder, BlockPerception(PerceptionNet(TINY)), TrackingConfig(max_people=people)), finder
+
+
+def test_nobody_in_an_empty_frame() -> None:
+    stage, _ = stage_for(1)
+    assert stage.process(EMPTY, CAMERA) == ()
+
+
+def test_follows_a_walker_without_searching_every_frame() -> None:
+    stage, finder = stage_for(1)
+    for x in range(60, 240, 6):
+        (person,) = stage.process(with_person(x), CAMERA)
+        assert person.identity == 0
+        assert person.crop.left < x < person.crop.left + person.crop.side
+        assert abs(person.crop.centre[0] - x) < 25
+        assert len(person.output) == 1
+        assert person.score > 0.5
+    assert finder.searched == 3
+
+
+def test_someone_who_leaves_is_gone_and_found_again() -> None:
+    stage, _ = stage_for(1)
+    assert len(stage.process(with_person(100), CAMERA)) == 1
+    assert stage.process(EMPTY, CAMERA) == ()
+    assert stage.process(EMPTY, CAMERA) == ()
+    (person,) = stage.process(with_person(110), CAMERA)
+    assert person.identity == 0
+
+
+def test_reset_starts_anew() -> None:
+    stage, _ = stage_for(1)
+    stage.process(with_person(100), CAMERA)
+    stage.reset()
+    (person,) = stage.process(with_person(100), CAMERA)
+    assert person.identity == 1
+
+
+def test_two_people_are_observed_together() -> None:
+    stage, _ = stage_for(2)
+    image = np.maximum(with_person(80), with_person(240, colour=90))
+    people = stage.process(image, CAMERA)
+    assert {person.identity for person in people} == {0, 1}
+
+
+def test_max_people_bounds_them() -> None:
+    stage, _ = stage_for(1)
+    assert len(stage.process(np.maximum(with_person(80), with_person(240)), CAMERA)) == 1
+
+
+def test_box_of_a_person_surrounds_the_mask() -> None:
+    perception = BlockPerception(PerceptionNet(TINY))
+    crop = CropBox(60, 60, 128)
+    box = person_box(perception.observe([crop.cut(with_person(120), 32)]), crop)
+    assert box == pytest.approx(np.array([100, 70, 140, 170]), abs=9)
+
+
+def test_presence_of_nobody_is_low() -> None:
+    perception = BlockPerception(PerceptionNet(TINY))
+    crops = [np.zeros((32, 32, 3), dtype=np.uint8), np.full((32, 32, 3), 255, dtype=np.uint8)]
+    nobody, somebody = presence(perception.observe(crops))
+    assert nobody < 0.1
+    assert somebody > 0.8
+
+
+def test_one_keeps_every_field() -> None:
+    output = BlockPerception(PerceptionNet(TINY)).observe([EMPTY[:32, :32]] * 3)
+    single = one(output, 1)
+    assert all(len(getattr(single, item.name)) == 1 for item in fields(single))
+
+
+@pytest.mark.parametrize("people", [0, 65])
+def test_max_people_is_checked(people: int) -> None:
+    with pytest.raises(ValueError, match="--max-people"):
+        TrackingConfig(max_people=people)

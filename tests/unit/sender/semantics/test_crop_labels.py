@@ -1,0 +1,35 @@
+"""Crop labels and bodies are each other's inverse."""
+
+import torch
+
+from common.body.label_space import LabelSpace
+from common.body.model import BodyModel, BodyParameters
+from common.body.rotations import axis_angle_to_matrix
+from common.humans.poses import PoseSampler
+from sender.semantics.crop_labels import body_in_crop, crop_entries
+from sender.semantics.cvae import ENTRIES
+
+
+def test_bodies_come_back_at_any_focal_length() -> None:
+    body, space = BodyModel.load(), LabelSpace.load()
+    poses = PoseSampler("test", 20_000_000).sample(20)
+    truth = BodyParameters(
+        axis_angle_to_matrix(torch.from_numpy(poses.rotation_vectors)),
+        torch.from_numpy(poses.curl),
+        body.shape_table[:20],
+        torch.tensor([[0.2, -0.1, 4.0]]).expand(20, 3),
+    )
+    focal = torch.linspace(0.8, 6.0, 20)
+    entries = crop_entries(space, truth, focal)
+    again = body_in_crop(space, entries, focal)
+    assert entries.shape == (20, ENTRIES)
+    torch.testing.assert_close(again.translation, truth.translation, atol=1e-4, rtol=0)
+    found, true = body.forward_kinematics(again)[0], body.forward_kinematics(truth)[0]
+    assert (found - true)[:, :22].norm(dim=-1).mean() < 0.006
+
+
+def test_a_longer_lens_puts_the_same_entries_farther_away() -> None:
+    space = LabelSpace.load()
+    entries = torch.zeros(2, ENTRIES)
+    near, far = body_in_crop(space, entries, torch.tensor([1.0, 2.0])).translation
+    torch.testing.assert_close(far[2], 2 * near[2])

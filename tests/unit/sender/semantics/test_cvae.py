@@ -1,0 +1,91 @@
+"""The CVAE learns what only its latent can carry, and its parts do what their equations say."""
+
+import pytest
+import torch
+
+from sender.semantics.categorical import BINS, cross_entropy, moments
+from sender.semantics.cvae import (
+    ENTRIES,
+    Discriminator,
+    Gaussian,
+    SemanticCVAE,
+    SemanticsConfig,
+    discriminator_loss,
+    generator_loss,
+)
+
+SMALL = SemanticsConfig(feature_size=12, latent_size=16, hidden_size=32)
+
+
+def test_shapes() -> None:
+    model = SemanticCVAE(SMALL)
+    features, labels = torch.randn(3, 12), torch.randn(3, ENTRIES)
+    posterior = model.posterior(features, labels)
+    assert posterior.mean.shape == posterior.sample().shape == (3, 16)
+    assert model.decode_features(posterior.mean).shape == (3, 12)
+    assert model(features).shape == (3, ENTRIES, BINS)
+
+
+def test_kl_agrees_with_torch_and_vanishes_between_equals() -> None:
+    one = Gaussian(torch.randn(4, 8), torch.randn(4, 8))
+    other = Gaussian(torch.randn(4, 8), torch.randn(4, 8))
+    expected = torch.distributions.kl_divergence(
+        torch.distributions.Normal(one.mean, (0.5 * one.log_variance).exp()),
+        torch.distributions.Normal(other.mean, (0.5 * other.log_variance).exp()),
+    ).sum(-1)
+    torch.testing.assert_close(one.kl_to(other), expected)
+    torch.testing.assert_close(one.kl_to(one), torch.zeros(4))
+
+
+def test_labels_depend_on_features_only_through_the_latent() -> None:
+    torch.manual_seed(0)
+    model = SemanticCVAE(SMALL).eval()
+    features = torch.randn(2, 12)
+    z = model.prior(model.standardise(features)).mean
+    torch.testing.assert_close(model(features), model.decode_labels(z))
+    assert not torch.allclose(model(features)[0], model(features)[1])
+
+
+def test_training_on_prior_samples_predicts_labels_from_features_alone() -> None:
+    torch.manual_seed(0)
+    model = SemanticCVAE(SMALL)
+    features = torch.randn(256, 12)
+    labels = (features @ torch.randn(12, ENTRIES)) / 12**0.5
+    optimiser = torch.optim.AdamW(model.parameters(), lr=3e-3)
+    first = cross_entropy(model(features), labels).mean().item()
+    for _ in range(120):
+        z = model.prior(model.standardise(features)).sample()
+        loss = cross_entropy(model.decode_labels(z), labels).mean()
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+    model.eval()
+    entries, _ = moments(model(features))
+    assert cross_entropy(model(features), labels).mean().item() < 0.75 * first
+    assert (entries - labels).square().mean() < 0.6 * labels.square().mean()
+
+
+def test_discriminator_tells_matching_from_shuffled_pairs() -> None:
+    torch.manual_seed(0)
+    judge = Discriminator(SMALL)
+    features = torch.randn(128, 12)
+    labels = features @ torch.randn(12, ENTRIES)
+    optimiser = torch.optim.Adam(judge.parameters(), lr=2e-3)
+    for _ in range(60):
+        loss = discriminator_loss(judge(features, labels), judge(features, labels.roll(1, 0)))
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+    assert judge(features, labels).mean() > judge(features, labels.roll(1, 0)).mean() + 0.1
+
+
+def test_losses_of_certain_judgements_are_small() -> None:
+    sure = torch.full((4,), 20.0)
+    assert discriminator_loss(sure, -sure) < 1e-6
+    assert generator_loss(sure) < 1e-6
+    assert generator_loss(-sure) > 10
+
+
+def test_sizes_must_be_positive() -> None:
+    with pytest.raises(ValueError, match="positive"):
+        SemanticsConfig(feature_size=0)

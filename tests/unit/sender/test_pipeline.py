@@ -1,0 +1,141 @@
+"""The sender's pipeline: every frame of a file in order, ρ at the moment a frame leaves, and the books of the link."""
+
+import asyncio
+from collections.abc import Iterator
+
+import numpy as np
+import pytest
+
+from common.clock import Clock
+from common.codec.frame_codec import FrameCodec
+from common.errors import SourceError
+from common.frames import Camera, LabelFrame, PersonLabels
+from common.labels import GROUPS
+from sender.capture.source import CapturedFrame
+from sender.importance.importance import Importance
+from sender.link.observer import Fate
+from sender.metrics import SenderMetrics
+from sender.pipeline import LinkAccount, RatedEncoder, SenderPipeline
+from sender.rate.controller import RateController
+from sender.rate.policy import RateConfiguration
+
+CAMERA = Camera(8, 8, 10.0)
+
+
+def captured(sequence: int, source: str = "clip.mp4") -> CapturedFrame:
+    return CapturedFrame(sequence, source, 1000.0 + sequence, sequence / 30, np.zeros((8, 8, 3), np.uint8), CAMERA)
+
+
+class FakeSource:
+    """Gives its frames, then ends or fails."""
+
+    def __init__(self, frames: list[CapturedFrame], live: bool = False, failure: Exception | None = None) -> None:
+        self.live, self.frames, self.failure, self.closed = live, frames, failure, False
+
+    def __iter__(self) -> Iterator[CapturedFrame]:
+        yield from self.frames
+        if self.failure:
+            raise self.failure
+
+    def close(self) -> None:
+        self.closed = True
+
+
+class FakeStage:
+    """Perception and semantics in one: somebody in every frame, unless told otherwise."""
+
+    def __init__(self, nobody: bool = False) -> None:
+        self.nobody, self.resets = nobody, 0
+
+    def reset(self) -> None:
+        self.resets += 1
+
+    def process(self, image: object, camera: Camera) -> tuple[()]:
+        return ()
+
+    def label(self, observed: object, camera: Camera) -> tuple[PersonLabels, ...]:
+        return () if self.nobody else (person(),)
+
+
+class FakeLink:
+    def __init__(self) -> None:
+        self.sent: list[LabelFrame] = []
+        self.drained = False
+
+    async def send(self, frame: LabelFrame) -> None:
+        self.sent.append(frame)
+
+    async def drain(self) -> None:
+        self.drained = True
+
+
+def person() -> PersonLabels:
+    return PersonLabels(0, 0.9, {group.name: np.ones(group.size, np.float32) for group in GROUPS})
+
+
+def pipeline_of(source: FakeSource, stage: FakeStage, link: FakeLink, **options: object) -> SenderPipeline:
+    rate = RateController(RateConfiguration())
+    return SenderPipeline(source, stage, stage, link, rate, SenderMetrics(), **options)  # type: ignore[arg-type]
+
+
+async def test_every_frame_of_a_file_is_sent_in_order() -> None:
+    source, link = FakeSource([captured(index) for index in range(5)]), FakeLink()
+    await pipeline_of(source, FakeStage(), link).run(asyncio.Event())
+    assert [frame.sequence for frame in link.sent] == [0, 1, 2, 3, 4]
+    assert [frame.captured_at for frame in link.sent] == [1000.0, 1001.0, 1002.0, 1003.0, 1004.0]
+    assert link.drained and source.closed
+
+
+async def test_a_frame_without_anybody_is_sent_too() -> None:
+    link = FakeLink()
+    await pipeline_of(FakeSource([captured(0)]), FakeStage(nobody=True), link).run(asyncio.Event())
+    assert [frame.people for frame in link.sent] == [()]
+
+
+async def test_another_file_shows_other_people() -> None:
+    stage = FakeStage()
+    source = FakeSource([captured(0, "a.jpg"), captured(1, "b.jpg"), captured(2, "b.jpg")])
+    await pipeline_of(source, stage, FakeLink()).run(asyncio.Event())
+    assert stage.resets == 2 * 2
+
+
+async def test_what_was_captured_before_a_broken_file_is_still_sent() -> None:
+    source, link = FakeSource([captured(0)], failure=SourceError("clip.mp4 is damaged")), FakeLink()
+    with pytest.raises(SourceError, match="damaged"):
+        await pipeline_of(source, FakeStage(), link).run(asyncio.Event())
+    assert len(link.sent) == 1
+    assert source.closed
+
+
+async def test_stop_ends_a_live_source_and_drains() -> None:
+    stop, link = asyncio.Event(), FakeLink()
+    stop.set()
+    await pipeline_of(FakeSource([captured(0)], live=True), FakeStage(), link).run(stop)
+    assert link.sent == []
+    assert link.drained
+
+
+async def test_real_time_stamps_frames_when_they_are_due() -> None:
+    clock = Clock(monotonic=lambda: 50.0, wall=lambda: 2000.0)
+    source, link = FakeSource([captured(0)]), FakeLink()
+    await pipeline_of(source, FakeStage(), link, realtime=True, clock=clock).run(asyncio.Event())
+    assert link.sent[0].captured_at == 2000.0
+
+
+def test_rho_reaches_the_codec() -> None:
+    def size_of(f: float) -> int:
+        rate = RateController(RateConfiguration(policy="fixed", fixed_f=f))
+        encoder = RatedEncoder(FrameCodec(bytes(8)), Importance.load(), rate, SenderMetrics())
+        return len(encoder.encode(LabelFrame(0, "clip.mp4", 1000.0, CAMERA, (person(),))).payload)
+
+    assert size_of(0.0) > size_of(0.5) > size_of(1.0)
+
+
+def test_account_counts_each_fate_once() -> None:
+    account = LinkAccount(RateController(RateConfiguration()), SenderMetrics())
+    frame = LabelFrame(0, "clip.mp4", 1000.0, CAMERA, ())
+    account.sent(frame, FrameCodec(bytes(8)).encode(frame, {}), again=False)
+    account.ended(frame, Fate.ACKNOWLEDGED)
+    account.ended(frame, Fate.SUPERSEDED)
+    assert account.acknowledged_frames == 1
+    assert account.payload_bytes > 0

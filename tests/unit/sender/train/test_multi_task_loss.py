@@ -1,0 +1,133 @@
+"""Each head's loss falls to its floor on the truth, and the weights switch heads off."""
+
+from dataclasses import fields, replace
+
+import pytest
+import torch
+
+from common.body.keypoint_kinematics import KeypointKinematics
+from common.body.model import BodyModel
+from common.body.rotations import matrix_to_rotation_6d
+from sender.perception.network import PerceptionConfig, PerceptionNet
+from sender.perception.output import PerceptionOutput
+from sender.train.crops import CropBatch
+from sender.train.multi_task_loss import (
+    LossWeights,
+    MultiTaskLoss,
+    heat_targets,
+    log_likelihood,
+    structural_similarity,
+)
+from sender.train.scores import intersection_over_union, joint_errors_mm, procrustes
+from tests.unit.sender.train.test_augmentation import random_crops
+
+TINY = PerceptionConfig(size=32, width=24, depth=2, heads=3, quarter=16, eighth=16, keypoint_width=16)
+
+
+@pytest.fixture(scope="module")
+def kinematics() -> KeypointKinematics:
+    return KeypointKinematics(BodyModel.load())
+
+
+@pytest.fixture
+def truth(kinematics: KeypointKinematics) -> CropBatch:
+    return random_crops(kinematics.body)
+
+
+def perfect(output: PerceptionOutput, truth: CropBatch) -> PerceptionOutput:
+    """The answer that every head should give."""
+    return replace(
+        output,
+        keypoints_2d=truth.keypoints_2d,
+        joints_3d=truth.relative_joints,
+        rotations_6d=matrix_to_rotation_6d(truth.rotations),
+        shape=truth.shape,
+        curl=truth.curl,
+        camera=truth.camera,
+        depth=truth.depth,
+        mask_logits=40.0 * truth.mask - 20.0,
+    )
+
+
+def test_truth_costs_nothing(kinematics: KeypointKinematics, truth: CropBatch) -> None:
+    output = perfect(PerceptionNet(TINY)(truth.image), truth)
+    _, terms = MultiTaskLoss(kinematics, LossWeights())(output, truth)
+    for name in ("keypoints.places", "keypoints.joints", "pose.rotations", "pose.skeleton", "pose.camera", "depth.l1"):
+        assert terms[name] < 1e-4, name
+    assert terms["depth.ssim"] < 1e-4
+    assert terms["mask.bce"] < 1e-4
+
+
+def test_left_out_head_gets_no_gradient(kinematics: KeypointKinematics, truth: CropBatch) -> None:
+    net = PerceptionNet(TINY)
+    loss, _ = MultiTaskLoss(kinematics, LossWeights().without("depth"))(net(truth.image), truth)
+    loss.backward()
+    grads = {name: float(p.grad.abs().sum()) for name, p in net.named_parameters() if p.grad is not None}
+    assert sum(value for name, value in grads.items() if name.startswith("depth.")) == 0
+    assert sum(value for name, value in grads.items() if name.startswith("mask.")) > 0
+
+
+def test_without_names_the_heads() -> None:
+    with pytest.raises(ValueError, match="keypoints, pose, depth, mask"):
+        LossWeights().without("hair")
+
+
+def test_few_steps_lower_the_loss(kinematics: KeypointKinematics, truth: CropBatch) -> None:
+    torch.manual_seed(0)
+    net, loss_of = PerceptionNet(TINY), MultiTaskLoss(kinematics, LossWeights())
+    optimiser = torch.optim.AdamW(net.parameters(), 3e-3)
+    losses = []
+    for _ in range(12):
+        loss, _ = loss_of(net(truth.image), truth)
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+        losses.append(loss.item())
+    assert losses[-1] < 0.8 * losses[0]
+
+
+def test_heat_target_peaks_at_the_keypoint_and_is_empty_outside() -> None:
+    heat = heat_targets(torch.tensor([[[0.53, 0.28], [1.2, 0.5]]]), 16, 16)
+    assert heat[0, 0].argmax() == 4 * 16 + 8
+    assert heat[0, 0].max() > 0.8
+    assert heat[0, 1].max() == 0
+
+
+def test_log_likelihood_is_least_at_the_true_variance() -> None:
+    error = torch.full((100,), 0.04)
+    values = torch.linspace(-6, 1, 71, requires_grad=True)
+    costs = torch.stack([log_likelihood(error, value) for value in values])
+    assert values[costs.argmin()].exp().item() == pytest.approx(0.04, rel=0.1)
+
+
+def test_structural_similarity_of_same_and_other() -> None:
+    image = torch.randn(2, 32, 32)
+    assert structural_similarity(image, image).item() == pytest.approx(1.0)
+    assert structural_similarity(image, torch.randn(2, 32, 32)).item() < 0.2
+
+
+def test_procrustes_undoes_a_similarity() -> None:
+    torch.manual_seed(0)
+    true = torch.randn(3, 17, 3)
+    turn, _ = torch.linalg.qr(torch.randn(3, 3))
+    turn = turn * torch.linalg.det(turn).sign()
+    moved = 0.7 * true @ turn + torch.tensor([1.0, -2.0, 3.0])
+    assert joint_errors_mm(procrustes(moved, true), true).max() < 0.01
+
+
+def test_procrustes_does_not_mirror() -> None:
+    torch.manual_seed(0)
+    true = torch.randn(1, 17, 3)
+    assert joint_errors_mm(procrustes(true * torch.tensor([-1.0, 1.0, 1.0]), true), true).min() > 100
+
+
+def test_intersection_over_union() -> None:
+    one = torch.zeros(1, 4, 4, dtype=torch.bool)
+    one[:, :2] = True
+    other = torch.zeros(1, 4, 4, dtype=torch.bool)
+    other[:, 1:3] = True
+    assert intersection_over_union(one, other).item() == pytest.approx(1 / 3)
+
+
+def test_every_head_has_a_weight() -> None:
+    assert {item.name for item in fields(LossWeights)} == {"keypoints", "pose", "depth", "mask"}
