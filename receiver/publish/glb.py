@@ -103,6 +103,20 @@ def static_mesh_glb(mesh: SurfaceMesh) -> bytes:
     )
 
 
+def read_colours(content: bytes) -> UInt8 | None:
+    """(V, 3) sRGB colours of the first primitive of a file that `GlbWriter` made; None where it has none."""
+    text_length = struct.unpack_from("<I", content, 12)[0]
+    document = json.loads(content[20 : 20 + text_length])
+    accessor = document["meshes"][0]["primitives"][0]["attributes"].get("COLOR_0")
+    if accessor is None:
+        return None
+    view = document["bufferViews"][document["accessors"][accessor]["bufferView"]]
+    start = 20 + text_length + 8 + view["byteOffset"]
+    linear = np.frombuffer(content[start : start + view["byteLength"]], np.uint16).reshape(-1, 4)[:, :3] / 65535.0
+    srgb = np.where(linear <= 0.0031308, 12.92 * linear, 1.055 * linear ** (1 / 2.4) - 0.055)
+    return np.round(255.0 * srgb).astype(np.uint8)
+
+
 def _linear_colours(colours: UInt8) -> npt.NDArray[np.uint16]:
     """(V, 3) sRGB to (V, 4) linear with alpha: glTF defines vertex colours as linear; 16 bits keep the dark tones."""
     srgb: Float32 = np.arange(256, dtype=np.float32) / 255.0

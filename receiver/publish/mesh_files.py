@@ -13,8 +13,8 @@ import numpy as np
 import trimesh
 
 from common.errors import OutputError
-from receiver.publish.glb import static_mesh_glb
-from receiver.surface.mesh import Float32, SurfaceMesh
+from receiver.publish.glb import read_colours, static_mesh_glb
+from receiver.surface.mesh import Float32, SurfaceMesh, UInt8
 
 MESH_FORMATS = ("glb", "obj", "ply")
 
@@ -81,7 +81,7 @@ def write_mesh(path: Path, mesh: SurfaceMesh) -> None:
 
 
 def read_mesh(path: Path) -> SurfaceMesh:
-    """Read a file that `write_mesh` wrote, back into camera space; colours are left out.
+    """Read a file that `write_mesh` or `encode_body` made, back into camera space.
 
     Raises:
         ValueError: the file is missing or no mesh can be read from it.
@@ -92,7 +92,18 @@ def read_mesh(path: Path) -> SurfaceMesh:
         raise ValueError(f"cannot read a mesh from {path}: {exc}") from exc
     if not isinstance(loaded, trimesh.Trimesh) or len(loaded.faces) == 0:
         raise ValueError(f"{path} holds no triangle mesh")
-    return SurfaceMesh(to_y_up(loaded.vertices.astype(np.float32)), loaded.faces.astype(np.int32))
+    return SurfaceMesh(
+        to_y_up(loaded.vertices.astype(np.float32)), loaded.faces.astype(np.int32), _colours_of(path, loaded)
+    )
+
+
+def _colours_of(path: Path, loaded: trimesh.Trimesh) -> UInt8 | None:
+    """(V, 3) colours of the vertices; trimesh passes over those of a GLB that also has a material."""
+    if path.suffix == ".glb":
+        return read_colours(path.read_bytes())
+    if loaded.visual.kind != "vertex":
+        return None
+    return np.asarray(loaded.visual.vertex_colors[:, :3], dtype=np.uint8)
 
 
 def write_whole(path: Path, content: bytes) -> None:

@@ -21,6 +21,8 @@ _FIND_EVERY_FRAMES = 10
 _MOST_PEOPLE = 64
 # How much of a new box is taken over when the crop follows a person: steady hands against fast ones.
 _FOLLOW = 0.6
+# A box that moved by less than this share of its size has not moved: a crop that trembles makes the joints tremble.
+_STILL = 0.04
 # Keypoints end at ankles and eyes; the person goes on for about this share of the box.
 _BEYOND = np.array([0.06, 0.08, 0.06, 0.05], dtype=np.float32)
 
@@ -96,7 +98,7 @@ class PerceptionStage:
         people = self._observe(image, tracks)
         for track, person in zip(tracks, people, strict=True):
             box = person_box(person.output, person.crop)
-            self._tracker.observe(track, track.box + _FOLLOW * (box - track.box), person.score)
+            self._tracker.observe(track, follow(track.box, box), person.score)
         self._tracker.part()
         still = {track.identity for track in self._tracker.seen}
         present = [person for person in people if person.identity in still]
@@ -112,6 +114,12 @@ class PerceptionStage:
             ObservedPerson(track.identity, float(sure[row]) * min(1.0, track.score + 0.3), crop, one(output, row))
             for row, (track, crop) in enumerate(zip(tracks, crops, strict=True))
         ]
+
+
+def follow(old: Box, new: Box) -> Box:
+    """Where the crop goes next when a person's box was `old` and is seen at `new`."""
+    moved = float(np.abs(new - old).max()) / max(float((old[2:] - old[:2]).max()), 1.0)
+    return old if moved < _STILL else np.asarray(old + _FOLLOW * (new - old), dtype=np.float32)
 
 
 def one(output: PerceptionOutput, row: int) -> PerceptionOutput:

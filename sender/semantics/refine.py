@@ -37,9 +37,9 @@ class RefineConfig:
     """
 
     steps: int = 2
-    pixel_floor: float = 0.015
-    depth_floor_m: float = 0.05
-    prior_weight: float = 1.0
+    pixel_floor: float = 0.03
+    depth_floor_m: float = 0.3
+    prior_weight: float = 2.0
     damping: float = 0.1
 
     def __post_init__(self) -> None:

@@ -31,7 +31,7 @@ def people(body: BodyModel) -> BodyParameters:
 
 def joint_error_mm(body: BodyModel, one: BodyParameters, other: BodyParameters) -> float:
     difference = body.forward_kinematics(one)[0] - body.forward_kinematics(other)[0]
-    return 1000 * difference[:, :22].norm(dim=-1).mean().item()
+    return float(1000 * difference[:, :22].norm(dim=-1).mean())
 
 
 def cut(labels: Tensor, share: float) -> Tensor:

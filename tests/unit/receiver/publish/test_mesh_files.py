@@ -8,7 +8,7 @@ import trimesh
 
 from common.errors import OutputError
 from receiver.publish.mesh_files import MESH_FORMATS, encode_mesh, read_mesh, to_y_up, write_mesh, write_whole
-from receiver.surface.mesh import is_watertight
+from receiver.surface.mesh import SurfaceMesh, is_watertight
 from receiver.surface.surface import SurfaceStage
 from tests.unit.receiver.publish.posed import box
 from tests.unit.receiver.surface.shapes import sphere
@@ -94,3 +94,15 @@ def test_write_whole_when_the_directory_is_gone(tmp_path: Path) -> None:
 def test_write_whole_leaves_a_file_others_may_read(tmp_path: Path) -> None:
     write_whole(tmp_path / "a", b"x")
     assert (tmp_path / "a").stat().st_mode & stat.S_IRUSR
+
+
+@pytest.mark.parametrize("suffix", ["glb", "obj", "ply"])
+def test_colours_come_back(tmp_path: Path, suffix: str) -> None:
+    vertices = np.array([[0, 0, 0], [1, 0, 0], [0, 1, 0], [0, 0, 1]], dtype=np.float32)
+    faces = np.array([[0, 2, 1], [0, 1, 3], [0, 3, 2], [1, 2, 3]], dtype=np.int32)
+    colours = np.array([[255, 0, 3], [10, 128, 200], [1, 2, 250], [40, 41, 42]], dtype=np.uint8)
+    path = tmp_path / f"mesh.{suffix}"
+    write_mesh(path, SurfaceMesh(vertices, faces, colours))
+    read = read_mesh(path)
+    assert read.colours is not None
+    np.testing.assert_allclose(read.colours.astype(int), colours.astype(int), atol=1)

@@ -14,7 +14,7 @@ from sender.perception.finder import Detection, Finder, FinderConfig, FinderNet
 from sender.perception.network import PerceptionConfig, PerceptionNet
 from sender.perception.output import PerceptionOutput
 from sender.perception.perceive import Perception
-from sender.perception.stage import PerceptionStage, TrackingConfig, one, person_box, presence
+from sender.perception.stage import PerceptionStage, TrackingConfig, follow, one, person_box, presence
 
 TINY = PerceptionConfig(size=32, width=24, depth=2, heads=3, quarter=16, eighth=16, keypoint_width=16)
 Image = npt.NDArray[np.uint8]
@@ -130,6 +130,12 @@ def test_presence_of_nobody_is_low() -> None:
     nobody, somebody = presence(perception.observe(crops))
     assert nobody < 0.1
     assert somebody > 0.8
+
+
+def test_trembling_box_leaves_the_crop_still() -> None:
+    old = np.array([100, 100, 200, 300], dtype=np.float32)
+    assert follow(old, old + 5) is old
+    assert follow(old, old + 50) == pytest.approx(old + 30)
 
 
 def test_one_keeps_every_field() -> None:

@@ -68,7 +68,7 @@ def test_disturbed_labels_come_back(
     torch.manual_seed(0)
     exact = crop_entries(space, truth, FOCAL)
     disturbed = exact + 0.4 * torch.randn_like(exact)
-    refiner = Refiner(space, kinematics, RefineConfig(steps=3))
+    refiner = Refiner(space, kinematics, RefineConfig(steps=3, pixel_floor=0.015, depth_floor_m=0.05, prior_weight=1.0))
     refined = refiner.refine(disturbed, torch.full_like(exact, 0.4), seen, FOCAL)
     before, after = (error_m(entries, truth, space, kinematics) for entries in (disturbed, refined))
     assert after < 0.4 * before
