@@ -28,6 +28,7 @@ from common.errors import WeightsError
 FORMAT = 1
 WEIGHTS_DIRECTORY = Path(__file__).resolve().parent.parent / "weights"
 _MANIFEST = "manifest.json"
+_SPACES = ("label_space.safetensors", "shape_space.safetensors")
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,10 +145,15 @@ def save_weights(
 def model_hash(directory: Path = WEIGHTS_DIRECTORY) -> bytes:
     """8 bytes that two ends have in common when they can understand each other's labels.
 
+    It covers the entries that are marked `shared`, and the two linear spaces that give labels their meaning.
+
     Raises:
         WeightsError: as `read_manifest`.
     """
     shared = {name: entry.sha256 for name, entry in read_manifest(directory).items() if entry.shared}
+    for file in _SPACES:
+        if (directory / file).exists():
+            shared[file] = hashlib.sha256((directory / file).read_bytes()).hexdigest()
     return hashlib.sha256(json.dumps(shared, sort_keys=True).encode()).digest()[:8]
 
 

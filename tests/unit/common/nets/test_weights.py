@@ -89,3 +89,12 @@ def test_model_hash_follows_shared_weights_only(tmp_path: Path) -> None:
     assert model_hash(tmp_path) == before
     save(tmp_path, "codec", shared=True)
     assert model_hash(tmp_path) != before
+
+
+def test_another_label_space_is_another_model(tmp_path: Path) -> None:
+    save_weights("one", {"w": torch.ones(2)}, {}, {}, {}, directory=tmp_path)
+    without = model_hash(tmp_path)
+    (tmp_path / "label_space.safetensors").write_bytes(b"axes")
+    first = model_hash(tmp_path)
+    (tmp_path / "label_space.safetensors").write_bytes(b"other axes")
+    assert len({without, first, model_hash(tmp_path)}) == 3
