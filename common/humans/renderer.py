@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy import sparse
 
-from common.errors import BodywireError
+from common.errors import UsageError
 from common.humans.appearance import Appearance, Light
 from common.humans.canvas import Canvas, FloatArray
 from common.humans.shaders import ALBEDO, FRAGMENT, VERTEX
@@ -18,7 +18,7 @@ _INSTANCE = 64
 """The truth channel counts up by this much per person; see shaders.FRAGMENT."""
 
 
-class RendererUnavailable(BodywireError):
+class RendererUnavailable(UsageError):
     """No OpenGL over EGL on this machine."""
 
 

@@ -32,7 +32,7 @@ class TrackerConfig:
     most: int = 1
     forget_frames: int = 20
     least_confidence: float = 0.3
-    least_score: float = 0.4
+    least_score: float = 0.33
 
 
 @dataclass(slots=True, eq=False)
@@ -63,6 +63,14 @@ def overlap(first: Box, second: Box) -> float:
     size = np.minimum(first[2:], second[2:]) - np.maximum(first[:2], second[:2])
     both = float(np.prod(np.maximum(size, 0)))
     return both / max(_area(first) + _area(second) - both, 1e-9)
+
+
+def doubles(first: Box, second: Box) -> bool:
+    """Two boxes of one person: nearly the same, or one a good part of the other (legs of somebody)."""
+    shared = overlap(first, second)
+    size = np.minimum(first[2:], second[2:]) - np.maximum(first[:2], second[:2])
+    within = float(np.prod(np.maximum(size, 0))) / max(min(_area(first), _area(second)), 1e-9)
+    return shared > 0.8 or (shared > 0.3 and within > 0.9)
 
 
 def prominence(box: Box, score: float, width: int, height: int) -> float:
@@ -116,6 +124,7 @@ class Tracker:
                 track.box, track.unseen = detection.box, 0
         taken = {id(detection) for _, detection in pairs}
         fresh = [d for d in detections if id(d) not in taken and d.score >= self.config.least_score]
+        fresh = [d for d in fresh if not any(doubles(d.box, track.box) for track in self.seen)]
         fresh.sort(key=lambda d: prominence(d.box, d.score, width, height), reverse=True)
         for detection in fresh[: max(0, self.config.most - len(self.seen))]:
             self._tracks.append(Track(self._identity(), detection.box, detection.score))
@@ -132,7 +141,7 @@ class Tracker:
         """Two tracks that have slipped onto one person become one: the longer known stays."""
         kept: list[Track] = []
         for track in self._tracks:
-            if track.unseen or not any(overlap(track.box, other.box) > 0.8 for other in kept if not other.unseen):
+            if track.unseen or not any(doubles(track.box, other.box) for other in kept if not other.unseen):
                 kept.append(track)
         self._tracks = kept
 

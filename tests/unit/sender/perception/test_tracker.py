@@ -83,6 +83,22 @@ def test_doubtful_detection_starts_nobody() -> None:
     assert frame(tracker, [box_at(300)], score=0.36) == {}
 
 
+def test_legs_of_somebody_known_are_nobody_new() -> None:
+    tracker = Tracker(TrackerConfig(most=2))
+    frame(tracker, [box_at(100)])
+    legs = box_at(100, y=235, width=50, height=85)
+    tracker.detect([Detection(box_at(100), 0.9), Detection(legs, 0.6)], 640, 480)
+    assert [track.identity for track in tracker.seen] == [0]
+
+
+def test_child_before_an_adult_is_somebody() -> None:
+    tracker = Tracker(TrackerConfig(most=2))
+    frame(tracker, [box_at(100)])
+    child = box_at(105, y=250, width=30, height=55)
+    tracker.detect([Detection(box_at(100), 0.9), Detection(child, 0.6)], 640, 480)
+    assert len(tracker.seen) == 2
+
+
 def test_two_tracks_on_one_person_become_one() -> None:
     tracker = Tracker(TrackerConfig(most=2))
     frame(tracker, [box_at(100), box_at(180)])
