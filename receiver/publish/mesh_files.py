@@ -8,6 +8,7 @@ person still looks at the camera, which stands at the origin and looks along −
 import contextlib
 import os
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import trimesh
@@ -101,9 +102,10 @@ def _colours_of(path: Path, loaded: trimesh.Trimesh) -> UInt8 | None:
     """(V, 3) colours of the vertices; trimesh passes over those of a GLB that also has a material."""
     if path.suffix == ".glb":
         return read_colours(path.read_bytes())
-    if loaded.visual.kind != "vertex":
+    visual: Any = loaded.visual
+    if visual is None or visual.kind != "vertex":
         return None
-    return np.asarray(loaded.visual.vertex_colors[:, :3], dtype=np.uint8)
+    return np.asarray(visual.vertex_colors[:, :3], dtype=np.uint8)
 
 
 def write_whole(path: Path, content: bytes) -> None:
