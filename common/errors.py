@@ -18,6 +18,7 @@
 A message is one line, says what is wrong with which thing, and what to do about it.
 """
 
+import os
 import sys
 from collections.abc import Callable
 from typing import ClassVar
@@ -97,6 +98,9 @@ def exit_code_of(program: str, work: Callable[[], object]) -> int:
         message = " ".join(str(error).split())
         sys.stderr.write(f"{program}: {message}\n")
         return error.exit_code
+    except BrokenPipeError:
+        # Whoever read our output has seen enough (`| head`); nothing may be flushed into the closed pipe at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except KeyboardInterrupt:
         sys.stderr.write(f"{program}: interrupted\n")
         return INTERRUPTED

@@ -1,4 +1,6 @@
 import inspect
+import subprocess
+import sys
 
 import pytest
 
@@ -55,3 +57,11 @@ def test_codes_tell_the_branches_apart() -> None:
     assert len(codes) == len(branches)
     assert codes == {2, 3, 4, 5, 6}
     assert (UsageError.exit_code, SourceError.exit_code) == (2, 3)
+
+
+def test_exit_code_of_when_the_reader_has_seen_enough() -> None:
+    talk = "[print('y' * 999) for _ in range(9999)]"
+    script = f"from common.errors import exit_code_of; exit_code_of('it', lambda: {talk})"
+    done = subprocess.run(f'"{sys.executable}" -c "{script}" | head -n 1', shell=True, capture_output=True, text=True)
+    assert done.stdout == "y" * 999 + "\n"
+    assert done.stderr == ""
