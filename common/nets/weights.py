@@ -16,7 +16,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from safetensors import SafetensorError
@@ -24,6 +24,9 @@ from safetensors.torch import load, save
 from torch import Tensor
 
 from common.errors import WeightsError
+
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
 
 FORMAT = 1
 WEIGHTS_DIRECTORY = Path(__file__).resolve().parent.parent / "weights"
@@ -155,6 +158,11 @@ def model_hash(directory: Path = WEIGHTS_DIRECTORY) -> bytes:
         if (directory / file).exists():
             shared[file] = hashlib.sha256((directory / file).read_bytes()).hexdigest()
     return hashlib.sha256(json.dumps(shared, sort_keys=True).encode()).digest()[:8]
+
+
+def architecture_of(config: "DataclassInstance") -> dict[str, Any]:
+    """A network's config as the manifest keeps it: JSON has lists, not tuples."""
+    return {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(config).items()}
 
 
 def _packed(tensor: Tensor, half: bool) -> Tensor:

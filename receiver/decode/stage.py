@@ -1,7 +1,7 @@
 """The decode stage: the labels that arrived → body parameters, mixture latent z', three levels of geometry features."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -14,7 +14,7 @@ from common.body.model import BodyParameters
 from common.errors import WeightsError
 from common.frames import PersonLabels
 from common.labels import LABEL_SIZE, concatenate, group_slices
-from common.nets.weights import load_weights, save_weights
+from common.nets.weights import architecture_of, load_weights, save_weights
 from receiver.decode.mixture import GaussianMixture
 from receiver.decode.network import DecodeConfig, DecodeNetwork
 
@@ -57,11 +57,6 @@ def arrived_vectors(people: Sequence[PersonLabels]) -> tuple[Tensor, Tensor]:
         for name, values in person.labels.items():
             present[row, slices[name].start : slices[name].start + len(values)] = 1
     return torch.from_numpy(labels), present
-
-
-def architecture_of(config: DecodeConfig) -> dict[str, Any]:
-    """The config as the manifest of the weights keeps it: JSON has lists, not tuples."""
-    return {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(config).items()}
 
 
 def save_network(network: DecodeNetwork, recipe: Mapping[str, Any], scores: Mapping[str, float]) -> None:

@@ -1,7 +1,7 @@
 """The diffusion stage: geometry features s_1…s_3 and a starting cloud → oriented points of each person's surface."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from typing import Any, Literal, get_args
 
 import numpy as np
@@ -13,7 +13,7 @@ from common.body.model import BodyModel, BodyParameters
 from common.configuration import option
 from common.errors import WeightsError
 from common.labels import FloatArray
-from common.nets.weights import load_weights, save_weights
+from common.nets.weights import architecture_of, load_weights, save_weights
 from receiver.decode.geometry_image import CHANNELS, inverse_order
 from receiver.decode.stage import DecodedBody
 from receiver.diffusion.cloud import PointCloud
@@ -85,11 +85,6 @@ def sample_state(denoiser: Denoiser, condition: Condition, start: Tensor, noise:
     if how.sampler == "renoised":
         return sample_renoised(denoise, noisy, sigmas, noise)
     return sample_heun(denoise, noisy, sigmas) if how.sampler == "heun" else sample_ddim(denoise, noisy, sigmas)
-
-
-def architecture_of(config: DiffusionConfig) -> dict[str, Any]:
-    """The config as the manifest of the weights keeps it: JSON has lists, not tuples."""
-    return {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(config).items()}
 
 
 def save_network(network: DiffusionNetwork, recipe: Mapping[str, Any], scores: Mapping[str, float]) -> None:

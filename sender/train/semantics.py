@@ -21,7 +21,7 @@ from common.body.keypoint_kinematics import KeypointKinematics
 from common.body.label_space import LabelSpace
 from common.body.model import JOINTS, BodyModel, BodyParameters
 from common.body.rotations import axis_angle_to_matrix
-from common.humans.dataset import CropDataset
+from common.humans.dataset import Batch, CropDataset
 from common.nets.weights import save_weights
 from common.training.averaging import AveragedNetwork
 from common.training.checkpoint import load_checkpoint, save_checkpoint
@@ -79,7 +79,7 @@ class Samples:
         return Samples(*(torch.cat(pair) for pair in pairs))
 
 
-def true_parameters(batch: dict[str, np.ndarray]) -> BodyParameters:
+def true_parameters(batch: Batch) -> BodyParameters:
     """The true bodies of a batch of crops, in the crop's camera."""
     rotations = axis_angle_to_matrix(torch.from_numpy(np.asarray(batch["rotation_vectors"], dtype=np.float32)))
     rest = [torch.from_numpy(np.asarray(batch[name], dtype=np.float32)) for name in ("curl", "shape", "translation")]

@@ -31,6 +31,7 @@ from receiver.decode.stage import DecodeStage
 from receiver.diffusion.condition import Condition
 from receiver.diffusion.stage import DiffusionStage
 from receiver.publish.body_skin import BodySkin
+from sender.train.semantics import true_parameters
 from tests.bench import crops, quality, report
 from tests.bench.measures import HIPS, mean_by_key, point_chamfer_mm
 from tests.bench.perceived import CropSender
@@ -127,7 +128,7 @@ class Laboratory:
     @torch.inference_mode()
     def truth(self, batch: Batch) -> tuple[list[PersonLabels], Measured]:
         """The people of a batch as true labels and as they are."""
-        parameters = crops.true_parameters(batch)
+        parameters = true_parameters(batch)
         colours = torch.from_numpy(batch["colours"]).float()
         labels = self._space.encode(parameters, colours)
         posed = self._body(parameters)

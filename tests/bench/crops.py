@@ -11,8 +11,7 @@ import torch
 import common.humans
 from common.body.bake import cache_directory
 from common.body.label_space import LabelSpace
-from common.body.model import BodyModel, BodyParameters
-from common.body.rotations import axis_angle_to_matrix
+from common.body.model import BodyModel
 from common.errors import OutputError
 from common.frames import Camera, PersonLabels
 from common.humans import render_shards
@@ -21,6 +20,7 @@ from common.humans.dataset import Batch
 from common.labels import FloatArray, split
 from receiver.publish.body_skin import BodySkin
 from receiver.surface.mesh import SurfaceMesh
+from sender.train.semantics import true_parameters
 from tests.bench.measures import Surface, centred
 from tests.bench.report import tell
 
@@ -56,12 +56,6 @@ def _generator() -> str:
     """A name for what renders the images: another generator makes other images."""
     sources = sorted(Path(common.humans.__file__).parent.glob("*.py"))
     return hashlib.sha256(b"".join(path.read_bytes() for path in sources)).hexdigest()[:10]
-
-
-def true_parameters(batch: Batch) -> BodyParameters:
-    """The people of a batch of crops, in their crops' cameras."""
-    rotations = axis_angle_to_matrix(_tensor(batch["rotation_vectors"]))
-    return BodyParameters(rotations, *(_tensor(batch[name]) for name in ("curl", "shape", "translation")))
 
 
 def _tensor(values: npt.NDArray[np.generic]) -> torch.Tensor:
