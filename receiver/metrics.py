@@ -17,7 +17,6 @@ class FrameFate(StrEnum):
     DUPLICATE = "duplicate"  # published already, resent after a reconnect
     MALFORMED = "malformed"  # cut, mutated, or contradicting itself
     UNDECODABLE = "undecodable"  # whole, but from other networks or predicted from a state that is not here
-    REPLACED = "replaced"  # a live session's newer frame overtook it before reconstruction
 
 
 class ReceiverMetrics:

@@ -91,6 +91,10 @@ class ReceiverPipeline:
         loop = asyncio.get_running_loop()
         await loop.run_in_executor(self._worker, self._publish, running, labels, told, timings)
 
+    def on_unused(self, session: Session, frame: FrameMessage | None) -> None:
+        """Counts what came and is not reconstructed."""
+        self._metrics.frame_dropped(FrameFate.MALFORMED if frame is None else FrameFate.DUPLICATE)
+
     async def on_session_end(self, session: Session) -> None:
         """Forgets the session; its files stay."""
         if self._sessions.pop(session.session_id, None) is not None:

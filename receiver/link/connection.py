@@ -169,8 +169,10 @@ class Connection:
         frame = arrival.frame
         if frame is None:
             self._rejected_in_a_row += 1
+            self._handler.on_unused(self._session, frame)
             return AckStatus.REJECTED, arrival.reason
         if self._session.has_handled(frame.sequence):
+            self._handler.on_unused(self._session, frame)
             return AckStatus.DUPLICATE, ""
         try:
             await self._handler.on_frame(self._session, frame)

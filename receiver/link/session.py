@@ -111,6 +111,9 @@ class FrameHandler(Protocol):
             WireError: it must not be decoded; the link asks for a key frame.
         """
 
+    def on_unused(self, session: Session, frame: FrameMessage | None) -> None:
+        """A frame that was handled before came again, or (None) a message came that no frame can be read from."""
+
     async def on_session_end(self, session: Session) -> None:
         """A session is over: drained, expired, or the receiver stops."""
 

@@ -4,10 +4,12 @@ CPU recipe (two cores): render 49,152 crops at 128² (`python -m common.humans.r
 process a core, which sees 80 to 120 crops a second in bf16:
 `OMP_NUM_THREADS=1 torchrun --nproc-per-node 2 -m sender.train.perception --threads 1 --data DIR`.
 The training is given minutes, not steps; it may be stopped and resumed with `--resume`, and picks up shards that are
-still being rendered.  `--export` turns the checkpoint into the package's weights.
+still being rendered.  At the end, `scores.json` beside the checkpoint tells the scores on the hold split.  `--export`
+turns the checkpoint into the package's weights.
 """
 
 import argparse
+import json
 import time
 from collections.abc import Iterator
 from dataclasses import asdict
@@ -51,6 +53,7 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument(
         "--evaluate-minutes", type=float, default=6.0, help="time between evaluations on the hold split"
     )
+    parser.add_argument("--compile", action="store_true", help="faster steps after some minutes of compiling")
     parser.add_argument("--resume", action="store_true", help="go on from the checkpoint in --out")
     parser.add_argument("--export", action="store_true", help="score the checkpoint and write the package's weights")
     return parser.parse_args(arguments)
@@ -107,6 +110,8 @@ def train(options: argparse.Namespace) -> None:
         optimiser.load_state_dict(state["optimiser"])
         spent_s, step, images = state["spent_s"], state["step"], state["images"]
     saved_s = evaluated_s = spent_s
+    if options.compile:
+        net.compile()
     shared = workers.wrap(net)
     seed = options.seed + step + 1_000_003 * workers.rank
 
@@ -150,7 +155,10 @@ def train(options: argparse.Namespace) -> None:
             break
     if workers.first:
         save()
-        print(f"done: {evaluate(average.network, held_out_batches(options.data), kinematics)}", flush=True)
+        scores = evaluate(average.network, held_out_batches(options.data), kinematics)
+        told = {"scores": scores, "images": images, "without": options.without}
+        (options.out / "scores.json").write_text(json.dumps(told, indent=2) + "\n", encoding="utf-8")
+        print(f"done: {scores}", flush=True)
     workers.leave()
 
 

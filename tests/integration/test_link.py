@@ -50,6 +50,8 @@ class Pipeline:
         self._changed.set()
         await self.gate.wait()
 
+    def on_unused(self, session: Session, frame: FrameMessage | None) -> None: ...
+
     async def on_session_end(self, session: Session) -> None:
         self.ended.put_nowait(session)
 

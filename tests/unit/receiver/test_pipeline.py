@@ -122,6 +122,18 @@ async def test_broken_packet_raises_and_leaves_no_line(running) -> None:  # type
     assert len(lines(out)) == 1
 
 
+def test_what_is_not_reconstructed_is_counted(tmp_path: Path) -> None:
+    metrics, session = ReceiverMetrics(), new_session()
+    with SessionDirectory(PublishConfiguration(out=tmp_path)) as directory:
+        pipeline = ReceiverPipeline(FakeReconstructor(), directory, metrics)  # type: ignore[arg-type]
+        for unused in (packets(1)[0], None, None):
+            pipeline.on_unused(session, unused)
+        pipeline.close()
+    counted = metrics.registry.get_sample_value
+    assert counted("bodywire_receiver_frames_total", {"fate": "duplicate"}) == 1
+    assert counted("bodywire_receiver_frames_total", {"fate": "malformed"}) == 2
+
+
 async def test_prediction_from_an_unknown_frame_asks_for_a_key_frame(running) -> None:  # type: ignore[no-untyped-def]
     pipeline, _, _ = running
     session = new_session()

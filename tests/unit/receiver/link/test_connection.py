@@ -36,6 +36,7 @@ class Pipeline:
         self.gate.set()
         self.begun: list[int] = []
         self.done: list[int] = []
+        self.unused: list[int | None] = []
         self.failure: Exception | None = None
 
     async def on_session(self, session: Session) -> None: ...
@@ -47,6 +48,9 @@ class Pipeline:
         if self.failure is not None:
             raise self.failure
         self.done.append(frame.sequence)
+
+    def on_unused(self, session: Session, frame: FrameMessage | None) -> None:
+        self.unused.append(None if frame is None else frame.sequence)
 
     async def on_session_end(self, session: Session) -> None: ...
 
@@ -143,13 +147,14 @@ async def test_frame_that_was_handled_is_a_duplicate() -> None:
     await stream.hear_ack()
     await stream.say(frame)
     assert (await stream.hear_ack()).status is AckStatus.DUPLICATE
-    assert pipeline.done == [0]
+    assert (pipeline.done, pipeline.unused) == ([0], [0])
     await stream.say(Drain())
     assert await running
 
 
 async def test_garbage_is_rejected_with_a_key_wanted_and_enough_of_it_ends_the_stream() -> None:
-    stream = Stream(new_session(), Pipeline())
+    pipeline = Pipeline()
+    stream = Stream(new_session(), pipeline)
     running = await stream.begin()
     await stream.say(FrameMessage(0, b"garbage", 0, 0, True))
     rejected = await stream.hear_ack()
@@ -162,6 +167,7 @@ async def test_garbage_is_rejected_with_a_key_wanted_and_enough_of_it_ends_the_s
     with pytest.raises(StreamBroken, match=r"3 frames in a row rejected.*INVALID_ARGUMENT"):
         await running
     assert not stream.session.held
+    assert pipeline.unused == [None, None]
 
 
 async def test_frame_that_decodes_ends_a_row_of_rejections() -> None:
