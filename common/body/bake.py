@@ -48,12 +48,12 @@ def load_arrays() -> Arrays:
     path = cache_file()
     if not path.exists():
         logger.info("baking the body model into %s", path)
-        _write_atomically(path, bake(load_file(SHAPE_SPACE_FILE)))
+        write_atomically(path, bake(load_file(SHAPE_SPACE_FILE)))
     with np.load(path) as stored:
         return {name: stored[name] for name in stored.files}
 
 
-def _write_atomically(path: Path, arrays: Arrays) -> None:
+def write_atomically(path: Path, arrays: Arrays) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.NamedTemporaryFile(dir=path.parent, suffix=".npz", delete=False) as temporary:
         np.savez(temporary, allow_pickle=False, **arrays)
@@ -70,7 +70,7 @@ def bake(space: Arrays) -> Arrays:
     heads = _over_shape(model.template_bone_heads.numpy(), model.bone_heads_blendshapes.numpy(), space)
     bones = list(model.bone_labels)
     kept = [bones.index(name) for name in SKELETON]
-    weights = _skeleton_weights(
+    weights = skeleton_weights(
         model.vertex_bone_indices.numpy(), model.vertex_bone_weights.numpy(), bones, list(model.bone_parents)
     )
     faces = np.asarray(model.get_triangular_faces().numpy(), dtype=np.int64)
@@ -94,7 +94,7 @@ def bake(space: Arrays) -> Arrays:
     }
 
 
-def _to_camera_axes(array: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+def to_camera_axes(array: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
     """Anny has z up and faces −y; a camera sees x right, y down, z forward: a person at rest then faces the camera."""
     return np.stack([array[..., 0], -array[..., 2], array[..., 1]], axis=-1)
 
@@ -106,7 +106,7 @@ def _over_shape(
     rows = np.concatenate([space["mean"][None], space["basis"]]).astype(np.float64)
     moved = np.einsum("kb,bnd->knd", rows, blendshapes)
     moved[0] += template
-    return _to_camera_axes(moved)
+    return to_camera_axes(moved)
 
 
 def _parent(bones: list[str], parents: list[int], name: str) -> int:
@@ -117,7 +117,7 @@ def _parent(bones: list[str], parents: list[int], name: str) -> int:
     return SKELETON.index(bones[index]) if index >= 0 else -1
 
 
-def _skeleton_weights(
+def skeleton_weights(
     indices: npt.NDArray[np.int64], weights: npt.NDArray[np.float64], bones: list[str], parents: list[int]
 ) -> npt.NDArray[np.float64]:
     """(V, 52): the weight of a bone that we do not move goes to its nearest ancestor that we do."""

@@ -8,6 +8,7 @@ import cv2
 import numpy as np
 
 from common.errors import OutputError, exit_code_of
+from common.humans.casting import CASTINGS, WIDE
 from common.humans.contact_sheet import contact_sheet
 from common.humans.scene import scene_maker
 from common.humans.split import SEED_RANGES
@@ -20,6 +21,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--count", type=int, default=24)
     parser.add_argument("--columns", type=int, default=6)
     parser.add_argument("--size", type=int, default=128, help="pixels of a crop, even")
+    parser.add_argument("--casting", choices=tuple(CASTINGS), default=WIDE.name, help="what kinds of pictures")
     parser.add_argument("--out", type=Path, default=Path("contact-sheet.png"))
     options = parser.parse_args(arguments)
     if options.count < 1 or options.columns < 1 or options.size < 32 or options.size % 2:
@@ -30,7 +32,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _write_sheet(options: argparse.Namespace) -> None:
-    maker = scene_maker("train", np.random.default_rng([options.seed, 1]), 2 * options.count)
+    rng = np.random.default_rng([options.seed, 1])
+    maker = scene_maker("train", rng, 2 * options.count, CASTINGS[options.casting])
     sheet = contact_sheet(maker.make(options.seed, options.count, options.size), options.columns)
     try:
         written = cv2.imwrite(str(options.out), sheet[..., ::-1])

@@ -1,7 +1,8 @@
 """What kinds of pictures are drawn: how people stand, turn, are framed and hidden.
 
 `EVERYDAY` is what a camera in a room or a street mostly sees: people upright, mostly whole, more from the front than
-from behind, in captured poses.  `WIDE` has everything that a body can do and that a crop can do to it.
+from behind, in captured poses.  `WIDE` has everything that a body can do and that a crop can do to it.  Both
+paint clothes on the bare body; `DRESSED` puts garments on it, and shows its people as a street or a webcam does.
 """
 
 from collections.abc import Mapping
@@ -20,6 +21,7 @@ class Casting:
         whole: share of crops that hold the whole person; the others cut it off.
         bystanders: chance of other people behind.
         occluders: chance of a thing in front; of a person in front it is half of that.
+        dressed: share of people who wear garments instead of paint.
     """
 
     name: str
@@ -29,14 +31,18 @@ class Casting:
     whole: float
     bystanders: float
     occluders: float
+    dressed: float = 0.0
 
     def __post_init__(self) -> None:
         if abs(sum(self.recipes) - 1) > 1e-9:
             raise ValueError(f"the shares of the recipes add up to {sum(self.recipes)}, not to 1")
-        if not all(0 <= share <= 1 for share in (self.facing, self.whole, self.bystanders, 1.5 * self.occluders)):
+        if not all(
+            0 <= share <= 1 for share in (self.facing, self.whole, self.bystanders, 1.5 * self.occluders, self.dressed)
+        ):
             raise ValueError("shares and chances lie between 0 and 1")
 
 
 EVERYDAY = Casting("everyday", (0.85, 0.10, 0.05, 0.0), True, 0.75, 0.90, 0.20, 0.10)
 WIDE = Casting("wide", (0.55, 0.15, 0.20, 0.10), False, 0.60, 0.62, 0.25, 0.22)
-CASTINGS: Mapping[str, Casting] = {casting.name: casting for casting in (EVERYDAY, WIDE)}
+DRESSED = Casting("dressed", (0.65, 0.15, 0.15, 0.05), False, 0.65, 0.65, 0.35, 0.20, 0.75)
+CASTINGS: Mapping[str, Casting] = {casting.name: casting for casting in (EVERYDAY, WIDE, DRESSED)}

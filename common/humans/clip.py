@@ -24,7 +24,7 @@ from common.humans.appearance import Light, sample_appearance
 from common.humans.backgrounds import make_room
 from common.humans.canvas import Canvas
 from common.humans.motions import Clip, clips
-from common.humans.renderer import Renderer, View
+from common.humans.renderer import Figure, Renderer, View
 from common.humans.scene import identity_rows
 
 FloatArray = npt.NDArray[np.float32]
@@ -107,7 +107,7 @@ def draw(renderer: Renderer, take: Take, seed: int) -> Iterator[ByteArray]:
     )
     view = View(2 * WIDTH, 2 * HEIGHT, 2 * FOCAL_PX)
     for frame in range(len(take.vertices)):
-        rendering = renderer.render([(take.vertices[frame], appearance)], view, light)
+        rendering = renderer.render([Figure(take.vertices[frame], appearance)], view, light)
         person = cv2.resize(rendering.colour, (WIDTH, HEIGHT), interpolation=cv2.INTER_AREA).astype(np.float32)
         below = _with_shadow(room, take, frame)
         picture = person[..., :3] + (1 - person[..., 3:] / 255) * below

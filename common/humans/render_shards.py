@@ -174,6 +174,11 @@ def _render_into(out: Path, tasks: Sequence[Task], workers: int) -> None:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise OutputError(f"cannot write to {out}: {error.strerror}; choose another --out") from error
+    if any(CASTINGS[task.casting].dressed for task in tasks):
+        # Imported and baked here, once, instead of in every worker.
+        from common.humans.base_mesh import baked
+
+        baked()
     if tasks:
         render(tasks, min(workers, len(tasks)))
 

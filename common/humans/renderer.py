@@ -8,12 +8,16 @@ import numpy as np
 import numpy.typing as npt
 from scipy import sparse
 
+from common.body.anatomy import REGIONS
 from common.errors import UsageError
 from common.humans.appearance import Appearance, Light
 from common.humans.canvas import Canvas, FloatArray
 from common.humans.shaders import ALBEDO, FRAGMENT, VERTEX
+from common.humans.wardrobe import Garment, bare_faces
 
 _NEAR_M, _FAR_M = 0.05, 60.0
+_THIN = 5
+"""Of so many vertices, one tells its colour."""
 _INSTANCE = 64
 """The truth channel counts up by this much per person; see shaders.FRAGMENT."""
 
@@ -47,6 +51,36 @@ class View:
             2 * x / self.width - 1,
             2 * y / self.height - 1,
         )
+
+
+@dataclass(frozen=True, eq=False)
+class Worn:
+    """A garment on somebody.
+
+    Args:
+        garment: which.
+        vertices: (N, 3) camera space, metres.
+        appearance: what it is painted with.
+    """
+
+    garment: Garment
+    vertices: FloatArray
+    appearance: Appearance
+
+
+@dataclass(frozen=True, eq=False)
+class Figure:
+    """One person to draw.
+
+    Args:
+        vertices: (V, 3) of the body, camera space, metres.
+        appearance: what is painted on the body.
+        worn: what is worn over it.
+    """
+
+    vertices: FloatArray
+    appearance: Appearance
+    worn: tuple[Worn, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -88,8 +122,66 @@ class VertexNormals:
         return np.asarray(normals / np.maximum(length, 1e-12)[:, None], np.float32)
 
 
+class _Mesh:
+    """A body or a garment on the graphics side: what never changes is there already, the vertices are sent.
+
+    Args:
+        context: OpenGL.
+        program: draws it.
+        albedo: computes the unlit colour of its vertices.
+        shape: what may be painted.
+        thin: of so many vertices, one tells its colour.
+    """
+
+    def __init__(
+        self,
+        context: moderngl.Context,
+        program: moderngl.Program,
+        albedo: moderngl.Program,
+        shape: Canvas | Garment,
+        thin: int,
+    ) -> None:
+        self._faces = shape.faces.astype(np.int32)
+        self._normals = VertexNormals(shape.faces, len(shape.rest))
+        self._moving = context.buffer(reserve=len(shape.rest) * 24, dynamic=True)
+        self._index = context.buffer(self._faces.tobytes(), dynamic=True)
+        self._all_faces = True
+        fixed = np.hstack([shape.rest, shape.limb, shape.region[:, None], _folds(shape.rest)]).astype(np.float32)
+        self._drawn = context.vertex_array(
+            program,
+            [
+                (self._moving, "3f 3f", "position", "normal"),
+                (context.buffer(fixed.tobytes()), "3f 4f 1f 4f", "rest", "limb", "region", "folds"),
+            ],
+            index_buffer=self._index,
+            index_element_size=4,
+        )
+        self.sampled = np.unique(shape.faces)[::thin]
+        self.region = shape.region[self.sampled]
+        places = np.hstack([shape.rest[self.sampled], shape.limb[self.sampled]]).astype(np.float32)
+        self._colours = context.buffer(reserve=len(places) * 12)
+        self._painted = context.vertex_array(albedo, [(context.buffer(places.tobytes()), "3f 4f", "rest", "limb")])
+
+    def draw(self, vertices: FloatArray, faces: npt.NDArray[np.bool_] | None = None) -> None:
+        """Draws it, or those of its triangles that `faces` (F,) marks."""
+        moving = np.hstack([vertices, self._normals(vertices)])
+        self._moving.write(moving.astype(np.float32, copy=False).tobytes())
+        if faces is None and self._all_faces:
+            self._drawn.render()
+            return
+        some = self._faces if faces is None else self._faces[faces]
+        self._index.write(some.tobytes())
+        self._all_faces = faces is None
+        self._drawn.render(vertices=some.size)
+
+    def colours(self) -> FloatArray:
+        """(n, 3) unlit colours of the sampled vertices."""
+        self._painted.transform(self._colours, mode=moderngl.POINTS)
+        return np.frombuffer(self._colours.read(), np.float32).reshape(-1, 3)
+
+
 class Renderer:
-    """Draws painted bodies into colour, depth, person and body part; one per process.
+    """Draws painted and dressed bodies into colour, depth, person and body part; one per process.
 
     Raises:
         RendererUnavailable: no OpenGL 3.3 over EGL; the message says what to install.
@@ -98,22 +190,17 @@ class Renderer:
     def __init__(self, canvas: Canvas) -> None:
         self.context = create_context()
         self.canvas = canvas
-        self.normals = VertexNormals(canvas.faces, len(canvas.rest))
         self._program = self.context.program(vertex_shader=VERTEX, fragment_shader=FRAGMENT)
         self._albedo = self.context.program(vertex_shader=ALBEDO, varyings=("albedo",))
-        self._moving = self.context.buffer(reserve=len(canvas.rest) * 24, dynamic=True)
-        self._vertex_array = self._build_vertex_array()
-        self._albedo_array, self._albedo_region = self._build_albedo_array()
-        self._albedo_out = self.context.buffer(reserve=len(self._albedo_region) * 12)
+        self._body = _Mesh(self.context, self._program, self._albedo, canvas, _THIN)
+        self._garments: dict[Garment, _Mesh] = {}
         self._targets: dict[tuple[int, int], moderngl.Framebuffer] = {}
 
-    def render(
-        self, people: Sequence[tuple[FloatArray, Appearance]], view: View, light: Light, up: FloatArray | None = None
-    ) -> Rendering:
+    def render(self, people: Sequence[Figure], view: View, light: Light, up: FloatArray | None = None) -> Rendering:
         """Draw people into one image.
 
         Args:
-            people: (V, 3) vertices in camera space (metres), and what is painted on them.
+            people: who.
             view: camera.
             light: lights and ambience.
             up: (3,) the direction of the sky in camera space; image-upwards by default.
@@ -123,42 +210,46 @@ class Renderer:
             target.use()
             target.clear(0.0, 0.0, 0.0, 0.0)
             self._set_scene(view, light, np.array([0, -1, 0], np.float32) if up is None else up)
-            for index, (vertices, appearance) in enumerate(people):
-                set_uniforms(self._program, {"instance": index} | appearance_uniforms(appearance, self.canvas))
-                moving = np.hstack([vertices, self.normals(vertices)])
-                self._moving.write(moving.astype(np.float32, copy=False).tobytes())
-                self._vertex_array.render()
+            for index, figure in enumerate(people):
+                self._draw(index, figure)
             return self._read(target, view)
 
-    def region_colours(self, appearance: Appearance) -> FloatArray:
-        """(R, 3) mean colour of each body region, unlit, 0…1."""
+    def region_colours(self, figure: Figure) -> FloatArray:
+        """(R, 3) mean colour of each body region as it can be seen, unlit, 0…1; 0 where all of it is hidden."""
         with self.context:
-            set_uniforms(self._albedo, appearance_uniforms(appearance, self.canvas))
-            self._albedo_array.transform(self._albedo_out, mode=moderngl.POINTS)
-            albedo = np.frombuffer(self._albedo_out.read(), np.float32).reshape(-1, 3)
-        count = np.bincount(self._albedo_region)
-        sums = [np.bincount(self._albedo_region, weights=albedo[:, channel]) for channel in range(3)]
+            set_uniforms(self._albedo, appearance_uniforms(figure.appearance, self.canvas))
+            colours, regions = [self._body.colours()], [self._body.region]
+            if figure.worn:
+                seen = np.zeros(len(self.canvas.rest), np.bool_)
+                seen[self.canvas.faces[self._bare(figure)]] = True
+                colours, regions = [colours[0][seen[self._body.sampled]]], [regions[0][seen[self._body.sampled]]]
+            for worn in figure.worn:
+                set_uniforms(self._albedo, appearance_uniforms(worn.appearance, self.canvas))
+                mesh = self._mesh(worn.garment)
+                colours.append(mesh.colours())
+                regions.append(mesh.region)
+        region, colour = np.concatenate(regions), np.concatenate(colours)
+        count = np.bincount(region, minlength=len(REGIONS))
+        sums = [np.bincount(region, weights=colour[:, channel], minlength=len(REGIONS)) for channel in range(3)]
         return (np.stack(sums, 1) / np.maximum(count, 1)[:, None]).astype(np.float32)
 
-    def _build_vertex_array(self) -> moderngl.VertexArray:
-        canvas = self.canvas
-        fixed = np.hstack([canvas.rest, canvas.limb, canvas.region[:, None], _folds(canvas.rest)]).astype(np.float32)
-        return self.context.vertex_array(
-            self._program,
-            [
-                (self._moving, "3f 3f", "position", "normal"),
-                (self.context.buffer(fixed.tobytes()), "3f 4f 1f 4f", "rest", "limb", "region", "folds"),
-            ],
-            index_buffer=self.context.buffer(canvas.faces.astype(np.int32).tobytes()),
-            index_element_size=4,
-        )
+    def _draw(self, index: int, figure: Figure) -> None:
+        self.context.enable(moderngl.CULL_FACE)
+        set_uniforms(self._program, {"instance": index} | appearance_uniforms(figure.appearance, self.canvas))
+        self._body.draw(figure.vertices, self._bare(figure) if figure.worn else None)
+        # Sleeves, skirts and strands of hair have an inside that shows.
+        self.context.disable(moderngl.CULL_FACE)
+        for worn in figure.worn:
+            set_uniforms(self._program, appearance_uniforms(worn.appearance, self.canvas))
+            self._mesh(worn.garment).draw(worn.vertices)
 
-    def _build_albedo_array(self) -> tuple[moderngl.VertexArray, npt.NDArray[np.int64]]:
-        outer = np.unique(self.canvas.faces)[::5]
-        fixed = np.hstack([self.canvas.rest[outer], self.canvas.limb[outer]]).astype(np.float32)
-        buffer = self.context.buffer(fixed.tobytes())
-        array = self.context.vertex_array(self._albedo, [(buffer, "3f 4f", "rest", "limb")])
-        return array, self.canvas.region[outer]
+    def _bare(self, figure: Figure) -> npt.NDArray[np.bool_]:
+        return bare_faces(self.canvas.faces, [worn.garment for worn in figure.worn], len(self.canvas.rest))
+
+    def _mesh(self, garment: Garment) -> _Mesh:
+        if garment not in self._garments:
+            self._garments[garment] = _Mesh(self.context, self._program, self._albedo, garment, _THIN)
+        return self._garments[garment]
 
     def _target(self, width: int, height: int) -> moderngl.Framebuffer:
         if (width, height) not in self._targets:
@@ -183,7 +274,7 @@ class Renderer:
         }
         set_uniforms(self._program, scene)
         # Rows run downwards in our framebuffers, which turns the triangles round.
-        self.context.enable(moderngl.DEPTH_TEST | moderngl.CULL_FACE)
+        self.context.enable(moderngl.DEPTH_TEST)
         self.context.front_face = "cw"
 
     def _read(self, target: moderngl.Framebuffer, view: View) -> Rendering:

@@ -9,7 +9,7 @@ import torch
 from common.body.anatomy import COCO_KEYPOINTS, REGION_INDEX
 from common.body.model import BodyModel, BodyParameters
 from common.body.rotations import axis_angle_to_matrix, matrix_to_axis_angle
-from common.humans.appearance import sample_appearance, sample_light
+from common.humans.appearance import Appearance, sample_appearance, sample_light
 from common.humans.backgrounds import BackgroundBank
 from common.humans.canvas import Canvas
 from common.humans.casting import WIDE, Casting
@@ -17,9 +17,11 @@ from common.humans.compositing import Layer, compose
 from common.humans.degradations import degrade
 from common.humans.framing import WHOLE, Framing, frame_people, sample_tilt
 from common.humans.motions import MotionTable, load_table
+from common.humans.outfit import choose_outfit
 from common.humans.poses import PoseBatch, PoseSampler
-from common.humans.renderer import Renderer, Rendering, View
+from common.humans.renderer import Figure, Renderer, Rendering, View, Worn
 from common.humans.split import Split, check_seed
+from common.humans.wardrobe import Skeleton, Wardrobe
 
 FloatArray = npt.NDArray[np.float32]
 ByteArray = npt.NDArray[np.uint8]
@@ -79,6 +81,7 @@ class Posed:
         keypoints: (B, 17, 3) camera space.
         framing: cameras.
         up: (B, 3) the sky's direction in camera space.
+        skeletons: B posed skeletons, which garments move with.
     """
 
     rotation_vectors: FloatArray
@@ -88,6 +91,7 @@ class Posed:
     keypoints: FloatArray
     framing: Framing
     up: FloatArray
+    skeletons: tuple[Skeleton, ...]
 
 
 class SceneMaker:
@@ -100,6 +104,8 @@ class SceneMaker:
         split: whose identities and poses to draw.
         renderer: shared within a process.
         casting: what kinds of pictures.
+
+    Only a casting with dressed people opens the wardrobe, which may bake the base mesh (`common.humans.base_mesh`).
     """
 
     def __init__(
@@ -114,6 +120,7 @@ class SceneMaker:
         self._casting = casting
         self.model, self._motions, self._backgrounds, self._split = model, motions, backgrounds, split
         self.renderer = renderer
+        self._wardrobe = Wardrobe.load(model, renderer.canvas) if casting.dressed else None
         self._rows = identity_rows(split, len(model.shape_table))
         region = renderer.canvas.region
         # Some of the vertices are enough to find a box.
@@ -147,12 +154,16 @@ class SceneMaker:
         parameters = BodyParameters(rotations, torch.from_numpy(poses.curl), shape, torch.zeros(count, 3))
         with torch.no_grad():
             # A few at a time stay in the processor's cache.
-            parts = [self.model(parameters[slice(start, start + 8)]).vertices for start in range(0, count, 8)]
-            vertices_from_root = torch.cat(parts)
+            parts = [self.model(parameters[slice(start, start + 8)]) for start in range(0, count, 8)]
+            vertices_from_root = torch.cat([part.vertices for part in parts])
+            rest = self.model.rest_joints_of(shape).numpy()
             keypoints = self.model.coco_keypoints(vertices_from_root).numpy()
         vertices = vertices_from_root.numpy()
         framing = frame_people(rng, vertices[:, self._outline], self._outline_region, self._casting.whole)
         placed = framing.translation[:, None]
+        positions = torch.cat([part.joint_positions for part in parts]).numpy() + placed
+        turned = torch.cat([part.joint_rotations for part in parts]).numpy()
+        people = zip(shape.numpy(), rest, positions, turned, strict=True)
         return Posed(
             rotation_vectors=matrix_to_axis_angle(rotations).numpy(),
             curl=poses.curl,
@@ -161,14 +172,16 @@ class SceneMaker:
             keypoints=keypoints + placed,
             framing=framing,
             up=-tilt[:, :, 1].numpy(),
+            skeletons=tuple(Skeleton(*person) for person in people),
         )
 
     def _crop(
         self, rng: Generator, posed: Posed, index: int, size: int, layers: list[Layer]
     ) -> dict[str, npt.ArrayLike]:
         appearance, light = sample_appearance(rng), sample_light(rng)
+        figure = self._dress(rng, posed, index, appearance)
         view = View(2 * size, 2 * size, float(posed.framing.focal[index]) * 2 * size)
-        rendering = self.renderer.render([(posed.vertices[index], appearance)], view, light, posed.up[index])
+        rendering = self.renderer.render([figure], view, light, posed.up[index])
         layer = Layer.from_rendering(rendering)
         cut = int(posed.framing.kind[index])
         picture = compose(rng, layer, self._backgrounds, layers, posed.framing.box[index], cut, self._casting)
@@ -181,9 +194,17 @@ class SceneMaker:
             "depth": depth,
             "part": part,
             "visible": self._visible(posed, index, rendering, picture.mask),
-            "colours": self.renderer.region_colours(appearance),
+            "colours": self.renderer.region_colours(figure),
             "occluded": np.uint8(picture.occluded),
         }
+
+    def _dress(self, rng: Generator, posed: Posed, index: int, painted: Appearance) -> Figure:
+        """One of the people, in garments or in paint."""
+        if self._wardrobe is None or rng.random() >= self._casting.dressed:
+            return Figure(posed.vertices[index], painted)
+        outfit = choose_outfit(rng, self._wardrobe, painted)
+        worn = [Worn(garment, garment.drape(posed.skeletons[index]), paint) for garment, paint in outfit.pieces]
+        return Figure(posed.vertices[index], outfit.beneath, tuple(worn))
 
     def _truth(self, posed: Posed) -> Crops:
         framing = posed.framing

@@ -158,12 +158,14 @@ void main() {
     vec3 albedo = painted(m, v_limb, v_rest);
     albedo *= albedo;  // close enough to linear light
     float wrinkle = finish[m].g;
-    vec3 n = normalize(v_normal);
+    // The inside of a sleeve; of a body, nobody sees that.
+    vec3 outward = normalize(gl_FrontFacing ? v_normal : -v_normal);
+    vec3 n = outward;
     if (wrinkle > 0.0) n = normalize(n + 0.35 * wrinkle * noise_gradient(v_rest * vec3(22.0, 13.0, 22.0) + 7.0));
     vec3 view = normalize(-v_position);
     float upness = dot(n, up) * 0.5 + 0.5;
     // Ambient occlusion for nothing: crotch, armpits and the neck under the chin see less sky.
-    float open_sky = 0.72 + 0.28 * smoothstep(0.0, 0.45, abs(dot(normalize(v_normal), view)));
+    float open_sky = 0.72 + 0.28 * smoothstep(0.0, 0.45, abs(dot(outward, view)));
     vec3 shade = mix(ground_colour, sky_colour, upness) * open_sky;
     vec3 gloss = vec3(0.0);
     for (int i = 0; i < 3; i++) {

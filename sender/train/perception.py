@@ -156,8 +156,8 @@ def train(options: argparse.Namespace) -> None:
     if workers.first:
         save()
         scores = evaluate(average.network, held_out_batches(options.data), kinematics)
-        told = {"scores": scores, "images": images, "without": options.without}
-        (options.out / "scores.json").write_text(json.dumps(told, indent=2) + "\n", encoding="utf-8")
+        report = {"scores": scores, "images": images, "without": options.without}
+        (options.out / "scores.json").write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
         print(f"done: {scores}", flush=True)
     workers.leave()
 
