@@ -45,6 +45,7 @@ system-packages:
 	@sh deploy/system-packages.sh $(SYSTEM_PACKAGES)
 
 $(PYTHON):
+	@$(BASE_PYTHON) -c 'import ensurepip' 2>/dev/null || sh deploy/system-packages.sh python3.11-venv
 	$(BASE_PYTHON) -m venv $(VENV)
 
 $(VENV)/.runtime: $(INPUTS) | $(PYTHON)
