@@ -27,6 +27,7 @@ from sender.perception.stage import PerceptionStage, TrackingConfig
 from sender.pipeline import LinkAccount, RatedEncoder, SenderPipeline
 from sender.rate.controller import RateController
 from sender.rate.policy import RateConfiguration
+from sender.semantics.smoothing import SmoothingConfiguration
 from sender.semantics.stage import SemanticsStage
 
 
@@ -44,6 +45,7 @@ class SenderConfiguration:
     capture: CaptureConfiguration = field(default_factory=CaptureConfiguration)
     playback: PlaybackConfiguration = field(default_factory=PlaybackConfiguration)
     tracking: TrackingConfig = field(default_factory=TrackingConfig)
+    smoothing: SmoothingConfiguration = field(default_factory=SmoothingConfiguration)
     rate: RateConfiguration = field(default_factory=RateConfiguration)
     link: LinkConfiguration = field(default_factory=LinkConfiguration)
     metrics: MetricsConfiguration = field(default_factory=MetricsConfiguration)
@@ -62,7 +64,10 @@ async def send(configuration: SenderConfiguration) -> None:
         open_source(configuration.capture, metrics) as source,
         MetricsServer(address, metrics.registry) if address else nullcontext(),
     ):
-        perception, semantics = PerceptionStage.load(configuration.tracking), SemanticsStage.load()
+        perception, semantics = (
+            PerceptionStage.load(configuration.tracking),
+            SemanticsStage.load(configuration.smoothing),
+        )
         networks = model_hash()
         rate = RateController(configuration.rate, getattr(source, "fps", None))
         encoder = RatedEncoder(FrameCodec(networks), Importance.load(), rate, metrics)

@@ -197,7 +197,7 @@ class SenderPipeline:
         with self._metrics.stage("perception"):
             observed = self._perception.process(frame.image, frame.camera)
         with self._metrics.stage("semantics"):
-            people = self._semantics.label(observed, frame.camera)
+            people = self._semantics.label(observed, frame.camera, frame.media_time_s)
         if not people:
             self._metrics.frame_dropped(FrameFate.NOBODY)
         labels = LabelFrame(self._sequence, frame.source, frame.captured_at, frame.camera, people)

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import fields
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -22,6 +23,7 @@ from sender.semantics.crop_labels import body_in_crop
 from sender.semantics.cvae import ENTRIES, SemanticCVAE, SemanticsConfig
 from sender.semantics.features import FEATURE_SIZE, semantic_features
 from sender.semantics.refine import Refiner
+from sender.semantics.smoothing import LabelSmoother, SmoothingConfiguration, smoother_of
 
 WEIGHTS_NAME = "semantics"
 
@@ -37,23 +39,30 @@ def architecture(config: SemanticsConfig) -> dict[str, int]:
 
 
 class SemanticsStage:
-    """Turns observations into `PersonLabels`; remembers each identity's colours from frame to frame.
+    """Turns observations into `PersonLabels`; remembers each identity's colours and posture from frame to frame.
 
     Args:
         network: the trained CVAE.
         space: what the entries mean.
         refiner: fits the labels to the keypoints that were seen.
+        smoother: steadies the labels over time; None sends them as they are seen.
     """
 
-    def __init__(self, network: SemanticCVAE, space: LabelSpace, refiner: Refiner) -> None:
+    def __init__(
+        self, network: SemanticCVAE, space: LabelSpace, refiner: Refiner, smoother: LabelSmoother | None = None
+    ) -> None:
         self._refiner = refiner
+        self._smoother = smoother
         self._network = network.eval().requires_grad_(False)
         self._space = space
         self._colours: dict[int, RegionColours] = {}
 
     @classmethod
-    def load(cls) -> "SemanticsStage":
+    def load(cls, smoothing: SmoothingConfiguration | None = None) -> "SemanticsStage":
         """With the weights that ship with the package.
+
+        Args:
+            smoothing: how much labels are steadied over time; not at all without.
 
         Raises:
             WeightsError: they are missing or of another version.
@@ -71,18 +80,24 @@ class SemanticsStage:
         except RuntimeError as error:
             raise WeightsError(f"weights {WEIGHTS_NAME!r} are of another version: reinstall bodywire") from error
         space = LabelSpace.load()
-        return cls(network, space, Refiner(space, KeypointKinematics(BodyModel.load())))
+        refiner = Refiner(space, KeypointKinematics(BodyModel.load()))
+        return cls(network, space, refiner, smoother_of(smoothing) if smoothing else None)
 
     def reset(self) -> None:
         """Forgets everybody: another source shows other people."""
         self._colours.clear()
+        if self._smoother is not None:
+            self._smoother.reset()
 
     @torch.inference_mode()
-    def label(self, observed: Sequence[ObservedPerson], camera: Camera) -> tuple[PersonLabels, ...]:
+    def label(
+        self, observed: Sequence[ObservedPerson], camera: Camera, time_s: float = 0.0
+    ) -> tuple[PersonLabels, ...]:
         """Labels of everybody in a frame, in the order given.
 
         Args:
             camera: the frame's.
+            time_s: when the frame was taken, on the source's own clock; pictures without a time are not steadied.
         """
         if not observed:
             return ()
@@ -96,6 +111,10 @@ class SemanticsStage:
         )
         colours = torch.stack([self._colours_of(person) for person in observed])
         labels = self._space.encode(bodies, colours)
+        if self._smoother is not None:
+            people = zip(observed, labels.numpy(), strict=True)
+            steady = [self._smoother.smooth(person.identity, time_s, seen) for person, seen in people]
+            labels = torch.from_numpy(np.stack(steady))
         return tuple(_person(person, labels[row], sigma[row]) for row, person in enumerate(observed))
 
     def _colours_of(self, person: ObservedPerson) -> Tensor:

@@ -53,7 +53,7 @@ class FakeStage:
     def process(self, image: object, camera: Camera) -> tuple[()]:
         return ()
 
-    def label(self, observed: object, camera: Camera) -> tuple[PersonLabels, ...]:
+    def label(self, observed: object, camera: Camera, time_s: float) -> tuple[PersonLabels, ...]:
         return () if self.nobody else (person(),)
 
 
