@@ -32,6 +32,7 @@ from common.training.schedule import warm_cosine
 from sender.perception.network import TASKS, PerceptionConfig, PerceptionNet
 from sender.perception.perceive import architecture
 from sender.train.augmentation import augment
+from sender.train.calibration import best_border, move_border
 from sender.train.crops import CropBatch, crop_batch
 from sender.train.multi_task_loss import LossWeights, MultiTaskLoss
 from sender.train.scores import evaluate
@@ -169,12 +170,16 @@ def export(options: argparse.Namespace) -> None:
     config = PerceptionConfig(**state["config"])
     average = AveragedNetwork(PerceptionNet(config))
     average.load_state_dict(state["average"])
+    assert isinstance(average.network, PerceptionNet)
+    border = best_border(average.network, held_out_batches(options.data))
+    move_border(average.network, border)
     scores = evaluate(average.network, held_out_batches(options.data), KeypointKinematics(BodyModel.load()))
     recipe: dict[str, Any] = {
         "command": f"python -m sender.train.perception --minutes {state['minutes']:g} --size {config.size}",
         "images_seen": state["images"],
         "crops": len(CropDataset([options.data], "train")),
         "split": "hold",
+        "mask_border": round(border, 3),
     }
     entry = save_weights("perception", average.network.state_dict(), architecture(config), recipe, scores)
     print(f"wrote {entry.file}: {scores}")
