@@ -42,7 +42,7 @@ def _reason(error: av.FFmpegError) -> str:
 
 
 class VideoFileSource(ClosingSource):
-    """Every frame of a video file with its presentation time.
+    """Every frame of a video file with its presentation time, which never runs backwards.
 
     Raises:
         SourceError: the file is missing, is no video, or (while iterating) breaks off or holds no frame.
@@ -60,14 +60,17 @@ class VideoFileSource(ClosingSource):
         self.fps = float(rate) if rate else 25.0
 
     def __iter__(self) -> Iterator[CapturedFrame]:
-        sequence, first_s = 0, None
+        sequence, first_s, last_s = 0, None, 0.0
+        # An AVI file says when to decode a picture, not when to show it: with B-frames, that is out of order.
+        timed = self._container.format.name != "avi"
         try:
             for picture in self._container.decode(video=0):
-                time_s = picture.time if picture.time is not None else sequence / self.fps
+                time_s = picture.time if timed and picture.time is not None else sequence / self.fps
                 first_s = time_s if first_s is None else first_s
+                last_s = max(last_s, time_s - first_s)
                 image = upright_rgb(picture)
                 camera = camera_of(image, self._focal_px)
-                yield CapturedFrame(sequence, self._name, self._clock.wall(), time_s - first_s, image, camera)
+                yield CapturedFrame(sequence, self._name, self._clock.wall(), last_s, image, camera)
                 sequence += 1
         except av.FFmpegError as error:
             raise SourceError(f"{self._path} breaks off after {sequence} frames: {_reason(error)}") from error

@@ -17,6 +17,7 @@ from sender.perception.network import PerceptionNet
 from sender.perception.output import PerceptionOutput
 from sender.perception.perceive import Perception
 from sender.perception.stage import ObservedPerson, PerceptionStage, TrackingConfig, one
+from sender.semantics.smoothing import SmoothingConfiguration
 from sender.semantics.stage import SemanticsStage
 from tests.bench.crops import camera_of
 from tests.bench.measures import intersection_over_union
@@ -83,7 +84,7 @@ class FrameSender:
     def __init__(self, max_people: int = 1, finder: Finder | None = None) -> None:
         tracking = TrackingConfig(max_people=max_people)
         self._perception = PerceptionStage(finder or Finder.load(), Perception.load(), tracking)
-        self._semantics = SemanticsStage.load()
+        self._semantics = SemanticsStage.load(SmoothingConfiguration())
         self._source = ""
 
     def label(self, captured: CapturedFrame) -> LabelFrame:
@@ -100,7 +101,7 @@ class FrameSender:
 
     def label_observed(self, captured: CapturedFrame, observed: Sequence[ObservedPerson]) -> LabelFrame:
         """Semantics of one frame."""
-        people = self._semantics.label(observed, captured.camera)
+        people = self._semantics.label(observed, captured.camera, captured.media_time_s)
         return LabelFrame(captured.sequence, captured.source, captured.captured_at, captured.camera, people)
 
 

@@ -15,7 +15,7 @@ against annotations in COCO's format (a list of objects with `image_id` and `key
 import json
 import re
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -153,10 +153,12 @@ class Published:
 
     Args:
         keypoints: identity → (17, 2) pixels, as the receiver publishes them.
+        joints: identity → (17, 3) metres in camera space, likewise.
         perceived: (17, 2) pixels each, as the keypoints head sees them.
     """
 
     keypoints: Mapping[int, FloatArray]
+    joints: Mapping[int, FloatArray]
     perceived: Sequence[FloatArray]
 
 
@@ -179,7 +181,8 @@ class Reconstruction:
         arrived = self._codec.send(labels, rho).frame
         perceived = [one.crop.to_pixels(one.output.keypoints_2d[0].float().numpy()) for one in observed]
         people = self._receiver.reconstruct(arrived.people, arrived.camera)
-        return Published({one.labels.identity: one.keypoints_2d[:, :2] for one in people}, perceived)
+        keypoints = {one.labels.identity: one.keypoints_2d[:, :2] for one in people}
+        return Published(keypoints, {one.labels.identity: one.joints_3d for one in people}, perceived)
 
 
 def run_images(
@@ -208,20 +211,29 @@ def run_images(
 
 
 def run_video(frames: Sequence[CapturedFrame], reconstruction: Reconstruction) -> dict[str, float]:
-    """A video: how often somebody was found, as how many identities, and how much keypoints jump between frames."""
-    found = [reconstruction.people(frame).keypoints for frame in frames]
-    jumps = [
-        np.linalg.norm(after[identity] - before[identity], axis=1).mean()
-        for before, after in pairwise(found)
-        for identity in before.keys() & after.keys()
-    ]
+    """A video: how often somebody was found, as how many identities, and how much joints jump between frames.
+
+    Of joints that mostly rest, the median jump is their jitter.
+    """
+    published = [reconstruction.people(frame) for frame in frames]
+    found = [frame.keypoints for frame in published]
+    jumps = [np.linalg.norm(after - before, axis=1).mean() for before, after in _successive(found)]
+    moves = [np.linalg.norm(after - before, axis=1) for before, after in _successive([one.joints for one in published])]
     return {
         "frames": float(len(found)),
         "found_share": float(np.mean([bool(people) for people in found])),
         "people_mean": float(np.mean([len(people) for people in found])),
         "identities": float(len({identity for people in found for identity in people})),
         "keypoint_jump_px_mean": float(np.mean(jumps)) if jumps else float("nan"),
+        "joint_jump_mm_median": 1000 * float(np.median(moves)) if moves else float("nan"),
     }
+
+
+def _successive(frames: Sequence[Mapping[int, FloatArray]]) -> Iterator[tuple[FloatArray, FloatArray]]:
+    """What each identity had in one frame and has in the next."""
+    for before, after in pairwise(frames):
+        for identity in sorted(before.keys() & after.keys()):
+            yield before[identity], after[identity]
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -12,10 +12,11 @@ from common.errors import SourceError
 from sender.capture.video import VideoFileSource, upright_rgb
 
 
-def film(path: Path, frames: int = 5, fps: int = 10, codec: str = "mpeg4") -> Path:
+def film(path: Path, frames: int = 5, fps: int = 10, codec: str = "mpeg4", b_frames: int = 0) -> Path:
     """A clip that turns from black towards red."""
     with av.open(str(path), "w") as container:
         stream = cast(Any, container.add_stream(codec, rate=fps))
+        stream.codec_context.max_b_frames = b_frames
         stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
         for index in range(frames):
             image = np.zeros((48, 64, 3), np.uint8)
@@ -44,6 +45,16 @@ def test_file_gives_every_frame_with_its_time(tmp_path: Path, suffix: str) -> No
         assert frame.image[:, :, 2].mean() < 12
     assert (frames[0].camera.width, frames[0].camera.height) == (64, 48)
     assert frames[0].camera.focal_px == pytest.approx(76.8)
+
+
+def test_times_never_run_backwards_where_the_file_says_so(tmp_path: Path) -> None:
+    path = film(tmp_path / "clip.avi", frames=12, codec="libx264", b_frames=2)
+    with av.open(str(path)) as container:
+        told = [picture.time for picture in container.decode(video=0)]
+    assert told != sorted(told), "this file no longer shows the problem"
+    with VideoFileSource(path) as source:
+        times = [frame.media_time_s for frame in source]
+    assert times == pytest.approx(np.arange(12) / 10, abs=2e-3)
 
 
 def test_focal_length_given(tmp_path: Path) -> None:
