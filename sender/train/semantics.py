@@ -219,6 +219,10 @@ def main() -> None:
             part.load_state_dict(stored[name])
         step, spent_s = stored["step"], stored["spent_s"]
 
+    def save() -> None:
+        states = {name: part.state_dict() for name, part in parts.items()}
+        save_checkpoint(checkpoint, states | {"step": step, "spent_s": spent_s})
+
     began, saved = time.monotonic() - spent_s, time.monotonic()
     while (spent_s := time.monotonic() - began) < budget_s:
         for group in optimiser.param_groups:
@@ -258,9 +262,9 @@ def main() -> None:
             print(f"{spent_s / 60:5.1f} min  step {step}  loss {loss.item():.3f}  {line}", flush=True)
         if time.monotonic() - saved > _SAVE_EVERY_S:
             saved = time.monotonic()
-            states = {name: part.state_dict() for name, part in parts.items()}
-            save_checkpoint(checkpoint, states | {"step": step, "spent_s": spent_s})
+            save()
 
+    save()
     scores = evaluate(averaged(average), score, space, kinematics)
     print(scores)
     if arguments.export:
