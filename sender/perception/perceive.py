@@ -13,6 +13,7 @@ from torch import Tensor
 from common.errors import WeightsError
 from common.nets.precision import fast_autocast
 from common.nets.weights import WEIGHTS_DIRECTORY, find_entry, load_weights
+from sender.perception.both_ways import BothWays
 from sender.perception.network import PerceptionConfig, PerceptionNet
 from sender.perception.output import PARTS, PerceptionOutput
 
@@ -41,7 +42,7 @@ def config_of(recorded: dict[str, Any]) -> PerceptionConfig:
 
 
 class Perception:
-    """Observes crops of people.
+    """Observes crops of people, each both ways round.
 
     Args:
         net: the trained network.
@@ -49,6 +50,7 @@ class Perception:
 
     def __init__(self, net: PerceptionNet) -> None:
         self.net = net.eval().requires_grad_(False)
+        self._both_ways = BothWays(self.net)
 
     @classmethod
     def load(cls, directory: Path = WEIGHTS_DIRECTORY) -> "Perception":
@@ -80,7 +82,7 @@ class Perception:
         if not crops or any(crop.shape != (self.size, self.size, 3) for crop in crops):
             raise ValueError(f"expected crops of {self.size}×{self.size}×3, got {[crop.shape for crop in crops]}")
         with fast_autocast():
-            output: PerceptionOutput = self.net(as_images(np.stack(crops)))
+            output: PerceptionOutput = self._both_ways(as_images(np.stack(crops)))
         return output
 
 

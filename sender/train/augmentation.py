@@ -5,45 +5,27 @@ from dataclasses import fields, replace
 import torch
 from torch import Tensor
 
-from common.body.anatomy import COCO_KEYPOINTS, CURLS, JOINTS, REGIONS
+from common.body.mirror import CURL_ORDER, JOINT_ORDER, KEYPOINT_ORDER, MIRROR, PART_ORDER
 from sender.train.crops import CropBatch
 
 
-def mirrored_order(names: tuple[str, ...]) -> list[int]:
-    """For each name the index of its mirror image: left and right change places, the rest stays."""
-    return [names.index(_other_side(name)) for name in names]
-
-
-def _other_side(name: str) -> str:
-    for here, there in (("left_", "right_"), ("right_", "left_")):
-        if name.startswith(here):
-            return there + name.removeprefix(here)
-    return name[:-1] + {"L": "R", "R": "L"}[name[-1]] if name.endswith((".L", ".R")) else name
-
-
-_KEYPOINT_ORDER = mirrored_order(COCO_KEYPOINTS)
-_JOINT_ORDER = mirrored_order(JOINTS)
-_CURL_ORDER = mirrored_order(CURLS)
-_PART_ORDER = [0] + [1 + index for index in mirrored_order(REGIONS)]
-
-
 def mirror(batch: CropBatch) -> CropBatch:
-    """Every crop mirrored left to right, with exact labels: x → −x maps a rotation R to M R M, M = diag(−1, 1, 1)."""
-    flip = torch.tensor([-1.0, 1.0, 1.0])
-    keypoints = batch.keypoints_2d[:, _KEYPOINT_ORDER].clone()
+    """Every crop mirrored left to right, with exact labels."""
+    flip = torch.tensor(MIRROR)
+    keypoints = batch.keypoints_2d[:, KEYPOINT_ORDER].clone()
     keypoints[..., 0] = 1.0 - keypoints[..., 0]
     return replace(
         batch,
         image=batch.image.flip(-1),
         mask=batch.mask.flip(-1),
         depth=batch.depth.flip(-1),
-        part=torch.tensor(_PART_ORDER)[batch.part.flip(-1)],
+        part=torch.tensor(PART_ORDER)[batch.part.flip(-1)],
         keypoints_2d=keypoints,
-        visible=batch.visible[:, _KEYPOINT_ORDER],
-        joints_3d=batch.joints_3d[:, _KEYPOINT_ORDER] * flip,
+        visible=batch.visible[:, KEYPOINT_ORDER],
+        joints_3d=batch.joints_3d[:, KEYPOINT_ORDER] * flip,
         translation=batch.translation * flip,
-        rotations=batch.rotations[:, _JOINT_ORDER] * flip[:, None] * flip,
-        curl=batch.curl[:, _CURL_ORDER],
+        rotations=batch.rotations[:, JOINT_ORDER] * flip[:, None] * flip,
+        curl=batch.curl[:, CURL_ORDER],
     )
 
 

@@ -6,7 +6,7 @@ Trained on overlap, a mask that is unsure is drawn too large.  One number, measu
 from collections.abc import Iterable
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from common.nets.precision import fast_autocast
 from sender.perception.network import PerceptionNet
@@ -17,8 +17,13 @@ _CANDIDATES = torch.linspace(-1.5, 1.5, 25)
 
 
 @torch.no_grad()
-def best_border(net: PerceptionNet, batches: Iterable[CropBatch]) -> float:
-    """The logit above which a cell should count as the person, for the largest mean IoU."""
+def best_border(net: nn.Module, batches: Iterable[CropBatch]) -> float:
+    """The logit above which a cell should count as the person, for the largest mean IoU.
+
+    Args:
+        net: gives a `PerceptionOutput`.
+        batches: crops that it has not learned from.
+    """
     net.eval()
     total = torch.zeros(len(_CANDIDATES))
     for truth in batches:

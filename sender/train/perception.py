@@ -29,6 +29,7 @@ from common.training.checkpoint import load_checkpoint, save_checkpoint
 from common.training.distributed import Workers
 from common.training.read_ahead import read_ahead
 from common.training.schedule import warm_cosine
+from sender.perception.both_ways import BothWays
 from sender.perception.network import TASKS, PerceptionConfig, PerceptionNet
 from sender.perception.perceive import architecture
 from sender.train.augmentation import augment
@@ -171,9 +172,10 @@ def export(options: argparse.Namespace) -> None:
     average = AveragedNetwork(PerceptionNet(config))
     average.load_state_dict(state["average"])
     assert isinstance(average.network, PerceptionNet)
-    border = best_border(average.network, held_out_batches(options.data))
+    in_service = BothWays(average.network)
+    border = best_border(in_service, held_out_batches(options.data))
     move_border(average.network, border)
-    scores = evaluate(average.network, held_out_batches(options.data), KeypointKinematics(BodyModel.load()))
+    scores = evaluate(in_service, held_out_batches(options.data), KeypointKinematics(BodyModel.load()))
     recipe: dict[str, Any] = {
         "command": f"python -m sender.train.perception --minutes {state['minutes']:g} --size {config.size}",
         "images_seen": state["images"],
