@@ -80,7 +80,8 @@ def mean(first: PerceptionOutput, second: PerceptionOutput) -> PerceptionOutput:
 
     def widened(name: str, difference: Tensor) -> Tensor:
         within = (getattr(first, name).exp() + getattr(second, name).exp()) / 2
-        return (within + difference.square() / 4).log()
+        log_variance: Tensor = (within + difference.square() / 4).log()
+        return log_variance
 
     joints = first.joints_3d - second.joints_3d
     turns = rotation_6d_to_matrix(first.rotations_6d) - rotation_6d_to_matrix(second.rotations_6d)

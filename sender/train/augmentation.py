@@ -5,13 +5,15 @@ from dataclasses import fields, replace
 import torch
 from torch import Tensor
 
-from common.body.mirror import CURL_ORDER, JOINT_ORDER, KEYPOINT_ORDER, MIRROR, PART_ORDER
+from common.body.mirror import KEYPOINT_ORDER, MIRROR, PART_ORDER, mirrored_body
+from common.body.model import BodyParameters
 from sender.train.crops import CropBatch
 
 
 def mirror(batch: CropBatch) -> CropBatch:
     """Every crop mirrored left to right, with exact labels."""
     flip = torch.tensor(MIRROR)
+    body = mirrored_body(BodyParameters(batch.rotations, batch.curl, batch.shape, batch.translation))
     keypoints = batch.keypoints_2d[:, KEYPOINT_ORDER].clone()
     keypoints[..., 0] = 1.0 - keypoints[..., 0]
     return replace(
@@ -23,9 +25,9 @@ def mirror(batch: CropBatch) -> CropBatch:
         keypoints_2d=keypoints,
         visible=batch.visible[:, KEYPOINT_ORDER],
         joints_3d=batch.joints_3d[:, KEYPOINT_ORDER] * flip,
-        translation=batch.translation * flip,
-        rotations=batch.rotations[:, JOINT_ORDER] * flip[:, None] * flip,
-        curl=batch.curl[:, CURL_ORDER],
+        translation=body.translation,
+        rotations=body.rotations,
+        curl=body.curl,
     )
 
 

@@ -19,6 +19,7 @@ from torch import Tensor
 
 from common.body.keypoint_kinematics import KeypointKinematics
 from common.body.label_space import LabelSpace
+from common.body.mirror import mirrored_body
 from common.body.model import JOINTS, BodyModel, BodyParameters
 from common.body.rotations import axis_angle_to_matrix
 from common.humans.dataset import Batch, CropDataset
@@ -26,6 +27,7 @@ from common.nets.weights import save_weights
 from common.training.averaging import AveragedNetwork
 from common.training.checkpoint import load_checkpoint, save_checkpoint
 from common.training.schedule import warm_cosine
+from sender.perception.both_ways import mirrored
 from sender.perception.perceive import Perception
 from sender.semantics.categorical import cross_entropy, moments
 from sender.semantics.crop_labels import body_in_crop, crop_entries
@@ -90,16 +92,16 @@ def true_parameters(batch: Batch) -> BodyParameters:
 def observe(
     dataset: CropDataset, perception: Perception, space: LabelSpace, kinematics: KeypointKinematics, batch: int = 64
 ) -> Samples:
-    """One pass of perception over a dataset."""
+    """One pass of perception over a dataset: each crop, then its mirror image, which costs nothing more."""
     parts: list[Samples] = []
     for start in range(0, len(dataset), batch):
         truth = dataset.batch(np.arange(start, min(start + batch, len(dataset))))
         parameters = true_parameters(truth)
         focal = torch.from_numpy(np.asarray(truth["focal"], dtype=np.float32))
-        features = semantic_features(space, perception.observe(list(truth["image"])))
-        parts.append(
-            Samples(features, crop_entries(space, parameters, focal), landmarks(kinematics, parameters), focal)
-        )
+        output = perception.observe(list(truth["image"]))
+        for seen, body in ((output, parameters), (mirrored(output), mirrored_body(parameters))):
+            entries = crop_entries(space, body, focal)
+            parts.append(Samples(semantic_features(space, seen), entries, landmarks(kinematics, body), focal))
         if start // batch % 50 == 0:
             print(f"features {start}/{len(dataset)}", flush=True)
     names = ("features", "entries", "landmarks", "focal")
