@@ -6,7 +6,7 @@ import socket
 import sys
 import uuid
 from collections.abc import Sequence
-from contextlib import nullcontext
+from contextlib import closing, nullcontext
 from dataclasses import dataclass, field
 
 import torch
@@ -25,6 +25,7 @@ from sender.link.client import LinkClient, LinkConfiguration
 from sender.metrics import SenderMetrics
 from sender.perception.stage import PerceptionStage, TrackingConfig
 from sender.pipeline import LinkAccount, RatedEncoder, SenderPipeline
+from sender.preview.open import PreviewConfiguration, open_preview
 from sender.rate.controller import RateController
 from sender.rate.policy import RateConfiguration
 from sender.semantics.smoothing import SmoothingConfiguration
@@ -46,6 +47,7 @@ class SenderConfiguration:
     playback: PlaybackConfiguration = field(default_factory=PlaybackConfiguration)
     tracking: TrackingConfig = field(default_factory=TrackingConfig)
     smoothing: SmoothingConfiguration = field(default_factory=SmoothingConfiguration)
+    preview: PreviewConfiguration = field(default_factory=PreviewConfiguration)
     rate: RateConfiguration = field(default_factory=RateConfiguration)
     link: LinkConfiguration = field(default_factory=LinkConfiguration)
     metrics: MetricsConfiguration = field(default_factory=MetricsConfiguration)
@@ -59,10 +61,11 @@ async def send(configuration: SenderConfiguration) -> None:
     for signal_number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(signal_number, stop.set)
     metrics = SenderMetrics()
-    address = configuration.metrics.metrics
+    address, target = configuration.metrics.metrics, configuration.preview.preview
     with (
         open_source(configuration.capture, metrics) as source,
         MetricsServer(address, metrics.registry) if address else nullcontext(),
+        closing(open_preview(target, configuration.capture.camera, source)) if target else nullcontext() as preview,
     ):
         perception, semantics = (
             PerceptionStage.load(configuration.tracking),
@@ -76,7 +79,14 @@ async def send(configuration: SenderConfiguration) -> None:
         link = LinkClient(configuration.link, hello, encoder, observer=account)
         await link.connect()
         pipeline = SenderPipeline(
-            source, perception, semantics, link, rate, metrics, realtime=configuration.playback.realtime
+            source,
+            perception,
+            semantics,
+            link,
+            rate,
+            metrics,
+            realtime=configuration.playback.realtime,
+            preview=preview,
         )
         try:
             await pipeline.run(stop)

@@ -23,6 +23,7 @@ from sender.link.encoder import Payload
 from sender.link.observer import Fate, LinkObserver
 from sender.metrics import FrameFate, SenderMetrics
 from sender.perception.stage import PerceptionStage
+from sender.preview.open import Preview
 from sender.rate.controller import RateController
 from sender.rate.sample import LinkSample
 from sender.semantics.stage import SemanticsStage
@@ -108,6 +109,7 @@ class SenderPipeline:
         metrics: SenderMetrics,
         *,
         realtime: bool = False,
+        preview: Preview | None = None,
         clock: Clock = SYSTEM_CLOCK,
     ) -> None:
         self._source = source
@@ -117,6 +119,7 @@ class SenderPipeline:
         self._rate = rate
         self._metrics = metrics
         self._realtime = realtime and not source.live
+        self._preview = preview
         self._clock = clock
         self._sequence = 0
         self._last_source = ""
@@ -196,6 +199,9 @@ class SenderPipeline:
             self._last_source = frame.source
         with self._metrics.stage("perception"):
             observed = self._perception.process(frame.image, frame.camera)
+        if self._preview is not None:
+            with self._metrics.stage("preview"):
+                self._preview.show(frame, observed)
         with self._metrics.stage("semantics"):
             people = self._semantics.label(observed, frame.camera, frame.media_time_s)
         if not people:

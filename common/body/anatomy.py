@@ -84,6 +84,12 @@ COCO_KEYPOINTS: tuple[str, ...] = (
     "right_ankle",
 )
 
+COCO_BONES: tuple[tuple[int, int], ...] = (
+    (0, 1), (0, 2), (1, 3), (2, 4), (5, 6), (5, 7), (7, 9), (6, 8), (8, 10), (5, 11), (6, 12), (11, 12),
+    (11, 13), (13, 15), (12, 14), (14, 16),
+)  # fmt: skip
+"""Pairs of keypoints that are joined; odd ones are on the person's left, even ones but the nose on the right."""
+
 
 def mirror_name(name: str) -> str:
     """The other side's name of a joint, bone, curl, region (`.L`/`.R`) or keypoint (`left_`/`right_`)."""

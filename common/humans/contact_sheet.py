@@ -4,15 +4,10 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from common.body.anatomy import COCO_BONES
 from common.humans.scene import Crops
 
 ByteArray = npt.NDArray[np.uint8]
-
-SKELETON_2D: tuple[tuple[int, int], ...] = (
-    (0, 1), (0, 2), (1, 3), (2, 4), (5, 6), (5, 7), (7, 9), (6, 8), (8, 10), (5, 11), (6, 12), (11, 12),
-    (11, 13), (13, 15), (12, 14), (14, 16),
-)  # fmt: skip
-"""Pairs of COCO keypoints that bones join."""
 
 LEFT, RIGHT, MIDDLE = (70, 200, 255), (255, 120, 60), (120, 255, 120)
 """Colours of the person's left (blue), right (orange) and of what joins both sides."""
@@ -44,7 +39,7 @@ def draw_truth(crops: Crops, index: int, tile: int) -> ByteArray:
 def draw_skeleton(image: ByteArray, keypoints: npt.NDArray[np.float32], visible: npt.NDArray[np.uint8]) -> None:
     """Draw 17 keypoints (pixels) into an image, in place: filled where visible, hollow where hidden."""
     points = [(int(x), int(y)) for x, y in np.clip(keypoints, -4000, 4000)]
-    for one, other in SKELETON_2D:
+    for one, other in COCO_BONES:
         left, right = one % 2 == 1 and other % 2 == 1, one > 0 and one % 2 == 0 and other % 2 == 0
         shade = LEFT if left else RIGHT if right else MIDDLE
         cv2.line(image, points[one], points[other], shade, 1, cv2.LINE_AA)

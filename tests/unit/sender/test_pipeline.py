@@ -122,6 +122,30 @@ async def test_real_time_stamps_frames_when_they_are_due() -> None:
     assert link.sent[0].captured_at == 2000.0
 
 
+async def test_preview_shows_every_frame_and_is_timed() -> None:
+    class FakePreview:
+        def __init__(self) -> None:
+            self.shown: list[tuple[int, object]] = []
+
+        def show(self, frame: CapturedFrame, people: object) -> None:
+            self.shown.append((frame.sequence, people))
+
+    preview, metrics, stage, link = FakePreview(), SenderMetrics(), FakeStage(), FakeLink()
+    source, rate = FakeSource([captured(index) for index in range(3)]), RateController(RateConfiguration())
+    await SenderPipeline(
+        source,  # type: ignore[arg-type]
+        stage,  # type: ignore[arg-type]
+        stage,  # type: ignore[arg-type]
+        link,  # type: ignore[arg-type]
+        rate,
+        metrics,
+        preview=preview,  # type: ignore[arg-type]
+    ).run(asyncio.Event())
+    assert preview.shown == [(0, ()), (1, ()), (2, ())]
+    assert metrics.registry.get_sample_value("bodywire_sender_stage_seconds_count", {"stage": "preview"}) == 3
+    assert len(link.sent) == 3
+
+
 def test_rho_reaches_the_codec() -> None:
     def size_of(f: float) -> int:
         rate = RateController(RateConfiguration(policy="fixed", fixed_f=f))

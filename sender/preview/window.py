@@ -1,0 +1,122 @@
+"""The preview's window, in a process of its own: `python -m sender.preview.window` shows what comes on its input.
+
+OpenCV and PyAV each bring a library for X11; in one process the window hangs (PyAV's issues 978 and 1050).  It also
+may only be handled by a process' first thread, and Qt, which draws it, ends the process when there is no display.
+
+A picture is two 32-bit numbers, height and width, and the pixels in OpenCV's order, blue first.
+"""
+
+import contextlib
+import os
+import signal
+import struct
+import subprocess
+import sys
+from collections import deque
+from collections.abc import Sequence
+from threading import Thread
+from typing import BinaryIO
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from common.errors import OutputError
+
+Image = npt.NDArray[np.uint8]
+
+_TITLE = "Bodywire"
+_ESCAPE = 27
+_SIZE = struct.Struct("<II")
+_COMMAND = (sys.executable, "-m", "sender.preview.window")
+_READY = b"open\n"
+_POLL_MS = 15
+_CLOSING_S = 5.0
+
+
+class WindowSink:
+    """A window on the screen; q, Esc or its cross close it, and what comes afterwards is not shown.
+
+    Args:
+        command: the process that shows what it is given.
+
+    Raises:
+        OutputError: there is no display, or OpenCV came without windows.
+    """
+
+    def __init__(self, command: Sequence[str] = _COMMAND) -> None:
+        self._process = subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
+        )
+        assert self._process.stdin is not None and self._process.stdout is not None
+        self._pictures: BinaryIO = self._process.stdin  # type: ignore[assignment]
+        with self._process.stdout as answer:
+            ready = answer.readline() == _READY
+        if not ready:
+            self.close()
+            raise OutputError(
+                "cannot open a preview window: it takes a display, and opencv-python, not opencv-python-headless; "
+                "or give --preview a file ending in .mp4, .avi or .mkv, or a folder"
+            )
+
+    def show(self, picture: Image, time_s: float) -> None:
+        with contextlib.suppress(BrokenPipeError):
+            write_picture(self._pictures, picture)
+
+    def close(self) -> None:
+        with contextlib.suppress(BrokenPipeError):
+            self._pictures.close()
+        try:
+            self._process.wait(_CLOSING_S)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+
+
+def write_picture(stream: BinaryIO, picture: Image) -> None:
+    """Writes a picture (H, W, 3) RGB; raises BrokenPipeError if nobody reads."""
+    stream.write(_SIZE.pack(*picture.shape[:2]))
+    stream.write(cv2.cvtColor(picture, cv2.COLOR_RGB2BGR).tobytes())
+    stream.flush()
+
+
+def read_picture(stream: BinaryIO) -> Image | None:
+    """The next picture (H, W, 3), blue first, or None at the end."""
+    size = stream.read(_SIZE.size)
+    if len(size) < _SIZE.size:
+        return None
+    height, width = _SIZE.unpack(size)
+    pixels = stream.read(3 * height * width)
+    return np.frombuffer(pixels, np.uint8).reshape(height, width, 3) if len(pixels) == 3 * height * width else None
+
+
+def show_pictures(stream: BinaryIO) -> int:
+    """Shows what comes until it ends or the window is closed, and returns the exit code: 1 if there are no windows."""
+    try:
+        cv2.namedWindow(_TITLE, cv2.WINDOW_AUTOSIZE | cv2.WINDOW_GUI_NORMAL)
+    except cv2.error:
+        return 1
+    print(_READY.decode(), end="", flush=True)
+    newest: deque[Image] = deque(maxlen=1)
+    # Reading must not wait for the window, nor the window for the next picture.
+    reader = Thread(target=_keep_newest, args=(stream, newest), daemon=True)
+    reader.start()
+    while reader.is_alive() or newest:
+        if newest:
+            cv2.imshow(_TITLE, newest.pop())
+        key = cv2.waitKey(_POLL_MS) & 0xFF
+        if key in (_ESCAPE, ord("q")) or cv2.getWindowProperty(_TITLE, cv2.WND_PROP_VISIBLE) == 0:
+            break
+    return 0
+
+
+def _keep_newest(stream: BinaryIO, newest: deque[Image]) -> None:
+    while (picture := read_picture(stream)) is not None:
+        newest.append(picture)
+
+
+if __name__ == "__main__":
+    # Ctrl-C is the sender's; this process ends with its input.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    # Not `sys.stdin`, which is taken down at the end, when the reader may still wait on it.
+    sys.exit(show_pictures(os.fdopen(0, "rb", closefd=False)))

@@ -1,0 +1,122 @@
+from pathlib import Path
+
+import av
+import cv2
+import numpy as np
+import numpy.typing as npt
+import pytest
+
+from common.errors import OutputError
+from sender.preview.sinks import FolderSink, VideoSink, letterboxed
+
+Image = npt.NDArray[np.uint8]
+BLUE = (20, 60, 220)
+
+
+def plain(height: int = 48, width: int = 64, colour: tuple[int, int, int] = BLUE) -> Image:
+    return np.full((height, width, 3), colour, np.uint8)
+
+
+def frames_of(path: Path) -> list[tuple[float, Image]]:
+    with av.open(str(path)) as container:
+        return [
+            (frame.time, np.asarray(frame.to_ndarray(format="rgb24"), np.uint8)) for frame in container.decode(video=0)
+        ]
+
+
+@pytest.mark.parametrize("suffix", [".mp4", ".avi", ".mkv", ".MP4"])
+def test_video_can_be_read_back(tmp_path: Path, suffix: str) -> None:
+    path = tmp_path / "new" / f"preview{suffix}"
+    sink = VideoSink(path, 30000 / 1001)
+    for index in range(12):
+        sink.show(plain(colour=(20 * index, 60, 220)), index * 1001 / 30000)
+    assert not path.exists(), "it takes its name when it is complete"
+    sink.close()
+    frames = frames_of(path)
+    times = [time for time, _ in frames]
+    assert np.diff(times) == pytest.approx(1001 / 30000, abs=2e-3)
+    assert len(frames) == 12
+    for index, (_, image) in enumerate(frames):
+        assert image.shape == (48, 64, 3)
+        assert image.mean(axis=(0, 1)) == pytest.approx([20 * index, 60, 220], abs=8)
+    assert [each.name for each in path.parent.iterdir()] == [path.name]
+
+
+def test_video_keeps_pauses_and_gives_pictures_without_times_one_each(tmp_path: Path) -> None:
+    sink = VideoSink(tmp_path / "preview.mp4", 10.0)
+    for time_s in (0.0, 0.1, 0.5, 0.5, 0.5, 1.0):
+        sink.show(plain(), time_s)
+    sink.close()
+    assert [time for time, _ in frames_of(tmp_path / "preview.mp4")] == pytest.approx([0.0, 0.1, 0.5, 0.6, 0.7, 1.0])
+
+
+def test_video_of_pictures_of_many_sizes_has_the_first_ones(tmp_path: Path) -> None:
+    sink = VideoSink(tmp_path / "preview.mkv", 2.0)
+    for height, width in ((61, 83), (61, 83), (160, 40), (30, 40), (1, 1)):
+        sink.show(plain(height, width), 0.0)
+    sink.close()
+    images = [image for _, image in frames_of(tmp_path / "preview.mkv")]
+    assert [image.shape for image in images] == [(60, 82, 3)] * 5
+    assert images[1].mean(axis=(0, 1)) == pytest.approx(BLUE, abs=8)
+    assert images[2][30, 41] == pytest.approx(BLUE, abs=8)
+    assert images[2][:, :25].max() < 25
+
+
+def test_video_without_a_picture_leaves_nothing_and_harms_nothing(tmp_path: Path) -> None:
+    old = tmp_path / "old.mp4"
+    old.write_bytes(b"precious")
+    for path in (old, tmp_path / "new.mp4"):
+        VideoSink(path, 30.0).close()
+    assert [each.name for each in tmp_path.iterdir()] == ["old.mp4"]
+    assert old.read_bytes() == b"precious"
+
+
+def test_folder_gets_an_image_a_frame(tmp_path: Path) -> None:
+    folder = tmp_path / "a" / "b"
+    sink = FolderSink(folder)
+    assert list(folder.iterdir()) == []
+    sink.show(plain(), 0.0)
+    sink.show(plain(30, 40, (200, 10, 10)), 0.0)
+    sink.close()
+    assert sorted(each.name for each in folder.iterdir()) == ["preview-000000.jpg", "preview-000001.jpg"]
+    first, second = (cv2.imread(str(folder / f"preview-00000{index}.jpg")) for index in (0, 1))
+    assert first is not None and second is not None
+    assert first.shape == (48, 64, 3)
+    assert first[..., ::-1].mean(axis=(0, 1)) == pytest.approx(BLUE, abs=4)
+    assert second.shape == (30, 40, 3)
+
+
+def test_target_that_cannot_be_written_is_known_at_once(tmp_path: Path) -> None:
+    file = tmp_path / "file"
+    file.write_bytes(b"")
+    (tmp_path / "folder.mp4").mkdir()
+    for path in (Path("/proc/bodywire.mp4"), file / "preview.mp4", tmp_path / "folder.mp4"):
+        with pytest.raises(OutputError, match=r"cannot write the preview to .*; choose another --preview"):
+            VideoSink(path, 30.0)
+    for path in (Path("/proc/bodywire"), file, file / "deeper"):
+        with pytest.raises(OutputError, match=r"cannot write the preview to .*; choose another --preview"):
+            FolderSink(path)
+    assert sorted(each.name for each in tmp_path.iterdir()) == ["file", "folder.mp4"]
+
+
+def test_folder_that_vanishes_is_an_output_error(tmp_path: Path) -> None:
+    sink = FolderSink(tmp_path / "folder")
+    (tmp_path / "folder").rmdir()
+    with pytest.raises(OutputError, match=r"preview-000000\.jpg: No such file"):
+        sink.show(plain(), 0.0)
+
+
+def test_video_whose_folder_vanishes_is_an_output_error(tmp_path: Path) -> None:
+    sink = VideoSink(tmp_path / "folder" / "preview.mp4", 30.0)
+    sink.show(plain(), 0.0)
+    (tmp_path / "folder" / ".preview.mp4.partial").unlink()
+    (tmp_path / "folder").rmdir()
+    with pytest.raises(OutputError, match="cannot write the preview"):
+        sink.close()
+
+
+def test_letterboxed_keeps_the_shape() -> None:
+    wide = letterboxed(plain(20, 80), 40, 40)
+    assert wide.shape == (40, 40, 3)
+    assert (wide[15:25] == BLUE).all()
+    assert not wide[:15].any() and not wide[25:].any()
