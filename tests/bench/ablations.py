@@ -42,6 +42,7 @@ BATCHES, QUICK_BATCHES = 8, 3
 
 SHOWN: tuple[tuple[str, str], ...] = (
     ("root", "mpjpe_mm"),
+    ("shape", "stature_mm"),
     ("shape", "pve_mm"),
     ("torso", "pve_mm"),
     ("head", "head_skin_mm"),
@@ -80,6 +81,7 @@ class Measured:
         skin: (B, V, 3).
         region: (V,) of the skin.
         hands: (B, H, 3) both hands' skin, each in the frame of its forearm, from the wrist.
+        stature: (B,) height when standing upright.
         points: (B, 2048, 3) on the surface.
         colours: (B, R, 3) in 0…1.
     """
@@ -88,6 +90,7 @@ class Measured:
     skin: Tensor
     region: Tensor
     hands: Tensor
+    stature: Tensor
     points: Tensor
     colours: Tensor
 
@@ -98,6 +101,7 @@ class Measured:
             "mpjpe_mm": _distance_mm(self.keypoints, truth.keypoints),
             "pve_mm": _distance_mm(self.skin, truth.skin),
             "hands_mm": _distance_mm(self.hands, truth.hands),
+            "stature_mm": 1000 * float((self.stature - truth.stature).abs().mean()),
             "chamfer_points_mm": sum(point_chamfer_mm(found, true) for found, true in pairs) / len(pairs),
             "colour_error": float((self.colours - truth.colours).abs().mean()),
             **{f"{group}_skin_mm": self._skin_mm(truth, names) for group, names in _SKIN_REGIONS.items()},
@@ -133,7 +137,7 @@ class Laboratory:
         labels = self._space.encode(parameters, colours)
         posed = self._body(parameters)
         points, _ = self._body.surface_points(posed.vertices)
-        return crops.people_of(labels), self._measured(posed, points, colours)
+        return crops.people_of(labels), self._measured(posed, parameters.shape, points, colours)
 
     @torch.inference_mode()
     def receive(self, people: Sequence[PersonLabels]) -> Measured:
@@ -143,7 +147,7 @@ class Laboratory:
         clouds = self._diffusion.reconstruct(decoded)
         points = torch.stack([torch.from_numpy(cloud.points) for cloud in clouds])
         placed = points @ decoded.parameters.rotations[:, 0].mT + decoded.parameters.translation[:, None]
-        return self._measured(posed, placed, decoded.colours)
+        return self._measured(posed, decoded.parameters.shape, placed, decoded.colours)
 
     @contextmanager
     def shuffled_u_m(self) -> Iterator[None]:
@@ -171,12 +175,14 @@ class Laboratory:
         finally:
             handle.remove()
 
-    def _measured(self, posed: BodyOutput, points: Tensor, colours: Tensor) -> Measured:
+    def _measured(self, posed: BodyOutput, shape: Tensor, points: Tensor, colours: Tensor) -> Measured:
         keypoints = self._body.coco_keypoints(posed.vertices)
         hips = keypoints[:, list(HIPS)].mean(1, keepdim=True)
         skin = posed.vertices[:, self._skin] - hips
         region = self._body.vertex_region[self._skin]
-        return Measured(keypoints - hips, skin, region, self._hands(posed), points - hips, colours)
+        height = self._body.rest(shape)[0][:, self._skin, 1]
+        stature = height.amax(1) - height.amin(1)
+        return Measured(keypoints - hips, skin, region, self._hands(posed), stature, points - hips, colours)
 
     def _hands(self, posed: BodyOutput) -> Tensor:
         hands = []
