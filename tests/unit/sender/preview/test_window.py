@@ -38,12 +38,15 @@ class FakeScreen:
 
 
 class Endless(io.BytesIO):
-    """Pictures without end, all alike."""
+    """Pictures all alike, until told to end: whoever reads them in a thread would otherwise never let the others be."""
 
     def __init__(self) -> None:
         super().__init__(stream_of(plain()).getvalue())
+        self.ended = False
 
     def read(self, size: int | None = -1) -> bytes:
+        if self.ended:
+            return b""
         return super().read(size) or (self.seek(0), super().read(size))[1]
 
 
@@ -74,7 +77,9 @@ def test_window_shows_the_newest_until_the_end(
 @pytest.mark.parametrize(("key", "crossed"), [(ord("q"), False), (27, False), (-1, True)])
 def test_window_is_closed_by_key_or_cross(monkeypatch: pytest.MonkeyPatch, key: int, crossed: bool) -> None:
     screen = FakeScreen(monkeypatch, key, crossed)
-    assert show_pictures(Endless()) == 0
+    stream = Endless()
+    assert show_pictures(stream) == 0
+    stream.ended = True
     assert len(screen.shown) == 1
 
 
