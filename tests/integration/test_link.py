@@ -22,7 +22,7 @@ from receiver.link import LinkServer, ListenConfiguration, Session, SessionRegis
 from sender.link import Fate, FrameEncoder, LinkClient, LinkConfiguration
 from tests.fake_link import MODEL, CountingCodec, label_frame
 from tests.tcp_relay import TcpRelay
-from tests.unit.sender.link.test_client import Recorder
+from tests.unit.sender.link.played_receiver import Recorder
 
 LOOPBACK = "127.0.0.1"
 

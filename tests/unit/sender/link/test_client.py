@@ -1,131 +1,21 @@
 import asyncio
-import random
-from collections import deque
 from collections.abc import AsyncIterator
 
 import pytest
 
-from common.addresses import Address
 from common.errors import ModelMismatch, PeerError, VersionMismatch
-from common.frames import LabelFrame
 from common.wire.convert import (
     NO_SEQUENCE,
-    Acknowledgement,
     AckStatus,
-    ClientMessage,
     Drain,
-    FrameMessage,
     Heartbeat,
-    Hello,
-    ServerMessage,
     Welcome,
     decode_client,
     encode_server,
 )
-from sender.link import Fate, LinkClient, LinkConfiguration, LinkObserver, Payload
-from sender.rate.sample import LinkSample
-from tests.fake_link import MODEL, SESSION, CountingCodec, FakeEnd, fake_link, label_frame, settle
-
-WELCOME = Welcome(True, MODEL, window=2)
-
-
-class Recorder(LinkObserver):
-    def __init__(self) -> None:
-        self.fates: list[tuple[int, Fate]] = []
-        self.sent_again: list[tuple[int, bool]] = []
-        self.samples: list[LinkSample] = []
-        self.lost: list[str] = []
-
-    def disconnected(self, reason: str) -> None:
-        self.lost.append(reason)
-
-    def sent(self, frame: LabelFrame, encoded: Payload, *, again: bool) -> None:
-        self.sent_again.append((frame.sequence, again))
-
-    def acknowledged(self, frame: LabelFrame, sample: LinkSample) -> None:
-        self.samples.append(sample)
-
-    def ended(self, frame: LabelFrame, fate: Fate) -> None:
-        self.fates.append((frame.sequence, fate))
-
-
-class Receiver:
-    """Plays the receiver by hand: one entry of `welcomes` for each stream that the client opens."""
-
-    def __init__(self, *welcomes: Welcome | None, banner: str | None = None) -> None:
-        self.hellos: list[Hello] = []
-        self.banner = banner
-        self._welcomes = deque(welcomes)
-        self._ends: asyncio.Queue[FakeEnd] = asyncio.Queue()
-
-    async def open_stream(self, peer: Address) -> FakeEnd:
-        client, server = fake_link()
-        welcome = self._welcomes.popleft() if self._welcomes else None
-        if welcome is None:
-            server.break_off("UNAVAILABLE", "connection refused")
-        else:
-            await server.write(encode_server(welcome))
-            self._ends.put_nowait(server)
-        return client
-
-    async def probe(self, peer: Address) -> str | None:
-        return self.banner
-
-    async def stream(self) -> FakeEnd:
-        """The next stream that was agreed, after its greeting."""
-        end = await self._ends.get()
-        hello = await hear(end)
-        assert isinstance(hello, Hello)
-        self.hellos.append(hello)
-        return end
-
-
-async def hear(end: FakeEnd) -> ClientMessage:
-    """The sender's next message that is not a heartbeat."""
-    while True:
-        data = await end.read()
-        assert data is not None
-        message = decode_client(data)
-        if not isinstance(message, Heartbeat):
-            return message
-
-
-async def hear_frame(end: FakeEnd) -> int:
-    message = await hear(end)
-    assert isinstance(message, FrameMessage)
-    return message.sequence
-
-
-async def say(end: FakeEnd, message: ServerMessage) -> None:
-    await end.write(encode_server(message))
-    await settle()
-
-
-def ack(sequence: int, status: AckStatus = AckStatus.DECODED, *, want_key: bool = False) -> Acknowledgement:
-    return Acknowledgement(sequence, status, sequence, 1, 2_000_000, 5_000_000, 33_000_000, 350, want_key, "a reason")
-
-
-class Link:
-    """A client with everything around it."""
-
-    def __init__(
-        self, receiver: Receiver, *, live: bool, heartbeat_interval_ms: float = 60_000.0, connect_timeout: float = 1.0
-    ) -> None:
-        self.receiver = receiver
-        self.codec = CountingCodec()
-        self.seen = Recorder()
-        configuration = LinkConfiguration(
-            connect_timeout=connect_timeout, reconnect_timeout=1.0, heartbeat_interval_ms=heartbeat_interval_ms
-        )
-        self.client = LinkClient(
-            configuration,
-            Hello(SESSION, "test", 1, MODEL, live),
-            self.codec,
-            observer=self.seen,
-            rng=random.Random(1),
-            open_stream=receiver.open_stream,
-            probe=receiver.probe,
-        )
+from sender.link import Fate, LinkClient, LinkConfiguration
+from tests.fake_link import MODEL, label_frame, settle
+from tests.unit.sender.link.played_receiver import WELCOME, Link, Receiver, ack, hear, hear_frame, say
 
 
 @pytest.fixture
