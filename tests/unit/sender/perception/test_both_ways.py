@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from common.body.model import BodyModel
-from common.body.rotations import matrix_to_rotation_6d, rotation_6d_to_matrix
+from common.body.rotations import rotation_6d_to_matrix
 from sender.perception.both_ways import BothWays, mean, mirrored
 from sender.perception.keypoints import cell_centres
 from sender.perception.network import PerceptionConfig, PerceptionNet
@@ -14,6 +14,7 @@ from sender.perception.output import PerceptionOutput, mask_moments
 from sender.train.augmentation import mirror
 from sender.train.crops import CropBatch
 from tests.unit.sender.train.test_augmentation import random_crops
+from tests.unit.sender.train.test_multi_task_loss import perfect
 
 TINY = PerceptionConfig(size=32, width=24, depth=2, heads=3, quarter=16, eighth=16, keypoint_width=16)
 
@@ -32,17 +33,9 @@ def crops() -> CropBatch:
 def answer(net: PerceptionNet, truth: CropBatch) -> PerceptionOutput:
     """What a perfect network would say of the crops, as far as the truth tells; the rest is an untrained network's."""
     with torch.no_grad():
-        output: PerceptionOutput = net(truth.image)
+        output = perfect(net(truth.image), truth)
     return replace(
         output,
-        keypoints_2d=truth.keypoints_2d,
-        joints_3d=truth.relative_joints,
-        rotations_6d=matrix_to_rotation_6d(truth.rotations),
-        shape=truth.shape,
-        curl=truth.curl,
-        camera=truth.camera,
-        depth=truth.depth,
-        mask_logits=truth.mask,
         part_logits=torch.nn.functional.one_hot(truth.part, output.part_logits.shape[1]).movedim(-1, 1).float(),
         mask_moments=mask_moments(truth.mask, cell_centres(truth.mask)),
     )
