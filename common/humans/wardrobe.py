@@ -5,13 +5,13 @@ Shapes: N vertices of a garment, F triangles, S = 52 bones, R body regions.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
+import torch
 from scipy.spatial import cKDTree
 
-from common.body.model import BodyModel
+from common.body.model import skin
 from common.humans.base_mesh import BaseMesh
 from common.humans.canvas import Canvas
 from common.humans.garment_files import Kind, Pattern, unpack
@@ -35,12 +35,6 @@ class Skeleton:
     rest: FloatArray
     positions: FloatArray
     rotations: FloatArray
-
-    @cached_property
-    def transforms(self) -> FloatArray:
-        """(S, 12): each bone's rotation, row by row, and its offset."""
-        offsets = self.positions - np.einsum("sij,sj->si", self.rotations, self.rest)
-        return np.concatenate([self.rotations.reshape(-1, 9), offsets], axis=1).astype(np.float32)
 
 
 @dataclass(frozen=True, eq=False)
@@ -80,10 +74,11 @@ class Garment:
         return np.asarray(placed + self.offset * np.abs(rows @ self.scale), np.float32)
 
     def drape(self, skeleton: Skeleton) -> FloatArray:
-        """(N, 3) in camera space on a posed body (linear blend skinning)."""
-        blended = self.weights @ skeleton.transforms
-        turned = np.einsum("nij,nj->ni", blended[:, :9].reshape(-1, 3, 3), self.at_rest(skeleton.shape))
-        return np.asarray(turned + blended[:, 9:], np.float32)
+        """(N, 3) in camera space on a posed body."""
+        posed = (self.at_rest(skeleton.shape), skeleton.rest, skeleton.positions, skeleton.rotations)
+        rest, rest_joints, positions, rotations = (torch.from_numpy(part)[None] for part in posed)
+        placed = skin(rest, rest_joints, positions, rotations, torch.from_numpy(self.weights))
+        return np.asarray(placed[0].numpy(), np.float32)
 
 
 @dataclass(frozen=True)
@@ -93,41 +88,52 @@ class Wardrobe:
     garments: dict[Kind, tuple[Garment, ...]]
 
     @classmethod
-    def load(cls, model: BodyModel, canvas: Canvas) -> "Wardrobe":
+    def load(cls, canvas: Canvas) -> "Wardrobe":
         """The garments that ship, cut to the shape space; bakes the base mesh first where that has not been done."""
-        mesh = BaseMesh.load()
-        cut = [tailor(pattern, mesh, model, canvas) for pattern in unpack()]
+        tailor = Tailor(BaseMesh.load(), canvas)
+        cut = [tailor.cut(pattern) for pattern in unpack()]
         return cls({kind: tuple(item for item in cut if item.kind is kind) for kind in Kind})
 
 
-def tailor(pattern: Pattern, mesh: BaseMesh, model: BodyModel, canvas: Canvas) -> Garment:
-    """Binds a pattern to the body."""
-    corners, share = pattern.corners, pattern.barycentric
-    attachment = np.einsum("nc,kncd->knd", share, mesh.rest[:, corners])
-    # A corner may pull with a negative weight; bones never push.
-    pull = np.abs(share) / np.abs(share).sum(1, keepdims=True)
-    weights = np.einsum("nc,ncs->ns", pull, mesh.weights[corners])
-    first, second = mesh.rest[:, pattern.scale_pairs[:, 0]], mesh.rest[:, pattern.scale_pairs[:, 1]]
-    axes = np.arange(3)
-    # Both the measure and its standard are signed alike, so that shapes may be added up before the sign is dropped.
-    scale = (first - second)[:, axes, axes] / pattern.scale_lengths
-    rest = attachment[0] + pattern.offset * np.abs(scale[0])
-    skin = np.unique(canvas.faces)
-    _, nearest = cKDTree(canvas.rest[skin]).query(rest)
-    beneath = skin[nearest]
-    return Garment(
-        name=pattern.name,
-        kind=pattern.kind,
-        attachment=attachment.astype(np.float32),
-        offset=pattern.offset,
-        scale=scale.astype(np.float32),
-        weights=weights.astype(np.float32),
-        faces=pattern.faces,
-        rest=rest.astype(np.float32),
-        limb=_limb(pattern.kind, canvas.limb[beneath]),
-        region=canvas.region[beneath],
-        covered=np.flatnonzero(np.isin(mesh.body, pattern.hidden)),
-    )
+class Tailor:
+    """Binds patterns to the body.
+
+    Args:
+        mesh: what the patterns are bound to.
+        canvas: the body beneath.
+    """
+
+    def __init__(self, mesh: BaseMesh, canvas: Canvas) -> None:
+        self._mesh, self._canvas = mesh, canvas
+        self._skin = np.unique(canvas.faces)
+        self._nearest = cKDTree(canvas.rest[self._skin])
+
+    def cut(self, pattern: Pattern) -> Garment:
+        """One garment."""
+        mesh, corners, share = self._mesh, pattern.corners, pattern.barycentric
+        attachment = np.einsum("nc,kncd->knd", share, mesh.rest[:, corners])
+        # A corner may pull with a negative weight; bones never push.
+        pull = np.abs(share) / np.abs(share).sum(1, keepdims=True)
+        weights = np.einsum("nc,ncs->ns", pull, mesh.weights[corners])
+        first, second = mesh.rest[:, pattern.scale_pairs[:, 0]], mesh.rest[:, pattern.scale_pairs[:, 1]]
+        axes = np.arange(3)
+        # Both the measure and its standard are signed alike, so that shapes may be added up before the sign is dropped.
+        scale = (first - second)[:, axes, axes] / pattern.scale_lengths
+        rest = attachment[0] + pattern.offset * np.abs(scale[0])
+        beneath = self._skin[self._nearest.query(rest)[1]]
+        return Garment(
+            name=pattern.name,
+            kind=pattern.kind,
+            attachment=attachment.astype(np.float32),
+            offset=pattern.offset,
+            scale=scale.astype(np.float32),
+            weights=weights.astype(np.float32),
+            faces=pattern.faces,
+            rest=rest.astype(np.float32),
+            limb=_limb(pattern.kind, self._canvas.limb[beneath]),
+            region=self._canvas.region[beneath],
+            covered=np.flatnonzero(np.isin(mesh.body, pattern.hidden)),
+        )
 
 
 def _limb(kind: Kind, beneath: FloatArray) -> FloatArray:

@@ -95,7 +95,7 @@ def dressed_scenes() -> SceneMaker:
 
 @pytest.fixture(scope="module")
 def wardrobe(dressed_scenes: SceneMaker) -> Wardrobe:
-    return Wardrobe.load(dressed_scenes.model, dressed_scenes.renderer.canvas)
+    return Wardrobe.load(dressed_scenes.renderer.canvas)
 
 
 def posed(model: BodyModel, parameters: BodyParameters) -> tuple[BodyOutput, Skeleton]:
