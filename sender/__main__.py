@@ -67,10 +67,8 @@ async def send(configuration: SenderConfiguration) -> None:
         MetricsServer(address, metrics.registry) if address else nullcontext(),
         closing(open_preview(target, configuration.capture.camera, source)) if target else nullcontext() as preview,
     ):
-        perception, semantics = (
-            PerceptionStage.load(configuration.tracking),
-            SemanticsStage.load(configuration.smoothing),
-        )
+        perception = PerceptionStage.load(configuration.tracking)
+        semantics = SemanticsStage.load(configuration.smoothing)
         networks = model_hash()
         rate = RateController(configuration.rate, getattr(source, "fps", None))
         encoder = RatedEncoder(FrameCodec(networks), Importance.load(), rate, metrics)

@@ -1,8 +1,8 @@
 """Trains perception on rendered people: `python -m sender.train.perception --data DIR`.
 
 CPU recipe (two cores): render 86,016 crops at 128² (`python -m common.humans.render_shards`), then 110 minutes as one
-process a core, which sees 80 to 120 crops a second in bf16:
-`OMP_NUM_THREADS=1 torchrun --nproc-per-node 2 -m sender.train.perception --threads 1 --data DIR`.
+process a core, which sees 80 crops a second in bf16:
+`OMP_NUM_THREADS=1 torchrun --nproc-per-node 2 -m sender.train.perception --threads 1 --compile --data DIR`.
 The training is given minutes, not steps; it may be stopped and resumed with `--resume`, and picks up shards that are
 still being rendered.  At the end, `scores.json` beside the checkpoint tells the scores on the hold split.  `--export`
 turns the checkpoint into the package's weights.
