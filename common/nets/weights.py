@@ -16,17 +16,19 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load, save
-from torch import Tensor
+from torch import Tensor, nn
 
 from common.errors import WeightsError
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
+
+Network = TypeVar("Network", bound=nn.Module)
 
 FORMAT = 1
 WEIGHTS_DIRECTORY = Path(__file__).resolve().parent.parent / "weights"
@@ -100,6 +102,25 @@ def load_weights(
     except SafetensorError as exc:
         raise WeightsError(f"weights {name!r} are not a safetensors file: reinstall bodywire") from exc
     return {key: value.float() if value.is_floating_point() else value for key, value in tensors.items()}
+
+
+def load_into(
+    network: Network,
+    name: str,
+    architecture: Mapping[str, Any] | None = None,
+    directory: Path = WEIGHTS_DIRECTORY,
+) -> Network:
+    """The network with the weights of one entry, in evaluation mode; arguments as for `load_weights`.
+
+    Raises:
+        WeightsError: the entry or its file is missing, damaged, or of another network.
+    """
+    tensors = load_weights(name, architecture, directory)
+    try:
+        network.load_state_dict(tensors)
+    except RuntimeError as exc:
+        raise WeightsError(f"weights {name!r} are of another version than this program: reinstall bodywire") from exc
+    return network.eval()
 
 
 def find_entry(name: str, directory: Path = WEIGHTS_DIRECTORY) -> WeightsEntry:

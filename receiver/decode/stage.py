@@ -11,10 +11,9 @@ from torch import Tensor
 from common.body.anatomy import POINTS
 from common.body.label_space import LabelSpace
 from common.body.model import BodyParameters
-from common.errors import WeightsError
 from common.frames import PersonLabels
 from common.labels import LABEL_SIZE, concatenate, group_slices
-from common.nets.weights import architecture_of, load_weights, save_weights
+from common.nets.weights import architecture_of, load_into, save_weights
 from receiver.decode.mixture import GaussianMixture
 from receiver.decode.network import DecodeConfig, DecodeNetwork
 
@@ -71,13 +70,7 @@ def load_network() -> DecodeNetwork:
         WeightsError: the weights are missing or of another version.
     """
     config = DecodeConfig()
-    tensors = load_weights(WEIGHTS_NAME, architecture_of(config))
-    network = DecodeNetwork(config, torch.arange(POINTS))
-    try:
-        network.load_state_dict(tensors)
-    except RuntimeError as error:
-        raise WeightsError(f"weights {WEIGHTS_NAME!r} are of another version than this program") from error
-    return network.eval()
+    return load_into(DecodeNetwork(config, torch.arange(POINTS)), WEIGHTS_NAME, architecture_of(config))
 
 
 class DecodeStage:

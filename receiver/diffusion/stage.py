@@ -11,9 +11,8 @@ from torch import Tensor, nn
 from common.body.anatomy import POINTS
 from common.body.model import BodyModel, BodyParameters
 from common.configuration import option
-from common.errors import WeightsError
 from common.labels import FloatArray
-from common.nets.weights import architecture_of, load_weights, save_weights
+from common.nets.weights import architecture_of, load_into, save_weights
 from receiver.decode.geometry_image import CHANNELS, inverse_order
 from receiver.decode.stage import DecodedBody
 from receiver.diffusion.cloud import PointCloud
@@ -99,13 +98,7 @@ def load_network() -> DiffusionNetwork:
         WeightsError: the weights are missing or of another version.
     """
     config = DiffusionConfig()
-    tensors = load_weights(WEIGHTS_NAME, architecture_of(config))
-    network = DiffusionNetwork(config, torch.arange(POINTS))
-    try:
-        network.load_state_dict(tensors)
-    except RuntimeError as error:
-        raise WeightsError(f"weights {WEIGHTS_NAME!r} are of another version than this program") from error
-    return network.eval()
+    return load_into(DiffusionNetwork(config, torch.arange(POINTS)), WEIGHTS_NAME, architecture_of(config))
 
 
 class DiffusionStage:

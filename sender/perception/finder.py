@@ -17,7 +17,7 @@ from torch.nn import functional
 
 from common.errors import WeightsError
 from common.nets.precision import fast_autocast
-from common.nets.weights import WEIGHTS_DIRECTORY, find_entry, load_weights
+from common.nets.weights import WEIGHTS_DIRECTORY, find_entry, load_into
 from sender.perception.keypoints import cell_centres
 from sender.perception.stem import Residual, convolution
 
@@ -173,9 +173,9 @@ class Finder:
             raise WeightsError(f"weights {WEIGHTS_NAME!r} are of another version: reinstall bodywire")
         try:
             net = FinderNet(FinderConfig(**sizes))
-            net.load_state_dict(load_weights(WEIGHTS_NAME, architecture(net.config), directory))
         except (TypeError, ValueError, RuntimeError) as exc:
             raise WeightsError(f"weights {WEIGHTS_NAME!r} are of another version: reinstall bodywire") from exc
+        load_into(net, WEIGHTS_NAME, architecture(net.config), directory)
         return cls(net.to(memory_format=torch.channels_last))
 
     @torch.inference_mode()

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from common.errors import WeightsError
 from common.nets.precision import fast_autocast
-from common.nets.weights import WEIGHTS_DIRECTORY, find_entry, load_weights
+from common.nets.weights import WEIGHTS_DIRECTORY, find_entry, load_into
 from sender.perception.both_ways import BothWays
 from sender.perception.network import PerceptionConfig, PerceptionNet
 from sender.perception.output import PARTS, PerceptionOutput
@@ -60,11 +60,7 @@ class Perception:
             WeightsError: its weights are missing, damaged or of another version.
         """
         config = config_of(dict(find_entry(WEIGHTS_NAME, directory).architecture))
-        net = PerceptionNet(config)
-        try:
-            net.load_state_dict(load_weights(WEIGHTS_NAME, architecture(config), directory))
-        except RuntimeError as exc:
-            raise WeightsError(f"weights {WEIGHTS_NAME!r} are of another version than this program") from exc
+        net = load_into(PerceptionNet(config), WEIGHTS_NAME, architecture(config), directory)
         return cls(net.to(memory_format=torch.channels_last))
 
     @property

@@ -13,7 +13,7 @@ from common.body.model import BodyModel, BodyParameters
 from common.errors import WeightsError
 from common.frames import Camera, PersonLabels
 from common.labels import group_slices, split
-from common.nets.weights import find_entry, load_weights
+from common.nets.weights import find_entry, load_into
 from sender.perception.crop import to_frame
 from sender.perception.output import PerceptionOutput
 from sender.perception.stage import ObservedPerson
@@ -74,11 +74,7 @@ class SemanticsStage:
             raise WeightsError(f"weights {WEIGHTS_NAME!r} are of another version: reinstall bodywire") from error
         if config.feature_size != FEATURE_SIZE:
             raise WeightsError(f"weights {WEIGHTS_NAME!r} belong to another perception network: train them again")
-        network = SemanticCVAE(config)
-        try:
-            network.load_state_dict(load_weights(WEIGHTS_NAME))
-        except RuntimeError as error:
-            raise WeightsError(f"weights {WEIGHTS_NAME!r} are of another version: reinstall bodywire") from error
+        network = load_into(SemanticCVAE(config), WEIGHTS_NAME)
         space = LabelSpace.load()
         refiner = Refiner(space, KeypointKinematics(BodyModel.load()))
         return cls(network, space, refiner, smoother_of(smoothing) if smoothing else None)
