@@ -27,7 +27,9 @@ from sender.train.finder_frames import FrameBatch, frame_batches
 
 def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="sender.train.finder", description=__doc__.split("\n")[0])
-    parser.add_argument("--data", type=Path, required=True, help="directory of rendered shards")
+    parser.add_argument(
+        "--data", type=Path, nargs="+", required=True, help="directories of rendered shards, each drawn equally often"
+    )
     parser.add_argument("--out", type=Path, default=Path("runs/finder"), help="checkpoint goes here")
     parser.add_argument("--minutes", type=float, default=12.0)
     parser.add_argument("--batch", type=int, default=32)

@@ -1,10 +1,10 @@
 """Frames to train the finder on: people cut out of rendered crops, pasted over pictures of nobody, boxes exact.
 
 What is cut off in its crop stands at the frame's border; scraps of pictures with blurred outlines are pasted too, so
-that a cut-out's edge alone does not make a person.
+that a cut-out's edge alone does not make a person, and things that stand like people (`sender.train.distractors`).
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,7 @@ from common.humans.dataset import CropDataset
 from common.humans.degradations import degrade
 from common.humans.split import Split
 from sender.perception.finder import STRIDE
+from sender.train.distractors import distractor
 
 FloatArray = npt.NDArray[np.float32]
 ByteArray = npt.NDArray[np.uint8]
@@ -28,6 +29,7 @@ Generator = np.random.Generator
 _LEAST_SEEN = 0.35
 _LEAST_HEIGHT_PX = 14
 _DRAWN_AT_ONCE = 96
+_GROUPS = 0.3  # share of the frames whose people stand together
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,14 +79,14 @@ class FrameComposer:
     """Makes frames without end.
 
     Args:
-        dataset: crops to take people from.
+        datasets: crops to take people from, each data set as often as the others.
         rng: where all randomness comes from.
         size: N.
         backgrounds: pictures of nobody to make first.
     """
 
-    def __init__(self, dataset: CropDataset, rng: Generator, size: int, backgrounds: int = 120) -> None:
-        self._dataset = dataset
+    def __init__(self, datasets: Sequence[CropDataset], rng: Generator, size: int, backgrounds: int = 120) -> None:
+        self._datasets = tuple(datasets)
         self._rng = rng
         self._size = size
         self._backgrounds = BackgroundBank(rng, backgrounds, size)
@@ -94,17 +96,23 @@ class FrameComposer:
         """An image (N, N, 3) and its people's boxes (n, 4) in pixels."""
         rng, size = self._rng, self._size
         image = self._backgrounds.draw(rng, size, size)
-        for _ in range(rng.integers(0, 3)):
-            image = self._with_scrap(image)
+        for _ in range(rng.integers(0, 6)):
+            image = self._with_thing(image)
         owner = np.full((size, size), -1, dtype=np.int16)
-        count = int(rng.choice(6, p=[0.12, 0.38, 0.2, 0.12, 0.1, 0.08]))
+        count = int(rng.choice(6, p=[0.12, 0.36, 0.2, 0.13, 0.1, 0.09]))
         heights = np.sort(size * np.exp(rng.uniform(np.log(0.1), np.log(1.15), count)))
+        # Some stand in a group: about as tall, shoulder to shoulder.
+        middle = float(rng.uniform(0.1, 0.5)) * size if rng.random() < _GROUPS else None
+        if middle is not None:
+            heights = heights[:1] * rng.uniform(0.8, 1.2, count)
         whole = []
         for index, height in enumerate(heights):
-            image, pixels = self._with_person(image, owner, index, float(height))
+            image, pixels = self._with_person(image, owner, index, float(height), middle)
             whole.append(pixels)
+            if middle is not None:
+                middle += float(height * rng.uniform(0.18, 0.5))
             if rng.random() < 0.1:
-                image = self._with_scrap(image, owner)
+                image = self._with_thing(image, owner)
         image = self._letterboxed(image, owner)
         boxes = [_box(owner == index) for index in range(count) if (owner == index).sum() > _LEAST_SEEN * whole[index]]
         tall = [box for box in boxes if box[3] - box[1] >= _LEAST_HEIGHT_PX]
@@ -112,17 +120,22 @@ class FrameComposer:
 
     def _person(self) -> CutOut:
         while not self._people:
-            wanted = np.sort(self._rng.choice(len(self._dataset), _DRAWN_AT_ONCE))
-            crops = self._dataset.batch(wanted, ("image", "mask"))
-            cuts = [cut_out(image, mask) for image, mask in zip(crops["image"], crops["mask"], strict=True)]
-            self._people = [cut for cut in cuts if cut is not None]
+            for dataset in self._datasets:
+                wanted = np.sort(self._rng.choice(len(dataset), _DRAWN_AT_ONCE // len(self._datasets)))
+                crops = dataset.batch(wanted, ("image", "mask"))
+                cuts = [cut_out(image, mask) for image, mask in zip(crops["image"], crops["mask"], strict=True)]
+                self._people += [cut for cut in cuts if cut is not None]
             self._rng.shuffle(self._people)
         return self._people.pop()
 
     def _with_person(
-        self, image: FloatArray, owner: npt.NDArray[np.int16], index: int, height: float
+        self, image: FloatArray, owner: npt.NDArray[np.int16], index: int, height: float, middle: float | None
     ) -> tuple[FloatArray, int]:
-        """Pastes somebody; returns the picture and how many pixels of it are the person before anything hides them."""
+        """Pastes somebody, at column `middle` or anywhere.
+
+        Returns:
+            The picture, and how many pixels of it are the person before anything hides them.
+        """
         rng, person = self._rng, self._person()
         scale = height / max(person.alpha.shape)
         shape = max(2, round(person.alpha.shape[1] * scale)), max(2, round(person.alpha.shape[0] * scale))
@@ -133,6 +146,8 @@ class FrameComposer:
             colour, alpha, cut = colour[:, ::-1], alpha[:, ::-1], cut[[2, 1, 0, 3]]
         alpha = cv2.GaussianBlur(np.ascontiguousarray(alpha), (0, 0), float(rng.uniform(0.3, 1.0)) * max(1.0, scale))
         left, top = self._place(shape, cut)
+        if middle is not None:
+            left = round(middle - shape[0] / 2)
         return paste(image, owner, index, colour, alpha, left, top)
 
     def _place(self, shape: tuple[int, int], cut: npt.NDArray[np.bool_]) -> tuple[int, int]:
@@ -147,6 +162,17 @@ class FrameComposer:
                 at = room if cut[axis + 2] else (0 if cut[axis] else at)
             place.append(round(at))
         return place[0], place[1]
+
+    def _with_thing(self, image: FloatArray, owner: npt.NDArray[np.int16] | None = None) -> FloatArray:
+        """Something that is not a person, in front of what is there."""
+        rng = self._rng
+        if rng.random() < 0.4:
+            return self._with_scrap(image, owner)
+        height = int(self._size * np.exp(rng.uniform(np.log(0.08), np.log(0.9))))
+        colour, alpha = distractor(rng, height)
+        left, top = (int(rng.uniform(-height / 2, self._size - height / 2)) for _ in range(2))
+        hidden = np.full((self._size, self._size), -1, np.int16) if owner is None else owner
+        return paste(image, hidden, -1, colour, alpha, left, top)[0]
 
     def _with_scrap(self, image: FloatArray, owner: npt.NDArray[np.int16] | None = None) -> FloatArray:
         """A blob of some texture or of another picture; it hides the people below it."""
@@ -221,9 +247,10 @@ def targets(boxes_n4: FloatArray, size: int) -> tuple[FloatArray, FloatArray, Fl
     return heat.astype(np.float32), reach, weight
 
 
-def frame_batches(data: Path, split: Split, batch: int, size: int, seed: int) -> Iterator[FrameBatch]:
-    """Batches of frames without end."""
-    composer = FrameComposer(CropDataset([data], split), np.random.default_rng(seed), size)
+def frame_batches(data: Sequence[Path], split: Split, batch: int, size: int, seed: int) -> Iterator[FrameBatch]:
+    """Batches of frames without end, people from each of the data sets equally often."""
+    datasets = [CropDataset([directory], split) for directory in data]
+    composer = FrameComposer(datasets, np.random.default_rng(seed), size)
     while True:
         frames = [composer.frame() for _ in range(batch)]
         images = torch.from_numpy(np.stack([image for image, _ in frames])).permute(0, 3, 1, 2).float().div_(255.0)

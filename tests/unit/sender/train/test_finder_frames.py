@@ -1,12 +1,61 @@
 """Composed frames: boxes surround what was pasted, targets mark its middle."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
 
+from common.humans.dataset import CropDataset
+from common.humans.scene import CROP_FIELDS
 from sender.perception.finder import FinderConfig, FinderNet, peaks
+from sender.train.distractors import distractor
 from sender.train.finder import loss_terms
-from sender.train.finder_frames import FrameBatch, cut_out, paste, targets
+from sender.train.finder_frames import FrameBatch, FrameComposer, cut_out, paste, targets
+
+
+def _blue_people(directory: Path, size: int) -> CropDataset:
+    """A data set of pictures with a blue upright bar in the middle; what else a shard holds is empty."""
+    shard = directory / "train-0000"
+    shard.mkdir(parents=True)
+    image, mask = np.zeros((8, size, size, 3), np.uint8), np.zeros((8, size, size), np.uint8)
+    where = (slice(None), slice(size // 8, -size // 8), slice(3 * size // 8, -3 * size // 8))
+    image[where], mask[where] = (0, 0, 255), 255
+    for name in CROP_FIELDS:
+        np.save(shard / f"{name}.npy", {"image": image, "mask": mask}.get(name, np.zeros(8)))
+    return CropDataset([directory], "train")
+
+
+def test_frames_box_the_people_of_every_data_set(tmp_path: Path) -> None:
+    datasets = [_blue_people(tmp_path / "fine", 64), _blue_people(tmp_path / "coarse", 32)]
+    composer = FrameComposer(datasets, np.random.default_rng(5), 128, backgrounds=4)
+    frames = [composer.frame() for _ in range(12)]
+    boxes = np.concatenate([boxes for _, boxes in frames])
+    assert len(boxes) >= 6
+    assert (boxes[:, 2:] > boxes[:, :2]).all()
+    assert boxes.min() >= 0
+    assert boxes.max() <= 128
+    blue = [image[int(b[1]) : int(b[3]), int(b[0]) : int(b[2])].mean(axis=(0, 1)) for image, bs in frames for b in bs]
+    # Light, blur and noise change colours, but not which of the three is strongest in most boxes.
+    assert np.mean([colour.argmax() == 2 for colour in blue]) > 0.6
+
+
+def test_the_same_seed_makes_the_same_frame(tmp_path: Path) -> None:
+    dataset = _blue_people(tmp_path, 32)
+    first, second = (FrameComposer([dataset], np.random.default_rng(1), 64, backgrounds=2).frame()[0] for _ in range(2))
+    assert np.array_equal(first, second)
+
+
+@pytest.mark.parametrize("height", [6, 40, 200])
+def test_distractors_are_things_with_a_colour(height: int) -> None:
+    rng = np.random.default_rng(height)
+    for _ in range(30):
+        colour, alpha = distractor(rng, height)
+        assert colour.shape == (height, height, 3)
+        assert alpha.shape == (height, height)
+        assert 0.0 <= alpha.min() <= alpha.max() <= 1.0
+        assert alpha.max() > 0.3
+        assert np.isfinite(colour).all()
 
 
 def test_cut_out_is_the_masks_box_and_knows_what_was_cut() -> None:
