@@ -7,6 +7,8 @@ against annotations in COCO's format (a list of objects with `image_id` and `key
     found           of them, those that a published person was matched to
     pck05, pck10    share of the annotated keypoints that lie within 0.05 and 0.1 of the person's box (the longer side
                     of the annotated keypoints' extent); keypoints of people not found count as missed
+    …_of_found      the same among people found
+    large_…         the same among people whose box is at least 80 pixels high
     false_people    published on annotated images and matched to nobody (annotations may be incomplete)
 
 `--folder` also takes a video: then it says in how many frames somebody was found, and as how many identities.
@@ -40,8 +42,8 @@ Array = npt.NDArray[np.float64]
 
 # A published person whose keypoints are further off than this on average, in box sides, is somebody else.
 _MATCH = 0.3
-# People whose box is smaller are counted apart.
-_LARGE_PX = 96
+# People whose box is at least so high are also counted apart, as `large_…`.
+_LARGE_PX = 80
 QUICK_FRAMES = 40
 
 
@@ -61,6 +63,11 @@ class AnnotatedPerson:
     def side_px(self) -> float:
         """Longer side of the box around the labelled keypoints."""
         return float(np.ptp(self.keypoints[self.labelled], axis=0).max())
+
+    @property
+    def height_px(self) -> float:
+        """Height of the box around the labelled keypoints."""
+        return float(np.ptp(self.keypoints[self.labelled, 1]))
 
     def errors(self, found: FloatArray) -> Array:
         """(K,) distances of the labelled keypoints from those found (17, 2), in box sides."""
@@ -100,13 +107,13 @@ class ImageScore:
 
     Args:
         matched: of each annotated person, the errors of the labelled keypoints in box sides, or None if not found.
-        sides_px: of each annotated person.
+        heights_px: of each annotated person's box.
         labelled: keypoints of each annotated person.
         false_people: published and matched to nobody.
     """
 
     matched: tuple[Array | None, ...]
-    sides_px: tuple[float, ...]
+    heights_px: tuple[float, ...]
     labelled: tuple[int, ...]
     false_people: int
 
@@ -121,27 +128,33 @@ def score_image(annotated: Sequence[AnnotatedPerson], found: Sequence[FloatArray
             if costs[row, column] < _MATCH:
                 matched[row] = annotated[row].errors(found[column])
     hits = sum(errors is not None for errors in matched)
-    sides = tuple(person.side_px for person in annotated)
+    heights = tuple(person.height_px for person in annotated)
     labelled = tuple(int(person.labelled.sum()) for person in annotated)
-    return ImageScore(tuple(matched), sides, labelled, len(found) - hits)
+    return ImageScore(tuple(matched), heights, labelled, len(found) - hits)
 
 
 def summary(scores: Sequence[ImageScore]) -> dict[str, float]:
-    """The figures over all annotated images."""
-    matched = [errors for score in scores for errors in score.matched]
-    sides = np.array([side for score in scores for side in score.sides_px])
-    labelled = sum(count for score in scores for count in score.labelled)
-    hit = np.array([errors is not None for errors in matched], dtype=bool)
-    errors = np.concatenate([np.zeros(0), *(each for each in matched if each is not None)])
-    large = sides >= _LARGE_PX
+    """The figures over all annotated images: of everybody, of those who are large, and the false ones."""
+    everybody = [
+        person for score in scores for person in zip(score.matched, score.heights_px, score.labelled, strict=True)
+    ]
+    large = [person for person in everybody if person[1] >= _LARGE_PX]
+    figures = _figures([(matched, labelled) for matched, _, labelled in everybody])
+    of_large = _figures([(matched, labelled) for matched, _, labelled in large])
+    figures |= {f"large_{name}": value for name, value in of_large.items()}
+    return figures | {"false_people": float(sum(score.false_people for score in scores))}
+
+
+def _figures(people: Sequence[tuple[Array | None, int]]) -> dict[str, float]:
+    """Of people with their errors (None: not found) and how many keypoints each has annotated."""
+    labelled = max(sum(count for _, count in people), 1)
+    found = [errors for errors, _ in people if errors is not None]
+    errors = np.concatenate([np.zeros(0), *found])
     return {
-        "people": float(len(matched)),
-        "found": float(hit.sum()),
-        "pck05": float((errors < 0.05).sum() / max(labelled, 1)),
-        "pck10": float((errors < 0.10).sum() / max(labelled, 1)),
-        "false_people": float(sum(score.false_people for score in scores)),
-        "large_people": float(large.sum()),
-        "large_found": float((hit & large).sum()),
+        "people": float(len(people)),
+        "found": float(len(found)),
+        "pck05": float((errors < 0.05).sum() / labelled),
+        "pck10": float((errors < 0.10).sum() / labelled),
         "pck05_of_found": float((errors < 0.05).mean()) if len(errors) else float("nan"),
         "pck10_of_found": float((errors < 0.10).mean()) if len(errors) else float("nan"),
     }
