@@ -20,6 +20,7 @@ from common.body.anatomy import SHAPE_SIZE
 from common.body.label_space import LabelSpace
 from common.body.model import BodyModel, BodyParameters
 from common.body.rotations import axis_angle_to_matrix
+from common.errors import SourceError, exit_code_of
 from common.humans.poses import PoseSampler
 from common.humans.split import SEED_RANGES, Split
 from receiver.decode.geometry_image import place_order, pool
@@ -77,11 +78,11 @@ class BodyTable:
         """All shards of a split, pooled to `places` along the curve.
 
         Raises:
-            FileNotFoundError: the directory holds no shard of that split.
+            SourceError: the directory holds no shard of that split.
         """
         shards = sorted(directory.glob(f"{split}-*"))
         if not shards:
-            raise FileNotFoundError(f"no {split} bodies in {directory}; run python -m receiver.train.bodies first")
+            raise SourceError(f"no {split} bodies in {directory}; run python -m receiver.train.bodies first")
         parts: list[tuple[npt.NDArray[np.generic], ...]] = []
         count = 0
         for shard in shards:
@@ -144,4 +145,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    raise SystemExit(exit_code_of("python -m receiver.train.bodies", main))

@@ -15,6 +15,7 @@ import numpy as np
 import torch
 
 from common.body.model import BodyModel
+from common.errors import exit_code_of
 from receiver.decode.geometry_image import LEVEL_SIZES, true_levels
 from receiver.decode.loss import LossWeights, crowding, imbalance, kl_to_arrived, level_error
 from receiver.decode.network import DecodeConfig, DecodeNetwork
@@ -141,4 +142,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    raise SystemExit(exit_code_of("python -m receiver.train.decode", main))

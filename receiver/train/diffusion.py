@@ -16,6 +16,7 @@ import torch
 
 from common.body.anatomy import POINTS
 from common.body.model import BodyModel
+from common.errors import exit_code_of
 from receiver.decode.network import DecodeConfig, DecodeNetwork
 from receiver.decode.stage import load_network as load_decode
 from receiver.diffusion.condition import DiffusionConfig
@@ -154,4 +155,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    raise SystemExit(exit_code_of("python -m receiver.train.diffusion", main))

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from common.errors import exit_code_of
 from common.nets.precision import fast_autocast
 from common.nets.weights import save_weights
 from common.training.averaging import AveragedNetwork
@@ -183,4 +184,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    raise SystemExit(exit_code_of("python -m sender.train.finder", main))

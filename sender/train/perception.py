@@ -21,6 +21,7 @@ import torch
 
 from common.body.keypoint_kinematics import KeypointKinematics
 from common.body.model import BodyModel
+from common.errors import exit_code_of
 from common.humans.dataset import CropDataset
 from common.nets.precision import fast_autocast
 from common.nets.weights import save_weights
@@ -32,6 +33,7 @@ from common.training.schedule import warm_cosine
 from sender.perception.both_ways import BothWays
 from sender.perception.network import TASKS, PerceptionConfig, PerceptionNet
 from sender.perception.perceive import architecture
+from sender.train import pretrained
 from sender.train.augmentation import augment
 from sender.train.calibration import best_border, move_border
 from sender.train.crops import CropBatch, crop_batch
@@ -52,6 +54,13 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--without", choices=TASKS, help="ablation: leave this head's loss out")
+    parser.add_argument(
+        "--pretrained",
+        nargs="?",
+        const=pretrained.DEFAULT,
+        metavar="NAME",
+        help="start the trunk from timm's weights (needs a network; default: %(const)s)",
+    )
     parser.add_argument(
         "--evaluate-minutes", type=float, default=6.0, help="time between evaluations on the hold split"
     )
@@ -97,6 +106,10 @@ def train(options: argparse.Namespace) -> None:
     torch.manual_seed(options.seed)
     config = PerceptionConfig(size=options.size)
     net = PerceptionNet(config).to(memory_format=torch.channels_last)
+    checkpoint = options.out / "checkpoint.pt"
+    resumed = options.resume and checkpoint.exists()
+    if options.pretrained and not resumed:
+        pretrained.transplant(pretrained.fetch(options.pretrained), net)
     average = AveragedNetwork(net)
     optimiser = optimiser_of(net, options.rate)
     kinematics = KeypointKinematics(BodyModel.load())
@@ -104,8 +117,7 @@ def train(options: argparse.Namespace) -> None:
     loss_of = MultiTaskLoss(kinematics, weights)
 
     spent_s, step, images = 0.0, 0, 0
-    checkpoint = options.out / "checkpoint.pt"
-    if options.resume and checkpoint.exists():
+    if resumed:
         state = load_checkpoint(checkpoint)
         net.load_state_dict(state["net"])
         average.load_state_dict(state["average"])
@@ -196,4 +208,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    raise SystemExit(exit_code_of("python -m sender.train.perception", main))

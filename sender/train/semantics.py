@@ -23,6 +23,7 @@ from common.body.label_space import LabelSpace
 from common.body.mirror import mirrored_body
 from common.body.model import JOINTS, BodyModel, BodyParameters
 from common.body.rotations import axis_angle_to_matrix
+from common.errors import exit_code_of
 from common.humans.dataset import Batch, CropDataset
 from common.nets.weights import save_weights
 from common.training.averaging import AveragedNetwork
@@ -281,4 +282,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    raise SystemExit(exit_code_of("python -m sender.train.semantics", main))
