@@ -14,3 +14,11 @@ def no_settings_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
     for variable in list(os.environ):
         if variable.startswith(("BODYWIRE_SENDER_", "BODYWIRE_RECEIVER_")):
             monkeypatch.delenv(variable)
+
+
+@pytest.fixture(autouse=True)
+def the_same_random_numbers_every_time() -> None:
+    """Seeds torch's global generator: a test that draws from it passes always or never."""
+    import torch
+
+    torch.manual_seed(0)
