@@ -1,0 +1,101 @@
+"""What perception costs, part by part: `python -m tests.bench.perception`.
+
+The demo clip, enlarged to 1280×720, goes through the sender's perception stage, one person followed, on two threads (as
+many as the target machine has cores).  `perception` is the whole stage; `finder` is its look at the whole frame, which
+comes with every tenth frame; `stem` to `pose` are the parts of the network, each crop seen both ways round.
+"""
+
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+
+import cv2
+import numpy as np
+import torch
+from torch import nn
+
+from common.frames import Camera
+from sender.capture.source import CapturedFrame
+from sender.perception.finder import Finder
+from sender.perception.network import PerceptionNet
+from sender.perception.perceive import Perception
+from sender.perception.stage import PerceptionStage, TrackingConfig
+from tests.bench import report
+from tests.bench.perceived import demo_frames
+from tests.bench.stages import WARM_UP, Figures, Stopwatch, TimedFinder
+
+QUICK_FRAMES = 60
+WIDTH, HEIGHT = 1280, 720
+THREADS = 2
+
+
+def enlarged(frame: CapturedFrame) -> CapturedFrame:
+    """A frame at 720p, its sides drawn out from the border."""
+    height, width = frame.image.shape[:2]
+    scale = HEIGHT / height
+    image = cv2.resize(frame.image, (round(width * scale), HEIGHT), interpolation=cv2.INTER_CUBIC)
+    beside = WIDTH - image.shape[1]
+    if beside < 0:
+        raise ValueError(f"a frame of {width}×{height} is wider than {WIDTH}×{HEIGHT}")
+    image = cv2.copyMakeBorder(image, 0, 0, beside // 2, beside - beside // 2, cv2.BORDER_REPLICATE)
+    camera = Camera(WIDTH, HEIGHT, frame.camera.focal_px * scale)
+    return replace(frame, image=np.asarray(image, np.uint8), camera=camera)
+
+
+def watch_parts(net: PerceptionNet, watch: Stopwatch) -> None:
+    """Notes what each part of the network takes, from now on."""
+    parts: dict[str, tuple[nn.Module, nn.Module]] = {
+        "stem": (net.stem, net.stem),
+        "trunk": (net.patches, net.task_norm),
+        "keypoints": (net.keypoints, net.keypoints),
+        "depth": (net.depth, net.depth),
+        "mask": (net.mask, net.mask),
+        "pose": (net.pose, net.pose),
+    }
+    began: dict[str, float] = {}
+    for name, (first, last) in parts.items():
+
+        def start(*_: object, name: str = name) -> None:
+            began[name] = time.perf_counter()
+
+        def stop(*_: object, name: str = name) -> None:
+            watch.note(name, 1e3 * (time.perf_counter() - began[name]))
+
+        first.register_forward_pre_hook(start)
+        last.register_forward_hook(stop)
+
+
+def measure(frames: Iterator[CapturedFrame]) -> Figures:
+    """All frames through the stage, as the sender drives it."""
+    watch = Stopwatch()
+    perception = Perception.load()
+    watch_parts(perception.net, watch)
+    stage = PerceptionStage(TimedFinder(Finder.load(), watch), perception, TrackingConfig())
+    seen = count = 0
+    for frame in map(enlarged, frames):
+        with watch.time("perception"):
+            seen += bool(stage.process(frame.image, frame.camera))
+        count += 1
+    for values in watch.spent_ms.values():
+        del values[: min(WARM_UP, len(values) - 1)]
+    return {"frames": float(count), "seen_share": seen / count, **watch.figures()}
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The command line; returns the exit code."""
+    parser = report.flags("perception", "Time perception and its parts on 720p frames.", 0)
+    options = parser.parse_args(arguments)
+
+    def work() -> None:
+        torch.set_num_threads(THREADS)
+        systems = {"bodywire": measure(demo_frames(QUICK_FRAMES if options.quick else None))}
+        print(f"demo clip at {WIDTH}×{HEIGHT}, {report.machine_line()}, {THREADS} threads\n")
+        print(report.transposed(systems))
+        report.write_json(options.json, "perception", options.seed, systems)
+
+    return report.run("perception", work)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
