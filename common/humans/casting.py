@@ -6,7 +6,7 @@ paint clothes on the bare body; `DRESSED` puts garments on it, and shows its peo
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,6 +22,8 @@ class Casting:
         bystanders: chance of other people behind.
         occluders: chance of a thing in front; of a person in front it is half of that.
         dressed: share of people who wear garments instead of paint.
+        degradations: pictures are blurred, noisy, compressed and so on, as cameras make them.
+        backgrounds: there are pictures behind the people, not just one colour.
     """
 
     name: str
@@ -32,6 +34,8 @@ class Casting:
     bystanders: float
     occluders: float
     dressed: float = 0.0
+    degradations: bool = True
+    backgrounds: bool = True
 
     def __post_init__(self) -> None:
         if abs(sum(self.recipes) - 1) > 1e-9:
@@ -41,6 +45,29 @@ class Casting:
         ):
             raise ValueError("shares and chances lie between 0 and 1")
 
+    def without(self, part: str) -> "Casting":
+        """The same, one of `PARTS` left out, to learn what it is worth.
+
+        Raises:
+            ValueError: there is no such part.
+        """
+        if part not in PARTS:
+            raise ValueError(f"no part {part!r}; the parts are {', '.join(PARTS)}")
+        name = f"{self.name}-without-{part}"
+        if part == "garments":
+            return replace(self, name=name, dressed=0.0)
+        if part == "degradations":
+            return replace(self, name=name, degradations=False)
+        if part == "occluders":
+            return replace(self, name=name, occluders=0.0)
+        if part == "backgrounds":
+            return replace(self, name=name, backgrounds=False)
+        captured, blended, free, wide = self.recipes
+        return replace(self, name=name, recipes=(0.0, 0.0, captured + blended + free, wide))
+
+
+PARTS = ("garments", "degradations", "occluders", "captured", "backgrounds")
+"""What `Casting.without` can leave out; `captured` are poses of people who were recorded, and blends of them."""
 
 EVERYDAY = Casting("everyday", (0.85, 0.10, 0.05, 0.0), True, 0.75, 0.90, 0.20, 0.10)
 WIDE = Casting("wide", (0.55, 0.15, 0.20, 0.10), False, 0.60, 0.62, 0.25, 0.22)

@@ -77,10 +77,12 @@ def compose(
         others: cut-outs of other people, of the same size.
         box: (4,) left, top, right, bottom of what the crop shows of the person, crop units.
         cut: kind of framing; a person cut off may stand at the border of the image.
-        casting: how often others stand behind or in front.
+        casting: how often others stand behind or in front, and whether there is a picture behind.
     """
     size = len(person.colour)
     image = backgrounds.draw(rng, size, size)
+    if not casting.backgrounds:
+        image = np.full((size, size, 3), colour(rng), np.float32)
     if others and rng.random() < casting.bystanders:
         for _ in range(rng.integers(1, 4)):
             image = _bystander(rng, others, rng.uniform(0.3, 1.0)).over(image)

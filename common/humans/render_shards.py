@@ -20,7 +20,7 @@ from pathlib import Path
 import numpy as np
 
 from common.errors import OutputError, exit_code_of
-from common.humans.casting import CASTINGS, WIDE
+from common.humans.casting import CASTINGS, PARTS, WIDE, Casting
 from common.humans.split import SEED_RANGES, SPLITS, Split, check_seed
 
 BATCH = 64
@@ -41,7 +41,7 @@ class Task:
         number: of the shard.
         count: images in it.
         size: pixels of a crop.
-        casting: name of what kinds of pictures.
+        casting: what kinds of pictures.
     """
 
     out: Path
@@ -50,7 +50,7 @@ class Task:
     number: int
     count: int
     size: int
-    casting: str = WIDE.name
+    casting: Casting = WIDE
 
     @property
     def directory(self) -> Path:
@@ -77,7 +77,7 @@ def render_shard(task: Task, progress: "Synchronized[int]") -> None:
 
     seeds = task.batch_seeds()
     backgrounds = min(_BACKGROUNDS, max(8, task.count // 4))
-    maker = scene_maker(task.split, np.random.default_rng([seeds[0], 1]), backgrounds, CASTINGS[task.casting])
+    maker = scene_maker(task.split, np.random.default_rng([seeds[0], 1]), backgrounds, task.casting)
     batches: list[Crops] = []
     for index, seed in enumerate(seeds):
         count = min(BATCH, task.count - index * BATCH)
@@ -136,7 +136,7 @@ def _report(done: int, total: int, elapsed_s: float) -> None:
     sys.stderr.flush()
 
 
-def plan(out: Path, split: Split, seed: int, count: int, size: int, casting: str = WIDE.name) -> list[Task]:
+def plan(out: Path, split: Split, seed: int, count: int, size: int, casting: Casting = WIDE) -> list[Task]:
     """The shards that are still to make.
 
     Raises:
@@ -158,12 +158,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--seed", type=int, default=0, help="counted from 0 within the split")
     parser.add_argument("--size", type=int, default=128, help="pixels of a crop, even")
     parser.add_argument("--casting", choices=tuple(CASTINGS), default=WIDE.name, help="what kinds of pictures")
+    parser.add_argument("--without", choices=PARTS, help="leave this out, to learn what it is worth")
     parser.add_argument("--workers", type=int, default=os.cpu_count() or 1)
     options = parser.parse_args(arguments)
     if options.count < 1 or options.size < 32 or options.size % 2 or options.workers < 1:
         parser.error("--count and --workers must be at least 1, --size an even number from 32 up")
+    casting = CASTINGS[options.casting]
+    if options.without:
+        casting = casting.without(options.without)
     try:
-        tasks = plan(options.out, options.split, options.seed, options.count, options.size, options.casting)
+        tasks = plan(options.out, options.split, options.seed, options.count, options.size, casting)
     except ValueError as error:
         parser.error(str(error))
     return exit_code_of(parser.prog, lambda: _render_into(options.out, tasks, options.workers))
@@ -174,7 +178,7 @@ def _render_into(out: Path, tasks: Sequence[Task], workers: int) -> None:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise OutputError(f"cannot write to {out}: {error.strerror}; choose another --out") from error
-    if any(CASTINGS[task.casting].dressed for task in tasks):
+    if any(task.casting.dressed for task in tasks):
         # Imported and baked here, once, instead of in every worker.
         from common.humans.base_mesh import baked
 

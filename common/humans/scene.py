@@ -189,7 +189,7 @@ class SceneMaker:
             layers.append(layer)
         depth, part = _coarse_truth(rendering, picture.mask, float(posed.framing.translation[index, 2]))
         return {
-            "image": degrade(rng, picture.image),
+            "image": degrade(rng, picture.image) if self._casting.degradations else _as_pixels(picture.image),
             "mask": picture.mask,
             "depth": depth,
             "part": part,
@@ -255,6 +255,10 @@ def _coarse_truth(
     depth = depth_cells.sum(2) / np.maximum(covered, 1) - root_depth
     on = (mask.reshape(cells, 2, cells, 2).astype(np.int32).sum((1, 3)) >= 2 * 255) & (covered > 0)
     return np.where(on, depth, 0).astype(np.float16), np.where(on, part, 0).astype(np.uint8)
+
+
+def _as_pixels(image: FloatArray) -> ByteArray:
+    return np.asarray(np.clip(image, 0, 255), np.uint8)
 
 
 def _visibility_table() -> tuple[npt.NDArray[np.bool_], FloatArray]:

@@ -15,7 +15,7 @@ from common.body.model import BodyModel
 from common.errors import OutputError
 from common.frames import Camera, PersonLabels
 from common.humans import render_shards
-from common.humans.casting import EVERYDAY
+from common.humans.casting import CASTINGS, EVERYDAY
 from common.humans.dataset import Batch
 from common.labels import FloatArray, split
 from receiver.publish.body_skin import BodySkin
@@ -37,7 +37,7 @@ def crop_set(count: int, seed: int, size: int, casting: str = EVERYDAY.name, wor
         ValueError: the seed is beyond the split.
     """
     directory = cache_directory() / f"bench-crops-{_generator()}-{casting}-{seed}-{count}-{size}"
-    tasks = render_shards.plan(directory, "test", seed, count, size, casting)
+    tasks = render_shards.plan(directory, "test", seed, count, size, CASTINGS[casting])
     if tasks:
         tell(f"rendering {count} test images into {directory}")
         _make(directory)
