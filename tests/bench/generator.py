@@ -1,0 +1,112 @@
+"""What each part of the generator is worth on photographs: `python -m tests.bench.generator --folder DIR`.
+
+For the `dressed` casting as it is, and with each part of it left out in turn (garments, degradations, occluders,
+captured poses, backgrounds): renders a training set, trains perception on it from scratch, and holds its keypoints
+against those of annotated photographs, cropped around the annotations, so that the finder plays no part.  Short
+trainings: the order is the result, not the figures.  With the same `--work` folder it goes on where it was stopped.
+"""
+
+import argparse
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from common.errors import BodywireError
+from common.humans.casting import DRESSED, PARTS
+from common.training.averaging import AveragedNetwork
+from common.training.checkpoint import load_checkpoint
+from sender.capture.open import CaptureConfiguration, open_source
+from sender.capture.source import CapturedFrame
+from sender.perception.crop import CropBox
+from sender.perception.network import PerceptionConfig, PerceptionNet
+from sender.perception.perceive import Perception
+from tests.bench import report
+from tests.bench.photos import AnnotatedPerson, Array, image_id, read_annotations
+
+WHOLE = "everything"
+# Annotated keypoints end at ankles and eyes; the person goes on beyond them.
+_BEYOND = 1.15
+_SEED = 30
+
+
+def errors_of(
+    perception: Perception, frames: Sequence[CapturedFrame], annotations: Mapping[int, list[AnnotatedPerson]]
+) -> Array:
+    """Distances of all annotated keypoints from those perceived, in box sides."""
+    errors = [np.zeros(0)]
+    for frame in frames:
+        for person in annotations.get(image_id(frame.source) or -1, []):
+            places = person.keypoints[person.labelled]
+            crop = CropBox.around(np.concatenate([places.min(axis=0), places.max(axis=0)]), 1.25 * _BEYOND)
+            seen = perception.observe([crop.cut(frame.image, perception.size)])
+            errors.append(person.errors(crop.to_pixels(seen.keypoints_2d[0].float().numpy())))
+    return np.concatenate(errors)
+
+
+def pck(errors: Array) -> dict[str, float]:
+    """Share of keypoints within 0.05, 0.1 and 0.2 of the box."""
+    return {f"pck{round(100 * limit):02d}": float((errors < limit).mean()) for limit in (0.05, 0.1, 0.2)}
+
+
+def trained(work: Path, without: str | None, options: argparse.Namespace) -> Perception:
+    """Perception trained on a data set that lacks a part; what is there already is not made again.
+
+    Raises:
+        BodywireError: rendering or training ended with an error, which stands above.
+    """
+    data, out = work / "crops", work / "training"
+    left_out = ["--without", without] if without else []
+    render = ["common.humans.render_shards", "--out", str(data), "--casting", DRESSED.name, *left_out]
+    _run([*render, "--count", str(options.count), "--seed", str(_SEED + options.seed)])
+    _run([*render, "--count", "256", "--split", "hold", "--seed", str(_SEED + options.seed)])
+    train = ["sender.train.perception", "--data", str(data), "--out", str(out), "--minutes", str(options.minutes)]
+    if not (out / "scores.json").exists():
+        _run([*train, "--resume", "--seed", str(options.seed), "--evaluate-minutes", "1000"])
+    state = load_checkpoint(out / "checkpoint.pt")
+    average = AveragedNetwork(PerceptionNet(PerceptionConfig(**state["config"])))
+    average.load_state_dict(state["average"])
+    assert isinstance(average.network, PerceptionNet)
+    return Perception(average.network.to(memory_format=torch.channels_last))
+
+
+def _run(arguments: Sequence[str]) -> None:
+    ended = subprocess.run([sys.executable, "-m", *arguments], check=False, stdout=sys.stderr)
+    if ended.returncode:
+        raise BodywireError(f"python -m {arguments[0]} ended with exit code {ended.returncode}")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The command line; returns the exit code."""
+    parser = report.flags("generator", "Leave parts of the generator out; see what photographs say.", 0)
+    parser.add_argument("--folder", required=True, metavar="DIR", help="photographs")
+    parser.add_argument("--keypoints", type=Path, required=True, metavar="FILE", help="annotations in COCO's format")
+    parser.add_argument("--work", type=Path, default=Path("runs/generator"), help="data sets and trainings go here")
+    parser.add_argument("--count", type=int, help="crops a training set (default: 16384, 64 with --quick)")
+    parser.add_argument("--minutes", type=float, help="of each training (default: 12, 0.1 with --quick)")
+    options = parser.parse_args(arguments)
+    options.count = options.count or (64 if options.quick else 16384)
+    options.minutes = options.minutes or (0.1 if options.quick else 12.0)
+
+    def work() -> None:
+        annotations = read_annotations(options.keypoints)
+        with open_source(CaptureConfiguration(options.folder)) as source:
+            frames = list(source)
+        systems = {}
+        for part in (None, *PARTS):
+            name = f"without {part}" if part else WHOLE
+            perception = trained(options.work / (part or WHOLE), part, options)
+            systems[name] = pck(errors_of(perception, frames, annotations))
+            report.tell(f"{name}: {systems[name]}")
+        print(f"{options.count} crops and {options.minutes:g} minutes each, {report.machine_line()}\n")
+        print(report.table(dict(sorted(systems.items(), key=lambda item: item[1]["pck10"]))))
+        report.write_json(options.json, "generator", options.seed, systems, crops=options.count)
+
+    return report.run("generator", work)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
