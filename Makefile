@@ -5,8 +5,8 @@ VENV := .venv
 PYTHON := $(VENV)/bin/python
 # What an installation depends on: dependencies, and the wire that the stubs are generated from.
 INPUTS := pyproject.toml setup.py $(wildcard proto/common/wire/*.proto)
-# Training people are rendered through EGL, on a GPU or on Mesa's llvmpipe.
-SYSTEM_PACKAGES := libegl1 libegl-mesa0 libgl1 libgl1-mesa-dri
+# Training people are rendered through EGL, on a GPU or on Mesa's llvmpipe; openssl makes the certificates of the tests.
+SYSTEM_PACKAGES := libegl1 libegl-mesa0 libgl1 libgl1-mesa-dri openssl
 
 DEMO_OUT ?= demo-out
 TEST_FLAGS ?=

@@ -1,5 +1,6 @@
 """Network addresses as people write them: `127.0.0.1:50051`, `studio.example:9100`, `[::1]:50051`."""
 
+import ipaddress
 from dataclasses import dataclass
 from typing import Self
 
@@ -26,6 +27,14 @@ class Address:
         if not colon or not host or not (port.isascii() and port.isdigit()) or int(port) > 65535:
             raise ValueError(f"{text!r} is not host:port, such as 127.0.0.1:50051")
         return cls(host, int(port))
+
+    @property
+    def is_loopback(self) -> bool:
+        """Whether only this machine can be meant; names other than `localhost` are not looked up."""
+        try:
+            return ipaddress.ip_address(self.host).is_loopback
+        except ValueError:
+            return self.host.lower() == "localhost"
 
     def __str__(self) -> str:
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"

@@ -16,6 +16,7 @@ from common.logs import LogConfiguration
 from common.nets.weights import model_hash
 from common.telemetry import MetricsConfiguration, MetricsServer
 from receiver.diffusion.stage import SamplingConfig
+from receiver.link.security import SecurityConfiguration
 from receiver.link.server import LinkServer, ListenConfiguration
 from receiver.link.session import SessionRegistry
 from receiver.metrics import ReceiverMetrics
@@ -30,6 +31,7 @@ class ReceiverConfiguration:
     """All of the receiver, a component each."""
 
     listen: ListenConfiguration = field(default_factory=ListenConfiguration)
+    security: SecurityConfiguration = field(default_factory=SecurityConfiguration)
     publish: PublishConfiguration = field(default_factory=PublishConfiguration)
     diffusion: SamplingConfig = field(default_factory=SamplingConfig)
     surface: SurfaceConfiguration = field(default_factory=SurfaceConfiguration)
@@ -39,6 +41,7 @@ class ReceiverConfiguration:
 
 async def serve(configuration: ReceiverConfiguration) -> None:
     """Receives until SIGTERM or SIGINT, then finishes the frames in hand."""
+    configuration.security.check(configuration.listen.listen)
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for signal_number in (signal.SIGTERM, signal.SIGINT):
@@ -53,7 +56,14 @@ async def serve(configuration: ReceiverConfiguration) -> None:
         networks = model_hash()
         pipeline = ReceiverPipeline(reconstructor, directory, metrics)
         registry = SessionRegistry(lambda: PacketDecoder(networks))
-        server = LinkServer(configuration.listen, pipeline, registry, model_hash=networks, codec_version=CODEC_VERSION)
+        server = LinkServer(
+            configuration.listen,
+            pipeline,
+            registry,
+            model_hash=networks,
+            codec_version=CODEC_VERSION,
+            security=configuration.security,
+        )
         try:
             bound = await server.start()
             print(f"listening on {bound}", flush=True)

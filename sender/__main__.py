@@ -22,6 +22,8 @@ from common.wire.convert import Hello
 from sender.capture.open import CaptureConfiguration, open_source
 from sender.importance.importance import Importance
 from sender.link.client import LinkClient, LinkConfiguration
+from sender.link.security import SecurityConfiguration
+from sender.link.transport import Transport
 from sender.metrics import SenderMetrics
 from sender.perception.stage import PerceptionStage, TrackingConfig
 from sender.pipeline import LinkAccount, RatedEncoder, SenderPipeline
@@ -50,6 +52,7 @@ class SenderConfiguration:
     preview: PreviewConfiguration = field(default_factory=PreviewConfiguration)
     rate: RateConfiguration = field(default_factory=RateConfiguration)
     link: LinkConfiguration = field(default_factory=LinkConfiguration)
+    security: SecurityConfiguration = field(default_factory=SecurityConfiguration)
     metrics: MetricsConfiguration = field(default_factory=MetricsConfiguration)
     logging: LogConfiguration = field(default_factory=LogConfiguration)
 
@@ -60,6 +63,8 @@ async def send(configuration: SenderConfiguration) -> None:
     loop = asyncio.get_running_loop()
     for signal_number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(signal_number, stop.set)
+    transport = Transport(configuration.security)
+    transport.check(configuration.link.peer)
     metrics = SenderMetrics()
     address, target = configuration.metrics.metrics, configuration.preview.preview
     with (
@@ -74,7 +79,7 @@ async def send(configuration: SenderConfiguration) -> None:
         encoder = RatedEncoder(FrameCodec(networks), Importance.load(), rate, metrics)
         account = LinkAccount(rate, metrics)
         hello = Hello(uuid.uuid4().bytes, socket.gethostname(), CODEC_VERSION, networks, source.live)
-        link = LinkClient(configuration.link, hello, encoder, observer=account)
+        link = LinkClient(configuration.link, hello, encoder, observer=account, transport=transport)
         await link.connect()
         pipeline = SenderPipeline(
             source,

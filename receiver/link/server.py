@@ -9,6 +9,7 @@ from typing import Any
 
 import grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection
 
 from common.addresses import Address
 from common.clock import SYSTEM_CLOCK, Clock
@@ -27,7 +28,9 @@ from common.wire.convert import (
 )
 from common.wire.stream import CHANNEL_OPTIONS, StreamBroken
 from receiver.link.connection import Connection
+from receiver.link.security import Doorkeeper, Guest, Meter, SecurityConfiguration, server_credentials
 from receiver.link.session import FrameHandler, Session, SessionRegistry
+from receiver.link.tokens import TokenFile, TokenRefused
 
 _log = logging.getLogger(__name__)
 
@@ -39,6 +42,9 @@ _OPTIONS = (
     ("grpc.http2.min_recv_ping_interval_without_data_ms", 10_000),
     ("grpc.http2.max_ping_strikes", 0),
 )
+
+# How often the tokens of those who are in are looked up again.
+_DOOR_S = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,10 +67,16 @@ class ListenConfiguration:
 
 
 class GrpcServerStream:
-    """The server end of a `MessageStream`."""
+    """The server end of a `MessageStream`.
 
-    def __init__(self, context: Any) -> None:
+    Args:
+        context: gRPC's.
+        meter: slows down who brings too much.
+    """
+
+    def __init__(self, context: Any, meter: Meter) -> None:
         self._context = context
+        self._meter = meter
         self._writing = asyncio.Lock()
 
     async def read(self) -> bytes | None:
@@ -73,7 +85,10 @@ class GrpcServerStream:
             data = await self._context.read()
         except (grpc.aio.BaseError, asyncio.InvalidStateError) as error:
             raise StreamBroken("CANCELLED", "the sender is gone") from error
-        return None if data is grpc.aio.EOF else bytes(data)
+        if data is grpc.aio.EOF:
+            return None
+        await self._meter.pay(len(data))
+        return bytes(data)
 
     async def write(self, data: bytes) -> None:
         """See `MessageStream.write`."""
@@ -90,6 +105,10 @@ class LinkServer:
     Args:
         registry: the sessions; given from outside, so that it may outlive the server.
         model_hash, codec_version: senders must have the same.
+        security: who may come in.
+
+    Raises:
+        UsageError: other machines can reach the address and nothing is encrypted, or a file cannot be read.
     """
 
     def __init__(
@@ -100,8 +119,14 @@ class LinkServer:
         *,
         model_hash: bytes,
         codec_version: int,
+        security: SecurityConfiguration | None = None,
         clock: Clock = SYSTEM_CLOCK,
     ) -> None:
+        self._security = security or SecurityConfiguration()
+        self._security.check(configuration.listen)
+        self._credentials = server_credentials(self._security)
+        self._door = Doorkeeper(TokenFile(self._security.tokens, clock) if self._security.tokens else None)
+        self._guests: dict[bytes, str] = {}
         self._configuration = configuration
         self._handler = handler
         self._registry = registry
@@ -127,8 +152,14 @@ class LinkServer:
             (grpc.method_handlers_generic_handler(STREAM_SERVICE, {STREAM_METHOD: handler}),)
         )
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
+        if self._security.reflects(listen):
+            services = (STREAM_SERVICE, health.SERVICE_NAME, reflection.SERVICE_NAME)
+            reflection.enable_server_reflection(services, self._server)
         try:
-            port = self._server.add_insecure_port(str(listen))
+            if self._credentials is None:
+                port = self._server.add_insecure_port(str(listen))
+            else:
+                port = self._server.add_secure_port(str(listen), self._credentials)
         except RuntimeError as error:
             raise OutputError(f"cannot listen on {listen}: give --listen a free host:port") from error
         await self._server.start()
@@ -149,7 +180,12 @@ class LinkServer:
 
     async def _serve(self, _: Any, context: Any) -> None:
         try:
-            await self._serve_stream(GrpcServerStream(context))
+            guest = self._door.admit(context)
+            meter = Meter(self._security.peer_bytes_per_second, self._clock)
+            await self._serve_stream(GrpcServerStream(context, meter), guest)
+        except TokenRefused as refusal:
+            _log.warning("turned away %s: %s", context.peer(), refusal)
+            await _abort(context, "UNAUTHENTICATED", str(refusal))
         except StreamBroken as broken:
             _log.info("stream ended: %s", broken)
             await _abort(context, broken.code, broken.reason)
@@ -157,14 +193,14 @@ class LinkServer:
             _log.error("stream ended: %s", error)
             await _abort(context, "INTERNAL", str(error))
 
-    async def _serve_stream(self, stream: GrpcServerStream) -> None:
+    async def _serve_stream(self, stream: GrpcServerStream, guest: Guest) -> None:
         hello = await self._greet(stream)
         refusal = self._refusal(hello)
         if refusal:
             _log.warning("refused %s: %s", hello.sender, refusal)
             await stream.write(encode_server(Welcome(False, self._model_hash, refusal)))
             return
-        session, resumed = await self._session_for(hello)
+        session, resumed = await self._session_for(hello, guest)
         connection = Connection(
             session,
             stream,
@@ -176,13 +212,29 @@ class LinkServer:
         )
         await session.claim(connection.abandon)
         self._connections.add(connection)
+        watch = asyncio.create_task(self._until_unwelcome(guest, connection), name="link door")
         try:
             drained = await connection.run(self._welcome(session, resumed))
+        except StreamBroken:
+            if watch.done() and not watch.cancelled():
+                raise TokenRefused(watch.result()) from None
+            raise
         finally:
+            watch.cancel()
             self._connections.discard(connection)
         if drained:
             await self._end(session)
             await stream.write(encode_server(Drain()))
+
+    async def _until_unwelcome(self, guest: Guest, connection: Connection) -> str:
+        """Waits until a sender's token holds no more, makes its stream end, and says why."""
+        while True:
+            await asyncio.sleep(_DOOR_S)
+            try:
+                self._door.check(guest)
+            except TokenRefused as refusal:
+                connection.abandon()
+                return str(refusal)
 
     async def _greet(self, stream: GrpcServerStream) -> Hello:
         try:
@@ -209,17 +261,27 @@ class LinkServer:
             return f"it has model {self._model_hash.hex()}, the sender {hello.model_hash.hex()}"
         return ""
 
-    async def _session_for(self, hello: Hello) -> tuple[Session, bool]:
-        """The session to go on with, and whether it is an old one."""
+    async def _session_for(self, hello: Hello, guest: Guest) -> tuple[Session, bool]:
+        """The session to go on with, and whether it is an old one; others' sessions are not to be had.
+
+        Raises:
+            StreamBroken: the sender has too many sessions, or the receiver has.
+        """
         now_s = self._clock.monotonic()
         for expired in self._registry.take_expired(now_s):
+            self._guests.pop(expired.session_id, None)
             await self._handler.on_session_end(expired)
         known = self._registry.find(hello)
         if known is not None:
+            if self._guests.get(known.session_id, guest.name) != guest.name:
+                raise StreamBroken("PERMISSION_DENIED", "the session belongs to another sender")
             return known, True
+        if list(self._guests.values()).count(guest.name) >= self._security.peer_sessions:
+            raise StreamBroken("RESOURCE_EXHAUSTED", f"{guest.name} has as many sessions as one sender may have")
         session = self._registry.create(hello, now_s)
         if session is None:
             raise StreamBroken("RESOURCE_EXHAUSTED", "the receiver has as many sessions as it takes")
+        self._guests[session.session_id] = guest.name
         await self._handler.on_session(session)
         return session, False
 
@@ -234,6 +296,7 @@ class LinkServer:
         )
 
     async def _end(self, session: Session) -> None:
+        self._guests.pop(session.session_id, None)
         if self._registry.remove(session):
             await self._handler.on_session_end(session)
 

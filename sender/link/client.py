@@ -26,9 +26,9 @@ from common.wire.convert import (
 from common.wire.stream import StreamBroken
 from sender.link.backoff import Backoff
 from sender.link.encoder import FrameEncoder
-from sender.link.grpc_stream import GrpcClientStream, probe
-from sender.link.handshake import ClientStream, OpenStream, Probe, open_link
+from sender.link.handshake import ClientStream, StreamOpener, open_link
 from sender.link.observer import Fate, LinkObserver
+from sender.link.transport import Transport
 from sender.link.window import InFlight, SendWindow
 from sender.rate.sample import LinkSample
 
@@ -40,7 +40,7 @@ _DRAIN_S = 5.0
 # A receiver that refuses every frame, key frames included, will not change its mind.
 _REJECTIONS_IN_A_ROW = 8
 # The receiver ended the stream because of what we sent: to connect again would only repeat it.
-_FATAL_CODES = ("INVALID_ARGUMENT", "FAILED_PRECONDITION", "UNIMPLEMENTED")
+_FATAL_CODES = ("INVALID_ARGUMENT", "FAILED_PRECONDITION", "UNIMPLEMENTED", "UNAUTHENTICATED", "PERMISSION_DENIED")
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +76,7 @@ class LinkClient:
         hello: session id, codec, model; the client fills in the fields about resuming.
         encoder: called when a frame leaves, never before.
         observer: hears of everything for metrics and rate control.
-        open_stream, probe: the transport; gRPC unless tests say otherwise.
+        transport: opens streams; over gRPC, open on the loopback and encrypted elsewhere, if not given.
     """
 
     def __init__(
@@ -88,8 +88,7 @@ class LinkClient:
         observer: LinkObserver | None = None,
         clock: Clock = SYSTEM_CLOCK,
         rng: random.Random | None = None,
-        open_stream: OpenStream = GrpcClientStream.open,
-        probe: Probe = probe,
+        transport: StreamOpener | None = None,
     ) -> None:
         self._configuration = configuration
         self._hello = hello
@@ -97,8 +96,7 @@ class LinkClient:
         self._observer = observer or LinkObserver()
         self._clock = clock
         self._backoff = Backoff(_FIRST_BACKOFF_S, _BACKOFF_CAP_S, rng or random.Random())
-        self._open_stream = open_stream
-        self._probe = probe
+        self._transport: StreamOpener = transport or Transport()
         self._window = SendWindow(configuration.window, live=hello.live)
         self._stream: ClientStream | None = None
         self._stopping = False
@@ -201,8 +199,7 @@ class LinkClient:
             hello,
             timeout_s=timeout_s,
             backoff=self._backoff,
-            open_stream=self._open_stream,
-            probe=self._probe,
+            transport=self._transport,
             patient=patient,
         )
 

@@ -1,7 +1,6 @@
 """From an address to an agreed stream, or to one clear line about why there is none."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
 from typing import Protocol
 
 from common.addresses import Address
@@ -14,6 +13,7 @@ from sender.link.backoff import Backoff
 _ATTEMPT_S = 2.0
 # Once may be a receiver that opened its port between our attempt and the probe.
 _FOREIGN_ATTEMPTS = 2
+_REFUSALS = ("INVALID_ARGUMENT", "FAILED_PRECONDITION", "RESOURCE_EXHAUSTED", "UNAUTHENTICATED", "PERMISSION_DENIED")
 
 
 class ClientStream(MessageStream, Protocol):
@@ -23,8 +23,14 @@ class ClientStream(MessageStream, Protocol):
         """Ends the stream, whatever state it is in."""
 
 
-OpenStream = Callable[[Address], Awaitable[ClientStream]]
-Probe = Callable[[Address], Awaitable[str | None]]
+class StreamOpener(Protocol):
+    """Makes streams to a peer, and says what may be wrong with it."""
+
+    async def open(self, peer: Address) -> ClientStream:
+        """Begins to connect; a peer that cannot be reached shows when reading or writing."""
+
+    async def probe(self, peer: Address) -> str | None:
+        """What is wrong with what answers at an address, and what to do; None if nothing answers."""
 
 
 class _NoStream(Exception):
@@ -37,8 +43,7 @@ async def open_link(
     *,
     timeout_s: float,
     backoff: Backoff,
-    open_stream: OpenStream,
-    probe: Probe,
+    transport: StreamOpener,
     patient: bool = False,
 ) -> tuple[ClientStream, Welcome]:
     """Connects and shakes hands, trying again with backoff.
@@ -58,24 +63,25 @@ async def open_link(
     while True:
         remaining_s = deadline_s - loop.time()
         try:
-            opened = await _attempt(peer, hello, max(min(remaining_s, _ATTEMPT_S), 0.01), open_stream)
+            opened = await _attempt(peer, hello, max(min(remaining_s, _ATTEMPT_S), 0.01), transport)
             backoff.reset()
             return opened
         except _NoStream as error:
             reason = str(error)
-        banner = await probe(peer)
-        foreign += banner is not None
+        wrong = await transport.probe(peer)
+        foreign += wrong is not None
         delay_s = backoff.next_s()
         late = loop.time() + delay_s >= deadline_s
         if late or (foreign >= _FOREIGN_ATTEMPTS and not patient):
-            raise PeerError(_explain(peer, banner, reason, timeout_s))
+            nobody = f"no receiver at {peer} within {timeout_s:g} s ({reason}): start it, or check --peer"
+            raise PeerError(wrong or nobody)
         await asyncio.sleep(delay_s)
 
 
 async def _attempt(
-    peer: Address, hello: Hello, timeout_s: float, open_stream: OpenStream
+    peer: Address, hello: Hello, timeout_s: float, transport: StreamOpener
 ) -> tuple[ClientStream, Welcome]:
-    stream = await open_stream(peer)
+    stream = await transport.open(peer)
     agreed = False
     try:
         async with asyncio.timeout(timeout_s):
@@ -89,7 +95,7 @@ async def _attempt(
     except StreamBroken as error:
         if error.code == "UNIMPLEMENTED":
             raise PeerError(f"{peer} is a gRPC server, but not a Bodywire receiver: check --peer") from error
-        if error.code in ("INVALID_ARGUMENT", "FAILED_PRECONDITION", "RESOURCE_EXHAUSTED"):
+        if error.code in _REFUSALS:
             raise PeerError(f"the receiver at {peer} refused the connection: {error.reason}") from error
         raise _NoStream(error.reason) from error
     finally:
@@ -115,10 +121,3 @@ def _judge(peer: Address, hello: Hello, first: bytes | None) -> Welcome:
     if not welcome.accepted:
         raise VersionMismatch(f"the receiver at {peer} refused the session: {welcome.reason}")
     return welcome
-
-
-def _explain(peer: Address, banner: str | None, reason: str, timeout_s: float) -> str:
-    if banner is None:
-        return f"no receiver at {peer} within {timeout_s:g} s ({reason}): start it, or check --peer"
-    said = f"answered {banner!r}" if banner else "takes connections but does not answer"
-    return f"what listens at {peer} is not a Bodywire receiver (it {said}): check --peer"

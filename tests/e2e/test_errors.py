@@ -85,3 +85,24 @@ def test_out_is_in_use(tmp_path: Path) -> None:
         done = run("receiver", "--listen", "127.0.0.1:0", "--out", str(tmp_path / "out"))
     assert done.returncode == 5
     assert "another receiver" in only_line(done.stderr, "receiver")
+
+
+def test_other_machines_are_not_let_in_in_the_open(tmp_path: Path) -> None:
+    done = run("receiver", "--listen", "0.0.0.0:0", "--out", str(tmp_path / "out"))
+    assert done.returncode == 2
+    line = only_line(done.stderr, "receiver")
+    assert "deploy/certs" in line
+    assert "--insecure" in line
+
+
+@pytest.mark.parametrize(
+    ("program", "flag"), [("receiver", "--tls-cert"), ("sender", "--tls-ca"), ("sender", "--token-file")]
+)
+def test_missing_certificate_or_token(tmp_path: Path, picture: Path, program: str, flag: str) -> None:
+    missing = str(tmp_path / "missing.pem")
+    flags = [flag, missing]
+    flags += ["--tls-key", missing, "--out", str(tmp_path / "out")] if program == "receiver" else []
+    flags += ["--camera", str(picture), "--peer", "127.0.0.1:9"] if program == "sender" else ["--listen", "127.0.0.1:0"]
+    done = run(program, *flags)
+    assert done.returncode == 2
+    assert "missing.pem" in only_line(done.stderr, program)

@@ -1,10 +1,7 @@
 """Both ends of the link over gRPC on loopback."""
 
 import asyncio
-import random
 import secrets
-from collections.abc import AsyncIterator, Callable
-from contextlib import AsyncExitStack
 from typing import Any
 
 import grpc
@@ -18,109 +15,10 @@ from common.errors import ModelMismatch, OutputError, PeerError, VersionMismatch
 from common.frames import Camera, LabelFrame, PersonLabels
 from common.labels import GROUP_NAMES, LABEL_SIZE, split
 from common.wire.convert import STREAM_METHOD, STREAM_SERVICE, FrameMessage, Hello, encode_client
-from receiver.link import LinkServer, ListenConfiguration, Session, SessionRegistry
-from sender.link import Fate, FrameEncoder, LinkClient, LinkConfiguration
-from tests.fake_link import MODEL, CountingCodec, label_frame
-from tests.tcp_relay import TcpRelay
-from tests.unit.sender.link.played_receiver import Recorder
-
-LOOPBACK = "127.0.0.1"
-
-
-class Pipeline:
-    """Decodes every frame; waits at `gate`; says when it has seen so many."""
-
-    def __init__(self) -> None:
-        self.gate = asyncio.Event()
-        self.gate.set()
-        self.decoded: list[int] = []
-        self.keys: list[int] = []
-        self.opened = 0
-        self.ended: asyncio.Queue[Session] = asyncio.Queue()
-        self._changed = asyncio.Event()
-
-    async def on_session(self, session: Session) -> None:
-        self.opened += 1
-
-    async def on_frame(self, session: Session, frame: FrameMessage) -> None:
-        session.decode(frame)
-        self.decoded.append(frame.sequence)
-        if frame.key:
-            self.keys.append(frame.sequence)
-        self._changed.set()
-        await self.gate.wait()
-
-    def on_unused(self, session: Session, frame: FrameMessage | None) -> None: ...
-
-    async def on_session_end(self, session: Session) -> None:
-        self.ended.put_nowait(session)
-
-    async def until(self, holds: Callable[[], bool]) -> None:
-        async with asyncio.timeout(10):
-            while not holds():
-                self._changed.clear()
-                await self._changed.wait()
-
-    async def until_decoded(self, sequence: int) -> None:
-        await self.until(lambda: bool(self.decoded) and self.decoded[-1] >= sequence)
-
-
-class Ends:
-    """Starts servers and clients, and stops them all when the test is over."""
-
-    def __init__(self, stack: AsyncExitStack) -> None:
-        self._stack = stack
-
-    async def server(
-        self, pipeline: Pipeline, registry: SessionRegistry | None = None, *, port: int = 0, model: bytes = MODEL
-    ) -> tuple[LinkServer, Address]:
-        server = LinkServer(
-            ListenConfiguration(listen=Address(LOOPBACK, port), drain_timeout=2.0),
-            pipeline,
-            registry or SessionRegistry(CountingCodec),
-            model_hash=model,
-            codec_version=1,
-        )
-        address = await server.start()
-        self._stack.push_async_callback(server.stop)
-        return server, address
-
-    async def relay(self, target: Address) -> TcpRelay:
-        relay = TcpRelay(target)
-        await relay.start()
-        self._stack.push_async_callback(relay.stop)
-        return relay
-
-    def client(
-        self,
-        peer: Address,
-        *,
-        live: bool = False,
-        connect_timeout: float = 5.0,
-        codec_version: int = 1,
-        encoder: FrameEncoder | None = None,
-    ) -> tuple[LinkClient, Recorder]:
-        seen = Recorder()
-        client = LinkClient(
-            LinkConfiguration(peer=peer, connect_timeout=connect_timeout),
-            Hello(secrets.token_bytes(16), "test", codec_version, MODEL, live),
-            encoder or CountingCodec(),
-            observer=seen,
-            rng=random.Random(1),
-        )
-        self._stack.push_async_callback(client.close)
-        return client, seen
-
-
-@pytest.fixture
-async def ends() -> AsyncIterator[Ends]:
-    async with AsyncExitStack() as stack:
-        yield Ends(stack)
-
-
-async def send_all(client: LinkClient, first: int, last: int) -> None:
-    for sequence in range(first, last):
-        await client.send(label_frame(sequence))
+from receiver.link import SessionRegistry
+from sender.link import Fate
+from tests.fake_link import MODEL, label_frame
+from tests.integration.ends import LOOPBACK, Ends, Pipeline, send_all
 
 
 async def test_frames_of_a_file_arrive_once_each_and_in_order(ends: Ends) -> None:

@@ -48,13 +48,13 @@ class Recorder(LinkObserver):
 class Receiver:
     """Plays the receiver by hand: one entry of `welcomes` for each stream that the client opens."""
 
-    def __init__(self, *welcomes: Welcome | None, banner: str | None = None) -> None:
+    def __init__(self, *welcomes: Welcome | None, foreign: str | None = None) -> None:
         self.hellos: list[Hello] = []
-        self.banner = banner
+        self.foreign = foreign
         self._welcomes = deque(welcomes)
         self._ends: asyncio.Queue[FakeEnd] = asyncio.Queue()
 
-    async def open_stream(self, peer: Address) -> FakeEnd:
+    async def open(self, peer: Address) -> FakeEnd:
         client, server = fake_link()
         welcome = self._welcomes.popleft() if self._welcomes else None
         if welcome is None:
@@ -65,7 +65,7 @@ class Receiver:
         return client
 
     async def probe(self, peer: Address) -> str | None:
-        return self.banner
+        return self.foreign
 
     async def stream(self) -> FakeEnd:
         """The next stream that was agreed, after its greeting."""
@@ -119,6 +119,5 @@ class Link:
             self.codec,
             observer=self.seen,
             rng=random.Random(1),
-            open_stream=receiver.open_stream,
-            probe=receiver.probe,
+            transport=receiver,
         )

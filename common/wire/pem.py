@@ -1,0 +1,33 @@
+"""Certificates and keys in PEM files, read anew for every connection, so that new ones count from then on."""
+
+from pathlib import Path
+
+from common.errors import UsageError
+
+
+def read_pem(path: Path, flag: str) -> bytes:
+    """A certificate or key file.
+
+    Args:
+        flag: the flag that named it, for the error.
+
+    Raises:
+        UsageError: it cannot be read, or is no PEM file.
+    """
+    try:
+        text = path.read_bytes()
+    except OSError as error:
+        raise UsageError(f"{flag}: cannot read {path}: {error.strerror}") from error
+    if b"-----BEGIN " not in text:
+        raise UsageError(f"{flag}: {path} is no PEM file; deploy/certs/issue.sh makes one")
+    return text
+
+
+def check_pair(certificate: Path | None, key: Path | None) -> None:
+    """Refuses a certificate without its key, and the other way round.
+
+    Raises:
+        ValueError: one of the two is missing.
+    """
+    if (certificate is None) != (key is None):
+        raise ValueError("--tls-cert and --tls-key belong together: give both or neither")
