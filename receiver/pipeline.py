@@ -15,7 +15,7 @@ from common.errors import ChecksumMismatch, MalformedPacket, WireError
 from common.frames import LabelFrame
 from common.wire.convert import FrameMessage
 from receiver.diffusion.cloud import PointCloud
-from receiver.link.session import Session
+from receiver.link.session import SenderClock, Session
 from receiver.metrics import FrameFate, ReceiverMetrics
 from receiver.publish.frame_record import FrameRecord, PersonRecord
 from receiver.publish.session_directory import SessionDirectory, SessionWriter
@@ -89,7 +89,7 @@ class ReceiverPipeline:
         labels, told = self._decode(session, frame, timings)
         running = self._sessions[session.session_id]
         loop = asyncio.get_running_loop()
-        await loop.run_in_executor(self._worker, self._publish, running, labels, told, timings)
+        await loop.run_in_executor(self._worker, self._publish, running, labels, told, timings, session.clock)
 
     def on_unused(self, session: Session, frame: FrameMessage | None) -> None:
         """Counts what came and is not reconstructed."""
@@ -123,7 +123,14 @@ class ReceiverPipeline:
         self._metrics.frame_received({name: size for name, size in sizes.items() if name != "total"})
         return labels, decoder.last
 
-    def _publish(self, running: _Running, labels: LabelFrame, told: DecodedFrame, timings: Timings) -> None:
+    def _publish(
+        self,
+        running: _Running,
+        labels: LabelFrame,
+        told: DecodedFrame,
+        timings: Timings,
+        clock: SenderClock | None,
+    ) -> None:
         if labels.source != running.source:
             # Another file may show another person: nobody's cloud is a start for it.
             running.source, running.clouds = labels.source, {}
@@ -132,21 +139,24 @@ class ReceiverPipeline:
         with self._metrics.stage("publish") as span:
             records = tuple(self._write_person(running.writer, labels, person) for person in people)
         timings.stages_ms["publish"] = span.ms
-        age_ms = (self._clock.wall() - labels.captured_at) * 1e3
+        # Until the clocks are compared, they are taken for one: on one machine they are.
+        offset_s = clock.offset_s if clock else 0.0
+        age_ms = (self._clock.wall() - offset_s - labels.captured_at) * 1e3
+        clock_error_ms = clock.error_s * 1e3 if clock else None
         running.writer.append(
             FrameRecord(
                 sequence=labels.sequence,
                 source=labels.source,
                 captured_at=labels.captured_at,
                 age_ms=age_ms,
-                clock_error_ms=None,
+                clock_error_ms=clock_error_ms,
                 bytes_by_group=whole_bytes(told.bytes_by_group, sum(told.bytes_by_group.values())),
                 rho=told.rho,
                 stages_ms=timings.stages_ms,
                 people=records,
             )
         )
-        self._metrics.frame_published(age_ms, float("nan"))
+        self._metrics.frame_published(age_ms, float("nan") if clock_error_ms is None else clock_error_ms)
 
     def _write_person(self, writer: SessionWriter, labels: LabelFrame, person: ReconstructedPerson) -> PersonRecord:
         surface = body = None

@@ -159,12 +159,22 @@ class Acknowledgement:
 
 @dataclass(frozen=True, slots=True)
 class Heartbeat:
-    """Proves that the peer lives; the receiver echoes it at once, whatever else it is doing."""
+    """Proves that the peer lives; the receiver echoes it at once, whatever else it is doing.
+
+    Args:
+        sent_ns: the sender's clock.
+        received_ns: the receiver's clock, in its echo; 0 on the way there.
+        clock_offset_ns: the receiver's clock minus the sender's, as the sender estimates it.
+        clock_error_ns: how far off that can be; 0 while it is not known.
+    """
 
     sent_ns: int
+    received_ns: int = 0
+    clock_offset_ns: int = 0
+    clock_error_ns: int = 0
 
     def __post_init__(self) -> None:
-        _require_times(self.sent_ns)
+        _require_times(self.sent_ns, self.received_ns, abs(self.clock_offset_ns), self.clock_error_ns)
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,7 +194,7 @@ def encode_client(message: ClientMessage) -> bytes:
         case FrameMessage():
             out = pb.ClientMessage(frame=_frame_to_proto(message))
         case Heartbeat():
-            out = pb.ClientMessage(heartbeat=pb.Heartbeat(sent_ns=message.sent_ns))
+            out = pb.ClientMessage(heartbeat=_heartbeat_to_proto(message))
         case Drain():
             out = pb.ClientMessage(drain=pb.Drain())
     return out.SerializeToString()
@@ -203,7 +213,7 @@ def decode_client(data: bytes) -> ClientMessage:
     if kind == "frame":
         return _frame_from_proto(message.frame)
     if kind == "heartbeat":
-        return Heartbeat(message.heartbeat.sent_ns)
+        return _heartbeat_from_proto(message.heartbeat)
     if kind == "drain":
         return Drain()
     raise MalformedPacket("a message from the sender is of no known kind")
@@ -217,7 +227,7 @@ def encode_server(message: ServerMessage) -> bytes:
         case Acknowledgement():
             out = pb.ServerMessage(acknowledgement=_acknowledgement_to_proto(message))
         case Heartbeat():
-            out = pb.ServerMessage(heartbeat=pb.Heartbeat(sent_ns=message.sent_ns))
+            out = pb.ServerMessage(heartbeat=_heartbeat_to_proto(message))
         case Drain():
             out = pb.ServerMessage(drain=pb.Drain())
     return out.SerializeToString()
@@ -236,7 +246,7 @@ def decode_server(data: bytes) -> ServerMessage:
     if kind == "acknowledgement":
         return _acknowledgement_from_proto(message.acknowledgement)
     if kind == "heartbeat":
-        return Heartbeat(message.heartbeat.sent_ns)
+        return _heartbeat_from_proto(message.heartbeat)
     if kind == "drain":
         return Drain()
     raise MalformedPacket("a message from the receiver is of no known kind")
@@ -359,6 +369,24 @@ def _acknowledgement_from_proto(ack: pb.Acknowledgement) -> Acknowledgement:
         arrival_spacing_ns=ack.arrival_spacing_ns,
         received_bytes=ack.received_bytes,
         want_key=ack.want_key,
+    )
+
+
+def _heartbeat_to_proto(heartbeat: Heartbeat) -> pb.Heartbeat:
+    return pb.Heartbeat(
+        sent_ns=heartbeat.sent_ns,
+        received_ns=heartbeat.received_ns,
+        clock_offset_ns=heartbeat.clock_offset_ns,
+        clock_error_ns=heartbeat.clock_error_ns,
+    )
+
+
+def _heartbeat_from_proto(heartbeat: pb.Heartbeat) -> Heartbeat:
+    return Heartbeat(
+        sent_ns=heartbeat.sent_ns,
+        received_ns=heartbeat.received_ns,
+        clock_offset_ns=heartbeat.clock_offset_ns,
+        clock_error_ns=heartbeat.clock_error_ns,
     )
 
 

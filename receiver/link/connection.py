@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from common.clock import Clock
 from common.errors import BodywireError, WireError
@@ -19,7 +19,7 @@ from common.wire.convert import (
     encode_server,
 )
 from common.wire.stream import MessageStream, StreamBroken
-from receiver.link.session import FrameHandler, Session
+from receiver.link.session import FrameHandler, SenderClock, Session
 
 _log = logging.getLogger(__name__)
 
@@ -131,6 +131,7 @@ class Connection:
             if data is None:
                 raise StreamBroken("CANCELLED", "the sender hung up")
             self._session.last_seen_s = self._clock.monotonic()
+            received_ns = self._wall_ns()
             try:
                 message = decode_client(data)
             except WireError as error:
@@ -139,7 +140,9 @@ class Connection:
             if isinstance(message, Drain):
                 return True
             if isinstance(message, Heartbeat):
-                await self._stream.write(encode_server(message))
+                if message.clock_error_ns:
+                    self._session.clock = SenderClock(message.clock_offset_ns / 1e9, message.clock_error_ns / 1e9)
+                await self._stream.write(encode_server(replace(message, received_ns=received_ns)))
             elif isinstance(message, FrameMessage):
                 self._arrive(message, "", len(data))
             else:

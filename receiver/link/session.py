@@ -23,6 +23,19 @@ class FrameDecoder(Protocol):
         """Forgets every state."""
 
 
+@dataclass(frozen=True, slots=True)
+class SenderClock:
+    """How the sender's clock stands to ours.
+
+    Args:
+        offset_s: ours minus the sender's.
+        error_s: how far off that can be.
+    """
+
+    offset_s: float
+    error_s: float
+
+
 @dataclass(slots=True)
 class Session:
     """One sender's stream of frames, over any number of connections.
@@ -32,6 +45,7 @@ class Session:
         next_sequence: one after the last frame that was decoded and handled. A handler may raise it in `on_session`
             when it knows from disk what an earlier receiver had done.
         decodable_from: the sequence that the decoder's newest state stands at.
+        clock: the sender's, once it is known.
     """
 
     session_id: bytes
@@ -41,6 +55,7 @@ class Session:
     next_sequence: int = 0
     decodable_from: int = NO_SEQUENCE
     last_seen_s: float = 0.0
+    clock: SenderClock | None = None
     _rejected: dict[int, None] = field(default_factory=dict)
     _release: Callable[[], None] | None = None
     _released: asyncio.Event = field(default_factory=asyncio.Event)

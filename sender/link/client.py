@@ -1,6 +1,7 @@
 """The sender's end of the link: a window of unacknowledged frames over a stream that may break at any moment."""
 
 import asyncio
+import contextlib
 import logging
 import random
 from collections.abc import Awaitable, Callable
@@ -25,6 +26,7 @@ from common.wire.convert import (
 )
 from common.wire.stream import StreamBroken
 from sender.link.backoff import Backoff
+from sender.link.clock_offset import ClockOffset
 from sender.link.encoder import FrameEncoder
 from sender.link.handshake import ClientStream, StreamOpener, open_link
 from sender.link.observer import Fate, LinkObserver
@@ -109,6 +111,8 @@ class LinkClient:
         self._last_acknowledged: int | None = None
         self._last_sent_at_s: float | None = None
         self._rejections = 0
+        self._clocks = ClockOffset()
+        self._compared = asyncio.Event()
 
     async def connect(self) -> Welcome:
         """Connects and starts sending.
@@ -259,6 +263,8 @@ class LinkClient:
             message = decode_server(data)
             if isinstance(message, Acknowledgement):
                 self._on_acknowledgement(message)
+            elif isinstance(message, Heartbeat):
+                self._compare_clocks(message)
             elif isinstance(message, Drain):
                 self._receiver_drains = True
 
@@ -287,9 +293,28 @@ class LinkClient:
         return FrameMessage(frame.sequence, encoded.payload, captured_ns, self._wall_ns(), encoded.key)
 
     async def _beat(self, stream: ClientStream) -> None:
+        await stream.write(encode_client(self._heartbeat()))
+        interval_s = self._configuration.heartbeat_interval_ms / 1e3
+        # The echo of the first tells the offset of the clocks; the second, at once, tells the receiver.
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._compared.wait(), interval_s)
         while True:
-            await asyncio.sleep(self._configuration.heartbeat_interval_ms / 1e3)
-            await stream.write(encode_client(Heartbeat(self._wall_ns())))
+            await stream.write(encode_client(self._heartbeat()))
+            await asyncio.sleep(interval_s)
+
+    def _heartbeat(self) -> Heartbeat:
+        estimate = self._clocks.at(self._clock.wall())
+        if estimate is None:
+            return Heartbeat(self._wall_ns())
+        # Zero would say that nothing is known.
+        error_ns = max(int(estimate.error_s * 1e9), 1)
+        return Heartbeat(self._wall_ns(), 0, round(estimate.offset_s * 1e9), error_ns)
+
+    def _compare_clocks(self, echo: Heartbeat) -> None:
+        if echo.received_ns:
+            at_receiver_s = echo.received_ns / 1e9
+            self._clocks.update(echo.sent_ns / 1e9, at_receiver_s, at_receiver_s, self._clock.wall())
+            self._compared.set()
 
     async def _watch(self) -> None:
         """Counts silent intervals instead of reading a clock: when this process was held up, so was the count."""

@@ -9,6 +9,7 @@ from contextlib import AsyncExitStack
 import receiver.link.security
 import sender.link.security
 from common.addresses import Address
+from common.clock import SYSTEM_CLOCK, Clock
 from common.wire.convert import FrameMessage, Hello
 from receiver.link import LinkServer, ListenConfiguration, Session, SessionRegistry
 from sender.link import FrameEncoder, LinkClient, LinkConfiguration
@@ -72,6 +73,7 @@ class Ends:
         port: int = 0,
         model: bytes = MODEL,
         security: receiver.link.security.SecurityConfiguration | None = None,
+        clock: Clock = SYSTEM_CLOCK,
     ) -> tuple[LinkServer, Address]:
         server = LinkServer(
             ListenConfiguration(listen=Address(LOOPBACK, port), drain_timeout=2.0),
@@ -80,6 +82,7 @@ class Ends:
             model_hash=model,
             codec_version=1,
             security=security,
+            clock=clock,
         )
         address = await server.start()
         self._stack.push_async_callback(server.stop)

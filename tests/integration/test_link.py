@@ -2,6 +2,7 @@
 
 import asyncio
 import secrets
+import time
 from typing import Any
 
 import grpc
@@ -10,6 +11,7 @@ import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from common.addresses import Address
+from common.clock import Clock
 from common.codec.frame_codec import EncodedFrame, FrameCodec
 from common.errors import ModelMismatch, OutputError, PeerError, VersionMismatch
 from common.frames import Camera, LabelFrame, PersonLabels
@@ -268,3 +270,17 @@ async def test_real_codec_survives_cuts_of_the_connection(ends: Ends) -> None:
     assert [sequence for sequence, _ in seen.fates] == list(range(90))
     # One key frame or two at the start and after each cut; a rejected frame would have cost more.
     assert len(pipeline.keys) <= 6
+
+
+@pytest.mark.parametrize("ahead_s", [1000.0, -1000.0])
+async def test_the_receiver_learns_how_the_senders_clock_stands(ends: Ends, ahead_s: float) -> None:
+    pipeline = Pipeline()
+    _, address = await ends.server(pipeline, clock=Clock(time.monotonic, lambda: time.time() + ahead_s))
+    client, _ = ends.client(address)
+    await client.connect()
+    await send_all(client, 0, 2)
+    await asyncio.sleep(0.5)
+    await client.drain()
+    clock = (await pipeline.ended.get()).clock
+    assert clock is not None
+    assert abs(clock.offset_s - ahead_s) <= clock.error_s < 0.25

@@ -15,7 +15,7 @@ from common.frames import Camera, LabelFrame, PersonLabels
 from common.labels import GROUPS
 from common.wire.convert import FrameMessage
 from receiver.diffusion.cloud import PointCloud
-from receiver.link.session import Session
+from receiver.link.session import SenderClock, Session
 from receiver.metrics import ReceiverMetrics
 from receiver.pipeline import PacketDecoder, ReceiverPipeline, whole_bytes
 from receiver.publish.body_file import PosedBody, Skeleton
@@ -98,6 +98,20 @@ async def test_each_frame_leaves_a_line_and_its_meshes(running) -> None:  # type
         (person,) = line["people"]
         assert (out / person["surface"]).exists() and (out / person["body"]).exists()
     assert reconstructor.given == [set(), {3}, {3}]
+
+
+async def test_ages_are_told_on_one_clock_and_how_sure_they_are(running) -> None:  # type: ignore[no-untyped-def]
+    pipeline, _, out = running
+    session = new_session()
+    await pipeline.on_session(session)
+    first, second = packets(2)
+    await pipeline.on_frame(session, first)
+    # The sender's clock is 0.4 s behind ours: what it calls 1000.0 was 1000.4 here.
+    session.clock = SenderClock(0.4, 0.003)
+    await pipeline.on_frame(session, second)
+    written = [json.loads(line) for line in (out / "frames.jsonl").read_text().splitlines()]
+    assert [line["age_ms"] for line in written] == pytest.approx([500.0, 100.0], abs=0.1)
+    assert [line["clock_error_ms"] for line in written] == [None, 3.0]
 
 
 async def test_another_source_starts_from_the_body_again(running) -> None:  # type: ignore[no-untyped-def]

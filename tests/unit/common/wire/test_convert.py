@@ -67,7 +67,7 @@ _acknowledgements = st.builds(
     want_key=st.booleans(),
     reason=_names,
 )
-_heartbeats = st.builds(Heartbeat, _times)
+_heartbeats = st.builds(Heartbeat, _times, _times, _times.map(lambda time: -time) | _times, _times)
 _client_messages = st.one_of(_hellos, _frames, _heartbeats, st.just(Drain()))
 _server_messages = st.one_of(_welcomes, _acknowledgements, _heartbeats, st.just(Drain()))
 

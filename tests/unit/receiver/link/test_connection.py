@@ -22,7 +22,7 @@ from common.wire.convert import (
 )
 from common.wire.stream import StreamBroken
 from receiver.link.connection import Connection
-from receiver.link.session import Session
+from receiver.link.session import SenderClock, Session
 from tests.fake_link import MODEL, SESSION, CountingCodec, fake_link, label_frame, settle
 
 WELCOME = Welcome(True, MODEL)
@@ -124,6 +124,19 @@ async def test_frames_are_handled_in_order_and_acknowledged_when_handled() -> No
     assert await running
 
 
+async def test_echoes_tell_our_time_and_heartbeats_the_senders_clock() -> None:
+    session = new_session()
+    stream = Stream(session, Pipeline(), clock=Clock(time.monotonic, lambda: 77.0))
+    running = await stream.begin()
+    await stream.say(Heartbeat(1234))
+    assert await stream.hear() == Heartbeat(1234, received_ns=77_000_000_000)
+    assert session.clock is None
+    await stream.say(Heartbeat(1235, 0, -2_500_000_000, 4_000_000))
+    assert session.clock == SenderClock(-2.5, 0.004)
+    await stream.say(Drain())
+    await running
+
+
 async def test_heartbeats_are_echoed_while_a_frame_is_in_reconstruction() -> None:
     pipeline = Pipeline()
     stream = Stream(new_session(), pipeline)
@@ -131,7 +144,9 @@ async def test_heartbeats_are_echoed_while_a_frame_is_in_reconstruction() -> Non
     pipeline.gate.clear()
     await stream.send([0])
     await stream.say(Heartbeat(1234))
-    assert await stream.hear() == Heartbeat(1234)
+    echo = await stream.hear()
+    assert isinstance(echo, Heartbeat)
+    assert echo.sent_ns == 1234
     pipeline.gate.set()
     assert (await stream.hear_ack()).sequence == 0
     await stream.say(Drain())
