@@ -5,8 +5,8 @@ VENV := .venv
 PYTHON := $(VENV)/bin/python
 # What an installation depends on: dependencies, and the wire that the stubs are generated from.
 INPUTS := pyproject.toml setup.py $(wildcard proto/common/wire/*.proto)
-# Training people are rendered through EGL, on a GPU or on Mesa's llvmpipe; openssl makes the certificates of the tests.
-SYSTEM_PACKAGES := libegl1 libegl-mesa0 libgl1 libgl1-mesa-dri openssl
+# Training people are rendered through EGL, on a GPU or on Mesa's llvmpipe; the tests make certificates with openssl, and hosts with iproute2.
+SYSTEM_PACKAGES := libegl1 libegl-mesa0 libgl1 libgl1-mesa-dri openssl iproute2
 
 DEMO_OUT ?= demo-out
 TEST_FLAGS ?=

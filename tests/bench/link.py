@@ -1,0 +1,155 @@
+"""How old is the newest thing that a viewer sees?  `python -m tests.bench.link --trace FILE`.
+
+Two hosts (network namespaces) with a link between them that follows a recorded trace, scaled to where label streams
+live (its 5th and 95th percentile at 20 and 400 kbit/s).  A live source of 30 frames a second on one, a receiver without
+reconstruction on the other; display age is sampled at 100 Hz.  Systems:
+
+    capacity, paper, fixed    the sender's `--policy`
+    oracle                    knows the trace: sends the newest frame whenever the link is free, as small as ours at
+                              best, without headers to ask for and acknowledgements to wait for
+
+Takes root, for the namespaces.  Without `--trace`: a step from 400 to 50 kbit/s and back.
+"""
+
+import json
+import sys
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from common.errors import OutputError, SourceError
+from tests.bench import report
+from tests.bench.measures import percentile
+from tests.network.hosts import ADDRESSES, TwoHosts, allowed
+from tests.network.pipe import Pipe, Shape
+from tests.network.traces import Trace
+
+POLICIES = ("capacity", "paper", "fixed")
+SECONDS, QUICK_SECONDS = 60.0, 15.0
+PORT = 50051
+FPS = 30.0
+_SAMPLES_HZ = 100.0
+# Session set-up and the first estimates are not what a viewer feels.
+_SETTLING_S = 2.0
+# Headers of HTTP/2, TCP and IP around a frame.
+_HEADERS_BYTES = 100
+_SMALLEST_PAYLOAD_BYTES = 30
+
+Array = npt.NDArray[np.float64]
+Figures = dict[str, float]
+
+
+def display_ages(captured_s: Array, shown_s: Array, begin_s: float, end_s: float) -> Array:
+    """Age of the newest frame shown, in seconds, at every sample between two moments.
+
+    Args:
+        captured_s, shown_s: (N,) of each frame that was shown.
+    """
+    order = np.argsort(shown_s)
+    newest_s = np.maximum.accumulate(captured_s[order])
+    at_s = np.arange(begin_s, end_s, 1 / _SAMPLES_HZ)
+    index = np.searchsorted(shown_s[order], at_s, side="right") - 1
+    return np.asarray((at_s - newest_s[np.maximum(index, 0)])[index >= 0])
+
+
+def oracle(shape: Shape, seconds: float) -> tuple[Array, Array]:
+    """Capture and arrival of the frames that somebody sends who knows when the link is free."""
+    pipe = Pipe(shape)
+    captured, shown = [], []
+    size = _SMALLEST_PAYLOAD_BYTES + _HEADERS_BYTES
+    now_s, picture = 0.0, 0
+    while now_s < seconds:
+        arrives_s = pipe.offer(size, now_s)
+        if arrives_s is not None:
+            captured.append(picture / FPS)
+            shown.append(arrives_s)
+            now_s = max(arrives_s - shape.delay_s, now_s)
+        # The newest picture when the link is free again, or the next one, if that has gone already.
+        picture = max(int(now_s * FPS), picture + 1)
+        now_s = max(now_s, picture / FPS)
+    return np.array(captured), np.array(shown)
+
+
+def figures(ages_s: Array) -> Figures:
+    """The percentiles of display age."""
+    return {f"age_p{share}_ms": 1e3 * percentile(ages_s, share) for share in (50, 95, 99)}
+
+
+def play(policy: str, there: Shape, back: Shape, seconds: float) -> Figures:
+    """One policy over the link.
+
+    Raises:
+        OutputError: source or sink ended with an error, which stands above.
+    """
+    with TwoHosts(there, back) as hosts, tempfile.TemporaryDirectory() as folder:
+        log, address = Path(folder) / "shown.jsonl", f"{ADDRESSES[1]}:{PORT}"
+        receive = ["tests.network.sink", "--listen", address, "--log", str(log)]
+        send = ["tests.network.source", "--peer", address, "--policy", policy, "--seconds", str(seconds)]
+        sink = hosts.run(1, receive)
+        try:
+            if not sink.says("listening"):
+                raise OutputError("the receiving end did not start; its error stands above")
+            source = hosts.run(0, send)
+            told = source.rest(timeout_s=seconds + 120)
+            if source.exit_code:
+                raise OutputError(f"the sending end ended with exit code {source.exit_code}")
+        finally:
+            sink.terminate()
+        lines = [json.loads(line) for line in log.read_text(encoding="utf-8").splitlines()]
+    began_s = json.loads(told.splitlines()[0])["began_at"]
+    captured, shown = (np.array([line[name] for line in lines]) - began_s for name in ("captured_at", "shown_at"))
+    sent = sum(line["bytes"] for line in lines)
+    ages = display_ages(captured, shown, _SETTLING_S, seconds)
+    return figures(ages) | {"frames": float(len(lines)), "payload_bytes_per_s": sent / seconds}
+
+
+def read_trace(path: Path | None) -> Trace:
+    """The trace in a file at 20 to 400 kbit/s, or the step.
+
+    Raises:
+        SourceError: the file cannot be read or is no trace.
+    """
+    if path is None:
+        return Trace.steps((20.0, 400.0), (20.0, 50.0), (20.0, 400.0))
+    try:
+        return Trace.read(path).scaled(20.0, 400.0)
+    except OSError as error:
+        raise SourceError(f"cannot read the trace {path}: {error.strerror}") from error
+    except ValueError as error:
+        raise SourceError(str(error)) from error
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The command line; returns the exit code."""
+    parser = report.flags("link", "Measure display age over a link that follows a trace.", 1)
+    parser.add_argument("--trace", type=Path, metavar="FILE", help="Mahimahi, alphartc or norway3g")
+    parser.add_argument("--delay-ms", type=float, default=30.0, help="one way (default: %(default)s)")
+    parser.add_argument("--loss", type=float, default=0.0, help="share of packets lost, each way")
+    parser.add_argument("--seconds", type=float, help=f"(default: {SECONDS:g}, {QUICK_SECONDS:g} with --quick)")
+    options = parser.parse_args(arguments)
+
+    def work() -> None:
+        if not allowed():
+            raise OutputError("network namespaces take root and /dev/net/tun: run it as root")
+        seconds = options.seconds or (QUICK_SECONDS if options.quick else SECONDS)
+        trace, delay_s = read_trace(options.trace), options.delay_ms / 1e3
+        there = Shape(trace, delay_s, options.loss, seed=options.seed)
+        back = Shape(None, delay_s, options.loss, seed=options.seed + 1)
+        systems: dict[str, Figures] = {}
+        for policy in POLICIES:
+            systems[policy] = play(policy, there, back, seconds)
+            report.tell(f"{policy}: {systems[policy]}")
+        systems["oracle"] = figures(display_ages(*oracle(there, seconds), _SETTLING_S, seconds))
+        name = options.trace.name if options.trace else "400–50–400 kbit/s"
+        print(f"{name}, {options.delay_ms:g} ms each way, {seconds:g} s, {report.machine_line()}\n")
+        print(report.table(systems))
+        report.write_json(options.json, "link", options.seed, systems, trace=name)
+
+    return report.run("link", work)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
