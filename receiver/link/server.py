@@ -52,7 +52,7 @@ class ListenConfiguration:
     """Where senders reach this receiver, and what it puts up with."""
 
     listen: Address = option(Address("127.0.0.1", 50051), help="take senders here, host:port; port 0 picks a free one")
-    window: int = option(2, help="unacknowledged frames a sender may have")
+    window: int = option(8, help="most unacknowledged frames that a sender may have")
     rejections: int = option(8, help="so many undecodable frames in a row end a stream")
     silence_timeout: float = option(5.0, help="seconds without a message after which a sender counts as gone")
     drain_timeout: float = option(10.0, help="seconds that frames in hand may take when the receiver stops")

@@ -28,6 +28,7 @@ from common.wire.stream import StreamBroken
 from sender.link.backoff import Backoff
 from sender.link.clock_offset import ClockOffset
 from sender.link.encoder import FrameEncoder
+from sender.link.flight import FlightSize
 from sender.link.handshake import ClientStream, StreamOpener, open_link
 from sender.link.observer import Fate, LinkObserver
 from sender.link.transport import Transport
@@ -50,7 +51,7 @@ class LinkConfiguration:
     """Where the receiver is, and how hard to try to reach it."""
 
     peer: Address = option(Address("127.0.0.1", 50051), help="the receiver, host:port")
-    window: int = option(2, help="frames that may be unacknowledged at a time")
+    window: int = option(8, help="most frames that may be unacknowledged at a time; as many as the way holds are")
     connect_timeout: float = option(5.0, help="seconds to try to reach the receiver at the start")
     reconnect_timeout: float = option(120.0, help="seconds to try to reach a receiver that was lost")
     heartbeat_interval_ms: float = option(200.0, help="milliseconds between signs of life")
@@ -99,7 +100,8 @@ class LinkClient:
         self._clock = clock
         self._backoff = Backoff(_FIRST_BACKOFF_S, _BACKOFF_CAP_S, rng or random.Random())
         self._transport: StreamOpener = transport or Transport()
-        self._window = SendWindow(configuration.window, live=hello.live)
+        self._flight = FlightSize(configuration.window)
+        self._window = SendWindow(self._flight.frames, live=hello.live)
         self._stream: ClientStream | None = None
         self._stopping = False
         self._receiver_drains = False
@@ -211,7 +213,8 @@ class LinkClient:
         self._stream = stream
         self._last_sent_at_s = None
         self._receiver_drains = False
-        self._window.resize(min(self._configuration.window, welcome.window))
+        self._flight.restart(min(self._configuration.window, welcome.window))
+        self._window.resize(self._flight.frames)
         self._observer.connected(welcome)
 
     def _resume(self, welcome: Welcome) -> None:
@@ -344,7 +347,9 @@ class LinkClient:
         if ack.status is AckStatus.DECODED:
             self._encoder.acknowledge(ack.sequence)
             self._last_acknowledged = ack.sequence
-        self._observer.acknowledged(flight.frame, self._measure(ack, flight))
+        sample = self._measure(ack, flight)
+        self._window.resize(self._flight.update(sample, self._clock.monotonic_ms()))
+        self._observer.acknowledged(flight.frame, sample)
         self._end(flight.frame, Fate.ACKNOWLEDGED)
 
     def _on_rejection(self, ack: Acknowledgement) -> None:
