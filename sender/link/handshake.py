@@ -1,6 +1,7 @@
 """From an address to an agreed stream, or to one clear line about why there is none."""
 
 import asyncio
+import contextlib
 from typing import Protocol
 
 from common.addresses import Address
@@ -28,6 +29,9 @@ class StreamOpener(Protocol):
 
     async def open(self, peer: Address) -> ClientStream:
         """Begins to connect; a peer that cannot be reached shows when reading or writing."""
+
+    async def knock(self, peer: Address) -> None:
+        """Returns as soon as there is a network to the peer, whether or not a receiver listens there."""
 
     async def probe(self, peer: Address) -> str | None:
         """What is wrong with what answers at an address, and what to do; None if nothing answers."""
@@ -62,6 +66,11 @@ async def open_link(
     foreign = 0
     while True:
         remaining_s = deadline_s - loop.time()
+        if patient:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(remaining_s):
+                    await transport.knock(peer)
+            remaining_s = deadline_s - loop.time()
         try:
             opened = await _attempt(peer, hello, max(min(remaining_s, _ATTEMPT_S), 0.01), transport)
             backoff.reset()

@@ -14,6 +14,8 @@ from sender.link.grpc_stream import OPTIONS, GrpcClientStream
 from sender.link.security import Credentials, SecurityConfiguration, read_credentials, read_token
 
 _PROBE_S = 0.5
+_KNOCK_S = 0.15
+_KNOCK_PATIENCE_S = 1.0
 _BANNER_BYTES = 64
 _ALPN = "h2"
 # How HTTP/2 begins on an encrypted connection: a frame of settings, shorter than 64 kB.
@@ -58,6 +60,28 @@ class Transport:
         call = channel.stream_stream(f"/{STREAM_SERVICE}/{STREAM_METHOD}")(metadata=metadata)
         return GrpcClientStream(channel, call)
 
+    async def knock(self, peer: Address) -> None:
+        """Returns as soon as there is a network to the peer, whether or not anybody listens there.
+
+        A lost SYN is sent again after a second, then after two more: instead, a new one goes out every `_KNOCK_S`, and
+        the first answer counts.
+        """
+        knocks: list[asyncio.Task[bool]] = []
+        try:
+            while True:
+                knocks.append(asyncio.create_task(_answers(peer)))
+                await asyncio.wait(knocks, timeout=_KNOCK_S, return_when=asyncio.FIRST_COMPLETED)
+                done = [knock for knock in knocks if knock.done()]
+                if any(knock.result() for knock in done):
+                    return
+                if done:
+                    await asyncio.sleep(_KNOCK_S)  # no way there at all: the next attempt would say so as fast
+                knocks = [knock for knock in knocks if not knock.done()]
+        finally:
+            for knock in knocks:
+                knock.cancel()
+            await asyncio.gather(*knocks, return_exceptions=True)
+
     async def probe(self, peer: Address) -> str | None:
         """Why there may be no stream to a peer that takes connections.
 
@@ -78,6 +102,19 @@ class _Answer(NamedTuple):
 
     banner: bytes
     hung_up: bool
+
+
+async def _answers(peer: Address) -> bool:
+    """Whether a machine answers at an address, be it with a refusal."""
+    try:
+        async with asyncio.timeout(_KNOCK_PATIENCE_S):
+            _, writer = await asyncio.open_connection(peer.host, peer.port)
+    except ConnectionRefusedError:
+        return True
+    except (OSError, TimeoutError):
+        return False
+    writer.close()
+    return True
 
 
 async def _probe_encrypted(peer: Address, credentials: Credentials) -> str | None:

@@ -8,7 +8,9 @@ reconstruction on the other; display age is sampled at 100 Hz.  Systems:
     oracle                    knows the trace: sends the newest frame whenever the link is free, as small as ours at
                               best, without headers to ask for and acknowledgements to wait for
 
-Takes root, for the namespaces.  Without `--trace`: a step from 400 to 50 kbit/s and back.
+Takes root, for the namespaces.  Without `--trace`: a step from 400 to 50 kbit/s and back.  With `--outage S` nothing
+passes for S seconds, from a third of the time on; `recovery_ms` is from its end to the first frame shown that was
+captured after it.
 """
 
 import json
@@ -34,6 +36,7 @@ FPS = 30.0
 _SAMPLES_HZ = 100.0
 # Session set-up and the first estimates are not what a viewer feels.
 _SETTLING_S = 2.0
+_STARTING_S = 12.0
 # Headers of HTTP/2, TCP and IP around a frame.
 _HEADERS_BYTES = 100
 _SMALLEST_PAYLOAD_BYTES = 30
@@ -78,6 +81,12 @@ def figures(ages_s: Array) -> Figures:
     return {f"age_p{share}_ms": 1e3 * percentile(ages_s, share) for share in (50, 95, 99)}
 
 
+def recovery_s(captured_s: Array, shown_s: Array, end_s: float) -> float:
+    """From the end of an outage to the first frame shown that was captured after it; infinite if there is none."""
+    fresh = shown_s[captured_s >= end_s]
+    return float(fresh.min() - end_s) if len(fresh) else float("inf")
+
+
 def play(policy: str, there: Shape, back: Shape, seconds: float) -> Figures:
     """One policy over the link.
 
@@ -88,6 +97,7 @@ def play(policy: str, there: Shape, back: Shape, seconds: float) -> Figures:
         log, address = Path(folder) / "shown.jsonl", f"{ADDRESSES[1]}:{PORT}"
         receive = ["tests.network.sink", "--listen", address, "--log", str(log)]
         send = ["tests.network.source", "--peer", address, "--policy", policy, "--seconds", str(seconds)]
+        send += ["--start-at", str(hosts.began_at_s + _STARTING_S)]
         sink = hosts.run(1, receive)
         try:
             if not sink.says("listening"):
@@ -102,8 +112,11 @@ def play(policy: str, there: Shape, back: Shape, seconds: float) -> Figures:
     began_s = json.loads(told.splitlines()[0])["began_at"]
     captured, shown = (np.array([line[name] for line in lines]) - began_s for name in ("captured_at", "shown_at"))
     sent = sum(line["bytes"] for line in lines)
-    ages = display_ages(captured, shown, _SETTLING_S, seconds)
-    return figures(ages) | {"frames": float(len(lines)), "payload_bytes_per_s": sent / seconds}
+    told_of = figures(display_ages(captured, shown, _SETTLING_S, seconds))
+    told_of |= {"frames": float(len(lines)), "payload_bytes_per_s": sent / seconds}
+    for _, end_s in there.outages:
+        told_of["recovery_ms"] = 1e3 * recovery_s(captured, shown, end_s - (began_s - hosts.began_at_s))
+    return told_of
 
 
 def read_trace(path: Path | None) -> Trace:
@@ -128,6 +141,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--trace", type=Path, metavar="FILE", help="Mahimahi, alphartc or norway3g")
     parser.add_argument("--delay-ms", type=float, default=30.0, help="one way (default: %(default)s)")
     parser.add_argument("--loss", type=float, default=0.0, help="share of packets lost, each way")
+    parser.add_argument("--outage", type=float, default=0.0, metavar="S", help="seconds in which nothing passes")
+    parser.add_argument("--policies", nargs="+", choices=POLICIES, default=POLICIES, help="(default: all)")
     parser.add_argument("--seconds", type=float, help=f"(default: {SECONDS:g}, {QUICK_SECONDS:g} with --quick)")
     options = parser.parse_args(arguments)
 
@@ -136,13 +151,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
             raise OutputError("network namespaces take root and /dev/net/tun: run it as root")
         seconds = options.seconds or (QUICK_SECONDS if options.quick else SECONDS)
         trace, delay_s = read_trace(options.trace), options.delay_ms / 1e3
-        there = Shape(trace, delay_s, options.loss, seed=options.seed)
-        back = Shape(None, delay_s, options.loss, seed=options.seed + 1)
+        # Programs take some seconds to start; the link's own time begins before them, and all begin at the same.
+        out_s = _STARTING_S + seconds / 3
+        outages = ((out_s, out_s + options.outage),) if options.outage else ()
+        there = Shape(trace, delay_s, options.loss, outages, seed=options.seed)
+        back = Shape(None, delay_s, options.loss, outages, seed=options.seed + 1)
         systems: dict[str, Figures] = {}
-        for policy in POLICIES:
+        for policy in options.policies:
             systems[policy] = play(policy, there, back, seconds)
             report.tell(f"{policy}: {systems[policy]}")
-        systems["oracle"] = figures(display_ages(*oracle(there, seconds), _SETTLING_S, seconds))
+        begin_s, end_s = _STARTING_S + _SETTLING_S, _STARTING_S + seconds
+        systems["oracle"] = figures(display_ages(*oracle(there, end_s), begin_s, end_s))
         name = options.trace.name if options.trace else "400–50–400 kbit/s"
         print(f"{name}, {options.delay_ms:g} ms each way, {seconds:g} s, {report.machine_line()}\n")
         print(report.table(systems))

@@ -6,6 +6,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Sequence
 from types import TracebackType
 from typing import Self
@@ -72,12 +73,16 @@ class TwoHosts:
     Args:
         there: what host 0 sends to host 1 goes through.
         back: what host 1 sends to host 0 goes through.
+
+    Attributes:
+        began_at_s: when the link's time was 0, seconds since the epoch.
     """
 
     def __init__(self, there: Shape, back: Shape) -> None:
         self._shapes = (there, back)
         self._names = tuple(f"bodywire-{os.getpid()}-{side}" for side in (0, 1))
         self._relay: subprocess.Popen[str] | None = None
+        self.began_at_s = 0.0
 
     def __enter__(self) -> Self:
         try:
@@ -98,6 +103,7 @@ class TwoHosts:
             relay.stdin.flush()
             if not relay.stdout.readline().startswith("ready"):
                 raise RuntimeError("the relay between the hosts did not start; its error stands above")
+            self.began_at_s = time.time()
         except BaseException:
             self.close()
             raise

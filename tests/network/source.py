@@ -45,6 +45,7 @@ async def send(options: argparse.Namespace, people: Sequence[PersonLabels]) -> N
         transport=Transport(SecurityConfiguration(insecure=True)),
     )
     await link.connect()
+    await asyncio.sleep(max(0.0, options.start_at - time.time()))
     began_s, wall_s = time.monotonic(), time.time()
     print(json.dumps({"began_at": wall_s}), flush=True)
     for sequence in range(int(options.seconds * options.fps)):
@@ -63,6 +64,7 @@ def main() -> None:
     parser.add_argument("--peer", type=Address.parse, required=True)
     parser.add_argument("--policy", choices=("capacity", "paper", "fixed"), default="capacity")
     parser.add_argument("--seconds", type=float, default=30.0)
+    parser.add_argument("--start-at", type=float, default=0.0, help="when the first picture is taken, since the epoch")
     parser.add_argument("--fps", type=float, default=30.0)
     options = parser.parse_args()
     people = demo_truth(LabelSpace.load(), 0).people

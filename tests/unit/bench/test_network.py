@@ -135,3 +135,23 @@ def test_two_hosts_reach_each_other_through_the_delay() -> None:
     # Connecting takes a round trip, asking another one.
     assert code == "404"
     assert 0.6 <= float(seconds) < 2.0
+
+
+@pytest.mark.skipif(not allowed(), reason="network namespaces take root and /dev/net/tun")
+def test_a_knock_is_answered_as_soon_as_there_is_a_network_again() -> None:
+    out_s = 8.0
+    shape = Shape(delay_s=0.02, outages=[(0.0, out_s)])
+    with TwoHosts(shape, shape) as hosts:
+        knock = (
+            "import asyncio, time\n"
+            "from common.addresses import Address\n"
+            "from sender.link.transport import Transport\n"
+            "asked = time.time()\n"
+            f"asyncio.run(Transport().knock(Address({ADDRESSES[1]!r}, 9)))\n"
+            "print(asked, time.time())\n"
+        )
+        asked_s, answered_s = (float(told) for told in hosts.run_code(0, knock).rest(timeout_s=60).split())
+        back_s = hosts.began_at_s + out_s
+    # Nobody listens there; that the machine says so is enough.
+    assert answered_s > back_s
+    assert answered_s - max(back_s, asked_s) < 0.6

@@ -64,6 +64,8 @@ class Receiver:
             self._ends.put_nowait(server)
         return client
 
+    async def knock(self, peer: Address) -> None: ...
+
     async def probe(self, peer: Address) -> str | None:
         return self.foreign
 
