@@ -11,7 +11,7 @@ turns the checkpoint into the package's weights.
 import argparse
 import json
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -45,7 +45,7 @@ _SHARE_OF_DATA = 16_384  # crops drawn before the shards are listed again
 
 def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="sender.train.perception", description=__doc__.split("\n")[0])
-    parser.add_argument("--data", type=Path, required=True, help="directory of rendered shards")
+    parser.add_argument("--data", type=Path, nargs="+", required=True, help="directories of rendered shards")
     parser.add_argument("--out", type=Path, default=Path("runs/perception"), help="checkpoint goes here")
     parser.add_argument("--minutes", type=float, default=60.0, help="training time, evaluation not counted")
     parser.add_argument("--batch", type=int, default=32, help="crops a step, over all workers")
@@ -70,19 +70,19 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     return parser.parse_args(arguments)
 
 
-def training_batches(data: Path, size: int, seed: int) -> Iterator[CropBatch]:
+def training_batches(data: Sequence[Path], size: int, seed: int) -> Iterator[CropBatch]:
     """Augmented batches without end; new shards join as they are finished."""
     rng = np.random.default_rng(seed)
     generator = torch.Generator().manual_seed(seed)
     while True:
-        dataset = CropDataset([data], "train")
+        dataset = CropDataset(data, "train")
         order = rng.permutation(len(dataset))[:_SHARE_OF_DATA]
         for start in range(0, len(order) - size + 1, size):
             yield augment(crop_batch(dataset.batch(np.sort(order[start : start + size]))), generator)
 
 
-def held_out_batches(data: Path, size: int = 64, limit: int = 1024) -> Iterator[CropBatch]:
-    dataset = CropDataset([data], "hold")
+def held_out_batches(data: Sequence[Path], size: int = 64, limit: int = 1024) -> Iterator[CropBatch]:
+    dataset = CropDataset(data, "hold")
     for start in range(0, min(len(dataset), limit), size):
         yield crop_batch(dataset.batch(np.arange(start, min(start + size, len(dataset)))))
 
@@ -191,7 +191,7 @@ def export(options: argparse.Namespace) -> None:
     recipe: dict[str, Any] = {
         "command": f"python -m sender.train.perception --minutes {state['minutes']:g} --size {config.size}",
         "images_seen": state["images"],
-        "crops": len(CropDataset([options.data], "train")),
+        "crops": len(CropDataset(options.data, "train")),
         "split": "hold",
         "mask_border": round(border, 3),
     }

@@ -173,7 +173,9 @@ def averaged(average: AveragedNetwork) -> SemanticCVAE:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", type=Path, required=True, help="folder of shards (common.humans.render_shards)")
+    parser.add_argument(
+        "--data", type=Path, nargs="+", required=True, help="folders of shards (common.humans.render_shards)"
+    )
     parser.add_argument("--cache", type=Path, required=True, help="folder for features and checkpoints")
     parser.add_argument("--minutes", type=float, default=3.4)
     parser.add_argument("--batch", type=int, default=512)
@@ -189,7 +191,7 @@ def main() -> None:
     train, hold = (
         cached_samples(
             arguments.cache / f"features-{split}.pt",
-            CropDataset([arguments.data], split),
+            CropDataset(arguments.data, split),
             perception,
             space,
             kinematics,
