@@ -81,3 +81,20 @@ def test_the_mean_of_two_turns_is_a_turn_between(net: PerceptionNet, crops: Crop
     output = answer(net, crops)
     between = rotation_6d_to_matrix(mean(output, mirrored(output)).rotations_6d)
     torch.testing.assert_close(torch.linalg.det(between), torch.ones(between.shape[:2]), atol=1e-4, rtol=0)
+
+
+@pytest.mark.parametrize(("side", "seen"), [(32, 32), (128, 144), (256, 288)])
+def test_crops_are_enlarged_by_whole_patches_and_maps_keep_the_size_of_the_crop(
+    net: PerceptionNet, side: int, seen: int
+) -> None:
+    sides: list[tuple[int, ...]] = []
+    handle = net.stem.register_forward_pre_hook(lambda _, inputs: sides.append(inputs[0].shape))
+    try:
+        with torch.no_grad():
+            output = BothWays(net)(torch.rand(1, 3, side, side))
+    finally:
+        handle.remove()
+    assert sides == [(2, 3, seen, seen)]
+    assert output.heat_logits.shape[-2:] == (side // 4, side // 4)
+    for name in ("depth", "mask_logits", "part_logits"):
+        assert getattr(output, name).shape[-2:] == (side // 2, side // 2), name
