@@ -38,6 +38,7 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--rate", type=float, default=1.5e-3, help="peak learning rate")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--compile", action="store_true", help="faster steps after some minutes of compiling")
     parser.add_argument("--resume", action="store_true", help="go on from the checkpoint in --out")
     parser.add_argument("--export", action="store_true", help="score the checkpoint and write the package's weights")
     return parser.parse_args(arguments)
@@ -113,6 +114,8 @@ def train(options: argparse.Namespace) -> None:
         optimiser.load_state_dict(state["optimiser"])
         spent_s, step = state["spent_s"], state["step"]
     saved_s = spent_s
+    if options.compile:
+        net.compile()
     shared = workers.wrap(net)
     seed = options.seed + step + 1_000_003 * workers.rank
 
