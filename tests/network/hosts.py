@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Sequence
+from functools import cache
 from types import TracebackType
 from typing import Self
 
@@ -19,9 +20,20 @@ _MTU = 1500
 _PATIENCE_S = 30.0
 
 
+@cache
 def allowed() -> bool:
-    """Whether this process may make namespaces and network devices."""
-    return os.geteuid() == 0 and os.access("/dev/net/tun", os.R_OK | os.W_OK) and shutil.which("ip") is not None
+    """Whether this process may make namespaces and network devices: makes one to find out, for root may mean little."""
+    if os.geteuid() != 0 or shutil.which("ip") is None or not os.access("/dev/net/tun", os.R_OK | os.W_OK):
+        return False
+    trial = f"bodywire-{os.getpid()}-trial"
+    try:
+        _ip("netns", "add", trial)
+        _ip("-n", trial, "tuntap", "add", DEVICE, "mode", "tun")
+        return True
+    except RuntimeError:
+        return False
+    finally:
+        subprocess.run(["ip", "netns", "del", trial], capture_output=True, check=False)
 
 
 class Program:
