@@ -5,9 +5,9 @@ Protobuf ends here. Whatever was decoded has been checked: sizes, ranges, requir
 peer would refuse.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from enum import Enum
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from google.protobuf.message import DecodeError, Message
 
@@ -190,11 +190,11 @@ def encode_client(message: ClientMessage) -> bytes:
     """The bytes of one message from sender to receiver."""
     match message:
         case Hello():
-            out = pb.ClientMessage(hello=_hello_to_proto(message))
+            out = pb.ClientMessage(hello=pb.Hello(**_values(message, Hello)))
         case FrameMessage():
-            out = pb.ClientMessage(frame=_frame_to_proto(message))
+            out = pb.ClientMessage(frame=pb.Frame(**_values(message, FrameMessage)))
         case Heartbeat():
-            out = pb.ClientMessage(heartbeat=_heartbeat_to_proto(message))
+            out = pb.ClientMessage(heartbeat=pb.Heartbeat(**_values(message, Heartbeat)))
         case Drain():
             out = pb.ClientMessage(drain=pb.Drain())
     return out.SerializeToString()
@@ -209,11 +209,11 @@ def decode_client(data: bytes) -> ClientMessage:
     message = _parse(pb.ClientMessage(), data)
     kind = message.WhichOneof("kind")
     if kind == "hello":
-        return _hello_from_proto(message.hello)
+        return Hello(**_values(message.hello, Hello))
     if kind == "frame":
-        return _frame_from_proto(message.frame)
+        return FrameMessage(**_values(message.frame, FrameMessage))
     if kind == "heartbeat":
-        return _heartbeat_from_proto(message.heartbeat)
+        return Heartbeat(**_values(message.heartbeat, Heartbeat))
     if kind == "drain":
         return Drain()
     raise MalformedPacket("a message from the sender is of no known kind")
@@ -223,11 +223,11 @@ def encode_server(message: ServerMessage) -> bytes:
     """The bytes of one message from receiver to sender."""
     match message:
         case Welcome():
-            out = pb.ServerMessage(welcome=_welcome_to_proto(message))
+            out = pb.ServerMessage(welcome=pb.Welcome(**_values(message, Welcome)))
         case Acknowledgement():
             out = pb.ServerMessage(acknowledgement=_acknowledgement_to_proto(message))
         case Heartbeat():
-            out = pb.ServerMessage(heartbeat=_heartbeat_to_proto(message))
+            out = pb.ServerMessage(heartbeat=pb.Heartbeat(**_values(message, Heartbeat)))
         case Drain():
             out = pb.ServerMessage(drain=pb.Drain())
     return out.SerializeToString()
@@ -242,11 +242,11 @@ def decode_server(data: bytes) -> ServerMessage:
     message = _parse(pb.ServerMessage(), data)
     kind = message.WhichOneof("kind")
     if kind == "welcome":
-        return _welcome_from_proto(message.welcome)
+        return Welcome(**_values(message.welcome, Welcome))
     if kind == "acknowledgement":
         return _acknowledgement_from_proto(message.acknowledgement)
     if kind == "heartbeat":
-        return _heartbeat_from_proto(message.heartbeat)
+        return Heartbeat(**_values(message.heartbeat, Heartbeat))
     if kind == "drain":
         return Drain()
     raise MalformedPacket("a message from the receiver is of no known kind")
@@ -270,124 +270,19 @@ def _parse(message: _MessageT, data: bytes) -> _MessageT:
     return message
 
 
-def _hello_to_proto(hello: Hello) -> pb.Hello:
-    return pb.Hello(
-        protocol_version=hello.protocol_version,
-        session_id=hello.session_id,
-        sender=hello.sender,
-        codec_version=hello.codec_version,
-        model_hash=hello.model_hash,
-        live=hello.live,
-        resume=hello.resume,
-        resume_from=hello.resume_from,
-    )
-
-
-def _hello_from_proto(hello: pb.Hello) -> Hello:
-    return Hello(
-        protocol_version=hello.protocol_version,
-        session_id=hello.session_id,
-        sender=hello.sender,
-        codec_version=hello.codec_version,
-        model_hash=hello.model_hash,
-        live=hello.live,
-        resume=hello.resume,
-        resume_from=hello.resume_from,
-    )
-
-
-def _frame_to_proto(frame: FrameMessage) -> pb.Frame:
-    return pb.Frame(
-        sequence=frame.sequence,
-        payload=frame.payload,
-        captured_ns=frame.captured_ns,
-        sent_ns=frame.sent_ns,
-        key=frame.key,
-    )
-
-
-def _frame_from_proto(frame: pb.Frame) -> FrameMessage:
-    return FrameMessage(
-        sequence=frame.sequence,
-        payload=frame.payload,
-        captured_ns=frame.captured_ns,
-        sent_ns=frame.sent_ns,
-        key=frame.key,
-    )
-
-
-def _welcome_to_proto(welcome: Welcome) -> pb.Welcome:
-    return pb.Welcome(
-        accepted=welcome.accepted,
-        reason=welcome.reason,
-        model_hash=welcome.model_hash,
-        next_sequence=welcome.next_sequence,
-        window=welcome.window,
-        resumed=welcome.resumed,
-        decodable_from=welcome.decodable_from,
-    )
-
-
-def _welcome_from_proto(welcome: pb.Welcome) -> Welcome:
-    return Welcome(
-        accepted=welcome.accepted,
-        reason=welcome.reason,
-        model_hash=welcome.model_hash,
-        next_sequence=welcome.next_sequence,
-        window=welcome.window,
-        resumed=welcome.resumed,
-        decodable_from=welcome.decodable_from,
-    )
+def _values(message: Any, kind: type[Any]) -> dict[str, Any]:
+    """The fields of one of our dataclasses by name, from itself or from its protobuf, where they are named alike."""
+    return {item.name: getattr(message, item.name) for item in fields(kind)}
 
 
 def _acknowledgement_to_proto(ack: Acknowledgement) -> pb.Acknowledgement:
-    return pb.Acknowledgement(
-        sequence=ack.sequence,
-        status=_STATUS_TO_PROTO[ack.status],
-        reason=ack.reason,
-        decodable_from=ack.decodable_from,
-        client_sent_ns=ack.client_sent_ns,
-        server_received_ns=ack.server_received_ns,
-        server_sent_ns=ack.server_sent_ns,
-        arrival_spacing_ns=ack.arrival_spacing_ns,
-        received_bytes=ack.received_bytes,
-        want_key=ack.want_key,
-    )
+    return pb.Acknowledgement(**_values(ack, Acknowledgement) | {"status": _STATUS_TO_PROTO[ack.status]})
 
 
 def _acknowledgement_from_proto(ack: pb.Acknowledgement) -> Acknowledgement:
     if ack.status not in _STATUS_FROM_PROTO:
         raise MalformedPacket("an acknowledgement has no known status")
-    return Acknowledgement(
-        sequence=ack.sequence,
-        status=_STATUS_FROM_PROTO[ack.status],
-        reason=ack.reason,
-        decodable_from=ack.decodable_from,
-        client_sent_ns=ack.client_sent_ns,
-        server_received_ns=ack.server_received_ns,
-        server_sent_ns=ack.server_sent_ns,
-        arrival_spacing_ns=ack.arrival_spacing_ns,
-        received_bytes=ack.received_bytes,
-        want_key=ack.want_key,
-    )
-
-
-def _heartbeat_to_proto(heartbeat: Heartbeat) -> pb.Heartbeat:
-    return pb.Heartbeat(
-        sent_ns=heartbeat.sent_ns,
-        received_ns=heartbeat.received_ns,
-        clock_offset_ns=heartbeat.clock_offset_ns,
-        clock_error_ns=heartbeat.clock_error_ns,
-    )
-
-
-def _heartbeat_from_proto(heartbeat: pb.Heartbeat) -> Heartbeat:
-    return Heartbeat(
-        sent_ns=heartbeat.sent_ns,
-        received_ns=heartbeat.received_ns,
-        clock_offset_ns=heartbeat.clock_offset_ns,
-        clock_error_ns=heartbeat.clock_error_ns,
-    )
+    return Acknowledgement(**_values(ack, Acknowledgement) | {"status": _STATUS_FROM_PROTO[ack.status]})
 
 
 def _require(holds: bool, rule: str) -> None:
