@@ -126,7 +126,6 @@ class LinkServer:
         self._security.check(configuration.listen)
         self._credentials = server_credentials(self._security)
         self._door = Doorkeeper(TokenFile(self._security.tokens, clock) if self._security.tokens else None)
-        self._guests: dict[bytes, str] = {}
         self._configuration = configuration
         self._handler = handler
         self._registry = registry
@@ -269,19 +268,17 @@ class LinkServer:
         """
         now_s = self._clock.monotonic()
         for expired in self._registry.take_expired(now_s):
-            self._guests.pop(expired.session_id, None)
             await self._handler.on_session_end(expired)
         known = self._registry.find(hello)
         if known is not None:
-            if self._guests.get(known.session_id, guest.name) != guest.name:
+            if known.owner != guest.name:
                 raise StreamBroken("PERMISSION_DENIED", "the session belongs to another sender")
             return known, True
-        if list(self._guests.values()).count(guest.name) >= self._security.peer_sessions:
+        if self._registry.count_of(guest.name) >= self._security.peer_sessions:
             raise StreamBroken("RESOURCE_EXHAUSTED", f"{guest.name} has as many sessions as one sender may have")
-        session = self._registry.create(hello, now_s)
+        session = self._registry.create(hello, now_s, guest.name)
         if session is None:
             raise StreamBroken("RESOURCE_EXHAUSTED", "the receiver has as many sessions as it takes")
-        self._guests[session.session_id] = guest.name
         await self._handler.on_session(session)
         return session, False
 
@@ -296,7 +293,6 @@ class LinkServer:
         )
 
     async def _end(self, session: Session) -> None:
-        self._guests.pop(session.session_id, None)
         if self._registry.remove(session):
             await self._handler.on_session_end(session)
 

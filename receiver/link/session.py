@@ -46,6 +46,7 @@ class Session:
             when it knows from disk what an earlier receiver had done.
         decodable_from: the sequence that the decoder's newest state stands at.
         clock: the sender's, once it is known.
+        owner: who began it, as the door knows senders.
     """
 
     session_id: bytes
@@ -56,6 +57,7 @@ class Session:
     decodable_from: int = NO_SEQUENCE
     last_seen_s: float = 0.0
     clock: SenderClock | None = None
+    owner: str = ""
     _rejected: dict[int, None] = field(default_factory=dict)
     _release: Callable[[], None] | None = None
     _released: asyncio.Event = field(default_factory=asyncio.Event)
@@ -157,11 +159,17 @@ class SessionRegistry:
         """The session that a sender wants to resume, if it is still known."""
         return self._sessions.get(hello.session_id) if hello.resume else None
 
-    def create(self, hello: Hello, now_s: float) -> Session | None:
-        """A new session; None if there are too many."""
+    def count_of(self, owner: str) -> int:
+        """How many sessions somebody has."""
+        return sum(session.owner == owner for session in self._sessions.values())
+
+    def create(self, hello: Hello, now_s: float, owner: str = "") -> Session | None:
+        """A new session of somebody; None if there are too many."""
         if len(self._sessions) >= self._capacity:
             return None
-        session = Session(hello.session_id, hello.sender, hello.live, self._new_decoder(), last_seen_s=now_s)
+        session = Session(
+            hello.session_id, hello.sender, hello.live, self._new_decoder(), last_seen_s=now_s, owner=owner
+        )
         self._sessions[hello.session_id] = session
         return session
 
