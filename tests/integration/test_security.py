@@ -5,7 +5,7 @@ import hashlib
 import os
 import subprocess
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,8 @@ import sender.link.security
 from common.addresses import Address
 from common.errors import PeerError, UsageError
 from common.wire.convert import STREAM_SERVICE
-from receiver.link.tokens import add_token, revoke_token
+from receiver.link.tokens import TokenFile, add_token, revoke_token
+from sender.link.security import read_credentials, read_token
 from tests.integration.ends import Ends, Pipeline, send_all
 
 CERTS = Path(__file__).parents[2] / "deploy" / "certs"
@@ -256,21 +257,81 @@ async def test_reflection_on_the_loopback(ends: Ends, wish: bool | None, answers
     assert (STREAM_SERVICE in names) is answers
 
 
-def test_other_machines_may_not_reach_it_in_the_open() -> None:
-    from receiver.link import LinkServer, ListenConfiguration, SessionRegistry
-    from tests.fake_link import MODEL, CountingCodec
+async def test_a_sender_may_come_back_from_another_address(ends: Ends) -> None:
+    pipeline = Pipeline()
+    _, address = await ends.server(pipeline)
+    relay = await ends.relay(address)
+    client, seen = ends.client(relay.address)
+    await client.connect()
+    await send_all(client, 0, 20)
+    relay.source = "127.0.0.2"
+    relay.cut()
+    await send_all(client, 20, 40)
+    await client.drain()
+    assert pipeline.decoded == list(range(40))
+    assert pipeline.opened == 1
+    assert len(seen.lost) == 1
 
-    everywhere = ListenConfiguration(listen=Address("0.0.0.0", 0))
-    for security, told in (
-        (Receiving(), "or --insecure"),
-        (Receiving(insecure=True, tokens=Path("x")), "lets everybody"),
-    ):
-        with pytest.raises(UsageError, match=told):
-            LinkServer(
-                everywhere,
-                Pipeline(),
-                SessionRegistry(CountingCodec),
-                model_hash=MODEL,
-                codec_version=1,
-                security=security,
-            )
+
+def test_other_machines_may_not_reach_it_in_the_open() -> None:
+    everywhere, open_to_all = Address("0.0.0.0", 50051), Receiving(insecure=True)
+    with pytest.raises(UsageError, match="or --insecure"):
+        Receiving().check(everywhere)
+    with pytest.raises(UsageError, match="lets everybody read the tokens"):
+        Receiving(insecure=True, tokens=Path("tokens.toml")).check(everywhere)
+    open_to_all.check(everywhere)
+    assert not open_to_all.reflects(everywhere)
+
+
+def test_a_sender_encrypts_to_other_machines_unless_told_not_to(tmp_path: Path) -> None:
+    there, here = Address("studio.example", 50051), Address("localhost", 50051)
+    assert Sending().encrypts(there)
+    assert not Sending(insecure=True).encrypts(there)
+    assert not Sending().encrypts(here)
+    assert Sending(tls_ca=Path("ca.pem")).encrypts(here)
+    by = with_token(tmp_path, "secret")
+    assert read_token(by, there) == "secret"
+    with pytest.raises(UsageError, match="for all to read"):
+        read_token(replace(by, insecure=True), there)
+
+
+@pytest.mark.parametrize(
+    ("make", "told"),
+    [
+        (lambda: Sending(tls_cert=Path("x")), "belong together"),
+        (lambda: Sending(insecure=True, tls_ca=Path("x")), "choose"),
+        (lambda: Receiving(tls_key=Path("x")), "belong together"),
+        (lambda: Receiving(tls_ca=Path("x")), "takes --tls-cert"),
+        (lambda: Receiving(insecure=True, tls_cert=Path("x"), tls_key=Path("x")), "leave one out"),
+        (lambda: Receiving(peer_sessions=0), "above 0"),
+    ],
+)
+def test_contradictions_are_refused(make: Callable[[], object], told: str) -> None:
+    with pytest.raises(ValueError, match=told):
+        make()
+
+
+def test_files_that_are_missing_or_something_else_are_named(tmp_path: Path, tokens: Path) -> None:
+    there, text = Address("studio.example", 1), tmp_path / "text"
+    text.write_text("two words")
+    with pytest.raises(UsageError, match=r"--tls-ca: cannot read .*nowhere"):
+        read_credentials(Sending(tls_ca=tmp_path / "nowhere"), there)
+    with pytest.raises(UsageError, match="is no PEM file"):
+        read_credentials(Sending(tls_ca=text), there)
+    with pytest.raises(UsageError, match="holds no token"):
+        read_token(Sending(token_file=text), there)
+    with pytest.raises(UsageError, match="is no token file"):
+        TokenFile(text)
+    add_token(tokens, "studio", 1, NOW)
+    with pytest.raises(UsageError, match="has no token for nobody"):
+        revoke_token(tokens, "nobody")
+
+
+def test_the_token_file_holds_no_token_and_is_nobody_elses(tokens: Path) -> None:
+    token = add_token(tokens, "studio", 1, NOW)
+    assert token not in tokens.read_text()
+    assert tokens.stat().st_mode & 0o077 == 0
+    with pytest.raises(UsageError, match="has a token for studio"):
+        add_token(tokens, "studio", 1, NOW)
+    with pytest.raises(UsageError, match="is no name"):
+        add_token(tokens, "a b", 1, NOW)
