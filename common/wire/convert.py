@@ -22,6 +22,7 @@ SESSION_ID_BYTES = 16
 MAX_NAME_CHARACTERS = 128
 MAX_REASON_CHARACTERS = 512
 MAX_HASH_BYTES = 64
+MAX_PADDING_BYTES = 1400
 MAX_WINDOW = 64
 NO_SEQUENCE = -1
 """Stands for "no such frame" where a sequence is optional."""
@@ -44,6 +45,7 @@ class Hello:
         live: the sender drops stale frames; otherwise none may be lost.
         resume: the sender was connected in this session before.
         resume_from: the first sequence that it has no acknowledgement for.
+        durable: the receiver acknowledges a frame only when it is on disk.
     """
 
     session_id: bytes
@@ -53,6 +55,7 @@ class Hello:
     live: bool
     resume: bool = False
     resume_from: int = 0
+    durable: bool = False
     protocol_version: int = PROTOCOL_VERSION
 
     def __post_init__(self) -> None:
@@ -166,15 +169,18 @@ class Heartbeat:
         received_ns: the receiver's clock, in its echo; 0 on the way there.
         clock_offset_ns: the receiver's clock minus the sender's, as the sender estimates it.
         clock_error_ns: how far off that can be; 0 while it is not known.
+        padding: makes the message as long as a frame, to see how fast the way is; the echo leaves it out.
     """
 
     sent_ns: int
     received_ns: int = 0
     clock_offset_ns: int = 0
     clock_error_ns: int = 0
+    padding: bytes = b""
 
     def __post_init__(self) -> None:
         _require_times(self.sent_ns, self.received_ns, abs(self.clock_offset_ns), self.clock_error_ns)
+        _require(len(self.padding) <= MAX_PADDING_BYTES, f"at most {MAX_PADDING_BYTES} bytes of padding")
 
 
 @dataclass(frozen=True, slots=True)

@@ -142,7 +142,7 @@ class Connection:
             if isinstance(message, Heartbeat):
                 if message.clock_error_ns:
                     self._session.clock = SenderClock(message.clock_offset_ns / 1e9, message.clock_error_ns / 1e9)
-                await self._stream.write(encode_server(replace(message, received_ns=received_ns)))
+                await self._stream.write(encode_server(replace(message, received_ns=received_ns, padding=b"")))
             elif isinstance(message, FrameMessage):
                 self._arrive(message, "", len(data))
             else:

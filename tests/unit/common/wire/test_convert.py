@@ -67,7 +67,9 @@ _acknowledgements = st.builds(
     want_key=st.booleans(),
     reason=_names,
 )
-_heartbeats = st.builds(Heartbeat, _times, _times, _times.map(lambda time: -time) | _times, _times)
+_heartbeats = st.builds(
+    Heartbeat, _times, _times, _times.map(lambda time: -time) | _times, _times, st.binary(max_size=1400)
+)
 _client_messages = st.one_of(_hellos, _frames, _heartbeats, st.just(Drain()))
 _server_messages = st.one_of(_welcomes, _acknowledgements, _heartbeats, st.just(Drain()))
 
@@ -123,6 +125,7 @@ def test_mutated_messages_are_malformed_or_keep_the_rules(
         pb.ClientMessage(frame=pb.Frame(payload=b"p", sent_ns=-1)),
         pb.ClientMessage(frame=pb.Frame(payload=bytes(MAX_PAYLOAD_BYTES + 1))),
         pb.ClientMessage(heartbeat=pb.Heartbeat(sent_ns=-1)),
+        pb.ClientMessage(heartbeat=pb.Heartbeat(padding=bytes(1401))),
     ],
 )
 def test_decode_client_when_a_field_breaks_a_rule(message: pb.ClientMessage) -> None:

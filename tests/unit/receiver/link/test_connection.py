@@ -131,7 +131,7 @@ async def test_echoes_tell_our_time_and_heartbeats_the_senders_clock() -> None:
     await stream.say(Heartbeat(1234))
     assert await stream.hear() == Heartbeat(1234, received_ns=77_000_000_000)
     assert session.clock is None
-    await stream.say(Heartbeat(1235, 0, -2_500_000_000, 4_000_000))
+    await stream.say(Heartbeat(1235, 0, -2_500_000_000, 4_000_000, b"padding"))
     assert session.clock == SenderClock(-2.5, 0.004)
     await stream.say(Drain())
     await running
