@@ -72,7 +72,7 @@ class ReceiverPipeline:
     async def on_session(self, session: Session) -> None:
         """Opens the session's place on disk; what an earlier receiver wrote there is not asked for again."""
         if session.session_id not in self._sessions:
-            writer = self._directory.session(session.session_id.hex())
+            writer = self._directory.session(session.session_id.hex(), durable=session.durable)
             self._sessions[session.session_id] = _Running(writer)
             session.next_sequence = max(session.next_sequence, writer.last_sequence + 1)
         self._metrics.peer_connected()

@@ -7,7 +7,8 @@ import sys
 import uuid
 from collections.abc import Sequence
 from contextlib import closing, nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from pathlib import Path
 
 import torch
 
@@ -22,6 +23,7 @@ from common.wire.convert import Hello
 from sender.capture.open import CaptureConfiguration, open_source
 from sender.importance.importance import Importance
 from sender.link.client import LinkClient, LinkConfiguration
+from sender.link.observer import Observers
 from sender.link.security import SecurityConfiguration
 from sender.link.transport import Transport
 from sender.metrics import SenderMetrics
@@ -32,6 +34,9 @@ from sender.rate.controller import RateController
 from sender.rate.policy import RateConfiguration
 from sender.semantics.smoothing import SmoothingConfiguration
 from sender.semantics.stage import SemanticsStage
+from sender.spool.complete_delivery import CompleteDelivery, Outstanding
+from sender.spool.open import DeliveryConfiguration, open_spool
+from sender.spool.spool import Spool
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +56,7 @@ class SenderConfiguration:
     smoothing: SmoothingConfiguration = field(default_factory=SmoothingConfiguration)
     preview: PreviewConfiguration = field(default_factory=PreviewConfiguration)
     rate: RateConfiguration = field(default_factory=RateConfiguration)
+    delivery: DeliveryConfiguration = field(default_factory=DeliveryConfiguration)
     link: LinkConfiguration = field(default_factory=LinkConfiguration)
     security: SecurityConfiguration = field(default_factory=SecurityConfiguration)
     metrics: MetricsConfiguration = field(default_factory=MetricsConfiguration)
@@ -67,35 +73,63 @@ async def send(configuration: SenderConfiguration) -> None:
     transport.check(configuration.link.peer)
     metrics = SenderMetrics()
     address, target = configuration.metrics.metrics, configuration.preview.preview
+    networks = model_hash()
     with (
         open_source(configuration.capture, metrics) as source,
+        open_spool(configuration.delivery, configuration.capture.camera, networks) as spool,
         MetricsServer(address, metrics.registry) if address else nullcontext(),
         closing(open_preview(target, configuration.capture.camera, source)) if target else nullcontext() as preview,
     ):
         perception = PerceptionStage.load(configuration.tracking)
         semantics = SemanticsStage.load(configuration.smoothing)
-        networks = model_hash()
         rate = RateController(configuration.rate, getattr(source, "fps", None))
         encoder = RatedEncoder(FrameCodec(networks), Importance.load(), rate, metrics)
-        account = LinkAccount(rate, metrics)
-        hello = Hello(uuid.uuid4().bytes, socket.gethostname(), CODEC_VERSION, networks, source.live)
-        link = LinkClient(configuration.link, hello, encoder, observer=account, transport=transport)
-        await link.connect()
+        account, outstanding = LinkAccount(rate, metrics), Outstanding()
+        link = LinkClient(
+            configuration.link if spool is None else configuration.link.patient(),
+            _hello(networks, configuration.delivery.is_live(source), spool),
+            encoder,
+            observer=Observers(account, outstanding),
+            transport=transport,
+        )
+        delivery = link if spool is None else CompleteDelivery(link, spool, outstanding)
+        await delivery.connect()
         pipeline = SenderPipeline(
             source,
             perception,
             semantics,
-            link,
+            delivery,
             rate,
             metrics,
+            first_sequence=spool.next_sequence if spool else 0,
+            kept=spool is not None,
             realtime=configuration.playback.realtime,
             preview=preview,
         )
+        if spool is not None:
+            metrics.watch_spool(lambda: spool.pending)
         try:
             await pipeline.run(stop)
         finally:
-            await link.close()
+            await delivery.close()
         print(f"sent {account.acknowledged_frames} frames, {account.payload_bytes} bytes of labels", flush=True)
+        if spool is not None:
+            _settle(spool, pipeline.finished, configuration.delivery.spool)
+
+
+def _hello(networks: bytes, live: bool, spool: Spool | None) -> Hello:
+    hello = Hello(uuid.uuid4().bytes, socket.gethostname(), CODEC_VERSION, networks, live)
+    if spool is None:
+        return hello
+    return replace(hello, session_id=spool.session_id, resume=spool.resumed, durable=True)
+
+
+def _settle(spool: Spool, finished: bool, directory: Path) -> None:
+    """Ends the session if all of it is delivered; otherwise says that it goes on."""
+    if spool.pending:
+        print(f"{spool.pending} frames wait in {directory} and leave when the sender is started again", flush=True)
+    elif finished:
+        spool.finish()
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

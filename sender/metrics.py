@@ -1,6 +1,6 @@
 """What the sender tells Prometheus; its stages call the verbs here and know nothing of metric names."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from enum import StrEnum
 
@@ -40,6 +40,9 @@ class SenderMetrics:
         self._bandwidth = Gauge("bodywire_sender_bandwidth_bps", "B(t) (eq. 15), bits a second", registry=registry)
         self._delay = Gauge("bodywire_sender_delay_seconds", "D(t) (eq. 16)", registry=registry)
         self._capacity = Gauge("bodywire_sender_capacity_bps", "Estimated capacity, bits a second", registry=registry)
+        self._spooled = Gauge(
+            "bodywire_sender_spooled_frames", "Frames on disk that are not delivered yet", registry=registry
+        )
         self._camera = Gauge("bodywire_sender_camera_up", "1 while frames come from the camera", registry=registry)
         self._connected = Gauge("bodywire_sender_connected", "1 while a receiver is connected", registry=registry)
 
@@ -68,6 +71,10 @@ class SenderMetrics:
         self._bandwidth.set(bandwidth_bps)
         self._delay.set(rtt_ms / 1e3)
         self._capacity.set(capacity_bps)
+
+    def watch_spool(self, frames: Callable[[], int]) -> None:
+        """Asks `frames` how many wait on disk, whenever somebody looks."""
+        self._spooled.set_function(frames)
 
     def camera_up(self, up: bool) -> None:
         self._camera.set(up)

@@ -8,7 +8,7 @@ import asyncio
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from typing import Literal
+from typing import Literal, Protocol
 
 from common.clock import SYSTEM_CLOCK, Clock
 from common.codec.frame_codec import EncodedFrame, FrameCodec
@@ -18,7 +18,6 @@ from common.labels import GROUP_NAMES
 from common.wire.convert import Welcome
 from sender.capture.source import CapturedFrame, FrameSource
 from sender.importance.importance import Importance
-from sender.link.client import LinkClient
 from sender.link.encoder import Payload
 from sender.link.observer import Fate, LinkObserver
 from sender.metrics import FrameFate, SenderMetrics
@@ -28,8 +27,8 @@ from sender.rate.controller import RateController
 from sender.rate.sample import LinkSample
 from sender.semantics.stage import SemanticsStage
 
-# How long the frames in flight may take when the sender is told to stop.
-_STOPPING_S = 10.0
+# How long the frames in flight may take when the sender is told to stop; those that are kept can leave another time.
+_STOPPING_S, _STOPPING_KEPT_S = 10.0, 2.0
 
 
 class RatedEncoder:
@@ -96,18 +95,35 @@ class LinkAccount(LinkObserver):
             self._metrics.frame_dropped(FrameFate.REPLACED if fate is Fate.SUPERSEDED else FrameFate.UNACKNOWLEDGED)
 
 
+class Delivery(Protocol):
+    """Where the pipeline's frames go: the link itself, or a spool before it."""
+
+    async def send(self, frame: LabelFrame) -> None:
+        """Takes a frame, at once or when there is room. Raises PeerError: the receiver is gone for good."""
+
+    async def drain(self) -> None:
+        """Waits until every frame has met its fate. Raises PeerError: the receiver is gone for good."""
+
+
 class SenderPipeline:
-    """Runs a source through perception and semantics into the link; the networks run in a worker thread."""
+    """Runs a source through perception and semantics into the link; the networks run in a worker thread.
+
+    Args:
+        first_sequence: of the next frame; an earlier run has taken in those before it, which a file begins with.
+        kept: what is not delivered when the sender has to stop is not lost.
+    """
 
     def __init__(
         self,
         source: FrameSource,
         perception: PerceptionStage,
         semantics: SemanticsStage,
-        link: LinkClient,
+        link: Delivery,
         rate: RateController,
         metrics: SenderMetrics,
         *,
+        first_sequence: int = 0,
+        kept: bool = False,
         realtime: bool = False,
         preview: Preview | None = None,
         clock: Clock = SYSTEM_CLOCK,
@@ -121,9 +137,16 @@ class SenderPipeline:
         self._realtime = realtime and not source.live
         self._preview = preview
         self._clock = clock
-        self._sequence = 0
+        self._sequence = first_sequence
+        self._kept = kept
+        self._ended = False
         self._last_source = ""
         self._began_s: float | None = None
+
+    @property
+    def finished(self) -> bool:
+        """Whether the source has been seen to its end; a live one ends when it is told to."""
+        return self._ended or self._source.live
 
     async def run(self, stop: asyncio.Event) -> None:
         """Sends every frame of a file, or live frames until `stop`; then waits for the last acknowledgement.
@@ -157,7 +180,10 @@ class SenderPipeline:
                 self._source.close()
             frame = await reading
             if frame is None or stopped.done():
+                self._ended = frame is None and not stopped.done()
                 return
+            if not self._source.live and frame.sequence < self._sequence:
+                continue
             labels = await loop.run_in_executor(workers, self._label, await self._pace(frame))
             self._rate.on_offered(self._clock.monotonic_ms())
             sending = asyncio.ensure_future(self._link.send(labels))
@@ -172,9 +198,12 @@ class SenderPipeline:
         draining = asyncio.ensure_future(self._link.drain())
         await asyncio.wait((draining, stopped), return_when=asyncio.FIRST_COMPLETED)
         try:
-            await asyncio.wait_for(draining, None if draining.done() else _STOPPING_S)
+            patience_s = _STOPPING_KEPT_S if self._kept else _STOPPING_S
+            await asyncio.wait_for(draining, None if draining.done() else patience_s)
         except TimeoutError:
-            raise PeerError("the receiver did not acknowledge the last frames before the sender had to stop") from None
+            if not self._kept:
+                told = "the receiver did not acknowledge the last frames before the sender had to stop"
+                raise PeerError(told) from None
         finally:
             stopped.cancel()
 

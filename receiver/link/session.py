@@ -47,6 +47,7 @@ class Session:
         decodable_from: the sequence that the decoder's newest state stands at.
         clock: the sender's, once it is known.
         owner: who began it, as the door knows senders.
+        durable: what is acknowledged must be on disk.
     """
 
     session_id: bytes
@@ -58,6 +59,7 @@ class Session:
     last_seen_s: float = 0.0
     clock: SenderClock | None = None
     owner: str = ""
+    durable: bool = False
     _rejected: dict[int, None] = field(default_factory=dict)
     _release: Callable[[], None] | None = None
     _released: asyncio.Event = field(default_factory=asyncio.Event)
@@ -121,6 +123,8 @@ class FrameHandler(Protocol):
     async def on_frame(self, session: Session, frame: FrameMessage) -> None:
         """Decodes (`session.decode`) and reconstructs a frame; it is acknowledged when this returns.
 
+        In a `durable` session it is on disk then.
+
         At most a window of frames is unacknowledged, so what is awaited here is what bounds latency. Frames of one
         session come one after the other, in order.
 
@@ -168,7 +172,13 @@ class SessionRegistry:
         if len(self._sessions) >= self._capacity:
             return None
         session = Session(
-            hello.session_id, hello.sender, hello.live, self._new_decoder(), last_seen_s=now_s, owner=owner
+            hello.session_id,
+            hello.sender,
+            hello.live,
+            self._new_decoder(),
+            last_seen_s=now_s,
+            owner=owner,
+            durable=hello.durable,
         )
         self._sessions[hello.session_id] = session
         return session

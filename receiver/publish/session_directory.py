@@ -83,12 +83,14 @@ class SessionDirectory:
         try:
             (config.out / "meshes").mkdir(parents=True, exist_ok=True)
             self._lines = os.open(self._lines_path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o644)
+            folder = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
+            self._folder, self._meshes = os.open(config.out, folder), os.open(config.out / "meshes", folder)
         except OSError as exc:
             raise output_error(config.out, exc) from exc
         try:
             self._take_over()
         except BaseException:
-            os.close(self._lines)
+            self._close_all()
             raise
 
     def __enter__(self) -> Self:
@@ -105,11 +107,14 @@ class SessionDirectory:
             with self._lock:
                 self._write_index()
         finally:
-            os.close(self._lines)
-            self._lines = -1
+            self._close_all()
 
-    def session(self, identifier: str) -> "SessionWriter":
+    def session(self, identifier: str, *, durable: bool = False) -> "SessionWriter":
         """The writer of a session: a new one, or one that this directory knows and that goes on.
+
+        Args:
+            identifier: of the session.
+            durable: a frame's line is on the disk itself when `append` returns, and its meshes before it.
 
         Raises:
             OutputError: the index cannot be written.
@@ -117,18 +122,26 @@ class SessionDirectory:
         with self._lock:
             for state in self._sessions.values():
                 if state.identifier == identifier:
-                    return SessionWriter(self, state.number)
+                    return SessionWriter(self, state.number, durable)
             number = max(self._sessions, default=0) + 1
             self._sessions[number] = _SessionState(number, identifier)
             self._write_index()
-        return SessionWriter(self, number)
+            if durable:
+                # The index alone knows whose session this is.
+                self._sync(self._folder)
+        return SessionWriter(self, number, durable)
 
     def last_sequence(self, number: int) -> int:
         """The highest sequence number on record in a session, −1 before its first."""
         return self._sessions[number].last_sequence
 
-    def append(self, number: int, record: FrameRecord) -> bool:
+    def append(self, number: int, record: FrameRecord, *, durable: bool = False) -> bool:
         """Add a frame's line; False where the session already has this frame or a later one.
+
+        Args:
+            number: of the session.
+            record: of the frame.
+            durable: return when line and meshes are on the disk itself.
 
         Raises:
             OutputError: the line cannot be written; the file is as before.
@@ -138,13 +151,22 @@ class SessionDirectory:
             state = self._sessions[number]
             if record.sequence <= state.last_sequence:
                 return False
+            if durable and any(person.surface or person.body for person in record.people):
+                self._sync(self._meshes)
             self._write_line(line)
+            if durable:
+                self._sync(self._lines)
             state.frames += 1
             state.last_sequence = record.sequence
             self._unindexed += 1
             if self._unindexed >= _INDEX_EVERY_FRAMES:
                 self._write_index()
         return True
+
+    def _close_all(self) -> None:
+        for descriptor in (self._lines, self._folder, self._meshes):
+            os.close(descriptor)
+        self._lines = -1
 
     def _take_over(self) -> None:
         """Lock, clear away what a killed receiver left half done, and count what is there."""
@@ -197,6 +219,13 @@ class SessionDirectory:
                 os.ftruncate(self._lines, size)
             raise output_error(self._lines_path, exc) from exc
 
+    def _sync(self, descriptor: int) -> None:
+        """Returns when a file's content, or the names in a folder, are on the disk itself."""
+        try:
+            os.fsync(descriptor)
+        except OSError as exc:
+            raise output_error(self.config.out, exc) from exc
+
     def _write_index(self) -> None:
         index = {
             "version": 1,
@@ -245,8 +274,9 @@ def _read_lines(path: Path, start: int) -> Iterator[tuple[int, int]]:
 class SessionWriter:
     """Writes the frames of one session."""
 
-    def __init__(self, directory: SessionDirectory, number: int) -> None:
+    def __init__(self, directory: SessionDirectory, number: int, durable: bool = False) -> None:
         self._directory = directory
+        self._durable = durable
         self._config = directory.config
         self.number = number
 
@@ -284,7 +314,7 @@ class SessionWriter:
         Raises:
             OutputError: the line cannot be written.
         """
-        return self._directory.append(self.number, record)
+        return self._directory.append(self.number, record, durable=self._durable)
 
     def _stem(self, sequence: int, person: int | None) -> str:
         session = "" if self.number == 1 else f"s{self.number}-"

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import logging
+import math
 import random
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
@@ -56,6 +57,10 @@ class LinkConfiguration:
     reconnect_timeout: float = option(120.0, help="seconds to try to reach a receiver that was lost")
     heartbeat_interval_ms: float = option(200.0, help="milliseconds between signs of life")
     heartbeats_missed: int = option(5, help="intervals without a message after which the receiver counts as dead")
+
+    def patient(self) -> "LinkConfiguration":
+        """The same, but it never gives up on a receiver that does not answer."""
+        return replace(self, connect_timeout=math.inf, reconnect_timeout=math.inf)
 
     def __post_init__(self) -> None:
         if not 1 <= self.window <= MAX_WINDOW:
@@ -139,6 +144,14 @@ class LinkClient:
             self._end(replaced, Fate.SUPERSEDED)
         self._changed.set()
 
+    async def watch(self) -> None:
+        """Waits until the link ends, and says why.
+
+        Raises:
+            PeerError: always: the receiver is gone for good or refuses what we send, or the link was closed.
+        """
+        await self._until(lambda: False)
+
     async def drain(self) -> None:
         """Waits until every frame has met its fate, tells the receiver that nothing follows, and closes.
 
@@ -199,7 +212,9 @@ class LinkClient:
 
     async def _open(self, timeout_s: float, *, patient: bool) -> tuple[ClientStream, Welcome]:
         resume_from = self._window.oldest_unacknowledged
-        hello = replace(self._hello, resume=patient, resume_from=0 if resume_from is None else resume_from)
+        hello = replace(
+            self._hello, resume=patient or self._hello.resume, resume_from=0 if resume_from is None else resume_from
+        )
         return await open_link(
             self._configuration.peer,
             hello,

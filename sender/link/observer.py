@@ -33,3 +33,30 @@ class LinkObserver:
 
     def ended(self, frame: LabelFrame, fate: Fate) -> None:
         """A frame has met its fate; each does exactly once."""
+
+
+class Observers(LinkObserver):
+    """Tells several observers, in their order."""
+
+    def __init__(self, *observers: LinkObserver) -> None:
+        self._observers = observers
+
+    def connected(self, welcome: Welcome) -> None:
+        for each in self._observers:
+            each.connected(welcome)
+
+    def disconnected(self, reason: str) -> None:
+        for each in self._observers:
+            each.disconnected(reason)
+
+    def sent(self, frame: LabelFrame, encoded: Payload, *, again: bool) -> None:
+        for each in self._observers:
+            each.sent(frame, encoded, again=again)
+
+    def acknowledged(self, frame: LabelFrame, sample: LinkSample) -> None:
+        for each in self._observers:
+            each.acknowledged(frame, sample)
+
+    def ended(self, frame: LabelFrame, fate: Fate) -> None:
+        for each in self._observers:
+            each.ended(frame, fate)

@@ -136,7 +136,7 @@ async def test_preview_shows_every_frame_and_is_timed() -> None:
         source,  # type: ignore[arg-type]
         stage,  # type: ignore[arg-type]
         stage,  # type: ignore[arg-type]
-        link,  # type: ignore[arg-type]
+        link,
         rate,
         metrics,
         preview=preview,  # type: ignore[arg-type]

@@ -41,6 +41,7 @@ _hellos = st.builds(
     live=st.booleans(),
     resume=st.booleans(),
     resume_from=_sequences,
+    durable=st.booleans(),
     protocol_version=st.integers(0, 2**32 - 1),
 )
 _frames = st.builds(FrameMessage, _sequences, st.binary(min_size=1, max_size=600), _times, _times, st.booleans())

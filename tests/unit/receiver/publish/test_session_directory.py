@@ -4,13 +4,15 @@ import os
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from common.errors import OutputError
-from receiver.publish.frame_record import FrameRecord
+from receiver.publish.frame_record import FrameRecord, PersonRecord
 from receiver.publish.mesh_files import read_mesh
 from receiver.publish.session_directory import PublishConfiguration, SessionDirectory
 from receiver.surface.mesh import is_watertight
@@ -155,6 +157,7 @@ def test_wants_meshes_every_third_frame(tmp_path: Path) -> None:
 
 _WRITER = """
 import sys
+from dataclasses import replace
 from pathlib import Path
 from receiver.publish.session_directory import PublishConfiguration, SessionDirectory
 from tests.unit.receiver.publish.posed import box, posed_box
@@ -189,3 +192,49 @@ def test_kill_9_in_the_middle_of_writing_loses_nothing_that_was_reported(tmp_pat
         for suffix in ("glb", "body.glb"):
             read = read_mesh(tmp_path / "meshes" / f"{number:06d}.{suffix}")
             assert is_watertight(read.faces, len(read.vertices))
+
+
+@pytest.mark.parametrize(
+    ("durable", "calls"),
+    [
+        (False, ["write frames.jsonl"]),
+        (True, ["sync meshes", "write frames.jsonl", "sync frames.jsonl"]),
+    ],
+)
+def test_a_durable_line_is_on_the_disk_when_append_returns_and_its_meshes_before_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, durable: bool, calls: list[str]
+) -> None:
+    seen: list[str] = []
+    write, sync = os.write, os.fsync
+
+    def name(descriptor: int) -> str:
+        return Path(os.readlink(f"/proc/self/fd/{descriptor}")).name
+
+    def seen_write(descriptor: int, data: bytes) -> int:
+        seen.append(f"write {name(descriptor)}")
+        return write(descriptor, data)
+
+    def seen_sync(descriptor: int) -> None:
+        seen.append(f"sync {name(descriptor)}")
+        sync(descriptor)
+
+    with SessionDirectory(PublishConfiguration(tmp_path)) as directory:
+        session = directory.session("a", durable=durable)
+        nowhere = np.zeros((17, 3), np.float32)
+        person = PersonRecord(0, 1.0, nowhere, nowhere, session.write_surface(0, box()), None)
+        monkeypatch.setattr(os, "write", seen_write)
+        monkeypatch.setattr(os, "fsync", seen_sync)
+        session.append(replace(_frame(0), people=(person,)))
+        assert seen == calls
+        monkeypatch.undo()
+
+
+def test_whose_a_durable_session_is_stands_on_the_disk_from_its_beginning(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with SessionDirectory(PublishConfiguration(tmp_path)) as directory:
+        synced: list[str] = []
+        monkeypatch.setattr(os, "fsync", lambda file: synced.append(os.readlink(f"/proc/self/fd/{file}")))
+        directory.session("a", durable=True)
+        assert synced == [str(tmp_path / ".index.json.partial"), str(tmp_path)]
+        monkeypatch.undo()

@@ -1,0 +1,1 @@
+"""What a sender has taken in and not yet delivered, on disk."""

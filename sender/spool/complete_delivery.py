@@ -1,0 +1,162 @@
+"""Every frame arrives, in order, later if need be: `--delivery complete`.
+
+    send ─→ spool ─→ link ─→ acknowledged, so on disk at the receiver ─→ out of the spool
+
+The receiver may be away for as long as the spool has room; the sender may be killed and started again.
+"""
+
+import asyncio
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from typing import Any, TypeVar
+
+from common.errors import BodywireError, PeerError
+from common.frames import LabelFrame
+from sender.link.client import LinkClient
+from sender.link.observer import Fate, LinkObserver
+from sender.spool.spool import Spool
+
+T = TypeVar("T")
+
+# So many frames are read from the spool, and let out of it, at a time.
+_BATCH = 64
+
+
+class Outstanding(LinkObserver):
+    """Which frames the link has been given and the receiver has not acknowledged.
+
+    Args:
+        changed: called whenever there is one less.
+    """
+
+    def __init__(self, changed: Callable[[], None] = lambda: None) -> None:
+        self.changed = changed
+        self._sequences: set[int] = set()
+        self._next = 0
+
+    def give(self, frame: LabelFrame) -> None:
+        """A frame goes to the link."""
+        self._sequences.add(frame.sequence)
+        self._next = frame.sequence + 1
+
+    def ended(self, frame: LabelFrame, fate: Fate) -> None:
+        if fate is Fate.ACKNOWLEDGED:
+            self._sequences.discard(frame.sequence)
+            self.changed()
+
+    @property
+    def delivered(self) -> int:
+        """Everything below this sequence is acknowledged."""
+        return min(self._sequences, default=self._next)
+
+
+class CompleteDelivery:
+    """Between the pipeline and the link.
+
+    Errors of the background (the receiver refuses, the disk is full) come out of `send` and `drain`.
+
+    Args:
+        link: not connected yet, not live, and without end to its patience; it tells `outstanding`.
+        spool: not touched by anybody else until `close`, which leaves it open.
+        outstanding: one of the link's observers.
+    """
+
+    def __init__(self, link: LinkClient, spool: Spool, outstanding: Outstanding) -> None:
+        self._link = link
+        self._spool = spool
+        self._outstanding = outstanding
+        self._disk = ThreadPoolExecutor(max_workers=1, thread_name_prefix="spool")
+        self._changed = asyncio.Event()
+        self._progress = asyncio.Event()
+        self._connected = False
+        self._task: asyncio.Task[None] | None = None
+        outstanding.changed = self._changed.set
+
+    async def connect(self) -> None:
+        """Begins to look for the receiver and to send it what the spool holds; does not wait for it."""
+        self._task = asyncio.create_task(self._deliver(), name="delivery")
+
+    async def send(self, frame: LabelFrame) -> None:
+        """Takes a frame in; waits while the spool is full.
+
+        Raises:
+            PeerError: the receiver refuses what we send.
+            OutputError: the spool cannot be written.
+        """
+        self._check()
+        while not self._spool.has_room:
+            await self._until_progress()
+        await self._on_disk(self._spool.append, frame)
+        self._changed.set()
+
+    async def drain(self) -> None:
+        """Waits until every frame is acknowledged, and ends the session at the receiver.
+
+        Raises:
+            PeerError: the receiver refuses what we send.
+            OutputError: the spool cannot be written.
+        """
+        self._check()
+        while self._spool.pending or not self._connected:
+            await self._until_progress()
+        await self._link.drain()
+
+    async def close(self) -> None:
+        """Stops at once; what is not acknowledged stays in the spool. Safe to call twice."""
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+        await self._link.close()
+        self._disk.shutdown()
+
+    def _check(self) -> None:
+        if self._task is None:
+            raise PeerError("the delivery is not connected")
+        if self._task.done():
+            self._task.result()
+
+    async def _until_progress(self) -> None:
+        """Waits until something was delivered, or cannot be."""
+        assert self._task is not None
+        self._progress.clear()
+        await _first_of(asyncio.ensure_future(self._progress.wait()), self._task)
+        self._check()
+
+    async def _deliver(self) -> None:
+        welcome = await self._link.connect()
+        await self._on_disk(self._spool.skip, welcome.next_sequence)
+        self._connected = True
+        feeding = asyncio.create_task(self._feed(), name="spool")
+        watching = asyncio.create_task(self._link.watch())
+        try:
+            await _first_of(feeding, watching)
+        finally:
+            for task in (feeding, watching):
+                task.cancel()
+            results = await asyncio.gather(feeding, watching, return_exceptions=True)
+        for result in results:
+            if isinstance(result, BodywireError):
+                raise result
+
+    async def _feed(self) -> None:
+        while True:
+            self._changed.clear()
+            for frame in await self._on_disk(self._spool.take, _BATCH):
+                self._outstanding.give(frame)
+                await self._link.send(frame)
+                self._changed.set()
+            await self._on_disk(self._spool.release, self._outstanding.delivered)
+            self._progress.set()
+            await self._changed.wait()
+
+    async def _on_disk(self, work: Callable[..., T], *arguments: object) -> T:
+        return await asyncio.get_running_loop().run_in_executor(self._disk, partial(work, *arguments))
+
+
+async def _first_of(*tasks: "asyncio.Future[Any]") -> None:
+    """Waits for one of them; their errors stay with them, and the first is cancelled with the waiting."""
+    try:
+        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        tasks[0].cancel()

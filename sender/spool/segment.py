@@ -1,0 +1,91 @@
+"""One file of a spool: a zstandard stream of records, of which any beginning can be read.
+
+Each record is a block of the stream of its own, so that whatever was written whole can be read, also when the end is
+torn; a checksum tells where that is.
+"""
+
+import os
+import struct
+import zlib
+from pathlib import Path
+
+import zstandard
+
+_HEAD = struct.Struct("<II")
+_LEVEL = 3
+_CHUNK_BYTES = 4096
+# Nothing that we write comes near it; what claims to is damaged.
+_LARGEST_RECORD_BYTES = 1 << 20
+
+
+class SegmentWriter:
+    """Appends records to a new file.
+
+    Args:
+        path: must not exist.
+
+    Raises:
+        OSError: here and in every method: the file cannot be written.  After that, `close` is all that is left to do;
+            what was appended before is whole.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        self._compressor = zstandard.ZstdCompressor(level=_LEVEL).compressobj()
+        self._synced = True
+        self.bytes_written = 0
+
+    def append(self, record: bytes) -> None:
+        """Adds a record; it outlives this process, and after `sync` also the machine."""
+        whole = _HEAD.pack(len(record), zlib.crc32(record)) + record
+        block = self._compressor.compress(whole) + self._compressor.flush(zstandard.COMPRESSOBJ_FLUSH_BLOCK)
+        self._synced = False
+        self._write(block)
+
+    def sync(self) -> None:
+        """Returns when everything appended is on the disk itself."""
+        if not self._synced:
+            os.fsync(self._file)
+            self._synced = True
+
+    def close(self) -> None:
+        """Syncs and closes the file; safe to call twice."""
+        if self._file >= 0:
+            try:
+                self.sync()
+            finally:
+                os.close(self._file)
+                self._file = -1
+
+    def _write(self, data: bytes) -> None:
+        try:
+            if os.write(self._file, data) < len(data):
+                raise OSError(28, "No space left on device")
+        except OSError:
+            os.ftruncate(self._file, self.bytes_written)
+            raise
+        self.bytes_written += len(data)
+
+
+def read_segment(path: Path) -> list[bytes]:
+    """The records of a file, up to where it is torn or damaged.
+
+    Raises:
+        OSError: it cannot be read.
+    """
+    data, content = path.read_bytes(), bytearray()
+    decompressor = zstandard.ZstdDecompressor().decompressobj()
+    try:
+        for start in range(0, len(data), _CHUNK_BYTES):
+            content += decompressor.decompress(data[start : start + _CHUNK_BYTES])
+    except zstandard.ZstdError:
+        pass  # what came before it counts
+    records, start = [], 0
+    while start + _HEAD.size <= len(content):
+        length, checksum = _HEAD.unpack_from(content, start)
+        record = bytes(content[start + _HEAD.size : start + _HEAD.size + length])
+        if length > _LARGEST_RECORD_BYTES or len(record) < length or zlib.crc32(record) != checksum:
+            break
+        records.append(record)
+        start += _HEAD.size + length
+    return records

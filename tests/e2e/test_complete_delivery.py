@@ -1,0 +1,88 @@
+"""`--delivery complete` between the daemons: killed and started again, each frame stands in the books once."""
+
+import json
+import re
+import signal
+import subprocess
+import sys
+import time
+from itertools import islice
+from pathlib import Path
+
+import av
+import pytest
+
+from sender.capture.open import DEMO_CLIP
+from tests.e2e.daemons import TIMEOUT_S, receiver, run
+
+FRAMES = 120
+
+
+@pytest.fixture(scope="module")
+def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The beginning of the clip that ships."""
+    path = tmp_path_factory.mktemp("clip") / "short.mp4"
+    with av.open(str(DEMO_CLIP)) as whole, av.open(str(path), "w") as short:
+        seen = whole.streams.video[0]
+        stream = short.add_stream("mpeg4", rate=30)
+        stream.width, stream.height, stream.bit_rate = seen.width, seen.height, 4_000_000
+        for frame in islice(whole.decode(seen), FRAMES):
+            short.mux(stream.encode(frame.reformat(format="yuv420p")))
+        short.mux(stream.encode())
+    return path
+
+
+def count(out: Path) -> int:
+    lines = out / "frames.jsonl"
+    return len(lines.read_bytes().splitlines()) if lines.exists() else 0
+
+
+def until(out: Path, frames: int) -> None:
+    deadline_s = time.monotonic() + TIMEOUT_S
+    while count(out) < frames:
+        assert time.monotonic() < deadline_s, f"{count(out)} frames of {frames}"
+        time.sleep(0.05)
+
+
+def test_both_daemons_killed_and_started_again(tmp_path: Path, clip: Path) -> None:
+    out, spool = tmp_path / "out", tmp_path / "spool"
+    flags = ["--camera", str(clip), "--delivery", "complete", "--spool", str(spool)]
+    books = ("--mesh-every", "100", "--no-body")
+    with receiver(out, *books) as first:
+        address = first.address
+        command = [sys.executable, "-m", "sender", *flags, "--peer", address]
+        sending = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        until(out, 25)
+        first.process.send_signal(signal.SIGKILL)
+        first.process.communicate()
+    with receiver(out, *books, listen=address) as second:
+        until(out, 50)
+        sending.send_signal(signal.SIGKILL)
+        sending.communicate()
+        done = run("sender", *flags, "--peer", address)
+        assert done.returncode == 0, done.stderr
+        sent = re.search(r"sent (\d+) frames", done.stdout)
+        assert sent is not None
+        assert 0 < int(sent[1]) <= FRAMES - 50
+        assert second.terminate()[0] == 0
+    lines = [json.loads(line) for line in (out / "frames.jsonl").read_text().splitlines()]
+    assert [(line["session"], line["seq"]) for line in lines] == [(1, number) for number in range(FRAMES)]
+    assert {path.name for path in spool.iterdir()} == {"lock"}
+
+
+def test_a_sender_that_has_to_stop_keeps_what_nobody_took(tmp_path: Path, clip: Path) -> None:
+    spool = tmp_path / "spool"
+    command = [sys.executable, "-m", "sender", "--camera", str(clip), "--delivery", "complete"]
+    command += ["--spool", str(spool), "--peer", "127.0.0.1:9"]
+    sending = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    deadline_s = time.monotonic() + TIMEOUT_S
+    while not list(spool.glob("*.frames")):
+        assert time.monotonic() < deadline_s
+        time.sleep(0.05)
+    sending.terminate()
+    told, errors = sending.communicate(timeout=TIMEOUT_S)
+    assert sending.returncode == 0, errors
+    assert re.search(rf"\d+ frames wait in {re.escape(str(spool))} and leave when the sender is started again", told)
+    done = run("sender", "--camera", str(DEMO_CLIP), "--delivery", "complete", "--spool", str(spool))
+    assert done.returncode == 2
+    assert f"holds frames of {clip}, not of {DEMO_CLIP}" in done.stderr

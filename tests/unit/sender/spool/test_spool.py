@@ -1,0 +1,226 @@
+"""The spool: frames in, frames out, over restarts, full disks and torn files."""
+
+import json
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import sender.spool.spool
+from common.errors import OutputError, UsageError
+from common.frames import Camera, LabelFrame, PersonLabels
+from sender.spool.spool import Spool, SpoolContent
+
+CONTENT = SpoolContent("walk.mp4", 1, b"\x01" * 8)
+EVERYTHING = 1000
+
+
+def frame(sequence: int) -> LabelFrame:
+    person = PersonLabels(0, 1.0, {"root": np.full(9, sequence, np.float32)})
+    return LabelFrame(sequence, "walk.mp4", 1.7e9 + sequence, Camera(8, 8, 9.0), (person,))
+
+
+def spool_in(directory: Path, limit_bytes: float = 1e9, content: SpoolContent = CONTENT) -> Spool:
+    return Spool(directory / "spool", content, limit_bytes)
+
+
+def sequences(frames: list[LabelFrame]) -> list[int]:
+    for each in frames:
+        assert each.people[0].labels["root"][0] == each.sequence
+    return [each.sequence for each in frames]
+
+
+def files(directory: Path) -> list[int]:
+    return sorted(int(path.stem) for path in (directory / "spool").glob("*.frames"))
+
+
+@pytest.fixture(autouse=True)
+def short_segments(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sender.spool.spool, "_FRAMES_PER_SEGMENT", 4)
+
+
+def fill(spool: Spool, count: int) -> None:
+    for sequence in range(spool.next_sequence, spool.next_sequence + count):
+        spool.append(frame(sequence))
+
+
+@pytest.mark.parametrize("batch", [1, 3, EVERYTHING])
+@pytest.mark.parametrize("ahead", [1, 4, 11])
+def test_frames_leave_in_order_each_once(tmp_path: Path, batch: int, ahead: int) -> None:
+    spool, taken = spool_in(tmp_path), []
+    for _ in range(5):
+        fill(spool, ahead)
+        taken += sequences(spool.take(batch))
+    while more := sequences(spool.take(batch)):
+        taken += more
+    assert taken == list(range(5 * ahead))
+    assert spool.take(1) == []
+    assert spool.pending == 5 * ahead
+    spool.release(5 * ahead)
+    assert spool.pending == 0
+    spool.close()
+
+
+def test_delivered_files_go_and_the_newest_stays(tmp_path: Path) -> None:
+    spool = spool_in(tmp_path)
+    fill(spool, 10)
+    assert files(tmp_path) == [0, 4, 8]
+    spool.release(7)
+    assert files(tmp_path) == [4, 8]
+    spool.release(10)
+    assert files(tmp_path) == [8]
+    spool.close()
+    again = spool_in(tmp_path)
+    assert again.resumed
+    assert again.next_sequence == 10
+    again.release(10)
+    assert files(tmp_path) == [8]
+    again.close()
+
+
+def test_the_next_sender_goes_on(tmp_path: Path) -> None:
+    spool = spool_in(tmp_path)
+    assert not spool.resumed
+    fill(spool, 6)
+    spool.take(3)
+    session = spool.session_id
+    spool.close()
+    spool = spool_in(tmp_path)
+    assert spool.session_id == session
+    assert (spool.next_sequence, spool.pending) == (6, 6)
+    spool.skip(2)
+    assert spool.pending == 4
+    fill(spool, 3)
+    taken = sequences(spool.take(EVERYTHING)) + sequences(spool.take(EVERYTHING)) + sequences(spool.take(EVERYTHING))
+    assert taken == [2, 3, 4, 5, 6, 7, 8]
+    spool.close()
+
+
+def test_a_torn_end_costs_the_frames_that_were_torn(tmp_path: Path) -> None:
+    spool = spool_in(tmp_path)
+    fill(spool, 6)
+    spool.close()
+    last = tmp_path / "spool" / "000000000004.frames"
+    last.write_bytes(last.read_bytes()[:-5])
+    spool = spool_in(tmp_path)
+    assert spool.next_sequence == 5
+    spool.close()
+    last.write_bytes(b"")
+    spool = spool_in(tmp_path)
+    assert spool.next_sequence == 4
+    fill(spool, 1)
+    assert sequences(spool.take(EVERYTHING)) == [0, 1, 2, 3]
+    assert sequences(spool.take(EVERYTHING)) == [4]
+    spool.close()
+
+
+def test_a_damaged_file_costs_its_frames_and_no_more(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    spool = spool_in(tmp_path)
+    fill(spool, 12)
+    spool.close()
+    (tmp_path / "spool" / "000000000004.frames").write_bytes(b"something else")
+    spool = spool_in(tmp_path)
+    taken = sequences(spool.take(EVERYTHING)) + sequences(spool.take(EVERYTHING))
+    assert taken == [0, 1, 2, 3, 8, 9, 10, 11]
+    assert "frames 4 to 7 are lost" in caplog.text
+    spool.close()
+
+
+def test_frames_leave_only_when_they_are_on_the_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    synced: list[int] = []
+    monkeypatch.setattr(os, "fsync", synced.append)
+    spool = spool_in(tmp_path)
+    fill(spool, 2)
+    before = len(synced)
+    assert len(spool.take(EVERYTHING)) == 2
+    assert len(synced) == before + 1
+    spool.close()
+
+
+def test_a_full_spool_has_no_room_until_something_is_delivered(tmp_path: Path) -> None:
+    spool = spool_in(tmp_path, limit_bytes=600)
+    while spool.has_room:
+        fill(spool, 1)
+    kept = spool.next_sequence
+    assert 4 < kept < 20
+    spool.take(EVERYTHING)
+    spool.release(kept - 1)
+    assert spool.has_room
+    spool.close()
+
+
+def test_a_finished_session_leaves_nothing(tmp_path: Path) -> None:
+    spool = spool_in(tmp_path)
+    fill(spool, 6)
+    session = spool.session_id
+    spool.finish()
+    spool.close()
+    assert {path.name for path in (tmp_path / "spool").iterdir()} == {"lock"}
+    again = spool_in(tmp_path)
+    assert again.session_id != session
+    assert (again.next_sequence, again.resumed) == (0, False)
+    again.close()
+
+
+def test_files_without_a_session_are_nobodys(tmp_path: Path) -> None:
+    spool = spool_in(tmp_path)
+    fill(spool, 6)
+    spool.close()
+    (tmp_path / "spool" / "session.json").unlink()
+    again = spool_in(tmp_path)
+    assert again.next_sequence == 0
+    assert files(tmp_path) == []
+    again.close()
+
+
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [
+        (SpoolContent("dance.mp4", 1, b"\x01" * 8), "holds frames of walk.mp4, not of dance.mp4"),
+        (SpoolContent("walk.mp4", 2, b"\x01" * 8), "another version"),
+        (SpoolContent("walk.mp4", 1, b"\x02" * 8), "another version"),
+    ],
+)
+def test_frames_of_something_else_are_not_mixed(tmp_path: Path, content: SpoolContent, told: str) -> None:
+    spool_in(tmp_path).close()
+    with pytest.raises(UsageError, match=told):
+        spool_in(tmp_path, content=content)
+    spool_in(tmp_path).close()
+
+
+def test_one_sender_at_a_time(tmp_path: Path) -> None:
+    spool = spool_in(tmp_path)
+    with pytest.raises(UsageError, match="another sender uses the spool"):
+        spool_in(tmp_path)
+    spool.close()
+    spool_in(tmp_path).close()
+
+
+def test_an_old_copy_is_told_from_the_spool(tmp_path: Path) -> None:
+    spool = spool_in(tmp_path)
+    fill(spool, 3)
+    with pytest.raises(UsageError, match="receiver has 4 frames"):
+        spool.skip(4)
+    spool.close()
+
+
+def test_frames_have_their_turn(tmp_path: Path) -> None:
+    spool = spool_in(tmp_path)
+    with pytest.raises(ValueError, match="came where 0 was due"):
+        spool.append(frame(1))
+    spool.close()
+
+
+@pytest.mark.parametrize("text", ["", "[]", json.dumps({"version": 1, "session": "00"})])
+def test_a_damaged_session_file_is_told(tmp_path: Path, text: str) -> None:
+    spool_in(tmp_path).close()
+    (tmp_path / "spool" / "session.json").write_text(text)
+    with pytest.raises(UsageError, match=r"session\.json cannot be read"):
+        spool_in(tmp_path)
+
+
+def test_a_directory_that_cannot_be_is_told(tmp_path: Path) -> None:
+    (tmp_path / "spool").write_text("a file")
+    with pytest.raises(OutputError, match="give another --spool"):
+        spool_in(tmp_path)
