@@ -165,9 +165,12 @@ class SymbolReader:
 
     def _read_rest(self, symbols: IntArray, shift: IntArray) -> IntArray:
         values = symbols - ALPHABET
-        for place in np.flatnonzero((symbols == ESCAPE) | (shift > 0)):
-            h, s = int(values[place]), int(shift[place])
-            if symbols[place] == ESCAPE:
+        # Groups are short: a loop is done before numpy has begun.
+        for place, (symbol, s) in enumerate(zip(symbols.tolist(), shift.tolist(), strict=True)):
+            if symbol != ESCAPE and not s:
+                continue
+            h = symbol - ALPHABET
+            if symbol == ESCAPE:
                 negative = self.uniform(None, 2)
                 h = self._golomb() + ALPHABET + 1
                 h = -h if negative else h

@@ -26,11 +26,12 @@ from common.codec.quantiser import GROUP_OF_ENTRY, IntArray, prefix_mask, rho_le
 from common.codec.tables import TIERS, CodecTables, load
 from common.errors import MalformedPacket, MissingReference
 from common.frames import Camera, LabelFrame, PersonLabels
-from common.labels import GROUP_NAMES, LABEL_SIZE
+from common.labels import GROUP_NAMES, LABEL_SIZE, group_slices
 
 MODEL_HASH_SIZE: Final = 8
 REMEMBERED_FRAMES: Final = 64
 
+_SLICES: Final = tuple(group_slices().items())
 _FIRST_SLOW_LEVEL: Final = 9
 _REFINEMENT: Final = 3
 _SLOW_PERIOD: Final = 8
@@ -263,13 +264,14 @@ class FrameCodec:
         return _PersonInFlight(before, plan, people.predict(self._tables, before, plan, lag), None)
 
     def _code_tier(self, coder: SymbolCoder, tier: int, flying: list[_PersonInFlight], bits: dict[str, float]) -> None:
-        for g in np.flatnonzero(self._tables.tier == tier):
-            group = g == GROUP_OF_ENTRY
+        for g, (name, group) in enumerate(_SLICES):
+            if self._tables.tier[g] != tier:
+                continue
             for one in flying:
                 if one.plan.sent[g]:
                     spent = coder.bits
                     people.code_entries(coder, one.ahead, group, one.target, one.values)
-                    bits[GROUP_NAMES[g]] += coder.bits - spent
+                    bits[name] += coder.bits - spent
 
     def _advance(
         self, state: _FrameState, header: Header, flying: list[_PersonInFlight], arrived_tiers: int = TIERS

@@ -16,7 +16,7 @@ import numpy.typing as npt
 from common.codec.entropy import SymbolCoder
 from common.codec.quantiser import GROUP_OF_ENTRY, LEVELS, LIMIT, IntArray, from_fixed, prefix_mask, quantise, steps
 from common.codec.tables import CodecTables
-from common.labels import GROUP_NAMES, GROUPS, LABEL_SIZE, FloatArray
+from common.labels import GROUP_NAMES, GROUPS, LABEL_SIZE, FloatArray, group_slices
 
 BoolArray = npt.NDArray[np.bool_]
 
@@ -27,6 +27,8 @@ UNKNOWN_LEVEL: Final = -1
 FAST: Final[BoolArray] = np.array([group.fast for group in GROUPS])
 _FAST_ENTRY: Final = FAST[GROUP_OF_ENTRY]
 _PREDICTORS: Final = 3
+_SLICES: Final = tuple(group_slices().items())
+_COLUMNS: Final = np.arange(LABEL_SIZE)
 _MAX_EXTRAPOLATION: Final = 6
 _SLOWEST_RATE: Final = 12
 
@@ -130,10 +132,10 @@ def predict(tables: CodecTables, state: PersonState, plan: PersonPlan, lag: int)
     """Where each coded entry is expected, `lag` frames after `state`, and how far off that usually is."""
     travel = state.velocity * min(lag, _MAX_EXTRAPOLATION)
     candidates = state.values + ((travel * np.arange(_PREDICTORS, dtype=np.int64)[:, None]) >> 1)
-    candidates = np.clip(candidates, -LIMIT, LIMIT)
+    candidates = np.minimum(np.maximum(candidates, -LIMIT), LIMIT)
     best = state.spread.argmin(axis=0)
     growth = _LAG_GROWTH[min(lag, len(_LAG_GROWTH) - 1)]
-    columns = np.arange(LABEL_SIZE)
+    columns = _COLUMNS
     spread = np.where(state.age > 0, (state.spread[best, columns] * growth) >> 4, tables.key_spread)
     entries = prefix_mask(plan.level, plan.sent)
     step = steps(tables.base_step, plan.level)
@@ -141,15 +143,14 @@ def predict(tables: CodecTables, state: PersonState, plan: PersonPlan, lag: int)
     return Prediction(entries, candidates[best, columns], step, scale, shift, candidates, growth, lag)
 
 
-def code_entries(
-    coder: SymbolCoder, ahead: Prediction, where: BoolArray, target: IntArray | None, into: IntArray
-) -> None:
-    """Writes the entries `where` of `target` (E,), or reads them when it is None; decoded, they go to `into`."""
-    where = where & ahead.entries
-    centre, step = ahead.centre[where], ahead.step[where]
-    index = None if target is None else quantise(target[where] - centre, step)
-    index = coder.residuals(ahead.scale[where], ahead.shift[where], index)
-    into[where] = np.clip(centre + index * step, -2 * LIMIT, 2 * LIMIT)
+def code_entries(coder: SymbolCoder, ahead: Prediction, group: slice, target: IntArray | None, into: IntArray) -> None:
+    """Writes a group's entries of `target` (E,), or reads them when it is None; decoded, they go to `into`."""
+    # Of a group that comes, it is the first entries that come.
+    coded = slice(group.start, group.start + int(np.count_nonzero(ahead.entries[group])))
+    centre, step = ahead.centre[coded], ahead.step[coded]
+    index = None if target is None else quantise(target[coded] - centre, step)
+    index = coder.residuals(ahead.scale[coded], ahead.shift[coded], index)
+    into[coded] = np.minimum(np.maximum(centre + index * step, -2 * LIMIT), 2 * LIMIT)
 
 
 def advance(
@@ -183,12 +184,11 @@ def advance(
 
 def known_labels(state: PersonState) -> dict[str, FloatArray]:
     """Group name → the prefix that is known; groups of which nothing is known are absent."""
-    start, labels = 0, {}
-    for group in GROUPS:
-        length = int((state.age[start : start + group.size] > 0).sum())
+    known, values, labels = state.age > 0, from_fixed(state.values), {}
+    for name, group in _SLICES:
+        length = int(np.count_nonzero(known[group]))
         if length:
-            labels[group.name] = from_fixed(state.values[start : start + length])
-        start += group.size
+            labels[name] = values[group.start : group.start + length]
     return labels
 
 

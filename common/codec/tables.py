@@ -103,7 +103,7 @@ class CodecTables:
         ratio = (spread << _RATIO_BITS) // step
         # frexp of an integer below 2^53 is exact: its exponent is the bit length.
         length = np.frexp(ratio.astype(np.float64))[1].astype(np.int64)
-        shift = np.clip(length - _MAX_RATIO_BITS, 0, FRACTION_BITS)
+        shift = np.minimum(np.maximum(length - _MAX_RATIO_BITS, 0), FRACTION_BITS)
         return np.searchsorted(self.thresholds, ratio >> shift, side="right").astype(np.int64), shift
 
 

@@ -278,7 +278,13 @@ def _parse(message: _MessageT, data: bytes) -> _MessageT:
 
 def _values(message: Any, kind: type[Any]) -> dict[str, Any]:
     """The fields of one of our dataclasses by name, from itself or from its protobuf, where they are named alike."""
-    return {item.name: getattr(message, item.name) for item in fields(kind)}
+    return {name: getattr(message, name) for name in _NAMES[kind]}
+
+
+_NAMES: dict[type[Any], tuple[str, ...]] = {
+    kind: tuple(item.name for item in fields(kind))
+    for kind in (Hello, Welcome, FrameMessage, Acknowledgement, Heartbeat)
+}
 
 
 def _acknowledgement_to_proto(ack: Acknowledgement) -> pb.Acknowledgement:
