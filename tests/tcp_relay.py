@@ -1,8 +1,16 @@
 """A TCP relay on loopback that can cut what goes through it, as a network does: without a word to either side."""
 
 import asyncio
+from dataclasses import dataclass
 
 from common.addresses import Address
+
+
+@dataclass(slots=True)
+class _Line:
+    """One connection through the relay; a dead one stands, and nothing comes out of it."""
+
+    dead: bool
 
 
 class TcpRelay:
@@ -12,6 +20,8 @@ class TcpRelay:
         self._target = target
         self.source = "127.0.0.1"
         self._writers: set[asyncio.StreamWriter] = set()
+        self._lines: list[_Line] = []
+        self._swallows = False
         self._tasks: set[asyncio.Task[None]] = set()
 
     async def start(self) -> None:
@@ -29,6 +39,16 @@ class TcpRelay:
             writer.transport.abort()
         self._writers.clear()
 
+    def swallow(self) -> None:
+        """From now on nothing arrives, while all connections stand, half open; new ones may be made."""
+        self._swallows = True
+        for line in self._lines:
+            line.dead = True
+
+    def restore(self) -> None:
+        """New connections work again; those from before stay dead."""
+        self._swallows = False
+
     async def stop(self) -> None:
         """Stops listening and drops all connections."""
         self._server.close()
@@ -40,17 +60,20 @@ class TcpRelay:
             self._target.host, self._target.port, local_addr=(self.source, 0)
         )
         self._writers |= {writer, there_writer}
+        line = _Line(self._swallows)
+        self._lines.append(line)
         for source, sink in ((reader, there_writer), (there_reader, writer)):
-            task = asyncio.create_task(_pass_on(source, sink))
+            task = asyncio.create_task(_pass_on(source, sink, line))
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
 
 
-async def _pass_on(source: asyncio.StreamReader, sink: asyncio.StreamWriter) -> None:
+async def _pass_on(source: asyncio.StreamReader, sink: asyncio.StreamWriter, line: _Line) -> None:
     try:
         while data := await source.read(65536):
-            sink.write(data)
-            await sink.drain()
+            if not line.dead:
+                sink.write(data)
+                await sink.drain()
     except OSError:
         pass  # the cut
     finally:

@@ -1,0 +1,76 @@
+"""What a sender sees of a receiver that is told to stop: no new senders, a goodbye, every frame in hand finished."""
+
+import asyncio
+import json
+import secrets
+import signal
+from pathlib import Path
+from typing import Any
+
+import grpc
+import numpy as np
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+
+from common.codec.frame_codec import FrameCodec
+from common.codec.packet import CODEC_VERSION
+from common.frames import Camera, LabelFrame, PersonLabels
+from common.labels import LABEL_SIZE, split
+from common.nets.weights import model_hash
+from common.wire.convert import (
+    STREAM_METHOD,
+    STREAM_SERVICE,
+    Acknowledgement,
+    Drain,
+    FrameMessage,
+    Hello,
+    ServerMessage,
+    Welcome,
+    decode_server,
+    encode_client,
+)
+from tests.e2e.daemons import TIMEOUT_S, receiver
+
+FRAMES = 3
+
+
+async def _hear(call: Any) -> ServerMessage:
+    data = await call.read()
+    assert data is not grpc.aio.EOF
+    return decode_server(data)
+
+
+async def _send(call: Any) -> None:
+    codec, person = FrameCodec(model_hash()), PersonLabels(0, 0.9, split(np.zeros(LABEL_SIZE, np.float32)))
+    hello = Hello(secrets.token_bytes(16), "drained", CODEC_VERSION, model_hash(), live=False)
+    await call.write(encode_client(hello))
+    welcome = await _hear(call)
+    assert isinstance(welcome, Welcome)
+    assert welcome.accepted
+    for sequence in range(FRAMES):
+        encoded = codec.encode(LabelFrame(sequence, "drained", 1.8e9, Camera(640, 480, 600.0), (person,)), {})
+        message = FrameMessage(sequence, encoded.payload, 1_800_000_000 * 10**9, 1_800_000_000 * 10**9, encoded.key)
+        await call.write(encode_client(message))
+
+
+async def test_sigterm_finishes_what_has_arrived_and_says_goodbye(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    with receiver(out, "--no-body") as running:
+        async with asyncio.timeout(TIMEOUT_S), grpc.aio.insecure_channel(running.address) as channel:
+            watching = health_pb2_grpc.HealthStub(channel).Watch(health_pb2.HealthCheckRequest(service=STREAM_SERVICE))
+            assert (await watching.read()).status == health_pb2.HealthCheckResponse.SERVING
+            call = channel.stream_stream(f"/{STREAM_SERVICE}/{STREAM_METHOD}")()
+            await _send(call)
+            first = await _hear(call)
+            # The others have arrived, or are on their way; one of them is being reconstructed.
+            running.process.send_signal(signal.SIGTERM)
+            assert (await watching.read()).status == health_pb2.HealthCheckResponse.NOT_SERVING
+            heard = [first]
+            while not isinstance(heard[-1], Drain):
+                heard.append(await _hear(call))
+            assert await call.read() is grpc.aio.EOF
+        code, errors = running.terminate()
+    assert code == 0, errors
+    acknowledged = [message.sequence for message in heard if isinstance(message, Acknowledgement)]
+    assert acknowledged == list(range(len(acknowledged)))
+    lines = [json.loads(line) for line in (out / "frames.jsonl").read_text().splitlines()]
+    assert [line["seq"] for line in lines] == acknowledged
