@@ -32,6 +32,7 @@ from sender.link.encoder import FrameEncoder
 from sender.link.flight import FlightSize
 from sender.link.handshake import ClientStream, StreamOpener, open_link
 from sender.link.observer import Fate, LinkObserver
+from sender.link.standby import Standby
 from sender.link.transport import Transport
 from sender.link.window import InFlight, SendWindow
 from sender.rate.sample import LinkSample
@@ -39,8 +40,12 @@ from sender.rate.sample import LinkSample
 _log = logging.getLogger(__name__)
 
 _FIRST_BACKOFF_S = 0.1
-_BACKOFF_CAP_S = 2.0
+# A receiver that comes back is found within this.
+_BACKOFF_CAP_S = 1.0
 _DRAIN_S = 5.0
+# Looks for a sign of life, per heartbeat; heartbeats missed when another connection is sought, and when it is taken.
+_LOOKS = 4
+_SEEK_AFTER, _MOVE_AFTER = 2, 3
 # A receiver that refuses every frame, key frames included, will not change its mind.
 _REJECTIONS_IN_A_ROW = 8
 # The receiver ended the stream because of what we sent: to connect again would only repeat it.
@@ -105,6 +110,7 @@ class LinkClient:
         self._clock = clock
         self._backoff = Backoff(_FIRST_BACKOFF_S, _BACKOFF_CAP_S, rng or random.Random())
         self._transport: StreamOpener = transport or Transport()
+        self._standby = Standby(lambda: self._transport.reach(configuration.peer))
         self._flight = FlightSize(configuration.window)
         self._window = SendWindow(self._flight.frames, live=hello.live)
         self._stream: ClientStream | None = None
@@ -170,6 +176,7 @@ class LinkClient:
         if self._task is not None:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
+        await self._standby.dismiss()
 
     async def _until(self, holds: Callable[[], bool]) -> None:
         while True:
@@ -221,6 +228,7 @@ class LinkClient:
             timeout_s=timeout_s,
             backoff=self._backoff,
             transport=self._transport,
+            standby=self._standby,
             patient=patient,
         )
 
@@ -335,12 +343,21 @@ class LinkClient:
             self._compared.set()
 
     async def _watch(self) -> None:
-        """Counts silent intervals instead of reading a clock: when this process was held up, so was the count."""
+        """Counts silent moments instead of reading a clock: when this process was held up, so was the count.
+
+        Before the receiver counts as dead, another connection is sought; if that is answered first, it is taken.
+        """
         silent = 0
-        while silent < self._configuration.heartbeats_missed:
+        while silent < self._configuration.heartbeats_missed * _LOOKS:
             self._heard = False
-            await asyncio.sleep(self._configuration.heartbeat_interval_ms / 1e3)
+            await self._standby.wait(self._configuration.heartbeat_interval_ms / 1e3 / _LOOKS)
             silent = 0 if self._heard else silent + 1
+            if not silent:
+                await self._standby.dismiss()
+            elif silent >= _SEEK_AFTER * _LOOKS:
+                self._standby.seek()
+            if silent >= _MOVE_AFTER * _LOOKS and self._standby.stands:
+                raise StreamBroken("DEADLINE_EXCEEDED", "silent, while another connection to the receiver stands")
         raise StreamBroken("DEADLINE_EXCEEDED", "no sign of life from the receiver")
 
     def _on_acknowledgement(self, ack: Acknowledgement) -> None:

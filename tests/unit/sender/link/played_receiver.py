@@ -53,8 +53,11 @@ class Receiver:
         self.foreign = foreign
         self._welcomes = deque(welcomes)
         self._ends: asyncio.Queue[FakeEnd] = asyncio.Queue()
+        self.network = asyncio.Event()
+        self.network.set()
 
-    async def open(self, peer: Address) -> FakeEnd:
+    async def reach(self, peer: Address) -> FakeEnd:
+        await self.network.wait()
         client, server = fake_link()
         welcome = self._welcomes.popleft() if self._welcomes else None
         if welcome is None:
@@ -63,8 +66,6 @@ class Receiver:
             await server.write(encode_server(welcome))
             self._ends.put_nowait(server)
         return client
-
-    async def knock(self, peer: Address) -> None: ...
 
     async def probe(self, peer: Address) -> str | None:
         return self.foreign

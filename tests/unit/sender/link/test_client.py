@@ -186,8 +186,22 @@ async def test_receiver_that_says_nothing_is_taken_for_dead(closing: list[LinkCl
     closing.append(link.client)
     await link.client.connect()
     await link.receiver.stream()
+    link.receiver.network.clear()
+    async with asyncio.timeout(10):
+        while not link.seen.lost:
+            await asyncio.sleep(0.001)
+    link.receiver.network.set()
     await link.receiver.stream()
     assert link.seen.lost == ["no sign of life from the receiver (DEADLINE_EXCEEDED)"]
+
+
+async def test_another_connection_that_stands_is_taken_before_a_silent_one_is_dead(closing: list[LinkClient]) -> None:
+    link = Link(Receiver(WELCOME, WELCOME), live=True, heartbeat_interval_ms=2.0)
+    closing.append(link.client)
+    await link.client.connect()
+    await link.receiver.stream()
+    await link.receiver.stream()
+    assert link.seen.lost == ["silent, while another connection to the receiver stands (DEADLINE_EXCEEDED)"]
 
 
 async def test_receiver_that_echoes_heartbeats_lives_on(closing: list[LinkClient]) -> None:
