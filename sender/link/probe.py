@@ -23,8 +23,8 @@ _PATIENCE_MS = 2000.0
 # A frame of so many bytes is as good as a train.
 _TELLING_BYTES = 3000
 _FRESH_MS = 300.0
-# So does one that had to wait for others to get through.
-_QUEUED_MS, _SHORTEST_WINDOW_MS = 20.0, 10_000.0
+# So does one that had to wait for others to get through; behind one that is very late a train would only add to that.
+_QUEUED_MS, _MUCH_QUEUED_MS, _SHORTEST_WINDOW_MS = 20.0, 50.0, 10_000.0
 # Beyond this share of the capacity frames meet their own queue.
 _BUSY = 0.5
 _SMOOTHING = 0.9
@@ -58,7 +58,8 @@ class Prober:
     def acknowledged(self, sample: LinkSample, now_ms: float) -> None:
         """A frame was acknowledged: it may have told as much as a train would."""
         shortest_ms = self._shortest_ms.update(sample.round_trip_time_ms, now_ms)
-        queued = sample.waited and sample.round_trip_time_ms > shortest_ms + _QUEUED_MS
+        late_ms = sample.round_trip_time_ms - shortest_ms
+        queued = late_ms > _QUEUED_MS if sample.waited else late_ms > _MUCH_QUEUED_MS + shortest_ms
         if queued or sample.message_bytes >= _TELLING_BYTES:
             self._told_ms = now_ms
 

@@ -1,7 +1,8 @@
 """How many bytes a frame may have: what the link carries beside the labels, and none while it is late.  Pure.
 
-What was sent cannot be called back: it is what stands in the queue when a link collapses.  So bulk leaves headroom,
-goes only as long as nothing is overdue, and comes back by steps.
+What was sent cannot be called back: until acknowledgements fail to come, a round trip later, it goes on into the queue
+of a link that has collapsed.  So bulk leaves headroom, the more the longer the way is, goes only as long as nothing is
+overdue, and comes back by steps.
 """
 
 from collections import deque
@@ -15,14 +16,15 @@ _HOLDS = 8
 _OVERDUE_MS = 15.0
 # After that bulk begins again at this share of what would fit, and grows by so much a frame.
 _AFTER_OVERDUE, _GROWTH = 0.1, 1.15
-_SMALLEST_SHARE = 0.02
+# If the capacity falls to an eighth, what was sent before that shows has passed after so long.
+_COLLAPSE, _PASSED_MS = 8.0, 420.0
 
 
 class ByteBudget:
     """Times in milliseconds of one monotonic clock.
 
     Args:
-        headroom: share of the capacity that frames may use, bulk and all.
+        headroom: most of the capacity that frames may use, bulk and all.
     """
 
     def __init__(self, headroom: float = 0.6) -> None:
@@ -59,12 +61,18 @@ class ByteBudget:
         if capacity_bps is None or frame_rate_hz <= 0 or shortest_ms is None:
             return 0
         if self._overdue(capacity_bps, shortest_ms, now_ms):
-            self._share = max(min(self._share, _AFTER_OVERDUE), _SMALLEST_SHARE)
+            self._share = min(self._share, _AFTER_OVERDUE)
             return 0
         bytes_per_ms = capacity_bps / 8e3
         queued = max(sum(size for _, size in self._flight.values()) - bytes_per_ms * shortest_ms, 0.0)
-        fitting = self._headroom * bytes_per_ms * 1e3 / frame_rate_hz
+        fitting = self._usable(shortest_ms, 1e3 / frame_rate_hz) * bytes_per_ms * 1e3 / frame_rate_hz
         return max(int(self._share * fitting - queued), 0)
+
+    def _usable(self, shortest_ms: float, interval_ms: float) -> float:
+        """Share of the capacity: what goes unwittingly into a collapse has to pass at an eighth of the rate."""
+        unwitting_ms = shortest_ms + interval_ms + _OVERDUE_MS
+        passing_ms = max(_PASSED_MS - shortest_ms / 2, 0.1 * _PASSED_MS)
+        return min(self._headroom, passing_ms / (_COLLAPSE * unwitting_ms))
 
     def _overdue(self, capacity_bps: float, shortest_ms: float, now_ms: float) -> bool:
         hold_ms = max(self._holds_ms, default=0.0)
