@@ -45,6 +45,8 @@ _BACKOFF_CAP_S = 2.0
 _DRAIN_S = 5.0
 # By then the receiver has decoded the frame, and the next is not there yet.
 _TRAIN_AFTER_FRAME_S = 0.01
+# How long to wait for a network before a silent stream is given up, and for its answer when there is one.
+_KNOCK_S, _ANSWER_S = 10.0, 0.02
 # Times within a heartbeat interval that one may turn out to be due.
 _BEATS_LOOKED_FOR = 4
 # A receiver that refuses every frame, key frames included, will not change its mind.
@@ -125,6 +127,8 @@ class LinkClient:
         self._last_sent_at_s: float | None = None
         self._rejections = 0
         self._clocks = ClockOffset()
+        self._welcome: Welcome | None = None
+        self._lost = self._reached = False
         self._prober = Prober()
         self._frame_left = asyncio.Event()
         self._beats = HeartbeatSchedule(configuration.heartbeat_interval_ms / 1e3)
@@ -209,8 +213,7 @@ class LinkClient:
                 reason = await self._serve(stream)
                 if self._stopping:
                     return
-                _log.warning("lost the receiver (%s); trying to resume", reason)
-                self._observer.disconnected(reason)
+                self._lose(reason)
                 stream, welcome = await self._open(self._configuration.reconnect_timeout, patient=True)
                 self._begin(stream, welcome)
                 self._resume(welcome)
@@ -231,12 +234,14 @@ class LinkClient:
             backoff=self._backoff,
             transport=self._transport,
             patient=patient,
+            reached=self._reached,
         )
 
     def _begin(self, stream: ClientStream, welcome: Welcome) -> None:
         self._stream = stream
         self._last_sent_at_s = None
         self._receiver_drains = False
+        self._welcome, self._lost, self._reached = welcome, False, False
         self._prober.restart()
         self._beats.restart()
         self._flight.restart(min(self._configuration.window, welcome.window))
@@ -381,13 +386,42 @@ class LinkClient:
             self._observer.short_way((echo.received_ns - echo.sent_ns) / 1e6)
 
     async def _watch(self) -> None:
+        """Gives the stream up when the receiver is silent though there is a network to it.
+
+        A link that hardly carries anything for a while holds what was sent, and a new stream would only wait behind it:
+        when the knock behind all that is answered, so is what came before it.
+        """
+        while True:
+            await self._silence()
+            lost = StreamBroken("DEADLINE_EXCEEDED", "no sign of life from the receiver")
+            self._heard = False
+            self._lose(str(lost))
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(_KNOCK_S):
+                    await self._transport.knock(self._configuration.peer)
+                    self._reached = True
+                    await asyncio.sleep(_ANSWER_S)
+            if not self._heard:
+                raise lost
+            self._lost = self._reached = False
+            _log.warning("the receiver was silent, but is there")
+            assert self._welcome is not None
+            self._observer.connected(self._welcome)
+
+    def _lose(self, reason: str) -> None:
+        """Tells once that the receiver was lost."""
+        if not self._lost:
+            self._lost = True
+            _log.warning("lost the receiver (%s); trying to resume", reason)
+            self._observer.disconnected(reason)
+
+    async def _silence(self) -> None:
         """Counts silent intervals instead of reading a clock: when this process was held up, so was the count."""
         silent = 0
         while silent < self._configuration.heartbeats_missed:
             self._heard = False
             await asyncio.sleep(self._configuration.heartbeat_interval_ms / 1e3)
             silent = 0 if self._heard else silent + 1
-        raise StreamBroken("DEADLINE_EXCEEDED", "no sign of life from the receiver")
 
     def _on_acknowledgement(self, ack: Acknowledgement) -> None:
         if ack.want_key:

@@ -49,12 +49,14 @@ async def open_link(
     backoff: Backoff,
     transport: StreamOpener,
     patient: bool = False,
+    reached: bool = False,
 ) -> tuple[ClientStream, Welcome]:
     """Connects and shakes hands, trying again with backoff.
 
     Args:
         timeout_s: how long to go on trying.
         patient: go on also when something answers that is no receiver: we spoke with one there before.
+        reached: a knock has just been answered.
 
     Raises:
         PeerError: nothing answers, or something that is not a receiver.
@@ -66,11 +68,12 @@ async def open_link(
     foreign = 0
     while True:
         remaining_s = deadline_s - loop.time()
-        if patient:
+        if patient and not reached:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(remaining_s):
                     await transport.knock(peer)
             remaining_s = deadline_s - loop.time()
+        reached = False
         try:
             opened = await _attempt(peer, hello, max(min(remaining_s, _ATTEMPT_S), 0.01), transport)
             backoff.reset()

@@ -105,13 +105,16 @@ class RateController:
         """
         return rho_by_group(importance, self._f(), self._configuration.rho_min, self._configuration.rho_max)
 
-    def frame_bytes(self, now_ms: float) -> int:
-        """How many bytes, labels and bulk together, the next frame may have without making any frame wait.
+    def frame_bytes(self, wanted_bytes: int, now_ms: float) -> int:
+        """How many of the bytes that the next frame could have, labels and bulk together, it may have.
 
-        Labels go whatever it says; bulk goes only in what they leave. 0 while the link is not known, or is late.
+        Labels go whatever it says; bulk goes only in what they leave. Under `--policy capacity` no frame has to wait
+        for it; the others know of no budget, and bulk is compressed by f as labels of no importance are (17).
         """
+        if self._configuration.policy != "capacity":
+            return int((1 - min(self._f(), 1.0)) * wanted_bytes)
         cautious_bps = self._capacity_estimator.cautious_bps(now_ms)
-        return self._bulk.frame_bytes(cautious_bps, self._wanted_frame_rate_hz(), now_ms)
+        return min(self._bulk.frame_bytes(cautious_bps, self._wanted_frame_rate_hz(), now_ms), wanted_bytes)
 
     @property
     def state(self) -> RateState:

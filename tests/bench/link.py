@@ -10,7 +10,8 @@ reconstruction on the other; display age is sampled at 100 Hz.  Systems:
 
 Takes root, for the namespaces.  Without `--trace`: a step from 400 to 50 kbit/s and back.  With `--outage S` nothing
 passes for S seconds, from a third of the time on; `recovery_ms` is from its end to the first frame shown that was
-captured after it.
+captured after it.  With `--step HIGH LOW` the link falls from the one capacity to the other then, in kbit/s, and
+`oldest_ms` is the greatest age at which a frame was shown from half a second after that on.
 """
 
 import json
@@ -40,6 +41,8 @@ _SAMPLES_HZ = 100.0
 # Session set-up and the first estimates are not what a viewer feels.
 _SETTLING_S = 2.0
 _STARTING_S = 12.0
+# So long a link that has fallen may show old frames.
+_FALLEN_S = 0.5
 # Headers of HTTP/2, TCP and IP around a frame.
 _HEADERS_BYTES = 100
 _SMALLEST_PAYLOAD_BYTES = 30
@@ -71,6 +74,8 @@ class Link:
     back: Shape
     seconds: float
     payload_bytes: int
+    # When the capacity falls for good, in seconds of the link's time.
+    fall_s: float | None = None
 
 
 def display_ages(captured_s: Array, shown_s: Array, begin_s: float, end_s: float) -> Ages:
@@ -116,6 +121,12 @@ def recovery_s(captured_s: Array, shown_s: Array, end_s: float) -> float:
     return float(fresh.min() - end_s) if len(fresh) else float("inf")
 
 
+def oldest_s(captured_s: Array, shown_s: Array, fall_s: float) -> float:
+    """Greatest age at which a frame was shown from half a second after the fall on; infinite if there is none."""
+    after = shown_s >= fall_s + _FALLEN_S
+    return float((shown_s - captured_s)[after].max()) if after.any() else float("inf")
+
+
 def play(policy: str, link: Link) -> Run:
     """One policy over the link.
 
@@ -148,6 +159,8 @@ def play(policy: str, link: Link) -> Run:
     told_of = figures(ages) | {"frames": float(len(lines)), "bytes_per_s": sent / seconds}
     for _, end_s in link.there.outages:
         told_of["recovery_ms"] = 1e3 * recovery_s(captured, shown, end_s - (began_s - hosts.began_at_s))
+    if link.fall_s is not None:
+        told_of["oldest_ms"] = 1e3 * oldest_s(captured, shown, link.fall_s - (began_s - hosts.began_at_s))
     return Run(told_of, began_s - hosts.began_at_s, ages)
 
 
@@ -216,6 +229,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--delay-ms", type=float, default=30.0, help="one way (default: %(default)s)")
     parser.add_argument("--loss", type=float, default=0.0, help="share of packets lost, each way")
     parser.add_argument("--outage", type=float, default=0.0, metavar="S", help="seconds in which nothing passes")
+    parser.add_argument("--step", type=float, nargs=2, metavar=("HIGH", "LOW"), help="kbit/s, instead of a trace")
     parser.add_argument("--policies", nargs="+", choices=POLICIES, default=POLICIES, help="(default: all)")
     parser.add_argument("--seconds", type=float, help=f"(default: {SECONDS:g}, {QUICK_SECONDS:g} with --quick)")
     parser.add_argument("--plot", type=Path, metavar="FILE", help="draw age and capacity over time (SVG)")
@@ -235,14 +249,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
         panels: list[Panel] = []
         for file in files:
             name = file.name if file else "400–50–400 kbit/s"
-            trace = read_trace(file, full_scale=options.full_scale)
+            if options.step:
+                name = "–".join(f"{kbps:g}" for kbps in options.step) + " kbit/s"
+                trace = Trace.steps((out_s, options.step[0]), (seconds + 60.0, options.step[1]))
+            else:
+                trace = read_trace(file, full_scale=options.full_scale)
             there = Shape(trace, delay_s, options.loss, outages, seed=options.seed)
-            link = Link(there, back, seconds, options.payload_bytes)
+            link = Link(there, back, seconds, options.payload_bytes, out_s if options.step else None)
             runs = play_all(link, options.policies, name)
             prefix = f"{name}, " if options.traces else ""
             systems |= {prefix + system: run.figures for system, run in runs.items()}
             panels.append(chart(link, runs, name))
-        scale = "full scale" if options.full_scale else "20 to 400 kbit/s"
+        scale = "full scale" if options.full_scale or options.step else "20 to 400 kbit/s"
         names = "" if options.traces else f"{name}, "
         print(f"{names}{scale}, {options.delay_ms:g} ms each way, {seconds:g} s, {report.machine_line()}\n")
         print(report.table(systems))

@@ -46,7 +46,7 @@ class FilledEncoder(FrameEncoder):
 
     def encode(self, frame: LabelFrame) -> EncodedFrame:
         encoded = self._encoder.encode(frame)
-        budget_bytes = min(self._rate.frame_bytes(time.monotonic() * 1e3), self._most_bytes)
+        budget_bytes = self._rate.frame_bytes(self._most_bytes, time.monotonic() * 1e3)
         return replace(encoded, payload=fill(encoded.payload, budget_bytes))
 
     def acknowledge(self, sequence: int) -> None:

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from common.errors import SourceError
 from tests.bench.capacity import judge
-from tests.bench.link import display_ages, oracle, trace_files
+from tests.bench.link import display_ages, oldest_s, oracle, trace_files
 from tests.network.hosts import ADDRESSES, TwoHosts, allowed
 from tests.network.pipe import Pipe, Shape
 from tests.network.relay import shape_from_json, shape_to_json
@@ -101,6 +101,12 @@ def test_display_age_is_that_of_the_newest_frame_shown_so_far() -> None:
     assert ages[at_s < 1.199][-1] == pytest.approx(1.19, abs=0.02)
     # A frame that comes after a newer one changes nothing.
     assert ages[-1] == pytest.approx(0.99, abs=0.02)
+
+
+def test_the_oldest_frame_after_a_fall_counts_from_half_a_second_on() -> None:
+    captured, shown = np.array([0.9, 1.0, 1.4, 1.6]), np.array([1.0, 1.45, 1.7, 1.65])
+    assert oldest_s(captured, shown, 1.0) == pytest.approx(0.3)
+    assert oldest_s(captured, shown, 5.0) == float("inf")
 
 
 def test_traces_in_folders_are_found_and_licences_are_not(tmp_path: Path) -> None:

@@ -31,6 +31,10 @@ class Recorder(LinkObserver):
         self.sent_again: list[tuple[int, bool]] = []
         self.samples: list[LinkSample] = []
         self.lost: list[str] = []
+        self.connections = 0
+
+    def connected(self, welcome: Welcome) -> None:
+        self.connections += 1
 
     def disconnected(self, reason: str) -> None:
         self.lost.append(reason)
@@ -51,6 +55,8 @@ class Receiver:
     def __init__(self, *welcomes: Welcome | None, foreign: str | None = None) -> None:
         self.hellos: list[Hello] = []
         self.foreign = foreign
+        self.network = asyncio.Event()
+        self.network.set()
         self._welcomes = deque(welcomes)
         self._ends: asyncio.Queue[FakeEnd] = asyncio.Queue()
 
@@ -64,7 +70,8 @@ class Receiver:
             self._ends.put_nowait(server)
         return client
 
-    async def knock(self, peer: Address) -> None: ...
+    async def knock(self, peer: Address) -> None:
+        await self.network.wait()
 
     async def probe(self, peer: Address) -> str | None:
         return self.foreign

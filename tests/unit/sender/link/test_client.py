@@ -190,6 +190,23 @@ async def test_receiver_that_says_nothing_is_taken_for_dead(closing: list[LinkCl
     assert link.seen.lost == ["no sign of life from the receiver (DEADLINE_EXCEEDED)"]
 
 
+async def test_receiver_that_was_silent_because_nothing_got_through_is_not_given_up(closing: list[LinkClient]) -> None:
+    link = Link(Receiver(WELCOME), live=True, heartbeat_interval_ms=2.0)
+    link.receiver.network.clear()
+    closing.append(link.client)
+    await link.client.connect()
+    end = await link.receiver.stream()
+    while not link.seen.lost:
+        await settle()
+    # What stood in the queue arrives, and the knock behind it.
+    await say(end, Heartbeat(1, 2))
+    link.receiver.network.set()
+    while link.seen.connections < 2:
+        await settle()
+    await link.client.send(label_frame(0))
+    assert await hear_frame(end) == 0
+
+
 async def test_receiver_that_echoes_heartbeats_lives_on(closing: list[LinkClient]) -> None:
     link = Link(Receiver(WELCOME), live=True, heartbeat_interval_ms=2.0)
     closing.append(link.client)

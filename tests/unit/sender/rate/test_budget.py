@@ -5,7 +5,7 @@ from tests.unit.sender.rate.samples import sample
 
 FPS = 30.0
 CAPACITY_BPS = 8e6
-FITTING = int(0.5 * CAPACITY_BPS / 8 / FPS)
+FITTING = int(0.4 * CAPACITY_BPS / 8 / FPS)
 
 
 def _acknowledged(budget: ByteBudget, sequence: int, now_ms: float, *, rtt_ms: float = 60.0) -> None:
@@ -14,7 +14,7 @@ def _acknowledged(budget: ByteBudget, sequence: int, now_ms: float, *, rtt_ms: f
 
 def _known() -> ByteBudget:
     """Of a link with a round trip of 60 ms."""
-    budget = ByteBudget(headroom=0.5)
+    budget = ByteBudget(headroom=0.4)
     budget.sent(0, 100, 0.0)
     _acknowledged(budget, 0, 60.0)
     return budget
@@ -51,6 +51,19 @@ def test_nothing_while_a_frame_is_overdue_and_then_by_steps() -> None:
         budget.sent(number, 100, number * 300.0)
         _acknowledged(budget, number, number * 300.0 + 61.0)
     assert budget.frame_bytes(CAPACITY_BPS, FPS, 40 * 300.0) == pytest.approx(FITTING, abs=1)
+
+
+def test_the_longer_the_way_the_more_headroom() -> None:
+    shares = []
+    for rtt_ms in (10.0, 60.0, 200.0, 300.0):
+        budget = ByteBudget(headroom=0.6)
+        _acknowledged(budget, 0, 0.0, rtt_ms=rtt_ms)
+        shares.append(budget.frame_bytes(CAPACITY_BPS, FPS, 1.0) * 8 * FPS / CAPACITY_BPS)
+    assert shares[0] == pytest.approx(0.6, abs=0.01)
+    # At an eighth of the rate, what is sent in a round trip, a frame and the grace takes less than half a second.
+    unwitting_s = [each + 1 / FPS + 0.015 for each in (0.01, 0.06, 0.2, 0.3)]
+    assert all(8 * share * each < 0.5 for share, each in zip(shares, unwitting_s, strict=True))
+    assert shares == sorted(shares, reverse=True)
 
 
 def test_a_new_stream_owes_nothing_for_the_old_one() -> None:
