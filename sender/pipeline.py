@@ -25,6 +25,7 @@ from sender.perception.stage import PerceptionStage
 from sender.preview.open import Preview
 from sender.rate.controller import RateController
 from sender.rate.sample import LinkSample
+from sender.rate.trains import TrainSample
 from sender.semantics.stage import SemanticsStage
 
 # How long the frames in flight may take when the sender is told to stop; those that are kept can leave another time.
@@ -70,8 +71,10 @@ class LinkAccount(LinkObserver):
         self._clock = clock
         self.acknowledged_frames = 0
         self.payload_bytes = 0
+        self.probing_bytes = 0
 
     def connected(self, welcome: Welcome) -> None:
+        self._rate.on_connected()
         self._metrics.peer_connected(True)
 
     def disconnected(self, reason: str) -> None:
@@ -80,6 +83,7 @@ class LinkAccount(LinkObserver):
     def sent(self, frame: LabelFrame, encoded: Payload, *, again: bool) -> None:
         assert isinstance(encoded, EncodedFrame)
         self.payload_bytes += len(encoded.payload)
+        self._rate.on_sent(frame.sequence, len(encoded.payload), self._clock.monotonic_ms())
         self._metrics.frame_sent({group: round(share) for group, share in encoded.bytes_by_group.items()})
 
     def acknowledged(self, frame: LabelFrame, sample: LinkSample) -> None:
@@ -87,6 +91,13 @@ class LinkAccount(LinkObserver):
         self._metrics.frame_acknowledged(sample.round_trip_time_ms)
         state = self._rate.state
         self._metrics.set_link(state.bandwidth_bps or 0.0, state.delay_ms or 0.0, state.capacity.bps or 0.0)
+
+    def probed(self, told: TrainSample) -> None:
+        self.probing_bytes += told.wire_bytes
+        self._rate.on_train(told, self._clock.monotonic_ms())
+
+    def short_way(self, one_way_ms: float) -> None:
+        self._rate.on_short_way(one_way_ms, self._clock.monotonic_ms())
 
     def ended(self, frame: LabelFrame, fate: Fate) -> None:
         if fate is Fate.ACKNOWLEDGED:

@@ -5,7 +5,7 @@ import contextlib
 import logging
 import math
 import random
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
 
 from common.addresses import Address
@@ -31,7 +31,10 @@ from sender.link.clock_offset import ClockOffset
 from sender.link.encoder import FrameEncoder
 from sender.link.flight import FlightSize
 from sender.link.handshake import ClientStream, StreamOpener, open_link
+from sender.link.heartbeats import HeartbeatSchedule
+from sender.link.liveness import Liveness
 from sender.link.observer import Fate, LinkObserver
+from sender.link.probe import Prober, padded
 from sender.link.standby import Standby
 from sender.link.transport import Transport
 from sender.link.window import InFlight, SendWindow
@@ -43,9 +46,10 @@ _FIRST_BACKOFF_S = 0.1
 # A receiver that comes back is found within this.
 _BACKOFF_CAP_S = 1.0
 _DRAIN_S = 5.0
-# Looks for a sign of life, per heartbeat; heartbeats missed when another connection is sought, and when it is taken.
-_LOOKS = 4
-_SEEK_AFTER, _MOVE_AFTER = 2, 3
+# By then the receiver has decoded the frame, and the next is not there yet.
+_TRAIN_AFTER_FRAME_S = 0.01
+# Times within a heartbeat interval that one may turn out to be due.
+_BEATS_LOOKED_FOR = 4
 # A receiver that refuses every frame, key frames included, will not change its mind.
 _REJECTIONS_IN_A_ROW = 8
 # The receiver ended the stream because of what we sent: to connect again would only repeat it.
@@ -60,7 +64,7 @@ class LinkConfiguration:
     window: int = option(8, help="most frames that may be unacknowledged at a time; as many as the way holds are")
     connect_timeout: float = option(5.0, help="seconds to try to reach the receiver at the start")
     reconnect_timeout: float = option(120.0, help="seconds to try to reach a receiver that was lost")
-    heartbeat_interval_ms: float = option(200.0, help="milliseconds between signs of life")
+    heartbeat_interval_ms: float = option(200.0, help="most milliseconds between signs of life")
     heartbeats_missed: int = option(5, help="intervals without a message after which the receiver counts as dead")
 
     def patient(self) -> "LinkConfiguration":
@@ -119,12 +123,22 @@ class LinkClient:
         self._failure: Exception | None = None
         self._changed = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
-        self._heard = False
         self._sent_before: set[int] = set()
         self._last_acknowledged: int | None = None
         self._last_sent_at_s: float | None = None
         self._rejections = 0
         self._clocks = ClockOffset()
+        self._welcome: Welcome | None = None
+        self._liveness = Liveness(
+            configuration.heartbeat_interval_ms / 1e3,
+            configuration.heartbeats_missed,
+            self._standby,
+            lost=self._on_lost,
+            found=self._on_found,
+        )
+        self._prober = Prober()
+        self._frame_left = asyncio.Event()
+        self._beats = HeartbeatSchedule(configuration.heartbeat_interval_ms / 1e3)
         self._compared = asyncio.Event()
 
     async def connect(self) -> Welcome:
@@ -207,8 +221,7 @@ class LinkClient:
                 reason = await self._serve(stream)
                 if self._stopping:
                     return
-                _log.warning("lost the receiver (%s); trying to resume", reason)
-                self._observer.disconnected(reason)
+                self._liveness.lose(reason)
                 stream, welcome = await self._open(self._configuration.reconnect_timeout, patient=True)
                 self._begin(stream, welcome)
                 self._resume(welcome)
@@ -236,6 +249,10 @@ class LinkClient:
         self._stream = stream
         self._last_sent_at_s = None
         self._receiver_drains = False
+        self._welcome = welcome
+        self._liveness.begin()
+        self._prober.restart()
+        self._beats.restart()
         self._flight.restart(min(self._configuration.window, welcome.window))
         self._window.resize(self._flight.frames)
         self._observer.connected(welcome)
@@ -264,7 +281,8 @@ class LinkClient:
             self._read(stream),
             self._pump(stream),
             self._beat(stream),
-            self._watch(),
+            self._probe(stream),
+            self._liveness.watch(),
         )
         tasks = [asyncio.ensure_future(each) for each in work]
         try:
@@ -285,12 +303,15 @@ class LinkClient:
 
     async def _read(self, stream: ClientStream) -> None:
         while (data := await stream.read()) is not None:
-            self._heard = True
+            self._liveness.heard()
+            self._beats.heard(self._clock.monotonic())
             message = decode_server(data)
             if isinstance(message, Acknowledgement):
                 self._on_acknowledgement(message)
             elif isinstance(message, Heartbeat):
+                self._beats.echoed(self._clock.monotonic())
                 self._compare_clocks(message)
+                self._measure_train(message)
             elif isinstance(message, Drain):
                 self._receiver_drains = True
 
@@ -299,8 +320,11 @@ class LinkClient:
             await self._until_sendable()
             frame = self._window.ready()
             if frame is not None:
-                await stream.write(encode_client(self._encode(frame)))
+                message = encode_client(self._encode(frame))
+                await stream.write(message)
                 self._changed.set()
+                self._prober.frame(len(message), self._clock.monotonic_ms())
+                self._frame_left.set()
 
     async def _until_sendable(self) -> None:
         while self._receiver_drains or self._window.ready() is None:
@@ -312,6 +336,7 @@ class LinkClient:
         now_s = self._clock.monotonic()
         spacing_ms = None if self._last_sent_at_s is None else (now_s - self._last_sent_at_s) * 1e3
         self._last_sent_at_s = now_s
+        self._beats.sent(now_s)
         self._window.sent(InFlight(frame, now_s, spacing_ms, self._window.held_back))
         self._observer.sent(frame, encoded, again=frame.sequence in self._sent_before)
         self._sent_before.add(frame.sequence)
@@ -325,8 +350,34 @@ class LinkClient:
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(self._compared.wait(), interval_s)
         while True:
-            await stream.write(encode_client(self._heartbeat()))
-            await asyncio.sleep(interval_s)
+            if self._beats.due(self._clock.monotonic()):
+                self._beats.beat(self._clock.monotonic())
+                await stream.write(encode_client(self._heartbeat()))
+            await asyncio.sleep(interval_s / _BEATS_LOOKED_FOR)
+
+    async def _probe(self, stream: ClientStream) -> None:
+        while True:
+            self._frame_left.clear()
+            await self._frame_left.wait()
+            await asyncio.sleep(_TRAIN_AFTER_FRAME_S)
+            sizes = self._prober.train(self._clock.monotonic_ms())
+            if sizes:
+                await self._send_train(stream, sizes)
+
+    async def _send_train(self, stream: ClientStream, sizes: Sequence[int]) -> None:
+        bare, first_ns = self._heartbeat(), self._wall_ns()
+        # Each has its own stamp, by which its echo is known, a nanosecond after the one before.
+        train = [replace(bare, sent_ns=first_ns + index) for index in range(len(sizes))]
+        train = [padded(each, size, len(encode_client(bare))) for each, size in zip(train, sizes, strict=True)]
+        self._prober.sent(train, sizes, self._clock.monotonic_ms())
+        for each in train:
+            self._beats.beat(self._clock.monotonic())
+            await stream.write(encode_client(each))
+
+    def _measure_train(self, echo: Heartbeat) -> None:
+        told = self._prober.echoed(echo, self._clock.monotonic_ms())
+        if told is not None:
+            self._observer.probed(told)
 
     def _heartbeat(self) -> Heartbeat:
         estimate = self._clocks.at(self._clock.wall())
@@ -341,24 +392,16 @@ class LinkClient:
             at_receiver_s = echo.received_ns / 1e9
             self._clocks.update(echo.sent_ns / 1e9, at_receiver_s, at_receiver_s, self._clock.wall())
             self._compared.set()
+            self._observer.short_way((echo.received_ns - echo.sent_ns) / 1e6)
 
-    async def _watch(self) -> None:
-        """Counts silent moments instead of reading a clock: when this process was held up, so was the count.
+    def _on_lost(self, reason: str) -> None:
+        _log.warning("lost the receiver (%s); trying to resume", reason)
+        self._observer.disconnected(reason)
 
-        Before the receiver counts as dead, another connection is sought; if that is answered first, it is taken.
-        """
-        silent = 0
-        while silent < self._configuration.heartbeats_missed * _LOOKS:
-            self._heard = False
-            await self._standby.wait(self._configuration.heartbeat_interval_ms / 1e3 / _LOOKS)
-            silent = 0 if self._heard else silent + 1
-            if not silent:
-                await self._standby.dismiss()
-            elif silent >= _SEEK_AFTER * _LOOKS:
-                self._standby.seek()
-            if silent >= _MOVE_AFTER * _LOOKS and self._standby.stands:
-                raise StreamBroken("DEADLINE_EXCEEDED", "silent, while another connection to the receiver stands")
-        raise StreamBroken("DEADLINE_EXCEEDED", "no sign of life from the receiver")
+    def _on_found(self) -> None:
+        _log.warning("the receiver was silent, but is there")
+        assert self._welcome is not None
+        self._observer.connected(self._welcome)
 
     def _on_acknowledgement(self, ack: Acknowledgement) -> None:
         if ack.want_key:
@@ -381,6 +424,7 @@ class LinkClient:
             self._last_acknowledged = ack.sequence
         sample = self._measure(ack, flight)
         self._window.resize(self._flight.update(sample, self._clock.monotonic_ms()))
+        self._prober.acknowledged(sample, self._clock.monotonic_ms())
         self._observer.acknowledged(flight.frame, sample)
         self._end(flight.frame, Fate.ACKNOWLEDGED)
 

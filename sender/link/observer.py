@@ -6,6 +6,7 @@ from common.frames import LabelFrame
 from common.wire.convert import Welcome
 from sender.link.encoder import Payload
 from sender.rate.sample import LinkSample
+from sender.rate.trains import TrainSample
 
 
 class Fate(Enum):
@@ -30,6 +31,12 @@ class LinkObserver:
 
     def acknowledged(self, frame: LabelFrame, sample: LinkSample) -> None:
         """The receiver is done with a frame."""
+
+    def probed(self, told: TrainSample) -> None:
+        """A train of heartbeats has measured the link."""
+
+    def short_way(self, one_way_ms: float) -> None:
+        """A heartbeat was so long on its way, give or take the offset of the clocks that is in frames' ways too."""
 
     def ended(self, frame: LabelFrame, fate: Fate) -> None:
         """A frame has met its fate; each does exactly once."""

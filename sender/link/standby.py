@@ -36,6 +36,11 @@ class Standby(Generic[T]):
         return self._done and self._reaching is not None and self._reaching.exception() is None
 
     @property
+    def failed(self) -> bool:
+        """Whether none could be made."""
+        return self._done and not self.stands
+
+    @property
     def _done(self) -> bool:
         return self._reaching is not None and self._reaching.done() and not self._reaching.cancelled()
 
@@ -52,7 +57,7 @@ class Standby(Generic[T]):
         Raises:
             StreamBroken: the peer's machine answers, but nobody there takes connections.
         """
-        if self._done and not self.stands:
+        if self.failed:
             await self.dismiss()  # why it failed some time ago is of no interest now
         self.seek()
         assert self._reaching is not None

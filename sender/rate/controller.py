@@ -5,10 +5,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from sender.rate.bandwidth import PaperBandwidth
+from sender.rate.budget import ByteBudget
 from sender.rate.capacity import Capacity, CapacityEstimator
 from sender.rate.delay import PaperDelay, WindowedExtreme
 from sender.rate.policy import BudgetController, RateConfiguration, badness, rho_by_group
 from sender.rate.sample import LinkSample
+from sender.rate.trains import TrainSample
 
 _MIN_RTT_WINDOW_MS = 10_000.0
 _FRAME_RATE_WINDOW_MS = 2000.0
@@ -56,6 +58,7 @@ class RateController:
         self._capacity_estimator = CapacityEstimator()
         self._capacity = Capacity(None, False, 0.0)
         self._budget = BudgetController(configuration.headroom, _START)
+        self._bulk = ByteBudget(configuration.bulk_headroom)
         self._wire_bytes: float | None = None
 
     def on_offered(self, now_ms: float) -> None:
@@ -64,8 +67,25 @@ class RateController:
         while self._offered_ms[0] < now_ms - _FRAME_RATE_WINDOW_MS:
             self._offered_ms.popleft()
 
+    def on_connected(self) -> None:
+        """A stream began, and what was in flight before is no more."""
+        self._bulk.restart()
+
+    def on_sent(self, sequence: int, payload_bytes: int, now_ms: float) -> None:
+        """A frame went out."""
+        self._bulk.sent(sequence, payload_bytes, now_ms)
+
+    def on_train(self, told: TrainSample, now_ms: float) -> None:
+        """A train of heartbeats measured the link."""
+        self._capacity = self._capacity_estimator.on_train(told, now_ms)
+
+    def on_short_way(self, one_way_ms: float, now_ms: float) -> None:
+        """A short message was so long on its way, on the clocks that frames are measured with."""
+        self._capacity_estimator.on_short_way(one_way_ms, now_ms)
+
     def on_acknowledged(self, sample: LinkSample, now_ms: float) -> None:
         """The link measured one acknowledged frame."""
+        self._bulk.acknowledged(sample, now_ms)
         self._bandwidth.update(sample, now_ms)
         self._delay.update(sample, now_ms)
         self._min_rtt_ms = self._min_rtt.update(sample.round_trip_time_ms, now_ms)
@@ -84,6 +104,17 @@ class RateController:
             ValueError: no group, or a negative importance.
         """
         return rho_by_group(importance, self._f(), self._configuration.rho_min, self._configuration.rho_max)
+
+    def frame_bytes(self, wanted_bytes: int, now_ms: float) -> int:
+        """How many of the bytes that the next frame could have, labels and bulk together, it may have.
+
+        Labels go whatever it says; bulk goes only in what they leave. Under `--policy capacity` no frame has to wait
+        for it; the others know of no budget, and bulk is compressed by f as labels of no importance are (17).
+        """
+        if self._configuration.policy != "capacity":
+            return int((1 - min(self._f(), 1.0)) * wanted_bytes)
+        cautious_bps = self._capacity_estimator.cautious_bps(now_ms)
+        return min(self._bulk.frame_bytes(cautious_bps, self._wanted_frame_rate_hz(), now_ms), wanted_bytes)
 
     @property
     def state(self) -> RateState:

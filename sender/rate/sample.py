@@ -1,9 +1,17 @@
 """What the link measured about one acknowledged frame: the only thing that the estimators eat."""
 
+import math
 from dataclasses import dataclass
 
-# HTTP/2, TCP and IP headers of a message that fits one packet.
-_OVERHEAD_BYTES = 70
+# Headers: of gRPC and HTTP/2 around a message, of TCP and IP around each packet.
+_MESSAGE_HEADER_BYTES, _PACKET_HEADER_BYTES = 18, 52
+_SEGMENT_BYTES = 1448
+
+
+def wire_bytes(message_bytes: int) -> int:
+    """What a message takes of the link, about, with the headers around it."""
+    total = message_bytes + _MESSAGE_HEADER_BYTES
+    return total + _PACKET_HEADER_BYTES * math.ceil(total / _SEGMENT_BYTES)
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +47,7 @@ class LinkSample:
     @property
     def wire_bytes(self) -> int:
         """What the frame takes of the link, about: its message with the headers around it."""
-        return self.message_bytes + _OVERHEAD_BYTES
+        return wire_bytes(self.message_bytes)
 
     @property
     def one_way_ms(self) -> float:

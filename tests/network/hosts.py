@@ -18,6 +18,8 @@ from tests.network.relay import DEVICE, shape_to_json
 ADDRESSES = ("10.77.0.1", "10.77.0.2")
 _MTU = 1500
 _PATIENCE_S = 30.0
+# TCP as nearly every machine does it, or its next of kin, whatever this one prefers.
+_CONGESTION_CONTROL = ("cubic", "reno")
 
 
 @cache
@@ -109,6 +111,7 @@ class TwoHosts:
                 _ip(*inside, "tuntap", "add", DEVICE, "mode", "tun")
                 _ip(*inside, "addr", "add", f"{address}/32", "peer", other, "dev", DEVICE)
                 _ip(*inside, "link", "set", DEVICE, "mtu", str(_MTU), "up")
+                _choose_congestion_control(name)
             command = [sys.executable, "-m", "tests.network.relay"]
             relay = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
             self._relay = relay
@@ -149,6 +152,16 @@ class TwoHosts:
         _ip(*inside, "addr", "add", f"{address}/32", "peer", ADDRESSES[1 - host], "dev", DEVICE)
         _ip(*other, "route", "replace", f"{address}/32", "dev", DEVICE)
 
+    def offered_bytes(self) -> tuple[int, int]:
+        """How many bytes, headers of IP and TCP included, host 0 and host 1 have sent since the link began."""
+        assert self._relay is not None
+        assert self._relay.stdin is not None
+        assert self._relay.stdout is not None
+        self._relay.stdin.write("?\n")
+        self._relay.stdin.flush()
+        there, back = json.loads(self._relay.stdout.readline())
+        return there, back
+
     def close(self) -> None:
         """Ends the link and removes the hosts; processes on them must have ended before."""
         if self._relay is not None:
@@ -166,3 +179,11 @@ def _ip(*arguments: str) -> None:
     done = subprocess.run(["ip", *arguments], capture_output=True, text=True, check=False)
     if done.returncode:
         raise RuntimeError(f"ip {' '.join(arguments)}: {done.stderr.strip()}")
+
+
+def _choose_congestion_control(namespace: str) -> None:
+    for name in _CONGESTION_CONTROL:
+        setting = f"net.ipv4.tcp_congestion_control={name}"
+        command = ["ip", "netns", "exec", namespace, "sysctl", "-qw", setting]
+        if subprocess.run(command, capture_output=True, check=False).returncode == 0:
+            return

@@ -1,7 +1,8 @@
 """Carries IP packets between two namespaces through a `Pipe` each way: `python -m tests.network.relay`, by `TwoHosts`.
 
 It reads `{"hosts": [NAMESPACE, NAMESPACE], "shapes": [SHAPE, SHAPE]}` from standard input, says `ready` when packets
-pass, and ends with its standard input.
+pass, answers every further line with how many bytes each pipe was offered (`[THERE, BACK]`), and ends with its standard
+input.
 """
 
 import ctypes
@@ -63,6 +64,7 @@ def shape_from_json(document: dict[str, Any]) -> Shape:
 
 def carry(devices: list[int], pipes: list[Pipe]) -> None:
     """Until standard input ends: what comes out of one device goes through its pipe into the other."""
+    offered = [0] * len(pipes)
     began_s = time.monotonic()
     arrivals: list[tuple[float, int, int, bytes]] = []
     count = 0
@@ -74,11 +76,14 @@ def carry(devices: list[int], pipes: list[Pipe]) -> None:
         wait_s = arrivals[0][0] - now_s if arrivals else 1.0
         ready, _, _ = select.select([*devices, sys.stdin], [], [], max(wait_s, 0.0))
         if sys.stdin in ready:
-            return
+            if not sys.stdin.readline():
+                return
+            print(json.dumps(offered), flush=True)
         now_s = time.monotonic() - began_s
         for side, device in enumerate(devices):
             if device in ready:
                 packet = os.read(device, _LARGEST_PACKET)
+                offered[side] += len(packet)
                 arrives_s = pipes[side].offer(len(packet), now_s)
                 if arrives_s is not None:
                     count += 1

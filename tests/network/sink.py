@@ -13,11 +13,20 @@ from typing import TextIO
 
 from common.addresses import Address
 from common.codec.packet import CODEC_VERSION
+from common.frames import LabelFrame
 from common.wire.convert import FrameMessage
 from receiver.link import LinkServer, ListenConfiguration, Session, SessionRegistry
 from receiver.link.security import SecurityConfiguration
 from receiver.pipeline import PacketDecoder
+from tests.network.filling import labels_in
 from tests.network.source import MODEL
+
+
+class FilledDecoder(PacketDecoder):
+    """Takes the filling off first."""
+
+    def decode(self, payload: bytes) -> LabelFrame:
+        return super().decode(labels_in(payload))
 
 
 class Notebook:
@@ -42,14 +51,14 @@ class Notebook:
     async def on_session_end(self, session: Session) -> None: ...
 
 
-async def serve(listen: Address, log: TextIO, hold_s: float) -> None:
+async def serve(listen: Address, log: TextIO, hold_s: float, *, filled: bool) -> None:
     """Until SIGTERM."""
     stop = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)
     server = LinkServer(
         ListenConfiguration(listen=listen),
         Notebook(log, hold_s),
-        SessionRegistry(lambda: PacketDecoder(MODEL)),
+        SessionRegistry(lambda: FilledDecoder(MODEL) if filled else PacketDecoder(MODEL)),
         model_hash=MODEL,
         codec_version=CODEC_VERSION,
         security=SecurityConfiguration(insecure=True),
@@ -64,9 +73,10 @@ def main() -> None:
     parser.add_argument("--listen", type=Address.parse, required=True)
     parser.add_argument("--log", type=Path, required=True)
     parser.add_argument("--hold-ms", type=float, default=0.0)
+    parser.add_argument("--filled", action="store_true", help="frames come with filling")
     options = parser.parse_args()
     with open(options.log, "a", encoding="utf-8") as log:
-        asyncio.run(serve(options.listen, log, options.hold_ms / 1e3))
+        asyncio.run(serve(options.listen, log, options.hold_ms / 1e3, filled=options.filled))
 
 
 if __name__ == "__main__":

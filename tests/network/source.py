@@ -26,21 +26,26 @@ from sender.pipeline import LinkAccount, RatedEncoder
 from sender.rate.controller import RateController
 from sender.rate.policy import RateConfiguration
 from tests.bench.rate import demo_truth
+from tests.network.filling import FilledEncoder
 
 MODEL = bytes(8)
 CAMERA = Camera(640, 480, 600.0)
 
 
 async def send(options: argparse.Namespace, people: Sequence[PersonLabels]) -> None:
-    """A live source for `--seconds`, a frame at every tick whatever became of the one before."""
+    """A live source for `--seconds`, a frame at every tick whatever became of the one before.
+
+    Says when it began and, at the end, what it counted and what it took the capacity for: (seconds, bit/s) a frame.
+    """
     rate = RateController(RateConfiguration(policy=options.policy))
     metrics = SenderMetrics()
     encoder = RatedEncoder(FrameCodec(MODEL), Importance.load(), rate, metrics)
+    filled = FilledEncoder(encoder, rate, options.payload_bytes) if options.payload_bytes else None
     account = LinkAccount(rate, metrics)
     link = LinkClient(
         LinkConfiguration(peer=options.peer, connect_timeout=30.0),
         Hello(secrets.token_bytes(16), "source", CODEC_VERSION, MODEL, live=True),
-        encoder,
+        filled or encoder,
         observer=account,
         transport=Transport(SecurityConfiguration(insecure=True)),
     )
@@ -48,15 +53,17 @@ async def send(options: argparse.Namespace, people: Sequence[PersonLabels]) -> N
     await asyncio.sleep(max(0.0, options.start_at - time.time()))
     began_s, wall_s = time.monotonic(), time.time()
     print(json.dumps({"began_at": wall_s}), flush=True)
+    estimates: list[tuple[float, float | None]] = []
     for sequence in range(int(options.seconds * options.fps)):
         await asyncio.sleep(max(0.0, began_s + sequence / options.fps - time.monotonic()))
         frame = LabelFrame(sequence, "demo", time.time(), CAMERA, (people[sequence % len(people)],))
         rate.on_offered(time.monotonic() * 1e3)
         await link.send(frame)
+        estimates.append((sequence / options.fps, rate.state.capacity.bps))
     await link.close()
-    state = rate.state
     told = {"acknowledged": account.acknowledged_frames, "payload_bytes": account.payload_bytes}
-    print(json.dumps({**told, "capacity_bps": state.capacity.bps, "f": state.f}), flush=True)
+    told |= {"probing_bytes": account.probing_bytes}
+    print(json.dumps({**told, "capacity_bps": estimates, "f": rate.state.f}), flush=True)
 
 
 def main() -> None:
@@ -66,6 +73,9 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=30.0)
     parser.add_argument("--start-at", type=float, default=0.0, help="when the first picture is taken, since the epoch")
     parser.add_argument("--fps", type=float, default=30.0)
+    parser.add_argument(
+        "--payload-bytes", type=int, default=0, help="frames are filled up to so much, as budget allows"
+    )
     options = parser.parse_args()
     people = demo_truth(LabelSpace.load(), 0).people
     asyncio.run(send(options, people))

@@ -8,7 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.bench.link import display_ages, oracle
+from common.errors import SourceError
+from tests.bench.capacity import judge
+from tests.bench.link import display_ages, oldest_s, oracle, trace_files
 from tests.network.hosts import ADDRESSES, TwoHosts, allowed
 from tests.network.pipe import Pipe, Shape
 from tests.network.relay import shape_from_json, shape_to_json
@@ -93,13 +95,34 @@ def test_a_shape_travels_to_the_relay() -> None:
 
 def test_display_age_is_that_of_the_newest_frame_shown_so_far() -> None:
     captured, shown = np.array([0.0, 1.0, 0.5]), np.array([0.2, 1.2, 1.4])
-    ages = display_ages(captured, shown, 0.0, 2.0)
-    at_s = np.arange(0.0, 2.0, 0.01)[-len(ages) :]
+    at_s, ages = display_ages(captured, shown, 0.0, 2.0)
     assert at_s[0] == pytest.approx(0.2)
     assert ages[0] == pytest.approx(0.2)
     assert ages[at_s < 1.199][-1] == pytest.approx(1.19, abs=0.02)
     # A frame that comes after a newer one changes nothing.
     assert ages[-1] == pytest.approx(0.99, abs=0.02)
+
+
+def test_the_oldest_frame_after_a_fall_counts_from_half_a_second_on() -> None:
+    captured, shown = np.array([0.9, 1.0, 1.4, 1.6]), np.array([1.0, 1.45, 1.7, 1.65])
+    assert oldest_s(captured, shown, 1.0) == pytest.approx(0.3)
+    assert oldest_s(captured, shown, 5.0) == float("inf")
+
+
+def test_traces_in_folders_are_found_and_licences_are_not(tmp_path: Path) -> None:
+    for name in ("b/two.down", "b/COPYING", "a/one.json"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    found = [path.name for path in trace_files([tmp_path, tmp_path / "b" / "two.down"])]
+    assert found == ["one.json", "two.down", "two.down"]
+    with pytest.raises(SourceError, match="there is no trace"):
+        trace_files([tmp_path / "c"])
+
+
+def test_estimates_are_judged_by_how_far_off_they_are() -> None:
+    early, late = [(1.0, 9e9), (2.0, None)], [(6.0, 1.1e6), (7.0, 0.9e6), (8.0, 1.1e6)]
+    assert judge([*early, *late], 1.0)["error_p50"] == pytest.approx(0.1)
+    assert judge([(6.0, None)] * 3, 1.0)["error_p50"] == pytest.approx(1.0)
 
 
 def test_the_oracle_shows_every_picture_of_a_fast_link_and_the_newest_of_a_slow_one() -> None:
@@ -132,7 +155,10 @@ def test_two_hosts_reach_each_other_through_the_delay() -> None:
             code, seconds = hosts.run_code(0, fetch).rest(timeout_s=60).split()
         finally:
             server.kill()
+        there_bytes, back_bytes = hosts.offered_bytes()
     # Connecting takes a round trip, asking another one.
+    assert 0 < there_bytes < 2000
+    assert 0 < back_bytes < 5000
     assert code == "404"
     assert 0.6 <= float(seconds) < 2.0
 

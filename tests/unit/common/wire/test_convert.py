@@ -126,7 +126,7 @@ def test_mutated_messages_are_malformed_or_keep_the_rules(
         pb.ClientMessage(frame=pb.Frame(payload=b"p", sent_ns=-1)),
         pb.ClientMessage(frame=pb.Frame(payload=bytes(MAX_PAYLOAD_BYTES + 1))),
         pb.ClientMessage(heartbeat=pb.Heartbeat(sent_ns=-1)),
-        pb.ClientMessage(heartbeat=pb.Heartbeat(padding=bytes(1401))),
+        pb.ClientMessage(heartbeat=pb.Heartbeat(padding=bytes(16_385))),
     ],
 )
 def test_decode_client_when_a_field_breaks_a_rule(message: pb.ClientMessage) -> None:

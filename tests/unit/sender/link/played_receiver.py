@@ -31,6 +31,10 @@ class Recorder(LinkObserver):
         self.sent_again: list[tuple[int, bool]] = []
         self.samples: list[LinkSample] = []
         self.lost: list[str] = []
+        self.connections = 0
+
+    def connected(self, welcome: Welcome) -> None:
+        self.connections += 1
 
     def disconnected(self, reason: str) -> None:
         self.lost.append(reason)
@@ -51,10 +55,10 @@ class Receiver:
     def __init__(self, *welcomes: Welcome | None, foreign: str | None = None) -> None:
         self.hellos: list[Hello] = []
         self.foreign = foreign
-        self._welcomes = deque(welcomes)
-        self._ends: asyncio.Queue[FakeEnd] = asyncio.Queue()
         self.network = asyncio.Event()
         self.network.set()
+        self._welcomes = deque(welcomes)
+        self._ends: asyncio.Queue[FakeEnd] = asyncio.Queue()
 
     async def reach(self, peer: Address) -> FakeEnd:
         await self.network.wait()

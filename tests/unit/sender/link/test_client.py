@@ -204,6 +204,23 @@ async def test_another_connection_that_stands_is_taken_before_a_silent_one_is_de
     assert link.seen.lost == ["silent, while another connection to the receiver stands (DEADLINE_EXCEEDED)"]
 
 
+async def test_receiver_that_was_silent_because_nothing_got_through_is_not_given_up(closing: list[LinkClient]) -> None:
+    link = Link(Receiver(WELCOME), live=True, heartbeat_interval_ms=2.0)
+    closing.append(link.client)
+    await link.client.connect()
+    link.receiver.network.clear()
+    end = await link.receiver.stream()
+    while not link.seen.lost:
+        await settle()
+    # What stood in the queue arrives, and the other connection behind it.
+    await say(end, Heartbeat(1, 2))
+    link.receiver.network.set()
+    while link.seen.connections < 2:
+        await settle()
+    await link.client.send(label_frame(0))
+    assert await hear_frame(end) == 0
+
+
 async def test_receiver_that_echoes_heartbeats_lives_on(closing: list[LinkClient]) -> None:
     link = Link(Receiver(WELCOME), live=True, heartbeat_interval_ms=2.0)
     closing.append(link.client)

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from sender.rate.sample import LinkSample
+from sender.rate.sample import LinkSample, wire_bytes
 
 
 def sample(
@@ -13,9 +13,10 @@ def sample(
     arrival_spacing_ms: float | None = 33.0,
     one_way_ms: float = 10.0,
     waited: bool = False,
+    sequence: int = 0,
 ) -> LinkSample:
     return LinkSample(
-        sequence=0,
+        sequence=sequence,
         message_bytes=message_bytes,
         round_trip_time_ms=rtt_ms,
         hold_ms=5.0,
@@ -49,7 +50,7 @@ class FakeBottleneck:
     def send(self, wanted_ms: float, message_bytes: int) -> tuple[LinkSample, float]:
         """Sends a frame as soon as the window allows; returns its sample and when it was acknowledged."""
         sent_ms = max(wanted_ms, self._second_last_acknowledged_ms)
-        self._free_ms = max(self._free_ms, sent_ms) + (message_bytes + 70) * 8 / self.capacity_bps * 1e3
+        self._free_ms = max(self._free_ms, sent_ms) + wire_bytes(message_bytes) * 8 / self.capacity_bps * 1e3
         arrival_ms = self._free_ms + self.delay_ms
         measured = sample(
             message_bytes=message_bytes,

@@ -1,6 +1,7 @@
 import pytest
 
 from sender.rate.capacity import Capacity, CapacityEstimator
+from sender.rate.trains import TrainSample
 from tests.unit.sender.rate.samples import FakeBottleneck, sample
 
 
@@ -36,18 +37,45 @@ def test_link_collapse_is_seen_within_a_few_frames() -> None:
     assert capacity.bps == pytest.approx(500e3, rel=0.2)
 
 
-def test_train_of_full_packets_measures_a_link_that_is_not_full() -> None:
+def test_trains_measure_a_link_that_is_hardly_used() -> None:
     estimator = CapacityEstimator()
-    estimator.update(sample(message_bytes=1500, sent_spacing_ms=None, arrival_spacing_ms=None), 0.0)
-    capacity = estimator.update(sample(message_bytes=1500, sent_spacing_ms=0.2, arrival_spacing_ms=6.0), 6.0)
+    _run(FakeBottleneck(2e6), estimator, 0.0, 30, 300)
+    # One in five was noted late.
+    for number, bps in enumerate((2.02e6, 1.99e6, 0.9e6, 2.0e6, 2.01e6)):
+        capacity = estimator.on_train(TrainSample(bps, True, 2000), 1000.0 + number * 300.0)
     assert capacity.measured
-    assert capacity.bps == pytest.approx(1570 * 8 / 0.006)
+    assert capacity.bps == pytest.approx(2e6, rel=0.01)
 
 
-def test_train_of_small_frames_says_nothing() -> None:
+def test_a_train_too_fast_for_the_clocks_is_a_lower_bound() -> None:
+    capacity = CapacityEstimator().on_train(TrainSample(30e6, False, 2000), 0.0)
+    assert (capacity.bps, capacity.measured) == (30e6, False)
+
+
+def test_long_frames_measure_a_link_that_is_not_full() -> None:
+    link, estimator = FakeBottleneck(4e6), CapacityEstimator()
+    _run(link, estimator, 0.0, 10, 300)
+    capacity = _run(link, estimator, 330.0, 30, 8000)
+    assert capacity.measured
+    assert capacity.bps == pytest.approx(4e6, rel=0.05)
+
+
+def test_a_queue_that_long_frames_make_cuts_the_estimate() -> None:
+    link, estimator = FakeBottleneck(8e6), CapacityEstimator()
+    _run(link, estimator, 0.0, 10, 300)
+    _run(link, estimator, 330.0, 60, 12_000)
+    link.capacity_bps = 1e6
+    assert _run(link, estimator, 2310.0, 5, 12_000).bps == pytest.approx(1e6, rel=0.2)
+
+
+def test_the_cautious_estimate_is_that_of_the_worse_moments() -> None:
     estimator = CapacityEstimator()
-    estimator.update(sample(sent_spacing_ms=None, arrival_spacing_ms=None), 0.0)
-    assert not estimator.update(sample(sent_spacing_ms=0.2, arrival_spacing_ms=6.0), 6.0).measured
+    assert estimator.cautious_bps(0.0) is None
+    for number, bps in enumerate((8e6, 2e6, 2e6, 8e6, 8e6, 2e6, 8e6, 8e6)):
+        estimator.on_train(TrainSample(bps, True, 2000), number * 100.0)
+    assert estimator.at(800.0).bps == pytest.approx(8e6)
+    assert estimator.cautious_bps(800.0) == pytest.approx(2e6)
+    assert estimator.cautious_bps(5000.0) == pytest.approx(8e6)
 
 
 def test_jitter_without_a_standing_queue_is_no_congestion() -> None:

@@ -4,6 +4,7 @@ from typing import Literal
 import pytest
 
 from sender.rate import RateConfiguration, RateController
+from sender.rate.trains import TrainSample
 from tests.unit.sender.rate.samples import FakeBottleneck, sample
 
 IMPORTANCE = {"root": 1.0, "hands": 0.2}
@@ -69,3 +70,25 @@ def test_state_reports_the_shortest_round_trip() -> None:
 def test_frame_rate_of_nothing_is_refused() -> None:
     with pytest.raises(ValueError, match="frame_rate_hz"):
         RateController(RateConfiguration(), frame_rate_hz=0.0)
+
+
+def test_bulk_keeps_to_a_budget_that_the_link_has_shown() -> None:
+    rate = RateController(RateConfiguration(), frame_rate_hz=30.0)
+    assert rate.frame_bytes(50_000, 0.0) == 0
+    for number in range(8):
+        now_ms = number * 33.0
+        rate.on_sent(number, 100, now_ms)
+        rate.on_acknowledged(sample(sequence=number), now_ms + 20.0)
+    rate.on_train(TrainSample(8e6, True, 2000), 300.0)
+    assert 10_000 < rate.frame_bytes(50_000, 300.0) < 8e6 / 8 / 30
+    assert rate.frame_bytes(500, 300.0) == 500
+    # A frame that should have been acknowledged long ago.
+    rate.on_sent(8, 100, 310.0)
+    assert rate.frame_bytes(50_000, 500.0) == 0
+    rate.on_connected()
+    assert rate.frame_bytes(50_000, 500.0) > 0
+
+
+def test_without_a_budget_bulk_is_compressed_like_labels_of_no_importance() -> None:
+    rate = RateController(RateConfiguration(policy="fixed", fixed_f=0.25))
+    assert rate.frame_bytes(20_000, 0.0) == 15_000

@@ -1,0 +1,47 @@
+import xml.etree.ElementTree as ElementTree
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from common.errors import OutputError
+from tests.bench.svg import Line, Panel, svg, write_svg
+
+_AT_S = np.linspace(0.0, 10.0, 50)
+_PANEL = Panel(
+    "a < b", "s", "ms", "kbit/s", {"age": Line(_AT_S, _AT_S * 3), "capacity": Line(_AT_S, _AT_S + 1, right=True)}
+)
+
+
+def _points(root: ElementTree.Element, kind: str) -> np.ndarray:
+    (found,) = root.iter(f"{{http://www.w3.org/2000/svg}}{kind}")
+    return np.array([[float(number) for number in pair.split(",")] for pair in found.attrib["points"].split()])
+
+
+def test_lines_rise_to_the_right_and_the_right_scale_is_an_area() -> None:
+    root = ElementTree.fromstring(svg([_PANEL]))
+    line, area = _points(root, "polyline"), _points(root, "polygon")
+    assert len(line) == 50
+    assert len(area) == 52
+    assert (np.diff(line[:, 0]) > 0).all()
+    # In images y goes down.
+    assert (np.diff(line[:, 1]) < 0).all()
+    texts = [each.text for each in root.iter("{http://www.w3.org/2000/svg}text")]
+    assert {"a < b", "age", "capacity", "ms (grey: kbit/s)"} <= set(texts)
+
+
+def test_panels_stand_one_below_the_other() -> None:
+    heights = [int(ElementTree.fromstring(svg([_PANEL] * count)).attrib["height"]) for count in (1, 3)]
+    assert heights[1] == 3 * heights[0]
+
+
+def test_a_line_without_points_is_drawn_as_none() -> None:
+    nothing = Line(np.array([]), np.array([]))
+    ElementTree.fromstring(svg([Panel("", "s", "ms", "", {"age": nothing})]))
+
+
+def test_a_file_that_cannot_be_written_is_one_line(tmp_path: Path) -> None:
+    write_svg(tmp_path / "new" / "plot.svg", [_PANEL])
+    assert (tmp_path / "new" / "plot.svg").read_text().startswith("<svg")
+    with pytest.raises(OutputError, match="cannot write"):
+        write_svg(tmp_path, [_PANEL])

@@ -1,0 +1,44 @@
+from sender.link.heartbeats import HeartbeatSchedule
+
+INTERVAL_S = 0.2
+
+
+def _beats(events: list[tuple[float, str]], seconds: float) -> list[float]:
+    """When heartbeats go, if they are looked for every 10 ms and events happen in between; none is echoed by itself."""
+    schedule, gone, waiting = HeartbeatSchedule(INTERVAL_S), [], sorted(events)
+    for tick in range(int(seconds * 100)):
+        now_s = tick / 100
+        while waiting and waiting[0][0] <= now_s:
+            at_s, name = waiting.pop(0)
+            getattr(schedule, name)(at_s)
+        if schedule.due(now_s):
+            schedule.beat(now_s)
+            gone.append(now_s)
+    return gone
+
+
+def test_one_an_interval_where_there_is_nothing_else() -> None:
+    echoes = [(at / 100 + 0.001, "echoed") for at in range(0, 500, 5)]
+    assert len(_beats(echoes, 5.0)) in range(22, 27)
+
+
+def test_one_a_second_beside_frames_and_acknowledgements() -> None:
+    events = [(at / 30, name) for at in range(150) for name in ("sent", "heard")]
+    assert len(_beats([*events, *[(at + 0.1, "echoed") for at in range(5)]], 5.0)) in range(4, 7)
+
+
+def test_none_behind_one_that_was_not_answered_while_frames_go() -> None:
+    # Nothing comes back for a second: one heartbeat asks, and no more wait behind it.
+    events = [(at / 30, "sent") for at in range(30)] + [(0.05, "echoed")]
+    assert len(_beats(events, 1.0)) <= 2
+
+
+def test_one_a_second_where_nothing_is_answered() -> None:
+    assert len(_beats([], 4.95)) == 5
+
+
+def test_a_new_stream_does_not_wait_for_the_echoes_of_the_old_one() -> None:
+    schedule = HeartbeatSchedule(INTERVAL_S)
+    schedule.beat(0.0)
+    schedule.restart()
+    assert schedule.due(0.01)
