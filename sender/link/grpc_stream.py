@@ -14,6 +14,10 @@ OPTIONS = (
 )
 
 
+# What gRPC says when a stream ended under a write, before it has told why.
+_WRITING_FAILED = "Internal error from Core"
+
+
 class GrpcClientStream:
     """One call of `SemanticLink.Stream` on a channel of its own.
 
@@ -67,6 +71,8 @@ class GrpcClientStream:
 def _broken(error: Any) -> StreamBroken:
     code, details = error.code().name, error.details() or "no reason given"
     reason = details.splitlines()[0]
+    if code == "INTERNAL" and reason == _WRITING_FAILED:
+        code, reason = "CANCELLED", "the receiver ended the stream"
     if code == "UNAVAILABLE":
         # gRPC tells the whole story of resolving and connecting; its end is what went wrong.
         reason = reason.rsplit(": ", 1)[-1].strip("[]")
