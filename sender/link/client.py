@@ -129,6 +129,7 @@ class LinkClient:
         self._clocks = ClockOffset()
         self._welcome: Welcome | None = None
         self._lost = self._reached = False
+        self._signs = asyncio.Event()
         self._prober = Prober()
         self._frame_left = asyncio.Event()
         self._beats = HeartbeatSchedule(configuration.heartbeat_interval_ms / 1e3)
@@ -152,6 +153,8 @@ class LinkClient:
             PeerError: the receiver is gone for good or refuses what we send.
         """
         await self._until(lambda: self._window.has_room)
+        if self._hello.live:
+            self._flight.offered(self._clock.monotonic_ms())
         replaced = self._window.offer(frame)
         if replaced is not None:
             self._end(replaced, Fate.SUPERSEDED)
@@ -295,6 +298,7 @@ class LinkClient:
     async def _read(self, stream: ClientStream) -> None:
         while (data := await stream.read()) is not None:
             self._heard = True
+            self._signs.set()
             self._beats.heard(self._clock.monotonic())
             message = decode_server(data)
             if isinstance(message, Acknowledgement):
@@ -394,19 +398,28 @@ class LinkClient:
         while True:
             await self._silence()
             lost = StreamBroken("DEADLINE_EXCEEDED", "no sign of life from the receiver")
-            self._heard = False
             self._lose(str(lost))
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(_KNOCK_S):
-                    await self._transport.knock(self._configuration.peer)
-                    self._reached = True
-                    await asyncio.sleep(_ANSWER_S)
-            if not self._heard:
+            if not await self._hears_or_is_answered():
                 raise lost
             self._lost = self._reached = False
             _log.warning("the receiver was silent, but is there")
             assert self._welcome is not None
             self._observer.connected(self._welcome)
+
+    async def _hears_or_is_answered(self) -> bool:
+        """Knocks until the receiver is heard on this stream, which is True, or the network answers and it is not."""
+        self._signs.clear()
+        hearing = asyncio.ensure_future(self._signs.wait())
+        knocking = asyncio.ensure_future(self._transport.knock(self._configuration.peer))
+        try:
+            await asyncio.wait((hearing, knocking), timeout=_KNOCK_S, return_when=asyncio.FIRST_COMPLETED)
+            self._reached = knocking.done()
+            await asyncio.wait((hearing,), timeout=_ANSWER_S)
+            return hearing.done()
+        finally:
+            hearing.cancel()
+            knocking.cancel()
+            await asyncio.gather(hearing, knocking, return_exceptions=True)
 
     def _lose(self, reason: str) -> None:
         """Tells once that the receiver was lost."""
