@@ -23,6 +23,9 @@ from receiver.link.session import FrameHandler, SenderClock, Session
 
 _log = logging.getLogger(__name__)
 
+# Looks for a sign of life, in the time after which a sender that says nothing is taken for dead.
+_LOOKS = 10
+
 
 @dataclass(frozen=True, slots=True)
 class _Arrival:
@@ -70,6 +73,7 @@ class Connection:
         self._last_arrival_s: float | None = None
         self._stop_reading = asyncio.Event()
         self._abandoned = False
+        self._heard = False
 
     async def run(self, welcome: Welcome) -> bool:
         """Welcomes the sender and serves until the stream ends.
@@ -84,9 +88,12 @@ class Connection:
         worker.add_done_callback(self._let_go)
         reader = asyncio.create_task(self._read(), name="link reader")
         stop = asyncio.create_task(self._stop_reading.wait())
+        silence = asyncio.create_task(self._until_silent(), name="link watch")
         try:
             await self._stream.write(encode_server(welcome))
-            await asyncio.wait((reader, worker, stop), return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait((reader, worker, stop, silence), return_when=asyncio.FIRST_COMPLETED)
+            if silence.done():
+                raise StreamBroken("DEADLINE_EXCEEDED", f"no sign of life in {self._silence_s:g} s")
             drained = reader.done() and reader.result()
             self._arrivals.put_nowait(None)
             await asyncio.shield(worker)
@@ -99,9 +106,9 @@ class Connection:
         finally:
             # A frame that is being handled is handled to its end: the session's state must not be torn.
             self.abandon()
-            for task in (reader, stop):
+            for task in (reader, stop, silence):
                 task.cancel()
-            await asyncio.gather(reader, stop, return_exceptions=True)
+            await asyncio.gather(reader, stop, silence, return_exceptions=True)
 
     def _let_go(self, worker: asyncio.Task[None]) -> None:
         self._session.let_go()
@@ -123,11 +130,8 @@ class Connection:
     async def _read(self) -> bool:
         """Returns whether the sender drained."""
         while True:
-            try:
-                async with asyncio.timeout(self._silence_s):
-                    data = await self._stream.read()
-            except TimeoutError:
-                raise StreamBroken("DEADLINE_EXCEEDED", f"no sign of life in {self._silence_s:g} s") from None
+            data = await self._stream.read()
+            self._heard = True
             if data is None:
                 raise StreamBroken("CANCELLED", "the sender hung up")
             self._session.last_seen_s = self._clock.monotonic()
@@ -147,6 +151,14 @@ class Connection:
                 self._arrive(message, "", len(data))
             else:
                 self._arrive(None, "a second greeting in one stream", len(data))
+
+    async def _until_silent(self) -> None:
+        """Counts silent moments instead of reading a clock: when this process was held up, so was the count."""
+        silent = 0
+        while silent < _LOOKS:
+            self._heard = False
+            await asyncio.sleep(self._silence_s / _LOOKS)
+            silent = 0 if self._heard else silent + 1
 
     def _arrive(self, frame: FrameMessage | None, reason: str, message_bytes: int) -> None:
         if self._unacknowledged >= self._window:

@@ -43,6 +43,8 @@ _OPTIONS = (
     ("grpc.http2.max_ping_strikes", 0),
 )
 
+# How long a stream may be there before its sender says who it is.
+_GREETING_S = 5.0
 # How often the tokens of those who are in are looked up again.
 _DOOR_S = 1.0
 
@@ -54,7 +56,7 @@ class ListenConfiguration:
     listen: Address = option(Address("127.0.0.1", 50051), help="take senders here, host:port; port 0 picks a free one")
     window: int = option(8, help="most unacknowledged frames that a sender may have")
     rejections: int = option(8, help="so many undecodable frames in a row end a stream")
-    silence_timeout: float = option(5.0, help="seconds without a message after which a sender counts as gone")
+    silence_timeout: float = option(1.25, help="seconds without a message after which a sender counts as gone")
     drain_timeout: float = option(10.0, help="seconds that frames in hand may take when the receiver stops")
 
     def __post_init__(self) -> None:
@@ -179,9 +181,10 @@ class LinkServer:
 
     async def _serve(self, _: Any, context: Any) -> None:
         try:
-            guest = self._door.admit(context)
-            meter = Meter(self._security.peer_bytes_per_second, self._clock)
-            await self._serve_stream(GrpcServerStream(context, meter), guest)
+            stream = GrpcServerStream(context, Meter(self._security.peer_bytes_per_second, self._clock))
+            # A sender that is turned away while it still writes its greeting may not hear why.
+            hello = await self._greet(stream)
+            await self._serve_stream(stream, hello, self._door.admit(context))
         except TokenRefused as refusal:
             _log.warning("turned away %s: %s", context.peer(), refusal)
             await _abort(context, "UNAUTHENTICATED", str(refusal))
@@ -192,8 +195,7 @@ class LinkServer:
             _log.error("stream ended: %s", error)
             await _abort(context, "INTERNAL", str(error))
 
-    async def _serve_stream(self, stream: GrpcServerStream, guest: Guest) -> None:
-        hello = await self._greet(stream)
+    async def _serve_stream(self, stream: GrpcServerStream, hello: Hello, guest: Guest) -> None:
         refusal = self._refusal(hello)
         if refusal:
             _log.warning("refused %s: %s", hello.sender, refusal)
@@ -237,7 +239,7 @@ class LinkServer:
 
     async def _greet(self, stream: GrpcServerStream) -> Hello:
         try:
-            async with asyncio.timeout(self._configuration.silence_timeout):
+            async with asyncio.timeout(_GREETING_S):
                 data = await stream.read()
             hello = None if data is None else decode_client(data)
         except TimeoutError:

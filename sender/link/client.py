@@ -32,8 +32,10 @@ from sender.link.encoder import FrameEncoder
 from sender.link.flight import FlightSize
 from sender.link.handshake import ClientStream, StreamOpener, open_link
 from sender.link.heartbeats import HeartbeatSchedule
+from sender.link.liveness import Liveness
 from sender.link.observer import Fate, LinkObserver
 from sender.link.probe import Prober, padded
+from sender.link.standby import Standby
 from sender.link.transport import Transport
 from sender.link.window import InFlight, SendWindow
 from sender.rate.sample import LinkSample
@@ -41,12 +43,11 @@ from sender.rate.sample import LinkSample
 _log = logging.getLogger(__name__)
 
 _FIRST_BACKOFF_S = 0.1
-_BACKOFF_CAP_S = 2.0
+# A receiver that comes back is found within this.
+_BACKOFF_CAP_S = 1.0
 _DRAIN_S = 5.0
 # By then the receiver has decoded the frame, and the next is not there yet.
 _TRAIN_AFTER_FRAME_S = 0.01
-# How long to wait for a network before a silent stream is given up, and for its answer when there is one.
-_KNOCK_S, _ANSWER_S = 10.0, 0.02
 # Times within a heartbeat interval that one may turn out to be due.
 _BEATS_LOOKED_FOR = 4
 # A receiver that refuses every frame, key frames included, will not change its mind.
@@ -113,6 +114,7 @@ class LinkClient:
         self._clock = clock
         self._backoff = Backoff(_FIRST_BACKOFF_S, _BACKOFF_CAP_S, rng or random.Random())
         self._transport: StreamOpener = transport or Transport()
+        self._standby = Standby(lambda: self._transport.reach(configuration.peer))
         self._flight = FlightSize(configuration.window)
         self._window = SendWindow(self._flight.frames, live=hello.live)
         self._stream: ClientStream | None = None
@@ -121,15 +123,19 @@ class LinkClient:
         self._failure: Exception | None = None
         self._changed = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
-        self._heard = False
         self._sent_before: set[int] = set()
         self._last_acknowledged: int | None = None
         self._last_sent_at_s: float | None = None
         self._rejections = 0
         self._clocks = ClockOffset()
         self._welcome: Welcome | None = None
-        self._lost = self._reached = False
-        self._signs = asyncio.Event()
+        self._liveness = Liveness(
+            configuration.heartbeat_interval_ms / 1e3,
+            configuration.heartbeats_missed,
+            self._standby,
+            lost=self._on_lost,
+            found=self._on_found,
+        )
         self._prober = Prober()
         self._frame_left = asyncio.Event()
         self._beats = HeartbeatSchedule(configuration.heartbeat_interval_ms / 1e3)
@@ -186,6 +192,7 @@ class LinkClient:
         if self._task is not None:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
+        await self._standby.dismiss()
 
     async def _until(self, holds: Callable[[], bool]) -> None:
         while True:
@@ -216,7 +223,7 @@ class LinkClient:
                 reason = await self._serve(stream)
                 if self._stopping:
                     return
-                self._lose(reason)
+                self._liveness.lose(reason)
                 stream, welcome = await self._open(self._configuration.reconnect_timeout, patient=True)
                 self._begin(stream, welcome)
                 self._resume(welcome)
@@ -236,15 +243,16 @@ class LinkClient:
             timeout_s=timeout_s,
             backoff=self._backoff,
             transport=self._transport,
+            standby=self._standby,
             patient=patient,
-            reached=self._reached,
         )
 
     def _begin(self, stream: ClientStream, welcome: Welcome) -> None:
         self._stream = stream
         self._last_sent_at_s = None
         self._receiver_drains = False
-        self._welcome, self._lost, self._reached = welcome, False, False
+        self._welcome = welcome
+        self._liveness.begin()
         self._prober.restart()
         self._beats.restart()
         self._flight.restart(min(self._configuration.window, welcome.window))
@@ -276,7 +284,7 @@ class LinkClient:
             self._pump(stream),
             self._beat(stream),
             self._probe(stream),
-            self._watch(),
+            self._liveness.watch(),
         )
         tasks = [asyncio.ensure_future(each) for each in work]
         try:
@@ -297,8 +305,7 @@ class LinkClient:
 
     async def _read(self, stream: ClientStream) -> None:
         while (data := await stream.read()) is not None:
-            self._heard = True
-            self._signs.set()
+            self._liveness.heard()
             self._beats.heard(self._clock.monotonic())
             message = decode_server(data)
             if isinstance(message, Acknowledgement):
@@ -389,52 +396,14 @@ class LinkClient:
             self._compared.set()
             self._observer.short_way((echo.received_ns - echo.sent_ns) / 1e6)
 
-    async def _watch(self) -> None:
-        """Gives the stream up when the receiver is silent though there is a network to it.
+    def _on_lost(self, reason: str) -> None:
+        _log.warning("lost the receiver (%s); trying to resume", reason)
+        self._observer.disconnected(reason)
 
-        A link that hardly carries anything for a while holds what was sent, and a new stream would only wait behind it:
-        when the knock behind all that is answered, so is what came before it.
-        """
-        while True:
-            await self._silence()
-            lost = StreamBroken("DEADLINE_EXCEEDED", "no sign of life from the receiver")
-            self._lose(str(lost))
-            if not await self._hears_or_is_answered():
-                raise lost
-            self._lost = self._reached = False
-            _log.warning("the receiver was silent, but is there")
-            assert self._welcome is not None
-            self._observer.connected(self._welcome)
-
-    async def _hears_or_is_answered(self) -> bool:
-        """Knocks until the receiver is heard on this stream, which is True, or the network answers and it is not."""
-        self._signs.clear()
-        hearing = asyncio.ensure_future(self._signs.wait())
-        knocking = asyncio.ensure_future(self._transport.knock(self._configuration.peer))
-        try:
-            await asyncio.wait((hearing, knocking), timeout=_KNOCK_S, return_when=asyncio.FIRST_COMPLETED)
-            self._reached = knocking.done()
-            await asyncio.wait((hearing,), timeout=_ANSWER_S)
-            return hearing.done()
-        finally:
-            hearing.cancel()
-            knocking.cancel()
-            await asyncio.gather(hearing, knocking, return_exceptions=True)
-
-    def _lose(self, reason: str) -> None:
-        """Tells once that the receiver was lost."""
-        if not self._lost:
-            self._lost = True
-            _log.warning("lost the receiver (%s); trying to resume", reason)
-            self._observer.disconnected(reason)
-
-    async def _silence(self) -> None:
-        """Counts silent intervals instead of reading a clock: when this process was held up, so was the count."""
-        silent = 0
-        while silent < self._configuration.heartbeats_missed:
-            self._heard = False
-            await asyncio.sleep(self._configuration.heartbeat_interval_ms / 1e3)
-            silent = 0 if self._heard else silent + 1
+    def _on_found(self) -> None:
+        _log.warning("the receiver was silent, but is there")
+        assert self._welcome is not None
+        self._observer.connected(self._welcome)
 
     def _on_acknowledgement(self, ack: Acknowledgement) -> None:
         if ack.want_key:

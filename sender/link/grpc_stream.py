@@ -27,6 +27,17 @@ class GrpcClientStream:
         self._call = call
         self._writing = asyncio.Lock()
 
+    async def connected(self) -> None:
+        """Waits until there is a connection to the peer.
+
+        Raises:
+            StreamBroken: none came about.
+        """
+        try:
+            await self._call.wait_for_connection()
+        except grpc.aio.AioRpcError as error:
+            raise _broken(error) from error
+
     async def read(self) -> bytes | None:
         """See `MessageStream.read`."""
         try:
@@ -43,7 +54,9 @@ class GrpcClientStream:
             except grpc.aio.AioRpcError as error:
                 raise _broken(error) from error
             except asyncio.InvalidStateError as error:
-                raise StreamBroken("CANCELLED", "the stream has ended") from error
+                # It ended before, and why is known by now.
+                code, details = await self._call.code(), await self._call.details()
+                raise StreamBroken(code.name, details or "the stream has ended") from error
 
     async def close(self) -> None:
         """Ends the call, whatever state it is in, and closes its connection."""

@@ -1,7 +1,6 @@
 """From an address to an agreed stream, or to one clear line about why there is none."""
 
 import asyncio
-import contextlib
 from typing import Protocol
 
 from common.addresses import Address
@@ -9,9 +8,10 @@ from common.errors import ModelMismatch, PeerError, VersionMismatch, WireError
 from common.wire.convert import Hello, Welcome, decode_server, encode_client
 from common.wire.stream import MessageStream, StreamBroken
 from sender.link.backoff import Backoff
+from sender.link.standby import Standby
 
-# A peer that takes the connection and then says nothing is given up on and tried anew.
-_ATTEMPT_S = 2.0
+# A peer that takes the connection and then says nothing is given up on and tried anew, with twice the patience.
+_ATTEMPT_S, _LONGEST_ATTEMPT_S = 1.0, 4.0
 # Once may be a receiver that opened its port between our attempt and the probe.
 _FOREIGN_ATTEMPTS = 2
 _REFUSALS = ("INVALID_ARGUMENT", "FAILED_PRECONDITION", "RESOURCE_EXHAUSTED", "UNAUTHENTICATED", "PERMISSION_DENIED")
@@ -27,18 +27,15 @@ class ClientStream(MessageStream, Protocol):
 class StreamOpener(Protocol):
     """Makes streams to a peer, and says what may be wrong with it."""
 
-    async def open(self, peer: Address) -> ClientStream:
-        """Begins to connect; a peer that cannot be reached shows when reading or writing."""
+    async def reach(self, peer: Address) -> ClientStream:
+        """A stream over a connection that stands, as soon as there is a network to the peer.
 
-    async def knock(self, peer: Address) -> None:
-        """Returns as soon as there is a network to the peer, whether or not a receiver listens there."""
+        Raises:
+            StreamBroken: the peer's machine answers, but nobody there takes connections.
+        """
 
     async def probe(self, peer: Address) -> str | None:
         """What is wrong with what answers at an address, and what to do; None if nothing answers."""
-
-
-class _NoStream(Exception):
-    """One attempt failed, and the next may not."""
 
 
 async def open_link(
@@ -48,15 +45,15 @@ async def open_link(
     timeout_s: float,
     backoff: Backoff,
     transport: StreamOpener,
+    standby: Standby[ClientStream],
     patient: bool = False,
-    reached: bool = False,
 ) -> tuple[ClientStream, Welcome]:
     """Connects and shakes hands, trying again with backoff.
 
     Args:
         timeout_s: how long to go on trying.
+        standby: makes the connections, with `transport`.
         patient: go on also when something answers that is no receiver: we spoke with one there before.
-        reached: a knock has just been answered.
 
     Raises:
         PeerError: nothing answers, or something that is not a receiver.
@@ -65,35 +62,38 @@ async def open_link(
     """
     loop = asyncio.get_running_loop()
     deadline_s = loop.time() + timeout_s
-    foreign = 0
+    patience_s, foreign = _ATTEMPT_S, 0
     while True:
-        remaining_s = deadline_s - loop.time()
-        if patient and not reached:
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(remaining_s):
-                    await transport.knock(peer)
-            remaining_s = deadline_s - loop.time()
-        reached = False
         try:
-            opened = await _attempt(peer, hello, max(min(remaining_s, _ATTEMPT_S), 0.01), transport)
+            async with asyncio.timeout_at(deadline_s):
+                stream = await standby.take()
+                opened = await _agree(peer, hello, stream, patience_s)
             backoff.reset()
             return opened
-        except _NoStream as error:
-            reason = str(error)
-        wrong = await transport.probe(peer)
-        foreign += wrong is not None
+        except TimeoutError:
+            reason = "no answer"
+        except StreamBroken as error:
+            _give_up_if_refused(peer, error)
+            reason = error.reason
+        patience_s = min(2 * patience_s, _LONGEST_ATTEMPT_S)
         delay_s = backoff.next_s()
         late = loop.time() + delay_s >= deadline_s
-        if late or (foreign >= _FOREIGN_ATTEMPTS and not patient):
+        wrong = None if patient and not late else await transport.probe(peer)
+        foreign += wrong is not None
+        if late or foreign >= _FOREIGN_ATTEMPTS:
             nobody = f"no receiver at {peer} within {timeout_s:g} s ({reason}): start it, or check --peer"
             raise PeerError(wrong or nobody)
         await asyncio.sleep(delay_s)
 
 
-async def _attempt(
-    peer: Address, hello: Hello, timeout_s: float, transport: StreamOpener
-) -> tuple[ClientStream, Welcome]:
-    stream = await transport.open(peer)
+def _give_up_if_refused(peer: Address, error: StreamBroken) -> None:
+    if error.code == "UNIMPLEMENTED":
+        raise PeerError(f"{peer} is a gRPC server, but not a Bodywire receiver: check --peer") from error
+    if error.code in _REFUSALS:
+        raise PeerError(f"the receiver at {peer} refused the connection: {error.reason}") from error
+
+
+async def _agree(peer: Address, hello: Hello, stream: ClientStream, timeout_s: float) -> tuple[ClientStream, Welcome]:
     agreed = False
     try:
         async with asyncio.timeout(timeout_s):
@@ -102,14 +102,6 @@ async def _attempt(
         welcome = _judge(peer, hello, first)
         agreed = True
         return stream, welcome
-    except TimeoutError:
-        raise _NoStream("no answer") from None
-    except StreamBroken as error:
-        if error.code == "UNIMPLEMENTED":
-            raise PeerError(f"{peer} is a gRPC server, but not a Bodywire receiver: check --peer") from error
-        if error.code in _REFUSALS:
-            raise PeerError(f"the receiver at {peer} refused the connection: {error.reason}") from error
-        raise _NoStream(error.reason) from error
     finally:
         if not agreed:
             await stream.close()
@@ -117,7 +109,7 @@ async def _attempt(
 
 def _judge(peer: Address, hello: Hello, first: bytes | None) -> Welcome:
     if first is None:
-        raise _NoStream("it hung up")
+        raise StreamBroken("CANCELLED", "it hung up")
     try:
         welcome = decode_server(first)
     except WireError as error:

@@ -1,6 +1,9 @@
 """Opens gRPC streams as the security configuration says, and finds out why one could not be opened."""
 
 import asyncio
+import contextlib
+import errno
+import os
 import ssl
 import tempfile
 from pathlib import Path
@@ -10,15 +13,21 @@ import grpc
 
 from common.addresses import Address
 from common.wire.convert import STREAM_METHOD, STREAM_SERVICE
+from common.wire.stream import StreamBroken
 from sender.link.grpc_stream import OPTIONS, GrpcClientStream
+from sender.link.knock import knock
+from sender.link.race import race
 from sender.link.security import Credentials, SecurityConfiguration, read_credentials, read_token
 
 _PROBE_S = 0.5
-_KNOCK_S = 0.15
-_KNOCK_PATIENCE_S = 1.0
+# How long a connection may take to stand before another one is tried: the first, while it is not known whether there is
+# a network; one that was begun because there is; and if there is none.
+_HEAD_START_S, _SETTLING_S, _ANOTHER_AFTER_S = 0.2, 0.5, 10.0
+_REACH_PATIENCE_S = 20.0
+_NO_NETWORK = (errno.ENETUNREACH, errno.EHOSTUNREACH, errno.ENETDOWN, errno.EHOSTDOWN, errno.ETIMEDOUT)
 _BANNER_BYTES = 64
 _ALPN = "h2"
-# How HTTP/2 begins on an encrypted connection: a frame of settings, shorter than 64 kB.
+# How HTTP/2 begins: a frame of settings, shorter than 64 kB.
 _HTTP2 = b"\x00\x00"
 
 
@@ -60,27 +69,32 @@ class Transport:
         call = channel.stream_stream(f"/{STREAM_SERVICE}/{STREAM_METHOD}")(metadata=metadata)
         return GrpcClientStream(channel, call)
 
-    async def knock(self, peer: Address) -> None:
-        """Returns as soon as there is a network to the peer, whether or not anybody listens there.
+    async def reach(self, peer: Address) -> GrpcClientStream:
+        """A stream over a connection that stands, as soon as there is a network to the peer.
 
-        A lost SYN is sent again after a second, then after two more: instead, a new one goes out every `_KNOCK_S`, and
-        the first answer counts.
+        A connection whose SYN was lost asks again in its own time, and then sends slowly: so another is begun as soon
+        as somebody there answers a `knock`, and the first that stands counts.
+
+        Raises:
+            StreamBroken: the peer's machine answers, but nobody there takes connections.
+            UsageError: a certificate, key or token cannot be read.
         """
-        knocks: list[asyncio.Task[bool]] = []
-        try:
-            while True:
-                knocks.append(asyncio.create_task(_answers(peer)))
-                await asyncio.wait(knocks, timeout=_KNOCK_S, return_when=asyncio.FIRST_COMPLETED)
-                done = [knock for knock in knocks if knock.done()]
-                if any(knock.result() for knock in done):
-                    return
-                if done:
-                    await asyncio.sleep(_KNOCK_S)  # no way there at all: the next attempt would say so as fast
-                knocks = [knock for knock in knocks if not knock.done()]
-        finally:
-            for knock in knocks:
-                knock.cancel()
-            await asyncio.gather(*knocks, return_exceptions=True)
+        wait_s = _HEAD_START_S
+
+        async def attempt() -> GrpcClientStream | None:
+            stream = await self.open(peer)
+            return stream if await _stands(stream) else None
+
+        async def again() -> None:
+            nonlocal wait_s
+            await asyncio.sleep(wait_s)
+            wait_s = 0.0
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(_ANOTHER_AFTER_S):
+                    await knock(peer)
+                wait_s = _SETTLING_S
+
+        return await race(attempt, again)
 
     async def probe(self, peer: Address) -> str | None:
         """Why there may be no stream to a peer that takes connections.
@@ -94,7 +108,7 @@ class Transport:
         answer = await _greet(peer, None)
         if answer is not None and answer.hung_up and not answer.banner and await _speaks_tls(peer):
             return f"the receiver at {peer} encrypts: leave out --insecure, and give --tls-ca"
-        return None if answer is None else _foreign(peer, answer.banner)
+        return None if answer is None or answer.banner.startswith(_HTTP2) else _foreign(peer, answer.banner)
 
 
 class _Answer(NamedTuple):
@@ -104,17 +118,26 @@ class _Answer(NamedTuple):
     hung_up: bool
 
 
-async def _answers(peer: Address) -> bool:
-    """Whether a machine answers at an address, be it with a refusal."""
+async def _stands(stream: GrpcClientStream) -> bool:
+    """Waits for the connection under a stream; closes the stream if there is no network, or none comes of it.
+
+    Raises:
+        StreamBroken: the peer's machine refuses it.
+    """
+    stands = False
     try:
-        async with asyncio.timeout(_KNOCK_PATIENCE_S):
-            _, writer = await asyncio.open_connection(peer.host, peer.port)
-    except ConnectionRefusedError:
-        return True
-    except (OSError, TimeoutError):
-        return False
-    writer.close()
-    return True
+        async with asyncio.timeout(_REACH_PATIENCE_S):
+            await stream.connected()
+        stands = True
+    except TimeoutError:
+        pass
+    except StreamBroken as error:
+        if not any(os.strerror(number) in error.reason for number in _NO_NETWORK):
+            raise
+    finally:
+        if not stands:
+            await stream.close()
+    return stands
 
 
 async def _probe_encrypted(peer: Address, credentials: Credentials) -> str | None:

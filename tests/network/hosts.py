@@ -70,6 +70,10 @@ class Program:
         """Of a program that has ended."""
         return self._process.poll()
 
+    def send_signal(self, number: signal.Signals) -> None:
+        """Any signal, without waiting for what becomes of it."""
+        self._process.send_signal(number)
+
     def terminate(self) -> None:
         """SIGTERM, and waits."""
         self._process.send_signal(signal.SIGTERM)
@@ -140,6 +144,13 @@ class TwoHosts:
     def _python(self, host: int, *arguments: str) -> Program:
         command = ["ip", "netns", "exec", self._names[host], sys.executable, *arguments]
         return Program(subprocess.Popen(command, stdout=subprocess.PIPE, text=True))
+
+    def move(self, host: int, address: str) -> None:
+        """Gives a host another address in place of the one that it has; connections of the old one hear nothing."""
+        inside, other = ("-n", self._names[host]), ("-n", self._names[1 - host])
+        _ip(*inside, "addr", "flush", "dev", DEVICE)
+        _ip(*inside, "addr", "add", f"{address}/32", "peer", ADDRESSES[1 - host], "dev", DEVICE)
+        _ip(*other, "route", "replace", f"{address}/32", "dev", DEVICE)
 
     def offered_bytes(self) -> tuple[int, int]:
         """How many bytes, headers of IP and TCP included, host 0 and host 1 have sent since the link began."""

@@ -171,9 +171,9 @@ def test_a_knock_is_answered_as_soon_as_there_is_a_network_again() -> None:
         knock = (
             "import asyncio, time\n"
             "from common.addresses import Address\n"
-            "from sender.link.transport import Transport\n"
+            "from sender.link.knock import knock\n"
             "asked = time.time()\n"
-            f"asyncio.run(Transport().knock(Address({ADDRESSES[1]!r}, 9)))\n"
+            f"asyncio.run(knock(Address({ADDRESSES[1]!r}, 9)))\n"
             "print(asked, time.time())\n"
         )
         asked_s, answered_s = (float(told) for told in hosts.run_code(0, knock).rest(timeout_s=60).split())

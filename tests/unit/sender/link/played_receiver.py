@@ -65,7 +65,8 @@ class Receiver:
         self._welcomes = deque(welcomes)
         self._ends: asyncio.Queue[FakeEnd] = asyncio.Queue()
 
-    async def open(self, peer: Address) -> FakeEnd:
+    async def reach(self, peer: Address) -> FakeEnd:
+        await self.network.wait()
         client, server = fake_link()
         welcome = self._welcomes.popleft() if self._welcomes else None
         if welcome is None:
@@ -74,9 +75,6 @@ class Receiver:
             await server.write(encode_server(welcome))
             self._ends.put_nowait(server)
         return client
-
-    async def knock(self, peer: Address) -> None:
-        await self.network.wait()
 
     async def probe(self, peer: Address) -> str | None:
         return self.foreign

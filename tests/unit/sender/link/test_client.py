@@ -186,19 +186,33 @@ async def test_receiver_that_says_nothing_is_taken_for_dead(closing: list[LinkCl
     closing.append(link.client)
     await link.client.connect()
     await link.receiver.stream()
+    link.receiver.network.clear()
+    async with asyncio.timeout(10):
+        while not link.seen.lost:
+            await asyncio.sleep(0.001)
+    link.receiver.network.set()
     await link.receiver.stream()
     assert link.seen.lost == ["no sign of life from the receiver (DEADLINE_EXCEEDED)"]
 
 
-async def test_receiver_that_was_silent_because_nothing_got_through_is_not_given_up(closing: list[LinkClient]) -> None:
-    link = Link(Receiver(WELCOME), live=True, heartbeat_interval_ms=2.0)
-    link.receiver.network.clear()
+async def test_another_connection_that_stands_is_taken_before_a_silent_one_is_dead(closing: list[LinkClient]) -> None:
+    link = Link(Receiver(WELCOME, WELCOME), live=True, heartbeat_interval_ms=2.0)
     closing.append(link.client)
     await link.client.connect()
+    await link.receiver.stream()
+    await link.receiver.stream()
+    assert link.seen.lost == ["silent, while another connection to the receiver stands (DEADLINE_EXCEEDED)"]
+
+
+async def test_receiver_that_was_silent_because_nothing_got_through_is_not_given_up(closing: list[LinkClient]) -> None:
+    link = Link(Receiver(WELCOME), live=True, heartbeat_interval_ms=2.0)
+    closing.append(link.client)
+    await link.client.connect()
+    link.receiver.network.clear()
     end = await link.receiver.stream()
     while not link.seen.lost:
         await settle()
-    # What stood in the queue arrives, and the knock behind it.
+    # What stood in the queue arrives, and the other connection behind it.
     await say(end, Heartbeat(1, 2))
     link.receiver.network.set()
     while link.seen.connections < 2:
