@@ -159,6 +159,8 @@ class LinkClient:
             PeerError: the receiver is gone for good or refuses what we send.
         """
         await self._until(lambda: self._window.has_room)
+        if self._hello.live:
+            self._flight.offered(self._clock.monotonic_ms())
         replaced = self._window.offer(frame)
         if replaced is not None:
             self._end(replaced, Fate.SUPERSEDED)

@@ -3,7 +3,8 @@
 Of W frames in flight, W · (1 − shortest / present time there and back) stand in a queue (TCP Vegas, Brakmo 1995); a
 frame in a queue is an old frame.  The window grows if frames had to wait for it and nearly nobody queues, at first by
 half of itself, later by one; it shrinks by those who queue as soon as more than one does.  A queue that never ends
-would be taken for a longer way: so now and then the window halves for a moment, and looks (as BBR does).
+would be taken for a longer way: so now and then the window halves for a moment, and looks (as BBR does).  A live source
+never needs more than it offers in a round trip, and one: what the window has beyond that fills when the link falls.
 """
 
 import math
@@ -17,8 +18,11 @@ _LOOK_EVERY_MS = 15_000.0
 # Within this of the shortest time there is no queue to speak of.
 _NEAR = 1.15
 _START = 2
-_GROW_BELOW, _SHRINK_ABOVE = 0.5, 1.0
+_GROW_BELOW, _SHRINK_ABOVE = 0.6, 1.15
 _GROWTH = 1.5
+# Where the window was wider, the queue was made by more than two: it is not yet known that two are too many.
+_FIRST_SHRINK = 2
+_OFFERS = 9
 # Who has just found the limit does not try it again at once.
 _CONTENT_MS = 4000.0
 # Single frames are late by accident; when so many in a row are, a queue stands.
@@ -35,6 +39,7 @@ class FlightSize:
     def __init__(self, most: int) -> None:
         self._shortest_ms = WindowedExtreme(_SHORTEST_WINDOW_MS)
         self._recent_ms: deque[float] = deque(maxlen=_LATE)
+        self._offers_ms: deque[float] = deque(maxlen=_OFFERS)
         self.restart(most)
 
     @property
@@ -58,6 +63,10 @@ class FlightSize:
         self._content_until_ms = self._changed_ms = -math.inf
         self._looked_ms: float | None = None
 
+    def offered(self, now_ms: float) -> None:
+        """A live source has a frame, whatever will become of it."""
+        self._offers_ms.append(now_ms)
+
     def update(self, sample: LinkSample, now_ms: float) -> int:
         """Takes in an acknowledged frame and returns `frames`."""
         total_ms = max(sample.round_trip_time_ms + sample.hold_ms, 0.01)
@@ -77,14 +86,22 @@ class FlightSize:
         if queued > _SHRINK_ABOVE:
             self._young = False
             self._content_until_ms = now_ms + _CONTENT_MS
-            self._change(math.floor(self._frames - queued) + 1, now_ms)
+            fewest = _FIRST_SHRINK if self._frames > _FIRST_SHRINK else 1
+            self._change(max(math.floor(self._frames - queued) + 1, fewest), now_ms)
         elif now_ms - self._looked_ms > _LOOK_EVERY_MS:
             self._looked_ms = now_ms
             self._change(self._frames // 2, now_ms)
         elif queued < _GROW_BELOW and self._wanted_more and now_ms >= self._content_until_ms:
             self._change(math.ceil(_GROWTH * self._frames) if self._young else self._frames + 1, now_ms)
 
+    def _needed(self, now_ms: float) -> int:
+        shortest_ms = self._shortest_ms.at(now_ms)
+        if len(self._offers_ms) < _OFFERS or shortest_ms is None:
+            return self._most
+        interval_ms = max((self._offers_ms[-1] - self._offers_ms[0]) / (_OFFERS - 1), 1.0)
+        return math.ceil(shortest_ms / interval_ms) + 1
+
     def _change(self, frames: int, now_ms: float) -> None:
-        self._frames, self._changed_ms = min(max(1, frames), self._most), now_ms
+        self._frames, self._changed_ms = min(max(1, frames), self._needed(now_ms), self._most), now_ms
         self._wanted_more = False
         self._recent_ms.clear()

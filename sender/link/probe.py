@@ -1,6 +1,6 @@
 """Trains of heartbeats measure the link while frames leave most of it unused: when one goes, what it told.  Pure.
 
-A train follows a frame closely, so that the next frame does not meet it, and takes some 15 ms of the link, not more
+A train follows a frame closely, so that the next frame does not meet it, and takes some 12 ms of the link, not more
 than a few percent of it on average.  How long its heartbeats have to be for that is learnt from train to train.
 No train goes while frames measure the link themselves: because they are long, or because they had to wait.
 """

@@ -56,9 +56,9 @@ class TrainPlan:
             larger one that is not used: what exceeds it comes a round trip later, which is no measure of the link.
     """
 
-    duration_ms: float = 14.0
+    duration_ms: float = 10.0
     share: float = 0.04
-    interval_ms: float = 250.0
+    interval_ms: float = 350.0
     least_bytes: int = 40
     most_bytes: int = 10_000
 

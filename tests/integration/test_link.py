@@ -39,6 +39,21 @@ async def test_frames_of_a_file_arrive_once_each_and_in_order(ends: Ends) -> Non
     assert (await pipeline.ended.get()).next_sequence == 100
 
 
+async def test_trains_follow_frames_and_are_measured_by_their_echoes(ends: Ends) -> None:
+    _, address = await ends.server(Pipeline())
+    client, seen = ends.client(address, live=True)
+    await client.connect()
+    async with asyncio.timeout(10):
+        for sequence in range(1000):
+            if len(seen.trains) >= 4:
+                break
+            await client.send(label_frame(sequence))
+            await asyncio.sleep(0.02)
+    assert len(seen.trains) == 4
+    assert all(told.bps > 0 for told in seen.trains)
+    assert seen.lost == []
+
+
 async def test_backpressure_holds_a_file_back_while_the_receiver_works(ends: Ends) -> None:
     pipeline = Pipeline()
     _, address = await ends.server(pipeline)

@@ -97,6 +97,7 @@ class Simulation:
 
     def _capture(self, sequence: int, now_s: float) -> None:
         self.rate.on_offered(now_s * 1e3)
+        self._flight.offered(now_s * 1e3)
         self._waiting = _Waiting(sequence, now_s, self._in_flight >= self._flight.frames)
         self._pump(now_s)
 

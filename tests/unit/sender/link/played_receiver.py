@@ -20,6 +20,7 @@ from common.wire.convert import (
 )
 from sender.link import Fate, LinkClient, LinkConfiguration, LinkObserver, Payload
 from sender.rate.sample import LinkSample
+from sender.rate.trains import TrainSample
 from tests.fake_link import MODEL, SESSION, CountingCodec, FakeEnd, fake_link, settle
 
 WELCOME = Welcome(True, MODEL, window=2)
@@ -32,6 +33,7 @@ class Recorder(LinkObserver):
         self.samples: list[LinkSample] = []
         self.lost: list[str] = []
         self.connections = 0
+        self.trains: list[TrainSample] = []
 
     def connected(self, welcome: Welcome) -> None:
         self.connections += 1
@@ -44,6 +46,9 @@ class Recorder(LinkObserver):
 
     def acknowledged(self, frame: LabelFrame, sample: LinkSample) -> None:
         self.samples.append(sample)
+
+    def probed(self, told: TrainSample) -> None:
+        self.trains.append(told)
 
     def ended(self, frame: LabelFrame, fate: Fate) -> None:
         self.fates.append((frame.sequence, fate))

@@ -105,3 +105,24 @@ def test_never_more_than_allowed_and_never_none() -> None:
     assert flight.frames == 1
     with pytest.raises(ValueError, match="at least one"):
         FlightSize(0)
+
+
+def test_a_live_source_gets_no_wider_window_than_a_round_trip_of_its_frames() -> None:
+    flight = FlightSize(32)
+    for number in range(200):
+        now_ms = number * 1e3 / FPS
+        flight.offered(now_ms)
+        # 60 ms there and back; every frame had to wait a little, as frames do on a busy machine.
+        flight.update(LinkSample(number, 200, 60.0, 0.0, 33.0, 33.0, True, 0, 0, 0, 0), now_ms)
+    assert flight.frames == 3
+
+
+def test_a_queue_in_a_wide_window_is_no_reason_for_less_than_two_frames() -> None:
+    flight, windows = FlightSize(8), []
+    for number in range(60):
+        rtt_ms = 60.0 if number < 30 else 600.0
+        late = LinkSample(number, 200, rtt_ms, 0.0, 33.0, 33.0, True, 0, 0, 0, 0)
+        windows.append(flight.update(late, number * 100.0))
+    widest = max(windows)
+    assert widest == 8
+    assert next(each for each in windows[windows.index(widest) :] if each < widest) == 2

@@ -53,6 +53,27 @@ def test_nothing_while_a_frame_is_overdue_and_then_by_steps() -> None:
     assert budget.frame_bytes(CAPACITY_BPS, FPS, 40 * 300.0) == pytest.approx(FITTING, abs=1)
 
 
+def test_a_link_that_stood_still_is_trusted_with_less_for_a_while() -> None:
+    budget = _known()
+    now_ms, risked = 100.0, []
+    for sequence in range(1, 4):
+        budget.sent(sequence * 100, 100, now_ms)
+        # However often it is asked, one standstill counts once.
+        assert [budget.frame_bytes(CAPACITY_BPS, FPS, now_ms + late_ms) for late_ms in (300.0, 400.0, 500.0)] == [
+            0,
+            0,
+            0,
+        ]
+        for number in range(40):
+            _acknowledged(budget, sequence * 100 + number, now_ms + 500.0 + number)
+        now_ms += 1000.0
+        risked.append(budget.frame_bytes(CAPACITY_BPS, FPS, now_ms))
+    assert risked == pytest.approx([FITTING * each for each in (0.56, 0.32, 0.18)], rel=0.03)
+    for number in range(1000):
+        _acknowledged(budget, 1000 + number, now_ms + number)
+    assert budget.frame_bytes(CAPACITY_BPS, FPS, now_ms + 1000.0) == pytest.approx(FITTING, abs=1)
+
+
 def test_the_longer_the_way_the_more_headroom() -> None:
     shares = []
     for rtt_ms in (10.0, 60.0, 200.0, 300.0):
