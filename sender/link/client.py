@@ -305,12 +305,13 @@ class LinkClient:
 
     async def _read(self, stream: ClientStream) -> None:
         while (data := await stream.read()) is not None:
-            self._liveness.heard()
             self._beats.heard(self._clock.monotonic())
             message = decode_server(data)
             if isinstance(message, Acknowledgement):
+                self._liveness.heard(message.client_sent_ns, self._wall_ns())
                 self._on_acknowledgement(message)
             elif isinstance(message, Heartbeat):
+                self._liveness.heard(message.sent_ns, self._wall_ns())
                 self._beats.echoed(self._clock.monotonic())
                 self._compare_clocks(message)
                 self._measure_train(message)

@@ -46,4 +46,6 @@ class HeartbeatSchedule:
         """Whether to send one now."""
         if now_s - self._beat_s >= _COMPARE_CLOCKS_S:
             return True
-        return not self._unanswered and now_s - min(self._sent_s, self._heard_s) >= self._interval_s
+        # One that left before something else was heard does not tell whether the receiver has fallen silent since.
+        waiting = self._unanswered and self._beat_s > self._heard_s
+        return not waiting and now_s - min(self._sent_s, self._heard_s) >= self._interval_s

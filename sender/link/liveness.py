@@ -25,7 +25,9 @@ class Liveness(Generic[T]):
 
     A link that hardly carries anything for a while holds what was sent, and another connection waits behind that: when
     it stands, what was sent before is answered too, and the stream goes on.  After an outage TCP is slow to ask again
-    on the old connection, and another one is the first to stand: then the stream is given up for it.
+    on the old connection, and another one is the first to stand: then the stream is given up for it.  What the receiver
+    had to say before the silence proves nothing then, for each direction wakes by itself: once in doubt, only an answer
+    to what was sent into the silence counts.
 
     Silence is counted in moments instead of read from a clock: when this process was held up, so was the count.
 
@@ -50,15 +52,24 @@ class Liveness(Generic[T]):
         self._missed = missed * _LOOKS
         self._standby = standby
         self._tell_lost, self._tell_found = lost, found
-        self._heard = self._lost = False
+        self._heard = self._lost = self._doubted = False
+        self._silent_since_ns = 0
 
-    def heard(self) -> None:
-        """A message came in."""
+    def heard(self, sent_ns: int, now_ns: int) -> None:
+        """A message came in.
+
+        Args:
+            sent_ns: when that left which it answers; both on the sender's clock, nanoseconds since the epoch.
+            now_ns: the present.
+        """
+        if self._doubted and sent_ns < self._silent_since_ns:
+            return
         self._heard = True
+        self._silent_since_ns = now_ns
 
     def begin(self) -> None:
         """A new stream stands."""
-        self._lost = False
+        self._lost = self._doubted = False
 
     def lose(self, reason: str) -> None:
         """The stream ended, or might as well."""
@@ -85,6 +96,7 @@ class Liveness(Generic[T]):
         raise StreamBroken(_DEAD, "no sign of life from the receiver")
 
     async def _go_on(self) -> None:
+        self._doubted = False
         await self._standby.dismiss()
         if self._lost:
             self._lost = False
@@ -92,6 +104,7 @@ class Liveness(Generic[T]):
 
     async def _doubt(self, silent: int) -> None:
         if silent >= _SEEK_AFTER * _LOOKS:
+            self._doubted = True
             self._standby.seek()
         if silent >= self._missed:
             broken = StreamBroken(_DEAD, "no sign of life from the receiver")

@@ -42,3 +42,9 @@ def test_a_new_stream_does_not_wait_for_the_echoes_of_the_old_one() -> None:
     schedule.beat(0.0)
     schedule.restart()
     assert schedule.due(0.01)
+
+
+def test_silence_is_asked_even_if_an_earlier_heartbeat_was_not_answered() -> None:
+    # The heartbeat of second 1 is lost with what follows; an acknowledgement of before comes just after it.
+    events = [(at / 100 + 0.001, "echoed") for at in range(0, 100, 5)] + [(1.02, "heard"), (1.03, "sent")]
+    assert any(1.2 < at < 1.25 for at in _beats(events, 1.5))
