@@ -1,11 +1,10 @@
 """The sender's end of the link: a window of unacknowledged frames over a stream that may break at any moment."""
 
 import asyncio
-import contextlib
 import logging
 import math
 import random
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
 
 from common.addresses import Address
@@ -27,14 +26,12 @@ from common.wire.convert import (
 )
 from common.wire.stream import StreamBroken
 from sender.link.backoff import Backoff
-from sender.link.clock_offset import ClockOffset
 from sender.link.encoder import FrameEncoder
 from sender.link.flight import FlightSize
 from sender.link.handshake import ClientStream, StreamOpener, open_link
-from sender.link.heartbeats import HeartbeatSchedule
 from sender.link.liveness import Liveness
 from sender.link.observer import Fate, LinkObserver
-from sender.link.probe import Prober, padded
+from sender.link.pulse import Pulse
 from sender.link.standby import Standby
 from sender.link.transport import Transport
 from sender.link.window import InFlight, SendWindow
@@ -46,10 +43,6 @@ _FIRST_BACKOFF_S = 0.1
 # A receiver that comes back is found within this.
 _BACKOFF_CAP_S = 1.0
 _DRAIN_S = 5.0
-# By then the receiver has decoded the frame, and the next is not there yet.
-_TRAIN_AFTER_FRAME_S = 0.01
-# Times within a heartbeat interval that one may turn out to be due.
-_BEATS_LOOKED_FOR = 4
 # A receiver that refuses every frame, key frames included, will not change its mind.
 _REJECTIONS_IN_A_ROW = 8
 # The receiver ended the stream because of what we sent: to connect again would only repeat it.
@@ -127,19 +120,16 @@ class LinkClient:
         self._last_acknowledged: int | None = None
         self._last_sent_at_s: float | None = None
         self._rejections = 0
-        self._clocks = ClockOffset()
         self._welcome: Welcome | None = None
+        interval_s = configuration.heartbeat_interval_ms / 1e3
+        self._pulse = Pulse(interval_s, self._observer, clock)
         self._liveness = Liveness(
-            configuration.heartbeat_interval_ms / 1e3,
+            interval_s,
             configuration.heartbeats_missed,
             self._standby,
             lost=self._on_lost,
             found=self._on_found,
         )
-        self._prober = Prober()
-        self._frame_left = asyncio.Event()
-        self._beats = HeartbeatSchedule(configuration.heartbeat_interval_ms / 1e3)
-        self._compared = asyncio.Event()
 
     async def connect(self) -> Welcome:
         """Connects and starts sending.
@@ -253,8 +243,7 @@ class LinkClient:
         self._receiver_drains = False
         self._welcome = welcome
         self._liveness.begin()
-        self._prober.restart()
-        self._beats.restart()
+        self._pulse.restart()
         self._flight.restart(min(self._configuration.window, welcome.window))
         self._window.resize(self._flight.frames)
         self._observer.connected(welcome)
@@ -282,8 +271,8 @@ class LinkClient:
         work: tuple[Awaitable[None], ...] = (
             self._read(stream),
             self._pump(stream),
-            self._beat(stream),
-            self._probe(stream),
+            self._pulse.beat(stream),
+            self._pulse.probe(stream),
             self._liveness.watch(),
         )
         tasks = [asyncio.ensure_future(each) for each in work]
@@ -305,16 +294,14 @@ class LinkClient:
 
     async def _read(self, stream: ClientStream) -> None:
         while (data := await stream.read()) is not None:
-            self._beats.heard(self._clock.monotonic())
+            self._pulse.heard()
             message = decode_server(data)
             if isinstance(message, Acknowledgement):
                 self._liveness.heard(message.client_sent_ns, self._wall_ns())
                 self._on_acknowledgement(message)
             elif isinstance(message, Heartbeat):
                 self._liveness.heard(message.sent_ns, self._wall_ns())
-                self._beats.echoed(self._clock.monotonic())
-                self._compare_clocks(message)
-                self._measure_train(message)
+                self._pulse.echoed(message)
             elif isinstance(message, Drain):
                 self._receiver_drains = True
 
@@ -326,8 +313,7 @@ class LinkClient:
                 message = encode_client(self._encode(frame))
                 await stream.write(message)
                 self._changed.set()
-                self._prober.frame(len(message), self._clock.monotonic_ms())
-                self._frame_left.set()
+                self._pulse.frame(len(message))
 
     async def _until_sendable(self) -> None:
         while self._receiver_drains or self._window.ready() is None:
@@ -339,63 +325,11 @@ class LinkClient:
         now_s = self._clock.monotonic()
         spacing_ms = None if self._last_sent_at_s is None else (now_s - self._last_sent_at_s) * 1e3
         self._last_sent_at_s = now_s
-        self._beats.sent(now_s)
         self._window.sent(InFlight(frame, now_s, spacing_ms, self._window.held_back))
         self._observer.sent(frame, encoded, again=frame.sequence in self._sent_before)
         self._sent_before.add(frame.sequence)
         captured_ns = int(frame.captured_at * 1e9)
         return FrameMessage(frame.sequence, encoded.payload, captured_ns, self._wall_ns(), encoded.key)
-
-    async def _beat(self, stream: ClientStream) -> None:
-        await stream.write(encode_client(self._heartbeat()))
-        interval_s = self._configuration.heartbeat_interval_ms / 1e3
-        # The echo of the first tells the offset of the clocks; the second, at once, tells the receiver.
-        with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self._compared.wait(), interval_s)
-        while True:
-            if self._beats.due(self._clock.monotonic()):
-                self._beats.beat(self._clock.monotonic())
-                await stream.write(encode_client(self._heartbeat()))
-            await asyncio.sleep(interval_s / _BEATS_LOOKED_FOR)
-
-    async def _probe(self, stream: ClientStream) -> None:
-        while True:
-            self._frame_left.clear()
-            await self._frame_left.wait()
-            await asyncio.sleep(_TRAIN_AFTER_FRAME_S)
-            sizes = self._prober.train(self._clock.monotonic_ms())
-            if sizes:
-                await self._send_train(stream, sizes)
-
-    async def _send_train(self, stream: ClientStream, sizes: Sequence[int]) -> None:
-        bare, first_ns = self._heartbeat(), self._wall_ns()
-        # Each has its own stamp, by which its echo is known, a nanosecond after the one before.
-        train = [replace(bare, sent_ns=first_ns + index) for index in range(len(sizes))]
-        train = [padded(each, size, len(encode_client(bare))) for each, size in zip(train, sizes, strict=True)]
-        self._prober.sent(train, sizes, self._clock.monotonic_ms())
-        for each in train:
-            self._beats.beat(self._clock.monotonic())
-            await stream.write(encode_client(each))
-
-    def _measure_train(self, echo: Heartbeat) -> None:
-        told = self._prober.echoed(echo, self._clock.monotonic_ms())
-        if told is not None:
-            self._observer.probed(told)
-
-    def _heartbeat(self) -> Heartbeat:
-        estimate = self._clocks.at(self._clock.wall())
-        if estimate is None:
-            return Heartbeat(self._wall_ns())
-        # Zero would say that nothing is known.
-        error_ns = max(int(estimate.error_s * 1e9), 1)
-        return Heartbeat(self._wall_ns(), 0, round(estimate.offset_s * 1e9), error_ns)
-
-    def _compare_clocks(self, echo: Heartbeat) -> None:
-        if echo.received_ns:
-            at_receiver_s = echo.received_ns / 1e9
-            self._clocks.update(echo.sent_ns / 1e9, at_receiver_s, at_receiver_s, self._clock.wall())
-            self._compared.set()
-            self._observer.short_way((echo.received_ns - echo.sent_ns) / 1e6)
 
     def _on_lost(self, reason: str) -> None:
         _log.warning("lost the receiver (%s); trying to resume", reason)
@@ -427,7 +361,7 @@ class LinkClient:
             self._last_acknowledged = ack.sequence
         sample = self._measure(ack, flight)
         self._window.resize(self._flight.update(sample, self._clock.monotonic_ms()))
-        self._prober.acknowledged(sample, self._clock.monotonic_ms())
+        self._pulse.acknowledged(sample)
         self._observer.acknowledged(flight.frame, sample)
         self._end(flight.frame, Fate.ACKNOWLEDGED)
 
