@@ -216,7 +216,7 @@ def chart(link: Link, runs: Mapping[str, Run], title: str) -> Panel:
     assert link.there.trace is not None
     carried = np.array([link.there.trace.carried(each + _STARTING_S) for each in [*at_s, link.seconds]])
     capacity = Line(at_s, np.diff(carried) / 0.1 / 125, right=True)
-    return Panel(title, "s", "display age, ms", "capacity, kbit/s", {**lines, "capacity": capacity})
+    return Panel(title, "s", "display age, ms", "capacity, kbit/s", {**lines, "the link": capacity})
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

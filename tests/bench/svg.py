@@ -90,8 +90,13 @@ def _panel(panel: Panel) -> str:
 
 
 def _top(lines: Sequence[Line]) -> float:
+    """Where a scale ends: so that its ticks are round numbers."""
     highest = max((float(line.y.max()) for line in lines if len(line.y)), default=0.0)
-    return highest * 1.05 or 1.0
+    if highest <= 0:
+        return 1.0
+    step = highest / _TICKS
+    power = 10.0 ** np.floor(np.log10(step))
+    return float(_TICKS * power * next(each for each in (1, 2, 2.5, 5, 10) if each * power >= step))
 
 
 def _draw(line: Line, colour: str, x_span: tuple[float, float], top: float) -> str:

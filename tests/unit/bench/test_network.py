@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from common.errors import SourceError
 from tests.bench.capacity import judge
-from tests.bench.link import display_ages, oldest_s, oracle, trace_files
+from tests.bench.link import POLICIES, Ages, Link, Run, chart, display_ages, oldest_s, oracle, trace_files
 from tests.network.hosts import ADDRESSES, TwoHosts, allowed
 from tests.network.pipe import Pipe, Shape
 from tests.network.relay import shape_from_json, shape_to_json
@@ -117,6 +117,16 @@ def test_traces_in_folders_are_found_and_licences_are_not(tmp_path: Path) -> Non
     assert found == ["one.json", "two.down", "two.down"]
     with pytest.raises(SourceError, match="there is no trace"):
         trace_files([tmp_path / "c"])
+
+
+def test_a_chart_shows_every_system_and_the_link() -> None:
+    shape, at_s = Shape(Trace.constant(80.0)), np.arange(0.0, 4.0, 0.01)
+    runs = {name: Run({}, 0.0, Ages(at_s, at_s / 40)) for name in (*POLICIES, "oracle")}
+    panel = chart(Link(shape, shape, 4.0, 0), runs, "80 kbit/s")
+    grey = [line for line in panel.lines.values() if line.right]
+    assert len(panel.lines) == len(runs) + 1
+    assert len(grey) == 1
+    assert grey[0].y == pytest.approx(80.0)
 
 
 def test_estimates_are_judged_by_how_far_off_they_are() -> None:

@@ -30,6 +30,14 @@ def test_lines_rise_to_the_right_and_the_right_scale_is_an_area() -> None:
     assert {"a < b", "age", "capacity", "ms (grey: kbit/s)"} <= set(texts)
 
 
+@pytest.mark.parametrize(("highest", "top"), [(0.0, 1.0), (0.9, 1.0), (7.0, 10.0), (445.0, 500.0), (1001.0, 1250.0)])
+def test_scales_end_at_round_numbers(highest: float, top: float) -> None:
+    line = Line(_AT_S, np.full(50, highest))
+    root = ElementTree.fromstring(svg([Panel("", "s", "ms", "", {"age": line})]))
+    texts = {each.text for each in root.iter("{http://www.w3.org/2000/svg}text")}
+    assert f"{top:.4g}" in texts
+
+
 def test_panels_stand_one_below_the_other() -> None:
     heights = [int(ElementTree.fromstring(svg([_PANEL] * count)).attrib["height"]) for count in (1, 3)]
     assert heights[1] == 3 * heights[0]
