@@ -80,7 +80,7 @@ def _panel(panel: Panel) -> str:
     parts.append(f'<rect width="{_WIDTH}" height="{_HEIGHT}" fill="none" stroke="black"/>')
     for tick in range(_TICKS + 1):
         x, y, share = tick * _WIDTH / _TICKS, _HEIGHT * (1 - tick / _TICKS), tick / _TICKS
-        parts.append(_label(x, _HEIGHT + 14, "middle", x_span[0] + share * (x_span[1] - x_span[0])))
+        parts.append(_label(x, _HEIGHT + 14, "middle", round(x_span[0] + share * (x_span[1] - x_span[0]), 1)))
         parts.append(_label(-4, y + 4, "end", share * left_top))
         parts += [_label(_WIDTH + 4, y + 4, "start", share * right_top)] if behind else []
     parts.append(f'<text x="{_WIDTH / 2}" y="{_HEIGHT + 26}" text-anchor="middle">{escape(panel.x_name)}</text>')
