@@ -157,7 +157,7 @@ class Finder:
         threshold: least score of a detection.
     """
 
-    def __init__(self, net: FinderNet, threshold: float = 0.3) -> None:
+    def __init__(self, net: FinderNet, threshold: float = 0.35) -> None:
         self.net = net.eval().requires_grad_(False)
         self.threshold = threshold
 
