@@ -64,6 +64,14 @@ class Observers(LinkObserver):
         for each in self._observers:
             each.acknowledged(frame, sample)
 
+    def probed(self, told: TrainSample) -> None:
+        for each in self._observers:
+            each.probed(told)
+
+    def short_way(self, one_way_ms: float) -> None:
+        for each in self._observers:
+            each.short_way(one_way_ms)
+
     def ended(self, frame: LabelFrame, fate: Fate) -> None:
         for each in self._observers:
             each.ended(frame, fate)

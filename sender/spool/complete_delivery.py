@@ -9,9 +9,9 @@ import asyncio
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
-from typing import Any, TypeVar
+from typing import TypeVar
 
-from common.errors import BodywireError, PeerError
+from common.errors import PeerError
 from common.frames import LabelFrame
 from sender.link.client import LinkClient
 from sender.link.observer import Fate, LinkObserver
@@ -120,7 +120,11 @@ class CompleteDelivery:
         """Waits until something was delivered, or cannot be."""
         assert self._task is not None
         self._progress.clear()
-        await _first_of(asyncio.ensure_future(self._progress.wait()), self._task)
+        waiting = asyncio.create_task(self._progress.wait())
+        try:
+            await asyncio.wait((waiting, self._task), return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            waiting.cancel()
         self._check()
 
     async def _deliver(self) -> None:
@@ -130,14 +134,13 @@ class CompleteDelivery:
         feeding = asyncio.create_task(self._feed(), name="spool")
         watching = asyncio.create_task(self._link.watch())
         try:
-            await _first_of(feeding, watching)
+            done, _ = await asyncio.wait((feeding, watching), return_when=asyncio.FIRST_COMPLETED)
+            for task in done:
+                task.result()
         finally:
             for task in (feeding, watching):
                 task.cancel()
-            results = await asyncio.gather(feeding, watching, return_exceptions=True)
-        for result in results:
-            if isinstance(result, BodywireError):
-                raise result
+            await asyncio.gather(feeding, watching, return_exceptions=True)
 
     async def _feed(self) -> None:
         while True:
@@ -152,11 +155,3 @@ class CompleteDelivery:
 
     async def _on_disk(self, work: Callable[..., T], *arguments: object) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._disk, partial(work, *arguments))
-
-
-async def _first_of(*tasks: "asyncio.Future[Any]") -> None:
-    """Waits for one of them; their errors stay with them, and the first is cancelled with the waiting."""
-    try:
-        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-    finally:
-        tasks[0].cancel()

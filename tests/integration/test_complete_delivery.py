@@ -197,6 +197,24 @@ async def test_a_disk_that_is_full_is_told(ends: Ends, tmp_path: Path, monkeypat
     await one.end()
 
 
+async def test_an_error_that_nobody_foresaw_is_not_kept_quiet(
+    ends: Ends, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _, address = await ends.server(Pipeline())
+    one = Sender(tmp_path, address)
+
+    def unforeseen(_: int) -> list[LabelFrame]:
+        raise ZeroDivisionError("a bug")
+
+    monkeypatch.setattr(one.spool, "take", unforeseen)
+    await one.begin()
+    with pytest.raises(ZeroDivisionError, match="a bug"):
+        async with asyncio.timeout(10):
+            await one.take_in(1)
+            await one.delivery.drain()
+    await one.end()
+
+
 async def test_a_session_that_the_receiver_has_more_of_is_told(ends: Ends, tmp_path: Path) -> None:
     shelf = Shelf(tmp_path / "out")
     _, address = await ends.server(shelf)
