@@ -21,17 +21,16 @@ import numpy as np
 from common.codec import person as people
 from common.codec.entropy import SymbolCoder, SymbolReader, SymbolWriter
 from common.codec.packet import HASH_SIZE, MAX_PEOPLE, Header, check_camera, pack, parse, seal, shorten_source
-from common.codec.person import FAST, PersonPlan, PersonState, Prediction, unknown_person
+from common.codec.person import FAST, SLICES, PersonPlan, PersonState, Prediction, unknown_person
 from common.codec.quantiser import GROUP_OF_ENTRY, IntArray, prefix_mask, rho_level, steps, vector_of
 from common.codec.tables import TIERS, CodecTables, load
 from common.errors import MalformedPacket, MissingReference
 from common.frames import Camera, LabelFrame, PersonLabels
-from common.labels import GROUP_NAMES, LABEL_SIZE, group_slices
+from common.labels import GROUP_NAMES, LABEL_SIZE
 
 MODEL_HASH_SIZE: Final = 8
 REMEMBERED_FRAMES: Final = 64
 
-_SLICES: Final = tuple(group_slices().items())
 _FIRST_SLOW_LEVEL: Final = 9
 _REFINEMENT: Final = 3
 _SLOW_PERIOD: Final = 8
@@ -264,7 +263,7 @@ class FrameCodec:
         return _PersonInFlight(before, plan, people.predict(self._tables, before, plan, lag), None)
 
     def _code_tier(self, coder: SymbolCoder, tier: int, flying: list[_PersonInFlight], bits: dict[str, float]) -> None:
-        for g, (name, group) in enumerate(_SLICES):
+        for g, (name, group) in enumerate(SLICES):
             if self._tables.tier[g] != tier:
                 continue
             for one in flying:

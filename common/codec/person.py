@@ -27,7 +27,7 @@ UNKNOWN_LEVEL: Final = -1
 FAST: Final[BoolArray] = np.array([group.fast for group in GROUPS])
 _FAST_ENTRY: Final = FAST[GROUP_OF_ENTRY]
 _PREDICTORS: Final = 3
-_SLICES: Final = tuple(group_slices().items())
+SLICES: Final = tuple(group_slices().items())
 _COLUMNS: Final = np.arange(LABEL_SIZE)
 _MAX_EXTRAPOLATION: Final = 6
 _SLOWEST_RATE: Final = 12
@@ -135,12 +135,11 @@ def predict(tables: CodecTables, state: PersonState, plan: PersonPlan, lag: int)
     candidates = np.minimum(np.maximum(candidates, -LIMIT), LIMIT)
     best = state.spread.argmin(axis=0)
     growth = _LAG_GROWTH[min(lag, len(_LAG_GROWTH) - 1)]
-    columns = _COLUMNS
-    spread = np.where(state.age > 0, (state.spread[best, columns] * growth) >> 4, tables.key_spread)
+    spread = np.where(state.age > 0, (state.spread[best, _COLUMNS] * growth) >> 4, tables.key_spread)
     entries = prefix_mask(plan.level, plan.sent)
     step = steps(tables.base_step, plan.level)
     scale, shift = tables.scale_of(spread, step)
-    return Prediction(entries, candidates[best, columns], step, scale, shift, candidates, growth, lag)
+    return Prediction(entries, candidates[best, _COLUMNS], step, scale, shift, candidates, growth, lag)
 
 
 def code_entries(coder: SymbolCoder, ahead: Prediction, group: slice, target: IntArray | None, into: IntArray) -> None:
@@ -185,7 +184,7 @@ def advance(
 def known_labels(state: PersonState) -> dict[str, FloatArray]:
     """Group name → the prefix that is known; groups of which nothing is known are absent."""
     known, values, labels = state.age > 0, from_fixed(state.values), {}
-    for name, group in _SLICES:
+    for name, group in SLICES:
         length = int(np.count_nonzero(known[group]))
         if length:
             labels[name] = values[group.start : group.start + length]

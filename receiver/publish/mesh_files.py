@@ -5,8 +5,6 @@ demands and as viewers expect: (x, y, z) becomes (x, −y, −z), half a turn ab
 person still looks at the camera, which stands at the origin and looks along −z.  Units are metres.
 """
 
-import contextlib
-import os
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +12,7 @@ import numpy as np
 import trimesh
 
 from common.errors import OutputError
+from common.whole_file import replace_whole
 from receiver.publish.glb import read_colours, static_mesh_glb
 from receiver.surface.mesh import Float32, SurfaceMesh, UInt8
 
@@ -114,22 +113,10 @@ def write_whole(path: Path, content: bytes) -> None:
     Raises:
         OutputError: the file cannot be written; nothing is left behind.
     """
-    partial = partial_path(path)
     try:
-        with open(partial, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(partial, path)
+        replace_whole(path, content)
     except OSError as exc:
-        with contextlib.suppress(OSError):
-            partial.unlink()
         raise output_error(path, exc) from exc
-
-
-def partial_path(path: Path) -> Path:
-    """Where a file is written before it takes its name: in the same folder, for `os.replace` to be atomic."""
-    return path.with_name(f".{path.name}.partial")
 
 
 def output_error(path: Path, exc: OSError) -> OutputError:

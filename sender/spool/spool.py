@@ -21,6 +21,7 @@ from typing import Any
 
 from common.errors import MalformedPacket, OutputError, UsageError
 from common.frames import LabelFrame
+from common.whole_file import replace_whole
 from common.wire.convert import SESSION_ID_BYTES
 from common.wire.label_frames import decode_label_frame, encode_label_frame
 from sender.spool.segment import SegmentWriter, read_segment
@@ -236,12 +237,7 @@ class Spool:
             "codec": content.codec_version,
             "model": content.model_hash.hex(),
         }
-        partial = path.with_suffix(".partial")
-        with open(partial, "w", encoding="utf-8") as file:
-            json.dump(told, file)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(partial, path)
+        replace_whole(path, json.dumps(told).encode())
         self._sync_directory()
 
     def _find_segments(self) -> None:

@@ -23,7 +23,7 @@ import numpy as np
 from common.errors import OutputError
 from tests.bench import report
 from tests.bench.measures import percentile
-from tests.network.hosts import ADDRESSES, TwoHosts, allowed
+from tests.network.hosts import ADDRESSES, TwoHosts, require_hosts
 from tests.network.pipe import Shape
 from tests.network.traces import Trace
 
@@ -92,8 +92,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
 
     def work() -> None:
-        if not allowed():
-            raise OutputError("network namespaces take root and /dev/net/tun: run it as root")
+        require_hosts()
         capacities = options.mbps or (QUICK_MBPS if options.quick else MBPS)
         round_trips = options.rtt_ms or (QUICK_RTT_MS if options.quick else RTT_MS)
         systems: dict[str, Figures] = {}

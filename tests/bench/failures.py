@@ -38,7 +38,7 @@ from common.errors import OutputError
 from common.labels import FloatArray, concatenate
 from tests.bench import report
 from tests.bench.rate import demo_truth
-from tests.network.hosts import ADDRESSES, Program, TwoHosts, allowed
+from tests.network.hosts import ADDRESSES, Program, TwoHosts, require_hosts
 from tests.network.pipe import Shape
 from tests.network.traces import Trace
 
@@ -275,8 +275,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
 
     def work() -> None:
-        if not allowed():
-            raise OutputError("network namespaces take root and /dev/net/tun: run it as root")
+        require_hosts()
         people = demo_truth(LabelSpace.load(), options.seed).people
         labels = np.stack([concatenate(person.labels) for person in people])
         systems: dict[str, Figures] = {}

@@ -29,7 +29,7 @@ from common.errors import OutputError, SourceError
 from tests.bench import report
 from tests.bench.measures import percentile
 from tests.bench.svg import Line, Panel, write_svg
-from tests.network.hosts import ADDRESSES, TwoHosts, allowed
+from tests.network.hosts import ADDRESSES, TwoHosts, require_hosts
 from tests.network.pipe import Pipe, Shape
 from tests.network.traces import Trace
 
@@ -236,8 +236,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
 
     def work() -> None:
-        if not allowed():
-            raise OutputError("network namespaces take root and /dev/net/tun: run it as root")
+        require_hosts()
         seconds = options.seconds or (QUICK_SECONDS if options.quick else SECONDS)
         delay_s = options.delay_ms / 1e3
         # Programs take some seconds to start; the link's own time begins before them, and all begin at the same.

@@ -12,6 +12,7 @@ from functools import cache
 from types import TracebackType
 from typing import Self
 
+from common.errors import OutputError
 from tests.network.pipe import Shape
 from tests.network.relay import DEVICE, shape_to_json
 
@@ -36,6 +37,16 @@ def allowed() -> bool:
         return False
     finally:
         subprocess.run(["ip", "netns", "del", trial], capture_output=True, check=False)
+
+
+def require_hosts() -> None:
+    """For a bench that needs them.
+
+    Raises:
+        OutputError: this process may not make them.
+    """
+    if not allowed():
+        raise OutputError("network namespaces take root and /dev/net/tun: run it as root")
 
 
 class Program:
