@@ -23,8 +23,10 @@ from receiver.link.session import FrameHandler, SenderClock, Session
 
 _log = logging.getLogger(__name__)
 
-# Looks for a sign of life, in the time after which a sender that says nothing is taken for dead.
+# Looks for a sign of life, in the time after which a sender that says nothing counts as gone.
 _LOOKS = 10
+# Its stream stays for so many of those times: a link that stood still brings what it holds.
+_STAYS = 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +48,8 @@ class Connection:
     Args:
         window: how many unacknowledged frames the sender may have; more end the stream.
         rejections: so many rejected frames in a row end the stream.
-        silence_s: a sender that says nothing for so long is taken for dead; its session stays.
+        silence_s: a sender that says nothing for so long counts as gone (`Session.silent`); its stream ends after ten
+            times as long, its session stays.
     """
 
     def __init__(
@@ -93,7 +96,7 @@ class Connection:
             await self._stream.write(encode_server(welcome))
             await asyncio.wait((reader, worker, stop, silence), return_when=asyncio.FIRST_COMPLETED)
             if silence.done():
-                raise StreamBroken("DEADLINE_EXCEEDED", f"no sign of life in {self._silence_s:g} s")
+                raise StreamBroken("DEADLINE_EXCEEDED", f"no sign of life in {_STAYS * self._silence_s:g} s")
             drained = reader.done() and reader.result()
             self._arrivals.put_nowait(None)
             await asyncio.shield(worker)
@@ -131,10 +134,9 @@ class Connection:
         """Returns whether the sender drained."""
         while True:
             data = await self._stream.read()
-            self._heard = True
             if data is None:
                 raise StreamBroken("CANCELLED", "the sender hung up")
-            self._session.last_seen_s = self._clock.monotonic()
+            self._hear()
             received_ns = self._wall_ns()
             try:
                 message = decode_client(data)
@@ -152,13 +154,23 @@ class Connection:
             else:
                 self._arrive(None, "a second greeting in one stream", len(data))
 
+    def _hear(self) -> None:
+        self._heard = True
+        self._session.last_seen_s = self._clock.monotonic()
+        if self._session.silent:
+            self._session.silent = False
+            _log.warning("%s was silent, but is there", self._session.sender)
+
     async def _until_silent(self) -> None:
         """Counts silent moments instead of reading a clock: when this process was held up, so was the count."""
         silent = 0
-        while silent < _LOOKS:
+        while silent < _STAYS * _LOOKS:
             self._heard = False
             await asyncio.sleep(self._silence_s / _LOOKS)
             silent = 0 if self._heard else silent + 1
+            if silent == _LOOKS:
+                self._session.silent = True
+                _log.warning("no sign of life from %s in %g s", self._session.sender, self._silence_s)
 
     def _arrive(self, frame: FrameMessage | None, reason: str, message_bytes: int) -> None:
         if self._unacknowledged >= self._window:

@@ -56,7 +56,10 @@ class ListenConfiguration:
     listen: Address = option(Address("127.0.0.1", 50051), help="take senders here, host:port; port 0 picks a free one")
     window: int = option(8, help="most unacknowledged frames that a sender may have")
     rejections: int = option(8, help="so many undecodable frames in a row end a stream")
-    silence_timeout: float = option(1.25, help="seconds without a message after which a sender counts as gone")
+    silence_timeout: float = option(
+        1.25,
+        help="seconds without a message after which a sender counts as gone; its stream ends after ten times as many",
+    )
     drain_timeout: float = option(10.0, help="seconds that frames in hand may take when the receiver stops")
 
     def __post_init__(self) -> None:

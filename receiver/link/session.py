@@ -48,6 +48,7 @@ class Session:
         clock: the sender's, once it is known.
         owner: who began it, as the door knows senders.
         durable: what is acknowledged must be on disk.
+        silent: the sender has given no sign of life for too long.
     """
 
     session_id: bytes
@@ -60,6 +61,7 @@ class Session:
     clock: SenderClock | None = None
     owner: str = ""
     durable: bool = False
+    silent: bool = False
     _rejected: dict[int, None] = field(default_factory=dict)
     _release: Callable[[], None] | None = None
     _released: asyncio.Event = field(default_factory=asyncio.Event)
@@ -80,6 +82,7 @@ class Session:
             await self._released.wait()
         self._release = release
         self._released.clear()
+        self.silent = False
 
     def let_go(self) -> None:
         """The stream that holds the session will not touch it any more."""

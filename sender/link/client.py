@@ -297,10 +297,12 @@ class LinkClient:
             self._pulse.heard()
             message = decode_server(data)
             if isinstance(message, Acknowledgement):
-                self._liveness.heard(message.client_sent_ns, self._wall_ns())
+                self._pulse.answered()
+                said_ns = self._pulse.on_our_clock(message.server_sent_ns)
+                self._liveness.heard(message.client_sent_ns, said_ns, self._wall_ns())
                 self._on_acknowledgement(message)
             elif isinstance(message, Heartbeat):
-                self._liveness.heard(message.sent_ns, self._wall_ns())
+                self._liveness.heard(message.sent_ns, self._pulse.on_our_clock(message.received_ns), self._wall_ns())
                 self._pulse.echoed(message)
             elif isinstance(message, Drain):
                 self._receiver_drains = True

@@ -1,11 +1,14 @@
 """When a sign of life is due: only when nothing else shows it, for on a thin link each costs as much as a frame.  Pure.
 
 Frames and their acknowledgements are signs of life too.  While they come and go, heartbeats only compare the clocks,
-once a second. While one has not been answered, another one behind it in the same queue is worth nothing but to keep
-the receiver from taking us for dead: that, too, takes one a second.
+once a second. While something has not been answered, a heartbeat behind it in the same queue is worth little: on a link
+that stands still it would only be in the way of the first frame when that moves on.  A single one goes after a while,
+for a receiver that is busy with a frame answers it at once.
 """
 
 _COMPARE_CLOCKS_S = 1.0
+# Intervals of silence after which a heartbeat asks whether a receiver that owes an answer is only busy.
+_BUSY = 4.0
 
 
 class HeartbeatSchedule:
@@ -21,12 +24,18 @@ class HeartbeatSchedule:
 
     def restart(self) -> None:
         """A new stream began; what went with the old one will not be answered."""
-        self._sent_s = self._heard_s = self._beat_s = -float("inf")
+        self._sent_s = self._heard_s = self._beat_s = self._awake_s = -float("inf")
         self._unanswered = False
+        self._frames = 0
 
     def sent(self, now_s: float) -> None:
         """A frame went out."""
         self._sent_s = now_s
+        self._frames += 1
+
+    def answered(self) -> None:
+        """The receiver has said what became of a frame."""
+        self._frames = max(self._frames - 1, 0)
 
     def beat(self, now_s: float) -> None:
         """A heartbeat went out."""
@@ -35,17 +44,28 @@ class HeartbeatSchedule:
 
     def heard(self, now_s: float) -> None:
         """Something other than the echo of a heartbeat came in."""
-        self._heard_s = now_s
+        self._hear(now_s)
 
     def echoed(self, now_s: float) -> None:
         """The echo of a heartbeat came in."""
-        self._heard_s = now_s
+        self._hear(now_s)
         self._unanswered = False
 
     def due(self, now_s: float) -> bool:
         """Whether to send one now."""
-        if now_s - self._beat_s >= _COMPARE_CLOCKS_S:
-            return True
         # One that left before something else was heard does not tell whether the receiver has fallen silent since.
-        waiting = self._unanswered and self._beat_s > self._heard_s
-        return not waiting and now_s - min(self._sent_s, self._heard_s) >= self._interval_s
+        if self._unanswered and self._beat_s > self._heard_s:
+            return False
+        silent_s = now_s - self._heard_s
+        if self._frames and silent_s < _BUSY * self._interval_s:
+            return silent_s < self._interval_s and self._comparison_is_due(now_s)
+        return now_s - min(self._sent_s, self._heard_s) >= self._interval_s or self._comparison_is_due(now_s)
+
+    def _comparison_is_due(self, now_s: float) -> bool:
+        # What a silence has put off must not stand before the first frame after it.
+        return now_s - self._beat_s >= _COMPARE_CLOCKS_S and now_s - self._awake_s >= self._interval_s
+
+    def _hear(self, now_s: float) -> None:
+        if now_s - self._heard_s >= self._interval_s:
+            self._awake_s = now_s
+        self._heard_s = now_s

@@ -10,9 +10,8 @@ from sender.link.standby import Standby
 
 T = TypeVar("T", bound=Closable)
 
-# Looks for a sign of life, per heartbeat; heartbeats missed when another connection is sought, and when it is taken.
+# Looks for a sign of life, per heartbeat.
 _LOOKS = 4
-_SEEK_AFTER, _MOVE_AFTER = 2, 3
 # How much later than another connection stands the answers of a stream may come that was there before it.
 _ANSWER_S = 0.02
 # A stream that was silent for so long is given up, whatever stands.
@@ -23,17 +22,19 @@ _DEAD = "DEADLINE_EXCEEDED"
 class Liveness(Generic[T]):
     """Of one receiver, over any number of streams.
 
-    A link that hardly carries anything for a while holds what was sent, and another connection waits behind that: when
-    it stands, what was sent before is answered too, and the stream goes on.  After an outage TCP is slow to ask again
+    Once it counts as lost, another connection is sought.  A link that hardly carries anything for a while holds what was
+    sent, and that connection waits behind it: when it stands, what was sent before is answered too, and the stream goes
+    on.  After an outage TCP is slow to ask again
     on the old connection, and another one is the first to stand: then the stream is given up for it.  What the receiver
-    had to say before the silence proves nothing then, for each direction wakes by itself: once in doubt, only an answer
-    to what was sent into the silence counts.
+    had to say before the silence proves nothing then, for each direction wakes by itself: once in doubt, it counts what
+    answers something that was sent into the silence, and what the receiver said when the silence was doubted already.
 
     Silence is counted in moments instead of read from a clock: when this process was held up, so was the count.
 
     Args:
         interval_s: between heartbeats.
-        missed: so many intervals without a sign of life, and the receiver counts as lost.
+        missed: so many intervals without a sign of life, and the receiver counts as lost. Sooner it would not be wise to
+            seek: what that takes stands in the way of frames when a link that stood still moves on.
         standby: seeks the other connection.
         lost: told once that it is lost, with the reason.
         found: told that it was not, after `lost`.
@@ -52,17 +53,20 @@ class Liveness(Generic[T]):
         self._missed = missed * _LOOKS
         self._standby = standby
         self._tell_lost, self._tell_found = lost, found
+        self._patience_ns = int(missed * interval_s * 1e9)
         self._heard = self._lost = self._doubted = False
         self._silent_since_ns = 0
 
-    def heard(self, sent_ns: int, now_ns: int) -> None:
+    def heard(self, sent_ns: int, said_ns: int | None, now_ns: int) -> None:
         """A message came in.
 
         Args:
-            sent_ns: when that left which it answers; both on the sender's clock, nanoseconds since the epoch.
+            sent_ns: when that left which it answers; all on the sender's clock, nanoseconds since the epoch.
+            said_ns: when the receiver said it; None if that is not known.
             now_ns: the present.
         """
-        if self._doubted and sent_ns < self._silent_since_ns:
+        late = said_ns is not None and said_ns >= self._silent_since_ns + self._patience_ns
+        if self._doubted and sent_ns < self._silent_since_ns and not late:
             return
         self._heard = True
         self._silent_since_ns = now_ns
@@ -103,15 +107,15 @@ class Liveness(Generic[T]):
             self._tell_found()
 
     async def _doubt(self, silent: int) -> None:
-        if silent >= _SEEK_AFTER * _LOOKS:
-            self._doubted = True
-            self._standby.seek()
-        if silent >= self._missed:
-            broken = StreamBroken(_DEAD, "no sign of life from the receiver")
-            self.lose(str(broken))
-            if self._standby.failed:
-                raise broken
-        if silent >= min(_MOVE_AFTER * _LOOKS, self._missed) and self._standby.stands:
+        if silent < self._missed:
+            return
+        self._doubted = True
+        self._standby.seek()
+        broken = StreamBroken(_DEAD, "no sign of life from the receiver")
+        self.lose(str(broken))
+        if self._standby.failed:
+            raise broken
+        if self._standby.stands:
             await asyncio.sleep(_ANSWER_S)
             if not self._heard:
                 raise StreamBroken(_DEAD, "silent, while another connection to the receiver stands")

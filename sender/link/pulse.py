@@ -56,6 +56,15 @@ class Pulse:
         if told is not None:
             self._observer.probed(told)
 
+    def on_our_clock(self, receivers_ns: int) -> int | None:
+        """A moment on the receiver's clock on ours, nanoseconds since the epoch; None while the offset is not known."""
+        estimate = self._clocks.at(self._clock.wall())
+        return None if estimate is None else receivers_ns - int(estimate.offset_s * 1e9)
+
+    def answered(self) -> None:
+        """The receiver has said what became of a frame."""
+        self._schedule.answered()
+
     def acknowledged(self, sample: LinkSample) -> None:
         """A frame was acknowledged."""
         self._prober.acknowledged(sample, self._clock.monotonic_ms())

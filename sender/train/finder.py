@@ -2,7 +2,8 @@
 
 CPU recipe (two cores): twelve minutes on the crops that perception is trained on, as one process a core:
 `OMP_NUM_THREADS=1 torchrun --nproc-per-node 2 -m sender.train.finder --threads 1 --data DIR`.  `--resume` goes on from
-the checkpoint, `--export` writes the package's weights.
+the checkpoint, or with `--shipped` from the package's weights where there is none; `--export` writes the package's
+weights.
 """
 
 import argparse
@@ -16,7 +17,7 @@ from torch.nn import functional
 
 from common.errors import exit_code_of
 from common.nets.precision import fast_autocast
-from common.nets.weights import save_weights
+from common.nets.weights import load_weights, read_manifest, save_weights
 from common.training.averaging import AveragedNetwork
 from common.training.checkpoint import load_checkpoint, save_checkpoint
 from common.training.distributed import Workers
@@ -40,6 +41,7 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--compile", action="store_true", help="faster steps after some minutes of compiling")
     parser.add_argument("--resume", action="store_true", help="go on from the checkpoint in --out")
+    parser.add_argument("--shipped", action="store_true", help="begin with the package's weights")
     parser.add_argument("--export", action="store_true", help="score the checkpoint and write the package's weights")
     return parser.parse_args(arguments)
 
@@ -102,7 +104,12 @@ def train(options: argparse.Namespace) -> None:
     workers = Workers.join()
     torch.set_num_threads(options.threads)
     torch.manual_seed(options.seed)
-    net = FinderNet(FinderConfig(size=options.size)).to(memory_format=torch.channels_last)
+    config = FinderConfig(size=options.size)
+    net = FinderNet(config).to(memory_format=torch.channels_last)
+    seen_before = 0
+    if options.shipped:
+        net.load_state_dict(load_weights(WEIGHTS_NAME, architecture(config)))
+        seen_before = int(read_manifest()[WEIGHTS_NAME].recipe["images_seen"])
     average = AveragedNetwork(net, decay=0.99)
     optimiser = torch.optim.AdamW(net.parameters(), lr=options.rate, weight_decay=0.02, fused=True)
     spent_s, step = 0.0, 0
@@ -112,7 +119,7 @@ def train(options: argparse.Namespace) -> None:
         net.load_state_dict(state["net"])
         average.load_state_dict(state["average"])
         optimiser.load_state_dict(state["optimiser"])
-        spent_s, step = state["spent_s"], state["step"]
+        spent_s, step, seen_before = state["spent_s"], state["step"], state["images"] - state["step"] * options.batch
     saved_s = spent_s
     if options.compile:
         net.compile()
@@ -122,7 +129,7 @@ def train(options: argparse.Namespace) -> None:
     def save() -> None:
         state = {"net": net.state_dict(), "average": average.state_dict(), "optimiser": optimiser.state_dict()}
         counters = {"spent_s": spent_s, "step": step, "minutes": options.minutes, "size": options.size}
-        save_checkpoint(checkpoint, {**state, **counters, "images": step * options.batch})
+        save_checkpoint(checkpoint, {**state, **counters, "images": seen_before + step * options.batch})
 
     recent: dict[str, float] = {}
     last = time.monotonic()

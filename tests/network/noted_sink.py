@@ -1,7 +1,8 @@
 """A receiver that is watched, on one of two hosts: `python -m tests.network.noted_sink --listen H:P --log FILE`.
 
 Decodes every frame and acknowledges it.  `--log` gets a line for each frame (`shown`) and whenever a sender's stream
-ends (`left`), each with the time.  A receiver that is started again reads there what the one before it had shown.
+ends or falls silent (`left`), each with the time.  A receiver that is started again reads there what the one before it
+had shown.
 """
 
 import argparse
@@ -67,9 +68,9 @@ class Book:
         self._sessions.pop(session.session_id.hex(), None)
 
     async def watch(self) -> None:
-        """Notes when streams end."""
+        """Notes when streams end or fall silent."""
         while True:
-            here = {name for name, session in self._sessions.items() if session.held}
+            here = {name for name, session in self._sessions.items() if session.held and not session.silent}
             for name in self._here - here:
                 self._note("left", name)
             self._here = here

@@ -257,12 +257,30 @@ async def test_drain_finishes_and_acknowledges_what_has_arrived() -> None:
     assert not await running
 
 
-async def test_sender_that_says_nothing_is_taken_for_dead() -> None:
+async def test_sender_that_says_nothing_counts_as_gone_and_its_stream_ends_later() -> None:
     stream = Stream(new_session(), Pipeline(), silence_s=0.01)
     running = await stream.begin()
+    async with asyncio.timeout(10):
+        while not stream.session.silent:
+            await asyncio.sleep(0.001)
+    assert stream.session.held
     with pytest.raises(StreamBroken, match="no sign of life"):
         await running
     assert not stream.session.held
+
+
+async def test_stream_of_a_link_that_stood_still_goes_on() -> None:
+    stream = Stream(new_session(), Pipeline(), silence_s=0.02)
+    running = await stream.begin()
+    async with asyncio.timeout(10):
+        while not stream.session.silent:
+            await asyncio.sleep(0.001)
+    await stream.send([0])
+    assert (await stream.hear_ack()).sequence == 0
+    assert not stream.session.silent
+    stream.end.break_off()
+    with pytest.raises(StreamBroken):
+        await running
 
 
 async def test_pipeline_that_cannot_go_on_ends_the_stream_with_the_reason() -> None:
