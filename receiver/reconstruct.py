@@ -5,7 +5,7 @@ The meshes stand in the camera space of whoever captured the frame.
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
@@ -13,8 +13,10 @@ import torch
 from common.body.model import BodyModel, BodyOutput
 from common.frames import Camera, LabelFrame, PersonLabels
 from common.labels import FloatArray
+from common.point_colours import PointColours
 from receiver.decode.stage import DecodedBody, DecodeStage
 from receiver.diffusion.cloud import PointCloud
+from receiver.diffusion.colouring import Colouring
 from receiver.diffusion.stage import DiffusionStage, SamplingConfig
 from receiver.metrics import ReceiverMetrics
 from receiver.publish.body_file import PosedBody, Skeleton
@@ -28,6 +30,8 @@ _KEYPOINT_GROUPS = (
     *("left_arm", "right_arm") * 3,
     *("left_leg", "right_leg") * 3,
 )
+
+_NO_COLOURS: Mapping[int, PointColours] = {}
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +63,7 @@ class Timings:
 
 
 class Reconstructor:
-    """The receiver's networks and the body, shared by all sessions; holds no state between frames.
+    """The receiver's networks and the body, shared by all sessions; remembers nothing that a result depends on.
 
     Args:
         decode, diffusion, surface: the stages.
@@ -81,6 +85,7 @@ class Reconstructor:
         self._body = body
         self._metrics = metrics
         self._skin = BodySkin.of(body)
+        self._colouring = Colouring(body)
 
     @property
     def skeleton(self) -> Skeleton:
@@ -98,13 +103,19 @@ class Reconstructor:
         return cls(DecodeStage.load(), DiffusionStage.load(sampling, body), SurfaceStage(surface), body, metrics)
 
     def reconstruct(
-        self, frame: LabelFrame, previous: Mapping[int, PointCloud], timings: Timings | None = None
+        self,
+        frame: LabelFrame,
+        previous: Mapping[int, PointCloud],
+        timings: Timings | None = None,
+        colours: Mapping[int, PointColours] = _NO_COLOURS,
     ) -> tuple[ReconstructedPerson, ...]:
         """Everybody in a frame.
 
         Args:
             previous: the last frame's clouds by identity; who is not in it starts from the skinned body.
             timings: filled with the time of each stage.
+            colours: what surface points were seen to look like, by identity; who is not in it has the colours of the
+                body's regions. Hand over the same objects until others arrive: each costs two milliseconds when new.
         """
         if not frame.people:
             return ()
@@ -113,6 +124,8 @@ class Reconstructor:
             decoded = self._decode.decode(frame.people)
         with self._timed("diffusion", timings):
             clouds = self._diffusion.reconstruct(decoded, [previous.get(one.identity) for one in frame.people])
+            learnt = [_seen(colours.get(one.identity)) for one in frame.people]
+            clouds = tuple(self._coloured(cloud, decoded, row, learnt[row]) for row, cloud in enumerate(clouds))
         with self._timed("body", timings), torch.inference_mode():
             bodies = self._body(decoded.parameters)
             joints_3d = self._body.coco_keypoints(bodies.vertices).numpy()
@@ -122,7 +135,7 @@ class Reconstructor:
             ReconstructedPerson(
                 person,
                 surfaces[row],
-                self._posed(bodies, decoded, row),
+                self._posed(bodies, decoded, row, None if learnt[row] is None else clouds[row].colours),
                 clouds[row],
                 _project(joints_3d[row], frame.camera, person),
                 joints_3d[row],
@@ -130,21 +143,31 @@ class Reconstructor:
             for row, person in enumerate(frame.people)
         )
 
+    def _coloured(self, cloud: PointCloud, decoded: DecodedBody, row: int, learnt: PointColours | None) -> PointCloud:
+        if learnt is None:
+            return cloud
+        return replace(cloud, colours=self._colouring.colours(learnt, decoded.colours[row].numpy()))
+
     def _surface_of(self, cloud: PointCloud, decoded: DecodedBody, row: int) -> SurfaceMesh:
         orientation = decoded.parameters.rotations[row, 0].numpy()
         placed = cloud.placed(orientation, decoded.parameters.translation[row].numpy())
         colours = None if placed.colours is None else np.rint(255 * placed.colours).astype(np.uint8)
         return self._surface.reconstruct(placed.points, placed.normals, colours=colours)
 
-    def _posed(self, bodies: BodyOutput, decoded: DecodedBody, row: int) -> PosedBody:
+    def _posed(self, bodies: BodyOutput, decoded: DecodedBody, row: int, point_colours: FloatArray | None) -> PosedBody:
         colours = decoded.colours[row].numpy() if bool(decoded.coloured[row]) else None
-        return self._skin.pose(bodies, row, colours)
+        return self._skin.pose(bodies, row, colours, point_colours)
 
     @contextmanager
     def _timed(self, stage: str, timings: Timings) -> Iterator[None]:
         with self._metrics.stage(stage) as span:
             yield
         timings.stages_ms[stage] = span.ms
+
+
+def _seen(colours: PointColours | None) -> PointColours | None:
+    """None where nothing was seen either."""
+    return colours if colours is not None and colours.seen.any() else None
 
 
 def _project(joints_3d: FloatArray, camera: Camera, person: PersonLabels) -> FloatArray:

@@ -173,6 +173,11 @@ class BodyModel(nn.Module):
         edges = corners[:, :, 1:] - corners[:, :, :1]
         return points, F.normalize(torch.linalg.cross(edges[:, :, 0], edges[:, :, 1]), dim=-1)
 
+    def point_regions(self) -> Tensor:
+        """(2048,) the body region of each surface point: that of the nearest corner of its triangle."""
+        nearest = self.point_barycentric.argmax(dim=1, keepdim=True)
+        return self.vertex_region[self.point_corners.gather(1, nearest).squeeze(1)]
+
     @staticmethod
     def _curl_index() -> list[int]:
         """Which of the four curls, each repeated 15 times, drives each of the 30 phalanges."""

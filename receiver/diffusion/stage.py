@@ -115,7 +115,7 @@ class DiffusionStage:
         self.body = body
         self.sampling = sampling or SamplingConfig()
         self._to_template = inverse_order(network.point_order)
-        self._point_region = point_regions(body)
+        self._point_region = body.point_regions()
 
     @classmethod
     def load(cls, sampling: SamplingConfig | None = None, body: BodyModel | None = None) -> "DiffusionStage":
@@ -173,9 +173,3 @@ def in_root_frame(parameters: BodyParameters) -> BodyParameters:
     rotations = parameters.rotations.clone()
     rotations[:, 0] = torch.eye(3, dtype=rotations.dtype, device=rotations.device)
     return replace(parameters, rotations=rotations, translation=torch.zeros_like(parameters.translation))
-
-
-def point_regions(body: BodyModel) -> Tensor:
-    """(2048,) the body region of each surface point: that of the nearest corner of its triangle."""
-    nearest = body.point_barycentric.argmax(dim=1, keepdim=True)
-    return body.vertex_region[body.point_corners.gather(1, nearest).squeeze(1)]

@@ -6,11 +6,15 @@ import numpy as np
 import numpy.typing as npt
 import scipy.sparse
 from scipy.sparse.csgraph import connected_components
+from scipy.spatial import cKDTree
 
 from common.body.anatomy import SKELETON
 from common.body.model import BodyModel, BodyOutput
+from receiver.diffusion.colouring import NORMAL_M, inverse_distance, rest_places
 from receiver.publish.body_file import PosedBody, Skeleton, skeleton_from_dense
-from receiver.surface.mesh import Float32, Int32, SurfaceMesh
+from receiver.surface.mesh import Float32, Int32, SurfaceMesh, UInt8, vertex_normals
+
+_POINTS_A_VERTEX = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,12 +29,16 @@ class BodySkin:
         faces: (F, 3) indices into the kept vertices.
         kept: (V',) which of the body model's vertices are kept.
         region: (V',) region of each kept vertex.
+        near: (V', 4) the surface points about each kept vertex.
+        near_weights: (V', 4) how much each of them counts for the vertex's colour; they add up to one.
     """
 
     skeleton: Skeleton
     faces: Int32
     kept: npt.NDArray[np.int64]
     region: npt.NDArray[np.int64]
+    near: npt.NDArray[np.int64]
+    near_weights: Float32
 
     @classmethod
     def of(cls, model: BodyModel) -> "BodySkin":
@@ -40,26 +48,49 @@ class BodySkin:
         renumbered = np.full(len(model.vertex_region), -1, dtype=np.int32)
         renumbered[kept] = np.arange(len(kept), dtype=np.int32)
         faces = renumbered[all_faces]
+        faces = faces[(faces >= 0).all(axis=1)]
         skeleton = skeleton_from_dense(SKELETON, np.array(model.parents), model.weights.numpy()[kept])
-        return cls(skeleton, faces[(faces >= 0).all(axis=1)], kept, model.vertex_region.numpy()[kept])
+        near, weights = _points_about(model.rest_vertices[0].numpy()[kept], faces, model)
+        return cls(skeleton, faces, kept, model.vertex_region.numpy()[kept], near, weights)
 
-    def pose(self, output: BodyOutput, index: int = 0, region_colours: Float32 | None = None) -> PosedBody:
+    def pose(
+        self,
+        output: BodyOutput,
+        index: int = 0,
+        region_colours: Float32 | None = None,
+        point_colours: Float32 | None = None,
+    ) -> PosedBody:
         """Body `index` of a batch.
 
         Args:
             output: what the body model gave.
             index: which body of the batch.
             region_colours: (R, 3) RGB 0…1 of the body's regions.
+            point_colours: (2048, 3) RGB 0…1 of its surface points, which count instead where they are given.
         """
         vertices = output.vertices[index].detach().cpu().numpy()[self.kept]
         colours = None
-        if region_colours is not None:
-            colours = np.round(np.clip(region_colours, 0.0, 1.0) * 255.0).astype(np.uint8)[self.region]
+        if point_colours is not None:
+            colours = _bytes(np.einsum("vk,vkc->vc", self.near_weights, point_colours[self.near]))
+        elif region_colours is not None:
+            colours = _bytes(region_colours)[self.region]
         return PosedBody(
             SurfaceMesh(vertices, self.faces, colours),
             output.joint_positions[index].detach().cpu().numpy(),
             output.joint_rotations[index].detach().cpu().numpy(),
         )
+
+
+def _bytes(colours: Float32) -> UInt8:
+    """RGB 0…1 as 0…255."""
+    return np.round(np.clip(colours, 0.0, 1.0) * 255.0).astype(np.uint8)
+
+
+def _points_about(vertices: Float32, faces: Int32, model: BodyModel) -> tuple[npt.NDArray[np.int64], Float32]:
+    """The nearest surface points (V', 4) of each vertex at rest that look its way, and their weights."""
+    places = np.hstack([vertices, NORMAL_M * vertex_normals(vertices, faces)])
+    distance, near = cKDTree(rest_places(model)).query(places, k=_POINTS_A_VERTEX)
+    return near.astype(np.int64), inverse_distance(distance)
 
 
 def _vertices_of_largest_piece(faces: npt.NDArray[np.int64], vertex_count: int) -> npt.NDArray[np.int64]:

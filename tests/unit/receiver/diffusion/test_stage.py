@@ -7,7 +7,7 @@ from common.body.model import BodyModel, BodyParameters
 from common.body.rotations import axis_angle_to_matrix
 from receiver.decode.stage import DecodedBody
 from receiver.diffusion.cloud import PointCloud
-from receiver.diffusion.stage import DiffusionNetwork, DiffusionStage, SamplingConfig, point_regions
+from receiver.diffusion.stage import DiffusionNetwork, DiffusionStage, SamplingConfig
 from tests.unit.receiver.diffusion.test_condition import TINY, levels
 
 
@@ -87,7 +87,7 @@ def test_colours_follow_the_region_of_each_point(stage: DiffusionStage, body: Bo
     who = decoded(coloured=True)
     colours = stage.reconstruct(who)[0].colours
     assert colours is not None
-    np.testing.assert_allclose(colours, who.colours[0, point_regions(body)].numpy())
+    np.testing.assert_allclose(colours, who.colours[0, body.point_regions()].numpy())
 
 
 @pytest.mark.parametrize("sampler", ["renoised", "ddim", "heun", "paper"])
