@@ -1,0 +1,26 @@
+import numpy as np
+import pytest
+
+from common.body.model import BodyModel
+from common.humans.appearance import Appearance, sample_appearance
+from common.humans.canvas import Canvas
+from common.humans.renderer import Renderer
+
+
+@pytest.fixture(scope="session")
+def model() -> BodyModel:
+    return BodyModel.load()
+
+
+@pytest.fixture(scope="session")
+def renderer(model: BodyModel) -> Renderer:
+    """Fails, and says what to install, where there is no OpenGL over EGL."""
+    return Renderer(Canvas.from_model(model))
+
+
+@pytest.fixture(scope="session")
+def appearance() -> Appearance:
+    """Smooth cloth, close to the skin, for the body's own surface to be what is seen."""
+    painted = sample_appearance(np.random.default_rng(4))
+    painted.finish[:, 2] = 0
+    return painted
