@@ -161,3 +161,18 @@ def test_body_skin_of_the_real_body(tmp_path: Path) -> None:
     checked = trimesh.Trimesh(read.vertices, read.faces, process=False)
     assert checked.body_count == 1 and checked.volume > 0.0
     assert 0.4 < np.ptp(read.vertices, axis=0).max() < 2.6
+
+
+def test_body_skin_takes_the_colours_of_the_points_about_each_vertex() -> None:
+    model = BodyModel.load()
+    with torch.no_grad():
+        output = model(BodyParameters.rest(1))
+    skin = BodySkin.of(model)
+    points = model.surface_points(output.vertices)[0][0].numpy()
+    low, high = points.min(axis=0), points.max(axis=0)
+    body = skin.pose(output, 0, np.zeros((16, 3), np.float32), (points - low) / (high - low))
+    expected = 255 * (body.mesh.vertices - low) / (high - low)
+    assert body.mesh.colours is not None
+    off = np.abs(body.mesh.colours - expected)
+    # A few hundredths of a body's height, and within the mouth and the ears more.
+    assert off.mean() < 4 and np.percentile(off, 99) < 25
