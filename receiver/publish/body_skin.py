@@ -8,7 +8,7 @@ import scipy.sparse
 from scipy.sparse.csgraph import connected_components
 from scipy.spatial import cKDTree
 
-from common.body.anatomy import SKELETON
+from common.body.anatomy import POINTS, SKELETON
 from common.body.model import BodyModel, BodyOutput
 from receiver.diffusion.colouring import NORMAL_M, inverse_distance, rest_places
 from receiver.publish.body_file import PosedBody, Skeleton, skeleton_from_dense
@@ -29,16 +29,14 @@ class BodySkin:
         faces: (F, 3) indices into the kept vertices.
         kept: (V',) which of the body model's vertices are kept.
         region: (V',) region of each kept vertex.
-        near: (V', 4) the surface points about each kept vertex.
-        near_weights: (V', 4) how much each of them counts for the vertex's colour; they add up to one.
+        points: (V', 2048) sparse, rows that add up to one: how much each surface point counts for a vertex's colour.
     """
 
     skeleton: Skeleton
     faces: Int32
     kept: npt.NDArray[np.int64]
     region: npt.NDArray[np.int64]
-    near: npt.NDArray[np.int64]
-    near_weights: Float32
+    points: scipy.sparse.csr_array
 
     @classmethod
     def of(cls, model: BodyModel) -> "BodySkin":
@@ -50,8 +48,8 @@ class BodySkin:
         faces = renumbered[all_faces]
         faces = faces[(faces >= 0).all(axis=1)]
         skeleton = skeleton_from_dense(SKELETON, np.array(model.parents), model.weights.numpy()[kept])
-        near, weights = _points_about(model.rest_vertices[0].numpy()[kept], faces, model)
-        return cls(skeleton, faces, kept, model.vertex_region.numpy()[kept], near, weights)
+        points = _points_about(model.rest_vertices[0].numpy()[kept], faces, model)
+        return cls(skeleton, faces, kept, model.vertex_region.numpy()[kept], points)
 
     def pose(
         self,
@@ -71,7 +69,7 @@ class BodySkin:
         vertices = output.vertices[index].detach().cpu().numpy()[self.kept]
         colours = None
         if point_colours is not None:
-            colours = _bytes(np.einsum("vk,vkc->vc", self.near_weights, point_colours[self.near]))
+            colours = _bytes(self.points @ point_colours)
         elif region_colours is not None:
             colours = _bytes(region_colours)[self.region]
         return PosedBody(
@@ -86,11 +84,13 @@ def _bytes(colours: Float32) -> UInt8:
     return np.round(np.clip(colours, 0.0, 1.0) * 255.0).astype(np.uint8)
 
 
-def _points_about(vertices: Float32, faces: Int32, model: BodyModel) -> tuple[npt.NDArray[np.int64], Float32]:
-    """The nearest surface points (V', 4) of each vertex at rest that look its way, and their weights."""
+def _points_about(vertices: Float32, faces: Int32, model: BodyModel) -> scipy.sparse.csr_array:
+    """The nearest surface points of each vertex (V', 3) at rest that look its way, by their distance."""
     places = np.hstack([vertices, NORMAL_M * vertex_normals(vertices, faces)])
     distance, near = cKDTree(rest_places(model)).query(places, k=_POINTS_A_VERTEX)
-    return near.astype(np.int64), inverse_distance(distance)
+    starts = np.arange(0, near.size + 1, _POINTS_A_VERTEX)
+    weights = inverse_distance(distance)
+    return scipy.sparse.csr_array((weights.ravel(), near.ravel(), starts), shape=(len(vertices), POINTS))
 
 
 def _vertices_of_largest_piece(faces: npt.NDArray[np.int64], vertex_count: int) -> npt.NDArray[np.int64]:

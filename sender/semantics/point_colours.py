@@ -14,12 +14,10 @@ FloatArray = npt.NDArray[np.float32]
 Bytes = npt.NDArray[np.uint8]
 Flags = npt.NDArray[np.bool_]
 
-# Squarely seen looks that a mean goes back over: light changes, and coats come off.
+# Looks at a point that its mean goes back over: light changes, and coats come off.
 _MEMORY = 24.0
 # About one square look or a few oblique ones make a point known.
 _KNOWN_FROM = 0.6
-# A place that more likely shows another limb tells nothing of this one.
-_LEAST_CERTAINTY = 0.35
 
 # A point is news if it was never told, or is off by as much as one notices, 0…255 a channel.
 _OFF = 12.0
@@ -91,17 +89,14 @@ class PointColourMemory:
             normals: (2048, 3) outward unit normals.
             camera: the frame's.
         """
-        weights = squareness(points, normals, camera)
+        pixels = project(points, camera)
+        weights = squareness(points, normals, camera) * glimpse.certainty_at(pixels, self._region)
         looked = np.flatnonzero(weights)
-        pixels = project(points[looked], camera)
-        certainty = glimpse.certainty_at(pixels, self._region[looked])
-        sure = certainty >= _LEAST_CERTAINTY
-        looked, weight = looked[sure], (weights[looked] * certainty)[sure]
         if len(looked):
-            total = self._weights[looked] + weight
-            difference = glimpse.colours_at(pixels[sure]) - self._means[looked]
-            self._means[looked] += (weight / total)[:, None] * difference
-            self._weights[looked] = np.minimum(total, _MEMORY)
+            total = _faded(self._weights[looked]) + weights[looked]
+            difference = glimpse.colours_at(pixels[looked]) - self._means[looked]
+            self._means[looked] += (weights[looked] / total)[:, None] * difference
+            self._weights[looked] = total
         self._looks += 1
         self._watch_growth()
 
@@ -139,3 +134,8 @@ class PointColourMemory:
         grows = share > self._most_share + _GROWTH
         self._quiet_looks = 0 if grows else self._quiet_looks + 1
         self._most_share = share if grows else self._most_share
+
+
+def _faded(weights: FloatArray) -> FloatArray:
+    """What earlier looks still count at another one; what has become known stays so."""
+    return np.asarray(np.maximum((1 - 1 / _MEMORY) * weights, np.minimum(weights, _KNOWN_FROM)), np.float32)

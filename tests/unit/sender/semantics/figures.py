@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import Any
 
+import cv2
 import numpy as np
 import numpy.typing as npt
 import torch
@@ -22,8 +23,8 @@ from sender.perception.stage import ObservedPerson
 CAMERA = Camera(480, 640, 800.0)
 CROP = CropBox(-25, 73, 530)
 BACKGROUND = (255, 0, 255)
-COARSE, FINE = 64, 530
-"""Cells along a side of what perception says: as many as it has, and as many as make its mask perfect."""
+COARSE, FINE = 64, 192
+"""Cells along a side of what perception says: as many as it has, and so many that its mask is perfect."""
 
 FloatArray = npt.NDArray[np.float32]
 Image = npt.NDArray[np.uint8]
@@ -57,14 +58,15 @@ class Pictured:
 
     def observed(self, identity: int = 0, cells: int = COARSE) -> ObservedPerson:
         """As perception would see it if it made no mistakes."""
-        places = ((np.arange(cells) + 0.5) * CROP.side / cells).astype(int)
-        rows, columns = places + CROP.top, places + CROP.left
-        inside = (columns >= 0) & (columns < CAMERA.width)
-        part = np.where(inside, self.part[rows[:, None], np.clip(columns, 0, CAMERA.width - 1)], 0)
+        square = CROP.cut(np.repeat(self.part[..., None], 3, axis=2), CROP.side)[..., 0]
+        whole = cv2.resize((square > 0).astype(np.float32), (cells, cells), interpolation=cv2.INTER_AREA)
+        person = whole > (0.999 if cells == FINE else 0.5)
+        middles = ((np.arange(cells) + 0.5) * CROP.side / cells).astype(int)
+        part = square[middles[:, None], middles]
         logits = 12.0 * np.eye(1 + len(REGIONS), dtype=np.float32)[part].transpose(2, 0, 1)
         unused: dict[str, Any] = {name: torch.zeros(1) for name in PerceptionOutput.__dataclass_fields__}
         read = {
-            "mask_logits": torch.from_numpy(np.where(part > 0, 8.0, -8.0).astype(np.float32))[None],
+            "mask_logits": torch.from_numpy(np.where(person, 8.0, -8.0).astype(np.float32))[None],
             "part_logits": torch.from_numpy(logits)[None],
         }
         return ObservedPerson(identity, 1.0, CROP, PerceptionOutput(**(unused | read)))

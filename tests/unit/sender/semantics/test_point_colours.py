@@ -48,18 +48,18 @@ def off_green(memory: PointColourMemory) -> np.ndarray:
 
 
 def test_the_background_never_bleeds_in(memory: PointColourMemory, front: Pictured, back: Pictured) -> None:
-    for picture in (front, front, back, back):
+    for picture in (front, front, front, back, back, back):
         look(memory, painted(picture, GREEN), cells=FINE)
-    assert memory.seen.mean() > 0.35
+    assert memory.seen.mean() > 0.3
     assert off_green(memory).max() <= RESAMPLED
 
 
 def test_the_background_hardly_bleeds_in_through_a_coarse_mask(
     memory: PointColourMemory, front: Pictured, back: Pictured
 ) -> None:
-    for picture in (front, front, back, back):
+    for picture in (front, front, front, back, back, back):
         look(memory, painted(picture, GREEN))
-    assert memory.seen.mean() > 0.35
+    assert memory.seen.mean() > 0.3
     assert off_green(memory).mean() < 0.5 and (off_green(memory) > 10).mean() < 0.01
 
 
@@ -102,8 +102,8 @@ def test_a_coat_that_comes_off_is_learnt_anew(memory: PointColourMemory, front: 
     memory.take()
     for _ in range(80):
         look(memory, painted(front, RED))
-    assert memory.news.changed > 0.15 and memory.news.colour_change > 100
-    assert np.abs(memory.colours[memory.seen].astype(int) - RED).mean() < 10
+    assert memory.news.changed > 0.25 and memory.news.colour_change > 80
+    assert np.abs(memory.colours[memory.seen].astype(int) - RED).mean() < 20
 
 
 def test_take_leaves_no_news(memory: PointColourMemory, front: Pictured, back: Pictured) -> None:
@@ -131,9 +131,9 @@ def sendings(memory: PointColourMemory, picture: Pictured, looks: int, seed: int
 
 
 def test_who_stands_there_is_soon_told_of_and_then_no_more(memory: PointColourMemory, front: Pictured) -> None:
-    sent = sendings(memory, front, 150)
+    sent = sendings(memory, front, 200)
     assert 1 <= len(sent) <= 4
-    assert sent[0] <= 3 and sent[-1] < 60
+    assert sent[0] <= 3 and sent[-1] < 120
 
 
 def test_who_turns_round_is_told_of_again(memory: PointColourMemory, front: Pictured, back: Pictured) -> None:
