@@ -27,6 +27,7 @@ class ReceiverMetrics:
         self._stages = StageTimes(registry, "bodywire_receiver_stage_seconds")
         self._frames = Counter("bodywire_receiver_frames", "Frames by fate", ["fate"], registry=registry)
         self._bytes = Counter("bodywire_receiver_label_bytes", "Payload by label group", ["group"], registry=registry)
+        self._bulk = Counter("bodywire_receiver_bulk_bytes", "Received beside the frames", registry=registry)
         self._age = Histogram(
             "bodywire_receiver_frame_age_seconds",
             "From capture to published mesh",
@@ -46,6 +47,9 @@ class ReceiverMetrics:
         self._frames.labels("received").inc()
         for group, size in bytes_by_group.items():
             self._bytes.labels(group).inc(size)
+
+    def bulk_received(self, size: int) -> None:
+        self._bulk.inc(size)
 
     def frame_published(self, age_ms: float, clock_error_ms: float) -> None:
         """A frame's meshes and its index line are on disk."""

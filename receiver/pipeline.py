@@ -13,6 +13,9 @@ from common.clock import SYSTEM_CLOCK, Clock
 from common.codec.frame_codec import DecodedFrame, FrameCodec
 from common.errors import ChecksumMismatch, MalformedPacket, WireError
 from common.frames import LabelFrame
+from common.parcel import COLOURS, Parcel
+from common.point_colours import PointColours
+from common.point_colours import decode as decode_colours
 from common.wire.convert import FrameMessage
 from receiver.diffusion.cloud import PointCloud
 from receiver.link.session import SenderClock, Session
@@ -50,6 +53,7 @@ class _Running:
     writer: SessionWriter
     source: str = ""
     clouds: dict[int, PointCloud] = field(default_factory=dict)
+    colours: Mapping[int, PointColours] = field(default_factory=dict)
 
 
 class ReceiverPipeline:
@@ -90,6 +94,20 @@ class ReceiverPipeline:
         running = self._sessions[session.session_id]
         loop = asyncio.get_running_loop()
         await loop.run_in_executor(self._worker, self._publish, running, labels, told, timings, session.clock)
+
+    def on_parcel(self, session: Session, parcel: Parcel) -> None:
+        """Takes in what somebody's surface looks like, for the frames to come.
+
+        Raises:
+            MalformedPacket: it tells nothing of the kind.
+        """
+        self._metrics.bulk_received(len(parcel.data))
+        if parcel.kind != COLOURS:
+            _log.info("a parcel of unknown kind %s from %s", parcel.kind, session.sender)
+            return
+        running = self._sessions[session.session_id]
+        # The worker may be looking at the one that was there before.
+        running.colours = {**running.colours, parcel.key: decode_colours(parcel.data)}
 
     def on_unused(self, session: Session, frame: FrameMessage | None) -> None:
         """Counts what came and is not reconstructed."""
@@ -134,7 +152,7 @@ class ReceiverPipeline:
         if labels.source != running.source:
             # Another file may show another person: nobody's cloud is a start for it.
             running.source, running.clouds = labels.source, {}
-        people = self._reconstructor.reconstruct(labels, running.clouds, timings)
+        people = self._reconstructor.reconstruct(labels, running.clouds, timings, running.colours)
         running.clouds = {person.labels.identity: person.cloud for person in people}
         with self._metrics.stage("publish") as span:
             records = tuple(self._write_person(running.writer, labels, person) for person in people)

@@ -12,6 +12,8 @@ from pathlib import Path
 
 import torch
 
+from common.body.label_space import LabelSpace
+from common.body.model import BodyModel
 from common.codec.frame_codec import FrameCodec
 from common.codec.packet import CODEC_VERSION
 from common.configuration import option, read_configuration
@@ -32,6 +34,7 @@ from sender.pipeline import LinkAccount, RatedEncoder, SenderPipeline
 from sender.preview.open import PreviewConfiguration, open_preview
 from sender.rate.controller import RateController
 from sender.rate.policy import RateConfiguration
+from sender.semantics.point_colourist import PointColourist
 from sender.semantics.smoothing import SmoothingConfiguration
 from sender.semantics.stage import SemanticsStage
 from sender.spool.complete_delivery import CompleteDelivery, Outstanding
@@ -47,6 +50,13 @@ class PlaybackConfiguration:
 
 
 @dataclass(frozen=True, slots=True)
+class AppearanceConfiguration:
+    """What is told of people's looks."""
+
+    colours: bool = option(True, help="learn the colours of people's surface and send them beside the frames")
+
+
+@dataclass(frozen=True, slots=True)
 class SenderConfiguration:
     """All of the sender, a component each."""
 
@@ -54,6 +64,7 @@ class SenderConfiguration:
     playback: PlaybackConfiguration = field(default_factory=PlaybackConfiguration)
     tracking: TrackingConfig = field(default_factory=TrackingConfig)
     smoothing: SmoothingConfiguration = field(default_factory=SmoothingConfiguration)
+    appearance: AppearanceConfiguration = field(default_factory=AppearanceConfiguration)
     preview: PreviewConfiguration = field(default_factory=PreviewConfiguration)
     rate: RateConfiguration = field(default_factory=RateConfiguration)
     delivery: DeliveryConfiguration = field(default_factory=DeliveryConfiguration)
@@ -90,6 +101,7 @@ async def send(configuration: SenderConfiguration) -> None:
             _hello(networks, configuration.delivery.is_live(source), spool),
             encoder,
             observer=Observers(account, outstanding),
+            pace=rate,
             transport=transport,
         )
         delivery = link if spool is None else CompleteDelivery(link, spool, outstanding)
@@ -105,6 +117,7 @@ async def send(configuration: SenderConfiguration) -> None:
             kept=spool is not None,
             realtime=configuration.playback.realtime,
             preview=preview,
+            colourist=PointColourist(LabelSpace.load(), BodyModel.load()) if configuration.appearance.colours else None,
         )
         if spool is not None:
             metrics.watch_spool(lambda: spool.pending)

@@ -28,6 +28,7 @@ class SenderMetrics:
         self._stages = StageTimes(registry, "bodywire_sender_stage_seconds")
         self._frames = Counter("bodywire_sender_frames", "Frames by fate", ["fate"], registry=registry)
         self._bytes = Counter("bodywire_sender_label_bytes", "Payload by label group", ["group"], registry=registry)
+        self._bulk = Counter("bodywire_sender_bulk_bytes", "Sent in the gaps between frames", registry=registry)
         self._round_trip = Histogram(
             "bodywire_sender_round_trip_seconds",
             "From a frame's sending to its acknowledgement",
@@ -55,6 +56,9 @@ class SenderMetrics:
         self._frames.labels("sent").inc()
         for group, size in bytes_by_group.items():
             self._bytes.labels(group).inc(size)
+
+    def bulk_sent(self, size: int) -> None:
+        self._bulk.inc(size)
 
     def frame_acknowledged(self, round_trip_ms: float) -> None:
         self._frames.labels("acknowledged").inc()

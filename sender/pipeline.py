@@ -1,11 +1,12 @@
 """The way of a frame at the sender.
 
 capture ─ perception ─ semantics ─ [ importance ─ rate ─ codec ] ─ link
-                                     at the moment a frame leaves
+                           │         at the moment a frame leaves     │
+                           └─ colours of people's surface ─ bulk ─────┘
 """
 
 import asyncio
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import Literal, Protocol
@@ -13,19 +14,21 @@ from typing import Literal, Protocol
 from common.clock import SYSTEM_CLOCK, Clock
 from common.codec.frame_codec import EncodedFrame, FrameCodec
 from common.errors import PeerError, SourceError
-from common.frames import LabelFrame
+from common.frames import LabelFrame, PersonLabels
 from common.labels import GROUP_NAMES
+from common.parcel import COLOURS, Parcel
 from common.wire.convert import Welcome
 from sender.capture.source import CapturedFrame, FrameSource
 from sender.importance.importance import Importance
 from sender.link.encoder import Payload
 from sender.link.observer import Fate, LinkObserver
 from sender.metrics import FrameFate, SenderMetrics
-from sender.perception.stage import PerceptionStage
+from sender.perception.stage import ObservedPerson, PerceptionStage
 from sender.preview.open import Preview
 from sender.rate.controller import RateController
 from sender.rate.sample import LinkSample
 from sender.rate.trains import TrainSample
+from sender.semantics.point_colourist import PointColourist
 from sender.semantics.stage import SemanticsStage
 
 # How long the frames in flight may take when the sender is told to stop; those that are kept can leave another time.
@@ -72,6 +75,7 @@ class LinkAccount(LinkObserver):
         self.acknowledged_frames = 0
         self.payload_bytes = 0
         self.probing_bytes = 0
+        self.bulk_bytes = 0
 
     def connected(self, welcome: Welcome) -> None:
         self._rate.on_connected()
@@ -91,6 +95,10 @@ class LinkAccount(LinkObserver):
         self._metrics.frame_acknowledged(sample.round_trip_time_ms)
         state = self._rate.state
         self._metrics.set_link(state.bandwidth_bps or 0.0, state.delay_ms or 0.0, state.capacity.bps or 0.0)
+
+    def bulk_sent(self, data_bytes: int) -> None:
+        self.bulk_bytes += data_bytes
+        self._metrics.bulk_sent(data_bytes)
 
     def probed(self, told: TrainSample) -> None:
         self.probing_bytes += told.wire_bytes
@@ -112,6 +120,9 @@ class Delivery(Protocol):
     async def send(self, frame: LabelFrame) -> None:
         """Takes a frame, at once or when there is room. Raises PeerError: the receiver is gone for good."""
 
+    def post(self, parcel: Parcel) -> None:
+        """Takes something bulky, which goes in the gaps between frames, if there are any."""
+
     async def drain(self) -> None:
         """Waits until every frame has met its fate. Raises PeerError: the receiver is gone for good."""
 
@@ -122,6 +133,7 @@ class SenderPipeline:
     Args:
         first_sequence: of the next frame; an earlier run has taken in those before it, which a file begins with.
         kept: what is not delivered when the sender has to stop is not lost.
+        colourist: learns the colours of people's surface while they are watched; they are not sent without.
     """
 
     def __init__(
@@ -137,6 +149,7 @@ class SenderPipeline:
         kept: bool = False,
         realtime: bool = False,
         preview: Preview | None = None,
+        colourist: PointColourist | None = None,
         clock: Clock = SYSTEM_CLOCK,
     ) -> None:
         self._source = source
@@ -147,6 +160,7 @@ class SenderPipeline:
         self._metrics = metrics
         self._realtime = realtime and not source.live
         self._preview = preview
+        self._colourist = colourist
         self._clock = clock
         self._sequence = first_sequence
         self._kept = kept
@@ -195,7 +209,9 @@ class SenderPipeline:
                 return
             if not self._source.live and frame.sequence < self._sequence:
                 continue
-            labels = await loop.run_in_executor(workers, self._label, await self._pace(frame))
+            labels, parcels = await loop.run_in_executor(workers, self._label, await self._pace(frame))
+            for parcel in parcels:
+                self._link.post(parcel)
             self._rate.on_offered(self._clock.monotonic_ms())
             sending = asyncio.ensure_future(self._link.send(labels))
             await asyncio.wait((sending, stopped), return_when=asyncio.FIRST_COMPLETED)
@@ -231,11 +247,13 @@ class SenderPipeline:
         await asyncio.sleep(max(0.0, self._began_s + frame.media_time_s - self._clock.monotonic()))
         return replace(frame, captured_at=self._clock.wall())
 
-    def _label(self, frame: CapturedFrame) -> LabelFrame:
+    def _label(self, frame: CapturedFrame) -> tuple[LabelFrame, list[Parcel]]:
         """Perception and semantics; a frame without anybody is sent too, so that the receiver knows."""
         if frame.source != self._last_source:
             self._perception.reset()
             self._semantics.reset()
+            if self._colourist is not None:
+                self._colourist.reset()
             self._last_source = frame.source
         with self._metrics.stage("perception"):
             observed = self._perception.process(frame.image, frame.camera)
@@ -246,6 +264,16 @@ class SenderPipeline:
             people = self._semantics.label(observed, frame.camera, frame.media_time_s)
         if not people:
             self._metrics.frame_dropped(FrameFate.NOBODY)
+        parcels = self._colours(frame, observed, people)
         labels = LabelFrame(self._sequence, frame.source, frame.captured_at, frame.camera, people)
         self._sequence += 1
-        return labels
+        return labels, parcels
+
+    def _colours(
+        self, frame: CapturedFrame, observed: Sequence[ObservedPerson], people: Sequence[PersonLabels]
+    ) -> list[Parcel]:
+        if self._colourist is None:
+            return []
+        with self._metrics.stage("colours"):
+            learnt = self._colourist.update(frame.image, frame.camera, observed, people)
+        return [Parcel(COLOURS, identity, data) for identity, data in learnt]

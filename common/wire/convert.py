@@ -24,6 +24,10 @@ MAX_REASON_CHARACTERS = 512
 MAX_HASH_BYTES = 64
 MAX_PADDING_BYTES = 16_384
 MAX_WINDOW = 64
+MAX_PIECE_BYTES = 16_384
+MAX_PARCEL_BYTES = 1_048_576
+MAX_KIND_CHARACTERS = 32
+MAX_PARCEL = 2**32 - 1
 NO_SEQUENCE = -1
 """Stands for "no such frame" where a sequence is optional."""
 MAX_SEQUENCE = 2**53 - 1
@@ -184,12 +188,60 @@ class Heartbeat:
 
 
 @dataclass(frozen=True, slots=True)
+class Piece:
+    """A part of a parcel: of something bulky that goes in the gaps between frames.
+
+    Args:
+        parcel: counts up within a session, from 1.
+        offset: where `data` belongs, right behind the piece before.
+        kind, key, total, checksum: of the first piece alone: what the parcel is, whose it is, its bytes, their CRC-32.
+    """
+
+    parcel: int
+    offset: int
+    data: bytes
+    kind: str = ""
+    key: int = 0
+    total: int = 0
+    checksum: int = 0
+
+    def __post_init__(self) -> None:
+        _require_parcel(self.parcel)
+        _require(1 <= len(self.data) <= MAX_PIECE_BYTES, f"a piece has 1 to {MAX_PIECE_BYTES} bytes")
+        _require(0 <= self.offset <= MAX_PARCEL_BYTES, f"a parcel has at most {MAX_PARCEL_BYTES} bytes")
+        _require(0 <= self.total <= MAX_PARCEL_BYTES, f"a parcel has at most {MAX_PARCEL_BYTES} bytes")
+        _require(len(self.kind) <= MAX_KIND_CHARACTERS, f"a kind has at most {MAX_KIND_CHARACTERS} characters")
+        _require(self.kind == "" or self.kind.isprintable(), "a kind is printable")
+        _require(0 <= self.key < 2**32 and 0 <= self.checksum < 2**32, "keys and checksums fit 32 bits")
+        first = self.offset == 0
+        _require(
+            first == bool(self.total) == bool(self.kind), "the first piece, and no other, names what it is part of"
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Receipt:
+    """The receiver's answer to a piece.
+
+    Args:
+        held: how many of the parcel's bytes, from the first on, are there.
+    """
+
+    parcel: int
+    held: int
+
+    def __post_init__(self) -> None:
+        _require_parcel(self.parcel)
+        _require(0 <= self.held <= MAX_PARCEL_BYTES, f"a parcel has at most {MAX_PARCEL_BYTES} bytes")
+
+
+@dataclass(frozen=True, slots=True)
 class Drain:
     """Nothing more comes (from the sender), or nothing more is taken on this stream (from the receiver)."""
 
 
-ClientMessage = Hello | FrameMessage | Heartbeat | Drain
-ServerMessage = Welcome | Acknowledgement | Heartbeat | Drain
+ClientMessage = Hello | FrameMessage | Heartbeat | Drain | Piece
+ServerMessage = Welcome | Acknowledgement | Heartbeat | Drain | Receipt
 
 
 def encode_client(message: ClientMessage) -> bytes:
@@ -203,6 +255,8 @@ def encode_client(message: ClientMessage) -> bytes:
             out = pb.ClientMessage(heartbeat=pb.Heartbeat(**_values(message, Heartbeat)))
         case Drain():
             out = pb.ClientMessage(drain=pb.Drain())
+        case Piece():
+            out = pb.ClientMessage(piece=pb.Piece(**_values(message, Piece)))
     return out.SerializeToString()
 
 
@@ -222,6 +276,8 @@ def decode_client(data: bytes) -> ClientMessage:
         return Heartbeat(**_values(message.heartbeat, Heartbeat))
     if kind == "drain":
         return Drain()
+    if kind == "piece":
+        return Piece(**_values(message.piece, Piece))
     raise MalformedPacket("a message from the sender is of no known kind")
 
 
@@ -236,6 +292,8 @@ def encode_server(message: ServerMessage) -> bytes:
             out = pb.ServerMessage(heartbeat=pb.Heartbeat(**_values(message, Heartbeat)))
         case Drain():
             out = pb.ServerMessage(drain=pb.Drain())
+        case Receipt():
+            out = pb.ServerMessage(receipt=pb.Receipt(**_values(message, Receipt)))
     return out.SerializeToString()
 
 
@@ -255,6 +313,8 @@ def decode_server(data: bytes) -> ServerMessage:
         return Heartbeat(**_values(message.heartbeat, Heartbeat))
     if kind == "drain":
         return Drain()
+    if kind == "receipt":
+        return Receipt(**_values(message.receipt, Receipt))
     raise MalformedPacket("a message from the receiver is of no known kind")
 
 
@@ -283,7 +343,7 @@ def _values(message: Any, kind: type[Any]) -> dict[str, Any]:
 
 _NAMES: dict[type[Any], tuple[str, ...]] = {
     kind: tuple(item.name for item in fields(kind))
-    for kind in (Hello, Welcome, FrameMessage, Acknowledgement, Heartbeat)
+    for kind in (Hello, Welcome, FrameMessage, Acknowledgement, Heartbeat, Piece, Receipt)
 }
 
 
@@ -305,6 +365,10 @@ def _require(holds: bool, rule: str) -> None:
 def _require_sequence(sequence: int, *, optional: bool = False) -> None:
     lowest = NO_SEQUENCE if optional else 0
     _require(lowest <= sequence <= MAX_SEQUENCE, f"a sequence is between {lowest} and 2^53 - 1")
+
+
+def _require_parcel(number: int) -> None:
+    _require(1 <= number <= MAX_PARCEL, "parcels are counted from 1, in 32 bits")
 
 
 def _require_times(*times_ns: int) -> None:

@@ -14,6 +14,7 @@ from common.wire.convert import (
     Drain,
     FrameMessage,
     Heartbeat,
+    Piece,
     Welcome,
     decode_client,
     encode_server,
@@ -151,8 +152,22 @@ class Connection:
                 await self._stream.write(encode_server(replace(message, received_ns=received_ns, padding=b"")))
             elif isinstance(message, FrameMessage):
                 self._arrive(message, "", len(data))
+            elif isinstance(message, Piece):
+                await self._take(message)
             else:
                 self._arrive(None, "a second greeting in one stream", len(data))
+
+    async def _take(self, piece: Piece) -> None:
+        try:
+            receipt, parcel = self._session.parcels.add(piece)
+        except WireError as error:
+            raise StreamBroken("INVALID_ARGUMENT", str(error)) from error
+        if parcel is not None:
+            try:
+                self._handler.on_parcel(self._session, parcel)
+            except WireError as error:
+                _log.warning("a parcel (%s) of %s is dropped: %s", parcel.kind, self._session.sender, error)
+        await self._stream.write(encode_server(receipt))
 
     def _hear(self) -> None:
         self._heard = True

@@ -7,7 +7,9 @@ from typing import Protocol
 
 from common.errors import MalformedPacket
 from common.frames import LabelFrame
+from common.parcel import Parcel
 from common.wire.convert import NO_SEQUENCE, FrameMessage, Hello
+from receiver.link.parcels import ParcelAssembly
 
 # A live sender never comes back for a rejected frame, so the memory of them must not grow.
 _REMEMBERED_REJECTIONS = 64
@@ -49,6 +51,7 @@ class Session:
         owner: who began it, as the door knows senders.
         durable: what is acknowledged must be on disk.
         silent: the sender has given no sign of life for too long.
+        parcels: what comes in pieces.
     """
 
     session_id: bytes
@@ -62,6 +65,7 @@ class Session:
     owner: str = ""
     durable: bool = False
     silent: bool = False
+    parcels: ParcelAssembly = field(default_factory=ParcelAssembly)
     _rejected: dict[int, None] = field(default_factory=dict)
     _release: Callable[[], None] | None = None
     _released: asyncio.Event = field(default_factory=asyncio.Event)
@@ -133,6 +137,13 @@ class FrameHandler(Protocol):
 
         Raises:
             WireError: it must not be decoded; the link asks for a key frame.
+        """
+
+    def on_parcel(self, session: Session, parcel: Parcel) -> None:
+        """Takes in something bulky, which may come at any time between two frames; must not block.
+
+        Raises:
+            WireError: it is not what its kind says; it is dropped.
         """
 
     def on_unused(self, session: Session, frame: FrameMessage | None) -> None:

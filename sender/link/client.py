@@ -12,6 +12,7 @@ from common.clock import SYSTEM_CLOCK, Clock
 from common.configuration import option
 from common.errors import PeerError
 from common.frames import LabelFrame
+from common.parcel import Parcel
 from common.wire.convert import (
     MAX_WINDOW,
     Acknowledgement,
@@ -20,12 +21,14 @@ from common.wire.convert import (
     FrameMessage,
     Heartbeat,
     Hello,
+    Receipt,
     Welcome,
     decode_server,
     encode_client,
 )
 from common.wire.stream import StreamBroken
 from sender.link.backoff import Backoff
+from sender.link.bulk import BulkLane, NoBulk, Pace
 from sender.link.encoder import FrameEncoder
 from sender.link.flight import FlightSize
 from sender.link.handshake import ClientStream, StreamOpener, open_link
@@ -86,6 +89,7 @@ class LinkClient:
         hello: session id, codec, model; the client fills in the fields about resuming.
         encoder: called when a frame leaves, never before.
         observer: hears of everything for metrics and rate control.
+        pace: how fast parcels may go; they do not without.
         transport: opens streams; over gRPC, open on the loopback and encrypted elsewhere, if not given.
     """
 
@@ -96,6 +100,7 @@ class LinkClient:
         encoder: FrameEncoder,
         *,
         observer: LinkObserver | None = None,
+        pace: Pace | None = None,
         clock: Clock = SYSTEM_CLOCK,
         rng: random.Random | None = None,
         transport: StreamOpener | None = None,
@@ -116,6 +121,7 @@ class LinkClient:
         self._failure: Exception | None = None
         self._changed = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
+        self._bulk = BulkLane(pace or NoBulk())
         self._sent_before: set[int] = set()
         self._last_acknowledged: int | None = None
         self._last_sent_at_s: float | None = None
@@ -155,6 +161,14 @@ class LinkClient:
         if replaced is not None:
             self._end(replaced, Fate.SUPERSEDED)
         self._changed.set()
+
+    def post(self, parcel: Parcel) -> None:
+        """Gives something bulky to the link, which sends it in the gaps between frames, or never if there are none.
+
+        Raises:
+            ValueError: it is empty or too large.
+        """
+        self._bulk.post(parcel)
 
     async def watch(self) -> None:
         """Waits until the link ends, and says why.
@@ -246,6 +260,7 @@ class LinkClient:
         self._pulse.restart()
         self._flight.restart(min(self._configuration.window, welcome.window))
         self._window.resize(self._flight.frames)
+        self._bulk.restart(anew=not welcome.resumed)
         self._observer.connected(welcome)
 
     def _resume(self, welcome: Welcome) -> None:
@@ -304,6 +319,8 @@ class LinkClient:
             elif isinstance(message, Heartbeat):
                 self._liveness.heard(message.sent_ns, self._pulse.on_our_clock(message.received_ns), self._wall_ns())
                 self._pulse.echoed(message)
+            elif isinstance(message, Receipt):
+                self._bulk.received(message)
             elif isinstance(message, Drain):
                 self._receiver_drains = True
 
@@ -316,6 +333,12 @@ class LinkClient:
                 await stream.write(message)
                 self._changed.set()
                 self._pulse.frame(len(message))
+                await self._send_bulk(stream)
+
+    async def _send_bulk(self, stream: ClientStream) -> None:
+        for piece in self._bulk.pieces(self._clock.monotonic_ms()):
+            await stream.write(encode_client(piece))
+            self._observer.bulk_sent(len(piece.data))
 
     async def _until_sendable(self) -> None:
         while self._receiver_drains or self._window.ready() is None:

@@ -62,8 +62,8 @@ class HeartbeatSchedule:
         return now_s - min(self._sent_s, self._heard_s) >= self._interval_s or self._comparison_is_due(now_s)
 
     def _comparison_is_due(self, now_s: float) -> bool:
-        # What a silence has put off must not stand before the first frame after it.
-        return now_s - self._beat_s >= _COMPARE_CLOCKS_S and now_s - self._awake_s >= self._interval_s
+        # After a silence there may soon be another, in which this would only stand before frames.
+        return now_s - max(self._beat_s, self._awake_s) >= _COMPARE_CLOCKS_S
 
     def _hear(self, now_s: float) -> None:
         if now_s - self._heard_s >= self._interval_s:

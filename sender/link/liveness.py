@@ -22,19 +22,19 @@ _DEAD = "DEADLINE_EXCEEDED"
 class Liveness(Generic[T]):
     """Of one receiver, over any number of streams.
 
-    Once it counts as lost, another connection is sought.  A link that hardly carries anything for a while holds what was
-    sent, and that connection waits behind it: when it stands, what was sent before is answered too, and the stream goes
-    on.  After an outage TCP is slow to ask again
-    on the old connection, and another one is the first to stand: then the stream is given up for it.  What the receiver
-    had to say before the silence proves nothing then, for each direction wakes by itself: once in doubt, it counts what
-    answers something that was sent into the silence, and what the receiver said when the silence was doubted already.
+    Once it counts as lost, another connection is sought.  A link that hardly carries anything for a while holds what
+    was sent, and that connection waits behind it: when it stands, what was sent before is answered too, and the stream
+    goes on.  After an outage TCP is slow to ask again on the old connection, and another one is the first to stand:
+    then the stream is given up for it.  What the receiver had to say before the silence proves nothing then, for each
+    direction wakes by itself: once in doubt, it counts what answers something that was sent into the silence, and what
+    the receiver said when the silence was doubted already.
 
     Silence is counted in moments instead of read from a clock: when this process was held up, so was the count.
 
     Args:
         interval_s: between heartbeats.
-        missed: so many intervals without a sign of life, and the receiver counts as lost. Sooner it would not be wise to
-            seek: what that takes stands in the way of frames when a link that stood still moves on.
+        missed: so many intervals without a sign of life, and the receiver counts as lost. To seek sooner would not be
+            wise: what that takes stands in the way of frames when a link that stood still moves on.
         standby: seeks the other connection.
         lost: told once that it is lost, with the reason.
         found: told that it was not, after `lost`.

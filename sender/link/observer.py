@@ -29,6 +29,9 @@ class LinkObserver:
     def sent(self, frame: LabelFrame, encoded: Payload, *, again: bool) -> None:
         """A frame was encoded and goes out; `again` if it did so before."""
 
+    def bulk_sent(self, data_bytes: int) -> None:
+        """A piece of a parcel went out, of so many bytes."""
+
     def acknowledged(self, frame: LabelFrame, sample: LinkSample) -> None:
         """The receiver is done with a frame."""
 
@@ -59,6 +62,10 @@ class Observers(LinkObserver):
     def sent(self, frame: LabelFrame, encoded: Payload, *, again: bool) -> None:
         for each in self._observers:
             each.sent(frame, encoded, again=again)
+
+    def bulk_sent(self, data_bytes: int) -> None:
+        for each in self._observers:
+            each.bulk_sent(data_bytes)
 
     def acknowledged(self, frame: LabelFrame, sample: LinkSample) -> None:
         for each in self._observers:

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from sender.rate.bandwidth import PaperBandwidth
-from sender.rate.budget import ByteBudget
+from sender.rate.bulk import BulkPace
 from sender.rate.capacity import Capacity, CapacityEstimator
 from sender.rate.delay import PaperDelay, WindowedExtreme
 from sender.rate.policy import BudgetController, RateConfiguration, badness, rho_by_group
@@ -58,7 +58,7 @@ class RateController:
         self._capacity_estimator = CapacityEstimator()
         self._capacity = Capacity(None, False, 0.0)
         self._budget = BudgetController(configuration.headroom, _START)
-        self._bulk = ByteBudget(configuration.bulk_headroom)
+        self._bulk = BulkPace()
         self._wire_bytes: float | None = None
 
     def on_offered(self, now_ms: float) -> None:
@@ -105,16 +105,23 @@ class RateController:
         """
         return rho_by_group(importance, self._f(), self._configuration.rho_min, self._configuration.rho_max)
 
-    def frame_bytes(self, wanted_bytes: int, now_ms: float) -> int:
-        """How many of the bytes that the next frame could have, labels and bulk together, it may have.
+    def bulk_bytes(self, in_flight_bytes: int, waiting_bytes: int, now_ms: float) -> int:
+        """How many bytes of bulk may follow the frame that has just left.
 
-        Labels go whatever it says; bulk goes only in what they leave. Under `--policy capacity` no frame has to wait
-        for it; the others know of no budget, and bulk is compressed by f as labels of no importance are (17).
+        Under `--policy capacity` no frame has to wait for it. The others know of no budget, and with every frame goes
+        what f leaves of bulk, as it does of labels of no importance (17).
+
+        Args:
+            in_flight_bytes: of bulk, sent and not there yet.
+            waiting_bytes: what there is to send.
         """
         if self._configuration.policy != "capacity":
-            return int((1 - min(self._f(), 1.0)) * wanted_bytes)
-        cautious_bps = self._capacity_estimator.cautious_bps(now_ms)
-        return min(self._bulk.frame_bytes(cautious_bps, self._wanted_frame_rate_hz(), now_ms), wanted_bytes)
+            return int((1 - min(self._f(), 1.0)) * waiting_bytes)
+        cautious_bps, rate_hz = self._capacity_estimator.cautious_bps(now_ms), self._wanted_frame_rate_hz()
+        if cautious_bps is None or rate_hz <= 0:
+            return 0
+        free_bytes = (self._configuration.headroom * cautious_bps - self._wanted_bps()) / (8 * rate_hz)
+        return min(self._bulk.allowed_bytes(in_flight_bytes, cautious_bps, free_bytes, now_ms), waiting_bytes)
 
     @property
     def state(self) -> RateState:

@@ -24,7 +24,6 @@ class RateConfiguration:
     bandwidth_weight: float = option(0.5, help="a of eq. 18")
     delay_weight: float = option(0.5, help="b of eq. 18")
     headroom: float = option(0.8, help="share of the capacity that --policy capacity uses")
-    bulk_headroom: float = option(0.6, help="share of the capacity that frames with bulk in them may use")
 
     def __post_init__(self) -> None:
         if not 0 <= self.rho_min <= self.rho_max <= 1:
@@ -37,8 +36,8 @@ class RateConfiguration:
             raise ValueError("delay_min_ms must be at least 0 and below delay_max_ms")
         if min(self.bandwidth_weight, self.delay_weight) < 0:
             raise ValueError("bandwidth_weight and delay_weight must not be below 0")
-        if not 0 < self.headroom <= 1 or not 0 < self.bulk_headroom <= 1:
-            raise ValueError(f"headroom {self.headroom} and bulk_headroom {self.bulk_headroom} are not in (0, 1]")
+        if not 0 < self.headroom <= 1:
+            raise ValueError(f"headroom {self.headroom} is not in (0, 1]")
 
 
 def badness(bandwidth_bps: float, delay_ms: float, configuration: RateConfiguration) -> float:

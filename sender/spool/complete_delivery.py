@@ -13,6 +13,7 @@ from typing import TypeVar
 
 from common.errors import PeerError
 from common.frames import LabelFrame
+from common.parcel import Parcel
 from sender.link.client import LinkClient
 from sender.link.observer import Fate, LinkObserver
 from sender.spool.spool import Spool
@@ -89,6 +90,10 @@ class CompleteDelivery:
             await self._until_progress()
         await self._on_disk(self._spool.append, frame)
         self._changed.set()
+
+    def post(self, parcel: Parcel) -> None:
+        """Gives something bulky to the link; what has not left when the sender stops is lost."""
+        self._link.post(parcel)
 
     async def drain(self) -> None:
         """Waits until every frame is acknowledged, and ends the session at the receiver.

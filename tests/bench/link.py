@@ -75,7 +75,7 @@ class Link:
     there: Shape
     back: Shape
     seconds: float
-    payload_bytes: int
+    parcel_bytes: int
     # When the capacity falls for good, in seconds of the link's time.
     fall_s: float | None = None
 
@@ -139,10 +139,9 @@ def play(policy: str, link: Link) -> Run:
     with TwoHosts(link.there, link.back) as hosts, tempfile.TemporaryDirectory() as folder:
         log, address = Path(folder) / "shown.jsonl", f"{ADDRESSES[1]}:{PORT}"
         receive = ["tests.network.sink", "--listen", address, "--log", str(log)]
-        receive += ["--filled"] if link.payload_bytes else []
         send = ["tests.network.source", "--peer", address, "--policy", policy, "--seconds", str(seconds)]
         send += ["--start-at", str(hosts.began_at_s + _STARTING_S)]
-        send += ["--payload-bytes", str(link.payload_bytes)]
+        send += ["--parcel-bytes", str(link.parcel_bytes)]
         sink = hosts.run(1, receive)
         try:
             if not sink.says("listening"):
@@ -153,12 +152,15 @@ def play(policy: str, link: Link) -> Run:
                 raise OutputError(f"the sending end ended with exit code {source.exit_code}")
         finally:
             sink.terminate()
-        lines = [json.loads(line) for line in log.read_text(encoding="utf-8").splitlines()]
+        noted = [json.loads(line) for line in log.read_text(encoding="utf-8").splitlines()]
+    lines, parcels = ([line for line in noted if ("kind" in line) == bulky] for bulky in (False, True))
     began_s = json.loads(told.splitlines()[0])["began_at"]
     captured, shown = (np.array([line[name] for line in lines]) - began_s for name in ("captured_at", "shown_at"))
     sent = sum(line["bytes"] for line in lines)
     ages = display_ages(captured, shown, _SETTLING_S, seconds)
     told_of = figures(ages) | {"frames": float(len(lines)), "bytes_per_s": sent / seconds}
+    if link.parcel_bytes:
+        told_of["bulk_bytes_per_s"] = sum(parcel["bytes"] for parcel in parcels) / seconds
     for _, end_s in link.there.outages:
         told_of["recovery_ms"] = 1e3 * recovery_s(captured, shown, end_s - (began_s - hosts.began_at_s))
     if link.fall_s is not None:
@@ -241,7 +243,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--trace", type=Path, metavar="FILE", help="Mahimahi, alphartc or norway3g")
     parser.add_argument("--traces", type=Path, nargs="+", metavar="PATH", help="several, or folders of them")
     parser.add_argument("--full-scale", action="store_true", help="as recorded, instead of at 20 to 400 kbit/s")
-    parser.add_argument("--payload-bytes", type=int, default=0, metavar="N", help="fill frames up to so many bytes")
+    parser.add_argument(
+        "--parcel-bytes",
+        type=int,
+        default=0,
+        metavar="N",
+        help="parcels of so many bytes go beside the frames all the time",
+    )
     parser.add_argument("--delay-ms", type=float, default=30.0, help="one way (default: %(default)s)")
     parser.add_argument("--loss", type=float, default=0.0, help="share of packets lost, each way")
     parser.add_argument("--outage", type=float, default=0.0, metavar="S", help="seconds in which nothing passes")
@@ -270,7 +278,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             else:
                 trace = read_trace(file, full_scale=options.full_scale)
             there = Shape(trace, delay_s, options.loss, outages, seed=options.seed)
-            link = Link(there, back, seconds, options.payload_bytes, out_s if options.step else None)
+            link = Link(there, back, seconds, options.parcel_bytes, out_s if options.step else None)
             runs = play_all(link, options.policies, name)
             prefix = f"{name}, " if options.traces else ""
             systems |= {prefix + system: run.figures for system, run in runs.items()}

@@ -10,9 +10,11 @@ import receiver.link.security
 import sender.link.security
 from common.addresses import Address
 from common.clock import SYSTEM_CLOCK, Clock
+from common.parcel import Parcel
 from common.wire.convert import FrameMessage, Hello
 from receiver.link import LinkServer, ListenConfiguration, Session, SessionRegistry
 from sender.link import FrameEncoder, LinkClient, LinkConfiguration
+from sender.link.bulk import Pace
 from sender.link.transport import Transport
 from tests.fake_link import MODEL, CountingCodec, label_frame
 from tests.tcp_relay import TcpRelay
@@ -29,6 +31,7 @@ class Pipeline:
         self.gate.set()
         self.decoded: list[int] = []
         self.keys: list[int] = []
+        self.parcels: list[Parcel] = []
         self.opened = 0
         self.ended: asyncio.Queue[Session] = asyncio.Queue()
         self._changed = asyncio.Event()
@@ -43,6 +46,9 @@ class Pipeline:
             self.keys.append(frame.sequence)
         self._changed.set()
         await self.gate.wait()
+
+    def on_parcel(self, session: Session, parcel: Parcel) -> None:
+        self.parcels.append(parcel)
 
     def on_unused(self, session: Session, frame: FrameMessage | None) -> None: ...
 
@@ -102,6 +108,7 @@ class Ends:
         connect_timeout: float = 5.0,
         codec_version: int = 1,
         encoder: FrameEncoder | None = None,
+        pace: Pace | None = None,
         security: sender.link.security.SecurityConfiguration | None = None,
     ) -> tuple[LinkClient, Recorder]:
         seen = Recorder()
@@ -110,6 +117,7 @@ class Ends:
             Hello(secrets.token_bytes(16), "test", codec_version, MODEL, live),
             encoder or CountingCodec(),
             observer=seen,
+            pace=pace,
             rng=random.Random(1),
             transport=Transport(security),
         )

@@ -16,6 +16,7 @@ from common.codec.frame_codec import EncodedFrame, FrameCodec
 from common.errors import ModelMismatch, OutputError, PeerError, VersionMismatch
 from common.frames import Camera, LabelFrame, PersonLabels
 from common.labels import GROUP_NAMES, LABEL_SIZE, split
+from common.parcel import Parcel
 from common.wire.convert import STREAM_METHOD, STREAM_SERVICE, FrameMessage, Hello, encode_client
 from receiver.link import SessionRegistry
 from sender.link import Fate
@@ -52,6 +53,31 @@ async def test_trains_follow_frames_and_are_measured_by_their_echoes(ends: Ends)
     assert len(seen.trains) == 4
     assert all(told.bps > 0 for told in seen.trains)
     assert seen.lost == []
+
+
+class _Trickle:
+    """Some bytes behind every frame."""
+
+    def bulk_bytes(self, in_flight_bytes: int, waiting_bytes: int, now_ms: float) -> int:
+        return 200
+
+
+async def test_parcels_go_beside_frames_and_outlive_a_cut(ends: Ends) -> None:
+    pipeline = Pipeline()
+    _, address = await ends.server(pipeline)
+    relay = await ends.relay(address)
+    client, _ = ends.client(relay.address, pace=_Trickle())
+    await client.connect()
+    parcels = [Parcel("colours", key, secrets.token_bytes(3000)) for key in range(3)]
+    for parcel in parcels:
+        client.post(parcel)
+    await send_all(client, 0, 20)
+    await pipeline.until_decoded(15)
+    relay.cut()
+    await send_all(client, 20, 100)
+    await client.drain()
+    assert pipeline.parcels == parcels
+    assert pipeline.decoded == list(range(100))
 
 
 async def test_backpressure_holds_a_file_back_while_the_receiver_works(ends: Ends) -> None:

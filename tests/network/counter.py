@@ -16,6 +16,7 @@ from typing import TextIO
 
 from common.addresses import Address
 from common.codec.packet import CODEC_VERSION
+from common.parcel import Parcel
 from common.wire.convert import FrameMessage
 from receiver.link import LinkServer, ListenConfiguration, Session, SessionRegistry
 from receiver.link.security import SecurityConfiguration
@@ -49,6 +50,8 @@ class Counts:
         self.again += frame.sequence < expected
         self.missing += max(frame.sequence - expected, 0)
         self._next[session.session_id] = max(frame.sequence + 1, expected)
+
+    def on_parcel(self, session: Session, parcel: Parcel) -> None: ...
 
     def on_unused(self, session: Session, frame: FrameMessage | None) -> None:
         self.broken += frame is None

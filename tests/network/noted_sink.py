@@ -18,6 +18,7 @@ from common.addresses import Address
 from common.codec.frame_codec import FrameCodec
 from common.codec.packet import CODEC_VERSION
 from common.frames import LabelFrame
+from common.parcel import Parcel
 from common.wire.convert import FrameMessage
 from receiver.link import LinkServer, ListenConfiguration, Session, SessionRegistry
 from receiver.link.security import SecurityConfiguration
@@ -61,6 +62,8 @@ class Book:
         """Decodes and notes."""
         labels = session.decode(frame)
         self._note("shown", session.session_id.hex(), seq=frame.sequence, captured_at=labels.captured_at)
+
+    def on_parcel(self, session: Session, parcel: Parcel) -> None: ...
 
     def on_unused(self, session: Session, frame: FrameMessage | None) -> None: ...
 

@@ -27,11 +27,10 @@ _TRAIN_AFTER_S = 0.01
 
 
 class Shown(NamedTuple):
-    """A frame that arrived; seconds of simulated time, and its payload in bytes."""
+    """A frame that arrived; seconds of simulated time."""
 
     captured_s: float
     shown_s: float
-    payload_bytes: int
 
 
 class _Waiting(NamedTuple):
@@ -46,18 +45,20 @@ class Simulation:
 
     Args:
         there: what the sender's packets go through.
-        payload_bytes: what frames are filled up to, as far as the budget allows; 0 for labels alone.
+        bulk_bytes: what always waits to go beside the frames; 0 for labels alone.
         window: most unacknowledged frames.
 
     Attributes:
         shown: every frame that arrived.
+        bulk: (when, bytes) of all bulk that arrived.
     """
 
     there: Shape
-    payload_bytes: int = 0
+    bulk_bytes: int = 0
     fps: float = 30.0
     window: int = 8
     shown: list[Shown] = field(default_factory=list)
+    bulk: list[tuple[float, int]] = field(default_factory=list)
     rate: RateController = field(default_factory=lambda: RateController(RateConfiguration()))
     prober: Prober = field(default_factory=Prober)
     _pipe: Pipe = field(init=False)
@@ -66,6 +67,7 @@ class Simulation:
     _order: "itertools.count[int]" = field(default_factory=itertools.count)
     _waiting: _Waiting | None = None
     _in_flight: int = 0
+    _bulk_in_flight: int = 0
     _last_sent_s: float | None = None
     _last_arrival_s: float | None = None
 
@@ -105,16 +107,26 @@ class Simulation:
         if self._waiting is None or self._in_flight >= self._flight.frames:
             return
         frame, self._waiting = self._waiting, None
-        budget = self.rate.frame_bytes(self.payload_bytes, now_s * 1e3) if self.payload_bytes else 0
-        payload_bytes = max(budget, _LABELS_BYTES)
-        message_bytes = payload_bytes + _MESSAGE_BYTES
+        message_bytes = _LABELS_BYTES + _MESSAGE_BYTES
         spacing_s, self._last_sent_s = now_s - (self._last_sent_s or now_s), now_s
         self._in_flight += 1
-        self.rate.on_sent(frame.sequence, payload_bytes, now_s * 1e3)
+        self.rate.on_sent(frame.sequence, _LABELS_BYTES, now_s * 1e3)
         self.prober.frame(message_bytes, now_s * 1e3)
         arrival_s = self._offer(message_bytes, now_s)
-        self._at(arrival_s, lambda at_s: self._arrive(frame, now_s, spacing_s, payload_bytes, at_s))
+        self._at(arrival_s, lambda at_s: self._arrive(frame, now_s, spacing_s, at_s))
+        self._send_bulk(now_s)
         self._at(now_s + _TRAIN_AFTER_S, self._train)
+
+    def _send_bulk(self, now_s: float) -> None:
+        size = self.rate.bulk_bytes(self._bulk_in_flight, self.bulk_bytes, now_s * 1e3) if self.bulk_bytes else 0
+        if size:
+            self._bulk_in_flight += size
+            arrival_s = self._offer(size + _MESSAGE_BYTES, now_s)
+            self.bulk.append((arrival_s, size))
+            self._at(arrival_s + self.there.delay_s, lambda _: self._bulk_received(size))
+
+    def _bulk_received(self, size: int) -> None:
+        self._bulk_in_flight -= size
 
     def _train(self, now_s: float) -> None:
         sizes = self.prober.train(now_s * 1e3)
@@ -135,14 +147,14 @@ class Simulation:
         if told is not None:
             self.rate.on_train(told, now_s * 1e3)
 
-    def _arrive(self, frame: _Waiting, sent_s: float, spacing_s: float, payload_bytes: int, now_s: float) -> None:
-        self.shown.append(Shown(frame.captured_s, now_s + _HOLD_S, payload_bytes))
+    def _arrive(self, frame: _Waiting, sent_s: float, spacing_s: float, now_s: float) -> None:
+        self.shown.append(Shown(frame.captured_s, now_s + _HOLD_S))
         first = self._last_arrival_s is None
         arrival_spacing_ms = (now_s - (self._last_arrival_s or now_s)) * 1e3
         self._last_arrival_s = now_s
         sample = LinkSample(
             sequence=frame.sequence,
-            message_bytes=payload_bytes + _MESSAGE_BYTES,
+            message_bytes=_LABELS_BYTES + _MESSAGE_BYTES,
             round_trip_time_ms=(now_s + self.there.delay_s - sent_s) * 1e3,
             hold_ms=_HOLD_S * 1e3,
             sent_spacing_ms=None if first else spacing_s * 1e3,

@@ -1,6 +1,7 @@
 """A receiver without reconstruction, on one of two hosts: `python -m tests.network.sink --listen H:P --log FILE`.
 
 Decodes every frame, holds it for `--hold-ms`, notes when it was captured and when it could be shown, acknowledges.
+Notes parcels too, with their kind.
 """
 
 import argparse
@@ -8,25 +9,18 @@ import asyncio
 import json
 import signal
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TextIO
 
 from common.addresses import Address
 from common.codec.packet import CODEC_VERSION
-from common.frames import LabelFrame
+from common.parcel import Parcel
 from common.wire.convert import FrameMessage
 from receiver.link import LinkServer, ListenConfiguration, Session, SessionRegistry
 from receiver.link.security import SecurityConfiguration
 from receiver.pipeline import PacketDecoder
-from tests.network.filling import labels_in
 from tests.network.source import MODEL
-
-
-class FilledDecoder(PacketDecoder):
-    """Takes the filling off first."""
-
-    def decode(self, payload: bytes) -> LabelFrame:
-        return super().decode(labels_in(payload))
 
 
 class Notebook:
@@ -43,7 +37,14 @@ class Notebook:
         if self._hold_s:
             await asyncio.sleep(self._hold_s)
         line = {"seq": frame.sequence, "captured_at": labels.captured_at, "shown_at": time.time()}
-        self._log.write(json.dumps(line | {"bytes": len(frame.payload)}) + "\n")
+        self._note(line | {"bytes": len(frame.payload)})
+
+    def on_parcel(self, session: Session, parcel: Parcel) -> None:
+        """Notes."""
+        self._note({"kind": parcel.kind, "bytes": len(parcel.data)})
+
+    def _note(self, line: Mapping[str, float | str]) -> None:
+        self._log.write(json.dumps(line) + "\n")
         self._log.flush()
 
     def on_unused(self, session: Session, frame: FrameMessage | None) -> None: ...
@@ -51,14 +52,14 @@ class Notebook:
     async def on_session_end(self, session: Session) -> None: ...
 
 
-async def serve(listen: Address, log: TextIO, hold_s: float, *, filled: bool) -> None:
+async def serve(listen: Address, log: TextIO, hold_s: float) -> None:
     """Until SIGTERM."""
     stop = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)
     server = LinkServer(
         ListenConfiguration(listen=listen),
         Notebook(log, hold_s),
-        SessionRegistry(lambda: FilledDecoder(MODEL) if filled else PacketDecoder(MODEL)),
+        SessionRegistry(lambda: PacketDecoder(MODEL)),
         model_hash=MODEL,
         codec_version=CODEC_VERSION,
         security=SecurityConfiguration(insecure=True),
@@ -73,10 +74,9 @@ def main() -> None:
     parser.add_argument("--listen", type=Address.parse, required=True)
     parser.add_argument("--log", type=Path, required=True)
     parser.add_argument("--hold-ms", type=float, default=0.0)
-    parser.add_argument("--filled", action="store_true", help="frames come with filling")
     options = parser.parse_args()
     with open(options.log, "a", encoding="utf-8") as log:
-        asyncio.run(serve(options.listen, log, options.hold_ms / 1e3, filled=options.filled))
+        asyncio.run(serve(options.listen, log, options.hold_ms / 1e3))
 
 
 if __name__ == "__main__":

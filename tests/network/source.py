@@ -1,7 +1,7 @@
 """A sender without camera and networks, on one of two hosts: `python -m tests.network.source --peer H:P`.
 
 The demo clip's true labels, over and over, at `--fps`, through importance, rate control, codec and link as in the
-sender.
+sender.  With `--parcel-bytes` a parcel is always on its way beside them.
 """
 
 import argparse
@@ -16,6 +16,7 @@ from common.body.label_space import LabelSpace
 from common.codec.frame_codec import FrameCodec
 from common.codec.packet import CODEC_VERSION
 from common.frames import Camera, LabelFrame, PersonLabels
+from common.parcel import Parcel
 from common.wire.convert import Hello
 from sender.importance.importance import Importance
 from sender.link import LinkClient, LinkConfiguration
@@ -26,7 +27,6 @@ from sender.pipeline import LinkAccount, RatedEncoder
 from sender.rate.controller import RateController
 from sender.rate.policy import RateConfiguration
 from tests.bench.rate import demo_truth
-from tests.network.filling import FilledEncoder
 
 MODEL = bytes(8)
 CAMERA = Camera(640, 480, 600.0)
@@ -40,13 +40,13 @@ async def send(options: argparse.Namespace, people: Sequence[PersonLabels]) -> N
     rate = RateController(RateConfiguration(policy=options.policy))
     metrics = SenderMetrics()
     encoder = RatedEncoder(FrameCodec(MODEL), Importance.load(), rate, metrics)
-    filled = FilledEncoder(encoder, rate, options.payload_bytes) if options.payload_bytes else None
     account = LinkAccount(rate, metrics)
     link = LinkClient(
         LinkConfiguration(peer=options.peer, connect_timeout=30.0),
         Hello(secrets.token_bytes(16), "source", CODEC_VERSION, MODEL, live=True),
-        filled or encoder,
+        encoder,
         observer=account,
+        pace=rate,
         transport=Transport(SecurityConfiguration(insecure=True)),
     )
     await link.connect()
@@ -58,6 +58,8 @@ async def send(options: argparse.Namespace, people: Sequence[PersonLabels]) -> N
         await asyncio.sleep(max(0.0, began_s + sequence / options.fps - time.monotonic()))
         frame = LabelFrame(sequence, "demo", time.time(), CAMERA, (people[sequence % len(people)],))
         rate.on_offered(time.monotonic() * 1e3)
+        if options.parcel_bytes:
+            link.post(Parcel("noise", 0, secrets.token_bytes(options.parcel_bytes)))
         await link.send(frame)
         estimates.append((sequence / options.fps, rate.state.capacity.bps))
     await link.close()
@@ -73,9 +75,7 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=30.0)
     parser.add_argument("--start-at", type=float, default=0.0, help="when the first picture is taken, since the epoch")
     parser.add_argument("--fps", type=float, default=30.0)
-    parser.add_argument(
-        "--payload-bytes", type=int, default=0, help="frames are filled up to so much, as budget allows"
-    )
+    parser.add_argument("--parcel-bytes", type=int, default=0, help="size of the parcels that go beside the frames")
     options = parser.parse_args()
     people = demo_truth(LabelSpace.load(), 0).people
     asyncio.run(send(options, people))

@@ -10,9 +10,11 @@ import pytest
 
 from common.clock import Clock
 from common.codec.frame_codec import FrameCodec
-from common.errors import MissingReference, WireError
+from common.errors import MalformedPacket, MissingReference, WireError
 from common.frames import Camera, LabelFrame, PersonLabels
 from common.labels import GROUPS
+from common.parcel import COLOURS, Parcel
+from common.point_colours import PointColours, encode
 from common.wire.convert import FrameMessage
 from receiver.diffusion.cloud import PointCloud
 from receiver.link.session import SenderClock, Session
@@ -37,11 +39,17 @@ class FakeReconstructor:
 
     def __init__(self) -> None:
         self.given: list[set[int]] = []
+        self.coloured: list[set[int]] = []
 
     def reconstruct(
-        self, frame: LabelFrame, previous: Mapping[int, PointCloud], timings: Timings
+        self,
+        frame: LabelFrame,
+        previous: Mapping[int, PointCloud],
+        timings: Timings,
+        colours: Mapping[int, PointColours],
     ) -> tuple[ReconstructedPerson, ...]:
         self.given.append(set(previous))
+        self.coloured.append(set(colours))
         timings.stages_ms["diffusion"] = 1.0
         nowhere = np.zeros((1, 3), np.float32), np.eye(3, dtype=np.float32)[None]
         cloud = PointCloud(np.zeros((2048, 3), np.float32), np.zeros((2048, 3), np.float32))
@@ -170,3 +178,18 @@ async def test_a_restarted_receiver_does_not_ask_for_what_is_on_disk(running) ->
 
 def test_whole_bytes_keep_the_total() -> None:
     assert whole_bytes({"root": 10.4, "header": 20.6}, 31.0) == {"total": 31, "root": 10, "header": 21}
+
+
+async def test_colours_that_arrive_are_there_for_the_frames_to_come(running) -> None:  # type: ignore[no-untyped-def]
+    pipeline, reconstructor, _ = running
+    session = new_session()
+    await pipeline.on_session(session)
+    messages = packets(2)
+    await pipeline.on_frame(session, messages[0])
+    colours = encode(np.full((2048, 3), 90, np.uint8), np.ones(2048, np.bool_))
+    pipeline.on_parcel(session, Parcel(COLOURS, 3, colours))
+    pipeline.on_parcel(session, Parcel("of another time", 3, b"?"))
+    await pipeline.on_frame(session, messages[1])
+    assert reconstructor.coloured == [set(), {3}]
+    with pytest.raises(MalformedPacket):
+        pipeline.on_parcel(session, Parcel(COLOURS, 3, colours[:-1]))

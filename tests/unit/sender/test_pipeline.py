@@ -11,6 +11,7 @@ from common.codec.frame_codec import FrameCodec
 from common.errors import SourceError
 from common.frames import Camera, LabelFrame, PersonLabels
 from common.labels import GROUPS
+from common.parcel import COLOURS, Parcel
 from sender.capture.source import CapturedFrame
 from sender.importance.importance import Importance
 from sender.link.observer import Fate
@@ -60,13 +61,31 @@ class FakeStage:
 class FakeLink:
     def __init__(self) -> None:
         self.sent: list[LabelFrame] = []
+        self.parcels: list[Parcel] = []
         self.drained = False
 
     async def send(self, frame: LabelFrame) -> None:
         self.sent.append(frame)
 
+    def post(self, parcel: Parcel) -> None:
+        self.parcels.append(parcel)
+
     async def drain(self) -> None:
         self.drained = True
+
+
+class FakeColourist:
+    """Learns something of somebody from every second frame."""
+
+    def __init__(self) -> None:
+        self.frames = self.resets = 0
+
+    def reset(self) -> None:
+        self.resets += 1
+
+    def update(self, image: object, camera: Camera, observed: object, people: object) -> list[tuple[int, bytes]]:
+        self.frames += 1
+        return [(7, bytes([self.frames]))] if self.frames % 2 == 0 else []
 
 
 def person() -> PersonLabels:
@@ -163,3 +182,11 @@ def test_account_counts_each_fate_once() -> None:
     account.ended(frame, Fate.SUPERSEDED)
     assert account.acknowledged_frames == 1
     assert account.payload_bytes > 0
+
+
+async def test_colours_go_as_parcels_and_another_source_shows_other_people() -> None:
+    link, colourist = FakeLink(), FakeColourist()
+    frames = [captured(number, f"{number // 3}.mp4") for number in range(6)]
+    await pipeline_of(FakeSource(frames), FakeStage(), link, colourist=colourist).run(asyncio.Event())
+    assert link.parcels == [Parcel(COLOURS, 7, bytes([number])) for number in (2, 4, 6)]
+    assert colourist.resets == 2

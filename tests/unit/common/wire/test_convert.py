@@ -19,6 +19,8 @@ from common.wire.convert import (
     FrameMessage,
     Heartbeat,
     Hello,
+    Piece,
+    Receipt,
     ServerMessage,
     Welcome,
     decode_client,
@@ -71,8 +73,21 @@ _acknowledgements = st.builds(
 _heartbeats = st.builds(
     Heartbeat, _times, _times, _times.map(lambda time: -time) | _times, _times, st.binary(max_size=1400)
 )
-_client_messages = st.one_of(_hellos, _frames, _heartbeats, st.just(Drain()))
-_server_messages = st.one_of(_welcomes, _acknowledgements, _heartbeats, st.just(Drain()))
+_parcels, _data = st.integers(1, 2**32 - 1), st.binary(min_size=1, max_size=1400)
+_first_pieces = st.builds(
+    Piece,
+    _parcels,
+    st.just(0),
+    _data,
+    st.text(st.characters(categories=["L", "N", "P"]), min_size=1, max_size=32),
+    st.integers(0, 2**32 - 1),
+    st.integers(1, 1024 * 1024),
+    st.integers(0, 2**32 - 1),
+)
+_pieces = _first_pieces | st.builds(Piece, _parcels, st.integers(1, 1024 * 1024), _data)
+_receipts = st.builds(Receipt, _parcels, st.integers(0, 1024 * 1024))
+_client_messages = st.one_of(_hellos, _frames, _heartbeats, st.just(Drain()), _pieces)
+_server_messages = st.one_of(_welcomes, _acknowledgements, _heartbeats, st.just(Drain()), _receipts)
 
 
 @given(_client_messages)
@@ -126,6 +141,14 @@ def test_mutated_messages_are_malformed_or_keep_the_rules(
         pb.ClientMessage(frame=pb.Frame(payload=b"p", sent_ns=-1)),
         pb.ClientMessage(frame=pb.Frame(payload=bytes(MAX_PAYLOAD_BYTES + 1))),
         pb.ClientMessage(heartbeat=pb.Heartbeat(sent_ns=-1)),
+        pb.ClientMessage(piece=pb.Piece(parcel=0, data=b"d", kind="k", total=1)),
+        pb.ClientMessage(piece=pb.Piece(parcel=1, data=b"", kind="k", total=1)),
+        pb.ClientMessage(piece=pb.Piece(parcel=1, data=b"d", kind="k")),
+        pb.ClientMessage(piece=pb.Piece(parcel=1, data=b"d", total=1)),
+        pb.ClientMessage(piece=pb.Piece(parcel=1, data=b"d", offset=1, total=1, kind="k")),
+        pb.ClientMessage(piece=pb.Piece(parcel=1, data=b"d", kind="k" * 33, total=1)),
+        pb.ClientMessage(piece=pb.Piece(parcel=1, data=b"d", kind="k", total=2**20 + 1)),
+        pb.ClientMessage(piece=pb.Piece(parcel=1, data=bytes(16_385), kind="k", total=2**15)),
         pb.ClientMessage(heartbeat=pb.Heartbeat(padding=bytes(16_385))),
     ],
 )

@@ -1,11 +1,13 @@
 import asyncio
 import time
+import zlib
 from collections.abc import Sequence
 
 import pytest
 
 from common.clock import Clock
-from common.errors import OutputError
+from common.errors import MalformedPacket, OutputError
+from common.parcel import Parcel
 from common.wire.convert import (
     NO_SEQUENCE,
     Acknowledgement,
@@ -15,6 +17,8 @@ from common.wire.convert import (
     FrameMessage,
     Heartbeat,
     Hello,
+    Piece,
+    Receipt,
     ServerMessage,
     Welcome,
     decode_server,
@@ -37,6 +41,7 @@ class Pipeline:
         self.begun: list[int] = []
         self.done: list[int] = []
         self.unused: list[int | None] = []
+        self.parcels: list[Parcel] = []
         self.failure: Exception | None = None
 
     async def on_session(self, session: Session) -> None: ...
@@ -48,6 +53,11 @@ class Pipeline:
         if self.failure is not None:
             raise self.failure
         self.done.append(frame.sequence)
+
+    def on_parcel(self, session: Session, parcel: Parcel) -> None:
+        if parcel.kind == "broken":
+            raise MalformedPacket("no such thing")
+        self.parcels.append(parcel)
 
     def on_unused(self, session: Session, frame: FrameMessage | None) -> None:
         self.unused.append(None if frame is None else frame.sequence)
@@ -280,6 +290,33 @@ async def test_stream_of_a_link_that_stood_still_goes_on() -> None:
     assert not stream.session.silent
     stream.end.break_off()
     with pytest.raises(StreamBroken):
+        await running
+
+
+async def test_parcels_arrive_while_a_frame_is_in_hand() -> None:
+    pipeline = Pipeline()
+    pipeline.gate.clear()
+    stream = Stream(new_session(), pipeline)
+    running = await stream.begin()
+    await stream.send([0])
+    await stream.say(Piece(1, 0, b"abc", "colours", 2, 3, zlib.crc32(b"abc")))
+    assert await stream.hear() == Receipt(1, 3)
+    assert pipeline.parcels == [Parcel("colours", 2, b"abc")]
+    assert pipeline.done == []
+    await stream.say(Piece(2, 0, b"abc", "broken", 2, 3, zlib.crc32(b"abc")))
+    assert await stream.hear() == Receipt(2, 3)
+    pipeline.gate.set()
+    assert (await stream.hear_ack()).sequence == 0
+    stream.end.break_off()
+    with pytest.raises(StreamBroken):
+        await running
+
+
+async def test_pieces_out_of_order_end_the_stream() -> None:
+    stream = Stream(new_session(), Pipeline())
+    running = await stream.begin()
+    await stream.say(Piece(1, 5, b"abc"))
+    with pytest.raises(StreamBroken, match=r"does not follow.*INVALID_ARGUMENT"):
         await running
 
 

@@ -72,23 +72,34 @@ def test_frame_rate_of_nothing_is_refused() -> None:
         RateController(RateConfiguration(), frame_rate_hz=0.0)
 
 
-def test_bulk_keeps_to_a_budget_that_the_link_has_shown() -> None:
+def test_bulk_goes_in_what_labels_leave_of_a_known_capacity() -> None:
     rate = RateController(RateConfiguration(), frame_rate_hz=30.0)
-    assert rate.frame_bytes(50_000, 0.0) == 0
+    assert rate.bulk_bytes(0, 50_000, 0.0) == 0
     for number in range(8):
         now_ms = number * 33.0
         rate.on_sent(number, 100, now_ms)
         rate.on_acknowledged(sample(sequence=number), now_ms + 20.0)
     rate.on_train(TrainSample(8e6, True, 2000), 300.0)
-    assert 10_000 < rate.frame_bytes(50_000, 300.0) < 8e6 / 8 / 30
-    assert rate.frame_bytes(500, 300.0) == 500
+    allowed = rate.bulk_bytes(0, 50_000, 300.0)
+    assert 200 <= allowed < 300
+    assert rate.bulk_bytes(0, 150, 300.0) == 150
+    assert rate.bulk_bytes(allowed, 50_000, 300.0) == 0
     # A frame that should have been acknowledged long ago.
     rate.on_sent(8, 100, 310.0)
-    assert rate.frame_bytes(50_000, 500.0) == 0
+    assert rate.bulk_bytes(0, 50_000, 500.0) == 0
     rate.on_connected()
-    assert rate.frame_bytes(50_000, 500.0) > 0
+    assert rate.bulk_bytes(0, 50_000, 1100.0) > 0
+
+
+def test_labels_that_fill_the_link_leave_nothing_to_bulk() -> None:
+    rate = RateController(RateConfiguration(), frame_rate_hz=30.0)
+    for number in range(8):
+        rate.on_sent(number, 300, number * 33.0)
+        rate.on_acknowledged(sample(sequence=number, message_bytes=300), number * 33.0 + 20.0)
+    rate.on_train(TrainSample(100e3, True, 200), 300.0)
+    assert rate.bulk_bytes(0, 50_000, 300.0) == 0
 
 
 def test_without_a_budget_bulk_is_compressed_like_labels_of_no_importance() -> None:
     rate = RateController(RateConfiguration(policy="fixed", fixed_f=0.25))
-    assert rate.frame_bytes(20_000, 0.0) == 15_000
+    assert rate.bulk_bytes(100_000, 20_000, 0.0) == 15_000
