@@ -125,7 +125,8 @@ async def send(configuration: SenderConfiguration) -> None:
             await pipeline.run(stop)
         finally:
             await delivery.close()
-        print(f"sent {account.acknowledged_frames} frames, {account.payload_bytes} bytes of labels", flush=True)
+        sent = f"sent {account.acknowledged_frames} frames, {account.payload_bytes} bytes of labels"
+        print(f"{sent}, {account.bulk_bytes} of colours", flush=True)
         if spool is not None:
             _settle(spool, pipeline.finished, configuration.delivery.spool)
 

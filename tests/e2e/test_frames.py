@@ -13,6 +13,7 @@ import trimesh
 from PIL import Image
 
 from common.labels import GROUP_NAMES
+from receiver.publish.glb import read_colours
 from sender.capture.open import DEMO_CLIP
 from tests.e2e.daemons import RunningReceiver, receiver, run
 
@@ -28,6 +29,26 @@ def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
             if index % 40 == 0 and index // 40 < FRAMES:
                 Image.fromarray(frame.to_ndarray(format="rgb24")).save(folder / f"{index:03d}.png")
     return folder
+
+
+def beginning_of_the_clip(folder: Path) -> Path:
+    """The clip's first two seconds, as a clip."""
+    path = folder / "beginning.mp4"
+    with av.open(str(DEMO_CLIP)) as clip, av.open(str(path), "w") as shorter:
+        shown = clip.streams.video[0]
+        written = shorter.add_stream("libx264", rate=shown.average_rate)
+        written.width, written.height, written.pix_fmt = shown.width, shown.height, "yuv420p"
+        for _, frame in zip(range(60), clip.decode(shown), strict=False):
+            shorter.mux(written.encode(frame))
+        shorter.mux(written.encode())
+    return path
+
+
+def colours_in(mesh: Path) -> int:
+    """How many different ones."""
+    colours = read_colours(mesh.read_bytes())
+    assert colours is not None
+    return len(np.unique(colours, axis=0))
 
 
 def lines_of(out: Path) -> list[dict[str, Any]]:
@@ -60,6 +81,19 @@ def test_person_crosses_the_wire(tmp_path: Path, pictures: Path) -> None:
         assert 0.5 < np.ptp(mesh.vertices, axis=0).max() < 2.6
         body: Any = trimesh.load(out / person["body"])
         assert body.geometry
+
+
+def test_meshes_come_to_look_like_the_person(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    with receiver(out, "--no-body") as running:
+        done = run("sender", "--camera", str(beginning_of_the_clip(tmp_path)), "--peer", running.address)
+        running.terminate()
+    assert done.returncode == 0, done.stderr
+    surfaces = [out / line["people"][0]["surface"] for line in lines_of(out)]
+    first, last = (colours_in(path) for path in (surfaces[0], surfaces[-1]))
+    # At first a colour a region of the body, then its own for every place that was seen.
+    assert first < 30
+    assert last > 200
 
 
 def test_second_sender_continues_the_books(tmp_path: Path, pictures: Path) -> None:

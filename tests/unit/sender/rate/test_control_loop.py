@@ -22,7 +22,7 @@ def test_frames_with_bulk_beside_them_outlive_a_fall_to_an_eighth(rtt_s: float) 
     oldest_s = max(each.shown_s - each.captured_s for each in simulation.shown if each.shown_s > 8.0)
     assert oldest_s < rtt_s + 0.25
     # Bulk was there before and is there after: some hundred bytes a round trip, or a frame.
-    expected_bps = 8 * 250 / max(rtt_s, 1 / 30)
+    expected_bps = 8 * 200 / max(rtt_s, 1 / 30)
     assert _bulk_bps(simulation, 4.0, 8.0) > 0.5 * expected_bps
     assert _bulk_bps(simulation, 12.0, 16.0) > 0.5 * expected_bps
     assert simulation.rate.state.capacity.bps == pytest.approx(1e6, rel=0.15)
