@@ -95,6 +95,7 @@ class PerceptionStage:
             self._tracker.detect(self._finder.find(image), camera.width, camera.height)
         self._frames += 1
         tracks = self._tracker.seen
+        self._settle(image, tuple(track for track in tracks if track.rough))
         people = self._observe(image, tracks)
         for track, person in zip(tracks, people, strict=True):
             box = person_box(person.output, person.crop)
@@ -103,6 +104,11 @@ class PerceptionStage:
         still = {track.identity for track in self._tracker.seen}
         present = [person for person in people if person.identity in still]
         return tuple(sorted(present, key=lambda person: person.crop.side * person.score, reverse=True))
+
+    def _settle(self, image: Image, tracks: tuple[Track, ...]) -> None:
+        """Looks into the finder's boxes for where the people in them really are."""
+        for track, person in zip(tracks, self._observe(image, tracks), strict=True):
+            track.box, track.rough = person_box(person.output, person.crop), False
 
     def _observe(self, image: Image, tracks: tuple[Track, ...]) -> list[ObservedPerson]:
         if not tracks:

@@ -45,6 +45,7 @@ class Track:
         velocity: (4,) pixels a frame, of the box.
         score: how sure the finder was, lately.
         unseen: frames since the person was last seen.
+        rough: the box is the finder's, and nobody has looked into it yet.
     """
 
     identity: int
@@ -52,6 +53,7 @@ class Track:
     score: float
     velocity: Box = field(default_factory=lambda: np.zeros(4, dtype=np.float32))
     unseen: int = 0
+    rough: bool = True
 
     def predicted(self) -> Box:
         """Where the box should be now: moving on for a few frames, then staying."""
@@ -121,7 +123,7 @@ class Tracker:
             detection = found.get(track.identity)
             track.score = 0.85 * track.score if detection is None else 0.5 * (track.score + detection.score)
             if detection is not None and track.unseen:
-                track.box, track.unseen = detection.box, 0
+                track.box, track.unseen, track.rough = detection.box, 0, True
         taken = {id(detection) for _, detection in pairs}
         fresh = [d for d in detections if id(d) not in taken and d.score >= self.config.least_score]
         fresh = [d for d in fresh if not any(doubles(d.box, track.box) for track in self.seen)]

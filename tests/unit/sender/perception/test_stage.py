@@ -76,6 +76,20 @@ def test_nobody_in_an_empty_frame() -> None:
     assert stage.process(EMPTY, CAMERA) == ()
 
 
+def test_a_rough_box_is_put_right_before_anybody_is_seen_in_it() -> None:
+    class Rough(BlockFinder):
+        def find(self, image: Image) -> tuple[Detection, ...]:
+            return tuple(
+                Detection(each.box + np.array([-30, -10, 10, 20], np.float32), each.score)
+                for each in super().find(image)
+            )
+
+    stage = PerceptionStage(Rough(), BlockPerception(PerceptionNet(TINY)), TrackingConfig(max_people=1))
+    (person,) = stage.process(with_person(160), CAMERA)
+    assert person.crop.centre == pytest.approx((160, 120), abs=6)
+    assert person.crop.side == pytest.approx(125, abs=13)
+
+
 def test_follows_a_walker_without_searching_every_frame() -> None:
     stage, finder = stage_for(1)
     for x in range(60, 240, 6):
