@@ -14,8 +14,8 @@ from sender.rate.sample import LinkSample, wire_bytes
 _ROUND_TRIP_WINDOW_MS = 10_000.0
 _HOLDS = 8
 # What may be on its way: so much at once, and so much more for every second of calm. Where a packet passes in a second,
-# a packet of bulk costs two or three of them, and is risked after some minutes.
-_FIRST_BYTES, _BYTES_PER_S, _MOST_BYTES = 200, 3.0, 16_000
+# a packet of bulk costs two or three of them, and is risked after two minutes.
+_FIRST_BYTES, _BYTES_PER_S, _MOST_BYTES = 200, 10.0, 16_000
 # What follows a frame takes no longer than this: the next one finds the link free.
 _GAP_MS = 10.0
 # Less is mostly headers.

@@ -11,7 +11,8 @@ reconstruction on the other; display age is sampled at 100 Hz.  Systems:
 Takes root, for the namespaces.  Without `--trace`: a step from 400 to 50 kbit/s and back.  With `--outage S` nothing
 passes for S seconds, from a third of the time on; `recovery_ms` is from its end to the first frame shown that was
 captured after it.  With `--step HIGH LOW` the link falls from the one capacity to the other then, in kbit/s, and
-`oldest_ms` is the greatest age at which a frame was shown from half a second after that on.
+`oldest_ms` is the greatest age at which a frame was shown from half a second after that on.  With `--parcel-bytes` a
+parcel of that size is always on its way beside the frames; `bulk_bytes_per_s` is what arrived of whole ones.
 """
 
 import json

@@ -27,11 +27,11 @@ def test_nothing_before_the_link_is_known() -> None:
 def test_the_longer_the_calm_the_more_may_be_on_its_way() -> None:
     pace = _known()
     assert pace.allowed_bytes(0, CAPACITY_BPS, FREE, 60.0) == 200
-    pace.sent(1, 100, 100_000.0)
-    _acknowledged(pace, 1, 100_060.0)
-    assert pace.allowed_bytes(0, CAPACITY_BPS, FREE, 100_060.0) == 500
-    assert pace.allowed_bytes(350, CAPACITY_BPS, FREE, 100_060.0) == 150
-    assert pace.allowed_bytes(450, CAPACITY_BPS, FREE, 100_060.0) == 0
+    pace.sent(1, 100, 30_000.0)
+    _acknowledged(pace, 1, 30_060.0)
+    assert pace.allowed_bytes(0, CAPACITY_BPS, FREE, 30_060.0) == 500
+    assert pace.allowed_bytes(350, CAPACITY_BPS, FREE, 30_060.0) == 150
+    assert pace.allowed_bytes(450, CAPACITY_BPS, FREE, 30_060.0) == 0
 
 
 def test_it_takes_no_longer_than_the_gap_before_the_next_frame() -> None:
