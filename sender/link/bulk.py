@@ -16,19 +16,19 @@ from common.wire.convert import MAX_PARCEL_BYTES, MAX_PIECE_BYTES, Piece, Receip
 class Pace(Protocol):
     """How fast bulk may go; rate control has the real one."""
 
-    def bulk_bytes(self, in_flight_bytes: int, waiting_bytes: int, now_ms: float) -> int:
+    def bulk_bytes(self, in_flight_bytes: int, parcel_bytes: int, now_ms: float) -> int:
         """How much may go now, right behind a frame.
 
         Args:
             in_flight_bytes: of bulk, sent and without a receipt.
-            waiting_bytes: of the parcel that is next.
+            parcel_bytes: of the parcel that is next or on its way, in all.
         """
 
 
 class NoBulk:
     """Nothing goes."""
 
-    def bulk_bytes(self, in_flight_bytes: int, waiting_bytes: int, now_ms: float) -> int:
+    def bulk_bytes(self, in_flight_bytes: int, parcel_bytes: int, now_ms: float) -> int:
         return 0
 
 
@@ -84,7 +84,7 @@ class BulkLane:
             return
         assert self._going is not None
         data = self._going.data
-        allowed = self._pace.bulk_bytes(self._sent - self._held, len(data) - self._sent, now_ms)
+        allowed = self._pace.bulk_bytes(self._sent - self._held, len(data), now_ms)
         while allowed > 0 and self._sent < len(data):
             part = data[self._sent : self._sent + min(allowed, MAX_PIECE_BYTES)]
             piece = self._first(part) if self._sent == 0 else Piece(self._number, self._sent, part)

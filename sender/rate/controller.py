@@ -105,23 +105,23 @@ class RateController:
         """
         return rho_by_group(importance, self._f(), self._configuration.rho_min, self._configuration.rho_max)
 
-    def bulk_bytes(self, in_flight_bytes: int, waiting_bytes: int, now_ms: float) -> int:
+    def bulk_bytes(self, in_flight_bytes: int, parcel_bytes: int, now_ms: float) -> int:
         """How many bytes of bulk may follow the frame that has just left.
 
         Under `--policy capacity` no frame has to wait for it. The others know of no budget, and with every frame goes
-        what f leaves of bulk, as it does of labels of no importance (17).
+        what f leaves of a parcel, as it does of labels of no importance (17).
 
         Args:
             in_flight_bytes: of bulk, sent and not there yet.
-            waiting_bytes: what there is to send.
+            parcel_bytes: of the parcel that is next or on its way, in all.
         """
         if self._configuration.policy != "capacity":
-            return int((1 - min(self._f(), 1.0)) * waiting_bytes)
+            return int((1 - min(self._f(), 1.0)) * parcel_bytes)
         cautious_bps, rate_hz = self._capacity_estimator.cautious_bps(now_ms), self._wanted_frame_rate_hz()
         if cautious_bps is None or rate_hz <= 0:
             return 0
         free_bytes = (self._configuration.headroom * cautious_bps - self._wanted_bps()) / (8 * rate_hz)
-        return min(self._bulk.allowed_bytes(in_flight_bytes, cautious_bps, free_bytes, now_ms), waiting_bytes)
+        return min(self._bulk.allowed_bytes(in_flight_bytes, cautious_bps, free_bytes, now_ms), parcel_bytes)
 
     @property
     def state(self) -> RateState:

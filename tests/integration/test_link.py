@@ -58,7 +58,7 @@ async def test_trains_follow_frames_and_are_measured_by_their_echoes(ends: Ends)
 class _Trickle:
     """Some bytes behind every frame."""
 
-    def bulk_bytes(self, in_flight_bytes: int, waiting_bytes: int, now_ms: float) -> int:
+    def bulk_bytes(self, in_flight_bytes: int, parcel_bytes: int, now_ms: float) -> int:
         return 200
 
 

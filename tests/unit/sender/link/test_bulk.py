@@ -14,7 +14,7 @@ class Steady:
     def __init__(self, a_frame: int, most: int = 10**9) -> None:
         self.a_frame, self.most = a_frame, most
 
-    def bulk_bytes(self, in_flight_bytes: int, waiting_bytes: int, now_ms: float) -> int:
+    def bulk_bytes(self, in_flight_bytes: int, parcel_bytes: int, now_ms: float) -> int:
         return max(min(self.a_frame, self.most - in_flight_bytes), 0)
 
 
@@ -48,6 +48,20 @@ def test_no_more_goes_than_the_pace_allows() -> None:
     assert [[len(piece.data) for piece in _pieces(lane)] for _ in range(4)] == [[100], [100], [50], []]
     lane.received(Receipt(1, 100))
     assert [len(piece.data) for piece in _pieces(lane)] == [100]
+
+
+def test_the_pace_knows_the_whole_parcel_however_much_of_it_has_gone() -> None:
+    asked = []
+
+    class Asking(Steady):
+        def bulk_bytes(self, in_flight_bytes: int, parcel_bytes: int, now_ms: float) -> int:
+            asked.append((in_flight_bytes, parcel_bytes))
+            return super().bulk_bytes(in_flight_bytes, parcel_bytes, now_ms)
+
+    lane = BulkLane(Asking(100))
+    lane.post(Parcel("colours", 0, bytes(250)))
+    assert len(_deliver(lane, 3)) == 1
+    assert asked == [(0, 250)] * 3
 
 
 def test_without_a_pace_nothing_goes() -> None:
