@@ -6,6 +6,10 @@ from dataclasses import dataclass, field
 from common.labels import FloatArray
 
 
+IDENTITIES = 256
+"""So many people can be told apart within a session."""
+
+
 @dataclass(frozen=True, slots=True)
 class Camera:
     """A pinhole camera with its principal point in the middle of the image.

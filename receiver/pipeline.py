@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from common.clock import SYSTEM_CLOCK, Clock
 from common.codec.frame_codec import DecodedFrame, FrameCodec
 from common.errors import ChecksumMismatch, MalformedPacket, WireError
-from common.frames import LabelFrame
+from common.frames import IDENTITIES, LabelFrame
 from common.parcel import COLOURS, Parcel
 from common.point_colours import PointColours
 from common.point_colours import decode as decode_colours
@@ -105,6 +105,8 @@ class ReceiverPipeline:
         if parcel.kind != COLOURS:
             _log.info("a parcel of unknown kind %s from %s", parcel.kind, session.sender)
             return
+        if parcel.key >= IDENTITIES:
+            raise MalformedPacket(f"colours of person {parcel.key}; there are {IDENTITIES} at most")
         running = self._sessions[session.session_id]
         # The worker may be looking at the one that was there before.
         running.colours = {**running.colours, parcel.key: decode_colours(parcel.data)}

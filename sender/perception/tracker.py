@@ -10,11 +10,11 @@ import numpy as np
 import numpy.typing as npt
 from scipy.optimize import linear_sum_assignment
 
+from common.frames import IDENTITIES
 from sender.perception.finder import Detection
 
 Box = npt.NDArray[np.float32]
 
-_IDENTITIES = 256
 _UNLIKELY = 1e3
 
 
@@ -160,9 +160,9 @@ class Tracker:
 
     def _identity(self) -> int:
         used = {track.identity for track in self._tracks}
-        while self._next_identity % _IDENTITIES in used:
+        while self._next_identity % IDENTITIES in used:
             self._next_identity += 1
-        identity = self._next_identity % _IDENTITIES
+        identity = self._next_identity % IDENTITIES
         self._next_identity += 1
         return identity
 

@@ -193,3 +193,5 @@ async def test_colours_that_arrive_are_there_for_the_frames_to_come(running) -> 
     assert reconstructor.coloured == [set(), {3}]
     with pytest.raises(MalformedPacket):
         pipeline.on_parcel(session, Parcel(COLOURS, 3, colours[:-1]))
+    with pytest.raises(MalformedPacket, match="person 256"):
+        pipeline.on_parcel(session, Parcel(COLOURS, 256, colours))
