@@ -5,7 +5,6 @@ from dataclasses import dataclass, field
 
 from common.labels import FloatArray
 
-
 IDENTITIES = 256
 """So many people can be told apart within a session."""
 
