@@ -38,7 +38,9 @@ class Tetrahedra:
         np.array([[0, 2, 1], [0, 1, 3], [0, 3, 2], [1, 2, 3]], np.int32),
     )
 
-    def reconstruct(self, frame: LabelFrame, previous: Mapping[int, Any], timings: Any) -> list[ReconstructedPerson]:
+    def reconstruct(
+        self, frame: LabelFrame, previous: Mapping[int, Any], timings: Any, colours: Mapping[int, Any]
+    ) -> list[ReconstructedPerson]:
         """See `Reconstructor.reconstruct`."""
         nowhere = np.zeros((17, 3), np.float32)
         nothing: Any = None
