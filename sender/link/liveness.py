@@ -10,8 +10,9 @@ from sender.link.standby import Standby
 
 T = TypeVar("T", bound=Closable)
 
-# Looks for a sign of life, per heartbeat.
+# Looks for a sign of life, per heartbeat; heartbeats missed when silence is doubted.
 _LOOKS = 4
+_DOUBT_AFTER = 2
 # How much later than another connection stands the answers of a stream may come that was there before it.
 _ANSWER_S = 0.02
 # A stream that was silent for so long is given up, whatever stands.
@@ -53,7 +54,8 @@ class Liveness(Generic[T]):
         self._missed = missed * _LOOKS
         self._standby = standby
         self._tell_lost, self._tell_found = lost, found
-        self._patience_ns = int(missed * interval_s * 1e9)
+        self._doubt_after = min(_DOUBT_AFTER, missed) * _LOOKS
+        self._doubt_after_ns = int(min(_DOUBT_AFTER, missed) * interval_s * 1e9)
         self._heard = self._lost = self._doubted = False
         self._silent_since_ns = 0
 
@@ -65,7 +67,7 @@ class Liveness(Generic[T]):
             said_ns: when the receiver said it; None if that is not known.
             now_ns: the present.
         """
-        late = said_ns is not None and said_ns >= self._silent_since_ns + self._patience_ns
+        late = said_ns is not None and said_ns >= self._silent_since_ns + self._doubt_after_ns
         if self._doubted and sent_ns < self._silent_since_ns and not late:
             return
         self._heard = True
@@ -107,9 +109,9 @@ class Liveness(Generic[T]):
             self._tell_found()
 
     async def _doubt(self, silent: int) -> None:
+        self._doubted = silent >= self._doubt_after
         if silent < self._missed:
             return
-        self._doubted = True
         self._standby.seek()
         broken = StreamBroken(_DEAD, "no sign of life from the receiver")
         self.lose(str(broken))

@@ -23,7 +23,7 @@ _LEAST_BYTES = 100
 # An acknowledgement so much later than it should be means that the link is not what it was; so long bulk waits then,
 # and where the link stood still.
 _OVERDUE_MS, _PAUSE_MS = 15.0, 500.0
-_STANDSTILL_MS, _LONG_PAUSE_MS = 300.0, 5000.0
+_STANDSTILL_MS, _LONG_PAUSE_MS = 300.0, 10_000.0
 
 
 class BulkPace:

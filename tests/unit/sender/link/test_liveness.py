@@ -105,12 +105,24 @@ async def test_what_was_said_before_the_silence_is_no_sign_of_life() -> None:
 
 
 async def test_what_the_receiver_said_into_the_silence_is_a_sign_of_life_whatever_it_answers() -> None:
-    # Heartbeats every 4 ms, of which five may be missed: lost from 20 ms on.
+    # Heartbeats every 4 ms: in doubt from 8 ms on.
     bed = Bed()
     await bed.until_told()
-    bed.liveness.heard(99, 100 + 20_000_001, 21_000_000)
+    bed.liveness.heard(99, 100 + 8_000_001, 21_000_000)
     await bed.until_told(2)
     assert bed.told[1] == "found"
+    await bed.end()
+
+
+async def test_old_news_does_not_put_off_that_the_receiver_counts_as_lost() -> None:
+    bed, in_doubt = Bed(), False
+    while not bed.told:
+        await asyncio.sleep(0.001)
+        if bed.liveness._doubted and not bed.told:
+            in_doubt = True
+            bed.liveness.heard(99, 100, 200)
+    assert in_doubt
+    assert bed.told == ["no sign of life from the receiver (DEADLINE_EXCEEDED)"]
     await bed.end()
 
 

@@ -59,9 +59,10 @@ def test_nothing_while_a_frame_is_overdue_nor_soon_after() -> None:
 def test_a_link_that_stood_still_is_left_alone_for_longer() -> None:
     pace = _known()
     _acknowledged(pace, 1, 1000.0, rtt_ms=500.0)
-    assert pace.allowed_bytes(0, CAPACITY_BPS, FREE, 5900.0) == 0
+    assert pace.allowed_bytes(0, CAPACITY_BPS, FREE, 10_900.0) == 0
+    _acknowledged(pace, 2, 11_000.0)
     # What calm had earned is gone.
-    assert 200 < pace.allowed_bytes(0, CAPACITY_BPS, FREE, 6100.0) < 300
+    assert 200 < pace.allowed_bytes(0, CAPACITY_BPS, FREE, 11_100.0) < 320
 
 
 def test_a_new_stream_owes_nothing_for_the_old_one() -> None:
