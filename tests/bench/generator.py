@@ -60,12 +60,14 @@ def trained(work: Path, without: str | None, options: argparse.Namespace) -> Per
     """
     data, out = work / "crops", work / "training"
     left_out = ["--without", without] if without else []
-    render = ["common.humans.render_shards", "--out", str(data), "--casting", DRESSED.name, *left_out]
+    size = ["--size", str(options.size)]
+    render = ["common.humans.render_shards", "--out", str(data), "--casting", DRESSED.name, *left_out, *size]
     _run([*render, "--count", str(options.count), "--seed", str(_SEED + options.seed)])
     _run([*render, "--count", "256", "--split", "hold", "--seed", str(_SEED + options.seed)])
-    train = ["sender.train.perception", "--data", str(data), "--out", str(out), "--minutes", str(options.minutes)]
+    train = ["sender.train.perception", "--data", str(data), "--out", str(out), *size]
+    train += ["--minutes", str(options.minutes), "--seed", str(options.seed), "--evaluate-minutes", "1000"]
     if not (out / "scores.json").exists():
-        _run([*train, "--resume", "--seed", str(options.seed), "--evaluate-minutes", "1000"])
+        _run([*train, "--resume"])
     state = load_checkpoint(out / "checkpoint.pt")
     average = AveragedNetwork(PerceptionNet(PerceptionConfig(**state["config"])))
     average.load_state_dict(state["average"])
@@ -86,6 +88,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--keypoints", type=Path, required=True, metavar="FILE", help="annotations in COCO's format")
     parser.add_argument("--work", type=Path, default=Path("runs/generator"), help="data sets and trainings go here")
     parser.add_argument("--count", type=int, help="crops a training set (default: 16384, 64 with --quick)")
+    parser.add_argument("--size", type=int, default=96, help="side of the crops, pixels (default: %(default)s)")
     parser.add_argument("--minutes", type=float, help="of each training (default: 12, 0.1 with --quick)")
     options = parser.parse_args(arguments)
     options.count = options.count or (64 if options.quick else 16384)
@@ -101,7 +104,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             perception = trained(options.work / (part or WHOLE), part, options)
             systems[name] = pck(errors_of(perception, frames, annotations))
             report.tell(f"{name}: {systems[name]}")
-        print(f"{options.count} crops and {options.minutes:g} minutes each, {report.machine_line()}\n")
+        print(f"{options.count} crops of {options.size}² and {options.minutes:g} minutes each")
+        print(f"{report.machine_line()}\n")
         print(report.table(dict(sorted(systems.items(), key=lambda item: item[1]["pck10"]))))
         report.write_json(options.json, "generator", options.seed, systems, crops=options.count)
 
