@@ -3,9 +3,9 @@
 CPU recipe (two cores): render 86,016 crops at 128² (`python -m common.humans.render_shards`), then 110 minutes as one
 process a core, which sees 80 crops a second in bf16:
 `OMP_NUM_THREADS=1 torchrun --nproc-per-node 2 -m sender.train.perception --threads 1 --compile --data DIR`.
-The training is given minutes, not steps; it may be stopped and resumed with `--resume`, and picks up shards that are
-still being rendered.  At the end, `scores.json` beside the checkpoint tells the scores on the hold split.  `--export`
-turns the checkpoint into the package's weights.
+The training is given minutes, or `--images` to compare trainings whatever else the machine does; it may be stopped and
+resumed with `--resume`, and picks up shards that are still being rendered.  At the end, `scores.json` beside the
+checkpoint tells the scores on the hold split.  `--export` turns the checkpoint into the package's weights.
 """
 
 import argparse
@@ -48,6 +48,7 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--data", type=Path, nargs="+", required=True, help="directories of rendered shards")
     parser.add_argument("--out", type=Path, default=Path("runs/perception"), help="checkpoint goes here")
     parser.add_argument("--minutes", type=float, default=60.0, help="training time, evaluation not counted")
+    parser.add_argument("--images", type=int, help="crops to see, however many minutes it takes")
     parser.add_argument("--batch", type=int, default=32, help="crops a step, over all workers")
     parser.add_argument("--size", type=int, default=128, help="side of the crops")
     parser.add_argument("--rate", type=float, default=8e-4, help="peak learning rate")
@@ -134,11 +135,14 @@ def train(options: argparse.Namespace) -> None:
         counters = {"spent_s": spent_s, "step": step, "images": images, "minutes": options.minutes}
         save_checkpoint(checkpoint, {**state, **counters, "config": asdict(config), "without": options.without})
 
+    def progress() -> float:
+        return float(images / options.images if options.images else spent_s / (60.0 * options.minutes))
+
     recent: dict[str, float] = {}
     for batch in read_ahead(training_batches(options.data, options.batch // workers.count, seed)):
         started = time.monotonic()
         for group in optimiser.param_groups:
-            group["lr"] = options.rate * warm_cosine(spent_s / (60.0 * options.minutes))
+            group["lr"] = options.rate * warm_cosine(progress())
         net.train()
         with fast_autocast():
             output = shared(batch.image)
@@ -165,7 +169,7 @@ def train(options: argparse.Namespace) -> None:
         if workers.first and spent_s - saved_s > 180.0:
             saved_s = spent_s
             save()
-        if spent_s >= 60.0 * options.minutes:
+        if progress() >= 1.0:
             break
     if workers.first:
         save()

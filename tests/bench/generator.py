@@ -65,7 +65,7 @@ def trained(work: Path, without: str | None, options: argparse.Namespace) -> Per
     _run([*render, "--count", str(options.count), "--seed", str(_SEED + options.seed)])
     _run([*render, "--count", "256", "--split", "hold", "--seed", str(_SEED + options.seed)])
     train = ["sender.train.perception", "--data", str(data), "--out", str(out), *size]
-    train += ["--minutes", str(options.minutes), "--seed", str(options.seed), "--evaluate-minutes", "1000"]
+    train += ["--images", str(options.images), "--seed", str(options.seed), "--evaluate-minutes", "1000"]
     if not (out / "scores.json").exists():
         _run([*train, "--resume"])
     state = load_checkpoint(out / "checkpoint.pt")
@@ -87,12 +87,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--folder", required=True, metavar="DIR", help="photographs")
     parser.add_argument("--keypoints", type=Path, required=True, metavar="FILE", help="annotations in COCO's format")
     parser.add_argument("--work", type=Path, default=Path("runs/generator"), help="data sets and trainings go here")
-    parser.add_argument("--count", type=int, help="crops a training set (default: 16384, 64 with --quick)")
+    parser.add_argument("--count", type=int, help="crops a training set (default: 6144, 64 with --quick)")
     parser.add_argument("--size", type=int, default=96, help="side of the crops, pixels (default: %(default)s)")
-    parser.add_argument("--minutes", type=float, help="of each training (default: 12, 0.1 with --quick)")
+    parser.add_argument("--images", type=int, help="crops that a training sees (default: 49152, 256 with --quick)")
     options = parser.parse_args(arguments)
-    options.count = options.count or (64 if options.quick else 16384)
-    options.minutes = options.minutes or (0.1 if options.quick else 12.0)
+    options.count = options.count or (64 if options.quick else 6144)
+    options.images = options.images or (256 if options.quick else 49152)
 
     def work() -> None:
         annotations = read_annotations(options.keypoints)
@@ -104,7 +104,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             perception = trained(options.work / (part or WHOLE), part, options)
             systems[name] = pck(errors_of(perception, frames, annotations))
             report.tell(f"{name}: {systems[name]}")
-        print(f"{options.count} crops of {options.size}² and {options.minutes:g} minutes each")
+        print(f"{options.count} crops of {options.size}², {options.images} of them seen by each training")
         print(f"{report.machine_line()}\n")
         print(report.table(dict(sorted(systems.items(), key=lambda item: item[1]["pck10"]))))
         report.write_json(options.json, "generator", options.seed, systems, crops=options.count)
