@@ -11,6 +11,7 @@
 Shapes: B batch, S crop side (a multiple of 16), C trunk width, T = 4 tasks.
 """
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 
 import torch
@@ -56,6 +57,13 @@ class PerceptionConfig:
     def __post_init__(self) -> None:
         if self.size % 16 or self.width % self.heads or self.depth < 2:
             raise ValueError(f"crop size must be a multiple of 16, width of heads, depth at least 2: {asdict(self)}")
+
+
+NETWORKS: Mapping[str, PerceptionConfig] = {
+    "cpu": PerceptionConfig(),
+    "probe": PerceptionConfig(width=96, depth=4, quarter=24, eighth=48, keypoint_width=48),
+}
+"""Sizes by name: the one that ships, fast on two cores, and one that learns quickly, to compare training sets with."""
 
 
 class PerceptionNet(nn.Module):

@@ -12,7 +12,7 @@ import argparse
 import json
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +31,7 @@ from common.training.distributed import Workers
 from common.training.read_ahead import read_ahead
 from common.training.schedule import warm_cosine
 from sender.perception.both_ways import BothWays
-from sender.perception.network import TASKS, PerceptionConfig, PerceptionNet
+from sender.perception.network import NETWORKS, TASKS, PerceptionConfig, PerceptionNet
 from sender.perception.perceive import architecture
 from sender.train import pretrained
 from sender.train.augmentation import augment
@@ -50,6 +50,7 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--minutes", type=float, default=60.0, help="training time, evaluation not counted")
     parser.add_argument("--images", type=int, help="crops to see, however many minutes it takes")
     parser.add_argument("--batch", type=int, default=32, help="crops a step, over all workers")
+    parser.add_argument("--network", choices=NETWORKS, default="cpu", help="how large (default: %(default)s)")
     parser.add_argument("--size", type=int, default=128, help="side of the crops")
     parser.add_argument("--rate", type=float, default=8e-4, help="peak learning rate")
     parser.add_argument("--threads", type=int, default=2)
@@ -105,7 +106,7 @@ def train(options: argparse.Namespace) -> None:
     workers = Workers.join()
     torch.set_num_threads(options.threads)
     torch.manual_seed(options.seed)
-    config = PerceptionConfig(size=options.size)
+    config = replace(NETWORKS[options.network], size=options.size)
     net = PerceptionNet(config).to(memory_format=torch.channels_last)
     checkpoint = options.out / "checkpoint.pt"
     resumed = options.resume and checkpoint.exists()

@@ -1,9 +1,9 @@
 """What each part of the generator is worth on photographs: `python -m tests.bench.generator --folder DIR`.
 
 For the `dressed` casting as it is, and with each part of it left out in turn (garments, degradations, occluders,
-captured poses, backgrounds): renders a training set, trains perception on it from scratch, and holds its keypoints
-against those of annotated photographs, cropped around the annotations, so that the finder plays no part.  Short
-trainings: the order is the result, not the figures.  With the same `--work` folder it goes on where it was stopped.
+captured poses, backgrounds): renders a training set, trains a small perception network on it from scratch, and holds
+its keypoints against those of annotated photographs, cropped around the annotations, so that the finder plays no part.
+Short trainings: the order is the result, not the figures.  With the same `--work` folder it goes on where it was stopped.
 """
 
 import argparse
@@ -64,7 +64,7 @@ def trained(work: Path, without: str | None, options: argparse.Namespace) -> Per
     render = ["common.humans.render_shards", "--out", str(data), "--casting", DRESSED.name, *left_out, *size]
     _run([*render, "--count", str(options.count), "--seed", str(_SEED + options.seed)])
     _run([*render, "--count", "256", "--split", "hold", "--seed", str(_SEED + options.seed)])
-    train = ["sender.train.perception", "--data", str(data), "--out", str(out), *size]
+    train = ["sender.train.perception", "--data", str(data), "--out", str(out), "--network", "probe", *size]
     train += ["--images", str(options.images), "--seed", str(options.seed), "--evaluate-minutes", "1000"]
     if not (out / "scores.json").exists():
         _run([*train, "--resume"])
@@ -89,10 +89,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--work", type=Path, default=Path("runs/generator"), help="data sets and trainings go here")
     parser.add_argument("--count", type=int, help="crops a training set (default: 6144, 64 with --quick)")
     parser.add_argument("--size", type=int, default=96, help="side of the crops, pixels (default: %(default)s)")
-    parser.add_argument("--images", type=int, help="crops that a training sees (default: 49152, 256 with --quick)")
+    parser.add_argument("--images", type=int, help="crops that a training sees (default: 32768, 256 with --quick)")
     options = parser.parse_args(arguments)
     options.count = options.count or (64 if options.quick else 6144)
-    options.images = options.images or (256 if options.quick else 49152)
+    options.images = options.images or (256 if options.quick else 32768)
 
     def work() -> None:
         annotations = read_annotations(options.keypoints)
