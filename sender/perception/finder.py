@@ -150,14 +150,14 @@ def peaks(heat_HW: Tensor, boxes_4HW: Tensor, threshold: float, most: int = 50) 
 
 
 class Finder:
-    """Finds people in frames.
+    """Finds what may be people in frames; most of what scores less than a half is none (`sender.perception.verifier`).
 
     Args:
         net: the trained network.
         threshold: least score of a detection.
     """
 
-    def __init__(self, net: FinderNet, threshold: float = 0.35) -> None:
+    def __init__(self, net: FinderNet, threshold: float = 0.25) -> None:
         self.net = net.eval().requires_grad_(False)
         self.threshold = threshold
 

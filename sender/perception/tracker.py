@@ -11,11 +11,18 @@ import numpy.typing as npt
 from scipy.optimize import linear_sum_assignment
 
 from common.frames import IDENTITIES
+from sender.perception.appearance import Appearance
 from sender.perception.finder import Detection
 
 Box = npt.NDArray[np.float32]
 
 _UNLIKELY = 1e3
+# Colours that differ by so much more are another person's; by so much they are never the same person's.
+_UNLIKE, _SOMEBODY_ELSE = 0.02, 0.12
+# Overlap of boxes from which one person may be taken for the other.
+_CLOSE = 0.05
+# What a difference of colour weighs against a distance; how fast what somebody looks like is learnt.
+_COLOURS, _LEARN = 5.0, 0.03
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,13 +33,26 @@ class TrackerConfig:
         most: people followed at once.
         forget_frames: a person unseen for longer is another one on return.
         least_confidence: below it an observation counts as not seen.
-        least_score: a detection below it starts no new track.
     """
 
     most: int = 1
-    forget_frames: int = 20
+    forget_frames: int = 50
     least_confidence: float = 0.3
-    least_score: float = 0.33
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Candidate:
+    """Somebody who may be a stranger, or somebody lost.
+
+    Args:
+        box: where perception saw them.
+        score: how likely there is somebody.
+        looks: what they look like.
+    """
+
+    box: Box
+    score: float
+    looks: Appearance | None = None
 
 
 @dataclass(slots=True, eq=False)
@@ -43,17 +63,25 @@ class Track:
         identity: 0…255, not given away again before it has to be.
         box: where the person was last.
         velocity: (4,) pixels a frame, of the box.
-        score: how sure the finder was, lately.
         unseen: frames since the person was last seen.
-        rough: the box is the finder's, and nobody has looked into it yet.
+        remembered: what the person looked like so far.
+        looks: what is seen there now.
     """
 
     identity: int
     box: Box
-    score: float
     velocity: Box = field(default_factory=lambda: np.zeros(4, dtype=np.float32))
     unseen: int = 0
-    rough: bool = True
+    remembered: Appearance | None = None
+    looks: Appearance | None = None
+
+    def change(self) -> float | None:
+        """How far what is seen now is from what is remembered, 0…1; None where that cannot be said."""
+        return self.remembered.distance(self.looks) if self.remembered and self.looks else None
+
+    def lose(self) -> None:
+        """The person was not seen in this frame, and what was seen moved with somebody else."""
+        self.unseen, self.velocity = 1, np.zeros_like(self.velocity)
 
     def predicted(self) -> Box:
         """Where the box should be now: moving on for a few frames, then staying."""
@@ -73,6 +101,14 @@ def doubles(first: Box, second: Box) -> bool:
     size = np.minimum(first[2:], second[2:]) - np.maximum(first[:2], second[:2])
     within = float(np.prod(np.maximum(size, 0))) / max(min(_area(first), _area(second)), 1e-9)
     return shared > 0.8 or (shared > 0.3 and within > 0.9)
+
+
+def _stranger(first: Track, second: Track) -> Track | None:
+    """Which of two tracks on one person is of somebody else, going by the colours; None if they do not say."""
+    one, other = first.change(), second.change()
+    if one is None or other is None or abs(one - other) <= _UNLIKE:
+        return None
+    return first if one > other else second
 
 
 def prominence(box: Box, score: float, width: int, height: int) -> float:
@@ -102,7 +138,7 @@ class Tracker:
     @property
     def lost(self) -> bool:
         """Somebody is missing, or there is room for more people than are seen."""
-        return len(self.seen) < self.config.most
+        return self.room > 0
 
     def reset(self) -> None:
         """Forgets everybody; identities go on counting."""
@@ -115,24 +151,39 @@ class Tracker:
                 track.unseen += 1
         self._tracks = [track for track in self._tracks if track.unseen <= self.config.forget_frames]
 
-    def detect(self, detections: Sequence[Detection], width: int, height: int) -> None:
-        """Takes in what the finder found: known people are found again, the most prominent others become known."""
-        pairs = self._match(detections)
-        found = {track.identity: detection for track, detection in pairs}
-        for track in self._tracks:
-            detection = found.get(track.identity)
-            track.score = 0.85 * track.score if detection is None else 0.5 * (track.score + detection.score)
-            if detection is not None and track.unseen:
-                track.box, track.unseen, track.rough = detection.box, 0, True
-        taken = {id(detection) for _, detection in pairs}
-        fresh = [d for d in detections if id(d) not in taken and d.score >= self.config.least_score]
-        fresh = [d for d in fresh if not any(doubles(d.box, track.box) for track in self.seen)]
-        fresh.sort(key=lambda d: prominence(d.box, d.score, width, height), reverse=True)
-        for detection in fresh[: max(0, self.config.most - len(self.seen))]:
-            self._tracks.append(Track(self._identity(), detection.box, detection.score))
+    @property
+    def room(self) -> int:
+        """How many more people can be followed."""
+        return max(0, self.config.most - len(self.seen))
 
-    def observe(self, track: Track, box: Box, confidence: float) -> None:
+    def strangers(self, detections: Sequence[Detection]) -> list[Detection]:
+        """Of what the finder found, all that does not belong to somebody in sight."""
+        seen = self.seen
+        known = {column for _, column in _pairs([[_distance(track, d.box) for d in detections] for track in seen])}
+        return [d for index, d in enumerate(detections) if index not in known and not self._in_sight(d.box)]
+
+    def welcome(self, candidates: Sequence[Candidate], width: int, height: int) -> None:
+        """The most prominent candidates are found again, or become known, while there is room."""
+        order = sorted(candidates, key=lambda one: prominence(one.box, one.score, width, height), reverse=True)
+        fresh: list[Candidate] = []
+        for one in order:
+            if not self._in_sight(one.box) and not any(doubles(one.box, other.box) for other in fresh):
+                fresh.append(one)
+        fresh = fresh[: self.room]
+        lost = [track for track in self._tracks if track.unseen]
+        found = {
+            column: lost[row] for row, column in _pairs([[_return(track, one) for one in fresh] for track in lost])
+        }
+        for index, one in enumerate(fresh):
+            track = found.get(index)
+            if track is None:
+                self._tracks.append(Track(self._identity(), one.box))
+            else:
+                track.box, track.unseen = one.box, 0
+
+    def observe(self, track: Track, box: Box, confidence: float, looks: Appearance | None = None) -> None:
         """Takes in where perception saw a track's person; with little confidence, it was not seen in this frame."""
+        track.looks = looks
         if confidence < self.config.least_confidence:
             track.unseen = 1
             return
@@ -140,23 +191,31 @@ class Tracker:
         track.box, track.unseen = box, 0
 
     def part(self) -> None:
-        """Two tracks that have slipped onto one person become one: the longer known stays."""
+        """People who meet are told apart by their colours.
+
+        A track that has slipped onto somebody close by, who looks otherwise, is lost.  Of two tracks on one person that
+        look alike both were that person's, and the longer known stays.
+        """
+        for track in self.seen:
+            close = any(overlap(track.box, other.box) > _CLOSE for other in self.seen if other is not track)
+            if close and (track.change() or 0.0) > _SOMEBODY_ELSE:
+                track.lose()
         kept: list[Track] = []
         for track in self._tracks:
-            if track.unseen or not any(doubles(track.box, other.box) for other in kept if not other.unseen):
+            rival = next((o for o in kept if not o.unseen and not track.unseen and doubles(track.box, o.box)), None)
+            stranger = _stranger(track, rival) if rival else None
+            if rival is None or stranger:
                 kept.append(track)
+            if stranger:
+                stranger.lose()
         self._tracks = kept
+        for track in self.seen:
+            if track.looks is not None:
+                known = track.remembered
+                track.remembered = known.blended(track.looks, _LEARN) if known else track.looks
 
-    def _match(self, detections: Sequence[Detection]) -> list[tuple[Track, Detection]]:
-        if not self._tracks or not detections:
-            return []
-        cost = np.array([[_distance(track, d.box) for d in detections] for track in self._tracks])
-        rows, columns = linear_sum_assignment(cost)
-        return [
-            (self._tracks[row], detections[column])
-            for row, column in zip(rows, columns, strict=True)
-            if cost[row, column] < _UNLIKELY
-        ]
+    def _in_sight(self, box: Box) -> bool:
+        return any(doubles(box, track.box) for track in self.seen)
 
     def _identity(self) -> int:
         used = {track.identity for track in self._tracks}
@@ -169,6 +228,23 @@ class Tracker:
 
 def _area(box: Box) -> float:
     return float(np.prod(np.maximum(box[2:] - box[:2], 0)))
+
+
+def _pairs(cost: Sequence[Sequence[float]]) -> list[tuple[int, int]]:
+    """(row, column) of the assignment of least cost, without what cannot be."""
+    if not cost or not cost[0]:
+        return []
+    table = np.array(cost)
+    rows, columns = linear_sum_assignment(table)
+    return [(int(r), int(c)) for r, c in zip(rows, columns, strict=True) if table[r, c] < _UNLIKELY]
+
+
+def _return(track: Track, candidate: Candidate) -> float:
+    """What it costs to believe that a lost person is back."""
+    different = candidate.looks.distance(track.remembered) if candidate.looks and track.remembered else None
+    if different is not None and different > _SOMEBODY_ELSE:
+        return _UNLIKELY
+    return _distance(track, candidate.box) + _COLOURS * (different or 0.0)
 
 
 def _distance(track: Track, box: Box) -> float:

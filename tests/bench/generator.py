@@ -3,7 +3,7 @@
 For the `dressed` casting as it is, and with each part of it left out in turn (garments, degradations, occluders,
 captured poses, backgrounds): renders a training set, trains a small perception network on it from scratch, and holds
 its keypoints against those of annotated photographs, cropped around the annotations, so that the finder plays no part.
-Short trainings: the order is the result, not the figures.  With the same `--work` folder it goes on where it was stopped.
+Short trainings: the order is the result, not the figures.  With the same `--work` folder it goes on where it stopped.
 """
 
 import argparse

@@ -13,10 +13,12 @@ from sender.capture.source import CapturedFrame
 from sender.capture.video import VideoFileSource
 from sender.perception.crop import CropBox
 from sender.perception.finder import Finder
+from sender.perception.look import one
 from sender.perception.network import PerceptionNet
 from sender.perception.output import PerceptionOutput
 from sender.perception.perceive import Perception
-from sender.perception.stage import ObservedPerson, PerceptionStage, TrackingConfig, one
+from sender.perception.stage import ObservedPerson, PerceptionStage, TrackingConfig
+from sender.perception.verifier import Verifier
 from sender.semantics.smoothing import SmoothingConfiguration
 from sender.semantics.stage import SemanticsStage
 from tests.bench.crops import camera_of
@@ -83,7 +85,7 @@ class FrameSender:
 
     def __init__(self, max_people: int = 1, finder: Finder | None = None) -> None:
         tracking = TrackingConfig(max_people=max_people)
-        self._perception = PerceptionStage(finder or Finder.load(), Perception.load(), tracking)
+        self._perception = PerceptionStage(finder or Finder.load(), Perception.load(), Verifier.load(), tracking)
         self._semantics = SemanticsStage.load(SmoothingConfiguration())
         self._source = ""
 

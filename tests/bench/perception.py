@@ -21,6 +21,7 @@ from sender.perception.finder import Finder
 from sender.perception.network import PerceptionNet
 from sender.perception.perceive import Perception
 from sender.perception.stage import PerceptionStage, TrackingConfig
+from sender.perception.verifier import Verifier
 from tests.bench import report
 from tests.bench.perceived import demo_frames
 from tests.bench.stages import WARM_UP, Figures, Stopwatch, TimedFinder
@@ -71,7 +72,7 @@ def measure(frames: Iterator[CapturedFrame]) -> Figures:
     watch = Stopwatch()
     perception = Perception.load()
     watch_parts(perception.net, watch)
-    stage = PerceptionStage(TimedFinder(Finder.load(), watch), perception, TrackingConfig())
+    stage = PerceptionStage(TimedFinder(Finder.load(), watch), perception, Verifier.load(), TrackingConfig())
     seen = count = 0
     for frame in map(enlarged, frames):
         with watch.time("perception"):

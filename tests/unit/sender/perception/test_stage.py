@@ -11,10 +11,12 @@ import torch
 from common.frames import Camera
 from sender.perception.crop import CropBox
 from sender.perception.finder import Detection, Finder, FinderConfig, FinderNet
+from sender.perception.look import one, person_box
 from sender.perception.network import PerceptionConfig, PerceptionNet
 from sender.perception.output import PerceptionOutput
 from sender.perception.perceive import Perception
-from sender.perception.stage import PerceptionStage, TrackingConfig, follow, one, person_box, presence
+from sender.perception.stage import PerceptionStage, TrackingConfig, follow
+from sender.perception.verifier import Verifier, VerifierConfig, VerifierNet
 
 TINY = PerceptionConfig(size=32, width=24, depth=2, heads=3, quarter=16, eighth=16, keypoint_width=16)
 Image = npt.NDArray[np.uint8]
@@ -66,9 +68,27 @@ class BlockPerception(Perception):
         )
 
 
+class BlockVerifier(Verifier):
+    """Takes every crop with something bright in it for a person."""
+
+    def __init__(self) -> None:
+        super().__init__(VerifierNet(VerifierConfig()))
+        self.asked = 0
+
+    def presence(self, output: PerceptionOutput, prior: npt.ArrayLike) -> npt.NDArray[np.float32]:
+        self.asked += len(output)
+        shown = (output.mask_logits > 0).flatten(1).any(dim=1)
+        return np.asarray(torch.where(shown, 0.95, 0.05).numpy(), dtype=np.float32)
+
+
 def stage_for(people: int) -> tuple[PerceptionStage, BlockFinder]:
     finder = BlockFinder()
-    return PerceptionStage(finder, BlockPerception(PerceptionNet(TINY)), TrackingConfig(max_people=people)), finder
+    return staged(finder, people), finder
+
+
+def staged(finder: Finder, people: int = 1, verifier: Verifier | None = None) -> PerceptionStage:
+    perception = BlockPerception(PerceptionNet(TINY))
+    return PerceptionStage(finder, perception, verifier or BlockVerifier(), TrackingConfig(max_people=people))
 
 
 def test_nobody_in_an_empty_frame() -> None:
@@ -84,7 +104,7 @@ def test_a_rough_box_is_put_right_before_anybody_is_seen_in_it() -> None:
                 for each in super().find(image)
             )
 
-    stage = PerceptionStage(Rough(), BlockPerception(PerceptionNet(TINY)), TrackingConfig(max_people=1))
+    stage = staged(Rough())
     (person,) = stage.process(with_person(160), CAMERA)
     assert person.crop.centre == pytest.approx((160, 120), abs=6)
     assert person.crop.side == pytest.approx(125, abs=13)
@@ -138,12 +158,38 @@ def test_box_of_a_person_surrounds_the_mask() -> None:
     assert box == pytest.approx(np.array([100, 70, 140, 170]), abs=9)
 
 
-def test_presence_of_nobody_is_low() -> None:
-    perception = BlockPerception(PerceptionNet(TINY))
-    crops = [np.zeros((32, 32, 3), dtype=np.uint8), np.full((32, 32, 3), 255, dtype=np.uint8)]
-    nobody, somebody = presence(perception.observe(crops))
-    assert nobody < 0.1
-    assert somebody > 0.8
+class Dreamer(BlockFinder):
+    """Finds somebody in every frame, always in the same dark corner."""
+
+    def find(self, image: Image) -> tuple[Detection, ...]:
+        return (*super().find(image), Detection(np.array([250, 20, 310, 100], np.float32), 0.6))
+
+
+def test_nobody_is_followed_where_only_the_finder_sees_somebody() -> None:
+    stage = staged(Dreamer(), people=3)
+    (person,) = stage.process(with_person(100), CAMERA)
+    assert person.crop.left < 100 < person.crop.left + person.crop.side
+
+
+def test_where_nobody_was_is_not_looked_at_again_until_the_next_search_of_all() -> None:
+    verifier = BlockVerifier()
+    stage = staged(Dreamer(), verifier=verifier)
+    asked = []
+    for _ in range(12):
+        assert stage.process(EMPTY, CAMERA) == ()
+        asked.append(verifier.asked)
+    assert asked == [1] * 10 + [2] * 2
+
+
+def test_someone_the_verifier_no_longer_believes_in_is_let_go() -> None:
+    class Doubtful(BlockVerifier):
+        def presence(self, output: PerceptionOutput, prior: npt.ArrayLike) -> npt.NDArray[np.float32]:
+            believed = super().presence(output, prior)
+            return believed if self.asked <= 4 else np.full_like(believed, 0.1)
+
+    stage = staged(BlockFinder(), verifier=Doubtful())
+    seen = [len(stage.process(with_person(100), CAMERA)) for _ in range(5)]
+    assert seen == [1, 1, 1, 0, 0]
 
 
 def test_trembling_box_leaves_the_crop_still() -> None:

@@ -3,18 +3,25 @@
 import numpy as np
 import pytest
 
+from sender.perception.appearance import Appearance
 from sender.perception.finder import Detection
-from sender.perception.tracker import Box, Tracker, TrackerConfig, overlap, prominence
+from sender.perception.tracker import Box, Candidate, Tracker, TrackerConfig, overlap, prominence
 
 
 def box_at(x: float, y: float = 200.0, width: float = 60.0, height: float = 160.0) -> Box:
     return np.array([x - width / 2, y - height / 2, x + width / 2, y + height / 2], dtype=np.float32)
 
 
+def detect(tracker: Tracker, boxes: list[Box], score: float = 0.9) -> None:
+    """The finder finds people at `boxes`, and perception confirms all of them."""
+    strangers = tracker.strangers([Detection(box, score) for box in boxes])
+    tracker.welcome([Candidate(stranger.box, stranger.score) for stranger in strangers], 640, 480)
+
+
 def frame(tracker: Tracker, boxes: list[Box], score: float = 0.9) -> dict[int, float]:
     """One frame in which finder and perception see people at `boxes`; returns identity → x of its box's middle."""
     tracker.advance()
-    tracker.detect([Detection(box, score) for box in boxes], 640, 480)
+    detect(tracker, boxes, score)
     for track in tracker.seen:
         best = max(boxes, key=lambda box: overlap(track.predicted(), box), default=None)
         if best is None or overlap(track.predicted(), best) < 0.1:
@@ -78,16 +85,18 @@ def test_most_prominent_is_chosen() -> None:
     assert list(seen.values()) == [320]
 
 
-def test_doubtful_detection_starts_nobody() -> None:
-    tracker = Tracker(TrackerConfig(most=1, least_score=0.4))
-    assert frame(tracker, [box_at(300)], score=0.36) == {}
+def test_stranger_who_is_not_confirmed_is_nobody() -> None:
+    tracker = Tracker(TrackerConfig(most=1))
+    assert len(tracker.strangers([Detection(box_at(300), 0.9)])) == 1
+    assert tracker.seen == ()
+    assert tracker.room == 1
 
 
 def test_legs_of_somebody_known_are_nobody_new() -> None:
     tracker = Tracker(TrackerConfig(most=2))
     frame(tracker, [box_at(100)])
     legs = box_at(100, y=235, width=50, height=85)
-    tracker.detect([Detection(box_at(100), 0.9), Detection(legs, 0.6)], 640, 480)
+    detect(tracker, [box_at(100), legs])
     assert [track.identity for track in tracker.seen] == [0]
 
 
@@ -95,7 +104,7 @@ def test_child_before_an_adult_is_somebody() -> None:
     tracker = Tracker(TrackerConfig(most=2))
     frame(tracker, [box_at(100)])
     child = box_at(105, y=250, width=30, height=55)
-    tracker.detect([Detection(box_at(100), 0.9), Detection(child, 0.6)], 640, 480)
+    detect(tracker, [box_at(100), child])
     assert len(tracker.seen) == 2
 
 
@@ -123,13 +132,66 @@ def test_identities_stay_within_a_byte() -> None:
     assert next(iter(tracker.seen)).identity == 299 % 256
 
 
-def test_finder_that_no_longer_believes_lowers_the_score() -> None:
-    tracker = Tracker(TrackerConfig(most=1))
-    frame(tracker, [box_at(100)])
-    before = tracker.seen[0].score
+def test_one_of_two_strangers_on_one_person_is_welcome() -> None:
+    tracker = Tracker(TrackerConfig(most=2))
+    detect(tracker, [box_at(100), box_at(103)])
+    assert [track.identity for track in tracker.seen] == [0]
+
+
+def clothes(*colours: float) -> Appearance:
+    """Somebody all of whose regions have one colour."""
+    return Appearance(np.tile(np.array(colours, np.float32), (4, 1)), np.full(4, 0.05, np.float32))
+
+
+RED, BLUE = clothes(0.8, 0.1, 0.1), clothes(0.1, 0.1, 0.8)
+
+
+def met(*looks: Appearance) -> Tracker:
+    """People who stand side by side and have been seen for a while."""
+    tracker = Tracker(TrackerConfig(most=len(looks)))
+    tracker.welcome([Candidate(box_at(100 + 100 * n), 0.9, one) for n, one in enumerate(looks)], 640, 480)
     for _ in range(5):
-        tracker.detect([], 640, 480)
-    assert tracker.seen[0].score < 0.5 * before
+        tracker.advance()
+        for track in tracker.seen:
+            where = round((float(track.box[0] + track.box[2]) / 2 - 100) / 100)
+            tracker.observe(track, track.box, 0.9, looks[where])
+        tracker.part()
+    return tracker
+
+
+@pytest.mark.parametrize("in_front", [RED, BLUE])
+def test_who_steps_in_front_of_somebody_keeps_the_identity(in_front: Appearance) -> None:
+    tracker = met(RED, BLUE)
+    before = {track.identity: track.remembered for track in tracker.seen}
+    tracker.advance()
+    for track in tracker.seen:
+        tracker.observe(track, box_at(150), 0.9, in_front)
+    tracker.part()
+    (track,) = tracker.seen
+    remembered = before[track.identity]
+    assert remembered is not None
+    assert remembered.distance(in_front) == pytest.approx(0, abs=1e-6)
+
+
+def test_who_was_hidden_is_found_again_by_the_colours() -> None:
+    tracker = met(RED, BLUE)
+    everybody = {track.identity for track in tracker.seen}
+    tracker.advance()
+    for track in tracker.seen:
+        tracker.observe(track, box_at(150), 0.9, RED)
+    tracker.part()
+    tracker.advance()
+    tracker.welcome([Candidate(box_at(190), 0.8, BLUE)], 640, 480)
+    assert {track.identity for track in tracker.seen} == everybody
+
+
+def test_somebody_of_other_colours_where_one_was_lost_is_a_stranger() -> None:
+    tracker = met(RED)
+    tracker.advance()
+    tracker.observe(tracker.seen[0], box_at(100), 0.1)
+    tracker.advance()
+    tracker.welcome([Candidate(box_at(100), 0.9, BLUE)], 640, 480)
+    assert [track.identity for track in tracker.seen] == [1]
 
 
 def test_prominence_prefers_large_and_central() -> None:
