@@ -24,7 +24,8 @@ from common.telemetry import MetricsConfiguration, MetricsServer
 from common.wire.convert import Hello
 from sender.capture.open import CaptureConfiguration, open_source
 from sender.importance.importance import Importance
-from sender.link.client import LinkClient, LinkConfiguration
+from sender.link.client import LinkClient
+from sender.link.configuration import LinkConfiguration
 from sender.link.observer import Observers
 from sender.link.security import SecurityConfiguration
 from sender.link.transport import Transport

@@ -1,6 +1,7 @@
 """The sender's end of the link."""
 
-from sender.link.client import LinkClient, LinkConfiguration
+from sender.link.client import LinkClient
+from sender.link.configuration import LinkConfiguration
 from sender.link.encoder import FrameEncoder, Payload
 from sender.link.observer import Fate, LinkObserver
 

@@ -2,19 +2,15 @@
 
 import asyncio
 import logging
-import math
 import random
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
-from common.addresses import Address
 from common.clock import SYSTEM_CLOCK, Clock
-from common.configuration import option
 from common.errors import PeerError
 from common.frames import LabelFrame
 from common.parcel import Parcel
 from common.wire.convert import (
-    MAX_WINDOW,
     Acknowledgement,
     AckStatus,
     Drain,
@@ -29,6 +25,7 @@ from common.wire.convert import (
 from common.wire.stream import StreamBroken
 from sender.link.backoff import Backoff
 from sender.link.bulk import BulkLane, NoBulk, Pace
+from sender.link.configuration import LinkConfiguration
 from sender.link.encoder import FrameEncoder
 from sender.link.flight import FlightSize
 from sender.link.handshake import ClientStream, StreamOpener, open_link
@@ -50,30 +47,6 @@ _DRAIN_S = 5.0
 _REJECTIONS_IN_A_ROW = 8
 # The receiver ended the stream because of what we sent: to connect again would only repeat it.
 _FATAL_CODES = ("INVALID_ARGUMENT", "FAILED_PRECONDITION", "UNIMPLEMENTED", "UNAUTHENTICATED", "PERMISSION_DENIED")
-
-
-@dataclass(frozen=True, slots=True)
-class LinkConfiguration:
-    """Where the receiver is, and how hard to try to reach it."""
-
-    peer: Address = option(Address("127.0.0.1", 50051), help="the receiver, host:port")
-    window: int = option(8, help="most frames that may be unacknowledged at a time; as many as the way holds are")
-    connect_timeout: float = option(5.0, help="seconds to try to reach the receiver at the start")
-    reconnect_timeout: float = option(120.0, help="seconds to try to reach a receiver that was lost")
-    heartbeat_interval_ms: float = option(200.0, help="most milliseconds between signs of life")
-    heartbeats_missed: int = option(5, help="intervals without a message after which the receiver counts as dead")
-
-    def patient(self) -> "LinkConfiguration":
-        """The same, but it never gives up on a receiver that does not answer."""
-        return replace(self, connect_timeout=math.inf, reconnect_timeout=math.inf)
-
-    def __post_init__(self) -> None:
-        if not 1 <= self.window <= MAX_WINDOW:
-            raise ValueError(f"window {self.window} is not between 1 and {MAX_WINDOW}")
-        if min(self.connect_timeout, self.reconnect_timeout, self.heartbeat_interval_ms) <= 0:
-            raise ValueError("connect_timeout, reconnect_timeout and heartbeat_interval_ms must be above 0")
-        if self.heartbeats_missed < 1:
-            raise ValueError(f"heartbeats_missed {self.heartbeats_missed} is below 1")
 
 
 class LinkClient:

@@ -13,7 +13,7 @@ from common.wire.convert import (
     decode_client,
     encode_server,
 )
-from sender.link import Fate, LinkClient, LinkConfiguration
+from sender.link import Fate, LinkClient
 from tests.fake_link import MODEL, label_frame, settle
 from tests.unit.sender.link.played_receiver import WELCOME, Link, Receiver, ack, hear, hear_frame, say
 
@@ -317,12 +317,3 @@ async def test_connect_tries_again_while_the_receiver_starts(closing: list[LinkC
     link = Link(Receiver(None, None, WELCOME), live=True)
     closing.append(link.client)
     assert (await link.client.connect()).decodable_from == NO_SEQUENCE
-
-
-@pytest.mark.parametrize(
-    "wrong",
-    [{"window": 0}, {"window": 65}, {"connect_timeout": 0.0}, {"heartbeat_interval_ms": 0.0}, {"heartbeats_missed": 0}],
-)
-def test_configuration_out_of_range_is_refused(wrong: dict[str, float]) -> None:
-    with pytest.raises(ValueError, match=next(iter(wrong))):
-        LinkConfiguration(**wrong)  # type: ignore[arg-type]
