@@ -25,7 +25,7 @@ from common.codec.person import FAST, SLICES, PersonPlan, PersonState, Predictio
 from common.codec.quantiser import GROUP_OF_ENTRY, IntArray, prefix_mask, rho_level, steps, vector_of
 from common.codec.tables import TIERS, CodecTables, load
 from common.errors import MalformedPacket, MissingReference
-from common.frames import Camera, LabelFrame, PersonLabels
+from common.frames import IDENTITIES, Camera, LabelFrame, PersonLabels
 from common.labels import GROUP_NAMES, LABEL_SIZE
 
 MODEL_HASH_SIZE: Final = 8
@@ -293,8 +293,8 @@ def _check_frame(frame: LabelFrame, last_sent: int) -> None:
     identities = [one.identity for one in frame.people]
     if len(identities) > MAX_PEOPLE or len(set(identities)) != len(identities):
         raise ValueError(f"a frame holds up to {MAX_PEOPLE} people of different identity, got {identities}")
-    if any(not 0 <= identity <= 255 for identity in identities):
-        raise ValueError(f"identities must lie in 0…255, got {identities}")
+    if any(not 0 <= identity < IDENTITIES for identity in identities):
+        raise ValueError(f"identities must lie in 0…{IDENTITIES - 1}, got {identities}")
 
 
 def _levels(rho: Mapping[str, float]) -> IntArray:

@@ -14,6 +14,7 @@ from scipy.spatial import cKDTree
 
 from common.body.mirror import MIRROR
 from common.body.model import BodyModel
+from common.frames import IDENTITIES
 from common.labels import FloatArray
 from common.point_colours import PointColours
 
@@ -26,8 +27,6 @@ _MIRROR_REACH_M = 0.06
 # Known colours fade into the region's over this distance.
 _FADE_M = 0.07
 _NEIGHBOURS = 6
-# As many as there are identities.
-_REMEMBERED = 256
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -62,7 +61,7 @@ class Colouring:
         self._mirror: IntArray = nearest.astype(np.int64)
         self._has_mirror = distance < _MIRROR_REACH_M
         self._point_region = body.point_regions().numpy()
-        self._coat = functools.lru_cache(_REMEMBERED)(self._make)
+        self._coat = functools.lru_cache(IDENTITIES)(self._make)
 
     def colours(self, learnt: PointColours, region_colours: FloatArray) -> FloatArray:
         """(2048, 3) in 0…1 of one person's points.
