@@ -43,12 +43,14 @@ class HeartbeatSchedule:
         self._unanswered = True
 
     def heard(self, now_s: float) -> None:
-        """Something other than the echo of a heartbeat came in."""
-        self._hear(now_s)
+        """Something came in."""
+        if now_s - self._heard_s >= self._interval_s:
+            self._awake_s = now_s
+        self._heard_s = now_s
 
     def echoed(self, now_s: float) -> None:
         """The echo of a heartbeat came in."""
-        self._hear(now_s)
+        self.heard(now_s)
         self._unanswered = False
 
     def due(self, now_s: float) -> bool:
@@ -64,8 +66,3 @@ class HeartbeatSchedule:
     def _comparison_is_due(self, now_s: float) -> bool:
         # After a silence there may soon be another, in which this would only stand before frames.
         return now_s - max(self._beat_s, self._awake_s) >= _COMPARE_CLOCKS_S
-
-    def _hear(self, now_s: float) -> None:
-        if now_s - self._heard_s >= self._interval_s:
-            self._awake_s = now_s
-        self._heard_s = now_s
