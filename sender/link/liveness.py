@@ -54,8 +54,9 @@ class Liveness(Generic[T]):
         self._missed = missed * _LOOKS
         self._standby = standby
         self._tell_lost, self._tell_found = lost, found
-        self._doubt_after = min(_DOUBT_AFTER, missed) * _LOOKS
-        self._doubt_after_ns = int(min(_DOUBT_AFTER, missed) * interval_s * 1e9)
+        doubt_after = min(_DOUBT_AFTER, missed)
+        self._doubt_after = doubt_after * _LOOKS
+        self._doubt_after_ns = int(doubt_after * interval_s * 1e9)
         self._heard = self._lost = self._doubted = False
         self._silent_since_ns = 0
 
