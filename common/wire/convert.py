@@ -65,7 +65,7 @@ class Hello:
     def __post_init__(self) -> None:
         _require(len(self.session_id) == SESSION_ID_BYTES, f"a session id has {SESSION_ID_BYTES} bytes")
         _require(len(self.sender) <= MAX_NAME_CHARACTERS, f"a name has at most {MAX_NAME_CHARACTERS} characters")
-        _require(self.sender == "" or self.sender.isprintable(), "a name is printable")
+        _require(self.sender.isprintable(), "a name is printable")
         _require(1 <= len(self.model_hash) <= MAX_HASH_BYTES, f"a model hash has 1 to {MAX_HASH_BYTES} bytes")
         _require(0 <= self.codec_version < 2**32, "a codec version fits 32 bits")
         _require(0 <= self.protocol_version < 2**32, "a protocol version fits 32 bits")
@@ -208,10 +208,9 @@ class Piece:
     def __post_init__(self) -> None:
         _require_parcel(self.parcel)
         _require(1 <= len(self.data) <= MAX_PIECE_BYTES, f"a piece has 1 to {MAX_PIECE_BYTES} bytes")
-        _require(0 <= self.offset <= MAX_PARCEL_BYTES, f"a parcel has at most {MAX_PARCEL_BYTES} bytes")
-        _require(0 <= self.total <= MAX_PARCEL_BYTES, f"a parcel has at most {MAX_PARCEL_BYTES} bytes")
+        _require_parcel_bytes(self.offset, self.total)
         _require(len(self.kind) <= MAX_KIND_CHARACTERS, f"a kind has at most {MAX_KIND_CHARACTERS} characters")
-        _require(self.kind == "" or self.kind.isprintable(), "a kind is printable")
+        _require(self.kind.isprintable(), "a kind is printable")
         _require(0 <= self.key < 2**32 and 0 <= self.checksum < 2**32, "keys and checksums fit 32 bits")
         first = self.offset == 0
         _require(
@@ -232,7 +231,7 @@ class Receipt:
 
     def __post_init__(self) -> None:
         _require_parcel(self.parcel)
-        _require(0 <= self.held <= MAX_PARCEL_BYTES, f"a parcel has at most {MAX_PARCEL_BYTES} bytes")
+        _require_parcel_bytes(self.held)
 
 
 @dataclass(frozen=True, slots=True)
@@ -369,6 +368,11 @@ def _require_sequence(sequence: int, *, optional: bool = False) -> None:
 
 def _require_parcel(number: int) -> None:
     _require(1 <= number <= MAX_PARCEL, "parcels are counted from 1, in 32 bits")
+
+
+def _require_parcel_bytes(*counts: int) -> None:
+    rule = f"a parcel has at most {MAX_PARCEL_BYTES} bytes"
+    _require(all(0 <= count <= MAX_PARCEL_BYTES for count in counts), rule)
 
 
 def _require_times(*times_ns: int) -> None:
