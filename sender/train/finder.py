@@ -106,10 +106,10 @@ def train(options: argparse.Namespace) -> None:
     torch.manual_seed(options.seed)
     config = FinderConfig(size=options.size)
     net = FinderNet(config).to(memory_format=torch.channels_last)
-    seen_before = 0
+    images = 0
     if options.shipped:
         net.load_state_dict(load_weights(WEIGHTS_NAME, architecture(config)))
-        seen_before = int(read_manifest()[WEIGHTS_NAME].recipe["images_seen"])
+        images = int(read_manifest()[WEIGHTS_NAME].recipe["images_seen"])
     average = AveragedNetwork(net, decay=0.99)
     optimiser = torch.optim.AdamW(net.parameters(), lr=options.rate, weight_decay=0.02, fused=True)
     spent_s, step = 0.0, 0
@@ -119,7 +119,7 @@ def train(options: argparse.Namespace) -> None:
         net.load_state_dict(state["net"])
         average.load_state_dict(state["average"])
         optimiser.load_state_dict(state["optimiser"])
-        spent_s, step, seen_before = state["spent_s"], state["step"], state["images"] - state["step"] * options.batch
+        spent_s, step, images = state["spent_s"], state["step"], state["images"]
     saved_s = spent_s
     if options.compile:
         net.compile()
@@ -128,8 +128,8 @@ def train(options: argparse.Namespace) -> None:
 
     def save() -> None:
         state = {"net": net.state_dict(), "average": average.state_dict(), "optimiser": optimiser.state_dict()}
-        counters = {"spent_s": spent_s, "step": step, "minutes": options.minutes, "size": options.size}
-        save_checkpoint(checkpoint, {**state, **counters, "images": seen_before + step * options.batch})
+        counters = {"spent_s": spent_s, "step": step, "images": images, "minutes": options.minutes}
+        save_checkpoint(checkpoint, {**state, **counters, "size": options.size})
 
     recent: dict[str, float] = {}
     last = time.monotonic()
@@ -147,7 +147,7 @@ def train(options: argparse.Namespace) -> None:
             optimiser.step()
             if workers.first:
                 average.update(net)
-        step += 1
+        step, images = step + 1, images + options.batch
         for name, term in terms.items():
             recent[name] = recent.get(name, term.item()) * 0.95 + term.item() * 0.05
         now = time.monotonic()
