@@ -6,10 +6,10 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from common.labels import FloatArray
 from sender.perception.crop import CropBox
 from sender.perception.output import PerceptionOutput
 
-FloatArray = npt.NDArray[np.float32]
 Image = npt.NDArray[np.uint8]
 
 # A pixel is then about half of what lies between two surface points, and cutting averages over it.
@@ -74,7 +74,7 @@ def _cells(places: FloatArray, size: int) -> npt.NDArray[np.int64]:
     return np.clip(np.floor(places * size), 0, size - 1).astype(np.int64).T
 
 
-def _sample(image: Image, places: FloatArray) -> npt.NDArray[np.float32]:
+def _sample(image: Image, places: FloatArray) -> FloatArray:
     """(N, C) bilinear samples at (N, 2) places, 0…1."""
     at = np.asarray(places * [image.shape[1], image.shape[0]] - 0.5, np.float32)
     return np.asarray(

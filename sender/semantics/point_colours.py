@@ -7,12 +7,10 @@ import numpy.typing as npt
 
 from common.body.anatomy import POINTS
 from common.frames import Camera
+from common.labels import FloatArray
+from common.point_colours import Bytes, Flags
 from sender.semantics.glimpse import Glimpse
 from sender.semantics.point_visibility import project, squareness
-
-FloatArray = npt.NDArray[np.float32]
-Bytes = npt.NDArray[np.uint8]
-Flags = npt.NDArray[np.bool_]
 
 # Looks at a point that its mean goes back over: light changes, and coats come off.
 _MEMORY = 24.0

@@ -5,8 +5,7 @@ import numpy as np
 import numpy.typing as npt
 
 from common.frames import Camera
-
-FloatArray = npt.NDArray[np.float32]
+from common.labels import FloatArray
 
 _NEAR_M = 0.1
 # Seen more obliquely than this, a point's colour is its neighbours'.

@@ -10,12 +10,9 @@ The speed is a group's own, so that a waving arm does not shake the legs.
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
 from common.configuration import option
-from common.labels import GROUP_NAMES, LABEL_SIZE, group_slices
-
-FloatArray = npt.NDArray[np.float32]
+from common.labels import GROUP_NAMES, LABEL_SIZE, FloatArray, group_slices
 
 # Region colours have a memory of their own (`sender.semantics.appearance`).
 _SMOOTHED = tuple(group_slices()[name] for name in GROUP_NAMES if name != "appearance")
