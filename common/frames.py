@@ -3,10 +3,14 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+import numpy as np
+
 from common.labels import FloatArray
 
 IDENTITIES = 256
 """So many people can be told apart within a session."""
+NEAR_M = 0.05
+"""What is no farther ahead of a camera than this has no place in its image, metres."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,6 +26,15 @@ class Camera:
     width: int
     height: int
     focal_px: float
+
+    def project(self, points: FloatArray) -> FloatArray:
+        """(N, 3) points in camera space, metres → (N, 2) pixels, from the upper left corner of the image.
+
+        Points behind the camera, or less than `NEAR_M` ahead, get the pixels they would have at that depth: finite,
+        but without meaning.
+        """
+        depth = np.maximum(points[:, 2:], NEAR_M)
+        return np.asarray(self.focal_px * points[:, :2] / depth + [self.width / 2, self.height / 2], np.float32)
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from common.body.model import BodyModel, BodyOutput
-from common.frames import Camera, LabelFrame, PersonLabels
+from common.frames import NEAR_M, Camera, LabelFrame, PersonLabels
 from common.labels import FloatArray
 from common.point_colours import PointColours
 from receiver.decode.stage import DecodedBody, DecodeStage
@@ -137,7 +137,7 @@ class Reconstructor:
                 surfaces[row],
                 self._posed(bodies, decoded, row, None if learnt[row] is None else clouds[row].colours),
                 clouds[row],
-                _project(joints_3d[row], frame.camera, person),
+                _keypoints_2d(joints_3d[row], frame.camera, person),
                 joints_3d[row],
             )
             for row, person in enumerate(frame.people)
@@ -170,10 +170,8 @@ def _seen(colours: PointColours | None) -> PointColours | None:
     return colours if colours is not None and colours.seen.any() else None
 
 
-def _project(joints_3d: FloatArray, camera: Camera, person: PersonLabels) -> FloatArray:
+def _keypoints_2d(joints_3d: FloatArray, camera: Camera, person: PersonLabels) -> FloatArray:
     """(17, 3) pixels and scores of keypoints (17, 3) in camera space; behind the camera scores 0."""
-    depth = np.maximum(joints_3d[:, 2:], 0.05)
-    pixels = camera.focal_px * joints_3d[:, :2] / depth + np.array([camera.width, camera.height]) / 2
     confidence = np.array([person.confidence.get(group, 0.0) for group in _KEYPOINT_GROUPS])
-    scores = np.where(joints_3d[:, 2] > 0.05, confidence, 0.0)
-    return np.concatenate([pixels, scores[:, None]], axis=1).astype(np.float32)
+    scores = np.where(joints_3d[:, 2] > NEAR_M, confidence, 0.0)
+    return np.concatenate([camera.project(joints_3d), scores[:, None]], axis=1).astype(np.float32)

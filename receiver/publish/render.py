@@ -10,10 +10,9 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from common.frames import Camera
+from common.frames import NEAR_M, Camera
 from receiver.surface.mesh import Float32, Int32, SurfaceMesh, UInt8, triangle_normals
 
-_NEAR_M = 0.05
 _SUBPIXEL_BITS = 4
 _SKIN = (190, 178, 170)
 
@@ -43,11 +42,7 @@ class Projection:
 
 def project(points: Float32, camera: Camera) -> Projection:
     """(N, 3) points in camera space through the pinhole; points behind the camera get pixels without meaning."""
-    depth = points[:, 2]
-    scale = camera.focal_px / np.maximum(depth, _NEAR_M)
-    centre = np.array([camera.width / 2.0, camera.height / 2.0])
-    pixels = points[:, :2] * scale[:, None] + centre
-    return Projection(pixels.astype(np.float32), depth.astype(np.float32))
+    return Projection(camera.project(points), points[:, 2].astype(np.float32))
 
 
 def render(mesh: SurfaceMesh, camera: Camera, lighting: Lighting | None = None, onto: UInt8 | None = None) -> UInt8:
@@ -90,7 +85,7 @@ def _front_to_paint(mesh: SurfaceMesh, projection: Projection) -> npt.NDArray[np
     # In an image whose y points down, a triangle that is counter-clockwise seen from outside turns this way.
     facing = edge_a[:, 0] * edge_b[:, 1] - edge_a[:, 1] * edge_b[:, 0] < 0.0
     depth = projection.depth_m[mesh.faces]
-    visible = np.flatnonzero(facing & (depth.min(axis=1) > _NEAR_M))
+    visible = np.flatnonzero(facing & (depth.min(axis=1) > NEAR_M))
     return visible[np.argsort(-depth[visible].mean(axis=1), kind="stable")]
 
 

@@ -10,7 +10,7 @@ from common.frames import Camera
 from common.labels import FloatArray
 from common.point_colours import Bytes, Flags
 from sender.semantics.glimpse import Glimpse
-from sender.semantics.point_visibility import project, squareness
+from sender.semantics.point_visibility import squareness
 
 # Looks at a point that its mean goes back over: light changes, and coats come off.
 _MEMORY = 24.0
@@ -87,7 +87,7 @@ class PointColourMemory:
             normals: (2048, 3) outward unit normals.
             camera: the frame's.
         """
-        pixels = project(points, camera)
+        pixels = camera.project(points)
         weights = squareness(points, normals, camera) * glimpse.certainty_at(pixels, self._region)
         looked = np.flatnonzero(weights)
         if len(looked):

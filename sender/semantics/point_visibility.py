@@ -7,19 +7,14 @@ import numpy.typing as npt
 from common.frames import Camera
 from common.labels import FloatArray
 
-_NEAR_M = 0.1
+# What is nearer is not seen, and hides nothing.
+_LEAST_DEPTH_M = 0.1
 # Seen more obliquely than this, a point's colour is its neighbours'.
 _LEAST_COSINE = 0.25
 # About as far as the points lie apart: splatted on three by three such cells, they leave no hole.
 _CELL_M = 0.025
 _MARGIN_M = 0.03
 _MOST_CELLS = 512
-
-
-def project(points: FloatArray, camera: Camera) -> FloatArray:
-    """(N, 3) camera space → (N, 2) pixels; of points behind the camera without meaning."""
-    depth = np.maximum(points[:, 2:], _NEAR_M)
-    return np.asarray(camera.focal_px * points[:, :2] / depth + [camera.width / 2, camera.height / 2], np.float32)
 
 
 def squareness(points: FloatArray, normals: FloatArray, camera: Camera) -> FloatArray:
@@ -34,10 +29,10 @@ def squareness(points: FloatArray, normals: FloatArray, camera: Camera) -> Float
     """
     distance = np.maximum(np.linalg.norm(points, axis=1), 1e-6)
     cosine = -np.einsum("nd,nd->n", points, normals) / distance
-    pixels = project(points, camera)
-    inside = ((pixels >= 0) & (pixels < [camera.width, camera.height])).all(axis=1) & (points[:, 2] > _NEAR_M)
+    pixels = camera.project(points)
+    inside = ((pixels >= 0) & (pixels < [camera.width, camera.height])).all(axis=1) & (points[:, 2] > _LEAST_DEPTH_M)
     # Who looks away hides nothing that the near side of the body does not hide already.
-    hiding = np.flatnonzero((cosine > 0) & (points[:, 2] > _NEAR_M))
+    hiding = np.flatnonzero((cosine > 0) & (points[:, 2] > _LEAST_DEPTH_M))
     seen = np.flatnonzero(inside & (cosine > _LEAST_COSINE))
     if not len(seen):
         return np.zeros(len(points), np.float32)

@@ -11,7 +11,7 @@ from common.frames import Camera
 from common.humans.appearance import Appearance
 from common.humans.poses import PoseSampler
 from common.humans.renderer import Renderer
-from sender.semantics.point_visibility import project, squareness
+from sender.semantics.point_visibility import squareness
 from tests.unit.sender.semantics.figures import CAMERA, Pictured, pictured
 
 
@@ -69,7 +69,3 @@ def test_a_hand_before_the_face_hides_it() -> None:
     assert seen[len(face) :].all()
     covered = (np.abs(grid) < 0.05).all(axis=1)
     assert not seen[: len(face)][covered].any() and seen[: len(face)][(np.abs(grid) > 0.12).any(axis=1)].all()
-
-
-def test_project_puts_the_axis_in_the_middle() -> None:
-    np.testing.assert_allclose(project(np.array([[0, 0, 2.0], [1, -1, 2.0]], np.float32), CAMERA)[0], [240, 320])
