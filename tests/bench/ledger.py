@@ -30,7 +30,8 @@ from tests.network.keeper import BUGS
 
 ROUNDS, QUICK_ROUNDS = 200, 20
 _BUG_ROUNDS = 40
-_LIFE_S = (0.2, 4.0)
+# A life's length, in times that it takes both to start and deliver a frame; that is longer on a busy machine.
+_LIFE_STARTS = (0.1, 2.0)
 _PATIENCE_S = 60.0
 _MORE_FRAMES = 20
 
@@ -120,6 +121,13 @@ class Pair:
         if ended is not None:
             raise OutputError(f"the {side} ended by itself, with exit code {ended}")
 
+    def deliver(self, frames: int) -> float:
+        """Waits until so many more are acknowledged, but no longer than is patient; returns seconds."""
+        began_s, wanted = time.monotonic(), len(self.acknowledged) + frames
+        while len(self.acknowledged) < wanted and time.monotonic() < began_s + _PATIENCE_S:
+            time.sleep(0.05)
+        return time.monotonic() - began_s
+
     def finish(self) -> int:
         """Lets the sender deliver some more and what it has, and returns how many frames it has made.
 
@@ -127,9 +135,7 @@ class Pair:
             OutputError: it could not.
         """
         sender = self._running["sender"]
-        wanted, deadline_s = len(self.acknowledged) + _MORE_FRAMES, time.monotonic() + _PATIENCE_S
-        while len(self.acknowledged) < wanted and time.monotonic() < deadline_s:
-            time.sleep(0.05)
+        self.deliver(_MORE_FRAMES)
         sender.send_signal(signal.SIGTERM)
         try:
             told, _ = sender.communicate(timeout=_PATIENCE_S)
@@ -186,8 +192,9 @@ def play(rounds: int, seed: int, bug: str | None = None) -> Outcome:
         try:
             for side in ("receiver", "sender"):
                 pair.start(side)
+            start_s = pair.deliver(1)
             while outcome.rounds < rounds and not outcome.faults.any:
-                time.sleep(chance.uniform(*_LIFE_S))
+                time.sleep(start_s * chance.uniform(*_LIFE_STARTS))
                 side = chance.choice(("receiver", "sender"))
                 promised = pair.acknowledged
                 pair.kill(side)

@@ -3,7 +3,7 @@
 import random
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sender.link.clock_offset import ClockOffset
@@ -60,6 +60,7 @@ def test_one_round_trip_bounds_the_offset_by_half_of_itself(offset_s: float) -> 
     assert bound_s == pytest.approx(0.020, abs=1e-3)
 
 
+@settings(deadline=None)
 @given(
     offset_s=st.floats(-2000, 2000),
     drift=st.floats(-100e-6, 100e-6),

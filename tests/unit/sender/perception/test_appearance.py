@@ -8,7 +8,7 @@ from sender.perception.appearance import Appearance
 
 def looks(colours: list[float], area: list[float]) -> Appearance:
     """Grey regions."""
-    return Appearance(np.repeat(np.float32([colours]), 3, axis=0).T, np.array(area, np.float32))
+    return Appearance(np.repeat(np.array([colours], np.float32), 3, axis=0).T, np.array(area, np.float32))
 
 
 def test_distance_counts_what_is_seen_of_both() -> None:
