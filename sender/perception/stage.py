@@ -104,7 +104,7 @@ class PerceptionStage:
         due = self._frames % _FIND_EVERY_FRAMES == 0
         if due:
             self._nobody.clear()
-        if due or self._tracker.lost:
+        if due or self._tracker.room:
             strangers = self._tracker.strangers(self._finder.find(image))
             self._tracker.welcome(self._verified(image, strangers), camera.width, camera.height)
         self._frames += 1

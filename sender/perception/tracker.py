@@ -135,11 +135,6 @@ class Tracker:
         """People seen in the last frame, in the order in which they came."""
         return tuple(track for track in self._tracks if track.unseen == 0)
 
-    @property
-    def lost(self) -> bool:
-        """Somebody is missing, or there is room for more people than are seen."""
-        return self.room > 0
-
     def reset(self) -> None:
         """Forgets everybody; identities go on counting."""
         self._tracks.clear()
@@ -163,23 +158,19 @@ class Tracker:
         return [d for index, d in enumerate(detections) if index not in known and not self._in_sight(d.box)]
 
     def welcome(self, candidates: Sequence[Candidate], width: int, height: int) -> None:
-        """The most prominent candidates are found again, or become known, while there is room."""
+        """Who was lost is found again, and the most prominent of the others become known, while there is room."""
         order = sorted(candidates, key=lambda one: prominence(one.box, one.score, width, height), reverse=True)
         fresh: list[Candidate] = []
         for one in order:
             if not self._in_sight(one.box) and not any(doubles(one.box, other.box) for other in fresh):
                 fresh.append(one)
-        fresh = fresh[: self.room]
         lost = [track for track in self._tracks if track.unseen]
-        found = {
-            column: lost[row] for row, column in _pairs([[_return(track, one) for one in fresh] for track in lost])
-        }
-        for index, one in enumerate(fresh):
-            track = found.get(index)
-            if track is None:
-                self._tracks.append(Track(self._identity(), one.box))
+        back = {column: lost[row] for row, column in _pairs([[_return(track, one) for one in fresh] for track in lost])}
+        for index in sorted(range(len(fresh)), key=lambda index: index not in back)[: self.room]:
+            if index in back:
+                back[index].box, back[index].unseen = fresh[index].box, 0
             else:
-                track.box, track.unseen = one.box, 0
+                self._tracks.append(Track(self._identity(), fresh[index].box))
 
     def observe(self, track: Track, box: Box, confidence: float, looks: Appearance | None = None) -> None:
         """Takes in where perception saw a track's person; with little confidence, it was not seen in this frame."""

@@ -185,6 +185,14 @@ def test_who_was_hidden_is_found_again_by_the_colours() -> None:
     assert {track.identity for track in tracker.seen} == everybody
 
 
+def test_who_was_lost_comes_before_strangers_however_prominent() -> None:
+    tracker = Tracker(TrackerConfig(most=1))
+    frame(tracker, [box_at(100)])
+    frame(tracker, [])
+    seen = frame(tracker, [box_at(320, height=300, width=110), box_at(104)])
+    assert seen == {0: pytest.approx(104)}
+
+
 def test_somebody_of_other_colours_where_one_was_lost_is_a_stranger() -> None:
     tracker = met(RED)
     tracker.advance()
