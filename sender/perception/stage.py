@@ -27,7 +27,7 @@ _FOLLOW = 0.6
 # A box that moved by less than this share of its size has not moved: a crop that trembles makes the joints tremble.
 _STILL = 0.04
 # Presence from which a stranger is a person; how likely somebody who was there a frame ago still is.
-_LEAST_PRESENCE, _STAYS = 0.5, 0.8
+_LEAST_PRESENCE, _STAYS = 0.4, 0.8
 # How many more strangers are looked at than there is room for.
 _MORE_LOOKS = 3
 # A box that overlaps by more with one where nobody was is not looked into again before the next search of all.
