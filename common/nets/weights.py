@@ -12,7 +12,7 @@ import fcntl
 import hashlib
 import json
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from _typeshed import DataclassInstance
 
 Network = TypeVar("Network", bound=nn.Module)
+Config = TypeVar("Config")
 
 FORMAT = 1
 WEIGHTS_DIRECTORY = Path(__file__).resolve().parent.parent / "weights"
@@ -133,6 +134,29 @@ def find_entry(name: str, directory: Path = WEIGHTS_DIRECTORY) -> WeightsEntry:
     if name not in entries:
         raise WeightsError(f"weights {name!r} are missing from {directory}: reinstall bodywire or train them")
     return entries[name]
+
+
+def recorded_config(
+    name: str, kind: str, config_type: Callable[..., Config], directory: Path = WEIGHTS_DIRECTORY
+) -> Config:
+    """What an entry's network is built from.
+
+    Args:
+        name: the entry, whose architecture has a `kind` and the config's fields.
+        kind: of network that this program builds.
+        config_type: makes a config from the fields; raises `ValueError` for what cannot be built.
+        directory: where the manifest stands.
+
+    Raises:
+        WeightsError: the entry is missing, or of another kind or other fields.
+    """
+    fields = dict(find_entry(name, directory).architecture)
+    try:
+        if fields.pop("kind", None) == kind:
+            return config_type(**fields)
+    except (TypeError, ValueError):
+        pass
+    raise WeightsError(f"weights {name!r} are of another version: reinstall bodywire")
 
 
 def save_weights(

@@ -15,9 +15,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from common.errors import WeightsError
 from common.nets.precision import fast_autocast
-from common.nets.weights import WEIGHTS_DIRECTORY, find_entry, load_into
+from common.nets.weights import WEIGHTS_DIRECTORY, load_into, recorded_config
 from sender.perception.keypoints import cell_centres
 from sender.perception.stem import Residual, convolution
 
@@ -56,8 +55,8 @@ class FinderConfig:
     width: int = 64
 
     def __post_init__(self) -> None:
-        if self.size % 32:
-            raise ValueError(f"the finder's frame must be a multiple of 32 pixels, got {self.size}")
+        if self.size % 32 or self.width < 1:
+            raise ValueError(f"the finder's frame must be a multiple of 32 pixels, its width positive: {asdict(self)}")
 
 
 class FinderNet(nn.Module):
@@ -168,13 +167,7 @@ class Finder:
         Raises:
             WeightsError: its weights are missing, damaged or of another version.
         """
-        sizes = dict(find_entry(WEIGHTS_NAME, directory).architecture)
-        if sizes.pop("kind", None) != _KIND:
-            raise WeightsError(f"weights {WEIGHTS_NAME!r} are of another version: reinstall bodywire")
-        try:
-            net = FinderNet(FinderConfig(**sizes))
-        except (TypeError, ValueError, RuntimeError) as exc:
-            raise WeightsError(f"weights {WEIGHTS_NAME!r} are of another version: reinstall bodywire") from exc
+        net = FinderNet(recorded_config(WEIGHTS_NAME, _KIND, FinderConfig, directory))
         load_into(net, WEIGHTS_NAME, architecture(net.config), directory)
         return cls(net.to(memory_format=torch.channels_last))
 

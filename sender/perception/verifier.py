@@ -17,8 +17,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from common.errors import WeightsError
-from common.nets.weights import WEIGHTS_DIRECTORY, find_entry, load_into
+from common.nets.weights import WEIGHTS_DIRECTORY, load_into, recorded_config
 from sender.perception.keypoints import KEYPOINTS
 from sender.perception.output import PARTS, PerceptionOutput
 
@@ -88,13 +87,7 @@ class Verifier:
         Raises:
             WeightsError: its weights are missing, damaged or of another version.
         """
-        sizes = dict(find_entry(WEIGHTS_NAME, directory).architecture)
-        if sizes.pop("kind", None) != _KIND:
-            raise WeightsError(f"weights {WEIGHTS_NAME!r} are of another version: reinstall bodywire")
-        try:
-            net = VerifierNet(VerifierConfig(**sizes))
-        except TypeError as exc:
-            raise WeightsError(f"weights {WEIGHTS_NAME!r} are of another version: reinstall bodywire") from exc
+        net = VerifierNet(recorded_config(WEIGHTS_NAME, _KIND, VerifierConfig, directory))
         return cls(load_into(net, WEIGHTS_NAME, architecture(net.config), directory))
 
     @torch.inference_mode()
