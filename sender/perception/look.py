@@ -15,7 +15,7 @@ Image = npt.NDArray[np.uint8]
 Box = npt.NDArray[np.float32]
 
 # How far a person may go on beyond the keypoints: left, top, right, bottom, in the longer side of the keypoints' box.
-_BEYOND = np.array([-0.08, -0.1, 0.08, 0.07], dtype=np.float32)
+_BEYOND = np.array([-0.12, -0.16, 0.12, 0.12], dtype=np.float32)
 # So many keypoints in sight outline a person.
 _ENOUGH = 9
 
