@@ -2,7 +2,8 @@
 
 The demo clip, enlarged to 1280×720, goes through the sender's perception stage, one person followed, on two threads (as
 many as the target machine has cores).  `perception` is the whole stage; `finder` is its look at the whole frame, which
-comes with every tenth frame; `stem` to `pose` are the parts of the network, each crop seen both ways round.
+comes with every tenth frame; `stem` to `pose` are the parts of the network, each crop seen both ways round; `verifier`
+judges how surely somebody was seen.
 """
 
 import sys
@@ -44,8 +45,8 @@ def enlarged(frame: CapturedFrame) -> CapturedFrame:
     return replace(frame, image=np.asarray(image, np.uint8), camera=camera)
 
 
-def watch_parts(net: PerceptionNet, watch: Stopwatch) -> None:
-    """Notes what each part of the network takes, from now on."""
+def watch_parts(net: PerceptionNet, verifier: Verifier, watch: Stopwatch) -> None:
+    """Notes what each part of the network takes, and the verifier's, from now on."""
     parts: dict[str, tuple[nn.Module, nn.Module]] = {
         "stem": (net.stem, net.stem),
         "trunk": (net.patches, net.task_norm),
@@ -53,6 +54,7 @@ def watch_parts(net: PerceptionNet, watch: Stopwatch) -> None:
         "depth": (net.depth, net.depth),
         "mask": (net.mask, net.mask),
         "pose": (net.pose, net.pose),
+        "verifier": (verifier.net, verifier.net),
     }
     began: dict[str, float] = {}
     for name, (first, last) in parts.items():
@@ -70,9 +72,9 @@ def watch_parts(net: PerceptionNet, watch: Stopwatch) -> None:
 def measure(frames: Iterator[CapturedFrame]) -> Figures:
     """All frames through the stage, as the sender drives it."""
     watch = Stopwatch()
-    perception = Perception.load()
-    watch_parts(perception.net, watch)
-    stage = PerceptionStage(TimedFinder(Finder.load(), watch), perception, Verifier.load(), TrackingConfig())
+    perception, verifier = Perception.load(), Verifier.load()
+    watch_parts(perception.net, verifier, watch)
+    stage = PerceptionStage(TimedFinder(Finder.load(), watch), perception, verifier, TrackingConfig())
     seen = count = 0
     for frame in map(enlarged, frames):
         with watch.time("perception"):
