@@ -35,21 +35,41 @@ _SEED = 30
 
 def errors_of(
     perception: Perception, frames: Sequence[CapturedFrame], annotations: Mapping[int, list[AnnotatedPerson]]
-) -> Array:
-    """Distances of all annotated keypoints from those perceived, in box sides."""
-    errors = [np.zeros(0)]
+) -> list[Array]:
+    """Each annotated person's distances of keypoints from those perceived, in box sides."""
+    errors = []
     for frame in frames:
         for person in annotations.get(image_id(frame.source) or -1, []):
             places = person.keypoints[person.labelled]
             crop = CropBox.around(np.concatenate([places.min(axis=0), places.max(axis=0)]), 1.25 * _BEYOND)
             seen = perception.observe([crop.cut(frame.image, perception.size)])
             errors.append(person.errors(crop.to_pixels(seen.keypoints_2d[0].float().numpy())))
-    return np.concatenate(errors)
+    return errors
 
 
-def pck(errors: Array) -> dict[str, float]:
+def pck(errors: Sequence[Array]) -> dict[str, float]:
     """Share of keypoints within 0.05, 0.1 and 0.2 of the box."""
-    return {f"pck{round(100 * limit):02d}": float((errors < limit).mean()) for limit in (0.05, 0.1, 0.2)}
+    return {f"pck{round(100 * limit):02d}": within(errors, limit) for limit in (0.05, 0.1, 0.2)}
+
+
+def within(errors: Sequence[Array], limit: float) -> float:
+    """Share of all people's keypoints whose error is below a limit."""
+    return float((np.concatenate(errors) < limit).mean())
+
+
+def change(errors: Sequence[Array], whole: Sequence[Array], limit: float = 0.2) -> dict[str, float]:
+    """How much larger the share within a limit is than of the `whole` generator, and its standard error.
+
+    The error is that of another draw of the same people (bootstrap), not of another training.
+    """
+    rng = np.random.default_rng(0)
+    draws = [rng.integers(0, len(errors), len(errors)) for _ in range(1000)]
+    apart = [within([errors[i] for i in draw], limit) - within([whole[i] for i in draw], limit) for draw in draws]
+    name = f"pck{round(100 * limit):02d}"
+    return {
+        f"change_{name}": within(errors, limit) - within(whole, limit),
+        f"standard_error_{name}": float(np.std(apart)),
+    }
 
 
 def trained(work: Path, without: str | None, options: argparse.Namespace) -> Perception:
@@ -99,10 +119,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         with open_source(CaptureConfiguration(options.folder)) as source:
             frames = list(source)
         systems = {}
+        errors: dict[str, list[Array]] = {}
         for part in (None, *PARTS):
             name = f"without {part}" if part else WHOLE
             perception = trained(options.work / (part or WHOLE), part, options)
-            systems[name] = pck(errors_of(perception, frames, annotations))
+            errors[name] = errors_of(perception, frames, annotations)
+            systems[name] = pck(errors[name]) | change(errors[name], errors[WHOLE])
             report.tell(f"{name}: {systems[name]}")
         print(f"{options.count} crops of {options.size}², {options.images} of them seen by each training")
         print(f"{report.machine_line()}\n")
