@@ -51,6 +51,15 @@ def look(perception: Perception, image: Image, boxes: Sequence[Box]) -> Look:
     return Look(crops, perception.observe([crop.cut(image, perception.size) for crop in crops]))
 
 
+def look_twice(perception: Perception, image: Image, boxes: Sequence[Box]) -> Look:
+    """Looks into rough boxes, as the finder gives them, for where the people in them really are, and then there.
+
+    Raises:
+        ValueError: there is no box.
+    """
+    return look(perception, image, look(perception, image, boxes).boxes())
+
+
 def one(output: PerceptionOutput, row: int) -> PerceptionOutput:
     """One person of a batch, as a batch of one."""
     return PerceptionOutput(*(getattr(output, item.name)[row : row + 1] for item in fields(output)))

@@ -11,7 +11,7 @@ from common.frames import Camera
 from sender.perception.appearance import Appearance
 from sender.perception.crop import CropBox
 from sender.perception.finder import Detection, Finder
-from sender.perception.look import look, person_box
+from sender.perception.look import look, look_twice, person_box
 from sender.perception.output import PerceptionOutput
 from sender.perception.perceive import Perception
 from sender.perception.tracker import Candidate, Track, Tracker, TrackerConfig, overlap, prominence
@@ -126,9 +126,7 @@ class PerceptionStage:
         new = new[: self._tracker.room + _MORE_LOOKS] if self._tracker.room else []
         if not new:
             return []
-        # The finder's boxes are rough: the first look is for where the people in them really are.
-        first = look(self._perception, image, [one.box for one in new])
-        seen = look(self._perception, image, first.boxes())
+        seen = look_twice(self._perception, image, [one.box for one in new])
         presence = self._verifier.presence(seen.output, [one.score for one in new]).tolist()
         self._nobody += [one.box for one, sure in zip(new, presence, strict=True) if sure < _LEAST_PRESENCE]
         looks = [Appearance.of(output) for output in seen.rows()]

@@ -16,6 +16,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 import torch
+from scipy.stats import mannwhitneyu
 from torch import Tensor
 from torch.nn import functional
 
@@ -24,7 +25,7 @@ from common.humans.dataset import CropDataset
 from common.humans.split import Split
 from common.nets.weights import save_weights
 from sender.perception.finder import Finder, overlaps
-from sender.perception.look import look
+from sender.perception.look import look_twice
 from sender.perception.perceive import Perception
 from sender.perception.verifier import (
     EVIDENCE,
@@ -52,13 +53,11 @@ class Examples:
         evidence: (N, EVIDENCE).
         person: (N,) 0 or 1.
         score: (N,) the finder's.
-        frame: (N,) which frame it is from.
     """
 
     evidence: Tensor
     person: Tensor
     score: Tensor
-    frame: Tensor
 
 
 def parse(arguments: list[str] | None = None) -> argparse.Namespace:
@@ -81,9 +80,9 @@ def gather(options: argparse.Namespace, split: Split, frames: int) -> Examples:
         composer = FrameComposer([CropDataset([directory], split) for directory in options.data], rng, options.size)
         finder, perception = Finder.load(), Perception.load()
         finder.threshold = _LEAST_SCORE
-        rows = [torch.zeros(0, EVIDENCE + 3)]
+        rows = [torch.zeros(0, EVIDENCE + 2)]
         for number in range(frames):
-            rows.append(_examples_of_frame(finder, perception, *composer.frame(), number))
+            rows.append(_examples_of_frame(finder, perception, *composer.frame()))
             if number % 100 == 0:
                 print(f"{split}: {number} frames, {sum(map(len, rows))} examples", flush=True)
         options.out.mkdir(parents=True, exist_ok=True)
@@ -93,22 +92,17 @@ def gather(options: argparse.Namespace, split: Split, frames: int) -> Examples:
 
 
 def _examples_of_frame(
-    finder: Finder,
-    perception: Perception,
-    image: npt.NDArray[np.uint8],
-    people: npt.NDArray[np.float32],
-    number: int,
+    finder: Finder, perception: Perception, image: npt.NDArray[np.uint8], people: npt.NDArray[np.float32]
 ) -> Tensor:
-    """Rows of evidence, person, score, frame."""
+    """Rows of evidence, person, score."""
     found = finder.find(image)[:_MOST_BOXES]
     if not found:
-        return torch.zeros(0, EVIDENCE + 3)
-    settled = look(perception, image, [detection.box for detection in found]).boxes()
-    seen = look(perception, image, settled)
+        return torch.zeros(0, EVIDENCE + 2)
+    seen = look_twice(perception, image, [detection.box for detection in found])
     boxes = torch.from_numpy(np.stack(seen.boxes()))
     shared = overlaps(boxes, torch.from_numpy(people)).amax(dim=1) if len(people) else torch.zeros(len(boxes))
     scores = torch.tensor([detection.score for detection in found])
-    columns = torch.stack([(shared >= _SHOWN).float(), scores, torch.full_like(scores, number)], dim=1)
+    columns = torch.stack([(shared >= _SHOWN).float(), scores], dim=1)
     clear = (shared >= _SHOWN) | (shared <= _NOT_SHOWN)
     return torch.cat([evidence(seen.output), columns], dim=1)[clear]
 
@@ -152,11 +146,10 @@ def scores_of(net: VerifierNet, examples: Examples, frames: int) -> dict[str, fl
 
 def area_under_curve(score_N: Tensor, person_N: Tensor) -> float:
     """The chance that a person's score is higher than that of something else."""
-    ranks = score_N.argsort().argsort().double() + 1
-    people, others = int(person_N.sum()), int((~person_N).sum())
-    if not people or not others:
+    people, others = score_N[person_N].numpy(), score_N[~person_N].numpy()
+    if not len(people) or not len(others):
         return float("nan")
-    return float((ranks[person_N].sum() - people * (people + 1) / 2) / (people * others))
+    return float(mannwhitneyu(people, others).statistic) / (len(people) * len(others))
 
 
 def main() -> None:

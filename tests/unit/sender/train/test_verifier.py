@@ -13,7 +13,7 @@ def examples(count: int, seed: int) -> Examples:
     person = (torch.rand(count, generator=generator) < 0.4).float()
     seen = torch.randn(count, EVIDENCE, generator=generator)
     seen[:, 17:34] -= 1.5 * person[:, None]
-    return Examples(seen, person, torch.rand(count, generator=generator), torch.arange(count) // 4)
+    return Examples(seen, person, torch.rand(count, generator=generator))
 
 
 def test_learns_what_tells_people_from_others() -> None:
