@@ -1,8 +1,14 @@
 """Set before anything imports torch: tests share the machine, and none of them reads a developer's settings."""
 
+import contextlib
+import importlib
 import os
 
 import pytest
+
+# torch loads triton with the first optimiser; triton's LLVM crashes where Mesa's, which draws people, came before it.
+with contextlib.suppress(ImportError):
+    importlib.import_module("triton")
 
 for variable in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
     os.environ.setdefault(variable, "1")

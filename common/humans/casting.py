@@ -3,6 +3,7 @@
 `EVERYDAY` is what a camera in a room or a street mostly sees: people upright, mostly whole, more from the front than
 from behind, in captured poses.  `WIDE` has everything that a body can do and that a crop can do to it.  Both
 paint clothes on the bare body; `DRESSED` puts garments on it, and shows its people as a street or a webcam does.
+`CANDID` is what people photograph of each other: closer, more of them seated, among others, through any lens.
 """
 
 from collections.abc import Mapping
@@ -22,6 +23,9 @@ class Casting:
         bystanders: chance of other people behind.
         occluders: chance of a thing in front; of a person in front it is half of that.
         dressed: share of people who wear garments instead of paint.
+        seated: share of captured and blended poses whose legs sit down.
+        closeups: share of the crops that cut people off which show hardly more than a face.
+        lenses: median focal length in crop widths, standard deviation of its logarithm, and the longest.
         degradations: pictures are blurred, noisy, compressed and so on, as cameras make them.
         backgrounds: there are pictures behind the people, not just one colour.
     """
@@ -34,15 +38,17 @@ class Casting:
     bystanders: float
     occluders: float
     dressed: float = 0.0
+    seated: float = 0.0
+    closeups: float = 0.0
+    lenses: tuple[float, float, float] = (2.0, 0.55, 8.0)
     degradations: bool = True
     backgrounds: bool = True
 
     def __post_init__(self) -> None:
         if abs(sum(self.recipes) - 1) > 1e-9:
             raise ValueError(f"the shares of the recipes add up to {sum(self.recipes)}, not to 1")
-        if not all(
-            0 <= share <= 1 for share in (self.facing, self.whole, self.bystanders, 1.5 * self.occluders, self.dressed)
-        ):
+        shares = (self.facing, self.whole, self.bystanders, 1.5 * self.occluders)
+        if not all(0 <= share <= 1 for share in (*shares, self.dressed, self.seated, self.closeups)):
             raise ValueError("shares and chances lie between 0 and 1")
 
     def without(self, part: str) -> "Casting":
@@ -72,4 +78,17 @@ PARTS = ("garments", "degradations", "occluders", "captured", "backgrounds")
 EVERYDAY = Casting("everyday", (0.85, 0.10, 0.05, 0.0), True, 0.75, 0.90, 0.20, 0.10)
 WIDE = Casting("wide", (0.55, 0.15, 0.20, 0.10), False, 0.60, 0.62, 0.25, 0.22)
 DRESSED = Casting("dressed", (0.65, 0.15, 0.15, 0.05), False, 0.65, 0.65, 0.35, 0.20, 0.75)
-CASTINGS: Mapping[str, Casting] = {casting.name: casting for casting in (EVERYDAY, WIDE, DRESSED)}
+CANDID = Casting(
+    "candid",
+    recipes=(0.70, 0.15, 0.13, 0.02),
+    upright=False,
+    facing=0.70,
+    whole=0.50,
+    bystanders=0.50,
+    occluders=0.28,
+    dressed=0.80,
+    seated=0.25,
+    closeups=0.15,
+    lenses=(2.5, 0.8, 55.0),
+)
+CASTINGS: Mapping[str, Casting] = {casting.name: casting for casting in (EVERYDAY, WIDE, DRESSED, CANDID)}

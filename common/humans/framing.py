@@ -6,7 +6,7 @@ import numpy as np
 import numpy.typing as npt
 
 from common.body.anatomy import REGION_INDEX, REGIONS
-from common.humans.casting import WIDE
+from common.humans.casting import WIDE, Casting
 
 FloatArray = npt.NDArray[np.float32]
 Generator = np.random.Generator
@@ -21,8 +21,9 @@ _FRAMES: tuple[tuple[float, tuple[str, ...]], ...] = (
     (0.1, _UPPER),
     (0.12, (*_UPPER, *_ARMS, "hips")),
     (0.1, (*_UPPER, *_ARMS, "hips", "thigh.L", "thigh.R")),
+    (0.0, ("face", "scalp")),
 )
-WHOLE = 0
+WHOLE, CLOSEUP = 0, 5
 
 
 @dataclass(frozen=True)
@@ -42,9 +43,13 @@ class Framing:
     box: FloatArray
 
 
-def sample_focal(rng: Generator, count: int) -> FloatArray:
-    """(count,) focal lengths in crop widths: mostly 1.2–3, from 0.9 (a webcam, close) to 8 (far down a street)."""
-    return np.clip(np.exp(rng.normal(np.log(2.0), 0.55, count)), 0.9, 8.0).astype(np.float32)
+def sample_focal(rng: Generator, count: int, casting: Casting = WIDE) -> FloatArray:
+    """(count,) focal lengths in crop widths, from 0.9 (a webcam, close) to the casting's longest.
+
+    `WIDE` has mostly 1.2–3 and ends at 8; 55 is a lens of 400 mm before a sensor 36 mm wide, cropped to a fifth.
+    """
+    median, spread, longest = casting.lenses
+    return np.clip(np.exp(rng.normal(np.log(median), spread, count)), 0.9, longest).astype(np.float32)
 
 
 def sample_tilt(rng: Generator, count: int) -> FloatArray:
@@ -62,7 +67,7 @@ def sample_tilt(rng: Generator, count: int) -> FloatArray:
 
 
 def frame_people(
-    rng: Generator, vertices: FloatArray, region: npt.NDArray[np.int64], whole: float = WIDE.whole
+    rng: Generator, vertices: FloatArray, region: npt.NDArray[np.int64], casting: Casting = WIDE
 ) -> Framing:
     """Choose a crop for each person: its box, enlarged by 1.1–1.5, off centre by up to 12 %.
 
@@ -70,13 +75,16 @@ def frame_people(
         rng: where all randomness comes from.
         vertices: (B, N, 3) some of the body's vertices, relative to the root joint, as the camera is turned.
         region: (N,) their regions.
-        whole: share of crops that show the whole person; the cuts share the rest as ever.
+        casting: how many crops show the whole person, how many hardly more than a face (the other cuts share the rest
+            as ever), and through what lenses.
     """
     count = len(vertices)
     cuts = np.array([share for share, _ in _FRAMES[1:]])
-    kind = rng.choice(len(_FRAMES), count, p=[whole, *(cuts * (1 - whole) / cuts.sum())])
+    cuts *= (1 - casting.closeups) / cuts.sum()
+    cuts[CLOSEUP - 1] = casting.closeups
+    kind = rng.choice(len(_FRAMES), count, p=[casting.whole, *(cuts * (1 - casting.whole))])
     inside = np.stack([np.isin(region, [REGION_INDEX[name] for name in names]) for _, names in _FRAMES])[kind]
-    focal = sample_focal(rng, count)
+    focal = sample_focal(rng, count, casting)
     size = (1 / rng.uniform(1.1, 1.5, count)).astype(np.float32)
     jitter = (rng.uniform(-0.12, 0.12, (count, 2)) * np.where(kind == WHOLE, 0.6, 1.0)[:, None]).astype(np.float32)
     for _ in range(6):

@@ -81,6 +81,9 @@ class PoseSampler:
         for number, concentration in ((2, _FREE_CONCENTRATION), (3, _WIDE_CONCENTRATION)):
             which = np.flatnonzero(recipe == number)
             poses[which] = _draw_free(random, len(which), concentration)
+        if self._casting.seated:
+            sits = np.flatnonzero((recipe < 2) & (random.random(n) < self._casting.seated))
+            poses[sits[:, None], [0, *_LEGS]] = _draw_free(random, len(sits), _FREE_CONCENTRATION, 1.0)[:, [0, *_LEGS]]
         poses = clamp(_with_noise(random, poses))
         poses = _free_hands(poses)
         curl = _draw_curl(random, n)
@@ -149,7 +152,7 @@ def _turned(tilt: FloatArray, heading: FloatArray) -> FloatArray:
 # --- Poses within the limits -----------------------------------------------------------------------------------------
 
 
-def _draw_free(random: np.random.Generator, n: int, concentration: float) -> FloatArray:
+def _draw_free(random: np.random.Generator, n: int, concentration: float, seated: float = _SEATED_SHARE) -> FloatArray:
     """Beta-distributed turns between each joint's limits, around its place at ease; arms over their whole reach."""
     span = HIGH - LOW
     place = (AT_EASE - LOW) / span
@@ -157,7 +160,7 @@ def _draw_free(random: np.random.Generator, n: int, concentration: float) -> Flo
     parts = (LOW + span * share).astype(np.float32)
     # The back bends as one, with a little play in each joint.
     parts[:, _SPINE] = 0.7 * parts[:, _SPINE[:1]] + 0.3 * parts[:, _SPINE]
-    _seat(random, parts, np.flatnonzero(random.random(n) < _SEATED_SHARE))
+    _seat(random, parts, np.flatnonzero(random.random(n) < seated))
     parts[:, 0] = random.normal(scale=_TILT_NOISE, size=(n, 3)) * np.array([1.0, 0.0, 1.0])
     poses = from_axes(parts)
     for side in (".L", ".R"):

@@ -159,7 +159,7 @@ class SceneMaker:
             rest = self.model.rest_joints_of(shape).numpy()
             keypoints = self.model.coco_keypoints(vertices_from_root).numpy()
         vertices = vertices_from_root.numpy()
-        framing = frame_people(rng, vertices[:, self._outline], self._outline_region, self._casting.whole)
+        framing = frame_people(rng, vertices[:, self._outline], self._outline_region, self._casting)
         placed = framing.translation[:, None]
         positions = torch.cat([part.joint_positions for part in parts]).numpy() + placed
         turned = torch.cat([part.joint_rotations for part in parts]).numpy()

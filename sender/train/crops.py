@@ -4,7 +4,7 @@ Shapes: B crops, S side, J = 17 keypoints, R = 22 joints, P regions.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -15,6 +15,8 @@ from torch import Tensor
 from common.body.model import BodyParameters
 from common.body.rotations import axis_angle_to_matrix
 from sender.perception.perceive import as_images
+
+_NOWHERE = -9.0  # crop units: outside, mirrored too
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +36,7 @@ class CropBatch:
         curl: (B, 4).
         shape: (B, 10).
         extent: (B,) metres that the crop spans at the pelvis' distance.
+        person: (B,) whether there is anybody; where there is nobody, what else is said of a person means nothing.
     """
 
     image: Tensor
@@ -48,6 +51,7 @@ class CropBatch:
     curl: Tensor
     shape: Tensor
     extent: Tensor
+    person: Tensor
 
     def __len__(self) -> int:
         return len(self.image)
@@ -88,4 +92,26 @@ def crop_batch(arrays: Mapping[str, npt.NDArray[Any]]) -> CropBatch:
         curl=number("curl"),
         shape=number("shape"),
         extent=number("extent"),
+        person=torch.ones(len(mask), dtype=torch.bool),
+    )
+
+
+def emptied(batch: CropBatch, which_B: Tensor, image_B3SS: Tensor) -> CropBatch:
+    """Some of the crops replaced by pictures of nobody.
+
+    Args:
+        batch: crops of people.
+        which_B: which of them, bool.
+        image_B3SS: pictures for all of them, 0…1.
+    """
+    map_B11 = which_B[:, None, None]
+    return replace(
+        batch,
+        image=torch.where(which_B[:, None, None, None], image_B3SS, batch.image),
+        mask=batch.mask.masked_fill(map_B11, 0.0),
+        depth=batch.depth.masked_fill(map_B11, 0.0),
+        part=batch.part.masked_fill(map_B11, 0),
+        keypoints_2d=batch.keypoints_2d.masked_fill(map_B11, _NOWHERE),
+        visible=batch.visible.masked_fill(which_B[:, None], 0.0),
+        person=batch.person & ~which_B,
     )

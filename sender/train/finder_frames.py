@@ -118,6 +118,20 @@ class FrameComposer:
         tall = [box for box in boxes if box[3] - box[1] >= _LEAST_HEIGHT_PX]
         return degrade(rng, image), np.array(tall, dtype=np.float32).reshape(-1, 4)
 
+    def nobody(self) -> ByteArray:
+        """A crop (N, N, 3) as a mistaken finder would choose it: things where a person would be, or just anything."""
+        rng, size = self._rng, self._size
+        image = self._backgrounds.draw(rng, size, size)
+        for _ in range(rng.integers(0, 4)):
+            image = self._with_thing(image)
+        unowned = np.full((size, size), -1, np.int16)
+        for _ in range(rng.integers(0, 4)):
+            height = int(size * rng.uniform(0.35, 0.95))
+            colour, alpha = distractor(rng, height)
+            left, top = (round((size - height) / 2 + rng.normal(0, 0.15) * size) for _ in range(2))
+            image, _ = paste(image, unowned, -1, colour, alpha, left, top)
+        return degrade(rng, image)
+
     def _person(self) -> CutOut:
         while not self._people:
             for dataset in self._datasets:

@@ -1,6 +1,7 @@
 """L_multi = Σ λ_task L_task (paper eq. 7): one weight per head, and how each head's answer is judged."""
 
 from dataclasses import dataclass, fields, replace
+from typing import TypeVar
 
 import torch
 from torch import Tensor
@@ -12,6 +13,8 @@ from common.body.rotations import rotation_6d_to_matrix
 from sender.perception.keypoints import cell_centres
 from sender.perception.output import PerceptionOutput
 from sender.train.crops import CropBatch
+
+Crops = TypeVar("Crops", PerceptionOutput, CropBatch)
 
 _HEAT_SIGMA_CELLS = 1.2
 
@@ -50,10 +53,12 @@ class MultiTaskLoss:
 
     def __call__(self, output: PerceptionOutput, truth: CropBatch) -> tuple[Tensor, dict[str, float]]:
         """The loss, and its parts (before λ) for the log."""
+        seen, people = of_people(output, truth.person), of_people(truth, truth.person)
         terms = {
-            **{f"keypoints.{name}": term for name, term in keypoint_terms(output, truth).items()},
-            **{f"pose.{name}": term for name, term in self.pose_terms(output, truth).items()},
-            **{f"depth.{name}": term for name, term in depth_terms(output, truth).items()},
+            **{f"keypoints.{name}": term for name, term in heat_terms(output, truth).items()},
+            **{f"keypoints.{name}": term for name, term in joint_terms(seen, people).items()},
+            **{f"pose.{name}": term for name, term in self.pose_terms(seen, people).items()},
+            **{f"depth.{name}": term for name, term in depth_terms(seen, people).items()},
             **{f"mask.{name}": term for name, term in mask_terms(output, truth).items()},
         }
         weighted = [term * getattr(self.weights, name.split(".")[0]) for name, term in terms.items()]
@@ -107,20 +112,31 @@ def inside_crop(keypoints_BJ2: Tensor) -> Tensor:
     return ((keypoints_BJ2 >= 0) & (keypoints_BJ2 <= 1)).all(dim=-1).float()
 
 
-def keypoint_terms(output: PerceptionOutput, truth: CropBatch) -> dict[str, Tensor]:
-    """BCE on heat maps, L1 on the soft-argmax and on the 3D joints; visibility; certainty."""
+def of_people(crops: Crops, person_B: Tensor) -> Crops:
+    """Only the crops in which there is somebody."""
+    return replace(crops, **{item.name: getattr(crops, item.name)[person_B] for item in fields(crops)})
+
+
+def heat_terms(output: PerceptionOutput, truth: CropBatch) -> dict[str, Tensor]:
+    """BCE on heat maps and on visibility; where there is nobody, both are to stay empty."""
     target = heat_targets(truth.keypoints_2d, *output.heat_logits.shape[-2:])
     # A heat map's mass is 2πσ² cells: dividing by it makes the term independent of the map's size.
     heat = functional.binary_cross_entropy_with_logits(output.heat_logits, target, reduction="none").sum(dim=(-2, -1))
+    return {
+        "heat": 1.2 * heat.mean() / (2 * torch.pi * _HEAT_SIGMA_CELLS**2),
+        "visible": 0.2 * functional.binary_cross_entropy_with_logits(output.visible_logit, truth.visible),
+    }
+
+
+def joint_terms(output: PerceptionOutput, truth: CropBatch) -> dict[str, Tensor]:
+    """L1 on the soft-argmax and on the 3D joints; certainty."""
     inside = inside_crop(truth.keypoints_2d)
     distance = (output.keypoints_2d - truth.keypoints_2d).abs().mean(dim=-1)
     joints = output.joints_3d - truth.relative_joints
     certain = 0.5 + 0.5 * inside
     return {
-        "heat": 1.2 * heat.mean() / (2 * torch.pi * _HEAT_SIGMA_CELLS**2),
         "places": 5.0 * (distance * inside).sum() / inside.sum().clamp_min(1.0),
         "joints": 8.0 * (joints.abs().mean(dim=-1) * certain).mean(),
-        "visible": 0.2 * functional.binary_cross_entropy_with_logits(output.visible_logit, truth.visible),
         "certainty": 0.02 * log_likelihood(joints.square().mean(dim=-1), output.joints_log_variance),
     }
 

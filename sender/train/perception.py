@@ -4,8 +4,10 @@ CPU recipe (two cores): render 86,016 crops at 128² (`python -m common.humans.r
 process a core, which sees 80 crops a second in bf16:
 `OMP_NUM_THREADS=1 torchrun --nproc-per-node 2 -m sender.train.perception --threads 1 --compile --data DIR`.
 The training is given minutes, or `--images` to compare trainings whatever else the machine does; it may be stopped and
-resumed with `--resume`, and picks up shards that are still being rendered.  At the end, `scores.json` beside the
-checkpoint tells the scores on the hold split.  `--export` turns the checkpoint into the package's weights.
+resumed with `--resume`, and picks up shards that are still being rendered.  Some of the crops are replaced by pictures
+of nobody (`--nobody`), so that perception learns not to see a person in everything.  At the end, `scores.json` beside
+the checkpoint tells the scores on the hold split.  `--shipped` begins with the package's weights; `--export` turns the
+checkpoint into them.
 """
 
 import argparse
@@ -17,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import torch
 
 from common.body.keypoint_kinematics import KeypointKinematics
@@ -24,7 +27,7 @@ from common.body.model import BodyModel
 from common.errors import exit_code_of
 from common.humans.dataset import CropDataset
 from common.nets.precision import fast_autocast
-from common.nets.weights import save_weights
+from common.nets.weights import load_weights, read_manifest, save_weights
 from common.training.averaging import AveragedNetwork
 from common.training.checkpoint import load_checkpoint, save_checkpoint
 from common.training.distributed import Workers
@@ -32,11 +35,12 @@ from common.training.read_ahead import read_ahead
 from common.training.schedule import warm_cosine
 from sender.perception.both_ways import BothWays
 from sender.perception.network import NETWORKS, TASKS, PerceptionConfig, PerceptionNet
-from sender.perception.perceive import architecture
+from sender.perception.perceive import WEIGHTS_NAME, architecture, as_images
 from sender.train import pretrained
 from sender.train.augmentation import augment
 from sender.train.calibration import best_border, move_border
-from sender.train.crops import CropBatch, crop_batch
+from sender.train.crops import CropBatch, crop_batch, emptied
+from sender.train.finder_frames import FrameComposer
 from sender.train.multi_task_loss import LossWeights, MultiTaskLoss
 from sender.train.scores import evaluate
 
@@ -55,6 +59,7 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--rate", type=float, default=8e-4, help="peak learning rate")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--nobody", type=float, default=0.08, help="share of crops that show nobody")
     parser.add_argument("--without", choices=TASKS, help="ablation: leave this head's loss out")
     parser.add_argument(
         "--pretrained",
@@ -63,6 +68,7 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
         metavar="NAME",
         help="start the trunk from timm's weights (needs a network; default: %(const)s)",
     )
+    parser.add_argument("--shipped", action="store_true", help="begin with the package's weights")
     parser.add_argument(
         "--evaluate-minutes", type=float, default=6.0, help="time between evaluations on the hold split"
     )
@@ -72,15 +78,32 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     return parser.parse_args(arguments)
 
 
-def training_batches(data: Sequence[Path], size: int, seed: int) -> Iterator[CropBatch]:
-    """Augmented batches without end; new shards join as they are finished."""
+def training_batches(data: Sequence[Path], size: int, seed: int, nobody: float, side: int) -> Iterator[CropBatch]:
+    """Augmented batches without end; new shards join as they are finished.
+
+    Args:
+        data: directories of shards.
+        size: crops in a batch.
+        seed: of their order, of augmentation and of what shows nobody.
+        nobody: share of the crops that are replaced by pictures of nobody.
+        side: pixels of a crop.
+    """
     rng = np.random.default_rng(seed)
     generator = torch.Generator().manual_seed(seed)
+    composer = FrameComposer([], rng, side)
     while True:
         dataset = CropDataset(data, "train")
         order = rng.permutation(len(dataset))[:_SHARE_OF_DATA]
         for start in range(0, len(order) - size + 1, size):
-            yield augment(crop_batch(dataset.batch(np.sort(order[start : start + size]))), generator)
+            crops = crop_batch(dataset.batch(np.sort(order[start : start + size])))
+            yield augment(_some_of_nobody(crops, rng.random(len(crops)) < nobody, composer), generator)
+
+
+def _some_of_nobody(batch: CropBatch, which: npt.NDArray[np.bool_], composer: FrameComposer) -> CropBatch:
+    pictures = batch.image.clone()
+    if which.any():
+        pictures[torch.from_numpy(which)] = as_images(np.stack([composer.nobody() for _ in range(which.sum())]))
+    return emptied(batch, torch.from_numpy(which), pictures)
 
 
 def held_out_batches(data: Sequence[Path], size: int = 64, limit: int = 1024) -> Iterator[CropBatch]:
@@ -110,7 +133,11 @@ def train(options: argparse.Namespace) -> None:
     net = PerceptionNet(config).to(memory_format=torch.channels_last)
     checkpoint = options.out / "checkpoint.pt"
     resumed = options.resume and checkpoint.exists()
-    if options.pretrained and not resumed:
+    spent_s, step, images, before = 0.0, 0, 0, 0
+    if options.shipped and not resumed:
+        net.load_state_dict(load_weights(WEIGHTS_NAME, architecture(config)))
+        before = int(read_manifest()[WEIGHTS_NAME].recipe["images_seen"])
+    elif options.pretrained and not resumed:
         pretrained.transplant(pretrained.fetch(options.pretrained), net)
     average = AveragedNetwork(net)
     optimiser = optimiser_of(net, options.rate)
@@ -118,13 +145,12 @@ def train(options: argparse.Namespace) -> None:
     weights = LossWeights().without(options.without) if options.without else LossWeights()
     loss_of = MultiTaskLoss(kinematics, weights)
 
-    spent_s, step, images = 0.0, 0, 0
     if resumed:
         state = load_checkpoint(checkpoint)
         net.load_state_dict(state["net"])
         average.load_state_dict(state["average"])
         optimiser.load_state_dict(state["optimiser"])
-        spent_s, step, images = state["spent_s"], state["step"], state["images"]
+        spent_s, step, images, before = state["spent_s"], state["step"], state["images"], state["before"]
     saved_s = evaluated_s = spent_s
     if options.compile:
         net.compile()
@@ -133,14 +159,15 @@ def train(options: argparse.Namespace) -> None:
 
     def save() -> None:
         state = {"net": net.state_dict(), "average": average.state_dict(), "optimiser": optimiser.state_dict()}
-        counters = {"spent_s": spent_s, "step": step, "images": images, "minutes": options.minutes}
+        counters = {"spent_s": spent_s, "step": step, "images": images, "before": before, "minutes": options.minutes}
         save_checkpoint(checkpoint, {**state, **counters, "config": asdict(config), "without": options.without})
 
     def progress() -> float:
         return float(images / options.images if options.images else spent_s / (60.0 * options.minutes))
 
     recent: dict[str, float] = {}
-    for batch in read_ahead(training_batches(options.data, options.batch // workers.count, seed)):
+    batches = training_batches(options.data, options.batch // workers.count, seed, options.nobody, options.size)
+    for batch in read_ahead(batches):
         started = time.monotonic()
         for group in optimiser.param_groups:
             group["lr"] = options.rate * warm_cosine(progress())
@@ -193,9 +220,10 @@ def export(options: argparse.Namespace) -> None:
     border = best_border(in_service, held_out_batches(options.data))
     move_border(average.network, border)
     scores = evaluate(in_service, held_out_batches(options.data), KeypointKinematics(BodyModel.load()))
+    shipped = " --shipped" if state["before"] else ""
     recipe: dict[str, Any] = {
-        "command": f"python -m sender.train.perception --minutes {state['minutes']:g} --size {config.size}",
-        "images_seen": state["images"],
+        "command": f"python -m sender.train.perception --minutes {state['minutes']:g} --size {config.size}{shipped}",
+        "images_seen": state["before"] + state["images"],
         "crops": len(CropDataset(options.data, "train")),
         "split": "hold",
         "mask_border": round(border, 3),

@@ -1,7 +1,8 @@
 import numpy as np
 
 from common.body.anatomy import REGION_INDEX
-from common.humans.framing import WHOLE, frame_people, sample_focal, sample_tilt
+from common.humans.casting import CANDID, DRESSED
+from common.humans.framing import CLOSEUP, WHOLE, frame_people, sample_focal, sample_tilt
 
 
 def people(count: int) -> tuple[np.ndarray, np.ndarray]:
@@ -34,6 +35,23 @@ def test_cut_off_people_reach_out_of_their_crops() -> None:
     placed = points + framing.translation[:, None]
     lowest = (framing.focal[:, None] * placed[..., 1] / placed[..., 2] + 0.5).max(1)
     assert (lowest[framing.kind == 1] > 1).all()
+
+
+def test_only_candid_crops_show_hardly_more_than_a_face() -> None:
+    points, region = people(400)
+    framing = frame_people(np.random.default_rng(1), points, region, CANDID)
+    close = framing.kind == CLOSEUP
+    assert close.sum() > 10
+    placed = points + framing.translation[:, None]
+    image = framing.focal[:, None] * placed[..., 1] / placed[..., 2] + 0.5
+    assert np.median((image[close] < 1).mean(1)) < 0.35
+    assert not (frame_people(np.random.default_rng(1), points, region, DRESSED).kind == CLOSEUP).any()
+
+
+def test_candid_lenses_reach_400_mm() -> None:
+    focal = sample_focal(np.random.default_rng(0), 20_000, CANDID)
+    assert focal.min() >= 0.9
+    assert 30 < focal.max() <= 55
 
 
 def test_nobody_stands_inside_the_camera() -> None:

@@ -7,7 +7,7 @@ from common.body.keypoint_kinematics import KeypointKinematics
 from common.body.model import BodyModel, BodyParameters
 from common.body.rotations import axis_angle_to_matrix
 from sender.train.augmentation import choose, hide_rectangles, jitter_colours, mirror
-from sender.train.crops import CropBatch
+from sender.train.crops import CropBatch, emptied
 
 
 @pytest.fixture(scope="module")
@@ -37,6 +37,7 @@ def random_crops(body: BodyModel, count: int = 4, seed: int = 0) -> CropBatch:
         curl=curl,
         shape=shape,
         extent=translation[:, 2] / focal,
+        person=torch.ones(count, dtype=torch.bool),
     )
 
 
@@ -99,3 +100,15 @@ def test_choose_takes_whole_crops(body: BodyModel) -> None:
     for name in ("image", "part", "rotations", "joints_3d", "extent"):
         assert torch.equal(getattr(mixed, name)[0::2], getattr(mirrored, name)[0::2]), name
         assert torch.equal(getattr(mixed, name)[1::2], getattr(crops, name)[1::2]), name
+
+
+def test_emptied_crops_stay_empty_when_mirrored(body: BodyModel) -> None:
+    batch = random_crops(body)
+    nobody = torch.arange(len(batch)) == 0
+    crops = emptied(batch, nobody, torch.zeros_like(batch.image))
+    for seen in (crops, mirror(crops)):
+        assert seen.person.tolist() == [not empty for empty in nobody.tolist()]
+        for name in ("image", "mask", "depth", "part", "visible"):
+            assert not getattr(seen, name)[0].any(), name
+        assert ((seen.keypoints_2d[0] < 0) | (seen.keypoints_2d[0] > 1)).all()
+        assert seen.mask[1:].any()

@@ -46,6 +46,13 @@ def test_the_same_seed_makes_the_same_frame(tmp_path: Path) -> None:
     assert np.array_equal(first, second)
 
 
+def test_crops_of_nobody_need_no_people_and_vary() -> None:
+    composer = FrameComposer([], np.random.default_rng(3), 64, backgrounds=4)
+    crops = [composer.nobody() for _ in range(8)]
+    assert all(crop.shape == (64, 64, 3) and crop.dtype == np.uint8 for crop in crops)
+    assert len({crop.tobytes() for crop in crops}) == 8
+
+
 @pytest.mark.parametrize("height", [6, 40, 200])
 def test_distractors_are_things_with_a_colour(height: int) -> None:
     rng = np.random.default_rng(height)

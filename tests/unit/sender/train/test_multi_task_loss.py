@@ -10,7 +10,7 @@ from common.body.model import BodyModel
 from common.body.rotations import matrix_to_rotation_6d
 from sender.perception.network import PerceptionConfig, PerceptionNet
 from sender.perception.output import PerceptionOutput
-from sender.train.crops import CropBatch
+from sender.train.crops import CropBatch, emptied
 from sender.train.multi_task_loss import (
     LossWeights,
     MultiTaskLoss,
@@ -56,6 +56,32 @@ def test_truth_costs_nothing(kinematics: KeypointKinematics, truth: CropBatch) -
         assert terms[name] < 1e-4, name
     assert terms["depth.ssim"] < 1e-4
     assert terms["mask.bce"] < 1e-4
+
+
+def test_where_there_is_nobody_only_maps_and_visibility_are_judged(
+    kinematics: KeypointKinematics, truth: CropBatch
+) -> None:
+    nobody = torch.arange(len(truth)) == 1
+    batch = emptied(truth, nobody, torch.rand_like(truth.image))
+    output = perfect(PerceptionNet(TINY)(batch.image), truth)
+    empty = replace(
+        output,
+        mask_logits=torch.where(nobody[:, None, None], -20.0, 40.0 * truth.mask - 20.0),
+        heat_logits=torch.full_like(output.heat_logits, -20.0),
+        visible_logit=torch.full_like(output.visible_logit, -20.0),
+    )
+    loss_of = MultiTaskLoss(kinematics, LossWeights())
+    _, terms = loss_of(empty, batch)
+    assert terms["mask.bce"] < 1e-4
+    # Whatever pose and depth say of nobody costs nothing; a heat map or a visible keypoint there does.
+    absurd = torch.where(nobody[:, None], 9.0, empty.camera)
+    _, same = loss_of(replace(empty, camera=absurd, depth=empty.depth + 5.0 * nobody[:, None, None]), batch)
+    assert same == terms
+    for name, field in (("heat", "heat_logits"), ("visible", "visible_logit")):
+        seen = getattr(empty, field).clone()
+        seen[nobody] = 5.0
+        _, dearer = loss_of(replace(empty, **{field: seen}), batch)
+        assert dearer[f"keypoints.{name}"] > terms[f"keypoints.{name}"] + 0.1
 
 
 def test_left_out_head_gets_no_gradient(kinematics: KeypointKinematics, truth: CropBatch) -> None:
