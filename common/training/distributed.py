@@ -18,10 +18,12 @@ class Workers:
     Args:
         rank: this process, counted from 0; the first one evaluates, saves and speaks.
         count: how many processes.
+        local_rank: this process on its machine, counted from 0.
     """
 
     rank: int
     count: int
+    local_rank: int = 0
 
     @classmethod
     def join(cls) -> "Workers":
@@ -29,7 +31,12 @@ class Workers:
         count = int(os.environ.get("WORLD_SIZE", "1"))
         if count > 1:
             distributed.init_process_group("nccl" if torch.cuda.is_available() else "gloo")
-        return cls(int(os.environ.get("RANK", "0")), count)
+        return cls(int(os.environ.get("RANK", "0")), count, int(os.environ.get("LOCAL_RANK", "0")))
+
+    @property
+    def device(self) -> torch.device:
+        """Where this worker computes: on a GPU of its own, or on the processor where there is none."""
+        return torch.device("cuda", self.local_rank) if torch.cuda.is_available() else torch.device("cpu")
 
     @property
     def first(self) -> bool:
@@ -43,7 +50,7 @@ class Workers:
         """The largest of the workers' values, so that all of them see one clock."""
         if self.count == 1:
             return value
-        shared = torch.tensor([value], dtype=torch.float64)
+        shared = torch.tensor([value], dtype=torch.float64, device=self.device)
         distributed.all_reduce(shared, distributed.ReduceOp.MAX)
         return shared.item()
 

@@ -25,9 +25,11 @@ def best_border(net: nn.Module, batches: Iterable[CropBatch]) -> float:
         batches: crops that it has not learned from.
     """
     net.eval()
-    total = torch.zeros(len(_CANDIDATES))
-    for truth in batches:
-        with fast_autocast():
+    device = next(net.parameters()).device
+    total = torch.zeros(len(_CANDIDATES), device=device)
+    for crops in batches:
+        truth = crops.to(device)
+        with fast_autocast(device.type):
             logits: Tensor = net(truth.image).mask_logits
         person = truth.mask > 0.5
         total += torch.stack([intersection_over_union(logits > border, person).sum() for border in _CANDIDATES])

@@ -99,7 +99,7 @@ def log_likelihood(squared_error: Tensor, log_variance: Tensor) -> Tensor:
 def heat_targets(keypoints_BJ2: Tensor, height: int, width: int) -> Tensor:
     """Gaussian heat maps (B, J, H, W) with a peak of 1; a keypoint outside the crop leaves an empty one."""
     centres = cell_centres(keypoints_BJ2.new_empty(height, width))
-    cell = torch.tensor([width, height], dtype=torch.float32)
+    cell = keypoints_BJ2.new_tensor([width, height])
     distance = ((centres - keypoints_BJ2[:, :, None]) * cell).square().sum(dim=-1)
     inside = inside_crop(keypoints_BJ2)
     heat = (-distance / (2 * _HEAT_SIGMA_CELLS**2)).exp() * inside[..., None]

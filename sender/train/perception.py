@@ -130,7 +130,7 @@ def train(options: argparse.Namespace) -> None:
     torch.set_num_threads(options.threads)
     torch.manual_seed(options.seed)
     config = replace(NETWORKS[options.network], size=options.size)
-    net = PerceptionNet(config).to(memory_format=torch.channels_last)
+    net = PerceptionNet(config).to(workers.device).to(memory_format=torch.channels_last)
     checkpoint = options.out / "checkpoint.pt"
     resumed = options.resume and checkpoint.exists()
     spent_s, step, images, before = 0.0, 0, 0, 0
@@ -141,7 +141,7 @@ def train(options: argparse.Namespace) -> None:
         pretrained.transplant(pretrained.fetch(options.pretrained), net)
     average = AveragedNetwork(net)
     optimiser = optimiser_of(net, options.rate)
-    kinematics = KeypointKinematics(BodyModel.load())
+    kinematics = KeypointKinematics(BodyModel.load()).to(workers.device)
     weights = LossWeights().without(options.without) if options.without else LossWeights()
     loss_of = MultiTaskLoss(kinematics, weights)
 
@@ -167,12 +167,13 @@ def train(options: argparse.Namespace) -> None:
 
     recent: dict[str, float] = {}
     batches = training_batches(options.data, options.batch // workers.count, seed, options.nobody, options.size)
-    for batch in read_ahead(batches):
+    for crops in read_ahead(batches):
         started = time.monotonic()
+        batch = crops.to(workers.device)
         for group in optimiser.param_groups:
             group["lr"] = options.rate * warm_cosine(progress())
         net.train()
-        with fast_autocast():
+        with fast_autocast(workers.device.type):
             output = shared(batch.image)
         loss, terms = loss_of(output, batch)
         optimiser.zero_grad(set_to_none=True)

@@ -107,7 +107,9 @@ def evaluate(net: nn.Module, batches: Iterable[CropBatch], kinematics: KeypointK
 
 def _observed(net: nn.Module, batches: Iterable[CropBatch]) -> Iterator[tuple[PerceptionOutput, CropBatch]]:
     net.eval()
-    for truth in batches:
-        with fast_autocast():
+    device = next(net.parameters()).device
+    for crops in batches:
+        truth = crops.to(device)
+        with fast_autocast(device.type):
             output = net(truth.image)
         yield output, truth

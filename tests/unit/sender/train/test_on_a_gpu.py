@@ -1,0 +1,54 @@
+"""Training and looking on a GPU that is not there: torch follows devices and shapes without computing anything."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pytest
+import torch
+from torch._subclasses.fake_tensor import FakeTensorMode
+
+from common.body.keypoint_kinematics import KeypointKinematics
+from common.body.model import BodyModel
+from sender.perception.both_ways import BothWays
+from sender.perception.network import NETWORKS, PerceptionNet
+from sender.train import multi_task_loss
+from sender.train.multi_task_loss import LossWeights, MultiTaskLoss
+from tests.unit.sender.train.test_augmentation import random_crops
+from tests.unit.sender.train.test_multi_task_loss import TINY
+
+GPU = torch.device("cuda", 0)
+
+
+@contextmanager
+def pretended() -> Iterator[None]:
+    """Within it, modules and tensors move to a GPU in name only; tensors of two devices still do not mix."""
+    convert = torch.__future__.get_overwrite_module_params_on_conversion()
+    torch.__future__.set_overwrite_module_params_on_conversion(True)
+    try:
+        with FakeTensorMode(allow_non_fake_inputs=True):
+            yield
+    finally:
+        torch.__future__.set_overwrite_module_params_on_conversion(convert)
+
+
+def test_the_loss_stays_on_the_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    net, kinematics = PerceptionNet(TINY), KeypointKinematics(BodyModel.load())
+    batch = random_crops(kinematics.body)
+    # How many crops show somebody, and what a loss is, is known only once it is computed.
+    monkeypatch.setattr(multi_task_loss, "of_people", lambda crops, _person: crops)
+    monkeypatch.setattr(torch.Tensor, "item", lambda _self: 0.0)
+    with pretended():
+        net, kinematics, batch = net.to(GPU), kinematics.to(GPU), batch.to(GPU)
+        loss, _ = MultiTaskLoss(kinematics, LossWeights())(net(batch.image), batch)
+        assert loss.device == GPU
+
+
+def test_looking_both_ways_stays_on_the_gpu() -> None:
+    net = PerceptionNet(TINY)
+    with pretended():
+        assert BothWays(net.to(GPU))(torch.zeros(2, 3, 32, 32, device=GPU)).features().device == GPU
+
+
+def test_the_network_for_gpus_is_larger_and_can_be_built() -> None:
+    sizes = {name: sum(p.numel() for p in PerceptionNet(NETWORKS[name]).parameters()) for name in NETWORKS}
+    assert sizes["gpu"] > 3 * sizes["cpu"] > 3 * sizes["probe"]
