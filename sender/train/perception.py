@@ -55,11 +55,11 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--images", type=int, help="crops to see, however many minutes it takes")
     parser.add_argument("--batch", type=int, default=32, help="crops a step, over all workers")
     parser.add_argument("--network", choices=NETWORKS, default="cpu", help="how large (default: %(default)s)")
-    parser.add_argument("--size", type=int, default=128, help="side of the crops")
+    parser.add_argument("--size", type=int, help="side of the crops, as rendered (default: the network's own)")
     parser.add_argument("--rate", type=float, default=8e-4, help="peak learning rate")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--nobody", type=float, default=0.08, help="share of crops that show nobody")
+    parser.add_argument("--nobody", type=float, default=0.08, help="share of crops that show nobody, 0…1")
     parser.add_argument("--without", choices=TASKS, help="ablation: leave this head's loss out")
     parser.add_argument(
         "--pretrained",
@@ -75,7 +75,10 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--compile", action="store_true", help="faster steps after some minutes of compiling")
     parser.add_argument("--resume", action="store_true", help="go on from the checkpoint in --out")
     parser.add_argument("--export", action="store_true", help="score the checkpoint and write the package's weights")
-    return parser.parse_args(arguments)
+    options = parser.parse_args(arguments)
+    if not 0 <= options.nobody < 1:
+        parser.error("--nobody is a share from 0 to less than 1")
+    return options
 
 
 def training_batches(data: Sequence[Path], size: int, seed: int, nobody: float, side: int) -> Iterator[CropBatch]:
@@ -129,7 +132,8 @@ def train(options: argparse.Namespace) -> None:
     workers = Workers.join()
     torch.set_num_threads(options.threads)
     torch.manual_seed(options.seed)
-    config = replace(NETWORKS[options.network], size=options.size)
+    config = NETWORKS[options.network]
+    config = replace(config, size=options.size or config.size)
     net = PerceptionNet(config).to(workers.device).to(memory_format=torch.channels_last)
     checkpoint = options.out / "checkpoint.pt"
     resumed = options.resume and checkpoint.exists()
@@ -150,7 +154,7 @@ def train(options: argparse.Namespace) -> None:
         net.load_state_dict(state["net"])
         average.load_state_dict(state["average"])
         optimiser.load_state_dict(state["optimiser"])
-        spent_s, step, images, before = state["spent_s"], state["step"], state["images"], state["before"]
+        spent_s, step, images, before = state["spent_s"], state["step"], state["images"], state.get("before", 0)
     saved_s = evaluated_s = spent_s
     if options.compile:
         net.compile()
@@ -166,7 +170,7 @@ def train(options: argparse.Namespace) -> None:
         return float(images / options.images if options.images else spent_s / (60.0 * options.minutes))
 
     recent: dict[str, float] = {}
-    batches = training_batches(options.data, options.batch // workers.count, seed, options.nobody, options.size)
+    batches = training_batches(options.data, options.batch // workers.count, seed, options.nobody, config.size)
     for crops in read_ahead(batches):
         started = time.monotonic()
         batch = crops.to(workers.device)
@@ -221,10 +225,10 @@ def export(options: argparse.Namespace) -> None:
     border = best_border(in_service, held_out_batches(options.data))
     move_border(average.network, border)
     scores = evaluate(in_service, held_out_batches(options.data), KeypointKinematics(BodyModel.load()))
-    shipped = " --shipped" if state["before"] else ""
+    shipped = " --shipped" if state.get("before") else ""
     recipe: dict[str, Any] = {
         "command": f"python -m sender.train.perception --minutes {state['minutes']:g} --size {config.size}{shipped}",
-        "images_seen": state["before"] + state["images"],
+        "images_seen": state.get("before", 0) + state["images"],
         "crops": len(CropDataset(options.data, "train")),
         "split": "hold",
         "mask_border": round(border, 3),
