@@ -11,7 +11,6 @@
 import fcntl
 import hashlib
 import json
-import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -24,6 +23,7 @@ from safetensors.torch import load, save
 from torch import Tensor, nn
 
 from common.errors import WeightsError
+from common.whole_file import replace_whole
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
@@ -185,8 +185,8 @@ def save_weights(
         entries = read_manifest(directory) if (directory / _MANIFEST).exists() else {}
         entries[name] = entry
         document = {"format": FORMAT, "entries": {key: asdict(entries[key]) for key in sorted(entries)}}
-        _write_whole(directory / entry.file, content)
-        _write_whole(directory / _MANIFEST, (json.dumps(document, indent=1) + "\n").encode())
+        replace_whole(directory / entry.file, content)
+        replace_whole(directory / _MANIFEST, (json.dumps(document, indent=1) + "\n").encode())
     return entry
 
 
@@ -213,12 +213,6 @@ def architecture_of(config: "DataclassInstance") -> dict[str, Any]:
 def _packed(tensor: Tensor, half: bool) -> Tensor:
     packed = tensor.detach().to("cpu", torch.float16 if half and tensor.is_floating_point() else tensor.dtype)
     return packed.contiguous().clone()
-
-
-def _write_whole(path: Path, content: bytes) -> None:
-    temporary = path.with_suffix(path.suffix + ".partial")
-    temporary.write_bytes(content)
-    os.replace(temporary, path)
 
 
 @contextmanager

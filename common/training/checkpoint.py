@@ -1,12 +1,12 @@
 """Checkpoints of a training: written whole or not at all, so that a training killed at any moment resumes."""
 
-import os
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from common.errors import OutputError, UsageError
+from common.whole_file import replacing
 
 
 def save_checkpoint(path: Path, state: dict[str, Any]) -> None:
@@ -15,11 +15,10 @@ def save_checkpoint(path: Path, state: dict[str, Any]) -> None:
     Raises:
         OutputError: the directory cannot be written.
     """
-    temporary = path.with_suffix(path.suffix + ".partial")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        torch.save(state, temporary)
-        os.replace(temporary, path)
+        with replacing(path) as partial:
+            torch.save(state, partial)
     except (OSError, RuntimeError) as exc:
         raise OutputError(f"cannot write the checkpoint {path}: {exc}") from exc
 

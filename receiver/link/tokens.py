@@ -12,7 +12,6 @@ import argparse
 import hashlib
 import hmac
 import json
-import os
 import re
 import secrets
 import tomllib
@@ -24,6 +23,7 @@ from typing import Any
 
 from common.clock import SYSTEM_CLOCK, Clock
 from common.errors import OutputError, UsageError, exit_code_of
+from common.whole_file import replace_whole
 
 _NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
 _SECRET_BYTES = 32
@@ -149,11 +149,8 @@ def revoke_token(path: Path, name: str) -> None:
 
 def _write(path: Path, entries: dict[str, _Entry]) -> None:
     text = "".join(_table(entry) for entry in entries.values())
-    partial = path.with_name(f".{path.name}.partial")
     try:
-        with open(os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="utf-8") as file:
-            file.write(text)
-        os.replace(partial, path)
+        replace_whole(path, text.encode(), mode=0o600)
     except OSError as error:
         raise OutputError(f"cannot write {path}: {error.strerror}") from error
 

@@ -16,6 +16,8 @@ import torch
 
 from common.body.model import BodyModel
 from common.errors import exit_code_of
+from common.training.checkpoint import load_checkpoint, save_checkpoint
+from common.training.schedule import warm_cosine
 from receiver.decode.geometry_image import LEVEL_SIZES, true_levels
 from receiver.decode.loss import LossWeights, crowding, imbalance, kl_to_arrived, level_error
 from receiver.decode.network import DecodeConfig, DecodeNetwork
@@ -23,7 +25,7 @@ from receiver.decode.stage import save_network
 from receiver.train.arrivals import ArrivalConfig, arrive
 from receiver.train.bodies import BodyTable, template_order
 from receiver.train.decode_scores import decode_scores
-from receiver.train.progress import AVERAGE_EVERY, TrainingClock, cosine_rate, follow, load_checkpoint, save_checkpoint
+from receiver.train.progress import AVERAGE_EVERY, TrainingClock, follow
 
 parser = argparse.ArgumentParser(prog="python -m receiver.train.decode", description=__doc__)
 parser.add_argument("--bodies", type=Path, required=True, help="folder that receiver.train.bodies wrote")
@@ -85,7 +87,7 @@ def main() -> None:
     report_every, running = 100, torch.zeros(8)
     while clock.share() < 1:
         for group in optimiser.param_groups:
-            group["lr"] = cosine_rate(arguments.rate, clock.share())
+            group["lr"] = arguments.rate * warm_cosine(clock.share(), warm_share=0.02)
         rows = rng.integers(len(all_labels), size=arguments.batch)
         labels, target = torch.from_numpy(all_labels[rows]), torch.from_numpy(all_targets[rows])
         arrived, present = arrive(labels, arrival, generator)

@@ -17,6 +17,8 @@ import torch
 from common.body.anatomy import POINTS
 from common.body.model import BodyModel
 from common.errors import exit_code_of
+from common.training.checkpoint import load_checkpoint, save_checkpoint
+from common.training.schedule import warm_cosine
 from receiver.decode.network import DecodeConfig, DecodeNetwork
 from receiver.decode.stage import load_network as load_decode
 from receiver.diffusion.condition import DiffusionConfig
@@ -25,7 +27,7 @@ from receiver.diffusion.stage import DiffusionNetwork, save_network
 from receiver.train.arrivals import ArrivalConfig, arrive
 from receiver.train.bodies import BodyTable, template_order
 from receiver.train.diffusion_scores import diffusion_scores
-from receiver.train.progress import AVERAGE_EVERY, TrainingClock, cosine_rate, follow, load_checkpoint, save_checkpoint
+from receiver.train.progress import AVERAGE_EVERY, TrainingClock, follow
 
 parser = argparse.ArgumentParser(prog="python -m receiver.train.diffusion", description=__doc__)
 parser.add_argument("--bodies", type=Path, required=True, help="folder that receiver.train.bodies wrote")
@@ -99,7 +101,7 @@ def main() -> None:
     span = math.log(SIGMA_MAX_M / SIGMA_MIN_M)
     while clock.share() < 1:
         for group in optimiser.param_groups:
-            group["lr"] = group["pace"] * cosine_rate(arguments.rate, clock.share())
+            group["lr"] = group["pace"] * arguments.rate * warm_cosine(clock.share(), warm_share=0.02)
         labels, cloud = train.batch(rng.integers(len(train), size=arguments.batch))
         x_0 = to_state(cloud[..., :3], cloud[..., 3:])
         with torch.no_grad():

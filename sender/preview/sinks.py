@@ -1,6 +1,5 @@
 """Where the preview's pictures go: a video file or a folder of images, or what else takes them."""
 
-import contextlib
 import os
 import tempfile
 from fractions import Fraction
@@ -13,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from common.errors import OutputError
+from common.whole_file import replace_whole
 
 Image = npt.NDArray[np.uint8]
 
@@ -127,13 +127,9 @@ class FolderSink:
     def show(self, picture: Image, time_s: float) -> None:
         _, encoded = cv2.imencode(".jpg", cv2.cvtColor(picture, cv2.COLOR_RGB2BGR), _JPEG)
         path = self._folder / f"preview-{self._count:06d}.jpg"
-        partial = path.with_name(f".{path.name}.partial")
         try:
-            partial.write_bytes(encoded.tobytes())
-            os.replace(partial, path)
+            replace_whole(path, encoded.tobytes(), synced=False)
         except OSError as error:
-            with contextlib.suppress(OSError):
-                partial.unlink()
             raise _cannot_write(path, error) from error
         self._count += 1
 

@@ -16,6 +16,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from common.errors import exit_code_of
+from common.humans.dataset import CropDataset
 from common.nets.precision import fast_autocast
 from common.nets.weights import load_weights, read_manifest, save_weights
 from common.training.averaging import AveragedNetwork
@@ -104,6 +105,8 @@ def train(options: argparse.Namespace) -> None:
     workers = Workers.join()
     torch.set_num_threads(options.threads)
     torch.manual_seed(options.seed)
+    for directory in options.data:  # a folder without held-out people is refused now, not at the end
+        CropDataset([directory], "hold")
     config = FinderConfig(size=options.size)
     net = FinderNet(config).to(memory_format=torch.channels_last)
     images = 0

@@ -24,6 +24,7 @@ from common.errors import exit_code_of
 from common.humans.dataset import CropDataset
 from common.humans.split import Split
 from common.nets.weights import save_weights
+from common.whole_file import replacing
 from sender.perception.finder import Finder, overlaps
 from sender.perception.look import look_twice
 from sender.perception.perceive import Perception
@@ -86,7 +87,8 @@ def gather(options: argparse.Namespace, split: Split, frames: int) -> Examples:
             if number % 100 == 0:
                 print(f"{split}: {number} frames, {sum(map(len, rows))} examples", flush=True)
         options.out.mkdir(parents=True, exist_ok=True)
-        np.savez(kept, rows=torch.cat(rows).numpy())
+        with replacing(kept) as partial, open(partial, "wb") as file:
+            np.savez(file, rows=torch.cat(rows).numpy())
     rows_NX = torch.from_numpy(np.load(kept)["rows"])
     return Examples(rows_NX[:, :EVIDENCE], *rows_NX[:, EVIDENCE:].unbind(1))
 
