@@ -2,12 +2,15 @@
 
 import copy
 from collections.abc import Mapping
+from typing import Generic, TypeVar
 
 import torch
 from torch import Tensor, nn
 
+Network = TypeVar("Network", bound=nn.Module)
 
-class AveragedNetwork:
+
+class AveragedNetwork(Generic[Network]):
     """Follows a network in training; `network` holds the average.
 
     Args:
@@ -15,8 +18,8 @@ class AveragedNetwork:
         decay: weight of the past at each step, once enough steps have been seen.
     """
 
-    def __init__(self, source: nn.Module, decay: float = 0.998) -> None:
-        self.network = copy.deepcopy(source).eval().requires_grad_(False)
+    def __init__(self, source: Network, decay: float = 0.998) -> None:
+        self.network: Network = copy.deepcopy(source).eval().requires_grad_(False)
         self.decay = decay
         self.steps = 0
 

@@ -6,7 +6,6 @@ test bodies into the package.
 """
 
 import argparse
-import copy
 import json
 from dataclasses import asdict
 from pathlib import Path
@@ -16,6 +15,8 @@ import torch
 
 from common.body.model import BodyModel
 from common.errors import exit_code_of
+from common.nets.precision import fast_autocast
+from common.training.averaging import AveragedNetwork
 from common.training.checkpoint import load_checkpoint, save_checkpoint
 from common.training.schedule import warm_cosine
 from receiver.decode.geometry_image import LEVEL_SIZES, true_levels
@@ -25,7 +26,7 @@ from receiver.decode.stage import save_network
 from receiver.train.arrivals import ArrivalConfig, arrive
 from receiver.train.bodies import BodyTable, template_order
 from receiver.train.decode_scores import decode_scores
-from receiver.train.progress import AVERAGE_EVERY, TrainingClock, follow
+from receiver.train.progress import AVERAGE_EVERY, TrainingClock
 
 parser = argparse.ArgumentParser(prog="python -m receiver.train.decode", description=__doc__)
 parser.add_argument("--bodies", type=Path, required=True, help="folder that receiver.train.bodies wrote")
@@ -52,17 +53,17 @@ def main() -> None:
     config, weights, arrival = DecodeConfig(), LossWeights(), ArrivalConfig()
     hold = BodyTable.read(arguments.bodies, "hold", LEVEL_SIZES[-1], limit=512)
     network = DecodeNetwork(config, template_order(BodyModel.load()))
-    average = copy.deepcopy(network).eval()
+    average = AveragedNetwork(network, decay=0.99)
     optimiser = torch.optim.AdamW(
         network.parameters(), lr=arguments.rate, weight_decay=1e-3, betas=(0.9, 0.98), fused=True
     )
-    checkpoint, step, clock = arguments.out / "decode.pt", 0, TrainingClock(arguments.minutes)
+    checkpoint, step, spent_s = arguments.out / "decode.pt", 0, 0.0
     if arguments.resume and checkpoint.exists():
         state = load_checkpoint(checkpoint)
         network.load_state_dict(state["network"])
         average.load_state_dict(state["average"])
         optimiser.load_state_dict(state["optimiser"])
-        step, clock = state["step"], TrainingClock(arguments.minutes, spent_s=state["spent_s"])
+        step, spent_s = state["step"], state["spent_s"]
         generator.manual_seed(arguments.seed + step)
         rng = np.random.default_rng((arguments.seed, step))
     # What the levels aim at, in their axes: worked out once, kept beside the checkpoint.
@@ -75,7 +76,7 @@ def main() -> None:
         train = BodyTable.read(arguments.bodies, "train", LEVEL_SIZES[-1], limit=arguments.limit)
         if step == 0:
             network.decoder.fit_axes(true_levels(train.batch(rng.permutation(len(train))[:8192])[1]))
-            average.load_state_dict(network.state_dict())
+            average.network.load_state_dict(network.state_dict())
         chunks = (train.batch(slice(first, first + 4096))[1] for first in range(0, len(train), 4096))
         arguments.out.mkdir(parents=True, exist_ok=True)
         np.save(targets_file, torch.cat([network.decoder.project(true_levels(places)) for places in chunks]).numpy())
@@ -85,7 +86,8 @@ def main() -> None:
         f"{len(all_labels)} bodies, {sum(p.numel() for p in network.parameters()) / 1e6:.1f} M parameters", flush=True
     )
     report_every, running = 100, torch.zeros(8)
-    while clock.share() < 1:
+    clock, over = TrainingClock(arguments.minutes, spent_s), False
+    while not over:
         for group in optimiser.param_groups:
             group["lr"] = arguments.rate * warm_cosine(clock.share(), warm_share=0.02)
         rows = rng.integers(len(all_labels), size=arguments.batch)
@@ -94,8 +96,8 @@ def main() -> None:
         y, arrived, present = (t[:, network.entries] for t in (labels, arrived, present))
         some = slice(arguments.sampled)
 
-        # bf16 nearly all the time: three times as fast; fp32 at the end, for the last millimetre.
-        with torch.autocast("cpu", torch.bfloat16, enabled=clock.share() < 0.95):
+        # bf16 nearly all the time, where it is faster; fp32 at the end, for the last millimetre.
+        with fast_autocast(wanted=clock.share() < 0.95):
             whole = network.encoder(y[some], torch.ones_like(y[some]))
             prior = network.encoder(arrived[some], present[some])
             z_sampled = whole.sample(generator)
@@ -113,9 +115,9 @@ def main() -> None:
         loss.backward()
         torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)
         optimiser.step()
-        step += 1
+        step, over = step + 1, clock.share() >= 1
         if step % AVERAGE_EVERY == 0:
-            follow(average, network, step)
+            average.update(network)
         running += torch.stack([*errors, kl, kl_arrived, crowd, uneven, loss]).detach() / report_every
 
         if step % report_every == 0:
@@ -127,19 +129,19 @@ def main() -> None:
                 flush=True,
             )
             running.zero_()
-        if step % 1000 == 0 or clock.share() >= 1:
-            scores = decode_scores(average, hold, arrival, seed=0)
+        if step % 1000 == 0 or over:
+            scores = decode_scores(average.network, hold, arrival, seed=0)
             print(json.dumps({name: round(value, 2) for name, value in scores.items()}), flush=True)
-        if step % 250 == 0 or clock.share() >= 1:
+        if step % 250 == 0 or over:
             parts = {"network": network.state_dict(), "average": average.state_dict()}
             timing = {"step": step, "spent_s": clock.elapsed_s()}
             save_checkpoint(checkpoint, {**parts, "optimiser": optimiser.state_dict(), **timing})
 
     if arguments.export:
         test = BodyTable.read(arguments.bodies, "test", LEVEL_SIZES[-1], limit=1024)
-        scores = decode_scores(average, test, arrival, seed=0)
+        scores = decode_scores(average.network, test, arrival, seed=0)
         recipe = {"bodies": len(all_labels), "steps": step, "minutes": clock.elapsed_s() / 60, "seed": arguments.seed}
-        save_network(average, {**recipe, "loss": asdict(weights), "arrival": asdict(arrival)}, scores)
+        save_network(average.network, {**recipe, "loss": asdict(weights), "arrival": asdict(arrival)}, scores)
         print(json.dumps(scores, indent=2), flush=True)
 
 

@@ -6,7 +6,6 @@ The decode stage comes first: the condition is made of its features.  `--decode`
 """
 
 import argparse
-import copy
 import json
 import math
 from pathlib import Path
@@ -17,6 +16,8 @@ import torch
 from common.body.anatomy import POINTS
 from common.body.model import BodyModel
 from common.errors import exit_code_of
+from common.nets.precision import fast_autocast
+from common.training.averaging import AveragedNetwork
 from common.training.checkpoint import load_checkpoint, save_checkpoint
 from common.training.schedule import warm_cosine
 from receiver.decode.network import DecodeConfig, DecodeNetwork
@@ -27,7 +28,7 @@ from receiver.diffusion.stage import DiffusionNetwork, save_network
 from receiver.train.arrivals import ArrivalConfig, arrive
 from receiver.train.bodies import BodyTable, template_order
 from receiver.train.diffusion_scores import diffusion_scores
-from receiver.train.progress import AVERAGE_EVERY, TrainingClock, follow
+from receiver.train.progress import AVERAGE_EVERY, TrainingClock
 
 parser = argparse.ArgumentParser(prog="python -m receiver.train.diffusion", description=__doc__)
 parser.add_argument("--bodies", type=Path, required=True, help="folder that receiver.train.bodies wrote")
@@ -49,8 +50,9 @@ def decode_network(checkpoint: Path | None) -> DecodeNetwork:
     if checkpoint is None:
         return load_decode()
     network = DecodeNetwork(DecodeConfig(), torch.arange(POINTS))
-    network.load_state_dict(load_checkpoint(checkpoint)["average"])
-    return network.eval()
+    average = AveragedNetwork(network)
+    average.load_state_dict(load_checkpoint(checkpoint)["average"])
+    return average.network
 
 
 def main() -> None:
@@ -64,20 +66,20 @@ def main() -> None:
     # Most labels arrive whole: the errors of those who lack an arm would drown the millimetres of the others.
     decode, arrival = decode_network(arguments.decode), ArrivalConfig(whole=0.85)
     network = DiffusionNetwork(DiffusionConfig(), template_order(BodyModel.load()))
-    average = copy.deepcopy(network).eval()
+    average = AveragedNetwork(network, decay=0.99)
     # g starts at its optimum and u_m under it near one: they move slowly, while the denoiser learns from nothing.
     centre = [network.denoiser.centre_weight, network.denoiser.centre_bias]
     others = [p for p in network.denoiser.parameters() if not any(p is c for c in centre)]
     paces = [(centre, 0.02), (list(network.conditioner.parameters()), 0.2), (others, 1.0)]
     groups = [{"params": parameters, "pace": pace} for parameters, pace in paces]
     optimiser = torch.optim.AdamW(groups, lr=arguments.rate, weight_decay=1e-3, betas=(0.9, 0.98), fused=True)
-    checkpoint, step, clock = arguments.out / "diffusion.pt", 0, TrainingClock(arguments.minutes)
+    checkpoint, step, spent_s = arguments.out / "diffusion.pt", 0, 0.0
     if arguments.resume and checkpoint.exists():
         state = load_checkpoint(checkpoint)
         network.load_state_dict(state["network"])
         average.load_state_dict(state["average"])
         optimiser.load_state_dict(state["optimiser"])
-        step, clock = state["step"], TrainingClock(arguments.minutes, spent_s=state["spent_s"])
+        step, spent_s = state["step"], state["spent_s"]
         generator.manual_seed(arguments.seed + step)
         rng = np.random.default_rng((arguments.seed, step))
 
@@ -95,11 +97,12 @@ def main() -> None:
                 )
                 for labels, cloud in batches
             )
-        average.load_state_dict(network.state_dict())
+        average.network.load_state_dict(network.state_dict())
 
     report_every, running = 100, torch.zeros(3)
     span = math.log(SIGMA_MAX_M / SIGMA_MIN_M)
-    while clock.share() < 1:
+    clock, over = TrainingClock(arguments.minutes, spent_s), False
+    while not over:
         for group in optimiser.param_groups:
             group["lr"] = group["pace"] * arguments.rate * warm_cosine(clock.share(), warm_share=0.02)
         labels, cloud = train.batch(rng.integers(len(train), size=arguments.batch))
@@ -115,7 +118,7 @@ def main() -> None:
         away = lean[:, None, None] * (x_0.roll(1, 0) - x_0)
         x = x_0 + away + sigma[:, None, None] * torch.randn(x_0.shape, generator=generator)
 
-        with torch.autocast("cpu", torch.bfloat16):
+        with fast_autocast():
             denoised, g = network.denoiser.split(x, sigma, network.conditioner(levels))
         # EDM's weight 1/c_out²: every noise level counts alike.
         weight = (sigma.square() + SIGMA_DATA_M**2) / (sigma * SIGMA_DATA_M).square()
@@ -127,9 +130,9 @@ def main() -> None:
         loss.backward()
         torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)
         optimiser.step()
-        step += 1
+        step, over = step + 1, clock.share() >= 1
         if step % AVERAGE_EVERY == 0:
-            follow(average, network, step)
+            average.update(network)
         running += torch.stack([loss, denoising, centring]).detach() / report_every
 
         if step % report_every == 0:
@@ -140,19 +143,19 @@ def main() -> None:
                 flush=True,
             )
             running.zero_()
-        if step % 1000 == 0 or clock.share() >= 1:
-            scores = diffusion_scores(average, decode, hold, arrival, seed=0)
+        if step % 1000 == 0 or over:
+            scores = diffusion_scores(average.network, decode, hold, arrival, seed=0)
             print(json.dumps({name: round(value, 2) for name, value in scores.items()}), flush=True)
-        if step % 50 == 1 or clock.share() >= 1:
+        if step % 50 == 1 or over:
             parts = {"network": network.state_dict(), "average": average.state_dict()}
             timing = {"step": step, "spent_s": clock.elapsed_s()}
             save_checkpoint(checkpoint, {**parts, "optimiser": optimiser.state_dict(), **timing})
 
     if arguments.export:
         test = BodyTable.read(arguments.bodies, "test", POINTS, limit=64)
-        scores = diffusion_scores(average, decode, test, arrival, seed=0)
+        scores = diffusion_scores(average.network, decode, test, arrival, seed=0)
         recipe = {"bodies": len(train), "steps": step, "minutes": clock.elapsed_s() / 60, "seed": arguments.seed}
-        save_network(average, recipe, scores)
+        save_network(average.network, recipe, scores)
         print(json.dumps(scores, indent=2), flush=True)
 
 

@@ -1,22 +1,10 @@
-"""What both training scripts of the receiver share: a clock over all their runs, and averaged weights."""
+"""What both training scripts of the receiver share: a clock over all their runs, and a pace."""
 
 import time
 from dataclasses import dataclass, field
 
-import torch
-from torch import nn
-
 AVERAGE_EVERY = 5
-"""Steps from one update of the average to the next: it is as good, and costs a fifth."""
-
-
-@torch.no_grad()
-def follow(average: nn.Module, current: nn.Module, step: int, decay: float = 0.99) -> None:
-    """Moves the averaged weights towards the current ones: exponentially, over few steps while there are few."""
-    count = step // AVERAGE_EVERY
-    weight = 1 - min(decay, (1 + count) / (10 + count))
-    for mean, value in zip(average.parameters(), current.parameters(), strict=True):
-        mean.lerp_(value, weight)
+"""Steps from one update of the averaged weights to the next: they are as good, and cost a fifth."""
 
 
 @dataclass(slots=True)

@@ -220,7 +220,6 @@ def export(options: argparse.Namespace) -> None:
     config = PerceptionConfig(**state["config"])
     average = AveragedNetwork(PerceptionNet(config))
     average.load_state_dict(state["average"])
-    assert isinstance(average.network, PerceptionNet)
     in_service = BothWays(average.network)
     border = best_border(in_service, held_out_batches(options.data))
     move_border(average.network, border)

@@ -165,12 +165,6 @@ def evaluate(
     return scores
 
 
-def averaged(average: AveragedNetwork) -> SemanticCVAE:
-    """The averaged network by its type."""
-    assert isinstance(average.network, SemanticCVAE)
-    return average.network
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument(
@@ -263,7 +257,7 @@ def main() -> None:
         average.update(model)
         step += 1
         if step % 250 == 0:
-            scores = evaluate(averaged(average), score, space, kinematics)
+            scores = evaluate(average.network, score, space, kinematics)
             line = "  ".join(f"{name} {value:.3f}" for name, value in scores.items())
             print(f"{spent_s / 60:5.1f} min  step {step}  loss {loss.item():.3f}  {line}", flush=True)
         if time.monotonic() - saved > _SAVE_EVERY_S:
@@ -271,7 +265,7 @@ def main() -> None:
             save()
 
     save()
-    scores = evaluate(averaged(average), score, space, kinematics)
+    scores = evaluate(average.network, score, space, kinematics)
     print(scores)
     if arguments.export:
         recipe = {

@@ -91,7 +91,6 @@ def trained(work: Path, without: str | None, options: argparse.Namespace) -> Per
     state = load_checkpoint(out / "checkpoint.pt")
     average = AveragedNetwork(PerceptionNet(PerceptionConfig(**state["config"])))
     average.load_state_dict(state["average"])
-    assert isinstance(average.network, PerceptionNet)
     return Perception(average.network.to(memory_format=torch.channels_last))
 
 
