@@ -29,6 +29,7 @@ from common.nets.weights import save_weights
 from common.training.averaging import AveragedNetwork
 from common.training.checkpoint import load_checkpoint, save_checkpoint
 from common.training.schedule import warm_cosine
+from common.whole_file import replacing
 from sender.perception.both_ways import mirrored
 from sender.perception.perceive import Perception
 from sender.semantics.categorical import cross_entropy, moments
@@ -124,7 +125,8 @@ def cached_samples(
     if not path.exists():
         samples = observe(dataset, perception, space, kinematics)
         path.parent.mkdir(parents=True, exist_ok=True)
-        torch.save([samples.features, samples.entries, samples.landmarks, samples.focal], path)
+        with replacing(path) as partial:
+            torch.save([samples.features, samples.entries, samples.landmarks, samples.focal], partial)
     return Samples(*torch.load(path))
 
 
