@@ -41,3 +41,11 @@ class AveragedNetwork(Generic[Network]):
     def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
         self.steps = int(state["averaging.steps"])
         self.network.load_state_dict({name: value for name, value in state.items() if name != "averaging.steps"})
+
+
+@torch.no_grad()
+def blend(network: nn.Module, other: Mapping[str, Tensor], share: float) -> None:
+    """Moves a network's weights and buffers by `share` (0…1) of the way to those of another one of its kind."""
+    for name, value in network.state_dict().items():
+        if value.is_floating_point():
+            value.lerp_(other[name].to(value), share)

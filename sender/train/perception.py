@@ -7,7 +7,9 @@ The training is given minutes, or `--images` to compare trainings whatever else 
 resumed with `--resume`, and picks up shards that are still being rendered.  Some of the crops are replaced by pictures
 of nobody (`--nobody`), so that perception learns not to see a person in everything.  At the end, `scores.json` beside
 the checkpoint tells the scores on the hold split.  `--shipped` begins with the package's weights; `--export` turns the
-checkpoint into them.
+checkpoint into them, and with `--blend 0.5` into the mean of both: a network that learns new kinds of pictures from its
+old weights forgets some of the old ones, and the mean forgets nothing (Wortsman et al., "Robust fine-tuning of
+zero-shot models", 2022).
 """
 
 import argparse
@@ -24,11 +26,11 @@ import torch
 
 from common.body.keypoint_kinematics import KeypointKinematics
 from common.body.model import BodyModel
-from common.errors import exit_code_of
+from common.errors import UsageError, exit_code_of
 from common.humans.dataset import CropDataset
 from common.nets.precision import fast_autocast
 from common.nets.weights import load_weights, read_manifest, save_weights
-from common.training.averaging import AveragedNetwork
+from common.training.averaging import AveragedNetwork, blend
 from common.training.checkpoint import load_checkpoint, save_checkpoint
 from common.training.distributed import Workers
 from common.training.read_ahead import read_ahead
@@ -75,6 +77,13 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--compile", action="store_true", help="faster steps after some minutes of compiling")
     parser.add_argument("--resume", action="store_true", help="go on from the checkpoint in --out")
     parser.add_argument("--export", action="store_true", help="score the checkpoint and write the package's weights")
+    parser.add_argument(
+        "--blend",
+        type=float,
+        default=1.0,
+        metavar="SHARE",
+        help="with --export, after --shipped: write so much of the checkpoint, the rest of the package's weights; 0…1",
+    )
     options = parser.parse_args(arguments)
     if not 0 <= options.nobody < 1:
         parser.error("--nobody is a share from 0 to less than 1")
@@ -220,11 +229,16 @@ def export(options: argparse.Namespace) -> None:
     config = PerceptionConfig(**state["config"])
     average = AveragedNetwork(PerceptionNet(config))
     average.load_state_dict(state["average"])
+    if options.blend != 1.0:
+        if not state.get("before") or not 0.0 < options.blend < 1.0:
+            raise UsageError("--blend takes a share between 0 and 1 of a training that began with --shipped")
+        blend(average.network, load_weights(WEIGHTS_NAME, architecture(config)), 1.0 - options.blend)
     in_service = BothWays(average.network)
     border = best_border(in_service, held_out_batches(options.data))
     move_border(average.network, border)
     scores = evaluate(in_service, held_out_batches(options.data), KeypointKinematics(BodyModel.load()))
     shipped = " --shipped" if state.get("before") else ""
+    shipped += f" --blend {options.blend:g}" if options.blend != 1.0 else ""
     recipe: dict[str, Any] = {
         "command": f"python -m sender.train.perception --minutes {state['minutes']:g} --size {config.size}{shipped}",
         "images_seen": state.get("before", 0) + state["images"],

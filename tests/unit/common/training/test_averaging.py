@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from common.training.averaging import AveragedNetwork
+from common.training.averaging import AveragedNetwork, blend
 
 
 def _moved(average: AveragedNetwork[nn.Linear]) -> float:
@@ -41,3 +41,13 @@ def test_is_not_trained_itself() -> None:
     average = AveragedNetwork(nn.Linear(2, 2))
     assert not average.network.training
     assert not any(parameter.requires_grad for parameter in average.network.parameters())
+
+
+@pytest.mark.parametrize("share", [0.0, 0.25, 1.0])
+def test_blends_weights_and_buffers(share: float) -> None:
+    first, second = nn.BatchNorm1d(2), nn.BatchNorm1d(2)
+    nn.init.constant_(second.weight, 5.0)
+    second.running_mean = torch.tensor([4.0, 8.0])
+    blend(first, second.state_dict(), share)
+    assert first.weight.tolist() == pytest.approx([1 + 4 * share] * 2)
+    assert first.state_dict()["running_mean"].tolist() == pytest.approx([4 * share, 8 * share])
