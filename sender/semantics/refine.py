@@ -39,7 +39,7 @@ class RefineConfig:
     steps: int = 2
     pixel_floor: float = 0.03
     depth_floor_m: float = 0.3
-    prior_weight: float = 2.0
+    prior_weight: float = 1.0
     damping: float = 0.1
 
     def __post_init__(self) -> None:
