@@ -14,6 +14,7 @@ from sender.perception.finder import Detection, Finder
 from sender.perception.look import look, look_twice, person_box
 from sender.perception.output import PerceptionOutput
 from sender.perception.perceive import Perception
+from sender.perception.posture import Posture
 from sender.perception.tracker import Candidate, Track, Tracker, TrackerConfig, overlap, prominence
 from sender.perception.verifier import Verifier
 
@@ -112,7 +113,8 @@ class PerceptionStage:
         people = self._observe(image, tracks)
         for track, person in zip(tracks, people, strict=True):
             box = person_box(person.output, person.crop)
-            self._tracker.observe(track, follow(track.box, box), person.score, Appearance.of(person.output))
+            looks, posture = Appearance.of(person.output), Posture.of(person.output, person.crop)
+            self._tracker.observe(track, follow(track.box, box), person.score, looks, posture)
         self._tracker.part()
         still = {track.identity for track in self._tracker.seen}
         present = [person for person in people if person.identity in still]
@@ -130,7 +132,8 @@ class PerceptionStage:
         presence = self._verifier.presence(seen.output, [one.score for one in new]).tolist()
         self._nobody += [one.box for one, sure in zip(new, presence, strict=True) if sure < _LEAST_PRESENCE]
         looks = [Appearance.of(output) for output in seen.rows()]
-        candidates = [Candidate(*one) for one in zip(seen.boxes(), presence, looks, strict=True)]
+        postures = [Posture.of(output, crop) for output, crop in zip(seen.rows(), seen.crops, strict=True)]
+        candidates = [Candidate(*one) for one in zip(seen.boxes(), presence, looks, postures, strict=True)]
         return [candidate for candidate in candidates if candidate.score >= _LEAST_PRESENCE]
 
     def _observe(self, image: Image, tracks: Sequence[Track]) -> list[ObservedPerson]:

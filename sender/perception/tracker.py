@@ -13,6 +13,7 @@ from scipy.optimize import linear_sum_assignment
 from common.frames import IDENTITIES
 from sender.perception.appearance import Appearance
 from sender.perception.finder import Detection
+from sender.perception.posture import Posture
 
 Box = npt.NDArray[np.float32]
 
@@ -48,11 +49,13 @@ class Candidate:
         box: where perception saw them.
         score: how likely there is somebody.
         looks: what they look like.
+        posture: where their keypoints are.
     """
 
     box: Box
     score: float
     looks: Appearance | None = None
+    posture: Posture | None = None
 
 
 @dataclass(slots=True, eq=False)
@@ -66,6 +69,7 @@ class Track:
         unseen: frames since the person was last seen.
         remembered: what the person looked like so far.
         looks: what is seen there now.
+        posture: where the keypoints were last.
     """
 
     identity: int
@@ -74,6 +78,7 @@ class Track:
     unseen: int = 0
     remembered: Appearance | None = None
     looks: Appearance | None = None
+    posture: Posture | None = None
 
     def change(self) -> float | None:
         """How far what is seen now is from what is remembered, 0…1; None where that cannot be said."""
@@ -101,6 +106,12 @@ def doubles(first: Box, second: Box) -> bool:
     size = np.minimum(first[2:], second[2:]) - np.maximum(first[:2], second[:2])
     within = float(np.prod(np.maximum(size, 0))) / max(min(_area(first), _area(second)), 1e-9)
     return shared > 0.8 or (shared > 0.3 and within > 0.9)
+
+
+def _one_person(first: Track | Candidate, second: Track | Candidate) -> bool:
+    """Two of one person, by their boxes or by their keypoints."""
+    postures = first.posture, second.posture
+    return doubles(first.box, second.box) or bool(postures[0] and postures[1] and postures[0].same(postures[1]))
 
 
 def _stranger(first: Track, second: Track) -> Track | None:
@@ -158,11 +169,17 @@ class Tracker:
         return [d for index, d in enumerate(detections) if index not in known and not self._in_sight(d.box)]
 
     def welcome(self, candidates: Sequence[Candidate], width: int, height: int) -> None:
-        """Who was lost is found again, and the most prominent of the others become known, while there is room."""
+        """Who was lost is found again, and the most prominent of the others become known, while there is room.
+
+        Of whom only a part was followed (legs, say), more is followed if that is what was found.
+        """
         order = sorted(candidates, key=lambda one: prominence(one.box, one.score, width, height), reverse=True)
         fresh: list[Candidate] = []
         for one in order:
-            if not self._in_sight(one.box) and not any(doubles(one.box, other.box) for other in fresh):
+            known = next((track for track in self.seen if _one_person(one, track)), None)
+            if known is not None and not doubles(one.box, known.box) and _area(one.box) > _area(known.box):
+                known.box = one.box
+            if known is None and not any(_one_person(one, other) for other in fresh):
                 fresh.append(one)
         lost = [track for track in self._tracks if track.unseen]
         back = {column: lost[row] for row, column in _pairs([[_return(track, one) for one in fresh] for track in lost])}
@@ -172,9 +189,16 @@ class Tracker:
             else:
                 self._tracks.append(Track(self._identity(), fresh[index].box))
 
-    def observe(self, track: Track, box: Box, confidence: float, looks: Appearance | None = None) -> None:
+    def observe(
+        self,
+        track: Track,
+        box: Box,
+        confidence: float,
+        looks: Appearance | None = None,
+        posture: Posture | None = None,
+    ) -> None:
         """Takes in where perception saw a track's person; with little confidence, it was not seen in this frame."""
-        track.looks = looks
+        track.looks, track.posture = looks, posture
         if confidence < self.config.least_confidence:
             track.unseen = 1
             return
@@ -193,7 +217,7 @@ class Tracker:
                 track.lose()
         kept: list[Track] = []
         for track in self._tracks:
-            rival = next((o for o in kept if not o.unseen and not track.unseen and doubles(track.box, o.box)), None)
+            rival = next((o for o in kept if not o.unseen and not track.unseen and _one_person(track, o)), None)
             stranger = _stranger(track, rival) if rival else None
             if rival is None or stranger:
                 kept.append(track)

@@ -5,6 +5,7 @@ import pytest
 
 from sender.perception.appearance import Appearance
 from sender.perception.finder import Detection
+from sender.perception.posture import Posture
 from sender.perception.tracker import Box, Candidate, Tracker, TrackerConfig, overlap, prominence
 
 
@@ -200,6 +201,35 @@ def test_somebody_of_other_colours_where_one_was_lost_is_a_stranger() -> None:
     tracker.advance()
     tracker.welcome([Candidate(box_at(100), 0.9, BLUE)], 640, 480)
     assert [track.identity for track in tracker.seen] == [1]
+
+
+def followed_legs() -> tuple[Tracker, Candidate]:
+    """Somebody of whom the tracker follows the legs, and the whole of them as the finder finds it now."""
+    places = np.stack([np.tile([85.0, 115.0], 9)[:17], np.linspace(130, 280, 17)], axis=1).astype(np.float32)
+    tracker = Tracker(TrackerConfig(most=2))
+    frame(tracker, [box_at(100)])
+    # Wider than the whole, so that it is no part of it.
+    legs = np.array([50, 205, 150, 285], np.float32)
+    tracker.advance()
+    tracker.observe(tracker.seen[0], legs, 0.9, RED, Posture(places, np.arange(17) >= 9))
+    tracker.advance()
+    return tracker, Candidate(box_at(100), 0.9, RED, Posture(places + 1, np.ones(17, dtype=np.bool_)))
+
+
+def test_the_whole_of_somebody_whose_legs_were_followed_is_no_stranger() -> None:
+    tracker, whole = followed_legs()
+    tracker.welcome([whole], 640, 480)
+    (track,) = tracker.seen
+    assert track.identity == 0
+    assert np.array_equal(track.box, whole.box)
+
+
+def test_a_stranger_over_somebodys_legs_is_one() -> None:
+    tracker, whole = followed_legs()
+    assert whole.posture is not None
+    elsewhere = Posture(whole.posture.places + np.array([40, -60], np.float32), whole.posture.seen)
+    tracker.welcome([Candidate(whole.box, 0.9, BLUE, elsewhere)], 640, 480)
+    assert [track.identity for track in tracker.seen] == [0, 1]
 
 
 def test_prominence_prefers_large_and_central() -> None:
