@@ -28,12 +28,7 @@ class AveragedNetwork(Generic[Network]):
         """Moves the average towards `source`; early steps move it faster, or it would remember the initialisation."""
         self.steps += 1
         decay = min(self.decay, (1 + self.steps) / (10 + self.steps))
-        current = source.state_dict()
-        for name, average in self.network.state_dict().items():
-            if average.is_floating_point():
-                average.lerp_(current[name], 1 - decay)
-            else:
-                average.copy_(current[name])
+        blend(self.network, source.state_dict(), 1 - decay)
 
     def state_dict(self) -> dict[str, Tensor]:
         return {**self.network.state_dict(), "averaging.steps": torch.tensor(self.steps)}
@@ -45,7 +40,12 @@ class AveragedNetwork(Generic[Network]):
 
 @torch.no_grad()
 def blend(network: nn.Module, other: Mapping[str, Tensor], share: float) -> None:
-    """Moves a network's weights and buffers by `share` (0…1) of the way to those of another one of its kind."""
+    """Moves a network's weights and buffers by `share` (0…1) of the way to those of another one of its kind.
+
+    Counters, of which there is no mean, become the other one's.
+    """
     for name, value in network.state_dict().items():
         if value.is_floating_point():
             value.lerp_(other[name].to(value), share)
+        else:
+            value.copy_(other[name])

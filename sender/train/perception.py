@@ -8,8 +8,8 @@ resumed with `--resume`, and picks up shards that are still being rendered.  Som
 of nobody (`--nobody`), so that perception learns not to see a person in everything.  At the end, `scores.json` beside
 the checkpoint tells the scores on the hold split.  `--shipped` begins with the package's weights; `--export` turns the
 checkpoint into them, and with `--blend 0.5` into the mean of both: a network that learns new kinds of pictures from its
-old weights forgets some of the old ones, and the mean forgets nothing (Wortsman et al., "Robust fine-tuning of
-zero-shot models", 2022).
+old weights forgets some of the old ones, and the mean forgets less (Wortsman et al., "Robust fine-tuning of zero-shot
+models", 2022).
 """
 
 import argparse
@@ -237,10 +237,10 @@ def export(options: argparse.Namespace) -> None:
     border = best_border(in_service, held_out_batches(options.data))
     move_border(average.network, border)
     scores = evaluate(in_service, held_out_batches(options.data), KeypointKinematics(BodyModel.load()))
-    shipped = " --shipped" if state.get("before") else ""
-    shipped += f" --blend {options.blend:g}" if options.blend != 1.0 else ""
+    flags = " --shipped" if state.get("before") else ""
+    flags += f" --blend {options.blend:g}" if options.blend != 1.0 else ""
     recipe: dict[str, Any] = {
-        "command": f"python -m sender.train.perception --minutes {state['minutes']:g} --size {config.size}{shipped}",
+        "command": f"python -m sender.train.perception --minutes {state['minutes']:g} --size {config.size}{flags}",
         "images_seen": state.get("before", 0) + state["images"],
         "crops": len(CropDataset(options.data, "train")),
         "split": "hold",

@@ -48,6 +48,8 @@ def test_blends_weights_and_buffers(share: float) -> None:
     first, second = nn.BatchNorm1d(2), nn.BatchNorm1d(2)
     nn.init.constant_(second.weight, 5.0)
     second.running_mean = torch.tensor([4.0, 8.0])
+    second.num_batches_tracked = torch.tensor(7)
     blend(first, second.state_dict(), share)
     assert first.weight.tolist() == pytest.approx([1 + 4 * share] * 2)
     assert first.state_dict()["running_mean"].tolist() == pytest.approx([4 * share, 8 * share])
+    assert first.state_dict()["num_batches_tracked"] == 7
