@@ -75,7 +75,7 @@ def person_box(output: PerceptionOutput, crop: CropBox) -> Box:
     visible = output.visible_logit[0].numpy()
     mask = output.mask_logits[0] > 0
     masked = _mask_corners(mask) if mask.float().mean() > 0.01 else None
-    sharp = places[(sigma < 0.1) & (visible > 0)]
+    sharp = places[output.sharp[0].numpy()]
     placed = places[(sigma < 0.12) & (visible > -2.0)]
     if len(sharp) >= _ENOUGH:
         box = _beyond(sharp)

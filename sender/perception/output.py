@@ -14,6 +14,7 @@ from sender.perception.pose import CAMERA, CURL, ROTATIONS, SHAPE
 
 PARTS = 1 + len(REGIONS)
 SUMMARY = 96
+_SHARP = 0.1  # spread of a heat map, crop units, up to which it says where its keypoint is
 
 _SECTIONS: tuple[tuple[str, int], ...] = (
     ("keypoints_2d", 2 * KEYPOINTS),
@@ -106,6 +107,11 @@ class PerceptionOutput:
 
     def __len__(self) -> int:
         return len(self.keypoints_2d)
+
+    @property
+    def sharp(self) -> Tensor:
+        """(B, J) which keypoints are in sight, and at one place."""
+        return (self.visible_logit > 0) & (self.keypoints_sigma < _SHARP)
 
     def features(self) -> Tensor:
         """The vector X that semantics reads: (B, FEATURE_SIZE), laid out as `FEATURE_SLICES`, all of order one."""

@@ -33,8 +33,7 @@ class Posture:
     @classmethod
     def of(cls, output: PerceptionOutput, crop: CropBox) -> "Posture":
         """Of one person, a batch of one, seen in `crop`."""
-        seen = (output.visible_logit[0] > 0) & (output.keypoints_sigma[0] < 0.1)
-        return cls(crop.to_pixels(output.keypoints_2d[0].float().numpy()), seen.numpy())
+        return cls(crop.to_pixels(output.keypoints_2d[0].float().numpy()), output.sharp[0].numpy())
 
     def same(self, other: "Posture") -> bool:
         """Whether both are one person's, as far as can be seen; a part of somebody has the whole one's posture."""

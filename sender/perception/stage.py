@@ -131,10 +131,11 @@ class PerceptionStage:
         seen = look_twice(self._perception, image, [one.box for one in new])
         presence = self._verifier.presence(seen.output, [one.score for one in new]).tolist()
         self._nobody += [one.box for one, sure in zip(new, presence, strict=True) if sure < _LEAST_PRESENCE]
-        looks = [Appearance.of(output) for output in seen.rows()]
-        postures = [Posture.of(output, crop) for output, crop in zip(seen.rows(), seen.crops, strict=True)]
-        candidates = [Candidate(*one) for one in zip(seen.boxes(), presence, looks, postures, strict=True)]
-        return [candidate for candidate in candidates if candidate.score >= _LEAST_PRESENCE]
+        return [
+            Candidate(person_box(output, crop), sure, Appearance.of(output), Posture.of(output, crop))
+            for output, crop, sure in zip(seen.rows(), seen.crops, presence, strict=True)
+            if sure >= _LEAST_PRESENCE
+        ]
 
     def _observe(self, image: Image, tracks: Sequence[Track]) -> list[ObservedPerson]:
         if not tracks:
