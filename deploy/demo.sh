@@ -56,4 +56,4 @@ kill -0 "$receiver_pid" 2>/dev/null || fail "the receiver ended early: $(last_li
 stop_receiver
 
 clip=$(python -c 'from sender.capture.open import DEMO_CLIP; print(DEMO_CLIP)')
-python -m receiver.publish.summary "$out" --clip "$clip"
+python -m receiver.report.summary "$out" --clip "$clip"

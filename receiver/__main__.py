@@ -10,19 +10,19 @@ from dataclasses import dataclass, field
 import torch
 
 from common.codec.packet import CODEC_VERSION
-from common.configuration import read_configuration
 from common.errors import exit_code_of
-from common.logs import LogConfiguration
-from common.nets.weights import model_hash
-from common.telemetry import MetricsConfiguration, MetricsServer
+from common.io.configuration import read_configuration
+from common.io.logs import LogConfiguration
+from common.io.telemetry import MetricsConfiguration, MetricsServer
+from common.weights.loader import model_hash
 from receiver.diffusion.stage import SamplingConfig
-from receiver.link.security import SecurityConfiguration
+from receiver.engine.reconstruction import Reconstructor
+from receiver.link.auth.security import SecurityConfiguration
 from receiver.link.server import LinkServer, ListenConfiguration
 from receiver.link.session import SessionRegistry
 from receiver.metrics import ReceiverMetrics
 from receiver.pipeline import PacketDecoder, ReceiverPipeline
 from receiver.publish.session_directory import PublishConfiguration, SessionDirectory
-from receiver.reconstruct import Reconstructor
 from receiver.surface.surface import SurfaceConfiguration
 
 

@@ -9,20 +9,20 @@ from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
+from common.blobs import COLOURS, Parcel
 from common.clock import SYSTEM_CLOCK, Clock
 from common.codec.frame_codec import DecodedFrame, FrameCodec
 from common.errors import ChecksumMismatch, MalformedPacket, WireError
 from common.frames import IDENTITIES, LabelFrame
-from common.parcel import COLOURS, Parcel
-from common.point_colours import PointColours
-from common.point_colours import decode as decode_colours
+from common.texture.point_colours import PointColours
+from common.texture.point_colours import decode as decode_colours
 from common.wire.convert import FrameMessage
 from receiver.diffusion.cloud import PointCloud
+from receiver.engine.reconstruction import ReconstructedPerson, Reconstructor, Timings
 from receiver.link.session import SenderClock, Session
 from receiver.metrics import FrameFate, ReceiverMetrics
 from receiver.publish.frame_record import FrameRecord, PersonRecord
 from receiver.publish.session_directory import SessionDirectory, SessionWriter
-from receiver.reconstruct import ReconstructedPerson, Reconstructor, Timings
 
 _log = logging.getLogger(__name__)
 

@@ -16,31 +16,31 @@ from common.body.label_space import LabelSpace
 from common.body.model import BodyModel
 from common.codec.frame_codec import FrameCodec
 from common.codec.packet import CODEC_VERSION
-from common.configuration import option, read_configuration
 from common.errors import exit_code_of
-from common.logs import LogConfiguration
-from common.nets.weights import model_hash
-from common.telemetry import MetricsConfiguration, MetricsServer
+from common.io.configuration import option, read_configuration
+from common.io.logs import LogConfiguration
+from common.io.telemetry import MetricsConfiguration, MetricsServer
+from common.weights.loader import model_hash
 from common.wire.convert import Hello
 from sender.capture.open import CaptureConfiguration, open_source
 from sender.importance.importance import Importance
 from sender.link.client import LinkClient
 from sender.link.configuration import LinkConfiguration
 from sender.link.observer import Observers
-from sender.link.security import SecurityConfiguration
-from sender.link.transport import Transport
+from sender.link.transport.security import SecurityConfiguration
+from sender.link.transport.transport import Transport
 from sender.metrics import SenderMetrics
 from sender.perception.stage import PerceptionStage, TrackingConfig
 from sender.pipeline import LinkAccount, RatedEncoder, SenderPipeline
 from sender.preview.open import PreviewConfiguration, open_preview
 from sender.rate.controller import RateController
 from sender.rate.policy import RateConfiguration
-from sender.semantics.point_colourist import PointColourist
 from sender.semantics.smoothing import SmoothingConfiguration
 from sender.semantics.stage import SemanticsStage
 from sender.spool.complete_delivery import CompleteDelivery, Outstanding
 from sender.spool.open import DeliveryConfiguration, open_spool
 from sender.spool.spool import Spool
+from sender.texture.stage import PointColourist
 
 
 @dataclass(frozen=True, slots=True)

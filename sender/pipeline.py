@@ -11,14 +11,16 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import Literal, Protocol
 
+from common.blobs import COLOURS, Parcel
 from common.clock import SYSTEM_CLOCK, Clock
 from common.codec.frame_codec import EncodedFrame, FrameCodec
 from common.errors import PeerError, SourceError
 from common.frames import LabelFrame, PersonLabels
 from common.labels import GROUP_NAMES
-from common.parcel import COLOURS, Parcel
 from common.wire.convert import Welcome
 from sender.capture.source import CapturedFrame, FrameSource
+from sender.congestion.packet_train import TrainSample
+from sender.congestion.samples import LinkSample
 from sender.importance.importance import Importance
 from sender.link.encoder import Payload
 from sender.link.observer import Fate, LinkObserver
@@ -26,10 +28,8 @@ from sender.metrics import FrameFate, SenderMetrics
 from sender.perception.stage import ObservedPerson, PerceptionStage
 from sender.preview.open import Preview
 from sender.rate.controller import RateController
-from sender.rate.sample import LinkSample
-from sender.rate.trains import TrainSample
-from sender.semantics.point_colourist import PointColourist
 from sender.semantics.stage import SemanticsStage
+from sender.texture.stage import PointColourist
 
 # How long the frames in flight may take when the sender is told to stop; those that are kept can leave another time.
 _STOPPING_S, _STOPPING_KEPT_S = 10.0, 2.0

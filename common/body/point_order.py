@@ -1,7 +1,7 @@
 """The 2,048 surface points along one curve over the body, the same on every machine.
 
 The points are shipped in the order of a balanced tree whose leaves are 128 tokens of 16 neighbours
-(`common.body.surface_places`).  Within a token they follow no curve yet; here each token is halved on, so that two,
+(`common.training.surface_points`).  Within a token they follow no curve yet; here each token is halved on, so that two,
 four, eight, … in a row are neighbours all the way down.
 """
 

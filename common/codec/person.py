@@ -13,8 +13,8 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-from common.codec.entropy import SymbolCoder
 from common.codec.quantiser import GROUP_OF_ENTRY, LEVELS, LIMIT, IntArray, from_fixed, prefix_mask, quantise, steps
+from common.codec.range_coder import SymbolCoder
 from common.codec.tables import CodecTables
 from common.labels import GROUP_NAMES, GROUPS, LABEL_SIZE, FloatArray, group_slices
 

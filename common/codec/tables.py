@@ -1,8 +1,8 @@
 """The codec's frozen integer tables: what encoder and decoder must share bit for bit.
 
 `data/tables_v1.npz` holds them, `data/tables_v1.json` their digest and where they come from.  They are written by
-`python -m common.codec.fit` and part of every packet's model hash, so two ends with different tables refuse each other
-instead of decoding nonsense.
+`python -m common.training.fit_codec` and part of every packet's model hash, so two ends with different tables refuse
+each other instead of decoding nonsense.
 """
 
 import hashlib

@@ -6,7 +6,7 @@ from typing import Any
 import torch
 
 from common.errors import OutputError, UsageError
-from common.whole_file import replacing
+from common.io.atomic_write import replacing
 
 
 def save_checkpoint(path: Path, state: dict[str, Any]) -> None:

@@ -13,7 +13,7 @@ from common.body.label_space import LabelSpace
 from common.body.model import BodyParameters
 from common.frames import PersonLabels
 from common.labels import LABEL_SIZE, concatenate, group_slices
-from common.nets.weights import architecture_of, load_into, save_weights
+from common.weights.loader import architecture_of, load_into, save_weights
 from receiver.decode.mixture import GaussianMixture
 from receiver.decode.network import DecodeConfig, DecodeNetwork
 

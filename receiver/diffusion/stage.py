@@ -10,9 +10,9 @@ from torch import Tensor, nn
 
 from common.body.anatomy import POINTS
 from common.body.model import BodyModel, BodyParameters
-from common.configuration import option
+from common.io.configuration import option
 from common.labels import FloatArray
-from common.nets.weights import architecture_of, load_into, save_weights
+from common.weights.loader import architecture_of, load_into, save_weights
 from receiver.decode.geometry_image import CHANNELS, inverse_order
 from receiver.decode.stage import DecodedBody
 from receiver.diffusion.cloud import PointCloud

@@ -11,10 +11,10 @@ import grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
-from common.addresses import Address
 from common.clock import SYSTEM_CLOCK, Clock
-from common.configuration import option
 from common.errors import BodywireError, MalformedPacket, OutputError
+from common.io.addresses import Address
+from common.io.configuration import option
 from common.wire.convert import (
     MAX_WINDOW,
     PROTOCOL_VERSION,
@@ -27,10 +27,10 @@ from common.wire.convert import (
     encode_server,
 )
 from common.wire.stream import CHANNEL_OPTIONS, StreamBroken
+from receiver.link.auth.security import Doorkeeper, Guest, Meter, SecurityConfiguration, server_credentials
+from receiver.link.auth.tokens import TokenFile, TokenRefused
 from receiver.link.connection import Connection
-from receiver.link.security import Doorkeeper, Guest, Meter, SecurityConfiguration, server_credentials
 from receiver.link.session import FrameHandler, Session, SessionRegistry
-from receiver.link.tokens import TokenFile, TokenRefused
 
 _log = logging.getLogger(__name__)
 

@@ -5,11 +5,11 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from common.blobs import Parcel
 from common.errors import MalformedPacket
 from common.frames import LabelFrame
-from common.parcel import Parcel
 from common.wire.convert import NO_SEQUENCE, FrameMessage, Hello
-from receiver.link.parcels import ParcelAssembly
+from receiver.link.blob_assembly import ParcelAssembly
 
 # A live sender never comes back for a rejected frame, so the memory of them must not grow.
 _REMEMBERED_REJECTIONS = 64

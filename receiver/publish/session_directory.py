@@ -23,12 +23,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, Self
 
-from common.configuration import option
 from common.errors import OutputError
-from receiver.publish.body_file import PosedBody, Skeleton, encode_body
+from common.io.configuration import option
+from receiver.mesh.mesh_files import encode_mesh, output_error, write_whole
+from receiver.mesh.skinned_glb import PosedBody, Skeleton, encode_body
+from receiver.mesh.triangle_mesh import SurfaceMesh
 from receiver.publish.frame_record import FrameRecord
-from receiver.publish.mesh_files import encode_mesh, output_error, write_whole
-from receiver.surface.mesh import SurfaceMesh
 
 log = logging.getLogger(__name__)
 

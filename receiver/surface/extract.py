@@ -6,7 +6,7 @@ import scipy.sparse
 from scipy.sparse.csgraph import connected_components
 from skimage.measure import marching_cubes
 
-from receiver.surface.mesh import Float32, Int32, is_watertight, signed_volume_m3
+from receiver.mesh.triangle_mesh import Float32, Int32, is_watertight, signed_volume_m3
 
 # Nodes closer to the level than this share of the field's spread are moved away from it: no triangle degenerates, and
 # vertices stay far enough apart (20 µm at 20 mm voxels) to survive readers that merge neighbours.

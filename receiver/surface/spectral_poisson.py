@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 import scipy.fft
 
-from receiver.surface.mesh import Float32
+from receiver.mesh.triangle_mesh import Float32
 
 
 @dataclass(frozen=True, slots=True)

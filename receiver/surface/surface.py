@@ -8,9 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.spatial import cKDTree
 
-from common.configuration import option
+from common.io.configuration import option
+from receiver.mesh.triangle_mesh import Float32, SurfaceMesh, UInt8
 from receiver.surface.extract import largest_piece, march, taubin_smooth
-from receiver.surface.mesh import Float32, SurfaceMesh, UInt8
 from receiver.surface.spectral_poisson import Corners, Grid, fit_grid, locate, sample, solve_indicator, splat
 
 MINIMUM_POINTS = 16

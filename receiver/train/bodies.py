@@ -21,8 +21,8 @@ from common.body.label_space import LabelSpace
 from common.body.model import BodyModel, BodyParameters
 from common.body.rotations import axis_angle_to_matrix
 from common.errors import SourceError, exit_code_of
-from common.humans.poses import PoseSampler
-from common.humans.split import SEED_RANGES, Split
+from common.synthetic.dataset.split import SEED_RANGES, Split
+from common.synthetic.motion.poses import PoseSampler
 from receiver.decode.geometry_image import place_order, pool
 from receiver.diffusion.stage import in_root_frame
 

@@ -15,17 +15,17 @@ import torch
 
 from common.body.model import BodyModel
 from common.errors import exit_code_of
-from common.nets.precision import fast_autocast
 from common.training.averaging import AveragedNetwork
 from common.training.checkpoint import load_checkpoint, save_checkpoint
 from common.training.schedule import warm_cosine
+from common.weights.devices import fast_autocast
 from receiver.decode.geometry_image import LEVEL_SIZES, true_levels
 from receiver.decode.loss import LossWeights, crowding, imbalance, kl_to_arrived, level_error
 from receiver.decode.network import DecodeConfig, DecodeNetwork
 from receiver.decode.stage import save_network
-from receiver.train.arrivals import ArrivalConfig, arrive
 from receiver.train.bodies import BodyTable, template_order
 from receiver.train.decode_scores import decode_scores
+from receiver.train.label_dropout import ArrivalConfig, arrive
 from receiver.train.progress import AVERAGE_EVERY, TrainingClock
 
 parser = argparse.ArgumentParser(prog="python -m receiver.train.decode", description=__doc__)

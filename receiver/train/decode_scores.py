@@ -7,8 +7,8 @@ from common.labels import LABEL_SIZE, group_slices
 from receiver.decode.geometry_image import true_levels
 from receiver.decode.mixture import GaussianMixture
 from receiver.decode.network import GEOMETRY_GROUPS, DecodeNetwork
-from receiver.train.arrivals import ArrivalConfig, arrive
 from receiver.train.bodies import BodyTable
+from receiver.train.label_dropout import ArrivalConfig, arrive
 
 MILLIMETRES = 1000.0
 

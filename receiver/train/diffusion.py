@@ -16,18 +16,18 @@ import torch
 from common.body.anatomy import POINTS
 from common.body.model import BodyModel
 from common.errors import exit_code_of
-from common.nets.precision import fast_autocast
 from common.training.averaging import AveragedNetwork
 from common.training.checkpoint import load_checkpoint, save_checkpoint
 from common.training.schedule import warm_cosine
+from common.weights.devices import fast_autocast
 from receiver.decode.network import DecodeConfig, DecodeNetwork
 from receiver.decode.stage import load_network as load_decode
 from receiver.diffusion.condition import DiffusionConfig
 from receiver.diffusion.denoiser import SIGMA_DATA_M, SIGMA_MAX_M, SIGMA_MIN_M, to_state
 from receiver.diffusion.stage import DiffusionNetwork, save_network
-from receiver.train.arrivals import ArrivalConfig, arrive
 from receiver.train.bodies import BodyTable, template_order
 from receiver.train.diffusion_scores import diffusion_scores
+from receiver.train.label_dropout import ArrivalConfig, arrive
 from receiver.train.progress import AVERAGE_EVERY, TrainingClock
 
 parser = argparse.ArgumentParser(prog="python -m receiver.train.diffusion", description=__doc__)

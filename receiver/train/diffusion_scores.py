@@ -9,9 +9,9 @@ from common.labels import LABEL_SIZE
 from receiver.decode.network import GEOMETRY_GROUPS, DecodeNetwork
 from receiver.diffusion.denoiser import from_state, to_state
 from receiver.diffusion.stage import DiffusionNetwork, SamplingConfig, sample_state
-from receiver.train.arrivals import ArrivalConfig, arrive
 from receiver.train.bodies import BodyTable
 from receiver.train.decode_scores import MILLIMETRES, shuffled_group
+from receiver.train.label_dropout import ArrivalConfig, arrive
 
 Levels = tuple[Tensor, Tensor, Tensor]
 _BATCH = 32

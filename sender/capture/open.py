@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from common.clock import SYSTEM_CLOCK, Clock
-from common.configuration import option
 from common.errors import SourceError
+from common.io.configuration import option
 from sender.capture.cameras import DeviceReader, RtspReader, without_credentials
 from sender.capture.images import ImageSource, is_image_path, natural_order
 from sender.capture.live import LiveSource

@@ -1,8 +1,8 @@
 """Measures ω on sampled training poses: `python -m sender.importance.measure` writes `common/weights/importance.json`.
 
 The labels of sampled people are disturbed, decoded and skinned, and the mean displacement of points on the skin is
-averaged over people: by ± 0.1 σ for each entry, which sets the codec's steps (`common.codec.fit --importance`),
-and by one such step in every entry of a group, which is the group's ω.  Colours move no surface: 0 mm.
+averaged over people: by ± 0.1 σ for each entry, which sets the codec's steps (`common.training.fit_codec
+--importance`), and by one such step in every entry of a group, which is the group's ω.  Colours move no surface: 0 mm.
 """
 
 import argparse
@@ -19,10 +19,10 @@ from torch import Tensor
 from common.body.label_space import LabelSpace
 from common.body.model import BodyModel, BodyParameters
 from common.body.rotations import axis_angle_to_matrix
-from common.codec.fit import equal_displacement_steps
 from common.errors import OutputError, exit_code_of
-from common.humans.poses import PoseSampler
 from common.labels import GROUP_NAMES, LABEL_SIZE, group_slices
+from common.synthetic.motion.poses import PoseSampler
+from common.training.fit_codec import equal_displacement_steps
 from sender.importance.importance import IMPORTANCE_FILE, TABLE_VERSION
 
 _PROBE_SIGMA: Final = 0.1

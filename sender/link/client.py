@@ -6,10 +6,10 @@ import random
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
 
+from common.blobs import Parcel
 from common.clock import SYSTEM_CLOCK, Clock
 from common.errors import PeerError
 from common.frames import LabelFrame
-from common.parcel import Parcel
 from common.wire.convert import (
     Acknowledgement,
     AckStatus,
@@ -23,19 +23,19 @@ from common.wire.convert import (
     encode_client,
 )
 from common.wire.stream import StreamBroken
-from sender.link.backoff import Backoff
-from sender.link.bulk import BulkLane, NoBulk, Pace
+from sender.congestion.congestion_window import FlightSize
+from sender.congestion.samples import LinkSample
+from sender.link.background_transfer import BulkLane, NoBulk, Pace
 from sender.link.configuration import LinkConfiguration
 from sender.link.encoder import FrameEncoder
-from sender.link.flight import FlightSize
-from sender.link.handshake import ClientStream, StreamOpener, open_link
-from sender.link.liveness import Liveness
+from sender.link.keepalive.keepalive import Pulse
+from sender.link.keepalive.liveness import Liveness
 from sender.link.observer import Fate, LinkObserver
-from sender.link.pulse import Pulse
-from sender.link.standby import Standby
-from sender.link.transport import Transport
-from sender.link.window import InFlight, SendWindow
-from sender.rate.sample import LinkSample
+from sender.link.send_window import InFlight, SendWindow
+from sender.link.transport.backoff import Backoff
+from sender.link.transport.handshake import ClientStream, StreamOpener, open_link
+from sender.link.transport.standby_connection import Standby
+from sender.link.transport.transport import Transport
 
 _log = logging.getLogger(__name__)
 

@@ -3,8 +3,8 @@
 import math
 from dataclasses import dataclass, replace
 
-from common.addresses import Address
-from common.configuration import option
+from common.io.addresses import Address
+from common.io.configuration import option
 from common.wire.convert import MAX_WINDOW
 
 

@@ -4,9 +4,9 @@ from enum import Enum
 
 from common.frames import LabelFrame
 from common.wire.convert import Welcome
+from sender.congestion.packet_train import TrainSample
+from sender.congestion.samples import LinkSample
 from sender.link.encoder import Payload
-from sender.rate.sample import LinkSample
-from sender.rate.trains import TrainSample
 
 
 class Fate(Enum):

@@ -6,17 +6,17 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from common.configuration import option
 from common.frames import Camera
-from sender.perception.appearance import Appearance
-from sender.perception.crop import CropBox
-from sender.perception.finder import Detection, Finder
-from sender.perception.look import look, look_twice, person_box
-from sender.perception.output import PerceptionOutput
-from sender.perception.perceive import Perception
-from sender.perception.posture import Posture
-from sender.perception.tracker import Candidate, Track, Tracker, TrackerConfig, overlap, prominence
-from sender.perception.verifier import Verifier
+from common.io.configuration import option
+from sender.perception.inference.crop import CropBox
+from sender.perception.inference.detector import Detection, Finder
+from sender.perception.inference.predictor import Perception
+from sender.perception.inference.refine_boxes import look, look_twice, person_box
+from sender.perception.inference.verifier import Verifier
+from sender.perception.network.output import PerceptionOutput
+from sender.perception.tracking.appearance import Appearance
+from sender.perception.tracking.pose_similarity import Posture
+from sender.perception.tracking.tracker import Candidate, Track, Tracker, TrackerConfig, overlap, prominence
 
 Image = npt.NDArray[np.uint8]
 Box = npt.NDArray[np.float32]

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from common.body.anatomy import COCO_BONES
-from sender.perception.look import person_box
+from sender.perception.inference.refine_boxes import person_box
 from sender.perception.stage import ObservedPerson
 
 Image = npt.NDArray[np.uint8]

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from common.configuration import option
 from common.errors import OutputError, UsageError
+from common.io.configuration import option
 from sender.capture.source import CapturedFrame, FrameSource
 from sender.perception.stage import ObservedPerson
 from sender.preview.draw import draw_preview

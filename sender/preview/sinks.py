@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from common.errors import OutputError
-from common.whole_file import replace_whole
+from common.io.atomic_write import replace_whole
 
 Image = npt.NDArray[np.uint8]
 

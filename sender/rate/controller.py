@@ -4,13 +4,13 @@ from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from sender.rate.bandwidth import PaperBandwidth
-from sender.rate.bulk import BulkPace
-from sender.rate.capacity import Capacity, CapacityEstimator
-from sender.rate.delay import PaperDelay, WindowedExtreme
+from sender.congestion.capacity import Capacity, CapacityEstimator
+from sender.congestion.pacer import BulkPace
+from sender.congestion.packet_train import TrainSample
+from sender.congestion.paper_bandwidth import PaperBandwidth
+from sender.congestion.paper_delay import PaperDelay, WindowedExtreme
+from sender.congestion.samples import LinkSample
 from sender.rate.policy import BudgetController, RateConfiguration, badness, rho_by_group
-from sender.rate.sample import LinkSample
-from sender.rate.trains import TrainSample
 
 _MIN_RTT_WINDOW_MS = 10_000.0
 _FRAME_RATE_WINDOW_MS = 2000.0

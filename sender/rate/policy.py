@@ -5,8 +5,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-from common.configuration import option
-from sender.rate.capacity import Capacity
+from common.io.configuration import option
+from sender.congestion.capacity import Capacity
 
 
 @dataclass(frozen=True, slots=True)

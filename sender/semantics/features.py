@@ -10,8 +10,8 @@ from torch import Tensor
 from common.body.label_space import LabelSpace
 from common.body.model import BodyParameters
 from common.body.rotations import rotation_6d_to_matrix
-from sender.perception.output import FEATURE_SIZE as PERCEPTION_FEATURES
-from sender.perception.output import PerceptionOutput
+from sender.perception.network.output import FEATURE_SIZE as PERCEPTION_FEATURES
+from sender.perception.network.output import PerceptionOutput
 from sender.semantics.crop_labels import crop_entries
 from sender.semantics.cvae import ENTRIES
 

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from common.body.keypoint_kinematics import KeypointKinematics
 from common.body.label_space import LabelSpace
-from sender.perception.output import PerceptionOutput
+from sender.perception.network.output import PerceptionOutput
 from sender.semantics.crop_labels import body_in_crop
 
 _PROBE = 0.01

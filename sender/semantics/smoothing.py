@@ -11,10 +11,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from common.configuration import option
+from common.io.configuration import option
 from common.labels import GROUP_NAMES, LABEL_SIZE, FloatArray, group_slices
 
-# Region colours have a memory of their own (`sender.semantics.appearance`).
+# Region colours have a memory of their own (`sender.semantics.region_colours`).
 _SMOOTHED = tuple(group_slices()[name] for name in GROUP_NAMES if name != "appearance")
 _SPEED_CUTOFF_HZ = 1.0
 

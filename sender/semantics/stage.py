@@ -13,16 +13,16 @@ from common.body.model import BodyModel, BodyParameters
 from common.errors import WeightsError
 from common.frames import Camera, PersonLabels
 from common.labels import group_slices, split
-from common.nets.weights import find_entry, load_into
-from sender.perception.crop import to_frame
-from sender.perception.output import PerceptionOutput
+from common.weights.loader import find_entry, load_into
+from sender.perception.inference.crop import to_frame
+from sender.perception.network.output import PerceptionOutput
 from sender.perception.stage import ObservedPerson
-from sender.semantics.appearance import RegionColours
 from sender.semantics.categorical import moments
 from sender.semantics.crop_labels import body_in_crop
 from sender.semantics.cvae import ENTRIES, SemanticCVAE, SemanticsConfig
 from sender.semantics.features import FEATURE_SIZE, semantic_features
 from sender.semantics.refine import Refiner
+from sender.semantics.region_colours import RegionColours
 from sender.semantics.smoothing import LabelSmoother, SmoothingConfiguration, smoother_of
 
 WEIGHTS_NAME = "semantics"

@@ -11,9 +11,9 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import TypeVar
 
+from common.blobs import Parcel
 from common.errors import PeerError
 from common.frames import LabelFrame
-from common.parcel import Parcel
 from sender.link.client import LinkClient
 from sender.link.observer import Fate, LinkObserver
 from sender.spool.spool import Spool

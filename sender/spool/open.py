@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Literal
 
 from common.codec.packet import CODEC_VERSION
-from common.configuration import option
+from common.io.configuration import option
 from sender.capture.cameras import without_credentials
 from sender.capture.source import FrameSource
 from sender.spool.spool import Spool, SpoolContent

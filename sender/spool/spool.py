@@ -21,7 +21,7 @@ from typing import Any
 
 from common.errors import MalformedPacket, OutputError, UsageError
 from common.frames import LabelFrame
-from common.whole_file import replace_whole
+from common.io.atomic_write import replace_whole
 from common.wire.convert import SESSION_ID_BYTES
 from common.wire.label_frames import decode_label_frame, encode_label_frame
 from sender.spool.segment import SegmentWriter, read_segment

@@ -8,8 +8,8 @@ from collections.abc import Iterable
 import torch
 from torch import Tensor, nn
 
-from common.nets.precision import fast_autocast
-from sender.perception.network import PerceptionNet
+from common.weights.devices import fast_autocast
+from sender.perception.network.network import PerceptionNet
 from sender.train.crops import CropBatch
 from sender.train.scores import intersection_over_union
 

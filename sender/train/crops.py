@@ -14,14 +14,14 @@ from torch import Tensor
 
 from common.body.model import BodyParameters
 from common.body.rotations import axis_angle_to_matrix
-from sender.perception.perceive import as_images
+from sender.perception.inference.predictor import as_images
 
 _NOWHERE = -9.0  # crop units: outside, mirrored too
 
 
 @dataclass(frozen=True, slots=True)
 class CropBatch:
-    """Crops and what is true of them (`common.humans` renders both); metres, crop units, crop's camera.
+    """Crops and what is true of them (`common.synthetic` renders both); metres, crop units, crop's camera.
 
     Args:
         image: (B, 3, S, S) 0…1, channels last in memory.

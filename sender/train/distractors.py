@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from common.humans.backgrounds import colour, texture
+from common.synthetic.scene.backgrounds import colour, texture
 
 FloatArray = npt.NDArray[np.float32]
 ByteArray = npt.NDArray[np.uint8]

@@ -10,8 +10,8 @@ from torch.nn import functional
 from common.body.keypoint_kinematics import KeypointKinematics
 from common.body.model import BodyParameters
 from common.body.rotations import rotation_6d_to_matrix
-from sender.perception.keypoints import cell_centres
-from sender.perception.output import PerceptionOutput
+from sender.perception.network.keypoints import cell_centres
+from sender.perception.network.output import PerceptionOutput
 from sender.train.crops import CropBatch
 
 Crops = TypeVar("Crops", PerceptionOutput, CropBatch)

@@ -1,7 +1,7 @@
 """Trains perception on rendered people: `python -m sender.train.perception --data DIR`.
 
-CPU recipe (two cores): render 86,016 crops at 128² (`python -m common.humans.render_shards`), then 110 minutes as one
-process a core, which sees 80 crops a second in bf16:
+CPU recipe (two cores): render 86,016 crops at 128² (`python -m common.synthetic.render_shards`), then 110 minutes as
+one process a core, which sees 80 crops a second in bf16:
 `OMP_NUM_THREADS=1 torchrun --nproc-per-node 2 -m sender.train.perception --threads 1 --compile --data DIR`.
 The training is given minutes, or `--images` to compare trainings whatever else the machine does; it may be stopped and
 resumed with `--resume`, and picks up shards that are still being rendered.  Some of the crops are replaced by pictures
@@ -27,22 +27,22 @@ import torch
 from common.body.keypoint_kinematics import KeypointKinematics
 from common.body.model import BodyModel
 from common.errors import UsageError, exit_code_of
-from common.humans.dataset import CropDataset
-from common.nets.precision import fast_autocast
-from common.nets.weights import load_weights, read_manifest, save_weights
+from common.synthetic.dataset.shards import CropDataset
 from common.training.averaging import AveragedNetwork, blend
 from common.training.checkpoint import load_checkpoint, save_checkpoint
 from common.training.distributed import Workers
 from common.training.read_ahead import read_ahead
 from common.training.schedule import warm_cosine
-from sender.perception.both_ways import BothWays
-from sender.perception.network import NETWORKS, TASKS, PerceptionConfig, PerceptionNet
-from sender.perception.perceive import WEIGHTS_NAME, architecture, as_images
+from common.weights.devices import fast_autocast
+from common.weights.loader import load_weights, read_manifest, save_weights
+from sender.perception.inference.flip_augmentation import BothWays
+from sender.perception.inference.predictor import WEIGHTS_NAME, architecture, as_images
+from sender.perception.network.network import NETWORKS, TASKS, PerceptionConfig, PerceptionNet
 from sender.train import pretrained
 from sender.train.augmentation import augment
 from sender.train.calibration import best_border, move_border
 from sender.train.crops import CropBatch, crop_batch, emptied
-from sender.train.finder_frames import FrameComposer
+from sender.train.detector_frames import FrameComposer
 from sender.train.multi_task_loss import LossWeights, MultiTaskLoss
 from sender.train.scores import evaluate
 

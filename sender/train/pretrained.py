@@ -11,7 +11,7 @@ from torch import nn
 from torch.nn import functional
 
 from common.errors import WeightsError
-from sender.perception.network import PerceptionNet
+from sender.perception.network.network import PerceptionNet
 
 DEFAULT = "vit_tiny_patch16_224.augreg_in21k_ft_in1k"
 

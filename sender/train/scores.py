@@ -9,8 +9,8 @@ from torch import Tensor, nn
 from common.body.keypoint_kinematics import KeypointKinematics
 from common.body.model import BodyParameters
 from common.body.rotations import rotation_6d_to_matrix
-from common.nets.precision import fast_autocast
-from sender.perception.output import PerceptionOutput
+from common.weights.devices import fast_autocast
+from sender.perception.network.output import PerceptionOutput
 from sender.train.crops import CropBatch
 
 

@@ -24,14 +24,14 @@ from common.body.mirror import mirrored_body
 from common.body.model import JOINTS, BodyModel, BodyParameters
 from common.body.rotations import axis_angle_to_matrix
 from common.errors import exit_code_of
-from common.humans.dataset import Batch, CropDataset
-from common.nets.weights import save_weights
+from common.io.atomic_write import replacing
+from common.synthetic.dataset.shards import Batch, CropDataset
 from common.training.averaging import AveragedNetwork
 from common.training.checkpoint import load_checkpoint, save_checkpoint
 from common.training.schedule import warm_cosine
-from common.whole_file import replacing
-from sender.perception.both_ways import mirrored
-from sender.perception.perceive import Perception
+from common.weights.loader import save_weights
+from sender.perception.inference.flip_augmentation import mirrored
+from sender.perception.inference.predictor import Perception
 from sender.semantics.categorical import cross_entropy, moments
 from sender.semantics.crop_labels import body_in_crop, crop_entries
 from sender.semantics.cvae import (
@@ -170,7 +170,7 @@ def evaluate(
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument(
-        "--data", type=Path, nargs="+", required=True, help="folders of shards (common.humans.render_shards)"
+        "--data", type=Path, nargs="+", required=True, help="folders of shards (common.synthetic.render_shards)"
     )
     parser.add_argument("--cache", type=Path, required=True, help="folder for features and checkpoints")
     parser.add_argument("--minutes", type=float, default=3.4)

@@ -1,6 +1,6 @@
 """Trains the verifier on what the finder finds: `python -m sender.train.verifier --data DIR`.
 
-Frames are composed of rendered people and of things (`sender.train.finder_frames`); the finder searches them, down to
+Frames are composed of rendered people and of things (`sender.train.detector_frames`); the finder searches them, down to
 scores that it is nearly always wrong at, and perception looks twice into each box, as in service.  A crop counts as a
 person if the box that perception then sees overlaps somebody's by half.  Perception must not have been trained on
 these people, or it is surer of them than of any stranger: give a data set with a seed of its own.
@@ -21,14 +21,14 @@ from torch import Tensor
 from torch.nn import functional
 
 from common.errors import exit_code_of
-from common.humans.dataset import CropDataset
-from common.humans.split import Split
-from common.nets.weights import save_weights
-from common.whole_file import replacing
-from sender.perception.finder import Finder, overlaps
-from sender.perception.look import look_twice
-from sender.perception.perceive import Perception
-from sender.perception.verifier import (
+from common.io.atomic_write import replacing
+from common.synthetic.dataset.shards import CropDataset
+from common.synthetic.dataset.split import Split
+from common.weights.loader import save_weights
+from sender.perception.inference.detector import Finder, overlaps
+from sender.perception.inference.predictor import Perception
+from sender.perception.inference.refine_boxes import look_twice
+from sender.perception.inference.verifier import (
     EVIDENCE,
     WEIGHTS_NAME,
     VerifierConfig,
@@ -37,7 +37,7 @@ from sender.perception.verifier import (
     evidence,
     log_odds,
 )
-from sender.train.finder_frames import FrameComposer
+from sender.train.detector_frames import FrameComposer
 
 _LEAST_SCORE = 0.08
 _MOST_BOXES = 10

@@ -25,12 +25,12 @@ from common.body.label_space import LabelSpace
 from common.body.model import BodyModel, BodyOutput
 from common.errors import SourceError
 from common.frames import PersonLabels
-from common.humans.dataset import Batch, CropDataset
 from common.labels import GROUP_NAMES
+from common.synthetic.dataset.shards import Batch, CropDataset
+from receiver.body.skinning import BodySkin
 from receiver.decode.stage import DecodeStage
 from receiver.diffusion.condition import Condition
 from receiver.diffusion.stage import DiffusionStage
-from receiver.publish.body_skin import BodySkin
 from sender.train.semantics import true_parameters
 from tests.bench import crops, quality, report
 from tests.bench.measures import HIPS, mean_by_key, point_chamfer_mm

@@ -23,9 +23,9 @@ import numpy as np
 from common.errors import OutputError
 from tests.bench import report
 from tests.bench.measures import percentile
-from tests.network.hosts import ADDRESSES, TwoHosts, require_hosts
-from tests.network.pipe import Shape
-from tests.network.traces import Trace
+from tests.netlab.hosts import ADDRESSES, TwoHosts, require_hosts
+from tests.netlab.pipe import Shape
+from tests.netlab.traces import Trace
 
 MBPS = (0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 20.0)
 RTT_MS = (10.0, 60.0, 300.0)
@@ -49,11 +49,11 @@ def estimate(mbps: float, rtt_ms: float, seconds: float) -> Figures:
     fps = _FPS if mbps > _THIN_MBPS else _THIN_FPS
     with TwoHosts(there, back) as hosts, tempfile.TemporaryDirectory() as folder:
         address = f"{ADDRESSES[1]}:{PORT}"
-        sink = hosts.run(1, ["tests.network.sink", "--listen", address, "--log", str(Path(folder) / "shown.jsonl")])
+        sink = hosts.run(1, ["tests.netlab.sink", "--listen", address, "--log", str(Path(folder) / "shown.jsonl")])
         try:
             if not sink.says("listening"):
                 raise OutputError("the receiving end did not start; its error stands above")
-            send = ["tests.network.source", "--peer", address, "--seconds", str(seconds), "--fps", str(fps)]
+            send = ["tests.netlab.source", "--peer", address, "--seconds", str(seconds), "--fps", str(fps)]
             told = hosts.run(0, send).rest(timeout_s=seconds + 120)
         finally:
             sink.terminate()

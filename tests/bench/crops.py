@@ -8,18 +8,18 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-import common.humans
+import common.synthetic
 from common.body.bake import cache_directory
 from common.body.label_space import LabelSpace
 from common.body.model import BodyModel
 from common.errors import OutputError
 from common.frames import Camera, PersonLabels
-from common.humans import render_shards
-from common.humans.casting import CASTINGS, EVERYDAY
-from common.humans.dataset import Batch
 from common.labels import FloatArray, split
-from receiver.publish.body_skin import BodySkin
-from receiver.surface.mesh import SurfaceMesh
+from common.synthetic import render_shards
+from common.synthetic.dataset.presets import CASTINGS, EVERYDAY
+from common.synthetic.dataset.shards import Batch
+from receiver.body.skinning import BodySkin
+from receiver.mesh.triangle_mesh import SurfaceMesh
 from sender.train.semantics import true_parameters
 from tests.bench.measures import Surface, centred
 from tests.bench.report import tell
@@ -54,7 +54,7 @@ def _make(directory: Path) -> None:
 
 def _generator() -> str:
     """A name for what renders the images: another generator makes other images."""
-    sources = sorted(Path(common.humans.__file__).parent.glob("*.py"))
+    sources = sorted(Path(common.synthetic.__file__).parent.rglob("*.py"))
     return hashlib.sha256(b"".join(path.read_bytes() for path in sources)).hexdigest()[:10]
 
 

@@ -32,7 +32,7 @@ from common.errors import OutputError
 from tests.bench import report
 from tests.bench.measures import percentile
 from tests.bench.rate import demo_truth
-from tests.network.recording import FPS, record, write
+from tests.netlab.recording import FPS, record, write
 
 SENDERS, MINUTES, QUICK_MINUTES = 50, 10.0, 1.5
 # Senders share processes, but for the one that is stopped.
@@ -92,7 +92,7 @@ def run(senders: int, seconds: float, folder: Path, *, decode: bool) -> Seen:
     with ExitStack() as stack:
         flags = [] if decode else ["--pass-through"]
         log = folder / "receiver"
-        receiver = _start(stack, "tests.network.counter", "--listen", "127.0.0.1:0", "--log", str(log), *flags)
+        receiver = _start(stack, "tests.netlab.counting_receiver", "--listen", "127.0.0.1:0", "--log", str(log), *flags)
         assert receiver.stdout is not None
         peer = receiver.stdout.readline().removeprefix("listening on ").strip()
         begin_s = time.time() + _STARTING_S
@@ -100,7 +100,7 @@ def run(senders: int, seconds: float, folder: Path, *, decode: bool) -> Seen:
         logs = [folder / f"crowd-{number}.npy" for number in range(len(shares))]
         fixed = ("--peer", peer, "--recording", str(folder / "recording"), "--start-at", str(begin_s))
         crowds = [
-            _start(stack, "tests.network.crowd", *fixed, "--senders", str(share), "--log", str(path))
+            _start(stack, "tests.netlab.load_senders", *fixed, "--senders", str(share), "--log", str(path))
             for share, path in zip(shares, logs, strict=True)
         ]
         stopped = []

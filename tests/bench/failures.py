@@ -38,9 +38,9 @@ from common.errors import OutputError
 from common.labels import FloatArray, concatenate
 from tests.bench import report
 from tests.bench.rate import demo_truth
-from tests.network.hosts import ADDRESSES, Program, TwoHosts, require_hosts
-from tests.network.pipe import Shape
-from tests.network.traces import Trace
+from tests.netlab.hosts import ADDRESSES, Program, TwoHosts, require_hosts
+from tests.netlab.pipe import Shape
+from tests.netlab.traces import Trace
 
 PORT = 50051
 DELAY_S = 0.03
@@ -80,7 +80,7 @@ class Stage:
         Raises:
             OutputError: it does not; its error stands above.
         """
-        command = ["tests.network.noted_sink", "--listen", self._peer, "--log", str(self._folder / "sink")]
+        command = ["tests.netlab.logging_receiver", "--listen", self._peer, "--log", str(self._folder / "sink")]
         self.receiver = self._hosts.run(1, command)
         self._programs.append(self.receiver)
         if not self.receiver.says("listening"):
@@ -88,7 +88,7 @@ class Stage:
 
     def start_sender(self) -> None:
         """Starts it; it connects when it can."""
-        command = ["tests.network.noted_source", "--peer", self._peer, "--log", str(self._folder / "source")]
+        command = ["tests.netlab.logging_sender", "--peer", self._peer, "--log", str(self._folder / "source")]
         command += ["--labels", str(self._folder / "labels.npy"), *(["--live"] if self._live else [])]
         self.sender = self._hosts.run(0, command)
         self._programs.append(self.sender)

@@ -16,14 +16,14 @@ import numpy as np
 import torch
 
 from common.errors import BodywireError
-from common.humans.casting import DRESSED, PARTS
+from common.synthetic.dataset.presets import DRESSED, PARTS
 from common.training.averaging import AveragedNetwork
 from common.training.checkpoint import load_checkpoint
 from sender.capture.open import CaptureConfiguration, open_source
 from sender.capture.source import CapturedFrame
-from sender.perception.crop import CropBox
-from sender.perception.network import PerceptionConfig, PerceptionNet
-from sender.perception.perceive import Perception
+from sender.perception.inference.crop import CropBox
+from sender.perception.inference.predictor import Perception
+from sender.perception.network.network import PerceptionConfig, PerceptionNet
 from tests.bench import report
 from tests.bench.photos import AnnotatedPerson, Array, image_id, read_annotations
 
@@ -81,7 +81,7 @@ def trained(work: Path, without: str | None, options: argparse.Namespace) -> Per
     data, out = work / "crops", work / "training"
     left_out = ["--without", without] if without else []
     size = ["--size", str(options.size)]
-    render = ["common.humans.render_shards", "--out", str(data), "--casting", DRESSED.name, *left_out, *size]
+    render = ["common.synthetic.render_shards", "--out", str(data), "--casting", DRESSED.name, *left_out, *size]
     _run([*render, "--count", str(options.count), "--seed", str(_SEED + options.seed)])
     _run([*render, "--count", "256", "--split", "hold", "--seed", str(_SEED + options.seed)])
     train = ["sender.train.perception", "--data", str(data), "--out", str(out), "--network", "probe", *size]

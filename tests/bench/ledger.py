@@ -1,6 +1,6 @@
 """Is anything acknowledged ever lost or written twice?  `python -m tests.bench.ledger`.
 
-A sender and a receiver in complete mode, each on a disk that forgets what was not synced (`tests.network`).  Round by
+A sender and a receiver in complete mode, each on a disk that forgets what was not synced (`tests.netlab`).  Round by
 round a random one of them is killed with SIGKILL at a random time, while it starts as well as while it runs, and
 started again.  After each round the receiver's books are held against the ledger of what the sender saw acknowledged;
 at the end every frame must stand in them once, in order, as it was made.
@@ -25,8 +25,8 @@ from pathlib import Path
 
 from common.errors import OutputError
 from tests.bench import report
-from tests.network.clerk import captured_at
-from tests.network.keeper import BUGS
+from tests.netlab.durable_receiver import BUGS
+from tests.netlab.durable_sender import captured_at
 
 ROUNDS, QUICK_ROUNDS = 200, 20
 _BUG_ROUNDS = 40
@@ -95,8 +95,8 @@ class Pair:
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             address = f"127.0.0.1:{probe.getsockname()[1]}"
-        keeper = ["tests.network.keeper", "--listen", address, "--out", str(self.out)]
-        clerk = ["tests.network.clerk", "--peer", address]
+        keeper = ["tests.netlab.durable_receiver", "--listen", address, "--out", str(self.out)]
+        clerk = ["tests.netlab.durable_sender", "--peer", address]
         self._commands = {
             "receiver": keeper + (["--bug", bug] if bug else []),
             "sender": [*clerk, "--spool", str(place / "spool"), "--ledger", str(self._ledger)],

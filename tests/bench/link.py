@@ -30,9 +30,9 @@ from common.errors import OutputError, SourceError
 from tests.bench import report
 from tests.bench.measures import percentile
 from tests.bench.svg import Line, Panel, write_svg
-from tests.network.hosts import ADDRESSES, TwoHosts, require_hosts
-from tests.network.pipe import Pipe, Shape
-from tests.network.traces import Trace
+from tests.netlab.hosts import ADDRESSES, TwoHosts, require_hosts
+from tests.netlab.pipe import Pipe, Shape
+from tests.netlab.traces import Trace
 
 POLICIES = ("capacity", "paper", "fixed")
 SECONDS, QUICK_SECONDS = 60.0, 15.0
@@ -139,8 +139,8 @@ def play(policy: str, link: Link) -> Run:
     seconds = link.seconds
     with TwoHosts(link.there, link.back) as hosts, tempfile.TemporaryDirectory() as folder:
         log, address = Path(folder) / "shown.jsonl", f"{ADDRESSES[1]}:{PORT}"
-        receive = ["tests.network.sink", "--listen", address, "--log", str(log)]
-        send = ["tests.network.source", "--peer", address, "--policy", policy, "--seconds", str(seconds)]
+        receive = ["tests.netlab.sink", "--listen", address, "--log", str(log)]
+        send = ["tests.netlab.source", "--peer", address, "--policy", policy, "--seconds", str(seconds)]
         send += ["--start-at", str(hosts.began_at_s + _STARTING_S)]
         send += ["--parcel-bytes", str(link.parcel_bytes)]
         sink = hosts.run(1, receive)

@@ -9,7 +9,7 @@ import trimesh
 from scipy.spatial import cKDTree
 from skimage.metrics import structural_similarity
 
-from receiver.surface.mesh import triangle_normals
+from receiver.mesh.triangle_mesh import triangle_normals
 
 Array = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int64]

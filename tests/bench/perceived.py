@@ -7,18 +7,18 @@ import numpy as np
 import torch
 
 from common.frames import LabelFrame, PersonLabels
-from common.humans.dataset import Batch
+from common.synthetic.dataset.shards import Batch
 from sender.capture.open import DEMO_CLIP
 from sender.capture.source import CapturedFrame
 from sender.capture.video import VideoFileSource
-from sender.perception.crop import CropBox
-from sender.perception.finder import Finder
-from sender.perception.look import one
-from sender.perception.network import PerceptionNet
-from sender.perception.output import PerceptionOutput
-from sender.perception.perceive import Perception
+from sender.perception.inference.crop import CropBox
+from sender.perception.inference.detector import Finder
+from sender.perception.inference.predictor import Perception
+from sender.perception.inference.refine_boxes import one
+from sender.perception.inference.verifier import Verifier
+from sender.perception.network.network import PerceptionNet
+from sender.perception.network.output import PerceptionOutput
 from sender.perception.stage import ObservedPerson, PerceptionStage, TrackingConfig
-from sender.perception.verifier import Verifier
 from sender.semantics.smoothing import SmoothingConfiguration
 from sender.semantics.stage import SemanticsStage
 from tests.bench.crops import camera_of

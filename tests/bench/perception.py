@@ -18,11 +18,11 @@ from torch import nn
 
 from common.frames import Camera
 from sender.capture.source import CapturedFrame
-from sender.perception.finder import Finder
-from sender.perception.network import PerceptionNet
-from sender.perception.perceive import Perception
+from sender.perception.inference.detector import Finder
+from sender.perception.inference.predictor import Perception
+from sender.perception.inference.verifier import Verifier
+from sender.perception.network.network import PerceptionNet
 from sender.perception.stage import PerceptionStage, TrackingConfig
-from sender.perception.verifier import Verifier
 from tests.bench import report
 from tests.bench.perceived import demo_frames
 from tests.bench.stages import WARM_UP, Figures, Stopwatch, TimedFinder

@@ -29,14 +29,14 @@ from scipy.optimize import linear_sum_assignment
 
 from common.errors import SourceError
 from common.labels import FloatArray
-from common.nets.weights import model_hash
+from common.weights.loader import model_hash
 from sender.capture.open import CaptureConfiguration, open_source
 from sender.capture.source import CapturedFrame
 from sender.importance.importance import Importance
 from tests.bench import report
-from tests.bench.judge import Receiver
 from tests.bench.perceived import FrameSender
 from tests.bench.rates import CodecPair, unconstrained_rho
+from tests.bench.reconstruction_scores import Receiver
 
 Array = npt.NDArray[np.float64]
 

@@ -25,17 +25,17 @@ import torch
 from common.body.label_space import LabelSpace
 from common.body.model import BodyModel
 from common.frames import PersonLabels
-from common.humans.casting import CASTINGS, EVERYDAY
-from common.humans.dataset import Batch, CropDataset
 from common.labels import concatenate
-from common.nets.weights import model_hash
+from common.synthetic.dataset.presets import CASTINGS, EVERYDAY
+from common.synthetic.dataset.shards import Batch, CropDataset
+from common.weights.loader import model_hash
 from sender.importance.importance import Importance
 from tests.bench import crops, report
 from tests.bench.crops import TruePerson, Truth
-from tests.bench.judge import Receiver, figures, views_of
 from tests.bench.measures import mean_by_key, percentile
 from tests.bench.perceived import CropSender
 from tests.bench.rates import through_key_frame, unconstrained_rho
+from tests.bench.reconstruction_scores import Receiver, figures, views_of
 
 COUNT, QUICK_COUNT = 1000, 120
 CHUNK = 8

@@ -25,11 +25,11 @@ from common.body.model import BodyModel, BodyParameters
 from common.body.rotations import axis_angle_to_matrix
 from common.errors import SourceError, WeightsError
 from common.frames import PersonLabels
-from common.humans.motions import Clip, clips
 from common.labels import GROUP_NAMES, FloatArray, concatenate, group_slices, split
-from common.nets.weights import model_hash
+from common.synthetic.motion.motion_table import Clip, clips
+from common.weights.loader import model_hash
 from common.wire.convert import FrameMessage, encode_client
-from receiver.publish.body_skin import BodySkin
+from receiver.body.skinning import BodySkin
 from sender.capture.open import DEMO_CLIP
 from sender.importance.importance import Importance
 from sender.rate.policy import rho_by_group
@@ -88,7 +88,9 @@ def demo_truth(space: LabelSpace, seed: int) -> LabelClip:
             turns, translation = truth["rotation_vectors"], truth["translation"]
             curl, shape = truth["curl"], truth["shape"]
     except (OSError, KeyError, ValueError) as error:
-        raise SourceError(f"{path} is missing or damaged: make it with python -m common.humans.clip") from error
+        raise SourceError(
+            f"{path} is missing or damaged: make it with python -m common.synthetic.render_clip"
+        ) from error
     return _label_clip(space, "demo", turns, translation, curl, shape, seed)
 
 

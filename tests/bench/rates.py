@@ -7,10 +7,10 @@ from functools import lru_cache
 
 from common.codec.frame_codec import EncodedFrame, FrameCodec
 from common.frames import Camera, LabelFrame, PersonLabels
+from sender.congestion.samples import LinkSample
 from sender.importance.importance import Importance
 from sender.rate.controller import RateController
 from sender.rate.policy import RateConfiguration, rho_by_group
-from sender.rate.sample import LinkSample
 
 FPS = 30.0
 ACKNOWLEDGEMENT_LAG = 2

@@ -22,18 +22,18 @@ import numpy as np
 from common.codec.frame_codec import FrameCodec
 from common.errors import PeerError
 from common.frames import LabelFrame
-from common.nets.weights import model_hash
+from common.weights.loader import model_hash
 from receiver.diffusion.cloud import PointCloud
 from receiver.diffusion.stage import SamplingConfig
+from receiver.engine.reconstruction import Reconstructor, Timings
 from receiver.metrics import ReceiverMetrics
 from receiver.publish.frame_record import FrameRecord, PersonRecord
 from receiver.publish.session_directory import PublishConfiguration, SessionDirectory, SessionWriter
-from receiver.publish.summary import frames_per_second, read_frames
-from receiver.reconstruct import Reconstructor, Timings
+from receiver.report.summary import frames_per_second, read_frames
 from receiver.surface.surface import SurfaceConfiguration
 from sender.capture.source import CapturedFrame, Image
 from sender.importance.importance import Importance
-from sender.perception.finder import Detection, Finder
+from sender.perception.inference.detector import Detection, Finder
 from tests.bench import report
 from tests.bench.measures import percentile
 from tests.bench.perceived import FrameSender, demo_frames

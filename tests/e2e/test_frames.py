@@ -13,7 +13,7 @@ import trimesh
 from PIL import Image
 
 from common.labels import GROUP_NAMES
-from receiver.publish.glb import read_colours
+from receiver.mesh.glb import read_colours
 from sender.capture.open import DEMO_CLIP
 from tests.e2e.daemons import RunningReceiver, receiver, run
 

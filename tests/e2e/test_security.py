@@ -17,7 +17,7 @@ def test_frames_cross_encrypted_with_certificates_and_a_token(tmp_path: Path) ->
     Image.fromarray(np.full((64, 64, 3), 128, dtype=np.uint8)).save(picture)
     for script, *more in (["make-ca.sh"], ["issue.sh", "receiver", "127.0.0.1"], ["issue.sh", "camera"]):
         subprocess.run(["sh", str(CERTS / script), str(certs), *more], check=True, capture_output=True)
-    made = [sys.executable, "-m", "receiver.link.tokens", str(tmp_path / "tokens.toml"), "camera", "--days", "1"]
+    made = [sys.executable, "-m", "receiver.link.auth.tokens", str(tmp_path / "tokens.toml"), "camera", "--days", "1"]
     token.write_text(subprocess.run(made, check=True, capture_output=True, text=True).stdout)
 
     def mine(name: str) -> list[str]:

@@ -3,7 +3,7 @@ from contextlib import AsyncExitStack
 
 import pytest
 
-from tests.integration.ends import Ends
+from tests.support.link_fixture import Ends
 
 
 @pytest.fixture

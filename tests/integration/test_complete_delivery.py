@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 
 import sender.spool.spool
-from common.addresses import Address
 from common.errors import OutputError, PeerError
 from common.frames import Camera, LabelFrame, PersonLabels
+from common.io.addresses import Address
 from common.wire.convert import FrameMessage, Hello
 from receiver.link import LinkServer, Session
 from receiver.publish.frame_record import FrameRecord
@@ -18,8 +18,8 @@ from receiver.publish.session_directory import PublishConfiguration, SessionDire
 from sender.link import LinkClient, LinkConfiguration
 from sender.spool.complete_delivery import CompleteDelivery, Outstanding
 from sender.spool.spool import Spool, SpoolContent
-from tests.fake_link import MODEL, CountingCodec
-from tests.integration.ends import Ends, Pipeline
+from tests.support.fake_link import MODEL, CountingCodec
+from tests.support.link_fixture import Ends, Pipeline
 
 CONTENT = SpoolContent("clip", 1, MODEL)
 

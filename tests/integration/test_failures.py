@@ -16,8 +16,8 @@ import pytest
 from common.labels import LABEL_SIZE
 from receiver.link import Session, SessionRegistry
 from sender.link import Fate
-from tests.fake_link import CountingCodec, label_frame
-from tests.integration.ends import Ends, Pipeline, send_all
+from tests.support.fake_link import CountingCodec, label_frame
+from tests.support.link_fixture import Ends, Pipeline, send_all
 
 PATIENCE_S = 30.0
 
@@ -120,7 +120,7 @@ class Programs:
         )
 
     def _start(self, module: str, *flags: str) -> "subprocess.Popen[str]":
-        command = [sys.executable, "-m", f"tests.network.{module}", *flags, "--log", str(self._folder / module)]
+        command = [sys.executable, "-m", f"tests.netlab.{module}", *flags, "--log", str(self._folder / module)]
         process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
         self._stack.callback(process.communicate)
         self._stack.callback(process.kill)

@@ -10,18 +10,18 @@ import numpy as np
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
-from common.addresses import Address
+from common.blobs import Parcel
 from common.clock import Clock
 from common.codec.frame_codec import EncodedFrame, FrameCodec
 from common.errors import ModelMismatch, OutputError, PeerError, VersionMismatch
 from common.frames import Camera, LabelFrame, PersonLabels
+from common.io.addresses import Address
 from common.labels import GROUP_NAMES, LABEL_SIZE, split
-from common.parcel import Parcel
 from common.wire.convert import STREAM_METHOD, STREAM_SERVICE, FrameMessage, Hello, encode_client
 from receiver.link import SessionRegistry
 from sender.link import Fate
-from tests.fake_link import MODEL, label_frame
-from tests.integration.ends import LOOPBACK, Ends, Pipeline, send_all
+from tests.support.fake_link import MODEL, label_frame
+from tests.support.link_fixture import LOOPBACK, Ends, Pipeline, send_all
 
 
 async def test_frames_of_a_file_arrive_once_each_and_in_order(ends: Ends) -> None:

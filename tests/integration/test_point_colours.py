@@ -8,14 +8,14 @@ import pytest
 from common.body.anatomy import REGIONS
 from common.body.label_space import LabelSpace
 from common.body.model import BodyModel
-from common.humans.appearance import sample_appearance, sample_light
-from common.humans.canvas import Canvas
-from common.humans.renderer import Renderer
 from common.labels import FloatArray
-from common.point_colours import decode
-from receiver.diffusion.colouring import Colouring
-from sender.semantics.point_colourist import PointColourist
-from tests.unit.sender.semantics.figures import CAMERA, Pictured, pictured
+from common.synthetic.assets.appearance import sample_appearance, sample_light
+from common.synthetic.assets.body_canvas import Canvas
+from common.synthetic.renderer.renderer import Renderer
+from common.texture.point_colours import decode
+from receiver.body.colouring import Colouring
+from sender.texture.stage import PointColourist
+from tests.support.synthetic_observation import CAMERA, Pictured, pictured
 
 _SHOWN = (0.0, np.pi)
 _JUDGED = (0.0, 0.7, np.pi - 0.7, np.pi, np.pi + 0.7, 2 * np.pi - 0.7)

@@ -14,18 +14,18 @@ import grpc
 import pytest
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 
-import receiver.link.security
-import sender.link.security
-from common.addresses import Address
+import receiver.link.auth.security
+import sender.link.transport.security
 from common.errors import PeerError, UsageError
+from common.io.addresses import Address
 from common.wire.convert import STREAM_SERVICE
-from receiver.link.tokens import TokenFile, add_token, revoke_token
-from sender.link.security import read_credentials, read_token
-from tests.integration.ends import Ends, Pipeline, send_all
+from receiver.link.auth.tokens import TokenFile, add_token, revoke_token
+from sender.link.transport.security import read_credentials, read_token
+from tests.support.link_fixture import Ends, Pipeline, send_all
 
 CERTS = Path(__file__).parents[2] / "deploy" / "certs"
-Receiving = receiver.link.security.SecurityConfiguration
-Sending = sender.link.security.SecurityConfiguration
+Receiving = receiver.link.auth.security.SecurityConfiguration
+Sending = sender.link.transport.security.SecurityConfiguration
 
 
 @dataclass(frozen=True)

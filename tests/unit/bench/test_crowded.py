@@ -9,7 +9,7 @@ from common.codec.frame_codec import FrameCodec
 from common.frames import PersonLabels
 from common.labels import LABEL_SIZE, split
 from tests.bench.crowded import Seen, judge, slope
-from tests.network.recording import MODEL, read, record, write
+from tests.netlab.recording import MODEL, read, record, write
 
 
 def test_a_recording_is_read_as_it_was_written_and_decodes_in_order(tmp_path: Path) -> None:

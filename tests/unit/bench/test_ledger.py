@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from tests.bench.ledger import Faults, audit, play, read_books
-from tests.network.clerk import captured_at
+from tests.netlab.durable_sender import captured_at
 
 WELL = [(sequence, captured_at(sequence)) for sequence in range(5)]
 

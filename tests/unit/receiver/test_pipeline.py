@@ -8,22 +8,22 @@ from typing import Any
 import numpy as np
 import pytest
 
+from common.blobs import COLOURS, Parcel
 from common.clock import Clock
 from common.codec.frame_codec import FrameCodec
 from common.errors import MalformedPacket, MissingReference, WireError
 from common.frames import Camera, LabelFrame, PersonLabels
 from common.labels import GROUPS
-from common.parcel import COLOURS, Parcel
-from common.point_colours import PointColours, encode
+from common.texture.point_colours import PointColours, encode
 from common.wire.convert import FrameMessage
 from receiver.diffusion.cloud import PointCloud
+from receiver.engine.reconstruction import ReconstructedPerson, Timings
 from receiver.link.session import SenderClock, Session
+from receiver.mesh.skinned_glb import PosedBody, Skeleton
+from receiver.mesh.triangle_mesh import SurfaceMesh
 from receiver.metrics import ReceiverMetrics
 from receiver.pipeline import PacketDecoder, ReceiverPipeline, whole_bytes
-from receiver.publish.body_file import PosedBody, Skeleton
 from receiver.publish.session_directory import PublishConfiguration, SessionDirectory
-from receiver.reconstruct import ReconstructedPerson, Timings
-from receiver.surface.mesh import SurfaceMesh
 
 HASH = bytes(8)
 TETRAHEDRON = SurfaceMesh(

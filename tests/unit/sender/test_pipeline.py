@@ -6,12 +6,12 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 
+from common.blobs import COLOURS, Parcel
 from common.clock import Clock
 from common.codec.frame_codec import FrameCodec
 from common.errors import SourceError
 from common.frames import Camera, LabelFrame, PersonLabels
 from common.labels import GROUPS
-from common.parcel import COLOURS, Parcel
 from sender.capture.source import CapturedFrame
 from sender.importance.importance import Importance
 from sender.link.observer import Fate

@@ -7,8 +7,8 @@ from torch import Tensor
 from common.body.label_space import LabelSpace
 from common.body.model import BodyModel, BodyParameters
 from common.body.rotations import axis_angle_to_matrix
-from common.humans.poses import PoseSampler
 from common.labels import GROUPS, LABEL_SIZE, group_slices
+from common.synthetic.motion.poses import PoseSampler
 
 
 @pytest.fixture(scope="module")

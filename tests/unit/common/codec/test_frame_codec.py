@@ -3,14 +3,14 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from common.codec.fit import default_tables
 from common.codec.frame_codec import REMEMBERED_FRAMES, DecodedFrame, EncodedFrame, FrameCodec
 from common.codec.quantiser import UNIT
 from common.codec.tables import CodecTables, load
 from common.errors import MalformedPacket, MissingReference, ModelMismatch
 from common.frames import Camera, LabelFrame, PersonLabels
 from common.labels import FAST_GROUPS, GROUP_NAMES, LABEL_SIZE, concatenate, group_slices
-from tests.unit.common.codec.motion import MODEL_HASH, clip, frame_of, moving_labels, person
+from common.training.fit_codec import default_tables
+from tests.support.label_motion import MODEL_HASH, clip, frame_of, moving_labels, person
 
 IDLE = dict.fromkeys(GROUP_NAMES, 0.2)
 

@@ -12,7 +12,7 @@ import numpy as np
 from common.codec.frame_codec import FrameCodec
 from common.frames import LabelFrame
 from common.labels import GROUP_NAMES, LABEL_SIZE, concatenate
-from tests.unit.common.codec.motion import MODEL_HASH, frame_of, person
+from tests.support.label_motion import MODEL_HASH, frame_of, person
 
 GOLDEN = Path(__file__).parents[3] / "golden" / "codec_v1.bin"
 LAG = 2

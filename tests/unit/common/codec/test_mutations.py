@@ -13,7 +13,7 @@ from common.codec.frame_codec import DecodedFrame, FrameCodec
 from common.codec.packet import seal
 from common.errors import MissingReference, WireError
 from common.labels import FAST_GROUPS, GROUP_NAMES
-from tests.unit.common.codec.motion import MODEL_HASH, clip
+from tests.support.label_motion import MODEL_HASH, clip
 
 IDLE = dict.fromkeys(GROUP_NAMES, 0.2)
 MUTATIONS = 100_000

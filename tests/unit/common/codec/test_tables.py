@@ -5,9 +5,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from common.codec.fit import default_tables
 from common.codec.tables import SCALES, load, save
 from common.errors import WeightsError
+from common.training.fit_codec import default_tables
 
 
 def test_shipped_tables_match_their_digest() -> None:

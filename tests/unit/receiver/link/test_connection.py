@@ -5,9 +5,9 @@ from collections.abc import Sequence
 
 import pytest
 
+from common.blobs import Parcel
 from common.clock import Clock
 from common.errors import MalformedPacket, OutputError
-from common.parcel import Parcel
 from common.wire.convert import (
     NO_SEQUENCE,
     Acknowledgement,
@@ -27,7 +27,7 @@ from common.wire.convert import (
 from common.wire.stream import StreamBroken
 from receiver.link.connection import Connection
 from receiver.link.session import SenderClock, Session
-from tests.fake_link import MODEL, SESSION, CountingCodec, fake_link, label_frame, settle
+from tests.support.fake_link import MODEL, SESSION, CountingCodec, fake_link, label_frame, settle
 
 WELCOME = Welcome(True, MODEL)
 

@@ -5,7 +5,7 @@ import pytest
 from common.errors import MalformedPacket
 from common.wire.convert import FrameMessage, Hello
 from receiver.link.session import Session, SessionRegistry
-from tests.fake_link import MODEL, CountingCodec, label_frame, settle
+from tests.support.fake_link import MODEL, CountingCodec, label_frame, settle
 
 
 def _hello(number: int, *, resume: bool = False) -> Hello:

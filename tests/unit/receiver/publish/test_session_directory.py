@@ -12,11 +12,11 @@ import numpy as np
 import pytest
 
 from common.errors import OutputError
+from receiver.mesh.mesh_files import read_mesh
+from receiver.mesh.triangle_mesh import is_watertight
 from receiver.publish.frame_record import FrameRecord, PersonRecord
-from receiver.publish.mesh_files import read_mesh
 from receiver.publish.session_directory import PublishConfiguration, SessionDirectory
-from receiver.surface.mesh import is_watertight
-from tests.unit.receiver.publish.posed import box, posed_box
+from tests.support.posed_body import box, posed_box
 
 
 def _frame(sequence: int) -> FrameRecord:
@@ -160,7 +160,7 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 from receiver.publish.session_directory import PublishConfiguration, SessionDirectory
-from tests.unit.receiver.publish.posed import box, posed_box
+from tests.support.posed_body import box, posed_box
 from tests.unit.receiver.publish.test_session_directory import _frame
 
 directory = SessionDirectory(PublishConfiguration(Path(sys.argv[1])))

@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 import scipy.ndimage
 
+from receiver.mesh.triangle_mesh import Float32, is_watertight, signed_volume_m3
 from receiver.surface.extract import largest_piece, march, taubin_smooth
-from receiver.surface.mesh import Float32, is_watertight, signed_volume_m3
 
 
 def _ball(shape: tuple[int, int, int], centre: tuple[float, float, float], radius: float) -> Float32:

@@ -3,7 +3,7 @@ import pytest
 import scipy.fft
 
 from receiver.surface.spectral_poisson import fit_grid, locate, sample, solve_indicator, splat
-from tests.unit.receiver.surface.shapes import sphere
+from tests.support.shapes import sphere
 
 
 def test_fit_grid_has_cubic_voxels_and_room_on_every_side() -> None:

@@ -8,9 +8,9 @@ from scipy.spatial import cKDTree
 
 from common.body.model import BodyModel, BodyParameters
 from common.body.rotations import axis_angle_to_matrix
-from receiver.surface.mesh import Float32, SurfaceMesh, is_watertight
+from receiver.mesh.triangle_mesh import Float32, SurfaceMesh, is_watertight
 from receiver.surface.surface import SurfaceConfiguration, SurfaceStage
-from tests.unit.receiver.surface.shapes import capsule, sphere, torus
+from tests.support.shapes import capsule, sphere, torus
 
 BODIES = 20
 

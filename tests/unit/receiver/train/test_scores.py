@@ -4,10 +4,10 @@ import torch
 from common.labels import LABEL_SIZE, group_slices
 from receiver.decode.network import DecodeNetwork
 from receiver.diffusion.stage import DiffusionNetwork
-from receiver.train.arrivals import ArrivalConfig
 from receiver.train.bodies import BodyTable, pack
 from receiver.train.decode_scores import decode_scores, place_error_mm, shuffled_group
 from receiver.train.diffusion_scores import chamfer_mm, diffusion_scores
+from receiver.train.label_dropout import ArrivalConfig
 from tests.unit.receiver.decode import test_network
 from tests.unit.receiver.diffusion import test_condition
 

@@ -14,8 +14,8 @@ from common.wire.convert import (
     encode_server,
 )
 from sender.link import Fate, LinkClient
-from tests.fake_link import MODEL, label_frame, settle
-from tests.unit.sender.link.played_receiver import WELCOME, Link, Receiver, ack, hear, hear_frame, say
+from tests.support.fake_link import MODEL, label_frame, settle
+from tests.support.scripted_receiver import WELCOME, Link, Receiver, ack, hear, hear_frame, say
 
 
 @pytest.fixture

@@ -9,14 +9,14 @@ import pytest
 import torch
 
 from common.frames import Camera
-from sender.perception.crop import CropBox
-from sender.perception.finder import Detection, Finder, FinderConfig, FinderNet
-from sender.perception.look import one, person_box
-from sender.perception.network import PerceptionConfig, PerceptionNet
-from sender.perception.output import PerceptionOutput
-from sender.perception.perceive import Perception
+from sender.perception.inference.crop import CropBox
+from sender.perception.inference.detector import Detection, Finder, FinderConfig, FinderNet
+from sender.perception.inference.predictor import Perception
+from sender.perception.inference.refine_boxes import one, person_box
+from sender.perception.inference.verifier import Verifier, VerifierConfig, VerifierNet
+from sender.perception.network.network import PerceptionConfig, PerceptionNet
+from sender.perception.network.output import PerceptionOutput
 from sender.perception.stage import PerceptionStage, TrackingConfig, follow
-from sender.perception.verifier import Verifier, VerifierConfig, VerifierNet
 
 TINY = PerceptionConfig(size=32, width=24, depth=2, heads=3, quarter=16, eighth=16, keypoint_width=16)
 Image = npt.NDArray[np.uint8]

@@ -2,7 +2,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from sender.perception.crop import CropBox
+from sender.perception.inference.crop import CropBox
 from sender.preview.draw import (
     LEFT,
     LONGEST_SIDE_PX,
@@ -15,7 +15,7 @@ from sender.preview.draw import (
     identity_colour,
     tint_mask,
 )
-from tests.unit.sender.preview.samples import MASK, block, observed
+from tests.support.preview_samples import MASK, block, observed
 
 Image = npt.NDArray[np.uint8]
 FULL = np.ones((MASK, MASK), np.bool_)

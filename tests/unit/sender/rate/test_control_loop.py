@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from tests.network.pipe import Shape
-from tests.network.simulation import Simulation
-from tests.network.traces import Trace
+from tests.netlab.pipe import Shape
+from tests.netlab.simulation import Simulation
+from tests.netlab.traces import Trace
 
 LONG_QUEUE = 10**9
 

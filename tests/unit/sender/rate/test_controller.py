@@ -3,9 +3,9 @@ from typing import Literal
 
 import pytest
 
+from sender.congestion.packet_train import TrainSample
 from sender.rate import RateConfiguration, RateController
-from sender.rate.trains import TrainSample
-from tests.unit.sender.rate.samples import FakeBottleneck, sample
+from tests.support.link_samples import FakeBottleneck, sample
 
 IMPORTANCE = {"root": 1.0, "hands": 0.2}
 

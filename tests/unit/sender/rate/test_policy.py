@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sender.rate.capacity import Capacity
+from sender.congestion.capacity import Capacity
 from sender.rate.policy import BudgetController, RateConfiguration, badness, rho_by_group
 
 CONFIGURATION = RateConfiguration(

@@ -2,9 +2,9 @@ import numpy as np
 import pytest
 
 from common.body.model import BodyModel
-from common.humans.appearance import Appearance, sample_appearance
-from common.humans.canvas import Canvas
-from common.humans.renderer import Renderer
+from common.synthetic.assets.appearance import Appearance, sample_appearance
+from common.synthetic.assets.body_canvas import Canvas
+from common.synthetic.renderer.renderer import Renderer
 
 
 @pytest.fixture(scope="session")

@@ -5,7 +5,7 @@ import torch
 from common.body.label_space import LabelSpace
 from common.body.model import BodyModel, BodyParameters
 from common.body.rotations import axis_angle_to_matrix
-from common.humans.poses import PoseSampler
+from common.synthetic.motion.poses import PoseSampler
 from sender.semantics.crop_labels import body_in_crop, crop_entries
 from sender.semantics.cvae import ENTRIES
 

@@ -10,9 +10,9 @@ from common.body.keypoint_kinematics import KeypointKinematics
 from common.body.label_space import LabelSpace
 from common.body.model import BodyModel, BodyParameters
 from common.body.rotations import axis_angle_to_matrix
-from common.humans.poses import PoseSampler
-from sender.perception.network import PerceptionConfig, PerceptionNet
-from sender.perception.output import PerceptionOutput
+from common.synthetic.motion.poses import PoseSampler
+from sender.perception.network.network import PerceptionConfig, PerceptionNet
+from sender.perception.network.output import PerceptionOutput
 from sender.semantics.crop_labels import body_in_crop, crop_entries
 from sender.semantics.refine import RefineConfig, Refiner
 

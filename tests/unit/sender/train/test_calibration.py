@@ -5,7 +5,7 @@ from dataclasses import replace
 import torch
 
 from common.body.model import BodyModel
-from sender.perception.network import PerceptionConfig, PerceptionNet
+from sender.perception.network.network import PerceptionConfig, PerceptionNet
 from sender.train.calibration import best_border, move_border
 from sender.train.crops import CropBatch
 from tests.unit.sender.train.test_augmentation import random_crops

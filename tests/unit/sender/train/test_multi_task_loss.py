@@ -8,8 +8,8 @@ import torch
 from common.body.keypoint_kinematics import KeypointKinematics
 from common.body.model import BodyModel
 from common.body.rotations import matrix_to_rotation_6d
-from sender.perception.network import PerceptionConfig, PerceptionNet
-from sender.perception.output import PerceptionOutput
+from sender.perception.network.network import PerceptionConfig, PerceptionNet
+from sender.perception.network.output import PerceptionOutput
 from sender.train.crops import CropBatch, emptied
 from sender.train.multi_task_loss import (
     LossWeights,

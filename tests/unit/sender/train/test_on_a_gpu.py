@@ -9,8 +9,8 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 
 from common.body.keypoint_kinematics import KeypointKinematics
 from common.body.model import BodyModel
-from sender.perception.both_ways import BothWays
-from sender.perception.network import NETWORKS, PerceptionNet
+from sender.perception.inference.flip_augmentation import BothWays
+from sender.perception.network.network import NETWORKS, PerceptionNet
 from sender.train import multi_task_loss
 from sender.train.multi_task_loss import LossWeights, MultiTaskLoss
 from tests.unit.sender.train.test_augmentation import random_crops

@@ -9,7 +9,7 @@ import torch
 from common.errors import UsageError
 from common.training.averaging import AveragedNetwork
 from common.training.checkpoint import save_checkpoint
-from sender.perception.network import PerceptionNet
+from sender.perception.network.network import PerceptionNet
 from sender.train.perception import export, parse
 from tests.unit.sender.train.test_multi_task_loss import TINY
 

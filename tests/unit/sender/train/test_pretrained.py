@@ -7,7 +7,7 @@ import timm
 import torch
 
 from common.errors import WeightsError
-from sender.perception.network import PerceptionConfig, PerceptionNet
+from sender.perception.network.network import PerceptionConfig, PerceptionNet
 from sender.train import pretrained
 from sender.train.perception import parse
 from sender.train.pretrained import fetch, transplant

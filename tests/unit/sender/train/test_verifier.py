@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from sender.perception.verifier import EVIDENCE
+from sender.perception.inference.verifier import EVIDENCE
 from sender.train.verifier import Examples, area_under_curve, fit, scores_of
 
 

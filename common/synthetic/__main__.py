@@ -1,0 +1,49 @@
+"""`python -m common.synthetic`: a contact sheet of synthetic people with their truth drawn in."""
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from common.errors import OutputError, exit_code_of
+from common.synthetic.dataset.contact_sheet import contact_sheet
+from common.synthetic.dataset.presets import CASTINGS, WIDE
+from common.synthetic.dataset.split import SEED_RANGES
+from common.synthetic.scene.scene import scene_maker
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The command line; returns the exit code."""
+    parser = argparse.ArgumentParser("python -m common.synthetic", description=__doc__)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--count", type=int, default=24)
+    parser.add_argument("--columns", type=int, default=6)
+    parser.add_argument("--size", type=int, default=128, help="pixels of a crop as rendered, even")
+    parser.add_argument("--tile", type=int, default=256, help="pixels of a crop on the sheet")
+    parser.add_argument("--casting", choices=tuple(CASTINGS), default=WIDE.name, help="what kinds of pictures")
+    parser.add_argument("--out", type=Path, default=Path("contact-sheet.png"), help="a .png or .jpg file")
+    options = parser.parse_args(arguments)
+    if options.count < 1 or options.columns < 1 or options.tile < 32 or options.size < 32 or options.size % 2:
+        parser.error("--count and --columns must be at least 1, --tile at least 32, --size an even number from 32 up")
+    if options.seed not in SEED_RANGES["train"]:
+        parser.error(f"--seed must lie in 0…{SEED_RANGES['train'].stop - 1}")
+    return exit_code_of(parser.prog, lambda: _write_sheet(options))
+
+
+def _write_sheet(options: argparse.Namespace) -> None:
+    rng = np.random.default_rng([options.seed, 1])
+    maker = scene_maker("train", rng, 2 * options.count, CASTINGS[options.casting])
+    sheet = contact_sheet(maker.make(options.seed, options.count, options.size), options.columns, options.tile)
+    try:
+        written = cv2.imwrite(str(options.out), sheet[..., ::-1])
+    except cv2.error:
+        written = False
+    if not written:
+        raise OutputError(f"cannot write {options.out}; choose another --out, ending in .png or .jpg")
+    print(f"{options.count} people in {options.out}")
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

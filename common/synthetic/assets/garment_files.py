@@ -1,0 +1,233 @@
+"""Reads MakeHuman garments, and packs them into the small file that ships with the package.
+
+    python -m common.synthetic.assets.garment_files --source DIR --out common/synthetic/data/wardrobe.npz
+
+DIR holds `clothes/*/*.mhclo`, `hair/*/*.mhclo` and the OBJ files beside them. A garment's vertex is bound to three
+vertices of MakeHuman's base mesh and stands off them by an offset that grows with the body (the mhclo format):
+
+    p = w₁ v₁ + w₂ v₂ + w₃ v₃ + s ∘ o,   s_axis = |v_a − v_b|_axis / l_axis
+
+Shapes: N vertices of a garment, F triangles.
+"""
+
+import argparse
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from common.errors import SourceError, exit_code_of
+
+WARDROBE_FILE = Path(__file__).resolve().parent.parent / "data" / "wardrobe.npz"
+BASE_VERTICES = 19_158
+"""Vertices of MakeHuman's base mesh, its helpers included."""
+
+FloatArray = npt.NDArray[np.float32]
+IntArray = npt.NDArray[np.int64]
+
+# MakeHuman looks along +z with y up and counts in decimetres; ours are a camera's axes and metres.
+_AXES = np.array([1.0, -1.0, -1.0], np.float32)
+
+
+class Kind(StrEnum):
+    """What a garment covers."""
+
+    SUIT = "suit"
+    SHOES = "shoes"
+    HAIR = "hair"
+    HAT = "hat"
+
+
+@dataclass(frozen=True, eq=False)
+class Pattern:
+    """A garment as it is cut: bound to the base mesh, for no body in particular.
+
+    Args:
+        name: the file's.
+        kind: what it covers.
+        corners: (N, 3) vertices of the base mesh.
+        barycentric: (N, 3) their weights; they add up to 1 and may be negative.
+        offset: (N, 3) stand-off in camera axes, decimetres of MakeHuman's mean body.
+        scale_pairs: (3, 2) for x, y, z the two base vertices whose distance along that axis scales the offset.
+        scale_lengths: (3,) what that distance is for scale 1, decimetres.
+        faces: (F, 3) triangles.
+        hidden: (H,) vertices of the base mesh that it covers wholly.
+    """
+
+    name: str
+    kind: Kind
+    corners: IntArray
+    barycentric: FloatArray
+    offset: FloatArray
+    scale_pairs: IntArray
+    scale_lengths: FloatArray
+    faces: IntArray
+    hidden: IntArray
+
+
+def read_pattern(path: Path) -> Pattern:
+    """One garment from its mhclo file and the OBJ file that it names.
+
+    Raises:
+        SourceError: a file is missing or is something else.
+    """
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+        bound, scales, hidden, mesh = _read_mhclo(lines)
+        faces, count = _read_quads(path.parent / mesh)
+    except (OSError, ValueError, IndexError, KeyError) as error:
+        raise SourceError(f"{path} is not a MakeHuman garment with its mesh ({error})") from error
+    if not len(bound) == count > faces.max():
+        raise SourceError(f"{path} binds {len(bound)} vertices, and its mesh has {count}")
+    return Pattern(
+        name=path.stem,
+        kind=_kind(path),
+        corners=bound[:, :3].astype(np.int64),
+        barycentric=bound[:, 3:6].astype(np.float32),
+        offset=bound[:, 6:9].astype(np.float32) * _AXES,
+        scale_pairs=np.array([scales[axis][:2] for axis in "xyz"], np.int64),
+        scale_lengths=np.array([scales[axis][2] for axis in "xyz"], np.float32),
+        faces=faces,
+        hidden=hidden,
+    )
+
+
+def _kind(path: Path) -> Kind:
+    folder = path.parent.name
+    if path.parent.parent.name == "hair":
+        return Kind.HAIR
+    return Kind.SHOES if folder.startswith("shoes") else Kind.HAT if folder.startswith("fedora") else Kind.SUIT
+
+
+def _read_mhclo(lines: Sequence[str]) -> tuple[npt.NDArray[np.float64], dict[str, list[float]], IntArray, str]:
+    """Bindings (N, 9), scales by axis, hidden base vertices, and the name of the mesh."""
+    bound: list[list[float]] = []
+    scales: dict[str, list[float]] = {}
+    hidden: list[int] = []
+    mesh, section = "", ""
+    for line in lines:
+        words = line.split("#")[0].split()
+        if not words:
+            continue
+        if words[0][0].isalpha():
+            # Settings may stand between the heading `verts` and the vertices.
+            section = words[0] if words[0] in ("verts", "delete_verts") else section
+            if words[0] == "obj_file":
+                mesh = words[1]
+            elif words[0].endswith("_scale"):
+                scales[words[0][0]] = [float(word) for word in words[1:4]]
+        elif section == "delete_verts":
+            hidden += _ranges(words)
+        elif section == "verts":
+            numbers = [float(word) for word in words]
+            # A line of one number binds a vertex to one base vertex.
+            bound.append(numbers if len(numbers) == 9 else [numbers[0]] * 3 + [1, 0, 0, 0, 0, 0])
+    if not bound or not mesh:
+        raise ValueError("no bound vertices, or no obj_file")
+    return np.array(bound), scales, np.array(sorted(set(hidden)), np.int64), mesh
+
+
+def _ranges(words: Sequence[str]) -> Iterator[int]:
+    """`3 5 - 7` → 3, 5, 6, 7."""
+    position = 0
+    while position < len(words):
+        first = last = int(words[position])
+        if words[position + 1 : position + 2] == ["-"]:
+            last, position = int(words[position + 2]), position + 2
+        yield from range(first, last + 1)
+        position += 1
+
+
+def _read_quads(path: Path) -> tuple[IntArray, int]:
+    """Triangles (F, 3) of an OBJ file, and how many vertices it has; polygons are cut into fans."""
+    triangles: list[list[int]] = []
+    count = 0
+    for line in path.read_text(encoding="utf-8").splitlines():
+        words = line.split()
+        if words[:1] == ["v"]:
+            count += 1
+        elif words[:1] == ["f"]:
+            corners = [int(word.split("/")[0]) - 1 for word in words[1:]]
+            triangles += [[corners[0], *corners[at : at + 2]] for at in range(1, len(corners) - 1)]
+    return np.array(triangles, np.int64), count
+
+
+_PACKED: dict[str, type[np.generic]] = {
+    "corners": np.uint16,
+    "barycentric": np.float16,
+    "offset": np.float16,
+    "scale_pairs": np.uint16,
+    "scale_lengths": np.float32,
+    "faces": np.uint16,
+    "hidden": np.uint16,
+}
+
+
+def distinct(patterns: Iterable[Pattern]) -> list[Pattern]:
+    """The garments without those that are another one in another colour."""
+    kept: list[Pattern] = []
+    for pattern in patterns:
+        if not any(np.array_equal(pattern.offset, other.offset) for other in kept):
+            kept.append(pattern)
+    return kept
+
+
+def pack(patterns: Sequence[Pattern], path: Path) -> None:
+    """Writes garments to a file of a few megabytes at most: 16-bit numbers, off by micrometres."""
+    arrays = {
+        f"{item.kind}/{item.name}/{field}": getattr(item, field).astype(dtype)
+        for item in patterns
+        for field, dtype in _PACKED.items()
+    }
+    np.savez_compressed(path, allow_pickle=False, **arrays)
+
+
+def unpack(path: Path = WARDROBE_FILE) -> list[Pattern]:
+    """The garments that `pack` wrote."""
+    with np.load(path) as stored:
+        names = sorted({name.rpartition("/")[0] for name in stored.files})
+        return [_unpack_one(name, {key: stored[f"{name}/{key}"] for key in _PACKED}) for name in names]
+
+
+def _unpack_one(name: str, stored: dict[str, npt.NDArray[np.generic]]) -> Pattern:
+    kind, _, own = name.partition("/")
+    barycentric = stored["barycentric"].astype(np.float32)
+    return Pattern(
+        name=own,
+        kind=Kind(kind),
+        corners=stored["corners"].astype(np.int64),
+        # Half precision leaves the weights a thousandth short of 1, which would move a vertex by a millimetre.
+        barycentric=barycentric / barycentric.sum(1, keepdims=True),
+        offset=stored["offset"].astype(np.float32),
+        scale_pairs=stored["scale_pairs"].astype(np.int64),
+        scale_lengths=stored["scale_lengths"].astype(np.float32),
+        faces=stored["faces"].astype(np.int64),
+        hidden=stored["hidden"].astype(np.int64),
+    )
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The command line; returns the exit code."""
+    parser = argparse.ArgumentParser(
+        "python -m common.synthetic.assets.garment_files", description=__doc__.split("\n")[0]
+    )
+    parser.add_argument("--source", type=Path, required=True, help="folder with clothes/ and hair/")
+    parser.add_argument("--out", type=Path, default=WARDROBE_FILE)
+    options = parser.parse_args(arguments)
+
+    def work() -> None:
+        files = sorted(options.source.glob("clothes/*/*.mhclo")) + sorted(options.source.glob("hair/*/*.mhclo"))
+        if not files:
+            raise SourceError(f"no garments in {options.source}: it should hold clothes/ and hair/")
+        patterns = distinct(read_pattern(file) for file in files)
+        pack(patterns, options.out)
+        print(f"{len(patterns)} garments, {sum(len(item.corners) for item in patterns)} vertices in {options.out}")
+
+    return exit_code_of(parser.prog, work)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

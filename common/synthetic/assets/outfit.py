@@ -1,0 +1,114 @@
+"""What somebody puts on: garments from the wardrobe, each painted with fabrics of its own."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from common.synthetic.assets.appearance import (
+    BOTTOM,
+    HAIR,
+    INNER,
+    PATTERNS,
+    SHOES,
+    TOP,
+    Appearance,
+    Borders,
+    fabric_colour,
+)
+from common.synthetic.assets.garment_files import Kind
+from common.synthetic.assets.wardrobe import Garment, Wardrobe
+
+Generator = np.random.Generator
+
+_EVERYWHERE, _NOWHERE = 99.0, -99.0
+
+# A suit is top above the waist and bottom below it, and never skin; shoes and hair are all of one piece.
+_SUIT = Borders(
+    sleeve_end=_EVERYWHERE,
+    top_leg_end=_EVERYWHERE,
+    neckline=_EVERYWHERE,
+    waist=_EVERYWHERE,
+    trouser_end=_EVERYWHERE,
+    shoe_top=_EVERYWHERE,
+    sock_top=_EVERYWHERE,
+    hair_length=_EVERYWHERE,
+)
+_BORDERS: dict[Kind, Borders] = {
+    Kind.SUIT: _SUIT,
+    Kind.SHOES: replace(_SUIT, shoe_top=_NOWHERE),
+    Kind.HAIR: Borders(hairline_front=_EVERYWHERE, hairline_side=_EVERYWHERE, hairline_back=_EVERYWHERE),
+    Kind.HAT: Borders(hairline_front=_EVERYWHERE, hairline_side=_EVERYWHERE, hairline_back=_EVERYWHERE),
+}
+
+
+@dataclass(frozen=True, eq=False)
+class Outfit:
+    """What one person wears.
+
+    Args:
+        beneath: what is painted on the body: skin, and whatever the garments leave to paint.
+        pieces: garments and what each is painted with.
+    """
+
+    beneath: Appearance
+    pieces: tuple[tuple[Garment, Appearance], ...]
+
+
+def choose_outfit(rng: Generator, wardrobe: Wardrobe, painted: Appearance) -> Outfit:
+    """Dresses somebody: a suit mostly, shoes and hair often, a hat now and then; the rest stays paint.
+
+    Args:
+        rng: what it depends on.
+        wardrobe: what there is.
+        painted: the same person in painted clothes; skin tone, hair colour and fabrics are taken from there.
+    """
+    pieces: list[tuple[Garment, Appearance]] = []
+    borders, finish = painted.borders, painted.finish.copy()
+    if rng.random() < 0.85:
+        suit = _pick(rng, wardrobe.garments[Kind.SUIT])
+        pieces.append((suit, _paint_suit(rng, painted)))
+        # Beneath it is skin: arms and calves where the suit is short, the chest where it is open.
+        borders = replace(borders, sleeve_end=-1.0, neckline=-2.0, neckline_depth=0.0, trouser_end=0.05, waist=0.1)
+        borders = replace(borders, top_hem=_EVERYWHERE)
+    if rng.random() < 0.75:
+        pieces.append((_pick(rng, wardrobe.garments[Kind.SHOES]), _paint(painted, Kind.SHOES)))
+        borders = replace(borders, shoe_top=_EVERYWHERE)
+    bald = borders.hairline_front <= -1.0
+    if rng.random() < 0.15:
+        hat = painted.base_colour.copy()
+        hat[HAIR] = [*fabric_colour(rng), PATTERNS.index("plain")]
+        pieces.append((_pick(rng, wardrobe.garments[Kind.HAT]), replace(_paint(painted, Kind.HAT), base_colour=hat)))
+    elif not bald and rng.random() < 0.8:
+        pieces.append((_pick(rng, wardrobe.garments[Kind.HAIR]), _paint(painted, Kind.HAIR)))
+        # What is painted on the skull beneath must not stand off it through the strands.
+        finish[HAIR, 2] = 0.0
+        borders = replace(borders, hair_length=_EVERYWHERE)
+    return Outfit(replace(painted, borders=borders, finish=finish), tuple(pieces))
+
+
+def _pick(rng: Generator, garments: Sequence[Garment]) -> Garment:
+    return garments[int(rng.integers(len(garments)))]
+
+
+def _paint(painted: Appearance, kind: Kind) -> Appearance:
+    """The person's own colours, over the whole of a garment; cloth that has a thickness needs no more of it."""
+    finish = painted.finish.copy()
+    finish[:, 2] = 0.0
+    return replace(painted, borders=_BORDERS[kind], finish=finish)
+
+
+def _paint_suit(rng: Generator, painted: Appearance) -> Appearance:
+    """Top and bottom of two fabrics or of one, looser by a centimetre at most, wrinkled more than paint is."""
+    suit = _paint(painted, Kind.SUIT)
+    finish = suit.finish.copy()
+    finish[[TOP, BOTTOM, INNER], 1] = rng.uniform(0.4, 2.0, 3)
+    finish[[TOP, BOTTOM], 2] = rng.uniform(0.0, 0.01) if rng.random() < 0.4 else 0.0
+    borders = replace(suit.borders, top_hem=rng.uniform(-0.15, 0.2), jacket_gap=painted.borders.jacket_gap)
+    base, second = suit.base_colour.copy(), suit.second_colour.copy()
+    if rng.random() < 0.25:
+        base[BOTTOM], second[BOTTOM] = base[TOP], second[TOP]
+    if np.array_equal(base[BOTTOM], painted.base_colour[0]):  # a dress over bare legs has no trousers
+        base[BOTTOM] = [*fabric_colour(rng), 0]
+    base[SHOES, 3] = 0
+    return replace(suit, borders=borders, finish=finish, base_colour=base, second_colour=second)

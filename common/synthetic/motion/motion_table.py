@@ -1,0 +1,294 @@
+"""The table of captured poses and clips that ships with the package, and the command that makes it.
+
+    python -m common.synthetic.motion.motion_table --source DIR --out common/synthetic/data/motions.npz
+
+DIR holds `cmu/*.bvh`, `deepmimic/*.txt` and `makehuman/*.bvh` (or `motion/cmu`, `motion/deepmimic`, `makehuman/poses`).
+Licences of the sources are in `data/LICENSES.md`.
+"""
+
+import argparse
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+from scipy.spatial.transform import Rotation
+
+from common.body.anatomy import JOINT_INDEX
+from common.synthetic.dataset.split import Split, clip_split
+from common.synthetic.motion.retarget import (
+    Motion,
+    about_vertical,
+    cmu_motion,
+    deepmimic_motion,
+    heading,
+    makehuman_motion,
+    resample,
+)
+
+TABLE_FILE = Path(__file__).resolve().parent.parent / "data" / "motions.npz"
+
+ANGLE_STEP = np.pi / 32767
+"""Radians per unit of the table's integers."""
+LENGTH_STEP = 5e-4
+"""Metres per unit of the table's integers."""
+CLIP_FPS = 30.0
+_FRAME_FPS = 15.0
+_FRAME_BUDGET = 11_000
+# Beyond the budget's reach, poses that differ less than this (root mean square over joints, radians) are one pose.
+_LEAST_DIFFERENCE = 0.02
+
+# Turns of hip and foot that no dancer makes: the ballet clips hold frames in which a leg or a foot flips over.
+_HIP_LIMIT = 2.4
+_FOOT_LIMIT = 1.6
+_HANGING_FOOT = np.array([0.4, 0.0, 0.0])
+
+FloatArray = npt.NDArray[np.float32]
+
+# Source clip, first and last second: what the demo and the statistics of the codec play.
+_CLIPS: tuple[tuple[str, float, float], ...] = (
+    ("cmu/001_08", 0.0, 10.0),
+    ("cmu/002_03", 0.0, 5.0),
+    ("cmu/002_04", 0.0, 8.0),
+    ("cmu/002_05", 2.0, 12.0),
+    ("cmu/002_06", 2.0, 12.0),
+    ("cmu/002_07", 2.0, 10.0),
+    ("cmu/002_08", 0.0, 10.0),
+    ("cmu/005_02", 0.0, 10.0),
+    ("cmu/005_13", 0.0, 9.0),
+    ("cmu/006_10", 0.0, 8.0),
+    ("cmu/006_11", 0.0, 8.0),
+    ("cmu/007_01", 0.0, 5.0),
+    ("cmu/007_10", 0.0, 5.0),
+    ("deepmimic/dance_b", 0.0, 3.0),
+    ("deepmimic/jump", 0.0, 2.0),
+    ("deepmimic/long_walk1", 0.0, 8.0),
+    ("deepmimic/long_walk3", 0.0, 8.0),
+    ("deepmimic/stealthy_walk0", 0.0, 8.0),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Clip:
+    """Contiguous motion of one person.
+
+    Args:
+        name: source and file, `cmu/005_13`.
+        rotation_vectors: (T, 22, 3) float32, local axis-angle in radians; the root's is the orientation in the world,
+            and the first frame faces the camera.
+        root_translation: (T, 3) float32 metres, camera axes; the first frame stands above the
+            origin, the floor is y = 0.
+        fps: frames per second.
+    """
+
+    name: str
+    rotation_vectors: FloatArray
+    root_translation: FloatArray
+    fps: float
+
+
+@dataclass(frozen=True, slots=True)
+class MotionTable:
+    """What the file holds.
+
+    Args:
+        poses: (N, 22, 3) float32 local axis-angle; the root's has no heading, only tilt.
+        pose_clip: (N,) index into `clip_names`.
+        clip_names: every source clip.
+        clips: the contiguous ones.
+    """
+
+    poses: FloatArray
+    pose_clip: npt.NDArray[np.int64]
+    clip_names: tuple[str, ...]
+    clips: tuple[Clip, ...]
+
+    def poses_of(self, split: Split) -> FloatArray:
+        """(M, 22, 3) of the clips that belong to the split."""
+        wanted = np.array([clip_split(name) == split for name in self.clip_names])
+        return np.asarray(self.poses[wanted[self.pose_clip]])
+
+
+@lru_cache(maxsize=1)
+def load_table() -> MotionTable:
+    """The table that ships with the package."""
+    return read_table(TABLE_FILE)
+
+
+def read_table(path: Path) -> MotionTable:
+    """Read a table.
+
+    Raises:
+        FileNotFoundError: no such file.
+        KeyError: the file is something else.
+    """
+    with np.load(path, allow_pickle=False) as file:
+        lengths, names = file["clip_lengths"], [str(name) for name in file["clip_titles"]]
+        rotations = (_undo_deltas(file["clip_rotations"], lengths) * ANGLE_STEP).astype(np.float32)
+        positions = (_undo_deltas(file["clip_positions"], lengths) * LENGTH_STEP).astype(np.float32)
+        ends = np.cumsum(lengths)
+        clips = tuple(
+            Clip(name, rotations[end - length : end], positions[end - length : end], CLIP_FPS)
+            for name, length, end in zip(names, lengths, ends, strict=True)
+        )
+        return MotionTable(
+            poses=(file["poses"] * ANGLE_STEP).astype(np.float32),
+            pose_clip=file["pose_clip"].astype(np.int64),
+            clip_names=tuple(str(name) for name in file["clip_names"]),
+            clips=clips,
+        )
+
+
+def clips(split: Split) -> list[Clip]:
+    """The contiguous clips of the split."""
+    return [clip for clip in load_table().clips if clip_split(clip.name) == split]
+
+
+def _deltas(values: npt.NDArray[np.int16], lengths: npt.NDArray[np.int64]) -> npt.NDArray[np.int16]:
+    """Each frame less the one before it in its clip, modulo 2^16: small numbers, which compress."""
+    starts = np.cumsum(lengths) - lengths
+    changes = values.copy()
+    with np.errstate(over="ignore"):
+        changes[1:] = values[1:] - values[:-1]
+    changes[starts] = values[starts]
+    return changes
+
+
+def _undo_deltas(changes: npt.NDArray[np.int16], lengths: npt.NDArray[np.int64]) -> npt.NDArray[np.int16]:
+    ends = np.cumsum(lengths)
+    parts = [
+        np.cumsum(changes[end - length : end], axis=0, dtype=np.int16)
+        for length, end in zip(lengths, ends, strict=True)
+    ]
+    return np.concatenate(parts)
+
+
+# --- Making the table ------------------------------------------------------------------------------------------------
+
+
+def read_sources(directory: Path) -> Iterator[Motion]:
+    """All motions under a directory, retargeted.
+
+    Raises:
+        FileNotFoundError: one of the three sources is missing.
+        ValueError: a file is not what its place says.
+    """
+    readers: tuple[tuple[tuple[str, ...], str, Callable[[Path], Motion]], ...] = (
+        (("cmu", "motion/cmu"), "*.bvh", cmu_motion),
+        (("deepmimic", "motion/deepmimic"), "humanoid3d_*.txt", deepmimic_motion),
+        (("makehuman/poses", "makehuman"), "*.bvh", makehuman_motion),
+    )
+    for places, pattern, read in readers:
+        files = [file for place in places for file in sorted((directory / place).glob(pattern))]
+        if not files:
+            raise FileNotFoundError(f"no {pattern} in {directory / places[0]}")
+        for file in files:
+            yield read(file)
+
+
+def make_table(motions: list[Motion], out: Path, budget: int = _FRAME_BUDGET) -> MotionTable:
+    """Choose diverse poses and the contiguous clips, and write the file."""
+    names = [motion.name for motion in motions]
+    poses = [
+        _mend(_rotation_vectors(_without_heading(resample(motion, _FRAME_FPS).local_rotations))) for motion in motions
+    ]
+    pose_clip = np.repeat(np.arange(len(names)), [len(part) for part in poses])
+    stacked = np.concatenate(poses)
+    chosen = np.sort(_farthest_points(_pose_features(stacked), budget))
+    chosen_clips = [_cut(motions[names.index(name)], start_s, end_s) for name, start_s, end_s in _CLIPS]
+    lengths = np.array([len(motion.local_rotations) for motion in chosen_clips], dtype=np.int64)
+    rotations = np.concatenate([_rotation_vectors(motion.local_rotations) for motion in chosen_clips])
+    positions = np.concatenate([motion.root_translation for motion in chosen_clips])
+    out.parent.mkdir(parents=True, exist_ok=True)
+    np.savez_compressed(
+        out,
+        poses=np.round(stacked[chosen] / ANGLE_STEP).astype(np.int16),
+        pose_clip=pose_clip[chosen].astype(np.uint8),
+        clip_names=np.array(names),
+        clip_titles=np.array([name for name, _, _ in _CLIPS]),
+        clip_lengths=lengths,
+        clip_rotations=_deltas(np.round(rotations / ANGLE_STEP).astype(np.int16), lengths),
+        clip_positions=_deltas(np.round(positions / LENGTH_STEP).astype(np.int16), lengths),
+    )
+    return read_table(out)
+
+
+def _rotation_vectors(rotations: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    flat = Rotation.from_matrix(rotations.reshape(-1, 3, 3)).as_rotvec()
+    return np.asarray(flat.reshape(*rotations.shape[:-2], 3))
+
+
+def _mend(poses: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """Drop frames whose hip was lost by the recording; where only a foot was, let it hang."""
+    angles = np.linalg.norm(poses, axis=-1)
+    hips = [JOINT_INDEX["upperleg01.L"], JOINT_INDEX["upperleg01.R"]]
+    sound = (angles[:, hips] < _HIP_LIMIT).all(axis=-1)
+    mended, angles = poses[sound].copy(), angles[sound]
+    for foot in (JOINT_INDEX["foot.L"], JOINT_INDEX["foot.R"]):
+        mended[angles[:, foot] > _FOOT_LIMIT, foot] = _HANGING_FOOT
+    return np.asarray(mended)
+
+
+def _without_heading(local: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    upright = local.copy()
+    upright[:, 0] = about_vertical(-heading(local[:, 0])) @ local[:, 0]
+    return upright
+
+
+def _cut(motion: Motion, start_s: float, end_s: float) -> Motion:
+    smooth = resample(motion, CLIP_FPS)
+    span = slice(round(start_s * CLIP_FPS), round(end_s * CLIP_FPS))
+    rotations, translation = smooth.local_rotations[span].copy(), smooth.root_translation[span].copy()
+    turn = about_vertical(-heading(rotations[0, 0]))
+    rotations[:, 0] = turn @ rotations[:, 0]
+    translation -= translation[0] * np.array([1.0, 0.0, 1.0])
+    return Motion(motion.name, rotations, translation @ turn.T, CLIP_FPS)
+
+
+def _pose_features(rotation_vectors: npt.NDArray[np.float64]) -> FloatArray:
+    """(N, 22, 3) → (N, 198) rotation matrices, scaled so that distances are about radians per joint (RMS)."""
+    matrices = Rotation.from_rotvec(rotation_vectors.reshape(-1, 3)).as_matrix().reshape(len(rotation_vectors), -1)
+    return np.asarray((matrices / np.sqrt(2.0 * rotation_vectors.shape[1])).astype(np.float32))
+
+
+def _farthest_points(features: FloatArray, budget: int) -> npt.NDArray[np.int64]:
+    """Greedy: always take the one that is farthest from all taken; stop at the budget or when all are near."""
+    distance = np.full(len(features), np.inf, dtype=np.float32)
+    squares = np.square(features).sum(-1)
+    chosen: list[int] = []
+    current = 0
+    while len(chosen) < budget:
+        chosen.append(current)
+        new = squares + squares[current] - 2.0 * (features @ features[current])
+        distance = np.minimum(distance, new)
+        current = int(distance.argmax())
+        if distance[current] < _LEAST_DIFFERENCE**2:
+            break
+    return np.array(chosen, dtype=np.int64)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Command line; the exit code."""
+    parser = argparse.ArgumentParser(
+        prog="python -m common.synthetic.motion.motion_table", description="Make the motion table."
+    )
+    parser.add_argument("--source", type=Path, required=True, help="folder with cmu, deepmimic and makehuman motions")
+    parser.add_argument("--out", type=Path, default=TABLE_FILE)
+    options = parser.parse_args(arguments)
+    try:
+        table = make_table(list(read_sources(options.source)), options.out)
+    except (OSError, ValueError) as exc:
+        print(f"cannot make the table: {exc}")
+        return 2
+    frames = sum(len(clip.rotation_vectors) for clip in table.clips)
+    print(
+        f"{options.out}: {len(table.poses)} poses of {len(table.clip_names)} sources, {len(table.clips)} clips with "
+        f"{frames} frames, {options.out.stat().st_size / 1e6:.2f} MB"
+    )
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

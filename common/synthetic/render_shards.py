@@ -1,0 +1,191 @@
+"""Renders data sets of synthetic people: `python -m common.synthetic.render_shards --out DIR --split train --count N`.
+
+A data set is a directory of shards `<split>-<number>/`, each with one `.npy` file per field of
+`common.synthetic.scene.scene.CROP_FIELDS`.  A shard is written whole or not at all, and one that stands is not made
+again, so an interrupted run goes on where it stopped.  The same split, seed and size give the same images.
+"""
+
+import argparse
+import ctypes
+import multiprocessing
+import os
+import shutil
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from multiprocessing.sharedctypes import Synchronized
+from pathlib import Path
+
+import numpy as np
+
+from common.errors import OutputError, exit_code_of
+from common.synthetic.dataset.presets import CASTINGS, PARTS, WIDE, Casting
+from common.synthetic.dataset.split import SEED_RANGES, SPLITS, Split, check_seed
+
+BATCH = 64
+"""Images that are made together from one seed."""
+SHARD = 4096
+_SEED_STRIDE = 10_000
+_BACKGROUNDS = 200
+
+
+@dataclass(frozen=True)
+class Task:
+    """One shard.
+
+    Args:
+        out: directory of the data set.
+        split: whose identities, poses and seeds.
+        seed: of the data set, counted from 0 within its split.
+        number: of the shard.
+        count: images in it.
+        size: pixels of a crop.
+        casting: what kinds of pictures.
+    """
+
+    out: Path
+    split: Split
+    seed: int
+    number: int
+    count: int
+    size: int
+    casting: Casting = WIDE
+
+    @property
+    def directory(self) -> Path:
+        return self.out / f"{self.split}-{self.number:04d}"
+
+    def batch_seeds(self) -> list[int]:
+        """The seed of each batch.
+
+        Raises:
+            ValueError: the data set is too large for its seed, or the seed too large for the split.
+        """
+        first = self.number * (SHARD // BATCH)
+        batches = range(first, first + -(-self.count // BATCH))
+        if batches.stop > _SEED_STRIDE:
+            raise ValueError(f"a data set of one seed holds at most {_SEED_STRIDE * BATCH} images; take another seed")
+        start = SEED_RANGES[self.split].start + self.seed * _SEED_STRIDE
+        return [check_seed(self.split, start + batch) for batch in batches]
+
+
+def render_shard(task: Task, progress: "Synchronized[int]") -> None:
+    """Make one shard, counting images up in `progress`."""
+    # Heavy and bound to one process: the parent needs neither torch nor OpenGL.
+    from common.synthetic.scene.scene import Crops, scene_maker
+
+    seeds = task.batch_seeds()
+    backgrounds = min(_BACKGROUNDS, max(8, task.count // 4))
+    maker = scene_maker(task.split, np.random.default_rng([seeds[0], 1]), backgrounds, task.casting)
+    batches: list[Crops] = []
+    for index, seed in enumerate(seeds):
+        count = min(BATCH, task.count - index * BATCH)
+        batches.append(maker.make(seed, count, task.size))
+        with progress.get_lock():
+            progress.value += count
+    unfinished = task.directory.with_name(f".{task.directory.name}.unfinished")
+    shutil.rmtree(unfinished, ignore_errors=True)
+    unfinished.mkdir(parents=True)
+    for name in batches[0]:
+        np.save(unfinished / f"{name}.npy", np.concatenate([batch[name] for batch in batches]))
+    unfinished.rename(task.directory)
+
+
+def render(tasks: Sequence[Task], workers: int) -> None:
+    """Make all shards in `workers` processes, with progress on the terminal."""
+    context = multiprocessing.get_context("spawn")
+    progress = context.Value(ctypes.c_long, 0)
+    total, started = sum(task.count for task in tasks), time.monotonic()
+    every_s = 1.0 if sys.stderr.isatty() else 20.0
+    with context.Pool(workers, _start_worker, (progress,)) as pool:
+        pending = [pool.apply_async(_work, (task,)) for task in tasks]
+        while pending:
+            pending[0].wait(every_s)
+            for result in [result for result in pending if result.ready()]:
+                result.get()
+                pending.remove(result)
+            _report(progress.value, total, time.monotonic() - started)
+    sys.stderr.write("\n")
+
+
+_progress: "Synchronized[int]"
+
+
+def _start_worker(progress: "Synchronized[int]") -> None:
+    global _progress
+    _progress = progress
+    # Before Mesa loads: rasterise in this process's own thread, the other workers have the other cores.
+    os.environ["LP_NUM_THREADS"] = "0"
+    import cv2
+    import torch
+
+    torch.set_num_threads(1)
+    cv2.setNumThreads(1)
+
+
+def _work(task: Task) -> None:
+    render_shard(task, _progress)
+
+
+def _report(done: int, total: int, elapsed_s: float) -> None:
+    rate = done / max(elapsed_s, 1e-9)
+    left = (total - done) / rate if rate > 0 else float("inf")
+    end = "\r" if sys.stderr.isatty() else "\n"
+    sys.stderr.write(f"{done}/{total} images, {rate:.0f}/s, {left:.0f} s left   {end}")
+    sys.stderr.flush()
+
+
+def plan(out: Path, split: Split, seed: int, count: int, size: int, casting: Casting = WIDE) -> list[Task]:
+    """The shards that are still to make.
+
+    Raises:
+        ValueError: see `Task.batch_seeds`.
+    """
+    shards = range(-(-count // SHARD))
+    tasks = [Task(out, split, seed, number, min(SHARD, count - number * SHARD), size, casting) for number in shards]
+    for task in tasks:
+        task.batch_seeds()
+    return [task for task in tasks if not task.directory.exists()]
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The command line; returns the exit code."""
+    parser = argparse.ArgumentParser("python -m common.synthetic.render_shards", description="Render a data set.")
+    parser.add_argument("--out", type=Path, required=True, help="directory of the data set")
+    parser.add_argument("--split", choices=SPLITS, default="train")
+    parser.add_argument("--count", type=int, default=SHARD, help="images")
+    parser.add_argument("--seed", type=int, default=0, help="counted from 0 within the split")
+    parser.add_argument("--size", type=int, default=128, help="pixels of a crop, even")
+    parser.add_argument("--casting", choices=tuple(CASTINGS), default=WIDE.name, help="what kinds of pictures")
+    parser.add_argument("--without", choices=PARTS, help="leave this out, to learn what it is worth")
+    parser.add_argument("--workers", type=int, default=os.cpu_count() or 1)
+    options = parser.parse_args(arguments)
+    if options.count < 1 or options.size < 32 or options.size % 2 or options.workers < 1:
+        parser.error("--count and --workers must be at least 1, --size an even number from 32 up")
+    casting = CASTINGS[options.casting]
+    if options.without:
+        casting = casting.without(options.without)
+    try:
+        tasks = plan(options.out, options.split, options.seed, options.count, options.size, casting)
+    except ValueError as error:
+        parser.error(str(error))
+    return exit_code_of(parser.prog, lambda: _render_into(options.out, tasks, options.workers))
+
+
+def _render_into(out: Path, tasks: Sequence[Task], workers: int) -> None:
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(f"cannot write to {out}: {error.strerror}; choose another --out") from error
+    if any(task.casting.dressed for task in tasks):
+        # Imported and baked here, once, instead of in every worker.
+        from common.synthetic.assets.base_mesh import baked
+
+        baked()
+    if tasks:
+        render(tasks, min(workers, len(tasks)))
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

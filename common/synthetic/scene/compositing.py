@@ -1,0 +1,190 @@
+"""Puts a rendered person into a picture: background, other people behind and before, occluders, image borders."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from common.synthetic.dataset.presets import WIDE, Casting
+from common.synthetic.renderer.renderer import Rendering
+from common.synthetic.scene.backgrounds import BackgroundBank, colour
+from common.synthetic.scene.framing import WHOLE
+
+FloatArray = npt.NDArray[np.float32]
+ByteArray = npt.NDArray[np.uint8]
+Generator = np.random.Generator
+
+_LEAST_SEEN = 0.35
+"""An occluder that would leave less than this share of the person in sight is left out."""
+
+
+@dataclass(frozen=True)
+class Layer:
+    """A cut-out picture.
+
+    Args:
+        colour: (S, S, 3) float32 RGB 0…255, already multiplied by `alpha`.
+        alpha: (S, S, 1) float32 coverage 0…1.
+    """
+
+    colour: FloatArray
+    alpha: FloatArray
+
+    @classmethod
+    def from_rendering(cls, rendering: Rendering) -> "Layer":
+        """At half the rendering's resolution, borders smooth."""
+        height, width = rendering.part.shape
+        small = cv2.resize(rendering.colour.astype(np.float32), (width // 2, height // 2), interpolation=cv2.INTER_AREA)
+        return cls(np.asarray(small[..., :3], np.float32), np.asarray(small[..., 3:] / 255, np.float32))
+
+    def over(self, below: FloatArray) -> FloatArray:
+        """This layer on top of a picture."""
+        return self.colour + (1 - self.alpha) * below
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A composed crop.
+
+    Args:
+        image: (S, S, 3) float32 RGB 0…255.
+        mask: (S, S) 0 or 255: what is seen of the person.
+        occluded: something stands before the person.
+    """
+
+    image: FloatArray
+    mask: ByteArray
+    occluded: bool
+
+
+def compose(
+    rng: Generator,
+    person: Layer,
+    backgrounds: BackgroundBank,
+    others: list[Layer],
+    box: FloatArray,
+    cut: int,
+    casting: Casting = WIDE,
+) -> Picture:
+    """The person in the middle of a picture; `others` are cut-outs to choose bystanders from.
+
+    Args:
+        rng: where all randomness comes from.
+        person: the one whom the truth is about.
+        backgrounds: what is behind.
+        others: cut-outs of other people, of the same size.
+        box: (4,) left, top, right, bottom of what the crop shows of the person, crop units.
+        cut: kind of framing; a person cut off may stand at the border of the image.
+        casting: how often others stand behind or in front, and whether there is a picture behind.
+    """
+    size = len(person.colour)
+    image = backgrounds.draw(rng, size, size)
+    if not casting.backgrounds:
+        image = np.full((size, size, 3), colour(rng), np.float32)
+    if others and rng.random() < casting.bystanders:
+        for _ in range(rng.integers(1, 4)):
+            image = _bystander(rng, others, rng.uniform(0.3, 1.0)).over(image)
+    if rng.random() < 0.3:
+        image = _with_shadow(rng, image, box)
+    image = person.over(image)
+    alpha = person.alpha[..., 0]
+    occluded = False
+    chance = rng.random()
+    front: Layer | None = None
+    person_chance = casting.occluders / 2
+    if others and chance < person_chance:
+        front = _bystander(rng, others, rng.uniform(0.8, 1.5))
+    elif chance < person_chance + casting.occluders:
+        front = _occluder(rng, size, backgrounds)
+    if front is not None:
+        left = alpha * (1 - front.alpha[..., 0])
+        if left.sum() > _LEAST_SEEN * alpha.sum():
+            occluded = bool((alpha * front.alpha[..., 0]).sum() > 0.01 * alpha.sum())
+            image, alpha = front.over(image), left
+    mask = (alpha >= 0.5).astype(np.uint8) * 255
+    if rng.random() < (0.12 if cut == WHOLE else 0.4):
+        _end_image(rng, image, mask, box, cut)
+    return Picture(image, mask, occluded)
+
+
+def _bystander(rng: Generator, others: list[Layer], scale: float) -> Layer:
+    """Someone else's cut-out, moved aside."""
+    layer = others[rng.integers(len(others))]
+    size = len(layer.colour)
+    side = 1 if rng.random() < 0.5 else -1
+    x = size * (0.5 + side * rng.uniform(0.28, 0.6) * max(scale, 0.8))
+    y = size * rng.uniform(0.35, 0.65)
+    flip = -1 if rng.random() < 0.5 else 1
+    matrix = np.array([[flip * scale, 0, x - flip * scale * size / 2], [0, scale, y - scale * size / 2]], np.float32)
+    moved = cv2.warpAffine(np.dstack([layer.colour, layer.alpha]), matrix, (size, size), flags=cv2.INTER_LINEAR)
+    gain = np.float32(rng.uniform(0.6, 1.2))
+    return Layer(np.asarray(moved[..., :3] * gain, np.float32), np.asarray(moved[..., 3:], np.float32))
+
+
+def _occluder(rng: Generator, size: int, backgrounds: BackgroundBank) -> Layer:
+    """A table, a post, a ball, a branch, an arm, with the texture of some background."""
+    canvas = np.zeros((2 * size, 2 * size), np.uint8)
+    kind = rng.random()
+    centre = rng.uniform(0.15, 0.85, 2) * 2 * size
+    if kind < 0.25:  # a table or a sill: everything below a line
+        level, slope = rng.uniform(0.55, 0.95) * 2 * size, rng.normal(0, 0.1) * size
+        corners = np.array([[0, level - slope], [2 * size, level + slope], [2 * size, 2 * size], [0, 2 * size]])
+        cv2.fillConvexPoly(canvas, corners.astype(np.int32), 255)
+    elif kind < 0.55:
+        half = rng.uniform(0.05, 0.3, 2) * size
+        corners = np.array([[-1, -1], [1, -1], [1, 1], [-1, 1]]) * half @ (np.eye(2) + rng.normal(0, 0.2, (2, 2)))
+        cv2.fillConvexPoly(canvas, (corners + centre).astype(np.int32), 255)
+    elif kind < 0.75:
+        axes = (int(rng.uniform(0.05, 0.3) * size), int(rng.uniform(0.05, 0.3) * size))
+        cv2.ellipse(canvas, centre.astype(int).tolist(), axes, float(rng.uniform(0, 180)), 0, 360, 255.0, -1)
+    else:  # bars and limbs
+        angle, width = rng.uniform(0, np.pi), int(rng.uniform(0.03, 0.14) * size)
+        reach = np.array([np.cos(angle), np.sin(angle)], np.float32) * size * rng.uniform(0.4, 3)
+        end = centre + reach
+        cv2.line(canvas, centre.astype(int).tolist(), end.astype(int).tolist(), 255.0, max(width, 2))
+    alpha = np.asarray(cv2.resize(canvas, (size, size), interpolation=cv2.INTER_AREA)[..., None] / 255, np.float32)
+    plain = rng.random() < 0.5
+    surface = np.broadcast_to(colour(rng), (size, size, 3)) if plain else backgrounds.draw(rng, size, size)
+    return Layer(np.asarray(surface * alpha, np.float32), alpha)
+
+
+def _with_shadow(rng: Generator, image: FloatArray, box: FloatArray) -> FloatArray:
+    """A soft dark spot under the feet."""
+    size = len(image)
+    shadow = np.zeros((size, size), np.float32)
+    centre = (int((box[0] + box[2]) / 2 * size), int(box[3] * size))
+    axes = (int((box[2] - box[0]) * size * rng.uniform(0.3, 0.7)) + 1, int(size * rng.uniform(0.01, 0.06)) + 1)
+    cv2.ellipse(shadow, centre, axes, 0, 0, 360, 1.0, -1)
+    soft = cv2.GaussianBlur(shadow, (0, 0), size * 0.02)[..., None]
+    return np.asarray(image * (1 - rng.uniform(0.2, 0.7) * soft), np.float32)
+
+
+def _end_image(rng: Generator, image: FloatArray, mask: ByteArray, box: FloatArray, cut: int) -> None:
+    """The camera's image ends inside the crop: beyond is black, grey, or the border's pixels drawn out."""
+    size = len(image)
+    if cut == WHOLE:
+        side = int(rng.integers(4))
+        inside = rng.uniform(0, 0.15)
+    else:
+        side, inside = 3, rng.uniform(-0.04, 0.03)
+    edge = float(box[side]) + (inside if side < 2 else -inside)
+    line = int(np.clip(edge, 0, 1) * size)
+    if not 2 < line < size - 2:
+        return
+    # Turn the side to the left, so that one piece of code fills it; these are views of the same pixels.
+    pixels, seen = _turned(image, side), _turned(mask, side)
+    line = line if side < 2 else size - line
+    fill = rng.random()
+    if np.count_nonzero(seen[:, :line]) > 0.35 * np.count_nonzero(seen):
+        return
+    pixels[:, :line] = 0 if fill < 0.5 else (114 if fill < 0.6 else pixels[:, line : line + 1])
+    seen[:, :line] = 0
+
+
+def _turned(array: npt.NDArray[Any], side: int) -> npt.NDArray[Any]:
+    """A view in which the left, top, right or bottom (0…3) border is on the left."""
+    if side % 2:
+        array = array.swapaxes(0, 1)
+    return array[:, ::-1] if side >= 2 else array

@@ -1,0 +1,236 @@
+"""Fits the codec's tables to label sequences and freezes them.
+
+    python -m common.training.fit_codec --sequences FILE.npz [--importance FILE.json] [--out DIR]
+
+FILE.npz holds `labels` (T, 104) float32 and `clip` (T,) integers, at 30 frames a second: frames of one clip follow one
+another; `python -m common.training.label_sequences` makes one from captured clips.  Without sequences the tables are
+those of the parametric family alone.  `--importance` takes what `python -m sender.importance.measure` wrote and sets
+the steps so that every entry's rounding moves the surface alike.
+
+Everything that was sent with older tables needs the older tables: a new fit is a new codec for the wire.
+"""
+
+import argparse
+import io
+import json
+import logging
+import sys
+import zipfile
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Final, TypedDict
+
+import numpy as np
+import numpy.typing as npt
+
+from common.codec.frame_codec import EncodedFrame, FrameCodec
+from common.codec.quantiser import UNIT, IntArray
+from common.codec.range_coder import SymbolWriter, table_symbols
+from common.codec.tables import ALPHABET, DATA_FOLDER, SCALES, SYMBOLS, TIERS, TOTAL_BITS, CodecTables, save
+from common.errors import SourceError, exit_code_of
+from common.frames import Camera, LabelFrame, PersonLabels
+from common.labels import GROUP_NAMES, LABEL_SIZE, group_slices, split
+
+_LOGGER = logging.getLogger(__name__)
+
+# Mean magnitudes of a Laplace mixture relative to the tracked mean: a core, and tails for when motion starts.
+_CORE_WEIGHTS: Final = (0.80, 0.17, 0.03)
+_CORE_SCALES: Final = (0.75, 1.7, 4.0)
+_PRIOR_COUNT: Final = 300.0
+
+# Steps at ρ = 0, in σ, for what has no measured displacement.
+_DEFAULT_STEP_SIGMA: Final = {"root": 0.006, "shape": 0.03, "appearance": 0.05}
+_FAST_STEP_SIGMA: Final = 0.02
+_DEFAULT_TIER: Final = {"root": 0, "torso": 0, "left_leg": 0, "right_leg": 0, "hands": 2, "appearance": 2}
+
+# (ρ, age of the reference in frames) at which symbols are counted.
+_SETTINGS: Final = ((0.0, 1), (0.2, 2), (0.4, 3), (0.8, 2))
+
+# At ρ = 0, rounding an entry may move the surface by this much on average.
+_STEP_MM: Final = 0.25
+_STEP_SIGMA_BOUNDS: Final = (0.001, 0.03)
+
+
+class Importance(TypedDict):
+    """What the codec takes from `python -m sender.importance.measure`; millimetres of surface displacement."""
+
+    mm_per_sigma: list[float]
+    omega: dict[str, float]
+
+
+def parametric_frequencies() -> IntArray:
+    """(SCALES, SYMBOLS) Laplace mixtures whose mean magnitude is 2^(−6 + i/8) steps, each summing to 2¹⁶."""
+    edges = np.arange(ALPHABET + 1) + 0.5
+    rows = []
+    for i in range(SCALES):
+        mean = 2.0 ** (-6 + i / 8)
+        beyond = sum(
+            weight * np.exp(-edges / (mean * scale)) for weight, scale in zip(_CORE_WEIGHTS, _CORE_SCALES, strict=True)
+        )
+        one_side = (np.concatenate([beyond[:-1] - beyond[1:], beyond[-1:]])) / 2
+        inner = one_side[:-1]
+        rows.append(np.concatenate([inner[::-1], [1 - beyond[0]], inner, [2 * one_side[-1]]]))
+    return to_frequencies(np.array(rows))
+
+
+def to_frequencies(weights: npt.NDArray[np.float64]) -> IntArray:
+    """Positive integers that sum to 2¹⁶ in each row, proportional to the weights."""
+    total = 1 << TOTAL_BITS
+    scaled = weights / weights.sum(axis=1, keepdims=True) * (total - weights.shape[1])
+    frequencies = np.floor(scaled).astype(np.int64) + 1
+    frequencies[np.arange(len(weights)), weights.argmax(axis=1)] += total - frequencies.sum(axis=1)
+    return np.asarray(frequencies, dtype=np.int64)
+
+
+def default_tables() -> CodecTables:
+    """Tables that know nothing of any data."""
+    step_sigma = np.zeros(LABEL_SIZE)
+    for name, where in group_slices().items():
+        step_sigma[where] = _DEFAULT_STEP_SIGMA.get(name, _FAST_STEP_SIGMA)
+    ratios = 2.0 ** (-6 + (np.arange(SCALES - 1) + 0.5) / 8)
+    return CodecTables(
+        frequencies=parametric_frequencies(),
+        thresholds=np.rint(ratios * (1 << 12)).astype(np.int64),
+        base_step=np.rint(step_sigma * UNIT).astype(np.int64),
+        key_spread=np.full(LABEL_SIZE, round(0.8 * UNIT), dtype=np.int64),
+        first_spread=np.full(LABEL_SIZE, round(0.1 * UNIT), dtype=np.int64),
+        tier=np.array([_DEFAULT_TIER.get(name, 1) for name in GROUP_NAMES], dtype=np.int64),
+    )
+
+
+def equal_displacement_steps(mm_per_sigma: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """(LABEL_SIZE,) steps at ρ = 0 in σ, of which each moves the surface by a quarter of a millimetre, within bounds.
+
+    At a given mean displacement this spends the fewest bits: entries that the surface hardly shows get few.
+    """
+    steps = np.clip(_STEP_MM / np.maximum(mm_per_sigma, 1e-6), *_STEP_SIGMA_BOUNDS)
+    return np.asarray(steps, dtype=np.float64)
+
+
+def with_importance(tables: CodecTables, importance: Importance) -> CodecTables:
+    """Steps of equal surface displacement, and tiers in order of ω.
+
+    Args:
+        importance: `mm_per_sigma` holds LABEL_SIZE numbers (0: not visible in the surface, keep the step), `omega` one
+            per group.
+    """
+    mm = np.array(importance["mm_per_sigma"], dtype=np.float64)
+    fixed = np.rint(equal_displacement_steps(mm) * UNIT).astype(np.int64)
+    base_step = np.where(mm > 0, fixed, tables.base_step)
+    omega = importance["omega"]
+    ranked = sorted(GROUP_NAMES, key=lambda name: (name != "root", -omega.get(name, 0.0)))
+    tier = np.array([min(ranked.index(name) // 4, TIERS - 1) for name in GROUP_NAMES], dtype=np.int64)
+    return replace(tables, base_step=base_step, tier=tier)
+
+
+def with_sequences(tables: CodecTables, labels: npt.NDArray[np.float32], clip: npt.NDArray[np.int64]) -> CodecTables:
+    """Spreads and frequencies as counted while coding the sequences, the parametric family as the prior."""
+    follows = clip[1:] == clip[:-1]
+    change = np.abs(np.diff(labels, axis=0))[follows].mean(axis=0)
+    tables = replace(
+        tables,
+        key_spread=_as_spread(np.abs(labels).mean(axis=0)),
+        first_spread=_as_spread(change),
+    )
+    counts = _count_symbols(tables, labels, clip)
+    symmetric = counts.astype(np.float64)
+    symmetric[:, :-1] = (counts[:, :-1] + counts[:, -2::-1]) / 2
+    prior = tables.probabilities * _PRIOR_COUNT
+    return replace(tables, frequencies=to_frequencies(symmetric + prior))
+
+
+def _as_spread(sigma: npt.NDArray[np.float32]) -> IntArray:
+    spread: IntArray = np.clip(np.rint(sigma * UNIT), UNIT // 256, 4 * UNIT).astype(np.int64)
+    return spread
+
+
+class _CountingWriter(SymbolWriter):
+    """Counts which symbol of which row is coded."""
+
+    def __init__(self, tables: CodecTables, counts: IntArray) -> None:
+        super().__init__(tables)
+        self._counts = counts
+
+    def residuals(self, scale: IntArray, shift: IntArray, values: IntArray | None) -> IntArray:
+        values = super().residuals(scale, shift, values)
+        np.add.at(self._counts, (scale, table_symbols(values, shift)), 1)
+        return values
+
+
+class _CountingCodec(FrameCodec):
+    def __init__(self, tables: CodecTables, counts: IntArray) -> None:
+        super().__init__(bytes(8), tables)
+        self._counts, self._shared_tables = counts, tables
+
+    def _writer(self) -> SymbolWriter:
+        return _CountingWriter(self._shared_tables, self._counts)
+
+
+def _count_symbols(tables: CodecTables, labels: npt.NDArray[np.float32], clip: npt.NDArray[np.int64]) -> IntArray:
+    """(SCALES, SYMBOLS) how often each symbol was coded, over all of `_SETTINGS`."""
+    counts = np.zeros((SCALES, SYMBOLS), dtype=np.int64)
+    for rho, lag in _SETTINGS:
+        for name in np.unique(clip):
+            codec = _CountingCodec(tables, counts)
+            for encoded in encode_clip(codec, labels[clip == name], rho, lag):
+                _LOGGER.debug("frame %d: %d bytes", encoded.sequence, len(encoded.payload))
+    return counts
+
+
+def encode_clip(codec: FrameCodec, labels: npt.NDArray[np.float32], rho: float, lag: int) -> Iterator[EncodedFrame]:
+    """Codes one person's clip (T, LABEL_SIZE) at 30 fps with ρ for every group, acknowledged `lag` frames later."""
+    for sequence, vector in enumerate(labels):
+        people = (PersonLabels(identity=0, score=1.0, labels=split(vector)),)
+        frame = LabelFrame(sequence, "clip", sequence / 30, Camera(640, 480, 600.0), people)
+        if sequence >= lag:
+            codec.acknowledge(sequence - lag)
+        yield codec.encode(frame, dict.fromkeys(GROUP_NAMES, rho))
+
+
+def _load_sequences(path: Path) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.int64]]:
+    try:
+        with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as data:
+            labels, clip = data["labels"].astype(np.float32), data["clip"].astype(np.int64)
+    except (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile) as error:
+        raise SourceError(f"{path}: not an .npz file with 'labels' and 'clip'") from error
+    if labels.ndim != 2 or labels.shape[1] != LABEL_SIZE or clip.shape != labels.shape[:1] or len(labels) < 2:
+        raise SourceError(f"{path}: 'labels' must be (T, {LABEL_SIZE}) and 'clip' (T,)")
+    return labels, clip
+
+
+def _load_importance(path: Path) -> Importance:
+    try:
+        data = json.loads(path.read_text())
+        return Importance(mm_per_sigma=list(data["mm_per_sigma"]), omega=dict(data["omega"]))
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise SourceError(f"{path}: not the output of sender.importance.measure") from error
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """The command line; returns the exit code."""
+    parser = argparse.ArgumentParser(
+        prog="python -m common.training.fit_codec", description="Fit and freeze the codec's tables."
+    )
+    parser.add_argument("--sequences", type=Path, help="labels and clip ids at 30 frames a second (.npz)")
+    parser.add_argument("--importance", type=Path, help="output of python -m sender.importance.measure (.json)")
+    parser.add_argument("--out", type=Path, default=DATA_FOLDER, help="where the tables go (default: %(default)s)")
+    options = parser.parse_args(arguments)
+    return exit_code_of("fit", lambda: _fit(options.sequences, options.importance, options.out))
+
+
+def _fit(sequences: Path | None, importance: Path | None, out: Path) -> None:
+    tables, fitted_on = default_tables(), ["parametric family"]
+    if importance is not None:
+        tables = with_importance(tables, _load_importance(importance))
+        fitted_on.append(f"steps from {importance.name}")
+    if sequences is not None:
+        labels, clip = _load_sequences(sequences)
+        tables = with_sequences(tables, labels, clip)
+        fitted_on.append(f"{len(labels)} frames of {len(np.unique(clip))} clips from {sequences.name}")
+    save(tables, out, "; ".join(fitted_on))
+    print(f"wrote {out / 'tables_v1.npz'}, sha256 {tables.digest.hex()[:16]}…")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,98 @@
+"""Fits the label space: `python -m common.training.fit_label_space` writes `common/weights/label_space.safetensors`.
+
+The transforms are principal axes over sampled training poses (`common.synthetic.motion.poses`), in a metric in which a
+radian of a joint counts by the root mean square distance that it moves the skin.
+"""
+
+import argparse
+from pathlib import Path
+
+import numpy as np
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from common.body.anatomy import JOINT_INDEX, LABEL_SPACE_FILE, SHAPE_SIZE
+from common.body.label_space import GROUP_JOINTS, group_vector
+from common.body.model import BodyModel, BodyParameters
+from common.body.rotations import axis_angle_to_matrix
+from common.labels import GROUP_BY_NAME
+from common.synthetic.motion.poses import PoseSampler
+
+_SEED = 7
+
+
+def principal_axes(samples: Tensor, metric: Tensor, size: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Mean (D,), analysis (D, size) and synthesis (size, D) of the Karhunen-Loève transform of samples (N, D).
+
+    Args:
+        metric: (D,) weight of each coordinate: what a unit of it is worth in metres.
+    """
+    mean = samples.mean(0)
+    weighted = ((samples - mean) * metric).double()
+    values, vectors = torch.linalg.eigh(weighted.T @ weighted / len(samples))
+    axes = vectors.flip(1)[:, :size].float()
+    axes = axes * axes.sum(0).sign()
+    deviation = values.flip(0)[:size].clamp_min(1e-10).sqrt().float()
+    return mean, metric[:, None] * axes / deviation, (axes * deviation).T / metric
+
+
+def joint_metric(body: BodyModel, name: str) -> Tensor:
+    """(D,) metres of skin displacement (root mean square over the body) a radian of each of a group's coordinates."""
+    count = 3 * len(GROUP_JOINTS[name]) + (4 if name == "hands" else 0)
+    rest = body(BodyParameters.rest()).vertices
+    moved = []
+    for coordinate in range(count):
+        parameters = BodyParameters.rest()
+        if coordinate < 3 * len(GROUP_JOINTS[name]):
+            joint = JOINT_INDEX[GROUP_JOINTS[name][coordinate // 3]]
+            turn = torch.eye(3)[coordinate % 3] * 0.1
+            parameters.rotations[0, joint] = axis_angle_to_matrix(turn)
+        else:
+            parameters.curl[0, coordinate - 3 * len(GROUP_JOINTS[name])] = 0.1
+        moved.append((body(parameters).vertices - rest).square().sum(-1).mean().sqrt() / 0.1)
+    return torch.stack(moved).clamp_min(1e-4)
+
+
+def fit_poses(body: BodyModel, count: int) -> dict[str, Tensor]:
+    """The transforms of the groups of joints, over `count` training poses."""
+    poses = PoseSampler("train", seed=_SEED).sample(count)
+    rotations = axis_angle_to_matrix(torch.from_numpy(poses.rotation_vectors))
+    nowhere = torch.zeros(count, 3)
+    parameters = BodyParameters(rotations, torch.from_numpy(poses.curl), torch.zeros(count, SHAPE_SIZE), nowhere)
+    tensors: dict[str, Tensor] = {}
+    for name in GROUP_JOINTS:
+        samples = group_vector(parameters, name)
+        tensors |= _named(name, principal_axes(samples, joint_metric(body, name), GROUP_BY_NAME[name].size))
+        print(f"{name:10s} {samples.shape[1]:3d} coordinates → {GROUP_BY_NAME[name].size} entries")
+    return tensors
+
+
+def sample_colours(folders: list[Path]) -> Tensor:
+    """(N, R·3) true region colours of rendered people."""
+    return torch.from_numpy(np.concatenate([np.load(folder / "colours.npy") for folder in folders])).flatten(1)
+
+
+def _named(group: str, parts: tuple[Tensor, Tensor, Tensor]) -> dict[str, Tensor]:
+    return {f"{group}.{part}": tensor for part, tensor in zip(("mean", "analysis", "synthesis"), parts, strict=True)}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--count", type=int, default=60_000, help="poses to draw")
+    parser.add_argument("--shards", type=Path, help="rendered training shards: fits `appearance` to their colours")
+    arguments = parser.parse_args()
+    tensors = fit_poses(BodyModel.load(), arguments.count)
+    if arguments.shards:
+        colours = sample_colours(sorted(arguments.shards.glob("train-*")))
+        parts = principal_axes(colours, torch.ones(colours.shape[1]), GROUP_BY_NAME["appearance"].size)
+        tensors |= _named("appearance", parts)
+    else:
+        tensors |= {
+            name: tensor for name, tensor in load_file(LABEL_SPACE_FILE).items() if name.startswith("appearance.")
+        }
+    save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, LABEL_SPACE_FILE)
+
+
+if __name__ == "__main__":
+    main()

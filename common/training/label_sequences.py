@@ -1,0 +1,77 @@
+"""Label sequences to fit the tables to: `python -m common.training.label_sequences --out FILE.npz` walks the captured
+clips.
+
+Every clip of the split comes twice: as captured, and with the jitter that an estimator adds to each label.
+"""
+
+import argparse
+import sys
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from common.body.label_space import LabelSpace
+from common.body.model import BodyParameters
+from common.body.rotations import axis_angle_to_matrix
+from common.errors import OutputError, exit_code_of
+from common.labels import FloatArray, group_slices
+from common.synthetic.dataset.split import SPLITS, Split
+from common.synthetic.motion.motion_table import Clip, clips
+
+_JITTERS_SIGMA: Final = (0.0, 0.04)
+_DISTANCE_M: Final = 3.8
+_NEAREST_M: Final = 1.2
+
+
+def label_clip(space: LabelSpace, clip: Clip, jitter_sigma: float, generator: np.random.Generator) -> FloatArray:
+    """(T, LABEL_SIZE): a person of random shape and colours plays a clip 3.8 m before the camera."""
+    frames = len(clip.rotation_vectors)
+    place = clip.root_translation - clip.root_translation[:1] + np.array([0.0, 0.0, _DISTANCE_M], dtype=np.float32)
+    place[:, 2] = np.maximum(place[:, 2], _NEAREST_M)
+    shape = generator.normal(size=(1, 10)).repeat(frames, axis=0)
+    curl = np.clip(0.35 + 0.01 * np.cumsum(generator.normal(size=(frames, 4)), axis=0), 0.0, 1.2)
+    parameters = BodyParameters(
+        rotations=axis_angle_to_matrix(torch.from_numpy(clip.rotation_vectors)),
+        curl=torch.from_numpy(curl).float(),
+        shape=torch.from_numpy(shape).float(),
+        translation=torch.from_numpy(place).float(),
+    )
+    labels = space.encode(parameters).numpy()
+    colours = group_slices()["appearance"]
+    labels[:, colours] = generator.normal(size=(1, colours.stop - colours.start))
+    return (labels + jitter_sigma * generator.normal(size=labels.shape)).astype(np.float32)
+
+
+def label_sequences(split: Split, seed: int) -> tuple[FloatArray, npt.NDArray[np.int64]]:
+    """Labels (T, LABEL_SIZE) and clip numbers (T,) of all clips of a split at 30 fps."""
+    space, generator = LabelSpace.load(), np.random.default_rng(seed)
+    parts = [label_clip(space, clip, jitter, generator) for jitter in _JITTERS_SIGMA for clip in clips(split)]
+    return np.concatenate(parts), np.repeat(np.arange(len(parts)), [len(part) for part in parts])
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """The command line; returns the exit code."""
+    parser = argparse.ArgumentParser(
+        prog="python -m common.training.label_sequences", description="Captured clips as labels."
+    )
+    parser.add_argument("--split", choices=SPLITS, default="train", help="whose clips (default: %(default)s)")
+    parser.add_argument("--seed", type=int, default=3, help="of shapes, colours and jitter (default: %(default)s)")
+    parser.add_argument("--out", type=Path, required=True, help="where the sequences go (.npz)")
+    options = parser.parse_args(arguments)
+    return exit_code_of("sequences", lambda: _write(options.split, options.seed, options.out))
+
+
+def _write(split: Split, seed: int, out: Path) -> None:
+    labels, clip = label_sequences(split, seed)
+    try:
+        np.savez_compressed(out, labels=labels, clip=clip)
+    except OSError as error:
+        raise OutputError(f"cannot write {out}: {error.strerror}") from error
+    print(f"wrote {len(labels)} frames of {clip[-1] + 1} clips to {out}")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,65 @@
+"""Where the 2,048 surface points sit on the skin: evenly spread, in the order of a balanced tree.
+
+They are chosen once, by `common.training.fit_shape_space`, and shipped with the shape space: networks know a point by
+its index.
+"""
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from common.body.anatomy import POINTS, SKELETON, TOKENS
+
+
+def surface_places(
+    vertices: npt.NDArray[Any],
+    faces: npt.NDArray[Any],
+    weights: npt.NDArray[Any],
+    joints: npt.NDArray[Any],
+) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
+    """Corners (2048, 3) and barycentric weights (2048, 3) of evenly spread skin points in the order of the tree.
+
+    Halving the points again and again along their longest extent, on the mean body with its limbs spread, makes leaves
+    of 16 neighbours (a token) whose order is a space-filling one: 4 tokens in a row are neighbours too, and so on up.
+    """
+    generator = np.random.default_rng(20261120)
+    corners = vertices[faces]
+    area = np.linalg.norm(np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0]), axis=1)
+    chosen = generator.choice(len(faces), size=40_000, p=area / area.sum())
+    barycentric = generator.dirichlet(np.ones(3), size=len(chosen))
+    candidates = np.einsum("pc,pcd->pd", barycentric, corners[chosen])
+    spread = _farthest_points(candidates, POINTS)
+    dominant = weights.argmax(1)[faces[chosen[spread], barycentric[spread].argmax(1)]]
+    order = _halve(candidates[spread] + _spread_offsets(joints)[dominant], np.arange(POINTS), POINTS // TOKENS)
+    kept = spread[order]
+    return faces[chosen[kept]], barycentric[kept]
+
+
+def _farthest_points(points: npt.NDArray[Any], count: int) -> npt.NDArray[Any]:
+    chosen = np.zeros(count, dtype=np.int64)
+    distance = np.full(len(points), np.inf)
+    for index in range(1, count):
+        distance = np.minimum(distance, ((points - points[chosen[index - 1]]) ** 2).sum(1))
+        chosen[index] = distance.argmax()
+    return chosen
+
+
+def _spread_offsets(joints: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """(52, 3): moves each bone's points apart from other limbs', so that a tree over space never joins two limbs."""
+    offsets = np.zeros_like(joints)
+    push = {"upperleg01": 0.3, "lowerleg01": 0.3, "foot": 0.3, "upperarm01": 0.3, "lowerarm01": 0.45, "wrist": 0.6}
+    for index, name in enumerate(SKELETON):
+        stem = "wrist" if name.startswith("finger") else name[:-2]
+        if name[-2:] in (".L", ".R"):
+            offsets[index, 0] = push.get(stem, 0.0) * (1 if name.endswith(".L") else -1)
+    return offsets
+
+
+def _halve(points: npt.NDArray[Any], members: npt.NDArray[Any], leaf: int) -> npt.NDArray[Any]:
+    if len(members) <= leaf:
+        return members
+    axis = np.ptp(points[members], axis=0).argmax()
+    ordered = members[np.argsort(points[members, axis], kind="stable")]
+    middle = len(ordered) // 2
+    return np.concatenate([_halve(points, ordered[:middle], leaf), _halve(points, ordered[middle:], leaf)])

@@ -1,0 +1,189 @@
+"""Tokens that senders show: `python -m receiver.link.auth.tokens FILE NAME` makes one, `--revoke` takes it back.
+
+The file is TOML, a table a sender, and holds only hashes.  A receiver that runs reads it again when it changes:
+
+    [studio]
+    sha256 = "9f86d0…"
+    expires = 2027-03-01T00:00:00Z       # never, if there is no such line
+    revoked = true                       # or take the table out
+"""
+
+import argparse
+import hashlib
+import hmac
+import json
+import re
+import secrets
+import tomllib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+from common.clock import SYSTEM_CLOCK, Clock
+from common.errors import OutputError, UsageError, exit_code_of
+from common.io.atomic_write import replace_whole
+
+_NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
+_SECRET_BYTES = 32
+
+
+class TokenRefused(Exception):
+    """A sender may not come in; the text says why."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Entry:
+    name: str
+    sha256: bytes
+    expires: datetime | None
+    revoked: bool
+
+
+class TokenFile:
+    """Who may send, as the file says at the moment.
+
+    Args:
+        path: made by `python -m receiver.link.auth.tokens`.
+        clock: tells what has expired.
+
+    Raises:
+        UsageError: the file cannot be read or is no token file.
+    """
+
+    def __init__(self, path: Path, clock: Clock = SYSTEM_CLOCK) -> None:
+        self._path, self._clock = path, clock
+        self._stamp = self._stamp_now()
+        self._entries = _read(path)
+
+    def name_of(self, token: str) -> str:
+        """The sender who holds a token.
+
+        Raises:
+            TokenRefused: nobody does, or it has expired or was revoked.
+        """
+        self._refresh()
+        shown = hashlib.sha256(token.encode()).digest()
+        for entry in self._entries:
+            if hmac.compare_digest(entry.sha256, shown):
+                if entry.revoked:
+                    raise TokenRefused(f"the token of {entry.name} was revoked")
+                if entry.expires and self._clock.wall() >= entry.expires.timestamp():
+                    raise TokenRefused(f"the token of {entry.name} expired on {entry.expires:%Y-%m-%d}")
+                return entry.name
+        raise TokenRefused("the token is not known here; python -m receiver.link.auth.tokens makes one")
+
+    def _refresh(self) -> None:
+        """Reads the file again if it has changed; what it says stays in force while it cannot be read."""
+        try:
+            stamp = self._stamp_now()
+            if stamp != self._stamp:
+                self._entries, self._stamp = _read(self._path), stamp
+        except UsageError:
+            return
+
+    def _stamp_now(self) -> tuple[int, int, int]:
+        try:
+            told = self._path.stat()
+        except OSError as error:
+            raise UsageError(f"--tokens: cannot read {self._path}: {error.strerror}") from error
+        return told.st_mtime_ns, told.st_size, told.st_ino
+
+
+def _read(path: Path) -> tuple[_Entry, ...]:
+    try:
+        tables = tomllib.loads(path.read_text(encoding="utf-8"))
+        return tuple(_entry(name, table) for name, table in tables.items())
+    except OSError as error:
+        raise UsageError(f"--tokens: cannot read {path}: {error.strerror}") from error
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise UsageError(f"--tokens: {path} is no token file: {error}") from error
+
+
+def _entry(name: str, table: dict[str, Any]) -> _Entry:
+    expires = table.get("expires")
+    if expires is not None and (not isinstance(expires, datetime) or expires.tzinfo is None):
+        raise ValueError(f"[{name}] expires is no date and time with a zone, such as 2027-03-01T00:00:00Z")
+    revoked = table.get("revoked", False)
+    if not isinstance(revoked, bool):
+        raise ValueError(f"[{name}] revoked is neither true nor false")
+    digest = bytes.fromhex(table["sha256"])
+    if len(digest) != hashlib.sha256().digest_size:
+        raise ValueError(f"[{name}] sha256 has not 64 digits")
+    return _Entry(name, digest, expires, revoked)
+
+
+def add_token(path: Path, name: str, days: float | None, now: datetime) -> str:
+    """Makes a token, writes its hash into the file, and returns it: it stands nowhere else.
+
+    Raises:
+        UsageError: the name is taken or has odd characters, or the file is something else.
+        OutputError: the file cannot be written.
+    """
+    if not _NAME.fullmatch(name):
+        raise UsageError(f"{name!r} is no name for a token: letters, digits, - and _, at most 64")
+    entries = {entry.name: entry for entry in (_read(path) if path.exists() else ())}
+    if name in entries:
+        raise UsageError(f"{path} has a token for {name}; revoke it and take another name")
+    token = secrets.token_urlsafe(_SECRET_BYTES)
+    expires = None if days is None else now + timedelta(days=days)
+    entries[name] = _Entry(name, hashlib.sha256(token.encode()).digest(), expires, revoked=False)
+    _write(path, entries)
+    return token
+
+
+def revoke_token(path: Path, name: str) -> None:
+    """Takes a token back, in receivers that run as well.
+
+    Raises:
+        UsageError: there is no token of that name.
+        OutputError: the file cannot be written.
+    """
+    entries = {entry.name: entry for entry in _read(path)}
+    if name not in entries:
+        raise UsageError(f"{path} has no token for {name}, only for {', '.join(entries) or 'nobody'}")
+    old = entries[name]
+    _write(path, entries | {name: _Entry(name, old.sha256, old.expires, revoked=True)})
+
+
+def _write(path: Path, entries: dict[str, _Entry]) -> None:
+    text = "".join(_table(entry) for entry in entries.values())
+    try:
+        replace_whole(path, text.encode(), mode=0o600)
+    except OSError as error:
+        raise OutputError(f"cannot write {path}: {error.strerror}") from error
+
+
+def _table(entry: _Entry) -> str:
+    lines = [f"[{entry.name}]", f"sha256 = {json.dumps(entry.sha256.hex())}"]
+    if entry.expires:
+        lines.append(f"expires = {entry.expires.astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}")
+    if entry.revoked:
+        lines.append("revoked = true")
+    return "\n".join(lines) + "\n\n"
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The command line; returns the exit code."""
+    parser = argparse.ArgumentParser(
+        "python -m receiver.link.auth.tokens", description="Make or revoke a sender's token."
+    )
+    parser.add_argument("file", type=Path, help="the receiver's --tokens")
+    parser.add_argument("name", help="whose token")
+    parser.add_argument("--days", type=float, help="how long it holds (default: for ever)")
+    parser.add_argument("--revoke", action="store_true", help="take it back instead")
+    options = parser.parse_args(arguments)
+
+    def work() -> None:
+        if options.revoke:
+            revoke_token(options.file, options.name)
+            print(f"the token of {options.name} holds no more")
+        else:
+            print(add_token(options.file, options.name, options.days, datetime.now(UTC)))
+
+    return exit_code_of("tokens", work)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,134 @@
+"""The body with its skeleton as GLB: skinned, for Blender, Unity and Unreal.
+
+The mesh is bound in the pose that it stands in.  Vertices are stored posed, joints stand in that pose, and each inverse
+bind matrix undoes its joint, so that a reader without skinning shows the same body as one with it.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+from scipy.spatial.transform import Rotation
+
+from receiver.mesh.glb import GlbWriter, Node
+from receiver.mesh.mesh_files import Y_UP, to_y_up
+from receiver.mesh.triangle_mesh import Float32, SurfaceMesh
+
+INFLUENCES = 4  # joints per vertex: glTF's JOINTS_0 and WEIGHTS_0 hold four
+
+
+@dataclass(frozen=True, slots=True)
+class Skeleton:
+    """Joints of the body and how the mesh hangs on them; the same for every frame.
+
+    Args:
+        names: J names.
+        parents: (J,) index of each joint's parent, −1 for the root; parents come first.
+        vertex_joints: (V, 4) joints that move a vertex.
+        vertex_weights: (V, 4) how much, each row adding up to 1.
+    """
+
+    names: tuple[str, ...]
+    parents: npt.NDArray[np.int64]
+    vertex_joints: npt.NDArray[np.uint8]
+    vertex_weights: Float32
+
+
+@dataclass(frozen=True, slots=True)
+class PosedBody:
+    """The skinned body of one frame, in camera space.
+
+    Args:
+        mesh: posed vertices, metres.
+        joint_positions: (J, 3) metres.
+        joint_rotations: (J, 3, 3) from each joint's own frame to camera space.
+    """
+
+    mesh: SurfaceMesh
+    joint_positions: Float32
+    joint_rotations: Float32
+
+
+def skeleton_from_dense(names: tuple[str, ...], parents: npt.NDArray[np.int64], weights: Float32) -> Skeleton:
+    """Keep the four strongest of the (V, J) skinning weights of each vertex.
+
+    Raises:
+        ValueError: shapes do not fit, a parent does not come before its child, or a vertex hangs on nothing.
+    """
+    if weights.shape[1] != len(names) or len(parents) != len(names) or not 0 < len(names) <= 256:
+        raise ValueError(f"{len(names)} joints, {len(parents)} parents and weights of {weights.shape} do not fit")
+    if parents[0] != -1 or any(not 0 <= parents[j] < j for j in range(1, len(parents))):
+        raise ValueError("joints must come after their parents, the root first")
+    weights = np.pad(weights, ((0, 0), (0, max(0, INFLUENCES - len(names)))))
+    strongest = np.argsort(-weights, axis=1, kind="stable")[:, :INFLUENCES]
+    kept = np.take_along_axis(weights, strongest, axis=1)
+    sums = kept.sum(axis=1, keepdims=True)
+    if float(sums.min()) <= 0.0:
+        raise ValueError("a vertex hangs on no joint")
+    # Joints without weight must be 0, says glTF's validator.
+    joints = np.where(kept > 0.0, strongest, 0).astype(np.uint8)
+    return Skeleton(names, parents, joints, (kept / sums).astype(np.float32))
+
+
+def encode_body(body: PosedBody, skeleton: Skeleton) -> bytes:
+    """The bytes of a GLB file with one skinned mesh, y up.
+
+    Raises:
+        ValueError: the body's joints or vertices are not those of the skeleton.
+    """
+    if len(body.joint_positions) != len(skeleton.names) or len(body.mesh.vertices) != len(skeleton.vertex_joints):
+        raise ValueError("this body does not belong to this skeleton")
+    writer = GlbWriter()
+    turned = SurfaceMesh(to_y_up(body.mesh.vertices), body.mesh.faces, body.mesh.colours)
+    primitive = writer.add_triangles(turned)
+    primitive["attributes"]["JOINTS_0"] = writer.add_array(skeleton.vertex_joints)
+    primitive["attributes"]["WEIGHTS_0"] = writer.add_array(skeleton.vertex_weights)
+    positions, rotations = to_y_up(body.joint_positions), _rotations_y_up(body.joint_rotations)
+    joint_nodes = list(range(1, len(skeleton.names) + 1))
+    skin = {
+        "name": "skeleton",
+        "skeleton": 1,
+        "joints": joint_nodes,
+        "inverseBindMatrices": writer.add_array(_inverse_bind(positions, rotations)),
+    }
+    return writer.to_bytes(
+        {
+            "scenes": [{"nodes": [0, 1]}],
+            "nodes": [{"mesh": 0, "skin": 0, "name": "body"}, *_joint_nodes(skeleton, positions, rotations)],
+            "meshes": [{"name": "body", "primitives": [primitive]}],
+            "skins": [skin],
+        }
+    )
+
+
+def _rotations_y_up(rotations: Float32) -> Float32:
+    """The joints' frames, turned on both sides, so that a joint at rest stays without rotation."""
+    turned: Float32 = rotations * Y_UP[:, None] * Y_UP[None, :]
+    return turned
+
+
+def _inverse_bind(positions: Float32, rotations: Float32) -> Float32:
+    """(J, 4, 4) inverse of each joint's transform, stored column by column as glTF has it."""
+    matrices = np.tile(np.eye(4, dtype=np.float32), (len(positions), 1, 1))
+    matrices[:, :3, :3] = rotations.transpose(0, 2, 1)
+    matrices[:, :3, 3] = -np.einsum("jba,jb->ja", rotations, positions)
+    return np.ascontiguousarray(matrices.transpose(0, 2, 1))
+
+
+def _joint_nodes(skeleton: Skeleton, positions: Float32, rotations: Float32) -> list[Node]:
+    """A node per joint, relative to its parent; node 0 is the mesh, so joint j is node j + 1."""
+    parents = np.maximum(skeleton.parents, 0)
+    local_rotations = np.einsum("jba,jbc->jac", rotations[parents], rotations)
+    local_positions = np.einsum("jba,jb->ja", rotations[parents], positions - positions[parents])
+    local_rotations[0], local_positions[0] = rotations[0], positions[0]
+    quaternions = Rotation.from_matrix(local_rotations).as_quat()
+    nodes: list[Node] = []
+    for joint, name in enumerate(skeleton.names):
+        children = [int(child) + 1 for child in np.flatnonzero(skeleton.parents == joint)]
+        node: Node = {
+            "name": name,
+            "translation": [float(value) for value in local_positions[joint]],
+            "rotation": [float(value) for value in quaternions[joint]],
+        }
+        nodes.append(node | ({"children": children} if children else {}))
+    return nodes

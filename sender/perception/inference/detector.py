@@ -1,0 +1,195 @@
+"""Finding people in the whole frame: a small network that marks the middle of each person (after CenterNet, 2019).
+
+Shapes: B frames, N side of the square that frames are fitted into, H = N/8 cells a side.
+"""
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from common.weights.devices import fast_autocast
+from common.weights.loader import WEIGHTS_DIRECTORY, load_into, recorded_config
+from sender.perception.network.keypoints import cell_centres
+from sender.perception.network.stem import Residual, convolution
+
+Image = npt.NDArray[np.uint8]
+Box = npt.NDArray[np.float32]
+
+WEIGHTS_NAME = "detector"
+STRIDE = 8
+_KIND = "finder-centre-1"
+_GREY = 114
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Detection:
+    """One person in a frame.
+
+    Args:
+        box: (4,) left, top, right, bottom in pixels of the frame.
+        score: 0…1.
+    """
+
+    box: Box
+    score: float
+
+
+@dataclass(frozen=True, slots=True)
+class FinderConfig:
+    """Sizes of the network; what the manifest records.
+
+    Args:
+        size: N, a multiple of 32.
+        width: channels at stride 8.
+    """
+
+    size: int = 256
+    width: int = 64
+
+    def __post_init__(self) -> None:
+        if self.size % 32 or self.width < 1:
+            raise ValueError(f"the finder's frame must be a multiple of 32 pixels, its width positive: {asdict(self)}")
+
+
+class FinderNet(nn.Module):
+    """Frames (B, 3, N, N), 0…1 → centre logits (B, H, H) and boxes (B, 4, H, H) left, top, right, bottom, in N = 1."""
+
+    def __init__(self, config: FinderConfig) -> None:
+        super().__init__()
+        self.config = config
+        c = config.width
+        self.eighth = nn.Sequential(
+            convolution(3, 24, 2), convolution(24, 32, 2), convolution(32, c, 2), Residual(c), Residual(c)
+        )
+        self.sixteenth = nn.Sequential(convolution(c, 2 * c, 2), Residual(2 * c), Residual(2 * c))
+        self.thirtysecond = nn.Sequential(convolution(2 * c, 3 * c, 2), Residual(3 * c), Residual(3 * c))
+        self.from_16 = convolution(2 * c, c, kernel=1)
+        self.from_32 = convolution(3 * c, c, kernel=1)
+        # A person as tall as the frame must be seen whole: what the coarsest map holds on average, everywhere.
+        self.scene = nn.Linear(3 * c, c)
+        self.mix = nn.Sequential(convolution(c, c), convolution(c, c))
+        self.heat = nn.Conv2d(c, 1, 1)
+        self.extent = nn.Conv2d(c, 4, 1)
+        nn.init.constant_(self.heat.bias, -4.6)  # type: ignore[arg-type]
+        nn.init.constant_(self.extent.bias, -2.0)  # type: ignore[arg-type]
+
+    def forward(self, image_B3NN: Tensor) -> tuple[Tensor, Tensor]:
+        eighth = self.eighth(image_B3NN * 4.0 - 2.0)
+        sixteenth = self.sixteenth(eighth)
+        coarse = self.thirtysecond(sixteenth)
+        context = self.from_32(coarse) + self.scene(coarse.mean(dim=(-2, -1)))[:, :, None, None]
+        merged = _twice(_twice(context) + self.from_16(sixteenth)) + eighth
+        mixed = self.mix(merged)
+        heat, reach = self.heat(mixed).float()[:, 0], functional.softplus(self.extent(mixed).float())
+        centres = cell_centres(heat).T.unflatten(1, heat.shape[-2:])
+        return heat, torch.cat([centres - reach[:, :2], centres + reach[:, 2:]], dim=1)
+
+
+def _twice(x: Tensor) -> Tensor:
+    return functional.interpolate(x, scale_factor=2.0, mode="nearest")
+
+
+@dataclass(frozen=True, slots=True)
+class Fit:
+    """How a frame was fitted into the network's square: pixels = (place in 0…1 · side − border) / scale."""
+
+    side: int
+    scale: float
+    border_x: float
+    border_y: float
+
+    def to_pixels(self, boxes_N4: Tensor) -> Tensor:
+        border = torch.tensor([self.border_x, self.border_y, self.border_x, self.border_y])
+        return (boxes_N4 * self.side - border) / self.scale
+
+
+def fit_into_square(image: Image, side: int) -> tuple[Image, Fit]:
+    """A frame shrunk (or enlarged) into a grey square of `side`, undistorted."""
+    height, width = image.shape[:2]
+    scale = side / max(height, width)
+    new_w, new_h = max(1, round(width * scale)), max(1, round(height * scale))
+    small = cv2.resize(image, (new_w, new_h), interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR)
+    x, y = (side - new_w) // 2, (side - new_h) // 2
+    square = np.full((side, side, 3), _GREY, dtype=np.uint8)
+    square[y : y + new_h, x : x + new_w] = small
+    return square, Fit(side, scale, x, y)
+
+
+def overlaps(boxes_N4: Tensor, others_M4: Tensor) -> Tensor:
+    """Intersection over union of every pair of boxes, (N, M)."""
+    low = torch.maximum(boxes_N4[:, None, :2], others_M4[None, :, :2])
+    high = torch.minimum(boxes_N4[:, None, 2:], others_M4[None, :, 2:])
+    both = (high - low).clamp_min(0).prod(dim=-1)
+    area = (boxes_N4[:, 2:] - boxes_N4[:, :2]).clamp_min(0).prod(dim=-1)
+    other = (others_M4[:, 2:] - others_M4[:, :2]).clamp_min(0).prod(dim=-1)
+    return both / (area[:, None] + other[None] - both).clamp_min(1e-9)
+
+
+def peaks(heat_HW: Tensor, boxes_4HW: Tensor, threshold: float, most: int = 50) -> tuple[Tensor, Tensor]:
+    """Boxes (N, 4) and scores (N,) at local maxima of a heat map of probabilities, best first, overlaps removed."""
+    highest = functional.max_pool2d(heat_HW[None, None], 3, stride=1, padding=1)[0, 0]
+    row, column = torch.nonzero((heat_HW == highest) & (heat_HW >= threshold), as_tuple=True)
+    scores, order = heat_HW[row, column].sort(descending=True)
+    boxes = boxes_4HW[:, row, column].T[order[:most]]
+    scores = scores[:most]
+    overlap = overlaps(boxes, boxes)
+    kept: list[int] = []
+    for index in range(len(boxes)):
+        if not kept or float(overlap[index, kept].max()) < 0.5:
+            kept.append(index)
+    return boxes[kept], scores[kept]
+
+
+class Finder:
+    """Finds what may be people in frames; most of what scores less than a half is none
+    (`sender.perception.inference.verifier`).
+
+    Args:
+        net: the trained network.
+        threshold: least score of a detection.
+    """
+
+    def __init__(self, net: FinderNet, threshold: float = 0.25) -> None:
+        self.net = net.eval().requires_grad_(False)
+        self.threshold = threshold
+
+    @classmethod
+    def load(cls, directory: Path = WEIGHTS_DIRECTORY) -> "Finder":
+        """The network that ships.
+
+        Raises:
+            WeightsError: its weights are missing, damaged or of another version.
+        """
+        net = FinderNet(recorded_config(WEIGHTS_NAME, _KIND, FinderConfig, directory))
+        load_into(net, WEIGHTS_NAME, architecture(net.config), directory)
+        return cls(net.to(memory_format=torch.channels_last))
+
+    @torch.inference_mode()
+    def find(self, image: Image) -> tuple[Detection, ...]:
+        """People in a frame (H, W, 3) uint8 RGB, most certain first; boxes end at the frame's border."""
+        square, fit = fit_into_square(image, self.net.config.size)
+        batch = torch.from_numpy(square).permute(2, 0, 1)[None].float().div_(255.0)
+        with fast_autocast():
+            heat, boxes = self.net(batch.contiguous(memory_format=torch.channels_last))
+        found, scores = peaks(heat[0].sigmoid(), boxes[0], self.threshold)
+        height, width = image.shape[:2]
+        limit = torch.tensor([width, height, width, height], dtype=torch.float32)
+        pixels = torch.minimum(fit.to_pixels(found).clamp_min(0), limit).numpy()
+        return tuple(Detection(box, score) for box, score in zip(_whole(pixels), scores.tolist(), strict=True))
+
+
+def _whole(boxes_N4: Box) -> Sequence[Box]:
+    return list(np.maximum(boxes_N4, np.concatenate([boxes_N4[:, :2], boxes_N4[:, :2] + 1], axis=1)))
+
+
+def architecture(config: FinderConfig) -> dict[str, Any]:
+    """What the manifest says of the network."""
+    return {"kind": _KIND, **asdict(config)}

@@ -1,0 +1,87 @@
+"""Perception in service: trained weights, crops in, `PerceptionOutput` out."""
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from common.errors import WeightsError
+from common.weights.devices import fast_autocast
+from common.weights.loader import WEIGHTS_DIRECTORY, find_entry, load_into
+from sender.perception.inference.flip_augmentation import BothWays
+from sender.perception.network.network import PerceptionConfig, PerceptionNet
+from sender.perception.network.output import PARTS, PerceptionOutput
+
+WEIGHTS_NAME = "perception"
+_KIND = "perception-vit-1"
+
+
+def architecture(config: PerceptionConfig) -> dict[str, Any]:
+    """What the manifest says of a network: everything that its weights' shapes follow from."""
+    return {"kind": _KIND, "parts": PARTS, **asdict(config)}
+
+
+def config_of(recorded: dict[str, Any]) -> PerceptionConfig:
+    """The sizes of a network from the manifest.
+
+    Raises:
+        WeightsError: the weights are of another kind of network.
+    """
+    sizes = dict(recorded)
+    if (sizes.pop("kind", None), sizes.pop("parts", None)) != (_KIND, PARTS):
+        raise WeightsError(f"weights {WEIGHTS_NAME!r} are of another version than this program: reinstall bodywire")
+    try:
+        return PerceptionConfig(**sizes)
+    except (TypeError, ValueError) as exc:
+        raise WeightsError(f"weights {WEIGHTS_NAME!r} are of another version than this program") from exc
+
+
+class Perception:
+    """Observes crops of people, each both ways round.
+
+    Args:
+        net: the trained network.
+    """
+
+    def __init__(self, net: PerceptionNet) -> None:
+        self.net = net.eval().requires_grad_(False)
+        self._both_ways = BothWays(self.net)
+
+    @classmethod
+    def load(cls, directory: Path = WEIGHTS_DIRECTORY) -> "Perception":
+        """The network that ships.
+
+        Raises:
+            WeightsError: its weights are missing, damaged or of another version.
+        """
+        config = config_of(dict(find_entry(WEIGHTS_NAME, directory).architecture))
+        net = load_into(PerceptionNet(config), WEIGHTS_NAME, architecture(config), directory)
+        return cls(net.to(memory_format=torch.channels_last))
+
+    @property
+    def size(self) -> int:
+        """Side of the crops that `observe` takes, pixels."""
+        return self.net.config.size
+
+    @torch.inference_mode()
+    def observe(self, crops: Sequence[npt.NDArray[np.uint8]]) -> PerceptionOutput:
+        """What is seen in crops (S, S, 3) uint8 RGB, all at once.
+
+        Raises:
+            ValueError: there is no crop, or one is not of `size`.
+        """
+        if not crops or any(crop.shape != (self.size, self.size, 3) for crop in crops):
+            raise ValueError(f"expected crops of {self.size}×{self.size}×3, got {[crop.shape for crop in crops]}")
+        with fast_autocast():
+            output: PerceptionOutput = self._both_ways(as_images(np.stack(crops)))
+        return output
+
+
+def as_images(crops: npt.NDArray[np.uint8]) -> Tensor:
+    """uint8 RGB crops (B, S, S, 3) → (B, 3, S, S) 0…1, channels last in memory."""
+    return torch.from_numpy(crops).permute(0, 3, 1, 2).float().div_(255.0)

@@ -1,0 +1,63 @@
+"""The depth head (paper eqs. 4, 5): metres in front of or behind the pelvis, over the crop."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from sender.perception.network.fusion import ChannelNorm, enlarge_and_add
+
+# ReLU leaves no depth below zero, so the head speaks of depth beyond a plane this far before the pelvis.
+DEPTH_OFFSET_M = 1.5
+# The deconvolution speaks in decimetres: in metres, one optimiser step on all its weights moves the plane by a body.
+_UNIT_M = 0.1
+
+
+class GlobalContext(nn.Module):
+    """β = softmax over the scales of what the whole crop and the task token say (eq. 5)."""
+
+    def __init__(self, channels: Sequence[int], token: int, hidden: int = 32) -> None:
+        super().__init__()
+        self.read = nn.ModuleList(nn.Linear(count, hidden) for count in channels)
+        self.token = nn.Linear(token, hidden)
+        self.weigh = nn.Linear(hidden, 1)
+
+    def forward(self, scales: Sequence[Tensor], token_BC: Tensor) -> Tensor:
+        """β, (B, K), sums to 1."""
+        wish = self.token(token_BC)
+        scores = [
+            self.weigh(torch.relu(read(x.mean(dim=(-2, -1))) + wish)) for read, x in zip(self.read, scales, strict=True)
+        ]
+        return torch.cat(scores, dim=-1).float().softmax(dim=-1)
+
+
+class DepthHead(nn.Module):
+    """ReLU(Deconv(Σ_k β_k · Conv3×3(LN(X_k)))) (eq. 4), twice as fine as the finest scale.
+
+    Args:
+        channels: C_k of each scale, finest first.
+        token: width of the task token.
+        width: channels of the weighted sum.
+    """
+
+    def __init__(self, channels: Sequence[int], token: int, width: int = 24) -> None:
+        super().__init__()
+        self.context = GlobalContext(channels, token)
+        self.branches = nn.ModuleList(
+            nn.Sequential(ChannelNorm(count), nn.Conv2d(count, width, 3, padding=1)) for count in channels
+        )
+        self.deconvolution = nn.ConvTranspose2d(width, 1, 4, stride=2, padding=1)
+        self.certainty = nn.Linear(token, 1)
+        nn.init.constant_(self.deconvolution.bias, DEPTH_OFFSET_M / _UNIT_M)  # type: ignore[arg-type]
+
+    def forward(self, scales: Sequence[Tensor], token_BC: Tensor) -> tuple[Tensor, Tensor]:
+        """Depth from the pelvis in metres (B, 2H, 2W), and the log-variance of its error (B,)."""
+        beta_BK = self.context(scales, token_BC)
+        maps = [
+            branch(x) * beta[:, None, None, None]
+            for branch, x, beta in zip(self.branches, scales, beta_BK.unbind(dim=-1), strict=True)
+        ]
+        # Σβ_k shrinks the sum K-fold; undoing it keeps the deconvolution's input at unit scale.
+        summed = enlarge_and_add(maps) * len(maps)
+        depth = torch.relu(self.deconvolution(summed)).float()[:, 0] * _UNIT_M - DEPTH_OFFSET_M
+        return depth, self.certainty(token_BC).float()[:, 0] - 4.0

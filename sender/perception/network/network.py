@@ -1,0 +1,188 @@
+"""The perception network: a ViT trunk over a convolutional stem, read by four heads (paper §3.1).
+
+    crop ─ stem ─┬─ 1/4 ────────────────────────────────┐
+                 ├─ 1/8 ──────────────────────────────┐ │
+                 └─ patches 1/16 + PE ┐               │ │   X_i: scales, each head adds its PE_task (1)
+                    task tokens ──────┴─ blocks, M_task (6) ─┬─ keypoints (2)
+                                                             ├─ depth (4, 5) ── at the keypoints ─┐
+                                                             ├─ mask, parts                       │
+                                                             └─ pose (3) ◄── at the keypoints ◄───┘
+
+Shapes: B batch, S crop side (a multiple of 16), C trunk width, T = 4 tasks.
+"""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+
+import torch
+from timm.models.vision_transformer import Block
+from torch import Tensor, nn
+from torch.nn import functional
+
+from sender.perception.network.attention import TaskMask
+from sender.perception.network.depth import DepthHead
+from sender.perception.network.keypoints import KEYPOINTS, Keypoints, KeypointsHead, cell_centres, full_precision, pool
+from sender.perception.network.mask import MaskHead
+from sender.perception.network.output import PARTS, SUMMARY, PerceptionOutput, mask_moments, region_colours
+from sender.perception.network.pose import Pose, PoseHead
+from sender.perception.network.position_encoding import TaskPositionEncoding
+from sender.perception.network.stem import ConvStem, Refinement
+
+TASKS: tuple[str, ...] = ("keypoints", "pose", "depth", "mask")
+_KEYPOINTS, _POSE, _DEPTH, _MASK = range(len(TASKS))
+
+
+@dataclass(frozen=True, slots=True)
+class PerceptionConfig:
+    """Sizes of the network; what the manifest records as its architecture.
+
+    Args:
+        size: side of the crop the network is trained on, pixels.
+        width: C, channels of the trunk.
+        depth: blocks of the trunk.
+        heads: attention heads of a block.
+        quarter: channels of the stem at stride 4.
+        eighth: channels of the stem at stride 8.
+        keypoint_width: channels of the keypoint head's fused map.
+    """
+
+    size: int = 128
+    width: int = 192
+    depth: int = 8
+    heads: int = 3
+    quarter: int = 48
+    eighth: int = 96
+    keypoint_width: int = 64
+
+    def __post_init__(self) -> None:
+        if self.size % 16 or self.width % self.heads or self.depth < 2:
+            raise ValueError(f"crop size must be a multiple of 16, width of heads, depth at least 2: {asdict(self)}")
+
+
+NETWORKS: Mapping[str, PerceptionConfig] = {
+    "cpu": PerceptionConfig(),
+    "gpu": PerceptionConfig(size=192, width=384, depth=12, heads=6, quarter=64, eighth=128, keypoint_width=96),
+    "probe": PerceptionConfig(width=96, depth=4, quarter=24, eighth=48, keypoint_width=48),
+}
+"""Sizes by name: the one that ships, fast on two cores, a better one for GPUs, one to compare training sets with."""
+
+
+class PerceptionNet(nn.Module):
+    """Crops (B, 3, S, S), 0…1 RGB → `PerceptionOutput`.
+
+    Args:
+        config: sizes; `PerceptionConfig()` is the net that ships.
+    """
+
+    def __init__(self, config: PerceptionConfig) -> None:
+        super().__init__()
+        self.config = config
+        width, grid = config.width, config.size // 16
+        self.stem = ConvStem(config.quarter, config.eighth)
+        # Convolutions know from the start that neighbours belong together; attention has to learn it.
+        self.patches = nn.Sequential(nn.Conv2d(config.eighth, width, 2, stride=2), Refinement(width), Refinement(width))
+        self.position = TaskPositionEncoding(width, grid, len(TASKS))
+        self.task_tokens = nn.Parameter(torch.randn(1, len(TASKS), width) * 0.02)
+        self.task_mask = TaskMask(config.depth, config.heads, width // config.heads, grid, len(TASKS))
+        self.blocks = nn.ModuleList(Block(width, config.heads, qkv_bias=True) for _ in range(config.depth))
+        self.task_norm = nn.LayerNorm(width)
+        self.taps = (config.depth // 2 - 1, config.depth - 1)
+        channels = (config.quarter, config.eighth, width, width)
+        self.keypoints = KeypointsHead(channels, width, config.keypoint_width)
+        self.depth = DepthHead(channels, width)
+        self.mask = MaskHead(channels, width, PARTS)
+        # Places and spreads of the keypoints, their 3D and visibility, and the depth seen at each.
+        geometry = KEYPOINTS * (2 + 1 + 3 + 1 + 1)
+        self.pose = PoseHead(channels, width, config.keypoint_width, KEYPOINTS, geometry, SUMMARY)
+
+    def forward(self, image_B3SS: Tensor) -> PerceptionOutput:
+        scales, tokens_BTC = self.trunk(image_B3SS)
+        keypoints = self.keypoints(self.read(scales, _KEYPOINTS), tokens_BTC[:, _KEYPOINTS])
+        depth, depth_variance = self.depth(self.read(scales, _DEPTH), tokens_BTC[:, _DEPTH])
+        mask, parts = self.mask(self.read(scales, _MASK), tokens_BTC[:, _MASK])
+        joint_depth = at_keypoints(depth, keypoints)
+        geometry = _geometry(keypoints, joint_depth)
+        pose, summary = self.pose(self.read(scales, _POSE), tokens_BTC[:, _POSE], keypoints.features, geometry)
+        return _assemble(image_B3SS, keypoints, pose, (depth, depth_variance, joint_depth), (mask, parts), summary)
+
+    def trunk(self, image_B3SS: Tensor) -> tuple[list[Tensor], Tensor]:
+        """Scales X_i, finest first, and the task tokens (B, T, C)."""
+        quarter, eighth = self.stem(image_B3SS * 4.0 - 2.0)
+        x_BCHW = self.patches(eighth)
+        size = (x_BCHW.shape[-2], x_BCHW.shape[-1])
+        x_BCHW = x_BCHW + self.position.trunk(size)
+        tokens = self.task_tokens.expand(len(x_BCHW), -1, -1)
+        x_BNC = torch.cat([x_BCHW.flatten(2).transpose(1, 2), tokens], dim=1)
+        scales = [quarter, eighth]
+        for index, (block, mask) in enumerate(zip(self.blocks, self.task_mask(size).to(x_BNC.dtype), strict=True)):
+            x_BNC = block(x_BNC, attn_mask=mask[None])
+            if index in self.taps:
+                scales.append(x_BNC[:, : -len(TASKS)].transpose(1, 2).unflatten(2, size))
+        return scales, self.task_norm(x_BNC[:, -len(TASKS) :])
+
+    def read(self, scales: list[Tensor], task: int) -> list[Tensor]:
+        """The scales as one head sees them: the trunk's patches plus PE_task (1)."""
+        size = (scales[-1].shape[-2], scales[-1].shape[-1])
+        place = self.position.head(task, size)
+        return [x + place if x.shape[1] == place.shape[1] and x.shape[-2:] == size else x for x in scales]
+
+
+def at_keypoints(depth_BHW: Tensor, keypoints: Keypoints) -> Tensor:
+    """Depth of the surface seen at each keypoint, (B, J)."""
+    coarse = functional.avg_pool2d(depth_BHW[:, None], 2)
+    return pool(coarse, keypoints.attention)[..., 0]
+
+
+def _geometry(keypoints: Keypoints, joint_depth_BJ: Tensor) -> Tensor:
+    """What the pose head is told in numbers; its loss does not bend the heads that measured them."""
+    numbers = (
+        keypoints.positions * 4 - 2,
+        keypoints.sigma.log() + 3,
+        keypoints.joints_3d * 3,
+        keypoints.visible_logit.sigmoid(),
+        joint_depth_BJ * 3,
+    )
+    return torch.cat([number.detach().flatten(1) for number in numbers], dim=-1)
+
+
+def _assemble(
+    image: Tensor,
+    keypoints: Keypoints,
+    pose: Pose,
+    depth: tuple[Tensor, Tensor, Tensor],
+    segmentation: tuple[Tensor, Tensor],
+    summary: Tensor,
+) -> PerceptionOutput:
+    mask, parts = segmentation
+    person = mask.sigmoid()
+    centres = cell_centres(person)
+    with full_precision(person):
+        moments = mask_moments(person, centres)
+    seen = functional.avg_pool2d(image.float(), 2)
+    with torch.no_grad(), full_precision(person):
+        colours, area = region_colours(seen, parts.softmax(dim=1) * person[:, None])
+    return PerceptionOutput(
+        heat_logits=keypoints.heat_logits,
+        keypoints_2d=keypoints.positions,
+        keypoints_sigma=keypoints.sigma,
+        visible_logit=keypoints.visible_logit,
+        joints_3d=keypoints.joints_3d,
+        joints_log_variance=keypoints.joints_log_variance,
+        rotations_6d=pose.rotations_6d,
+        rotations_log_variance=pose.rotations_log_variance,
+        shape=pose.shape,
+        shape_log_variance=pose.shape_log_variance,
+        curl=pose.curl,
+        curl_log_variance=pose.curl_log_variance,
+        camera=pose.camera,
+        camera_log_variance=pose.camera_log_variance,
+        depth=depth[0],
+        depth_log_variance=depth[1],
+        joint_depth=depth[2],
+        mask_logits=mask,
+        part_logits=parts,
+        mask_moments=moments,
+        region_colours=colours,
+        region_area=area,
+        summary=summary,
+    )

@@ -1,0 +1,165 @@
+"""What perception hands to semantics: everything the heads say about each crop, batched in torch.
+
+Shapes: B crops, J = 17 COCO keypoints, R = 22 joints, P body parts (background included), S the crop's side.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from common.body.anatomy import REGIONS
+from sender.perception.network.keypoints import KEYPOINTS
+from sender.perception.network.pose import CAMERA, CURL, ROTATIONS, SHAPE
+
+PARTS = 1 + len(REGIONS)
+SUMMARY = 96
+_SHARP = 0.1  # spread of a heat map, crop units, up to which it says where its keypoint is
+
+_SECTIONS: tuple[tuple[str, int], ...] = (
+    ("keypoints_2d", 2 * KEYPOINTS),
+    ("keypoints_sigma", KEYPOINTS),
+    ("visible", KEYPOINTS),
+    ("joints_3d", 3 * KEYPOINTS),
+    ("joints_log_variance", KEYPOINTS),
+    ("rotations_6d", 6 * ROTATIONS),
+    ("rotations_log_variance", ROTATIONS),
+    ("shape", SHAPE),
+    ("shape_log_variance", SHAPE),
+    ("curl", CURL),
+    ("curl_log_variance", CURL),
+    ("camera", CAMERA),
+    ("camera_log_variance", CAMERA),
+    ("joint_depth", KEYPOINTS),
+    ("depth_log_variance", 1),
+    ("mask_moments", 6),
+    ("region_colours", 3 * len(REGIONS)),
+    ("region_area", len(REGIONS)),
+    ("summary", SUMMARY),
+)
+
+
+def _feature_slices() -> dict[str, slice]:
+    slices, start = {}, 0
+    for name, size in _SECTIONS:
+        slices[name] = slice(start, start + size)
+        start += size
+    return slices
+
+
+FEATURE_SLICES: dict[str, slice] = _feature_slices()
+"""Where each section stands in `PerceptionOutput.features()`."""
+
+FEATURE_SIZE: int = sum(size for _, size in _SECTIONS)
+
+
+@dataclass(frozen=True, slots=True)
+class PerceptionOutput:
+    """The heads' answers for B crops; lengths in metres, places in crop units (0…1), colours 0…1.
+
+    Args:
+        heat_logits: (B, J, S/4, S/4); their sigmoid is the heat map.
+        keypoints_2d: (B, J, 2).
+        keypoints_sigma: (B, J) spread of each heat map.
+        visible_logit: (B, J); sigmoid: the keypoint is in the crop and unoccluded.
+        joints_3d: (B, J, 3) from the pelvis, axes of the crop's camera; from the keypoints head.
+        joints_log_variance: (B, J) of one coordinate.
+        rotations_6d: (B, R, 6) local, the root's in the crop's camera; not yet orthonormal.
+        rotations_log_variance: (B, R) of one entry of the rotation matrix.
+        shape: (B, 10) coefficients; shape_log_variance likewise.
+        curl: (B, 4) radians; curl_log_variance likewise.
+        camera: (B, 3) u, v of the pelvis, and the log of the metres that the crop spans at the pelvis' distance.
+        camera_log_variance: (B, 3).
+        depth: (B, S/2, S/2) from the pelvis, on the person.
+        depth_log_variance: (B,).
+        joint_depth: (B, J) of the surface that is seen at each keypoint, from the depth head.
+        mask_logits: (B, S/2, S/2).
+        part_logits: (B, P, S/2, S/2).
+        mask_moments: (B, 6) area, centre x y, variances x y, covariance of the mask.
+        region_colours: (B, P − 1, 3) mean colour that each body region shows.
+        region_area: (B, P − 1) square root of the share of the crop that each region covers.
+        summary: (B, 96) weighted statistics of the trunk's scales.
+    """
+
+    heat_logits: Tensor
+    keypoints_2d: Tensor
+    keypoints_sigma: Tensor
+    visible_logit: Tensor
+    joints_3d: Tensor
+    joints_log_variance: Tensor
+    rotations_6d: Tensor
+    rotations_log_variance: Tensor
+    shape: Tensor
+    shape_log_variance: Tensor
+    curl: Tensor
+    curl_log_variance: Tensor
+    camera: Tensor
+    camera_log_variance: Tensor
+    depth: Tensor
+    depth_log_variance: Tensor
+    joint_depth: Tensor
+    mask_logits: Tensor
+    part_logits: Tensor
+    mask_moments: Tensor
+    region_colours: Tensor
+    region_area: Tensor
+    summary: Tensor
+
+    def __len__(self) -> int:
+        return len(self.keypoints_2d)
+
+    @property
+    def sharp(self) -> Tensor:
+        """(B, J) which keypoints are in sight, and at one place."""
+        return (self.visible_logit > 0) & (self.keypoints_sigma < _SHARP)
+
+    def features(self) -> Tensor:
+        """The vector X that semantics reads: (B, FEATURE_SIZE), laid out as `FEATURE_SLICES`, all of order one."""
+        sections = (
+            self.keypoints_2d * 4 - 2,
+            self.keypoints_sigma.log() + 3,
+            self.visible_logit.sigmoid(),
+            self.joints_3d * 3,
+            self.joints_log_variance * 0.5 + 2,
+            self.rotations_6d,
+            self.rotations_log_variance * 0.5 + 2,
+            self.shape,
+            self.shape_log_variance,
+            self.curl,
+            self.curl_log_variance,
+            self.camera * torch.tensor([4.0, 4.0, 2.0], device=self.camera.device),
+            self.camera_log_variance * 0.5 + 2,
+            self.joint_depth * 3,
+            self.depth_log_variance * 0.5 + 2,
+            self.mask_moments,
+            self.region_colours,
+            self.region_area,
+            self.summary,
+        )
+        return torch.cat([section.reshape(len(self), -1) for section in sections], dim=-1)
+
+
+def mask_moments(mask_BHW: Tensor, centres_N2: Tensor) -> Tensor:
+    """Area, centre and second moments of soft masks, (B, 6), scaled to order one.
+
+    Args:
+        mask_BHW: 0…1.
+        centres_N2: centres of the H·W cells in crop units.
+    """
+    flat = mask_BHW.flatten(1)
+    weights = flat / flat.sum(dim=1, keepdim=True).clamp_min(1.0)
+    mean = weights @ centres_N2
+    second = weights @ torch.cat([centres_N2.square(), centres_N2.prod(dim=1, keepdim=True)], dim=1)
+    spread = second - torch.cat([mean.square(), mean.prod(dim=1, keepdim=True)], dim=1)
+    return torch.cat([flat.mean(dim=1, keepdim=True) * 3, mean * 4 - 2, spread * 20], dim=1)
+
+
+def region_colours(image_B3HW: Tensor, parts_BPHW: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean colour (B, P − 1, 3) that each region shows, and the square root of the area (B, P − 1) it covers.
+
+    A region that is not seen keeps a neutral 0.5 rather than a colour of noise.
+    """
+    regions = parts_BPHW[:, 1:].flatten(2)
+    covered = regions.sum(dim=2)
+    colour = regions @ image_B3HW.flatten(2).transpose(1, 2)
+    return (colour + 0.5) / (covered + 1.0)[..., None], (covered / regions.shape[2]).sqrt()

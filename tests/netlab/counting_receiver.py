@@ -1,0 +1,115 @@
+"""A receiver that counts: `python -m tests.netlab.counting_receiver --listen H:P --log FILE`, for many senders at a
+time.
+
+Decodes every frame (with `--pass-through`, takes it as decoded) and acknowledges it.  `--log` gets a line of JSON a
+second: frames so far, memory, processor time.  At its end, on SIGTERM, one line on standard output tells what became of
+all of them.
+"""
+
+import argparse
+import asyncio
+import json
+import resource
+import signal
+import time
+from pathlib import Path
+from typing import TextIO
+
+from common.blobs import Parcel
+from common.codec.packet import CODEC_VERSION
+from common.io.addresses import Address
+from common.wire.convert import FrameMessage
+from receiver.link import LinkServer, ListenConfiguration, Session, SessionRegistry
+from receiver.link.auth.security import SecurityConfiguration
+from tests.netlab.logging_receiver import Decoder
+from tests.netlab.recording import MODEL
+
+_CAPACITY = 512
+
+
+class Counts:
+    """What became of frames, of all sessions together.
+
+    Args:
+        decode: whether to decode them.
+    """
+
+    def __init__(self, decode: bool) -> None:
+        self._decode = decode
+        self._next: dict[bytes, int] = {}
+        self.frames = self.missing = self.again = self.broken = 0
+
+    async def on_session(self, session: Session) -> None:
+        self._next[session.session_id] = 0
+
+    async def on_frame(self, session: Session, frame: FrameMessage) -> None:
+        """Decodes and counts."""
+        if self._decode:
+            session.decode(frame)
+        expected = self._next[session.session_id]
+        self.frames += 1
+        self.again += frame.sequence < expected
+        self.missing += max(frame.sequence - expected, 0)
+        self._next[session.session_id] = max(frame.sequence + 1, expected)
+
+    def on_parcel(self, session: Session, parcel: Parcel) -> None: ...
+
+    def on_unused(self, session: Session, frame: FrameMessage | None) -> None:
+        self.broken += frame is None
+
+    async def on_session_end(self, session: Session) -> None: ...
+
+    async def report(self, log: TextIO) -> None:
+        """A line a second."""
+        while True:
+            used = resource.getrusage(resource.RUSAGE_SELF)
+            line = {"at": time.time(), "frames": self.frames, "rss_kb": resident_kb(), "cpu_s": _seconds(used)}
+            log.write(json.dumps(line) + "\n")
+            log.flush()
+            await asyncio.sleep(1.0)
+
+
+def _seconds(used: resource.struct_rusage) -> float:
+    return used.ru_utime + used.ru_stime
+
+
+def resident_kb() -> int:
+    """Memory that this process holds."""
+    lines = Path("/proc/self/status").read_text(encoding="ascii").splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith("VmRSS:"))
+
+
+async def serve(listen: Address, log: TextIO, decode: bool) -> None:
+    """Until SIGTERM."""
+    stop = asyncio.Event()
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)
+    counts = Counts(decode)
+    server = LinkServer(
+        ListenConfiguration(listen=listen),
+        counts,
+        SessionRegistry(Decoder, capacity=_CAPACITY),
+        model_hash=MODEL,
+        codec_version=CODEC_VERSION,
+        security=SecurityConfiguration(peer_sessions=_CAPACITY),
+    )
+    reporting = asyncio.create_task(counts.report(log))
+    print(f"listening on {await server.start()}", flush=True)
+    await stop.wait()
+    reporting.cancel()
+    await server.stop()
+    told = {name: getattr(counts, name) for name in ("frames", "missing", "again", "broken")}
+    print(json.dumps(told), flush=True)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser("python -m tests.netlab.counting_receiver")
+    parser.add_argument("--listen", type=Address.parse, required=True)
+    parser.add_argument("--log", type=Path, required=True)
+    parser.add_argument("--pass-through", action="store_true", help="leave the codec out")
+    options = parser.parse_args()
+    with open(options.log, "w", encoding="utf-8") as log:
+        asyncio.run(serve(options.listen, log, not options.pass_through))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,108 @@
+"""A sender with complete delivery on a disk that forgets, without camera and networks.
+
+`python -m tests.netlab.durable_sender --peer H:P --spool DIR --ledger FILE`: a frame at every tick of `--fps` until
+SIGTERM, then the rest of the spool.  Frame n is the same each time that it is made, and stands in FILE once it is
+acknowledged.
+"""
+
+import argparse
+import asyncio
+import os
+import signal
+from contextlib import closing
+from pathlib import Path
+
+import numpy as np
+
+from common.codec.frame_codec import EncodedFrame, FrameCodec
+from common.codec.packet import CODEC_VERSION
+from common.frames import Camera, LabelFrame, PersonLabels
+from common.io.addresses import Address
+from common.labels import GROUPS
+from common.wire.convert import Hello
+from sender.link import Fate, LinkClient, LinkConfiguration, LinkObserver
+from sender.link.observer import Observers
+from sender.spool.complete_delivery import CompleteDelivery, Outstanding
+from sender.spool.spool import Spool, SpoolContent
+from tests.netlab.volatile_disk import forget_unsynced
+
+MODEL = bytes(8)
+
+
+def captured_at(sequence: int) -> float:
+    """When frame n was captured, as it were; to the millisecond, as the codec has it."""
+    return 1_700_000_000.0 + sequence / 25
+
+
+def frame_of(sequence: int) -> LabelFrame:
+    """Frame n: somebody who moves a little."""
+    random = np.random.default_rng(sequence)
+    labels = {group.name: np.sin(sequence / 9 + random.normal(size=group.size) / 9).astype("f4") for group in GROUPS}
+    return LabelFrame(
+        sequence, "clerk", captured_at(sequence), Camera(640, 480, 600.0), (PersonLabels(0, 1.0, labels),)
+    )
+
+
+class FixedRate:
+    """The codec at one rate.
+
+    Args:
+        codec: of this session.
+    """
+
+    def __init__(self, codec: FrameCodec) -> None:
+        self._codec = codec
+        self.acknowledge, self.reset = codec.acknowledge, codec.reset
+
+    def encode(self, frame: LabelFrame) -> EncodedFrame:
+        """See `FrameEncoder.encode`."""
+        return self._codec.encode(frame, {})
+
+
+class Ledger(LinkObserver):
+    """Writes down what was acknowledged, at once and for good."""
+
+    def __init__(self, path: Path) -> None:
+        self._file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+
+    def ended(self, frame: LabelFrame, fate: Fate) -> None:
+        if fate is Fate.ACKNOWLEDGED:
+            os.write(self._file, b"%d\n" % frame.sequence)
+
+
+async def send(peer: Address, directory: Path, ledger: Path, fps: float) -> None:
+    """Until SIGTERM, and then until everything is delivered."""
+    stop = asyncio.Event()
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)
+    with closing(Spool(directory, SpoolContent("clerk", CODEC_VERSION, MODEL), 1e8)) as spool:
+        outstanding = Outstanding()
+        hello = Hello(spool.session_id, "clerk", CODEC_VERSION, MODEL, False, resume=spool.resumed, durable=True)
+        link = LinkClient(
+            LinkConfiguration(peer=peer).patient(),
+            hello,
+            FixedRate(FrameCodec(MODEL)),
+            observer=Observers(Ledger(ledger), outstanding),
+        )
+        delivery = CompleteDelivery(link, spool, outstanding)
+        await delivery.connect()
+        while not stop.is_set():
+            await delivery.send(frame_of(spool.next_sequence))
+            await asyncio.sleep(1 / fps)
+        await delivery.drain()
+        await delivery.close()
+        print(f"delivered {spool.next_sequence} frames", flush=True)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser("python -m tests.netlab.durable_sender")
+    parser.add_argument("--peer", type=Address.parse, required=True)
+    parser.add_argument("--spool", type=Path, required=True)
+    parser.add_argument("--ledger", type=Path, required=True)
+    parser.add_argument("--fps", type=float, default=60.0)
+    options = parser.parse_args()
+    forget_unsynced(options.spool)
+    asyncio.run(send(options.peer, options.spool, options.ledger, options.fps))
+
+
+if __name__ == "__main__":
+    main()

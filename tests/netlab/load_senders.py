@@ -1,0 +1,102 @@
+"""Many senders in one process: `python -m tests.netlab.load_senders --peer H:P --recording FILE --senders N --log
+FILE`.
+
+Each plays the recording at its frame rate through a link of its own, loses nothing, and begins at another fraction of a
+frame.  `--log` gets an array: a line a frame that was acknowledged, of (when it was due, seconds from then to the
+acknowledgement), seconds since the epoch.  One line of JSON on standard output tells how many frames each sent.
+"""
+
+import argparse
+import asyncio
+import json
+import secrets
+import time
+from array import array
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from common.codec.packet import CODEC_VERSION
+from common.frames import Camera, LabelFrame
+from common.io.addresses import Address
+from common.wire.convert import Hello
+from sender.congestion.samples import LinkSample
+from sender.link import LinkClient, LinkConfiguration, LinkObserver
+from tests.netlab.recording import FPS, MODEL, RecordedPacket, read
+
+_CAMERA = Camera(640, 480, 600.0)
+
+
+class Player:
+    """Gives out packets that were encoded before; whatever is asked of it, it cannot encode them in another way."""
+
+    def __init__(self, packets: Sequence[RecordedPacket]) -> None:
+        self._packets = packets
+
+    def encode(self, frame: LabelFrame) -> RecordedPacket:
+        return self._packets[frame.sequence]
+
+    def acknowledge(self, sequence: int) -> None: ...
+
+    def reset(self) -> None: ...
+
+
+class Stopwatch(LinkObserver):
+    """How long after they were due frames were acknowledged, of all senders together."""
+
+    def __init__(self) -> None:
+        self.pairs = array("d")
+
+    def acknowledged(self, frame: LabelFrame, sample: LinkSample) -> None:
+        self.pairs.extend((frame.captured_at, time.time() - frame.captured_at))
+
+
+async def play(link: LinkClient, frames: int, begin_s: float) -> int:
+    """One sender, from `begin_s` (since the epoch); returns how many frames it sent."""
+    await link.connect()
+    due_s = begin_s
+    for sequence in range(frames):
+        await asyncio.sleep(max(0.0, due_s - time.time()))
+        # Who was held up goes on at the pace; nobody catches up.
+        due_s = max(due_s, time.time() - 1 / FPS)
+        if due_s > begin_s + frames / FPS:
+            frames = sequence
+            break
+        await link.send(LabelFrame(sequence, "recorded", due_s, _CAMERA, ()))
+        due_s += 1 / FPS
+    await link.drain()
+    return frames
+
+
+async def crowd(options: argparse.Namespace) -> None:
+    packets, stopwatch = read(options.recording), Stopwatch()
+    links = [
+        LinkClient(
+            LinkConfiguration(peer=options.peer, connect_timeout=30.0),
+            Hello(secrets.token_bytes(16), f"crowd-{number}", CODEC_VERSION, MODEL, live=False),
+            Player(packets),
+            observer=stopwatch,
+        )
+        for number in range(options.senders)
+    ]
+    shares = [number / len(links) / FPS for number in range(len(links))]
+    sent = await asyncio.gather(
+        *(play(link, len(packets), options.start_at + share) for link, share in zip(links, shares, strict=True))
+    )
+    np.save(options.log, np.frombuffer(stopwatch.pairs).reshape(-1, 2))
+    print(json.dumps({"sent": sent}), flush=True)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser("python -m tests.netlab.load_senders")
+    parser.add_argument("--peer", type=Address.parse, required=True)
+    parser.add_argument("--recording", type=Path, required=True)
+    parser.add_argument("--senders", type=int, required=True)
+    parser.add_argument("--start-at", type=float, required=True, help="when the first frames are due, since the epoch")
+    parser.add_argument("--log", type=Path, required=True)
+    asyncio.run(crowd(parser.parse_args()))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,175 @@
+"""The sender's window, probes and rate control over a pipe, in simulated time: no hosts, no TCP, no clock.
+
+What it leaves out is what TCP adds (headers of acknowledgements, retransmissions); with that it foretells the display
+ages of `tests.bench.link` within some milliseconds on links without outages, in a hundredth of the time.
+"""
+
+import heapq
+import itertools
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from common.wire.convert import Heartbeat
+from sender.congestion.congestion_window import FlightSize
+from sender.congestion.prober import Prober
+from sender.congestion.samples import LinkSample, wire_bytes
+from sender.rate.controller import RateController
+from sender.rate.policy import RateConfiguration
+from tests.netlab.pipe import Pipe, Shape
+
+_PACKET_BYTES = 1500
+# Of a message around a payload, without headers.
+_MESSAGE_BYTES = 25
+_LABELS_BYTES = 50
+_HOLD_S = 0.002
+_TRAIN_AFTER_S = 0.01
+
+
+class Shown(NamedTuple):
+    """A frame that arrived; seconds of simulated time."""
+
+    captured_s: float
+    shown_s: float
+
+
+class _Waiting(NamedTuple):
+    sequence: int
+    captured_s: float
+    held_back: bool
+
+
+@dataclass(slots=True)
+class Simulation:
+    """One live sender; the way back is as long as the way there, and carries everything.
+
+    Args:
+        there: what the sender's packets go through.
+        bulk_bytes: what always waits to go beside the frames; 0 for labels alone.
+        window: most unacknowledged frames.
+
+    Attributes:
+        shown: every frame that arrived.
+        bulk: (when, bytes) of all bulk that arrived.
+    """
+
+    there: Shape
+    bulk_bytes: int = 0
+    fps: float = 30.0
+    window: int = 8
+    shown: list[Shown] = field(default_factory=list)
+    bulk: list[tuple[float, int]] = field(default_factory=list)
+    rate: RateController = field(default_factory=lambda: RateController(RateConfiguration()))
+    prober: Prober = field(default_factory=Prober)
+    _pipe: Pipe = field(init=False)
+    _flight: FlightSize = field(init=False)
+    _events: list[tuple[float, int, Callable[[float], None]]] = field(default_factory=list)
+    _order: "itertools.count[int]" = field(default_factory=itertools.count)
+    _waiting: _Waiting | None = None
+    _in_flight: int = 0
+    _bulk_in_flight: int = 0
+    _last_sent_s: float | None = None
+    _last_arrival_s: float | None = None
+
+    def __post_init__(self) -> None:
+        self._pipe, self._flight = Pipe(self.there), FlightSize(self.window)
+
+    def run(self, seconds: float) -> None:
+        """From the first frame on."""
+        for sequence in range(int(seconds * self.fps)):
+            self._at(sequence / self.fps, lambda now_s, number=sequence: self._capture(number, now_s))  # type: ignore[misc]
+        self._at(0.0, lambda now_s: self._beat(Heartbeat(1), 0, now_s))
+        while self._events and self._events[0][0] < seconds:
+            now_s, _, happen = heapq.heappop(self._events)
+            happen(now_s)
+
+    def _at(self, when_s: float, happen: Callable[[float], None]) -> None:
+        heapq.heappush(self._events, (when_s, next(self._order), happen))
+
+    def _offer(self, message_bytes: int, now_s: float) -> float:
+        """When the last packet of a message arrives; the queue of the pipe must be long enough."""
+        left = wire_bytes(message_bytes)
+        arrival_s = None
+        while left > 0:
+            arrival_s = self._pipe.offer(min(left, _PACKET_BYTES), now_s)
+            left -= _PACKET_BYTES
+        if arrival_s is None:
+            raise ValueError("the simulation knows no loss: give the pipe a longer queue")
+        return arrival_s
+
+    def _capture(self, sequence: int, now_s: float) -> None:
+        self.rate.on_offered(now_s * 1e3)
+        self._flight.offered(now_s * 1e3)
+        self._waiting = _Waiting(sequence, now_s, self._in_flight >= self._flight.frames)
+        self._pump(now_s)
+
+    def _pump(self, now_s: float) -> None:
+        if self._waiting is None or self._in_flight >= self._flight.frames:
+            return
+        frame, self._waiting = self._waiting, None
+        message_bytes = _LABELS_BYTES + _MESSAGE_BYTES
+        spacing_s, self._last_sent_s = now_s - (self._last_sent_s or now_s), now_s
+        self._in_flight += 1
+        self.rate.on_sent(frame.sequence, _LABELS_BYTES, now_s * 1e3)
+        self.prober.frame(message_bytes, now_s * 1e3)
+        arrival_s = self._offer(message_bytes, now_s)
+        self._at(arrival_s, lambda at_s: self._arrive(frame, now_s, spacing_s, at_s))
+        self._send_bulk(now_s)
+        self._at(now_s + _TRAIN_AFTER_S, self._train)
+
+    def _send_bulk(self, now_s: float) -> None:
+        size = self.rate.bulk_bytes(self._bulk_in_flight, self.bulk_bytes, now_s * 1e3) if self.bulk_bytes else 0
+        if size:
+            self._bulk_in_flight += size
+            arrival_s = self._offer(size + _MESSAGE_BYTES, now_s)
+            self.bulk.append((arrival_s, size))
+            self._at(arrival_s + self.there.delay_s, lambda _: self._bulk_received(size))
+
+    def _bulk_received(self, size: int) -> None:
+        self._bulk_in_flight -= size
+
+    def _train(self, now_s: float) -> None:
+        sizes = self.prober.train(now_s * 1e3)
+        beats = [Heartbeat(int(now_s * 1e9) + index) for index in range(len(sizes))]
+        if sizes:
+            self.prober.sent(beats, sizes, now_s * 1e3)
+        for beat, size in zip(beats, sizes, strict=True):
+            self._beat(beat, size, now_s)
+
+    def _beat(self, beat: Heartbeat, size: int, now_s: float) -> None:
+        arrival_s = self._offer(size, now_s)
+        echo = Heartbeat(beat.sent_ns, int(arrival_s * 1e9))
+        self._at(arrival_s + self.there.delay_s, lambda at_s: self._echo(echo, arrival_s - now_s, at_s))
+
+    def _echo(self, echo: Heartbeat, way_s: float, now_s: float) -> None:
+        self.rate.on_short_way(way_s * 1e3, now_s * 1e3)
+        told = self.prober.echoed(echo, now_s * 1e3)
+        if told is not None:
+            self.rate.on_train(told, now_s * 1e3)
+
+    def _arrive(self, frame: _Waiting, sent_s: float, spacing_s: float, now_s: float) -> None:
+        self.shown.append(Shown(frame.captured_s, now_s + _HOLD_S))
+        first = self._last_arrival_s is None
+        arrival_spacing_ms = (now_s - (self._last_arrival_s or now_s)) * 1e3
+        self._last_arrival_s = now_s
+        sample = LinkSample(
+            sequence=frame.sequence,
+            message_bytes=_LABELS_BYTES + _MESSAGE_BYTES,
+            round_trip_time_ms=(now_s + self.there.delay_s - sent_s) * 1e3,
+            hold_ms=_HOLD_S * 1e3,
+            sent_spacing_ms=None if first else spacing_s * 1e3,
+            arrival_spacing_ms=None if first else arrival_spacing_ms,
+            waited=frame.held_back,
+            client_sent_ns=int(sent_s * 1e9),
+            server_received_ns=int(now_s * 1e9),
+            server_sent_ns=int((now_s + _HOLD_S) * 1e9),
+            client_received_ns=int((now_s + _HOLD_S + self.there.delay_s) * 1e9),
+        )
+        self._at(now_s + _HOLD_S + self.there.delay_s, lambda at_s: self._acknowledged(sample, at_s))
+
+    def _acknowledged(self, sample: LinkSample, now_s: float) -> None:
+        self._in_flight -= 1
+        self._flight.update(sample, now_s * 1e3)
+        self.prober.acknowledged(sample, now_s * 1e3)
+        self.rate.on_acknowledged(sample, now_s * 1e3)
+        self._pump(now_s)

@@ -1,0 +1,83 @@
+"""A receiver without reconstruction, on one of two hosts: `python -m tests.netlab.sink --listen H:P --log FILE`.
+
+Decodes every frame, holds it for `--hold-ms`, notes when it was captured and when it could be shown, acknowledges.
+Notes parcels too, with their kind.
+"""
+
+import argparse
+import asyncio
+import json
+import signal
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TextIO
+
+from common.blobs import Parcel
+from common.codec.packet import CODEC_VERSION
+from common.io.addresses import Address
+from common.wire.convert import FrameMessage
+from receiver.link import LinkServer, ListenConfiguration, Session, SessionRegistry
+from receiver.link.auth.security import SecurityConfiguration
+from receiver.pipeline import PacketDecoder
+from tests.netlab.source import MODEL
+
+
+class Notebook:
+    """Writes a line a frame."""
+
+    def __init__(self, log: TextIO, hold_s: float) -> None:
+        self._log, self._hold_s = log, hold_s
+
+    async def on_session(self, session: Session) -> None: ...
+
+    async def on_frame(self, session: Session, frame: FrameMessage) -> None:
+        """Decodes and notes."""
+        labels = session.decode(frame)
+        if self._hold_s:
+            await asyncio.sleep(self._hold_s)
+        line = {"seq": frame.sequence, "captured_at": labels.captured_at, "shown_at": time.time()}
+        self._note(line | {"bytes": len(frame.payload)})
+
+    def on_parcel(self, session: Session, parcel: Parcel) -> None:
+        """Notes."""
+        self._note({"kind": parcel.kind, "bytes": len(parcel.data)})
+
+    def _note(self, line: Mapping[str, float | str]) -> None:
+        self._log.write(json.dumps(line) + "\n")
+        self._log.flush()
+
+    def on_unused(self, session: Session, frame: FrameMessage | None) -> None: ...
+
+    async def on_session_end(self, session: Session) -> None: ...
+
+
+async def serve(listen: Address, log: TextIO, hold_s: float) -> None:
+    """Until SIGTERM."""
+    stop = asyncio.Event()
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)
+    server = LinkServer(
+        ListenConfiguration(listen=listen),
+        Notebook(log, hold_s),
+        SessionRegistry(lambda: PacketDecoder(MODEL)),
+        model_hash=MODEL,
+        codec_version=CODEC_VERSION,
+        security=SecurityConfiguration(insecure=True),
+    )
+    print(f"listening on {await server.start()}", flush=True)
+    await stop.wait()
+    await server.stop()
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser("python -m tests.netlab.sink")
+    parser.add_argument("--listen", type=Address.parse, required=True)
+    parser.add_argument("--log", type=Path, required=True)
+    parser.add_argument("--hold-ms", type=float, default=0.0)
+    options = parser.parse_args()
+    with open(options.log, "a", encoding="utf-8") as log:
+        asyncio.run(serve(options.listen, log, options.hold_ms / 1e3))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,130 @@
+"""Both ends of the link in one process, with a pipeline that remembers what it saw."""
+
+import asyncio
+import random
+import secrets
+from collections.abc import Callable
+from contextlib import AsyncExitStack
+
+import receiver.link.auth.security
+import sender.link.transport.security
+from common.blobs import Parcel
+from common.clock import SYSTEM_CLOCK, Clock
+from common.io.addresses import Address
+from common.wire.convert import FrameMessage, Hello
+from receiver.link import LinkServer, ListenConfiguration, Session, SessionRegistry
+from sender.link import FrameEncoder, LinkClient, LinkConfiguration
+from sender.link.background_transfer import Pace
+from sender.link.transport.transport import Transport
+from tests.support.fake_link import MODEL, CountingCodec, label_frame
+from tests.support.scripted_receiver import Recorder
+from tests.support.tcp_relay import TcpRelay
+
+LOOPBACK = "127.0.0.1"
+
+
+class Pipeline:
+    """Decodes every frame; waits at `gate`; says when it has seen so many."""
+
+    def __init__(self) -> None:
+        self.gate = asyncio.Event()
+        self.gate.set()
+        self.decoded: list[int] = []
+        self.keys: list[int] = []
+        self.parcels: list[Parcel] = []
+        self.opened = 0
+        self.ended: asyncio.Queue[Session] = asyncio.Queue()
+        self._changed = asyncio.Event()
+
+    async def on_session(self, session: Session) -> None:
+        self.opened += 1
+
+    async def on_frame(self, session: Session, frame: FrameMessage) -> None:
+        session.decode(frame)
+        self.decoded.append(frame.sequence)
+        if frame.key:
+            self.keys.append(frame.sequence)
+        self._changed.set()
+        await self.gate.wait()
+
+    def on_parcel(self, session: Session, parcel: Parcel) -> None:
+        self.parcels.append(parcel)
+
+    def on_unused(self, session: Session, frame: FrameMessage | None) -> None: ...
+
+    async def on_session_end(self, session: Session) -> None:
+        self.ended.put_nowait(session)
+
+    async def until(self, holds: Callable[[], bool]) -> None:
+        async with asyncio.timeout(10):
+            while not holds():
+                self._changed.clear()
+                await self._changed.wait()
+
+    async def until_decoded(self, sequence: int) -> None:
+        await self.until(lambda: bool(self.decoded) and self.decoded[-1] >= sequence)
+
+
+class Ends:
+    """Starts servers and clients, and stops them all when the test is over."""
+
+    def __init__(self, stack: AsyncExitStack) -> None:
+        self._stack = stack
+
+    async def server(
+        self,
+        pipeline: Pipeline,
+        registry: SessionRegistry | None = None,
+        *,
+        port: int = 0,
+        model: bytes = MODEL,
+        security: receiver.link.auth.security.SecurityConfiguration | None = None,
+        clock: Clock = SYSTEM_CLOCK,
+    ) -> tuple[LinkServer, Address]:
+        server = LinkServer(
+            ListenConfiguration(listen=Address(LOOPBACK, port), drain_timeout=2.0),
+            pipeline,
+            registry or SessionRegistry(CountingCodec),
+            model_hash=model,
+            codec_version=1,
+            security=security,
+            clock=clock,
+        )
+        address = await server.start()
+        self._stack.push_async_callback(server.stop)
+        return server, address
+
+    async def relay(self, target: Address) -> TcpRelay:
+        relay = TcpRelay(target)
+        await relay.start()
+        self._stack.push_async_callback(relay.stop)
+        return relay
+
+    def client(
+        self,
+        peer: Address,
+        *,
+        live: bool = False,
+        connect_timeout: float = 5.0,
+        codec_version: int = 1,
+        encoder: FrameEncoder | None = None,
+        pace: Pace | None = None,
+        security: sender.link.transport.security.SecurityConfiguration | None = None,
+    ) -> tuple[LinkClient, Recorder]:
+        seen = Recorder()
+        client = LinkClient(
+            LinkConfiguration(peer=peer, connect_timeout=connect_timeout),
+            Hello(secrets.token_bytes(16), "test", codec_version, MODEL, live),
+            encoder or CountingCodec(),
+            observer=seen,
+            pace=pace,
+            rng=random.Random(1),
+            transport=Transport(security),
+        )
+        self._stack.push_async_callback(client.close)
+        return client, seen
+
+
+async def send_all(client: LinkClient, first: int, last: int) -> None:
+    for sequence in range(first, last):
+        await client.send(label_frame(sequence))

@@ -1,0 +1,66 @@
+"""Link samples by hand, and a link that makes them."""
+
+from dataclasses import dataclass
+
+from sender.congestion.samples import LinkSample, wire_bytes
+
+
+def sample(
+    *,
+    message_bytes: int = 300,
+    rtt_ms: float = 20.0,
+    sent_spacing_ms: float | None = 33.0,
+    arrival_spacing_ms: float | None = 33.0,
+    one_way_ms: float = 10.0,
+    waited: bool = False,
+    sequence: int = 0,
+) -> LinkSample:
+    return LinkSample(
+        sequence=sequence,
+        message_bytes=message_bytes,
+        round_trip_time_ms=rtt_ms,
+        hold_ms=5.0,
+        sent_spacing_ms=sent_spacing_ms,
+        arrival_spacing_ms=arrival_spacing_ms,
+        waited=waited,
+        client_sent_ns=0,
+        server_received_ns=int(one_way_ms * 1e6),
+        server_sent_ns=0,
+        client_received_ns=0,
+    )
+
+
+@dataclass
+class FakeBottleneck:
+    """A first-in-first-out link of fixed capacity and delay, and a sender with a window of two frames.
+
+    Args:
+        capacity_bps: may be changed at any time.
+        delay_ms: one way, without queueing.
+    """
+
+    capacity_bps: float
+    delay_ms: float = 10.0
+    _free_ms: float = 0.0
+    _last_sent_ms: float | None = None
+    _last_arrival_ms: float | None = None
+    _second_last_acknowledged_ms: float = 0.0
+    _last_acknowledged_ms: float = 0.0
+
+    def send(self, wanted_ms: float, message_bytes: int) -> tuple[LinkSample, float]:
+        """Sends a frame as soon as the window allows; returns its sample and when it was acknowledged."""
+        sent_ms = max(wanted_ms, self._second_last_acknowledged_ms)
+        self._free_ms = max(self._free_ms, sent_ms) + wire_bytes(message_bytes) * 8 / self.capacity_bps * 1e3
+        arrival_ms = self._free_ms + self.delay_ms
+        measured = sample(
+            message_bytes=message_bytes,
+            rtt_ms=arrival_ms + self.delay_ms - sent_ms,
+            sent_spacing_ms=None if self._last_sent_ms is None else sent_ms - self._last_sent_ms,
+            arrival_spacing_ms=None if self._last_arrival_ms is None else arrival_ms - self._last_arrival_ms,
+            one_way_ms=arrival_ms - sent_ms + 500.0,  # the clocks differ by half a second
+            waited=sent_ms > wanted_ms,
+        )
+        self._last_sent_ms, self._last_arrival_ms = sent_ms, arrival_ms
+        self._second_last_acknowledged_ms = self._last_acknowledged_ms
+        self._last_acknowledged_ms = arrival_ms + self.delay_ms
+        return measured, self._last_acknowledged_ms

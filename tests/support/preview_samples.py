@@ -1,0 +1,51 @@
+"""People as perception might have seen them, with a mask, keypoints and depth of one's choice."""
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from sender.perception.inference.crop import CropBox
+from sender.perception.network.output import PerceptionOutput
+from sender.perception.stage import ObservedPerson
+
+MASK = 32
+"""Cells along a side of masks and depth."""
+
+
+def observed(
+    crop: CropBox,
+    mask: npt.NDArray[np.bool_],
+    *,
+    keypoints_2d: npt.NDArray[np.float32] | None = None,
+    visible: npt.NDArray[np.bool_] | None = None,
+    depth_m: float = 0.0,
+    identity: int = 0,
+    score: float = 0.87,
+) -> ObservedPerson:
+    """A person whose mask is sure everywhere.
+
+    Args:
+        mask: (MASK, MASK).
+        keypoints_2d: (17, 2) in crop units; all in the middle by default.
+        visible: (17,); none by default.
+    """
+    unused: dict[str, Any] = {name: torch.zeros(1) for name in PerceptionOutput.__dataclass_fields__}
+    places = np.full((17, 2), 0.5, np.float32) if keypoints_2d is None else keypoints_2d
+    seen = np.zeros(17, np.bool_) if visible is None else visible
+    read = {
+        "mask_logits": torch.from_numpy(np.where(mask, 8.0, -8.0).astype(np.float32))[None],
+        "depth": torch.full((1, MASK, MASK), depth_m),
+        "keypoints_2d": torch.from_numpy(places)[None],
+        "keypoints_sigma": torch.full((1, 17), 0.02),
+        "visible_logit": torch.from_numpy(np.where(seen, 4.0, -4.0).astype(np.float32))[None],
+    }
+    return ObservedPerson(identity, score, crop, PerceptionOutput(**(unused | read)))
+
+
+def block(left: float, top: float, right: float, bottom: float) -> npt.NDArray[np.bool_]:
+    """(MASK, MASK): true from left, top to right, bottom, in crop units."""
+    mask = np.zeros((MASK, MASK), np.bool_)
+    mask[round(top * MASK) : round(bottom * MASK), round(left * MASK) : round(right * MASK)] = True
+    return mask

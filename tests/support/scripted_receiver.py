@@ -1,0 +1,135 @@
+"""The receiver's end of a link, played by hand, and a client with everything around it."""
+
+import asyncio
+import random
+from collections import deque
+
+from common.frames import LabelFrame
+from common.io.addresses import Address
+from common.wire.convert import (
+    Acknowledgement,
+    AckStatus,
+    ClientMessage,
+    FrameMessage,
+    Heartbeat,
+    Hello,
+    ServerMessage,
+    Welcome,
+    decode_client,
+    encode_server,
+)
+from sender.congestion.packet_train import TrainSample
+from sender.congestion.samples import LinkSample
+from sender.link import Fate, LinkClient, LinkConfiguration, LinkObserver, Payload
+from tests.support.fake_link import MODEL, SESSION, CountingCodec, FakeEnd, fake_link, settle
+
+WELCOME = Welcome(True, MODEL, window=2)
+
+
+class Recorder(LinkObserver):
+    def __init__(self) -> None:
+        self.fates: list[tuple[int, Fate]] = []
+        self.sent_again: list[tuple[int, bool]] = []
+        self.samples: list[LinkSample] = []
+        self.lost: list[str] = []
+        self.connections = 0
+        self.trains: list[TrainSample] = []
+
+    def connected(self, welcome: Welcome) -> None:
+        self.connections += 1
+
+    def disconnected(self, reason: str) -> None:
+        self.lost.append(reason)
+
+    def sent(self, frame: LabelFrame, encoded: Payload, *, again: bool) -> None:
+        self.sent_again.append((frame.sequence, again))
+
+    def acknowledged(self, frame: LabelFrame, sample: LinkSample) -> None:
+        self.samples.append(sample)
+
+    def probed(self, told: TrainSample) -> None:
+        self.trains.append(told)
+
+    def ended(self, frame: LabelFrame, fate: Fate) -> None:
+        self.fates.append((frame.sequence, fate))
+
+
+class Receiver:
+    """Plays the receiver by hand: one entry of `welcomes` for each stream that the client opens."""
+
+    def __init__(self, *welcomes: Welcome | None, foreign: str | None = None) -> None:
+        self.hellos: list[Hello] = []
+        self.foreign = foreign
+        self.network = asyncio.Event()
+        self.network.set()
+        self._welcomes = deque(welcomes)
+        self._ends: asyncio.Queue[FakeEnd] = asyncio.Queue()
+
+    async def reach(self, peer: Address) -> FakeEnd:
+        await self.network.wait()
+        client, server = fake_link()
+        welcome = self._welcomes.popleft() if self._welcomes else None
+        if welcome is None:
+            server.break_off("UNAVAILABLE", "connection refused")
+        else:
+            await server.write(encode_server(welcome))
+            self._ends.put_nowait(server)
+        return client
+
+    async def probe(self, peer: Address) -> str | None:
+        return self.foreign
+
+    async def stream(self) -> FakeEnd:
+        """The next stream that was agreed, after its greeting."""
+        end = await self._ends.get()
+        hello = await hear(end)
+        assert isinstance(hello, Hello)
+        self.hellos.append(hello)
+        return end
+
+
+async def hear(end: FakeEnd) -> ClientMessage:
+    """The sender's next message that is not a heartbeat."""
+    while True:
+        data = await end.read()
+        assert data is not None
+        message = decode_client(data)
+        if not isinstance(message, Heartbeat):
+            return message
+
+
+async def hear_frame(end: FakeEnd) -> int:
+    message = await hear(end)
+    assert isinstance(message, FrameMessage)
+    return message.sequence
+
+
+async def say(end: FakeEnd, message: ServerMessage) -> None:
+    await end.write(encode_server(message))
+    await settle()
+
+
+def ack(sequence: int, status: AckStatus = AckStatus.DECODED, *, want_key: bool = False) -> Acknowledgement:
+    return Acknowledgement(sequence, status, sequence, 1, 2_000_000, 5_000_000, 33_000_000, 350, want_key, "a reason")
+
+
+class Link:
+    """A client with everything around it."""
+
+    def __init__(
+        self, receiver: Receiver, *, live: bool, heartbeat_interval_ms: float = 60_000.0, connect_timeout: float = 1.0
+    ) -> None:
+        self.receiver = receiver
+        self.codec = CountingCodec()
+        self.seen = Recorder()
+        configuration = LinkConfiguration(
+            connect_timeout=connect_timeout, reconnect_timeout=1.0, heartbeat_interval_ms=heartbeat_interval_ms
+        )
+        self.client = LinkClient(
+            configuration,
+            Hello(SESSION, "test", 1, MODEL, live),
+            self.codec,
+            observer=self.seen,
+            rng=random.Random(1),
+            transport=receiver,
+        )

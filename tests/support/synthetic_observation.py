@@ -1,0 +1,116 @@
+"""A synthetic person before a camera, with what perfect perception would say of the picture."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from common.body.anatomy import REGIONS
+from common.body.label_space import LabelSpace
+from common.body.model import BodyModel, BodyParameters
+from common.body.rotations import axis_angle_to_matrix
+from common.frames import Camera, PersonLabels
+from common.labels import split
+from common.synthetic.assets.appearance import Appearance, Light
+from common.synthetic.renderer.renderer import Figure, Renderer, View
+from sender.perception.inference.crop import CropBox
+from sender.perception.network.output import PerceptionOutput
+from sender.perception.stage import ObservedPerson
+
+CAMERA = Camera(480, 640, 800.0)
+CROP = CropBox(-25, 73, 530)
+BACKGROUND = (255, 0, 255)
+COARSE, FINE = 64, 192
+"""Cells along a side of what perception says: as many as it has, and so many that its mask is perfect."""
+
+FloatArray = npt.NDArray[np.float32]
+Image = npt.NDArray[np.uint8]
+
+
+def even_light() -> Light:
+    """From everywhere: what is drawn is what is painted."""
+    everywhere = np.ones(3, np.float32)
+    return Light(np.eye(3, dtype=np.float32), np.zeros((3, 3), np.float32), everywhere, everywhere)
+
+
+@dataclass(frozen=True, eq=False)
+class Pictured:
+    """One picture of somebody, and its truth.
+
+    Args:
+        image: (H, W, 3), the person before `BACKGROUND`.
+        part: (H, W) 0 background, 1 + region index.
+        depth: (H, W) metres; 0 off the person.
+        parameters: the true body.
+        points: (2048, 3) true surface points, camera space, metres.
+        normals: (2048, 3).
+    """
+
+    image: Image
+    part: npt.NDArray[np.uint8]
+    depth: FloatArray
+    parameters: BodyParameters
+    points: FloatArray
+    normals: FloatArray
+
+    def observed(self, identity: int = 0, cells: int = COARSE) -> ObservedPerson:
+        """As perception would see it if it made no mistakes."""
+        square = CROP.cut(np.repeat(self.part[..., None], 3, axis=2), CROP.side)[..., 0]
+        whole = cv2.resize((square > 0).astype(np.float32), (cells, cells), interpolation=cv2.INTER_AREA)
+        person = whole > (0.999 if cells == FINE else 0.5)
+        middles = ((np.arange(cells) + 0.5) * CROP.side / cells).astype(int)
+        part = square[middles[:, None], middles]
+        logits = 12.0 * np.eye(1 + len(REGIONS), dtype=np.float32)[part].transpose(2, 0, 1)
+        unused: dict[str, Any] = {name: torch.zeros(1) for name in PerceptionOutput.__dataclass_fields__}
+        read = {
+            "mask_logits": torch.from_numpy(np.where(person, 8.0, -8.0).astype(np.float32))[None],
+            "part_logits": torch.from_numpy(logits)[None],
+        }
+        return ObservedPerson(identity, 1.0, CROP, PerceptionOutput(**(unused | read)))
+
+    def labels(self, space: LabelSpace, identity: int = 0) -> PersonLabels:
+        """The true ones."""
+        return PersonLabels(identity, 1.0, split(space.encode(self.parameters)[0].numpy()))
+
+    def truly_visible(self) -> npt.NDArray[np.bool_]:
+        """(2048,) points that are what the picture shows at their place, by its exact depth, and not obliquely."""
+        pixels = (CAMERA.focal_px * self.points[:, :2] / self.points[:, 2:] + [240, 320]).astype(int)
+        inside = ((pixels >= 0) & (pixels < [CAMERA.width, CAMERA.height])).all(axis=1)
+        x, y = np.clip(pixels, 0, [CAMERA.width - 1, CAMERA.height - 1]).T
+        cosine = -(self.points * self.normals).sum(axis=1) / np.linalg.norm(self.points, axis=1)
+        return np.asarray(inside & (cosine > 0.3) & (np.abs(self.depth[y, x] - self.points[:, 2]) < 0.02))
+
+    def colours_at_points(self) -> FloatArray:
+        """(2048, 3) what the picture shows where each point falls, visible or not."""
+        pixels = (CAMERA.focal_px * self.points[:, :2] / self.points[:, 2:] + [240, 320]).astype(int)
+        x, y = np.clip(pixels, 0, [CAMERA.width - 1, CAMERA.height - 1]).T
+        return np.asarray(self.image[y, x], np.float32)
+
+
+def pictured(
+    renderer: Renderer,
+    model: BodyModel,
+    appearance: Appearance,
+    yaw: float = 0.0,
+    light: Light | None = None,
+    pose: torch.Tensor | None = None,
+) -> Pictured:
+    """Somebody 3 m away, turned about the vertical by so many radians.
+
+    Args:
+        pose: (22, 3, 3) local rotations but for the root's; at rest by default.
+    """
+    parameters = BodyParameters.rest(1, 3.2)
+    if pose is not None:
+        parameters.rotations[0] = pose
+    parameters.rotations[:, 0] = axis_angle_to_matrix(torch.tensor([[0.0, yaw, 0.0]]))
+    with torch.no_grad():
+        vertices = model(parameters).vertices
+        points, normals = model.surface_points(vertices)
+    view = View(CAMERA.width, CAMERA.height, CAMERA.focal_px)
+    drawn = renderer.render([Figure(vertices[0].numpy(), appearance)], view, light or even_light())
+    image = np.where(drawn.part[..., None] > 0, drawn.colour[..., :3], BACKGROUND).astype(np.uint8)
+    return Pictured(image, drawn.part, drawn.depth, parameters, points[0].numpy(), normals[0].numpy())

@@ -1,0 +1,154 @@
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import pytest
+
+from common.errors import UsageError
+from common.io.addresses import Address
+from common.io.configuration import option, read_configuration
+
+
+@dataclass(frozen=True, slots=True)
+class LinkOptions:
+    peer: Address = option(Address("127.0.0.1", 50051), help="where the receiver listens")
+    metrics: Address | None = option(None, help="serve metrics here")
+    window: int = option(2, help="100 % of the frames under way")
+    policy: Literal["capacity", "paper"] = option("capacity", help="what drives the rate")
+
+    def __post_init__(self) -> None:
+        if self.window < 1:
+            raise ValueError(f"--window must be at least 1, not {self.window}")
+
+
+@dataclass(frozen=True, slots=True)
+class CameraOptions:
+    focal_px: float | None = option(None, help="focal length")
+    realtime: bool = option(False, help="keep a file's pace")
+    out: Path = option(Path("out"), help="folder")
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """Sends a person."""
+
+    camera: CameraOptions
+    link: LinkOptions
+
+
+def read(*flags: str, environment: dict[str, str] | None = None) -> Options:
+    return read_configuration(Options, "sender", flags, environment or {})
+
+
+def test_every_default_works() -> None:
+    assert read() == Options(CameraOptions(), LinkOptions())
+
+
+def test_flags_parse_to_their_types() -> None:
+    options = read(
+        *("--peer", "[::1]:7", "--metrics", "localhost:9100", "--window", "3", "--policy", "paper"),
+        *("--focal-px", "900", "--realtime", "--out", "there"),
+    )
+    assert options.link == LinkOptions(Address("::1", 7), Address("localhost", 9100), 3, "paper")
+    assert options.camera == CameraOptions(900.0, True, Path("there"))
+
+
+def test_flags_over_environment_over_file_over_default(tmp_path: Path) -> None:
+    file = tmp_path / "sender.toml"
+    file.write_text('[link]\nwindow = 3\npolicy = "paper"\npeer = "a:1"\n[camera]\nfocal_px = 800\nrealtime = true\n')
+    environment = {"BODYWIRE_SENDER_CONFIG": str(file), "BODYWIRE_SENDER_WINDOW": "4", "BODYWIRE_SENDER_PEER": "b:2"}
+    options = read("--peer", "c:3", environment=environment)
+    assert options.link == LinkOptions(peer=Address("c", 3), window=4, policy="paper")
+    assert options.camera == CameraOptions(focal_px=800.0, realtime=True)
+
+
+def test_flag_takes_back_what_the_environment_switched_on() -> None:
+    environment = {"BODYWIRE_SENDER_REALTIME": "yes"}
+    assert read(environment=environment).camera.realtime
+    assert not read("--no-realtime", environment=environment).camera.realtime
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (["--bandwidth", "1"], "unrecognized arguments: --bandwidth 1; see sender --help"),
+        (["--window"], "expected one argument"),
+        (["--window", "two"], "--window: 'two' is not a whole number"),
+        (["--window", "0"], "--window must be at least 1"),
+        (["--focal-px", "wide"], "--focal-px: 'wide' is not a number"),
+        (["--policy", "best"], "--policy: 'best' is none of capacity, paper"),
+        (["--peer", "nowhere"], "--peer: 'nowhere' is not host:port"),
+        (["--wind", "3"], "unrecognized arguments"),
+        (["--config", "/nonexistent.toml"], "cannot read the configuration file /nonexistent.toml"),
+    ],
+)
+def test_wrong_flag_is_one_line(flags: list[str], message: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        read(*flags)
+    assert message in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("environment", "message"),
+    [
+        ({"BODYWIRE_SENDER_WINDOW": "x"}, "BODYWIRE_SENDER_WINDOW: 'x' is not a whole number"),
+        ({"BODYWIRE_SENDER_REALTIME": "maybe"}, "BODYWIRE_SENDER_REALTIME: 'maybe' is none of"),
+        ({"BODYWIRE_SENDER_WINDWO": "2"}, "unknown environment variable BODYWIRE_SENDER_WINDWO"),
+    ],
+)
+def test_wrong_environment_is_named(environment: dict[str, str], message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        read(environment=environment)
+
+
+def test_other_programs_environment_is_left_alone() -> None:
+    assert read(environment={"BODYWIRE_RECEIVER_LISTEN": "x", "PATH": "/bin"}) == read()
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("[link]\nwindow = 'x'", r"\[link\] window: 'x' is not a whole number"),
+        ("[link]\nwindow = true", r"\[link\] window: True is not a whole number"),
+        ("[link]\nwindow = 2.5", r"\[link\] window: 2.5 is not a whole number"),
+        ("[camera]\nrealtime = 1", r"\[camera\] realtime: 1 is not true or false"),
+        ("[link]\npeer = 5", r"\[link\] peer: 5 is not text in quotes"),
+        ("[link]\nwindwo = 3", r"unknown option \[link\] windwo"),
+        ("[camera]\nwindow = 3", r"unknown option \[camera\] window"),
+        ("window = 3", r"unknown option \[window\] window"),
+        ("window", "is not TOML"),
+    ],
+)
+def test_wrong_file_is_named(tmp_path: Path, text: str, message: str) -> None:
+    file = tmp_path / "sender.toml"
+    file.write_text(text)
+    with pytest.raises(UsageError, match=message):
+        read("--config", str(file))
+
+
+def test_file_that_is_no_text(tmp_path: Path) -> None:
+    file = tmp_path / "sender.toml"
+    file.write_bytes(b"\xff\xfe")
+    with pytest.raises(UsageError, match="not UTF-8"):
+        read("--config", str(file))
+
+
+def test_help_shows_flags_and_defaults(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as caught:
+        read("--help")
+    assert caught.value.code == 0
+    shown = capsys.readouterr().out
+    for expected in ("Sends a person.", "--peer", "127.0.0.1:50051", "{capacity,paper}", "--no-realtime", "100 % of"):
+        assert expected in shown
+
+
+def test_two_components_cannot_share_an_option() -> None:
+    @dataclass(frozen=True)
+    class Twice:
+        first: LinkOptions
+        second: LinkOptions
+
+    Twice.__annotations__.update(first=LinkOptions, second=LinkOptions)
+    with pytest.raises(ValueError, match="share an option"):
+        read_configuration(Twice, "sender", [], {})

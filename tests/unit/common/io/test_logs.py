@@ -1,0 +1,43 @@
+import logging
+import warnings
+from collections.abc import Iterator
+
+import pytest
+
+from common.io.logs import LogConfiguration
+
+
+@pytest.fixture(autouse=True)
+def restore_logging() -> Iterator[None]:
+    root = logging.getLogger()
+    handlers, level = root.handlers[:], root.level
+    yield
+    root.handlers[:], root.level = handlers, level
+    logging.captureWarnings(False)
+
+
+def test_start_shows_level_and_above_on_stderr(capsys: pytest.CaptureFixture[str]) -> None:
+    LogConfiguration("warning").start("sender")
+    logger = logging.getLogger("sender.capture.live")
+    logger.info("quiet")
+    logger.warning("camera 0 is lost")
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert captured.err.endswith(" sender WARNING sender.capture.live: camera 0 is lost\n")
+    assert captured.err.count("\n") == 1
+
+
+def test_start_twice_does_not_say_things_twice(capsys: pytest.CaptureFixture[str]) -> None:
+    LogConfiguration().start("sender")
+    LogConfiguration().start("sender")
+    logging.getLogger("x").info("once")
+    assert capsys.readouterr().err.count("once") == 1
+
+
+def test_start_turns_warnings_into_records(capsys: pytest.CaptureFixture[str]) -> None:
+    LogConfiguration().start("receiver")
+    with warnings.catch_warnings():
+        warnings.simplefilter("always")
+        logging.captureWarnings(True)
+        warnings.warn("old call", stacklevel=1)
+    assert "receiver WARNING py.warnings" in capsys.readouterr().err

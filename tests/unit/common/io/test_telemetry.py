@@ -1,0 +1,60 @@
+import socket
+import urllib.request
+
+import pytest
+from prometheus_client import CollectorRegistry, Counter
+
+from common.errors import OutputError
+from common.io.addresses import Address
+from common.io.telemetry import MetricsServer, StageTimes, daemon_registry
+
+
+def test_stage_measures_what_the_clock_says() -> None:
+    registry = CollectorRegistry()
+    ticks = iter([10.0, 10.25])
+    times = StageTimes(registry, "stage_seconds", monotonic=lambda: next(ticks))
+    with times.stage("decode") as span:
+        pass
+    assert span.seconds == pytest.approx(0.25)
+    assert span.ms == pytest.approx(250.0)
+    assert registry.get_sample_value("stage_seconds_sum", {"stage": "decode"}) == pytest.approx(0.25)
+    assert registry.get_sample_value("stage_seconds_bucket", {"stage": "decode", "le": "0.2"}) == 0
+    assert registry.get_sample_value("stage_seconds_bucket", {"stage": "decode", "le": "0.3"}) == 1
+
+
+def test_stage_that_raises_is_measured_too() -> None:
+    registry = CollectorRegistry()
+    times = StageTimes(registry, "stage_seconds")
+    with pytest.raises(RuntimeError), times.stage("surface"):
+        raise RuntimeError
+    assert registry.get_sample_value("stage_seconds_count", {"stage": "surface"}) == 1
+
+
+def test_server_shows_the_registry_and_frees_the_port() -> None:
+    registry = CollectorRegistry()
+    Counter("frames", "Frames", registry=registry).inc(3)
+    server = MetricsServer(Address("127.0.0.1", 0), registry)
+    with server, urllib.request.urlopen(f"http://{server.address}/metrics") as response:
+        assert b"frames_total 3.0" in response.read()
+    with MetricsServer(server.address, registry) as again:
+        assert again.address == server.address
+
+
+def test_server_on_taken_port_says_what_to_do() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        with pytest.raises(OutputError, match=rf"127\.0\.0\.1:{port} .*--metrics"):
+            MetricsServer(Address("127.0.0.1", port), CollectorRegistry())
+
+
+def test_server_on_unknown_host() -> None:
+    with pytest.raises(OutputError, match="cannot serve metrics"):
+        MetricsServer(Address("203.0.113.7", 0), CollectorRegistry())
+
+
+def test_two_daemons_in_one_process_do_not_collide() -> None:
+    first, second = daemon_registry(), daemon_registry()
+    Counter("frames", "Frames", registry=first).inc()
+    Counter("frames", "Frames", registry=second)
+    assert second.get_sample_value("frames_total") == 0
+    assert first.get_sample_value("process_resident_memory_bytes") is not None

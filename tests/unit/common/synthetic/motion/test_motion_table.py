@@ -1,0 +1,86 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+from scipy.spatial.transform import Rotation
+
+from common.body.anatomy import JOINT_INDEX
+from common.synthetic.dataset.split import SPLITS
+from common.synthetic.motion.motion_table import TABLE_FILE, _deltas, _undo_deltas, clips, load_table, main
+from common.synthetic.motion.reference_skeleton import bone_direction, hinge_axis
+
+
+def test_table_is_small_and_its_licences_stand_beside_it() -> None:
+    assert TABLE_FILE.stat().st_size <= 2_000_000
+    text = (TABLE_FILE.parent / "LICENSES.md").read_text()
+    for words in ("mocap.cs.cmu.edu", "Copyright (c) 2018 Xue Bin Peng", "CC0 1.0"):
+        assert words in text
+
+
+def test_table_holds_rotations() -> None:
+    table = load_table()
+    assert 8_000 <= len(table.poses) <= 12_000
+    assert table.poses.shape[1:] == (22, 3) and table.poses.dtype == np.float32
+    assert np.linalg.norm(table.poses, axis=-1).max() <= np.pi + 1e-3
+    assert len(table.pose_clip) == len(table.poses) and table.pose_clip.max() < len(table.clip_names)
+
+
+def test_poses_have_tilt_but_no_heading() -> None:
+    quaternion = Rotation.from_rotvec(load_table().poses[:, 0]).as_quat()
+    upright = np.abs(quaternion[:, 3]) > 0.2
+    assert np.abs(np.arctan2(quaternion[:, 1], quaternion[:, 3]))[upright].max() < 0.01
+
+
+def test_clips_are_contiguous_and_start_facing_the_camera() -> None:
+    found = [clip for split in SPLITS for clip in clips(split)]
+    assert len(found) >= 12 and 2_000 <= sum(len(clip.rotation_vectors) for clip in found) <= 4_000
+    for clip in found:
+        assert clip.fps == 30.0 and clip.root_translation.shape == (len(clip.rotation_vectors), 3)
+        turn = Rotation.from_rotvec(clip.rotation_vectors.reshape(-1, 3)).as_matrix().reshape(-1, 22, 3, 3)
+        step = np.einsum("tjab,tjab->tj", turn[1:], turn[:-1])
+        # 1 + 2 cos(angle): a limb turns less than 80 degrees in a thirtieth of a second.
+        assert step.min() > 1 + 2 * np.cos(np.deg2rad(80.0)), clip.name
+        assert np.abs(np.diff(clip.root_translation, axis=0)).max() < 0.25, clip.name
+        assert np.allclose(clip.root_translation[0, [0, 2]], 0.0)
+        assert abs(clip.rotation_vectors[0, 0, 1]) < 0.15, clip.name
+
+
+def test_walking_goes_the_way_the_person_faces() -> None:
+    walk = next(clip for clip in clips("train") if clip.name == "cmu/007_01")
+    assert walk.root_translation[-1, 2] < -2.0
+    assert abs(walk.root_translation[-1, 0]) < 0.5
+    assert -1.0 < np.median(walk.root_translation[:, 1]) < -0.7
+
+
+@pytest.mark.parametrize("side", [".L", ".R"])
+def test_knees_bend_backwards_and_elbows_forwards(side: str) -> None:
+    poses = load_table().poses
+    for upper, lower in (("upperarm01", "lowerarm01"), ("upperleg01", "lowerleg01")):
+        bones = Rotation.from_rotvec(poses[:, JOINT_INDEX[lower + side]]).apply(bone_direction(lower + side))
+        bend = np.cross(bone_direction(upper + side), bones) @ hinge_axis(upper + side)
+        assert (bend > -0.05).mean() > 0.95, lower
+    # The body faces -z: a flexed knee brings the shin to +z, a flexed elbow the forearm to -z.
+    shin = Rotation.from_rotvec(poses[:, JOINT_INDEX[f"lowerleg01{side}"]]).apply([0.0, 1.0, 0.0])
+    assert (shin[:, 2] > -0.1).mean() > 0.95
+    rest_forearm = bone_direction(f"lowerarm01{side}")
+    more = Rotation.from_rotvec(0.5 * hinge_axis(f"upperarm01{side}")).apply(rest_forearm)
+    assert more[2] < rest_forearm[2] < 0.0
+
+
+def test_thighs_swing_forward_more_than_back() -> None:
+    thigh = Rotation.from_rotvec(load_table().poses[:, JOINT_INDEX["upperleg01.L"]]).apply([0.0, 1.0, 0.0])
+    assert np.quantile(thigh[:, 2], 0.02) < -0.7 and np.quantile(thigh[:, 2], 0.98) < 0.7
+
+
+def test_deltas_are_undone_over_the_whole_range() -> None:
+    random = np.random.default_rng(0)
+    values = random.integers(-32768, 32768, size=(50, 4)).astype(np.int16)
+    lengths = np.array([20, 1, 29])
+    assert np.array_equal(_undo_deltas(_deltas(values, lengths), lengths), values)
+
+
+def test_main_without_sources(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--source", str(tmp_path), "--out", str(tmp_path / "out.npz")]) == 2
+    output = capsys.readouterr().out
+    assert "cmu" in output and "Traceback" not in output
+    assert not (tmp_path / "out.npz").exists()

@@ -1,0 +1,107 @@
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from common.body.anatomy import REGION_INDEX, REGIONS
+from common.body.model import BodyParameters
+from common.synthetic.assets.appearance import HAIR, SKIN, Borders, sample_appearance, sample_light
+from common.synthetic.assets.body_canvas import FloatArray
+from common.synthetic.renderer.renderer import Figure, Renderer, RendererUnavailable, View, create_context
+from common.synthetic.scene.scene import SceneMaker
+
+LIGHT = sample_light(np.random.default_rng(0))
+APPEARANCE = sample_appearance(np.random.default_rng(0))
+VIEW = View(128, 128, 150.0)
+
+
+@pytest.fixture
+def renderer(training_scenes: SceneMaker) -> Renderer:
+    return training_scenes.renderer
+
+
+@pytest.fixture
+def standing(training_scenes: SceneMaker) -> FloatArray:
+    """(V, 3): the mean person, 3 m before the camera."""
+    with torch.no_grad():
+        return np.asarray(training_scenes.model(BodyParameters.rest(1, 3.0)).vertices[0].numpy())
+
+
+def test_depth_is_the_distance_of_the_nearest_skin(renderer: Renderer, standing: FloatArray) -> None:
+    finish = APPEARANCE.finish.copy()
+    finish[:, 2] = 0
+    drawn = renderer.render([Figure(standing, replace(APPEARANCE, finish=finish))], VIEW, LIGHT)
+    seen = drawn.depth[drawn.part > 0]
+    assert seen.min() == pytest.approx(standing[:, 2].min(), abs=0.02)
+    assert seen.max() < standing[:, 2].max()
+
+
+def test_head_is_up_and_left_hand_on_the_right(renderer: Renderer, standing: FloatArray) -> None:
+    drawn = renderer.render([Figure(standing, APPEARANCE)], VIEW, LIGHT)
+    rows, columns = np.mgrid[0:128, 0:128]
+    scalp, hips = (drawn.part == 1 + REGION_INDEX[name] for name in ("scalp", "hips"))
+    left, right = (drawn.part == 1 + REGION_INDEX[f"hand{side}"] for side in (".L", ".R"))
+    assert rows[scalp].mean() < rows[hips].mean()
+    assert columns[left].mean() > columns[right].mean()
+
+
+def test_nearer_person_hides_the_farther(renderer: Renderer, standing: FloatArray) -> None:
+    behind = standing + np.array([0, 0, 1], np.float32)
+    drawn = renderer.render([Figure(standing, APPEARANCE), Figure(behind, APPEARANCE)], VIEW, LIGHT)
+    alone = renderer.render([Figure(standing, APPEARANCE)], VIEW, LIGHT)
+    assert ((drawn.instance == 0) == (alone.part > 0)).all()
+    assert (drawn.instance == 1).any()
+
+
+def test_principal_point_moves_the_picture(renderer: Renderer, standing: FloatArray) -> None:
+    middle = renderer.render([Figure(standing, APPEARANCE)], VIEW, LIGHT)
+    moved = renderer.render([Figure(standing, APPEARANCE)], replace(VIEW, centre_px=(74.0, 60.0)), LIGHT)
+    difference = np.argwhere(moved.part > 0).mean(0) - np.argwhere(middle.part > 0).mean(0)
+    np.testing.assert_allclose(difference, [-4, 10], atol=0.6)
+
+
+def test_loose_clothes_widen_the_outline(renderer: Renderer, standing: FloatArray) -> None:
+    def area(looseness_m: float) -> int:
+        finish = APPEARANCE.finish.copy()
+        finish[:, 2] = looseness_m
+        drawn = renderer.render([Figure(standing, replace(APPEARANCE, finish=finish))], VIEW, LIGHT)
+        return int((drawn.part > 0).sum())
+
+    assert area(0.03) > 1.1 * area(0.0)
+
+
+def test_region_colours_are_those_of_the_paint(renderer: Renderer, standing: FloatArray) -> None:
+    base = APPEARANCE.base_colour.copy()
+    base[:] = [0.1, 0.2, 0.3, 0]
+    base[SKIN] = [0.8, 0.6, 0.5, 0]
+    base[HAIR] = [0.9, 0.1, 0.1, 0]
+    finish = np.zeros_like(APPEARANCE.finish)
+    clothed = Borders(sleeve_end=1.9, neckline=1.0, hairline_front=-0.6)
+    painted = replace(APPEARANCE, base_colour=base, finish=finish, borders=clothed)
+    colours = renderer.region_colours(Figure(standing, painted))
+    assert colours.shape == (len(REGIONS), 3)
+    np.testing.assert_allclose(colours[REGION_INDEX["hand.L"]], [0.8, 0.6, 0.5], atol=0.02)
+    np.testing.assert_allclose(colours[REGION_INDEX["forearm.R"]], [0.1, 0.2, 0.3], atol=0.2)
+    assert colours[REGION_INDEX["scalp"], 0] > 0.6
+
+
+def test_two_renderers_do_not_disturb_each_other(renderer: Renderer, standing: FloatArray) -> None:
+    before = renderer.render([Figure(standing, APPEARANCE)], VIEW, LIGHT)
+    other = Renderer(renderer.canvas)
+    nobody = other.render([], VIEW, LIGHT)
+    again = renderer.render([Figure(standing, APPEARANCE)], VIEW, LIGHT)
+    assert not nobody.part.any()
+    assert before.part.any()
+    np.testing.assert_array_equal(before.colour, again.colour)
+    figure = Figure(standing, APPEARANCE)
+    np.testing.assert_array_equal(renderer.region_colours(figure), other.region_colours(figure))
+
+
+def test_create_context_says_what_to_install_without_egl(monkeypatch: pytest.MonkeyPatch) -> None:
+    def missing(**_: object) -> None:
+        raise Exception("libEGL.so not loaded")
+
+    monkeypatch.setattr("moderngl.create_context", missing)
+    with pytest.raises(RendererUnavailable, match=r"install Debian's libegl1 and libegl-mesa0"):
+        create_context()

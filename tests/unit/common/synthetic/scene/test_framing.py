@@ -1,0 +1,74 @@
+import numpy as np
+
+from common.body.anatomy import REGION_INDEX
+from common.synthetic.dataset.presets import CANDID, DRESSED
+from common.synthetic.scene.framing import CLOSEUP, WHOLE, frame_people, sample_focal, sample_tilt
+
+
+def people(count: int) -> tuple[np.ndarray, np.ndarray]:
+    """Columns of points, 1.8 m high, head to foot."""
+    rng = np.random.default_rng(0)
+    points = rng.uniform(-1, 1, (count, 300, 3)).astype(np.float32) * np.array([0.3, 0.9, 0.15], np.float32)
+    height = points[0, :, 1]
+    region = np.where(height < -0.6, REGION_INDEX["face"], np.where(height < 0, REGION_INDEX["chest"], 11))
+    points[:, :, 1] = height
+    return points, region
+
+
+def test_whole_people_fit_into_their_crops() -> None:
+    points, region = people(200)
+    framing = frame_people(np.random.default_rng(1), points, region)
+    placed = points + framing.translation[:, None]
+    image = framing.focal[:, None, None] * placed[..., :2] / placed[..., 2:] + 0.5
+    whole = framing.kind == WHOLE
+    size = (image.max(1) - image.min(1)).max(1)[whole]
+    middle = ((image.max(1) + image.min(1)) / 2)[whole]
+    assert whole.sum() > 80
+    assert size.min() > 1 / 1.53
+    assert size.max() < 1 / 1.08
+    assert np.abs(middle - 0.5).max() < 0.13
+
+
+def test_cut_off_people_reach_out_of_their_crops() -> None:
+    points, region = people(200)
+    framing = frame_people(np.random.default_rng(1), points, region)
+    placed = points + framing.translation[:, None]
+    lowest = (framing.focal[:, None] * placed[..., 1] / placed[..., 2] + 0.5).max(1)
+    assert (lowest[framing.kind == 1] > 1).all()
+
+
+def test_only_candid_crops_show_hardly_more_than_a_face() -> None:
+    points, region = people(400)
+    framing = frame_people(np.random.default_rng(1), points, region, CANDID)
+    close = framing.kind == CLOSEUP
+    assert close.sum() > 10
+    placed = points + framing.translation[:, None]
+    image = framing.focal[:, None] * placed[..., 1] / placed[..., 2] + 0.5
+    assert np.median((image[close] < 1).mean(1)) < 0.35
+    assert not (frame_people(np.random.default_rng(1), points, region, DRESSED).kind == CLOSEUP).any()
+
+
+def test_candid_lenses_reach_400_mm() -> None:
+    focal = sample_focal(np.random.default_rng(0), 20_000, CANDID)
+    assert focal.min() >= 0.9
+    assert 30 < focal.max() <= 55
+
+
+def test_nobody_stands_inside_the_camera() -> None:
+    points, region = people(200)
+    framing = frame_people(np.random.default_rng(2), points, region)
+    assert (points[..., 2] + framing.translation[:, None, 2]).min() > 0.2
+
+
+def test_focal_lengths_cover_webcam_to_telephoto() -> None:
+    focal = sample_focal(np.random.default_rng(0), 4000)
+    assert focal.min() >= 0.9
+    assert focal.max() > 6
+    assert 0.5 < ((focal > 1.2) & (focal < 3)).mean() < 0.85
+
+
+def test_tilts_are_rotations_about_the_cameras_axes() -> None:
+    tilt = sample_tilt(np.random.default_rng(0), 500)
+    np.testing.assert_allclose(tilt @ tilt.transpose(0, 2, 1), np.broadcast_to(np.eye(3), tilt.shape), atol=1e-5)
+    np.testing.assert_allclose(np.linalg.det(tilt), 1, atol=1e-5)
+    assert np.degrees(np.arccos(tilt[:, 1, 1])).max() < 40

@@ -1,0 +1,108 @@
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+import torch
+
+from common.body.model import BodyModel, BodyParameters
+from common.body.rotations import axis_angle_to_matrix
+from common.synthetic.scene.scene import CROP_FIELDS, Crops, SceneMaker, identity_rows
+
+BODY_THICKNESS_M = 0.35
+
+
+def field(crops: Crops, name: str) -> npt.NDArray[Any]:
+    return np.asarray(crops[name])
+
+
+def test_make_gives_every_documented_field(crops: Crops) -> None:
+    assert set(crops) == set(CROP_FIELDS)
+    for name, documented in CROP_FIELDS.items():
+        assert str(field(crops, name).dtype) == documented.split()[0], name
+        assert len(field(crops, name)) == 48, name
+
+
+def test_projected_joints_are_the_keypoints(crops: Crops) -> None:
+    joints = field(crops, "joints_3d")
+    projected = field(crops, "focal")[:, None, None] * joints[..., :2] / joints[..., 2:] + 0.5
+    np.testing.assert_allclose(projected, field(crops, "keypoints_2d"), atol=1e-5)
+
+
+def test_body_of_the_labels_stands_where_the_joints_are(crops: Crops) -> None:
+    model = BodyModel.load()
+    parameters = BodyParameters(
+        axis_angle_to_matrix(torch.from_numpy(field(crops, "rotation_vectors"))),
+        torch.from_numpy(field(crops, "curl")),
+        torch.from_numpy(field(crops, "shape")),
+        torch.from_numpy(field(crops, "translation")),
+    )
+    with torch.no_grad():
+        keypoints = model.coco_keypoints(model(parameters[slice(0, 8)]).vertices).numpy()
+    np.testing.assert_allclose(keypoints, field(crops, "joints_3d")[:8], atol=2e-4)
+
+
+def test_visible_keypoints_lie_inside_the_mask(crops: Crops) -> None:
+    person, joint = np.nonzero(field(crops, "visible"))
+    x, y = (field(crops, "keypoints_2d")[person, joint] * 128).astype(int).T
+    assert len(person) > 200
+    assert (field(crops, "mask")[person, y, x] == 255).all()
+
+
+def test_depth_at_visible_keypoints_is_within_the_body(crops: Crops) -> None:
+    person, joint = np.nonzero(field(crops, "visible"))
+    x, y = (field(crops, "keypoints_2d")[person, joint] * 64).astype(int).T
+    on = field(crops, "part")[person, y, x] > 0
+    surface = field(crops, "depth")[person, y, x].astype(np.float32)
+    root = field(crops, "translation")[person, 2]
+    before = field(crops, "joints_3d")[person, joint, 2] - root - surface
+    assert on.mean() > 0.97
+    assert (np.abs(before[on]) < BODY_THICKNESS_M).all()
+    assert np.median(before[on]) > 0, "the skin lies before the joints"
+
+
+def test_mask_part_and_depth_agree(crops: Crops) -> None:
+    half = field(crops, "mask").reshape(48, 64, 2, 64, 2).astype(np.int32).sum((2, 4)) >= 2 * 255
+    part, depth = field(crops, "part"), field(crops, "depth")
+    assert ((part > 0) == half).all()
+    assert (depth[part == 0] == 0).all()
+    assert (depth[part > 0] != 0).mean() > 0.99
+
+
+def test_extent_is_what_the_crop_spans_at_the_root(crops: Crops) -> None:
+    expected = field(crops, "translation")[:, 2] / field(crops, "focal")
+    np.testing.assert_allclose(field(crops, "extent"), expected, rtol=1e-6)
+
+
+def test_left_hand_of_someone_facing_us_is_on_the_right(crops: Crops) -> None:
+    facing = np.abs(field(crops, "rotation_vectors")[:, 0]).max(1) < 0.6
+    keypoints = field(crops, "keypoints_2d")[facing]
+    assert facing.sum() >= 5
+    assert (keypoints[:, 5, 0] > keypoints[:, 6, 0]).all()
+
+
+def test_person_fills_the_middle_of_the_crop(crops: Crops) -> None:
+    share = (field(crops, "mask") > 0).mean((1, 2))
+    assert share.min() > 0.01
+    assert 0.08 < np.median(share) < 0.5
+
+
+def test_same_seed_gives_the_same_crops(training_scenes: SceneMaker) -> None:
+    first, second = training_scenes.make(5, 4), training_scenes.make(5, 4)
+    other = training_scenes.make(6, 4)
+    for name in CROP_FIELDS:
+        np.testing.assert_array_equal(first[name], second[name], err_msg=name)
+    assert (first["image"] != other["image"]).any()
+
+
+def test_make_refuses_a_seed_of_another_split(training_scenes: SceneMaker) -> None:
+    with pytest.raises(ValueError, match="not a train seed"):
+        training_scenes.make(20_000_000, 1)
+
+
+def test_identities_of_the_splits_are_disjoint_and_complete() -> None:
+    train, hold, test = (set(identity_rows(split, 4096).tolist()) for split in ("train", "hold", "test"))
+    assert not train & hold
+    assert not train & test
+    assert not hold & test
+    assert len(train | hold | test) == 4096

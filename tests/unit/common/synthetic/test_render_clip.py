@@ -1,0 +1,76 @@
+from dataclasses import replace
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+
+from common.errors import UsageError
+from common.synthetic import render_clip as clip_module
+from common.synthetic.__main__ import main as sheet_main
+from common.synthetic.render_clip import HEIGHT, WIDTH, choose_clip, draw, stage, write_truth, write_video
+from common.synthetic.scene.scene import SceneMaker
+
+
+def test_clip_stays_within_the_frame_and_its_truth_fits(training_scenes: SceneMaker, tmp_path: Path) -> None:
+    motion = choose_clip("cmu/002_06", 60)
+    few = replace(
+        motion, rotation_vectors=motion.rotation_vectors[::20], root_translation=motion.root_translation[::20]
+    )
+    take = stage(training_scenes.model, few, row=9)
+    write_video(tmp_path / "clip.mp4", draw(training_scenes.renderer, take, seed=1))
+    write_truth(tmp_path / "clip.truth.npz", take, few.rotation_vectors)
+    with av.open(str(tmp_path / "clip.mp4")) as container:
+        frames = [frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)]
+    with np.load(tmp_path / "clip.truth.npz") as truth:
+        keypoints = truth["keypoints_2d"]
+    assert [frame.shape for frame in frames] == [(HEIGHT, WIDTH, 3)] * 3
+    assert keypoints.min() > 0
+    assert (keypoints < [WIDTH, HEIGHT]).all()
+    still = np.abs(frames[0].astype(int) - frames[2]).max(2) < 40
+    assert 0.5 < still.mean() < 0.999, "the room does not move, the person does"
+
+
+def test_short_motion_is_played_to_and_fro() -> None:
+    motion = choose_clip("deepmimic/jump", 200)
+    steps = np.abs(np.diff(motion.root_translation, axis=0)).max()
+    assert len(motion.rotation_vectors) == 200
+    assert steps < 0.25
+
+
+def test_unknown_motion_is_a_usage_error() -> None:
+    with pytest.raises(UsageError, match="no test clip"):
+        choose_clip("cmu/999_99", 10)
+
+
+def test_main_refuses_no_time_at_all(tmp_path: Path) -> None:
+    with pytest.raises(SystemExit) as ended:
+        clip_module.main(["--out", str(tmp_path / "clip.mp4"), "--seconds", "0"])
+    assert ended.value.code == 2
+
+
+def test_demo_clip_ships_with_its_truth() -> None:
+    data = Path(__file__).parents[4] / "sender" / "capture" / "data"
+    assert (data / "demo.mp4").stat().st_size < 2_000_000
+    with av.open(str(data / "demo.mp4")) as container:
+        stream = container.streams.video[0]
+        assert (stream.width, stream.height, stream.frames) == (640, 480, 300)
+        assert stream.average_rate is not None
+        assert float(stream.average_rate) == 30
+    with np.load(data / "demo.truth.npz") as truth:
+        assert truth["joints_3d"].shape == (300, 17, 3)
+        projected = truth["focal_px"] * truth["joints_3d"][..., :2] / truth["joints_3d"][..., 2:] + [320, 240]
+        np.testing.assert_allclose(projected, truth["keypoints_2d"], atol=0.01)
+
+
+def test_contact_sheet_is_written(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / "sheet.png"
+    assert sheet_main(["--count", "2", "--columns", "2", "--size", "64", "--out", str(out)]) == 0
+    assert out.stat().st_size > 10_000
+    assert "2 people" in capsys.readouterr().out
+
+
+def test_contact_sheet_says_where_it_cannot_write(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / "missing" / "sheet.png"
+    assert sheet_main(["--count", "1", "--size", "64", "--out", str(out)]) == 5
+    assert "choose another --out" in capsys.readouterr().err

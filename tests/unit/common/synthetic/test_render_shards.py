@@ -1,0 +1,85 @@
+import ctypes
+import multiprocessing
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from common.errors import SourceError
+from common.synthetic.dataset.shards import CropDataset
+from common.synthetic.render_shards import BATCH, SHARD, main, plan, render_shard
+from common.synthetic.scene.scene import CROP_FIELDS
+
+
+def render_small(out: Path, count: int = 6) -> None:
+    progress = multiprocessing.get_context("spawn").Value(ctypes.c_long, 0)
+    for task in plan(out, "hold", seed=3, count=count, size=64):
+        render_shard(task, progress)
+    assert progress.value in (0, count)
+
+
+def test_shard_is_read_back_by_the_dataset(tmp_path: Path) -> None:
+    render_small(tmp_path)
+    dataset = CropDataset([tmp_path], "hold")
+    batch = dataset.batch([4, 0, 4])
+    assert len(dataset) == 6
+    assert set(batch) == set(CROP_FIELDS)
+    assert batch["image"].shape == (3, 64, 64, 3)
+    np.testing.assert_array_equal(batch["image"][0], batch["image"][2])
+    assert (batch["image"][0] != batch["image"][1]).any()
+
+
+def test_finished_shards_are_not_made_again(tmp_path: Path) -> None:
+    render_small(tmp_path)
+    image = tmp_path / "hold-0000" / "image.npy"
+    written = image.stat().st_mtime_ns
+    assert plan(tmp_path, "hold", seed=3, count=6, size=64) == []
+    render_small(tmp_path)
+    assert image.stat().st_mtime_ns == written
+
+
+def test_plan_cuts_into_shards_with_seeds_of_their_own(tmp_path: Path) -> None:
+    tasks = plan(tmp_path, "train", seed=1, count=SHARD + 100, size=128)
+    assert [task.count for task in tasks] == [SHARD, 100]
+    seeds = [seed for task in tasks for seed in task.batch_seeds()]
+    assert len(seeds) == len(set(seeds)) == SHARD // BATCH + 2
+
+
+def test_splits_never_share_a_seed(tmp_path: Path) -> None:
+    seeds = {
+        split: {seed for task in plan(tmp_path, split, 1, 2 * SHARD, 128) for seed in task.batch_seeds()}
+        for split in ("train", "hold", "test")
+    }
+    assert not seeds["train"] & seeds["hold"]
+    assert not seeds["train"] & seeds["test"]
+    assert not seeds["hold"] & seeds["test"]
+
+
+def test_plan_refuses_a_seed_that_leaves_the_split(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="not a hold seed"):
+        plan(tmp_path, "hold", seed=1000, count=10, size=128)
+
+
+def test_dataset_says_how_to_make_what_is_missing(tmp_path: Path) -> None:
+    with pytest.raises(SourceError, match="render_shards"):
+        CropDataset([tmp_path], "train")
+
+
+def test_dataset_refuses_a_broken_shard(tmp_path: Path) -> None:
+    (tmp_path / "test-0000").mkdir()
+    (tmp_path / "test-0000" / "image.npy").write_bytes(b"\x93NUMPY")
+    with pytest.raises(SourceError, match="render it again"):
+        CropDataset([tmp_path], "test")
+
+
+def test_batch_refuses_an_index_outside(tmp_path: Path) -> None:
+    render_small(tmp_path, count=2)
+    with pytest.raises(IndexError):
+        CropDataset([tmp_path], "hold").batch([2])
+
+
+def test_main_ends_with_5_where_it_cannot_write(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    occupied = tmp_path / "file"
+    occupied.write_text("")
+    assert main(["--out", str(occupied / "shards"), "--count", "1"]) == 5
+    assert "choose another --out" in capsys.readouterr().err

@@ -1,0 +1,58 @@
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from common.codec.quantiser import UNIT
+from common.codec.tables import load
+from common.labels import GROUP_NAMES, LABEL_SIZE
+from common.training.fit_codec import default_tables, main, with_importance, with_sequences
+from tests.support.label_motion import clip, moving_labels
+from tests.unit.common.codec.test_frame_codec import IDLE, transmit
+
+
+def write_sequences(path: Path) -> Path:
+    labels = np.concatenate([moving_labels(60, seed) for seed in (50, 51)])
+    np.savez(path, labels=labels, clip=np.repeat([0, 1], 60))
+    return path
+
+
+def test_fit_saves_bytes_on_what_it_was_fitted_to() -> None:
+    labels = np.concatenate([moving_labels(60, seed) for seed in (50, 51)])
+    fitted = with_sequences(default_tables(), labels, np.repeat([0, 1], 60))
+    held_out = clip(60, seed=60)
+    sizes = [sum(len(e.payload) for e, _ in transmit(held_out, IDLE, tables=t)) for t in (default_tables(), fitted)]
+    assert sizes[1] < sizes[0]
+
+
+def test_importance_sets_steps_of_equal_displacement() -> None:
+    mm = np.linspace(5.0, 300.0, LABEL_SIZE)
+    mm[-1] = 0.0
+    before = default_tables()
+    omega = {name: float(g) for g, name in enumerate(GROUP_NAMES)}
+    tables = with_importance(before, {"mm_per_sigma": mm.tolist(), "omega": omega})
+    moved = tables.base_step / UNIT * mm
+    inside = (mm > 9) & (mm < 240)
+    np.testing.assert_allclose(moved[inside], moved[inside][0], rtol=0.02)
+    assert tables.base_step[-1] == before.base_step[-1]
+    assert dict(zip(GROUP_NAMES, tables.tier.tolist(), strict=True)) == {
+        "root": 0, "appearance": 0, "hands": 0, "right_leg": 0,
+        "left_leg": 1, "right_arm": 1, "left_arm": 1, "head": 1,
+        "torso": 2, "shape": 2,
+    }  # fmt: skip
+
+
+def test_command_line_writes_loadable_tables(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    sequences = write_sequences(tmp_path / "motion.npz")
+    assert main(["--sequences", str(sequences), "--out", str(tmp_path / "out")]) == 0
+    tables = load(tmp_path / "out")
+    assert tables.digest.hex().startswith(capsys.readouterr().out.split("sha256 ")[1][:16])
+    assert "120 frames of 2 clips" in json.loads((tmp_path / "out" / "tables_v1.json").read_text())["fitted_on"]
+
+
+@pytest.mark.parametrize("content", [b"", b"PK\x03\x04 no", b"\x93NUMPY"])
+def test_command_line_refuses_other_files(tmp_path: Path, content: bytes, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "x.npz").write_bytes(content)
+    assert main(["--sequences", str(tmp_path / "x.npz"), "--out", str(tmp_path)]) == 3
+    assert "x.npz" in capsys.readouterr().err

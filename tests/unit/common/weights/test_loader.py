@@ -1,0 +1,100 @@
+"""Weights load whole and as the manifest vouches for them, or say in one line why not."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+
+from common.errors import WeightsError
+from common.weights.loader import load_weights, model_hash, read_manifest, save_weights
+
+TENSORS = {"layer.weight": torch.randn(3, 4), "steps": torch.tensor(7)}
+ARCHITECTURE = {"width": 4, "taps": [1, 2]}
+
+
+def save(directory: Path, name: str = "net", *, shared: bool = False, half: bool = False) -> None:
+    recipe, scores = {"seed": 0}, {"mpjpe_mm": 1.0}
+    save_weights(name, TENSORS, ARCHITECTURE, recipe, scores, half=half, shared=shared, directory=directory)
+
+
+def test_round_trip(tmp_path: Path) -> None:
+    save(tmp_path)
+    loaded = load_weights("net", ARCHITECTURE, tmp_path)
+    assert torch.equal(loaded["layer.weight"], TENSORS["layer.weight"])
+    assert loaded["steps"].item() == 7
+    assert read_manifest(tmp_path)["net"].scores == {"mpjpe_mm": 1.0}
+
+
+def test_half_precision_comes_back_as_float32(tmp_path: Path) -> None:
+    save(tmp_path, half=True)
+    loaded = load_weights("net", None, tmp_path)["layer.weight"]
+    assert loaded.dtype == torch.float32
+    assert torch.allclose(loaded, TENSORS["layer.weight"], atol=2e-3)
+    assert (tmp_path / "net.safetensors").stat().st_size < 400
+
+
+def test_missing_manifest(tmp_path: Path) -> None:
+    with pytest.raises(WeightsError, match="no trained weights"):
+        load_weights("net", None, tmp_path)
+
+
+def test_missing_entry(tmp_path: Path) -> None:
+    save(tmp_path)
+    with pytest.raises(WeightsError, match="'other' are missing"):
+        load_weights("other", None, tmp_path)
+
+
+def test_missing_file(tmp_path: Path) -> None:
+    save(tmp_path)
+    (tmp_path / "net.safetensors").unlink()
+    with pytest.raises(WeightsError, match="are missing"):
+        load_weights("net", None, tmp_path)
+
+
+def test_other_architecture(tmp_path: Path) -> None:
+    save(tmp_path)
+    with pytest.raises(WeightsError, match="another version"):
+        load_weights("net", {"width": 8}, tmp_path)
+
+
+def test_damaged_file(tmp_path: Path) -> None:
+    save(tmp_path)
+    path = tmp_path / "net.safetensors"
+    content = bytearray(path.read_bytes())
+    content[-1] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(WeightsError, match="checksum differs"):
+        load_weights("net", None, tmp_path)
+
+
+@pytest.mark.parametrize("content", ["", "{}", "[]", '{"format": 1, "entries": {"net": {"file": 1}}}'])
+def test_damaged_manifest(tmp_path: Path, content: str) -> None:
+    (tmp_path / "manifest.json").write_text(content)
+    with pytest.raises(WeightsError, match="is damaged"):
+        read_manifest(tmp_path)
+
+
+def test_manifest_of_another_format(tmp_path: Path) -> None:
+    (tmp_path / "manifest.json").write_text(json.dumps({"format": 99, "entries": {}}))
+    with pytest.raises(WeightsError, match="format 99"):
+        read_manifest(tmp_path)
+
+
+def test_model_hash_follows_shared_weights_only(tmp_path: Path) -> None:
+    save(tmp_path, "label_space", shared=True)
+    before = model_hash(tmp_path)
+    assert len(before) == 8
+    save(tmp_path, "perception")
+    assert model_hash(tmp_path) == before
+    save(tmp_path, "codec", shared=True)
+    assert model_hash(tmp_path) != before
+
+
+def test_another_label_space_is_another_model(tmp_path: Path) -> None:
+    save_weights("one", {"w": torch.ones(2)}, {}, {}, {}, directory=tmp_path)
+    without = model_hash(tmp_path)
+    (tmp_path / "label_space.safetensors").write_bytes(b"axes")
+    first = model_hash(tmp_path)
+    (tmp_path / "label_space.safetensors").write_bytes(b"other axes")
+    assert len({without, first, model_hash(tmp_path)}) == 3

@@ -1,0 +1,108 @@
+import os
+import stat
+from pathlib import Path
+
+import numpy as np
+import pytest
+import trimesh
+
+from common.errors import OutputError
+from receiver.mesh.mesh_files import MESH_FORMATS, encode_mesh, read_mesh, to_y_up, write_mesh, write_whole
+from receiver.mesh.triangle_mesh import SurfaceMesh, is_watertight
+from receiver.surface.surface import SurfaceStage
+from tests.support.posed_body import box
+from tests.support.shapes import sphere
+
+
+@pytest.mark.parametrize("mesh_format", MESH_FORMATS)
+def test_write_mesh_round_trip(tmp_path: Path, mesh_format: str) -> None:
+    mesh = SurfaceStage().reconstruct(*sphere())
+    path = tmp_path / f"000001.{mesh_format}"
+    write_mesh(path, mesh)
+    again = read_mesh(path)
+    assert is_watertight(again.faces, len(again.vertices))
+    assert again.faces.shape == mesh.faces.shape
+    np.testing.assert_allclose(again.vertices[again.faces], mesh.vertices[mesh.faces], atol=1e-5)
+    assert os.listdir(tmp_path) == [path.name]
+
+
+@pytest.mark.parametrize("mesh_format", MESH_FORMATS)
+def test_written_mesh_is_watertight_for_a_reader_that_merges_vertices(tmp_path: Path, mesh_format: str) -> None:
+    path = tmp_path / f"surface.{mesh_format}"
+    write_mesh(path, SurfaceStage().reconstruct(*sphere()))
+    read = trimesh.load(path, force="mesh")
+    assert isinstance(read, trimesh.Trimesh)
+    assert read.is_watertight and read.is_winding_consistent and read.volume > 0.0
+
+
+@pytest.mark.parametrize("mesh_format", MESH_FORMATS)
+def test_written_mesh_stands_upright_in_a_y_up_world(tmp_path: Path, mesh_format: str) -> None:
+    path = tmp_path / f"surface.{mesh_format}"
+    write_mesh(path, box(lift_m=0.7))
+    read = trimesh.load(path, force="mesh")
+    assert isinstance(read, trimesh.Trimesh)
+    np.testing.assert_allclose(read.bounds.mean(axis=0), [0.1, 0.7, -3.0], atol=1e-5)
+
+
+@pytest.mark.parametrize("mesh_format", ["obj", "ply"])
+def test_written_colours_are_the_mesh_s(tmp_path: Path, mesh_format: str) -> None:
+    mesh, path = box(colours=True), tmp_path / f"surface.{mesh_format}"
+    write_mesh(path, mesh)
+    read = trimesh.load_mesh(path, process=False)
+    assert isinstance(read.visual, trimesh.visual.ColorVisuals) and mesh.colours is not None
+    np.testing.assert_array_equal(np.asarray(read.visual.vertex_colors)[:, :3], mesh.colours)
+
+
+def test_to_y_up_is_its_own_inverse_and_keeps_the_winding() -> None:
+    points = np.random.default_rng(0).normal(size=(10, 3)).astype(np.float32)
+    np.testing.assert_array_equal(to_y_up(to_y_up(points)), points)
+    assert np.linalg.det(to_y_up(np.eye(3, dtype=np.float32))) == pytest.approx(1.0)
+
+
+def test_encode_mesh_refuses_an_unknown_format() -> None:
+    with pytest.raises(ValueError, match="glb, obj, ply"):
+        encode_mesh(box(), "stl")
+
+
+def test_read_mesh_says_what_it_cannot_read(tmp_path: Path) -> None:
+    (tmp_path / "broken.glb").write_bytes(b"glTF" + bytes(3))
+    with pytest.raises(ValueError, match=r"broken\.glb"):
+        read_mesh(tmp_path / "broken.glb")
+    with pytest.raises(ValueError, match=r"missing\.ply"):
+        read_mesh(tmp_path / "missing.ply")
+
+
+def test_write_whole_keeps_the_old_file_when_writing_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "index.json"
+    write_whole(path, b"old")
+
+    def disk_full(_: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", disk_full)
+    with pytest.raises(OutputError, match=r"index\.json: No space left on device"):
+        write_whole(path, b"new")
+    assert path.read_bytes() == b"old"
+    assert os.listdir(tmp_path) == ["index.json"]
+
+
+def test_write_whole_when_the_directory_is_gone(tmp_path: Path) -> None:
+    with pytest.raises(OutputError, match="No such file"):
+        write_whole(tmp_path / "gone" / "a.glb", b"x")
+
+
+def test_write_whole_leaves_a_file_others_may_read(tmp_path: Path) -> None:
+    write_whole(tmp_path / "a", b"x")
+    assert (tmp_path / "a").stat().st_mode & stat.S_IRUSR
+
+
+@pytest.mark.parametrize("suffix", ["glb", "obj", "ply"])
+def test_colours_come_back(tmp_path: Path, suffix: str) -> None:
+    vertices = np.array([[0, 0, 0], [1, 0, 0], [0, 1, 0], [0, 0, 1]], dtype=np.float32)
+    faces = np.array([[0, 2, 1], [0, 1, 3], [0, 3, 2], [1, 2, 3]], dtype=np.int32)
+    colours = np.array([[255, 0, 3], [10, 128, 200], [1, 2, 250], [40, 41, 42]], dtype=np.uint8)
+    path = tmp_path / f"mesh.{suffix}"
+    write_mesh(path, SurfaceMesh(vertices, faces, colours))
+    read = read_mesh(path)
+    assert read.colours is not None
+    np.testing.assert_allclose(read.colours.astype(int), colours.astype(int), atol=1)

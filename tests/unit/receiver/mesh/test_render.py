@@ -1,0 +1,64 @@
+import numpy as np
+import pytest
+
+from common.frames import Camera
+from receiver.mesh.render import Lighting, project, render, silhouette
+from receiver.mesh.triangle_mesh import SurfaceMesh
+from receiver.surface.surface import SurfaceStage
+from tests.support.posed_body import box
+from tests.support.shapes import sphere
+
+CAMERA = Camera(200, 160, 240.0)
+
+
+def test_project_puts_the_optical_axis_in_the_middle() -> None:
+    projection = project(np.array([[0.0, 0.0, 2.0], [0.5, -0.25, 2.0]], np.float32), CAMERA)
+    np.testing.assert_allclose(projection.pixels, [[100.0, 80.0], [160.0, 50.0]])
+    np.testing.assert_allclose(projection.depth_m, [2.0, 2.0])
+
+
+def test_silhouette_of_a_sphere_is_the_disc_that_the_camera_sees() -> None:
+    mesh = SurfaceStage().reconstruct(*sphere())
+    covered = silhouette(mesh, CAMERA)
+    # A sphere of radius r at distance d fills a cone whose image has radius f · r / √(d² − r²).
+    radius = 240.0 * 0.5 / np.sqrt(3.0**2 - 0.5**2)
+    rows, columns = np.mgrid[0:160, 0:200] + 0.5
+    disc = np.hypot(columns - 100.0, rows - 80.0) < radius
+    assert (covered & disc).sum() / (covered | disc).sum() > 0.96
+
+
+def test_render_lights_the_side_towards_the_light() -> None:
+    mesh = SurfaceStage().reconstruct(*sphere())
+    image = render(mesh, CAMERA, Lighting(light=(-1.0, 0.0, -0.2)))
+    assert image[80, 75].mean() > 1.5 * image[80, 125].mean()
+
+
+def test_render_nearer_hides_farther() -> None:
+    near, far = box(), box()
+    vertices = np.concatenate([near.vertices - np.array([0.0, 0.0, 1.0], np.float32), far.vertices])
+    faces = np.concatenate([near.faces, far.faces + len(near.vertices)]).astype(np.int32)
+    red, blue = np.full((len(near.vertices), 3), [255, 0, 0]), np.full((len(far.vertices), 3), [0, 0, 255])
+    mesh = SurfaceMesh(vertices, faces, np.concatenate([red, blue]).astype(np.uint8))
+    image = render(mesh, CAMERA, Lighting(ambient=1.0))
+    assert image[80, 105].tolist() == [255, 0, 0]
+
+
+def test_render_leaves_out_what_is_behind_the_camera() -> None:
+    behind = box()
+    image = render(SurfaceMesh(behind.vertices - np.array([0.0, 0.0, 6.0], np.float32), behind.faces), CAMERA)
+    assert (image == 255).all()
+
+
+def test_render_onto_an_image_changes_neither_it_nor_the_rest() -> None:
+    under = np.random.default_rng(0).integers(0, 256, (160, 200, 3)).astype(np.uint8)
+    kept = under.copy()
+    image = render(box(), CAMERA, onto=under)
+    outside = ~silhouette(box(), CAMERA)
+    np.testing.assert_array_equal(under, kept)
+    np.testing.assert_array_equal(image[outside], under[outside])
+    assert (image[~outside] != under[~outside]).any()
+
+
+def test_render_refuses_an_image_of_another_size() -> None:
+    with pytest.raises(ValueError, match="200×160"):
+        render(box(), CAMERA, onto=np.zeros((10, 10, 3), np.uint8))

@@ -1,0 +1,124 @@
+import pytest
+
+from sender.congestion.capacity import Capacity, CapacityEstimator
+from sender.congestion.packet_train import TrainSample
+from tests.support.link_samples import FakeBottleneck, sample
+
+
+def _run(link: FakeBottleneck, estimator: CapacityEstimator, begin_ms: float, frames: int, size: int) -> Capacity:
+    for number in range(frames):
+        capacity = estimator.update(*link.send(begin_ms + number * 33.0, size))
+    return capacity
+
+
+def test_thin_stream_on_a_fast_link_is_a_lower_bound_that_throttles_nothing() -> None:
+    capacity = _run(FakeBottleneck(50e6), CapacityEstimator(), 0.0, 100, 300)
+    assert not capacity.measured
+    assert capacity.bps == pytest.approx(370 * 8 / 0.033, rel=0.01)
+
+
+def test_stream_that_fills_the_link_measures_it() -> None:
+    # 800 bytes at 30 Hz want 194 kbit/s.
+    link, estimator = FakeBottleneck(1e6), CapacityEstimator()
+    _run(link, estimator, 0.0, 30, 300)
+    link.capacity_bps = 100e3
+    capacity = _run(link, estimator, 1000.0, 60, 800)
+    assert capacity.measured
+    assert capacity.bps == pytest.approx(100e3, rel=0.15)
+    assert capacity.queue_ms > 15.0
+
+
+def test_link_collapse_is_seen_within_a_few_frames() -> None:
+    link, estimator = FakeBottleneck(8e6), CapacityEstimator()
+    assert not _run(link, estimator, 0.0, 60, 4000).measured
+    link.capacity_bps = 500e3
+    capacity = _run(link, estimator, 60 * 33.0, 8, 4000)
+    assert capacity.measured
+    assert capacity.bps == pytest.approx(500e3, rel=0.2)
+
+
+def test_trains_measure_a_link_that_is_hardly_used() -> None:
+    estimator = CapacityEstimator()
+    _run(FakeBottleneck(2e6), estimator, 0.0, 30, 300)
+    # One in five was noted late.
+    for number, bps in enumerate((2.02e6, 1.99e6, 0.9e6, 2.0e6, 2.01e6)):
+        capacity = estimator.on_train(TrainSample(bps, True, 2000), 1000.0 + number * 300.0)
+    assert capacity.measured
+    assert capacity.bps == pytest.approx(2e6, rel=0.01)
+
+
+def test_a_train_too_fast_for_the_clocks_is_a_lower_bound() -> None:
+    capacity = CapacityEstimator().on_train(TrainSample(30e6, False, 2000), 0.0)
+    assert (capacity.bps, capacity.measured) == (30e6, False)
+
+
+def test_long_frames_measure_a_link_that_is_not_full() -> None:
+    link, estimator = FakeBottleneck(4e6), CapacityEstimator()
+    _run(link, estimator, 0.0, 10, 300)
+    capacity = _run(link, estimator, 330.0, 30, 8000)
+    assert capacity.measured
+    assert capacity.bps == pytest.approx(4e6, rel=0.05)
+
+
+def test_a_queue_that_long_frames_make_cuts_the_estimate() -> None:
+    link, estimator = FakeBottleneck(8e6), CapacityEstimator()
+    _run(link, estimator, 0.0, 10, 300)
+    _run(link, estimator, 330.0, 60, 12_000)
+    link.capacity_bps = 1e6
+    assert _run(link, estimator, 2310.0, 5, 12_000).bps == pytest.approx(1e6, rel=0.2)
+
+
+def test_the_cautious_estimate_is_that_of_the_worse_moments() -> None:
+    estimator = CapacityEstimator()
+    assert estimator.cautious_bps(0.0) is None
+    for number, bps in enumerate((8e6, 2e6, 2e6, 8e6, 8e6, 2e6, 8e6, 8e6)):
+        estimator.on_train(TrainSample(bps, True, 2000), number * 100.0)
+    assert estimator.at(800.0).bps == pytest.approx(8e6)
+    assert estimator.cautious_bps(800.0) == pytest.approx(2e6)
+    assert estimator.cautious_bps(5000.0) == pytest.approx(8e6)
+
+
+def test_jitter_without_a_standing_queue_is_no_congestion() -> None:
+    estimator = CapacityEstimator()
+    for number in range(100):
+        late_ms = 40.0 if number % 3 == 0 else 0.0
+        capacity = estimator.update(sample(one_way_ms=10.0 + late_ms), number * 33.0)
+        assert not capacity.measured
+
+
+def test_stream_that_begins_on_a_full_link_measures_it() -> None:
+    capacity = _run(FakeBottleneck(100e3, delay_ms=5.0), CapacityEstimator(), 0.0, 60, 800)
+    assert capacity.measured
+    assert capacity.bps == pytest.approx(100e3, rel=0.15)
+
+
+def test_slow_reconstruction_on_a_busy_machine_is_no_thin_link() -> None:
+    # Five frames a second because the receiver takes 200 ms each; everything is late by up to 60 ms beside that.
+    estimator = CapacityEstimator()
+    for number in range(100):
+        late_ms = 20.0 + 40.0 * (number % 5) / 4 if number else 0.0
+        slow = sample(
+            rtt_ms=1.0 + late_ms,
+            sent_spacing_ms=200.0,
+            arrival_spacing_ms=200.0,
+            one_way_ms=1.0 + late_ms,
+            waited=True,
+        )
+        assert not estimator.update(slow, number * 200.0).measured
+
+
+def test_measurement_is_forgotten_after_its_window() -> None:
+    link, estimator = FakeBottleneck(1e6), CapacityEstimator(window_ms=2000.0)
+    _run(link, estimator, 0.0, 30, 300)
+    link.capacity_bps = 100e3
+    assert _run(link, estimator, 1000.0, 30, 800).measured
+    later = estimator.at(10_000.0)
+    assert (later.bps, later.measured) == (None, False)
+
+
+def test_gap_between_streams_is_not_a_slow_link() -> None:
+    estimator = CapacityEstimator()
+    for number in range(3):
+        estimator.update(sample(one_way_ms=10.0 + 30.0 * number), number * 33.0)
+    estimator.update(sample(one_way_ms=100.0, sent_spacing_ms=None, arrival_spacing_ms=None), 40_000.0)
+    assert not estimator.update(sample(one_way_ms=100.0), 40_033.0).measured

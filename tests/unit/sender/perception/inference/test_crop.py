@@ -1,0 +1,92 @@
+"""Crops and their cameras: what is seen in the crop stands in the frame where the crop was cut."""
+
+import numpy as np
+import pytest
+import torch
+
+from common.body.model import BodyParameters
+from common.body.rotations import axis_angle_to_matrix
+from common.frames import Camera
+from sender.perception.inference.crop import CropBox, focal_in_crop, points_to_frame, ray_rotation, to_frame
+
+CAMERA = Camera(width=1280, height=720, focal_px=1500.0)
+CENTRED = CropBox(left=540, top=260, side=200)
+
+
+def project(points: torch.Tensor) -> np.ndarray:
+    """Pixels of points in the frame's camera."""
+    pixels = points[..., :2] / points[..., 2:] * CAMERA.focal_px
+    return (pixels + torch.tensor([CAMERA.width / 2, CAMERA.height / 2])).numpy()
+
+
+def crop_around(pixel: tuple[float, float], side: int) -> CropBox:
+    return CropBox(round(pixel[0] - side / 2), round(pixel[1] - side / 2), side)
+
+
+def test_rotation_is_none_in_the_middle() -> None:
+    assert torch.allclose(ray_rotation(CENTRED, CAMERA), torch.eye(3), atol=1e-6)
+
+
+@pytest.mark.parametrize("pixel", [(100, 100), (1200, 400), (640, 700)])
+def test_rotation_turns_the_axis_to_the_crop(pixel: tuple[int, int]) -> None:
+    turn = ray_rotation(crop_around(pixel, 100), CAMERA)
+    assert torch.allclose(turn @ turn.T, torch.eye(3), atol=1e-6)
+    assert torch.linalg.det(turn).item() == pytest.approx(1.0, abs=1e-5)
+    assert project(turn[:, 2]) == pytest.approx(np.array(pixel), abs=0.01)
+
+
+@pytest.mark.parametrize(("pixel", "tolerance"), [((640, 360), 1e-5), ((900, 360), 0.01), ((1150, 600), 0.02)])
+def test_crop_keypoints_are_the_projection_of_the_joints_in_the_frame(pixel: tuple[int, int], tolerance: float) -> None:
+    crop = crop_around(pixel, 200)
+    generator = torch.Generator().manual_seed(0)
+    distance = 5.0
+    in_crop = torch.rand(17, 3, generator=generator) * 0.4 - 0.2 + torch.tensor([0.0, 0.0, distance])
+    seen = in_crop[:, :2] / in_crop[:, 2:] * focal_in_crop(crop, CAMERA) + 0.5
+    in_frame = project(points_to_frame(in_crop, crop, CAMERA))
+    error = np.abs(in_frame - crop.to_pixels(seen.numpy())).max() / crop.side
+    assert error < tolerance
+
+
+def test_body_in_the_frame_stands_where_its_crop_shows_it() -> None:
+    crop, camera = crop_around((1000, 500), 240), CAMERA
+    nominal = camera.focal_px / crop.side
+    extent, u, v = 2.0, 0.55, 0.45
+    translation = torch.tensor([[(u - 0.5) * extent, (v - 0.5) * extent, extent * nominal]])
+    root = axis_angle_to_matrix(torch.tensor([[[0.1, 0.4, -0.2]]]))
+    rotations = torch.cat([root, torch.eye(3).expand(1, 21, 3, 3)], dim=1)
+    body = to_frame(BodyParameters(rotations, torch.zeros(1, 4), torch.zeros(1, 10), translation), crop, camera)
+    expected = crop.to_pixels(np.array([u, v], dtype=np.float32))
+    assert np.abs(project(body.translation)[0] - expected).max() < 0.02 * crop.side
+    assert torch.allclose(body.rotations[0, 0], ray_rotation(crop, camera) @ root[0, 0], atol=1e-6)
+    assert torch.equal(body.rotations[:, 1:], rotations[:, 1:])
+
+
+def test_around_a_box_is_a_centred_square_with_margin() -> None:
+    crop = CropBox.around([100, 50, 140, 250])
+    assert crop.side == 250
+    assert crop.centre == pytest.approx((120, 150), abs=0.5)
+
+
+def test_around_a_speck_is_not_empty() -> None:
+    assert CropBox.around([10, 10, 11, 11]).side == 16
+
+
+def test_cut_is_black_beyond_the_border() -> None:
+    image = np.full((100, 100, 3), 200, dtype=np.uint8)
+    cut = CropBox(left=-32, top=0, side=64).cut(image, 64)
+    assert (cut[:, :32] == 0).all()
+    assert (cut[:, 32:] == 200).all()
+
+
+def test_cut_outside_the_frame_is_black() -> None:
+    image = np.full((100, 100, 3), 200, dtype=np.uint8)
+    assert (CropBox(left=300, top=0, side=64).cut(image, 32) == 0).all()
+
+
+def test_places_and_pixels_agree_with_the_cut() -> None:
+    image = np.zeros((200, 200, 3), dtype=np.uint8)
+    image[120:124, 60:64] = 255
+    crop = CropBox(left=40, top=90, side=64)
+    row, column = np.argwhere(crop.cut(image, 32)[..., 0] == 255).mean(axis=0)
+    place = np.array([(column + 0.5) / 32, (row + 0.5) / 32], dtype=np.float32)
+    assert crop.to_pixels(place) == pytest.approx(np.array([62, 122]), abs=0.1)

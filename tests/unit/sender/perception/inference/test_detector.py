@@ -1,0 +1,110 @@
+"""The finder's geometry and its reading of heat maps; a tiny training run shows that it can learn."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from common.errors import WeightsError
+from common.weights.loader import save_weights
+from sender.perception.inference.detector import (
+    WEIGHTS_NAME,
+    Finder,
+    FinderConfig,
+    FinderNet,
+    architecture,
+    fit_into_square,
+    overlaps,
+    peaks,
+)
+
+TINY = FinderConfig(size=64, width=8)
+
+
+def test_shapes() -> None:
+    heat, boxes = FinderNet(TINY).eval()(torch.rand(2, 3, 64, 64))
+    assert heat.shape == (2, 8, 8)
+    assert boxes.shape == (2, 4, 8, 8)
+    assert (boxes[:, 2:] > boxes[:, :2]).all()
+
+
+def test_boxes_hold_the_middle_of_their_cell() -> None:
+    _, boxes = FinderNet(TINY).eval()(torch.rand(1, 3, 64, 64))
+    middle = (torch.arange(8) + 0.5) / 8
+    assert (boxes[0, 0] <= middle[None]).all()
+    assert (boxes[0, 3] >= middle[:, None]).all()
+
+
+@pytest.mark.parametrize("shape", [(480, 640), (640, 360), (100, 100), (33, 900)])
+def test_fit_and_back(shape: tuple[int, int]) -> None:
+    square, fit = fit_into_square(np.zeros((*shape, 3), dtype=np.uint8), 256)
+    assert square.shape == (256, 256, 3)
+    rows, columns = np.flatnonzero((square == 0).any(axis=(1, 2))), np.flatnonzero((square == 0).any(axis=(0, 2)))
+    box = torch.tensor([[columns[0], rows[0], columns[-1] + 1, rows[-1] + 1]]) / 256
+    expected = torch.tensor([[0.0, 0.0, shape[1], shape[0]]])
+    assert torch.allclose(fit.to_pixels(box), expected, atol=0.5 / fit.scale)
+
+
+def test_peaks_are_local_maxima_best_first() -> None:
+    heat = torch.zeros(8, 8)
+    heat[2, 2], heat[2, 3], heat[6, 6], heat[0, 7] = 0.7, 0.6, 0.9, 0.1
+    boxes = torch.zeros(4, 8, 8)
+    boxes[:, 2, 2] = torch.tensor([0.1, 0.1, 0.4, 0.5])
+    boxes[:, 6, 6] = torch.tensor([0.6, 0.6, 0.9, 1.0])
+    found, scores = peaks(heat, boxes, threshold=0.3)
+    assert scores.tolist() == pytest.approx([0.9, 0.7])
+    assert torch.equal(found[1], boxes[:, 2, 2])
+
+
+def test_overlapping_peaks_are_one_person() -> None:
+    heat = torch.zeros(8, 8)
+    heat[2, 2], heat[2, 5] = 0.7, 0.9
+    boxes = torch.tensor([0.1, 0.1, 0.6, 0.9])[:, None, None].expand(4, 8, 8)
+    found, scores = peaks(heat, boxes, threshold=0.3)
+    assert len(found) == 1
+    assert scores.tolist() == pytest.approx([0.9])
+
+
+def test_no_peak_no_person() -> None:
+    found, scores = peaks(torch.zeros(8, 8), torch.zeros(4, 8, 8), threshold=0.3)
+    assert found.shape == (0, 4)
+    assert scores.shape == (0,)
+
+
+def test_overlaps() -> None:
+    boxes = torch.tensor([[0.0, 0.0, 2.0, 2.0], [1.0, 0.0, 3.0, 2.0], [5.0, 5.0, 6.0, 6.0]])
+    assert torch.allclose(overlaps(boxes, boxes)[0], torch.tensor([1.0, 1 / 3, 0.0]))
+
+
+def test_find_keeps_boxes_in_the_frame() -> None:
+    finder = Finder(FinderNet(TINY), threshold=0.0)
+    found = finder.find(np.random.default_rng(0).integers(0, 255, (90, 160, 3), dtype=np.uint8))
+    assert found
+    for detection in found:
+        assert detection.box[0] >= 0
+        assert detection.box[1] >= 0
+        assert detection.box[2] <= 161
+        assert detection.box[3] <= 91
+        assert (detection.box[2:] > detection.box[:2]).all()
+
+
+def test_load_round_trip(tmp_path: Path) -> None:
+    net = FinderNet(TINY)
+    save_weights(WEIGHTS_NAME, net.state_dict(), architecture(TINY), {}, {}, half=False, directory=tmp_path)
+    loaded = Finder.load(tmp_path)
+    image = torch.rand(1, 3, 64, 64)
+    with torch.no_grad():
+        assert torch.allclose(loaded.net(image)[0], net.eval()(image)[0], atol=1e-5)
+
+
+def test_load_of_another_version(tmp_path: Path) -> None:
+    save_weights(WEIGHTS_NAME, {"x": torch.zeros(1)}, {"kind": "other"}, {}, {}, directory=tmp_path)
+    with pytest.raises(WeightsError, match="another version"):
+        Finder.load(tmp_path)
+
+
+def test_load_of_weights_that_do_not_fit(tmp_path: Path) -> None:
+    save_weights(WEIGHTS_NAME, {"x": torch.zeros(1)}, architecture(TINY), {}, {}, directory=tmp_path)
+    with pytest.raises(WeightsError, match="another version"):
+        Finder.load(tmp_path)

@@ -1,0 +1,100 @@
+"""Each crop is seen twice: the answer for a mirrored crop is the mirrored answer, and disagreement is admitted."""
+
+from dataclasses import fields, replace
+
+import pytest
+import torch
+
+from common.body.model import BodyModel
+from common.body.rotations import rotation_6d_to_matrix
+from sender.perception.inference.flip_augmentation import BothWays, mean, mirrored
+from sender.perception.network.keypoints import cell_centres
+from sender.perception.network.network import PerceptionConfig, PerceptionNet
+from sender.perception.network.output import PerceptionOutput, mask_moments
+from sender.train.augmentation import mirror
+from sender.train.crops import CropBatch
+from tests.unit.sender.train.test_augmentation import random_crops
+from tests.unit.sender.train.test_multi_task_loss import perfect
+
+TINY = PerceptionConfig(size=32, width=24, depth=2, heads=3, quarter=16, eighth=16, keypoint_width=16)
+
+
+@pytest.fixture(scope="module")
+def net() -> PerceptionNet:
+    torch.manual_seed(0)
+    return PerceptionNet(TINY).eval()
+
+
+@pytest.fixture(scope="module")
+def crops() -> CropBatch:
+    return random_crops(BodyModel.load())
+
+
+def answer(net: PerceptionNet, truth: CropBatch) -> PerceptionOutput:
+    """What a perfect network would say of the crops, as far as the truth tells; the rest is an untrained network's."""
+    with torch.no_grad():
+        output = perfect(net(truth.image), truth)
+    return replace(
+        output,
+        part_logits=torch.nn.functional.one_hot(truth.part, output.part_logits.shape[1]).movedim(-1, 1).float(),
+        mask_moments=mask_moments(truth.mask, cell_centres(truth.mask)),
+    )
+
+
+def test_a_mirrored_truth_is_the_truth_of_the_mirrored_crop(net: PerceptionNet, crops: CropBatch) -> None:
+    turned, expected = mirrored(answer(net, crops)), answer(net, mirror(crops))
+    told = ("keypoints_2d", "joints_3d", "rotations_6d", "shape", "curl", "camera", "depth", "mask_logits")
+    for name in (*told, "part_logits", "mask_moments"):
+        torch.testing.assert_close(getattr(turned, name), getattr(expected, name), atol=1e-5, rtol=0, msg=name)
+
+
+def test_mirrored_twice_is_the_same(net: PerceptionNet, crops: CropBatch) -> None:
+    output = answer(net, crops)
+    twice = mirrored(mirrored(output))
+    for item in fields(output):
+        torch.testing.assert_close(getattr(twice, item.name), getattr(output, item.name), msg=item.name)
+
+
+def test_it_does_not_matter_which_way_round_a_crop_comes(net: PerceptionNet, crops: CropBatch) -> None:
+    with torch.no_grad():
+        straight, turned = BothWays(net)(crops.image), BothWays(net)(crops.image.flip(-1))
+    for item in fields(straight):
+        expected = getattr(mirrored(straight), item.name)
+        torch.testing.assert_close(getattr(turned, item.name), expected, atol=1e-4, rtol=1e-4, msg=item.name)
+
+
+def test_the_mean_lies_between_and_admits_what_is_between(net: PerceptionNet, crops: CropBatch) -> None:
+    with torch.no_grad():
+        output = net(crops.image)
+    same = mean(output, output)
+    for item in fields(output):
+        torch.testing.assert_close(getattr(same, item.name), getattr(output, item.name), atol=1e-5, rtol=1e-5)
+    moved = replace(output, joints_3d=output.joints_3d + 0.4, keypoints_2d=output.keypoints_2d + 0.1)
+    between = mean(output, moved)
+    torch.testing.assert_close(between.joints_3d, output.joints_3d + 0.2)
+    torch.testing.assert_close(between.joints_log_variance.exp(), output.joints_log_variance.exp() + 0.04)
+    assert (between.keypoints_sigma > output.keypoints_sigma).all()
+    torch.testing.assert_close(between.rotations_log_variance, output.rotations_log_variance)
+
+
+def test_the_mean_of_two_turns_is_a_turn_between(net: PerceptionNet, crops: CropBatch) -> None:
+    output = answer(net, crops)
+    between = rotation_6d_to_matrix(mean(output, mirrored(output)).rotations_6d)
+    torch.testing.assert_close(torch.linalg.det(between), torch.ones(between.shape[:2]), atol=1e-4, rtol=0)
+
+
+@pytest.mark.parametrize(("side", "seen"), [(32, 32), (128, 144), (256, 288)])
+def test_crops_are_enlarged_by_whole_patches_and_maps_keep_the_size_of_the_crop(
+    net: PerceptionNet, side: int, seen: int
+) -> None:
+    sides: list[tuple[int, ...]] = []
+    handle = net.stem.register_forward_pre_hook(lambda _, inputs: sides.append(inputs[0].shape))
+    try:
+        with torch.no_grad():
+            output = BothWays(net)(torch.rand(1, 3, side, side))
+    finally:
+        handle.remove()
+    assert sides == [(2, 3, seen, seen)]
+    assert output.heat_logits.shape[-2:] == (side // 4, side // 4)
+    for name in ("depth", "mask_logits", "part_logits"):
+        assert getattr(output, name).shape[-2:] == (side // 2, side // 2), name

@@ -1,0 +1,169 @@
+"""The network's shapes, and the promises of its masks and encodings, on a tiny one with random weights."""
+
+from dataclasses import fields
+from typing import cast
+
+import pytest
+import torch
+from torch import Tensor
+
+from sender.perception.network.attention import TaskMask
+from sender.perception.network.keypoints import soft_argmax
+from sender.perception.network.network import TASKS, PerceptionConfig, PerceptionNet
+from sender.perception.network.output import FEATURE_SIZE, FEATURE_SLICES, PARTS, PerceptionOutput
+from sender.perception.network.position_encoding import TaskPositionEncoding
+from sender.perception.network.stem import Refinement
+
+TINY = PerceptionConfig(size=64, width=24, depth=2, heads=3, quarter=16, eighth=16, keypoint_width=16)
+
+
+@pytest.fixture
+def net() -> PerceptionNet:
+    torch.manual_seed(0)
+    return PerceptionNet(TINY).eval()
+
+
+@pytest.fixture
+def images() -> Tensor:
+    return torch.rand(2, 3, 64, 64, generator=torch.Generator().manual_seed(1))
+
+
+def differing(first: PerceptionOutput, second: PerceptionOutput) -> set[str]:
+    """Names of the fields that are not the same in both."""
+    names = [item.name for item in fields(PerceptionOutput)]
+    return {name for name in names if not torch.allclose(getattr(first, name), getattr(second, name), atol=1e-7)}
+
+
+def test_output_shapes(net: PerceptionNet, images: Tensor) -> None:
+    with torch.no_grad():
+        output = net(images)
+    assert output.heat_logits.shape == (2, 17, 16, 16)
+    assert output.keypoints_2d.shape == (2, 17, 2)
+    assert output.joints_3d.shape == (2, 17, 3)
+    assert output.rotations_6d.shape == (2, 22, 6)
+    assert output.depth.shape == output.mask_logits.shape == (2, 32, 32)
+    assert output.part_logits.shape == (2, PARTS, 32, 32)
+    assert output.region_colours.shape == (2, PARTS - 1, 3)
+    assert len(output) == 2
+
+
+def test_features_layout(net: PerceptionNet, images: Tensor) -> None:
+    with torch.no_grad():
+        output = net(images)
+        features = output.features()
+    assert features.shape == (2, FEATURE_SIZE)
+    assert torch.isfinite(features).all()
+    assert torch.equal(features[:, FEATURE_SLICES["shape"]], output.shape)
+    assert torch.equal(features[:, FEATURE_SLICES["summary"]], output.summary)
+    assert FEATURE_SLICES["summary"].stop == FEATURE_SIZE
+
+
+def test_reads_crops_of_another_size(net: PerceptionNet) -> None:
+    with torch.no_grad():
+        output = net(torch.rand(1, 3, 96, 96))
+    assert output.heat_logits.shape == (1, 17, 24, 24)
+    assert output.mask_logits.shape == (1, 48, 48)
+
+
+def test_every_weight_is_trained(net: PerceptionNet, images: Tensor) -> None:
+    for module in net.modules():
+        if isinstance(module, Refinement):  # starts at nothing, and its inside learns once it is something
+            torch.nn.init.ones_(cast(torch.nn.BatchNorm2d, module.branch[2]).weight)
+    output = net.train()(images)
+    sum(getattr(output, item.name).square().sum() for item in fields(output)).backward()
+    idle = [name for name, weight in net.named_parameters() if weight.grad is None or not weight.grad.abs().sum() > 0]
+    # Biases of scores under a softmax (and of keys) cancel; everything else must reach an answer.
+    assert {name for name in idle if not name.endswith("bias")} == set()
+
+
+@pytest.mark.parametrize(
+    ("task", "reached"),
+    [
+        ("depth", {"depth", "depth_log_variance", "joint_depth"}),
+        ("mask", {"mask_logits", "part_logits", "mask_moments", "region_colours", "region_area"}),
+        ("pose", set()),
+    ],
+)
+def test_task_token_reaches_its_own_head_alone(
+    net: PerceptionNet, images: Tensor, task: str, reached: set[str]
+) -> None:
+    torch.manual_seed(3)
+    for fusion in (net.keypoints.fusion, net.mask.fusion):
+        torch.nn.init.normal_(fusion.gain.weight)
+    with torch.no_grad():
+        before = net(images)
+        net.task_tokens[:, TASKS.index(task)] += torch.randn(24)
+        changed = differing(before, net(images))
+    pose = {name for name in changed if name.startswith(("rotations", "shape", "curl", "camera"))}
+    assert reached <= changed
+    assert changed - reached == pose
+    assert bool(pose) == (task in {"pose", "depth"})
+
+
+def test_task_position_encoding_changes_its_own_head_alone(net: PerceptionNet, images: Tensor) -> None:
+    with torch.no_grad():
+        before = net(images)
+        net.position.conditioned[TASKS.index("mask")].add_(torch.randn(24, 4, 4))
+        changed = differing(before, net(images))
+    assert changed == {"mask_logits", "part_logits", "mask_moments", "region_colours", "region_area"}
+
+
+def test_shared_position_encoding_changes_every_head(net: PerceptionNet, images: Tensor) -> None:
+    with torch.no_grad():
+        before = net(images)
+        net.position.shared.add_(torch.randn(1, 24, 4, 4))
+        changed = differing(before, net(images))
+    assert {"heat_logits", "rotations_6d", "depth", "mask_logits"} <= changed
+
+
+def test_task_mask_structure() -> None:
+    mask = TaskMask(blocks=2, heads=3, head_size=8, grid=2, tasks=4)
+    torch.nn.init.normal_(mask.patch_bias)
+    m_task = mask((2, 2))
+    assert m_task.shape == (2, 3, 8, 8)
+    assert (m_task[..., :4, :4] == 0).all()
+    assert (m_task[..., :4, 4:] == -torch.inf).all()
+    assert torch.isfinite(m_task[..., 4:, :4]).all()
+    assert torch.equal(torch.isfinite(m_task[0, 0, 4:, 4:]), torch.eye(4, dtype=torch.bool))
+
+
+def test_task_mask_bias_is_learned() -> None:
+    mask = TaskMask(blocks=1, heads=1, head_size=4, grid=2, tasks=2)
+    mask((4, 4)).nan_to_num(neginf=0.0).square().sum().backward()
+    torch.nn.init.ones_(mask.patch_bias)
+    mask((4, 4)).nan_to_num(neginf=0.0).square().sum().backward()
+    assert mask.patch_bias.grad is not None
+    assert (mask.patch_bias.grad != 0).all()
+
+
+def test_task_position_encoding_is_the_shared_one_plus_its_own() -> None:
+    encoding = TaskPositionEncoding(channels=8, grid=4, tasks=3)
+    own = encoding.head(1, (4, 4)) - encoding.trunk((4, 4))
+    assert torch.allclose(own, encoding.conditioned[1:2], atol=1e-7)
+    assert encoding.head(1, (6, 6)).shape == (1, 8, 6, 6)
+
+
+def test_soft_argmax_of_a_single_cell() -> None:
+    attention = torch.zeros(1, 1, 4, 8)
+    attention[0, 0, 1, 6] = 1.0
+    mean, sigma = soft_argmax(attention)
+    assert torch.allclose(mean[0, 0], torch.tensor([6.5 / 8, 1.5 / 4]))
+    assert sigma.item() == pytest.approx(0.001, abs=1e-4)
+
+
+def test_config_refuses_a_size_that_patches_do_not_fill() -> None:
+    with pytest.raises(ValueError, match="multiple of 16"):
+        PerceptionConfig(size=100)
+
+
+def test_places_keep_full_precision_under_autocast(net: PerceptionNet, images: Tensor) -> None:
+    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
+        output = net(images)
+    assert all(getattr(output, item.name).dtype == torch.float32 for item in fields(output))
+    places = output.keypoints_2d
+    assert not torch.equal(places, places.bfloat16().float())
+
+
+def test_refinement_starts_as_nothing() -> None:
+    x = torch.randn(1, 8, 4, 4)
+    assert torch.equal(Refinement(8).eval()(x), x)

@@ -1,0 +1,45 @@
+"""Colours get truer the longer somebody is seen."""
+
+import torch
+
+from common.body.anatomy import REGION_INDEX, REGIONS
+from sender.semantics.region_colours import RegionColours
+
+RED, BLUE = torch.tensor([0.9, 0.1, 0.1]), torch.tensor([0.1, 0.1, 0.9])
+
+
+def seen(**regions: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    colours, areas = torch.full((len(REGIONS), 3), 0.5), torch.zeros(len(REGIONS))
+    for name, colour in regions.items():
+        index = REGION_INDEX[name.replace("_L", ".L").replace("_R", ".R")]
+        colours[index], areas[index] = colour, 0.3
+    return colours, areas
+
+
+def test_noise_averages_out() -> None:
+    torch.manual_seed(0)
+    person = RegionColours()
+    for _ in range(50):
+        known = person.update(*seen(chest=RED + 0.1 * torch.randn(3)))
+    assert (known[REGION_INDEX["chest"]] - RED).abs().max() < 0.05
+
+
+def test_unseen_side_takes_the_seen_sides_colour() -> None:
+    known = RegionColours().update(*seen(shin_L=BLUE, chest=RED))
+    torch.testing.assert_close(known[REGION_INDEX["shin.R"]], BLUE)
+    torch.testing.assert_close(known[REGION_INDEX["upper_arm.R"]], RED)
+
+
+def test_slivers_do_not_count() -> None:
+    colours, areas = seen(chest=RED)
+    known = RegionColours().update(colours, areas * 0.01)
+    torch.testing.assert_close(known, torch.full((len(REGIONS), 3), 0.5))
+
+
+def test_a_coat_that_comes_off_is_noticed_in_time() -> None:
+    person = RegionColours()
+    for _ in range(500):
+        person.update(*seen(chest=RED))
+    for _ in range(200):
+        known = person.update(*seen(chest=BLUE))
+    assert (known[REGION_INDEX["chest"]] - BLUE).abs().max() < 0.1

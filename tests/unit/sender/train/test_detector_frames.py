@@ -1,0 +1,138 @@
+"""Composed frames: boxes surround what was pasted, targets mark its middle."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from common.synthetic.dataset.shards import CropDataset
+from common.synthetic.scene.scene import CROP_FIELDS
+from sender.perception.inference.detector import FinderConfig, FinderNet, peaks
+from sender.train.detector import loss_terms
+from sender.train.detector_frames import FrameBatch, FrameComposer, cut_out, paste, targets
+from sender.train.distractors import distractor
+
+
+def _blue_people(directory: Path, size: int) -> CropDataset:
+    """A data set of pictures with a blue upright bar in the middle; what else a shard holds is empty."""
+    shard = directory / "train-0000"
+    shard.mkdir(parents=True)
+    image, mask = np.zeros((8, size, size, 3), np.uint8), np.zeros((8, size, size), np.uint8)
+    where = (slice(None), slice(size // 8, -size // 8), slice(3 * size // 8, -3 * size // 8))
+    image[where], mask[where] = (0, 0, 255), 255
+    for name in CROP_FIELDS:
+        np.save(shard / f"{name}.npy", {"image": image, "mask": mask}.get(name, np.zeros(8)))
+    return CropDataset([directory], "train")
+
+
+def test_frames_box_the_people_of_every_data_set(tmp_path: Path) -> None:
+    datasets = [_blue_people(tmp_path / "fine", 64), _blue_people(tmp_path / "coarse", 32)]
+    composer = FrameComposer(datasets, np.random.default_rng(5), 128, backgrounds=4)
+    frames = [composer.frame() for _ in range(12)]
+    boxes = np.concatenate([boxes for _, boxes in frames])
+    assert len(boxes) >= 6
+    assert (boxes[:, 2:] > boxes[:, :2]).all()
+    assert boxes.min() >= 0
+    assert boxes.max() <= 128
+    blue = [image[int(b[1]) : int(b[3]), int(b[0]) : int(b[2])].mean(axis=(0, 1)) for image, bs in frames for b in bs]
+    # Light, blur and noise change colours, but not which of the three is strongest in most boxes.
+    assert np.mean([colour.argmax() == 2 for colour in blue]) > 0.6
+
+
+def test_the_same_seed_makes_the_same_frame(tmp_path: Path) -> None:
+    dataset = _blue_people(tmp_path, 32)
+    first, second = (FrameComposer([dataset], np.random.default_rng(1), 64, backgrounds=2).frame()[0] for _ in range(2))
+    assert np.array_equal(first, second)
+
+
+def test_crops_of_nobody_need_no_people_and_vary() -> None:
+    composer = FrameComposer([], np.random.default_rng(3), 64, backgrounds=4)
+    crops = [composer.nobody() for _ in range(8)]
+    assert all(crop.shape == (64, 64, 3) and crop.dtype == np.uint8 for crop in crops)
+    assert len({crop.tobytes() for crop in crops}) == 8
+
+
+@pytest.mark.parametrize("height", [6, 40, 200])
+def test_distractors_are_things_with_a_colour(height: int) -> None:
+    rng = np.random.default_rng(height)
+    for _ in range(30):
+        colour, alpha = distractor(rng, height)
+        assert colour.shape == (height, height, 3)
+        assert alpha.shape == (height, height)
+        assert 0.0 <= alpha.min() <= alpha.max() <= 1.0
+        assert alpha.max() > 0.3
+        assert np.isfinite(colour).all()
+
+
+def test_cut_out_is_the_masks_box_and_knows_what_was_cut() -> None:
+    image = np.random.default_rng(0).integers(0, 255, (64, 64, 3), dtype=np.uint8)
+    mask = np.zeros((64, 64), dtype=np.uint8)
+    mask[30:64, 20:40] = 255
+    cut = cut_out(image, mask)
+    assert cut is not None
+    assert cut.alpha.shape == (34, 20)
+    assert np.array_equal(cut.colour, image[30:, 20:40].astype(np.float32))
+    assert cut.cut.tolist() == [False, False, False, True]
+
+
+def test_nothing_to_cut_out() -> None:
+    assert cut_out(np.zeros((64, 64, 3), np.uint8), np.zeros((64, 64), np.uint8)) is None
+
+
+def test_paste_marks_its_owner_and_clips_at_the_border() -> None:
+    image, owner = np.zeros((32, 32, 3), np.float32), np.full((32, 32), -1, np.int16)
+    pasted, pixels = paste(
+        image, owner, 3, np.full((10, 8, 3), 200.0, np.float32), np.ones((10, 8), np.float32), 28, -4
+    )
+    assert pixels == 80
+    assert (owner == 3).sum() == 6 * 4
+    assert (pasted[:6, 28:] == 200).all()
+    assert pasted[6:].sum() == 0
+
+
+def test_paste_outside_leaves_the_picture() -> None:
+    image, owner = np.zeros((16, 16, 3), np.float32), np.full((16, 16), -1, np.int16)
+    pasted, _ = paste(image, owner, 0, np.ones((4, 4, 3), np.float32), np.ones((4, 4), np.float32), 40, 0)
+    assert pasted.sum() == 0
+    assert (owner == -1).all()
+
+
+def test_targets_mark_the_middle_and_hold_the_box() -> None:
+    heat, boxes, weight = targets(np.array([[32, 64, 96, 192]], np.float32), 256)
+    row, column = np.unravel_index(heat.argmax(), heat.shape)
+    assert (int(row), int(column)) == (16, 8)
+    assert heat[row, column] == 1.0
+    assert boxes[:, row, column] == pytest.approx(np.array([32, 64, 96, 192]) / 256)
+    assert weight[row, column] == 1.0
+    assert weight[0, 0] == 0
+
+
+def test_smaller_person_in_front_keeps_its_cell() -> None:
+    large, small = [0, 0, 256, 256], [112, 96, 144, 160]
+    _, boxes, _ = targets(np.array([small, large], np.float32), 256)
+    assert boxes[:, 16, 16] == pytest.approx(np.array(small) / 256)
+
+
+def test_targets_read_back_as_detections() -> None:
+    people = np.array([[10, 20, 60, 200], [150, 100, 200, 230]], np.float32)
+    heat, boxes, _ = targets(people, 256)
+    found, _ = peaks(torch.from_numpy(heat), torch.from_numpy(boxes), 0.9)
+    assert sorted((found * 256).round().tolist()) == people.tolist()
+
+
+def test_training_steps_lower_the_loss() -> None:
+    torch.manual_seed(0)
+    net = FinderNet(FinderConfig(size=64, width=8))
+    heat, boxes, weight = (torch.from_numpy(part)[None] for part in targets(np.array([[8, 8, 40, 56]], np.float32), 64))
+    truth = FrameBatch(torch.rand(1, 3, 64, 64), heat, boxes, weight)
+    optimiser = torch.optim.AdamW(net.parameters(), 3e-3)
+    losses = []
+    for _ in range(25):
+        cells, places = net(truth.image)
+        loss = torch.stack(list(loss_terms(cells, places, truth).values())).sum()
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+        losses.append(loss.item())
+    assert losses[-1] < 0.5 * losses[0]
