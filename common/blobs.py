@@ -1,13 +1,13 @@
-"""Something bulky that may take its time: it goes beside the frames, in pieces, and must not delay any."""
+"""Something bulky that may take its time: it goes beside the frames, in chunks, and must not delay any."""
 
 from dataclasses import dataclass
 
 COLOURS = "colours"
-"""Kind of parcel: what somebody's surface looks like (`common.texture.point_colours`); its key is their identity."""
+"""Kind of blob: what somebody's surface looks like (`common.texture.point_colours`); its key is their identity."""
 
 
 @dataclass(frozen=True, slots=True)
-class Parcel:
+class Blob:
     """What is sent whole or not at all.
 
     Args:

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from common.labels import FloatArray
+from common.arrays import FloatArray
 
 IDENTITIES = 256
 """So many people can be told apart within a session."""

@@ -48,7 +48,7 @@ class ReceiverMetrics:
         for group, size in bytes_by_group.items():
             self._bytes.labels(group).inc(size)
 
-    def bulk_received(self, size: int) -> None:
+    def blob_bytes_received(self, size: int) -> None:
         self._bulk.inc(size)
 
     def frame_published(self, age_ms: float, clock_error_ms: float) -> None:

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
-from common.blobs import COLOURS, Parcel
+from common.blobs import COLOURS, Blob
 from common.clock import SYSTEM_CLOCK, Clock
 from common.codec.frame_codec import DecodedFrame, FrameCodec
 from common.errors import ChecksumMismatch, MalformedPacket, WireError
@@ -24,7 +24,7 @@ from receiver.metrics import FrameFate, ReceiverMetrics
 from receiver.publish.frame_record import FrameRecord, PersonRecord
 from receiver.publish.session_directory import SessionDirectory, SessionWriter
 
-_log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
 
 class PacketDecoder:
@@ -80,7 +80,7 @@ class ReceiverPipeline:
             self._sessions[session.session_id] = _Running(writer)
             session.next_sequence = max(session.next_sequence, writer.last_sequence + 1)
         self._metrics.peer_connected()
-        _log.info("session of %s begins at frame %d", session.sender, session.next_sequence)
+        logger.info("session of %s begins at frame %d", session.sender, session.next_sequence)
 
     async def on_frame(self, session: Session, frame: FrameMessage) -> None:
         """Decodes, reconstructs and publishes one frame.
@@ -95,21 +95,21 @@ class ReceiverPipeline:
         loop = asyncio.get_running_loop()
         await loop.run_in_executor(self._worker, self._publish, running, labels, told, timings, session.clock)
 
-    def on_parcel(self, session: Session, parcel: Parcel) -> None:
+    def on_blob(self, session: Session, blob: Blob) -> None:
         """Takes in what somebody's surface looks like, for the frames to come.
 
         Raises:
             MalformedPacket: it tells nothing of the kind.
         """
-        self._metrics.bulk_received(len(parcel.data))
-        if parcel.kind != COLOURS:
-            _log.info("a parcel of unknown kind %s from %s", parcel.kind, session.sender)
+        self._metrics.blob_bytes_received(len(blob.data))
+        if blob.kind != COLOURS:
+            logger.info("a blob of unknown kind %s from %s", blob.kind, session.sender)
             return
-        if parcel.key >= IDENTITIES:
-            raise MalformedPacket(f"colours of person {parcel.key}; there are {IDENTITIES} at most")
+        if blob.key >= IDENTITIES:
+            raise MalformedPacket(f"colours of person {blob.key}; there are {IDENTITIES} at most")
         running = self._sessions[session.session_id]
         # The worker may be looking at the one that was there before.
-        running.colours = {**running.colours, parcel.key: decode_colours(parcel.data)}
+        running.colours = {**running.colours, blob.key: decode_colours(blob.data)}
 
     def on_unused(self, session: Session, frame: FrameMessage | None) -> None:
         """Counts what came and is not reconstructed."""
@@ -119,7 +119,7 @@ class ReceiverPipeline:
         """Forgets the session; its files stay."""
         if self._sessions.pop(session.session_id, None) is not None:
             self._metrics.peer_left()
-        _log.info("session of %s ended after frame %d", session.sender, session.next_sequence - 1)
+        logger.info("session of %s ended after frame %d", session.sender, session.next_sequence - 1)
 
     def close(self) -> None:
         """Waits for the frame in hand."""

@@ -17,89 +17,89 @@ from common.body.model import BodyModel
 from common.codec.frame_codec import FrameCodec
 from common.codec.packet import CODEC_VERSION
 from common.errors import exit_code_of
-from common.io.configuration import option, read_configuration
-from common.io.logs import LogConfiguration
-from common.io.telemetry import MetricsConfiguration, MetricsServer
+from common.io.configuration import option, read_config
+from common.io.logs import LogConfig
+from common.io.telemetry import MetricsConfig, MetricsServer
 from common.weights.loader import model_hash
 from common.wire.convert import Hello
-from sender.capture.open import CaptureConfiguration, open_source
+from sender.capture.open import CaptureConfig, open_source
 from sender.importance.importance import Importance
 from sender.link.client import LinkClient
-from sender.link.configuration import LinkConfiguration
+from sender.link.configuration import LinkConfig
 from sender.link.observer import Observers
-from sender.link.transport.security import SecurityConfiguration
+from sender.link.transport.security import SecurityConfig
 from sender.link.transport.transport import Transport
 from sender.metrics import SenderMetrics
 from sender.perception.stage import PerceptionStage, TrackingConfig
 from sender.pipeline import LinkAccount, RatedEncoder, SenderPipeline
-from sender.preview.open import PreviewConfiguration, open_preview
+from sender.preview.open import PreviewConfig, open_preview
 from sender.rate.controller import RateController
-from sender.rate.policy import RateConfiguration
-from sender.semantics.smoothing import SmoothingConfiguration
+from sender.rate.policy import RateConfig
+from sender.semantics.smoothing import SmoothingConfig
 from sender.semantics.stage import SemanticsStage
 from sender.spool.complete_delivery import CompleteDelivery, Outstanding
-from sender.spool.open import DeliveryConfiguration, open_spool
+from sender.spool.open import DeliveryConfig, open_spool
 from sender.spool.spool import Spool
-from sender.texture.stage import PointColourist
+from sender.texture.stage import TextureStage
 
 
 @dataclass(frozen=True, slots=True)
-class PlaybackConfiguration:
+class PlaybackConfig:
     """How a file is played."""
 
     realtime: bool = option(False, help="play a video file at its own pace instead of as fast as the link takes it")
 
 
 @dataclass(frozen=True, slots=True)
-class AppearanceConfiguration:
+class AppearanceConfig:
     """What is told of people's looks."""
 
     colours: bool = option(True, help="learn the colours of people's surface and send them beside the frames")
 
 
 @dataclass(frozen=True, slots=True)
-class SenderConfiguration:
+class SenderConfig:
     """All of the sender, a component each."""
 
-    capture: CaptureConfiguration = field(default_factory=CaptureConfiguration)
-    playback: PlaybackConfiguration = field(default_factory=PlaybackConfiguration)
+    capture: CaptureConfig = field(default_factory=CaptureConfig)
+    playback: PlaybackConfig = field(default_factory=PlaybackConfig)
     tracking: TrackingConfig = field(default_factory=TrackingConfig)
-    smoothing: SmoothingConfiguration = field(default_factory=SmoothingConfiguration)
-    appearance: AppearanceConfiguration = field(default_factory=AppearanceConfiguration)
-    preview: PreviewConfiguration = field(default_factory=PreviewConfiguration)
-    rate: RateConfiguration = field(default_factory=RateConfiguration)
-    delivery: DeliveryConfiguration = field(default_factory=DeliveryConfiguration)
-    link: LinkConfiguration = field(default_factory=LinkConfiguration)
-    security: SecurityConfiguration = field(default_factory=SecurityConfiguration)
-    metrics: MetricsConfiguration = field(default_factory=MetricsConfiguration)
-    logging: LogConfiguration = field(default_factory=LogConfiguration)
+    smoothing: SmoothingConfig = field(default_factory=SmoothingConfig)
+    appearance: AppearanceConfig = field(default_factory=AppearanceConfig)
+    preview: PreviewConfig = field(default_factory=PreviewConfig)
+    rate: RateConfig = field(default_factory=RateConfig)
+    delivery: DeliveryConfig = field(default_factory=DeliveryConfig)
+    link: LinkConfig = field(default_factory=LinkConfig)
+    security: SecurityConfig = field(default_factory=SecurityConfig)
+    metrics: MetricsConfig = field(default_factory=MetricsConfig)
+    logging: LogConfig = field(default_factory=LogConfig)
 
 
-async def send(configuration: SenderConfiguration) -> None:
+async def send(config: SenderConfig) -> None:
     """Sends until the source ends, or SIGTERM or SIGINT; every frame that was sent is acknowledged then."""
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for signal_number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(signal_number, stop.set)
-    transport = Transport(configuration.security)
-    transport.check(configuration.link.peer)
+    transport = Transport(config.security)
+    transport.check(config.link.peer)
     metrics = SenderMetrics()
-    address, target = configuration.metrics.metrics, configuration.preview.preview
+    address, target = config.metrics.metrics, config.preview.preview
     networks = model_hash()
     with (
-        open_source(configuration.capture, metrics) as source,
-        open_spool(configuration.delivery, configuration.capture.camera, networks) as spool,
+        open_source(config.capture, metrics) as source,
+        open_spool(config.delivery, config.capture.camera, networks) as spool,
         MetricsServer(address, metrics.registry) if address else nullcontext(),
-        closing(open_preview(target, configuration.capture.camera, source)) if target else nullcontext() as preview,
+        closing(open_preview(target, config.capture.camera, source)) if target else nullcontext() as preview,
     ):
-        perception = PerceptionStage.load(configuration.tracking)
-        semantics = SemanticsStage.load(configuration.smoothing)
-        rate = RateController(configuration.rate, getattr(source, "fps", None))
+        perception = PerceptionStage.load(config.tracking)
+        semantics = SemanticsStage.load(config.smoothing)
+        rate = RateController(config.rate, getattr(source, "fps", None))
         encoder = RatedEncoder(FrameCodec(networks), Importance.load(), rate, metrics)
         account, outstanding = LinkAccount(rate, metrics), Outstanding()
         link = LinkClient(
-            configuration.link if spool is None else configuration.link.patient(),
-            _hello(networks, configuration.delivery.is_live(source), spool),
+            config.link if spool is None else config.link.patient(),
+            _hello(networks, config.delivery.is_live(source), spool),
             encoder,
             observer=Observers(account, outstanding),
             pace=rate,
@@ -116,9 +116,9 @@ async def send(configuration: SenderConfiguration) -> None:
             metrics,
             first_sequence=spool.next_sequence if spool else 0,
             kept=spool is not None,
-            realtime=configuration.playback.realtime,
+            realtime=config.playback.realtime,
             preview=preview,
-            colourist=PointColourist(LabelSpace.load(), BodyModel.load()) if configuration.appearance.colours else None,
+            texture_stage=TextureStage(LabelSpace.load(), BodyModel.load()) if config.appearance.colours else None,
         )
         if spool is not None:
             metrics.watch_spool(lambda: spool.pending)
@@ -127,9 +127,9 @@ async def send(configuration: SenderConfiguration) -> None:
         finally:
             await delivery.close()
         sent = f"sent {account.acknowledged_frames} frames, {account.payload_bytes} bytes of labels"
-        print(f"{sent}, {account.bulk_bytes} of colours", flush=True)
+        print(f"{sent}, {account.blob_bytes} of colours", flush=True)
         if spool is not None:
-            _settle(spool, pipeline.finished, configuration.delivery.spool)
+            _settle(spool, pipeline.finished, config.delivery.spool)
 
 
 def _hello(networks: bytes, live: bool, spool: Spool | None) -> Hello:
@@ -151,11 +151,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the sender and returns its exit code."""
 
     def work() -> None:
-        configuration = read_configuration(SenderConfiguration, "sender", arguments)
-        configuration.logging.start("sender")
+        config = read_config(SenderConfig, "sender", arguments)
+        config.logging.start("sender")
         # Small networks on few cores: more threads than one fight over them.
         torch.set_num_threads(1)
-        asyncio.run(send(configuration))
+        asyncio.run(send(config))
 
     return exit_code_of("sender", work)
 

@@ -16,7 +16,7 @@ class FrameFate(StrEnum):
 
     REPLACED = "replaced"  # a live camera delivered a newer one before anybody asked for this
     UNREADABLE = "unreadable"  # an image file of a folder that holds no image
-    NOBODY = "nobody"  # no person in it
+    EMPTY = "empty"  # no person in it
     UNACKNOWLEDGED = "unacknowledged"  # sent, and the link went down for good
 
 
@@ -57,7 +57,7 @@ class SenderMetrics:
         for group, size in bytes_by_group.items():
             self._bytes.labels(group).inc(size)
 
-    def bulk_sent(self, size: int) -> None:
+    def blob_bytes_sent(self, size: int) -> None:
         self._bulk.inc(size)
 
     def frame_acknowledged(self, round_trip_ms: float) -> None:

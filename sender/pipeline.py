@@ -11,7 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import Literal, Protocol
 
-from common.blobs import COLOURS, Parcel
+from common.blobs import COLOURS, Blob
 from common.clock import SYSTEM_CLOCK, Clock
 from common.codec.frame_codec import EncodedFrame, FrameCodec
 from common.errors import PeerError, SourceError
@@ -19,7 +19,7 @@ from common.frames import LabelFrame, PersonLabels
 from common.labels import GROUP_NAMES
 from common.wire.convert import Welcome
 from sender.capture.source import CapturedFrame, FrameSource
-from sender.congestion.packet_train import TrainSample
+from sender.congestion.packet_train import PacketTrainSample
 from sender.congestion.samples import LinkSample
 from sender.importance.importance import Importance
 from sender.link.encoder import Payload
@@ -29,7 +29,7 @@ from sender.perception.stage import ObservedPerson, PerceptionStage
 from sender.preview.open import Preview
 from sender.rate.controller import RateController
 from sender.semantics.stage import SemanticsStage
-from sender.texture.stage import PointColourist
+from sender.texture.stage import TextureStage
 
 # How long the frames in flight may take when the sender is told to stop; those that are kept can leave another time.
 _STOPPING_S, _STOPPING_KEPT_S = 10.0, 2.0
@@ -75,7 +75,7 @@ class LinkAccount(LinkObserver):
         self.acknowledged_frames = 0
         self.payload_bytes = 0
         self.probing_bytes = 0
-        self.bulk_bytes = 0
+        self.blob_bytes = 0
 
     def connected(self, welcome: Welcome) -> None:
         self._rate.on_connected()
@@ -96,16 +96,16 @@ class LinkAccount(LinkObserver):
         state = self._rate.state
         self._metrics.set_link(state.bandwidth_bps or 0.0, state.delay_ms or 0.0, state.capacity.bps or 0.0)
 
-    def bulk_sent(self, data_bytes: int) -> None:
-        self.bulk_bytes += data_bytes
-        self._metrics.bulk_sent(data_bytes)
+    def blob_bytes_sent(self, data_bytes: int) -> None:
+        self.blob_bytes += data_bytes
+        self._metrics.blob_bytes_sent(data_bytes)
 
-    def probed(self, told: TrainSample) -> None:
+    def probed(self, told: PacketTrainSample) -> None:
         self.probing_bytes += told.wire_bytes
-        self._rate.on_train(told, self._clock.monotonic_ms())
+        self._rate.on_packet_train(told, self._clock.monotonic_ms())
 
-    def short_way(self, one_way_ms: float) -> None:
-        self._rate.on_short_way(one_way_ms, self._clock.monotonic_ms())
+    def one_way_delay(self, one_way_ms: float) -> None:
+        self._rate.on_one_way_delay(one_way_ms, self._clock.monotonic_ms())
 
     def ended(self, frame: LabelFrame, fate: Fate) -> None:
         if fate is Fate.ACKNOWLEDGED:
@@ -120,7 +120,7 @@ class Delivery(Protocol):
     async def send(self, frame: LabelFrame) -> None:
         """Takes a frame, at once or when there is room. Raises PeerError: the receiver is gone for good."""
 
-    def post(self, parcel: Parcel) -> None:
+    def post(self, blob: Blob) -> None:
         """Takes something bulky, which goes in the gaps between frames, if there are any."""
 
     async def drain(self) -> None:
@@ -133,7 +133,7 @@ class SenderPipeline:
     Args:
         first_sequence: of the next frame; an earlier run has taken in those before it, which a file begins with.
         kept: what is not delivered when the sender has to stop is not lost.
-        colourist: learns the colours of people's surface while they are watched; they are not sent without.
+        texture stage: learns the colours of people's surface while they are watched; they are not sent without.
     """
 
     def __init__(
@@ -149,7 +149,7 @@ class SenderPipeline:
         kept: bool = False,
         realtime: bool = False,
         preview: Preview | None = None,
-        colourist: PointColourist | None = None,
+        texture_stage: TextureStage | None = None,
         clock: Clock = SYSTEM_CLOCK,
     ) -> None:
         self._source = source
@@ -160,7 +160,7 @@ class SenderPipeline:
         self._metrics = metrics
         self._realtime = realtime and not source.live
         self._preview = preview
-        self._colourist = colourist
+        self._texture_stage = texture_stage
         self._clock = clock
         self._sequence = first_sequence
         self._kept = kept
@@ -209,9 +209,9 @@ class SenderPipeline:
                 return
             if not self._source.live and frame.sequence < self._sequence:
                 continue
-            labels, parcels = await loop.run_in_executor(workers, self._label, await self._pace(frame))
-            for parcel in parcels:
-                self._link.post(parcel)
+            labels, blobs = await loop.run_in_executor(workers, self._label, await self._pace(frame))
+            for blob in blobs:
+                self._link.post(blob)
             self._rate.on_offered(self._clock.monotonic_ms())
             sending = asyncio.ensure_future(self._link.send(labels))
             await asyncio.wait((sending, stopped), return_when=asyncio.FIRST_COMPLETED)
@@ -247,13 +247,13 @@ class SenderPipeline:
         await asyncio.sleep(max(0.0, self._began_s + frame.media_time_s - self._clock.monotonic()))
         return replace(frame, captured_at=self._clock.wall())
 
-    def _label(self, frame: CapturedFrame) -> tuple[LabelFrame, list[Parcel]]:
+    def _label(self, frame: CapturedFrame) -> tuple[LabelFrame, list[Blob]]:
         """Perception and semantics; a frame without anybody is sent too, so that the receiver knows."""
         if frame.source != self._last_source:
             self._perception.reset()
             self._semantics.reset()
-            if self._colourist is not None:
-                self._colourist.reset()
+            if self._texture_stage is not None:
+                self._texture_stage.reset()
             self._last_source = frame.source
         with self._metrics.stage("perception"):
             observed = self._perception.process(frame.image, frame.camera)
@@ -263,17 +263,17 @@ class SenderPipeline:
         with self._metrics.stage("semantics"):
             people = self._semantics.label(observed, frame.camera, frame.media_time_s)
         if not people:
-            self._metrics.frame_dropped(FrameFate.NOBODY)
-        parcels = self._colours(frame, observed, people)
+            self._metrics.frame_dropped(FrameFate.EMPTY)
+        blobs = self._colours(frame, observed, people)
         labels = LabelFrame(self._sequence, frame.source, frame.captured_at, frame.camera, people)
         self._sequence += 1
-        return labels, parcels
+        return labels, blobs
 
     def _colours(
         self, frame: CapturedFrame, observed: Sequence[ObservedPerson], people: Sequence[PersonLabels]
-    ) -> list[Parcel]:
-        if self._colourist is None:
+    ) -> list[Blob]:
+        if self._texture_stage is None:
             return []
         with self._metrics.stage("colours"):
-            learnt = self._colourist.update(frame.image, frame.camera, observed, people)
-        return [Parcel(COLOURS, identity, data) for identity, data in learnt]
+            learnt = self._texture_stage.update(frame.image, frame.camera, observed, people)
+        return [Blob(COLOURS, identity, data) for identity, data in learnt]

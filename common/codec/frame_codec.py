@@ -18,10 +18,11 @@ from typing import Final
 
 import numpy as np
 
+from common.arrays import IntArray
 from common.codec import person as people
 from common.codec.packet import HASH_SIZE, MAX_PEOPLE, Header, check_camera, pack, parse, seal, shorten_source
 from common.codec.person import FAST, SLICES, PersonPlan, PersonState, Prediction, unknown_person
-from common.codec.quantiser import GROUP_OF_ENTRY, IntArray, prefix_mask, rho_level, steps, vector_of
+from common.codec.quantiser import GROUP_OF_ENTRY, prefix_mask, rho_level, steps, vector_of
 from common.codec.range_coder import SymbolCoder, SymbolReader, SymbolWriter
 from common.codec.tables import TIERS, CodecTables, load
 from common.errors import MalformedPacket, MissingReference

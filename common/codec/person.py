@@ -11,14 +11,12 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 import numpy as np
-import numpy.typing as npt
 
-from common.codec.quantiser import GROUP_OF_ENTRY, LEVELS, LIMIT, IntArray, from_fixed, prefix_mask, quantise, steps
+from common.arrays import BoolArray, FloatArray, IntArray
+from common.codec.quantiser import GROUP_OF_ENTRY, LEVELS, LIMIT, from_fixed, prefix_mask, quantise, steps
 from common.codec.range_coder import SymbolCoder
 from common.codec.tables import CodecTables
-from common.labels import GROUP_NAMES, GROUPS, LABEL_SIZE, FloatArray, group_slices
-
-BoolArray = npt.NDArray[np.bool_]
+from common.labels import GROUP_NAMES, GROUPS, LABEL_SIZE, group_slices
 
 SCORES: Final = 64
 CONFIDENCES: Final = 16

@@ -9,11 +9,9 @@ from collections.abc import Mapping
 from typing import Final
 
 import numpy as np
-import numpy.typing as npt
 
-from common.labels import GROUPS, FloatArray, LabelGroup, concatenate
-
-IntArray = npt.NDArray[np.int64]
+from common.arrays import BoolArray, FloatArray, IntArray
+from common.labels import GROUPS, LabelGroup, concatenate
 
 FRACTION_BITS: Final = 16
 UNIT: Final = 1 << FRACTION_BITS
@@ -55,10 +53,10 @@ def prefix_length(group: LabelGroup, level: int) -> int:
 _PREFIX: Final = np.array([[prefix_length(group, level) for level in range(LEVELS)] for group in GROUPS])
 
 
-def prefix_mask(levels: IntArray, sent: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
+def prefix_mask(levels: IntArray, sent: BoolArray) -> BoolArray:
     """Which of the LABEL_SIZE entries are coded, for levels and sent flags of shape (groups,)."""
     length = np.where(sent, _PREFIX[np.arange(len(GROUPS)), levels], 0)
-    mask: npt.NDArray[np.bool_] = length[GROUP_OF_ENTRY] > PLACE_IN_GROUP
+    mask: BoolArray = length[GROUP_OF_ENTRY] > PLACE_IN_GROUP
     return mask
 
 

@@ -14,7 +14,7 @@ from typing import Final, Protocol
 import constriction
 import numpy as np
 
-from common.codec.quantiser import IntArray
+from common.arrays import IntArray
 from common.codec.tables import ALPHABET, ESCAPE, CodecTables
 from common.errors import MalformedPacket
 

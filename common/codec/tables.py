@@ -15,9 +15,9 @@ from pathlib import Path
 from typing import Final
 
 import numpy as np
-import numpy.typing as npt
 
-from common.codec.quantiser import FRACTION_BITS, IntArray
+from common.arrays import Float64Array, IntArray
+from common.codec.quantiser import FRACTION_BITS
 from common.errors import WeightsError
 from common.labels import GROUP_NAMES, LABEL_SIZE
 
@@ -73,12 +73,12 @@ class CodecTables:
             raise ValueError(f"tier must hold {len(GROUP_NAMES)} numbers below {TIERS}")
 
     @cached_property
-    def probabilities(self) -> npt.NDArray[np.float64]:
+    def probabilities(self) -> Float64Array:
         """`frequencies` as exact dyadic numbers, (SCALES, SYMBOLS)."""
         return np.ascontiguousarray(self.frequencies / float(1 << TOTAL_BITS))
 
     @cached_property
-    def cost_bits(self) -> npt.NDArray[np.float64]:
+    def cost_bits(self) -> Float64Array:
         """−log₂ p, (SCALES, SYMBOLS)."""
         return -np.log2(self.probabilities)
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 
 @contextlib.contextmanager
-def replacing(path: Path) -> Iterator[Path]:
+def atomic_replacement(path: Path) -> Iterator[Path]:
     """A file beside `path` to write to, which takes its place when the block ends, and is removed if it fails.
 
     Who reads `path` finds the old content or the new, never a part.  One writer at a time.
@@ -23,7 +23,7 @@ def replacing(path: Path) -> Iterator[Path]:
         raise
 
 
-def replace_whole(path: Path, content: bytes, *, synced: bool = True, mode: int = 0o666) -> None:
+def atomic_write(path: Path, content: bytes, *, synced: bool = True, mode: int = 0o666) -> None:
     """Writes a file so that a reader, or a kill at any moment, finds the old content or the new, never a part.
 
     Args:
@@ -35,7 +35,7 @@ def replace_whole(path: Path, content: bytes, *, synced: bool = True, mode: int 
     Raises:
         OSError: the file cannot be written; nothing is left behind.
     """
-    with replacing(path) as partial:
+    with atomic_replacement(path) as partial:
         # What a writer who was killed has left behind may have another mode.
         partial.unlink(missing_ok=True)
         with open(partial, "wb", opener=lambda name, flags: os.open(name, flags, mode)) as file:

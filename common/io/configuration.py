@@ -90,7 +90,7 @@ class _Parser(argparse.ArgumentParser):
         raise UsageError(f"{message}; see {self.prog} --help")
 
 
-def read_configuration(
+def read_config(
     kind: type[T],
     program: str,
     arguments: Sequence[str] | None = None,

@@ -11,7 +11,7 @@ LogLevel = Literal["debug", "info", "warning", "error"]
 
 
 @dataclass(frozen=True, slots=True)
-class LogConfiguration:
+class LogConfig:
     """How much a daemon says on stderr."""
 
     log_level: LogLevel = option("info", help="least severe record that is shown")

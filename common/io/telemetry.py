@@ -59,7 +59,7 @@ def daemon_registry() -> CollectorRegistry:
 
 
 @dataclass(frozen=True, slots=True)
-class MetricsConfiguration:
+class MetricsConfig:
     """Where a daemon shows its metrics."""
 
     metrics: Address | None = option(None, help="serve Prometheus metrics here, host:port")

@@ -9,7 +9,7 @@ import numpy as np
 
 from common.errors import OutputError, exit_code_of
 from common.synthetic.dataset.contact_sheet import contact_sheet
-from common.synthetic.dataset.presets import CASTINGS, WIDE
+from common.synthetic.dataset.presets import PRESETS, WIDE
 from common.synthetic.dataset.split import SEED_RANGES
 from common.synthetic.scene.scene import scene_maker
 
@@ -22,7 +22,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--columns", type=int, default=6)
     parser.add_argument("--size", type=int, default=128, help="pixels of a crop as rendered, even")
     parser.add_argument("--tile", type=int, default=256, help="pixels of a crop on the sheet")
-    parser.add_argument("--casting", choices=tuple(CASTINGS), default=WIDE.name, help="what kinds of pictures")
+    parser.add_argument("--preset", choices=tuple(PRESETS), default=WIDE.name, help="what kinds of pictures")
     parser.add_argument("--out", type=Path, default=Path("contact-sheet.png"), help="a .png or .jpg file")
     options = parser.parse_args(arguments)
     if options.count < 1 or options.columns < 1 or options.tile < 32 or options.size < 32 or options.size % 2:
@@ -34,7 +34,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _write_sheet(options: argparse.Namespace) -> None:
     rng = np.random.default_rng([options.seed, 1])
-    maker = scene_maker("train", rng, 2 * options.count, CASTINGS[options.casting])
+    maker = scene_maker("train", rng, 2 * options.count, PRESETS[options.preset])
     sheet = contact_sheet(maker.make(options.seed, options.count, options.size), options.columns, options.tile)
     try:
         written = cv2.imwrite(str(options.out), sheet[..., ::-1])

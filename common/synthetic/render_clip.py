@@ -14,9 +14,9 @@ from pathlib import Path
 import av
 import cv2
 import numpy as np
-import numpy.typing as npt
 import torch
 
+from common.arrays import ByteArray, FloatArray
 from common.body.model import BodyModel, BodyParameters
 from common.body.rotations import axis_angle_to_matrix
 from common.errors import OutputError, UsageError, exit_code_of
@@ -26,9 +26,6 @@ from common.synthetic.motion.motion_table import Clip, clips
 from common.synthetic.renderer.renderer import Figure, Renderer, View
 from common.synthetic.scene.backgrounds import make_room
 from common.synthetic.scene.scene import identity_rows
-
-FloatArray = npt.NDArray[np.float32]
-ByteArray = npt.NDArray[np.uint8]
 
 WIDTH, HEIGHT, FPS = 640, 480, 30
 FOCAL_PX = 1.2 * WIDTH

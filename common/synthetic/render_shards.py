@@ -20,7 +20,7 @@ from pathlib import Path
 import numpy as np
 
 from common.errors import OutputError, exit_code_of
-from common.synthetic.dataset.presets import CASTINGS, PARTS, WIDE, Casting
+from common.synthetic.dataset.presets import PARTS, PRESETS, WIDE, DatasetPreset
 from common.synthetic.dataset.split import SEED_RANGES, SPLITS, Split, check_seed
 
 BATCH = 64
@@ -41,7 +41,7 @@ class Task:
         number: of the shard.
         count: images in it.
         size: pixels of a crop.
-        casting: what kinds of pictures.
+        preset: what kinds of pictures.
     """
 
     out: Path
@@ -50,7 +50,7 @@ class Task:
     number: int
     count: int
     size: int
-    casting: Casting = WIDE
+    preset: DatasetPreset = WIDE
 
     @property
     def directory(self) -> Path:
@@ -77,7 +77,7 @@ def render_shard(task: Task, progress: "Synchronized[int]") -> None:
 
     seeds = task.batch_seeds()
     backgrounds = min(_BACKGROUNDS, max(8, task.count // 4))
-    maker = scene_maker(task.split, np.random.default_rng([seeds[0], 1]), backgrounds, task.casting)
+    maker = scene_maker(task.split, np.random.default_rng([seeds[0], 1]), backgrounds, task.preset)
     batches: list[Crops] = []
     for index, seed in enumerate(seeds):
         count = min(BATCH, task.count - index * BATCH)
@@ -136,14 +136,14 @@ def _report(done: int, total: int, elapsed_s: float) -> None:
     sys.stderr.flush()
 
 
-def plan(out: Path, split: Split, seed: int, count: int, size: int, casting: Casting = WIDE) -> list[Task]:
+def plan(out: Path, split: Split, seed: int, count: int, size: int, preset: DatasetPreset = WIDE) -> list[Task]:
     """The shards that are still to make.
 
     Raises:
         ValueError: see `Task.batch_seeds`.
     """
     shards = range(-(-count // SHARD))
-    tasks = [Task(out, split, seed, number, min(SHARD, count - number * SHARD), size, casting) for number in shards]
+    tasks = [Task(out, split, seed, number, min(SHARD, count - number * SHARD), size, preset) for number in shards]
     for task in tasks:
         task.batch_seeds()
     return [task for task in tasks if not task.directory.exists()]
@@ -157,17 +157,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--count", type=int, default=SHARD, help="images")
     parser.add_argument("--seed", type=int, default=0, help="counted from 0 within the split")
     parser.add_argument("--size", type=int, default=128, help="pixels of a crop, even")
-    parser.add_argument("--casting", choices=tuple(CASTINGS), default=WIDE.name, help="what kinds of pictures")
+    parser.add_argument("--preset", choices=tuple(PRESETS), default=WIDE.name, help="what kinds of pictures")
     parser.add_argument("--without", choices=PARTS, help="leave this out, to learn what it is worth")
     parser.add_argument("--workers", type=int, default=os.cpu_count() or 1)
     options = parser.parse_args(arguments)
     if options.count < 1 or options.size < 32 or options.size % 2 or options.workers < 1:
         parser.error("--count and --workers must be at least 1, --size an even number from 32 up")
-    casting = CASTINGS[options.casting]
+    preset = PRESETS[options.preset]
     if options.without:
-        casting = casting.without(options.without)
+        preset = preset.without(options.without)
     try:
-        tasks = plan(options.out, options.split, options.seed, options.count, options.size, casting)
+        tasks = plan(options.out, options.split, options.seed, options.count, options.size, preset)
     except ValueError as error:
         parser.error(str(error))
     return exit_code_of(parser.prog, lambda: _render_into(options.out, tasks, options.workers))
@@ -178,7 +178,7 @@ def _render_into(out: Path, tasks: Sequence[Task], workers: int) -> None:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise OutputError(f"cannot write to {out}: {error.strerror}; choose another --out") from error
-    if any(task.casting.dressed for task in tasks):
+    if any(task.preset.dressed for task in tasks):
         # Imported and baked here, once, instead of in every worker.
         from common.synthetic.assets.base_mesh import baked
 

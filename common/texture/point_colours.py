@@ -16,16 +16,12 @@ import functools
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 import zstandard
 
+from common.arrays import BoolArray, ByteArray, Float64Array, IntArray
 from common.body.anatomy import POINTS
-from common.body.point_order import IntArray, point_order
+from common.body.point_order import point_order
 from common.errors import MalformedPacket
-
-Bytes = npt.NDArray[np.uint8]
-Flags = npt.NDArray[np.bool_]
-Reals = npt.NDArray[np.float64]
 
 VERSION = 1
 LARGEST = 6144
@@ -55,11 +51,11 @@ class PointColours:
         seen: (2048,) bool.
     """
 
-    colours: Bytes
-    seen: Flags
+    colours: ByteArray
+    seen: BoolArray
 
 
-def encode(colours: Bytes, seen: Flags) -> bytes:
+def encode(colours: ByteArray, seen: BoolArray) -> bytes:
     """At most `LARGEST` bytes, however wild the colours.
 
     Args:
@@ -98,7 +94,7 @@ def _order() -> IntArray:
     return point_order()
 
 
-def _pack(rounded: IntArray, seen: Flags) -> bytes:
+def _pack(rounded: IntArray, seen: BoolArray) -> bytes:
     # Small numbers of either sign become small numbers without one.
     folded = np.where(rounded < 0, -2 * rounded - 1, 2 * rounded).T
     planes = [np.packbits(seen), (folded & 0xFF).astype(np.uint8), (folded >> 8).astype(np.uint8)]
@@ -106,7 +102,7 @@ def _pack(rounded: IntArray, seen: Flags) -> bytes:
     return bytes([VERSION]) + zstandard.ZstdCompressor(level=_COMPRESSION_LEVEL).compress(content)
 
 
-def _unpack(data: bytes) -> tuple[IntArray, Flags]:
+def _unpack(data: bytes) -> tuple[IntArray, BoolArray]:
     """(K, 3) rounded coefficients of the K points seen, and which of the 2,048 along the curve those are."""
     if not _HEADER < len(data) <= LARGEST:
         raise MalformedPacket(f"point colours of {len(data)} bytes: expected {_HEADER + 1} to {LARGEST}")
@@ -136,7 +132,7 @@ def _decompress(frame: bytes) -> bytes:
     return content
 
 
-def _weights(seen: Flags) -> list[IntArray]:
+def _weights(seen: BoolArray) -> list[IntArray]:
     """How many seen points each node of the tree holds, from the leaves to the root."""
     levels = [seen.astype(np.int64)]
     while len(levels[-1]) > 1:
@@ -144,9 +140,9 @@ def _weights(seen: Flags) -> list[IntArray]:
     return levels
 
 
-def _analyse(values: Reals, seen: Flags) -> Reals:
+def _analyse(values: Float64Array, seen: BoolArray) -> Float64Array:
     """(2048, C) along the curve → (K, C) coefficients of the K points seen, from the coarsest to the finest."""
-    found: list[Reals] = []
+    found: list[Float64Array] = []
     for weights in _weights(seen)[:-1]:
         first, second, both = _turns(weights)
         left, right = values[0::2], values[1::2]
@@ -156,7 +152,7 @@ def _analyse(values: Reals, seen: Flags) -> Reals:
     return np.concatenate(found[::-1])
 
 
-def _synthesise(coefficients: Reals, seen: Flags) -> Reals:
+def _synthesise(coefficients: Float64Array, seen: BoolArray) -> Float64Array:
     """The inverse of `_analyse`; what was not seen is anything."""
     start = int(seen.any())
     values = np.zeros((1, coefficients.shape[1]))
@@ -172,7 +168,7 @@ def _synthesise(coefficients: Reals, seen: Flags) -> Reals:
     return values
 
 
-def _turns(weights: IntArray) -> tuple[Reals, Reals, Flags]:
+def _turns(weights: IntArray) -> tuple[Float64Array, Float64Array, BoolArray]:
     """Cosine (n, 1) and sine (n, 1) of the rotation that takes n pairs to mean and difference, and which have both."""
     left, right = weights[0::2], weights[1::2]
     total = np.maximum(left + right, 1)

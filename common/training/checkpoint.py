@@ -6,7 +6,7 @@ from typing import Any
 import torch
 
 from common.errors import OutputError, UsageError
-from common.io.atomic_write import replacing
+from common.io.atomic_write import atomic_replacement
 
 
 def save_checkpoint(path: Path, state: dict[str, Any]) -> None:
@@ -17,10 +17,10 @@ def save_checkpoint(path: Path, state: dict[str, Any]) -> None:
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with replacing(path) as partial:
+        with atomic_replacement(path) as partial:
             torch.save(state, partial)
-    except (OSError, RuntimeError) as exc:
-        raise OutputError(f"cannot write the checkpoint {path}: {exc}") from exc
+    except (OSError, RuntimeError) as error:
+        raise OutputError(f"cannot write the checkpoint {path}: {error}") from error
 
 
 def load_checkpoint(path: Path) -> dict[str, Any]:
@@ -31,6 +31,6 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
     """
     try:
         state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
-    except (OSError, RuntimeError, EOFError, ValueError) as exc:
-        raise UsageError(f"cannot resume from {path}: {exc}") from exc
+    except (OSError, RuntimeError, EOFError, ValueError) as error:
+        raise UsageError(f"cannot resume from {path}: {error}") from error
     return state

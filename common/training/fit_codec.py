@@ -22,10 +22,10 @@ from pathlib import Path
 from typing import Final, TypedDict
 
 import numpy as np
-import numpy.typing as npt
 
+from common.arrays import Float64Array, FloatArray, IntArray
 from common.codec.frame_codec import EncodedFrame, FrameCodec
-from common.codec.quantiser import UNIT, IntArray
+from common.codec.quantiser import UNIT
 from common.codec.range_coder import SymbolWriter, table_symbols
 from common.codec.tables import ALPHABET, DATA_FOLDER, SCALES, SYMBOLS, TIERS, TOTAL_BITS, CodecTables, save
 from common.errors import SourceError, exit_code_of
@@ -74,7 +74,7 @@ def parametric_frequencies() -> IntArray:
     return to_frequencies(np.array(rows))
 
 
-def to_frequencies(weights: npt.NDArray[np.float64]) -> IntArray:
+def to_frequencies(weights: Float64Array) -> IntArray:
     """Positive integers that sum to 2¹⁶ in each row, proportional to the weights."""
     total = 1 << TOTAL_BITS
     scaled = weights / weights.sum(axis=1, keepdims=True) * (total - weights.shape[1])
@@ -99,7 +99,7 @@ def default_tables() -> CodecTables:
     )
 
 
-def equal_displacement_steps(mm_per_sigma: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+def equal_displacement_steps(mm_per_sigma: Float64Array) -> Float64Array:
     """(LABEL_SIZE,) steps at ρ = 0 in σ, of which each moves the surface by a quarter of a millimetre, within bounds.
 
     At a given mean displacement this spends the fewest bits: entries that the surface hardly shows get few.
@@ -124,7 +124,7 @@ def with_importance(tables: CodecTables, importance: Importance) -> CodecTables:
     return replace(tables, base_step=base_step, tier=tier)
 
 
-def with_sequences(tables: CodecTables, labels: npt.NDArray[np.float32], clip: npt.NDArray[np.int64]) -> CodecTables:
+def with_sequences(tables: CodecTables, labels: FloatArray, clip: IntArray) -> CodecTables:
     """Spreads and frequencies as counted while coding the sequences, the parametric family as the prior."""
     follows = clip[1:] == clip[:-1]
     change = np.abs(np.diff(labels, axis=0))[follows].mean(axis=0)
@@ -140,7 +140,7 @@ def with_sequences(tables: CodecTables, labels: npt.NDArray[np.float32], clip: n
     return replace(tables, frequencies=to_frequencies(symmetric + prior))
 
 
-def _as_spread(sigma: npt.NDArray[np.float32]) -> IntArray:
+def _as_spread(sigma: FloatArray) -> IntArray:
     spread: IntArray = np.clip(np.rint(sigma * UNIT), UNIT // 256, 4 * UNIT).astype(np.int64)
     return spread
 
@@ -167,7 +167,7 @@ class _CountingCodec(FrameCodec):
         return _CountingWriter(self._shared_tables, self._counts)
 
 
-def _count_symbols(tables: CodecTables, labels: npt.NDArray[np.float32], clip: npt.NDArray[np.int64]) -> IntArray:
+def _count_symbols(tables: CodecTables, labels: FloatArray, clip: IntArray) -> IntArray:
     """(SCALES, SYMBOLS) how often each symbol was coded, over all of `_SETTINGS`."""
     counts = np.zeros((SCALES, SYMBOLS), dtype=np.int64)
     for rho, lag in _SETTINGS:
@@ -178,7 +178,7 @@ def _count_symbols(tables: CodecTables, labels: npt.NDArray[np.float32], clip: n
     return counts
 
 
-def encode_clip(codec: FrameCodec, labels: npt.NDArray[np.float32], rho: float, lag: int) -> Iterator[EncodedFrame]:
+def encode_clip(codec: FrameCodec, labels: FloatArray, rho: float, lag: int) -> Iterator[EncodedFrame]:
     """Codes one person's clip (T, LABEL_SIZE) at 30 fps with ρ for every group, acknowledged `lag` frames later."""
     for sequence, vector in enumerate(labels):
         people = (PersonLabels(identity=0, score=1.0, labels=split(vector)),)
@@ -188,7 +188,7 @@ def encode_clip(codec: FrameCodec, labels: npt.NDArray[np.float32], rho: float, 
         yield codec.encode(frame, dict.fromkeys(GROUP_NAMES, rho))
 
 
-def _load_sequences(path: Path) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.int64]]:
+def _load_sequences(path: Path) -> tuple[FloatArray, IntArray]:
     try:
         with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as data:
             labels, clip = data["labels"].astype(np.float32), data["clip"].astype(np.int64)

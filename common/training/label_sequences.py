@@ -10,14 +10,14 @@ from pathlib import Path
 from typing import Final
 
 import numpy as np
-import numpy.typing as npt
 import torch
 
+from common.arrays import FloatArray, IntArray
 from common.body.label_space import LabelSpace
 from common.body.model import BodyParameters
 from common.body.rotations import axis_angle_to_matrix
 from common.errors import OutputError, exit_code_of
-from common.labels import FloatArray, group_slices
+from common.labels import group_slices
 from common.synthetic.dataset.split import SPLITS, Split
 from common.synthetic.motion.motion_table import Clip, clips
 
@@ -45,7 +45,7 @@ def label_clip(space: LabelSpace, clip: Clip, jitter_sigma: float, generator: np
     return (labels + jitter_sigma * generator.normal(size=labels.shape)).astype(np.float32)
 
 
-def label_sequences(split: Split, seed: int) -> tuple[FloatArray, npt.NDArray[np.int64]]:
+def label_sequences(split: Split, seed: int) -> tuple[FloatArray, IntArray]:
     """Labels (T, LABEL_SIZE) and clip numbers (T,) of all clips of a split at 30 fps."""
     space, generator = LabelSpace.load(), np.random.default_rng(seed)
     parts = [label_clip(space, clip, jitter, generator) for jitter in _JITTERS_SIGMA for clip in clips(split)]

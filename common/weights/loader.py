@@ -23,7 +23,7 @@ from safetensors.torch import load, save
 from torch import Tensor, nn
 
 from common.errors import WeightsError
-from common.io.atomic_write import replace_whole
+from common.io.atomic_write import atomic_write
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
@@ -70,10 +70,12 @@ def read_manifest(directory: Path = WEIGHTS_DIRECTORY) -> dict[str, WeightsEntry
         if document["format"] != FORMAT:
             raise WeightsError(f"{path} has format {document['format']}, not {FORMAT}: reinstall bodywire")
         return {name: WeightsEntry(**entry) for name, entry in document["entries"].items()}
-    except FileNotFoundError as exc:
-        raise WeightsError(f"no trained weights in {directory}: reinstall bodywire or train them (see README)") from exc
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as exc:
-        raise WeightsError(f"{path} is damaged: reinstall bodywire") from exc
+    except FileNotFoundError as error:
+        raise WeightsError(
+            f"no trained weights in {directory}: reinstall bodywire or train them (see README)"
+        ) from error
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise WeightsError(f"{path} is damaged: reinstall bodywire") from error
 
 
 def load_weights(
@@ -94,14 +96,14 @@ def load_weights(
         raise WeightsError(f"weights {name!r} are of another version: reinstall bodywire or train again")
     try:
         content = (directory / entry.file).read_bytes()
-    except OSError as exc:
-        raise WeightsError(f"weights {name!r} are missing ({directory / entry.file}): reinstall bodywire") from exc
+    except OSError as error:
+        raise WeightsError(f"weights {name!r} are missing ({directory / entry.file}): reinstall bodywire") from error
     if hashlib.sha256(content).hexdigest() != entry.sha256:
         raise WeightsError(f"weights {name!r} are damaged or of another version (checksum differs): reinstall bodywire")
     try:
         tensors = load(content)
-    except SafetensorError as exc:
-        raise WeightsError(f"weights {name!r} are not a safetensors file: reinstall bodywire") from exc
+    except SafetensorError as error:
+        raise WeightsError(f"weights {name!r} are not a safetensors file: reinstall bodywire") from error
     return {key: value.float() if value.is_floating_point() else value for key, value in tensors.items()}
 
 
@@ -119,8 +121,8 @@ def load_into(
     tensors = load_weights(name, architecture, directory)
     try:
         network.load_state_dict(tensors)
-    except RuntimeError as exc:
-        raise WeightsError(f"weights {name!r} are of another version than this program: reinstall bodywire") from exc
+    except RuntimeError as error:
+        raise WeightsError(f"weights {name!r} are of another version than this program: reinstall bodywire") from error
     return network.eval()
 
 
@@ -185,8 +187,8 @@ def save_weights(
         entries = read_manifest(directory) if (directory / _MANIFEST).exists() else {}
         entries[name] = entry
         document = {"format": FORMAT, "entries": {key: asdict(entries[key]) for key in sorted(entries)}}
-        replace_whole(directory / entry.file, content)
-        replace_whole(directory / _MANIFEST, (json.dumps(document, indent=1) + "\n").encode())
+        atomic_write(directory / entry.file, content)
+        atomic_write(directory / _MANIFEST, (json.dumps(document, indent=1) + "\n").encode())
     return entry
 
 

@@ -24,10 +24,10 @@ MAX_REASON_CHARACTERS = 512
 MAX_HASH_BYTES = 64
 MAX_PADDING_BYTES = 16_384
 MAX_WINDOW = 64
-MAX_PIECE_BYTES = 16_384
-MAX_PARCEL_BYTES = 1_048_576
+MAX_CHUNK_BYTES = 16_384
+MAX_BLOB_BYTES = 1_048_576
 MAX_KIND_CHARACTERS = 32
-MAX_PARCEL = 2**32 - 1
+MAX_BLOB = 2**32 - 1
 NO_SEQUENCE = -1
 """Stands for "no such frame" where a sequence is optional."""
 MAX_SEQUENCE = 2**53 - 1
@@ -188,16 +188,16 @@ class Heartbeat:
 
 
 @dataclass(frozen=True, slots=True)
-class Piece:
-    """A part of a parcel: of something bulky that goes in the gaps between frames.
+class Chunk:
+    """A part of a blob: of something bulky that goes in the gaps between frames.
 
     Args:
-        parcel: counts up within a session, from 1.
-        offset: where `data` belongs, right behind the piece before.
-        kind, key, total, checksum: of the first piece alone: what the parcel is, whose it is, its bytes, their CRC-32.
+        blob: counts up within a session, from 1.
+        offset: where `data` belongs, right behind the chunk before.
+        kind, key, total, checksum: of the first chunk alone: what the blob is, whose it is, its bytes, their CRC-32.
     """
 
-    parcel: int
+    blob: int
     offset: int
     data: bytes
     kind: str = ""
@@ -206,32 +206,32 @@ class Piece:
     checksum: int = 0
 
     def __post_init__(self) -> None:
-        _require_parcel(self.parcel)
-        _require(1 <= len(self.data) <= MAX_PIECE_BYTES, f"a piece has 1 to {MAX_PIECE_BYTES} bytes")
-        _require_parcel_bytes(self.offset, self.total)
+        _require_blob(self.blob)
+        _require(1 <= len(self.data) <= MAX_CHUNK_BYTES, f"a chunk has 1 to {MAX_CHUNK_BYTES} bytes")
+        _require_blob_bytes(self.offset, self.total)
         _require(len(self.kind) <= MAX_KIND_CHARACTERS, f"a kind has at most {MAX_KIND_CHARACTERS} characters")
         _require(self.kind.isprintable(), "a kind is printable")
         _require(0 <= self.key < 2**32 and 0 <= self.checksum < 2**32, "keys and checksums fit 32 bits")
         first = self.offset == 0
         _require(
-            first == bool(self.total) == bool(self.kind), "the first piece, and no other, names what it is part of"
+            first == bool(self.total) == bool(self.kind), "the first chunk, and no other, names what it is part of"
         )
 
 
 @dataclass(frozen=True, slots=True)
-class Receipt:
-    """The receiver's answer to a piece.
+class ChunkAck:
+    """The receiver's answer to a chunk.
 
     Args:
-        held: how many of the parcel's bytes, from the first on, are there.
+        held: how many of the blob's bytes, from the first on, are there.
     """
 
-    parcel: int
+    blob: int
     held: int
 
     def __post_init__(self) -> None:
-        _require_parcel(self.parcel)
-        _require_parcel_bytes(self.held)
+        _require_blob(self.blob)
+        _require_blob_bytes(self.held)
 
 
 @dataclass(frozen=True, slots=True)
@@ -239,8 +239,8 @@ class Drain:
     """Nothing more comes (from the sender), or nothing more is taken on this stream (from the receiver)."""
 
 
-ClientMessage = Hello | FrameMessage | Heartbeat | Drain | Piece
-ServerMessage = Welcome | Acknowledgement | Heartbeat | Drain | Receipt
+ClientMessage = Hello | FrameMessage | Heartbeat | Drain | Chunk
+ServerMessage = Welcome | Acknowledgement | Heartbeat | Drain | ChunkAck
 
 
 def encode_client(message: ClientMessage) -> bytes:
@@ -254,8 +254,8 @@ def encode_client(message: ClientMessage) -> bytes:
             out = pb.ClientMessage(heartbeat=pb.Heartbeat(**_values(message, Heartbeat)))
         case Drain():
             out = pb.ClientMessage(drain=pb.Drain())
-        case Piece():
-            out = pb.ClientMessage(piece=pb.Piece(**_values(message, Piece)))
+        case Chunk():
+            out = pb.ClientMessage(chunk=pb.Chunk(**_values(message, Chunk)))
     return out.SerializeToString()
 
 
@@ -275,8 +275,8 @@ def decode_client(data: bytes) -> ClientMessage:
         return Heartbeat(**_values(message.heartbeat, Heartbeat))
     if kind == "drain":
         return Drain()
-    if kind == "piece":
-        return Piece(**_values(message.piece, Piece))
+    if kind == "chunk":
+        return Chunk(**_values(message.chunk, Chunk))
     raise MalformedPacket("a message from the sender is of no known kind")
 
 
@@ -291,8 +291,8 @@ def encode_server(message: ServerMessage) -> bytes:
             out = pb.ServerMessage(heartbeat=pb.Heartbeat(**_values(message, Heartbeat)))
         case Drain():
             out = pb.ServerMessage(drain=pb.Drain())
-        case Receipt():
-            out = pb.ServerMessage(receipt=pb.Receipt(**_values(message, Receipt)))
+        case ChunkAck():
+            out = pb.ServerMessage(chunk_ack=pb.ChunkAck(**_values(message, ChunkAck)))
     return out.SerializeToString()
 
 
@@ -312,8 +312,8 @@ def decode_server(data: bytes) -> ServerMessage:
         return Heartbeat(**_values(message.heartbeat, Heartbeat))
     if kind == "drain":
         return Drain()
-    if kind == "receipt":
-        return Receipt(**_values(message.receipt, Receipt))
+    if kind == "chunk_ack":
+        return ChunkAck(**_values(message.chunk_ack, ChunkAck))
     raise MalformedPacket("a message from the receiver is of no known kind")
 
 
@@ -342,7 +342,7 @@ def _values(message: Any, kind: type[Any]) -> dict[str, Any]:
 
 _NAMES: dict[type[Any], tuple[str, ...]] = {
     kind: tuple(item.name for item in fields(kind))
-    for kind in (Hello, Welcome, FrameMessage, Acknowledgement, Heartbeat, Piece, Receipt)
+    for kind in (Hello, Welcome, FrameMessage, Acknowledgement, Heartbeat, Chunk, ChunkAck)
 }
 
 
@@ -366,13 +366,13 @@ def _require_sequence(sequence: int, *, optional: bool = False) -> None:
     _require(lowest <= sequence <= MAX_SEQUENCE, f"a sequence is between {lowest} and 2^53 - 1")
 
 
-def _require_parcel(number: int) -> None:
-    _require(1 <= number <= MAX_PARCEL, "parcels are counted from 1, in 32 bits")
+def _require_blob(number: int) -> None:
+    _require(1 <= number <= MAX_BLOB, "blobs are counted from 1, in 32 bits")
 
 
-def _require_parcel_bytes(*counts: int) -> None:
-    rule = f"a parcel has at most {MAX_PARCEL_BYTES} bytes"
-    _require(all(0 <= count <= MAX_PARCEL_BYTES for count in counts), rule)
+def _require_blob_bytes(*counts: int) -> None:
+    rule = f"a blob has at most {MAX_BLOB_BYTES} bytes"
+    _require(all(0 <= count <= MAX_BLOB_BYTES for count in counts), rule)
 
 
 def _require_times(*times_ns: int) -> None:

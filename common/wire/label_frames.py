@@ -8,9 +8,9 @@ from collections.abc import Mapping
 import numpy as np
 from google.protobuf.message import DecodeError
 
+from common.arrays import FloatArray
 from common.errors import MalformedPacket
 from common.frames import Camera, LabelFrame, PersonLabels
-from common.labels import FloatArray
 from common.wire import label_frame_pb2 as pb
 
 _FLOAT = np.dtype("<f4")

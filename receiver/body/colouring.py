@@ -9,16 +9,13 @@ import functools
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 from scipy.spatial import cKDTree
 
+from common.arrays import BoolArray, Float64Array, FloatArray, IntArray
 from common.body.mirror import MIRROR
 from common.body.model import BodyModel
 from common.frames import IDENTITIES
-from common.labels import FloatArray
 from common.texture.point_colours import PointColours
-
-IntArray = npt.NDArray[np.int64]
 
 # Two places whose skin faces opposite ways count as this much farther apart: no colour goes through a limb.
 NORMAL_M = 0.06
@@ -30,7 +27,7 @@ _NEIGHBOURS = 6
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Coat:
+class ColourBlend:
     """What a person's points take from what was learnt of them.
 
     Args:
@@ -61,7 +58,7 @@ class Colouring:
         self._mirror: IntArray = nearest.astype(np.int64)
         self._has_mirror = distance < _MIRROR_REACH_M
         self._point_region = body.point_regions().numpy()
-        self._coat = functools.lru_cache(IDENTITIES)(self._make)
+        self._cached = functools.lru_cache(IDENTITIES)(self._make)
 
     def colours(self, learnt: PointColours, region_colours: FloatArray) -> FloatArray:
         """(2048, 3) in 0…1 of one person's points.
@@ -70,25 +67,23 @@ class Colouring:
             learnt: the last that arrived.
             region_colours: (R, 3) in 0…1 of this frame.
         """
-        return self._coat(learnt).over(region_colours[self._point_region])
+        return self._cached(learnt).over(region_colours[self._point_region])
 
-    def _make(self, learnt: PointColours) -> Coat:
+    def _make(self, learnt: PointColours) -> ColourBlend:
         colours = np.divide(learnt.colours, 255, dtype=np.float32)
         known = learnt.seen.copy()
         mirrored = ~known & self._has_mirror & learnt.seen[self._mirror]
         colours[mirrored] = colours[self._mirror[mirrored]]
         known |= mirrored
         if not known.any():
-            return Coat(np.zeros_like(colours), np.ones((len(colours), 1), np.float32))
+            return ColourBlend(np.zeros_like(colours), np.ones((len(colours), 1), np.float32))
         near, distance = self._blend(colours, known, ~known)
         share = known.astype(np.float32)
         share[~known] = np.exp(-np.square(distance / _FADE_M))
         colours[~known] = near
-        return Coat(colours * share[:, None], 1 - share[:, None])
+        return ColourBlend(colours * share[:, None], 1 - share[:, None])
 
-    def _blend(
-        self, colours: FloatArray, known: npt.NDArray[np.bool_], unknown: npt.NDArray[np.bool_]
-    ) -> tuple[FloatArray, FloatArray]:
+    def _blend(self, colours: FloatArray, known: BoolArray, unknown: BoolArray) -> tuple[FloatArray, FloatArray]:
         """Mean colours (n, 3) of the known points about the n unknown ones, and how far the nearest is, metres."""
         count = min(_NEIGHBOURS, int(known.sum()))
         distance, nearest = cKDTree(self._places[known]).query(self._places[unknown], k=list(range(1, count + 1)))
@@ -102,7 +97,7 @@ def rest_places(body: BodyModel) -> FloatArray:
     return np.hstack([points[0].numpy(), NORMAL_M * normals[0].numpy()]).astype(np.float32)
 
 
-def inverse_distance(distance_m: npt.NDArray[np.float64]) -> FloatArray:
+def inverse_distance(distance_m: Float64Array) -> FloatArray:
     """(N, K) weights that add up to one, the nearest first in every respect."""
     weights = 1 / np.square(distance_m + 0.005)
     return np.asarray(weights / weights.sum(axis=1, keepdims=True), np.float32)

@@ -3,16 +3,16 @@
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 import scipy.sparse
 from scipy.sparse.csgraph import connected_components
 from scipy.spatial import cKDTree
 
+from common.arrays import ByteArray, FloatArray, Int32Array, IntArray
 from common.body.anatomy import POINTS, SKELETON
 from common.body.model import BodyModel, BodyOutput
 from receiver.body.colouring import NORMAL_M, inverse_distance, rest_places
 from receiver.mesh.skinned_glb import PosedBody, Skeleton, skeleton_from_dense
-from receiver.mesh.triangle_mesh import Float32, Int32, SurfaceMesh, UInt8, vertex_normals
+from receiver.mesh.triangle_mesh import SurfaceMesh, vertex_normals
 
 _POINTS_A_VERTEX = 4
 
@@ -33,9 +33,9 @@ class BodySkin:
     """
 
     skeleton: Skeleton
-    faces: Int32
-    kept: npt.NDArray[np.int64]
-    region: npt.NDArray[np.int64]
+    faces: Int32Array
+    kept: IntArray
+    region: IntArray
     points: scipy.sparse.csr_array
 
     @classmethod
@@ -55,8 +55,8 @@ class BodySkin:
         self,
         output: BodyOutput,
         index: int = 0,
-        region_colours: Float32 | None = None,
-        point_colours: Float32 | None = None,
+        region_colours: FloatArray | None = None,
+        point_colours: FloatArray | None = None,
     ) -> PosedBody:
         """Body `index` of a batch.
 
@@ -79,12 +79,12 @@ class BodySkin:
         )
 
 
-def _bytes(colours: Float32) -> UInt8:
+def _bytes(colours: FloatArray) -> ByteArray:
     """RGB 0…1 as 0…255."""
     return np.round(np.clip(colours, 0.0, 1.0) * 255.0).astype(np.uint8)
 
 
-def _points_about(vertices: Float32, faces: Int32, model: BodyModel) -> scipy.sparse.csr_array:
+def _points_about(vertices: FloatArray, faces: Int32Array, model: BodyModel) -> scipy.sparse.csr_array:
     """The nearest surface points of each vertex (V', 3) at rest that look its way, by their distance."""
     places = np.hstack([vertices, NORMAL_M * vertex_normals(vertices, faces)])
     distance, near = cKDTree(rest_places(model)).query(places, k=_POINTS_A_VERTEX)
@@ -93,7 +93,7 @@ def _points_about(vertices: Float32, faces: Int32, model: BodyModel) -> scipy.sp
     return scipy.sparse.csr_array((weights.ravel(), near.ravel(), starts), shape=(len(vertices), POINTS))
 
 
-def _vertices_of_largest_piece(faces: npt.NDArray[np.int64], vertex_count: int) -> npt.NDArray[np.int64]:
+def _vertices_of_largest_piece(faces: IntArray, vertex_count: int) -> IntArray:
     """Indices of the vertices of the connected piece that has the most of them."""
     start, end = faces.ravel(), faces[:, [1, 2, 0]].ravel()
     edges = scipy.sparse.coo_matrix((np.ones(len(start), np.int8), (start, end)), shape=(vertex_count, vertex_count))

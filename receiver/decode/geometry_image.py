@@ -10,19 +10,17 @@ Shapes: B people, N places, C = 6 channels (mean position in metres, mean of the
 """
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from common.arrays import Float64Array, IntArray
 from common.body.anatomy import TOKENS
 
 LEVEL_SIZES: tuple[int, ...] = (32, 128, 512)
 CHANNELS = 6
-FloatArray = npt.NDArray[np.float64]
-IntArray = npt.NDArray[np.int64]
 
 
-def halving_order(positions: FloatArray) -> IntArray:
+def halving_order(positions: Float64Array) -> IntArray:
     """Order of 2^k positions (2^k, 3) along a space-filling curve: halve along the longest side, then each half.
 
     Raises:
@@ -39,7 +37,7 @@ def halving_order(positions: FloatArray) -> IntArray:
     return np.concatenate([half[halving_order(positions[half])] for half in halves])
 
 
-def place_order(rest_points: FloatArray) -> IntArray:
+def place_order(rest_points: Float64Array) -> IntArray:
     """Curve order of the template's points (P, 3).
 
     The template's tokens already stand along a curve; inside a token its neighbours are put along one too, so that

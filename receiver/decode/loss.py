@@ -40,7 +40,7 @@ def level_error(level: PrincipalAxes, truth_BM: Tensor, decoded_BM: Tensor) -> T
     return squared.mean() / len(level.mean)
 
 
-def crowding(z_BD: Tensor) -> Tensor:
+def diversity_loss(z_BD: Tensor) -> Tensor:
     """R(z'): log of the mean Gaussian potential between latents of different bodies; lower is more diverse."""
     batch, dimensions = z_BD.shape
     norms = z_BD.square().sum(-1)
@@ -49,7 +49,7 @@ def crowding(z_BD: Tensor) -> Tensor:
     return torch.logsumexp(-squared[pairs], dim=0) - torch.log(pairs.sum())
 
 
-def imbalance(logits_BK: Tensor) -> Tensor:
+def balance_loss(logits_BK: Tensor) -> Tensor:
     """R's second part: how far the components' mean shares are from equal, nats.  Without it one takes everybody."""
     shares = logits_BK.softmax(-1).mean(0)
     return (shares * shares.clamp_min(1e-9).log()).sum() + math.log(len(shares))

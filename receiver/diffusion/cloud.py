@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from common.labels import FloatArray
+from common.arrays import FloatArray
 
 
 @dataclass(frozen=True, slots=True)

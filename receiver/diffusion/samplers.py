@@ -27,7 +27,7 @@ def sigma_schedule(steps: int, sigma_max: float, sigma_min: float = 0.04) -> lis
     return [sigma_max * ratio**step for step in range(steps)] + [0.0]
 
 
-def sample_renoised(denoise: DenoiseFunction, x: Tensor, sigmas: Sequence[float], noise: Tensor) -> Tensor:
+def sample_consistency_multistep(denoise: DenoiseFunction, x: Tensor, sigmas: Sequence[float], noise: Tensor) -> Tensor:
     """x_{t−1} = D + σ_{t−1} ε: the noise is put on anew, so nothing of a start that was wrong lives on.
 
     Our starts are guesses (a skinned body, last frame's cloud), not what the forward process would have made of the

@@ -8,10 +8,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from common.arrays import FloatArray
 from common.body.anatomy import POINTS
 from common.body.model import BodyModel, BodyParameters
 from common.io.configuration import option
-from common.labels import FloatArray
 from common.weights.loader import architecture_of, load_into, save_weights
 from receiver.decode.geometry_image import CHANNELS, inverse_order
 from receiver.decode.stage import DecodedBody
@@ -21,14 +21,14 @@ from receiver.diffusion.denoiser import Denoiser, from_state, to_state
 from receiver.diffusion.samplers import (
     paper_forward,
     paper_reverse,
+    sample_consistency_multistep,
     sample_ddim,
     sample_heun,
-    sample_renoised,
     sigma_schedule,
 )
 
 WEIGHTS_NAME = "diffusion"
-Sampler = Literal["renoised", "ddim", "heun", "paper"]
+Sampler = Literal["consistency_multistep", "ddim", "heun", "paper"]
 
 # The paper gives no schedule: ten steps that leave about a tenth of the variance to u_m ⊙ ε.
 PAPER_C: tuple[float, ...] = (0.99,) * 10
@@ -39,12 +39,14 @@ class SamplingConfig:
     """How a cloud is sampled.
 
     Args:
-        sampler: `renoised`, `ddim` or `heun` with the trained denoiser; `paper` is eq. 26 and 27, for comparison.
-        steps: denoising steps.
+        sampler: `consistency_multistep`, `ddim` or `heun` with the trained denoiser; `paper` is eq. 26 and 27, for
+        comparison. steps: denoising steps.
         sigma_start_m: noise put on the starting cloud, metres.
     """
 
-    sampler: Sampler = option("renoised", help="how points are sampled: renoised, ddim, heun, or paper (eq. 26, 27)")
+    sampler: Sampler = option(
+        "consistency_multistep", help="how points are sampled: consistency_multistep, ddim, heun, or paper (eq. 26, 27)"
+    )
     steps: int = option(2, help="denoising steps")
     sigma_start_m: float = option(0.25, help="noise on the starting cloud, metres")
 
@@ -81,8 +83,8 @@ def sample_state(denoiser: Denoiser, condition: Condition, start: Tensor, noise:
 
     sigmas = sigma_schedule(how.steps, how.sigma_start_m)
     noisy = start + how.sigma_start_m * noise
-    if how.sampler == "renoised":
-        return sample_renoised(denoise, noisy, sigmas, noise)
+    if how.sampler == "consistency_multistep":
+        return sample_consistency_multistep(denoise, noisy, sigmas, noise)
     return sample_heun(denoise, noisy, sigmas) if how.sampler == "heun" else sample_ddim(denoise, noisy, sigmas)
 
 

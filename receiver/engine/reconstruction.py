@@ -10,9 +10,9 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 import torch
 
+from common.arrays import FloatArray
 from common.body.model import BodyModel, BodyOutput
 from common.frames import NEAR_M, Camera, LabelFrame, PersonLabels
-from common.labels import FloatArray
 from common.texture.point_colours import PointColours
 from receiver.body.colouring import Colouring
 from receiver.body.skinning import BodySkin
@@ -22,7 +22,7 @@ from receiver.diffusion.stage import DiffusionStage, SamplingConfig
 from receiver.mesh.skinned_glb import PosedBody, Skeleton
 from receiver.mesh.triangle_mesh import SurfaceMesh
 from receiver.metrics import ReceiverMetrics
-from receiver.surface.surface import SurfaceConfiguration, SurfaceStage
+from receiver.surface.surface import SurfaceConfig, SurfaceStage
 
 # What the keypoints hang on, for their scores: the confidence of the group that moves them most.
 _KEYPOINT_GROUPS = (
@@ -93,7 +93,7 @@ class Reconstructor:
         return self._skin.skeleton
 
     @classmethod
-    def load(cls, sampling: SamplingConfig, surface: SurfaceConfiguration, metrics: ReceiverMetrics) -> "Reconstructor":
+    def load(cls, sampling: SamplingConfig, surface: SurfaceConfig, metrics: ReceiverMetrics) -> "Reconstructor":
         """With the weights that ship with the package.
 
         Raises:

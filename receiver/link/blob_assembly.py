@@ -1,47 +1,47 @@
-"""Pieces back into parcels, one parcel after the other."""
+"""Pieces back into blobs, one blob after the other."""
 
 import logging
 import zlib
 
-from common.blobs import Parcel
+from common.blobs import Blob
 from common.errors import MalformedPacket
-from common.wire.convert import Piece, Receipt
+from common.wire.convert import Chunk, ChunkAck
 
-_log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
 
-class ParcelAssembly:
-    """Of one session, over any number of streams; holds one unfinished parcel at most."""
+class BlobAssembly:
+    """Of one session, over any number of streams; holds one unfinished blob at most."""
 
     def __init__(self) -> None:
         self._last: tuple[int, int] | None = None
-        self._first: Piece | None = None
+        self._first: Chunk | None = None
         self._data = bytearray()
 
-    def add(self, piece: Piece) -> tuple[Receipt, Parcel | None]:
-        """Takes in a piece; returns the answer to it, and the parcel if this was its last.
+    def add(self, chunk: Chunk) -> tuple[ChunkAck, Blob | None]:
+        """Takes in a chunk; returns the answer to it, and the blob if this was its last.
 
-        A parcel that comes again, since its last receipt was lost, is not returned again; one that is not what was sent
+        A blob that comes again, since its last chunk ack was lost, is not returned again; one that is not what was sent
         is dropped.
 
         Raises:
-            MalformedPacket: the piece does not follow the one before.
+            MalformedPacket: the chunk does not follow the one before.
         """
-        if piece.offset == 0:
-            self._first, self._data = piece, bytearray()
+        if chunk.offset == 0:
+            self._first, self._data = chunk, bytearray()
         first = self._first
-        if first is None or piece.parcel != first.parcel or piece.offset != len(self._data):
-            raise MalformedPacket("a piece does not follow the one before")
-        if len(self._data) + len(piece.data) > first.total:
-            raise MalformedPacket("a piece goes beyond its parcel")
-        self._data += piece.data
-        receipt = Receipt(piece.parcel, len(self._data))
+        if first is None or chunk.blob != first.blob or chunk.offset != len(self._data):
+            raise MalformedPacket("a chunk does not follow the one before")
+        if len(self._data) + len(chunk.data) > first.total:
+            raise MalformedPacket("a chunk goes beyond its blob")
+        self._data += chunk.data
+        chunk_ack = ChunkAck(chunk.blob, len(self._data))
         if len(self._data) < first.total:
-            return receipt, None
+            return chunk_ack, None
         data, self._first, self._data = bytes(self._data), None, bytearray()
         if zlib.crc32(data) != first.checksum:
-            _log.warning("parcel %d (%s) is not what was sent, and is dropped", first.parcel, first.kind)
-            return receipt, None
-        again = self._last == (first.parcel, first.checksum)
-        self._last = first.parcel, first.checksum
-        return receipt, None if again else Parcel(first.kind, first.key, data)
+            logger.warning("blob %d (%s) is not what was sent, and is dropped", first.blob, first.kind)
+            return chunk_ack, None
+        again = self._last == (first.blob, first.checksum)
+        self._last = first.blob, first.checksum
+        return chunk_ack, None if again else Blob(first.kind, first.key, data)

@@ -11,10 +11,10 @@ from common.wire.convert import (
     NO_SEQUENCE,
     Acknowledgement,
     AckStatus,
+    Chunk,
     Drain,
     FrameMessage,
     Heartbeat,
-    Piece,
     Welcome,
     decode_client,
     encode_server,
@@ -22,9 +22,9 @@ from common.wire.convert import (
 from common.wire.stream import MessageStream, StreamBroken
 from receiver.link.session import FrameHandler, SenderClock, Session
 
-_log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
-# Looks for a sign of life, in the time after which a sender that says nothing counts as gone.
+# Looks for a message, in the time after which a sender that says nothing counts as gone.
 _LOOKS = 10
 # Its stream stays for so many of those times: a link that stood still brings what it holds.
 _STAYS = 10
@@ -97,7 +97,7 @@ class Connection:
             await self._stream.write(encode_server(welcome))
             await asyncio.wait((reader, worker, stop, silence), return_when=asyncio.FIRST_COMPLETED)
             if silence.done():
-                raise StreamBroken("DEADLINE_EXCEEDED", f"no sign of life in {_STAYS * self._silence_s:g} s")
+                raise StreamBroken("DEADLINE_EXCEEDED", f"no message in {_STAYS * self._silence_s:g} s")
             drained = reader.done() and reader.result()
             self._arrivals.put_nowait(None)
             await asyncio.shield(worker)
@@ -117,7 +117,7 @@ class Connection:
     def _let_go(self, worker: asyncio.Task[None]) -> None:
         self._session.let_go()
         if not worker.cancelled() and worker.exception() is not None:
-            _log.info("stream of %s ended: %s", self._session.sender, worker.exception())
+            logger.info("stream of %s ended: %s", self._session.sender, worker.exception())
 
     def abandon(self) -> None:
         """Lets go of the session after the frame in hand; what has arrived beyond it is dropped, unacknowledged."""
@@ -152,29 +152,29 @@ class Connection:
                 await self._stream.write(encode_server(replace(message, received_ns=received_ns, padding=b"")))
             elif isinstance(message, FrameMessage):
                 self._arrive(message, "", len(data))
-            elif isinstance(message, Piece):
+            elif isinstance(message, Chunk):
                 await self._take(message)
             else:
                 self._arrive(None, "a second greeting in one stream", len(data))
 
-    async def _take(self, piece: Piece) -> None:
+    async def _take(self, chunk: Chunk) -> None:
         try:
-            receipt, parcel = self._session.parcels.add(piece)
+            chunk_ack, blob = self._session.blobs.add(chunk)
         except WireError as error:
             raise StreamBroken("INVALID_ARGUMENT", str(error)) from error
-        if parcel is not None:
+        if blob is not None:
             try:
-                self._handler.on_parcel(self._session, parcel)
+                self._handler.on_blob(self._session, blob)
             except WireError as error:
-                _log.warning("a parcel (%s) of %s is dropped: %s", parcel.kind, self._session.sender, error)
-        await self._stream.write(encode_server(receipt))
+                logger.warning("a blob (%s) of %s is dropped: %s", blob.kind, self._session.sender, error)
+        await self._stream.write(encode_server(chunk_ack))
 
     def _hear(self) -> None:
         self._heard = True
-        self._session.last_seen_s = self._clock.monotonic()
+        self._session.last_heard_s = self._clock.monotonic()
         if self._session.silent:
             self._session.silent = False
-            _log.warning("%s was silent, but is there", self._session.sender)
+            logger.warning("%s was silent, but is there", self._session.sender)
 
     async def _until_silent(self) -> None:
         """Counts silent moments instead of reading a clock: when this process was held up, so was the count."""
@@ -185,7 +185,7 @@ class Connection:
             silent = 0 if self._heard else silent + 1
             if silent == _LOOKS:
                 self._session.silent = True
-                _log.warning("no sign of life from %s in %g s", self._session.sender, self._silence_s)
+                logger.warning("no message from %s in %g s", self._session.sender, self._silence_s)
 
     def _arrive(self, frame: FrameMessage | None, reason: str, message_bytes: int) -> None:
         if self._unacknowledged >= self._window:
@@ -221,7 +221,7 @@ class Connection:
         except WireError as error:
             self._rejected_in_a_row += 1
             self._session.rejected(frame.sequence)
-            _log.warning("frame %d of %s rejected: %s", frame.sequence, self._session.sender, error)
+            logger.warning("frame %d of %s rejected: %s", frame.sequence, self._session.sender, error)
             return AckStatus.REJECTED, str(error)
         except BodywireError as error:
             raise StreamBroken("INTERNAL", f"the receiver cannot go on: {error}") from error

@@ -27,12 +27,18 @@ from common.wire.convert import (
     encode_server,
 )
 from common.wire.stream import CHANNEL_OPTIONS, StreamBroken
-from receiver.link.auth.security import Doorkeeper, Guest, Meter, SecurityConfiguration, server_credentials
+from receiver.link.auth.security import (
+    Authenticator,
+    PeerIdentity,
+    RateLimiter,
+    SecurityConfig,
+    server_credentials,
+)
 from receiver.link.auth.tokens import TokenFile, TokenRefused
 from receiver.link.connection import Connection
 from receiver.link.session import FrameHandler, Session, SessionRegistry
 
-_log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
 _OPTIONS = (
     *CHANNEL_OPTIONS,
@@ -44,13 +50,13 @@ _OPTIONS = (
 )
 
 # How long a stream may be there before its sender says who it is.
-_GREETING_S = 5.0
+_HELLO_TIMEOUT_S = 5.0
 # How often the tokens of those who are in are looked up again.
-_DOOR_S = 1.0
+_TOKEN_RECHECK_S = 1.0
 
 
 @dataclass(frozen=True, slots=True)
-class ListenConfiguration:
+class ListenConfig:
     """Where senders reach this receiver, and what it puts up with."""
 
     listen: Address = option(Address("127.0.0.1", 50051), help="take senders here, host:port; port 0 picks a free one")
@@ -79,9 +85,9 @@ class GrpcServerStream:
         meter: slows down who brings too much.
     """
 
-    def __init__(self, context: Any, meter: Meter) -> None:
+    def __init__(self, context: Any, rate_limiter: RateLimiter) -> None:
         self._context = context
-        self._meter = meter
+        self._rate_limiter = rate_limiter
         self._writing = asyncio.Lock()
 
     async def read(self) -> bytes | None:
@@ -92,7 +98,7 @@ class GrpcServerStream:
             raise StreamBroken("CANCELLED", "the sender is gone") from error
         if data is grpc.aio.EOF:
             return None
-        await self._meter.pay(len(data))
+        await self._rate_limiter.pay(len(data))
         return bytes(data)
 
     async def write(self, data: bytes) -> None:
@@ -118,20 +124,20 @@ class LinkServer:
 
     def __init__(
         self,
-        configuration: ListenConfiguration,
+        config: ListenConfig,
         handler: FrameHandler,
         registry: SessionRegistry,
         *,
         model_hash: bytes,
         codec_version: int,
-        security: SecurityConfiguration | None = None,
+        security: SecurityConfig | None = None,
         clock: Clock = SYSTEM_CLOCK,
     ) -> None:
-        self._security = security or SecurityConfiguration()
-        self._security.check(configuration.listen)
+        self._security = security or SecurityConfig()
+        self._security.check(config.listen)
         self._credentials = server_credentials(self._security)
-        self._door = Doorkeeper(TokenFile(self._security.tokens, clock) if self._security.tokens else None)
-        self._configuration = configuration
+        self._authenticator = Authenticator(TokenFile(self._security.tokens, clock) if self._security.tokens else None)
+        self._config = config
         self._handler = handler
         self._registry = registry
         self._model_hash = model_hash
@@ -148,7 +154,7 @@ class LinkServer:
         Raises:
             OutputError: the port is taken or must not be used.
         """
-        listen = self._configuration.listen
+        listen = self._config.listen
         _try_to_bind(listen)
         self._server = grpc.aio.server(options=_OPTIONS)
         handler = grpc.stream_stream_rpc_method_handler(self._serve)
@@ -178,45 +184,45 @@ class LinkServer:
         for connection in self._connections:
             connection.drain()
         if self._server is not None:
-            await self._server.stop(self._configuration.drain_timeout)
+            await self._server.stop(self._config.drain_timeout)
         for session in self._registry.take_all():
             await self._handler.on_session_end(session)
 
     async def _serve(self, _: Any, context: Any) -> None:
         try:
-            stream = GrpcServerStream(context, Meter(self._security.peer_bytes_per_second, self._clock))
+            stream = GrpcServerStream(context, RateLimiter(self._security.peer_bytes_per_second, self._clock))
             # A sender that is turned away while it still writes its greeting may not hear why.
-            hello = await self._greet(stream)
-            await self._serve_stream(stream, hello, self._door.admit(context))
+            hello = await self._receive_hello(stream)
+            await self._serve_stream(stream, hello, self._authenticator.authenticate(context))
         except TokenRefused as refusal:
-            _log.warning("turned away %s: %s", context.peer(), refusal)
+            logger.warning("turned away %s: %s", context.peer(), refusal)
             await _abort(context, "UNAUTHENTICATED", str(refusal))
         except StreamBroken as broken:
-            _log.info("stream ended: %s", broken)
+            logger.info("stream ended: %s", broken)
             await _abort(context, broken.code, broken.reason)
         except BodywireError as error:
-            _log.error("stream ended: %s", error)
+            logger.error("stream ended: %s", error)
             await _abort(context, "INTERNAL", str(error))
 
-    async def _serve_stream(self, stream: GrpcServerStream, hello: Hello, guest: Guest) -> None:
+    async def _serve_stream(self, stream: GrpcServerStream, hello: Hello, identity: PeerIdentity) -> None:
         refusal = self._refusal(hello)
         if refusal:
-            _log.warning("refused %s: %s", hello.sender, refusal)
+            logger.warning("refused %s: %s", hello.sender, refusal)
             await stream.write(encode_server(Welcome(False, self._model_hash, refusal)))
             return
-        session, resumed = await self._session_for(hello, guest)
+        session, resumed = await self._session_for(hello, identity)
         connection = Connection(
             session,
             stream,
             self._handler,
-            window=self._configuration.window,
-            rejections=self._configuration.rejections,
-            silence_s=self._configuration.silence_timeout,
+            window=self._config.window,
+            rejections=self._config.rejections,
+            silence_s=self._config.silence_timeout,
             clock=self._clock,
         )
         await session.claim(connection.abandon)
         self._connections.add(connection)
-        watch = asyncio.create_task(self._until_unwelcome(guest, connection), name="link door")
+        watch = asyncio.create_task(self._until_revoked(identity, connection), name="link door")
         try:
             drained = await connection.run(self._welcome(session, resumed))
         except StreamBroken:
@@ -230,19 +236,19 @@ class LinkServer:
             await self._end(session)
             await stream.write(encode_server(Drain()))
 
-    async def _until_unwelcome(self, guest: Guest, connection: Connection) -> str:
+    async def _until_revoked(self, identity: PeerIdentity, connection: Connection) -> str:
         """Waits until a sender's token holds no more, makes its stream end, and says why."""
         while True:
-            await asyncio.sleep(_DOOR_S)
+            await asyncio.sleep(_TOKEN_RECHECK_S)
             try:
-                self._door.check(guest)
+                self._authenticator.check(identity)
             except TokenRefused as refusal:
                 connection.abandon()
                 return str(refusal)
 
-    async def _greet(self, stream: GrpcServerStream) -> Hello:
+    async def _receive_hello(self, stream: GrpcServerStream) -> Hello:
         try:
-            async with asyncio.timeout(_GREETING_S):
+            async with asyncio.timeout(_HELLO_TIMEOUT_S):
                 data = await stream.read()
             hello = None if data is None else decode_client(data)
         except TimeoutError:
@@ -265,7 +271,7 @@ class LinkServer:
             return f"it has model {self._model_hash.hex()}, the sender {hello.model_hash.hex()}"
         return ""
 
-    async def _session_for(self, hello: Hello, guest: Guest) -> tuple[Session, bool]:
+    async def _session_for(self, hello: Hello, identity: PeerIdentity) -> tuple[Session, bool]:
         """The session to go on with, and whether it is an old one; others' sessions are not to be had.
 
         Raises:
@@ -276,12 +282,12 @@ class LinkServer:
             await self._handler.on_session_end(expired)
         known = self._registry.find(hello)
         if known is not None:
-            if guest.proven and known.owner != guest.name:
+            if identity.proven and known.owner != identity.name:
                 raise StreamBroken("PERMISSION_DENIED", "the session belongs to another sender")
             return known, True
-        if self._registry.count_of(guest.name) >= self._security.peer_sessions:
-            raise StreamBroken("RESOURCE_EXHAUSTED", f"{guest.name} has as many sessions as one sender may have")
-        session = self._registry.create(hello, now_s, guest.name)
+        if self._registry.count_of(identity.name) >= self._security.peer_sessions:
+            raise StreamBroken("RESOURCE_EXHAUSTED", f"{identity.name} has as many sessions as one sender may have")
+        session = self._registry.create(hello, now_s, identity.name)
         if session is None:
             raise StreamBroken("RESOURCE_EXHAUSTED", "the receiver has as many sessions as it takes")
         await self._handler.on_session(session)
@@ -292,7 +298,7 @@ class LinkServer:
             accepted=True,
             model_hash=self._model_hash,
             next_sequence=session.next_sequence,
-            window=self._configuration.window,
+            window=self._config.window,
             resumed=resumed,
             decodable_from=session.decodable_from,
         )

@@ -5,11 +5,11 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from common.blobs import Parcel
+from common.blobs import Blob
 from common.errors import MalformedPacket
 from common.frames import LabelFrame
 from common.wire.convert import NO_SEQUENCE, FrameMessage, Hello
-from receiver.link.blob_assembly import ParcelAssembly
+from receiver.link.blob_assembly import BlobAssembly
 
 # A live sender never comes back for a rejected frame, so the memory of them must not grow.
 _REMEMBERED_REJECTIONS = 64
@@ -50,8 +50,8 @@ class Session:
         clock: the sender's, once it is known.
         owner: who began it, as the door knows senders.
         durable: what is acknowledged must be on disk.
-        silent: the sender has given no sign of life for too long.
-        parcels: what comes in pieces.
+        silent: the sender has given no message for too long.
+        blobs: what comes in chunks.
     """
 
     session_id: bytes
@@ -60,12 +60,12 @@ class Session:
     decoder: FrameDecoder
     next_sequence: int = 0
     decodable_from: int = NO_SEQUENCE
-    last_seen_s: float = 0.0
+    last_heard_s: float = 0.0
     clock: SenderClock | None = None
     owner: str = ""
     durable: bool = False
     silent: bool = False
-    parcels: ParcelAssembly = field(default_factory=ParcelAssembly)
+    blobs: BlobAssembly = field(default_factory=BlobAssembly)
     _rejected: dict[int, None] = field(default_factory=dict)
     _release: Callable[[], None] | None = None
     _released: asyncio.Event = field(default_factory=asyncio.Event)
@@ -139,7 +139,7 @@ class FrameHandler(Protocol):
             WireError: it must not be decoded; the link asks for a key frame.
         """
 
-    def on_parcel(self, session: Session, parcel: Parcel) -> None:
+    def on_blob(self, session: Session, blob: Blob) -> None:
         """Takes in something bulky, which may come at any time between two frames; must not block.
 
         Raises:
@@ -190,7 +190,7 @@ class SessionRegistry:
             hello.sender,
             hello.live,
             self._new_decoder(),
-            last_seen_s=now_s,
+            last_heard_s=now_s,
             owner=owner,
             durable=hello.durable,
         )
@@ -206,7 +206,7 @@ class SessionRegistry:
         expired = [
             session
             for session in self._sessions.values()
-            if not session.held and now_s - session.last_seen_s > self._keep_s
+            if not session.held and now_s - session.last_heard_s > self._keep_s
         ]
         for session in expired:
             self.remove(session)

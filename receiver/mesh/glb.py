@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from receiver.mesh.triangle_mesh import Float32, SurfaceMesh, UInt8, vertex_normals
+from common.arrays import ByteArray, FloatArray
+from receiver.mesh.triangle_mesh import SurfaceMesh, vertex_normals
 
 Node = dict[str, Any]
 
@@ -103,7 +104,7 @@ def static_mesh_glb(mesh: SurfaceMesh) -> bytes:
     )
 
 
-def read_colours(content: bytes) -> UInt8 | None:
+def read_colours(content: bytes) -> ByteArray | None:
     """(V, 3) sRGB colours of the first primitive of a file that `GlbWriter` made; None where it has none."""
     text_length = struct.unpack_from("<I", content, 12)[0]
     document = json.loads(content[20 : 20 + text_length])
@@ -117,9 +118,9 @@ def read_colours(content: bytes) -> UInt8 | None:
     return np.round(255.0 * srgb).astype(np.uint8)
 
 
-def _linear_colours(colours: UInt8) -> npt.NDArray[np.uint16]:
+def _linear_colours(colours: ByteArray) -> npt.NDArray[np.uint16]:
     """(V, 3) sRGB to (V, 4) linear with alpha: glTF defines vertex colours as linear; 16 bits keep the dark tones."""
-    srgb: Float32 = np.arange(256, dtype=np.float32) / 255.0
+    srgb: FloatArray = np.arange(256, dtype=np.float32) / 255.0
     linear = np.where(srgb <= 0.04045, srgb / 12.92, ((srgb + 0.055) / 1.055) ** 2.4)
     table = np.round(linear * 65535.0).astype(np.uint16)
     return np.concatenate([table[colours], np.full((len(colours), 1), 65535, np.uint16)], axis=1)

@@ -11,10 +11,11 @@ from typing import Any
 import numpy as np
 import trimesh
 
+from common.arrays import ByteArray, FloatArray
 from common.errors import OutputError
-from common.io.atomic_write import replace_whole
+from common.io.atomic_write import atomic_write
 from receiver.mesh.glb import read_colours, static_mesh_glb
-from receiver.mesh.triangle_mesh import Float32, SurfaceMesh, UInt8
+from receiver.mesh.triangle_mesh import SurfaceMesh
 
 MESH_FORMATS = ("glb", "obj", "ply")
 
@@ -22,9 +23,9 @@ MESH_FORMATS = ("glb", "obj", "ply")
 Y_UP = np.array([1.0, -1.0, -1.0], dtype=np.float32)
 
 
-def to_y_up(points: Float32) -> Float32:
+def to_y_up(points: FloatArray) -> FloatArray:
     """(N, 3) from camera space to y up, or back."""
-    turned: Float32 = np.ascontiguousarray(points * Y_UP, dtype=np.float32)
+    turned: FloatArray = np.ascontiguousarray(points * Y_UP, dtype=np.float32)
     return turned
 
 
@@ -77,7 +78,7 @@ def write_mesh(path: Path, mesh: SurfaceMesh) -> None:
         OutputError: the file cannot be written.
         ValueError: the suffix is none of `MESH_FORMATS`.
     """
-    write_whole(path, encode_mesh(mesh, path.suffix.removeprefix(".")))
+    publish_file(path, encode_mesh(mesh, path.suffix.removeprefix(".")))
 
 
 def read_mesh(path: Path) -> SurfaceMesh:
@@ -88,8 +89,8 @@ def read_mesh(path: Path) -> SurfaceMesh:
     """
     try:
         loaded = trimesh.load_mesh(path, process=False)
-    except Exception as exc:  # trimesh lets whatever its parsers raise pass through
-        raise ValueError(f"cannot read a mesh from {path}: {exc}") from exc
+    except Exception as error:  # trimesh lets whatever its parsers raise pass through
+        raise ValueError(f"cannot read a mesh from {path}: {error}") from error
     if not isinstance(loaded, trimesh.Trimesh) or len(loaded.faces) == 0:
         raise ValueError(f"{path} holds no triangle mesh")
     return SurfaceMesh(
@@ -97,7 +98,7 @@ def read_mesh(path: Path) -> SurfaceMesh:
     )
 
 
-def _colours_of(path: Path, loaded: trimesh.Trimesh) -> UInt8 | None:
+def _colours_of(path: Path, loaded: trimesh.Trimesh) -> ByteArray | None:
     """(V, 3) colours of the vertices; trimesh passes over those of a GLB that also has a material."""
     if path.suffix == ".glb":
         return read_colours(path.read_bytes())
@@ -107,19 +108,19 @@ def _colours_of(path: Path, loaded: trimesh.Trimesh) -> UInt8 | None:
     return np.asarray(visual.vertex_colors[:, :3], dtype=np.uint8)
 
 
-def write_whole(path: Path, content: bytes) -> None:
+def publish_file(path: Path, content: bytes) -> None:
     """Write a file so that a reader, or a kill at any moment, finds the old content or the new, never a part.
 
     Raises:
         OutputError: the file cannot be written; nothing is left behind.
     """
     try:
-        replace_whole(path, content)
-    except OSError as exc:
-        raise output_error(path, exc) from exc
+        atomic_write(path, content)
+    except OSError as error:
+        raise output_error(path, error) from error
 
 
-def output_error(path: Path, exc: OSError) -> OutputError:
+def output_error(path: Path, error: OSError) -> OutputError:
     """One line that says which path, why, and what to do."""
-    reason = exc.strerror or str(exc)
+    reason = error.strerror or str(error)
     return OutputError(f"cannot write {path}: {reason}; free some space or choose another --out")

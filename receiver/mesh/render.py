@@ -8,10 +8,10 @@ from dataclasses import dataclass
 
 import cv2
 import numpy as np
-import numpy.typing as npt
 
+from common.arrays import BoolArray, ByteArray, Float64Array, FloatArray, Int32Array, IntArray
 from common.frames import NEAR_M, Camera
-from receiver.mesh.triangle_mesh import Float32, Int32, SurfaceMesh, UInt8, triangle_normals
+from receiver.mesh.triangle_mesh import SurfaceMesh, triangle_normals
 
 _SUBPIXEL_BITS = 4
 _SKIN = (190, 178, 170)
@@ -36,16 +36,18 @@ class Lighting:
 class Projection:
     """Pixel positions and depths of vertices: pixels (V, 2), depth_m (V,)."""
 
-    pixels: Float32
-    depth_m: Float32
+    pixels: FloatArray
+    depth_m: FloatArray
 
 
-def project(points: Float32, camera: Camera) -> Projection:
+def project(points: FloatArray, camera: Camera) -> Projection:
     """(N, 3) points in camera space through the pinhole; points behind the camera get pixels without meaning."""
     return Projection(camera.project(points), points[:, 2].astype(np.float32))
 
 
-def render(mesh: SurfaceMesh, camera: Camera, lighting: Lighting | None = None, onto: UInt8 | None = None) -> UInt8:
+def render(
+    mesh: SurfaceMesh, camera: Camera, lighting: Lighting | None = None, onto: ByteArray | None = None
+) -> ByteArray:
     """An RGB image (height, width, 3) of the mesh.
 
     Args:
@@ -72,13 +74,13 @@ def render(mesh: SurfaceMesh, camera: Camera, lighting: Lighting | None = None, 
     return canvas
 
 
-def silhouette(mesh: SurfaceMesh, camera: Camera) -> npt.NDArray[np.bool_]:
+def silhouette(mesh: SurfaceMesh, camera: Camera) -> BoolArray:
     """(height, width) where the mesh covers the image."""
     black = SurfaceMesh(mesh.vertices, mesh.faces)
     return np.asarray(render(black, camera, Lighting(ambient=1.0, background=(0, 0, 0))).any(axis=2))
 
 
-def _front_to_paint(mesh: SurfaceMesh, projection: Projection) -> npt.NDArray[np.int64]:
+def _front_to_paint(mesh: SurfaceMesh, projection: Projection) -> IntArray:
     """Triangles that face the camera and lie wholly before it, the farthest first."""
     corners = projection.pixels[mesh.faces]
     edge_a, edge_b = corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0]
@@ -89,9 +91,9 @@ def _front_to_paint(mesh: SurfaceMesh, projection: Projection) -> npt.NDArray[np
     return visible[np.argsort(-depth[visible].mean(axis=1), kind="stable")]
 
 
-def _shade(mesh: SurfaceMesh, faces: npt.NDArray[np.int64], lighting: Lighting) -> npt.NDArray[np.float64]:
+def _shade(mesh: SurfaceMesh, faces: IntArray, lighting: Lighting) -> Float64Array:
     """(K, 3) Lambert colours of the given triangles."""
-    chosen: Int32 = mesh.faces[faces]
+    chosen: Int32Array = mesh.faces[faces]
     normals = triangle_normals(mesh.vertices, chosen)
     normals = normals / np.maximum(np.linalg.norm(normals, axis=1, keepdims=True), 1e-12)
     light = np.array(lighting.light) / np.linalg.norm(lighting.light)

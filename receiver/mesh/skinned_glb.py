@@ -7,12 +7,12 @@ bind matrix undoes its joint, so that a reader without skinning shows the same b
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 from scipy.spatial.transform import Rotation
 
+from common.arrays import ByteArray, FloatArray, IntArray
 from receiver.mesh.glb import GlbWriter, Node
 from receiver.mesh.mesh_files import Y_UP, to_y_up
-from receiver.mesh.triangle_mesh import Float32, SurfaceMesh
+from receiver.mesh.triangle_mesh import SurfaceMesh
 
 INFLUENCES = 4  # joints per vertex: glTF's JOINTS_0 and WEIGHTS_0 hold four
 
@@ -29,9 +29,9 @@ class Skeleton:
     """
 
     names: tuple[str, ...]
-    parents: npt.NDArray[np.int64]
-    vertex_joints: npt.NDArray[np.uint8]
-    vertex_weights: Float32
+    parents: IntArray
+    vertex_joints: ByteArray
+    vertex_weights: FloatArray
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,11 +45,11 @@ class PosedBody:
     """
 
     mesh: SurfaceMesh
-    joint_positions: Float32
-    joint_rotations: Float32
+    joint_positions: FloatArray
+    joint_rotations: FloatArray
 
 
-def skeleton_from_dense(names: tuple[str, ...], parents: npt.NDArray[np.int64], weights: Float32) -> Skeleton:
+def skeleton_from_dense(names: tuple[str, ...], parents: IntArray, weights: FloatArray) -> Skeleton:
     """Keep the four strongest of the (V, J) skinning weights of each vertex.
 
     Raises:
@@ -101,13 +101,13 @@ def encode_body(body: PosedBody, skeleton: Skeleton) -> bytes:
     )
 
 
-def _rotations_y_up(rotations: Float32) -> Float32:
+def _rotations_y_up(rotations: FloatArray) -> FloatArray:
     """The joints' frames, turned on both sides, so that a joint at rest stays without rotation."""
-    turned: Float32 = rotations * Y_UP[:, None] * Y_UP[None, :]
+    turned: FloatArray = rotations * Y_UP[:, None] * Y_UP[None, :]
     return turned
 
 
-def _inverse_bind(positions: Float32, rotations: Float32) -> Float32:
+def _inverse_bind(positions: FloatArray, rotations: FloatArray) -> FloatArray:
     """(J, 4, 4) inverse of each joint's transform, stored column by column as glTF has it."""
     matrices = np.tile(np.eye(4, dtype=np.float32), (len(positions), 1, 1))
     matrices[:, :3, :3] = rotations.transpose(0, 2, 1)
@@ -115,7 +115,7 @@ def _inverse_bind(positions: Float32, rotations: Float32) -> Float32:
     return np.ascontiguousarray(matrices.transpose(0, 2, 1))
 
 
-def _joint_nodes(skeleton: Skeleton, positions: Float32, rotations: Float32) -> list[Node]:
+def _joint_nodes(skeleton: Skeleton, positions: FloatArray, rotations: FloatArray) -> list[Node]:
     """A node per joint, relative to its parent; node 0 is the mesh, so joint j is node j + 1."""
     parents = np.maximum(skeleton.parents, 0)
     local_rotations = np.einsum("jba,jbc->jac", rotations[parents], rotations)

@@ -3,11 +3,8 @@
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
-Float32 = npt.NDArray[np.float32]
-Int32 = npt.NDArray[np.int32]
-UInt8 = npt.NDArray[np.uint8]
+from common.arrays import ByteArray, FloatArray, Int32Array
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,20 +18,20 @@ class SurfaceMesh:
         dropped_share: share of the faces that lay on pieces other than the largest and were dropped, 0…1.
     """
 
-    vertices: Float32
-    faces: Int32
-    colours: UInt8 | None = None
+    vertices: FloatArray
+    faces: Int32Array
+    colours: ByteArray | None = None
     dropped_share: float = 0.0
 
 
-def triangle_normals(vertices: Float32, faces: Int32) -> Float32:
+def triangle_normals(vertices: FloatArray, faces: Int32Array) -> FloatArray:
     """(F, 3) cross products of two edges: outward, their length twice the triangle's area."""
     corner_a, corner_b, corner_c = (vertices[faces[:, k]] for k in range(3))
-    normals: Float32 = np.cross(corner_b - corner_a, corner_c - corner_a)
+    normals: FloatArray = np.cross(corner_b - corner_a, corner_c - corner_a)
     return normals
 
 
-def vertex_normals(vertices: Float32, faces: Int32) -> Float32:
+def vertex_normals(vertices: FloatArray, faces: Int32Array) -> FloatArray:
     """(V, 3) unit normals, each the area-weighted mean over the triangles that meet there."""
     weighted = np.repeat(triangle_normals(vertices, faces), 3, axis=0)
     corners = faces.ravel()
@@ -45,7 +42,7 @@ def vertex_normals(vertices: Float32, faces: Int32) -> Float32:
     return normals.astype(np.float32)
 
 
-def is_watertight(faces: Int32, vertex_count: int) -> bool:
+def is_watertight(faces: Int32Array, vertex_count: int) -> bool:
     """Whether every directed edge has its opposite exactly once: closed, manifold at edges, wound consistently."""
     if len(faces) == 0:
         return False
@@ -56,7 +53,7 @@ def is_watertight(faces: Int32, vertex_count: int) -> bool:
     return bool(np.array_equal(forward, backward) and np.all(forward[1:] != forward[:-1]))
 
 
-def signed_volume_m3(vertices: Float32, faces: Int32) -> float:
+def signed_volume_m3(vertices: FloatArray, faces: Int32Array) -> float:
     """Volume enclosed by a closed mesh; negative when the faces are wound inside out."""
     corner_a, corner_b, corner_c = (vertices[faces[:, k]].astype(np.float64) for k in range(3))
     return float(np.einsum("ij,ij->", corner_a, np.cross(corner_b, corner_c)) / 6.0)

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from common.labels import FloatArray
+from common.arrays import FloatArray
 
 _DECIMALS = 4
 

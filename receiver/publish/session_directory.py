@@ -25,19 +25,19 @@ from typing import Literal, Self
 
 from common.errors import OutputError
 from common.io.configuration import option
-from receiver.mesh.mesh_files import encode_mesh, output_error, write_whole
+from receiver.mesh.mesh_files import encode_mesh, output_error, publish_file
 from receiver.mesh.skinned_glb import PosedBody, Skeleton, encode_body
 from receiver.mesh.triangle_mesh import SurfaceMesh
 from receiver.publish.frame_record import FrameRecord
 
-log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
 # The index is a convenience between openings: a line in it every second at 30 frames a second is soon enough.
 _INDEX_EVERY_FRAMES = 30
 
 
 @dataclass(frozen=True, slots=True)
-class PublishConfiguration:
+class PublishConfig:
     """What is written where.
 
     Args:
@@ -74,7 +74,7 @@ class SessionDirectory:
         OutputError: the directory cannot be made, written or read, or another receiver holds it.
     """
 
-    def __init__(self, config: PublishConfiguration) -> None:
+    def __init__(self, config: PublishConfig) -> None:
         self.config = config
         self._lock = threading.Lock()
         self._lines_path = config.out / "frames.jsonl"
@@ -85,8 +85,8 @@ class SessionDirectory:
             self._lines = os.open(self._lines_path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o644)
             folder = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
             self._folder, self._meshes = os.open(config.out, folder), os.open(config.out / "meshes", folder)
-        except OSError as exc:
-            raise output_error(config.out, exc) from exc
+        except OSError as error:
+            raise output_error(config.out, error) from error
         try:
             self._take_over()
         except BaseException:
@@ -172,15 +172,15 @@ class SessionDirectory:
         """Lock, clear away what a killed receiver left half done, and count what is there."""
         try:
             fcntl.flock(self._lines, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as exc:
-            raise OutputError(f"another receiver writes into {self.config.out}; choose another --out") from exc
+        except OSError as error:
+            raise OutputError(f"another receiver writes into {self.config.out}; choose another --out") from error
         try:
             for partial in (*self.config.out.glob(".*.partial"), *(self.config.out / "meshes").glob(".*.partial")):
                 partial.unlink()
             self._cut_torn_line()
             self._sessions = self._read_sessions()
-        except OSError as exc:
-            raise output_error(self.config.out, exc) from exc
+        except OSError as error:
+            raise output_error(self.config.out, error) from error
         self._write_index()
 
     def _cut_torn_line(self) -> None:
@@ -195,7 +195,7 @@ class SessionDirectory:
                 break
             keep = start
         if keep < size:
-            log.warning("removed an unfinished line of %d bytes from %s", size - keep, self._lines_path)
+            logger.warning("removed an unfinished line of %d bytes from %s", size - keep, self._lines_path)
             os.ftruncate(self._lines, keep)
 
     def _read_sessions(self) -> dict[int, _SessionState]:
@@ -214,17 +214,17 @@ class SessionDirectory:
             written = os.write(self._lines, line)
             if written < len(line):
                 raise OSError(28, "No space left on device")
-        except OSError as exc:
+        except OSError as error:
             with contextlib.suppress(OSError):
                 os.ftruncate(self._lines, size)
-            raise output_error(self._lines_path, exc) from exc
+            raise output_error(self._lines_path, error) from error
 
     def _sync(self, descriptor: int) -> None:
         """Returns when a file's content, or the names in a folder, are on the disk itself."""
         try:
             os.fsync(descriptor)
-        except OSError as exc:
-            raise output_error(self.config.out, exc) from exc
+        except OSError as error:
+            raise output_error(self.config.out, error) from error
 
     def _write_index(self) -> None:
         index = {
@@ -235,7 +235,7 @@ class SessionDirectory:
                 for s in self._sessions.values()
             ],
         }
-        write_whole(self._index_path, json.dumps(index, indent=1).encode())
+        publish_file(self._index_path, json.dumps(index, indent=1).encode())
         self._unindexed = 0
 
 
@@ -251,7 +251,7 @@ def _read_index(path: Path, lines_bytes: int) -> tuple[dict[int, _SessionState],
     except FileNotFoundError:
         return {}, 0
     except (ValueError, KeyError, TypeError):
-        log.warning("%s is damaged; rebuilding it", path)
+        logger.warning("%s is damaged; rebuilding it", path)
         return {}, 0
     if 0 <= counted <= lines_bytes:
         return sessions, counted
@@ -268,7 +268,7 @@ def _read_lines(path: Path, start: int) -> Iterator[tuple[int, int]]:
                 record = json.loads(line)
                 yield int(record["session"]), int(record["seq"])
             except (ValueError, KeyError, TypeError):
-                log.warning("%s holds a line that is no frame: %.40r", path, line)
+                logger.warning("%s holds a line that is no frame: %.40r", path, line)
 
 
 class SessionWriter:
@@ -322,5 +322,5 @@ class SessionWriter:
 
     def _write(self, stem: str, content: bytes) -> str:
         relative = f"meshes/{stem}.{self._config.format}"
-        write_whole(self._config.out / relative, content)
+        publish_file(self._config.out / relative, content)
         return relative

@@ -9,11 +9,11 @@ import av
 import cv2
 import numpy as np
 
+from common.arrays import ByteArray, FloatArray
 from common.errors import SourceError
 from common.frames import Camera
-from receiver.mesh.mesh_files import read_mesh, write_whole
+from receiver.mesh.mesh_files import publish_file, read_mesh
 from receiver.mesh.render import render
-from receiver.mesh.triangle_mesh import Float32, UInt8
 
 COLUMNS = 8
 _TILE_HEIGHT = 288
@@ -32,7 +32,7 @@ class Clip:
     """
 
     frame_count: int
-    chosen: dict[int, UInt8]
+    chosen: dict[int, ByteArray]
 
 
 def read_clip(path: Path) -> Clip:
@@ -45,8 +45,8 @@ def read_clip(path: Path) -> Clip:
         frame_count = sum(1 for _ in _decode(path))
         wanted = set(spread(frame_count, COLUMNS))
         chosen = {n: frame.to_ndarray(format="rgb24") for n, frame in enumerate(_decode(path)) if n in wanted}
-    except (av.FFmpegError, OSError, IndexError) as exc:
-        raise SourceError(f"{path} cannot be read as a video: {exc}") from exc
+    except (av.FFmpegError, OSError, IndexError) as error:
+        raise SourceError(f"{path} cannot be read as a video: {error}") from error
     if frame_count == 0:
         raise SourceError(f"{path} holds no frames")
     return Clip(frame_count, chosen)
@@ -63,7 +63,7 @@ def spread(count: int, columns: int) -> list[int]:
     return sorted({int((column + 0.5) * count / columns) for column in range(columns)})
 
 
-def fit_focal_px(keypoints_2d: Float32, joints_3d: Float32, width: int, height: int) -> float:
+def fit_focal_px(keypoints_2d: FloatArray, joints_3d: FloatArray, width: int, height: int) -> float:
     """The focal length with which the joints (17, 3) come closest to the keypoints (17, 3); pixels.
 
     `frames.jsonl` does not say which camera the sender assumed, but keypoints and joints give it away.
@@ -86,11 +86,11 @@ def write_contact_sheet(directory: Path, frames: Sequence[Line], clip: Clip) -> 
     sheet = np.concatenate(columns, axis=1)
     _, encoded = cv2.imencode(".png", cv2.cvtColor(sheet, cv2.COLOR_RGB2BGR))
     path = directory / "contact-sheet.png"
-    write_whole(path, encoded.tobytes())
+    publish_file(path, encoded.tobytes())
     return path
 
 
-def _column(directory: Path, frame: Line | None, image: UInt8, number: int) -> UInt8:
+def _column(directory: Path, frame: Line | None, image: ByteArray, number: int) -> ByteArray:
     """Input, surface and body of one frame."""
     tiles = [image] + [_drawn(directory, frame, kind, image) for kind in ("surface", "body")]
     width = max(1, round(image.shape[1] * _TILE_HEIGHT / image.shape[0]))
@@ -101,10 +101,10 @@ def _column(directory: Path, frame: Line | None, image: UInt8, number: int) -> U
     return np.concatenate([caption, *scaled], axis=0).astype(np.uint8)
 
 
-def _drawn(directory: Path, frame: Line | None, kind: str, image: UInt8) -> UInt8:
+def _drawn(directory: Path, frame: Line | None, kind: str, image: ByteArray) -> ByteArray:
     """Everybody's mesh of a kind as the camera would see it; empty where there is none."""
     height, width = image.shape[:2]
-    canvas: UInt8 = np.full((height, width, 3), 255, np.uint8)
+    canvas: ByteArray = np.full((height, width, 3), 255, np.uint8)
     people = [] if frame is None else [person for person in frame["people"] if person[kind] is not None]
     # The farthest first, so that who stands in front is drawn in front.
     for person in sorted(people, key=lambda person: -float(np.mean(person["joints_3d"], axis=0)[2])):

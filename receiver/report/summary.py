@@ -66,10 +66,10 @@ def read_frames(directory: Path) -> list[Line]:
         lines: list[Line] = [json.loads(line) for line in path.read_text().splitlines()]
         last = max((line["session"] for line in lines), default=0)
         return sorted((line for line in lines if line["session"] == last), key=lambda line: int(line["seq"]))
-    except FileNotFoundError as exc:
-        raise UsageError(f"{path} does not exist: give the directory that a receiver published into") from exc
-    except (OSError, ValueError, KeyError, TypeError) as exc:
-        raise UsageError(f"{path} cannot be read: {exc}") from exc
+    except FileNotFoundError as error:
+        raise UsageError(f"{path} does not exist: give the directory that a receiver published into") from error
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise UsageError(f"{path} cannot be read: {error}") from error
 
 
 def check_mesh(directory: Path, relative: str) -> MeshCheck:

@@ -1,19 +1,19 @@
 """From an indicator function to one watertight piece: marching cubes (28), largest piece, Taubin smoothing."""
 
 import numpy as np
-import numpy.typing as npt
 import scipy.sparse
 from scipy.sparse.csgraph import connected_components
 from skimage.measure import marching_cubes
 
-from receiver.mesh.triangle_mesh import Float32, Int32, is_watertight, signed_volume_m3
+from common.arrays import FloatArray, Int32Array
+from receiver.mesh.triangle_mesh import is_watertight, signed_volume_m3
 
 # Nodes closer to the level than this share of the field's spread are moved away from it: no triangle degenerates, and
 # vertices stay far enough apart (20 µm at 20 mm voxels) to survive readers that merge neighbours.
 _CLEARANCE = 2e-3
 
 
-def march(indicator: Float32, level: float) -> tuple[Float32, Int32]:
+def march(indicator: FloatArray, level: float) -> tuple[FloatArray, Int32Array]:
     """Marching cubes over (X, Y, Z), closed at the border: vertices (V, 3) in voxels, faces (F, 3), wound outwards.
 
     Raises:
@@ -30,7 +30,7 @@ def march(indicator: Float32, level: float) -> tuple[Float32, Int32]:
     raise ValueError("marching cubes left an open surface at every level tried")
 
 
-def _march_once(indicator: Float32, level: float, clearance: float) -> tuple[Float32, Int32]:
+def _march_once(indicator: FloatArray, level: float, clearance: float) -> tuple[FloatArray, Int32Array]:
     """One pass at one level."""
     height = indicator - np.float32(level)
     near = np.abs(height) < clearance
@@ -42,7 +42,7 @@ def _march_once(indicator: Float32, level: float, clearance: float) -> tuple[Flo
     return vertices.astype(np.float32), faces.astype(np.int32)
 
 
-def _close_border(height: Float32, outside: float) -> None:
+def _close_border(height: FloatArray, outside: float) -> None:
     """Put the six outer layers outside, in place, so that no surface runs out of the grid."""
     for axis in range(3):
         for end in (0, -1):
@@ -50,14 +50,14 @@ def _close_border(height: Float32, outside: float) -> None:
             height[tuple(end if a == axis else slice(None) for a in range(3))] = np.minimum(layer, outside)
 
 
-def _adjacency(faces: Int32, vertex_count: int) -> scipy.sparse.csr_matrix:
+def _adjacency(faces: Int32Array, vertex_count: int) -> scipy.sparse.csr_matrix:
     """(V, V) float32, 1 where two vertices of a closed mesh share an edge."""
     start, end = faces.ravel(), faces[:, [1, 2, 0]].ravel()
     ones = np.ones(len(start), dtype=np.float32)
     return scipy.sparse.csr_matrix((ones, (start, end)), shape=(vertex_count, vertex_count))
 
 
-def largest_piece(vertices: Float32, faces: Int32) -> tuple[Float32, Int32, float]:
+def largest_piece(vertices: FloatArray, faces: Int32Array) -> tuple[FloatArray, Int32Array, float]:
     """The connected piece with the largest volume, and the share of faces that lay on the others, 0…1."""
     count, piece_of_vertex = connected_components(_adjacency(faces, len(vertices)), directed=False)
     if count == 1:
@@ -70,7 +70,7 @@ def largest_piece(vertices: Float32, faces: Int32) -> tuple[Float32, Int32, floa
     return vertices[kept_vertices], renumbered[kept_faces], 1.0 - len(kept_faces) / len(faces)
 
 
-def _most_voluminous(vertices: Float32, faces: Int32, piece_of_face: npt.NDArray[np.int32], count: int) -> int:
+def _most_voluminous(vertices: FloatArray, faces: Int32Array, piece_of_face: Int32Array, count: int) -> int:
     """By volume, not by faces: a torn shell with many faces must not win over the body."""
     corner_a, corner_b, corner_c = (vertices[faces[:, k]].astype(np.float64) for k in range(3))
     volumes = np.einsum("ij,ij->i", corner_a, np.cross(corner_b, corner_c))
@@ -78,8 +78,8 @@ def _most_voluminous(vertices: Float32, faces: Int32, piece_of_face: npt.NDArray
 
 
 def taubin_smooth(
-    vertices: Float32, faces: Int32, iterations: int, shrink: float = 0.5, inflate: float = -0.53
-) -> Float32:
+    vertices: FloatArray, faces: Int32Array, iterations: int, shrink: float = 0.5, inflate: float = -0.53
+) -> FloatArray:
     """Smooth a closed mesh without shrinking it (Taubin, A Signal Processing Approach to Fair Surface Design, 1995).
 
     Args:

@@ -10,10 +10,9 @@ Shapes: N points, grid of X × Y × Z cells.
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 import scipy.fft
 
-from receiver.mesh.triangle_mesh import Float32
+from common.arrays import FloatArray, IntArray
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +25,7 @@ class Grid:
         shape: nodes along each axis.
     """
 
-    origin: Float32
+    origin: FloatArray
     voxel_m: float
     shape: tuple[int, int, int]
 
@@ -40,11 +39,11 @@ class Corners:
         weights: (N, 8), each row adds up to 1.
     """
 
-    nodes: npt.NDArray[np.int64]
-    weights: Float32
+    nodes: IntArray
+    weights: FloatArray
 
 
-def fit_grid(points: Float32, resolution: int, padding: int) -> Grid:
+def fit_grid(points: FloatArray, resolution: int, padding: int) -> Grid:
     """The smallest FFT-friendly grid around the points, `resolution` nodes along their longest side.
 
     Args:
@@ -66,7 +65,7 @@ def fit_grid(points: Float32, resolution: int, padding: int) -> Grid:
     return Grid(origin.astype(np.float32), voxel_m, (shape[0], shape[1], shape[2]))
 
 
-def locate(points: Float32, grid: Grid) -> Corners:
+def locate(points: FloatArray, grid: Grid) -> Corners:
     """The eight grid nodes around each of the (N, 3) points, with trilinear weights; all must lie inside the grid."""
     position = (points - grid.origin) / np.float32(grid.voxel_m)
     base = np.floor(position).astype(np.int64)
@@ -79,7 +78,7 @@ def locate(points: Float32, grid: Grid) -> Corners:
     return Corners(np.stack(nodes, axis=1), np.stack(weights, axis=1).astype(np.float32))
 
 
-def splat(corners: Corners, values: Float32, grid: Grid) -> Float32:
+def splat(corners: Corners, values: FloatArray, grid: Grid) -> FloatArray:
     """Spread the (N, C) values of the points over the grid's nodes: (C, X, Y, Z)."""
     size = int(np.prod(grid.shape))
     nodes = corners.nodes.ravel()
@@ -90,19 +89,19 @@ def splat(corners: Corners, values: Float32, grid: Grid) -> Float32:
     return np.stack(channels).astype(np.float32).reshape(-1, *grid.shape)
 
 
-def sample(corners: Corners, field: Float32) -> Float32:
+def sample(corners: Corners, field: FloatArray) -> FloatArray:
     """The field (X, Y, Z) at the points, trilinearly: (N,)."""
-    values: Float32 = (field.ravel()[corners.nodes] * corners.weights).sum(axis=1)
+    values: FloatArray = (field.ravel()[corners.nodes] * corners.weights).sum(axis=1)
     return values
 
 
-def _angular_frequencies(shape: tuple[int, ...]) -> list[Float32]:
+def _angular_frequencies(shape: tuple[int, ...]) -> list[FloatArray]:
     """k along each axis of the half spectrum, radians a voxel, shaped to broadcast against one another."""
     axes = (scipy.fft.fftfreq(shape[0]), scipy.fft.fftfreq(shape[1]), scipy.fft.rfftfreq(shape[2]))
     return [np.asarray(2.0 * np.pi * k, dtype=np.float32) for k in np.ix_(*axes)]
 
 
-def solve_indicator(field: Float32, sigma_voxels: float, workers: int = 1) -> Float32:
+def solve_indicator(field: FloatArray, sigma_voxels: float, workers: int = 1) -> FloatArray:
     """The function χ, high inside, whose gradient comes closest to minus the field of outward normals.
 
     Args:
@@ -122,5 +121,5 @@ def solve_indicator(field: Float32, sigma_voxels: float, workers: int = 1) -> Fl
     divergence = k[0] * spectrum[0] + k[1] * spectrum[1] + k[2] * spectrum[2]
     divergence *= np.complex64(1j) / k_squared
     divergence *= damped[0] * damped[1] * damped[2]
-    indicator: Float32 = scipy.fft.irfftn(divergence, s=field.shape[1:], workers=workers)
+    indicator: FloatArray = scipy.fft.irfftn(divergence, s=field.shape[1:], workers=workers)
     return indicator.astype(np.float32, copy=False)

@@ -8,8 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.spatial import cKDTree
 
+from common.arrays import ByteArray, FloatArray
 from common.io.configuration import option
-from receiver.mesh.triangle_mesh import Float32, SurfaceMesh, UInt8
+from receiver.mesh.triangle_mesh import SurfaceMesh
 from receiver.surface.extract import largest_piece, march, taubin_smooth
 from receiver.surface.spectral_poisson import Corners, Grid, fit_grid, locate, sample, solve_indicator, splat
 
@@ -17,7 +18,7 @@ MINIMUM_POINTS = 16
 
 
 @dataclass(frozen=True, slots=True)
-class SurfaceConfiguration:
+class SurfaceConfig:
     """How the surface is built.
 
     Args:
@@ -51,11 +52,11 @@ class SurfaceConfiguration:
 class SurfaceStage:
     """Builds meshes from oriented points."""
 
-    def __init__(self, config: SurfaceConfiguration | None = None) -> None:
-        self.config = config or SurfaceConfiguration()
+    def __init__(self, config: SurfaceConfig | None = None) -> None:
+        self.config = config or SurfaceConfig()
 
     def reconstruct(
-        self, points: Float32, normals: Float32, areas: Float32 | None = None, colours: UInt8 | None = None
+        self, points: FloatArray, normals: FloatArray, areas: FloatArray | None = None, colours: ByteArray | None = None
     ) -> SurfaceMesh:
         """One watertight piece through the points.
 
@@ -82,14 +83,14 @@ class SurfaceStage:
         vertices = grid.origin + np.float32(grid.voxel_m) * vertices_voxels
         return SurfaceMesh(vertices, faces, _nearest_colours(vertices, points, colours), dropped_share)
 
-    def _indicator(self, grid: Grid, corners: Corners, normals: Float32, weights: Float32) -> Float32:
+    def _indicator(self, grid: Grid, corners: Corners, normals: FloatArray, weights: FloatArray) -> FloatArray:
         """χ on the grid from unit normals scaled by area."""
         lengths = np.linalg.norm(normals, axis=1, keepdims=True)
         scaled = normals / np.maximum(lengths, 1e-12) * weights[:, None]
         return solve_indicator(splat(corners, scaled, grid), self.config.normal_sigma_voxels, self.config.fft_workers)
 
 
-def _nearest_colours(vertices: Float32, points: Float32, colours: UInt8 | None) -> UInt8 | None:
+def _nearest_colours(vertices: FloatArray, points: FloatArray, colours: ByteArray | None) -> ByteArray | None:
     """Each vertex takes the colour of the nearest point."""
     if colours is None:
         return None
@@ -97,7 +98,7 @@ def _nearest_colours(vertices: Float32, points: Float32, colours: UInt8 | None) 
     return np.ascontiguousarray(colours[nearest], dtype=np.uint8)
 
 
-def _check(points: Float32, normals: Float32, areas: Float32 | None, colours: UInt8 | None) -> None:
+def _check(points: FloatArray, normals: FloatArray, areas: FloatArray | None, colours: ByteArray | None) -> None:
     """Raise ValueError with a clear text for anything that no surface can be built from."""
     if points.ndim != 2 or points.shape[1] != 3 or normals.shape != points.shape:
         raise ValueError(f"expected points and normals of shape (N, 3), got {points.shape} and {normals.shape}")

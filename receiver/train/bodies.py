@@ -16,6 +16,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from common.arrays import FloatArray, IntArray
 from common.body.anatomy import SHAPE_SIZE
 from common.body.label_space import LabelSpace
 from common.body.model import BodyModel, BodyParameters
@@ -66,7 +67,7 @@ class BodyTable:
         normals: (n, N, 3) int8 in 1/127.
     """
 
-    labels: npt.NDArray[np.float32]
+    labels: FloatArray
     points: npt.NDArray[np.int16]
     normals: npt.NDArray[np.int8]
 
@@ -94,7 +95,7 @@ class BodyTable:
         labels, points, normals = (np.concatenate(column)[:limit] for column in zip(*parts, strict=True))
         return cls(labels.astype(np.float32), points.astype(np.int16), normals.astype(np.int8))
 
-    def batch(self, rows: npt.NDArray[np.int64] | slice) -> tuple[Tensor, Tensor]:
+    def batch(self, rows: IntArray | slice) -> tuple[Tensor, Tensor]:
         """(labels (B, 104), oriented points or places (B, N, 6))."""
         return torch.from_numpy(self.labels[rows]), unpack(self.points[rows], self.normals[rows])
 

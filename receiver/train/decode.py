@@ -20,12 +20,12 @@ from common.training.checkpoint import load_checkpoint, save_checkpoint
 from common.training.schedule import warm_cosine
 from common.weights.devices import fast_autocast
 from receiver.decode.geometry_image import LEVEL_SIZES, true_levels
-from receiver.decode.loss import LossWeights, crowding, imbalance, kl_to_arrived, level_error
+from receiver.decode.loss import LossWeights, balance_loss, diversity_loss, kl_to_arrived, level_error
 from receiver.decode.network import DecodeConfig, DecodeNetwork
 from receiver.decode.stage import save_network
 from receiver.train.bodies import BodyTable, template_order
 from receiver.train.decode_scores import decode_scores
-from receiver.train.label_dropout import ArrivalConfig, arrive
+from receiver.train.label_dropout import LabelDropoutConfig, drop_labels
 from receiver.train.progress import AVERAGE_EVERY, TrainingClock
 
 parser = argparse.ArgumentParser(prog="python -m receiver.train.decode", description=__doc__)
@@ -50,8 +50,8 @@ def main() -> None:
     rng = np.random.default_rng(arguments.seed)
 
     # The bodies in memory; the network, its average and the optimiser, from the checkpoint when there is one to resume.
-    config, weights, arrival = DecodeConfig(), LossWeights(), ArrivalConfig()
-    hold = BodyTable.read(arguments.bodies, "hold", LEVEL_SIZES[-1], limit=512)
+    config, weights, arrival = DecodeConfig(), LossWeights(), LabelDropoutConfig()
+    val = BodyTable.read(arguments.bodies, "val", LEVEL_SIZES[-1], limit=512)
     network = DecodeNetwork(config, template_order(BodyModel.load()))
     average = AveragedNetwork(network, decay=0.99)
     optimiser = torch.optim.AdamW(
@@ -92,7 +92,7 @@ def main() -> None:
             group["lr"] = arguments.rate * warm_cosine(clock.share(), warm_share=0.02)
         rows = rng.integers(len(all_labels), size=arguments.batch)
         labels, target = torch.from_numpy(all_labels[rows]), torch.from_numpy(all_targets[rows])
-        arrived, present = arrive(labels, arrival, generator)
+        arrived, present = drop_labels(labels, arrival, generator)
         y, arrived, present = (t[:, network.entries] for t in (labels, arrived, present))
         some = slice(arguments.sampled)
 
@@ -105,10 +105,10 @@ def main() -> None:
         truth = torch.cat([target[some], target]).split(config.axes, dim=-1)
         errors = [level_error(*each) for each in zip(axes, truth, decoded, strict=True)]
         kl, kl_arrived = whole.kl_to_standard_normal().mean(), kl_to_arrived(whole, prior, z_sampled)
-        crowd = crowding(z_sampled)
+        crowd = diversity_loss(z_sampled)
         reconstruction = sum((g * error for g, error in zip(weights.levels, errors, strict=True)), torch.zeros(()))
         divergence = weights.kl * kl + weights.kl_arrived * kl_arrived
-        uneven = imbalance(prior.logits_BK)
+        uneven = balance_loss(prior.logits_BK)
         loss = reconstruction + divergence + weights.diversity * crowd + weights.balance * uneven
 
         optimiser.zero_grad(set_to_none=True)
@@ -130,7 +130,7 @@ def main() -> None:
             )
             running.zero_()
         if step % 1000 == 0 or over:
-            scores = decode_scores(average.network, hold, arrival, seed=0)
+            scores = decode_scores(average.network, val, arrival, seed=0)
             print(json.dumps({name: round(value, 2) for name, value in scores.items()}), flush=True)
         if step % 250 == 0 or over:
             parts = {"network": network.state_dict(), "average": average.state_dict()}

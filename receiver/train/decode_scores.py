@@ -8,7 +8,7 @@ from receiver.decode.geometry_image import true_levels
 from receiver.decode.mixture import GaussianMixture
 from receiver.decode.network import GEOMETRY_GROUPS, DecodeNetwork
 from receiver.train.bodies import BodyTable
-from receiver.train.label_dropout import ArrivalConfig, arrive
+from receiver.train.label_dropout import LabelDropoutConfig, drop_labels
 
 MILLIMETRES = 1000.0
 
@@ -41,11 +41,11 @@ def mixture_scores(network: DecodeNetwork, truth: Tensor, arrived: Tensor, prese
 
 
 @torch.inference_mode()
-def decode_scores(network: DecodeNetwork, table: BodyTable, arrival: ArrivalConfig, seed: int) -> dict[str, float]:
+def decode_scores(network: DecodeNetwork, table: BodyTable, arrival: LabelDropoutConfig, seed: int) -> dict[str, float]:
     """Millimetres of error of each level on clean labels, of s_3 when labels get lost, a group or z' is shuffled."""
     labels, places = torch.from_numpy(table.labels), table.batch(slice(None))[1]
     truth, present = true_levels(places), torch.ones(len(labels), LABEL_SIZE)
-    arrived, arrived_present = arrive(labels, arrival, torch.Generator().manual_seed(seed))
+    arrived, arrived_present = drop_labels(labels, arrival, torch.Generator().manual_seed(seed))
 
     clean = network(labels, present)
     scores = {f"s_{i + 1}_mm": place_error_mm(s, s_hat) for i, (s, s_hat) in enumerate(zip(truth, clean, strict=True))}

@@ -27,7 +27,7 @@ from receiver.diffusion.denoiser import SIGMA_DATA_M, SIGMA_MAX_M, SIGMA_MIN_M, 
 from receiver.diffusion.stage import DiffusionNetwork, save_network
 from receiver.train.bodies import BodyTable, template_order
 from receiver.train.diffusion_scores import diffusion_scores
-from receiver.train.label_dropout import ArrivalConfig, arrive
+from receiver.train.label_dropout import LabelDropoutConfig, drop_labels
 from receiver.train.progress import AVERAGE_EVERY, TrainingClock
 
 parser = argparse.ArgumentParser(prog="python -m receiver.train.diffusion", description=__doc__)
@@ -64,7 +64,7 @@ def main() -> None:
 
     # The networks; where there is a checkpoint to resume, all of them from there.
     # Most labels arrive whole: the errors of those who lack an arm would drown the millimetres of the others.
-    decode, arrival = decode_network(arguments.decode), ArrivalConfig(whole=0.85)
+    decode, arrival = decode_network(arguments.decode), LabelDropoutConfig(whole=0.85)
     network = DiffusionNetwork(DiffusionConfig(), template_order(BodyModel.load()))
     average = AveragedNetwork(network, decay=0.99)
     # g starts at its optimum and u_m under it near one: they move slowly, while the denoiser learns from nothing.
@@ -84,7 +84,7 @@ def main() -> None:
         rng = np.random.default_rng((arguments.seed, step))
 
     train = BodyTable.read(arguments.bodies, "train", POINTS, limit=arguments.limit)
-    hold = BodyTable.read(arguments.bodies, "hold", POINTS, limit=64)
+    val = BodyTable.read(arguments.bodies, "val", POINTS, limit=64)
     print(f"{len(train)} bodies, {sum(p.numel() for p in network.parameters()) / 1e6:.1f} M parameters", flush=True)
 
     if step == 0:
@@ -108,7 +108,7 @@ def main() -> None:
         labels, cloud = train.batch(rng.integers(len(train), size=arguments.batch))
         x_0 = to_state(cloud[..., :3], cloud[..., 3:])
         with torch.no_grad():
-            levels = decode(*arrive(labels, arrival, generator))
+            levels = decode(*drop_labels(labels, arrival, generator))
 
         # Noise of log-uniform strength.  The start of sampling is another frame's or a guessed body, not the truth:
         # where the noise is strong, half of the batch leans towards somebody else's cloud, and only u_m knows better.
@@ -144,7 +144,7 @@ def main() -> None:
             )
             running.zero_()
         if step % 1000 == 0 or over:
-            scores = diffusion_scores(average.network, decode, hold, arrival, seed=0)
+            scores = diffusion_scores(average.network, decode, val, arrival, seed=0)
             print(json.dumps({name: round(value, 2) for name, value in scores.items()}), flush=True)
         if step % 50 == 1 or over:
             parts = {"network": network.state_dict(), "average": average.state_dict()}

@@ -11,7 +11,7 @@ from receiver.diffusion.denoiser import from_state, to_state
 from receiver.diffusion.stage import DiffusionNetwork, SamplingConfig, sample_state
 from receiver.train.bodies import BodyTable
 from receiver.train.decode_scores import MILLIMETRES, shuffled_group
-from receiver.train.label_dropout import ArrivalConfig, arrive
+from receiver.train.label_dropout import LabelDropoutConfig, drop_labels
 
 Levels = tuple[Tensor, Tensor, Tensor]
 _BATCH = 32
@@ -63,7 +63,7 @@ class Scorer:
 
 @torch.inference_mode()
 def diffusion_scores(
-    network: DiffusionNetwork, decode: DecodeNetwork, table: BodyTable, arrival: ArrivalConfig, seed: int
+    network: DiffusionNetwork, decode: DecodeNetwork, table: BodyTable, arrival: LabelDropoutConfig, seed: int
 ) -> dict[str, float]:
     """Millimetres on clean labels; the start is the mean of all bodies, so that the pose comes from u_m alone."""
     labels, cloud = table.batch(slice(None))
@@ -78,7 +78,7 @@ def diffusion_scores(
 
     state = scorer.sample(levels, start, default)
     cosine = (from_state(state)[1] * cloud[..., 3:]).sum(-1).clamp(-1, 1)
-    arrived = arrive(labels, arrival, torch.Generator().manual_seed(seed))
+    arrived = drop_labels(labels, arrival, torch.Generator().manual_seed(seed))
     scores = {
         "point_mm": scorer.point_error(state),
         "chamfer_mm": scorer.chamfer(state),

@@ -9,7 +9,7 @@ from common.labels import GROUPS, LABEL_SIZE, group_slices
 
 
 @dataclass(frozen=True, slots=True)
-class ArrivalConfig:
+class LabelDropoutConfig:
     """How labels get lost.
 
     Args:
@@ -29,7 +29,7 @@ class ArrivalConfig:
             raise ValueError("chances of arrival must lie between 0 and 1")
 
 
-def arrived_entries(count: int, config: ArrivalConfig, generator: torch.Generator) -> Tensor:
+def kept_entries(count: int, config: LabelDropoutConfig, generator: torch.Generator) -> Tensor:
     """Which entries arrive, (count, 104) of 0 and 1: whole groups, prefixes or nothing."""
     present = torch.ones(count, LABEL_SIZE)
     whole = torch.rand(count, generator=generator) < config.whole
@@ -43,10 +43,10 @@ def arrived_entries(count: int, config: ArrivalConfig, generator: torch.Generato
     return present
 
 
-def arrive(labels_BL: Tensor, config: ArrivalConfig, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+def drop_labels(labels_BL: Tensor, config: LabelDropoutConfig, generator: torch.Generator) -> tuple[Tensor, Tensor]:
     """(labels as they arrive, which entries did), both (B, 104): each person has a quantiser step of her own."""
     count = len(labels_BL)
-    present = arrived_entries(count, config, generator)
+    present = kept_entries(count, config, generator)
     # A quarter is sent finely: the best quality is asked of those.
     step = (torch.rand(count, 1, generator=generator) * 4 / 3 - 1 / 3).clamp(min=0) * config.step_max
     noise = (torch.rand(labels_BL.shape, generator=generator) - 0.5) * step

@@ -6,8 +6,8 @@ import av
 import cv2
 import numpy as np
 
+from common.arrays import Image
 from common.errors import SourceError
-from sender.capture.source import Image
 from sender.capture.video import open_video, upright_rgb
 
 # Microseconds FFmpeg waits for a silent address, as it wants them.

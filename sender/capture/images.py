@@ -9,9 +9,10 @@ import numpy as np
 from PIL import Image as PillowImage
 from PIL import ImageOps, UnidentifiedImageError
 
+from common.arrays import Image
 from common.clock import SYSTEM_CLOCK, Clock
 from common.errors import SourceError
-from sender.capture.source import CapturedFrame, ClosingSource, Image, camera_of
+from sender.capture.source import CapturedFrame, ClosingSource, camera_of
 from sender.metrics import FrameFate, SenderMetrics
 
 logger = logging.getLogger(__name__)

@@ -5,9 +5,10 @@ import threading
 from collections.abc import Callable, Iterator
 from typing import Protocol
 
+from common.arrays import Image
 from common.clock import SYSTEM_CLOCK, Clock
 from common.errors import SourceError
-from sender.capture.source import CapturedFrame, ClosingSource, Image, camera_of
+from sender.capture.source import CapturedFrame, ClosingSource, camera_of
 from sender.metrics import FrameFate, SenderMetrics
 
 logger = logging.getLogger(__name__)

@@ -20,7 +20,7 @@ DEMO_CLIP = Path(__file__).with_name("data") / "demo.mp4"
 
 
 @dataclass(frozen=True, slots=True)
-class CaptureConfiguration:
+class CaptureConfig:
     """Where the frames come from."""
 
     camera: str = option(
@@ -36,14 +36,14 @@ class CaptureConfiguration:
 
 
 def open_source(
-    configuration: CaptureConfiguration, metrics: SenderMetrics | None = None, clock: Clock = SYSTEM_CLOCK
+    config: CaptureConfig, metrics: SenderMetrics | None = None, clock: Clock = SYSTEM_CLOCK
 ) -> FrameSource:
     """Opens what `--camera` names.
 
     Raises:
         SourceError: it is missing, empty, or cannot be opened.
     """
-    camera, focal_px = configuration.camera, configuration.focal_px
+    camera, focal_px = config.camera, config.focal_px
     metrics = SenderMetrics() if metrics is None else metrics
     if camera == "demo":
         return VideoFileSource(DEMO_CLIP, focal_px, clock)

@@ -5,12 +5,8 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Protocol, Self
 
-import numpy as np
-import numpy.typing as npt
-
+from common.arrays import Image
 from common.frames import Camera
-
-Image = npt.NDArray[np.uint8]
 
 # 2·atan(1/(2·1.2)) ≈ 45° across the longer side: between a phone's wide and its normal camera.
 DEFAULT_FOCAL_RATIO = 1.2

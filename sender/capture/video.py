@@ -7,9 +7,10 @@ import av
 import numpy as np
 from av.container import InputContainer
 
+from common.arrays import Image
 from common.clock import SYSTEM_CLOCK, Clock
 from common.errors import SourceError
-from sender.capture.source import CapturedFrame, ClosingSource, Image, camera_of
+from sender.capture.source import CapturedFrame, ClosingSource, camera_of
 
 
 def open_video(location: str, name: str, options: dict[str, str] | None = None) -> InputContainer:

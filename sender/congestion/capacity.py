@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from statistics import median
 
 from sender.congestion.delay_gradient import DelayGradient
-from sender.congestion.packet_train import TrainSample
+from sender.congestion.packet_train import PacketTrainSample
 from sender.congestion.paper_delay import WindowedExtreme
 from sender.congestion.samples import LinkSample
 
@@ -15,7 +15,7 @@ _STANDING = 4
 _LONG_BYTES = 3000
 _RESOLVED_MS = 3.0
 _MEDIAN_OF = 9
-_CAUTIOUS_MS = 1000.0
+_LOWER_QUARTILE_WINDOW_MS = 1000.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +59,7 @@ class CapacityEstimator:
         self._measured: deque[tuple[float, float]] = deque(maxlen=_MEDIAN_OF)
         self._lower_bound = WindowedExtreme(window_ms, largest=True)
         self._shortest_ms = WindowedExtreme(floor_window_ms)
-        self._short_way_ms = WindowedExtreme(floor_window_ms)
+        self._one_way_delay_ms = WindowedExtreme(floor_window_ms)
         self._gradient = DelayGradient()
         self._recent: deque[_Arrival] = deque(maxlen=_STANDING)
         self._last_queue_ms = 0.0
@@ -69,7 +69,7 @@ class CapacityEstimator:
         """Takes in one acknowledged frame and returns the estimate."""
         previous_rtt_ms, self._last_rtt_ms = self._last_rtt_ms, sample.round_trip_time_ms
         if sample.wire_bytes < _LONG_BYTES:
-            self.on_short_way(sample.one_way_ms, now_ms)
+            self.on_one_way_delay(sample.one_way_ms, now_ms)
         self._last_queue_ms = sample.one_way_ms - self._shortest_ms.update(sample.one_way_ms, now_ms)
         if sample.arrival_spacing_ms is None or sample.sent_spacing_ms is None:
             # A new stream: what came before the gap has nothing to do with what comes after.
@@ -90,17 +90,17 @@ class CapacityEstimator:
             self._lower_bound.update(self._delivered_bps(), now_ms)
         return self.at(now_ms)
 
-    def on_train(self, told: TrainSample, now_ms: float) -> Capacity:
+    def on_packet_train(self, measurement: PacketTrainSample, now_ms: float) -> Capacity:
         """Takes in what a train measured and returns the estimate."""
-        if told.resolved:
-            self._add(told.bps, now_ms)
+        if measurement.resolved:
+            self._add(measurement.bps, now_ms)
         else:
-            self._lower_bound.update(told.bps, now_ms)
+            self._lower_bound.update(measurement.bps, now_ms)
         return self.at(now_ms)
 
-    def on_short_way(self, one_way_ms: float, now_ms: float) -> None:
+    def on_one_way_delay(self, one_way_ms: float, now_ms: float) -> None:
         """Takes in how long a message of a few bytes was on its way, on the clocks that frames are measured with."""
-        self._short_way_ms.update(one_way_ms, now_ms)
+        self._one_way_delay_ms.update(one_way_ms, now_ms)
 
     def at(self, now_ms: float) -> Capacity:
         """The estimate as of now."""
@@ -109,9 +109,9 @@ class CapacityEstimator:
             return Capacity(measured_bps, True, self._last_queue_ms)
         return Capacity(lower_bps, False, self._last_queue_ms)
 
-    def cautious_bps(self, now_ms: float) -> float | None:
+    def lower_quartile_bps(self, now_ms: float) -> float | None:
         """What the link carried at the worse moments of the last second, or the estimate, if there were none."""
-        recent = sorted(bps for at_ms, bps in self._measured if at_ms >= now_ms - _CAUTIOUS_MS)
+        recent = sorted(bps for at_ms, bps in self._measured if at_ms >= now_ms - _LOWER_QUARTILE_WINDOW_MS)
         return recent[len(recent) // 4] if recent else self.at(now_ms).bps
 
     def _median_bps(self, now_ms: float) -> float | None:
@@ -126,7 +126,7 @@ class CapacityEstimator:
 
     def _service_ms(self, sample: LinkSample, now_ms: float) -> float | None:
         """How long the link was at work on the frame, or None where no short message has shown how long the way is."""
-        short_ms = self._short_way_ms.at(now_ms)
+        short_ms = self._one_way_delay_ms.at(now_ms)
         if short_ms is None or sample.arrival_spacing_ms is None:
             return None
         return min(sample.one_way_ms - short_ms, sample.arrival_spacing_ms)

@@ -29,7 +29,7 @@ _CONTENT_MS = 4000.0
 _LATE = 4
 
 
-class FlightSize:
+class CongestionWindow:
     """The window, in frames.
 
     Args:

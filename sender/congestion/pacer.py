@@ -26,11 +26,11 @@ _OVERDUE_MS, _PAUSE_MS = 15.0, 500.0
 _STANDSTILL_MS, _LONG_PAUSE_MS = 300.0, 10_000.0
 
 
-class BulkPace:
+class BackgroundPacer:
     """Times in milliseconds of one monotonic clock."""
 
     def __init__(self) -> None:
-        self._flight: dict[int, tuple[float, int]] = {}
+        self._congestion_window: dict[int, tuple[float, int]] = {}
         self._round_trip_ms = WindowedExtreme(_ROUND_TRIP_WINDOW_MS)
         self._holds_ms: deque[float] = deque(maxlen=_HOLDS)
         self._pause_until_ms = -float("inf")
@@ -38,16 +38,16 @@ class BulkPace:
 
     def restart(self) -> None:
         """A stream began: nothing is in flight."""
-        self._flight.clear()
+        self._congestion_window.clear()
 
     def sent(self, sequence: int, payload_bytes: int, now_ms: float) -> None:
         """A frame went out."""
-        self._flight[sequence] = (now_ms, wire_bytes(payload_bytes))
+        self._congestion_window[sequence] = (now_ms, wire_bytes(payload_bytes))
 
     def acknowledged(self, sample: LinkSample, now_ms: float) -> None:
         """A frame was acknowledged; those before it will not be any more, if they were not."""
-        for sequence in [each for each in self._flight if each <= sample.sequence]:
-            del self._flight[sequence]
+        for sequence in [each for each in self._congestion_window if each <= sample.sequence]:
+            del self._congestion_window[sequence]
         shortest_ms = self._round_trip_ms.update(sample.round_trip_time_ms, now_ms)
         self._holds_ms.append(sample.hold_ms)
         stood_still = sample.round_trip_time_ms > shortest_ms + _STANDSTILL_MS
@@ -80,7 +80,7 @@ class BulkPace:
 
     def _overdue(self, capacity_bps: float, shortest_ms: float, now_ms: float) -> bool:
         hold_ms, ahead = max(self._holds_ms, default=0.0), 0
-        for sent_ms, size in self._flight.values():
+        for sent_ms, size in self._congestion_window.values():
             ahead += size
             expected_ms = sent_ms + shortest_ms + hold_ms + ahead * 8e3 / capacity_bps
             if now_ms > expected_ms + _OVERDUE_MS:

@@ -14,7 +14,7 @@ _WAKING_FROM = 600
 
 
 @dataclass(frozen=True, slots=True)
-class TrainSample:
+class PacketTrainSample:
     """What one train measured.
 
     Args:
@@ -28,7 +28,7 @@ class TrainSample:
     wire_bytes: int
 
 
-def measure(arrivals_ms: Sequence[float], message_bytes: Sequence[int]) -> TrainSample:
+def measure(arrivals_ms: Sequence[float], message_bytes: Sequence[int]) -> PacketTrainSample:
     """The rate at which a train's last message came in, right behind the one before.
 
     What comes first finds a receiver that is asleep, and is noted late: the first messages of a train only wake it.
@@ -40,11 +40,11 @@ def measure(arrivals_ms: Sequence[float], message_bytes: Sequence[int]) -> Train
     spacing_ms = arrivals_ms[-1] - arrivals_ms[-2]
     sizes = [wire_bytes(each) for each in message_bytes]
     bps = 8e3 * sizes[-1] / max(spacing_ms, _RESOLVED_MS)
-    return TrainSample(bps, spacing_ms >= _RESOLVED_MS, sum(sizes))
+    return PacketTrainSample(bps, spacing_ms >= _RESOLVED_MS, sum(sizes))
 
 
 @dataclass(frozen=True, slots=True)
-class TrainPlan:
+class PacketTrainPlan:
     """How long trains are and how often they go, so that they resolve the capacity, delay no frame and stay few.
 
     Args:

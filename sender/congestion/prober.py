@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from common.wire.convert import Heartbeat
-from sender.congestion.packet_train import TrainPlan, TrainSample, measure
+from sender.congestion.packet_train import PacketTrainPlan, PacketTrainSample, measure
 from sender.congestion.paper_delay import WindowedExtreme
 from sender.congestion.samples import LinkSample, wire_bytes
 
@@ -33,8 +33,8 @@ _SMOOTHING = 0.9
 class Prober:
     """Trains of one stream after the other; times in milliseconds of one monotonic clock."""
 
-    def __init__(self, plan: TrainPlan | None = None) -> None:
-        self._plan = plan or TrainPlan()
+    def __init__(self, plan: PacketTrainPlan | None = None) -> None:
+        self._plan = plan or PacketTrainPlan()
         self._expected_bps = _FIRST_BPS
         self._frame_bps = 0.0
         self._shortest_ms = WindowedExtreme(_SHORTEST_WINDOW_MS)
@@ -63,7 +63,7 @@ class Prober:
         if queued or sample.message_bytes >= _TELLING_BYTES:
             self._told_ms = now_ms
 
-    def train(self, now_ms: float) -> tuple[int, ...]:
+    def packet_train(self, now_ms: float) -> tuple[int, ...]:
         """Sizes of the messages that shall follow the frame that has just left; none if there is no need."""
         if self._waiting and now_ms - self._began_ms > _PATIENCE_MS:
             self._waiting.clear()
@@ -80,7 +80,7 @@ class Prober:
         self._began_ms = now_ms
         self._next_ms = now_ms + self._plan.pause_ms(sizes, self._expected_bps)
 
-    def echoed(self, echo: Heartbeat, now_ms: float) -> TrainSample | None:
+    def echoed(self, echo: Heartbeat, now_ms: float) -> PacketTrainSample | None:
         """The echo of any heartbeat came in; what the train measured, if this was its last."""
         size = self._waiting.pop(echo.sent_ns, None)
         if size is None:
@@ -89,14 +89,14 @@ class Prober:
         if self._waiting:
             return None
         arrivals_ms, sizes = zip(*self._arrived, strict=True)
-        told = measure(arrivals_ms, sizes)
+        measurement = measure(arrivals_ms, sizes)
 
-        self._learn(told, now_ms)
-        return told
+        self._learn(measurement, now_ms)
+        return measurement
 
-    def _learn(self, told: TrainSample, now_ms: float) -> None:
-        if told.resolved:
-            self._expected_bps = min(told.bps, _GROWTH * self._expected_bps)
+    def _learn(self, measurement: PacketTrainSample, now_ms: float) -> None:
+        if measurement.resolved:
+            self._expected_bps = min(measurement.bps, _GROWTH * self._expected_bps)
         else:
             self._expected_bps = min(_GROWTH * self._expected_bps, _FASTEST_BPS)
             self._next_ms = min(self._next_ms, now_ms + _LEARNING_PAUSE_MS)

@@ -16,9 +16,10 @@ from typing import Final, Self
 import numpy as np
 
 import common
+from common.arrays import FloatArray
 from common.errors import WeightsError
 from common.frames import PersonLabels
-from common.labels import GROUPS, LABEL_SIZE, FloatArray, split
+from common.labels import GROUPS, LABEL_SIZE, split
 
 IMPORTANCE_FILE: Final = Path(common.__file__).parent / "weights" / "importance.json"
 TABLE_VERSION: Final = 1

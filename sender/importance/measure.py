@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import Final
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from common.arrays import Float64Array
 from common.body.label_space import LabelSpace
 from common.body.model import BodyModel, BodyParameters
 from common.body.rotations import axis_angle_to_matrix
@@ -70,7 +70,7 @@ class Displacement:
         return torch.cat(parts)
 
 
-def measure_entries(displacement: Displacement) -> npt.NDArray[np.float64]:
+def measure_entries(displacement: Displacement) -> Float64Array:
     """(LABEL_SIZE,) mm per σ of each entry; colours move nothing."""
     mm_per_sigma = np.zeros(LABEL_SIZE)
     for entry in range(group_slices()[_INVISIBLE].start):
@@ -80,9 +80,7 @@ def measure_entries(displacement: Displacement) -> npt.NDArray[np.float64]:
     return mm_per_sigma
 
 
-def measure_groups(
-    displacement: Displacement, step_sigma: npt.NDArray[np.float64], people: int, seed: int
-) -> dict[str, float]:
+def measure_groups(displacement: Displacement, step_sigma: Float64Array, people: int, seed: int) -> dict[str, float]:
     """Group name → mm when each of its entries is off by its step, at random signs."""
     generator = torch.Generator().manual_seed(seed)
     signs = torch.randint(0, 2, (people, LABEL_SIZE), generator=generator) * 2.0 - 1.0

@@ -6,38 +6,38 @@ import random
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
 
-from common.blobs import Parcel
+from common.blobs import Blob
 from common.clock import SYSTEM_CLOCK, Clock
 from common.errors import PeerError
 from common.frames import LabelFrame
 from common.wire.convert import (
     Acknowledgement,
     AckStatus,
+    ChunkAck,
     Drain,
     FrameMessage,
     Heartbeat,
     Hello,
-    Receipt,
     Welcome,
     decode_server,
     encode_client,
 )
 from common.wire.stream import StreamBroken
-from sender.congestion.congestion_window import FlightSize
+from sender.congestion.congestion_window import CongestionWindow
 from sender.congestion.samples import LinkSample
-from sender.link.background_transfer import BulkLane, NoBulk, Pace
-from sender.link.configuration import LinkConfiguration
+from sender.link.background_transfer import BackgroundTransfer, NoBackgroundTransfer, Pacer
+from sender.link.configuration import LinkConfig
 from sender.link.encoder import FrameEncoder
-from sender.link.keepalive.keepalive import Pulse
+from sender.link.keepalive.keepalive import Keepalive
 from sender.link.keepalive.liveness import Liveness
 from sender.link.observer import Fate, LinkObserver
 from sender.link.send_window import InFlight, SendWindow
 from sender.link.transport.backoff import Backoff
 from sender.link.transport.handshake import ClientStream, StreamOpener, open_link
-from sender.link.transport.standby_connection import Standby
+from sender.link.transport.standby_connection import StandbyConnection
 from sender.link.transport.transport import Transport
 
-_log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
 _FIRST_BACKOFF_S = 0.1
 # A receiver that comes back is found within this.
@@ -62,49 +62,49 @@ class LinkClient:
         hello: session id, codec, model; the client fills in the fields about resuming.
         encoder: called when a frame leaves, never before.
         observer: hears of everything for metrics and rate control.
-        pace: how fast parcels may go; they do not without.
+        pace: how fast blobs may go; they do not without.
         transport: opens streams; over gRPC, open on the loopback and encrypted elsewhere, if not given.
     """
 
     def __init__(
         self,
-        configuration: LinkConfiguration,
+        config: LinkConfig,
         hello: Hello,
         encoder: FrameEncoder,
         *,
         observer: LinkObserver | None = None,
-        pace: Pace | None = None,
+        pace: Pacer | None = None,
         clock: Clock = SYSTEM_CLOCK,
         rng: random.Random | None = None,
         transport: StreamOpener | None = None,
     ) -> None:
-        self._configuration = configuration
+        self._config = config
         self._hello = hello
         self._encoder = encoder
         self._observer = observer or LinkObserver()
         self._clock = clock
         self._backoff = Backoff(_FIRST_BACKOFF_S, _BACKOFF_CAP_S, rng or random.Random())
         self._transport: StreamOpener = transport or Transport()
-        self._standby = Standby(lambda: self._transport.reach(configuration.peer))
-        self._flight = FlightSize(configuration.window)
-        self._window = SendWindow(self._flight.frames, live=hello.live)
+        self._standby = StandbyConnection(lambda: self._transport.reach(config.peer))
+        self._congestion_window = CongestionWindow(config.window)
+        self._window = SendWindow(self._congestion_window.frames, live=hello.live)
         self._stream: ClientStream | None = None
         self._stopping = False
         self._receiver_drains = False
         self._failure: Exception | None = None
         self._changed = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
-        self._bulk = BulkLane(pace or NoBulk())
+        self._bulk = BackgroundTransfer(pace or NoBackgroundTransfer())
         self._sent_before: set[int] = set()
         self._last_acknowledged: int | None = None
         self._last_sent_at_s: float | None = None
         self._rejections = 0
         self._welcome: Welcome | None = None
-        interval_s = configuration.heartbeat_interval_ms / 1e3
-        self._pulse = Pulse(interval_s, self._observer, clock)
+        interval_s = config.heartbeat_interval_ms / 1e3
+        self._keepalive = Keepalive(interval_s, self._observer, clock)
         self._liveness = Liveness(
             interval_s,
-            configuration.heartbeats_missed,
+            config.heartbeats_missed,
             self._standby,
             lost=self._on_lost,
             found=self._on_found,
@@ -116,7 +116,7 @@ class LinkClient:
         Raises:
             PeerError: unreachable within the configured time, or not a receiver of our version and model.
         """
-        stream, welcome = await self._open(self._configuration.connect_timeout, patient=False)
+        stream, welcome = await self._open(self._config.connect_timeout, patient=False)
         self._begin(stream, welcome)
         self._task = asyncio.create_task(self._keep_connected(stream), name="link")
         return welcome
@@ -129,19 +129,19 @@ class LinkClient:
         """
         await self._until(lambda: self._window.has_room)
         if self._hello.live:
-            self._flight.offered(self._clock.monotonic_ms())
+            self._congestion_window.offered(self._clock.monotonic_ms())
         replaced = self._window.offer(frame)
         if replaced is not None:
             self._end(replaced, Fate.SUPERSEDED)
         self._changed.set()
 
-    def post(self, parcel: Parcel) -> None:
+    def post(self, blob: Blob) -> None:
         """Gives something bulky to the link, which sends it in the gaps between frames, or never if there are none.
 
         Raises:
             ValueError: it is empty or too large.
         """
-        self._bulk.post(parcel)
+        self._bulk.post(blob)
 
     async def watch(self) -> None:
         """Waits until the link ends, and says why.
@@ -159,7 +159,7 @@ class LinkClient:
         """
         try:
             await self._until(lambda: self._window.idle)
-            await self._say_goodbye()
+            await self._send_drain()
         finally:
             await self.close()
 
@@ -183,7 +183,7 @@ class LinkClient:
             self._changed.clear()
             await self._changed.wait()
 
-    async def _say_goodbye(self) -> None:
+    async def _send_drain(self) -> None:
         self._stopping = True
         if self._stream is None or self._task is None:
             return
@@ -192,7 +192,7 @@ class LinkClient:
                 await self._stream.write(encode_client(Drain()))
                 await asyncio.wait([self._task])
         except (StreamBroken, TimeoutError) as error:
-            _log.info("everything was acknowledged, but the receiver did not say goodbye: %s", error)
+            logger.info("everything was acknowledged, but the receiver did not say goodbye: %s", error)
 
     async def _keep_connected(self, stream: ClientStream) -> None:
         try:
@@ -201,7 +201,7 @@ class LinkClient:
                 if self._stopping:
                     return
                 self._liveness.lose(reason)
-                stream, welcome = await self._open(self._configuration.reconnect_timeout, patient=True)
+                stream, welcome = await self._open(self._config.reconnect_timeout, patient=True)
                 self._begin(stream, welcome)
                 self._resume(welcome)
         except Exception as error:  # whatever it is, `send` and `drain` must hear of it
@@ -215,7 +215,7 @@ class LinkClient:
             self._hello, resume=patient or self._hello.resume, resume_from=0 if resume_from is None else resume_from
         )
         return await open_link(
-            self._configuration.peer,
+            self._config.peer,
             hello,
             timeout_s=timeout_s,
             backoff=self._backoff,
@@ -230,9 +230,9 @@ class LinkClient:
         self._receiver_drains = False
         self._welcome = welcome
         self._liveness.begin()
-        self._pulse.restart()
-        self._flight.restart(min(self._configuration.window, welcome.window))
-        self._window.resize(self._flight.frames)
+        self._keepalive.restart()
+        self._congestion_window.restart(min(self._config.window, welcome.window))
+        self._window.resize(self._congestion_window.frames)
         self._bulk.restart(anew=not welcome.resumed)
         self._observer.connected(welcome)
 
@@ -252,15 +252,15 @@ class LinkClient:
         else:
             self._encoder.reset()
             self._last_acknowledged = None
-        _log.info("resumed at frame %d", welcome.next_sequence)
+        logger.info("resumed at frame %d", welcome.next_sequence)
 
     async def _serve(self, stream: ClientStream) -> str:
         """Runs one stream to its end and says why it ended."""
         work: tuple[Awaitable[None], ...] = (
             self._read(stream),
             self._pump(stream),
-            self._pulse.beat(stream),
-            self._pulse.probe(stream),
+            self._keepalive.beat(stream),
+            self._keepalive.probe(stream),
             self._liveness.watch(),
         )
         tasks = [asyncio.ensure_future(each) for each in work]
@@ -282,17 +282,19 @@ class LinkClient:
 
     async def _read(self, stream: ClientStream) -> None:
         while (data := await stream.read()) is not None:
-            self._pulse.heard()
+            self._keepalive.heard()
             message = decode_server(data)
             if isinstance(message, Acknowledgement):
-                self._pulse.answered()
-                said_ns = self._pulse.on_our_clock(message.server_sent_ns)
+                self._keepalive.answered()
+                said_ns = self._keepalive.on_our_clock(message.server_sent_ns)
                 self._liveness.heard(message.client_sent_ns, said_ns, self._wall_ns())
                 self._on_acknowledgement(message)
             elif isinstance(message, Heartbeat):
-                self._liveness.heard(message.sent_ns, self._pulse.on_our_clock(message.received_ns), self._wall_ns())
-                self._pulse.echoed(message)
-            elif isinstance(message, Receipt):
+                self._liveness.heard(
+                    message.sent_ns, self._keepalive.on_our_clock(message.received_ns), self._wall_ns()
+                )
+                self._keepalive.echoed(message)
+            elif isinstance(message, ChunkAck):
                 self._bulk.received(message)
             elif isinstance(message, Drain):
                 self._receiver_drains = True
@@ -305,13 +307,13 @@ class LinkClient:
                 message = encode_client(self._encode(frame))
                 await stream.write(message)
                 self._changed.set()
-                self._pulse.frame(len(message))
-                await self._send_bulk(stream)
+                self._keepalive.frame(len(message))
+                await self._send_chunks(stream)
 
-    async def _send_bulk(self, stream: ClientStream) -> None:
-        for piece in self._bulk.pieces(self._clock.monotonic_ms()):
-            await stream.write(encode_client(piece))
-            self._observer.bulk_sent(len(piece.data))
+    async def _send_chunks(self, stream: ClientStream) -> None:
+        for chunk in self._bulk.chunks(self._clock.monotonic_ms()):
+            await stream.write(encode_client(chunk))
+            self._observer.blob_bytes_sent(len(chunk.data))
 
     async def _until_sendable(self) -> None:
         while self._receiver_drains or self._window.ready() is None:
@@ -330,11 +332,11 @@ class LinkClient:
         return FrameMessage(frame.sequence, encoded.payload, captured_ns, self._wall_ns(), encoded.key)
 
     def _on_lost(self, reason: str) -> None:
-        _log.warning("lost the receiver (%s); trying to resume", reason)
+        logger.warning("lost the receiver (%s); trying to resume", reason)
         self._observer.disconnected(reason)
 
     def _on_found(self) -> None:
-        _log.warning("the receiver was silent, but is there")
+        logger.warning("the receiver was silent, but is there")
         assert self._welcome is not None
         self._observer.connected(self._welcome)
 
@@ -350,7 +352,7 @@ class LinkClient:
     def _on_delivery(self, ack: Acknowledgement) -> None:
         flight = self._window.acknowledged(ack.sequence)
         if flight is None:
-            _log.info("acknowledgement for frame %d, which is not in flight", ack.sequence)
+            logger.info("acknowledgement for frame %d, which is not in flight", ack.sequence)
             return
         self._rejections = 0
         # A duplicate was decoded as it was encoded some earlier time; only fresh decodes are a common ground.
@@ -358,15 +360,15 @@ class LinkClient:
             self._encoder.acknowledge(ack.sequence)
             self._last_acknowledged = ack.sequence
         sample = self._measure(ack, flight)
-        self._window.resize(self._flight.update(sample, self._clock.monotonic_ms()))
-        self._pulse.acknowledged(sample)
+        self._window.resize(self._congestion_window.update(sample, self._clock.monotonic_ms()))
+        self._keepalive.acknowledged(sample)
         self._observer.acknowledged(flight.frame, sample)
         self._end(flight.frame, Fate.ACKNOWLEDGED)
 
     def _on_rejection(self, ack: Acknowledgement) -> None:
         flight = self._window.rejected(ack.sequence)
         self._rejections += 1
-        _log.warning("the receiver rejected frame %d: %s", ack.sequence, ack.reason)
+        logger.warning("the receiver rejected frame %d: %s", ack.sequence, ack.reason)
         if flight is not None and self._hello.live:
             self._end(flight.frame, Fate.REJECTED)
         if self._rejections >= _REJECTIONS_IN_A_ROW:

@@ -4,7 +4,7 @@ from enum import Enum
 
 from common.frames import LabelFrame
 from common.wire.convert import Welcome
-from sender.congestion.packet_train import TrainSample
+from sender.congestion.packet_train import PacketTrainSample
 from sender.congestion.samples import LinkSample
 from sender.link.encoder import Payload
 
@@ -29,16 +29,16 @@ class LinkObserver:
     def sent(self, frame: LabelFrame, encoded: Payload, *, again: bool) -> None:
         """A frame was encoded and goes out; `again` if it did so before."""
 
-    def bulk_sent(self, data_bytes: int) -> None:
-        """A piece of a parcel went out, of so many bytes."""
+    def blob_bytes_sent(self, data_bytes: int) -> None:
+        """A chunk of a blob went out, of so many bytes."""
 
     def acknowledged(self, frame: LabelFrame, sample: LinkSample) -> None:
         """The receiver is done with a frame."""
 
-    def probed(self, told: TrainSample) -> None:
+    def probed(self, measurement: PacketTrainSample) -> None:
         """A train of heartbeats has measured the link."""
 
-    def short_way(self, one_way_ms: float) -> None:
+    def one_way_delay(self, one_way_ms: float) -> None:
         """A heartbeat was so long on its way, give or take the offset of the clocks that is in frames' ways too."""
 
     def ended(self, frame: LabelFrame, fate: Fate) -> None:
@@ -63,21 +63,21 @@ class Observers(LinkObserver):
         for each in self._observers:
             each.sent(frame, encoded, again=again)
 
-    def bulk_sent(self, data_bytes: int) -> None:
+    def blob_bytes_sent(self, data_bytes: int) -> None:
         for each in self._observers:
-            each.bulk_sent(data_bytes)
+            each.blob_bytes_sent(data_bytes)
 
     def acknowledged(self, frame: LabelFrame, sample: LinkSample) -> None:
         for each in self._observers:
             each.acknowledged(frame, sample)
 
-    def probed(self, told: TrainSample) -> None:
+    def probed(self, measurement: PacketTrainSample) -> None:
         for each in self._observers:
-            each.probed(told)
+            each.probed(measurement)
 
-    def short_way(self, one_way_ms: float) -> None:
+    def one_way_delay(self, one_way_ms: float) -> None:
         for each in self._observers:
-            each.short_way(one_way_ms)
+            each.one_way_delay(one_way_ms)
 
     def ended(self, frame: LabelFrame, fate: Fate) -> None:
         for each in self._observers:

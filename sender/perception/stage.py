@@ -4,24 +4,21 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
+from common.arrays import Box, Image
 from common.frames import Camera
 from common.io.configuration import option
 from sender.perception.inference.crop import CropBox
-from sender.perception.inference.detector import Detection, Finder
+from sender.perception.inference.detector import Detection, Detector
 from sender.perception.inference.predictor import Perception
-from sender.perception.inference.refine_boxes import look, look_twice, person_box
+from sender.perception.inference.refine_boxes import look, person_box, refine_boxes
 from sender.perception.inference.verifier import Verifier
 from sender.perception.network.output import PerceptionOutput
 from sender.perception.tracking.appearance import Appearance
-from sender.perception.tracking.pose_similarity import Posture
+from sender.perception.tracking.pose_similarity import ImagePose
 from sender.perception.tracking.tracker import Candidate, Track, Tracker, TrackerConfig, overlap, prominence
 
-Image = npt.NDArray[np.uint8]
-Box = npt.NDArray[np.float32]
-
-_FIND_EVERY_FRAMES = 10
+_DETECT_EVERY_FRAMES = 10
 _MOST_PEOPLE = 64
 # How much of a new box is taken over when the crop follows a person: steady hands against fast ones.
 _FOLLOW = 0.6
@@ -67,18 +64,18 @@ class PerceptionStage:
     """Finds people now and then, follows them in between.
 
     Args:
-        finder: looks at whole frames.
+        detector: looks at whole frames.
         perception: looks at crops.
         verifier: judges whether perception saw a person.
         config: how many people to follow.
     """
 
-    def __init__(self, finder: Finder, perception: Perception, verifier: Verifier, config: TrackingConfig) -> None:
-        self._finder = finder
+    def __init__(self, detector: Detector, perception: Perception, verifier: Verifier, config: TrackingConfig) -> None:
+        self._detector = detector
         self._perception = perception
         self._verifier = verifier
         self._tracker = Tracker(TrackerConfig(most=config.max_people))
-        self._nobody: list[Box] = []
+        self._rejected_boxes: list[Box] = []
         self._frames = 0
 
     @classmethod
@@ -88,7 +85,7 @@ class PerceptionStage:
         Raises:
             WeightsError: some are missing, damaged or of another version.
         """
-        return cls(Finder.load(), Perception.load(), Verifier.load(), config)
+        return cls(Detector.load(), Perception.load(), Verifier.load(), config)
 
     def reset(self) -> None:
         """A new source: nobody is known, and the first frame is searched."""
@@ -102,37 +99,37 @@ class PerceptionStage:
             camera: the frame's; its size is the image's.
         """
         self._tracker.advance()
-        due = self._frames % _FIND_EVERY_FRAMES == 0
+        due = self._frames % _DETECT_EVERY_FRAMES == 0
         if due:
-            self._nobody.clear()
+            self._rejected_boxes.clear()
         if due or self._tracker.room:
-            strangers = self._tracker.strangers(self._finder.find(image))
-            self._tracker.welcome(self._verified(image, strangers), camera.width, camera.height)
+            unmatched = self._tracker.unmatched(self._detector.find(image))
+            self._tracker.add_tracks(self._verified(image, unmatched), camera.width, camera.height)
         self._frames += 1
         tracks = self._tracker.seen
         people = self._observe(image, tracks)
         for track, person in zip(tracks, people, strict=True):
             box = person_box(person.output, person.crop)
-            looks, posture = Appearance.of(person.output), Posture.of(person.output, person.crop)
-            self._tracker.observe(track, follow(track.box, box), person.score, looks, posture)
-        self._tracker.part()
+            looks, image_pose = Appearance.of(person.output), ImagePose.of(person.output, person.crop)
+            self._tracker.observe(track, follow(track.box, box), person.score, looks, image_pose)
+        self._tracker.resolve_id_switches()
         still = {track.identity for track in self._tracker.seen}
         present = [person for person in people if person.identity in still]
         return tuple(sorted(present, key=lambda person: person.crop.side * person.score, reverse=True))
 
-    def _verified(self, image: Image, strangers: Sequence[Detection]) -> list[Candidate]:
+    def _verified(self, image: Image, unmatched: Sequence[Detection]) -> list[Candidate]:
         """Who of the strangers is a person: where perception sees them at the second look, and how surely."""
         height, width = image.shape[:2]
-        new = [one for one in strangers if all(overlap(one.box, box) < _SAME for box in self._nobody)]
+        new = [one for one in unmatched if all(overlap(one.box, box) < _SAME for box in self._rejected_boxes)]
         new.sort(key=lambda one: prominence(one.box, one.score, width, height), reverse=True)
         new = new[: self._tracker.room + _MORE_LOOKS] if self._tracker.room else []
         if not new:
             return []
-        seen = look_twice(self._perception, image, [one.box for one in new])
+        seen = refine_boxes(self._perception, image, [one.box for one in new])
         presence = self._verifier.presence(seen.output, [one.score for one in new]).tolist()
-        self._nobody += [one.box for one, sure in zip(new, presence, strict=True) if sure < _LEAST_PRESENCE]
+        self._rejected_boxes += [one.box for one, sure in zip(new, presence, strict=True) if sure < _LEAST_PRESENCE]
         return [
-            Candidate(person_box(output, crop), sure, Appearance.of(output), Posture.of(output, crop))
+            Candidate(person_box(output, crop), sure, Appearance.of(output), ImagePose.of(output, crop))
             for output, crop, sure in zip(seen.rows(), seen.crops, presence, strict=True)
             if sure >= _LEAST_PRESENCE
         ]

@@ -11,12 +11,11 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from common.arrays import BoolArray, FloatArray, Image
 from common.body.anatomy import COCO_BONES
 from sender.perception.inference.refine_boxes import person_box
 from sender.perception.stage import ObservedPerson
 
-Image = npt.NDArray[np.uint8]
-FloatArray = npt.NDArray[np.float32]
 Colour = tuple[int, int, int]
 
 LONGEST_SIDE_PX = 1280
@@ -96,9 +95,7 @@ def tint_mask(picture: Image, logits_HW: FloatArray, corners: FloatArray, colour
     region[:] = _blended(region, np.full_like(region, colour), TINT * _soft(logits))
 
 
-def draw_skeletons(
-    picture: Image, keypoints_2d: Sequence[FloatArray], visible: Sequence[npt.NDArray[np.bool_]]
-) -> None:
+def draw_skeletons(picture: Image, keypoints_2d: Sequence[FloatArray], visible: Sequence[BoolArray]) -> None:
     """Draws keypoints and the bones between them, in place; what is not visible faintly.
 
     Args:
@@ -113,7 +110,7 @@ def draw_skeletons(
         _draw_part(picture, points, seen, drawn=True)
 
 
-def _draw_part(picture: Image, points: FloatArray, visible: npt.NDArray[np.bool_], *, drawn: bool) -> None:
+def _draw_part(picture: Image, points: FloatArray, visible: BoolArray, *, drawn: bool) -> None:
     """The bones and keypoints of one person that are visible, or those that are not."""
     # OpenCV counts from the middle of the first pixel.
     places = [(int(x), int(y)) for x, y in np.round((points - 0.5) * 2**_SUBPIXEL_BITS)]

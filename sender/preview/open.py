@@ -24,7 +24,7 @@ _FEWEST_FPS, _MOST_FPS = 1.0, 240.0
 
 
 @dataclass(frozen=True, slots=True)
-class PreviewConfiguration:
+class PreviewConfig:
     """Where to show what perception sees."""
 
     preview: str | None = option(

@@ -9,12 +9,10 @@ from typing import Protocol
 import av
 import cv2
 import numpy as np
-import numpy.typing as npt
 
+from common.arrays import Image
 from common.errors import OutputError
-from common.io.atomic_write import replace_whole
-
-Image = npt.NDArray[np.uint8]
+from common.io.atomic_write import atomic_write
 
 VIDEO_FORMATS = {".mp4": "mp4", ".avi": "avi", ".mkv": "matroska"}
 """FFmpeg's name of the container for each ending that means a video."""
@@ -128,7 +126,7 @@ class FolderSink:
         _, encoded = cv2.imencode(".jpg", cv2.cvtColor(picture, cv2.COLOR_RGB2BGR), _JPEG)
         path = self._folder / f"preview-{self._count:06d}.jpg"
         try:
-            replace_whole(path, encoded.tobytes(), synced=False)
+            atomic_write(path, encoded.tobytes(), synced=False)
         except OSError as error:
             raise _cannot_write(path, error) from error
         self._count += 1

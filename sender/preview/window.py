@@ -19,11 +19,9 @@ from typing import BinaryIO
 
 import cv2
 import numpy as np
-import numpy.typing as npt
 
+from common.arrays import Image
 from common.errors import OutputError
-
-Image = npt.NDArray[np.uint8]
 
 _TITLE = "Bodywire"
 _ESCAPE = 27

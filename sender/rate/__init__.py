@@ -2,6 +2,6 @@
 
 from sender.congestion.samples import LinkSample
 from sender.rate.controller import RateController, RateState
-from sender.rate.policy import RateConfiguration
+from sender.rate.policy import RateConfig
 
-__all__ = ["LinkSample", "RateConfiguration", "RateController", "RateState"]
+__all__ = ["LinkSample", "RateConfig", "RateController", "RateState"]

@@ -5,12 +5,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from sender.congestion.capacity import Capacity, CapacityEstimator
-from sender.congestion.pacer import BulkPace
-from sender.congestion.packet_train import TrainSample
+from sender.congestion.pacer import BackgroundPacer
+from sender.congestion.packet_train import PacketTrainSample
 from sender.congestion.paper_bandwidth import PaperBandwidth
 from sender.congestion.paper_delay import PaperDelay, WindowedExtreme
 from sender.congestion.samples import LinkSample
-from sender.rate.policy import BudgetController, RateConfiguration, badness, rho_by_group
+from sender.rate.policy import BudgetController, RateConfig, link_stress, rho_by_group
 
 _MIN_RTT_WINDOW_MS = 10_000.0
 _FRAME_RATE_WINDOW_MS = 2000.0
@@ -45,10 +45,10 @@ class RateController:
             live source. A file waits for the link, so its rate must be given.
     """
 
-    def __init__(self, configuration: RateConfiguration, frame_rate_hz: float | None = None) -> None:
+    def __init__(self, config: RateConfig, frame_rate_hz: float | None = None) -> None:
         if frame_rate_hz is not None and frame_rate_hz <= 0:
             raise ValueError(f"frame_rate_hz {frame_rate_hz} is not above 0")
-        self._configuration = configuration
+        self._config = config
         self._frame_rate_hz = frame_rate_hz
         self._offered_ms: deque[float] = deque()
         self._bandwidth = PaperBandwidth()
@@ -57,8 +57,8 @@ class RateController:
         self._min_rtt_ms: float | None = None
         self._capacity_estimator = CapacityEstimator()
         self._capacity = Capacity(None, False, 0.0)
-        self._budget = BudgetController(configuration.headroom, _START)
-        self._bulk = BulkPace()
+        self._budget = BudgetController(config.headroom, _START)
+        self._bulk = BackgroundPacer()
         self._wire_bytes: float | None = None
 
     def on_offered(self, now_ms: float) -> None:
@@ -75,13 +75,13 @@ class RateController:
         """A frame went out."""
         self._bulk.sent(sequence, payload_bytes, now_ms)
 
-    def on_train(self, told: TrainSample, now_ms: float) -> None:
+    def on_packet_train(self, measurement: PacketTrainSample, now_ms: float) -> None:
         """A train of heartbeats measured the link."""
-        self._capacity = self._capacity_estimator.on_train(told, now_ms)
+        self._capacity = self._capacity_estimator.on_packet_train(measurement, now_ms)
 
-    def on_short_way(self, one_way_ms: float, now_ms: float) -> None:
+    def on_one_way_delay(self, one_way_ms: float, now_ms: float) -> None:
         """A short message was so long on its way, on the clocks that frames are measured with."""
-        self._capacity_estimator.on_short_way(one_way_ms, now_ms)
+        self._capacity_estimator.on_one_way_delay(one_way_ms, now_ms)
 
     def on_acknowledged(self, sample: LinkSample, now_ms: float) -> None:
         """The link measured one acknowledged frame."""
@@ -103,25 +103,25 @@ class RateController:
         Raises:
             ValueError: no group, or a negative importance.
         """
-        return rho_by_group(importance, self._f(), self._configuration.rho_min, self._configuration.rho_max)
+        return rho_by_group(importance, self._f(), self._config.rho_min, self._config.rho_max)
 
-    def bulk_bytes(self, in_flight_bytes: int, parcel_bytes: int, now_ms: float) -> int:
+    def background_bytes(self, in_flight_bytes: int, blob_bytes: int, now_ms: float) -> int:
         """How many bytes of bulk may follow the frame that has just left.
 
         Under `--policy capacity` no frame has to wait for it. The others know of no budget, and with every frame goes
-        what f leaves of a parcel, as it does of labels of no importance (17).
+        what f leaves of a blob, as it does of labels of no importance (17).
 
         Args:
             in_flight_bytes: of bulk, sent and not there yet.
-            parcel_bytes: of the parcel that is next or on its way, in all.
+            parcel_bytes: of the blob that is next or on its way, in all.
         """
-        if self._configuration.policy != "capacity":
-            return int((1 - min(self._f(), 1.0)) * parcel_bytes)
-        cautious_bps, rate_hz = self._capacity_estimator.cautious_bps(now_ms), self._wanted_frame_rate_hz()
-        if cautious_bps is None or rate_hz <= 0:
+        if self._config.policy != "capacity":
+            return int((1 - min(self._f(), 1.0)) * blob_bytes)
+        lower_quartile_bps, rate_hz = self._capacity_estimator.lower_quartile_bps(now_ms), self._wanted_frame_rate_hz()
+        if lower_quartile_bps is None or rate_hz <= 0:
             return 0
-        free_bytes = (self._configuration.headroom * cautious_bps - self._wanted_bps()) / (8 * rate_hz)
-        return min(self._bulk.allowed_bytes(in_flight_bytes, cautious_bps, free_bytes, now_ms), parcel_bytes)
+        free_bytes = (self._config.headroom * lower_quartile_bps - self._wanted_bps()) / (8 * rate_hz)
+        return min(self._bulk.allowed_bytes(in_flight_bytes, lower_quartile_bps, free_bytes, now_ms), blob_bytes)
 
     @property
     def state(self) -> RateState:
@@ -131,14 +131,14 @@ class RateController:
         )
 
     def _f(self) -> float:
-        if self._configuration.policy == "fixed":
-            return self._configuration.fixed_f
-        if self._configuration.policy == "capacity":
+        if self._config.policy == "fixed":
+            return self._config.fixed_f
+        if self._config.policy == "capacity":
             return self._budget.f
         bandwidth_bps, delay_ms = self._bandwidth.bandwidth_bps, self._delay.delay_ms
         if bandwidth_bps is None or delay_ms is None:
             return _START
-        return badness(bandwidth_bps, delay_ms, self._configuration)
+        return link_stress(bandwidth_bps, delay_ms, self._config)
 
     def _wanted_bps(self) -> float:
         """What the source would send at the present size of a frame, headers included."""

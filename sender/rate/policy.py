@@ -10,7 +10,7 @@ from sender.congestion.capacity import Capacity
 
 
 @dataclass(frozen=True, slots=True)
-class RateConfiguration:
+class RateConfig:
     """How the state of the link sets the compression."""
 
     policy: Literal["capacity", "paper", "fixed"] = option("capacity", help="what drives the compression")
@@ -40,7 +40,7 @@ class RateConfiguration:
             raise ValueError(f"headroom {self.headroom} is not in (0, 1]")
 
 
-def badness(bandwidth_bps: float, delay_ms: float, configuration: RateConfiguration) -> float:
+def link_stress(bandwidth_bps: float, delay_ms: float, config: RateConfig) -> float:
     """f(B, D) = a (B_max − B)/(B_max − B_min) + b (D − D_min)/(D_max − D_min) (AFLSC, eq. 18).
 
     B, D and the result are clamped: outside their range (18) would leave [ρ_min, ρ_max].
@@ -48,11 +48,11 @@ def badness(bandwidth_bps: float, delay_ms: float, configuration: RateConfigurat
     Returns:
         0 (a link that needs no compression) to 1.
     """
-    low_bps, high_bps = configuration.bandwidth_min_kbps * 1e3, configuration.bandwidth_max_kbps * 1e3
+    low_bps, high_bps = config.bandwidth_min_kbps * 1e3, config.bandwidth_max_kbps * 1e3
     thin = (high_bps - _clamp(bandwidth_bps, low_bps, high_bps)) / (high_bps - low_bps)
-    low_ms, high_ms = configuration.delay_min_ms, configuration.delay_max_ms
+    low_ms, high_ms = config.delay_min_ms, config.delay_max_ms
     slow = (_clamp(delay_ms, low_ms, high_ms) - low_ms) / (high_ms - low_ms)
-    return _clamp(configuration.bandwidth_weight * thin + configuration.delay_weight * slow, 0.0, 1.0)
+    return _clamp(config.bandwidth_weight * thin + config.delay_weight * slow, 0.0, 1.0)
 
 
 def rho_by_group(importance: Mapping[str, float], f: float, rho_min: float, rho_max: float) -> dict[str, float]:

@@ -2,7 +2,7 @@
 
 A standardised entry is a real number; on a grid of K bins it becomes a distribution over two neighbouring bins whose
 mean is the entry itself.  A predicted distribution then says both what an entry is (its mean) and how sure that is (its
-spread), and may have two peaks where a picture allows two postures.
+spread), and may have two peaks where a picture allows two poses.
 
 Shapes: B people, E entries, K bins.
 """

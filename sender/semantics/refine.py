@@ -1,6 +1,6 @@
 """Fits the labels to what perception saw: a few Gauss-Newton steps on the sum of everything that is known.
 
-The CVAE says what posture is likely and how sure that is; the keypoints head says where each joint is, in the picture
+The CVAE says what pose is likely and how sure that is; the keypoints head says where each joint is, in the picture
 and in depth, and how sure that is.  Each is a Gaussian, so the most likely labels are the least squares of
 
     Σ_k |π(K_k(y)) − k_k|² / σ_k²  +  Σ_k |K_k(y) − J_k|² / s_k²  +  Σ_e (y_e − ŷ_e)² / σ_e²

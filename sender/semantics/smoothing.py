@@ -11,8 +11,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from common.arrays import FloatArray
 from common.io.configuration import option
-from common.labels import GROUP_NAMES, LABEL_SIZE, FloatArray, group_slices
+from common.labels import GROUP_NAMES, LABEL_SIZE, group_slices
 
 # Region colours have a memory of their own (`sender.semantics.region_colours`).
 _SMOOTHED = tuple(group_slices()[name] for name in GROUP_NAMES if name != "appearance")
@@ -20,7 +21,7 @@ _SPEED_CUTOFF_HZ = 1.0
 
 
 @dataclass(frozen=True, slots=True)
-class SmoothingConfiguration:
+class SmoothingConfig:
     """How much labels are steadied; the defaults lag a moving person by less than a frame at 30 fps."""
 
     smoothing: float = option(1.0, help="0 sends labels as they are seen; larger values hold still people stiller")
@@ -91,11 +92,11 @@ class LabelSmoother:
         return value.copy()
 
 
-def smoother_of(configuration: SmoothingConfiguration) -> LabelSmoother | None:
+def smoother_of(config: SmoothingConfig) -> LabelSmoother | None:
     """The filter that the user asked for; None if none."""
-    if configuration.smoothing == 0.0:
+    if config.smoothing == 0.0:
         return None
-    return LabelSmoother(OneEuroConfig(least_cutoff_hz=1.0 / configuration.smoothing))
+    return LabelSmoother(OneEuroConfig(least_cutoff_hz=1.0 / config.smoothing))
 
 
 def _share(cutoff_hz: float, step_s: float) -> np.float32:

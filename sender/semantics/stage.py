@@ -23,7 +23,7 @@ from sender.semantics.cvae import ENTRIES, SemanticCVAE, SemanticsConfig
 from sender.semantics.features import FEATURE_SIZE, semantic_features
 from sender.semantics.refine import Refiner
 from sender.semantics.region_colours import RegionColours
-from sender.semantics.smoothing import LabelSmoother, SmoothingConfiguration, smoother_of
+from sender.semantics.smoothing import LabelSmoother, SmoothingConfig, smoother_of
 
 WEIGHTS_NAME = "semantics"
 
@@ -39,7 +39,7 @@ def architecture(config: SemanticsConfig) -> dict[str, int]:
 
 
 class SemanticsStage:
-    """Turns observations into `PersonLabels`; remembers each identity's colours and posture from frame to frame.
+    """Turns observations into `PersonLabels`; remembers each identity's colours and pose from frame to frame.
 
     Args:
         network: the trained CVAE.
@@ -58,7 +58,7 @@ class SemanticsStage:
         self._colours: dict[int, RegionColours] = {}
 
     @classmethod
-    def load(cls, smoothing: SmoothingConfiguration | None = None) -> "SemanticsStage":
+    def load(cls, smoothing: SmoothingConfig | None = None) -> "SemanticsStage":
         """With the weights that ship with the package.
 
         Args:

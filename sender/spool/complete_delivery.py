@@ -11,7 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import TypeVar
 
-from common.blobs import Parcel
+from common.blobs import Blob
 from common.errors import PeerError
 from common.frames import LabelFrame
 from sender.link.client import LinkClient
@@ -91,9 +91,9 @@ class CompleteDelivery:
         await self._on_disk(self._spool.append, frame)
         self._changed.set()
 
-    def post(self, parcel: Parcel) -> None:
+    def post(self, blob: Blob) -> None:
         """Gives something bulky to the link; what has not left when the sender stops is lost."""
-        self._link.post(parcel)
+        self._link.post(blob)
 
     async def drain(self) -> None:
         """Waits until every frame is acknowledged, and ends the session at the receiver.

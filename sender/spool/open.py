@@ -17,7 +17,7 @@ _MEGABYTE = 1e6
 
 
 @dataclass(frozen=True, slots=True)
-class DeliveryConfiguration:
+class DeliveryConfig:
     """Which frames arrive."""
 
     delivery: Literal["live", "complete"] | None = option(
@@ -38,7 +38,7 @@ class DeliveryConfiguration:
 
 
 @contextmanager
-def open_spool(configuration: DeliveryConfiguration, camera: str, model_hash: bytes) -> Iterator[Spool | None]:
+def open_spool(config: DeliveryConfig, camera: str, model_hash: bytes) -> Iterator[Spool | None]:
     """The spool of a source's frames, if delivery is to be complete.
 
     Args:
@@ -48,11 +48,11 @@ def open_spool(configuration: DeliveryConfiguration, camera: str, model_hash: by
         UsageError: the spool is another sender's, or holds undelivered frames of something else.
         OutputError: it cannot be written or read.
     """
-    if configuration.delivery != "complete":
+    if config.delivery != "complete":
         yield None
         return
     path = Path(camera)
     source = str(path.resolve()) if path.exists() else without_credentials(camera)
     content = SpoolContent(source, CODEC_VERSION, model_hash)
-    with closing(Spool(configuration.spool, content, configuration.spool_limit_mb * _MEGABYTE)) as spool:
+    with closing(Spool(config.spool, content, config.spool_limit_mb * _MEGABYTE)) as spool:
         yield spool

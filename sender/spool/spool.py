@@ -21,12 +21,12 @@ from typing import Any
 
 from common.errors import MalformedPacket, OutputError, UsageError
 from common.frames import LabelFrame
-from common.io.atomic_write import replace_whole
+from common.io.atomic_write import atomic_write
 from common.wire.convert import SESSION_ID_BYTES
 from common.wire.label_frames import decode_label_frame, encode_label_frame
 from sender.spool.segment import SegmentWriter, read_segment
 
-_log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
 _VERSION = 1
 _SUFFIX = ".frames"
@@ -237,7 +237,7 @@ class Spool:
             "codec": content.codec_version,
             "model": content.model_hash.hex(),
         }
-        replace_whole(path, json.dumps(told).encode())
+        atomic_write(path, json.dumps(told).encode())
         self._sync_directory()
 
     def _find_segments(self) -> None:
@@ -263,7 +263,7 @@ class Spool:
                 self._ahead.extend(frame for frame in _frames_of(segment) if frame.sequence >= self._taken)
                 if self._ahead:
                     return
-                _log.error("%s is damaged: frames %d to %d are lost", segment.path, self._taken, segment.after - 1)
+                logger.error("%s is damaged: frames %d to %d are lost", segment.path, self._taken, segment.after - 1)
                 self._taken = segment.after
         if self._writer is not None:
             self._writer.sync()

@@ -4,13 +4,10 @@ from dataclasses import dataclass
 
 import cv2
 import numpy as np
-import numpy.typing as npt
 
-from common.labels import FloatArray
+from common.arrays import FloatArray, Image, IntArray
 from sender.perception.inference.crop import CropBox
 from sender.perception.network.output import PerceptionOutput
-
-Image = npt.NDArray[np.uint8]
 
 # A pixel is then about half of what lies between two surface points, and cutting averages over it.
 _PICTURE_SIZE = 192
@@ -23,7 +20,7 @@ _LEAST_LIKELY = 0.35
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Glimpse:
+class Observation:
     """One person in one frame; places in crop units, 0…1.
 
     Args:
@@ -39,7 +36,7 @@ class Glimpse:
     regions: FloatArray
 
     @classmethod
-    def of(cls, image: Image, crop: CropBox, output: PerceptionOutput) -> "Glimpse":
+    def of(cls, image: Image, crop: CropBox, output: PerceptionOutput) -> "Observation":
         """Cut from a frame (H, W, 3), with what perception saw there."""
         likely = output.part_logits[0].float().softmax(dim=0)[1:].numpy()
         regions = np.where(likely >= _LEAST_LIKELY, likely, 0).astype(np.float32)
@@ -49,7 +46,7 @@ class Glimpse:
         """(N, 3) RGB 0…255 at (N, 2) pixels of the frame."""
         return _sample(self.picture, self._places(pixels)).astype(np.float32)
 
-    def certainty_at(self, pixels: FloatArray, region: npt.NDArray[np.int64]) -> FloatArray:
+    def certainty_at(self, pixels: FloatArray, region: IntArray) -> FloatArray:
         """(N,) how much to trust that (N, 2) pixels of the frame show the regions (N,), 0…1."""
         places = self._places(pixels)
         x, y = _cells(places, self.regions.shape[-1])
@@ -69,7 +66,7 @@ def within(logits: FloatArray) -> FloatArray:
     return np.where(all_of_it, 1, most * _LESS_TRUST).astype(np.float32)
 
 
-def _cells(places: FloatArray, size: int) -> npt.NDArray[np.int64]:
+def _cells(places: FloatArray, size: int) -> IntArray:
     """(2, N) column and row of the cells of a square of so many that (N, 2) places fall into."""
     return np.clip(np.floor(places * size), 0, size - 1).astype(np.int64).T
 

@@ -3,14 +3,12 @@
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
+from common.arrays import BoolArray, ByteArray, FloatArray, IntArray
 from common.body.anatomy import POINTS
 from common.frames import Camera
-from common.labels import FloatArray
-from common.texture.point_colours import Bytes, Flags
-from sender.texture.observation import Glimpse
-from sender.texture.point_visibility import squareness
+from sender.texture.observation import Observation
+from sender.texture.point_visibility import view_cosine
 
 # Looks at a point that its mean goes back over: light changes, and coats come off.
 _MEMORY = 24.0
@@ -31,7 +29,7 @@ _LONGEST_LOOKS = 150
 
 
 @dataclass(frozen=True, slots=True)
-class News:
+class ColourUpdate:
     """How far what is known now is from what was taken last.
 
     Args:
@@ -57,7 +55,7 @@ class PointColourMemory:
         region: (2048,) the body region of each point.
     """
 
-    def __init__(self, region: npt.NDArray[np.int64]) -> None:
+    def __init__(self, region: IntArray) -> None:
         self._region = region
         self._means = np.zeros((POINTS, 3), np.float32)
         self._weights = np.zeros(POINTS, np.float32)
@@ -69,42 +67,42 @@ class PointColourMemory:
         self._quiet_looks = 0
 
     @property
-    def colours(self) -> Bytes:
+    def colours(self) -> ByteArray:
         """(2048, 3) RGB; black where nothing is known."""
         return np.where(self.seen[:, None], np.rint(self._means), 0).astype(np.uint8)
 
     @property
-    def seen(self) -> Flags:
+    def seen(self) -> BoolArray:
         """(2048,) whose colours are known."""
         return self._weights >= _KNOWN_FROM
 
-    def see(self, glimpse: Glimpse, points: FloatArray, normals: FloatArray, camera: Camera) -> None:
+    def see(self, observation: Observation, points: FloatArray, normals: FloatArray, camera: Camera) -> None:
         """Takes in one frame.
 
         Args:
-            glimpse: the person in it.
+            observation: the person in it.
             points: (2048, 3) where the points are, camera space, metres.
             normals: (2048, 3) outward unit normals.
             camera: the frame's.
         """
         pixels = camera.project(points)
-        weights = squareness(points, normals, camera) * glimpse.certainty_at(pixels, self._region)
+        weights = view_cosine(points, normals, camera) * observation.certainty_at(pixels, self._region)
         looked = np.flatnonzero(weights)
         if len(looked):
             total = _faded(self._weights[looked]) + weights[looked]
-            difference = glimpse.colours_at(pixels[looked]) - self._means[looked]
+            difference = observation.colours_at(pixels[looked]) - self._means[looked]
             self._means[looked] += (weights[looked] / total)[:, None] * difference
             self._weights[looked] = total
         self._looks += 1
         self._watch_growth()
 
     @property
-    def news(self) -> News:
+    def pending_update(self) -> ColourUpdate:
         """Since the last `take`, or since the beginning."""
         seen = self.seen
         change = np.abs(self._means - self._taken).mean(axis=1)
         both = seen & self._was_taken
-        return News(
+        return ColourUpdate(
             newly_seen=float((seen & ~self._was_taken).mean()),
             changed=float((both & (change > _OFF)).mean()),
             colour_change=float(change[both].mean()) if both.any() else 0.0,
@@ -115,10 +113,10 @@ class PointColourMemory:
         """Whether the news is worth some thousand bytes: much of it, or some that has stopped growing."""
         if self._looks < self._pause:
             return False
-        share = self.news.share
+        share = self.pending_update.share
         return share >= _MUCH or (share >= _LITTLE and self._quiet_looks >= _QUIET_LOOKS)
 
-    def take(self) -> tuple[Bytes, Flags]:
+    def take(self) -> tuple[ByteArray, BoolArray]:
         """`colours` and `seen`, which are no news from now on."""
         seen = self.seen
         self._taken = np.where(seen[:, None], self._means, self._taken)
@@ -128,7 +126,7 @@ class PointColourMemory:
         return self.colours, seen
 
     def _watch_growth(self) -> None:
-        share = self.news.share
+        share = self.pending_update.share
         grows = share > self._most_share + _GROWTH
         self._quiet_looks = 0 if grows else self._quiet_looks + 1
         self._most_share = share if grows else self._most_share

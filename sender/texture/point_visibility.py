@@ -2,10 +2,9 @@
 
 import cv2
 import numpy as np
-import numpy.typing as npt
 
+from common.arrays import FloatArray, IntArray
 from common.frames import Camera
-from common.labels import FloatArray
 
 # What is nearer is not seen, and hides nothing.
 _LEAST_DEPTH_M = 0.1
@@ -17,7 +16,7 @@ _MARGIN_M = 0.03
 _MOST_CELLS = 512
 
 
-def squareness(points: FloatArray, normals: FloatArray, camera: Camera) -> FloatArray:
+def view_cosine(points: FloatArray, normals: FloatArray, camera: Camera) -> FloatArray:
     """(N,) cosine between each point's normal and the way to the camera; 0 where it is not seen.
 
     A point is not seen if it looks away, lies outside the picture or behind the camera, or behind other points.
@@ -48,8 +47,8 @@ def squareness(points: FloatArray, normals: FloatArray, camera: Camera) -> Float
 def _nearest_depth(
     points: FloatArray,
     pixels: FloatArray,
-    hiding: npt.NDArray[np.int64],
-    seen: npt.NDArray[np.int64],
+    hiding: IntArray,
+    seen: IntArray,
     camera: Camera,
 ) -> FloatArray:
     """(len(seen),) depth of the nearest of the `hiding` points in the cells around each of the `seen`, metres."""

@@ -4,20 +4,18 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
-import numpy.typing as npt
 import torch
 
+from common.arrays import FloatArray, Image
 from common.body.anatomy import POINTS
 from common.body.label_space import LabelSpace
 from common.body.model import BodyModel
 from common.frames import Camera, PersonLabels
-from common.labels import FloatArray, concatenate
+from common.labels import concatenate
 from common.texture.point_colours import encode
 from sender.perception.stage import ObservedPerson
-from sender.texture.observation import Glimpse
+from sender.texture.observation import Observation
 from sender.texture.point_colour_memory import PointColourMemory
-
-Image = npt.NDArray[np.uint8]
 
 _LOOK_EVERY_FRAMES = 5
 # Longer than the tracker keeps an identity for somebody who is out of sight.
@@ -34,7 +32,7 @@ class _Known:
     told: bool = False
 
 
-class PointColourist:
+class TextureStage:
     """Remembers the surface of everybody who is followed.
 
     At most one person is looked at in a frame, and each every fifth frame at most, so the cost stays the same however
@@ -101,7 +99,7 @@ class PointColourist:
         known = self._people[person.identity]
         known.looked_at = self._frame
         points, normals = self._posed(people[row])
-        known.memory.see(Glimpse.of(image, person.crop, person.output), points, normals, camera)
+        known.memory.see(Observation.of(image, person.crop, person.output), points, normals, camera)
         if not known.memory.worth_sending:
             return []
         known.told = True

@@ -1,4 +1,4 @@
-"""Trains the finder on pasted people: `python -m sender.train.detector --data DIR`.
+"""Trains the detector on pasted people: `python -m sender.train.detector --data DIR`.
 
 CPU recipe (two cores): twelve minutes on the crops that perception is trained on, as one process a core:
 `OMP_NUM_THREADS=1 torchrun --nproc-per-node 2 -m sender.train.detector --threads 1 --data DIR`.  `--resume` goes on
@@ -24,7 +24,14 @@ from common.training.read_ahead import read_ahead
 from common.training.schedule import warm_cosine
 from common.weights.devices import fast_autocast
 from common.weights.loader import load_weights, read_manifest, save_weights
-from sender.perception.inference.detector import WEIGHTS_NAME, FinderConfig, FinderNet, architecture, overlaps, peaks
+from sender.perception.inference.detector import (
+    WEIGHTS_NAME,
+    DetectorConfig,
+    DetectorNet,
+    architecture,
+    overlaps,
+    peaks,
+)
 from sender.train.detector_frames import FrameBatch, frame_batches
 
 
@@ -33,7 +40,7 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument(
         "--data", type=Path, nargs="+", required=True, help="directories of rendered shards, each drawn equally often"
     )
-    parser.add_argument("--out", type=Path, default=Path("runs/finder"), help="checkpoint goes here")
+    parser.add_argument("--out", type=Path, default=Path("runs/detector"), help="checkpoint goes here")
     parser.add_argument("--minutes", type=float, default=12.0)
     parser.add_argument("--batch", type=int, default=32)
     parser.add_argument("--size", type=int, default=256, help="side of the frames")
@@ -106,9 +113,9 @@ def train(options: argparse.Namespace) -> None:
     torch.set_num_threads(options.threads)
     torch.manual_seed(options.seed)
     for directory in options.data:  # a folder without held-out people is refused now, not at the end
-        CropDataset([directory], "hold")
-    config = FinderConfig(size=options.size)
-    net = FinderNet(config).to(memory_format=torch.channels_last)
+        CropDataset([directory], "val")
+    config = DetectorConfig(size=options.size)
+    net = DetectorNet(config).to(memory_format=torch.channels_last)
     images = 0
     if options.shipped:
         net.load_state_dict(load_weights(WEIGHTS_NAME, architecture(config)))
@@ -165,7 +172,7 @@ def train(options: argparse.Namespace) -> None:
             break
     if workers.first:
         save()
-        held_out = frame_batches(options.data, "hold", options.batch, options.size, seed=1)
+        held_out = frame_batches(options.data, "val", options.batch, options.size, seed=1)
         print(f"done: {evaluate(average.network, held_out, count=8)}", flush=True)
     workers.leave()
 
@@ -174,15 +181,15 @@ def export(options: argparse.Namespace) -> None:
     """Scores the averaged network on frames of held-out people and writes it into the package."""
     torch.set_num_threads(options.threads)
     state = load_checkpoint(options.out / "checkpoint.pt")
-    config = FinderConfig(size=state["size"])
-    average = AveragedNetwork(FinderNet(config))
+    config = DetectorConfig(size=state["size"])
+    average = AveragedNetwork(DetectorNet(config))
     average.load_state_dict(state["average"])
-    held_out = frame_batches(options.data, "hold", options.batch, config.size, seed=1)
+    held_out = frame_batches(options.data, "val", options.batch, config.size, seed=1)
     scores = evaluate(average.network, held_out, count=16)
     recipe = {
         "command": f"python -m sender.train.detector --minutes {state['minutes']:g} --size {config.size}",
         "images_seen": state["images"],
-        "split": "hold",
+        "split": "val",
     }
     entry = save_weights(WEIGHTS_NAME, average.network.state_dict(), architecture(config), recipe, scores)
     print(f"wrote {entry.file}: {scores}")

@@ -1,4 +1,4 @@
-"""Frames to train the finder on: people cut out of rendered crops, pasted over pictures of nobody, boxes exact.
+"""Frames to train the detector on: people cut out of rendered crops, pasted over pictures of nobody, boxes exact.
 
 What is cut off in its crop stands at the frame's border; scraps of pictures with blurred outlines are pasted too, so
 that a cut-out's edge alone does not make a person, and things that stand like people (`sender.train.distractors`).
@@ -15,6 +15,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from common.arrays import BoolArray, ByteArray, FloatArray
 from common.synthetic.dataset.shards import CropDataset
 from common.synthetic.dataset.split import Split
 from common.synthetic.scene.backgrounds import BackgroundBank, power_law_noise, texture
@@ -22,8 +23,6 @@ from common.synthetic.scene.degradations import degrade
 from sender.perception.inference.detector import STRIDE
 from sender.train.distractors import distractor
 
-FloatArray = npt.NDArray[np.float32]
-ByteArray = npt.NDArray[np.uint8]
 Generator = np.random.Generator
 
 _LEAST_SEEN = 0.35
@@ -61,7 +60,7 @@ class CutOut:
 
     colour: FloatArray
     alpha: FloatArray
-    cut: npt.NDArray[np.bool_]
+    cut: BoolArray
 
 
 def cut_out(image: ByteArray, mask: ByteArray) -> CutOut | None:
@@ -118,8 +117,8 @@ class FrameComposer:
         tall = [box for box in boxes if box[3] - box[1] >= _LEAST_HEIGHT_PX]
         return degrade(rng, image), np.array(tall, dtype=np.float32).reshape(-1, 4)
 
-    def nobody(self) -> ByteArray:
-        """A crop (N, N, 3) as a mistaken finder would choose it: things where a person would be, or just anything."""
+    def negative(self) -> ByteArray:
+        """A crop (N, N, 3) as a mistaken detector would choose it: things where a person would be, or just anything."""
         rng, size = self._rng, self._size
         image = self._backgrounds.draw(rng, size, size)
         for _ in range(rng.integers(0, 4)):
@@ -164,7 +163,7 @@ class FrameComposer:
             left = round(middle - shape[0] / 2)
         return paste(image, owner, index, colour, alpha, left, top)
 
-    def _place(self, shape: tuple[int, int], cut: npt.NDArray[np.bool_]) -> tuple[int, int]:
+    def _place(self, shape: tuple[int, int], cut: BoolArray) -> tuple[int, int]:
         """Left and top of a cut-out of (width, height): anywhere, or at the border that cut it off."""
         place = []
         for axis in (0, 1):
@@ -239,7 +238,7 @@ def paste(
     return image, int((alpha > 0.5).sum())
 
 
-def _box(mask: npt.NDArray[np.bool_]) -> tuple[float, float, float, float]:
+def _box(mask: BoolArray) -> tuple[float, float, float, float]:
     rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
     return float(columns[0]), float(rows[0]), float(columns[-1] + 1), float(rows[-1] + 1)
 

@@ -1,6 +1,6 @@
 """Things that are not people, but stand, lean or hang like them: posts, signs, trees, seats, branches, bags.
 
-A finder that has only seen people before smooth backgrounds takes every upright thing for one of them (domain
+A detector that has only seen people before smooth backgrounds takes every upright thing for one of them (domain
 randomisation with distractors: Tremblay et al. 2018).
 """
 
@@ -8,12 +8,10 @@ from collections.abc import Callable
 
 import cv2
 import numpy as np
-import numpy.typing as npt
 
+from common.arrays import ByteArray, FloatArray
 from common.synthetic.scene.backgrounds import colour, texture
 
-FloatArray = npt.NDArray[np.float32]
-ByteArray = npt.NDArray[np.uint8]
 Generator = np.random.Generator
 
 _LETTERS = "ABCDEFGHIKLMNOPRSTUVXYZ0123456789"

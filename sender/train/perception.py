@@ -5,7 +5,7 @@ one process a core, which sees 80 crops a second in bf16:
 `OMP_NUM_THREADS=1 torchrun --nproc-per-node 2 -m sender.train.perception --threads 1 --compile --data DIR`.
 The training is given minutes, or `--images` to compare trainings whatever else the machine does; it may be stopped and
 resumed with `--resume`, and picks up shards that are still being rendered.  Some of the crops are replaced by pictures
-of nobody (`--nobody`), so that perception learns not to see a person in everything.  At the end, `scores.json` beside
+of nobody (`--negative`), so that perception learns not to see a person in everything.  At the end, `scores.json` beside
 the checkpoint tells the scores on the hold split.  `--shipped` begins with the package's weights; `--export` turns the
 checkpoint into them, and with `--blend 0.5` into the mean of both: a network that learns new kinds of pictures from its
 old weights forgets some of the old ones, and the mean forgets less (Wortsman et al., "Robust fine-tuning of zero-shot
@@ -21,9 +21,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import torch
 
+from common.arrays import BoolArray
 from common.body.keypoint_kinematics import KeypointKinematics
 from common.body.model import BodyModel
 from common.errors import UsageError, exit_code_of
@@ -35,7 +35,7 @@ from common.training.read_ahead import read_ahead
 from common.training.schedule import warm_cosine
 from common.weights.devices import fast_autocast
 from common.weights.loader import load_weights, read_manifest, save_weights
-from sender.perception.inference.flip_augmentation import BothWays
+from sender.perception.inference.flip_augmentation import FlipAugmentation
 from sender.perception.inference.predictor import WEIGHTS_NAME, architecture, as_images
 from sender.perception.network.network import NETWORKS, TASKS, PerceptionConfig, PerceptionNet
 from sender.train import pretrained
@@ -61,7 +61,7 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--rate", type=float, default=8e-4, help="peak learning rate")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--nobody", type=float, default=0.08, help="share of crops that show nobody, 0…1")
+    parser.add_argument("--negative", type=float, default=0.08, help="share of crops that show nobody, 0…1")
     parser.add_argument("--without", choices=TASKS, help="ablation: leave this head's loss out")
     parser.add_argument(
         "--pretrained",
@@ -85,12 +85,12 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
         help="with --export, after --shipped: write so much of the checkpoint, the rest of the package's weights; 0…1",
     )
     options = parser.parse_args(arguments)
-    if not 0 <= options.nobody < 1:
-        parser.error("--nobody is a share from 0 to less than 1")
+    if not 0 <= options.negative < 1:
+        parser.error("--negative is a share from 0 to less than 1")
     return options
 
 
-def training_batches(data: Sequence[Path], size: int, seed: int, nobody: float, side: int) -> Iterator[CropBatch]:
+def training_batches(data: Sequence[Path], size: int, seed: int, negative: float, side: int) -> Iterator[CropBatch]:
     """Augmented batches without end; new shards join as they are finished.
 
     Args:
@@ -108,18 +108,18 @@ def training_batches(data: Sequence[Path], size: int, seed: int, nobody: float, 
         order = rng.permutation(len(dataset))[:_SHARE_OF_DATA]
         for start in range(0, len(order) - size + 1, size):
             crops = crop_batch(dataset.batch(np.sort(order[start : start + size])))
-            yield augment(_some_of_nobody(crops, rng.random(len(crops)) < nobody, composer), generator)
+            yield augment(_with_negatives(crops, rng.random(len(crops)) < negative, composer), generator)
 
 
-def _some_of_nobody(batch: CropBatch, which: npt.NDArray[np.bool_], composer: FrameComposer) -> CropBatch:
+def _with_negatives(batch: CropBatch, which: BoolArray, composer: FrameComposer) -> CropBatch:
     pictures = batch.image.clone()
     if which.any():
-        pictures[torch.from_numpy(which)] = as_images(np.stack([composer.nobody() for _ in range(which.sum())]))
+        pictures[torch.from_numpy(which)] = as_images(np.stack([composer.negative() for _ in range(which.sum())]))
     return emptied(batch, torch.from_numpy(which), pictures)
 
 
 def held_out_batches(data: Sequence[Path], size: int = 64, limit: int = 1024) -> Iterator[CropBatch]:
-    dataset = CropDataset(data, "hold")
+    dataset = CropDataset(data, "val")
     for start in range(0, min(len(dataset), limit), size):
         yield crop_batch(dataset.batch(np.arange(start, min(start + size, len(dataset)))))
 
@@ -179,7 +179,7 @@ def train(options: argparse.Namespace) -> None:
         return float(images / options.images if options.images else spent_s / (60.0 * options.minutes))
 
     recent: dict[str, float] = {}
-    batches = training_batches(options.data, options.batch // workers.count, seed, options.nobody, config.size)
+    batches = training_batches(options.data, options.batch // workers.count, seed, options.negative, config.size)
     for crops in read_ahead(batches):
         started = time.monotonic()
         batch = crops.to(workers.device)
@@ -233,7 +233,7 @@ def export(options: argparse.Namespace) -> None:
         if not state.get("before") or not 0.0 < options.blend < 1.0:
             raise UsageError("--blend takes a share between 0 and 1 of a training that began with --shipped")
         blend(average.network, load_weights(WEIGHTS_NAME, architecture(config)), 1.0 - options.blend)
-    in_service = BothWays(average.network)
+    in_service = FlipAugmentation(average.network)
     border = best_border(in_service, held_out_batches(options.data))
     move_border(average.network, border)
     scores = evaluate(in_service, held_out_batches(options.data), KeypointKinematics(BodyModel.load()))
@@ -243,7 +243,7 @@ def export(options: argparse.Namespace) -> None:
         "command": f"python -m sender.train.perception --minutes {state['minutes']:g} --size {config.size}{flags}",
         "images_seen": state.get("before", 0) + state["images"],
         "crops": len(CropDataset(options.data, "train")),
-        "split": "hold",
+        "split": "val",
         "mask_border": round(border, 3),
     }
     entry = save_weights("perception", average.network.state_dict(), architecture(config), recipe, scores)

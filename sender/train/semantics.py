@@ -24,7 +24,7 @@ from common.body.mirror import mirrored_body
 from common.body.model import JOINTS, BodyModel, BodyParameters
 from common.body.rotations import axis_angle_to_matrix
 from common.errors import exit_code_of
-from common.io.atomic_write import replacing
+from common.io.atomic_write import atomic_replacement
 from common.synthetic.dataset.shards import Batch, CropDataset
 from common.training.averaging import AveragedNetwork
 from common.training.checkpoint import load_checkpoint, save_checkpoint
@@ -125,7 +125,7 @@ def cached_samples(
     if not path.exists():
         samples = observe(dataset, perception, space, kinematics)
         path.parent.mkdir(parents=True, exist_ok=True)
-        with replacing(path) as partial:
+        with atomic_replacement(path) as partial:
             torch.save([samples.features, samples.entries, samples.landmarks, samples.focal], partial)
     return Samples(*torch.load(path))
 
@@ -184,7 +184,7 @@ def main() -> None:
     space, weights = LabelSpace.load(), LossWeights()
     kinematics = KeypointKinematics(BodyModel.load())
     perception = Perception.load()
-    train, hold = (
+    train, val = (
         cached_samples(
             arguments.cache / f"features-{split}.pt",
             CropDataset(arguments.data, split),
@@ -192,25 +192,25 @@ def main() -> None:
             space,
             kinematics,
         )
-        for split in ("train", "hold")
+        for split in ("train", "val")
     )
     # Perception looks surer on crops that it was trained on: half of the held-out ones join the training.
-    half = len(hold) // 2
-    pool = train.joined(hold.pick(torch.arange(half)))
-    score = hold.pick(torch.arange(half, len(hold)))
+    half = len(val) // 2
+    pool = train.joined(val.pick(torch.arange(half)))
+    score = val.pick(torch.arange(half, len(val)))
 
     model = SemanticCVAE(SemanticsConfig(FEATURE_SIZE))
     model.feature_mean.copy_(pool.features.mean(0))
     model.feature_scale.copy_(pool.features.std(0).clamp_min(1e-3))
-    judge = Discriminator(model.config)
+    discriminator = Discriminator(model.config)
     optimiser = torch.optim.AdamW(model.parameters(), lr=_PEAK_RATE, weight_decay=0.02, betas=(0.9, 0.98))
-    judge_optimiser = torch.optim.AdamW(judge.parameters(), lr=4e-4, betas=(0.5, 0.99))
+    discriminator_optimiser = torch.optim.AdamW(discriminator.parameters(), lr=4e-4, betas=(0.5, 0.99))
     average = AveragedNetwork(model)
     parts: dict[str, Any] = {
         "model": model,
-        "judge": judge,
+        "judge": discriminator,
         "optimiser": optimiser,
-        "judge_optimiser": judge_optimiser,
+        "judge_optimiser": discriminator_optimiser,
         "average": average,
     }
     checkpoint = arguments.cache / "semantics.pt"
@@ -238,16 +238,16 @@ def main() -> None:
         features_posterior, features_prior = model.decode_features(z_posterior), model.decode_features(z_prior)
         entries, _ = moments(logits_prior)
 
-        judged = judge(standardised, batch.entries), judge(features_prior.detach(), entries.detach())
-        judge_optimiser.zero_grad()
-        discriminator_loss(*judged).backward()
-        judge_optimiser.step()
+        scored = discriminator(standardised, batch.entries), discriminator(features_prior.detach(), entries.detach())
+        discriminator_optimiser.zero_grad()
+        discriminator_loss(*scored).backward()
+        discriminator_optimiser.step()
 
         loss = (
             weights.features * (features_posterior - standardised).square().mean()
             + weights.features * (features_prior - standardised).square().mean()
             + weights.beta_kl * posterior.kl_to(prior).mean()
-            + weights.gamma_adversary * generator_loss(judge(features_prior, entries))
+            + weights.gamma_adversary * generator_loss(discriminator(features_prior, entries))
             + weights.labels_posterior * cross_entropy(logits_posterior, batch.entries).mean()
             + weights.labels_prior * cross_entropy(logits_prior, batch.entries).mean()
             + weights.joints * landmark_error(space, kinematics, entries, batch).mean()

@@ -1,8 +1,8 @@
-"""Trains the verifier on what the finder finds: `python -m sender.train.verifier --data DIR`.
+"""Trains the verifier on what the detector finds: `python -m sender.train.verifier --data DIR`.
 
-Frames are composed of rendered people and of things (`sender.train.detector_frames`); the finder searches them, down to
-scores that it is nearly always wrong at, and perception looks twice into each box, as in service.  A crop counts as a
-person if the box that perception then sees overlaps somebody's by half.  Perception must not have been trained on
+Frames are composed of rendered people and of things (`sender.train.detector_frames`); the detector searches them, down
+to scores that it is nearly always wrong at, and perception looks twice into each box, as in service.  A crop counts as
+a person if the box that perception then sees overlaps somebody's by half.  Perception must not have been trained on
 these people, or it is surer of them than of any stranger: give a data set with a seed of its own.
 
 CPU recipe (two cores): 1,000 frames and 200 held-out ones of 8,192 crops and 768, ten minutes, nearly all of it
@@ -14,20 +14,20 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from scipy.stats import mannwhitneyu
 from torch import Tensor
 from torch.nn import functional
 
+from common.arrays import ByteArray, FloatArray
 from common.errors import exit_code_of
-from common.io.atomic_write import replacing
+from common.io.atomic_write import atomic_replacement
 from common.synthetic.dataset.shards import CropDataset
 from common.synthetic.dataset.split import Split
 from common.weights.loader import save_weights
-from sender.perception.inference.detector import Finder, overlaps
+from sender.perception.inference.detector import Detector, overlaps
 from sender.perception.inference.predictor import Perception
-from sender.perception.inference.refine_boxes import look_twice
+from sender.perception.inference.refine_boxes import refine_boxes
 from sender.perception.inference.verifier import (
     EVIDENCE,
     WEIGHTS_NAME,
@@ -53,7 +53,7 @@ class Examples:
     Args:
         evidence: (N, EVIDENCE).
         person: (N,) 0 or 1.
-        score: (N,) the finder's.
+        score: (N,) the detector's.
     """
 
     evidence: Tensor
@@ -79,28 +79,26 @@ def gather(options: argparse.Namespace, split: Split, frames: int) -> Examples:
     if not kept.exists():
         rng = np.random.default_rng([options.seed, split == "train"])
         composer = FrameComposer([CropDataset([directory], split) for directory in options.data], rng, options.size)
-        finder, perception = Finder.load(), Perception.load()
-        finder.threshold = _LEAST_SCORE
+        detector, perception = Detector.load(), Perception.load()
+        detector.threshold = _LEAST_SCORE
         rows = [torch.zeros(0, EVIDENCE + 2)]
         for number in range(frames):
-            rows.append(_examples_of_frame(finder, perception, *composer.frame()))
+            rows.append(_examples_of_frame(detector, perception, *composer.frame()))
             if number % 100 == 0:
                 print(f"{split}: {number} frames, {sum(map(len, rows))} examples", flush=True)
         options.out.mkdir(parents=True, exist_ok=True)
-        with replacing(kept) as partial, open(partial, "wb") as file:
+        with atomic_replacement(kept) as partial, open(partial, "wb") as file:
             np.savez(file, rows=torch.cat(rows).numpy())
     rows_NX = torch.from_numpy(np.load(kept)["rows"])
     return Examples(rows_NX[:, :EVIDENCE], *rows_NX[:, EVIDENCE:].unbind(1))
 
 
-def _examples_of_frame(
-    finder: Finder, perception: Perception, image: npt.NDArray[np.uint8], people: npt.NDArray[np.float32]
-) -> Tensor:
+def _examples_of_frame(detector: Detector, perception: Perception, image: ByteArray, people: FloatArray) -> Tensor:
     """Rows of evidence, person, score."""
-    found = finder.find(image)[:_MOST_BOXES]
+    found = detector.find(image)[:_MOST_BOXES]
     if not found:
         return torch.zeros(0, EVIDENCE + 2)
-    seen = look_twice(perception, image, [detection.box for detection in found])
+    seen = refine_boxes(perception, image, [detection.box for detection in found])
     boxes = torch.from_numpy(np.stack(seen.boxes()))
     shared = overlaps(boxes, torch.from_numpy(people)).amax(dim=1) if len(people) else torch.zeros(len(boxes))
     scores = torch.tensor([detection.score for detection in found])
@@ -110,7 +108,7 @@ def _examples_of_frame(
 
 
 def fit(examples: Examples, seed: int) -> VerifierNet:
-    """The network after `_EPOCHS` passes, trained on the cross-entropy of its verdicts on what the finder said."""
+    """The network after `_EPOCHS` passes, trained on the cross-entropy of its verdicts on what the detector said."""
     torch.manual_seed(seed)
     net = VerifierNet(VerifierConfig())
     steps = _EPOCHS * (len(examples.person) // _BATCH)
@@ -131,7 +129,7 @@ def fit(examples: Examples, seed: int) -> VerifierNet:
 
 @torch.no_grad()
 def scores_of(net: VerifierNet, examples: Examples, frames: int) -> dict[str, float]:
-    """Areas under the ROC curve, people kept and false ones a frame: of the verifier, and of the finder alone."""
+    """Areas under the ROC curve, people kept and false ones a frame: of the verifier, and of the detector alone."""
     verdict = (net(examples.evidence) + log_odds(examples.score)).sigmoid()
     person = examples.person > 0.5
     kept = verdict >= 0.5
@@ -159,7 +157,7 @@ def main() -> None:
     torch.set_num_threads(options.threads)
     held_out_frames = max(options.frames // 5, 1)
     examples = gather(options, "train", options.frames)
-    held_out = gather(options, "hold", held_out_frames)
+    held_out = gather(options, "val", held_out_frames)
     net = fit(examples, options.seed)
     scores = scores_of(net, held_out, held_out_frames)
     print(f"{len(examples.person)} examples, {float(examples.person.mean()):.0%} of them people: {scores}")
@@ -167,7 +165,7 @@ def main() -> None:
         recipe = {
             "command": f"python -m sender.train.verifier --frames {options.frames} --size {options.size}",
             "examples": len(examples.person),
-            "split": "hold",
+            "split": "val",
         }
         entry = save_weights(WEIGHTS_NAME, net.state_dict(), architecture(net.config), recipe, scores, half=False)
         print(f"wrote {entry.file}")

@@ -9,14 +9,15 @@ import numpy.typing as npt
 import torch
 
 import common.synthetic
+from common.arrays import FloatArray
 from common.body.bake import cache_directory
 from common.body.label_space import LabelSpace
 from common.body.model import BodyModel
 from common.errors import OutputError
 from common.frames import Camera, PersonLabels
-from common.labels import FloatArray, split
+from common.labels import split
 from common.synthetic import render_shards
-from common.synthetic.dataset.presets import CASTINGS, EVERYDAY
+from common.synthetic.dataset.presets import EVERYDAY, PRESETS
 from common.synthetic.dataset.shards import Batch
 from receiver.body.skinning import BodySkin
 from receiver.mesh.triangle_mesh import SurfaceMesh
@@ -28,16 +29,16 @@ SEED = 7
 """Data sets of the test split are counted from 0; the trainings' own checks use others."""
 
 
-def crop_set(count: int, seed: int, size: int, casting: str = EVERYDAY.name, workers: int = 2) -> Path:
-    """The directory with `count` crops of the test split in a casting, rendered if the cache does not hold them yet.
+def crop_set(count: int, seed: int, size: int, preset: str = EVERYDAY.name, workers: int = 2) -> Path:
+    """The directory with `count` crops of the test split in a preset, rendered if the cache does not hold them yet.
 
     Raises:
         RendererUnavailable: there is no OpenGL to render them with.
         OutputError: the cache cannot be written.
         ValueError: the seed is beyond the split.
     """
-    directory = cache_directory() / f"bench-crops-{_generator()}-{casting}-{seed}-{count}-{size}"
-    tasks = render_shards.plan(directory, "test", seed, count, size, CASTINGS[casting])
+    directory = cache_directory() / f"bench-crops-{_generator()}-{preset}-{seed}-{count}-{size}"
+    tasks = render_shards.plan(directory, "test", seed, count, size, PRESETS[preset])
     if tasks:
         tell(f"rendering {count} test images into {directory}")
         _make(directory)

@@ -25,8 +25,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
+from common.arrays import Float64Array
 from common.body.label_space import LabelSpace
 from common.errors import OutputError
 from tests.bench import report
@@ -43,7 +43,6 @@ _SETTLING_S = 2.0
 _ROUND_S = 20.0
 _PATIENCE_S = 60.0
 
-Array = npt.NDArray[np.float64]
 Figures = dict[str, float]
 
 
@@ -60,12 +59,12 @@ class Seen:
         processor: (M, 2): seconds since the epoch, processor seconds.
     """
 
-    pairs: Array
+    pairs: Float64Array
     stopped: list[tuple[float, float]]
     sent: int
     receiver: dict[str, int]
-    memory: Array
-    processor: Array
+    memory: Float64Array
+    processor: Float64Array
 
 
 def _start(stack: ExitStack, *command: str) -> "subprocess.Popen[str]":
@@ -125,7 +124,7 @@ def _wait_until(at_s: float) -> float:
     return time.time()
 
 
-def figures(pairs: Array, rounds: Sequence[tuple[float, float]]) -> Figures:
+def figures(pairs: Float64Array, rounds: Sequence[tuple[float, float]]) -> Figures:
     """The time to acknowledgements of frames that were due in one of several times; medians of the times' percentiles.
 
     Args:
@@ -140,7 +139,7 @@ def figures(pairs: Array, rounds: Sequence[tuple[float, float]]) -> Figures:
     return told | {"frames": frames, "frames_per_s": frames / sum(to_s - from_s for from_s, to_s in rounds)}
 
 
-def slope(line: Array) -> float:
+def slope(line: Float64Array) -> float:
     """Of a line through (N, 2) points, but for the first fifth of them."""
     rest = line[len(line) // 5 :]
     return float(np.polyfit(rest[:, 0] - rest[0, 0], rest[:, 1], 1)[0])

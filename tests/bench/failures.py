@@ -33,9 +33,10 @@ from typing import Any
 
 import numpy as np
 
+from common.arrays import FloatArray
 from common.body.label_space import LabelSpace
 from common.errors import OutputError
-from common.labels import FloatArray, concatenate
+from common.labels import concatenate
 from tests.bench import report
 from tests.bench.rate import demo_truth
 from tests.netlab.hosts import ADDRESSES, Program, TwoHosts, require_hosts

@@ -1,9 +1,10 @@
 """What each part of the generator is worth on photographs: `python -m tests.bench.generator --folder DIR`.
 
-For the `dressed` casting as it is, and with each part of it left out in turn (garments, degradations, occluders,
+For the `dressed` preset as it is, and with each part of it left out in turn (garments, degradations, occluders,
 captured poses, backgrounds): renders a training set, trains a small perception network on it from scratch, and holds
-its keypoints against those of annotated photographs, cropped around the annotations, so that the finder plays no part.
-Short trainings: the order is the result, not the figures.  With the same `--work` folder it goes on where it stopped.
+its keypoints against those of annotated photographs, cropped around the annotations, so that the detector plays no
+part. Short trainings: the order is the result, not the figures.  With the same `--work` folder it goes on where it
+stopped.
 """
 
 import argparse
@@ -15,17 +16,18 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from common.arrays import Float64Array
 from common.errors import BodywireError
 from common.synthetic.dataset.presets import DRESSED, PARTS
 from common.training.averaging import AveragedNetwork
 from common.training.checkpoint import load_checkpoint
-from sender.capture.open import CaptureConfiguration, open_source
+from sender.capture.open import CaptureConfig, open_source
 from sender.capture.source import CapturedFrame
 from sender.perception.inference.crop import CropBox
 from sender.perception.inference.predictor import Perception
 from sender.perception.network.network import PerceptionConfig, PerceptionNet
 from tests.bench import report
-from tests.bench.photos import AnnotatedPerson, Array, image_id, read_annotations
+from tests.bench.photos import AnnotatedPerson, image_id, read_annotations
 
 WHOLE = "everything"
 # Annotated keypoints end at ankles and eyes; the person goes on beyond them.
@@ -35,7 +37,7 @@ _SEED = 30
 
 def errors_of(
     perception: Perception, frames: Sequence[CapturedFrame], annotations: Mapping[int, list[AnnotatedPerson]]
-) -> list[Array]:
+) -> list[Float64Array]:
     """Each annotated person's distances of keypoints from those perceived, in box sides."""
     errors = []
     for frame in frames:
@@ -47,17 +49,17 @@ def errors_of(
     return errors
 
 
-def pck(errors: Sequence[Array]) -> dict[str, float]:
+def pck(errors: Sequence[Float64Array]) -> dict[str, float]:
     """Share of keypoints within 0.05, 0.1 and 0.2 of the box."""
     return {f"pck{round(100 * limit):02d}": within(errors, limit) for limit in (0.05, 0.1, 0.2)}
 
 
-def within(errors: Sequence[Array], limit: float) -> float:
+def within(errors: Sequence[Float64Array], limit: float) -> float:
     """Share of all people's keypoints whose error is below a limit."""
     return float((np.concatenate(errors) < limit).mean())
 
 
-def change(errors: Sequence[Array], whole: Sequence[Array], limit: float = 0.2) -> dict[str, float]:
+def change(errors: Sequence[Float64Array], whole: Sequence[Float64Array], limit: float = 0.2) -> dict[str, float]:
     """How much larger the share within a limit is than of the `whole` generator, and its standard error.
 
     The error is that of another draw of the same people (bootstrap), not of another training.
@@ -81,9 +83,9 @@ def trained(work: Path, without: str | None, options: argparse.Namespace) -> Per
     data, out = work / "crops", work / "training"
     left_out = ["--without", without] if without else []
     size = ["--size", str(options.size)]
-    render = ["common.synthetic.render_shards", "--out", str(data), "--casting", DRESSED.name, *left_out, *size]
+    render = ["common.synthetic.render_shards", "--out", str(data), "--preset", DRESSED.name, *left_out, *size]
     _run([*render, "--count", str(options.count), "--seed", str(_SEED + options.seed)])
-    _run([*render, "--count", "256", "--split", "hold", "--seed", str(_SEED + options.seed)])
+    _run([*render, "--count", "256", "--split", "val", "--seed", str(_SEED + options.seed)])
     train = ["sender.train.perception", "--data", str(data), "--out", str(out), "--network", "probe", *size]
     train += ["--images", str(options.images), "--seed", str(options.seed), "--evaluate-minutes", "1000"]
     if not (out / "scores.json").exists():
@@ -115,10 +117,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     def work() -> None:
         annotations = read_annotations(options.keypoints)
-        with open_source(CaptureConfiguration(options.folder)) as source:
+        with open_source(CaptureConfig(options.folder)) as source:
             frames = list(source)
         systems = {}
-        errors: dict[str, list[Array]] = {}
+        errors: dict[str, list[Float64Array]] = {}
         for part in (None, *PARTS):
             name = f"without {part}" if part else WHOLE
             perception = trained(options.work / (part or WHOLE), part, options)

@@ -11,8 +11,8 @@ reconstruction on the other; display age is sampled at 100 Hz.  Systems:
 Takes root, for the namespaces.  Without `--trace`: a step from 400 to 50 kbit/s and back.  With `--outage S` nothing
 passes for S seconds, from a third of the time on; `recovery_ms` is from its end to the first frame shown that was
 captured after it.  With `--step HIGH LOW` the link falls from the one capacity to the other then, in kbit/s, and
-`oldest_ms` is the greatest age at which a frame was shown from half a second after that on.  With `--parcel-bytes` a
-parcel of that size is always on its way beside the frames; `bulk_bytes_per_s` is what arrived of whole ones.
+`oldest_ms` is the greatest age at which a frame was shown from half a second after that on.  With `--blob-bytes` a
+blob of that size is always on its way beside the frames; `bulk_bytes_per_s` is what arrived of whole ones.
 """
 
 import json
@@ -24,8 +24,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 
+from common.arrays import Float64Array
 from common.errors import OutputError, SourceError
 from tests.bench import report
 from tests.bench.measures import percentile
@@ -50,15 +50,14 @@ _FALLEN_S = 0.5
 _HEADERS_BYTES = 100
 _SMALLEST_PAYLOAD_BYTES = 30
 
-Array = npt.NDArray[np.float64]
 Figures = dict[str, float]
 
 
 class Ages(NamedTuple):
     """Display age over time: (N,) seconds, both."""
 
-    at_s: Array
-    age_s: Array
+    at_s: Float64Array
+    age_s: Float64Array
 
 
 class Run(NamedTuple):
@@ -76,12 +75,12 @@ class Link:
     there: Shape
     back: Shape
     seconds: float
-    parcel_bytes: int
+    blob_bytes: int
     # When the capacity falls for good, in seconds of the link's time.
     fall_s: float | None = None
 
 
-def display_ages(captured_s: Array, shown_s: Array, begin_s: float, end_s: float) -> Ages:
+def display_ages(captured_s: Float64Array, shown_s: Float64Array, begin_s: float, end_s: float) -> Ages:
     """Age of the newest frame shown at every sample between two moments, from the first frame on.
 
     Args:
@@ -95,7 +94,7 @@ def display_ages(captured_s: Array, shown_s: Array, begin_s: float, end_s: float
     return Ages(at_s, at_s - newest_s[index])
 
 
-def oracle(shape: Shape, seconds: float) -> tuple[Array, Array]:
+def oracle(shape: Shape, seconds: float) -> tuple[Float64Array, Float64Array]:
     """Capture and arrival of the frames that somebody sends who knows when the link is free."""
     pipe = Pipe(shape)
     captured, shown = [], []
@@ -118,13 +117,13 @@ def figures(ages: Ages) -> Figures:
     return {f"age_p{share}_ms": 1e3 * percentile(ages.age_s, share) for share in (50, 95, 99)}
 
 
-def recovery_s(captured_s: Array, shown_s: Array, end_s: float) -> float:
+def recovery_s(captured_s: Float64Array, shown_s: Float64Array, end_s: float) -> float:
     """From the end of an outage to the first frame shown that was captured after it; infinite if there is none."""
     fresh = shown_s[captured_s >= end_s]
     return float(fresh.min() - end_s) if len(fresh) else float("inf")
 
 
-def oldest_s(captured_s: Array, shown_s: Array, fall_s: float) -> float:
+def oldest_s(captured_s: Float64Array, shown_s: Float64Array, fall_s: float) -> float:
     """Greatest age at which a frame was shown from half a second after the fall on; infinite if there is none."""
     after = shown_s >= fall_s + _FALLEN_S
     return float((shown_s - captured_s)[after].max()) if after.any() else float("inf")
@@ -142,7 +141,7 @@ def play(policy: str, link: Link) -> Run:
         receive = ["tests.netlab.sink", "--listen", address, "--log", str(log)]
         send = ["tests.netlab.source", "--peer", address, "--policy", policy, "--seconds", str(seconds)]
         send += ["--start-at", str(hosts.began_at_s + _STARTING_S)]
-        send += ["--parcel-bytes", str(link.parcel_bytes)]
+        send += ["--blob-bytes", str(link.blob_bytes)]
         sink = hosts.run(1, receive)
         try:
             if not sink.says("listening"):
@@ -154,14 +153,14 @@ def play(policy: str, link: Link) -> Run:
         finally:
             sink.terminate()
         noted = [json.loads(line) for line in log.read_text(encoding="utf-8").splitlines()]
-    lines, parcels = ([line for line in noted if ("kind" in line) == bulky] for bulky in (False, True))
+    lines, blobs = ([line for line in noted if ("kind" in line) == bulky] for bulky in (False, True))
     began_s = json.loads(told.splitlines()[0])["began_at"]
     captured, shown = (np.array([line[name] for line in lines]) - began_s for name in ("captured_at", "shown_at"))
     sent = sum(line["bytes"] for line in lines)
     ages = display_ages(captured, shown, _SETTLING_S, seconds)
     told_of = figures(ages) | {"frames": float(len(lines)), "bytes_per_s": sent / seconds}
-    if link.parcel_bytes:
-        told_of["bulk_bytes_per_s"] = sum(parcel["bytes"] for parcel in parcels) / seconds
+    if link.blob_bytes:
+        told_of["bulk_bytes_per_s"] = sum(blob["bytes"] for blob in blobs) / seconds
     for _, end_s in link.there.outages:
         told_of["recovery_ms"] = 1e3 * recovery_s(captured, shown, end_s - (began_s - hosts.began_at_s))
     if link.fall_s is not None:
@@ -245,11 +244,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--traces", type=Path, nargs="+", metavar="PATH", help="several, or folders of them")
     parser.add_argument("--full-scale", action="store_true", help="as recorded, instead of at 20 to 400 kbit/s")
     parser.add_argument(
-        "--parcel-bytes",
+        "--blob-bytes",
         type=int,
         default=0,
         metavar="N",
-        help="parcels of so many bytes go beside the frames all the time",
+        help="blobs of so many bytes go beside the frames all the time",
     )
     parser.add_argument("--delay-ms", type=float, default=30.0, help="one way (default: %(default)s)")
     parser.add_argument("--loss", type=float, default=0.0, help="share of packets lost, each way")
@@ -279,7 +278,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             else:
                 trace = read_trace(file, full_scale=options.full_scale)
             there = Shape(trace, delay_s, options.loss, outages, seed=options.seed)
-            link = Link(there, back, seconds, options.parcel_bytes, out_s if options.step else None)
+            link = Link(there, back, seconds, options.blob_bytes, out_s if options.step else None)
             runs = play_all(link, options.policies, name)
             prefix = f"{name}, " if options.traces else ""
             systems |= {prefix + system: run.figures for system, run in runs.items()}

@@ -9,10 +9,8 @@ import trimesh
 from scipy.spatial import cKDTree
 from skimage.metrics import structural_similarity
 
+from common.arrays import BoolArray, ByteArray, Float64Array, IntArray
 from receiver.mesh.triangle_mesh import triangle_normals
-
-Array = npt.NDArray[np.float64]
-IntArray = npt.NDArray[np.int64]
 
 HIPS = (11, 12)
 """COCO's hips: their middle is the root that errors are taken from."""
@@ -21,10 +19,10 @@ HIPS = (11, 12)
 _CANDIDATES = 8
 
 
-def centred(keypoints: npt.ArrayLike, points: npt.ArrayLike | None = None) -> Array:
+def centred(keypoints: npt.ArrayLike, points: npt.ArrayLike | None = None) -> Float64Array:
     """`points` (default: the keypoints) relative to the middle of the hips of `keypoints` (17, 3)."""
     root = np.asarray(keypoints, dtype=np.float64)[list(HIPS)].mean(0)
-    moved: Array = np.asarray(keypoints if points is None else points, dtype=np.float64) - root
+    moved: Float64Array = np.asarray(keypoints if points is None else points, dtype=np.float64) - root
     return moved
 
 
@@ -34,7 +32,7 @@ def mean_distance_mm(found: npt.ArrayLike, truth: npt.ArrayLike) -> float:
     return 1000 * float(np.linalg.norm(difference, axis=-1).mean())
 
 
-def procrustes(found: npt.ArrayLike, truth: npt.ArrayLike) -> Array:
+def procrustes(found: npt.ArrayLike, truth: npt.ArrayLike) -> Float64Array:
     """`found` (N, 3) after the similarity (scale, rotation, shift) that brings it closest to `truth` (Umeyama 1991)."""
     source, target = np.asarray(found, dtype=np.float64), np.asarray(truth, dtype=np.float64)
     source_mean, target_mean = source.mean(0), target.mean(0)
@@ -44,7 +42,7 @@ def procrustes(found: npt.ArrayLike, truth: npt.ArrayLike) -> Array:
     sign[-1] = np.sign(np.linalg.det(left @ right))
     rotation = (left * sign) @ right
     scale = (singular * sign).sum() / (centred_source**2).sum()
-    aligned: Array = scale * centred_source @ rotation.T + target_mean
+    aligned: Float64Array = scale * centred_source @ rotation.T + target_mean
     return aligned
 
 
@@ -57,20 +55,20 @@ class Surface:
     """
 
     def __init__(self, vertices: npt.ArrayLike, faces: npt.ArrayLike) -> None:
-        self.corners: Array = np.asarray(vertices, dtype=np.float64)[np.asarray(faces)]
+        self.corners: Float64Array = np.asarray(vertices, dtype=np.float64)[np.asarray(faces)]
         flat = self.corners.reshape(-1, 3)
         # Twice the area long; degenerate triangles are left with a zero normal.
         corners = np.arange(len(flat), dtype=np.int32).reshape(-1, 3)
         scaled = np.asarray(triangle_normals(flat.astype(np.float32), corners), dtype=np.float64)
         length = np.linalg.norm(scaled, axis=1)
-        self.areas: Array = length / 2
-        self.normals: Array = scaled / np.maximum(length, 1e-20)[:, None]
+        self.areas: Float64Array = length / 2
+        self.normals: Float64Array = scaled / np.maximum(length, 1e-20)[:, None]
 
     @cached_property
     def _middles(self) -> cKDTree:
         return cKDTree(self.corners.mean(1))
 
-    def sample(self, count: int, seed: int) -> tuple[Array, Array]:
+    def sample(self, count: int, seed: int) -> tuple[Float64Array, Float64Array]:
         """`count` points (N, 3) spread evenly over the surface, and its unit normals there."""
         rng = np.random.default_rng(seed)
         faces = rng.choice(len(self.corners), count, p=self.areas / self.areas.sum())
@@ -79,7 +77,7 @@ class Surface:
         a, b, c = self.corners[faces].transpose(1, 0, 2)
         return a + u * (b - a) + v * (c - a), self.normals[faces]
 
-    def nearest(self, points: Array) -> tuple[Array, IntArray]:
+    def nearest(self, points: Float64Array) -> tuple[Float64Array, IntArray]:
         """Distance (N,) in metres of points (N, 3) to the surface, and the triangle that is nearest."""
         count = min(_CANDIDATES, len(self.corners))
         _, candidates = self._middles.query(points, count)
@@ -90,7 +88,7 @@ class Surface:
         return np.sqrt(squared[rows, best]), candidates[rows, best]
 
 
-def squared_distance(points: Array, triangles: Array) -> Array:
+def squared_distance(points: Float64Array, triangles: Float64Array) -> Float64Array:
     """(N,) squared distance of each point (N, 3) to its own triangle (N, 3, 3)."""
     a, b, c = triangles.transpose(1, 0, 2)
     along_b, along_c, offset = b - a, c - a, points - a
@@ -106,15 +104,15 @@ def squared_distance(points: Array, triangles: Array) -> Array:
     return np.where((v >= 0) & (w >= 0) & (v + w <= 1), np.minimum(_dot(above, above), edges), edges)
 
 
-def _squared_to_segment(points: Array, start: Array, end: Array) -> Array:
+def _squared_to_segment(points: Float64Array, start: Float64Array, end: Float64Array) -> Float64Array:
     along, offset = end - start, points - start
     share = np.clip(_dot(offset, along) / np.maximum(_dot(along, along), 1e-30), 0, 1)
     left = offset - share[:, None] * along
     return _dot(left, left)
 
 
-def _dot(a: Array, b: Array) -> Array:
-    product: Array = np.einsum("ij,ij->i", a, b)
+def _dot(a: Float64Array, b: Float64Array) -> Float64Array:
+    product: Float64Array = np.einsum("ij,ij->i", a, b)
     return product
 
 
@@ -151,19 +149,19 @@ def is_watertight_piece(vertices: npt.ArrayLike, faces: npt.ArrayLike) -> bool:
     return bool(mesh.is_watertight and mesh.is_winding_consistent and mesh.body_count == 1)
 
 
-def intersection_over_union(found: npt.NDArray[np.bool_], truth: npt.NDArray[np.bool_]) -> float:
+def intersection_over_union(found: BoolArray, truth: BoolArray) -> float:
     """IoU of two masks; 1 when both are empty."""
     union = (found | truth).sum()
     return float((found & truth).sum() / union) if union else 1.0
 
 
-def view_mse(found: npt.NDArray[np.uint8], truth: npt.NDArray[np.uint8]) -> float:
+def view_mse(found: ByteArray, truth: ByteArray) -> float:
     """Mean squared error (29) of two rendered views with values scaled to 0…1."""
     difference = (found.astype(np.float64) - truth.astype(np.float64)) / 255
     return float((difference**2).mean())
 
 
-def view_ssim(found: npt.NDArray[np.uint8], truth: npt.NDArray[np.uint8]) -> float:
+def view_ssim(found: ByteArray, truth: ByteArray) -> float:
     """Structural similarity (30) of two rendered views (H, W, 3)."""
     return float(structural_similarity(found, truth, channel_axis=-1))
 

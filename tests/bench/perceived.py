@@ -12,14 +12,14 @@ from sender.capture.open import DEMO_CLIP
 from sender.capture.source import CapturedFrame
 from sender.capture.video import VideoFileSource
 from sender.perception.inference.crop import CropBox
-from sender.perception.inference.detector import Finder
+from sender.perception.inference.detector import Detector
 from sender.perception.inference.predictor import Perception
 from sender.perception.inference.refine_boxes import one
 from sender.perception.inference.verifier import Verifier
 from sender.perception.network.network import PerceptionNet
 from sender.perception.network.output import PerceptionOutput
 from sender.perception.stage import ObservedPerson, PerceptionStage, TrackingConfig
-from sender.semantics.smoothing import SmoothingConfiguration
+from sender.semantics.smoothing import SmoothingConfig
 from sender.semantics.stage import SemanticsStage
 from tests.bench.crops import camera_of
 from tests.bench.measures import intersection_over_union
@@ -77,16 +77,16 @@ class FrameSender:
 
     Args:
         max_people: most people a frame.
-        finder: looks at whole frames; the one that ships if not given.
+        detector: looks at whole frames; the one that ships if not given.
 
     Raises:
         WeightsError: weights are missing or of another version.
     """
 
-    def __init__(self, max_people: int = 1, finder: Finder | None = None) -> None:
+    def __init__(self, max_people: int = 1, detector: Detector | None = None) -> None:
         tracking = TrackingConfig(max_people=max_people)
-        self._perception = PerceptionStage(finder or Finder.load(), Perception.load(), Verifier.load(), tracking)
-        self._semantics = SemanticsStage.load(SmoothingConfiguration())
+        self._perception = PerceptionStage(detector or Detector.load(), Perception.load(), Verifier.load(), tracking)
+        self._semantics = SemanticsStage.load(SmoothingConfig())
         self._source = ""
 
     def label(self, captured: CapturedFrame) -> LabelFrame:

@@ -1,9 +1,9 @@
 """What perception costs, part by part: `python -m tests.bench.perception`.
 
 The demo clip, enlarged to 1280×720, goes through the sender's perception stage, one person followed, on two threads (as
-many as the target machine has cores).  `perception` is the whole stage; `finder` is its look at the whole frame, which
-comes with every tenth frame; `stem` to `pose` are the parts of the network, each crop seen both ways round; `verifier`
-judges how surely somebody was seen.
+many as the target machine has cores).  `perception` is the whole stage; `detector` is its look at the whole frame,
+which comes with every tenth frame; `stem` to `pose` are the parts of the network, each crop seen both ways round;
+`verifier` judges how surely somebody was seen.
 """
 
 import sys
@@ -18,14 +18,14 @@ from torch import nn
 
 from common.frames import Camera
 from sender.capture.source import CapturedFrame
-from sender.perception.inference.detector import Finder
+from sender.perception.inference.detector import Detector
 from sender.perception.inference.predictor import Perception
 from sender.perception.inference.verifier import Verifier
 from sender.perception.network.network import PerceptionNet
 from sender.perception.stage import PerceptionStage, TrackingConfig
 from tests.bench import report
 from tests.bench.perceived import demo_frames
-from tests.bench.stages import WARM_UP, Figures, Stopwatch, TimedFinder
+from tests.bench.stages import WARM_UP, Figures, Stopwatch, TimedDetector
 
 QUICK_FRAMES = 60
 WIDTH, HEIGHT = 1280, 720
@@ -74,7 +74,7 @@ def measure(frames: Iterator[CapturedFrame]) -> Figures:
     watch = Stopwatch()
     perception, verifier = Perception.load(), Verifier.load()
     watch_parts(perception.net, verifier, watch)
-    stage = PerceptionStage(TimedFinder(Finder.load(), watch), perception, verifier, TrackingConfig())
+    stage = PerceptionStage(TimedDetector(Detector.load(), watch), perception, verifier, TrackingConfig())
     seen = count = 0
     for frame in map(enlarged, frames):
         with watch.time("perception"):

@@ -24,21 +24,18 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 from scipy.optimize import linear_sum_assignment
 
+from common.arrays import BoolArray, Float64Array, FloatArray
 from common.errors import SourceError
-from common.labels import FloatArray
 from common.weights.loader import model_hash
-from sender.capture.open import CaptureConfiguration, open_source
+from sender.capture.open import CaptureConfig, open_source
 from sender.capture.source import CapturedFrame
 from sender.importance.importance import Importance
 from tests.bench import report
 from tests.bench.perceived import FrameSender
 from tests.bench.rates import CodecPair, unconstrained_rho
 from tests.bench.reconstruction_scores import Receiver
-
-Array = npt.NDArray[np.float64]
 
 # A published person whose keypoints are further off than this on average, in box sides, is somebody else.
 _MATCH = 0.3
@@ -56,8 +53,8 @@ class AnnotatedPerson:
         labelled: (17,) which of them are.
     """
 
-    keypoints: Array
-    labelled: npt.NDArray[np.bool_]
+    keypoints: Float64Array
+    labelled: BoolArray
 
     @property
     def side_px(self) -> float:
@@ -69,7 +66,7 @@ class AnnotatedPerson:
         """Height of the box around the labelled keypoints."""
         return float(np.ptp(self.keypoints[self.labelled, 1]))
 
-    def errors(self, found: FloatArray) -> Array:
+    def errors(self, found: FloatArray) -> Float64Array:
         """(K,) distances of the labelled keypoints from those found (17, 2), in box sides."""
         distance = np.linalg.norm(found - self.keypoints, axis=1)[self.labelled]
         return np.asarray(distance / self.side_px)
@@ -112,7 +109,7 @@ class ImageScore:
         false_people: published and matched to nobody.
     """
 
-    matched: tuple[Array | None, ...]
+    matched: tuple[Float64Array | None, ...]
     heights_px: tuple[float, ...]
     labelled: tuple[int, ...]
     false_people: int
@@ -120,7 +117,7 @@ class ImageScore:
 
 def score_image(annotated: Sequence[AnnotatedPerson], found: Sequence[FloatArray]) -> ImageScore:
     """Matches published people (17, 2) to annotated ones: the assignment of least mean keypoint error."""
-    matched: list[Array | None] = [None] * len(annotated)
+    matched: list[Float64Array | None] = [None] * len(annotated)
     if annotated and found:
         costs = np.array([[person.errors(one).mean() for one in found] for person in annotated])
         # What is too far off costs the same, however far: it must not spoil the others' matches.
@@ -145,7 +142,7 @@ def summary(scores: Sequence[ImageScore]) -> dict[str, float]:
     return figures | {"false_people": float(sum(score.false_people for score in scores))}
 
 
-def _figures(people: Sequence[tuple[Array | None, int]]) -> dict[str, float]:
+def _figures(people: Sequence[tuple[Float64Array | None, int]]) -> dict[str, float]:
     """Of people with their errors (None: not found) and how many keypoints each has annotated."""
     labelled = max(sum(count for _, count in people), 1)
     found = [errors for errors, _ in people if errors is not None]
@@ -259,7 +256,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     def work() -> None:
         annotations = read_annotations(options.keypoints) if options.keypoints else {}
-        with open_source(CaptureConfiguration(options.folder)) as source:
+        with open_source(CaptureConfig(options.folder)) as source:
             frames = list(source)
         frames = frames[:QUICK_FRAMES] if options.quick else frames
         reconstruction = Reconstruction(options.max_people)

@@ -26,7 +26,7 @@ from common.body.label_space import LabelSpace
 from common.body.model import BodyModel
 from common.frames import PersonLabels
 from common.labels import concatenate
-from common.synthetic.dataset.presets import CASTINGS, EVERYDAY
+from common.synthetic.dataset.presets import EVERYDAY, PRESETS
 from common.synthetic.dataset.shards import Batch, CropDataset
 from common.weights.loader import model_hash
 from sender.importance.importance import Importance
@@ -163,7 +163,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """The command line; returns the exit code."""
     parser = report.flags("quality", "Measure the reconstruction on rendered test people.", crops.SEED)
     parser.add_argument("--count", type=int, help=f"images (default: {COUNT}, {QUICK_COUNT} with --quick)")
-    parser.add_argument("--casting", choices=tuple(CASTINGS), default=EVERYDAY.name, help="what kinds of pictures")
+    parser.add_argument("--preset", choices=tuple(PRESETS), default=EVERYDAY.name, help="what kinds of pictures")
     options = parser.parse_args(arguments)
     count = options.count or (QUICK_COUNT if options.quick else COUNT)
 
@@ -171,10 +171,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         # Loaded here only to fail early, in one line.
         size = Evaluation().size
         began = time.monotonic()
-        rows = evaluate(crops.crop_set(count, options.seed, size, options.casting), count)
+        rows = evaluate(crops.crop_set(count, options.seed, size, options.preset), count)
         systems, parts = summary(rows), breakdown(rows)
         share = sum(row.whole for row in rows) / len(rows)
-        images = f"{count} {options.casting} test images (seed {options.seed})"
+        images = f"{count} {options.preset} test images (seed {options.seed})"
         print(f"{images}, {report.machine_line()}, {time.monotonic() - began:.0f} s\n")
         print(report.table(systems, KEYS))
         for name, part in parts.items():
@@ -182,7 +182,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             print(report.table(part, KEYS))
         worse = {key: systems["codec"][key] / systems["labels"][key] - 1 for key in KEYS[:5]}
         print("\ncodec against labels: " + ", ".join(f"{key} {value:+.1%}" for key, value in worse.items()))
-        more = {"images": count, "casting": options.casting, "whole_share": share, "breakdown": parts}
+        more = {"images": count, "preset": options.preset, "whole_share": share, "breakdown": parts}
         report.write_json(options.json, "quality", options.seed, systems, **more)
 
     return report.run("quality", work)

@@ -20,12 +20,13 @@ import numpy as np
 import torch
 import zstandard
 
+from common.arrays import FloatArray
 from common.body.label_space import LabelSpace
 from common.body.model import BodyModel, BodyParameters
 from common.body.rotations import axis_angle_to_matrix
 from common.errors import SourceError, WeightsError
 from common.frames import PersonLabels
-from common.labels import GROUP_NAMES, FloatArray, concatenate, group_slices, split
+from common.labels import GROUP_NAMES, concatenate, group_slices, split
 from common.synthetic.motion.motion_table import Clip, clips
 from common.weights.loader import model_hash
 from common.wire.convert import FrameMessage, encode_client

@@ -10,7 +10,7 @@ from common.frames import Camera, LabelFrame, PersonLabels
 from sender.congestion.samples import LinkSample
 from sender.importance.importance import Importance
 from sender.rate.controller import RateController
-from sender.rate.policy import RateConfiguration, rho_by_group
+from sender.rate.policy import RateConfig, rho_by_group
 
 FPS = 30.0
 ACKNOWLEDGEMENT_LAG = 2
@@ -25,7 +25,7 @@ Rho = Mapping[str, float]
 @lru_cache(maxsize=1)
 def unconstrained_f() -> float:
     """f that default rate control settles on when the link is never full: ten seconds of small, prompt frames."""
-    controller = RateController(RateConfiguration(), FPS)
+    controller = RateController(RateConfig(), FPS)
     spacing_ms = 1000.0 / FPS
     for number in range(round(_IDLE_S * FPS)):
         now_ms = number * spacing_ms
@@ -49,7 +49,7 @@ def unconstrained_f() -> float:
 
 def unconstrained_rho(importance: Importance, person: PersonLabels) -> dict[str, float]:
     """ρ by group (17) for a person at `unconstrained_f`."""
-    settings = RateConfiguration()
+    settings = RateConfig()
     return rho_by_group(importance.weights(person), unconstrained_f(), settings.rho_min, settings.rho_max)
 
 

@@ -4,15 +4,15 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
-import numpy.typing as npt
 
+from common.arrays import ByteArray, Float64Array, FloatArray
 from common.frames import Camera, LabelFrame, PersonLabels
 from receiver.diffusion.stage import SamplingConfig
 from receiver.engine.reconstruction import ReconstructedPerson, Reconstructor
 from receiver.mesh.render import render
-from receiver.mesh.triangle_mesh import Float32, SurfaceMesh, UInt8
+from receiver.mesh.triangle_mesh import SurfaceMesh
 from receiver.metrics import ReceiverMetrics
-from receiver.surface.surface import SurfaceConfiguration
+from receiver.surface.surface import SurfaceConfig
 from tests.bench import measures
 from tests.bench.crops import TruePerson
 from tests.bench.measures import Surface, centred
@@ -31,14 +31,14 @@ class Receiver:
     """
 
     def __init__(self) -> None:
-        self._reconstructor = Reconstructor.load(SamplingConfig(), SurfaceConfiguration(), ReceiverMetrics())
+        self._reconstructor = Reconstructor.load(SamplingConfig(), SurfaceConfig(), ReceiverMetrics())
 
     def reconstruct(self, people: Sequence[PersonLabels], camera: Camera) -> tuple[ReconstructedPerson, ...]:
         """Nobody has a previous cloud, so people are independent, whatever their identities."""
         return self._reconstructor.reconstruct(LabelFrame(0, "bench", 0.0, camera, tuple(people)), {})
 
 
-def figures(found: ReconstructedPerson, truth: TruePerson, views: Sequence[UInt8]) -> dict[str, float]:
+def figures(found: ReconstructedPerson, truth: TruePerson, views: Sequence[ByteArray]) -> dict[str, float]:
     """Everything that is measured on one reconstruction; all but watertightness with the middles of the hips as one.
 
     Args:
@@ -71,7 +71,7 @@ def _about_hips(mesh: SurfaceMesh, found: ReconstructedPerson) -> SurfaceMesh:
     return replace(mesh, vertices=centred(found.joints_3d, mesh.vertices).astype(np.float32))
 
 
-def views_of(mesh: SurfaceMesh) -> list[UInt8]:
+def views_of(mesh: SurfaceMesh) -> list[ByteArray]:
     """Renderings of a mesh whose hips are the origin: as the crop's camera sees it, and from its side."""
     views = []
     for yaw in _VIEW_YAWS:
@@ -80,8 +80,6 @@ def views_of(mesh: SurfaceMesh) -> list[UInt8]:
     return views
 
 
-def _about_vertical(angle: float) -> Float32:
-    turn: npt.NDArray[np.float64] = np.array(
-        [[np.cos(angle), 0, np.sin(angle)], [0, 1, 0], [-np.sin(angle), 0, np.cos(angle)]]
-    )
+def _about_vertical(angle: float) -> FloatArray:
+    turn: Float64Array = np.array([[np.cos(angle), 0, np.sin(angle)], [0, 1, 0], [-np.sin(angle), 0, np.cos(angle)]])
     return turn.astype(np.float32)

@@ -19,6 +19,7 @@ from pathlib import Path
 
 import numpy as np
 
+from common.arrays import Image
 from common.codec.frame_codec import FrameCodec
 from common.errors import PeerError
 from common.frames import LabelFrame
@@ -28,12 +29,12 @@ from receiver.diffusion.stage import SamplingConfig
 from receiver.engine.reconstruction import Reconstructor, Timings
 from receiver.metrics import ReceiverMetrics
 from receiver.publish.frame_record import FrameRecord, PersonRecord
-from receiver.publish.session_directory import PublishConfiguration, SessionDirectory, SessionWriter
+from receiver.publish.session_directory import PublishConfig, SessionDirectory, SessionWriter
 from receiver.report.summary import frames_per_second, read_frames
-from receiver.surface.surface import SurfaceConfiguration
-from sender.capture.source import CapturedFrame, Image
+from receiver.surface.surface import SurfaceConfig
+from sender.capture.source import CapturedFrame
 from sender.importance.importance import Importance
-from sender.perception.inference.detector import Detection, Finder
+from sender.perception.inference.detector import Detection, Detector
 from tests.bench import report
 from tests.bench.measures import percentile
 from tests.bench.perceived import FrameSender, demo_frames
@@ -73,16 +74,16 @@ class Stopwatch:
         return figures
 
 
-class TimedFinder(Finder):
-    """The finder, each of its looks noted; perception's own time holds them too."""
+class TimedDetector(Detector):
+    """The detector, each of its looks noted; perception's own time holds them too."""
 
-    def __init__(self, finder: Finder, watch: Stopwatch) -> None:
-        super().__init__(finder.net, finder.threshold)
+    def __init__(self, detector: Detector, watch: Stopwatch) -> None:
+        super().__init__(detector.net, detector.threshold)
         self._watch = watch
 
     def find(self, image: Image) -> tuple[Detection, ...]:
-        """As `Finder.find`."""
-        with self._watch.time("finder"):
+        """As `Detector.find`."""
+        with self._watch.time("detector"):
             return super().find(image)
 
 
@@ -99,8 +100,8 @@ class OneProcess:
 
     def __init__(self, out: SessionDirectory, watch: Stopwatch) -> None:
         self._watch = watch
-        self._sender = FrameSender(finder=TimedFinder(Finder.load(), watch))
-        self._reconstructor = Reconstructor.load(SamplingConfig(), SurfaceConfiguration(), ReceiverMetrics())
+        self._sender = FrameSender(detector=TimedDetector(Detector.load(), watch))
+        self._reconstructor = Reconstructor.load(SamplingConfig(), SurfaceConfig(), ReceiverMetrics())
         self._writer: SessionWriter = out.session("bench")
         self._importance = Importance.load()
         networks = model_hash()
@@ -150,7 +151,7 @@ def in_one_process(limit: int | None) -> Figures:
     """The demo clip through all stages."""
     watch = Stopwatch()
     frames = list(demo_frames(limit))
-    with tempfile.TemporaryDirectory() as out, SessionDirectory(PublishConfiguration(Path(out))) as directory:
+    with tempfile.TemporaryDirectory() as out, SessionDirectory(PublishConfig(Path(out))) as directory:
         began = time.monotonic()
         process = OneProcess(directory, watch)
         loaded_s = time.monotonic() - began

@@ -6,8 +6,8 @@ from html import escape
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 
+from common.arrays import Float64Array
 from common.errors import OutputError
 
 _WIDTH, _HEIGHT, _MARGIN, _LEGEND = 900, 240, 60, 110
@@ -25,8 +25,8 @@ class Line:
         right: its scale is the one on the right, and it is drawn as a grey area behind the others.
     """
 
-    x: npt.NDArray[np.float64]
-    y: npt.NDArray[np.float64]
+    x: Float64Array
+    y: Float64Array
     right: bool = False
 
 

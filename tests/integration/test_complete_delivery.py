@@ -14,8 +14,8 @@ from common.io.addresses import Address
 from common.wire.convert import FrameMessage, Hello
 from receiver.link import LinkServer, Session
 from receiver.publish.frame_record import FrameRecord
-from receiver.publish.session_directory import PublishConfiguration, SessionDirectory, SessionWriter
-from sender.link import LinkClient, LinkConfiguration
+from receiver.publish.session_directory import PublishConfig, SessionDirectory, SessionWriter
+from sender.link import LinkClient, LinkConfig
 from sender.spool.complete_delivery import CompleteDelivery, Outstanding
 from sender.spool.spool import Spool, SpoolContent
 from tests.support.fake_link import MODEL, CountingCodec
@@ -33,7 +33,7 @@ class Shelf(Pipeline):
 
     def __init__(self, out: Path) -> None:
         super().__init__()
-        self.directory = SessionDirectory(PublishConfiguration(out=out))
+        self.directory = SessionDirectory(PublishConfig(out=out))
         self.durable: list[bool] = []
         self._writers: dict[bytes, SessionWriter] = {}
 
@@ -52,8 +52,8 @@ class Shelf(Pipeline):
 
 def lines(out: Path) -> list[tuple[int, int]]:
     """Session and sequence of every line."""
-    told: list[dict[str, Any]] = [json.loads(line) for line in (out / "frames.jsonl").read_text().splitlines()]
-    return [(line["session"], line["seq"]) for line in told]
+    measurement: list[dict[str, Any]] = [json.loads(line) for line in (out / "frames.jsonl").read_text().splitlines()]
+    return [(line["session"], line["seq"]) for line in measurement]
 
 
 class Sender:
@@ -64,7 +64,7 @@ class Sender:
         self.codec = CountingCodec()
         outstanding = Outstanding()
         hello = Hello(self.spool.session_id, "test", 1, MODEL, False, resume=self.spool.resumed, durable=True)
-        link = LinkClient(LinkConfiguration(peer=peer).patient(), hello, self.codec, observer=outstanding)
+        link = LinkClient(LinkConfig(peer=peer).patient(), hello, self.codec, observer=outstanding)
         self.delivery = CompleteDelivery(link, self.spool, outstanding)
 
     async def begin(self) -> None:

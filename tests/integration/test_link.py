@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
-from common.blobs import Parcel
+from common.blobs import Blob
 from common.clock import Clock
 from common.codec.frame_codec import EncodedFrame, FrameCodec
 from common.errors import ModelMismatch, OutputError, PeerError, VersionMismatch
@@ -46,19 +46,19 @@ async def test_trains_follow_frames_and_are_measured_by_their_echoes(ends: Ends)
     await client.connect()
     async with asyncio.timeout(10):
         for sequence in range(1000):
-            if len(seen.trains) >= 4:
+            if len(seen.packet_trains) >= 4:
                 break
             await client.send(label_frame(sequence))
             await asyncio.sleep(0.02)
-    assert len(seen.trains) == 4
-    assert all(told.bps > 0 for told in seen.trains)
+    assert len(seen.packet_trains) == 4
+    assert all(measurement.bps > 0 for measurement in seen.packet_trains)
     assert seen.lost == []
 
 
 class _Trickle:
     """Some bytes behind every frame."""
 
-    def bulk_bytes(self, in_flight_bytes: int, parcel_bytes: int, now_ms: float) -> int:
+    def background_bytes(self, in_flight_bytes: int, blob_bytes: int, now_ms: float) -> int:
         return 200
 
 
@@ -68,15 +68,15 @@ async def test_parcels_go_beside_frames_and_outlive_a_cut(ends: Ends) -> None:
     relay = await ends.relay(address)
     client, _ = ends.client(relay.address, pace=_Trickle())
     await client.connect()
-    parcels = [Parcel("colours", key, secrets.token_bytes(3000)) for key in range(3)]
-    for parcel in parcels:
-        client.post(parcel)
+    blobs = [Blob("colours", key, secrets.token_bytes(3000)) for key in range(3)]
+    for blob in blobs:
+        client.post(blob)
     await send_all(client, 0, 20)
     await pipeline.until_decoded(15)
     relay.cut()
     await send_all(client, 20, 100)
     await client.drain()
-    assert pipeline.parcels == parcels
+    assert pipeline.blobs == blobs
     assert pipeline.decoded == list(range(100))
 
 

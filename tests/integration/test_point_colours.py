@@ -5,16 +5,16 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 
+from common.arrays import FloatArray
 from common.body.anatomy import REGIONS
 from common.body.label_space import LabelSpace
 from common.body.model import BodyModel
-from common.labels import FloatArray
 from common.synthetic.assets.appearance import sample_appearance, sample_light
 from common.synthetic.assets.body_canvas import Canvas
 from common.synthetic.renderer.renderer import Renderer
 from common.texture.point_colours import decode
 from receiver.body.colouring import Colouring
-from sender.texture.stage import PointColourist
+from sender.texture.stage import TextureStage
 from tests.support.synthetic_observation import CAMERA, Pictured, pictured
 
 _SHOWN = (0.0, np.pi)
@@ -46,12 +46,12 @@ def errors(model: BodyModel, renderer: Renderer) -> Iterator[tuple[float, float]
         painted, light = sample_appearance(rng), sample_light(rng)
         shown = [pictured(renderer, model, painted, yaw, light) for yaw in _SHOWN]
         judged = [pictured(renderer, model, painted, yaw, light) for yaw in _JUDGED]
-        colourist = PointColourist(space, model)
+        texture_stage = TextureStage(space, model)
         sent = [
             blob
             for picture in shown
             for _ in range(150)
-            for _, blob in colourist.update(picture.image, CAMERA, [picture.observed()], [picture.labels(space)])
+            for _, blob in texture_stage.update(picture.image, CAMERA, [picture.observed()], [picture.labels(space)])
         ]
         regions = region_means(shown, region)
         points = colouring.colours(decode(sent[-1]), regions)

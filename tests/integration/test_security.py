@@ -24,8 +24,8 @@ from sender.link.transport.security import read_credentials, read_token
 from tests.support.link_fixture import Ends, Pipeline, send_all
 
 CERTS = Path(__file__).parents[2] / "deploy" / "certs"
-Receiving = receiver.link.auth.security.SecurityConfiguration
-Sending = sender.link.transport.security.SecurityConfiguration
+Receiving = receiver.link.auth.security.SecurityConfig
+Sending = sender.link.transport.security.SecurityConfig
 
 
 @dataclass(frozen=True)
@@ -143,8 +143,8 @@ REFUSED: dict[str, Case] = {
 
 @pytest.mark.parametrize("case", REFUSED)
 async def test_refused_and_told_why(ends: Ends, ours: Authority, others: Authority, case: str) -> None:
-    pair, told = REFUSED[case]
-    with pytest.raises(PeerError, match=told):
+    pair, measurement = REFUSED[case]
+    with pytest.raises(PeerError, match=measurement):
         await deliver(ends, *pair(ours, others))
 
 
@@ -173,13 +173,13 @@ async def test_no_token_an_unknown_an_expired_and_a_revoked_one(ends: Ends, tmp_
     revoked = add_token(tokens, "stolen", 30, NOW)
     revoke_token(tokens, "stolen")
     at = Receiving(tokens=tokens)
-    for by, told in (
+    for by, measurement in (
         (Sending(), "a token is wanted here: give --token-file"),
         (with_token(tmp_path, "made-up"), "the token is not known here"),
         (with_token(tmp_path, expired), "the token of old expired on"),
         (with_token(tmp_path, revoked), "the token of stolen was revoked"),
     ):
-        with pytest.raises(PeerError, match=told):
+        with pytest.raises(PeerError, match=measurement):
             await deliver(ends, at, by)
 
 
@@ -306,8 +306,8 @@ def test_a_sender_encrypts_to_other_machines_unless_told_not_to(tmp_path: Path) 
         (lambda: Receiving(peer_sessions=0), "above 0"),
     ],
 )
-def test_contradictions_are_refused(make: Callable[[], object], told: str) -> None:
-    with pytest.raises(ValueError, match=told):
+def test_contradictions_are_refused(make: Callable[[], object], measurement: str) -> None:
+    with pytest.raises(ValueError, match=measurement):
         make()
 
 

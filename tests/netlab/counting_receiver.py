@@ -15,12 +15,12 @@ import time
 from pathlib import Path
 from typing import TextIO
 
-from common.blobs import Parcel
+from common.blobs import Blob
 from common.codec.packet import CODEC_VERSION
 from common.io.addresses import Address
 from common.wire.convert import FrameMessage
-from receiver.link import LinkServer, ListenConfiguration, Session, SessionRegistry
-from receiver.link.auth.security import SecurityConfiguration
+from receiver.link import LinkServer, ListenConfig, Session, SessionRegistry
+from receiver.link.auth.security import SecurityConfig
 from tests.netlab.logging_receiver import Decoder
 from tests.netlab.recording import MODEL
 
@@ -52,7 +52,7 @@ class Counts:
         self.missing += max(frame.sequence - expected, 0)
         self._next[session.session_id] = max(frame.sequence + 1, expected)
 
-    def on_parcel(self, session: Session, parcel: Parcel) -> None: ...
+    def on_blob(self, session: Session, blob: Blob) -> None: ...
 
     def on_unused(self, session: Session, frame: FrameMessage | None) -> None:
         self.broken += frame is None
@@ -85,20 +85,20 @@ async def serve(listen: Address, log: TextIO, decode: bool) -> None:
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)
     counts = Counts(decode)
     server = LinkServer(
-        ListenConfiguration(listen=listen),
+        ListenConfig(listen=listen),
         counts,
         SessionRegistry(Decoder, capacity=_CAPACITY),
         model_hash=MODEL,
         codec_version=CODEC_VERSION,
-        security=SecurityConfiguration(peer_sessions=_CAPACITY),
+        security=SecurityConfig(peer_sessions=_CAPACITY),
     )
     reporting = asyncio.create_task(counts.report(log))
     print(f"listening on {await server.start()}", flush=True)
     await stop.wait()
     reporting.cancel()
     await server.stop()
-    told = {name: getattr(counts, name) for name in ("frames", "missing", "again", "broken")}
-    print(json.dumps(told), flush=True)
+    measurement = {name: getattr(counts, name) for name in ("frames", "missing", "again", "broken")}
+    print(json.dumps(measurement), flush=True)
 
 
 def main() -> None:

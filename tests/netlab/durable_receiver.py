@@ -20,11 +20,11 @@ from common.codec.packet import CODEC_VERSION
 from common.frames import LabelFrame
 from common.io.addresses import Address
 from receiver.engine.reconstruction import ReconstructedPerson
-from receiver.link import LinkServer, ListenConfiguration, Session, SessionRegistry
+from receiver.link import LinkServer, ListenConfig, Session, SessionRegistry
 from receiver.mesh.triangle_mesh import SurfaceMesh
 from receiver.metrics import ReceiverMetrics
 from receiver.pipeline import PacketDecoder, ReceiverPipeline
-from receiver.publish.session_directory import PublishConfiguration, SessionDirectory
+from receiver.publish.session_directory import PublishConfig, SessionDirectory
 from tests.netlab.durable_sender import MODEL
 from tests.netlab.volatile_disk import forget_unsynced
 
@@ -68,11 +68,11 @@ async def serve(listen: Address, out: Path) -> None:
     """Until SIGTERM."""
     stop = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)
-    with SessionDirectory(PublishConfiguration(out, mesh_every=50, body=False)) as directory:
+    with SessionDirectory(PublishConfig(out, mesh_every=50, body=False)) as directory:
         networks: Any = Tetrahedra()
         pipeline = ReceiverPipeline(networks, directory, ReceiverMetrics())
         registry = SessionRegistry(lambda: PacketDecoder(MODEL))
-        listening = ListenConfiguration(listen=listen)
+        listening = ListenConfig(listen=listen)
         server = LinkServer(listening, pipeline, registry, model_hash=MODEL, codec_version=CODEC_VERSION)
         print(f"listening on {await server.start()}", flush=True)
         await stop.wait()

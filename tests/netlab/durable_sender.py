@@ -20,7 +20,7 @@ from common.frames import Camera, LabelFrame, PersonLabels
 from common.io.addresses import Address
 from common.labels import GROUPS
 from common.wire.convert import Hello
-from sender.link import Fate, LinkClient, LinkConfiguration, LinkObserver
+from sender.link import Fate, LinkClient, LinkConfig, LinkObserver
 from sender.link.observer import Observers
 from sender.spool.complete_delivery import CompleteDelivery, Outstanding
 from sender.spool.spool import Spool, SpoolContent
@@ -78,7 +78,7 @@ async def send(peer: Address, directory: Path, ledger: Path, fps: float) -> None
         outstanding = Outstanding()
         hello = Hello(spool.session_id, "clerk", CODEC_VERSION, MODEL, False, resume=spool.resumed, durable=True)
         link = LinkClient(
-            LinkConfiguration(peer=peer).patient(),
+            LinkConfig(peer=peer).patient(),
             hello,
             FixedRate(FrameCodec(MODEL)),
             observer=Observers(Ledger(ledger), outstanding),

@@ -126,10 +126,10 @@ class TwoHosts:
             command = [sys.executable, "-m", "tests.netlab.relay"]
             relay = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
             self._relay = relay
-            told = {"hosts": self._names, "shapes": [shape_to_json(shape) for shape in self._shapes]}
+            measurement = {"hosts": self._names, "shapes": [shape_to_json(shape) for shape in self._shapes]}
             assert relay.stdin is not None
             assert relay.stdout is not None
-            relay.stdin.write(json.dumps(told) + "\n")
+            relay.stdin.write(json.dumps(measurement) + "\n")
             relay.stdin.flush()
             if not relay.stdout.readline().startswith("ready"):
                 raise RuntimeError("the relay between the hosts did not start; its error stands above")

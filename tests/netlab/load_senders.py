@@ -22,7 +22,7 @@ from common.frames import Camera, LabelFrame
 from common.io.addresses import Address
 from common.wire.convert import Hello
 from sender.congestion.samples import LinkSample
-from sender.link import LinkClient, LinkConfiguration, LinkObserver
+from sender.link import LinkClient, LinkConfig, LinkObserver
 from tests.netlab.recording import FPS, MODEL, RecordedPacket, read
 
 _CAMERA = Camera(640, 480, 600.0)
@@ -73,7 +73,7 @@ async def crowd(options: argparse.Namespace) -> None:
     packets, stopwatch = read(options.recording), Stopwatch()
     links = [
         LinkClient(
-            LinkConfiguration(peer=options.peer, connect_timeout=30.0),
+            LinkConfig(peer=options.peer, connect_timeout=30.0),
             Hello(secrets.token_bytes(16), f"crowd-{number}", CODEC_VERSION, MODEL, live=False),
             Player(packets),
             observer=stopwatch,

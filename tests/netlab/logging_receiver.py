@@ -14,14 +14,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TextIO
 
-from common.blobs import Parcel
+from common.blobs import Blob
 from common.codec.frame_codec import FrameCodec
 from common.codec.packet import CODEC_VERSION
 from common.frames import LabelFrame
 from common.io.addresses import Address
 from common.wire.convert import FrameMessage
-from receiver.link import LinkServer, ListenConfiguration, Session, SessionRegistry
-from receiver.link.auth.security import SecurityConfiguration
+from receiver.link import LinkServer, ListenConfig, Session, SessionRegistry
+from receiver.link.auth.security import SecurityConfig
 from tests.netlab.logging_sender import MODEL
 
 _LOOK_S = 0.01
@@ -49,7 +49,7 @@ class Book:
     """
 
     def __init__(self, log: TextIO, known: Mapping[str, int]) -> None:
-        self._log, self._known = log, known
+        self.logger, self._known = log, known
         self._sessions: dict[str, Session] = {}
         self._here: set[str] = set()
 
@@ -63,7 +63,7 @@ class Book:
         labels = session.decode(frame)
         self._note("shown", session.session_id.hex(), seq=frame.sequence, captured_at=labels.captured_at)
 
-    def on_parcel(self, session: Session, parcel: Parcel) -> None: ...
+    def on_blob(self, session: Session, blob: Blob) -> None: ...
 
     def on_unused(self, session: Session, frame: FrameMessage | None) -> None: ...
 
@@ -80,8 +80,8 @@ class Book:
             await asyncio.sleep(_LOOK_S)
 
     def _note(self, what: str, session: str, **more: Any) -> None:
-        self._log.write(json.dumps({"what": what, "at": time.time(), "session": session, **more}) + "\n")
-        self._log.flush()
+        self.logger.write(json.dumps({"what": what, "at": time.time(), "session": session, **more}) + "\n")
+        self.logger.flush()
 
 
 async def serve(listen: Address, log: TextIO, known: Mapping[str, int]) -> None:
@@ -90,12 +90,12 @@ async def serve(listen: Address, log: TextIO, known: Mapping[str, int]) -> None:
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)
     book = Book(log, known)
     server = LinkServer(
-        ListenConfiguration(listen=listen),
+        ListenConfig(listen=listen),
         book,
         SessionRegistry(Decoder),
         model_hash=MODEL,
         codec_version=CODEC_VERSION,
-        security=SecurityConfiguration(insecure=True),
+        security=SecurityConfig(insecure=True),
     )
     watching = asyncio.create_task(book.watch())
     print(f"listening on {await server.start()}", flush=True)

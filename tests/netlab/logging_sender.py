@@ -21,8 +21,8 @@ from common.frames import Camera, LabelFrame, PersonLabels
 from common.io.addresses import Address
 from common.labels import GROUP_NAMES, split
 from common.wire.convert import Hello, Welcome
-from sender.link import Fate, LinkClient, LinkConfiguration, LinkObserver, Payload
-from sender.link.transport.security import SecurityConfiguration
+from sender.link import Fate, LinkClient, LinkConfig, LinkObserver, Payload
+from sender.link.transport.security import SecurityConfig
 from sender.link.transport.transport import Transport
 
 MODEL = bytes(8)
@@ -76,11 +76,11 @@ async def send(options: argparse.Namespace, log: Log) -> None:
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)
     people = [PersonLabels(0, 0.9, split(row)) for row in np.load(options.labels)]
     link = LinkClient(
-        LinkConfiguration(peer=options.peer, connect_timeout=60.0),
+        LinkConfig(peer=options.peer, connect_timeout=60.0),
         Hello(secrets.token_bytes(16), "noted", CODEC_VERSION, MODEL, live=options.live),
         Encoder(),
         observer=log,
-        transport=Transport(SecurityConfiguration(insecure=True)),
+        transport=Transport(SecurityConfig(insecure=True)),
     )
     log.note("began")
     await link.connect()

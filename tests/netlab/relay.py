@@ -57,8 +57,8 @@ def shape_to_json(shape: Shape) -> dict[str, Any]:
 
 def shape_from_json(document: dict[str, Any]) -> Shape:
     """The inverse of `shape_to_json`."""
-    told = document["trace"]
-    trace = Trace(np.array(told["ends_s"]), np.array(told["bytes_per_s"])) if told else None
+    measurement = document["trace"]
+    trace = Trace(np.array(measurement["ends_s"]), np.array(measurement["bytes_per_s"])) if measurement else None
     return Shape(**{**document, "trace": trace, "outages": [tuple(pair) for pair in document["outages"]]})
 
 
@@ -91,10 +91,10 @@ def carry(devices: list[int], pipes: list[Pipe]) -> None:
 
 
 def main() -> None:
-    told = json.loads(sys.stdin.readline())
-    devices = [open_device(namespace) for namespace in told["hosts"]]
+    measurement = json.loads(sys.stdin.readline())
+    devices = [open_device(namespace) for namespace in measurement["hosts"]]
     print("ready", flush=True)
-    carry(devices, [Pipe(shape_from_json(document)) for document in told["shapes"]])
+    carry(devices, [Pipe(shape_from_json(document)) for document in measurement["shapes"]])
 
 
 if __name__ == "__main__":

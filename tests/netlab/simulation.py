@@ -11,11 +11,11 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from common.wire.convert import Heartbeat
-from sender.congestion.congestion_window import FlightSize
+from sender.congestion.congestion_window import CongestionWindow
 from sender.congestion.prober import Prober
 from sender.congestion.samples import LinkSample, wire_bytes
 from sender.rate.controller import RateController
-from sender.rate.policy import RateConfiguration
+from sender.rate.policy import RateConfig
 from tests.netlab.pipe import Pipe, Shape
 
 _PACKET_BYTES = 1500
@@ -54,15 +54,15 @@ class Simulation:
     """
 
     there: Shape
-    bulk_bytes: int = 0
+    background_bytes: int = 0
     fps: float = 30.0
     window: int = 8
     shown: list[Shown] = field(default_factory=list)
     bulk: list[tuple[float, int]] = field(default_factory=list)
-    rate: RateController = field(default_factory=lambda: RateController(RateConfiguration()))
+    rate: RateController = field(default_factory=lambda: RateController(RateConfig()))
     prober: Prober = field(default_factory=Prober)
     _pipe: Pipe = field(init=False)
-    _flight: FlightSize = field(init=False)
+    _congestion_window: CongestionWindow = field(init=False)
     _events: list[tuple[float, int, Callable[[float], None]]] = field(default_factory=list)
     _order: "itertools.count[int]" = field(default_factory=itertools.count)
     _waiting: _Waiting | None = None
@@ -72,7 +72,7 @@ class Simulation:
     _last_arrival_s: float | None = None
 
     def __post_init__(self) -> None:
-        self._pipe, self._flight = Pipe(self.there), FlightSize(self.window)
+        self._pipe, self._congestion_window = Pipe(self.there), CongestionWindow(self.window)
 
     def run(self, seconds: float) -> None:
         """From the first frame on."""
@@ -99,12 +99,12 @@ class Simulation:
 
     def _capture(self, sequence: int, now_s: float) -> None:
         self.rate.on_offered(now_s * 1e3)
-        self._flight.offered(now_s * 1e3)
-        self._waiting = _Waiting(sequence, now_s, self._in_flight >= self._flight.frames)
+        self._congestion_window.offered(now_s * 1e3)
+        self._waiting = _Waiting(sequence, now_s, self._in_flight >= self._congestion_window.frames)
         self._pump(now_s)
 
     def _pump(self, now_s: float) -> None:
-        if self._waiting is None or self._in_flight >= self._flight.frames:
+        if self._waiting is None or self._in_flight >= self._congestion_window.frames:
             return
         frame, self._waiting = self._waiting, None
         message_bytes = _LABELS_BYTES + _MESSAGE_BYTES
@@ -114,11 +114,15 @@ class Simulation:
         self.prober.frame(message_bytes, now_s * 1e3)
         arrival_s = self._offer(message_bytes, now_s)
         self._at(arrival_s, lambda at_s: self._arrive(frame, now_s, spacing_s, at_s))
-        self._send_bulk(now_s)
-        self._at(now_s + _TRAIN_AFTER_S, self._train)
+        self._send_chunks(now_s)
+        self._at(now_s + _TRAIN_AFTER_S, self._packet_train)
 
-    def _send_bulk(self, now_s: float) -> None:
-        size = self.rate.bulk_bytes(self._bulk_in_flight, self.bulk_bytes, now_s * 1e3) if self.bulk_bytes else 0
+    def _send_chunks(self, now_s: float) -> None:
+        size = (
+            self.rate.background_bytes(self._bulk_in_flight, self.background_bytes, now_s * 1e3)
+            if self.background_bytes
+            else 0
+        )
         if size:
             self._bulk_in_flight += size
             arrival_s = self._offer(size + _MESSAGE_BYTES, now_s)
@@ -128,8 +132,8 @@ class Simulation:
     def _bulk_received(self, size: int) -> None:
         self._bulk_in_flight -= size
 
-    def _train(self, now_s: float) -> None:
-        sizes = self.prober.train(now_s * 1e3)
+    def _packet_train(self, now_s: float) -> None:
+        sizes = self.prober.packet_train(now_s * 1e3)
         beats = [Heartbeat(int(now_s * 1e9) + index) for index in range(len(sizes))]
         if sizes:
             self.prober.sent(beats, sizes, now_s * 1e3)
@@ -142,10 +146,10 @@ class Simulation:
         self._at(arrival_s + self.there.delay_s, lambda at_s: self._echo(echo, arrival_s - now_s, at_s))
 
     def _echo(self, echo: Heartbeat, way_s: float, now_s: float) -> None:
-        self.rate.on_short_way(way_s * 1e3, now_s * 1e3)
-        told = self.prober.echoed(echo, now_s * 1e3)
-        if told is not None:
-            self.rate.on_train(told, now_s * 1e3)
+        self.rate.on_one_way_delay(way_s * 1e3, now_s * 1e3)
+        measurement = self.prober.echoed(echo, now_s * 1e3)
+        if measurement is not None:
+            self.rate.on_packet_train(measurement, now_s * 1e3)
 
     def _arrive(self, frame: _Waiting, sent_s: float, spacing_s: float, now_s: float) -> None:
         self.shown.append(Shown(frame.captured_s, now_s + _HOLD_S))
@@ -169,7 +173,7 @@ class Simulation:
 
     def _acknowledged(self, sample: LinkSample, now_s: float) -> None:
         self._in_flight -= 1
-        self._flight.update(sample, now_s * 1e3)
+        self._congestion_window.update(sample, now_s * 1e3)
         self.prober.acknowledged(sample, now_s * 1e3)
         self.rate.on_acknowledged(sample, now_s * 1e3)
         self._pump(now_s)

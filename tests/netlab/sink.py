@@ -1,7 +1,7 @@
 """A receiver without reconstruction, on one of two hosts: `python -m tests.netlab.sink --listen H:P --log FILE`.
 
 Decodes every frame, holds it for `--hold-ms`, notes when it was captured and when it could be shown, acknowledges.
-Notes parcels too, with their kind.
+Notes blobs too, with their kind.
 """
 
 import argparse
@@ -13,12 +13,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TextIO
 
-from common.blobs import Parcel
+from common.blobs import Blob
 from common.codec.packet import CODEC_VERSION
 from common.io.addresses import Address
 from common.wire.convert import FrameMessage
-from receiver.link import LinkServer, ListenConfiguration, Session, SessionRegistry
-from receiver.link.auth.security import SecurityConfiguration
+from receiver.link import LinkServer, ListenConfig, Session, SessionRegistry
+from receiver.link.auth.security import SecurityConfig
 from receiver.pipeline import PacketDecoder
 from tests.netlab.source import MODEL
 
@@ -27,7 +27,7 @@ class Notebook:
     """Writes a line a frame."""
 
     def __init__(self, log: TextIO, hold_s: float) -> None:
-        self._log, self._hold_s = log, hold_s
+        self.logger, self._hold_s = log, hold_s
 
     async def on_session(self, session: Session) -> None: ...
 
@@ -39,13 +39,13 @@ class Notebook:
         line = {"seq": frame.sequence, "captured_at": labels.captured_at, "shown_at": time.time()}
         self._note(line | {"bytes": len(frame.payload)})
 
-    def on_parcel(self, session: Session, parcel: Parcel) -> None:
+    def on_blob(self, session: Session, blob: Blob) -> None:
         """Notes."""
-        self._note({"kind": parcel.kind, "bytes": len(parcel.data)})
+        self._note({"kind": blob.kind, "bytes": len(blob.data)})
 
     def _note(self, line: Mapping[str, float | str]) -> None:
-        self._log.write(json.dumps(line) + "\n")
-        self._log.flush()
+        self.logger.write(json.dumps(line) + "\n")
+        self.logger.flush()
 
     def on_unused(self, session: Session, frame: FrameMessage | None) -> None: ...
 
@@ -57,12 +57,12 @@ async def serve(listen: Address, log: TextIO, hold_s: float) -> None:
     stop = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)
     server = LinkServer(
-        ListenConfiguration(listen=listen),
+        ListenConfig(listen=listen),
         Notebook(log, hold_s),
         SessionRegistry(lambda: PacketDecoder(MODEL)),
         model_hash=MODEL,
         codec_version=CODEC_VERSION,
-        security=SecurityConfiguration(insecure=True),
+        security=SecurityConfig(insecure=True),
     )
     print(f"listening on {await server.start()}", flush=True)
     await stop.wait()

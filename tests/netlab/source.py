@@ -1,7 +1,7 @@
 """A sender without camera and networks, on one of two hosts: `python -m tests.netlab.source --peer H:P`.
 
 The demo clip's true labels, over and over, at `--fps`, through importance, rate control, codec and link as in the
-sender.  With `--parcel-bytes` a parcel is always on its way beside them.
+sender.  With `--blob-bytes` a blob is always on its way beside them.
 """
 
 import argparse
@@ -11,7 +11,7 @@ import secrets
 import time
 from collections.abc import Sequence
 
-from common.blobs import Parcel
+from common.blobs import Blob
 from common.body.label_space import LabelSpace
 from common.codec.frame_codec import FrameCodec
 from common.codec.packet import CODEC_VERSION
@@ -19,13 +19,13 @@ from common.frames import Camera, LabelFrame, PersonLabels
 from common.io.addresses import Address
 from common.wire.convert import Hello
 from sender.importance.importance import Importance
-from sender.link import LinkClient, LinkConfiguration
-from sender.link.transport.security import SecurityConfiguration
+from sender.link import LinkClient, LinkConfig
+from sender.link.transport.security import SecurityConfig
 from sender.link.transport.transport import Transport
 from sender.metrics import SenderMetrics
 from sender.pipeline import LinkAccount, RatedEncoder
 from sender.rate.controller import RateController
-from sender.rate.policy import RateConfiguration
+from sender.rate.policy import RateConfig
 from tests.bench.rate import demo_truth
 
 MODEL = bytes(8)
@@ -37,17 +37,17 @@ async def send(options: argparse.Namespace, people: Sequence[PersonLabels]) -> N
 
     Says when it began and, at the end, what it counted and what it took the capacity for: (seconds, bit/s) a frame.
     """
-    rate = RateController(RateConfiguration(policy=options.policy))
+    rate = RateController(RateConfig(policy=options.policy))
     metrics = SenderMetrics()
     encoder = RatedEncoder(FrameCodec(MODEL), Importance.load(), rate, metrics)
     account = LinkAccount(rate, metrics)
     link = LinkClient(
-        LinkConfiguration(peer=options.peer, connect_timeout=30.0),
+        LinkConfig(peer=options.peer, connect_timeout=30.0),
         Hello(secrets.token_bytes(16), "source", CODEC_VERSION, MODEL, live=True),
         encoder,
         observer=account,
         pace=rate,
-        transport=Transport(SecurityConfiguration(insecure=True)),
+        transport=Transport(SecurityConfig(insecure=True)),
     )
     await link.connect()
     await asyncio.sleep(max(0.0, options.start_at - time.time()))
@@ -58,14 +58,14 @@ async def send(options: argparse.Namespace, people: Sequence[PersonLabels]) -> N
         await asyncio.sleep(max(0.0, began_s + sequence / options.fps - time.monotonic()))
         frame = LabelFrame(sequence, "demo", time.time(), CAMERA, (people[sequence % len(people)],))
         rate.on_offered(time.monotonic() * 1e3)
-        if options.parcel_bytes:
-            link.post(Parcel("noise", 0, secrets.token_bytes(options.parcel_bytes)))
+        if options.blob_bytes:
+            link.post(Blob("noise", 0, secrets.token_bytes(options.blob_bytes)))
         await link.send(frame)
         estimates.append((sequence / options.fps, rate.state.capacity.bps))
     await link.close()
-    told = {"acknowledged": account.acknowledged_frames, "payload_bytes": account.payload_bytes}
-    told |= {"probing_bytes": account.probing_bytes}
-    print(json.dumps({**told, "capacity_bps": estimates, "f": rate.state.f}), flush=True)
+    measurement = {"acknowledged": account.acknowledged_frames, "payload_bytes": account.payload_bytes}
+    measurement |= {"probing_bytes": account.probing_bytes}
+    print(json.dumps({**measurement, "capacity_bps": estimates, "f": rate.state.f}), flush=True)
 
 
 def main() -> None:
@@ -75,7 +75,7 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=30.0)
     parser.add_argument("--start-at", type=float, default=0.0, help="when the first picture is taken, since the epoch")
     parser.add_argument("--fps", type=float, default=30.0)
-    parser.add_argument("--parcel-bytes", type=int, default=0, help="size of the parcels that go beside the frames")
+    parser.add_argument("--blob-bytes", type=int, default=0, help="size of the blobs that go beside the frames")
     options = parser.parse_args()
     people = demo_truth(LabelSpace.load(), 0).people
     asyncio.run(send(options, people))

@@ -1,7 +1,7 @@
 """What a link can carry over time, from recorded traces; three formats.
 
 Mahimahi    a line a packet: the millisecond at which 1,500 bytes may leave
-alphartc    JSON: pieces of `duration` ms with `capacity` kbit/s
+alphartc    JSON: chunks of `duration` ms with `capacity` kbit/s
 norway3g    a line a measurement: seconds, Mbit/s
 """
 
@@ -11,9 +11,8 @@ from pathlib import Path
 from typing import Self
 
 import numpy as np
-import numpy.typing as npt
 
-Array = npt.NDArray[np.float64]
+from common.arrays import Float64Array
 
 _PACKET_BYTES = 1500
 _BIN_S = 0.1
@@ -26,16 +25,16 @@ class Trace:
     """Capacity as a piecewise constant rate; after its end it begins again.
 
     Args:
-        ends_s: (N,) when each piece ends, rising from above 0.
+        ends_s: (N,) when each chunk ends, rising from above 0.
         bytes_per_s: (N,) what it carries.
     """
 
-    ends_s: Array
-    bytes_per_s: Array
+    ends_s: Float64Array
+    bytes_per_s: Float64Array
 
     def __post_init__(self) -> None:
         if not len(self.ends_s) or np.any(np.diff(self.ends_s, prepend=0.0) <= 0) or np.any(self.bytes_per_s < 0):
-            raise ValueError("a trace has one or more pieces, one after the other, of rates of at least 0")
+            raise ValueError("a trace has one or more chunks, one after the other, of rates of at least 0")
 
     @classmethod
     def constant(cls, kbps: float) -> Self:
@@ -43,9 +42,9 @@ class Trace:
         return cls(np.array([1.0]), np.array([kbps * 125.0]))
 
     @classmethod
-    def steps(cls, *pieces: tuple[float, float]) -> Self:
+    def steps(cls, *chunks: tuple[float, float]) -> Self:
         """Pieces of (seconds, kbit/s)."""
-        seconds, kbps = np.array(pieces, np.float64).T
+        seconds, kbps = np.array(chunks, np.float64).T
         return cls(np.cumsum(seconds), kbps * 125.0)
 
     @classmethod
@@ -67,7 +66,7 @@ class Trace:
             raise ValueError(f"{path} is no trace of a known format: {error}") from error
 
     @classmethod
-    def _mahimahi(cls, packet_ms: Array) -> Self:
+    def _mahimahi(cls, packet_ms: Float64Array) -> Self:
         bins = int(np.floor(packet_ms.max() / 1e3 / _BIN_S)) + 1
         count = np.bincount((packet_ms / 1e3 / _BIN_S).astype(int), minlength=bins)
         ends_s = np.arange(1, bins + 1, dtype=np.float64) * _BIN_S
@@ -75,12 +74,12 @@ class Trace:
 
     @classmethod
     def _alphartc(cls, document: dict[str, dict[str, list[dict[str, float]]]]) -> Self:
-        pieces = document["uplink"]["trace_pattern"]
-        ends = np.cumsum([piece["duration"] / 1e3 for piece in pieces])
-        return cls(ends, np.array([piece["capacity"] * 125.0 for piece in pieces]))
+        chunks = document["uplink"]["trace_pattern"]
+        ends = np.cumsum([chunk["duration"] / 1e3 for chunk in chunks])
+        return cls(ends, np.array([chunk["capacity"] * 125.0 for chunk in chunks]))
 
     @classmethod
-    def _norway(cls, rows: Array) -> Self:
+    def _norway(cls, rows: Float64Array) -> Self:
         at_s, mbps = rows.T
         last_s = float(np.median(np.diff(at_s)))
         ends = np.append(at_s[1:], at_s[-1] + last_s) - at_s[0]
@@ -114,9 +113,9 @@ class Trace:
         rounds, rest = divmod(carried, whole[-1])
         return float(rounds * self.length_s + np.interp(rest, whole, self._starts()))
 
-    def _starts(self) -> Array:
+    def _starts(self) -> Float64Array:
         return np.concatenate([[0.0], self.ends_s])
 
-    def _totals(self) -> Array:
+    def _totals(self) -> Float64Array:
         rates = np.maximum(self.bytes_per_s, _LEAST_BYTES_PER_S)
         return np.concatenate([[0.0], np.cumsum(rates * np.diff(self.ends_s, prepend=0.0))])

@@ -1,8 +1,8 @@
 """Synthetic label motion for the codec's tests: smooth, seeded, with stable shape and colours."""
 
 import numpy as np
-import numpy.typing as npt
 
+from common.arrays import FloatArray
 from common.frames import Camera, LabelFrame, PersonLabels
 from common.labels import GROUP_BY_NAME, LABEL_SIZE, group_slices, split
 
@@ -10,7 +10,7 @@ CAMERA = Camera(640, 480, 600.0)
 MODEL_HASH = b"bodywire"
 
 
-def moving_labels(frames: int, seed: int, jitter: float = 0.02) -> npt.NDArray[np.float32]:
+def moving_labels(frames: int, seed: int, jitter: float = 0.02) -> FloatArray:
     """(frames, LABEL_SIZE): unit-variance second-order motion with a time constant of a third of a second."""
     rng = np.random.default_rng(seed)
     position, velocity = rng.normal(size=LABEL_SIZE), np.zeros(LABEL_SIZE)
@@ -26,7 +26,7 @@ def moving_labels(frames: int, seed: int, jitter: float = 0.02) -> npt.NDArray[n
     return labels.astype(np.float32)
 
 
-def person(vector: npt.NDArray[np.float32], identity: int = 0) -> PersonLabels:
+def person(vector: FloatArray, identity: int = 0) -> PersonLabels:
     """One person with all groups."""
     return PersonLabels(identity=identity, score=0.9, labels=split(vector))
 

@@ -8,13 +8,13 @@ from contextlib import AsyncExitStack
 
 import receiver.link.auth.security
 import sender.link.transport.security
-from common.blobs import Parcel
+from common.blobs import Blob
 from common.clock import SYSTEM_CLOCK, Clock
 from common.io.addresses import Address
 from common.wire.convert import FrameMessage, Hello
-from receiver.link import LinkServer, ListenConfiguration, Session, SessionRegistry
-from sender.link import FrameEncoder, LinkClient, LinkConfiguration
-from sender.link.background_transfer import Pace
+from receiver.link import LinkServer, ListenConfig, Session, SessionRegistry
+from sender.link import FrameEncoder, LinkClient, LinkConfig
+from sender.link.background_transfer import Pacer
 from sender.link.transport.transport import Transport
 from tests.support.fake_link import MODEL, CountingCodec, label_frame
 from tests.support.scripted_receiver import Recorder
@@ -31,7 +31,7 @@ class Pipeline:
         self.gate.set()
         self.decoded: list[int] = []
         self.keys: list[int] = []
-        self.parcels: list[Parcel] = []
+        self.blobs: list[Blob] = []
         self.opened = 0
         self.ended: asyncio.Queue[Session] = asyncio.Queue()
         self._changed = asyncio.Event()
@@ -47,8 +47,8 @@ class Pipeline:
         self._changed.set()
         await self.gate.wait()
 
-    def on_parcel(self, session: Session, parcel: Parcel) -> None:
-        self.parcels.append(parcel)
+    def on_blob(self, session: Session, blob: Blob) -> None:
+        self.blobs.append(blob)
 
     def on_unused(self, session: Session, frame: FrameMessage | None) -> None: ...
 
@@ -78,11 +78,11 @@ class Ends:
         *,
         port: int = 0,
         model: bytes = MODEL,
-        security: receiver.link.auth.security.SecurityConfiguration | None = None,
+        security: receiver.link.auth.security.SecurityConfig | None = None,
         clock: Clock = SYSTEM_CLOCK,
     ) -> tuple[LinkServer, Address]:
         server = LinkServer(
-            ListenConfiguration(listen=Address(LOOPBACK, port), drain_timeout=2.0),
+            ListenConfig(listen=Address(LOOPBACK, port), drain_timeout=2.0),
             pipeline,
             registry or SessionRegistry(CountingCodec),
             model_hash=model,
@@ -108,12 +108,12 @@ class Ends:
         connect_timeout: float = 5.0,
         codec_version: int = 1,
         encoder: FrameEncoder | None = None,
-        pace: Pace | None = None,
-        security: sender.link.transport.security.SecurityConfiguration | None = None,
+        pace: Pacer | None = None,
+        security: sender.link.transport.security.SecurityConfig | None = None,
     ) -> tuple[LinkClient, Recorder]:
         seen = Recorder()
         client = LinkClient(
-            LinkConfiguration(peer=peer, connect_timeout=connect_timeout),
+            LinkConfig(peer=peer, connect_timeout=connect_timeout),
             Hello(secrets.token_bytes(16), "test", codec_version, MODEL, live),
             encoder or CountingCodec(),
             observer=seen,

@@ -3,9 +3,9 @@
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import torch
 
+from common.arrays import BoolArray, FloatArray
 from sender.perception.inference.crop import CropBox
 from sender.perception.network.output import PerceptionOutput
 from sender.perception.stage import ObservedPerson
@@ -16,10 +16,10 @@ MASK = 32
 
 def observed(
     crop: CropBox,
-    mask: npt.NDArray[np.bool_],
+    mask: BoolArray,
     *,
-    keypoints_2d: npt.NDArray[np.float32] | None = None,
-    visible: npt.NDArray[np.bool_] | None = None,
+    keypoints_2d: FloatArray | None = None,
+    visible: BoolArray | None = None,
     depth_m: float = 0.0,
     identity: int = 0,
     score: float = 0.87,
@@ -44,7 +44,7 @@ def observed(
     return ObservedPerson(identity, score, crop, PerceptionOutput(**(unused | read)))
 
 
-def block(left: float, top: float, right: float, bottom: float) -> npt.NDArray[np.bool_]:
+def block(left: float, top: float, right: float, bottom: float) -> BoolArray:
     """(MASK, MASK): true from left, top to right, bottom, in crop units."""
     mask = np.zeros((MASK, MASK), np.bool_)
     mask[round(top * MASK) : round(bottom * MASK), round(left * MASK) : round(right * MASK)] = True

@@ -18,9 +18,9 @@ from common.wire.convert import (
     decode_client,
     encode_server,
 )
-from sender.congestion.packet_train import TrainSample
+from sender.congestion.packet_train import PacketTrainSample
 from sender.congestion.samples import LinkSample
-from sender.link import Fate, LinkClient, LinkConfiguration, LinkObserver, Payload
+from sender.link import Fate, LinkClient, LinkConfig, LinkObserver, Payload
 from tests.support.fake_link import MODEL, SESSION, CountingCodec, FakeEnd, fake_link, settle
 
 WELCOME = Welcome(True, MODEL, window=2)
@@ -33,7 +33,7 @@ class Recorder(LinkObserver):
         self.samples: list[LinkSample] = []
         self.lost: list[str] = []
         self.connections = 0
-        self.trains: list[TrainSample] = []
+        self.packet_trains: list[PacketTrainSample] = []
 
     def connected(self, welcome: Welcome) -> None:
         self.connections += 1
@@ -47,8 +47,8 @@ class Recorder(LinkObserver):
     def acknowledged(self, frame: LabelFrame, sample: LinkSample) -> None:
         self.samples.append(sample)
 
-    def probed(self, told: TrainSample) -> None:
-        self.trains.append(told)
+    def probed(self, measurement: PacketTrainSample) -> None:
+        self.packet_trains.append(measurement)
 
     def ended(self, frame: LabelFrame, fate: Fate) -> None:
         self.fates.append((frame.sequence, fate))
@@ -122,11 +122,11 @@ class Link:
         self.receiver = receiver
         self.codec = CountingCodec()
         self.seen = Recorder()
-        configuration = LinkConfiguration(
+        config = LinkConfig(
             connect_timeout=connect_timeout, reconnect_timeout=1.0, heartbeat_interval_ms=heartbeat_interval_ms
         )
         self.client = LinkClient(
-            configuration,
+            config,
             Hello(SESSION, "test", 1, MODEL, live),
             self.codec,
             observer=self.seen,

@@ -3,9 +3,9 @@
 import numpy as np
 import trimesh
 
-from receiver.mesh.triangle_mesh import Float32
+from common.arrays import FloatArray
 
-Oriented = tuple[Float32, Float32]
+Oriented = tuple[FloatArray, FloatArray]
 
 
 def sphere(count: int = 2048, radius_m: float = 0.5) -> Oriented:

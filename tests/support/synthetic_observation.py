@@ -5,9 +5,9 @@ from typing import Any
 
 import cv2
 import numpy as np
-import numpy.typing as npt
 import torch
 
+from common.arrays import BoolArray, ByteArray, FloatArray, Image
 from common.body.anatomy import REGIONS
 from common.body.label_space import LabelSpace
 from common.body.model import BodyModel, BodyParameters
@@ -25,9 +25,6 @@ CROP = CropBox(-25, 73, 530)
 BACKGROUND = (255, 0, 255)
 COARSE, FINE = 64, 192
 """Cells along a side of what perception says: as many as it has, and so many that its mask is perfect."""
-
-FloatArray = npt.NDArray[np.float32]
-Image = npt.NDArray[np.uint8]
 
 
 def even_light() -> Light:
@@ -50,7 +47,7 @@ class Pictured:
     """
 
     image: Image
-    part: npt.NDArray[np.uint8]
+    part: ByteArray
     depth: FloatArray
     parameters: BodyParameters
     points: FloatArray
@@ -75,7 +72,7 @@ class Pictured:
         """The true ones."""
         return PersonLabels(identity, 1.0, split(space.encode(self.parameters)[0].numpy()))
 
-    def truly_visible(self) -> npt.NDArray[np.bool_]:
+    def truly_visible(self) -> BoolArray:
         """(2048,) points that are what the picture shows at their place, by its exact depth, and not obliquely."""
         pixels = (CAMERA.focal_px * self.points[:, :2] / self.points[:, 2:] + [240, 320]).astype(int)
         inside = ((pixels >= 0) & (pixels < [CAMERA.width, CAMERA.height])).all(axis=1)

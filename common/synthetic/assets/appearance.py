@@ -3,9 +3,9 @@
 from dataclasses import dataclass, fields, replace
 
 import numpy as np
-import numpy.typing as npt
 
-FloatArray = npt.NDArray[np.float32]
+from common.arrays import FloatArray
+
 Generator = np.random.Generator
 
 MATERIALS: tuple[str, ...] = ("skin", "top", "bottom", "shoes", "hair", "gloves", "inner", "socks")

@@ -9,14 +9,12 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 from safetensors.numpy import load_file
 
+from common.arrays import FloatArray, IntArray
 from common.body.anatomy import SHAPE_SPACE_FILE
 from common.body.bake import cache_file, over_shape, skeleton_weights, write_atomically
 from common.synthetic.assets.garment_files import BASE_VERTICES
-
-FloatArray = npt.NDArray[np.float32]
 
 _PEOPLE = 600
 """People whose meshes the linear fit is made from; their shapes are in the shape space's own table."""
@@ -36,7 +34,7 @@ class BaseMesh:
 
     rest: FloatArray
     weights: FloatArray
-    body: npt.NDArray[np.int64]
+    body: IntArray
 
     @classmethod
     def load(cls) -> "BaseMesh":

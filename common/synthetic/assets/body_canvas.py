@@ -3,13 +3,12 @@
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 import torch
 
+from common.arrays import FloatArray, IntArray
 from common.body.anatomy import COCO_KEYPOINTS, JOINT_INDEX, REGION_INDEX, SHAPE_SIZE
 from common.body.model import BodyModel
 
-FloatArray = npt.NDArray[np.float32]
 OUTSIDE = np.float32(-0.05)
 """The arm or leg coordinate of a vertex on neither."""
 
@@ -30,8 +29,8 @@ class Canvas:
 
     rest: FloatArray
     limb: FloatArray
-    region: npt.NDArray[np.int64]
-    faces: npt.NDArray[np.int64]
+    region: IntArray
+    faces: IntArray
     face: FloatArray
     head_radius: FloatArray
 
@@ -66,7 +65,7 @@ _LEG = (("upperleg01", "lowerleg01", "foot"), ("thigh", "shin", "foot"))
 
 
 def _along(
-    rest: FloatArray, joint: FloatArray, region: npt.NDArray[np.int64], chain: tuple[tuple[str, ...], tuple[str, ...]]
+    rest: FloatArray, joint: FloatArray, region: IntArray, chain: tuple[tuple[str, ...], tuple[str, ...]]
 ) -> FloatArray:
     """(V,) position along a limb of two bones, in bone lengths; `OUTSIDE` off the limb."""
     along = np.full(len(rest), OUTSIDE, np.float32)

@@ -19,14 +19,13 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from common.arrays import Float64Array, FloatArray, IntArray
 from common.errors import SourceError, exit_code_of
 
 WARDROBE_FILE = Path(__file__).resolve().parent.parent / "data" / "wardrobe.npz"
 BASE_VERTICES = 19_158
 """Vertices of MakeHuman's base mesh, its helpers included."""
 
-FloatArray = npt.NDArray[np.float32]
-IntArray = npt.NDArray[np.int64]
 
 # MakeHuman looks along +z with y up and counts in decimetres; ours are a camera's axes and metres.
 _AXES = np.array([1.0, -1.0, -1.0], np.float32)
@@ -102,7 +101,7 @@ def _kind(path: Path) -> Kind:
     return Kind.SHOES if folder.startswith("shoes") else Kind.HAT if folder.startswith("fedora") else Kind.SUIT
 
 
-def _read_mhclo(lines: Sequence[str]) -> tuple[npt.NDArray[np.float64], dict[str, list[float]], IntArray, str]:
+def _read_mhclo(lines: Sequence[str]) -> tuple[Float64Array, dict[str, list[float]], IntArray, str]:
     """Bindings (N, 9), scales by axis, hidden base vertices, and the name of the mesh."""
     bound: list[list[float]] = []
     scales: dict[str, list[float]] = {}

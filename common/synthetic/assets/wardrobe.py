@@ -7,17 +7,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from scipy.spatial import cKDTree
 
+from common.arrays import BoolArray, FloatArray, IntArray
 from common.body.model import skin
 from common.synthetic.assets.base_mesh import BaseMesh
 from common.synthetic.assets.body_canvas import Canvas
 from common.synthetic.assets.garment_files import Kind, Pattern, unpack
-
-FloatArray = npt.NDArray[np.float32]
-IntArray = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True, eq=False)
@@ -143,7 +140,7 @@ def _limb(kind: Kind, beneath: FloatArray) -> FloatArray:
     return limb
 
 
-def bare_faces(faces: IntArray, worn: Sequence[Garment], vertices: int) -> npt.NDArray[np.bool_]:
+def bare_faces(faces: IntArray, worn: Sequence[Garment], vertices: int) -> BoolArray:
     """(F,) which of the body's triangles can still be seen under garments: those with a corner that none covers."""
     covered = np.zeros(vertices, np.bool_)
     for garment in worn:

@@ -4,10 +4,9 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from common.arrays import BoolArray, ByteArray, FloatArray
 from common.body.anatomy import COCO_BONES
 from common.synthetic.scene.scene import Crops
-
-ByteArray = npt.NDArray[np.uint8]
 
 LEFT, RIGHT, MIDDLE = (70, 200, 255), (255, 120, 60), (120, 255, 120)
 """Colours of the person's left (blue), right (orange) and of what joins both sides."""
@@ -36,7 +35,7 @@ def draw_truth(crops: Crops, index: int, tile: int) -> ByteArray:
     return np.vstack([drawn, np.hstack(thumbnails)])
 
 
-def draw_skeleton(image: ByteArray, keypoints: npt.NDArray[np.float32], visible: npt.NDArray[np.uint8]) -> None:
+def draw_skeleton(image: ByteArray, keypoints: FloatArray, visible: ByteArray) -> None:
     """Draw 17 keypoints (pixels) into an image, in place: filled where visible, hollow where hidden."""
     points = [(int(x), int(y)) for x, y in np.clip(keypoints, -4000, 4000)]
     for one, other in COCO_BONES:
@@ -70,6 +69,6 @@ def _enlarge(image: npt.NDArray[np.generic], width: int, height: int | None = No
     return np.asarray(cv2.resize(np.asarray(image, np.uint8), size, interpolation=cv2.INTER_NEAREST), np.uint8)
 
 
-def _outline(mask: npt.NDArray[np.generic], size: int) -> npt.NDArray[np.bool_]:
+def _outline(mask: npt.NDArray[np.generic], size: int) -> BoolArray:
     large = _enlarge(mask, size)
     return np.asarray(cv2.morphologyEx(large, cv2.MORPH_GRADIENT, np.ones((2, 2), np.uint8)) > 0)

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 
 
 @dataclass(frozen=True, slots=True)
-class Casting:
+class DatasetPreset:
     """Shares of a data set.
 
     Args:
@@ -51,7 +51,7 @@ class Casting:
         if not all(0 <= share <= 1 for share in (*shares, self.dressed, self.seated, self.closeups)):
             raise ValueError("shares and chances lie between 0 and 1")
 
-    def without(self, part: str) -> "Casting":
+    def without(self, part: str) -> "DatasetPreset":
         """The same, one of `PARTS` left out, to learn what it is worth.
 
         Raises:
@@ -73,12 +73,12 @@ class Casting:
 
 
 PARTS = ("garments", "degradations", "occluders", "captured", "backgrounds")
-"""What `Casting.without` can leave out; `captured` are poses of people who were recorded, and blends of them."""
+"""What `Preset.without` can leave out; `captured` are poses of people who were recorded, and blends of them."""
 
-EVERYDAY = Casting("everyday", (0.85, 0.10, 0.05, 0.0), True, 0.75, 0.90, 0.20, 0.10)
-WIDE = Casting("wide", (0.55, 0.15, 0.20, 0.10), False, 0.60, 0.62, 0.25, 0.22)
-DRESSED = Casting("dressed", (0.65, 0.15, 0.15, 0.05), False, 0.65, 0.65, 0.35, 0.20, 0.75)
-CANDID = Casting(
+EVERYDAY = DatasetPreset("everyday", (0.85, 0.10, 0.05, 0.0), True, 0.75, 0.90, 0.20, 0.10)
+WIDE = DatasetPreset("wide", (0.55, 0.15, 0.20, 0.10), False, 0.60, 0.62, 0.25, 0.22)
+DRESSED = DatasetPreset("dressed", (0.65, 0.15, 0.15, 0.05), False, 0.65, 0.65, 0.35, 0.20, 0.75)
+CANDID = DatasetPreset(
     "candid",
     recipes=(0.70, 0.15, 0.13, 0.02),
     upright=False,
@@ -91,4 +91,4 @@ CANDID = Casting(
     closeups=0.15,
     lenses=(2.5, 0.8, 55.0),
 )
-CASTINGS: Mapping[str, Casting] = {casting.name: casting for casting in (EVERYDAY, WIDE, DRESSED, CANDID)}
+PRESETS: Mapping[str, DatasetPreset] = {preset.name: preset for preset in (EVERYDAY, WIDE, DRESSED, CANDID)}

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from common.arrays import IntArray
 from common.errors import SourceError
 from common.synthetic.dataset.split import Split
 from common.synthetic.scene.scene import CROP_FIELDS
@@ -49,7 +50,7 @@ class CropDataset:
         row = wanted - starts[shard]
         return {name: self._gather(name, shard, row) for name in fields}
 
-    def _gather(self, name: str, shard: npt.NDArray[np.int64], row: npt.NDArray[np.int64]) -> npt.NDArray[np.generic]:
+    def _gather(self, name: str, shard: IntArray, row: IntArray) -> npt.NDArray[np.generic]:
         first = self._shards[0][name]
         out = np.empty((len(row), *first.shape[1:]), first.dtype)
         for number in np.unique(shard):

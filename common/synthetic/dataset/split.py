@@ -6,16 +6,16 @@ its own split alone.
 
 from typing import Literal
 
-Split = Literal["train", "hold", "test"]
-SPLITS: tuple[Split, ...] = ("train", "hold", "test")
+Split = Literal["train", "val", "test"]
+SPLITS: tuple[Split, ...] = ("train", "val", "test")
 
 SEED_RANGES: dict[Split, range] = {
     "train": range(0, 10_000_000),
-    "hold": range(10_000_000, 11_000_000),
+    "val": range(10_000_000, 11_000_000),
     "test": range(20_000_000, 2**31),
 }
 
-HOLD_CLIPS: frozenset[str] = frozenset(
+VAL_CLIPS: frozenset[str] = frozenset(
     {
         "cmu/002_08",
         "cmu/005_07",
@@ -48,7 +48,7 @@ def clip_split(name: str) -> Split:
     """The split that a source clip (`cmu/005_13`) belongs to."""
     if name in TEST_CLIPS:
         return "test"
-    return "hold" if name in HOLD_CLIPS else "train"
+    return "val" if name in VAL_CLIPS else "train"
 
 
 def check_seed(split: Split, seed: int) -> int:

@@ -4,10 +4,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 from scipy.spatial.transform import Rotation
 
-FloatArray = npt.NDArray[np.float64]
+from common.arrays import Float64Array
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,12 +24,12 @@ class Bvh:
 
     names: tuple[str, ...]
     parents: tuple[int, ...]
-    offsets: FloatArray
-    local_rotations: FloatArray
-    root_positions: FloatArray
+    offsets: Float64Array
+    local_rotations: Float64Array
+    root_positions: Float64Array
     frame_time_s: float
 
-    def world_rotations(self) -> FloatArray:
+    def world_rotations(self) -> Float64Array:
         """(T, J, 3, 3): each joint's axes in the file's world."""
         world = np.empty_like(self.local_rotations)
         for joint, parent in enumerate(self.parents):
@@ -38,7 +37,7 @@ class Bvh:
             world[:, joint] = local if parent < 0 else world[:, parent] @ local
         return world
 
-    def world_positions(self) -> FloatArray:
+    def world_positions(self) -> Float64Array:
         """(T, J, 3) in the file's length unit."""
         world = self.world_rotations()
         positions = np.empty((*world.shape[:2], 3))
@@ -58,8 +57,8 @@ def read_bvh(path: Path) -> Bvh:
     """
     try:
         return _parse(path.read_text())
-    except (IndexError, ValueError) as exc:
-        raise ValueError(f"{path} is not a BVH file: {exc}") from exc
+    except (IndexError, ValueError) as error:
+        raise ValueError(f"{path} is not a BVH file: {error}") from error
 
 
 def _parse(text: str) -> Bvh:
@@ -104,7 +103,7 @@ def _parse_tree(head: str) -> tuple[list[str], list[int], list[list[float]], lis
     return names, parents, offsets, channels
 
 
-def _euler(joint_channels: list[str], values: FloatArray) -> FloatArray:
+def _euler(joint_channels: list[str], values: Float64Array) -> Float64Array:
     turns = [at for at, name in enumerate(joint_channels) if name.endswith("rotation")]
     order = "".join(joint_channels[at][0] for at in turns)
     # Upper case: each turn is about the axes that the turns before it have moved, as BVH has it.

@@ -6,12 +6,10 @@ swings a leg back and flexes a knee.  Limits are for the left side; the right si
 """
 
 import numpy as np
-import numpy.typing as npt
 
+from common.arrays import FloatArray
 from common.body.anatomy import JOINT_INDEX, JOINTS, mirror_permutation
 from common.synthetic.motion.reference_skeleton import bone_frame
-
-FloatArray = npt.NDArray[np.float32]
 
 _SPINE = ((-0.22, 0.28), (-0.16, 0.16), (-0.16, 0.16))
 _NECK = ((-0.40, 0.60), (-0.60, 0.60), (-0.35, 0.35))

@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy.spatial.transform import Rotation
 
+from common.arrays import Float64Array, FloatArray, IntArray
 from common.body.anatomy import JOINT_INDEX
 from common.synthetic.dataset.split import Split, clip_split
 from common.synthetic.motion.retarget import (
@@ -45,7 +46,6 @@ _HIP_LIMIT = 2.4
 _FOOT_LIMIT = 1.6
 _HANGING_FOOT = np.array([0.4, 0.0, 0.0])
 
-FloatArray = npt.NDArray[np.float32]
 
 # Source clip, first and last second: what the demo and the statistics of the codec play.
 _CLIPS: tuple[tuple[str, float, float], ...] = (
@@ -101,7 +101,7 @@ class MotionTable:
     """
 
     poses: FloatArray
-    pose_clip: npt.NDArray[np.int64]
+    pose_clip: IntArray
     clip_names: tuple[str, ...]
     clips: tuple[Clip, ...]
 
@@ -146,7 +146,7 @@ def clips(split: Split) -> list[Clip]:
     return [clip for clip in load_table().clips if clip_split(clip.name) == split]
 
 
-def _deltas(values: npt.NDArray[np.int16], lengths: npt.NDArray[np.int64]) -> npt.NDArray[np.int16]:
+def _deltas(values: npt.NDArray[np.int16], lengths: IntArray) -> npt.NDArray[np.int16]:
     """Each frame less the one before it in its clip, modulo 2^16: small numbers, which compress."""
     starts = np.cumsum(lengths) - lengths
     changes = values.copy()
@@ -156,7 +156,7 @@ def _deltas(values: npt.NDArray[np.int16], lengths: npt.NDArray[np.int64]) -> np
     return changes
 
 
-def _undo_deltas(changes: npt.NDArray[np.int16], lengths: npt.NDArray[np.int64]) -> npt.NDArray[np.int16]:
+def _undo_deltas(changes: npt.NDArray[np.int16], lengths: IntArray) -> npt.NDArray[np.int16]:
     ends = np.cumsum(lengths)
     parts = [
         np.cumsum(changes[end - length : end], axis=0, dtype=np.int16)
@@ -215,12 +215,12 @@ def make_table(motions: list[Motion], out: Path, budget: int = _FRAME_BUDGET) ->
     return read_table(out)
 
 
-def _rotation_vectors(rotations: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+def _rotation_vectors(rotations: Float64Array) -> Float64Array:
     flat = Rotation.from_matrix(rotations.reshape(-1, 3, 3)).as_rotvec()
     return np.asarray(flat.reshape(*rotations.shape[:-2], 3))
 
 
-def _mend(poses: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+def _mend(poses: Float64Array) -> Float64Array:
     """Drop frames whose hip was lost by the recording; where only a foot was, let it hang."""
     angles = np.linalg.norm(poses, axis=-1)
     hips = [JOINT_INDEX["upperleg01.L"], JOINT_INDEX["upperleg01.R"]]
@@ -231,7 +231,7 @@ def _mend(poses: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
     return np.asarray(mended)
 
 
-def _without_heading(local: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+def _without_heading(local: Float64Array) -> Float64Array:
     upright = local.copy()
     upright[:, 0] = about_vertical(-heading(local[:, 0])) @ local[:, 0]
     return upright
@@ -247,13 +247,13 @@ def _cut(motion: Motion, start_s: float, end_s: float) -> Motion:
     return Motion(motion.name, rotations, translation @ turn.T, CLIP_FPS)
 
 
-def _pose_features(rotation_vectors: npt.NDArray[np.float64]) -> FloatArray:
+def _pose_features(rotation_vectors: Float64Array) -> FloatArray:
     """(N, 22, 3) → (N, 198) rotation matrices, scaled so that distances are about radians per joint (RMS)."""
     matrices = Rotation.from_rotvec(rotation_vectors.reshape(-1, 3)).as_matrix().reshape(len(rotation_vectors), -1)
     return np.asarray((matrices / np.sqrt(2.0 * rotation_vectors.shape[1])).astype(np.float32))
 
 
-def _farthest_points(features: FloatArray, budget: int) -> npt.NDArray[np.int64]:
+def _farthest_points(features: FloatArray, budget: int) -> IntArray:
     """Greedy: always take the one that is farthest from all taken; stop at the budget or when all are near."""
     distance = np.full(len(features), np.inf, dtype=np.float32)
     squares = np.square(features).sum(-1)
@@ -279,8 +279,8 @@ def main(arguments: list[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     try:
         table = make_table(list(read_sources(options.source)), options.out)
-    except (OSError, ValueError) as exc:
-        print(f"cannot make the table: {exc}")
+    except (OSError, ValueError) as error:
+        print(f"cannot make the table: {error}")
         return 2
     frames = sum(len(clip.rotation_vectors) for clip in table.clips)
     print(

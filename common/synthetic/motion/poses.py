@@ -3,11 +3,11 @@
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 from scipy.spatial.transform import Rotation
 
+from common.arrays import BoolArray, Float64Array, FloatArray, IntArray
 from common.body.anatomy import JOINT_INDEX, JOINTS
-from common.synthetic.dataset.presets import WIDE, Casting
+from common.synthetic.dataset.presets import WIDE, DatasetPreset
 from common.synthetic.dataset.split import Split, check_seed, clip_split
 from common.synthetic.motion.joint_limits import AT_EASE, HIGH, LOW, clamp, from_axes, mirror, mirror_curl
 from common.synthetic.motion.motion_table import Clip, MotionTable, clips, load_table
@@ -15,8 +15,6 @@ from common.synthetic.motion.reference_skeleton import bone_direction, forward, 
 
 __all__ = ["RECIPES", "Clip", "PoseBatch", "PoseSampler", "clips"]
 
-FloatArray = npt.NDArray[np.float32]
-IndexArray = npt.NDArray[np.int64]
 
 RECIPES: tuple[str, ...] = ("captured", "blended", "free", "wide")
 CURL_LIMIT = 1.4
@@ -51,38 +49,38 @@ class PoseBatch:
 
     rotation_vectors: FloatArray
     curl: FloatArray
-    recipe: IndexArray
+    recipe: IntArray
 
 
 class PoseSampler:
-    """A seeded stream of poses of one split, in the shares of a casting.
+    """A seeded stream of poses of one split, in the shares of a preset.
 
     Raises:
         ValueError: the seed is not one of the split's.
     """
 
-    def __init__(self, split: Split, seed: int, table: MotionTable | None = None, casting: Casting = WIDE) -> None:
-        self._casting = casting
+    def __init__(self, split: Split, seed: int, table: MotionTable | None = None, preset: DatasetPreset = WIDE) -> None:
+        self._preset = preset
         self._random = np.random.default_rng(check_seed(split, seed))
         table = table or load_table()
         self._captured = table.poses_of(split)
         self._chances = _frame_chances(table, split)
-        if casting.upright:
+        if preset.upright:
             self._chances = self._chances * _upright(self._captured)
             self._chances /= self._chances.sum()
 
     def sample(self, n: int) -> PoseBatch:
         """The next n poses of the stream."""
         random = self._random
-        recipe = random.choice(len(RECIPES), size=n, p=self._casting.recipes)
+        recipe = random.choice(len(RECIPES), size=n, p=self._preset.recipes)
         poses = self._draw_captured(n)
         blended = np.flatnonzero(recipe == 1)
         poses[blended] = self._blend(poses[blended])
         for number, concentration in ((2, _FREE_CONCENTRATION), (3, _WIDE_CONCENTRATION)):
             which = np.flatnonzero(recipe == number)
             poses[which] = _draw_free(random, len(which), concentration)
-        if self._casting.seated:
-            sits = np.flatnonzero((recipe < 2) & (random.random(n) < self._casting.seated))
+        if self._preset.seated:
+            sits = np.flatnonzero((recipe < 2) & (random.random(n) < self._preset.seated))
             poses[sits[:, None], [0, *_LEGS]] = _draw_free(random, len(sits), _FREE_CONCENTRATION, 1.0)[:, [0, *_LEGS]]
         poses = clamp(_with_noise(random, poses))
         poses = _free_hands(poses)
@@ -90,7 +88,7 @@ class PoseSampler:
         flip = random.random(n) < 0.5
         poses = np.where(flip[:, None, None], mirror(poses), poses)
         curl = np.where(flip[:, None], mirror_curl(curl), curl)
-        poses[:, 0] = _turned(poses[:, 0], _draw_heading(random, n, self._casting.facing))
+        poses[:, 0] = _turned(poses[:, 0], _draw_heading(random, n, self._preset.facing))
         return PoseBatch(poses.astype(np.float32), curl.astype(np.float32), recipe)
 
     def _draw_captured(self, n: int) -> FloatArray:
@@ -107,7 +105,7 @@ class PoseSampler:
         return blend
 
 
-def _frame_chances(table: MotionTable, split: Split) -> npt.NDArray[np.float64]:
+def _frame_chances(table: MotionTable, split: Split) -> Float64Array:
     """A clip is drawn in proportion to the root of its length, so that long walks do not crowd out the rest."""
     wanted = np.array([clip_split(name) == split for name in table.clip_names])
     clip = table.pose_clip[wanted[table.pose_clip]]
@@ -131,7 +129,7 @@ def _draw_curl(random: np.random.Generator, n: int) -> FloatArray:
     return np.stack([fingers[:, 0], thumbs[:, 0], fingers[:, 1], thumbs[:, 1]], axis=-1).astype(np.float32)
 
 
-def _upright(poses: FloatArray) -> npt.NDArray[np.bool_]:
+def _upright(poses: FloatArray) -> BoolArray:
     """(n,) whose hips lean by less than 45°."""
     return np.asarray(Rotation.from_rotvec(poses[:, 0]).as_matrix()[:, 1, 1] > _UPRIGHT_COSINE)
 
@@ -168,7 +166,7 @@ def _draw_free(random: np.random.Generator, n: int, concentration: float, seated
     return poses
 
 
-def _seat(random: np.random.Generator, parts: FloatArray, which: IndexArray) -> None:
+def _seat(random: np.random.Generator, parts: FloatArray, which: IntArray) -> None:
     """Bend hips and knees as on a chair, in place."""
     lean = random.normal(scale=0.15, size=(len(which), 1))
     for stem, bend in (("upperleg01", -1.4), ("lowerleg01", 1.45)):
@@ -224,7 +222,7 @@ def _free_hands(poses: FloatArray) -> FloatArray:
     return freed
 
 
-def hand_inside(poses: FloatArray, side: str) -> npt.NDArray[np.bool_]:
+def hand_inside(poses: FloatArray, side: str) -> BoolArray:
     """(n, 22, 3) → (n,): whether wrist or knuckles of a side (`.L`, `.R`) lie within the flesh of trunk or thighs."""
     if not len(poses):
         return np.zeros(0, dtype=np.bool_)
@@ -240,9 +238,7 @@ def hand_inside(poses: FloatArray, side: str) -> npt.NDArray[np.bool_]:
     return inside
 
 
-def _distance_to_bone(
-    point: npt.NDArray[np.float64], start: npt.NDArray[np.float64], end: npt.NDArray[np.float64]
-) -> npt.NDArray[np.float64]:
+def _distance_to_bone(point: Float64Array, start: Float64Array, end: Float64Array) -> Float64Array:
     along = end - start
     share = np.sum((point - start) * along, axis=-1) / np.sum(along * along, axis=-1)
     nearest = start + np.clip(share, 0.0, 1.0)[:, None] * along

@@ -5,11 +5,9 @@ pelvis' height above which Anny's template stands.  Positions are those of Anny'
 """
 
 import numpy as np
-import numpy.typing as npt
 
+from common.arrays import Float64Array
 from common.body.anatomy import JOINT_INDEX, JOINTS
-
-FloatArray = npt.NDArray[np.float64]
 
 _PARENT_NAMES: tuple[str, ...] = (
     *("", "root", "spine05", "spine04", "spine03", "spine02", "spine01", "neck01"),
@@ -46,23 +44,23 @@ _TIPS: dict[str, tuple[float, float, float]] = {
 _KNUCKLES_LEFT = np.array([-0.025, -0.028, -0.053])
 
 
-def _both_sides(table: dict[str, tuple[float, float, float]]) -> dict[str, FloatArray]:
+def _both_sides(table: dict[str, tuple[float, float, float]]) -> dict[str, Float64Array]:
     left = {name: np.array(point) for name, point in table.items()}
     right = {f"{name[:-2]}.R": mirror_point(point) for name, point in left.items() if name.endswith(".L")}
     return left | right
 
 
-def mirror_point(point: FloatArray) -> FloatArray:
+def mirror_point(point: Float64Array) -> Float64Array:
     """(..., 3) seen in a mirror that stands in the body's plane of symmetry."""
     return np.asarray(point * np.array([-1.0, 1.0, 1.0]))
 
 
-REST: dict[str, FloatArray] = _both_sides(_REST)
-TIPS: dict[str, FloatArray] = _both_sides(_TIPS)
-REST_POSITIONS: FloatArray = np.stack([REST[name] for name in JOINTS])
+REST: dict[str, Float64Array] = _both_sides(_REST)
+TIPS: dict[str, Float64Array] = _both_sides(_TIPS)
+REST_POSITIONS: Float64Array = np.stack([REST[name] for name in JOINTS])
 
 
-def bone_end(joint: str) -> FloatArray:
+def bone_end(joint: str) -> Float64Array:
     """Where the bone that starts at a limb's joint ends at rest: the next joint, or the knuckle, toe or crown."""
     if joint in TIPS:
         return TIPS[joint]
@@ -71,13 +69,13 @@ def bone_end(joint: str) -> FloatArray:
     return REST[JOINTS[child]]
 
 
-def bone_direction(joint: str) -> FloatArray:
+def bone_direction(joint: str) -> Float64Array:
     """Unit vector along the bone at rest."""
     along = bone_end(joint) - REST[joint]
     return np.asarray(along / np.linalg.norm(along))
 
 
-def hinge_axis(joint: str) -> FloatArray:
+def hinge_axis(joint: str) -> Float64Array:
     """Unit axis about which a positive turn flexes the limb at rest: elbow for arms, knee for legs, knuckles for hands.
 
     It is at right angles to the bone.
@@ -95,12 +93,12 @@ def hinge_axis(joint: str) -> FloatArray:
     return np.asarray(axis / np.linalg.norm(axis))
 
 
-def bone_frame(joint: str) -> FloatArray:
+def bone_frame(joint: str) -> Float64Array:
     """(3, 3) with the columns bone, hinge, bone × hinge, at rest."""
     return frame(bone_direction(joint), hinge_axis(joint))
 
 
-def frame(along: FloatArray, hinge: FloatArray) -> FloatArray:
+def frame(along: Float64Array, hinge: Float64Array) -> Float64Array:
     """(3, 3) right-handed frame: the first vector, what of the second is at right angles to it, and their product."""
     first = along / np.linalg.norm(along)
     second = hinge - (hinge @ first) * first
@@ -108,7 +106,7 @@ def frame(along: FloatArray, hinge: FloatArray) -> FloatArray:
     return np.stack([first, second, np.cross(first, second)], axis=-1)
 
 
-def forward(local_rotations: FloatArray) -> tuple[FloatArray, FloatArray]:
+def forward(local_rotations: Float64Array) -> tuple[Float64Array, Float64Array]:
     """Local rotations (B, 22, 3, 3) → joint positions (B, 22, 3) with the pelvis at the origin, world rotations."""
     world = np.empty_like(local_rotations)
     positions = np.zeros(local_rotations.shape[:-1], dtype=local_rotations.dtype)
@@ -122,7 +120,7 @@ def forward(local_rotations: FloatArray) -> tuple[FloatArray, FloatArray]:
     return positions, world
 
 
-def tip_positions(positions: FloatArray, world: FloatArray, joint: str) -> FloatArray:
+def tip_positions(positions: Float64Array, world: Float64Array, joint: str) -> Float64Array:
     """(B, 3): the knuckle, toe or crown beyond the last joint."""
     index = JOINT_INDEX[joint]
     return positions[:, index] + world[:, index] @ (TIPS[joint] - REST[joint])

@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 from scipy.spatial.transform import Rotation, Slerp
 
+from common.arrays import Float64Array
 from common.body.anatomy import JOINT_INDEX, JOINTS
 from common.synthetic.motion.bvh import Bvh, read_bvh
 from common.synthetic.motion.reference_skeleton import (
@@ -24,8 +24,6 @@ from common.synthetic.motion.reference_skeleton import (
     frame,
     tip_positions,
 )
-
-FloatArray = npt.NDArray[np.float64]
 
 _SIDES = (".L", ".R")
 _SPINE = ("spine05", "spine04", "spine03", "spine02", "spine01")
@@ -43,8 +41,8 @@ class Motion:
     """
 
     name: str
-    local_rotations: FloatArray
-    root_translation: FloatArray
+    local_rotations: Float64Array
+    root_translation: Float64Array
     fps: float
 
 
@@ -73,11 +71,11 @@ _CMU_ELBOW = np.array([0.86, 0.03, 0.51])
 _CMU_FOOT_TURN = np.deg2rad(5.0)
 
 
-def _cmu_alignment(joint: str, bvh: Bvh) -> FloatArray:
+def _cmu_alignment(joint: str, bvh: Bvh) -> Float64Array:
     stem, side = joint[:-2], joint[-2:]
     mirror = np.array([1.0, 1.0, 1.0]) if side == ".L" else np.array([1.0, -1.0, -1.0])
 
-    def offset(bone: str) -> FloatArray:
+    def offset(bone: str) -> Float64Array:
         return np.asarray(bvh.offsets[bvh.names.index(f"CC_Base_{side[1]}_{bone}")])
 
     if stem == "clavicle":
@@ -149,13 +147,13 @@ def makehuman_motion(path: Path) -> Motion:
     return _finish(f"makehuman/{path.stem}", _half_twist(world), np.zeros((len(source), 3)), 1.0)
 
 
-def _along(bvh: Bvh, start: str, end: str, side: str) -> FloatArray:
+def _along(bvh: Bvh, start: str, end: str, side: str) -> Float64Array:
     positions = bvh.world_positions()
     along = positions[:, bvh.names.index(end + side)] - positions[:, bvh.names.index(start + side)]
     return np.asarray(along @ _MAKEHUMAN_AXES.T)
 
 
-def _aim(world: FloatArray, bone: FloatArray, target: FloatArray) -> FloatArray:
+def _aim(world: Float64Array, bone: Float64Array, target: Float64Array) -> Float64Array:
     """The least further turn that brings the bone onto its target direction."""
     current = world @ bone
     target = target / np.linalg.norm(target, axis=-1, keepdims=True)
@@ -197,12 +195,12 @@ def deepmimic_motion(path: Path) -> Motion:
     """
     try:
         frames = np.array(json.loads(path.read_text())["Frames"], dtype=np.float64)
-    except (KeyError, TypeError, ValueError) as exc:
-        raise ValueError(f"{path} is not a DeepMimic motion: {exc}") from exc
+    except (KeyError, TypeError, ValueError) as error:
+        raise ValueError(f"{path} is not a DeepMimic motion: {error}") from error
     if frames.ndim != 2 or frames.shape[1] != 44:
         raise ValueError(f"{path} has frames of shape {frames.shape[1:]}, not 44 numbers")
     source = deepmimic_world_rotations(frames)
-    world: dict[str, FloatArray] = {}
+    world: dict[str, Float64Array] = {}
     for (joint, _, _), rotations in zip(_DEEPMIMIC_BONES, source, strict=True):
         world[joint] = _DEEPMIMIC_AXES @ rotations @ _deepmimic_alignment(joint)
     for side in _SIDES:
@@ -213,9 +211,9 @@ def deepmimic_motion(path: Path) -> Motion:
     return _finish(f"deepmimic/{name}", _complete(world), root, 1.0 / float(frames[0, 0]))
 
 
-def deepmimic_world_rotations(frames: FloatArray) -> list[FloatArray]:
+def deepmimic_world_rotations(frames: Float64Array) -> list[Float64Array]:
     """(T, 44) numbers of the file → (T, 3, 3) per bone, in the file's order and axes."""
-    world: list[FloatArray] = []
+    world: list[Float64Array] = []
     column = 4
     for _, parent, size in _DEEPMIMIC_BONES:
         values = frames[:, column : column + size]
@@ -228,7 +226,7 @@ def deepmimic_world_rotations(frames: FloatArray) -> list[FloatArray]:
     return world
 
 
-def _deepmimic_alignment(joint: str) -> FloatArray:
+def _deepmimic_alignment(joint: str) -> Float64Array:
     if joint.startswith(("upperarm", "lowerarm")):
         return frame(_DOWN, np.array([0.0, 0.0, 1.0])) @ bone_frame(joint).T
     if joint.startswith(("upperleg", "lowerleg")):
@@ -239,7 +237,7 @@ def _deepmimic_alignment(joint: str) -> FloatArray:
 # --- What all sources share ------------------------------------------------------------------------------------------
 
 
-def _complete(world: dict[str, FloatArray]) -> dict[str, FloatArray]:
+def _complete(world: dict[str, Float64Array]) -> dict[str, Float64Array]:
     """Spread the bend of the back over five joints and that of the neck over two."""
     full = dict(world)
     for at, joint in enumerate(_SPINE[:-1]):
@@ -248,12 +246,12 @@ def _complete(world: dict[str, FloatArray]) -> dict[str, FloatArray]:
     return _half_twist(full)
 
 
-def _between(start: FloatArray, end: FloatArray, share: float) -> FloatArray:
+def _between(start: Float64Array, end: Float64Array, share: float) -> Float64Array:
     turn = Rotation.from_matrix(np.swapaxes(start, -1, -2) @ end).as_rotvec()
     return np.asarray(start @ Rotation.from_rotvec(share * turn).as_matrix())
 
 
-def _half_twist(world: dict[str, FloatArray]) -> dict[str, FloatArray]:
+def _half_twist(world: dict[str, Float64Array]) -> dict[str, Float64Array]:
     """Let the forearm take half of the hand's turn about it, as skin does."""
     full = dict(world)
     for side in _SIDES:
@@ -266,7 +264,7 @@ def _half_twist(world: dict[str, FloatArray]) -> dict[str, FloatArray]:
     return full
 
 
-def _finish(name: str, world: dict[str, FloatArray], root: FloatArray, fps: float) -> Motion:
+def _finish(name: str, world: dict[str, Float64Array], root: Float64Array, fps: float) -> Motion:
     stacked = np.stack([world[joint] for joint in JOINTS], axis=1)
     local = stacked.copy()
     for joint, parent in enumerate(PARENTS):
@@ -275,7 +273,7 @@ def _finish(name: str, world: dict[str, FloatArray], root: FloatArray, fps: floa
     return Motion(name, local, _on_the_floor(local, root), fps)
 
 
-def _on_the_floor(local: FloatArray, root: FloatArray) -> FloatArray:
+def _on_the_floor(local: Float64Array, root: Float64Array) -> Float64Array:
     """Start above the origin and stand, most of the time, on y = 0."""
     positions, world = forward(local)
     toes = np.stack([tip_positions(positions, world, f"foot{side}")[:, 1] for side in _SIDES], axis=-1)
@@ -300,14 +298,14 @@ def resample(motion: Motion, fps: float) -> Motion:
     return Motion(motion.name, rotations, translation, fps)
 
 
-def heading(root_rotations: FloatArray) -> FloatArray:
+def heading(root_rotations: Float64Array) -> Float64Array:
     """(..., 3, 3) orientations → (...) the turn about the vertical in radians (the twist part of the rotation)."""
     quaternion = Rotation.from_matrix(root_rotations.reshape(-1, 3, 3)).as_quat()
     angle = 2.0 * np.arctan2(quaternion[:, 1], quaternion[:, 3])
     return np.asarray(angle.reshape(root_rotations.shape[:-2]))
 
 
-def about_vertical(angle: FloatArray) -> FloatArray:
+def about_vertical(angle: Float64Array) -> Float64Array:
     """(...) radians → (..., 3, 3) turns about the camera's y axis."""
     vector = np.zeros((*np.shape(angle), 3))
     vector[..., 1] = angle

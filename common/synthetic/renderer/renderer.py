@@ -8,10 +8,11 @@ import numpy as np
 import numpy.typing as npt
 from scipy import sparse
 
+from common.arrays import BoolArray, ByteArray, FloatArray, IntArray
 from common.body.anatomy import REGIONS
 from common.errors import UsageError
 from common.synthetic.assets.appearance import Appearance, Light
-from common.synthetic.assets.body_canvas import Canvas, FloatArray
+from common.synthetic.assets.body_canvas import Canvas
 from common.synthetic.assets.wardrobe import Garment, bare_faces
 from common.synthetic.renderer.shaders import ALBEDO, FRAGMENT, VERTEX
 
@@ -94,16 +95,16 @@ class Rendering:
         part: (H, W) uint8 0 background, 1 + region index.
     """
 
-    colour: npt.NDArray[np.uint8]
+    colour: ByteArray
     depth: FloatArray
-    instance: npt.NDArray[np.uint8]
-    part: npt.NDArray[np.uint8]
+    instance: ByteArray
+    part: ByteArray
 
 
 class VertexNormals:
     """Area-weighted vertex normals of a fixed triangulation."""
 
-    def __init__(self, faces: npt.NDArray[np.int64], vertex_count: int) -> None:
+    def __init__(self, faces: IntArray, vertex_count: int) -> None:
         self._faces = np.ascontiguousarray(faces.T)
         column = np.tile(np.arange(len(faces)), 3)
         ones = np.ones(column.size, np.float32)
@@ -162,7 +163,7 @@ class _Mesh:
         self._colours = context.buffer(reserve=len(places) * 12)
         self._painted = context.vertex_array(albedo, [(context.buffer(places.tobytes()), "3f 4f", "rest", "limb")])
 
-    def draw(self, vertices: FloatArray, faces: npt.NDArray[np.bool_] | None = None) -> None:
+    def draw(self, vertices: FloatArray, faces: BoolArray | None = None) -> None:
         """Draws it, or those of its triangles that `faces` (F,) marks."""
         moving = np.hstack([vertices, self._normals(vertices)])
         self._moving.write(moving.astype(np.float32, copy=False).tobytes())
@@ -243,7 +244,7 @@ class Renderer:
             set_uniforms(self._program, appearance_uniforms(worn.appearance, self.canvas))
             self._mesh(worn.garment).draw(worn.vertices)
 
-    def _bare(self, figure: Figure) -> npt.NDArray[np.bool_]:
+    def _bare(self, figure: Figure) -> BoolArray:
         return bare_faces(self.canvas.faces, [worn.garment for worn in figure.worn], len(self.canvas.rest))
 
     def _mesh(self, garment: Garment) -> _Mesh:

@@ -6,8 +6,8 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-ImageArray = npt.NDArray[np.uint8]
-FloatArray = npt.NDArray[np.float32]
+from common.arrays import FloatArray, Image
+
 Generator = np.random.Generator
 
 
@@ -37,7 +37,7 @@ class BackgroundBank:
         return np.asarray(np.clip(picture * gain + rng.normal(0, 12), 0, 255), np.float32)
 
 
-def make_background(rng: Generator, size: int = 256) -> ImageArray:
+def make_background(rng: Generator, size: int = 256) -> Image:
     """(size, size, 3) RGB: one of the kinds below."""
     makers: tuple[Callable[[Generator, int], FloatArray], ...] = (
         make_room, _outdoors, _leaves, _clutter, _noise, _gradient, _stripes,

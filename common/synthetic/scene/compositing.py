@@ -7,13 +7,12 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from common.synthetic.dataset.presets import WIDE, Casting
+from common.arrays import ByteArray, FloatArray
+from common.synthetic.dataset.presets import WIDE, DatasetPreset
 from common.synthetic.renderer.renderer import Rendering
 from common.synthetic.scene.backgrounds import BackgroundBank, colour
 from common.synthetic.scene.framing import WHOLE
 
-FloatArray = npt.NDArray[np.float32]
-ByteArray = npt.NDArray[np.uint8]
 Generator = np.random.Generator
 
 _LEAST_SEEN = 0.35
@@ -66,7 +65,7 @@ def compose(
     others: list[Layer],
     box: FloatArray,
     cut: int,
-    casting: Casting = WIDE,
+    preset: DatasetPreset = WIDE,
 ) -> Picture:
     """The person in the middle of a picture; `others` are cut-outs to choose bystanders from.
 
@@ -77,13 +76,13 @@ def compose(
         others: cut-outs of other people, of the same size.
         box: (4,) left, top, right, bottom of what the crop shows of the person, crop units.
         cut: kind of framing; a person cut off may stand at the border of the image.
-        casting: how often others stand behind or in front, and whether there is a picture behind.
+        preset: how often others stand behind or in front, and whether there is a picture behind.
     """
     size = len(person.colour)
     image = backgrounds.draw(rng, size, size)
-    if not casting.backgrounds:
+    if not preset.backgrounds:
         image = np.full((size, size, 3), colour(rng), np.float32)
-    if others and rng.random() < casting.bystanders:
+    if others and rng.random() < preset.bystanders:
         for _ in range(rng.integers(1, 4)):
             image = _bystander(rng, others, rng.uniform(0.3, 1.0)).over(image)
     if rng.random() < 0.3:
@@ -93,10 +92,10 @@ def compose(
     occluded = False
     chance = rng.random()
     front: Layer | None = None
-    person_chance = casting.occluders / 2
+    person_chance = preset.occluders / 2
     if others and chance < person_chance:
         front = _bystander(rng, others, rng.uniform(0.8, 1.5))
-    elif chance < person_chance + casting.occluders:
+    elif chance < person_chance + preset.occluders:
         front = _occluder(rng, size, backgrounds)
     if front is not None:
         left = alpha * (1 - front.alpha[..., 0])

@@ -2,14 +2,13 @@
 
 import cv2
 import numpy as np
-import numpy.typing as npt
 
-ImageArray = npt.NDArray[np.uint8]
-FloatArray = npt.NDArray[np.float32]
+from common.arrays import FloatArray, Image
+
 Generator = np.random.Generator
 
 
-def degrade(rng: Generator, image: FloatArray) -> ImageArray:
+def degrade(rng: Generator, image: FloatArray) -> Image:
     """A (S, S, 3) float32 RGB image in 0…255, as a camera would have delivered it; a fifth stays nearly clean."""
     if rng.random() < 0.15:
         return np.asarray(np.clip(image, 0, 255), np.uint8)
@@ -65,7 +64,7 @@ def add_sensor_noise(rng: Generator, image: FloatArray) -> FloatArray:
     return np.asarray(image + noise * (read + shot * np.sqrt(np.clip(image, 0, 255))), np.float32)
 
 
-def compress(rng: Generator, image: ImageArray) -> ImageArray:
+def compress(rng: Generator, image: Image) -> Image:
     """JPEG at quality 12…95."""
     quality = int(12 + 83 * rng.beta(1.6, 1.2))
     _, data = cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, quality])

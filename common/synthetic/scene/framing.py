@@ -5,10 +5,10 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from common.arrays import BoolArray, FloatArray, IntArray
 from common.body.anatomy import REGION_INDEX, REGIONS
-from common.synthetic.dataset.presets import WIDE, Casting
+from common.synthetic.dataset.presets import WIDE, DatasetPreset
 
-FloatArray = npt.NDArray[np.float32]
 Generator = np.random.Generator
 
 _NEAREST_M = 0.25
@@ -39,16 +39,16 @@ class Framing:
 
     focal: FloatArray
     translation: FloatArray
-    kind: npt.NDArray[np.int64]
+    kind: IntArray
     box: FloatArray
 
 
-def sample_focal(rng: Generator, count: int, casting: Casting = WIDE) -> FloatArray:
-    """(count,) focal lengths in crop widths, from 0.9 (a webcam, close) to the casting's longest.
+def sample_focal(rng: Generator, count: int, preset: DatasetPreset = WIDE) -> FloatArray:
+    """(count,) focal lengths in crop widths, from 0.9 (a webcam, close) to the preset's longest.
 
     `WIDE` has mostly 1.2–3 and ends at 8; 55 is a lens of 400 mm before a sensor 36 mm wide, cropped to a fifth.
     """
-    median, spread, longest = casting.lenses
+    median, spread, longest = preset.lenses
     return np.clip(np.exp(rng.normal(np.log(median), spread, count)), 0.9, longest).astype(np.float32)
 
 
@@ -66,25 +66,23 @@ def sample_tilt(rng: Generator, count: int) -> FloatArray:
     return np.asarray(around_z @ around_x, np.float32)
 
 
-def frame_people(
-    rng: Generator, vertices: FloatArray, region: npt.NDArray[np.int64], casting: Casting = WIDE
-) -> Framing:
+def frame_people(rng: Generator, vertices: FloatArray, region: IntArray, preset: DatasetPreset = WIDE) -> Framing:
     """Choose a crop for each person: its box, enlarged by 1.1–1.5, off centre by up to 12 %.
 
     Args:
         rng: where all randomness comes from.
         vertices: (B, N, 3) some of the body's vertices, relative to the root joint, as the camera is turned.
         region: (N,) their regions.
-        casting: how many crops show the whole person, how many hardly more than a face (the other cuts share the rest
+        preset: how many crops show the whole person, how many hardly more than a face (the other cuts share the rest
             as ever), and through what lenses.
     """
     count = len(vertices)
     cuts = np.array([share for share, _ in _FRAMES[1:]])
-    cuts *= (1 - casting.closeups) / cuts.sum()
-    cuts[CLOSEUP - 1] = casting.closeups
-    kind = rng.choice(len(_FRAMES), count, p=[casting.whole, *(cuts * (1 - casting.whole))])
+    cuts *= (1 - preset.closeups) / cuts.sum()
+    cuts[CLOSEUP - 1] = preset.closeups
+    kind = rng.choice(len(_FRAMES), count, p=[preset.whole, *(cuts * (1 - preset.whole))])
     inside = np.stack([np.isin(region, [REGION_INDEX[name] for name in names]) for _, names in _FRAMES])[kind]
-    focal = sample_focal(rng, count, casting)
+    focal = sample_focal(rng, count, preset)
     size = (1 / rng.uniform(1.1, 1.5, count)).astype(np.float32)
     jitter = (rng.uniform(-0.12, 0.12, (count, 2)) * np.where(kind == WHOLE, 0.6, 1.0)[:, None]).astype(np.float32)
     for _ in range(6):
@@ -97,7 +95,7 @@ def frame_people(
 
 
 def _fit(
-    vertices: FloatArray, inside: npt.NDArray[np.bool_], focal: FloatArray, size: FloatArray, jitter: FloatArray
+    vertices: FloatArray, inside: BoolArray, focal: FloatArray, size: FloatArray, jitter: FloatArray
 ) -> tuple[FloatArray, FloatArray]:
     """Move each body until the box of its chosen vertices has `size` and centre 0.5 + `jitter`."""
     low, high = _bounds(vertices, inside)
@@ -114,7 +112,7 @@ def _fit(
     return translation.astype(np.float32), np.hstack([low, high]).astype(np.float32) + 0.5
 
 
-def _bounds(points: npt.NDArray[np.floating], inside: npt.NDArray[np.bool_]) -> tuple[FloatArray, FloatArray]:
+def _bounds(points: npt.NDArray[np.floating], inside: BoolArray) -> tuple[FloatArray, FloatArray]:
     """(B, N, D) → least and greatest (B, D) of those inside."""
     far = np.float32(1e6)
     low = np.where(inside[..., None], points, far).min(1)

@@ -6,6 +6,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from common.arrays import BoolArray, ByteArray, FloatArray, IntArray
 from common.body.anatomy import COCO_KEYPOINTS, REGION_INDEX
 from common.body.model import BodyModel, BodyParameters
 from common.body.rotations import axis_angle_to_matrix, matrix_to_axis_angle
@@ -13,7 +14,7 @@ from common.synthetic.assets.appearance import Appearance, sample_appearance, sa
 from common.synthetic.assets.body_canvas import Canvas
 from common.synthetic.assets.outfit import choose_outfit
 from common.synthetic.assets.wardrobe import Skeleton, Wardrobe
-from common.synthetic.dataset.presets import WIDE, Casting
+from common.synthetic.dataset.presets import WIDE, DatasetPreset
 from common.synthetic.dataset.split import Split, check_seed
 from common.synthetic.motion.motion_table import MotionTable, load_table
 from common.synthetic.motion.poses import PoseBatch, PoseSampler
@@ -23,8 +24,6 @@ from common.synthetic.scene.compositing import Layer, compose
 from common.synthetic.scene.degradations import degrade
 from common.synthetic.scene.framing import WHOLE, Framing, frame_people, sample_tilt
 
-FloatArray = npt.NDArray[np.float32]
-ByteArray = npt.NDArray[np.uint8]
 Generator = np.random.Generator
 
 Crops = dict[str, npt.NDArray[np.generic]]
@@ -63,10 +62,10 @@ _SHOWS: dict[str, tuple[tuple[str, ...], float]] = {
 }
 
 
-def identity_rows(split: Split, count: int) -> npt.NDArray[np.int64]:
+def identity_rows(split: Split, count: int) -> IntArray:
     """Rows of the identity table that belong to a split: of ten, eight train, one is held out, one tests."""
     digit = np.arange(count) % 10
-    return np.flatnonzero({"train": digit < 8, "hold": digit == 8, "test": digit == 9}[split])
+    return np.flatnonzero({"train": digit < 8, "val": digit == 8, "test": digit == 9}[split])
 
 
 @dataclass(frozen=True)
@@ -86,7 +85,7 @@ class Posed:
 
     rotation_vectors: FloatArray
     curl: FloatArray
-    row: npt.NDArray[np.int64]
+    row: IntArray
     vertices: FloatArray
     keypoints: FloatArray
     framing: Framing
@@ -103,9 +102,9 @@ class SceneMaker:
         backgrounds: what is behind the people.
         split: whose identities and poses to draw.
         renderer: shared within a process.
-        casting: what kinds of pictures.
+        preset: what kinds of pictures.
 
-    Only a casting with dressed people opens the wardrobe, which may bake the base mesh
+    Only a preset with dressed people opens the wardrobe, which may bake the base mesh
     (`common.synthetic.assets.base_mesh`).
     """
 
@@ -116,12 +115,12 @@ class SceneMaker:
         backgrounds: BackgroundBank,
         split: Split,
         renderer: Renderer,
-        casting: Casting = WIDE,
+        preset: DatasetPreset = WIDE,
     ) -> None:
-        self._casting = casting
+        self._preset = preset
         self.model, self._motions, self._backgrounds, self._split = model, motions, backgrounds, split
         self.renderer = renderer
-        self._wardrobe = Wardrobe.load(renderer.canvas) if casting.dressed else None
+        self._wardrobe = Wardrobe.load(renderer.canvas) if preset.dressed else None
         self._rows = identity_rows(split, len(model.shape_table))
         region = renderer.canvas.region
         # Some of the vertices are enough to find a box.
@@ -136,7 +135,7 @@ class SceneMaker:
             ValueError: the seed is not one of the split's.
         """
         rng = np.random.default_rng([check_seed(self._split, seed), 0])
-        posed = self._pose(rng, PoseSampler(self._split, seed, self._motions, self._casting).sample(count))
+        posed = self._pose(rng, PoseSampler(self._split, seed, self._motions, self._preset).sample(count))
         images: list[dict[str, npt.ArrayLike]] = []
         layers: list[Layer] = []
         for index in range(count):
@@ -160,7 +159,7 @@ class SceneMaker:
             rest = self.model.rest_joints_of(shape).numpy()
             keypoints = self.model.coco_keypoints(vertices_from_root).numpy()
         vertices = vertices_from_root.numpy()
-        framing = frame_people(rng, vertices[:, self._outline], self._outline_region, self._casting)
+        framing = frame_people(rng, vertices[:, self._outline], self._outline_region, self._preset)
         placed = framing.translation[:, None]
         positions = torch.cat([part.joint_positions for part in parts]).numpy() + placed
         turned = torch.cat([part.joint_rotations for part in parts]).numpy()
@@ -185,12 +184,12 @@ class SceneMaker:
         rendering = self.renderer.render([figure], view, light, posed.up[index])
         layer = Layer.from_rendering(rendering)
         cut = int(posed.framing.kind[index])
-        picture = compose(rng, layer, self._backgrounds, layers, posed.framing.box[index], cut, self._casting)
+        picture = compose(rng, layer, self._backgrounds, layers, posed.framing.box[index], cut, self._preset)
         if cut == WHOLE:
             layers.append(layer)
         depth, part = _coarse_truth(rendering, picture.mask, float(posed.framing.translation[index, 2]))
         return {
-            "image": degrade(rng, picture.image) if self._casting.degradations else _as_pixels(picture.image),
+            "image": degrade(rng, picture.image) if self._preset.degradations else _as_pixels(picture.image),
             "mask": picture.mask,
             "depth": depth,
             "part": part,
@@ -201,7 +200,7 @@ class SceneMaker:
 
     def _dress(self, rng: Generator, posed: Posed, index: int, painted: Appearance) -> Figure:
         """One of the people, in garments or in paint."""
-        if self._wardrobe is None or rng.random() >= self._casting.dressed:
+        if self._wardrobe is None or rng.random() >= self._preset.dressed:
             return Figure(posed.vertices[index], painted)
         outfit = choose_outfit(rng, self._wardrobe, painted)
         worn = [Worn(garment, garment.drape(posed.skeletons[index]), paint) for garment, paint in outfit.pieces]
@@ -262,7 +261,7 @@ def _as_pixels(image: FloatArray) -> ByteArray:
     return np.asarray(np.clip(image, 0, 255), np.uint8)
 
 
-def _visibility_table() -> tuple[npt.NDArray[np.bool_], FloatArray]:
+def _visibility_table() -> tuple[BoolArray, FloatArray]:
     """(17, 1 + R) on which part values a keypoint may show, and (17,) how far before the joint."""
     allowed = np.zeros((len(COCO_KEYPOINTS), 1 + len(REGION_INDEX)), np.bool_)
     reach = np.zeros(len(COCO_KEYPOINTS), np.float32)
@@ -275,8 +274,8 @@ def _visibility_table() -> tuple[npt.NDArray[np.bool_], FloatArray]:
     return allowed, reach
 
 
-def scene_maker(split: Split, rng: Generator, backgrounds: int, casting: Casting = WIDE) -> SceneMaker:
+def scene_maker(split: Split, rng: Generator, backgrounds: int, preset: DatasetPreset = WIDE) -> SceneMaker:
     """With a renderer and so many backgrounds of its own."""
     model = BodyModel.load()
     renderer = Renderer(Canvas.from_model(model))
-    return SceneMaker(model, load_table(), BackgroundBank(rng, backgrounds), split, renderer, casting)
+    return SceneMaker(model, load_table(), BackgroundBank(rng, backgrounds), split, renderer, preset)

@@ -21,7 +21,7 @@ _BEARER = "Bearer "
 
 
 @dataclass(frozen=True, slots=True)
-class SecurityConfiguration:
+class SecurityConfig:
     """Who may send, and how much."""
 
     insecure: bool = option(False, help="listen for other machines without encryption")
@@ -68,18 +68,18 @@ class SecurityConfiguration:
         return listen.is_loopback if self.reflection is None else self.reflection
 
 
-def server_credentials(configuration: SecurityConfiguration) -> grpc.ServerCredentials | None:
+def server_credentials(config: SecurityConfig) -> grpc.ServerCredentials | None:
     """What to encrypt with; None to leave it. New files on disk count from the next connection on.
 
     Raises:
         UsageError: a file cannot be read, or certificate and key are not each other's.
     """
-    certificate, key = configuration.tls_cert, configuration.tls_key
+    certificate, key = config.tls_cert, config.tls_key
     if certificate is None or key is None:
         return None
-    files = _Files(certificate, key, configuration.tls_ca)
+    files = _Files(certificate, key, config.tls_ca)
     return grpc.dynamic_ssl_server_credentials(
-        files.read(), files.read_if_changed, require_client_authentication=configuration.tls_ca is not None
+        files.read(), files.read_if_changed, require_client_authentication=config.tls_ca is not None
     )
 
 
@@ -110,7 +110,7 @@ class _Files:
 
 
 @dataclass(frozen=True, slots=True)
-class Guest:
+class PeerIdentity:
     """A sender at the door.
 
     Args:
@@ -124,7 +124,7 @@ class Guest:
     proven: bool
 
 
-class Doorkeeper:
+class Authenticator:
     """Knows senders by token, certificate or address, and whether they may come in.
 
     Args:
@@ -134,7 +134,7 @@ class Doorkeeper:
     def __init__(self, tokens: TokenFile | None) -> None:
         self._tokens = tokens
 
-    def admit(self, context: Any) -> Guest:
+    def authenticate(self, context: Any) -> PeerIdentity:
         """Who is at the door.
 
         Args:
@@ -145,21 +145,21 @@ class Doorkeeper:
         """
         if self._tokens is None:
             name = _certificate_name(context)
-            return Guest(name or _machine(context.peer()), None, proven=name is not None)
+            return PeerIdentity(name or _machine(context.peer()), None, proven=name is not None)
         shown = dict(context.invocation_metadata() or ()).get("authorization", "")
         if not isinstance(shown, str) or not shown.startswith(_BEARER):
             raise TokenRefused("a token is wanted here: give --token-file")
         token = shown.removeprefix(_BEARER)
-        return Guest(self._tokens.name_of(token), token, proven=True)
+        return PeerIdentity(self._tokens.name_of(token), token, proven=True)
 
-    def check(self, guest: Guest) -> None:
+    def check(self, identity: PeerIdentity) -> None:
         """Whether a sender may stay.
 
         Raises:
             TokenRefused: its token has expired or was revoked since.
         """
-        if self._tokens is not None and guest.token is not None:
-            self._tokens.name_of(guest.token)
+        if self._tokens is not None and identity.token is not None:
+            self._tokens.name_of(identity.token)
 
 
 def _certificate_name(context: Any) -> str | None:
@@ -172,7 +172,7 @@ def _machine(peer: str) -> str:
     return peer.rpartition(":")[0] or peer
 
 
-class Meter:
+class RateLimiter:
     """Makes a stream wait once it has brought more than its rate allows; a burst of one second is free.
 
     Args:

@@ -23,7 +23,7 @@ from typing import Any
 
 from common.clock import SYSTEM_CLOCK, Clock
 from common.errors import OutputError, UsageError, exit_code_of
-from common.io.atomic_write import replace_whole
+from common.io.atomic_write import atomic_write
 
 _NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
 _SECRET_BYTES = 32
@@ -85,10 +85,10 @@ class TokenFile:
 
     def _stamp_now(self) -> tuple[int, int, int]:
         try:
-            told = self._path.stat()
+            measurement = self._path.stat()
         except OSError as error:
             raise UsageError(f"--tokens: cannot read {self._path}: {error.strerror}") from error
-        return told.st_mtime_ns, told.st_size, told.st_ino
+        return measurement.st_mtime_ns, measurement.st_size, measurement.st_ino
 
 
 def _read(path: Path) -> tuple[_Entry, ...]:
@@ -150,7 +150,7 @@ def revoke_token(path: Path, name: str) -> None:
 def _write(path: Path, entries: dict[str, _Entry]) -> None:
     text = "".join(_table(entry) for entry in entries.values())
     try:
-        replace_whole(path, text.encode(), mode=0o600)
+        atomic_write(path, text.encode(), mode=0o600)
     except OSError as error:
         raise OutputError(f"cannot write {path}: {error.strerror}") from error
 

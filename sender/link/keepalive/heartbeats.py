@@ -1,6 +1,6 @@
-"""When a sign of life is due: only when nothing else shows it, for on a thin link each costs as much as a frame.  Pure.
+"""When a message is due: only when nothing else shows it, for on a thin link each costs as much as a frame.  Pure.
 
-Frames and their acknowledgements are signs of life too.  While they come and go, heartbeats only compare the clocks,
+Frames and their acknowledgements are keepalives too.  While they come and go, heartbeats only compare the clocks,
 once a second. While something has not been answered, a heartbeat behind it in the same queue is worth little: on a link
 that stands still it would only be in the way of the first frame when that moves on.  A single one goes after a while,
 for a receiver that is busy with a frame answers it at once.

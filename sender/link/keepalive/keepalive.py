@@ -1,4 +1,4 @@
-"""Heartbeats and what they are good for: signs of life, comparing the clocks, trains that measure the link."""
+"""Heartbeats and what they are good for: keepalives, comparing the clocks, trains that measure the link."""
 
 import asyncio
 import contextlib
@@ -15,16 +15,16 @@ from sender.link.keepalive.heartbeats import HeartbeatSchedule
 from sender.link.observer import LinkObserver
 
 # By then the receiver has decoded the frame, and the next is not there yet.
-_TRAIN_AFTER_FRAME_S = 0.01
+_PACKET_TRAIN_AFTER_FRAME_S = 0.01
 # Times within a heartbeat interval that one may turn out to be due.
 _LOOKS = 4
 
 
-class Pulse:
+class Keepalive:
     """Of one link, over any number of streams; `beat` and `probe` run beside each.
 
     Args:
-        interval_s: most seconds between signs of life.
+        interval_s: most seconds between keepalives.
         observer: hears what trains and the short way of heartbeats tell.
     """
 
@@ -52,9 +52,9 @@ class Pulse:
         self._schedule.echoed(self._clock.monotonic())
         if echo.received_ns:
             self._compare_clocks(echo)
-        told = self._prober.echoed(echo, self._clock.monotonic_ms())
-        if told is not None:
-            self._observer.probed(told)
+        measurement = self._prober.echoed(echo, self._clock.monotonic_ms())
+        if measurement is not None:
+            self._observer.probed(measurement)
 
     def on_our_clock(self, receivers_ns: int) -> int | None:
         """A moment on the receiver's clock on ours, nanoseconds since the epoch; None while the offset is not known."""
@@ -100,18 +100,20 @@ class Pulse:
         while True:
             self._frame_left.clear()
             await self._frame_left.wait()
-            await asyncio.sleep(_TRAIN_AFTER_FRAME_S)
-            sizes = self._prober.train(self._clock.monotonic_ms())
+            await asyncio.sleep(_PACKET_TRAIN_AFTER_FRAME_S)
+            sizes = self._prober.packet_train(self._clock.monotonic_ms())
             if sizes:
-                await self._send_train(stream, sizes)
+                await self._send_packet_train(stream, sizes)
 
-    async def _send_train(self, stream: MessageStream, sizes: Sequence[int]) -> None:
+    async def _send_packet_train(self, stream: MessageStream, sizes: Sequence[int]) -> None:
         bare = self._heartbeat()
         # Each has its own stamp, by which its echo is known, a nanosecond after the one before.
-        train = [replace(bare, sent_ns=bare.sent_ns + index) for index in range(len(sizes))]
-        train = [padded(each, size, len(encode_client(bare))) for each, size in zip(train, sizes, strict=True)]
-        self._prober.sent(train, sizes, self._clock.monotonic_ms())
-        for each in train:
+        packet_train = [replace(bare, sent_ns=bare.sent_ns + index) for index in range(len(sizes))]
+        packet_train = [
+            padded(each, size, len(encode_client(bare))) for each, size in zip(packet_train, sizes, strict=True)
+        ]
+        self._prober.sent(packet_train, sizes, self._clock.monotonic_ms())
+        for each in packet_train:
             self._schedule.beat(self._clock.monotonic())
             await stream.write(encode_client(each))
 
@@ -128,4 +130,4 @@ class Pulse:
         at_receiver_s = echo.received_ns / 1e9
         self._clocks.update(echo.sent_ns / 1e9, at_receiver_s, at_receiver_s, self._clock.wall())
         self._compared.set()
-        self._observer.short_way((echo.received_ns - echo.sent_ns) / 1e6)
+        self._observer.one_way_delay((echo.received_ns - echo.sent_ns) / 1e6)

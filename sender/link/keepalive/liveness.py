@@ -6,11 +6,11 @@ from typing import Generic, TypeVar
 
 from common.wire.stream import StreamBroken
 from sender.link.transport.happy_eyeballs import Closable
-from sender.link.transport.standby_connection import Standby
+from sender.link.transport.standby_connection import StandbyConnection
 
 T = TypeVar("T", bound=Closable)
 
-# Looks for a sign of life, per heartbeat; heartbeats missed when silence is doubted.
+# Looks for a message, per heartbeat; heartbeats missed when silence is doubted.
 _LOOKS = 4
 _DOUBT_AFTER = 2
 # How much later than another connection stands the answers of a stream may come that was there before it.
@@ -34,7 +34,7 @@ class Liveness(Generic[T]):
 
     Args:
         interval_s: between heartbeats.
-        missed: so many intervals without a sign of life, and the receiver counts as lost. To seek sooner would not be
+        missed: so many intervals without a message, and the receiver counts as lost. To seek sooner would not be
             wise: what that takes stands in the way of frames when a link that stood still moves on.
         standby: seeks the other connection.
         lost: told once that it is lost, with the reason.
@@ -45,7 +45,7 @@ class Liveness(Generic[T]):
         self,
         interval_s: float,
         missed: int,
-        standby: Standby[T],
+        standby: StandbyConnection[T],
         *,
         lost: Callable[[str], None],
         found: Callable[[], None],
@@ -100,7 +100,7 @@ class Liveness(Generic[T]):
                 continue
             silent += 1
             await self._doubt(silent)
-        raise StreamBroken(_DEAD, "no sign of life from the receiver")
+        raise StreamBroken(_DEAD, "no message from the receiver")
 
     async def _go_on(self) -> None:
         self._doubted = False
@@ -114,7 +114,7 @@ class Liveness(Generic[T]):
         if silent < self._missed:
             return
         self._standby.seek()
-        broken = StreamBroken(_DEAD, "no sign of life from the receiver")
+        broken = StreamBroken(_DEAD, "no message from the receiver")
         self.lose(str(broken))
         if self._standby.failed:
             raise broken

@@ -8,7 +8,7 @@ from common.io.addresses import Address
 from common.wire.convert import Hello, Welcome, decode_server, encode_client
 from common.wire.stream import MessageStream, StreamBroken
 from sender.link.transport.backoff import Backoff
-from sender.link.transport.standby_connection import Standby
+from sender.link.transport.standby_connection import StandbyConnection
 
 # A peer that takes the connection and then says nothing is given up on and tried anew, with twice the patience.
 _ATTEMPT_S, _LONGEST_ATTEMPT_S = 1.0, 4.0
@@ -45,7 +45,7 @@ async def open_link(
     timeout_s: float,
     backoff: Backoff,
     transport: StreamOpener,
-    standby: Standby[ClientStream],
+    standby: StandbyConnection[ClientStream],
     patient: bool = False,
 ) -> tuple[ClientStream, Welcome]:
     """Connects and shakes hands, trying again with backoff.

@@ -15,7 +15,7 @@ class Closable(Protocol):
 T = TypeVar("T", bound=Closable)
 
 
-async def race(begin: Callable[[], Awaitable[T | None]], again: Callable[[], Awaitable[None]]) -> T:
+async def happy_eyeballs(begin: Callable[[], Awaitable[T | None]], again: Callable[[], Awaitable[None]]) -> T:
     """Begins an attempt, and another beside it whenever `again` returns, until one succeeds; ends all others.
 
     Args:

@@ -12,22 +12,22 @@ _PATIENCE_S = 1.0
 _RESET_WHEN_CLOSED = struct.pack("ii", 1, 0)
 
 
-async def knock(peer: Address) -> None:
+async def reachability_probe(peer: Address) -> None:
     """Returns as soon as there is a network to the peer, whether or not anybody listens there."""
-    knocks: set[asyncio.Task[bool]] = set()
+    probes: set[asyncio.Task[bool]] = set()
     try:
         while True:
-            knocks.add(asyncio.create_task(_answers(peer)))
+            probes.add(asyncio.create_task(_answers(peer)))
             began_s = asyncio.get_running_loop().time()
-            done, knocks = await asyncio.wait(knocks, timeout=_EVERY_S, return_when=asyncio.FIRST_COMPLETED)
+            done, probes = await asyncio.wait(probes, timeout=_EVERY_S, return_when=asyncio.FIRST_COMPLETED)
             if any(one.result() for one in done):
                 return
-            # Where there is no way at all, a knock fails at once; the next one would too.
+            # Where there is no way at all, a probe fails at once; the next one would too.
             await asyncio.sleep(began_s + _EVERY_S - asyncio.get_running_loop().time())
     finally:
-        for one in knocks:
+        for one in probes:
             one.cancel()
-        await asyncio.gather(*knocks, return_exceptions=True)
+        await asyncio.gather(*probes, return_exceptions=True)
 
 
 async def _answers(peer: Address) -> bool:

@@ -16,7 +16,7 @@ _MAX_TOKEN = 512
 
 
 @dataclass(frozen=True, slots=True)
-class SecurityConfiguration:
+class SecurityConfig:
     """Whom to trust, and what to show."""
 
     insecure: bool = option(False, help="send to another machine without encryption")
@@ -54,32 +54,32 @@ class Credentials:
     name: str | None
 
 
-def read_credentials(configuration: SecurityConfiguration, peer: Address) -> Credentials | None:
+def read_credentials(config: SecurityConfig, peer: Address) -> Credentials | None:
     """For a connection that begins now; None if it is not encrypted.
 
     Raises:
         UsageError: a file cannot be read.
     """
-    if not configuration.encrypts(peer):
+    if not config.encrypts(peer):
         return None
     authority, certificate, key = (
         read_pem(path, flag) if path else None
         for path, flag in (
-            (configuration.tls_ca, "--tls-ca"),
-            (configuration.tls_cert, "--tls-cert"),
-            (configuration.tls_key, "--tls-key"),
+            (config.tls_ca, "--tls-ca"),
+            (config.tls_cert, "--tls-cert"),
+            (config.tls_key, "--tls-key"),
         )
     )
-    return Credentials(authority, certificate, key, configuration.tls_name)
+    return Credentials(authority, certificate, key, config.tls_name)
 
 
-def read_token(configuration: SecurityConfiguration, peer: Address) -> str | None:
+def read_token(config: SecurityConfig, peer: Address) -> str | None:
     """The token to show, if there is one.
 
     Raises:
         UsageError: it cannot be read, is no token, or would be there for all to read on its way.
     """
-    path = configuration.token_file
+    path = config.token_file
     if path is None:
         return None
     try:
@@ -90,6 +90,6 @@ def read_token(configuration: SecurityConfiguration, peer: Address) -> str | Non
         token = ""
     if not token.isprintable() or not 0 < len(token) <= _MAX_TOKEN or " " in token:
         raise UsageError(f"--token-file: {path} holds no token; python -m receiver.link.auth.tokens makes one")
-    if not configuration.encrypts(peer) and not peer.is_loopback:
+    if not config.encrypts(peer) and not peer.is_loopback:
         raise UsageError(f"the token would go to {peer} for all to read: leave out --insecure, or --token-file")
     return token

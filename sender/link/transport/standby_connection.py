@@ -14,7 +14,7 @@ from sender.link.transport.happy_eyeballs import Closable
 T = TypeVar("T", bound=Closable)
 
 
-class Standby(Generic[T]):
+class StandbyConnection(Generic[T]):
     """At most one connection that nobody uses yet.
 
     Args:

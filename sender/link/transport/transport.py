@@ -15,9 +15,9 @@ from common.io.addresses import Address
 from common.wire.convert import STREAM_METHOD, STREAM_SERVICE
 from common.wire.stream import StreamBroken
 from sender.link.transport.grpc_stream import OPTIONS, GrpcClientStream
-from sender.link.transport.happy_eyeballs import race
-from sender.link.transport.reachability_probe import knock
-from sender.link.transport.security import Credentials, SecurityConfiguration, read_credentials, read_token
+from sender.link.transport.happy_eyeballs import happy_eyeballs
+from sender.link.transport.reachability_probe import reachability_probe
+from sender.link.transport.security import Credentials, SecurityConfig, read_credentials, read_token
 
 _PROBE_S = 0.5
 # How long a connection may take to stand before another one is tried: the first, while it is not known whether there is
@@ -35,11 +35,11 @@ class Transport:
     """Streams to receivers, encrypted or not; certificates and token are read anew for each.
 
     Args:
-        configuration: whom to trust, and what to show.
+        config: whom to trust, and what to show.
     """
 
-    def __init__(self, configuration: SecurityConfiguration | None = None) -> None:
-        self._configuration = configuration or SecurityConfiguration()
+    def __init__(self, config: SecurityConfig | None = None) -> None:
+        self._config = config or SecurityConfig()
 
     def check(self, peer: Address) -> None:
         """Reads what a connection would be made with.
@@ -47,8 +47,8 @@ class Transport:
         Raises:
             UsageError: a certificate, key or token cannot be read, or must not be sent there.
         """
-        read_credentials(self._configuration, peer)
-        read_token(self._configuration, peer)
+        read_credentials(self._config, peer)
+        read_token(self._config, peer)
 
     async def open(self, peer: Address) -> GrpcClientStream:
         """Begins to connect; a peer that cannot be reached shows when reading or writing.
@@ -56,8 +56,8 @@ class Transport:
         Raises:
             UsageError: a certificate, key or token cannot be read.
         """
-        credentials = read_credentials(self._configuration, peer)
-        token = read_token(self._configuration, peer)
+        credentials = read_credentials(self._config, peer)
+        token = read_token(self._config, peer)
         if credentials is None:
             channel: Any = grpc.aio.insecure_channel(str(peer), options=OPTIONS)
         else:
@@ -73,7 +73,7 @@ class Transport:
         """A stream over a connection that stands, as soon as there is a network to the peer.
 
         A connection whose SYN was lost asks again in its own time, and then sends slowly: so another is begun as soon
-        as somebody there answers a `knock`, and the first that stands counts.
+        as somebody there answers a `probe`, and the first that stands counts.
 
         Raises:
             StreamBroken: the peer's machine answers, but nobody there takes connections.
@@ -91,10 +91,10 @@ class Transport:
             wait_s = 0.0
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(_ANOTHER_AFTER_S):
-                    await knock(peer)
+                    await reachability_probe(peer)
                 wait_s = _SETTLING_S
 
-        return await race(attempt, again)
+        return await happy_eyeballs(attempt, again)
 
     async def probe(self, peer: Address) -> str | None:
         """Why there may be no stream to a peer that takes connections.
@@ -102,10 +102,10 @@ class Transport:
         Returns:
             What is wrong and what to do; None if there is no TCP connection to be had.
         """
-        credentials = read_credentials(self._configuration, peer)
+        credentials = read_credentials(self._config, peer)
         if credentials is not None:
             return await _probe_encrypted(peer, credentials)
-        answer = await _greet(peer, None)
+        answer = await _receive_hello(peer, None)
         if answer is not None and answer.hung_up and not answer.banner and await _speaks_tls(peer):
             return f"the receiver at {peer} encrypts: leave out --insecure, and give --tls-ca"
         return None if answer is None or answer.banner.startswith(_HTTP2) else _foreign(peer, answer.banner)
@@ -146,7 +146,7 @@ async def _probe_encrypted(peer: Address, credentials: Credentials) -> str | Non
     if credentials.certificate and credentials.key:
         _show(context, credentials.certificate, credentials.key)
     try:
-        answer = await _greet(peer, context, credentials.name)
+        answer = await _receive_hello(peer, context, credentials.name)
     except ssl.SSLCertVerificationError as error:
         return f"the certificate of the receiver at {peer} does not hold: {_verdict(error)}"
     except ssl.SSLError as error:
@@ -182,7 +182,7 @@ def _show(context: ssl.SSLContext, certificate: bytes, key: bytes) -> None:
         context.load_cert_chain(*paths)
 
 
-async def _greet(peer: Address, context: ssl.SSLContext | None, name: str | None = None) -> _Answer | None:
+async def _receive_hello(peer: Address, context: ssl.SSLContext | None, name: str | None = None) -> _Answer | None:
     """Says something that is not gRPC; None if there is no connection to be had.
 
     Raises:
@@ -217,7 +217,7 @@ async def _speaks_tls(peer: Address) -> bool:
     context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
     context.set_alpn_protocols([_ALPN])
     try:
-        return await _greet(peer, context) is not None
+        return await _receive_hello(peer, context) is not None
     except ssl.SSLError:
         return False
 

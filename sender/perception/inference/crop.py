@@ -13,11 +13,9 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from common.arrays import FloatArray, Image
 from common.body.model import BodyParameters
 from common.frames import Camera
-
-Image = npt.NDArray[np.uint8]
-FloatArray = npt.NDArray[np.float32]
 
 CROP_MARGIN = 1.25
 """Side of the crop over the longer side of the person's box: the middle of what training drew."""

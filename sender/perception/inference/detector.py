@@ -10,22 +10,19 @@ from typing import Any
 
 import cv2
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from common.arrays import Box, Image
 from common.weights.devices import fast_autocast
 from common.weights.loader import WEIGHTS_DIRECTORY, load_into, recorded_config
 from sender.perception.network.keypoints import cell_centres
 from sender.perception.network.stem import Residual, convolution
 
-Image = npt.NDArray[np.uint8]
-Box = npt.NDArray[np.float32]
-
 WEIGHTS_NAME = "detector"
 STRIDE = 8
-_KIND = "finder-centre-1"
+_KIND = "detector-centre-1"
 _GREY = 114
 
 
@@ -43,7 +40,7 @@ class Detection:
 
 
 @dataclass(frozen=True, slots=True)
-class FinderConfig:
+class DetectorConfig:
     """Sizes of the network; what the manifest records.
 
     Args:
@@ -56,13 +53,15 @@ class FinderConfig:
 
     def __post_init__(self) -> None:
         if self.size % 32 or self.width < 1:
-            raise ValueError(f"the finder's frame must be a multiple of 32 pixels, its width positive: {asdict(self)}")
+            raise ValueError(
+                f"the detector's frame must be a multiple of 32 pixels, its width positive: {asdict(self)}"
+            )
 
 
-class FinderNet(nn.Module):
+class DetectorNet(nn.Module):
     """Frames (B, 3, N, N), 0…1 → centre logits (B, H, H) and boxes (B, 4, H, H) left, top, right, bottom, in N = 1."""
 
-    def __init__(self, config: FinderConfig) -> None:
+    def __init__(self, config: DetectorConfig) -> None:
         super().__init__()
         self.config = config
         c = config.width
@@ -148,7 +147,7 @@ def peaks(heat_HW: Tensor, boxes_4HW: Tensor, threshold: float, most: int = 50) 
     return boxes[kept], scores[kept]
 
 
-class Finder:
+class Detector:
     """Finds what may be people in frames; most of what scores less than a half is none
     (`sender.perception.inference.verifier`).
 
@@ -157,18 +156,18 @@ class Finder:
         threshold: least score of a detection.
     """
 
-    def __init__(self, net: FinderNet, threshold: float = 0.25) -> None:
+    def __init__(self, net: DetectorNet, threshold: float = 0.25) -> None:
         self.net = net.eval().requires_grad_(False)
         self.threshold = threshold
 
     @classmethod
-    def load(cls, directory: Path = WEIGHTS_DIRECTORY) -> "Finder":
+    def load(cls, directory: Path = WEIGHTS_DIRECTORY) -> "Detector":
         """The network that ships.
 
         Raises:
             WeightsError: its weights are missing, damaged or of another version.
         """
-        net = FinderNet(recorded_config(WEIGHTS_NAME, _KIND, FinderConfig, directory))
+        net = DetectorNet(recorded_config(WEIGHTS_NAME, _KIND, DetectorConfig, directory))
         load_into(net, WEIGHTS_NAME, architecture(net.config), directory)
         return cls(net.to(memory_format=torch.channels_last))
 
@@ -190,6 +189,6 @@ def _whole(boxes_N4: Box) -> Sequence[Box]:
     return list(np.maximum(boxes_N4, np.concatenate([boxes_N4[:, :2], boxes_N4[:, :2] + 1], axis=1)))
 
 
-def architecture(config: FinderConfig) -> dict[str, Any]:
+def architecture(config: DetectorConfig) -> dict[str, Any]:
     """What the manifest says of the network."""
     return {"kind": _KIND, **asdict(config)}

@@ -24,7 +24,7 @@ _MAP_STRIDES = {"heat_logits": 4, "depth": 2, "mask_logits": 2, "part_logits": 2
 _ENLARGED, _PATCH = 1.125, 16
 
 
-class BothWays(nn.Module):
+class FlipAugmentation(nn.Module):
     """Crops (B, 3, S, S), 0…1 RGB → `PerceptionOutput` of B crops, each seen twice.
 
     Args:

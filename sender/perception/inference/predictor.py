@@ -6,14 +6,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from common.arrays import ByteArray
 from common.errors import WeightsError
 from common.weights.devices import fast_autocast
 from common.weights.loader import WEIGHTS_DIRECTORY, find_entry, load_into
-from sender.perception.inference.flip_augmentation import BothWays
+from sender.perception.inference.flip_augmentation import FlipAugmentation
 from sender.perception.network.network import PerceptionConfig, PerceptionNet
 from sender.perception.network.output import PARTS, PerceptionOutput
 
@@ -37,8 +37,8 @@ def config_of(recorded: dict[str, Any]) -> PerceptionConfig:
         raise WeightsError(f"weights {WEIGHTS_NAME!r} are of another version than this program: reinstall bodywire")
     try:
         return PerceptionConfig(**sizes)
-    except (TypeError, ValueError) as exc:
-        raise WeightsError(f"weights {WEIGHTS_NAME!r} are of another version than this program") from exc
+    except (TypeError, ValueError) as error:
+        raise WeightsError(f"weights {WEIGHTS_NAME!r} are of another version than this program") from error
 
 
 class Perception:
@@ -50,7 +50,7 @@ class Perception:
 
     def __init__(self, net: PerceptionNet) -> None:
         self.net = net.eval().requires_grad_(False)
-        self._both_ways = BothWays(self.net)
+        self._flip_augmentation = FlipAugmentation(self.net)
 
     @classmethod
     def load(cls, directory: Path = WEIGHTS_DIRECTORY) -> "Perception":
@@ -69,7 +69,7 @@ class Perception:
         return self.net.config.size
 
     @torch.inference_mode()
-    def observe(self, crops: Sequence[npt.NDArray[np.uint8]]) -> PerceptionOutput:
+    def observe(self, crops: Sequence[ByteArray]) -> PerceptionOutput:
         """What is seen in crops (S, S, 3) uint8 RGB, all at once.
 
         Raises:
@@ -78,10 +78,10 @@ class Perception:
         if not crops or any(crop.shape != (self.size, self.size, 3) for crop in crops):
             raise ValueError(f"expected crops of {self.size}×{self.size}×3, got {[crop.shape for crop in crops]}")
         with fast_autocast():
-            output: PerceptionOutput = self._both_ways(as_images(np.stack(crops)))
+            output: PerceptionOutput = self._flip_augmentation(as_images(np.stack(crops)))
         return output
 
 
-def as_images(crops: npt.NDArray[np.uint8]) -> Tensor:
+def as_images(crops: ByteArray) -> Tensor:
     """uint8 RGB crops (B, S, S, 3) → (B, 3, S, S) 0…1, channels last in memory."""
     return torch.from_numpy(crops).permute(0, 3, 1, 2).float().div_(255.0)

@@ -4,15 +4,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass, fields
 
 import numpy as np
-import numpy.typing as npt
 import torch
 
+from common.arrays import Box, Image
 from sender.perception.inference.crop import CropBox
 from sender.perception.inference.predictor import Perception
 from sender.perception.network.output import PerceptionOutput
-
-Image = npt.NDArray[np.uint8]
-Box = npt.NDArray[np.float32]
 
 # How far a person may go on beyond the keypoints: left, top, right, bottom, in the longer side of the keypoints' box.
 _BEYOND = np.array([-0.12, -0.16, 0.12, 0.12], dtype=np.float32)
@@ -21,7 +18,7 @@ _ENOUGH = 9
 
 
 @dataclass(frozen=True, slots=True)
-class Look:
+class BoxPredictions:
     """What perception saw in some boxes of a frame.
 
     Args:
@@ -41,18 +38,18 @@ class Look:
         return [person_box(output, crop) for output, crop in zip(self.rows(), self.crops, strict=True)]
 
 
-def look(perception: Perception, image: Image, boxes: Sequence[Box]) -> Look:
+def look(perception: Perception, image: Image, boxes: Sequence[Box]) -> BoxPredictions:
     """Looks into boxes (4,) of a frame (H, W, 3) uint8 RGB, all at once.
 
     Raises:
         ValueError: there is no box.
     """
     crops = tuple(CropBox.around(box) for box in boxes)
-    return Look(crops, perception.observe([crop.cut(image, perception.size) for crop in crops]))
+    return BoxPredictions(crops, perception.observe([crop.cut(image, perception.size) for crop in crops]))
 
 
-def look_twice(perception: Perception, image: Image, boxes: Sequence[Box]) -> Look:
-    """Looks into rough boxes, as the finder gives them, for where the people in them really are, and then there.
+def refine_boxes(perception: Perception, image: Image, boxes: Sequence[Box]) -> BoxPredictions:
+    """Looks into rough boxes, as the detector gives them, for where the people in them really are, and then there.
 
     Raises:
         ValueError: there is no box.

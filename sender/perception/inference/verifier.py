@@ -1,8 +1,8 @@
 """Whether a crop shows a person at all: the second stage of detection, judged by how sure perception is.
 
-The finder sees a frame coarsely and takes a fir tree or a bag for a person.  Perception looks closely, and where there
-is nobody it places no keypoint sharply.  This network reads how certain perception is, and not what it sees, so that
-what it learns on rendered frames holds for photographs.
+The detector sees a frame coarsely and takes a fir tree or a bag for a person.  Perception looks closely, and where
+there is nobody it places no keypoint sharply.  This network reads how certain perception is, and not what it sees, so
+that what it learns on rendered frames holds for photographs.
 
 Shapes: B crops, J = 17 keypoints.
 """
@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from common.arrays import FloatArray
 from common.weights.loader import WEIGHTS_DIRECTORY, load_into, recorded_config
 from sender.perception.network.keypoints import KEYPOINTS
 from sender.perception.network.output import PARTS, PerceptionOutput
@@ -91,7 +92,7 @@ class Verifier:
         return cls(load_into(net, WEIGHTS_NAME, architecture(net.config), directory))
 
     @torch.inference_mode()
-    def presence(self, output: PerceptionOutput, prior: npt.ArrayLike) -> npt.NDArray[np.float32]:
+    def presence(self, output: PerceptionOutput, prior: npt.ArrayLike) -> FloatArray:
         """How likely each crop shows a person, (B,) 0…1.
 
         Args:

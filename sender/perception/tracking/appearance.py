@@ -7,11 +7,9 @@ deep association metric", 2017), of what perception sees anyway.  Shapes: R body
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
+from common.arrays import FloatArray
 from sender.perception.network.output import PerceptionOutput
-
-FloatArray = npt.NDArray[np.float32]
 
 # Two people of whom less is seen in common, in shares of the crop, cannot be compared.
 _LEAST_AREA = 0.005

@@ -1,4 +1,4 @@
-"""Where somebody's keypoints are in the frame: two people may have nearly one box, but not one posture.
+"""Where somebody's keypoints are in the frame: two people may have nearly one box, but not one pose.
 
 What non-maximum suppression of poses goes by, instead of overlapping boxes (Papandreou et al., "Towards accurate
 multi-person pose estimation in the wild", 2017).  Shapes: K keypoints.
@@ -7,8 +7,8 @@ multi-person pose estimation in the wild", 2017).  Shapes: K keypoints.
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
+from common.arrays import BoolArray, FloatArray
 from sender.perception.inference.crop import CropBox
 from sender.perception.network.output import PerceptionOutput
 
@@ -19,7 +19,7 @@ _SAME = 0.06
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Posture:
+class ImagePose:
     """Keypoints of one person.
 
     Args:
@@ -27,16 +27,16 @@ class Posture:
         seen: (K,) which of them are in sight, and sharply.
     """
 
-    places: npt.NDArray[np.float32]
-    seen: npt.NDArray[np.bool_]
+    places: FloatArray
+    seen: BoolArray
 
     @classmethod
-    def of(cls, output: PerceptionOutput, crop: CropBox) -> "Posture":
+    def of(cls, output: PerceptionOutput, crop: CropBox) -> "ImagePose":
         """Of one person, a batch of one, seen in `crop`."""
         return cls(crop.to_pixels(output.keypoints_2d[0].float().numpy()), output.sharp[0].numpy())
 
-    def same(self, other: "Posture") -> bool:
-        """Whether both are one person's, as far as can be seen; a part of somebody has the whole one's posture."""
+    def same(self, other: "ImagePose") -> bool:
+        """Whether both are one person's, as far as can be seen; a part of somebody has the whole one's pose."""
         both = self.seen & other.seen
         if both.sum() < _ENOUGH:
             return False

@@ -7,15 +7,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
-import numpy.typing as npt
 from scipy.optimize import linear_sum_assignment
 
+from common.arrays import Box
 from common.frames import IDENTITIES
 from sender.perception.inference.detector import Detection
 from sender.perception.tracking.appearance import Appearance
-from sender.perception.tracking.pose_similarity import Posture
-
-Box = npt.NDArray[np.float32]
+from sender.perception.tracking.pose_similarity import ImagePose
 
 _UNLIKELY = 1e3
 # Colours that differ by so much more are another person's; by so much they are never the same person's.
@@ -49,13 +47,13 @@ class Candidate:
         box: where perception saw them.
         score: how likely there is somebody.
         looks: what they look like.
-        posture: where their keypoints are.
+        pose: where their keypoints are.
     """
 
     box: Box
     score: float
     looks: Appearance | None = None
-    posture: Posture | None = None
+    image_pose: ImagePose | None = None
 
 
 @dataclass(slots=True, eq=False)
@@ -69,7 +67,7 @@ class Track:
         unseen: frames since the person was last seen.
         remembered: what the person looked like so far.
         looks: what is seen there now.
-        posture: where the keypoints were last.
+        pose: where the keypoints were last.
     """
 
     identity: int
@@ -78,7 +76,7 @@ class Track:
     unseen: int = 0
     remembered: Appearance | None = None
     looks: Appearance | None = None
-    posture: Posture | None = None
+    image_pose: ImagePose | None = None
 
     def change(self) -> float | None:
         """How far what is seen now is from what is remembered, 0…1; None where that cannot be said."""
@@ -100,7 +98,7 @@ def overlap(first: Box, second: Box) -> float:
     return both / max(_area(first) + _area(second) - both, 1e-9)
 
 
-def doubles(first: Box, second: Box) -> bool:
+def is_duplicate(first: Box, second: Box) -> bool:
     """Two boxes of one person: nearly the same, or one a good part of the other (legs of somebody)."""
     shared = overlap(first, second)
     size = np.minimum(first[2:], second[2:]) - np.maximum(first[:2], second[:2])
@@ -110,11 +108,13 @@ def doubles(first: Box, second: Box) -> bool:
 
 def _one_person(first: Track | Candidate, second: Track | Candidate) -> bool:
     """Two of one person, by their boxes or by their keypoints."""
-    postures = first.posture, second.posture
-    return doubles(first.box, second.box) or bool(postures[0] and postures[1] and postures[0].same(postures[1]))
+    image_poses = first.image_pose, second.image_pose
+    return is_duplicate(first.box, second.box) or bool(
+        image_poses[0] and image_poses[1] and image_poses[0].same(image_poses[1])
+    )
 
 
-def _stranger(first: Track, second: Track) -> Track | None:
+def _unfamiliar(first: Track, second: Track) -> Track | None:
     """Which of two tracks on one person is of somebody else, going by the colours; None if they do not say."""
     one, other = first.change(), second.change()
     if one is None or other is None or abs(one - other) <= _UNLIKE:
@@ -162,13 +162,13 @@ class Tracker:
         """How many more people can be followed."""
         return max(0, self.config.most - len(self.seen))
 
-    def strangers(self, detections: Sequence[Detection]) -> list[Detection]:
-        """Of what the finder found, all that does not belong to somebody in sight."""
+    def unmatched(self, detections: Sequence[Detection]) -> list[Detection]:
+        """Of what the detector found, all that does not belong to somebody in sight."""
         seen = self.seen
         known = {column for _, column in _pairs([[_distance(track, d.box) for d in detections] for track in seen])}
         return [d for index, d in enumerate(detections) if index not in known and not self._in_sight(d.box)]
 
-    def welcome(self, candidates: Sequence[Candidate], width: int, height: int) -> None:
+    def add_tracks(self, candidates: Sequence[Candidate], width: int, height: int) -> None:
         """Who was lost is found again, and the most prominent of the others become known, while there is room.
 
         Of whom only a part was followed (legs, say), more is followed if that is what was found.
@@ -177,7 +177,7 @@ class Tracker:
         fresh: list[Candidate] = []
         for one in order:
             known = next((track for track in self.seen if _one_person(one, track)), None)
-            if known is not None and not doubles(one.box, known.box) and _area(one.box) > _area(known.box):
+            if known is not None and not is_duplicate(one.box, known.box) and _area(one.box) > _area(known.box):
                 known.box = one.box
             if known is None and not any(_one_person(one, other) for other in fresh):
                 fresh.append(one)
@@ -195,17 +195,17 @@ class Tracker:
         box: Box,
         confidence: float,
         looks: Appearance | None = None,
-        posture: Posture | None = None,
+        image_pose: ImagePose | None = None,
     ) -> None:
         """Takes in where perception saw a track's person; with little confidence, it was not seen in this frame."""
-        track.looks, track.posture = looks, posture
+        track.looks, track.image_pose = looks, image_pose
         if confidence < self.config.least_confidence:
             track.unseen = 1
             return
         track.velocity = np.asarray(0.6 * track.velocity + 0.4 * (box - track.box), dtype=np.float32)
         track.box, track.unseen = box, 0
 
-    def part(self) -> None:
+    def resolve_id_switches(self) -> None:
         """People who meet are told apart by their colours.
 
         A track that has slipped onto somebody close by, who looks otherwise, is lost.  Of two tracks on one person that
@@ -218,11 +218,11 @@ class Tracker:
         kept: list[Track] = []
         for track in self._tracks:
             rival = next((o for o in kept if not o.unseen and not track.unseen and _one_person(track, o)), None)
-            stranger = _stranger(track, rival) if rival else None
-            if rival is None or stranger:
+            unmatched_candidate = _unfamiliar(track, rival) if rival else None
+            if rival is None or unmatched_candidate:
                 kept.append(track)
-            if stranger:
-                stranger.lose()
+            if unmatched_candidate:
+                unmatched_candidate.lose()
         self._tracks = kept
         for track in self.seen:
             if track.looks is not None:
@@ -230,7 +230,7 @@ class Tracker:
                 track.remembered = known.blended(track.looks, _LEARN) if known else track.looks
 
     def _in_sight(self, box: Box) -> bool:
-        return any(doubles(box, track.box) for track in self.seen)
+        return any(is_duplicate(box, track.box) for track in self.seen)
 
     def _identity(self) -> int:
         used = {track.identity for track in self._tracks}

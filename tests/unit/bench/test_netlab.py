@@ -178,15 +178,15 @@ def test_a_knock_is_answered_as_soon_as_there_is_a_network_again() -> None:
     out_s = 8.0
     shape = Shape(delay_s=0.02, outages=[(0.0, out_s)])
     with TwoHosts(shape, shape) as hosts:
-        knock = (
+        program = (
             "import asyncio, time\n"
             "from common.io.addresses import Address\n"
-            "from sender.link.transport.reachability_probe import knock\n"
+            "from sender.link.transport.reachability_probe import reachability_probe\n"
             "asked = time.time()\n"
-            f"asyncio.run(knock(Address({ADDRESSES[1]!r}, 9)))\n"
+            f"asyncio.run(reachability_probe(Address({ADDRESSES[1]!r}, 9)))\n"
             "print(asked, time.time())\n"
         )
-        asked_s, answered_s = (float(told) for told in hosts.run_code(0, knock).rest(timeout_s=60).split())
+        asked_s, answered_s = (float(told) for told in hosts.run_code(0, program).rest(timeout_s=60).split())
         back_s = hosts.began_at_s + out_s
     # Nobody listens there; that the machine says so is enough.
     assert answered_s > back_s

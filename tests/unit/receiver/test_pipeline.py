@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from common.blobs import COLOURS, Parcel
+from common.blobs import COLOURS, Blob
 from common.clock import Clock
 from common.codec.frame_codec import FrameCodec
 from common.errors import MalformedPacket, MissingReference, WireError
@@ -23,7 +23,7 @@ from receiver.mesh.skinned_glb import PosedBody, Skeleton
 from receiver.mesh.triangle_mesh import SurfaceMesh
 from receiver.metrics import ReceiverMetrics
 from receiver.pipeline import PacketDecoder, ReceiverPipeline, whole_bytes
-from receiver.publish.session_directory import PublishConfiguration, SessionDirectory
+from receiver.publish.session_directory import PublishConfig, SessionDirectory
 
 HASH = bytes(8)
 TETRAHEDRON = SurfaceMesh(
@@ -61,7 +61,7 @@ class FakeReconstructor:
 @pytest.fixture
 def running(tmp_path: Path):  # type: ignore[no-untyped-def]
     reconstructor = FakeReconstructor()
-    with SessionDirectory(PublishConfiguration(out=tmp_path)) as directory:
+    with SessionDirectory(PublishConfig(out=tmp_path)) as directory:
         pipeline = ReceiverPipeline(
             reconstructor,  # type: ignore[arg-type]
             directory,
@@ -146,7 +146,7 @@ async def test_broken_packet_raises_and_leaves_no_line(running) -> None:  # type
 
 def test_what_is_not_reconstructed_is_counted(tmp_path: Path) -> None:
     metrics, session = ReceiverMetrics(), new_session()
-    with SessionDirectory(PublishConfiguration(out=tmp_path)) as directory:
+    with SessionDirectory(PublishConfig(out=tmp_path)) as directory:
         pipeline = ReceiverPipeline(FakeReconstructor(), directory, metrics)  # type: ignore[arg-type]
         for unused in (packets(1)[0], None, None):
             pipeline.on_unused(session, unused)
@@ -187,11 +187,11 @@ async def test_colours_that_arrive_are_there_for_the_frames_to_come(running) -> 
     messages = packets(2)
     await pipeline.on_frame(session, messages[0])
     colours = encode(np.full((2048, 3), 90, np.uint8), np.ones(2048, np.bool_))
-    pipeline.on_parcel(session, Parcel(COLOURS, 3, colours))
-    pipeline.on_parcel(session, Parcel("of another time", 3, b"?"))
+    pipeline.on_blob(session, Blob(COLOURS, 3, colours))
+    pipeline.on_blob(session, Blob("of another time", 3, b"?"))
     await pipeline.on_frame(session, messages[1])
     assert reconstructor.coloured == [set(), {3}]
     with pytest.raises(MalformedPacket):
-        pipeline.on_parcel(session, Parcel(COLOURS, 3, colours[:-1]))
+        pipeline.on_blob(session, Blob(COLOURS, 3, colours[:-1]))
     with pytest.raises(MalformedPacket, match="person 256"):
-        pipeline.on_parcel(session, Parcel(COLOURS, 256, colours))
+        pipeline.on_blob(session, Blob(COLOURS, 256, colours))

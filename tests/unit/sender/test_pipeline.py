@@ -6,7 +6,7 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 
-from common.blobs import COLOURS, Parcel
+from common.blobs import COLOURS, Blob
 from common.clock import Clock
 from common.codec.frame_codec import FrameCodec
 from common.errors import SourceError
@@ -18,7 +18,7 @@ from sender.link.observer import Fate
 from sender.metrics import SenderMetrics
 from sender.pipeline import LinkAccount, RatedEncoder, SenderPipeline
 from sender.rate.controller import RateController
-from sender.rate.policy import RateConfiguration
+from sender.rate.policy import RateConfig
 
 CAMERA = Camera(8, 8, 10.0)
 
@@ -61,20 +61,20 @@ class FakeStage:
 class FakeLink:
     def __init__(self) -> None:
         self.sent: list[LabelFrame] = []
-        self.parcels: list[Parcel] = []
+        self.blobs: list[Blob] = []
         self.drained = False
 
     async def send(self, frame: LabelFrame) -> None:
         self.sent.append(frame)
 
-    def post(self, parcel: Parcel) -> None:
-        self.parcels.append(parcel)
+    def post(self, blob: Blob) -> None:
+        self.blobs.append(blob)
 
     async def drain(self) -> None:
         self.drained = True
 
 
-class FakeColourist:
+class FakeTextureStage:
     """Learns something of somebody from every second frame."""
 
     def __init__(self) -> None:
@@ -93,7 +93,7 @@ def person() -> PersonLabels:
 
 
 def pipeline_of(source: FakeSource, stage: FakeStage, link: FakeLink, **options: object) -> SenderPipeline:
-    rate = RateController(RateConfiguration())
+    rate = RateController(RateConfig())
     return SenderPipeline(source, stage, stage, link, rate, SenderMetrics(), **options)  # type: ignore[arg-type]
 
 
@@ -150,7 +150,7 @@ async def test_preview_shows_every_frame_and_is_timed() -> None:
             self.shown.append((frame.sequence, people))
 
     preview, metrics, stage, link = FakePreview(), SenderMetrics(), FakeStage(), FakeLink()
-    source, rate = FakeSource([captured(index) for index in range(3)]), RateController(RateConfiguration())
+    source, rate = FakeSource([captured(index) for index in range(3)]), RateController(RateConfig())
     await SenderPipeline(
         source,  # type: ignore[arg-type]
         stage,  # type: ignore[arg-type]
@@ -167,7 +167,7 @@ async def test_preview_shows_every_frame_and_is_timed() -> None:
 
 def test_rho_reaches_the_codec() -> None:
     def size_of(f: float) -> int:
-        rate = RateController(RateConfiguration(policy="fixed", fixed_f=f))
+        rate = RateController(RateConfig(policy="fixed", fixed_f=f))
         encoder = RatedEncoder(FrameCodec(bytes(8)), Importance.load(), rate, SenderMetrics())
         return len(encoder.encode(LabelFrame(0, "clip.mp4", 1000.0, CAMERA, (person(),))).payload)
 
@@ -175,7 +175,7 @@ def test_rho_reaches_the_codec() -> None:
 
 
 def test_account_counts_each_fate_once() -> None:
-    account = LinkAccount(RateController(RateConfiguration()), SenderMetrics())
+    account = LinkAccount(RateController(RateConfig()), SenderMetrics())
     frame = LabelFrame(0, "clip.mp4", 1000.0, CAMERA, ())
     account.sent(frame, FrameCodec(bytes(8)).encode(frame, {}), again=False)
     account.ended(frame, Fate.ACKNOWLEDGED)
@@ -185,8 +185,8 @@ def test_account_counts_each_fate_once() -> None:
 
 
 async def test_colours_go_as_parcels_and_another_source_shows_other_people() -> None:
-    link, colourist = FakeLink(), FakeColourist()
+    link, texture_stage = FakeLink(), FakeTextureStage()
     frames = [captured(number, f"{number // 3}.mp4") for number in range(6)]
-    await pipeline_of(FakeSource(frames), FakeStage(), link, colourist=colourist).run(asyncio.Event())
-    assert link.parcels == [Parcel(COLOURS, 7, bytes([number])) for number in (2, 4, 6)]
-    assert colourist.resets == 2
+    await pipeline_of(FakeSource(frames), FakeStage(), link, texture_stage=texture_stage).run(asyncio.Event())
+    assert link.blobs == [Blob(COLOURS, 7, bytes([number])) for number in (2, 4, 6)]
+    assert texture_stage.resets == 2

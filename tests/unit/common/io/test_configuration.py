@@ -6,7 +6,7 @@ import pytest
 
 from common.errors import UsageError
 from common.io.addresses import Address
-from common.io.configuration import option, read_configuration
+from common.io.configuration import option, read_config
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +37,7 @@ class Options:
 
 
 def read(*flags: str, environment: dict[str, str] | None = None) -> Options:
-    return read_configuration(Options, "sender", flags, environment or {})
+    return read_config(Options, "sender", flags, environment or {})
 
 
 def test_every_default_works() -> None:
@@ -151,4 +151,4 @@ def test_two_components_cannot_share_an_option() -> None:
 
     Twice.__annotations__.update(first=LinkOptions, second=LinkOptions)
     with pytest.raises(ValueError, match="share an option"):
-        read_configuration(Twice, "sender", [], {})
+        read_config(Twice, "sender", [], {})

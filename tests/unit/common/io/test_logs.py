@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from common.io.logs import LogConfiguration
+from common.io.logs import LogConfig
 
 
 @pytest.fixture(autouse=True)
@@ -17,7 +17,7 @@ def restore_logging() -> Iterator[None]:
 
 
 def test_start_shows_level_and_above_on_stderr(capsys: pytest.CaptureFixture[str]) -> None:
-    LogConfiguration("warning").start("sender")
+    LogConfig("warning").start("sender")
     logger = logging.getLogger("sender.capture.live")
     logger.info("quiet")
     logger.warning("camera 0 is lost")
@@ -28,14 +28,14 @@ def test_start_shows_level_and_above_on_stderr(capsys: pytest.CaptureFixture[str
 
 
 def test_start_twice_does_not_say_things_twice(capsys: pytest.CaptureFixture[str]) -> None:
-    LogConfiguration().start("sender")
-    LogConfiguration().start("sender")
+    LogConfig().start("sender")
+    LogConfig().start("sender")
     logging.getLogger("x").info("once")
     assert capsys.readouterr().err.count("once") == 1
 
 
 def test_start_turns_warnings_into_records(capsys: pytest.CaptureFixture[str]) -> None:
-    LogConfiguration().start("receiver")
+    LogConfig().start("receiver")
     with warnings.catch_warnings():
         warnings.simplefilter("always")
         logging.captureWarnings(True)

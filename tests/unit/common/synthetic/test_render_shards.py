@@ -13,14 +13,14 @@ from common.synthetic.scene.scene import CROP_FIELDS
 
 def render_small(out: Path, count: int = 6) -> None:
     progress = multiprocessing.get_context("spawn").Value(ctypes.c_long, 0)
-    for task in plan(out, "hold", seed=3, count=count, size=64):
+    for task in plan(out, "val", seed=3, count=count, size=64):
         render_shard(task, progress)
     assert progress.value in (0, count)
 
 
 def test_shard_is_read_back_by_the_dataset(tmp_path: Path) -> None:
     render_small(tmp_path)
-    dataset = CropDataset([tmp_path], "hold")
+    dataset = CropDataset([tmp_path], "val")
     batch = dataset.batch([4, 0, 4])
     assert len(dataset) == 6
     assert set(batch) == set(CROP_FIELDS)
@@ -31,9 +31,9 @@ def test_shard_is_read_back_by_the_dataset(tmp_path: Path) -> None:
 
 def test_finished_shards_are_not_made_again(tmp_path: Path) -> None:
     render_small(tmp_path)
-    image = tmp_path / "hold-0000" / "image.npy"
+    image = tmp_path / "val-0000" / "image.npy"
     written = image.stat().st_mtime_ns
-    assert plan(tmp_path, "hold", seed=3, count=6, size=64) == []
+    assert plan(tmp_path, "val", seed=3, count=6, size=64) == []
     render_small(tmp_path)
     assert image.stat().st_mtime_ns == written
 
@@ -48,16 +48,16 @@ def test_plan_cuts_into_shards_with_seeds_of_their_own(tmp_path: Path) -> None:
 def test_splits_never_share_a_seed(tmp_path: Path) -> None:
     seeds = {
         split: {seed for task in plan(tmp_path, split, 1, 2 * SHARD, 128) for seed in task.batch_seeds()}
-        for split in ("train", "hold", "test")
+        for split in ("train", "val", "test")
     }
-    assert not seeds["train"] & seeds["hold"]
+    assert not seeds["train"] & seeds["val"]
     assert not seeds["train"] & seeds["test"]
-    assert not seeds["hold"] & seeds["test"]
+    assert not seeds["val"] & seeds["test"]
 
 
 def test_plan_refuses_a_seed_that_leaves_the_split(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="not a hold seed"):
-        plan(tmp_path, "hold", seed=1000, count=10, size=128)
+    with pytest.raises(ValueError, match="not a val seed"):
+        plan(tmp_path, "val", seed=1000, count=10, size=128)
 
 
 def test_dataset_says_how_to_make_what_is_missing(tmp_path: Path) -> None:
@@ -75,7 +75,7 @@ def test_dataset_refuses_a_broken_shard(tmp_path: Path) -> None:
 def test_batch_refuses_an_index_outside(tmp_path: Path) -> None:
     render_small(tmp_path, count=2)
     with pytest.raises(IndexError):
-        CropDataset([tmp_path], "hold").batch([2])
+        CropDataset([tmp_path], "val").batch([2])
 
 
 def test_main_ends_with_5_where_it_cannot_write(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -6,10 +6,11 @@ import zstandard
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from common.arrays import BoolArray, ByteArray
 from common.body.anatomy import POINTS
 from common.body.model import BodyModel
 from common.errors import MalformedPacket
-from common.texture.point_colours import LARGEST, VERSION, Bytes, Flags, decode, encode
+from common.texture.point_colours import LARGEST, VERSION, decode, encode
 
 EVERYWHERE = np.ones(POINTS, np.bool_)
 NOWHERE = np.zeros(POINTS, np.bool_)
@@ -21,7 +22,7 @@ def rest_points() -> np.ndarray:
     return points
 
 
-def dressed(seed: int = 0) -> Bytes:
+def dressed(seed: int = 0) -> ByteArray:
     """(2048, 3): a striped shirt, trousers, skin, all of it lit from one side and grained."""
     rng = np.random.default_rng(seed)
     x, y, _ = rest_points().T
@@ -31,18 +32,18 @@ def dressed(seed: int = 0) -> Bytes:
     return np.asarray(np.clip(lit, 0, 255), np.uint8)
 
 
-def from_the_front() -> Flags:
+def from_the_front() -> BoolArray:
     body = BodyModel.load()
     normals = body.surface_points(body.rest_vertices[:1])[1][0].numpy()
     return np.asarray(normals[:, 2] < -0.2)
 
 
-def rms(found: Bytes, truth: Bytes) -> float:
+def rms(found: ByteArray, truth: ByteArray) -> float:
     return float(np.sqrt(np.square(found.astype(float) - truth).mean()))
 
 
 @pytest.mark.parametrize("seen", [EVERYWHERE, from_the_front()], ids=["all", "front"])
-def test_round_trip(seen: Flags) -> None:
+def test_round_trip(seen: BoolArray) -> None:
     colours = dressed()
     blob = encode(colours, seen)
     decoded = decode(blob)

@@ -14,13 +14,13 @@ from common.wire.convert import (
     NO_SEQUENCE,
     Acknowledgement,
     AckStatus,
+    Chunk,
+    ChunkAck,
     ClientMessage,
     Drain,
     FrameMessage,
     Heartbeat,
     Hello,
-    Piece,
-    Receipt,
     ServerMessage,
     Welcome,
     decode_client,
@@ -73,10 +73,10 @@ _acknowledgements = st.builds(
 _heartbeats = st.builds(
     Heartbeat, _times, _times, _times.map(lambda time: -time) | _times, _times, st.binary(max_size=1400)
 )
-_parcels, _data = st.integers(1, 2**32 - 1), st.binary(min_size=1, max_size=1400)
-_first_pieces = st.builds(
-    Piece,
-    _parcels,
+_blobs, _data = st.integers(1, 2**32 - 1), st.binary(min_size=1, max_size=1400)
+_first_chunks = st.builds(
+    Chunk,
+    _blobs,
     st.just(0),
     _data,
     st.text(st.characters(categories=["L", "N", "P"]), min_size=1, max_size=32),
@@ -84,10 +84,10 @@ _first_pieces = st.builds(
     st.integers(1, 1024 * 1024),
     st.integers(0, 2**32 - 1),
 )
-_pieces = _first_pieces | st.builds(Piece, _parcels, st.integers(1, 1024 * 1024), _data)
-_receipts = st.builds(Receipt, _parcels, st.integers(0, 1024 * 1024))
-_client_messages = st.one_of(_hellos, _frames, _heartbeats, st.just(Drain()), _pieces)
-_server_messages = st.one_of(_welcomes, _acknowledgements, _heartbeats, st.just(Drain()), _receipts)
+_chunks = _first_chunks | st.builds(Chunk, _blobs, st.integers(1, 1024 * 1024), _data)
+_chunk_acks = st.builds(ChunkAck, _blobs, st.integers(0, 1024 * 1024))
+_client_messages = st.one_of(_hellos, _frames, _heartbeats, st.just(Drain()), _chunks)
+_server_messages = st.one_of(_welcomes, _acknowledgements, _heartbeats, st.just(Drain()), _chunk_acks)
 
 
 @given(_client_messages)
@@ -141,14 +141,14 @@ def test_mutated_messages_are_malformed_or_keep_the_rules(
         pb.ClientMessage(frame=pb.Frame(payload=b"p", sent_ns=-1)),
         pb.ClientMessage(frame=pb.Frame(payload=bytes(MAX_PAYLOAD_BYTES + 1))),
         pb.ClientMessage(heartbeat=pb.Heartbeat(sent_ns=-1)),
-        pb.ClientMessage(piece=pb.Piece(parcel=0, data=b"d", kind="k", total=1)),
-        pb.ClientMessage(piece=pb.Piece(parcel=1, data=b"", kind="k", total=1)),
-        pb.ClientMessage(piece=pb.Piece(parcel=1, data=b"d", kind="k")),
-        pb.ClientMessage(piece=pb.Piece(parcel=1, data=b"d", total=1)),
-        pb.ClientMessage(piece=pb.Piece(parcel=1, data=b"d", offset=1, total=1, kind="k")),
-        pb.ClientMessage(piece=pb.Piece(parcel=1, data=b"d", kind="k" * 33, total=1)),
-        pb.ClientMessage(piece=pb.Piece(parcel=1, data=b"d", kind="k", total=2**20 + 1)),
-        pb.ClientMessage(piece=pb.Piece(parcel=1, data=bytes(16_385), kind="k", total=2**15)),
+        pb.ClientMessage(chunk=pb.Chunk(blob=0, data=b"d", kind="k", total=1)),
+        pb.ClientMessage(chunk=pb.Chunk(blob=1, data=b"", kind="k", total=1)),
+        pb.ClientMessage(chunk=pb.Chunk(blob=1, data=b"d", kind="k")),
+        pb.ClientMessage(chunk=pb.Chunk(blob=1, data=b"d", total=1)),
+        pb.ClientMessage(chunk=pb.Chunk(blob=1, data=b"d", offset=1, total=1, kind="k")),
+        pb.ClientMessage(chunk=pb.Chunk(blob=1, data=b"d", kind="k" * 33, total=1)),
+        pb.ClientMessage(chunk=pb.Chunk(blob=1, data=b"d", kind="k", total=2**20 + 1)),
+        pb.ClientMessage(chunk=pb.Chunk(blob=1, data=bytes(16_385), kind="k", total=2**15)),
         pb.ClientMessage(heartbeat=pb.Heartbeat(padding=bytes(16_385))),
     ],
 )

@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
+from common.arrays import FloatArray
 from common.body.anatomy import POINTS, REGION_INDEX, REGIONS
 from common.body.model import BodyModel
-from common.labels import FloatArray
 from common.texture.point_colours import PointColours
 from receiver.body.colouring import Colouring, inverse_distance, rest_places
 

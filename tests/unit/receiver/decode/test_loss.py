@@ -3,7 +3,7 @@ import math
 import pytest
 import torch
 
-from receiver.decode.loss import LossWeights, crowding, imbalance, kl_to_arrived, level_error
+from receiver.decode.loss import LossWeights, balance_loss, diversity_loss, kl_to_arrived, level_error
 from receiver.decode.mixture import GaussianMixture, cholesky_from_raw
 from receiver.decode.principal_axes import PrincipalAxes, channel_units
 
@@ -19,12 +19,12 @@ def test_level_error_is_the_squared_distance_of_the_places() -> None:
 
 def test_crowding_rewards_latents_that_lie_apart() -> None:
     z = torch.randn(32, 8, generator=torch.Generator().manual_seed(0))
-    assert crowding(2 * z) < crowding(z) < crowding(0.1 * z)
+    assert diversity_loss(2 * z) < diversity_loss(z) < diversity_loss(0.1 * z)
 
 
 def test_imbalance_is_zero_when_every_component_has_its_share_and_largest_when_one_has_all() -> None:
-    assert imbalance(10 * torch.eye(4)).item() == pytest.approx(0.0, abs=1e-3)
-    assert imbalance(torch.tensor([[50.0, 0, 0, 0]])).item() == pytest.approx(math.log(4), abs=1e-3)
+    assert balance_loss(10 * torch.eye(4)).item() == pytest.approx(0.0, abs=1e-3)
+    assert balance_loss(torch.tensor([[50.0, 0, 0, 0]])).item() == pytest.approx(math.log(4), abs=1e-3)
 
 
 def gaussian(mean: float, raw: float) -> GaussianMixture:

@@ -5,9 +5,9 @@ from torch import Tensor
 from receiver.diffusion.samplers import (
     paper_forward,
     paper_reverse,
+    sample_consistency_multistep,
     sample_ddim,
     sample_heun,
-    sample_renoised,
     sigma_schedule,
 )
 
@@ -57,9 +57,9 @@ def test_renoised_forgets_a_wrong_start_where_ddim_carries_it_along(steps: int) 
         return 0.5 * x  # of a target at zero: every call halves what is left
 
     start, sigmas = torch.full((4,), 8.0), sigma_schedule(steps, 0.4, 0.1)
-    renoised = sample_renoised(denoise, start, sigmas, torch.zeros(4))
-    torch.testing.assert_close(renoised, start * 0.5**steps)
-    assert (sample_ddim(denoise, start, sigmas) >= renoised).all()
+    consistency_multistep = sample_consistency_multistep(denoise, start, sigmas, torch.zeros(4))
+    torch.testing.assert_close(consistency_multistep, start * 0.5**steps)
+    assert (sample_ddim(denoise, start, sigmas) >= consistency_multistep).all()
 
 
 def test_renoised_puts_the_given_noise_on_between_steps() -> None:
@@ -70,7 +70,7 @@ def test_renoised_puts_the_given_noise_on_between_steps() -> None:
         seen.append(x)
         return torch.zeros(2)
 
-    sample_renoised(denoise, noise, [0.4, 0.1, 0.0], noise)
+    sample_consistency_multistep(denoise, noise, [0.4, 0.1, 0.0], noise)
     torch.testing.assert_close(seen[1], 0.1 * noise)
 
 

@@ -90,7 +90,7 @@ def test_colours_follow_the_region_of_each_point(stage: DiffusionStage, body: Bo
     np.testing.assert_allclose(colours, who.colours[0, body.point_regions()].numpy())
 
 
-@pytest.mark.parametrize("sampler", ["renoised", "ddim", "heun", "paper"])
+@pytest.mark.parametrize("sampler", ["consistency_multistep", "ddim", "heun", "paper"])
 def test_every_sampler_runs(stage: DiffusionStage, body: BodyModel, sampler: str) -> None:
     how = SamplingConfig(sampler=sampler)  # type: ignore[arg-type]
     assert np.isfinite(DiffusionStage(stage.network, body, how).reconstruct(decoded())[0].points).all()

@@ -14,14 +14,14 @@ from receiver.diffusion.stage import SamplingConfig
 from receiver.engine.reconstruction import ReconstructedPerson, Reconstructor
 from receiver.mesh.triangle_mesh import SurfaceMesh
 from receiver.metrics import ReceiverMetrics
-from receiver.surface.surface import SurfaceConfiguration
+from receiver.surface.surface import SurfaceConfig
 
 NOBODY = PointColours(np.zeros((POINTS, 3), np.uint8), np.zeros(POINTS, np.bool_))
 
 
 @pytest.fixture(scope="module")
 def reconstructor() -> Reconstructor:
-    return Reconstructor.load(SamplingConfig(), SurfaceConfiguration(), ReceiverMetrics())
+    return Reconstructor.load(SamplingConfig(), SurfaceConfig(), ReceiverMetrics())
 
 
 def frame(*identities: int) -> LabelFrame:

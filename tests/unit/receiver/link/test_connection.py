@@ -5,20 +5,20 @@ from collections.abc import Sequence
 
 import pytest
 
-from common.blobs import Parcel
+from common.blobs import Blob
 from common.clock import Clock
 from common.errors import MalformedPacket, OutputError
 from common.wire.convert import (
     NO_SEQUENCE,
     Acknowledgement,
     AckStatus,
+    Chunk,
+    ChunkAck,
     ClientMessage,
     Drain,
     FrameMessage,
     Heartbeat,
     Hello,
-    Piece,
-    Receipt,
     ServerMessage,
     Welcome,
     decode_server,
@@ -41,7 +41,7 @@ class Pipeline:
         self.begun: list[int] = []
         self.done: list[int] = []
         self.unused: list[int | None] = []
-        self.parcels: list[Parcel] = []
+        self.blobs: list[Blob] = []
         self.failure: Exception | None = None
 
     async def on_session(self, session: Session) -> None: ...
@@ -54,10 +54,10 @@ class Pipeline:
             raise self.failure
         self.done.append(frame.sequence)
 
-    def on_parcel(self, session: Session, parcel: Parcel) -> None:
-        if parcel.kind == "broken":
+    def on_blob(self, session: Session, blob: Blob) -> None:
+        if blob.kind == "broken":
             raise MalformedPacket("no such thing")
-        self.parcels.append(parcel)
+        self.blobs.append(blob)
 
     def on_unused(self, session: Session, frame: FrameMessage | None) -> None:
         self.unused.append(None if frame is None else frame.sequence)
@@ -274,7 +274,7 @@ async def test_sender_that_says_nothing_counts_as_gone_and_its_stream_ends_later
         while not stream.session.silent:
             await asyncio.sleep(0.001)
     assert stream.session.held
-    with pytest.raises(StreamBroken, match="no sign of life"):
+    with pytest.raises(StreamBroken, match="no message"):
         await running
     assert not stream.session.held
 
@@ -299,12 +299,12 @@ async def test_parcels_arrive_while_a_frame_is_in_hand() -> None:
     stream = Stream(new_session(), pipeline)
     running = await stream.begin()
     await stream.send([0])
-    await stream.say(Piece(1, 0, b"abc", "colours", 2, 3, zlib.crc32(b"abc")))
-    assert await stream.hear() == Receipt(1, 3)
-    assert pipeline.parcels == [Parcel("colours", 2, b"abc")]
+    await stream.say(Chunk(1, 0, b"abc", "colours", 2, 3, zlib.crc32(b"abc")))
+    assert await stream.hear() == ChunkAck(1, 3)
+    assert pipeline.blobs == [Blob("colours", 2, b"abc")]
     assert pipeline.done == []
-    await stream.say(Piece(2, 0, b"abc", "broken", 2, 3, zlib.crc32(b"abc")))
-    assert await stream.hear() == Receipt(2, 3)
+    await stream.say(Chunk(2, 0, b"abc", "broken", 2, 3, zlib.crc32(b"abc")))
+    assert await stream.hear() == ChunkAck(2, 3)
     pipeline.gate.set()
     assert (await stream.hear_ack()).sequence == 0
     stream.end.break_off()
@@ -315,7 +315,7 @@ async def test_parcels_arrive_while_a_frame_is_in_hand() -> None:
 async def test_pieces_out_of_order_end_the_stream() -> None:
     stream = Stream(new_session(), Pipeline())
     running = await stream.begin()
-    await stream.say(Piece(1, 5, b"abc"))
+    await stream.say(Chunk(1, 5, b"abc"))
     with pytest.raises(StreamBroken, match=r"does not follow.*INVALID_ARGUMENT"):
         await running
 

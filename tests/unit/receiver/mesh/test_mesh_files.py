@@ -7,7 +7,7 @@ import pytest
 import trimesh
 
 from common.errors import OutputError
-from receiver.mesh.mesh_files import MESH_FORMATS, encode_mesh, read_mesh, to_y_up, write_mesh, write_whole
+from receiver.mesh.mesh_files import MESH_FORMATS, encode_mesh, publish_file, read_mesh, to_y_up, write_mesh
 from receiver.mesh.triangle_mesh import SurfaceMesh, is_watertight
 from receiver.surface.surface import SurfaceStage
 from tests.support.posed_body import box
@@ -74,25 +74,25 @@ def test_read_mesh_says_what_it_cannot_read(tmp_path: Path) -> None:
 
 def test_write_whole_keeps_the_old_file_when_writing_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "index.json"
-    write_whole(path, b"old")
+    publish_file(path, b"old")
 
     def disk_full(_: int) -> None:
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(os, "fsync", disk_full)
     with pytest.raises(OutputError, match=r"index\.json: No space left on device"):
-        write_whole(path, b"new")
+        publish_file(path, b"new")
     assert path.read_bytes() == b"old"
     assert os.listdir(tmp_path) == ["index.json"]
 
 
 def test_write_whole_when_the_directory_is_gone(tmp_path: Path) -> None:
     with pytest.raises(OutputError, match="No such file"):
-        write_whole(tmp_path / "gone" / "a.glb", b"x")
+        publish_file(tmp_path / "gone" / "a.glb", b"x")
 
 
 def test_write_whole_leaves_a_file_others_may_read(tmp_path: Path) -> None:
-    write_whole(tmp_path / "a", b"x")
+    publish_file(tmp_path / "a", b"x")
     assert (tmp_path / "a").stat().st_mode & stat.S_IRUSR
 
 

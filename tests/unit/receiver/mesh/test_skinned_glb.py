@@ -13,7 +13,7 @@ from scipy.spatial.transform import Rotation
 from common.body.model import BodyModel, BodyParameters
 from common.body.rotations import axis_angle_to_matrix
 from receiver.body.skinning import BodySkin
-from receiver.mesh.mesh_files import read_mesh, to_y_up, write_whole
+from receiver.mesh.mesh_files import publish_file, read_mesh, to_y_up
 from receiver.mesh.skinned_glb import encode_body, skeleton_from_dense
 from receiver.mesh.triangle_mesh import is_watertight
 from tests.support.posed_body import posed_box
@@ -153,7 +153,7 @@ def test_body_skin_of_the_real_body(tmp_path: Path) -> None:
     colours = np.linspace(0.0, 1.0, 3 * (int(model.vertex_region.max()) + 1), dtype=np.float32).reshape(-1, 3)
     body = skin.pose(output, 1, colours)
     content = encode_body(body, skin.skeleton)
-    write_whole(tmp_path / "000000.body.glb", content)
+    publish_file(tmp_path / "000000.body.glb", content)
     read = read_mesh(tmp_path / "000000.body.glb")
     assert is_watertight(read.faces, len(read.vertices))
     np.testing.assert_allclose(read.vertices, body.mesh.vertices, atol=1e-5)

@@ -15,7 +15,7 @@ from common.errors import OutputError
 from receiver.mesh.mesh_files import read_mesh
 from receiver.mesh.triangle_mesh import is_watertight
 from receiver.publish.frame_record import FrameRecord, PersonRecord
-from receiver.publish.session_directory import PublishConfiguration, SessionDirectory
+from receiver.publish.session_directory import PublishConfig, SessionDirectory
 from tests.support.posed_body import box, posed_box
 
 
@@ -34,7 +34,7 @@ def _index(out: Path) -> list[dict[str, Any]]:
 @pytest.mark.parametrize("mesh_format", ["glb", "obj", "ply"])
 def test_session_writes_numbered_meshes_and_lines(tmp_path: Path, mesh_format: str) -> None:
     body, skeleton = posed_box()
-    with SessionDirectory(PublishConfiguration(tmp_path / "a" / "out", mesh_format)) as directory:  # type: ignore[arg-type]
+    with SessionDirectory(PublishConfig(tmp_path / "a" / "out", mesh_format)) as directory:  # type: ignore[arg-type]
         session = directory.session("first")
         assert session.write_surface(123, box()) == f"meshes/000123.{mesh_format}"
         assert session.write_body(123, body, skeleton) == f"meshes/000123.body.{mesh_format}"
@@ -50,7 +50,7 @@ def test_session_writes_numbered_meshes_and_lines(tmp_path: Path, mesh_format: s
 
 
 def test_append_takes_a_frame_once(tmp_path: Path) -> None:
-    with SessionDirectory(PublishConfiguration(tmp_path)) as directory:
+    with SessionDirectory(PublishConfig(tmp_path)) as directory:
         session = directory.session("a")
         assert [session.append(_frame(n)) for n in (0, 1, 1, 0, 4)] == [True, True, False, False, True]
         assert session.last_sequence == 4
@@ -58,7 +58,7 @@ def test_append_takes_a_frame_once(tmp_path: Path) -> None:
 
 
 def test_a_second_session_keeps_its_files_apart(tmp_path: Path) -> None:
-    with SessionDirectory(PublishConfiguration(tmp_path)) as directory:
+    with SessionDirectory(PublishConfig(tmp_path)) as directory:
         first, second = directory.session("a"), directory.session("b")
         paths = [first.write_surface(0, box()), second.write_surface(0, box())]
         first.append(_frame(0))
@@ -69,9 +69,9 @@ def test_a_second_session_keeps_its_files_apart(tmp_path: Path) -> None:
 
 
 def test_reopening_resumes_a_session_and_numbers_a_new_one(tmp_path: Path) -> None:
-    with SessionDirectory(PublishConfiguration(tmp_path)) as directory:
+    with SessionDirectory(PublishConfig(tmp_path)) as directory:
         directory.session("a").append(_frame(7))
-    with SessionDirectory(PublishConfiguration(tmp_path)) as directory:
+    with SessionDirectory(PublishConfig(tmp_path)) as directory:
         again, other = directory.session("a"), directory.session("b")
         assert (again.number, again.last_sequence) == (1, 7)
         assert (other.number, other.last_sequence) == (2, -1)
@@ -79,65 +79,65 @@ def test_reopening_resumes_a_session_and_numbers_a_new_one(tmp_path: Path) -> No
 
 
 def test_reopening_cuts_a_torn_line(tmp_path: Path) -> None:
-    with SessionDirectory(PublishConfiguration(tmp_path)) as directory:
+    with SessionDirectory(PublishConfig(tmp_path)) as directory:
         for n in range(3):
             directory.session("a").append(_frame(n))
     with open(tmp_path / "frames.jsonl", "ab") as file:
         file.write(b'{"seq":3,"session":1,"people":[' + b"x" * 100_000)
-    with SessionDirectory(PublishConfiguration(tmp_path)) as directory:
+    with SessionDirectory(PublishConfig(tmp_path)) as directory:
         assert directory.session("a").append(_frame(3))
     assert [line["seq"] for line in _lines(tmp_path)] == [0, 1, 2, 3]
 
 
 def test_reopening_a_file_that_is_one_torn_line(tmp_path: Path) -> None:
     (tmp_path / "frames.jsonl").write_bytes(b'{"seq":0')
-    with SessionDirectory(PublishConfiguration(tmp_path)) as directory:
+    with SessionDirectory(PublishConfig(tmp_path)) as directory:
         assert directory.session("a").last_sequence == -1
     assert (tmp_path / "frames.jsonl").read_bytes() == b""
 
 
 @pytest.mark.parametrize("damaged", [b"", b"{", b"[]", b'{"sessions": [{}]}', b"\xff\xfe"])
 def test_reopening_with_a_damaged_index_rebuilds_it(tmp_path: Path, damaged: bytes) -> None:
-    with SessionDirectory(PublishConfiguration(tmp_path)) as directory:
+    with SessionDirectory(PublishConfig(tmp_path)) as directory:
         for n in range(3):
             directory.session("a").append(_frame(n))
     (tmp_path / "index.json").write_bytes(damaged)
-    with SessionDirectory(PublishConfiguration(tmp_path)) as directory:
+    with SessionDirectory(PublishConfig(tmp_path)) as directory:
         assert directory.session("b").number == 2
     assert [(s["session"], s["frames"], s["last_seq"]) for s in _index(tmp_path)] == [(1, 3, 2), (2, 0, -1)]
 
 
 def test_reopening_after_frames_were_removed_by_hand_counts_again(tmp_path: Path) -> None:
-    with SessionDirectory(PublishConfiguration(tmp_path)) as directory:
+    with SessionDirectory(PublishConfig(tmp_path)) as directory:
         for n in range(3):
             directory.session("a").append(_frame(n))
     (tmp_path / "frames.jsonl").unlink()
-    with SessionDirectory(PublishConfiguration(tmp_path)) as directory:
+    with SessionDirectory(PublishConfig(tmp_path)) as directory:
         assert directory.session("a").last_sequence == -1
 
 
 def test_two_receivers_cannot_share_a_directory(tmp_path: Path) -> None:
-    with SessionDirectory(PublishConfiguration(tmp_path)), pytest.raises(OutputError, match="another receiver"):
-        SessionDirectory(PublishConfiguration(tmp_path))
-    SessionDirectory(PublishConfiguration(tmp_path)).close()
+    with SessionDirectory(PublishConfig(tmp_path)), pytest.raises(OutputError, match="another receiver"):
+        SessionDirectory(PublishConfig(tmp_path))
+    SessionDirectory(PublishConfig(tmp_path)).close()
 
 
 def test_a_directory_that_cannot_be_made(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("not a directory")
     with pytest.raises(OutputError, match="choose another --out"):
-        SessionDirectory(PublishConfiguration(tmp_path / "file" / "out"))
+        SessionDirectory(PublishConfig(tmp_path / "file" / "out"))
     with pytest.raises(OutputError, match="choose another --out"):
-        SessionDirectory(PublishConfiguration(tmp_path / "file"))
+        SessionDirectory(PublishConfig(tmp_path / "file"))
 
 
 def test_a_directory_that_nobody_may_write_not_even_root() -> None:
     with pytest.raises(OutputError, match=r"cannot write /proc/bodywire: .*choose another --out"):
-        SessionDirectory(PublishConfiguration(Path("/proc/bodywire")))
+        SessionDirectory(PublishConfig(Path("/proc/bodywire")))
 
 
 def test_append_when_the_disk_is_full_takes_the_part_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     whole_write = os.write
-    with SessionDirectory(PublishConfiguration(tmp_path)) as directory:
+    with SessionDirectory(PublishConfig(tmp_path)) as directory:
         session = directory.session("a")
         session.append(_frame(0))
         monkeypatch.setattr(os, "write", lambda fd, data: whole_write(fd, data[:10]))
@@ -149,21 +149,21 @@ def test_append_when_the_disk_is_full_takes_the_part_back(tmp_path: Path, monkey
 
 
 def test_wants_meshes_every_third_frame(tmp_path: Path) -> None:
-    with SessionDirectory(PublishConfiguration(tmp_path, mesh_every=3)) as directory:
+    with SessionDirectory(PublishConfig(tmp_path, mesh_every=3)) as directory:
         assert [directory.session("a").wants_meshes(n) for n in range(4)] == [True, False, False, True]
     with pytest.raises(ValueError, match="mesh-every"):
-        PublishConfiguration(tmp_path, mesh_every=0)
+        PublishConfig(tmp_path, mesh_every=0)
 
 
 _WRITER = """
 import sys
 from dataclasses import replace
 from pathlib import Path
-from receiver.publish.session_directory import PublishConfiguration, SessionDirectory
+from receiver.publish.session_directory import PublishConfig, SessionDirectory
 from tests.support.posed_body import box, posed_box
 from tests.unit.receiver.publish.test_session_directory import _frame
 
-directory = SessionDirectory(PublishConfiguration(Path(sys.argv[1])))
+directory = SessionDirectory(PublishConfig(Path(sys.argv[1])))
 session = directory.session("killed")
 for number in range(session.last_sequence + 1, 10**6):
     session.write_surface(number, box())
@@ -183,7 +183,7 @@ def test_kill_9_in_the_middle_of_writing_loses_nothing_that_was_reported(tmp_pat
             for _ in range(frames):
                 reported = int(writer.stdout.readline())
             writer.send_signal(signal.SIGKILL)
-    with SessionDirectory(PublishConfiguration(tmp_path)) as directory:
+    with SessionDirectory(PublishConfig(tmp_path)) as directory:
         last = directory.session("killed").last_sequence
         assert last >= reported >= 5 + 23 - 1
     assert [line["seq"] for line in _lines(tmp_path)] == list(range(last + 1))
@@ -218,7 +218,7 @@ def test_a_durable_line_is_on_the_disk_when_append_returns_and_its_meshes_before
         seen.append(f"sync {name(descriptor)}")
         sync(descriptor)
 
-    with SessionDirectory(PublishConfiguration(tmp_path)) as directory:
+    with SessionDirectory(PublishConfig(tmp_path)) as directory:
         session = directory.session("a", durable=durable)
         nowhere = np.zeros((17, 3), np.float32)
         person = PersonRecord(0, 1.0, nowhere, nowhere, session.write_surface(0, box()), None)
@@ -232,7 +232,7 @@ def test_a_durable_line_is_on_the_disk_when_append_returns_and_its_meshes_before
 def test_whose_a_durable_session_is_stands_on_the_disk_from_its_beginning(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with SessionDirectory(PublishConfiguration(tmp_path)) as directory:
+    with SessionDirectory(PublishConfig(tmp_path)) as directory:
         synced: list[str] = []
         monkeypatch.setattr(os, "fsync", lambda file: synced.append(os.readlink(f"/proc/self/fd/{file}")))
         directory.session("a", durable=True)

@@ -10,7 +10,7 @@ import pytest
 from receiver.mesh.mesh_files import write_mesh
 from receiver.mesh.triangle_mesh import SurfaceMesh
 from receiver.publish.frame_record import FrameRecord, PersonRecord
-from receiver.publish.session_directory import PublishConfiguration, SessionDirectory
+from receiver.publish.session_directory import PublishConfig, SessionDirectory
 from receiver.report.contact_sheet import fit_focal_px, read_clip, spread
 from receiver.report.summary import main, read_frames
 from tests.support.posed_body import box, posed_box
@@ -42,7 +42,7 @@ def clip(tmp_path: Path) -> Path:
 
 def _publish(out: Path, frames: int = FRAMES, surface: SurfaceMesh | None = None) -> Path:
     body, skeleton = posed_box()
-    with SessionDirectory(PublishConfiguration(out)) as directory:
+    with SessionDirectory(PublishConfig(out)) as directory:
         session = directory.session("demo")
         for n in range(frames):
             paths = session.write_surface(n, surface or box()), session.write_body(n, body, skeleton)
@@ -92,7 +92,7 @@ def test_summary_says_what_is_wrong(
 
 
 def test_summary_when_nobody_was_found(tmp_path: Path, clip: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    with SessionDirectory(PublishConfiguration(tmp_path / "out")) as directory:
+    with SessionDirectory(PublishConfig(tmp_path / "out")) as directory:
         for n in range(FRAMES):
             directory.session("demo").append(FrameRecord(n, "clip.mp4", 1.0, None, None, {"total": 9}))
     assert main([str(tmp_path / "out"), "--clip", str(clip)]) == 1

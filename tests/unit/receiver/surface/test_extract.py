@@ -2,11 +2,12 @@ import numpy as np
 import pytest
 import scipy.ndimage
 
-from receiver.mesh.triangle_mesh import Float32, is_watertight, signed_volume_m3
+from common.arrays import FloatArray
+from receiver.mesh.triangle_mesh import is_watertight, signed_volume_m3
 from receiver.surface.extract import largest_piece, march, taubin_smooth
 
 
-def _ball(shape: tuple[int, int, int], centre: tuple[float, float, float], radius: float) -> Float32:
+def _ball(shape: tuple[int, int, int], centre: tuple[float, float, float], radius: float) -> FloatArray:
     """High inside, falling off linearly."""
     nodes = np.stack(np.meshgrid(*(np.arange(n) for n in shape), indexing="ij"), axis=-1)
     return np.asarray(radius - np.linalg.norm(nodes - np.array(centre), axis=-1), dtype=np.float32)

@@ -6,10 +6,11 @@ import torch
 import trimesh
 from scipy.spatial import cKDTree
 
+from common.arrays import FloatArray
 from common.body.model import BodyModel, BodyParameters
 from common.body.rotations import axis_angle_to_matrix
-from receiver.mesh.triangle_mesh import Float32, SurfaceMesh, is_watertight
-from receiver.surface.surface import SurfaceConfiguration, SurfaceStage
+from receiver.mesh.triangle_mesh import SurfaceMesh, is_watertight
+from receiver.surface.surface import SurfaceConfig, SurfaceStage
 from tests.support.shapes import capsule, sphere, torus
 
 BODIES = 20
@@ -33,7 +34,7 @@ def _chamfer_mm(mesh: SurfaceMesh, truth: trimesh.Trimesh) -> float:
 
 
 @pytest.fixture(scope="module")
-def bodies() -> tuple[Float32, Float32, list[trimesh.Trimesh]]:
+def bodies() -> tuple[FloatArray, FloatArray, list[trimesh.Trimesh]]:
     """Oriented points of random bodies, (B, 2048, 3) twice, and their skins."""
     model, generator = BodyModel.load(), torch.Generator().manual_seed(7)
     rotations = axis_angle_to_matrix(0.35 * torch.randn(BODIES, 22, 3, generator=generator))
@@ -83,7 +84,7 @@ def test_reconstruct_sphere_of_uneven_density_needs_areas() -> None:
     assert _chamfer_mm(weighted, truth) < 0.6 * _chamfer_mm(plain, truth)
 
 
-def test_reconstruct_bodies_watertight(bodies: tuple[Float32, Float32, list[trimesh.Trimesh]]) -> None:
+def test_reconstruct_bodies_watertight(bodies: tuple[FloatArray, FloatArray, list[trimesh.Trimesh]]) -> None:
     points, normals, truths = bodies
     for index, truth in enumerate(truths):
         mesh = SurfaceStage().reconstruct(points[index], normals[index])
@@ -94,7 +95,7 @@ def test_reconstruct_bodies_watertight(bodies: tuple[Float32, Float32, list[trim
 
 
 def test_reconstruct_bodies_when_points_are_noisy(
-    bodies: tuple[Float32, Float32, list[trimesh.Trimesh]],
+    bodies: tuple[FloatArray, FloatArray, list[trimesh.Trimesh]],
 ) -> None:
     points, normals, truths = bodies
     rng, errors_mm = np.random.default_rng(3), []
@@ -111,7 +112,7 @@ def test_reconstruct_scattered_points_closed_or_refused(seed: int) -> None:
     rng = np.random.default_rng(seed)
     points = rng.normal(size=(200, 3)).astype(np.float32)
     normals = rng.normal(size=(200, 3)).astype(np.float32)
-    mesh = SurfaceStage(SurfaceConfiguration(grid_resolution=48)).reconstruct(points, normals)
+    mesh = SurfaceStage(SurfaceConfig(grid_resolution=48)).reconstruct(points, normals)
     assert is_watertight(mesh.faces, len(mesh.vertices))
     assert _is_one_closed_piece(mesh)
 
@@ -169,4 +170,4 @@ def test_reconstruct_refuses_areas_that_are_all_zero() -> None:
 )
 def test_config_refuses_what_makes_no_sense(wrong: dict[str, float]) -> None:
     with pytest.raises(ValueError, match=next(iter(wrong)).replace("_", "-")):
-        dataclasses.replace(SurfaceConfiguration(), **wrong)  # type: ignore[arg-type]
+        dataclasses.replace(SurfaceConfig(), **wrong)  # type: ignore[arg-type]

@@ -7,7 +7,7 @@ from receiver.diffusion.stage import DiffusionNetwork
 from receiver.train.bodies import BodyTable, pack
 from receiver.train.decode_scores import decode_scores, place_error_mm, shuffled_group
 from receiver.train.diffusion_scores import chamfer_mm, diffusion_scores
-from receiver.train.label_dropout import ArrivalConfig
+from receiver.train.label_dropout import LabelDropoutConfig
 from tests.unit.receiver.decode import test_network
 from tests.unit.receiver.diffusion import test_condition
 
@@ -47,7 +47,7 @@ def test_shuffled_group_takes_the_next_persons_and_leaves_the_rest() -> None:
 
 
 def test_decode_scores_see_what_is_spoilt() -> None:
-    scores = decode_scores(decode_network(), table(512), ArrivalConfig(), seed=0)
+    scores = decode_scores(decode_network(), table(512), LabelDropoutConfig(), seed=0)
     assert all(value >= 0 for value in scores.values())
     assert scores["s_3_shuffled_left_arm_mm"] != scores["s_3_mm"] != scores["s_3_shuffled_z_mm"]
 
@@ -55,7 +55,7 @@ def test_decode_scores_see_what_is_spoilt() -> None:
 def test_diffusion_scores_see_what_is_spoilt() -> None:
     torch.manual_seed(0)
     network = DiffusionNetwork(test_condition.TINY, torch.arange(2048)).eval()
-    scores = diffusion_scores(network, decode_network(), table(2048), ArrivalConfig(), seed=0)
+    scores = diffusion_scores(network, decode_network(), table(2048), LabelDropoutConfig(), seed=0)
     assert scores["chamfer_mm"] != scores["chamfer_shuffled_u_m_mm"]
     assert scores["chamfer_mm"] != scores["chamfer_shuffled_z_mm"]
     assert scores["chamfer_paper_true_start_mm"] > 0

@@ -5,10 +5,10 @@ import threading
 import numpy as np
 import pytest
 
+from common.arrays import Image
 from common.clock import Clock
 from common.errors import SourceError
 from sender.capture.live import LiveSource
-from sender.capture.source import Image
 from sender.metrics import SenderMetrics
 
 

@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 
 from common.errors import SourceError
-from sender.capture import CaptureConfiguration, open_source
+from sender.capture import CaptureConfig, open_source
 from sender.capture.images import ImageSource
 from sender.capture.open import DEMO_CLIP
 from sender.capture.video import VideoFileSource
@@ -12,7 +12,7 @@ from tests.unit.sender.capture.test_video import film
 
 
 def names(camera: Path | str) -> list[str]:
-    with open_source(CaptureConfiguration(str(camera))) as source:
+    with open_source(CaptureConfig(str(camera))) as source:
         return [frame.source for frame in source]
 
 
@@ -42,13 +42,13 @@ def test_name_with_brackets_is_a_name_first(tmp_path: Path) -> None:
 
 
 def test_video(tmp_path: Path) -> None:
-    with open_source(CaptureConfiguration(str(film(tmp_path / "clip.avi")), focal_px=80.0)) as source:
+    with open_source(CaptureConfig(str(film(tmp_path / "clip.avi")), focal_px=80.0)) as source:
         assert isinstance(source, VideoFileSource)
         assert next(iter(source)).camera.focal_px == 80.0
 
 
 def test_image_source_gets_the_focal_length(tmp_path: Path) -> None:
-    source = open_source(CaptureConfiguration(str(paint(tmp_path / "a.png")), focal_px=80.0))
+    source = open_source(CaptureConfig(str(paint(tmp_path / "a.png")), focal_px=80.0))
     assert isinstance(source, ImageSource)
     assert next(iter(source)).camera.focal_px == 80.0
 
@@ -66,7 +66,7 @@ def test_image_source_gets_the_focal_length(tmp_path: Path) -> None:
 )
 def test_camera_that_is_not_there_is_one_line(camera: str, message: str, capfd: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SourceError) as caught:
-        open_source(CaptureConfiguration(camera))
+        open_source(CaptureConfig(camera))
     assert message in str(caught.value)
     assert "\n" not in str(caught.value)
     assert "secret" not in str(caught.value)
@@ -75,29 +75,29 @@ def test_camera_that_is_not_there_is_one_line(camera: str, message: str, capfd: 
 
 def test_folder_without_images(tmp_path: Path) -> None:
     with pytest.raises(SourceError, match="holds no image"):
-        open_source(CaptureConfiguration(str(tmp_path)))
+        open_source(CaptureConfig(str(tmp_path)))
 
 
 def test_file_that_is_neither(tmp_path: Path) -> None:
     (tmp_path / "notes.txt").write_text("hello")
     with pytest.raises(SourceError, match=r"cannot open .*notes\.txt"):
-        open_source(CaptureConfiguration(str(tmp_path / "notes.txt")))
+        open_source(CaptureConfig(str(tmp_path / "notes.txt")))
 
 
 @pytest.mark.parametrize("focal_px", [0.0, -3.0, float("nan"), float("inf")])
 def test_configuration_refuses_a_focal_length_that_is_none(focal_px: float) -> None:
     with pytest.raises(ValueError, match="--focal-px"):
-        CaptureConfiguration(focal_px=focal_px)
+        CaptureConfig(focal_px=focal_px)
 
 
 def test_configuration_refuses_no_camera() -> None:
     with pytest.raises(ValueError, match="--camera"):
-        CaptureConfiguration("")
+        CaptureConfig("")
 
 
 def test_demo_clip_ships_with_the_package() -> None:
     assert DEMO_CLIP.stat().st_size <= 2e6
-    with open_source(CaptureConfiguration()) as source:
+    with open_source(CaptureConfig()) as source:
         frames = list(source)
     assert len(frames) >= 30
     assert {frame.source for frame in frames} == {"demo.mp4"}

@@ -1,7 +1,7 @@
 import pytest
 
 from sender.congestion.capacity import Capacity, CapacityEstimator
-from sender.congestion.packet_train import TrainSample
+from sender.congestion.packet_train import PacketTrainSample
 from tests.support.link_samples import FakeBottleneck, sample
 
 
@@ -42,13 +42,13 @@ def test_trains_measure_a_link_that_is_hardly_used() -> None:
     _run(FakeBottleneck(2e6), estimator, 0.0, 30, 300)
     # One in five was noted late.
     for number, bps in enumerate((2.02e6, 1.99e6, 0.9e6, 2.0e6, 2.01e6)):
-        capacity = estimator.on_train(TrainSample(bps, True, 2000), 1000.0 + number * 300.0)
+        capacity = estimator.on_packet_train(PacketTrainSample(bps, True, 2000), 1000.0 + number * 300.0)
     assert capacity.measured
     assert capacity.bps == pytest.approx(2e6, rel=0.01)
 
 
 def test_a_train_too_fast_for_the_clocks_is_a_lower_bound() -> None:
-    capacity = CapacityEstimator().on_train(TrainSample(30e6, False, 2000), 0.0)
+    capacity = CapacityEstimator().on_packet_train(PacketTrainSample(30e6, False, 2000), 0.0)
     assert (capacity.bps, capacity.measured) == (30e6, False)
 
 
@@ -70,12 +70,12 @@ def test_a_queue_that_long_frames_make_cuts_the_estimate() -> None:
 
 def test_the_cautious_estimate_is_that_of_the_worse_moments() -> None:
     estimator = CapacityEstimator()
-    assert estimator.cautious_bps(0.0) is None
+    assert estimator.lower_quartile_bps(0.0) is None
     for number, bps in enumerate((8e6, 2e6, 2e6, 8e6, 8e6, 2e6, 8e6, 8e6)):
-        estimator.on_train(TrainSample(bps, True, 2000), number * 100.0)
+        estimator.on_packet_train(PacketTrainSample(bps, True, 2000), number * 100.0)
     assert estimator.at(800.0).bps == pytest.approx(8e6)
-    assert estimator.cautious_bps(800.0) == pytest.approx(2e6)
-    assert estimator.cautious_bps(5000.0) == pytest.approx(8e6)
+    assert estimator.lower_quartile_bps(800.0) == pytest.approx(2e6)
+    assert estimator.lower_quartile_bps(5000.0) == pytest.approx(8e6)
 
 
 def test_jitter_without_a_standing_queue_is_no_congestion() -> None:

@@ -5,7 +5,7 @@ import heapq
 import numpy as np
 import pytest
 
-from sender.congestion.congestion_window import FlightSize
+from sender.congestion.congestion_window import CongestionWindow
 from sender.congestion.samples import LinkSample
 from tests.netlab.pipe import Pipe, Shape
 from tests.netlab.traces import Trace
@@ -21,14 +21,14 @@ def play(
     Returns:
         (captured, shown) of every frame that was sent.
     """
-    flight, pipe = FlightSize(most), Pipe(shape)
+    flight, pipe = CongestionWindow(most), Pipe(shape)
     events: list[tuple[float, int, str, tuple[float, ...]]] = [(0.0, 0, "capture", ())]
     count, in_flight, free_s = 0, 0, 0.0
     waiting: float | None = None
     held_back = False
     frames: list[tuple[float, float]] = []
     while events:
-        now_s, _, kind, told = heapq.heappop(events)
+        now_s, _, kind, measurement = heapq.heappop(events)
         if kind == "capture":
             waiting, held_back = now_s, in_flight >= flight.frames
             if now_s + 1 / FPS < seconds:
@@ -36,7 +36,7 @@ def play(
                 heapq.heappush(events, (now_s + 1 / FPS, count, "capture", ()))
         else:
             in_flight -= 1
-            sent_s, held_s, waited = told
+            sent_s, held_s, waited = measurement
             way_ms = 1e3 * (now_s - sent_s - held_s)
             sample = LinkSample(0, size, way_ms, 1e3 * held_s, None, None, waited > 0, 0, 0, 0, 0)
             flight.update(sample, 1e3 * now_s)
@@ -87,7 +87,7 @@ def test_a_step_down_leaves_no_old_frames() -> None:
 
 
 def test_jitter_alone_does_not_close_the_window() -> None:
-    flight, random = FlightSize(16), np.random.default_rng(2)
+    flight, random = CongestionWindow(16), np.random.default_rng(2)
     sizes = []
     for number in range(600):
         total_ms = 60.0 + random.exponential(30.0)
@@ -97,18 +97,18 @@ def test_jitter_alone_does_not_close_the_window() -> None:
 
 
 def test_never_more_than_allowed_and_never_none() -> None:
-    flight = FlightSize(3)
+    flight = CongestionWindow(3)
     sizes = {flight.update(LinkSample(0, 100, 500.0, 0.0, None, None, True, 0, 0, 0, 0), 50.0 * n) for n in range(200)}
     assert max(sizes) == 3
     assert min(sizes) >= 1
     flight.restart(1)
     assert flight.frames == 1
     with pytest.raises(ValueError, match="at least one"):
-        FlightSize(0)
+        CongestionWindow(0)
 
 
 def test_a_live_source_gets_no_wider_window_than_a_round_trip_of_its_frames() -> None:
-    flight = FlightSize(32)
+    flight = CongestionWindow(32)
     for number in range(200):
         now_ms = number * 1e3 / FPS
         flight.offered(now_ms)
@@ -118,7 +118,7 @@ def test_a_live_source_gets_no_wider_window_than_a_round_trip_of_its_frames() ->
 
 
 def test_a_queue_in_a_wide_window_is_no_reason_for_less_than_two_frames() -> None:
-    flight, windows = FlightSize(8), []
+    flight, windows = CongestionWindow(8), []
     for number in range(60):
         rtt_ms = 60.0 if number < 30 else 600.0
         late = LinkSample(number, 200, rtt_ms, 0.0, 33.0, 33.0, True, 0, 0, 0, 0)

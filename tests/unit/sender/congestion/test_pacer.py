@@ -1,19 +1,19 @@
 import pytest
 
-from sender.congestion.pacer import BulkPace
+from sender.congestion.pacer import BackgroundPacer
 from tests.support.link_samples import sample
 
 CAPACITY_BPS = 8e6
 FREE = 10_000.0
 
 
-def _acknowledged(pace: BulkPace, sequence: int, now_ms: float, *, rtt_ms: float = 60.0) -> None:
+def _acknowledged(pace: BackgroundPacer, sequence: int, now_ms: float, *, rtt_ms: float = 60.0) -> None:
     pace.acknowledged(sample(rtt_ms=rtt_ms, sequence=sequence), now_ms)
 
 
-def _known() -> BulkPace:
+def _known() -> BackgroundPacer:
     """Of a link with a round trip of 60 ms."""
-    pace = BulkPace()
+    pace = BackgroundPacer()
     pace.sent(0, 100, 0.0)
     _acknowledged(pace, 0, 60.0)
     return pace
@@ -21,7 +21,7 @@ def _known() -> BulkPace:
 
 def test_nothing_before_the_link_is_known() -> None:
     assert _known().allowed_bytes(0, None, FREE, 70.0) == 0
-    assert BulkPace().allowed_bytes(0, CAPACITY_BPS, FREE, 0.0) == 0
+    assert BackgroundPacer().allowed_bytes(0, CAPACITY_BPS, FREE, 0.0) == 0
 
 
 def test_the_longer_the_calm_the_more_may_be_on_its_way() -> None:

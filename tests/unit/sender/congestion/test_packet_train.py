@@ -1,6 +1,6 @@
 import pytest
 
-from sender.congestion.packet_train import TrainPlan, measure
+from sender.congestion.packet_train import PacketTrainPlan, measure
 from sender.congestion.samples import wire_bytes
 
 RATES = [20e3, 100e3, 1e6, 5e6, 20e6]
@@ -13,21 +13,21 @@ def test_headers_are_counted_for_every_packet() -> None:
 
 def test_last_message_over_the_time_since_the_one_before() -> None:
     # The first came late, since the receiver was asleep.
-    told = measure([9.0, 10.0, 20.0], [40, 400, 1000])
-    assert told.resolved
-    assert told.bps == pytest.approx(wire_bytes(1000) * 8 / 0.010)
-    assert told.wire_bytes == wire_bytes(40) + wire_bytes(400) + wire_bytes(1000)
+    measurement = measure([9.0, 10.0, 20.0], [40, 400, 1000])
+    assert measurement.resolved
+    assert measurement.bps == pytest.approx(wire_bytes(1000) * 8 / 0.010)
+    assert measurement.wire_bytes == wire_bytes(40) + wire_bytes(400) + wire_bytes(1000)
 
 
 def test_what_came_too_fast_for_the_clocks_is_a_lower_bound() -> None:
-    told = measure([0.0, 0.1], [40, 1000])
-    assert not told.resolved
-    assert told.bps == pytest.approx(wire_bytes(1000) * 8 / 0.003)
+    measurement = measure([0.0, 0.1], [40, 1000])
+    assert not measurement.resolved
+    assert measurement.bps == pytest.approx(wire_bytes(1000) * 8 / 0.003)
 
 
 @pytest.mark.parametrize("bps", RATES)
 def test_trains_take_a_few_percent_of_any_link(bps: float) -> None:
-    plan = TrainPlan()
+    plan = PacketTrainPlan()
     sizes = plan.messages(bps)
     bits = 8 * sum(wire_bytes(each) for each in sizes)
     assert bits / (plan.pause_ms(sizes, bps) / 1e3) <= 0.04 * bps * 1.001
@@ -35,11 +35,11 @@ def test_trains_take_a_few_percent_of_any_link(bps: float) -> None:
 
 @pytest.mark.parametrize("bps", RATES[1:])
 def test_trains_are_as_long_as_the_clocks_need_and_no_longer_than_until_the_next_frame(bps: float) -> None:
-    sizes = TrainPlan().messages(bps)
+    sizes = PacketTrainPlan().messages(bps)
     times_ms = [wire_bytes(each) * 8e3 / bps for each in sizes]
     assert times_ms[-1] > 3.9
     assert sum(times_ms) < 23.0
 
 
 def test_a_train_fits_the_window_that_tcp_begins_with() -> None:
-    assert sum(wire_bytes(each) for each in TrainPlan().messages(1e9)) < 10 * 1500
+    assert sum(wire_bytes(each) for each in PacketTrainPlan().messages(1e9)) < 10 * 1500

@@ -3,7 +3,7 @@
 import pytest
 
 from common.wire.convert import Heartbeat
-from sender.congestion.packet_train import TrainSample
+from sender.congestion.packet_train import PacketTrainSample
 from sender.congestion.prober import Prober, padded
 from sender.congestion.samples import wire_bytes
 from tests.support.link_samples import sample
@@ -16,7 +16,7 @@ class Link:
 
     def __init__(self, bps: float, rtt_ms: float = 60.0) -> None:
         self.prober = Prober()
-        self.told: list[TrainSample] = []
+        self.measurement: list[PacketTrainSample] = []
         self.probing_bytes = 0
         self._bps, self._rtt_ms = bps, rtt_ms
         self._free_ms = 0.0
@@ -28,63 +28,65 @@ class Link:
             self.prober.frame(frame_bytes, now_ms)
             rtt_ms = self._rtt_ms + 50.0 * (queued and number > 0)
             self.prober.acknowledged(sample(rtt_ms=rtt_ms, message_bytes=frame_bytes, waited=queued), now_ms)
-            sizes = self.prober.train(now_ms + 10.0)
+            sizes = self.prober.packet_train(now_ms + 10.0)
             if sizes:
-                self._train(sizes, now_ms + 10.0)
+                self._packet_train(sizes, now_ms + 10.0)
 
     def _pass(self, message_bytes: int, now_ms: float) -> float:
         self._free_ms = max(self._free_ms, now_ms) + wire_bytes(message_bytes) * 8e3 / self._bps
         return self._free_ms + self._rtt_ms / 2
 
-    def _train(self, sizes: tuple[int, ...], now_ms: float) -> None:
+    def _packet_train(self, sizes: tuple[int, ...], now_ms: float) -> None:
         beats = [Heartbeat(int(now_ms * 1e6) + index) for index in range(len(sizes))]
         self.prober.sent(beats, sizes, now_ms)
         self.probing_bytes += sum(wire_bytes(each) for each in sizes)
         for index, (beat, size) in enumerate(zip(beats, sizes, strict=True)):
             arrives_ms = self._pass(size, now_ms) + 0.2 * (index % 2) + 1e6
-            told = self.prober.echoed(Heartbeat(beat.sent_ns, int(arrives_ms * 1e6)), now_ms + self._rtt_ms)
-            self.told += [told] if told else []
+            measurement = self.prober.echoed(Heartbeat(beat.sent_ns, int(arrives_ms * 1e6)), now_ms + self._rtt_ms)
+            self.measurement += [measurement] if measurement else []
 
 
 @pytest.mark.parametrize("mbps", [0.1, 0.3, 1.0, 5.0, 20.0])
 def test_finds_the_capacity_with_a_few_percent_of_it(mbps: float) -> None:
     link = Link(mbps * 1e6)
     link.run(0.0, 20.0, frame_bytes=30 if mbps < 0.2 else 80)
-    assert len(link.told) > 10
-    assert [told.bps / 1e6 for told in link.told[8:]] == pytest.approx([mbps] * len(link.told[8:]), rel=0.1)
-    assert all(told.resolved for told in link.told[8:])
+    assert len(link.measurement) > 10
+    assert [measurement.bps / 1e6 for measurement in link.measurement[8:]] == pytest.approx(
+        [mbps] * len(link.measurement[8:]), rel=0.1
+    )
+    assert all(measurement.resolved for measurement in link.measurement[8:])
     assert link.probing_bytes * 8e-6 / 20.0 / mbps < 0.05
 
 
 def test_faster_than_the_clocks_is_a_lower_bound() -> None:
     link = Link(1e9)
     link.run(0.0, 5.0)
-    assert not any(told.resolved for told in link.told)
-    assert 20e6 < link.told[-1].bps < 1e9
+    assert not any(measurement.resolved for measurement in link.measurement)
+    assert 20e6 < link.measurement[-1].bps < 1e9
 
 
 @pytest.mark.parametrize(("frame_bytes", "queued"), [(5000, False), (80, True)])
 def test_no_trains_while_frames_tell_as_much(frame_bytes: int, queued: bool) -> None:
     link = Link(5e6)
     link.run(0.0, 3.0)
-    before = len(link.told)
+    before = len(link.measurement)
     link.run(3000.0, 5.0, frame_bytes, queued=queued)
-    assert len(link.told) <= before + 1
+    assert len(link.measurement) <= before + 1
     link.run(9000.0, 3.0)
-    assert len(link.told) > before + 5
+    assert len(link.measurement) > before + 5
 
 
 def test_no_trains_where_frames_take_most_of_the_link() -> None:
     link = Link(100e3)
     link.run(0.0, 10.0, frame_bytes=200)
-    told = len(link.told)
+    measurement = len(link.measurement)
     link.run(10_000.0, 10.0, frame_bytes=200)
-    assert len(link.told) == told
+    assert len(link.measurement) == measurement
 
 
 def test_echoes_of_other_heartbeats_and_of_an_old_stream_say_nothing() -> None:
     prober = Prober()
-    sizes = prober.train(0.0)
+    sizes = prober.packet_train(0.0)
     beats = [Heartbeat(index + 1) for index in range(len(sizes))]
     prober.sent(beats, sizes, 0.0)
     assert prober.echoed(Heartbeat(99, 5), 10.0) is None
@@ -94,10 +96,10 @@ def test_echoes_of_other_heartbeats_and_of_an_old_stream_say_nothing() -> None:
 
 def test_a_train_that_is_never_echoed_is_not_waited_for_for_ever() -> None:
     prober = Prober()
-    sizes = prober.train(0.0)
+    sizes = prober.packet_train(0.0)
     prober.sent([Heartbeat(index + 1) for index in range(len(sizes))], sizes, 0.0)
-    assert prober.train(1500.0) == ()
-    assert prober.train(2500.0)
+    assert prober.packet_train(1500.0) == ()
+    assert prober.packet_train(2500.0)
 
 
 def test_padding_makes_a_heartbeat_as_long_as_asked_for_and_never_shorter() -> None:

@@ -192,7 +192,7 @@ async def test_receiver_that_says_nothing_is_taken_for_dead(closing: list[LinkCl
             await asyncio.sleep(0.001)
     link.receiver.network.set()
     await link.receiver.stream()
-    assert link.seen.lost == ["no sign of life from the receiver (DEADLINE_EXCEEDED)"]
+    assert link.seen.lost == ["no message from the receiver (DEADLINE_EXCEEDED)"]
 
 
 async def test_another_connection_that_stands_is_taken_for_a_silent_one(closing: list[LinkClient]) -> None:
@@ -201,7 +201,7 @@ async def test_another_connection_that_stands_is_taken_for_a_silent_one(closing:
     await link.client.connect()
     await link.receiver.stream()
     await link.receiver.stream()
-    assert link.seen.lost == ["no sign of life from the receiver (DEADLINE_EXCEEDED)"]
+    assert link.seen.lost == ["no message from the receiver (DEADLINE_EXCEEDED)"]
     assert link.seen.connections == 2
 
 

@@ -1,6 +1,6 @@
 import pytest
 
-from sender.link import LinkConfiguration
+from sender.link import LinkConfig
 
 
 @pytest.mark.parametrize(
@@ -9,4 +9,4 @@ from sender.link import LinkConfiguration
 )
 def test_configuration_out_of_range_is_refused(wrong: dict[str, float]) -> None:
     with pytest.raises(ValueError, match=next(iter(wrong))):
-        LinkConfiguration(**wrong)  # type: ignore[arg-type]
+        LinkConfig(**wrong)  # type: ignore[arg-type]

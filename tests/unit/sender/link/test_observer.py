@@ -15,15 +15,15 @@ def test_every_observer_hears_everything_in_their_order(hook: str) -> None:
 
     def listener(number: int) -> LinkObserver:
         observer = LinkObserver()
-        setattr(observer, hook, lambda *told, **named: heard.append((number, told, named)))
+        setattr(observer, hook, lambda *measurement, **named: heard.append((number, measurement, named)))
         return observer
 
     signature = inspect.signature(getattr(LinkObserver, hook))
-    told = [object() for one in signature.parameters.values() if one.kind is one.POSITIONAL_OR_KEYWORD][1:]
+    measurement = [object() for one in signature.parameters.values() if one.kind is one.POSITIONAL_OR_KEYWORD][1:]
     named = {one.name: object() for one in signature.parameters.values() if one.kind is one.KEYWORD_ONLY}
-    getattr(Observers(listener(1), listener(2)), hook)(*told, **named)
-    assert heard == [(1, tuple(told), named), (2, tuple(told), named)]
+    getattr(Observers(listener(1), listener(2)), hook)(*measurement, **named)
+    assert heard == [(1, tuple(measurement), named), (2, tuple(measurement), named)]
 
 
 def test_there_is_something_to_hear() -> None:
-    assert {"sent", "acknowledged", "probed", "short_way", "ended"} <= set(HOOKS)
+    assert {"sent", "acknowledged", "probed", "one_way_delay", "ended"} <= set(HOOKS)

@@ -8,9 +8,10 @@ import numpy.typing as npt
 import pytest
 import torch
 
+from common.arrays import FloatArray, Image
 from common.frames import Camera
 from sender.perception.inference.crop import CropBox
-from sender.perception.inference.detector import Detection, Finder, FinderConfig, FinderNet
+from sender.perception.inference.detector import Detection, Detector, DetectorConfig, DetectorNet
 from sender.perception.inference.predictor import Perception
 from sender.perception.inference.refine_boxes import one, person_box
 from sender.perception.inference.verifier import Verifier, VerifierConfig, VerifierNet
@@ -19,7 +20,6 @@ from sender.perception.network.output import PerceptionOutput
 from sender.perception.stage import PerceptionStage, TrackingConfig, follow
 
 TINY = PerceptionConfig(size=32, width=24, depth=2, heads=3, quarter=16, eighth=16, keypoint_width=16)
-Image = npt.NDArray[np.uint8]
 CAMERA = Camera(320, 240, 400.0)
 EMPTY: Image = np.zeros((240, 320, 3), dtype=np.uint8)
 
@@ -31,11 +31,11 @@ def with_person(x: int, colour: int = 255) -> Image:
     return image
 
 
-class BlockFinder(Finder):
+class BlockDetector(Detector):
     """Finds blocks of bright pixels."""
 
     def __init__(self) -> None:
-        super().__init__(FinderNet(FinderConfig(size=32, width=8)))
+        super().__init__(DetectorNet(DetectorConfig(size=32, width=8)))
         self.searched = 0
 
     def find(self, image: Image) -> tuple[Detection, ...]:
@@ -75,20 +75,20 @@ class BlockVerifier(Verifier):
         super().__init__(VerifierNet(VerifierConfig()))
         self.asked = 0
 
-    def presence(self, output: PerceptionOutput, prior: npt.ArrayLike) -> npt.NDArray[np.float32]:
+    def presence(self, output: PerceptionOutput, prior: npt.ArrayLike) -> FloatArray:
         self.asked += len(output)
         shown = (output.mask_logits > 0).flatten(1).any(dim=1)
         return np.asarray(torch.where(shown, 0.95, 0.05).numpy(), dtype=np.float32)
 
 
-def stage_for(people: int) -> tuple[PerceptionStage, BlockFinder]:
-    finder = BlockFinder()
-    return staged(finder, people), finder
+def stage_for(people: int) -> tuple[PerceptionStage, BlockDetector]:
+    detector = BlockDetector()
+    return staged(detector, people), detector
 
 
-def staged(finder: Finder, people: int = 1, verifier: Verifier | None = None) -> PerceptionStage:
+def staged(detector: Detector, people: int = 1, verifier: Verifier | None = None) -> PerceptionStage:
     perception = BlockPerception(PerceptionNet(TINY))
-    return PerceptionStage(finder, perception, verifier or BlockVerifier(), TrackingConfig(max_people=people))
+    return PerceptionStage(detector, perception, verifier or BlockVerifier(), TrackingConfig(max_people=people))
 
 
 def test_nobody_in_an_empty_frame() -> None:
@@ -97,7 +97,7 @@ def test_nobody_in_an_empty_frame() -> None:
 
 
 def test_a_rough_box_is_put_right_before_anybody_is_seen_in_it() -> None:
-    class Rough(BlockFinder):
+    class Rough(BlockDetector):
         def find(self, image: Image) -> tuple[Detection, ...]:
             return tuple(
                 Detection(each.box + np.array([-30, -10, 10, 20], np.float32), each.score)
@@ -111,7 +111,7 @@ def test_a_rough_box_is_put_right_before_anybody_is_seen_in_it() -> None:
 
 
 def test_follows_a_walker_without_searching_every_frame() -> None:
-    stage, finder = stage_for(1)
+    stage, detector = stage_for(1)
     for x in range(60, 240, 6):
         (person,) = stage.process(with_person(x), CAMERA)
         assert person.identity == 0
@@ -119,7 +119,7 @@ def test_follows_a_walker_without_searching_every_frame() -> None:
         assert abs(person.crop.centre[0] - x) < 25
         assert len(person.output) == 1
         assert person.score > 0.5
-    assert finder.searched == 3
+    assert detector.searched == 3
 
 
 def test_someone_who_leaves_is_gone_and_found_again() -> None:
@@ -158,7 +158,7 @@ def test_box_of_a_person_surrounds_the_mask() -> None:
     assert box == pytest.approx(np.array([100, 70, 140, 170]), abs=9)
 
 
-class Dreamer(BlockFinder):
+class Dreamer(BlockDetector):
     """Finds somebody in every frame, always in the same dark corner."""
 
     def find(self, image: Image) -> tuple[Detection, ...]:
@@ -183,11 +183,11 @@ def test_where_nobody_was_is_not_looked_at_again_until_the_next_search_of_all() 
 
 def test_someone_the_verifier_no_longer_believes_in_is_let_go() -> None:
     class Doubtful(BlockVerifier):
-        def presence(self, output: PerceptionOutput, prior: npt.ArrayLike) -> npt.NDArray[np.float32]:
+        def presence(self, output: PerceptionOutput, prior: npt.ArrayLike) -> FloatArray:
             believed = super().presence(output, prior)
             return believed if self.asked <= 4 else np.full_like(believed, 0.1)
 
-    stage = staged(BlockFinder(), verifier=Doubtful())
+    stage = staged(BlockDetector(), verifier=Doubtful())
     seen = [len(stage.process(with_person(100), CAMERA)) for _ in range(5)]
     assert seen == [1, 1, 1, 0, 0]
 

@@ -1,7 +1,7 @@
 import numpy as np
-import numpy.typing as npt
 import pytest
 
+from common.arrays import BoolArray, FloatArray, Image
 from sender.perception.inference.crop import CropBox
 from sender.preview.draw import (
     LEFT,
@@ -17,7 +17,6 @@ from sender.preview.draw import (
 )
 from tests.support.preview_samples import MASK, block, observed
 
-Image = npt.NDArray[np.uint8]
 FULL = np.ones((MASK, MASK), np.bool_)
 COLOUR = (200, 40, 90)
 
@@ -26,15 +25,15 @@ def grey(height: int = 240, width: int = 320) -> Image:
     return np.full((height, width, 3), 120, np.uint8)
 
 
-def logits(mask: npt.NDArray[np.bool_]) -> npt.NDArray[np.float32]:
+def logits(mask: BoolArray) -> FloatArray:
     return np.where(mask, 8.0, -8.0).astype(np.float32)
 
 
-def corners(left: float, top: float, right: float, bottom: float) -> npt.NDArray[np.float32]:
+def corners(left: float, top: float, right: float, bottom: float) -> FloatArray:
     return np.array([[left, top], [right, bottom]], np.float32)
 
 
-def changed(before: Image, after: Image) -> npt.NDArray[np.bool_]:
+def changed(before: Image, after: Image) -> BoolArray:
     return np.asarray((before != after).any(axis=2))
 
 

@@ -4,14 +4,14 @@ from types import SimpleNamespace
 from typing import Any, cast
 
 import numpy as np
-import numpy.typing as npt
 import pytest
 
+from common.arrays import ByteArray
 from common.errors import OutputError, UsageError
 from common.frames import Camera
 from sender.capture.source import CapturedFrame, FrameSource
 from sender.perception.inference.crop import CropBox
-from sender.preview.open import Preview, PreviewConfiguration, frame_rate, open_preview
+from sender.preview.open import Preview, PreviewConfig, frame_rate, open_preview
 from tests.support.preview_samples import block, observed
 
 FRAME = CapturedFrame(0, "clip.mp4", 1000.0, 0.4, np.full((48, 64, 3), 90, np.uint8), Camera(64, 48, 70.0))
@@ -22,9 +22,9 @@ class FakeSink:
 
     def __init__(self, failure: OutputError | None = None) -> None:
         self.failure, self.closed = failure, 0
-        self.shown: list[tuple[npt.NDArray[np.uint8], float]] = []
+        self.shown: list[tuple[ByteArray, float]] = []
 
-    def show(self, picture: npt.NDArray[np.uint8], time_s: float) -> None:
+    def show(self, picture: ByteArray, time_s: float) -> None:
         if self.failure:
             raise self.failure
         self.shown.append((picture, time_s))
@@ -101,4 +101,4 @@ def test_frame_rate_is_the_sources_within_reason() -> None:
 
 def test_empty_target_is_refused() -> None:
     with pytest.raises(ValueError, match="--preview is empty"):
-        PreviewConfiguration("")
+        PreviewConfig("")

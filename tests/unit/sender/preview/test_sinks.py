@@ -3,13 +3,12 @@ from pathlib import Path
 import av
 import cv2
 import numpy as np
-import numpy.typing as npt
 import pytest
 
+from common.arrays import Image
 from common.errors import OutputError
 from sender.preview.sinks import FolderSink, VideoSink, letterboxed
 
-Image = npt.NDArray[np.uint8]
 BLUE = (20, 60, 220)
 
 

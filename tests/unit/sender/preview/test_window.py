@@ -4,13 +4,12 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-import numpy.typing as npt
 import pytest
 
+from common.arrays import Image
 from common.errors import OutputError
 from sender.preview.window import WindowSink, read_picture, show_pictures, write_picture
 
-Image = npt.NDArray[np.uint8]
 BLUE = (20, 60, 220)
 
 

@@ -17,7 +17,7 @@ def _bulk_bps(simulation: Simulation, begin_s: float, end_s: float) -> float:
 @pytest.mark.parametrize("rtt_s", [0.01, 0.06, 0.2, 0.3])
 def test_frames_with_bulk_beside_them_outlive_a_fall_to_an_eighth(rtt_s: float) -> None:
     link = Shape(Trace.steps((8.0, 8000.0), (60.0, 1000.0)), rtt_s / 2, queue_bytes=LONG_QUEUE)
-    simulation = Simulation(link, bulk_bytes=20_000)
+    simulation = Simulation(link, background_bytes=20_000)
     simulation.run(16.0)
     oldest_s = max(each.shown_s - each.captured_s for each in simulation.shown if each.shown_s > 8.0)
     assert oldest_s < rtt_s + 0.25
@@ -30,7 +30,7 @@ def test_frames_with_bulk_beside_them_outlive_a_fall_to_an_eighth(rtt_s: float) 
 
 def test_a_link_that_falls_to_a_packet_a_second_hardly_feels_bulk() -> None:
     link = Shape(Trace.steps((8.0, 8000.0), (60.0, 12.0)), 0.03, queue_bytes=LONG_QUEUE)
-    alone, loaded = Simulation(link), Simulation(link, bulk_bytes=20_000)
+    alone, loaded = Simulation(link), Simulation(link, background_bytes=20_000)
     for simulation in (alone, loaded):
         simulation.run(14.0)
     oldest_s = [max(each.shown_s - each.captured_s for each in one.shown) for one in (alone, loaded)]
@@ -53,7 +53,7 @@ def test_labels_alone_know_the_capacity(mbps: float) -> None:
 def test_bulk_on_a_link_that_swings_leaves_labels_young() -> None:
     rng = np.random.default_rng(1)
     swings = [(0.1, float(kbps)) for kbps in np.exp(rng.uniform(np.log(300.0), np.log(8000.0), 300))]
-    simulation = Simulation(Shape(Trace.steps(*swings), 0.03, queue_bytes=LONG_QUEUE), bulk_bytes=20_000)
+    simulation = Simulation(Shape(Trace.steps(*swings), 0.03, queue_bytes=LONG_QUEUE), background_bytes=20_000)
     simulation.run(20.0)
     ages_s = [each.shown_s - each.captured_s for each in simulation.shown if each.shown_s > 2.0]
     assert np.percentile(ages_s, 95) < 0.2

@@ -3,8 +3,8 @@ from typing import Literal
 
 import pytest
 
-from sender.congestion.packet_train import TrainSample
-from sender.rate import RateConfiguration, RateController
+from sender.congestion.packet_train import PacketTrainSample
+from sender.rate import RateConfig, RateController
 from tests.support.link_samples import FakeBottleneck, sample
 
 IMPORTANCE = {"root": 1.0, "hands": 0.2}
@@ -22,14 +22,14 @@ def _stream(rate: RateController, link: FakeBottleneck, begin_ms: float, frames:
 
 
 def test_capacity_policy_on_a_fast_link_ends_at_the_finest() -> None:
-    rate = RateController(RateConfiguration())
+    rate = RateController(RateConfig())
     _stream(rate, FakeBottleneck(50e6), 0.0, 150)
     assert rate.rho(IMPORTANCE) == {"root": 0.0, "hands": 0.0}
     assert not rate.state.capacity.measured
 
 
 def test_capacity_policy_after_a_collapse_fits_the_link() -> None:
-    rate, link = RateController(RateConfiguration()), FakeBottleneck(50e6)
+    rate, link = RateController(RateConfig()), FakeBottleneck(50e6)
     _stream(rate, link, 0.0, 150)
     link.capacity_bps = 120e3
     sizes = _stream(rate, link, 150 * 33.0, 200)
@@ -39,7 +39,7 @@ def test_capacity_policy_after_a_collapse_fits_the_link() -> None:
 
 
 def test_paper_policy_reads_a_thin_stream_as_a_thin_link() -> None:
-    rate = RateController(RateConfiguration(policy="paper", bandwidth_min_kbps=50.0, bandwidth_max_kbps=1000.0))
+    rate = RateController(RateConfig(policy="paper", bandwidth_min_kbps=50.0, bandwidth_max_kbps=1000.0))
     _stream(rate, FakeBottleneck(50e6), 0.0, 150)
     state = rate.state
     assert state.bandwidth_bps is not None
@@ -49,7 +49,7 @@ def test_paper_policy_reads_a_thin_stream_as_a_thin_link() -> None:
 
 
 def test_fixed_policy_does_not_move() -> None:
-    rate = RateController(RateConfiguration(policy="fixed", fixed_f=0.5))
+    rate = RateController(RateConfig(policy="fixed", fixed_f=0.5))
     before = rate.rho(IMPORTANCE)
     _stream(rate, FakeBottleneck(60e3), 0.0, 50)
     assert rate.rho(IMPORTANCE) == before == pytest.approx({"root": 0.0, "hands": 0.4})
@@ -57,11 +57,11 @@ def test_fixed_policy_does_not_move() -> None:
 
 @pytest.mark.parametrize("policy", ["capacity", "paper"])
 def test_before_anything_is_known_f_is_in_the_middle(policy: Literal["capacity", "paper"]) -> None:
-    assert RateController(RateConfiguration(policy=policy)).state.f == 0.5
+    assert RateController(RateConfig(policy=policy)).state.f == 0.5
 
 
 def test_state_reports_the_shortest_round_trip() -> None:
-    rate = RateController(RateConfiguration(), frame_rate_hz=30.0)
+    rate = RateController(RateConfig(), frame_rate_hz=30.0)
     for number, rtt_ms in enumerate((30.0, 12.0, 50.0)):
         rate.on_acknowledged(sample(rtt_ms=rtt_ms), number * 33.0)
     assert rate.state.min_rtt_ms == 12.0
@@ -69,37 +69,37 @@ def test_state_reports_the_shortest_round_trip() -> None:
 
 def test_frame_rate_of_nothing_is_refused() -> None:
     with pytest.raises(ValueError, match="frame_rate_hz"):
-        RateController(RateConfiguration(), frame_rate_hz=0.0)
+        RateController(RateConfig(), frame_rate_hz=0.0)
 
 
 def test_bulk_goes_in_what_labels_leave_of_a_known_capacity() -> None:
-    rate = RateController(RateConfiguration(), frame_rate_hz=30.0)
-    assert rate.bulk_bytes(0, 50_000, 0.0) == 0
+    rate = RateController(RateConfig(), frame_rate_hz=30.0)
+    assert rate.background_bytes(0, 50_000, 0.0) == 0
     for number in range(8):
         now_ms = number * 33.0
         rate.on_sent(number, 100, now_ms)
         rate.on_acknowledged(sample(sequence=number), now_ms + 20.0)
-    rate.on_train(TrainSample(8e6, True, 2000), 300.0)
-    allowed = rate.bulk_bytes(0, 50_000, 300.0)
+    rate.on_packet_train(PacketTrainSample(8e6, True, 2000), 300.0)
+    allowed = rate.background_bytes(0, 50_000, 300.0)
     assert 200 <= allowed < 300
-    assert rate.bulk_bytes(0, 150, 300.0) == 150
-    assert rate.bulk_bytes(allowed, 50_000, 300.0) == 0
+    assert rate.background_bytes(0, 150, 300.0) == 150
+    assert rate.background_bytes(allowed, 50_000, 300.0) == 0
     # A frame that should have been acknowledged long ago.
     rate.on_sent(8, 100, 310.0)
-    assert rate.bulk_bytes(0, 50_000, 500.0) == 0
+    assert rate.background_bytes(0, 50_000, 500.0) == 0
     rate.on_connected()
-    assert rate.bulk_bytes(0, 50_000, 1100.0) > 0
+    assert rate.background_bytes(0, 50_000, 1100.0) > 0
 
 
 def test_labels_that_fill_the_link_leave_nothing_to_bulk() -> None:
-    rate = RateController(RateConfiguration(), frame_rate_hz=30.0)
+    rate = RateController(RateConfig(), frame_rate_hz=30.0)
     for number in range(8):
         rate.on_sent(number, 300, number * 33.0)
         rate.on_acknowledged(sample(sequence=number, message_bytes=300), number * 33.0 + 20.0)
-    rate.on_train(TrainSample(100e3, True, 200), 300.0)
-    assert rate.bulk_bytes(0, 50_000, 300.0) == 0
+    rate.on_packet_train(PacketTrainSample(100e3, True, 200), 300.0)
+    assert rate.background_bytes(0, 50_000, 300.0) == 0
 
 
 def test_without_a_budget_bulk_is_compressed_like_labels_of_no_importance() -> None:
-    rate = RateController(RateConfiguration(policy="fixed", fixed_f=0.25))
-    assert rate.bulk_bytes(100_000, 20_000, 0.0) == 15_000
+    rate = RateController(RateConfig(policy="fixed", fixed_f=0.25))
+    assert rate.background_bytes(100_000, 20_000, 0.0) == 15_000

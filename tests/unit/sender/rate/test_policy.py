@@ -6,9 +6,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sender.congestion.capacity import Capacity
-from sender.rate.policy import BudgetController, RateConfiguration, badness, rho_by_group
+from sender.rate.policy import BudgetController, RateConfig, link_stress, rho_by_group
 
-CONFIGURATION = RateConfiguration(
+CONFIGURATION = RateConfig(
     bandwidth_min_kbps=100.0,
     bandwidth_max_kbps=1100.0,
     delay_min_ms=20.0,
@@ -31,11 +31,11 @@ CONFIGURATION = RateConfiguration(
     ],
 )
 def test_badness_by_hand(bandwidth_bps: float, delay_ms: float, f: float) -> None:
-    assert badness(bandwidth_bps, delay_ms, CONFIGURATION) == pytest.approx(f)
+    assert link_stress(bandwidth_bps, delay_ms, CONFIGURATION) == pytest.approx(f)
 
 
 def test_badness_with_heavy_weights_stays_within_one() -> None:
-    assert badness(0.0, 1e3, RateConfiguration(bandwidth_weight=2.0, delay_weight=2.0)) == 1.0
+    assert link_stress(0.0, 1e3, RateConfig(bandwidth_weight=2.0, delay_weight=2.0)) == 1.0
 
 
 def test_rho_by_hand() -> None:
@@ -116,4 +116,4 @@ def test_budget_after_a_gap_takes_no_big_step() -> None:
 )
 def test_configuration_out_of_range_is_refused(wrong: dict[str, float]) -> None:
     with pytest.raises(ValueError, match=next(iter(wrong))):
-        RateConfiguration(**wrong)  # type: ignore[arg-type]
+        RateConfig(**wrong)  # type: ignore[arg-type]

@@ -67,16 +67,16 @@ def test_training_on_prior_samples_predicts_labels_from_features_alone() -> None
 
 def test_discriminator_tells_matching_from_shuffled_pairs() -> None:
     torch.manual_seed(0)
-    judge = Discriminator(SMALL)
+    discriminator = Discriminator(SMALL)
     features = torch.randn(128, 12)
     labels = features @ torch.randn(12, ENTRIES)
-    optimiser = torch.optim.Adam(judge.parameters(), lr=2e-3)
+    optimiser = torch.optim.Adam(discriminator.parameters(), lr=2e-3)
     for _ in range(60):
-        loss = discriminator_loss(judge(features, labels), judge(features, labels.roll(1, 0)))
+        loss = discriminator_loss(discriminator(features, labels), discriminator(features, labels.roll(1, 0)))
         optimiser.zero_grad()
         loss.backward()
         optimiser.step()
-    assert judge(features, labels).mean() > judge(features, labels.roll(1, 0)).mean() + 0.1
+    assert discriminator(features, labels).mean() > discriminator(features, labels.roll(1, 0)).mean() + 0.1
 
 
 def test_losses_of_certain_judgements_are_small() -> None:

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from common.labels import LABEL_SIZE, group_slices
-from sender.semantics.smoothing import LabelSmoother, OneEuroConfig, SmoothingConfiguration, smoother_of
+from sender.semantics.smoothing import LabelSmoother, OneEuroConfig, SmoothingConfig, smoother_of
 
 FPS = 30
 ARM, LEG, APPEARANCE = (group_slices()[name] for name in ("left_arm", "left_leg", "appearance"))
@@ -79,13 +79,13 @@ def test_a_part_of_the_labels_is_refused() -> None:
 
 
 def test_the_user_s_word_counts() -> None:
-    assert smoother_of(SmoothingConfiguration(0.0)) is None
+    assert smoother_of(SmoothingConfig(0.0)) is None
     with pytest.raises(ValueError, match="smoothing"):
-        SmoothingConfiguration(-1.0)
+        SmoothingConfig(-1.0)
     seen = np.random.default_rng(3).normal(0, 0.1, (90, LABEL_SIZE)).astype(np.float32)
 
     def trembling(smoothing: float) -> float:
-        smoother = smoother_of(SmoothingConfiguration(smoothing))
+        smoother = smoother_of(SmoothingConfig(smoothing))
         assert smoother is not None
         rows = [smoother.smooth(0, index / FPS, row) for index, row in enumerate(seen)]
         return float(np.diff(np.stack(rows)[30:, ARM], axis=0).std())

@@ -5,12 +5,13 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from common.arrays import Image
 from common.body.model import BodyModel
 from common.synthetic.assets.appearance import Appearance
 from common.synthetic.renderer.renderer import Renderer
-from sender.texture.observation import Glimpse
+from sender.texture.observation import Observation
 from sender.texture.point_colour_memory import PointColourMemory
-from tests.support.synthetic_observation import CAMERA, COARSE, CROP, FINE, Image, Pictured, pictured
+from tests.support.synthetic_observation import CAMERA, COARSE, CROP, FINE, Pictured, pictured
 
 GREEN, RED = (0, 200, 0), (200, 30, 0)
 RESAMPLED = 4
@@ -38,8 +39,8 @@ def painted(picture: Pictured, colour: tuple[int, int, int]) -> Pictured:
 
 
 def look(memory: PointColourMemory, picture: Pictured, image: Image | None = None, cells: int = COARSE) -> None:
-    glimpse = Glimpse.of(picture.image if image is None else image, CROP, picture.observed(cells=cells).output)
-    memory.see(glimpse, picture.points, picture.normals, CAMERA)
+    observation = Observation.of(picture.image if image is None else image, CROP, picture.observed(cells=cells).output)
+    memory.see(observation, picture.points, picture.normals, CAMERA)
 
 
 def off_green(memory: PointColourMemory) -> np.ndarray:
@@ -64,9 +65,9 @@ def test_the_background_hardly_bleeds_in_through_a_coarse_mask(
 
 
 def test_a_point_that_falls_on_the_background_takes_nothing_from_it(memory: PointColourMemory, front: Pictured) -> None:
-    glimpse = Glimpse.of(painted(front, GREEN).image, CROP, front.observed(cells=FINE).output)
+    observation = Observation.of(painted(front, GREEN).image, CROP, front.observed(cells=FINE).output)
     beside = front.points + np.array([0.12, 0, 0], np.float32)
-    memory.see(glimpse, beside, front.normals, CAMERA)
+    memory.see(observation, beside, front.normals, CAMERA)
     assert off_green(memory).max() <= RESAMPLED
 
 
@@ -83,9 +84,9 @@ def test_the_front_does_not_colour_the_back(memory: PointColourMemory, front: Pi
 
 def test_what_is_not_in_sight_stays_unknown(memory: PointColourMemory, front: Pictured) -> None:
     behind = front.points * np.array([1, 1, -1], np.float32)
-    glimpse = Glimpse.of(front.image, CROP, front.observed().output)
-    memory.see(glimpse, behind, front.normals, CAMERA)
-    assert not memory.seen.any() and not memory.colours.any() and memory.news.share == 0
+    observation = Observation.of(front.image, CROP, front.observed().output)
+    memory.see(observation, behind, front.normals, CAMERA)
+    assert not memory.seen.any() and not memory.colours.any() and memory.pending_update.share == 0
 
 
 def test_noise_averages_out(memory: PointColourMemory, front: Pictured) -> None:
@@ -102,19 +103,19 @@ def test_a_coat_that_comes_off_is_learnt_anew(memory: PointColourMemory, front: 
     memory.take()
     for _ in range(80):
         look(memory, painted(front, RED))
-    assert memory.news.changed > 0.25 and memory.news.colour_change > 80
+    assert memory.pending_update.changed > 0.25 and memory.pending_update.colour_change > 80
     assert np.abs(memory.colours[memory.seen].astype(int) - RED).mean() < 20
 
 
 def test_take_leaves_no_news(memory: PointColourMemory, front: Pictured, back: Pictured) -> None:
     look(memory, front)
-    assert memory.news.newly_seen == pytest.approx(memory.seen.mean())
+    assert memory.pending_update.newly_seen == pytest.approx(memory.seen.mean())
     colours, seen = memory.take()
     np.testing.assert_array_equal(seen, memory.seen)
     np.testing.assert_array_equal(colours, memory.colours)
-    assert memory.news.share == 0 and memory.news.colour_change == 0
+    assert memory.pending_update.share == 0 and memory.pending_update.colour_change == 0
     look(memory, back)
-    assert memory.news.newly_seen == pytest.approx((memory.seen & ~seen).mean())
+    assert memory.pending_update.newly_seen == pytest.approx((memory.seen & ~seen).mean())
 
 
 def sendings(memory: PointColourMemory, picture: Pictured, looks: int, seed: int = 0) -> list[int]:

@@ -11,7 +11,7 @@ from common.frames import Camera
 from common.synthetic.assets.appearance import Appearance
 from common.synthetic.motion.poses import PoseSampler
 from common.synthetic.renderer.renderer import Renderer
-from sender.texture.point_visibility import squareness
+from sender.texture.point_visibility import view_cosine
 from tests.support.synthetic_observation import CAMERA, Pictured, pictured
 
 
@@ -23,7 +23,7 @@ def poses(renderer: Renderer, model: BodyModel, appearance: Appearance) -> list[
 
 
 def test_agrees_with_exact_depth(poses: list[Pictured]) -> None:
-    said = np.stack([squareness(one.points, one.normals, CAMERA) > 0.35 for one in poses])
+    said = np.stack([view_cosine(one.points, one.normals, CAMERA) > 0.35 for one in poses])
     true = np.stack([one.truly_visible() for one in poses])
     assert (said & true).sum() > 0.95 * said.sum()
     assert (said & true).sum() > 0.85 * true.sum()
@@ -33,7 +33,7 @@ def test_the_back_of_who_faces_the_camera_is_not_seen(
     renderer: Renderer, model: BodyModel, appearance: Appearance
 ) -> None:
     front = pictured(renderer, model, appearance)
-    seen = squareness(front.points, front.normals, CAMERA) > 0
+    seen = view_cosine(front.points, front.normals, CAMERA) > 0
     assert not (seen & (front.normals[:, 2] > 0)).any()
     assert seen.mean() > 0.35
 
@@ -41,7 +41,7 @@ def test_the_back_of_who_faces_the_camera_is_not_seen(
 def test_the_far_arm_is_hidden_behind_the_trunk(renderer: Renderer, model: BodyModel, appearance: Appearance) -> None:
     pose = torch.eye(3).expand(22, 3, 3).clone()
     side = pictured(renderer, model, appearance, np.pi / 2, pose=pose)
-    seen = squareness(side.points, side.normals, CAMERA) > 0
+    seen = view_cosine(side.points, side.normals, CAMERA) > 0
     region = model.point_regions().numpy()
     shares = sorted(float(seen[region == REGION_INDEX[f"upper_arm.{name}"]].mean()) for name in "LR")
     assert shares[0] < 0.1 and shares[1] > 0.3
@@ -50,13 +50,13 @@ def test_the_far_arm_is_hidden_behind_the_trunk(renderer: Renderer, model: BodyM
 def test_cosine_is_that_of_the_way_to_the_camera() -> None:
     points = np.array([[1.0, 0, 1.0]], np.float32)
     normals = np.array([[0, 0, -1.0]], np.float32)
-    assert squareness(points, normals, Camera(640, 480, 200.0))[0] == pytest.approx(np.sqrt(0.5))
+    assert view_cosine(points, normals, Camera(640, 480, 200.0))[0] == pytest.approx(np.sqrt(0.5))
 
 
 @pytest.mark.parametrize("place", [[0, 0, -2.0], [0, 0, 0.0], [3.0, 0, 2.0]], ids=["behind", "at", "outside"])
 def test_out_of_the_picture(place: list[float]) -> None:
     points, normals = np.array([place], np.float32), np.array([[0, 0, -1.0]], np.float32)
-    assert not squareness(points, normals, CAMERA).any()
+    assert not view_cosine(points, normals, CAMERA).any()
 
 
 def test_a_hand_before_the_face_hides_it() -> None:
@@ -65,7 +65,7 @@ def test_a_hand_before_the_face_hides_it() -> None:
     hand = np.column_stack([0.3 * grid, np.full(len(grid), 1.8)])
     points = np.concatenate([face, hand]).astype(np.float32)
     normals = np.tile(np.array([0, 0, -1.0], np.float32), (len(points), 1))
-    seen = squareness(points, normals, CAMERA) > 0
+    seen = view_cosine(points, normals, CAMERA) > 0
     assert seen[len(face) :].all()
     covered = (np.abs(grid) < 0.05).all(axis=1)
     assert not seen[: len(face)][covered].any() and seen[: len(face)][(np.abs(grid) > 0.12).any(axis=1)].all()

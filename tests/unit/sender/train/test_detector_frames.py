@@ -8,7 +8,7 @@ import torch
 
 from common.synthetic.dataset.shards import CropDataset
 from common.synthetic.scene.scene import CROP_FIELDS
-from sender.perception.inference.detector import FinderConfig, FinderNet, peaks
+from sender.perception.inference.detector import DetectorConfig, DetectorNet, peaks
 from sender.train.detector import loss_terms
 from sender.train.detector_frames import FrameBatch, FrameComposer, cut_out, paste, targets
 from sender.train.distractors import distractor
@@ -48,7 +48,7 @@ def test_the_same_seed_makes_the_same_frame(tmp_path: Path) -> None:
 
 def test_crops_of_nobody_need_no_people_and_vary() -> None:
     composer = FrameComposer([], np.random.default_rng(3), 64, backgrounds=4)
-    crops = [composer.nobody() for _ in range(8)]
+    crops = [composer.negative() for _ in range(8)]
     assert all(crop.shape == (64, 64, 3) and crop.dtype == np.uint8 for crop in crops)
     assert len({crop.tobytes() for crop in crops}) == 8
 
@@ -123,7 +123,7 @@ def test_targets_read_back_as_detections() -> None:
 
 def test_training_steps_lower_the_loss() -> None:
     torch.manual_seed(0)
-    net = FinderNet(FinderConfig(size=64, width=8))
+    net = DetectorNet(DetectorConfig(size=64, width=8))
     heat, boxes, weight = (torch.from_numpy(part)[None] for part in targets(np.array([[8, 8, 40, 56]], np.float32), 64))
     truth = FrameBatch(torch.rand(1, 3, 64, 64), heat, boxes, weight)
     optimiser = torch.optim.AdamW(net.parameters(), 3e-3)

@@ -9,7 +9,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 
 from common.body.keypoint_kinematics import KeypointKinematics
 from common.body.model import BodyModel
-from sender.perception.inference.flip_augmentation import BothWays
+from sender.perception.inference.flip_augmentation import FlipAugmentation
 from sender.perception.network.network import NETWORKS, PerceptionNet
 from sender.train import multi_task_loss
 from sender.train.multi_task_loss import LossWeights, MultiTaskLoss
@@ -46,7 +46,7 @@ def test_the_loss_stays_on_the_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_looking_both_ways_stays_on_the_gpu() -> None:
     net = PerceptionNet(TINY)
     with pretended():
-        assert BothWays(net.to(GPU))(torch.zeros(2, 3, 32, 32, device=GPU)).features().device == GPU
+        assert FlipAugmentation(net.to(GPU))(torch.zeros(2, 3, 32, 32, device=GPU)).features().device == GPU
 
 
 def test_the_network_for_gpus_is_larger_and_can_be_built() -> None:

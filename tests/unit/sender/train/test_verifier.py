@@ -8,7 +8,7 @@ from sender.train.verifier import Examples, area_under_curve, fit, scores_of
 
 
 def examples(count: int, seed: int) -> Examples:
-    """People whose first keypoints are sharp; the finder's scores say nothing."""
+    """People whose first keypoints are sharp; the detector's scores say nothing."""
     generator = torch.Generator().manual_seed(seed)
     person = (torch.rand(count, generator=generator) < 0.4).float()
     seen = torch.randn(count, EVIDENCE, generator=generator)

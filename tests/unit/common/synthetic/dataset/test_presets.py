@@ -6,13 +6,13 @@ import numpy as np
 import pytest
 
 from common.body.anatomy import JOINT_INDEX
-from common.synthetic.dataset.presets import CANDID, CASTINGS, DRESSED, PARTS, WIDE, Casting
+from common.synthetic.dataset.presets import CANDID, DRESSED, PARTS, PRESETS, WIDE, DatasetPreset
 from common.synthetic.motion.poses import RECIPES, PoseSampler
 from common.synthetic.scene.scene import Crops, scene_maker
 
 
-def _crops(casting: Casting) -> Crops:
-    return scene_maker("train", np.random.default_rng(0), 6, casting).make(11, 12, 64)
+def _crops(preset: DatasetPreset) -> Crops:
+    return scene_maker("train", np.random.default_rng(0), 6, preset).make(11, 12, 64)
 
 
 def test_every_part_can_be_left_out_and_shows_in_the_name() -> None:
@@ -25,7 +25,7 @@ def test_every_part_can_be_left_out_and_shows_in_the_name() -> None:
 
 
 def test_without_captured_poses_all_are_free_or_wide() -> None:
-    drawn = PoseSampler("train", 3, casting=WIDE.without("captured")).sample(200).recipe
+    drawn = PoseSampler("train", 3, preset=WIDE.without("captured")).sample(200).recipe
     assert {RECIPES[index] for index in drawn} == {"free", "wide"}
 
 
@@ -34,7 +34,7 @@ def test_without_occluders_nobody_is_hidden() -> None:
 
 
 def test_without_backgrounds_and_degradations_what_is_behind_has_one_colour() -> None:
-    bare = Casting("bare", WIDE.recipes, False, 0.6, 1.0, 0.0, 0.0).without("backgrounds").without("degradations")
+    bare = DatasetPreset("bare", WIDE.recipes, False, 0.6, 1.0, 0.0, 0.0).without("backgrounds").without("degradations")
     flat = [len(np.unique(image[:4, :4].reshape(-1, 3), axis=0)) == 1 for image in np.asarray(_crops(bare)["image"])]
     # A shadow, or a person at the corner, may darken some.
     assert np.mean(flat) > 0.7
@@ -51,8 +51,8 @@ def test_the_truth_of_the_body_stays(spoiler: str) -> None:
 def test_seated_people_bend_hips_and_knees_and_keep_their_arms() -> None:
     standing = replace(WIDE, recipes=(1.0, 0.0, 0.0, 0.0))
     poses, seated = (
-        PoseSampler("train", 3, casting=casting).sample(300).rotation_vectors
-        for casting in (standing, replace(standing, seated=1.0))
+        PoseSampler("train", 3, preset=preset).sample(300).rotation_vectors
+        for preset in (standing, replace(standing, seated=1.0))
     )
     legs = [JOINT_INDEX[name] for name in ("upperleg01.L", "upperleg01.R", "lowerleg01.L", "lowerleg01.R")]
     bend, least = (np.median(np.linalg.norm(some[:, legs], axis=-1)) for some in (seated, poses))
@@ -63,8 +63,8 @@ def test_seated_people_bend_hips_and_knees_and_keep_their_arms() -> None:
 
 
 def test_castings_are_found_by_their_names_and_candid_is_closer() -> None:
-    assert all(CASTINGS[name].name == name for name in CASTINGS)
-    assert CANDID.whole < min(casting.whole for casting in CASTINGS.values() if casting is not CANDID)
+    assert all(PRESETS[name].name == name for name in PRESETS)
+    assert CANDID.whole < min(preset.whole for preset in PRESETS.values() if preset is not CANDID)
 
 
 @pytest.mark.parametrize("wrong", [{"seated": 1.2}, {"closeups": -0.1}, {"recipes": (0.5, 0.0, 0.0, 0.0)}])

@@ -2,7 +2,7 @@ from itertools import pairwise
 
 import pytest
 
-from common.synthetic.dataset.split import HOLD_CLIPS, SEED_RANGES, SPLITS, TEST_CLIPS, check_seed, clip_split
+from common.synthetic.dataset.split import SEED_RANGES, SPLITS, TEST_CLIPS, VAL_CLIPS, check_seed, clip_split
 from common.synthetic.motion.motion_table import load_table
 
 
@@ -21,8 +21,8 @@ def test_check_seed_of_another_split() -> None:
 
 def test_every_listed_clip_is_in_the_table() -> None:
     names = set(load_table().clip_names)
-    assert not HOLD_CLIPS & TEST_CLIPS
-    assert names >= HOLD_CLIPS | TEST_CLIPS
+    assert not VAL_CLIPS & TEST_CLIPS
+    assert names >= VAL_CLIPS | TEST_CLIPS
     assert {clip_split(name) for name in names} == set(SPLITS)
 
 

@@ -37,7 +37,7 @@ def test_seed_of_another_split() -> None:
         PoseSampler("test", 7)
 
 
-@pytest.mark.parametrize(("split", "seed"), [("train", 1), ("hold", 10_000_001), ("test", 20_000_001)])
+@pytest.mark.parametrize(("split", "seed"), [("train", 1), ("val", 10_000_001), ("test", 20_000_001)])
 def test_sample_shapes_and_limits(split: str, seed: int) -> None:
     batch = PoseSampler(split, seed).sample(800)  # type: ignore[arg-type]
     assert batch.rotation_vectors.shape == (800, 22, 3) and batch.rotation_vectors.dtype == np.float32

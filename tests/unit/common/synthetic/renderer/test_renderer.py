@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 import torch
 
+from common.arrays import FloatArray
 from common.body.anatomy import REGION_INDEX, REGIONS
 from common.body.model import BodyParameters
 from common.synthetic.assets.appearance import HAIR, SKIN, Borders, sample_appearance, sample_light
-from common.synthetic.assets.body_canvas import FloatArray
 from common.synthetic.renderer.renderer import Figure, Renderer, RendererUnavailable, View, create_context
 from common.synthetic.scene.scene import SceneMaker
 

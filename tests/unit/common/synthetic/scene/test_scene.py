@@ -101,7 +101,7 @@ def test_make_refuses_a_seed_of_another_split(training_scenes: SceneMaker) -> No
 
 
 def test_identities_of_the_splits_are_disjoint_and_complete() -> None:
-    train, hold, test = (set(identity_rows(split, 4096).tolist()) for split in ("train", "hold", "test"))
+    train, hold, test = (set(identity_rows(split, 4096).tolist()) for split in ("train", "val", "test"))
     assert not train & hold
     assert not train & test
     assert not hold & test

@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from sender.link.transport.happy_eyeballs import race
+from sender.link.transport.happy_eyeballs import happy_eyeballs
 from tests.support.fake_link import settle
 
 
@@ -40,7 +40,7 @@ class Attempts:
 
 async def test_an_older_attempt_may_win_and_the_others_are_given_up() -> None:
     attempts, door = Attempts(), Door()
-    racing = asyncio.create_task(race(attempts.begin, attempts.again))
+    racing = asyncio.create_task(happy_eyeballs(attempts.begin, attempts.again))
     await settle()
     await attempts.another()
     await attempts.another()
@@ -52,7 +52,7 @@ async def test_an_older_attempt_may_win_and_the_others_are_given_up() -> None:
 
 async def test_of_two_that_succeed_at_once_one_is_closed() -> None:
     attempts, doors = Attempts(), [Door(), Door()]
-    racing = asyncio.create_task(race(attempts.begin, attempts.again))
+    racing = asyncio.create_task(happy_eyeballs(attempts.begin, attempts.again))
     await settle()
     await attempts.another()
     for attempt, door in zip(attempts.begun, doors, strict=True):
@@ -64,7 +64,7 @@ async def test_of_two_that_succeed_at_once_one_is_closed() -> None:
 
 async def test_attempts_that_come_to_nothing_are_followed_by_others() -> None:
     attempts = Attempts()
-    racing = asyncio.create_task(race(attempts.begin, attempts.again))
+    racing = asyncio.create_task(happy_eyeballs(attempts.begin, attempts.again))
     await settle()
     attempts.begun[0].set_result(None)
     await attempts.another()
@@ -75,7 +75,7 @@ async def test_attempts_that_come_to_nothing_are_followed_by_others() -> None:
 
 async def test_an_attempt_that_fails_ends_the_race() -> None:
     attempts = Attempts()
-    racing = asyncio.create_task(race(attempts.begin, attempts.again))
+    racing = asyncio.create_task(happy_eyeballs(attempts.begin, attempts.again))
     await settle()
     await attempts.another()
     attempts.begun[1].set_exception(ConnectionRefusedError())
@@ -86,7 +86,7 @@ async def test_an_attempt_that_fails_ends_the_race() -> None:
 
 async def test_a_race_that_is_given_up_gives_up_its_attempts() -> None:
     attempts = Attempts()
-    racing = asyncio.create_task(race(attempts.begin, attempts.again))
+    racing = asyncio.create_task(happy_eyeballs(attempts.begin, attempts.again))
     await settle()
     racing.cancel()
     with pytest.raises(asyncio.CancelledError):

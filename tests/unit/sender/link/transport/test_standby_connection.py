@@ -5,7 +5,7 @@ import asyncio
 import pytest
 
 from common.wire.stream import StreamBroken
-from sender.link.transport.standby_connection import Standby
+from sender.link.transport.standby_connection import StandbyConnection
 from tests.support.fake_link import settle
 from tests.unit.sender.link.transport.test_happy_eyeballs import Door
 
@@ -23,7 +23,7 @@ class Network:
 
 async def test_what_was_sought_is_taken_when_it_stands() -> None:
     network, door = Network(), Door()
-    standby = Standby(network.reach)
+    standby = StandbyConnection(network.reach)
     standby.seek()
     standby.seek()
     assert not standby.stands
@@ -36,7 +36,7 @@ async def test_what_was_sought_is_taken_when_it_stands() -> None:
 
 async def test_dismissed_it_is_closed_or_no_longer_sought() -> None:
     network, door = Network(), Door()
-    standby = Standby(network.reach)
+    standby = StandbyConnection(network.reach)
     await standby.dismiss()
     standby.seek()
     network.reaching[0].set_result(door)
@@ -50,7 +50,7 @@ async def test_dismissed_it_is_closed_or_no_longer_sought() -> None:
 
 async def test_a_search_that_failed_is_begun_anew_when_it_is_needed() -> None:
     network, door = Network(), Door()
-    standby = Standby(network.reach)
+    standby = StandbyConnection(network.reach)
     standby.seek()
     network.reaching[0].set_exception(StreamBroken("UNAVAILABLE", "connection refused"))
     await standby.wait(0.0)
@@ -63,7 +63,7 @@ async def test_a_search_that_failed_is_begun_anew_when_it_is_needed() -> None:
 
 async def test_who_waits_for_it_hears_that_it_failed() -> None:
     network = Network()
-    standby = Standby(network.reach)
+    standby = StandbyConnection(network.reach)
     taking = asyncio.create_task(standby.take())
     await settle()
     network.reaching[0].set_exception(StreamBroken("UNAVAILABLE", "connection refused"))
@@ -73,7 +73,7 @@ async def test_who_waits_for_it_hears_that_it_failed() -> None:
 
 async def test_wait_ends_as_soon_as_it_stands() -> None:
     network = Network()
-    standby = Standby(network.reach)
+    standby = StandbyConnection(network.reach)
     standby.seek()
     waiting = asyncio.create_task(standby.wait(60.0))
     await settle()

@@ -1,4 +1,4 @@
-"""The finder's geometry and its reading of heat maps; a tiny training run shows that it can learn."""
+"""The detector's geometry and its reading of heat maps; a tiny training run shows that it can learn."""
 
 from pathlib import Path
 
@@ -10,27 +10,27 @@ from common.errors import WeightsError
 from common.weights.loader import save_weights
 from sender.perception.inference.detector import (
     WEIGHTS_NAME,
-    Finder,
-    FinderConfig,
-    FinderNet,
+    Detector,
+    DetectorConfig,
+    DetectorNet,
     architecture,
     fit_into_square,
     overlaps,
     peaks,
 )
 
-TINY = FinderConfig(size=64, width=8)
+TINY = DetectorConfig(size=64, width=8)
 
 
 def test_shapes() -> None:
-    heat, boxes = FinderNet(TINY).eval()(torch.rand(2, 3, 64, 64))
+    heat, boxes = DetectorNet(TINY).eval()(torch.rand(2, 3, 64, 64))
     assert heat.shape == (2, 8, 8)
     assert boxes.shape == (2, 4, 8, 8)
     assert (boxes[:, 2:] > boxes[:, :2]).all()
 
 
 def test_boxes_hold_the_middle_of_their_cell() -> None:
-    _, boxes = FinderNet(TINY).eval()(torch.rand(1, 3, 64, 64))
+    _, boxes = DetectorNet(TINY).eval()(torch.rand(1, 3, 64, 64))
     middle = (torch.arange(8) + 0.5) / 8
     assert (boxes[0, 0] <= middle[None]).all()
     assert (boxes[0, 3] >= middle[:, None]).all()
@@ -78,8 +78,8 @@ def test_overlaps() -> None:
 
 
 def test_find_keeps_boxes_in_the_frame() -> None:
-    finder = Finder(FinderNet(TINY), threshold=0.0)
-    found = finder.find(np.random.default_rng(0).integers(0, 255, (90, 160, 3), dtype=np.uint8))
+    detector = Detector(DetectorNet(TINY), threshold=0.0)
+    found = detector.find(np.random.default_rng(0).integers(0, 255, (90, 160, 3), dtype=np.uint8))
     assert found
     for detection in found:
         assert detection.box[0] >= 0
@@ -90,9 +90,9 @@ def test_find_keeps_boxes_in_the_frame() -> None:
 
 
 def test_load_round_trip(tmp_path: Path) -> None:
-    net = FinderNet(TINY)
+    net = DetectorNet(TINY)
     save_weights(WEIGHTS_NAME, net.state_dict(), architecture(TINY), {}, {}, half=False, directory=tmp_path)
-    loaded = Finder.load(tmp_path)
+    loaded = Detector.load(tmp_path)
     image = torch.rand(1, 3, 64, 64)
     with torch.no_grad():
         assert torch.allclose(loaded.net(image)[0], net.eval()(image)[0], atol=1e-5)
@@ -101,10 +101,10 @@ def test_load_round_trip(tmp_path: Path) -> None:
 def test_load_of_another_version(tmp_path: Path) -> None:
     save_weights(WEIGHTS_NAME, {"x": torch.zeros(1)}, {"kind": "other"}, {}, {}, directory=tmp_path)
     with pytest.raises(WeightsError, match="another version"):
-        Finder.load(tmp_path)
+        Detector.load(tmp_path)
 
 
 def test_load_of_weights_that_do_not_fit(tmp_path: Path) -> None:
     save_weights(WEIGHTS_NAME, {"x": torch.zeros(1)}, architecture(TINY), {}, {}, directory=tmp_path)
     with pytest.raises(WeightsError, match="another version"):
-        Finder.load(tmp_path)
+        Detector.load(tmp_path)

@@ -7,7 +7,7 @@ import torch
 
 from common.body.model import BodyModel
 from common.body.rotations import rotation_6d_to_matrix
-from sender.perception.inference.flip_augmentation import BothWays, mean, mirrored
+from sender.perception.inference.flip_augmentation import FlipAugmentation, mean, mirrored
 from sender.perception.network.keypoints import cell_centres
 from sender.perception.network.network import PerceptionConfig, PerceptionNet
 from sender.perception.network.output import PerceptionOutput, mask_moments
@@ -57,7 +57,7 @@ def test_mirrored_twice_is_the_same(net: PerceptionNet, crops: CropBatch) -> Non
 
 def test_it_does_not_matter_which_way_round_a_crop_comes(net: PerceptionNet, crops: CropBatch) -> None:
     with torch.no_grad():
-        straight, turned = BothWays(net)(crops.image), BothWays(net)(crops.image.flip(-1))
+        straight, turned = FlipAugmentation(net)(crops.image), FlipAugmentation(net)(crops.image.flip(-1))
     for item in fields(straight):
         expected = getattr(mirrored(straight), item.name)
         torch.testing.assert_close(getattr(turned, item.name), expected, atol=1e-4, rtol=1e-4, msg=item.name)
@@ -91,7 +91,7 @@ def test_crops_are_enlarged_by_whole_patches_and_maps_keep_the_size_of_the_crop(
     handle = net.stem.register_forward_pre_hook(lambda _, inputs: sides.append(inputs[0].shape))
     try:
         with torch.no_grad():
-            output = BothWays(net)(torch.rand(1, 3, side, side))
+            output = FlipAugmentation(net)(torch.rand(1, 3, side, side))
     finally:
         handle.remove()
     assert sides == [(2, 3, seen, seen)]

@@ -11,7 +11,7 @@ from common.errors import WeightsError
 from common.weights.loader import save_weights
 from sender.capture.open import DEMO_CLIP
 from sender.capture.video import VideoFileSource
-from sender.perception.inference.detector import Finder
+from sender.perception.inference.detector import Detector
 from sender.perception.inference.predictor import Perception
 from sender.perception.inference.refine_boxes import look
 from sender.perception.inference.verifier import EVIDENCE, Verifier, VerifierConfig, VerifierNet, architecture, evidence
@@ -75,7 +75,7 @@ def test_another_version_is_refused(tmp_path: Path, recorded: dict[str, object])
 def test_shipped_verifier_tells_a_person_from_what_stands_beside_them() -> None:
     with VideoFileSource(DEMO_CLIP) as source:
         image = next(iter(source)).image
-    person = Finder.load().find(image)[0].box
+    person = Detector.load().find(image)[0].box
     width, height = person[2] - person[0], person[3] - person[1]
     feet = np.array([person[0], person[3] - 0.15 * height, person[2], person[3]], np.float32)
     corner = np.array([0, 0, width / 2, height / 2], np.float32)

@@ -3,10 +3,11 @@
 import numpy as np
 import pytest
 
+from common.arrays import Box
 from sender.perception.inference.detector import Detection
 from sender.perception.tracking.appearance import Appearance
-from sender.perception.tracking.pose_similarity import Posture
-from sender.perception.tracking.tracker import Box, Candidate, Tracker, TrackerConfig, overlap, prominence
+from sender.perception.tracking.pose_similarity import ImagePose
+from sender.perception.tracking.tracker import Candidate, Tracker, TrackerConfig, overlap, prominence
 
 
 def box_at(x: float, y: float = 200.0, width: float = 60.0, height: float = 160.0) -> Box:
@@ -14,13 +15,13 @@ def box_at(x: float, y: float = 200.0, width: float = 60.0, height: float = 160.
 
 
 def detect(tracker: Tracker, boxes: list[Box], score: float = 0.9) -> None:
-    """The finder finds people at `boxes`, and perception confirms all of them."""
-    strangers = tracker.strangers([Detection(box, score) for box in boxes])
-    tracker.welcome([Candidate(stranger.box, stranger.score) for stranger in strangers], 640, 480)
+    """The detector finds people at `boxes`, and perception confirms all of them."""
+    unmatched = tracker.unmatched([Detection(box, score) for box in boxes])
+    tracker.add_tracks([Candidate(candidate.box, candidate.score) for candidate in unmatched], 640, 480)
 
 
 def frame(tracker: Tracker, boxes: list[Box], score: float = 0.9) -> dict[int, float]:
-    """One frame in which finder and perception see people at `boxes`; returns identity → x of its box's middle."""
+    """One frame in which detector and perception see people at `boxes`; returns identity → x of its box's middle."""
     tracker.advance()
     detect(tracker, boxes, score)
     for track in tracker.seen:
@@ -29,7 +30,7 @@ def frame(tracker: Tracker, boxes: list[Box], score: float = 0.9) -> dict[int, f
             tracker.observe(track, track.box, confidence=0.0)
         else:
             tracker.observe(track, best, confidence=0.9)
-    tracker.part()
+    tracker.resolve_id_switches()
     return {track.identity: float(track.box[0] + track.box[2]) / 2 for track in tracker.seen}
 
 
@@ -88,7 +89,7 @@ def test_most_prominent_is_chosen() -> None:
 
 def test_stranger_who_is_not_confirmed_is_nobody() -> None:
     tracker = Tracker(TrackerConfig(most=1))
-    assert len(tracker.strangers([Detection(box_at(300), 0.9)])) == 1
+    assert len(tracker.unmatched([Detection(box_at(300), 0.9)])) == 1
     assert tracker.seen == ()
     assert tracker.room == 1
 
@@ -114,7 +115,7 @@ def test_two_tracks_on_one_person_become_one() -> None:
     frame(tracker, [box_at(100), box_at(180)])
     for track in tracker.seen:
         tracker.observe(track, box_at(140), confidence=0.9)
-    tracker.part()
+    tracker.resolve_id_switches()
     assert [track.identity for track in tracker.seen] == [0]
 
 
@@ -150,13 +151,13 @@ RED, BLUE = clothes(0.8, 0.1, 0.1), clothes(0.1, 0.1, 0.8)
 def met(*looks: Appearance) -> Tracker:
     """People who stand side by side and have been seen for a while."""
     tracker = Tracker(TrackerConfig(most=len(looks)))
-    tracker.welcome([Candidate(box_at(100 + 100 * n), 0.9, one) for n, one in enumerate(looks)], 640, 480)
+    tracker.add_tracks([Candidate(box_at(100 + 100 * n), 0.9, one) for n, one in enumerate(looks)], 640, 480)
     for _ in range(5):
         tracker.advance()
         for track in tracker.seen:
             where = round((float(track.box[0] + track.box[2]) / 2 - 100) / 100)
             tracker.observe(track, track.box, 0.9, looks[where])
-        tracker.part()
+        tracker.resolve_id_switches()
     return tracker
 
 
@@ -167,7 +168,7 @@ def test_who_steps_in_front_of_somebody_keeps_the_identity(in_front: Appearance)
     tracker.advance()
     for track in tracker.seen:
         tracker.observe(track, box_at(150), 0.9, in_front)
-    tracker.part()
+    tracker.resolve_id_switches()
     (track,) = tracker.seen
     remembered = before[track.identity]
     assert remembered is not None
@@ -180,9 +181,9 @@ def test_who_was_hidden_is_found_again_by_the_colours() -> None:
     tracker.advance()
     for track in tracker.seen:
         tracker.observe(track, box_at(150), 0.9, RED)
-    tracker.part()
+    tracker.resolve_id_switches()
     tracker.advance()
-    tracker.welcome([Candidate(box_at(190), 0.8, BLUE)], 640, 480)
+    tracker.add_tracks([Candidate(box_at(190), 0.8, BLUE)], 640, 480)
     assert {track.identity for track in tracker.seen} == everybody
 
 
@@ -199,26 +200,26 @@ def test_somebody_of_other_colours_where_one_was_lost_is_a_stranger() -> None:
     tracker.advance()
     tracker.observe(tracker.seen[0], box_at(100), 0.1)
     tracker.advance()
-    tracker.welcome([Candidate(box_at(100), 0.9, BLUE)], 640, 480)
+    tracker.add_tracks([Candidate(box_at(100), 0.9, BLUE)], 640, 480)
     assert [track.identity for track in tracker.seen] == [1]
 
 
 def followed_legs() -> tuple[Tracker, Candidate]:
-    """Somebody of whom the tracker follows the legs, and the whole of them as the finder finds it now."""
+    """Somebody of whom the tracker follows the legs, and the whole of them as the detector finds it now."""
     places = np.stack([np.tile([85.0, 115.0], 9)[:17], np.linspace(130, 280, 17)], axis=1).astype(np.float32)
     tracker = Tracker(TrackerConfig(most=2))
     frame(tracker, [box_at(100)])
     # Wider than the whole, so that it is no part of it.
     legs = np.array([50, 205, 150, 285], np.float32)
     tracker.advance()
-    tracker.observe(tracker.seen[0], legs, 0.9, RED, Posture(places, np.arange(17) >= 9))
+    tracker.observe(tracker.seen[0], legs, 0.9, RED, ImagePose(places, np.arange(17) >= 9))
     tracker.advance()
-    return tracker, Candidate(box_at(100), 0.9, RED, Posture(places + 1, np.ones(17, dtype=np.bool_)))
+    return tracker, Candidate(box_at(100), 0.9, RED, ImagePose(places + 1, np.ones(17, dtype=np.bool_)))
 
 
 def test_the_whole_of_somebody_whose_legs_were_followed_is_no_stranger() -> None:
     tracker, whole = followed_legs()
-    tracker.welcome([whole], 640, 480)
+    tracker.add_tracks([whole], 640, 480)
     (track,) = tracker.seen
     assert track.identity == 0
     assert np.array_equal(track.box, whole.box)
@@ -226,9 +227,9 @@ def test_the_whole_of_somebody_whose_legs_were_followed_is_no_stranger() -> None
 
 def test_a_stranger_over_somebodys_legs_is_one() -> None:
     tracker, whole = followed_legs()
-    assert whole.posture is not None
-    elsewhere = Posture(whole.posture.places + np.array([40, -60], np.float32), whole.posture.seen)
-    tracker.welcome([Candidate(whole.box, 0.9, BLUE, elsewhere)], 640, 480)
+    assert whole.image_pose is not None
+    elsewhere = ImagePose(whole.image_pose.places + np.array([40, -60], np.float32), whole.image_pose.seen)
+    tracker.add_tracks([Candidate(whole.box, 0.9, BLUE, elsewhere)], 640, 480)
     assert [track.identity for track in tracker.seen] == [0, 1]
 
 

@@ -1,0 +1,16 @@
+"""NumPy array types that stages and networks exchange; shapes are given where an array is used."""
+
+import numpy as np
+import numpy.typing as npt
+
+FloatArray = npt.NDArray[np.float32]
+Float64Array = npt.NDArray[np.float64]
+IntArray = npt.NDArray[np.int64]
+Int32Array = npt.NDArray[np.int32]
+ByteArray = npt.NDArray[np.uint8]
+BoolArray = npt.NDArray[np.bool_]
+
+Image = npt.NDArray[np.uint8]
+"""(height, width, 3) RGB, or BGR where a name says so."""
+Box = npt.NDArray[np.float32]
+"""(4,) left, top, right, bottom in pixels; pixel centres lie at halves."""
