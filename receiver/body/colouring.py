@@ -1,8 +1,9 @@
-"""A colour for every surface point of somebody of whom some points were seen.
+"""Colours for all surface points of a person, from the observed points and the colours of the body regions.
 
-A seen point has its own colour; an unseen one that of its mirror image, if that was seen; what is left goes over from
-the nearest known colours into the colour of its region.  Which colour a point takes from where follows from which were
-seen, so it is worked out once, when colours arrive; a frame only puts its regions' colours in.
+An observed point keeps its own colour.  An unobserved point takes the colour of its mirror point, if that was observed.
+Each remaining point blends from the nearest known colours into the colour of its region with growing distance.  The
+weights depend only on which points were observed, so they are computed once per received set of colours; a frame only
+adds its region colours.
 """
 
 import functools
@@ -17,87 +18,93 @@ from common.body.model import BodyModel
 from common.frames import IDENTITIES
 from common.texture.point_colours import PointColours
 
-# Two places whose skin faces opposite ways count as this much farther apart: no colour goes through a limb.
-NORMAL_M = 0.06
-# A mirror image lies about as far off as the points lie apart.
-_MIRROR_REACH_M = 0.06
-# Known colours fade into the region's over this distance.
-_FADE_M = 0.07
+NORMAL_WEIGHT_M = 0.06
+"""Distance per unit of difference between normals: opposite normals add 0.12 m, so no colour passes through a limb."""
+
+# Largest distance between a reflected point and its mirror point; about the spacing of the points.
+_MIRROR_TOLERANCE_M = 0.06
+# Length scale of the blend from known colours to the region's colour.
+_BLEND_LENGTH_M = 0.07
 _NEIGHBOURS = 6
+# Keeps the inverse-distance weight of a coincident point finite.
+_MINIMUM_DISTANCE_M = 0.005
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ColourBlend:
-    """What a person's points take from what was learnt of them.
+    """Observed colours of a person's points, ready to be blended over region colours.
 
     Args:
-        learnt: (2048, 3) colours in 0…1, times how much they count.
-        remaining: (2048, 1) how much the region's colour counts beside, 0…1.
+        weighted_colours: (2048, 3) colours in 0…1, premultiplied by their weight.
+        region_weight: (2048, 1) weight of the region's colour, 0…1.
     """
 
-    learnt: FloatArray
-    remaining: FloatArray
+    weighted_colours: FloatArray
+    region_weight: FloatArray
 
-    def over(self, point_colours: FloatArray) -> FloatArray:
-        """(2048, 3) colours in 0…1: the learnt ones over those (2048, 3) that the points' regions have."""
-        return np.asarray(self.learnt + self.remaining * point_colours, np.float32)
+    def over(self, region_colours: FloatArray) -> FloatArray:
+        """Blends over region colours, given per point in 0…1: (2048, 3) → (2048, 3)."""
+        return np.asarray(self.weighted_colours + self.region_weight * region_colours, np.float32)
 
 
 class Colouring:
-    """Makes coats, each once: it knows colours that it has had before by their being the same object.
+    """Colours the surface points of people.
+
+    Blends are cached by the identity of the `PointColours` object.
 
     Args:
-        body: its surface points at rest say what lies near what.
+        body: its surface points at rest define distances and mirror points.
     """
 
     def __init__(self, body: BodyModel) -> None:
-        places = rest_places(body)
+        points = rest_oriented_points(body)
         flip = np.array([*MIRROR, *MIRROR], np.float32)
-        distance, nearest = cKDTree(places).query(places * flip)
-        self._places = places
+        distance, nearest = cKDTree(points).query(points * flip)
+        self._points = points
         self._mirror: IntArray = nearest.astype(np.int64)
-        self._has_mirror = distance < _MIRROR_REACH_M
+        self._has_mirror = distance < _MIRROR_TOLERANCE_M
         self._point_region = body.point_regions().numpy()
-        self._cached = functools.lru_cache(IDENTITIES)(self._make)
+        self._cached_blend = functools.lru_cache(IDENTITIES)(self._blend)
 
-    def colours(self, learnt: PointColours, region_colours: FloatArray) -> FloatArray:
-        """(2048, 3) in 0…1 of one person's points.
+    def colours(self, observed: PointColours, region_colours: FloatArray) -> FloatArray:
+        """(2048, 3) colours in 0…1 of one person's points.
 
         Args:
-            learnt: the last that arrived.
+            observed: the most recently received colours of the person.
             region_colours: (R, 3) in 0…1 of this frame.
         """
-        return self._cached(learnt).over(region_colours[self._point_region])
+        return self._cached_blend(observed).over(region_colours[self._point_region])
 
-    def _make(self, learnt: PointColours) -> ColourBlend:
-        colours = np.divide(learnt.colours, 255, dtype=np.float32)
-        known = learnt.seen.copy()
-        mirrored = ~known & self._has_mirror & learnt.seen[self._mirror]
+    def _blend(self, observed: PointColours) -> ColourBlend:
+        colours = np.divide(observed.colours, 255, dtype=np.float32)
+        known = observed.seen.copy()
+        mirrored = ~known & self._has_mirror & observed.seen[self._mirror]
         colours[mirrored] = colours[self._mirror[mirrored]]
         known |= mirrored
         if not known.any():
             return ColourBlend(np.zeros_like(colours), np.ones((len(colours), 1), np.float32))
-        near, distance = self._blend(colours, known, ~known)
-        share = known.astype(np.float32)
-        share[~known] = np.exp(-np.square(distance / _FADE_M))
-        colours[~known] = near
-        return ColourBlend(colours * share[:, None], 1 - share[:, None])
+        interpolated, distance_m = self._interpolate(colours, known)
+        weight = known.astype(np.float32)
+        weight[~known] = np.exp(-np.square(distance_m / _BLEND_LENGTH_M))
+        colours[~known] = interpolated
+        return ColourBlend(colours * weight[:, None], 1 - weight[:, None])
 
-    def _blend(self, colours: FloatArray, known: BoolArray, unknown: BoolArray) -> tuple[FloatArray, FloatArray]:
-        """Mean colours (n, 3) of the known points about the n unknown ones, and how far the nearest is, metres."""
+    def _interpolate(self, colours: FloatArray, known: BoolArray) -> tuple[FloatArray, FloatArray]:
+        """Colours (n, 3) of the n unknown points, from the nearest known points, and the distance (n,) to the nearest
+        one, metres."""
         count = min(_NEIGHBOURS, int(known.sum()))
-        distance, nearest = cKDTree(self._places[known]).query(self._places[unknown], k=list(range(1, count + 1)))
-        weights = inverse_distance(distance)
+        distance, nearest = cKDTree(self._points[known]).query(self._points[~known], k=list(range(1, count + 1)))
+        weights = inverse_distance_weights(distance)
         return np.einsum("nk,nkc->nc", weights, colours[known][nearest]).astype(np.float32), distance[:, 0]
 
 
-def rest_places(body: BodyModel) -> FloatArray:
-    """(2048, 6) of the points of the mean body at rest: metres, then normals scaled to count as metres."""
+def rest_oriented_points(body: BodyModel) -> FloatArray:
+    """(2048, 6) surface points of the mean body at rest: positions in metres, normals scaled by `NORMAL_WEIGHT_M`."""
     points, normals = body.surface_points(body.rest_vertices[:1])
-    return np.hstack([points[0].numpy(), NORMAL_M * normals[0].numpy()]).astype(np.float32)
+    return np.hstack([points[0].numpy(), NORMAL_WEIGHT_M * normals[0].numpy()]).astype(np.float32)
 
 
-def inverse_distance(distance_m: Float64Array) -> FloatArray:
-    """(N, K) weights that add up to one, the nearest first in every respect."""
-    weights = 1 / np.square(distance_m + 0.005)
+def inverse_distance_weights(distance_m: Float64Array) -> FloatArray:
+    """(N, K) distances → (N, K) inverse-square weights; each row sums to 1."""
+    weights = 1 / np.square(distance_m + _MINIMUM_DISTANCE_M)
     return np.asarray(weights / weights.sum(axis=1, keepdims=True), np.float32)

@@ -1,6 +1,7 @@
-"""The parametric body as publish needs it: one closed piece of skin, hung on its skeleton."""
+"""The parametric body for export: one closed skin mesh, bound to its skeleton."""
 
 from dataclasses import dataclass
+from typing import Self
 
 import numpy as np
 import scipy.sparse
@@ -10,26 +11,26 @@ from scipy.spatial import cKDTree
 from common.arrays import ByteArray, FloatArray, Int32Array, IntArray
 from common.body.anatomy import POINTS, SKELETON
 from common.body.model import BodyModel, BodyOutput
-from receiver.body.colouring import NORMAL_M, inverse_distance, rest_places
+from receiver.body.colouring import NORMAL_WEIGHT_M, inverse_distance_weights, rest_oriented_points
 from receiver.mesh.skinned_glb import PosedBody, Skeleton, skeleton_from_dense
 from receiver.mesh.triangle_mesh import SurfaceMesh, vertex_normals
 
-_POINTS_A_VERTEX = 4
+_POINTS_PER_VERTEX = 4
 
 
 @dataclass(frozen=True, slots=True)
 class BodySkin:
-    """What stays the same from frame to frame.
+    """The parts of the exported body that are the same in every frame.
 
-    Eyeballs, teeth and tongue are pieces of their own within the head; a published body is one watertight piece, so
-    they are left out.
+    Eyeballs, teeth and tongue are separate connected components inside the head.  They are left out, because a
+    published body is one watertight connected component.
 
     Args:
         skeleton: joints and skinning weights.
         faces: (F, 3) indices into the kept vertices.
-        kept: (V',) which of the body model's vertices are kept.
+        kept: (V',) indices of the body model's vertices that are kept.
         region: (V',) region of each kept vertex.
-        points: (V', 2048) sparse, rows that add up to one: how much each surface point counts for a vertex's colour.
+        points: (V', 2048) sparse, rows sum to 1: weight of each surface point in a vertex's colour.
     """
 
     skeleton: Skeleton
@@ -39,16 +40,16 @@ class BodySkin:
     points: scipy.sparse.csr_array
 
     @classmethod
-    def of(cls, model: BodyModel) -> "BodySkin":
-        """The skin and skeleton of a body model."""
+    def of(cls, model: BodyModel) -> Self:
+        """Extracts the skin and skeleton of a body model."""
         all_faces = model.faces.numpy()
-        kept = _vertices_of_largest_piece(all_faces, len(model.vertex_region))
+        kept = _vertices_of_largest_component(all_faces, len(model.vertex_region))
         renumbered = np.full(len(model.vertex_region), -1, dtype=np.int32)
         renumbered[kept] = np.arange(len(kept), dtype=np.int32)
         faces = renumbered[all_faces]
         faces = faces[(faces >= 0).all(axis=1)]
         skeleton = skeleton_from_dense(SKELETON, np.array(model.parents), model.weights.numpy()[kept])
-        points = _points_about(model.rest_vertices[0].numpy()[kept], faces, model)
+        points = _point_weights(model.rest_vertices[0].numpy()[kept], faces, model)
         return cls(skeleton, faces, kept, model.vertex_region.numpy()[kept], points)
 
     def pose(
@@ -58,20 +59,20 @@ class BodySkin:
         region_colours: FloatArray | None = None,
         point_colours: FloatArray | None = None,
     ) -> PosedBody:
-        """Body `index` of a batch.
+        """Selects one body of a batch and colours it.
 
         Args:
-            output: what the body model gave.
-            index: which body of the batch.
-            region_colours: (R, 3) RGB 0…1 of the body's regions.
-            point_colours: (2048, 3) RGB 0…1 of its surface points, which count instead where they are given.
+            output: of the body model.
+            index: of the body in the batch.
+            region_colours: (R, 3) RGB 0…1 of the body's regions; ignored if `point_colours` is given.
+            point_colours: (2048, 3) RGB 0…1 of the body's surface points.
         """
         vertices = output.vertices[index].detach().cpu().numpy()[self.kept]
         colours = None
         if point_colours is not None:
-            colours = _bytes(self.points @ point_colours)
+            colours = _to_bytes(self.points @ point_colours)
         elif region_colours is not None:
-            colours = _bytes(region_colours)[self.region]
+            colours = _to_bytes(region_colours)[self.region]
         return PosedBody(
             SurfaceMesh(vertices, self.faces, colours),
             output.joint_positions[index].detach().cpu().numpy(),
@@ -79,23 +80,24 @@ class BodySkin:
         )
 
 
-def _bytes(colours: FloatArray) -> ByteArray:
-    """RGB 0…1 as 0…255."""
+def _to_bytes(colours: FloatArray) -> ByteArray:
+    """RGB 0…1 → 0…255."""
     return np.round(np.clip(colours, 0.0, 1.0) * 255.0).astype(np.uint8)
 
 
-def _points_about(vertices: FloatArray, faces: Int32Array, model: BodyModel) -> scipy.sparse.csr_array:
-    """The nearest surface points of each vertex (V', 3) at rest that look its way, by their distance."""
-    places = np.hstack([vertices, NORMAL_M * vertex_normals(vertices, faces)])
-    distance, near = cKDTree(rest_places(model)).query(places, k=_POINTS_A_VERTEX)
-    starts = np.arange(0, near.size + 1, _POINTS_A_VERTEX)
-    weights = inverse_distance(distance)
-    return scipy.sparse.csr_array((weights.ravel(), near.ravel(), starts), shape=(len(vertices), POINTS))
+def _point_weights(vertices: FloatArray, faces: Int32Array, model: BodyModel) -> scipy.sparse.csr_array:
+    """(V', 2048) inverse-distance weights of the surface points nearest to each rest vertex (V', 3) in position and
+    normal."""
+    oriented = np.hstack([vertices, NORMAL_WEIGHT_M * vertex_normals(vertices, faces)])
+    distance, nearest = cKDTree(rest_oriented_points(model)).query(oriented, k=_POINTS_PER_VERTEX)
+    row_starts = np.arange(0, nearest.size + 1, _POINTS_PER_VERTEX)
+    weights = inverse_distance_weights(distance)
+    return scipy.sparse.csr_array((weights.ravel(), nearest.ravel(), row_starts), shape=(len(vertices), POINTS))
 
 
-def _vertices_of_largest_piece(faces: IntArray, vertex_count: int) -> IntArray:
-    """Indices of the vertices of the connected piece that has the most of them."""
+def _vertices_of_largest_component(faces: IntArray, vertex_count: int) -> IntArray:
+    """Vertex indices of the connected component with the most vertices."""
     start, end = faces.ravel(), faces[:, [1, 2, 0]].ravel()
     edges = scipy.sparse.coo_matrix((np.ones(len(start), np.int8), (start, end)), shape=(vertex_count, vertex_count))
-    _, piece = connected_components(edges, directed=False)
-    return np.flatnonzero(piece == np.argmax(np.bincount(piece)))
+    _, component = connected_components(edges, directed=False)
+    return np.flatnonzero(component == np.argmax(np.bincount(component)))

@@ -1,8 +1,8 @@
-"""The decode stage: the labels that arrived → body parameters, mixture latent z', three levels of geometry features."""
+"""The decode stage: received labels → body parameters, mixture latent z', three levels of geometry features."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import torch
@@ -22,15 +22,16 @@ WEIGHTS_NAME = "decode"
 
 @dataclass(frozen=True, slots=True)
 class DecodedBody:
-    """The people of one frame as the decode stage understands them; B people, the same order everywhere.
+    """The decoded people of one frame: B people, in the same order in every field.
 
     Args:
-        parameters: in camera space, straight from the labels: for skinning, and to place what is in the root frame.
+        parameters: in camera space, directly from the labels; used for skinning and to move results from the root
+            frame into camera space.
         s_levels: s_1 (B, 32, 6), s_2 (B, 128, 6), s_3 (B, 512, 6) in the root frame (upright, pelvis at the origin):
-            mean position in metres and mean normal of the places (22).
+            mean position in metres and mean normal of each patch (22).
         z_prime: (B, D) latents (21).
         colours: (B, R, 3) colours of the body regions in 0…1.
-        coloured: (B,) whether any `appearance` arrived; without it the colours are the average person's.
+        coloured: (B,) whether any `appearance` entry was received; if none was, the colours are the average person's.
     """
 
     parameters: BodyParameters
@@ -44,7 +45,7 @@ class DecodedBody:
 
 
 def arrived_vectors(people: Sequence[PersonLabels]) -> tuple[Tensor, Tensor]:
-    """(labels, which entries arrived), both (B, 104): groups may be missing, or be prefixes.
+    """(labels, mask of received entries), both (B, 104); groups may be missing or truncated to a prefix.
 
     Raises:
         ValueError: a group is unknown or too long.
@@ -59,12 +60,12 @@ def arrived_vectors(people: Sequence[PersonLabels]) -> tuple[Tensor, Tensor]:
 
 
 def save_network(network: DecodeNetwork, recipe: Mapping[str, Any], scores: Mapping[str, float]) -> None:
-    """Exports trained weights into the package."""
+    """Writes trained weights into the package."""
     save_weights(WEIGHTS_NAME, network.state_dict(), architecture_of(network.config), recipe, scores)
 
 
 def load_network() -> DecodeNetwork:
-    """The network that ships with the package.
+    """Loads the network with the weights that ship with the package.
 
     Raises:
         WeightsError: the weights are missing or of another version.
@@ -74,11 +75,11 @@ def load_network() -> DecodeNetwork:
 
 
 class DecodeStage:
-    """PersonLabels in, `DecodedBody` out; holds no state between frames.
+    """Decodes `PersonLabels` into a `DecodedBody`; keeps no state between frames.
 
     Args:
         network: trained.
-        label_space: what the entries of the labels mean.
+        label_space: maps label entries to body parameters and colours.
     """
 
     def __init__(self, network: DecodeNetwork, label_space: LabelSpace) -> None:
@@ -86,11 +87,11 @@ class DecodeStage:
         self.label_space = label_space
 
     @classmethod
-    def load(cls) -> "DecodeStage":
-        """With the weights that ship with the package.
+    def load(cls) -> Self:
+        """Loads the stage with the weights that ship with the package.
 
         Raises:
-            WeightsError: they are missing or of another version.
+            WeightsError: the weights are missing or of another version.
         """
         return cls(load_network(), LabelSpace.load())
 
@@ -99,14 +100,14 @@ class DecodeStage:
         """Decodes the people of a frame in one batch.
 
         Args:
-            people: at least one; any subset of the groups, any prefix of a group.
-            generator: draws z' from the mixture (21); without one z' is the mode, the same every time.
+            people: at least one; each with any subset of the label groups and any prefix of a group.
+            generator: draws z' from the mixture (21); without one z' is the mode, which is deterministic.
 
         Raises:
-            ValueError: nobody is given, or a label group is unknown or too long.
+            ValueError: `people` is empty, or a label group is unknown or too long.
         """
         if not people:
-            raise ValueError("there is nobody to decode")
+            raise ValueError("decode needs at least one person")
         labels_BL, present_BL = arrived_vectors(people)
         z_prime = self.latent(labels_BL, present_BL, generator)
         slices = group_slices()
@@ -119,7 +120,7 @@ class DecodeStage:
         )
 
     def latent(self, labels_BL: Tensor, present_BL: Tensor, generator: torch.Generator | None) -> Tensor:
-        """z' (B, D): a draw (21), or the mode where there is no generator."""
+        """z' (B, D): a sample (21), or the mode if there is no generator."""
         y, present = labels_BL[:, self.network.entries], present_BL[:, self.network.entries]
         if generator is None:
             return self.network.encoder.mode(y, present)

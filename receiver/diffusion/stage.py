@@ -1,8 +1,8 @@
-"""The diffusion stage: geometry features s_1…s_3 and a starting cloud → oriented points of each person's surface."""
+"""The diffusion stage: geometry features s_1…s_3 and an initial cloud → oriented points of each person's surface."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Literal, get_args
+from typing import Any, Literal, Self, get_args
 
 import numpy as np
 import torch
@@ -30,35 +30,39 @@ from receiver.diffusion.samplers import (
 WEIGHTS_NAME = "diffusion"
 Sampler = Literal["consistency_multistep", "ddim", "heun", "paper"]
 
-# The paper gives no schedule: ten steps that leave about a tenth of the variance to u_m ⊙ ε.
+# The paper gives no schedule. These ten steps leave about a tenth of the variance to u_m ⊙ ε.
 PAPER_C: tuple[float, ...] = (0.99,) * 10
 
 
 @dataclass(frozen=True, slots=True)
 class SamplingConfig:
-    """How a cloud is sampled.
+    """Settings of the point sampler.
 
     Args:
         sampler: `consistency_multistep`, `ddim` or `heun` with the trained denoiser; `paper` is eq. 26 and 27, for
-        comparison. steps: denoising steps.
-        sigma_start_m: noise put on the starting cloud, metres.
+            comparison.
+        steps: denoising steps.
+        sigma_start_m: standard deviation of the noise on the initial cloud, metres.
     """
 
     sampler: Sampler = option(
-        "consistency_multistep", help="how points are sampled: consistency_multistep, ddim, heun, or paper (eq. 26, 27)"
+        "consistency_multistep", help="point sampler: consistency_multistep, ddim, heun, or paper (eq. 26, 27)"
     )
     steps: int = option(2, help="denoising steps")
-    sigma_start_m: float = option(0.25, help="noise on the starting cloud, metres")
+    sigma_start_m: float = option(0.25, help="noise on the initial cloud, metres")
 
     def __post_init__(self) -> None:
         if self.sampler not in get_args(Sampler):
             raise ValueError(f"unknown sampler {self.sampler!r}; choose {', '.join(get_args(Sampler))}")
         if self.steps < 1 or not 0.04 <= self.sigma_start_m <= 0.5:
-            raise ValueError("sampling takes at least one step and a starting noise between 0.04 m and 0.5 m")
+            raise ValueError(
+                "steps must be at least 1 and sigma-start-m must lie in 0.04…0.5, "
+                f"got {self.steps} and {self.sigma_start_m}"
+            )
 
 
 class DiffusionNetwork(nn.Module):
-    """The condition (24, 25) and the denoiser, trained together."""
+    """The conditioner (24, 25) and the denoiser, trained together."""
 
     point_order: Tensor
 
@@ -70,9 +74,11 @@ class DiffusionNetwork(nn.Module):
         self.denoiser = Denoiser(config)
 
 
-def sample_state(denoiser: Denoiser, condition: Condition, start: Tensor, noise: Tensor, how: SamplingConfig) -> Tensor:
-    """A starting state (B, P, 6) and standard normal noise (broadcast to it) → a clean state (B, P, 6)."""
-    if how.sampler == "paper":
+def sample_state(
+    denoiser: Denoiser, condition: Condition, start: Tensor, noise: Tensor, config: SamplingConfig
+) -> Tensor:
+    """Initial state (B, P, 6) and standard normal noise (broadcast to it) → denoised state (B, P, 6)."""
+    if config.sampler == "paper":
         u_m = denoiser.centre(condition)
         generator = torch.Generator().manual_seed(0)
         return paper_reverse(paper_forward(start, u_m, PAPER_C, generator), u_m, PAPER_C)
@@ -81,20 +87,20 @@ def sample_state(denoiser: Denoiser, condition: Condition, start: Tensor, noise:
         out: Tensor = denoiser(x, x.new_full((len(x),), sigma), condition)
         return out
 
-    sigmas = sigma_schedule(how.steps, how.sigma_start_m)
-    noisy = start + how.sigma_start_m * noise
-    if how.sampler == "consistency_multistep":
+    sigmas = sigma_schedule(config.steps, config.sigma_start_m)
+    noisy = start + config.sigma_start_m * noise
+    if config.sampler == "consistency_multistep":
         return sample_consistency_multistep(denoise, noisy, sigmas, noise)
-    return sample_heun(denoise, noisy, sigmas) if how.sampler == "heun" else sample_ddim(denoise, noisy, sigmas)
+    return sample_heun(denoise, noisy, sigmas) if config.sampler == "heun" else sample_ddim(denoise, noisy, sigmas)
 
 
 def save_network(network: DiffusionNetwork, recipe: Mapping[str, Any], scores: Mapping[str, float]) -> None:
-    """Exports trained weights into the package."""
+    """Writes trained weights into the package."""
     save_weights(WEIGHTS_NAME, network.state_dict(), architecture_of(network.config), recipe, scores)
 
 
 def load_network() -> DiffusionNetwork:
-    """The network that ships with the package.
+    """Loads the network with the weights that ship with the package.
 
     Raises:
         WeightsError: the weights are missing or of another version.
@@ -104,12 +110,12 @@ def load_network() -> DiffusionNetwork:
 
 
 class DiffusionStage:
-    """`DecodedBody` in, one `PointCloud` a person out, in the root frame (`PointCloud.placed` leads out of it).
+    """Samples one `PointCloud` per person of a `DecodedBody`, in the root frame (see `PointCloud.placed`).
 
     Args:
         network: trained.
-        body: skins the starting cloud of a person who has no cloud yet, and says which region a point belongs to.
-        sampling: sampler, steps, starting noise.
+        body: skins the initial cloud of a person without a previous cloud, and maps points to body regions.
+        sampling: sampler, steps, initial noise.
     """
 
     def __init__(self, network: DiffusionNetwork, body: BodyModel, sampling: SamplingConfig | None = None) -> None:
@@ -120,11 +126,11 @@ class DiffusionStage:
         self._point_region = body.point_regions()
 
     @classmethod
-    def load(cls, sampling: SamplingConfig | None = None, body: BodyModel | None = None) -> "DiffusionStage":
-        """With the weights that ship with the package.
+    def load(cls, sampling: SamplingConfig | None = None, body: BodyModel | None = None) -> Self:
+        """Loads the stage with the weights that ship with the package.
 
         Raises:
-            WeightsError: they are missing or of another version.
+            WeightsError: the weights are missing or of another version.
         """
         return cls(load_network(), body or BodyModel.load(), sampling)
 
@@ -137,11 +143,11 @@ class DiffusionStage:
         Args:
             decoded: from the decode stage.
             previous: each person's cloud of the last frame, in the root frame, or None to start from the skinned body.
-            seed: of the noise.  Everyone gets the same noise in every frame, so a person's cloud depends neither on
-                who else is there nor flickers.
+            seed: of the noise.  All people share the same noise in every frame, so a person's cloud does not depend
+                on the other people and does not flicker.
 
         Raises:
-            ValueError: `previous` is not as long as there are people.
+            ValueError: the length of `previous` is not the number of people.
         """
         start = self.starting_state(decoded, previous or [None] * len(decoded))
         noise = torch.randn(1, POINTS, CHANNELS, generator=torch.Generator().manual_seed(seed))
@@ -151,9 +157,9 @@ class DiffusionStage:
         return tuple(PointCloud(points[i], normals[i], self._colours(decoded, i)) for i in range(len(decoded)))
 
     def starting_state(self, decoded: DecodedBody, previous: Sequence[PointCloud | None]) -> Tensor:
-        """(B, 2048, 6) along the curve: last frame's cloud, or the skinned body of who has none."""
+        """(B, 2048, 6) in curve order: last frame's cloud, or the skinned body for people without one."""
         if len(previous) != len(decoded):
-            raise ValueError(f"{len(previous)} starting clouds for {len(decoded)} people")
+            raise ValueError(f"got {len(previous)} initial clouds for {len(decoded)} people")
         state = torch.empty(len(decoded), POINTS, CHANNELS)
         new = torch.tensor([cloud is None for cloud in previous])
         if new.any():
@@ -171,7 +177,7 @@ class DiffusionStage:
 
 
 def in_root_frame(parameters: BodyParameters) -> BodyParameters:
-    """The same bodies upright with the pelvis at the origin."""
+    """The bodies upright with the pelvis at the origin."""
     rotations = parameters.rotations.clone()
     rotations[:, 0] = torch.eye(3, dtype=rotations.dtype, device=rotations.device)
     return replace(parameters, rotations=rotations, translation=torch.zeros_like(parameters.translation))

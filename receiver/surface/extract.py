@@ -57,7 +57,7 @@ def _adjacency(faces: Int32Array, vertex_count: int) -> scipy.sparse.csr_matrix:
     return scipy.sparse.csr_matrix((ones, (start, end)), shape=(vertex_count, vertex_count))
 
 
-def largest_piece(vertices: FloatArray, faces: Int32Array) -> tuple[FloatArray, Int32Array, float]:
+def largest_component(vertices: FloatArray, faces: Int32Array) -> tuple[FloatArray, Int32Array, float]:
     """The connected piece with the largest volume, and the share of faces that lay on the others, 0…1."""
     count, piece_of_vertex = connected_components(_adjacency(faces, len(vertices)), directed=False)
     if count == 1:

@@ -7,7 +7,7 @@ from common.arrays import FloatArray
 from common.body.anatomy import POINTS, REGION_INDEX, REGIONS
 from common.body.model import BodyModel
 from common.texture.point_colours import PointColours
-from receiver.body.colouring import Colouring, inverse_distance, rest_places
+from receiver.body.colouring import Colouring, inverse_distance_weights, rest_oriented_points
 
 GREY = np.full((len(REGIONS), 3), 0.5, np.float32)
 RED, BLUE = (255, 0, 0), (0, 0, 255)
@@ -80,31 +80,29 @@ def test_a_single_point_is_enough(colouring: Colouring) -> None:
 
 
 def test_the_same_colours_are_worked_out_once(body: BodyModel, monkeypatch: pytest.MonkeyPatch) -> None:
-    made: list[Colouring] = []
-    real = Colouring._blend
+    calls: list[Colouring] = []
+    interpolate = Colouring._interpolate
 
-    def noted(
-        self: Colouring, colours: FloatArray, known: np.ndarray, unknown: np.ndarray
-    ) -> tuple[FloatArray, FloatArray]:
-        made.append(self)
-        return real(self, colours, known, unknown)
+    def counted(self: Colouring, colours: FloatArray, known: np.ndarray) -> tuple[FloatArray, FloatArray]:
+        calls.append(self)
+        return interpolate(self, colours, known)
 
-    monkeypatch.setattr(Colouring, "_blend", noted)
+    monkeypatch.setattr(Colouring, "_interpolate", counted)
     colouring = Colouring(body)
     first, second = (learnt(in_region(body, name)) for name in ("chest", "hips"))
     for _ in range(10):
         colouring.colours(first, GREY)
         colouring.colours(second, GREY)
-    assert len(made) == 2
+    assert len(calls) == 2
 
 
-def test_rest_places_keep_front_and_back_apart(body: BodyModel) -> None:
-    places = rest_places(body)
+def test_rest_oriented_points_keep_front_and_back_apart(body: BodyModel) -> None:
+    places = rest_oriented_points(body)
     assert places.shape == (POINTS, 6)
     np.testing.assert_allclose(np.linalg.norm(places[:, 3:], axis=1), 0.06, rtol=1e-4)
 
 
-def test_inverse_distance_prefers_the_nearest() -> None:
-    weights = inverse_distance(np.array([[0.0, 0.02, 0.1], [0.1, 0.1, 0.1]]))
+def test_inverse_distance_weights_prefers_the_nearest() -> None:
+    weights = inverse_distance_weights(np.array([[0.0, 0.02, 0.1], [0.1, 0.1, 0.1]]))
     np.testing.assert_allclose(weights.sum(axis=1), 1, atol=1e-6)
     assert weights[0, 0] > 0.9 and np.allclose(weights[1], 1 / 3)

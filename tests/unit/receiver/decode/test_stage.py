@@ -58,8 +58,8 @@ def test_colours_are_marked_where_appearance_arrived(stage: DecodeStage) -> None
     assert decoded.coloured.tolist() == [True, False]
 
 
-def test_nobody_is_refused(stage: DecodeStage) -> None:
-    with pytest.raises(ValueError, match="nobody"):
+def test_decode_without_people_is_rejected(stage: DecodeStage) -> None:
+    with pytest.raises(ValueError, match="at least one person"):
         stage.decode([])
 
 

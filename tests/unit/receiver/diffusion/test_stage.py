@@ -79,7 +79,7 @@ def test_starting_state_is_last_frames_cloud_where_there_is_one(stage: Diffusion
     state = stage.starting_state(decoded(), [last, None])
     order = stage.network.point_order.numpy()
     np.testing.assert_array_equal(state[0, :, :3].numpy(), last.points[order])
-    with pytest.raises(ValueError, match="starting clouds"):
+    with pytest.raises(ValueError, match="initial clouds"):
         stage.starting_state(decoded(), [last])
 
 

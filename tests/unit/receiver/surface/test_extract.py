@@ -4,7 +4,7 @@ import scipy.ndimage
 
 from common.arrays import FloatArray
 from receiver.mesh.triangle_mesh import is_watertight, signed_volume_m3
-from receiver.surface.extract import largest_piece, march, taubin_smooth
+from receiver.surface.extract import largest_component, march, taubin_smooth
 
 
 def _ball(shape: tuple[int, int, int], centre: tuple[float, float, float], radius: float) -> FloatArray:
@@ -49,19 +49,19 @@ def test_march_refuses_a_flat_field_and_a_level_above_everything() -> None:
         march(_ball((16, 16, 16), (8.0, 8.0, 8.0), 5.0), 100.0)
 
 
-def test_largest_piece_drops_the_small_one_and_says_how_much() -> None:
+def test_largest_component_drops_the_small_one_and_says_how_much() -> None:
     field = np.maximum(_ball((48, 32, 32), (15.0, 15.0, 15.0), 10.0), _ball((48, 32, 32), (38.0, 15.0, 15.0), 4.0))
     vertices, faces = march(field, 0.0)
-    kept_vertices, kept_faces, dropped = largest_piece(vertices, faces)
+    kept_vertices, kept_faces, dropped = largest_component(vertices, faces)
     assert kept_vertices[:, 0].max() < 26.0
     assert dropped == pytest.approx(1.0 - len(kept_faces) / len(faces))
     assert 0.05 < dropped < 0.3
     assert is_watertight(kept_faces, len(kept_vertices))
 
 
-def test_largest_piece_of_one_changes_nothing() -> None:
+def test_largest_component_of_one_changes_nothing() -> None:
     vertices, faces = march(_ball((24, 24, 24), (12.0, 12.0, 12.0), 8.0), 0.0)
-    kept_vertices, kept_faces, dropped = largest_piece(vertices, faces)
+    kept_vertices, kept_faces, dropped = largest_component(vertices, faces)
     assert dropped == 0.0
     np.testing.assert_array_equal(kept_vertices, vertices)
     np.testing.assert_array_equal(kept_faces, faces)
