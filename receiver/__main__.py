@@ -23,7 +23,7 @@ from receiver.link.session import SessionRegistry
 from receiver.metrics import ReceiverMetrics
 from receiver.pipeline import PacketDecoder, ReceiverPipeline
 from receiver.publish.session_directory import PublishConfig, SessionDirectory
-from receiver.surface.surface import SurfaceConfig
+from receiver.surface.stage import SurfaceConfig
 
 
 @dataclass(frozen=True, slots=True)

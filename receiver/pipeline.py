@@ -17,7 +17,7 @@ from common.frames import IDENTITIES, LabelFrame
 from common.texture.point_colours import PointColours
 from common.texture.point_colours import decode as decode_colours
 from common.wire.convert import FrameMessage
-from receiver.diffusion.cloud import PointCloud
+from receiver.diffusion.stage import PointCloud
 from receiver.engine.reconstruction import ReconstructedPerson, Reconstructor, Timings
 from receiver.link.session import SenderClock, Session
 from receiver.metrics import FrameFate, ReceiverMetrics

@@ -15,7 +15,6 @@ from common.io.configuration import option
 from common.weights.loader import architecture_of, load_into, save_weights
 from receiver.decode.geometry_image import CHANNELS, inverse_order
 from receiver.decode.stage import DecodedBody
-from receiver.diffusion.cloud import PointCloud
 from receiver.diffusion.condition import Condition, Conditioner, DiffusionConfig
 from receiver.diffusion.denoiser import Denoiser, from_state, to_state
 from receiver.diffusion.samplers import (
@@ -59,6 +58,27 @@ class SamplingConfig:
                 "steps must be at least 1 and sigma-start-m must lie in 0.04…0.5, "
                 f"got {self.steps} and {self.sigma_start_m}"
             )
+
+
+@dataclass(frozen=True, slots=True)
+class PointCloud:
+    """Oriented points of one person's surface.
+
+    Args:
+        points: (2048, 3) metres; row i is the same point of the body template in every cloud.
+        normals: (2048, 3) outward unit normals.
+        colours: (2048, 3) in 0…1, or None if no `appearance` label was received.
+    """
+
+    points: FloatArray
+    normals: FloatArray
+    colours: FloatArray | None = None
+
+    def placed(self, orientation: FloatArray, translation: FloatArray) -> Self:
+        """Transforms from the person's root frame into camera space: rotation (3, 3), then translation (3,), metres."""
+        rotation = np.asarray(orientation, dtype=np.float32)
+        points = self.points @ rotation.T + np.asarray(translation, dtype=np.float32)
+        return replace(self, points=points, normals=self.normals @ rotation.T)
 
 
 class DiffusionNetwork(nn.Module):

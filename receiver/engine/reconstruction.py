@@ -17,12 +17,11 @@ from common.texture.point_colours import PointColours
 from receiver.body.colouring import Colouring
 from receiver.body.skinning import BodySkin
 from receiver.decode.stage import DecodedBody, DecodeStage
-from receiver.diffusion.cloud import PointCloud
-from receiver.diffusion.stage import DiffusionStage, SamplingConfig
+from receiver.diffusion.stage import DiffusionStage, PointCloud, SamplingConfig
 from receiver.mesh.skinned_glb import PosedBody, Skeleton
 from receiver.mesh.triangle_mesh import SurfaceMesh
 from receiver.metrics import ReceiverMetrics
-from receiver.surface.surface import SurfaceConfig, SurfaceStage
+from receiver.surface.stage import SurfaceConfig, SurfaceStage
 
 # What the keypoints hang on, for their scores: the confidence of the group that moves them most.
 _KEYPOINT_GROUPS = (

@@ -12,7 +12,7 @@ from receiver.engine.reconstruction import ReconstructedPerson, Reconstructor
 from receiver.mesh.render import render
 from receiver.mesh.triangle_mesh import SurfaceMesh
 from receiver.metrics import ReceiverMetrics
-from receiver.surface.surface import SurfaceConfig
+from receiver.surface.stage import SurfaceConfig
 from tests.bench import measures
 from tests.bench.crops import TruePerson
 from tests.bench.measures import Surface, centred

@@ -24,14 +24,13 @@ from common.codec.frame_codec import FrameCodec
 from common.errors import PeerError
 from common.frames import LabelFrame
 from common.weights.loader import model_hash
-from receiver.diffusion.cloud import PointCloud
-from receiver.diffusion.stage import SamplingConfig
+from receiver.diffusion.stage import PointCloud, SamplingConfig
 from receiver.engine.reconstruction import Reconstructor, Timings
 from receiver.metrics import ReceiverMetrics
 from receiver.publish.frame_record import FrameRecord, PersonRecord
 from receiver.publish.session_directory import PublishConfig, SessionDirectory, SessionWriter
 from receiver.report.summary import frames_per_second, read_frames
-from receiver.surface.surface import SurfaceConfig
+from receiver.surface.stage import SurfaceConfig
 from sender.capture.source import CapturedFrame
 from sender.importance.importance import Importance
 from sender.perception.inference.detector import Detection, Detector

@@ -16,7 +16,7 @@ from common.frames import Camera, LabelFrame, PersonLabels
 from common.labels import GROUPS
 from common.texture.point_colours import PointColours, encode
 from common.wire.convert import FrameMessage
-from receiver.diffusion.cloud import PointCloud
+from receiver.diffusion.stage import PointCloud
 from receiver.engine.reconstruction import ReconstructedPerson, Timings
 from receiver.link.session import SenderClock, Session
 from receiver.mesh.skinned_glb import PosedBody, Skeleton

@@ -6,8 +6,7 @@ from common.body.anatomy import REGIONS
 from common.body.model import BodyModel, BodyParameters
 from common.body.rotations import axis_angle_to_matrix
 from receiver.decode.stage import DecodedBody
-from receiver.diffusion.cloud import PointCloud
-from receiver.diffusion.stage import DiffusionNetwork, DiffusionStage, SamplingConfig
+from receiver.diffusion.stage import DiffusionNetwork, DiffusionStage, PointCloud, SamplingConfig
 from tests.unit.receiver.diffusion.test_condition import TINY, levels
 
 

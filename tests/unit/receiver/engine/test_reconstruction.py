@@ -14,7 +14,7 @@ from receiver.diffusion.stage import SamplingConfig
 from receiver.engine.reconstruction import ReconstructedPerson, Reconstructor
 from receiver.mesh.triangle_mesh import SurfaceMesh
 from receiver.metrics import ReceiverMetrics
-from receiver.surface.surface import SurfaceConfig
+from receiver.surface.stage import SurfaceConfig
 
 NOBODY = PointColours(np.zeros((POINTS, 3), np.uint8), np.zeros(POINTS, np.bool_))
 

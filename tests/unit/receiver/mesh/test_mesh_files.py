@@ -9,7 +9,7 @@ import trimesh
 from common.errors import OutputError
 from receiver.mesh.mesh_files import MESH_FORMATS, encode_mesh, publish_file, read_mesh, to_y_up, write_mesh
 from receiver.mesh.triangle_mesh import SurfaceMesh, is_watertight
-from receiver.surface.surface import SurfaceStage
+from receiver.surface.stage import SurfaceStage
 from tests.support.posed_body import box
 from tests.support.shapes import sphere
 

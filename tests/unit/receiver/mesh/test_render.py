@@ -4,7 +4,7 @@ import pytest
 from common.frames import Camera
 from receiver.mesh.render import Lighting, project, render, silhouette
 from receiver.mesh.triangle_mesh import SurfaceMesh
-from receiver.surface.surface import SurfaceStage
+from receiver.surface.stage import SurfaceStage
 from tests.support.posed_body import box
 from tests.support.shapes import sphere
 
