@@ -1,7 +1,7 @@
-"""A compact writer of binary glTF 2.0: one JSON chunk, one binary chunk.
+"""A minimal writer of binary glTF 2.0 (GLB): one JSON chunk, one binary chunk.
 
-trimesh exports static meshes only; a body needs its skeleton, and a viewer needs vertex normals and linear colours.
-The specification is Khronos glTF 2.0, sections 3.6 (accessors), 3.7 (meshes, skins) and 4 (container).
+trimesh exports static meshes only, but bodies need a skeleton, and viewers need vertex normals and linear colours.
+Specification: Khronos glTF 2.0, sections 3.6 (accessors), 3.7 (meshes, skins) and 4 (GLB container).
 """
 
 import json
@@ -23,7 +23,7 @@ _JSON_CHUNK, _BINARY_CHUNK = 0x4E4F534A, 0x004E4942
 
 
 class GlbWriter:
-    """Collects arrays and JSON objects, then gives the file's bytes."""
+    """Collects arrays in the binary chunk and assembles the file."""
 
     def __init__(self) -> None:
         self._binary = bytearray()
@@ -33,7 +33,7 @@ class GlbWriter:
     def add_array(
         self, array: npt.NDArray[Any], target: int | None = None, normalised: bool = False, bounds: bool = False
     ) -> int:
-        """Append an array, its first axis counting elements, and return its accessor; each starts on 4 bytes."""
+        """Appends an array of elements along the first axis, aligned to 4 bytes, and returns its accessor index."""
         view: Node = {"buffer": 0, "byteOffset": len(self._binary), "byteLength": array.nbytes}
         if target is not None:
             view["target"] = target
@@ -54,7 +54,7 @@ class GlbWriter:
         return len(self._accessors) - 1
 
     def add_triangles(self, mesh: SurfaceMesh) -> Node:
-        """Append a mesh (already y up) and return its primitive."""
+        """Appends a y-up mesh and returns its primitive."""
         index_type = np.uint16 if len(mesh.vertices) < 65535 else np.uint32
         attributes = {
             "POSITION": self.add_array(mesh.vertices.astype(np.float32), _VERTEX_BUFFER, bounds=True),
@@ -66,9 +66,9 @@ class GlbWriter:
         return {"attributes": attributes, "indices": indices, "material": 0}
 
     def to_bytes(self, document: Node) -> bytes:
-        """The whole file, with the arrays collected so far."""
+        """Encodes the file: `document` and the arrays collected so far."""
         material = {"pbrMetallicRoughness": {"metallicFactor": 0.0, "roughnessFactor": 0.9}}
-        whole = {
+        content = {
             "asset": {"version": "2.0", "generator": "Bodywire"},
             "scene": 0,
             "materials": [material],
@@ -77,7 +77,7 @@ class GlbWriter:
             "accessors": self._accessors,
             **document,
         }
-        text = json.dumps(whole, separators=(",", ":"), allow_nan=False).encode()
+        text = json.dumps(content, separators=(",", ":"), allow_nan=False).encode()
         text += b" " * (-len(text) % 4)
         length = 12 + 8 + len(text) + 8 + len(self._binary)
         return b"".join(
@@ -92,7 +92,7 @@ class GlbWriter:
 
 
 def static_mesh_glb(mesh: SurfaceMesh) -> bytes:
-    """A mesh (already y up) as a file of one node."""
+    """Encodes a y-up mesh as a file with a single node."""
     writer = GlbWriter()
     primitive = writer.add_triangles(mesh)
     return writer.to_bytes(
@@ -105,7 +105,7 @@ def static_mesh_glb(mesh: SurfaceMesh) -> bytes:
 
 
 def read_colours(content: bytes) -> ByteArray | None:
-    """(V, 3) sRGB colours of the first primitive of a file that `GlbWriter` made; None where it has none."""
+    """Reads the (V, 3) sRGB colours of the first primitive in a file from `GlbWriter`; None if it has none."""
     text_length = struct.unpack_from("<I", content, 12)[0]
     document = json.loads(content[20 : 20 + text_length])
     accessor = document["meshes"][0]["primitives"][0]["attributes"].get("COLOR_0")
@@ -119,7 +119,7 @@ def read_colours(content: bytes) -> ByteArray | None:
 
 
 def _linear_colours(colours: ByteArray) -> npt.NDArray[np.uint16]:
-    """(V, 3) sRGB to (V, 4) linear with alpha: glTF defines vertex colours as linear; 16 bits keep the dark tones."""
+    """(V, 3) sRGB → (V, 4) linear RGBA, as glTF requires; 16 bits preserve dark tones."""
     srgb: FloatArray = np.arange(256, dtype=np.float32) / 255.0
     linear = np.where(srgb <= 0.04045, srgb / 12.92, ((srgb + 0.055) / 1.055) ** 2.4)
     table = np.round(linear * 65535.0).astype(np.uint16)

@@ -1,8 +1,8 @@
-"""Meshes as GLB, OBJ or PLY files, written whole or not at all.
+"""Reads meshes from and writes them atomically to GLB, OBJ and PLY files.
 
-Inside Bodywire a mesh stands in camera space: x right, y down, z forward.  Every file that leaves it is y up, as glTF
-demands and as viewers expect: (x, y, z) becomes (x, −y, −z), half a turn about x, so faces keep their winding and the
-person still looks at the camera, which stands at the origin and looks along −z.  Units are metres.
+In memory, meshes are in camera space: x right, y down, z forward.  Files are y up, as glTF requires and viewers expect:
+(x, y, z) becomes (x, −y, −z), a rotation by 180° about x, which preserves the winding of faces.  In a file, the camera
+is at the origin and looks along −z.  Units are metres.
 """
 
 from pathlib import Path
@@ -19,32 +19,32 @@ from receiver.mesh.triangle_mesh import SurfaceMesh
 
 MESH_FORMATS = ("glb", "obj", "ply")
 
-# Its own inverse, and a rotation: the same factors lead there and back.
+# Factors of the axes between camera space and y up; a rotation and its own inverse.
 Y_UP = np.array([1.0, -1.0, -1.0], dtype=np.float32)
 
 
 def to_y_up(points: FloatArray) -> FloatArray:
-    """(N, 3) from camera space to y up, or back."""
-    turned: FloatArray = np.ascontiguousarray(points * Y_UP, dtype=np.float32)
-    return turned
+    """Converts (N, 3) points from camera space to y up, or back."""
+    converted: FloatArray = np.ascontiguousarray(points * Y_UP, dtype=np.float32)
+    return converted
 
 
 def encode_mesh(mesh: SurfaceMesh, mesh_format: str) -> bytes:
-    """The bytes of a file, y up.
+    """Encodes a mesh in camera space as the bytes of a y-up file.
 
     Raises:
-        ValueError: the format is none of `MESH_FORMATS`.
+        ValueError: the format is not in `MESH_FORMATS`.
     """
     if mesh_format not in MESH_FORMATS:
         raise ValueError(f"unknown mesh format {mesh_format!r}; choose one of {', '.join(MESH_FORMATS)}")
-    turned = SurfaceMesh(to_y_up(mesh.vertices), mesh.faces, mesh.colours)
+    y_up = SurfaceMesh(to_y_up(mesh.vertices), mesh.faces, mesh.colours)
     if mesh_format == "glb":
-        return static_mesh_glb(turned)
-    return _obj(turned) if mesh_format == "obj" else _ply(turned)
+        return static_mesh_glb(y_up)
+    return _obj(y_up) if mesh_format == "obj" else _ply(y_up)
 
 
 def _obj(mesh: SurfaceMesh) -> bytes:
-    """Text: micrometres, and colours behind the positions as most readers take them; a tenth of trimesh's time."""
+    """OBJ text, ten times as fast as trimesh: micrometre precision, colours after positions, as most readers accept."""
     columns = mesh.vertices if mesh.colours is None else np.hstack([mesh.vertices, mesh.colours / 255.0])
     row = "v" + " %.6f" * 3 + " %.4f" * (columns.shape[1] - 3) + "\n"
     vertices = row * len(columns) % tuple(columns.ravel().tolist())
@@ -53,7 +53,7 @@ def _obj(mesh: SurfaceMesh) -> bytes:
 
 
 def _ply(mesh: SurfaceMesh) -> bytes:
-    """Binary, little endian."""
+    """Binary little-endian PLY."""
     fields: list[tuple[str, str]] = [("x", "<f4"), ("y", "<f4"), ("z", "<f4")]
     if mesh.colours is not None:
         fields += [("red", "u1"), ("green", "u1"), ("blue", "u1")]
@@ -72,34 +72,34 @@ def _ply(mesh: SurfaceMesh) -> bytes:
 
 
 def write_mesh(path: Path, mesh: SurfaceMesh) -> None:
-    """Write a mesh in the format that the path's suffix names.
+    """Writes a mesh in the format of the path's suffix.
 
     Raises:
         OutputError: the file cannot be written.
-        ValueError: the suffix is none of `MESH_FORMATS`.
+        ValueError: the suffix is not in `MESH_FORMATS`.
     """
     publish_file(path, encode_mesh(mesh, path.suffix.removeprefix(".")))
 
 
 def read_mesh(path: Path) -> SurfaceMesh:
-    """Read a file that `write_mesh` or `encode_body` made, back into camera space.
+    """Reads a file from `write_mesh` or `encode_body` into camera space.
 
     Raises:
-        ValueError: the file is missing or no mesh can be read from it.
+        ValueError: the file is missing, unreadable or contains no triangle mesh.
     """
     try:
         loaded = trimesh.load_mesh(path, process=False)
-    except Exception as error:  # trimesh lets whatever its parsers raise pass through
+    except Exception as error:  # trimesh passes on any exception of its parsers
         raise ValueError(f"cannot read a mesh from {path}: {error}") from error
     if not isinstance(loaded, trimesh.Trimesh) or len(loaded.faces) == 0:
-        raise ValueError(f"{path} holds no triangle mesh")
+        raise ValueError(f"{path} contains no triangle mesh")
     return SurfaceMesh(
         to_y_up(loaded.vertices.astype(np.float32)), loaded.faces.astype(np.int32), _colours_of(path, loaded)
     )
 
 
 def _colours_of(path: Path, loaded: trimesh.Trimesh) -> ByteArray | None:
-    """(V, 3) colours of the vertices; trimesh passes over those of a GLB that also has a material."""
+    """(V, 3) vertex colours; read separately for GLB, because trimesh ignores them if the mesh has a material."""
     if path.suffix == ".glb":
         return read_colours(path.read_bytes())
     visual: Any = loaded.visual
@@ -109,10 +109,10 @@ def _colours_of(path: Path, loaded: trimesh.Trimesh) -> ByteArray | None:
 
 
 def publish_file(path: Path, content: bytes) -> None:
-    """Write a file so that a reader, or a kill at any moment, finds the old content or the new, never a part.
+    """Writes a file atomically: readers see either the old or the new content, even after a crash.
 
     Raises:
-        OutputError: the file cannot be written; nothing is left behind.
+        OutputError: the file cannot be written; no partial file remains.
     """
     try:
         atomic_write(path, content)
@@ -121,6 +121,6 @@ def publish_file(path: Path, content: bytes) -> None:
 
 
 def output_error(path: Path, error: OSError) -> OutputError:
-    """One line that says which path, why, and what to do."""
+    """An error with the path, the reason and the remedy."""
     reason = error.strerror or str(error)
     return OutputError(f"cannot write {path}: {reason}; free some space or choose another --out")

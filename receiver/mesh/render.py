@@ -1,7 +1,7 @@
-"""A small software renderer: a mesh as the camera saw it, shaded by its normals.
+"""A small software renderer with Lambert shading, for contact sheets and image metrics.
 
-Painter's algorithm over front-facing triangles: no GPU, no window, a few hundredths of a second for 20,000 triangles.
-It serves contact sheets and image metrics, not beauty; where triangles cross it is wrong by a pixel.
+It uses the painter's algorithm over front-facing triangles and needs neither a GPU nor a window.  It renders 20,000
+triangles in a few hundredths of a second; intersecting triangles may be wrong by a pixel.
 """
 
 from dataclasses import dataclass
@@ -14,16 +14,16 @@ from common.frames import NEAR_M, Camera
 from receiver.mesh.triangle_mesh import SurfaceMesh, triangle_normals
 
 _SUBPIXEL_BITS = 4
-_SKIN = (190, 178, 170)
+_NEUTRAL_RGB = (190, 178, 170)
 
 
 @dataclass(frozen=True, slots=True)
 class Lighting:
-    """How a mesh is lit.
+    """Light and background of a rendering.
 
     Args:
-        light: direction towards the light in camera space; needs no unit length.
-        ambient: share of light that reaches a triangle turned away from it, 0…1.
+        light: direction towards the light in camera space, of any length.
+        ambient: brightness of triangles that face away from the light, 0…1.
         background: RGB.
     """
 
@@ -34,39 +34,39 @@ class Lighting:
 
 @dataclass(frozen=True, slots=True)
 class Projection:
-    """Pixel positions and depths of vertices: pixels (V, 2), depth_m (V,)."""
+    """Projected vertices: pixels (V, 2), depth_m (V,)."""
 
     pixels: FloatArray
     depth_m: FloatArray
 
 
 def project(points: FloatArray, camera: Camera) -> Projection:
-    """(N, 3) points in camera space through the pinhole; points behind the camera get pixels without meaning."""
+    """Projects (N, 3) points in camera space; the pixels of points behind the camera are meaningless."""
     return Projection(camera.project(points), points[:, 2].astype(np.float32))
 
 
 def render(
     mesh: SurfaceMesh, camera: Camera, lighting: Lighting | None = None, onto: ByteArray | None = None
 ) -> ByteArray:
-    """An RGB image (height, width, 3) of the mesh.
+    """Renders an RGB image (height, width, 3) of the mesh.
 
     Args:
-        mesh: in camera space, metres; its colours are used where it has some.
+        mesh: in camera space, metres; drawn in a neutral colour if it has none.
         camera: the image's size and focal length.
         lighting: light and background.
-        onto: draw over this image instead of an empty background; it is not changed.
+        onto: image to draw over instead of the background; it is not modified.
 
     Raises:
-        ValueError: `onto` has another size than the camera.
+        ValueError: the sizes of `onto` and the camera differ.
     """
     lighting = lighting or Lighting()
     canvas = np.full((camera.height, camera.width, 3), lighting.background, np.uint8) if onto is None else onto.copy()
     if canvas.shape != (camera.height, camera.width, 3):
         raise ValueError(f"cannot draw {camera.width}×{camera.height} onto an image of shape {canvas.shape}")
     projection = project(mesh.vertices, camera)
-    order = _front_to_paint(mesh, projection)
+    order = _paint_order(mesh, projection)
     shades = _shade(mesh, order, lighting)
-    # OpenCV puts whole numbers at pixel centres; our pixel centres lie at halves.
+    # Pixel centres are at integers in OpenCV and at half-integers here.
     corners = np.clip((projection.pixels - 0.5) * (1 << _SUBPIXEL_BITS), -(2**24), 2**24)
     triangles = np.round(corners).astype(np.int32)[mesh.faces[order]]
     for triangle, shade in zip(triangles, shades.tolist(), strict=True):
@@ -75,16 +75,16 @@ def render(
 
 
 def silhouette(mesh: SurfaceMesh, camera: Camera) -> BoolArray:
-    """(height, width) where the mesh covers the image."""
-    black = SurfaceMesh(mesh.vertices, mesh.faces)
-    return np.asarray(render(black, camera, Lighting(ambient=1.0, background=(0, 0, 0))).any(axis=2))
+    """(height, width) mask of the pixels that the mesh covers."""
+    uncoloured = SurfaceMesh(mesh.vertices, mesh.faces)
+    return np.asarray(render(uncoloured, camera, Lighting(ambient=1.0, background=(0, 0, 0))).any(axis=2))
 
 
-def _front_to_paint(mesh: SurfaceMesh, projection: Projection) -> IntArray:
-    """Triangles that face the camera and lie wholly before it, the farthest first."""
+def _paint_order(mesh: SurfaceMesh, projection: Projection) -> IntArray:
+    """Indices of the triangles that face the camera and are entirely in front of it, farthest first."""
     corners = projection.pixels[mesh.faces]
     edge_a, edge_b = corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0]
-    # In an image whose y points down, a triangle that is counter-clockwise seen from outside turns this way.
+    # In image coordinates (y down), front faces, counter-clockwise seen from outside, have a negative signed area.
     facing = edge_a[:, 0] * edge_b[:, 1] - edge_a[:, 1] * edge_b[:, 0] < 0.0
     depth = projection.depth_m[mesh.faces]
     visible = np.flatnonzero(facing & (depth.min(axis=1) > NEAR_M))
@@ -92,11 +92,11 @@ def _front_to_paint(mesh: SurfaceMesh, projection: Projection) -> IntArray:
 
 
 def _shade(mesh: SurfaceMesh, faces: IntArray, lighting: Lighting) -> Float64Array:
-    """(K, 3) Lambert colours of the given triangles."""
-    chosen: Int32Array = mesh.faces[faces]
-    normals = triangle_normals(mesh.vertices, chosen)
+    """(K, 3) RGB 0…255 of the given triangles after Lambert shading."""
+    corners: Int32Array = mesh.faces[faces]
+    normals = triangle_normals(mesh.vertices, corners)
     normals = normals / np.maximum(np.linalg.norm(normals, axis=1, keepdims=True), 1e-12)
     light = np.array(lighting.light) / np.linalg.norm(lighting.light)
     brightness = lighting.ambient + (1.0 - lighting.ambient) * np.clip(normals @ light, 0.0, 1.0)
-    colours = np.array([_SKIN]) if mesh.colours is None else mesh.colours[chosen].mean(axis=1)
+    colours = np.array([_NEUTRAL_RGB]) if mesh.colours is None else mesh.colours[corners].mean(axis=1)
     return np.asarray(np.round(colours * brightness[:, None]), dtype=np.float64)

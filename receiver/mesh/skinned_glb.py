@@ -1,7 +1,7 @@
-"""The body with its skeleton as GLB: skinned, for Blender, Unity and Unreal.
+"""Skinned GLB files of the body with its skeleton, for Blender, Unity and Unreal.
 
-The mesh is bound in the pose that it stands in.  Vertices are stored posed, joints stand in that pose, and each inverse
-bind matrix undoes its joint, so that a reader without skinning shows the same body as one with it.
+The bind pose is the pose of the frame: vertices and joints are stored posed, and each inverse bind matrix inverts the
+transform of its joint.  Readers with and without skinning therefore show the same body.
 """
 
 from dataclasses import dataclass
@@ -14,18 +14,19 @@ from receiver.mesh.glb import GlbWriter, Node
 from receiver.mesh.mesh_files import Y_UP, to_y_up
 from receiver.mesh.triangle_mesh import SurfaceMesh
 
-INFLUENCES = 4  # joints per vertex: glTF's JOINTS_0 and WEIGHTS_0 hold four
+INFLUENCES = 4
+"""Joints per vertex: the size of glTF's JOINTS_0 and WEIGHTS_0."""
 
 
 @dataclass(frozen=True, slots=True)
 class Skeleton:
-    """Joints of the body and how the mesh hangs on them; the same for every frame.
+    """Joints and skinning weights of the body; the same in every frame.
 
     Args:
         names: J names.
-        parents: (J,) index of each joint's parent, −1 for the root; parents come first.
-        vertex_joints: (V, 4) joints that move a vertex.
-        vertex_weights: (V, 4) how much, each row adding up to 1.
+        parents: (J,) index of each joint's parent, −1 for the root; parents precede children.
+        vertex_joints: (V, 4) joints that influence each vertex.
+        vertex_weights: (V, 4) skinning weights, each row sums to 1.
     """
 
     names: tuple[str, ...]
@@ -41,7 +42,7 @@ class PosedBody:
     Args:
         mesh: posed vertices, metres.
         joint_positions: (J, 3) metres.
-        joint_rotations: (J, 3, 3) from each joint's own frame to camera space.
+        joint_rotations: (J, 3, 3) from each joint's local frame to camera space.
     """
 
     mesh: SurfaceMesh
@@ -50,37 +51,39 @@ class PosedBody:
 
 
 def skeleton_from_dense(names: tuple[str, ...], parents: IntArray, weights: FloatArray) -> Skeleton:
-    """Keep the four strongest of the (V, J) skinning weights of each vertex.
+    """Keeps the four largest of the (V, J) skinning weights of each vertex.
 
     Raises:
-        ValueError: shapes do not fit, a parent does not come before its child, or a vertex hangs on nothing.
+        ValueError: shapes do not match, a parent does not precede its child, or a vertex has no weight.
     """
     if weights.shape[1] != len(names) or len(parents) != len(names) or not 0 < len(names) <= 256:
-        raise ValueError(f"{len(names)} joints, {len(parents)} parents and weights of {weights.shape} do not fit")
+        raise ValueError(
+            f"{len(names)} joints, {len(parents)} parents and weights of shape {weights.shape} do not match"
+        )
     if parents[0] != -1 or any(not 0 <= parents[j] < j for j in range(1, len(parents))):
-        raise ValueError("joints must come after their parents, the root first")
+        raise ValueError("parents must precede their children, the root first")
     weights = np.pad(weights, ((0, 0), (0, max(0, INFLUENCES - len(names)))))
-    strongest = np.argsort(-weights, axis=1, kind="stable")[:, :INFLUENCES]
-    kept = np.take_along_axis(weights, strongest, axis=1)
+    largest = np.argsort(-weights, axis=1, kind="stable")[:, :INFLUENCES]
+    kept = np.take_along_axis(weights, largest, axis=1)
     sums = kept.sum(axis=1, keepdims=True)
     if float(sums.min()) <= 0.0:
-        raise ValueError("a vertex hangs on no joint")
-    # Joints without weight must be 0, says glTF's validator.
-    joints = np.where(kept > 0.0, strongest, 0).astype(np.uint8)
+        raise ValueError("a vertex has no skinning weight")
+    # The glTF validator requires joint 0 where the weight is 0.
+    joints = np.where(kept > 0.0, largest, 0).astype(np.uint8)
     return Skeleton(names, parents, joints, (kept / sums).astype(np.float32))
 
 
 def encode_body(body: PosedBody, skeleton: Skeleton) -> bytes:
-    """The bytes of a GLB file with one skinned mesh, y up.
+    """Encodes a GLB file with one skinned mesh, y up.
 
     Raises:
-        ValueError: the body's joints or vertices are not those of the skeleton.
+        ValueError: the numbers of joints or vertices of body and skeleton differ.
     """
     if len(body.joint_positions) != len(skeleton.names) or len(body.mesh.vertices) != len(skeleton.vertex_joints):
-        raise ValueError("this body does not belong to this skeleton")
+        raise ValueError("body and skeleton do not match in number of joints or vertices")
     writer = GlbWriter()
-    turned = SurfaceMesh(to_y_up(body.mesh.vertices), body.mesh.faces, body.mesh.colours)
-    primitive = writer.add_triangles(turned)
+    mesh = SurfaceMesh(to_y_up(body.mesh.vertices), body.mesh.faces, body.mesh.colours)
+    primitive = writer.add_triangles(mesh)
     primitive["attributes"]["JOINTS_0"] = writer.add_array(skeleton.vertex_joints)
     primitive["attributes"]["WEIGHTS_0"] = writer.add_array(skeleton.vertex_weights)
     positions, rotations = to_y_up(body.joint_positions), _rotations_y_up(body.joint_rotations)
@@ -102,13 +105,13 @@ def encode_body(body: PosedBody, skeleton: Skeleton) -> bytes:
 
 
 def _rotations_y_up(rotations: FloatArray) -> FloatArray:
-    """The joints' frames, turned on both sides, so that a joint at rest stays without rotation."""
-    turned: FloatArray = rotations * Y_UP[:, None] * Y_UP[None, :]
-    return turned
+    """Converts both frames of (J, 3, 3) rotations to y up, so that a joint at rest keeps the identity rotation."""
+    converted: FloatArray = rotations * Y_UP[:, None] * Y_UP[None, :]
+    return converted
 
 
 def _inverse_bind(positions: FloatArray, rotations: FloatArray) -> FloatArray:
-    """(J, 4, 4) inverse of each joint's transform, stored column by column as glTF has it."""
+    """(J, 4, 4) inverse bind matrices, column-major as in glTF."""
     matrices = np.tile(np.eye(4, dtype=np.float32), (len(positions), 1, 1))
     matrices[:, :3, :3] = rotations.transpose(0, 2, 1)
     matrices[:, :3, 3] = -np.einsum("jba,jb->ja", rotations, positions)
@@ -116,7 +119,7 @@ def _inverse_bind(positions: FloatArray, rotations: FloatArray) -> FloatArray:
 
 
 def _joint_nodes(skeleton: Skeleton, positions: FloatArray, rotations: FloatArray) -> list[Node]:
-    """A node per joint, relative to its parent; node 0 is the mesh, so joint j is node j + 1."""
+    """One node per joint, relative to its parent; node 0 is the mesh, so joint j is node j + 1."""
     parents = np.maximum(skeleton.parents, 0)
     local_rotations = np.einsum("jba,jbc->jac", rotations[parents], rotations)
     local_positions = np.einsum("jba,jb->ja", rotations[parents], positions - positions[parents])

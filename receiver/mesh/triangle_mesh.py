@@ -1,4 +1,4 @@
-"""The triangle mesh that the surface stage hands to publish."""
+"""The triangle mesh that the receiver reconstructs and publishes, and its geometric properties."""
 
 from dataclasses import dataclass
 
@@ -15,7 +15,7 @@ class SurfaceMesh:
         vertices: (V, 3) float32.
         faces: (F, 3) int32 indices into the vertices.
         colours: (V, 3) uint8 RGB, or None.
-        dropped_share: share of the faces that lay on pieces other than the largest and were dropped, 0…1.
+        dropped_share: share of faces, 0…1, that were dropped because they were not on the largest connected component.
     """
 
     vertices: FloatArray
@@ -25,25 +25,25 @@ class SurfaceMesh:
 
 
 def triangle_normals(vertices: FloatArray, faces: Int32Array) -> FloatArray:
-    """(F, 3) cross products of two edges: outward, their length twice the triangle's area."""
+    """(F, 3) outward normals, each twice as long as the triangle's area: the cross products of two edges."""
     corner_a, corner_b, corner_c = (vertices[faces[:, k]] for k in range(3))
     normals: FloatArray = np.cross(corner_b - corner_a, corner_c - corner_a)
     return normals
 
 
 def vertex_normals(vertices: FloatArray, faces: Int32Array) -> FloatArray:
-    """(V, 3) unit normals, each the area-weighted mean over the triangles that meet there."""
+    """(V, 3) unit normals, each the area-weighted mean over the adjacent triangles."""
     weighted = np.repeat(triangle_normals(vertices, faces), 3, axis=0)
     corners = faces.ravel()
     sums = np.stack([np.bincount(corners, weights=weighted[:, k], minlength=len(vertices)) for k in range(3)], axis=1)
     lengths = np.linalg.norm(sums, axis=1, keepdims=True)
-    # A vertex without area has no direction; any unit vector keeps the file valid.
+    # A vertex without adjacent area has no normal; any unit vector keeps exported files valid.
     normals = np.where(lengths > 1e-20, sums / np.maximum(lengths, 1e-20), np.array([0.0, 0.0, 1.0]))
     return normals.astype(np.float32)
 
 
 def is_watertight(faces: Int32Array, vertex_count: int) -> bool:
-    """Whether every directed edge has its opposite exactly once: closed, manifold at edges, wound consistently."""
+    """Whether every directed edge has exactly one opposite: closed, edge-manifold and consistently wound."""
     if len(faces) == 0:
         return False
     start = faces[:, [0, 1, 2]].ravel().astype(np.int64)
@@ -54,6 +54,6 @@ def is_watertight(faces: Int32Array, vertex_count: int) -> bool:
 
 
 def signed_volume_m3(vertices: FloatArray, faces: Int32Array) -> float:
-    """Volume enclosed by a closed mesh; negative when the faces are wound inside out."""
+    """Volume enclosed by a closed mesh; negative if the faces are wound inwards."""
     corner_a, corner_b, corner_c = (vertices[faces[:, k]].astype(np.float64) for k in range(3))
     return float(np.einsum("ij,ij->", corner_a, np.cross(corner_b, corner_c)) / 6.0)

@@ -1,4 +1,4 @@
-"""A body small enough to check by hand: a box of two joints, the second bent."""
+"""A small posed body for exact checks: a box with two joints, the second bent."""
 
 import numpy as np
 import trimesh
@@ -9,15 +9,15 @@ from receiver.mesh.triangle_mesh import SurfaceMesh
 
 
 def box(colours: bool = False, lift_m: float = 0.0) -> SurfaceMesh:
-    """A closed box 0.4 × 1.6 × 0.3 m, 3 m before the camera, its head (small y) at the top."""
+    """A closed box of 0.4 × 1.6 × 0.3 m, 3 m in front of the camera; its top has the smallest y."""
     shape = trimesh.creation.box(extents=[0.4, 1.6, 0.3]).subdivide()
     vertices = (shape.vertices + np.array([0.1, -lift_m, 3.0])).astype(np.float32)
-    colour = np.random.default_rng(0).integers(0, 256, (len(vertices), 3)).astype(np.uint8) if colours else None
-    return SurfaceMesh(vertices, shape.faces.astype(np.int32), colour)
+    rgb = np.random.default_rng(0).integers(0, 256, (len(vertices), 3)).astype(np.uint8) if colours else None
+    return SurfaceMesh(vertices, shape.faces.astype(np.int32), rgb)
 
 
 def posed_box() -> tuple[PosedBody, Skeleton]:
-    """The box on a root and a child that is turned by 40 degrees about z."""
+    """The box bound to a root joint and a child joint that is rotated by 40 degrees about z."""
     mesh = box(colours=True)
     upper = (mesh.vertices[:, 1] < 0.0).astype(np.float32)
     weights = np.stack([1.0 - 0.8 * upper, 0.8 * upper], axis=1).astype(np.float32)

@@ -19,10 +19,10 @@ def test_write_mesh_round_trip(tmp_path: Path, mesh_format: str) -> None:
     mesh = SurfaceStage().reconstruct(*sphere())
     path = tmp_path / f"000001.{mesh_format}"
     write_mesh(path, mesh)
-    again = read_mesh(path)
-    assert is_watertight(again.faces, len(again.vertices))
-    assert again.faces.shape == mesh.faces.shape
-    np.testing.assert_allclose(again.vertices[again.faces], mesh.vertices[mesh.faces], atol=1e-5)
+    read = read_mesh(path)
+    assert is_watertight(read.faces, len(read.vertices))
+    assert read.faces.shape == mesh.faces.shape
+    np.testing.assert_allclose(read.vertices[read.faces], mesh.vertices[mesh.faces], atol=1e-5)
     assert os.listdir(tmp_path) == [path.name]
 
 
@@ -36,7 +36,7 @@ def test_written_mesh_is_watertight_for_a_reader_that_merges_vertices(tmp_path: 
 
 
 @pytest.mark.parametrize("mesh_format", MESH_FORMATS)
-def test_written_mesh_stands_upright_in_a_y_up_world(tmp_path: Path, mesh_format: str) -> None:
+def test_written_mesh_is_y_up(tmp_path: Path, mesh_format: str) -> None:
     path = tmp_path / f"surface.{mesh_format}"
     write_mesh(path, box(lift_m=0.7))
     read = trimesh.load(path, force="mesh")
@@ -45,7 +45,7 @@ def test_written_mesh_stands_upright_in_a_y_up_world(tmp_path: Path, mesh_format
 
 
 @pytest.mark.parametrize("mesh_format", ["obj", "ply"])
-def test_written_colours_are_the_mesh_s(tmp_path: Path, mesh_format: str) -> None:
+def test_written_colours_equal_the_mesh_s(tmp_path: Path, mesh_format: str) -> None:
     mesh, path = box(colours=True), tmp_path / f"surface.{mesh_format}"
     write_mesh(path, mesh)
     read = trimesh.load_mesh(path, process=False)
@@ -59,12 +59,12 @@ def test_to_y_up_is_its_own_inverse_and_keeps_the_winding() -> None:
     assert np.linalg.det(to_y_up(np.eye(3, dtype=np.float32))) == pytest.approx(1.0)
 
 
-def test_encode_mesh_refuses_an_unknown_format() -> None:
+def test_encode_mesh_rejects_an_unknown_format() -> None:
     with pytest.raises(ValueError, match="glb, obj, ply"):
         encode_mesh(box(), "stl")
 
 
-def test_read_mesh_says_what_it_cannot_read(tmp_path: Path) -> None:
+def test_read_mesh_names_the_unreadable_file(tmp_path: Path) -> None:
     (tmp_path / "broken.glb").write_bytes(b"glTF" + bytes(3))
     with pytest.raises(ValueError, match=r"broken\.glb"):
         read_mesh(tmp_path / "broken.glb")
@@ -72,7 +72,7 @@ def test_read_mesh_says_what_it_cannot_read(tmp_path: Path) -> None:
         read_mesh(tmp_path / "missing.ply")
 
 
-def test_write_whole_keeps_the_old_file_when_writing_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_publish_file_keeps_the_old_file_when_writing_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "index.json"
     publish_file(path, b"old")
 
@@ -86,18 +86,18 @@ def test_write_whole_keeps_the_old_file_when_writing_fails(tmp_path: Path, monke
     assert os.listdir(tmp_path) == ["index.json"]
 
 
-def test_write_whole_when_the_directory_is_gone(tmp_path: Path) -> None:
+def test_publish_file_into_a_missing_directory(tmp_path: Path) -> None:
     with pytest.raises(OutputError, match="No such file"):
-        publish_file(tmp_path / "gone" / "a.glb", b"x")
+        publish_file(tmp_path / "missing" / "a.glb", b"x")
 
 
-def test_write_whole_leaves_a_file_others_may_read(tmp_path: Path) -> None:
+def test_published_file_is_readable(tmp_path: Path) -> None:
     publish_file(tmp_path / "a", b"x")
     assert (tmp_path / "a").stat().st_mode & stat.S_IRUSR
 
 
 @pytest.mark.parametrize("suffix", ["glb", "obj", "ply"])
-def test_colours_come_back(tmp_path: Path, suffix: str) -> None:
+def test_colours_round_trip(tmp_path: Path, suffix: str) -> None:
     vertices = np.array([[0, 0, 0], [1, 0, 0], [0, 1, 0], [0, 0, 1]], dtype=np.float32)
     faces = np.array([[0, 2, 1], [0, 1, 3], [0, 3, 2], [1, 2, 3]], dtype=np.int32)
     colours = np.array([[255, 0, 3], [10, 128, 200], [1, 2, 250], [40, 41, 42]], dtype=np.uint8)

@@ -11,29 +11,29 @@ from tests.support.shapes import sphere
 CAMERA = Camera(200, 160, 240.0)
 
 
-def test_project_puts_the_optical_axis_in_the_middle() -> None:
+def test_project_maps_the_optical_axis_to_the_image_centre() -> None:
     projection = project(np.array([[0.0, 0.0, 2.0], [0.5, -0.25, 2.0]], np.float32), CAMERA)
     np.testing.assert_allclose(projection.pixels, [[100.0, 80.0], [160.0, 50.0]])
     np.testing.assert_allclose(projection.depth_m, [2.0, 2.0])
 
 
-def test_silhouette_of_a_sphere_is_the_disc_that_the_camera_sees() -> None:
+def test_silhouette_of_a_sphere_is_a_disc() -> None:
     mesh = SurfaceStage().reconstruct(*sphere())
     covered = silhouette(mesh, CAMERA)
-    # A sphere of radius r at distance d fills a cone whose image has radius f · r / √(d² − r²).
+    # The image of a sphere of radius r at distance d has the radius f · r / √(d² − r²).
     radius = 240.0 * 0.5 / np.sqrt(3.0**2 - 0.5**2)
     rows, columns = np.mgrid[0:160, 0:200] + 0.5
     disc = np.hypot(columns - 100.0, rows - 80.0) < radius
     assert (covered & disc).sum() / (covered | disc).sum() > 0.96
 
 
-def test_render_lights_the_side_towards_the_light() -> None:
+def test_render_is_brighter_towards_the_light() -> None:
     mesh = SurfaceStage().reconstruct(*sphere())
     image = render(mesh, CAMERA, Lighting(light=(-1.0, 0.0, -0.2)))
     assert image[80, 75].mean() > 1.5 * image[80, 125].mean()
 
 
-def test_render_nearer_hides_farther() -> None:
+def test_near_mesh_occludes_far_mesh() -> None:
     near, far = box(), box()
     vertices = np.concatenate([near.vertices - np.array([0.0, 0.0, 1.0], np.float32), far.vertices])
     faces = np.concatenate([near.faces, far.faces + len(near.vertices)]).astype(np.int32)
@@ -43,22 +43,22 @@ def test_render_nearer_hides_farther() -> None:
     assert image[80, 105].tolist() == [255, 0, 0]
 
 
-def test_render_leaves_out_what_is_behind_the_camera() -> None:
+def test_render_omits_a_mesh_behind_the_camera() -> None:
     behind = box()
     image = render(SurfaceMesh(behind.vertices - np.array([0.0, 0.0, 6.0], np.float32), behind.faces), CAMERA)
     assert (image == 255).all()
 
 
-def test_render_onto_an_image_changes_neither_it_nor_the_rest() -> None:
-    under = np.random.default_rng(0).integers(0, 256, (160, 200, 3)).astype(np.uint8)
-    kept = under.copy()
-    image = render(box(), CAMERA, onto=under)
+def test_render_onto_an_image_keeps_the_input_and_uncovered_pixels() -> None:
+    background = np.random.default_rng(0).integers(0, 256, (160, 200, 3)).astype(np.uint8)
+    copy = background.copy()
+    image = render(box(), CAMERA, onto=background)
     outside = ~silhouette(box(), CAMERA)
-    np.testing.assert_array_equal(under, kept)
-    np.testing.assert_array_equal(image[outside], under[outside])
-    assert (image[~outside] != under[~outside]).any()
+    np.testing.assert_array_equal(background, copy)
+    np.testing.assert_array_equal(image[outside], background[outside])
+    assert (image[~outside] != background[~outside]).any()
 
 
-def test_render_refuses_an_image_of_another_size() -> None:
+def test_render_rejects_an_image_of_another_size() -> None:
     with pytest.raises(ValueError, match="200×160"):
         render(box(), CAMERA, onto=np.zeros((10, 10, 3), np.uint8))

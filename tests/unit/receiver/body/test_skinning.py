@@ -1,0 +1,48 @@
+from pathlib import Path
+
+import numpy as np
+import torch
+import trimesh
+
+from common.body.model import BodyModel, BodyParameters
+from common.body.rotations import axis_angle_to_matrix
+from receiver.body.skinning import BodySkin
+from receiver.mesh.mesh_files import publish_file, read_mesh, to_y_up
+from receiver.mesh.skinned_glb import encode_body
+from receiver.mesh.triangle_mesh import is_watertight
+from tests.support.glb_reader import Glb
+
+
+def test_encoded_body_model_is_watertight_and_keeps_its_pose(tmp_path: Path) -> None:
+    model, generator = BodyModel.load(), torch.Generator().manual_seed(0)
+    rotations = axis_angle_to_matrix(0.4 * torch.randn(2, 22, 3, generator=generator))
+    translation = torch.tensor([[0.0, 0.0, 3.0], [0.5, 0.2, 4.0]])
+    with torch.no_grad():
+        output = model(BodyParameters(rotations, torch.full((2, 4), 0.3), torch.zeros(2, 10), translation))
+    skin = BodySkin.of(model)
+    colours = np.linspace(0.0, 1.0, 3 * (int(model.vertex_region.max()) + 1), dtype=np.float32).reshape(-1, 3)
+    body = skin.pose(output, 1, colours)
+    content = encode_body(body, skin.skeleton)
+    publish_file(tmp_path / "000000.body.glb", content)
+    read = read_mesh(tmp_path / "000000.body.glb")
+    assert is_watertight(read.faces, len(read.vertices))
+    np.testing.assert_allclose(read.vertices, body.mesh.vertices, atol=1e-5)
+    np.testing.assert_allclose(Glb(content).skinned_vertices(), to_y_up(body.mesh.vertices), atol=2e-4)
+    checked = trimesh.Trimesh(read.vertices, read.faces, process=False)
+    assert checked.body_count == 1 and checked.volume > 0.0
+    assert 0.4 < np.ptp(read.vertices, axis=0).max() < 2.6
+
+
+def test_vertices_take_the_colours_of_the_nearest_points() -> None:
+    model = BodyModel.load()
+    with torch.no_grad():
+        output = model(BodyParameters.rest(1))
+    skin = BodySkin.of(model)
+    points = model.surface_points(output.vertices)[0][0].numpy()
+    low, high = points.min(axis=0), points.max(axis=0)
+    body = skin.pose(output, 0, np.zeros((16, 3), np.float32), (points - low) / (high - low))
+    expected = 255 * (body.mesh.vertices - low) / (high - low)
+    assert body.mesh.colours is not None
+    errors = np.abs(body.mesh.colours - expected)
+    # Errors of a few hundredths of the body's height, and more in the mouth and the ears.
+    assert errors.mean() < 4 and np.percentile(errors, 99) < 25
