@@ -1,8 +1,9 @@
 """The loss of the decode stage (paper eq. 23): L = Σ_i g_i ‖S_i − Ŝ_i‖² + g_KL · KL + g_reg · R(z').
 
-The KL has two parts, both of a conditional VAE.  The mixture given *all* labels, q(z'|y), is held near N(0, I).  The
-mixture given what *arrived*, q(z'|y'), is the learned prior: KL(q(z'|y) ‖ q(z'|y')) makes it cover every body that the
-arrived labels leave possible.  The reconstruction is asked of a sample of q(z'|y) and of the mode of q(z'|y').
+The KL has two parts, both from the conditional VAE.  The posterior q(z'|y), given *all* labels y, is regularised
+towards N(0, I).  The learned prior q(z'|y') is given only the *received* labels y'; KL(q(z'|y) ‖ q(z'|y')) makes it
+cover every body that is consistent with them.  The reconstruction loss applies to a sample of q(z'|y) and to the mode
+of q(z'|y').
 """
 
 import math
@@ -17,7 +18,15 @@ from receiver.decode.principal_axes import PrincipalAxes
 
 @dataclass(frozen=True, slots=True)
 class LossWeights:
-    """g_i, g_KL and g_reg of (23); the KL that teaches the arrived mixture and the second part of R have their own."""
+    """g_i, g_KL and g_reg of (23), with separate weights for the two KL terms and the two terms of R.
+
+    Args:
+        levels: g_1, g_2, g_3.
+        kl: of KL(q(z'|y) ‖ N(0, I)).
+        kl_arrived: of KL(q(z'|y) ‖ q(z'|y')), which trains the learned prior.
+        diversity: of `diversity_loss`.
+        balance: of `balance_loss`.
+    """
 
     levels: tuple[float, float, float] = (0.25, 0.5, 1.0)
     kl: float = 2e-5
@@ -31,17 +40,17 @@ class LossWeights:
 
 
 def level_error(level: PrincipalAxes, truth_BM: Tensor, decoded_BM: Tensor) -> Tensor:
-    """‖S_i − Ŝ_i‖² as a mean over people, places and channels, in units of (0.1 m)².
+    """‖S_i − Ŝ_i‖² as a mean over people, patches and channels, in units of (0.1 m)².
 
-    Both are coefficients in the level's orthonormal axes, where the distance is that of the places themselves, up to
-    what the axes cannot say at all.
+    Both arguments are coefficients in the level's orthonormal principal axes, so their distance is that of the patches
+    themselves, apart from the component outside the span of the axes.
     """
     squared = ((truth_BM - decoded_BM.float()) * level.deviation).square().sum(-1)
     return squared.mean() / len(level.mean)
 
 
 def diversity_loss(z_BD: Tensor) -> Tensor:
-    """R(z'): log of the mean Gaussian potential between latents of different bodies; lower is more diverse."""
+    """R(z'): log of the mean Gaussian potential between latents (B, D) of different bodies; lower is more diverse."""
     batch, dimensions = z_BD.shape
     norms = z_BD.square().sum(-1)
     squared = (norms.unsqueeze(0) + norms.unsqueeze(1) - 2 * z_BD @ z_BD.mT) / (2 * dimensions)
@@ -50,12 +59,12 @@ def diversity_loss(z_BD: Tensor) -> Tensor:
 
 
 def balance_loss(logits_BK: Tensor) -> Tensor:
-    """R's second part: how far the components' mean shares are from equal, nats.  Without it one takes everybody."""
+    """Second term of R: KL(mean component weights ‖ uniform), nats.  Without it one component takes all bodies."""
     shares = logits_BK.softmax(-1).mean(0)
     return (shares * shares.clamp_min(1e-9).log()).sum() + math.log(len(shares))
 
 
 def kl_to_arrived(whole: GaussianMixture, arrived: GaussianMixture, z_BD: Tensor) -> Tensor:
-    """One-sample estimate of KL(q(z'|y) ‖ q(z'|y')) at z' ~ q(z'|y), a mean in nats; teaches `arrived` alone."""
+    """One-sample estimate of KL(q(z'|y) ‖ q(z'|y')) at z' ~ q(z'|y), mean in nats; gradients reach only `arrived`."""
     z_BD = z_BD.detach()
     return (whole.log_prob(z_BD).detach() - arrived.log_prob(z_BD)).mean()

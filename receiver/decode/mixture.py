@@ -15,9 +15,9 @@ OFF_DIAGONAL_SCALE = 0.1
 
 
 def cholesky_from_raw(raw: Tensor, dimensions: int) -> Tensor:
-    """A valid Cholesky factor (…, D, D) from free numbers (…, T): the first D make the (positive) diagonal.
+    """Unconstrained numbers (…, T) → Cholesky factor (…, D, D) with a positive diagonal, from the first D numbers.
 
-    L = diag(d)·U with U unit lower triangular: the rest of `raw` correlates, whatever the scale d.
+    L = diag(d)·U with U unit lower triangular, so the other numbers set the correlations independently of the scale d.
     """
     diagonal = functional.softplus(raw[..., :dimensions]) + DIAGONAL_FLOOR
     rows, columns = torch.tril_indices(dimensions, dimensions, offset=-1, device=raw.device)
@@ -31,7 +31,7 @@ class GaussianMixture:
     """q(z'|y') = Σ_k π_k N(μ_k, Σ_k) (19, 20), with Σ_k = L_k L_kᵀ.
 
     Args:
-        logits_BK: log π up to a constant.
+        logits_BK: log π up to an additive constant.
         means_BKD: μ_k.
         cholesky_BKDD: L_k, lower triangular with a positive diagonal.
     """
@@ -41,7 +41,7 @@ class GaussianMixture:
     cholesky_BKDD: Tensor
 
     def log_prob(self, z_BD: Tensor) -> Tensor:
-        """log q(z'|y') of one z' for each person, (B,) nats."""
+        """log q(z'|y') of one z' per person, (B,) nats."""
         offset_BKD1 = (z_BD.unsqueeze(1) - self.means_BKD).unsqueeze(-1)
         whitened_BKD = torch.linalg.solve_triangular(self.cholesky_BKDD, offset_BKD1, upper=False).squeeze(-1)
         log_det_BK = self.cholesky_BKDD.diagonal(dim1=-2, dim2=-1).log().sum(-1)
@@ -50,7 +50,7 @@ class GaussianMixture:
         return torch.logsumexp(self.logits_BK.log_softmax(-1) + log_normal_BK, dim=-1)
 
     def sample(self, generator: torch.Generator | None = None) -> Tensor:
-        """z' = μ_k + L_k ε with k ~ π (21), (B, D); gradients reach μ_k and L_k."""
+        """z' = μ_k + L_k ε with k ~ π (21), (B, D); differentiable in μ_k and L_k."""
         batch, _, dimensions = self.means_BKD.shape
         weights = self.logits_BK.detach().softmax(-1)
         component = torch.multinomial(weights, 1, generator=generator).squeeze(-1)
@@ -59,11 +59,11 @@ class GaussianMixture:
         return self.means_BKD[people, component] + (self.cholesky_BKDD[people, component] @ noise).squeeze(-1)
 
     def mode(self) -> Tensor:
-        """The mean of the heaviest component, (B, D)."""
+        """The mean of the component with the largest weight, (B, D)."""
         return heaviest_mean(self.logits_BK, self.means_BKD)
 
     def kl_to_standard_normal(self) -> Tensor:
-        """An upper bound of KL(q ‖ N(0, I)), (B,) nats: Σ_k π_k KL(N_k ‖ N(0, I)), by convexity; exact for K = 1."""
+        """Upper bound of KL(q ‖ N(0, I)), (B,) nats: Σ_k π_k KL(N_k ‖ N(0, I)), by convexity; exact for K = 1."""
         dimensions = self.means_BKD.shape[-1]
         log_det_BK = 2 * self.cholesky_BKDD.diagonal(dim1=-2, dim2=-1).log().sum(-1)
         trace_BK = self.cholesky_BKDD.square().sum((-2, -1))

@@ -1,10 +1,10 @@
 """The networks of the decode stage: labels → mixture latent z' → three levels of geometry features (paper §5.1).
 
-    y', what arrived ─ trunk ─ mixture (19, 20) ─ z' (21) ─┬─ f_1 ─ s_1 ─┐
-                                                           ├─ f_2 ─ s_2 ─┤ h_i = GRU(h_{i−1}, s_i) (22)
-                                                           └─ f_3 ─ s_3 ─┘
+    received labels y' ─ trunk ─ mixture (19, 20) ─ z' (21) ─┬─ f_1 ─ s_1 ─┐
+                                                             ├─ f_2 ─ s_2 ─┤ h_i = GRU(h_{i−1}, s_i) (22)
+                                                             └─ f_3 ─ s_3 ─┘
 
-Shapes: B people, E label entries, K components, D latent dimensions, H recurrent state, N places, C = 6 channels.
+Shapes: B people, E label entries, K components, D latent dimensions, H recurrent state, N patches, C = 6 channels.
 """
 
 from dataclasses import dataclass
@@ -17,12 +17,12 @@ from receiver.decode.geometry_image import LEVEL_SIZES
 from receiver.decode.mixture import GaussianMixture, cholesky_from_raw, heaviest_mean
 from receiver.decode.principal_axes import PrincipalAxes
 
-# `root` is a rigid motion that is applied to the finished cloud, `appearance` only colours it.
+# `root` is a rigid transform applied to the finished cloud; `appearance` only colours it.
 GEOMETRY_GROUPS: tuple[str, ...] = tuple(group.name for group in GROUPS if group.name not in ("root", "appearance"))
 
 
 def geometry_entries() -> Tensor:
-    """Which entries of the concatenated label vector shape the body in its root frame, (E,) int64."""
+    """Indices (E,) int64 of the label vector's entries that determine the body's geometry in its root frame."""
     slices = group_slices()
     return torch.cat([torch.arange(slices[name].start, slices[name].stop) for name in GEOMETRY_GROUPS])
 
@@ -34,10 +34,11 @@ class DecodeConfig:
     Args:
         latent: D.
         components: K.
-        state: H of the recurrent state.
-        encoder_width, covariance_rank: of the encoder; the covariance head goes through a narrow layer.
+        state: H.
+        encoder_width, encoder_depth: of the encoder's trunk.
+        covariance_rank: width of the covariance head's bottleneck.
         widths, depths: of f_1, f_2, f_3.
-        axes: principal axes in which f_1, f_2, f_3 speak.
+        axes: numbers of principal axes that f_1, f_2, f_3 predict coefficients for.
     """
 
     latent: int = 64
@@ -52,11 +53,11 @@ class DecodeConfig:
 
     def __post_init__(self) -> None:
         if min(self.latent, self.components, self.state, self.encoder_width, self.covariance_rank, *self.widths) < 1:
-            raise ValueError("every size of the decode networks must be at least 1")
+            raise ValueError("all sizes of the decode networks must be at least 1")
 
 
 class GatedBlock(nn.Module):
-    """x + W(a ⊙ silu(b)): products of features come cheap, which chains of rotations need."""
+    """x + W(a ⊙ silu(b)): a gated unit computes products of features, as chained rotations require."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
@@ -76,7 +77,7 @@ def trunk(inputs: int, width: int, depth: int) -> nn.Sequential:
 
 
 class LabelEncoder(nn.Module):
-    """y' with what is present → q(z'|y') (19, 20)."""
+    """Labels y' and their presence mask → q(z'|y') (19, 20)."""
 
     def __init__(self, entries: int, config: DecodeConfig) -> None:
         super().__init__()
@@ -85,7 +86,7 @@ class LabelEncoder(nn.Module):
         self.body = trunk(2 * entries, config.encoder_width, config.encoder_depth)
         self.logits = nn.Linear(config.encoder_width, config.components)
         self.means = nn.Linear(config.encoder_width + 2 * entries, config.components * config.latent)
-        # A narrow start without correlations: the decoder learns before the noise bites.
+        # Start with small, uncorrelated variances, so that the decoder learns before sampling noise matters.
         last = nn.Linear(config.covariance_rank, config.components * triangle)
         nn.init.normal_(last.weight, std=0.01)
         with torch.no_grad():
@@ -93,18 +94,18 @@ class LabelEncoder(nn.Module):
         self.covariance = nn.Sequential(nn.Linear(config.encoder_width, config.covariance_rank), nn.SiLU(), last)
 
     def hidden(self, y_BE: Tensor, present_BE: Tensor) -> tuple[Tensor, Tensor]:
-        """(inputs, features) that both heads read; absent entries are cleared."""
+        """(inputs, trunk features) of the heads; absent entries are zeroed."""
         inputs = torch.cat([y_BE * present_BE, present_BE], dim=-1)
         return inputs, self.body(inputs)
 
     def logits_and_means(self, y_BE: Tensor, present_BE: Tensor) -> tuple[Tensor, Tensor]:
-        """log π (B, K) and μ (B, K, D), without the covariances that the mode does not need."""
+        """log π (B, K) and μ (B, K, D); skips the covariances, which the mode does not need."""
         inputs, features = self.hidden(y_BE, present_BE)
         means = self.means(torch.cat([features, inputs], dim=-1))
         return self.logits(features), means.unflatten(-1, (self.config.components, self.config.latent))
 
     def mode(self, y_BE: Tensor, present_BE: Tensor) -> Tensor:
-        """The mean of the heaviest component, (B, D)."""
+        """The mean of the component with the largest weight, (B, D)."""
         return heaviest_mean(*self.logits_and_means(y_BE, present_BE))
 
     def forward(self, y_BE: Tensor, present_BE: Tensor) -> GaussianMixture:
@@ -119,8 +120,8 @@ class LabelEncoder(nn.Module):
 class RecurrentDecoder(nn.Module):
     """z' → s_1, s_2, s_3 (22): s_i = f_i(h_{i−1}, z'), h_i = GRU(h_{i−1}, s_i).
 
-    Each f_i speaks in the principal axes of its level (`PrincipalAxes`), which lose 2 mm and save most of the work; the
-    recurrent cell reads s_i in the same axes.
+    Each f_i predicts coefficients in the principal axes of its level (`PrincipalAxes`), which costs 2 mm and saves most
+    of the computation.  The recurrent cell reads s_i as the same coefficients.
     """
 
     def __init__(self, config: DecodeConfig) -> None:
@@ -132,35 +133,36 @@ class RecurrentDecoder(nn.Module):
             nn.Sequential(trunk(inputs, width, depth), nn.Linear(width, axes)) for width, depth, axes in triples
         )
         self.levels = nn.ModuleList(
-            PrincipalAxes(places, axes) for places, axes in zip(LEVEL_SIZES, config.axes, strict=True)
+            PrincipalAxes(patches, axes) for patches, axes in zip(LEVEL_SIZES, config.axes, strict=True)
         )
         self.reads = nn.ModuleList(nn.Linear(axes, config.state) for axes in config.axes[:-1])
         self.cell = nn.GRUCell(config.state, config.state)
 
     @torch.no_grad()
     def fit_axes(self, levels: tuple[Tensor, Tensor, Tensor]) -> None:
-        """Before training: the principal axes of each level, from training bodies (B, N, 6)."""
+        """Fits the principal axes of each level to training bodies (B, N, 6), before training."""
         for level, s in zip(self.axes(), levels, strict=True):
             level.fit(s)
 
     @torch.no_grad()
     def project(self, levels: tuple[Tensor, Tensor, Tensor]) -> Tensor:
-        """True levels as coefficients of all three side by side, (B, sum of axes): what training aims at."""
+        """Ground-truth levels → concatenated coefficients of all three, (B, sum of axes): the training target."""
         return torch.cat([level.project(s) for level, s in zip(self.axes(), levels, strict=True)], dim=-1)
 
     def axes(self) -> list[PrincipalAxes]:
-        """Of the three levels."""
+        """The principal axes of the three levels."""
         return [level for level in self.levels if isinstance(level, PrincipalAxes)]
 
     def coefficients(self, z_BD: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """s_1, s_2, s_3 in the principal axes of their levels, (B, axes_i), in units of the axes' deviations."""
+        """s_1, s_2, s_3 as coefficients (B, axes_i) in the principal axes, in units of the axes' deviations."""
         h = torch.tanh(self.start(z_BD))
-        spoken: list[Tensor] = []
+        coefficients: list[Tensor] = []
         for i, feature in enumerate(self.features):
-            spoken.append(feature(torch.cat([h, z_BD], dim=-1)))
+            coefficients.append(feature(torch.cat([h, z_BD], dim=-1)))
             if i < len(self.reads):
-                h = self.cell(self.reads[i](spoken[-1]), h)
-        return spoken[0], spoken[1], spoken[2]
+                h = self.cell(self.reads[i](coefficients[-1]), h)
+        s_1, s_2, s_3 = coefficients
+        return s_1, s_2, s_3
 
     def forward(self, z_BD: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """(B, D) → s_1 (B, 32, 6), s_2 (B, 128, 6), s_3 (B, 512, 6): metres and mean normals, in the root frame."""
@@ -173,8 +175,8 @@ class DecodeNetwork(nn.Module):
 
     Args:
         config: sizes.
-        point_order: (2048,) the template's points along the curve of `geometry_image.place_order`; kept with the
-            weights, because the places of the features mean nothing without it.
+        point_order: (2048,) curve order of the template's points (`geometry_image.curve_order`); stored with the
+            weights, because it defines the patches of the features.
     """
 
     point_order: Tensor
@@ -189,7 +191,7 @@ class DecodeNetwork(nn.Module):
         self.decoder = RecurrentDecoder(config)
 
     def forward(self, labels_BL: Tensor, present_BL: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Whole label vectors (B, 104) and which entries arrived (B, 104) → the three levels of the mode."""
+        """Label vectors (B, 104) and mask of received entries (B, 104) → the three levels at the mode of z'."""
         z_BD = self.encoder.mode(labels_BL[:, self.entries], present_BL[:, self.entries])
         levels: tuple[Tensor, Tensor, Tensor] = self.decoder(z_BD)
         return levels

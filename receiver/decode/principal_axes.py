@@ -1,6 +1,6 @@
-"""A level of geometry features in its principal axes: hundreds of numbers instead of thousands, at a loss of 2 mm.
+"""Principal component analysis of a level of geometry features: hundreds of numbers for thousands, at a loss of 2 mm.
 
-Shapes: B people, N places, C = 6 channels, M axes.
+Shapes: B people, N patches, C = 6 channels, M axes.
 """
 
 import torch
@@ -8,21 +8,21 @@ from torch import Tensor, nn
 
 from receiver.decode.geometry_image import CHANNELS
 
-# One unit of loss (23) and of the axes' metric: 0.1 m in position, 0.5 in a normal's component.
+# One unit of the loss (23) and of the metric of the axes: 0.1 m of position, 0.5 of a component of the normal.
 POSITION_UNIT_M = 0.1
 NORMAL_UNIT = 0.5
 
 
 def channel_units(like: Tensor) -> Tensor:
-    """(6,) what one unit of the loss is in each channel."""
+    """(6,) size of one unit of the loss in each channel, with the dtype and device of `like`."""
     return like.new_tensor([POSITION_UNIT_M] * 3 + [NORMAL_UNIT] * 3)
 
 
 class PrincipalAxes(nn.Module):
-    """s = mean + axes · (deviation ⊙ coefficients): fitted once to training bodies, then fixed.
+    """s = mean + axes · (deviation ⊙ coefficients): fitted to the training bodies once, then fixed.
 
     Args:
-        places: N.
+        patches: N.
         axes: M.
     """
 
@@ -30,15 +30,15 @@ class PrincipalAxes(nn.Module):
     axes: Tensor
     deviation: Tensor
 
-    def __init__(self, places: int, axes: int) -> None:
+    def __init__(self, patches: int, axes: int) -> None:
         super().__init__()
-        self.places = places
-        self.register_buffer("mean", torch.zeros(places * CHANNELS))
-        self.register_buffer("axes", torch.zeros(axes, places * CHANNELS))
+        self.patches = patches
+        self.register_buffer("mean", torch.zeros(patches * CHANNELS))
+        self.register_buffer("axes", torch.zeros(axes, patches * CHANNELS))
         self.register_buffer("deviation", torch.ones(axes))
 
     def fit(self, s_BNC: Tensor) -> None:
-        """Sets mean, axes and deviations from bodies (B, N, 6), B well above M."""
+        """Fits mean, axes and deviations to bodies (B, N, 6); B must be well above M."""
         flat = (s_BNC / channel_units(s_BNC)).flatten(1)
         self.mean.copy_(flat.mean(0))
         centred = flat - self.mean
@@ -56,5 +56,5 @@ class PrincipalAxes(nn.Module):
     def forward(self, coefficients_BM: Tensor) -> Tensor:
         """Coefficients (B, M) → (B, N, 6), metres and mean normals."""
         flat = self.mean + (coefficients_BM.float() * self.deviation) @ self.axes
-        s: Tensor = flat.unflatten(-1, (self.places, CHANNELS)) * channel_units(flat)
+        s: Tensor = flat.unflatten(-1, (self.patches, CHANNELS)) * channel_units(flat)
         return s

@@ -1,11 +1,11 @@
-"""The denoiser over oriented points, conditioned on u_m: 128 tokens of 16 points (design, Diffusion).
+"""The denoiser of oriented points, conditioned on u_m, with 128 tokens of 16 points each.
 
     D(x; σ, u_m) = g(u_m) + c_skip (x − g(u_m)) + c_out F(c_in (x − g(u_m)), σ, u_m)
 
-the preconditioning of Karras et al. 2022 (EDM) around g, a linear reading of u_m: everything the denoiser knows of the
-person comes through u_m or through the noisy cloud.
+is the preconditioning of Karras et al. 2022 (EDM) around g, a linear map of u_m.  The denoiser's only inputs are u_m
+(with its attention bias), the noisy cloud and σ.
 
-Shapes: B people, P = 2048 points along the curve, C = 6 channels (position in metres, normal × 0.2), N = 128 tokens.
+Shapes: B people, P = 2048 points in curve order, C = 6 channels (position in metres, normal × 0.2), N = 128 tokens.
 """
 
 import math
@@ -21,20 +21,20 @@ from receiver.decode.geometry_image import CHANNELS
 from receiver.diffusion.condition import Condition, DiffusionConfig
 
 POINTS_PER_TOKEN = POINTS // TOKENS
-# A normal's component weighs like 0.2 m, so that one σ serves both halves of an oriented point.
+# One unit of a normal is scaled to 0.2 m, so that a single σ suits both positions and normals.
 NORMAL_SCALE = 0.2
-# Spread of the truth around g(u_m).
+# Standard deviation of the ground truth around g(u_m).
 SIGMA_DATA_M = 0.015
 SIGMA_MIN_M, SIGMA_MAX_M = 0.005, 0.5
 
 
 def to_state(points: Tensor, normals: Tensor) -> Tensor:
-    """Oriented points (…, P, 3) twice → the diffusion's state (…, P, 6)."""
+    """Points and normals, both (…, P, 3) → the diffusion state (…, P, 6)."""
     return torch.cat([points, normals * NORMAL_SCALE], dim=-1)
 
 
 def from_state(x: Tensor) -> tuple[Tensor, Tensor]:
-    """The diffusion's state (…, P, 6) → points in metres and unit normals."""
+    """The diffusion state (…, P, 6) → points in metres and unit normals, both (…, P, 3)."""
     return x[..., :3], functional.normalize(x[..., 3:], dim=-1)
 
 
@@ -51,7 +51,7 @@ def tokens_of(points_BPC: Tensor) -> Tensor:
 
 
 def level_embedding(sigma_B: Tensor, width: int) -> Tensor:
-    """Sines and cosines of log σ, (B, width)."""
+    """Sinusoidal embedding of log σ, (B, width)."""
     frequencies = torch.exp(torch.linspace(math.log(0.25), math.log(16.0), width // 2, device=sigma_B.device))
     angle = (0.25 * sigma_B.log()).unsqueeze(-1) * frequencies * math.pi
     return torch.cat([angle.sin(), angle.cos()], dim=-1)
@@ -62,13 +62,13 @@ def _block(config: DiffusionConfig) -> Block:
 
 
 class Denoiser(nn.Module):
-    """D(x; σ, u_m) as above."""
+    """D(x; σ, u_m), as defined in the module docstring."""
 
     def __init__(self, config: DiffusionConfig) -> None:
         super().__init__()
         channels = POINTS_PER_TOKEN * CHANNELS
         self.width = config.width
-        # A token is a fixed patch of the template, so each has a reading of its own.
+        # A token is a fixed patch of the template, so each token has its own linear map.
         self.centre_weight = nn.Parameter(torch.randn(TOKENS, config.width, channels) * 0.02)
         self.centre_bias = nn.Parameter(torch.zeros(TOKENS, channels))
         self.embed = nn.Linear(channels, config.width)
@@ -85,35 +85,36 @@ class Denoiser(nn.Module):
 
     @torch.no_grad()
     def fit_centre(self, pairs: Iterable[tuple[Tensor, Tensor]], ridge: float = 1e-3) -> None:
-        """Before training: the best linear g in closed form, from pairs of u_m (B, 128, W) and truth (B, P, 6)."""
+        """Fits g by ridge regression to pairs of u_m (B, 128, W) and ground truth (B, P, 6), before training."""
         gram, cross = torch.zeros(()), torch.zeros(())
         for u_m, x_0 in pairs:
-            told_NBV = functional.pad(u_m.float(), (0, 1), value=1.0).transpose(0, 1)
-            gram = gram + told_NBV.mT @ told_NBV
-            cross = cross + told_NBV.mT @ tokens_of(x_0).transpose(0, 1)
+            features_NBV = functional.pad(u_m.float(), (0, 1), value=1.0).transpose(0, 1)
+            gram = gram + features_NBV.mT @ features_NBV
+            cross = cross + features_NBV.mT @ tokens_of(x_0).transpose(0, 1)
         scale = gram.diagonal(dim1=-2, dim2=-1).mean(-1)[:, None, None]
         solution = torch.linalg.solve(gram + ridge * scale * torch.eye(gram.shape[-1]), cross)
         self.centre_weight.copy_(solution[:, :-1])
         self.centre_bias.copy_(solution[:, -1])
 
     def centre(self, condition: Condition) -> Tensor:
-        """g(u_m): the cloud that u_m speaks of, (B, P, 6)."""
+        """g(u_m): the linear prediction of the cloud, (B, P, 6)."""
         with torch.autocast(condition.u_m.device.type, enabled=False):  # bf16 would round a metre to 4 mm
-            told = condition.u_m.float().transpose(0, 1) @ self.centre_weight
-            return points_of(told.transpose(0, 1) + self.centre_bias)
+            tokens = condition.u_m.float().transpose(0, 1) @ self.centre_weight
+            return points_of(tokens.transpose(0, 1) + self.centre_bias)
 
     def residual(self, x_in: Tensor, sigma_B: Tensor, condition: Condition) -> Tensor:
-        """F: what is left to say, in units of c_out, (B, P, 6)."""
-        told = self.condition_norm(condition.u_m) + self.level(level_embedding(sigma_B, self.width)).unsqueeze(1)
+        """F: the residual in units of c_out, (B, P, 6)."""
+        level = self.level(level_embedding(sigma_B, self.width)).unsqueeze(1)
+        conditioning = self.condition_norm(condition.u_m) + level
         h = self.embed(tokens_of(x_in))
         bias = condition.bias.to(h.dtype)
         for inject, block in zip(self.inject, self.blocks, strict=True):
-            h = block(h + inject(told), attn_mask=bias.to(h.dtype))
+            h = block(h + inject(conditioning), attn_mask=bias.to(h.dtype))
         out: Tensor = self.readout(self.norm(h)).float()
         return points_of(out)
 
     def split(self, x: Tensor, sigma_B: Tensor, condition: Condition) -> tuple[Tensor, Tensor]:
-        """(denoised cloud, g(u_m)), both (B, P, 6): training asks for both."""
+        """(denoised cloud, g(u_m)), both (B, P, 6); the training loss needs both."""
         g = self.centre(condition)
         sigma = sigma_B[:, None, None]
         total = (sigma.square() + SIGMA_DATA_M**2).sqrt()

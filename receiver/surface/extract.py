@@ -1,4 +1,4 @@
-"""From an indicator function to one watertight piece: marching cubes (28), largest piece, Taubin smoothing."""
+"""Indicator function → watertight mesh: marching cubes (28), largest connected component, Taubin smoothing."""
 
 import numpy as np
 import scipy.sparse
@@ -8,42 +8,44 @@ from skimage.measure import marching_cubes
 from common.arrays import FloatArray, Int32Array
 from receiver.mesh.triangle_mesh import is_watertight, signed_volume_m3
 
-# Nodes closer to the level than this share of the field's spread are moved away from it: no triangle degenerates, and
-# vertices stay far enough apart (20 µm at 20 mm voxels) to survive readers that merge neighbours.
+# Nodes closer to the isovalue than this share of the field's standard deviation are moved away from it, so that no
+# triangle degenerates and readers that merge close vertices keep them apart (20 µm at 20 mm voxels).
 _CLEARANCE = 2e-3
+# Isovalues to try, as offsets in standard deviations of the field.
+_ISOVALUE_OFFSETS = (0.0, 0.01, -0.01, 0.03, -0.03)
 
 
 def march(indicator: FloatArray, level: float) -> tuple[FloatArray, Int32Array]:
-    """Marching cubes over (X, Y, Z), closed at the border: vertices (V, 3) in voxels, faces (F, 3), wound outwards.
+    """Marching cubes over (X, Y, Z), closed at the border: vertices (V, 3) in voxels, faces (F, 3) wound outwards.
 
     Raises:
-        ValueError: nothing lies inside the level, or the surface cannot be closed.
+        ValueError: the field is constant, no node exceeds the isovalue, or the isosurface is not closed.
     """
-    spread = float(indicator.std())
-    if not np.isfinite(spread) or spread <= 0.0:
+    deviation = float(indicator.std())
+    if not np.isfinite(deviation) or deviation <= 0.0:
         raise ValueError("the indicator function is flat: the normals cancel out or are zero")
-    for nudge in (0.0, 0.01, -0.01, 0.03, -0.03):
-        vertices, faces = _march_once(indicator, level + nudge * spread, _CLEARANCE * spread)
+    for offset in _ISOVALUE_OFFSETS:
+        vertices, faces = _march_once(indicator, level + offset * deviation, _CLEARANCE * deviation)
         if is_watertight(faces, len(vertices)):
             inside_out = signed_volume_m3(vertices, faces) < 0.0
             return vertices, np.ascontiguousarray(faces[:, ::-1]) if inside_out else faces
-    raise ValueError("marching cubes left an open surface at every level tried")
+    raise ValueError("marching cubes gave an open surface at every isovalue")
 
 
 def _march_once(indicator: FloatArray, level: float, clearance: float) -> tuple[FloatArray, Int32Array]:
-    """One pass at one level."""
+    """Marching cubes at one isovalue; no node is closer to it than `clearance`."""
     height = indicator - np.float32(level)
     near = np.abs(height) < clearance
     height[near] = np.where(height[near] < 0.0, -clearance, clearance)
     _close_border(height, outside=-clearance)
     if float(height.max()) <= 0.0:
-        raise ValueError("no cell lies inside the surface: the points are too few, too flat or wrongly oriented")
+        raise ValueError("no node lies inside the surface: the points are too few, too flat or wrongly oriented")
     vertices, faces, _, _ = marching_cubes(height, 0.0)
     return vertices.astype(np.float32), faces.astype(np.int32)
 
 
 def _close_border(height: FloatArray, outside: float) -> None:
-    """Put the six outer layers outside, in place, so that no surface runs out of the grid."""
+    """Clamps the six border layers to the outside, in place, so that no isosurface crosses the border."""
     for axis in range(3):
         for end in (0, -1):
             layer = np.take(height, end, axis=axis)
@@ -51,43 +53,43 @@ def _close_border(height: FloatArray, outside: float) -> None:
 
 
 def _adjacency(faces: Int32Array, vertex_count: int) -> scipy.sparse.csr_matrix:
-    """(V, V) float32, 1 where two vertices of a closed mesh share an edge."""
+    """(V, V) float32, 1 if two vertices of a closed mesh share an edge."""
     start, end = faces.ravel(), faces[:, [1, 2, 0]].ravel()
     ones = np.ones(len(start), dtype=np.float32)
     return scipy.sparse.csr_matrix((ones, (start, end)), shape=(vertex_count, vertex_count))
 
 
 def largest_component(vertices: FloatArray, faces: Int32Array) -> tuple[FloatArray, Int32Array, float]:
-    """The connected piece with the largest volume, and the share of faces that lay on the others, 0…1."""
-    count, piece_of_vertex = connected_components(_adjacency(faces, len(vertices)), directed=False)
+    """The connected component with the largest volume, and the share of faces on the other components, 0…1."""
+    count, component_of_vertex = connected_components(_adjacency(faces, len(vertices)), directed=False)
     if count == 1:
         return vertices, faces, 0.0
-    piece_of_face = piece_of_vertex[faces[:, 0]]
-    keep_piece = _most_voluminous(vertices, faces, piece_of_face, count)
-    kept_faces = faces[piece_of_face == keep_piece]
-    kept_vertices = piece_of_vertex == keep_piece
+    component_of_face = component_of_vertex[faces[:, 0]]
+    kept_component = _most_voluminous(vertices, faces, component_of_face, count)
+    kept_faces = faces[component_of_face == kept_component]
+    kept_vertices = component_of_vertex == kept_component
     renumbered = np.cumsum(kept_vertices, dtype=np.int32) - 1
     return vertices[kept_vertices], renumbered[kept_faces], 1.0 - len(kept_faces) / len(faces)
 
 
-def _most_voluminous(vertices: FloatArray, faces: Int32Array, piece_of_face: Int32Array, count: int) -> int:
-    """By volume, not by faces: a torn shell with many faces must not win over the body."""
+def _most_voluminous(vertices: FloatArray, faces: Int32Array, component_of_face: Int32Array, count: int) -> int:
+    """Index of the component with the largest volume; a flat shell may have more faces than the body."""
     corner_a, corner_b, corner_c = (vertices[faces[:, k]].astype(np.float64) for k in range(3))
     volumes = np.einsum("ij,ij->i", corner_a, np.cross(corner_b, corner_c))
-    return int(np.argmax(np.bincount(piece_of_face, weights=volumes, minlength=count)))
+    return int(np.argmax(np.bincount(component_of_face, weights=volumes, minlength=count)))
 
 
 def taubin_smooth(
     vertices: FloatArray, faces: Int32Array, iterations: int, shrink: float = 0.5, inflate: float = -0.53
 ) -> FloatArray:
-    """Smooth a closed mesh without shrinking it (Taubin, A Signal Processing Approach to Fair Surface Design, 1995).
+    """Smooths a closed mesh without shrinking it (Taubin, A Signal Processing Approach to Fair Surface Design, 1995).
 
     Args:
         vertices: (V, 3).
         faces: (F, 3).
-        iterations: pairs of a shrinking and an inflating step.
-        shrink: λ, the step towards the neighbours' mean.
-        inflate: μ, the step away from it; −μ > λ.
+        iterations: number of pairs of a shrinking and an inflating step.
+        shrink: λ, the step towards the mean of the neighbours.
+        inflate: μ, the (negative) step away from it; −μ > λ.
     """
     adjacency = _adjacency(faces, len(vertices))
     neighbour_counts = np.asarray(adjacency.sum(axis=1)).ravel()

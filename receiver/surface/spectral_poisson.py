@@ -1,8 +1,8 @@
-"""Oriented points to an indicator function, by a Poisson equation solved in Fourier space.
+"""Oriented points → indicator function, by solving a Poisson equation in Fourier space.
 
-Kazhdan et al., Poisson Surface Reconstruction (2006), in the spectral form of Peng et al., Shape as Points (2021):
-the gradient of the indicator function is the field of inward normals, so its Laplacian is that field's divergence,
-and on a periodic grid both are multiplications in Fourier space.
+Kazhdan et al., Poisson Surface Reconstruction (2006), in the spectral form of Peng et al., Shape as Points (2021).
+The gradient of the indicator function is the field of inward normals, so its Laplacian is the divergence of that field.
+On a periodic grid both operators are multiplications in Fourier space.
 
 Shapes: N points, grid of X × Y × Z cells.
 """
@@ -32,11 +32,11 @@ class Grid:
 
 @dataclass(frozen=True, slots=True)
 class Corners:
-    """Where the N points lie in the grid: the eight nodes around each, and their trilinear weights.
+    """The eight grid nodes around each of N points, with trilinear weights.
 
     Args:
         nodes: (N, 8) flat node indices.
-        weights: (N, 8), each row adds up to 1.
+        weights: (N, 8), each row sums to 1.
     """
 
     nodes: IntArray
@@ -49,7 +49,7 @@ def fit_grid(points: FloatArray, resolution: int, padding: int) -> Grid:
     Args:
         points: (N, 3), metres.
         resolution: nodes along the longest side, padding included.
-        padding: free nodes on every side, so that the periodic copies stay apart.
+        padding: empty nodes on every side, which separate the periodic copies.
 
     Raises:
         ValueError: the points have no extent.
@@ -57,7 +57,7 @@ def fit_grid(points: FloatArray, resolution: int, padding: int) -> Grid:
     low, high = points.min(axis=0), points.max(axis=0)
     extent = high - low
     if float(extent.max()) <= 0.0:
-        raise ValueError("all points lie in one place: no surface passes through them")
+        raise ValueError("all points coincide: no surface passes through them")
     voxel_m = float(extent.max()) / (resolution - 2 * padding - 1)
     nodes = np.ceil(extent / voxel_m - 1e-4).astype(int) + 1 + 2 * padding
     shape = tuple(scipy.fft.next_fast_len(int(count), real=True) for count in nodes)
@@ -66,7 +66,7 @@ def fit_grid(points: FloatArray, resolution: int, padding: int) -> Grid:
 
 
 def locate(points: FloatArray, grid: Grid) -> Corners:
-    """The eight grid nodes around each of the (N, 3) points, with trilinear weights; all must lie inside the grid."""
+    """Finds the eight nodes around each point (N, 3) and their trilinear weights; all points must lie in the grid."""
     position = (points - grid.origin) / np.float32(grid.voxel_m)
     base = np.floor(position).astype(np.int64)
     fraction = (position - base).astype(np.float32)
@@ -79,7 +79,7 @@ def locate(points: FloatArray, grid: Grid) -> Corners:
 
 
 def splat(corners: Corners, values: FloatArray, grid: Grid) -> FloatArray:
-    """Spread the (N, C) values of the points over the grid's nodes: (C, X, Y, Z)."""
+    """Distributes the values (N, C) of the points over the grid nodes: (C, X, Y, Z)."""
     size = int(np.prod(grid.shape))
     nodes = corners.nodes.ravel()
     channels = [
@@ -90,34 +90,34 @@ def splat(corners: Corners, values: FloatArray, grid: Grid) -> FloatArray:
 
 
 def sample(corners: Corners, field: FloatArray) -> FloatArray:
-    """The field (X, Y, Z) at the points, trilinearly: (N,)."""
+    """Interpolates the field (X, Y, Z) trilinearly at the points: (N,)."""
     values: FloatArray = (field.ravel()[corners.nodes] * corners.weights).sum(axis=1)
     return values
 
 
 def _angular_frequencies(shape: tuple[int, ...]) -> list[FloatArray]:
-    """k along each axis of the half spectrum, radians a voxel, shaped to broadcast against one another."""
+    """Angular frequencies along each axis of the half spectrum, radians per voxel, shaped for broadcasting."""
     axes = (scipy.fft.fftfreq(shape[0]), scipy.fft.fftfreq(shape[1]), scipy.fft.rfftfreq(shape[2]))
     return [np.asarray(2.0 * np.pi * k, dtype=np.float32) for k in np.ix_(*axes)]
 
 
 def solve_indicator(field: FloatArray, sigma_voxels: float, workers: int = 1) -> FloatArray:
-    """The function χ, high inside, whose gradient comes closest to minus the field of outward normals.
+    """The function χ, high inside, whose gradient is closest to the negated field of outward normals.
 
     Args:
-        field: (3, X, Y, Z) outward normals splatted on the grid.
-        sigma_voxels: width of the Gaussian that smooths the field.
+        field: (3, X, Y, Z) outward normals, splatted on the grid.
+        sigma_voxels: standard deviation of the Gaussian that smooths the field.
         workers: threads of the FFT.
 
     Returns:
-        (X, Y, Z) float32 of zero mean, in arbitrary units: only its level sets count.
+        (X, Y, Z) float32 of zero mean, in arbitrary units; only its level sets are meaningful.
     """
     spectrum = scipy.fft.rfftn(field, axes=(1, 2, 3), workers=workers)
     k = _angular_frequencies(field.shape[1:])
-    # Damping, as the k² below, is made of one factor per axis: cheaper than a cache of whole grids.
+    # Damping and k² are separable into one factor per axis, which is cheaper than caching full grids.
     damped = [np.exp(np.float32(-0.5 * sigma_voxels**2) * k_axis**2) for k_axis in k]
     k_squared = k[0] ** 2 + k[1] ** 2 + k[2] ** 2
-    k_squared[0, 0, 0] = 1.0  # the mean is left at zero: the divergence has none
+    k_squared[0, 0, 0] = 1.0  # avoids 0/0; the divergence is zero there, so the mean of χ is zero
     divergence = k[0] * spectrum[0] + k[1] * spectrum[1] + k[2] * spectrum[2]
     divergence *= np.complex64(1j) / k_squared
     divergence *= damped[0] * damped[1] * damped[2]

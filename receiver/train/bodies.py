@@ -24,7 +24,7 @@ from common.body.rotations import axis_angle_to_matrix
 from common.errors import SourceError, exit_code_of
 from common.synthetic.dataset.split import SEED_RANGES, Split
 from common.synthetic.motion.poses import PoseSampler
-from receiver.decode.geometry_image import place_order, pool
+from receiver.decode.geometry_image import curve_order, pool
 from receiver.diffusion.stage import in_root_frame
 
 SHARD = 4096
@@ -35,7 +35,7 @@ NORMAL_STEP = 1 / 127
 def template_order(body: BodyModel) -> Tensor:
     """(2048,) the template's points along the curve."""
     points, _ = body.surface_points(body.rest(torch.zeros(1, SHAPE_SIZE))[0])
-    return torch.from_numpy(place_order(points[0].double().numpy()))
+    return torch.from_numpy(curve_order(points[0].double().numpy()))
 
 
 def sample_people(split: Split, seed: int, count: int) -> BodyParameters:

@@ -1,5 +1,3 @@
-"""Seen points keep their colour, unseen ones take a likely one, and what is worked out is worked out once."""
-
 import numpy as np
 import pytest
 
@@ -23,7 +21,7 @@ def colouring(body: BodyModel) -> Colouring:
     return Colouring(body)
 
 
-def learnt(seen: np.ndarray, colour: tuple[int, int, int] = RED) -> PointColours:
+def observe(seen: np.ndarray, colour: tuple[int, int, int] = RED) -> PointColours:
     return PointColours(np.where(seen[:, None], colour, 0).astype(np.uint8), seen)
 
 
@@ -31,7 +29,7 @@ def in_region(body: BodyModel, *names: str) -> np.ndarray:
     return np.isin(body.point_regions().numpy(), [REGION_INDEX[name] for name in names])
 
 
-def test_seen_points_have_their_own_colour(colouring: Colouring) -> None:
+def test_observed_points_keep_their_colour(colouring: Colouring) -> None:
     rng = np.random.default_rng(0)
     seen = rng.random(POINTS) < 0.4
     own = PointColours(rng.integers(0, 256, (POINTS, 3)).astype(np.uint8) * seen[:, None], seen)
@@ -41,20 +39,20 @@ def test_seen_points_have_their_own_colour(colouring: Colouring) -> None:
     assert colours.min() >= 0 and colours.max() <= 1 + 1e-6
 
 
-def test_nothing_seen_leaves_the_regions(colouring: Colouring, body: BodyModel) -> None:
+def test_region_colours_without_observed_points(colouring: Colouring, body: BodyModel) -> None:
     regions = np.random.default_rng(0).random((len(REGIONS), 3)).astype(np.float32)
-    colours = colouring.colours(learnt(np.zeros(POINTS, np.bool_)), regions)
+    colours = colouring.colours(observe(np.zeros(POINTS, np.bool_)), regions)
     np.testing.assert_allclose(colours, regions[body.point_regions().numpy()])
 
 
-def test_an_unseen_arm_looks_like_the_other(colouring: Colouring, body: BodyModel) -> None:
-    colours = colouring.colours(learnt(in_region(body, "forearm.L")), GREY)
+def test_unobserved_arm_takes_the_colours_of_the_other(colouring: Colouring, body: BodyModel) -> None:
+    colours = colouring.colours(observe(in_region(body, "forearm.L")), GREY)
     assert (colours[in_region(body, "forearm.R")] == [1, 0, 0]).all(axis=1).mean() > 0.9
 
 
-def test_the_colour_fades_into_that_of_the_region(colouring: Colouring, body: BodyModel) -> None:
+def test_colours_blend_into_the_region_with_distance(colouring: Colouring, body: BodyModel) -> None:
     seen = in_region(body, "chest")
-    colours = colouring.colours(learnt(seen, BLUE), GREY)
+    colours = colouring.colours(observe(seen, BLUE), GREY)
     points = body.surface_points(body.rest_vertices[:1])[0][0].numpy()
     from_chest = np.linalg.norm(points[:, None] - points[seen][None], axis=2).min(axis=1)
     np.testing.assert_allclose(colours[from_chest > 0.3], 0.5, atol=1e-3)
@@ -62,24 +60,24 @@ def test_the_colour_fades_into_that_of_the_region(colouring: Colouring, body: Bo
     assert 0.02 < float(np.abs(colours[between] - [0, 0, 1]).mean()) < 0.45
 
 
-def test_the_front_does_not_show_through(colouring: Colouring, body: BodyModel) -> None:
-    """A wrist is thinner than colours reach; they go round it, not through it."""
+def test_colours_do_not_pass_through_a_limb(colouring: Colouring, body: BodyModel) -> None:
+    """A shin is thinner than the blend length; colours spread around it, not through it."""
     points, normals = (side[0].numpy() for side in body.surface_points(body.rest_vertices[:1]))
     region = in_region(body, "shin.L", "shin.R")
     front, back = region & (normals[:, 2] < -0.3), region & (normals[:, 2] > 0.8)
-    colours = colouring.colours(learnt(front), GREY)
+    colours = colouring.colours(observe(front), GREY)
     assert np.abs(colours[back] - 0.5).mean() < 0.15
     assert np.ptp(points[region, 2]) < 0.25
 
 
-def test_a_single_point_is_enough(colouring: Colouring) -> None:
+def test_single_observed_point(colouring: Colouring) -> None:
     seen = np.arange(POINTS) == 5
-    colours = colouring.colours(learnt(seen), GREY)
+    colours = colouring.colours(observe(seen), GREY)
     np.testing.assert_allclose(colours[5], [1, 0, 0])
     assert np.isfinite(colours).all() and (colours == 0.5).all(axis=1).mean() > 0.9
 
 
-def test_the_same_colours_are_worked_out_once(body: BodyModel, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_blend_is_computed_once_per_set_of_colours(body: BodyModel, monkeypatch: pytest.MonkeyPatch) -> None:
     calls: list[Colouring] = []
     interpolate = Colouring._interpolate
 
@@ -89,20 +87,20 @@ def test_the_same_colours_are_worked_out_once(body: BodyModel, monkeypatch: pyte
 
     monkeypatch.setattr(Colouring, "_interpolate", counted)
     colouring = Colouring(body)
-    first, second = (learnt(in_region(body, name)) for name in ("chest", "hips"))
+    first, second = (observe(in_region(body, name)) for name in ("chest", "hips"))
     for _ in range(10):
         colouring.colours(first, GREY)
         colouring.colours(second, GREY)
     assert len(calls) == 2
 
 
-def test_rest_oriented_points_keep_front_and_back_apart(body: BodyModel) -> None:
+def test_rest_oriented_points_have_scaled_normals(body: BodyModel) -> None:
     places = rest_oriented_points(body)
     assert places.shape == (POINTS, 6)
     np.testing.assert_allclose(np.linalg.norm(places[:, 3:], axis=1), 0.06, rtol=1e-4)
 
 
-def test_inverse_distance_weights_prefers_the_nearest() -> None:
+def test_inverse_distance_weights_favour_the_nearest() -> None:
     weights = inverse_distance_weights(np.array([[0.0, 0.02, 0.1], [0.1, 0.1, 0.1]]))
     np.testing.assert_allclose(weights.sum(axis=1), 1, atol=1e-6)
     assert weights[0, 0] > 0.9 and np.allclose(weights[1], 1 / 3)

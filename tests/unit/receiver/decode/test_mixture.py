@@ -28,7 +28,7 @@ def test_cholesky_from_raw_is_a_valid_factor() -> None:
     torch.testing.assert_close(torch.linalg.cholesky(factor @ factor.mT), factor, rtol=1e-3, atol=1e-4)
 
 
-def test_log_prob_is_that_of_torch_distributions() -> None:
+def test_log_prob_equals_torch_distributions() -> None:
     q = mixture()
     z = torch.randn(3, 5, generator=torch.Generator().manual_seed(2))
     torch.testing.assert_close(q.log_prob(z), reference(q).log_prob(z))
@@ -51,14 +51,16 @@ def test_kl_to_standard_normal_bounds_the_kl_of_several_components() -> None:
 
 
 def test_sample_has_the_moments_of_the_mixture() -> None:
-    one = mixture(batch=1, components=2, dimensions=3)
-    many = GaussianMixture(*(t.expand(20_000, *t.shape[1:]) for t in (one.logits_BK, one.means_BKD, one.cholesky_BKDD)))
+    single = mixture(batch=1, components=2, dimensions=3)
+    many = GaussianMixture(
+        *(t.expand(20_000, *t.shape[1:]) for t in (single.logits_BK, single.means_BKD, single.cholesky_BKDD))
+    )
     z = many.sample(torch.Generator().manual_seed(4))
-    torch.testing.assert_close(z.mean(0), reference(one).mean[0], rtol=0, atol=0.1)
-    torch.testing.assert_close(z.var(0), reference(one).variance[0], rtol=0.1, atol=0.1)
+    torch.testing.assert_close(z.mean(0), reference(single).mean[0], rtol=0, atol=0.1)
+    torch.testing.assert_close(z.var(0), reference(single).variance[0], rtol=0.1, atol=0.1)
 
 
-def test_sample_with_the_same_seed_is_the_same_and_with_another_is_not() -> None:
+def test_sample_depends_on_the_seed_only() -> None:
     q = mixture()
     first, again, other = (q.sample(torch.Generator().manual_seed(seed)) for seed in (5, 5, 6))
     assert torch.equal(first, again)

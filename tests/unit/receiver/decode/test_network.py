@@ -20,16 +20,16 @@ TINY = DecodeConfig(
 def network() -> DecodeNetwork:
     torch.manual_seed(0)
     network = DecodeNetwork(TINY, torch.arange(2048))
-    network.decoder.fit_axes(tuple(torch.randn(16, places, 6) for places in (32, 128, 512)))  # type: ignore[arg-type]
+    network.decoder.fit_axes(tuple(torch.randn(16, patches, 6) for patches in (32, 128, 512)))  # type: ignore[arg-type]
     return network.eval()
 
 
-def test_three_levels_come_out_coarse_to_fine(network: DecodeNetwork) -> None:
+def test_output_has_three_levels_from_coarse_to_fine(network: DecodeNetwork) -> None:
     levels = network(torch.randn(2, LABEL_SIZE), torch.ones(2, LABEL_SIZE))
     assert [tuple(s.shape) for s in levels] == [(2, 32, 6), (2, 128, 6), (2, 512, 6)]
 
 
-def test_what_is_absent_has_no_say(network: DecodeNetwork) -> None:
+def test_absent_entries_do_not_affect_the_output(network: DecodeNetwork) -> None:
     present = torch.ones(1, LABEL_SIZE)
     present[:, group_slices()["left_arm"]] = 0
     labels = torch.randn(1, LABEL_SIZE)
@@ -38,7 +38,7 @@ def test_what_is_absent_has_no_say(network: DecodeNetwork) -> None:
     assert torch.equal(network(labels, present)[2], network(other, present)[2])
 
 
-def test_an_absent_group_is_not_a_group_of_zeros(network: DecodeNetwork) -> None:
+def test_absent_group_differs_from_a_group_of_zeros(network: DecodeNetwork) -> None:
     present = torch.ones(1, LABEL_SIZE)
     absent = present.clone()
     absent[:, group_slices()["left_arm"]] = 0
@@ -47,20 +47,20 @@ def test_an_absent_group_is_not_a_group_of_zeros(network: DecodeNetwork) -> None
 
 
 @pytest.mark.parametrize("name", ["root", "appearance"])
-def test_rigid_motion_and_colour_do_not_shape_the_body(network: DecodeNetwork, name: str) -> None:
+def test_root_and_appearance_do_not_affect_the_geometry(network: DecodeNetwork, name: str) -> None:
     labels, present = torch.randn(1, LABEL_SIZE), torch.ones(1, LABEL_SIZE)
     other = labels.clone()
     other[:, group_slices()[name]] += 1.0
     assert torch.equal(network(labels, present)[2], network(other, present)[2])
 
 
-def test_geometry_entries_are_all_but_root_and_appearance() -> None:
+def test_geometry_entries_exclude_root_and_appearance() -> None:
     slices = group_slices()
     outside = {*range(LABEL_SIZE)[slices["root"]], *range(LABEL_SIZE)[slices["appearance"]]}
     assert set(geometry_entries().tolist()) == set(range(LABEL_SIZE)) - outside
 
 
-def test_every_level_depends_on_the_latent_and_later_levels_on_earlier_ones(network: DecodeNetwork) -> None:
+def test_levels_depend_on_the_latent_and_on_earlier_levels(network: DecodeNetwork) -> None:
     z = torch.randn(1, TINY.latent, requires_grad=True)
     for s in network.decoder(z):
         (gradient,) = torch.autograd.grad(s.sum(), z, retain_graph=True)
@@ -70,11 +70,11 @@ def test_every_level_depends_on_the_latent_and_later_levels_on_earlier_ones(netw
     assert gradient.abs().sum() > 0
 
 
-def test_the_mode_needs_no_covariance_and_equals_the_mixtures(network: DecodeNetwork) -> None:
+def test_encoder_mode_equals_the_mode_of_its_mixture(network: DecodeNetwork) -> None:
     y, present = torch.randn(4, len(network.entries)), torch.ones(4, len(network.entries))
     torch.testing.assert_close(network.encoder.mode(y, present), network.encoder(y, present).mode())
 
 
-def test_a_size_below_one_is_refused() -> None:
+def test_size_below_one_is_rejected() -> None:
     with pytest.raises(ValueError, match="at least 1"):
         DecodeConfig(latent=0)

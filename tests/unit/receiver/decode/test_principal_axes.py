@@ -8,16 +8,16 @@ def bodies(count: int = 40) -> torch.Tensor:
     return torch.randn(count, 3, generator=generator) @ torch.randn(3, 24, generator=generator) + 1.0
 
 
-def test_axes_give_back_what_lies_in_them() -> None:
+def test_features_in_the_span_of_the_axes_are_reproduced() -> None:
     s = bodies().unflatten(-1, (4, 6))
-    level = PrincipalAxes(places=4, axes=3)
+    level = PrincipalAxes(patches=4, axes=3)
     level.fit(s)
     torch.testing.assert_close(level(level.project(s)), s, rtol=1e-3, atol=1e-3)
 
 
 def test_coefficients_have_unit_variance_and_keep_distances() -> None:
     s = bodies().unflatten(-1, (4, 6))
-    level = PrincipalAxes(places=4, axes=3)
+    level = PrincipalAxes(patches=4, axes=3)
     level.fit(s)
     coefficients = level.project(s)
     torch.testing.assert_close(coefficients.square().mean(0), torch.ones(3), rtol=1e-3, atol=1e-3)

@@ -24,15 +24,15 @@ def person(*names: str, size: int | None = None) -> PersonLabels:
     return PersonLabels(identity=0, score=1.0, labels={name: drawn[name][:size] for name in names})
 
 
-def test_arrived_vectors_marks_prefixes() -> None:
+def test_arrived_vectors_mask_prefixes() -> None:
     labels, present = arrived_vectors([person("torso", size=3)])
-    where = group_slices()["torso"]
+    torso = group_slices()["torso"]
     assert present.sum() == 3
-    assert present[0, where.start : where.start + 3].all()
+    assert present[0, torso.start : torso.start + 3].all()
     assert (labels[present == 0] == 0).all()
 
 
-def test_any_two_groups_decode_to_a_body(stage: DecodeStage) -> None:
+def test_any_two_groups_decode_to_a_valid_body(stage: DecodeStage) -> None:
     people = [person(*names) for names in itertools.combinations(GROUP_NAMES, 2)] + [person()]
     decoded = stage.decode(people)
     assert len(decoded) == len(people)
@@ -41,9 +41,9 @@ def test_any_two_groups_decode_to_a_body(stage: DecodeStage) -> None:
     torch.testing.assert_close(rotations @ rotations.mT, torch.eye(3).expand_as(rotations), rtol=0, atol=1e-4)
 
 
-def test_decode_is_the_same_every_time_and_alone_or_in_company(stage: DecodeStage) -> None:
-    alone, company = stage.decode([person(*GROUP_NAMES)]), stage.decode([person(*GROUP_NAMES), person("head")])
-    torch.testing.assert_close(alone.s_levels[2][0], company.s_levels[2][0])
+def test_decode_is_deterministic_and_independent_of_the_batch(stage: DecodeStage) -> None:
+    alone, batched = stage.decode([person(*GROUP_NAMES)]), stage.decode([person(*GROUP_NAMES), person("head")])
+    torch.testing.assert_close(alone.s_levels[2][0], batched.s_levels[2][0])
     assert torch.equal(alone.z_prime, stage.decode([person(*GROUP_NAMES)]).z_prime)
 
 
@@ -53,7 +53,7 @@ def test_decode_with_a_generator_samples(stage: DecodeStage) -> None:
     assert not torch.equal(draws[0], draws[2])
 
 
-def test_colours_are_marked_where_appearance_arrived(stage: DecodeStage) -> None:
+def test_coloured_marks_people_with_appearance(stage: DecodeStage) -> None:
     decoded = stage.decode([person("appearance", size=4), person("head")])
     assert decoded.coloured.tolist() == [True, False]
 
@@ -63,7 +63,7 @@ def test_decode_without_people_is_rejected(stage: DecodeStage) -> None:
         stage.decode([])
 
 
-def test_a_group_that_is_too_long_is_refused(stage: DecodeStage) -> None:
+def test_group_that_is_too_long_is_rejected(stage: DecodeStage) -> None:
     labels = {"head": np.zeros(LABEL_SIZE, dtype=np.float32)}
     with pytest.raises(ValueError, match="head"):
         stage.decode([PersonLabels(identity=0, score=1.0, labels=labels)])

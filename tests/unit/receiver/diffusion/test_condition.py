@@ -9,21 +9,21 @@ Levels = tuple[torch.Tensor, torch.Tensor, torch.Tensor]
 
 def levels(seed: int = 0, batch: int = 2) -> Levels:
     generator = torch.Generator().manual_seed(seed)
-    s_1, s_2, s_3 = (0.3 * torch.randn(batch, places, 6, generator=generator) for places in (32, 128, 512))
+    s_1, s_2, s_3 = (0.3 * torch.randn(batch, patches, 6, generator=generator) for patches in (32, 128, 512))
     return s_1, s_2, s_3
 
 
-def test_condition_has_a_token_for_each_token_of_the_denoiser() -> None:
+def test_condition_has_the_tokens_of_the_denoiser() -> None:
     condition = Conditioner(TINY)(levels())
     assert condition.u_m.shape == (2, 128, 32)
     assert condition.bias.shape == (2, 2, 128, 128)
 
 
-def test_pair_geometry_tells_near_from_far_and_front_from_back() -> None:
-    places = torch.tensor([[[0.0, 0, 0, 0, 0, 1], [0, 0, 1.0, 0, 0, -1], [0.02, 0, 0, 0, 0, 1]]])
-    pairs = pair_geometry(places)[0]
-    nearness, agreement, towards = pairs[0], pairs[4], pairs[5]
-    assert nearness[0, 2] > 0.9 > 0.01 > nearness[0, 1]
+def test_pair_geometry_separates_near_from_far_and_front_from_back() -> None:
+    patches = torch.tensor([[[0.0, 0, 0, 0, 0, 1], [0, 0, 1.0, 0, 0, -1], [0.02, 0, 0, 0, 0, 1]]])
+    pairs = pair_geometry(patches)[0]
+    proximity, agreement, towards = pairs[0], pairs[4], pairs[5]
+    assert proximity[0, 2] > 0.9 > 0.01 > proximity[0, 1]
     assert agreement[0, 2] == pytest.approx(1.0) and agreement[0, 1] == pytest.approx(-1.0)
     assert towards[0, 1] == pytest.approx(1.0, abs=1e-3) and towards[1, 0] == pytest.approx(1.0, abs=1e-3)
     torch.testing.assert_close(pairs[6], towards.mT)
@@ -35,7 +35,7 @@ def test_attention_bias_depends_on_the_features() -> None:
     assert not torch.allclose(first, second)
 
 
-def test_attention_bias_does_not_see_where_the_whole_body_stands() -> None:
+def test_pair_geometry_is_invariant_to_translation() -> None:
     s_2 = levels()[1]
     moved = s_2 + torch.tensor([0.1, -0.2, 0.3, 0, 0, 0])
     torch.testing.assert_close(pair_geometry(s_2), pair_geometry(moved), rtol=1e-2, atol=1e-3)
@@ -44,13 +44,13 @@ def test_attention_bias_does_not_see_where_the_whole_body_stands() -> None:
 @pytest.mark.parametrize("level", [0, 1, 2])
 def test_every_level_reaches_the_condition(level: int) -> None:
     torch.manual_seed(0)
-    conditioner, spoilt = Conditioner(TINY), list(levels())
-    spoilt[level] = spoilt[level] + 0.1
-    before, after = conditioner(levels()).u_m, conditioner((spoilt[0], spoilt[1], spoilt[2])).u_m
+    conditioner, changed = Conditioner(TINY), list(levels())
+    changed[level] = changed[level] + 0.1
+    before, after = conditioner(levels()).u_m, conditioner((changed[0], changed[1], changed[2])).u_m
     assert not torch.allclose(before, after, atol=1e-4)
 
 
-def test_bias_changes_what_a_vit_says() -> None:
+def test_bias_changes_the_output_of_a_vit() -> None:
     torch.manual_seed(0)
     conditioner = Conditioner(TINY)
     before = conditioner(levels()).u_m
@@ -68,6 +68,6 @@ def test_condition_is_indexed_by_person() -> None:
 
 
 @pytest.mark.parametrize(("width", "heads"), [(33, 2), (16, 2)])
-def test_sizes_that_do_not_fit_are_refused(width: int, heads: int) -> None:
+def test_invalid_sizes_are_rejected(width: int, heads: int) -> None:
     with pytest.raises(ValueError, match="width"):
         DiffusionConfig(width=width, heads=heads)

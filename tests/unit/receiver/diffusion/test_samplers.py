@@ -14,21 +14,21 @@ from receiver.diffusion.samplers import (
 SAMPLERS = [sample_ddim, sample_heun]
 
 
-def test_schedule_falls_to_zero() -> None:
+def test_schedule_decreases_to_zero() -> None:
     sigmas = sigma_schedule(3, 0.4, 0.05)
     assert sigmas[0] == 0.4 and sigmas[-1] == 0.0 and len(sigmas) == 4
     assert sigmas == sorted(sigmas, reverse=True)
 
 
 @pytest.mark.parametrize(("steps", "sigma_max"), [(0, 0.2), (2, 0.001)])
-def test_schedule_that_cannot_fall_is_refused(steps: int, sigma_max: float) -> None:
+def test_schedule_that_cannot_decrease_is_rejected(steps: int, sigma_max: float) -> None:
     with pytest.raises(ValueError, match="schedule"):
         sigma_schedule(steps, sigma_max)
 
 
 @pytest.mark.parametrize("sample", SAMPLERS)
 @pytest.mark.parametrize("steps", [1, 2, 4])
-def test_a_denoiser_that_knows_the_point_leads_there(sample: object, steps: int) -> None:
+def test_sampler_reaches_the_point_of_a_constant_denoiser(sample: object, steps: int) -> None:
     target = torch.tensor([[1.0, -2.0]])
     x = torch.randn(100, 2, generator=torch.Generator().manual_seed(0))
     assert callable(sample)
@@ -37,7 +37,7 @@ def test_a_denoiser_that_knows_the_point_leads_there(sample: object, steps: int)
 
 
 @pytest.mark.parametrize(("sample", "steps", "tolerance"), [(sample_ddim, 64, 0.03), (sample_heun, 12, 0.03)])
-def test_the_ideal_denoiser_of_a_gaussian_gives_that_gaussian(sample: object, steps: int, tolerance: float) -> None:
+def test_sampler_with_the_ideal_denoiser_reproduces_a_gaussian(sample: object, steps: int, tolerance: float) -> None:
     mean, deviation, sigma_max = 0.7, 0.3, 20.0
 
     def denoise(x: Tensor, sigma: float) -> Tensor:
@@ -52,17 +52,17 @@ def test_the_ideal_denoiser_of_a_gaussian_gives_that_gaussian(sample: object, st
 
 
 @pytest.mark.parametrize("steps", [1, 2, 4])
-def test_renoised_forgets_a_wrong_start_where_ddim_carries_it_along(steps: int) -> None:
+def test_consistency_multistep_discards_the_initial_error_faster_than_ddim(steps: int) -> None:
     def denoise(x: Tensor, sigma: float) -> Tensor:
-        return 0.5 * x  # of a target at zero: every call halves what is left
+        return 0.5 * x  # the target is zero, and every call halves the remaining error
 
     start, sigmas = torch.full((4,), 8.0), sigma_schedule(steps, 0.4, 0.1)
-    consistency_multistep = sample_consistency_multistep(denoise, start, sigmas, torch.zeros(4))
-    torch.testing.assert_close(consistency_multistep, start * 0.5**steps)
-    assert (sample_ddim(denoise, start, sigmas) >= consistency_multistep).all()
+    denoised = sample_consistency_multistep(denoise, start, sigmas, torch.zeros(4))
+    torch.testing.assert_close(denoised, start * 0.5**steps)
+    assert (sample_ddim(denoise, start, sigmas) >= denoised).all()
 
 
-def test_renoised_puts_the_given_noise_on_between_steps() -> None:
+def test_consistency_multistep_adds_the_given_noise_between_steps() -> None:
     noise = torch.tensor([1.0, -1.0])
     seen: list[Tensor] = []
 
@@ -74,7 +74,7 @@ def test_renoised_puts_the_given_noise_on_between_steps() -> None:
     torch.testing.assert_close(seen[1], 0.1 * noise)
 
 
-def test_paper_forward_scales_the_noise_by_the_features() -> None:
+def test_paper_forward_scales_the_noise_by_u_m() -> None:
     u_m = torch.tensor([0.0, 1.0, 3.0]).expand(20_000, 3)
     c = (0.9, 0.8)
     x = paper_forward(torch.ones(20_000, 3), u_m, c, torch.Generator().manual_seed(0))
@@ -84,7 +84,7 @@ def test_paper_forward_scales_the_noise_by_the_features() -> None:
 
 
 def test_paper_reverse_does_not_invert_paper_forward(monkeypatch: pytest.MonkeyPatch) -> None:
-    """(27) takes off u_m where (26) put on u_m ⊙ ε: it inverts (26) only if every ε is 1."""
+    """(27) subtracts u_m where (26) adds u_m ⊙ ε, so it inverts (26) only if every ε is 1."""
     x_0, u_m, c = torch.randn(50, 3), torch.full((50, 3), 2.0), (0.95,) * 5
     noisy = paper_forward(x_0, u_m, c, torch.Generator().manual_seed(0))
     assert (paper_reverse(noisy, u_m, c) - x_0).abs().mean() > 0.5

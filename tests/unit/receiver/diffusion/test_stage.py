@@ -33,15 +33,15 @@ def decoded(batch: int = 2, coloured: bool = False) -> DecodedBody:
     )
 
 
-def one_of(whole: DecodedBody, row: int) -> DecodedBody:
-    s_1, s_2, s_3 = (s[row : row + 1] for s in whole.s_levels)
-    here = slice(row, row + 1)
+def select(batch: DecodedBody, row: int) -> DecodedBody:
+    s_1, s_2, s_3 = (s[row : row + 1] for s in batch.s_levels)
+    rows = slice(row, row + 1)
     return DecodedBody(
-        whole.parameters[here], (s_1, s_2, s_3), whole.z_prime[here], whole.colours[here], whole.coloured[here]
+        batch.parameters[rows], (s_1, s_2, s_3), batch.z_prime[rows], batch.colours[rows], batch.coloured[rows]
     )
 
 
-def test_reconstruct_gives_oriented_points_for_everyone(stage: DiffusionStage) -> None:
+def test_reconstruct_gives_oriented_points_for_every_person(stage: DiffusionStage) -> None:
     clouds = stage.reconstruct(decoded())
     assert len(clouds) == 2
     for cloud in clouds:
@@ -50,58 +50,58 @@ def test_reconstruct_gives_oriented_points_for_everyone(stage: DiffusionStage) -
         np.testing.assert_allclose(np.linalg.norm(cloud.normals, axis=1), 1.0, atol=1e-4)
 
 
-def test_reconstruct_does_not_depend_on_who_else_is_there(stage: DiffusionStage) -> None:
-    whole = decoded()
-    alone, company = stage.reconstruct(one_of(whole, 1))[0], stage.reconstruct(whole)[1]
-    np.testing.assert_allclose(alone.points, company.points, atol=1e-4)
+def test_reconstruct_is_independent_of_the_batch(stage: DiffusionStage) -> None:
+    batch = decoded()
+    alone, batched = stage.reconstruct(select(batch, 1))[0], stage.reconstruct(batch)[1]
+    np.testing.assert_allclose(alone.points, batched.points, atol=1e-4)
 
 
-def test_the_same_seed_gives_the_same_cloud_and_another_gives_another(stage: DiffusionStage) -> None:
+def test_cloud_depends_on_the_seed_only(stage: DiffusionStage) -> None:
     first, again, other = (stage.reconstruct(decoded(), seed=seed)[0].points for seed in (0, 0, 1))
     np.testing.assert_array_equal(first, again)
     assert np.abs(first - other).max() > 0
 
 
 def test_starting_state_is_the_skinned_body_in_its_root_frame(stage: DiffusionStage, body: BodyModel) -> None:
-    who = decoded()
-    turned = BodyParameters.rest(2)
-    turned.rotations[:, 0] = axis_angle_to_matrix(torch.tensor([0.0, 2.0, 0.0]))
+    bodies = decoded()
+    rotated = BodyParameters.rest(2)
+    rotated.rotations[:, 0] = axis_angle_to_matrix(torch.tensor([0.0, 2.0, 0.0]))
     rest = body.surface_points(body.rest(torch.zeros(1, 10))[0])[0][0]
-    upright = DecodedBody(turned, who.s_levels, who.z_prime, who.colours, who.coloured)
-    state = stage.starting_state(upright, [None, None])
+    decoded_bodies = DecodedBody(rotated, bodies.s_levels, bodies.z_prime, bodies.colours, bodies.coloured)
+    state = stage.starting_state(decoded_bodies, [None, None])
     root = body.rest(torch.zeros(1, 10))[1][0, 0]
     torch.testing.assert_close(state[0, :, :3], (rest - root)[stage.network.point_order], rtol=0, atol=1e-4)
 
 
-def test_starting_state_is_last_frames_cloud_where_there_is_one(stage: DiffusionStage) -> None:
-    last = stage.reconstruct(decoded())[0]
-    state = stage.starting_state(decoded(), [last, None])
+def test_starting_state_is_the_previous_cloud_if_given(stage: DiffusionStage) -> None:
+    previous = stage.reconstruct(decoded())[0]
+    state = stage.starting_state(decoded(), [previous, None])
     order = stage.network.point_order.numpy()
-    np.testing.assert_array_equal(state[0, :, :3].numpy(), last.points[order])
+    np.testing.assert_array_equal(state[0, :, :3].numpy(), previous.points[order])
     with pytest.raises(ValueError, match="initial clouds"):
-        stage.starting_state(decoded(), [last])
+        stage.starting_state(decoded(), [previous])
 
 
 def test_colours_follow_the_region_of_each_point(stage: DiffusionStage, body: BodyModel) -> None:
-    who = decoded(coloured=True)
-    colours = stage.reconstruct(who)[0].colours
+    bodies = decoded(coloured=True)
+    colours = stage.reconstruct(bodies)[0].colours
     assert colours is not None
-    np.testing.assert_allclose(colours, who.colours[0, body.point_regions()].numpy())
+    np.testing.assert_allclose(colours, bodies.colours[0, body.point_regions()].numpy())
 
 
 @pytest.mark.parametrize("sampler", ["consistency_multistep", "ddim", "heun", "paper"])
 def test_every_sampler_runs(stage: DiffusionStage, body: BodyModel, sampler: str) -> None:
-    how = SamplingConfig(sampler=sampler)  # type: ignore[arg-type]
-    assert np.isfinite(DiffusionStage(stage.network, body, how).reconstruct(decoded())[0].points).all()
+    config = SamplingConfig(sampler=sampler)  # type: ignore[arg-type]
+    assert np.isfinite(DiffusionStage(stage.network, body, config).reconstruct(decoded())[0].points).all()
 
 
 @pytest.mark.parametrize("changes", [{"sampler": "ddpm"}, {"steps": 0}, {"sigma_start_m": 3.0}])
-def test_sampling_that_makes_no_sense_is_refused(changes: dict[str, object]) -> None:
+def test_invalid_sampling_config_is_rejected(changes: dict[str, object]) -> None:
     with pytest.raises(ValueError):
         SamplingConfig(**changes)  # type: ignore[arg-type]
 
 
-def test_placed_turns_normals_and_moves_points() -> None:
+def test_placed_rotates_normals_and_transforms_points() -> None:
     cloud = PointCloud(np.array([[1.0, 0, 0]], np.float32), np.array([[0, 0, 1.0]], np.float32))
     quarter = np.array([[0.0, 0, 1], [0, 1, 0], [-1, 0, 0]], np.float32)
     placed = cloud.placed(quarter, np.array([0, 0, 3.0], np.float32))

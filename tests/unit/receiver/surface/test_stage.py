@@ -20,7 +20,7 @@ def _trimesh(mesh: SurfaceMesh) -> trimesh.Trimesh:
     return trimesh.Trimesh(mesh.vertices, mesh.faces, process=False)
 
 
-def _is_one_closed_piece(mesh: SurfaceMesh) -> bool:
+def _is_closed_and_connected(mesh: SurfaceMesh) -> bool:
     checked = _trimesh(mesh)
     return bool(
         checked.is_watertight and checked.is_winding_consistent and checked.body_count == 1 and checked.volume > 0
@@ -29,20 +29,20 @@ def _is_one_closed_piece(mesh: SurfaceMesh) -> bool:
 
 def _chamfer_mm(mesh: SurfaceMesh, truth: trimesh.Trimesh) -> float:
     ours, theirs = _trimesh(mesh).sample(20000, seed=1), truth.sample(20000, seed=2)
-    there, back = cKDTree(ours).query(theirs)[0], cKDTree(theirs).query(ours)[0]
-    return float(500.0 * (there.mean() + back.mean()))
+    to_ours, to_theirs = cKDTree(ours).query(theirs)[0], cKDTree(theirs).query(ours)[0]
+    return float(500.0 * (to_ours.mean() + to_theirs.mean()))
 
 
 @pytest.fixture(scope="module")
 def bodies() -> tuple[FloatArray, FloatArray, list[trimesh.Trimesh]]:
-    """Oriented points of random bodies, (B, 2048, 3) twice, and their skins."""
+    """Points and normals of random bodies, both (B, 2048, 3), and their skin meshes."""
     model, generator = BodyModel.load(), torch.Generator().manual_seed(7)
     rotations = axis_angle_to_matrix(0.35 * torch.randn(BODIES, 22, 3, generator=generator))
     shape = torch.randn(BODIES, 10, generator=generator)
-    place = torch.tensor([0.3, -0.1, 3.0]).expand(BODIES, 3)
+    translation = torch.tensor([0.3, -0.1, 3.0]).expand(BODIES, 3)
     curl = 0.5 * torch.rand(BODIES, 4, generator=generator)
     with torch.no_grad():
-        vertices = model(BodyParameters(rotations, curl, shape, place)).vertices
+        vertices = model(BodyParameters(rotations, curl, shape, translation)).vertices
         points, normals = model.surface_points(vertices)
     faces = model.skin_faces.numpy()
     return points.numpy(), normals.numpy(), [trimesh.Trimesh(v, faces, process=False) for v in vertices.numpy()]
@@ -52,7 +52,7 @@ def test_reconstruct_sphere() -> None:
     mesh = SurfaceStage().reconstruct(*sphere())
     radii = np.linalg.norm(mesh.vertices - [0.0, 0.0, 3.0], axis=1)
     assert np.abs(radii - 0.5).max() < 0.004
-    assert _is_one_closed_piece(mesh)
+    assert _is_closed_and_connected(mesh)
     assert mesh.dropped_share == 0.0
     assert mesh.vertices.dtype == np.float32
     assert mesh.faces.dtype == np.int32
@@ -60,7 +60,7 @@ def test_reconstruct_sphere() -> None:
 
 def test_reconstruct_torus_keeps_its_hole() -> None:
     mesh = SurfaceStage().reconstruct(*torus())
-    assert _is_one_closed_piece(mesh)
+    assert _is_closed_and_connected(mesh)
     assert _trimesh(mesh).euler_number == 0
     ring = np.hypot(mesh.vertices[:, 0], mesh.vertices[:, 2]) - 0.6
     assert np.abs(np.hypot(ring, mesh.vertices[:, 1]) - 0.2).mean() < 0.006
@@ -69,11 +69,11 @@ def test_reconstruct_torus_keeps_its_hole() -> None:
 def test_reconstruct_capsule_has_its_volume() -> None:
     mesh = SurfaceStage().reconstruct(*capsule())
     truth = np.pi * 0.2**2 * 1.4 + 4.0 / 3.0 * np.pi * 0.2**3
-    assert _is_one_closed_piece(mesh)
+    assert _is_closed_and_connected(mesh)
     assert _trimesh(mesh).volume == pytest.approx(truth, rel=0.02)
 
 
-def test_reconstruct_sphere_of_uneven_density_needs_areas() -> None:
+def test_areas_improve_a_sphere_of_uneven_density() -> None:
     points, normals = sphere(4096)
     front = points[:, 2] < 3.0
     kept = ~front | (np.arange(len(points)) % 8 == 0)
@@ -88,7 +88,7 @@ def test_reconstruct_bodies_watertight(bodies: tuple[FloatArray, FloatArray, lis
     points, normals, truths = bodies
     for index, truth in enumerate(truths):
         mesh = SurfaceStage().reconstruct(points[index], normals[index])
-        assert _is_one_closed_piece(mesh)
+        assert _is_closed_and_connected(mesh)
         assert 0.4 < np.ptp(mesh.vertices, axis=0).max() < 2.6
         assert _chamfer_mm(mesh, truth) < 10.0
         assert mesh.dropped_share < 0.05
@@ -102,19 +102,19 @@ def test_reconstruct_bodies_when_points_are_noisy(
     for index, truth in enumerate(truths):
         noisy = (points[index] + rng.normal(scale=0.01, size=points[index].shape)).astype(np.float32)
         mesh = SurfaceStage().reconstruct(noisy, normals[index])
-        assert _is_one_closed_piece(mesh)
+        assert _is_closed_and_connected(mesh)
         errors_mm.append(_chamfer_mm(mesh, truth))
     assert max(errors_mm) < 12.0
 
 
 @pytest.mark.parametrize("seed", range(8))
-def test_reconstruct_scattered_points_closed_or_refused(seed: int) -> None:
+def test_reconstruct_random_points_is_closed(seed: int) -> None:
     rng = np.random.default_rng(seed)
     points = rng.normal(size=(200, 3)).astype(np.float32)
     normals = rng.normal(size=(200, 3)).astype(np.float32)
     mesh = SurfaceStage(SurfaceConfig(grid_resolution=48)).reconstruct(points, normals)
     assert is_watertight(mesh.faces, len(mesh.vertices))
-    assert _is_one_closed_piece(mesh)
+    assert _is_closed_and_connected(mesh)
 
 
 def test_reconstruct_colours_come_from_the_nearest_point() -> None:
@@ -126,7 +126,7 @@ def test_reconstruct_colours_come_from_the_nearest_point() -> None:
     assert (mesh.colours[left] == [255, 0, 0]).all() and (mesh.colours[right] == [0, 0, 255]).all()
 
 
-def test_reconstruct_keeps_the_larger_of_two_pieces() -> None:
+def test_reconstruct_keeps_the_larger_of_two_components() -> None:
     big, big_normals = sphere(2048, 0.5)
     small, small_normals = sphere(128, 0.12)
     points = np.concatenate([big, small + np.array([1.2, 0.0, 0.0], np.float32)])
@@ -136,30 +136,30 @@ def test_reconstruct_keeps_the_larger_of_two_pieces() -> None:
 
 
 @pytest.mark.parametrize(
-    ("spoil", "message"),
+    ("degrade", "message"),
     [
         (lambda p, n: (p[:15], n[:15]), "at least 16 points"),
         (lambda p, n: (np.full_like(p, np.nan), n), "not finite"),
         (lambda p, n: (p, np.full_like(n, np.inf)), "not finite"),
-        (lambda p, n: (np.ones_like(p), n), "in one place"),
+        (lambda p, n: (np.ones_like(p), n), "coincide"),
         (lambda p, n: (p, np.zeros_like(n)), "flat"),
         (lambda p, n: (p, n[:-1]), "shape"),
     ],
 )
-def test_reconstruct_refuses_degenerate_input(spoil: object, message: str) -> None:
-    assert callable(spoil)
+def test_reconstruct_rejects_degenerate_input(degrade: object, message: str) -> None:
+    assert callable(degrade)
     with pytest.raises(ValueError, match=message):
-        SurfaceStage().reconstruct(*spoil(*sphere(64)))
+        SurfaceStage().reconstruct(*degrade(*sphere(64)))
 
 
-def test_reconstruct_refuses_areas_that_are_all_zero() -> None:
+def test_reconstruct_rejects_areas_that_are_all_zero() -> None:
     points, normals = sphere(64)
     with pytest.raises(ValueError, match="zero"):
         SurfaceStage().reconstruct(points, normals, areas=np.zeros(64, np.float32))
 
 
 @pytest.mark.parametrize(
-    "wrong",
+    "changes",
     [
         {"grid_resolution": 8},
         {"grid_padding": 1},
@@ -168,6 +168,6 @@ def test_reconstruct_refuses_areas_that_are_all_zero() -> None:
         {"fft_workers": 0},
     ],
 )
-def test_config_refuses_what_makes_no_sense(wrong: dict[str, float]) -> None:
-    with pytest.raises(ValueError, match=next(iter(wrong)).replace("_", "-")):
-        dataclasses.replace(SurfaceConfig(), **wrong)  # type: ignore[arg-type]
+def test_invalid_config_is_rejected(changes: dict[str, float]) -> None:
+    with pytest.raises(ValueError, match=next(iter(changes)).replace("_", "-")):
+        dataclasses.replace(SurfaceConfig(), **changes)  # type: ignore[arg-type]
