@@ -1,88 +1,145 @@
-"""A picture of input beside output: frames of the clip above the surface and the body that came of them."""
+"""A contact sheet of a session: frames of the clip above the surfaces and bodies reconstructed from them.
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+It also holds what every image of a session needs: reading the clip, rendering the meshes of a frame, and captions.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import av
 import cv2
 import numpy as np
+from PIL import Image as PillowImage
+from PIL import ImageDraw, ImageFont
 
-from common.arrays import ByteArray, FloatArray
+from common.arrays import FloatArray, Image
 from common.errors import SourceError
 from common.frames import Camera
 from receiver.mesh.mesh_files import publish_file, read_mesh
 from receiver.mesh.render import render
+from receiver.mesh.triangle_mesh import SurfaceMesh
 
 COLUMNS = 8
-_TILE_HEIGHT = 288
-_CAPTION_HEIGHT = 20
+_TILE_HEIGHT_PX = 288
+_CAPTION_HEIGHT_PX = 20
 
-Line = dict[str, Any]
+Record = dict[str, Any]
+"""One frame of `frames.jsonl`."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Clip:
-    """What the sheet needs of a clip.
+    """A few frames of a video.
 
     Args:
-        frame_count: frames in all.
-        chosen: frame number → (H, W, 3) RGB of a few frames spread over the clip.
+        frame_count: frames in the whole video.
+        frames: frame number → (H, W, 3) RGB, evenly spread over the video.
     """
 
     frame_count: int
-    chosen: dict[int, ByteArray]
+    frames: dict[int, Image]
 
 
-def read_clip(path: Path) -> Clip:
-    """Decode a video, keeping only the frames that the sheet shows.
+def read_clip(path: Path, columns: int = COLUMNS) -> Clip:
+    """Decodes a video and keeps at most `columns` evenly spread frames.
 
     Raises:
-        SourceError: it is missing or is no video.
+        SourceError: the file is missing, is not a video or has no frames.
     """
     try:
         frame_count = sum(1 for _ in _decode(path))
-        wanted = set(spread(frame_count, COLUMNS))
-        chosen = {n: frame.to_ndarray(format="rgb24") for n, frame in enumerate(_decode(path)) if n in wanted}
+        selected = set(spread(frame_count, columns))
+        frames = {n: _rgb(frame) for n, frame in enumerate(_decode(path)) if n in selected}
     except (av.FFmpegError, OSError, IndexError) as error:
         raise SourceError(f"{path} cannot be read as a video: {error}") from error
     if frame_count == 0:
-        raise SourceError(f"{path} holds no frames")
-    return Clip(frame_count, chosen)
+        raise SourceError(f"{path} has no frames")
+    return Clip(frame_count, frames)
 
 
-def _decode(path: Path) -> Any:
-    """The clip's frames one after the other."""
+def _decode(path: Path) -> Iterator[av.VideoFrame]:
     with av.open(str(path)) as container:
         yield from container.decode(container.streams.video[0])
 
 
+def _rgb(frame: av.VideoFrame) -> Image:
+    return np.asarray(frame.to_ndarray(format="rgb24"), np.uint8)
+
+
 def spread(count: int, columns: int) -> list[int]:
-    """At most `columns` numbers below `count`, evenly spread, none at the very ends."""
+    """At most `columns` evenly spread numbers below `count`, centred in equal intervals."""
     return sorted({int((column + 0.5) * count / columns) for column in range(columns)})
 
 
 def fit_focal_px(keypoints_2d: FloatArray, joints_3d: FloatArray, width: int, height: int) -> float:
-    """The focal length with which the joints (17, 3) come closest to the keypoints (17, 3); pixels.
+    """Least-squares focal length, pixels, that projects the joints (17, 3) onto the keypoints (17, 3).
 
-    `frames.jsonl` does not say which camera the sender assumed, but keypoints and joints give it away.
+    `frames.jsonl` does not contain the camera that the sender assumed.
     """
     rays = (joints_3d[:, :2] / joints_3d[:, 2:]).ravel()
     pixels = (keypoints_2d[:, :2] - np.array([width / 2.0, height / 2.0])).ravel()
     focal_px = float(rays @ pixels / max(float(rays @ rays), 1e-9))
-    # Joints that say nothing (all on the axis) or nonsense must not stop a picture from being drawn.
+    # Degenerate joints (all on the optical axis) or outliers must not prevent rendering.
     return float(np.clip(focal_px, 0.3 * max(width, height), 20.0 * max(width, height)))
 
 
-def write_contact_sheet(directory: Path, frames: Sequence[Line], clip: Clip) -> Path:
-    """Draw `contact-sheet.png` into the directory: a column per frame; input, surface and body below one another.
+def render_people(
+    directory: Path, record: Record | None, kind: str, source: Image, scale: float = 1.0, yaw_rad: float = 0.0
+) -> Image:
+    """Renders all people of a frame as the sender's camera saw them, on white.
+
+    Args:
+        directory: the published session.
+        record: of the frame; None if it was not received.
+        kind: of mesh, `surface` or `body`.
+        source: the input frame (H, W, 3), of which only the size matters.
+        scale: size of the rendering relative to the input frame.
+        yaw_rad: rotation of each person about the vertical axis through the mean of the joints.
+
+    Returns:
+        (scale · H, scale · W, 3) RGB.
+    """
+    height, width = source.shape[:2]
+    size = round(scale * width), round(scale * height)
+    canvas: Image = np.full((size[1], size[0], 3), 255, np.uint8)
+    people = [] if record is None else [person for person in record["people"] if person[kind] is not None]
+    # Painter's algorithm: farthest person first.
+    for person in sorted(people, key=lambda person: -float(np.mean(person["joints_3d"], axis=0)[2])):
+        joints_3d = np.array(person["joints_3d"])
+        focal_px = fit_focal_px(np.array(person["keypoints_2d"]), joints_3d, width, height)
+        try:
+            mesh = _rotate(read_mesh(directory / person[kind]), joints_3d.mean(axis=0), yaw_rad)
+            canvas = render(mesh, Camera(*size, scale * focal_px), onto=canvas)
+        except ValueError:
+            cv2.putText(canvas, "unreadable", (4, size[1] // 2), cv2.FONT_HERSHEY_SIMPLEX, 0.6, (255, 0, 0), 1)
+    return canvas
+
+
+def _rotate(mesh: SurfaceMesh, centre: FloatArray, yaw_rad: float) -> SurfaceMesh:
+    """Rotates a mesh about the vertical axis through `centre` (3,)."""
+    cos, sin = np.cos(yaw_rad), np.sin(yaw_rad)
+    rotation = np.array([[cos, 0.0, sin], [0.0, 1.0, 0.0], [-sin, 0.0, cos]])
+    return replace(mesh, vertices=((mesh.vertices - centre) @ rotation.T + centre).astype(np.float32))
+
+
+def caption(text: str, width: int, height: int) -> Image:
+    """A line of black text centred on a white strip (height, width, 3)."""
+    strip = PillowImage.new("RGB", (width, height), "white")
+    font = ImageFont.load_default(0.7 * height)
+    ImageDraw.Draw(strip).text((width / 2, height / 2), text, fill="black", font=font, anchor="mm")
+    return np.asarray(strip, np.uint8)
+
+
+def write_contact_sheet(directory: Path, records: Sequence[Record], clip: Clip) -> Path:
+    """Writes `contact-sheet.png` into the directory: one column per frame with input, surface and body.
 
     Raises:
         OutputError: the file cannot be written.
     """
-    by_sequence = {int(frame["seq"]): frame for frame in frames}
-    columns = [_column(directory, by_sequence.get(n), image, n) for n, image in sorted(clip.chosen.items())]
+    by_sequence = {int(record["seq"]): record for record in records}
+    columns = [_column(directory, by_sequence.get(n), image, n) for n, image in sorted(clip.frames.items())]
     sheet = np.concatenate(columns, axis=1)
     _, encoded = cv2.imencode(".png", cv2.cvtColor(sheet, cv2.COLOR_RGB2BGR))
     path = directory / "contact-sheet.png"
@@ -90,27 +147,10 @@ def write_contact_sheet(directory: Path, frames: Sequence[Line], clip: Clip) -> 
     return path
 
 
-def _column(directory: Path, frame: Line | None, image: ByteArray, number: int) -> ByteArray:
-    """Input, surface and body of one frame."""
-    tiles = [image] + [_drawn(directory, frame, kind, image) for kind in ("surface", "body")]
-    width = max(1, round(image.shape[1] * _TILE_HEIGHT / image.shape[0]))
-    scaled = [cv2.resize(tile, (width, _TILE_HEIGHT), interpolation=cv2.INTER_AREA) for tile in tiles]
-    caption = np.full((_CAPTION_HEIGHT, width, 3), 255, np.uint8)
-    text = f"{number}" if frame is None else f"{number}: {frame['bytes']['total']} B"
-    cv2.putText(caption, text, (4, 15), cv2.FONT_HERSHEY_SIMPLEX, 0.42, (0, 0, 0), 1, cv2.LINE_AA)
-    return np.concatenate([caption, *scaled], axis=0).astype(np.uint8)
-
-
-def _drawn(directory: Path, frame: Line | None, kind: str, image: ByteArray) -> ByteArray:
-    """Everybody's mesh of a kind as the camera would see it; empty where there is none."""
-    height, width = image.shape[:2]
-    canvas: ByteArray = np.full((height, width, 3), 255, np.uint8)
-    people = [] if frame is None else [person for person in frame["people"] if person[kind] is not None]
-    # The farthest first, so that who stands in front is drawn in front.
-    for person in sorted(people, key=lambda person: -float(np.mean(person["joints_3d"], axis=0)[2])):
-        focal_px = fit_focal_px(np.array(person["keypoints_2d"]), np.array(person["joints_3d"]), width, height)
-        try:
-            canvas = render(read_mesh(directory / person[kind]), Camera(width, height, focal_px), onto=canvas)
-        except ValueError:
-            cv2.putText(canvas, "unreadable", (4, height // 2), cv2.FONT_HERSHEY_SIMPLEX, 0.6, (255, 0, 0), 1)
-    return canvas
+def _column(directory: Path, record: Record | None, image: Image, number: int) -> Image:
+    """Caption, input, surface and body of one frame."""
+    tiles = [image, *(render_people(directory, record, kind, image) for kind in ("surface", "body"))]
+    width = max(1, round(image.shape[1] * _TILE_HEIGHT_PX / image.shape[0]))
+    scaled = [cv2.resize(tile, (width, _TILE_HEIGHT_PX), interpolation=cv2.INTER_AREA) for tile in tiles]
+    text = f"{number}" if record is None else f"{number}: {record['bytes']['total']} B"
+    return np.concatenate([caption(text, width, _CAPTION_HEIGHT_PX), *scaled], axis=0).astype(np.uint8)

@@ -1,0 +1,50 @@
+"""A short clip and a session that a receiver published from it."""
+
+import dataclasses
+from pathlib import Path
+
+import av
+import numpy as np
+
+from receiver.mesh.triangle_mesh import SurfaceMesh
+from receiver.publish.frame_record import FrameRecord, PersonRecord
+from receiver.publish.session_directory import PublishConfig, SessionDirectory
+from tests.support.posed_body import box, posed_box
+
+FRAMES = 6
+
+
+def write_clip(path: Path) -> Path:
+    """A video of `FRAMES` grey frames of 200 × 160 pixels, each 40 levels brighter than the previous one."""
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("mpeg4", rate=30)
+        assert isinstance(stream, av.VideoStream)
+        stream.width, stream.height, stream.pix_fmt = 200, 160, "yuv420p"
+        for n in range(FRAMES):
+            image = np.full((160, 200, 3), 40 * n, np.uint8)
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(image, format="rgb24")))
+        container.mux(stream.encode())
+    return path
+
+
+def person_record() -> PersonRecord:
+    """Joints 3 m in front of a camera with a focal length of 240 pixels, and their projections."""
+    joints = np.random.default_rng(0).normal(scale=0.4, size=(17, 3)).astype(np.float32)
+    joints[:, 2] = 3.0
+    pixels = joints / joints[:, 2:] * 240.0 + np.array([100.0, 80.0, 0.0], np.float32)
+    return PersonRecord(0, 0.9, pixels.astype(np.float32), joints)
+
+
+def publish(out: Path, frames: int = FRAMES, surface: SurfaceMesh | None = None) -> Path:
+    """Publishes frames with one person, whose surface and body are boxes unless `surface` is given."""
+    body, skeleton = posed_box()
+    with SessionDirectory(PublishConfig(out)) as directory:
+        session = directory.session("demo")
+        for n in range(frames):
+            paths = session.write_surface(n, surface or box()), session.write_body(n, body, skeleton)
+            person = dataclasses.replace(person_record(), surface=paths[0], body=paths[1])
+            sizes = {"total": 200 + n, "root": 20}
+            session.append(
+                FrameRecord(n, "clip.mp4", 10.0 + 0.1 * n, 50.0, 1.0, sizes, {}, {"surface": 20.0}, (person,))
+            )
+    return out

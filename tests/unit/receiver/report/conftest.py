@@ -1,0 +1,10 @@
+from pathlib import Path
+
+import pytest
+
+from tests.support.published_session import write_clip
+
+
+@pytest.fixture
+def clip(tmp_path: Path) -> Path:
+    return write_clip(tmp_path / "clip.mp4")
