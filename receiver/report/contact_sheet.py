@@ -1,6 +1,6 @@
 """A contact sheet of a session: frames of the clip above the surfaces and bodies reconstructed from them.
 
-It also holds what every image of a session needs: reading the clip, rendering the meshes of a frame, and captions.
+It also contains what all images of a session share: reading the clip, rendering the meshes of a frame, and captions.
 """
 
 from collections.abc import Iterator, Sequence

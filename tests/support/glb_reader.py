@@ -14,7 +14,7 @@ _SIZES = {"SCALAR": 1, "VEC3": 3, "VEC4": 4, "MAT4": 16}
 
 
 class Glb:
-    """A GLB file parsed as the specification says, independently of the writer."""
+    """A GLB file, parsed according to the specification and independently of the writer."""
 
     def __init__(self, content: bytes) -> None:
         magic, version, length = struct.unpack_from("<4sII", content)
