@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 
 import torch
 
+from common.codec.frame_codec import FrameCodec
 from common.codec.packet import CODEC_VERSION
 from common.errors import exit_code_of
 from common.io.configuration import read_config
@@ -21,7 +22,7 @@ from receiver.link.auth.security import SecurityConfig
 from receiver.link.server import LinkServer, ListenConfig
 from receiver.link.session import SessionRegistry
 from receiver.metrics import ReceiverMetrics
-from receiver.pipeline import PacketDecoder, ReceiverPipeline
+from receiver.pipeline import ReceiverPipeline
 from receiver.publish.session_directory import PublishConfig, SessionDirectory
 from receiver.surface.stage import SurfaceConfig
 
@@ -55,7 +56,7 @@ async def serve(config: ReceiverConfig) -> None:
         reconstructor = Reconstructor.load(config.diffusion, config.surface, metrics)
         networks = model_hash()
         pipeline = ReceiverPipeline(reconstructor, directory, metrics)
-        registry = SessionRegistry(lambda: PacketDecoder(networks))
+        registry = SessionRegistry(lambda: FrameCodec(networks))
         server = LinkServer(
             config.listen,
             pipeline,

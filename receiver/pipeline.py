@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 from common.blobs import COLOURS, Blob
 from common.clock import SYSTEM_CLOCK, Clock
-from common.codec.frame_codec import DecodedFrame, FrameCodec
+from common.codec.frame_codec import DecodedFrame
 from common.errors import ChecksumMismatch, MalformedPacket, WireError
 from common.frames import IDENTITIES, LabelFrame
 from common.texture.point_colours import PointColours
@@ -25,25 +25,6 @@ from receiver.publish.frame_record import FrameRecord, PersonRecord
 from receiver.publish.session_directory import SessionDirectory, SessionWriter
 
 logger = logging.getLogger(__name__)
-
-
-class PacketDecoder:
-    """A session's codec; remembers what the last packet told beside its labels."""
-
-    def __init__(self, model_hash: bytes) -> None:
-        self._codec = FrameCodec(model_hash)
-        self.last: DecodedFrame | None = None
-
-    def decode(self, payload: bytes) -> LabelFrame:
-        """Raises WireError; a packet that was cut short cannot be acknowledged, so the link asks for it again."""
-        decoded = self._codec.decode(payload)
-        if not decoded.complete:
-            raise MalformedPacket("the packet was cut short")
-        self.last = decoded
-        return decoded.frame
-
-    def reset(self) -> None:
-        self._codec.reset()
 
 
 @dataclass(slots=True)
@@ -90,10 +71,10 @@ class ReceiverPipeline:
             OutputError: the frame cannot be written.
         """
         timings = Timings()
-        labels, told = self._decode(session, frame, timings)
+        decoded = self._decode(session, frame, timings)
         running = self._sessions[session.session_id]
         loop = asyncio.get_running_loop()
-        await loop.run_in_executor(self._worker, self._publish, running, labels, told, timings, session.clock)
+        await loop.run_in_executor(self._worker, self._publish, running, decoded, timings, session.clock)
 
     def on_blob(self, session: Session, blob: Blob) -> None:
         """Takes in what somebody's surface looks like, for the frames to come.
@@ -125,12 +106,10 @@ class ReceiverPipeline:
         """Waits for the frame in hand."""
         self._worker.shutdown()
 
-    def _decode(self, session: Session, frame: FrameMessage, timings: Timings) -> tuple[LabelFrame, DecodedFrame]:
-        decoder = session.decoder
-        assert isinstance(decoder, PacketDecoder)
+    def _decode(self, session: Session, frame: FrameMessage, timings: Timings) -> DecodedFrame:
         try:
             with self._metrics.stage("codec") as span:
-                labels = session.decode(frame)
+                decoded = session.decode(frame)
         except (MalformedPacket, ChecksumMismatch):
             self._metrics.frame_dropped(FrameFate.MALFORMED)
             raise
@@ -138,19 +117,12 @@ class ReceiverPipeline:
             self._metrics.frame_dropped(FrameFate.UNDECODABLE)
             raise
         timings.stages_ms["codec"] = span.ms
-        assert decoder.last is not None
-        sizes = whole_bytes(decoder.last.bytes_by_group, len(frame.payload))
+        sizes = whole_bytes(decoded.bytes_by_group, len(frame.payload))
         self._metrics.frame_received({name: size for name, size in sizes.items() if name != "total"})
-        return labels, decoder.last
+        return decoded
 
-    def _publish(
-        self,
-        running: _Running,
-        labels: LabelFrame,
-        told: DecodedFrame,
-        timings: Timings,
-        clock: SenderClock | None,
-    ) -> None:
+    def _publish(self, running: _Running, decoded: DecodedFrame, timings: Timings, clock: SenderClock | None) -> None:
+        labels = decoded.frame
         if labels.source != running.source:
             # Another file may show another person: nobody's cloud is a start for it.
             running.source, running.clouds = labels.source, {}
@@ -170,8 +142,8 @@ class ReceiverPipeline:
                 captured_at=labels.captured_at,
                 age_ms=age_ms,
                 clock_error_ms=clock_error_ms,
-                bytes_by_group=whole_bytes(told.bytes_by_group, sum(told.bytes_by_group.values())),
-                rho=told.rho,
+                bytes_by_group=whole_bytes(decoded.bytes_by_group, sum(decoded.bytes_by_group.values())),
+                rho=decoded.rho,
                 stages_ms=timings.stages_ms,
                 people=records,
             )

@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from common.blobs import Blob
+from common.codec.frame_codec import DecodedFrame
 from common.errors import MalformedPacket
-from common.frames import LabelFrame
 from common.wire.convert import NO_SEQUENCE, FrameMessage, Hello
 from receiver.link.blob_assembly import BlobAssembly
 
@@ -16,13 +16,14 @@ _REMEMBERED_REJECTIONS = 64
 
 
 class FrameDecoder(Protocol):
-    """What a session needs of the codec: bytes to a frame, with the states that later frames are predicted from."""
+    """The codec's decoder, with the states that later frames are predicted from (`FrameCodec`)."""
 
-    def decode(self, payload: bytes) -> LabelFrame:
-        """Raises WireError for anything that must not be decoded, cut packets included, and then keeps its state."""
+    def decode(self, payload: bytes) -> DecodedFrame:
+        """Decodes one packet; an incomplete one leaves the state as it was.
 
-    def reset(self) -> None:
-        """Forgets every state."""
+        Raises:
+            WireError: the packet must not be decoded; the state stays as it was.
+        """
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,17 +94,20 @@ class Session:
         self._release = None
         self._released.set()
 
-    def decode(self, frame: FrameMessage) -> LabelFrame:
-        """Decodes a frame's payload; this is what advances the state that later frames are predicted from.
+    def decode(self, frame: FrameMessage) -> DecodedFrame:
+        """Decodes a frame's payload and advances the state that later frames are predicted from.
 
         Raises:
-            WireError: it must not be decoded.
+            WireError: the payload must not be decoded, is incomplete, or belongs to another frame.
         """
-        labels = self.decoder.decode(frame.payload)
-        if labels.sequence != frame.sequence:
-            raise MalformedPacket(f"frame {frame.sequence} holds the payload of frame {labels.sequence}")
+        decoded = self.decoder.decode(frame.payload)
+        if not decoded.complete:
+            # An incomplete packet is no reference for later ones: rejected, it is sent again.
+            raise MalformedPacket("the packet was cut short")
+        if decoded.frame.sequence != frame.sequence:
+            raise MalformedPacket(f"frame {frame.sequence} holds the payload of frame {decoded.frame.sequence}")
         self.decodable_from = max(self.decodable_from, frame.sequence)
-        return labels
+        return decoded
 
     def has_handled(self, sequence: int) -> bool:
         """Whether a frame was decoded and handled before."""

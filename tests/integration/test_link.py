@@ -12,7 +12,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from common.blobs import Blob
 from common.clock import Clock
-from common.codec.frame_codec import EncodedFrame, FrameCodec
+from common.codec.frame_codec import DecodedFrame, EncodedFrame, FrameCodec
 from common.errors import ModelMismatch, OutputError, PeerError, VersionMismatch
 from common.frames import Camera, LabelFrame, PersonLabels
 from common.io.addresses import Address
@@ -281,8 +281,8 @@ class _RealCodec:
     def acknowledge(self, sequence: int) -> None:
         self._codec.acknowledge(sequence)
 
-    def decode(self, payload: bytes) -> LabelFrame:
-        return self._codec.decode(payload).frame
+    def decode(self, payload: bytes) -> DecodedFrame:
+        return self._codec.decode(payload)
 
     def reset(self) -> None:
         self._codec.reset()

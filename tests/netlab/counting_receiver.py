@@ -16,12 +16,12 @@ from pathlib import Path
 from typing import TextIO
 
 from common.blobs import Blob
+from common.codec.frame_codec import FrameCodec
 from common.codec.packet import CODEC_VERSION
 from common.io.addresses import Address
 from common.wire.convert import FrameMessage
 from receiver.link import LinkServer, ListenConfig, Session, SessionRegistry
 from receiver.link.auth.security import SecurityConfig
-from tests.netlab.logging_receiver import Decoder
 from tests.netlab.recording import MODEL
 
 _CAPACITY = 512
@@ -87,7 +87,7 @@ async def serve(listen: Address, log: TextIO, decode: bool) -> None:
     server = LinkServer(
         ListenConfig(listen=listen),
         counts,
-        SessionRegistry(Decoder, capacity=_CAPACITY),
+        SessionRegistry(lambda: FrameCodec(MODEL), capacity=_CAPACITY),
         model_hash=MODEL,
         codec_version=CODEC_VERSION,
         security=SecurityConfig(peer_sessions=_CAPACITY),

@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 
+from common.codec.frame_codec import FrameCodec
 from common.codec.packet import CODEC_VERSION
 from common.frames import LabelFrame
 from common.io.addresses import Address
@@ -23,7 +24,7 @@ from receiver.engine.reconstruction import ReconstructedPerson
 from receiver.link import LinkServer, ListenConfig, Session, SessionRegistry
 from receiver.mesh.triangle_mesh import SurfaceMesh
 from receiver.metrics import ReceiverMetrics
-from receiver.pipeline import PacketDecoder, ReceiverPipeline
+from receiver.pipeline import ReceiverPipeline
 from receiver.publish.session_directory import PublishConfig, SessionDirectory
 from tests.netlab.durable_sender import MODEL
 from tests.netlab.volatile_disk import forget_unsynced
@@ -71,7 +72,7 @@ async def serve(listen: Address, out: Path) -> None:
     with SessionDirectory(PublishConfig(out, mesh_every=50, body=False)) as directory:
         networks: Any = Tetrahedra()
         pipeline = ReceiverPipeline(networks, directory, ReceiverMetrics())
-        registry = SessionRegistry(lambda: PacketDecoder(MODEL))
+        registry = SessionRegistry(lambda: FrameCodec(MODEL))
         listening = ListenConfig(listen=listen)
         server = LinkServer(listening, pipeline, registry, model_hash=MODEL, codec_version=CODEC_VERSION)
         print(f"listening on {await server.start()}", flush=True)

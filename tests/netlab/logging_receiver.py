@@ -17,7 +17,6 @@ from typing import Any, TextIO
 from common.blobs import Blob
 from common.codec.frame_codec import FrameCodec
 from common.codec.packet import CODEC_VERSION
-from common.frames import LabelFrame
 from common.io.addresses import Address
 from common.wire.convert import FrameMessage
 from receiver.link import LinkServer, ListenConfig, Session, SessionRegistry
@@ -25,19 +24,6 @@ from receiver.link.auth.security import SecurityConfig
 from tests.netlab.logging_sender import MODEL
 
 _LOOK_S = 0.01
-
-
-class Decoder:
-    """The codec."""
-
-    def __init__(self) -> None:
-        self._codec = FrameCodec(MODEL)
-
-    def decode(self, payload: bytes) -> LabelFrame:
-        return self._codec.decode(payload).frame
-
-    def reset(self) -> None:
-        self._codec.reset()
 
 
 class Book:
@@ -60,7 +46,7 @@ class Book:
 
     async def on_frame(self, session: Session, frame: FrameMessage) -> None:
         """Decodes and notes."""
-        labels = session.decode(frame)
+        labels = session.decode(frame).frame
         self._note("shown", session.session_id.hex(), seq=frame.sequence, captured_at=labels.captured_at)
 
     def on_blob(self, session: Session, blob: Blob) -> None: ...
@@ -92,7 +78,7 @@ async def serve(listen: Address, log: TextIO, known: Mapping[str, int]) -> None:
     server = LinkServer(
         ListenConfig(listen=listen),
         book,
-        SessionRegistry(Decoder),
+        SessionRegistry(lambda: FrameCodec(MODEL)),
         model_hash=MODEL,
         codec_version=CODEC_VERSION,
         security=SecurityConfig(insecure=True),

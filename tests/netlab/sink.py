@@ -14,12 +14,12 @@ from pathlib import Path
 from typing import TextIO
 
 from common.blobs import Blob
+from common.codec.frame_codec import FrameCodec
 from common.codec.packet import CODEC_VERSION
 from common.io.addresses import Address
 from common.wire.convert import FrameMessage
 from receiver.link import LinkServer, ListenConfig, Session, SessionRegistry
 from receiver.link.auth.security import SecurityConfig
-from receiver.pipeline import PacketDecoder
 from tests.netlab.source import MODEL
 
 
@@ -33,7 +33,7 @@ class Notebook:
 
     async def on_frame(self, session: Session, frame: FrameMessage) -> None:
         """Decodes and notes."""
-        labels = session.decode(frame)
+        labels = session.decode(frame).frame
         if self._hold_s:
             await asyncio.sleep(self._hold_s)
         line = {"seq": frame.sequence, "captured_at": labels.captured_at, "shown_at": time.time()}
@@ -59,7 +59,7 @@ async def serve(listen: Address, log: TextIO, hold_s: float) -> None:
     server = LinkServer(
         ListenConfig(listen=listen),
         Notebook(log, hold_s),
-        SessionRegistry(lambda: PacketDecoder(MODEL)),
+        SessionRegistry(lambda: FrameCodec(MODEL)),
         model_hash=MODEL,
         codec_version=CODEC_VERSION,
         security=SecurityConfig(insecure=True),

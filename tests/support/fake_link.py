@@ -5,6 +5,7 @@ import struct
 from dataclasses import dataclass
 from typing import Self
 
+from common.codec.frame_codec import DecodedFrame
 from common.errors import MalformedPacket, MissingReference
 from common.frames import Camera, LabelFrame
 from common.wire.stream import StreamBroken
@@ -89,14 +90,14 @@ class CountingCodec:
         if sequence in self._sent:
             self._reference = max(self._reference, sequence)
 
-    def decode(self, payload: bytes) -> LabelFrame:
+    def decode(self, payload: bytes) -> DecodedFrame:
         if len(payload) != self._FORMAT.size or not payload.startswith(b"BWct"):
             raise MalformedPacket("not a counted frame")
         _, sequence, reference = self._FORMAT.unpack(payload)
         if reference >= 0 and reference not in self._received:
             raise MissingReference(f"frame {reference} was never decoded here")
         self._received.add(sequence)
-        return label_frame(sequence)
+        return DecodedFrame(label_frame(sequence), None if reference < 0 else reference, True, {}, {})
 
     def reset(self) -> None:
         self._sent.clear()

@@ -22,7 +22,7 @@ from receiver.link.session import SenderClock, Session
 from receiver.mesh.skinned_glb import PosedBody, Skeleton
 from receiver.mesh.triangle_mesh import SurfaceMesh
 from receiver.metrics import ReceiverMetrics
-from receiver.pipeline import PacketDecoder, ReceiverPipeline, whole_bytes
+from receiver.pipeline import ReceiverPipeline, whole_bytes
 from receiver.publish.session_directory import PublishConfig, SessionDirectory
 
 HASH = bytes(8)
@@ -73,7 +73,7 @@ def running(tmp_path: Path):  # type: ignore[no-untyped-def]
 
 
 def new_session() -> Session:
-    return Session(bytes(16), "someone", False, PacketDecoder(HASH))
+    return Session(bytes(16), "someone", False, FrameCodec(HASH))
 
 
 def packets(frames: int, source: str = "clip.mp4", first: int = 0) -> list[FrameMessage]:

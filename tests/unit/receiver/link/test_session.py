@@ -1,7 +1,9 @@
 import asyncio
+from dataclasses import replace
 
 import pytest
 
+from common.codec.frame_codec import DecodedFrame
 from common.errors import MalformedPacket
 from common.wire.convert import FrameMessage, Hello
 from receiver.link.session import Session, SessionRegistry
@@ -78,5 +80,18 @@ def test_decode_refuses_the_payload_of_another_frame() -> None:
     with pytest.raises(MalformedPacket, match="frame 8 holds the payload of frame 7"):
         session.decode(FrameMessage(8, payload, 0, 0, True))
     assert session.decodable_from == -1
-    assert session.decode(FrameMessage(7, payload, 0, 0, True)) == label_frame(7)
+    assert session.decode(FrameMessage(7, payload, 0, 0, True)).frame == label_frame(7)
     assert session.decodable_from == 7
+
+
+class _CuttingCodec(CountingCodec):
+    def decode(self, payload: bytes) -> DecodedFrame:
+        return replace(super().decode(payload), complete=False)
+
+
+def test_decode_rejects_an_incomplete_packet() -> None:
+    session = _session(SessionRegistry(_CuttingCodec), 1)
+    payload = CountingCodec().encode(label_frame(7)).payload
+    with pytest.raises(MalformedPacket, match="cut short"):
+        session.decode(FrameMessage(7, payload, 0, 0, True))
+    assert session.decodable_from == -1
