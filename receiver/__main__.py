@@ -15,9 +15,11 @@ from common.errors import exit_code_of
 from common.io.configuration import read_config
 from common.io.logs import LogConfig
 from common.io.telemetry import MetricsConfig, MetricsServer
+from common.weights.devices import DeviceConfig
 from common.weights.loader import model_hash
 from receiver.diffusion.stage import SamplingConfig
-from receiver.engine.reconstruction import Reconstructor
+from receiver.engine.local import BatchingConfig, LocalEngine
+from receiver.engine.reconstructor import Reconstructor
 from receiver.link.auth.security import SecurityConfig
 from receiver.link.server import LinkServer, ListenConfig
 from receiver.link.session import SessionRegistry
@@ -36,6 +38,8 @@ class ReceiverConfig:
     publish: PublishConfig = field(default_factory=PublishConfig)
     diffusion: SamplingConfig = field(default_factory=SamplingConfig)
     surface: SurfaceConfig = field(default_factory=SurfaceConfig)
+    device: DeviceConfig = field(default_factory=DeviceConfig)
+    batching: BatchingConfig = field(default_factory=BatchingConfig)
     metrics: MetricsConfig = field(default_factory=MetricsConfig)
     logging: LogConfig = field(default_factory=LogConfig)
 
@@ -53,9 +57,9 @@ async def serve(config: ReceiverConfig) -> None:
         SessionDirectory(config.publish) as directory,
         MetricsServer(address, metrics.registry) if address else nullcontext(),
     ):
-        reconstructor = Reconstructor.load(config.diffusion, config.surface, metrics)
+        reconstructor = Reconstructor.load(config.diffusion, config.surface, config.device.resolve())
         networks = model_hash()
-        pipeline = ReceiverPipeline(reconstructor, directory, metrics)
+        pipeline = ReceiverPipeline(LocalEngine(reconstructor, config.batching), directory, metrics)
         registry = SessionRegistry(lambda: FrameCodec(networks))
         server = LinkServer(
             config.listen,
@@ -71,7 +75,7 @@ async def serve(config: ReceiverConfig) -> None:
             await stop.wait()
         finally:
             await server.stop()
-            pipeline.close()
+            await pipeline.close()
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -42,6 +42,10 @@ class ReceiverMetrics:
         """`with metrics.stage("decode") as span:` times one pass; `span.ms` holds it afterwards."""
         return self._stages.stage(name)
 
+    def stage_passed(self, name: str, spent_ms: float) -> None:
+        """A pass through a stage that was timed elsewhere, in the reconstruction engine."""
+        self._stages.observe(name, spent_ms / 1e3)
+
     def frame_received(self, bytes_by_group: Mapping[str, int]) -> None:
         """One packet came in; `bytes_by_group` may have entries that are no label group, such as `header`."""
         self._frames.labels("received").inc()

@@ -1,6 +1,6 @@
 """The way of a frame at the receiver.
 
-link ─ codec ─ decode ─ diffusion ─ surface ─ publish
+link ─ codec ─ [ engine: decode ─ diffusion ─ surface, and the skinned body ] ─ publish
 """
 
 import asyncio
@@ -18,7 +18,12 @@ from common.texture.point_colours import PointColours
 from common.texture.point_colours import decode as decode_colours
 from common.wire.convert import FrameMessage
 from receiver.diffusion.stage import PointCloud
-from receiver.engine.reconstruction import ReconstructedPerson, Reconstructor, Timings
+from receiver.engine.engine import (
+    ReconstructedPerson,
+    ReconstructionEngine,
+    ReconstructionRequest,
+    ReconstructionResult,
+)
 from receiver.link.session import SenderClock, Session
 from receiver.metrics import FrameFate, ReceiverMetrics
 from receiver.publish.frame_record import FrameRecord, PersonRecord
@@ -26,39 +31,42 @@ from receiver.publish.session_directory import SessionDirectory, SessionWriter
 
 logger = logging.getLogger(__name__)
 
+# Encoding and writing meshes overlaps with reconstruction; one session's frames are written one after the other.
+_PUBLISH_THREADS = 2
+
 
 @dataclass(slots=True)
-class _Running:
-    """A session between two frames."""
+class _SessionState:
+    """What the next frame of a session depends on."""
 
     writer: SessionWriter
     source: str = ""
-    clouds: dict[int, PointCloud] = field(default_factory=dict)
+    clouds: Mapping[int, PointCloud] = field(default_factory=dict)
     colours: Mapping[int, PointColours] = field(default_factory=dict)
 
 
 class ReceiverPipeline:
-    """Handles the frames of all sessions; reconstruction runs in one worker thread, beside the link's event loop."""
+    """Decodes, reconstructs and publishes the frames of all sessions; sessions share the engine fairly."""
 
     def __init__(
         self,
-        reconstructor: Reconstructor,
+        engine: ReconstructionEngine,
         directory: SessionDirectory,
         metrics: ReceiverMetrics,
         clock: Clock = SYSTEM_CLOCK,
     ) -> None:
-        self._reconstructor = reconstructor
+        self._engine = engine
         self._directory = directory
         self._metrics = metrics
         self._clock = clock
-        self._sessions: dict[bytes, _Running] = {}
-        self._worker = ThreadPoolExecutor(max_workers=1, thread_name_prefix="reconstruct")
+        self._sessions: dict[bytes, _SessionState] = {}
+        self._publishers = ThreadPoolExecutor(_PUBLISH_THREADS, thread_name_prefix="publish")
 
     async def on_session(self, session: Session) -> None:
-        """Opens the session's place on disk; what an earlier receiver wrote there is not asked for again."""
+        """Opens the session's output; frames that an earlier receiver wrote there are not requested again."""
         if session.session_id not in self._sessions:
             writer = self._directory.session(session.session_id.hex(), durable=session.durable)
-            self._sessions[session.session_id] = _Running(writer)
+            self._sessions[session.session_id] = _SessionState(writer)
             session.next_sequence = max(session.next_sequence, writer.last_sequence + 1)
         self._metrics.peer_connected()
         logger.info("session of %s begins at frame %d", session.sender, session.next_sequence)
@@ -70,30 +78,42 @@ class ReceiverPipeline:
             WireError: the packet must not be used.
             OutputError: the frame cannot be written.
         """
-        timings = Timings()
-        decoded = self._decode(session, frame, timings)
-        running = self._sessions[session.session_id]
+        stages_ms: dict[str, float] = {}
+        decoded = self._decode(session, frame, stages_ms)
+        labels, state = decoded.frame, self._sessions[session.session_id]
+        if labels.source != state.source:
+            # Another file may show another person: the previous clouds are no start for them.
+            state.source, state.clouds = labels.source, {}
+        result = await self._engine.reconstruct(
+            ReconstructionRequest(session.session_id, labels, state.clouds, state.colours)
+        )
+        state.clouds = {person.labels.identity: person.cloud for person in result.people}
+        for stage, spent_ms in result.stages_ms.items():
+            self._metrics.stage_passed(stage, spent_ms)
+        stages_ms.update(result.stages_ms)
         loop = asyncio.get_running_loop()
-        await loop.run_in_executor(self._worker, self._publish, running, decoded, timings, session.clock)
+        await loop.run_in_executor(
+            self._publishers, self._publish, state.writer, decoded, result, stages_ms, session.clock
+        )
 
     def on_blob(self, session: Session, blob: Blob) -> None:
-        """Takes in what somebody's surface looks like, for the frames to come.
+        """Takes colours of a person's surface points, for the frames that follow.
 
         Raises:
-            MalformedPacket: it tells nothing of the kind.
+            MalformedPacket: the blob does not decode, or its identity is out of range.
         """
         self._metrics.blob_bytes_received(len(blob.data))
         if blob.kind != COLOURS:
-            logger.info("a blob of unknown kind %s from %s", blob.kind, session.sender)
+            logger.info("ignored a blob of unknown kind %s from %s", blob.kind, session.sender)
             return
         if blob.key >= IDENTITIES:
-            raise MalformedPacket(f"colours of person {blob.key}; there are {IDENTITIES} at most")
-        running = self._sessions[session.session_id]
-        # The worker may be looking at the one that was there before.
-        running.colours = {**running.colours, blob.key: decode_colours(blob.data)}
+            raise MalformedPacket(f"colours of person {blob.key}; identities end at {IDENTITIES - 1}")
+        state = self._sessions[session.session_id]
+        # A new mapping: a request in the engine refers to the old one.
+        state.colours = {**state.colours, blob.key: decode_colours(blob.data)}
 
     def on_unused(self, session: Session, frame: FrameMessage | None) -> None:
-        """Counts what came and is not reconstructed."""
+        """Counts a message that is not reconstructed: a duplicate, or (None) one that is not readable."""
         self._metrics.frame_dropped(FrameFate.MALFORMED if frame is None else FrameFate.DUPLICATE)
 
     async def on_session_end(self, session: Session) -> None:
@@ -102,11 +122,12 @@ class ReceiverPipeline:
             self._metrics.peer_left()
         logger.info("session of %s ended after frame %d", session.sender, session.next_sequence - 1)
 
-    def close(self) -> None:
-        """Waits for the frame in hand."""
-        self._worker.shutdown()
+    async def close(self) -> None:
+        """Finishes the frames in the engine and those being written."""
+        await self._engine.close()
+        self._publishers.shutdown()
 
-    def _decode(self, session: Session, frame: FrameMessage, timings: Timings) -> DecodedFrame:
+    def _decode(self, session: Session, frame: FrameMessage, stages_ms: dict[str, float]) -> DecodedFrame:
         try:
             with self._metrics.stage("codec") as span:
                 decoded = session.decode(frame)
@@ -116,35 +137,38 @@ class ReceiverPipeline:
         except WireError:
             self._metrics.frame_dropped(FrameFate.UNDECODABLE)
             raise
-        timings.stages_ms["codec"] = span.ms
-        sizes = whole_bytes(decoded.bytes_by_group, len(frame.payload))
+        stages_ms["codec"] = span.ms
+        sizes = rounded_bytes(decoded.bytes_by_group, len(frame.payload))
         self._metrics.frame_received({name: size for name, size in sizes.items() if name != "total"})
         return decoded
 
-    def _publish(self, running: _Running, decoded: DecodedFrame, timings: Timings, clock: SenderClock | None) -> None:
+    def _publish(
+        self,
+        writer: SessionWriter,
+        decoded: DecodedFrame,
+        result: ReconstructionResult,
+        stages_ms: dict[str, float],
+        clock: SenderClock | None,
+    ) -> None:
+        """Writes meshes and the frame's record; runs in a publisher thread."""
         labels = decoded.frame
-        if labels.source != running.source:
-            # Another file may show another person: nobody's cloud is a start for it.
-            running.source, running.clouds = labels.source, {}
-        people = self._reconstructor.reconstruct(labels, running.clouds, timings, running.colours)
-        running.clouds = {person.labels.identity: person.cloud for person in people}
         with self._metrics.stage("publish") as span:
-            records = tuple(self._write_person(running.writer, labels, person) for person in people)
-        timings.stages_ms["publish"] = span.ms
-        # Until the clocks are compared, they are taken for one: on one machine they are.
+            records = tuple(self._write_person(writer, labels, person) for person in result.people)
+        stages_ms["publish"] = span.ms
+        # Before the clocks are compared their offset is taken as zero: on one machine it is.
         offset_s = clock.offset_s if clock else 0.0
         age_ms = (self._clock.wall() - offset_s - labels.captured_at) * 1e3
         clock_error_ms = clock.error_s * 1e3 if clock else None
-        running.writer.append(
+        writer.append(
             FrameRecord(
                 sequence=labels.sequence,
                 source=labels.source,
                 captured_at=labels.captured_at,
                 age_ms=age_ms,
                 clock_error_ms=clock_error_ms,
-                bytes_by_group=whole_bytes(decoded.bytes_by_group, sum(decoded.bytes_by_group.values())),
+                bytes_by_group=rounded_bytes(decoded.bytes_by_group, sum(decoded.bytes_by_group.values())),
                 rho=decoded.rho,
-                stages_ms=timings.stages_ms,
+                stages_ms=stages_ms,
                 people=records,
             )
         )
@@ -157,12 +181,13 @@ class ReceiverPipeline:
             surface = writer.write_surface(labels.sequence, person.surface, number)
             self._metrics.mesh_published("surface")
             if self._directory.config.body:
-                body = writer.write_body(labels.sequence, person.body, self._reconstructor.skeleton, number)
+                body = writer.write_body(labels.sequence, person.body, self._engine.skeleton, number)
                 self._metrics.mesh_published("body")
-        one = person.labels
-        return PersonRecord(one.identity, one.score, person.keypoints_2d, person.joints_3d, surface, body)
+        return PersonRecord(
+            person.labels.identity, person.labels.score, person.keypoints_2d, person.joints_3d, surface, body
+        )
 
 
-def whole_bytes(shares: Mapping[str, float], total: float) -> dict[str, int]:
-    """Byte shares of the groups as whole numbers under their names, and the payload's length under `total`."""
+def rounded_bytes(shares: Mapping[str, float], total: float) -> dict[str, int]:
+    """Byte shares of the groups as integers under their names, and the payload's length under `total`."""
     return {"total": round(total), **{name: round(share) for name, share in shares.items()}}

@@ -48,7 +48,11 @@ class StageTimes:
             yield span
         finally:
             span.seconds = self._monotonic() - began
-            self._histogram.labels(name).observe(span.seconds)
+            self.observe(name, span.seconds)
+
+    def observe(self, name: str, seconds: float) -> None:
+        """Records a pass that was timed elsewhere."""
+        self._histogram.labels(name).observe(seconds)
 
 
 def daemon_registry() -> CollectorRegistry:

@@ -1,9 +1,66 @@
-"""Half precision where the processor computes in it, and nowhere else: emulated, it is slower than float32."""
+"""Where networks compute and in which precision: decided here, for both daemons, the trainings and the benches."""
 
+import re
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
 import torch
+from torch import Tensor, nn
+
+from common.errors import UsageError
+from common.io.configuration import option
+
+CPU = torch.device("cpu")
+
+
+@dataclass(frozen=True, slots=True)
+class DeviceConfig:
+    """The device that networks run on.
+
+    Args:
+        device: `auto` (the first CUDA GPU, else the CPU), `cpu`, `cuda` or `cuda:N`.
+    """
+
+    device: str = option("auto", help="where networks run: auto (a GPU where there is one), cpu, cuda or cuda:N")
+
+    def __post_init__(self) -> None:
+        if not re.fullmatch(r"auto|cpu|cuda(:\d+)?", self.device):
+            raise ValueError(f"unknown device {self.device!r}; choose auto, cpu, cuda or cuda:N")
+
+    def resolve(self) -> torch.device:
+        """The device itself.
+
+        Raises:
+            UsageError: this machine lacks the GPU that was asked for.
+        """
+        gpus = torch.cuda.device_count()
+        if self.device == "auto":
+            return torch.device("cuda", 0) if gpus else CPU
+        device = torch.device(self.device)
+        if device.type == "cuda" and (device.index or 0) >= gpus:
+            raise UsageError(f"--device {self.device}: this machine has {gpus} CUDA GPUs; choose auto or cpu")
+        return device
+
+
+def device_of(module: nn.Module) -> torch.device:
+    """The device that a module's parameters and buffers are on; the CPU if it has none."""
+    for tensor in (*module.parameters(), *module.buffers()):
+        return tensor.device
+    return CPU
+
+
+def to_numpy(tensor: Tensor) -> npt.NDArray[Any]:
+    """An array on the host with the shape of a tensor on any device; floating-point values become float32."""
+    host = tensor.detach().cpu()
+    return np.asarray((host.float() if host.is_floating_point() else host).numpy())
 
 
 def fast_autocast(device: str = "cpu", *, wanted: bool = True) -> torch.autocast:
-    """A context in which matrix products and convolutions run in bf16, if that is wanted and faster on this machine."""
+    """A context in which matrix products and convolutions run in bf16, if wanted and if this machine computes in it.
+
+    Emulated bf16 is slower than float32, so a CPU without AVX-512 BF16 stays in float32.
+    """
     fast = device != "cpu" or bool(torch.cpu._is_avx512_bf16_supported())
     return torch.autocast(device, torch.bfloat16, enabled=wanted and fast)

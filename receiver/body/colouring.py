@@ -17,6 +17,7 @@ from common.body.mirror import MIRROR
 from common.body.model import BodyModel
 from common.frames import IDENTITIES
 from common.texture.point_colours import PointColours
+from common.weights.devices import to_numpy
 
 NORMAL_WEIGHT_M = 0.06
 """Distance per unit of difference between normals: opposite normals add 0.12 m, so no colour passes through a limb."""
@@ -63,7 +64,7 @@ class Colouring:
         self._points = points
         self._mirror: IntArray = nearest.astype(np.int64)
         self._has_mirror = distance < _MIRROR_TOLERANCE_M
-        self._point_region = body.point_regions().numpy()
+        self._point_region = to_numpy(body.point_regions())
         self._cached_blend = functools.lru_cache(IDENTITIES)(self._blend)
 
     def colours(self, observed: PointColours, region_colours: FloatArray) -> FloatArray:
@@ -101,7 +102,7 @@ class Colouring:
 def rest_oriented_points(body: BodyModel) -> FloatArray:
     """(2048, 6) surface points of the mean body at rest: positions in metres, normals scaled by `NORMAL_WEIGHT_M`."""
     points, normals = body.surface_points(body.rest_vertices[:1])
-    return np.hstack([points[0].numpy(), NORMAL_WEIGHT_M * normals[0].numpy()]).astype(np.float32)
+    return np.hstack([to_numpy(points[0]), NORMAL_WEIGHT_M * to_numpy(normals[0])]).astype(np.float32)
 
 
 def inverse_distance_weights(distance_m: Float64Array) -> FloatArray:

@@ -11,6 +11,7 @@ from scipy.spatial import cKDTree
 from common.arrays import ByteArray, FloatArray, Int32Array, IntArray
 from common.body.anatomy import POINTS, SKELETON
 from common.body.model import BodyModel, BodyOutput
+from common.weights.devices import to_numpy
 from receiver.body.colouring import NORMAL_WEIGHT_M, inverse_distance_weights, rest_oriented_points
 from receiver.mesh.skinned_glb import PosedBody, Skeleton, skeleton_from_dense
 from receiver.mesh.triangle_mesh import SurfaceMesh, vertex_normals
@@ -42,15 +43,15 @@ class BodySkin:
     @classmethod
     def of(cls, model: BodyModel) -> Self:
         """Extracts the skin and skeleton of a body model."""
-        all_faces = model.faces.numpy()
+        all_faces = to_numpy(model.faces)
         kept = _vertices_of_largest_component(all_faces, len(model.vertex_region))
         renumbered = np.full(len(model.vertex_region), -1, dtype=np.int32)
         renumbered[kept] = np.arange(len(kept), dtype=np.int32)
         faces = renumbered[all_faces]
         faces = faces[(faces >= 0).all(axis=1)]
-        skeleton = skeleton_from_dense(SKELETON, np.array(model.parents), model.weights.numpy()[kept])
-        points = _point_weights(model.rest_vertices[0].numpy()[kept], faces, model)
-        return cls(skeleton, faces, kept, model.vertex_region.numpy()[kept], points)
+        skeleton = skeleton_from_dense(SKELETON, np.array(model.parents), to_numpy(model.weights)[kept])
+        points = _point_weights(to_numpy(model.rest_vertices[0])[kept], faces, model)
+        return cls(skeleton, faces, kept, to_numpy(model.vertex_region)[kept], points)
 
     def pose(
         self,
@@ -67,7 +68,7 @@ class BodySkin:
             region_colours: (R, 3) RGB 0…1 of the body's regions; ignored if `point_colours` is given.
             point_colours: (2048, 3) RGB 0…1 of the body's surface points.
         """
-        vertices = output.vertices[index].detach().cpu().numpy()[self.kept]
+        vertices = to_numpy(output.vertices[index])[self.kept]
         colours = None
         if point_colours is not None:
             colours = _to_bytes(self.points @ point_colours)
@@ -75,8 +76,8 @@ class BodySkin:
             colours = _to_bytes(region_colours)[self.region]
         return PosedBody(
             SurfaceMesh(vertices, self.faces, colours),
-            output.joint_positions[index].detach().cpu().numpy(),
-            output.joint_rotations[index].detach().cpu().numpy(),
+            to_numpy(output.joint_positions[index]),
+            to_numpy(output.joint_rotations[index]),
         )
 
 

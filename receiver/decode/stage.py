@@ -13,6 +13,7 @@ from common.body.label_space import LabelSpace
 from common.body.model import BodyParameters
 from common.frames import PersonLabels
 from common.labels import LABEL_SIZE, concatenate, group_slices
+from common.weights.devices import CPU, device_of
 from common.weights.loader import architecture_of, load_into, save_weights
 from receiver.decode.mixture import GaussianMixture
 from receiver.decode.network import DecodeConfig, DecodeNetwork
@@ -87,13 +88,13 @@ class DecodeStage:
         self.label_space = label_space
 
     @classmethod
-    def load(cls) -> Self:
-        """Loads the stage with the weights that ship with the package.
+    def load(cls, device: torch.device = CPU) -> Self:
+        """Loads the stage with the weights that ship with the package, on `device`.
 
         Raises:
             WeightsError: the weights are missing or of another version.
         """
-        return cls(load_network(), LabelSpace.load())
+        return cls(load_network().to(device), LabelSpace.load().to(device))
 
     @torch.inference_mode()
     def decode(self, people: Sequence[PersonLabels], generator: torch.Generator | None = None) -> DecodedBody:
@@ -108,7 +109,8 @@ class DecodeStage:
         """
         if not people:
             raise ValueError("decode needs at least one person")
-        labels_BL, present_BL = arrived_vectors(people)
+        device = device_of(self.network)
+        labels_BL, present_BL = (vectors.to(device) for vectors in arrived_vectors(people))
         z_prime = self.latent(labels_BL, present_BL, generator)
         slices = group_slices()
         return DecodedBody(

@@ -62,7 +62,7 @@ def paper_forward(x_0: Tensor, u_m: Tensor, c: Sequence[float], generator: torch
     """X_t = √c_t X_{t−1} + √(1−c_t) (u_m ⊙ ε) for every c_t (26); u_m has the shape of x_0."""
     x = x_0
     for c_t in c:
-        noise = torch.randn(x.shape, generator=generator, dtype=x.dtype, device=x.device)
+        noise = torch.randn(x.shape, generator=generator, dtype=x.dtype).to(x.device)
         x = c_t**0.5 * x + (1 - c_t) ** 0.5 * (u_m * noise)
     return x
 

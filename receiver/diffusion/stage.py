@@ -12,6 +12,7 @@ from common.arrays import FloatArray
 from common.body.anatomy import POINTS
 from common.body.model import BodyModel, BodyParameters
 from common.io.configuration import option
+from common.weights.devices import device_of, to_numpy
 from common.weights.loader import architecture_of, load_into, save_weights
 from receiver.decode.geometry_image import CHANNELS, inverse_order
 from receiver.decode.stage import DecodedBody
@@ -147,12 +148,13 @@ class DiffusionStage:
 
     @classmethod
     def load(cls, sampling: SamplingConfig | None = None, body: BodyModel | None = None) -> Self:
-        """Loads the stage with the weights that ship with the package.
+        """Loads the stage with the weights that ship with the package, on the device of `body`.
 
         Raises:
             WeightsError: the weights are missing or of another version.
         """
-        return cls(load_network(), body or BodyModel.load(), sampling)
+        body = body or BodyModel.load()
+        return cls(load_network().to(device_of(body)), body, sampling)
 
     @torch.inference_mode()
     def reconstruct(
@@ -170,30 +172,36 @@ class DiffusionStage:
             ValueError: the length of `previous` is not the number of people.
         """
         start = self.starting_state(decoded, previous or [None] * len(decoded))
-        noise = torch.randn(1, POINTS, CHANNELS, generator=torch.Generator().manual_seed(seed))
+        # Drawn on the CPU, so that every device starts from the same noise.
+        noise = torch.randn(1, POINTS, CHANNELS, generator=torch.Generator().manual_seed(seed)).to(start.device)
         condition = self.network.conditioner(decoded.s_levels)
         state = sample_state(self.network.denoiser, condition, start, noise, self.sampling)
-        points, normals = (side.numpy() for side in from_state(state[:, self._to_template]))
-        return tuple(PointCloud(points[i], normals[i], self._colours(decoded, i)) for i in range(len(decoded)))
+        points, normals = (to_numpy(side) for side in from_state(state[:, self._to_template]))
+        colours, coloured = to_numpy(decoded.colours[:, self._point_region]), to_numpy(decoded.coloured)
+        return tuple(
+            PointCloud(points[row], normals[row], colours[row] if coloured[row] else None)
+            for row in range(len(decoded))
+        )
 
     def starting_state(self, decoded: DecodedBody, previous: Sequence[PointCloud | None]) -> Tensor:
         """(B, 2048, 6) in curve order: last frame's cloud, or the skinned body for people without one."""
         if len(previous) != len(decoded):
             raise ValueError(f"got {len(previous)} initial clouds for {len(decoded)} people")
-        state = torch.empty(len(decoded), POINTS, CHANNELS)
-        new = torch.tensor([cloud is None for cloud in previous])
-        if new.any():
-            upright = in_root_frame(decoded.parameters)[new]
-            state[new] = to_state(*self.body.surface_points(self.body(upright).vertices))
-        for row, cloud in enumerate(previous):
-            if cloud is not None:
-                state[row] = to_state(torch.from_numpy(cloud.points), torch.from_numpy(cloud.normals))
-        return state[:, self.network.point_order]
+        skinned = iter(self._skinned_states(decoded, [row for row, cloud in enumerate(previous) if cloud is None]))
+        states = [next(skinned) if cloud is None else self._state_of(cloud) for cloud in previous]
+        return torch.stack(states)[:, self.network.point_order]
 
-    def _colours(self, decoded: DecodedBody, row: int) -> FloatArray | None:
-        if not bool(decoded.coloured[row]):
-            return None
-        return np.asarray(decoded.colours[row, self._point_region].numpy(), dtype=np.float32)
+    def _skinned_states(self, decoded: DecodedBody, rows: Sequence[int]) -> Sequence[Tensor]:
+        """(2048, 6) states of the skinned bodies of some people, in the root frame and in template order."""
+        if not rows:
+            return ()
+        upright = in_root_frame(decoded.parameters)
+        chosen = BodyParameters.concatenate([upright[row : row + 1] for row in rows])
+        return to_state(*self.body.surface_points(self.body(chosen).vertices)).unbind()
+
+    def _state_of(self, cloud: PointCloud) -> Tensor:
+        state = to_state(torch.from_numpy(cloud.points), torch.from_numpy(cloud.normals))
+        return state.to(device_of(self.body))
 
 
 def in_root_frame(parameters: BodyParameters) -> BodyParameters:

@@ -7,12 +7,10 @@ import numpy as np
 
 from common.arrays import ByteArray, Float64Array, FloatArray
 from common.frames import Camera, LabelFrame, PersonLabels
-from receiver.diffusion.stage import SamplingConfig
-from receiver.engine.reconstruction import ReconstructedPerson, Reconstructor
+from receiver.engine.engine import ReconstructedPerson, ReconstructionRequest
+from receiver.engine.reconstructor import Reconstructor
 from receiver.mesh.render import render
 from receiver.mesh.triangle_mesh import SurfaceMesh
-from receiver.metrics import ReceiverMetrics
-from receiver.surface.stage import SurfaceConfig
 from tests.bench import measures
 from tests.bench.crops import TruePerson
 from tests.bench.measures import Surface, centred
@@ -31,11 +29,12 @@ class Receiver:
     """
 
     def __init__(self) -> None:
-        self._reconstructor = Reconstructor.load(SamplingConfig(), SurfaceConfig(), ReceiverMetrics())
+        self._reconstructor = Reconstructor.load()
 
     def reconstruct(self, people: Sequence[PersonLabels], camera: Camera) -> tuple[ReconstructedPerson, ...]:
         """Nobody has a previous cloud, so people are independent, whatever their identities."""
-        return self._reconstructor.reconstruct(LabelFrame(0, "bench", 0.0, camera, tuple(people)), {})
+        frame = LabelFrame(0, "bench", 0.0, camera, tuple(people))
+        return self._reconstructor.reconstruct(ReconstructionRequest("bench", frame)).people
 
 
 def figures(found: ReconstructedPerson, truth: TruePerson, views: Sequence[ByteArray]) -> dict[str, float]:

@@ -24,13 +24,12 @@ from common.codec.frame_codec import FrameCodec
 from common.errors import PeerError
 from common.frames import LabelFrame
 from common.weights.loader import model_hash
-from receiver.diffusion.stage import PointCloud, SamplingConfig
-from receiver.engine.reconstruction import Reconstructor, Timings
-from receiver.metrics import ReceiverMetrics
+from receiver.diffusion.stage import PointCloud
+from receiver.engine.engine import ReconstructionRequest
+from receiver.engine.reconstructor import Reconstructor
 from receiver.publish.frame_record import FrameRecord, PersonRecord
 from receiver.publish.session_directory import PublishConfig, SessionDirectory, SessionWriter
 from receiver.report.summary import frames_per_second, read_frames
-from receiver.surface.stage import SurfaceConfig
 from sender.capture.source import CapturedFrame
 from sender.importance.importance import Importance
 from sender.perception.inference.detector import Detection, Detector
@@ -100,7 +99,7 @@ class OneProcess:
     def __init__(self, out: SessionDirectory, watch: Stopwatch) -> None:
         self._watch = watch
         self._sender = FrameSender(detector=TimedDetector(Detector.load(), watch))
-        self._reconstructor = Reconstructor.load(SamplingConfig(), SurfaceConfig(), ReceiverMetrics())
+        self._reconstructor = Reconstructor.load()
         self._writer: SessionWriter = out.session("bench")
         self._importance = Importance.load()
         networks = model_hash()
@@ -127,14 +126,13 @@ class OneProcess:
         return decoded.frame
 
     def _receive(self, labels: LabelFrame) -> None:
-        timings = Timings()
-        people = self._reconstructor.reconstruct(labels, self._clouds, timings)
-        for stage, ms in timings.stages_ms.items():
+        result = self._reconstructor.reconstruct(ReconstructionRequest("bench", labels, self._clouds))
+        for stage, ms in result.stages_ms.items():
             self._watch.note(stage, ms)
-        self._clouds = {person.labels.identity: person.cloud for person in people}
+        self._clouds = {person.labels.identity: person.cloud for person in result.people}
         with self._watch.time("publish"):
             records = []
-            for person in people:
+            for person in result.people:
                 surface = self._writer.write_surface(labels.sequence, person.surface)
                 body = self._writer.write_body(labels.sequence, person.body, self._reconstructor.skeleton)
                 one = person.labels

@@ -1,7 +1,6 @@
-"""The receiver's pipeline: what is written, in which order, and what happens to packets that must not be used."""
+"""The receiver's pipeline: what it writes, in which order, and how it treats unusable packets."""
 
 import json
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,62 +13,30 @@ from common.codec.frame_codec import FrameCodec
 from common.errors import MalformedPacket, MissingReference, WireError
 from common.frames import Camera, LabelFrame, PersonLabels
 from common.labels import GROUPS
-from common.texture.point_colours import PointColours, encode
+from common.texture.point_colours import encode
 from common.wire.convert import FrameMessage
-from receiver.diffusion.stage import PointCloud
-from receiver.engine.reconstruction import ReconstructedPerson, Timings
 from receiver.link.session import SenderClock, Session
-from receiver.mesh.skinned_glb import PosedBody, Skeleton
-from receiver.mesh.triangle_mesh import SurfaceMesh
 from receiver.metrics import ReceiverMetrics
-from receiver.pipeline import ReceiverPipeline, whole_bytes
+from receiver.pipeline import ReceiverPipeline, rounded_bytes
 from receiver.publish.session_directory import PublishConfig, SessionDirectory
+from tests.support.fake_reconstructor import FakeEngine
 
 HASH = bytes(8)
-TETRAHEDRON = SurfaceMesh(
-    np.array([[0, 0, 0], [1, 0, 0], [0, 1, 0], [0, 0, 1]], dtype=np.float32),
-    np.array([[0, 2, 1], [0, 1, 3], [0, 3, 2], [1, 2, 3]], dtype=np.int32),
-)
-
-
-class FakeReconstructor:
-    """Gives everybody a tetrahedron and remembers whose clouds it was given."""
-
-    skeleton = Skeleton(("root",), np.array([-1]), np.zeros((4, 4), np.uint8), np.eye(4, dtype=np.float32)[[0] * 4])
-
-    def __init__(self) -> None:
-        self.given: list[set[int]] = []
-        self.coloured: list[set[int]] = []
-
-    def reconstruct(
-        self,
-        frame: LabelFrame,
-        previous: Mapping[int, PointCloud],
-        timings: Timings,
-        colours: Mapping[int, PointColours],
-    ) -> tuple[ReconstructedPerson, ...]:
-        self.given.append(set(previous))
-        self.coloured.append(set(colours))
-        timings.stages_ms["diffusion"] = 1.0
-        nowhere = np.zeros((1, 3), np.float32), np.eye(3, dtype=np.float32)[None]
-        cloud = PointCloud(np.zeros((2048, 3), np.float32), np.zeros((2048, 3), np.float32))
-        body = PosedBody(TETRAHEDRON, *nowhere)
-        places = np.zeros((17, 3), np.float32)
-        return tuple(ReconstructedPerson(one, TETRAHEDRON, body, cloud, places, places) for one in frame.people)
 
 
 @pytest.fixture
-def running(tmp_path: Path):  # type: ignore[no-untyped-def]
-    reconstructor = FakeReconstructor()
+async def running(tmp_path: Path):  # type: ignore[no-untyped-def]
+    engine = FakeEngine()
     with SessionDirectory(PublishConfig(out=tmp_path)) as directory:
         pipeline = ReceiverPipeline(
-            reconstructor,  # type: ignore[arg-type]
+            engine,
             directory,
             ReceiverMetrics(),
             Clock(monotonic=lambda: 0.0, wall=lambda: 1000.5),
         )
-        yield pipeline, reconstructor, tmp_path
-        pipeline.close()
+        yield pipeline, engine, tmp_path
+        await pipeline.close()
+    assert engine.closed
 
 
 def new_session() -> Session:
@@ -92,8 +59,8 @@ def lines(out: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in (out / "frames.jsonl").read_text().splitlines()]
 
 
-async def test_each_frame_leaves_a_line_and_its_meshes(running) -> None:  # type: ignore[no-untyped-def]
-    pipeline, reconstructor, out = running
+async def test_each_frame_is_written_with_its_meshes(running) -> None:  # type: ignore[no-untyped-def]
+    pipeline, engine, out = running
     session = new_session()
     await pipeline.on_session(session)
     for message in packets(3):
@@ -105,10 +72,11 @@ async def test_each_frame_leaves_a_line_and_its_meshes(running) -> None:  # type
     for line in written:
         (person,) = line["people"]
         assert (out / person["surface"]).exists() and (out / person["body"]).exists()
-    assert reconstructor.given == [set(), {3}, {3}]
+    assert [set(request.previous) for request in engine.requests] == [set(), {3}, {3}]
+    assert {request.session for request in engine.requests} == {session.session_id}
 
 
-async def test_ages_are_told_on_one_clock_and_how_sure_they_are(running) -> None:  # type: ignore[no-untyped-def]
+async def test_age_is_corrected_by_the_clock_offset(running) -> None:  # type: ignore[no-untyped-def]
     pipeline, _, out = running
     session = new_session()
     await pipeline.on_session(session)
@@ -122,16 +90,16 @@ async def test_ages_are_told_on_one_clock_and_how_sure_they_are(running) -> None
     assert [line["clock_error_ms"] for line in written] == [None, 3.0]
 
 
-async def test_another_source_starts_from_the_body_again(running) -> None:  # type: ignore[no-untyped-def]
-    pipeline, reconstructor, _ = running
+async def test_another_source_starts_from_the_skinned_body(running) -> None:  # type: ignore[no-untyped-def]
+    pipeline, engine, _ = running
     session = new_session()
     await pipeline.on_session(session)
     await pipeline.on_frame(session, packets(1, "one.jpg")[0])
     await pipeline.on_frame(session, packets(1, "two.jpg", first=1)[0])
-    assert reconstructor.given == [set(), set()]
+    assert [set(request.previous) for request in engine.requests] == [set(), set()]
 
 
-async def test_broken_packet_raises_and_leaves_no_line(running) -> None:  # type: ignore[no-untyped-def]
+async def test_broken_packet_raises_and_writes_nothing(running) -> None:  # type: ignore[no-untyped-def]
     pipeline, _, out = running
     session = new_session()
     await pipeline.on_session(session)
@@ -144,19 +112,18 @@ async def test_broken_packet_raises_and_leaves_no_line(running) -> None:  # type
     assert len(lines(out)) == 1
 
 
-def test_what_is_not_reconstructed_is_counted(tmp_path: Path) -> None:
+def test_unused_messages_are_counted(tmp_path: Path) -> None:
     metrics, session = ReceiverMetrics(), new_session()
     with SessionDirectory(PublishConfig(out=tmp_path)) as directory:
-        pipeline = ReceiverPipeline(FakeReconstructor(), directory, metrics)  # type: ignore[arg-type]
+        pipeline = ReceiverPipeline(FakeEngine(), directory, metrics)
         for unused in (packets(1)[0], None, None):
             pipeline.on_unused(session, unused)
-        pipeline.close()
     counted = metrics.registry.get_sample_value
     assert counted("bodywire_receiver_frames_total", {"fate": "duplicate"}) == 1
     assert counted("bodywire_receiver_frames_total", {"fate": "malformed"}) == 2
 
 
-async def test_prediction_from_an_unknown_frame_asks_for_a_key_frame(running) -> None:  # type: ignore[no-untyped-def]
+async def test_missing_reference_requests_a_key_frame(running) -> None:  # type: ignore[no-untyped-def]
     pipeline, _, _ = running
     session = new_session()
     await pipeline.on_session(session)
@@ -164,7 +131,7 @@ async def test_prediction_from_an_unknown_frame_asks_for_a_key_frame(running) ->
         await pipeline.on_frame(session, packets(2)[1])
 
 
-async def test_a_restarted_receiver_does_not_ask_for_what_is_on_disk(running) -> None:  # type: ignore[no-untyped-def]
+async def test_restarted_receiver_resumes_after_the_frames_on_disk(running) -> None:  # type: ignore[no-untyped-def]
     pipeline, _, _ = running
     first = new_session()
     await pipeline.on_session(first)
@@ -176,12 +143,12 @@ async def test_a_restarted_receiver_does_not_ask_for_what_is_on_disk(running) ->
     assert again.next_sequence == 3
 
 
-def test_whole_bytes_keep_the_total() -> None:
-    assert whole_bytes({"root": 10.4, "header": 20.6}, 31.0) == {"total": 31, "root": 10, "header": 21}
+def test_rounded_bytes_keep_the_total() -> None:
+    assert rounded_bytes({"root": 10.4, "header": 20.6}, 31.0) == {"total": 31, "root": 10, "header": 21}
 
 
-async def test_colours_that_arrive_are_there_for_the_frames_to_come(running) -> None:  # type: ignore[no-untyped-def]
-    pipeline, reconstructor, _ = running
+async def test_colours_apply_to_the_frames_that_follow(running) -> None:  # type: ignore[no-untyped-def]
+    pipeline, engine, _ = running
     session = new_session()
     await pipeline.on_session(session)
     messages = packets(2)
@@ -190,7 +157,7 @@ async def test_colours_that_arrive_are_there_for_the_frames_to_come(running) -> 
     pipeline.on_blob(session, Blob(COLOURS, 3, colours))
     pipeline.on_blob(session, Blob("of another time", 3, b"?"))
     await pipeline.on_frame(session, messages[1])
-    assert reconstructor.coloured == [set(), {3}]
+    assert [set(request.colours) for request in engine.requests] == [set(), {3}]
     with pytest.raises(MalformedPacket):
         pipeline.on_blob(session, Blob(COLOURS, 3, colours[:-1]))
     with pytest.raises(MalformedPacket, match="person 256"):

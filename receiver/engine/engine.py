@@ -1,0 +1,93 @@
+"""The seam between labels and meshes: everything that needs a reconstruction calls a `ReconstructionEngine`.
+
+A request carries all that its result depends on, so an engine keeps no state of any session: a live stream, an upload
+and a replay call the same engine, in this process or elsewhere.
+"""
+
+from collections.abc import Hashable, Mapping
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from common.arrays import FloatArray
+from common.frames import LabelFrame, PersonLabels
+from common.texture.point_colours import PointColours
+from receiver.diffusion.stage import PointCloud
+from receiver.mesh.skinned_glb import PosedBody, Skeleton
+from receiver.mesh.triangle_mesh import SurfaceMesh
+
+
+@dataclass(frozen=True, slots=True)
+class ReconstructionRequest:
+    """One frame of one session.
+
+    Args:
+        session: the session's key; sessions share an engine fairly.
+        frame: the decoded labels.
+        previous: point clouds of the session's previous frame by identity; a person without one starts from the
+            skinned body.
+        colours: colours of surface points by identity; a person without them has the colours of the body regions.
+            Pass the same objects until others arrive: preparing one takes two milliseconds.
+    """
+
+    session: Hashable
+    frame: LabelFrame
+    previous: Mapping[int, PointCloud] = field(default_factory=dict)
+    colours: Mapping[int, PointColours] = field(default_factory=dict)
+
+    @property
+    def cost(self) -> int:
+        """Work in people, for fair shares and batch limits."""
+        return len(self.frame.people)
+
+
+@dataclass(frozen=True, slots=True)
+class ReconstructedPerson:
+    """One person of a frame, in camera space (x right, y down, z forward), metres.
+
+    Args:
+        labels: the decoded labels.
+        surface: the watertight mesh of the diffused points.
+        body: the skinned parametric body.
+        cloud: the diffused points in the person's root frame: `previous` of the next frame's request.
+        keypoints_2d: (17, 3) x, y in source pixels and a score, COCO order.
+        joints_3d: (17, 3) metres.
+    """
+
+    labels: PersonLabels
+    surface: SurfaceMesh
+    body: PosedBody
+    cloud: PointCloud
+    keypoints_2d: FloatArray
+    joints_3d: FloatArray
+
+
+@dataclass(frozen=True, slots=True)
+class ReconstructionResult:
+    """The answer to one request.
+
+    Args:
+        people: in the order of the request's frame.
+        stages_ms: wall time that the request spent in each stage: `queue`, then `decode`, `diffusion`, `body`,
+            `surface`. Requests of one batch share the time of its network passes.
+    """
+
+    people: tuple[ReconstructedPerson, ...]
+    stages_ms: Mapping[str, float]
+
+
+class ReconstructionEngine(Protocol):
+    """Turns label frames of any sessions into meshes."""
+
+    @property
+    def skeleton(self) -> Skeleton:
+        """The skeleton that every `PosedBody` refers to."""
+
+    async def reconstruct(self, request: ReconstructionRequest) -> ReconstructionResult:
+        """Reconstructs everybody in a frame; concurrent requests are batched.
+
+        Raises:
+            ValueError: a label group of the frame is unknown or too long.
+        """
+
+    async def close(self) -> None:
+        """Finishes the requests that have been accepted, then frees the workers."""

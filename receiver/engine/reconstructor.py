@@ -1,0 +1,211 @@
+"""From label frames to meshes on one device: decode ─ diffusion ─ surface, and the skinned body beside them.
+
+Two halves, so that an engine can overlap them: `infer` runs the networks on a batch of frames, `extract` builds the
+surfaces of one frame on the CPU.
+"""
+
+import itertools
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from typing import Self
+
+import numpy as np
+import torch
+
+from common.arrays import BoolArray, FloatArray
+from common.body.model import BodyModel, BodyOutput
+from common.frames import NEAR_M, Camera, PersonLabels
+from common.weights.devices import CPU, to_numpy
+from receiver.body.colouring import Colouring
+from receiver.body.skinning import BodySkin
+from receiver.decode.stage import DecodedBody, DecodeStage
+from receiver.diffusion.stage import DiffusionStage, PointCloud, SamplingConfig
+from receiver.engine.engine import ReconstructedPerson, ReconstructionRequest, ReconstructionResult
+from receiver.mesh.skinned_glb import PosedBody, Skeleton
+from receiver.mesh.triangle_mesh import SurfaceMesh
+from receiver.surface.stage import SurfaceConfig, SurfaceStage
+
+# The label group that moves each COCO keypoint most: its confidence is the keypoint's score.
+_KEYPOINT_GROUPS = (
+    *("head",) * 5,
+    *("left_arm", "right_arm") * 3,
+    *("left_leg", "right_leg") * 3,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class _InferredPerson:
+    """One person after the networks.
+
+    Args:
+        cloud: diffused points in the root frame.
+        orientation: (3, 3) root frame to camera space.
+        translation: (3,) of the root joint in camera space, metres.
+    """
+
+    labels: PersonLabels
+    cloud: PointCloud
+    orientation: FloatArray
+    translation: FloatArray
+    body: PosedBody
+    keypoints_2d: FloatArray
+    joints_3d: FloatArray
+
+
+@dataclass(frozen=True, slots=True)
+class InferredFrame:
+    """One request after the networks; `extract` completes it."""
+
+    people: tuple[_InferredPerson, ...]
+    stages_ms: Mapping[str, float]
+
+
+class Reconstructor:
+    """The receiver's networks and the body on one device, without any state of a session.
+
+    Args:
+        decode, diffusion, surface: the stages; the networks of the first two are on the same device as `body`.
+        body: skins bodies.
+    """
+
+    def __init__(self, decode: DecodeStage, diffusion: DiffusionStage, surface: SurfaceStage, body: BodyModel) -> None:
+        self._decode = decode
+        self._diffusion = diffusion
+        self._surface = surface
+        self._body = body
+        self._skin = BodySkin.of(body)
+        self._colouring = Colouring(body)
+
+    @property
+    def skeleton(self) -> Skeleton:
+        """The skeleton that every posed body refers to."""
+        return self._skin.skeleton
+
+    @classmethod
+    def load(
+        cls,
+        sampling: SamplingConfig | None = None,
+        surface: SurfaceConfig | None = None,
+        device: torch.device = CPU,
+    ) -> Self:
+        """With the weights that ship with the package.
+
+        Raises:
+            WeightsError: they are missing or of another version.
+        """
+        body = BodyModel.load().to(device)
+        return cls(DecodeStage.load(device), DiffusionStage.load(sampling, body), SurfaceStage(surface), body)
+
+    def reconstruct(self, request: ReconstructionRequest) -> ReconstructionResult:
+        """One frame from labels to meshes, in the calling thread.
+
+        Raises:
+            ValueError: a label group of the frame is unknown or too long.
+        """
+        return self.extract(self.infer([request])[0])
+
+    def infer(self, requests: Sequence[ReconstructionRequest]) -> list[InferredFrame]:
+        """The networks and the skinning for everybody in all frames, in one batch.
+
+        Raises:
+            ValueError: a label group of a frame is unknown or too long.
+        """
+        people = [person for request in requests for person in request.frame.people]
+        if not people:
+            return [InferredFrame((), {}) for _ in requests]
+        stages_ms: dict[str, float] = {}
+        with _timed("decode", stages_ms):
+            decoded = self._decode.decode(people)
+        with _timed("diffusion", stages_ms):
+            previous = [request.previous.get(one.identity) for request in requests for one in request.frame.people]
+            clouds = self._diffusion.reconstruct(decoded, previous)
+        with _timed("body", stages_ms), torch.inference_mode():
+            output = self._body(decoded.parameters)
+            joints_BK3 = to_numpy(self._body.coco_keypoints(output.vertices))
+        batch = _Batch(decoded, clouds, output, joints_BK3)
+        rows = itertools.count()
+        return [
+            InferredFrame(
+                tuple(self._person(batch, next(rows), person, request) for person in request.frame.people), stages_ms
+            )
+            for request in requests
+        ]
+
+    def extract(self, frame: InferredFrame) -> ReconstructionResult:
+        """Builds the surfaces of one frame from its point clouds."""
+        stages_ms = dict(frame.stages_ms)
+        with _timed("surface", stages_ms):
+            people = tuple(
+                ReconstructedPerson(
+                    person.labels,
+                    self._surface_of(person),
+                    person.body,
+                    person.cloud,
+                    person.keypoints_2d,
+                    person.joints_3d,
+                )
+                for person in frame.people
+            )
+        return ReconstructionResult(people, stages_ms if people else {})
+
+    def _person(
+        self, batch: "_Batch", row: int, labels: PersonLabels, request: ReconstructionRequest
+    ) -> _InferredPerson:
+        cloud, point_colours = batch.clouds[row], None
+        received = request.colours.get(labels.identity)
+        if received is not None and received.seen.any():
+            point_colours = self._colouring.colours(received, batch.colours[row])
+            cloud = replace(cloud, colours=point_colours)
+        region_colours = batch.colours[row] if batch.coloured[row] else None
+        return _InferredPerson(
+            labels,
+            cloud,
+            batch.orientation[row],
+            batch.translation[row],
+            self._skin.pose(batch.output, row, region_colours, point_colours),
+            _keypoints_2d(batch.joints_BK3[row], request.frame.camera, labels),
+            batch.joints_BK3[row],
+        )
+
+    def _surface_of(self, person: _InferredPerson) -> SurfaceMesh:
+        placed = person.cloud.placed(person.orientation, person.translation)
+        colours = None if placed.colours is None else np.rint(255 * placed.colours).astype(np.uint8)
+        return self._surface.reconstruct(placed.points, placed.normals, colours=colours)
+
+
+class _Batch:
+    """A batch after the networks; what is needed of each person is copied from the device once.
+
+    Args:
+        orientation: (B, 3, 3) root frame to camera space.
+        translation: (B, 3) metres.
+        colours: (B, R, 3) of the body regions, 0…1.
+        coloured: (B,) whether any `appearance` labels were received.
+    """
+
+    def __init__(
+        self, decoded: DecodedBody, clouds: Sequence[PointCloud], output: BodyOutput, joints_BK3: FloatArray
+    ) -> None:
+        self.clouds = clouds
+        self.output = output
+        self.joints_BK3 = joints_BK3
+        self.orientation: FloatArray = to_numpy(decoded.parameters.rotations[:, 0])
+        self.translation: FloatArray = to_numpy(decoded.parameters.translation)
+        self.colours: FloatArray = to_numpy(decoded.colours)
+        self.coloured: BoolArray = to_numpy(decoded.coloured)
+
+
+@contextmanager
+def _timed(stage: str, stages_ms: dict[str, float]) -> Iterator[None]:
+    began_s = time.perf_counter()
+    yield
+    stages_ms[stage] = (time.perf_counter() - began_s) * 1e3
+
+
+def _keypoints_2d(joints_3d: FloatArray, camera: Camera, person: PersonLabels) -> FloatArray:
+    """(17, 3) pixels and scores of keypoints (17, 3) in camera space; those behind the camera score 0."""
+    confidence = np.array([person.confidence.get(group, 0.0) for group in _KEYPOINT_GROUPS])
+    scores = np.where(joints_3d[:, 2] > NEAR_M, confidence, 0.0)
+    return np.concatenate([camera.project(joints_3d), scores[:, None]], axis=1).astype(np.float32)

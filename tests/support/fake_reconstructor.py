@@ -1,0 +1,78 @@
+"""A reconstructor without networks: everybody is a tetrahedron."""
+
+import threading
+from collections.abc import Sequence
+
+import numpy as np
+
+from common.frames import Camera, LabelFrame, PersonLabels
+from receiver.diffusion.stage import PointCloud
+from receiver.engine.engine import ReconstructedPerson, ReconstructionRequest, ReconstructionResult
+from receiver.engine.reconstructor import InferredFrame
+from receiver.mesh.skinned_glb import PosedBody, Skeleton
+from receiver.mesh.triangle_mesh import SurfaceMesh
+
+TETRAHEDRON = SurfaceMesh(
+    np.array([[0, 0, 0], [1, 0, 0], [0, 1, 0], [0, 0, 1]], dtype=np.float32),
+    np.array([[0, 2, 1], [0, 1, 3], [0, 3, 2], [1, 2, 3]], dtype=np.int32),
+)
+SKELETON = Skeleton(("root",), np.array([-1]), np.zeros((4, 4), np.uint8), np.eye(4, dtype=np.float32)[[0] * 4])
+
+
+def label_frame(sequence: int, *identities: int, source: str = "clip.mp4") -> LabelFrame:
+    """A frame of people without labels."""
+    people = tuple(PersonLabels(identity, 1.0, {}) for identity in identities)
+    return LabelFrame(sequence, source, 0.0, Camera(640, 480, 600.0), people)
+
+
+def tetrahedron_of(labels: PersonLabels) -> ReconstructedPerson:
+    """A person as a tetrahedron at the origin."""
+    cloud = PointCloud(np.zeros((2048, 3), np.float32), np.zeros((2048, 3), np.float32))
+    body = PosedBody(TETRAHEDRON, np.zeros((1, 3), np.float32), np.eye(3, dtype=np.float32)[None])
+    keypoints = np.zeros((17, 3), np.float32)
+    return ReconstructedPerson(labels, TETRAHEDRON, body, cloud, keypoints, keypoints)
+
+
+class FakeReconstructor:
+    """`Reconstructor` for tests of the engine: records its batches; `gate` holds the network passes back.
+
+    Args:
+        bad_source: a batch with a frame of this source fails.
+    """
+
+    skeleton = SKELETON
+
+    def __init__(self, bad_source: str = "") -> None:
+        self.batches: list[list[ReconstructionRequest]] = []
+        self.gate = threading.Event()
+        self.gate.set()
+        self._bad_source = bad_source
+
+    def infer(self, requests: Sequence[ReconstructionRequest]) -> list[InferredFrame]:
+        self.gate.wait(10)
+        self.batches.append(list(requests))
+        if any(request.frame.source == self._bad_source for request in requests):
+            raise ValueError("a label group is too long")
+        people = [tuple(request.frame.people) for request in requests]
+        return [InferredFrame(row, {"decode": 1.0}) for row in people]  # type: ignore[arg-type]
+
+    def extract(self, frame: InferredFrame) -> ReconstructionResult:
+        people = tuple(tetrahedron_of(person) for person in frame.people)  # type: ignore[arg-type]
+        return ReconstructionResult(people, {**frame.stages_ms, "surface": 1.0})
+
+
+class FakeEngine:
+    """`ReconstructionEngine` for tests of the pipeline: answers at once and records its requests."""
+
+    skeleton = SKELETON
+
+    def __init__(self) -> None:
+        self.requests: list[ReconstructionRequest] = []
+        self.closed = False
+
+    async def reconstruct(self, request: ReconstructionRequest) -> ReconstructionResult:
+        self.requests.append(request)
+        return ReconstructionResult(tuple(map(tetrahedron_of, request.frame.people)), {"diffusion": 1.0})
+
+    async def close(self) -> None:
+        self.closed = True

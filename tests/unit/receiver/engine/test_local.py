@@ -1,0 +1,162 @@
+"""The engine in this process: batches across sessions, fair order, isolated failures, clean shutdown."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+
+import pytest
+
+from common.clock import Clock
+from receiver.engine.engine import ReconstructionRequest
+from receiver.engine.local import BatchingConfig, LocalEngine
+from tests.support.fake_reconstructor import FakeReconstructor, label_frame
+
+
+@asynccontextmanager
+async def running(reconstructor: FakeReconstructor, config: BatchingConfig | None = None) -> AsyncIterator[LocalEngine]:
+    engine = LocalEngine(reconstructor, config)  # type: ignore[arg-type]
+    try:
+        yield engine
+    finally:
+        reconstructor.gate.set()
+        await engine.close()
+
+
+def request(session: str, sequence: int = 0, people: int = 1, source: str = "clip.mp4") -> ReconstructionRequest:
+    return ReconstructionRequest(session, label_frame(sequence, *range(people), source=source))
+
+
+def sessions(reconstructor: FakeReconstructor) -> list[list[str]]:
+    return [[str(each.session) for each in batch] for batch in reconstructor.batches]
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    async with asyncio.timeout(10):
+        while not condition():
+            await asyncio.sleep(0)
+
+
+async def submit(engine: LocalEngine, *requests: ReconstructionRequest) -> list[asyncio.Task[object]]:
+    """Tasks whose requests are in the engine's queue, in this order."""
+    tasks: list[asyncio.Task[object]] = []
+    for each in requests:
+        tasks.append(asyncio.ensure_future(engine.reconstruct(each)))
+        await asyncio.sleep(0)
+    return tasks
+
+
+async def test_reconstruct_returns_people_in_order_and_times_of_all_stages() -> None:
+    async with running(FakeReconstructor()) as engine:
+        result = await engine.reconstruct(request("a", people=3))
+    assert [person.labels.identity for person in result.people] == [0, 1, 2]
+    assert result.stages_ms.keys() == {"queue", "decode", "surface"}
+    assert result.stages_ms["queue"] >= 0
+
+
+async def test_frame_without_people_needs_no_pass() -> None:
+    reconstructor = FakeReconstructor()
+    async with running(reconstructor) as engine:
+        assert (await engine.reconstruct(request("a", people=0))).people == ()
+    assert reconstructor.batches == []
+
+
+async def test_requests_that_wait_are_batched_across_sessions() -> None:
+    reconstructor = FakeReconstructor()
+    async with running(reconstructor, BatchingConfig(batch_wait_ms=0)) as engine:
+        reconstructor.gate.clear()
+        first = await submit(engine, request("a"))
+        await until(lambda: not engine._queue)
+        rest = await submit(engine, request("b"), request("c"), request("d"))
+        reconstructor.gate.set()
+        await asyncio.gather(*first, *rest)
+    assert sessions(reconstructor) == [["a"], ["b", "c", "d"]]
+
+
+async def test_batch_waits_for_another_active_session() -> None:
+    reconstructor = FakeReconstructor()
+    stopped = Clock(monotonic=lambda: 0.0, wall=lambda: 0.0)
+    engine = LocalEngine(reconstructor, BatchingConfig(batch_wait_ms=200), clock=stopped)  # type: ignore[arg-type]
+    # The first batch makes both sessions known; on a stopped clock they stay active.
+    await asyncio.gather(engine.reconstruct(request("a")), engine.reconstruct(request("b")))
+    first = await submit(engine, request("a", 1))
+    second = await submit(engine, request("b", 1))
+    await asyncio.gather(*first, *second)
+    await engine.close()
+    assert sessions(reconstructor)[-1] == ["a", "b"]
+
+
+async def test_single_session_does_not_wait() -> None:
+    async with running(FakeReconstructor(), BatchingConfig(batch_wait_ms=1000)) as engine:
+        async with asyncio.timeout(0.9):
+            await engine.reconstruct(request("a"))
+
+
+async def test_batch_is_limited_in_people() -> None:
+    reconstructor = FakeReconstructor()
+    async with running(reconstructor, BatchingConfig(batch_people=4, batch_wait_ms=0)) as engine:
+        reconstructor.gate.clear()
+        first = await submit(engine, request("z"))
+        await until(lambda: not engine._queue)
+        rest = await submit(engine, *(request(name, people=2) for name in "abc"))
+        reconstructor.gate.set()
+        await asyncio.gather(*first, *rest)
+    assert sessions(reconstructor) == [["z"], ["a", "b"], ["c"]]
+
+
+async def test_backlog_of_one_session_does_not_delay_another() -> None:
+    reconstructor = FakeReconstructor()
+    async with running(reconstructor, BatchingConfig(batch_people=2, batch_wait_ms=0)) as engine:
+        reconstructor.gate.clear()
+        upload = await submit(engine, *(request("upload", number) for number in range(20)))
+        live = await submit(engine, request("live"))
+        reconstructor.gate.set()
+        await asyncio.gather(*upload, *live)
+    position = [name for batch in sessions(reconstructor) for name in batch].index("live")
+    assert position <= 3
+
+
+async def test_bad_frame_fails_alone() -> None:
+    reconstructor = FakeReconstructor(bad_source="bad.mp4")
+    async with running(reconstructor, BatchingConfig(batch_wait_ms=0)) as engine:
+        reconstructor.gate.clear()
+        first = await submit(engine, request("z"))
+        await until(lambda: not engine._queue)
+        good, bad = await submit(engine, request("a"), request("b", source="bad.mp4"))
+        reconstructor.gate.set()
+        await asyncio.gather(*first, good)
+        with pytest.raises(ValueError, match="too long"):
+            await bad
+
+
+async def test_cancelled_request_is_not_reconstructed() -> None:
+    reconstructor = FakeReconstructor()
+    async with running(reconstructor, BatchingConfig(batch_wait_ms=0)) as engine:
+        reconstructor.gate.clear()
+        first = await submit(engine, request("a"))
+        await until(lambda: not engine._queue)
+        cancelled, kept = await submit(engine, request("b"), request("c"))
+        cancelled.cancel()
+        await asyncio.gather(cancelled, return_exceptions=True)
+        reconstructor.gate.set()
+        await asyncio.gather(*first, kept)
+    assert sessions(reconstructor) == [["a"], ["c"]]
+
+
+async def test_close_finishes_accepted_requests_and_refuses_new_ones() -> None:
+    reconstructor = FakeReconstructor()
+    engine = LocalEngine(reconstructor)  # type: ignore[arg-type]
+    tasks = await submit(engine, *(request("a", number) for number in range(5)))
+    await engine.close()
+    assert all(task.done() and task.exception() is None for task in tasks)
+    with pytest.raises(RuntimeError, match="closed"):
+        await engine.reconstruct(request("a"))
+
+
+async def test_close_without_any_request() -> None:
+    await LocalEngine(FakeReconstructor()).close()  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("wrong", [{"batch_people": 0}, {"batch_wait_ms": -1.0}, {"batch_wait_ms": 2000.0}])
+def test_config_refuses_what_cannot_be(wrong: dict[str, float]) -> None:
+    with pytest.raises(ValueError, match="batch-"):
+        BatchingConfig(**wrong)  # type: ignore[arg-type]

@@ -1,0 +1,158 @@
+"""The reconstructor with the networks that ship: colours of surface points reach both meshes."""
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from torch._subclasses import fake_tensor
+from torch._subclasses.fake_tensor import FakeTensorMode
+
+from common.arrays import FloatArray
+from common.body.anatomy import POINTS, REGIONS
+from common.body.label_space import LabelSpace
+from common.body.model import BodyModel, BodyParameters
+from common.frames import Camera, LabelFrame, PersonLabels
+from common.labels import split
+from common.texture.point_colours import PointColours
+from receiver.body import skinning
+from receiver.decode.stage import DecodeStage
+from receiver.diffusion import stage as diffusion_stage
+from receiver.diffusion.stage import DiffusionStage
+from receiver.engine import reconstructor as reconstructor_module
+from receiver.engine.engine import ReconstructedPerson, ReconstructionRequest
+from receiver.engine.reconstructor import Reconstructor
+from receiver.mesh.triangle_mesh import SurfaceMesh
+from receiver.surface.stage import SurfaceStage
+
+UNSEEN = PointColours(np.zeros((POINTS, 3), np.uint8), np.zeros(POINTS, np.bool_))
+
+
+@pytest.fixture(scope="module")
+def reconstructor() -> Reconstructor:
+    return Reconstructor.load()
+
+
+def labels_at_rest() -> dict[str, FloatArray]:
+    """Of the mean person, in plain green."""
+    green = torch.tensor([0.2, 0.6, 0.2]).expand(1, len(REGIONS), 3)
+    return dict(split(LabelSpace.load().encode(BodyParameters.rest(), green)[0].numpy()))
+
+
+def frame(*identities: int) -> LabelFrame:
+    """People at rest in plain green; those with an odd identity have no `appearance`."""
+    labels = labels_at_rest()
+    plain = {name: entries for name, entries in labels.items() if name != "appearance"}
+    shown = tuple(PersonLabels(identity, 1.0, plain if identity % 2 else labels) for identity in identities)
+    return LabelFrame(0, "test", 0.0, Camera(640, 480, 600.0), shown)
+
+
+def people(
+    reconstructor: Reconstructor, labels: LabelFrame, colours: Mapping[int, PointColours] | None = None
+) -> tuple[ReconstructedPerson, ...]:
+    return reconstructor.reconstruct(ReconstructionRequest("test", labels, colours=colours or {})).people
+
+
+def upper_red_lower_blue() -> PointColours:
+    body = BodyModel.load()
+    height = body.surface_points(body.rest_vertices[:1])[0][0, :, 1].numpy()
+    colours = np.where((height < np.median(height))[:, None], [255, 0, 0], [0, 0, 255]).astype(np.uint8)
+    return PointColours(colours, np.ones(POINTS, np.bool_))
+
+
+def off_by(person: ReconstructedPerson, plain: ReconstructedPerson) -> tuple[float, float]:
+    """Mean difference of the colours of surface and body, 0…255."""
+    return _difference(person.surface, plain.surface), _difference(person.body.mesh, plain.body.mesh)
+
+
+def _difference(one: SurfaceMesh, other: SurfaceMesh) -> float:
+    assert one.colours is not None and other.colours is not None
+    return float(np.abs(one.colours.astype(float) - other.colours).mean())
+
+
+@pytest.mark.parametrize("identity", [0, 1], ids=["with appearance", "before any appearance"])
+def test_point_colours_reach_surface_and_body(reconstructor: Reconstructor, identity: int) -> None:
+    person = people(reconstructor, frame(identity), {identity: upper_red_lower_blue()})[0]
+    for mesh in (person.surface, person.body.mesh):
+        assert mesh.colours is not None and mesh.colours.dtype == np.uint8
+        low, high = np.percentile(mesh.vertices[:, 1], [15, 85])
+        np.testing.assert_array_equal(np.median(mesh.colours[mesh.vertices[:, 1] < low], axis=0), [255, 0, 0])
+        np.testing.assert_array_equal(np.median(mesh.colours[mesh.vertices[:, 1] > high], axis=0), [0, 0, 255])
+
+
+def test_point_colours_leave_the_geometry_unchanged(reconstructor: Reconstructor) -> None:
+    plain = people(reconstructor, frame(0))[0]
+    coloured = people(reconstructor, frame(0), {0: upper_red_lower_blue()})[0]
+    np.testing.assert_array_equal(plain.surface.vertices, coloured.surface.vertices)
+    np.testing.assert_array_equal(plain.body.mesh.vertices, coloured.body.mesh.vertices)
+    assert min(off_by(coloured, plain)) > 60
+
+
+def test_point_colours_belong_to_one_identity(reconstructor: Reconstructor) -> None:
+    plain = people(reconstructor, frame(0, 2))
+    coloured = people(reconstructor, frame(0, 2), {2: upper_red_lower_blue()})
+    assert off_by(coloured[0], plain[0]) == (0, 0) and min(off_by(coloured[1], plain[1])) > 60
+
+
+def test_colours_of_unseen_points_change_nothing(reconstructor: Reconstructor) -> None:
+    plain = people(reconstructor, frame(0))[0]
+    assert off_by(people(reconstructor, frame(0), {0: UNSEEN})[0], plain) == (0, 0)
+
+
+def test_batch_gives_each_frame_what_it_gives_alone(reconstructor: Reconstructor) -> None:
+    requests = [ReconstructionRequest(session, frame(session, session + 2)) for session in range(3)]
+    batched = [reconstructor.extract(inferred) for inferred in reconstructor.infer(requests)]
+    for request, result in zip(requests, batched, strict=True):
+        alone = reconstructor.reconstruct(request)
+        assert [one.labels.identity for one in result.people] == [one.labels.identity for one in alone.people]
+        for one, other in zip(result.people, alone.people, strict=True):
+            np.testing.assert_allclose(one.cloud.points, other.cloud.points, atol=1e-4)
+            np.testing.assert_allclose(one.body.mesh.vertices, other.body.mesh.vertices, atol=1e-5)
+
+
+def test_previous_cloud_belongs_to_its_session_and_identity(reconstructor: Reconstructor) -> None:
+    first = reconstructor.reconstruct(ReconstructionRequest("a", frame(0))).people[0]
+    moved = replace(first.cloud, points=first.cloud.points + np.float32(0.3))
+    requests = [ReconstructionRequest("a", frame(0), {0: moved}), ReconstructionRequest("b", frame(0))]
+    started, fresh = (reconstructor.extract(inferred).people[0] for inferred in reconstructor.infer(requests))
+    np.testing.assert_allclose(fresh.cloud.points, first.cloud.points, atol=1e-4)
+    assert np.abs(started.cloud.points - first.cloud.points).max() > 1e-3
+
+
+@contextmanager
+def fake_gpu() -> Iterator[torch.device]:
+    """A GPU in name only: torch tracks devices and shapes without computing; tensors of two devices do not mix."""
+    convert = torch.__future__.get_overwrite_module_params_on_conversion()
+    torch.__future__.set_overwrite_module_params_on_conversion(True)
+    try:
+        with FakeTensorMode(allow_non_fake_inputs=True):
+            yield torch.device("cuda", 0)
+    finally:
+        torch.__future__.set_overwrite_module_params_on_conversion(convert)
+
+
+def test_networks_stay_on_the_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    copied: list[torch.device] = []
+
+    def to_host(tensor: torch.Tensor) -> np.ndarray[tuple[int, ...], np.dtype[np.float32]]:
+        copied.append(tensor.device)
+        return np.zeros(tensor.shape, np.float32)
+
+    body = BodyModel.load()
+    decode, diffusion = DecodeStage.load(), DiffusionStage.load(body=body)
+    reconstructor = Reconstructor(decode, diffusion, SurfaceStage(), body)
+    monkeypatch.setattr(diffusion_stage, "to_numpy", to_host)
+    monkeypatch.setattr(reconstructor_module, "to_numpy", to_host)
+    monkeypatch.setattr(skinning, "to_numpy", to_host)
+    # Fake tensors would really move constants of one element to the GPU.
+    monkeypatch.setattr(fake_tensor, "CONSTANT_NUMEL_LIMIT", 0)
+    request = ReconstructionRequest("a", frame(0))
+    with fake_gpu() as gpu:
+        for module in (decode.network, decode.label_space, diffusion.network, body):
+            module.to(gpu)
+        diffusion = DiffusionStage(diffusion.network, body)
+        reconstructor._diffusion = diffusion
+        reconstructor.infer([request])
+    assert set(copied) == {gpu}
