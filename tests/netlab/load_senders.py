@@ -74,7 +74,7 @@ async def crowd(options: argparse.Namespace) -> None:
     links = [
         LinkClient(
             LinkConfig(peer=options.peer, connect_timeout=30.0),
-            Hello(secrets.token_bytes(16), f"crowd-{number}", CODEC_VERSION, MODEL, live=False),
+            Hello(secrets.token_bytes(16), f"crowd-{number}", CODEC_VERSION, options.model, live=False),
             Player(packets),
             observer=stopwatch,
         )
@@ -94,6 +94,7 @@ def main() -> None:
     parser.add_argument("--recording", type=Path, required=True)
     parser.add_argument("--senders", type=int, required=True)
     parser.add_argument("--start-at", type=float, required=True, help="when the first frames are due, since the epoch")
+    parser.add_argument("--model", type=bytes.fromhex, default=MODEL, help="model hash, hexadecimal")
     parser.add_argument("--log", type=Path, required=True)
     asyncio.run(crowd(parser.parse_args()))
 

@@ -29,9 +29,9 @@ class RecordedPacket:
     key: bool
 
 
-def record(people: Sequence[PersonLabels], frames: int) -> Iterator[RecordedPacket]:
+def record(people: Sequence[PersonLabels], frames: int, model: bytes = MODEL) -> Iterator[RecordedPacket]:
     """People in turn, one alone in each frame, as packets that are predicted from each other."""
-    codec = FrameCodec(MODEL)
+    codec = FrameCodec(model)
     for sequence in range(frames):
         if sequence >= _LAG:
             codec.acknowledge(sequence - _LAG)
