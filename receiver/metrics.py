@@ -1,4 +1,4 @@
-"""What the receiver tells Prometheus; its stages call the verbs here and know nothing of metric names."""
+"""The receiver's Prometheus metrics; other modules call these verbs and do not know metric names."""
 
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
@@ -12,22 +12,22 @@ AGE_BUCKETS_S = (0.01, 0.03, 0.05, 0.08, 0.1, 0.15, 0.2, 0.3, 0.5, 0.75, 1.0, 2.
 
 
 class FrameFate(StrEnum):
-    """How a packet ended that never became a published frame."""
+    """Why a packet did not become a published frame."""
 
-    DUPLICATE = "duplicate"  # published already, resent after a reconnect
-    MALFORMED = "malformed"  # cut, mutated, or contradicting itself
-    UNDECODABLE = "undecodable"  # whole, but from other networks or predicted from a state that is not here
+    DUPLICATE = "duplicate"  # already published, resent after a reconnect
+    MALFORMED = "malformed"  # truncated, corrupted or inconsistent
+    UNDECODABLE = "undecodable"  # intact, but of another model or with a missing reference
 
 
 class ReceiverMetrics:
-    """The receiver's counters, gauges and histograms in a registry of their own."""
+    """The receiver's counters, gauges and histograms in a registry of its own."""
 
     def __init__(self, registry: CollectorRegistry | None = None) -> None:
         self.registry = registry = daemon_registry() if registry is None else registry
         self._stages = StageTimes(registry, "bodywire_receiver_stage_seconds")
         self._frames = Counter("bodywire_receiver_frames", "Frames by fate", ["fate"], registry=registry)
         self._bytes = Counter("bodywire_receiver_label_bytes", "Payload by label group", ["group"], registry=registry)
-        self._bulk = Counter("bodywire_receiver_bulk_bytes", "Received beside the frames", registry=registry)
+        self._bulk = Counter("bodywire_receiver_bulk_bytes", "Blobs received beside the frames", registry=registry)
         self._age = Histogram(
             "bodywire_receiver_frame_age_seconds",
             "From capture to published mesh",
@@ -39,15 +39,15 @@ class ReceiverMetrics:
         self._clock_error = Gauge("bodywire_receiver_clock_error_seconds", "Uncertainty of the age", registry=registry)
 
     def stage(self, name: str) -> AbstractContextManager[StageSpan]:
-        """`with metrics.stage("decode") as span:` times one pass; `span.ms` holds it afterwards."""
+        """`with metrics.stage("publish") as span:` times one pass; `span.ms` is its time afterwards."""
         return self._stages.stage(name)
 
     def stage_passed(self, name: str, spent_ms: float) -> None:
-        """A pass through a stage that was timed elsewhere, in the reconstruction engine."""
+        """Records a pass through a stage that the reconstruction engine timed."""
         self._stages.observe(name, spent_ms / 1e3)
 
     def frame_received(self, bytes_by_group: Mapping[str, int]) -> None:
-        """One packet came in; `bytes_by_group` may have entries that are no label group, such as `header`."""
+        """One packet was received; `bytes_by_group` may have entries beside the label groups, such as `header`."""
         self._frames.labels("received").inc()
         for group, size in bytes_by_group.items():
             self._bytes.labels(group).inc(size)
@@ -56,7 +56,7 @@ class ReceiverMetrics:
         self._bulk.inc(size)
 
     def frame_published(self, age_ms: float, clock_error_ms: float) -> None:
-        """A frame's meshes and its index line are on disk."""
+        """A frame's meshes and its line in `frames.jsonl` are written."""
         self._frames.labels("published").inc()
         self._age.observe(age_ms / 1e3)
         self._clock_error.set(clock_error_ms / 1e3)
@@ -65,7 +65,7 @@ class ReceiverMetrics:
         self._frames.labels(fate.value).inc()
 
     def mesh_published(self, kind: str) -> None:
-        """One mesh file, `surface` or `body`, is on disk."""
+        """One mesh file, `surface` or `body`, is written."""
         self._meshes.labels(kind).inc()
 
     def peer_connected(self) -> None:

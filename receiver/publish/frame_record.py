@@ -1,4 +1,4 @@
-"""One line of `frames.jsonl`: what became of a frame."""
+"""One line of `frames.jsonl`: the published record of a frame."""
 
 import json
 import math
@@ -16,8 +16,8 @@ class PersonRecord:
     """One person of a frame.
 
     Args:
-        identity: stable within a session.
-        score: how sure the sender is, 0…1.
+        identity: track id, stable within a session.
+        score: the sender's detection confidence, 0…1.
         keypoints_2d: (17, 3) x, y, score; COCO order, pixels of the source.
         joints_3d: (17, 3) metres in camera space (x right, y down, z forward).
         surface: path of the surface mesh relative to the output directory, or None.
@@ -44,9 +44,9 @@ class FrameRecord:
 
     Args:
         sequence: the frame's number within its session.
-        source: file name or device it came from.
+        source: file name or device.
         captured_at: seconds since the epoch, sender's clock.
-        age_ms: from capture to the meshes being there, on the receiver's clock; None if unknown.
+        age_ms: from capture to the written meshes, on the receiver's clock; None if unknown.
         clock_error_ms: uncertainty of the clock offset in it; None if unknown.
         bytes_by_group: payload bytes under "total" and under each label group that was sent.
         rho: ρ of each label group.
@@ -65,7 +65,7 @@ class FrameRecord:
     people: tuple[PersonRecord, ...] = ()
 
     def to_json(self, session: int) -> str:
-        """The line, without its newline; `session` tells apart frames of several senders in one directory."""
+        """The line without its newline; `session` is the session's number in the output directory."""
         line = {
             "seq": self.sequence,
             "session": session,
@@ -82,7 +82,7 @@ class FrameRecord:
 
 
 def _person(person: PersonRecord) -> dict[str, Any]:
-    """A person as the contract's object."""
+    """A person as a JSON object."""
     return {
         "id": person.identity,
         "score": _number(person.score),
@@ -94,5 +94,5 @@ def _person(person: PersonRecord) -> dict[str, Any]:
 
 
 def _number(value: float | None) -> float | None:
-    """Four decimals are a tenth of a millimetre, a microsecond; JSON has no word for what is not finite."""
+    """Rounded to four decimals (0.1 mm, 0.1 µs); None for NaN and infinity, which JSON lacks."""
     return None if value is None or not math.isfinite(value) else round(float(value), _DECIMALS)

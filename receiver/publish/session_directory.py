@@ -1,15 +1,15 @@
 """The directory that a receiver publishes into.
 
     DIR/frames.jsonl            one line per frame, in order of arrival; only ever appended to
-    DIR/index.json              which sessions there are, replaced as a whole
-    DIR/meshes/000123.glb       surface of frame 123 of the first session, its only person
-    DIR/meshes/000123.body.glb  the body beside it
-    DIR/meshes/000123-p2.glb    person 2, where a frame shows several
-    DIR/meshes/s4-000123.glb    the same of the fourth session in this directory
+    DIR/index.json              the sessions, replaced atomically
+    DIR/meshes/000123.glb       surface of frame 123 of the first session, if the frame shows one person
+    DIR/meshes/000123.body.glb  its skinned body
+    DIR/meshes/000123-p2.glb    surface of person 2, if the frame shows several
+    DIR/meshes/s4-000123.glb    surface of frame 123 of the fourth session
 
-A session has a number in the order of first contact, 1 upwards.  Starting again with the same directory goes on with
-its numbers, and a session that a sender resumes keeps its own, so nothing is ever overwritten by another session.
-`frames.jsonl` is the truth; `index.json` is brought up to date from it whenever the directory is opened.
+Sessions are numbered from 1 in the order of their first connection. A restarted receiver continues the numbers of its
+directory, and a resumed session keeps its number, so sessions never overwrite each other's files. `frames.jsonl` is the
+source of truth; `index.json` is updated from it when the directory is opened.
 """
 
 import contextlib
@@ -32,22 +32,22 @@ from receiver.publish.frame_record import FrameRecord
 
 logger = logging.getLogger(__name__)
 
-# The index is a convenience between openings: a line in it every second at 30 frames a second is soon enough.
+# Between openings the index only informs readers: once a second at 30 frames a second is enough.
 _INDEX_EVERY_FRAMES = 30
 
 
 @dataclass(frozen=True, slots=True)
 class PublishConfig:
-    """What is written where.
+    """The output files of the receiver.
 
     Args:
-        out: the directory; made if missing.
-        format: of the meshes.
-        mesh_every: write meshes for every n-th frame of a session; its line is written in any case.
+        out: output directory, created if missing.
+        format: mesh file format.
+        mesh_every: write meshes for every n-th frame of a session; its line in `frames.jsonl` is always written.
         body: write the skinned body beside the surface.
     """
 
-    out: Path = option(Path("out"), help="directory for meshes and frames.jsonl")
+    out: Path = option(Path("out"), help="output directory for meshes and frames.jsonl")
     format: Literal["glb", "obj", "ply"] = option("glb", help="mesh format: glb, obj or ply")
     mesh_every: int = option(1, help="write meshes for every n-th frame")
     body: bool = option(True, help="write the skinned body beside the surface")
@@ -59,7 +59,7 @@ class PublishConfig:
 
 @dataclass(slots=True)
 class _SessionState:
-    """What the index says about a session."""
+    """A session's entry in the index."""
 
     number: int
     identifier: str | None
@@ -68,10 +68,10 @@ class _SessionState:
 
 
 class SessionDirectory:
-    """An output directory, held by one receiver at a time; use as a context manager or call `close`.
+    """An output directory, locked by one receiver at a time; a context manager.
 
     Raises:
-        OutputError: the directory cannot be made, written or read, or another receiver holds it.
+        OutputError: the directory cannot be created, written or read, or another receiver has locked it.
     """
 
     def __init__(self, config: PublishConfig) -> None:
@@ -100,7 +100,7 @@ class SessionDirectory:
         self.close()
 
     def close(self) -> None:
-        """Bring the index up to date and let go of the directory."""
+        """Updates the index and unlocks the directory."""
         if self._lines < 0:
             return
         try:
@@ -110,11 +110,11 @@ class SessionDirectory:
             self._close_all()
 
     def session(self, identifier: str, *, durable: bool = False) -> "SessionWriter":
-        """The writer of a session: a new one, or one that this directory knows and that goes on.
+        """The writer of a new session, or of one that this directory already has.
 
         Args:
-            identifier: of the session.
-            durable: a frame's line is on the disk itself when `append` returns, and its meshes before it.
+            identifier: the session's id, hexadecimal.
+            durable: `append` returns when the frame's meshes and then its line are synced to disk.
 
         Raises:
             OutputError: the index cannot be written.
@@ -127,24 +127,24 @@ class SessionDirectory:
             self._sessions[number] = _SessionState(number, identifier)
             self._write_index()
             if durable:
-                # The index alone knows whose session this is.
+                # Only the index maps the id to the session number.
                 self._sync(self._folder)
         return SessionWriter(self, number, durable)
 
     def last_sequence(self, number: int) -> int:
-        """The highest sequence number on record in a session, −1 before its first."""
+        """The highest recorded sequence number of a session, −1 before its first frame."""
         return self._sessions[number].last_sequence
 
     def append(self, number: int, record: FrameRecord, *, durable: bool = False) -> bool:
-        """Add a frame's line; False where the session already has this frame or a later one.
+        """Appends a frame's line; returns False if the session already has this frame or a later one.
 
         Args:
-            number: of the session.
-            record: of the frame.
-            durable: return when line and meshes are on the disk itself.
+            number: the session's number.
+            record: the frame.
+            durable: sync meshes and line to disk first.
 
         Raises:
-            OutputError: the line cannot be written; the file is as before.
+            OutputError: the line cannot be written; the file is unchanged.
         """
         line = (record.to_json(number) + "\n").encode()
         with self._lock:
@@ -169,7 +169,7 @@ class SessionDirectory:
         self._lines = -1
 
     def _take_over(self) -> None:
-        """Lock, clear away what a killed receiver left half done, and count what is there."""
+        """Locks the directory, removes partial files of a killed receiver, and reads the sessions."""
         try:
             fcntl.flock(self._lines, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
@@ -184,7 +184,7 @@ class SessionDirectory:
         self._write_index()
 
     def _cut_torn_line(self) -> None:
-        """A line without its newline was never finished: take it away."""
+        """Removes a last line without a newline: its write was interrupted."""
         size = os.fstat(self._lines).st_size
         keep = size
         while keep > 0:
@@ -199,7 +199,7 @@ class SessionDirectory:
             os.ftruncate(self._lines, keep)
 
     def _read_sessions(self) -> dict[int, _SessionState]:
-        """Identifiers from the index, everything else from the lines that came after it was written."""
+        """Sessions from the index, completed from the lines that were written after it."""
         sessions, counted = _read_index(self._index_path, os.fstat(self._lines).st_size)
         for number, sequence in _read_lines(self._lines_path, counted):
             state = sessions.setdefault(number, _SessionState(number, None))
@@ -208,7 +208,7 @@ class SessionDirectory:
         return sessions
 
     def _write_line(self, line: bytes) -> None:
-        """One write(), whole or taken back."""
+        """Appends with one write(); an incomplete write is truncated away."""
         size = os.fstat(self._lines).st_size
         try:
             written = os.write(self._lines, line)
@@ -220,7 +220,7 @@ class SessionDirectory:
             raise output_error(self._lines_path, error) from error
 
     def _sync(self, descriptor: int) -> None:
-        """Returns when a file's content, or the names in a folder, are on the disk itself."""
+        """Syncs a file's content or a directory's entries to disk."""
         try:
             os.fsync(descriptor)
         except OSError as error:
@@ -240,7 +240,7 @@ class SessionDirectory:
 
 
 def _read_index(path: Path, lines_bytes: int) -> tuple[dict[int, _SessionState], int]:
-    """The sessions of the index and how many bytes of `frames.jsonl` they count; none where it is unsound."""
+    """The sessions of the index and the bytes of `frames.jsonl` that it covers; none if the index is unusable."""
     try:
         index = json.loads(path.read_bytes())
         sessions = {
@@ -255,12 +255,12 @@ def _read_index(path: Path, lines_bytes: int) -> tuple[dict[int, _SessionState],
         return {}, 0
     if 0 <= counted <= lines_bytes:
         return sessions, counted
-    # Somebody shortened frames.jsonl: keep who the sessions were, count again.
+    # frames.jsonl was truncated from outside: keep the session ids, count the frames again.
     return {n: _SessionState(n, s.identifier) for n, s in sessions.items()}, 0
 
 
 def _read_lines(path: Path, start: int) -> Iterator[tuple[int, int]]:
-    """Session and sequence number of each line from byte `start`; lines that are none of ours are passed over."""
+    """Session and sequence number of each line from byte `start`; other lines are skipped with a warning."""
     with open(path, "rb") as file:
         file.seek(start)
         for line in file:
@@ -268,7 +268,7 @@ def _read_lines(path: Path, start: int) -> Iterator[tuple[int, int]]:
                 record = json.loads(line)
                 yield int(record["session"]), int(record["seq"])
             except (ValueError, KeyError, TypeError):
-                logger.warning("%s holds a line that is no frame: %.40r", path, line)
+                logger.warning("%s has a line that is not a frame record: %.40r", path, line)
 
 
 class SessionWriter:
@@ -282,20 +282,20 @@ class SessionWriter:
 
     @property
     def last_sequence(self) -> int:
-        """The highest sequence number on record, −1 before the first."""
+        """The highest recorded sequence number, −1 before the first frame."""
         return self._directory.last_sequence(self.number)
 
     def wants_meshes(self, sequence: int) -> bool:
-        """Whether this frame's meshes are to be written (`mesh_every`)."""
+        """Whether this frame's meshes are written (`mesh_every`)."""
         return sequence % self._config.mesh_every == 0
 
     def write_surface(self, sequence: int, mesh: SurfaceMesh, person: int | None = None) -> str:
-        """Write a surface and return its path relative to the directory.
+        """Writes a surface and returns its path relative to the directory.
 
         Args:
-            sequence: the frame's number.
+            sequence: the frame's sequence number.
             mesh: in camera space.
-            person: whose it is, where the frame shows several.
+            person: its identity, if the frame shows several people.
 
         Raises:
             OutputError: the file cannot be written.
@@ -303,13 +303,13 @@ class SessionWriter:
         return self._write(self._stem(sequence, person), encode_mesh(mesh, self._config.format))
 
     def write_body(self, sequence: int, body: PosedBody, skeleton: Skeleton, person: int | None = None) -> str:
-        """Write a body, as GLB with its skeleton, in other formats as it stands; arguments as for `write_surface`."""
+        """Writes a body: GLB with its skeleton, other formats as a plain mesh. Arguments as for `write_surface`."""
         glb = self._config.format == "glb"
         content = encode_body(body, skeleton) if glb else encode_mesh(body.mesh, self._config.format)
         return self._write(self._stem(sequence, person) + ".body", content)
 
     def append(self, record: FrameRecord) -> bool:
-        """Add the frame's line to `frames.jsonl`; False where it already stands there.
+        """Appends the frame's line to `frames.jsonl`; returns False if it is already there.
 
         Raises:
             OutputError: the line cannot be written.

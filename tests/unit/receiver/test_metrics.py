@@ -31,7 +31,7 @@ def test_frames_by_fate(metrics: ReceiverMetrics, registry: CollectorRegistry) -
     assert registry.get_sample_value("bodywire_receiver_clock_error_seconds") == pytest.approx(0.003)
 
 
-def test_peers_come_and_go(metrics: ReceiverMetrics, registry: CollectorRegistry) -> None:
+def test_peers_count_connections(metrics: ReceiverMetrics, registry: CollectorRegistry) -> None:
     metrics.peer_connected()
     metrics.peer_connected()
     metrics.peer_left()
@@ -47,3 +47,9 @@ def test_stage_is_timed(metrics: ReceiverMetrics, registry: CollectorRegistry) -
     with metrics.stage("decode") as span:
         pass
     assert registry.get_sample_value("bodywire_receiver_stage_seconds_sum", {"stage": "decode"}) == span.seconds
+
+
+def test_stage_timed_elsewhere_is_recorded(metrics: ReceiverMetrics, registry: CollectorRegistry) -> None:
+    metrics.stage_passed("diffusion", 25.0)
+    total = registry.get_sample_value("bodywire_receiver_stage_seconds_sum", {"stage": "diffusion"})
+    assert total == pytest.approx(0.025)

@@ -11,7 +11,7 @@ def _person() -> PersonRecord:
     return PersonRecord(3, 0.987654321, points, -points, "meshes/000005.glb", None)
 
 
-def test_to_json_is_the_contract_s_line() -> None:
+def test_to_json_has_the_documented_fields() -> None:
     record = FrameRecord(
         sequence=5,
         source="one_person.avi",
@@ -40,7 +40,7 @@ def test_to_json_is_the_contract_s_line() -> None:
     np.testing.assert_allclose(person["joints_3d"], _person().joints_3d, atol=6e-5)
 
 
-def test_to_json_writes_null_for_what_is_not_finite() -> None:
+def test_to_json_writes_null_for_nan_and_infinity() -> None:
     record = FrameRecord(0, "demo", 0.0, float("nan"), float("inf"), {"total": 0})
     read = json.loads(record.to_json(1))
     assert read["age_ms"] is None and read["clock_error_ms"] is None

@@ -1,3 +1,5 @@
+"""The output directory: numbering, crash recovery, durability, bad directories."""
+
 import errno
 import json
 import os
@@ -49,7 +51,7 @@ def test_session_writes_numbered_meshes_and_lines(tmp_path: Path, mesh_format: s
     assert len(list((out / "meshes").iterdir())) == 3
 
 
-def test_append_takes_a_frame_once(tmp_path: Path) -> None:
+def test_append_writes_a_frame_once(tmp_path: Path) -> None:
     with SessionDirectory(PublishConfig(tmp_path)) as directory:
         session = directory.session("a")
         assert [session.append(_frame(n)) for n in (0, 1, 1, 0, 4)] == [True, True, False, False, True]
@@ -57,7 +59,7 @@ def test_append_takes_a_frame_once(tmp_path: Path) -> None:
     assert [line["seq"] for line in _lines(tmp_path)] == [0, 1, 4]
 
 
-def test_a_second_session_keeps_its_files_apart(tmp_path: Path) -> None:
+def test_second_session_has_its_own_files(tmp_path: Path) -> None:
     with SessionDirectory(PublishConfig(tmp_path)) as directory:
         first, second = directory.session("a"), directory.session("b")
         paths = [first.write_surface(0, box()), second.write_surface(0, box())]
@@ -78,7 +80,7 @@ def test_reopening_resumes_a_session_and_numbers_a_new_one(tmp_path: Path) -> No
         assert not again.append(_frame(7))
 
 
-def test_reopening_cuts_a_torn_line(tmp_path: Path) -> None:
+def test_reopening_removes_an_incomplete_line(tmp_path: Path) -> None:
     with SessionDirectory(PublishConfig(tmp_path)) as directory:
         for n in range(3):
             directory.session("a").append(_frame(n))
@@ -89,7 +91,7 @@ def test_reopening_cuts_a_torn_line(tmp_path: Path) -> None:
     assert [line["seq"] for line in _lines(tmp_path)] == [0, 1, 2, 3]
 
 
-def test_reopening_a_file_that_is_one_torn_line(tmp_path: Path) -> None:
+def test_reopening_a_file_of_one_incomplete_line(tmp_path: Path) -> None:
     (tmp_path / "frames.jsonl").write_bytes(b'{"seq":0')
     with SessionDirectory(PublishConfig(tmp_path)) as directory:
         assert directory.session("a").last_sequence == -1
@@ -107,7 +109,7 @@ def test_reopening_with_a_damaged_index_rebuilds_it(tmp_path: Path, damaged: byt
     assert [(s["session"], s["frames"], s["last_seq"]) for s in _index(tmp_path)] == [(1, 3, 2), (2, 0, -1)]
 
 
-def test_reopening_after_frames_were_removed_by_hand_counts_again(tmp_path: Path) -> None:
+def test_reopening_after_frames_were_deleted_counts_again(tmp_path: Path) -> None:
     with SessionDirectory(PublishConfig(tmp_path)) as directory:
         for n in range(3):
             directory.session("a").append(_frame(n))
@@ -122,7 +124,7 @@ def test_two_receivers_cannot_share_a_directory(tmp_path: Path) -> None:
     SessionDirectory(PublishConfig(tmp_path)).close()
 
 
-def test_a_directory_that_cannot_be_made(tmp_path: Path) -> None:
+def test_directory_that_cannot_be_created(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("not a directory")
     with pytest.raises(OutputError, match="choose another --out"):
         SessionDirectory(PublishConfig(tmp_path / "file" / "out"))
@@ -130,20 +132,20 @@ def test_a_directory_that_cannot_be_made(tmp_path: Path) -> None:
         SessionDirectory(PublishConfig(tmp_path / "file"))
 
 
-def test_a_directory_that_nobody_may_write_not_even_root() -> None:
+def test_directory_that_root_cannot_write() -> None:
     with pytest.raises(OutputError, match=r"cannot write /proc/bodywire: .*choose another --out"):
         SessionDirectory(PublishConfig(Path("/proc/bodywire")))
 
 
-def test_append_when_the_disk_is_full_takes_the_part_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    whole_write = os.write
+def test_append_on_a_full_disk_truncates_the_partial_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    real_write = os.write
     with SessionDirectory(PublishConfig(tmp_path)) as directory:
         session = directory.session("a")
         session.append(_frame(0))
-        monkeypatch.setattr(os, "write", lambda fd, data: whole_write(fd, data[:10]))
+        monkeypatch.setattr(os, "write", lambda fd, data: real_write(fd, data[:10]))
         with pytest.raises(OutputError, match=os.strerror(errno.ENOSPC)):
             session.append(_frame(1))
-        monkeypatch.setattr(os, "write", whole_write)
+        monkeypatch.setattr(os, "write", real_write)
         assert session.append(_frame(1))
     assert [line["seq"] for line in _lines(tmp_path)] == [0, 1]
 
@@ -173,7 +175,7 @@ for number in range(session.last_sequence + 1, 10**6):
 """
 
 
-def test_kill_9_in_the_middle_of_writing_loses_nothing_that_was_reported(tmp_path: Path) -> None:
+def test_kill_9_while_writing_loses_no_acknowledged_frame(tmp_path: Path) -> None:
     reported = -1
     for frames in (5, 23):
         with subprocess.Popen(
@@ -201,7 +203,7 @@ def test_kill_9_in_the_middle_of_writing_loses_nothing_that_was_reported(tmp_pat
         (True, ["sync meshes", "write frames.jsonl", "sync frames.jsonl"]),
     ],
 )
-def test_a_durable_line_is_on_the_disk_when_append_returns_and_its_meshes_before_it(
+def test_durable_append_syncs_meshes_then_the_line(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, durable: bool, calls: list[str]
 ) -> None:
     seen: list[str] = []
@@ -229,9 +231,7 @@ def test_a_durable_line_is_on_the_disk_when_append_returns_and_its_meshes_before
         monkeypatch.undo()
 
 
-def test_whose_a_durable_session_is_stands_on_the_disk_from_its_beginning(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_durable_session_is_synced_to_the_index_when_it_begins(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with SessionDirectory(PublishConfig(tmp_path)) as directory:
         synced: list[str] = []
         monkeypatch.setattr(os, "fsync", lambda file: synced.append(os.readlink(f"/proc/self/fd/{file}")))
