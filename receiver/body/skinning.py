@@ -5,7 +5,6 @@ from typing import Self
 
 import numpy as np
 import scipy.sparse
-from scipy.sparse.csgraph import connected_components
 from scipy.spatial import cKDTree
 
 from common.arrays import ByteArray, FloatArray, Int32Array, IntArray
@@ -14,7 +13,7 @@ from common.body.model import BodyModel, BodyOutput
 from common.weights.devices import to_numpy
 from receiver.body.colouring import NORMAL_WEIGHT_M, inverse_distance_weights, rest_oriented_points
 from receiver.mesh.skinned_glb import PosedBody, Skeleton, skeleton_from_dense
-from receiver.mesh.triangle_mesh import SurfaceMesh, vertex_normals
+from receiver.mesh.triangle_mesh import SurfaceMesh, vertex_components, vertex_normals
 
 _POINTS_PER_VERTEX = 4
 
@@ -97,8 +96,6 @@ def _point_weights(vertices: FloatArray, faces: Int32Array, model: BodyModel) ->
 
 
 def _vertices_of_largest_component(faces: IntArray, vertex_count: int) -> IntArray:
-    """Vertex indices of the connected component with the most vertices."""
-    start, end = faces.ravel(), faces[:, [1, 2, 0]].ravel()
-    edges = scipy.sparse.coo_matrix((np.ones(len(start), np.int8), (start, end)), shape=(vertex_count, vertex_count))
-    _, component = connected_components(edges, directed=False)
+    """Indices of the vertices of the connected component with the most vertices."""
+    _, component = vertex_components(faces, vertex_count)
     return np.flatnonzero(component == np.argmax(np.bincount(component)))

@@ -18,12 +18,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import scipy.sparse
-from scipy.sparse.csgraph import connected_components
 
 from common.errors import BodywireError, UsageError, exit_code_of
 from receiver.mesh.mesh_files import read_mesh
-from receiver.mesh.triangle_mesh import SurfaceMesh, is_watertight, signed_volume_m3
+from receiver.mesh.triangle_mesh import SurfaceMesh, is_watertight, signed_volume_m3, vertex_components
 from receiver.report.contact_sheet import Record, read_clip, write_contact_sheet
 
 HUMAN_SIZE_M = (0.4, 2.6)
@@ -89,9 +87,8 @@ def check_mesh(directory: Path, relative: str) -> MeshCheck:
 
 
 def _is_closed_and_connected(mesh: SurfaceMesh) -> bool:
-    start, end, count = mesh.faces.ravel(), mesh.faces[:, [1, 2, 0]].ravel(), len(mesh.vertices)
-    edges = scipy.sparse.coo_matrix((np.ones(len(start), np.int8), (start, end)), shape=(count, count))
-    components, _ = connected_components(edges, directed=False)
+    count = len(mesh.vertices)
+    components, _ = vertex_components(mesh.faces, count)
     closed = is_watertight(mesh.faces, count) and signed_volume_m3(mesh.vertices, mesh.faces) > 0.0
     return closed and components == 1
 

@@ -2,11 +2,10 @@
 
 import numpy as np
 import scipy.sparse
-from scipy.sparse.csgraph import connected_components
 from skimage.measure import marching_cubes
 
 from common.arrays import FloatArray, Int32Array
-from receiver.mesh.triangle_mesh import is_watertight, signed_volume_m3
+from receiver.mesh.triangle_mesh import is_watertight, signed_volume_m3, vertex_adjacency, vertex_components
 
 # Nodes closer to the isovalue than this share of the field's standard deviation are moved away from it, so that no
 # triangle degenerates and readers that merge close vertices keep them apart (20 µm at 20 mm voxels).
@@ -52,16 +51,9 @@ def _close_border(height: FloatArray, outside: float) -> None:
             height[tuple(end if a == axis else slice(None) for a in range(3))] = np.minimum(layer, outside)
 
 
-def _adjacency(faces: Int32Array, vertex_count: int) -> scipy.sparse.csr_matrix:
-    """(V, V) float32, 1 if two vertices of a closed mesh share an edge."""
-    start, end = faces.ravel(), faces[:, [1, 2, 0]].ravel()
-    ones = np.ones(len(start), dtype=np.float32)
-    return scipy.sparse.csr_matrix((ones, (start, end)), shape=(vertex_count, vertex_count))
-
-
 def largest_component(vertices: FloatArray, faces: Int32Array) -> tuple[FloatArray, Int32Array, float]:
     """The connected component with the largest volume, and the share of faces on the other components, 0…1."""
-    count, component_of_vertex = connected_components(_adjacency(faces, len(vertices)), directed=False)
+    count, component_of_vertex = vertex_components(faces, len(vertices))
     if count == 1:
         return vertices, faces, 0.0
     component_of_face = component_of_vertex[faces[:, 0]]
@@ -91,7 +83,7 @@ def taubin_smooth(
         shrink: λ, the step towards the mean of the neighbours.
         inflate: μ, the (negative) step away from it; −μ > λ.
     """
-    adjacency = _adjacency(faces, len(vertices))
+    adjacency = vertex_adjacency(faces, len(vertices))
     neighbour_counts = np.asarray(adjacency.sum(axis=1)).ravel()
     mean_of_neighbours = scipy.sparse.diags(1.0 / neighbour_counts, dtype=np.float32) @ adjacency
     smooth = vertices
