@@ -9,7 +9,6 @@ bones, keypoint regressor, skin triangles, and the fixed places of the 2,048 sur
 import hashlib
 import logging
 import os
-import tempfile
 from importlib.metadata import version
 from pathlib import Path
 
@@ -26,6 +25,7 @@ from common.body.anatomy import (
     SKELETON,
     joint_region,
 )
+from common.io.atomic_write import atomic_replacement
 
 Arrays = dict[str, npt.NDArray[np.generic]]
 _BAKE_VERSION = 4
@@ -49,16 +49,16 @@ def load_arrays() -> Arrays:
     path = cache_file()
     if not path.exists():
         logger.info("baking the body model into %s", path)
-        write_atomically(path, bake(load_file(SHAPE_SPACE_FILE)))
+        save_arrays(path, bake(load_file(SHAPE_SPACE_FILE)))
     with np.load(path) as stored:
         return {name: stored[name] for name in stored.files}
 
 
-def write_atomically(path: Path, arrays: Arrays) -> None:
+def save_arrays(path: Path, arrays: Arrays) -> None:
+    """Writes a cache file atomically; several processes may bake at the same time."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.NamedTemporaryFile(dir=path.parent, suffix=".npz", delete=False) as temporary:
-        np.savez(temporary, allow_pickle=False, **arrays)
-    os.replace(temporary.name, path)
+    with atomic_replacement(path) as partial, open(partial, "wb") as file:
+        np.savez(file, allow_pickle=False, **arrays)
 
 
 def bake(space: Arrays) -> Arrays:

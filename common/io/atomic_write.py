@@ -1,19 +1,21 @@
-"""Files that are there whole or not at all."""
+"""Atomic file replacement: a reader finds the old content or the new content, never a mixture."""
 
 import contextlib
 import os
+import secrets
 from collections.abc import Iterator
 from pathlib import Path
 
 
 @contextlib.contextmanager
 def atomic_replacement(path: Path) -> Iterator[Path]:
-    """A file beside `path` to write to, which takes its place when the block ends, and is removed if it fails.
+    """Yields a temporary path beside `path`; renames it to `path` when the block ends and removes it when it fails.
 
-    Who reads `path` finds the old content or the new, never a part.  One writer at a time.
+    Several processes may replace the same file at the same time; the last one to finish wins.  A process that is killed
+    inside the block leaves `.<name>.<8 hexadecimal digits>.partial` behind.
     """
-    # In the same folder, for the replacement to be atomic.
-    partial = path.with_name(f".{path.name}.partial")
+    # The rename is atomic only within one folder.
+    partial = path.with_name(f".{path.name}.{secrets.token_hex(4)}.partial")
     try:
         yield partial
         os.replace(partial, path)
@@ -24,22 +26,22 @@ def atomic_replacement(path: Path) -> Iterator[Path]:
 
 
 def atomic_write(path: Path, content: bytes, *, synced: bool = True, mode: int = 0o666) -> None:
-    """Writes a file so that a reader, or a kill at any moment, finds the old content or the new, never a part.
+    """Replaces a file's content atomically, also if the process is killed.
 
     Args:
         path: the file.
-        content: what it will hold.
-        synced: whether that holds for a loss of power too, for which it waits until the disk has the content.
-        mode: who may do what with it, less the process's umask.
+        content: its new content.
+        synced: also survive a loss of power: wait until the content is on the disk.
+        mode: permissions of the new file, less the process's umask.
 
     Raises:
-        OSError: the file cannot be written; nothing is left behind.
+        OSError: the file cannot be written; no temporary file is left.
     """
-    with atomic_replacement(path) as partial:
-        # What a writer who was killed has left behind may have another mode.
-        partial.unlink(missing_ok=True)
-        with open(partial, "wb", opener=lambda name, flags: os.open(name, flags, mode)) as file:
-            file.write(content)
-            if synced:
-                file.flush()
-                os.fsync(file.fileno())
+    with (
+        atomic_replacement(path) as partial,
+        open(partial, "xb", opener=lambda name, flags: os.open(name, flags, mode)) as file,
+    ):
+        file.write(content)
+        if synced:
+            file.flush()
+            os.fsync(file.fileno())

@@ -13,7 +13,7 @@ from safetensors.numpy import load_file
 
 from common.arrays import FloatArray, IntArray
 from common.body.anatomy import SHAPE_SPACE_FILE
-from common.body.bake import cache_file, over_shape, skeleton_weights, write_atomically
+from common.body.bake import cache_file, over_shape, save_arrays, skeleton_weights
 from common.synthetic.assets.garment_files import BASE_VERTICES
 
 _PEOPLE = 600
@@ -49,7 +49,7 @@ def baked() -> Path:
     if not path.exists():
         logger.info("baking the base mesh into %s", path)
         mesh = _bake()
-        write_atomically(path, {item.name: getattr(mesh, item.name) for item in fields(mesh)})
+        save_arrays(path, {item.name: getattr(mesh, item.name) for item in fields(mesh)})
     return path
 
 
