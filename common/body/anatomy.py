@@ -1,4 +1,4 @@
-"""What the body is made of: joints, the bones of Anny behind them, regions, sizes, files.  No arrays."""
+"""Names and sizes of the body: joints, bones, regions, keypoints, their mirror images; paths of its files."""
 
 from pathlib import Path
 
@@ -40,7 +40,7 @@ FINGER_BONES: tuple[str, ...] = tuple(
     f"finger{finger}-{phalanx}.{side}" for side in "LR" for finger in range(1, 6) for phalanx in range(1, 4)
 )
 SKELETON: tuple[str, ...] = JOINTS + FINGER_BONES
-"""All 52 bones that move: the 22 joints, then the phalanges that four curl numbers drive."""
+"""The 52 bones that move: the 22 joints, then the phalanges, which the four curls drive."""
 
 CURLS: tuple[str, ...] = ("fingers.L", "thumb.L", "fingers.R", "thumb.R")
 
@@ -88,27 +88,38 @@ COCO_BONES: tuple[tuple[int, int], ...] = (
     (0, 1), (0, 2), (1, 3), (2, 4), (5, 6), (5, 7), (7, 9), (6, 8), (8, 10), (5, 11), (6, 12), (11, 12),
     (11, 13), (13, 15), (12, 14), (14, 16),
 )  # fmt: skip
-"""Pairs of keypoints that are joined; odd ones are on the person's left, even ones but the nose on the right."""
+"""Pairs of connected keypoints; odd indices are on the person's left, even ones except the nose on the right."""
 
 
 def mirror_name(name: str) -> str:
-    """The other side's name of a joint, bone, curl, region (`.L`/`.R`) or keypoint (`left_`/`right_`)."""
-    for one, other in ((".L", ".R"), (".R", ".L")):
-        if name.endswith(one):
-            return name[: -len(one)] + other
-    for one, other in (("left_", "right_"), ("right_", "left_")):
-        if name.startswith(one):
-            return other + name[len(one) :]
+    """Swaps the side in the name of a joint, bone, curl, region (`.L`/`.R`) or keypoint (`left_`/`right_`)."""
+    for suffix, mirrored in ((".L", ".R"), (".R", ".L")):
+        if name.endswith(suffix):
+            return name.removesuffix(suffix) + mirrored
+    for prefix, mirrored in (("left_", "right_"), ("right_", "left_")):
+        if name.startswith(prefix):
+            return mirrored + name.removeprefix(prefix)
     return name
 
 
 def mirror_permutation(names: tuple[str, ...]) -> list[int]:
-    """Index i holds where the mirror image of entry i stands."""
+    """Entry i is the index of the mirror image of entry i; the permutation is its own inverse."""
     return [names.index(mirror_name(name)) for name in names]
 
 
+# Left-right mirroring, x → −x: indexing an array of the body with these gives the array of its mirror image.
+MIRRORED_KEYPOINTS = mirror_permutation(COCO_KEYPOINTS)
+MIRRORED_JOINTS = mirror_permutation(JOINTS)
+MIRRORED_CURLS = mirror_permutation(CURLS)
+MIRRORED_REGIONS = mirror_permutation(REGIONS)
+MIRRORED_PARTS = [0, *(1 + index for index in MIRRORED_REGIONS)]
+"""For part maps, in which 0 is the background and 1 + i is region i."""
+MIRROR_SIGNS = (-1.0, 1.0, 1.0)
+"""The diagonal of the reflection M: a point p becomes M p, a rotation R becomes M R M."""
+
+
 def joint_region(bone: str) -> str:
-    """The region of the skin that a bone of the skeleton moves."""
+    """The skin region that a bone of the skeleton moves."""
     side = bone[-2:] if bone[-2:] in (".L", ".R") else ""
     stems = {
         "root": "hips",

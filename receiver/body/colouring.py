@@ -13,7 +13,7 @@ import numpy as np
 from scipy.spatial import cKDTree
 
 from common.arrays import BoolArray, Float64Array, FloatArray, IntArray
-from common.body.mirror import MIRROR
+from common.body.anatomy import MIRROR_SIGNS
 from common.body.model import BodyModel
 from common.frames import IDENTITIES
 from common.texture.point_colours import PointColours
@@ -59,7 +59,7 @@ class Colouring:
 
     def __init__(self, body: BodyModel) -> None:
         points = rest_oriented_points(body)
-        flip = np.array([*MIRROR, *MIRROR], np.float32)
+        flip = np.array([*MIRROR_SIGNS, *MIRROR_SIGNS], np.float32)
         distance, nearest = cKDTree(points).query(points * flip)
         self._points = points
         self._mirror: IntArray = nearest.astype(np.int64)

@@ -16,8 +16,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from common.body.keypoint_kinematics import KeypointKinematics
 from common.body.label_space import LabelSpace
+from common.body.model import KeypointKinematics
 from sender.perception.network.output import PerceptionOutput
 from sender.semantics.crop_labels import body_in_crop
 

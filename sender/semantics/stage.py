@@ -7,9 +7,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from common.body.keypoint_kinematics import KeypointKinematics
 from common.body.label_space import LabelSpace
-from common.body.model import BodyModel, BodyParameters
+from common.body.model import BodyModel, BodyParameters, KeypointKinematics
 from common.errors import WeightsError
 from common.frames import Camera, PersonLabels
 from common.labels import group_slices, split

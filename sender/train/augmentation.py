@@ -5,26 +5,26 @@ from dataclasses import fields, replace
 import torch
 from torch import Tensor
 
-from common.body.mirror import KEYPOINT_ORDER, MIRROR, PART_ORDER, mirrored_body
+from common.body.anatomy import MIRROR_SIGNS, MIRRORED_KEYPOINTS, MIRRORED_PARTS
 from common.body.model import BodyParameters
 from sender.train.crops import CropBatch
 
 
 def mirror(batch: CropBatch) -> CropBatch:
     """Every crop mirrored left to right, with exact labels."""
-    flip = torch.tensor(MIRROR)
-    body = mirrored_body(BodyParameters(batch.rotations, batch.curl, batch.shape, batch.translation))
-    keypoints = batch.keypoints_2d[:, KEYPOINT_ORDER].clone()
+    flip = torch.tensor(MIRROR_SIGNS)
+    body = BodyParameters(batch.rotations, batch.curl, batch.shape, batch.translation).mirrored()
+    keypoints = batch.keypoints_2d[:, MIRRORED_KEYPOINTS].clone()
     keypoints[..., 0] = 1.0 - keypoints[..., 0]
     return replace(
         batch,
         image=batch.image.flip(-1),
         mask=batch.mask.flip(-1),
         depth=batch.depth.flip(-1),
-        part=torch.tensor(PART_ORDER)[batch.part.flip(-1)],
+        part=torch.tensor(MIRRORED_PARTS)[batch.part.flip(-1)],
         keypoints_2d=keypoints,
-        visible=batch.visible[:, KEYPOINT_ORDER],
-        joints_3d=batch.joints_3d[:, KEYPOINT_ORDER] * flip,
+        visible=batch.visible[:, MIRRORED_KEYPOINTS],
+        joints_3d=batch.joints_3d[:, MIRRORED_KEYPOINTS] * flip,
         translation=body.translation,
         rotations=body.rotations,
         curl=body.curl,

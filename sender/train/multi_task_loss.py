@@ -7,8 +7,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from common.body.keypoint_kinematics import KeypointKinematics
-from common.body.model import BodyParameters
+from common.body.model import BodyParameters, KeypointKinematics
 from common.body.rotations import rotation_6d_to_matrix
 from sender.perception.network.keypoints import cell_centres
 from sender.perception.network.output import PerceptionOutput

@@ -24,8 +24,7 @@ import numpy as np
 import torch
 
 from common.arrays import BoolArray
-from common.body.keypoint_kinematics import KeypointKinematics
-from common.body.model import BodyModel
+from common.body.model import BodyModel, KeypointKinematics
 from common.errors import UsageError, exit_code_of
 from common.synthetic.dataset.shards import CropDataset
 from common.training.averaging import AveragedNetwork, blend

@@ -6,8 +6,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from common.body.keypoint_kinematics import KeypointKinematics
-from common.body.model import BodyParameters
+from common.body.model import BodyParameters, KeypointKinematics
 from common.body.rotations import rotation_6d_to_matrix
 from common.weights.devices import fast_autocast
 from sender.perception.network.output import PerceptionOutput

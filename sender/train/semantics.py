@@ -18,10 +18,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from common.body.keypoint_kinematics import KeypointKinematics
+from common.body.anatomy import JOINTS
 from common.body.label_space import LabelSpace
-from common.body.mirror import mirrored_body
-from common.body.model import JOINTS, BodyModel, BodyParameters
+from common.body.model import BodyModel, BodyParameters, KeypointKinematics
 from common.body.rotations import axis_angle_to_matrix
 from common.errors import exit_code_of
 from common.io.atomic_write import atomic_replacement
@@ -102,7 +101,7 @@ def observe(
         parameters = true_parameters(truth)
         focal = torch.from_numpy(np.asarray(truth["focal"], dtype=np.float32))
         output = perception.observe(list(truth["image"]))
-        for seen, body in ((output, parameters), (mirrored(output), mirrored_body(parameters))):
+        for seen, body in ((output, parameters), (mirrored(output), parameters.mirrored())):
             entries = crop_entries(space, body, focal)
             parts.append(Samples(semantic_features(space, seen), entries, landmarks(kinematics, body), focal))
         if start // batch % 50 == 0:

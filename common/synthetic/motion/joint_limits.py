@@ -8,7 +8,7 @@ swings a leg back and flexes a knee.  Limits are for the left side; the right si
 import numpy as np
 
 from common.arrays import FloatArray
-from common.body.anatomy import JOINT_INDEX, JOINTS, mirror_permutation
+from common.body.anatomy import JOINT_INDEX, JOINTS, MIRRORED_JOINTS
 from common.synthetic.motion.reference_skeleton import bone_frame
 
 _SPINE = ((-0.22, 0.28), (-0.16, 0.16), (-0.16, 0.16))
@@ -35,7 +35,6 @@ _AT_EASE: dict[str, tuple[float, float, float]] = {
     "foot.L": (-0.05, 0.0, 0.0),
 }
 _OWN_AXES = ("lowerarm01.", "wrist.")
-MIRROR: list[int] = mirror_permutation(JOINTS)
 _REFLECTION = np.array([1.0, -1.0, -1.0], dtype=np.float32)
 """A rotation vector in a mirror keeps its x and turns its y and z round."""
 
@@ -83,7 +82,7 @@ def clamp(rotation_vectors: FloatArray) -> FloatArray:
 
 def mirror(rotation_vectors: FloatArray) -> FloatArray:
     """(..., 22, 3): left and right exchanged, as in a mirror."""
-    return np.asarray(rotation_vectors[..., MIRROR, :] * _REFLECTION, dtype=np.float32)
+    return np.asarray(rotation_vectors[..., MIRRORED_JOINTS, :] * _REFLECTION, dtype=np.float32)
 
 
 def mirror_curl(curl: FloatArray) -> FloatArray:

@@ -12,7 +12,14 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from common.body.mirror import CURL_ORDER, JOINT_ORDER, KEYPOINT_ORDER, MIRROR, PART_ORDER, REGION_ORDER
+from common.body.anatomy import (
+    MIRROR_SIGNS,
+    MIRRORED_CURLS,
+    MIRRORED_JOINTS,
+    MIRRORED_KEYPOINTS,
+    MIRRORED_PARTS,
+    MIRRORED_REGIONS,
+)
 from common.body.rotations import rotation_6d_to_matrix
 from sender.perception.network.network import PerceptionNet
 from sender.perception.network.output import PerceptionOutput
@@ -66,30 +73,30 @@ def mirrored(output: PerceptionOutput) -> PerceptionOutput:
     """What is true of the crops' mirror images if `output` is true of the crops; `summary` has no sides and stays."""
     flip = output.joints_3d.new_tensor
     u, rest = output.camera[:, :1], output.camera[:, 1:]
-    x, y = output.keypoints_2d[:, KEYPOINT_ORDER].unbind(-1)
+    x, y = output.keypoints_2d[:, MIRRORED_KEYPOINTS].unbind(-1)
     return PerceptionOutput(
-        heat_logits=output.heat_logits[:, KEYPOINT_ORDER].flip(-1),
+        heat_logits=output.heat_logits[:, MIRRORED_KEYPOINTS].flip(-1),
         keypoints_2d=torch.stack([1 - x, y], dim=-1),
-        keypoints_sigma=output.keypoints_sigma[:, KEYPOINT_ORDER],
-        visible_logit=output.visible_logit[:, KEYPOINT_ORDER],
-        joints_3d=output.joints_3d[:, KEYPOINT_ORDER] * flip(MIRROR),
-        joints_log_variance=output.joints_log_variance[:, KEYPOINT_ORDER],
-        rotations_6d=output.rotations_6d[:, JOINT_ORDER] * flip(_ROTATION_SIGNS),
-        rotations_log_variance=output.rotations_log_variance[:, JOINT_ORDER],
+        keypoints_sigma=output.keypoints_sigma[:, MIRRORED_KEYPOINTS],
+        visible_logit=output.visible_logit[:, MIRRORED_KEYPOINTS],
+        joints_3d=output.joints_3d[:, MIRRORED_KEYPOINTS] * flip(MIRROR_SIGNS),
+        joints_log_variance=output.joints_log_variance[:, MIRRORED_KEYPOINTS],
+        rotations_6d=output.rotations_6d[:, MIRRORED_JOINTS] * flip(_ROTATION_SIGNS),
+        rotations_log_variance=output.rotations_log_variance[:, MIRRORED_JOINTS],
         shape=output.shape,
         shape_log_variance=output.shape_log_variance,
-        curl=output.curl[:, CURL_ORDER],
-        curl_log_variance=output.curl_log_variance[:, CURL_ORDER],
+        curl=output.curl[:, MIRRORED_CURLS],
+        curl_log_variance=output.curl_log_variance[:, MIRRORED_CURLS],
         camera=torch.cat([1 - u, rest], dim=1),
         camera_log_variance=output.camera_log_variance,
         depth=output.depth.flip(-1),
         depth_log_variance=output.depth_log_variance,
-        joint_depth=output.joint_depth[:, KEYPOINT_ORDER],
+        joint_depth=output.joint_depth[:, MIRRORED_KEYPOINTS],
         mask_logits=output.mask_logits.flip(-1),
-        part_logits=output.part_logits[:, PART_ORDER].flip(-1),
+        part_logits=output.part_logits[:, MIRRORED_PARTS].flip(-1),
         mask_moments=output.mask_moments * flip(_MOMENT_SIGNS),
-        region_colours=output.region_colours[:, REGION_ORDER],
-        region_area=output.region_area[:, REGION_ORDER],
+        region_colours=output.region_colours[:, MIRRORED_REGIONS],
+        region_area=output.region_area[:, MIRRORED_REGIONS],
         summary=output.summary,
     )
 

@@ -1,10 +1,10 @@
-"""The body: human sizes, left on the left, joints where the mesh is, points on the skin."""
+"""The body model: size, orientation, kinematics, skinning, keypoints, mirroring and surface points."""
 
 import pytest
 import torch
 
 from common.body.anatomy import COCO_KEYPOINTS, FINGER_BONES, JOINT_INDEX, SKELETON, mirror_permutation
-from common.body.model import BodyModel, BodyParameters
+from common.body.model import BodyModel, BodyParameters, KeypointKinematics
 from common.body.rotations import axis_angle_to_matrix
 
 
@@ -13,13 +13,13 @@ def body() -> BodyModel:
     return BodyModel.load()
 
 
-def turned(joint: str, axis_angle: tuple[float, float, float]) -> BodyParameters:
+def rotated(joint: str, axis_angle: tuple[float, float, float]) -> BodyParameters:
     parameters = BodyParameters.rest()
     parameters.rotations[0, JOINT_INDEX[joint]] = axis_angle_to_matrix(torch.tensor(axis_angle))
     return parameters
 
 
-def test_rest_stands_upright_and_faces_the_camera(body: BodyModel) -> None:
+def test_rest_pose_is_upright_and_faces_the_camera(body: BodyModel) -> None:
     vertices = body(BodyParameters.rest(distance_m=3.0)).vertices
     keypoints = dict(zip(COCO_KEYPOINTS, body.coco_keypoints(vertices)[0], strict=True))
     height = vertices[0, :, 1].max() - vertices[0, :, 1].min()
@@ -29,7 +29,7 @@ def test_rest_stands_upright_and_faces_the_camera(body: BodyModel) -> None:
     assert keypoints["left_shoulder"][0] > keypoints["right_shoulder"][0]
 
 
-def test_every_person_of_the_table_has_human_height(body: BodyModel) -> None:
+def test_heights_of_the_shape_table_are_human(body: BodyModel) -> None:
     vertices, _ = body.rest(body.shape_table[::64])
     heights = vertices[..., 1].amax(1) - vertices[..., 1].amin(1)
     assert heights.min() > 0.8
@@ -42,7 +42,7 @@ def test_shape_coefficients_are_standardised(body: BodyModel) -> None:
 
 
 def test_forward_kinematics_agrees_with_skinning(body: BodyModel) -> None:
-    parameters = turned("upperarm01.L", (0.3, -0.4, 0.8))
+    parameters = rotated("upperarm01.L", (0.3, -0.4, 0.8))
     output = body(parameters)
     positions, rotations = body.forward_kinematics(parameters)
     torch.testing.assert_close(output.joint_positions, positions)
@@ -51,8 +51,8 @@ def test_forward_kinematics_agrees_with_skinning(body: BodyModel) -> None:
     torch.testing.assert_close(rotations @ rotations.transpose(-1, -2), torch.eye(3).expand_as(rotations))
 
 
-def test_bending_a_joint_moves_only_what_hangs_on_it(body: BodyModel) -> None:
-    rest, bent = body(BodyParameters.rest()), body(turned("lowerleg01.R", (0.9, 0.0, 0.0)))
+def test_bending_a_joint_moves_only_its_descendants(body: BodyModel) -> None:
+    rest, bent = body(BodyParameters.rest()), body(rotated("lowerleg01.R", (0.9, 0.0, 0.0)))
     moved = (rest.joint_positions - bent.joint_positions)[0].norm(dim=-1) > 1e-5
     assert [SKELETON[index] for index in moved.nonzero().flatten()] == ["foot.R"]
     assert bent.joint_positions[0, JOINT_INDEX["foot.R"], 2] > rest.joint_positions[0, JOINT_INDEX["foot.R"], 2]
@@ -70,10 +70,33 @@ def test_curl_closes_every_finger(body: BodyModel) -> None:
             assert (closed[0, tip] - closed[0, wrist]).norm() < 0.85 * reach_open
 
 
-def test_rest_is_its_own_mirror_image(body: BodyModel) -> None:
+def test_rest_pose_is_symmetric(body: BodyModel) -> None:
     positions, _ = body.forward_kinematics(BodyParameters.rest())
     mirrored = positions[0, mirror_permutation(SKELETON)] * torch.tensor([-1.0, 1.0, 1.0])
     torch.testing.assert_close(mirrored, positions[0], atol=2e-3, rtol=0)
+
+
+def test_mirrored_body_has_mirrored_joints(body: BodyModel) -> None:
+    bent = rotated("upperarm01.L", (0.3, -0.4, 0.8))
+    positions, _ = body.forward_kinematics(bent)
+    mirrored, _ = body.forward_kinematics(bent.mirrored())
+    expected = positions[0, mirror_permutation(SKELETON)] * torch.tensor([-1.0, 1.0, 1.0])
+    torch.testing.assert_close(mirrored[0], expected, atol=2e-3, rtol=0)
+
+
+def test_keypoint_kinematics_agrees_with_the_skinned_mesh(body: BodyModel) -> None:
+    generator = torch.Generator().manual_seed(0)
+    parameters = BodyParameters(
+        rotations=axis_angle_to_matrix(torch.randn(3, 22, 3, generator=generator)),
+        curl=torch.rand(3, 4, generator=generator),
+        shape=torch.randn(3, 10, generator=generator),
+        translation=torch.randn(3, 3, generator=generator),
+    )
+    with torch.no_grad():
+        keypoints, bones = KeypointKinematics(body)(parameters)
+        skinned = body(parameters)
+    assert torch.allclose(keypoints, body.coco_keypoints(skinned.vertices), atol=5e-4)
+    assert torch.allclose(bones, skinned.joint_positions, atol=1e-5)
 
 
 def test_surface_points_lie_on_the_skin_with_outward_normals(body: BodyModel) -> None:
@@ -89,7 +112,7 @@ def test_surface_points_lie_on_the_skin_with_outward_normals(body: BodyModel) ->
     assert 0.03 < volume < 0.15
 
 
-def test_tokens_are_neighbourhoods(body: BodyModel) -> None:
+def test_tokens_are_compact(body: BodyModel) -> None:
     points, _ = body.surface_points(body(BodyParameters.rest()).vertices)
     tokens = points.reshape(128, 16, 3)
     radius = (tokens - tokens.mean(1, keepdim=True)).norm(dim=-1).mean(1)

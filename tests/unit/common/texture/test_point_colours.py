@@ -1,4 +1,4 @@
-"""Colours of the surface points: what comes out is what went in, and nothing else comes out."""
+"""Codec for point colours: round trips, size limits, malformed data, and the order of the points."""
 
 import numpy as np
 import pytest
@@ -10,10 +10,10 @@ from common.arrays import BoolArray, ByteArray
 from common.body.anatomy import POINTS
 from common.body.model import BodyModel
 from common.errors import MalformedPacket
-from common.texture.point_colours import LARGEST, VERSION, decode, encode
+from common.texture.point_colours import MAX_BYTES, VERSION, decode, encode, kd_tree_order, point_order
 
-EVERYWHERE = np.ones(POINTS, np.bool_)
-NOWHERE = np.zeros(POINTS, np.bool_)
+ALL_SEEN = np.ones(POINTS, np.bool_)
+NONE_SEEN = np.zeros(POINTS, np.bool_)
 
 
 def rest_points() -> np.ndarray:
@@ -23,7 +23,7 @@ def rest_points() -> np.ndarray:
 
 
 def dressed(seed: int = 0) -> ByteArray:
-    """(2048, 3): a striped shirt, trousers, skin, all of it lit from one side and grained."""
+    """(2048, 3): a striped shirt, trousers and skin, lit from one side, with noise."""
     rng = np.random.default_rng(seed)
     x, y, _ = rest_points().T
     shirt = np.where((np.floor(y / 0.08) % 2 == 0)[:, None], [180, 40, 50], [230, 225, 215])
@@ -32,89 +32,89 @@ def dressed(seed: int = 0) -> ByteArray:
     return np.asarray(np.clip(lit, 0, 255), np.uint8)
 
 
-def from_the_front() -> BoolArray:
+def seen_from_the_front() -> BoolArray:
     body = BodyModel.load()
     normals = body.surface_points(body.rest_vertices[:1])[1][0].numpy()
     return np.asarray(normals[:, 2] < -0.2)
 
 
-def rms(found: ByteArray, truth: ByteArray) -> float:
-    return float(np.sqrt(np.square(found.astype(float) - truth).mean()))
+def rms_error(decoded: ByteArray, truth: ByteArray) -> float:
+    return float(np.sqrt(np.square(decoded.astype(float) - truth).mean()))
 
 
-@pytest.mark.parametrize("seen", [EVERYWHERE, from_the_front()], ids=["all", "front"])
+@pytest.mark.parametrize("seen", [ALL_SEEN, seen_from_the_front()], ids=["all", "front"])
 def test_round_trip(seen: BoolArray) -> None:
     colours = dressed()
     blob = encode(colours, seen)
     decoded = decode(blob)
     assert len(blob) < 4000
     np.testing.assert_array_equal(decoded.seen, seen)
-    assert rms(decoded.colours[seen], colours[seen]) < 4.0
+    assert rms_error(decoded.colours[seen], colours[seen]) < 4.0
     assert not decoded.colours[~seen].any()
 
 
-def test_nobody_seen_is_valid() -> None:
-    decoded = decode(encode(dressed(), NOWHERE))
+def test_round_trip_without_any_seen_point() -> None:
+    decoded = decode(encode(dressed(), NONE_SEEN))
     assert not decoded.seen.any() and not decoded.colours.any()
 
 
 @pytest.mark.parametrize("index", [0, 1, 1023, POINTS - 1])
-def test_a_single_point(index: int) -> None:
-    seen = NOWHERE.copy()
+def test_round_trip_of_a_single_point(index: int) -> None:
+    seen = NONE_SEEN.copy()
     seen[index] = True
     colours = dressed()
     decoded = decode(encode(colours, seen))
     np.testing.assert_array_equal(decoded.seen, seen)
-    assert rms(decoded.colours[index], colours[index]) < 8.0
+    assert rms_error(decoded.colours[index], colours[index]) < 8.0
 
 
-@pytest.mark.parametrize("extreme", [False, True])
-def test_the_wildest_colours_stay_small(extreme: bool) -> None:
+@pytest.mark.parametrize("saturated", [False, True])
+def test_random_colours_fit_the_size_limit(saturated: bool) -> None:
     colours = np.random.default_rng(0).integers(0, 256, (POINTS, 3)).astype(np.uint8)
-    if extreme:
+    if saturated:
         colours = np.where(colours > 127, 255, 0).astype(np.uint8)
-    blob = encode(colours, EVERYWHERE)
-    assert len(blob) <= LARGEST
-    assert rms(decode(blob).colours, colours) < 8.0
+    blob = encode(colours, ALL_SEEN)
+    assert len(blob) <= MAX_BYTES
+    assert rms_error(decode(blob).colours, colours) < 8.0
 
 
-def test_colours_of_unseen_points_do_not_matter() -> None:
-    seen = from_the_front()
+def test_colours_of_unseen_points_are_ignored() -> None:
+    seen = seen_from_the_front()
     assert encode(dressed(), seen) == encode(np.where(seen[:, None], dressed(), 77).astype(np.uint8), seen)
 
 
-def test_other_shapes_are_refused() -> None:
+def test_encode_refuses_other_shapes_and_types() -> None:
     with pytest.raises(ValueError, match="expected"):
-        encode(dressed()[:-1], EVERYWHERE)
+        encode(dressed()[:-1], ALL_SEEN)
     with pytest.raises(ValueError, match="expected"):
-        encode(dressed().astype(np.float32), EVERYWHERE)
+        encode(dressed().astype(np.float32), ALL_SEEN)
 
 
 @pytest.mark.parametrize("kept", [0, 1, 2, 20, 500, -1])
-def test_cut_short(kept: int) -> None:
+def test_truncated_blob_is_refused(kept: int) -> None:
     with pytest.raises(MalformedPacket):
-        decode(encode(dressed(), EVERYWHERE)[:kept])
+        decode(encode(dressed(), ALL_SEEN)[:kept])
 
 
-def test_another_version() -> None:
+def test_other_version_is_refused() -> None:
     with pytest.raises(MalformedPacket, match="version"):
-        decode(bytes([VERSION + 1]) + encode(dressed(), EVERYWHERE)[1:])
+        decode(bytes([VERSION + 1]) + encode(dressed(), ALL_SEEN)[1:])
 
 
-def test_too_long() -> None:
+def test_oversized_blob_is_refused() -> None:
     with pytest.raises(MalformedPacket, match="bytes"):
-        decode(encode(dressed(), EVERYWHERE) + bytes(LARGEST))
+        decode(encode(dressed(), ALL_SEEN) + bytes(MAX_BYTES))
 
 
-@pytest.mark.parametrize("said", [True, False], ids=["says its size", "keeps its size quiet"])
-def test_a_blob_that_swells_is_not_unpacked(said: bool) -> None:
-    compressor = zstandard.ZstdCompressor(level=19, write_content_size=said)
+@pytest.mark.parametrize("size_in_header", [True, False], ids=["with size", "without size"])
+def test_decompression_bomb_is_refused(size_in_header: bool) -> None:
+    compressor = zstandard.ZstdCompressor(level=19, write_content_size=size_in_header)
     with pytest.raises(MalformedPacket):
         decode(bytes([VERSION]) + compressor.compress(bytes(100_000_000 // 32)))
 
 
 @pytest.mark.parametrize("length", [0, 100, 256, 257, 256 + 6 * POINTS])
-def test_lengths_that_contradict_the_points(length: int) -> None:
+def test_content_length_that_contradicts_the_bitmap_is_refused(length: int) -> None:
     content = (b"\x80" + bytes(length))[:length]
     with pytest.raises(MalformedPacket):
         decode(bytes([VERSION]) + zstandard.ZstdCompressor().compress(content))
@@ -122,15 +122,15 @@ def test_lengths_that_contradict_the_points(length: int) -> None:
 
 @settings(max_examples=300, deadline=None)
 @given(st.binary(max_size=400))
-def test_noise_is_refused_or_decoded(data: bytes) -> None:
+def test_random_bytes_are_refused_or_decoded(data: bytes) -> None:
     refused_or_decoded(data)
     refused_or_decoded(bytes([VERSION]) + zstandard.ZstdCompressor().compress(data))
 
 
 @settings(max_examples=300, deadline=None)
 @given(st.integers(0, 10_000), st.integers(0, 255), st.integers(0, 40))
-def test_mutations_are_refused_or_decoded(place: int, value: int, cut: int) -> None:
-    blob = bytearray(encode(dressed(), from_the_front()))
+def test_mutated_blob_is_refused_or_decoded(place: int, value: int, cut: int) -> None:
+    blob = bytearray(encode(dressed(), seen_from_the_front()))
     blob[place % len(blob)] ^= value
     refused_or_decoded(bytes(blob[: len(blob) - cut]))
 
@@ -142,3 +142,23 @@ def refused_or_decoded(data: bytes) -> None:
         return
     assert decoded.colours.shape == (POINTS, 3) and decoded.colours.dtype == np.uint8
     assert decoded.seen.shape == (POINTS,) and not decoded.colours[~decoded.seen].any()
+
+
+def test_point_order_is_a_permutation_within_each_token() -> None:
+    order = point_order()
+    np.testing.assert_array_equal(np.sort(order), np.arange(POINTS))
+    np.testing.assert_array_equal(order // 16, np.arange(POINTS) // 16)
+
+
+def test_point_order_puts_neighbours_on_the_body_side_by_side() -> None:
+    points = rest_points()
+
+    def mean_distance_m(positions: np.ndarray) -> float:
+        return float(np.linalg.norm(positions[0::2] - positions[1::2], axis=1).mean())
+
+    assert mean_distance_m(points[point_order()]) < 0.04 < mean_distance_m(points)
+
+
+def test_kd_tree_order_splits_the_longest_side() -> None:
+    positions = np.array([[30, 0, 0], [0, 1, 0], [31, 1, 0], [0, 0, 0]])
+    assert kd_tree_order(positions).tolist() == [3, 1, 0, 2]

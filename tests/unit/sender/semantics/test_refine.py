@@ -6,9 +6,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from common.body.keypoint_kinematics import KeypointKinematics
 from common.body.label_space import LabelSpace
-from common.body.model import BodyModel, BodyParameters
+from common.body.model import BodyModel, BodyParameters, KeypointKinematics
 from common.body.rotations import axis_angle_to_matrix
 from common.synthetic.motion.poses import PoseSampler
 from sender.perception.network.network import PerceptionConfig, PerceptionNet

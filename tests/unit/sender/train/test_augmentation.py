@@ -3,8 +3,7 @@
 import pytest
 import torch
 
-from common.body.keypoint_kinematics import KeypointKinematics
-from common.body.model import BodyModel, BodyParameters
+from common.body.model import BodyModel, BodyParameters, KeypointKinematics
 from common.body.rotations import axis_angle_to_matrix
 from sender.train.augmentation import choose, hide_rectangles, jitter_colours, mirror
 from sender.train.crops import CropBatch, emptied

@@ -5,8 +5,7 @@ from dataclasses import fields, replace
 import pytest
 import torch
 
-from common.body.keypoint_kinematics import KeypointKinematics
-from common.body.model import BodyModel
+from common.body.model import BodyModel, KeypointKinematics
 from common.body.rotations import matrix_to_rotation_6d
 from sender.perception.network.network import PerceptionConfig, PerceptionNet
 from sender.perception.network.output import PerceptionOutput

@@ -7,8 +7,7 @@ import pytest
 import torch
 from torch._subclasses.fake_tensor import FakeTensorMode
 
-from common.body.keypoint_kinematics import KeypointKinematics
-from common.body.model import BodyModel
+from common.body.model import BodyModel, KeypointKinematics
 from sender.perception.inference.flip_augmentation import FlipAugmentation
 from sender.perception.network.network import NETWORKS, PerceptionNet
 from sender.train import multi_task_loss

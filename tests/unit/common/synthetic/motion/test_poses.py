@@ -2,12 +2,11 @@ import numpy as np
 import pytest
 from scipy.spatial.transform import Rotation
 
-from common.body.anatomy import JOINT_INDEX
+from common.body.anatomy import JOINT_INDEX, MIRRORED_JOINTS
 from common.synthetic.motion.joint_limits import (
     AT_EASE,
     HIGH,
     LOW,
-    MIRROR,
     clamp,
     from_axes,
     mirror,
@@ -89,7 +88,7 @@ def test_mirror_twice_is_identity() -> None:
 def test_mirror_puts_every_joint_where_a_mirror_shows_it() -> None:
     poses = PoseSampler("train", 6).sample(50).rotation_vectors
     seen = mirror_point(_positions(poses))
-    assert np.allclose(_positions(mirror(poses))[:, MIRROR], seen, atol=1e-5)
+    assert np.allclose(_positions(mirror(poses))[:, MIRRORED_JOINTS], seen, atol=1e-5)
     left, right = JOINT_INDEX["lowerarm01.L"], JOINT_INDEX["lowerarm01.R"]
     assert np.allclose(_positions(mirror(poses))[:, right], seen[:, left], atol=1e-5)
 
