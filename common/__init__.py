@@ -1,6 +1,6 @@
-"""What both ends share."""
+"""Code that sender and receiver share."""
 
 import os
 
-# gRPC's core logs every failed handshake to stderr in its own words, and reads this when it is first imported.
+# gRPC's core would log every failed handshake to stderr; it reads this variable when it is first imported.
 os.environ.setdefault("GRPC_VERBOSITY", "NONE")

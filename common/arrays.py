@@ -1,4 +1,4 @@
-"""NumPy array types that stages and networks exchange; shapes are given where an array is used."""
+"""NumPy array types; the docstring of each function or field gives the shape."""
 
 import numpy as np
 import numpy.typing as npt
@@ -13,4 +13,4 @@ BoolArray = npt.NDArray[np.bool_]
 Image = npt.NDArray[np.uint8]
 """(height, width, 3) RGB, or BGR where a name says so."""
 Box = npt.NDArray[np.float32]
-"""(4,) left, top, right, bottom in pixels; pixel centres lie at halves."""
+"""(4,) left, top, right, bottom in pixels; the centre of the first pixel is at 0.5."""

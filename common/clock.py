@@ -1,4 +1,4 @@
-"""Time as a value that can be handed in: daemons read the real clocks, tests read their own."""
+"""Clocks as a dependency: daemons read those of the system, tests pass their own."""
 
 import time
 from collections.abc import Callable
@@ -7,11 +7,11 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Clock:
-    """The two clocks of a machine.
+    """A monotonic and a wall clock.
 
     Args:
-        monotonic: seconds since some moment; never jumps, so every interval is measured with it.
-        wall: seconds since the epoch; may be stepped, so only what two machines compare is stamped with it.
+        monotonic: seconds since an arbitrary moment; never jumps, so it measures intervals.
+        wall: seconds since the epoch; may be stepped, so only timestamps that two machines compare use it.
     """
 
     monotonic: Callable[[], float] = time.monotonic

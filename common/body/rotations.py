@@ -1,10 +1,10 @@
-"""Rotations as matrices, axis-angle vectors and the continuous 6D form (Zhou et al. 2019), batched in torch."""
+"""Rotations as matrices, axis-angle vectors and the continuous 6D representation (Zhou et al. 2019), in torch."""
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-_SMALL = 1e-4
+_MIN_SINE = 1e-4
 
 
 def axis_angle_to_matrix(axis_angle: Tensor) -> Tensor:
@@ -22,7 +22,7 @@ def axis_angle_to_matrix(axis_angle: Tensor) -> Tensor:
 
 
 def matrix_to_quaternion(matrix: Tensor) -> Tensor:
-    """(..., 3, 3) → (..., 4) unit quaternion (w, x, y, z) with w ≥ 0; picks the best conditioned of four forms."""
+    """(..., 3, 3) → (..., 4) unit quaternion (w, x, y, z), w ≥ 0, by the best conditioned of four formulas."""
     m00, m11, m22 = matrix[..., 0, 0], matrix[..., 1, 1], matrix[..., 2, 2]
     m01, m02, m12 = matrix[..., 0, 1], matrix[..., 0, 2], matrix[..., 1, 2]
     m10, m20, m21 = matrix[..., 1, 0], matrix[..., 2, 0], matrix[..., 2, 1]
@@ -46,12 +46,12 @@ def matrix_to_axis_angle(matrix: Tensor) -> Tensor:
     quaternion = matrix_to_quaternion(matrix)
     sine = quaternion[..., 1:].norm(dim=-1, keepdim=True)
     angle = 2 * torch.atan2(sine, quaternion[..., :1])
-    scale = torch.where(sine < _SMALL, torch.full_like(sine, 2.0), angle / sine.clamp_min(_SMALL))
+    scale = torch.where(sine < _MIN_SINE, torch.full_like(sine, 2.0), angle / sine.clamp_min(_MIN_SINE))
     return quaternion[..., 1:] * scale
 
 
 def rotation_6d_to_matrix(rotation_6d: Tensor) -> Tensor:
-    """(..., 6), the first two columns one after the other, not necessarily orthonormal → (..., 3, 3)."""
+    """(..., 6) first two columns, concatenated, not necessarily orthonormal → (..., 3, 3) by Gram-Schmidt."""
     first = F.normalize(rotation_6d[..., :3], dim=-1)
     second = rotation_6d[..., 3:] - (first * rotation_6d[..., 3:]).sum(-1, keepdim=True) * first
     second = F.normalize(second, dim=-1)
@@ -59,5 +59,5 @@ def rotation_6d_to_matrix(rotation_6d: Tensor) -> Tensor:
 
 
 def matrix_to_rotation_6d(matrix: Tensor) -> Tensor:
-    """(..., 3, 3) → (..., 6): its first two columns one after the other."""
+    """(..., 3, 3) → (..., 6): the first two columns, concatenated."""
     return matrix[..., :, :2].transpose(-1, -2).flatten(-2)

@@ -1,13 +1,13 @@
-"""Label frames to packets and back, predicted from the last acknowledged state.
+"""Codec between label frames and packets; it predicts each frame from the last acknowledged one.
 
     LabelFrame ─ plan ─ predict(reference) ─ quantise ─ range coder ─ parts ─ pack ─→ payload
                               ▲                                                        │
        states by sequence ────┴──────────── advance ◄── dequantise ◄── range coder ◄───┘ parse
 
-The sender predicts from the newest frame that the receiver acknowledged and names it in the header; both keep the last
-states, so a lost or skipped frame never breaks the chain.  Fast groups come with every frame.  Slow groups (who it is,
-what they wear) come coarse at first and are refined, one group at a time, until their step is as fine as ρ asks; after
-that they come again only when they change by more than two steps.
+The encoder predicts from the newest frame that the receiver acknowledged and names it in the header.  Both ends keep
+their last states, so a lost or skipped frame does not break prediction.  Fast groups are sent with every frame.  Slow
+groups (identity, clothes) are first sent coarsely and then refined, one group at a time, until their quantiser step is
+as fine as ρ demands; after that they are sent only when they change by more than two steps.
 """
 
 from collections import OrderedDict
@@ -18,10 +18,24 @@ from typing import Final
 
 import numpy as np
 
-from common.arrays import IntArray
-from common.codec import person as people
+from common.arrays import Float64Array, IntArray
 from common.codec.packet import HASH_SIZE, MAX_PEOPLE, Header, check_camera, pack, parse, seal, shorten_source
-from common.codec.person import FAST, SLICES, PersonPlan, PersonState, Prediction, unknown_person
+from common.codec.person import (
+    FAST,
+    SCORES,
+    SLICES,
+    PersonPlan,
+    PersonState,
+    Prediction,
+    advance,
+    code_entries,
+    code_plan,
+    keep_missing,
+    known_confidence,
+    known_labels,
+    predict,
+    unknown_person,
+)
 from common.codec.quantiser import GROUP_OF_ENTRY, prefix_mask, rho_level, steps, vector_of
 from common.codec.range_coder import SymbolCoder, SymbolReader, SymbolWriter
 from common.codec.tables import TIERS, CodecTables, load
@@ -32,23 +46,24 @@ from common.labels import GROUP_NAMES, LABEL_SIZE
 MODEL_HASH_SIZE: Final = 8
 REMEMBERED_FRAMES: Final = 64
 
+# ρ level at which a slow group is first sent, levels per refinement, and frames between two updates of a group.
 _FIRST_SLOW_LEVEL: Final = 9
-_REFINEMENT: Final = 3
-_SLOW_PERIOD: Final = 8
+_REFINEMENT_LEVELS: Final = 3
+_SLOW_PERIOD_FRAMES: Final = 8
 
 
 @dataclass(frozen=True, slots=True)
 class EncodedFrame:
-    """What `FrameCodec.encode` made of a frame.
+    """The result of `FrameCodec.encode`.
 
     Args:
         payload: the packet.
-        bytes_by_group: share of each group that was sent, plus `header` (header, checksums, plans); sums to the length.
+        bytes_by_group: share of each group in the packet, plus `header` (header, checksums, plans); sums to its length.
         bits_ideal: −Σ log₂ p over all range-coded symbols.
-        bits_coded: 8 × the bytes that the range coder made of them.
-        key: it needs no reference.
-        sequence: of the frame.
-        reference: the sequence it is predicted from, None in a key frame.
+        bits_coded: 8 × the bytes of the range coder's output.
+        key: whether it is a key frame, which needs no reference.
+        sequence: sequence number of the frame.
+        reference: sequence number of the frame it is predicted from, None in a key frame.
     """
 
     payload: bytes
@@ -62,15 +77,15 @@ class EncodedFrame:
 
 @dataclass(frozen=True, slots=True)
 class DecodedFrame:
-    """What `FrameCodec.decode` read.
+    """The result of `FrameCodec.decode`.
 
     Args:
-        frame: the people with the groups that are known, each a prefix; `sigma` stays at the sender.
-        reference: the sequence it was predicted from, None in a key frame.
-        complete: False if the packet was cut: late groups are held from the reference, or absent. Only a complete frame
-            may be acknowledged.
+        frame: the people with their known groups, each a prefix, without `sigma`.
+        reference: sequence number of the frame it was predicted from, None in a key frame.
+        complete: False if the packet was truncated: the missing groups keep their values of the reference, or are
+            absent. Only a complete frame may be acknowledged.
         bytes_by_group: as in `EncodedFrame`.
-        rho: group name → ρ of the groups that came, for the first person.
+        rho: group name → ρ of the groups in the packet, for the first person.
     """
 
     frame: LabelFrame
@@ -82,7 +97,7 @@ class DecodedFrame:
 
 @dataclass(frozen=True)
 class _FrameState:
-    """One remembered frame; the people's states are equal at both ends, and so is the packet's seal."""
+    """A frame that later ones can be predicted from; encoder and decoder have equal states and seals."""
 
     sequence: int
     time_ms: int
@@ -93,26 +108,26 @@ class _FrameState:
 
 
 @dataclass
-class _PersonInFlight:
-    """A person while a packet is being written or read; `target` is None when reading."""
+class _CodedPerson:
+    """A person during encoding or decoding; `target` is None when decoding."""
 
     before: PersonState
     plan: PersonPlan
-    ahead: Prediction
+    prediction: Prediction
     target: IntArray | None
     values: IntArray = field(default_factory=lambda: np.zeros(LABEL_SIZE, dtype=np.int64))
 
 
 class FrameCodec:
-    """Encoder and decoder of one session and one direction; each end holds one.
+    """Encoder and decoder for one direction of one session; each end has one.
 
     Args:
-        model_hash: 8 bytes that name the trained networks; packets of other networks are refused.
-        tables: frozen tables, the shipped ones by default.
+        model_hash: 8 bytes that identify the trained networks; packets of other networks are refused.
+        tables: frozen tables, by default those in the package.
 
     Raises:
         ValueError: `model_hash` does not have 8 bytes.
-        WeightsError: the shipped tables are missing or broken.
+        WeightsError: the package's tables are missing or damaged.
     """
 
     def __init__(self, model_hash: bytes, tables: CodecTables | None = None) -> None:
@@ -126,14 +141,14 @@ class FrameCodec:
         self._last_sent = -1
 
     def reset(self) -> None:
-        """Forgets every state: the next frame is a key frame, and what arrives must start with one."""
+        """Forgets every state: the next frame sent is a key frame, and the next one received must be."""
         self._sent.clear()
         self._received.clear()
         self._acknowledged = None
         self._last_sent = -1
 
     def acknowledge(self, sequence: int) -> None:
-        """The receiver has decoded this frame completely: predict from it. Old and unknown sequences are ignored."""
+        """Predicts from this frame from now on: the receiver has decoded it. Old and unknown sequences are ignored."""
         if sequence not in self._sent or (self._acknowledged is not None and sequence <= self._acknowledged):
             return
         self._acknowledged = sequence
@@ -141,24 +156,28 @@ class FrameCodec:
             self._sent.popitem(last=False)
 
     def encode(self, frame: LabelFrame, rho: Mapping[str, float]) -> EncodedFrame:
-        """One frame as a packet; ρ per group from 0 (fine) to 1 (coarse), 0 where not given.
+        """Encodes a frame.
+
+        Args:
+            frame: up to 32 people.
+            rho: group name → ρ, from 0 (fine) to 1 (coarse); 0 for groups without one.
 
         Raises:
-            ValueError: the sequence does not grow, ρ or an identity is out of range or given twice, labels are not
-                finite or not of the vocabulary, or there are more than 32 people.
+            ValueError: the sequence does not increase, ρ or an identity is out of range, an identity occurs twice,
+                labels are not finite or not in the vocabulary, or there are more than 32 people.
         """
         _check_frame(frame, self._last_sent)
         levels = _levels(rho)
         reference = self._reference()
         header, state = self._header(frame, reference)
         writers = [self._writer() for _ in range(TIERS)]
-        flying = [self._plan(one, state, reference, levels, writers[0], header.lag) for one in frame.people]
+        coded = [self._write_plan(writers[0], person, state, levels, header.lag) for person in frame.people]
         bits = dict.fromkeys(GROUP_NAMES, 0.0)
         for tier, writer in enumerate(writers):
-            self._code_tier(writer, tier, flying, bits)
+            self._code_tier(writer, tier, coded, bits)
         parts = [writer.finish() for writer in writers]
         payload = pack(header, parts, self._hash, reference.seal if reference else 0)
-        self._remember(self._sent, self._advance(replace(state, seal=seal(payload)), header, flying))
+        self._remember(self._sent, self._advance(replace(state, seal=seal(payload)), header, coded))
         self._last_sent = frame.sequence
         return EncodedFrame(
             payload=payload,
@@ -171,10 +190,10 @@ class FrameCodec:
         )
 
     def decode(self, payload: bytes) -> DecodedFrame:
-        """One packet as a frame.
+        """Decodes a packet.
 
         Raises:
-            WireError: the packet must not be used: `VersionMismatch`, `ModelMismatch`, `ChecksumMismatch`,
+            WireError: the packet is refused: `VersionMismatch`, `ModelMismatch`, `ChecksumMismatch`,
                 `MalformedPacket`, or `MissingReference`, after which the sender must send a key frame.
         """
         packet = parse(payload, self._hash, self._seed)
@@ -182,12 +201,12 @@ class FrameCodec:
         reference = self._find_reference(header)
         state = _decoded_header(header, reference, seal(payload))
         readers = [SymbolReader(self._tables, part) for part in packet.parts]
-        flying = [self._read_plan(readers[0], state, identity, header.lag) for identity in header.identities]
+        coded = [self._read_plan(readers[0], state, identity, header.lag) for identity in header.identities]
         bits = dict.fromkeys(GROUP_NAMES, 0.0)
         for tier, reader in enumerate(readers):
-            self._code_tier(reader, tier, flying, bits)
+            self._code_tier(reader, tier, coded, bits)
         complete = len(readers) == TIERS
-        after = self._advance(state, header, flying, arrived_tiers=len(readers))
+        after = self._advance(state, header, coded, arrived_tiers=len(readers))
         if complete:
             self._remember(self._received, after)
         return DecodedFrame(
@@ -195,7 +214,7 @@ class FrameCodec:
             reference=reference.sequence if reference else None,
             complete=complete,
             bytes_by_group=_bytes_by_group(bits, len(payload)),
-            rho=_rho(flying[0].plan) if flying else {},
+            rho=_rho(coded[0].plan) if coded else {},
         )
 
     def _writer(self) -> SymbolWriter:
@@ -238,50 +257,44 @@ class FrameCodec:
             time_ms=time_ms - reference.time_ms if reference else time_ms,
             camera=None if reference and reference.camera == camera else camera,
             source=None if reference and reference.source == source else source,
-            identities=tuple(one.identity for one in frame.people),
+            identities=tuple(person.identity for person in frame.people),
         )
         people_before = reference.people if reference else {}
         return header, _FrameState(frame.sequence, time_ms, camera, source, people_before)
 
-    def _plan(
-        self,
-        one: PersonLabels,
-        state: _FrameState,
-        reference: _FrameState | None,
-        levels: IntArray,
-        writer: SymbolWriter,
-        lag: int,
-    ) -> _PersonInFlight:
-        before = state.people.get(one.identity) or unknown_person(self._tables)
-        target, lengths = vector_of(one.labels)
-        plan = _choose(self._tables, before, one, target, lengths, levels, state.sequence)
-        plan = people.code_plan(writer, before, plan)
-        return _PersonInFlight(before, plan, people.predict(self._tables, before, plan, lag), target)
+    def _write_plan(
+        self, writer: SymbolWriter, person: PersonLabels, state: _FrameState, levels: IntArray, lag: int
+    ) -> _CodedPerson:
+        before = state.people.get(person.identity) or unknown_person(self._tables)
+        target, lengths = vector_of(person.labels)
+        plan = _choose(self._tables, before, person, target, lengths, levels, state.sequence)
+        plan = code_plan(writer, before, plan)
+        return _CodedPerson(before, plan, predict(self._tables, before, plan, lag), target)
 
-    def _read_plan(self, reader: SymbolReader, state: _FrameState, identity: int, lag: int) -> _PersonInFlight:
+    def _read_plan(self, reader: SymbolReader, state: _FrameState, identity: int, lag: int) -> _CodedPerson:
         before = state.people.get(identity) or unknown_person(self._tables)
-        plan = people.code_plan(reader, before, None)
-        return _PersonInFlight(before, plan, people.predict(self._tables, before, plan, lag), None)
+        plan = code_plan(reader, before, None)
+        return _CodedPerson(before, plan, predict(self._tables, before, plan, lag), None)
 
-    def _code_tier(self, coder: SymbolCoder, tier: int, flying: list[_PersonInFlight], bits: dict[str, float]) -> None:
+    def _code_tier(self, coder: SymbolCoder, tier: int, coded: list[_CodedPerson], bits: dict[str, float]) -> None:
         for g, (name, group) in enumerate(SLICES):
             if self._tables.tier[g] != tier:
                 continue
-            for one in flying:
-                if one.plan.sent[g]:
-                    spent = coder.bits
-                    people.code_entries(coder, one.ahead, group, one.target, one.values)
-                    bits[name] += coder.bits - spent
+            for person in coded:
+                if person.plan.sent[g]:
+                    bits_before = coder.bits
+                    code_entries(coder, person.prediction, group, person.target, person.values)
+                    bits[name] += coder.bits - bits_before
 
     def _advance(
-        self, state: _FrameState, header: Header, flying: list[_PersonInFlight], arrived_tiers: int = TIERS
+        self, state: _FrameState, header: Header, coded: list[_CodedPerson], arrived_tiers: int = TIERS
     ) -> _FrameState:
         missing = self._tables.tier >= arrived_tiers
         after: dict[int, PersonState] = {}
-        for identity, one in zip(header.identities, flying, strict=True):
-            known = people.advance(self._tables, one.before, one.plan, one.ahead, one.values, header.sequence)
-            after[identity] = people.keep_missing(one.before, known, missing) if missing.any() else known
-        # Who is out of sight keeps shape and colours; whoever is gone longest makes room.
+        for identity, person in zip(header.identities, coded, strict=True):
+            known = advance(self._tables, person.before, person.plan, person.prediction, person.values, header.sequence)
+            after[identity] = keep_missing(person.before, known, missing) if missing.any() else known
+        # People out of view keep shape and colours; when the state is full, those absent the longest are dropped.
         for identity, before in state.people.items():
             if len(after) < MAX_PEOPLE:
                 after.setdefault(identity, before)
@@ -290,10 +303,10 @@ class FrameCodec:
 
 def _check_frame(frame: LabelFrame, last_sent: int) -> None:
     if frame.sequence <= last_sent:
-        raise ValueError(f"sequences must grow: {frame.sequence} after {last_sent}")
-    identities = [one.identity for one in frame.people]
+        raise ValueError(f"sequence numbers must increase: {frame.sequence} after {last_sent}")
+    identities = [person.identity for person in frame.people]
     if len(identities) > MAX_PEOPLE or len(set(identities)) != len(identities):
-        raise ValueError(f"a frame holds up to {MAX_PEOPLE} people of different identity, got {identities}")
+        raise ValueError(f"a frame has up to {MAX_PEOPLE} people with distinct identities, got {identities}")
     if any(not 0 <= identity < IDENTITIES for identity in identities):
         raise ValueError(f"identities must lie in 0…{IDENTITIES - 1}, got {identities}")
 
@@ -301,50 +314,50 @@ def _check_frame(frame: LabelFrame, last_sent: int) -> None:
 def _levels(rho: Mapping[str, float]) -> IntArray:
     unknown = set(rho) - set(GROUP_NAMES)
     if unknown:
-        raise ValueError(f"rho names unknown label groups: {', '.join(sorted(unknown))}")
+        raise ValueError(f"rho has unknown label groups: {', '.join(sorted(unknown))}")
     return np.array([rho_level(rho.get(name, 0.0)) for name in GROUP_NAMES], dtype=np.int64)
 
 
 def _choose(
     tables: CodecTables,
     before: PersonState,
-    one: PersonLabels,
+    person: PersonLabels,
     target: IntArray,
     lengths: IntArray,
     levels: IntArray,
     sequence: int,
 ) -> PersonPlan:
-    """Which groups to send, and how fine: every fast one, new slow ones coarse, and at most one slow one refined."""
+    """The plan of a frame: every fast group, new slow groups at a coarse level, and at most one slow group refined."""
     known = before.level >= 0
-    step_down = np.where(known, before.level - _REFINEMENT, _FIRST_SLOW_LEVEL)
+    step_down = np.where(known, before.level - _REFINEMENT_LEVELS, _FIRST_SLOW_LEVEL)
     level = np.where(FAST, levels, np.maximum(levels, step_down))
     sent = (lengths > 0) & (FAST | ~known)
     excess = _slow_excess(tables, before, target, level)
-    due = ~FAST & known & (lengths > 0) & (sequence - before.updated >= _SLOW_PERIOD) & (excess > 1.0)
+    due = ~FAST & known & (lengths > 0) & (sequence - before.updated >= _SLOW_PERIOD_FRAMES) & (excess > 1.0)
     if due.any():
         sent[int(np.argmax(np.where(due, excess, 0.0)))] = True
-    confidence = np.array([round(15 * min(max(one.confidence.get(name, 1.0), 0.0), 1.0)) for name in GROUP_NAMES])
-    # A last bit that flickers is not worth sending.
+    confidence = np.array([round(15 * min(max(person.confidence.get(name, 1.0), 0.0), 1.0)) for name in GROUP_NAMES])
+    # Changes of the last bit are mostly noise.
     confidence = np.where(known & (np.abs(confidence - before.confidence) <= 1), before.confidence, confidence)
-    score = round(min(max(one.score, 0.0), 1.0) * (people.SCORES - 1))
+    score = round(min(max(person.score, 0.0), 1.0) * (SCORES - 1))
     score = before.score if known.any() and abs(score - before.score) <= 2 else score
     return PersonPlan(sent, level, np.where(sent, confidence, before.confidence), score)
 
 
-def _slow_excess(tables: CodecTables, before: PersonState, target: IntArray, level: IntArray) -> np.ndarray:
-    """(G,) how many times over its limit the worst entry of a group is: 3/4 of a finer step, or 2 of the same."""
-    everything = np.ones(len(GROUP_NAMES), dtype=np.bool_)
-    off = np.abs(target - before.values) / steps(tables.base_step, level)
-    worst = np.zeros(len(GROUP_NAMES))
-    np.maximum.at(worst, GROUP_OF_ENTRY, np.where(prefix_mask(level, everything), off, 0.0))
-    return worst / np.where(level < before.level, 0.75, 2.0)
+def _slow_excess(tables: CodecTables, before: PersonState, target: IntArray, level: IntArray) -> Float64Array:
+    """(G,) largest error in each group relative to its limit: 3/4 step where the level gets finer, else 2 steps."""
+    all_groups = np.ones(len(GROUP_NAMES), dtype=np.bool_)
+    error_steps = np.abs(target - before.values) / steps(tables.base_step, level)
+    largest = np.zeros(len(GROUP_NAMES))
+    np.maximum.at(largest, GROUP_OF_ENTRY, np.where(prefix_mask(level, all_groups), error_steps, 0.0))
+    return largest / np.where(level < before.level, 0.75, 2.0)
 
 
 def _decoded_header(header: Header, reference: _FrameState | None, sealed: int) -> _FrameState:
     camera = header.camera or (reference.camera if reference else None)
     source = header.source if header.source is not None else (reference.source if reference else None)
     if camera is None or source is None:
-        raise MalformedPacket("a key frame comes without camera or source")
+        raise MalformedPacket("a key frame has no camera or no source")
     time_ms = header.time_ms + (reference.time_ms if reference else 0)
     return _FrameState(header.sequence, time_ms, camera, source, reference.people if reference else {}, sealed)
 
@@ -358,9 +371,9 @@ def _to_frame(state: _FrameState, identities: tuple[int, ...]) -> LabelFrame:
         people=tuple(
             PersonLabels(
                 identity=identity,
-                score=state.people[identity].score / (people.SCORES - 1),
-                labels=people.known_labels(state.people[identity]),
-                confidence=people.known_confidence(state.people[identity]),
+                score=state.people[identity].score / (SCORES - 1),
+                labels=known_labels(state.people[identity]),
+                confidence=known_confidence(state.people[identity]),
             )
             for identity in identities
         ),

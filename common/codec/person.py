@@ -1,10 +1,10 @@
-"""One person inside the codec: what both ends remember, how it predicts the next frame, how a residual is coded.
+"""Codec state of one person: prediction of the next frame and coding of the residuals.
 
-Everything here is integer arithmetic on decoded values, so the encoder's copy and the decoder's copy stay equal.
+All arithmetic is on integers and on decoded values, so the states of encoder and decoder stay equal.
 
-Prediction: x̂_j = x + j/2 · v · lag for j = 0, 1, 2 (hold, half and full extrapolation), lag in frames since the
-acknowledged state.  Each entry keeps the running mean error of each of the three and uses the best; that same mean
-selects its frequency table.  Nothing is signalled.
+Prediction: x̂_j = x + j/2 · v · lag for j = 0, 1, 2 (zero-order hold, half and full linear extrapolation), lag in frames
+since the acknowledged state.  Each entry keeps the running mean error of each of the three predictors and uses the
+best; the same mean selects its frequency table.  Neither choice is transmitted.
 """
 
 from dataclasses import dataclass, replace
@@ -27,26 +27,26 @@ _FAST_ENTRY: Final = FAST[GROUP_OF_ENTRY]
 _PREDICTORS: Final = 3
 SLICES: Final = tuple(group_slices().items())
 _COLUMNS: Final = np.arange(LABEL_SIZE)
-_MAX_EXTRAPOLATION: Final = 6
-_SLOWEST_RATE: Final = 12
+_MAX_EXTRAPOLATION_FRAMES: Final = 6
+_MAX_AVERAGING_FRAMES: Final = 12
 
-# 16 · lag^0.7: how residuals grow with the age of the reference, for lag 0…16.
+# 16 · lag^0.7: growth of the residuals with the age of the reference, for lag 0…16.
 _LAG_GROWTH: Final = (16, 16, 26, 35, 42, 49, 56, 62, 69, 75, 80, 86, 91, 96, 101, 107, 111)
 
 
 @dataclass(frozen=True)
 class PersonState:
-    """What is known about a person after a frame; E = LABEL_SIZE entries, G groups, values in 2⁻¹⁶ σ.
+    """State of a person after a frame; E = LABEL_SIZE entries, G groups, values in 2⁻¹⁶ σ.
 
     Args:
         values: (E,) decoded entries; zero where `age` is zero.
         velocity: (E,) change per frame.
         spread: (3, E) running mean error of each predictor over one frame.
-        age: (E,) how often an entry was decoded since it was last unknown.
-        level: (G,) ρ level each group was last sent at, −1 if never.
+        age: (E,) number of times an entry was decoded since it was last unknown.
+        level: (G,) ρ level at which each group was last sent, −1 if never.
         confidence: (G,) 0…15.
         score: 0…63.
-        updated: (G,) sequence of the frame a group last came with.
+        updated: (G,) sequence number of the frame that last had a group.
     """
 
     values: IntArray
@@ -61,11 +61,11 @@ class PersonState:
 
 @dataclass(frozen=True)
 class PersonPlan:
-    """What a packet says about a person before the entries: which groups it has, and how fine.
+    """The part of a packet that precedes a person's entries: which groups follow, and at which level.
 
     Args:
         sent: (G,) groups in this packet.
-        level: (G,) their ρ levels; meaningless where not sent.
+        level: (G,) their ρ levels; undefined where not sent.
         confidence: (G,) 0…15.
         score: 0…63.
     """
@@ -78,7 +78,18 @@ class PersonPlan:
 
 @dataclass(frozen=True)
 class Prediction:
-    """`entries` are coded as `centre` + step · residual; `candidates` (3, E) and `growth` serve the next update."""
+    """The expected values of a person's entries, and how their residuals are coded.
+
+    Args:
+        entries: (E,) entries that are coded, as `centre` + `step` · residual.
+        centre: (E,) the best predictor's value.
+        step: (E,) quantiser step.
+        scale: (E,) row of the frequency table.
+        shift: (E,) number of low bits that bypass the table.
+        candidates: (3, E) the values of all predictors.
+        growth: growth of the residuals with the lag, in sixteenths.
+        lag: frames since the reference.
+    """
 
     entries: BoolArray
     centre: IntArray
@@ -91,7 +102,7 @@ class Prediction:
 
 
 def unknown_person(tables: CodecTables) -> PersonState:
-    """The state before anything was decoded: all zero, spread as wide as the labels themselves."""
+    """The state of a new person: all zero, with the spread of the labels themselves."""
     zeros = np.zeros(LABEL_SIZE, dtype=np.int64)
     return PersonState(
         values=zeros,
@@ -106,30 +117,30 @@ def unknown_person(tables: CodecTables) -> PersonState:
 
 
 def code_plan(coder: SymbolCoder, state: PersonState, plan: PersonPlan | None) -> PersonPlan:
-    """Writes `plan`, or reads one when it is None; what equals the reference costs a tenth of a bit."""
+    """Writes `plan`, or reads one when it is None; a number that equals the reference costs a tenth of a bit."""
     sent, level, confidence = FAST.copy(), np.maximum(state.level, 0), state.confidence.copy()
     score = _code_if_changed(coder, state.score, None if plan is None else plan.score, SCORES)
     for g in range(len(GROUPS)):
-        wanted = None if plan is None else bool(plan.sent[g]) != bool(FAST[g])
-        sent[g] = coder.rare(wanted) != bool(FAST[g])
+        unusual = None if plan is None else bool(plan.sent[g]) != bool(FAST[g])
+        sent[g] = coder.rare_flag(unusual) != bool(FAST[g])
         if sent[g]:
-            wanted_level = None if plan is None else int(plan.level[g])
-            wanted_confidence = None if plan is None else int(plan.confidence[g])
-            level[g] = _code_if_changed(coder, int(state.level[g]), wanted_level, LEVELS)
-            confidence[g] = _code_if_changed(coder, int(state.confidence[g]), wanted_confidence, CONFIDENCES)
+            plan_level = None if plan is None else int(plan.level[g])
+            plan_confidence = None if plan is None else int(plan.confidence[g])
+            level[g] = _code_if_changed(coder, int(state.level[g]), plan_level, LEVELS)
+            confidence[g] = _code_if_changed(coder, int(state.confidence[g]), plan_confidence, CONFIDENCES)
     return PersonPlan(sent, level, confidence, score)
 
 
 def _code_if_changed(coder: SymbolCoder, known: int, value: int | None, size: int) -> int:
-    if known >= 0 and not coder.rare(None if value is None else value != known):
+    if known >= 0 and not coder.rare_flag(None if value is None else value != known):
         return known
     return coder.uniform(value, size)
 
 
 def predict(tables: CodecTables, state: PersonState, plan: PersonPlan, lag: int) -> Prediction:
-    """Where each coded entry is expected, `lag` frames after `state`, and how far off that usually is."""
-    travel = state.velocity * min(lag, _MAX_EXTRAPOLATION)
-    candidates = state.values + ((travel * np.arange(_PREDICTORS, dtype=np.int64)[:, None]) >> 1)
+    """Predicts each entry `lag` frames after `state`, and the spread of its residual."""
+    displacement = state.velocity * min(lag, _MAX_EXTRAPOLATION_FRAMES)
+    candidates = state.values + ((displacement * np.arange(_PREDICTORS, dtype=np.int64)[:, None]) >> 1)
     candidates = np.minimum(np.maximum(candidates, -LIMIT), LIMIT)
     best = state.spread.argmin(axis=0)
     growth = _LAG_GROWTH[min(lag, len(_LAG_GROWTH) - 1)]
@@ -140,38 +151,43 @@ def predict(tables: CodecTables, state: PersonState, plan: PersonPlan, lag: int)
     return Prediction(entries, candidates[best, _COLUMNS], step, scale, shift, candidates, growth, lag)
 
 
-def code_entries(coder: SymbolCoder, ahead: Prediction, group: slice, target: IntArray | None, into: IntArray) -> None:
-    """Writes a group's entries of `target` (E,), or reads them when it is None; decoded, they go to `into`."""
-    # Of a group that comes, it is the first entries that come.
-    coded = slice(group.start, group.start + int(np.count_nonzero(ahead.entries[group])))
-    centre, step = ahead.centre[coded], ahead.step[coded]
+def code_entries(
+    coder: SymbolCoder, prediction: Prediction, group: slice, target: IntArray | None, decoded: IntArray
+) -> None:
+    """Writes a group's entries of `target` (E,), or reads them when it is None; puts their decoded values in `decoded`.
+
+    The coded entries of a group are a prefix of it.
+    """
+    coded = slice(group.start, group.start + int(np.count_nonzero(prediction.entries[group])))
+    centre, step = prediction.centre[coded], prediction.step[coded]
     index = None if target is None else quantise(target[coded] - centre, step)
-    index = coder.residuals(ahead.scale[coded], ahead.shift[coded], index)
-    into[coded] = np.minimum(np.maximum(centre + index * step, -2 * LIMIT), 2 * LIMIT)
+    index = coder.residuals(prediction.scale[coded], prediction.shift[coded], index)
+    decoded[coded] = np.minimum(np.maximum(centre + index * step, -2 * LIMIT), 2 * LIMIT)
 
 
 def advance(
-    tables: CodecTables, state: PersonState, plan: PersonPlan, ahead: Prediction, values: IntArray, sequence: int
+    tables: CodecTables, state: PersonState, plan: PersonPlan, prediction: Prediction, values: IntArray, sequence: int
 ) -> PersonState:
-    """The state after a frame whose entries `ahead.entries` decoded to `values`.
+    """The state after a frame whose coded entries `prediction.entries` have the decoded `values` (E,).
 
-    Fast entries that were not sent become unknown again; slow ones stay.
+    Fast entries that were not sent become unknown; slow ones keep their values.
     """
-    coded = ahead.entries
-    gone = _FAST_ENTRY & ~coded
-    seen_before = coded & (state.age > 0)
-    error = np.abs(values - ahead.candidates) * 16 // ahead.growth
-    rate = np.minimum(state.age + 2, _SLOWEST_RATE)
-    spread = np.where(seen_before, state.spread + (error - state.spread) // rate, state.spread)
-    spread = np.where(coded & ~seen_before, tables.first_spread, spread)
-    # A slow group's next update refines or corrects it by about its step, whatever the last one was.
-    spread = np.where(coded & ~_FAST_ENTRY, ahead.step >> 1, spread)
-    velocity = np.where(seen_before & _FAST_ENTRY, (values - state.values) // ahead.lag if ahead.lag else 0, 0)
+    coded = prediction.entries
+    lost = _FAST_ENTRY & ~coded
+    known_before = coded & (state.age > 0)
+    error = np.abs(values - prediction.candidates) * 16 // prediction.growth
+    divisor = np.minimum(state.age + 2, _MAX_AVERAGING_FRAMES)
+    spread = np.where(known_before, state.spread + (error - state.spread) // divisor, state.spread)
+    spread = np.where(coded & ~known_before, tables.first_spread, spread)
+    # The next update of a slow group changes it by about one step, independently of the last change.
+    spread = np.where(coded & ~_FAST_ENTRY, prediction.step >> 1, spread)
+    change = (values - state.values) // prediction.lag if prediction.lag else 0
+    velocity = np.where(known_before & _FAST_ENTRY, change, 0)
     return PersonState(
-        values=np.where(coded, values, np.where(gone, 0, state.values)),
+        values=np.where(coded, values, np.where(lost, 0, state.values)),
         velocity=velocity,
-        spread=np.where(gone, tables.key_spread, spread),
-        age=np.where(gone, 0, np.minimum(state.age + coded, 255)),
+        spread=np.where(lost, tables.key_spread, spread),
+        age=np.where(lost, 0, np.minimum(state.age + coded, 255)),
         level=np.where(plan.sent, plan.level, np.where(FAST, UNKNOWN_LEVEL, state.level)),
         confidence=plan.confidence,
         score=plan.score,
@@ -180,7 +196,7 @@ def advance(
 
 
 def known_labels(state: PersonState) -> dict[str, FloatArray]:
-    """Group name → the prefix that is known; groups of which nothing is known are absent."""
+    """Group name → its known prefix; groups without known entries are absent."""
     known, values, labels = state.age > 0, from_fixed(state.values), {}
     for name, group in SLICES:
         length = int(np.count_nonzero(known[group]))
@@ -190,7 +206,7 @@ def known_labels(state: PersonState) -> dict[str, FloatArray]:
 
 
 def known_confidence(state: PersonState) -> dict[str, float]:
-    """Group name → 0…1 for the groups that are known."""
+    """Group name → 0…1, for the known groups."""
     return {
         name: int(state.confidence[g]) / (CONFIDENCES - 1)
         for g, name in enumerate(GROUP_NAMES)
@@ -199,7 +215,7 @@ def known_confidence(state: PersonState) -> dict[str, float]:
 
 
 def keep_missing(before: PersonState, after: PersonState, missing: BoolArray) -> PersonState:
-    """`after`, with the groups `missing` in a cut packet held as they were `before`."""
+    """`after`, but the groups that are `missing` in a truncated packet keep their state of `before`."""
     entry = missing[GROUP_OF_ENTRY]
     return replace(
         after,

@@ -1,8 +1,8 @@
-"""Mid-tread quantiser of label entries in fixed-point arithmetic: identical integers on both ends.
+"""Mid-tread quantiser of label entries in fixed-point arithmetic, so that both ends compute identical integers.
 
-Entries are standardised, so one unit is one standard deviation σ over the training poses.  Inside the codec a value is
-an integer count of 2⁻¹⁶ σ.  On the wire ρ of equation (17) is one of 16 levels; a level sets a group's step, growing
-by a third of an octave a level (ρ = 1 is 32 times as coarse as ρ = 0), and the length of its prefix.
+Entries are standardised: one unit is one standard deviation σ over the training poses.  The codec's values are integers
+in 2⁻¹⁶ σ.  ρ of equation (17) is transmitted as one of 16 levels.  A level sets a group's quantiser step, which grows
+by a third of an octave per level (ρ = 1 is 32 times as coarse as ρ = 0), and the length of its prefix.
 """
 
 from collections.abc import Mapping
@@ -22,15 +22,15 @@ LEVELS: Final = 16
 STEP_MULTIPLIER: Final = (256, 323, 406, 512, 645, 813, 1024, 1290, 1625, 2048, 2580, 3251, 4096, 5161, 6502, 8192)
 _STEP_MULTIPLIER: Final = np.array(STEP_MULTIPLIER, dtype=np.int64)
 
-# Up to this level only the step grows: cutting entries costs far more surface than rounding them.
-LAST_WHOLE_LEVEL: Final = 6
+# Up to this level only the step grows: omitting entries displaces the surface far more than quantising them.
+LAST_FULL_LEVEL: Final = 6
 
 GROUP_OF_ENTRY: Final[IntArray] = np.repeat(np.arange(len(GROUPS)), [group.size for group in GROUPS])
-PLACE_IN_GROUP: Final[IntArray] = np.concatenate([np.arange(group.size) for group in GROUPS])
+INDEX_IN_GROUP: Final[IntArray] = np.concatenate([np.arange(group.size) for group in GROUPS])
 
 
 def rho_level(rho: float) -> int:
-    """The level 0…15 that stands for ρ on the wire.
+    """The level 0…15 that is transmitted for ρ.
 
     Raises:
         ValueError: ρ is not a number in 0…1.
@@ -41,38 +41,38 @@ def rho_level(rho: float) -> int:
 
 
 def prefix_length(group: LabelGroup, level: int) -> int:
-    """How many leading entries of a group are sent at a level: all up to level 6, then linearly down to a third.
+    """Number of leading entries of a group that are sent at a level: all up to level 6, then linearly down to a third.
 
-    The root always goes whole: a person without position or orientation stands nowhere.
+    The root group is never shortened, because every person needs a position and an orientation.
     """
-    if group.name == "root" or level <= LAST_WHOLE_LEVEL:
+    if group.name == "root" or level <= LAST_FULL_LEVEL:
         return group.size
-    return group.size - group.size * (level - LAST_WHOLE_LEVEL) * 2 // (3 * (LEVELS - 1 - LAST_WHOLE_LEVEL))
+    return group.size - group.size * (level - LAST_FULL_LEVEL) * 2 // (3 * (LEVELS - 1 - LAST_FULL_LEVEL))
 
 
 _PREFIX: Final = np.array([[prefix_length(group, level) for level in range(LEVELS)] for group in GROUPS])
 
 
 def prefix_mask(levels: IntArray, sent: BoolArray) -> BoolArray:
-    """Which of the LABEL_SIZE entries are coded, for levels and sent flags of shape (groups,)."""
+    """(LABEL_SIZE,) entries that are coded, for levels and sent flags of shape (groups,)."""
     length = np.where(sent, _PREFIX[np.arange(len(GROUPS)), levels], 0)
-    mask: BoolArray = length[GROUP_OF_ENTRY] > PLACE_IN_GROUP
+    mask: BoolArray = length[GROUP_OF_ENTRY] > INDEX_IN_GROUP
     return mask
 
 
 def steps(base_step: IntArray, levels: IntArray) -> IntArray:
-    """Quantiser step of each of the LABEL_SIZE entries, in 2⁻¹⁶ σ; `base_step` is that at ρ = 0."""
+    """(LABEL_SIZE,) quantiser steps in 2⁻¹⁶ σ; `base_step` (LABEL_SIZE,) are those at ρ = 0."""
     step: IntArray = np.maximum((base_step * _STEP_MULTIPLIER[levels][GROUP_OF_ENTRY]) >> 8, 1)
     return step
 
 
 def quantise(residual: IntArray, step: IntArray) -> IntArray:
-    """Index of the nearest multiple of `step`; halves round up."""
+    """Index of the nearest multiple of `step`; ties round up."""
     return (2 * residual + step) // (2 * step)
 
 
 def to_fixed(values: FloatArray) -> IntArray:
-    """Entries in σ as integers of 2⁻¹⁶ σ, clipped to ±32 σ.
+    """Converts entries in σ to integers in 2⁻¹⁶ σ, clipped to ±32 σ.
 
     Raises:
         ValueError: an entry is not finite.
@@ -89,7 +89,7 @@ def from_fixed(fixed: IntArray) -> FloatArray:
 
 
 def vector_of(labels: Mapping[str, FloatArray]) -> tuple[IntArray, IntArray]:
-    """Labels as a fixed-point vector (LABEL_SIZE,) and the length that each group has (groups,); absent is zero.
+    """Labels as a fixed-point vector (LABEL_SIZE,), zero where absent, and the length of each group (groups,).
 
     Raises:
         ValueError: a name is not in the vocabulary, a vector is longer than its group, or an entry is not finite.

@@ -1,10 +1,10 @@
-"""Symbols to bytes and back: `constriction`'s range coder over the frozen integer tables.
+"""Entropy coding of symbols: `constriction`'s range coder with the frozen integer frequency tables.
 
-Bit exactness: `Categorical(perfect=False)` turns probabilities into 24-bit integers by
+Bit exactness: `Categorical(perfect=False)` converts probabilities to 24-bit integers by
 ⌊(cumulative sum) · (2²⁴ − n)⌋ + index.  Our probabilities are multiples of 2⁻¹⁶ in float64, so every sum and product
-is exact and no platform can round differently.  A test reads the resulting integers back from the coder's state.
+is exact on every platform.  A test reads the resulting integers back from the coder's state.
 
-constriction seals a stream to whole 32-bit words; `SymbolWriter.finish` instead picks the shortest byte string inside
+constriction pads a stream to whole 32-bit words; `SymbolWriter.finish` instead takes the shortest byte string inside
 the coder's final interval, which costs about half a byte per stream.
 """
 
@@ -21,8 +21,8 @@ from common.errors import MalformedPacket
 _MODEL = constriction.stream.model
 _QUEUE = constriction.stream.queue
 _FAMILY = _MODEL.Categorical(perfect=False)
-_RARE = _MODEL.Categorical(np.array([15.0, 1.0]) / 16.0, perfect=False)
-_RARE_BITS: Final = (-math.log2(15 / 16), 4.0)
+_RARE_FLAG = _MODEL.Categorical(np.array([15.0, 1.0]) / 16.0, perfect=False)
+_RARE_FLAG_BITS: Final = (-math.log2(15 / 16), 4.0)
 _UNIFORM: Final = {1 << bits: _MODEL.Uniform(1 << bits) for bits in range(1, 17)}
 
 _GOLOMB_ORDER: Final = 2
@@ -30,7 +30,7 @@ _GOLOMB_MAX_PREFIX: Final = 24
 
 
 def table_symbols(values: IntArray, shift: IntArray) -> IntArray:
-    """The symbols 0…ESCAPE that stand for residuals in the tables."""
+    """The symbol 0…ESCAPE of each residual in the frequency tables; `ESCAPE` precedes an Exp-Golomb code."""
     high = _high_part(values, shift)
     return np.where(np.abs(high) > ALPHABET, ESCAPE, high + ALPHABET)
 
@@ -40,38 +40,38 @@ def _high_part(values: IntArray, shift: IntArray) -> IntArray:
 
 
 class SymbolCoder(Protocol):
-    """One interface for both directions, so that a packet's layout is written down once.
+    """Common interface of encoder and decoder, so that one function defines a packet's layout for both.
 
-    The writer codes the value it is given; the reader ignores the argument.  Both return the value.
+    The writer encodes its argument, the reader ignores it; both return the value.
     """
 
     bits: float
 
-    def rare(self, value: bool | None) -> bool:
-        """A flag that is set once in 16 times."""
+    def rare_flag(self, value: bool | None) -> bool:
+        """A flag with probability 1/16."""
         ...
 
     def uniform(self, value: int | None, size: int) -> int:
-        """A number 0…size−1; `size` is a power of two."""
+        """A uniformly distributed number 0…size−1; `size` is a power of two."""
         ...
 
     def residuals(self, scale: IntArray, shift: IntArray, values: IntArray | None) -> IntArray:
-        """Quantised residuals, one per scale index; `shift` low bits of each are sent as they are."""
+        """Quantised residuals, one per scale index; the `shift` low bits of each bypass the frequency table."""
         ...
 
 
 class SymbolWriter:
-    """Encoder; `bits` sums −log₂ p over the symbols written so far."""
+    """Encoder; `bits` is the sum of −log₂ p over the symbols written so far."""
 
     def __init__(self, tables: CodecTables) -> None:
         self._tables = tables
         self._coder = _QUEUE.RangeEncoder()
         self.bits = 0.0
 
-    def rare(self, value: bool | None) -> bool:
+    def rare_flag(self, value: bool | None) -> bool:
         assert value is not None
-        self._coder.encode(int(value), _RARE)
-        self.bits += _RARE_BITS[int(value)]
+        self._coder.encode(int(value), _RARE_FLAG)
+        self.bits += _RARE_FLAG_BITS[int(value)]
         return value
 
     def uniform(self, value: int | None, size: int) -> int:
@@ -87,19 +87,21 @@ class SymbolWriter:
             symbols = table_symbols(values, shift)
             self._coder.encode(symbols.astype(np.int32), _FAMILY, self._tables.probabilities[scale])
             self.bits += float(self._tables.cost_bits[scale, symbols].sum())
-            self._write_rest(values, high, shift)
+            self._write_bypass(values, high, shift)
         return values
 
-    def _write_rest(self, values: IntArray, high: IntArray, shift: IntArray) -> None:
-        for place in np.flatnonzero((np.abs(high) > ALPHABET) | (shift > 0)):
-            h, s = int(high[place]), int(shift[place])
+    def _write_bypass(self, values: IntArray, high: IntArray, shift: IntArray) -> None:
+        """Escape codes and low bits."""
+        for index in np.flatnonzero((np.abs(high) > ALPHABET) | (shift > 0)):
+            h, s = int(high[index]), int(shift[index])
             if abs(h) > ALPHABET:
                 self.uniform(int(h < 0), 2)
                 self._golomb(abs(h) - ALPHABET - 1)
             if s:
-                self.uniform(int(values[place]) + (1 << s >> 1) - (h << s), 1 << s)
+                self.uniform(int(values[index]) + (1 << s >> 1) - (h << s), 1 << s)
 
     def _golomb(self, value: int) -> None:
+        """Exp-Golomb code of order 2."""
         value += 1 << _GOLOMB_ORDER
         extra = value.bit_length() - 1
         for _ in range(extra - _GOLOMB_ORDER):
@@ -109,7 +111,7 @@ class SymbolWriter:
             self.uniform(value >> bit & 1, 2)
 
     def finish(self) -> bytes:
-        """The shortest byte string that decodes to what was written (the reader pads with zeros)."""
+        """The shortest byte string that decodes to the symbols written; the reader pads it with zeros."""
         words = self._coder.get_compressed()
         if not len(words):
             return b""
@@ -126,10 +128,10 @@ class SymbolWriter:
 
 
 class SymbolReader:
-    """Decoder of `SymbolWriter`'s bytes; never reads past them (zeros follow).
+    """Decoder of `SymbolWriter`'s bytes; after their end it reads zeros.
 
     Raises:
-        MalformedPacket: from any method, when no writer can have written these bytes.
+        MalformedPacket: from any method, if the bytes are not a valid stream.
     """
 
     def __init__(self, tables: CodecTables, data: bytes) -> None:
@@ -138,9 +140,9 @@ class SymbolReader:
         self._coder = _QUEUE.RangeDecoder(np.frombuffer(padded, dtype=">u4").astype(np.uint32))
         self.bits = 0.0
 
-    def rare(self, value: bool | None) -> bool:
-        decoded = bool(self._decode(_RARE))
-        self.bits += _RARE_BITS[int(decoded)]
+    def rare_flag(self, value: bool | None) -> bool:
+        decoded = bool(self._decode(_RARE_FLAG))
+        self.bits += _RARE_FLAG_BITS[int(decoded)]
         return decoded
 
     def uniform(self, value: int | None, size: int) -> int:
@@ -153,20 +155,21 @@ class SymbolReader:
         try:
             symbols = self._coder.decode(_FAMILY, self._tables.probabilities[scale]).astype(np.int64)
         except (ValueError, AssertionError) as error:
-            raise MalformedPacket("a packet holds no valid range-coded stream") from error
+            raise MalformedPacket("the packet has an invalid range-coded stream") from error
         self.bits += float(self._tables.cost_bits[scale, symbols].sum())
-        return self._read_rest(symbols, shift)
+        return self._read_bypass(symbols, shift)
 
     def _decode(self, model: object) -> int:
         try:
             return int(self._coder.decode(model))
         except (ValueError, AssertionError) as error:
-            raise MalformedPacket("a packet holds no valid range-coded stream") from error
+            raise MalformedPacket("the packet has an invalid range-coded stream") from error
 
-    def _read_rest(self, symbols: IntArray, shift: IntArray) -> IntArray:
+    def _read_bypass(self, symbols: IntArray, shift: IntArray) -> IntArray:
+        """Residuals from table symbols, escape codes and low bits."""
         values = symbols - ALPHABET
-        # Groups are short: a loop is done before numpy has begun.
-        for place, (symbol, s) in enumerate(zip(symbols.tolist(), shift.tolist(), strict=True)):
+        # A loop is faster than numpy on the few entries of a group.
+        for index, (symbol, s) in enumerate(zip(symbols.tolist(), shift.tolist(), strict=True)):
             if symbol != ESCAPE and not s:
                 continue
             h = symbol - ALPHABET
@@ -175,7 +178,7 @@ class SymbolReader:
                 h = self._golomb() + ALPHABET + 1
                 h = -h if negative else h
             low = self.uniform(None, 1 << s) - (1 << s >> 1) if s else 0
-            values[place] = (h << s) + low
+            values[index] = (h << s) + low
         return values
 
     def _golomb(self) -> int:
@@ -183,7 +186,7 @@ class SymbolReader:
         while self.uniform(None, 2):
             extra += 1
             if extra > _GOLOMB_MAX_PREFIX:
-                raise MalformedPacket("a packet holds an escape code that is too long")
+                raise MalformedPacket("the packet has an escape code that is too long")
         value = 1
         for _ in range(extra):
             value = value << 1 | self.uniform(None, 2)

@@ -1,8 +1,8 @@
-"""The codec's frozen integer tables: what encoder and decoder must share bit for bit.
+"""The codec's frozen integer tables, which must be identical in encoder and decoder.
 
-`data/tables_v1.npz` holds them, `data/tables_v1.json` their digest and where they come from.  They are written by
-`python -m common.training.fit_codec` and part of every packet's model hash, so two ends with different tables refuse
-each other instead of decoding nonsense.
+`data/tables_v1.npz` has the tables, `data/tables_v1.json` their digest and origin; `python -m
+common.training.fit_codec` writes both.  The digest is part of every packet's model hash, so two ends with different
+tables refuse each other.
 """
 
 import hashlib
@@ -23,7 +23,7 @@ from common.labels import GROUP_NAMES, LABEL_SIZE
 
 TABLE_VERSION: Final = 1
 SCALES: Final = 64
-ALPHABET: Final = 24  # residuals −24…24 have a symbol of their own
+ALPHABET: Final = 24  # residuals −24…24 have their own symbols
 ESCAPE: Final = 2 * ALPHABET + 1
 SYMBOLS: Final = ESCAPE + 1
 TOTAL_BITS: Final = 16
@@ -36,7 +36,7 @@ DATA_FOLDER: Final = Path(__file__).parent / "data"
 
 @dataclass(frozen=True)
 class CodecTables:
-    """Frozen tables.
+    """Frequency tables, quantiser steps and the order of the groups.
 
     Args:
         frequencies: (SCALES, SYMBOLS) symbol frequencies, each row summing to 2¹⁶; row i is for residuals whose mean
@@ -45,10 +45,10 @@ class CodecTables:
         base_step: (LABEL_SIZE,) quantiser step at ρ = 0, in 2⁻¹⁶ σ.
         key_spread: (LABEL_SIZE,) mean magnitude of an entry itself, in 2⁻¹⁶ σ.
         first_spread: (LABEL_SIZE,) mean magnitude of an entry's first predicted residual, in 2⁻¹⁶ σ.
-        tier: (groups,) the part of a packet, 0…TIERS − 1, that a group travels in: important groups first.
+        tier: (groups,) the part of a packet, 0…TIERS − 1, that has a group: important groups first.
 
     Raises:
-        ValueError: a table has the wrong shape or is no distribution.
+        ValueError: a table has the wrong shape or is not a distribution.
     """
 
     frequencies: IntArray
@@ -64,13 +64,13 @@ class CodecTables:
         if (self.frequencies.sum(axis=1) != 1 << TOTAL_BITS).any():
             raise ValueError(f"each row of frequencies must sum to 2^{TOTAL_BITS}")
         if self.thresholds.shape != (SCALES - 1,) or (np.diff(self.thresholds) <= 0).any():
-            raise ValueError("thresholds must grow")
+            raise ValueError(f"thresholds must be {SCALES - 1} increasing numbers")
         for name in ("base_step", "key_spread", "first_spread"):
             values = getattr(self, name)
             if values.shape != (LABEL_SIZE,) or (values < 1).any() or (values > 1 << 20).any():
-                raise ValueError(f"{name} must hold {LABEL_SIZE} numbers in 1…2^20")
+                raise ValueError(f"{name} must be {LABEL_SIZE} numbers in 1…2^20")
         if self.tier.shape != (len(GROUP_NAMES),) or (self.tier < 0).any() or (self.tier >= TIERS).any():
-            raise ValueError(f"tier must hold {len(GROUP_NAMES)} numbers below {TIERS}")
+            raise ValueError(f"tier must be {len(GROUP_NAMES)} numbers below {TIERS}")
 
     @cached_property
     def probabilities(self) -> Float64Array:
@@ -84,7 +84,7 @@ class CodecTables:
 
     @cached_property
     def digest(self) -> bytes:
-        """sha256 over every table, byte order fixed."""
+        """SHA-256 of all tables in a fixed byte order."""
         digest = hashlib.sha256(bytes([TABLE_VERSION]))
         for name, values in self.arrays().items():
             digest.update(name.encode() + values.astype("<i8").tobytes())
@@ -96,9 +96,9 @@ class CodecTables:
         return {name: getattr(self, name) for name in names}
 
     def scale_of(self, spread: IntArray, step: IntArray) -> tuple[IntArray, IntArray]:
-        """Row of `frequencies` and number of raw low bits for residuals of mean magnitude `spread`, integers only.
+        """Row of `frequencies` and number of raw low bits for residuals of mean magnitude `spread`, in integers.
 
-        Above four steps the low bits of a residual are as good as uniform: they bypass the table, which so stays small.
+        Above four steps the low bits of a residual are nearly uniform: they bypass the table, which keeps it small.
         """
         ratio = (spread << _RATIO_BITS) // step
         # frexp of an integer below 2^53 is exact: its exponent is the bit length.
@@ -108,7 +108,7 @@ class CodecTables:
 
 
 def save(tables: CodecTables, folder: Path, fitted_on: str) -> None:
-    """Write the tables and their digest into `folder`."""
+    """Writes the tables and their digest to `folder`."""
     folder.mkdir(parents=True, exist_ok=True)
     np.savez_compressed(folder / "tables_v1.npz", allow_pickle=False, **tables.arrays())
     note = {"version": TABLE_VERSION, "sha256": tables.digest.hex(), "fitted_on": fitted_on}
@@ -117,17 +117,17 @@ def save(tables: CodecTables, folder: Path, fitted_on: str) -> None:
 
 @lru_cache(maxsize=4)
 def load(folder: Path = DATA_FOLDER) -> CodecTables:
-    """The shipped tables.
+    """Loads tables, by default those in the package.
 
     Raises:
-        WeightsError: a file is missing, broken, of another version, or does not match its digest.
+        WeightsError: a file is missing, damaged, of another version, or does not match its digest.
     """
     try:
         note = json.loads((folder / "tables_v1.json").read_text())
         with np.load(io.BytesIO((folder / "tables_v1.npz").read_bytes()), allow_pickle=False) as data:
             tables = CodecTables(**{name: data[name].astype(np.int64) for name in data.files})
     except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile) as error:
-        raise WeightsError(f"the codec tables in {folder} are missing or broken; reinstall the package") from error
+        raise WeightsError(f"the codec tables in {folder} are missing or damaged; reinstall bodywire") from error
     if note.get("version") != TABLE_VERSION or note.get("sha256") != tables.digest.hex():
-        raise WeightsError(f"the codec tables in {folder} are of another version; reinstall the package")
+        raise WeightsError(f"the codec tables in {folder} are of another version; reinstall bodywire")
     return tables

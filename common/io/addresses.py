@@ -1,4 +1,4 @@
-"""Network addresses as people write them: `127.0.0.1:50051`, `studio.example:9100`, `[::1]:50051`."""
+"""Network addresses as text: `127.0.0.1:50051`, `studio.example:9100`, `[::1]:50051`."""
 
 import ipaddress
 from dataclasses import dataclass
@@ -7,14 +7,14 @@ from typing import Self
 
 @dataclass(frozen=True, slots=True)
 class Address:
-    """A host name or number and a TCP port; port 0 lets the system choose one when listening."""
+    """A host name or IP address and a TCP port; when listening, port 0 lets the system choose."""
 
     host: str
     port: int
 
     @classmethod
     def parse(cls, text: str) -> Self:
-        """Reads `host:port`, an IPv6 number in brackets.
+        """Parses `host:port`; an IPv6 address needs brackets.
 
         Raises:
             ValueError: no host, no port, or a port outside 0…65535.
@@ -30,7 +30,7 @@ class Address:
 
     @property
     def is_loopback(self) -> bool:
-        """Whether only this machine can be meant; names other than `localhost` are not looked up."""
+        """Whether it is a loopback address; names other than `localhost` are not resolved."""
         try:
             return ipaddress.ip_address(self.host).is_loopback
         except ValueError:

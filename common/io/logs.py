@@ -1,4 +1,4 @@
-"""Log records to stderr, one line each; called by the command lines, never on import."""
+"""Set-up of logging to stderr, one line per record; the command lines call it."""
 
 import logging
 import sys
@@ -12,9 +12,9 @@ LogLevel = Literal["debug", "info", "warning", "error"]
 
 @dataclass(frozen=True, slots=True)
 class LogConfig:
-    """How much a daemon says on stderr."""
+    """Log level of a daemon."""
 
-    log_level: LogLevel = option("info", help="least severe record that is shown")
+    log_level: LogLevel = option("info", help="lowest level of the records that are shown")
 
     def start(self, program: str) -> None:
         """Sends records of `log_level` and above to stderr; a second call replaces the first one's handler."""

@@ -1,4 +1,4 @@
-"""What both daemons' `metrics.py` are made of: stage timings and the HTTP server that Prometheus scrapes."""
+"""Metrics common to both daemons: stage timings and the HTTP server that Prometheus scrapes."""
 
 import math
 import time
@@ -14,13 +14,13 @@ from common.errors import OutputError
 from common.io.addresses import Address
 from common.io.configuration import option
 
-# From a codec pass (tens of microseconds) to a cold network on a busy machine (seconds).
+# From a codec pass (tens of microseconds) to the first inference on a loaded machine (seconds).
 STAGE_BUCKETS_S = (1e-4, 3e-4, 1e-3, 3e-3, 5e-3, 0.01, 0.02, 0.03, 0.05, 0.08, 0.1, 0.15, 0.2, 0.3, 0.5, 1.0, 3.0, 10.0)
 
 
 @dataclass(slots=True)
 class StageSpan:
-    """How long one pass through a stage took; not a number until the stage is left."""
+    """Duration of one pass through a stage; NaN until the stage has ended."""
 
     seconds: float = math.nan
 
@@ -30,24 +30,24 @@ class StageSpan:
 
 
 class StageTimes:
-    """A histogram in seconds with the label `stage`: `with times.stage("decode") as span: …`."""
+    """A histogram of durations in seconds with the label `stage`: `with times.stage("decode") as span: …`."""
 
     def __init__(
         self, registry: CollectorRegistry, name: str, monotonic: Callable[[], float] = time.perf_counter
     ) -> None:
         self._monotonic = monotonic
         self._histogram = Histogram(
-            name, "Seconds one pass through a stage took", ["stage"], buckets=STAGE_BUCKETS_S, registry=registry
+            name, "Duration of one pass through a stage, seconds", ["stage"], buckets=STAGE_BUCKETS_S, registry=registry
         )
 
     @contextmanager
     def stage(self, name: str) -> Iterator[StageSpan]:
-        """Times the block, also when it raises."""
-        span, began = StageSpan(), self._monotonic()
+        """Measures the block, also if it raises."""
+        span, started_s = StageSpan(), self._monotonic()
         try:
             yield span
         finally:
-            span.seconds = self._monotonic() - began
+            span.seconds = self._monotonic() - started_s
             self.observe(name, span.seconds)
 
     def observe(self, name: str, seconds: float) -> None:
@@ -56,7 +56,7 @@ class StageTimes:
 
 
 def daemon_registry() -> CollectorRegistry:
-    """A registry of one's own (two daemons in one process do not collide) that also shows CPU and memory."""
+    """A new registry with CPU and memory metrics; daemons in one process do not share it."""
     registry = CollectorRegistry()
     ProcessCollector(registry=registry)
     return registry
@@ -64,16 +64,16 @@ def daemon_registry() -> CollectorRegistry:
 
 @dataclass(frozen=True, slots=True)
 class MetricsConfig:
-    """Where a daemon shows its metrics."""
+    """Address of the metrics server."""
 
-    metrics: Address | None = option(None, help="serve Prometheus metrics here, host:port")
+    metrics: Address | None = option(None, help="serve Prometheus metrics at this address, host:port")
 
 
 class MetricsServer:
-    """Serves a registry over HTTP from a thread of its own; a context manager that frees the port.
+    """Serves a registry over HTTP in a background thread; a context manager that frees the port on exit.
 
     Raises:
-        OutputError: the address cannot be listened on.
+        OutputError: the server cannot listen on the address.
     """
 
     def __init__(self, address: Address, registry: CollectorRegistry) -> None:

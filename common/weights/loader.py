@@ -1,11 +1,11 @@
-"""Trained weights: safetensors beside a manifest that vouches for each file; nothing else is loaded.
+"""Trained weights: safetensors files and a manifest with the checksum of each; no other file is loaded.
 
     common/weights/manifest.json
         {"format": 1,
          "entries": {"perception": {"file": "perception.safetensors", "sha256": "…", "shared": false,
                                     "architecture": {…}, "recipe": {…}, "scores": {…}}, …}}
 
-`shared` marks what sender and receiver must have alike: the handshake compares `model_hash`.
+Sender and receiver must have the same `shared` weights: the handshake compares `model_hash`.
 """
 
 import fcntl
@@ -13,9 +13,9 @@ import hashlib
 import json
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import Field, asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, ClassVar, Protocol, TypeVar
 
 import torch
 from safetensors import SafetensorError
@@ -24,9 +24,6 @@ from torch import Tensor, nn
 
 from common.errors import WeightsError
 from common.io.atomic_write import atomic_write
-
-if TYPE_CHECKING:
-    from _typeshed import DataclassInstance
 
 Network = TypeVar("Network", bound=nn.Module)
 Config = TypeVar("Config")
@@ -37,17 +34,23 @@ _MANIFEST = "manifest.json"
 _SPACES = ("label_space.safetensors", "shape_space.safetensors")
 
 
+class DataclassInstance(Protocol):
+    """Any dataclass."""
+
+    __dataclass_fields__: ClassVar[dict[str, Field[Any]]]
+
+
 @dataclass(frozen=True, slots=True)
 class WeightsEntry:
-    """One file of weights.
+    """A file of weights.
 
     Args:
-        file: its name beside the manifest.
-        sha256: of its bytes, hexadecimal.
-        shared: whether both ends must have the same.
-        architecture: what the network is built from; a network of other sizes refuses it.
-        recipe: data, seeds, steps: how to train it again.
-        scores: measured quality, units in the names.
+        file: its name, in the folder of the manifest.
+        sha256: SHA-256 of its bytes, hexadecimal.
+        shared: whether both ends must have the same weights.
+        architecture: the config of the network; a network with another one refuses the weights.
+        recipe: how to train it again: data, seeds, steps.
+        scores: measured quality, with units in the names.
     """
 
     file: str
@@ -62,7 +65,7 @@ def read_manifest(directory: Path = WEIGHTS_DIRECTORY) -> dict[str, WeightsEntry
     """All entries by name.
 
     Raises:
-        WeightsError: there is no manifest, it cannot be read, or it has another format.
+        WeightsError: the manifest is missing, damaged, or of another format.
     """
     path = directory / _MANIFEST
     try:
@@ -72,7 +75,7 @@ def read_manifest(directory: Path = WEIGHTS_DIRECTORY) -> dict[str, WeightsEntry
         return {name: WeightsEntry(**entry) for name, entry in document["entries"].items()}
     except FileNotFoundError as error:
         raise WeightsError(
-            f"no trained weights in {directory}: reinstall bodywire or train them (see README)"
+            f"no trained weights in {directory}: reinstall bodywire or train them (see docs/training.md)"
         ) from error
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise WeightsError(f"{path} is damaged: reinstall bodywire") from error
@@ -81,12 +84,12 @@ def read_manifest(directory: Path = WEIGHTS_DIRECTORY) -> dict[str, WeightsEntry
 def load_weights(
     name: str, architecture: Mapping[str, Any] | None = None, directory: Path = WEIGHTS_DIRECTORY
 ) -> dict[str, Tensor]:
-    """Tensors of one entry, float32 where they were stored in half precision.
+    """Tensors of one entry, with floating-point ones converted to float32.
 
     Args:
         name: the entry, for example "perception".
-        architecture: what the caller's network is built from; None takes whatever the manifest says.
-        directory: where the manifest stands.
+        architecture: the config of the caller's network; None accepts any.
+        directory: folder of the manifest.
 
     Raises:
         WeightsError: the entry or its file is missing, damaged, or of another architecture.
@@ -113,7 +116,7 @@ def load_into(
     architecture: Mapping[str, Any] | None = None,
     directory: Path = WEIGHTS_DIRECTORY,
 ) -> Network:
-    """The network with the weights of one entry, in evaluation mode; arguments as for `load_weights`.
+    """Loads the weights of one entry into a network and sets evaluation mode; arguments as for `load_weights`.
 
     Raises:
         WeightsError: the entry or its file is missing, damaged, or of another network.
@@ -141,16 +144,16 @@ def find_entry(name: str, directory: Path = WEIGHTS_DIRECTORY) -> WeightsEntry:
 def recorded_config(
     name: str, kind: str, config_type: Callable[..., Config], directory: Path = WEIGHTS_DIRECTORY
 ) -> Config:
-    """What an entry's network is built from.
+    """The config of an entry's network.
 
     Args:
-        name: the entry, whose architecture has a `kind` and the config's fields.
-        kind: of network that this program builds.
-        config_type: makes a config from the fields; raises `ValueError` for what cannot be built.
-        directory: where the manifest stands.
+        name: the entry; its architecture has a `kind` and the fields of the config.
+        kind: the kind of network that the caller builds.
+        config_type: makes a config of the fields; raises `ValueError` for invalid ones.
+        directory: folder of the manifest.
 
     Raises:
-        WeightsError: the entry is missing, or of another kind or other fields.
+        WeightsError: the entry is missing, or has another kind or other fields.
     """
     fields = dict(find_entry(name, directory).architecture)
     try:
@@ -172,14 +175,19 @@ def save_weights(
     shared: bool = False,
     directory: Path = WEIGHTS_DIRECTORY,
 ) -> WeightsEntry:
-    """Writes `<name>.safetensors` and its entry; each file appears whole or not at all.
+    """Writes `<name>.safetensors` and its entry in the manifest, each atomically.
 
     Args:
+        name: the entry; an existing one of this name is replaced.
+        tensors: the network's state_dict.
+        architecture: see `WeightsEntry`.
+        recipe: see `WeightsEntry`.
+        scores: see `WeightsEntry`.
         half: store floating-point tensors in 16 bits.
-        shared: both ends must have the same (enters `model_hash`).
+        shared: both ends must have the same weights, so they enter `model_hash`.
+        directory: folder of the manifest.
     """
-    stored = {key: _packed(value, half) for key, value in tensors.items()}
-    content = save(stored)
+    content = save({key: _stored(value, half) for key, value in tensors.items()})
     digest = hashlib.sha256(content).hexdigest()
     entry = WeightsEntry(f"{name}.safetensors", digest, shared, dict(architecture), dict(recipe), dict(scores))
     directory.mkdir(parents=True, exist_ok=True)
@@ -193,9 +201,9 @@ def save_weights(
 
 
 def model_hash(directory: Path = WEIGHTS_DIRECTORY) -> bytes:
-    """8 bytes that two ends have in common when they can understand each other's labels.
+    """8 bytes that are equal at two ends if they can decode each other's labels.
 
-    It covers the entries that are marked `shared`, and the two linear spaces that give labels their meaning.
+    The hash covers the `shared` entries and the two linear spaces that define the labels.
 
     Raises:
         WeightsError: as `read_manifest`.
@@ -207,19 +215,19 @@ def model_hash(directory: Path = WEIGHTS_DIRECTORY) -> bytes:
     return hashlib.sha256(json.dumps(shared, sort_keys=True).encode()).digest()[:8]
 
 
-def architecture_of(config: "DataclassInstance") -> dict[str, Any]:
-    """A network's config as the manifest keeps it: JSON has lists, not tuples."""
+def architecture_of(config: DataclassInstance) -> dict[str, Any]:
+    """A network's config as JSON stores it, with lists instead of tuples."""
     return {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(config).items()}
 
 
-def _packed(tensor: Tensor, half: bool) -> Tensor:
-    packed = tensor.detach().to("cpu", torch.float16 if half and tensor.is_floating_point() else tensor.dtype)
-    return packed.contiguous().clone()
+def _stored(tensor: Tensor, half: bool) -> Tensor:
+    stored = tensor.detach().to("cpu", torch.float16 if half and tensor.is_floating_point() else tensor.dtype)
+    return stored.contiguous().clone()
 
 
 @contextmanager
 def _locked(directory: Path) -> Iterator[None]:
-    """Trainings of several networks may finish together and write one manifest."""
+    """Serialises trainings that update the same manifest."""
     with open(directory / ".lock", "w", encoding="utf-8") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield

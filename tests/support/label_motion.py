@@ -1,13 +1,17 @@
-"""Synthetic label motion for the codec's tests: smooth, seeded, with stable shape and colours."""
+"""Synthetic label motion for tests of the codec: smooth, seeded, with constant shape and colours."""
 
 import numpy as np
 
 from common.arrays import FloatArray
+from common.codec.frame_codec import DecodedFrame, EncodedFrame, FrameCodec
+from common.codec.tables import CodecTables
 from common.frames import Camera, LabelFrame, PersonLabels
-from common.labels import GROUP_BY_NAME, LABEL_SIZE, group_slices, split
+from common.labels import GROUP_BY_NAME, GROUP_NAMES, LABEL_SIZE, group_slices, split
 
 CAMERA = Camera(640, 480, 600.0)
 MODEL_HASH = b"bodywire"
+FINE_RHO = dict.fromkeys(GROUP_NAMES, 0.2)
+"""ρ of every group on a link with spare capacity."""
 
 
 def moving_labels(frames: int, seed: int, jitter: float = 0.02) -> FloatArray:
@@ -27,16 +31,29 @@ def moving_labels(frames: int, seed: int, jitter: float = 0.02) -> FloatArray:
 
 
 def person(vector: FloatArray, identity: int = 0) -> PersonLabels:
-    """One person with all groups."""
+    """A person with all label groups."""
     return PersonLabels(identity=identity, score=0.9, labels=split(vector))
 
 
 def frame_of(sequence: int, *people: PersonLabels, source: str = "clip.mp4") -> LabelFrame:
-    """A frame at 30 fps."""
+    """A frame of a 30 fps clip."""
     return LabelFrame(sequence, source, 1_800_000_000.0 + sequence / 30, CAMERA, people)
 
 
 def clip(frames: int, seed: int, people: int = 1) -> list[LabelFrame]:
-    """A whole clip."""
+    """A clip of `frames` frames with so many `people`."""
     motions = [moving_labels(frames, seed + identity) for identity in range(people)]
     return [frame_of(t, *(person(motion[t], i) for i, motion in enumerate(motions))) for t in range(frames)]
+
+
+def transmit(
+    frames: list[LabelFrame], rho: dict[str, float], lag: int = 2, tables: CodecTables | None = None
+) -> list[tuple[EncodedFrame, DecodedFrame]]:
+    """Encodes and decodes a clip; each acknowledgement arrives `lag` frames late."""
+    encoder, decoder = FrameCodec(MODEL_HASH, tables), FrameCodec(MODEL_HASH, tables)
+    results = []
+    for frame in frames:
+        encoder.acknowledge(frame.sequence - lag)
+        encoded = encoder.encode(frame, rho)
+        results.append((encoded, decoder.decode(encoded.payload)))
+    return results

@@ -11,16 +11,16 @@ ALL = [kind for _, kind in inspect.getmembers(common.errors, inspect.isclass) if
 
 
 @pytest.mark.parametrize("kind", ALL)
-def test_tree_in_the_docstring_has_every_error_with_its_code(kind: type[BodywireError]) -> None:
+def test_docstring_lists_every_error_with_its_exit_code(kind: type[BodywireError]) -> None:
     lines = [line.split() for line in (common.errors.__doc__ or "").splitlines()]
     described = [words[words.index(kind.__name__) + 1] for words in lines if kind.__name__ in words]
     assert len(described) == 1
-    # The leaves below WireError inherit its code and do not repeat it.
+    # The docstring omits the codes of the subclasses of WireError, which inherit its code.
     assert described[0] == str(kind.exit_code) or (issubclass(kind, WireError) and kind is not WireError)
 
 
 @pytest.mark.parametrize("kind", ALL)
-def test_exit_code_of_our_error_is_one_line_and_its_code(
+def test_exit_code_of_bodywire_error_prints_one_line(
     kind: type[BodywireError], capsys: pytest.CaptureFixture[str]
 ) -> None:
     def work() -> None:
@@ -32,7 +32,7 @@ def test_exit_code_of_our_error_is_one_line_and_its_code(
     assert captured.out == ""
 
 
-def test_exit_code_of_success_is_zero_and_silent(capsys: pytest.CaptureFixture[str]) -> None:
+def test_exit_code_of_success_is_zero_without_output(capsys: pytest.CaptureFixture[str]) -> None:
     assert exit_code_of("sender", lambda: None) == 0
     assert capsys.readouterr() == ("", "")
 
@@ -45,13 +45,13 @@ def test_exit_code_of_interrupt_is_130(capsys: pytest.CaptureFixture[str]) -> No
     assert capsys.readouterr().err == "receiver: interrupted\n"
 
 
-def test_exit_code_of_bug_passes() -> None:
+def test_exit_code_of_propagates_other_exceptions() -> None:
     with pytest.raises(ZeroDivisionError):
         exit_code_of("sender", lambda: 1 // 0)
 
 
-def test_codes_tell_the_branches_apart() -> None:
-    # The branches of the tree itself: a command line that only checks something has an error of its own, exit code 1.
+def test_branches_have_distinct_exit_codes() -> None:
+    # Only errors of this module: a command that checks something may define its own, with exit code 1.
     branches = [kind for kind in BodywireError.__subclasses__() if kind.__module__ == "common.errors"]
     codes = {kind.exit_code for kind in branches}
     assert len(codes) == len(branches)
@@ -59,7 +59,7 @@ def test_codes_tell_the_branches_apart() -> None:
     assert (UsageError.exit_code, SourceError.exit_code) == (2, 3)
 
 
-def test_exit_code_of_when_the_reader_has_seen_enough() -> None:
+def test_exit_code_of_when_the_output_pipe_is_closed() -> None:
     talk = "[print('y' * 999) for _ in range(9999)]"
     script = f"from common.errors import exit_code_of; exit_code_of('it', lambda: {talk})"
     done = subprocess.run(f'"{sys.executable}" -c "{script}" | head -n 1', shell=True, capture_output=True, text=True)

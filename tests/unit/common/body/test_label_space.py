@@ -1,4 +1,4 @@
-"""Labels describe the body: whole, cut short, or with groups missing."""
+"""Round trips of the label space: complete labels, prefixes, and missing groups."""
 
 import pytest
 import torch
@@ -29,34 +29,34 @@ def people(body: BodyModel) -> BodyParameters:
     return BodyParameters(rotations, torch.from_numpy(poses.curl), body.shape_table[:200], translation)
 
 
-def joint_error_mm(body: BodyModel, one: BodyParameters, other: BodyParameters) -> float:
-    difference = body.forward_kinematics(one)[0] - body.forward_kinematics(other)[0]
+def joint_error_mm(body: BodyModel, truth: BodyParameters, decoded: BodyParameters) -> float:
+    difference = body.forward_kinematics(truth)[0] - body.forward_kinematics(decoded)[0]
     return float(1000 * difference[:, :22].norm(dim=-1).mean())
 
 
-def cut(labels: Tensor, share: float) -> Tensor:
+def truncated(labels: Tensor, share: float) -> Tensor:
     shortened = labels.clone()
-    for name, where in group_slices().items():
+    for name, group in group_slices().items():
         if name != "root":
-            kept = round(share * (where.stop - where.start))
-            shortened[:, where.start + kept : where.stop] = 0
+            kept = round(share * (group.stop - group.start))
+            shortened[:, group.start + kept : group.stop] = 0
     return shortened
 
 
-def test_whole_labels_give_the_body_back(body: BodyModel, space: LabelSpace, people: BodyParameters) -> None:
+def test_complete_labels_round_trip(body: BodyModel, space: LabelSpace, people: BodyParameters) -> None:
     decoded = space.decode(space.encode(people))
     assert joint_error_mm(body, people, decoded) < 6
     torch.testing.assert_close(decoded.translation, people.translation, atol=1e-4, rtol=0)
 
 
-def test_a_longer_prefix_is_never_worse(body: BodyModel, space: LabelSpace, people: BodyParameters) -> None:
+def test_error_decreases_with_the_prefix_length(body: BodyModel, space: LabelSpace, people: BodyParameters) -> None:
     labels = space.encode(people)
-    errors = [joint_error_mm(body, people, space.decode(cut(labels, share))) for share in (0, 0.25, 0.5, 0.75, 1)]
+    errors = [joint_error_mm(body, people, space.decode(truncated(labels, share))) for share in (0, 0.25, 0.5, 0.75, 1)]
     assert errors == sorted(errors, reverse=True)
     assert errors[2] < 0.35 * errors[0]
 
 
-def test_every_group_matters(body: BodyModel, space: LabelSpace, people: BodyParameters) -> None:
+def test_every_group_changes_the_body(body: BodyModel, space: LabelSpace, people: BodyParameters) -> None:
     labels = space.encode(people)
     whole = body(space.decode(labels)).vertices
     for group in GROUPS:
@@ -66,7 +66,7 @@ def test_every_group_matters(body: BodyModel, space: LabelSpace, people: BodyPar
             assert (body(space.decode(without)).vertices - whole).norm(dim=-1).mean() > 1e-4, group.name
 
 
-def test_nothing_at_all_decodes_to_somebody_upright(body: BodyModel, space: LabelSpace) -> None:
+def test_empty_labels_decode_to_an_upright_body(body: BodyModel, space: LabelSpace) -> None:
     decoded = space.decode(torch.zeros(1, LABEL_SIZE))
     vertices = body(decoded).vertices[0]
     assert 1.2 < vertices[:, 1].max() - vertices[:, 1].min() < 2.0
@@ -80,7 +80,7 @@ def test_entries_are_standardised(space: LabelSpace, people: BodyParameters) -> 
         assert deviation.min() > 0.5 and deviation.max() < 1.6
 
 
-def test_colours_come_back_up_to_what_the_labels_keep(space: LabelSpace, people: BodyParameters) -> None:
+def test_colours_in_the_label_space_round_trip(space: LabelSpace, people: BodyParameters) -> None:
     colours = space.decode_colours(
         torch.randn(len(people), LABEL_SIZE, generator=torch.Generator().manual_seed(1)) * 0.3
     )

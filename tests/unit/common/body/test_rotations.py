@@ -1,4 +1,4 @@
-"""Rotation forms agree with each other, at ordinary angles and at the edges."""
+"""Conversions between rotation representations, at ordinary and at limiting angles."""
 
 import torch
 from hypothesis import given
@@ -15,7 +15,7 @@ angles = st.floats(-3.0, 3.0, width=32)
 
 
 @given(st.tuples(angles, angles, angles))
-def test_axis_angle_survives_the_round_trip_as_a_rotation(vector: tuple[float, float, float]) -> None:
+def test_axis_angle_and_6d_round_trip(vector: tuple[float, float, float]) -> None:
     matrix = axis_angle_to_matrix(torch.tensor(vector))
     torch.testing.assert_close(axis_angle_to_matrix(matrix_to_axis_angle(matrix)), matrix, atol=2e-5, rtol=0)
     torch.testing.assert_close(rotation_6d_to_matrix(matrix_to_rotation_6d(matrix)), matrix, atol=2e-5, rtol=0)
@@ -38,7 +38,7 @@ def test_zero_rotation_has_a_finite_gradient() -> None:
     assert torch.isfinite(vector.grad).all()
 
 
-def test_six_numbers_that_are_no_rotation_become_one() -> None:
+def test_6d_is_orthonormalised() -> None:
     matrix = rotation_6d_to_matrix(torch.tensor([2.0, 0.1, 0.0, 0.3, 5.0, 1.0]))
     torch.testing.assert_close(matrix @ matrix.T, torch.eye(3), atol=1e-6, rtol=0)
     assert torch.linalg.det(matrix) > 0

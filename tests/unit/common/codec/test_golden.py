@@ -1,6 +1,6 @@
-"""Golden stream: what version 1 of the codec wrote once, it writes and reads for ever.
+"""Golden stream: version 1 of the codec must write and read the same bytes as when it was released.
 
-`GENERATE_EXPECTED=1` rewrites `tests/golden/codec_v1.bin`; do that only with a new version or new tables.
+`GENERATE_EXPECTED=1` rewrites `tests/golden/codec_v1.bin`; use it only for a new codec version or new tables.
 """
 
 import os
@@ -19,7 +19,7 @@ LAG = 2
 
 
 def frames() -> list[LabelFrame]:
-    """Triangle waves of exact binary fractions: the same floats on every machine."""
+    """Triangle waves of dyadic rationals, which are the same floats on every machine."""
     entry = np.arange(LABEL_SIZE)
     result = []
     for t in range(40):
@@ -43,20 +43,20 @@ def decode_all(packets: list[bytes]) -> bytes:
     """Every decoded label as little-endian float32."""
     codec, decoded = FrameCodec(MODEL_HASH), b""
     for packet in packets:
-        for one in codec.decode(packet).frame.people:
-            decoded += concatenate(one.labels).astype("<f4").tobytes()
+        for person_labels in codec.decode(packet).frame.people:
+            decoded += concatenate(person_labels.labels).astype("<f4").tobytes()
     return decoded
 
 
 def read_golden() -> tuple[list[bytes], bytes]:
     data, packets = GOLDEN.read_bytes(), []
     (count,) = struct.unpack_from("<I", data)
-    place = 4
+    position = 4
     for _ in range(count):
-        (length,) = struct.unpack_from("<I", data, place)
-        packets.append(data[place + 4 : place + 4 + length])
-        place += 4 + length
-    return packets, data[place:]
+        (length,) = struct.unpack_from("<I", data, position)
+        packets.append(data[position + 4 : position + 4 + length])
+        position += 4 + length
+    return packets, data[position:]
 
 
 def write_golden() -> None:

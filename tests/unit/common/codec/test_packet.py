@@ -22,7 +22,7 @@ def test_round_trip(header: Header) -> None:
     assert list(packet.parts) == PARTS
 
 
-def test_cut_packet_gives_the_whole_parts() -> None:
+def test_truncated_packet_gives_its_complete_parts() -> None:
     data = pack(KEY, PARTS, HASH, SEED)
     counts = {}
     for end in range(len(data)):
@@ -34,7 +34,7 @@ def test_cut_packet_gives_the_whole_parts() -> None:
     assert all(counts[end] == (end >= first) + (end >= second) for end in counts)
 
 
-def test_every_flipped_bit_is_refused() -> None:
+def test_each_single_bit_error_is_refused() -> None:
     data = pack(KEY, PARTS, HASH, SEED)
     for bit in range(8 * len(data)):
         damaged = bytearray(data)
@@ -43,12 +43,12 @@ def test_every_flipped_bit_is_refused() -> None:
             parse(bytes(damaged), HASH, seed)
 
 
-def test_longer_packet_is_refused() -> None:
+def test_packet_with_extra_bytes_is_refused() -> None:
     with pytest.raises(MalformedPacket, match="announces"):
         parse(pack(KEY, PARTS, HASH, SEED) + b"\0", HASH, seed)
 
 
-def test_other_version_and_other_model() -> None:
+def test_other_version_and_other_model_are_refused() -> None:
     data = pack(KEY, PARTS, HASH, SEED)
     with pytest.raises(VersionMismatch, match="version 2"):
         parse(b"\2" + data[1:], HASH, seed)
@@ -59,22 +59,22 @@ def test_other_version_and_other_model() -> None:
 @pytest.mark.parametrize(
     ("header", "match"),
     [
-        (Header(1, 2, 0, None, None, ()), "before the first"),
-        (Header(1, 0, 0, None, "x", ()), "without camera"),
-        (Header(1, 1, 0, None, None, (4, 4)), "twice"),
+        (Header(1, 2, 0, None, None, ()), "before the first one"),
+        (Header(1, 0, 0, None, "x", ()), "no camera or no source"),
+        (Header(1, 1, 0, None, None, (4, 4)), "an identity twice"),
         (Header(1, 1, 0, None, None, tuple(range(33))), "more than 32"),
-        (Header(1, 1, 0, Camera(0, 4, 1.0), None, ()), "cannot be"),
-        (Header(1, 1, 0, Camera(4, 4, float("nan")), None, ()), "cannot be"),
+        (Header(1, 1, 0, Camera(0, 4, 1.0), None, ()), "impossible camera"),
+        (Header(1, 1, 0, Camera(4, 4, float("nan")), None, ()), "impossible camera"),
     ],
 )
-def test_contradictions_are_refused_though_the_checksum_is_right(header: Header, match: str) -> None:
+def test_inconsistent_header_with_valid_checksum_is_refused(header: Header, match: str) -> None:
     with pytest.raises(MalformedPacket, match=match):
         parse(pack(header, PARTS, HASH, SEED), HASH, seed)
 
 
-def test_check_camera_rounds_as_the_wire_does() -> None:
+def test_check_camera_rounds_to_float32() -> None:
     assert check_camera(Camera(4, 4, 0.1)).focal_px == pytest.approx(0.1, rel=1e-7)
-    with pytest.raises(ValueError, match="fit the wire"):
+    with pytest.raises(ValueError, match="fit the packet format"):
         check_camera(Camera(4, 4, -1.0))
 
 
@@ -84,13 +84,13 @@ def test_shorten_source_keeps_the_end_and_valid_utf8() -> None:
     assert shorten_source("\udc80x") == "?x"
 
 
-def test_packet_predicted_from_another_reference_is_refused() -> None:
+def test_packet_with_another_reference_is_refused() -> None:
     with pytest.raises(ChecksumMismatch):
         parse(pack(DELTA, PARTS, HASH, SEED + 1), HASH, seed)
 
 
-def test_parts_of_two_packets_do_not_mix() -> None:
-    one, other = pack(KEY, PARTS, HASH, SEED), pack(KEY, [b"1st", b"", b"third"], HASH, SEED)
+def test_mixed_parts_of_two_packets_are_refused() -> None:
+    first, second = pack(KEY, PARTS, HASH, SEED), pack(KEY, [b"1st", b"", b"third"], HASH, SEED)
     with pytest.raises(ChecksumMismatch):
-        parse(one[:-9] + other[-9:], HASH, seed)
-    assert seal(one) != seal(other)
+        parse(first[:-9] + second[-9:], HASH, seed)
+    assert seal(first) != seal(second)

@@ -17,17 +17,17 @@ from common.codec.quantiser import (
 from common.labels import GROUP_BY_NAME, GROUPS, LABEL_SIZE
 
 
-def test_rho_level_covers_the_wire_range() -> None:
+def test_rho_level_covers_all_levels() -> None:
     assert [rho_level(rho) for rho in (0.0, 0.2, 0.5, 1.0)] == [0, 3, 8, 15]
 
 
 @pytest.mark.parametrize("rho", [-0.01, 1.01, float("nan")])
-def test_rho_level_refuses_what_is_no_rho(rho: float) -> None:
+def test_rho_level_refuses_values_outside_0_to_1(rho: float) -> None:
     with pytest.raises(ValueError, match="rho"):
         rho_level(rho)
 
 
-def test_prefix_shrinks_with_rho_but_never_for_the_root() -> None:
+def test_prefix_length_shrinks_with_rho_except_for_the_root() -> None:
     for group in GROUPS:
         lengths = [prefix_length(group, level) for level in range(LEVELS)]
         assert lengths == sorted(lengths, reverse=True)
@@ -48,7 +48,7 @@ def test_steps_grow_by_thirds_of_an_octave() -> None:
     assert (steps(np.ones(LABEL_SIZE, dtype=np.int64), np.zeros(len(GROUPS), dtype=np.int64)) == 1).all()
 
 
-def test_quantise_errs_by_at_most_half_a_step() -> None:
+def test_quantisation_error_is_at_most_half_a_step() -> None:
     residual = np.random.default_rng(0).integers(-1_000_000, 1_000_000, 10_000)
     for step in (1, 2, 777, 65_536):
         error = residual - quantise(residual, np.full_like(residual, step)) * step
@@ -60,7 +60,7 @@ def test_fixed_point_round_trip() -> None:
     assert np.abs(from_fixed(to_fixed(values)) - values).max() <= 0.5 / UNIT + 1e-7
 
 
-def test_to_fixed_refuses_what_is_not_finite() -> None:
+def test_to_fixed_refuses_nan() -> None:
     with pytest.raises(ValueError, match="finite"):
         to_fixed(np.array([np.nan], dtype=np.float32))
 

@@ -11,16 +11,16 @@ from common.errors import MalformedPacket
 
 @settings(max_examples=200, deadline=None)
 @given(seed=st.integers(0, 2**32), count=st.integers(0, 60), magnitude=st.sampled_from([1, 20, 3_000, 4_000_000]))
-def test_round_trip_of_any_values_at_any_scale(seed: int, count: int, magnitude: int) -> None:
+def test_round_trip_of_random_residuals(seed: int, count: int, magnitude: int) -> None:
     rng, tables = np.random.default_rng(seed), load()
     values = rng.integers(-magnitude, magnitude + 1, count)
     scale, shift = rng.integers(0, SCALES, count), rng.integers(0, 12, count)
     writer = SymbolWriter(tables)
-    writer.rare(seed % 2 == 0)
+    writer.rare_flag(seed % 2 == 0)
     writer.residuals(scale, shift, values)
     writer.uniform(5, 64)
     reader = SymbolReader(tables, writer.finish())
-    assert reader.rare(None) == (seed % 2 == 0)
+    assert reader.rare_flag(None) == (seed % 2 == 0)
     np.testing.assert_array_equal(reader.residuals(scale, shift, None), values)
     assert reader.uniform(None, 64) == 5
     assert reader.bits == pytest.approx(writer.bits)
@@ -38,11 +38,11 @@ def test_finish_costs_half_a_byte_on_average() -> None:
     assert np.mean(excess) <= 5
 
 
-def test_nothing_written_is_no_bytes() -> None:
+def test_empty_stream_has_no_bytes() -> None:
     assert SymbolWriter(load()).finish() == b""
 
 
-def test_frequencies_reach_the_coder_bit_exactly() -> None:
+def test_coder_uses_the_exact_integer_frequencies() -> None:
     # The first symbol's interval, read back from the coder's state, is its 24-bit integer frequency.
     tables = load()
     family = constriction.stream.model.Categorical(perfect=False)
@@ -60,7 +60,7 @@ def test_frequencies_reach_the_coder_bit_exactly() -> None:
             assert span == scale * int(expected[symbol]) * (1 << 32 * words)
 
 
-def test_reader_survives_any_bytes() -> None:
+def test_reader_accepts_or_refuses_random_bytes() -> None:
     tables, rng = load(), np.random.default_rng(3)
     for _ in range(2_000):
         reader = SymbolReader(tables, rng.bytes(int(rng.integers(0, 40))))

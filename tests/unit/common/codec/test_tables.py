@@ -10,7 +10,7 @@ from common.errors import WeightsError
 from common.training.fit_codec import default_tables
 
 
-def test_shipped_tables_match_their_digest() -> None:
+def test_package_tables_are_distributions() -> None:
     assert (load().frequencies.sum(axis=1) == 1 << 16).all()
 
 
@@ -21,7 +21,7 @@ def test_save_and_load_round_trip(tmp_path: Path) -> None:
 
 
 def test_load_when_missing(tmp_path: Path) -> None:
-    with pytest.raises(WeightsError, match="missing or broken"):
+    with pytest.raises(WeightsError, match="missing or damaged"):
         load(tmp_path / "nowhere")
 
 
@@ -36,7 +36,7 @@ def test_load_when_digest_differs(tmp_path: Path) -> None:
 def test_load_when_damaged(tmp_path: Path) -> None:
     save(default_tables(), tmp_path, "test")
     (tmp_path / "tables_v1.npz").write_bytes(b"PK\x03\x04 nonsense")
-    with pytest.raises(WeightsError, match="missing or broken"):
+    with pytest.raises(WeightsError, match="missing or damaged"):
         load(tmp_path)
 
 
@@ -52,13 +52,13 @@ def test_digest_depends_on_every_table() -> None:
         assert replace(tables, **{name: changed}).digest != tables.digest
 
 
-def test_tables_refuse_rows_that_are_no_distribution() -> None:
+def test_tables_refuse_rows_that_do_not_sum_to_one() -> None:
     tables = default_tables()
     with pytest.raises(ValueError, match="sum"):
         replace(tables, frequencies=tables.frequencies + 1)
 
 
-def test_scale_of_follows_the_ratio_and_sheds_low_bits() -> None:
+def test_scale_of_grows_with_the_spread_and_bypasses_low_bits() -> None:
     tables = default_tables()
     step = np.full(6, 1000)
     scale, shift = tables.scale_of(np.array([0, 16, 1000, 3_900, 4_100, 1_000_000]), step)

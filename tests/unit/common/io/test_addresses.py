@@ -9,20 +9,20 @@ from common.io.addresses import Address
     ("text", "host", "port"),
     [("127.0.0.1:50051", "127.0.0.1", 50051), ("studio.example:0", "studio.example", 0), ("[::1]:9100", "::1", 9100)],
 )
-def test_parse_and_write_again(text: str, host: str, port: int) -> None:
+def test_parse_and_str_round_trip(text: str, host: str, port: int) -> None:
     address = Address.parse(text)
     assert address == Address(host, port)
     assert str(address) == text
 
 
 @pytest.mark.parametrize("text", ["", "host", ":1", "host:", "host:x", "host:65536", "host:-1", "host:²", "::1:50051"])
-def test_parse_refuses(text: str) -> None:
+def test_parse_refuses_malformed_text(text: str) -> None:
     with pytest.raises(ValueError, match=r"host:port|brackets"):
         Address.parse(text)
 
 
 @given(st.text())
-def test_parse_of_anything_raises_nothing_but_value_error(text: str) -> None:
+def test_parse_of_random_text_raises_only_value_error(text: str) -> None:
     try:
         address = Address.parse(text)
     except ValueError:

@@ -27,14 +27,14 @@ def test_start_shows_level_and_above_on_stderr(capsys: pytest.CaptureFixture[str
     assert captured.err.count("\n") == 1
 
 
-def test_start_twice_does_not_say_things_twice(capsys: pytest.CaptureFixture[str]) -> None:
+def test_second_start_replaces_the_handler(capsys: pytest.CaptureFixture[str]) -> None:
     LogConfig().start("sender")
     LogConfig().start("sender")
     logging.getLogger("x").info("once")
     assert capsys.readouterr().err.count("once") == 1
 
 
-def test_start_turns_warnings_into_records(capsys: pytest.CaptureFixture[str]) -> None:
+def test_start_logs_warnings(capsys: pytest.CaptureFixture[str]) -> None:
     LogConfig().start("receiver")
     with warnings.catch_warnings():
         warnings.simplefilter("always")

@@ -9,7 +9,7 @@ from common.io.addresses import Address
 from common.io.telemetry import MetricsServer, StageTimes, daemon_registry
 
 
-def test_stage_measures_what_the_clock_says() -> None:
+def test_stage_observes_the_elapsed_time() -> None:
     registry = CollectorRegistry()
     ticks = iter([10.0, 10.25])
     times = StageTimes(registry, "stage_seconds", monotonic=lambda: next(ticks))
@@ -22,7 +22,7 @@ def test_stage_measures_what_the_clock_says() -> None:
     assert registry.get_sample_value("stage_seconds_bucket", {"stage": "decode", "le": "0.3"}) == 1
 
 
-def test_stage_that_raises_is_measured_too() -> None:
+def test_stage_that_raises_is_observed() -> None:
     registry = CollectorRegistry()
     times = StageTimes(registry, "stage_seconds")
     with pytest.raises(RuntimeError), times.stage("surface"):
@@ -30,7 +30,7 @@ def test_stage_that_raises_is_measured_too() -> None:
     assert registry.get_sample_value("stage_seconds_count", {"stage": "surface"}) == 1
 
 
-def test_server_shows_the_registry_and_frees_the_port() -> None:
+def test_server_serves_the_registry_and_frees_the_port() -> None:
     registry = CollectorRegistry()
     Counter("frames", "Frames", registry=registry).inc(3)
     server = MetricsServer(Address("127.0.0.1", 0), registry)
@@ -40,9 +40,9 @@ def test_server_shows_the_registry_and_frees_the_port() -> None:
         assert again.address == server.address
 
 
-def test_server_on_taken_port_says_what_to_do() -> None:
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        port = taken.getsockname()[1]
+def test_server_on_used_port_names_the_flag() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as occupant:
+        port = occupant.getsockname()[1]
         with pytest.raises(OutputError, match=rf"127\.0\.0\.1:{port} .*--metrics"):
             MetricsServer(Address("127.0.0.1", port), CollectorRegistry())
 
@@ -52,7 +52,7 @@ def test_server_on_unknown_host() -> None:
         MetricsServer(Address("203.0.113.7", 0), CollectorRegistry())
 
 
-def test_two_daemons_in_one_process_do_not_collide() -> None:
+def test_registries_of_two_daemons_in_one_process_are_independent() -> None:
     first, second = daemon_registry(), daemon_registry()
     Counter("frames", "Frames", registry=first).inc()
     Counter("frames", "Frames", registry=second)

@@ -8,8 +8,7 @@ from common.codec.quantiser import UNIT
 from common.codec.tables import load
 from common.labels import GROUP_NAMES, LABEL_SIZE
 from common.training.fit_codec import default_tables, main, with_importance, with_sequences
-from tests.support.label_motion import clip, moving_labels
-from tests.unit.common.codec.test_frame_codec import IDLE, transmit
+from tests.support.label_motion import FINE_RHO, clip, moving_labels, transmit
 
 
 def write_sequences(path: Path) -> Path:
@@ -22,7 +21,7 @@ def test_fit_saves_bytes_on_what_it_was_fitted_to() -> None:
     labels = np.concatenate([moving_labels(60, seed) for seed in (50, 51)])
     fitted = with_sequences(default_tables(), labels, np.repeat([0, 1], 60))
     held_out = clip(60, seed=60)
-    sizes = [sum(len(e.payload) for e, _ in transmit(held_out, IDLE, tables=t)) for t in (default_tables(), fitted)]
+    sizes = [sum(len(e.payload) for e, _ in transmit(held_out, FINE_RHO, tables=t)) for t in (default_tables(), fitted)]
     assert sizes[1] < sizes[0]
 
 

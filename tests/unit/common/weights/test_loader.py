@@ -1,4 +1,4 @@
-"""Weights load whole and as the manifest vouches for them, or say in one line why not."""
+"""Loading and saving of weights: round trips, checks against the manifest, model hash."""
 
 import json
 from pathlib import Path
@@ -26,7 +26,7 @@ def test_round_trip(tmp_path: Path) -> None:
     assert read_manifest(tmp_path)["net"].scores == {"mpjpe_mm": 1.0}
 
 
-def test_half_precision_comes_back_as_float32(tmp_path: Path) -> None:
+def test_half_precision_is_loaded_as_float32(tmp_path: Path) -> None:
     save(tmp_path, half=True)
     loaded = load_weights("net", None, tmp_path)["layer.weight"]
     assert loaded.dtype == torch.float32
@@ -81,7 +81,7 @@ def test_manifest_of_another_format(tmp_path: Path) -> None:
         read_manifest(tmp_path)
 
 
-def test_model_hash_follows_shared_weights_only(tmp_path: Path) -> None:
+def test_model_hash_depends_on_shared_weights_only(tmp_path: Path) -> None:
     save(tmp_path, "label_space", shared=True)
     before = model_hash(tmp_path)
     assert len(before) == 8
@@ -91,8 +91,8 @@ def test_model_hash_follows_shared_weights_only(tmp_path: Path) -> None:
     assert model_hash(tmp_path) != before
 
 
-def test_another_label_space_is_another_model(tmp_path: Path) -> None:
-    save_weights("one", {"w": torch.ones(2)}, {}, {}, {}, directory=tmp_path)
+def test_model_hash_depends_on_the_label_space(tmp_path: Path) -> None:
+    save_weights("net", {"w": torch.ones(2)}, {}, {}, {}, directory=tmp_path)
     without = model_hash(tmp_path)
     (tmp_path / "label_space.safetensors").write_bytes(b"axes")
     first = model_hash(tmp_path)
