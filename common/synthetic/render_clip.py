@@ -1,7 +1,6 @@
-"""Renders a clip of one person who moves before a fixed camera, with its truth:
-`python -m common.synthetic.render_clip --out sender/capture/data/demo.mp4 --seconds 10`.
+"""Renders a clip of one person in front of a fixed camera, with ground truth: `python -m common.synthetic.render_clip`.
 
-Beside `NAME.mp4` goes `NAME.truth.npz`: keypoints_2d (T, 17, 2) in pixels, joints_3d (T, 17, 3) in camera space,
+It writes `NAME.mp4` and `NAME.truth.npz`: keypoints_2d (T, 17, 2) in pixels, joints_3d (T, 17, 3) in camera space,
 metres, rotation_vectors (T, 22, 3), curl (4,), translation (T, 3), shape (10,), focal_px.
 """
 
@@ -32,42 +31,47 @@ FOCAL_PX = 1.2 * WIDTH
 _CAMERA_HEIGHT_M = 1.05
 _MARGIN_PX = 24
 _CURL = (0.35, 0.2, 0.35, 0.2)
+_EXAMPLES = """examples:
+  python -m common.synthetic.render_clip --out sender/capture/data/demo.mp4
+  python -m common.synthetic.render_clip --out jump.mp4 --motion deepmimic/jump --seconds 4
+  python -m common.synthetic.render_clip --out other-person.mp4 --seed 9
+"""
 
 
 @dataclass(frozen=True)
-class Take:
-    """A person's motion before the camera.
+class PlacedMotion:
+    """A person's motion in camera space.
 
     Args:
-        parameters: T poses in camera space.
+        parameters: T poses.
         vertices: (T, V, 3) metres.
         keypoints: (T, 17, 3) metres.
-        floor: camera-space y of the floor, metres.
+        floor_y_m: y of the floor, metres.
     """
 
     parameters: BodyParameters
     vertices: FloatArray
     keypoints: FloatArray
-    floor: float
+    floor_y_m: float
 
 
 def choose_clip(name: str, frame_count: int) -> Clip:
-    """A test clip of so many frames; a shorter one is played to and fro.
+    """A clip of the test split with `frame_count` frames; one that is too short is played forwards and backwards.
 
     Raises:
         UsageError: no such clip in the test split.
     """
-    found = {clip.name: clip for clip in clips("test")}
-    if name not in found:
-        raise UsageError(f"no test clip {name}; there are {', '.join(sorted(found))}")
-    clip = found[name]
+    by_name = {clip.name: clip for clip in clips("test")}
+    if name not in by_name:
+        raise UsageError(f"no test clip {name}; there are {', '.join(sorted(by_name))}")
+    clip = by_name[name]
     last = len(clip.rotation_vectors) - 1
     order = last - np.abs(np.arange(frame_count) % (2 * last) - last)
     return replace(clip, rotation_vectors=clip.rotation_vectors[order], root_translation=clip.root_translation[order])
 
 
-def stage(model: BodyModel, clip: Clip, row: int) -> Take:
-    """Put the motion on a body and the body as near as it stays within the frame."""
+def place_motion(model: BodyModel, clip: Clip, row: int) -> PlacedMotion:
+    """Applies the motion to a body of the shape table, at the least distance that keeps it inside the image."""
     count = len(clip.rotation_vectors)
     shape = model.shape_table[row].expand(count, -1)
     rotations = axis_angle_to_matrix(torch.from_numpy(clip.rotation_vectors))
@@ -76,23 +80,23 @@ def stage(model: BodyModel, clip: Clip, row: int) -> Take:
     with torch.no_grad():
         vertices = torch.cat([model(parameters[slice(k, k + 8)]).vertices for k in range(0, count, 8)])
     lowest = float(np.percentile(vertices[..., 1].max(1).values.numpy(), 50))
-    offset = torch.tensor([0.0, _CAMERA_HEIGHT_M - lowest, _distance(vertices.numpy(), _CAMERA_HEIGHT_M - lowest)])
+    offset = torch.tensor([0.0, _CAMERA_HEIGHT_M - lowest, _distance_m(vertices.numpy(), _CAMERA_HEIGHT_M - lowest)])
     placed = vertices + offset
     with torch.no_grad():
         keypoints = model.coco_keypoints(placed).numpy()
-    return Take(replace(parameters, translation=path + offset), placed.numpy(), keypoints, _CAMERA_HEIGHT_M)
+    return PlacedMotion(replace(parameters, translation=path + offset), placed.numpy(), keypoints, _CAMERA_HEIGHT_M)
 
 
-def _distance(vertices: FloatArray, lift: float) -> float:
-    """The least distance at which all vertices of all frames lie within the margins."""
+def _distance_m(vertices: FloatArray, offset_y_m: float) -> float:
+    """The least distance at which all vertices (T, V, 3) are within the image's margins."""
     points = vertices[:, ::11].reshape(-1, 3)
-    reach_x, reach_y = (WIDTH / 2 - _MARGIN_PX) / FOCAL_PX, (HEIGHT / 2 - _MARGIN_PX) / FOCAL_PX
-    need = np.maximum(np.abs(points[:, 0]) / reach_x, np.abs(points[:, 1] + lift) / reach_y) - points[:, 2]
-    return float(need.max())
+    slope_x, slope_y = (WIDTH / 2 - _MARGIN_PX) / FOCAL_PX, (HEIGHT / 2 - _MARGIN_PX) / FOCAL_PX
+    needed = np.maximum(np.abs(points[:, 0]) / slope_x, np.abs(points[:, 1] + offset_y_m) / slope_y) - points[:, 2]
+    return float(needed.max())
 
 
-def draw(renderer: Renderer, take: Take, seed: int) -> Iterator[ByteArray]:
-    """Frames (480, 640, 3) RGB of the person in a room."""
+def draw(renderer: Renderer, motion: PlacedMotion, seed: int) -> Iterator[ByteArray]:
+    """Yields frames (480, 640, 3) RGB of the person in a room."""
     rng = np.random.default_rng(seed)
     room = np.asarray(cv2.GaussianBlur(make_room(rng, WIDTH), (0, 0), 1.2)[WIDTH - HEIGHT :], np.float32)
     appearance = sample_appearance(rng)
@@ -103,26 +107,26 @@ def draw(renderer: Renderer, take: Take, seed: int) -> Iterator[ByteArray]:
         ground=np.array([0.3, 0.28, 0.26], np.float32),
     )
     view = View(2 * WIDTH, 2 * HEIGHT, 2 * FOCAL_PX)
-    for frame in range(len(take.vertices)):
-        rendering = renderer.render([Figure(take.vertices[frame], appearance)], view, light)
+    for frame in range(len(motion.vertices)):
+        rendering = renderer.render([Figure(motion.vertices[frame], appearance)], view, light)
         person = cv2.resize(rendering.colour, (WIDTH, HEIGHT), interpolation=cv2.INTER_AREA).astype(np.float32)
-        below = _with_shadow(room, take, frame)
-        picture = person[..., :3] + (1 - person[..., 3:] / 255) * below
+        background = _with_shadow(room, motion, frame)
+        picture = person[..., :3] + (1 - person[..., 3:] / 255) * background
         yield np.asarray(np.clip(picture, 0, 255), np.uint8)
 
 
-def _with_shadow(room: FloatArray, take: Take, frame: int) -> FloatArray:
-    """The room with a soft dark spot on the floor under the person."""
-    x, _, z = take.parameters.translation[frame].tolist()
+def _with_shadow(room: FloatArray, motion: PlacedMotion, frame: int) -> FloatArray:
+    """The room with a soft contact shadow on the floor."""
+    x, _, z = motion.parameters.translation[frame].tolist()
     scale = FOCAL_PX / z
-    centre = (int(x * scale + WIDTH / 2), int(take.floor * scale + HEIGHT / 2))
+    centre = (int(x * scale + WIDTH / 2), int(motion.floor_y_m * scale + HEIGHT / 2))
     shadow = np.zeros((HEIGHT, WIDTH), np.float32)
     cv2.ellipse(shadow, centre, (int(0.33 * scale), int(0.07 * scale)), 0, 0, 360, 0.5, -1)
     return np.asarray(room * (1 - cv2.GaussianBlur(shadow, (0, 0), 7.0))[..., None], np.float32)
 
 
 def write_video(path: Path, frames: Iterator[ByteArray]) -> None:
-    """H.264 in MP4.
+    """Writes H.264 in MP4.
 
     Raises:
         OutputError: the file cannot be written.
@@ -140,17 +144,17 @@ def write_video(path: Path, frames: Iterator[ByteArray]) -> None:
         raise OutputError(f"cannot write {path}: {error}; choose another --out") from error
 
 
-def write_truth(path: Path, take: Take, rotation_vectors: FloatArray) -> None:
-    """The truth of a take, per frame."""
+def write_truth(path: Path, motion: PlacedMotion, rotation_vectors: FloatArray) -> None:
+    """Writes the ground truth of every frame."""
     centre = np.array([WIDTH / 2, HEIGHT / 2], np.float32)
     np.savez_compressed(
         path,
-        keypoints_2d=(FOCAL_PX * take.keypoints[..., :2] / take.keypoints[..., 2:] + centre).astype(np.float32),
-        joints_3d=take.keypoints,
+        keypoints_2d=(FOCAL_PX * motion.keypoints[..., :2] / motion.keypoints[..., 2:] + centre).astype(np.float32),
+        joints_3d=motion.keypoints,
         rotation_vectors=rotation_vectors,
         curl=np.array(_CURL, np.float32),
-        translation=take.parameters.translation.numpy(),
-        shape=take.parameters.shape[0].numpy(),
+        translation=motion.parameters.translation.numpy(),
+        shape=motion.parameters.shape[0].numpy(),
         focal_px=np.float32(FOCAL_PX),
     )
 
@@ -158,12 +162,16 @@ def write_truth(path: Path, take: Take, rotation_vectors: FloatArray) -> None:
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command line; returns the exit code."""
     parser = argparse.ArgumentParser(
-        "python -m common.synthetic.render_clip", description="Render a clip of one person."
+        "python -m common.synthetic.render_clip",
+        description="Render a video of one synthetic person who moves in front of a fixed camera, and write the ground "
+        "truth of every frame beside it.",
+        epilog=_EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--out", type=Path, required=True, help="video to write, .mp4")
-    parser.add_argument("--seconds", type=float, default=10.0)
-    parser.add_argument("--motion", default="cmu/002_06", help="a test clip of the motion table")
-    parser.add_argument("--seed", type=int, default=5, help="of clothes, identity and room")
+    parser.add_argument("--seconds", type=float, default=10.0, help="length of the clip (default %(default)s)")
+    parser.add_argument("--motion", default="cmu/002_06", help="clip of the test split (default %(default)s)")
+    parser.add_argument("--seed", type=int, default=5, help="selects clothes, identity and room (default %(default)s)")
     options = parser.parse_args(arguments)
     if not 0 < options.seconds <= 600 or options.seed < 0:
         parser.error("--seconds must lie in 0…600, --seed must not be negative")
@@ -174,10 +182,10 @@ def _write(options: argparse.Namespace) -> None:
     model = BodyModel.load()
     clip = choose_clip(options.motion, max(1, round(options.seconds * FPS)))
     rows = identity_rows("test", len(model.shape_table))
-    take = stage(model, clip, int(rows[options.seed % len(rows)]))
-    write_video(options.out, draw(Renderer(Canvas.from_model(model)), take, options.seed))
-    write_truth(options.out.with_suffix(".truth.npz"), take, clip.rotation_vectors)
-    print(f"{len(take.keypoints)} frames in {options.out}")
+    motion = place_motion(model, clip, int(rows[options.seed % len(rows)]))
+    write_video(options.out, draw(Renderer(Canvas.from_model(model)), motion, options.seed))
+    write_truth(options.out.with_suffix(".truth.npz"), motion, clip.rotation_vectors)
+    print(f"{len(motion.keypoints)} frames in {options.out}")
 
 
 if __name__ == "__main__":

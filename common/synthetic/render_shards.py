@@ -1,8 +1,8 @@
 """Renders data sets of synthetic people: `python -m common.synthetic.render_shards --out DIR --split train --count N`.
 
-A data set is a directory of shards `<split>-<number>/`, each with one `.npy` file per field of
-`common.synthetic.scene.scene.CROP_FIELDS`.  A shard is written whole or not at all, and one that stands is not made
-again, so an interrupted run goes on where it stopped.  The same split, seed and size give the same images.
+A data set is a folder of shards `<split>-<number>/`, each with one `.npy` file per field of
+`common.synthetic.scene.scene.CROP_FIELDS`.  A shard is written atomically and an existing one is kept, so an
+interrupted run can be continued.  The same split, seed, size and preset give the same images.
 """
 
 import argparse
@@ -24,10 +24,16 @@ from common.synthetic.dataset.presets import PARTS, PRESETS, WIDE, DatasetPreset
 from common.synthetic.dataset.split import SEED_RANGES, SPLITS, Split, check_seed
 
 BATCH = 64
-"""Images that are made together from one seed."""
+"""Images that are rendered from one seed."""
 SHARD = 4096
-_SEED_STRIDE = 10_000
-_BACKGROUNDS = 200
+"""Images in a shard."""
+_SEEDS_PER_DATASET = 10_000
+_MAX_BACKGROUNDS = 200
+_EXAMPLES = """examples:
+  python -m common.synthetic.render_shards --out everyday --preset everyday --count 106496
+  python -m common.synthetic.render_shards --out everyday --preset everyday --split val --count 4096
+  python -m common.synthetic.render_shards --out no-garments --preset dressed --without garments --seed 3
+"""
 
 
 @dataclass(frozen=True)
@@ -35,13 +41,13 @@ class Task:
     """One shard.
 
     Args:
-        out: directory of the data set.
-        split: whose identities, poses and seeds.
-        seed: of the data set, counted from 0 within its split.
-        number: of the shard.
+        out: folder of the data set.
+        split: split whose identities, poses and seeds are used.
+        seed: seed of the data set, from 0 within its split.
+        number: number of the shard.
         count: images in it.
-        size: pixels of a crop.
-        preset: what kinds of pictures.
+        size: width of a crop, pixels.
+        preset: distribution of the crops.
     """
 
     out: Path
@@ -54,34 +60,37 @@ class Task:
 
     @property
     def directory(self) -> Path:
+        """Folder of the shard."""
         return self.out / f"{self.split}-{self.number:04d}"
 
     def batch_seeds(self) -> list[int]:
         """The seed of each batch.
 
         Raises:
-            ValueError: the data set is too large for its seed, or the seed too large for the split.
+            ValueError: the data set is too large for one seed, or the seed is outside the split.
         """
         first = self.number * (SHARD // BATCH)
         batches = range(first, first + -(-self.count // BATCH))
-        if batches.stop > _SEED_STRIDE:
-            raise ValueError(f"a data set of one seed holds at most {_SEED_STRIDE * BATCH} images; take another seed")
-        start = SEED_RANGES[self.split].start + self.seed * _SEED_STRIDE
+        if batches.stop > _SEEDS_PER_DATASET:
+            raise ValueError(
+                f"a data set of one seed has at most {_SEEDS_PER_DATASET * BATCH} images; add another seed"
+            )
+        start = SEED_RANGES[self.split].start + self.seed * _SEEDS_PER_DATASET
         return [check_seed(self.split, start + batch) for batch in batches]
 
 
 def render_shard(task: Task, progress: "Synchronized[int]") -> None:
-    """Make one shard, counting images up in `progress`."""
-    # Heavy and bound to one process: the parent needs neither torch nor OpenGL.
+    """Renders one shard and adds its images to `progress`."""
+    # Imported in the worker only: the parent needs neither torch nor OpenGL.
     from common.synthetic.scene.scene import Crops, scene_maker
 
     seeds = task.batch_seeds()
-    backgrounds = min(_BACKGROUNDS, max(8, task.count // 4))
-    maker = scene_maker(task.split, np.random.default_rng([seeds[0], 1]), backgrounds, task.preset)
+    backgrounds = min(_MAX_BACKGROUNDS, max(8, task.count // 4))
+    scenes = scene_maker(task.split, np.random.default_rng([seeds[0], 1]), backgrounds, task.preset)
     batches: list[Crops] = []
     for index, seed in enumerate(seeds):
         count = min(BATCH, task.count - index * BATCH)
-        batches.append(maker.make(seed, count, task.size))
+        batches.append(scenes.make(seed, count, task.size))
         with progress.get_lock():
             progress.value += count
     unfinished = task.directory.with_name(f".{task.directory.name}.unfinished")
@@ -93,15 +102,15 @@ def render_shard(task: Task, progress: "Synchronized[int]") -> None:
 
 
 def render(tasks: Sequence[Task], workers: int) -> None:
-    """Make all shards in `workers` processes, with progress on the terminal."""
+    """Renders all shards in `workers` processes and reports progress on stderr."""
     context = multiprocessing.get_context("spawn")
     progress = context.Value(ctypes.c_long, 0)
     total, started = sum(task.count for task in tasks), time.monotonic()
-    every_s = 1.0 if sys.stderr.isatty() else 20.0
+    report_interval_s = 1.0 if sys.stderr.isatty() else 20.0
     with context.Pool(workers, _start_worker, (progress,)) as pool:
         pending = [pool.apply_async(_work, (task,)) for task in tasks]
         while pending:
-            pending[0].wait(every_s)
+            pending[0].wait(report_interval_s)
             for result in [result for result in pending if result.ready()]:
                 result.get()
                 pending.remove(result)
@@ -115,7 +124,7 @@ _progress: "Synchronized[int]"
 def _start_worker(progress: "Synchronized[int]") -> None:
     global _progress
     _progress = progress
-    # Before Mesa loads: rasterise in this process's own thread, the other workers have the other cores.
+    # Set before Mesa loads: rasterise in this thread only, because every core has a worker.
     os.environ["LP_NUM_THREADS"] = "0"
     import cv2
     import torch
@@ -130,14 +139,14 @@ def _work(task: Task) -> None:
 
 def _report(done: int, total: int, elapsed_s: float) -> None:
     rate = done / max(elapsed_s, 1e-9)
-    left = (total - done) / rate if rate > 0 else float("inf")
+    remaining_s = (total - done) / rate if rate > 0 else float("inf")
     end = "\r" if sys.stderr.isatty() else "\n"
-    sys.stderr.write(f"{done}/{total} images, {rate:.0f}/s, {left:.0f} s left   {end}")
+    sys.stderr.write(f"{done}/{total} images, {rate:.0f}/s, {remaining_s:.0f} s left   {end}")
     sys.stderr.flush()
 
 
 def plan(out: Path, split: Split, seed: int, count: int, size: int, preset: DatasetPreset = WIDE) -> list[Task]:
-    """The shards that are still to make.
+    """The shards of a data set that do not exist yet.
 
     Raises:
         ValueError: see `Task.batch_seeds`.
@@ -151,15 +160,23 @@ def plan(out: Path, split: Split, seed: int, count: int, size: int, preset: Data
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command line; returns the exit code."""
-    parser = argparse.ArgumentParser("python -m common.synthetic.render_shards", description="Render a data set.")
-    parser.add_argument("--out", type=Path, required=True, help="directory of the data set")
-    parser.add_argument("--split", choices=SPLITS, default="train")
-    parser.add_argument("--count", type=int, default=SHARD, help="images")
-    parser.add_argument("--seed", type=int, default=0, help="counted from 0 within the split")
-    parser.add_argument("--size", type=int, default=128, help="pixels of a crop, even")
-    parser.add_argument("--preset", choices=tuple(PRESETS), default=WIDE.name, help="what kinds of pictures")
-    parser.add_argument("--without", choices=PARTS, help="leave this out, to learn what it is worth")
-    parser.add_argument("--workers", type=int, default=os.cpu_count() or 1)
+    parser = argparse.ArgumentParser(
+        "python -m common.synthetic.render_shards",
+        description="Render a data set of synthetic people with ground truth, as shards of NumPy arrays. Existing "
+        "shards are kept, so an interrupted run can be continued.",
+        epilog=_EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--out", type=Path, required=True, help="folder of the data set")
+    parser.add_argument("--split", choices=SPLITS, default="train", help="default %(default)s")
+    parser.add_argument("--count", type=int, default=SHARD, help="number of images (default %(default)s)")
+    parser.add_argument("--seed", type=int, default=0, help="seed within the split (default %(default)s)")
+    parser.add_argument("--size", type=int, default=128, help="width of a crop in pixels, even (default %(default)s)")
+    parser.add_argument(
+        "--preset", choices=tuple(PRESETS), default=WIDE.name, help="distribution (default %(default)s)"
+    )
+    parser.add_argument("--without", choices=PARTS, help="leave out this part, for ablations")
+    parser.add_argument("--workers", type=int, default=os.cpu_count() or 1, help="processes (default: one per core)")
     options = parser.parse_args(arguments)
     if options.count < 1 or options.size < 32 or options.size % 2 or options.workers < 1:
         parser.error("--count and --workers must be at least 1, --size an even number from 32 up")
@@ -179,10 +196,10 @@ def _render_into(out: Path, tasks: Sequence[Task], workers: int) -> None:
     except OSError as error:
         raise OutputError(f"cannot write to {out}: {error.strerror}; choose another --out") from error
     if any(task.preset.dressed for task in tasks):
-        # Imported and baked here, once, instead of in every worker.
-        from common.synthetic.assets.base_mesh import baked
+        # Bake once here instead of in every worker.
+        from common.synthetic.assets.base_mesh import bake_if_missing
 
-        baked()
+        bake_if_missing()
     if tasks:
         render(tasks, min(workers, len(tasks)))
 

@@ -1,17 +1,17 @@
-"""What a synthetic person looks like: skin, hair, and clothes painted on the bare body; and the light on them."""
+"""Random appearance of synthetic people: skin, hair and painted clothes; random lights."""
 
 from dataclasses import dataclass, fields, replace
 
 import numpy as np
+from numpy.random import Generator
 
 from common.arrays import FloatArray
-
-Generator = np.random.Generator
 
 MATERIALS: tuple[str, ...] = ("skin", "top", "bottom", "shoes", "hair", "gloves", "inner", "socks")
 SKIN, TOP, BOTTOM, SHOES, HAIR, GLOVES, INNER, SOCKS = range(len(MATERIALS))
 PATTERNS: tuple[str, ...] = ("plain", "stripes", "checks", "blobs", "denim", "logo", "blocks")
-_NEVER = 99.0
+_OFF = 99.0
+"""A border beyond every coordinate: the garment does not occur."""
 
 _SKIN_TONES = np.array(
     [
@@ -34,24 +34,26 @@ _HAIR_SHARES = np.array([0.28, 0.22, 0.16, 0.1, 0.07, 0.06, 0.03, 0.05, 0.03], n
 
 @dataclass(frozen=True)
 class Borders:
-    """Where one garment ends and the next begins, in the coordinates of `Canvas.limb`; the order is the shader's.
+    """Borders between painted garments, in the coordinates of `Canvas.limb`, in the order of the shader's `cut`.
 
     Args:
         sleeve_end: along the arm.
-        top_hem: up the torso; negative reaches down over the hips.
-        top_leg_end: along the leg (a tunic or a dress); below zero stops at the hips.
+        top_hem: up the torso; negative values reach below the hips.
+        top_leg_end: along the leg, for tunics and dresses; below zero ends at the hips.
         neckline: up the torso.
-        neckline_depth: how far the neckline dips in the middle of the chest.
+        neckline_depth: depth of the V of the neckline.
         waist: up the torso.
         trouser_end: along the leg.
         shoe_top: along the leg.
         sock_top: along the leg.
         glove_start: along the arm.
-        hairline_front: −1 crown … 1 chin; likewise side and back.
-        hair_length: up the torso, where long hair down the back ends.
+        hairline_front: −1 crown … 1 chin.
+        hairline_side: the same.
+        hairline_back: the same.
+        hair_length: up the torso, the lower end of long hair on the back.
         beard: 0 none … 1 up to the eyes.
-        neckline_slope: how steep the V of the neckline is, per metre.
-        hair_back: how far behind the head's centre long hair falls, metres.
+        neckline_slope: slope of the V of the neckline, per metre.
+        hair_back: distance of long hair behind the head's centre, metres.
         jacket_gap: half width of the open front at the hips, metres.
     """
 
@@ -64,11 +66,11 @@ class Borders:
     trouser_end: float = 1.95
     shoe_top: float = 1.95
     sock_top: float = 1.8
-    glove_start: float = _NEVER
+    glove_start: float = _OFF
     hairline_front: float = -0.6
     hairline_side: float = 0.0
     hairline_back: float = 0.5
-    hair_length: float = _NEVER
+    hair_length: float = _OFF
     beard: float = 0.0
     neckline_slope: float = 4.0
     hair_back: float = 0.03
@@ -83,18 +85,18 @@ class Borders:
 
 @dataclass(frozen=True)
 class Appearance:
-    """Everything painted on one person.
+    """Materials of one person, for all of `MATERIALS`, and the borders between them.
 
     Args:
-        base_colour: (8, 4) first colour of each material (sRGB, 0…1), pattern index.
-        second_colour: (8, 4) second colour, scale of the pattern per metre.
-        direction: (8, 4) unit direction of the pattern in rest space, phase.
-        finish: (8, 4) gloss, wrinkles, looseness in metres, grain.
-        borders: where the garments end.
+        base_colour: (8, 4) first colour of each material (sRGB, 0…1), and index into `PATTERNS`.
+        second_colour: (8, 4) second colour, and scale of the pattern per metre.
+        direction: (8, 4) unit direction of the pattern in rest space, and its phase.
+        finish: (8, 4) gloss, wrinkle amplitude, looseness in metres, grain.
+        borders: borders between the garments.
         eye_colour: (3,) iris.
         lip_colour: (3,) lips.
-        noise_seed: in 0…1; another seed, another print.
-        fold_mix: (4,) how much of each fold pattern loose cloth has.
+        noise_seed: seed of the shader's noise, 0…1.
+        fold_mix: (4,) amplitudes of the four fold patterns of loose cloth.
     """
 
     base_colour: FloatArray
@@ -110,11 +112,11 @@ class Appearance:
 
 @dataclass(frozen=True)
 class Light:
-    """Three directional lights and an ambience; strengths in linear light.
+    """Three directional lights and hemispherical ambient light; intensities are linear.
 
     Args:
         directions: (3, 3) unit vectors towards the lights, camera space.
-        colours: (3, 3) strength of each.
+        colours: (3, 3) RGB intensity of each.
         sky: (3,) ambient light from above.
         ground: (3,) ambient light from below.
     """
@@ -126,7 +128,7 @@ class Light:
 
 
 def sample_light(rng: Generator) -> Light:
-    """Hard or soft, warm or cool, from anywhere but mostly from above and the front."""
+    """Random hardness, colour and directions, mostly from above and from the front."""
     directions = rng.normal(size=(3, 3)).astype(np.float32) + np.array([0, -0.9, -0.7], np.float32)
     directions /= np.linalg.norm(directions, axis=1, keepdims=True)
     hardness = rng.beta(1.6, 1.6)
@@ -140,7 +142,7 @@ def sample_light(rng: Generator) -> Light:
 
 
 def fabric_colour(rng: Generator) -> FloatArray:
-    """A colour people wear: a third is black, white or grey, a tenth navy or denim, the rest anything."""
+    """A random colour of clothes: 36 % black, white or grey, 10 % navy or denim, the rest any hue."""
     kind = rng.random()
     if kind < 0.13:
         return (rng.uniform(0.02, 0.16) + rng.normal(0, 0.008, 3)).clip(0, 1).astype(np.float32)
@@ -163,22 +165,22 @@ def _hsv(hue: float, saturation: float, value: float) -> FloatArray:
     return np.asarray(value - value * saturation * np.clip(np.minimum(k, 4 - k), 0, 1), np.float32)
 
 
-def _unit(rng: Generator) -> FloatArray:
-    """Stripes run mostly across or along the body."""
+def _stripe_direction(rng: Generator) -> FloatArray:
+    """A unit direction of stripes, mostly across or along the body."""
     axis = np.array([[0, 1, 0], [1, 0, 0], [0.7, 0.7, 0]], np.float32)[rng.choice(3, p=[0.5, 0.3, 0.2])]
     axis = axis + rng.normal(0, 0.06, 3)
     return np.asarray(axis / np.linalg.norm(axis), np.float32)
 
 
 def sample_appearance(rng: Generator) -> Appearance:
-    """One person's skin, hair and clothes."""
+    """A random person's skin, hair and painted clothes."""
     base, second = np.zeros((8, 4), np.float32), np.zeros((8, 4), np.float32)
     direction, finish = np.zeros((8, 4), np.float32), np.zeros((8, 4), np.float32)
     for material in range(len(MATERIALS)):
         base[material, :3], second[material, :3] = fabric_colour(rng), fabric_colour(rng)
         base[material, 3] = rng.choice(len(PATTERNS), p=[0.46, 0.12, 0.1, 0.1, 0.08, 0.09, 0.05])
         second[material, 3] = np.exp(rng.uniform(np.log(5), np.log(30)))
-        direction[material] = [*_unit(rng), rng.random()]
+        direction[material] = [*_stripe_direction(rng), rng.random()]
         finish[material] = [rng.uniform(0, 0.08), rng.uniform(0.3, 1.6), 0.0, rng.uniform(0, 0.3)]
     skin = _skin(rng)
     base[SKIN], base[HAIR] = [*skin, 0], [*_hair(rng), PATTERNS.index("denim")]
@@ -219,7 +221,7 @@ def _lips(rng: Generator, skin: FloatArray) -> FloatArray:
 
 
 def _dress(rng: Generator, base: FloatArray, second: FloatArray) -> Borders:
-    """Choose an outfit; colours of materials that match (a suit, a dress, bare feet) are copied."""
+    """Samples the borders of an outfit, and copies colours between materials that match (a suit, bare legs)."""
     sleeve = rng.choice([-0.5, rng.uniform(0.25, 0.8), rng.uniform(0.8, 1.5), 1.92], p=[0.1, 0.37, 0.11, 0.42])
     trousers = rng.choice([rng.uniform(0.1, 0.45), rng.uniform(0.5, 1.0), rng.uniform(1.1, 1.8), 1.97],
                           p=[0.1, 0.17, 0.1, 0.63])  # fmt: skip
@@ -235,28 +237,28 @@ def _dress(rng: Generator, base: FloatArray, second: FloatArray) -> Borders:
         shoe_top=rng.choice([1.97, rng.uniform(1.8, 1.95), rng.uniform(1.2, 1.7)], p=[0.65, 0.2, 0.15]),
         sock_top=rng.uniform(1.3, 1.95),
         jacket_gap=rng.choice([0.0, rng.uniform(0.01, 0.12)], p=[0.75, 0.25]),
-        glove_start=rng.choice([_NEVER, rng.uniform(1.75, 1.98)], p=[0.95, 0.05]),
+        glove_start=rng.choice([_OFF, rng.uniform(1.75, 1.98)], p=[0.95, 0.05]),
     )
     kind = rng.random()
-    if kind < 0.14:  # dress or long shirt
+    if kind < 0.14:  # a dress or a long shirt
         borders = replace(borders, top_hem=-1.0, top_leg_end=rng.uniform(0.3, 1.8))
         if rng.random() < 0.6:
-            base[BOTTOM], borders = base[SKIN], replace(borders, sock_top=_NEVER)
-    elif kind < 0.26:  # suit, overall, track suit, uniform
+            base[BOTTOM], borders = base[SKIN], replace(borders, sock_top=_OFF)
+    elif kind < 0.26:  # one fabric: a suit, an overall, a track suit, a uniform
         base[BOTTOM], second[BOTTOM] = base[TOP], second[TOP]
-    elif kind < 0.3:  # bathing
-        borders = replace(borders, sock_top=_NEVER, shoe_top=_NEVER, trouser_end=rng.uniform(0.05, 0.5), waist=0.1)
+    elif kind < 0.3:  # swimwear
+        borders = replace(borders, sock_top=_OFF, shoe_top=_OFF, trouser_end=rng.uniform(0.05, 0.5), waist=0.1)
         if rng.random() < 0.5:
             borders = replace(borders, sleeve_end=-1.0, neckline=-2.0, neckline_depth=0.0)
     if rng.random() < 0.06:
-        borders = replace(borders, shoe_top=_NEVER, sock_top=_NEVER)
+        borders = replace(borders, shoe_top=_OFF, sock_top=_OFF)
     if rng.random() < 0.3:
         base[SHOES, :3] = rng.uniform(0.02, 0.15)
     return borders
 
 
 def _hair_style(rng: Generator, borders: Borders, base: FloatArray, finish: FloatArray) -> Borders:
-    """Bald, short, medium, long, or a cap; now and then a beard."""
+    """Samples bald, short, medium or long hair or a cap, and sometimes a beard."""
     kind = rng.random()
     front = rng.uniform(-0.72, -0.42)
     beard = rng.uniform(0.3, 0.62) if rng.random() < 0.14 else 0.0
@@ -264,7 +266,7 @@ def _hair_style(rng: Generator, borders: Borders, base: FloatArray, finish: Floa
     if kind < 0.07:
         finish[HAIR, 2] = 0.0
         return replace(borders, hairline_front=-2, hairline_side=-2.0, hairline_back=-2.0)
-    if kind < 0.17:  # cap, beanie, helmet
+    if kind < 0.17:  # a cap, a beanie, a helmet
         base[HAIR] = [*fabric_colour(rng), rng.choice([0, 0, 0, 1, 6])]
         level = rng.uniform(-0.5, -0.2)
         finish[HAIR, 2] = rng.uniform(0.008, 0.035)
@@ -288,7 +290,7 @@ def _hair_style(rng: Generator, borders: Borders, base: FloatArray, finish: Floa
 
 
 def _loosen(rng: Generator, finish: FloatArray) -> None:
-    """Half of the people wear something that stands off the body by up to 35 mm."""
+    """Gives half of the people loose clothes, up to 35 mm off the body."""
     if rng.random() < 0.5:
         return
     finish[[TOP, INNER], 2] = rng.uniform(0, 0.03)

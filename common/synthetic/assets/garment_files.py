@@ -1,9 +1,9 @@
-"""Reads MakeHuman garments, and packs them into the small file that ships with the package.
+"""Reads MakeHuman garments and packs them into the wardrobe file of the package.
 
     python -m common.synthetic.assets.garment_files --source DIR --out common/synthetic/data/wardrobe.npz
 
-DIR holds `clothes/*/*.mhclo`, `hair/*/*.mhclo` and the OBJ files beside them. A garment's vertex is bound to three
-vertices of MakeHuman's base mesh and stands off them by an offset that grows with the body (the mhclo format):
+DIR has `clothes/*/*.mhclo`, `hair/*/*.mhclo` and the OBJ files beside them.  In the mhclo format, a vertex of a garment
+is bound to three vertices of MakeHuman's base mesh, with an offset that scales with the body:
 
     p = w₁ v₁ + w₂ v₂ + w₃ v₃ + s ∘ o,   s_axis = |v_a − v_b|_axis / l_axis
 
@@ -24,10 +24,14 @@ from common.errors import SourceError, exit_code_of
 
 WARDROBE_FILE = Path(__file__).resolve().parent.parent / "data" / "wardrobe.npz"
 BASE_VERTICES = 19_158
-"""Vertices of MakeHuman's base mesh, its helpers included."""
+"""Vertices of MakeHuman's base mesh, including its helper geometry."""
 
+_EXAMPLES = """examples:
+  python -m common.synthetic.assets.garment_files --source makehuman
+  python -m common.synthetic.assets.garment_files --source makehuman --out wardrobe.npz
+"""
 
-# MakeHuman looks along +z with y up and counts in decimetres; ours are a camera's axes and metres.
+# From MakeHuman's axes (y up, facing +z) to a camera's.
 _AXES = np.array([1.0, -1.0, -1.0], np.float32)
 
 
@@ -41,19 +45,19 @@ class Kind(StrEnum):
 
 
 @dataclass(frozen=True, eq=False)
-class Pattern:
-    """A garment as it is cut: bound to the base mesh, for no body in particular.
+class GarmentPattern:
+    """A garment bound to the base mesh, independent of the body's shape.
 
     Args:
-        name: the file's.
+        name: name of the file.
         kind: what it covers.
         corners: (N, 3) vertices of the base mesh.
-        barycentric: (N, 3) their weights; they add up to 1 and may be negative.
-        offset: (N, 3) stand-off in camera axes, decimetres of MakeHuman's mean body.
+        barycentric: (N, 3) their weights; they sum to 1 and may be negative.
+        offset: (N, 3) offset in camera axes, decimetres on MakeHuman's mean body.
         scale_pairs: (3, 2) for x, y, z the two base vertices whose distance along that axis scales the offset.
-        scale_lengths: (3,) what that distance is for scale 1, decimetres.
+        scale_lengths: (3,) that distance at scale 1, decimetres.
         faces: (F, 3) triangles.
-        hidden: (H,) vertices of the base mesh that it covers wholly.
+        hidden: (H,) vertices of the base mesh that it covers.
     """
 
     name: str
@@ -67,21 +71,21 @@ class Pattern:
     hidden: IntArray
 
 
-def read_pattern(path: Path) -> Pattern:
-    """One garment from its mhclo file and the OBJ file that it names.
+def read_pattern(path: Path) -> GarmentPattern:
+    """Reads a garment from its mhclo file and the OBJ file that it names.
 
     Raises:
-        SourceError: a file is missing or is something else.
+        SourceError: a file is missing or has another format.
     """
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
         bound, scales, hidden, mesh = _read_mhclo(lines)
         faces, count = _read_quads(path.parent / mesh)
     except (OSError, ValueError, IndexError, KeyError) as error:
-        raise SourceError(f"{path} is not a MakeHuman garment with its mesh ({error})") from error
+        raise SourceError(f"{path} is not a MakeHuman garment with a mesh ({error})") from error
     if not len(bound) == count > faces.max():
         raise SourceError(f"{path} binds {len(bound)} vertices, and its mesh has {count}")
-    return Pattern(
+    return GarmentPattern(
         name=path.stem,
         kind=_kind(path),
         corners=bound[:, :3].astype(np.int64),
@@ -112,7 +116,7 @@ def _read_mhclo(lines: Sequence[str]) -> tuple[Float64Array, dict[str, list[floa
         if not words:
             continue
         if words[0][0].isalpha():
-            # Settings may stand between the heading `verts` and the vertices.
+            # Settings may occur between the heading `verts` and the vertices.
             section = words[0] if words[0] in ("verts", "delete_verts") else section
             if words[0] == "obj_file":
                 mesh = words[1]
@@ -141,7 +145,7 @@ def _ranges(words: Sequence[str]) -> Iterator[int]:
 
 
 def _read_quads(path: Path) -> tuple[IntArray, int]:
-    """Triangles (F, 3) of an OBJ file, and how many vertices it has; polygons are cut into fans."""
+    """Triangles (F, 3) of an OBJ file, in which polygons become triangle fans, and the number of its vertices."""
     triangles: list[list[int]] = []
     count = 0
     for line in path.read_text(encoding="utf-8").splitlines():
@@ -150,7 +154,7 @@ def _read_quads(path: Path) -> tuple[IntArray, int]:
             count += 1
         elif words[:1] == ["f"]:
             corners = [int(word.split("/")[0]) - 1 for word in words[1:]]
-            triangles += [[corners[0], *corners[at : at + 2]] for at in range(1, len(corners) - 1)]
+            triangles += [[corners[0], *corners[k : k + 2]] for k in range(1, len(corners) - 1)]
     return np.array(triangles, np.int64), count
 
 
@@ -165,17 +169,17 @@ _PACKED: dict[str, type[np.generic]] = {
 }
 
 
-def distinct(patterns: Iterable[Pattern]) -> list[Pattern]:
-    """The garments without those that are another one in another colour."""
-    kept: list[Pattern] = []
+def distinct(patterns: Iterable[GarmentPattern]) -> list[GarmentPattern]:
+    """The garments with distinct geometry: the files have some of them in several colours."""
+    distinct_patterns: list[GarmentPattern] = []
     for pattern in patterns:
-        if not any(np.array_equal(pattern.offset, other.offset) for other in kept):
-            kept.append(pattern)
-    return kept
+        if not any(np.array_equal(pattern.offset, known.offset) for known in distinct_patterns):
+            distinct_patterns.append(pattern)
+    return distinct_patterns
 
 
-def pack(patterns: Sequence[Pattern], path: Path) -> None:
-    """Writes garments to a file of a few megabytes at most: 16-bit numbers, off by micrometres."""
+def pack(patterns: Sequence[GarmentPattern], path: Path) -> None:
+    """Writes garments to a file, in 16-bit numbers with an error of micrometres."""
     arrays = {
         f"{item.kind}/{item.name}/{field}": getattr(item, field).astype(dtype)
         for item in patterns
@@ -184,21 +188,21 @@ def pack(patterns: Sequence[Pattern], path: Path) -> None:
     np.savez_compressed(path, allow_pickle=False, **arrays)
 
 
-def unpack(path: Path = WARDROBE_FILE) -> list[Pattern]:
+def unpack(path: Path = WARDROBE_FILE) -> list[GarmentPattern]:
     """The garments that `pack` wrote."""
     with np.load(path) as stored:
         names = sorted({name.rpartition("/")[0] for name in stored.files})
-        return [_unpack_one(name, {key: stored[f"{name}/{key}"] for key in _PACKED}) for name in names]
+        return [_unpack_pattern(name, {key: stored[f"{name}/{key}"] for key in _PACKED}) for name in names]
 
 
-def _unpack_one(name: str, stored: dict[str, npt.NDArray[np.generic]]) -> Pattern:
-    kind, _, own = name.partition("/")
+def _unpack_pattern(key: str, stored: dict[str, npt.NDArray[np.generic]]) -> GarmentPattern:
+    kind, _, name = key.partition("/")
     barycentric = stored["barycentric"].astype(np.float32)
-    return Pattern(
-        name=own,
+    return GarmentPattern(
+        name=name,
         kind=Kind(kind),
         corners=stored["corners"].astype(np.int64),
-        # Half precision leaves the weights a thousandth short of 1, which would move a vertex by a millimetre.
+        # In half precision the weights sum to 1 ± 0.001, which would displace a vertex by a millimetre.
         barycentric=barycentric / barycentric.sum(1, keepdims=True),
         offset=stored["offset"].astype(np.float32),
         scale_pairs=stored["scale_pairs"].astype(np.int64),
@@ -211,16 +215,19 @@ def _unpack_one(name: str, stored: dict[str, npt.NDArray[np.generic]]) -> Patter
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command line; returns the exit code."""
     parser = argparse.ArgumentParser(
-        "python -m common.synthetic.assets.garment_files", description=__doc__.split("\n")[0]
+        "python -m common.synthetic.assets.garment_files",
+        description="Pack MakeHuman garments into the wardrobe file of the package.",
+        epilog=_EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--source", type=Path, required=True, help="folder with clothes/ and hair/")
-    parser.add_argument("--out", type=Path, default=WARDROBE_FILE)
+    parser.add_argument("--out", type=Path, default=WARDROBE_FILE, help="file to write (default: that of the package)")
     options = parser.parse_args(arguments)
 
     def work() -> None:
         files = sorted(options.source.glob("clothes/*/*.mhclo")) + sorted(options.source.glob("hair/*/*.mhclo"))
         if not files:
-            raise SourceError(f"no garments in {options.source}: it should hold clothes/ and hair/")
+            raise SourceError(f"no garments in {options.source}: it must have folders clothes/ and hair/")
         patterns = distinct(read_pattern(file) for file in files)
         pack(patterns, options.out)
         print(f"{len(patterns)} garments, {sum(len(item.corners) for item in patterns)} vertices in {options.out}")

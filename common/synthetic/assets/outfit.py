@@ -1,9 +1,10 @@
-"""What somebody puts on: garments from the wardrobe, each painted with fabrics of its own."""
+"""Samples outfits: garments from the wardrobe with their fabrics."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
+from numpy.random import Generator
 
 from common.synthetic.assets.appearance import (
     BOTTOM,
@@ -19,11 +20,10 @@ from common.synthetic.assets.appearance import (
 from common.synthetic.assets.garment_files import Kind
 from common.synthetic.assets.wardrobe import Garment, Wardrobe
 
-Generator = np.random.Generator
-
+# Borders beyond all coordinates.
 _EVERYWHERE, _NOWHERE = 99.0, -99.0
 
-# A suit is top above the waist and bottom below it, and never skin; shoes and hair are all of one piece.
+# A suit has the material top above the waist and bottom below it, never skin; other garments have one material.
 _SUIT = Borders(
     sleeve_end=_EVERYWHERE,
     top_leg_end=_EVERYWHERE,
@@ -44,47 +44,47 @@ _BORDERS: dict[Kind, Borders] = {
 
 @dataclass(frozen=True, eq=False)
 class Outfit:
-    """What one person wears.
+    """The clothes of one person.
 
     Args:
-        beneath: what is painted on the body: skin, and whatever the garments leave to paint.
-        pieces: garments and what each is painted with.
+        body: appearance of the body itself: skin, and painted clothes in place of garments that are not worn.
+        garments: garments, each with its appearance.
     """
 
-    beneath: Appearance
-    pieces: tuple[tuple[Garment, Appearance], ...]
+    body: Appearance
+    garments: tuple[tuple[Garment, Appearance], ...]
 
 
 def choose_outfit(rng: Generator, wardrobe: Wardrobe, painted: Appearance) -> Outfit:
-    """Dresses somebody: a suit mostly, shoes and hair often, a hat now and then; the rest stays paint.
+    """Samples a suit (85 %), shoes (75 %) and a hat (15 %) or hair; everything else remains painted.
 
     Args:
-        rng: what it depends on.
-        wardrobe: what there is.
-        painted: the same person in painted clothes; skin tone, hair colour and fabrics are taken from there.
+        rng: random generator.
+        wardrobe: the available garments.
+        painted: the same person in painted clothes, which gives skin tone, hair colour and fabrics.
     """
-    pieces: list[tuple[Garment, Appearance]] = []
+    garments: list[tuple[Garment, Appearance]] = []
     borders, finish = painted.borders, painted.finish.copy()
     if rng.random() < 0.85:
         suit = _pick(rng, wardrobe.garments[Kind.SUIT])
-        pieces.append((suit, _paint_suit(rng, painted)))
-        # Beneath it is skin: arms and calves where the suit is short, the chest where it is open.
+        garments.append((suit, _paint_suit(rng, painted)))
+        # The body under the suit is painted as skin, which shows where the suit is short or open.
         borders = replace(borders, sleeve_end=-1.0, neckline=-2.0, neckline_depth=0.0, trouser_end=0.05, waist=0.1)
         borders = replace(borders, top_hem=_EVERYWHERE)
     if rng.random() < 0.75:
-        pieces.append((_pick(rng, wardrobe.garments[Kind.SHOES]), _paint(painted, Kind.SHOES)))
+        garments.append((_pick(rng, wardrobe.garments[Kind.SHOES]), _paint(painted, Kind.SHOES)))
         borders = replace(borders, shoe_top=_EVERYWHERE)
     bald = borders.hairline_front <= -1.0
     if rng.random() < 0.15:
         hat = painted.base_colour.copy()
         hat[HAIR] = [*fabric_colour(rng), PATTERNS.index("plain")]
-        pieces.append((_pick(rng, wardrobe.garments[Kind.HAT]), replace(_paint(painted, Kind.HAT), base_colour=hat)))
+        garments.append((_pick(rng, wardrobe.garments[Kind.HAT]), replace(_paint(painted, Kind.HAT), base_colour=hat)))
     elif not bald and rng.random() < 0.8:
-        pieces.append((_pick(rng, wardrobe.garments[Kind.HAIR]), _paint(painted, Kind.HAIR)))
-        # What is painted on the skull beneath must not stand off it through the strands.
+        garments.append((_pick(rng, wardrobe.garments[Kind.HAIR]), _paint(painted, Kind.HAIR)))
+        # Painted hair on the skull must not protrude through the hair mesh.
         finish[HAIR, 2] = 0.0
         borders = replace(borders, hair_length=_EVERYWHERE)
-    return Outfit(replace(painted, borders=borders, finish=finish), tuple(pieces))
+    return Outfit(replace(painted, borders=borders, finish=finish), tuple(garments))
 
 
 def _pick(rng: Generator, garments: Sequence[Garment]) -> Garment:
@@ -92,14 +92,14 @@ def _pick(rng: Generator, garments: Sequence[Garment]) -> Garment:
 
 
 def _paint(painted: Appearance, kind: Kind) -> Appearance:
-    """The person's own colours, over the whole of a garment; cloth that has a thickness needs no more of it."""
+    """The person's materials on a garment of one kind, without looseness: the garment is a mesh of its own."""
     finish = painted.finish.copy()
     finish[:, 2] = 0.0
     return replace(painted, borders=_BORDERS[kind], finish=finish)
 
 
 def _paint_suit(rng: Generator, painted: Appearance) -> Appearance:
-    """Top and bottom of two fabrics or of one, looser by a centimetre at most, wrinkled more than paint is."""
+    """Top and bottom of two fabrics or one, up to a centimetre looser, with stronger wrinkles."""
     suit = _paint(painted, Kind.SUIT)
     finish = suit.finish.copy()
     finish[[TOP, BOTTOM, INNER], 1] = rng.uniform(0.4, 2.0, 3)

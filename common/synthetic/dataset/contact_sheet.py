@@ -1,4 +1,4 @@
-"""Crops with their truth drawn in: keypoints and skeleton, outline of the mask, depth, body parts."""
+"""Draws crops with their ground truth: keypoints and skeleton, outline of the mask, depth, body parts."""
 
 import cv2
 import numpy as np
@@ -9,11 +9,11 @@ from common.body.anatomy import COCO_BONES
 from common.synthetic.scene.scene import Crops
 
 LEFT, RIGHT, MIDDLE = (70, 200, 255), (255, 120, 60), (120, 255, 120)
-"""Colours of the person's left (blue), right (orange) and of what joins both sides."""
+"""Colours of the person's left side (blue), right side (orange), and of the nose and bones that join the sides."""
 
 
 def contact_sheet(crops: Crops, columns: int = 6, tile: int = 256) -> ByteArray:
-    """An RGB picture: each crop, beside it the crop with its truth; below them depth and parts."""
+    """(H, W, 3) RGB: a grid of crops with their ground truth, `tile` pixels wide each."""
     count = len(crops["image"])
     tiles = [draw_truth(crops, index, tile) for index in range(count)]
     blank = np.zeros_like(tiles[0])
@@ -23,7 +23,7 @@ def contact_sheet(crops: Crops, columns: int = 6, tile: int = 256) -> ByteArray:
 
 
 def draw_truth(crops: Crops, index: int, tile: int) -> ByteArray:
-    """(1.5 tile, tile, 3): the crop with skeleton and outline, below it the bare crop, depth and parts, small."""
+    """(4/3 tile, tile, 3): the crop with skeleton and outline; below it, smaller, the crop itself, depth and parts."""
     image = _enlarge(crops["image"][index], tile)
     drawn = image.copy()
     outline = _outline(crops["mask"][index], tile)
@@ -36,26 +36,26 @@ def draw_truth(crops: Crops, index: int, tile: int) -> ByteArray:
 
 
 def draw_skeleton(image: ByteArray, keypoints: FloatArray, visible: ByteArray) -> None:
-    """Draw 17 keypoints (pixels) into an image, in place: filled where visible, hollow where hidden."""
+    """Draws 17 keypoints (pixels) into an image, in place: filled if visible, hollow if hidden."""
     points = [(int(x), int(y)) for x, y in np.clip(keypoints, -4000, 4000)]
-    for one, other in COCO_BONES:
-        left, right = one % 2 == 1 and other % 2 == 1, one > 0 and one % 2 == 0 and other % 2 == 0
+    for start, end in COCO_BONES:
+        left, right = start % 2 == 1 and end % 2 == 1, start > 0 and start % 2 == 0 and end % 2 == 0
         shade = LEFT if left else RIGHT if right else MIDDLE
-        cv2.line(image, points[one], points[other], shade, 1, cv2.LINE_AA)
+        cv2.line(image, points[start], points[end], shade, 1, cv2.LINE_AA)
     for index, point in enumerate(points):
         shade = MIDDLE if index == 0 else LEFT if index % 2 else RIGHT
         cv2.circle(image, point, 3, shade, -1 if visible[index] else 1, cv2.LINE_AA)
 
 
 def depth_picture(depth: npt.NDArray[np.generic], size: int) -> ByteArray:
-    """Near is bright, −0.8…0.8 m about the root; off the mask is black."""
+    """Grey levels for −0.8…0.8 m relative to the root, near is bright; black outside the mask."""
     values = np.asarray(depth, np.float32)
     grey = np.where(values != 0, 255 * np.clip(0.5 - values / 1.6, 0.1, 1), 0).astype(np.uint8)
     return _enlarge(np.repeat(grey[..., None], 3, 2), size)
 
 
 def part_picture(part: npt.NDArray[np.generic]) -> ByteArray:
-    """Each body part in a colour of its own."""
+    """Body parts in distinct colours."""
     hue = (np.arange(256) * 67 % 180).astype(np.uint8)
     palette = cv2.cvtColor(np.dstack([hue, np.full(256, 200), np.full(256, 255)]).astype(np.uint8), cv2.COLOR_HSV2RGB)[
         0

@@ -1,33 +1,34 @@
-"""What kinds of pictures are drawn: how people stand, turn, are framed and hidden.
+"""Dataset presets: distributions of poses, framing, occlusion, clothes and lenses.
 
-`EVERYDAY` is what a camera in a room or a street mostly sees: people upright, mostly whole, more from the front than
-from behind, in captured poses.  `WIDE` has everything that a body can do and that a crop can do to it.  Both
-paint clothes on the bare body; `DRESSED` puts garments on it, and shows its people as a street or a webcam does.
-`CANDID` is what people photograph of each other: closer, more of them seated, among others, through any lens.
+`EVERYDAY` resembles a camera in a room or a street: upright people, mostly complete, more from the front than from
+behind, in captured poses.  `WIDE` covers the whole range of poses and crops.  Both paint clothes on the bare body.
+`DRESSED` uses garment meshes.  `CANDID` resembles photographs that people take of each other: closer, more seated
+people, more bystanders, a wide range of focal lengths.
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from typing import Self
 
 
 @dataclass(frozen=True, slots=True)
 class DatasetPreset:
-    """Shares of a data set.
+    """Parameters of a data set's distribution; shares and probabilities are in 0…1.
 
     Args:
-        name: in file names and recipes.
+        name: used in file names and training recipes.
         recipes: shares of captured, blended, free and wide poses (`common.synthetic.motion.poses.RECIPES`).
-        upright: captured people lean by less than 45° at the hips.
+        upright: only captured poses whose pelvis is tilted by less than 45°.
         facing: share of people within 70° of facing the camera.
-        whole: share of crops that hold the whole person; the others cut it off.
-        bystanders: chance of other people behind.
-        occluders: chance of a thing in front; of a person in front it is half of that.
-        dressed: share of people who wear garments instead of paint.
-        seated: share of captured and blended poses whose legs sit down.
-        closeups: share of the crops that cut people off which show hardly more than a face.
+        whole: share of crops that contain the whole person; the others truncate it.
+        bystanders: probability of other people behind the person.
+        occluders: probability of an object in front; that of a person in front is half of it.
+        dressed: share of people with garment meshes instead of painted clothes.
+        seated: share of captured and blended poses whose legs are replaced by seated ones.
+        closeups: share of close-ups of the face among the truncating crops.
         lenses: median focal length in crop widths, standard deviation of its logarithm, and the longest.
-        degradations: pictures are blurred, noisy, compressed and so on, as cameras make them.
-        backgrounds: there are pictures behind the people, not just one colour.
+        degradations: whether images have blur, noise, compression and other effects of cameras.
+        backgrounds: whether the background is an image instead of one colour.
     """
 
     name: str
@@ -46,13 +47,13 @@ class DatasetPreset:
 
     def __post_init__(self) -> None:
         if abs(sum(self.recipes) - 1) > 1e-9:
-            raise ValueError(f"the shares of the recipes add up to {sum(self.recipes)}, not to 1")
+            raise ValueError(f"the shares of the recipes sum to {sum(self.recipes)}, not to 1")
         shares = (self.facing, self.whole, self.bystanders, 1.5 * self.occluders)
         if not all(0 <= share <= 1 for share in (*shares, self.dressed, self.seated, self.closeups)):
-            raise ValueError("shares and chances lie between 0 and 1")
+            raise ValueError("shares and probabilities must be in 0…1")
 
-    def without(self, part: str) -> "DatasetPreset":
-        """The same, one of `PARTS` left out, to learn what it is worth.
+    def without(self, part: str) -> Self:
+        """The preset without one of `PARTS`, for ablations.
 
         Raises:
             ValueError: there is no such part.
@@ -73,7 +74,7 @@ class DatasetPreset:
 
 
 PARTS = ("garments", "degradations", "occluders", "captured", "backgrounds")
-"""What `Preset.without` can leave out; `captured` are poses of people who were recorded, and blends of them."""
+"""What `DatasetPreset.without` can leave out; `captured` are motion-captured poses and blends of them."""
 
 EVERYDAY = DatasetPreset("everyday", (0.85, 0.10, 0.05, 0.0), True, 0.75, 0.90, 0.20, 0.10)
 WIDE = DatasetPreset("wide", (0.55, 0.15, 0.20, 0.10), False, 0.60, 0.62, 0.25, 0.22)

@@ -1,4 +1,4 @@
-"""Reads data sets that `common.synthetic.render_shards` wrote, without loading them."""
+"""Memory-mapped access to data sets of `common.synthetic.render_shards`."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,21 +15,21 @@ Batch = dict[str, npt.NDArray[np.generic]]
 
 
 class CropDataset:
-    """Crops of one split in one or more directories, memory-mapped.
+    """The crops of one split in one or more data sets.
 
     Args:
-        directories: data sets; their shards follow one another.
-        split: which shards to take.
+        directories: folders of data sets, concatenated in this order.
+        split: split of the shards.
 
     Raises:
-        SourceError: no shard of the split there, or one that lacks a field.
+        SourceError: there is no shard of the split, or a shard lacks a field.
     """
 
     def __init__(self, directories: Sequence[Path], split: Split) -> None:
         shards = [shard for directory in directories for shard in sorted(Path(directory).glob(f"{split}-*"))]
         if not shards:
-            places = ", ".join(str(directory) for directory in directories)
-            raise SourceError(f"no {split} images in {places}; make some with python -m common.synthetic.render_shards")
+            folders = ", ".join(str(directory) for directory in directories)
+            raise SourceError(f"no {split} images in {folders}; render some: python -m common.synthetic.render_shards")
         self._shards = [_open(shard) for shard in shards]
         self._ends = np.cumsum([len(shard["image"]) for shard in self._shards])
 
@@ -37,25 +37,25 @@ class CropDataset:
         return int(self._ends[-1])
 
     def batch(self, indices: npt.ArrayLike, fields: Sequence[str] = tuple(CROP_FIELDS)) -> Batch:
-        """Crops by index: field → (N, …) array of its own.
+        """Copies of the crops with the given indices: field → (N, …).
 
         Raises:
-            IndexError: an index outside the data set.
+            IndexError: an index is outside the data set.
         """
-        wanted = np.asarray(indices, np.int64)
-        if wanted.size and (wanted.min() < 0 or wanted.max() >= len(self)):
-            raise IndexError(f"crop {wanted.min()}…{wanted.max()} of a data set of {len(self)}")
-        shard = np.searchsorted(self._ends, wanted, side="right")
+        index = np.asarray(indices, np.int64)
+        if index.size and (index.min() < 0 or index.max() >= len(self)):
+            raise IndexError(f"crops {index.min()}…{index.max()} of a data set of {len(self)}")
+        shard = np.searchsorted(self._ends, index, side="right")
         starts = np.concatenate([[0], self._ends[:-1]])
-        row = wanted - starts[shard]
+        row = index - starts[shard]
         return {name: self._gather(name, shard, row) for name in fields}
 
     def _gather(self, name: str, shard: IntArray, row: IntArray) -> npt.NDArray[np.generic]:
         first = self._shards[0][name]
         out = np.empty((len(row), *first.shape[1:]), first.dtype)
         for number in np.unique(shard):
-            own = shard == number
-            out[own] = self._shards[number][name][row[own]]
+            in_shard = shard == number
+            out[in_shard] = self._shards[number][name][row[in_shard]]
         return out
 
 
@@ -63,4 +63,4 @@ def _open(shard: Path) -> Batch:
     try:
         return {name: np.load(shard / f"{name}.npy", mmap_mode="r") for name in CROP_FIELDS}
     except (OSError, ValueError) as error:
-        raise SourceError(f"{shard} is not a whole shard ({error}); delete it and render it again") from error
+        raise SourceError(f"{shard} is not a complete shard ({error}); delete it and render it again") from error

@@ -1,7 +1,6 @@
-"""Which seeds and which motion clips belong to training, to held-out checks and to the test set.
+"""Assignment of seeds and motion clips to the training, validation and test splits.
 
-Nothing that a test image is made of is drawn in training: the seed ranges do not meet, and a clip's poses are drawn in
-its own split alone.
+The splits have no content in common: their seed ranges are disjoint, and a clip's poses are used in one split only.
 """
 
 from typing import Literal
@@ -45,19 +44,19 @@ TEST_CLIPS: frozenset[str] = frozenset(
 
 
 def clip_split(name: str) -> Split:
-    """The split that a source clip (`cmu/005_13`) belongs to."""
+    """The split of a source clip, such as `cmu/005_13`."""
     if name in TEST_CLIPS:
         return "test"
     return "val" if name in VAL_CLIPS else "train"
 
 
 def check_seed(split: Split, seed: int) -> int:
-    """The seed itself.
+    """Returns the seed.
 
     Raises:
-        ValueError: it lies outside the split's range.
+        ValueError: it is outside the split's range.
     """
     allowed = SEED_RANGES[split]
     if seed not in allowed:
-        raise ValueError(f"seed {seed} is not a {split} seed; take one from {allowed.start} to {allowed.stop - 1}")
+        raise ValueError(f"seed {seed} is not a {split} seed; use one from {allowed.start} to {allowed.stop - 1}")
     return seed

@@ -1,4 +1,4 @@
-"""Reads BVH motion files: a tree of joints with offsets, and Euler channels for each frame."""
+"""Reads BVH motion files: a joint hierarchy with offsets, and Euler angles for each frame."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,10 +11,10 @@ from common.arrays import Float64Array
 
 @dataclass(frozen=True, slots=True)
 class Bvh:
-    """One motion file.
+    """A motion file.
 
     Args:
-        names: of J joints, parents first; end sites are left out.
+        names: names of the J joints, parents first, without end sites.
         parents: index of each joint's parent, -1 for the root.
         offsets: (J, 3), from the parent, in the parent's axes and the file's length unit.
         local_rotations: (T, J, 3, 3).
@@ -30,7 +30,7 @@ class Bvh:
     frame_time_s: float
 
     def world_rotations(self) -> Float64Array:
-        """(T, J, 3, 3): each joint's axes in the file's world."""
+        """(T, J, 3, 3): each joint's axes in the file's world coordinates."""
         world = np.empty_like(self.local_rotations)
         for joint, parent in enumerate(self.parents):
             local = self.local_rotations[:, joint]
@@ -50,7 +50,7 @@ class Bvh:
 
 
 def read_bvh(path: Path) -> Bvh:
-    """Parse a file.
+    """Parses a file.
 
     Raises:
         ValueError: it is not a BVH file, or a frame has the wrong number of channels.
@@ -77,7 +77,7 @@ def _parse(text: str) -> Bvh:
             order = [joint_channels.index(f"{axis}position") for axis in "XYZ"]
             root_positions = values[:, order]
     if column != table.shape[1]:
-        raise ValueError(f"frames hold {table.shape[1]} numbers, the tree has {column} channels")
+        raise ValueError(f"frames have {table.shape[1]} numbers, the hierarchy has {column} channels")
     return Bvh(tuple(names), tuple(parents), np.array(offsets), rotations, root_positions, frame_time_s)
 
 
@@ -88,23 +88,23 @@ def _parse_tree(head: str) -> tuple[list[str], list[int], list[list[float]], lis
     channels: list[list[str]] = []
     open_joints: list[int] = []
     words = head.split()
-    for at, word in enumerate(words):
+    for k, word in enumerate(words):
         if word in ("ROOT", "JOINT"):
             parents.append(open_joints[-1] if open_joints else -1)
-            names.append(words[at + 1])
+            names.append(words[k + 1])
         elif word == "{":
-            open_joints.append(-1 if words[at - 1] == "Site" else len(names) - 1)
+            open_joints.append(-1 if words[k - 1] == "Site" else len(names) - 1)
         elif word == "}":
             open_joints.pop()
         elif word == "OFFSET" and open_joints[-1] >= 0:
-            offsets.append([float(value) for value in words[at + 1 : at + 4]])
+            offsets.append([float(value) for value in words[k + 1 : k + 4]])
         elif word == "CHANNELS":
-            channels.append(words[at + 2 : at + 2 + int(words[at + 1])])
+            channels.append(words[k + 2 : k + 2 + int(words[k + 1])])
     return names, parents, offsets, channels
 
 
 def _euler(joint_channels: list[str], values: Float64Array) -> Float64Array:
-    turns = [at for at, name in enumerate(joint_channels) if name.endswith("rotation")]
-    order = "".join(joint_channels[at][0] for at in turns)
-    # Upper case: each turn is about the axes that the turns before it have moved, as BVH has it.
-    return np.asarray(Rotation.from_euler(order, values[:, turns], degrees=True).as_matrix())
+    columns = [k for k, name in enumerate(joint_channels) if name.endswith("rotation")]
+    # Upper case for SciPy: BVH angles are intrinsic rotations.
+    order = "".join(joint_channels[k][0] for k in columns)
+    return np.asarray(Rotation.from_euler(order, values[:, columns], degrees=True).as_matrix())

@@ -1,9 +1,9 @@
-"""The table of captured poses and clips that ships with the package, and the command that makes it.
+"""The table of captured poses and clips in the package, and the command that writes it.
 
     python -m common.synthetic.motion.motion_table --source DIR --out common/synthetic/data/motions.npz
 
-DIR holds `cmu/*.bvh`, `deepmimic/*.txt` and `makehuman/*.bvh` (or `motion/cmu`, `motion/deepmimic`, `makehuman/poses`).
-Licences of the sources are in `data/LICENSES.md`.
+DIR has `cmu/*.bvh`, `deepmimic/*.txt` and `makehuman/*.bvh` (or `motion/cmu`, `motion/deepmimic`, `makehuman/poses`).
+The licences of the sources are in `data/LICENSES.md`.
 """
 
 import argparse
@@ -36,18 +36,22 @@ ANGLE_STEP = np.pi / 32767
 LENGTH_STEP = 5e-4
 """Metres per unit of the table's integers."""
 CLIP_FPS = 30.0
-_FRAME_FPS = 15.0
-_FRAME_BUDGET = 11_000
-# Beyond the budget's reach, poses that differ less than this (root mean square over joints, radians) are one pose.
-_LEAST_DIFFERENCE = 0.02
+_POSE_FPS = 15.0
+_MAX_POSES = 11_000
+# Poses closer than this (root mean square over joints, radians) are duplicates.
+_MIN_POSE_DISTANCE = 0.02
 
-# Turns of hip and foot that no dancer makes: the ballet clips hold frames in which a leg or a foot flips over.
-_HIP_LIMIT = 2.4
-_FOOT_LIMIT = 1.6
-_HANGING_FOOT = np.array([0.4, 0.0, 0.0])
+# Rotation angles beyond human limits, radians: the ballet clips have tracking errors that flip a leg or a foot.
+_MAX_HIP_ANGLE = 2.4
+_MAX_FOOT_ANGLE = 1.6
+_RELAXED_FOOT = np.array([0.4, 0.0, 0.0])
 
+_EXAMPLES = """examples:
+  python -m common.synthetic.motion.motion_table --source motions
+  python -m common.synthetic.motion.motion_table --source motions --out motions.npz
+"""
 
-# Source clip, first and last second: what the demo and the statistics of the codec play.
+# Source clip, first and last second of the contiguous clips, which the demo and the codec's statistics use.
 _CLIPS: tuple[tuple[str, float, float], ...] = (
     ("cmu/001_08", 0.0, 10.0),
     ("cmu/002_03", 0.0, 5.0),
@@ -75,11 +79,10 @@ class Clip:
     """Contiguous motion of one person.
 
     Args:
-        name: source and file, `cmu/005_13`.
+        name: source and file, such as `cmu/005_13`.
         rotation_vectors: (T, 22, 3) float32, local axis-angle in radians; the root's is the orientation in the world,
-            and the first frame faces the camera.
-        root_translation: (T, 3) float32 metres, camera axes; the first frame stands above the
-            origin, the floor is y = 0.
+            which faces the camera in the first frame.
+        root_translation: (T, 3) float32 metres, camera axes; above the origin in the first frame, the floor is y = 0.
         fps: frames per second.
     """
 
@@ -91,13 +94,13 @@ class Clip:
 
 @dataclass(frozen=True, slots=True)
 class MotionTable:
-    """What the file holds.
+    """Contents of the file.
 
     Args:
-        poses: (N, 22, 3) float32 local axis-angle; the root's has no heading, only tilt.
+        poses: (N, 22, 3) float32 local axis-angle; the root's has tilt but no heading.
         pose_clip: (N,) index into `clip_names`.
-        clip_names: every source clip.
-        clips: the contiguous ones.
+        clip_names: all source clips.
+        clips: the contiguous clips.
     """
 
     poses: FloatArray
@@ -106,23 +109,23 @@ class MotionTable:
     clips: tuple[Clip, ...]
 
     def poses_of(self, split: Split) -> FloatArray:
-        """(M, 22, 3) of the clips that belong to the split."""
-        wanted = np.array([clip_split(name) == split for name in self.clip_names])
-        return np.asarray(self.poses[wanted[self.pose_clip]])
+        """(M, 22, 3): the poses of the split."""
+        in_split = np.array([clip_split(name) == split for name in self.clip_names])
+        return np.asarray(self.poses[in_split[self.pose_clip]])
 
 
 @lru_cache(maxsize=1)
 def load_table() -> MotionTable:
-    """The table that ships with the package."""
+    """The table of the package."""
     return read_table(TABLE_FILE)
 
 
 def read_table(path: Path) -> MotionTable:
-    """Read a table.
+    """Reads a table.
 
     Raises:
-        FileNotFoundError: no such file.
-        KeyError: the file is something else.
+        FileNotFoundError: there is no such file.
+        KeyError: the file has another format.
     """
     with np.load(path, allow_pickle=False) as file:
         lengths, names = file["clip_lengths"], [str(name) for name in file["clip_titles"]]
@@ -147,7 +150,7 @@ def clips(split: Split) -> list[Clip]:
 
 
 def _deltas(values: npt.NDArray[np.int16], lengths: IntArray) -> npt.NDArray[np.int16]:
-    """Each frame less the one before it in its clip, modulo 2^16: small numbers, which compress."""
+    """Differences to the previous frame of the same clip, modulo 2^16: small numbers compress well."""
     starts = np.cumsum(lengths) - lengths
     changes = values.copy()
     with np.errstate(over="ignore"):
@@ -165,38 +168,39 @@ def _undo_deltas(changes: npt.NDArray[np.int16], lengths: IntArray) -> npt.NDArr
     return np.concatenate(parts)
 
 
-# --- Making the table ------------------------------------------------------------------------------------------------
+# --- Writing the table -----------------------------------------------------------------------------------------------
 
 
 def read_sources(directory: Path) -> Iterator[Motion]:
-    """All motions under a directory, retargeted.
+    """Yields all motions below a folder, retargeted.
 
     Raises:
         FileNotFoundError: one of the three sources is missing.
-        ValueError: a file is not what its place says.
+        ValueError: a file has another format.
     """
     readers: tuple[tuple[tuple[str, ...], str, Callable[[Path], Motion]], ...] = (
         (("cmu", "motion/cmu"), "*.bvh", cmu_motion),
         (("deepmimic", "motion/deepmimic"), "humanoid3d_*.txt", deepmimic_motion),
         (("makehuman/poses", "makehuman"), "*.bvh", makehuman_motion),
     )
-    for places, pattern, read in readers:
-        files = [file for place in places for file in sorted((directory / place).glob(pattern))]
+    for folders, pattern, read in readers:
+        files = [file for folder in folders for file in sorted((directory / folder).glob(pattern))]
         if not files:
-            raise FileNotFoundError(f"no {pattern} in {directory / places[0]}")
+            raise FileNotFoundError(f"no {pattern} in {directory / folders[0]}")
         for file in files:
             yield read(file)
 
 
-def make_table(motions: list[Motion], out: Path, budget: int = _FRAME_BUDGET) -> MotionTable:
-    """Choose diverse poses and the contiguous clips, and write the file."""
+def make_table(motions: list[Motion], out: Path, max_poses: int = _MAX_POSES) -> MotionTable:
+    """Selects diverse poses and the contiguous clips, and writes the file."""
     names = [motion.name for motion in motions]
     poses = [
-        _mend(_rotation_vectors(_without_heading(resample(motion, _FRAME_FPS).local_rotations))) for motion in motions
+        _without_tracking_errors(_rotation_vectors(_without_heading(resample(motion, _POSE_FPS).local_rotations)))
+        for motion in motions
     ]
     pose_clip = np.repeat(np.arange(len(names)), [len(part) for part in poses])
     stacked = np.concatenate(poses)
-    chosen = np.sort(_farthest_points(_pose_features(stacked), budget))
+    chosen = np.sort(_farthest_point_sampling(_pose_features(stacked), max_poses))
     chosen_clips = [_cut(motions[names.index(name)], start_s, end_s) for name, start_s, end_s in _CLIPS]
     lengths = np.array([len(motion.local_rotations) for motion in chosen_clips], dtype=np.int64)
     rotations = np.concatenate([_rotation_vectors(motion.local_rotations) for motion in chosen_clips])
@@ -220,15 +224,15 @@ def _rotation_vectors(rotations: Float64Array) -> Float64Array:
     return np.asarray(flat.reshape(*rotations.shape[:-2], 3))
 
 
-def _mend(poses: Float64Array) -> Float64Array:
-    """Drop frames whose hip was lost by the recording; where only a foot was, let it hang."""
+def _without_tracking_errors(poses: Float64Array) -> Float64Array:
+    """Drops frames with an impossible hip angle and relaxes feet with an impossible angle."""
     angles = np.linalg.norm(poses, axis=-1)
     hips = [JOINT_INDEX["upperleg01.L"], JOINT_INDEX["upperleg01.R"]]
-    sound = (angles[:, hips] < _HIP_LIMIT).all(axis=-1)
-    mended, angles = poses[sound].copy(), angles[sound]
+    valid = (angles[:, hips] < _MAX_HIP_ANGLE).all(axis=-1)
+    corrected, angles = poses[valid].copy(), angles[valid]
     for foot in (JOINT_INDEX["foot.L"], JOINT_INDEX["foot.R"]):
-        mended[angles[:, foot] > _FOOT_LIMIT, foot] = _HANGING_FOOT
-    return np.asarray(mended)
+        corrected[angles[:, foot] > _MAX_FOOT_ANGLE, foot] = _RELAXED_FOOT
+    return np.asarray(corrected)
 
 
 def _without_heading(local: Float64Array) -> Float64Array:
@@ -238,49 +242,52 @@ def _without_heading(local: Float64Array) -> Float64Array:
 
 
 def _cut(motion: Motion, start_s: float, end_s: float) -> Motion:
-    smooth = resample(motion, CLIP_FPS)
+    resampled = resample(motion, CLIP_FPS)
     span = slice(round(start_s * CLIP_FPS), round(end_s * CLIP_FPS))
-    rotations, translation = smooth.local_rotations[span].copy(), smooth.root_translation[span].copy()
-    turn = about_vertical(-heading(rotations[0, 0]))
-    rotations[:, 0] = turn @ rotations[:, 0]
+    rotations, translation = resampled.local_rotations[span].copy(), resampled.root_translation[span].copy()
+    to_camera = about_vertical(-heading(rotations[0, 0]))
+    rotations[:, 0] = to_camera @ rotations[:, 0]
     translation -= translation[0] * np.array([1.0, 0.0, 1.0])
-    return Motion(motion.name, rotations, translation @ turn.T, CLIP_FPS)
+    return Motion(motion.name, rotations, translation @ to_camera.T, CLIP_FPS)
 
 
 def _pose_features(rotation_vectors: Float64Array) -> FloatArray:
-    """(N, 22, 3) → (N, 198) rotation matrices, scaled so that distances are about radians per joint (RMS)."""
+    """(N, 22, 3) → (N, 198) rotation matrices, scaled so that distances approximate RMS radians per joint."""
     matrices = Rotation.from_rotvec(rotation_vectors.reshape(-1, 3)).as_matrix().reshape(len(rotation_vectors), -1)
     return np.asarray((matrices / np.sqrt(2.0 * rotation_vectors.shape[1])).astype(np.float32))
 
 
-def _farthest_points(features: FloatArray, budget: int) -> IntArray:
-    """Greedy: always take the one that is farthest from all taken; stop at the budget or when all are near."""
+def _farthest_point_sampling(features: FloatArray, max_count: int) -> IntArray:
+    """Indices by greedy farthest point sampling, until `max_count` or until the rest are near-duplicates."""
     distance = np.full(len(features), np.inf, dtype=np.float32)
     squares = np.square(features).sum(-1)
     chosen: list[int] = []
     current = 0
-    while len(chosen) < budget:
+    while len(chosen) < max_count:
         chosen.append(current)
-        new = squares + squares[current] - 2.0 * (features @ features[current])
-        distance = np.minimum(distance, new)
+        to_current = squares + squares[current] - 2.0 * (features @ features[current])
+        distance = np.minimum(distance, to_current)
         current = int(distance.argmax())
-        if distance[current] < _LEAST_DIFFERENCE**2:
+        if distance[current] < _MIN_POSE_DISTANCE**2:
             break
     return np.array(chosen, dtype=np.int64)
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Command line; the exit code."""
+    """The command line; returns the exit code."""
     parser = argparse.ArgumentParser(
-        prog="python -m common.synthetic.motion.motion_table", description="Make the motion table."
+        "python -m common.synthetic.motion.motion_table",
+        description="Retarget motion capture to the body's joints, select diverse poses and write the motion table.",
+        epilog=_EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--source", type=Path, required=True, help="folder with cmu, deepmimic and makehuman motions")
-    parser.add_argument("--out", type=Path, default=TABLE_FILE)
+    parser.add_argument("--out", type=Path, default=TABLE_FILE, help="file to write (default: that of the package)")
     options = parser.parse_args(arguments)
     try:
         table = make_table(list(read_sources(options.source)), options.out)
     except (OSError, ValueError) as error:
-        print(f"cannot make the table: {error}")
+        print(f"cannot write the table: {error}")
         return 2
     frames = sum(len(clip.rotation_vectors) for clip in table.clips)
     print(

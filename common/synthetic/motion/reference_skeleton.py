@@ -1,7 +1,7 @@
-"""The 22 joints as a stick figure of average proportions: enough to retarget motion and to keep hands out of bodies.
+"""A skeleton of the 22 joints with average proportions, for motion retargeting and for hand-body penetration tests.
 
-Axes are the camera's (x right, which is the left of a person who faces us, y down, z forward), metres, origin at the
-pelvis' height above which Anny's template stands.  Positions are those of Anny's default body at rest.
+Axes are those of the camera that the person faces: x right, which is the person's left, y down, z forward; metres.
+Positions are those of Anny's default body in the rest pose, relative to the origin of its template.
 """
 
 import numpy as np
@@ -51,7 +51,7 @@ def _both_sides(table: dict[str, tuple[float, float, float]]) -> dict[str, Float
 
 
 def mirror_point(point: Float64Array) -> Float64Array:
-    """(..., 3) seen in a mirror that stands in the body's plane of symmetry."""
+    """(..., 3) reflected in the body's plane of symmetry."""
     return np.asarray(point * np.array([-1.0, 1.0, 1.0]))
 
 
@@ -61,30 +61,30 @@ REST_POSITIONS: Float64Array = np.stack([REST[name] for name in JOINTS])
 
 
 def bone_end(joint: str) -> Float64Array:
-    """Where the bone that starts at a limb's joint ends at rest: the next joint, or the knuckle, toe or crown."""
+    """End of the bone that starts at a joint, in the rest pose: the next joint, or the knuckle, toe or crown."""
     if joint in TIPS:
         return TIPS[joint]
-    # The neck comes first among the chest's children, and the chest's own bone is the one that we mean.
+    # For the chest this is the neck, which precedes the clavicles.
     child = _PARENT_NAMES.index(joint)
     return REST[JOINTS[child]]
 
 
 def bone_direction(joint: str) -> Float64Array:
-    """Unit vector along the bone at rest."""
+    """Unit vector along the bone in the rest pose."""
     along = bone_end(joint) - REST[joint]
     return np.asarray(along / np.linalg.norm(along))
 
 
 def hinge_axis(joint: str) -> Float64Array:
-    """Unit axis about which a positive turn flexes the limb at rest: elbow for arms, knee for legs, knuckles for hands.
+    """Unit axis about which a positive rotation flexes the limb: elbow for arms, knee for legs, knuckles for hands.
 
-    It is at right angles to the bone.
+    It is perpendicular to the bone, in the rest pose.
     """
     side = joint[-2:]
     if joint.startswith(("upperleg", "lowerleg", "foot")):
         axis = np.array([1.0, 0.0, 0.0])
     elif joint.startswith("wrist"):
-        # Turns of the left hand's mirror image run the other way, so the axis is mirrored and reversed.
+        # Mirroring reverses the sense of rotation, so the axis is mirrored and negated.
         axis = _KNUCKLES_LEFT if side == ".L" else -mirror_point(_KNUCKLES_LEFT)
     else:
         axis = np.cross(bone_direction(f"upperarm01{side}"), bone_direction(f"lowerarm01{side}"))
@@ -94,20 +94,20 @@ def hinge_axis(joint: str) -> Float64Array:
 
 
 def bone_frame(joint: str) -> Float64Array:
-    """(3, 3) with the columns bone, hinge, bone × hinge, at rest."""
+    """(3, 3) with the columns bone, hinge, bone × hinge, in the rest pose."""
     return frame(bone_direction(joint), hinge_axis(joint))
 
 
 def frame(along: Float64Array, hinge: Float64Array) -> Float64Array:
-    """(3, 3) right-handed frame: the first vector, what of the second is at right angles to it, and their product."""
+    """(3, 3) right-handed orthonormal frame by Gram-Schmidt, with the columns `along`, `hinge`, and their product."""
     first = along / np.linalg.norm(along)
     second = hinge - (hinge @ first) * first
     second = second / np.linalg.norm(second)
     return np.stack([first, second, np.cross(first, second)], axis=-1)
 
 
-def forward(local_rotations: Float64Array) -> tuple[Float64Array, Float64Array]:
-    """Local rotations (B, 22, 3, 3) → joint positions (B, 22, 3) with the pelvis at the origin, world rotations."""
+def forward_kinematics(local_rotations: Float64Array) -> tuple[Float64Array, Float64Array]:
+    """Local rotations (B, 22, 3, 3) → positions relative to the root (B, 22, 3), world rotations (B, 22, 3, 3)."""
     world = np.empty_like(local_rotations)
     positions = np.zeros(local_rotations.shape[:-1], dtype=local_rotations.dtype)
     for joint, parent in enumerate(PARENTS):
@@ -121,6 +121,6 @@ def forward(local_rotations: Float64Array) -> tuple[Float64Array, Float64Array]:
 
 
 def tip_positions(positions: Float64Array, world: Float64Array, joint: str) -> Float64Array:
-    """(B, 3): the knuckle, toe or crown beyond the last joint."""
+    """(B, 3): position of the knuckle, toe or crown beyond the last joint."""
     index = JOINT_INDEX[joint]
     return positions[:, index] + world[:, index] @ (TIPS[joint] - REST[joint])

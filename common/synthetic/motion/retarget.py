@@ -1,9 +1,9 @@
-"""Brings motion from other skeletons to our 22 joints.
+"""Motion retargeting from other skeletons to our 22 joints.
 
-A source gives the world rotation of each of its bones.  An alignment, fixed per bone, says how the source bone's own
-axes lie in our rest pose; the rotation of our joint is then `axes · source · alignment`.  Limbs are aligned by the
-direction of the bone and by the axis of the hinge at its end, so that elbow and knee point where they point in the
-source whatever rest pose that has.  A hinge axis is the one about which a positive turn flexes.
+A source gives the world rotation of each of its bones.  A constant alignment per bone relates the axes of the source
+bone to our rest pose; the rotation of our joint is then `axes · source · alignment`.  Limbs are aligned by the
+direction of the bone and by the hinge axis at its end, so that elbows and knees point in the same direction as in the
+source, independently of its rest pose.  A positive rotation about a hinge axis flexes the limb.
 """
 
 import json
@@ -20,7 +20,7 @@ from common.synthetic.motion.reference_skeleton import (
     PARENTS,
     bone_direction,
     bone_frame,
-    forward,
+    forward_kinematics,
     frame,
     tip_positions,
 )
@@ -31,10 +31,10 @@ _SPINE = ("spine05", "spine04", "spine03", "spine02", "spine01")
 
 @dataclass(frozen=True, slots=True)
 class Motion:
-    """A clip on our joints.
+    """A retargeted clip.
 
     Args:
-        name: source and file, `cmu/005_13`.
+        name: source and file, such as `cmu/005_13`.
         local_rotations: (T, 22, 3, 3); the root's is the orientation in the world.
         root_translation: (T, 3) metres, camera axes; the floor is y = 0, so a standing pelvis is at y ≈ -0.85.
         fps: frames per second.
@@ -49,10 +49,10 @@ class Motion:
 # --- CMU clips on the rig of Character Creator: x to the person's left, y up, z forward, centimetres -----------------
 
 _CMU_AXES = np.diag([1.0, -1.0, -1.0])
-_CMU_METRES = 0.79 / 97.5
-"""Our leg over theirs."""
-_STRAY_MPS = 10.0
-# Bones in one line with the world's axes when the rig stands in its T-pose.
+_CMU_SCALE = 0.79 / 97.5
+"""Leg length of our skeleton in metres over that of the rig in centimetres."""
+_MAX_ROOT_SPEED_MPS = 10.0
+# Bones that are parallel to the world's axes in the rig's T-pose.
 _CMU_UPRIGHT = {"root": "Hip", "spine01": "Spine02", "head": "Head"}
 _CMU_LIMBS = {
     "clavicle": "Clavicle",
@@ -63,12 +63,12 @@ _CMU_LIMBS = {
     "lowerleg01": "Calf",
     "foot": "Foot",
 }
-# How the left collar bone lies, in our axes, while the shoulders hang; the recordings hardly move it.
+# Rotation vector of the left clavicle for relaxed shoulders, in our axes; the recordings hardly move it.
 _CMU_CLAVICLE = np.array([0.19, -0.26, -0.05])
-# Median elbow axis of the recordings, left arm; the right arm's is its mirror image in the rig's y-z plane.
+# Median elbow axis of the left arm in the recordings; that of the right arm is mirrored in the rig's y-z plane.
 _CMU_ELBOW = np.array([0.86, 0.03, 0.51])
-# Of a foot flat on the floor the ball is 14 degrees below the ankle there and 19 degrees here.
-_CMU_FOOT_TURN = np.deg2rad(5.0)
+# For a foot flat on the floor, the ball is 14 degrees below the ankle in the rig and 19 degrees in our skeleton.
+_CMU_FOOT_PITCH = np.deg2rad(5.0)
 
 
 def _cmu_alignment(joint: str, bvh: Bvh) -> Float64Array:
@@ -81,24 +81,24 @@ def _cmu_alignment(joint: str, bvh: Bvh) -> Float64Array:
     if stem == "clavicle":
         left = np.array([[0.0, 1.0, 0.0], [-1.0, 0.0, 0.0], [0.0, 0.0, 1.0]])
         reference = left if side == ".L" else left.T
-        slack = Rotation.from_rotvec(_CMU_CLAVICLE * mirror).as_matrix()
-        return np.asarray(reference.T @ _CMU_AXES.T @ slack.T)
+        relaxed = Rotation.from_rotvec(_CMU_CLAVICLE * mirror).as_matrix()
+        return np.asarray(reference.T @ _CMU_AXES.T @ relaxed.T)
     if stem in ("upperarm01", "lowerarm01"):
         along, hinge = offset("Forearm" if stem == "upperarm01" else "Hand"), _CMU_ELBOW * mirror
     elif stem == "wrist":
         along, hinge = offset("Mid1"), (offset("Index1") - offset("Pinky1")) * (1.0 if side == ".L" else -1.0)
     elif stem == "foot":
-        along, hinge = np.array([0.0, np.cos(_CMU_FOOT_TURN), -np.sin(_CMU_FOOT_TURN)]), np.array([-1.0, 0.0, 0.0])
+        along, hinge = np.array([0.0, np.cos(_CMU_FOOT_PITCH), -np.sin(_CMU_FOOT_PITCH)]), np.array([-1.0, 0.0, 0.0])
     else:
         along, hinge = offset("Calf" if stem == "upperleg01" else "Foot"), np.array([-1.0, 0.0, 0.0])
     return frame(along, hinge) @ bone_frame(joint).T
 
 
 def cmu_motion(path: Path) -> Motion:
-    """Retarget one of the CMU clips.
+    """Retargets a CMU clip.
 
     Raises:
-        ValueError: not a BVH file, or not on this rig.
+        ValueError: the file is not BVH, or has another rig.
     """
     bvh = read_bvh(path)
     source = bvh.world_rotations()
@@ -110,12 +110,12 @@ def cmu_motion(path: Path) -> Motion:
         for side in _SIDES:
             node = _node(bvh, f"CC_Base_{side[1]}_{bone}", path)
             world[stem + side] = _CMU_AXES @ source[:, node] @ _cmu_alignment(stem + side, bvh)
-    root = bvh.world_positions()[:, _node(bvh, "CC_Base_Hip", path)] @ _CMU_AXES.T * _CMU_METRES
-    # Some recordings begin with a stray frame, metres away from the second.
-    stray = len(root) > 1 and np.linalg.norm(root[1] - root[0]) > _STRAY_MPS * bvh.frame_time_s
-    first = 1 if stray else 0
+    root = bvh.world_positions()[:, _node(bvh, "CC_Base_Hip", path)] @ _CMU_AXES.T * _CMU_SCALE
+    # In some recordings the first frame is metres away from the second one.
+    is_outlier = len(root) > 1 and np.linalg.norm(root[1] - root[0]) > _MAX_ROOT_SPEED_MPS * bvh.frame_time_s
+    first = 1 if is_outlier else 0
     world = {joint: rotations[first:] for joint, rotations in world.items()}
-    return _finish(f"cmu/{path.stem}", _complete(world), root[first:], 1.0 / bvh.frame_time_s)
+    return _motion(f"cmu/{path.stem}", _with_spine(world), root[first:], 1.0 / bvh.frame_time_s)
 
 
 def _node(bvh: Bvh, name: str, path: Path) -> int:
@@ -124,27 +124,27 @@ def _node(bvh: Bvh, name: str, path: Path) -> int:
     return bvh.names.index(name)
 
 
-# --- MakeHuman poses: our own rest pose, x to the person's left, y backwards, z up -----------------------------------
+# --- MakeHuman poses: our rest pose, x to the person's left, y backwards, z up ----------------------------------------
 
 _MAKEHUMAN_AXES = np.array([[1.0, 0.0, 0.0], [0.0, 0.0, -1.0], [0.0, 1.0, 0.0]])
 
 
 def makehuman_motion(path: Path) -> Motion:
-    """A MakeHuman pose: one frame, or few; the skeleton is the one that Anny comes from.
+    """Converts a MakeHuman pose of one or a few frames; Anny's skeleton is derived from MakeHuman's.
 
     Raises:
-        ValueError: not a BVH file, or not on this rig.
+        ValueError: the file is not BVH, or has another rig.
     """
     bvh = read_bvh(path)
     source = bvh.world_rotations()
     world = {joint: _MAKEHUMAN_AXES @ source[:, _node(bvh, joint, path)] @ _MAKEHUMAN_AXES.T for joint in JOINTS}
-    # The second half of upper arm and thigh carries a part of the turn that the elbow and knee stand on.
+    # MakeHuman divides upper arms and thighs into two bones: aim ours at the elbow and the knee.
     for side in _SIDES:
         for joint, second in (("upperarm01", "lowerarm01"), ("upperleg01", "lowerleg01")):
             world[joint + side] = _aim(
                 world[joint + side], bone_direction(joint + side), _along(bvh, joint, second, side)
             )
-    return _finish(f"makehuman/{path.stem}", _half_twist(world), np.zeros((len(source), 3)), 1.0)
+    return _motion(f"makehuman/{path.stem}", _distribute_twist(world), np.zeros((len(source), 3)), 1.0)
 
 
 def _along(bvh: Bvh, start: str, end: str, side: str) -> Float64Array:
@@ -154,22 +154,22 @@ def _along(bvh: Bvh, start: str, end: str, side: str) -> Float64Array:
 
 
 def _aim(world: Float64Array, bone: Float64Array, target: Float64Array) -> Float64Array:
-    """The least further turn that brings the bone onto its target direction."""
+    """Adds the minimal rotation that turns the bone to its target direction."""
     current = world @ bone
     target = target / np.linalg.norm(target, axis=-1, keepdims=True)
     axis = np.cross(current, target)
     sine = np.linalg.norm(axis, axis=-1, keepdims=True)
     angle = np.arctan2(sine, np.sum(current * target, axis=-1, keepdims=True))
-    turn = Rotation.from_rotvec(axis / np.maximum(sine, 1e-9) * angle).as_matrix()
-    return np.asarray(turn @ world)
+    correction = Rotation.from_rotvec(axis / np.maximum(sine, 1e-9) * angle).as_matrix()
+    return np.asarray(correction @ world)
 
 
-# --- DeepMimic: x forward, y up, z to the person's right, metres; arms hang at rest ----------------------------------
+# --- DeepMimic: x forward, y up, z to the person's right, metres; the arms hang down in its rest pose -----------------
 
 _DEEPMIMIC_AXES = np.array([[0.0, 0.0, -1.0], [0.0, -1.0, 0.0], [-1.0, 0.0, 0.0]])
-_DEEPMIMIC_METRES = 0.79 / 0.83
+_DEEPMIMIC_SCALE = 0.79 / 0.83
 _DOWN = np.array([0.0, -1.0, 0.0])
-# In the order of the file; the parent's place in this order; a hinge's number turns it about z.
+# Joint, index of its parent, and number of values (a quaternion, or the angle of a hinge about z), in the file's order.
 _DEEPMIMIC_BONES: tuple[tuple[str, int, int], ...] = (
     ("root", -1, 4),
     ("spine01", 0, 4),
@@ -188,10 +188,10 @@ _DEEPMIMIC_BONES: tuple[tuple[str, int, int], ...] = (
 
 
 def deepmimic_motion(path: Path) -> Motion:
-    """Retarget one of the DeepMimic clips.
+    """Retargets a DeepMimic clip.
 
     Raises:
-        ValueError: the file holds something else.
+        ValueError: the file has another format.
     """
     try:
         frames = np.array(json.loads(path.read_text())["Frames"], dtype=np.float64)
@@ -206,13 +206,13 @@ def deepmimic_motion(path: Path) -> Motion:
     for side in _SIDES:
         world[f"clavicle{side}"] = world["spine01"]
         world[f"wrist{side}"] = world[f"lowerarm01{side}"]
-    root = frames[:, 1:4] @ _DEEPMIMIC_AXES.T * _DEEPMIMIC_METRES
+    root = frames[:, 1:4] @ _DEEPMIMIC_AXES.T * _DEEPMIMIC_SCALE
     name = path.stem.removeprefix("humanoid3d_")
-    return _finish(f"deepmimic/{name}", _complete(world), root, 1.0 / float(frames[0, 0]))
+    return _motion(f"deepmimic/{name}", _with_spine(world), root, 1.0 / float(frames[0, 0]))
 
 
 def deepmimic_world_rotations(frames: Float64Array) -> list[Float64Array]:
-    """(T, 44) numbers of the file → (T, 3, 3) per bone, in the file's order and axes."""
+    """(T, 44) values of the file → (T, 3, 3) for each bone, in the file's order and axes."""
     world: list[Float64Array] = []
     column = 4
     for _, parent, size in _DEEPMIMIC_BONES:
@@ -234,37 +234,38 @@ def _deepmimic_alignment(joint: str) -> Float64Array:
     return _DEEPMIMIC_AXES.T
 
 
-# --- What all sources share ------------------------------------------------------------------------------------------
+# --- Common to all sources -------------------------------------------------------------------------------------------
 
 
-def _complete(world: dict[str, Float64Array]) -> dict[str, Float64Array]:
-    """Spread the bend of the back over five joints and that of the neck over two."""
-    full = dict(world)
-    for at, joint in enumerate(_SPINE[:-1]):
-        full[joint] = _between(world["root"], world["spine01"], (at + 1) / len(_SPINE))
-    full["neck01"] = _between(world["spine01"], world["head"], 0.5)
-    return _half_twist(full)
+def _with_spine(world: dict[str, Float64Array]) -> dict[str, Float64Array]:
+    """Distributes the bend of the back over five joints and that of the neck over two."""
+    complete = dict(world)
+    for k, joint in enumerate(_SPINE[:-1]):
+        complete[joint] = _interpolate(world["root"], world["spine01"], (k + 1) / len(_SPINE))
+    complete["neck01"] = _interpolate(world["spine01"], world["head"], 0.5)
+    return _distribute_twist(complete)
 
 
-def _between(start: Float64Array, end: Float64Array, share: float) -> Float64Array:
-    turn = Rotation.from_matrix(np.swapaxes(start, -1, -2) @ end).as_rotvec()
-    return np.asarray(start @ Rotation.from_rotvec(share * turn).as_matrix())
+def _interpolate(start: Float64Array, end: Float64Array, share: float) -> Float64Array:
+    difference = Rotation.from_matrix(np.swapaxes(start, -1, -2) @ end).as_rotvec()
+    return np.asarray(start @ Rotation.from_rotvec(share * difference).as_matrix())
 
 
-def _half_twist(world: dict[str, Float64Array]) -> dict[str, Float64Array]:
-    """Let the forearm take half of the hand's turn about it, as skin does."""
-    full = dict(world)
+def _distribute_twist(world: dict[str, Float64Array]) -> dict[str, Float64Array]:
+    """Gives the forearm half of the hand's twist about its axis, which prevents collapsed skin at the wrist."""
+    distributed = dict(world)
     for side in _SIDES:
         forearm, bone = world[f"lowerarm01{side}"], bone_direction(f"lowerarm01{side}")
         local = Rotation.from_matrix(np.swapaxes(forearm, -1, -2) @ world[f"wrist{side}"]).as_quat()
         twist = 2.0 * np.arctan2(local[:, :3] @ bone, local[:, 3])
         twist = (twist + np.pi) % (2.0 * np.pi) - np.pi
         half = Rotation.from_rotvec(0.5 * twist[:, None] * bone).as_matrix()
-        full[f"lowerarm01{side}"] = forearm @ half
-    return full
+        distributed[f"lowerarm01{side}"] = forearm @ half
+    return distributed
 
 
-def _finish(name: str, world: dict[str, Float64Array], root: Float64Array, fps: float) -> Motion:
+def _motion(name: str, world: dict[str, Float64Array], root: Float64Array, fps: float) -> Motion:
+    """A motion from world rotations (T, 3, 3) by joint and root positions (T, 3)."""
     stacked = np.stack([world[joint] for joint in JOINTS], axis=1)
     local = stacked.copy()
     for joint, parent in enumerate(PARENTS):
@@ -274,39 +275,41 @@ def _finish(name: str, world: dict[str, Float64Array], root: Float64Array, fps: 
 
 
 def _on_the_floor(local: Float64Array, root: Float64Array) -> Float64Array:
-    """Start above the origin and stand, most of the time, on y = 0."""
-    positions, world = forward(local)
+    """Root positions that start above the origin, with the feet on y = 0 in most frames."""
+    positions, world = forward_kinematics(local)
     toes = np.stack([tip_positions(positions, world, f"foot{side}")[:, 1] for side in _SIDES], axis=-1)
     ankles = positions[:, [JOINT_INDEX["foot.L"], JOINT_INDEX["foot.R"]], 1] + 0.047
     lowest = np.maximum(toes, ankles).max(axis=-1)
-    moved = root - root[:1] * np.array([1.0, 0.0, 1.0])
-    moved[:, 1] -= np.quantile(moved[:, 1] + lowest, 0.9)
-    return np.asarray(moved)
+    shifted = root - root[:1] * np.array([1.0, 0.0, 1.0])
+    shifted[:, 1] -= np.quantile(shifted[:, 1] + lowest, 0.9)
+    return np.asarray(shifted)
 
 
 def resample(motion: Motion, fps: float) -> Motion:
-    """The same motion at another rate: rotations along the shortest arc, positions along straight lines."""
+    """The motion at another frame rate: spherical interpolation of rotations, linear interpolation of positions."""
     count = len(motion.local_rotations)
     if count < 2:
         return motion
     times = np.arange(count) / motion.fps
-    wanted = np.arange(0.0, times[-1] + 1e-9, 1.0 / fps)
-    rotations = np.empty((len(wanted), *motion.local_rotations.shape[1:]))
+    new_times = np.arange(0.0, times[-1] + 1e-9, 1.0 / fps)
+    rotations = np.empty((len(new_times), *motion.local_rotations.shape[1:]))
     for joint in range(rotations.shape[1]):
-        rotations[:, joint] = Slerp(times, Rotation.from_matrix(motion.local_rotations[:, joint]))(wanted).as_matrix()
-    translation = np.stack([np.interp(wanted, times, axis) for axis in motion.root_translation.T], axis=-1)
+        rotations[:, joint] = Slerp(times, Rotation.from_matrix(motion.local_rotations[:, joint]))(
+            new_times
+        ).as_matrix()
+    translation = np.stack([np.interp(new_times, times, axis) for axis in motion.root_translation.T], axis=-1)
     return Motion(motion.name, rotations, translation, fps)
 
 
 def heading(root_rotations: Float64Array) -> Float64Array:
-    """(..., 3, 3) orientations → (...) the turn about the vertical in radians (the twist part of the rotation)."""
+    """(..., 3, 3) orientations → (...) rotation about the vertical by swing-twist decomposition, radians."""
     quaternion = Rotation.from_matrix(root_rotations.reshape(-1, 3, 3)).as_quat()
     angle = 2.0 * np.arctan2(quaternion[:, 1], quaternion[:, 3])
     return np.asarray(angle.reshape(root_rotations.shape[:-2]))
 
 
 def about_vertical(angle: Float64Array) -> Float64Array:
-    """(...) radians → (..., 3, 3) turns about the camera's y axis."""
+    """(...) radians → (..., 3, 3) rotations about the camera's y axis."""
     vector = np.zeros((*np.shape(angle), 3))
     vector[..., 1] = angle
     return np.asarray(Rotation.from_rotvec(vector.reshape(-1, 3)).as_matrix().reshape(*np.shape(angle), 3, 3))

@@ -1,4 +1,4 @@
-"""Triangles to pixels with moderngl over EGL: on a GPU where there is one, on Mesa's llvmpipe otherwise."""
+"""Off-screen rasteriser: moderngl over EGL, on a GPU or on Mesa's software rasteriser llvmpipe."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -17,14 +17,14 @@ from common.synthetic.assets.wardrobe import Garment, bare_faces
 from common.synthetic.renderer.shaders import ALBEDO, FRAGMENT, VERTEX
 
 _NEAR_M, _FAR_M = 0.05, 60.0
-_THIN = 5
-"""Of so many vertices, one tells its colour."""
-_INSTANCE = 64
-"""The truth channel counts up by this much per person; see shaders.FRAGMENT."""
+_COLOUR_STRIDE = 5
+"""Region colours are means over every n-th vertex."""
+_CODES_PER_PERSON = 64
+"""Codes in the truth attachment per person: 1 + region; see shaders.FRAGMENT."""
 
 
 class RendererUnavailable(UsageError):
-    """No OpenGL over EGL on this machine."""
+    """OpenGL over EGL is not available."""
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ class View:
         width: pixels of the rendered image.
         height: pixels of the rendered image.
         focal_px: focal length in pixels.
-        centre_px: principal point; the middle of the image by default.
+        centre_px: principal point; by default the centre of the image.
     """
 
     width: int
@@ -55,13 +55,13 @@ class View:
 
 
 @dataclass(frozen=True, eq=False)
-class Worn:
-    """A garment on somebody.
+class WornGarment:
+    """A posed garment.
 
     Args:
-        garment: which.
+        garment: the garment.
         vertices: (N, 3) camera space, metres.
-        appearance: what it is painted with.
+        appearance: its materials.
     """
 
     garment: Garment
@@ -71,28 +71,28 @@ class Worn:
 
 @dataclass(frozen=True, eq=False)
 class Figure:
-    """One person to draw.
+    """A person to render.
 
     Args:
         vertices: (V, 3) of the body, camera space, metres.
-        appearance: what is painted on the body.
-        worn: what is worn over it.
+        appearance: materials of the body.
+        worn: garments.
     """
 
     vertices: FloatArray
     appearance: Appearance
-    worn: tuple[Worn, ...] = ()
+    worn: tuple[WornGarment, ...] = ()
 
 
 @dataclass(frozen=True)
 class Rendering:
-    """One image of people on nothing.
+    """An image of people without background.
 
     Args:
         colour: (H, W, 4) uint8 RGB and coverage (0 or 255).
-        depth: (H, W) float32 camera z of what is seen, metres; 0 where nothing is.
-        instance: (H, W) uint8 which of the people, from 0; 255 where nothing is.
-        part: (H, W) uint8 0 background, 1 + region index.
+        depth: (H, W) float32 camera z of the visible surface, metres; 0 for the background.
+        instance: (H, W) uint8 index of the person; 255 for the background.
+        part: (H, W) uint8 1 + region index; 0 for the background.
     """
 
     colour: ByteArray
@@ -124,14 +124,14 @@ class VertexNormals:
 
 
 class _Mesh:
-    """A body or a garment on the graphics side: what never changes is there already, the vertices are sent.
+    """Buffers of a body or a garment: constant attributes are uploaded once, vertices for every image.
 
     Args:
-        context: OpenGL.
-        program: draws it.
-        albedo: computes the unlit colour of its vertices.
-        shape: what may be painted.
-        thin: of so many vertices, one tells its colour.
+        context: OpenGL context.
+        program: draws the mesh.
+        albedo: computes the unlit colours of vertices.
+        shape: topology and paint coordinates.
+        colour_stride: `colours` samples every n-th vertex.
     """
 
     def __init__(
@@ -140,52 +140,52 @@ class _Mesh:
         program: moderngl.Program,
         albedo: moderngl.Program,
         shape: Canvas | Garment,
-        thin: int,
+        colour_stride: int,
     ) -> None:
         self._faces = shape.faces.astype(np.int32)
         self._normals = VertexNormals(shape.faces, len(shape.rest))
-        self._moving = context.buffer(reserve=len(shape.rest) * 24, dynamic=True)
+        self._dynamic = context.buffer(reserve=len(shape.rest) * 24, dynamic=True)
         self._index = context.buffer(self._faces.tobytes(), dynamic=True)
         self._all_faces = True
-        fixed = np.hstack([shape.rest, shape.limb, shape.region[:, None], _folds(shape.rest)]).astype(np.float32)
-        self._drawn = context.vertex_array(
+        constant = np.hstack([shape.rest, shape.limb, shape.region[:, None], _folds(shape.rest)]).astype(np.float32)
+        self._mesh = context.vertex_array(
             program,
             [
-                (self._moving, "3f 3f", "position", "normal"),
-                (context.buffer(fixed.tobytes()), "3f 4f 1f 4f", "rest", "limb", "region", "folds"),
+                (self._dynamic, "3f 3f", "position", "normal"),
+                (context.buffer(constant.tobytes()), "3f 4f 1f 4f", "rest", "limb", "region", "folds"),
             ],
             index_buffer=self._index,
             index_element_size=4,
         )
-        self.sampled = np.unique(shape.faces)[::thin]
+        self.sampled = np.unique(shape.faces)[::colour_stride]
         self.region = shape.region[self.sampled]
-        places = np.hstack([shape.rest[self.sampled], shape.limb[self.sampled]]).astype(np.float32)
-        self._colours = context.buffer(reserve=len(places) * 12)
-        self._painted = context.vertex_array(albedo, [(context.buffer(places.tobytes()), "3f 4f", "rest", "limb")])
+        samples = np.hstack([shape.rest[self.sampled], shape.limb[self.sampled]]).astype(np.float32)
+        self._colours = context.buffer(reserve=len(samples) * 12)
+        self._samples = context.vertex_array(albedo, [(context.buffer(samples.tobytes()), "3f 4f", "rest", "limb")])
 
     def draw(self, vertices: FloatArray, faces: BoolArray | None = None) -> None:
-        """Draws it, or those of its triangles that `faces` (F,) marks."""
-        moving = np.hstack([vertices, self._normals(vertices)])
-        self._moving.write(moving.astype(np.float32, copy=False).tobytes())
+        """Draws the mesh, or only the triangles that `faces` (F,) selects."""
+        attributes = np.hstack([vertices, self._normals(vertices)])
+        self._dynamic.write(attributes.astype(np.float32, copy=False).tobytes())
         if faces is None and self._all_faces:
-            self._drawn.render()
+            self._mesh.render()
             return
-        some = self._faces if faces is None else self._faces[faces]
-        self._index.write(some.tobytes())
+        visible = self._faces if faces is None else self._faces[faces]
+        self._index.write(visible.tobytes())
         self._all_faces = faces is None
-        self._drawn.render(vertices=some.size)
+        self._mesh.render(vertices=visible.size)
 
     def colours(self) -> FloatArray:
         """(n, 3) unlit colours of the sampled vertices."""
-        self._painted.transform(self._colours, mode=moderngl.POINTS)
+        self._samples.transform(self._colours, mode=moderngl.POINTS)
         return np.frombuffer(self._colours.read(), np.float32).reshape(-1, 3)
 
 
 class Renderer:
-    """Draws painted and dressed bodies into colour, depth, person and body part; one per process.
+    """Renders bodies and garments to colour, depth, person and body part; one per process is enough.
 
     Raises:
-        RendererUnavailable: no OpenGL 3.3 over EGL; the message says what to install.
+        RendererUnavailable: OpenGL 3.3 over EGL is not available; the message names the packages to install.
     """
 
     def __init__(self, canvas: Canvas) -> None:
@@ -193,20 +193,20 @@ class Renderer:
         self.canvas = canvas
         self._program = self.context.program(vertex_shader=VERTEX, fragment_shader=FRAGMENT)
         self._albedo = self.context.program(vertex_shader=ALBEDO, varyings=("albedo",))
-        self._body = _Mesh(self.context, self._program, self._albedo, canvas, _THIN)
+        self._body = _Mesh(self.context, self._program, self._albedo, canvas, _COLOUR_STRIDE)
         self._garments: dict[Garment, _Mesh] = {}
         self._targets: dict[tuple[int, int], moderngl.Framebuffer] = {}
 
     def render(self, people: Sequence[Figure], view: View, light: Light, up: FloatArray | None = None) -> Rendering:
-        """Draw people into one image.
+        """Renders people into one image.
 
         Args:
-            people: who.
-            view: camera.
-            light: lights and ambience.
-            up: (3,) the direction of the sky in camera space; image-upwards by default.
+            people: the people.
+            view: the camera.
+            light: directional and ambient lights.
+            up: (3,) direction of the sky in camera space; by default upwards in the image.
         """
-        with self.context:  # current again, should another renderer have been made since
+        with self.context:  # another renderer's context may be current
             target = self._target(view.width, view.height)
             target.use()
             target.clear(0.0, 0.0, 0.0, 0.0)
@@ -216,17 +216,18 @@ class Renderer:
             return self._read(target, view)
 
     def region_colours(self, figure: Figure) -> FloatArray:
-        """(R, 3) mean colour of each body region as it can be seen, unlit, 0…1; 0 where all of it is hidden."""
+        """(R, 3) mean unlit colour of the visible surface of each body region, 0…1; 0 for hidden regions."""
         with self.context:
             set_uniforms(self._albedo, appearance_uniforms(figure.appearance, self.canvas))
             colours, regions = [self._body.colours()], [self._body.region]
             if figure.worn:
-                seen = np.zeros(len(self.canvas.rest), np.bool_)
-                seen[self.canvas.faces[self._bare(figure)]] = True
-                colours, regions = [colours[0][seen[self._body.sampled]]], [regions[0][seen[self._body.sampled]]]
+                visible = np.zeros(len(self.canvas.rest), np.bool_)
+                visible[self.canvas.faces[self._bare(figure)]] = True
+                visible = visible[self._body.sampled]
+                colours, regions = [colours[0][visible]], [regions[0][visible]]
             for worn in figure.worn:
                 set_uniforms(self._albedo, appearance_uniforms(worn.appearance, self.canvas))
-                mesh = self._mesh(worn.garment)
+                mesh = self._garment_mesh(worn.garment)
                 colours.append(mesh.colours())
                 regions.append(mesh.region)
         region, colour = np.concatenate(regions), np.concatenate(colours)
@@ -238,18 +239,18 @@ class Renderer:
         self.context.enable(moderngl.CULL_FACE)
         set_uniforms(self._program, {"instance": index} | appearance_uniforms(figure.appearance, self.canvas))
         self._body.draw(figure.vertices, self._bare(figure) if figure.worn else None)
-        # Sleeves, skirts and strands of hair have an inside that shows.
+        # The inside of sleeves, skirts and hair is visible.
         self.context.disable(moderngl.CULL_FACE)
         for worn in figure.worn:
             set_uniforms(self._program, appearance_uniforms(worn.appearance, self.canvas))
-            self._mesh(worn.garment).draw(worn.vertices)
+            self._garment_mesh(worn.garment).draw(worn.vertices)
 
     def _bare(self, figure: Figure) -> BoolArray:
         return bare_faces(self.canvas.faces, [worn.garment for worn in figure.worn], len(self.canvas.rest))
 
-    def _mesh(self, garment: Garment) -> _Mesh:
+    def _garment_mesh(self, garment: Garment) -> _Mesh:
         if garment not in self._garments:
-            self._garments[garment] = _Mesh(self.context, self._program, self._albedo, garment, _THIN)
+            self._garments[garment] = _Mesh(self.context, self._program, self._albedo, garment, _COLOUR_STRIDE)
         return self._garments[garment]
 
     def _target(self, width: int, height: int) -> moderngl.Framebuffer:
@@ -274,7 +275,7 @@ class Renderer:
             "up": up,
         }
         set_uniforms(self._program, scene)
-        # Rows run downwards in our framebuffers, which turns the triangles round.
+        # The framebuffer's rows run downwards, which reverses the winding order.
         self.context.enable(moderngl.DEPTH_TEST)
         self.context.front_face = "cw"
 
@@ -283,13 +284,13 @@ class Renderer:
         colour = np.frombuffer(target.read(components=4, attachment=0), np.uint8).reshape(*shape, 4)
         truth = np.frombuffer(target.read(components=2, attachment=1, dtype="f4"), np.float32).reshape(*shape, 2)
         code = truth[..., 1].astype(np.int32)
-        instance = np.where(code > 0, (code - 1) // _INSTANCE, 255).astype(np.uint8)
-        part = np.where(code > 0, (code - 1) % _INSTANCE + 1, 0).astype(np.uint8)
+        instance = np.where(code > 0, (code - 1) // _CODES_PER_PERSON, 255).astype(np.uint8)
+        part = np.where(code > 0, (code - 1) % _CODES_PER_PERSON + 1, 0).astype(np.uint8)
         return Rendering(colour, np.ascontiguousarray(truth[..., 0]), instance, part)
 
 
 def _folds(rest: FloatArray) -> FloatArray:
-    """(V, 4) smooth noise over the body, a few waves each: how loose cloth stands off it."""
+    """(V, 4) four smooth noise patterns over the body, which modulate the offset of loose cloth."""
     rng = np.random.default_rng(0)
     waves = rng.normal(0, 14, (4, 3, 6))
     phase = rng.uniform(0, 2 * np.pi, (4, 1, 6))
@@ -297,18 +298,22 @@ def _folds(rest: FloatArray) -> FloatArray:
 
 
 def create_context() -> moderngl.Context:
-    """An off-screen OpenGL context."""
+    """An off-screen OpenGL context.
+
+    Raises:
+        RendererUnavailable: OpenGL 3.3 over EGL is not available.
+    """
     try:
-        # The stubs want a dictionary here; moderngl takes the name.
+        # The type stubs ask for a dictionary, but moderngl accepts the name.
         return moderngl.create_context(standalone=True, require=330, backend="egl")  # type: ignore[arg-type]
     except Exception as error:  # moderngl raises bare Exception
         raise RendererUnavailable(
-            f"cannot draw off screen: no OpenGL over EGL here ({error}); install Debian's libegl1 and libegl-mesa0"
+            f"cannot render: no OpenGL over EGL ({error}); install Debian's libegl1 and libegl-mesa0"
         ) from error
 
 
 def appearance_uniforms(appearance: Appearance, canvas: Canvas) -> dict[str, npt.ArrayLike]:
-    """What `shaders.PAINT` asks for."""
+    """The uniforms of `shaders.PAINT`."""
     return {
         "base_colour": appearance.base_colour,
         "second_colour": appearance.second_colour,
@@ -325,10 +330,10 @@ def appearance_uniforms(appearance: Appearance, canvas: Canvas) -> dict[str, npt
 
 
 def set_uniforms(program: moderngl.Program, values: Mapping[str, npt.ArrayLike]) -> None:
-    """Hand values to a program; the compiler drops what a program does not use, and so do we."""
+    """Sets uniforms of a program, except those that its compiler removed as unused."""
     for name, value in values.items():
         uniform = program.get(name, None)
         if isinstance(uniform, moderngl.Uniform):
-            # The compiler also shortens arrays to their last entry in use.
+            # The compiler may shorten an array to the last entry in use.
             size = uniform.array_length * uniform.dimension
             uniform.write(np.asarray(value, np.float32).ravel()[:size].tobytes())

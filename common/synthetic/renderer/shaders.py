@@ -1,7 +1,7 @@
-"""GLSL of the people renderer: one source of truth for what is painted where, shared by all its programs."""
+"""GLSL shaders of the renderer; `PAINT`, the procedural materials, is part of all of them."""
 
-# Materials, in the order of `appearance.MATERIALS`.  Garment borders are thresholds on coordinates that are
-# interpolated over the bare body (how far along the arm, the leg, up the torso), so they are sharp at any resolution.
+# Materials are in the order of `appearance.MATERIALS`.  Borders between garments are thresholds on coordinates that are
+# interpolated over the body (along arm and leg, up the torso), so they are sharp at any resolution.
 PAINT = """
 const int SKIN = 0, TOP = 1, BOTTOM = 2, SHOES = 3, HAIR = 4, GLOVES = 5, INNER = 6, SOCKS = 7;
 uniform vec4 base_colour[8];    // rgb, pattern kind
@@ -30,7 +30,7 @@ float value_noise(vec3 x) {
                    mix(hash(i + vec3(0, 1, 1)), hash(i + vec3(1, 1, 1)), f.x), f.y), f.z);
 }
 
-// Its gradient, from the same eight corners.
+// Gradient of value_noise, from the same eight corners.
 vec3 noise_gradient(vec3 x) {
     vec3 i = floor(x), f = fract(x);
     vec3 u = f * f * (3.0 - 2.0 * f), du = 6.0 * f * (1.0 - f);
@@ -127,7 +127,7 @@ void main() {
     vec3 p = position + normal * loose;
     v_position = p; v_normal = normal; v_rest = rest; v_limb = limb; v_region = region;
     float near = depth_range.x, far = depth_range.y;
-    // Image rows run downwards, and so does the framebuffer as we read it: no flip.
+    // Image rows and framebuffer rows both run downwards: no flip.
     gl_Position = vec4(p.x * camera.x + p.z * camera.z, p.y * camera.y + p.z * camera.w,
                        (p.z * (far + near) - 2.0 * far * near) / (far - near), p.z);
 }
@@ -156,15 +156,15 @@ layout(location = 1) out vec2 truth;  // camera depth (m), instance * 64 + 1 + r
 void main() {
     int m = material(v_limb, v_rest);
     vec3 albedo = painted(m, v_limb, v_rest);
-    albedo *= albedo;  // close enough to linear light
+    albedo *= albedo;  // approximates the conversion from sRGB to linear light
     float wrinkle = finish[m].g;
-    // The inside of a sleeve; of a body, nobody sees that.
+    // Back faces are visible inside sleeves and skirts.
     vec3 outward = normalize(gl_FrontFacing ? v_normal : -v_normal);
     vec3 n = outward;
     if (wrinkle > 0.0) n = normalize(n + 0.35 * wrinkle * noise_gradient(v_rest * vec3(22.0, 13.0, 22.0) + 7.0));
     vec3 view = normalize(-v_position);
     float upness = dot(n, up) * 0.5 + 0.5;
-    // Ambient occlusion for nothing: crotch, armpits and the neck under the chin see less sky.
+    // Cheap approximation of ambient occlusion: surfaces at grazing angles receive less ambient light.
     float open_sky = 0.72 + 0.28 * smoothstep(0.0, 0.45, abs(dot(outward, view)));
     vec3 shade = mix(ground_colour, sky_colour, upness) * open_sky;
     vec3 gloss = vec3(0.0);
@@ -180,7 +180,7 @@ void main() {
 """
 )
 
-# Run over the vertices alone: the true colours of the body's regions.
+# Transform feedback over vertices: the unlit colours of the body regions.
 ALBEDO = (
     """
 #version 330

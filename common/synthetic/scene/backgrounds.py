@@ -1,23 +1,22 @@
-"""Pictures of nobody: rooms, horizons, leaves, furniture and noise with the statistics of photographs."""
+"""Procedural backgrounds: rooms, landscapes, dead leaves, clutter and noise with the statistics of photographs."""
 
 from collections.abc import Callable
 
 import cv2
 import numpy as np
 import numpy.typing as npt
+from numpy.random import Generator
 
 from common.arrays import FloatArray, Image
 
-Generator = np.random.Generator
-
 
 class BackgroundBank:
-    """A few hundred pictures made once; every draw is another crop, flip and colour of one of them.
+    """A fixed set of backgrounds; every draw is a random crop of one, flipped and recoloured.
 
     Args:
-        rng: where all randomness comes from.
-        count: pictures to make.
-        size: their side in pixels.
+        rng: random generator.
+        count: number of backgrounds.
+        size: their width and height, pixels.
     """
 
     def __init__(self, rng: Generator, count: int = 320, size: int = 256) -> None:
@@ -38,7 +37,7 @@ class BackgroundBank:
 
 
 def make_background(rng: Generator, size: int = 256) -> Image:
-    """(size, size, 3) RGB: one of the kinds below."""
+    """(size, size, 3) RGB of a random kind."""
     makers: tuple[Callable[[Generator, int], FloatArray], ...] = (
         make_room, _outdoors, _leaves, _clutter, _noise, _gradient, _stripes,
     )  # fmt: skip
@@ -52,13 +51,13 @@ def make_background(rng: Generator, size: int = 256) -> Image:
 
 
 def colour(rng: Generator, muted: float = 0.6) -> FloatArray:
-    """(3,) RGB in 0…255, `muted` towards grey on average."""
+    """(3,) random RGB in 0…255; the larger `muted`, the closer to grey on average."""
     grey = rng.uniform(15, 245)
     return np.clip(grey + (rng.uniform(0, 255, 3) - grey) * rng.beta(1, 1 + 4 * muted), 0, 255).astype(np.float32)
 
 
 def power_law_noise(rng: Generator, size: int, exponent: float, channels: int = 1) -> FloatArray:
-    """(size, size, channels) zero mean, unit variance, amplitude spectrum f^−exponent (photographs: about 1)."""
+    """(size, size, channels) noise, zero mean, unit variance, amplitude spectrum f^−exponent (photographs: about 1)."""
     frequency = np.hypot(np.fft.fftfreq(size)[:, None], np.fft.rfftfreq(size)[None])
     frequency[0, 0] = 1.0
     spectrum = rng.normal(size=(channels, *frequency.shape)) + 1j * rng.normal(size=(channels, *frequency.shape))
@@ -69,7 +68,7 @@ def power_law_noise(rng: Generator, size: int, exponent: float, channels: int = 
 
 
 def texture(rng: Generator, size: int) -> FloatArray:
-    """(size, size, 3): a surface such as plaster, wood, cloth, brick, or plain paint."""
+    """(size, size, 3): a surface that resembles plaster, wood, cloth, brick or plain paint."""
     base = colour(rng)
     kind = rng.random()
     if kind < 0.35:
@@ -82,13 +81,13 @@ def texture(rng: Generator, size: int) -> FloatArray:
     along = ((coordinate / (period * rng.uniform(0.5, 3))) % 1 < rng.uniform(0.05, 0.5)).astype(np.float32)
     pattern = np.maximum(across[None], along[:, None] * (rng.random() < 0.5))
     pattern = pattern.T if rng.random() < 0.5 else pattern
-    other = base + rng.normal(0, 35, 3) if rng.random() < 0.7 else colour(rng)
-    surface = base * (1 - pattern[..., None]) + other * pattern[..., None]
+    second = base + rng.normal(0, 35, 3) if rng.random() < 0.7 else colour(rng)
+    surface = base * (1 - pattern[..., None]) + second * pattern[..., None]
     return np.asarray(surface + power_law_noise(rng, size, 1.0) * rng.uniform(0, 8), np.float32)
 
 
 def _shaded(rng: Generator, size: int, strength: float) -> FloatArray:
-    """(size, size, 1) smooth light falling over a surface."""
+    """(size, size, 1) linear gradient of brightness, mean 1."""
     y, x = np.mgrid[0:size, 0:size].astype(np.float32) / size - 0.5
     angle = rng.uniform(0, 2 * np.pi)
     return np.asarray((1 + strength * (x * np.cos(angle) + y * np.sin(angle)))[..., None], np.float32)
@@ -111,7 +110,7 @@ def _stripes(rng: Generator, size: int) -> FloatArray:
 
 
 def _leaves(rng: Generator, size: int) -> FloatArray:
-    """Dead leaves: discs and ellipses whose radii follow a power law, one over the other."""
+    """Dead-leaves model: overlapping ellipses whose radii follow a power law."""
     image = np.full((size, size, 3), colour(rng), np.float32)
     palette = [colour(rng, 0.5) for _ in range(rng.integers(3, 9))]
     count = int(rng.integers(120, 420))
@@ -120,7 +119,7 @@ def _leaves(rng: Generator, size: int) -> FloatArray:
         centre = tuple(int(v) for v in rng.integers(-10, size + 10, 2))
         axes = (max(int(radius), 1), max(int(radius * rng.uniform(0.3, 1.0)), 1))
         shade = palette[rng.integers(len(palette))] * rng.uniform(0.6, 1.3)
-        cv2.ellipse(image, centre, axes, float(rng.uniform(0, 360)), 0, 360, _bgr(shade), -1)
+        cv2.ellipse(image, centre, axes, float(rng.uniform(0, 360)), 0, 360, _cv_colour(shade), -1)
     return np.asarray(image + power_law_noise(rng, size, 1.0) * rng.uniform(0, 12), np.float32)
 
 
@@ -129,7 +128,7 @@ def _clutter(rng: Generator, size: int) -> FloatArray:
 
 
 def _furnish(rng: Generator, image: FloatArray, count: int) -> FloatArray:
-    """Textured quadrangles, boxes and ellipses, as shelves, pictures, cars and chairs are from afar."""
+    """Draws textured and plain quadrilaterals and ellipses, which represent furniture and other objects."""
     size = len(image)
     image = np.ascontiguousarray(image)
     for _ in range(count):
@@ -143,17 +142,17 @@ def _furnish(rng: Generator, image: FloatArray, count: int) -> FloatArray:
             inside = mask > 0
             image[inside] = (texture(rng, size) * _shaded(rng, size, 0.5))[inside]
         elif rng.random() < 0.75:
-            cv2.fillConvexPoly(image, quad, _bgr(colour(rng)))
+            cv2.fillConvexPoly(image, quad, _cv_colour(colour(rng)))
             if rng.random() < 0.4:
-                cv2.polylines(image, [quad], True, _bgr(colour(rng)), int(rng.integers(1, 4)))
+                cv2.polylines(image, [quad], True, _cv_colour(colour(rng)), int(rng.integers(1, 4)))
         else:
             axes = (int(half[0]) + 1, int(half[1]) + 1)
-            cv2.ellipse(image, (int(centre[0]), int(centre[1])), axes, 0, 0, 360, _bgr(colour(rng)), -1)
+            cv2.ellipse(image, (int(centre[0]), int(centre[1])), axes, 0, 0, 360, _cv_colour(colour(rng)), -1)
     return image
 
 
 def make_room(rng: Generator, size: int) -> FloatArray:
-    """Two walls, a floor in perspective, pictures or windows on the walls, furniture before them."""
+    """(size, size, 3): two walls, a floor in perspective, pictures or windows, furniture."""
     wall = texture(rng, size) * _shaded(rng, size, 0.5)
     image = np.ascontiguousarray(wall)
     corner = int(rng.uniform(-0.3, 1.3) * size)
@@ -169,14 +168,14 @@ def make_room(rng: Generator, size: int) -> FloatArray:
         width, height = rng.uniform(0.08, 0.45, 2) * size
         box = np.array([[x, y], [x + width, y], [x + width, y + height], [x, y + height]], np.int32)
         bright = np.full(3, rng.uniform(200, 255), np.float32) if rng.random() < 0.35 else colour(rng, 0.3)
-        cv2.fillConvexPoly(image, box, _bgr(bright))
-        cv2.polylines(image, [box], True, _bgr(colour(rng)), int(rng.integers(1, 5)))
+        cv2.fillConvexPoly(image, box, _cv_colour(bright))
+        cv2.polylines(image, [box], True, _cv_colour(colour(rng)), int(rng.integers(1, 5)))
     image[below] = floor[below]
     return _furnish(rng, image, int(rng.integers(0, 10)))
 
 
 def _floor(rng: Generator, size: int, vanishing: float) -> FloatArray:
-    """A texture lying on the ground, seen in perspective."""
+    """A texture on the ground plane in perspective."""
     flat = texture(rng, size)
     x, y = np.meshgrid(np.arange(size, dtype=np.float32), np.arange(size, dtype=np.float32))
     depth = size * 0.5 / np.maximum(y - vanishing, 4.0)
@@ -186,7 +185,7 @@ def _floor(rng: Generator, size: int, vanishing: float) -> FloatArray:
 
 
 def _outdoors(rng: Generator, size: int) -> FloatArray:
-    """Sky, a skyline or trees, and ground."""
+    """Sky, houses, trees and ground."""
     sky = np.array([150, 185, 235], np.float32) * rng.uniform(0.5, 1.15) + rng.normal(0, 18, 3)
     image = np.ascontiguousarray((sky * _shaded(rng, size, 0.4)).astype(np.float32))
     image += np.maximum(power_law_noise(rng, size, 1.7), 0) * rng.uniform(0, 40)
@@ -202,7 +201,7 @@ def _outdoors(rng: Generator, size: int) -> FloatArray:
         x, y = rng.uniform(0, size), horizon - abs(rng.normal(0, 0.16)) * size
         radius = int(rng.uniform(2, 14))
         shade = leaf * rng.uniform(0.5, 1.4) + rng.normal(0, 8, 3)
-        cv2.circle(image, (int(x), int(y)), radius, _bgr(shade), -1)
+        cv2.circle(image, (int(x), int(y)), radius, _cv_colour(shade), -1)
     ground = _floor(rng, size, horizon - 10)
     if rng.random() < 0.5:
         grass = np.array([95, 125, 60], np.float32) if rng.random() < 0.6 else np.array([190, 170, 130], np.float32)
@@ -212,6 +211,6 @@ def _outdoors(rng: Generator, size: int) -> FloatArray:
     return _furnish(rng, image, int(rng.integers(0, 4)))
 
 
-def _bgr(value: npt.NDArray[np.floating]) -> tuple[float, float, float]:
-    """As a tuple, which is what cv2 wants; the order of the channels stays RGB."""
+def _cv_colour(value: npt.NDArray[np.floating]) -> tuple[float, float, float]:
+    """The colour as the tuple that OpenCV expects, its channels still in RGB order."""
     return float(value[0]), float(value[1]), float(value[2])

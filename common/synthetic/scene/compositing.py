@@ -1,11 +1,12 @@
-"""Puts a rendered person into a picture: background, other people behind and before, occluders, image borders."""
+"""Alpha compositing of a rendered person: background, bystanders, occluders, image borders."""
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Self
 
 import cv2
 import numpy as np
 import numpy.typing as npt
+from numpy.random import Generator
 
 from common.arrays import ByteArray, FloatArray
 from common.synthetic.dataset.presets import WIDE, DatasetPreset
@@ -13,18 +14,16 @@ from common.synthetic.renderer.renderer import Rendering
 from common.synthetic.scene.backgrounds import BackgroundBank, colour
 from common.synthetic.scene.framing import WHOLE
 
-Generator = np.random.Generator
-
-_LEAST_SEEN = 0.35
-"""An occluder that would leave less than this share of the person in sight is left out."""
+_MIN_VISIBLE_SHARE = 0.35
+"""An occluder that would leave less than this share of the person visible is omitted."""
 
 
 @dataclass(frozen=True)
 class Layer:
-    """A cut-out picture.
+    """An image with premultiplied alpha.
 
     Args:
-        colour: (S, S, 3) float32 RGB 0…255, already multiplied by `alpha`.
+        colour: (S, S, 3) float32 RGB 0…255, premultiplied.
         alpha: (S, S, 1) float32 coverage 0…1.
     """
 
@@ -32,15 +31,15 @@ class Layer:
     alpha: FloatArray
 
     @classmethod
-    def from_rendering(cls, rendering: Rendering) -> "Layer":
-        """At half the rendering's resolution, borders smooth."""
+    def from_rendering(cls, rendering: Rendering) -> Self:
+        """The rendering at half its resolution, which smooths the outline."""
         height, width = rendering.part.shape
         small = cv2.resize(rendering.colour.astype(np.float32), (width // 2, height // 2), interpolation=cv2.INTER_AREA)
         return cls(np.asarray(small[..., :3], np.float32), np.asarray(small[..., 3:] / 255, np.float32))
 
-    def over(self, below: FloatArray) -> FloatArray:
-        """This layer on top of a picture."""
-        return self.colour + (1 - self.alpha) * below
+    def over(self, background: FloatArray) -> FloatArray:
+        """This layer composited over a background (S, S, 3)."""
+        return self.colour + (1 - self.alpha) * background
 
 
 @dataclass(frozen=True)
@@ -49,8 +48,8 @@ class Picture:
 
     Args:
         image: (S, S, 3) float32 RGB 0…255.
-        mask: (S, S) 0 or 255: what is seen of the person.
-        occluded: something stands before the person.
+        mask: (S, S) 0 or 255: the visible part of the person.
+        occluded: whether something hides a part of the person.
     """
 
     image: FloatArray
@@ -64,19 +63,19 @@ def compose(
     backgrounds: BackgroundBank,
     others: list[Layer],
     box: FloatArray,
-    cut: int,
+    crop_kind: int,
     preset: DatasetPreset = WIDE,
 ) -> Picture:
-    """The person in the middle of a picture; `others` are cut-outs to choose bystanders from.
+    """Composites a crop of a person.
 
     Args:
-        rng: where all randomness comes from.
-        person: the one whom the truth is about.
-        backgrounds: what is behind.
-        others: cut-outs of other people, of the same size.
-        box: (4,) left, top, right, bottom of what the crop shows of the person, crop units.
-        cut: kind of framing; a person cut off may stand at the border of the image.
-        preset: how often others stand behind or in front, and whether there is a picture behind.
+        rng: random generator.
+        person: the person of the ground truth.
+        backgrounds: backgrounds to draw from.
+        others: people of the same size to draw bystanders and occluders from.
+        box: (4,) left, top, right, bottom of the regions that the crop is fitted to, crop units.
+        crop_kind: `Framing.kind`; a truncated person is often at the border of the camera's image.
+        preset: probabilities of bystanders and occluders, and whether the background is an image.
     """
     size = len(person.colour)
     image = backgrounds.draw(rng, size, size)
@@ -90,26 +89,26 @@ def compose(
     image = person.over(image)
     alpha = person.alpha[..., 0]
     occluded = False
-    chance = rng.random()
+    draw = rng.random()
     front: Layer | None = None
-    person_chance = preset.occluders / 2
-    if others and chance < person_chance:
+    person_probability = preset.occluders / 2
+    if others and draw < person_probability:
         front = _bystander(rng, others, rng.uniform(0.8, 1.5))
-    elif chance < person_chance + preset.occluders:
+    elif draw < person_probability + preset.occluders:
         front = _occluder(rng, size, backgrounds)
     if front is not None:
-        left = alpha * (1 - front.alpha[..., 0])
-        if left.sum() > _LEAST_SEEN * alpha.sum():
+        visible = alpha * (1 - front.alpha[..., 0])
+        if visible.sum() > _MIN_VISIBLE_SHARE * alpha.sum():
             occluded = bool((alpha * front.alpha[..., 0]).sum() > 0.01 * alpha.sum())
-            image, alpha = front.over(image), left
+            image, alpha = front.over(image), visible
     mask = (alpha >= 0.5).astype(np.uint8) * 255
-    if rng.random() < (0.12 if cut == WHOLE else 0.4):
-        _end_image(rng, image, mask, box, cut)
+    if rng.random() < (0.12 if crop_kind == WHOLE else 0.4):
+        _pad_border(rng, image, mask, box, crop_kind)
     return Picture(image, mask, occluded)
 
 
 def _bystander(rng: Generator, others: list[Layer], scale: float) -> Layer:
-    """Someone else's cut-out, moved aside."""
+    """Another person, scaled, shifted to one side and perhaps mirrored."""
     layer = others[rng.integers(len(others))]
     size = len(layer.colour)
     side = 1 if rng.random() < 0.5 else -1
@@ -123,25 +122,24 @@ def _bystander(rng: Generator, others: list[Layer], scale: float) -> Layer:
 
 
 def _occluder(rng: Generator, size: int, backgrounds: BackgroundBank) -> Layer:
-    """A table, a post, a ball, a branch, an arm, with the texture of some background."""
+    """A simple shape in one colour or with the texture of a background."""
     canvas = np.zeros((2 * size, 2 * size), np.uint8)
     kind = rng.random()
     centre = rng.uniform(0.15, 0.85, 2) * 2 * size
-    if kind < 0.25:  # a table or a sill: everything below a line
+    if kind < 0.25:  # a table or a window sill: everything below a line
         level, slope = rng.uniform(0.55, 0.95) * 2 * size, rng.normal(0, 0.1) * size
         corners = np.array([[0, level - slope], [2 * size, level + slope], [2 * size, 2 * size], [0, 2 * size]])
         cv2.fillConvexPoly(canvas, corners.astype(np.int32), 255)
-    elif kind < 0.55:
+    elif kind < 0.55:  # a box
         half = rng.uniform(0.05, 0.3, 2) * size
         corners = np.array([[-1, -1], [1, -1], [1, 1], [-1, 1]]) * half @ (np.eye(2) + rng.normal(0, 0.2, (2, 2)))
         cv2.fillConvexPoly(canvas, (corners + centre).astype(np.int32), 255)
-    elif kind < 0.75:
+    elif kind < 0.75:  # a round object
         axes = (int(rng.uniform(0.05, 0.3) * size), int(rng.uniform(0.05, 0.3) * size))
         cv2.ellipse(canvas, centre.astype(int).tolist(), axes, float(rng.uniform(0, 180)), 0, 360, 255.0, -1)
-    else:  # bars and limbs
+    else:  # a bar or a limb
         angle, width = rng.uniform(0, np.pi), int(rng.uniform(0.03, 0.14) * size)
-        reach = np.array([np.cos(angle), np.sin(angle)], np.float32) * size * rng.uniform(0.4, 3)
-        end = centre + reach
+        end = centre + np.array([np.cos(angle), np.sin(angle)], np.float32) * size * rng.uniform(0.4, 3)
         cv2.line(canvas, centre.astype(int).tolist(), end.astype(int).tolist(), 255.0, max(width, 2))
     alpha = np.asarray(cv2.resize(canvas, (size, size), interpolation=cv2.INTER_AREA)[..., None] / 255, np.float32)
     plain = rng.random() < 0.5
@@ -150,7 +148,7 @@ def _occluder(rng: Generator, size: int, backgrounds: BackgroundBank) -> Layer:
 
 
 def _with_shadow(rng: Generator, image: FloatArray, box: FloatArray) -> FloatArray:
-    """A soft dark spot under the feet."""
+    """The image with a soft contact shadow at the lower edge of the box."""
     size = len(image)
     shadow = np.zeros((size, size), np.float32)
     centre = (int((box[0] + box[2]) / 2 * size), int(box[3] * size))
@@ -160,10 +158,10 @@ def _with_shadow(rng: Generator, image: FloatArray, box: FloatArray) -> FloatArr
     return np.asarray(image * (1 - rng.uniform(0.2, 0.7) * soft), np.float32)
 
 
-def _end_image(rng: Generator, image: FloatArray, mask: ByteArray, box: FloatArray, cut: int) -> None:
-    """The camera's image ends inside the crop: beyond is black, grey, or the border's pixels drawn out."""
+def _pad_border(rng: Generator, image: FloatArray, mask: ByteArray, box: FloatArray, crop_kind: int) -> None:
+    """Simulates a camera image that ends inside the crop: pads one side with black, grey, or its border pixels."""
     size = len(image)
-    if cut == WHOLE:
+    if crop_kind == WHOLE:
         side = int(rng.integers(4))
         inside = rng.uniform(0, 0.15)
     else:
@@ -172,18 +170,17 @@ def _end_image(rng: Generator, image: FloatArray, mask: ByteArray, box: FloatArr
     line = int(np.clip(edge, 0, 1) * size)
     if not 2 < line < size - 2:
         return
-    # Turn the side to the left, so that one piece of code fills it; these are views of the same pixels.
-    pixels, seen = _turned(image, side), _turned(mask, side)
+    pixels, visible = _side_to_left(image, side), _side_to_left(mask, side)
     line = line if side < 2 else size - line
     fill = rng.random()
-    if np.count_nonzero(seen[:, :line]) > 0.35 * np.count_nonzero(seen):
+    if np.count_nonzero(visible[:, :line]) > 0.35 * np.count_nonzero(visible):
         return
     pixels[:, :line] = 0 if fill < 0.5 else (114 if fill < 0.6 else pixels[:, line : line + 1])
-    seen[:, :line] = 0
+    visible[:, :line] = 0
 
 
-def _turned(array: npt.NDArray[Any], side: int) -> npt.NDArray[Any]:
-    """A view in which the left, top, right or bottom (0…3) border is on the left."""
+def _side_to_left(array: npt.NDArray[Any], side: int) -> npt.NDArray[Any]:
+    """A view of the array in which the left, top, right or bottom (0…3) border is on the left."""
     if side % 2:
         array = array.swapaxes(0, 1)
     return array[:, ::-1] if side >= 2 else array

@@ -1,15 +1,14 @@
-"""What cameras and networks do to a picture: blur, noise, exposure, colour casts, low resolution, JPEG."""
+"""Degradations of cameras and transmission: blur, noise, exposure, colour casts, low resolution, JPEG."""
 
 import cv2
 import numpy as np
+from numpy.random import Generator
 
 from common.arrays import FloatArray, Image
 
-Generator = np.random.Generator
-
 
 def degrade(rng: Generator, image: FloatArray) -> Image:
-    """A (S, S, 3) float32 RGB image in 0…255, as a camera would have delivered it; a fifth stays nearly clean."""
+    """Applies random degradations to a (S, S, 3) float32 RGB image in 0…255; 15 % of the images are not changed."""
     if rng.random() < 0.15:
         return np.asarray(np.clip(image, 0, 255), np.uint8)
     image = expose(rng, image)
@@ -23,7 +22,7 @@ def degrade(rng: Generator, image: FloatArray) -> Image:
 
 
 def expose(rng: Generator, image: FloatArray) -> FloatArray:
-    """White balance, exposure, gamma, contrast and saturation, each often nearly neutral."""
+    """Random white balance, exposure, gamma, saturation and contrast, each often neutral."""
     balance = 1 + rng.normal(0, 0.06, 3) if rng.random() < 0.5 else np.ones(3)
     gain = np.exp(rng.normal(0.03, 0.2)) * balance
     scaled = np.clip(image * (gain / 255).astype(np.float32), 0, 1)
@@ -38,7 +37,7 @@ def expose(rng: Generator, image: FloatArray) -> FloatArray:
 
 
 def soften(rng: Generator, image: FloatArray) -> FloatArray:
-    """Low resolution, defocus or motion blur, at most one of them strongly."""
+    """Low resolution, defocus, motion blur or over-sharpening, at most one of them."""
     kind = rng.random()
     size = image.shape[0]
     if kind < 0.2:
@@ -49,14 +48,14 @@ def soften(rng: Generator, image: FloatArray) -> FloatArray:
         return np.asarray(cv2.GaussianBlur(image, (0, 0), float(rng.uniform(0.3, 1.5) * size / 128)), np.float32)
     if kind < 0.55:
         return np.asarray(cv2.filter2D(image, -1, _motion_kernel(rng, int(rng.integers(3, 9)))), np.float32)
-    if kind < 0.65:  # over-sharpened, as phones do
+    if kind < 0.65:  # over-sharpening, as in phones
         blurred = cv2.GaussianBlur(image, (0, 0), 1.0)
         return np.asarray(image + (image - blurred) * np.float32(rng.uniform(0.3, 1.2)), np.float32)
     return image
 
 
 def add_sensor_noise(rng: Generator, image: FloatArray) -> FloatArray:
-    """Shot and read noise; strong noise in the dark, sometimes in blotches as after denoising."""
+    """Shot and read noise; in 30 % of the images spatially correlated, as after denoising."""
     read, shot = np.float32(rng.exponential(3.0)), np.float32(rng.exponential(0.25))
     noise = rng.standard_normal(image.shape, dtype=np.float32)
     if rng.random() < 0.3:
@@ -73,8 +72,8 @@ def compress(rng: Generator, image: Image) -> Image:
 
 def _motion_kernel(rng: Generator, length: int) -> FloatArray:
     kernel = np.zeros((length, length), np.float32)
-    angle, middle = rng.uniform(0, np.pi), (length - 1) / 2
-    offset = np.array([np.cos(angle), np.sin(angle)], np.float32) * middle
-    ends = [tuple(int(v) for v in np.round(middle + sign * offset)) for sign in (-1, 1)]
+    angle, centre = rng.uniform(0, np.pi), (length - 1) / 2
+    offset = np.array([np.cos(angle), np.sin(angle)], np.float32) * centre
+    ends = [tuple(int(v) for v in np.round(centre + sign * offset)) for sign in (-1, 1)]
     cv2.line(kernel, ends[0], ends[1], 1.0, 1)
     return np.asarray(kernel / kernel.sum(), np.float32)

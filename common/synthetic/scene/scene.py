@@ -1,10 +1,14 @@
-"""Crops of synthetic people with exact truth: identity, pose, camera, clothes, light, surroundings, camera faults."""
+"""Renders crops of synthetic people with exact ground truth.
+
+Domain randomisation covers identity, pose, camera, clothes, light, background, occluders and degradations.
+"""
 
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 import torch
+from numpy.random import Generator
 
 from common.arrays import BoolArray, ByteArray, FloatArray, IntArray
 from common.body.anatomy import COCO_KEYPOINTS, REGION_INDEX
@@ -13,43 +17,41 @@ from common.body.rotations import axis_angle_to_matrix, matrix_to_axis_angle
 from common.synthetic.assets.appearance import Appearance, sample_appearance, sample_light
 from common.synthetic.assets.body_canvas import Canvas
 from common.synthetic.assets.outfit import choose_outfit
-from common.synthetic.assets.wardrobe import Skeleton, Wardrobe
+from common.synthetic.assets.wardrobe import PosedSkeleton, Wardrobe
 from common.synthetic.dataset.presets import WIDE, DatasetPreset
 from common.synthetic.dataset.split import Split, check_seed
 from common.synthetic.motion.motion_table import MotionTable, load_table
 from common.synthetic.motion.poses import PoseBatch, PoseSampler
-from common.synthetic.renderer.renderer import Figure, Renderer, Rendering, View, Worn
+from common.synthetic.renderer.renderer import Figure, Renderer, Rendering, View, WornGarment
 from common.synthetic.scene.backgrounds import BackgroundBank
 from common.synthetic.scene.compositing import Layer, compose
 from common.synthetic.scene.degradations import degrade
 from common.synthetic.scene.framing import WHOLE, Framing, frame_people, sample_tilt
-
-Generator = np.random.Generator
 
 Crops = dict[str, npt.NDArray[np.generic]]
 """Field → (N, …), as documented in `CROP_FIELDS`."""
 
 CROP_FIELDS: dict[str, str] = {
     "image": "uint8 (S, S, 3) RGB, after degradations",
-    "mask": "uint8 (S, S) 0 or 255: what is seen of the person in the middle",
-    "depth": "float16 (S/2, S/2) camera z of the seen surface minus that of the root joint, metres; 0 off the mask",
+    "mask": "uint8 (S, S) 0 or 255: the visible part of the person",
+    "depth": "float16 (S/2, S/2) camera z of the visible surface minus that of the root joint, metres; 0 off the mask",
     "part": "uint8 (S/2, S/2) 0 off the mask, 1 + region index",
-    "keypoints_2d": "float32 (17, 2) in crop units, 0…1 inside",
-    "visible": "uint8 (17,) 1 inside the crop and not hidden",
+    "keypoints_2d": "float32 (17, 2) in crop units, 0…1 inside the crop",
+    "visible": "uint8 (17,) 1 inside the crop and not occluded",
     "joints_3d": "float32 (17, 3) the same keypoints in the crop's camera, metres",
     "translation": "float32 (3,) root joint in the crop's camera, metres",
     "rotation_vectors": "float32 (22, 3) local rotations; the root's is the orientation in the crop's camera",
     "curl": "float32 (4,) fingers and thumbs",
     "shape": "float32 (10,)",
     "phenotype": "float32 (6,)",
-    "focal": "float32 focal length in crop widths; the camera looks through the crop's middle",
-    "extent": "float32 what the crop spans at the root's distance, metres: translation z / focal",
+    "focal": "float32 focal length in crop widths; the principal point is the crop's centre",
+    "extent": "float32 width of the crop at the root's distance, metres: translation z / focal",
     "colours": "float32 (R, 3) mean unlit colour of each body region, sRGB 0…1",
-    "occluded": "uint8 1 if something stands before the person",
+    "occluded": "uint8 1 if something hides a part of the person",
 }
 
-# Where a keypoint may show: on these regions, this far (m) before the joint.
-_SHOWS: dict[str, tuple[tuple[str, ...], float]] = {
+# A keypoint is visible if its pixel shows one of these regions, at most this far (m) from the joint in depth.
+_VISIBLE_ON: dict[str, tuple[tuple[str, ...], float]] = {
     "nose": (("face", "scalp"), 0.06),
     "eye": (("face", "scalp"), 0.06),
     "ear": (("face", "scalp"), 0.07),
@@ -63,24 +65,24 @@ _SHOWS: dict[str, tuple[tuple[str, ...], float]] = {
 
 
 def identity_rows(split: Split, count: int) -> IntArray:
-    """Rows of the identity table that belong to a split: of ten, eight train, one is held out, one tests."""
+    """Rows of the shape table that belong to a split: of every ten, eight train, one validates, one tests."""
     digit = np.arange(count) % 10
     return np.flatnonzero({"train": digit < 8, "val": digit == 8, "test": digit == 9}[split])
 
 
 @dataclass(frozen=True)
-class Posed:
-    """A batch of people before their cameras.
+class PosedPeople:
+    """A batch of posed people in camera space.
 
     Args:
         rotation_vectors: (B, 22, 3).
         curl: (B, 4).
-        row: (B,) of the identity table.
-        vertices: (B, V, 3) camera space.
-        keypoints: (B, 17, 3) camera space.
-        framing: cameras.
-        up: (B, 3) the sky's direction in camera space.
-        skeletons: B posed skeletons, which garments move with.
+        row: (B,) rows of the shape table.
+        vertices: (B, V, 3) metres.
+        keypoints: (B, 17, 3) metres.
+        framing: the cameras.
+        up: (B, 3) direction of the sky.
+        skeletons: B posed skeletons, for the garments.
     """
 
     rotation_vectors: FloatArray
@@ -90,22 +92,21 @@ class Posed:
     keypoints: FloatArray
     framing: Framing
     up: FloatArray
-    skeletons: tuple[Skeleton, ...]
+    skeletons: tuple[PosedSkeleton, ...]
 
 
 class SceneMaker:
-    """Makes batches of crops; the same seed, size and backgrounds give the same crops.
+    """Renders batches of crops; the same seed, size and backgrounds give the same crops.
 
     Args:
         model: the body.
         motions: captured poses.
-        backgrounds: what is behind the people.
-        split: whose identities and poses to draw.
+        backgrounds: backgrounds to draw from.
+        split: split of the identities and poses.
         renderer: shared within a process.
-        preset: what kinds of pictures.
+        preset: distribution of the crops.
 
-    Only a preset with dressed people opens the wardrobe, which may bake the base mesh
-    (`common.synthetic.assets.base_mesh`).
+    A preset with garments loads the wardrobe, which may bake the base mesh (`common.synthetic.assets.base_mesh`).
     """
 
     def __init__(
@@ -123,13 +124,13 @@ class SceneMaker:
         self._wardrobe = Wardrobe.load(renderer.canvas) if preset.dressed else None
         self._rows = identity_rows(split, len(model.shape_table))
         region = renderer.canvas.region
-        # Some of the vertices are enough to find a box.
-        self._outline = np.unique(renderer.canvas.faces)[::19]
-        self._outline_region = region[self._outline]
-        self._shows = _visibility_table()
+        # A subset of the vertices suffices for bounding boxes.
+        self._box_vertices = np.unique(renderer.canvas.faces)[::19]
+        self._box_regions = region[self._box_vertices]
+        self._visible_on = _visibility_table()
 
     def make(self, seed: int, count: int, size: int = 128) -> Crops:
-        """`count` crops of `size` pixels: each field of `CROP_FIELDS` with a leading axis.
+        """`count` crops of `size` × `size` pixels: the fields of `CROP_FIELDS` with a leading axis.
 
         Raises:
             ValueError: the seed is not one of the split's.
@@ -143,8 +144,8 @@ class SceneMaker:
         crops = {name: np.stack([np.asarray(image[name]) for image in images]) for name in images[0]}
         return crops | self._truth(posed)
 
-    def _pose(self, rng: Generator, poses: PoseBatch) -> Posed:
-        """Draw people, pose them and put cameras before them."""
+    def _pose(self, rng: Generator, poses: PoseBatch) -> PosedPeople:
+        """Samples identities and cameras for the poses and computes the bodies."""
         count = len(poses.curl)
         row = rng.choice(self._rows, count)
         tilt = torch.from_numpy(sample_tilt(rng, count))
@@ -153,41 +154,41 @@ class SceneMaker:
         shape = self.model.shape_table[torch.from_numpy(row)]
         parameters = BodyParameters(rotations, torch.from_numpy(poses.curl), shape, torch.zeros(count, 3))
         with torch.no_grad():
-            # A few at a time stay in the processor's cache.
+            # Batches of 8 fit the processor's cache.
             parts = [self.model(parameters[slice(start, start + 8)]) for start in range(0, count, 8)]
             vertices_from_root = torch.cat([part.vertices for part in parts])
             rest = self.model.rest_joints_of(shape).numpy()
             keypoints = self.model.coco_keypoints(vertices_from_root).numpy()
         vertices = vertices_from_root.numpy()
-        framing = frame_people(rng, vertices[:, self._outline], self._outline_region, self._preset)
-        placed = framing.translation[:, None]
-        positions = torch.cat([part.joint_positions for part in parts]).numpy() + placed
-        turned = torch.cat([part.joint_rotations for part in parts]).numpy()
-        people = zip(shape.numpy(), rest, positions, turned, strict=True)
-        return Posed(
+        framing = frame_people(rng, vertices[:, self._box_vertices], self._box_regions, self._preset)
+        root = framing.translation[:, None]
+        positions = torch.cat([part.joint_positions for part in parts]).numpy() + root
+        joint_rotations = torch.cat([part.joint_rotations for part in parts]).numpy()
+        people = zip(shape.numpy(), rest, positions, joint_rotations, strict=True)
+        return PosedPeople(
             rotation_vectors=matrix_to_axis_angle(rotations).numpy(),
             curl=poses.curl,
             row=row,
-            vertices=vertices + placed,
-            keypoints=keypoints + placed,
+            vertices=vertices + root,
+            keypoints=keypoints + root,
             framing=framing,
             up=-tilt[:, :, 1].numpy(),
-            skeletons=tuple(Skeleton(*person) for person in people),
+            skeletons=tuple(PosedSkeleton(*person) for person in people),
         )
 
     def _crop(
-        self, rng: Generator, posed: Posed, index: int, size: int, layers: list[Layer]
+        self, rng: Generator, posed: PosedPeople, index: int, size: int, layers: list[Layer]
     ) -> dict[str, npt.ArrayLike]:
         appearance, light = sample_appearance(rng), sample_light(rng)
         figure = self._dress(rng, posed, index, appearance)
         view = View(2 * size, 2 * size, float(posed.framing.focal[index]) * 2 * size)
         rendering = self.renderer.render([figure], view, light, posed.up[index])
         layer = Layer.from_rendering(rendering)
-        cut = int(posed.framing.kind[index])
-        picture = compose(rng, layer, self._backgrounds, layers, posed.framing.box[index], cut, self._preset)
-        if cut == WHOLE:
+        kind = int(posed.framing.kind[index])
+        picture = compose(rng, layer, self._backgrounds, layers, posed.framing.box[index], kind, self._preset)
+        if kind == WHOLE:
             layers.append(layer)
-        depth, part = _coarse_truth(rendering, picture.mask, float(posed.framing.translation[index, 2]))
+        depth, part = _half_resolution_truth(rendering, picture.mask, float(posed.framing.translation[index, 2]))
         return {
             "image": degrade(rng, picture.image) if self._preset.degradations else _as_pixels(picture.image),
             "mask": picture.mask,
@@ -198,15 +199,18 @@ class SceneMaker:
             "occluded": np.uint8(picture.occluded),
         }
 
-    def _dress(self, rng: Generator, posed: Posed, index: int, painted: Appearance) -> Figure:
-        """One of the people, in garments or in paint."""
+    def _dress(self, rng: Generator, posed: PosedPeople, index: int, painted: Appearance) -> Figure:
+        """A person in garments or in painted clothes."""
         if self._wardrobe is None or rng.random() >= self._preset.dressed:
             return Figure(posed.vertices[index], painted)
         outfit = choose_outfit(rng, self._wardrobe, painted)
-        worn = [Worn(garment, garment.drape(posed.skeletons[index]), paint) for garment, paint in outfit.pieces]
-        return Figure(posed.vertices[index], outfit.beneath, tuple(worn))
+        worn = [
+            WornGarment(garment, garment.posed_vertices(posed.skeletons[index]), paint)
+            for garment, paint in outfit.garments
+        ]
+        return Figure(posed.vertices[index], outfit.body, tuple(worn))
 
-    def _truth(self, posed: Posed) -> Crops:
+    def _truth(self, posed: PosedPeople) -> Crops:
         framing = posed.framing
         return {
             "keypoints_2d": project(posed.keypoints, framing.focal),
@@ -220,17 +224,17 @@ class SceneMaker:
             "extent": framing.translation[:, 2] / framing.focal,
         }
 
-    def _visible(self, posed: Posed, index: int, rendering: Rendering, mask: ByteArray) -> ByteArray:
-        """(17,): the keypoint's own limb is what its pixel shows, close enough before the joint."""
+    def _visible(self, posed: PosedPeople, index: int, rendering: Rendering, mask: ByteArray) -> ByteArray:
+        """(17,): whether each keypoint's pixel shows its own limb, at a depth close to the joint."""
         keypoints = posed.keypoints[index]
-        where = project(keypoints[None], posed.framing.focal[index : index + 1])[0]
-        inside = ((where >= 0) & (where < 1)).all(1)
-        pixel = np.clip(where, 0, 0.9999)
-        x, y = (pixel * len(rendering.part)).astype(int).T
-        mask_x, mask_y = (pixel * len(mask)).astype(int).T
-        allowed, reach = self._shows
+        position = project(keypoints[None], posed.framing.focal[index : index + 1])[0]
+        inside = ((position >= 0) & (position < 1)).all(1)
+        clipped = np.clip(position, 0, 0.9999)
+        x, y = (clipped * len(rendering.part)).astype(int).T
+        mask_x, mask_y = (clipped * len(mask)).astype(int).T
+        allowed, max_distance_m = self._visible_on
         on_limb = allowed[np.arange(len(keypoints)), rendering.part[y, x]]
-        close = np.abs(rendering.depth[y, x] - keypoints[:, 2]) < reach
+        close = np.abs(rendering.depth[y, x] - keypoints[:, 2]) < max_distance_m
         return np.asarray(inside & on_limb & close & (mask[mask_y, mask_x] > 0), np.uint8)
 
 
@@ -239,17 +243,17 @@ def project(points: FloatArray, focal: FloatArray) -> FloatArray:
     return (focal[:, None, None] * points[..., :2] / points[..., 2:] + 0.5).astype(np.float32)
 
 
-def _coarse_truth(
+def _half_resolution_truth(
     rendering: Rendering, mask: ByteArray, root_depth: float
 ) -> tuple[npt.NDArray[np.float16], ByteArray]:
-    """Depth and part at half the crop's resolution, zero where less than half a cell is the person."""
+    """Depth and part at half the crop's resolution, zero where the person covers less than half of a cell."""
     cells = len(mask) // 2
     fine = len(rendering.part) // cells
     shape = (cells, fine, cells, fine)
     part_cells = rendering.part.reshape(shape).transpose(0, 2, 1, 3).reshape(cells, cells, -1)
     depth_cells = rendering.depth.reshape(shape).transpose(0, 2, 1, 3).reshape(cells, cells, -1)
-    middle = (fine // 2) * fine + fine // 2
-    part = part_cells[..., middle]
+    centre = (fine // 2) * fine + fine // 2
+    part = part_cells[..., centre]
     part = np.where(part > 0, part, part_cells.max(2))
     covered = (depth_cells > 0).sum(2)
     depth = depth_cells.sum(2) / np.maximum(covered, 1) - root_depth
@@ -262,20 +266,20 @@ def _as_pixels(image: FloatArray) -> ByteArray:
 
 
 def _visibility_table() -> tuple[BoolArray, FloatArray]:
-    """(17, 1 + R) on which part values a keypoint may show, and (17,) how far before the joint."""
+    """(17, 1 + R) part values on which a keypoint is visible, and (17,) the maximum distance in depth, metres."""
     allowed = np.zeros((len(COCO_KEYPOINTS), 1 + len(REGION_INDEX)), np.bool_)
-    reach = np.zeros(len(COCO_KEYPOINTS), np.float32)
+    max_distance_m = np.zeros(len(COCO_KEYPOINTS), np.float32)
     for row, keypoint in enumerate(COCO_KEYPOINTS):
         side, _, joint = keypoint.rpartition("_")
-        names, reach[row] = _SHOWS[joint]
+        names, max_distance_m[row] = _VISIBLE_ON[joint]
         for name in names:
             region = name if name in REGION_INDEX else f"{name}.{side[0].upper()}"
             allowed[row, 1 + REGION_INDEX[region]] = True
-    return allowed, reach
+    return allowed, max_distance_m
 
 
 def scene_maker(split: Split, rng: Generator, backgrounds: int, preset: DatasetPreset = WIDE) -> SceneMaker:
-    """With a renderer and so many backgrounds of its own."""
+    """A scene maker with its own renderer and `backgrounds` new backgrounds."""
     model = BodyModel.load()
     renderer = Renderer(Canvas.from_model(model))
     return SceneMaker(model, load_table(), BackgroundBank(rng, backgrounds), split, renderer, preset)

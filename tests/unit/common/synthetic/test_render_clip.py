@@ -6,20 +6,19 @@ import numpy as np
 import pytest
 
 from common.errors import UsageError
-from common.synthetic import render_clip as clip_module
 from common.synthetic.__main__ import main as sheet_main
-from common.synthetic.render_clip import HEIGHT, WIDTH, choose_clip, draw, stage, write_truth, write_video
+from common.synthetic.render_clip import HEIGHT, WIDTH, choose_clip, draw, main, place_motion, write_truth, write_video
 from common.synthetic.scene.scene import SceneMaker
 
 
-def test_clip_stays_within_the_frame_and_its_truth_fits(training_scenes: SceneMaker, tmp_path: Path) -> None:
+def test_person_stays_inside_the_image(training_scenes: SceneMaker, tmp_path: Path) -> None:
     motion = choose_clip("cmu/002_06", 60)
-    few = replace(
+    sparse = replace(
         motion, rotation_vectors=motion.rotation_vectors[::20], root_translation=motion.root_translation[::20]
     )
-    take = stage(training_scenes.model, few, row=9)
-    write_video(tmp_path / "clip.mp4", draw(training_scenes.renderer, take, seed=1))
-    write_truth(tmp_path / "clip.truth.npz", take, few.rotation_vectors)
+    placed = place_motion(training_scenes.model, sparse, row=9)
+    write_video(tmp_path / "clip.mp4", draw(training_scenes.renderer, placed, seed=1))
+    write_truth(tmp_path / "clip.truth.npz", placed, sparse.rotation_vectors)
     with av.open(str(tmp_path / "clip.mp4")) as container:
         frames = [frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)]
     with np.load(tmp_path / "clip.truth.npz") as truth:
@@ -28,10 +27,10 @@ def test_clip_stays_within_the_frame_and_its_truth_fits(training_scenes: SceneMa
     assert keypoints.min() > 0
     assert (keypoints < [WIDTH, HEIGHT]).all()
     still = np.abs(frames[0].astype(int) - frames[2]).max(2) < 40
-    assert 0.5 < still.mean() < 0.999, "the room does not move, the person does"
+    assert 0.5 < still.mean() < 0.999, "the room is static, the person moves"
 
 
-def test_short_motion_is_played_to_and_fro() -> None:
+def test_short_motion_is_extended_without_jumps() -> None:
     motion = choose_clip("deepmimic/jump", 200)
     steps = np.abs(np.diff(motion.root_translation, axis=0)).max()
     assert len(motion.rotation_vectors) == 200
@@ -43,9 +42,9 @@ def test_unknown_motion_is_a_usage_error() -> None:
         choose_clip("cmu/999_99", 10)
 
 
-def test_main_refuses_no_time_at_all(tmp_path: Path) -> None:
+def test_main_refuses_a_length_of_zero(tmp_path: Path) -> None:
     with pytest.raises(SystemExit) as ended:
-        clip_module.main(["--out", str(tmp_path / "clip.mp4"), "--seconds", "0"])
+        main(["--out", str(tmp_path / "clip.mp4"), "--seconds", "0"])
     assert ended.value.code == 2
 
 
@@ -70,7 +69,9 @@ def test_contact_sheet_is_written(tmp_path: Path, capsys: pytest.CaptureFixture[
     assert "2 people" in capsys.readouterr().out
 
 
-def test_contact_sheet_says_where_it_cannot_write(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_contact_sheet_in_a_missing_folder_is_an_output_error(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     out = tmp_path / "missing" / "sheet.png"
     assert sheet_main(["--count", "1", "--size", "64", "--out", str(out)]) == 5
     assert "choose another --out" in capsys.readouterr().err

@@ -18,7 +18,7 @@ def render_small(out: Path, count: int = 6) -> None:
     assert progress.value in (0, count)
 
 
-def test_shard_is_read_back_by_the_dataset(tmp_path: Path) -> None:
+def test_dataset_reads_rendered_shards(tmp_path: Path) -> None:
     render_small(tmp_path)
     dataset = CropDataset([tmp_path], "val")
     batch = dataset.batch([4, 0, 4])
@@ -29,7 +29,7 @@ def test_shard_is_read_back_by_the_dataset(tmp_path: Path) -> None:
     assert (batch["image"][0] != batch["image"][1]).any()
 
 
-def test_finished_shards_are_not_made_again(tmp_path: Path) -> None:
+def test_existing_shards_are_kept(tmp_path: Path) -> None:
     render_small(tmp_path)
     image = tmp_path / "val-0000" / "image.npy"
     written = image.stat().st_mtime_ns
@@ -38,14 +38,14 @@ def test_finished_shards_are_not_made_again(tmp_path: Path) -> None:
     assert image.stat().st_mtime_ns == written
 
 
-def test_plan_cuts_into_shards_with_seeds_of_their_own(tmp_path: Path) -> None:
+def test_plan_gives_every_batch_its_own_seed(tmp_path: Path) -> None:
     tasks = plan(tmp_path, "train", seed=1, count=SHARD + 100, size=128)
     assert [task.count for task in tasks] == [SHARD, 100]
     seeds = [seed for task in tasks for seed in task.batch_seeds()]
     assert len(seeds) == len(set(seeds)) == SHARD // BATCH + 2
 
 
-def test_splits_never_share_a_seed(tmp_path: Path) -> None:
+def test_seeds_of_the_splits_are_disjoint(tmp_path: Path) -> None:
     seeds = {
         split: {seed for task in plan(tmp_path, split, 1, 2 * SHARD, 128) for seed in task.batch_seeds()}
         for split in ("train", "val", "test")
@@ -55,30 +55,30 @@ def test_splits_never_share_a_seed(tmp_path: Path) -> None:
     assert not seeds["val"] & seeds["test"]
 
 
-def test_plan_refuses_a_seed_that_leaves_the_split(tmp_path: Path) -> None:
+def test_plan_refuses_a_seed_outside_the_split(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="not a val seed"):
         plan(tmp_path, "val", seed=1000, count=10, size=128)
 
 
-def test_dataset_says_how_to_make_what_is_missing(tmp_path: Path) -> None:
+def test_dataset_without_shards_names_the_command(tmp_path: Path) -> None:
     with pytest.raises(SourceError, match="render_shards"):
         CropDataset([tmp_path], "train")
 
 
-def test_dataset_refuses_a_broken_shard(tmp_path: Path) -> None:
+def test_dataset_refuses_an_incomplete_shard(tmp_path: Path) -> None:
     (tmp_path / "test-0000").mkdir()
     (tmp_path / "test-0000" / "image.npy").write_bytes(b"\x93NUMPY")
     with pytest.raises(SourceError, match="render it again"):
         CropDataset([tmp_path], "test")
 
 
-def test_batch_refuses_an_index_outside(tmp_path: Path) -> None:
+def test_batch_refuses_an_index_out_of_range(tmp_path: Path) -> None:
     render_small(tmp_path, count=2)
     with pytest.raises(IndexError):
         CropDataset([tmp_path], "val").batch([2])
 
 
-def test_main_ends_with_5_where_it_cannot_write(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_main_with_an_unwritable_folder_exits_with_5(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     occupied = tmp_path / "file"
     occupied.write_text("")
     assert main(["--out", str(occupied / "shards"), "--count", "1"]) == 5

@@ -1,4 +1,4 @@
-"""Garments: read from MakeHuman's files, packed small, cut to any body, moved with it and drawn over it."""
+"""Garments: reading MakeHuman's files, packing, fitting to body shapes, posing and rendering."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -15,9 +15,9 @@ from common.errors import SourceError
 from common.synthetic.assets.appearance import TOP, sample_appearance, sample_light
 from common.synthetic.assets.garment_files import Kind, distinct, pack, read_pattern, unpack
 from common.synthetic.assets.outfit import choose_outfit
-from common.synthetic.assets.wardrobe import Garment, Skeleton, Wardrobe, bare_faces
+from common.synthetic.assets.wardrobe import Garment, PosedSkeleton, Wardrobe, bare_faces
 from common.synthetic.dataset.presets import DRESSED
-from common.synthetic.renderer.renderer import Figure, View, Worn
+from common.synthetic.renderer.renderer import Figure, View, WornGarment
 from common.synthetic.scene.scene import SceneMaker, scene_maker
 
 MHCLO = """# a comment
@@ -50,28 +50,28 @@ def cap(tmp_path: Path) -> Path:
     return folder / "cap.mhclo"
 
 
-def test_a_garment_is_read_with_its_bindings(cap: Path) -> None:
+def test_read_pattern(cap: Path) -> None:
     pattern = read_pattern(cap)
     assert (pattern.name, pattern.kind) == ("cap", Kind.HAT)
     np.testing.assert_array_equal(pattern.corners, [[1, 2, 3], [7, 7, 7], [4, 5, 6], [8, 9, 10]])
     np.testing.assert_allclose(pattern.barycentric[1], [1, 0, 0])
-    np.testing.assert_allclose(pattern.offset[0], [0.1, -0.2, -0.3], err_msg="y up and z to the front become ours")
+    np.testing.assert_allclose(pattern.offset[0], [0.1, -0.2, -0.3], err_msg="from MakeHuman's axes to a camera's")
     np.testing.assert_array_equal(pattern.scale_pairs, [[10, 20], [30, 40], [50, 60]])
     np.testing.assert_array_equal(pattern.faces, [[0, 1, 2], [0, 2, 3]])
     np.testing.assert_array_equal(pattern.hidden, [3, 5, 6, 7, 9])
 
 
 @pytest.mark.parametrize(
-    ("old", "new", "complaint"),
+    ("old", "new", "message"),
     [("obj_file cap.obj", "obj_file hat.obj", "hat.obj"), ("  7\n", "", "binds 3"), ("verts 0", "words 0", "no bound")],
 )
-def test_a_file_that_is_something_else_is_named(cap: Path, old: str, new: str, complaint: str) -> None:
+def test_read_pattern_of_a_malformed_file_is_an_error(cap: Path, old: str, new: str, message: str) -> None:
     cap.write_text(MHCLO.replace(old, new, 1))
-    with pytest.raises(SourceError, match=complaint):
+    with pytest.raises(SourceError, match=message):
         read_pattern(cap)
 
 
-def test_packing_keeps_everything_to_a_tenth_of_a_millimetre(cap: Path, tmp_path: Path) -> None:
+def test_packing_is_accurate_to_a_tenth_of_a_millimetre(cap: Path, tmp_path: Path) -> None:
     pattern = read_pattern(cap)
     pack([pattern], tmp_path / "one.npz")
     (again,) = unpack(tmp_path / "one.npz")
@@ -82,10 +82,10 @@ def test_packing_keeps_everything_to_a_tenth_of_a_millimetre(cap: Path, tmp_path
     np.testing.assert_allclose(again.barycentric.sum(1), 1, atol=1e-6)
 
 
-def test_the_same_cut_in_another_colour_is_kept_once(cap: Path) -> None:
+def test_distinct_ignores_the_name(cap: Path) -> None:
     pattern = read_pattern(cap)
-    other = replace(pattern, name="larger", offset=2 * pattern.offset)
-    assert distinct([pattern, replace(pattern, name="red"), other]) == [pattern, other]
+    larger = replace(pattern, name="larger", offset=2 * pattern.offset)
+    assert distinct([pattern, replace(pattern, name="red"), larger]) == [pattern, larger]
 
 
 @pytest.fixture(scope="module")
@@ -98,42 +98,44 @@ def wardrobe(dressed_scenes: SceneMaker) -> Wardrobe:
     return Wardrobe.load(dressed_scenes.renderer.canvas)
 
 
-def posed(model: BodyModel, parameters: BodyParameters) -> tuple[BodyOutput, Skeleton]:
+def posed(model: BodyModel, parameters: BodyParameters) -> tuple[BodyOutput, PosedSkeleton]:
     with torch.no_grad():
         body, rest = model(parameters), model.rest_joints_of(parameters.shape)
     parts = (parameters.shape, rest, body.joint_positions, body.joint_rotations)
-    return body, Skeleton(*(part[0].numpy() for part in parts))
+    return body, PosedSkeleton(*(part[0].numpy() for part in parts))
 
 
-def test_garments_lie_around_the_body_whatever_its_shape(dressed_scenes: SceneMaker, wardrobe: Wardrobe) -> None:
+def test_garments_fit_bodies_of_different_shapes(dressed_scenes: SceneMaker, wardrobe: Wardrobe) -> None:
     model = dressed_scenes.model
     for row in (0, 500, 1500):
         parameters = replace(BodyParameters.rest(1), shape=model.shape_table[row : row + 1])
         body, skeleton = posed(model, parameters)
         skin = cKDTree(body.vertices[0].numpy())
         for garment in (item for items in wardrobe.garments.values() for item in items):
-            distance, _ = skin.query(garment.drape(skeleton))
+            distance, _ = skin.query(garment.posed_vertices(skeleton))
             assert np.median(distance) < 0.06, garment.name
             assert np.percentile(distance, 99) < 0.2, garment.name
 
 
-def test_a_garment_moves_with_its_body(dressed_scenes: SceneMaker, wardrobe: Wardrobe) -> None:
+def test_garment_rotates_with_its_body(dressed_scenes: SceneMaker, wardrobe: Wardrobe) -> None:
     model, garment = dressed_scenes.model, wardrobe.garments[Kind.SUIT][0]
     rng = np.random.default_rng(0)
-    turns = axis_angle_to_matrix(torch.from_numpy(rng.normal(0, 0.3, (1, 22, 3)).astype(np.float32)))
-    pose = replace(BodyParameters.rest(1), rotations=turns)
+    rotations = axis_angle_to_matrix(torch.from_numpy(rng.normal(0, 0.3, (1, 22, 3)).astype(np.float32)))
+    pose = replace(BodyParameters.rest(1), rotations=rotations)
     _, skeleton = posed(model, pose)
-    draped = garment.drape(skeleton)
+    vertices = garment.posed_vertices(skeleton)
     turn = axis_angle_to_matrix(torch.tensor([[0.0, 1.0, 0.3]]))
-    rotated = turns.clone()
-    rotated[:, 0] = turn @ turns[:, 0]
-    _, elsewhere = posed(model, replace(pose, rotations=rotated))
+    rotated = rotations.clone()
+    rotated[:, 0] = turn @ rotations[:, 0]
+    _, rotated_skeleton = posed(model, replace(pose, rotations=rotated))
     root = pose.translation[0].numpy()
-    np.testing.assert_allclose(garment.drape(elsewhere) - root, (draped - root) @ turn[0].numpy().T, atol=1e-4)
+    np.testing.assert_allclose(
+        garment.posed_vertices(rotated_skeleton) - root, (vertices - root) @ turn[0].numpy().T, atol=1e-4
+    )
 
 
-def shirt_and_body(wardrobe: Wardrobe, scenes: SceneMaker) -> tuple[Garment, Figure, Figure]:
-    """A suit, somebody bare, and the same person wearing it in red."""
+def suit_and_people(wardrobe: Wardrobe, scenes: SceneMaker) -> tuple[Garment, Figure, Figure]:
+    """A suit, a person without garments, and the same person in the suit, in red."""
     suit = next(item for item in wardrobe.garments[Kind.SUIT] if item.name == "male_casualsuit05")
     body, skeleton = posed(scenes.model, BodyParameters.rest(1, 3.0))
     painted = sample_appearance(np.random.default_rng(1))
@@ -143,50 +145,50 @@ def shirt_and_body(wardrobe: Wardrobe, scenes: SceneMaker) -> tuple[Garment, Fig
     finish = np.zeros_like(painted.finish)
     paint = replace(painted, base_colour=red, second_colour=red, finish=finish)
     bare = Figure(body.vertices[0].numpy(), replace(painted, base_colour=grey, finish=finish))
-    return suit, bare, replace(bare, worn=(Worn(suit, suit.drape(skeleton), paint),))
+    return suit, bare, replace(bare, worn=(WornGarment(suit, suit.posed_vertices(skeleton), paint),))
 
 
-def test_the_clothed_surface_is_what_is_drawn(dressed_scenes: SceneMaker, wardrobe: Wardrobe) -> None:
-    suit, bare, clothed = shirt_and_body(wardrobe, dressed_scenes)
+def test_garments_hide_the_body(dressed_scenes: SceneMaker, wardrobe: Wardrobe) -> None:
+    suit, bare, clothed = suit_and_people(wardrobe, dressed_scenes)
     view, light = View(192, 192, 210.0), sample_light(np.random.default_rng(0))
     before = dressed_scenes.renderer.render([bare], view, light)
     after = dressed_scenes.renderer.render([clothed], view, light)
     again = dressed_scenes.renderer.render([bare], view, light)
     np.testing.assert_array_equal(before.colour, again.colour)
-    assert (after.part > 0).sum() > 1.05 * (before.part > 0).sum(), "cloth is wider than its wearer"
+    assert (after.part > 0).sum() > 1.05 * (before.part > 0).sum(), "cloth is wider than the body"
     both = (before.part > 0) & (after.part > 0)
     chest = both & (before.part == 1 + REGION_INDEX["chest"])
-    assert np.median(before.depth[chest] - after.depth[chest]) > 0.005, "cloth lies before the skin"
+    assert np.median(before.depth[chest] - after.depth[chest]) > 0.005, "cloth is in front of the skin"
     assert after.colour[chest][:, 0].mean() > 3 * after.colour[chest][:, 1].mean()
     assert bare_faces(dressed_scenes.renderer.canvas.faces, [suit], len(bare.vertices)).mean() < 0.8
 
 
-def test_region_colours_are_those_of_the_cloth(dressed_scenes: SceneMaker, wardrobe: Wardrobe) -> None:
-    _, _, clothed = shirt_and_body(wardrobe, dressed_scenes)
+def test_region_colours_include_garments(dressed_scenes: SceneMaker, wardrobe: Wardrobe) -> None:
+    _, _, clothed = suit_and_people(wardrobe, dressed_scenes)
     colours = dressed_scenes.renderer.region_colours(clothed)
     np.testing.assert_allclose(colours[REGION_INDEX["chest"]], [0.9, 0.05, 0.05], atol=0.2)
     np.testing.assert_allclose(colours[REGION_INDEX["hand.L"]], [0.5, 0.5, 0.5], atol=0.15)
 
 
-def test_outfits_vary_and_are_repeatable(wardrobe: Wardrobe) -> None:
+def test_outfits_are_diverse_and_repeatable(wardrobe: Wardrobe) -> None:
     painted = sample_appearance(np.random.default_rng(2))
 
     def names(seed: int) -> tuple[str, ...]:
         outfit = choose_outfit(np.random.default_rng(seed), wardrobe, painted)
-        return tuple(garment.name for garment, _ in outfit.pieces)
+        return tuple(garment.name for garment, _ in outfit.garments)
 
     assert names(3) == names(3)
     assert len({names(seed) for seed in range(30)}) > 15
     outfit = choose_outfit(np.random.default_rng(3), wardrobe, painted)
-    np.testing.assert_array_equal(outfit.beneath.base_colour[TOP], painted.base_colour[TOP])
+    np.testing.assert_array_equal(outfit.body.base_colour[TOP], painted.base_colour[TOP])
 
 
-def test_dressed_crops_are_repeatable_and_their_truth_is_the_body_s(dressed_scenes: SceneMaker) -> None:
+def test_crops_with_garments_are_repeatable(dressed_scenes: SceneMaker) -> None:
     crops = dressed_scenes.make(7, 6, 64)
     again = scene_maker("train", np.random.default_rng(0), 4, DRESSED).make(7, 6, 64)
     for name, values in crops.items():
         np.testing.assert_array_equal(values, again[name], err_msg=name)
     mask, part = (np.asarray(crops[name], np.uint8) for name in ("mask", "part"))
     assert (mask > 0).mean() > 0.02
-    shown = np.asarray(crops["depth"], np.float32)[part > 0]
-    assert np.abs(shown).max() < 1.6
+    depth = np.asarray(crops["depth"], np.float32)[part > 0]
+    assert np.abs(depth).max() < 1.6

@@ -6,12 +6,12 @@ from common.synthetic.dataset.split import SEED_RANGES, SPLITS, TEST_CLIPS, VAL_
 from common.synthetic.motion.motion_table import load_table
 
 
-def test_seed_ranges_do_not_meet() -> None:
+def test_seed_ranges_are_disjoint() -> None:
     ranges = sorted(SEED_RANGES.values(), key=lambda allowed: allowed.start)
-    assert all(one.stop <= other.start for one, other in pairwise(ranges))
+    assert all(first.stop <= second.start for first, second in pairwise(ranges))
 
 
-def test_check_seed_of_another_split() -> None:
+def test_check_seed_refuses_seeds_of_other_splits() -> None:
     assert check_seed("test", 20_000_000) == 20_000_000
     with pytest.raises(ValueError, match="not a test seed"):
         check_seed("test", 3)
@@ -26,7 +26,7 @@ def test_every_listed_clip_is_in_the_table() -> None:
     assert {clip_split(name) for name in names} == set(SPLITS)
 
 
-def test_enough_test_clips_of_each_recording() -> None:
+def test_test_clips_cover_both_recordings() -> None:
     for source in ("cmu/", "deepmimic/"):
         assert sum(name.startswith(source) for name in TEST_CLIPS) >= 3
 

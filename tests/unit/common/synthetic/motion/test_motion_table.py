@@ -10,14 +10,14 @@ from common.synthetic.motion.motion_table import TABLE_FILE, _deltas, _undo_delt
 from common.synthetic.motion.reference_skeleton import bone_direction, hinge_axis
 
 
-def test_table_is_small_and_its_licences_stand_beside_it() -> None:
+def test_table_is_small_and_has_its_licences() -> None:
     assert TABLE_FILE.stat().st_size <= 2_000_000
     text = (TABLE_FILE.parent / "LICENSES.md").read_text()
     for words in ("mocap.cs.cmu.edu", "Copyright (c) 2018 Xue Bin Peng", "CC0 1.0"):
         assert words in text
 
 
-def test_table_holds_rotations() -> None:
+def test_table_shapes_and_ranges() -> None:
     table = load_table()
     assert 8_000 <= len(table.poses) <= 12_000
     assert table.poses.shape[1:] == (22, 3) and table.poses.dtype == np.float32
@@ -31,21 +31,21 @@ def test_poses_have_tilt_but_no_heading() -> None:
     assert np.abs(np.arctan2(quaternion[:, 1], quaternion[:, 3]))[upright].max() < 0.01
 
 
-def test_clips_are_contiguous_and_start_facing_the_camera() -> None:
-    found = [clip for split in SPLITS for clip in clips(split)]
-    assert len(found) >= 12 and 2_000 <= sum(len(clip.rotation_vectors) for clip in found) <= 4_000
-    for clip in found:
+def test_clips_are_continuous_and_face_the_camera_at_first() -> None:
+    all_clips = [clip for split in SPLITS for clip in clips(split)]
+    assert len(all_clips) >= 12 and 2_000 <= sum(len(clip.rotation_vectors) for clip in all_clips) <= 4_000
+    for clip in all_clips:
         assert clip.fps == 30.0 and clip.root_translation.shape == (len(clip.rotation_vectors), 3)
-        turn = Rotation.from_rotvec(clip.rotation_vectors.reshape(-1, 3)).as_matrix().reshape(-1, 22, 3, 3)
-        step = np.einsum("tjab,tjab->tj", turn[1:], turn[:-1])
-        # 1 + 2 cos(angle): a limb turns less than 80 degrees in a thirtieth of a second.
-        assert step.min() > 1 + 2 * np.cos(np.deg2rad(80.0)), clip.name
+        rotations = Rotation.from_rotvec(clip.rotation_vectors.reshape(-1, 3)).as_matrix().reshape(-1, 22, 3, 3)
+        trace = np.einsum("tjab,tjab->tj", rotations[1:], rotations[:-1])
+        # The trace is 1 + 2 cos(angle): joints rotate by less than 80 degrees per frame.
+        assert trace.min() > 1 + 2 * np.cos(np.deg2rad(80.0)), clip.name
         assert np.abs(np.diff(clip.root_translation, axis=0)).max() < 0.25, clip.name
         assert np.allclose(clip.root_translation[0, [0, 2]], 0.0)
         assert abs(clip.rotation_vectors[0, 0, 1]) < 0.15, clip.name
 
 
-def test_walking_goes_the_way_the_person_faces() -> None:
+def test_walking_person_moves_in_the_facing_direction() -> None:
     walk = next(clip for clip in clips("train") if clip.name == "cmu/007_01")
     assert walk.root_translation[-1, 2] < -2.0
     assert abs(walk.root_translation[-1, 0]) < 0.5
@@ -63,8 +63,8 @@ def test_knees_bend_backwards_and_elbows_forwards(side: str) -> None:
     shin = Rotation.from_rotvec(poses[:, JOINT_INDEX[f"lowerleg01{side}"]]).apply([0.0, 1.0, 0.0])
     assert (shin[:, 2] > -0.1).mean() > 0.95
     rest_forearm = bone_direction(f"lowerarm01{side}")
-    more = Rotation.from_rotvec(0.5 * hinge_axis(f"upperarm01{side}")).apply(rest_forearm)
-    assert more[2] < rest_forearm[2] < 0.0
+    flexed = Rotation.from_rotvec(0.5 * hinge_axis(f"upperarm01{side}")).apply(rest_forearm)
+    assert flexed[2] < rest_forearm[2] < 0.0
 
 
 def test_thighs_swing_forward_more_than_back() -> None:
@@ -72,7 +72,7 @@ def test_thighs_swing_forward_more_than_back() -> None:
     assert np.quantile(thigh[:, 2], 0.02) < -0.7 and np.quantile(thigh[:, 2], 0.98) < 0.7
 
 
-def test_deltas_are_undone_over_the_whole_range() -> None:
+def test_deltas_round_trip_over_the_whole_range() -> None:
     random = np.random.default_rng(0)
     values = random.integers(-32768, 32768, size=(50, 4)).astype(np.int16)
     lengths = np.array([20, 1, 29])

@@ -4,34 +4,34 @@ from scipy.spatial.transform import Rotation
 
 from common.body.anatomy import JOINT_INDEX, MIRRORED_JOINTS
 from common.synthetic.motion.joint_limits import (
-    AT_EASE,
     HIGH,
     LOW,
+    RELAXED,
     clamp,
     from_axes,
     mirror,
     mirror_curl,
-    on_axes,
+    to_axes,
 )
-from common.synthetic.motion.poses import CURL_LIMIT, RECIPES, PoseSampler, hand_inside
-from common.synthetic.motion.reference_skeleton import forward, mirror_point
+from common.synthetic.motion.poses import MAX_CURL, RECIPES, PoseSampler, hand_penetrates_body
+from common.synthetic.motion.reference_skeleton import forward_kinematics, mirror_point
 
 
 def _positions(rotation_vectors: np.ndarray) -> np.ndarray:
     matrices = Rotation.from_rotvec(rotation_vectors.reshape(-1, 3)).as_matrix().reshape(-1, 22, 3, 3)
-    return forward(matrices)[0]
+    return forward_kinematics(matrices)[0]
 
 
-def test_same_seed_same_stream() -> None:
-    one, other = PoseSampler("train", 7), PoseSampler("train", 7)
+def test_stream_depends_only_on_the_seed() -> None:
+    samplers = PoseSampler("train", 7), PoseSampler("train", 7)
     for n in (5, 60):
-        first, second = one.sample(n), other.sample(n)
+        first, second = (sampler.sample(n) for sampler in samplers)
         assert np.array_equal(first.rotation_vectors, second.rotation_vectors)
         assert np.array_equal(first.curl, second.curl)
     assert not np.array_equal(PoseSampler("train", 8).sample(60).curl, second.curl)
 
 
-def test_seed_of_another_split() -> None:
+def test_seed_of_another_split_is_refused() -> None:
     with pytest.raises(ValueError, match="seed"):
         PoseSampler("test", 7)
 
@@ -42,17 +42,17 @@ def test_sample_shapes_and_limits(split: str, seed: int) -> None:
     assert batch.rotation_vectors.shape == (800, 22, 3) and batch.rotation_vectors.dtype == np.float32
     assert batch.curl.shape == (800, 4) and batch.curl.dtype == np.float32
     assert np.isfinite(batch.rotation_vectors).all()
-    parts = on_axes(batch.rotation_vectors)[:, 1:]
+    parts = to_axes(batch.rotation_vectors)[:, 1:]
     assert (parts >= LOW[1:] - 1e-4).all() and (parts <= HIGH[1:] + 1e-4).all()
-    assert batch.curl.min() >= 0.0 and batch.curl.max() <= CURL_LIMIT
+    assert batch.curl.min() >= 0.0 and batch.curl.max() <= MAX_CURL
 
 
-def test_recipes_have_their_shares() -> None:
+def test_shares_of_the_recipes() -> None:
     shares = np.bincount(PoseSampler("train", 2).sample(4000).recipe, minlength=len(RECIPES)) / 4000
     assert np.allclose(shares, [0.55, 0.15, 0.20, 0.10], atol=0.03)
 
 
-def test_most_people_face_the_camera() -> None:
+def test_share_of_people_facing_the_camera() -> None:
     batch = PoseSampler("train", 3).sample(4000)
     standing = batch.recipe == 2
     ahead = Rotation.from_rotvec(batch.rotation_vectors[standing, 0]).apply([0.0, 0.0, -1.0])
@@ -60,21 +60,25 @@ def test_most_people_face_the_camera() -> None:
     assert 0.52 < (np.abs(heading) < 70.0).mean() < 0.68
 
 
-def test_hands_stay_out_of_the_body() -> None:
+def test_hands_do_not_penetrate_the_body() -> None:
     poses = PoseSampler("train", 4).sample(2000).rotation_vectors
-    assert hand_inside(poses, ".L").mean() < 0.005 and hand_inside(poses, ".R").mean() < 0.005
+    assert hand_penetrates_body(poses, ".L").mean() < 0.005 and hand_penetrates_body(poses, ".R").mean() < 0.005
 
 
-def test_hand_inside_sees_a_hand_in_the_belly() -> None:
+def test_hand_penetrates_body_at_the_belly() -> None:
     pose = np.zeros((1, 22, 3), dtype=np.float32)
-    assert not hand_inside(pose, ".L")[0]
+    assert not hand_penetrates_body(pose, ".L")[0]
     poses = np.repeat(pose, 4000, axis=0)
     poses[:, JOINT_INDEX["upperarm01.L"]] = np.random.default_rng(0).uniform(-1.5, 1.5, size=(4000, 3))
     poses[:, JOINT_INDEX["lowerarm01.L"]] = np.array([-0.7, 0.6, -0.1])
     wrists = _positions(poses)[:, JOINT_INDEX["wrist.L"]]
     deep = np.linalg.norm((wrists - np.array([0.0, -0.1, 0.0]))[:, [0, 2]], axis=-1) < 0.06
     deep &= (wrists[:, 1] > -0.15) & (wrists[:, 1] < 0.0)
-    assert deep.any() and hand_inside(poses[deep], ".L").all() and not hand_inside(poses[deep], ".R").any()
+    assert (
+        deep.any()
+        and hand_penetrates_body(poses[deep], ".L").all()
+        and not hand_penetrates_body(poses[deep], ".R").any()
+    )
 
 
 def test_mirror_twice_is_identity() -> None:
@@ -85,24 +89,24 @@ def test_mirror_twice_is_identity() -> None:
     assert np.array_equal(mirror_curl(curl), [[3.0, 4.0, 1.0, 2.0]])
 
 
-def test_mirror_puts_every_joint_where_a_mirror_shows_it() -> None:
+def test_mirror_reflects_every_joint() -> None:
     poses = PoseSampler("train", 6).sample(50).rotation_vectors
-    seen = mirror_point(_positions(poses))
-    assert np.allclose(_positions(mirror(poses))[:, MIRRORED_JOINTS], seen, atol=1e-5)
+    reflected = mirror_point(_positions(poses))
+    assert np.allclose(_positions(mirror(poses))[:, MIRRORED_JOINTS], reflected, atol=1e-5)
     left, right = JOINT_INDEX["lowerarm01.L"], JOINT_INDEX["lowerarm01.R"]
-    assert np.allclose(_positions(mirror(poses))[:, right], seen[:, left], atol=1e-5)
+    assert np.allclose(_positions(mirror(poses))[:, right], reflected[:, left], atol=1e-5)
 
 
-def test_limits_are_the_mirror_image_of_each_other() -> None:
-    random = np.random.default_rng(0)
-    poses = random.uniform(-3.0, 3.0, size=(200, 22, 3)).astype(np.float32)
+def test_limits_are_symmetric() -> None:
+    rng = np.random.default_rng(0)
+    poses = rng.uniform(-3.0, 3.0, size=(200, 22, 3)).astype(np.float32)
     assert np.allclose(clamp(mirror(poses)), mirror(clamp(poses)), atol=1e-5)
     assert not np.allclose(clamp(poses), poses)
-    assert (AT_EASE >= LOW).all() and (AT_EASE <= HIGH).all()
-    assert np.allclose(from_axes(on_axes(poses)), poses, atol=1e-5)
+    assert (RELAXED >= LOW).all() and (RELAXED <= HIGH).all()
+    assert np.allclose(from_axes(to_axes(poses)), poses, atol=1e-5)
 
 
-def test_left_of_the_person_is_right_in_the_picture() -> None:
+def test_left_side_is_on_the_right_of_the_image() -> None:
     rest = _positions(np.zeros((1, 22, 3), dtype=np.float32))[0]
     assert rest[JOINT_INDEX["wrist.L"], 0] > 0.3 and rest[JOINT_INDEX["wrist.R"], 0] < -0.3
     assert rest[JOINT_INDEX["foot.L"], 1] > 0.5 > rest[JOINT_INDEX["head"], 1]

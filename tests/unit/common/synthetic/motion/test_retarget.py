@@ -7,7 +7,7 @@ from scipy.spatial.transform import Rotation
 
 from common.body.anatomy import JOINT_INDEX
 from common.synthetic.motion.bvh import read_bvh
-from common.synthetic.motion.reference_skeleton import forward
+from common.synthetic.motion.reference_skeleton import forward_kinematics
 from common.synthetic.motion.retarget import Motion, about_vertical, deepmimic_motion, heading, resample
 
 _BVH = """HIERARCHY
@@ -34,7 +34,7 @@ Frame Time: 0.05
 
 
 def _deepmimic(tmp_path: Path, **changes: list[float]) -> Motion:
-    """A clip of two frames at rest (arms hang), with some of its bones turned."""
+    """A clip of two equal frames in the rest pose, except for the given bone rotations."""
     order: tuple[str, ...] = ("chest", "neck", "rhip", "rknee", "rankle", "rshoulder", "relbow")
     order += ("lhip", "lknee", "lankle", "lshoulder", "lelbow")
     frame = [1 / 30, 0.0, 0.83, 0.0, *changes.get("root", [1.0, 0.0, 0.0, 0.0])]
@@ -45,54 +45,56 @@ def _deepmimic(tmp_path: Path, **changes: list[float]) -> Motion:
     return deepmimic_motion(path)
 
 
-def test_read_bvh_turns_about_axes_that_move_along(tmp_path: Path) -> None:
+def test_read_bvh_uses_intrinsic_rotations(tmp_path: Path) -> None:
     path = tmp_path / "probe.bvh"
     path.write_text(_BVH)
     bvh = read_bvh(path)
     assert bvh.names == ("hip", "knee") and bvh.parents == (-1, 0) and bvh.frame_time_s == 0.05
-    # Down turned by 90 degrees about z is +x; turned about x first it is -z, then still -z.
+    # Rotating "down" by 90 degrees about z gives +x; rotating it about x first gives -z, which z keeps.
     assert np.allclose(bvh.world_positions()[:, 1] - [1.0, 2.0, 3.0], [[2.0, 0.0, 0.0], [0.0, 0.0, -2.0]])
 
 
 @pytest.mark.parametrize("text", ["", "HIERARCHY\n", _BVH.replace("90 0 90 0", "90 0 90"), _BVH.replace("2 3", "a b")])
-def test_read_bvh_when_damaged(tmp_path: Path, text: str) -> None:
+def test_read_bvh_refuses_damaged_files(tmp_path: Path, text: str) -> None:
     path = tmp_path / "probe.bvh"
     path.write_text(text)
     with pytest.raises(ValueError, match="not a BVH file"):
         read_bvh(path)
 
 
-def test_deepmimic_rest_hangs_its_arms_and_faces_the_camera(tmp_path: Path) -> None:
+def test_deepmimic_rest_pose_has_hanging_arms_and_faces_the_camera(tmp_path: Path) -> None:
     motion = _deepmimic(tmp_path)
-    place = forward(motion.local_rotations)[0][0]
+    position = forward_kinematics(motion.local_rotations)[0][0]
     for side in (".L", ".R"):
-        shoulder, elbow, wrist = (place[JOINT_INDEX[joint + side]] for joint in ("upperarm01", "lowerarm01", "wrist"))
+        shoulder, elbow, wrist = (
+            position[JOINT_INDEX[joint + side]] for joint in ("upperarm01", "lowerarm01", "wrist")
+        )
         assert np.allclose((elbow - shoulder)[[0, 2]], 0.0, atol=1e-6) and elbow[1] > shoulder[1]
         assert np.allclose((wrist - elbow)[[0, 2]], 0.0, atol=1e-6) and wrist[1] > elbow[1]
-    assert place[JOINT_INDEX["upperleg01.L"], 0] > 0.0 > place[JOINT_INDEX["upperleg01.R"], 0]
+    assert position[JOINT_INDEX["upperleg01.L"], 0] > 0.0 > position[JOINT_INDEX["upperleg01.R"], 0]
 
 
-def test_deepmimic_flexes_the_left_elbow_forward_and_the_right_knee_back(tmp_path: Path) -> None:
+def test_deepmimic_elbow_flexes_forwards_and_knee_backwards(tmp_path: Path) -> None:
     motion = _deepmimic(tmp_path, lelbow=[np.pi / 2], rknee=[-np.pi / 2])
-    place = forward(motion.local_rotations)[0][0]
-    forearm = place[JOINT_INDEX["wrist.L"]] - place[JOINT_INDEX["lowerarm01.L"]]
-    shin = place[JOINT_INDEX["foot.R"]] - place[JOINT_INDEX["lowerleg01.R"]]
+    position = forward_kinematics(motion.local_rotations)[0][0]
+    forearm = position[JOINT_INDEX["wrist.L"]] - position[JOINT_INDEX["lowerarm01.L"]]
+    shin = position[JOINT_INDEX["foot.R"]] - position[JOINT_INDEX["lowerleg01.R"]]
     assert np.allclose(forearm / np.linalg.norm(forearm), [0.0, 0.0, -1.0], atol=1e-6)
     assert np.allclose(shin / np.linalg.norm(shin), [0.0, 0.0, 1.0], atol=1e-6)
-    still = place[JOINT_INDEX["wrist.R"]] - place[JOINT_INDEX["lowerarm01.R"]]
-    assert still[1] > 0.2
+    straight = position[JOINT_INDEX["wrist.R"]] - position[JOINT_INDEX["lowerarm01.R"]]
+    assert straight[1] > 0.2
 
 
-def test_deepmimic_lifts_the_right_arm_to_the_persons_right(tmp_path: Path) -> None:
-    # z is the person's right there, so a hanging arm rises sideways by a turn of -90 degrees about x.
+def test_deepmimic_right_arm_rises_to_the_persons_right(tmp_path: Path) -> None:
+    # z is to the person's right, so a hanging arm rises sideways by a rotation of -90 degrees about x.
     half = np.sqrt(0.5)
     motion = _deepmimic(tmp_path, rshoulder=[half, -half, 0.0, 0.0])
-    place = forward(motion.local_rotations)[0][0]
-    arm = place[JOINT_INDEX["wrist.R"]] - place[JOINT_INDEX["upperarm01.R"]]
+    position = forward_kinematics(motion.local_rotations)[0][0]
+    arm = position[JOINT_INDEX["wrist.R"]] - position[JOINT_INDEX["upperarm01.R"]]
     assert np.allclose(arm / np.linalg.norm(arm), [-1.0, 0.0, 0.0], atol=1e-6)
 
 
-def test_deepmimic_when_damaged(tmp_path: Path) -> None:
+def test_deepmimic_refuses_damaged_files(tmp_path: Path) -> None:
     path = tmp_path / "humanoid3d_probe.txt"
     for text in ("", "{}", '{"Frames": [[1, 2]]}'):
         path.write_text(text)
@@ -100,14 +102,14 @@ def test_deepmimic_when_damaged(tmp_path: Path) -> None:
             deepmimic_motion(path)
 
 
-def test_heading_is_undone_by_its_turn() -> None:
+def test_heading_is_the_angle_about_the_vertical() -> None:
     tilt = Rotation.from_rotvec([[0.4, 0.0, 0.1], [-0.2, 0.0, 0.3]]).as_matrix()
     for angle in (-2.5, 0.0, 1.0):
         turned = about_vertical(np.full(2, angle)) @ tilt
         assert np.allclose(np.cos(heading(turned) - angle), 1.0)
 
 
-def test_resample_keeps_ends_and_halves_steps() -> None:
+def test_resample_to_twice_the_rate() -> None:
     angles = np.zeros((3, 22, 3))
     angles[:, 5, 0] = [0.0, 0.4, 0.8]
     motion = Motion(

@@ -23,21 +23,21 @@ def renderer(training_scenes: SceneMaker) -> Renderer:
 
 @pytest.fixture
 def standing(training_scenes: SceneMaker) -> FloatArray:
-    """(V, 3): the mean person, 3 m before the camera."""
+    """(V, 3): a person of mean shape in the rest pose, 3 m in front of the camera."""
     with torch.no_grad():
         return np.asarray(training_scenes.model(BodyParameters.rest(1, 3.0)).vertices[0].numpy())
 
 
-def test_depth_is_the_distance_of_the_nearest_skin(renderer: Renderer, standing: FloatArray) -> None:
+def test_depth_is_that_of_the_nearest_surface(renderer: Renderer, standing: FloatArray) -> None:
     finish = APPEARANCE.finish.copy()
     finish[:, 2] = 0
     drawn = renderer.render([Figure(standing, replace(APPEARANCE, finish=finish))], VIEW, LIGHT)
-    seen = drawn.depth[drawn.part > 0]
-    assert seen.min() == pytest.approx(standing[:, 2].min(), abs=0.02)
-    assert seen.max() < standing[:, 2].max()
+    depth = drawn.depth[drawn.part > 0]
+    assert depth.min() == pytest.approx(standing[:, 2].min(), abs=0.02)
+    assert depth.max() < standing[:, 2].max()
 
 
-def test_head_is_up_and_left_hand_on_the_right(renderer: Renderer, standing: FloatArray) -> None:
+def test_head_is_at_the_top_and_left_hand_on_the_right(renderer: Renderer, standing: FloatArray) -> None:
     drawn = renderer.render([Figure(standing, APPEARANCE)], VIEW, LIGHT)
     rows, columns = np.mgrid[0:128, 0:128]
     scalp, hips = (drawn.part == 1 + REGION_INDEX[name] for name in ("scalp", "hips"))
@@ -46,7 +46,7 @@ def test_head_is_up_and_left_hand_on_the_right(renderer: Renderer, standing: Flo
     assert columns[left].mean() > columns[right].mean()
 
 
-def test_nearer_person_hides_the_farther(renderer: Renderer, standing: FloatArray) -> None:
+def test_nearer_person_occludes_the_farther_one(renderer: Renderer, standing: FloatArray) -> None:
     behind = standing + np.array([0, 0, 1], np.float32)
     drawn = renderer.render([Figure(standing, APPEARANCE), Figure(behind, APPEARANCE)], VIEW, LIGHT)
     alone = renderer.render([Figure(standing, APPEARANCE)], VIEW, LIGHT)
@@ -54,10 +54,10 @@ def test_nearer_person_hides_the_farther(renderer: Renderer, standing: FloatArra
     assert (drawn.instance == 1).any()
 
 
-def test_principal_point_moves_the_picture(renderer: Renderer, standing: FloatArray) -> None:
-    middle = renderer.render([Figure(standing, APPEARANCE)], VIEW, LIGHT)
-    moved = renderer.render([Figure(standing, APPEARANCE)], replace(VIEW, centre_px=(74.0, 60.0)), LIGHT)
-    difference = np.argwhere(moved.part > 0).mean(0) - np.argwhere(middle.part > 0).mean(0)
+def test_principal_point_shifts_the_image(renderer: Renderer, standing: FloatArray) -> None:
+    centred = renderer.render([Figure(standing, APPEARANCE)], VIEW, LIGHT)
+    shifted = renderer.render([Figure(standing, APPEARANCE)], replace(VIEW, centre_px=(74.0, 60.0)), LIGHT)
+    difference = np.argwhere(shifted.part > 0).mean(0) - np.argwhere(centred.part > 0).mean(0)
     np.testing.assert_allclose(difference, [-4, 10], atol=0.6)
 
 
@@ -71,7 +71,7 @@ def test_loose_clothes_widen_the_outline(renderer: Renderer, standing: FloatArra
     assert area(0.03) > 1.1 * area(0.0)
 
 
-def test_region_colours_are_those_of_the_paint(renderer: Renderer, standing: FloatArray) -> None:
+def test_region_colours_are_those_of_the_materials(renderer: Renderer, standing: FloatArray) -> None:
     base = APPEARANCE.base_colour.copy()
     base[:] = [0.1, 0.2, 0.3, 0]
     base[SKIN] = [0.8, 0.6, 0.5, 0]
@@ -86,19 +86,19 @@ def test_region_colours_are_those_of_the_paint(renderer: Renderer, standing: Flo
     assert colours[REGION_INDEX["scalp"], 0] > 0.6
 
 
-def test_two_renderers_do_not_disturb_each_other(renderer: Renderer, standing: FloatArray) -> None:
+def test_two_renderers_are_independent(renderer: Renderer, standing: FloatArray) -> None:
     before = renderer.render([Figure(standing, APPEARANCE)], VIEW, LIGHT)
-    other = Renderer(renderer.canvas)
-    nobody = other.render([], VIEW, LIGHT)
+    second = Renderer(renderer.canvas)
+    empty = second.render([], VIEW, LIGHT)
     again = renderer.render([Figure(standing, APPEARANCE)], VIEW, LIGHT)
-    assert not nobody.part.any()
+    assert not empty.part.any()
     assert before.part.any()
     np.testing.assert_array_equal(before.colour, again.colour)
     figure = Figure(standing, APPEARANCE)
-    np.testing.assert_array_equal(renderer.region_colours(figure), other.region_colours(figure))
+    np.testing.assert_array_equal(renderer.region_colours(figure), second.region_colours(figure))
 
 
-def test_create_context_says_what_to_install_without_egl(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_create_context_without_egl_names_the_packages(monkeypatch: pytest.MonkeyPatch) -> None:
     def missing(**_: object) -> None:
         raise Exception("libEGL.so not loaded")
 

@@ -6,7 +6,7 @@ from common.synthetic.scene.framing import CLOSEUP, WHOLE, frame_people, sample_
 
 
 def people(count: int) -> tuple[np.ndarray, np.ndarray]:
-    """Columns of points, 1.8 m high, head to foot."""
+    """Point clouds of a person's size, 1.8 m high, and the regions of their points."""
     rng = np.random.default_rng(0)
     points = rng.uniform(-1, 1, (count, 300, 3)).astype(np.float32) * np.array([0.3, 0.9, 0.15], np.float32)
     height = points[0, :, 1]
@@ -15,21 +15,21 @@ def people(count: int) -> tuple[np.ndarray, np.ndarray]:
     return points, region
 
 
-def test_whole_people_fit_into_their_crops() -> None:
+def test_complete_people_fit_their_crops() -> None:
     points, region = people(200)
     framing = frame_people(np.random.default_rng(1), points, region)
     placed = points + framing.translation[:, None]
     image = framing.focal[:, None, None] * placed[..., :2] / placed[..., 2:] + 0.5
     whole = framing.kind == WHOLE
     size = (image.max(1) - image.min(1)).max(1)[whole]
-    middle = ((image.max(1) + image.min(1)) / 2)[whole]
+    centre = ((image.max(1) + image.min(1)) / 2)[whole]
     assert whole.sum() > 80
     assert size.min() > 1 / 1.53
     assert size.max() < 1 / 1.08
-    assert np.abs(middle - 0.5).max() < 0.13
+    assert np.abs(centre - 0.5).max() < 0.13
 
 
-def test_cut_off_people_reach_out_of_their_crops() -> None:
+def test_truncated_people_extend_beyond_their_crops() -> None:
     points, region = people(200)
     framing = frame_people(np.random.default_rng(1), points, region)
     placed = points + framing.translation[:, None]
@@ -37,7 +37,7 @@ def test_cut_off_people_reach_out_of_their_crops() -> None:
     assert (lowest[framing.kind == 1] > 1).all()
 
 
-def test_only_candid_crops_show_hardly_more_than_a_face() -> None:
+def test_only_candid_has_closeups() -> None:
     points, region = people(400)
     framing = frame_people(np.random.default_rng(1), points, region, CANDID)
     close = framing.kind == CLOSEUP
@@ -48,19 +48,19 @@ def test_only_candid_crops_show_hardly_more_than_a_face() -> None:
     assert not (frame_people(np.random.default_rng(1), points, region, DRESSED).kind == CLOSEUP).any()
 
 
-def test_candid_lenses_reach_400_mm() -> None:
+def test_candid_focal_lengths_reach_400_mm() -> None:
     focal = sample_focal(np.random.default_rng(0), 20_000, CANDID)
     assert focal.min() >= 0.9
     assert 30 < focal.max() <= 55
 
 
-def test_nobody_stands_inside_the_camera() -> None:
+def test_minimum_distance_to_the_camera() -> None:
     points, region = people(200)
     framing = frame_people(np.random.default_rng(2), points, region)
     assert (points[..., 2] + framing.translation[:, None, 2]).min() > 0.2
 
 
-def test_focal_lengths_cover_webcam_to_telephoto() -> None:
+def test_focal_lengths_range_from_webcam_to_telephoto() -> None:
     focal = sample_focal(np.random.default_rng(0), 4000)
     assert focal.min() >= 0.9
     assert focal.max() > 6

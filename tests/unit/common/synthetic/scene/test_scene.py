@@ -16,7 +16,7 @@ def field(crops: Crops, name: str) -> npt.NDArray[Any]:
     return np.asarray(crops[name])
 
 
-def test_make_gives_every_documented_field(crops: Crops) -> None:
+def test_make_returns_every_documented_field(crops: Crops) -> None:
     assert set(crops) == set(CROP_FIELDS)
     for name, documented in CROP_FIELDS.items():
         assert str(field(crops, name).dtype) == documented.split()[0], name
@@ -29,7 +29,7 @@ def test_projected_joints_are_the_keypoints(crops: Crops) -> None:
     np.testing.assert_allclose(projected, field(crops, "keypoints_2d"), atol=1e-5)
 
 
-def test_body_of_the_labels_stands_where_the_joints_are(crops: Crops) -> None:
+def test_body_model_reproduces_the_joints(crops: Crops) -> None:
     model = BodyModel.load()
     parameters = BodyParameters(
         axis_angle_to_matrix(torch.from_numpy(field(crops, "rotation_vectors"))),
@@ -49,16 +49,16 @@ def test_visible_keypoints_lie_inside_the_mask(crops: Crops) -> None:
     assert (field(crops, "mask")[person, y, x] == 255).all()
 
 
-def test_depth_at_visible_keypoints_is_within_the_body(crops: Crops) -> None:
+def test_depth_at_visible_keypoints_is_close_to_the_joint(crops: Crops) -> None:
     person, joint = np.nonzero(field(crops, "visible"))
     x, y = (field(crops, "keypoints_2d")[person, joint] * 64).astype(int).T
     on = field(crops, "part")[person, y, x] > 0
     surface = field(crops, "depth")[person, y, x].astype(np.float32)
     root = field(crops, "translation")[person, 2]
-    before = field(crops, "joints_3d")[person, joint, 2] - root - surface
+    joint_depth = field(crops, "joints_3d")[person, joint, 2] - root - surface
     assert on.mean() > 0.97
-    assert (np.abs(before[on]) < BODY_THICKNESS_M).all()
-    assert np.median(before[on]) > 0, "the skin lies before the joints"
+    assert (np.abs(joint_depth[on]) < BODY_THICKNESS_M).all()
+    assert np.median(joint_depth[on]) > 0, "the skin is in front of the joints"
 
 
 def test_mask_part_and_depth_agree(crops: Crops) -> None:
@@ -69,19 +69,19 @@ def test_mask_part_and_depth_agree(crops: Crops) -> None:
     assert (depth[part > 0] != 0).mean() > 0.99
 
 
-def test_extent_is_what_the_crop_spans_at_the_root(crops: Crops) -> None:
+def test_extent_is_the_crop_width_at_the_root(crops: Crops) -> None:
     expected = field(crops, "translation")[:, 2] / field(crops, "focal")
     np.testing.assert_allclose(field(crops, "extent"), expected, rtol=1e-6)
 
 
-def test_left_hand_of_someone_facing_us_is_on_the_right(crops: Crops) -> None:
+def test_left_side_of_a_facing_person_is_on_the_right(crops: Crops) -> None:
     facing = np.abs(field(crops, "rotation_vectors")[:, 0]).max(1) < 0.6
     keypoints = field(crops, "keypoints_2d")[facing]
     assert facing.sum() >= 5
     assert (keypoints[:, 5, 0] > keypoints[:, 6, 0]).all()
 
 
-def test_person_fills_the_middle_of_the_crop(crops: Crops) -> None:
+def test_person_covers_a_share_of_the_crop(crops: Crops) -> None:
     share = (field(crops, "mask") > 0).mean((1, 2))
     assert share.min() > 0.01
     assert 0.08 < np.median(share) < 0.5
@@ -89,10 +89,10 @@ def test_person_fills_the_middle_of_the_crop(crops: Crops) -> None:
 
 def test_same_seed_gives_the_same_crops(training_scenes: SceneMaker) -> None:
     first, second = training_scenes.make(5, 4), training_scenes.make(5, 4)
-    other = training_scenes.make(6, 4)
+    other_seed = training_scenes.make(6, 4)
     for name in CROP_FIELDS:
         np.testing.assert_array_equal(first[name], second[name], err_msg=name)
-    assert (first["image"] != other["image"]).any()
+    assert (first["image"] != other_seed["image"]).any()
 
 
 def test_make_refuses_a_seed_of_another_split(training_scenes: SceneMaker) -> None:
@@ -101,8 +101,8 @@ def test_make_refuses_a_seed_of_another_split(training_scenes: SceneMaker) -> No
 
 
 def test_identities_of_the_splits_are_disjoint_and_complete() -> None:
-    train, hold, test = (set(identity_rows(split, 4096).tolist()) for split in ("train", "val", "test"))
-    assert not train & hold
+    train, val, test = (set(identity_rows(split, 4096).tolist()) for split in ("train", "val", "test"))
+    assert not train & val
     assert not train & test
-    assert not hold & test
-    assert len(train | hold | test) == 4096
+    assert not val & test
+    assert len(train | val | test) == 4096

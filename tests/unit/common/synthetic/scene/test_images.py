@@ -13,7 +13,7 @@ def ramp() -> np.ndarray:
     return np.repeat(np.tile(x, (64, 1))[..., None], 3, 2)
 
 
-def test_backgrounds_are_full_and_differ() -> None:
+def test_backgrounds_are_diverse() -> None:
     rng = np.random.default_rng(0)
     images = [make_background(rng, 64) for _ in range(30)]
     assert all(image.shape == (64, 64, 3) and image.dtype == np.uint8 for image in images)
@@ -22,7 +22,7 @@ def test_backgrounds_are_full_and_differ() -> None:
     assert len({image.tobytes() for image in images}) == 30
 
 
-def test_bank_draws_the_size_that_was_asked_for() -> None:
+def test_bank_draws_the_requested_size() -> None:
     rng = np.random.default_rng(0)
     drawn = BackgroundBank(rng, count=3, size=64).draw(rng, 96, 48)
     assert drawn.shape == (48, 96, 3)
@@ -35,19 +35,19 @@ def test_power_law_noise_has_the_spectrum_of_photographs() -> None:
     noise = power_law_noise(np.random.default_rng(0), 128, exponent=1.0)[..., 0]
     spectrum = np.abs(np.fft.fft2(noise))
     frequency = np.hypot(np.fft.fftfreq(128)[:, None], np.fft.fftfreq(128)[None])
-    near, far = (frequency > 0.03) & (frequency < 0.05), (frequency > 0.3) & (frequency < 0.5)
-    ratio = spectrum[near].mean() / spectrum[far].mean()
+    low, high = (frequency > 0.03) & (frequency < 0.05), (frequency > 0.3) & (frequency < 0.5)
+    ratio = spectrum[low].mean() / spectrum[high].mean()
     assert 7 < ratio < 14, "amplitude falls as 1 / f"
 
 
-def test_degrade_keeps_shape_and_varies() -> None:
+def test_degrade_keeps_the_shape_and_is_random() -> None:
     rng = np.random.default_rng(0)
     results = [degrade(rng, ramp()) for _ in range(20)]
     assert all(result.shape == (64, 64, 3) and result.dtype == np.uint8 for result in results)
     assert len({result.tobytes() for result in results}) > 15
 
 
-def test_each_degradation_leaves_the_picture_recognisable() -> None:
+def test_degraded_image_correlates_with_the_clean_one() -> None:
     rng = np.random.default_rng(1)
     clean = ramp()
     for _ in range(20):
@@ -55,7 +55,7 @@ def test_each_degradation_leaves_the_picture_recognisable() -> None:
             assert np.corrcoef(cv2.blur(np.asarray(changed, np.float32), (5, 5)).ravel(), clean.ravel())[0, 1] > 0.9
 
 
-def test_skin_covers_the_human_range() -> None:
+def test_skin_tones_cover_the_human_range() -> None:
     rng = np.random.default_rng(0)
     skins = np.array([sample_appearance(rng).base_colour[SKIN, :3].mean() for _ in range(300)])
     assert skins.min() < 0.2
@@ -70,7 +70,7 @@ def test_half_of_the_people_wear_loose_clothes() -> None:
     assert 0.4 < (np.delete(finishes, HAIR, 1).max(1) > 0).mean() < 0.6
 
 
-def test_lights_are_unit_directions_and_bright_enough() -> None:
+def test_lights_have_unit_directions_and_minimum_brightness() -> None:
     rng = np.random.default_rng(0)
     for _ in range(50):
         light = sample_light(rng)
@@ -78,14 +78,14 @@ def test_lights_are_unit_directions_and_bright_enough() -> None:
         assert light.colours.sum() + light.sky.sum() > 0.5
 
 
-def test_borders_come_in_the_shaders_order() -> None:
+def test_borders_are_in_the_shaders_order() -> None:
     values = Borders(sleeve_end=1.5, jacket_gap=0.07).as_array()
     assert values.shape == (24,)
     assert values[0] == np.float32(1.5)
     assert values[17] == np.float32(0.07)
 
 
-def test_compose_never_hides_most_of_the_person() -> None:
+def test_compose_keeps_the_person_visible() -> None:
     rng = np.random.default_rng(0)
     bank = BackgroundBank(rng, count=4, size=64)
     alpha = np.zeros((64, 64, 1), np.float32)
@@ -93,7 +93,7 @@ def test_compose_never_hides_most_of_the_person() -> None:
     person = Layer(alpha * np.full(3, 128, np.float32), alpha)
     box = (np.array([24, 8, 40, 56]) / 64).astype(np.float32)
     pictures = [compose(rng, person, bank, [person], box, WHOLE) for _ in range(200)]
-    seen = np.array([(picture.mask > 0).sum() for picture in pictures]) / alpha.sum()
-    assert seen.min() > 0.2
+    visible = np.array([(picture.mask > 0).sum() for picture in pictures]) / alpha.sum()
+    assert visible.min() > 0.2
     assert 0.1 < np.mean([picture.occluded for picture in pictures]) < 0.45
     assert all((picture.mask[alpha[..., 0] == 0] == 0).all() for picture in pictures)
