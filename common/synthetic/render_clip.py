@@ -163,8 +163,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """The command line; returns the exit code."""
     parser = argparse.ArgumentParser(
         "python -m common.synthetic.render_clip",
-        description="Render a video of one synthetic person who moves in front of a fixed camera, and write the ground "
-        "truth of every frame beside it.",
+        description="Render a video of one synthetic person who moves in front of a fixed camera, and\n"
+        "write the ground truth of every frame to a file beside it.",
         epilog=_EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )

@@ -162,8 +162,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """The command line; returns the exit code."""
     parser = argparse.ArgumentParser(
         "python -m common.synthetic.render_shards",
-        description="Render a data set of synthetic people with ground truth, as shards of NumPy arrays. Existing "
-        "shards are kept, so an interrupted run can be continued.",
+        description="Render a data set of synthetic people with ground truth, as shards of NumPy arrays.\n"
+        "Existing shards are kept, so an interrupted run can be continued.",
         epilog=_EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )

@@ -1,4 +1,4 @@
-"""Rules that every source file keeps: what may import what, how long files and functions are, what may print."""
+"""Rules for all source files: imports between layers, lengths of files and functions, printing, reachability."""
 
 import ast
 from collections.abc import Iterator
@@ -11,7 +11,7 @@ ROOT = Path(__file__).parents[2]
 PACKAGES = ("common", "sender", "receiver")
 COLLECTING_NAMES = {"utils", "util", "helpers", "helper", "misc", "common_utils"}
 OFFLINE_FOLDERS = {"synthetic", "train", "training"}
-"""Folders of code that only renders training data or trains; the daemons never run it."""
+"""Folders of code that renders training data or trains; the daemons never run it."""
 MAX_FILE_LINES = 400
 MAX_FUNCTION_LINES = 60
 
@@ -20,12 +20,12 @@ EXCEPTIONS = {
     # A command that measures importance weights offline; `sender.importance` itself reads the table that it writes.
     "sender.importance.measure": ("common.synthetic", "common.training"),
 }
-"""Module → what it may import although a floor forbids it."""
+"""Module → prefixes that it may import although a layer forbids them."""
 
 
 @dataclass(frozen=True)
-class Floor:
-    """A layering rule: modules below `importers`, except those in `but`, never import modules below `forbidden`."""
+class Layer:
+    """Modules inside `importers`, except those inside `but`, must not import modules inside `forbidden`."""
 
     importers: tuple[str, ...]
     forbidden: tuple[str, ...]
@@ -36,20 +36,20 @@ class Floor:
         return is_below(module, self.importers) and not is_below(module, self.but) and is_below(name, self.forbidden)
 
 
-FLOORS = (
-    Floor(("common",), ("sender", "receiver", "tests")),
-    Floor(("sender",), ("receiver", "tests")),
-    Floor(("receiver",), ("sender", "tests")),
-    Floor(("common",), OFFLINE_MODULES, but=("common.synthetic", "common.training")),
-    Floor(("sender",), OFFLINE_MODULES, but=("sender.train",)),
-    Floor(("receiver",), OFFLINE_MODULES, but=("receiver.train",)),
-    # The engine and what it is built from know neither the network nor the disk.
-    Floor(
+LAYERS = (
+    Layer(("common",), ("sender", "receiver", "tests")),
+    Layer(("sender",), ("receiver", "tests")),
+    Layer(("receiver",), ("sender", "tests")),
+    Layer(("common",), OFFLINE_MODULES, but=("common.synthetic", "common.training")),
+    Layer(("sender",), OFFLINE_MODULES, but=("sender.train",)),
+    Layer(("receiver",), OFFLINE_MODULES, but=("receiver.train",)),
+    # The engine and its parts depend neither on the network nor on the disk.
+    Layer(
         tuple(f"receiver.{room}" for room in ("engine", "decode", "diffusion", "surface", "body", "mesh")),
         tuple(f"receiver.{room}" for room in ("publish", "link", "web", "report")),
     ),
-    # Estimators take numbers; the link measures them and the rate controller uses them.
-    Floor(("sender.congestion",), ("sender.link", "sender.rate")),
+    # Congestion estimators are pure: the link feeds them and the rate controller reads them.
+    Layer(("sender.congestion",), ("sender.link", "sender.rate")),
 )
 
 
@@ -75,7 +75,7 @@ def parsed(path: Path) -> ast.Module:
 
 
 def imported_names(tree: ast.AST, package: str) -> Iterator[str]:
-    """Every dotted name that a module imports, at any depth; relative ones made absolute."""
+    """Every dotted name that a module imports, at any depth; relative imports are resolved."""
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
@@ -91,8 +91,8 @@ def breaches(path: Path, source: str) -> list[str]:
     found = []
     for name in imported_names(tree, ".".join(path.parent.parts)):
         allowed = is_below(name, EXCEPTIONS.get(module, ()))
-        if not allowed and any(floor.forbids(module, name) for floor in FLOORS):
-            found.append(f"{path} imports {name}, which is above its floor")
+        if not allowed and any(layer.forbids(module, name) for layer in LAYERS):
+            found.append(f"{path} imports {name}, which is in a higher layer")
         # The standard health service carries no stage's data.
         foreign = name.startswith("grpc_health.")
         if "_pb2" in name and not foreign and path.parts[:2] != ("common", "wire"):

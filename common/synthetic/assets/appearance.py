@@ -34,7 +34,7 @@ _HAIR_SHARES = np.array([0.28, 0.22, 0.16, 0.1, 0.07, 0.06, 0.03, 0.05, 0.03], n
 
 @dataclass(frozen=True)
 class Borders:
-    """Borders between painted garments, in the coordinates of `Canvas.limb`, in the order of the shader's `cut`.
+    """Borders between painted garments, in the coordinates of `Canvas.limb`, in the order of the shader's `border`.
 
     Args:
         sleeve_end: along the arm.

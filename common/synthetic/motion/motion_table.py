@@ -277,7 +277,7 @@ def main(arguments: list[str] | None = None) -> int:
     """The command line; returns the exit code."""
     parser = argparse.ArgumentParser(
         "python -m common.synthetic.motion.motion_table",
-        description="Retarget motion capture to the body's joints, select diverse poses and write the motion table.",
+        description="Retarget motion capture to the body's joints, select diverse poses and write the\nmotion table.",
         epilog=_EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )

@@ -319,7 +319,7 @@ def appearance_uniforms(appearance: Appearance, canvas: Canvas) -> dict[str, npt
         "second_colour": appearance.second_colour,
         "direction": appearance.direction,
         "finish": appearance.finish,
-        "cut": appearance.borders.as_array(),
+        "border": appearance.borders.as_array(),
         "eye_colour": appearance.eye_colour,
         "lip_colour": appearance.lip_colour,
         "face": canvas.face,

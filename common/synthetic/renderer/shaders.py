@@ -8,7 +8,7 @@ uniform vec4 base_colour[8];    // rgb, pattern kind
 uniform vec4 second_colour[8];  // rgb, pattern scale (1/m)
 uniform vec4 direction[8];      // of stripes and checks in rest space, phase
 uniform vec4 finish[8];         // specular, wrinkle amplitude, looseness (m), grain
-uniform float cut[24];          // garment borders, see appearance.Borders
+uniform float border[24];       // garment borders, see appearance.Borders
 uniform vec3 eye_colour;
 uniform vec3 lip_colour;
 uniform vec3 face[4];           // left eye, right eye, mouth in rest space; head centre
@@ -46,24 +46,25 @@ vec3 noise_gradient(vec3 x) {
 int material(vec4 limb, vec3 rest) {
     vec3 n = normalize((rest - face[3]) / head_radius);
     if (limb.w > 0.5) {
-        float line = n.z < 0.0 ? mix(cut[11], cut[10], smoothstep(0.0, 1.0, -n.z))
-                               : mix(cut[11], cut[12], smoothstep(0.0, 0.6, n.z));
+        float line = n.z < 0.0 ? mix(border[11], border[10], smoothstep(0.0, 1.0, -n.z))
+                               : mix(border[11], border[12], smoothstep(0.0, 0.6, n.z));
         if (n.y < line) return HAIR;
-        if (cut[14] > 0.0 && n.y > 0.95 - cut[14] && n.z < 0.1 && length(rest.xy - face[2].xy) > 0.024) return HAIR;
+        if (border[14] > 0.0 && n.y > 0.95 - border[14] && n.z < 0.1
+            && length(rest.xy - face[2].xy) > 0.024) return HAIR;
     }
-    if (limb.w <= 0.5 && limb.x <= 0.3 && rest.z > face[3].z + cut[16] && limb.z > cut[13] && limb.z > 0.3
+    if (limb.w <= 0.5 && limb.x <= 0.3 && rest.z > face[3].z + border[16] && limb.z > border[13] && limb.z > 0.3
         && abs(rest.x) < 0.16) return HAIR;
-    if (limb.x > cut[9]) return GLOVES;
-    if (limb.y > cut[7]) return SHOES;
-    if (limb.y > cut[8]) return SOCKS;
+    if (limb.x > border[9]) return GLOVES;
+    if (limb.y > border[7]) return SHOES;
+    if (limb.y > border[8]) return SOCKS;
     bool front = rest.z < face[3].z;
-    float neckline = cut[3] - (front ? max(0.0, cut[4] - abs(rest.x - face[3].x) * cut[15]) : 0.0);
+    float neckline = border[3] - (front ? max(0.0, border[4] - abs(rest.x - face[3].x) * border[15]) : 0.0);
     bool arm = limb.x > 0.0;
-    if (limb.w <= 0.5 && (arm ? limb.x < cut[0] : (limb.z > cut[1] && limb.y < cut[2] && limb.z < neckline))) {
-        if (!arm && front && abs(rest.x - face[3].x) < cut[17] * (0.5 + limb.z)) return INNER;
+    if (limb.w <= 0.5 && (arm ? limb.x < border[0] : (limb.z > border[1] && limb.y < border[2] && limb.z < neckline))) {
+        if (!arm && front && abs(rest.x - face[3].x) < border[17] * (0.5 + limb.z)) return INNER;
         return TOP;
     }
-    if (!arm && limb.z < cut[5] && limb.y < cut[6]) return BOTTOM;
+    if (!arm && limb.z < border[5] && limb.y < border[6]) return BOTTOM;
     return SKIN;
 }
 

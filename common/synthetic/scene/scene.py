@@ -65,7 +65,7 @@ _VISIBLE_ON: dict[str, tuple[tuple[str, ...], float]] = {
 
 
 def identity_rows(split: Split, count: int) -> IntArray:
-    """Rows of the shape table that belong to a split: of every ten, eight train, one validates, one tests."""
+    """Rows of the shape table that belong to a split: of every ten, eight train, one val, one test."""
     digit = np.arange(count) % 10
     return np.flatnonzero({"train": digit < 8, "val": digit == 8, "test": digit == 9}[split])
 
@@ -133,7 +133,7 @@ class SceneMaker:
         """`count` crops of `size` × `size` pixels: the fields of `CROP_FIELDS` with a leading axis.
 
         Raises:
-            ValueError: the seed is not one of the split's.
+            ValueError: the seed is outside the split's range.
         """
         rng = np.random.default_rng([check_seed(self._split, seed), 0])
         posed = self._pose(rng, PoseSampler(self._split, seed, self._motions, self._preset).sample(count))
