@@ -82,7 +82,9 @@ def test_a_sender_that_has_to_stop_keeps_what_nobody_took(tmp_path: Path, clip: 
     sending.terminate()
     told, errors = sending.communicate(timeout=TIMEOUT_S)
     assert sending.returncode == 0, errors
-    assert re.search(rf"\d+ frames wait in {re.escape(str(spool))} and leave when the sender is started again", told)
+    assert re.search(
+        rf"\d+ frames wait in {re.escape(str(spool))} and will be sent when the sender is started again", told
+    )
     done = run("sender", "--camera", str(DEMO_CLIP), "--delivery", "complete", "--spool", str(spool))
     assert done.returncode == 2
     assert f"holds frames of {clip}, not of {DEMO_CLIP}" in done.stderr

@@ -1,5 +1,3 @@
-"""The sender's pipeline: every frame of a file in order, ρ at the moment a frame leaves, and the books of the link."""
-
 import asyncio
 from collections.abc import Iterator
 
@@ -8,15 +6,12 @@ import pytest
 
 from common.blobs import COLOURS, Blob
 from common.clock import Clock
-from common.codec.frame_codec import FrameCodec
 from common.errors import SourceError
 from common.frames import Camera, LabelFrame, PersonLabels
 from common.labels import GROUPS
 from sender.capture.source import CapturedFrame
-from sender.importance.importance import Importance
-from sender.link.observer import Fate
 from sender.metrics import SenderMetrics
-from sender.pipeline import LinkAccount, RatedEncoder, SenderPipeline
+from sender.pipeline import SenderPipeline
 from sender.rate.controller import RateController
 from sender.rate.policy import RateConfig
 
@@ -28,7 +23,7 @@ def captured(sequence: int, source: str = "clip.mp4") -> CapturedFrame:
 
 
 class FakeSource:
-    """Gives its frames, then ends or fails."""
+    """Yields its frames, then ends or raises `failure`."""
 
     def __init__(self, frames: list[CapturedFrame], live: bool = False, failure: Exception | None = None) -> None:
         self.live, self.frames, self.failure, self.closed = live, frames, failure, False
@@ -43,10 +38,10 @@ class FakeSource:
 
 
 class FakeStage:
-    """Perception and semantics in one: somebody in every frame, unless told otherwise."""
+    """Perception and semantics in one: one person in every frame, or none if `empty`."""
 
-    def __init__(self, nobody: bool = False) -> None:
-        self.nobody, self.resets = nobody, 0
+    def __init__(self, empty: bool = False) -> None:
+        self.empty, self.resets = empty, 0
 
     def reset(self) -> None:
         self.resets += 1
@@ -55,7 +50,7 @@ class FakeStage:
         return ()
 
     def label(self, observed: object, camera: Camera, time_s: float) -> tuple[PersonLabels, ...]:
-        return () if self.nobody else (person(),)
+        return () if self.empty else (person(),)
 
 
 class FakeLink:
@@ -75,7 +70,7 @@ class FakeLink:
 
 
 class FakeTextureStage:
-    """Learns something of somebody from every second frame."""
+    """Has an update of identity 7 in every second frame."""
 
     def __init__(self) -> None:
         self.frames = self.resets = 0
@@ -105,20 +100,20 @@ async def test_every_frame_of_a_file_is_sent_in_order() -> None:
     assert link.drained and source.closed
 
 
-async def test_a_frame_without_anybody_is_sent_too() -> None:
+async def test_frame_without_people_is_sent() -> None:
     link = FakeLink()
-    await pipeline_of(FakeSource([captured(0)]), FakeStage(nobody=True), link).run(asyncio.Event())
+    await pipeline_of(FakeSource([captured(0)]), FakeStage(empty=True), link).run(asyncio.Event())
     assert [frame.people for frame in link.sent] == [()]
 
 
-async def test_another_file_shows_other_people() -> None:
+async def test_new_source_resets_stages() -> None:
     stage = FakeStage()
     source = FakeSource([captured(0, "a.jpg"), captured(1, "b.jpg"), captured(2, "b.jpg")])
     await pipeline_of(source, stage, FakeLink()).run(asyncio.Event())
     assert stage.resets == 2 * 2
 
 
-async def test_what_was_captured_before_a_broken_file_is_still_sent() -> None:
+async def test_frames_before_source_error_are_sent() -> None:
     source, link = FakeSource([captured(0)], failure=SourceError("clip.mp4 is damaged")), FakeLink()
     with pytest.raises(SourceError, match="damaged"):
         await pipeline_of(source, FakeStage(), link).run(asyncio.Event())
@@ -126,7 +121,7 @@ async def test_what_was_captured_before_a_broken_file_is_still_sent() -> None:
     assert source.closed
 
 
-async def test_stop_ends_a_live_source_and_drains() -> None:
+async def test_stop_ends_live_source_and_drains() -> None:
     stop, link = asyncio.Event(), FakeLink()
     stop.set()
     await pipeline_of(FakeSource([captured(0)], live=True), FakeStage(), link).run(stop)
@@ -134,7 +129,7 @@ async def test_stop_ends_a_live_source_and_drains() -> None:
     assert link.drained
 
 
-async def test_real_time_stamps_frames_when_they_are_due() -> None:
+async def test_realtime_stamps_frames_when_due() -> None:
     clock = Clock(monotonic=lambda: 50.0, wall=lambda: 2000.0)
     source, link = FakeSource([captured(0)]), FakeLink()
     await pipeline_of(source, FakeStage(), link, realtime=True, clock=clock).run(asyncio.Event())
@@ -165,26 +160,7 @@ async def test_preview_shows_every_frame_and_is_timed() -> None:
     assert len(link.sent) == 3
 
 
-def test_rho_reaches_the_codec() -> None:
-    def size_of(f: float) -> int:
-        rate = RateController(RateConfig(policy="fixed", fixed_f=f))
-        encoder = RatedEncoder(FrameCodec(bytes(8)), Importance.load(), rate, SenderMetrics())
-        return len(encoder.encode(LabelFrame(0, "clip.mp4", 1000.0, CAMERA, (person(),))).payload)
-
-    assert size_of(0.0) > size_of(0.5) > size_of(1.0)
-
-
-def test_account_counts_each_fate_once() -> None:
-    account = LinkAccount(RateController(RateConfig()), SenderMetrics())
-    frame = LabelFrame(0, "clip.mp4", 1000.0, CAMERA, ())
-    account.sent(frame, FrameCodec(bytes(8)).encode(frame, {}), again=False)
-    account.ended(frame, Fate.ACKNOWLEDGED)
-    account.ended(frame, Fate.SUPERSEDED)
-    assert account.acknowledged_frames == 1
-    assert account.payload_bytes > 0
-
-
-async def test_colours_go_as_parcels_and_another_source_shows_other_people() -> None:
+async def test_colours_are_posted_and_new_source_resets_texture_stage() -> None:
     link, texture_stage = FakeLink(), FakeTextureStage()
     frames = [captured(number, f"{number // 3}.mp4") for number in range(6)]
     await pipeline_of(FakeSource(frames), FakeStage(), link, texture_stage=texture_stage).run(asyncio.Event())

@@ -1,0 +1,272 @@
+"""Wires the sender's components from its configuration.
+
+The codec is bound to importance and rate control by `RatedEncoder`, the link to rate control and metrics by
+`LinkAccount`; `compose` builds everything else.
+"""
+
+import asyncio
+import socket
+import uuid
+from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager, ExitStack, closing, contextmanager, nullcontext
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from common.body.label_space import LabelSpace
+from common.body.model import BodyModel
+from common.clock import SYSTEM_CLOCK, Clock
+from common.codec.frame_codec import EncodedFrame, FrameCodec
+from common.codec.packet import CODEC_VERSION
+from common.frames import LabelFrame
+from common.io.configuration import option
+from common.io.logs import LogConfig
+from common.io.telemetry import MetricsConfig, MetricsServer
+from common.labels import GROUP_NAMES
+from common.weights.loader import model_hash
+from common.wire.convert import Hello, Welcome
+from sender.capture.open import CaptureConfig, open_source
+from sender.capture.source import FrameSource
+from sender.congestion.packet_train import PacketTrainSample
+from sender.congestion.samples import LinkSample
+from sender.importance.importance import Importance
+from sender.link.client import LinkClient
+from sender.link.configuration import LinkConfig
+from sender.link.encoder import Payload
+from sender.link.observer import Fate, LinkObserver, Observers
+from sender.link.transport.security import SecurityConfig
+from sender.link.transport.transport import Transport
+from sender.metrics import FrameFate, SenderMetrics
+from sender.perception.stage import PerceptionStage, TrackingConfig
+from sender.pipeline import SenderPipeline
+from sender.preview.open import Preview, PreviewConfig, open_preview
+from sender.rate.controller import RateController
+from sender.rate.policy import RateConfig
+from sender.semantics.smoothing import SmoothingConfig
+from sender.semantics.stage import SemanticsStage
+from sender.spool.complete_delivery import CompleteDelivery, Outstanding
+from sender.spool.open import DeliveryConfig, open_spool
+from sender.spool.spool import Spool
+from sender.texture.stage import TextureStage
+
+
+@dataclass(frozen=True, slots=True)
+class PlaybackConfig:
+    """How a video file is played."""
+
+    realtime: bool = option(False, help="play a video file at its own pace instead of as fast as the link takes it")
+
+
+@dataclass(frozen=True, slots=True)
+class AppearanceConfig:
+    """What is sent of people's appearance."""
+
+    colours: bool = option(True, help="learn the colours of people's surface and send them beside the frames")
+
+
+@dataclass(frozen=True, slots=True)
+class SenderConfig:
+    """Turns the people before a camera into semantic labels and streams them to a receiver."""
+
+    capture: CaptureConfig = field(default_factory=CaptureConfig)
+    playback: PlaybackConfig = field(default_factory=PlaybackConfig)
+    tracking: TrackingConfig = field(default_factory=TrackingConfig)
+    smoothing: SmoothingConfig = field(default_factory=SmoothingConfig)
+    appearance: AppearanceConfig = field(default_factory=AppearanceConfig)
+    preview: PreviewConfig = field(default_factory=PreviewConfig)
+    rate: RateConfig = field(default_factory=RateConfig)
+    delivery: DeliveryConfig = field(default_factory=DeliveryConfig)
+    link: LinkConfig = field(default_factory=LinkConfig)
+    security: SecurityConfig = field(default_factory=SecurityConfig)
+    metrics: MetricsConfig = field(default_factory=MetricsConfig)
+    logging: LogConfig = field(default_factory=LogConfig)
+
+
+class RatedEncoder:
+    """Encodes each frame at the rate that the link carries at that moment: ω → ρ (17) → bytes."""
+
+    def __init__(self, codec: FrameCodec, importance: Importance, rate: RateController, metrics: SenderMetrics) -> None:
+        self._codec = codec
+        self._importance = importance
+        self._rate = rate
+        self._metrics = metrics
+
+    def encode(self, frame: LabelFrame) -> EncodedFrame:
+        with self._metrics.stage("codec"):
+            rho = self._rate.rho(self._weights(frame))
+            encoded = self._codec.encode(frame, rho)
+        for group, value in rho.items():
+            self._metrics.set_rate(group, value)
+        return encoded
+
+    def acknowledge(self, sequence: int) -> None:
+        self._codec.acknowledge(sequence)
+
+    def reset(self) -> None:
+        self._codec.reset()
+
+    def _weights(self, frame: LabelFrame) -> Mapping[str, float]:
+        """ω of the most prominent person; equal weights in a frame without people."""
+        if not frame.people:
+            return dict.fromkeys(GROUP_NAMES, 1.0)
+        return self._importance.weights(frame.people[0])
+
+
+class LinkAccount(LinkObserver):
+    """Passes the link's measurements on to rate control and metrics, and keeps the totals of the session."""
+
+    def __init__(self, rate: RateController, metrics: SenderMetrics, clock: Clock = SYSTEM_CLOCK) -> None:
+        self._rate = rate
+        self._metrics = metrics
+        self._clock = clock
+        self.acknowledged_frames = 0
+        self.payload_bytes = 0
+        self.probing_bytes = 0
+        self.blob_bytes = 0
+
+    def connected(self, welcome: Welcome) -> None:
+        self._rate.on_connected()
+        self._metrics.peer_connected(True)
+
+    def disconnected(self, reason: str) -> None:
+        self._metrics.peer_connected(False)
+
+    def sent(self, frame: LabelFrame, encoded: Payload, *, again: bool) -> None:
+        assert isinstance(encoded, EncodedFrame)
+        self.payload_bytes += len(encoded.payload)
+        self._rate.on_sent(frame.sequence, len(encoded.payload), self._clock.monotonic_ms())
+        self._metrics.frame_sent({group: round(share) for group, share in encoded.bytes_by_group.items()})
+
+    def acknowledged(self, frame: LabelFrame, sample: LinkSample) -> None:
+        self._rate.on_acknowledged(sample, self._clock.monotonic_ms())
+        self._metrics.frame_acknowledged(sample.round_trip_time_ms)
+        state = self._rate.state
+        self._metrics.set_link(state.bandwidth_bps or 0.0, state.delay_ms or 0.0, state.capacity.bps or 0.0)
+
+    def blob_bytes_sent(self, data_bytes: int) -> None:
+        self.blob_bytes += data_bytes
+        self._metrics.blob_bytes_sent(data_bytes)
+
+    def probed(self, measurement: PacketTrainSample) -> None:
+        self.probing_bytes += measurement.wire_bytes
+        self._rate.on_packet_train(measurement, self._clock.monotonic_ms())
+
+    def one_way_delay(self, one_way_ms: float) -> None:
+        self._rate.on_one_way_delay(one_way_ms, self._clock.monotonic_ms())
+
+    def ended(self, frame: LabelFrame, fate: Fate) -> None:
+        if fate is Fate.ACKNOWLEDGED:
+            self.acknowledged_frames += 1
+        else:
+            self._metrics.frame_dropped(FrameFate.REPLACED if fate is Fate.SUPERSEDED else FrameFate.UNACKNOWLEDGED)
+
+
+@dataclass(frozen=True, slots=True)
+class Sender:
+    """The sender's components, wired.
+
+    Args:
+        pipeline: from the source to the delivery.
+        delivery: the link, behind the spool if there is one; not connected yet.
+        account: totals of the session.
+        spool: undelivered frames on disk; None without `--delivery complete`.
+        spool_directory: where they are.
+    """
+
+    pipeline: SenderPipeline
+    delivery: LinkClient | CompleteDelivery
+    account: LinkAccount
+    spool: Spool | None
+    spool_directory: Path
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Connects, sends until the source ends or `stop` is set, and waits for the last acknowledgements.
+
+        The spool's session ends when its source has ended and all of its frames are delivered.
+
+        Raises:
+            SourceError: the source cannot be read.
+            PeerError: the receiver cannot be reached, or refuses the session.
+            OutputError: the spool cannot be written.
+        """
+        await self.delivery.connect()
+        try:
+            await self.pipeline.run(stop)
+        finally:
+            await self.delivery.close()
+        if self.spool is not None and self.pipeline.finished and not self.spool.pending:
+            self.spool.finish()
+
+    def summary(self) -> list[str]:
+        """Lines for the user: what was sent, and what is still in the spool."""
+        account = self.account
+        sent = f"sent {account.acknowledged_frames} frames, {account.payload_bytes} bytes of labels"
+        lines = [f"{sent}, {account.blob_bytes} bytes of colours"]
+        if self.spool is not None and self.spool.pending:
+            waiting = f"{self.spool.pending} frames wait in {self.spool_directory}"
+            lines.append(f"{waiting} and will be sent when the sender is started again")
+        return lines
+
+
+@contextmanager
+def compose(config: SenderConfig) -> Iterator[Sender]:
+    """Opens source, spool, preview and metrics server, loads the networks, and wires all components.
+
+    Everything that was opened is closed when the context ends.
+
+    Raises:
+        UsageError: two options contradict each other.
+        SourceError: the source cannot be opened.
+        OutputError: the spool, the preview or the metrics address cannot be opened.
+        WeightsError: trained weights are missing, damaged or of another version.
+    """
+    transport = Transport(config.security)
+    transport.check(config.link.peer)
+    metrics, networks = SenderMetrics(), model_hash()
+    with ExitStack() as resources:
+        source = resources.enter_context(open_source(config.capture, metrics))
+        spool = resources.enter_context(open_spool(config.delivery, config.capture.camera, networks))
+        if config.metrics.metrics is not None:
+            resources.enter_context(MetricsServer(config.metrics.metrics, metrics.registry))
+        preview = resources.enter_context(_preview(config, source))
+        perception = PerceptionStage.load(config.tracking)
+        semantics = SemanticsStage.load(config.smoothing)
+        rate = RateController(config.rate, getattr(source, "fps", None))
+        account, outstanding = LinkAccount(rate, metrics), Outstanding()
+        link = LinkClient(
+            config.link if spool is None else config.link.patient(),
+            _hello(networks, config.delivery.is_live(source), spool),
+            RatedEncoder(FrameCodec(networks), Importance.load(), rate, metrics),
+            observer=Observers(account, outstanding),
+            pace=rate,
+            transport=transport,
+        )
+        delivery = link if spool is None else CompleteDelivery(link, spool, outstanding)
+        if spool is not None:
+            metrics.watch_spool(lambda: spool.pending)
+        pipeline = SenderPipeline(
+            source,
+            perception,
+            semantics,
+            delivery,
+            rate,
+            metrics,
+            first_sequence=spool.next_sequence if spool else 0,
+            durable=spool is not None,
+            realtime=config.playback.realtime,
+            preview=preview,
+            texture_stage=TextureStage(LabelSpace.load(), BodyModel.load()) if config.appearance.colours else None,
+        )
+        yield Sender(pipeline, delivery, account, spool, config.delivery.spool)
+
+
+def _preview(config: SenderConfig, source: FrameSource) -> AbstractContextManager[Preview | None]:
+    target = config.preview.preview
+    return closing(open_preview(target, config.capture.camera, source)) if target else nullcontext()
+
+
+def _hello(networks: bytes, live: bool, spool: Spool | None) -> Hello:
+    """The first message of the session, which is durable with a spool and may resume the spool's last one."""
+    hello = Hello(uuid.uuid4().bytes, socket.gethostname(), CODEC_VERSION, networks, live)
+    if spool is None:
+        return hello
+    return replace(hello, session_id=spool.session_id, resume=spool.resumed, durable=True)

@@ -1,0 +1,94 @@
+import asyncio
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from common.codec.frame_codec import FrameCodec
+from common.frames import Camera, LabelFrame, PersonLabels
+from common.labels import GROUPS
+from sender.composition import LinkAccount, RatedEncoder, Sender
+from sender.importance.importance import Importance
+from sender.link.observer import Fate
+from sender.metrics import SenderMetrics
+from sender.rate.controller import RateController
+from sender.rate.policy import RateConfig
+
+CAMERA = Camera(8, 8, 10.0)
+
+
+class FakeSpool:
+    def __init__(self, pending: int) -> None:
+        self.pending, self.ended = pending, False
+
+    def finish(self) -> None:
+        self.ended = True
+
+
+class FakeDelivery:
+    """Pipeline and delivery in one."""
+
+    def __init__(self, finished: bool = True) -> None:
+        self.finished = finished
+        self.calls: list[str] = []
+
+    async def connect(self) -> None:
+        self.calls.append("connect")
+
+    async def run(self, stop: asyncio.Event) -> None:
+        self.calls.append("run")
+
+    async def close(self) -> None:
+        self.calls.append("close")
+
+
+def sender_of(delivery: FakeDelivery, spool: FakeSpool | None = None) -> Sender:
+    account = LinkAccount(RateController(RateConfig()), SenderMetrics())
+    return Sender(delivery, delivery, account, spool, Path("spool"))  # type: ignore[arg-type]
+
+
+def frame_of(*people: PersonLabels) -> LabelFrame:
+    return LabelFrame(0, "clip.mp4", 1000.0, CAMERA, people)
+
+
+def test_rho_reaches_codec() -> None:
+    person = PersonLabels(0, 0.9, {group.name: np.ones(group.size, np.float32) for group in GROUPS})
+
+    def size_of(f: float) -> int:
+        rate = RateController(RateConfig(policy="fixed", fixed_f=f))
+        encoder = RatedEncoder(FrameCodec(bytes(8)), Importance.load(), rate, SenderMetrics())
+        return len(encoder.encode(frame_of(person)).payload)
+
+    assert size_of(0.0) > size_of(0.5) > size_of(1.0)
+
+
+def test_account_counts_only_acknowledged_frames() -> None:
+    account = LinkAccount(RateController(RateConfig()), SenderMetrics())
+    frame = frame_of()
+    account.sent(frame, FrameCodec(bytes(8)).encode(frame, {}), again=False)
+    account.ended(frame, Fate.ACKNOWLEDGED)
+    account.ended(frame, Fate.SUPERSEDED)
+    assert account.acknowledged_frames == 1
+    assert account.payload_bytes > 0
+
+
+async def test_run_connects_sends_and_closes() -> None:
+    delivery = FakeDelivery()
+    await sender_of(delivery).run(asyncio.Event())
+    assert delivery.calls == ["connect", "run", "close"]
+
+
+@pytest.mark.parametrize(("pending", "finished", "ended"), [(0, True, True), (0, False, False), (3, True, False)])
+async def test_spool_session_ends_when_source_ended_and_all_is_delivered(
+    pending: int, finished: bool, ended: bool
+) -> None:
+    spool = FakeSpool(pending)
+    await sender_of(FakeDelivery(finished), spool).run(asyncio.Event())
+    assert spool.ended == ended
+
+
+def test_summary_reports_undelivered_frames() -> None:
+    sent = "sent 0 frames, 0 bytes of labels, 0 bytes of colours"
+    assert sender_of(FakeDelivery(), FakeSpool(0)).summary() == [sent]
+    waiting = "3 frames wait in spool and will be sent when the sender is started again"
+    assert sender_of(FakeDelivery(), FakeSpool(3)).summary() == [sent, waiting]
