@@ -1,7 +1,8 @@
-"""Labels as the crop's camera sees them: the same vocabulary, with the pelvis given in the crop instead of in space.
+"""Labels in a crop's camera, and the features X of the CVAE, which contain them.
 
-Inside a crop nobody can tell a near small camera from a far long one, so the CVAE learns where the pelvis stands in the
-crop (u, v) and how many metres the crop spans there; the focal length turns these into a place in space.
+From a crop alone, a near person before a short lens and a far one before a long lens look alike.  In a crop the
+`root` group therefore holds the pelvis' place in the crop (u, v) and the log of the metres that the crop spans at the
+pelvis; the focal length turns these into a translation.  The other groups are as in `common.labels`.
 
 Shapes: B people, E = 80 entries (every group but `appearance`, in the order of the vocabulary).
 """
@@ -11,8 +12,13 @@ from torch import Tensor
 
 from common.body.label_space import LabelSpace
 from common.body.model import BodyParameters
+from common.body.rotations import rotation_6d_to_matrix
 from common.labels import LABEL_SIZE, group_slices
+from sender.perception.network.output import FEATURE_SIZE as PERCEPTION_FEATURES
+from sender.perception.network.output import PerceptionOutput
 from sender.semantics.cvae import ENTRIES
+
+FEATURE_SIZE: int = PERCEPTION_FEATURES + ENTRIES
 
 _PLACE = slice(group_slices()["root"].start + 6, group_slices()["root"].stop)
 _PLACE_MEAN = (0.5, 0.5, 0.7)
@@ -40,3 +46,23 @@ def body_in_crop(space: LabelSpace, entries: Tensor, focal: Tensor) -> BodyParam
     extent = place[:, 2].clamp(-3, 4).exp()
     translation = torch.stack([(place[:, 0] - 0.5) * extent, (place[:, 1] - 0.5) * extent, extent * focal], dim=-1)
     return BodyParameters(body.rotations, body.curl, body.shape, translation)
+
+
+def semantic_features(space: LabelSpace, output: PerceptionOutput) -> Tensor:
+    """X, (B, FEATURE_SIZE) of B crops: perception's features, and the pose head's body as label entries.
+
+    The pose head predicts rotation matrices, labels are principal axes of rotation vectors.  The transform between them
+    is known, so it need not be learned.  The CVAE standardises X.
+    """
+    return torch.cat([output.features().float(), pose_entries(space, output)], dim=-1)
+
+
+def pose_entries(space: LabelSpace, output: PerceptionOutput) -> Tensor:
+    """(B, E) entries of the pose head's body, clamped to ±5 because an untrained head may be far off."""
+    u, v, log_extent = output.camera.float().unbind(-1)
+    extent = log_extent.clamp(-3, 4).exp()
+    # At a focal length of one crop width the distance is the extent; entries do not depend on the choice.
+    translation = torch.stack([(u - 0.5) * extent, (v - 0.5) * extent, extent], dim=-1)
+    rotations = rotation_6d_to_matrix(output.rotations_6d.float())
+    body = BodyParameters(rotations, output.curl.float(), output.shape.float(), translation)
+    return crop_entries(space, body, torch.ones_like(extent)).clamp(-5, 5)

@@ -17,9 +17,8 @@ from sender.perception.inference.crop import to_frame
 from sender.perception.network.output import PerceptionOutput
 from sender.perception.stage import ObservedPerson
 from sender.semantics.categorical import moments
-from sender.semantics.crop_labels import body_in_crop
+from sender.semantics.crop_labels import FEATURE_SIZE, body_in_crop, semantic_features
 from sender.semantics.cvae import ENTRIES, SemanticCVAE, SemanticsConfig
-from sender.semantics.features import FEATURE_SIZE, semantic_features
 from sender.semantics.refine import Refiner
 from sender.semantics.region_colours import RegionColours
 from sender.semantics.smoothing import LabelSmoother, SmoothingConfig, smoother_of

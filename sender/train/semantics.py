@@ -32,7 +32,7 @@ from common.weights.loader import save_weights
 from sender.perception.inference.flip_augmentation import mirrored
 from sender.perception.inference.predictor import Perception
 from sender.semantics.categorical import cross_entropy, moments
-from sender.semantics.crop_labels import body_in_crop, crop_entries
+from sender.semantics.crop_labels import FEATURE_SIZE, body_in_crop, crop_entries, semantic_features
 from sender.semantics.cvae import (
     Discriminator,
     SemanticCVAE,
@@ -40,7 +40,6 @@ from sender.semantics.cvae import (
     discriminator_loss,
     generator_loss,
 )
-from sender.semantics.features import FEATURE_SIZE, semantic_features
 from sender.semantics.stage import WEIGHTS_NAME, architecture
 
 HIPS = [11, 12]

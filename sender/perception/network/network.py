@@ -19,14 +19,12 @@ from timm.models.vision_transformer import Block
 from torch import Tensor, nn
 from torch.nn import functional
 
-from sender.perception.network.attention import TaskMask
-from sender.perception.network.depth import DepthHead
+from sender.perception.network.dense_heads import DepthHead, MaskHead
 from sender.perception.network.keypoints import KEYPOINTS, Keypoints, KeypointsHead, cell_centres, full_precision, pool
-from sender.perception.network.mask import MaskHead
 from sender.perception.network.output import PARTS, SUMMARY, PerceptionOutput, mask_moments, region_colours
 from sender.perception.network.pose import Pose, PoseHead
-from sender.perception.network.position_encoding import TaskPositionEncoding
 from sender.perception.network.stem import ConvStem, Refinement
+from sender.perception.network.task_conditioning import TaskMask, TaskPositionEncoding
 
 TASKS: tuple[str, ...] = ("keypoints", "pose", "depth", "mask")
 _KEYPOINTS, _POSE, _DEPTH, _MASK = range(len(TASKS))

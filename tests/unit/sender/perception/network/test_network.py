@@ -7,12 +7,11 @@ import pytest
 import torch
 from torch import Tensor
 
-from sender.perception.network.attention import TaskMask
 from sender.perception.network.keypoints import soft_argmax
 from sender.perception.network.network import TASKS, PerceptionConfig, PerceptionNet
 from sender.perception.network.output import FEATURE_SIZE, FEATURE_SLICES, PARTS, PerceptionOutput
-from sender.perception.network.position_encoding import TaskPositionEncoding
 from sender.perception.network.stem import Refinement
+from sender.perception.network.task_conditioning import TaskMask, TaskPositionEncoding
 
 TINY = PerceptionConfig(size=64, width=24, depth=2, heads=3, quarter=16, eighth=16, keypoint_width=16)
 

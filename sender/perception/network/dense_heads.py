@@ -1,11 +1,12 @@
-"""The depth head (paper eqs. 4, 5): metres in front of or behind the pelvis, over the crop."""
+"""The heads that predict maps of the crop: depth (paper eqs. 4, 5), person mask and body parts."""
 
 from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
-from sender.perception.network.fusion import ChannelNorm, enlarge_and_add
+from sender.perception.network.fusion import ChannelNorm, MultiScaleFusion, enlarge_and_add
 
 # ReLU leaves no depth below zero, so the head speaks of depth beyond a plane this far before the pelvis.
 DEPTH_OFFSET_M = 1.5
@@ -61,3 +62,24 @@ class DepthHead(nn.Module):
         summed = enlarge_and_add(maps) * len(maps)
         depth = torch.relu(self.deconvolution(summed)).float()[:, 0] * _UNIT_M - DEPTH_OFFSET_M
         return depth, self.certainty(token_BC).float()[:, 0] - 4.0
+
+
+class MaskHead(nn.Module):
+    """Multi-scale fusion to a person mask and a part map, twice as fine as the finest scale (sub-pixel convolution).
+
+    Args:
+        channels: C_i of each scale, finest first.
+        token: width of the task token.
+        parts: number of body parts, background included.
+        width: channels of the fused map.
+    """
+
+    def __init__(self, channels: Sequence[int], token: int, parts: int, width: int = 48) -> None:
+        super().__init__()
+        self.fusion = MultiScaleFusion(channels, width // 2, width, token)
+        self.read = nn.Conv2d(width, 4 * (1 + parts), 3, padding=1)
+
+    def forward(self, scales: Sequence[Tensor], token_BC: Tensor) -> tuple[Tensor, Tensor]:
+        """Mask logits (B, 2H, 2W) and part logits (B, parts, 2H, 2W), part 0 being the background."""
+        maps = functional.pixel_shuffle(self.read(self.fusion(scales, token_BC)), 2).float()
+        return maps[:, 0], maps[:, 1:]
