@@ -1,7 +1,8 @@
-"""The perception stage: a frame in, the people that are followed in it out, each with what perception saw."""
+"""The perception stage: a frame → the people tracked in it, each with perception's predictions."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Self
 
 import numpy as np
 
@@ -11,36 +12,46 @@ from common.io.configuration import option
 from sender.perception.inference.crop import CropBox
 from sender.perception.inference.detector import Detection, Detector
 from sender.perception.inference.predictor import Perception
-from sender.perception.inference.refine_boxes import look, person_box, refine_boxes
+from sender.perception.inference.refine_boxes import person_box, predict_in_boxes, refine_boxes
 from sender.perception.inference.verifier import Verifier
 from sender.perception.network.output import PerceptionOutput
 from sender.perception.tracking.appearance import Appearance
 from sender.perception.tracking.pose_similarity import ImagePose
-from sender.perception.tracking.tracker import Candidate, Track, Tracker, TrackerConfig, overlap, prominence
+from sender.perception.tracking.tracker import (
+    Candidate,
+    Track,
+    Tracker,
+    TrackerConfig,
+    intersection_over_union,
+    prominence,
+)
 
 _DETECT_EVERY_FRAMES = 10
-_MOST_PEOPLE = 64
-# How much of a new box is taken over when the crop follows a person: steady hands against fast ones.
-_FOLLOW = 0.6
-# A box that moved by less than this share of its size has not moved: a crop that trembles makes the joints tremble.
-_STILL = 0.04
-# Presence from which a stranger is a person; how likely somebody who was there a frame ago still is.
-_LEAST_PRESENCE, _STAYS = 0.4, 0.8
-# How many more strangers are looked at than there is room for.
-_MORE_LOOKS = 3
-# A box that overlaps by more with one where nobody was is not looked into again before the next search of all.
-_SAME = 0.6
+_MAX_PEOPLE = 64
+# Least presence of a new person.  Chosen on the development photographs (`data/photos`): with 0.4 instead of 0.5, two
+# more people are found for one false one.
+_MIN_PRESENCE = 0.4
+# Prior probability that a person who was tracked in the last frame is still there.
+_TRACKED_PRIOR = 0.8
+# Proposals that are verified beyond the room for new people.
+_SPARE_PROPOSALS = 3
+# A proposal that overlaps a rejected one by more is not verified again before the next full detection.
+_REJECTED_IOU = 0.6
+# Share by which a track's box moves towards the new box: steadiness against lag.
+_BOX_GAIN = 0.6
+# A box that moves by a smaller share of its size is left where it is, because a jittering crop makes the joints jitter.
+_BOX_DEAD_BAND = 0.04
 
 
 @dataclass(frozen=True, slots=True)
 class TrackingConfig:
-    """Whom to follow."""
+    """How many people are tracked."""
 
-    max_people: int = option(1, help="people followed at once, the most prominent first")
+    max_people: int = option(1, help="people tracked at once, the most prominent first")
 
     def __post_init__(self) -> None:
-        if not 1 <= self.max_people <= _MOST_PEOPLE:
-            raise ValueError(f"--max-people must be between 1 and {_MOST_PEOPLE}, not {self.max_people}")
+        if not 1 <= self.max_people <= _MAX_PEOPLE:
+            raise ValueError(f"--max-people must be between 1 and {_MAX_PEOPLE}, not {self.max_people}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,9 +60,9 @@ class ObservedPerson:
 
     Args:
         identity: stable from frame to frame, 0…255.
-        score: how sure it is that this is a person, 0…1.
-        crop: where in the frame perception looked.
-        output: what it saw there, a batch of one.
+        score: probability that this is a person, 0…1.
+        crop: the part of the frame that perception read.
+        output: perception's predictions there, a batch of one.
     """
 
     identity: int
@@ -61,89 +72,100 @@ class ObservedPerson:
 
 
 class PerceptionStage:
-    """Finds people now and then, follows them in between.
+    """Detects people in some frames and tracks them in between.
 
     Args:
-        detector: looks at whole frames.
-        perception: looks at crops.
-        verifier: judges whether perception saw a person.
-        config: how many people to follow.
+        detector: proposes boxes in whole frames.
+        perception: predicts people in crops.
+        verifier: decides whether a crop shows a person.
+        config: how many people are tracked.
     """
 
     def __init__(self, detector: Detector, perception: Perception, verifier: Verifier, config: TrackingConfig) -> None:
         self._detector = detector
         self._perception = perception
         self._verifier = verifier
-        self._tracker = Tracker(TrackerConfig(most=config.max_people))
+        self._tracker = Tracker(TrackerConfig(max_people=config.max_people))
         self._rejected_boxes: list[Box] = []
         self._frames = 0
 
     @classmethod
-    def load(cls, config: TrackingConfig) -> "PerceptionStage":
-        """With the weights that ship.
+    def load(cls, config: TrackingConfig) -> Self:
+        """With the shipped weights.
 
         Raises:
-            WeightsError: some are missing, damaged or of another version.
+            WeightsError: weights are missing, damaged or of another version.
         """
         return cls(Detector.load(), Perception.load(), Verifier.load(), config)
 
     def reset(self) -> None:
-        """A new source: nobody is known, and the first frame is searched."""
+        """Drops all tracks for a new source; the detector runs on its first frame."""
         self._tracker.reset()
         self._frames = 0
 
     def process(self, image: Image, camera: Camera) -> tuple[ObservedPerson, ...]:
-        """The people followed in a frame (H, W, 3) uint8 RGB, most prominent first; empty when nobody is there.
+        """The people tracked in a frame (H, W, 3) uint8 RGB, most prominent first; empty if there are none.
 
         Args:
             camera: the frame's; its size is the image's.
         """
         self._tracker.advance()
+        self._detect(image, camera)
+        self._frames += 1
+        people = self._observe(image, self._tracker.seen)
+        self._tracker.resolve_id_switches()
+        seen = {track.identity for track in self._tracker.seen}
+        present = [person for person in people if person.identity in seen]
+        return tuple(sorted(present, key=lambda person: person.crop.side * person.score, reverse=True))
+
+    def _detect(self, image: Image, camera: Camera) -> None:
+        """Starts and resumes tracks: in every tenth frame, and in every frame while there is room for more people."""
         due = self._frames % _DETECT_EVERY_FRAMES == 0
         if due:
             self._rejected_boxes.clear()
         if due or self._tracker.room:
             unmatched = self._tracker.unmatched(self._detector.find(image))
             self._tracker.add_tracks(self._verified(image, unmatched), camera.width, camera.height)
-        self._frames += 1
-        tracks = self._tracker.seen
-        people = self._observe(image, tracks)
-        for track, person in zip(tracks, people, strict=True):
-            box = person_box(person.output, person.crop)
-            looks, image_pose = Appearance.of(person.output), ImagePose.of(person.output, person.crop)
-            self._tracker.observe(track, follow(track.box, box), person.score, looks, image_pose)
-        self._tracker.resolve_id_switches()
-        still = {track.identity for track in self._tracker.seen}
-        present = [person for person in people if person.identity in still]
-        return tuple(sorted(present, key=lambda person: person.crop.side * person.score, reverse=True))
 
-    def _verified(self, image: Image, unmatched: Sequence[Detection]) -> list[Candidate]:
-        """Who of the strangers is a person: where perception sees them at the second look, and how surely."""
+    def _verified(self, image: Image, proposals: Sequence[Detection]) -> list[Candidate]:
+        """The proposals that the verifier accepts after box refinement; the boxes of the others are remembered."""
         height, width = image.shape[:2]
-        new = [one for one in unmatched if all(overlap(one.box, box) < _SAME for box in self._rejected_boxes)]
-        new.sort(key=lambda one: prominence(one.box, one.score, width, height), reverse=True)
-        new = new[: self._tracker.room + _MORE_LOOKS] if self._tracker.room else []
+        new = [proposal for proposal in proposals if not self._is_rejected(proposal.box)]
+        new.sort(key=lambda proposal: prominence(proposal.box, proposal.score, width, height), reverse=True)
+        new = new[: self._tracker.room + _SPARE_PROPOSALS] if self._tracker.room else []
         if not new:
             return []
-        seen = refine_boxes(self._perception, image, [one.box for one in new])
-        presence = self._verifier.presence(seen.output, [one.score for one in new]).tolist()
-        self._rejected_boxes += [one.box for one, sure in zip(new, presence, strict=True) if sure < _LEAST_PRESENCE]
+        refined = refine_boxes(self._perception, image, [proposal.box for proposal in new])
+        presences = self._verifier.presence(refined.output, [proposal.score for proposal in new]).tolist()
+        self._rejected_boxes += [
+            proposal.box for proposal, presence in zip(new, presences, strict=True) if presence < _MIN_PRESENCE
+        ]
         return [
-            Candidate(person_box(output, crop), sure, Appearance.of(output), ImagePose.of(output, crop))
-            for output, crop, sure in zip(seen.rows(), seen.crops, presence, strict=True)
-            if sure >= _LEAST_PRESENCE
+            Candidate(person_box(output, crop), presence, Appearance.of(output), ImagePose.of(output, crop))
+            for output, crop, presence in zip(refined.output.split(), refined.crops, presences, strict=True)
+            if presence >= _MIN_PRESENCE
         ]
 
+    def _is_rejected(self, box: Box) -> bool:
+        return any(intersection_over_union(box, rejected) >= _REJECTED_IOU for rejected in self._rejected_boxes)
+
     def _observe(self, image: Image, tracks: Sequence[Track]) -> list[ObservedPerson]:
+        """Predicts the people in the tracks' boxes and updates the tracks."""
         if not tracks:
             return []
-        seen = look(self._perception, image, [track.box for track in tracks])
-        presence = self._verifier.presence(seen.output, _STAYS).tolist()
-        people = zip(tracks, presence, seen.crops, seen.rows(), strict=True)
-        return [ObservedPerson(track.identity, sure, crop, output) for track, sure, crop, output in people]
+        predictions = predict_in_boxes(self._perception, image, [track.box for track in tracks])
+        presences = self._verifier.presence(predictions.output, _TRACKED_PRIOR).tolist()
+        people = []
+        for track, presence, crop, output in zip(
+            tracks, presences, predictions.crops, predictions.output.split(), strict=True
+        ):
+            box = smoothed_box(track.box, person_box(output, crop))
+            self._tracker.observe(track, box, presence, Appearance.of(output), ImagePose.of(output, crop))
+            people.append(ObservedPerson(track.identity, presence, crop, output))
+        return people
 
 
-def follow(old: Box, new: Box) -> Box:
-    """Where the crop goes next when a person's box was `old` and is seen at `new`."""
+def smoothed_box(old: Box, new: Box) -> Box:
+    """The box of the next crop: `old` within the dead band, otherwise between `old` and `new`."""
     moved = float(np.abs(new - old).max()) / max(float((old[2:] - old[:2]).max()), 1.0)
-    return old if moved < _STILL else np.asarray(old + _FOLLOW * (new - old), dtype=np.float32)
+    return old if moved < _BOX_DEAD_BAND else np.asarray(old + _BOX_GAIN * (new - old), dtype=np.float32)

@@ -1,7 +1,6 @@
 """The semantics stage: what perception saw of each person → semantic labels in the frame's camera space."""
 
 from collections.abc import Sequence
-from dataclasses import fields
 
 import numpy as np
 import torch
@@ -95,7 +94,7 @@ class SemanticsStage:
         """
         if not observed:
             return ()
-        output = together([person.output for person in observed])
+        output = PerceptionOutput.concatenate([person.output for person in observed])
         entries, sigma = moments(self._network(semantic_features(self._space, output)))
         focal = torch.tensor([camera.focal_px / person.crop.side for person in observed])
         entries = self._refiner.refine(entries, sigma, output, focal)
@@ -114,12 +113,6 @@ class SemanticsStage:
     def _colours_of(self, person: ObservedPerson) -> Tensor:
         known = self._colours.setdefault(person.identity, RegionColours())
         return known.update(person.output.region_colours[0].float(), person.output.region_area[0].float())
-
-
-def together(outputs: Sequence[PerceptionOutput]) -> PerceptionOutput:
-    """Several people's outputs as one batch."""
-    names = [item.name for item in fields(PerceptionOutput)]
-    return PerceptionOutput(*(torch.cat([getattr(output, name) for output in outputs]) for name in names))
 
 
 def _person(person: ObservedPerson, labels: Tensor, sigma: Tensor) -> PersonLabels:

@@ -29,7 +29,7 @@ from sender.perception.inference.detector import (
     DetectorConfig,
     DetectorNet,
     architecture,
-    overlaps,
+    pairwise_iou,
     peaks,
 )
 from sender.train.detector_frames import FrameBatch, frame_batches
@@ -94,7 +94,7 @@ def evaluate(
         for row in range(len(heat)):
             detected, _scores = peaks(heat[row].sigmoid(), boxes[row], threshold)
             true = torch.unique(truth.boxes[row][:, truth.heat[row] == 1.0].T, dim=0)
-            pairs = overlaps(true, detected)
+            pairs = pairwise_iou(true, detected)
             best = pairs.amax(dim=1) if len(detected) else torch.zeros(len(true))
             hits = int((best >= 0.5).sum())
             people, found, frames = people + len(true), found + hits, frames + 1

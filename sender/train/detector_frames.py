@@ -206,7 +206,7 @@ class FrameComposer:
         return paste(image, hidden, -1, colour, alpha, left, top)[0]
 
     def _letterboxed(self, image: FloatArray, owner: npt.NDArray[np.int16]) -> FloatArray:
-        """Half of the frames are wider or taller than square: grey bars, as `fit_into_square` adds."""
+        """Half of the frames are wider or taller than square: grey bars, as `letterboxed` adds."""
         if self._rng.random() < 0.3:
             return image
         bar = int(self._size * self._rng.uniform(0.08, 0.24))

@@ -25,7 +25,7 @@ from common.io.atomic_write import atomic_replacement
 from common.synthetic.dataset.shards import CropDataset
 from common.synthetic.dataset.split import Split
 from common.weights.loader import save_weights
-from sender.perception.inference.detector import Detector, overlaps
+from sender.perception.inference.detector import Detector, pairwise_iou
 from sender.perception.inference.predictor import Perception
 from sender.perception.inference.refine_boxes import refine_boxes
 from sender.perception.inference.verifier import (
@@ -99,8 +99,8 @@ def _examples_of_frame(detector: Detector, perception: Perception, image: ByteAr
     if not found:
         return torch.zeros(0, EVIDENCE + 2)
     seen = refine_boxes(perception, image, [detection.box for detection in found])
-    boxes = torch.from_numpy(np.stack(seen.boxes()))
-    shared = overlaps(boxes, torch.from_numpy(people)).amax(dim=1) if len(people) else torch.zeros(len(boxes))
+    boxes = torch.from_numpy(np.stack(seen.person_boxes()))
+    shared = pairwise_iou(boxes, torch.from_numpy(people)).amax(dim=1) if len(people) else torch.zeros(len(boxes))
     scores = torch.tensor([detection.score for detection in found])
     columns = torch.stack([(shared >= _SHOWN).float(), scores], dim=1)
     clear = (shared >= _SHOWN) | (shared <= _NOT_SHOWN)

@@ -14,7 +14,6 @@ from sender.capture.video import VideoFileSource
 from sender.perception.inference.crop import CropBox
 from sender.perception.inference.detector import Detector
 from sender.perception.inference.predictor import Perception
-from sender.perception.inference.refine_boxes import one
 from sender.perception.inference.verifier import Verifier
 from sender.perception.network.network import PerceptionNet
 from sender.perception.network.output import PerceptionOutput
@@ -48,7 +47,7 @@ class CropSender:
     def perceive(self, batch: Batch) -> list[tuple[PersonLabels, dict[str, float]]]:
         """Labels of everybody in a batch of crops, and how good mask (IoU) and depth (mm, on the mask) are."""
         output = self._perception.observe(list(batch["image"]))
-        labels = [self._label(one(output, row), float(focal)) for row, focal in enumerate(batch["focal"])]
+        labels = [self._label(output[row : row + 1], float(focal)) for row, focal in enumerate(batch["focal"])]
         return list(zip(labels, seen(output, batch), strict=True))
 
     def _label(self, output: PerceptionOutput, focal: float) -> PersonLabels:

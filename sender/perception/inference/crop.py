@@ -1,7 +1,7 @@
-"""A person's square in the frame, and how space as the crop's camera sees it becomes space before the frame's camera.
+"""Square crops of a frame, and the transform from a crop's camera space to the frame's.
 
-Perception is trained with cameras that look through the middle of their crops.  The frame's camera looks elsewhere, by
-the angle θ between its axis and the ray through the crop's centre.  R_ray turns the one into the other:
+Perception is trained with cameras whose optical axis passes through the centre of the crop.  The axis of the frame's
+camera is at an angle θ to the ray through the crop's centre; R_ray is the rotation between the two:
 X_frame = R_ray X_crop.
 """
 
@@ -18,14 +18,14 @@ from common.body.model import BodyParameters
 from common.frames import Camera
 
 CROP_MARGIN = 1.25
-"""Side of the crop over the longer side of the person's box: the middle of what training drew."""
+"""Side of the crop over the longer side of the person's box; the middle of the range drawn in training."""
 
-_SMALLEST_SIDE_PX = 16
+_MIN_SIDE_PX = 16
 
 
 @dataclass(frozen=True, slots=True)
 class CropBox:
-    """A square in the frame; it may reach beyond the frame's border.
+    """A square in the frame; it may extend beyond the frame's border.
 
     Args:
         left: of its first pixel.
@@ -41,19 +41,19 @@ class CropBox:
     def around(cls, box_xyxy: npt.ArrayLike, margin: float = CROP_MARGIN) -> "CropBox":
         """The square around a person's box (left, top, right, bottom) in pixels."""
         left, top, right, bottom = np.asarray(box_xyxy, dtype=np.float64)
-        side = max(_SMALLEST_SIDE_PX, round(margin * max(right - left, bottom - top)))
+        side = max(_MIN_SIDE_PX, round(margin * max(right - left, bottom - top)))
         return cls(round((left + right - side) / 2), round((top + bottom - side) / 2), side)
 
     @property
     def centre(self) -> tuple[float, float]:
         return self.left + self.side / 2, self.top + self.side / 2
 
-    def to_pixels(self, places: FloatArray) -> FloatArray:
-        """Places (…, 2) in crop units, 0…1 → pixels of the frame."""
-        return np.asarray(places * self.side + np.array([self.left, self.top]), dtype=np.float32)
+    def to_pixels(self, positions: FloatArray) -> FloatArray:
+        """Positions (…, 2) in crop units, 0…1 → pixels of the frame."""
+        return np.asarray(positions * self.side + np.array([self.left, self.top]), dtype=np.float32)
 
     def cut(self, image: Image, size: int) -> Image:
-        """The crop (size, size, 3); beyond the frame's border it is black."""
+        """The crop (size, size, 3), resampled; black beyond the frame's border."""
         height, width = image.shape[:2]
         x0, x1 = max(0, self.left), min(width, self.left + self.side)
         y0, y1 = max(0, self.top), min(height, self.top + self.side)
@@ -66,43 +66,30 @@ class CropBox:
 
 
 def ray_rotation(crop: CropBox, camera: Camera) -> Tensor:
-    """R_ray (3, 3): the smallest rotation that turns the camera's axis to the ray through the crop's centre."""
+    """R_ray (3, 3): the smallest rotation from the camera's axis to the ray through the crop's centre."""
     x, y = crop.centre
     ray = torch.tensor([x - camera.width / 2, y - camera.height / 2, camera.focal_px], dtype=torch.float64)
     ray = ray / ray.norm()
     cross = torch.tensor([[0.0, 0.0, ray[0]], [0.0, 0.0, ray[1]], [-ray[0], -ray[1], 0.0]], dtype=torch.float64)
-    turn: Tensor = torch.eye(3, dtype=torch.float64) + cross + cross @ cross / (1 + ray[2])
-    return turn.float()
+    rotation: Tensor = torch.eye(3, dtype=torch.float64) + cross + cross @ cross / (1 + ray[2])
+    return rotation.float()
 
 
-def off_axis(crop: CropBox, camera: Camera) -> float:
+def cos_off_axis(crop: CropBox, camera: Camera) -> float:
     """cos θ of the ray through the crop's centre."""
     return float(ray_rotation(crop, camera)[2, 2])
 
 
-def focal_in_crop(crop: CropBox, camera: Camera) -> float:
-    """Focal length of the crop's camera in crop widths.
-
-    Off the axis a flat image is stretched by 1/cos θ across and 1/cos² θ along the radius; this is the middle.
-    """
-    return float(camera.focal_px / crop.side / off_axis(crop, camera) ** 1.5)
-
-
 def to_frame(in_crop: BodyParameters, crop: CropBox, camera: Camera) -> BodyParameters:
-    """Bodies from the crop's camera in the frame's.
+    """Bodies in the crop's camera space → in the frame's.
 
     Args:
-        in_crop: orientation and translation in the crop's camera, the distance for the nominal focal length
-            `camera.focal_px / crop.side`; the stretch off the axis is put right here.
+        in_crop: orientation and translation in the crop's camera, with the distance that belongs to the nominal focal
+            length `camera.focal_px / crop.side`; the off-axis stretch is corrected here.
         crop: where the crop was cut.
         camera: the frame's.
     """
-    turn = ray_rotation(crop, camera).to(in_crop.translation)
-    rotations = torch.cat([turn @ in_crop.rotations[:, :1], in_crop.rotations[:, 1:]], dim=1)
-    stretch = in_crop.translation.new_tensor([1.0, 1.0, off_axis(crop, camera) ** -1.5])
-    return replace(in_crop, rotations=rotations, translation=(in_crop.translation * stretch) @ turn.T)
-
-
-def points_to_frame(points_N3: Tensor, crop: CropBox, camera: Camera) -> Tensor:
-    """Points (…, 3) from the crop's camera (its focal length as `focal_in_crop`) in the frame's."""
-    return points_N3 @ ray_rotation(crop, camera).to(points_N3).T
+    to_frame_33 = ray_rotation(crop, camera).to(in_crop.translation)
+    rotations = torch.cat([to_frame_33 @ in_crop.rotations[:, :1], in_crop.rotations[:, 1:]], dim=1)
+    stretch = in_crop.translation.new_tensor([1.0, 1.0, cos_off_axis(crop, camera) ** -1.5])
+    return replace(in_crop, rotations=rotations, translation=(in_crop.translation * stretch) @ to_frame_33.T)

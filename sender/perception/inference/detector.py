@@ -1,12 +1,12 @@
-"""Finding people in the whole frame: a small network that marks the middle of each person (after CenterNet, 2019).
+"""The person detector: a small network that predicts centres and boxes in the whole frame (after CenterNet, 2019).
 
-Shapes: B frames, N side of the square that frames are fitted into, H = N/8 cells a side.
+Shapes: B frames, N side of the letterboxed frame, H = N/8 cells a side.
 """
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import cv2
 import numpy as np
@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from common.arrays import Box, Image
+from common.arrays import Box, FloatArray, Image
 from common.weights.devices import fast_autocast
 from common.weights.loader import WEIGHTS_DIRECTORY, load_into, recorded_config
 from sender.perception.network.keypoints import cell_centres
@@ -23,12 +23,16 @@ from sender.perception.network.stem import Residual, convolution
 WEIGHTS_NAME = "detector"
 STRIDE = 8
 _KIND = "detector-centre-1"
-_GREY = 114
+_LETTERBOX_GREY = 114
+_NMS_IOU = 0.5
+# Chosen on the development photographs (`data/photos`), down from 0.35, which missed people; the verifier rejects the
+# false proposals that come with it.
+_PROPOSAL_SCORE = 0.25
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Detection:
-    """One person in a frame.
+    """A proposal: a box that may show a person.
 
     Args:
         box: (4,) left, top, right, bottom in pixels of the frame.
@@ -41,10 +45,10 @@ class Detection:
 
 @dataclass(frozen=True, slots=True)
 class DetectorConfig:
-    """Sizes of the network; what the manifest records.
+    """Sizes of the network, as the manifest records them.
 
     Args:
-        size: N, a multiple of 32.
+        size: N in pixels, a multiple of 32.
         width: channels at stride 8.
     """
 
@@ -54,12 +58,15 @@ class DetectorConfig:
     def __post_init__(self) -> None:
         if self.size % 32 or self.width < 1:
             raise ValueError(
-                f"the detector's frame must be a multiple of 32 pixels, its width positive: {asdict(self)}"
+                f"the detector's input size must be a multiple of 32 pixels, its width positive: {asdict(self)}"
             )
 
 
 class DetectorNet(nn.Module):
-    """Frames (B, 3, N, N), 0…1 → centre logits (B, H, H) and boxes (B, 4, H, H) left, top, right, bottom, in N = 1."""
+    """Frames (B, 3, N, N), 0…1 → centre logits (B, H, H) and boxes (B, 4, H, H).
+
+    Boxes are left, top, right, bottom in units of N.
+    """
 
     def __init__(self, config: DetectorConfig) -> None:
         super().__init__()
@@ -72,7 +79,7 @@ class DetectorNet(nn.Module):
         self.thirtysecond = nn.Sequential(convolution(2 * c, 3 * c, 2), Residual(3 * c), Residual(3 * c))
         self.from_16 = convolution(2 * c, c, kernel=1)
         self.from_32 = convolution(3 * c, c, kernel=1)
-        # A person as tall as the frame must be seen whole: what the coarsest map holds on average, everywhere.
+        # Global context, added at every position, for people as tall as the frame.
         self.scene = nn.Linear(3 * c, c)
         self.mix = nn.Sequential(convolution(c, c), convolution(c, c))
         self.heat = nn.Conv2d(c, 1, 1)
@@ -85,20 +92,20 @@ class DetectorNet(nn.Module):
         sixteenth = self.sixteenth(eighth)
         coarse = self.thirtysecond(sixteenth)
         context = self.from_32(coarse) + self.scene(coarse.mean(dim=(-2, -1)))[:, :, None, None]
-        merged = _twice(_twice(context) + self.from_16(sixteenth)) + eighth
+        merged = _upsampled(_upsampled(context) + self.from_16(sixteenth)) + eighth
         mixed = self.mix(merged)
-        heat, reach = self.heat(mixed).float()[:, 0], functional.softplus(self.extent(mixed).float())
+        heat, extent = self.heat(mixed).float()[:, 0], functional.softplus(self.extent(mixed).float())
         centres = cell_centres(heat).T.unflatten(1, heat.shape[-2:])
-        return heat, torch.cat([centres - reach[:, :2], centres + reach[:, 2:]], dim=1)
+        return heat, torch.cat([centres - extent[:, :2], centres + extent[:, 2:]], dim=1)
 
 
-def _twice(x: Tensor) -> Tensor:
+def _upsampled(x: Tensor) -> Tensor:
     return functional.interpolate(x, scale_factor=2.0, mode="nearest")
 
 
 @dataclass(frozen=True, slots=True)
-class Fit:
-    """How a frame was fitted into the network's square: pixels = (place in 0…1 · side − border) / scale."""
+class Letterbox:
+    """How a frame was letterboxed: pixels of the frame = (position in 0…1 · side − border) / scale."""
 
     side: int
     scale: float
@@ -110,59 +117,67 @@ class Fit:
         return (boxes_N4 * self.side - border) / self.scale
 
 
-def fit_into_square(image: Image, side: int) -> tuple[Image, Fit]:
-    """A frame shrunk (or enlarged) into a grey square of `side`, undistorted."""
+def letterboxed(image: Image, side: int) -> tuple[Image, Letterbox]:
+    """A frame scaled into a grey square (side, side, 3), its aspect ratio kept."""
     height, width = image.shape[:2]
     scale = side / max(height, width)
     new_w, new_h = max(1, round(width * scale)), max(1, round(height * scale))
     small = cv2.resize(image, (new_w, new_h), interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR)
     x, y = (side - new_w) // 2, (side - new_h) // 2
-    square = np.full((side, side, 3), _GREY, dtype=np.uint8)
+    square = np.full((side, side, 3), _LETTERBOX_GREY, dtype=np.uint8)
     square[y : y + new_h, x : x + new_w] = small
-    return square, Fit(side, scale, x, y)
+    return square, Letterbox(side, scale, x, y)
 
 
-def overlaps(boxes_N4: Tensor, others_M4: Tensor) -> Tensor:
+def pairwise_iou(boxes_N4: Tensor, others_M4: Tensor) -> Tensor:
     """Intersection over union of every pair of boxes, (N, M)."""
     low = torch.maximum(boxes_N4[:, None, :2], others_M4[None, :, :2])
     high = torch.minimum(boxes_N4[:, None, 2:], others_M4[None, :, 2:])
-    both = (high - low).clamp_min(0).prod(dim=-1)
+    intersection = (high - low).clamp_min(0).prod(dim=-1)
     area = (boxes_N4[:, 2:] - boxes_N4[:, :2]).clamp_min(0).prod(dim=-1)
-    other = (others_M4[:, 2:] - others_M4[:, :2]).clamp_min(0).prod(dim=-1)
-    return both / (area[:, None] + other[None] - both).clamp_min(1e-9)
+    other_area = (others_M4[:, 2:] - others_M4[:, :2]).clamp_min(0).prod(dim=-1)
+    return intersection / (area[:, None] + other_area[None] - intersection).clamp_min(1e-9)
 
 
-def peaks(heat_HW: Tensor, boxes_4HW: Tensor, threshold: float, most: int = 50) -> tuple[Tensor, Tensor]:
-    """Boxes (N, 4) and scores (N,) at local maxima of a heat map of probabilities, best first, overlaps removed."""
-    highest = functional.max_pool2d(heat_HW[None, None], 3, stride=1, padding=1)[0, 0]
-    row, column = torch.nonzero((heat_HW == highest) & (heat_HW >= threshold), as_tuple=True)
+def peaks(heat_HW: Tensor, boxes_4HW: Tensor, threshold: float, limit: int = 50) -> tuple[Tensor, Tensor]:
+    """Boxes (N, 4) and scores (N,) at the local maxima of a heat map, after non-maximum suppression; best first.
+
+    Args:
+        heat_HW: probabilities.
+        boxes_4HW: the box that each cell predicts.
+        threshold: least probability.
+        limit: most local maxima, before non-maximum suppression.
+    """
+    neighbourhood_max = functional.max_pool2d(heat_HW[None, None], 3, stride=1, padding=1)[0, 0]
+    row, column = torch.nonzero((heat_HW == neighbourhood_max) & (heat_HW >= threshold), as_tuple=True)
     scores, order = heat_HW[row, column].sort(descending=True)
-    boxes = boxes_4HW[:, row, column].T[order[:most]]
-    scores = scores[:most]
-    overlap = overlaps(boxes, boxes)
+    boxes = boxes_4HW[:, row, column].T[order[:limit]]
+    scores = scores[:limit]
+    iou = pairwise_iou(boxes, boxes)
     kept: list[int] = []
     for index in range(len(boxes)):
-        if not kept or float(overlap[index, kept].max()) < 0.5:
+        if not kept or float(iou[index, kept].max()) < _NMS_IOU:
             kept.append(index)
     return boxes[kept], scores[kept]
 
 
 class Detector:
-    """Finds what may be people in frames; most of what scores less than a half is none
-    (`sender.perception.inference.verifier`).
+    """Proposes boxes of people in a frame.
+
+    Most proposals that score below 0.5 are false; `sender.perception.inference.verifier` rejects those.
 
     Args:
         net: the trained network.
-        threshold: least score of a detection.
+        threshold: least score of a proposal.
     """
 
-    def __init__(self, net: DetectorNet, threshold: float = 0.25) -> None:
+    def __init__(self, net: DetectorNet, threshold: float = _PROPOSAL_SCORE) -> None:
         self.net = net.eval().requires_grad_(False)
         self.threshold = threshold
 
     @classmethod
-    def load(cls, directory: Path = WEIGHTS_DIRECTORY) -> "Detector":
-        """The network that ships.
+    def load(cls, directory: Path = WEIGHTS_DIRECTORY) -> Self:
+        """Loads the shipped network.
 
         Raises:
             WeightsError: its weights are missing, damaged or of another version.
@@ -173,22 +188,23 @@ class Detector:
 
     @torch.inference_mode()
     def find(self, image: Image) -> tuple[Detection, ...]:
-        """People in a frame (H, W, 3) uint8 RGB, most certain first; boxes end at the frame's border."""
-        square, fit = fit_into_square(image, self.net.config.size)
+        """Proposals in a frame (H, W, 3) uint8 RGB, highest score first; boxes are clipped to the frame."""
+        square, letterbox = letterboxed(image, self.net.config.size)
         batch = torch.from_numpy(square).permute(2, 0, 1)[None].float().div_(255.0)
         with fast_autocast():
             heat, boxes = self.net(batch.contiguous(memory_format=torch.channels_last))
         found, scores = peaks(heat[0].sigmoid(), boxes[0], self.threshold)
         height, width = image.shape[:2]
         limit = torch.tensor([width, height, width, height], dtype=torch.float32)
-        pixels = torch.minimum(fit.to_pixels(found).clamp_min(0), limit).numpy()
-        return tuple(Detection(box, score) for box, score in zip(_whole(pixels), scores.tolist(), strict=True))
+        pixels = torch.minimum(letterbox.to_pixels(found).clamp_min(0), limit).numpy()
+        return tuple(Detection(box, score) for box, score in zip(_non_empty(pixels), scores.tolist(), strict=True))
 
 
-def _whole(boxes_N4: Box) -> Sequence[Box]:
+def _non_empty(boxes_N4: FloatArray) -> Sequence[Box]:
+    """Boxes at least one pixel wide and high."""
     return list(np.maximum(boxes_N4, np.concatenate([boxes_N4[:, :2], boxes_N4[:, :2] + 1], axis=1)))
 
 
 def architecture(config: DetectorConfig) -> dict[str, Any]:
-    """What the manifest says of the network."""
+    """The network as the manifest records it."""
     return {"kind": _KIND, **asdict(config)}

@@ -1,9 +1,9 @@
-"""Looks at each crop and at its mirror image, both a little enlarged, and answers with the mean of both.
+"""Test-time augmentation: the mean of the predictions for each crop and for its mirror image, both enlarged by 1/8.
 
-The network has no built-in symmetry; its errors on a picture and on its mirror image are partly independent.  Where the
-two answers differ, the mean is surer to be off: by the law of total variance the spread grows by (a − b)²/4.  Trained
-on crops with random margins, it sees people better an eighth larger than it learned them, though they show no more
-(Touvron et al., "Fixing the train-test resolution discrepancy", 2019); the model card has the figures.
+The network is not symmetric by construction, so its errors on an image and on the mirror image are partly independent.
+By the law of total variance, the mean's variance grows by (a − b)²/4 where the predictions a and b differ.  The network
+was trained on crops with random margins and is more accurate on people an eighth larger, although enlarging adds no
+detail (Touvron et al., "Fixing the train-test resolution discrepancy", 2019); the model card has the measurements.
 """
 
 from dataclasses import fields, replace
@@ -24,18 +24,19 @@ from common.body.rotations import rotation_6d_to_matrix
 from sender.perception.network.network import PerceptionNet
 from sender.perception.network.output import PerceptionOutput
 
-# Of a rotation's first two columns under M R M, of (area, x, y, xx, yy, xy) of a mask, and of u, v, log extent.
+# Signs under mirroring: of a rotation's first two columns under M R M, and of a mask's (area, x, y, xx, yy, xy).
 _ROTATION_SIGNS = (1.0, -1.0, -1.0, -1.0, 1.0, 1.0)
 _MOMENT_SIGNS = (1.0, -1.0, 1.0, 1.0, 1.0, -1.0)
 _MAP_STRIDES = {"heat_logits": 4, "depth": 2, "mask_logits": 2, "part_logits": 2}
-_ENLARGED, _PATCH = 1.125, 16
+_ENLARGEMENT = 1.125
+_PATCH_PX = 16
 
 
 class FlipAugmentation(nn.Module):
-    """Crops (B, 3, S, S), 0…1 RGB → `PerceptionOutput` of B crops, each seen twice.
+    """Crops (B, 3, S, S), 0…1 RGB → `PerceptionOutput` of B crops, from 2 B passes of the network.
 
     Args:
-        net: what looks.
+        net: the network.
     """
 
     def __init__(self, net: PerceptionNet) -> None:
@@ -45,32 +46,29 @@ class FlipAugmentation(nn.Module):
     def forward(self, image_B3SS: Tensor) -> PerceptionOutput:
         count, side = len(image_B3SS), image_B3SS.shape[-1]
         both = torch.cat([image_B3SS, image_B3SS.flip(-1)])
-        seen = _PATCH * round(_ENLARGED * side / _PATCH)
-        larger = functional.interpolate(both, size=(seen, seen), mode="bilinear", align_corners=False)
-        output = _fitted(self.net(larger.contiguous(memory_format=torch.channels_last)), side)
-        straight, turned = (_rows(output, part) for part in (slice(count), slice(count, None)))
-        return mean(straight, mirrored(turned))
+        enlarged_side = _PATCH_PX * round(_ENLARGEMENT * side / _PATCH_PX)
+        enlarged = functional.interpolate(
+            both, size=(enlarged_side, enlarged_side), mode="bilinear", align_corners=False
+        )
+        output = _with_maps_of(side, self.net(enlarged.contiguous(memory_format=torch.channels_last)))
+        return mean(output[:count], mirrored(output[count:]))
 
 
-def _fitted(output: PerceptionOutput, side: int) -> PerceptionOutput:
-    """The maps as fine as for crops of `side` pixels; all else has no size."""
+def _with_maps_of(side: int, output: PerceptionOutput) -> PerceptionOutput:
+    """The output with its maps resampled to their resolution for crops of `side` pixels."""
 
     def resized(name: str) -> Tensor:
-        one = getattr(output, name)
+        maps = getattr(output, name)
         cells = side // _MAP_STRIDES[name]
-        stacked = one if one.ndim == 4 else one[:, None]
-        fitted = functional.interpolate(stacked, size=(cells, cells), mode="bilinear", align_corners=False)
-        return fitted if one.ndim == 4 else fitted[:, 0]
+        stacked = maps if maps.ndim == 4 else maps[:, None]
+        resampled = functional.interpolate(stacked, size=(cells, cells), mode="bilinear", align_corners=False)
+        return resampled if maps.ndim == 4 else resampled[:, 0]
 
     return replace(output, **{name: resized(name) for name in _MAP_STRIDES})
 
 
-def _rows(output: PerceptionOutput, rows: slice) -> PerceptionOutput:
-    return PerceptionOutput(*(getattr(output, item.name)[rows] for item in fields(output)))
-
-
 def mirrored(output: PerceptionOutput) -> PerceptionOutput:
-    """What is true of the crops' mirror images if `output` is true of the crops; `summary` has no sides and stays."""
+    """The output for the mirror images of the crops, left and right exchanged; `summary` is kept as it is."""
     flip = output.joints_3d.new_tensor
     u, rest = output.camera[:, :1], output.camera[:, 1:]
     x, y = output.keypoints_2d[:, MIRRORED_KEYPOINTS].unbind(-1)
@@ -102,7 +100,7 @@ def mirrored(output: PerceptionOutput) -> PerceptionOutput:
 
 
 def mean(first: PerceptionOutput, second: PerceptionOutput) -> PerceptionOutput:
-    """The mean of two answers about the same crops, and how far it may be off given how far they lie apart."""
+    """The mean of two predictions for the same crops, with variances that include the difference between them."""
     means = {item.name: (getattr(first, item.name) + getattr(second, item.name)) / 2 for item in fields(first)}
 
     def widened(name: str, difference: Tensor) -> Tensor:
@@ -111,15 +109,15 @@ def mean(first: PerceptionOutput, second: PerceptionOutput) -> PerceptionOutput:
         return log_variance
 
     joints = first.joints_3d - second.joints_3d
-    turns = rotation_6d_to_matrix(first.rotations_6d) - rotation_6d_to_matrix(second.rotations_6d)
-    apart = (first.keypoints_2d - second.keypoints_2d).square().sum(dim=-1)
+    rotations = rotation_6d_to_matrix(first.rotations_6d) - rotation_6d_to_matrix(second.rotations_6d)
+    between = (first.keypoints_2d - second.keypoints_2d).square().sum(dim=-1)
     within = (first.keypoints_sigma.square() + second.keypoints_sigma.square()) / 2
     return PerceptionOutput(
         **means
         | {
-            "keypoints_sigma": (within + apart / 4).sqrt(),
+            "keypoints_sigma": (within + between / 4).sqrt(),
             "joints_log_variance": widened("joints_log_variance", _root_mean_square(joints)),
-            "rotations_log_variance": widened("rotations_log_variance", _root_mean_square(turns.flatten(2))),
+            "rotations_log_variance": widened("rotations_log_variance", _root_mean_square(rotations.flatten(2))),
             "shape_log_variance": widened("shape_log_variance", first.shape - second.shape),
             "curl_log_variance": widened("curl_log_variance", first.curl - second.curl),
             "camera_log_variance": widened("camera_log_variance", first.camera - second.camera),

@@ -1,9 +1,9 @@
-"""Perception in service: trained weights, crops in, `PerceptionOutput` out."""
+"""Runs the trained perception network: crops → `PerceptionOutput`."""
 
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import torch
@@ -22,12 +22,12 @@ _KIND = "perception-vit-1"
 
 
 def architecture(config: PerceptionConfig) -> dict[str, Any]:
-    """What the manifest says of a network: everything that its weights' shapes follow from."""
+    """The network as the manifest records it: everything that determines the shapes of its weights."""
     return {"kind": _KIND, "parts": PARTS, **asdict(config)}
 
 
 def config_of(recorded: dict[str, Any]) -> PerceptionConfig:
-    """The sizes of a network from the manifest.
+    """The network's configuration from the manifest's record.
 
     Raises:
         WeightsError: the weights are of another kind of network.
@@ -42,7 +42,7 @@ def config_of(recorded: dict[str, Any]) -> PerceptionConfig:
 
 
 class Perception:
-    """Observes crops of people, each both ways round.
+    """Predicts keypoints, pose, depth and mask of crops, with flip augmentation.
 
     Args:
         net: the trained network.
@@ -53,8 +53,8 @@ class Perception:
         self._flip_augmentation = FlipAugmentation(self.net)
 
     @classmethod
-    def load(cls, directory: Path = WEIGHTS_DIRECTORY) -> "Perception":
-        """The network that ships.
+    def load(cls, directory: Path = WEIGHTS_DIRECTORY) -> Self:
+        """Loads the shipped network.
 
         Raises:
             WeightsError: its weights are missing, damaged or of another version.
@@ -70,7 +70,7 @@ class Perception:
 
     @torch.inference_mode()
     def observe(self, crops: Sequence[ByteArray]) -> PerceptionOutput:
-        """What is seen in crops (S, S, 3) uint8 RGB, all at once.
+        """Predicts crops (S, S, 3) uint8 RGB as one batch.
 
         Raises:
             ValueError: there is no crop, or one is not of `size`.

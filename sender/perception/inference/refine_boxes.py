@@ -1,45 +1,48 @@
-"""Looking into boxes of a frame: crops out, perception's answer in, and where the people in them really are."""
+"""Perception in boxes of a frame: crops, predictions, and the refined boxes of the people in them."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 
 import numpy as np
 import torch
 
-from common.arrays import Box, Image
+from common.arrays import Box, FloatArray, Image
 from sender.perception.inference.crop import CropBox
 from sender.perception.inference.predictor import Perception
 from sender.perception.network.output import PerceptionOutput
 
-# How far a person may go on beyond the keypoints: left, top, right, bottom, in the longer side of the keypoints' box.
-_BEYOND = np.array([-0.12, -0.16, 0.12, 0.12], dtype=np.float32)
-# So many keypoints in sight outline a person.
-_ENOUGH = 9
+# How far a person extends beyond their keypoints (to the left, top, right, bottom), over the longer side of the
+# keypoints' box.
+_MARGINS = np.array([-0.12, -0.16, 0.12, 0.12], dtype=np.float32)
+# Located keypoints from which their box bounds the person.
+_MIN_LOCATED = 9
+# With fewer, keypoints with this standard deviation (crop units) and visibility only widen the mask's box.
+_MAX_SIGMA, _MIN_VISIBLE_LOGIT, _MIN_KEYPOINTS = 0.12, -2.0, 3
+# A mask that covers less of the crop is ignored; so are the outermost pixels of a mask, this share on each side.
+_MIN_MASK_SHARE, _MASK_TAIL = 0.01, 0.005
+# The box of a crop in which nothing is found, crop units.
+_DEFAULT_BOX = np.array([0.1, 0.1, 0.9, 0.9], dtype=np.float32)
 
 
 @dataclass(frozen=True, slots=True)
 class BoxPredictions:
-    """What perception saw in some boxes of a frame.
+    """Perception's predictions in boxes of a frame.
 
     Args:
-        crops: where it looked.
-        output: what it saw, one row a crop.
+        crops: the crop of each box.
+        output: the predictions, one row per crop.
     """
 
     crops: tuple[CropBox, ...]
     output: PerceptionOutput
 
-    def rows(self) -> list[PerceptionOutput]:
-        """Each crop's part of the answer, a batch of one."""
-        return [one(self.output, row) for row in range(len(self.crops))]
-
-    def boxes(self) -> list[Box]:
-        """(4,) each: the boxes of the people seen, in pixels of the frame."""
-        return [person_box(output, crop) for output, crop in zip(self.rows(), self.crops, strict=True)]
+    def person_boxes(self) -> list[Box]:
+        """The refined box (4,) of the person in each crop, in pixels of the frame."""
+        return [person_box(output, crop) for output, crop in zip(self.output.split(), self.crops, strict=True)]
 
 
-def look(perception: Perception, image: Image, boxes: Sequence[Box]) -> BoxPredictions:
-    """Looks into boxes (4,) of a frame (H, W, 3) uint8 RGB, all at once.
+def predict_in_boxes(perception: Perception, image: Image, boxes: Sequence[Box]) -> BoxPredictions:
+    """Predicts the people in boxes (4,) of a frame (H, W, 3) uint8 RGB as one batch.
 
     Raises:
         ValueError: there is no box.
@@ -49,58 +52,54 @@ def look(perception: Perception, image: Image, boxes: Sequence[Box]) -> BoxPredi
 
 
 def refine_boxes(perception: Perception, image: Image, boxes: Sequence[Box]) -> BoxPredictions:
-    """Looks into rough boxes, as the detector gives them, for where the people in them really are, and then there.
+    """Refines the detector's rough boxes with a first prediction, and predicts again in the refined boxes.
 
     Raises:
         ValueError: there is no box.
     """
-    return look(perception, image, look(perception, image, boxes).boxes())
-
-
-def one(output: PerceptionOutput, row: int) -> PerceptionOutput:
-    """One person of a batch, as a batch of one."""
-    return PerceptionOutput(*(getattr(output, item.name)[row : row + 1] for item in fields(output)))
+    return predict_in_boxes(perception, image, predict_in_boxes(perception, image, boxes).person_boxes())
 
 
 def person_box(output: PerceptionOutput, crop: CropBox) -> Box:
-    """The box of one person in pixels: around the mask, as far as it can belong to the keypoints that are in sight.
+    """The box of one person, in pixels of the frame, from mask and keypoints (`output` is a batch of one).
 
-    A mask may run on into somebody else, a keypoint may be missed: the box ends where either does, but for the few
-    keypoints of somebody hardly seen, which only widen the mask's.
+    The mask may include parts of another person, and keypoints may be missing.  With enough located keypoints, the box
+    is the intersection of the mask's box and the keypoints' box with margins; with few, keypoints only widen the mask's
+    box.
     """
-    places, sigma = output.keypoints_2d[0].numpy(), output.keypoints_sigma[0].numpy()
-    visible = output.visible_logit[0].numpy()
+    positions, sigma = output.keypoints_2d[0].numpy(), output.keypoints_sigma[0].numpy()
+    visible_logit = output.visible_logit[0].numpy()
     mask = output.mask_logits[0] > 0
-    masked = _mask_corners(mask) if mask.float().mean() > 0.01 else None
-    sharp = places[output.sharp[0].numpy()]
-    placed = places[(sigma < 0.12) & (visible > -2.0)]
-    if len(sharp) >= _ENOUGH:
-        box = _beyond(sharp)
-        if masked is not None:
-            box = np.concatenate([np.maximum(box[:2], masked[0]), np.minimum(box[2:], masked[1])])
-    elif len(placed) >= 3:
-        box = _beyond(placed) if masked is None else _around(np.concatenate([placed, masked]))
+    mask_corners = _mask_corners(mask) if mask.float().mean() > _MIN_MASK_SHARE else None
+    located = positions[output.located[0].numpy()]
+    probable = positions[(sigma < _MAX_SIGMA) & (visible_logit > _MIN_VISIBLE_LOGIT)]
+    if len(located) >= _MIN_LOCATED:
+        box = _with_margins(located)
+        if mask_corners is not None:
+            box = np.concatenate([np.maximum(box[:2], mask_corners[0]), np.minimum(box[2:], mask_corners[1])])
+    elif len(probable) >= _MIN_KEYPOINTS:
+        box = _with_margins(probable) if mask_corners is None else _around(np.concatenate([probable, mask_corners]))
     else:
-        box = np.array([0.1, 0.1, 0.9, 0.9], dtype=np.float32) if masked is None else masked.reshape(4)
+        box = _DEFAULT_BOX if mask_corners is None else mask_corners.reshape(4)
     return np.asarray(crop.to_pixels(box.reshape(2, 2).astype(np.float32)).reshape(4), dtype=np.float32)
 
 
-def _around(points_N2: Box) -> Box:
+def _around(points_N2: FloatArray) -> Box:
     return np.concatenate([points_N2.min(axis=0), points_N2.max(axis=0)])
 
 
-def _beyond(keypoints_N2: Box) -> Box:
-    """A person's box from keypoints, which end at ankles and eyes."""
+def _with_margins(keypoints_N2: FloatArray) -> Box:
+    """A person's box from the keypoints, the outermost of which are ankles and eyes."""
     box = _around(keypoints_N2)
-    return np.asarray(box + _BEYOND * (box[2:] - box[:2]).max(), dtype=np.float32)
+    return np.asarray(box + _MARGINS * (box[2:] - box[:2]).max(), dtype=np.float32)
 
 
-def _mask_corners(mask_HW: torch.Tensor) -> Box:
-    """Top left and bottom right of a mask in crop units, a hundredth of its pixels cut off as specks."""
+def _mask_corners(mask_HW: torch.Tensor) -> FloatArray:
+    """Upper left and lower right corner (2, 2) of a mask in crop units, with its outermost 1 % cut off as specks."""
     corners = []
     for axis in (0, 1):
         share = mask_HW.float().sum(dim=axis).cumsum(0) / mask_HW.sum()
-        low = int((share < 0.005).sum())
-        high = int((share < 0.995).sum()) + 1
+        low = int((share < _MASK_TAIL).sum())
+        high = int((share < 1 - _MASK_TAIL).sum()) + 1
         corners.append((low / len(share), high / len(share)))
     return np.array([[corners[0][0], corners[1][0]], [corners[0][1], corners[1][1]]], dtype=np.float32)

@@ -1,15 +1,15 @@
-"""Whether a crop shows a person at all: the second stage of detection, judged by how sure perception is.
+"""The verifier: a second-stage classifier that decides whether a crop shows a person.
 
-The detector sees a frame coarsely and takes a fir tree or a bag for a person.  Perception looks closely, and where
-there is nobody it places no keypoint sharply.  This network reads how certain perception is, and not what it sees, so
-that what it learns on rendered frames holds for photographs.
+The detector works on a small frame and confuses trees or bags with people.  Perception works on a crop at higher
+resolution, and on a negative crop its heat maps have no narrow peaks.  The verifier reads only perception's
+uncertainties and none of its predictions, so that it transfers from rendered frames to photographs.
 
 Shapes: B crops, J = 17 keypoints.
 """
 
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -28,7 +28,7 @@ _KIND = "verifier-mlp-1"
 
 
 def evidence(output: PerceptionOutput) -> Tensor:
-    """How sure perception is, (B, EVIDENCE): of each keypoint, of each body region, of the pose and of the mask."""
+    """Perception's uncertainties, (B, EVIDENCE): of each keypoint and body region, of the pose and of the mask."""
     person = output.mask_logits.sigmoid()
     sections = (
         output.visible_logit,
@@ -47,17 +47,17 @@ def evidence(output: PerceptionOutput) -> Tensor:
 
 @dataclass(frozen=True, slots=True)
 class VerifierConfig:
-    """Sizes of the network; what the manifest records.
+    """Sizes of the network, as the manifest records them.
 
     Args:
-        hidden: units between evidence and verdict.
+        hidden: width of the hidden layer.
     """
 
     hidden: int = 24
 
 
 class VerifierNet(nn.Module):
-    """Evidence (B, EVIDENCE) → (B,) log likelihood ratios: a person, as far as in sight, against anything else."""
+    """Evidence (B, EVIDENCE) → (B,) log likelihood ratios of a person (also one seen in part) against anything else."""
 
     def __init__(self, config: VerifierConfig) -> None:
         super().__init__()
@@ -67,12 +67,12 @@ class VerifierNet(nn.Module):
         self.verdict = nn.Linear(config.hidden, 1)
 
     def forward(self, evidence_BE: Tensor) -> Tensor:
-        verdict: Tensor = self.verdict(functional.gelu(self.hidden(self.norm(evidence_BE))))
-        return verdict[:, 0]
+        log_ratio: Tensor = self.verdict(functional.gelu(self.hidden(self.norm(evidence_BE))))
+        return log_ratio[:, 0]
 
 
 class Verifier:
-    """Judges what perception saw.
+    """Estimates whether crops show a person, from perception's output.
 
     Args:
         net: the trained network.
@@ -82,8 +82,8 @@ class Verifier:
         self.net = net.eval().requires_grad_(False)
 
     @classmethod
-    def load(cls, directory: Path = WEIGHTS_DIRECTORY) -> "Verifier":
-        """The network that ships.
+    def load(cls, directory: Path = WEIGHTS_DIRECTORY) -> Self:
+        """Loads the shipped network.
 
         Raises:
             WeightsError: its weights are missing, damaged or of another version.
@@ -93,21 +93,21 @@ class Verifier:
 
     @torch.inference_mode()
     def presence(self, output: PerceptionOutput, prior: npt.ArrayLike) -> FloatArray:
-        """How likely each crop shows a person, (B,) 0…1.
+        """The probability that each crop shows a person, (B,) 0…1.
 
         Args:
-            output: what perception saw, B crops.
-            prior: (B,) or one for all: how likely that was before it looked.
+            output: perception's, B crops.
+            prior: (B,) or one for all: the probability before perception, such as the detector's score.
         """
-        before = log_odds(torch.as_tensor(prior, dtype=torch.float32))
-        return np.asarray((self.net(evidence(output)) + before).sigmoid().numpy(), dtype=np.float32)
+        prior_log_odds = log_odds(torch.as_tensor(prior, dtype=torch.float32))
+        return np.asarray((self.net(evidence(output)) + prior_log_odds).sigmoid().numpy(), dtype=np.float32)
 
 
-def log_odds(chance: Tensor) -> Tensor:
-    """Of chances 0…1, none of which is taken for certain."""
-    return torch.logit(chance, eps=0.02)
+def log_odds(probability: Tensor) -> Tensor:
+    """Log odds of probabilities, which are clamped to 0.02…0.98."""
+    return torch.logit(probability, eps=0.02)
 
 
 def architecture(config: VerifierConfig) -> dict[str, Any]:
-    """What the manifest says of the network."""
+    """The network as the manifest records it."""
     return {"kind": _KIND, **asdict(config)}

@@ -6,16 +6,17 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from sender.perception.network.fusion import ChannelNorm, MultiScaleFusion, enlarge_and_add
+from sender.perception.network.fusion import ChannelNorm, MultiScaleFusion, upsample_and_add
 
-# ReLU leaves no depth below zero, so the head speaks of depth beyond a plane this far before the pelvis.
+# ReLU cannot give negative depth, so the head predicts depth from a plane this far in front of the pelvis.
 DEPTH_OFFSET_M = 1.5
-# The deconvolution speaks in decimetres: in metres, one optimiser step on all its weights moves the plane by a body.
+# The deconvolution predicts decimetres: in metres, one optimiser step moves the plane by the size of a body.
 _UNIT_M = 0.1
+_LOG_VARIANCE_BIAS = -4.0  # of an untrained head
 
 
 class GlobalContext(nn.Module):
-    """β = softmax over the scales of what the whole crop and the task token say (eq. 5)."""
+    """β = softmax over the scales of a score from each scale's mean and the task token (eq. 5)."""
 
     def __init__(self, channels: Sequence[int], token: int, hidden: int = 32) -> None:
         super().__init__()
@@ -25,15 +26,16 @@ class GlobalContext(nn.Module):
 
     def forward(self, scales: Sequence[Tensor], token_BC: Tensor) -> Tensor:
         """β, (B, K), sums to 1."""
-        wish = self.token(token_BC)
+        token = self.token(token_BC)
         scores = [
-            self.weigh(torch.relu(read(x.mean(dim=(-2, -1))) + wish)) for read, x in zip(self.read, scales, strict=True)
+            self.weigh(torch.relu(read(x.mean(dim=(-2, -1))) + token))
+            for read, x in zip(self.read, scales, strict=True)
         ]
         return torch.cat(scores, dim=-1).float().softmax(dim=-1)
 
 
 class DepthHead(nn.Module):
-    """ReLU(Deconv(Σ_k β_k · Conv3×3(LN(X_k)))) (eq. 4), twice as fine as the finest scale.
+    """ReLU(Deconv(Σ_k β_k · Conv3×3(LN(X_k)))) (eq. 4), at twice the resolution of the finest scale.
 
     Args:
         channels: C_k of each scale, finest first.
@@ -58,14 +60,14 @@ class DepthHead(nn.Module):
             branch(x) * beta[:, None, None, None]
             for branch, x, beta in zip(self.branches, scales, beta_BK.unbind(dim=-1), strict=True)
         ]
-        # Σβ_k shrinks the sum K-fold; undoing it keeps the deconvolution's input at unit scale.
-        summed = enlarge_and_add(maps) * len(maps)
+        # As Σβ_k = 1, the weighted sum is K times smaller than a plain one; the factor restores its scale.
+        summed = upsample_and_add(maps) * len(maps)
         depth = torch.relu(self.deconvolution(summed)).float()[:, 0] * _UNIT_M - DEPTH_OFFSET_M
-        return depth, self.certainty(token_BC).float()[:, 0] - 4.0
+        return depth, self.certainty(token_BC).float()[:, 0] + _LOG_VARIANCE_BIAS
 
 
 class MaskHead(nn.Module):
-    """Multi-scale fusion to a person mask and a part map, twice as fine as the finest scale (sub-pixel convolution).
+    """Multi-scale fusion to person mask and part map, at twice the resolution of the finest scale (pixel shuffle).
 
     Args:
         channels: C_i of each scale, finest first.
@@ -80,6 +82,6 @@ class MaskHead(nn.Module):
         self.read = nn.Conv2d(width, 4 * (1 + parts), 3, padding=1)
 
     def forward(self, scales: Sequence[Tensor], token_BC: Tensor) -> tuple[Tensor, Tensor]:
-        """Mask logits (B, 2H, 2W) and part logits (B, parts, 2H, 2W), part 0 being the background."""
+        """Mask logits (B, 2H, 2W) and part logits (B, parts, 2H, 2W); part 0 is the background."""
         maps = functional.pixel_shuffle(self.read(self.fusion(scales, token_BC)), 2).float()
         return maps[:, 0], maps[:, 1:]

@@ -1,4 +1,4 @@
-"""What the dense heads share: reading features of several scales into one map.
+"""Multi-scale fusion, which the heads that predict maps share (paper eq. 2).
 
 Shapes: X_i of scale i is (B, C_i, H_i, W_i).
 """
@@ -33,9 +33,9 @@ class ScaleBranch(nn.Sequential):
 
 
 class MultiScaleFusion(nn.Module):
-    """Σ_i of the scale branches (eq. 2), each brought to the finest scale's size; the task token tunes the channels.
+    """Σ_i of the scale branches (eq. 2), each upsampled to the finest scale; the task token scales the channels.
 
-    The coarser scales are summed and refined before the finest joins them.
+    The coarser scales are summed and refined before the finest is added.
 
     Args:
         channels: C_i of each scale, finest first.
@@ -55,13 +55,13 @@ class MultiScaleFusion(nn.Module):
     def forward(self, scales: Sequence[Tensor], token_BC: Tensor) -> Tensor:
         """Fused map (B, outputs, H, W) at the size of `scales[0]`."""
         maps = [branch(x) for branch, x in zip(self.branches, scales, strict=True)]
-        fused = enlarge_and_add([maps[0], self.refine(enlarge_and_add(maps[1:]))])
-        tuned: Tensor = fused * (1.0 + self.gain(token_BC))[:, :, None, None]
-        return tuned
+        fused = upsample_and_add([maps[0], self.refine(upsample_and_add(maps[1:]))])
+        scaled: Tensor = fused * (1.0 + self.gain(token_BC))[:, :, None, None]
+        return scaled
 
 
-def enlarge_and_add(maps: Sequence[Tensor]) -> Tensor:
-    """Sum of maps of growing coarseness; equal sizes are added first, then enlarged together (bilinear)."""
+def upsample_and_add(maps: Sequence[Tensor]) -> Tensor:
+    """Sum of maps, finest first, at the finest resolution; coarser ones are upsampled step by step (bilinear)."""
     total = maps[-1]
     for finer in reversed(maps[:-1]):
         if total.shape[-2:] != finer.shape[-2:]:

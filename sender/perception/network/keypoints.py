@@ -1,4 +1,4 @@
-"""The keypoints head (paper eq. 2): heat maps, their soft-argmax, and 3D places read where the heat is.
+"""The keypoints head (paper eq. 2): heat maps, their soft-argmax, and 3D positions averaged under the heat maps.
 
 Shapes: B batch, J = 17 COCO keypoints, heat maps of H×W cells.
 """
@@ -13,21 +13,22 @@ from sender.perception.network.fusion import MultiScaleFusion
 from sender.perception.network.stem import Refinement, convolution
 
 KEYPOINTS = 17
+_LOG_VARIANCE_BIAS = -4.0  # of an untrained head: a standard deviation of e⁻² ≈ 0.14 m
 
 
 @dataclass(frozen=True, slots=True)
 class Keypoints:
-    """What the keypoints head says.
+    """Output of the keypoints head.
 
     Args:
         heat_logits: (B, J, H, W); their sigmoid is the heat map.
-        attention: (B, J, H, W), sums to 1 over the map: where each keypoint is.
+        attention: (B, J, H, W), the distribution of each keypoint's position; sums to 1 over the map.
         positions: (B, J, 2) in crop units, 0…1.
-        sigma: (B, J) spread of the heat map, crop units.
-        visible_logit: (B, J); its sigmoid is the chance that the keypoint is in the crop and unoccluded.
+        sigma: (B, J) standard deviation of `attention`, crop units.
+        visible_logit: (B, J); its sigmoid is the probability that the keypoint is in the crop and not occluded.
         joints_3d: (B, J, 3) metres from the pelvis, axes of the crop's camera.
         joints_log_variance: (B, J) of one coordinate of `joints_3d`, metres squared.
-        features: (B, J, F) what the map holds where each keypoint is.
+        features: (B, J, F) the fused map averaged under each keypoint's attention.
     """
 
     heat_logits: Tensor
@@ -49,18 +50,18 @@ def cell_centres(map_HW: Tensor) -> Tensor:
 
 
 def full_precision(x: Tensor) -> torch.autocast:
-    """Products of places must not be rounded to 8 bits: half a pixel, and no slope to learn from."""
+    """Switches autocast off: bf16 would round positions to half a pixel and lose their gradients."""
     return torch.autocast(x.device.type, enabled=False)
 
 
 def pool(maps_BCHW: Tensor, attention_BJHW: Tensor) -> Tensor:
-    """Mean of each map under each attention: (B, J, C), float32."""
+    """Mean of each map weighted by each keypoint's attention: (B, J, C), float32."""
     with full_precision(attention_BJHW):
         return torch.einsum("bchw,bjhw->bjc", maps_BCHW.float(), attention_BJHW)
 
 
 class KeypointsHead(nn.Module):
-    """Multi-scale fusion to heat maps (eq. 2), and location maps of x, y, z for every keypoint.
+    """Multi-scale fusion to heat maps (eq. 2), and location maps of x, y and z for every keypoint.
 
     Args:
         channels: C_i of each scale, finest first.
@@ -76,7 +77,7 @@ class KeypointsHead(nn.Module):
         self.location = nn.Conv2d(width, 3 * KEYPOINTS, 1)
         self.sharpness = nn.Parameter(torch.full((KEYPOINTS,), 0.5))
         self.certainty = nn.Linear(width + 1, 2)
-        # A keypoint covers about 1 % of the cells: starting there keeps BCE from spending its first steps on it.
+        # A keypoint covers about 1 % of the cells: with logit(0.01) as bias, BCE need not learn this frequency first.
         nn.init.constant_(self.heat.bias, -4.6)  # type: ignore[arg-type]
 
     def forward(self, scales: Sequence[Tensor], token_BC: Tensor) -> Keypoints:
@@ -85,25 +86,33 @@ class KeypointsHead(nn.Module):
         attention = self._attend(heat)
         positions, sigma = soft_argmax(attention)
         features = pool(fused, attention)
-        sure = self.certainty(torch.cat([features, sigma.detach().log()[..., None]], dim=-1)).float()
-        places = self._locate(fused, attention)
-        return Keypoints(heat, attention, positions, sigma, sure[..., 0], places, sure[..., 1] - 4.0, features)
+        certainty = self.certainty(torch.cat([features, sigma.detach().log()[..., None]], dim=-1)).float()
+        return Keypoints(
+            heat_logits=heat,
+            attention=attention,
+            positions=positions,
+            sigma=sigma,
+            visible_logit=certainty[..., 0],
+            joints_3d=self._joints_3d(fused, attention),
+            joints_log_variance=certainty[..., 1] + _LOG_VARIANCE_BIAS,
+            features=features,
+        )
 
     def _attend(self, heat_BJHW: Tensor) -> Tensor:
         sharp = heat_BJHW * (2.0 * self.sharpness)[None, :, None, None].exp()
         attention: Tensor = sharp.flatten(2).softmax(dim=-1).reshape(heat_BJHW.shape)
         return attention
 
-    def _locate(self, fused_BCHW: Tensor, attention_BJHW: Tensor) -> Tensor:
-        """Location maps under each keypoint's attention: (B, J, 3) metres."""
+    def _joints_3d(self, fused_BCHW: Tensor, attention_BJHW: Tensor) -> Tensor:
+        """Location maps averaged under each keypoint's attention: (B, J, 3) metres."""
         batch, _, height, width = attention_BJHW.shape
         maps = self.location(fused_BCHW).float().reshape(batch, KEYPOINTS, 3, height, width)
-        places: Tensor = (maps * attention_BJHW[:, :, None]).sum(dim=(-2, -1))
-        return places
+        joints: Tensor = (maps * attention_BJHW[:, :, None]).sum(dim=(-2, -1))
+        return joints
 
 
 def soft_argmax(attention_BJHW: Tensor) -> tuple[Tensor, Tensor]:
-    """Mean place (B, J, 2) and spread (B, J) of each attention map, in crop units."""
+    """Mean (B, J, 2) and standard deviation (B, J) of each attention map, in crop units."""
     centres = cell_centres(attention_BJHW)
     flat = attention_BJHW.flatten(2)
     with full_precision(flat):

@@ -1,4 +1,4 @@
-"""The perception network: a ViT trunk over a convolutional stem, read by four heads (paper §3.1).
+"""The perception network: a ViT trunk on a convolutional stem, with four heads (paper §3.1).
 
     crop ─ stem ─┬─ 1/4 ────────────────────────────────┐
                  ├─ 1/8 ──────────────────────────────┐ │
@@ -62,7 +62,10 @@ NETWORKS: Mapping[str, PerceptionConfig] = {
     "gpu": PerceptionConfig(size=192, width=384, depth=12, heads=6, quarter=64, eighth=128, keypoint_width=96),
     "probe": PerceptionConfig(width=96, depth=4, quarter=24, eighth=48, keypoint_width=48),
 }
-"""Sizes by name: the one that ships, fast on two cores, a better one for GPUs, one to compare training sets with."""
+"""Sizes by name.
+
+`cpu` ships and is fast on two cores, `gpu` is larger, `probe` is small, for comparing training sets.
+"""
 
 
 class PerceptionNet(nn.Module):
@@ -77,7 +80,7 @@ class PerceptionNet(nn.Module):
         self.config = config
         width, grid = config.width, config.size // 16
         self.stem = ConvStem(config.quarter, config.eighth)
-        # Convolutions know from the start that neighbours belong together; attention has to learn it.
+        # Convolutions are local by construction; attention has to learn locality.
         self.patches = nn.Sequential(nn.Conv2d(config.eighth, width, 2, stride=2), Refinement(width), Refinement(width))
         self.position = TaskPositionEncoding(width, grid, len(TASKS))
         self.task_tokens = nn.Parameter(torch.randn(1, len(TASKS), width) * 0.02)
@@ -89,18 +92,18 @@ class PerceptionNet(nn.Module):
         self.keypoints = KeypointsHead(channels, width, config.keypoint_width)
         self.depth = DepthHead(channels, width)
         self.mask = MaskHead(channels, width, PARTS)
-        # Places and spreads of the keypoints, their 3D and visibility, and the depth seen at each.
+        # Of each keypoint: 2D position and its sigma, 3D position, visibility, depth of the surface.
         geometry = KEYPOINTS * (2 + 1 + 3 + 1 + 1)
         self.pose = PoseHead(channels, width, config.keypoint_width, KEYPOINTS, geometry, SUMMARY)
 
     def forward(self, image_B3SS: Tensor) -> PerceptionOutput:
         scales, tokens_BTC = self.trunk(image_B3SS)
-        keypoints = self.keypoints(self.read(scales, _KEYPOINTS), tokens_BTC[:, _KEYPOINTS])
-        depth, depth_variance = self.depth(self.read(scales, _DEPTH), tokens_BTC[:, _DEPTH])
-        mask, parts = self.mask(self.read(scales, _MASK), tokens_BTC[:, _MASK])
+        keypoints = self.keypoints(self.head_input(scales, _KEYPOINTS), tokens_BTC[:, _KEYPOINTS])
+        depth, depth_variance = self.depth(self.head_input(scales, _DEPTH), tokens_BTC[:, _DEPTH])
+        mask, parts = self.mask(self.head_input(scales, _MASK), tokens_BTC[:, _MASK])
         joint_depth = at_keypoints(depth, keypoints)
         geometry = _geometry(keypoints, joint_depth)
-        pose, summary = self.pose(self.read(scales, _POSE), tokens_BTC[:, _POSE], keypoints.features, geometry)
+        pose, summary = self.pose(self.head_input(scales, _POSE), tokens_BTC[:, _POSE], keypoints.features, geometry)
         return _assemble(image_B3SS, keypoints, pose, (depth, depth_variance, joint_depth), (mask, parts), summary)
 
     def trunk(self, image_B3SS: Tensor) -> tuple[list[Tensor], Tensor]:
@@ -118,21 +121,21 @@ class PerceptionNet(nn.Module):
                 scales.append(x_BNC[:, : -len(TASKS)].transpose(1, 2).unflatten(2, size))
         return scales, self.task_norm(x_BNC[:, -len(TASKS) :])
 
-    def read(self, scales: list[Tensor], task: int) -> list[Tensor]:
-        """The scales as one head sees them: the trunk's patches plus PE_task (1)."""
+    def head_input(self, scales: list[Tensor], task: int) -> list[Tensor]:
+        """The scales as one head reads them: PE_task (1) is added to those of the trunk."""
         size = (scales[-1].shape[-2], scales[-1].shape[-1])
-        place = self.position.head(task, size)
-        return [x + place if x.shape[1] == place.shape[1] and x.shape[-2:] == size else x for x in scales]
+        encoding = self.position.head(task, size)
+        return [x + encoding if x.shape[1] == encoding.shape[1] and x.shape[-2:] == size else x for x in scales]
 
 
 def at_keypoints(depth_BHW: Tensor, keypoints: Keypoints) -> Tensor:
-    """Depth of the surface seen at each keypoint, (B, J)."""
+    """Depth of the visible surface at each keypoint, (B, J)."""
     coarse = functional.avg_pool2d(depth_BHW[:, None], 2)
     return pool(coarse, keypoints.attention)[..., 0]
 
 
 def _geometry(keypoints: Keypoints, joint_depth_BJ: Tensor) -> Tensor:
-    """What the pose head is told in numbers; its loss does not bend the heads that measured them."""
+    """Geometric inputs of the pose head, (B, G), detached: its loss does not train the heads that predicted them."""
     numbers = (
         keypoints.positions * 4 - 2,
         keypoints.sigma.log() + 3,
@@ -156,9 +159,9 @@ def _assemble(
     centres = cell_centres(person)
     with full_precision(person):
         moments = mask_moments(person, centres)
-    seen = functional.avg_pool2d(image.float(), 2)
+    half_size = functional.avg_pool2d(image.float(), 2)
     with torch.no_grad(), full_precision(person):
-        colours, area = region_colours(seen, parts.softmax(dim=1) * person[:, None])
+        colours, area = region_colours(half_size, parts.softmax(dim=1) * person[:, None])
     return PerceptionOutput(
         heat_logits=keypoints.heat_logits,
         keypoints_2d=keypoints.positions,

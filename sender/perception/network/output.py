@@ -1,9 +1,11 @@
-"""What perception hands to semantics: everything the heads say about each crop, batched in torch.
+"""Perception's output: the predictions of all heads for a batch of crops, and the feature vector for semantics.
 
 Shapes: B crops, J = 17 COCO keypoints, R = 22 joints, P body parts (background included), S the crop's side.
 """
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from typing import Self
 
 import torch
 from torch import Tensor
@@ -14,7 +16,8 @@ from sender.perception.network.pose import CAMERA, CURL, ROTATIONS, SHAPE
 
 PARTS = 1 + len(REGIONS)
 SUMMARY = 96
-_SHARP = 0.1  # spread of a heat map, crop units, up to which it says where its keypoint is
+# Standard deviation of a heat map, crop units, below which its keypoint is located.
+_LOCATED_SIGMA = 0.1
 
 _SECTIONS: tuple[tuple[str, int], ...] = (
     ("keypoints_2d", 2 * KEYPOINTS),
@@ -48,35 +51,35 @@ def _feature_slices() -> dict[str, slice]:
 
 
 FEATURE_SLICES: dict[str, slice] = _feature_slices()
-"""Where each section stands in `PerceptionOutput.features()`."""
+"""The columns of each section of `PerceptionOutput.features()`."""
 
 FEATURE_SIZE: int = sum(size for _, size in _SECTIONS)
 
 
 @dataclass(frozen=True, slots=True)
 class PerceptionOutput:
-    """The heads' answers for B crops; lengths in metres, places in crop units (0…1), colours 0…1.
+    """The heads' predictions for B crops; lengths in metres, image positions in crop units (0…1), colours 0…1.
 
     Args:
         heat_logits: (B, J, S/4, S/4); their sigmoid is the heat map.
         keypoints_2d: (B, J, 2).
-        keypoints_sigma: (B, J) spread of each heat map.
-        visible_logit: (B, J); sigmoid: the keypoint is in the crop and unoccluded.
+        keypoints_sigma: (B, J) standard deviation of each heat map.
+        visible_logit: (B, J); its sigmoid is the probability that the keypoint is in the crop and not occluded.
         joints_3d: (B, J, 3) from the pelvis, axes of the crop's camera; from the keypoints head.
         joints_log_variance: (B, J) of one coordinate.
-        rotations_6d: (B, R, 6) local, the root's in the crop's camera; not yet orthonormal.
+        rotations_6d: (B, R, 6) local, the root's in the crop's camera; not orthonormalised.
         rotations_log_variance: (B, R) of one entry of the rotation matrix.
         shape: (B, 10) coefficients; shape_log_variance likewise.
         curl: (B, 4) radians; curl_log_variance likewise.
         camera: (B, 3) u, v of the pelvis, and the log of the metres that the crop spans at the pelvis' distance.
         camera_log_variance: (B, 3).
-        depth: (B, S/2, S/2) from the pelvis, on the person.
+        depth: (B, S/2, S/2) from the pelvis, positive away from the camera; valid on the person only.
         depth_log_variance: (B,).
-        joint_depth: (B, J) of the surface that is seen at each keypoint, from the depth head.
-        mask_logits: (B, S/2, S/2).
+        joint_depth: (B, J) of the visible surface at each keypoint, from the depth head.
+        mask_logits: (B, S/2, S/2) of the person.
         part_logits: (B, P, S/2, S/2).
         mask_moments: (B, 6) area, centre x y, variances x y, covariance of the mask.
-        region_colours: (B, P − 1, 3) mean colour that each body region shows.
+        region_colours: (B, P − 1, 3) mean visible colour of each body region.
         region_area: (B, P − 1) square root of the share of the crop that each region covers.
         summary: (B, 96) weighted statistics of the trunk's scales.
     """
@@ -105,16 +108,29 @@ class PerceptionOutput:
     region_area: Tensor
     summary: Tensor
 
+    @classmethod
+    def concatenate(cls, outputs: Sequence[Self]) -> Self:
+        """Several batches as one."""
+        return cls(*(torch.cat([getattr(output, item.name) for output in outputs]) for item in fields(cls)))
+
     def __len__(self) -> int:
         return len(self.keypoints_2d)
 
+    def __getitem__(self, rows: slice) -> Self:
+        """Some of the crops."""
+        return type(self)(*(getattr(self, item.name)[rows] for item in fields(self)))
+
+    def split(self) -> list[Self]:
+        """One batch of one for each crop."""
+        return [self[row : row + 1] for row in range(len(self))]
+
     @property
-    def sharp(self) -> Tensor:
-        """(B, J) which keypoints are in sight, and at one place."""
-        return (self.visible_logit > 0) & (self.keypoints_sigma < _SHARP)
+    def located(self) -> Tensor:
+        """(B, J) keypoints that are visible and whose heat map has a narrow peak."""
+        return (self.visible_logit > 0) & (self.keypoints_sigma < _LOCATED_SIGMA)
 
     def features(self) -> Tensor:
-        """The vector X that semantics reads: (B, FEATURE_SIZE), laid out as `FEATURE_SLICES`, all of order one."""
+        """Perception's part of X: (B, FEATURE_SIZE), laid out as `FEATURE_SLICES`, all of order one."""
         sections = (
             self.keypoints_2d * 4 - 2,
             self.keypoints_sigma.log() + 3,
@@ -155,9 +171,13 @@ def mask_moments(mask_BHW: Tensor, centres_N2: Tensor) -> Tensor:
 
 
 def region_colours(image_B3HW: Tensor, parts_BPHW: Tensor) -> tuple[Tensor, Tensor]:
-    """Mean colour (B, P − 1, 3) that each region shows, and the square root of the area (B, P − 1) it covers.
+    """Mean visible colour (B, P − 1, 3) of each region, and the square root of its area (B, P − 1).
 
-    A region that is not seen keeps a neutral 0.5 rather than a colour of noise.
+    A region that is not visible gets a neutral 0.5 rather than the colour of noise.
+
+    Args:
+        image_B3HW: 0…1.
+        parts_BPHW: probability of each part at each pixel; part 0 is the background.
     """
     regions = parts_BPHW[:, 1:].flatten(2)
     covered = regions.sum(dim=2)

@@ -9,19 +9,20 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+# Joint rotations, shape coefficients, finger curls, camera parameters.
 ROTATIONS, SHAPE, CURL, CAMERA = 22, 10, 4, 3
 SIZES = (ROTATIONS * 6, SHAPE, CURL, CAMERA, ROTATIONS, SHAPE, CURL, CAMERA)
 
 
 @dataclass(frozen=True, slots=True)
 class Pose:
-    """What the pose head says; log-variances are of one number each, in its own units squared.
+    """Output of the pose head; each log-variance is of one number, in the square of its unit.
 
     Args:
         rotations_6d: (B, 22, 6) local rotations, the root's in the crop's camera.
         shape: (B, 10) coefficients.
-        curl: (B, 4) radians.
-        camera: (B, 3): u and v of the pelvis in crop units, and the log of the metres that the crop spans there.
+        curl: (B, 4) of the fingers, radians.
+        camera: (B, 3) u and v of the pelvis in crop units, and the log of the metres that the crop spans at the pelvis.
     """
 
     rotations_6d: Tensor
@@ -56,14 +57,14 @@ class ScaleStatistics(nn.Module):
 
 
 class PoseHead(nn.Module):
-    """An MLP over scale statistics, the task token, and what stands at each keypoint.
+    """An MLP over scale statistics, the task token, and the features and geometry of the keypoints.
 
     Args:
         channels: C_i of each scale, finest first.
         token: width of the task token.
-        keypoint_features: features handed over for each of the keypoints.
-        keypoints: how many.
-        geometry: how many plain numbers (places, depths, spreads) come with them.
+        keypoint_features: features per keypoint.
+        keypoints: number of keypoints.
+        geometry: number of geometric inputs (positions, depths, standard deviations).
         summary: width of the weighted statistics, which the semantics stage reads too.
     """
 
@@ -96,9 +97,10 @@ class PoseHead(nn.Module):
 
 def _as_pose(numbers: Tensor) -> Pose:
     rotations, shape, curl, camera, *variances = numbers.split(SIZES, dim=-1)
-    upright = rotations.new_tensor([1.0, 0.0, 0.0, 0.0, 1.0, 0.0])
+    # The last layer's output starts near zero, which then is: no rotation, the pelvis in the middle of a crop that
+    # spans e^0.8 ≈ 2.2 m, and log-variances of −2.
+    identity = rotations.new_tensor([1.0, 0.0, 0.0, 0.0, 1.0, 0.0])
     middle = rotations.new_tensor([0.5, 0.5, 0.8])
-    # The last network layer starts near zero: from upright, in the middle, two metres across, unsure.
-    rotations_6d = rotations.unflatten(-1, (ROTATIONS, 6)) + upright
-    unsure = [variance - 2.0 for variance in variances]
-    return Pose(rotations_6d, shape, curl, camera * 0.3 + middle, *unsure)
+    rotations_6d = rotations.unflatten(-1, (ROTATIONS, 6)) + identity
+    log_variances = [variance - 2.0 for variance in variances]
+    return Pose(rotations_6d, shape, curl, camera * 0.3 + middle, *log_variances)

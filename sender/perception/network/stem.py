@@ -1,4 +1,4 @@
-"""The convolutional stem: edges and limbs at strides 4 and 8, where a transformer of few tokens would lose them."""
+"""The convolutional stem: features at strides 4 and 8, finer than the few tokens of the trunk can represent."""
 
 from torch import Tensor, nn
 
@@ -13,7 +13,7 @@ def convolution(inputs: int, outputs: int, stride: int = 1, kernel: int = 3) -> 
 
 
 class Residual(nn.Module):
-    """Two 3×3 convolutions around a shortcut."""
+    """Two 3×3 convolutions with a skip connection."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -26,7 +26,7 @@ class Residual(nn.Module):
 
 
 class Refinement(nn.Module):
-    """A residual branch that starts at nothing, so that it may be put into a network that has already learned."""
+    """A residual block that is the identity at first, so that it can be inserted into a trained network."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()

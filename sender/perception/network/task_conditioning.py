@@ -1,6 +1,7 @@
-"""What the trunk and the heads know of a task: its position encoding (paper eq. 1) and its attention mask (eq. 6).
+"""Task conditioning: task-dependent position encoding (paper eq. 1) and task-masked attention (eq. 6).
 
-Attention is softmax((QKᵀ + M_task)/√d) V over P patches followed by T task tokens.  M_task by query (row) and key:
+Attention is softmax((QKᵀ + M_task)/√d) V over P patches followed by T task tokens.  M_task by query (row) and key
+(column):
 
             patches   own task   other tasks
     patch      0        −∞           −∞          the trunk does not depend on which tasks read it
@@ -19,20 +20,20 @@ from torch.nn import functional
 
 
 def resample_grid(grid_1CHW: Tensor, size: tuple[int, int]) -> Tensor:
-    """A learned grid at another resolution, so that one set of weights reads crops of any size."""
+    """Resamples a learned grid (bicubic) to `size`, so that one set of weights reads crops of any size."""
     if grid_1CHW.shape[-2:] == size:
         return grid_1CHW
     return functional.interpolate(grid_1CHW, size=size, mode="bicubic", align_corners=False, antialias=False)
 
 
 class TaskPositionEncoding(nn.Module):
-    """PE_task(p) = PE(p) + a learned term of task and place (eq. 1).
+    """PE_task(p) = PE(p) + a learned term of task and position (eq. 1).
 
-    PE(p) enters the trunk with the patches; a head that reads the trunk's patches adds PE_task(p) of its own task.
+    PE(p) is added to the patches before the trunk; each head adds PE_task(p) of its own task to the trunk's patches.
 
     Args:
         channels: C.
-        grid: the side of the patch grid that the encoding was learned on; other grids are interpolated.
+        grid: side of the patch grid that the encoding is learned on, in patches; other grids are interpolated.
         tasks: T, the number of heads.
     """
 
@@ -53,13 +54,13 @@ class TaskPositionEncoding(nn.Module):
 
 
 class TaskMask(nn.Module):
-    """M_task of all blocks, ready to be handed to timm's attention as an additive mask.
+    """M_task of all blocks, as an additive mask for timm's attention.
 
     Args:
         blocks: number of trunk blocks.
         heads: attention heads in each.
         head_size: d, the width of one attention head.
-        grid: side of the patch grid that the bias is learned on.
+        grid: side of the patch grid that the bias is learned on, in patches.
         tasks: T.
     """
 

@@ -1,10 +1,11 @@
-"""Where somebody's keypoints are in the frame: two people may have nearly one box, but not one pose.
+"""Similarity of two poses in the image: people with nearly the same box may have different poses.
 
-What non-maximum suppression of poses goes by, instead of overlapping boxes (Papandreou et al., "Towards accurate
-multi-person pose estimation in the wild", 2017).  Shapes: K keypoints.
+The criterion of pose-based non-maximum suppression (Papandreou et al., "Towards accurate multi-person pose estimation
+in the wild", 2017), instead of the overlap of boxes.  Shapes: K keypoints.
 """
 
 from dataclasses import dataclass
+from typing import Self
 
 import numpy as np
 
@@ -12,33 +13,34 @@ from common.arrays import BoolArray, FloatArray
 from sender.perception.inference.crop import CropBox
 from sender.perception.network.output import PerceptionOutput
 
-# Keypoints that must be in sight of both for a comparison.
-_ENOUGH = 6
-# Half of them lie closer together than this share of the smaller person, if they are one person's.
-_SAME = 0.06
+# Two poses are compared only if at least this many keypoints are located in both.
+_MIN_COMMON_KEYPOINTS = 6
+# Two poses are one person's if the median distance of their keypoints is below this share of the smaller one's size.
+_MAX_MEDIAN_DISTANCE = 0.06
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ImagePose:
-    """Keypoints of one person.
+    """The keypoints of one person in the frame.
 
     Args:
-        places: (K, 2) pixels of the frame.
-        seen: (K,) which of them are in sight, and sharply.
+        keypoints: (K, 2) pixels of the frame.
+        located: (K,) those that are visible and not ambiguous.
     """
 
-    places: FloatArray
-    seen: BoolArray
+    keypoints: FloatArray
+    located: BoolArray
 
     @classmethod
-    def of(cls, output: PerceptionOutput, crop: CropBox) -> "ImagePose":
-        """Of one person, a batch of one, seen in `crop`."""
-        return cls(crop.to_pixels(output.keypoints_2d[0].float().numpy()), output.sharp[0].numpy())
+    def of(cls, output: PerceptionOutput, crop: CropBox) -> Self:
+        """From the output for one person (a batch of one) in `crop`."""
+        return cls(crop.to_pixels(output.keypoints_2d[0].float().numpy()), output.located[0].numpy())
 
-    def same(self, other: "ImagePose") -> bool:
-        """Whether both are one person's, as far as can be seen; a part of somebody has the whole one's pose."""
-        both = self.seen & other.seen
-        if both.sum() < _ENOUGH:
+    def is_same_person(self, other: "ImagePose") -> bool:
+        """Whether both poses are one person's, also if one shows only a part of them; False if too little is common."""
+        common = self.located & other.located
+        if common.sum() < _MIN_COMMON_KEYPOINTS:
             return False
-        size = min(float(np.ptp(one.places[one.seen], axis=0).max()) for one in (self, other))
-        return float(np.median(np.linalg.norm(self.places - other.places, axis=1)[both])) < _SAME * size
+        size = min(float(np.ptp(pose.keypoints[pose.located], axis=0).max()) for pose in (self, other))
+        distances = np.linalg.norm(self.keypoints - other.keypoints, axis=1)
+        return float(np.median(distances[common])) < _MAX_MEDIAN_DISTANCE * size

@@ -1,4 +1,4 @@
-"""Who is who from frame to frame: identities that survive crossings and short losses.  Pure: boxes in, tracks out.
+"""Multi-object tracking: identities that survive crossings, occlusions and short losses.  Pure: boxes in, tracks out.
 
 Boxes are (4,) left, top, right, bottom in pixels.
 """
@@ -15,125 +15,134 @@ from sender.perception.inference.detector import Detection
 from sender.perception.tracking.appearance import Appearance
 from sender.perception.tracking.pose_similarity import ImagePose
 
-_UNLIKELY = 1e3
-# Colours that differ by so much more are another person's; by so much they are never the same person's.
-_UNLIKE, _SOMEBODY_ELSE = 0.02, 0.12
-# Overlap of boxes from which one person may be taken for the other.
-_CLOSE = 0.05
-# What a difference of colour weighs against a distance; how fast what somebody looks like is learnt.
-_COLOURS, _LEARN = 5.0, 0.03
+# Two boxes show one person from this intersection over union on, or from a lower one if nearly all of the smaller box
+# lies in the larger.
+_DUPLICATE_IOU = 0.8
+_PART_IOU, _PART_COVERAGE = 0.3, 0.9
+
+# Appearances at a larger distance (mean colour difference, 0…1) belong to different people.
+_MAX_APPEARANCE_DISTANCE = 0.12
+# Of two tracks on one person, one has switched to it if its appearance has changed by this much more than the other's.
+_SWITCH_APPEARANCE_MARGIN = 0.02
+# People whose boxes overlap by more may be confused.
+_CLOSE_IOU = 0.05
+# Share by which the remembered appearance moves towards the present one in each frame.
+_APPEARANCE_RATE = 0.03
+
+_VELOCITY_SMOOTHING = 0.6
+# A lost track's box is extrapolated for so many frames.
+_EXTRAPOLATED_FRAMES = 5
+
+# Costs of an assignment; a pair at `_IMPOSSIBLE` is never assigned.
+_IMPOSSIBLE = 1e3
+_APPEARANCE_COST = 5.0
+_SIZE_COST = 0.3
+# Boxes that overlap by less are a pair only if their centres are nearer than this share of the person's size, and this
+# much more for every frame of extrapolation.
+_MIN_IOU = 0.1
+_MAX_CENTRE_DISTANCE, _CENTRE_DISTANCE_GROWTH = 0.35, 0.2
+
+# How much less prominent a person at the border of the frame is than one at its centre.
+_OFF_CENTRE_PENALTY = 0.7
 
 
 @dataclass(frozen=True, slots=True)
 class TrackerConfig:
-    """How patient the tracker is.
+    """Limits of the tracker.
 
     Args:
-        most: people followed at once.
-        forget_frames: a person unseen for longer is another one on return.
-        least_confidence: below it an observation counts as not seen.
+        max_people: tracks at a time.
+        forget_frames: a person who is not seen for longer gets a new identity on return.
+        min_confidence: below it, the person of a track is not seen in that frame.
     """
 
-    most: int = 1
+    max_people: int = 1
     forget_frames: int = 50
-    least_confidence: float = 0.3
+    min_confidence: float = 0.3
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Candidate:
-    """Somebody who may be a stranger, or somebody lost.
+    """A person without a track: a new one, or one whose track was lost.
 
     Args:
-        box: where perception saw them.
-        score: how likely there is somebody.
-        looks: what they look like.
-        pose: where their keypoints are.
+        box: refined by perception.
+        score: probability that the box shows a person.
+        appearance: colours of the body's regions.
+        image_pose: keypoints in the frame.
     """
 
     box: Box
     score: float
-    looks: Appearance | None = None
+    appearance: Appearance | None = None
     image_pose: ImagePose | None = None
 
 
 @dataclass(slots=True, eq=False)
 class Track:
-    """One person.
+    """One person over time.
 
     Args:
-        identity: 0…255, not given away again before it has to be.
-        box: where the person was last.
-        velocity: (4,) pixels a frame, of the box.
-        unseen: frames since the person was last seen.
-        remembered: what the person looked like so far.
-        looks: what is seen there now.
-        pose: where the keypoints were last.
+        identity: 0…255, reused as late as possible.
+        box: the last one.
+        velocity: (4,) of the box, pixels a frame.
+        unseen_frames: since the person was last seen.
+        remembered: appearance, averaged over time.
+        appearance: the last one.
+        image_pose: the last one.
     """
 
     identity: int
     box: Box
     velocity: Box = field(default_factory=lambda: np.zeros(4, dtype=np.float32))
-    unseen: int = 0
+    unseen_frames: int = 0
     remembered: Appearance | None = None
-    looks: Appearance | None = None
+    appearance: Appearance | None = None
     image_pose: ImagePose | None = None
 
-    def change(self) -> float | None:
-        """How far what is seen now is from what is remembered, 0…1; None where that cannot be said."""
-        return self.remembered.distance(self.looks) if self.remembered and self.looks else None
+    def appearance_change(self) -> float | None:
+        """Distance of the last appearance from the remembered one, 0…1; None if they cannot be compared."""
+        return self.remembered.distance(self.appearance) if self.remembered and self.appearance else None
 
-    def lose(self) -> None:
-        """The person was not seen in this frame, and what was seen moved with somebody else."""
-        self.unseen, self.velocity = 1, np.zeros_like(self.velocity)
+    def mark_lost(self) -> None:
+        """Marks the person as not seen in this frame, and drops the velocity, which was another person's."""
+        self.unseen_frames, self.velocity = 1, np.zeros_like(self.velocity)
 
     def predicted(self) -> Box:
-        """Where the box should be now: moving on for a few frames, then staying."""
-        return np.asarray(self.box + self.velocity * min(self.unseen + 1, 5), dtype=np.float32)
+        """The box in this frame, extrapolated at constant velocity for at most `_EXTRAPOLATED_FRAMES`."""
+        return np.asarray(
+            self.box + self.velocity * min(self.unseen_frames + 1, _EXTRAPOLATED_FRAMES), dtype=np.float32
+        )
 
 
-def overlap(first: Box, second: Box) -> float:
-    """Intersection over union."""
-    size = np.minimum(first[2:], second[2:]) - np.maximum(first[:2], second[:2])
-    both = float(np.prod(np.maximum(size, 0)))
-    return both / max(_area(first) + _area(second) - both, 1e-9)
+def intersection_over_union(first: Box, second: Box) -> float:
+    """Of two boxes, 0…1."""
+    intersection = _intersection(first, second)
+    return intersection / max(_area(first) + _area(second) - intersection, 1e-9)
 
 
 def is_duplicate(first: Box, second: Box) -> bool:
-    """Two boxes of one person: nearly the same, or one a good part of the other (legs of somebody)."""
-    shared = overlap(first, second)
-    size = np.minimum(first[2:], second[2:]) - np.maximum(first[:2], second[:2])
-    within = float(np.prod(np.maximum(size, 0))) / max(min(_area(first), _area(second)), 1e-9)
-    return shared > 0.8 or (shared > 0.3 and within > 0.9)
-
-
-def _one_person(first: Track | Candidate, second: Track | Candidate) -> bool:
-    """Two of one person, by their boxes or by their keypoints."""
-    image_poses = first.image_pose, second.image_pose
-    return is_duplicate(first.box, second.box) or bool(
-        image_poses[0] and image_poses[1] and image_poses[0].same(image_poses[1])
-    )
-
-
-def _unfamiliar(first: Track, second: Track) -> Track | None:
-    """Which of two tracks on one person is of somebody else, going by the colours; None if they do not say."""
-    one, other = first.change(), second.change()
-    if one is None or other is None or abs(one - other) <= _UNLIKE:
-        return None
-    return first if one > other else second
+    """Whether two boxes show one person: they are nearly equal, or one is a large part of the other (legs)."""
+    iou = intersection_over_union(first, second)
+    coverage = _intersection(first, second) / max(min(_area(first), _area(second)), 1e-9)
+    return iou > _DUPLICATE_IOU or (iou > _PART_IOU and coverage > _PART_COVERAGE)
 
 
 def prominence(box: Box, score: float, width: int, height: int) -> float:
-    """How much a person matters in a frame: area × centrality × score."""
-    middle = (box[:2] + box[2:]) / 2 / np.array([width, height]) - 0.5
-    centrality = 1.0 - 0.7 * min(1.0, 2.0 * float(np.abs(middle).max()))
+    """How prominent a person is in a frame of width × height: area × centrality × score."""
+    off_centre = (box[:2] + box[2:]) / 2 / np.array([width, height]) - 0.5
+    centrality = 1.0 - _OFF_CENTRE_PENALTY * min(1.0, 2.0 * float(np.abs(off_centre).max()))
     return _area(box) / (width * height) * centrality * score
 
 
 class Tracker:
-    """Matches detections with the people known so far.
+    """Assigns detections to tracks.
+
+    In each frame: `advance`, then `unmatched` and `add_tracks` if the detector has run, then `observe` for each track
+    that is `seen`, then `resolve_id_switches`.
 
     Args:
-        config: how many, how patient.
+        config: limits.
     """
 
     def __init__(self, config: TrackerConfig) -> None:
@@ -143,96 +152,102 @@ class Tracker:
 
     @property
     def seen(self) -> tuple[Track, ...]:
-        """People seen in the last frame, in the order in which they came."""
-        return tuple(track for track in self._tracks if track.unseen == 0)
-
-    def reset(self) -> None:
-        """Forgets everybody; identities go on counting."""
-        self._tracks.clear()
-
-    def advance(self) -> None:
-        """A new frame begins: who was lost has been lost for one frame more."""
-        for track in self._tracks:
-            if track.unseen:
-                track.unseen += 1
-        self._tracks = [track for track in self._tracks if track.unseen <= self.config.forget_frames]
+        """Tracks whose person was seen in the last frame, oldest first."""
+        return tuple(track for track in self._tracks if track.unseen_frames == 0)
 
     @property
     def room(self) -> int:
-        """How many more people can be followed."""
-        return max(0, self.config.most - len(self.seen))
+        """How many more people can be tracked."""
+        return max(0, self.config.max_people - len(self.seen))
+
+    def reset(self) -> None:
+        """Drops all tracks; their identities are not reused at once."""
+        self._tracks.clear()
+
+    def advance(self) -> None:
+        """Begins a frame: ages the lost tracks and drops those that were lost for too long."""
+        for track in self._tracks:
+            if track.unseen_frames:
+                track.unseen_frames += 1
+        self._tracks = [track for track in self._tracks if track.unseen_frames <= self.config.forget_frames]
 
     def unmatched(self, detections: Sequence[Detection]) -> list[Detection]:
-        """Of what the detector found, all that does not belong to somebody in sight."""
-        seen = self.seen
-        known = {column for _, column in _pairs([[_distance(track, d.box) for d in detections] for track in seen])}
-        return [d for index, d in enumerate(detections) if index not in known and not self._in_sight(d.box)]
+        """The detections that belong to none of the tracks seen."""
+        costs = [[_match_cost(track, detection.box) for detection in detections] for track in self.seen]
+        matched = {column for _, column in _assign(costs)}
+        return [
+            detection
+            for index, detection in enumerate(detections)
+            if index not in matched and not any(is_duplicate(detection.box, track.box) for track in self.seen)
+        ]
 
     def add_tracks(self, candidates: Sequence[Candidate], width: int, height: int) -> None:
-        """Who was lost is found again, and the most prominent of the others become known, while there is room.
+        """Resumes lost tracks with candidates, and starts tracks for the most prominent others, while there is room.
 
-        Of whom only a part was followed (legs, say), more is followed if that is what was found.
+        A candidate that shows all of a person whose track covers only a part (legs, say) replaces the track's box.
         """
-        order = sorted(candidates, key=lambda one: prominence(one.box, one.score, width, height), reverse=True)
-        fresh: list[Candidate] = []
-        for one in order:
-            known = next((track for track in self.seen if _one_person(one, track)), None)
-            if known is not None and not is_duplicate(one.box, known.box) and _area(one.box) > _area(known.box):
-                known.box = one.box
-            if known is None and not any(_one_person(one, other) for other in fresh):
-                fresh.append(one)
-        lost = [track for track in self._tracks if track.unseen]
-        back = {column: lost[row] for row, column in _pairs([[_return(track, one) for one in fresh] for track in lost])}
-        for index in sorted(range(len(fresh)), key=lambda index: index not in back)[: self.room]:
-            if index in back:
-                back[index].box, back[index].unseen = fresh[index].box, 0
+        ordered = sorted(candidates, key=lambda item: prominence(item.box, item.score, width, height), reverse=True)
+        new: list[Candidate] = []
+        for candidate in ordered:
+            track = next((track for track in self.seen if _is_same_person(candidate, track)), None)
+            if track is None:
+                if not any(_is_same_person(candidate, other) for other in new):
+                    new.append(candidate)
+            elif not is_duplicate(candidate.box, track.box) and _area(candidate.box) > _area(track.box):
+                track.box = candidate.box
+        lost = [track for track in self._tracks if track.unseen_frames]
+        costs = [[_reidentification_cost(track, candidate) for candidate in new] for track in lost]
+        resumed = {column: lost[row] for row, column in _assign(costs)}
+        for index in sorted(range(len(new)), key=lambda index: index not in resumed)[: self.room]:
+            if index in resumed:
+                resumed[index].box, resumed[index].unseen_frames = new[index].box, 0
             else:
-                self._tracks.append(Track(self._identity(), fresh[index].box))
+                self._tracks.append(Track(self._new_identity(), new[index].box))
 
     def observe(
         self,
         track: Track,
         box: Box,
         confidence: float,
-        looks: Appearance | None = None,
+        appearance: Appearance | None = None,
         image_pose: ImagePose | None = None,
     ) -> None:
-        """Takes in where perception saw a track's person; with little confidence, it was not seen in this frame."""
-        track.looks, track.image_pose = looks, image_pose
-        if confidence < self.config.least_confidence:
-            track.unseen = 1
+        """Updates a track with perception's result; below `min_confidence`, its person is not seen in this frame."""
+        track.appearance, track.image_pose = appearance, image_pose
+        if confidence < self.config.min_confidence:
+            track.unseen_frames = 1
             return
-        track.velocity = np.asarray(0.6 * track.velocity + 0.4 * (box - track.box), dtype=np.float32)
-        track.box, track.unseen = box, 0
+        velocity = _VELOCITY_SMOOTHING * track.velocity + (1 - _VELOCITY_SMOOTHING) * (box - track.box)
+        track.velocity = np.asarray(velocity, dtype=np.float32)
+        track.box, track.unseen_frames = box, 0
 
     def resolve_id_switches(self) -> None:
-        """People who meet are told apart by their colours.
+        """Ends identity switches by appearance, and removes duplicate tracks.
 
-        A track that has slipped onto somebody close by, who looks otherwise, is lost.  Of two tracks on one person that
-        look alike both were that person's, and the longer known stays.
+        A track that has switched to a person nearby of another appearance is marked lost.  Of two tracks on one
+        person with similar appearances, the older is kept.
         """
         for track in self.seen:
-            close = any(overlap(track.box, other.box) > _CLOSE for other in self.seen if other is not track)
-            if close and (track.change() or 0.0) > _SOMEBODY_ELSE:
-                track.lose()
+            others = [other for other in self.seen if other is not track]
+            close = any(intersection_over_union(track.box, other.box) > _CLOSE_IOU for other in others)
+            if close and (track.appearance_change() or 0.0) > _MAX_APPEARANCE_DISTANCE:
+                track.mark_lost()
         kept: list[Track] = []
         for track in self._tracks:
-            rival = next((o for o in kept if not o.unseen and not track.unseen and _one_person(track, o)), None)
-            unmatched_candidate = _unfamiliar(track, rival) if rival else None
-            if rival is None or unmatched_candidate:
+            older = [other for other in kept if not other.unseen_frames and not track.unseen_frames]
+            rival = next((other for other in older if _is_same_person(track, other)), None)
+            switched = _switched(track, rival) if rival else None
+            if rival is None or switched:
                 kept.append(track)
-            if unmatched_candidate:
-                unmatched_candidate.lose()
+            if switched:
+                switched.mark_lost()
         self._tracks = kept
         for track in self.seen:
-            if track.looks is not None:
+            if track.appearance is not None:
                 known = track.remembered
-                track.remembered = known.blended(track.looks, _LEARN) if known else track.looks
+                track.remembered = known.blended(track.appearance, _APPEARANCE_RATE) if known else track.appearance
 
-    def _in_sight(self, box: Box) -> bool:
-        return any(is_duplicate(box, track.box) for track in self.seen)
-
-    def _identity(self) -> int:
+    def _new_identity(self) -> int:
         used = {track.identity for track in self._tracks}
         while self._next_identity % IDENTITIES in used:
             self._next_identity += 1
@@ -245,30 +260,57 @@ def _area(box: Box) -> float:
     return float(np.prod(np.maximum(box[2:] - box[:2], 0)))
 
 
-def _pairs(cost: Sequence[Sequence[float]]) -> list[tuple[int, int]]:
-    """(row, column) of the assignment of least cost, without what cannot be."""
-    if not cost or not cost[0]:
+def _intersection(first: Box, second: Box) -> float:
+    size = np.minimum(first[2:], second[2:]) - np.maximum(first[:2], second[:2])
+    return float(np.prod(np.maximum(size, 0)))
+
+
+def _is_same_person(first: Track | Candidate, second: Track | Candidate) -> bool:
+    """Whether two boxes or two poses are one person's."""
+    if is_duplicate(first.box, second.box):
+        return True
+    if first.image_pose is None or second.image_pose is None:
+        return False
+    return first.image_pose.is_same_person(second.image_pose)
+
+
+def _switched(first: Track, second: Track) -> Track | None:
+    """Which of two tracks on one person belongs to another person, by appearance; None if that is undecided."""
+    first_change, second_change = first.appearance_change(), second.appearance_change()
+    if first_change is None or second_change is None:
+        return None
+    if abs(first_change - second_change) <= _SWITCH_APPEARANCE_MARGIN:
+        return None
+    return first if first_change > second_change else second
+
+
+def _assign(costs: Sequence[Sequence[float]]) -> list[tuple[int, int]]:
+    """(row, column) of the assignment of least total cost, without impossible pairs."""
+    if not costs or not costs[0]:
         return []
-    table = np.array(cost)
+    table = np.array(costs)
     rows, columns = linear_sum_assignment(table)
-    return [(int(r), int(c)) for r, c in zip(rows, columns, strict=True) if table[r, c] < _UNLIKELY]
+    return [(int(r), int(c)) for r, c in zip(rows, columns, strict=True) if table[r, c] < _IMPOSSIBLE]
 
 
-def _return(track: Track, candidate: Candidate) -> float:
-    """What it costs to believe that a lost person is back."""
-    different = candidate.looks.distance(track.remembered) if candidate.looks and track.remembered else None
-    if different is not None and different > _SOMEBODY_ELSE:
-        return _UNLIKELY
-    return _distance(track, candidate.box) + _COLOURS * (different or 0.0)
+def _reidentification_cost(track: Track, candidate: Candidate) -> float:
+    """Cost of resuming a lost track with a candidate."""
+    difference = None
+    if candidate.appearance is not None and track.remembered is not None:
+        difference = candidate.appearance.distance(track.remembered)
+    if difference is not None and difference > _MAX_APPEARANCE_DISTANCE:
+        return _IMPOSSIBLE
+    return _match_cost(track, candidate.box) + _APPEARANCE_COST * (difference or 0.0)
 
 
-def _distance(track: Track, box: Box) -> float:
-    """What it costs to believe that a box shows a track's person; `_UNLIKELY` where it cannot be."""
+def _match_cost(track: Track, box: Box) -> float:
+    """Cost of assigning a box to a track, from overlap, distance and size; `_IMPOSSIBLE` if they are too far apart."""
     expected = track.predicted()
     size = float(max(expected[2:] - expected[:2]))
-    apart = float(np.linalg.norm((expected[:2] + expected[2:] - box[:2] - box[2:]) / 2)) / max(size, 1.0)
-    ratio = abs(float(np.log(max(_area(box), 1.0) / max(_area(expected), 1.0))))
-    shared = overlap(expected, box)
-    if shared < 0.1 and apart > 0.35 * (1 + 0.2 * min(track.unseen, 5)):
-        return _UNLIKELY
-    return 1.0 - shared + apart + 0.3 * ratio
+    centre_distance = float(np.linalg.norm((expected[:2] + expected[2:] - box[:2] - box[2:]) / 2)) / max(size, 1.0)
+    size_ratio = abs(float(np.log(max(_area(box), 1.0) / max(_area(expected), 1.0))))
+    iou = intersection_over_union(expected, box)
+    growth = 1 + _CENTRE_DISTANCE_GROWTH * min(track.unseen_frames, _EXTRAPOLATED_FRAMES)
+    if iou < _MIN_IOU and centre_distance > _MAX_CENTRE_DISTANCE * growth:
+        return _IMPOSSIBLE
+    return 1.0 - iou + centre_distance + _SIZE_COST * size_ratio

@@ -1,5 +1,3 @@
-"""Crops and their cameras: what is seen in the crop stands in the frame where the crop was cut."""
-
 import numpy as np
 import pytest
 import torch
@@ -7,7 +5,7 @@ import torch
 from common.body.model import BodyParameters
 from common.body.rotations import axis_angle_to_matrix
 from common.frames import Camera
-from sender.perception.inference.crop import CropBox, focal_in_crop, points_to_frame, ray_rotation, to_frame
+from sender.perception.inference.crop import CropBox, cos_off_axis, ray_rotation, to_frame
 
 CAMERA = Camera(width=1280, height=720, focal_px=1500.0)
 CENTRED = CropBox(left=540, top=260, side=200)
@@ -19,35 +17,44 @@ def project(points: torch.Tensor) -> np.ndarray:
     return (pixels + torch.tensor([CAMERA.width / 2, CAMERA.height / 2])).numpy()
 
 
+def focal_in_crop(crop: CropBox) -> float:
+    """Focal length of the crop's camera in crop widths.
+
+    Off the axis, an image plane is stretched by 1/cos θ tangentially and by 1/cos² θ radially; the geometric mean of
+    both is taken.
+    """
+    return float(CAMERA.focal_px / crop.side / cos_off_axis(crop, CAMERA) ** 1.5)
+
+
 def crop_around(pixel: tuple[float, float], side: int) -> CropBox:
     return CropBox(round(pixel[0] - side / 2), round(pixel[1] - side / 2), side)
 
 
-def test_rotation_is_none_in_the_middle() -> None:
+def test_rotation_at_the_centre_is_identity() -> None:
     assert torch.allclose(ray_rotation(CENTRED, CAMERA), torch.eye(3), atol=1e-6)
 
 
 @pytest.mark.parametrize("pixel", [(100, 100), (1200, 400), (640, 700)])
-def test_rotation_turns_the_axis_to_the_crop(pixel: tuple[int, int]) -> None:
-    turn = ray_rotation(crop_around(pixel, 100), CAMERA)
-    assert torch.allclose(turn @ turn.T, torch.eye(3), atol=1e-6)
-    assert torch.linalg.det(turn).item() == pytest.approx(1.0, abs=1e-5)
-    assert project(turn[:, 2]) == pytest.approx(np.array(pixel), abs=0.01)
+def test_rotation_turns_axis_to_crop(pixel: tuple[int, int]) -> None:
+    rotation = ray_rotation(crop_around(pixel, 100), CAMERA)
+    assert torch.allclose(rotation @ rotation.T, torch.eye(3), atol=1e-6)
+    assert torch.linalg.det(rotation).item() == pytest.approx(1.0, abs=1e-5)
+    assert project(rotation[:, 2]) == pytest.approx(np.array(pixel), abs=0.01)
 
 
 @pytest.mark.parametrize(("pixel", "tolerance"), [((640, 360), 1e-5), ((900, 360), 0.01), ((1150, 600), 0.02)])
-def test_crop_keypoints_are_the_projection_of_the_joints_in_the_frame(pixel: tuple[int, int], tolerance: float) -> None:
+def test_keypoints_in_crop_match_projection_in_frame(pixel: tuple[int, int], tolerance: float) -> None:
     crop = crop_around(pixel, 200)
     generator = torch.Generator().manual_seed(0)
     distance = 5.0
     in_crop = torch.rand(17, 3, generator=generator) * 0.4 - 0.2 + torch.tensor([0.0, 0.0, distance])
-    seen = in_crop[:, :2] / in_crop[:, 2:] * focal_in_crop(crop, CAMERA) + 0.5
-    in_frame = project(points_to_frame(in_crop, crop, CAMERA))
+    seen = in_crop[:, :2] / in_crop[:, 2:] * focal_in_crop(crop) + 0.5
+    in_frame = project(in_crop @ ray_rotation(crop, CAMERA).T)
     error = np.abs(in_frame - crop.to_pixels(seen.numpy())).max() / crop.side
     assert error < tolerance
 
 
-def test_body_in_the_frame_stands_where_its_crop_shows_it() -> None:
+def test_body_in_frame_projects_to_its_position_in_crop() -> None:
     crop, camera = crop_around((1000, 500), 240), CAMERA
     nominal = camera.focal_px / crop.side
     extent, u, v = 2.0, 0.55, 0.45
@@ -61,32 +68,32 @@ def test_body_in_the_frame_stands_where_its_crop_shows_it() -> None:
     assert torch.equal(body.rotations[:, 1:], rotations[:, 1:])
 
 
-def test_around_a_box_is_a_centred_square_with_margin() -> None:
+def test_around_is_a_centred_square_with_margin() -> None:
     crop = CropBox.around([100, 50, 140, 250])
     assert crop.side == 250
     assert crop.centre == pytest.approx((120, 150), abs=0.5)
 
 
-def test_around_a_speck_is_not_empty() -> None:
+def test_around_has_a_least_size() -> None:
     assert CropBox.around([10, 10, 11, 11]).side == 16
 
 
-def test_cut_is_black_beyond_the_border() -> None:
+def test_cut_is_black_beyond_border() -> None:
     image = np.full((100, 100, 3), 200, dtype=np.uint8)
     cut = CropBox(left=-32, top=0, side=64).cut(image, 64)
     assert (cut[:, :32] == 0).all()
     assert (cut[:, 32:] == 200).all()
 
 
-def test_cut_outside_the_frame_is_black() -> None:
+def test_cut_outside_frame_is_black() -> None:
     image = np.full((100, 100, 3), 200, dtype=np.uint8)
     assert (CropBox(left=300, top=0, side=64).cut(image, 32) == 0).all()
 
 
-def test_places_and_pixels_agree_with_the_cut() -> None:
+def test_to_pixels_agrees_with_cut() -> None:
     image = np.zeros((200, 200, 3), dtype=np.uint8)
     image[120:124, 60:64] = 255
     crop = CropBox(left=40, top=90, side=64)
     row, column = np.argwhere(crop.cut(image, 32)[..., 0] == 255).mean(axis=0)
-    place = np.array([(column + 0.5) / 32, (row + 0.5) / 32], dtype=np.float32)
-    assert crop.to_pixels(place) == pytest.approx(np.array([62, 122]), abs=0.1)
+    position = np.array([(column + 0.5) / 32, (row + 0.5) / 32], dtype=np.float32)
+    assert crop.to_pixels(position) == pytest.approx(np.array([62, 122]), abs=0.1)

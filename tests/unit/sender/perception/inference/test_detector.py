@@ -1,5 +1,3 @@
-"""The detector's geometry and its reading of heat maps; a tiny training run shows that it can learn."""
-
 from pathlib import Path
 
 import numpy as np
@@ -14,8 +12,8 @@ from sender.perception.inference.detector import (
     DetectorConfig,
     DetectorNet,
     architecture,
-    fit_into_square,
-    overlaps,
+    letterboxed,
+    pairwise_iou,
     peaks,
 )
 
@@ -29,21 +27,21 @@ def test_shapes() -> None:
     assert (boxes[:, 2:] > boxes[:, :2]).all()
 
 
-def test_boxes_hold_the_middle_of_their_cell() -> None:
+def test_boxes_contain_the_centre_of_their_cell() -> None:
     _, boxes = DetectorNet(TINY).eval()(torch.rand(1, 3, 64, 64))
-    middle = (torch.arange(8) + 0.5) / 8
-    assert (boxes[0, 0] <= middle[None]).all()
-    assert (boxes[0, 3] >= middle[:, None]).all()
+    centre = (torch.arange(8) + 0.5) / 8
+    assert (boxes[0, 0] <= centre[None]).all()
+    assert (boxes[0, 3] >= centre[:, None]).all()
 
 
 @pytest.mark.parametrize("shape", [(480, 640), (640, 360), (100, 100), (33, 900)])
-def test_fit_and_back(shape: tuple[int, int]) -> None:
-    square, fit = fit_into_square(np.zeros((*shape, 3), dtype=np.uint8), 256)
+def test_letterbox_round_trip(shape: tuple[int, int]) -> None:
+    square, letterbox = letterboxed(np.zeros((*shape, 3), dtype=np.uint8), 256)
     assert square.shape == (256, 256, 3)
     rows, columns = np.flatnonzero((square == 0).any(axis=(1, 2))), np.flatnonzero((square == 0).any(axis=(0, 2)))
     box = torch.tensor([[columns[0], rows[0], columns[-1] + 1, rows[-1] + 1]]) / 256
     expected = torch.tensor([[0.0, 0.0, shape[1], shape[0]]])
-    assert torch.allclose(fit.to_pixels(box), expected, atol=0.5 / fit.scale)
+    assert torch.allclose(letterbox.to_pixels(box), expected, atol=0.5 / letterbox.scale)
 
 
 def test_peaks_are_local_maxima_best_first() -> None:
@@ -57,7 +55,7 @@ def test_peaks_are_local_maxima_best_first() -> None:
     assert torch.equal(found[1], boxes[:, 2, 2])
 
 
-def test_overlapping_peaks_are_one_person() -> None:
+def test_overlapping_peaks_are_suppressed() -> None:
     heat = torch.zeros(8, 8)
     heat[2, 2], heat[2, 5] = 0.7, 0.9
     boxes = torch.tensor([0.1, 0.1, 0.6, 0.9])[:, None, None].expand(4, 8, 8)
@@ -66,18 +64,18 @@ def test_overlapping_peaks_are_one_person() -> None:
     assert scores.tolist() == pytest.approx([0.9])
 
 
-def test_no_peak_no_person() -> None:
+def test_peaks_of_empty_heat_map() -> None:
     found, scores = peaks(torch.zeros(8, 8), torch.zeros(4, 8, 8), threshold=0.3)
     assert found.shape == (0, 4)
     assert scores.shape == (0,)
 
 
-def test_overlaps() -> None:
+def test_pairwise_iou() -> None:
     boxes = torch.tensor([[0.0, 0.0, 2.0, 2.0], [1.0, 0.0, 3.0, 2.0], [5.0, 5.0, 6.0, 6.0]])
-    assert torch.allclose(overlaps(boxes, boxes)[0], torch.tensor([1.0, 1 / 3, 0.0]))
+    assert torch.allclose(pairwise_iou(boxes, boxes)[0], torch.tensor([1.0, 1 / 3, 0.0]))
 
 
-def test_find_keeps_boxes_in_the_frame() -> None:
+def test_find_clips_boxes_to_frame() -> None:
     detector = Detector(DetectorNet(TINY), threshold=0.0)
     found = detector.find(np.random.default_rng(0).integers(0, 255, (90, 160, 3), dtype=np.uint8))
     assert found
@@ -104,7 +102,7 @@ def test_load_of_another_version(tmp_path: Path) -> None:
         Detector.load(tmp_path)
 
 
-def test_load_of_weights_that_do_not_fit(tmp_path: Path) -> None:
+def test_load_of_weights_of_other_shapes(tmp_path: Path) -> None:
     save_weights(WEIGHTS_NAME, {"x": torch.zeros(1)}, architecture(TINY), {}, {}, directory=tmp_path)
     with pytest.raises(WeightsError, match="another version"):
         Detector.load(tmp_path)

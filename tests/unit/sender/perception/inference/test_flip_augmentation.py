@@ -1,5 +1,3 @@
-"""Each crop is seen twice: the answer for a mirrored crop is the mirrored answer, and disagreement is admitted."""
-
 from dataclasses import fields, replace
 
 import pytest
@@ -30,8 +28,8 @@ def crops() -> CropBatch:
     return random_crops(BodyModel.load())
 
 
-def answer(net: PerceptionNet, truth: CropBatch) -> PerceptionOutput:
-    """What a perfect network would say of the crops, as far as the truth tells; the rest is an untrained network's."""
+def true_output(net: PerceptionNet, truth: CropBatch) -> PerceptionOutput:
+    """A perfect network's output, for the fields that the truth has; the others are an untrained network's."""
     with torch.no_grad():
         output = perfect(net(truth.image), truth)
     return replace(
@@ -41,29 +39,29 @@ def answer(net: PerceptionNet, truth: CropBatch) -> PerceptionOutput:
     )
 
 
-def test_a_mirrored_truth_is_the_truth_of_the_mirrored_crop(net: PerceptionNet, crops: CropBatch) -> None:
-    turned, expected = mirrored(answer(net, crops)), answer(net, mirror(crops))
-    told = ("keypoints_2d", "joints_3d", "rotations_6d", "shape", "curl", "camera", "depth", "mask_logits")
-    for name in (*told, "part_logits", "mask_moments"):
-        torch.testing.assert_close(getattr(turned, name), getattr(expected, name), atol=1e-5, rtol=0, msg=name)
+def test_mirrored_truth_is_truth_of_mirrored_crop(net: PerceptionNet, crops: CropBatch) -> None:
+    flipped, expected = mirrored(true_output(net, crops)), true_output(net, mirror(crops))
+    names = ("keypoints_2d", "joints_3d", "rotations_6d", "shape", "curl", "camera", "depth", "mask_logits")
+    for name in (*names, "part_logits", "mask_moments"):
+        torch.testing.assert_close(getattr(flipped, name), getattr(expected, name), atol=1e-5, rtol=0, msg=name)
 
 
-def test_mirrored_twice_is_the_same(net: PerceptionNet, crops: CropBatch) -> None:
-    output = answer(net, crops)
+def test_mirrored_twice_is_identity(net: PerceptionNet, crops: CropBatch) -> None:
+    output = true_output(net, crops)
     twice = mirrored(mirrored(output))
     for item in fields(output):
         torch.testing.assert_close(getattr(twice, item.name), getattr(output, item.name), msg=item.name)
 
 
-def test_it_does_not_matter_which_way_round_a_crop_comes(net: PerceptionNet, crops: CropBatch) -> None:
+def test_output_is_equivariant_to_mirroring(net: PerceptionNet, crops: CropBatch) -> None:
     with torch.no_grad():
-        straight, turned = FlipAugmentation(net)(crops.image), FlipAugmentation(net)(crops.image.flip(-1))
-    for item in fields(straight):
-        expected = getattr(mirrored(straight), item.name)
-        torch.testing.assert_close(getattr(turned, item.name), expected, atol=1e-4, rtol=1e-4, msg=item.name)
+        output, flipped = FlipAugmentation(net)(crops.image), FlipAugmentation(net)(crops.image.flip(-1))
+    for item in fields(output):
+        expected = getattr(mirrored(output), item.name)
+        torch.testing.assert_close(getattr(flipped, item.name), expected, atol=1e-4, rtol=1e-4, msg=item.name)
 
 
-def test_the_mean_lies_between_and_admits_what_is_between(net: PerceptionNet, crops: CropBatch) -> None:
+def test_mean_adds_variance_between_predictions(net: PerceptionNet, crops: CropBatch) -> None:
     with torch.no_grad():
         output = net(crops.image)
     same = mean(output, output)
@@ -77,15 +75,15 @@ def test_the_mean_lies_between_and_admits_what_is_between(net: PerceptionNet, cr
     torch.testing.assert_close(between.rotations_log_variance, output.rotations_log_variance)
 
 
-def test_the_mean_of_two_turns_is_a_turn_between(net: PerceptionNet, crops: CropBatch) -> None:
-    output = answer(net, crops)
+def test_mean_of_two_rotations_is_a_rotation(net: PerceptionNet, crops: CropBatch) -> None:
+    output = true_output(net, crops)
     between = rotation_6d_to_matrix(mean(output, mirrored(output)).rotations_6d)
     torch.testing.assert_close(torch.linalg.det(between), torch.ones(between.shape[:2]), atol=1e-4, rtol=0)
 
 
-@pytest.mark.parametrize(("side", "seen"), [(32, 32), (128, 144), (256, 288)])
-def test_crops_are_enlarged_by_whole_patches_and_maps_keep_the_size_of_the_crop(
-    net: PerceptionNet, side: int, seen: int
+@pytest.mark.parametrize(("side", "enlarged"), [(32, 32), (128, 144), (256, 288)])
+def test_crops_are_enlarged_by_whole_patches_and_maps_keep_their_size(
+    net: PerceptionNet, side: int, enlarged: int
 ) -> None:
     sides: list[tuple[int, ...]] = []
     handle = net.stem.register_forward_pre_hook(lambda _, inputs: sides.append(inputs[0].shape))
@@ -94,7 +92,7 @@ def test_crops_are_enlarged_by_whole_patches_and_maps_keep_the_size_of_the_crop(
             output = FlipAugmentation(net)(torch.rand(1, 3, side, side))
     finally:
         handle.remove()
-    assert sides == [(2, 3, seen, seen)]
+    assert sides == [(2, 3, enlarged, enlarged)]
     assert output.heat_logits.shape[-2:] == (side // 4, side // 4)
     for name in ("depth", "mask_logits", "part_logits"):
         assert getattr(output, name).shape[-2:] == (side // 2, side // 2), name

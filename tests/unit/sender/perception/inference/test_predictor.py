@@ -1,5 +1,3 @@
-"""The network in service: what it takes, and what it says about weights that are not its own."""
-
 from pathlib import Path
 
 import numpy as np
@@ -24,7 +22,7 @@ def test_load_round_trip(tmp_path: Path) -> None:
         assert torch.allclose(loaded.net(image).joints_3d, net.eval()(image).joints_3d, atol=1e-5)
 
 
-def test_observe_takes_all_crops_at_once() -> None:
+def test_observe_of_several_crops() -> None:
     perception = Perception(PerceptionNet(TINY))
     crops = list(np.random.default_rng(0).integers(0, 255, (3, 64, 64, 3), dtype=np.uint8))
     output = perception.observe(crops)
@@ -34,7 +32,7 @@ def test_observe_takes_all_crops_at_once() -> None:
 
 
 @pytest.mark.parametrize("crops", [[], [np.zeros((32, 32, 3), dtype=np.uint8)]])
-def test_observe_refuses_other_sizes(crops: list[np.ndarray]) -> None:
+def test_observe_rejects_other_sizes(crops: list[np.ndarray]) -> None:
     with pytest.raises(ValueError, match="expected crops of 64×64×3"):
         Perception(PerceptionNet(TINY)).observe(crops)
 
@@ -48,7 +46,7 @@ def test_load_of_another_version(tmp_path: Path, recorded: dict[str, object]) ->
         Perception.load(tmp_path)
 
 
-def test_load_of_weights_that_do_not_fit(tmp_path: Path) -> None:
+def test_load_of_weights_of_other_shapes(tmp_path: Path) -> None:
     save_weights(WEIGHTS_NAME, {"x": torch.zeros(1)}, architecture(TINY), {}, {}, directory=tmp_path)
     with pytest.raises(WeightsError, match="another version"):
         Perception.load(tmp_path)

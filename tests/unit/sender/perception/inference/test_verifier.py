@@ -1,5 +1,3 @@
-"""The second stage of detection: what it reads, how it is loaded, and that the shipped one tells people from things."""
-
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,7 +11,7 @@ from sender.capture.open import DEMO_CLIP
 from sender.capture.video import VideoFileSource
 from sender.perception.inference.detector import Detector
 from sender.perception.inference.predictor import Perception
-from sender.perception.inference.refine_boxes import look
+from sender.perception.inference.refine_boxes import predict_in_boxes
 from sender.perception.inference.verifier import EVIDENCE, Verifier, VerifierConfig, VerifierNet, architecture, evidence
 from sender.perception.network.network import PerceptionConfig, PerceptionNet
 from sender.perception.network.output import PerceptionOutput
@@ -27,15 +25,15 @@ def observed() -> PerceptionOutput:
     return Perception(PerceptionNet(TINY)).observe(list(rng.integers(0, 255, (3, 32, 32, 3), np.uint8)))
 
 
-def test_evidence_is_finite_and_has_its_size() -> None:
+def test_evidence_is_finite() -> None:
     found = evidence(observed())
     assert found.shape == (3, EVIDENCE)
     assert torch.isfinite(found).all()
 
 
-def test_what_is_seen_is_no_evidence_only_how_surely() -> None:
+def test_evidence_depends_on_uncertainties_only() -> None:
     output = observed()
-    elsewhere = replace(
+    other = replace(
         output,
         keypoints_2d=output.keypoints_2d.flip(0),
         joints_3d=output.joints_3d * 2,
@@ -44,43 +42,43 @@ def test_what_is_seen_is_no_evidence_only_how_surely() -> None:
         shape=output.shape + 1,
         summary=output.summary * 3,
     )
-    assert torch.equal(evidence(elsewhere), evidence(output))
+    assert torch.equal(evidence(other), evidence(output))
     assert not torch.equal(evidence(replace(output, keypoints_sigma=output.keypoints_sigma * 2)), evidence(output))
 
 
-def test_saved_verifier_is_loaded(tmp_path: Path) -> None:
+def test_load_round_trip(tmp_path: Path) -> None:
     net = VerifierNet(VerifierConfig(hidden=5)).eval()
     save_weights("verifier", net.state_dict(), architecture(net.config), {}, {}, half=False, directory=tmp_path)
     output = observed()
     assert np.array_equal(Verifier.load(tmp_path).presence(output, 0.3), Verifier(net).presence(output, 0.3))
 
 
-def test_what_the_finder_said_counts() -> None:
+def test_prior_multiplies_odds() -> None:
     output = observed()
     verifier = Verifier(VerifierNet(VerifierConfig()))
-    doubtful, sure = verifier.presence(output, 0.2), verifier.presence(output, np.array([0.2, 0.8, 0.9]))
-    assert sure[0] == doubtful[0]
-    odds = sure / (1 - sure) / (doubtful / (1 - doubtful))
-    assert odds == pytest.approx([1, 16, 36], rel=1e-3)
+    low, mixed = verifier.presence(output, 0.2), verifier.presence(output, np.array([0.2, 0.8, 0.9]))
+    assert mixed[0] == low[0]
+    odds_ratio = mixed / (1 - mixed) / (low / (1 - low))
+    assert odds_ratio == pytest.approx([1, 16, 36], rel=1e-3)
 
 
 @pytest.mark.parametrize("recorded", [{"kind": "other", "hidden": 5}, {"kind": "verifier-mlp-1", "depth": 3}])
-def test_another_version_is_refused(tmp_path: Path, recorded: dict[str, object]) -> None:
+def test_load_of_another_version(tmp_path: Path, recorded: dict[str, object]) -> None:
     net = VerifierNet(VerifierConfig(hidden=5))
     save_weights("verifier", net.state_dict(), recorded, {}, {}, directory=tmp_path)
     with pytest.raises(WeightsError, match="another version"):
         Verifier.load(tmp_path)
 
 
-def test_shipped_verifier_tells_a_person_from_what_stands_beside_them() -> None:
+def test_shipped_verifier_separates_person_from_background() -> None:
     with VideoFileSource(DEMO_CLIP) as source:
         image = next(iter(source)).image
     person = Detector.load().find(image)[0].box
     width, height = person[2] - person[0], person[3] - person[1]
     feet = np.array([person[0], person[3] - 0.15 * height, person[2], person[3]], np.float32)
     corner = np.array([0, 0, width / 2, height / 2], np.float32)
-    seen = look(Perception.load(), image, [person, feet, corner])
-    whole, part, nobody = Verifier.load().presence(seen.output, 0.5)
+    predictions = predict_in_boxes(Perception.load(), image, [person, feet, corner])
+    whole, part, background = Verifier.load().presence(predictions.output, 0.5)
     assert whole > 0.8
-    assert nobody < 0.2
+    assert background < 0.2
     assert part < whole

@@ -1,5 +1,3 @@
-"""The network's shapes, and the promises of its masks and encodings, on a tiny one with random weights."""
-
 from dataclasses import fields
 from typing import cast
 
@@ -28,7 +26,7 @@ def images() -> Tensor:
 
 
 def differing(first: PerceptionOutput, second: PerceptionOutput) -> set[str]:
-    """Names of the fields that are not the same in both."""
+    """Names of the fields that differ."""
     names = [item.name for item in fields(PerceptionOutput)]
     return {name for name in names if not torch.allclose(getattr(first, name), getattr(second, name), atol=1e-7)}
 
@@ -57,21 +55,29 @@ def test_features_layout(net: PerceptionNet, images: Tensor) -> None:
     assert FEATURE_SLICES["summary"].stop == FEATURE_SIZE
 
 
-def test_reads_crops_of_another_size(net: PerceptionNet) -> None:
+def test_split_and_concatenate_keep_every_field(net: PerceptionNet, images: Tensor) -> None:
+    with torch.no_grad():
+        output = net(images)
+    first, second = output.split()
+    assert all(len(getattr(first, item.name)) == 1 for item in fields(first))
+    assert differing(PerceptionOutput.concatenate([first, second]), output) == set()
+
+
+def test_forward_of_another_crop_size(net: PerceptionNet) -> None:
     with torch.no_grad():
         output = net(torch.rand(1, 3, 96, 96))
     assert output.heat_logits.shape == (1, 17, 24, 24)
     assert output.mask_logits.shape == (1, 48, 48)
 
 
-def test_every_weight_is_trained(net: PerceptionNet, images: Tensor) -> None:
+def test_every_weight_gets_a_gradient(net: PerceptionNet, images: Tensor) -> None:
     for module in net.modules():
-        if isinstance(module, Refinement):  # starts at nothing, and its inside learns once it is something
+        if isinstance(module, Refinement):  # at first the identity, without gradients inside its branch
             torch.nn.init.ones_(cast(torch.nn.BatchNorm2d, module.branch[2]).weight)
     output = net.train()(images)
     sum(getattr(output, item.name).square().sum() for item in fields(output)).backward()
     idle = [name for name, weight in net.named_parameters() if weight.grad is None or not weight.grad.abs().sum() > 0]
-    # Biases of scores under a softmax (and of keys) cancel; everything else must reach an answer.
+    # Biases of scores under a softmax (and of keys) cancel; every other weight must have a gradient.
     assert {name for name in idle if not name.endswith("bias")} == set()
 
 
@@ -83,9 +89,7 @@ def test_every_weight_is_trained(net: PerceptionNet, images: Tensor) -> None:
         ("pose", set()),
     ],
 )
-def test_task_token_reaches_its_own_head_alone(
-    net: PerceptionNet, images: Tensor, task: str, reached: set[str]
-) -> None:
+def test_task_token_changes_only_its_own_head(net: PerceptionNet, images: Tensor, task: str, reached: set[str]) -> None:
     torch.manual_seed(3)
     for fusion in (net.keypoints.fusion, net.mask.fusion):
         torch.nn.init.normal_(fusion.gain.weight)
@@ -99,7 +103,7 @@ def test_task_token_reaches_its_own_head_alone(
     assert bool(pose) == (task in {"pose", "depth"})
 
 
-def test_task_position_encoding_changes_its_own_head_alone(net: PerceptionNet, images: Tensor) -> None:
+def test_task_position_encoding_changes_only_its_own_head(net: PerceptionNet, images: Tensor) -> None:
     with torch.no_grad():
         before = net(images)
         net.position.conditioned[TASKS.index("mask")].add_(torch.randn(24, 4, 4))
@@ -135,14 +139,14 @@ def test_task_mask_bias_is_learned() -> None:
     assert (mask.patch_bias.grad != 0).all()
 
 
-def test_task_position_encoding_is_the_shared_one_plus_its_own() -> None:
+def test_task_position_encoding_is_shared_plus_own_term() -> None:
     encoding = TaskPositionEncoding(channels=8, grid=4, tasks=3)
     own = encoding.head(1, (4, 4)) - encoding.trunk((4, 4))
     assert torch.allclose(own, encoding.conditioned[1:2], atol=1e-7)
     assert encoding.head(1, (6, 6)).shape == (1, 8, 6, 6)
 
 
-def test_soft_argmax_of_a_single_cell() -> None:
+def test_soft_argmax_of_one_cell() -> None:
     attention = torch.zeros(1, 1, 4, 8)
     attention[0, 0, 1, 6] = 1.0
     mean, sigma = soft_argmax(attention)
@@ -150,19 +154,19 @@ def test_soft_argmax_of_a_single_cell() -> None:
     assert sigma.item() == pytest.approx(0.001, abs=1e-4)
 
 
-def test_config_refuses_a_size_that_patches_do_not_fill() -> None:
+def test_config_rejects_size_that_is_no_multiple_of_patches() -> None:
     with pytest.raises(ValueError, match="multiple of 16"):
         PerceptionConfig(size=100)
 
 
-def test_places_keep_full_precision_under_autocast(net: PerceptionNet, images: Tensor) -> None:
+def test_positions_keep_full_precision_under_autocast(net: PerceptionNet, images: Tensor) -> None:
     with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
         output = net(images)
     assert all(getattr(output, item.name).dtype == torch.float32 for item in fields(output))
-    places = output.keypoints_2d
-    assert not torch.equal(places, places.bfloat16().float())
+    positions = output.keypoints_2d
+    assert not torch.equal(positions, positions.bfloat16().float())
 
 
-def test_refinement_starts_as_nothing() -> None:
+def test_refinement_starts_as_identity() -> None:
     x = torch.randn(1, 8, 4, 4)
     assert torch.equal(Refinement(8).eval()(x), x)
