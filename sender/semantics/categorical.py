@@ -1,8 +1,8 @@
-"""Label entries as categorical variables: the Cat(y; π) of the CVAE's likelihood (9).
+"""Label entries as categorical variables: Cat(y; π) in the CVAE's likelihood (9).
 
-A standardised entry is a real number; on a grid of K bins it becomes a distribution over two neighbouring bins whose
-mean is the entry itself.  A predicted distribution then says both what an entry is (its mean) and how sure that is (its
-spread), and may have two peaks where a picture allows two poses.
+A standardised entry is a real number.  On a grid of K bins it becomes a distribution over two neighbouring bins
+(two-hot encoding) whose mean is the entry.  A predicted distribution gives an entry (its mean) and its uncertainty (its
+standard deviation), and can have two modes where the image allows two poses.
 
 Shapes: B people, E entries, K bins.
 """
@@ -15,7 +15,7 @@ RANGE = 4.0
 
 
 def bin_centres(device: torch.device | None = None) -> Tensor:
-    """(K,) values that the bins stand for, standard deviations."""
+    """(K,) values of the bins, in standard deviations of an entry."""
     return torch.linspace(-RANGE, RANGE, BINS, device=device)
 
 

@@ -20,31 +20,33 @@ from sender.semantics.cvae import ENTRIES
 
 FEATURE_SIZE: int = PERCEPTION_FEATURES + ENTRIES
 
-_PLACE = slice(group_slices()["root"].start + 6, group_slices()["root"].stop)
-_PLACE_MEAN = (0.5, 0.5, 0.7)
-_PLACE_SCALE = (0.1, 0.1, 0.4)
+_LOG_EXTENT_RANGE = (-3, 4)
+# u, v and the log of the metres that the crop spans: their entries in `root`, mean and scale.
+_PELVIS = slice(group_slices()["root"].start + 6, group_slices()["root"].stop)
+_PELVIS_MEAN = (0.5, 0.5, 0.7)
+_PELVIS_SCALE = (0.1, 0.1, 0.4)
 
 
 def crop_entries(space: LabelSpace, parameters: BodyParameters, focal: Tensor) -> Tensor:
-    """(B, E) entries of bodies in the crop's camera.
+    """(B, E) entries of bodies in the crop's camera space.
 
     Args:
         focal: (B,) focal length in crop widths.
     """
     entries = space.encode(parameters)[:, :ENTRIES].clone()
     x, y, z = parameters.translation.unbind(-1)
-    place = torch.stack([0.5 + focal * x / z, 0.5 + focal * y / z, (z / focal).log()], dim=-1)
-    entries[:, _PLACE] = (place - place.new_tensor(_PLACE_MEAN)) / place.new_tensor(_PLACE_SCALE)
+    pelvis = torch.stack([0.5 + focal * x / z, 0.5 + focal * y / z, (z / focal).log()], dim=-1)
+    entries[:, _PELVIS] = (pelvis - pelvis.new_tensor(_PELVIS_MEAN)) / pelvis.new_tensor(_PELVIS_SCALE)
     return entries
 
 
 def body_in_crop(space: LabelSpace, entries: Tensor, focal: Tensor) -> BodyParameters:
-    """The inverse: bodies in the crop's camera from entries (B, E) and focal lengths (B,) in crop widths."""
+    """The inverse of `crop_entries`: bodies from entries (B, E) and focal lengths (B,) in crop widths."""
     labels = torch.cat([entries, entries.new_zeros(len(entries), LABEL_SIZE - ENTRIES)], dim=-1)
     body = space.decode(labels)
-    place = entries[:, _PLACE] * entries.new_tensor(_PLACE_SCALE) + entries.new_tensor(_PLACE_MEAN)
-    extent = place[:, 2].clamp(-3, 4).exp()
-    translation = torch.stack([(place[:, 0] - 0.5) * extent, (place[:, 1] - 0.5) * extent, extent * focal], dim=-1)
+    pelvis = entries[:, _PELVIS] * entries.new_tensor(_PELVIS_SCALE) + entries.new_tensor(_PELVIS_MEAN)
+    extent = pelvis[:, 2].clamp(*_LOG_EXTENT_RANGE).exp()
+    translation = torch.stack([(pelvis[:, 0] - 0.5) * extent, (pelvis[:, 1] - 0.5) * extent, extent * focal], dim=-1)
     return BodyParameters(body.rotations, body.curl, body.shape, translation)
 
 
@@ -60,8 +62,8 @@ def semantic_features(space: LabelSpace, output: PerceptionOutput) -> Tensor:
 def pose_entries(space: LabelSpace, output: PerceptionOutput) -> Tensor:
     """(B, E) entries of the pose head's body, clamped to ±5 because an untrained head may be far off."""
     u, v, log_extent = output.camera.float().unbind(-1)
-    extent = log_extent.clamp(-3, 4).exp()
-    # At a focal length of one crop width the distance is the extent; entries do not depend on the choice.
+    extent = log_extent.clamp(*_LOG_EXTENT_RANGE).exp()
+    # At a focal length of one crop width, the distance equals the extent; the entries do not depend on this choice.
     translation = torch.stack([(u - 0.5) * extent, (v - 0.5) * extent, extent], dim=-1)
     rotations = rotation_6d_to_matrix(output.rotations_6d.float())
     body = BodyParameters(rotations, output.curl.float(), output.shape.float(), translation)

@@ -1,13 +1,13 @@
 """The conditional variational autoencoder that turns features X into semantic labels y', and its discriminator.
 
-    training:  X, y ── q(z|X,y) (8) ──┐
-               X ───── p(z|X) ────────┴─ z ── μ_θ(z) → X̃,  π_θ(z) → y  (9)
-    running:   X ───── p(z|X) ── mean z ──── π_θ(z) → y'
+    training:   X, y ── q(z|X,y) (8) ──┐
+                X ───── p(z|X) ────────┴─ z ── μ_θ(z) → X̃,  π_θ(z) → y  (9)
+    inference:  X ───── p(z|X) ── mean z ──── π_θ(z) → y'
 
-Trained with L_com (11), and, because running sees the prior's z alone, with the same likelihood on z ~ p(z|X) (the
-Gaussian stochastic network objective of Sohn et al. 2015).  The discriminator (10) judges features and labels together;
-its loss is the non-saturating logistic one with spectral normalisation (Miyato et al. 2018), the stable form of the
-paper's log D + log(1 − D).
+Trained with L_com (11).  As inference has only the prior's z, the same likelihood on z ~ p(z|X) is added (the Gaussian
+stochastic network objective of Sohn et al. 2015).  The discriminator (10) classifies pairs of features and labels; its
+loss is the non-saturating logistic one with spectral normalisation (Miyato et al. 2018), a stable form of the paper's
+log D + log(1 − D).
 
 Shapes: B people, F features, E = 80 entries (all groups but `appearance`), K bins, Z latent.
 """
@@ -30,7 +30,7 @@ class SemanticsConfig:
     """Sizes of the CVAE.
 
     Args:
-        feature_size: F, length of the feature vector that perception hands over.
+        feature_size: F, length of the feature vector X.
         latent_size: Z.
         hidden_size: width of every hidden layer.
     """
@@ -55,14 +55,14 @@ class Gaussian:
         return self.mean + (0.5 * self.log_variance).exp() * torch.randn_like(self.mean)
 
     def kl_to(self, other: "Gaussian") -> Tensor:
-        """(B,) Kullback-Leibler divergence from this one to another, nats."""
+        """(B,) Kullback-Leibler divergence KL(self ‖ other), nats."""
         ratio = (self.log_variance - other.log_variance).exp()
         distance = (self.mean - other.mean).square() / other.log_variance.exp()
         return 0.5 * (ratio + distance - 1 - self.log_variance + other.log_variance).sum(-1)
 
 
 class ResidualMLP(nn.Module):
-    """Linear in, residual blocks of LayerNorm, GELU and two linears, linear out: (B, in) → (B, out)."""
+    """(B, inputs) → (B, outputs): linear layer, residual blocks of two linear layers each, linear layer."""
 
     def __init__(self, inputs: int, outputs: int, hidden: int, blocks: int = 2, dropout: float = 0.0) -> None:
         super().__init__()
@@ -88,7 +88,7 @@ class ResidualMLP(nn.Module):
 
 
 class SemanticCVAE(nn.Module):
-    """q(z|X,y), p(z|X), μ_θ(z) and π_θ(z) of (8) and (9); features are standardised by buffers first."""
+    """q(z|X,y), p(z|X), μ_θ(z) and π_θ(z) of (8) and (9); features are first standardised with stored statistics."""
 
     feature_mean: Tensor
     feature_scale: Tensor
@@ -113,7 +113,7 @@ class SemanticCVAE(nn.Module):
         return _gaussian(self.posterior_net(torch.cat([standardised, labels], dim=-1)))
 
     def prior(self, standardised: Tensor) -> Gaussian:
-        """p(z|X), learned, because running sees X alone."""
+        """p(z|X), learned, because inference has only X."""
         return _gaussian(self.prior_net(standardised))
 
     def decode_features(self, z: Tensor) -> Tensor:
@@ -127,12 +127,12 @@ class SemanticCVAE(nn.Module):
         return logits.reshape(len(z), ENTRIES, BINS)
 
     def forward(self, features: Tensor) -> Tensor:
-        """Running: raw features (B, F) → logits (B, E, K) at the prior's mean."""
+        """Inference: raw features (B, F) → logits (B, E, K) at the prior's mean."""
         return self.decode_labels(self.prior(self.standardise(features)).mean)
 
 
 class Discriminator(nn.Module):
-    """D of (10): how real do features (B, F) and labels (B, E) look together?  (B,) logits."""
+    """D of (10): logits (B,) that a pair of features (B, F) and labels (B, E) is real."""
 
     def __init__(self, config: SemanticsConfig) -> None:
         super().__init__()

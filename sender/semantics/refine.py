@@ -1,12 +1,12 @@
-"""Fits the labels to what perception saw: a few Gauss-Newton steps on the sum of everything that is known.
+"""Gauss-Newton refinement of the labels against perception's keypoints.
 
-The CVAE says what pose is likely and how sure that is; the keypoints head says where each joint is, in the picture
-and in depth, and how sure that is.  Each is a Gaussian, so the most likely labels are the least squares of
+The CVAE predicts the labels, the keypoints head the 2D and 3D positions of the keypoints, each with its variance.  With
+Gaussian errors, the most likely labels y minimise
 
     Σ_k |π(K_k(y)) − k_k|² / σ_k²  +  Σ_k |K_k(y) − J_k|² / s_k²  +  Σ_e (y_e − ŷ_e)² / σ_e²
 
-with K(y) the keypoints of the body that labels y decode to and π the crop's projection.  Seen joints snap to their
-pixels, unseen ones stay where the prior has them.  (SMPLify, Bogo et al. 2016, minimises the same sum without the σ.)
+where K(y) are the keypoints of the body that y decodes to and π is the crop's projection.  Visible joints move to their
+pixels, others stay near the CVAE's prediction.  (SMPLify, Bogo et al. 2016, minimises the same sum without variances.)
 
 Shapes: B people, E = 80 entries, K = 17 keypoints.
 """
@@ -21,19 +21,23 @@ from common.body.model import KeypointKinematics
 from sender.perception.network.output import PerceptionOutput
 from sender.semantics.crop_labels import body_in_crop
 
-_PROBE = 0.01
+# Step of the finite differences and largest Gauss-Newton step, both in standard deviations of an entry.
+_DIFFERENCE_STEP = 0.01
+_MAX_STEP = 1.0
+# Least depth of a keypoint, metres, so that the projection stays finite.
+_MIN_DEPTH_M = 0.05
 
 
 @dataclass(frozen=True, slots=True)
 class RefineConfig:
-    """How far the fit trusts whom.
+    """Weights of the refinement.
 
     Args:
-        steps: Gauss-Newton steps; 0 leaves the labels as the CVAE gave them.
-        pixel_floor: least spread of a keypoint, in crop widths.
-        depth_floor_m: least spread of a joint in space, metres.
-        prior_weight: weight of the CVAE's labels, which have seen the same keypoints.
-        damping: keeps a step small where nothing is known.
+        steps: Gauss-Newton steps; 0 keeps the CVAE's labels.
+        pixel_floor: least standard deviation of a 2D keypoint, crop widths.
+        depth_floor_m: least standard deviation of a 3D keypoint, metres.
+        prior_weight: weight of the CVAE's labels, which depend on the same keypoints.
+        damping: added to the normal matrix; keeps steps small where nothing is known.
     """
 
     steps: int = 2
@@ -48,12 +52,12 @@ class RefineConfig:
 
 
 class Refiner:
-    """Refines entries against keypoints.
+    """Refines label entries against keypoints.
 
     Args:
-        space: what the entries mean.
+        space: decodes labels to bodies.
         kinematics: from bodies to keypoints.
-        config: weights and steps.
+        config: weights and number of steps.
     """
 
     def __init__(self, space: LabelSpace, kinematics: KeypointKinematics, config: RefineConfig | None = None) -> None:
@@ -62,63 +66,72 @@ class Refiner:
         self.config = config or RefineConfig()
 
     def refine(self, entries: Tensor, sigma: Tensor, output: PerceptionOutput, focal: Tensor) -> Tensor:
-        """Entries (B, E) that fit better what was seen.
+        """Entries (B, E), refined.
 
         Args:
-            entries: (B, E) as the CVAE gave them.
+            entries: (B, E) from the CVAE.
             sigma: (B, E) their standard deviations.
-            output: what perception saw, B crops.
+            output: perception's, B crops.
             focal: (B,) focal lengths in crop widths.
         """
         refined = entries
         for _ in range(self.config.steps):
             refined = torch.stack(
                 [
-                    self._step(refined[row], entries[row], sigma[row], one_target(output, row, self.config), focal[row])
+                    self._step(refined[row], entries[row], sigma[row], target_of(output, row, self.config), focal[row])
                     for row in range(len(entries))
                 ]
             )
         return refined
 
     def _step(self, entries: Tensor, prior: Tensor, sigma: Tensor, target: "Target", focal: Tensor) -> Tensor:
-        probes = torch.cat([entries[None], entries + _PROBE * torch.eye(len(entries))])
-        seen = self._residuals(probes, target, focal)
-        jacobian = (seen[1:] - seen[0]).T / _PROBE
+        """One Gauss-Newton step of one person's entries (E,), with the Jacobian from finite differences."""
+        variants = torch.cat([entries[None], entries + _DIFFERENCE_STEP * torch.eye(len(entries))])
+        residuals = self._residuals(variants, target, focal)
+        jacobian = (residuals[1:] - residuals[0]).T / _DIFFERENCE_STEP
         precision = self.config.prior_weight / sigma.square()
         normal = jacobian.T @ jacobian + torch.diag(precision + self.config.damping)
-        slope = jacobian.T @ seen[0] + precision * (entries - prior)
-        step: Tensor = torch.linalg.solve(normal, slope).clamp(-1.0, 1.0)
+        gradient = jacobian.T @ residuals[0] + precision * (entries - prior)
+        step: Tensor = torch.linalg.solve(normal, gradient).clamp(-_MAX_STEP, _MAX_STEP)
         return entries - step
 
-    def _residuals(self, probes: Tensor, target: "Target", focal: Tensor) -> Tensor:
-        """(N, 17·2 + 17·3) weighted differences of N variants of one person's labels."""
-        bodies = body_in_crop(self._space, probes, focal.expand(len(probes)))
+    def _residuals(self, variants: Tensor, target: "Target", focal: Tensor) -> Tensor:
+        """(N, 17·2 + 17·3) weighted residuals of N variants (N, E) of one person's entries."""
+        bodies = body_in_crop(self._space, variants, focal.expand(len(variants)))
         keypoints, joints = self._kinematics(bodies)
-        depth = keypoints[..., 2:].clamp_min(0.05)
-        pixels = (focal * keypoints[..., :2] / depth + 0.5 - target.pixels) * target.pixel_weight[:, None]
+        depth = keypoints[..., 2:].clamp_min(_MIN_DEPTH_M)
+        projected = focal * keypoints[..., :2] / depth + 0.5
+        residuals_2d = (projected - target.keypoints_2d) * target.weight_2d[:, None]
         from_pelvis = keypoints - joints[:, :1]
-        places = (from_pelvis - target.places) * target.place_weight[:, None]
-        return torch.cat([pixels.flatten(1), places.flatten(1)], dim=1)
+        residuals_3d = (from_pelvis - target.keypoints_3d) * target.weight_3d[:, None]
+        return torch.cat([residuals_2d.flatten(1), residuals_3d.flatten(1)], dim=1)
 
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """What was seen of one person, with the inverse of each spread: pixels (17, 2), places from the pelvis (17, 3)."""
+    """The keypoints of one person that the labels are fitted to.
 
-    pixels: Tensor
-    pixel_weight: Tensor
-    places: Tensor
-    place_weight: Tensor
+    Args:
+        keypoints_2d: (17, 2) crop units.
+        weight_2d: (17,) inverse standard deviations, times the probability that the keypoint is visible.
+        keypoints_3d: (17, 3) metres from the pelvis.
+        weight_3d: (17,) inverse standard deviations.
+    """
+
+    keypoints_2d: Tensor
+    weight_2d: Tensor
+    keypoints_3d: Tensor
+    weight_3d: Tensor
 
 
-def one_target(output: PerceptionOutput, row: int, config: RefineConfig) -> Target:
-    """Keypoints of one crop as targets; a keypoint that is not visible weighs little in the picture."""
+def target_of(output: PerceptionOutput, row: int, config: RefineConfig) -> Target:
+    """The keypoints of one crop, with the floors of `config` added to their variances."""
     visible = output.visible_logit[row].float().sigmoid()
-    spread = output.keypoints_sigma[row].float().square() + config.pixel_floor**2
-    place_spread = output.joints_log_variance[row].float().exp() + config.depth_floor_m**2
+    variance_2d = output.keypoints_sigma[row].float().square() + config.pixel_floor**2
+    variance_3d = output.joints_log_variance[row].float().exp() + config.depth_floor_m**2
     return Target(
-        output.keypoints_2d[row].float(),
-        visible / spread.sqrt(),
-        output.joints_3d[row].float(),
-        1 / place_spread.sqrt(),
+        keypoints_2d=output.keypoints_2d[row].float(),
+        weight_2d=visible / variance_2d.sqrt(),
+        keypoints_3d=output.joints_3d[row].float(),
+        weight_3d=1 / variance_3d.sqrt(),
     )

@@ -1,10 +1,10 @@
-"""Steadies labels over time: each group passes a One-Euro filter (Casiez et al., CHI 2012), one per identity.
+"""Smooths labels over time with a One Euro filter (Casiez et al., CHI 2012) per identity and group.
 
-A low-pass filter whose cutoff rises with speed: what stands still stops trembling, what moves is not held back.
+A low-pass filter whose cutoff frequency rises with speed: no jitter at rest, little lag in motion.
 
     f = f_min + β |ẋ|,   x̂ += (1 − e^(−2πfΔt)) (x − x̂)
 
-The speed is a group's own, so that a waving arm does not shake the legs.
+Each group has its own speed, so that a moving arm does not add jitter to the legs.
 """
 
 from dataclasses import dataclass
@@ -15,90 +15,95 @@ from common.arrays import FloatArray
 from common.io.configuration import option
 from common.labels import GROUP_NAMES, LABEL_SIZE, group_slices
 
-# Region colours have a memory of their own (`sender.semantics.region_colours`).
+# Region colours are averaged in `sender.semantics.region_colours`.
 _SMOOTHED = tuple(group_slices()[name] for name in GROUP_NAMES if name != "appearance")
 _SPEED_CUTOFF_HZ = 1.0
 
 
 @dataclass(frozen=True, slots=True)
 class SmoothingConfig:
-    """How much labels are steadied; the defaults lag a moving person by less than a frame at 30 fps."""
+    """How much labels are smoothed; the default lags a moving person by less than a frame at 30 fps."""
 
-    smoothing: float = option(1.0, help="0 sends labels as they are seen; larger values hold still people stiller")
+    smoothing: float = option(
+        1.0, help="smoothing of the labels over time; 0 is none, larger values remove more jitter"
+    )
 
     def __post_init__(self) -> None:
         if not 0.0 <= self.smoothing <= 10.0:
-            raise ValueError(f"--smoothing must lie between 0 and 10, not {self.smoothing:g}")
+            raise ValueError(f"--smoothing must be between 0 and 10, not {self.smoothing:g}")
 
 
 @dataclass(frozen=True, slots=True)
 class OneEuroConfig:
-    """Constants of the filter.
+    """Parameters of the filter.
 
     Args:
-        least_cutoff_hz: f_min, of what stands still.
-        gain: β, hertz for each standard deviation a second.
-        forget_s: after a longer silence, the next labels are taken as they are.
+        min_cutoff_hz: f_min, the cutoff frequency at rest.
+        speed_gain: β, hertz per standard deviation a second.
+        forget_s: after a longer gap, the filter starts again.
     """
 
-    least_cutoff_hz: float = 1.0
-    gain: float = 1.0
+    min_cutoff_hz: float = 1.0
+    speed_gain: float = 1.0
     forget_s: float = 0.5
 
 
 @dataclass(slots=True)
-class _Memory:
+class _FilterState:
     time_s: float
     value: FloatArray
     speed: FloatArray
 
 
 class LabelSmoother:
-    """Filters the labels of everybody by identity.
+    """Filters the labels of each identity.
 
     Args:
-        config: constants.
+        config: parameters of the filter.
     """
 
     def __init__(self, config: OneEuroConfig | None = None) -> None:
         self._config = config or OneEuroConfig()
-        self._memory: dict[int, _Memory] = {}
+        self._states: dict[int, _FilterState] = {}
 
     def reset(self) -> None:
-        """Forgets everybody."""
-        self._memory.clear()
+        """Forgets all identities."""
+        self._states.clear()
 
     def smooth(self, identity: int, time_s: float, labels: FloatArray) -> FloatArray:
-        """One person's labels (104,) at a time, steadied by those before; `appearance` passes unchanged.
+        """One person's labels (104,), smoothed by the earlier ones; `appearance` passes unchanged.
+
+        Args:
+            time_s: of the frame, on the source's clock; the filter starts again if it does not advance.
 
         Raises:
-            ValueError: `labels` are not a whole vector of the vocabulary.
+            ValueError: `labels` is not a whole label vector.
         """
         if labels.shape != (LABEL_SIZE,):
             raise ValueError(f"expected {LABEL_SIZE} label entries, got {labels.shape}")
-        known = self._memory.get(identity)
-        if known is None or not 0.0 < time_s - known.time_s <= self._config.forget_s:
-            self._memory[identity] = _Memory(time_s, labels.copy(), np.zeros_like(labels))
+        state = self._states.get(identity)
+        if state is None or not 0.0 < time_s - state.time_s <= self._config.forget_s:
+            self._states[identity] = _FilterState(time_s, labels.copy(), np.zeros_like(labels))
             return labels
-        step_s = time_s - known.time_s
-        speed = (labels - known.value) / np.float32(step_s)
-        known.speed += _share(_SPEED_CUTOFF_HZ, step_s) * (speed - known.speed)
+        step_s = time_s - state.time_s
+        speed = (labels - state.value) / np.float32(step_s)
+        state.speed += _gain(_SPEED_CUTOFF_HZ, step_s) * (speed - state.speed)
         value = labels.copy()
         for group in _SMOOTHED:
-            moving = float(np.sqrt(np.mean(known.speed[group] ** 2)))
-            share = _share(self._config.least_cutoff_hz + self._config.gain * moving, step_s)
-            value[group] = known.value[group] + share * (labels[group] - known.value[group])
-        known.time_s, known.value = time_s, value
+            group_speed = float(np.sqrt(np.mean(state.speed[group] ** 2)))
+            gain = _gain(self._config.min_cutoff_hz + self._config.speed_gain * group_speed, step_s)
+            value[group] = state.value[group] + gain * (labels[group] - state.value[group])
+        state.time_s, state.value = time_s, value
         return value.copy()
 
 
 def smoother_of(config: SmoothingConfig) -> LabelSmoother | None:
-    """The filter that the user asked for; None if none."""
+    """The configured filter; None without smoothing."""
     if config.smoothing == 0.0:
         return None
-    return LabelSmoother(OneEuroConfig(least_cutoff_hz=1.0 / config.smoothing))
+    return LabelSmoother(OneEuroConfig(min_cutoff_hz=1.0 / config.smoothing))
 
 
-def _share(cutoff_hz: float, step_s: float) -> np.float32:
-    """How much of a new value a first-order low-pass filter takes over after a step."""
+def _gain(cutoff_hz: float, step_s: float) -> np.float32:
+    """Gain of a first-order low-pass filter for a time step."""
     return np.float32(1.0 - np.exp(-2.0 * np.pi * cutoff_hz * step_s))

@@ -1,6 +1,7 @@
-"""The semantics stage: what perception saw of each person → semantic labels in the frame's camera space."""
+"""The semantics stage: perception's output for each person → semantic labels in the frame's camera space."""
 
 from collections.abc import Sequence
+from typing import Self
 
 import numpy as np
 import torch
@@ -24,25 +25,26 @@ from sender.semantics.smoothing import LabelSmoother, SmoothingConfig, smoother_
 
 WEIGHTS_NAME = "semantics"
 
-# An entry's spread at which it says nothing: that of the training poses.
+# Standard deviation of an entry over the training poses: a prediction with this one has no confidence.
 _UNKNOWN_SIGMA = 1.0
-_LEADING = 3
+# A group's confidence is that of its leading entries.
+_LEADING_ENTRIES = 3
 _COLOUR_SIGMA = 0.3
 
 
 def architecture(config: SemanticsConfig) -> dict[str, int]:
-    """What the manifest says of the network: everything that its weights' shapes follow from."""
+    """The network as the manifest records it: everything that determines the shapes of its weights."""
     return {"features": config.feature_size, "latent": config.latent_size, "hidden": config.hidden_size}
 
 
 class SemanticsStage:
-    """Turns observations into `PersonLabels`; remembers each identity's colours and pose from frame to frame.
+    """Turns observations into `PersonLabels`; keeps each identity's colours and filter state from frame to frame.
 
     Args:
         network: the trained CVAE.
-        space: what the entries mean.
-        refiner: fits the labels to the keypoints that were seen.
-        smoother: steadies the labels over time; None sends them as they are seen.
+        space: encodes and decodes labels.
+        refiner: fits the labels to the keypoints.
+        smoother: smooths the labels over time, if given.
     """
 
     def __init__(
@@ -55,14 +57,14 @@ class SemanticsStage:
         self._colours: dict[int, RegionColours] = {}
 
     @classmethod
-    def load(cls, smoothing: SmoothingConfig | None = None) -> "SemanticsStage":
-        """With the weights that ship with the package.
+    def load(cls, smoothing: SmoothingConfig | None = None) -> Self:
+        """With the shipped weights.
 
         Args:
-            smoothing: how much labels are steadied over time; not at all without.
+            smoothing: of the labels over time; none if not given.
 
         Raises:
-            WeightsError: they are missing or of another version.
+            WeightsError: weights are missing or of another version.
         """
         recorded = find_entry(WEIGHTS_NAME).architecture
         try:
@@ -70,14 +72,14 @@ class SemanticsStage:
         except KeyError as error:
             raise WeightsError(f"weights {WEIGHTS_NAME!r} are of another version: reinstall bodywire") from error
         if config.feature_size != FEATURE_SIZE:
-            raise WeightsError(f"weights {WEIGHTS_NAME!r} belong to another perception network: train them again")
+            raise WeightsError(f"weights {WEIGHTS_NAME!r} belong to another perception network: retrain them")
         network = load_into(SemanticCVAE(config), WEIGHTS_NAME)
         space = LabelSpace.load()
         refiner = Refiner(space, KeypointKinematics(BodyModel.load()))
         return cls(network, space, refiner, smoother_of(smoothing) if smoothing else None)
 
     def reset(self) -> None:
-        """Forgets everybody: another source shows other people."""
+        """Forgets all identities, for a new source."""
         self._colours.clear()
         if self._smoother is not None:
             self._smoother.reset()
@@ -86,11 +88,12 @@ class SemanticsStage:
     def label(
         self, observed: Sequence[ObservedPerson], camera: Camera, time_s: float = 0.0
     ) -> tuple[PersonLabels, ...]:
-        """Labels of everybody in a frame, in the order given.
+        """Labels of the people in a frame, in their order.
 
         Args:
+            observed: from the perception stage.
             camera: the frame's.
-            time_s: when the frame was taken, on the source's own clock; pictures without a time are not steadied.
+            time_s: when the frame was captured, on the source's clock; images, which have no time, are not smoothed.
         """
         if not observed:
             return ()
@@ -106,20 +109,21 @@ class SemanticsStage:
         labels = self._space.encode(bodies, colours)
         if self._smoother is not None:
             people = zip(observed, labels.numpy(), strict=True)
-            steady = [self._smoother.smooth(person.identity, time_s, seen) for person, seen in people]
-            labels = torch.from_numpy(np.stack(steady))
-        return tuple(_person(person, labels[row], sigma[row]) for row, person in enumerate(observed))
+            smoothed = [self._smoother.smooth(person.identity, time_s, row) for person, row in people]
+            labels = torch.from_numpy(np.stack(smoothed))
+        return tuple(_person_labels(person, labels[row], sigma[row]) for row, person in enumerate(observed))
 
     def _colours_of(self, person: ObservedPerson) -> Tensor:
-        known = self._colours.setdefault(person.identity, RegionColours())
-        return known.update(person.output.region_colours[0].float(), person.output.region_area[0].float())
+        colours = self._colours.setdefault(person.identity, RegionColours())
+        return colours.update(person.output.region_colours[0].float(), person.output.region_area[0].float())
 
 
-def _person(person: ObservedPerson, labels: Tensor, sigma: Tensor) -> PersonLabels:
-    spread = torch.full_like(labels, _COLOUR_SIGMA)
-    spread[:ENTRIES] = sigma
+def _person_labels(person: ObservedPerson, labels: Tensor, sigma: Tensor) -> PersonLabels:
+    """One person's labels by group, with standard deviations and confidences."""
+    all_sigma = torch.full_like(labels, _COLOUR_SIGMA)
+    all_sigma[:ENTRIES] = sigma
     confidence = {
-        name: 1 - min(1.0, float(spread[where][:_LEADING].mean()) / _UNKNOWN_SIGMA)
-        for name, where in group_slices().items()
+        name: 1 - min(1.0, float(all_sigma[entries][:_LEADING_ENTRIES].mean()) / _UNKNOWN_SIGMA)
+        for name, entries in group_slices().items()
     }
-    return PersonLabels(person.identity, person.score, split(labels.numpy()), split(spread.numpy()), confidence)
+    return PersonLabels(person.identity, person.score, split(labels.numpy()), split(all_sigma.numpy()), confidence)

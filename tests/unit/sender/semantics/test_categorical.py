@@ -1,11 +1,9 @@
-"""Entries as distributions over bins."""
-
 import torch
 
 from sender.semantics.categorical import BINS, RANGE, bin_centres, cross_entropy, moments, two_hot
 
 
-def test_two_hot_has_the_entry_as_its_mean() -> None:
+def test_mean_of_two_hot_is_the_entry() -> None:
     entries = torch.tensor([[-RANGE, -1.234, 0.0, 0.1, 3.999, RANGE]])
     weights = two_hot(entries)
     torch.testing.assert_close(weights.sum(-1), torch.ones(1, 6))
@@ -17,20 +15,20 @@ def test_entries_out_of_range_are_clamped() -> None:
     torch.testing.assert_close(two_hot(torch.tensor([[9.0]])) @ bin_centres(), torch.tensor([[RANGE]]))
 
 
-def test_moments_of_a_certain_and_of_a_torn_prediction() -> None:
-    certain = torch.full((1, 1, BINS), -50.0)
-    certain[0, 0, BINS // 2] = 50.0
-    mean, deviation = moments(certain)
+def test_moments_of_unimodal_and_bimodal_prediction() -> None:
+    unimodal = torch.full((1, 1, BINS), -50.0)
+    unimodal[0, 0, BINS // 2] = 50.0
+    mean, deviation = moments(unimodal)
     assert mean.abs().item() < 1e-5
     assert deviation.item() < 1e-2
-    torn = torch.full((1, 1, BINS), -50.0)
-    torn[0, 0, [0, BINS - 1]] = 50.0
-    mean, deviation = moments(torn)
+    bimodal = torch.full((1, 1, BINS), -50.0)
+    bimodal[0, 0, [0, BINS - 1]] = 50.0
+    mean, deviation = moments(bimodal)
     assert mean.abs().item() < 1e-4
     assert abs(deviation.item() - RANGE) < 1e-3
 
 
-def test_cross_entropy_is_least_at_the_truth() -> None:
+def test_cross_entropy_is_lower_at_the_truth() -> None:
     entries = torch.tensor([[0.5]])
     logits = two_hot(entries).clamp_min(1e-6).log()
     wrong = two_hot(torch.tensor([[-1.5]])).clamp_min(1e-6).log()

@@ -1,5 +1,3 @@
-"""Crop labels and bodies are each other's inverse."""
-
 import torch
 
 from common.body.label_space import LabelSpace
@@ -10,7 +8,7 @@ from sender.semantics.crop_labels import body_in_crop, crop_entries
 from sender.semantics.cvae import ENTRIES
 
 
-def test_bodies_come_back_at_any_focal_length() -> None:
+def test_round_trip_at_any_focal_length() -> None:
     body, space = BodyModel.load(), LabelSpace.load()
     poses = PoseSampler("test", 20_000_000).sample(20)
     truth = BodyParameters(
@@ -21,14 +19,14 @@ def test_bodies_come_back_at_any_focal_length() -> None:
     )
     focal = torch.linspace(0.8, 6.0, 20)
     entries = crop_entries(space, truth, focal)
-    again = body_in_crop(space, entries, focal)
+    decoded = body_in_crop(space, entries, focal)
     assert entries.shape == (20, ENTRIES)
-    torch.testing.assert_close(again.translation, truth.translation, atol=1e-4, rtol=0)
-    found, true = body.forward_kinematics(again)[0], body.forward_kinematics(truth)[0]
+    torch.testing.assert_close(decoded.translation, truth.translation, atol=1e-4, rtol=0)
+    found, true = body.forward_kinematics(decoded)[0], body.forward_kinematics(truth)[0]
     assert (found - true)[:, :22].norm(dim=-1).mean() < 0.006
 
 
-def test_a_longer_lens_puts_the_same_entries_farther_away() -> None:
+def test_distance_is_proportional_to_focal_length() -> None:
     space = LabelSpace.load()
     entries = torch.zeros(2, ENTRIES)
     near, far = body_in_crop(space, entries, torch.tensor([1.0, 2.0])).translation

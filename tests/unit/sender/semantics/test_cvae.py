@@ -1,5 +1,3 @@
-"""The CVAE learns what only its latent can carry, and its parts do what their equations say."""
-
 import pytest
 import torch
 
@@ -26,15 +24,15 @@ def test_shapes() -> None:
     assert model(features).shape == (3, ENTRIES, BINS)
 
 
-def test_kl_agrees_with_torch_and_vanishes_between_equals() -> None:
-    one = Gaussian(torch.randn(4, 8), torch.randn(4, 8))
-    other = Gaussian(torch.randn(4, 8), torch.randn(4, 8))
+def test_kl_agrees_with_torch_and_is_zero_between_equals() -> None:
+    first = Gaussian(torch.randn(4, 8), torch.randn(4, 8))
+    second = Gaussian(torch.randn(4, 8), torch.randn(4, 8))
     expected = torch.distributions.kl_divergence(
-        torch.distributions.Normal(one.mean, (0.5 * one.log_variance).exp()),
-        torch.distributions.Normal(other.mean, (0.5 * other.log_variance).exp()),
+        torch.distributions.Normal(first.mean, (0.5 * first.log_variance).exp()),
+        torch.distributions.Normal(second.mean, (0.5 * second.log_variance).exp()),
     ).sum(-1)
-    torch.testing.assert_close(one.kl_to(other), expected)
-    torch.testing.assert_close(one.kl_to(one), torch.zeros(4))
+    torch.testing.assert_close(first.kl_to(second), expected)
+    torch.testing.assert_close(first.kl_to(first), torch.zeros(4))
 
 
 def test_labels_depend_on_features_only_through_the_latent() -> None:
@@ -65,7 +63,7 @@ def test_training_on_prior_samples_predicts_labels_from_features_alone() -> None
     assert (entries - labels).square().mean() < 0.6 * labels.square().mean()
 
 
-def test_discriminator_tells_matching_from_shuffled_pairs() -> None:
+def test_discriminator_separates_matching_from_shuffled_pairs() -> None:
     torch.manual_seed(0)
     discriminator = Discriminator(SMALL)
     features = torch.randn(128, 12)
@@ -79,11 +77,11 @@ def test_discriminator_tells_matching_from_shuffled_pairs() -> None:
     assert discriminator(features, labels).mean() > discriminator(features, labels.roll(1, 0)).mean() + 0.1
 
 
-def test_losses_of_certain_judgements_are_small() -> None:
-    sure = torch.full((4,), 20.0)
-    assert discriminator_loss(sure, -sure) < 1e-6
-    assert generator_loss(sure) < 1e-6
-    assert generator_loss(-sure) > 10
+def test_losses_of_correct_logits_are_small() -> None:
+    logits = torch.full((4,), 20.0)
+    assert discriminator_loss(logits, -logits) < 1e-6
+    assert generator_loss(logits) < 1e-6
+    assert generator_loss(-logits) > 10
 
 
 def test_sizes_must_be_positive() -> None:

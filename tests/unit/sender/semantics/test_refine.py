@@ -1,5 +1,3 @@
-"""The fit moves labels towards what was seen, as far as what was seen is sure."""
-
 from dataclasses import replace
 
 import pytest
@@ -41,8 +39,8 @@ def truth(space: LabelSpace, kinematics: KeypointKinematics) -> BodyParameters:
 
 
 @pytest.fixture(scope="module")
-def seen(truth: BodyParameters, kinematics: KeypointKinematics) -> PerceptionOutput:
-    """What a perfect keypoints head would say of the true bodies; the rest is an untrained network's."""
+def observed(truth: BodyParameters, kinematics: KeypointKinematics) -> PerceptionOutput:
+    """The output of a perfect keypoints head for the true bodies; other fields are an untrained network's."""
     with torch.no_grad():
         output: PerceptionOutput = PerceptionNet(PerceptionConfig()).eval()(torch.rand(PEOPLE, 3, 128, 128))
     keypoints, joints = kinematics(truth)
@@ -61,46 +59,48 @@ def error_m(entries: Tensor, truth: BodyParameters, space: LabelSpace, kinematic
     return float((found - true).norm(dim=-1).mean())
 
 
-def test_disturbed_labels_come_back(
-    space: LabelSpace, kinematics: KeypointKinematics, truth: BodyParameters, seen: PerceptionOutput
+def test_refinement_reduces_error_of_disturbed_labels(
+    space: LabelSpace, kinematics: KeypointKinematics, truth: BodyParameters, observed: PerceptionOutput
 ) -> None:
     torch.manual_seed(0)
     exact = crop_entries(space, truth, FOCAL)
     disturbed = exact + 0.4 * torch.randn_like(exact)
     refiner = Refiner(space, kinematics, RefineConfig(steps=3, pixel_floor=0.015, depth_floor_m=0.05, prior_weight=1.0))
-    refined = refiner.refine(disturbed, torch.full_like(exact, 0.4), seen, FOCAL)
+    refined = refiner.refine(disturbed, torch.full_like(exact, 0.4), observed, FOCAL)
     before, after = (error_m(entries, truth, space, kinematics) for entries in (disturbed, refined))
     assert after < 0.4 * before
 
 
-def test_nothing_seen_changes_nothing(
-    space: LabelSpace, kinematics: KeypointKinematics, truth: BodyParameters, seen: PerceptionOutput
+def test_invisible_keypoints_leave_labels(
+    space: LabelSpace, kinematics: KeypointKinematics, truth: BodyParameters, observed: PerceptionOutput
 ) -> None:
-    blind = replace(
-        seen,
+    invisible = replace(
+        observed,
         visible_logit=torch.full((PEOPLE, 17), -30.0),
         joints_log_variance=torch.full((PEOPLE, 17), 20.0),
     )
     entries = crop_entries(space, truth, FOCAL) + 0.3
-    refined = Refiner(space, kinematics).refine(entries, torch.full_like(entries, 0.4), blind, FOCAL)
+    refined = Refiner(space, kinematics).refine(entries, torch.full_like(entries, 0.4), invisible, FOCAL)
     torch.testing.assert_close(refined, entries, atol=1e-3, rtol=0)
 
 
-def test_sure_labels_hardly_move(
-    space: LabelSpace, kinematics: KeypointKinematics, truth: BodyParameters, seen: PerceptionOutput
+def test_certain_labels_move_less(
+    space: LabelSpace, kinematics: KeypointKinematics, truth: BodyParameters, observed: PerceptionOutput
 ) -> None:
     entries = crop_entries(space, truth, FOCAL) + 0.3
     refiner = Refiner(space, kinematics)
-    sure, unsure = (refiner.refine(entries, torch.full_like(entries, s), seen, FOCAL) for s in (0.005, 0.5))
-    assert (sure - entries).abs().mean() < 0.2 * (unsure - entries).abs().mean()
+    certain, uncertain = (
+        refiner.refine(entries, torch.full_like(entries, sigma), observed, FOCAL) for sigma in (0.005, 0.5)
+    )
+    assert (certain - entries).abs().mean() < 0.2 * (uncertain - entries).abs().mean()
 
 
-def test_no_steps_leave_the_labels(
-    space: LabelSpace, kinematics: KeypointKinematics, truth: BodyParameters, seen: PerceptionOutput
+def test_zero_steps_leave_labels(
+    space: LabelSpace, kinematics: KeypointKinematics, truth: BodyParameters, observed: PerceptionOutput
 ) -> None:
     entries = crop_entries(space, truth, FOCAL)
     refiner = Refiner(space, kinematics, RefineConfig(steps=0))
-    assert torch.equal(refiner.refine(entries, torch.ones_like(entries), seen, FOCAL), entries)
+    assert torch.equal(refiner.refine(entries, torch.ones_like(entries), observed, FOCAL), entries)
 
 
 def test_floors_must_be_positive() -> None:

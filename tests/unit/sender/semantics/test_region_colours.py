@@ -1,5 +1,3 @@
-"""Colours get truer the longer somebody is seen."""
-
 import torch
 
 from common.body.anatomy import REGION_INDEX, REGIONS
@@ -8,7 +6,7 @@ from sender.semantics.region_colours import RegionColours
 RED, BLUE = torch.tensor([0.9, 0.1, 0.1]), torch.tensor([0.1, 0.1, 0.9])
 
 
-def seen(**regions: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+def frame(**regions: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     colours, areas = torch.full((len(REGIONS), 3), 0.5), torch.zeros(len(REGIONS))
     for name, colour in regions.items():
         index = REGION_INDEX[name.replace("_L", ".L").replace("_R", ".R")]
@@ -16,30 +14,30 @@ def seen(**regions: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     return colours, areas
 
 
-def test_noise_averages_out() -> None:
+def test_noise_is_averaged_out() -> None:
     torch.manual_seed(0)
     person = RegionColours()
     for _ in range(50):
-        known = person.update(*seen(chest=RED + 0.1 * torch.randn(3)))
+        known = person.update(*frame(chest=RED + 0.1 * torch.randn(3)))
     assert (known[REGION_INDEX["chest"]] - RED).abs().max() < 0.05
 
 
-def test_unseen_side_takes_the_seen_sides_colour() -> None:
-    known = RegionColours().update(*seen(shin_L=BLUE, chest=RED))
+def test_unseen_region_takes_colour_of_mirror_image_or_neighbour() -> None:
+    known = RegionColours().update(*frame(shin_L=BLUE, chest=RED))
     torch.testing.assert_close(known[REGION_INDEX["shin.R"]], BLUE)
     torch.testing.assert_close(known[REGION_INDEX["upper_arm.R"]], RED)
 
 
-def test_slivers_do_not_count() -> None:
-    colours, areas = seen(chest=RED)
+def test_tiny_regions_are_ignored() -> None:
+    colours, areas = frame(chest=RED)
     known = RegionColours().update(colours, areas * 0.01)
     torch.testing.assert_close(known, torch.full((len(REGIONS), 3), 0.5))
 
 
-def test_a_coat_that_comes_off_is_noticed_in_time() -> None:
+def test_changed_clothing_replaces_colour() -> None:
     person = RegionColours()
     for _ in range(500):
-        person.update(*seen(chest=RED))
+        person.update(*frame(chest=RED))
     for _ in range(200):
-        known = person.update(*seen(chest=BLUE))
+        known = person.update(*frame(chest=BLUE))
     assert (known[REGION_INDEX["chest"]] - BLUE).abs().max() < 0.1

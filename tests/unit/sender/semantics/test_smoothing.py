@@ -1,5 +1,3 @@
-"""Steadied labels: what stands still stops trembling, what moves is not held back, nobody is mixed up."""
-
 import numpy as np
 import pytest
 
@@ -15,27 +13,27 @@ def run(labels: np.ndarray, config: OneEuroConfig | None = None) -> np.ndarray:
     return np.stack([smoother.smooth(0, index / FPS, row) for index, row in enumerate(labels.astype(np.float32))])
 
 
-def test_a_still_person_trembles_less() -> None:
-    seen = np.random.default_rng(0).normal(0, 0.1, (150, LABEL_SIZE))
-    steady = run(seen)
+def test_jitter_at_rest_is_reduced() -> None:
+    labels = np.random.default_rng(0).normal(0, 0.1, (150, LABEL_SIZE))
+    smoothed = run(labels)
     body = slice(0, APPEARANCE.start)
-    assert np.diff(steady[30:, body], axis=0).std() < 0.5 * np.diff(seen[30:, body], axis=0).std()
-    assert steady[30:, body].std() < 0.8 * seen[30:, body].std()
+    assert np.diff(smoothed[30:, body], axis=0).std() < 0.5 * np.diff(labels[30:, body], axis=0).std()
+    assert smoothed[30:, body].std() < 0.8 * labels[30:, body].std()
 
 
-def test_a_moving_arm_lags_by_a_frame_at_most() -> None:
+def test_moving_arm_lags_by_one_frame_at_most() -> None:
     time_s = np.arange(300) / FPS
-    seen = np.zeros((300, LABEL_SIZE))
-    seen[:, ARM] = 1.5 * np.sin(2 * np.pi * time_s * 0.8)[:, None]
-    steady = run(seen)
+    labels = np.zeros((300, LABEL_SIZE))
+    labels[:, ARM] = 1.5 * np.sin(2 * np.pi * time_s * 0.8)[:, None]
+    smoothed = run(labels)
 
     def error(lag: int) -> float:
-        return float(np.abs(steady[60:, ARM] - seen[60 - lag : len(seen) - lag, ARM]).mean())
+        return float(np.abs(smoothed[60:, ARM] - labels[60 - lag : len(labels) - lag, ARM]).mean())
 
     assert min(range(5), key=error) <= 1
 
 
-def test_a_moving_arm_does_not_shake_a_still_leg() -> None:
+def test_moving_arm_adds_no_jitter_to_leg() -> None:
     rng = np.random.default_rng(1)
     still = rng.normal(0, 0.1, (120, LABEL_SIZE))
     waving = still.copy()
@@ -43,12 +41,12 @@ def test_a_moving_arm_does_not_shake_a_still_leg() -> None:
     np.testing.assert_allclose(run(waving)[:, LEG], run(still)[:, LEG], atol=1e-6)
 
 
-def test_colours_pass_as_they_are() -> None:
-    seen = np.random.default_rng(2).normal(size=(10, LABEL_SIZE)).astype(np.float32)
-    np.testing.assert_array_equal(run(seen)[:, APPEARANCE], seen[:, APPEARANCE])
+def test_colours_pass_unchanged() -> None:
+    labels = np.random.default_rng(2).normal(size=(10, LABEL_SIZE)).astype(np.float32)
+    np.testing.assert_array_equal(run(labels)[:, APPEARANCE], labels[:, APPEARANCE])
 
 
-def test_people_are_not_mixed_up_and_are_forgotten_after_a_while() -> None:
+def test_identities_are_separate_and_forgotten_after_a_gap() -> None:
     smoother = LabelSmoother()
     zeros, ones = np.zeros(LABEL_SIZE, np.float32), np.ones(LABEL_SIZE, np.float32)
     smoother.smooth(0, 0.0, zeros)
@@ -59,35 +57,35 @@ def test_people_are_not_mixed_up_and_are_forgotten_after_a_while() -> None:
     np.testing.assert_array_equal(smoother.smooth(0, 5.033, zeros), zeros)
 
 
-def test_pictures_without_a_time_are_left_alone() -> None:
+def test_images_without_time_are_not_smoothed() -> None:
     smoother = LabelSmoother()
     for value in (0.0, 1.0, -1.0):
-        seen = np.full(LABEL_SIZE, value, np.float32)
-        np.testing.assert_array_equal(smoother.smooth(0, 0.0, seen), seen)
+        labels = np.full(LABEL_SIZE, value, np.float32)
+        np.testing.assert_array_equal(smoother.smooth(0, 0.0, labels), labels)
 
 
-def test_what_is_handed_out_is_not_what_is_remembered() -> None:
+def test_result_can_be_changed_without_changing_the_filter() -> None:
     smoother = LabelSmoother()
     first = smoother.smooth(0, 0.0, np.zeros(LABEL_SIZE, np.float32))
     first += 100
     assert smoother.smooth(0, 0.033, np.zeros(LABEL_SIZE, np.float32)).max() == 0
 
 
-def test_a_part_of_the_labels_is_refused() -> None:
+def test_partial_labels_are_rejected() -> None:
     with pytest.raises(ValueError, match="104"):
         LabelSmoother().smooth(0, 0.0, np.zeros(7, np.float32))
 
 
-def test_the_user_s_word_counts() -> None:
+def test_smoothing_option_sets_strength() -> None:
     assert smoother_of(SmoothingConfig(0.0)) is None
     with pytest.raises(ValueError, match="smoothing"):
         SmoothingConfig(-1.0)
-    seen = np.random.default_rng(3).normal(0, 0.1, (90, LABEL_SIZE)).astype(np.float32)
+    labels = np.random.default_rng(3).normal(0, 0.1, (90, LABEL_SIZE)).astype(np.float32)
 
-    def trembling(smoothing: float) -> float:
+    def jitter(smoothing: float) -> float:
         smoother = smoother_of(SmoothingConfig(smoothing))
         assert smoother is not None
-        rows = [smoother.smooth(0, index / FPS, row) for index, row in enumerate(seen)]
+        rows = [smoother.smooth(0, index / FPS, row) for index, row in enumerate(labels)]
         return float(np.diff(np.stack(rows)[30:, ARM], axis=0).std())
 
-    assert trembling(4.0) < trembling(1.0) < trembling(0.25)
+    assert jitter(4.0) < jitter(1.0) < jitter(0.25)
