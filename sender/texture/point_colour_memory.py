@@ -1,4 +1,4 @@
-"""The colours of one person's surface points, learnt while it is watched, and when they are worth telling."""
+"""The colours of one person's surface points, averaged over observations, and when an update is worth sending."""
 
 from dataclasses import dataclass
 
@@ -10,32 +10,33 @@ from common.frames import Camera
 from sender.texture.observation import Observation
 from sender.texture.point_visibility import view_cosine
 
-# Looks at a point that its mean goes back over: light changes, and coats come off.
-_MEMORY = 24.0
-# About one square look or a few oblique ones make a point known.
-_KNOWN_FROM = 0.6
+# Observations that a point's mean covers, because light and clothing change.
+_MEMORY_OBSERVATIONS = 24.0
+# Weight from which a point's colour is known: about one frontal observation or a few oblique ones.
+_KNOWN_WEIGHT = 0.6
 
-# A point is news if it was never told, or is off by as much as one notices, 0…255 a channel.
-_OFF = 12.0
-# Much news goes at once; little only once it no longer grows, for then it would go twice.
-_MUCH = 0.12
-_LITTLE = 0.03
-_GROWTH = 0.01
-_FIRST_LOOKS = 3
-_QUIET_LOOKS = 12
-# Every telling makes the next one wait longer, up to so many looks.
-_PATIENCE = 2.0
-_LONGEST_LOOKS = 150
+# Colour change from which a point has to be sent again, 0…255 per channel: about the least visible one.
+_CHANGED_BY = 12.0
+# An update of this share of all points is sent at once.  One of the smaller share waits until it is stable, or parts of
+# it would be sent twice: until it has not grown by more than `_GROWTH_SHARE` for so many observations.
+_SEND_AT_ONCE_SHARE = 0.12
+_SEND_WHEN_STABLE_SHARE = 0.03
+_GROWTH_SHARE = 0.01
+_STABLE_OBSERVATIONS = 12
+# Least observations between two updates: at first, growth with every update, and limit.
+_FIRST_INTERVAL = 3
+_INTERVAL_GROWTH = 2.0
+_MAX_INTERVAL = 150
 
 
 @dataclass(frozen=True, slots=True)
 class ColourUpdate:
-    """How far what is known now is from what was taken last.
+    """The difference between the present colours and those that were last taken.
 
     Args:
-        newly_seen: share of all points that became known since, 0…1.
-        changed: share of all points whose colour is notably another since, 0…1.
-        colour_change: mean change of the points that were known already, 0…255 a channel.
+        newly_seen: share of all points that have become known since, 0…1.
+        changed: share of all points whose colour has visibly changed since, 0…1.
+        colour_change: mean change of the points known before, 0…255 per channel.
     """
 
     newly_seen: float
@@ -44,12 +45,12 @@ class ColourUpdate:
 
     @property
     def share(self) -> float:
-        """Of all points, those that whoever was told last does not know rightly, 0…1."""
+        """Share of all points to be sent, 0…1."""
         return self.newly_seen + self.changed
 
 
 class PointColourMemory:
-    """What one person's 2,048 surface points look like, as far as they were seen.
+    """The colours of one person's 2,048 surface points.
 
     Args:
         region: (2048,) the body region of each point.
@@ -59,79 +60,82 @@ class PointColourMemory:
         self._region = region
         self._means = np.zeros((POINTS, 3), np.float32)
         self._weights = np.zeros(POINTS, np.float32)
-        self._taken = np.zeros((POINTS, 3), np.float32)
-        self._was_taken = np.zeros(POINTS, np.bool_)
-        self._looks = 0
-        self._pause = _FIRST_LOOKS
-        self._most_share = 0.0
-        self._quiet_looks = 0
+        self._taken_means = np.zeros((POINTS, 3), np.float32)
+        self._taken = np.zeros(POINTS, np.bool_)
+        self._observations = 0
+        self._interval = _FIRST_INTERVAL
+        self._max_share = 0.0
+        self._stable_observations = 0
 
     @property
     def colours(self) -> ByteArray:
-        """(2048, 3) RGB; black where nothing is known."""
+        """(2048, 3) RGB; black where unknown."""
         return np.where(self.seen[:, None], np.rint(self._means), 0).astype(np.uint8)
 
     @property
     def seen(self) -> BoolArray:
-        """(2048,) whose colours are known."""
-        return self._weights >= _KNOWN_FROM
+        """(2048,) whether each point's colour is known."""
+        return self._weights >= _KNOWN_WEIGHT
 
-    def see(self, observation: Observation, points: FloatArray, normals: FloatArray, camera: Camera) -> None:
-        """Takes in one frame.
+    def add(self, observation: Observation, points: FloatArray, normals: FloatArray, camera: Camera) -> None:
+        """Adds one observation.
 
         Args:
-            observation: the person in it.
-            points: (2048, 3) where the points are, camera space, metres.
+            observation: of the person.
+            points: (2048, 3) surface points, camera space, metres.
             normals: (2048, 3) outward unit normals.
             camera: the frame's.
         """
         pixels = camera.project(points)
-        weights = view_cosine(points, normals, camera) * observation.certainty_at(pixels, self._region)
-        looked = np.flatnonzero(weights)
-        if len(looked):
-            total = _faded(self._weights[looked]) + weights[looked]
-            difference = observation.colours_at(pixels[looked]) - self._means[looked]
-            self._means[looked] += (weights[looked] / total)[:, None] * difference
-            self._weights[looked] = total
-        self._looks += 1
-        self._watch_growth()
+        weights = view_cosine(points, normals, camera) * observation.weight_at(pixels, self._region)
+        observed = np.flatnonzero(weights)
+        if len(observed):
+            total = _faded(self._weights[observed]) + weights[observed]
+            difference = observation.colours_at(pixels[observed]) - self._means[observed]
+            self._means[observed] += (weights[observed] / total)[:, None] * difference
+            self._weights[observed] = total
+        self._observations += 1
+        self._track_growth()
 
     @property
     def pending_update(self) -> ColourUpdate:
-        """Since the last `take`, or since the beginning."""
+        """What has changed since the last `take`, or since the beginning."""
         seen = self.seen
-        change = np.abs(self._means - self._taken).mean(axis=1)
-        both = seen & self._was_taken
+        change = np.abs(self._means - self._taken_means).mean(axis=1)
+        both = seen & self._taken
         return ColourUpdate(
-            newly_seen=float((seen & ~self._was_taken).mean()),
-            changed=float((both & (change > _OFF)).mean()),
+            newly_seen=float((seen & ~self._taken).mean()),
+            changed=float((both & (change > _CHANGED_BY)).mean()),
             colour_change=float(change[both].mean()) if both.any() else 0.0,
         )
 
     @property
     def worth_sending(self) -> bool:
-        """Whether the news is worth some thousand bytes: much of it, or some that has stopped growing."""
-        if self._looks < self._pause:
+        """Whether the pending update is worth a few thousand bytes: it is large, or it is stable."""
+        if self._observations < self._interval:
             return False
         share = self.pending_update.share
-        return share >= _MUCH or (share >= _LITTLE and self._quiet_looks >= _QUIET_LOOKS)
+        stable = self._stable_observations >= _STABLE_OBSERVATIONS
+        return share >= _SEND_AT_ONCE_SHARE or (share >= _SEND_WHEN_STABLE_SHARE and stable)
 
     def take(self) -> tuple[ByteArray, BoolArray]:
-        """`colours` and `seen`, which are no news from now on."""
+        """`colours` and `seen`, for sending; no update is pending afterwards."""
         seen = self.seen
-        self._taken = np.where(seen[:, None], self._means, self._taken)
-        self._was_taken = self._was_taken | seen
-        self._pause = min(round(_PATIENCE * self._pause), _LONGEST_LOOKS)
-        self._looks, self._quiet_looks, self._most_share = 0, 0, 0.0
+        self._taken_means = np.where(seen[:, None], self._means, self._taken_means)
+        self._taken = self._taken | seen
+        self._interval = min(round(_INTERVAL_GROWTH * self._interval), _MAX_INTERVAL)
+        self._observations, self._stable_observations, self._max_share = 0, 0, 0.0
         return self.colours, seen
 
-    def _watch_growth(self) -> None:
+    def _track_growth(self) -> None:
         share = self.pending_update.share
-        grows = share > self._most_share + _GROWTH
-        self._quiet_looks = 0 if grows else self._quiet_looks + 1
-        self._most_share = share if grows else self._most_share
+        grows = share > self._max_share + _GROWTH_SHARE
+        self._stable_observations = 0 if grows else self._stable_observations + 1
+        self._max_share = share if grows else self._max_share
 
 
 def _faded(weights: FloatArray) -> FloatArray:
-    """What earlier looks still count at another one; what has become known stays so."""
-    return np.asarray(np.maximum((1 - 1 / _MEMORY) * weights, np.minimum(weights, _KNOWN_FROM)), np.float32)
+    """Weights of earlier observations at a further one; a known point stays known."""
+    return np.asarray(
+        np.maximum((1 - 1 / _MEMORY_OBSERVATIONS) * weights, np.minimum(weights, _KNOWN_WEIGHT)), np.float32
+    )

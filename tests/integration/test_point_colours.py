@@ -15,7 +15,7 @@ from common.synthetic.renderer.renderer import Renderer
 from common.texture.point_colours import decode
 from receiver.body.colouring import Colouring
 from sender.texture.stage import TextureStage
-from tests.support.synthetic_observation import CAMERA, Pictured, pictured
+from tests.support.synthetic_observation import CAMERA, RenderedPerson, render_person
 
 _SHOWN = (0.0, np.pi)
 _JUDGED = (0.0, 0.7, np.pi - 0.7, np.pi, np.pi + 0.7, 2 * np.pi - 0.7)
@@ -27,7 +27,7 @@ def model() -> BodyModel:
     return BodyModel.load()
 
 
-def region_means(pictures: list[Pictured], region: np.ndarray) -> FloatArray:
+def region_means(pictures: list[RenderedPerson], region: np.ndarray) -> FloatArray:
     """(R, 3) 0…1: what a perfect eye would say of the regions, having seen the same pictures."""
     visible = np.concatenate([picture.truly_visible() for picture in pictures])
     colours = np.concatenate([picture.colours_at_points() for picture in pictures])[visible]
@@ -44,8 +44,8 @@ def errors(model: BodyModel, renderer: Renderer) -> Iterator[tuple[float, float]
     rng = np.random.default_rng(11)
     for _ in range(_PEOPLE):
         painted, light = sample_appearance(rng), sample_light(rng)
-        shown = [pictured(renderer, model, painted, yaw, light) for yaw in _SHOWN]
-        judged = [pictured(renderer, model, painted, yaw, light) for yaw in _JUDGED]
+        shown = [render_person(renderer, model, painted, yaw, light) for yaw in _SHOWN]
+        judged = [render_person(renderer, model, painted, yaw, light) for yaw in _JUDGED]
         texture_stage = TextureStage(space, model)
         sent = [
             blob
@@ -58,7 +58,7 @@ def errors(model: BodyModel, renderer: Renderer) -> Iterator[tuple[float, float]
         yield _error(judged, regions[region]), _error(judged, points)
 
 
-def _error(judged: list[Pictured], colours: FloatArray) -> float:
+def _error(judged: list[RenderedPerson], colours: FloatArray) -> float:
     off = [np.abs(255 * colours - picture.colours_at_points())[picture.truly_visible()] for picture in judged]
     return float(np.concatenate(off).mean())
 

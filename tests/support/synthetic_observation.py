@@ -1,4 +1,4 @@
-"""A synthetic person before a camera, with what perfect perception would say of the picture."""
+"""A rendered person with the output of perfect perception."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -24,21 +24,21 @@ CAMERA = Camera(480, 640, 800.0)
 CROP = CropBox(-25, 73, 530)
 BACKGROUND = (255, 0, 255)
 COARSE, FINE = 64, 192
-"""Cells along a side of what perception says: as many as it has, and so many that its mask is perfect."""
+"""Cells along a side of mask and part map: as in perception's output, and enough for an exact mask."""
 
 
 def even_light() -> Light:
-    """From everywhere: what is drawn is what is painted."""
-    everywhere = np.ones(3, np.float32)
-    return Light(np.eye(3, dtype=np.float32), np.zeros((3, 3), np.float32), everywhere, everywhere)
+    """Ambient light only, so that rendered colours equal the painted ones."""
+    white = np.ones(3, np.float32)
+    return Light(np.eye(3, dtype=np.float32), np.zeros((3, 3), np.float32), white, white)
 
 
 @dataclass(frozen=True, eq=False)
-class Pictured:
-    """One picture of somebody, and its truth.
+class RenderedPerson:
+    """An image of one person, and its ground truth.
 
     Args:
-        image: (H, W, 3), the person before `BACKGROUND`.
+        image: (H, W, 3), the person in front of `BACKGROUND`.
         part: (H, W) 0 background, 1 + region index.
         depth: (H, W) metres; 0 off the person.
         parameters: the true body.
@@ -54,26 +54,26 @@ class Pictured:
     normals: FloatArray
 
     def observed(self, identity: int = 0, cells: int = COARSE) -> ObservedPerson:
-        """As perception would see it if it made no mistakes."""
+        """As perfect perception would observe it."""
         square = CROP.cut(np.repeat(self.part[..., None], 3, axis=2), CROP.side)[..., 0]
-        whole = cv2.resize((square > 0).astype(np.float32), (cells, cells), interpolation=cv2.INTER_AREA)
-        person = whole > (0.999 if cells == FINE else 0.5)
-        middles = ((np.arange(cells) + 0.5) * CROP.side / cells).astype(int)
-        part = square[middles[:, None], middles]
+        coverage = cv2.resize((square > 0).astype(np.float32), (cells, cells), interpolation=cv2.INTER_AREA)
+        person = coverage > (0.999 if cells == FINE else 0.5)
+        centres = ((np.arange(cells) + 0.5) * CROP.side / cells).astype(int)
+        part = square[centres[:, None], centres]
         logits = 12.0 * np.eye(1 + len(REGIONS), dtype=np.float32)[part].transpose(2, 0, 1)
         unused: dict[str, Any] = {name: torch.zeros(1) for name in PerceptionOutput.__dataclass_fields__}
-        read = {
+        used = {
             "mask_logits": torch.from_numpy(np.where(person, 8.0, -8.0).astype(np.float32))[None],
             "part_logits": torch.from_numpy(logits)[None],
         }
-        return ObservedPerson(identity, 1.0, CROP, PerceptionOutput(**(unused | read)))
+        return ObservedPerson(identity, 1.0, CROP, PerceptionOutput(**(unused | used)))
 
     def labels(self, space: LabelSpace, identity: int = 0) -> PersonLabels:
-        """The true ones."""
+        """The true labels."""
         return PersonLabels(identity, 1.0, split(space.encode(self.parameters)[0].numpy()))
 
     def truly_visible(self) -> BoolArray:
-        """(2048,) points that are what the picture shows at their place, by its exact depth, and not obliquely."""
+        """(2048,) points that the image shows at their pixel, by its exact depth, and not obliquely."""
         pixels = (CAMERA.focal_px * self.points[:, :2] / self.points[:, 2:] + [240, 320]).astype(int)
         inside = ((pixels >= 0) & (pixels < [CAMERA.width, CAMERA.height])).all(axis=1)
         x, y = np.clip(pixels, 0, [CAMERA.width - 1, CAMERA.height - 1]).T
@@ -81,24 +81,26 @@ class Pictured:
         return np.asarray(inside & (cosine > 0.3) & (np.abs(self.depth[y, x] - self.points[:, 2]) < 0.02))
 
     def colours_at_points(self) -> FloatArray:
-        """(2048, 3) what the picture shows where each point falls, visible or not."""
+        """(2048, 3) colour of the image at each point's pixel, visible or not."""
         pixels = (CAMERA.focal_px * self.points[:, :2] / self.points[:, 2:] + [240, 320]).astype(int)
         x, y = np.clip(pixels, 0, [CAMERA.width - 1, CAMERA.height - 1]).T
         return np.asarray(self.image[y, x], np.float32)
 
 
-def pictured(
+def render_person(
     renderer: Renderer,
     model: BodyModel,
     appearance: Appearance,
     yaw: float = 0.0,
     light: Light | None = None,
     pose: torch.Tensor | None = None,
-) -> Pictured:
-    """Somebody 3 m away, turned about the vertical by so many radians.
+) -> RenderedPerson:
+    """Renders a person 3.2 m away.
 
     Args:
-        pose: (22, 3, 3) local rotations but for the root's; at rest by default.
+        yaw: rotation about the vertical, radians.
+        light: even by default.
+        pose: (22, 3, 3) local rotations except for the root's; the rest pose by default.
     """
     parameters = BodyParameters.rest(1, 3.2)
     if pose is not None:
@@ -110,4 +112,4 @@ def pictured(
     view = View(CAMERA.width, CAMERA.height, CAMERA.focal_px)
     drawn = renderer.render([Figure(vertices[0].numpy(), appearance)], view, light or even_light())
     image = np.where(drawn.part[..., None] > 0, drawn.colour[..., :3], BACKGROUND).astype(np.uint8)
-    return Pictured(image, drawn.part, drawn.depth, parameters, points[0].numpy(), normals[0].numpy())
+    return RenderedPerson(image, drawn.part, drawn.depth, parameters, points[0].numpy(), normals[0].numpy())
