@@ -1,9 +1,10 @@
-"""ω: how much each label group matters to the surface, from a measured table and the frame's own uncertainty.
+"""Importance weights ω of the label groups, from a measured table and the uncertainty of the present frame.
 
-Equations (12)–(14) are missing from the paper's copy that we have; this is our completion.  The table says how many
-millimetres the surface moves, on average, when every entry of a group is disturbed by the codec's finest step
-(`python -m sender.importance.measure`).  A frame then shifts the weights between groups: where the estimate itself is
-uncertain by σ, a rounding error s adds little to the total √(σ² + s²), so bits do more good elsewhere.
+Equations (12)–(14) are missing from our copy of the paper; this is our completion.  The table has the mean displacement
+of the surface in millimetres when every entry of a group is off by the codec's finest step
+(`python -m sender.importance.measure`).  A frame's uncertainty then shifts the weights between groups: where an
+estimate is uncertain by σ, a rounding error s adds little to the total error √(σ² + s²), so that bits help more in
+other groups.
 """
 
 import json
@@ -24,9 +25,9 @@ from common.labels import GROUPS, LABEL_SIZE, split
 IMPORTANCE_FILE: Final = Path(common.__file__).parent / "weights" / "importance.json"
 TABLE_VERSION: Final = 1
 
-# A rounding error in the middle of the codec's range, standard deviations.
+# The codec's rounding error in the middle of its range of steps, standard deviations.
 _ROUNDING_SIGMA: Final = 0.1
-# An uncertainty estimate may be wrong itself; it shifts a weight by no more than this factor.
+# Largest factor by which uncertainty changes a weight, because its estimate may be wrong.
 _MAX_SHIFT: Final = 2.0
 
 
@@ -44,10 +45,10 @@ class Importance:
 
     @classmethod
     def load(cls, path: Path = IMPORTANCE_FILE) -> Self:
-        """The table that ships with the package.
+        """Loads the shipped table.
 
         Raises:
-            WeightsError: it is missing, broken, or of another version or vocabulary.
+            WeightsError: it is missing, damaged, or of another version or vocabulary.
         """
         try:
             data = json.loads(path.read_text())
@@ -63,9 +64,13 @@ class Importance:
     def weights(self, person: PersonLabels) -> dict[str, float]:
         """ω in mm of each group for this person in this frame.
 
-        A group whose uncertainty equals the person's average keeps the table's value, as does everyone without `sigma`.
+        A group whose uncertainty equals the person's average keeps the table's value; so do all groups of a person
+        without `sigma`.
+
+        Raises:
+            ValueError: a group's uncertainty is empty or not finite.
         """
-        known = person.sigma.keys() & self.omega.keys()
+        known = [name for name in self.omega if name in person.sigma]
         uncertainty = {name: self._uncertainty(name, person.sigma[name]) for name in known}
         if not uncertainty:
             return dict(self.omega)
@@ -73,15 +78,16 @@ class Importance:
         return {name: omega * _shift(uncertainty.get(name, average), average) for name, omega in self.omega.items()}
 
     def _uncertainty(self, name: str, sigma: FloatArray) -> float:
-        """Root mean square of the entries' σ, each as visible in the surface as it is; σ may be a prefix."""
-        visible = self.mm_per_sigma[name][: len(sigma)].astype(np.float64) ** 2
-        if visible.sum() == 0.0:
-            visible = np.ones(len(sigma))
+        """Root mean square of the entries' σ, weighted by their effect on the surface; σ may be a prefix."""
+        weight = self.mm_per_sigma[name][: len(sigma)].astype(np.float64) ** 2
+        if weight.sum() == 0.0:
+            weight = np.ones(len(sigma))
         if not len(sigma) or not np.isfinite(sigma).all():
             raise ValueError(f"the uncertainty of label group {name!r} must be finite numbers")
-        return float(np.sqrt((visible * sigma.astype(np.float64) ** 2).sum() / visible.sum()))
+        return float(np.sqrt((weight * sigma.astype(np.float64) ** 2).sum() / weight.sum()))
 
 
 def _shift(own: float, average: float) -> float:
+    """Factor of a group's weight for its own uncertainty and the average one."""
     shift = math.hypot(_ROUNDING_SIGMA, average) / math.hypot(_ROUNDING_SIGMA, own)
     return min(max(shift, 1 / _MAX_SHIFT), _MAX_SHIFT)

@@ -1,8 +1,9 @@
 """Measures ω on sampled training poses: `python -m sender.importance.measure` writes `common/weights/importance.json`.
 
-The labels of sampled people are disturbed, decoded and skinned, and the mean displacement of points on the skin is
-averaged over people: by ± 0.1 σ for each entry, which sets the codec's steps (`common.training.fit_codec
---importance`), and by one such step in every entry of a group, which is the group's ω.  Colours move no surface: 0 mm.
+The labels of sampled people are perturbed, decoded and skinned; the displacement of points on the skin is averaged over
+points and people.  Each entry is perturbed by ± 0.1 σ, which gives the codec's steps (`common.training.fit_codec
+--importance`); all entries of a group are perturbed by one such step each, which gives the group's ω.  Colours do not
+move the surface: 0 mm.
 """
 
 import argparse
@@ -26,7 +27,7 @@ from common.training.fit_codec import equal_displacement_steps
 from sender.importance.importance import IMPORTANCE_FILE, TABLE_VERSION
 
 _PROBE_SIGMA: Final = 0.1
-_INVISIBLE: Final = "appearance"
+_COLOURS: Final = "appearance"
 _BATCH: Final = 16
 
 
@@ -35,18 +36,18 @@ def sample_bodies(count: int, seed: int) -> BodyParameters:
     poses = PoseSampler("train", seed).sample(count)
     generator = np.random.default_rng(seed)
     depth = np.exp(generator.uniform(np.log(2.0), np.log(6.0), count))
-    aside, down = generator.uniform(-0.45, 0.45, count), generator.uniform(-0.2, 0.2, count)
-    place = np.stack([aside * depth, down * depth, depth], axis=1)
+    x_over_z, y_over_z = generator.uniform(-0.45, 0.45, count), generator.uniform(-0.2, 0.2, count)
+    translation = np.stack([x_over_z * depth, y_over_z * depth, depth], axis=1)
     return BodyParameters(
         rotations=axis_angle_to_matrix(torch.from_numpy(poses.rotation_vectors)),
         curl=torch.from_numpy(poses.curl),
         shape=torch.from_numpy(generator.normal(size=(count, 10)).astype(np.float32)),
-        translation=torch.from_numpy(place.astype(np.float32)),
+        translation=torch.from_numpy(translation.astype(np.float32)),
     )
 
 
 class Displacement:
-    """Mean displacement in mm of the skin of some people when their labels change.
+    """Mean displacement of the skin of some people, in mm, when their labels change.
 
     Args:
         labels: (B, LABEL_SIZE).
@@ -71,9 +72,9 @@ class Displacement:
 
 
 def measure_entries(displacement: Displacement) -> Float64Array:
-    """(LABEL_SIZE,) mm per σ of each entry; colours move nothing."""
+    """(LABEL_SIZE,) mm per σ of each entry; 0 for colours."""
     mm_per_sigma = np.zeros(LABEL_SIZE)
-    for entry in range(group_slices()[_INVISIBLE].start):
+    for entry in range(group_slices()[_COLOURS].start):
         change = torch.zeros(LABEL_SIZE)
         change[entry] = _PROBE_SIGMA
         mm_per_sigma[entry] = (displacement.of(change) + displacement.of(-change)) / (2 * _PROBE_SIGMA)
@@ -81,21 +82,21 @@ def measure_entries(displacement: Displacement) -> Float64Array:
 
 
 def measure_groups(displacement: Displacement, step_sigma: Float64Array, people: int, seed: int) -> dict[str, float]:
-    """Group name → mm when each of its entries is off by its step, at random signs."""
+    """Group name → mm when each of its entries is off by its step, with random signs."""
     generator = torch.Generator().manual_seed(seed)
     signs = torch.randint(0, 2, (people, LABEL_SIZE), generator=generator) * 2.0 - 1.0
     change = signs * torch.from_numpy(step_sigma).float()
     omega = dict.fromkeys(GROUP_NAMES, 0.0)
-    for name, where in group_slices().items():
-        if name != _INVISIBLE:
+    for name, entries in group_slices().items():
+        if name != _COLOURS:
             only = torch.zeros(LABEL_SIZE)
-            only[where] = 1.0
+            only[entries] = 1.0
             omega[name] = displacement.of(change * only)
     return omega
 
 
 def measure(displacement: Displacement, people: int, seed: int) -> dict[str, object]:
-    """The table, as it is written."""
+    """The table as it is written to the file."""
     mm_per_sigma = measure_entries(displacement)
     omega = measure_groups(displacement, equal_displacement_steps(mm_per_sigma), people, seed)
     return {
@@ -110,10 +111,11 @@ def measure(displacement: Displacement, people: int, seed: int) -> dict[str, obj
 
 def main(arguments: list[str] | None = None) -> int:
     """The command line; returns the exit code."""
-    parser = argparse.ArgumentParser(prog="python -m sender.importance.measure", description="Measure ω of each label.")
+    description = "Measure the importance ω of each label group."
+    parser = argparse.ArgumentParser(prog="python -m sender.importance.measure", description=description)
     parser.add_argument("--people", type=int, default=96, help="people to average over (default: %(default)s)")
-    parser.add_argument("--seed", type=int, default=12, help="of the people and signs (default: %(default)s)")
-    parser.add_argument("--out", type=Path, default=IMPORTANCE_FILE, help="where the table goes (default: %(default)s)")
+    parser.add_argument("--seed", type=int, default=12, help="seed of people and signs (default: %(default)s)")
+    parser.add_argument("--out", type=Path, default=IMPORTANCE_FILE, help="file to write (default: %(default)s)")
     options = parser.parse_args(arguments)
     return exit_code_of("measure", lambda: _run(options.people, options.seed, options.out))
 

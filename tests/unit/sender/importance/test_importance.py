@@ -18,7 +18,7 @@ def with_sigma(**sigma: float) -> PersonLabels:
     return replace(PERSON, sigma=vectors)
 
 
-def test_shipped_table_ranks_the_groups_as_anatomy_does() -> None:
+def test_shipped_table_ranks_groups_by_anatomy() -> None:
     omega = Importance.load().omega
     assert set(omega) == set(GROUP_NAMES)
     assert omega["root"] == max(omega.values())
@@ -26,7 +26,7 @@ def test_shipped_table_ranks_the_groups_as_anatomy_does() -> None:
     assert omega["left_arm"] == pytest.approx(omega["right_arm"], rel=0.2)
 
 
-def test_shipped_entries_go_from_coarse_to_fine() -> None:
+def test_shipped_entries_are_ordered_from_coarse_to_fine() -> None:
     mm = Importance.load().mm_per_sigma
     for name in ("torso", "left_arm", "right_arm", "left_leg", "right_leg"):
         assert mm[name][0] == mm[name].max()
@@ -38,12 +38,12 @@ def test_weights_without_uncertainty_are_the_table() -> None:
     assert table.weights(PERSON) == table.omega
 
 
-def test_weights_with_even_uncertainty_are_the_table() -> None:
+def test_weights_with_equal_uncertainties_are_the_table() -> None:
     table = Importance.load()
     assert table.weights(with_sigma()) == pytest.approx(dict(table.omega))
 
 
-def test_an_uncertain_group_weighs_less_and_the_others_more() -> None:
+def test_uncertain_group_weighs_less_and_others_more() -> None:
     table = Importance.load()
     weights = table.weights(with_sigma(left_arm=0.8))
     assert weights["left_arm"] < 0.6 * table.omega["left_arm"]
@@ -51,7 +51,7 @@ def test_an_uncertain_group_weighs_less_and_the_others_more() -> None:
     assert weights["right_arm"] > table.omega["right_arm"]
 
 
-def test_weights_accept_some_groups_and_prefixes() -> None:
+def test_weights_of_some_groups_and_prefixes() -> None:
     sigma = {"torso": np.array([0.1], dtype=np.float32), "head": np.array([0.9, 0.9], dtype=np.float32)}
     weights = Importance.load().weights(replace(PERSON, sigma=sigma))
     assert set(weights) == set(GROUP_NAMES)
@@ -59,7 +59,7 @@ def test_weights_accept_some_groups_and_prefixes() -> None:
     assert weights["root"] == pytest.approx(Importance.load().omega["root"])
 
 
-def test_weights_refuse_uncertainty_that_is_no_number() -> None:
+def test_weights_reject_uncertainty_that_is_not_finite() -> None:
     with pytest.raises(ValueError, match="torso"):
         Importance.load().weights(replace(PERSON, sigma={"torso": np.array([np.nan], dtype=np.float32)}))
 

@@ -17,9 +17,9 @@ def displacement() -> Iterator[Displacement]:
     yield Displacement(BodyModel.load(), space, space.encode(sample_bodies(PEOPLE, seed=1)))
 
 
-def change_of(name: str, place: int, sigma: float) -> torch.Tensor:
+def change_of(name: str, entry: int, sigma: float) -> torch.Tensor:
     change = torch.zeros(LABEL_SIZE)
-    change[group_slices()[name].start + place] = sigma
+    change[group_slices()[name].start + entry] = sigma
     return change
 
 
@@ -27,19 +27,19 @@ def test_no_change_moves_nothing(displacement: Displacement) -> None:
     assert displacement.of(torch.zeros(LABEL_SIZE)) == 0.0
 
 
-def test_displacement_grows_with_the_change(displacement: Displacement) -> None:
+def test_displacement_is_proportional_to_small_changes(displacement: Displacement) -> None:
     small, large = (displacement.of(change_of("left_leg", 0, sigma)) for sigma in (0.05, 0.1))
     assert large == pytest.approx(2 * small, rel=0.05)
     assert small > 0.5
 
 
-def test_moving_aside_displaces_every_point_alike(displacement: Displacement) -> None:
-    # x/z has a deviation of 0.25: a tenth of it, at the people's mean depth.
+def test_sideways_translation_displaces_every_point_equally(displacement: Displacement) -> None:
+    # x/z has a standard deviation of 0.25; a tenth of it at the people's mean depth.
     depth = sample_bodies(PEOPLE, seed=1).translation[:, 2].mean().item()
     assert displacement.of(change_of("root", 6, 0.1)) == pytest.approx(0.1 * 0.25 * depth * 1000, rel=1e-3)
 
 
-def test_groups_are_measured_with_their_own_steps(displacement: Displacement) -> None:
+def test_group_is_measured_with_its_own_steps(displacement: Displacement) -> None:
     steps = torch.zeros(LABEL_SIZE)
     steps[group_slices()["torso"]] = 0.05
     omega = measure_groups(displacement, steps.double().numpy(), PEOPLE, seed=1)
@@ -48,6 +48,6 @@ def test_groups_are_measured_with_their_own_steps(displacement: Displacement) ->
 
 
 def test_sample_bodies_is_seeded_and_in_front_of_the_camera() -> None:
-    one, same = sample_bodies(8, seed=5), sample_bodies(8, seed=5)
-    torch.testing.assert_close(one.rotations, same.rotations)
-    assert ((one.translation[:, 2] >= 2) & (one.translation[:, 2] <= 6)).all()
+    first, second = sample_bodies(8, seed=5), sample_bodies(8, seed=5)
+    torch.testing.assert_close(first.rotations, second.rotations)
+    assert ((first.translation[:, 2] >= 2) & (first.translation[:, 2] <= 6)).all()
