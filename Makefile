@@ -15,25 +15,27 @@ BENCH_FLAGS ?=
 BENCHES ?= $(basename $(notdir $(shell grep -l '^if __name__ == "__main__"' tests/bench/*.py)))
 
 .DELETE_ON_ERROR:
-.PHONY: help demo test check bench environment development system-packages
+.PHONY: help demo test check static-checks bench environment development system-packages
 
 help:
 	@echo "make demo    play the demo clip through both daemons; meshes and contact sheet in $(DEMO_OUT)/"
-	@echo "make test    all tests (TEST_FLAGS='-k name' for some)"
-	@echo "make check   ruff, mypy --strict, import rules"
+	@echo "make test    all that CI checks: make check, then every test (TEST_FLAGS='-k name' for some)"
+	@echo "make check   the quick part: ruff (lint and format), mypy --strict, import rules"
 	@echo "make bench   every benchmark (BENCHES=quality for one, BENCH_FLAGS=--quick)"
 
 demo: environment
 	PATH="$(CURDIR)/$(VENV)/bin:$$PATH" sh deploy/demo.sh $(DEMO_OUT)
 
-test: system-packages development
+test: system-packages static-checks
 	$(PYTHON) -m pytest $(TEST_FLAGS)
 
-check: development
+check: static-checks
+	$(PYTHON) -m pytest -q tests/unit/test_import_rules.py
+
+static-checks: development
 	$(PYTHON) -m ruff check .
 	$(PYTHON) -m ruff format --check .
 	$(PYTHON) -m mypy
-	$(PYTHON) -m pytest -q tests/unit/test_import_rules.py
 
 bench: system-packages development
 	set -e; for bench in $(BENCHES); do $(PYTHON) -m tests.bench.$$bench $(BENCH_FLAGS); done
