@@ -1,4 +1,4 @@
-"""The receiver's command line: `receiver --listen host:port --out DIR`."""
+"""The receiver's command line: `receiver --listen HOST:PORT --out PATH`."""
 
 import asyncio
 import signal
@@ -12,9 +12,10 @@ import torch
 from common.codec.frame_codec import FrameCodec
 from common.codec.packet import CODEC_VERSION
 from common.errors import exit_code_of
-from common.io.configuration import read_config
+from common.io.configuration import Program, read_config
 from common.io.logs import LogConfig
 from common.io.telemetry import MetricsConfig, MetricsServer
+from common.version import version_line
 from common.weights.devices import DeviceConfig
 from common.weights.loader import model_hash
 from receiver.diffusion.stage import SamplingConfig
@@ -28,10 +29,28 @@ from receiver.pipeline import ReceiverPipeline
 from receiver.publish.session_directory import PublishConfig, SessionDirectory
 from receiver.surface.stage import SurfaceConfig
 
+PROGRAM = Program(
+    name="receiver",
+    description="Receives people as semantic labels from senders, rebuilds each person as a watertight 3D mesh,\n"
+    "and writes the meshes and one JSON line per frame to a directory.",
+    examples=(
+        ("receiver", "take senders on this machine, on port 50051; write to the directory out"),
+        (
+            "receiver --listen 0.0.0.0:50051 --insecure --out meshes --format ply",
+            "take senders from any machine without encryption; write PLY files to the directory meshes",
+        ),
+        (
+            "receiver --listen 0.0.0.0:50051 --tls-cert certs/receiver.pem --tls-key certs/receiver.key",
+            "take senders from any machine, encrypted; deploy/certs makes the certificates",
+        ),
+    ),
+    version=lambda: version_line("receiver"),
+)
+
 
 @dataclass(frozen=True, slots=True)
 class ReceiverConfig:
-    """All of the receiver, a component each."""
+    """The receiver's configuration by component."""
 
     listen: ListenConfig = field(default_factory=ListenConfig)
     security: SecurityConfig = field(default_factory=SecurityConfig)
@@ -82,7 +101,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the receiver and returns its exit code."""
 
     def work() -> None:
-        config = read_config(ReceiverConfig, "receiver", arguments)
+        config = read_config(ReceiverConfig, PROGRAM, arguments)
         config.logging.start("receiver")
         # Small networks on few cores: more threads than one fight over them.
         torch.set_num_threads(1)

@@ -1,8 +1,11 @@
 """Network addresses as text: `127.0.0.1:50051`, `studio.example:9100`, `[::1]:50051`."""
 
 import ipaddress
+import re
 from dataclasses import dataclass
 from typing import Self
+
+_PATTERN = re.compile(r"(?:\[(?P<ipv6>[^\[\]]+)\]|(?P<host>[^:\[\]]*))(?::(?P<port>[0-9]{1,5}))?")
 
 
 @dataclass(frozen=True, slots=True)
@@ -13,18 +16,23 @@ class Address:
     port: int
 
     @classmethod
-    def parse(cls, text: str) -> Self:
+    def parse(cls, text: str, default: Self | None = None) -> Self:
         """Parses `host:port`; an IPv6 address needs brackets.
+
+        Args:
+            text: the address.
+            default: completes `host` and `:port`; without it both parts are required.
 
         Raises:
             ValueError: no host, no port, or a port outside 0…65535.
         """
-        host, colon, port = text.strip().rpartition(":")
-        if host.startswith("[") and host.endswith("]"):
-            host = host[1:-1]
-        elif ":" in host:
+        match = _PATTERN.fullmatch(text.strip())
+        if match is None and text.count(":") > 1 and "[" not in text:
             raise ValueError(f"{text!r}: write an IPv6 address in brackets, [::1]:50051")
-        if not colon or not host or not (port.isascii() and port.isdigit()) or int(port) > 65535:
+        host, port = (match["ipv6"] or match["host"], match["port"]) if match else ("", None)
+        if default is not None and (port or host) and not host.isdigit():
+            host, port = host or default.host, port or str(default.port)
+        if not host or not port or int(port) > 65535:
             raise ValueError(f"{text!r} is not host:port, such as 127.0.0.1:50051")
         return cls(host, int(port))
 

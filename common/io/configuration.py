@@ -1,57 +1,110 @@
-"""Configuration of a daemon: flags over environment over file over defaults.
+"""Configuration of a daemon from flags, environment variables, a TOML file and defaults, in this order of precedence.
 
-Each component has a frozen dataclass beside it whose fields are made by `option`; a daemon's configuration is a
-dataclass of such components. The field `focal_px` of the component `capture` is then
+Each component has a frozen dataclass whose fields are made by `option`; a daemon's configuration is a dataclass of such
+components. The field `focal_px` of the component `capture` is then
 
     --focal-px 900                       on the command line,
     BODYWIRE_SENDER_FOCAL_PX=900         in the environment of `sender`,
     [capture]                            in the TOML file that --config names.
     focal_px = 900
 
-A field is a `str`, `int`, `float`, `bool`, `Path`, `Literal` of strings or a class with a `parse(text)` class method,
-or one of these `| None`. A component checks itself in `__post_init__` and raises `ValueError`.
+A field is a `str`, `int`, `float`, `bool`, `Path`, `Address` or a `Literal` of strings, or one of these `| None`. A
+component checks itself in `__post_init__` and raises `ValueError`. An address may leave out the host or the port if its
+field has a default address, which completes it.
 """
 
 import argparse
 import dataclasses
+import math
 import os
+import sys
 import tomllib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from importlib.metadata import version
 from pathlib import Path
 from types import NoneType
 from typing import Any, Literal, NoReturn, TypeVar, get_args, get_origin, get_type_hints
 
 from common.errors import UsageError
+from common.io.addresses import Address
 
 T = TypeVar("T")
 
 _WORDS = {"1": True, "true": True, "yes": True, "on": True, "0": False, "false": False, "no": False, "off": False}
+_HELP_COLUMN = 34
 
 
-def option(default: Any, *, help: str) -> Any:
-    """A field of a component's configuration with its default and the line that `--help` shows."""
-    return dataclasses.field(default=default, metadata={"help": help})
+def option(default: Any, *, help: str, bare: bool = False) -> Any:
+    """A field of a component's configuration.
+
+    Args:
+        default: the field's value unless configured.
+        help: the description in `--help`, with the unit of a number.
+        bare: whether the flag may be given without a value, which means the default.
+    """
+    return dataclasses.field(default=default, metadata={"help": help, "bare": bare})
 
 
 @dataclass(frozen=True, slots=True)
-class _Option:
+class Program:
+    """A command line, as `--help` and `--version` show it.
+
+    Args:
+        name: `sender` or `receiver`; also names the environment variables.
+        description: one or two sentences.
+        examples: command and explanation of each.
+        version: returns the line that `--version` prints; raises BodywireError.
+    """
+
+    name: str
+    description: str
+    examples: Sequence[tuple[str, str]]
+    version: Callable[[], str]
+
+    @property
+    def environment_prefix(self) -> str:
+        return f"BODYWIRE_{self.name.upper()}_"
+
+
+@dataclass(frozen=True, slots=True)
+class Option:
+    """One configurable field.
+
+    Args:
+        component: the field of the daemon's configuration that it belongs to, which is also its TOML table.
+        name: the field's name.
+        kind: the field's type, without `| None`.
+        default: value if it is not configured.
+        help: description.
+        bare: see `option`.
+    """
+
     component: str
     name: str
     kind: Any
     default: Any
     help: str
+    bare: bool = False
 
     @property
     def flag(self) -> str:
         return "--" + self.name.replace("_", "-")
 
+    @property
+    def choices(self) -> tuple[str, ...]:
+        """The permitted values, if the type lists them."""
+        return get_args(self.kind) if get_origin(self.kind) is Literal else ()
+
+    @property
+    def placeholder(self) -> str:
+        """What `--help` shows for the value."""
+        return "{" + ",".join(self.choices) + "}" if self.choices else _PLACEHOLDERS[self.kind]
+
     def parse(self, text: str) -> Any:
         """Text from a flag or the environment as a value of `kind`; raises ValueError."""
-        if get_origin(self.kind) is Literal:
-            if text not in get_args(self.kind):
-                raise ValueError(f"{text!r} is none of {', '.join(get_args(self.kind))}")
+        if self.choices:
+            if text not in self.choices:
+                raise ValueError(f"{text!r} is none of {', '.join(self.choices)}")
             return text
         if self.kind is bool:
             if text.lower() not in _WORDS:
@@ -59,7 +112,11 @@ class _Option:
             return _WORDS[text.lower()]
         if self.kind in (int, float):
             return _number(text, self.kind)
-        return self.kind.parse(text) if hasattr(self.kind, "parse") else self.kind(text)
+        if self.kind is Address:
+            return Address.parse(text, self.default)
+        if "\0" in text:
+            raise ValueError(f"{text!r} has a NUL character")
+        return self.kind(text)
 
     def accept(self, value: Any) -> Any:
         """A value from a TOML file, of the type that TOML gives it; raises ValueError."""
@@ -67,40 +124,56 @@ class _Option:
             fits = isinstance(value, (int, float) if self.kind is float else self.kind)
             if not fits or (isinstance(value, bool) and self.kind is not bool):
                 raise ValueError(f"{value!r} is not {_KIND_NAMES[self.kind]}")
-            return self.kind(value)
+            return _number(str(value), self.kind) if self.kind is float else value
         if not isinstance(value, str):
             raise ValueError(f"{value!r} is not text in quotes")
         return self.parse(value)
 
 
 _KIND_NAMES = {int: "a whole number", float: "a number", bool: "true or false"}
+_PLACEHOLDERS = {int: "N", float: "NUMBER", bool: "BOOL", str: "TEXT", Path: "PATH", Address: "HOST:PORT"}
 
 
 def _number(text: str, kind: type[int] | type[float]) -> int | float:
     try:
-        return kind(text)
+        value = kind(text)
     except ValueError:
-        raise ValueError(f"{text!r} is not {_KIND_NAMES[kind]}") from None
+        value = math.nan
+    if math.isnan(value):
+        raise ValueError(f"{text!r} is not {_KIND_NAMES[kind]}")
+    return value
 
 
 class _Parser(argparse.ArgumentParser):
     """Raises instead of printing its usage, so that a wrong flag is one line like any other error."""
 
     def error(self, message: str) -> NoReturn:
-        raise UsageError(f"{message}; see {self.prog} --help")
+        raise UsageError(f"{message.removeprefix('argument ')}; see {self.prog} --help")
+
+
+class _VersionAction(argparse.Action):
+    """Prints the version, which is computed only when it is asked for, and exits."""
+
+    def __init__(self, *, line: Callable[[], str], **settings: Any) -> None:
+        super().__init__(**settings, nargs=0)
+        self._line = line
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: Any) -> None:
+        sys.stdout.write(self._line() + "\n")
+        parser.exit()
 
 
 def read_config(
     kind: type[T],
-    program: str,
+    program: Program,
     arguments: Sequence[str] | None = None,
     environment: Mapping[str, str] | None = None,
 ) -> T:
     """Builds a daemon's configuration, a dataclass of components, from all four places.
 
     Args:
-        kind: the dataclass; its docstring's first line is the description in `--help`.
-        program: `sender` or `receiver`; names the environment variables too.
+        kind: the dataclass.
+        program: what `--help` and `--version` show.
         arguments: flags, without the program's name; the process's own by default.
         environment: the process's own by default.
 
@@ -108,10 +181,10 @@ def read_config(
         UsageError: an unknown flag or key, a value that does not parse or that a component refuses, a file that cannot
             be read.
     """
-    options = _options(kind)
+    options = options_of(kind)
     environment = os.environ if environment is None else environment
     flags = _parser(kind, program, options).parse_args(arguments)
-    prefix = f"BODYWIRE_{program.upper()}_"
+    prefix = program.environment_prefix
     path = flags.config or environment.get(prefix + "CONFIG")
     values = _from_file(Path(path), options) if path else {}
     values |= _from_environment(prefix, environment, options)
@@ -119,45 +192,87 @@ def read_config(
     return _build(kind, values)
 
 
-def _options(kind: type[Any]) -> list[_Option]:
-    options: list[_Option] = []
+def options_of(kind: type[Any]) -> list[Option]:
+    """The options of a daemon's configuration, component by component.
+
+    Raises:
+        ValueError: two components have an option of the same name.
+    """
+    options: list[Option] = []
     for component, component_kind in get_type_hints(kind).items():
         hints = get_type_hints(component_kind)
         for field in dataclasses.fields(component_kind):
-            helped = field.metadata.get("help", "")
-            options.append(_Option(component, field.name, _bare(hints[field.name]), field.default, helped))
+            field_kind = _without_none(hints[field.name])
+            options.append(Option(component, field.name, field_kind, field.default, **field.metadata))
     names = [entry.name for entry in options]
     if len(set(names)) != len(names):
         raise ValueError(f"two components of {kind.__name__} share an option: {sorted(names)}")
     return options
 
 
-def _bare(hint: Any) -> Any:
+def component_summary(kind: type[Any], component: str) -> str:
+    """The first line of a component's docstring."""
+    return (get_type_hints(kind)[component].__doc__ or "").partition("\n")[0].strip()
+
+
+def _without_none(hint: Any) -> Any:
     """`X | None` as X."""
     alternatives = [each for each in get_args(hint) if each is not NoneType]
     return alternatives[0] if NoneType in get_args(hint) and len(alternatives) == 1 else hint
 
 
-def _parser(kind: type[Any], program: str, options: list[_Option]) -> _Parser:
-    description = (kind.__doc__ or "").splitlines()[0] if kind.__doc__ else None
-    # SUPPRESS leaves out what was not given, so that the environment and the file can speak.
-    parser = _Parser(program, description=description, argument_default=argparse.SUPPRESS, allow_abbrev=False)
-    parser.add_argument("--config", metavar="FILE", default=None, help="read options from this TOML file")
-    parser.add_argument("--version", action="version", version=f"{program} {version('bodywire')}")
-    groups: dict[str, Any] = {}
+def _parser(kind: type[Any], program: Program, options: list[Option]) -> _Parser:
+    parser = _Parser(
+        program.name,
+        usage=argparse.SUPPRESS,  # it would come before the description
+        description=f"{program.description}\n\nusage: {program.name} [FLAG [VALUE]]...",
+        epilog=_examples(program),
+        formatter_class=lambda prog: argparse.RawDescriptionHelpFormatter(prog, max_help_position=_HELP_COLUMN),
+        argument_default=argparse.SUPPRESS,  # leaves out what was not given, for the environment and the file
+        allow_abbrev=False,
+        add_help=False,
+    )
+    general = parser.add_argument_group("general")
+    general.add_argument("-h", "--help", action="help", help="show this text and exit")
+    general.add_argument("--version", action=_VersionAction, line=program.version, help="show versions and exit")
+    general.add_argument(
+        "--config",
+        metavar="PATH",
+        default=None,
+        help=f"TOML file with options; each can also come from the environment: {program.environment_prefix}LOG_LEVEL",
+    )
+    groups = {
+        component: parser.add_argument_group(component, component_summary(kind, component))
+        for component in dict.fromkeys(entry.component for entry in options)
+    }
     for entry in options:
-        group = groups.setdefault(entry.component, None) or parser.add_argument_group(entry.component)
-        groups[entry.component] = group
-        shown = (entry.help + ("" if entry.default is None else f" (default: {entry.default})")).replace("%", "%%")
-        if entry.kind is bool:
-            group.add_argument(entry.flag, action=argparse.BooleanOptionalAction, help=shown)
-        else:
-            choices = "{" + ",".join(get_args(entry.kind)) + "}" if get_origin(entry.kind) is Literal else None
-            group.add_argument(entry.flag, metavar=choices or entry.name.upper(), help=shown)
+        _add_flag(groups[entry.component], entry)
     return parser
 
 
-def _from_file(path: Path, options: list[_Option]) -> dict[_Option, Any]:
+def _add_flag(group: Any, entry: Option) -> None:
+    default = "" if entry.default is None else f" (default: {describe_default(entry)})"
+    shown = (entry.help + default).replace("%", "%%")
+    if entry.kind is bool:
+        group.add_argument(entry.flag, action=argparse.BooleanOptionalAction, help=shown)
+    elif entry.bare:
+        group.add_argument(entry.flag, metavar=entry.placeholder, nargs="?", const=str(entry.default), help=shown)
+    else:
+        group.add_argument(entry.flag, metavar=entry.placeholder, help=shown)
+
+
+def describe_default(entry: Option) -> str:
+    """An option's default as one would write it."""
+    if entry.kind is bool:
+        return "on" if entry.default else "off"
+    return f"{entry.default:.10g}" if entry.kind is float else str(entry.default)
+
+
+def _examples(program: Program) -> str:
+    return "\n".join(["examples:", *(f"  {command}\n      {explained}" for command, explained in program.examples)])
+
+
+def _from_file(path: Path, options: list[Option]) -> dict[Option, Any]:
     try:
         tables = tomllib.loads(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError) as error:
@@ -166,7 +281,7 @@ def _from_file(path: Path, options: list[_Option]) -> dict[_Option, Any]:
     except tomllib.TOMLDecodeError as error:
         raise UsageError(f"the configuration file {path} is not TOML: {error}") from error
     known = {(entry.component, entry.name): entry for entry in options}
-    values: dict[_Option, Any] = {}
+    values: dict[Option, Any] = {}
     for component, table in tables.items():
         for name, value in (table if isinstance(table, dict) else {component: table}).items():
             entry = known.get((component, name))
@@ -176,7 +291,7 @@ def _from_file(path: Path, options: list[_Option]) -> dict[_Option, Any]:
     return values
 
 
-def _from_environment(prefix: str, environment: Mapping[str, str], options: list[_Option]) -> dict[_Option, Any]:
+def _from_environment(prefix: str, environment: Mapping[str, str], options: list[Option]) -> dict[Option, Any]:
     names = {prefix + entry.name.upper(): entry for entry in options}
     for variable in sorted(environment):
         if variable.startswith(prefix) and variable not in names and variable != prefix + "CONFIG":
@@ -188,8 +303,8 @@ def _from_environment(prefix: str, environment: Mapping[str, str], options: list
     }
 
 
-def _from_flags(flags: argparse.Namespace, options: list[_Option]) -> dict[_Option, Any]:
-    values: dict[_Option, Any] = {}
+def _from_flags(flags: argparse.Namespace, options: list[Option]) -> dict[Option, Any]:
+    values: dict[Option, Any] = {}
     for entry in options:
         if hasattr(flags, entry.name):
             given = getattr(flags, entry.name)
@@ -204,7 +319,7 @@ def _checked(where: str, convert: Any, value: Any) -> Any:
         raise UsageError(f"{where}: {error}") from error
 
 
-def _build(kind: type[T], values: dict[_Option, Any]) -> T:
+def _build(kind: type[T], values: dict[Option, Any]) -> T:
     components = {}
     for component, component_kind in get_type_hints(kind).items():
         given = {entry.name: value for entry, value in values.items() if entry.component == component}

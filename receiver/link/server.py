@@ -59,7 +59,11 @@ _TOKEN_RECHECK_S = 1.0
 class ListenConfig:
     """Where senders reach this receiver, and what it puts up with."""
 
-    listen: Address = option(Address("127.0.0.1", 50051), help="take senders here, host:port; port 0 picks a free one")
+    listen: Address = option(
+        Address("127.0.0.1", 50051),
+        help="address to listen on; a missing host or port is the default's, port 0 picks a free one",
+        bare=True,
+    )
     window: int = option(8, help="most unacknowledged frames that a sender may have")
     rejections: int = option(8, help="so many undecodable frames in a row end a stream")
     silence_timeout: float = option(

@@ -21,10 +21,30 @@ def test_parse_refuses_malformed_text(text: str) -> None:
         Address.parse(text)
 
 
-@given(st.text())
-def test_parse_of_random_text_raises_only_value_error(text: str) -> None:
+@pytest.mark.parametrize(
+    ("text", "host", "port"),
+    [
+        ("0.0.0.0", "0.0.0.0", 50051),
+        ("studio", "studio", 50051),
+        (":9100", "127.0.0.1", 9100),
+        ("[::]", "::", 50051),
+        ("studio:0", "studio", 0),
+    ],
+)
+def test_default_completes_host_or_port(text: str, host: str, port: int) -> None:
+    assert Address.parse(text, Address("127.0.0.1", 50051)) == Address(host, port)
+
+
+@pytest.mark.parametrize("text", ["", ":", "9100", "[]", "[]:1", "[::1]1", "[::1", "::1", ":x", "host:65536"])
+def test_default_does_not_excuse_a_malformed_address(text: str) -> None:
+    with pytest.raises(ValueError, match=r"host:port|brackets"):
+        Address.parse(text, Address("127.0.0.1", 50051))
+
+
+@given(st.text() | st.from_regex(r"\[?[0-9a-f:.]*\]?:?[0-9]{0,6}"), st.none() | st.just(Address("127.0.0.1", 50051)))
+def test_parse_of_random_text_raises_only_value_error(text: str, default: Address | None) -> None:
     try:
-        address = Address.parse(text)
+        address = Address.parse(text, default)
     except ValueError:
         return
     assert address.host

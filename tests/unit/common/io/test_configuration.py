@@ -6,12 +6,13 @@ import pytest
 
 from common.errors import UsageError
 from common.io.addresses import Address
-from common.io.configuration import option, read_config
+from common.io.configuration import Program, option, read_config
 
 
 @dataclass(frozen=True, slots=True)
 class LinkOptions:
     peer: Address = option(Address("127.0.0.1", 50051), help="where the receiver listens")
+    listen: Address = option(Address("127.0.0.1", 50051), help="listen here", bare=True)
     metrics: Address | None = option(None, help="serve metrics here")
     window: int = option(2, help="100 % of the frames under way")
     policy: Literal["capacity", "paper"] = option("capacity", help="what drives the rate")
@@ -36,8 +37,11 @@ class Options:
     link: LinkOptions
 
 
+PROGRAM = Program("sender", "Sends a person.", [("sender --peer a:1", "to a")], version=lambda: "sender 1.2")
+
+
 def read(*flags: str, environment: dict[str, str] | None = None) -> Options:
-    return read_config(Options, "sender", flags, environment or {})
+    return read_config(Options, PROGRAM, flags, environment or {})
 
 
 def test_every_default_works() -> None:
@@ -49,7 +53,8 @@ def test_flags_parse_to_their_types() -> None:
         *("--peer", "[::1]:7", "--metrics", "localhost:9100", "--window", "3", "--policy", "paper"),
         *("--focal-px", "900", "--realtime", "--out", "there"),
     )
-    assert options.link == LinkOptions(Address("::1", 7), Address("localhost", 9100), 3, "paper")
+    expected = LinkOptions(Address("::1", 7), metrics=Address("localhost", 9100), window=3, policy="paper")
+    assert options.link == expected
     assert options.camera == CameraOptions(900.0, True, Path("there"))
 
 
@@ -77,7 +82,11 @@ def test_flag_takes_back_what_the_environment_switched_on() -> None:
         (["--window", "0"], "--window must be at least 1"),
         (["--focal-px", "wide"], "--focal-px: 'wide' is not a number"),
         (["--policy", "best"], "--policy: 'best' is none of capacity, paper"),
-        (["--peer", "nowhere"], "--peer: 'nowhere' is not host:port"),
+        (["--peer", "50051"], "--peer: '50051' is not host:port"),
+        (["--peer", "nowhere:x"], "--peer: 'nowhere:x' is not host:port"),
+        (["--peer"], "--peer: expected one argument"),
+        (["--metrics", "nowhere"], "--metrics: 'nowhere' is not host:port"),
+        (["--focal-px", "nan"], "--focal-px: 'nan' is not a number"),
         (["--wind", "3"], "unrecognized arguments"),
         (["--config", "/nonexistent.toml"], "cannot read the configuration file /nonexistent.toml"),
     ],
@@ -114,6 +123,8 @@ def test_other_programs_environment_is_left_alone() -> None:
         ("[link]\nwindow = 2.5", r"\[link\] window: 2.5 is not a whole number"),
         ("[camera]\nrealtime = 1", r"\[camera\] realtime: 1 is not true or false"),
         ("[link]\npeer = 5", r"\[link\] peer: 5 is not text in quotes"),
+        ("[camera]\nfocal_px = nan", r"\[camera\] focal_px: 'nan' is not a number"),
+        ('[camera]\nout = "a\\u0000b"', r"\[camera\] out: .* has a NUL character"),
         ("[link]\nwindwo = 3", r"unknown option \[link\] windwo"),
         ("[camera]\nwindow = 3", r"unknown option \[camera\] window"),
         ("window = 3", r"unknown option \[window\] window"),
@@ -134,13 +145,37 @@ def test_file_that_is_no_text(tmp_path: Path) -> None:
         read("--config", str(file))
 
 
+def test_flag_without_a_value_is_the_default() -> None:
+    environment = {"BODYWIRE_SENDER_LISTEN": "0.0.0.0:1"}
+    assert read("--listen", "--realtime", environment=environment).link.listen == Address("127.0.0.1", 50051)
+    assert read("--listen", ":7").link.listen == Address("127.0.0.1", 7)
+    assert read("--listen", "0.0.0.0").link.listen == Address("0.0.0.0", 50051)
+
+
 def test_help_shows_flags_and_defaults(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as caught:
         read("--help")
     assert caught.value.code == 0
     shown = capsys.readouterr().out
-    for expected in ("Sends a person.", "--peer", "127.0.0.1:50051", "{capacity,paper}", "--no-realtime", "100 % of"):
+    assert shown.startswith("Sends a person.\n")
+    assert shown.endswith("examples:\n  sender --peer a:1\n      to a\n")
+    for expected in (
+        "--peer HOST:PORT",
+        "--listen [HOST:PORT]",
+        "127.0.0.1:50051",
+        "{capacity,paper}",
+        "(default: off)",
+    ):
         assert expected in shown
+    for expected in ("--no-realtime", "100 % of"):
+        assert expected in shown
+
+
+def test_version_is_computed_when_asked_for(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as caught:
+        read("--version")
+    assert caught.value.code == 0
+    assert capsys.readouterr().out == "sender 1.2\n"
 
 
 def test_two_components_cannot_share_an_option() -> None:
@@ -151,4 +186,4 @@ def test_two_components_cannot_share_an_option() -> None:
 
     Twice.__annotations__.update(first=LinkOptions, second=LinkOptions)
     with pytest.raises(ValueError, match="share an option"):
-        read_config(Twice, "sender", [], {})
+        read_config(Twice, PROGRAM, [], {})

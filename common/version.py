@@ -1,0 +1,20 @@
+"""What must agree between a sender and a receiver, as `--version` shows it."""
+
+from importlib.metadata import PackageNotFoundError, version
+
+from common.codec.packet import CODEC_VERSION
+from common.weights.loader import model_hash
+from common.wire.convert import PROTOCOL_VERSION
+
+
+def version_line(program: str) -> str:
+    """`sender 0.1.0 (weights 1a2b3c4d5e6f7a8b, codec 1, protocol 1)`.
+
+    Raises:
+        WeightsError: the weights' manifest is missing or damaged.
+    """
+    try:
+        package = version("bodywire")
+    except PackageNotFoundError:
+        package = "(not installed)"
+    return f"{program} {package} (weights {model_hash().hex()}, codec {CODEC_VERSION}, protocol {PROTOCOL_VERSION})"
