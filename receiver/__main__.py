@@ -24,6 +24,7 @@ from receiver.engine.reconstructor import Reconstructor
 from receiver.link.auth.security import SecurityConfig
 from receiver.link.server import LinkServer, ListenConfig
 from receiver.link.session import SessionRegistry
+from receiver.link.startup_line import startup_line
 from receiver.metrics import ReceiverMetrics
 from receiver.pipeline import ReceiverPipeline
 from receiver.publish.session_directory import PublishConfig, SessionDirectory
@@ -90,7 +91,7 @@ async def serve(config: ReceiverConfig) -> None:
         )
         try:
             bound = await server.start()
-            print(f"listening on {bound}", flush=True)
+            print(startup_line(bound, config.security), flush=True)
             await stop.wait()
         finally:
             await server.stop()

@@ -36,11 +36,11 @@ def receiver(out: Path, *flags: str, listen: str = "127.0.0.1:0") -> Iterator[Ru
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     try:
         assert process.stdout is not None
-        line = process.stdout.readline()
+        line = process.stdout.readline()  # "listening on HOST:PORT (…", see `startup_line`
         if not line.startswith("listening on "):
             _, errors = process.communicate(timeout=TIMEOUT_S)
             raise AssertionError(f"the receiver did not start (exit code {process.returncode}): {errors}")
-        yield RunningReceiver(process, line.removeprefix("listening on ").strip())
+        yield RunningReceiver(process, line.split()[2])
     finally:
         process.kill()
         process.communicate()
