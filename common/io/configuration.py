@@ -102,6 +102,8 @@ class Option:
 
     def parse(self, text: str) -> Any:
         """Text from a flag or the environment as a value of `kind`; raises ValueError."""
+        if "\0" in text:
+            raise ValueError(f"{text!r} has a NUL character")
         if self.choices:
             if text not in self.choices:
                 raise ValueError(f"{text!r} is none of {', '.join(self.choices)}")
@@ -114,8 +116,6 @@ class Option:
             return _number(text, self.kind)
         if self.kind is Address:
             return Address.parse(text, self.default)
-        if "\0" in text:
-            raise ValueError(f"{text!r} has a NUL character")
         return self.kind(text)
 
     def accept(self, value: Any) -> Any:
@@ -138,9 +138,9 @@ def _number(text: str, kind: type[int] | type[float]) -> int | float:
     try:
         value = kind(text)
     except ValueError:
-        value = math.nan
-    if math.isnan(value):
-        raise ValueError(f"{text!r} is not {_KIND_NAMES[kind]}")
+        raise ValueError(f"{text!r} is not {_KIND_NAMES[kind]}") from None
+    if isinstance(value, float) and not math.isfinite(value):
+        raise ValueError(f"{text!r} is not finite")
     return value
 
 
@@ -308,6 +308,8 @@ def _from_flags(flags: argparse.Namespace, options: list[Option]) -> dict[Option
     for entry in options:
         if hasattr(flags, entry.name):
             given = getattr(flags, entry.name)
+            if isinstance(given, list):  # argparse makes one of --flag=--
+                raise UsageError(f"{entry.flag}: expected one argument")
             values[entry] = given if isinstance(given, bool) else _checked(entry.flag, entry.parse, given)
     return values
 

@@ -20,6 +20,8 @@ class LinkOptions:
     def __post_init__(self) -> None:
         if self.window < 1:
             raise ValueError(f"--window must be at least 1, not {self.window}")
+        if self.window > 64:
+            raise ValueError("--window must be at most 64")
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,14 +81,17 @@ def test_flag_takes_back_what_the_environment_switched_on() -> None:
         (["--bandwidth", "1"], "unrecognized arguments: --bandwidth 1; see sender --help"),
         (["--window"], "expected one argument"),
         (["--window", "two"], "--window: 'two' is not a whole number"),
+        (["--window", "9" * 400], "--window must be at most 64"),
         (["--window", "0"], "--window must be at least 1"),
         (["--focal-px", "wide"], "--focal-px: 'wide' is not a number"),
+        (["--focal-px", "inf"], "--focal-px: 'inf' is not finite"),
+        (["--focal-px=--"], "--focal-px: expected one argument"),
         (["--policy", "best"], "--policy: 'best' is none of capacity, paper"),
         (["--peer", "50051"], "--peer: '50051' is not host:port"),
         (["--peer", "nowhere:x"], "--peer: 'nowhere:x' is not host:port"),
         (["--peer"], "--peer: expected one argument"),
         (["--metrics", "nowhere"], "--metrics: 'nowhere' is not host:port"),
-        (["--focal-px", "nan"], "--focal-px: 'nan' is not a number"),
+        (["--focal-px", "nan"], "--focal-px: 'nan' is not finite"),
         (["--wind", "3"], "unrecognized arguments"),
         (["--config", "/nonexistent.toml"], "cannot read the configuration file /nonexistent.toml"),
     ],
@@ -123,7 +128,7 @@ def test_other_programs_environment_is_left_alone() -> None:
         ("[link]\nwindow = 2.5", r"\[link\] window: 2.5 is not a whole number"),
         ("[camera]\nrealtime = 1", r"\[camera\] realtime: 1 is not true or false"),
         ("[link]\npeer = 5", r"\[link\] peer: 5 is not text in quotes"),
-        ("[camera]\nfocal_px = nan", r"\[camera\] focal_px: 'nan' is not a number"),
+        ("[camera]\nfocal_px = nan", r"\[camera\] focal_px: 'nan' is not finite"),
         ('[camera]\nout = "a\\u0000b"', r"\[camera\] out: .* has a NUL character"),
         ("[link]\nwindwo = 3", r"unknown option \[link\] windwo"),
         ("[camera]\nwindow = 3", r"unknown option \[camera\] window"),
