@@ -15,12 +15,13 @@ BENCH_FLAGS ?=
 BENCHES ?= $(basename $(notdir $(shell grep -l '^if __name__ == "__main__"' tests/bench/*.py)))
 
 .DELETE_ON_ERROR:
-.PHONY: help demo test check static-checks bench environment development system-packages
+.PHONY: help demo test check static-checks bench docs environment development system-packages
 
 help:
 	@echo "make demo    play the demo clip through both daemons; meshes and contact sheet in $(DEMO_OUT)/"
 	@echo "make test    all that CI checks: make check, then every test (TEST_FLAGS='-k name' for some)"
 	@echo "make check   the quick part: ruff (lint and format), mypy --strict, import rules"
+	@echo "make docs    write docs/configuration.md from the configuration dataclasses"
 	@echo "make bench   every benchmark (BENCHES=quality for one, BENCH_FLAGS=--quick)"
 
 demo: environment
@@ -39,6 +40,9 @@ static-checks: development
 
 bench: system-packages development
 	set -e; for bench in $(BENCHES); do $(PYTHON) -m tests.bench.$$bench $(BENCH_FLAGS); done
+
+docs: development
+	$(PYTHON) -m tests.docs.configuration_reference
 
 environment: $(VENV)/.runtime
 development: $(VENV)/.development

@@ -211,8 +211,8 @@ def options_of(kind: type[Any]) -> list[Option]:
 
 
 def component_summary(kind: type[Any], component: str) -> str:
-    """The first line of a component's docstring."""
-    return (get_type_hints(kind)[component].__doc__ or "").partition("\n")[0].strip()
+    """The first paragraph of a component's docstring, on one line."""
+    return " ".join((get_type_hints(kind)[component].__doc__ or "").partition("\n\n")[0].split())
 
 
 def _without_none(hint: Any) -> Any:
