@@ -1,0 +1,92 @@
+"""The documented `frames.jsonl` record, the JSON Schema that ships, and what the receiver writes agree."""
+
+import copy
+import importlib.resources
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import numpy as np
+import pytest
+
+from common.labels import GROUP_NAMES
+from receiver.publish.frame_record import FrameRecord, PersonRecord
+from receiver.publish.session_directory import PublishConfig, SessionDirectory
+
+PAGE = (Path(__file__).parents[2] / "docs" / "outputs.md").read_text(encoding="utf-8")
+SCHEMA = json.loads((importlib.resources.files("receiver.publish") / "frames.schema.json").read_text(encoding="utf-8"))
+
+
+def validate(record: object) -> None:
+    jsonschema.Draft202012Validator(SCHEMA).validate(record)
+
+
+@pytest.fixture
+def example() -> dict[str, Any]:
+    """The record in docs/outputs.md."""
+    record: dict[str, Any] = json.loads(PAGE.partition("```json\n")[2].partition("```")[0])
+    return record
+
+
+def test_schema_is_a_json_schema() -> None:
+    jsonschema.Draft202012Validator.check_schema(SCHEMA)
+
+
+def test_example_is_valid(example: dict[str, Any]) -> None:
+    validate(example)
+
+
+def test_page_describes_every_key(example: dict[str, Any]) -> None:
+    for key in [*SCHEMA["properties"], *SCHEMA["$defs"]["person"]["properties"]]:
+        assert f"`{key}`" in PAGE
+    assert set(example) == set(SCHEMA["properties"])
+
+
+def test_schema_names_the_label_groups() -> None:
+    assert tuple(SCHEMA["$defs"]["label_group"]["enum"]) == GROUP_NAMES
+
+
+@pytest.mark.parametrize("people", [0, 1, 2])
+@pytest.mark.parametrize(("age_ms", "clock_error_ms"), [(41.5, 0.2), (None, None), (float("nan"), float("inf"))])
+def test_written_record_is_valid(
+    tmp_path: Path, people: int, age_ms: float | None, clock_error_ms: float | None
+) -> None:
+    points = np.linspace(0, 1, 51, dtype=np.float32).reshape(17, 3)
+    persons = [PersonRecord(number, 0.9, points, -points, f"meshes/000005-p{number}.glb") for number in range(people)]
+    record = FrameRecord(
+        sequence=5,
+        source="clip.mp4",
+        captured_at=1_800_000_000.1234567,
+        age_ms=age_ms,
+        clock_error_ms=clock_error_ms,
+        bytes_by_group={"total": 60, "header": 29, "root": 31},
+        rho={"root": 0.25},
+        stages_ms={"surface": 23.4},
+        people=tuple(persons),
+    )
+    with SessionDirectory(PublishConfig(out=tmp_path)) as directory:
+        assert directory.session("00ff").append(record)
+    (line,) = (tmp_path / "frames.jsonl").read_text().splitlines()
+    validate(json.loads(line))
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda record: record.pop("seq"),
+        lambda record: record.update(extra=1),
+        lambda record: record["bytes"].pop("total"),
+        lambda record: record["bytes"].update(tail=1),
+        lambda record: record["rho"].update(root=1.5),
+        lambda record: record["people"][0]["keypoints_2d"].pop(),
+        lambda record: record["people"][0]["joints_3d"][0].append(0.0),
+        lambda record: record["people"][0].pop("surface"),
+    ],
+)
+def test_schema_refuses_other_records(example: dict[str, Any], change: Callable[[dict[str, Any]], None]) -> None:
+    record = copy.deepcopy(example)
+    change(record)
+    with pytest.raises(jsonschema.ValidationError):
+        validate(record)
