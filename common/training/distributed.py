@@ -1,10 +1,11 @@
-"""One training in several processes, under `torchrun`: on GPUs, or one thread a core where threads would only wait.
+"""One training in several processes under `torchrun`: one for each GPU, or one for each CPU core.
 
-Two single-threaded processes train a small network 1.7 times as fast on two busy cores as one with two threads.
+On two cores, two single-threaded processes train a small network 1.7 times as fast as one process with two threads.
 """
 
 import os
 from dataclasses import dataclass
+from typing import Self
 
 import torch
 from torch import distributed, nn
@@ -13,20 +14,20 @@ from torch.nn.parallel import DistributedDataParallel
 
 @dataclass(frozen=True, slots=True)
 class Workers:
-    """Who takes part.
+    """The processes of a training.
 
     Args:
-        rank: this process, counted from 0; the first one evaluates, saves and speaks.
-        count: how many processes.
-        local_rank: this process on its machine, counted from 0.
+        rank: of this process, from 0; the first one evaluates, saves and prints.
+        count: of processes.
+        local_rank: of this process on its machine, from 0.
     """
 
-    rank: int
-    count: int
+    rank: int = 0
+    count: int = 1
     local_rank: int = 0
 
     @classmethod
-    def join(cls) -> "Workers":
+    def join(cls) -> Self:
         """The workers that `torchrun` started, or this process alone."""
         count = int(os.environ.get("WORLD_SIZE", "1"))
         if count > 1:
@@ -35,7 +36,7 @@ class Workers:
 
     @property
     def device(self) -> torch.device:
-        """Where this worker computes: on a GPU of its own, or on the processor where there is none."""
+        """This worker's own GPU, or the CPU on machines without one."""
         return torch.device("cuda", self.local_rank) if torch.cuda.is_available() else torch.device("cpu")
 
     @property
@@ -46,16 +47,16 @@ class Workers:
         """The network to train: its gradients are averaged over the workers."""
         return DistributedDataParallel(net) if self.count > 1 else net
 
-    def agree(self, value: float) -> float:
-        """The largest of the workers' values, so that all of them see one clock."""
+    def largest(self, *values: float) -> tuple[float, ...]:
+        """The maximum of each value over the workers."""
         if self.count == 1:
-            return value
-        shared = torch.tensor([value], dtype=torch.float64, device=self.device)
+            return values
+        shared = torch.tensor(values, dtype=torch.float64, device=self.device)
         distributed.all_reduce(shared, distributed.ReduceOp.MAX)
-        return shared.item()
+        return tuple(shared.tolist())
 
     def leave(self) -> None:
-        """Ends the training in all workers together."""
+        """Waits for all workers and ends their process group."""
         if self.count > 1:
             distributed.barrier()
             distributed.destroy_process_group()

@@ -1,163 +1,218 @@
-"""Trains the point diffusion (paper §5.2): `python -m receiver.train.diffusion --bodies DIR --out DIR --minutes 60`.
+"""Trains the point diffusion (paper §5.2): the condition u_m and the denoiser over oriented points.
 
-The decode stage comes first: the condition is made of its features.  `--decode` names a checkpoint of
-`receiver.train.decode`; without it the exported weights are taken.  A run that was stopped goes on with `--resume`;
-`--export` writes the averaged weights with their scores on test bodies into the package.
+The decode stage must be trained first: u_m is computed from its features.  CPU recipe: an hour on one core with the
+bodies of `python -m receiver.train.bodies`.  --export also writes the averaged weights, with their scores on test
+bodies, when the training is over.
+
+Examples:
+  python -m receiver.train.diffusion --bodies bodies --out runs/diffusion --export
+  python -m receiver.train.diffusion --bodies bodies --out runs/diffusion --resume --export
+  python -m receiver.train.diffusion --bodies bodies --out runs/without --shipped --steps 500 --without u_m
 """
 
 import argparse
-import json
 import math
+from collections.abc import Collection, Iterator
 from pathlib import Path
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from common.body.anatomy import POINTS
 from common.body.model import BodyModel
 from common.errors import exit_code_of
-from common.training.averaging import AveragedNetwork
-from common.training.checkpoint import load_checkpoint, save_checkpoint
-from common.training.schedule import warm_cosine
+from common.training.checkpoint import AveragedNetwork, load_checkpoint
+from common.training.flags import add_result_flags, add_steps_flag, add_training_flags, parser_of
+from common.training.loop import LoopConfig, TrainingLoop
 from common.weights.devices import fast_autocast
+from common.weights.loader import architecture_of, load_into, save_weights
 from receiver.decode.network import DecodeConfig, DecodeNetwork
 from receiver.decode.stage import load_network as load_decode
-from receiver.diffusion.condition import DiffusionConfig
+from receiver.diffusion.condition import DiffusionConfig, GeometryBias
 from receiver.diffusion.denoiser import SIGMA_DATA_M, SIGMA_MAX_M, SIGMA_MIN_M, to_state
-from receiver.diffusion.stage import DiffusionNetwork, save_network
+from receiver.diffusion.stage import WEIGHTS_NAME, DiffusionNetwork
 from receiver.train.bodies import BodyTable, template_order
 from receiver.train.diffusion_scores import diffusion_scores
 from receiver.train.label_dropout import LabelDropoutConfig, drop_labels
-from receiver.train.progress import AVERAGE_EVERY, TrainingClock
 
-parser = argparse.ArgumentParser(prog="python -m receiver.train.diffusion", description=__doc__)
-parser.add_argument("--bodies", type=Path, required=True, help="folder that receiver.train.bodies wrote")
-parser.add_argument("--decode", type=Path, help="checkpoint of receiver.train.decode; default: the exported weights")
-parser.add_argument("--out", type=Path, required=True, help="folder of the checkpoint")
-parser.add_argument("--minutes", type=float, default=60.0)
-parser.add_argument("--batch", type=int, default=64)
-parser.add_argument("--rate", type=float, default=6e-4)
-parser.add_argument("--centre-weight", type=float, default=1.0, help="weight of g(u_m) itself in the loss")
-parser.add_argument("--seed", type=int, default=2)
-parser.add_argument("--limit", type=int, default=60_000, help="use only so many bodies: 18 kB of memory each")
-parser.add_argument("--threads", type=int, default=1)
-parser.add_argument("--resume", action="store_true")
-parser.add_argument("--export", action="store_true", help="write the weights into the package when done")
+REMOVALS = ("u_m", "geometry-bias", "z_prime")
+# Most labels arrive whole: the errors of people who lack an arm would outweigh the millimetres of the others.
+LABEL_DROPOUT = LabelDropoutConfig(whole=0.85)
+_VALIDATION_BODIES = 64
+_CENTRE_BODIES, _CENTRE_BATCH = 4096, 128
+# Above this noise the mean of the training state is shifted towards another body's cloud in half of the batch.
+_SHIFT_ABOVE_SIGMA_M = 0.1
 
 
-def decode_network(checkpoint: Path | None) -> DecodeNetwork:
-    """The frozen decode network: of a checkpoint's average, or the exported one."""
-    if checkpoint is None:
-        return load_decode()
-    network = DecodeNetwork(DecodeConfig(), torch.arange(POINTS))
-    average = AveragedNetwork(network)
-    average.load_state_dict(load_checkpoint(checkpoint)["average"])
-    return average.network
+def parse(arguments: list[str] | None = None) -> argparse.Namespace:
+    parser = parser_of("python -m receiver.train.diffusion", __doc__)
+    parser.add_argument("--bodies", type=Path, required=True, help="folder that receiver.train.bodies wrote")
+    parser.add_argument("--decode", type=Path, help="checkpoint of receiver.train.decode (default: shipped weights)")
+    parser.add_argument("--out", type=Path, required=True, help="folder of the checkpoint")
+    add_training_flags(parser, minutes=60.0, batch=64, seed=2, threads=1)
+    add_steps_flag(parser)
+    parser.add_argument("--rate", type=float, default=6e-4, help="peak learning rate (default: %(default)g)")
+    parser.add_argument("--centre-weight", type=float, default=1.0, help="weight of g(u_m) itself in the loss")
+    parser.add_argument("--limit", type=int, default=60_000, help="bodies to use; each takes 18 kB (%(default)s)")
+    parser.add_argument(
+        "--without",
+        choices=REMOVALS,
+        nargs="+",
+        default=[],
+        help="ablation: u_m = 0; attention without its geometry bias (eq. 25); or z' of no labels, the same for all",
+    )
+    add_result_flags(parser, export_help="also write the weights and their scores when done")
+    return parser.parse_args(arguments)
 
 
-def main() -> None:
-    arguments = parser.parse_args()
-    torch.set_num_threads(arguments.threads)
-    torch.manual_seed(arguments.seed)
-    generator = torch.Generator().manual_seed(arguments.seed)
-    rng = np.random.default_rng(arguments.seed)
+def decode_network(options: argparse.Namespace) -> DecodeNetwork:
+    """The frozen decode network: a checkpoint's average, or the shipped one; label-independent `--without z_prime`."""
+    network = load_decode()
+    if options.decode is not None:
+        average = AveragedNetwork(DecodeNetwork(DecodeConfig(), torch.arange(POINTS)))
+        average.load_state_dict(load_checkpoint(options.decode)["average"])
+        network = average.network
+    if "z_prime" in options.without:
+        network.register_forward_pre_hook(lambda _, inputs: tuple(torch.zeros_like(part) for part in inputs))
+    return network
 
-    # The networks; where there is a checkpoint to resume, all of them from there.
-    # Most labels arrive whole: the errors of those who lack an arm would drown the millimetres of the others.
-    decode, arrival = decode_network(arguments.decode), LabelDropoutConfig(whole=0.85)
+
+@torch.no_grad()
+def remove(network: DiffusionNetwork, removals: Collection[str]) -> None:
+    """Zeroes and freezes the weights through which u_m or the geometry bias acts: equal to zeroing it, in use too."""
+    frozen: list[Tensor] = []
+    if "u_m" in removals:
+        frozen += [network.denoiser.centre_weight, network.denoiser.condition_norm.weight]
+    if "geometry-bias" in removals:
+        frozen += [module.weight for module in network.modules() if isinstance(module, GeometryBias)]
+    for weight in frozen:
+        weight.zero_().requires_grad_(False)
+
+
+@torch.no_grad()
+def fit_centre(network: DiffusionNetwork, decode: DecodeNetwork, train: BodyTable, removals: Collection[str]) -> None:
+    """Starts g at its closed-form optimum over the first training bodies."""
+    keep = 0.0 if "u_m" in removals else 1.0
+    count = min(len(train), _CENTRE_BODIES)
+    batches = (train.batch(slice(first, first + _CENTRE_BATCH)) for first in range(0, count, _CENTRE_BATCH))
+    network.denoiser.fit_centre(
+        (
+            keep * network.conditioner(decode(labels, torch.ones_like(labels))).u_m,
+            to_state(cloud[..., :3], cloud[..., 3:]),
+        )
+        for labels, cloud in batches
+    )
+
+
+def initial_network(options: argparse.Namespace, decode: DecodeNetwork, bodies: BodyTable | None) -> DiffusionNetwork:
+    """From scratch or from the shipped weights, without what is removed; g is fitted to bodies if they are given."""
     network = DiffusionNetwork(DiffusionConfig(), template_order(BodyModel.load()))
-    average = AveragedNetwork(network, decay=0.99)
-    # g starts at its optimum and u_m under it near one: they move slowly, while the denoiser learns from nothing.
+    if options.shipped:
+        load_into(network, WEIGHTS_NAME, architecture_of(network.config)).train()
+    remove(network, options.without)
+    if bodies is not None and (options.without or not options.shipped):
+        fit_centre(network, decode, bodies, options.without)
+    return network
+
+
+def optimiser_of(network: DiffusionNetwork, rate: float) -> torch.optim.AdamW:
+    """AdamW with slower rates for g, which starts at its optimum, and u_m, which starts near one."""
     centre = [network.denoiser.centre_weight, network.denoiser.centre_bias]
     others = [p for p in network.denoiser.parameters() if not any(p is c for c in centre)]
-    paces = [(centre, 0.02), (list(network.conditioner.parameters()), 0.2), (others, 1.0)]
-    groups = [{"params": parameters, "pace": pace} for parameters, pace in paces]
-    optimiser = torch.optim.AdamW(groups, lr=arguments.rate, weight_decay=1e-3, betas=(0.9, 0.98), fused=True)
-    checkpoint, step, spent_s = arguments.out / "diffusion.pt", 0, 0.0
-    if arguments.resume and checkpoint.exists():
-        state = load_checkpoint(checkpoint)
-        network.load_state_dict(state["network"])
-        average.load_state_dict(state["average"])
-        optimiser.load_state_dict(state["optimiser"])
-        step, spent_s = state["step"], state["spent_s"]
-        generator.manual_seed(arguments.seed + step)
-        rng = np.random.default_rng((arguments.seed, step))
+    shares = [(centre, 0.02), (list(network.conditioner.parameters()), 0.2), (others, 1.0)]
+    groups = [{"params": parameters, "lr": share * rate} for parameters, share in shares]
+    return torch.optim.AdamW(groups, lr=rate, weight_decay=1e-3, betas=(0.9, 0.98), fused=True)
 
-    train = BodyTable.read(arguments.bodies, "train", POINTS, limit=arguments.limit)
-    val = BodyTable.read(arguments.bodies, "val", POINTS, limit=64)
-    print(f"{len(train)} bodies, {sum(p.numel() for p in network.parameters()) / 1e6:.1f} M parameters", flush=True)
 
-    if step == 0:
-        with torch.no_grad():
-            batches = (train.batch(slice(first, first + 128)) for first in range(0, min(len(train), 4096), 128))
-            network.denoiser.fit_centre(
-                (
-                    network.conditioner(decode(labels, torch.ones_like(labels))).u_m,
-                    to_state(cloud[..., :3], cloud[..., 3:]),
-                )
-                for labels, cloud in batches
-            )
-        average.network.load_state_dict(network.state_dict())
+def random_batches(table: BodyTable, size: int, rng: np.random.Generator) -> Iterator[tuple[Tensor, Tensor]]:
+    """Endless batches of labels (B, 104) and oriented points (B, 2048, 6), drawn with replacement."""
+    while True:
+        yield table.batch(rng.integers(len(table), size=size))
 
-    report_every, running = 100, torch.zeros(3)
+
+def noised(x_0: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    """(noisy state x, σ (B,)) for clean states x_0 (B, P, 6), with σ log-uniform.
+
+    Sampling starts from another frame's cloud or from a guessed body.  So at strong noise the mean of half of the
+    batch is shifted towards another body's cloud, and only u_m identifies the body.
+    """
     span = math.log(SIGMA_MAX_M / SIGMA_MIN_M)
-    clock, over = TrainingClock(arguments.minutes, spent_s), False
-    while not over:
-        for group in optimiser.param_groups:
-            group["lr"] = group["pace"] * arguments.rate * warm_cosine(clock.share(), warm_share=0.02)
-        labels, cloud = train.batch(rng.integers(len(train), size=arguments.batch))
+    sigma = SIGMA_MIN_M * torch.exp(span * torch.rand(len(x_0), generator=generator))
+    shift = torch.rand(len(x_0), generator=generator) * (sigma > _SHIFT_ABOVE_SIGMA_M)
+    shift *= torch.rand(len(x_0), generator=generator) < 0.5
+    mean = x_0 + shift[:, None, None] * (x_0.roll(1, 0) - x_0)
+    return mean + sigma[:, None, None] * torch.randn(x_0.shape, generator=generator), sigma
+
+
+def train(options: argparse.Namespace) -> None:
+    """The whole training, top to bottom."""
+    torch.set_num_threads(options.threads)
+    torch.manual_seed(options.seed)
+    generator = torch.Generator().manual_seed(options.seed)
+    rng = np.random.default_rng(options.seed)
+    checkpoint = options.out / "diffusion.pt"
+    resumed = options.resume and checkpoint.exists()
+
+    bodies = BodyTable.read(options.bodies, "train", POINTS, limit=options.limit)
+    val = BodyTable.read(options.bodies, "val", POINTS, limit=_VALIDATION_BODIES)
+    decode = decode_network(options)
+    network = initial_network(options, decode, None if resumed else bodies)
+    loop = TrainingLoop(
+        LoopConfig(
+            options.minutes,
+            options.steps,
+            samples_per_step=options.batch,
+            warm_share=0.02,
+            average_decay=0.99,
+            average_every=5,
+            evaluate_every_s=1200.0,
+        ),
+        network,
+        optimiser_of(network, options.rate),
+        checkpoint,
+        resume=resumed,
+        facts={"seed": options.seed, "bodies": len(bodies), "shipped": options.shipped},
+        without=options.without,
+        evaluate=lambda average: diffusion_scores(average, decode, val, LABEL_DROPOUT, seed=0),
+    )
+    if resumed:
+        generator.manual_seed(options.seed + loop.step)
+        rng = np.random.default_rng((options.seed, loop.step))
+    print(f"{len(bodies)} bodies, {sum(p.numel() for p in network.parameters()) / 1e6:.1f} M parameters", flush=True)
+
+    for labels, cloud in loop.steps(random_batches(bodies, options.batch, rng)):
         x_0 = to_state(cloud[..., :3], cloud[..., 3:])
         with torch.no_grad():
-            levels = decode(*drop_labels(labels, arrival, generator))
-
-        # Noise of log-uniform strength.  The start of sampling is another frame's or a guessed body, not the truth:
-        # where the noise is strong, half of the batch leans towards somebody else's cloud, and only u_m knows better.
-        sigma = SIGMA_MIN_M * torch.exp(span * torch.rand(len(x_0), generator=generator))
-        lean = torch.rand(len(x_0), generator=generator) * (sigma > 0.1)
-        lean *= torch.rand(len(x_0), generator=generator) < 0.5
-        away = lean[:, None, None] * (x_0.roll(1, 0) - x_0)
-        x = x_0 + away + sigma[:, None, None] * torch.randn(x_0.shape, generator=generator)
+            levels = decode(*drop_labels(labels, LABEL_DROPOUT, generator))
+        x, sigma = noised(x_0, generator)
 
         with fast_autocast():
             denoised, g = network.denoiser.split(x, sigma, network.conditioner(levels))
-        # EDM's weight 1/c_out²: every noise level counts alike.
+        # EDM's weight 1/c_out² (Karras et al. 2022) makes the loss of every noise level equally large.
         weight = (sigma.square() + SIGMA_DATA_M**2) / (sigma * SIGMA_DATA_M).square()
         denoising = (weight[:, None, None] * (denoised - x_0).square()).mean()
         centring = (g - x_0).square().mean() / SIGMA_DATA_M**2
-        loss = denoising + arguments.centre_weight * centring
+        loss = denoising + options.centre_weight * centring
 
-        optimiser.zero_grad(set_to_none=True)
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)
-        optimiser.step()
-        step, over = step + 1, clock.share() >= 1
-        if step % AVERAGE_EVERY == 0:
-            average.update(network)
-        running += torch.stack([loss, denoising, centring]).detach() / report_every
+        loop.descend(loss)
+        loop.log(loss=loss, denoising=denoising, centre=centring)
 
-        if step % report_every == 0:
-            total, noise_part, centre_part = running.tolist()
-            print(
-                f"step {step} {clock.elapsed_s() / 60:.1f} min loss {total:.3f} denoising {noise_part:.3f} "
-                f"centre {centre_part:.3f}",
-                flush=True,
-            )
-            running.zero_()
-        if step % 1000 == 0 or over:
-            scores = diffusion_scores(average.network, decode, val, arrival, seed=0)
-            print(json.dumps({name: round(value, 2) for name, value in scores.items()}), flush=True)
-        if step % 50 == 1 or over:
-            parts = {"network": network.state_dict(), "average": average.state_dict()}
-            timing = {"step": step, "spent_s": clock.elapsed_s()}
-            save_checkpoint(checkpoint, {**parts, "optimiser": optimiser.state_dict(), **timing})
+    scores = diffusion_scores(loop.average, decode, val, LABEL_DROPOUT, seed=0)
+    loop.write_scores(options.json or options.out / "scores.json", scores)
+    if options.export:
+        export(options, loop, decode)
 
-    if arguments.export:
-        test = BodyTable.read(arguments.bodies, "test", POINTS, limit=64)
-        scores = diffusion_scores(average.network, decode, test, arrival, seed=0)
-        recipe = {"bodies": len(train), "steps": step, "minutes": clock.elapsed_s() / 60, "seed": arguments.seed}
-        save_network(average.network, recipe, scores)
-        print(json.dumps(scores, indent=2), flush=True)
+
+def export(options: argparse.Namespace, loop: TrainingLoop[DiffusionNetwork], decode: DecodeNetwork) -> None:
+    """Writes the averaged weights and their scores on test bodies."""
+    test = BodyTable.read(options.bodies, "test", POINTS, limit=_VALIDATION_BODIES)
+    scores = diffusion_scores(loop.average, decode, test, LABEL_DROPOUT, seed=0)
+    recipe = {"steps": loop.step, "minutes": loop.spent_s / 60, **loop.facts}
+    kind = architecture_of(loop.network.config)
+    entry = save_weights(WEIGHTS_NAME, loop.average.state_dict(), kind, recipe, scores, directory=options.weights)
+    print(f"wrote {options.weights / entry.file}")
 
 
 if __name__ == "__main__":
-    raise SystemExit(exit_code_of("python -m receiver.train.diffusion", main))
+    raise SystemExit(exit_code_of("python -m receiver.train.diffusion", lambda: train(parse())))

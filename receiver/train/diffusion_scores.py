@@ -85,7 +85,6 @@ def diffusion_scores(
         "normal_degrees": float(torch.rad2deg(cosine.acos()).mean()),
         "chamfer_mean_body_mm": scorer.chamfer(start),
         "chamfer_shuffled_u_m_mm": chamfer(levels, shuffle_u_m=True),
-        "chamfer_shuffled_z_mm": chamfer(_shuffled_latent(decode, labels, present)),
         "chamfer_true_start_mm": chamfer(levels, truth),
         "chamfer_true_start_shuffled_u_m_mm": chamfer(levels, truth, shuffle_u_m=True),
         "chamfer_arrived_mm": chamfer(decode(*arrived)),
@@ -100,9 +99,3 @@ def diffusion_scores(
     for name in GEOMETRY_GROUPS:
         scores[f"chamfer_shuffled_{name}_mm"] = chamfer(decode(shuffled_group(labels, name), present))
     return scores
-
-
-def _shuffled_latent(decode: DecodeNetwork, labels_BL: Tensor, present_BL: Tensor) -> Levels:
-    z_BD = decode.encoder.mode(labels_BL[:, decode.entries], present_BL[:, decode.entries])
-    levels: Levels = decode.decoder(z_BD.roll(1, 0))
-    return levels

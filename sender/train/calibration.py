@@ -1,6 +1,6 @@
-"""Where the mask's border lies: the bias of the mask head at which held-out masks overlap best with the true ones.
+"""Calibrates the mask head: the threshold at which validation masks have the largest IoU with the true ones.
 
-Trained on overlap, a mask that is unsure is drawn too large.  One number, measured on the hold split, sets that right.
+A mask head trained on overlap draws uncertain masks too large; shifting its bias corrects that.
 """
 
 from collections.abc import Iterable
@@ -17,12 +17,12 @@ _CANDIDATES = torch.linspace(-1.5, 1.5, 25)
 
 
 @torch.no_grad()
-def best_border(net: nn.Module, batches: Iterable[CropBatch]) -> float:
-    """The logit above which a cell should count as the person, for the largest mean IoU.
+def best_mask_threshold(net: nn.Module, batches: Iterable[CropBatch]) -> float:
+    """The mask logit from which a cell is the person that gives the largest mean IoU.
 
     Args:
-        net: gives a `PerceptionOutput`.
-        batches: crops that it has not learned from.
+        net: returns a `PerceptionOutput`.
+        batches: crops that it was not trained on.
     """
     net.eval()
     device = next(net.parameters()).device
@@ -32,14 +32,14 @@ def best_border(net: nn.Module, batches: Iterable[CropBatch]) -> float:
         with fast_autocast(device.type):
             logits: Tensor = net(truth.image).mask_logits
         person = truth.mask > 0.5
-        total += torch.stack([intersection_over_union(logits > border, person).sum() for border in _CANDIDATES])
+        total += torch.stack([intersection_over_union(logits > threshold, person).sum() for threshold in _CANDIDATES])
     return float(_CANDIDATES[total.argmax()])
 
 
 @torch.no_grad()
-def move_border(net: PerceptionNet, border: float) -> None:
-    """Shifts the mask logits so that what lay at `border` lies at 0; the parts stay as they are."""
+def shift_mask_threshold(net: PerceptionNet, threshold: float) -> None:
+    """Subtracts `threshold` from the mask logits, in place; the part logits stay."""
     bias = net.mask.read.bias
     assert bias is not None
     # The first output of the sub-pixel convolution is four channels wide.
-    bias[:4] -= border
+    bias[:4] -= threshold

@@ -100,22 +100,22 @@ def crop_batch(arrays: Mapping[str, npt.NDArray[Any]]) -> CropBatch:
     )
 
 
-def emptied(batch: CropBatch, which_B: Tensor, image_B3SS: Tensor) -> CropBatch:
-    """Some of the crops replaced by pictures of nobody.
+def with_negatives(batch: CropBatch, negative_B: Tensor, image_B3SS: Tensor) -> CropBatch:
+    """The batch with some of its crops replaced by negative ones, which show no person.
 
     Args:
         batch: crops of people.
-        which_B: which of them, bool.
-        image_B3SS: pictures for all of them, 0…1.
+        negative_B: bool, which of them to replace.
+        image_B3SS: 0…1; images of the negative crops, the other rows are not read.
     """
-    map_B11 = which_B[:, None, None]
+    map_B11 = negative_B[:, None, None]
     return replace(
         batch,
-        image=torch.where(which_B[:, None, None, None], image_B3SS, batch.image),
+        image=torch.where(negative_B[:, None, None, None], image_B3SS, batch.image),
         mask=batch.mask.masked_fill(map_B11, 0.0),
         depth=batch.depth.masked_fill(map_B11, 0.0),
         part=batch.part.masked_fill(map_B11, 0),
         keypoints_2d=batch.keypoints_2d.masked_fill(map_B11, _NOWHERE),
-        visible=batch.visible.masked_fill(which_B[:, None], 0.0),
-        person=batch.person & ~which_B,
+        visible=batch.visible.masked_fill(negative_B[:, None], 0.0),
+        person=batch.person & ~negative_B,
     )

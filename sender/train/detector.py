@@ -1,13 +1,15 @@
-"""Trains the detector on pasted people: `python -m sender.train.detector --data DIR`.
+"""Trains the detector on composed frames: people cut out of rendered crops and pasted over backgrounds.
 
-CPU recipe (two cores): twelve minutes on the crops that perception is trained on, as one process a core:
-`OMP_NUM_THREADS=1 torchrun --nproc-per-node 2 -m sender.train.detector --threads 1 --data DIR`.  `--resume` goes on
-from the checkpoint, or with `--shipped` from the package's weights where there is none; `--export` writes the package's
-weights.
+CPU recipe: twelve minutes on two cores, with one process a core, on the crops that perception is trained on.
+--export does not train: it scores the checkpoint on the validation split and writes the package's weights.
+
+Examples:
+  OMP_NUM_THREADS=1 torchrun --nproc-per-node 2 -m sender.train.detector --threads 1 --data close dressed everyday
+  python -m sender.train.detector --data close dressed everyday --shipped --minutes 30 --resume
+  python -m sender.train.detector --data close dressed everyday --export
 """
 
 import argparse
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -17,11 +19,10 @@ from torch.nn import functional
 
 from common.errors import exit_code_of
 from common.synthetic.dataset.shards import CropDataset
-from common.training.averaging import AveragedNetwork
-from common.training.checkpoint import load_checkpoint, save_checkpoint
+from common.training.checkpoint import AveragedNetwork, load_checkpoint
 from common.training.distributed import Workers
-from common.training.read_ahead import read_ahead
-from common.training.schedule import warm_cosine
+from common.training.flags import add_result_flags, add_steps_flag, add_training_flags, parser_of
+from common.training.loop import LoopConfig, TrainingLoop, read_ahead, write_json
 from common.weights.devices import fast_autocast
 from common.weights.loader import load_weights, read_manifest, save_weights
 from sender.perception.inference.detector import (
@@ -36,21 +37,19 @@ from sender.train.detector_frames import FrameBatch, frame_batches
 
 
 def parse(arguments: list[str] | None = None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="sender.train.detector", description=__doc__.split("\n")[0])
+    parser = parser_of("python -m sender.train.detector", __doc__)
     parser.add_argument(
-        "--data", type=Path, nargs="+", required=True, help="directories of rendered shards, each drawn equally often"
+        "--data", type=Path, nargs="+", required=True, help="folders of rendered shards, each drawn equally often"
     )
-    parser.add_argument("--out", type=Path, default=Path("runs/detector"), help="checkpoint goes here")
-    parser.add_argument("--minutes", type=float, default=12.0)
-    parser.add_argument("--batch", type=int, default=32)
-    parser.add_argument("--size", type=int, default=256, help="side of the frames")
-    parser.add_argument("--rate", type=float, default=1.5e-3, help="peak learning rate")
-    parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--compile", action="store_true", help="faster steps after some minutes of compiling")
-    parser.add_argument("--resume", action="store_true", help="go on from the checkpoint in --out")
-    parser.add_argument("--shipped", action="store_true", help="begin with the package's weights")
-    parser.add_argument("--export", action="store_true", help="score the checkpoint and write the package's weights")
+    parser.add_argument(
+        "--out", type=Path, default=Path("runs/detector"), help="folder of the checkpoint (default: %(default)s)"
+    )
+    add_training_flags(parser, minutes=12.0, batch=32, seed=0, threads=2)
+    add_steps_flag(parser)
+    parser.add_argument("--size", type=int, default=256, help="side of the frames (default: %(default)s)")
+    parser.add_argument("--rate", type=float, default=1.5e-3, help="peak learning rate (default: %(default)g)")
+    parser.add_argument("--compile", action="store_true", help="faster steps after some minutes of compilation")
+    add_result_flags(parser, export_help="score the checkpoint and write the weights, without training")
     return parser.parse_args(arguments)
 
 
@@ -112,87 +111,67 @@ def train(options: argparse.Namespace) -> None:
     workers = Workers.join()
     torch.set_num_threads(options.threads)
     torch.manual_seed(options.seed)
-    for directory in options.data:  # a folder without held-out people is refused now, not at the end
+    for directory in options.data:  # A folder without a validation split is refused now, not at the end.
         CropDataset([directory], "val")
     config = DetectorConfig(size=options.size)
     net = DetectorNet(config).to(memory_format=torch.channels_last)
-    images = 0
+    checkpoint = options.out / "checkpoint.pt"
+    before = 0
     if options.shipped:
         net.load_state_dict(load_weights(WEIGHTS_NAME, architecture(config)))
-        images = int(read_manifest()[WEIGHTS_NAME].recipe["images_seen"])
-    average = AveragedNetwork(net, decay=0.99)
-    optimiser = torch.optim.AdamW(net.parameters(), lr=options.rate, weight_decay=0.02, fused=True)
-    spent_s, step = 0.0, 0
-    checkpoint = options.out / "checkpoint.pt"
-    if options.resume and checkpoint.exists():
-        state = load_checkpoint(checkpoint)
-        net.load_state_dict(state["net"])
-        average.load_state_dict(state["average"])
-        optimiser.load_state_dict(state["optimiser"])
-        spent_s, step, images = state["spent_s"], state["step"], state["images"]
-    saved_s = spent_s
+        before = int(read_manifest()[WEIGHTS_NAME].recipe["images_seen"])
+    loop = TrainingLoop(
+        LoopConfig(options.minutes, options.steps, samples_per_step=options.batch, average_decay=0.99),
+        net,
+        torch.optim.AdamW(net.parameters(), lr=options.rate, weight_decay=0.02, fused=True),
+        checkpoint,
+        workers=workers,
+        resume=options.resume and checkpoint.exists(),
+        facts={"size": options.size, "before": before},
+    )
     if options.compile:
         net.compile()
     shared = workers.wrap(net)
-    seed = options.seed + step + 1_000_003 * workers.rank
+    seed = options.seed + loop.step + 1_000_003 * workers.rank
+    batches = frame_batches(options.data, "train", options.batch // workers.count, options.size, seed)
 
-    def save() -> None:
-        state = {"net": net.state_dict(), "average": average.state_dict(), "optimiser": optimiser.state_dict()}
-        counters = {"spent_s": spent_s, "step": step, "images": images, "minutes": options.minutes}
-        save_checkpoint(checkpoint, {**state, **counters, "size": options.size})
-
-    recent: dict[str, float] = {}
-    last = time.monotonic()
-    for batch in read_ahead(frame_batches(options.data, "train", options.batch // workers.count, options.size, seed)):
-        for group in optimiser.param_groups:
-            group["lr"] = options.rate * warm_cosine(spent_s / (60.0 * options.minutes))
-        net.train()
+    for batch in loop.steps(read_ahead(batches)):
         with fast_autocast():
             heat, boxes = shared(batch.image)
         terms = loss_terms(heat, boxes, batch)
-        optimiser.zero_grad(set_to_none=True)
-        torch.stack(list(terms.values())).sum().backward()
-        norm = torch.nn.utils.clip_grad_norm_(net.parameters(), 5.0)
-        if torch.isfinite(norm):
-            optimiser.step()
-            if workers.first:
-                average.update(net)
-        step, images = step + 1, images + options.batch
-        for name, term in terms.items():
-            recent[name] = recent.get(name, term.item()) * 0.95 + term.item() * 0.05
-        now = time.monotonic()
-        spent_s, last = workers.agree(spent_s + now - last), now
-        if step % 25 == 0 and workers.first:
-            told = " ".join(f"{name} {value:.3f}" for name, value in recent.items())
-            print(f"{spent_s / 60:6.2f} min step {step} {step * options.batch / spent_s:.0f}/s {told}", flush=True)
-        if workers.first and spent_s - saved_s > 120.0:
-            saved_s = spent_s
-            save()
-        if spent_s >= 60.0 * options.minutes:
-            break
+        loop.descend(torch.stack(list(terms.values())).sum(), max_norm=5.0)
+        loop.log(**terms)
+
     if workers.first:
-        save()
-        held_out = frame_batches(options.data, "val", options.batch, options.size, seed=1)
-        print(f"done: {evaluate(average.network, held_out, count=8)}", flush=True)
+        val = frame_batches(options.data, "val", options.batch, options.size, seed=1)
+        scores = evaluate(loop.average, val, count=8)
+        loop.write_scores(options.json or options.out / "scores.json", scores)
     workers.leave()
 
 
 def export(options: argparse.Namespace) -> None:
-    """Scores the averaged network on frames of held-out people and writes it into the package."""
+    """Scores the averaged network on frames of the validation split and writes its weights.
+
+    Raises:
+        UsageError: there is no checkpoint.
+    """
     torch.set_num_threads(options.threads)
     state = load_checkpoint(options.out / "checkpoint.pt")
-    config = DetectorConfig(size=state["size"])
+    facts = state["facts"]
+    config = DetectorConfig(size=facts["size"])
     average = AveragedNetwork(DetectorNet(config))
     average.load_state_dict(state["average"])
-    held_out = frame_batches(options.data, "val", options.batch, config.size, seed=1)
-    scores = evaluate(average.network, held_out, count=16)
+    val = frame_batches(options.data, "val", options.batch, config.size, seed=1)
+    scores = evaluate(average.network, val, count=16)
     recipe = {
-        "command": f"python -m sender.train.detector --minutes {state['minutes']:g} --size {config.size}",
-        "images_seen": state["images"],
+        "command": f"python -m sender.train.detector --minutes {state['spent_s'] / 60:.0f} --size {config.size}",
+        "images_seen": facts["before"] + state["samples"],
         "split": "val",
     }
-    entry = save_weights(WEIGHTS_NAME, average.network.state_dict(), architecture(config), recipe, scores)
-    print(f"wrote {entry.file}: {scores}")
+    tensors = average.network.state_dict()
+    entry = save_weights(WEIGHTS_NAME, tensors, architecture(config), recipe, scores, directory=options.weights)
+    write_json(options.json or options.out / "scores.json", {"scores": scores, **recipe})
+    print(f"wrote {options.weights / entry.file}: {scores}")
 
 
 def main() -> None:

@@ -1,18 +1,24 @@
-"""Trains the CVAE that turns features into labels: `python -m sender.train.semantics --data SHARDS`.
+"""Trains the semantics network, a CVAE that turns perception's features X into semantic labels y' (paper §3.2).
 
-One pass of the trained perception network over the shards gives features X (kept in `--cache`); the truth gives labels
-y.  Then L_com (11): feature reconstruction, KL, adversary; cross-entropy of the labels under posterior and prior; and
-how far the decoded body's joints are off, which weighs an entry by what it is worth.
+One pass of the trained perception network over the shards gives X, which is kept in --out; the truth gives y.  The loss
+is L_com (11): feature reconstruction, KL and the discriminator; and the cross-entropy of the labels under posterior and
+prior, and the error of the decoded body's joints.
 
-CPU recipe: 3.4 minutes on two cores after the features (2 minutes for 20,000 crops); longer learns the crops by heart.
-The crops should be ones that perception was not trained on: it looks surer on its own.
+The crops must be ones that perception was not trained on: on its own training crops it is more certain.  CPU recipe:
+3.4 minutes on two cores after the features (2 minutes for 20,000 crops); longer trainings overfit.  --export also
+writes the weights when the training is over.
+
+Examples:
+  python -m sender.train.semantics --data strangers fresh --out runs/semantics --export
+  python -m sender.train.semantics --data strangers fresh --out runs/semantics --resume --export
+  python -m sender.train.semantics --data strangers --out runs/without --steps 300 --seed 2 --without discriminator
 """
 
 import argparse
-import time
+from collections.abc import Iterator
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any
+from typing import Self
 
 import numpy as np
 import torch
@@ -25,10 +31,10 @@ from common.body.rotations import axis_angle_to_matrix
 from common.errors import exit_code_of
 from common.io.atomic_write import atomic_replacement
 from common.synthetic.dataset.shards import Batch, CropDataset
-from common.training.averaging import AveragedNetwork
-from common.training.checkpoint import load_checkpoint, save_checkpoint
-from common.training.schedule import warm_cosine
-from common.weights.loader import save_weights
+from common.synthetic.dataset.split import SPLITS
+from common.training.flags import add_result_flags, add_steps_flag, add_training_flags, parser_of
+from common.training.loop import LoopConfig, TrainingLoop
+from common.weights.loader import load_into, save_weights
 from sender.perception.inference.flip_augmentation import mirrored
 from sender.perception.inference.predictor import Perception
 from sender.semantics.categorical import cross_entropy, moments
@@ -42,12 +48,11 @@ from sender.semantics.cvae import (
 )
 from sender.semantics.stage import WEIGHTS_NAME, architecture
 
+REMOVALS = ("discriminator", "learned-prior")
 HIPS = [11, 12]
-_PEAK_RATE = 1e-3
-_SAVE_EVERY_S = 120.0
-# Deviations; features of some ten thousand crops are soon known by heart.
-_FEATURE_NOISE = 0.2
 KEYPOINTS = 17
+# Standard deviations of noise on the standardised features, against overfitting to some ten thousand crops.
+_FEATURE_NOISE = 0.2
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,12 +79,12 @@ class Samples:
     def __len__(self) -> int:
         return len(self.features)
 
-    def pick(self, index: Tensor) -> "Samples":
-        return Samples(self.features[index], self.entries[index], self.landmarks[index], self.focal[index])
+    def pick(self, index: Tensor) -> Self:
+        return type(self)(self.features[index], self.entries[index], self.landmarks[index], self.focal[index])
 
-    def joined(self, other: "Samples") -> "Samples":
+    def joined(self, other: Self) -> Self:
         pairs = ((getattr(self, item.name), getattr(other, item.name)) for item in fields(self))
-        return Samples(*(torch.cat(pair) for pair in pairs))
+        return type(self)(*(torch.cat(pair) for pair in pairs))
 
 
 def true_parameters(batch: Batch) -> BodyParameters:
@@ -128,6 +133,12 @@ def cached_samples(
     return Samples(*torch.load(path))
 
 
+def random_batches(samples: Samples, size: int) -> Iterator[Samples]:
+    """Endless batches, drawn with replacement."""
+    while True:
+        yield samples.pick(torch.randint(len(samples), (size,)))
+
+
 def landmark_error(space: LabelSpace, kinematics: KeypointKinematics, entries: Tensor, samples: Samples) -> Tensor:
     """(B, 39) distances in metres between the landmarks that entries decode to and the true ones."""
     found = landmarks(kinematics, body_in_crop(space, entries, samples.focal))
@@ -139,8 +150,7 @@ def landmark_error(space: LabelSpace, kinematics: KeypointKinematics, entries: T
 def evaluate(
     model: SemanticCVAE, samples: Samples, space: LabelSpace, kinematics: KeypointKinematics
 ) -> dict[str, float]:
-    """Scores on held-out crops: bits an entry, joint error from the prior's mean, from shuffled z, of the mean body."""
-    model.eval()
+    """Validation scores: joint error at the prior's mean, with z shuffled among people and of the mean body; bits."""
     standardised = model.standardise(samples.features)
     prior = model.prior(standardised)
     logits = model.decode_labels(prior.mean)
@@ -152,7 +162,7 @@ def evaluate(
     def mpjpe_mm(guess: Tensor) -> float:
         return 1000 * landmark_error(space, kinematics, guess, samples)[:, :KEYPOINTS].mean().item()
 
-    scores = {
+    return {
         "mpjpe_mm": mpjpe_mm(entries),
         "mpjpe_shuffled_z_mm": mpjpe_mm(shuffled),
         "mpjpe_mean_body_mm": mpjpe_mm(torch.zeros_like(entries)),
@@ -161,121 +171,128 @@ def evaluate(
         "feature_mse": (model.decode_features(prior.mean) - standardised).square().mean().item(),
         "sigma_correlation": torch.corrcoef(torch.stack([sigma.flatten(), error.flatten()]))[0, 1].item(),
     }
-    model.train()
-    return scores
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+def parse(arguments: list[str] | None = None) -> argparse.Namespace:
+    parser = parser_of("python -m sender.train.semantics", __doc__)
+    parser.add_argument("--data", type=Path, nargs="+", required=True, help="folders of rendered shards")
     parser.add_argument(
-        "--data", type=Path, nargs="+", required=True, help="folders of shards (common.synthetic.render_shards)"
+        "--out", "--cache", type=Path, default=Path("runs/semantics"), help="features and checkpoint (%(default)s)"
     )
-    parser.add_argument("--cache", type=Path, required=True, help="folder for features and checkpoints")
-    parser.add_argument("--minutes", type=float, default=3.4)
-    parser.add_argument("--batch", type=int, default=512)
-    parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--resume", action="store_true", help="go on from the checkpoint in --cache")
-    parser.add_argument("--export", action="store_true", help="write the weights and their scores into the package")
-    arguments = parser.parse_args()
-    torch.manual_seed(arguments.seed)
+    add_training_flags(parser, minutes=3.4, batch=512, seed=1, threads=2)
+    add_steps_flag(parser)
+    parser.add_argument("--rate", type=float, default=1e-3, help="peak learning rate (default: %(default)g)")
+    parser.add_argument(
+        "--without",
+        choices=REMOVALS,
+        nargs="+",
+        default=[],
+        help="ablation: no discriminator (γ = 0 in eq. 11), or N(0, I) in place of the learned prior p(z|X)",
+    )
+    add_result_flags(parser, export_help="also write the weights and their scores when done")
+    return parser.parse_args(arguments)
 
-    space, weights = LabelSpace.load(), LossWeights()
-    kinematics = KeypointKinematics(BodyModel.load())
+
+def gather(options: argparse.Namespace, space: LabelSpace, kinematics: KeypointKinematics) -> tuple[Samples, Samples]:
+    """Training and validation samples."""
     perception = Perception.load()
     train, val = (
         cached_samples(
-            arguments.cache / f"features-{split}.pt",
-            CropDataset(arguments.data, split),
-            perception,
-            space,
-            kinematics,
+            options.out / f"features-{split}.pt", CropDataset(options.data, split), perception, space, kinematics
         )
-        for split in ("train", "val")
+        for split in SPLITS[:2]
     )
-    # Perception looks surer on crops that it was trained on: half of the held-out ones join the training.
+    # Perception is more certain on crops that it was trained on: half of the validation split joins the training.
     half = len(val) // 2
-    pool = train.joined(val.pick(torch.arange(half)))
-    score = val.pick(torch.arange(half, len(val)))
+    return train.joined(val.pick(torch.arange(half))), val.pick(torch.arange(half, len(val)))
 
+
+@torch.no_grad()
+def remove_learned_prior(model: SemanticCVAE) -> None:
+    """Fixes p(z|X) to N(0, I): zeroes the prior's last layer and excludes it from training."""
+    last = model.prior_net.leave[-1]
+    for parameter in last.parameters():
+        parameter.zero_().requires_grad_(False)
+
+
+def initial_model(options: argparse.Namespace, pool: Samples) -> SemanticCVAE:
     model = SemanticCVAE(SemanticsConfig(FEATURE_SIZE))
-    model.feature_mean.copy_(pool.features.mean(0))
-    model.feature_scale.copy_(pool.features.std(0).clamp_min(1e-3))
+    if options.shipped:
+        load_into(model, WEIGHTS_NAME, architecture(model.config)).train()
+    else:
+        model.feature_mean.copy_(pool.features.mean(0))
+        model.feature_scale.copy_(pool.features.std(0).clamp_min(1e-3))
+    if "learned-prior" in options.without:
+        remove_learned_prior(model)
+    return model
+
+
+def train(options: argparse.Namespace) -> None:
+    """The whole training, top to bottom."""
+    torch.set_num_threads(options.threads)
+    torch.manual_seed(options.seed)
+    space, kinematics, weights = LabelSpace.load(), KeypointKinematics(BodyModel.load()), LossWeights()
+    pool, val = gather(options, space, kinematics)
+    model = initial_model(options, pool)
     discriminator = Discriminator(model.config)
-    optimiser = torch.optim.AdamW(model.parameters(), lr=_PEAK_RATE, weight_decay=0.02, betas=(0.9, 0.98))
+    optimiser = torch.optim.AdamW(model.parameters(), lr=options.rate, weight_decay=0.02, betas=(0.9, 0.98))
     discriminator_optimiser = torch.optim.AdamW(discriminator.parameters(), lr=4e-4, betas=(0.5, 0.99))
-    average = AveragedNetwork(model)
-    parts: dict[str, Any] = {
-        "model": model,
-        "judge": discriminator,
-        "optimiser": optimiser,
-        "judge_optimiser": discriminator_optimiser,
-        "average": average,
-    }
-    checkpoint = arguments.cache / "semantics.pt"
-    step, spent_s, budget_s = 0, 0.0, 60 * arguments.minutes
-    if arguments.resume and checkpoint.exists():
-        stored = load_checkpoint(checkpoint)
-        for name, part in parts.items():
-            part.load_state_dict(stored[name])
-        step, spent_s = stored["step"], stored["spent_s"]
+    checkpoint = options.out / "semantics.pt"
+    loop = TrainingLoop(
+        LoopConfig(options.minutes, options.steps, samples_per_step=options.batch, evaluate_every_s=60.0),
+        model,
+        optimiser,
+        checkpoint,
+        resume=options.resume and checkpoint.exists(),
+        parts={"discriminator": discriminator, "discriminator_optimiser": discriminator_optimiser},
+        facts={"seed": options.seed, "crops": len(pool), "shipped": options.shipped},
+        without=options.without,
+        evaluate=lambda average: evaluate(average, val, space, kinematics),
+    )
+    if loop.step:
+        torch.manual_seed(options.seed + loop.step)
 
-    def save() -> None:
-        states = {name: part.state_dict() for name, part in parts.items()}
-        save_checkpoint(checkpoint, states | {"step": step, "spent_s": spent_s})
-
-    began, saved = time.monotonic() - spent_s, time.monotonic()
-    while (spent_s := time.monotonic() - began) < budget_s:
-        for group in optimiser.param_groups:
-            group["lr"] = _PEAK_RATE * warm_cosine(spent_s / budget_s)
-        batch = pool.pick(torch.randint(len(pool), (arguments.batch,)))
-        standardised = model.standardise(batch.features)
-        standardised = standardised + _FEATURE_NOISE * torch.randn_like(standardised)
-        prior, posterior = model.prior(standardised), model.posterior(standardised, batch.entries)
+    for batch in loop.steps(random_batches(pool, options.batch)):
+        X = model.standardise(batch.features)
+        X = X + _FEATURE_NOISE * torch.randn_like(X)
+        prior, posterior = model.prior(X), model.posterior(X, batch.entries)
         z_posterior, z_prior = posterior.sample(), prior.sample()
         logits_posterior, logits_prior = model.decode_labels(z_posterior), model.decode_labels(z_prior)
-        features_posterior, features_prior = model.decode_features(z_posterior), model.decode_features(z_prior)
+        X_posterior, X_prior = model.decode_features(z_posterior), model.decode_features(z_prior)
         entries, _ = moments(logits_prior)
-
-        scored = discriminator(standardised, batch.entries), discriminator(features_prior.detach(), entries.detach())
-        discriminator_optimiser.zero_grad()
-        discriminator_loss(*scored).backward()
-        discriminator_optimiser.step()
-
         loss = (
-            weights.features * (features_posterior - standardised).square().mean()
-            + weights.features * (features_prior - standardised).square().mean()
+            weights.features * (X_posterior - X).square().mean()
+            + weights.features * (X_prior - X).square().mean()
             + weights.beta_kl * posterior.kl_to(prior).mean()
-            + weights.gamma_adversary * generator_loss(discriminator(features_prior, entries))
             + weights.labels_posterior * cross_entropy(logits_posterior, batch.entries).mean()
             + weights.labels_prior * cross_entropy(logits_prior, batch.entries).mean()
             + weights.joints * landmark_error(space, kinematics, entries, batch).mean()
         )
-        optimiser.zero_grad()
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        optimiser.step()
-        average.update(model)
-        step += 1
-        if step % 250 == 0:
-            scores = evaluate(average.network, score, space, kinematics)
-            line = "  ".join(f"{name} {value:.3f}" for name, value in scores.items())
-            print(f"{spent_s / 60:5.1f} min  step {step}  loss {loss.item():.3f}  {line}", flush=True)
-        if time.monotonic() - saved > _SAVE_EVERY_S:
-            saved = time.monotonic()
-            save()
 
-    save()
-    scores = evaluate(average.network, score, space, kinematics)
-    print(scores)
-    if arguments.export:
-        recipe = {
-            "command": f"sender.train.semantics --minutes {arguments.minutes:g}",
-            "seed": arguments.seed,
-            "crops": len(pool),
-            "steps": step,
-        }
-        save_weights(WEIGHTS_NAME, average.network.state_dict(), architecture(model.config), recipe, scores)
+        if "discriminator" not in options.without:
+            real, fake = discriminator(X, batch.entries), discriminator(X_prior.detach(), entries.detach())
+            discriminator_optimiser.zero_grad()
+            discriminator_loss(real, fake).backward()
+            discriminator_optimiser.step()
+            loss = loss + weights.gamma_adversary * generator_loss(discriminator(X_prior, entries))
+
+        loop.descend(loss)
+        loop.log(loss=loss)
+
+    scores = evaluate(loop.average, val, space, kinematics)
+    loop.write_scores(options.json or options.out / "scores.json", scores)
+    if options.export:
+        export(options, loop, scores)
+
+
+def export(options: argparse.Namespace, loop: TrainingLoop[SemanticCVAE], scores: dict[str, float]) -> None:
+    """Writes the averaged weights and their scores."""
+    length = f"--steps {options.steps}" if options.steps else f"--minutes {options.minutes:g}"
+    recipe = {"command": f"python -m sender.train.semantics {length}", "steps": loop.step, **loop.facts}
+    kind = architecture(loop.network.config)
+    entry = save_weights(WEIGHTS_NAME, loop.average.state_dict(), kind, recipe, scores, directory=options.weights)
+    print(f"wrote {options.weights / entry.file}")
 
 
 if __name__ == "__main__":
-    raise SystemExit(exit_code_of("python -m sender.train.semantics", main))
+    raise SystemExit(exit_code_of("python -m sender.train.semantics", lambda: train(parse())))

@@ -19,8 +19,7 @@ import torch
 from common.arrays import Float64Array
 from common.errors import BodywireError
 from common.synthetic.dataset.presets import DRESSED, PARTS
-from common.training.averaging import AveragedNetwork
-from common.training.checkpoint import load_checkpoint
+from common.training.checkpoint import AveragedNetwork, load_checkpoint
 from sender.capture.open import CaptureConfig, open_source
 from sender.capture.source import CapturedFrame
 from sender.perception.inference.crop import CropBox
@@ -91,7 +90,7 @@ def trained(work: Path, without: str | None, options: argparse.Namespace) -> Per
     if not (out / "scores.json").exists():
         _run([*train, "--resume"])
     state = load_checkpoint(out / "checkpoint.pt")
-    average = AveragedNetwork(PerceptionNet(PerceptionConfig(**state["config"])))
+    average = AveragedNetwork(PerceptionNet(PerceptionConfig(**state["facts"]["config"])))
     average.load_state_dict(state["average"])
     return Perception(average.network.to(memory_format=torch.channels_last))
 

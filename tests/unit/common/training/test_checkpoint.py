@@ -1,15 +1,64 @@
-"""Checkpoints: what comes back, and what is said of those that do not."""
+"""The averaged network and checkpoints."""
 
 from pathlib import Path
 
 import pytest
 import torch
+from torch import nn
 
 from common.errors import OutputError, UsageError
-from common.training.checkpoint import load_checkpoint, save_checkpoint
+from common.training.checkpoint import AveragedNetwork, blend, load_checkpoint, save_checkpoint
 
 
-def test_comes_back(tmp_path: Path) -> None:
+def _moved(average: AveragedNetwork[nn.Linear]) -> float:
+    """How far one update goes from a network of zeros towards one of ones."""
+    source = nn.Linear(1, 1)
+    nn.init.zeros_(average.network.weight)
+    nn.init.ones_(source.weight)
+    average.update(source)
+    return float(average.network.weight)
+
+
+def test_average_follows_quickly_at_first_and_slowly_later() -> None:
+    average = AveragedNetwork(nn.Linear(1, 1), decay=0.99)
+    assert _moved(average) > 0.5
+    average.steps = 10_000
+    assert _moved(average) == pytest.approx(0.01)
+
+
+def test_average_resumes_from_its_state() -> None:
+    first, second = (AveragedNetwork(nn.BatchNorm1d(2)) for _ in range(2))
+    source = nn.BatchNorm1d(2)
+    for _ in range(3):
+        source(torch.randn(8, 2))
+        first.update(source)
+    second.load_state_dict(first.state_dict())
+    assert second.steps == first.steps == 3
+    assert all(
+        torch.equal(a, b) for a, b in zip(first.state_dict().values(), second.state_dict().values(), strict=True)
+    )
+    assert not torch.equal(first.network.state_dict()["running_mean"], torch.zeros(2))
+
+
+def test_average_is_not_trained() -> None:
+    average = AveragedNetwork(nn.Linear(2, 2))
+    assert not average.network.training
+    assert not any(parameter.requires_grad for parameter in average.network.parameters())
+
+
+@pytest.mark.parametrize("share", [0.0, 0.25, 1.0])
+def test_blend_of_weights_and_buffers(share: float) -> None:
+    first, second = nn.BatchNorm1d(2), nn.BatchNorm1d(2)
+    nn.init.constant_(second.weight, 5.0)
+    second.running_mean = torch.tensor([4.0, 8.0])
+    second.num_batches_tracked = torch.tensor(7)
+    blend(first, second.state_dict(), share)
+    assert first.weight.tolist() == pytest.approx([1 + 4 * share] * 2)
+    assert first.state_dict()["running_mean"].tolist() == pytest.approx([4 * share, 8 * share])
+    assert first.state_dict()["num_batches_tracked"] == 7
+
+
+def test_saved_checkpoint_loads(tmp_path: Path) -> None:
     path = tmp_path / "deep" / "run.pt"
     save_checkpoint(path, {"network": {"weight": torch.ones(2)}, "step": 3})
     state = load_checkpoint(path)
@@ -18,7 +67,7 @@ def test_comes_back(tmp_path: Path) -> None:
     assert list(path.parent.iterdir()) == [path]
 
 
-def test_one_that_cannot_be_saved_leaves_the_last(tmp_path: Path) -> None:
+def test_failed_save_keeps_the_previous_checkpoint(tmp_path: Path) -> None:
     path = tmp_path / "run.pt"
     save_checkpoint(path, {"step": 1})
     with pytest.raises(AttributeError):
@@ -27,7 +76,7 @@ def test_one_that_cannot_be_saved_leaves_the_last(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == [path]
 
 
-def test_torn_or_missing_is_said_in_one_line(tmp_path: Path) -> None:
+def test_truncated_or_missing_checkpoint_is_reported(tmp_path: Path) -> None:
     path = tmp_path / "run.pt"
     with pytest.raises(UsageError, match=r"cannot resume from .*run\.pt"):
         load_checkpoint(path)
@@ -37,7 +86,7 @@ def test_torn_or_missing_is_said_in_one_line(tmp_path: Path) -> None:
         load_checkpoint(path)
 
 
-def test_a_folder_that_is_a_file_is_said_in_one_line(tmp_path: Path) -> None:
+def test_folder_that_is_a_file_is_reported(tmp_path: Path) -> None:
     (tmp_path / "taken").write_text("")
     with pytest.raises(OutputError, match="cannot write the checkpoint"):
         save_checkpoint(tmp_path / "taken" / "run.pt", {"step": 1})

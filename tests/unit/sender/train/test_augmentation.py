@@ -6,7 +6,7 @@ import torch
 from common.body.model import BodyModel, BodyParameters, KeypointKinematics
 from common.body.rotations import axis_angle_to_matrix
 from sender.train.augmentation import choose, hide_rectangles, jitter_colours, mirror
-from sender.train.crops import CropBatch, emptied
+from sender.train.crops import CropBatch, with_negatives
 
 
 @pytest.fixture(scope="module")
@@ -101,10 +101,10 @@ def test_choose_takes_whole_crops(body: BodyModel) -> None:
         assert torch.equal(getattr(mixed, name)[1::2], getattr(crops, name)[1::2]), name
 
 
-def test_emptied_crops_stay_empty_when_mirrored(body: BodyModel) -> None:
+def test_with_negatives_crops_stay_empty_when_mirrored(body: BodyModel) -> None:
     batch = random_crops(body)
     nobody = torch.arange(len(batch)) == 0
-    crops = emptied(batch, nobody, torch.zeros_like(batch.image))
+    crops = with_negatives(batch, nobody, torch.zeros_like(batch.image))
     for seen in (crops, mirror(crops)):
         assert seen.person.tolist() == [not empty for empty in nobody.tolist()]
         for name in ("image", "mask", "depth", "part", "visible"):

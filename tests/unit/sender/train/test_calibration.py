@@ -6,7 +6,7 @@ import torch
 
 from common.body.model import BodyModel
 from sender.perception.network.network import PerceptionConfig, PerceptionNet
-from sender.train.calibration import best_border, move_border
+from sender.train.calibration import best_mask_threshold, shift_mask_threshold
 from sender.train.crops import CropBatch
 from tests.unit.sender.train.test_augmentation import random_crops
 
@@ -25,11 +25,11 @@ def net_and_truth(border: float) -> tuple[PerceptionNet, CropBatch]:
 
 def test_the_border_is_found_and_moved_to_zero() -> None:
     net, truth = net_and_truth(0.75)
-    border = best_border(net, [truth, truth])
+    border = best_mask_threshold(net, [truth, truth])
     assert abs(border - 0.75) < 0.2
     before = net(truth.image)
-    move_border(net, border)
+    shift_mask_threshold(net, border)
     after = net(truth.image)
     torch.testing.assert_close(after.mask_logits, before.mask_logits - border, atol=1e-4, rtol=0)
     torch.testing.assert_close(after.part_logits, before.part_logits)
-    assert abs(best_border(net, [truth])) < 0.13
+    assert abs(best_mask_threshold(net, [truth])) < 0.13

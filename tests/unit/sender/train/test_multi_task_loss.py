@@ -9,7 +9,7 @@ from common.body.model import BodyModel, KeypointKinematics
 from common.body.rotations import matrix_to_rotation_6d
 from sender.perception.network.network import PerceptionConfig, PerceptionNet
 from sender.perception.network.output import PerceptionOutput
-from sender.train.crops import CropBatch, emptied
+from sender.train.crops import CropBatch, with_negatives
 from sender.train.multi_task_loss import (
     LossWeights,
     MultiTaskLoss,
@@ -61,7 +61,7 @@ def test_where_there_is_nobody_only_maps_and_visibility_are_judged(
     kinematics: KeypointKinematics, truth: CropBatch
 ) -> None:
     nobody = torch.arange(len(truth)) == 1
-    batch = emptied(truth, nobody, torch.rand_like(truth.image))
+    batch = with_negatives(truth, nobody, torch.rand_like(truth.image))
     output = perfect(PerceptionNet(TINY)(batch.image), truth)
     empty = replace(
         output,

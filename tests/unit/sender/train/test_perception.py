@@ -7,8 +7,7 @@ import pytest
 import torch
 
 from common.errors import UsageError
-from common.training.averaging import AveragedNetwork
-from common.training.checkpoint import save_checkpoint
+from common.training.checkpoint import AveragedNetwork, save_checkpoint
 from sender.perception.network.network import PerceptionNet
 from sender.train.perception import export, parse
 from tests.unit.sender.train.test_multi_task_loss import TINY
@@ -18,6 +17,7 @@ from tests.unit.sender.train.test_multi_task_loss import TINY
 def test_only_what_began_with_the_shipped_weights_is_blended_with_them(tmp_path: Path, before: int, share: str) -> None:
     threads = ["--threads", str(torch.get_num_threads())]
     average = AveragedNetwork(PerceptionNet(TINY)).state_dict()
-    save_checkpoint(tmp_path / "checkpoint.pt", {"average": average, "config": asdict(TINY), "before": before})
+    facts = {"config": asdict(TINY), "before": before}
+    save_checkpoint(tmp_path / "checkpoint.pt", {"average": average, "facts": facts, "spent_s": 60.0})
     with pytest.raises(UsageError, match="--blend takes a share"):
         export(parse(["--data", str(tmp_path), "--out", str(tmp_path), "--export", "--blend", share, *threads]))
