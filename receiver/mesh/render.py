@@ -65,12 +65,16 @@ def render(
         raise ValueError(f"cannot draw {camera.width}×{camera.height} onto an image of shape {canvas.shape}")
     projection = project(mesh.vertices, camera)
     order = _paint_order(mesh, projection)
-    shades = _shade(mesh, order, lighting)
-    # Pixel centres are at integers in OpenCV and at half-integers here.
-    corners = np.clip((projection.pixels - 0.5) * (1 << _SUBPIXEL_BITS), -(2**24), 2**24)
-    triangles = np.round(corners).astype(np.int32)[mesh.faces[order]]
-    for triangle, shade in zip(triangles, shades.tolist(), strict=True):
-        cv2.fillConvexPoly(canvas, triangle, shade, cv2.LINE_8, _SUBPIXEL_BITS)
+    _paint(canvas, projection, mesh.faces[order], _shade(mesh, order, lighting).tolist())
+    return canvas
+
+
+def depth_map(mesh: SurfaceMesh, camera: Camera) -> FloatArray:
+    """(height, width) camera z of the nearest surface in metres, constant within a triangle; 0 where there is none."""
+    canvas = np.zeros((camera.height, camera.width), np.float32)
+    projection = project(mesh.vertices, camera)
+    faces = mesh.faces[_paint_order(mesh, projection)]
+    _paint(canvas, projection, faces, projection.depth_m[faces].mean(axis=1).tolist())
     return canvas
 
 
@@ -78,6 +82,16 @@ def silhouette(mesh: SurfaceMesh, camera: Camera) -> BoolArray:
     """(height, width) mask of the pixels that the mesh covers."""
     uncoloured = SurfaceMesh(mesh.vertices, mesh.faces)
     return np.asarray(render(uncoloured, camera, Lighting(ambient=1.0, background=(0, 0, 0))).any(axis=2))
+
+
+def _paint(
+    canvas: ByteArray | FloatArray, projection: Projection, faces: Int32Array, values: list[list[float]] | list[float]
+) -> None:
+    """Fills triangles (K, 3), in this order, each with its own value."""
+    # Pixel centres are at integers in OpenCV and at half-integers here.
+    corners = np.clip((projection.pixels - 0.5) * (1 << _SUBPIXEL_BITS), -(2**24), 2**24)
+    for triangle, value in zip(np.round(corners).astype(np.int32)[faces], values, strict=True):
+        cv2.fillConvexPoly(canvas, triangle, value, cv2.LINE_8, _SUBPIXEL_BITS)
 
 
 def _paint_order(mesh: SurfaceMesh, projection: Projection) -> IntArray:

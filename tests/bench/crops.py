@@ -1,4 +1,4 @@
-"""The test set: crops of people that no training saw, rendered once and kept, and the truth about them."""
+"""The test set: rendered crops of people excluded from all trainings, kept in a cache, and their ground truth."""
 
 import hashlib
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ import numpy.typing as npt
 import torch
 
 import common.synthetic
-from common.arrays import FloatArray
+from common.arrays import BoolArray, ByteArray, FloatArray
 from common.body.bake import cache_directory
 from common.body.label_space import LabelSpace
 from common.body.model import BodyModel
@@ -26,14 +26,14 @@ from tests.bench.measures import Surface, centred
 from tests.bench.report import tell
 
 SEED = 7
-"""Data sets of the test split are counted from 0; the trainings' own checks use others."""
+"""Data set number within the test split; the trainings score themselves on others."""
 
 
 def crop_set(count: int, seed: int, size: int, preset: str = EVERYDAY.name, workers: int = 2) -> Path:
-    """The directory with `count` crops of the test split in a preset, rendered if the cache does not hold them yet.
+    """The directory with `count` crops of the test split in a preset, rendered unless the cache has them.
 
     Raises:
-        RendererUnavailable: there is no OpenGL to render them with.
+        RendererUnavailable: OpenGL is missing.
         OutputError: the cache cannot be written.
         ValueError: the seed is beyond the split.
     """
@@ -54,7 +54,7 @@ def _make(directory: Path) -> None:
 
 
 def _generator() -> str:
-    """A name for what renders the images: another generator makes other images."""
+    """A hash of the renderer's sources: when they change, the test set is rendered again."""
     sources = sorted(Path(common.synthetic.__file__).parent.rglob("*.py"))
     return hashlib.sha256(b"".join(path.read_bytes() for path in sources)).hexdigest()[:10]
 
@@ -63,32 +63,44 @@ def _tensor(values: npt.NDArray[np.generic]) -> torch.Tensor:
     return torch.from_numpy(np.ascontiguousarray(values, dtype=np.float32))
 
 
+def coarse_mask(mask: ByteArray) -> BoolArray:
+    """(B, S/2, S/2) pixels of half resolution of which more than half is covered in masks (B, S, S) of 0 or 255."""
+    count, size, _ = mask.shape
+    return np.asarray(mask.reshape(count, size // 2, 2, size // 2, 2).mean((2, 4)) > 127.5)
+
+
 def camera_of(focal: float, size: int) -> Camera:
-    """A crop's own camera: it looks through the crop's middle."""
+    """The camera of a crop of `size` pixels; `focal` is in crop widths, the principal point in the middle."""
     return Camera(size, size, float(focal) * size)
 
 
 @dataclass(frozen=True)
 class TruePerson:
-    """One person as it truly is: the bare body, for nobody of the test set wears more than colours.
+    """Ground truth of one crop. Its surface is the bare body, also for people who wear garments.
 
     Args:
-        labels: what a sender without error would say.
-        keypoints: (17, 3) relative to the middle of the hips, metres, axes of the crop's camera.
-        mesh: the skin, coloured, relative to the middle of the hips.
-        surface: the same, to measure distances to.
-        whole: all keypoints lie within the crop, and nothing stands before the person.
+        labels: what a sender without error would send.
+        keypoints: (17, 3) relative to the midpoint of the hips, metres, axes of the crop's camera.
+        mesh: the coloured skin relative to the midpoint of the hips.
+        surface: the same triangles, for distances.
+        camera: the crop's.
+        mask: (S/2, S/2) the visible part of the person with clothes and hair, at half the crop's resolution.
+        depth: (S/2, S/2) camera z minus the root joint's, metres, valid on `mask`.
+        whole: all keypoints lie within the crop, and nothing occludes the person.
     """
 
     labels: PersonLabels
     keypoints: FloatArray
     mesh: SurfaceMesh
     surface: Surface
+    camera: Camera
+    mask: BoolArray
+    depth: FloatArray
     whole: bool
 
 
 class Truth:
-    """Poses true people."""
+    """Reads the ground truth of test crops."""
 
     def __init__(self, body: BodyModel, space: LabelSpace) -> None:
         self.body, self.space = body, space
@@ -96,23 +108,27 @@ class Truth:
 
     @torch.inference_mode()
     def people(self, batch: Batch) -> list[TruePerson]:
-        """Everybody in a batch of crops."""
+        """The person of each crop of a batch."""
         parameters, colours = true_parameters(batch), _tensor(batch["colours"])
         labels = people_of(self.space.encode(parameters, colours))
         posed = self.body(parameters)
-        places = np.asarray(batch["keypoints_2d"], np.float32)
-        whole = ((places >= 0) & (places <= 1)).all((1, 2)) & (np.asarray(batch["occluded"]) == 0)
+        keypoints_2d = np.asarray(batch["keypoints_2d"], np.float32)
+        whole = ((keypoints_2d >= 0) & (keypoints_2d <= 1)).all((1, 2)) & (np.asarray(batch["occluded"]) == 0)
+        masks = coarse_mask(np.asarray(batch["mask"], np.uint8))
+        size = batch["mask"].shape[1]
         people = []
         for row, keypoints in enumerate(batch["joints_3d"]):
             mesh = self.skin.pose(posed, row, colours[row].numpy()).mesh
             mesh = SurfaceMesh(centred(keypoints, mesh.vertices).astype(np.float32), mesh.faces, mesh.colours)
             relative = centred(keypoints).astype(np.float32)
             surface = Surface(mesh.vertices, mesh.faces)
-            people.append(TruePerson(labels[row], relative, mesh, surface, bool(whole[row])))
+            camera = camera_of(float(batch["focal"][row]), size)
+            depth = np.asarray(batch["depth"][row], np.float32)
+            people.append(TruePerson(labels[row], relative, mesh, surface, camera, masks[row], depth, bool(whole[row])))
         return people
 
 
 def people_of(labels: torch.Tensor) -> list[PersonLabels]:
-    """Whole label vectors (B, 104) as people whom the sender is sure of."""
+    """Label vectors (B, 104) as people with all groups and full confidence."""
     vectors = [split(row) for row in labels.numpy()]
     return [PersonLabels(0, 1.0, groups, confidence=dict.fromkeys(groups, 1.0)) for groups in vectors]

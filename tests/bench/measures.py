@@ -13,14 +13,14 @@ from common.arrays import BoolArray, ByteArray, Float64Array, IntArray
 from receiver.mesh.triangle_mesh import triangle_normals
 
 HIPS = (11, 12)
-"""COCO's hips: their middle is the root that errors are taken from."""
+"""COCO's hips: errors are measured relative to their midpoint."""
 
-# Triangles whose middle is nearest to a point: the nearest triangle is one of them in all but sliver-ridden meshes.
+# Triangles with the nearest centroids to a point. The nearest triangle is among them except in meshes of slivers.
 _CANDIDATES = 8
 
 
 def centred(keypoints: npt.ArrayLike, points: npt.ArrayLike | None = None) -> Float64Array:
-    """`points` (default: the keypoints) relative to the middle of the hips of `keypoints` (17, 3)."""
+    """`points` (default: the keypoints) relative to the midpoint of the hips of `keypoints` (17, 3)."""
     root = np.asarray(keypoints, dtype=np.float64)[list(HIPS)].mean(0)
     moved: Float64Array = np.asarray(keypoints if points is None else points, dtype=np.float64) - root
     return moved
@@ -33,7 +33,7 @@ def mean_distance_mm(found: npt.ArrayLike, truth: npt.ArrayLike) -> float:
 
 
 def procrustes(found: npt.ArrayLike, truth: npt.ArrayLike) -> Float64Array:
-    """`found` (N, 3) after the similarity (scale, rotation, shift) that brings it closest to `truth` (Umeyama 1991)."""
+    """`found` (N, 3) after the similarity transform that aligns it best with `truth` (N, 3) (Umeyama 1991)."""
     source, target = np.asarray(found, dtype=np.float64), np.asarray(truth, dtype=np.float64)
     source_mean, target_mean = source.mean(0), target.mean(0)
     centred_source, centred_target = source - source_mean, target - target_mean
@@ -47,7 +47,7 @@ def procrustes(found: npt.ArrayLike, truth: npt.ArrayLike) -> Float64Array:
 
 
 class Surface:
-    """A triangle mesh to measure distances to.
+    """A triangle mesh that distances are measured to.
 
     Args:
         vertices: (V, 3) metres.
@@ -57,7 +57,7 @@ class Surface:
     def __init__(self, vertices: npt.ArrayLike, faces: npt.ArrayLike) -> None:
         self.corners: Float64Array = np.asarray(vertices, dtype=np.float64)[np.asarray(faces)]
         flat = self.corners.reshape(-1, 3)
-        # Twice the area long; degenerate triangles are left with a zero normal.
+        # Their length is twice the area; degenerate triangles keep a zero normal.
         corners = np.arange(len(flat), dtype=np.int32).reshape(-1, 3)
         scaled = np.asarray(triangle_normals(flat.astype(np.float32), corners), dtype=np.float64)
         length = np.linalg.norm(scaled, axis=1)
@@ -65,11 +65,11 @@ class Surface:
         self.normals: Float64Array = scaled / np.maximum(length, 1e-20)[:, None]
 
     @cached_property
-    def _middles(self) -> cKDTree:
+    def _centroids(self) -> cKDTree:
         return cKDTree(self.corners.mean(1))
 
     def sample(self, count: int, seed: int) -> tuple[Float64Array, Float64Array]:
-        """`count` points (N, 3) spread evenly over the surface, and its unit normals there."""
+        """`count` points (N, 3) drawn uniformly by area, and the unit normals (N, 3) there."""
         rng = np.random.default_rng(seed)
         faces = rng.choice(len(self.corners), count, p=self.areas / self.areas.sum())
         u, v = rng.random((2, count, 1))
@@ -78,9 +78,9 @@ class Surface:
         return a + u * (b - a) + v * (c - a), self.normals[faces]
 
     def nearest(self, points: Float64Array) -> tuple[Float64Array, IntArray]:
-        """Distance (N,) in metres of points (N, 3) to the surface, and the triangle that is nearest."""
+        """Distances (N,) in metres from points (N, 3) to the surface, and indices (N,) of the nearest triangles."""
         count = min(_CANDIDATES, len(self.corners))
-        _, candidates = self._middles.query(points, count)
+        _, candidates = self._centroids.query(points, count)
         candidates = np.asarray(candidates, dtype=np.int64).reshape(len(points), count)
         squared = squared_distance(np.repeat(points, count, 0), self.corners[candidates.ravel()]).reshape(-1, count)
         best = squared.argmin(1)
@@ -89,7 +89,7 @@ class Surface:
 
 
 def squared_distance(points: Float64Array, triangles: Float64Array) -> Float64Array:
-    """(N,) squared distance of each point (N, 3) to its own triangle (N, 3, 3)."""
+    """(N,) squared distance from point i of (N, 3) to triangle i of (N, 3, 3)."""
     a, b, c = triangles.transpose(1, 0, 2)
     along_b, along_c, offset = b - a, c - a, points - a
     bb, bc, cc = _dot(along_b, along_b), _dot(along_b, along_c), _dot(along_c, along_c)
@@ -117,11 +117,11 @@ def _dot(a: Float64Array, b: Float64Array) -> Float64Array:
 
 
 def surface_distances(found: Surface, truth: Surface, samples: int = 3000, seed: int = 0) -> dict[str, float]:
-    """How far apart two surfaces are, from points spread evenly over each to the triangles of the other.
+    """Distances between two surfaces, from points sampled uniformly on each to the triangles of the other.
 
     Returns:
-        `chamfer_mm`, the mean of both directions; `p2s_mm`, from what was found to the truth; `normal_consistency`,
-        |cos| between the normals at nearest places, mean of both directions, 0…1.
+        `chamfer_mm`, the mean of both directions; `p2s_mm`, from the reconstruction to the truth; `normal_consistency`,
+        |cos| between the normals of a point and its nearest triangle, mean of both directions, 0…1.
     """
     found_points, found_normals = found.sample(samples, seed)
     truth_points, truth_normals = truth.sample(samples, seed)
@@ -137,14 +137,14 @@ def surface_distances(found: Surface, truth: Surface, samples: int = 3000, seed:
 
 
 def point_chamfer_mm(found: npt.ArrayLike, truth: npt.ArrayLike) -> float:
-    """Chamfer distance of two clouds (N, 3), (M, 3): mean over both directions of the distance to the nearest point."""
+    """Chamfer distance of point clouds (N, 3) and (M, 3): mean distance to the nearest point, over both directions."""
     to_truth, _ = cKDTree(truth).query(found)
     to_found, _ = cKDTree(found).query(truth)
     return 500 * float(to_truth.mean() + to_found.mean())
 
 
 def is_watertight_piece(vertices: npt.ArrayLike, faces: npt.ArrayLike) -> bool:
-    """Whether another program (trimesh) sees a closed mesh, wound alike all over, in one piece."""
+    """Whether trimesh finds the mesh closed, consistently wound and a single connected component."""
     mesh = trimesh.Trimesh(np.asarray(vertices), np.asarray(faces))
     return bool(mesh.is_watertight and mesh.is_winding_consistent and mesh.body_count == 1)
 
@@ -156,7 +156,7 @@ def intersection_over_union(found: BoolArray, truth: BoolArray) -> float:
 
 
 def view_mse(found: ByteArray, truth: ByteArray) -> float:
-    """Mean squared error (29) of two rendered views with values scaled to 0…1."""
+    """Mean squared error (29) of two rendered views (H, W, 3) with values scaled to 0…1."""
     difference = (found.astype(np.float64) - truth.astype(np.float64)) / 255
     return float((difference**2).mean())
 
@@ -167,13 +167,13 @@ def view_ssim(found: ByteArray, truth: ByteArray) -> float:
 
 
 def percentile(values: npt.ArrayLike, share: float) -> float:
-    """The value below which `share` percent of the values lie; NaN where there are none."""
+    """The percentile `share` (0…100) of the values; NaN without values."""
     array = np.asarray(values, dtype=np.float64)
     return float(np.percentile(array, share)) if array.size else float("nan")
 
 
 def mean_by_key(rows: Sequence[Mapping[str, float]]) -> dict[str, float]:
-    """Means over rows of figures, over those rows that have the key and a number there."""
+    """Mean of each key over the rows that have a finite value for it."""
     keys = dict.fromkeys(key for row in rows for key in row)
     columns = {key: np.array([row[key] for row in rows if key in row], dtype=np.float64) for key in keys}
     return {key: float(np.nanmean(column)) for key, column in columns.items() if np.isfinite(column).any()}

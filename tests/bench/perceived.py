@@ -1,10 +1,9 @@
-"""The sender in process: crops or frames in, labels out."""
+"""The sender in process: takes crops or frames, returns labels."""
 
 from collections.abc import Iterator, Sequence
 from itertools import islice
 
 import numpy as np
-import torch
 
 from common.frames import LabelFrame, PersonLabels
 from common.synthetic.dataset.shards import Batch
@@ -20,12 +19,12 @@ from sender.perception.network.output import PerceptionOutput
 from sender.perception.stage import ObservedPerson, PerceptionStage, TrackingConfig
 from sender.semantics.smoothing import SmoothingConfig
 from sender.semantics.stage import SemanticsStage
-from tests.bench.crops import camera_of
+from tests.bench.crops import camera_of, coarse_mask
 from tests.bench.measures import intersection_over_union
 
 
 class CropSender:
-    """Perception and semantics on given crops, each of a person never seen before.
+    """Perception and semantics on given crops, each of a new person.
 
     Raises:
         WeightsError: weights are missing or of another version.
@@ -41,14 +40,14 @@ class CropSender:
 
     @property
     def network(self) -> PerceptionNet:
-        """Perception's."""
+        """The perception network."""
         return self._perception.net
 
     def perceive(self, batch: Batch) -> list[tuple[PersonLabels, dict[str, float]]]:
-        """Labels of everybody in a batch of crops, and how good mask (IoU) and depth (mm, on the mask) are."""
+        """Labels of the person in each crop, and the scores of the mask and depth heads (`head_scores`)."""
         output = self._perception.observe(list(batch["image"]))
         labels = [self._label(output[row : row + 1], float(focal)) for row, focal in enumerate(batch["focal"])]
-        return list(zip(labels, seen(output, batch), strict=True))
+        return list(zip(labels, head_scores(output, batch), strict=True))
 
     def _label(self, output: PerceptionOutput, focal: float) -> PersonLabels:
         self._semantics.reset()
@@ -56,10 +55,9 @@ class CropSender:
         return self._semantics.label([person], camera_of(focal, self.size))[0]
 
 
-def seen(output: PerceptionOutput, batch: Batch) -> list[dict[str, float]]:
-    """`mask_iou` and `depth_mm` of each crop, at half its resolution."""
-    mask = torch.from_numpy(np.asarray(batch["mask"], np.float32))[:, None]
-    person = (torch.nn.functional.avg_pool2d(mask, 2)[:, 0] > 127.5).numpy()
+def head_scores(output: PerceptionOutput, batch: Batch) -> list[dict[str, float]]:
+    """`mask_iou` and, on the true mask, `depth_mm` of perception's own heads, each crop at half its resolution."""
+    person = coarse_mask(np.asarray(batch["mask"], np.uint8))
     found = (output.mask_logits > 0).numpy()
     error = np.abs(output.depth.float().numpy() - np.asarray(batch["depth"], np.float32))
     return [
@@ -72,11 +70,11 @@ def seen(output: PerceptionOutput, batch: Batch) -> list[dict[str, float]]:
 
 
 class FrameSender:
-    """Perception and semantics on whole frames, as the sender's pipeline drives them.
+    """Perception and semantics on whole frames, called as in the sender's pipeline.
 
     Args:
-        max_people: most people a frame.
-        detector: looks at whole frames; the one that ships if not given.
+        max_people: maximum number of people per frame.
+        detector: finds people in whole frames; default: with the shipped weights.
 
     Raises:
         WeightsError: weights are missing or of another version.
@@ -89,7 +87,7 @@ class FrameSender:
         self._source = ""
 
     def label(self, captured: CapturedFrame) -> LabelFrame:
-        """One frame to labels; another source's people are strangers."""
+        """Labels of one frame; tracking starts again when the source changes."""
         return self.label_observed(captured, self.observe(captured))
 
     def observe(self, captured: CapturedFrame) -> Sequence[ObservedPerson]:
@@ -107,10 +105,10 @@ class FrameSender:
 
 
 def demo_frames(limit: int | None) -> Iterator[CapturedFrame]:
-    """The demo clip, or its first frames.
+    """The demo clip, or its first `limit` frames.
 
     Raises:
-        SourceError: it is missing.
+        SourceError: the clip is missing.
     """
     with VideoFileSource(DEMO_CLIP) as source:
         yield from islice(source, limit)

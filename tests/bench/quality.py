@@ -1,14 +1,17 @@
-"""How good the reconstruction is, on people that nobody trained on: `python -m tests.bench.quality`.
+"""Reconstruction quality on rendered test people: `python -m tests.bench.quality`.
 
-    test crop ─ perception ─ semantics ─ labels ─┬──────────────── receiver ─ labels
-                                                 └─ codec ─ codec ─ receiver ─ codec
-                              true labels ──────────────────────── receiver ─ truth_labels (the receiver's own error)
-                              no labels but the place ──────────── receiver ─ mean_body    (what knowing nothing scores)
+    test crop ─ perception ─┬─ semantics ─ labels ─┬──────────────── receiver ─ labels
+                            │                      └─ codec ─ codec ─ receiver ─ codec
+                            └─ mask and depth heads ─────────────────────────── perception_heads
+                              true labels ────────────────────────── receiver ─ truth_labels (the receiver's own error)
+                              position only ──────────────────────── receiver ─ mean_body    (without observation)
 
-The crop is given; its camera is the whole camera.  `codec` is the first packet of a session at the ρ that default rate
-control settles on when the link is never full.  The truth is the bare body: the test set's people wear colours, not
-cloth.  All distances are taken with the middles of the hips as one, in the camera's axes.  Views (29, 30) are rendered
-from front and side.
+The detector is not involved: crops are given, with their cameras.  `codec` is the first packet of a session at the ρ of
+default rate control on an idle link.  Distances are relative to the midpoint of the hips, in the camera's axes.  The
+true surface is the bare body.  `mask_iou` and `depth_mm` compare the silhouette and the visible depth of the received
+mesh with the crop's true mask (what is visible of the person, clothes and hair included) and depth (relative to the
+root joint, where both cover the image); the row `perception_heads` has the sender's own heads instead, which are not
+transmitted.  Views (29, 30) are rendered from front and side.
 """
 
 import multiprocessing
@@ -26,7 +29,7 @@ from common.body.label_space import LabelSpace
 from common.body.model import BodyModel
 from common.frames import PersonLabels
 from common.labels import concatenate
-from common.synthetic.dataset.presets import EVERYDAY, PRESETS
+from common.synthetic.dataset.presets import EVERYDAY, PRESETS, DatasetPreset
 from common.synthetic.dataset.shards import Batch, CropDataset
 from common.weights.loader import model_hash
 from sender.importance.importance import Importance
@@ -40,7 +43,8 @@ from tests.bench.reconstruction_scores import Receiver, figures, views_of
 COUNT, QUICK_COUNT = 1000, 120
 CHUNK = 8
 WORKERS = 2
-SYSTEMS = ("labels", "codec", "truth_labels", "mean_body")
+RECONSTRUCTIONS = ("labels", "codec", "truth_labels", "mean_body")
+HEADS = "perception_heads"
 KEYS = (
     "mpjpe_mm",
     "pa_mpjpe_mm",
@@ -56,21 +60,21 @@ KEYS = (
     "view_ssim",
     "payload_bytes_median",
 )
-"""The columns of the table, in its order; the JSON has some more."""
+"""The columns of the table in this order; the JSON has a few more."""
 
 Figures = dict[str, float]
 
 
 @dataclass(frozen=True)
 class Row:
-    """One image: system → figures, and whether the person is whole."""
+    """One image: system → figures, and whether the person is neither cut off nor occluded."""
 
     systems: dict[str, Figures]
     whole: bool
 
 
 class Evaluation:
-    """Both ends in process.
+    """Sender and receiver in process.
 
     Raises:
         WeightsError: weights are missing or of another version.
@@ -84,27 +88,25 @@ class Evaluation:
 
     @property
     def size(self) -> int:
-        """Pixels of a crop."""
+        """Side of a crop in pixels."""
         return self._sender.size
 
     def rows(self, batch: Batch) -> Iterator[Row]:
-        """The images of a batch, one after the other."""
+        """Scores of each image of a batch."""
         perceived = self._sender.perceive(batch)
         for index, truth in enumerate(self._truth.people(batch)):
-            labels, seen = perceived[index]
+            labels, heads = perceived[index]
             coded, size = through_key_frame(labels, unconstrained_rho(self._importance, labels), self._model_hash)
             people = [labels, coded, truth.labels, self._mean_body(truth)]
-            camera = crops.camera_of(float(batch["focal"][index]), self.size)
-            found = self._receiver.reconstruct(people, camera)
+            found = self._receiver.reconstruct(people, truth.camera)
             views = views_of(truth.mesh)
             scores = [figures(person, truth, views) for person in found]
-            systems = dict(zip(SYSTEMS, scores, strict=True))
-            systems["labels"] |= seen
-            systems["codec"] |= seen | {"payload_bytes": float(size)}
-            yield Row(systems, truth.whole)
+            systems = dict(zip(RECONSTRUCTIONS, scores, strict=True))
+            systems["codec"]["payload_bytes"] = float(size)
+            yield Row({**systems, HEADS: heads}, truth.whole)
 
     def _mean_body(self, truth: TruePerson) -> PersonLabels:
-        """The mean person, upright, facing the camera, in the right place."""
+        """The mean body, upright and facing the camera, at the true position."""
         root = truth.labels.labels["root"]
         placed = self._space.decode(torch.from_numpy(concatenate({"root": root}))[None])
         upright = self._space.encode(replace(placed, rotations=torch.eye(3).expand_as(placed.rotations).clone()))
@@ -125,24 +127,24 @@ def _evaluate(directories: Sequence[Path], indices: Sequence[int]) -> list[Row]:
 
 
 def evaluate(directory: Path, count: int) -> list[Row]:
-    """All images of a data set in `WORKERS` processes, with progress on the terminal."""
+    """Scores of all images of a data set, in `WORKERS` processes, with progress on stderr."""
     chunks = [range(start, min(start + CHUNK, count)) for start in range(0, count, CHUNK)]
     rows: list[Row] = []
-    began = told = time.monotonic()
+    began = reported = time.monotonic()
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(WORKERS, context, _start_worker) as pool:
         for done in as_completed([pool.submit(_evaluate, [directory], chunk) for chunk in chunks]):
             rows += done.result()
-            if time.monotonic() - told > 10 or len(rows) == count:
-                told = time.monotonic()
-                left_s = (told - began) / len(rows) * (count - len(rows))
+            if time.monotonic() - reported > 10 or len(rows) == count:
+                reported = time.monotonic()
+                left_s = (reported - began) / len(rows) * (count - len(rows))
                 report.tell(f"{len(rows)}/{count} images, {left_s:.0f} s left")
     return rows
 
 
 def summary(rows: Sequence[Row]) -> dict[str, Figures]:
     """System → means over the images (the payload's median and 95th percentile)."""
-    return {system: _summary([row.systems[system] for row in rows]) for system in SYSTEMS}
+    return {system: _summary([row.systems[system] for row in rows]) for system in (*RECONSTRUCTIONS, HEADS)}
 
 
 def _summary(rows: list[Figures]) -> Figures:
@@ -154,35 +156,52 @@ def _summary(rows: list[Figures]) -> Figures:
 
 
 def breakdown(rows: Sequence[Row]) -> dict[str, dict[str, Figures]]:
-    """The summary of those who are seen whole, and of those cut off or hidden in part."""
+    """Separate summaries of people fully in view and of people cut off or occluded."""
     parts = {"whole": [row for row in rows if row.whole], "cut_off_or_occluded": [row for row in rows if not row.whole]}
     return {name: summary(part) for name, part in parts.items() if part}
 
 
+def notes_on(preset: DatasetPreset) -> list[str]:
+    """What a reader of the table must know about the truth it is measured against."""
+    bare = "the true surface is the bare body (pve, chamfer, p2s, normal_consistency, view_*)"
+    if preset.dressed:
+        bare += f"; {preset.dressed:.0%} of these people wear garments, which therefore count as error"
+    return [
+        bare,
+        "mask_iou and depth_mm: silhouette and visible depth of the received mesh against the crop's visible mask, "
+        "which has clothes and hair but lacks what is occluded; depth where both cover the image; "
+        f"{HEADS}: the sender's own heads on the true mask, not transmitted",
+    ]
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command line; returns the exit code."""
-    parser = report.flags("quality", "Measure the reconstruction on rendered test people.", crops.SEED)
-    parser.add_argument("--count", type=int, help=f"images (default: {COUNT}, {QUICK_COUNT} with --quick)")
-    parser.add_argument("--preset", choices=tuple(PRESETS), default=EVERYDAY.name, help="what kinds of pictures")
+    parser = report.flags("quality", "Measure reconstruction quality on rendered test people.", crops.SEED)
+    parser.add_argument("--count", type=int, help=f"number of images (default: {COUNT}, {QUICK_COUNT} with --quick)")
+    parser.add_argument(
+        "--preset", choices=tuple(PRESETS), default=EVERYDAY.name, help="data set preset (default: %(default)s)"
+    )
     options = parser.parse_args(arguments)
     count = options.count or (QUICK_COUNT if options.quick else COUNT)
 
     def work() -> None:
-        # Loaded here only to fail early, in one line.
+        # Loads the weights before the workers do, so that missing ones are reported once.
         size = Evaluation().size
         began = time.monotonic()
         rows = evaluate(crops.crop_set(count, options.seed, size, options.preset), count)
         systems, parts = summary(rows), breakdown(rows)
         share = sum(row.whole for row in rows) / len(rows)
         images = f"{count} {options.preset} test images (seed {options.seed})"
+        notes = notes_on(PRESETS[options.preset])
         print(f"{images}, {report.machine_line()}, {time.monotonic() - began:.0f} s\n")
+        print("\n".join(f"- {note}" for note in notes) + "\n")
         print(report.table(systems, KEYS))
         for name, part in parts.items():
             print(f"\n{name} ({share if name == 'whole' else 1 - share:.0%})\n")
             print(report.table(part, KEYS))
-        worse = {key: systems["codec"][key] / systems["labels"][key] - 1 for key in KEYS[:5]}
-        print("\ncodec against labels: " + ", ".join(f"{key} {value:+.1%}" for key, value in worse.items()))
-        more = {"images": count, "preset": options.preset, "whole_share": share, "breakdown": parts}
+        change = {key: systems["codec"][key] / systems["labels"][key] - 1 for key in KEYS[:5]}
+        print("\ncodec against labels: " + ", ".join(f"{key} {value:+.1%}" for key, value in change.items()))
+        more = {"images": count, "preset": options.preset, "notes": notes, "whole_share": share, "breakdown": parts}
         report.write_json(options.json, "quality", options.seed, systems, **more)
 
     return report.run("quality", work)

@@ -1,28 +1,30 @@
-"""The receiver's answer to labels, judged against the truth."""
+"""Scores of the receiver's reconstruction of labels against the ground truth."""
 
 from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
 
-from common.arrays import ByteArray, Float64Array, FloatArray
+from common.arrays import BoolArray, ByteArray, Float64Array, FloatArray
 from common.frames import Camera, LabelFrame, PersonLabels
 from receiver.engine.engine import ReconstructedPerson, ReconstructionRequest
 from receiver.engine.reconstructor import Reconstructor
-from receiver.mesh.render import render
+from receiver.mesh.render import depth_map, render
 from receiver.mesh.triangle_mesh import SurfaceMesh
 from tests.bench import measures
 from tests.bench.crops import TruePerson
 from tests.bench.measures import Surface, centred
 
-# Two views, from the front and from the side, wide enough for raised arms.
+# Two views, front and side, wide enough for raised arms.
 _VIEW = Camera(160, 160, 240.0)
 _VIEW_DISTANCE_M = 4.0
 _VIEW_YAWS = (0.0, np.pi / 2)
+# Silhouettes are drawn at this multiple of the crop resolution: OpenCV fills every pixel that a triangle touches.
+_SUPERSAMPLING = 4
 
 
 class Receiver:
-    """The receiver's stages in process, at their defaults; every frame is a new person's first.
+    """The receiver's stages in process, with default settings; each frame is the first of a new person.
 
     Raises:
         WeightsError: weights are missing or of another version.
@@ -32,13 +34,13 @@ class Receiver:
         self._reconstructor = Reconstructor.load()
 
     def reconstruct(self, people: Sequence[PersonLabels], camera: Camera) -> tuple[ReconstructedPerson, ...]:
-        """Nobody has a previous cloud, so people are independent, whatever their identities."""
+        """Reconstructs people independently: without previous clouds their identities have no effect."""
         frame = LabelFrame(0, "bench", 0.0, camera, tuple(people))
         return self._reconstructor.reconstruct(ReconstructionRequest("bench", frame)).people
 
 
 def figures(found: ReconstructedPerson, truth: TruePerson, views: Sequence[ByteArray]) -> dict[str, float]:
-    """Everything that is measured on one reconstruction; all but watertightness with the middles of the hips as one.
+    """All scores of one reconstruction: mask and depth in the crop's camera, the rest relative to the hips' midpoint.
 
     Args:
         views: `views_of` the truth.
@@ -48,8 +50,8 @@ def figures(found: ReconstructedPerson, truth: TruePerson, views: Sequence[ByteA
     mesh = _about_hips(found.surface, found)
     surface = measures.surface_distances(Surface(mesh.vertices, mesh.faces), truth.surface)
     bare = measures.surface_distances(Surface(body.vertices, body.faces), truth.surface)
-    seen = views_of(mesh)
-    pairs = list(zip(seen, views, strict=True))
+    root_depth_m = float(found.body.joint_positions[0, 2])
+    pairs = list(zip(views_of(mesh), views, strict=True))
     return {
         "mpjpe_mm": measures.mean_distance_mm(joints, truth.keypoints),
         "pa_mpjpe_mm": measures.mean_distance_mm(measures.procrustes(joints, truth.keypoints), truth.keypoints),
@@ -60,10 +62,44 @@ def figures(found: ReconstructedPerson, truth: TruePerson, views: Sequence[ByteA
         "p2s_body_mm": bare["p2s_mm"],
         "normal_consistency": surface["normal_consistency"],
         "normal_consistency_body": bare["normal_consistency"],
+        **image_figures(found.surface, root_depth_m, truth),
+        **{f"{key}_body": value for key, value in image_figures(found.body.mesh, root_depth_m, truth).items()},
         "watertight": float(measures.is_watertight_piece(found.surface.vertices, found.surface.faces)),
-        "view_mse": float(np.mean([measures.view_mse(one, other) for one, other in pairs])),
-        "view_ssim": float(np.mean([measures.view_ssim(one, other) for one, other in pairs])),
+        "view_mse": float(np.mean([measures.view_mse(view, true_view) for view, true_view in pairs])),
+        "view_ssim": float(np.mean([measures.view_ssim(view, true_view) for view, true_view in pairs])),
     }
+
+
+def image_figures(mesh: SurfaceMesh, root_depth_m: float, truth: TruePerson) -> dict[str, float]:
+    """`mask_iou` of a mesh's silhouette, and `depth_mm` of the visible surface where silhouette and true mask overlap.
+
+    Args:
+        mesh: in the space of the crop's camera.
+        root_depth_m: camera z of its root joint; depths are compared relative to the root joints.
+    """
+    mask, depth = visible_surface(mesh, truth.camera)
+    both = mask & truth.mask
+    error = np.abs(depth - root_depth_m - truth.depth)[both]
+    return {
+        "mask_iou": measures.intersection_over_union(mask, truth.mask),
+        "depth_mm": 1000 * float(error.mean()) if error.size else float("nan"),
+    }
+
+
+def visible_surface(mesh: SurfaceMesh, camera: Camera) -> tuple[BoolArray, FloatArray]:
+    """Silhouette and mean camera z (m) of a mesh, both (S/2, S/2), by the rules of the data set's mask and depth."""
+    fine = Camera(_SUPERSAMPLING * camera.width, _SUPERSAMPLING * camera.height, _SUPERSAMPLING * camera.focal_px)
+    depth = depth_map(mesh, fine)
+    covered = _cells(depth > 0, _SUPERSAMPLING)
+    mask = _cells(covered >= _SUPERSAMPLING**2 / 2, 2) > 2
+    samples = _cells(depth > 0, 2 * _SUPERSAMPLING)
+    return mask, (_cells(depth, 2 * _SUPERSAMPLING) / np.maximum(samples, 1)).astype(np.float32)
+
+
+def _cells(image: FloatArray | BoolArray, side: int) -> Float64Array:
+    """Sums over square cells of an image."""
+    height, width = image.shape
+    return image.reshape(height // side, side, width // side, side).sum((1, 3), dtype=np.float64)
 
 
 def _about_hips(mesh: SurfaceMesh, found: ReconstructedPerson) -> SurfaceMesh:
@@ -71,7 +107,7 @@ def _about_hips(mesh: SurfaceMesh, found: ReconstructedPerson) -> SurfaceMesh:
 
 
 def views_of(mesh: SurfaceMesh) -> list[ByteArray]:
-    """Renderings of a mesh whose hips are the origin: as the crop's camera sees it, and from its side."""
+    """Renderings of a mesh with its hips in the origin: from the crop's camera direction and from the side."""
     views = []
     for yaw in _VIEW_YAWS:
         turned = mesh.vertices @ _about_vertical(yaw).T + np.array([0.0, 0.0, _VIEW_DISTANCE_M], np.float32)

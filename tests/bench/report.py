@@ -1,4 +1,4 @@
-"""What every bench does alike: its flags, the machine's name, a table on the terminal, a JSON file, exit codes."""
+"""What all benches share: common flags, a description of the machine, Markdown tables, JSON files, exit codes."""
 
 import argparse
 import json
@@ -17,7 +17,7 @@ from common.errors import OutputError, exit_code_of
 Figures = Mapping[str, float]
 Systems = Mapping[str, Figures]
 
-# As many digits as a figure of this unit can bear; the rest have three.
+# Decimals by unit; other figures have three.
 _DIGITS = {
     **dict.fromkeys(("pck05", "pck10", "share", "mean"), 3),
     **{"mm": 1, "ms": 2, "bytes": 1, "fps": 2},
@@ -27,16 +27,16 @@ _DIGITS = {
 
 
 def flags(bench: str, description: str, seed: int) -> argparse.ArgumentParser:
-    """A parser with the flags that all benches share."""
+    """A parser with the flags that all benches have."""
     parser = argparse.ArgumentParser(f"python -m tests.bench.{bench}", description=description)
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures here too")
-    parser.add_argument("--seed", type=int, default=seed, help="of everything random (default: %(default)s)")
-    parser.add_argument("--quick", action="store_true", help="smaller, at most four minutes on two cores")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures to this file as JSON")
+    parser.add_argument("--seed", type=int, default=seed, help="random seed (default: %(default)s)")
+    parser.add_argument("--quick", action="store_true", help="a smaller run, at most four minutes on two cores")
     return parser
 
 
 def machine() -> dict[str, Any]:
-    """What the figures were measured on."""
+    """The machine and software that the figures were measured on."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     return {
         "cpu": _processor(),
@@ -58,16 +58,16 @@ def _processor() -> str:
 
 
 def machine_line() -> str:
-    """The machine in one line, as it stands above a table."""
-    told = machine()
+    """The machine in one line, for the head of a table."""
+    facts = machine()
     return (
-        f"{told['cpu']}, {told['cores']} cores (load {told['load_1min']}), Python {told['python']}, "
-        f"torch {told['torch']}, {told['date']}"
+        f"{facts['cpu']}, {facts['cores']} cores (load {facts['load_1min']}), Python {facts['python']}, "
+        f"torch {facts['torch']}, {facts['date']}"
     )
 
 
 def table(systems: Systems, keys: Sequence[str] | None = None) -> str:
-    """Systems as rows, figures as columns, in Markdown; a figure that a system lacks is a dash."""
+    """A Markdown table with systems as rows and figures as columns; a missing figure is a dash."""
     keys = list(dict.fromkeys(key for figures in systems.values() for key in figures)) if keys is None else list(keys)
     rows = [["", *keys]]
     rows += [[name, *(cell(key, figures.get(key)) for key in keys)] for name, figures in systems.items()]
@@ -75,7 +75,7 @@ def table(systems: Systems, keys: Sequence[str] | None = None) -> str:
 
 
 def markdown(rows: Sequence[Sequence[str]]) -> str:
-    """Rows of cells, the first the header, as a Markdown table with aligned columns."""
+    """A Markdown table with aligned columns; the first row is the header."""
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     padded = [[text.ljust(width) for text, width in zip(row, widths, strict=True)] for row in rows]
     lines = [f"| {' | '.join(row)} |" for row in padded]
@@ -84,7 +84,7 @@ def markdown(rows: Sequence[Sequence[str]]) -> str:
 
 
 def cell(key: str, value: float | None) -> str:
-    """A figure with the digits that its unit bears."""
+    """A figure with the decimals of its unit; a dash without a value."""
     if value is None or value != value:
         return "–"
     words = key.split("_")
@@ -93,7 +93,7 @@ def cell(key: str, value: float | None) -> str:
 
 
 def transposed(systems: Systems) -> str:
-    """Figures as rows, systems as columns: for benches with many figures and few systems."""
+    """A Markdown table with figures as rows and systems as columns, for many figures of few systems."""
     keys = list(dict.fromkeys(key for figures in systems.values() for key in figures))
     rows = [["", *systems]]
     rows += [[key, *(cell(key, figures.get(key)) for figures in systems.values())] for key in keys]
@@ -101,7 +101,7 @@ def transposed(systems: Systems) -> str:
 
 
 def write_json(path: Path | None, bench: str, seed: int, systems: Systems, **more: Any) -> None:
-    """Writes what a bench found; nothing without a path.
+    """Writes figures and machine as JSON; does nothing without a path.
 
     Raises:
         OutputError: the file cannot be written.
@@ -117,22 +117,22 @@ def write_json(path: Path | None, bench: str, seed: int, systems: Systems, **mor
 
 
 def _without_nan(value: Any) -> Any:
-    """JSON has no word for what is not a number."""
+    """Rounds floats and replaces NaN, which JSON lacks, by None."""
     if isinstance(value, Mapping):
-        return {key: _without_nan(each) for key, each in value.items()}
+        return {key: _without_nan(item) for key, item in value.items()}
     if isinstance(value, float):
         return round(value, 6) if value == value else None
     return value
 
 
 def tell(text: str) -> None:
-    """Progress, on stderr, so that stdout holds the table alone."""
+    """Prints progress on stderr, so that stdout has only the table."""
     sys.stderr.write(f"{text}\n")
     sys.stderr.flush()
 
 
 def run(bench: str, work: Callable[[], None]) -> int:
-    """Runs a bench on one thread and gives its exit code; missing weights are one line and 6."""
-    # Small networks on few cores: more threads than one fight over them, and a bench may start processes.
+    """Runs a bench on one thread and returns its exit code; our own errors become one line on stderr."""
+    # The networks are small, and several benches start worker processes: more threads would compete for the cores.
     torch.set_num_threads(1)
     return exit_code_of(bench, work)

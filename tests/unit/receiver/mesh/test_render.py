@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from common.frames import Camera
-from receiver.mesh.render import Lighting, project, render, silhouette
+from receiver.mesh.render import Lighting, depth_map, project, render, silhouette
 from receiver.mesh.triangle_mesh import SurfaceMesh
 from receiver.surface.stage import SurfaceStage
 from tests.support.posed_body import box
@@ -62,3 +62,21 @@ def test_render_onto_an_image_keeps_the_input_and_uncovered_pixels() -> None:
 def test_render_rejects_an_image_of_another_size() -> None:
     with pytest.raises(ValueError, match="200×160"):
         render(box(), CAMERA, onto=np.zeros((10, 10, 3), np.uint8))
+
+
+def test_depth_map_of_a_sphere() -> None:
+    depth = depth_map(SurfaceStage().reconstruct(*sphere()), CAMERA)
+    assert depth[80, 100] == pytest.approx(2.5, abs=0.01)
+    # Off the axis, where a ray meets a sphere of radius 0.5 m at 3 m.
+    x = (130.5 - 100.0) / 240.0
+    across = (3.0 - np.sqrt(9.0 - (1 + x**2) * (9.0 - 0.25))) / (1 + x**2)
+    assert depth[80, 130] == pytest.approx(across, abs=0.02)
+    np.testing.assert_array_equal(depth > 0, silhouette(SurfaceStage().reconstruct(*sphere()), CAMERA))
+
+
+def test_depth_map_keeps_the_nearest_surface() -> None:
+    near, far = box(), box()
+    vertices = np.concatenate([far.vertices, near.vertices - np.array([0.0, 0.0, 1.0], np.float32)])
+    faces = np.concatenate([far.faces, near.faces + len(far.vertices)]).astype(np.int32)
+    both = depth_map(SurfaceMesh(vertices, faces), CAMERA)
+    assert both[80, 105] == depth_map(SurfaceMesh(vertices[len(far.vertices) :], near.faces), CAMERA)[80, 105]
