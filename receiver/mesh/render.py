@@ -4,6 +4,7 @@ It uses the painter's algorithm over front-facing triangles and needs neither a 
 triangles in a few hundredths of a second; intersecting triangles may be wrong by a pixel.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import cv2
@@ -85,7 +86,7 @@ def silhouette(mesh: SurfaceMesh, camera: Camera) -> BoolArray:
 
 
 def _paint(
-    canvas: ByteArray | FloatArray, projection: Projection, faces: Int32Array, values: list[list[float]] | list[float]
+    canvas: ByteArray | FloatArray, projection: Projection, faces: Int32Array, values: Sequence[Sequence[float] | float]
 ) -> None:
     """Fills triangles (K, 3), in this order, each with its own value."""
     # Pixel centres are at integers in OpenCV and at half-integers here.

@@ -99,7 +99,8 @@ def visible_surface(mesh: SurfaceMesh, camera: Camera) -> tuple[BoolArray, Float
 def _cells(image: FloatArray | BoolArray, side: int) -> Float64Array:
     """Sums over square cells of an image."""
     height, width = image.shape
-    return image.reshape(height // side, side, width // side, side).sum((1, 3), dtype=np.float64)
+    sums: Float64Array = image.reshape(height // side, side, width // side, side).sum((1, 3), dtype=np.float64)
+    return sums
 
 
 def _about_hips(mesh: SurfaceMesh, found: ReconstructedPerson) -> SurfaceMesh:

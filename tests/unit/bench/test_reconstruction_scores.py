@@ -34,7 +34,8 @@ def _rays() -> tuple[FloatArray, FloatArray]:
 
 def _truth() -> TruePerson:
     """A person who is the sphere of radius 0.5 m, its centre the root joint."""
-    squared = 1.0 + sum(axis**2 for axis in _rays())
+    x, y = _rays()
+    squared = 1.0 + x**2 + y**2
     discriminant = _CENTRE_M**2 - squared * (_CENTRE_M**2 - 0.25)
     mask = discriminant > 0
     depth = np.where(mask, (_CENTRE_M - np.sqrt(np.maximum(discriminant, 0.0))) / squared - _CENTRE_M, 0.0)
