@@ -1,9 +1,9 @@
-"""What perception costs, part by part: `python -m tests.bench.perception`.
+"""Time of perception and its parts: `python -m tests.bench.perception`.
 
-The demo clip, enlarged to 1280×720, goes through the sender's perception stage, one person followed, on two threads (as
-many as the target machine has cores).  `perception` is the whole stage; `detector` is its look at the whole frame,
-which comes with every tenth frame; `stem` to `pose` are the parts of the network, each crop seen both ways round;
-`verifier` judges how surely somebody was seen.
+The demo clip, enlarged to 1280×720, passes the sender's perception stage with one tracked person, on two threads (the
+target machine has two cores).  `perception` is the whole stage; `detector` is the search of the whole frame, in every
+tenth frame; `stem` to `pose` are the parts of the network, with flip augmentation; `verifier` decides from perception's
+confidence whether there is a person.
 """
 
 import sys
@@ -33,20 +33,24 @@ THREADS = 2
 
 
 def enlarged(frame: CapturedFrame) -> CapturedFrame:
-    """A frame at 720p, its sides drawn out from the border."""
+    """A frame scaled to 720p, its borders replicated to the left and right.
+
+    Raises:
+        ValueError: the frame is wider than 16:9.
+    """
     height, width = frame.image.shape[:2]
     scale = HEIGHT / height
     image = cv2.resize(frame.image, (round(width * scale), HEIGHT), interpolation=cv2.INTER_CUBIC)
-    beside = WIDTH - image.shape[1]
-    if beside < 0:
+    padding = WIDTH - image.shape[1]
+    if padding < 0:
         raise ValueError(f"a frame of {width}×{height} is wider than {WIDTH}×{HEIGHT}")
-    image = cv2.copyMakeBorder(image, 0, 0, beside // 2, beside - beside // 2, cv2.BORDER_REPLICATE)
+    image = cv2.copyMakeBorder(image, 0, 0, padding // 2, padding - padding // 2, cv2.BORDER_REPLICATE)
     camera = Camera(WIDTH, HEIGHT, frame.camera.focal_px * scale)
     return replace(frame, image=np.asarray(image, np.uint8), camera=camera)
 
 
 def watch_parts(net: PerceptionNet, verifier: Verifier, watch: Stopwatch) -> None:
-    """Notes what each part of the network takes, and the verifier's, from now on."""
+    """Records from now on the time of each part of the network, and of the verifier."""
     parts: dict[str, tuple[nn.Module, nn.Module]] = {
         "stem": (net.stem, net.stem),
         "trunk": (net.patches, net.task_norm),
@@ -63,14 +67,14 @@ def watch_parts(net: PerceptionNet, verifier: Verifier, watch: Stopwatch) -> Non
             began[name] = time.perf_counter()
 
         def stop(*_: object, name: str = name) -> None:
-            watch.note(name, 1e3 * (time.perf_counter() - began[name]))
+            watch.record(name, 1e3 * (time.perf_counter() - began[name]))
 
         first.register_forward_pre_hook(start)
         last.register_forward_hook(stop)
 
 
 def measure(frames: Iterator[CapturedFrame]) -> Figures:
-    """All frames through the stage, as the sender drives it."""
+    """Figures of all frames through the stage, called as in the sender."""
     watch = Stopwatch()
     perception, verifier = Perception.load(), Verifier.load()
     watch_parts(perception.net, verifier, watch)
@@ -87,7 +91,7 @@ def measure(frames: Iterator[CapturedFrame]) -> Figures:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command line; returns the exit code."""
-    parser = report.flags("perception", "Time perception and its parts on 720p frames.", 0)
+    parser = report.flags("perception", "Measure the time of perception and its parts on 720p frames.", 0)
     options = parser.parse_args(arguments)
 
     def work() -> None:

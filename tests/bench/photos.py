@@ -1,17 +1,21 @@
-"""Real photographs and videos, to look at and never to train on: `python -m tests.bench.photos --folder DIR`.
+"""Keypoint accuracy on annotated photographs, and tracking on videos: `python -m tests.bench.photos --folder DIR`.
 
-Every image goes through sender, codec and receiver in process; the keypoints that the receiver publishes are held
-against annotations in COCO's format (a list of objects with `image_id` and `keypoints`, 17 × [x, y, visibility]):
+Photographs are for testing only.  Each image passes sender, codec and receiver in process; the keypoints that the
+receiver publishes are compared with annotations in COCO's format (a list of objects with `image_id` and `keypoints`,
+17 × [x, y, visibility]):
 
-    people          annotated, on the images that are there
+    people          annotated people on the given images
     found           of them, those that a published person was matched to
-    pck05, pck10    share of the annotated keypoints that lie within 0.05 and 0.1 of the person's box (the longer side
-                    of the annotated keypoints' extent); keypoints of people not found count as missed
-    …_of_found      the same among people found
-    large_…         the same among people whose box is at least 80 pixels high
-    false_people    published on annotated images and matched to nobody (annotations may be incomplete)
+    pck05, pck10    share of the annotated keypoints within 0.05 and 0.1 of the person's box (the longer side of the
+                    annotated keypoints' extent); keypoints of people not found count as missed
+    …_of_found      the same for found people only
+    large_…         the same for people whose box is at least 80 pixels high
+    false_people    published on annotated images without a match (annotations may be incomplete)
 
-`--folder` also takes a video: then it says in how many frames somebody was found, and as how many identities.
+`keypoints head` has the 2D keypoints of perception instead, before semantics.  The acceptance thresholds of detector
+and verifier were chosen on these photographs, so `found` and `false_people` are optimistic.
+
+With a video as `--folder` the bench reports in how many frames people were found, and under how many identities.
 """
 
 import json
@@ -37,9 +41,9 @@ from tests.bench.perceived import FrameSender
 from tests.bench.rates import CodecPair, unconstrained_rho
 from tests.bench.reconstruction_scores import Receiver
 
-# A published person whose keypoints are further off than this on average, in box sides, is somebody else.
-_MATCH = 0.3
-# People whose box is at least so high are also counted apart, as `large_…`.
+# A published person matches an annotated one up to this mean keypoint error, in box sides.
+_MATCH_MAX_ERROR = 0.3
+# Minimum box height of the people in `large_…`.
 _LARGE_PX = 80
 QUICK_FRAMES = 40
 
@@ -50,7 +54,7 @@ class AnnotatedPerson:
 
     Args:
         keypoints: (17, 2) pixels.
-        labelled: (17,) which of them are.
+        labelled: (17,) which of them are annotated.
     """
 
     keypoints: Float64Array
@@ -67,16 +71,16 @@ class AnnotatedPerson:
         return float(np.ptp(self.keypoints[self.labelled, 1]))
 
     def errors(self, found: FloatArray) -> Float64Array:
-        """(K,) distances of the labelled keypoints from those found (17, 2), in box sides."""
+        """(K,) distances of the labelled keypoints from published ones (17, 2), in box sides."""
         distance = np.linalg.norm(found - self.keypoints, axis=1)[self.labelled]
         return np.asarray(distance / self.side_px)
 
 
 def read_annotations(path: Path) -> dict[int, list[AnnotatedPerson]]:
-    """Image id → its people; those with fewer than three labelled keypoints are left out.
+    """Image id → its people; people with fewer than three labelled keypoints are left out.
 
     Raises:
-        SourceError: the file cannot be read or is something else.
+        SourceError: the file cannot be read or has no COCO keypoints.
     """
     try:
         document = json.loads(path.read_text(encoding="utf-8"))
@@ -93,7 +97,7 @@ def read_annotations(path: Path) -> dict[int, list[AnnotatedPerson]]:
 
 
 def image_id(name: str) -> int | None:
-    """The number at the end of a file's name, `COCO_val2014_000000000192.jpg`; None where there is none."""
+    """The number at the end of a file name, 192 for `COCO_val2014_000000000192.jpg`; None without a number."""
     digits = re.search(r"(\d+)\.\w+$", name)
     return int(digits.group(1)) if digits else None
 
@@ -103,10 +107,10 @@ class ImageScore:
     """One annotated image.
 
     Args:
-        matched: of each annotated person, the errors of the labelled keypoints in box sides, or None if not found.
-        heights_px: of each annotated person's box.
-        labelled: keypoints of each annotated person.
-        false_people: published and matched to nobody.
+        matched: per annotated person, the errors of the labelled keypoints in box sides, or None if not found.
+        heights_px: per annotated person, the height of the box.
+        labelled: per annotated person, the number of labelled keypoints.
+        false_people: published people without a match.
     """
 
     matched: tuple[Float64Array | None, ...]
@@ -119,10 +123,10 @@ def score_image(annotated: Sequence[AnnotatedPerson], found: Sequence[FloatArray
     """Matches published people (17, 2) to annotated ones: the assignment of least mean keypoint error."""
     matched: list[Float64Array | None] = [None] * len(annotated)
     if annotated and found:
-        costs = np.array([[person.errors(one).mean() for one in found] for person in annotated])
-        # What is too far off costs the same, however far: it must not spoil the others' matches.
-        for row, column in zip(*linear_sum_assignment(np.minimum(costs, _MATCH)), strict=True):
-            if costs[row, column] < _MATCH:
+        costs = np.array([[person.errors(keypoints).mean() for keypoints in found] for person in annotated])
+        # The cost is capped: a pair that is too far apart must not change the other matches.
+        for row, column in zip(*linear_sum_assignment(np.minimum(costs, _MATCH_MAX_ERROR)), strict=True):
+            if costs[row, column] < _MATCH_MAX_ERROR:
                 matched[row] = annotated[row].errors(found[column])
     hits = sum(errors is not None for errors in matched)
     heights = tuple(person.height_px for person in annotated)
@@ -131,19 +135,19 @@ def score_image(annotated: Sequence[AnnotatedPerson], found: Sequence[FloatArray
 
 
 def summary(scores: Sequence[ImageScore]) -> dict[str, float]:
-    """The figures over all annotated images: of everybody, of those who are large, and the false ones."""
-    everybody = [
+    """Figures over all annotated images: of all people, of large ones, and the number of false ones."""
+    people = [
         person for score in scores for person in zip(score.matched, score.heights_px, score.labelled, strict=True)
     ]
-    large = [person for person in everybody if person[1] >= _LARGE_PX]
-    figures = _figures([(matched, labelled) for matched, _, labelled in everybody])
+    large = [person for person in people if person[1] >= _LARGE_PX]
+    figures = _figures([(matched, labelled) for matched, _, labelled in people])
     of_large = _figures([(matched, labelled) for matched, _, labelled in large])
     figures |= {f"large_{name}": value for name, value in of_large.items()}
     return figures | {"false_people": float(sum(score.false_people for score in scores))}
 
 
 def _figures(people: Sequence[tuple[Float64Array | None, int]]) -> dict[str, float]:
-    """Of people with their errors (None: not found) and how many keypoints each has annotated."""
+    """Figures of people given as (keypoint errors or None if not found, number of labelled keypoints)."""
     labelled = max(sum(count for _, count in people), 1)
     found = [errors for errors, _ in people if errors is not None]
     errors = np.concatenate([np.zeros(0), *found])
@@ -159,12 +163,12 @@ def _figures(people: Sequence[tuple[Float64Array | None, int]]) -> dict[str, flo
 
 @dataclass(frozen=True)
 class Published:
-    """The people of a frame.
+    """The people of one frame.
 
     Args:
-        keypoints: identity → (17, 2) pixels, as the receiver publishes them.
-        joints: identity → (17, 3) metres in camera space, likewise.
-        perceived: (17, 2) pixels each, as the keypoints head sees them.
+        keypoints: identity → (17, 2) pixels, as published by the receiver.
+        joints: identity → (17, 3) metres in camera space, as published.
+        perceived: (17, 2) pixels per person, from the keypoints head.
     """
 
     keypoints: Mapping[int, FloatArray]
@@ -173,7 +177,7 @@ class Published:
 
 
 class Reconstruction:
-    """Frames to published people, through the codec.
+    """Sender, codec and receiver in process.
 
     Raises:
         WeightsError: weights are missing or of another version.
@@ -183,16 +187,16 @@ class Reconstruction:
         self._sender, self._receiver = FrameSender(max_people), Receiver()
         self._codec, self._importance = CodecPair(model_hash()), Importance.load()
 
-    def people(self, frame: CapturedFrame) -> "Published":
-        """Everybody in a frame."""
+    def people(self, frame: CapturedFrame) -> Published:
+        """The people of one frame."""
         observed = self._sender.observe(frame)
         labels = self._sender.label_observed(frame, observed)
         rho = unconstrained_rho(self._importance, labels.people[0]) if labels.people else {}
         arrived = self._codec.send(labels, rho).frame
-        perceived = [one.crop.to_pixels(one.output.keypoints_2d[0].float().numpy()) for one in observed]
+        perceived = [person.crop.to_pixels(person.output.keypoints_2d[0].float().numpy()) for person in observed]
         people = self._receiver.reconstruct(arrived.people, arrived.camera)
-        keypoints = {one.labels.identity: one.keypoints_2d[:, :2] for one in people}
-        return Published(keypoints, {one.labels.identity: one.joints_3d for one in people}, perceived)
+        keypoints = {person.labels.identity: person.keypoints_2d[:, :2] for person in people}
+        return Published(keypoints, {person.labels.identity: person.joints_3d for person in people}, perceived)
 
 
 def run_images(
@@ -200,7 +204,7 @@ def run_images(
     reconstruction: Reconstruction,
     annotations: Mapping[int, list[AnnotatedPerson]],
 ) -> dict[str, dict[str, float]]:
-    """A folder's images; prints a line for each. System → figures: what is published, and the keypoints head alone."""
+    """System → figures over a folder's images, of published keypoints and of the keypoints head; prints each image."""
     scores: dict[str, list[ImageScore]] = {"bodywire": [], "keypoints head": []}
     rows = [["image", "annotated", "published", "found", "false", "mean error, box"]]
     for frame in frames:
@@ -221,14 +225,16 @@ def run_images(
 
 
 def run_video(frames: Sequence[CapturedFrame], reconstruction: Reconstruction) -> dict[str, float]:
-    """A video: how often somebody was found, as how many identities, and how much joints jump between frames.
+    """Figures of a video: frames with people, number of identities, and movement of joints between frames.
 
-    Of joints that mostly rest, the median jump is their jitter.
+    For joints that mostly rest, the median movement is jitter.
     """
     published = [reconstruction.people(frame) for frame in frames]
     found = [frame.keypoints for frame in published]
     jumps = [np.linalg.norm(after - before, axis=1).mean() for before, after in _successive(found)]
-    moves = [np.linalg.norm(after - before, axis=1) for before, after in _successive([one.joints for one in published])]
+    moves = [
+        np.linalg.norm(after - before, axis=1) for before, after in _successive([frame.joints for frame in published])
+    ]
     return {
         "frames": float(len(found)),
         "found_share": float(np.mean([bool(people) for people in found])),
@@ -240,7 +246,7 @@ def run_video(frames: Sequence[CapturedFrame], reconstruction: Reconstruction) -
 
 
 def _successive(frames: Sequence[Mapping[int, FloatArray]]) -> Iterator[tuple[FloatArray, FloatArray]]:
-    """What each identity had in one frame and has in the next."""
+    """Each identity's values in a frame and in the next one."""
     for before, after in pairwise(frames):
         for identity in sorted(before.keys() & after.keys()):
             yield before[identity], after[identity]
@@ -248,10 +254,14 @@ def _successive(frames: Sequence[Mapping[int, FloatArray]]) -> Iterator[tuple[Fl
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command line; returns the exit code."""
-    parser = report.flags("photos", "Hold published keypoints against annotated photographs, or play a video.", 0)
+    parser = report.flags(
+        "photos", "Compare published keypoints with annotated photographs, or track people in a video.", 0
+    )
     parser.add_argument("--folder", required=True, metavar="PATH", help="folder of images, one image, or a video")
     parser.add_argument("--keypoints", type=Path, metavar="FILE", help="annotations, a list in COCO's format")
-    parser.add_argument("--max-people", type=int, default=10, help="people a frame (default: %(default)s)")
+    parser.add_argument(
+        "--max-people", type=int, default=10, help="maximum number of people per frame (default: %(default)s)"
+    )
     options = parser.parse_args(arguments)
 
     def work() -> None:

@@ -1,8 +1,8 @@
-"""How long each stage takes, frame by frame: `python -m tests.bench.stages`.
+"""Time per stage and frame: `python -m tests.bench.stages`.
 
-The demo clip goes through all stages of both ends in one process, on one thread, one person at a time; a frame's age is
-the sum of its stages.  `--daemons` plays the clip through the two daemons over loopback besides, and reads what the
-receiver wrote into `frames.jsonl`.
+The demo clip passes all stages of sender and receiver in one process, on one thread, with one person; a frame's age is
+the sum of its stages.  `--daemons` also plays the clip through the two daemons over loopback and reads the receiver's
+`frames.jsonl`.
 """
 
 import re
@@ -39,7 +39,7 @@ from tests.bench.perceived import FrameSender, demo_frames
 from tests.bench.rates import unconstrained_rho
 
 QUICK_FRAMES = 60
-# The first frames find memory and caches cold.
+# The first frames, with cold caches, are left out.
 WARM_UP = 5
 _START_TIMEOUT_S = 180.0
 _RUN_TIMEOUT_S = 600.0
@@ -49,7 +49,7 @@ Figures = dict[str, float]
 
 @dataclass
 class Stopwatch:
-    """Milliseconds by stage, a number for each frame that reached it."""
+    """Milliseconds per stage, one value for each frame that reached it."""
 
     spent_ms: dict[str, list[float]] = field(default_factory=dict)
 
@@ -59,9 +59,9 @@ class Stopwatch:
         try:
             yield
         finally:
-            self.note(stage, 1e3 * (time.perf_counter() - began))
+            self.record(stage, 1e3 * (time.perf_counter() - began))
 
-    def note(self, stage: str, ms: float) -> None:
+    def record(self, stage: str, ms: float) -> None:
         self.spent_ms.setdefault(stage, []).append(ms)
 
     def figures(self) -> Figures:
@@ -73,7 +73,7 @@ class Stopwatch:
 
 
 class TimedDetector(Detector):
-    """The detector, each of its looks noted; perception's own time holds them too."""
+    """Records the time of each detection; it is also part of perception's time."""
 
     def __init__(self, detector: Detector, watch: Stopwatch) -> None:
         super().__init__(detector.net, detector.threshold)
@@ -86,11 +86,11 @@ class TimedDetector(Detector):
 
 
 class OneProcess:
-    """Both ends, one after the other.
+    """Sender and receiver in one process.
 
     Args:
-        out: where meshes go.
-        watch: notes what every stage takes; a frame's whole way is the stage `age`.
+        out: directory of the meshes.
+        watch: records the time of each stage; `age` is the time from captured frame to written meshes.
 
     Raises:
         WeightsError: weights are missing or of another version.
@@ -107,7 +107,7 @@ class OneProcess:
         self._clouds: dict[int, PointCloud] = {}
 
     def run(self, frames: Sequence[CapturedFrame]) -> None:
-        """All frames, one after the other."""
+        """Processes the frames in order."""
         for captured in frames:
             with self._watch.time("age"):
                 with self._watch.time("perception"):
@@ -122,30 +122,29 @@ class OneProcess:
             encoded = self._encoder.encode(labels, rho)
             decoded = self._decoder.decode(encoded.payload)
             self._encoder.acknowledge(labels.sequence)
-        self._watch.note("payload", len(encoded.payload))
+        self._watch.record("payload", len(encoded.payload))
         return decoded.frame
 
     def _receive(self, labels: LabelFrame) -> None:
         result = self._reconstructor.reconstruct(ReconstructionRequest("bench", labels, self._clouds))
         for stage, ms in result.stages_ms.items():
-            self._watch.note(stage, ms)
+            self._watch.record(stage, ms)
         self._clouds = {person.labels.identity: person.cloud for person in result.people}
         with self._watch.time("publish"):
             records = []
             for person in result.people:
                 surface = self._writer.write_surface(labels.sequence, person.surface)
                 body = self._writer.write_body(labels.sequence, person.body, self._reconstructor.skeleton)
-                one = person.labels
-                record = PersonRecord(one.identity, one.score, person.keypoints_2d, person.joints_3d, surface, body)
-                records.append(record)
-            told = FrameRecord(
+                identity, score = person.labels.identity, person.labels.score
+                records.append(PersonRecord(identity, score, person.keypoints_2d, person.joints_3d, surface, body))
+            line = FrameRecord(
                 labels.sequence, labels.source, labels.captured_at, None, None, {}, people=tuple(records)
             )
-            self._writer.append(told)
+            self._writer.append(line)
 
 
 def in_one_process(limit: int | None) -> Figures:
-    """The demo clip through all stages."""
+    """Figures of the demo clip through all stages in one process."""
     watch = Stopwatch()
     frames = list(demo_frames(limit))
     with tempfile.TemporaryDirectory() as out, SessionDirectory(PublishConfig(Path(out))) as directory:
@@ -168,10 +167,10 @@ def in_one_process(limit: int | None) -> Figures:
 
 
 def through_daemons() -> Figures:
-    """The demo clip from `sender` to `receiver` over loopback, as fast as both can.
+    """Figures of the demo clip from `sender` to `receiver` over loopback, at full speed.
 
     Raises:
-        PeerError: a daemon did not start or ended with an error.
+        PeerError: a daemon did not start or exited with an error.
     """
     with tempfile.TemporaryDirectory() as folder:
         out, log = Path(folder) / "out", Path(folder) / "receiver.log"
@@ -185,7 +184,7 @@ def through_daemons() -> Figures:
             command = [sys.executable, "-m", "sender", "--camera", "demo", "--peer", address]
             sent = _run(command)
             if sent.returncode:
-                raise PeerError(f"the sender ended with exit code {sent.returncode}: {_last_line(sent.stderr)}")
+                raise PeerError(f"the sender exited with code {sent.returncode}: {_last_line(sent.stderr)}")
             wall_s = time.monotonic() - began - started_s
         finally:
             receiver.send_signal(signal.SIGTERM)
@@ -197,35 +196,35 @@ def _run(command: list[str]) -> subprocess.CompletedProcess[str]:
     try:
         return subprocess.run(command, capture_output=True, text=True, timeout=_RUN_TIMEOUT_S, check=False)
     except subprocess.TimeoutExpired as error:
-        raise PeerError(f"the sender was not done after {_RUN_TIMEOUT_S:.0f} s") from error
+        raise PeerError(f"the sender did not finish within {_RUN_TIMEOUT_S:.0f} s") from error
 
 
 def _address(receiver: subprocess.Popen[bytes], log: Path) -> str:
-    """What the receiver listens on, once it says so."""
+    """The address that the receiver prints when it listens."""
     deadline = time.monotonic() + _START_TIMEOUT_S
     while time.monotonic() < deadline:
-        told = log.read_text(errors="replace")
-        if found := re.search(r"listening on (\S+:\d+)", told):
+        printed = log.read_text(errors="replace")
+        if found := re.search(r"listening on (\S+:\d+)", printed):
             return found.group(1)
         if receiver.poll() is not None:
-            raise PeerError(f"the receiver ended with exit code {receiver.returncode}: {_last_line(told)}")
+            raise PeerError(f"the receiver exited with code {receiver.returncode}: {_last_line(printed)}")
         time.sleep(0.05)
     raise PeerError(f"the receiver did not start within {_START_TIMEOUT_S:.0f} s")
 
 
 def _last_line(text: str) -> str:
-    return (text.strip().splitlines() or ["it said nothing"])[-1]
+    return (text.strip().splitlines() or ["no output"])[-1]
 
 
 def _of_lines(out: Path) -> Figures:
-    """What `frames.jsonl` tells."""
+    """Figures from `frames.jsonl`."""
     lines = read_frames(out)
     watch = Stopwatch()
     for line in lines:
         for stage, ms in line["stages_ms"].items():
-            watch.note(stage, ms)
+            watch.record(stage, ms)
         if line["age_ms"] is not None:
-            watch.note("age", line["age_ms"])
+            watch.record("age", line["age_ms"])
     return {
         "frames": float(len(lines)),
         "fps": frames_per_second(lines),
@@ -238,7 +237,7 @@ def _of_lines(out: Path) -> Figures:
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command line; returns the exit code."""
     parser = report.flags("stages", "Time every stage on the demo clip.", 0)
-    parser.add_argument("--daemons", action="store_true", help="play it through both daemons over loopback too")
+    parser.add_argument("--daemons", action="store_true", help="also play it through both daemons over loopback")
     options = parser.parse_args(arguments)
 
     def work() -> None:

@@ -1,4 +1,4 @@
-"""Lines over time as an SVG image, for benches whose figures need to be seen."""
+"""Line charts as SVG."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -22,7 +22,7 @@ class Line:
 
     Args:
         x, y: (N,) its points.
-        right: its scale is the one on the right, and it is drawn as a grey area behind the others.
+        right: drawn as a grey area behind the other lines, with the scale on the right.
     """
 
     x: Float64Array
@@ -32,7 +32,7 @@ class Line:
 
 @dataclass(frozen=True, eq=False)
 class Panel:
-    """Lines over one axis, with a scale on the left and perhaps another on the right."""
+    """A chart: lines over one axis, with a scale on the left and optionally one on the right."""
 
     title: str
     x_name: str
@@ -42,7 +42,7 @@ class Panel:
 
 
 def write_svg(path: Path, panels: Sequence[Panel]) -> None:
-    """Panels, one below the other.
+    """Writes panels into one image, one below the other.
 
     Raises:
         OutputError: the file cannot be written.
@@ -55,7 +55,7 @@ def write_svg(path: Path, panels: Sequence[Panel]) -> None:
 
 
 def svg(panels: Sequence[Panel]) -> str:
-    """The image as a text."""
+    """The image as SVG text."""
     height = _HEIGHT + _MARGIN
     body = "".join(
         f'<g transform="translate({_MARGIN},{index * height + _MARGIN / 2})">{_panel(panel)}</g>'
@@ -90,13 +90,13 @@ def _panel(panel: Panel) -> str:
 
 
 def _top(lines: Sequence[Line]) -> float:
-    """Where a scale ends: so that its ticks are round numbers."""
+    """The end of a scale that has round ticks."""
     highest = max((float(line.y.max()) for line in lines if len(line.y)), default=0.0)
     if highest <= 0:
         return 1.0
     step = highest / _TICKS
     power = 10.0 ** np.floor(np.log10(step))
-    return float(_TICKS * power * next(each for each in (1, 2, 2.5, 5, 10) if each * power >= step))
+    return float(_TICKS * power * next(factor for factor in (1, 2, 2.5, 5, 10) if factor * power >= step))
 
 
 def _draw(line: Line, colour: str, x_span: tuple[float, float], top: float) -> str:

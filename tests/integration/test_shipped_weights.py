@@ -139,5 +139,6 @@ def test_verifier_separates_people_from_other_crops(dataset: CropDataset, crops:
     negatives = perception.observe([composer.negative() for _ in range(CROPS)])
     # Without the detector's score the verdict is the verifier's alone.
     presence, absence = verifier.presence(people, 0.5), verifier.presence(negatives, 0.5)
-    assert (presence > 0.5).mean() > 0.85
-    assert (absence > 0.5).mean() < 0.25
+    verdicts = np.concatenate([presence > 0.5, absence <= 0.5])
+    # A small network with shuffled weights can separate them by chance, but hardly without mistakes.
+    assert verdicts.mean() >= 0.95

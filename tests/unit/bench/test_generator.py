@@ -1,4 +1,4 @@
-"""What the generator bench makes of keypoint errors."""
+"""Figures of the generator bench from keypoint errors."""
 
 import numpy as np
 import pytest
@@ -6,16 +6,16 @@ import pytest
 from tests.bench.generator import change, pck
 
 
-def test_shares_count_keypoints_and_not_people() -> None:
+def test_pck_averages_over_keypoints() -> None:
     assert pck([np.array([0.01, 0.07, 0.3]), np.array([0.15])]) == {"pck05": 0.25, "pck10": 0.5, "pck20": 0.75}
 
 
-def test_nothing_changes_against_itself() -> None:
+def test_change_against_itself_is_zero() -> None:
     errors = [np.array([0.1, 0.3]), np.array([0.15])]
     assert change(errors, errors) == {"change_pck20": 0.0, "standard_error_pck20": 0.0}
 
 
-def test_standard_error_is_that_of_a_mean_over_people() -> None:
+def test_standard_error_of_change_is_over_people() -> None:
     rng = np.random.default_rng(0)
     whole = [rng.uniform(0, 0.1, 4) for _ in range(50)]
     worse = [errors + (0.2 if index < 10 else 0.0) for index, errors in enumerate(whole)]

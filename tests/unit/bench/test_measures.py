@@ -18,7 +18,7 @@ def surface_of(mesh: trimesh.Trimesh) -> Surface:
 
 
 def plane(height: float, size: float = 10.0, cells: int = 20) -> Surface:
-    """A square grid at a height; no border effects where the other one lies right above."""
+    """A square grid at a height; planes directly above each other have no border effects."""
     x, y = np.meshgrid(np.linspace(0, size, cells + 1), np.linspace(0, size, cells + 1), indexing="ij")
     vertices = np.stack([x.ravel(), y.ravel(), np.full(x.size, height)], 1)
     first = (np.arange(cells)[:, None] * (cells + 1) + np.arange(cells)).ravel()
@@ -26,7 +26,7 @@ def plane(height: float, size: float = 10.0, cells: int = 20) -> Surface:
     return Surface(vertices, np.concatenate([corners[:, [0, 2, 1]], corners[:, [1, 2, 3]]]))
 
 
-def test_procrustes_undoes_a_similarity() -> None:
+def test_procrustes_inverts_a_similarity() -> None:
     rng = np.random.default_rng(1)
     truth = rng.normal(size=(17, 3))
     turned = 0.7 * truth @ Rotation.from_rotvec([0.3, -1.2, 2.0]).as_matrix().T + [1.0, -2.0, 5.0]
@@ -41,7 +41,7 @@ def test_procrustes_does_not_mirror() -> None:
     assert measures.mean_distance_mm(measures.procrustes(mirrored, truth), truth) > 100
 
 
-def test_centred_ignores_where_the_person_stands() -> None:
+def test_centred_is_independent_of_position() -> None:
     keypoints = np.random.default_rng(3).normal(size=(17, 3))
     points = np.random.default_rng(4).normal(size=(50, 3))
 
@@ -73,8 +73,8 @@ def test_surface_distances_of_a_mesh_to_itself_have_no_sampling_floor() -> None:
     assert measures.surface_distances(ball, ball, samples=500)["chamfer_mm"] < 1e-3
 
 
-def test_point_to_surface_sees_only_what_was_found() -> None:
-    """Half a body is near the truth everywhere, and still far from complete."""
+def test_point_to_surface_ignores_missing_parts() -> None:
+    """A half is close to the truth everywhere, but incomplete, which only Chamfer shows."""
     whole = sphere()
     half = Surface(whole.vertices, whole.faces[whole.triangles_center[:, 2] > 0])
     distances = measures.surface_distances(half, surface_of(whole))
@@ -105,7 +105,7 @@ def test_squared_distance_to_a_triangle_without_area() -> None:
     np.testing.assert_allclose(measures.squared_distance(np.array([[0.5, 2.0, 0.0]]), line), [4.0])
 
 
-def test_samples_are_even_over_area() -> None:
+def test_samples_are_uniform_over_area() -> None:
     big, small = np.array([[0, 0, 0], [3, 0, 0], [0, 1, 0]]), np.array([[0, 0, 5], [1, 0, 5], [0, 1, 5]])
     points, normals = Surface(np.concatenate([big, small]), [[0, 1, 2], [3, 4, 5]]).sample(4000, seed=0)
 
@@ -114,11 +114,12 @@ def test_samples_are_even_over_area() -> None:
 
 
 def test_is_watertight_piece() -> None:
-    one, other = sphere(), sphere(centre=(5, 0, 0))
-    both = np.concatenate([one.vertices, other.vertices]), np.concatenate([one.faces, other.faces + len(one.vertices)])
+    ball, distant = sphere(), sphere(centre=(5, 0, 0))
+    faces = np.concatenate([ball.faces, distant.faces + len(ball.vertices)])
+    both = np.concatenate([ball.vertices, distant.vertices]), faces
 
-    assert measures.is_watertight_piece(one.vertices, one.faces)
-    assert not measures.is_watertight_piece(one.vertices, one.faces[1:])
+    assert measures.is_watertight_piece(ball.vertices, ball.faces)
+    assert not measures.is_watertight_piece(ball.vertices, ball.faces[1:])
     assert not measures.is_watertight_piece(*both)
 
 
@@ -129,7 +130,7 @@ def test_intersection_over_union() -> None:
     assert measures.intersection_over_union(left, right) == pytest.approx(1 / 3)
 
 
-def test_views_that_are_alike_and_not() -> None:
+def test_view_figures_of_equal_and_opposite_images() -> None:
     rng = np.random.default_rng(5)
     picture = rng.integers(0, 256, (32, 32, 3)).astype(np.uint8)
 
@@ -145,7 +146,7 @@ def test_point_chamfer_of_a_shifted_cloud() -> None:
     assert measures.point_chamfer_mm(cloud, cloud + np.array([0.0, 0.01, 0.0])) == pytest.approx(10)
 
 
-def test_mean_by_key_skips_what_is_missing() -> None:
+def test_mean_by_key_skips_missing_values() -> None:
     rows = [{"a": 1.0, "b": float("nan")}, {"a": 3.0, "b": 4.0}, {"a": 5.0, "c": float("nan")}]
 
     assert measures.mean_by_key(rows) == {"a": 3.0, "b": 4.0}

@@ -1,4 +1,4 @@
-"""Photographs' figures: who is found, how well, and who is not there."""
+"""Figures of the photos bench: found people, keypoint accuracy, false people."""
 
 import json
 from pathlib import Path
@@ -11,12 +11,12 @@ from tests.bench.photos import AnnotatedPerson, image_id, read_annotations, scor
 
 
 def _person(height: float, left: float = 0.0) -> AnnotatedPerson:
-    """Keypoints down a line of so many pixels, all labelled."""
+    """All keypoints labelled, on a vertical line of this height in pixels."""
     keypoints = np.stack([np.full(17, left), np.linspace(0.0, height, 17)], axis=1)
     return AnnotatedPerson(keypoints, np.ones(17, dtype=bool))
 
 
-def test_each_is_matched_to_the_nearest_and_strangers_are_false() -> None:
+def test_people_match_the_nearest_and_the_rest_are_false() -> None:
     tall, small = _person(200.0), _person(50.0, left=400.0)
     found = [small.keypoints + 3.0, tall.keypoints + np.array([12.0, 0.0]), tall.keypoints + 900.0]
     score = score_image([tall, small], [person.astype(np.float32) for person in found])
@@ -24,7 +24,7 @@ def test_each_is_matched_to_the_nearest_and_strangers_are_false() -> None:
     figures = summary([score])
     assert figures["people"] == figures["found"] == 2
     assert figures["large_people"] == figures["large_found"] == 1
-    # The tall one is off by 0.06 of the box, the small one by 0.085.
+    # The tall person's error is 0.06 of the box, the small one's 0.085.
     assert figures["pck10"] == 1.0
     assert figures["pck05"] == 0.0
     assert figures["false_people"] == 1
@@ -38,7 +38,7 @@ def test_keypoints_of_people_not_found_count_as_missed() -> None:
     assert figures["pck05_of_found"] == 1.0
 
 
-def test_unlabelled_keypoints_do_not_count() -> None:
+def test_unlabelled_keypoints_are_ignored() -> None:
     person = _person(100.0)
     labelled = np.arange(17) < 5
     cut = AnnotatedPerson(person.keypoints, labelled)
@@ -46,13 +46,13 @@ def test_unlabelled_keypoints_do_not_count() -> None:
     assert summary([score_image([cut], [wrong_elsewhere])])["pck05"] == 1.0
 
 
-def test_nobody_anywhere() -> None:
+def test_summary_without_people() -> None:
     figures = summary([score_image([], [])])
     assert figures["people"] == figures["false_people"] == 0
     assert np.isnan(figures["pck05_of_found"])
 
 
-def test_annotations_are_read_as_a_list_or_as_a_whole_coco_file(tmp_path: Path) -> None:
+def test_read_annotations_from_a_list_or_a_coco_file(tmp_path: Path) -> None:
     entry = {
         "image_id": 7,
         "keypoints": np.stack([*_person(90.0).keypoints.T, np.full(17, 2)], axis=1).ravel().tolist(),
@@ -67,13 +67,13 @@ def test_annotations_are_read_as_a_list_or_as_a_whole_coco_file(tmp_path: Path) 
 
 
 @pytest.mark.parametrize("text", ["", "{}", "[1]", '[{"image_id": 1, "keypoints": [1, 2]}]'])
-def test_other_files_are_refused_by_name(tmp_path: Path, text: str) -> None:
+def test_read_annotations_names_a_file_without_keypoints(tmp_path: Path, text: str) -> None:
     path = tmp_path / "other.json"
     path.write_text(text)
     with pytest.raises(SourceError, match=r"other\.json"):
         read_annotations(path)
 
 
-def test_an_image_is_known_by_the_number_at_its_names_end() -> None:
+def test_image_id_is_the_number_at_the_end_of_a_name() -> None:
     assert image_id("COCO_val2014_000000000192.jpg") == 192
     assert image_id("holiday.jpg") is None

@@ -18,37 +18,37 @@ def _points(root: ElementTree.Element, kind: str) -> np.ndarray:
     return np.array([[float(number) for number in pair.split(",")] for pair in found.attrib["points"].split()])
 
 
-def test_lines_rise_to_the_right_and_the_right_scale_is_an_area() -> None:
+def test_lines_are_polylines_and_right_lines_are_areas() -> None:
     root = ElementTree.fromstring(svg([_PANEL]))
     line, area = _points(root, "polyline"), _points(root, "polygon")
     assert len(line) == 50
     assert len(area) == 52
     assert (np.diff(line[:, 0]) > 0).all()
-    # In images y goes down.
+    # In images y points down.
     assert (np.diff(line[:, 1]) < 0).all()
-    texts = [each.text for each in root.iter("{http://www.w3.org/2000/svg}text")]
+    texts = [element.text for element in root.iter("{http://www.w3.org/2000/svg}text")]
     assert {"a < b", "age", "capacity", "ms (grey: kbit/s)"} <= set(texts)
 
 
 @pytest.mark.parametrize(("highest", "top"), [(0.0, 1.0), (0.9, 1.0), (7.0, 10.0), (445.0, 500.0), (1001.0, 1250.0)])
-def test_scales_end_at_round_numbers(highest: float, top: float) -> None:
+def test_scale_ends_at_a_round_number(highest: float, top: float) -> None:
     line = Line(_AT_S, np.full(50, highest))
     root = ElementTree.fromstring(svg([Panel("", "s", "ms", "", {"age": line})]))
-    texts = {each.text for each in root.iter("{http://www.w3.org/2000/svg}text")}
+    texts = {element.text for element in root.iter("{http://www.w3.org/2000/svg}text")}
     assert f"{top:.4g}" in texts
 
 
-def test_panels_stand_one_below_the_other() -> None:
+def test_image_height_grows_with_panels() -> None:
     heights = [int(ElementTree.fromstring(svg([_PANEL] * count)).attrib["height"]) for count in (1, 3)]
     assert heights[1] == 3 * heights[0]
 
 
-def test_a_line_without_points_is_drawn_as_none() -> None:
+def test_line_without_points() -> None:
     nothing = Line(np.array([]), np.array([]))
     ElementTree.fromstring(svg([Panel("", "s", "ms", "", {"age": nothing})]))
 
 
-def test_a_file_that_cannot_be_written_is_one_line(tmp_path: Path) -> None:
+def test_unwritable_file_is_an_output_error(tmp_path: Path) -> None:
     write_svg(tmp_path / "new" / "plot.svg", [_PANEL])
     assert (tmp_path / "new" / "plot.svg").read_text().startswith("<svg")
     with pytest.raises(OutputError, match="cannot write"):
