@@ -136,13 +136,6 @@ def surface_distances(found: Surface, truth: Surface, samples: int = 3000, seed:
     }
 
 
-def point_chamfer_mm(found: npt.ArrayLike, truth: npt.ArrayLike) -> float:
-    """Chamfer distance of point clouds (N, 3) and (M, 3): mean distance to the nearest point, over both directions."""
-    to_truth, _ = cKDTree(truth).query(found)
-    to_found, _ = cKDTree(found).query(truth)
-    return 500 * float(to_truth.mean() + to_found.mean())
-
-
 def is_watertight_piece(vertices: npt.ArrayLike, faces: npt.ArrayLike) -> bool:
     """Whether trimesh finds the mesh closed, consistently wound and a single connected component."""
     mesh = trimesh.Trimesh(np.asarray(vertices), np.asarray(faces))

@@ -140,12 +140,6 @@ def test_view_figures_of_equal_and_opposite_images() -> None:
     assert measures.view_ssim(picture, 255 - picture) < 0.1
 
 
-def test_point_chamfer_of_a_shifted_cloud() -> None:
-    cloud = np.arange(10.0)[:, None] * [1.0, 0.0, 0.0]
-
-    assert measures.point_chamfer_mm(cloud, cloud + np.array([0.0, 0.01, 0.0])) == pytest.approx(10)
-
-
 def test_mean_by_key_skips_missing_values() -> None:
     rows = [{"a": 1.0, "b": float("nan")}, {"a": 3.0, "b": 4.0}, {"a": 5.0, "c": float("nan")}]
 
