@@ -45,14 +45,21 @@ class CropSender:
 
     def perceive(self, batch: Batch) -> list[tuple[PersonLabels, dict[str, float]]]:
         """Labels of the person in each crop, and the scores of the mask and depth heads (`head_scores`)."""
-        output = self._perception.observe(list(batch["image"]))
-        labels = [self._label(output[row : row + 1], float(focal)) for row, focal in enumerate(batch["focal"])]
-        return list(zip(labels, head_scores(output, batch), strict=True))
+        output = self.observe(batch)
+        return list(zip(self.labels(output, batch, self._semantics), head_scores(output, batch), strict=True))
 
-    def _label(self, output: PerceptionOutput, focal: float) -> PersonLabels:
-        self._semantics.reset()
+    def observe(self, batch: Batch) -> PerceptionOutput:
+        """Perception of each crop."""
+        return self._perception.observe(list(batch["image"]))
+
+    def labels(self, output: PerceptionOutput, batch: Batch, semantics: SemanticsStage) -> list[PersonLabels]:
+        """Labels of the observed person in each crop, by this semantics stage."""
+        return [self._label(output[row : row + 1], float(focal), semantics) for row, focal in enumerate(batch["focal"])]
+
+    def _label(self, output: PerceptionOutput, focal: float, semantics: SemanticsStage) -> PersonLabels:
+        semantics.reset()
         person = ObservedPerson(0, 1.0, CropBox(0, 0, self.size), output)
-        return self._semantics.label([person], camera_of(focal, self.size))[0]
+        return semantics.label([person], camera_of(focal, self.size))[0]
 
 
 def head_scores(output: PerceptionOutput, batch: Batch) -> list[dict[str, float]]:

@@ -1,0 +1,308 @@
+"""Benefit of parts of the networks, by their removal: `python -m tests.bench.removals --work DIR`.
+
+    u_m             the condition of the diffusion (24) is zero; fine-tuned from the shipped weights
+    z'              the latent (21) of no labels, the same for all people; fine-tuned likewise
+    denoiser        the starting cloud, the skinned body's points, goes straight to the surface stage; not trained
+    discriminator   γ = 0 in (11); trained from random weights
+    learned prior   N(0, I) in place of p(z|X); trained from random weights
+
+A control of the same data, seed and length belongs to each training.  On people of the test split, with true and with
+perceived labels, each row has the mean figure with the part (the control) and without it, and the difference: what the
+part is worth, ± one standard error over people.  The error does not include the variation between trainings.  The bench
+renders and trains in `--work` what is not there already and resumes; it prints the commands.
+"""
+
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from common.arrays import Float64Array, FloatArray
+from common.body.anatomy import POINTS
+from common.body.keypoint_kinematics import KeypointKinematics
+from common.body.label_space import LabelSpace
+from common.body.model import BodyModel
+from common.frames import PersonLabels
+from common.labels import concatenate
+from common.synthetic.dataset.shards import Batch, CropDataset
+from common.training.checkpoint import AveragedNetwork, load_checkpoint
+from receiver.decode.stage import DecodedBody, DecodeStage
+from receiver.diffusion.condition import DiffusionConfig
+from receiver.diffusion.stage import DiffusionNetwork, DiffusionStage, in_root_frame
+from receiver.surface.surface import SurfaceStage
+from sender.semantics.cvae import SemanticCVAE, SemanticsConfig
+from sender.semantics.features import FEATURE_SIZE
+from sender.semantics.refine import Refiner
+from sender.semantics.stage import SemanticsStage
+from tests.bench import crops, measures, report
+from tests.bench.crops import TruePerson, Truth
+from tests.bench.measures import Surface, centred
+from tests.bench.perceived import CropSender
+from tests.bench.removal_trainings import CONTROL, DIFFUSION_REMOVALS, SEMANTICS_REMOVALS, Sizes, Trainings
+
+SIZES = Sizes(
+    strangers=(4096, 384), fresh=(12288, 1024), bodies=(61440, 2048), semantics_steps=700, diffusion_steps=1500
+)
+QUICK_SIZES = Sizes(strangers=(64, 16), fresh=(64, 16), bodies=(256, 64), semantics_steps=20, diffusion_steps=8)
+COUNT, QUICK_COUNT = 256, 32
+BATCH = 32
+SHIPPED, SKIPPED = "shipped", "denoiser skipped"
+# Points drawn on each surface for a distance: few, since differences are averaged over people.
+_SAMPLES = 1000
+
+Clouds = list[tuple[FloatArray, FloatArray]]
+Rows = dict[str, dict[str, list[float]]]
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """One row of the table: a part, a figure that is better when lower, and the systems with and without the part."""
+
+    part: str
+    figure: str
+    with_part: str
+    without: str
+
+
+COMPARISONS = (
+    *(
+        Comparison(part, f"chamfer_{labels}_mm", f"diffusion {CONTROL}", f"diffusion without {removal}")
+        for part, removal in (("u_m", "u_m"), ("z'", "z_prime"))
+        for labels in ("truth_labels", "labels")
+    ),
+    *(
+        Comparison("denoiser", f"chamfer_{labels}_mm", f"diffusion {SHIPPED}", f"diffusion {SKIPPED}")
+        for labels in ("truth_labels", "labels")
+    ),
+    *(
+        Comparison(part, figure, f"semantics {CONTROL}", f"semantics without {removal}")
+        for part, removal in (("discriminator", "discriminator"), ("learned prior", "learned-prior"))
+        for figure in ("mpjpe_mm", "pa_mpjpe_mm")
+    ),
+)
+
+
+@dataclass(frozen=True)
+class Benefit:
+    """What a part is worth: the figure without it minus the figure with it.
+
+    Args:
+        with_part, without: means over people.
+        difference: mean of without − with, positive where the part helps.
+        standard_error: of the difference, over people.
+        people: their number.
+    """
+
+    with_part: float
+    without: float
+    difference: float
+    standard_error: float
+    people: int
+
+    @property
+    def verdict(self) -> str:
+        """Whether the difference exceeds two standard errors, and in which direction."""
+        if abs(self.difference) <= 2 * self.standard_error:
+            return "no benefit shown"
+        return "benefit" if self.difference > 0 else "better without it"
+
+
+def benefit(with_part: Sequence[float], without: Sequence[float]) -> Benefit:
+    """Paired comparison of one figure of the same people.
+
+    Raises:
+        ValueError: there are fewer than two people, or not equally many.
+    """
+    if len(with_part) != len(without) or len(with_part) < 2:
+        raise ValueError(f"a paired comparison of {len(with_part)} and {len(without)} people")
+    difference: Float64Array = np.asarray(without) - np.asarray(with_part)
+    error = float(difference.std(ddof=1) / np.sqrt(len(difference)))
+    return Benefit(float(np.mean(with_part)), float(np.mean(without)), float(difference.mean()), error, len(difference))
+
+
+class PriorDecodeStage(DecodeStage):
+    """A decode stage whose z' is that of no labels."""
+
+    def latent(self, labels_BL: Tensor, present_BL: Tensor, generator: torch.Generator | None) -> Tensor:
+        """z' (B, D), the same for all people."""
+        return super().latent(torch.zeros_like(labels_BL), torch.zeros_like(present_BL), generator)
+
+
+class Receivers:
+    """The receiver from labels to surface, in all its variants.
+
+    Args:
+        trainings: has the checkpoints.
+        body: skins the starting clouds.
+
+    Raises:
+        WeightsError: weights are missing or of another version.
+        UsageError: a checkpoint cannot be read.
+    """
+
+    def __init__(self, trainings: Trainings, body: BodyModel) -> None:
+        self._body, self._surface = body, SurfaceStage()
+        decode = DecodeStage.load()
+        without_labels = PriorDecodeStage(decode.network, decode.label_space)
+        self._variants: dict[str, tuple[DecodeStage, Callable[[DecodedBody], Clouds]]] = {
+            f"diffusion {SHIPPED}": (decode, _sampled(DiffusionStage.load(body=body))),
+            f"diffusion {SKIPPED}": (decode, self._starting_clouds),
+        }
+        for name in (CONTROL, *DIFFUSION_REMOVALS):
+            stage = DiffusionStage(trained_diffusion(trainings.checkpoint("diffusion", name)), body)
+            system = f"diffusion {name}" if name == CONTROL else f"diffusion without {name}"
+            self._variants[system] = (without_labels if name == "z_prime" else decode, _sampled(stage))
+
+    def chamfer_mm(self, people: Sequence[PersonLabels], truth: Sequence[TruePerson]) -> dict[str, list[float]]:
+        """System → Chamfer distance of each person's surface to the truth, relative to the midpoint of the hips."""
+        return {system: self._chamfer_mm(*variant, people, truth) for system, variant in self._variants.items()}
+
+    @torch.inference_mode()
+    def _chamfer_mm(
+        self,
+        decode: DecodeStage,
+        sample: Callable[[DecodedBody], Clouds],
+        people: Sequence[PersonLabels],
+        truth: Sequence[TruePerson],
+    ) -> list[float]:
+        decoded = decode.decode(people)
+        keypoints = self._body.coco_keypoints(self._body(decoded.parameters).vertices).numpy()
+        turns, shift = decoded.parameters.rotations[:, 0].numpy(), decoded.parameters.translation.numpy()
+        distances = []
+        for row, (points, normals) in enumerate(sample(decoded)):
+            mesh = self._surface.reconstruct(points @ turns[row].T + shift[row], normals @ turns[row].T)
+            surface = Surface(centred(keypoints[row], mesh.vertices), mesh.faces)
+            distances.append(measures.surface_distances(surface, truth[row].surface, _SAMPLES)["chamfer_mm"])
+        return distances
+
+    def _starting_clouds(self, decoded: DecodedBody) -> Clouds:
+        upright = in_root_frame(decoded.parameters)
+        points, normals = self._body.surface_points(self._body(upright).vertices)
+        return list(zip(points.numpy(), normals.numpy(), strict=True))
+
+
+def _sampled(stage: DiffusionStage) -> Callable[[DecodedBody], Clouds]:
+    return lambda decoded: [(cloud.points, cloud.normals) for cloud in stage.reconstruct(decoded)]
+
+
+def trained_diffusion(checkpoint: Path) -> DiffusionNetwork:
+    """The averaged network of a checkpoint of `receiver.train.diffusion`."""
+    average = AveragedNetwork(DiffusionNetwork(DiffusionConfig(), torch.arange(POINTS)))
+    average.load_state_dict(load_checkpoint(checkpoint)["average"])
+    return average.network
+
+
+def trained_semantics(checkpoint: Path) -> SemanticCVAE:
+    """The averaged network of a checkpoint of `sender.train.semantics`."""
+    average = AveragedNetwork(SemanticCVAE(SemanticsConfig(FEATURE_SIZE)))
+    average.load_state_dict(load_checkpoint(checkpoint)["average"])
+    return average.network
+
+
+class Semantics:
+    """The semantics stage in all its variants.
+
+    Args:
+        trainings: has the checkpoints.
+        body, space: pose bodies from labels.
+    """
+
+    def __init__(self, trainings: Trainings, body: BodyModel, space: LabelSpace) -> None:
+        self._space, self._kinematics = space, KeypointKinematics(body)
+        refiner = Refiner(space, self._kinematics)
+        self.stages = {f"semantics {SHIPPED}": SemanticsStage.load()}
+        for name in (CONTROL, *SEMANTICS_REMOVALS):
+            system = f"semantics {name}" if name == CONTROL else f"semantics without {name}"
+            network = trained_semantics(trainings.checkpoint("semantics", name))
+            self.stages[system] = SemanticsStage(network, space, refiner)
+
+    @torch.inference_mode()
+    def errors(self, people: Sequence[PersonLabels], truth: Sequence[TruePerson]) -> dict[str, list[float]]:
+        """`mpjpe_mm` and `pa_mpjpe_mm` of each person."""
+        labels = torch.from_numpy(np.stack([concatenate(person.labels) for person in people]))
+        found = [centred(keypoints) for keypoints in self._kinematics(self._space.decode(labels))[0].numpy()]
+        pairs = [(joints, person.keypoints) for joints, person in zip(found, truth, strict=True)]
+        return {
+            "mpjpe_mm": [measures.mean_distance_mm(joints, true) for joints, true in pairs],
+            "pa_mpjpe_mm": [
+                measures.mean_distance_mm(measures.procrustes(joints, true), true) for joints, true in pairs
+            ],
+        }
+
+
+def evaluate(trainings: Trainings, dataset: CropDataset) -> Rows:
+    """System → figure → one value per person."""
+    body, space = BodyModel.load(), LabelSpace.load()
+    sender, truth = CropSender(), Truth(body, space)
+    receivers, semantics = Receivers(trainings, body), Semantics(trainings, body, space)
+    rows: Rows = {}
+    for start in range(0, len(dataset), BATCH):
+        batch: Batch = dataset.batch(range(start, min(start + BATCH, len(dataset))))
+        people, output = truth.people(batch), sender.observe(batch)
+        perceived = {system: sender.labels(output, batch, stage) for system, stage in semantics.stages.items()}
+        for system, labels in perceived.items():
+            _extend(rows, system, semantics.errors(labels, people))
+        true_labels = [person.labels for person in people]
+        sources = {"truth_labels": true_labels, "labels": perceived[f"semantics {SHIPPED}"]}
+        for name, labels in sources.items():
+            for system, distances in receivers.chamfer_mm(labels, people).items():
+                _extend(rows, system, {f"chamfer_{name}_mm": distances})
+        report.tell(f"{start + len(people)}/{len(dataset)} people")
+    return rows
+
+
+def _extend(rows: Rows, system: str, values: Mapping[str, Sequence[float]]) -> None:
+    for figure, numbers in values.items():
+        rows.setdefault(system, {}).setdefault(figure, []).extend(numbers)
+
+
+def removal_table(benefits: Mapping[Comparison, Benefit]) -> str:
+    """A row per part and figure."""
+    rows = [["part", "figure", "with", "without", "benefit ± standard error", ""]]
+    for row, found in benefits.items():
+        change = f"{found.difference:+.2f} ± {found.standard_error:.2f}"
+        rows.append([row.part, row.figure, f"{found.with_part:.2f}", f"{found.without:.2f}", change, found.verdict])
+    return report.markdown(rows)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The command line; returns the exit code."""
+    parser = report.flags("removals", "Train without parts of the networks and measure what each is worth.", 7)
+    parser.add_argument(
+        "--work", type=Path, default=Path("runs/removals"), help="folder of data and trainings (default: %(default)s)"
+    )
+    parser.add_argument("--count", type=int, help=f"test people (default: {COUNT}, {QUICK_COUNT} with --quick)")
+    options = parser.parse_args(arguments)
+    count = options.count or (QUICK_COUNT if options.quick else COUNT)
+    sizes = QUICK_SIZES if options.quick else SIZES
+
+    def work() -> None:
+        trainings = Trainings(options.work / "quick" if options.quick else options.work, sizes, options.seed)
+        trainings.run()
+        dataset = CropDataset([crops.crop_set(count, options.seed, CropSender().size)], "test")
+        rows = evaluate(trainings, dataset)
+        benefits = {row: benefit(rows[row.with_part][row.figure], rows[row.without][row.figure]) for row in COMPARISONS}
+        print(f"{count} everyday test people (seed {options.seed}), {report.machine_line()}\n")
+        print("positive: the figure is worse without the part; standard error over people, not over trainings\n")
+        print(removal_table(benefits))
+        print("\ntrained by\n\n" + "\n".join(f"    {command}" for command in trainings.commands))
+        systems = {
+            system: {figure: float(np.mean(values)) for figure, values in figures.items()}
+            for system, figures in rows.items()
+        }
+        more = {"removals": [_as_json(row, found) for row, found in benefits.items()], "commands": trainings.commands}
+        report.write_json(options.json, "removals", options.seed, systems, people=count, **more)
+
+    return report.run("removals", work)
+
+
+def _as_json(row: Comparison, found: Benefit) -> dict[str, str | float]:
+    return {"part": row.part, "figure": row.figure, **vars(found), "verdict": found.verdict}
+
+
+if __name__ == "__main__":
+    sys.exit(main())
