@@ -23,9 +23,8 @@ from torch import Tensor
 
 from common.arrays import Float64Array, FloatArray
 from common.body.anatomy import POINTS
-from common.body.keypoint_kinematics import KeypointKinematics
 from common.body.label_space import LabelSpace
-from common.body.model import BodyModel
+from common.body.model import BodyModel, KeypointKinematics
 from common.frames import PersonLabels
 from common.labels import concatenate
 from common.synthetic.dataset.shards import Batch, CropDataset
@@ -33,9 +32,9 @@ from common.training.checkpoint import AveragedNetwork, load_checkpoint
 from receiver.decode.stage import DecodedBody, DecodeStage
 from receiver.diffusion.condition import DiffusionConfig
 from receiver.diffusion.stage import DiffusionNetwork, DiffusionStage, in_root_frame
-from receiver.surface.surface import SurfaceStage
+from receiver.surface.stage import SurfaceStage
+from sender.semantics.crop_labels import FEATURE_SIZE
 from sender.semantics.cvae import SemanticCVAE, SemanticsConfig
-from sender.semantics.features import FEATURE_SIZE
 from sender.semantics.refine import Refiner
 from sender.semantics.stage import SemanticsStage
 from tests.bench import crops, measures, report

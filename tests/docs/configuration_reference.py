@@ -13,7 +13,7 @@ from common.io.configuration import Option, Program, component_summary, describe
 from receiver.__main__ import PROGRAM as RECEIVER
 from receiver.__main__ import ReceiverConfig
 from sender.__main__ import PROGRAM as SENDER
-from sender.__main__ import SenderConfig
+from sender.composition import SenderConfig
 
 PAGE = Path(__file__).parents[2] / "docs" / "configuration.md"
 

@@ -3,7 +3,8 @@ from pathlib import Path
 
 from common.io.configuration import options_of, read_config
 from receiver.__main__ import ReceiverConfig
-from sender.__main__ import PROGRAM, SenderConfig
+from sender.__main__ import PROGRAM
+from sender.composition import SenderConfig
 from tests.docs.configuration_reference import PAGE, configuration_page
 
 

@@ -8,7 +8,7 @@ import pytest
 from common.arrays import FloatArray
 from common.frames import Camera, PersonLabels
 from receiver.mesh.triangle_mesh import SurfaceMesh
-from receiver.surface.surface import SurfaceStage
+from receiver.surface.stage import SurfaceStage
 from tests.bench.crops import TruePerson, coarse_mask
 from tests.bench.measures import Surface
 from tests.bench.reconstruction_scores import image_figures, visible_surface
