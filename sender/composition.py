@@ -230,7 +230,7 @@ def compose(config: SenderConfig) -> Iterator[Sender]:
         preview = resources.enter_context(_preview(config, source))
         perception = PerceptionStage.load(config.tracking)
         semantics = SemanticsStage.load(config.smoothing)
-        rate = RateController(config.rate, getattr(source, "fps", None))
+        rate = RateController(config.rate, source.fps)
         account, outstanding = LinkAccount(rate, metrics), Outstanding()
         link = LinkClient(
             config.link if spool is None else config.link.patient(),

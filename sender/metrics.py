@@ -1,4 +1,4 @@
-"""What the sender tells Prometheus; its stages call the verbs here and know nothing of metric names."""
+"""The sender's Prometheus metrics; callers use the methods and do not depend on the names of the metrics."""
 
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
@@ -12,53 +12,59 @@ ROUND_TRIP_BUCKETS_S = (0.001, 0.003, 0.01, 0.02, 0.05, 0.1, 0.15, 0.2, 0.3, 0.5
 
 
 class FrameFate(StrEnum):
-    """How a frame ended that never reached the receiver."""
+    """Values of the label `fate` besides `sent` and `acknowledged`."""
 
-    REPLACED = "replaced"  # a live camera delivered a newer one before anybody asked for this
-    UNREADABLE = "unreadable"  # an image file of a folder that holds no image
-    EMPTY = "empty"  # no person in it
-    UNACKNOWLEDGED = "unacknowledged"  # sent, and the link went down for good
+    REPLACED = "replaced"  # by a newer frame of a live source, before it was processed or sent
+    UNREADABLE = "unreadable"  # a file of a folder that is no readable image
+    EMPTY = "empty"  # without people; sent all the same
+    UNACKNOWLEDGED = "unacknowledged"  # sent, but rejected by the receiver
 
 
 class SenderMetrics:
-    """The sender's counters, gauges and histograms in a registry of their own."""
+    """The sender's counters, gauges and histograms, in their own registry."""
 
     def __init__(self, registry: CollectorRegistry | None = None) -> None:
         self.registry = registry = daemon_registry() if registry is None else registry
         self._stages = StageTimes(registry, "bodywire_sender_stage_seconds")
         self._frames = Counter("bodywire_sender_frames", "Frames by fate", ["fate"], registry=registry)
-        self._bytes = Counter("bodywire_sender_label_bytes", "Payload by label group", ["group"], registry=registry)
-        self._bulk = Counter("bodywire_sender_bulk_bytes", "Sent in the gaps between frames", registry=registry)
+        self._bytes = Counter(
+            "bodywire_sender_label_bytes", "Payload bytes by label group", ["group"], registry=registry
+        )
+        self._blob_bytes = Counter(
+            "bodywire_sender_bulk_bytes", "Bytes of blobs, sent in the gaps between frames", registry=registry
+        )
         self._round_trip = Histogram(
             "bodywire_sender_round_trip_seconds",
-            "From a frame's sending to its acknowledgement",
+            "Seconds from sending a frame to its acknowledgement",
             buckets=ROUND_TRIP_BUCKETS_S,
             registry=registry,
         )
         self._rho = Gauge(
             "bodywire_sender_rho", "Compression ρ of a label group (eq. 17)", ["group"], registry=registry
         )
-        self._bandwidth = Gauge("bodywire_sender_bandwidth_bps", "B(t) (eq. 15), bits a second", registry=registry)
-        self._delay = Gauge("bodywire_sender_delay_seconds", "D(t) (eq. 16)", registry=registry)
+        self._bandwidth = Gauge(
+            "bodywire_sender_bandwidth_bps", "Bandwidth B(t) (eq. 15), bits a second", registry=registry
+        )
+        self._delay = Gauge("bodywire_sender_delay_seconds", "Delay D(t) (eq. 16), seconds", registry=registry)
         self._capacity = Gauge("bodywire_sender_capacity_bps", "Estimated capacity, bits a second", registry=registry)
         self._spooled = Gauge(
-            "bodywire_sender_spooled_frames", "Frames on disk that are not delivered yet", registry=registry
+            "bodywire_sender_spooled_frames", "Undelivered frames in the spool on disk", registry=registry
         )
-        self._camera = Gauge("bodywire_sender_camera_up", "1 while frames come from the camera", registry=registry)
+        self._camera = Gauge("bodywire_sender_camera_up", "1 while the camera delivers frames", registry=registry)
         self._connected = Gauge("bodywire_sender_connected", "1 while a receiver is connected", registry=registry)
 
     def stage(self, name: str) -> AbstractContextManager[StageSpan]:
-        """`with metrics.stage("perception") as span:` times one pass; `span.ms` holds it afterwards."""
+        """Times one pass: `with metrics.stage("perception") as span:`; afterwards, `span.ms` is the duration."""
         return self._stages.stage(name)
 
     def frame_sent(self, bytes_by_group: Mapping[str, int]) -> None:
-        """One frame went out; `bytes_by_group` may have entries that are no label group, such as `header`."""
+        """Counts a sent frame; `bytes_by_group` may have keys that are no label group, such as `header`."""
         self._frames.labels("sent").inc()
         for group, size in bytes_by_group.items():
             self._bytes.labels(group).inc(size)
 
     def blob_bytes_sent(self, size: int) -> None:
-        self._bulk.inc(size)
+        self._blob_bytes.inc(size)
 
     def frame_acknowledged(self, round_trip_ms: float) -> None:
         self._frames.labels("acknowledged").inc()
@@ -71,13 +77,13 @@ class SenderMetrics:
         self._rho.labels(group).set(rho)
 
     def set_link(self, bandwidth_bps: float, rtt_ms: float, capacity_bps: float) -> None:
-        """B(t) and D(t) of the paper, and the capacity estimate that drives the rate."""
+        """Sets the paper's B(t) and D(t), and the capacity estimate that controls the rate."""
         self._bandwidth.set(bandwidth_bps)
         self._delay.set(rtt_ms / 1e3)
         self._capacity.set(capacity_bps)
 
     def watch_spool(self, frames: Callable[[], int]) -> None:
-        """Asks `frames` how many wait on disk, whenever somebody looks."""
+        """Calls `frames` for the number of spooled frames at each scrape."""
         self._spooled.set_function(frames)
 
     def camera_up(self, up: bool) -> None:

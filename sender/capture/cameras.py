@@ -1,4 +1,4 @@
-"""The two kinds of live camera: a local device through OpenCV, and an RTSP address through FFmpeg."""
+"""Live cameras: a local device, read with OpenCV, and an RTSP address, read with FFmpeg."""
 
 from urllib.parse import urlsplit, urlunsplit
 
@@ -10,7 +10,7 @@ from common.arrays import Image
 from common.errors import SourceError
 from sender.capture.video import open_video, upright_rgb
 
-# Microseconds FFmpeg waits for a silent address, as it wants them.
+# FFmpeg's `timeout`, in microseconds, covers connecting and reading.
 RTSP_OPTIONS = {"rtsp_transport": "tcp", "timeout": "5000000", "fflags": "nobuffer", "flags": "low_delay"}
 
 
@@ -18,11 +18,11 @@ class DeviceReader:
     """A camera of this machine, by index or path.
 
     Raises:
-        SourceError: there is none, or it is in use.
+        SourceError: there is no such camera, it is in use, or (while reading) it is lost.
     """
 
     def __init__(self, device: int | str) -> None:
-        # OpenCV otherwise tells stderr in its own words what we say in one line.
+        # OpenCV would log to stderr what the SourceError reports in one line.
         cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
         self._device = device
         self._capture = cv2.VideoCapture(device)
@@ -33,10 +33,10 @@ class DeviceReader:
             )
 
     def read(self) -> Image:
-        arrived, picture = self._capture.read()
-        if not arrived:
-            raise SourceError(f"camera {self._device} gives no more pictures")
-        return np.asarray(cv2.cvtColor(picture, cv2.COLOR_BGR2RGB), dtype=np.uint8)
+        succeeded, image_bgr = self._capture.read()
+        if not succeeded:
+            raise SourceError(f"camera {self._device} delivers no more frames")
+        return np.asarray(cv2.cvtColor(image_bgr, cv2.COLOR_BGR2RGB), dtype=np.uint8)
 
     def close(self) -> None:
         self._capture.release()
@@ -46,28 +46,28 @@ class RtspReader:
     """A network camera.
 
     Raises:
-        SourceError: nobody answers at the address, or it is no video.
+        SourceError: the address does not answer, is no video, or (while reading) is lost.
     """
 
     def __init__(self, url: str) -> None:
         self._name = without_credentials(url)
         self._container = open_video(url, self._name, RTSP_OPTIONS)
-        self._pictures = self._container.decode(video=0)
+        self._frames = self._container.decode(video=0)
 
     def read(self) -> Image:
         try:
-            picture = next(self._pictures, None)
+            frame = next(self._frames, None)
         except av.FFmpegError as error:
             raise SourceError(f"{self._name}: {error.strerror or type(error).__name__}") from error
-        if picture is None:
+        if frame is None:
             raise SourceError(f"{self._name} ended")
-        return upright_rgb(picture)
+        return upright_rgb(frame)
 
     def close(self) -> None:
         self._container.close()
 
 
 def without_credentials(url: str) -> str:
-    """An address as it may stand in logs and files: without user and password."""
+    """An address without user and password, for logs and files."""
     parts = urlsplit(url)
     return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2]))

@@ -1,4 +1,4 @@
-"""Frames from image files: one, a folder of them, or what a glob matches."""
+"""Frames from image files."""
 
 import logging
 import re
@@ -21,7 +21,7 @@ IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".
 
 
 def is_image_path(path: Path) -> bool:
-    """Whether a name ends like an image's; whether it is one shows when it is read."""
+    """Whether a path has the suffix of an image; its content is not read."""
     return path.suffix.lower() in IMAGE_SUFFIXES
 
 
@@ -32,7 +32,7 @@ def natural_order(path: Path) -> list[tuple[int, str]]:
 
 
 def read_image(path: Path) -> Image:
-    """A file as an (H, W, 3) RGB array, turned upright as its EXIF entry says.
+    """A file as an (H, W, 3) RGB array, rotated upright by its EXIF orientation.
 
     Raises:
         SourceError: the file is missing, unreadable, or no image.
@@ -46,18 +46,22 @@ def read_image(path: Path) -> Image:
         raise SourceError(f"{path} is too large: {error}") from error
     except OSError as error:
         raise SourceError(f"cannot read {path}: {error.strerror or error}") from error
-    # Pillow's decoders raise these for files that begin well and go wrong.
+    # Pillow's decoders raise these for damaged files with a valid header.
     except (SyntaxError, ValueError, EOFError, IndexError) as error:
         raise SourceError(f"{path} is damaged: {error}") from error
 
 
 class ImageSource(ClosingSource):
-    """One frame an image, in the order given.
+    """One frame for each image, in the given order.
 
-    An unreadable image among others is reported, counted and left out; where none can be read, SourceError.
+    An unreadable image among several is logged, counted and skipped.
+
+    Raises:
+        SourceError: (while iterating) no image can be read.
     """
 
     live = False
+    fps = None
 
     def __init__(
         self,
@@ -79,7 +83,7 @@ class ImageSource(ClosingSource):
             except SourceError as error:
                 if len(self._paths) == 1:
                     raise
-                logger.warning("left out: %s", error)
+                logger.warning("image skipped: %s", error)
                 self._metrics.frame_dropped(FrameFate.UNREADABLE)
                 continue
             yield CapturedFrame(sequence, path.name, self._clock.wall(), 0.0, image, camera_of(image, self._focal_px))

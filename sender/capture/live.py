@@ -1,4 +1,4 @@
-"""Frames from live cameras: a thread reads as fast as they come, and only the newest waits to be taken."""
+"""Frames from live cameras: a thread reads continuously and keeps only the newest frame."""
 
 import logging
 import threading
@@ -13,7 +13,7 @@ from sender.metrics import FrameFate, SenderMetrics
 
 logger = logging.getLogger(__name__)
 
-# Seconds before each further attempt to reopen a lost camera; the last one repeats.
+# Seconds before each attempt to reopen a lost camera; the last value repeats.
 BACKOFF_S = (0.5, 1.0, 2.0, 4.0, 8.0)
 
 
@@ -21,29 +21,30 @@ class ImageReader(Protocol):
     """An open camera."""
 
     def read(self) -> Image:
-        """Waits for the next picture, (H, W, 3) RGB; raises SourceError when the camera is lost."""
+        """Waits for the next frame, (H, W, 3) RGB; raises SourceError when the camera is lost."""
         ...
 
     def close(self) -> None: ...
 
 
 class LiveSource(ClosingSource):
-    """The newest frame of a camera, whenever asked.
+    """The newest frame of a camera.
 
-    The camera is opened on construction, so that one that is not there is an error at once; one that is lost later is
-    reported, shown in the gauge, and reopened with growing pauses. Frames nobody took are counted. Iterating blocks
-    until there is a frame that was not taken yet, and ends after `close`, which any thread may call.
+    The camera is opened on construction, so that a missing camera is an error at once. A camera that is lost later is
+    logged, shown in the gauge, and reopened with growing delays. Frames that were replaced by newer ones are counted.
+    Iterating blocks until there is a new frame, and ends after `close`, which any thread may call.
 
     Args:
-        name: what `CapturedFrame.source` and messages call it.
+        name: of the source, in `CapturedFrame` and messages.
         open_reader: opens the camera or raises SourceError.
-        backoff_s: pauses before each attempt to reopen.
+        backoff_s: delays before each attempt to reopen.
 
     Raises:
-        SourceError: the camera cannot be opened the first time.
+        SourceError: the camera cannot be opened on construction.
     """
 
     live = True
+    fps = None
 
     def __init__(
         self,
@@ -67,7 +68,7 @@ class LiveSource(ClosingSource):
         self._closing = threading.Event()
         reader = open_reader()
         self._metrics.camera_up(True)
-        # A daemon thread: a driver that hangs in a read must not keep the process alive.
+        # A daemon thread, because a driver that hangs in a read must not keep the process alive.
         self._thread = threading.Thread(target=self._run, args=(reader,), name=f"capture {name}", daemon=True)
         self._thread.start()
 
@@ -97,12 +98,12 @@ class LiveSource(ClosingSource):
             return None if self._closing.is_set() else newest
 
     def _run(self, reader: ImageReader) -> None:
-        """The thread: reads until closed; a bug in a reader surfaces in whoever iterates."""
+        """The thread: reads until closed; an unexpected exception is raised again in the iterating thread."""
         try:
-            following: ImageReader | None = reader
-            while following is not None:
-                self._read_until_lost(following)
-                following = self._reopen()
+            current: ImageReader | None = reader
+            while current is not None:
+                self._read_until_lost(current)
+                current = self._reopen()
         except BaseException as error:
             with self._changed:
                 self._failure = error
@@ -126,7 +127,7 @@ class LiveSource(ClosingSource):
             self._changed.notify_all()
 
     def _reopen(self) -> ImageReader | None:
-        """The camera, opened again after as many attempts as it takes; None once closed."""
+        """Tries to reopen the camera until it succeeds; None once the source is closed."""
         attempt = 0
         while not self._closing.wait(self._backoff_s[min(attempt, len(self._backoff_s) - 1)]):
             attempt += 1

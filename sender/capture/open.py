@@ -1,4 +1,4 @@
-"""What `--camera` can name, and the source each of them opens."""
+"""Opens the source that `--camera` names."""
 
 import glob
 import math
@@ -30,7 +30,7 @@ class CaptureConfig:
 
     def __post_init__(self) -> None:
         if not self.camera:
-            raise ValueError("--camera is empty: name a camera, a file, or demo")
+            raise ValueError("--camera is empty: give a camera, a file, or demo")
         if self.focal_px is not None and not (math.isfinite(self.focal_px) and self.focal_px > 0):
             raise ValueError(f"--focal-px must be above 0, not {self.focal_px}")
 
@@ -38,7 +38,7 @@ class CaptureConfig:
 def open_source(
     config: CaptureConfig, metrics: SenderMetrics | None = None, clock: Clock = SYSTEM_CLOCK
 ) -> FrameSource:
-    """Opens what `--camera` names.
+    """Opens the source that `--camera` names.
 
     Raises:
         SourceError: it is missing, empty, or cannot be opened.
@@ -70,19 +70,19 @@ def _is_device(path: Path) -> bool:
 
 
 def _image_paths(path: Path) -> list[Path]:
-    """The images that a path stands for, in natural order; none if it is a file that is not named like an image.
+    """The images of a file, folder or glob in natural order; none for a file without the suffix of an image.
 
     Raises:
-        SourceError: the path does not exist, or holds no image.
+        SourceError: the path does not exist, or the folder contains no image.
     """
     if path.is_dir():
-        found = [each for each in path.iterdir() if each.is_file() and is_image_path(each)]
-        empty = f"the folder {path} holds no image (.jpg, .png, .webp, .tif, .bmp)"
+        found = [entry for entry in path.iterdir() if entry.is_file() and is_image_path(entry)]
+        message = f"the folder {path} contains no image (.jpg, .png, .webp, .tif, .bmp)"
     elif path.exists():
         return [path] if is_image_path(path) else []
     else:
-        found = [Path(each) for each in glob.glob(str(path), recursive=True) if is_image_path(Path(each))]
-        empty = f"{path} does not exist: give --camera a device, a file, a folder of images, an rtsp:// URL, or demo"
+        found = [Path(match) for match in glob.glob(str(path), recursive=True) if is_image_path(Path(match))]
+        message = f"{path} does not exist: give --camera a device, a file, a folder of images, an rtsp:// URL, or demo"
     if not found:
-        raise SourceError(empty)
+        raise SourceError(message)
     return sorted(found, key=natural_order)

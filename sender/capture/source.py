@@ -1,4 +1,4 @@
-"""What every source of frames has in common: the frame it hands on, and how it is iterated and closed."""
+"""The interface of all sources: the captured frame, and how sources are iterated and closed."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -8,23 +8,23 @@ from typing import Protocol, Self
 from common.arrays import Image
 from common.frames import Camera
 
-# 2·atan(1/(2·1.2)) ≈ 45° across the longer side: between a phone's wide and its normal camera.
+# A field of view of 2·atan(1/(2·1.2)) ≈ 45° along the longer side, between a phone's wide and normal lenses.
 DEFAULT_FOCAL_RATIO = 1.2
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class CapturedFrame:
-    """One picture as it left its source.
+    """One frame of a source.
 
     Args:
         sequence: counts up from 0, without gaps.
-        source: file name, device or address (without credentials) it came from.
-        captured_at: seconds since the epoch: when a live picture arrived, when a file's was read.
-        media_time_s: seconds since the source's first frame: presentation time in a video file, arrival when live,
-            0 for images, which have none. Whoever plays a file at its own pace waits for this and stamps `captured_at`
-            anew.
+        source: file name, device or address (without credentials).
+        captured_at: seconds since the epoch: the arrival of a live frame, the reading of a file's frame. With
+            `--realtime`, the pipeline replaces it by the time when the frame is due.
+        media_time_s: seconds since the source's first frame: presentation time in a video file, arrival of a live
+            frame, 0 for images.
         image: (H, W, 3) uint8, RGB, upright.
-        camera: the camera that took it.
+        camera: intrinsics of the frame.
     """
 
     sequence: int
@@ -38,11 +38,15 @@ class CapturedFrame:
 class FrameSource(Protocol):
     """An iterable of frames, to be iterated once and closed; a context manager.
 
-    `live` sources keep only the newest frame and never end by themselves; the others drop nothing. Iterating blocks,
-    and raises SourceError with one line for the user when the source is unusable.
+    `live` sources keep only the newest frame and do not end by themselves; other sources drop no frame. Iterating
+    blocks, and raises SourceError with a message of one line when the source cannot be read.
     """
 
     live: bool
+
+    @property
+    def fps(self) -> float | None:
+        """Frames a second of a video file; None for other sources."""
 
     def __iter__(self) -> Iterator[CapturedFrame]: ...
 
@@ -56,10 +60,10 @@ class FrameSource(Protocol):
 
 
 class ClosingSource:
-    """The context manager half of a source."""
+    """Makes a source a context manager that closes it."""
 
     def close(self) -> None:
-        """Frees what the source holds; nothing by default."""
+        """Releases the source's resources; none by default."""
 
     def __enter__(self) -> Self:
         return self
@@ -71,6 +75,6 @@ class ClosingSource:
 
 
 def camera_of(image: Image, focal_px: float | None) -> Camera:
-    """The camera of an (H, W, 3) image; a focal length that nobody gave is guessed from the size."""
+    """The camera of an (H, W, 3) image; without a focal length, `DEFAULT_FOCAL_RATIO` times the longer side."""
     height, width = image.shape[:2]
     return Camera(width, height, focal_px if focal_px is not None else DEFAULT_FOCAL_RATIO * max(width, height))

@@ -1,6 +1,6 @@
-"""What perception saw, drawn over the picture that it saw it in: masks, keypoints, depth, boxes.
+"""Draws perception's output over the frame: masks, keypoints, boxes and depth.
 
-Places are in pixels of the picture that is drawn, from its upper left corner: the first pixel reaches from 0 to 1.
+Positions are in pixels of the drawn image, from its upper left corner; the first pixel is from 0 to 1.
 """
 
 import colorsys
@@ -21,32 +21,33 @@ Colour = tuple[int, int, int]
 LONGEST_SIDE_PX = 1280
 
 LEFT, RIGHT, MIDDLE = (92, 190, 255), (255, 158, 74), (236, 236, 236)
-DEPTH_REACH_M = 0.4
-"""Depth is coloured from this far before the pelvis to this far behind it."""
+DEPTH_RANGE_M = 0.4
+"""The depth colours cover this distance in front of the pelvis and behind it."""
 
-TINT = 0.45
-"""How much of a person's colour is in the tint."""
+TINT_OPACITY = 0.45
 
-_SHADE, _INK = (26, 27, 31), (240, 240, 240)
-_FAINT = 0.4
-# A tile's side over the picture's height, and how much of its width all tiles may take.
-_TILE, _TILES = 0.2, 0.5
-# Below it, thick lines would bury the person.
+_DARK, _LIGHT = (26, 27, 31), (240, 240, 240)
+# Sum of a colour's channels, 0…765, from which text on it is dark.
+_BRIGHT_SUM = 384
+_INVISIBLE_OPACITY = 0.4
+# Side of a depth tile over the image's height, and largest width of all tiles over the image's.
+_TILE_HEIGHT_SHARE, _TILES_WIDTH_SHARE = 0.2, 0.5
+# Smaller people are drawn with thin lines.
 _SMALL_PERSON_PX = 180
 _SUBPIXEL_BITS = 4
 
 
 def draw_preview(image: Image, people: Sequence[ObservedPerson]) -> Image:
-    """The picture (H, W, 3) RGB with what was seen in it, its longer side at most `LONGEST_SIDE_PX`.
+    """The frame (H, W, 3) RGB with perception's output, its longer side scaled down to `LONGEST_SIDE_PX` at most.
 
     Args:
-        people: most prominent first; depth is shown of as many as there is room for.
+        people: most prominent first; depth is shown of as many as fit.
     """
-    picture = _fitted(image)
+    picture = _scaled_down(image)
     if not people:
-        _write(picture, "nobody", (_margin(picture), _margin(picture)), _SHADE)
+        _write(picture, "no person", (_margin(picture), _margin(picture)), _DARK)
         return picture
-    # As both sides are rounded, they do not shrink quite alike.
+    # Both sides are rounded, so that their scales differ slightly.
     scale = np.divide(picture.shape[1::-1], image.shape[1::-1], dtype=np.float32)
     back_to_front = people[::-1]
     for person in back_to_front:
@@ -65,16 +66,16 @@ def draw_preview(image: Image, people: Sequence[ObservedPerson]) -> Image:
 
 
 def identity_colour(identity: int) -> Colour:
-    """A colour for each of the 256 identities, neighbours far apart: the hue turns by the golden ratio."""
+    """A colour for each of the 256 identities; successive hues are the golden ratio of a turn apart."""
     red, green, blue = colorsys.hsv_to_rgb((0.42 + 0.618034 * identity) % 1.0, 0.55, 0.9)
     return round(255 * red), round(255 * green), round(255 * blue)
 
 
 def tint_mask(picture: Image, logits_HW: FloatArray, corners: FloatArray, colour: Colour) -> None:
-    """Tints the pixels of a person, in place: half on the mask's border, not at all where a logit is below −2.
+    """Tints the pixels of a person, in place: by half at the mask's outline, and none with a logit below −2.
 
     Args:
-        corners: (2, 2) upper left and lower right corner of the crop that the logits cover; they may lie outside.
+        corners: (2, 2) upper left and lower right corner of the crop that the logits cover; may be outside the image.
     """
     height, width = picture.shape[:2]
     (left, top), (right, bottom) = corners.tolist()
@@ -83,51 +84,54 @@ def tint_mask(picture: Image, logits_HW: FloatArray, corners: FloatArray, colour
     if x0 >= x1 or y0 >= y1:
         return
     step_x, step_y = logits_HW.shape[1] / (right - left), logits_HW.shape[0] / (bottom - top)
-    from_picture = np.array(
+    picture_to_logits_23 = np.array(
         [
             [step_x, 0.0, (x0 + 0.5 - left) * step_x - 0.5],
             [0.0, step_y, (y0 + 0.5 - top) * step_y - 0.5],
         ]
     )
     method = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
-    logits = cv2.warpAffine(logits_HW, from_picture, (x1 - x0, y1 - y0), flags=method, borderMode=cv2.BORDER_REPLICATE)
+    logits = cv2.warpAffine(
+        logits_HW, picture_to_logits_23, (x1 - x0, y1 - y0), flags=method, borderMode=cv2.BORDER_REPLICATE
+    )
     region = picture[y0:y1, x0:x1]
-    region[:] = _blended(region, np.full_like(region, colour), TINT * _soft(logits))
+    region[:] = _blended(region, np.full_like(region, colour), TINT_OPACITY * _soft_mask(logits))
 
 
 def draw_skeletons(picture: Image, keypoints_2d: Sequence[FloatArray], visible: Sequence[BoolArray]) -> None:
-    """Draws keypoints and the bones between them, in place; what is not visible faintly.
+    """Draws keypoints and the bones between them, in place; invisible ones are semi-transparent.
 
     Args:
-        keypoints_2d: (17, 2) of each person, who is in front last.
+        keypoints_2d: (17, 2) of each person, from back to front.
         visible: (17,) of each person; a bone is visible if both its ends are.
     """
-    faint = picture.copy()
-    for points, seen in zip(keypoints_2d, visible, strict=True):
-        _draw_part(faint, points, seen, drawn=False)
-    cv2.addWeighted(faint, _FAINT, picture, 1 - _FAINT, 0, dst=picture)
-    for points, seen in zip(keypoints_2d, visible, strict=True):
-        _draw_part(picture, points, seen, drawn=True)
+    overlay = picture.copy()
+    for points, shown in zip(keypoints_2d, visible, strict=True):
+        _draw_keypoints(overlay, points, shown, visible_ones=False)
+    cv2.addWeighted(overlay, _INVISIBLE_OPACITY, picture, 1 - _INVISIBLE_OPACITY, 0, dst=picture)
+    for points, shown in zip(keypoints_2d, visible, strict=True):
+        _draw_keypoints(picture, points, shown, visible_ones=True)
 
 
-def _draw_part(picture: Image, points: FloatArray, visible: BoolArray, *, drawn: bool) -> None:
-    """The bones and keypoints of one person that are visible, or those that are not."""
-    # OpenCV counts from the middle of the first pixel.
-    places = [(int(x), int(y)) for x, y in np.round((points - 0.5) * 2**_SUBPIXEL_BITS)]
-    bones = [(a, b, _side_colour(a, b)) for a, b in COCO_BONES if (visible[a] and visible[b]) == drawn]
-    thin = 2 if np.ptp(points, axis=0).max() > _SMALL_PERSON_PX else 1
-    # A dark rim first, so that lines stand out from the tint and from a bright picture alike.
+def _draw_keypoints(picture: Image, points: FloatArray, visible: BoolArray, *, visible_ones: bool) -> None:
+    """Draws the visible bones and keypoints of one person, or the invisible ones."""
+    # OpenCV's origin is the centre of the first pixel.
+    positions = [(int(x), int(y)) for x, y in np.round((points - 0.5) * 2**_SUBPIXEL_BITS)]
+    bones = [(a, b, _side_colour(a, b)) for a, b in COCO_BONES if (visible[a] and visible[b]) == visible_ones]
+    thickness = 2 if np.ptp(points, axis=0).max() > _SMALL_PERSON_PX else 1
+    # A dark outline first, so that lines contrast with the tint and with bright images.
     for a, b, _ in bones:
-        cv2.line(picture, places[a], places[b], _SHADE, 2 * thin, cv2.LINE_AA, _SUBPIXEL_BITS)
+        cv2.line(picture, positions[a], positions[b], _DARK, 2 * thickness, cv2.LINE_AA, _SUBPIXEL_BITS)
     for a, b, colour in bones:
-        cv2.line(picture, places[a], places[b], colour, thin, cv2.LINE_AA, _SUBPIXEL_BITS)
-    radius, rim = (round((1.2 * thin + size) * 2**_SUBPIXEL_BITS) for size in (1.0, 1.8))
-    for index in np.flatnonzero(visible == drawn).tolist():
-        cv2.circle(picture, places[index], rim, _SHADE, -1, cv2.LINE_AA, _SUBPIXEL_BITS)
-        cv2.circle(picture, places[index], radius, _side_colour(index, index), -1, cv2.LINE_AA, _SUBPIXEL_BITS)
+        cv2.line(picture, positions[a], positions[b], colour, thickness, cv2.LINE_AA, _SUBPIXEL_BITS)
+    radius, outline = (round((1.2 * thickness + size) * 2**_SUBPIXEL_BITS) for size in (1.0, 1.8))
+    for index in np.flatnonzero(visible == visible_ones).tolist():
+        cv2.circle(picture, positions[index], outline, _DARK, -1, cv2.LINE_AA, _SUBPIXEL_BITS)
+        cv2.circle(picture, positions[index], radius, _side_colour(index, index), -1, cv2.LINE_AA, _SUBPIXEL_BITS)
 
 
 def _side_colour(a: int, b: int) -> Colour:
+    """The colour of a bone between two COCO keypoints: odd indices are on the left, even ones except 0 on the right."""
     if a % 2 == 1 and b % 2 == 1:
         return LEFT
     return RIGHT if a % 2 == 0 < a and b % 2 == 0 < b else MIDDLE
@@ -141,11 +145,11 @@ def draw_box(picture: Image, box: FloatArray, text: str, colour: Colour) -> None
 
 
 def draw_depths(picture: Image, people: Sequence[ObservedPerson]) -> None:
-    """Puts each person's depth in a tile into the lower right corner, in place, the colours' meaning below them."""
+    """Puts tiles with each person's depth into the lower right corner, in place, with a colour key below them."""
     height, width = picture.shape[:2]
-    margin, side = _margin(picture), max(1, round(_TILE * height))
+    margin, side = _margin(picture), max(1, round(_TILE_HEIGHT_SHARE * height))
     bottom, right = height - 2 * margin - _text_height(picture), width - margin
-    for person in people[: max(1, int(_TILES * width) // (side + margin))]:
+    for person in people[: max(1, int(_TILES_WIDTH_SHARE * width) // (side + margin))]:
         tile = depth_tile(person, side)
         cv2.rectangle(tile, (0, 0), (side - 1, side - 1), identity_colour(person.identity), 1)
         _paste(picture, tile, (right - side, bottom - side))
@@ -154,26 +158,26 @@ def draw_depths(picture: Image, people: Sequence[ObservedPerson]) -> None:
 
 
 def depth_tile(person: ObservedPerson, side: int) -> Image:
-    """(side, side, 3): the depth of a person over the crop, bright where near, dark grey where nobody is."""
+    """(side, side, 3): a person's depth over the crop, brighter where nearer; the background is dark grey."""
     depth_m = cv2.resize(person.output.depth[0].numpy(), (side, side), interpolation=cv2.INTER_LINEAR)
     logits = cv2.resize(person.output.mask_logits[0].numpy(), (side, side), interpolation=cv2.INTER_LINEAR)
-    colours = _depth_colours(np.clip(127.5 - 127.5 / DEPTH_REACH_M * depth_m, 0, 255).astype(np.uint8))
-    return _blended(np.full_like(colours, _SHADE), colours, _soft(logits))
+    colours = _depth_colours(np.clip(127.5 - 127.5 / DEPTH_RANGE_M * depth_m, 0, 255).astype(np.uint8))
+    return _blended(np.full_like(colours, _DARK), colours, _soft_mask(logits))
 
 
 def depth_key(width: int, height: int) -> Image:
-    """(height, width, 3): what the colours of depth mean, from near to far."""
+    """(height, width, 3): the key of the depth colours, from near to far."""
     ramp = np.broadcast_to(np.linspace(255, 0, width, dtype=np.uint8), (height, width))
     key = _depth_colours(ramp)
     scale = min(height / 34, 0.3 * width / _text_width("near", 1.0))
     baseline, inset = round(height / 2 + 10 * scale), round(8 * scale)
-    _put_text(key, "near", (inset, baseline), scale, _SHADE)
-    _put_text(key, "far", (width - inset - _text_width("far", scale), baseline), scale, _INK)
+    _put_text(key, "near", (inset, baseline), scale, _DARK)
+    _put_text(key, "far", (width - inset - _text_width("far", scale), baseline), scale, _LIGHT)
     return key
 
 
-def _fitted(image: Image) -> Image:
-    """A copy, made smaller if its longer side is beyond `LONGEST_SIDE_PX`."""
+def _scaled_down(image: Image) -> Image:
+    """A copy with the longer side at most `LONGEST_SIDE_PX`."""
     height, width = image.shape[:2]
     shrink = LONGEST_SIDE_PX / max(height, width)
     if shrink >= 1:
@@ -182,8 +186,8 @@ def _fitted(image: Image) -> Image:
     return np.asarray(cv2.resize(image, size, interpolation=cv2.INTER_AREA), dtype=np.uint8)
 
 
-def _soft(logits: npt.NDArray[Any]) -> FloatArray:
-    """How much of a pixel is the person, 0…1: a ramp that leaves all that is surely background as it is."""
+def _soft_mask(logits: npt.NDArray[Any]) -> FloatArray:
+    """Opacity of the person at each pixel, 0…1: a ramp from logit −2 to 2."""
     return np.clip(0.25 * logits + 0.5, 0, 1).astype(np.float32)
 
 
@@ -196,24 +200,25 @@ def _blended(below: Image, above: Image, share_HW: FloatArray) -> Image:
     return np.asarray(cv2.blendLinear(below, above, 1 - share_HW, share_HW), dtype=np.uint8)
 
 
-def _paste(picture: Image, piece: Image, corner: tuple[int, int]) -> None:
-    """Puts a piece with its upper left corner at (x, y), in place; what would lie outside is left out."""
-    (x, y), (height, width) = corner, piece.shape[:2]
+def _paste(picture: Image, tile: Image, corner: tuple[int, int]) -> None:
+    """Puts a tile with its upper left corner at (x, y), in place, clipped to the picture."""
+    (x, y), (height, width) = corner, tile.shape[:2]
     left, top = max(0, -x), max(0, -y)
     region = picture[y + top : max(0, y + height), x + left : max(0, x + width)]
-    region[:] = piece[top : top + region.shape[0], left : left + region.shape[1]]
+    region[:] = tile[top : top + region.shape[0], left : left + region.shape[1]]
 
 
 def _write(picture: Image, text: str, corner: tuple[int, int], colour: Colour) -> None:
-    """Writes on a plate of a colour with its upper left corner at (x, y), moved to lie within, in place."""
+    """Writes text on a coloured box with its upper left corner at (x, y), moved into the picture, in place."""
     scale, height = _text_scale(picture), _text_height(picture)
-    plate = np.full((height, _text_width(text, scale) + height // 2, 3), colour, dtype=np.uint8)
-    _put_text(plate, text, (height // 4, round(0.72 * height)), scale, _SHADE if sum(colour) > 384 else _INK)
+    box = np.full((height, _text_width(text, scale) + height // 2, 3), colour, dtype=np.uint8)
+    ink = _DARK if sum(colour) > _BRIGHT_SUM else _LIGHT
+    _put_text(box, text, (height // 4, round(0.72 * height)), scale, ink)
     x, y = (
-        max(0, min(place, size - side))
-        for place, size, side in zip(corner, picture.shape[1::-1], plate.shape[1::-1], strict=True)
+        max(0, min(position, size - side))
+        for position, size, side in zip(corner, picture.shape[1::-1], box.shape[1::-1], strict=True)
     )
-    _paste(picture, plate, (x, y))
+    _paste(picture, box, (x, y))
 
 
 def _put_text(picture: Image, text: str, baseline: tuple[int, int], scale: float, colour: Colour) -> None:

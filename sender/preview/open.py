@@ -1,4 +1,4 @@
-"""What `--preview` can name, and the preview it opens."""
+"""Opens the preview that `--preview` names."""
 
 import contextlib
 import logging
@@ -18,14 +18,14 @@ from sender.preview.window import WindowSink
 logger = logging.getLogger(__name__)
 
 _LIVE_FPS = 30.0
-# Photographs have no times; a video of them gives each long enough to be looked at.
-_PHOTOGRAPHS_FPS = 2.0
-_FEWEST_FPS, _MOST_FPS = 1.0, 240.0
+# Images have no times; in a video of them, each is shown for half a second.
+_IMAGES_FPS = 2.0
+_MIN_FPS, _MAX_FPS = 1.0, 240.0
 
 
 @dataclass(frozen=True, slots=True)
 class PreviewConfig:
-    """Where to show what perception sees."""
+    """Where perception's output is shown."""
 
     preview: str | None = option(
         None, help="show mask, keypoints and depth: window, a video to write (.mp4, .avi, .mkv), or a folder for images"
@@ -33,33 +33,33 @@ class PreviewConfig:
 
     def __post_init__(self) -> None:
         if self.preview == "":
-            raise ValueError("--preview is empty: name window, a video to write, or a folder")
+            raise ValueError("--preview is empty: give window, a video to write, or a folder")
 
 
 class Preview:
-    """Shows frames with what was seen in them, until its sink fails; the stream goes on without it then.
+    """Shows frames with perception's output drawn over them; if its sink fails, the sender continues without it.
 
     Args:
-        sink: where the pictures go; closed with the preview.
+        sink: receives the images; closed with the preview.
     """
 
     def __init__(self, sink: PreviewSink) -> None:
         self._sink: PreviewSink | None = sink
 
     def show(self, frame: CapturedFrame, people: Sequence[ObservedPerson]) -> None:
-        """Draws one frame; a sink that fails is reported, once."""
+        """Draws one frame; a failing sink is logged once."""
         if self._sink is None:
             return
         try:
             self._sink.show(draw_preview(frame.image, people), frame.media_time_s)
         except OutputError as error:
-            logger.warning("the preview ends: %s", error)
+            logger.warning("preview stopped: %s", error)
             with contextlib.suppress(OutputError):
                 self._sink.close()
             self._sink = None
 
     def close(self) -> None:
-        """Completes what was written.
+        """Completes the output.
 
         Raises:
             OutputError: it cannot be completed.
@@ -69,28 +69,28 @@ class Preview:
 
 
 def open_preview(target: str, camera: str, source: FrameSource) -> Preview:
-    """Opens what `--preview` names.
+    """Opens the preview that `--preview` names.
 
     Args:
-        target: `window`, a path that ends like a video, or any other path for a folder.
-        camera: what `--camera` names; it is not to be written over.
-        source: what was opened for it; says how fast the frames come.
+        target: `window`, a path with the suffix of a video, or any other path for a folder.
+        camera: the value of `--camera`, which must not be overwritten.
+        source: the source of the frames; gives the frame rate.
 
     Raises:
-        UsageError: the preview would be written over what is sent.
-        OutputError: the target cannot be shown or written.
+        UsageError: the preview would overwrite the source.
+        OutputError: the window cannot be opened or the path cannot be written.
     """
     if target == "window":
         return Preview(WindowSink())
     path = Path(target)
     if os.path.exists(camera) and os.path.exists(path) and path.samefile(camera):
-        raise UsageError(f"--preview {target} is what --camera reads: name another file or folder")
+        raise UsageError(f"--preview {target} is what --camera reads: give another file or folder")
     if path.suffix.lower() in VIDEO_FORMATS:
         return Preview(VideoSink(path, frame_rate(source)))
     return Preview(FolderSink(path))
 
 
 def frame_rate(source: FrameSource) -> float:
-    """Frames a second that a video of a source gets."""
-    fps = float(getattr(source, "fps", _LIVE_FPS if source.live else _PHOTOGRAPHS_FPS))
-    return min(max(fps, _FEWEST_FPS), _MOST_FPS)
+    """Frame rate of a video of a source, frames a second."""
+    fps = source.fps if source.fps is not None else _LIVE_FPS if source.live else _IMAGES_FPS
+    return min(max(fps, _MIN_FPS), _MAX_FPS)

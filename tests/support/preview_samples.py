@@ -1,4 +1,4 @@
-"""People as perception might have seen them, with a mask, keypoints and depth of one's choice."""
+"""Observed people with a given mask, keypoints and depth."""
 
 from typing import Any
 
@@ -24,24 +24,25 @@ def observed(
     identity: int = 0,
     score: float = 0.87,
 ) -> ObservedPerson:
-    """A person whose mask is sure everywhere.
+    """A person with a mask that is certain everywhere.
 
     Args:
         mask: (MASK, MASK).
-        keypoints_2d: (17, 2) in crop units; all in the middle by default.
+        keypoints_2d: (17, 2) in crop units; all at the centre by default.
         visible: (17,); none by default.
+        depth_m: of the whole crop, from the pelvis.
     """
     unused: dict[str, Any] = {name: torch.zeros(1) for name in PerceptionOutput.__dataclass_fields__}
-    places = np.full((17, 2), 0.5, np.float32) if keypoints_2d is None else keypoints_2d
-    seen = np.zeros(17, np.bool_) if visible is None else visible
-    read = {
+    keypoints_2d = np.full((17, 2), 0.5, np.float32) if keypoints_2d is None else keypoints_2d
+    visible = np.zeros(17, np.bool_) if visible is None else visible
+    used = {
         "mask_logits": torch.from_numpy(np.where(mask, 8.0, -8.0).astype(np.float32))[None],
         "depth": torch.full((1, MASK, MASK), depth_m),
-        "keypoints_2d": torch.from_numpy(places)[None],
+        "keypoints_2d": torch.from_numpy(keypoints_2d)[None],
         "keypoints_sigma": torch.full((1, 17), 0.02),
-        "visible_logit": torch.from_numpy(np.where(seen, 4.0, -4.0).astype(np.float32))[None],
+        "visible_logit": torch.from_numpy(np.where(visible, 4.0, -4.0).astype(np.float32))[None],
     }
-    return ObservedPerson(identity, score, crop, PerceptionOutput(**(unused | read)))
+    return ObservedPerson(identity, score, crop, PerceptionOutput(**(unused | used)))
 
 
 def block(left: float, top: float, right: float, bottom: float) -> BoolArray:

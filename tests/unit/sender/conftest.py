@@ -14,13 +14,13 @@ def model() -> BodyModel:
 
 @pytest.fixture(scope="session")
 def renderer(model: BodyModel) -> Renderer:
-    """Fails, and says what to install, where there is no OpenGL over EGL."""
+    """Fails with an installation hint on a machine without OpenGL over EGL."""
     return Renderer(Canvas.from_model(model))
 
 
 @pytest.fixture(scope="session")
 def appearance() -> Appearance:
-    """Smooth cloth, close to the skin, for the body's own surface to be what is seen."""
+    """Smooth cloth on the skin, so that the body's own surface is visible."""
     painted = sample_appearance(np.random.default_rng(4))
     painted.finish[:, 2] = 0
     return painted

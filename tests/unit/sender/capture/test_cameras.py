@@ -10,7 +10,7 @@ from sender.capture.cameras import DeviceReader, RtspReader, without_credentials
 
 
 class FakeCapture:
-    """OpenCV's side: two blue pictures in its BGR order, then nothing."""
+    """Replaces OpenCV's camera: two blue frames in BGR, then none."""
 
     def __init__(self, device: int | str) -> None:
         self.left = 2
@@ -29,23 +29,25 @@ class FakeCapture:
         self.released = True
 
 
-def test_device_gives_rgb_and_is_lost_when_opencv_has_no_more(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_device_delivers_rgb_until_it_is_lost(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(cv2, "VideoCapture", FakeCapture)
     reader = DeviceReader(0)
     for _ in range(2):
         assert (reader.read() == (0, 0, 255)).all()
-    with pytest.raises(SourceError, match="camera 0 gives no more pictures"):
+    with pytest.raises(SourceError, match="camera 0 delivers no more frames"):
         reader.read()
 
 
 @pytest.mark.parametrize("device", [97, "/dev/null"])
-def test_device_missing_is_one_line_and_opencv_is_silent(device: int | str, capfd: pytest.CaptureFixture[str]) -> None:
+def test_missing_device_is_one_line_and_opencv_logs_nothing(
+    device: int | str, capfd: pytest.CaptureFixture[str]
+) -> None:
     with pytest.raises(SourceError, match=f"cannot open camera {device}: check"):
         DeviceReader(device)
     assert capfd.readouterr() == ("", "")
 
 
-def test_rtsp_refused_does_not_show_the_password(capfd: pytest.CaptureFixture[str]) -> None:
+def test_refused_rtsp_does_not_show_password(capfd: pytest.CaptureFixture[str]) -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
     with pytest.raises(SourceError, match=f"cannot open rtsp://127.0.0.1:{port}/live") as caught:
@@ -54,7 +56,7 @@ def test_rtsp_refused_does_not_show_the_password(capfd: pytest.CaptureFixture[st
     assert "secret" not in "".join(capfd.readouterr())
 
 
-def test_rtsp_that_ends_or_breaks_is_lost(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_rtsp_that_breaks_or_ends_is_lost(monkeypatch: pytest.MonkeyPatch) -> None:
     class Container:
         def decode(self, video: int) -> object:
             yield av.VideoFrame.from_ndarray(np.full((48, 64, 3), 200, np.uint8), format="rgb24")

@@ -34,12 +34,12 @@ def test_read_image_of_any_mode_is_rgb(tmp_path: Path, mode: str) -> None:
     assert read_image(path).shape == (4, 6, 3)
 
 
-def test_read_image_is_turned_upright(tmp_path: Path) -> None:
-    picture = PillowImage.new("RGB", (6, 4), BLUE)
-    picture.putpixel((0, 0), RED)
+def test_read_image_is_rotated_upright(tmp_path: Path) -> None:
+    stored = PillowImage.new("RGB", (6, 4), BLUE)
+    stored.putpixel((0, 0), RED)
     exif = PillowImage.Exif()
-    exif[0x0112] = 6  # to be turned a quarter clockwise: what was top left is top right
-    picture.save(tmp_path / "phone.png", exif=exif)
+    exif[0x0112] = 6  # a quarter turn clockwise: the upper left pixel becomes the upper right one
+    stored.save(tmp_path / "phone.png", exif=exif)
     image = read_image(tmp_path / "phone.png")
     assert image.shape == (6, 4, 3)
     assert tuple(image[0, 3]) == RED
@@ -53,13 +53,13 @@ def damaged(path: Path) -> Path:
 
 
 @pytest.mark.parametrize("suffix", [".jpg", ".png", ".webp", ".bmp", ".tif"])
-def test_read_image_cut_short(tmp_path: Path, suffix: str) -> None:
+def test_read_truncated_image(tmp_path: Path, suffix: str) -> None:
     with pytest.raises(SourceError, match=f"cut{suffix}"):
         read_image(damaged(tmp_path / f"cut{suffix}"))
 
 
 @pytest.mark.parametrize("content", [b"", b"not an image", b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff\xe0"])
-def test_read_image_that_is_none(tmp_path: Path, content: bytes) -> None:
+def test_read_file_that_is_no_image(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "text.jpg").write_bytes(content)
     with pytest.raises(SourceError, match=r"text\.jpg"):
         read_image(tmp_path / "text.jpg")
@@ -70,7 +70,7 @@ def test_read_image_missing(tmp_path: Path) -> None:
         read_image(tmp_path / "gone.jpg")
 
 
-def test_read_image_beyond_any_camera(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_read_oversized_image(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = paint(tmp_path / "huge.png", width=60, height=40)
     monkeypatch.setattr(PillowImage, "MAX_IMAGE_PIXELS", 1000)
     with pytest.raises(SourceError, match="too large"):
@@ -78,13 +78,13 @@ def test_read_image_beyond_any_camera(tmp_path: Path, monkeypatch: pytest.Monkey
 
 
 @pytest.mark.parametrize("seed", range(40))
-def test_read_image_with_bytes_changed_gives_image_or_source_error(tmp_path: Path, seed: int) -> None:
+def test_read_corrupted_image_gives_image_or_source_error(tmp_path: Path, seed: int) -> None:
     generator = np.random.default_rng(seed)
     suffix = (".jpg", ".png", ".webp", ".bmp", ".tif")[seed % 5]
     path = paint(tmp_path / f"image{suffix}", width=32, height=32)
     content = bytearray(path.read_bytes())
-    for place in generator.integers(0, len(content), 8):
-        content[place] = generator.integers(0, 256)
+    for position in generator.integers(0, len(content), 8):
+        content[position] = generator.integers(0, 256)
     path.write_bytes(bytes(content))
     try:
         image = read_image(path)
@@ -93,7 +93,7 @@ def test_read_image_with_bytes_changed_gives_image_or_source_error(tmp_path: Pat
     assert image.ndim == 3
 
 
-def test_source_gives_each_image_in_order(tmp_path: Path) -> None:
+def test_source_yields_each_image_in_order(tmp_path: Path) -> None:
     paths = [paint(tmp_path / "a.png", RED), paint(tmp_path / "b.png", BLUE, width=4, height=10)]
     times = iter([100.0, 101.0])
     with ImageSource(paths, clock=Clock(wall=lambda: next(times))) as source:
@@ -107,11 +107,11 @@ def test_source_gives_each_image_in_order(tmp_path: Path) -> None:
     assert [frame.camera for frame in frames] == [Camera(6, 4, 1.2 * 6), Camera(4, 10, 1.2 * 10)]
 
 
-def test_source_takes_the_focal_length_given(tmp_path: Path) -> None:
+def test_source_uses_given_focal_length(tmp_path: Path) -> None:
     assert next(iter(ImageSource([paint(tmp_path / "a.png")], focal_px=50.0))).camera.focal_px == 50.0
 
 
-def test_source_leaves_out_and_counts_what_is_no_image(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_unreadable_image_is_skipped_and_counted(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     (tmp_path / "b.jpg").write_text("no")
     paths = [paint(tmp_path / "a.png"), tmp_path / "b.jpg", paint(tmp_path / "c.png")]
     metrics = SenderMetrics()
@@ -123,20 +123,20 @@ def test_source_leaves_out_and_counts_what_is_no_image(tmp_path: Path, caplog: p
     assert "b.jpg" in caplog.text
 
 
-def test_source_without_any_image(tmp_path: Path) -> None:
+def test_source_without_readable_images(tmp_path: Path) -> None:
     (tmp_path / "a.jpg").write_text("no")
     shutil.copy(tmp_path / "a.jpg", tmp_path / "b.jpg")
     with pytest.raises(SourceError, match="none of the 2 images"):
         list(ImageSource([tmp_path / "a.jpg", tmp_path / "b.jpg"]))
 
 
-def test_source_of_one_broken_image_says_why(tmp_path: Path) -> None:
+def test_source_of_one_unreadable_image_gives_the_reason(tmp_path: Path) -> None:
     (tmp_path / "a.jpg").write_text("no")
     with pytest.raises(SourceError, match="is not an image that can be read"):
         list(ImageSource([tmp_path / "a.jpg"]))
 
 
-def test_natural_order_counts() -> None:
+def test_natural_order_sorts_numbers_by_value() -> None:
     names = ["frame10.jpg", "frame2.jpg", "a.jpg", "Frame1.jpg", "7.jpg", "frame²3.jpg"]
     ordered = [path.name for path in sorted(map(Path, names), key=natural_order)]
     assert ordered == ["7.jpg", "a.jpg", "Frame1.jpg", "frame2.jpg", "frame10.jpg", "frame²3.jpg"]

@@ -13,7 +13,7 @@ from sender.metrics import SenderMetrics
 
 
 class ScriptedReader:
-    """A camera whose pictures the test hands over one by one; an exception in the script is raised."""
+    """A camera that delivers the frames of `script` one by one; an exception in it is raised."""
 
     def __init__(self) -> None:
         self.script: queue.Queue[Image | BaseException] = queue.Queue()
@@ -21,7 +21,7 @@ class ScriptedReader:
         self.closed = threading.Event()
 
     def read(self) -> Image:
-        # Released on entry: the picture before has been put where the consumer finds it.
+        # Released on entry, when the source already has the frame before.
         self.waiting.release()
         item = self.script.get(timeout=10)
         if isinstance(item, BaseException):
@@ -31,11 +31,11 @@ class ScriptedReader:
     def close(self) -> None:
         self.closed.set()
 
-    def shows(self, *values: int) -> None:
+    def deliver(self, *values: int) -> None:
         for value in values:
             self.script.put(np.full((4, 6, 3), value, np.uint8))
 
-    def loses(self) -> None:
+    def lose(self) -> None:
         self.script.put(SourceError("unplugged"))
 
     def await_reads(self, count: int) -> None:
@@ -43,16 +43,16 @@ class ScriptedReader:
             assert self.waiting.acquire(timeout=10)
 
 
-def shown(metrics: SenderMetrics, name: str, **labels: str) -> float | None:
+def sample(metrics: SenderMetrics, name: str, **labels: str) -> float | None:
     return metrics.registry.get_sample_value(name, labels)
 
 
-def test_only_the_newest_frame_waits_and_the_rest_is_counted() -> None:
+def test_newest_frame_is_kept_and_replaced_ones_are_counted() -> None:
     reader, metrics = ScriptedReader(), SenderMetrics()
     clock = Clock(monotonic=iter(range(100)).__next__, wall=lambda: 7.0)
     with LiveSource("camera 0", lambda: reader, metrics=metrics, clock=clock) as source:
         assert source.live
-        reader.shows(1, 2, 3)
+        reader.deliver(1, 2, 3)
         reader.await_reads(4)
         frames = iter(source)
         newest = next(frames)
@@ -61,16 +61,16 @@ def test_only_the_newest_frame_waits_and_the_rest_is_counted() -> None:
         assert newest.media_time_s == 3.0
         assert newest.camera.width == 6
         assert newest.camera.focal_px == pytest.approx(7.2)
-        assert shown(metrics, "bodywire_sender_frames_total", fate="replaced") == 2
-        reader.shows(4)
-        following = next(frames)
-        assert (following.sequence, int(following.image[0, 0, 0])) == (1, 4)
-        reader.loses()
+        assert sample(metrics, "bodywire_sender_frames_total", fate="replaced") == 2
+        reader.deliver(4)
+        second = next(frames)
+        assert (second.sequence, int(second.image[0, 0, 0])) == (1, 4)
+        reader.lose()
     assert reader.closed.is_set()
-    assert shown(metrics, "bodywire_sender_camera_up") == 0
+    assert sample(metrics, "bodywire_sender_camera_up") == 0
 
 
-def test_camera_missing_at_first_is_an_error_at_once() -> None:
+def test_missing_camera_is_an_error_on_construction() -> None:
     def open_reader() -> ScriptedReader:
         raise SourceError("cannot open camera 0")
 
@@ -78,12 +78,12 @@ def test_camera_missing_at_first_is_an_error_at_once() -> None:
         LiveSource("camera 0", open_reader)
 
 
-def test_lost_camera_is_reported_shown_and_reopened(caplog: pytest.LogCaptureFixture) -> None:
+def test_lost_camera_is_logged_shown_and_reopened(caplog: pytest.LogCaptureFixture) -> None:
     first, second, metrics = ScriptedReader(), ScriptedReader(), SenderMetrics()
     gauges: list[float | None] = []
 
     def opened() -> ScriptedReader:
-        gauges.append(shown(metrics, "bodywire_sender_camera_up"))
+        gauges.append(sample(metrics, "bodywire_sender_camera_up"))
         if len(gauges) == 1:
             return first
         if len(gauges) < 4:
@@ -92,38 +92,38 @@ def test_lost_camera_is_reported_shown_and_reopened(caplog: pytest.LogCaptureFix
 
     with caplog.at_level(logging.INFO), LiveSource("camera 0", opened, metrics=metrics, backoff_s=(0.0,)) as source:
         frames = iter(source)
-        first.shows(1)
+        first.deliver(1)
         assert (next(frames).image == 1).all()
-        first.loses()
-        second.shows(2)
+        first.lose()
+        second.deliver(2)
         after = next(frames)
         assert (after.sequence, int(after.image[0, 0, 0])) == (1, 2)
         assert first.closed.is_set()
-        assert shown(metrics, "bodywire_sender_camera_up") == 1
-        second.loses()
+        assert sample(metrics, "bodywire_sender_camera_up") == 1
+        second.lose()
         assert second.closed.wait(timeout=10)
-    # Up at its start is for the first opening to find out; down at each attempt while it was away.
+    # The first value is from before the first opening; the others are from the attempts to reopen.
     assert gauges[1:4] == [0.0, 0.0, 0.0]
     assert "camera 0 is lost: unplugged" in caplog.text
     assert "camera 0 is back after 3 attempts" in caplog.text
 
 
-def test_close_from_another_thread_ends_the_iteration() -> None:
+def test_close_from_another_thread_ends_iteration() -> None:
     reader = ScriptedReader()
     source = LiveSource("camera 0", lambda: reader)
     reader.await_reads(1)
     collected: list[int] = []
     consumer = threading.Thread(target=lambda: collected.extend(frame.sequence for frame in source))
     consumer.start()
-    reader.shows(1)
-    reader.loses()
+    reader.deliver(1)
+    reader.lose()
     source.close()
     consumer.join(timeout=10)
     assert not consumer.is_alive()
     assert collected in ([], [0])
 
 
-def test_bug_in_a_reader_surfaces_where_frames_are_taken() -> None:
+def test_unexpected_exception_of_reader_is_raised_while_iterating() -> None:
     reader = ScriptedReader()
     with LiveSource("camera 0", lambda: reader) as source:
         reader.script.put(ZeroDivisionError("bug"))

@@ -19,7 +19,7 @@ def test_image(tmp_path: Path) -> None:
     assert names(paint(tmp_path / "a.PNG")) == ["a.PNG"]
 
 
-def test_folder_takes_its_images_in_natural_order(tmp_path: Path) -> None:
+def test_folder_yields_images_in_natural_order(tmp_path: Path) -> None:
     for name in ("p10.png", "p9.png", "p1.jpg"):
         paint(tmp_path / name)
     film(tmp_path / "clip.avi")
@@ -28,7 +28,7 @@ def test_folder_takes_its_images_in_natural_order(tmp_path: Path) -> None:
     assert names(tmp_path) == ["p1.jpg", "p9.png", "p10.png"]
 
 
-def test_glob_takes_the_images_it_matches(tmp_path: Path) -> None:
+def test_glob_yields_matching_images(tmp_path: Path) -> None:
     (tmp_path / "deep").mkdir()
     for name in ("a2.png", "a10.png", "b1.png", "deep/a3.png"):
         paint(tmp_path / name)
@@ -36,7 +36,7 @@ def test_glob_takes_the_images_it_matches(tmp_path: Path) -> None:
     assert sorted(names(tmp_path / "**" / "a*.png")) == ["a10.png", "a2.png", "a3.png"]
 
 
-def test_name_with_brackets_is_a_name_first(tmp_path: Path) -> None:
+def test_existing_name_with_brackets_is_no_glob(tmp_path: Path) -> None:
     assert names(paint(tmp_path / "a[1].png")) == ["a[1].png"]
 
 
@@ -46,7 +46,7 @@ def test_video(tmp_path: Path) -> None:
         assert next(iter(source)).camera.focal_px == 80.0
 
 
-def test_image_source_gets_the_focal_length(tmp_path: Path) -> None:
+def test_image_source_uses_focal_length(tmp_path: Path) -> None:
     source = open_source(CaptureConfig(str(paint(tmp_path / "a.png")), focal_px=80.0))
     assert isinstance(source, ImageSource)
     assert next(iter(source)).camera.focal_px == 80.0
@@ -63,7 +63,7 @@ def test_image_source_gets_the_focal_length(tmp_path: Path) -> None:
         ("rtsp://user:secret@127.0.0.1:1/a", "cannot open rtsp://127.0.0.1:1/a"),
     ],
 )
-def test_camera_that_is_not_there_is_one_line(camera: str, message: str, capfd: pytest.CaptureFixture[str]) -> None:
+def test_missing_camera_is_one_line(camera: str, message: str, capfd: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SourceError) as caught:
         open_source(CaptureConfig(camera))
     assert message in str(caught.value)
@@ -73,28 +73,28 @@ def test_camera_that_is_not_there_is_one_line(camera: str, message: str, capfd: 
 
 
 def test_folder_without_images(tmp_path: Path) -> None:
-    with pytest.raises(SourceError, match="holds no image"):
+    with pytest.raises(SourceError, match="contains no image"):
         open_source(CaptureConfig(str(tmp_path)))
 
 
-def test_file_that_is_neither(tmp_path: Path) -> None:
+def test_file_that_is_neither_image_nor_video(tmp_path: Path) -> None:
     (tmp_path / "notes.txt").write_text("hello")
     with pytest.raises(SourceError, match=r"cannot open .*notes\.txt"):
         open_source(CaptureConfig(str(tmp_path / "notes.txt")))
 
 
 @pytest.mark.parametrize("focal_px", [0.0, -3.0, float("nan"), float("inf")])
-def test_configuration_refuses_a_focal_length_that_is_none(focal_px: float) -> None:
+def test_invalid_focal_length_is_rejected(focal_px: float) -> None:
     with pytest.raises(ValueError, match="--focal-px"):
         CaptureConfig(focal_px=focal_px)
 
 
-def test_configuration_refuses_no_camera() -> None:
+def test_empty_camera_is_rejected() -> None:
     with pytest.raises(ValueError, match="--camera"):
         CaptureConfig("")
 
 
-def test_demo_clip_ships_with_the_package() -> None:
+def test_demo_clip_is_shipped() -> None:
     assert DEMO_CLIP.stat().st_size <= 2e6
     with open_source(CaptureConfig()) as source:
         frames = list(source)

@@ -13,7 +13,7 @@ from sender.capture.video import VideoFileSource, upright_rgb
 
 
 def film(path: Path, frames: int = 5, fps: int = 10, codec: str = "mpeg4", b_frames: int = 0) -> Path:
-    """A clip that turns from black towards red."""
+    """A clip that changes from black to red."""
     with av.open(str(path), "w") as container:
         stream = cast(Any, container.add_stream(codec, rate=fps))
         stream.codec_context.max_b_frames = b_frames
@@ -29,7 +29,7 @@ def film(path: Path, frames: int = 5, fps: int = 10, codec: str = "mpeg4", b_fra
 
 
 @pytest.mark.parametrize("suffix", [".mp4", ".avi", ".mkv"])
-def test_file_gives_every_frame_with_its_time(tmp_path: Path, suffix: str) -> None:
+def test_file_yields_every_frame_with_its_time(tmp_path: Path, suffix: str) -> None:
     path = film(tmp_path / f"clip{suffix}")
     with VideoFileSource(path, clock=Clock(wall=lambda: 50.0)) as source:
         assert source.fps == pytest.approx(10.0)
@@ -47,17 +47,17 @@ def test_file_gives_every_frame_with_its_time(tmp_path: Path, suffix: str) -> No
     assert frames[0].camera.focal_px == pytest.approx(76.8)
 
 
-def test_times_never_run_backwards_where_the_file_says_so(tmp_path: Path) -> None:
+def test_times_do_not_decrease_where_the_file_has_decoding_times(tmp_path: Path) -> None:
     path = film(tmp_path / "clip.avi", frames=12, codec="libx264", b_frames=2)
     with av.open(str(path)) as container:
-        told = [picture.time for picture in container.decode(video=0)]
-    assert told != sorted(told), "this file no longer shows the problem"
+        stored = [frame.time for frame in container.decode(video=0)]
+    assert stored != sorted(stored), "this file no longer has the problem"
     with VideoFileSource(path) as source:
         times = [frame.media_time_s for frame in source]
     assert times == pytest.approx(np.arange(12) / 10, abs=2e-3)
 
 
-def test_focal_length_given(tmp_path: Path) -> None:
+def test_given_focal_length_is_used(tmp_path: Path) -> None:
     with VideoFileSource(film(tmp_path / "clip.mp4"), focal_px=90.0) as source:
         assert next(iter(source)).camera.focal_px == 90.0
 
@@ -71,12 +71,12 @@ def test_file_that_is_no_video(tmp_path: Path, content: bytes, capfd: pytest.Cap
     assert capfd.readouterr() == ("", "")
 
 
-def test_file_missing(tmp_path: Path) -> None:
+def test_missing_file(tmp_path: Path) -> None:
     with pytest.raises(SourceError, match="No such file"):
         VideoFileSource(tmp_path / "gone.mp4")
 
 
-def test_file_with_sound_alone(tmp_path: Path) -> None:
+def test_file_without_video_stream(tmp_path: Path) -> None:
     path = tmp_path / "song.wav"
     with av.open(str(path), "w") as container:
         stream = cast(Any, container.add_stream("pcm_s16le", rate=8000))
@@ -84,12 +84,12 @@ def test_file_with_sound_alone(tmp_path: Path) -> None:
         samples.sample_rate = 8000
         for packet in [*stream.encode(samples), *stream.encode()]:
             container.mux(packet)
-    with pytest.raises(SourceError, match=r"song\.wav has no pictures"):
+    with pytest.raises(SourceError, match=r"song\.wav has no video stream"):
         VideoFileSource(path)
 
 
 @pytest.mark.parametrize("keep", [0.3, 0.6, 0.9])
-def test_file_cut_short_gives_a_beginning_or_a_source_error(tmp_path: Path, keep: float) -> None:
+def test_truncated_file_yields_first_frames_or_source_error(tmp_path: Path, keep: float) -> None:
     path = film(tmp_path / "clip.avi", frames=30)
     content = path.read_bytes()
     path.write_bytes(content[: int(len(content) * keep)])
@@ -105,12 +105,12 @@ def test_file_cut_short_gives_a_beginning_or_a_source_error(tmp_path: Path, keep
 
 
 @pytest.mark.parametrize("seed", range(20))
-def test_file_with_bytes_changed_raises_nothing_but_source_error(tmp_path: Path, seed: int) -> None:
+def test_corrupted_file_raises_only_source_error(tmp_path: Path, seed: int) -> None:
     path = film(tmp_path / "clip.mp4", frames=8)
     generator = np.random.default_rng(seed)
     content = bytearray(path.read_bytes())
-    for place in generator.integers(0, len(content), 60):
-        content[place] = generator.integers(0, 256)
+    for position in generator.integers(0, len(content), 60):
+        content[position] = generator.integers(0, 256)
     path.write_bytes(bytes(content))
     sequences = []
     try:
@@ -124,11 +124,11 @@ def test_file_with_bytes_changed_raises_nothing_but_source_error(tmp_path: Path,
 @pytest.mark.parametrize(
     ("rotation", "corner"), [(0, (0, 0)), (90, (-1, 0)), (180, (-1, -1)), (-180, (-1, -1)), (-90, (0, -1))]
 )
-def test_upright_rgb_turns_counterclockwise_by_the_display_matrix(rotation: int, corner: tuple[int, int]) -> None:
+def test_upright_rgb_rotates_counterclockwise_by_display_matrix(rotation: int, corner: tuple[int, int]) -> None:
     image = np.zeros((4, 6, 3), np.uint8)
     image[0, 0] = 255
-    picture = SimpleNamespace(rotation=rotation, to_ndarray=lambda format: image, time=Fraction(0))
-    turned = upright_rgb(cast(av.VideoFrame, picture))
-    assert turned.shape == ((4, 6, 3) if rotation % 180 == 0 else (6, 4, 3))
-    assert turned[corner].all()
-    assert turned.flags.c_contiguous
+    frame = SimpleNamespace(rotation=rotation, to_ndarray=lambda format: image, time=Fraction(0))
+    upright = upright_rgb(cast(av.VideoFrame, frame))
+    assert upright.shape == ((4, 6, 3) if rotation % 180 == 0 else (6, 4, 3))
+    assert upright[corner].all()
+    assert upright.flags.c_contiguous

@@ -7,7 +7,7 @@ from sender.preview.draw import (
     LEFT,
     LONGEST_SIDE_PX,
     RIGHT,
-    TINT,
+    TINT_OPACITY,
     depth_key,
     depth_tile,
     draw_preview,
@@ -37,32 +37,32 @@ def changed(before: Image, after: Image) -> BoolArray:
     return np.asarray((before != after).any(axis=2))
 
 
-def test_mask_tints_the_persons_pixels_and_no_others() -> None:
+def test_mask_tints_only_the_persons_pixels() -> None:
     picture = grey()
     tint_mask(picture, logits(block(0.25, 0.5, 0.75, 1.0)), corners(100, 60, 100 + 2 * MASK, 60 + 2 * MASK), COLOUR)
     touched = changed(grey(), picture)
     inside = np.zeros_like(touched)
     inside[93:123, 117:147] = True
     assert touched[inside].all()
-    # The border is soft: it takes as long as from one cell's centre to the next, a cell being two pixels here.
+    # The soft outline is as wide as the distance between the centres of two cells; a cell is two pixels wide.
     inside[91:124, 115:149] = True
     assert not touched[~inside].any()
-    assert picture[108, 132] == pytest.approx(120 + TINT * (np.array(COLOUR) - 120), abs=1)
+    assert picture[108, 132] == pytest.approx(120 + TINT_OPACITY * (np.array(COLOUR) - 120), abs=1)
 
 
-def test_mask_is_soft_at_its_border() -> None:
+def test_mask_has_soft_outline() -> None:
     picture = np.zeros((64, 64, 3), np.uint8)
     slope = np.tile(np.linspace(-4, 4, MASK, dtype=np.float32), (MASK, 1))
     tint_mask(picture, slope, corners(0, 0, 64, 64), (255, 255, 255))
     row = picture[32, :, 0].astype(int)
     assert row[:14].max() == 0
-    assert row[-14:] == pytest.approx(255 * TINT, abs=1)
+    assert row[-14:] == pytest.approx(255 * TINT_OPACITY, abs=1)
     assert (np.diff(row) >= 0).all()
-    assert row[31:33].mean() == pytest.approx(255 * TINT / 2, abs=2)
+    assert row[31:33].mean() == pytest.approx(255 * TINT_OPACITY / 2, abs=2)
 
 
 @pytest.mark.parametrize(
-    ("crop", "seen"),
+    ("crop", "tinted"),
     [
         ((-40, -30, 60, 70), (slice(0, 70), slice(0, 60))),
         ((280, 200, 380, 300), (slice(200, 240), slice(280, 320))),
@@ -71,14 +71,14 @@ def test_mask_is_soft_at_its_border() -> None:
         ((320, 240, 400, 320), (slice(0, 0), slice(0, 0))),
     ],
 )
-def test_mask_of_a_crop_that_hangs_over_the_edge(crop: tuple[int, int, int, int], seen: tuple[slice, slice]) -> None:
+def test_mask_of_crop_beyond_the_border(crop: tuple[int, int, int, int], tinted: tuple[slice, slice]) -> None:
     picture, expected = grey(), np.zeros((240, 320), np.bool_)
     tint_mask(picture, logits(FULL), corners(*crop), COLOUR)
-    expected[seen] = True
+    expected[tinted] = True
     assert (changed(grey(), picture) == expected).all()
 
 
-def test_half_a_mask_over_the_edge_keeps_its_place() -> None:
+def test_mask_of_crop_beyond_the_border_keeps_its_position() -> None:
     picture = grey()
     tint_mask(picture, logits(block(0.5, 0.0, 1.0, 1.0)), corners(-100, 20, 100, 220), COLOUR)
     touched = changed(grey(), picture)
@@ -86,7 +86,7 @@ def test_half_a_mask_over_the_edge_keeps_its_place() -> None:
     assert not touched[:, 101:].any()
 
 
-def test_keypoints_are_where_they_belong_and_sides_differ() -> None:
+def test_keypoints_are_at_their_positions_and_sides_differ_in_colour() -> None:
     picture = grey()
     points = np.full((17, 2), 200.0, np.float32)
     points[9], points[10], points[7], points[8] = (50.5, 60.5), (250.5, 60.5), (50.5, 120.5), (250.5, 120.5)
@@ -99,7 +99,7 @@ def test_keypoints_are_where_they_belong_and_sides_differ() -> None:
     assert not changed(grey(), picture)[:50].any()
 
 
-def test_what_is_not_visible_is_faint() -> None:
+def test_invisible_keypoints_are_semi_transparent() -> None:
     points = np.full((17, 2), 200.0, np.float32)
     points[9], points[7] = (50.5, 60.5), (50.5, 120.5)
     visible, hidden = grey(), grey()
@@ -114,7 +114,7 @@ def test_what_is_not_visible_is_faint() -> None:
     assert tuple(hidden[120, 50]) == LEFT, "the elbow itself is visible"
 
 
-def test_nobody_is_said_quietly_and_the_rest_is_the_picture() -> None:
+def test_frame_without_people_has_only_a_note() -> None:
     picture = draw_preview(grey(), ())
     touched = changed(grey(), picture)
     assert touched.any()
@@ -126,28 +126,28 @@ def test_person_gets_mask_box_label_and_depth() -> None:
     person = observed(CropBox(20, 60, 128), block(0.25, 0.25, 0.75, 0.75))
     picture = draw_preview(grey(), (person,))
     colour = identity_colour(0)
-    assert picture[110, 60] == pytest.approx(120 + TINT * (np.array(colour) - 120), abs=1)
+    assert picture[110, 60] == pytest.approx(120 + TINT_OPACITY * (np.array(colour) - 120), abs=1)
     assert picture[91:155, 52] == pytest.approx(np.tile(colour, (64, 1)), abs=90), "left side of the box"
-    assert tuple(picture[80, 54]) == colour, "the label's plate"
+    assert tuple(picture[80, 54]) == colour, "the label's box"
     assert changed(grey(), picture)[-60:, -50:].mean() > 0.8, "depth in the corner"
     assert not changed(grey(), picture)[:60].any()
 
 
-def test_identities_have_colours_of_their_own() -> None:
+def test_identities_have_different_colours() -> None:
     assert len({identity_colour(identity) for identity in range(256)}) > 200
     for identity in range(8):
         difference = np.abs(np.subtract(identity_colour(identity), identity_colour(identity + 1)))
         assert difference.max() > 80
 
 
-def test_input_picture_is_left_alone() -> None:
+def test_input_image_is_not_changed() -> None:
     image = grey()
     draw_preview(image, (observed(CropBox(20, 60, 128), FULL),))
     assert (image == grey()).all()
 
 
 @pytest.mark.parametrize(("height", "width"), [(1080, 1920), (1920, 1080), (101, 4000)])
-def test_large_pictures_become_smaller_and_marks_follow(height: int, width: int) -> None:
+def test_large_images_are_scaled_down_with_their_marks(height: int, width: int) -> None:
     side = height // 2
     person = observed(CropBox(width // 4, 0, side), block(0.25, 0.25, 0.5, 0.75))
     picture = draw_preview(grey(height, width), (person,))
@@ -158,13 +158,13 @@ def test_large_pictures_become_smaller_and_marks_follow(height: int, width: int)
 
 
 @pytest.mark.parametrize(("height", "width"), [(1, 1), (3, 5), (48, 64), (20, 900)])
-def test_picture_of_any_size_can_be_drawn(height: int, width: int) -> None:
+def test_image_of_any_size_can_be_drawn(height: int, width: int) -> None:
     people = [observed(CropBox(-8, -8, 32), FULL, identity=identity) for identity in range(5)]
     assert draw_preview(grey(height, width), people).shape == (height, width, 3)
     assert draw_preview(grey(height, width), ()).shape == (height, width, 3)
 
 
-def test_depth_is_brighter_where_nearer_and_dark_off_the_person() -> None:
+def test_depth_is_brighter_where_nearer_and_dark_on_background() -> None:
     near, middle, far = (
         int(depth_tile(observed(CropBox(0, 0, 64), block(0, 0, 1, 0.5), depth_m=depth), 64)[10, 32].sum())
         for depth in (-0.3, 0.0, 0.3)
@@ -174,7 +174,7 @@ def test_depth_is_brighter_where_nearer_and_dark_off_the_person() -> None:
     assert tile[50].max() < 40
 
 
-def test_depth_key_runs_from_near_to_far() -> None:
+def test_depth_key_is_from_near_to_far() -> None:
     key = depth_key(160, 20)
     assert key.shape == (20, 160, 3)
     assert int(key[0, 0].sum()) > int(key[0, 80].sum()) > int(key[0, 159].sum())

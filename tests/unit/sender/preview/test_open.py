@@ -1,7 +1,7 @@
 import logging
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any, cast
+from typing import cast
 
 import numpy as np
 import pytest
@@ -18,50 +18,50 @@ FRAME = CapturedFrame(0, "clip.mp4", 1000.0, 0.4, np.full((48, 64, 3), 90, np.ui
 
 
 class FakeSink:
-    """Keeps what it is shown; fails if told."""
+    """Keeps the images it is shown, or raises `failure`."""
 
     def __init__(self, failure: OutputError | None = None) -> None:
         self.failure, self.closed = failure, 0
         self.shown: list[tuple[ByteArray, float]] = []
 
-    def show(self, picture: ByteArray, time_s: float) -> None:
+    def show(self, image: ByteArray, time_s: float) -> None:
         if self.failure:
             raise self.failure
-        self.shown.append((picture, time_s))
+        self.shown.append((image, time_s))
 
     def close(self) -> None:
         self.closed += 1
 
 
-def source(live: bool = False, **more: Any) -> FrameSource:
-    return cast(FrameSource, SimpleNamespace(live=live, **more))
+def source(live: bool = False, fps: float | None = None) -> FrameSource:
+    return cast(FrameSource, SimpleNamespace(live=live, fps=fps))
 
 
-def test_preview_draws_what_was_seen_at_the_frames_time() -> None:
+def test_preview_draws_people_at_the_frames_time() -> None:
     sink = FakeSink()
     preview = Preview(sink)
     preview.show(FRAME, (observed(CropBox(8, 4, 40), block(0.2, 0.2, 0.8, 0.8)),))
     preview.close()
-    ((picture, time_s),) = sink.shown
+    ((image, time_s),) = sink.shown
     assert time_s == 0.4
-    assert picture.shape == FRAME.image.shape
-    assert (picture[24, 20] != 90).any()
+    assert image.shape == FRAME.image.shape
+    assert (image[24, 20] != 90).any()
     assert sink.closed == 1
 
 
-def test_sink_that_fails_is_reported_once_and_the_stream_goes_on(caplog: pytest.LogCaptureFixture) -> None:
+def test_failing_sink_is_logged_once(caplog: pytest.LogCaptureFixture) -> None:
     sink = FakeSink(OutputError("cannot write the preview to /full: No space left on device"))
     preview = Preview(sink)
     with caplog.at_level(logging.WARNING):
         for _ in range(3):
             preview.show(FRAME, ())
     preview.close()
-    assert [record.message for record in caplog.records] == [f"the preview ends: {sink.failure}"]
+    assert [record.message for record in caplog.records] == [f"preview stopped: {sink.failure}"]
     assert sink.closed == 1
 
 
 @pytest.mark.parametrize("name", ["preview.mp4", "preview.avi", "Preview.MKV"])
-def test_video_is_told_by_its_ending(tmp_path: Path, name: str) -> None:
+def test_video_is_chosen_by_suffix(tmp_path: Path, name: str) -> None:
     preview = open_preview(str(tmp_path / name), "demo", source(fps=30.0))
     preview.show(FRAME, ())
     preview.close()
@@ -72,10 +72,10 @@ def test_any_other_path_is_a_folder(tmp_path: Path) -> None:
     preview = open_preview(str(tmp_path / "preview.d"), "0", source(live=True))
     preview.show(FRAME, ())
     preview.close()
-    assert [each.name for each in (tmp_path / "preview.d").iterdir()] == ["preview-000000.jpg"]
+    assert [path.name for path in (tmp_path / "preview.d").iterdir()] == ["preview-000000.jpg"]
 
 
-def test_preview_over_its_own_source_is_refused(tmp_path: Path) -> None:
+def test_preview_over_its_own_source_is_rejected(tmp_path: Path) -> None:
     clip = tmp_path / "clip.mp4"
     clip.write_bytes(b"film")
     for target in (clip, tmp_path):
@@ -84,21 +84,21 @@ def test_preview_over_its_own_source_is_refused(tmp_path: Path) -> None:
     assert clip.read_bytes() == b"film"
 
 
-def test_window_on_a_machine_without_one(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_window_without_display(monkeypatch: pytest.MonkeyPatch) -> None:
     for variable in ("DISPLAY", "WAYLAND_DISPLAY"):
         monkeypatch.delenv(variable, raising=False)
     with pytest.raises(OutputError, match="cannot open a preview window"):
         open_preview("window", "demo", source(fps=30.0))
 
 
-def test_frame_rate_is_the_sources_within_reason() -> None:
+def test_frame_rate_is_the_sources_within_limits() -> None:
     assert frame_rate(source(fps=24.0)) == 24.0
     assert frame_rate(source(live=True)) == 30.0
-    assert frame_rate(source()) == 2.0, "photographs"
+    assert frame_rate(source()) == 2.0, "images"
     assert frame_rate(source(fps=90000.0)) == 240.0
     assert frame_rate(source(fps=1e-6)) == 1.0
 
 
-def test_empty_target_is_refused() -> None:
+def test_empty_target_is_rejected() -> None:
     with pytest.raises(ValueError, match="--preview is empty"):
         PreviewConfig("")

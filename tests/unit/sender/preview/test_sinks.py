@@ -29,7 +29,7 @@ def test_video_can_be_read_back(tmp_path: Path, suffix: str) -> None:
     sink = VideoSink(path, 30000 / 1001)
     for index in range(12):
         sink.show(plain(colour=(20 * index, 60, 220)), index * 1001 / 30000)
-    assert not path.exists(), "it takes its name when it is complete"
+    assert not path.exists(), "it gets its name when it is complete"
     sink.close()
     frames = frames_of(path)
     times = [time for time, _ in frames]
@@ -38,10 +38,10 @@ def test_video_can_be_read_back(tmp_path: Path, suffix: str) -> None:
     for index, (_, image) in enumerate(frames):
         assert image.shape == (48, 64, 3)
         assert image.mean(axis=(0, 1)) == pytest.approx([20 * index, 60, 220], abs=8)
-    assert [each.name for each in path.parent.iterdir()] == [path.name]
+    assert [entry.name for entry in path.parent.iterdir()] == [path.name]
 
 
-def test_video_keeps_pauses_and_gives_pictures_without_times_one_each(tmp_path: Path) -> None:
+def test_video_keeps_pauses_and_gives_images_without_times_a_frame_each(tmp_path: Path) -> None:
     sink = VideoSink(tmp_path / "preview.mp4", 10.0)
     for time_s in (0.0, 0.1, 0.5, 0.5, 0.5, 1.0):
         sink.show(plain(), time_s)
@@ -49,7 +49,7 @@ def test_video_keeps_pauses_and_gives_pictures_without_times_one_each(tmp_path: 
     assert [time for time, _ in frames_of(tmp_path / "preview.mp4")] == pytest.approx([0.0, 0.1, 0.5, 0.6, 0.7, 1.0])
 
 
-def test_video_of_pictures_of_many_sizes_has_the_first_ones(tmp_path: Path) -> None:
+def test_video_of_several_sizes_has_the_first_one(tmp_path: Path) -> None:
     sink = VideoSink(tmp_path / "preview.mkv", 2.0)
     for height, width in ((61, 83), (61, 83), (160, 40), (30, 40), (1, 1)):
         sink.show(plain(height, width), 0.0)
@@ -61,23 +61,23 @@ def test_video_of_pictures_of_many_sizes_has_the_first_ones(tmp_path: Path) -> N
     assert images[2][:, :25].max() < 25
 
 
-def test_video_without_a_picture_leaves_nothing_and_harms_nothing(tmp_path: Path) -> None:
+def test_video_without_frames_leaves_no_file_and_keeps_an_old_one(tmp_path: Path) -> None:
     old = tmp_path / "old.mp4"
     old.write_bytes(b"precious")
     for path in (old, tmp_path / "new.mp4"):
         VideoSink(path, 30.0).close()
-    assert [each.name for each in tmp_path.iterdir()] == ["old.mp4"]
+    assert [entry.name for entry in tmp_path.iterdir()] == ["old.mp4"]
     assert old.read_bytes() == b"precious"
 
 
-def test_folder_gets_an_image_a_frame(tmp_path: Path) -> None:
+def test_folder_gets_an_image_per_frame(tmp_path: Path) -> None:
     folder = tmp_path / "a" / "b"
     sink = FolderSink(folder)
     assert list(folder.iterdir()) == []
     sink.show(plain(), 0.0)
     sink.show(plain(30, 40, (200, 10, 10)), 0.0)
     sink.close()
-    assert sorted(each.name for each in folder.iterdir()) == ["preview-000000.jpg", "preview-000001.jpg"]
+    assert sorted(entry.name for entry in folder.iterdir()) == ["preview-000000.jpg", "preview-000001.jpg"]
     first, second = (cv2.imread(str(folder / f"preview-00000{index}.jpg")) for index in (0, 1))
     assert first is not None and second is not None
     assert first.shape == (48, 64, 3)
@@ -85,7 +85,7 @@ def test_folder_gets_an_image_a_frame(tmp_path: Path) -> None:
     assert second.shape == (30, 40, 3)
 
 
-def test_target_that_cannot_be_written_is_known_at_once(tmp_path: Path) -> None:
+def test_unwritable_target_is_reported_on_construction(tmp_path: Path) -> None:
     file = tmp_path / "file"
     file.write_bytes(b"")
     (tmp_path / "folder.mp4").mkdir()
@@ -95,7 +95,7 @@ def test_target_that_cannot_be_written_is_known_at_once(tmp_path: Path) -> None:
     for path in (Path("/proc/bodywire"), file, file / "deeper"):
         with pytest.raises(OutputError, match=r"cannot write the preview to .*; choose another --preview"):
             FolderSink(path)
-    assert sorted(each.name for each in tmp_path.iterdir()) == ["file", "folder.mp4"]
+    assert sorted(entry.name for entry in tmp_path.iterdir()) == ["file", "folder.mp4"]
 
 
 def test_folder_that_vanishes_is_an_output_error(tmp_path: Path) -> None:
@@ -114,7 +114,7 @@ def test_video_whose_folder_vanishes_is_an_output_error(tmp_path: Path) -> None:
         sink.close()
 
 
-def test_letterboxed_keeps_the_shape() -> None:
+def test_letterboxed_keeps_the_aspect_ratio() -> None:
     wide = letterboxed(plain(20, 80), 40, 40)
     assert wide.shape == (40, 40, 3)
     assert (wide[15:25] == BLUE).all()
