@@ -33,13 +33,13 @@ class Delivery(Protocol):
     """Where the pipeline's frames go: the link itself, or a spool in front of it."""
 
     async def send(self, frame: LabelFrame) -> None:
-        """Takes a frame, at once or when there is room. Raises PeerError if the receiver is lost for good."""
+        """Takes a frame, at once or when there is room. Raises PeerError if the link has failed."""
 
     def post(self, blob: Blob) -> None:
         """Takes a blob, which is sent in the gaps between frames."""
 
     async def drain(self) -> None:
-        """Waits until every frame is acknowledged or dropped. Raises PeerError if the receiver is lost for good."""
+        """Waits until every frame is acknowledged or dropped. Raises PeerError if the link has failed."""
 
 
 class SenderPipeline:
@@ -50,7 +50,7 @@ class SenderPipeline:
         first_sequence: of the next frame; frames of a file before it were taken by an earlier run and are skipped.
         durable: frames that are not delivered when the sender stops are kept on disk.
         realtime: play a file at its own pace.
-        preview: shows each frame with what perception saw in it.
+        preview: shows each frame with perception's output.
         texture_stage: learns the colours of people's surface; none are sent without it.
     """
 
@@ -96,7 +96,7 @@ class SenderPipeline:
 
         Raises:
             SourceError: the source cannot be read; frames captured before are delivered first.
-            PeerError: the receiver is lost for good.
+            PeerError: the link has failed: the receiver cannot be reached again, or refuses the frames.
         """
         stopped = asyncio.create_task(stop.wait())
         failure: SourceError | None = None

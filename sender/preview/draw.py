@@ -43,26 +43,26 @@ def draw_preview(image: Image, people: Sequence[ObservedPerson]) -> Image:
     Args:
         people: most prominent first; depth is shown of as many as fit.
     """
-    picture = _scaled_down(image)
+    canvas = _scaled_down(image)
     if not people:
-        _write(picture, "no person", (_margin(picture), _margin(picture)), _DARK)
-        return picture
+        _write(canvas, "no person", (_margin(canvas), _margin(canvas)), _DARK)
+        return canvas
     # Both sides are rounded, so that their scales differ slightly.
-    scale = np.divide(picture.shape[1::-1], image.shape[1::-1], dtype=np.float32)
+    scale = np.divide(canvas.shape[1::-1], image.shape[1::-1], dtype=np.float32)
     back_to_front = people[::-1]
     for person in back_to_front:
         corners = person.crop.to_pixels(np.array([[0, 0], [1, 1]], dtype=np.float32))
-        tint_mask(picture, person.output.mask_logits[0].numpy(), corners * scale, identity_colour(person.identity))
+        tint_mask(canvas, person.output.mask_logits[0].numpy(), corners * scale, identity_colour(person.identity))
     draw_skeletons(
-        picture,
+        canvas,
         [person.crop.to_pixels(person.output.keypoints_2d[0].numpy()) * scale for person in back_to_front],
         [person.output.visible_logit[0].numpy() > 0 for person in back_to_front],
     )
     for person in back_to_front:
         box = person_box(person.output, person.crop).reshape(2, 2)
-        draw_box(picture, box * scale, f"#{person.identity}  {person.score:.2f}", identity_colour(person.identity))
-    draw_depths(picture, people)
-    return picture
+        draw_box(canvas, box * scale, f"#{person.identity}  {person.score:.2f}", identity_colour(person.identity))
+    draw_depths(canvas, people)
+    return canvas
 
 
 def identity_colour(identity: int) -> Colour:
@@ -71,20 +71,20 @@ def identity_colour(identity: int) -> Colour:
     return round(255 * red), round(255 * green), round(255 * blue)
 
 
-def tint_mask(picture: Image, logits_HW: FloatArray, corners: FloatArray, colour: Colour) -> None:
+def tint_mask(canvas: Image, logits_HW: FloatArray, corners: FloatArray, colour: Colour) -> None:
     """Tints the pixels of a person, in place: by half at the mask's outline, and none with a logit below −2.
 
     Args:
         corners: (2, 2) upper left and lower right corner of the crop that the logits cover; may be outside the image.
     """
-    height, width = picture.shape[:2]
+    height, width = canvas.shape[:2]
     (left, top), (right, bottom) = corners.tolist()
     x0, x1 = max(0, round(left)), min(width, round(right))
     y0, y1 = max(0, round(top)), min(height, round(bottom))
     if x0 >= x1 or y0 >= y1:
         return
     step_x, step_y = logits_HW.shape[1] / (right - left), logits_HW.shape[0] / (bottom - top)
-    picture_to_logits_23 = np.array(
+    canvas_to_logits_23 = np.array(
         [
             [step_x, 0.0, (x0 + 0.5 - left) * step_x - 0.5],
             [0.0, step_y, (y0 + 0.5 - top) * step_y - 0.5],
@@ -92,28 +92,28 @@ def tint_mask(picture: Image, logits_HW: FloatArray, corners: FloatArray, colour
     )
     method = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
     logits = cv2.warpAffine(
-        logits_HW, picture_to_logits_23, (x1 - x0, y1 - y0), flags=method, borderMode=cv2.BORDER_REPLICATE
+        logits_HW, canvas_to_logits_23, (x1 - x0, y1 - y0), flags=method, borderMode=cv2.BORDER_REPLICATE
     )
-    region = picture[y0:y1, x0:x1]
+    region = canvas[y0:y1, x0:x1]
     region[:] = _blended(region, np.full_like(region, colour), TINT_OPACITY * _soft_mask(logits))
 
 
-def draw_skeletons(picture: Image, keypoints_2d: Sequence[FloatArray], visible: Sequence[BoolArray]) -> None:
+def draw_skeletons(canvas: Image, keypoints_2d: Sequence[FloatArray], visible: Sequence[BoolArray]) -> None:
     """Draws keypoints and the bones between them, in place; invisible ones are semi-transparent.
 
     Args:
         keypoints_2d: (17, 2) of each person, from back to front.
         visible: (17,) of each person; a bone is visible if both its ends are.
     """
-    overlay = picture.copy()
+    overlay = canvas.copy()
     for points, shown in zip(keypoints_2d, visible, strict=True):
         _draw_keypoints(overlay, points, shown, visible_ones=False)
-    cv2.addWeighted(overlay, _INVISIBLE_OPACITY, picture, 1 - _INVISIBLE_OPACITY, 0, dst=picture)
+    cv2.addWeighted(overlay, _INVISIBLE_OPACITY, canvas, 1 - _INVISIBLE_OPACITY, 0, dst=canvas)
     for points, shown in zip(keypoints_2d, visible, strict=True):
-        _draw_keypoints(picture, points, shown, visible_ones=True)
+        _draw_keypoints(canvas, points, shown, visible_ones=True)
 
 
-def _draw_keypoints(picture: Image, points: FloatArray, visible: BoolArray, *, visible_ones: bool) -> None:
+def _draw_keypoints(canvas: Image, points: FloatArray, visible: BoolArray, *, visible_ones: bool) -> None:
     """Draws the visible bones and keypoints of one person, or the invisible ones."""
     # OpenCV's origin is the centre of the first pixel.
     positions = [(int(x), int(y)) for x, y in np.round((points - 0.5) * 2**_SUBPIXEL_BITS)]
@@ -121,13 +121,13 @@ def _draw_keypoints(picture: Image, points: FloatArray, visible: BoolArray, *, v
     thickness = 2 if np.ptp(points, axis=0).max() > _SMALL_PERSON_PX else 1
     # A dark outline first, so that lines contrast with the tint and with bright images.
     for a, b, _ in bones:
-        cv2.line(picture, positions[a], positions[b], _DARK, 2 * thickness, cv2.LINE_AA, _SUBPIXEL_BITS)
+        cv2.line(canvas, positions[a], positions[b], _DARK, 2 * thickness, cv2.LINE_AA, _SUBPIXEL_BITS)
     for a, b, colour in bones:
-        cv2.line(picture, positions[a], positions[b], colour, thickness, cv2.LINE_AA, _SUBPIXEL_BITS)
+        cv2.line(canvas, positions[a], positions[b], colour, thickness, cv2.LINE_AA, _SUBPIXEL_BITS)
     radius, outline = (round((1.2 * thickness + size) * 2**_SUBPIXEL_BITS) for size in (1.0, 1.8))
     for index in np.flatnonzero(visible == visible_ones).tolist():
-        cv2.circle(picture, positions[index], outline, _DARK, -1, cv2.LINE_AA, _SUBPIXEL_BITS)
-        cv2.circle(picture, positions[index], radius, _side_colour(index, index), -1, cv2.LINE_AA, _SUBPIXEL_BITS)
+        cv2.circle(canvas, positions[index], outline, _DARK, -1, cv2.LINE_AA, _SUBPIXEL_BITS)
+        cv2.circle(canvas, positions[index], radius, _side_colour(index, index), -1, cv2.LINE_AA, _SUBPIXEL_BITS)
 
 
 def _side_colour(a: int, b: int) -> Colour:
@@ -137,24 +137,24 @@ def _side_colour(a: int, b: int) -> Colour:
     return RIGHT if a % 2 == 0 < a and b % 2 == 0 < b else MIDDLE
 
 
-def draw_box(picture: Image, box: FloatArray, text: str, colour: Colour) -> None:
+def draw_box(canvas: Image, box: FloatArray, text: str, colour: Colour) -> None:
     """Draws a person's box, (2, 2) upper left and lower right corner, with a label on it, in place."""
     (left, top), (right, bottom) = np.round(box).astype(int).tolist()
-    cv2.rectangle(picture, (left, top), (right - 1, bottom - 1), colour, 1, cv2.LINE_AA)
-    _write(picture, text, (left, top - _text_height(picture)), colour)
+    cv2.rectangle(canvas, (left, top), (right - 1, bottom - 1), colour, 1, cv2.LINE_AA)
+    _write(canvas, text, (left, top - _text_height(canvas)), colour)
 
 
-def draw_depths(picture: Image, people: Sequence[ObservedPerson]) -> None:
+def draw_depths(canvas: Image, people: Sequence[ObservedPerson]) -> None:
     """Puts tiles with each person's depth into the lower right corner, in place, with a colour key below them."""
-    height, width = picture.shape[:2]
-    margin, side = _margin(picture), max(1, round(_TILE_HEIGHT_SHARE * height))
-    bottom, right = height - 2 * margin - _text_height(picture), width - margin
+    height, width = canvas.shape[:2]
+    margin, side = _margin(canvas), max(1, round(_TILE_HEIGHT_SHARE * height))
+    bottom, right = height - 2 * margin - _text_height(canvas), width - margin
     for person in people[: max(1, int(_TILES_WIDTH_SHARE * width) // (side + margin))]:
         tile = depth_tile(person, side)
         cv2.rectangle(tile, (0, 0), (side - 1, side - 1), identity_colour(person.identity), 1)
-        _paste(picture, tile, (right - side, bottom - side))
+        _paste(canvas, tile, (right - side, bottom - side))
         right -= side + margin
-    _paste(picture, depth_key(side, _text_height(picture)), (width - margin - side, bottom + margin // 2))
+    _paste(canvas, depth_key(side, _text_height(canvas)), (width - margin - side, bottom + margin // 2))
 
 
 def depth_tile(person: ObservedPerson, side: int) -> Image:
@@ -200,42 +200,42 @@ def _blended(below: Image, above: Image, share_HW: FloatArray) -> Image:
     return np.asarray(cv2.blendLinear(below, above, 1 - share_HW, share_HW), dtype=np.uint8)
 
 
-def _paste(picture: Image, tile: Image, corner: tuple[int, int]) -> None:
-    """Puts a tile with its upper left corner at (x, y), in place, clipped to the picture."""
+def _paste(canvas: Image, tile: Image, corner: tuple[int, int]) -> None:
+    """Puts a tile with its upper left corner at (x, y), in place, clipped to the canvas."""
     (x, y), (height, width) = corner, tile.shape[:2]
     left, top = max(0, -x), max(0, -y)
-    region = picture[y + top : max(0, y + height), x + left : max(0, x + width)]
+    region = canvas[y + top : max(0, y + height), x + left : max(0, x + width)]
     region[:] = tile[top : top + region.shape[0], left : left + region.shape[1]]
 
 
-def _write(picture: Image, text: str, corner: tuple[int, int], colour: Colour) -> None:
-    """Writes text on a coloured box with its upper left corner at (x, y), moved into the picture, in place."""
-    scale, height = _text_scale(picture), _text_height(picture)
+def _write(canvas: Image, text: str, corner: tuple[int, int], colour: Colour) -> None:
+    """Writes text on a coloured box with its upper left corner at (x, y), moved into the canvas, in place."""
+    scale, height = _text_scale(canvas), _text_height(canvas)
     box = np.full((height, _text_width(text, scale) + height // 2, 3), colour, dtype=np.uint8)
     ink = _DARK if sum(colour) > _BRIGHT_SUM else _LIGHT
     _put_text(box, text, (height // 4, round(0.72 * height)), scale, ink)
     x, y = (
         max(0, min(position, size - side))
-        for position, size, side in zip(corner, picture.shape[1::-1], box.shape[1::-1], strict=True)
+        for position, size, side in zip(corner, canvas.shape[1::-1], box.shape[1::-1], strict=True)
     )
-    _paste(picture, box, (x, y))
+    _paste(canvas, box, (x, y))
 
 
-def _put_text(picture: Image, text: str, baseline: tuple[int, int], scale: float, colour: Colour) -> None:
-    cv2.putText(picture, text, baseline, cv2.FONT_HERSHEY_SIMPLEX, scale, colour, 1, cv2.LINE_AA)
+def _put_text(canvas: Image, text: str, baseline: tuple[int, int], scale: float, colour: Colour) -> None:
+    cv2.putText(canvas, text, baseline, cv2.FONT_HERSHEY_SIMPLEX, scale, colour, 1, cv2.LINE_AA)
 
 
 def _text_width(text: str, scale: float) -> int:
     return int(cv2.getTextSize(text, cv2.FONT_HERSHEY_SIMPLEX, scale, 1)[0][0])
 
 
-def _text_scale(picture: Image) -> float:
-    return float(np.clip(max(picture.shape) / 2400, 0.4, 0.55))
+def _text_scale(canvas: Image) -> float:
+    return float(np.clip(max(canvas.shape) / 2400, 0.4, 0.55))
 
 
-def _text_height(picture: Image) -> int:
-    return round(36 * _text_scale(picture))
+def _text_height(canvas: Image) -> int:
+    return round(36 * _text_scale(canvas))
 
 
-def _margin(picture: Image) -> int:
-    return int(max(picture.shape)) // 100
+def _margin(canvas: Image) -> int:
+    return int(max(canvas.shape)) // 100

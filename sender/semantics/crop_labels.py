@@ -1,8 +1,8 @@
 """Labels in a crop's camera, and the features X of the CVAE, which contain them.
 
-From a crop alone, a near person before a short lens and a far one before a long lens look alike.  In a crop the
-`root` group therefore holds the pelvis' place in the crop (u, v) and the log of the metres that the crop spans at the
-pelvis; the focal length turns these into a translation.  The other groups are as in `common.labels`.
+A crop does not show whether a person is near and the focal length short, or the person far and the focal length long.
+In a crop, the `root` group therefore has the pelvis' position in the crop (u, v) and the log of the metres that the
+crop spans at the pelvis; the focal length turns these into a translation.  The other groups are as in `common.labels`.
 
 Shapes: B people, E = 80 entries (every group but `appearance`, in the order of the vocabulary).
 """

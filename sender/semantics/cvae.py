@@ -13,6 +13,7 @@ Shapes: B people, F features, E = 80 entries (all groups but `appearance`), K bi
 """
 
 from dataclasses import dataclass
+from typing import Self
 
 import torch
 from torch import Tensor, nn
@@ -54,7 +55,7 @@ class Gaussian:
     def sample(self) -> Tensor:
         return self.mean + (0.5 * self.log_variance).exp() * torch.randn_like(self.mean)
 
-    def kl_to(self, other: "Gaussian") -> Tensor:
+    def kl_to(self, other: Self) -> Tensor:
         """(B,) Kullback-Leibler divergence KL(self ‖ other), nats."""
         ratio = (self.log_variance - other.log_variance).exp()
         distance = (self.mean - other.mean).square() / other.log_variance.exp()

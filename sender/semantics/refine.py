@@ -51,6 +51,36 @@ class RefineConfig:
             raise ValueError("steps must not be negative, floors, weight and damping must be positive")
 
 
+@dataclass(frozen=True, slots=True)
+class Target:
+    """The keypoints of one person that the labels are fitted to.
+
+    Args:
+        keypoints_2d: (17, 2) crop units.
+        weight_2d: (17,) inverse standard deviations, times the probability that the keypoint is visible.
+        keypoints_3d: (17, 3) metres from the pelvis.
+        weight_3d: (17,) inverse standard deviations.
+    """
+
+    keypoints_2d: Tensor
+    weight_2d: Tensor
+    keypoints_3d: Tensor
+    weight_3d: Tensor
+
+
+def target_of(output: PerceptionOutput, row: int, config: RefineConfig) -> Target:
+    """The keypoints of one crop, with the floors of `config` added to their variances."""
+    visible = output.visible_logit[row].float().sigmoid()
+    variance_2d = output.keypoints_sigma[row].float().square() + config.pixel_floor**2
+    variance_3d = output.joints_log_variance[row].float().exp() + config.depth_floor_m**2
+    return Target(
+        keypoints_2d=output.keypoints_2d[row].float(),
+        weight_2d=visible / variance_2d.sqrt(),
+        keypoints_3d=output.joints_3d[row].float(),
+        weight_3d=1 / variance_3d.sqrt(),
+    )
+
+
 class Refiner:
     """Refines label entries against keypoints.
 
@@ -84,7 +114,7 @@ class Refiner:
             )
         return refined
 
-    def _step(self, entries: Tensor, prior: Tensor, sigma: Tensor, target: "Target", focal: Tensor) -> Tensor:
+    def _step(self, entries: Tensor, prior: Tensor, sigma: Tensor, target: Target, focal: Tensor) -> Tensor:
         """One Gauss-Newton step of one person's entries (E,), with the Jacobian from finite differences."""
         variants = torch.cat([entries[None], entries + _DIFFERENCE_STEP * torch.eye(len(entries))])
         residuals = self._residuals(variants, target, focal)
@@ -95,7 +125,7 @@ class Refiner:
         step: Tensor = torch.linalg.solve(normal, gradient).clamp(-_MAX_STEP, _MAX_STEP)
         return entries - step
 
-    def _residuals(self, variants: Tensor, target: "Target", focal: Tensor) -> Tensor:
+    def _residuals(self, variants: Tensor, target: Target, focal: Tensor) -> Tensor:
         """(N, 17·2 + 17·3) weighted residuals of N variants (N, E) of one person's entries."""
         bodies = body_in_crop(self._space, variants, focal.expand(len(variants)))
         keypoints, joints = self._kinematics(bodies)
@@ -105,33 +135,3 @@ class Refiner:
         from_pelvis = keypoints - joints[:, :1]
         residuals_3d = (from_pelvis - target.keypoints_3d) * target.weight_3d[:, None]
         return torch.cat([residuals_2d.flatten(1), residuals_3d.flatten(1)], dim=1)
-
-
-@dataclass(frozen=True, slots=True)
-class Target:
-    """The keypoints of one person that the labels are fitted to.
-
-    Args:
-        keypoints_2d: (17, 2) crop units.
-        weight_2d: (17,) inverse standard deviations, times the probability that the keypoint is visible.
-        keypoints_3d: (17, 3) metres from the pelvis.
-        weight_3d: (17,) inverse standard deviations.
-    """
-
-    keypoints_2d: Tensor
-    weight_2d: Tensor
-    keypoints_3d: Tensor
-    weight_3d: Tensor
-
-
-def target_of(output: PerceptionOutput, row: int, config: RefineConfig) -> Target:
-    """The keypoints of one crop, with the floors of `config` added to their variances."""
-    visible = output.visible_logit[row].float().sigmoid()
-    variance_2d = output.keypoints_sigma[row].float().square() + config.pixel_floor**2
-    variance_3d = output.joints_log_variance[row].float().exp() + config.depth_floor_m**2
-    return Target(
-        keypoints_2d=output.keypoints_2d[row].float(),
-        weight_2d=visible / variance_2d.sqrt(),
-        keypoints_3d=output.joints_3d[row].float(),
-        weight_3d=1 / variance_3d.sqrt(),
-    )

@@ -4,7 +4,7 @@ An appearance descriptor as in multi-object tracking (Wojke et al., "Simple onli
 association metric", 2017), but taken from perception's output.  Shapes: R body regions.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Self
 
 import numpy as np
@@ -33,16 +33,16 @@ class Appearance:
         """From the output for one person (a batch of one)."""
         return cls(output.region_colours[0].float().numpy(), output.region_area[0].float().square().numpy())
 
-    def distance(self, other: "Appearance") -> float | None:
+    def distance(self, other: Self) -> float | None:
         """Mean colour difference over the area visible in both, 0…1; None if that area is too small."""
         weight = np.minimum(self.area, other.area)
         if weight.sum() < _MIN_COMMON_AREA:
             return None
         return float(weight @ np.abs(self.colours - other.colours).mean(axis=1) / weight.sum())
 
-    def blended(self, new: "Appearance", rate: float) -> "Appearance":
+    def blended(self, new: Self, rate: float) -> Self:
         """Moved towards `new` by `rate`, 0…1, each region in proportion to its visible area."""
         area = self.area + rate * (new.area - self.area)
         share = (rate * new.area / np.maximum(area, 1e-9))[:, None]
         colours = self.colours + share * (new.colours - self.colours)
-        return Appearance(colours.astype(np.float32), area.astype(np.float32))
+        return replace(self, colours=colours.astype(np.float32), area=area.astype(np.float32))

@@ -36,7 +36,7 @@ class ImagePose:
         """From the output for one person (a batch of one) in `crop`."""
         return cls(crop.to_pixels(output.keypoints_2d[0].float().numpy()), output.located[0].numpy())
 
-    def is_same_person(self, other: "ImagePose") -> bool:
+    def is_same_person(self, other: Self) -> bool:
         """Whether both poses are one person's, also if one shows only a part of them; False if too little is common."""
         common = self.located & other.located
         if common.sum() < _MIN_COMMON_KEYPOINTS:

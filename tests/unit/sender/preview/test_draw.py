@@ -38,23 +38,23 @@ def changed(before: Image, after: Image) -> BoolArray:
 
 
 def test_mask_tints_only_the_persons_pixels() -> None:
-    picture = grey()
-    tint_mask(picture, logits(block(0.25, 0.5, 0.75, 1.0)), corners(100, 60, 100 + 2 * MASK, 60 + 2 * MASK), COLOUR)
-    touched = changed(grey(), picture)
+    canvas = grey()
+    tint_mask(canvas, logits(block(0.25, 0.5, 0.75, 1.0)), corners(100, 60, 100 + 2 * MASK, 60 + 2 * MASK), COLOUR)
+    touched = changed(grey(), canvas)
     inside = np.zeros_like(touched)
     inside[93:123, 117:147] = True
     assert touched[inside].all()
     # The soft outline is as wide as the distance between the centres of two cells; a cell is two pixels wide.
     inside[91:124, 115:149] = True
     assert not touched[~inside].any()
-    assert picture[108, 132] == pytest.approx(120 + TINT_OPACITY * (np.array(COLOUR) - 120), abs=1)
+    assert canvas[108, 132] == pytest.approx(120 + TINT_OPACITY * (np.array(COLOUR) - 120), abs=1)
 
 
 def test_mask_has_soft_outline() -> None:
-    picture = np.zeros((64, 64, 3), np.uint8)
+    canvas = np.zeros((64, 64, 3), np.uint8)
     slope = np.tile(np.linspace(-4, 4, MASK, dtype=np.float32), (MASK, 1))
-    tint_mask(picture, slope, corners(0, 0, 64, 64), (255, 255, 255))
-    row = picture[32, :, 0].astype(int)
+    tint_mask(canvas, slope, corners(0, 0, 64, 64), (255, 255, 255))
+    row = canvas[32, :, 0].astype(int)
     assert row[:14].max() == 0
     assert row[-14:] == pytest.approx(255 * TINT_OPACITY, abs=1)
     assert (np.diff(row) >= 0).all()
@@ -72,31 +72,31 @@ def test_mask_has_soft_outline() -> None:
     ],
 )
 def test_mask_of_crop_beyond_the_border(crop: tuple[int, int, int, int], tinted: tuple[slice, slice]) -> None:
-    picture, expected = grey(), np.zeros((240, 320), np.bool_)
-    tint_mask(picture, logits(FULL), corners(*crop), COLOUR)
+    canvas, expected = grey(), np.zeros((240, 320), np.bool_)
+    tint_mask(canvas, logits(FULL), corners(*crop), COLOUR)
     expected[tinted] = True
-    assert (changed(grey(), picture) == expected).all()
+    assert (changed(grey(), canvas) == expected).all()
 
 
 def test_mask_of_crop_beyond_the_border_keeps_its_position() -> None:
-    picture = grey()
-    tint_mask(picture, logits(block(0.5, 0.0, 1.0, 1.0)), corners(-100, 20, 100, 220), COLOUR)
-    touched = changed(grey(), picture)
+    canvas = grey()
+    tint_mask(canvas, logits(block(0.5, 0.0, 1.0, 1.0)), corners(-100, 20, 100, 220), COLOUR)
+    touched = changed(grey(), canvas)
     assert touched[25:215, 4:96].all()
     assert not touched[:, 101:].any()
 
 
 def test_keypoints_are_at_their_positions_and_sides_differ_in_colour() -> None:
-    picture = grey()
+    canvas = grey()
     points = np.full((17, 2), 200.0, np.float32)
     points[9], points[10], points[7], points[8] = (50.5, 60.5), (250.5, 60.5), (50.5, 120.5), (250.5, 120.5)
-    draw_skeletons(picture, [points], [np.ones(17, np.bool_)])
+    draw_skeletons(canvas, [points], [np.ones(17, np.bool_)])
     for column, colour in ((50, LEFT), (250, RIGHT)):
-        assert tuple(picture[60, column]) == colour
-        assert tuple(picture[90, column]) == colour, "the bone from elbow to wrist"
-        _, x = np.nonzero(changed(grey(), picture)[50:65, column - 10 : column + 11])
+        assert tuple(canvas[60, column]) == colour
+        assert tuple(canvas[90, column]) == colour, "the bone from elbow to wrist"
+        _, x = np.nonzero(changed(grey(), canvas)[50:65, column - 10 : column + 11])
         assert x.mean() == pytest.approx(10, abs=0.1)
-    assert not changed(grey(), picture)[:50].any()
+    assert not changed(grey(), canvas)[:50].any()
 
 
 def test_invisible_keypoints_are_semi_transparent() -> None:
@@ -115,8 +115,8 @@ def test_invisible_keypoints_are_semi_transparent() -> None:
 
 
 def test_frame_without_people_has_only_a_note() -> None:
-    picture = draw_preview(grey(), ())
-    touched = changed(grey(), picture)
+    canvas = draw_preview(grey(), ())
+    touched = changed(grey(), canvas)
     assert touched.any()
     assert not touched[40:].any()
     assert not touched[:, 120:].any()
@@ -124,13 +124,13 @@ def test_frame_without_people_has_only_a_note() -> None:
 
 def test_person_gets_mask_box_label_and_depth() -> None:
     person = observed(CropBox(20, 60, 128), block(0.25, 0.25, 0.75, 0.75))
-    picture = draw_preview(grey(), (person,))
+    canvas = draw_preview(grey(), (person,))
     colour = identity_colour(0)
-    assert picture[110, 60] == pytest.approx(120 + TINT_OPACITY * (np.array(colour) - 120), abs=1)
-    assert picture[91:155, 52] == pytest.approx(np.tile(colour, (64, 1)), abs=90), "left side of the box"
-    assert tuple(picture[80, 54]) == colour, "the label's box"
-    assert changed(grey(), picture)[-60:, -50:].mean() > 0.8, "depth in the corner"
-    assert not changed(grey(), picture)[:60].any()
+    assert canvas[110, 60] == pytest.approx(120 + TINT_OPACITY * (np.array(colour) - 120), abs=1)
+    assert canvas[91:155, 52] == pytest.approx(np.tile(colour, (64, 1)), abs=90), "left side of the box"
+    assert tuple(canvas[80, 54]) == colour, "the label's box"
+    assert changed(grey(), canvas)[-60:, -50:].mean() > 0.8, "depth in the corner"
+    assert not changed(grey(), canvas)[:60].any()
 
 
 def test_identities_have_different_colours() -> None:
@@ -150,11 +150,11 @@ def test_input_image_is_not_changed() -> None:
 def test_large_images_are_scaled_down_with_their_marks(height: int, width: int) -> None:
     side = height // 2
     person = observed(CropBox(width // 4, 0, side), block(0.25, 0.25, 0.5, 0.75))
-    picture = draw_preview(grey(height, width), (person,))
-    assert max(picture.shape) == LONGEST_SIDE_PX
+    canvas = draw_preview(grey(height, width), (person,))
+    assert max(canvas.shape) == LONGEST_SIDE_PX
     scale = LONGEST_SIDE_PX / max(height, width)
     x, y = round((width / 4 + 0.3 * side) * scale), round(0.5 * side * scale)
-    assert (picture[y, x] != 120).any()
+    assert (canvas[y, x] != 120).any()
 
 
 @pytest.mark.parametrize(("height", "width"), [(1, 1), (3, 5), (48, 64), (20, 900)])
