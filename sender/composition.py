@@ -214,7 +214,7 @@ def compose(config: SenderConfig) -> Iterator[Sender]:
     Everything that was opened is closed when the context ends.
 
     Raises:
-        UsageError: two options contradict each other.
+        UsageError: options contradict each other, or a certificate, key or token cannot be read.
         SourceError: the source cannot be opened.
         OutputError: the spool, the preview or the metrics address cannot be opened.
         WeightsError: trained weights are missing, damaged or of another version.
