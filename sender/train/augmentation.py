@@ -1,4 +1,4 @@
-"""What a crop may also have looked like: mirrored, in another light, partly hidden.  The truth changes with it."""
+"""Augmentation of crops: mirroring, colour jitter, occluding rectangles.  The ground truth changes with the image."""
 
 from dataclasses import fields, replace
 
@@ -11,7 +11,7 @@ from sender.train.crops import CropBatch
 
 
 def mirror(batch: CropBatch) -> CropBatch:
-    """Every crop mirrored left to right, with exact labels."""
+    """Every crop mirrored left to right, with its ground truth."""
     flip = torch.tensor(MIRROR_SIGNS)
     body = BodyParameters(batch.rotations, batch.curl, batch.shape, batch.translation).mirrored()
     keypoints = batch.keypoints_2d[:, MIRRORED_KEYPOINTS].clone()
@@ -32,7 +32,7 @@ def mirror(batch: CropBatch) -> CropBatch:
 
 
 def jitter_colours(image_B3SS: Tensor, generator: torch.Generator) -> Tensor:
-    """Random gain, contrast and white balance; the rendered crops bring their own noise, blur and compression."""
+    """Random gain, contrast and white balance; the crops are rendered with noise, blur and compression."""
     batch = len(image_B3SS)
 
     def spread(size: tuple[int, ...], amount: float) -> Tensor:
@@ -43,14 +43,14 @@ def jitter_colours(image_B3SS: Tensor, generator: torch.Generator) -> Tensor:
     return ((image_B3SS - mean) * spread((1, 1, 1), 0.25) + mean).mul_(gain).clamp_(0.0, 1.0)
 
 
-def hide_rectangles(batch: CropBatch, generator: torch.Generator, share: float = 0.3) -> CropBatch:
-    """A random rectangle of flat colour over `share` of the crops; what it hides is no longer seen in mask or parts."""
+def occlude_rectangles(batch: CropBatch, generator: torch.Generator, share: float = 0.3) -> CropBatch:
+    """Covers a random rectangle with one colour in `share` of the crops, and removes it from mask, depth and parts."""
     count, side = len(batch), batch.mask.shape[-1]
-    hit = torch.rand(count, 1, generator=generator) < share
+    occluded = torch.rand(count, 1, generator=generator) < share
     size = 0.12 + 0.33 * torch.rand(count, 2, generator=generator)
     start = torch.rand(count, 2, generator=generator) * (1.0 - size)
     cells = (torch.arange(side) + 0.5) / side
-    inside = (cells >= start[..., None]) & (cells < (start + size)[..., None]) & hit[..., None]
+    inside = (cells >= start[..., None]) & (cells < (start + size)[..., None]) & occluded[..., None]
     hidden = inside[:, 1, :, None] & inside[:, 0, None, :]
     colour = torch.rand(count, 3, 1, 1, generator=generator)
     full = hidden.repeat_interleave(2, -1).repeat_interleave(2, -2)[:, None]
@@ -61,25 +61,25 @@ def hide_rectangles(batch: CropBatch, generator: torch.Generator, share: float =
         mask=batch.mask.masked_fill(hidden, 0.0),
         depth=batch.depth.masked_fill(hidden, 0.0),
         part=batch.part.masked_fill(hidden, 0),
-        visible=batch.visible * ~(points.all(dim=-1) & hit),
+        visible=batch.visible * ~(points.all(dim=-1) & occluded),
     )
 
 
-def choose(which_B: Tensor, yes: CropBatch, no: CropBatch) -> CropBatch:
-    """Each crop from one batch or the other."""
+def select(condition_B: Tensor, crops: CropBatch, otherwise: CropBatch) -> CropBatch:
+    """Each crop from `crops` where the condition is true, else from `otherwise`."""
 
-    def pick(name: str) -> Tensor:
-        first, second = getattr(yes, name), getattr(no, name)
-        return torch.where(which_B.view(-1, *[1] * (first.ndim - 1)), first, second)
+    def where(name: str) -> Tensor:
+        first, second = getattr(crops, name), getattr(otherwise, name)
+        return torch.where(condition_B.view(-1, *[1] * (first.ndim - 1)), first, second)
 
-    return CropBatch(**{item.name: pick(item.name) for item in fields(CropBatch)})
+    return CropBatch(**{item.name: where(item.name) for item in fields(CropBatch)})
 
 
 def augment(batch: CropBatch, generator: torch.Generator) -> CropBatch:
-    """Half of the crops mirrored, all with colours jittered, some partly hidden.
+    """Mirrors half of the crops, jitters the colours of all and occludes some.
 
-    Mirroring whole batches instead makes the mean left and right of each batch pull the 3D heads to and fro.
+    Mirroring whole batches instead of crops makes consecutive gradients of the 3D heads contradict each other.
     """
-    batch = choose(torch.rand(len(batch), generator=generator) < 0.5, mirror(batch), batch)
+    batch = select(torch.rand(len(batch), generator=generator) < 0.5, mirror(batch), batch)
     batch = replace(batch, image=jitter_colours(batch.image, generator))
-    return hide_rectangles(batch, generator)
+    return occlude_rectangles(batch, generator)

@@ -1,11 +1,11 @@
-"""A batch of training crops with their truth, as tensors.
+"""A batch of training crops with their ground truth, as tensors.
 
 Shapes: B crops, S side, J = 17 keypoints, R = 22 joints, P regions.
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -16,27 +16,28 @@ from common.body.model import BodyParameters
 from common.body.rotations import axis_angle_to_matrix
 from sender.perception.inference.predictor import as_images
 
-_NOWHERE = -9.0  # crop units: outside, mirrored too
+# Crop units: outside of the crop, also when it is mirrored.
+_OUTSIDE = -9.0
 
 
 @dataclass(frozen=True, slots=True)
 class CropBatch:
-    """Crops and what is true of them (`common.synthetic` renders both); metres, crop units, crop's camera.
+    """Crops and their ground truth, rendered by `common.synthetic`; metres, crop units, in the crop's camera.
 
     Args:
         image: (B, 3, S, S) 0…1, channels last in memory.
-        mask: (B, S/2, S/2) 0…1, visible part of the person.
-        depth: (B, S/2, S/2) from the pelvis; 0 off the mask.
-        part: (B, S/2, S/2) int64, 0 background, 1 + region.
-        keypoints_2d: (B, J, 2), may lie outside 0…1.
+        mask: (B, S/2, S/2) 0…1, the visible part of the person.
+        depth: (B, S/2, S/2) relative to the pelvis; 0 outside of the mask.
+        part: (B, S/2, S/2) int64, 0 for the background, otherwise 1 + region.
+        keypoints_2d: (B, J, 2), may lie outside of 0…1.
         visible: (B, J) 0 or 1.
         joints_3d: (B, J, 3) camera space.
-        translation: (B, 3) of the pelvis, camera space.
+        translation: (B, 3) of the pelvis in camera space.
         rotations: (B, R, 3, 3) local.
         curl: (B, 4).
         shape: (B, 10).
-        extent: (B,) metres that the crop spans at the pelvis' distance.
-        person: (B,) whether there is anybody; where there is nobody, what else is said of a person means nothing.
+        extent: (B,) metres that the crop spans at the distance of the pelvis.
+        person: (B,) bool, False for negative crops, whose pose, shape and camera are undefined.
     """
 
     image: Tensor
@@ -56,46 +57,46 @@ class CropBatch:
     def __len__(self) -> int:
         return len(self.image)
 
-    def to(self, device: torch.device) -> "CropBatch":
-        """The same on a device."""
-        return CropBatch(*(getattr(self, item.name).to(device, non_blocking=True) for item in fields(self)))
+    def to(self, device: torch.device) -> Self:
+        """The batch on a device."""
+        return type(self)(*(getattr(self, item.name).to(device, non_blocking=True) for item in fields(self)))
 
     @property
     def relative_joints(self) -> Tensor:
-        """(B, J, 3) from the pelvis."""
+        """(B, J, 3) joints relative to the pelvis."""
         return self.joints_3d - self.translation[:, None]
 
     @property
     def camera(self) -> Tensor:
-        """(B, 3): u, v of the pelvis in the crop, log of the extent.  Pinhole: z / focal = extent."""
-        place = self.translation[:, :2] / self.extent[:, None] + 0.5
-        return torch.cat([place, self.extent.log()[:, None]], dim=1)
+        """(B, 3): u, v of the pelvis in the crop, log of the extent (pinhole camera: z / focal = extent)."""
+        centre = self.translation[:, :2] / self.extent[:, None] + 0.5
+        return torch.cat([centre, self.extent.log()[:, None]], dim=1)
 
     def parameters(self) -> BodyParameters:
-        """The body with its pelvis at the origin."""
+        """The bodies with the pelvis at the origin."""
         return BodyParameters(self.rotations, self.curl, self.shape, torch.zeros_like(self.translation))
 
 
 def crop_batch(arrays: Mapping[str, npt.NDArray[Any]]) -> CropBatch:
-    """From the arrays of a `CropDataset` batch."""
+    """Tensors from the arrays of a `CropDataset` batch."""
 
-    def number(name: str) -> Tensor:
+    def tensor(name: str) -> Tensor:
         return torch.from_numpy(np.ascontiguousarray(arrays[name], dtype=np.float32))
 
-    mask = number("mask") / 255.0
+    mask = tensor("mask") / 255.0
     return CropBatch(
         image=as_images(arrays["image"]),
         mask=torch.nn.functional.avg_pool2d(mask[:, None], 2)[:, 0],
-        depth=number("depth"),
+        depth=tensor("depth"),
         part=torch.from_numpy(arrays["part"].astype(np.int64)),
-        keypoints_2d=number("keypoints_2d"),
-        visible=number("visible"),
-        joints_3d=number("joints_3d"),
-        translation=number("translation"),
-        rotations=axis_angle_to_matrix(number("rotation_vectors")),
-        curl=number("curl"),
-        shape=number("shape"),
-        extent=number("extent"),
+        keypoints_2d=tensor("keypoints_2d"),
+        visible=tensor("visible"),
+        joints_3d=tensor("joints_3d"),
+        translation=tensor("translation"),
+        rotations=axis_angle_to_matrix(tensor("rotation_vectors")),
+        curl=tensor("curl"),
+        shape=tensor("shape"),
+        extent=tensor("extent"),
         person=torch.ones(len(mask), dtype=torch.bool),
     )
 
@@ -115,7 +116,7 @@ def with_negatives(batch: CropBatch, negative_B: Tensor, image_B3SS: Tensor) -> 
         mask=batch.mask.masked_fill(map_B11, 0.0),
         depth=batch.depth.masked_fill(map_B11, 0.0),
         part=batch.part.masked_fill(map_B11, 0),
-        keypoints_2d=batch.keypoints_2d.masked_fill(map_B11, _NOWHERE),
+        keypoints_2d=batch.keypoints_2d.masked_fill(map_B11, _OUTSIDE),
         visible=batch.visible.masked_fill(negative_B[:, None], 0.0),
         person=batch.person & ~negative_B,
     )

@@ -54,24 +54,24 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
 
 
 def loss_terms(heat_BHH: Tensor, boxes_B4HH: Tensor, truth: FrameBatch) -> dict[str, Tensor]:
-    """Focal loss on the heat map (CenterNet), L1 and 1 − IoU on the boxes of the cells around each middle."""
-    chance = heat_BHH.sigmoid()
+    """Focal loss on the heat map (Zhou et al. 2019, CenterNet), L1 and 1 − IoU on the boxes around each centre."""
+    probability = heat_BHH.sigmoid()
     peak = truth.heat == 1.0
     people = peak.sum().clamp_min(1)
-    hit = peak * (1 - chance).square() * functional.logsigmoid(heat_BHH)
-    quiet = ~peak * (1 - truth.heat).pow(4) * chance.square() * functional.logsigmoid(-heat_BHH)
-    counted = truth.weight.sum().clamp_min(1.0)
-    apart = (boxes_B4HH - truth.boxes).abs().mean(dim=1)
-    shared = _same_cell_overlap(boxes_B4HH, truth.boxes)
+    positive = peak * (1 - probability).square() * functional.logsigmoid(heat_BHH)
+    negative = ~peak * (1 - truth.heat).pow(4) * probability.square() * functional.logsigmoid(-heat_BHH)
+    total_weight = truth.weight.sum().clamp_min(1.0)
+    distance = (boxes_B4HH - truth.boxes).abs().mean(dim=1)
+    iou = _cellwise_iou(boxes_B4HH, truth.boxes)
     return {
-        "heat": -(hit + quiet).sum() / people,
-        "boxes": 10.0 * (apart * truth.weight).sum() / counted,
-        "overlap": ((1 - shared) * truth.weight).sum() / counted,
+        "heat": -(positive + negative).sum() / people,
+        "boxes": 10.0 * (distance * truth.weight).sum() / total_weight,
+        "overlap": ((1 - iou) * truth.weight).sum() / total_weight,
     }
 
 
-def _same_cell_overlap(first_B4HH: Tensor, second_B4HH: Tensor) -> Tensor:
-    """IoU of two maps of boxes, cell by cell, (B, H, H)."""
+def _cellwise_iou(first_B4HH: Tensor, second_B4HH: Tensor) -> Tensor:
+    """IoU of two maps of boxes in each cell, (B, H, H)."""
     low = torch.maximum(first_B4HH[:, :2], second_B4HH[:, :2])
     high = torch.minimum(first_B4HH[:, 2:], second_B4HH[:, 2:])
     both = (high - low).clamp_min(0).prod(dim=1)
@@ -83,7 +83,7 @@ def _same_cell_overlap(first_B4HH: Tensor, second_B4HH: Tensor) -> Tensor:
 def evaluate(
     net: torch.nn.Module, batches: Iterator[FrameBatch], count: int, threshold: float = 0.35
 ) -> dict[str, float]:
-    """Share of people found (IoU ≥ 0.5), false people a frame, and mean IoU of those found, over `count` batches."""
+    """Recall at IoU 0.5, false detections a frame and mean IoU of the people found, over `count` batches."""
     net.eval()
     people = found = false = frames = 0
     overlap = 0.0
@@ -164,7 +164,7 @@ def export(options: argparse.Namespace) -> None:
     val = frame_batches(options.data, "val", options.batch, config.size, seed=1)
     scores = evaluate(average.network, val, count=16)
     recipe = {
-        "command": f"python -m sender.train.detector --minutes {state['spent_s'] / 60:.0f} --size {config.size}",
+        "command": f"python -m sender.train.detector --minutes {state['spent_s'] / 60:.3g} --size {config.size}",
         "images_seen": facts["before"] + state["samples"],
         "split": "val",
     }

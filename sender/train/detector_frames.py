@@ -1,7 +1,7 @@
-"""Frames to train the detector on: people cut out of rendered crops, pasted over pictures of nobody, boxes exact.
+"""Frames to train the detector on: people cut out of rendered crops and pasted over backgrounds, with exact boxes.
 
-What is cut off in its crop stands at the frame's border; scraps of pictures with blurred outlines are pasted too, so
-that a cut-out's edge alone does not make a person, and things that stand like people (`sender.train.distractors`).
+A person who is truncated in the crop is placed at the frame's border.  Patches of other pictures with blurred outlines
+are pasted too, so that the edge of a cut-out does not identify a person, and `sender.train.distractors`.
 """
 
 from collections.abc import Iterator, Sequence
@@ -25,10 +25,12 @@ from sender.train.distractors import distractor
 
 Generator = np.random.Generator
 
-_LEAST_SEEN = 0.35
-_LEAST_HEIGHT_PX = 14
-_DRAWN_AT_ONCE = 96
-_GROUPS = 0.3  # share of the frames whose people stand together
+# A person is annotated if at least this share of the pixels is visible and the box is this high.
+_MIN_VISIBLE_SHARE = 0.35
+_MIN_HEIGHT_PX = 14
+_CROPS_PER_READ = 96
+# Share of the frames whose people are in a group.
+_GROUP_SHARE = 0.3
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,9 +39,9 @@ class FrameBatch:
 
     Args:
         image: (B, 3, N, N) 0…1, channels last in memory.
-        heat: (B, H, H) 1 at the cell of each person's middle, falling off around it.
+        heat: (B, H, H) 1 at the cell of each person's centre, Gaussian around it.
         boxes: (B, 4, H, H) box of the person that a cell belongs to, in N = 1.
-        weight: (B, H, H) how much a cell's box counts.
+        weight: (B, H, H) weight of a cell's box in the loss.
     """
 
     image: Tensor
@@ -55,33 +57,33 @@ class CutOut:
     Args:
         colour: (h, w, 3).
         alpha: (h, w) 0…1.
-        cut: (4,) whether the crop's left, top, right, bottom border cut the person off.
+        truncated: (4,) whether the person is truncated at the crop's left, top, right, bottom border.
     """
 
     colour: FloatArray
     alpha: FloatArray
-    cut: BoolArray
+    truncated: BoolArray
 
 
 def cut_out(image: ByteArray, mask: ByteArray) -> CutOut | None:
-    """The person of a crop; None when next to nothing is seen of it."""
+    """The person of a crop; None if fewer than 12 rows or 6 columns of the mask are occupied."""
     rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
     if len(rows) < 12 or len(columns) < 6:
         return None
     where = slice(rows[0], rows[-1] + 1), slice(columns[0], columns[-1] + 1)
     size = len(mask)
-    cut = np.array([columns[0] == 0, rows[0] == 0, columns[-1] == size - 1, rows[-1] == size - 1])
-    return CutOut(image[where].astype(np.float32), mask[where].astype(np.float32) / 255.0, cut)
+    truncated = np.array([columns[0] == 0, rows[0] == 0, columns[-1] == size - 1, rows[-1] == size - 1])
+    return CutOut(image[where].astype(np.float32), mask[where].astype(np.float32) / 255.0, truncated)
 
 
 class FrameComposer:
-    """Makes frames without end.
+    """Composes frames at random.
 
     Args:
-        datasets: crops to take people from, each data set as often as the others.
-        rng: where all randomness comes from.
+        datasets: crops to take people from, each data set equally often.
+        rng: of all randomness.
         size: N.
-        backgrounds: pictures of nobody to make first.
+        backgrounds: number of backgrounds to make first.
     """
 
     def __init__(self, datasets: Sequence[CropDataset], rng: Generator, size: int, backgrounds: int = 120) -> None:
@@ -96,33 +98,35 @@ class FrameComposer:
         rng, size = self._rng, self._size
         image = self._backgrounds.draw(rng, size, size)
         for _ in range(rng.integers(0, 6)):
-            image = self._with_thing(image)
+            image = self._with_object(image)
         owner = np.full((size, size), -1, dtype=np.int16)
         count = int(rng.choice(6, p=[0.12, 0.36, 0.2, 0.13, 0.1, 0.09]))
         heights = np.sort(size * np.exp(rng.uniform(np.log(0.1), np.log(1.15), count)))
-        # Some stand in a group: about as tall, shoulder to shoulder.
-        middle = float(rng.uniform(0.1, 0.5)) * size if rng.random() < _GROUPS else None
-        if middle is not None:
+        # A group: people of about the same height, side by side.
+        centre_x = float(rng.uniform(0.1, 0.5)) * size if rng.random() < _GROUP_SHARE else None
+        if centre_x is not None:
             heights = heights[:1] * rng.uniform(0.8, 1.2, count)
-        whole = []
+        areas = []
         for index, height in enumerate(heights):
-            image, pixels = self._with_person(image, owner, index, float(height), middle)
-            whole.append(pixels)
-            if middle is not None:
-                middle += float(height * rng.uniform(0.18, 0.5))
+            image, area = self._with_person(image, owner, index, float(height), centre_x)
+            areas.append(area)
+            if centre_x is not None:
+                centre_x += float(height * rng.uniform(0.18, 0.5))
             if rng.random() < 0.1:
-                image = self._with_thing(image, owner)
+                image = self._with_object(image, owner)
         image = self._letterboxed(image, owner)
-        boxes = [_box(owner == index) for index in range(count) if (owner == index).sum() > _LEAST_SEEN * whole[index]]
-        tall = [box for box in boxes if box[3] - box[1] >= _LEAST_HEIGHT_PX]
+        boxes = [
+            _box(owner == index) for index in range(count) if (owner == index).sum() > _MIN_VISIBLE_SHARE * areas[index]
+        ]
+        tall = [box for box in boxes if box[3] - box[1] >= _MIN_HEIGHT_PX]
         return degrade(rng, image), np.array(tall, dtype=np.float32).reshape(-1, 4)
 
     def negative(self) -> ByteArray:
-        """A crop (N, N, 3) as a mistaken detector would choose it: things where a person would be, or just anything."""
+        """A negative crop (N, N, 3), like a false detection: distractors in place of a person, other objects."""
         rng, size = self._rng, self._size
         image = self._backgrounds.draw(rng, size, size)
         for _ in range(rng.integers(0, 4)):
-            image = self._with_thing(image)
+            image = self._with_object(image)
         unowned = np.full((size, size), -1, np.int16)
         for _ in range(rng.integers(0, 4)):
             height = int(size * rng.uniform(0.35, 0.95))
@@ -134,7 +138,7 @@ class FrameComposer:
     def _person(self) -> CutOut:
         while not self._people:
             for dataset in self._datasets:
-                wanted = np.sort(self._rng.choice(len(dataset), _DRAWN_AT_ONCE // len(self._datasets)))
+                wanted = np.sort(self._rng.choice(len(dataset), _CROPS_PER_READ // len(self._datasets)))
                 crops = dataset.batch(wanted, ("image", "mask"))
                 cuts = [cut_out(image, mask) for image, mask in zip(crops["image"], crops["mask"], strict=True)]
                 self._people += [cut for cut in cuts if cut is not None]
@@ -142,53 +146,53 @@ class FrameComposer:
         return self._people.pop()
 
     def _with_person(
-        self, image: FloatArray, owner: npt.NDArray[np.int16], index: int, height: float, middle: float | None
+        self, image: FloatArray, owner: npt.NDArray[np.int16], index: int, height: float, centre_x: float | None
     ) -> tuple[FloatArray, int]:
-        """Pastes somebody, at column `middle` or anywhere.
+        """Pastes a person, at column `centre_x` or anywhere.
 
         Returns:
-            The picture, and how many pixels of it are the person before anything hides them.
+            The image, and the person's area in pixels before occlusion.
         """
         rng, person = self._rng, self._person()
         scale = height / max(person.alpha.shape)
         shape = max(2, round(person.alpha.shape[1] * scale)), max(2, round(person.alpha.shape[0] * scale))
         method = cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC
         colour, alpha = cv2.resize(person.colour, shape, interpolation=method), cv2.resize(person.alpha, shape)
-        cut = person.cut
+        truncated = person.truncated
         if rng.random() < 0.5:
-            colour, alpha, cut = colour[:, ::-1], alpha[:, ::-1], cut[[2, 1, 0, 3]]
+            colour, alpha, truncated = colour[:, ::-1], alpha[:, ::-1], truncated[[2, 1, 0, 3]]
         alpha = cv2.GaussianBlur(np.ascontiguousarray(alpha), (0, 0), float(rng.uniform(0.3, 1.0)) * max(1.0, scale))
-        left, top = self._place(shape, cut)
-        if middle is not None:
-            left = round(middle - shape[0] / 2)
+        left, top = self._place(shape, truncated)
+        if centre_x is not None:
+            left = round(centre_x - shape[0] / 2)
         return paste(image, owner, index, colour, alpha, left, top)
 
-    def _place(self, shape: tuple[int, int], cut: BoolArray) -> tuple[int, int]:
-        """Left and top of a cut-out of (width, height): anywhere, or at the border that cut it off."""
-        place = []
+    def _place(self, shape: tuple[int, int], truncated: BoolArray) -> tuple[int, int]:
+        """Left and top of a cut-out of (width, height): anywhere, or at the border where it is truncated."""
+        corner = []
         for axis in (0, 1):
             room = self._size - shape[axis]
             at = float(self._rng.uniform(-0.15 * shape[axis], room + 0.15 * shape[axis]))
             if room > 0 and self._rng.random() < 0.8:
                 at = float(self._rng.uniform(0, room))
             if self._rng.random() < 0.85:
-                at = room if cut[axis + 2] else (0 if cut[axis] else at)
-            place.append(round(at))
-        return place[0], place[1]
+                at = room if truncated[axis + 2] else (0 if truncated[axis] else at)
+            corner.append(round(at))
+        return corner[0], corner[1]
 
-    def _with_thing(self, image: FloatArray, owner: npt.NDArray[np.int16] | None = None) -> FloatArray:
-        """Something that is not a person, in front of what is there."""
+    def _with_object(self, image: FloatArray, owner: npt.NDArray[np.int16] | None = None) -> FloatArray:
+        """Pastes an object that is no person; it occludes the people in `owner`."""
         rng = self._rng
         if rng.random() < 0.4:
-            return self._with_scrap(image, owner)
+            return self._with_patch(image, owner)
         height = int(self._size * np.exp(rng.uniform(np.log(0.08), np.log(0.9))))
         colour, alpha = distractor(rng, height)
         left, top = (int(rng.uniform(-height / 2, self._size - height / 2)) for _ in range(2))
         hidden = np.full((self._size, self._size), -1, np.int16) if owner is None else owner
         return paste(image, hidden, -1, colour, alpha, left, top)[0]
 
-    def _with_scrap(self, image: FloatArray, owner: npt.NDArray[np.int16] | None = None) -> FloatArray:
-        """A blob of some texture or of another picture; it hides the people below it."""
+    def _with_patch(self, image: FloatArray, owner: npt.NDArray[np.int16] | None = None) -> FloatArray:
+        """Pastes a blob of some texture or of another background; it occludes the people in `owner`."""
         rng = self._rng
         height, width = (int(value) for value in self._size * np.exp(rng.uniform(np.log(0.08), np.log(0.6), 2)))
         side = max(height, width, 8)
@@ -206,7 +210,7 @@ class FrameComposer:
         return paste(image, hidden, -1, colour, alpha, left, top)[0]
 
     def _letterboxed(self, image: FloatArray, owner: npt.NDArray[np.int16]) -> FloatArray:
-        """Half of the frames are wider or taller than square: grey bars, as `letterboxed` adds."""
+        """Adds the grey bars of `letterboxed` to 70 % of the frames, as for pictures that are not square."""
         if self._rng.random() < 0.3:
             return image
         bar = int(self._size * self._rng.uniform(0.08, 0.24))
@@ -226,15 +230,17 @@ def paste(
     left: int,
     top: int,
 ) -> tuple[FloatArray, int]:
-    """A cut-out over a picture, in place; marks its pixels in `owner` and counts them."""
+    """Pastes a cut-out over an image, in place, and marks its pixels in `owner`; returns the image and its area."""
     size_y, size_x = image.shape[:2]
     x0, y0 = max(0, left), max(0, top)
     x1, y1 = min(size_x, left + alpha.shape[1]), min(size_y, top + alpha.shape[0])
     if x0 >= x1 or y0 >= y1:
         return image, int((alpha > 0.5).sum())
-    seen = alpha[y0 - top : y1 - top, x0 - left : x1 - left]
-    image[y0:y1, x0:x1] += seen[..., None] * (colour[y0 - top : y1 - top, x0 - left : x1 - left] - image[y0:y1, x0:x1])
-    owner[y0:y1, x0:x1][seen > 0.5] = index
+    visible = alpha[y0 - top : y1 - top, x0 - left : x1 - left]
+    image[y0:y1, x0:x1] += visible[..., None] * (
+        colour[y0 - top : y1 - top, x0 - left : x1 - left] - image[y0:y1, x0:x1]
+    )
+    owner[y0:y1, x0:x1][visible > 0.5] = index
     return image, int((alpha > 0.5).sum())
 
 
@@ -244,24 +250,24 @@ def _box(mask: BoolArray) -> tuple[float, float, float, float]:
 
 
 def targets(boxes_n4: FloatArray, size: int) -> tuple[FloatArray, FloatArray, FloatArray]:
-    """Heat (H, H), boxes (4, H, H) in N = 1 and weights (H, H) of one frame; the smaller person wins a shared cell."""
+    """Heat (H, H), boxes (4, H, H) in N = 1 and weights (H, H) of one frame; a shared cell has the smaller person's."""
     cells = size // STRIDE
     heat, weight = np.zeros((cells, cells), np.float32), np.zeros((cells, cells), np.float32)
-    reach = np.zeros((4, cells, cells), np.float32)
-    middle = (np.arange(cells, dtype=np.float32) + 0.5) * STRIDE
+    box_map = np.zeros((4, cells, cells), np.float32)
+    centres = (np.arange(cells, dtype=np.float32) + 0.5) * STRIDE
     for box in sorted(boxes_n4, key=lambda b: -(b[2] - b[0]) * (b[3] - b[1])):
         x, y = (box[0] + box[2]) / 2, (box[1] + box[3]) / 2
         sigma_x, sigma_y = (max(STRIDE * 0.6, 0.09 * (box[i + 2] - box[i])) for i in (0, 1))
-        bump = np.exp(-((middle - x) ** 2)[None] / (2 * sigma_x**2) - ((middle - y) ** 2)[:, None] / (2 * sigma_y**2))
+        bump = np.exp(-((centres - x) ** 2)[None] / (2 * sigma_x**2) - ((centres - y) ** 2)[:, None] / (2 * sigma_y**2))
         bump[min(int(y / STRIDE), cells - 1), min(int(x / STRIDE), cells - 1)] = 1.0
         near = bump > 0.5
         heat = np.maximum(heat, bump)
-        weight[near], reach[:, near] = bump[near], (box / size)[:, None]
-    return heat.astype(np.float32), reach, weight
+        weight[near], box_map[:, near] = bump[near], (box / size)[:, None]
+    return heat.astype(np.float32), box_map, weight
 
 
 def frame_batches(data: Sequence[Path], split: Split, batch: int, size: int, seed: int) -> Iterator[FrameBatch]:
-    """Batches of frames without end, people from each of the data sets equally often."""
+    """Endless batches of frames, with people from each of the data sets equally often."""
     datasets = [CropDataset([directory], split) for directory in data]
     composer = FrameComposer(datasets, np.random.default_rng(seed), size)
     while True:

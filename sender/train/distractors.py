@@ -1,6 +1,6 @@
-"""Things that are not people, but stand, lean or hang like them: posts, signs, trees, seats, branches, bags.
+"""Distractors: things with the outline of a person that are none, such as posts, signs, trees, seats, branches, bags.
 
-A detector that has only seen people before smooth backgrounds takes every upright thing for one of them (domain
+A detector that was trained on people before smooth backgrounds alone takes every upright thing for a person (domain
 randomisation with distractors: Tremblay et al. 2018).
 """
 
@@ -18,7 +18,7 @@ _LETTERS = "ABCDEFGHIKLMNOPRSTUVXYZ0123456789"
 
 
 def distractor(rng: Generator, height: int) -> tuple[FloatArray, FloatArray]:
-    """One thing, cut out to a square of `height` pixels: colour (h, h, 3) 0…255 and coverage (h, h) 0…1."""
+    """One distractor in a square of `height` pixels: colour (h, h, 3) 0…255 and alpha (h, h) 0…1."""
     shape = np.zeros((height, height), np.uint8)
     kind = int(rng.integers(len(_KINDS)))
     _KINDS[kind](rng, shape)
@@ -30,14 +30,14 @@ def distractor(rng: Generator, height: int) -> tuple[FloatArray, FloatArray]:
 
 
 def _lit(rng: Generator, surface: FloatArray) -> FloatArray:
-    """Brighter on one side, as round things are."""
+    """Shades a surface from one side to the other, as on round objects."""
     across = np.linspace(-0.5, 0.5, len(surface), dtype=np.float32)
     light = 1 + rng.uniform(-0.9, 0.9) * across[None, :, None] + rng.uniform(-0.6, 0.6) * across[:, None, None]
     return np.asarray(np.clip(surface * light, 0, 255), np.float32)
 
 
 def _post(rng: Generator, shape: ByteArray) -> None:
-    """A post or column, often with a head or a foot: a lamp, a parking meter, a hydrant, a statue."""
+    """A post or column, often with a head or a foot: lamp, parking meter, hydrant, statue."""
     side = len(shape)
     middle, half = side // 2, max(1, int(side * np.exp(rng.uniform(np.log(0.01), np.log(0.15)))))
     lean = int(rng.normal(0, 0.03) * side)
@@ -87,7 +87,7 @@ def _tree(rng: Generator, shape: ByteArray) -> None:
 
 
 def _seat(rng: Generator, shape: ByteArray) -> None:
-    """A chair, a table, a bicycle rack: a few surfaces on thin legs."""
+    """A chair, table or bicycle rack: a few surfaces on thin legs."""
     side = len(shape)
     left, right = rng.uniform(0.05, 0.3) * side, rng.uniform(0.7, 0.95) * side
     level = rng.uniform(0.4, 0.65) * side
@@ -103,7 +103,7 @@ def _seat(rng: Generator, shape: ByteArray) -> None:
 
 
 def _branches(rng: Generator, shape: ByteArray) -> None:
-    """Thick strokes that fork: branches, hoses, railings, racks; limbs without a body."""
+    """Thick strokes that fork: branches, hoses, railings, racks."""
     side = len(shape)
     ends = [rng.uniform(0.2, 0.8, 2) * side]
     width = side * np.exp(rng.uniform(np.log(0.02), np.log(0.12)))

@@ -1,7 +1,7 @@
-"""L_multi = Σ λ_task L_task (paper eq. 7): one weight per head, and how each head's answer is judged."""
+"""L_multi = Σ λ_task L_task (paper eq. 7): the loss terms of each head, and one weight per head."""
 
 from dataclasses import dataclass, fields, replace
-from typing import TypeVar
+from typing import Self, TypeVar
 
 import torch
 from torch import Tensor
@@ -20,18 +20,18 @@ _HEAT_SIGMA_CELLS = 1.2
 
 @dataclass(frozen=True, slots=True)
 class LossWeights:
-    """λ of each head (7); a head whose weight is 0 learns nothing."""
+    """λ of each head (7); 0 leaves a head untrained."""
 
     keypoints: float = 1.0
     pose: float = 1.0
     depth: float = 1.0
     mask: float = 1.0
 
-    def without(self, head: str) -> "LossWeights":
-        """The same with one head's loss left out, for ablations.
+    def without(self, head: str) -> Self:
+        """The weights with one head's loss left out, for ablations.
 
         Raises:
-            ValueError: there is no such head.
+            ValueError: `head` is unknown.
         """
         if head not in {item.name for item in fields(self)}:
             raise ValueError(f"no head {head!r}; the heads are {', '.join(item.name for item in fields(self))}")
@@ -39,11 +39,11 @@ class LossWeights:
 
 
 class MultiTaskLoss:
-    """Judges a `PerceptionOutput` against the truth of its crops.
+    """The loss of a `PerceptionOutput` against the ground truth of its crops.
 
     Args:
         kinematics: poses the predicted and the true skeleton.
-        weights: λ per head.
+        weights: λ of each head.
     """
 
     def __init__(self, kinematics: KeypointKinematics, weights: LossWeights) -> None:
@@ -51,20 +51,20 @@ class MultiTaskLoss:
         self.weights = weights
 
     def __call__(self, output: PerceptionOutput, truth: CropBatch) -> tuple[Tensor, dict[str, float]]:
-        """The loss, and its parts (before λ) for the log."""
-        seen, people = of_people(output, truth.person), of_people(truth, truth.person)
+        """The loss, and its terms (before λ) for the log."""
+        positive, people = of_people(output, truth.person), of_people(truth, truth.person)
         terms = {
             **{f"keypoints.{name}": term for name, term in heat_terms(output, truth).items()},
-            **{f"keypoints.{name}": term for name, term in joint_terms(seen, people).items()},
-            **{f"pose.{name}": term for name, term in self.pose_terms(seen, people).items()},
-            **{f"depth.{name}": term for name, term in depth_terms(seen, people).items()},
+            **{f"keypoints.{name}": term for name, term in joint_terms(positive, people).items()},
+            **{f"pose.{name}": term for name, term in self.pose_terms(positive, people).items()},
+            **{f"depth.{name}": term for name, term in depth_terms(positive, people).items()},
             **{f"mask.{name}": term for name, term in mask_terms(output, truth).items()},
         }
         weighted = [term * getattr(self.weights, name.split(".")[0]) for name, term in terms.items()]
         return torch.stack(weighted).sum(), {name: term.item() for name, term in terms.items()}
 
     def pose_terms(self, output: PerceptionOutput, truth: CropBatch) -> dict[str, Tensor]:
-        """MSE on rotation matrices, shape, hands and camera, and the distance of the posed skeleton."""
+        """MSE on rotation matrices, shape and hands, L1 on the camera and on the posed skeleton, and certainty."""
         matrices = rotation_6d_to_matrix(output.rotations_6d)
         rotation_error = (matrices - truth.rotations).square().mean(dim=(-2, -1))
         predicted = BodyParameters(matrices, output.curl, output.shape, torch.zeros_like(truth.translation))
@@ -89,14 +89,14 @@ class MultiTaskLoss:
 
 
 def log_likelihood(squared_error: Tensor, log_variance: Tensor) -> Tensor:
-    """Negative Gaussian log-likelihood of errors; teaches the variance without letting it excuse the error."""
+    """Negative Gaussian log-likelihood of errors; its gradient reaches the variance only, not the error."""
     clamped = log_variance.clamp(-10.0, 5.0)
     cost: Tensor = 0.5 * (squared_error.detach() * (-clamped).exp() + clamped).mean()
     return cost
 
 
 def heat_targets(keypoints_BJ2: Tensor, height: int, width: int) -> Tensor:
-    """Gaussian heat maps (B, J, H, W) with a peak of 1; a keypoint outside the crop leaves an empty one."""
+    """Gaussian heat maps (B, J, H, W) with a peak of 1; all 0 for a keypoint outside of the crop."""
     centres = cell_centres(keypoints_BJ2.new_empty(height, width))
     cell = keypoints_BJ2.new_tensor([width, height])
     distance = ((centres - keypoints_BJ2[:, :, None]) * cell).square().sum(dim=-1)
@@ -112,14 +112,14 @@ def inside_crop(keypoints_BJ2: Tensor) -> Tensor:
 
 
 def of_people(crops: Crops, person_B: Tensor) -> Crops:
-    """Only the crops in which there is somebody."""
+    """The crops that show a person."""
     return replace(crops, **{item.name: getattr(crops, item.name)[person_B] for item in fields(crops)})
 
 
 def heat_terms(output: PerceptionOutput, truth: CropBatch) -> dict[str, Tensor]:
-    """BCE on heat maps and on visibility; where there is nobody, both are to stay empty."""
+    """BCE on heat maps and on visibility; both are 0 in negative crops."""
     target = heat_targets(truth.keypoints_2d, *output.heat_logits.shape[-2:])
-    # A heat map's mass is 2πσ² cells: dividing by it makes the term independent of the map's size.
+    # The sum over a heat map is 2πσ²: dividing by it makes the term independent of the map's size.
     heat = functional.binary_cross_entropy_with_logits(output.heat_logits, target, reduction="none").sum(dim=(-2, -1))
     return {
         "heat": 1.2 * heat.mean() / (2 * torch.pi * _HEAT_SIGMA_CELLS**2),
@@ -132,16 +132,16 @@ def joint_terms(output: PerceptionOutput, truth: CropBatch) -> dict[str, Tensor]
     inside = inside_crop(truth.keypoints_2d)
     distance = (output.keypoints_2d - truth.keypoints_2d).abs().mean(dim=-1)
     joints = output.joints_3d - truth.relative_joints
-    certain = 0.5 + 0.5 * inside
+    weight = 0.5 + 0.5 * inside
     return {
         "places": 5.0 * (distance * inside).sum() / inside.sum().clamp_min(1.0),
-        "joints": 8.0 * (joints.abs().mean(dim=-1) * certain).mean(),
+        "joints": 8.0 * (joints.abs().mean(dim=-1) * weight).mean(),
         "certainty": 0.02 * log_likelihood(joints.square().mean(dim=-1), output.joints_log_variance),
     }
 
 
 def depth_terms(output: PerceptionOutput, truth: CropBatch) -> dict[str, Tensor]:
-    """L1 on the person, 1 − SSIM of the masked maps, certainty."""
+    """L1 on the person, 1 − SSIM of the masked maps, and certainty."""
     person = (truth.mask > 0.5).float()
     count = person.sum(dim=(-2, -1)).clamp_min(1.0)
     error = (output.depth - truth.depth).abs() * person
@@ -155,13 +155,13 @@ def depth_terms(output: PerceptionOutput, truth: CropBatch) -> dict[str, Tensor]
 
 
 def structural_similarity(first_BHW: Tensor, second_BHW: Tensor, span_m: float = 1.0, window: int = 7) -> Tensor:
-    """Mean SSIM (Wang et al. 2004) with a flat window; `span_m` is the range of values that counts as full contrast."""
+    """Mean SSIM (Wang et al. 2004) with a uniform window; `span_m` is the dynamic range of the values."""
     maps = torch.stack([first_BHW, second_BHW, first_BHW**2, second_BHW**2, first_BHW * second_BHW], dim=1)
     mean_a, mean_b, square_a, square_b, product = functional.avg_pool2d(maps, window, stride=2).unbind(dim=1)
     c1, c2 = (0.01 * span_m) ** 2, (0.03 * span_m) ** 2
     variance_a, variance_b = square_a - mean_a**2, square_b - mean_b**2
-    likeness = (2 * mean_a * mean_b + c1) * (2 * (product - mean_a * mean_b) + c2)
-    return (likeness / ((mean_a**2 + mean_b**2 + c1) * (variance_a + variance_b + c2))).mean()
+    similarity = (2 * mean_a * mean_b + c1) * (2 * (product - mean_a * mean_b) + c2)
+    return (similarity / ((mean_a**2 + mean_b**2 + c1) * (variance_a + variance_b + c2))).mean()
 
 
 def mask_terms(output: PerceptionOutput, truth: CropBatch) -> dict[str, Tensor]:

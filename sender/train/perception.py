@@ -124,7 +124,7 @@ def validation_batches(data: Sequence[Path], size: int = 64, limit: int = 1024) 
 
 
 def optimiser_of(net: PerceptionNet, rate: float) -> torch.optim.AdamW:
-    """AdamW; vectors (norms, biases, encodings) do not decay."""
+    """AdamW without weight decay on vectors (norms, biases, encodings)."""
     matrices = [p for p in net.parameters() if p.ndim >= 2 and p.shape[0] > 1]
     vectors = [p for p in net.parameters() if p.ndim < 2 or p.shape[0] <= 1]
     return torch.optim.AdamW(
@@ -148,7 +148,7 @@ def initial_network(options: argparse.Namespace, device: torch.device) -> Percep
 
 
 def images_before(shipped: bool) -> int:
-    """Crops that the starting weights were trained on."""
+    """Number of crops that the starting weights were trained on."""
     return int(read_manifest()[WEIGHTS_NAME].recipe["images_seen"]) if shipped else 0
 
 
@@ -224,7 +224,7 @@ def export(options: argparse.Namespace) -> None:
     flags = " --shipped" if facts["before"] else ""
     flags += f" --blend {options.blend:g}" if options.blend != 1.0 else ""
     recipe = {
-        "command": f"python -m sender.train.perception --minutes {minutes:.0f} --size {config.size}{flags}",
+        "command": f"python -m sender.train.perception --minutes {minutes:.3g} --size {config.size}{flags}",
         "images_seen": facts["before"] + state["samples"],
         "crops": len(CropDataset(options.data, "train")),
         "split": "val",

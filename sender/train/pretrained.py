@@ -1,7 +1,7 @@
-"""A trunk that starts from timm's ImageNet weights instead of from nothing: `sender.train.perception --pretrained`.
+"""Initialises perception's trunk with timm's ImageNet weights: `sender.train.perception --pretrained`.
 
-Only for trainings on a machine with a network; what ships was trained from scratch.  The attention blocks and the grid
-of position encodings fit; the convolutional stem, the task tokens and the heads are our own and start as ever.
+This needs internet access; the shipped weights were trained from scratch.  Attention blocks and position encodings are
+transferred; the convolutional stem, the task tokens and the heads keep their random initialisation.
 """
 
 import math
@@ -20,24 +20,25 @@ def fetch(name: str) -> nn.Module:
     """A vision transformer with its weights, from timm's model hub or its cache.
 
     Raises:
-        WeightsError: timm knows no such model, or its weights cannot be fetched.
+        WeightsError: timm has no such model, or its weights cannot be fetched.
     """
     try:
         model: nn.Module = timm.create_model(name, pretrained=True)
-    # Whatever the hub's client raises (there are many, and they change) means the same to the user.
+    # The errors of the hub's client are many and change; all mean the same to the user.
     except Exception as error:
         reason = " ".join(str(error).split())[:200]
         raise WeightsError(
-            f"cannot get {name!r} from timm: {reason}; --pretrained needs a network, and a name of timm.list_models()"
+            f"cannot get {name!r} from timm: {reason}; "
+            "--pretrained needs internet access and a name of timm.list_models()"
         ) from error
     return model
 
 
 def transplant(model: nn.Module, net: PerceptionNet) -> None:
-    """Puts the first blocks and the position encoding of a timm vision transformer into a network's trunk, in place.
+    """Copies the first blocks and the position encoding of a timm vision transformer into a network's trunk, in place.
 
     Raises:
-        WeightsError: the model is no plain vision transformer, or not of the trunk's width, heads and depth.
+        WeightsError: the model is not a plain vision transformer, or its width, heads or depth do not fit the trunk.
     """
     config = net.config
     blocks, position = getattr(model, "blocks", None), getattr(model, "pos_embed", None)
@@ -47,16 +48,16 @@ def transplant(model: nn.Module, net: PerceptionNet) -> None:
     if position.shape[-1] != config.width or heads != config.heads:
         raise WeightsError(
             f"--pretrained takes a vision transformer {config.width} wide with {config.heads} heads; "
-            f"this one has {position.shape[-1]} and {heads}"
+            f"this one is {position.shape[-1]} wide with {heads}"
         )
     try:
-        for ours, theirs in zip(net.blocks, blocks, strict=False):
-            ours.load_state_dict(theirs.state_dict())
+        for block, pretrained in zip(net.blocks, blocks, strict=False):
+            block.load_state_dict(pretrained.state_dict())
     except RuntimeError as error:
         raise WeightsError(
-            "--pretrained takes a plain vision transformer; this one's blocks have other parts"
+            "--pretrained takes a plain vision transformer; the blocks of this one have other layers"
         ) from error
-    # Class and register tokens come first; the rest is a square.
+    # Class and register tokens come first; the patches are a square.
     side = math.isqrt(position.shape[1])
     patches = position[:, position.shape[1] - side * side :].detach()
     grid = patches.transpose(1, 2).unflatten(2, (side, side))

@@ -1,4 +1,4 @@
-"""How good perception is, in figures with units: what the training log and the manifest report."""
+"""Perception's scores, with units: for the training log and the manifest."""
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -14,13 +14,13 @@ from sender.train.crops import CropBatch
 
 
 def joint_errors_mm(predicted_BJ3: Tensor, true_BJ3: Tensor) -> Tensor:
-    """Mean distance of each person's joints, millimetres (B,); both relative to the pelvis for MPJPE."""
+    """(B,) mean distance over each person's joints, millimetres; MPJPE if both are relative to the pelvis."""
     distance: Tensor = (predicted_BJ3 - true_BJ3).norm(dim=-1)
     return distance.mean(dim=-1) * 1000.0
 
 
 def procrustes(predicted_BJ3: Tensor, true_BJ3: Tensor) -> Tensor:
-    """`predicted` moved, turned and scaled onto `true` in the least-squares sense (Umeyama 1991)."""
+    """`predicted` after the least-squares similarity transform onto `true` (Umeyama 1991)."""
     mean_p, mean_t = predicted_BJ3.mean(dim=1, keepdim=True), true_BJ3.mean(dim=1, keepdim=True)
     p, t = predicted_BJ3 - mean_p, true_BJ3 - mean_t
     u, s, vh = torch.linalg.svd(p.transpose(1, 2) @ t)
@@ -32,24 +32,24 @@ def procrustes(predicted_BJ3: Tensor, true_BJ3: Tensor) -> Tensor:
 
 
 def intersection_over_union(predicted_BHW: Tensor, true_BHW: Tensor) -> Tensor:
-    """Of boolean masks, (B,)."""
-    both = (predicted_BHW & true_BHW).sum(dim=(-2, -1)).float()
-    either = (predicted_BHW | true_BHW).sum(dim=(-2, -1)).float()
-    return both / either.clamp_min(1.0)
+    """(B,) IoU of boolean masks."""
+    intersection = (predicted_BHW & true_BHW).sum(dim=(-2, -1)).float()
+    union = (predicted_BHW | true_BHW).sum(dim=(-2, -1)).float()
+    return intersection / union.clamp_min(1.0)
 
 
 def keypoints_within(predicted_BJ2: Tensor, truth: CropBatch, share: float) -> tuple[float, float]:
-    """How many visible keypoints lie within `share` of the person's box (longer side), and how many there are."""
-    seen = truth.visible > 0
+    """Numbers of visible keypoints within `share` of the longer side of the person's box, and of visible keypoints."""
+    visible = truth.visible > 0
     points = truth.keypoints_2d
     span = (points.amax(dim=1) - points.amin(dim=1)).amax(dim=-1, keepdim=True)
     hit = (predicted_BJ2 - points).norm(dim=-1) <= share * span
-    return float((hit & seen).sum()), float(seen.sum())
+    return float((hit & visible).sum()), float(visible.sum())
 
 
 @dataclass(slots=True)
 class Sums:
-    """Running sums over a test set."""
+    """Running sums over a data set; `heat` is of the keypoints head, `pose` of the pose head."""
 
     people: float = 0.0
     mpjpe_heat: float = 0.0
@@ -60,12 +60,12 @@ class Sums:
     depth: float = 0.0
     hits_10: float = 0.0
     hits_05: float = 0.0
-    seen: float = 0.0
+    visible: float = 0.0
 
     def add(self, output: PerceptionOutput, truth: CropBatch, kinematics: KeypointKinematics) -> None:
         matrices = rotation_6d_to_matrix(output.rotations_6d)
-        still = torch.zeros_like(truth.translation)
-        posed, _ = kinematics(BodyParameters(matrices, output.curl, output.shape, still))
+        origin = torch.zeros_like(truth.translation)
+        posed, _ = kinematics(BodyParameters(matrices, output.curl, output.shape, origin))
         true_mask = truth.mask > 0.5
         self.people += len(truth)
         self.mpjpe_heat += joint_errors_mm(output.joints_3d, truth.relative_joints).sum().item()
@@ -76,12 +76,12 @@ class Sums:
         error = ((output.depth - truth.depth).abs() * true_mask).sum(dim=(-2, -1))
         self.depth += (error / true_mask.sum(dim=(-2, -1)).clamp_min(1)).sum().item() * 1000.0
         self.hits_10 += keypoints_within(output.keypoints_2d, truth, 0.10)[0]
-        hits, seen = keypoints_within(output.keypoints_2d, truth, 0.05)
+        hits, visible = keypoints_within(output.keypoints_2d, truth, 0.05)
         self.hits_05 += hits
-        self.seen += seen
+        self.visible += visible
 
     def scores(self) -> dict[str, float]:
-        """Means by name, units in the names."""
+        """Means by name, with units in the names."""
         means = {
             "mpjpe_joints_mm": self.mpjpe_heat,
             "mpjpe_pose_mm": self.mpjpe_pose,
@@ -91,20 +91,21 @@ class Sums:
             "depth_mm": self.depth,
         }
         scores = {name: value / max(self.people, 1.0) for name, value in means.items()}
-        scores["pck10"], scores["pck05"] = self.hits_10 / max(self.seen, 1.0), self.hits_05 / max(self.seen, 1.0)
+        visible = max(self.visible, 1.0)
+        scores["pck10"], scores["pck05"] = self.hits_10 / visible, self.hits_05 / visible
         return {name: round(value, 4) for name, value in scores.items()}
 
 
 @torch.no_grad()
 def evaluate(net: nn.Module, batches: Iterable[CropBatch], kinematics: KeypointKinematics) -> dict[str, float]:
-    """Scores of `net` over a test set."""
+    """Scores of `net` over crops."""
     sums = Sums()
-    for output, truth in _observed(net, batches):
+    for output, truth in _outputs(net, batches):
         sums.add(output, truth, kinematics)
     return sums.scores()
 
 
-def _observed(net: nn.Module, batches: Iterable[CropBatch]) -> Iterator[tuple[PerceptionOutput, CropBatch]]:
+def _outputs(net: nn.Module, batches: Iterable[CropBatch]) -> Iterator[tuple[PerceptionOutput, CropBatch]]:
     net.eval()
     device = next(net.parameters()).device
     for crops in batches:

@@ -98,16 +98,16 @@ def true_parameters(batch: Batch) -> BodyParameters:
 def observe(
     dataset: CropDataset, perception: Perception, space: LabelSpace, kinematics: KeypointKinematics, batch: int = 64
 ) -> Samples:
-    """One pass of perception over a dataset: each crop, then its mirror image, which costs nothing more."""
+    """One pass of perception over a data set: each crop, then its mirror image, which flip augmentation sees anyway."""
     parts: list[Samples] = []
     for start in range(0, len(dataset), batch):
         truth = dataset.batch(np.arange(start, min(start + batch, len(dataset))))
         parameters = true_parameters(truth)
         focal = torch.from_numpy(np.asarray(truth["focal"], dtype=np.float32))
         output = perception.observe(list(truth["image"]))
-        for seen, body in ((output, parameters), (mirrored(output), parameters.mirrored())):
+        for observed, body in ((output, parameters), (mirrored(output), parameters.mirrored())):
             entries = crop_entries(space, body, focal)
-            parts.append(Samples(semantic_features(space, seen), entries, landmarks(kinematics, body), focal))
+            parts.append(Samples(semantic_features(space, observed), entries, landmarks(kinematics, body), focal))
         if start // batch % 50 == 0:
             print(f"features {start}/{len(dataset)}", flush=True)
     names = ("features", "entries", "landmarks", "focal")
@@ -115,16 +115,17 @@ def observe(
 
 
 def landmarks(kinematics: KeypointKinematics, parameters: BodyParameters) -> Tensor:
-    """(N, 39, 3) the 17 COCO keypoints, then the 22 joints, relative to the middle of the hips; camera axes, metres."""
+    """(N, 39, 3): 17 COCO keypoints, then 22 joints, relative to the middle of the hips; camera axes, metres."""
     keypoints, joints = kinematics(parameters)
     root = keypoints[:, HIPS].mean(1, keepdim=True)
-    both: Tensor = torch.cat([keypoints, joints[:, : len(JOINTS)]], dim=1) - root
-    return both
+    relative: Tensor = torch.cat([keypoints, joints[:, : len(JOINTS)]], dim=1) - root
+    return relative
 
 
 def cached_samples(
     path: Path, dataset: CropDataset, perception: Perception, space: LabelSpace, kinematics: KeypointKinematics
 ) -> Samples:
+    """Samples of a data set, from `path` if they were computed before."""
     if not path.exists():
         samples = observe(dataset, perception, space, kinematics)
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -141,8 +142,8 @@ def random_batches(samples: Samples, size: int) -> Iterator[Samples]:
 
 def landmark_error(space: LabelSpace, kinematics: KeypointKinematics, entries: Tensor, samples: Samples) -> Tensor:
     """(B, 39) distances in metres between the landmarks that entries decode to and the true ones."""
-    found = landmarks(kinematics, body_in_crop(space, entries, samples.focal))
-    distances: Tensor = (found - samples.landmarks).square().sum(-1).add(1e-8).sqrt()
+    decoded = landmarks(kinematics, body_in_crop(space, entries, samples.focal))
+    distances: Tensor = (decoded - samples.landmarks).square().sum(-1).add(1e-8).sqrt()
     return distances
 
 
@@ -159,8 +160,8 @@ def evaluate(
     posterior = model.posterior(standardised, samples.entries)
     error = (entries - samples.entries).abs()
 
-    def mpjpe_mm(guess: Tensor) -> float:
-        return 1000 * landmark_error(space, kinematics, guess, samples)[:, :KEYPOINTS].mean().item()
+    def mpjpe_mm(estimate: Tensor) -> float:
+        return 1000 * landmark_error(space, kinematics, estimate, samples)[:, :KEYPOINTS].mean().item()
 
     return {
         "mpjpe_mm": mpjpe_mm(entries),

@@ -1,12 +1,17 @@
-"""Trains the verifier on what the detector finds: `python -m sender.train.verifier --data DIR`.
+"""Trains the verifier: whether a crop that the detector proposes shows a person.
 
-Frames are composed of rendered people and of things (`sender.train.detector_frames`); the detector searches them, down
-to scores that it is nearly always wrong at, and perception looks twice into each box, as in service.  A crop counts as
-a person if the box that perception then sees overlaps somebody's by half.  Perception must not have been trained on
-these people, or it is surer of them than of any stranger: give a data set with a seed of its own.
+Frames are composed of rendered people and distractors (`sender.train.detector_frames`).  The detector proposes boxes
+from a low score on, and perception refines each box, as in use.  A crop shows a person if the refined box has an IoU of
+at least 0.5 with a person's.
 
-CPU recipe (two cores): 1,000 frames and 200 held-out ones of 8,192 crops and 768, ten minutes, nearly all of it
-looking; the training itself takes seconds.  What was seen is kept in `--out`.  `--export` writes the package's weights.
+The people must be new to perception, which is more certain of people it was trained on: render a data set with a seed
+of its own.  CPU recipe: 1,000 training and 200 validation frames of 8,192 and 768 crops take ten minutes on two cores,
+nearly all of it for detector and perception, whose outputs are kept in --out.  --export also writes the weights.
+
+Examples:
+  python -m sender.train.verifier --data strangers --export
+  python -m sender.train.verifier --data strangers --out runs/verifier --frames 100
+  python -m sender.train.verifier --data strangers --seed 1 --export --weights /tmp/weights
 """
 
 import argparse
@@ -19,11 +24,13 @@ from scipy.stats import mannwhitneyu
 from torch import Tensor
 from torch.nn import functional
 
-from common.arrays import ByteArray, FloatArray
+from common.arrays import FloatArray, Image
 from common.errors import exit_code_of
 from common.io.atomic_write import atomic_replacement
 from common.synthetic.dataset.shards import CropDataset
 from common.synthetic.dataset.split import Split
+from common.training.flags import add_result_flags, parser_of
+from common.training.loop import write_json
 from common.weights.loader import save_weights
 from sender.perception.inference.detector import Detector, pairwise_iou
 from sender.perception.inference.predictor import Perception
@@ -39,20 +46,23 @@ from sender.perception.inference.verifier import (
 )
 from sender.train.detector_frames import FrameComposer
 
-_LEAST_SCORE = 0.08
-_MOST_BOXES = 10
-# Overlap with somebody's box from which a crop shows them, and up to which it does not; between them nobody can say.
-_SHOWN, _NOT_SHOWN = 0.5, 0.35
+# Below this score the detector is nearly always wrong.
+_MIN_PROPOSAL_SCORE = 0.08
+_MAX_PROPOSALS = 10
+# The verifier's scores compare it with the detector alone at this score.
+_DETECTOR_SCORE = 0.35
+# A crop is positive from the first IoU with a person on and negative up to the second; those between are left out.
+_POSITIVE_IOU, _NEGATIVE_IOU = 0.5, 0.35
 _EPOCHS, _BATCH = 60, 256
 
 
 @dataclass(frozen=True, slots=True)
 class Examples:
-    """What perception was sure of, and whether there was a person.
+    """Proposals with perception's certainty.
 
     Args:
         evidence: (N, EVIDENCE).
-        person: (N,) 0 or 1.
+        person: (N,) 1 where the crop shows a person, else 0.
         score: (N,) the detector's.
     """
 
@@ -62,53 +72,57 @@ class Examples:
 
 
 def parse(arguments: list[str] | None = None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="sender.train.verifier", description=__doc__.split("\n")[0])
-    parser.add_argument("--data", type=Path, nargs="+", required=True, help="directories of rendered shards")
-    parser.add_argument("--out", type=Path, default=Path("runs/verifier"), help="what was seen is kept here")
-    parser.add_argument("--frames", type=int, default=1000, help="frames to train on; a fifth as many are held out")
-    parser.add_argument("--size", type=int, default=416, help="side of the frames")
-    parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--export", action="store_true", help="write the package's weights")
+    parser = parser_of("python -m sender.train.verifier", __doc__)
+    parser.add_argument("--data", type=Path, nargs="+", required=True, help="folders of rendered shards")
+    parser.add_argument(
+        "--out", type=Path, default=Path("runs/verifier"), help="folder of the examples (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--frames", type=int, default=1000, help="training frames; a fifth as many for validation (%(default)s)"
+    )
+    parser.add_argument("--size", type=int, default=416, help="side of the frames (default: %(default)s)")
+    parser.add_argument("--threads", type=int, default=2, help="CPU threads (default: %(default)s)")
+    parser.add_argument("--seed", type=int, default=0, help="of all randomness (default: %(default)s)")
+    add_result_flags(parser, export_help="also write the weights and their scores")
     return parser.parse_args(arguments)
 
 
 def gather(options: argparse.Namespace, split: Split, frames: int) -> Examples:
-    """Examples from composed frames; from `--out` if they were gathered before."""
-    kept = options.out / f"examples-{split}-{options.seed}-{frames}.npz"
-    if not kept.exists():
+    """Examples from composed frames, or from `--out` if they were gathered before."""
+    file = options.out / f"examples-{split}-{options.seed}-{frames}.npz"
+    if not file.exists():
         rng = np.random.default_rng([options.seed, split == "train"])
         composer = FrameComposer([CropDataset([directory], split) for directory in options.data], rng, options.size)
         detector, perception = Detector.load(), Perception.load()
-        detector.threshold = _LEAST_SCORE
+        detector.threshold = _MIN_PROPOSAL_SCORE
         rows = [torch.zeros(0, EVIDENCE + 2)]
         for number in range(frames):
             rows.append(_examples_of_frame(detector, perception, *composer.frame()))
             if number % 100 == 0:
                 print(f"{split}: {number} frames, {sum(map(len, rows))} examples", flush=True)
         options.out.mkdir(parents=True, exist_ok=True)
-        with atomic_replacement(kept) as partial, open(partial, "wb") as file:
-            np.savez(file, rows=torch.cat(rows).numpy())
-    rows_NX = torch.from_numpy(np.load(kept)["rows"])
+        with atomic_replacement(file) as partial, open(partial, "wb") as output:
+            np.savez(output, rows=torch.cat(rows).numpy())
+    rows_NX = torch.from_numpy(np.load(file)["rows"])
     return Examples(rows_NX[:, :EVIDENCE], *rows_NX[:, EVIDENCE:].unbind(1))
 
 
-def _examples_of_frame(detector: Detector, perception: Perception, image: ByteArray, people: FloatArray) -> Tensor:
-    """Rows of evidence, person, score."""
-    found = detector.find(image)[:_MOST_BOXES]
-    if not found:
+def _examples_of_frame(detector: Detector, perception: Perception, image: Image, people: FloatArray) -> Tensor:
+    """(n, EVIDENCE + 2) rows of evidence, person, score."""
+    proposals = detector.find(image)[:_MAX_PROPOSALS]
+    if not proposals:
         return torch.zeros(0, EVIDENCE + 2)
-    seen = refine_boxes(perception, image, [detection.box for detection in found])
-    boxes = torch.from_numpy(np.stack(seen.person_boxes()))
-    shared = pairwise_iou(boxes, torch.from_numpy(people)).amax(dim=1) if len(people) else torch.zeros(len(boxes))
-    scores = torch.tensor([detection.score for detection in found])
-    columns = torch.stack([(shared >= _SHOWN).float(), scores], dim=1)
-    clear = (shared >= _SHOWN) | (shared <= _NOT_SHOWN)
-    return torch.cat([evidence(seen.output), columns], dim=1)[clear]
+    refined = refine_boxes(perception, image, [proposal.box for proposal in proposals])
+    boxes = torch.from_numpy(np.stack(refined.person_boxes()))
+    iou = pairwise_iou(boxes, torch.from_numpy(people)).amax(dim=1) if len(people) else torch.zeros(len(boxes))
+    scores = torch.tensor([proposal.score for proposal in proposals])
+    columns = torch.stack([(iou >= _POSITIVE_IOU).float(), scores], dim=1)
+    clear = (iou >= _POSITIVE_IOU) | (iou <= _NEGATIVE_IOU)
+    return torch.cat([evidence(refined.output), columns], dim=1)[clear]
 
 
 def fit(examples: Examples, seed: int) -> VerifierNet:
-    """The network after `_EPOCHS` passes, trained on the cross-entropy of its verdicts on what the detector said."""
+    """The network after `_EPOCHS` epochs of cross-entropy on its posterior, whose prior is the detector's score."""
     torch.manual_seed(seed)
     net = VerifierNet(VerifierConfig())
     steps = _EPOCHS * (len(examples.person) // _BATCH)
@@ -129,47 +143,50 @@ def fit(examples: Examples, seed: int) -> VerifierNet:
 
 @torch.no_grad()
 def scores_of(net: VerifierNet, examples: Examples, frames: int) -> dict[str, float]:
-    """Areas under the ROC curve, people kept and false ones a frame: of the verifier, and of the detector alone."""
-    verdict = (net(examples.evidence) + log_odds(examples.score)).sigmoid()
+    """ROC AUC, share of people kept and false positives a frame: of the verifier, and of the detector alone."""
+    posterior = (net(examples.evidence) + log_odds(examples.score)).sigmoid()
     person = examples.person > 0.5
-    kept = verdict >= 0.5
-    sure = examples.score >= 0.35
+    kept = posterior >= 0.5
+    kept_by_detector = examples.score >= _DETECTOR_SCORE
     return {
-        "auc": round(area_under_curve(verdict, person), 4),
-        "auc_finder": round(area_under_curve(examples.score, person), 4),
+        "auc": round(area_under_curve(posterior, person), 4),
+        "auc_detector": round(area_under_curve(examples.score, person), 4),
         "kept": round(float((kept & person).sum() / person.sum()), 4),
-        "kept_finder": round(float((sure & person).sum() / person.sum()), 4),
+        "kept_detector": round(float((kept_by_detector & person).sum() / person.sum()), 4),
         "false_per_frame": round(float((kept & ~person).sum()) / frames, 4),
-        "false_per_frame_finder": round(float((sure & ~person).sum()) / frames, 4),
+        "false_per_frame_detector": round(float((kept_by_detector & ~person).sum()) / frames, 4),
     }
 
 
 def area_under_curve(score_N: Tensor, person_N: Tensor) -> float:
-    """The chance that a person's score is higher than that of something else."""
-    people, others = score_N[person_N].numpy(), score_N[~person_N].numpy()
-    if not len(people) or not len(others):
+    """Area under the ROC curve: the probability that a positive example has a higher score than a negative one."""
+    positive, negative = score_N[person_N].numpy(), score_N[~person_N].numpy()
+    if not len(positive) or not len(negative):
         return float("nan")
-    return float(mannwhitneyu(people, others).statistic) / (len(people) * len(others))
+    return float(mannwhitneyu(positive, negative).statistic) / (len(positive) * len(negative))
 
 
-def main() -> None:
-    options = parse()
+def train(options: argparse.Namespace) -> None:
+    """The whole training, top to bottom."""
     torch.set_num_threads(options.threads)
-    held_out_frames = max(options.frames // 5, 1)
+    val_frames = max(options.frames // 5, 1)
     examples = gather(options, "train", options.frames)
-    held_out = gather(options, "val", held_out_frames)
+    val = gather(options, "val", val_frames)
     net = fit(examples, options.seed)
-    scores = scores_of(net, held_out, held_out_frames)
+    scores = scores_of(net, val, val_frames)
     print(f"{len(examples.person)} examples, {float(examples.person.mean()):.0%} of them people: {scores}")
+    write_json(options.json or options.out / "scores.json", {"scores": scores, "examples": len(examples.person)})
     if options.export:
         recipe = {
             "command": f"python -m sender.train.verifier --frames {options.frames} --size {options.size}",
             "examples": len(examples.person),
             "split": "val",
         }
-        entry = save_weights(WEIGHTS_NAME, net.state_dict(), architecture(net.config), recipe, scores, half=False)
-        print(f"wrote {entry.file}")
+        kind = architecture(net.config)
+        tensors = net.state_dict()
+        entry = save_weights(WEIGHTS_NAME, tensors, kind, recipe, scores, half=False, directory=options.weights)
+        print(f"wrote {options.weights / entry.file}")
 
 
 if __name__ == "__main__":
-    raise SystemExit(exit_code_of("python -m sender.train.verifier", main))
+    raise SystemExit(exit_code_of("python -m sender.train.verifier", lambda: train(parse())))

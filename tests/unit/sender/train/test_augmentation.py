@@ -1,11 +1,11 @@
-"""A mirrored crop's labels must be the exact mirror image of the body."""
+"""Augmentation changes ground truth and image alike."""
 
 import pytest
 import torch
 
 from common.body.model import BodyModel, BodyParameters, KeypointKinematics
 from common.body.rotations import axis_angle_to_matrix
-from sender.train.augmentation import choose, hide_rectangles, jitter_colours, mirror
+from sender.train.augmentation import jitter_colours, mirror, occlude_rectangles, select
 from sender.train.crops import CropBatch, with_negatives
 
 
@@ -15,7 +15,7 @@ def body() -> BodyModel:
 
 
 def random_crops(body: BodyModel, count: int = 4, seed: int = 0) -> CropBatch:
-    """Crops of noise, with labels of random bodies that agree with each other."""
+    """Crops of noise, with the consistent ground truth of random bodies."""
     g = torch.Generator().manual_seed(seed)
     rotations = axis_angle_to_matrix(torch.randn(count, 22, 3, generator=g) * 0.5)
     curl, shape = torch.rand(count, 4, generator=g), torch.randn(count, 10, generator=g)
@@ -44,7 +44,7 @@ def test_mirrored_labels_pose_the_mirrored_body(body: BodyModel) -> None:
     mirrored = mirror(random_crops(body))
     parameters = BodyParameters(mirrored.rotations, mirrored.curl, mirrored.shape, mirrored.translation)
     joints, _ = KeypointKinematics(body)(parameters)
-    # Anny's mesh is symmetric to a fraction of a millimetre; its keypoint regressor to about two.
+    # Anny's mesh is symmetric within a fraction of a millimetre, its keypoint regressor within about two.
     assert (joints - mirrored.joints_3d).norm(dim=-1).mean() < 2e-3
 
 
@@ -72,16 +72,16 @@ def test_mirror_moves_image_and_labels_together(body: BodyModel) -> None:
     assert not torch.equal(mirrored.part, crops.part.flip(-1))
 
 
-def test_hidden_rectangles_leave_no_truth_behind(body: BodyModel) -> None:
+def test_occluded_rectangles_have_no_ground_truth(body: BodyModel) -> None:
     crops = random_crops(body, count=64)
-    hidden = hide_rectangles(crops, torch.Generator().manual_seed(0), share=1.0)
-    changed = (hidden.image != crops.image).all(dim=1)[:, ::2, ::2]
+    occluded = occlude_rectangles(crops, torch.Generator().manual_seed(0), share=1.0)
+    changed = (occluded.image != crops.image).all(dim=1)[:, ::2, ::2]
     assert changed.any(dim=(1, 2)).all()
-    assert (hidden.mask[changed] == 0).all()
-    assert (hidden.part[changed] == 0).all()
-    assert torch.equal(hidden.mask[~changed], crops.mask[~changed])
-    assert (hidden.visible <= crops.visible).all()
-    assert hidden.visible.sum() < crops.visible.sum()
+    assert (occluded.mask[changed] == 0).all()
+    assert (occluded.part[changed] == 0).all()
+    assert torch.equal(occluded.mask[~changed], crops.mask[~changed])
+    assert (occluded.visible <= crops.visible).all()
+    assert occluded.visible.sum() < crops.visible.sum()
 
 
 def test_colour_jitter_keeps_the_range(body: BodyModel) -> None:
@@ -92,22 +92,22 @@ def test_colour_jitter_keeps_the_range(body: BodyModel) -> None:
     assert not torch.equal(jittered, image)
 
 
-def test_choose_takes_whole_crops(body: BodyModel) -> None:
+def test_select_takes_whole_crops(body: BodyModel) -> None:
     crops = random_crops(body)
     mirrored = mirror(crops)
-    mixed = choose(torch.tensor([True, False, True, False]), mirrored, crops)
+    mixed = select(torch.tensor([True, False, True, False]), mirrored, crops)
     for name in ("image", "part", "rotations", "joints_3d", "extent"):
         assert torch.equal(getattr(mixed, name)[0::2], getattr(mirrored, name)[0::2]), name
         assert torch.equal(getattr(mixed, name)[1::2], getattr(crops, name)[1::2]), name
 
 
-def test_with_negatives_crops_stay_empty_when_mirrored(body: BodyModel) -> None:
+def test_mirrored_negative_crops_stay_empty(body: BodyModel) -> None:
     batch = random_crops(body)
-    nobody = torch.arange(len(batch)) == 0
-    crops = with_negatives(batch, nobody, torch.zeros_like(batch.image))
-    for seen in (crops, mirror(crops)):
-        assert seen.person.tolist() == [not empty for empty in nobody.tolist()]
+    negative = torch.arange(len(batch)) == 0
+    crops = with_negatives(batch, negative, torch.zeros_like(batch.image))
+    for augmented in (crops, mirror(crops)):
+        assert augmented.person.tolist() == (~negative).tolist()
         for name in ("image", "mask", "depth", "part", "visible"):
-            assert not getattr(seen, name)[0].any(), name
-        assert ((seen.keypoints_2d[0] < 0) | (seen.keypoints_2d[0] > 1)).all()
-        assert seen.mask[1:].any()
+            assert not getattr(augmented, name)[0].any(), name
+        assert ((augmented.keypoints_2d[0] < 0) | (augmented.keypoints_2d[0] > 1)).all()
+        assert augmented.mask[1:].any()

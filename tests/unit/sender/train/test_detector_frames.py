@@ -1,4 +1,4 @@
-"""Composed frames: boxes surround what was pasted, targets mark its middle."""
+"""Composed frames: boxes of the people pasted, and the targets made of them."""
 
 from pathlib import Path
 
@@ -15,7 +15,7 @@ from sender.train.distractors import distractor
 
 
 def _blue_people(directory: Path, size: int) -> CropDataset:
-    """A data set of pictures with a blue upright bar in the middle; what else a shard holds is empty."""
+    """A data set whose crops show a blue upright bar; all other fields of its shard are empty."""
     shard = directory / "train-0000"
     shard.mkdir(parents=True)
     image, mask = np.zeros((8, size, size, 3), np.uint8), np.zeros((8, size, size), np.uint8)
@@ -26,7 +26,7 @@ def _blue_people(directory: Path, size: int) -> CropDataset:
     return CropDataset([directory], "train")
 
 
-def test_frames_box_the_people_of_every_data_set(tmp_path: Path) -> None:
+def test_frames_have_boxes_of_people_of_every_data_set(tmp_path: Path) -> None:
     datasets = [_blue_people(tmp_path / "fine", 64), _blue_people(tmp_path / "coarse", 32)]
     composer = FrameComposer(datasets, np.random.default_rng(5), 128, backgrounds=4)
     frames = [composer.frame() for _ in range(12)]
@@ -35,18 +35,22 @@ def test_frames_box_the_people_of_every_data_set(tmp_path: Path) -> None:
     assert (boxes[:, 2:] > boxes[:, :2]).all()
     assert boxes.min() >= 0
     assert boxes.max() <= 128
-    blue = [image[int(b[1]) : int(b[3]), int(b[0]) : int(b[2])].mean(axis=(0, 1)) for image, bs in frames for b in bs]
-    # Light, blur and noise change colours, but not which of the three is strongest in most boxes.
+    blue = [
+        image[int(b[1]) : int(b[3]), int(b[0]) : int(b[2])].mean(axis=(0, 1))
+        for image, people in frames
+        for b in people
+    ]
+    # Shading, blur and noise change the colours, but in most boxes blue stays the strongest channel.
     assert np.mean([colour.argmax() == 2 for colour in blue]) > 0.6
 
 
-def test_the_same_seed_makes_the_same_frame(tmp_path: Path) -> None:
+def test_same_seed_gives_the_same_frame(tmp_path: Path) -> None:
     dataset = _blue_people(tmp_path, 32)
     first, second = (FrameComposer([dataset], np.random.default_rng(1), 64, backgrounds=2).frame()[0] for _ in range(2))
     assert np.array_equal(first, second)
 
 
-def test_crops_of_nobody_need_no_people_and_vary() -> None:
+def test_negative_crops_need_no_people_and_vary() -> None:
     composer = FrameComposer([], np.random.default_rng(3), 64, backgrounds=4)
     crops = [composer.negative() for _ in range(8)]
     assert all(crop.shape == (64, 64, 3) and crop.dtype == np.uint8 for crop in crops)
@@ -54,7 +58,7 @@ def test_crops_of_nobody_need_no_people_and_vary() -> None:
 
 
 @pytest.mark.parametrize("height", [6, 40, 200])
-def test_distractors_are_things_with_a_colour(height: int) -> None:
+def test_distractors_have_colour_and_alpha(height: int) -> None:
     rng = np.random.default_rng(height)
     for _ in range(30):
         colour, alpha = distractor(rng, height)
@@ -65,7 +69,7 @@ def test_distractors_are_things_with_a_colour(height: int) -> None:
         assert np.isfinite(colour).all()
 
 
-def test_cut_out_is_the_masks_box_and_knows_what_was_cut() -> None:
+def test_cut_out_is_the_box_of_the_mask_with_its_truncated_sides() -> None:
     image = np.random.default_rng(0).integers(0, 255, (64, 64, 3), dtype=np.uint8)
     mask = np.zeros((64, 64), dtype=np.uint8)
     mask[30:64, 20:40] = 255
@@ -73,14 +77,14 @@ def test_cut_out_is_the_masks_box_and_knows_what_was_cut() -> None:
     assert cut is not None
     assert cut.alpha.shape == (34, 20)
     assert np.array_equal(cut.colour, image[30:, 20:40].astype(np.float32))
-    assert cut.cut.tolist() == [False, False, False, True]
+    assert cut.truncated.tolist() == [False, False, False, True]
 
 
-def test_nothing_to_cut_out() -> None:
+def test_empty_mask_gives_no_cut_out() -> None:
     assert cut_out(np.zeros((64, 64, 3), np.uint8), np.zeros((64, 64), np.uint8)) is None
 
 
-def test_paste_marks_its_owner_and_clips_at_the_border() -> None:
+def test_paste_marks_the_owner_and_clips_at_the_border() -> None:
     image, owner = np.zeros((32, 32, 3), np.float32), np.full((32, 32), -1, np.int16)
     pasted, pixels = paste(
         image, owner, 3, np.full((10, 8, 3), 200.0, np.float32), np.ones((10, 8), np.float32), 28, -4
@@ -91,14 +95,14 @@ def test_paste_marks_its_owner_and_clips_at_the_border() -> None:
     assert pasted[6:].sum() == 0
 
 
-def test_paste_outside_leaves_the_picture() -> None:
+def test_paste_outside_leaves_the_image() -> None:
     image, owner = np.zeros((16, 16, 3), np.float32), np.full((16, 16), -1, np.int16)
     pasted, _ = paste(image, owner, 0, np.ones((4, 4, 3), np.float32), np.ones((4, 4), np.float32), 40, 0)
     assert pasted.sum() == 0
     assert (owner == -1).all()
 
 
-def test_targets_mark_the_middle_and_hold_the_box() -> None:
+def test_targets_of_one_person() -> None:
     heat, boxes, weight = targets(np.array([[32, 64, 96, 192]], np.float32), 256)
     row, column = np.unravel_index(heat.argmax(), heat.shape)
     assert (int(row), int(column)) == (16, 8)
@@ -108,17 +112,17 @@ def test_targets_mark_the_middle_and_hold_the_box() -> None:
     assert weight[0, 0] == 0
 
 
-def test_smaller_person_in_front_keeps_its_cell() -> None:
+def test_shared_cell_has_the_box_of_the_smaller_person() -> None:
     large, small = [0, 0, 256, 256], [112, 96, 144, 160]
     _, boxes, _ = targets(np.array([small, large], np.float32), 256)
     assert boxes[:, 16, 16] == pytest.approx(np.array(small) / 256)
 
 
-def test_targets_read_back_as_detections() -> None:
+def test_peaks_of_targets_are_the_boxes() -> None:
     people = np.array([[10, 20, 60, 200], [150, 100, 200, 230]], np.float32)
     heat, boxes, _ = targets(people, 256)
-    found, _ = peaks(torch.from_numpy(heat), torch.from_numpy(boxes), 0.9)
-    assert sorted((found * 256).round().tolist()) == people.tolist()
+    detected, _ = peaks(torch.from_numpy(heat), torch.from_numpy(boxes), 0.9)
+    assert sorted((detected * 256).round().tolist()) == people.tolist()
 
 
 def test_training_steps_lower_the_loss() -> None:

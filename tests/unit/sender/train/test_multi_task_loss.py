@@ -1,4 +1,4 @@
-"""Each head's loss falls to its floor on the truth, and the weights switch heads off."""
+"""The loss terms of each head and their weights."""
 
 from dataclasses import fields, replace
 
@@ -34,7 +34,7 @@ def truth(kinematics: KeypointKinematics) -> CropBatch:
 
 
 def perfect(output: PerceptionOutput, truth: CropBatch) -> PerceptionOutput:
-    """The answer that every head should give."""
+    """An output that equals the ground truth."""
     return replace(
         output,
         keypoints_2d=truth.keypoints_2d,
@@ -48,7 +48,7 @@ def perfect(output: PerceptionOutput, truth: CropBatch) -> PerceptionOutput:
     )
 
 
-def test_truth_costs_nothing(kinematics: KeypointKinematics, truth: CropBatch) -> None:
+def test_loss_of_the_ground_truth_is_zero(kinematics: KeypointKinematics, truth: CropBatch) -> None:
     output = perfect(PerceptionNet(TINY)(truth.image), truth)
     _, terms = MultiTaskLoss(kinematics, LossWeights())(output, truth)
     for name in ("keypoints.places", "keypoints.joints", "pose.rotations", "pose.skeleton", "pose.camera", "depth.l1"):
@@ -57,33 +57,31 @@ def test_truth_costs_nothing(kinematics: KeypointKinematics, truth: CropBatch) -
     assert terms["mask.bce"] < 1e-4
 
 
-def test_where_there_is_nobody_only_maps_and_visibility_are_judged(
-    kinematics: KeypointKinematics, truth: CropBatch
-) -> None:
-    nobody = torch.arange(len(truth)) == 1
-    batch = with_negatives(truth, nobody, torch.rand_like(truth.image))
+def test_negative_crops_enter_only_map_and_visibility_terms(kinematics: KeypointKinematics, truth: CropBatch) -> None:
+    negative = torch.arange(len(truth)) == 1
+    batch = with_negatives(truth, negative, torch.rand_like(truth.image))
     output = perfect(PerceptionNet(TINY)(batch.image), truth)
     empty = replace(
         output,
-        mask_logits=torch.where(nobody[:, None, None], -20.0, 40.0 * truth.mask - 20.0),
+        mask_logits=torch.where(negative[:, None, None], -20.0, 40.0 * truth.mask - 20.0),
         heat_logits=torch.full_like(output.heat_logits, -20.0),
         visible_logit=torch.full_like(output.visible_logit, -20.0),
     )
     loss_of = MultiTaskLoss(kinematics, LossWeights())
     _, terms = loss_of(empty, batch)
     assert terms["mask.bce"] < 1e-4
-    # Whatever pose and depth say of nobody costs nothing; a heat map or a visible keypoint there does.
-    absurd = torch.where(nobody[:, None], 9.0, empty.camera)
-    _, same = loss_of(replace(empty, camera=absurd, depth=empty.depth + 5.0 * nobody[:, None, None]), batch)
-    assert same == terms
+    # Pose and depth of negative crops do not enter the loss; heat maps and visibility do.
+    camera = torch.where(negative[:, None], 9.0, empty.camera)
+    _, unchanged = loss_of(replace(empty, camera=camera, depth=empty.depth + 5.0 * negative[:, None, None]), batch)
+    assert unchanged == terms
     for name, field in (("heat", "heat_logits"), ("visible", "visible_logit")):
-        seen = getattr(empty, field).clone()
-        seen[nobody] = 5.0
-        _, dearer = loss_of(replace(empty, **{field: seen}), batch)
-        assert dearer[f"keypoints.{name}"] > terms[f"keypoints.{name}"] + 0.1
+        logits = getattr(empty, field).clone()
+        logits[negative] = 5.0
+        _, changed = loss_of(replace(empty, **{field: logits}), batch)
+        assert changed[f"keypoints.{name}"] > terms[f"keypoints.{name}"] + 0.1
 
 
-def test_left_out_head_gets_no_gradient(kinematics: KeypointKinematics, truth: CropBatch) -> None:
+def test_head_without_loss_gets_no_gradient(kinematics: KeypointKinematics, truth: CropBatch) -> None:
     net = PerceptionNet(TINY)
     loss, _ = MultiTaskLoss(kinematics, LossWeights().without("depth"))(net(truth.image), truth)
     loss.backward()
@@ -92,12 +90,12 @@ def test_left_out_head_gets_no_gradient(kinematics: KeypointKinematics, truth: C
     assert sum(value for name, value in grads.items() if name.startswith("mask.")) > 0
 
 
-def test_without_names_the_heads() -> None:
+def test_unknown_head_is_refused() -> None:
     with pytest.raises(ValueError, match="keypoints, pose, depth, mask"):
         LossWeights().without("hair")
 
 
-def test_few_steps_lower_the_loss(kinematics: KeypointKinematics, truth: CropBatch) -> None:
+def test_training_steps_lower_the_loss(kinematics: KeypointKinematics, truth: CropBatch) -> None:
     torch.manual_seed(0)
     net, loss_of = PerceptionNet(TINY), MultiTaskLoss(kinematics, LossWeights())
     optimiser = torch.optim.AdamW(net.parameters(), 3e-3)
@@ -111,27 +109,27 @@ def test_few_steps_lower_the_loss(kinematics: KeypointKinematics, truth: CropBat
     assert losses[-1] < 0.8 * losses[0]
 
 
-def test_heat_target_peaks_at_the_keypoint_and_is_empty_outside() -> None:
+def test_heat_target_inside_and_outside_of_the_crop() -> None:
     heat = heat_targets(torch.tensor([[[0.53, 0.28], [1.2, 0.5]]]), 16, 16)
     assert heat[0, 0].argmax() == 4 * 16 + 8
     assert heat[0, 0].max() > 0.8
     assert heat[0, 1].max() == 0
 
 
-def test_log_likelihood_is_least_at_the_true_variance() -> None:
+def test_log_likelihood_is_minimal_at_the_true_variance() -> None:
     error = torch.full((100,), 0.04)
     values = torch.linspace(-6, 1, 71, requires_grad=True)
     costs = torch.stack([log_likelihood(error, value) for value in values])
     assert values[costs.argmin()].exp().item() == pytest.approx(0.04, rel=0.1)
 
 
-def test_structural_similarity_of_same_and_other() -> None:
+def test_structural_similarity_of_equal_and_unrelated_images() -> None:
     image = torch.randn(2, 32, 32)
     assert structural_similarity(image, image).item() == pytest.approx(1.0)
     assert structural_similarity(image, torch.randn(2, 32, 32)).item() < 0.2
 
 
-def test_procrustes_undoes_a_similarity() -> None:
+def test_procrustes_inverts_a_similarity_transform() -> None:
     torch.manual_seed(0)
     true = torch.randn(3, 17, 3)
     turn, _ = torch.linalg.qr(torch.randn(3, 3))
@@ -147,11 +145,11 @@ def test_procrustes_does_not_mirror() -> None:
 
 
 def test_intersection_over_union() -> None:
-    one = torch.zeros(1, 4, 4, dtype=torch.bool)
-    one[:, :2] = True
-    other = torch.zeros(1, 4, 4, dtype=torch.bool)
-    other[:, 1:3] = True
-    assert intersection_over_union(one, other).item() == pytest.approx(1 / 3)
+    predicted = torch.zeros(1, 4, 4, dtype=torch.bool)
+    predicted[:, :2] = True
+    truth = torch.zeros(1, 4, 4, dtype=torch.bool)
+    truth[:, 1:3] = True
+    assert intersection_over_union(predicted, truth).item() == pytest.approx(1 / 3)
 
 
 def test_every_head_has_a_weight() -> None:

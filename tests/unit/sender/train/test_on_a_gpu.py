@@ -1,4 +1,4 @@
-"""Training and looking on a GPU that is not there: torch follows devices and shapes without computing anything."""
+"""Training and inference on a GPU that does not exist: torch tracks devices and shapes without computing."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -19,8 +19,8 @@ GPU = torch.device("cuda", 0)
 
 
 @contextmanager
-def pretended() -> Iterator[None]:
-    """Within it, modules and tensors move to a GPU in name only; tensors of two devices still do not mix."""
+def fake_gpu() -> Iterator[None]:
+    """Modules and tensors move to a fake GPU; operations on tensors of two devices still fail."""
     convert = torch.__future__.get_overwrite_module_params_on_conversion()
     torch.__future__.set_overwrite_module_params_on_conversion(True)
     try:
@@ -30,24 +30,24 @@ def pretended() -> Iterator[None]:
         torch.__future__.set_overwrite_module_params_on_conversion(convert)
 
 
-def test_the_loss_stays_on_the_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_loss_is_computed_on_the_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
     net, kinematics = PerceptionNet(TINY), KeypointKinematics(BodyModel.load())
     batch = random_crops(kinematics.body)
-    # How many crops show somebody, and what a loss is, is known only once it is computed.
+    # The number of positive crops and the value of a loss depend on data, which fake tensors have none of.
     monkeypatch.setattr(multi_task_loss, "of_people", lambda crops, _person: crops)
     monkeypatch.setattr(torch.Tensor, "item", lambda _self: 0.0)
-    with pretended():
+    with fake_gpu():
         net, kinematics, batch = net.to(GPU), kinematics.to(GPU), batch.to(GPU)
         loss, _ = MultiTaskLoss(kinematics, LossWeights())(net(batch.image), batch)
         assert loss.device == GPU
 
 
-def test_looking_both_ways_stays_on_the_gpu() -> None:
+def test_flip_augmentation_is_computed_on_the_gpu() -> None:
     net = PerceptionNet(TINY)
-    with pretended():
+    with fake_gpu():
         assert FlipAugmentation(net.to(GPU))(torch.zeros(2, 3, 32, 32, device=GPU)).features().device == GPU
 
 
-def test_the_network_for_gpus_is_larger_and_can_be_built() -> None:
+def test_network_for_gpus_is_the_largest() -> None:
     sizes = {name: sum(p.numel() for p in PerceptionNet(NETWORKS[name]).parameters()) for name in NETWORKS}
     assert sizes["gpu"] > 3 * sizes["cpu"] > 3 * sizes["probe"]

@@ -1,4 +1,4 @@
-"""Training perception: exporting a checkpoint."""
+"""Training perception: export of a checkpoint."""
 
 from dataclasses import asdict
 from pathlib import Path
@@ -14,7 +14,9 @@ from tests.unit.sender.train.test_multi_task_loss import TINY
 
 
 @pytest.mark.parametrize(("before", "share"), [(0, "0.5"), (1000, "0"), (1000, "1.5"), (1000, "nan")])
-def test_only_what_began_with_the_shipped_weights_is_blended_with_them(tmp_path: Path, before: int, share: str) -> None:
+def test_blend_is_refused_unless_the_training_began_with_the_shipped_weights(
+    tmp_path: Path, before: int, share: str
+) -> None:
     threads = ["--threads", str(torch.get_num_threads())]
     average = AveragedNetwork(PerceptionNet(TINY)).state_dict()
     facts = {"config": asdict(TINY), "before": before}

@@ -1,4 +1,4 @@
-"""A trunk from timm's weights: which parts fit, and what is refused."""
+"""A trunk from timm's weights: which parts are transferred, and what is refused."""
 
 from typing import Any
 
@@ -15,21 +15,21 @@ from sender.train.pretrained import fetch, transplant
 CONFIG = PerceptionConfig(size=64, width=192, depth=2, heads=3, quarter=16, eighth=16, keypoint_width=16)
 
 
-def test_blocks_and_places_come_from_the_model_and_the_rest_stays() -> None:
+def test_blocks_and_positions_are_transferred_and_the_rest_stays() -> None:
     torch.manual_seed(0)
     model: Any = timm.create_model("vit_tiny_patch16_224", pretrained=False)
     net = PerceptionNet(CONFIG)
     before = {name: value.clone() for name, value in net.state_dict().items()}
     transplant(model, net)
     for index in range(CONFIG.depth):
-        theirs = model.blocks[index].state_dict()
-        assert all(torch.equal(value, theirs[name]) for name, value in net.blocks[index].state_dict().items())
-    # Corners keep their places: the grid is neither turned nor shifted by the class token.
+        pretrained_block = model.blocks[index].state_dict()
+        assert all(torch.equal(value, pretrained_block[name]) for name, value in net.blocks[index].state_dict().items())
+    # The grid is neither rotated nor shifted by the class token.
     grid = model.pos_embed[0, 1:].T.unflatten(1, (14, 14))
-    ours = net.position.shared.detach()[0]
+    transferred = net.position.shared.detach()[0]
     for row, column in ((0, 0), (0, -1), (-1, 0), (-1, -1)):
-        near = torch.nn.functional.cosine_similarity(ours[:, row, column], grid.reshape(192, -1).T, dim=1)
-        best = divmod(int(near.argmax()), 14)
+        similarity = torch.nn.functional.cosine_similarity(transferred[:, row, column], grid.reshape(192, -1).T, dim=1)
+        best = divmod(int(similarity.argmax()), 14)
         assert abs(best[0] - row % 14) <= 2
         assert abs(best[1] - column % 14) <= 2
     changed = {name for name, value in net.state_dict().items() if not torch.equal(value, before[name])}
@@ -48,16 +48,16 @@ def test_too_few_blocks_are_refused() -> None:
         transplant(model, PerceptionNet(CONFIG))
 
 
-def test_without_a_network_one_line_says_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_internet_access_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
     def unreachable(*_: object, **__: object) -> None:
         raise OSError("no route to host")
 
     monkeypatch.setattr(timm, "create_model", unreachable)
-    with pytest.raises(WeightsError, match="no route to host; --pretrained needs a network"):
+    with pytest.raises(WeightsError, match="no route to host; --pretrained needs internet access"):
         fetch("vit_tiny_patch16_224")
 
 
-def test_the_flag_has_a_default_model_and_takes_a_name() -> None:
+def test_flag_has_a_default_model_and_takes_a_name() -> None:
     assert parse(["--data", "x"]).pretrained is None
     assert parse(["--data", "x", "--pretrained"]).pretrained == pretrained.DEFAULT
     assert parse(["--data", "x", "--pretrained", "vit_tiny_patch16_384"]).pretrained == "vit_tiny_patch16_384"
