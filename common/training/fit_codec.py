@@ -1,16 +1,17 @@
-"""Fits the codec's tables to label sequences and freezes them.
+"""Fits the codec's frequency tables and quantiser steps to label sequences.
 
-    python -m common.training.fit_codec --sequences FILE.npz [--importance FILE.json] [--out DIR]
+--sequences takes an .npz file with `labels` (T, 104) float32 and `clip` (T,) integers at 30 frames a second, such as
+`python -m common.training.label_sequences` writes; frames of one clip must be consecutive.  Without it the tables are
+those of a parametric family.  --importance takes the output of `python -m sender.importance.measure` and sets the steps
+so that the quantisation of every entry moves the surface by the same distance.
 
-FILE.npz holds `labels` (T, 104) float32 and `clip` (T,) integers, at 30 frames a second: frames of one clip follow one
-another; `python -m common.training.label_sequences` makes one from captured clips.  Without sequences the tables are
-those of the parametric family alone.  `--importance` takes what `python -m sender.importance.measure` wrote and sets
-the steps so that every entry's rounding moves the surface alike.
+New tables are a new codec: packets that were coded with other tables cannot be decoded.
 
-Everything that was sent with older tables needs the older tables: a new fit is a new codec for the wire.
+Examples:
+  python -m common.training.fit_codec --sequences sequences.npz --out /tmp/tables
+  python -m common.training.fit_codec --sequences sequences.npz --importance importance.json --out /tmp/tables
 """
 
-import argparse
 import io
 import json
 import logging
@@ -31,15 +32,16 @@ from common.codec.tables import ALPHABET, DATA_FOLDER, SCALES, SYMBOLS, TIERS, T
 from common.errors import SourceError, exit_code_of
 from common.frames import Camera, LabelFrame, PersonLabels
 from common.labels import GROUP_NAMES, LABEL_SIZE, group_slices, split
+from common.training.flags import parser_of
 
-_LOGGER = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
-# Mean magnitudes of a Laplace mixture relative to the tracked mean: a core, and tails for when motion starts.
+# A Laplace mixture, in units of the tracked mean magnitude: a core, and tails for the start of a motion.
 _CORE_WEIGHTS: Final = (0.80, 0.17, 0.03)
 _CORE_SCALES: Final = (0.75, 1.7, 4.0)
 _PRIOR_COUNT: Final = 300.0
 
-# Steps at ρ = 0, in σ, for what has no measured displacement.
+# Steps at ρ = 0, in σ, of entries without a measured displacement.
 _DEFAULT_STEP_SIGMA: Final = {"root": 0.006, "shape": 0.03, "appearance": 0.05}
 _FAST_STEP_SIGMA: Final = 0.02
 _DEFAULT_TIER: Final = {"root": 0, "torso": 0, "left_leg": 0, "right_leg": 0, "hands": 2, "appearance": 2}
@@ -47,13 +49,13 @@ _DEFAULT_TIER: Final = {"root": 0, "torso": 0, "left_leg": 0, "right_leg": 0, "h
 # (ρ, age of the reference in frames) at which symbols are counted.
 _SETTINGS: Final = ((0.0, 1), (0.2, 2), (0.4, 3), (0.8, 2))
 
-# At ρ = 0, rounding an entry may move the surface by this much on average.
+# Mean displacement of the surface by the quantisation of an entry at ρ = 0.
 _STEP_MM: Final = 0.25
 _STEP_SIGMA_BOUNDS: Final = (0.001, 0.03)
 
 
 class Importance(TypedDict):
-    """What the codec takes from `python -m sender.importance.measure`; millimetres of surface displacement."""
+    """What the codec uses of the output of `python -m sender.importance.measure`; displacements in millimetres."""
 
     mm_per_sigma: list[float]
     omega: dict[str, float]
@@ -65,12 +67,12 @@ def parametric_frequencies() -> IntArray:
     rows = []
     for i in range(SCALES):
         mean = 2.0 ** (-6 + i / 8)
-        beyond = sum(
+        tail = sum(
             weight * np.exp(-edges / (mean * scale)) for weight, scale in zip(_CORE_WEIGHTS, _CORE_SCALES, strict=True)
         )
-        one_side = (np.concatenate([beyond[:-1] - beyond[1:], beyond[-1:]])) / 2
+        one_side = (np.concatenate([tail[:-1] - tail[1:], tail[-1:]])) / 2
         inner = one_side[:-1]
-        rows.append(np.concatenate([inner[::-1], [1 - beyond[0]], inner, [2 * one_side[-1]]]))
+        rows.append(np.concatenate([inner[::-1], [1 - tail[0]], inner, [2 * one_side[-1]]]))
     return to_frequencies(np.array(rows))
 
 
@@ -84,7 +86,7 @@ def to_frequencies(weights: Float64Array) -> IntArray:
 
 
 def default_tables() -> CodecTables:
-    """Tables that know nothing of any data."""
+    """Tables without any data: parametric frequencies and default steps."""
     step_sigma = np.zeros(LABEL_SIZE)
     for name, where in group_slices().items():
         step_sigma[where] = _DEFAULT_STEP_SIGMA.get(name, _FAST_STEP_SIGMA)
@@ -100,9 +102,9 @@ def default_tables() -> CodecTables:
 
 
 def equal_displacement_steps(mm_per_sigma: Float64Array) -> Float64Array:
-    """(LABEL_SIZE,) steps at ρ = 0 in σ, of which each moves the surface by a quarter of a millimetre, within bounds.
+    """(LABEL_SIZE,) steps at ρ = 0, in σ, each of which moves the surface by 0.25 mm, within bounds.
 
-    At a given mean displacement this spends the fewest bits: entries that the surface hardly shows get few.
+    At a given mean displacement this needs the fewest bits: entries with little effect on the surface get few.
     """
     steps = np.clip(_STEP_MM / np.maximum(mm_per_sigma, 1e-6), *_STEP_SIGMA_BOUNDS)
     return np.asarray(steps, dtype=np.float64)
@@ -112,8 +114,8 @@ def with_importance(tables: CodecTables, importance: Importance) -> CodecTables:
     """Steps of equal surface displacement, and tiers in order of ω.
 
     Args:
-        importance: `mm_per_sigma` holds LABEL_SIZE numbers (0: not visible in the surface, keep the step), `omega` one
-            per group.
+        importance: `mm_per_sigma` has LABEL_SIZE numbers (0 for entries without effect on the surface, which keep
+            their step), `omega` one per group.
     """
     mm = np.array(importance["mm_per_sigma"], dtype=np.float64)
     fixed = np.rint(equal_displacement_steps(mm) * UNIT).astype(np.int64)
@@ -125,9 +127,9 @@ def with_importance(tables: CodecTables, importance: Importance) -> CodecTables:
 
 
 def with_sequences(tables: CodecTables, labels: FloatArray, clip: IntArray) -> CodecTables:
-    """Spreads and frequencies as counted while coding the sequences, the parametric family as the prior."""
-    follows = clip[1:] == clip[:-1]
-    change = np.abs(np.diff(labels, axis=0))[follows].mean(axis=0)
+    """Tables with the spreads and symbol frequencies of the sequences, the parametric family as the prior."""
+    consecutive = clip[1:] == clip[:-1]
+    change = np.abs(np.diff(labels, axis=0))[consecutive].mean(axis=0)
     tables = replace(
         tables,
         key_spread=_as_spread(np.abs(labels).mean(axis=0)),
@@ -146,7 +148,7 @@ def _as_spread(sigma: FloatArray) -> IntArray:
 
 
 class _CountingWriter(SymbolWriter):
-    """Counts which symbol of which row is coded."""
+    """Counts the coded symbols of each row."""
 
     def __init__(self, tables: CodecTables, counts: IntArray) -> None:
         super().__init__(tables)
@@ -168,18 +170,18 @@ class _CountingCodec(FrameCodec):
 
 
 def _count_symbols(tables: CodecTables, labels: FloatArray, clip: IntArray) -> IntArray:
-    """(SCALES, SYMBOLS) how often each symbol was coded, over all of `_SETTINGS`."""
+    """(SCALES, SYMBOLS) occurrences of each symbol, over all of `_SETTINGS`."""
     counts = np.zeros((SCALES, SYMBOLS), dtype=np.int64)
     for rho, lag in _SETTINGS:
         for name in np.unique(clip):
             codec = _CountingCodec(tables, counts)
             for encoded in encode_clip(codec, labels[clip == name], rho, lag):
-                _LOGGER.debug("frame %d: %d bytes", encoded.sequence, len(encoded.payload))
+                logger.debug("frame %d: %d bytes", encoded.sequence, len(encoded.payload))
     return counts
 
 
 def encode_clip(codec: FrameCodec, labels: FloatArray, rho: float, lag: int) -> Iterator[EncodedFrame]:
-    """Codes one person's clip (T, LABEL_SIZE) at 30 fps with ρ for every group, acknowledged `lag` frames later."""
+    """Encodes one person's clip (T, LABEL_SIZE) at 30 fps, with ρ for every group and acks `lag` frames later."""
     for sequence, vector in enumerate(labels):
         people = (PersonLabels(identity=0, score=1.0, labels=split(vector)),)
         frame = LabelFrame(sequence, "clip", sequence / 30, Camera(640, 480, 600.0), people)
@@ -209,14 +211,14 @@ def _load_importance(path: Path) -> Importance:
 
 def main(arguments: list[str] | None = None) -> int:
     """The command line; returns the exit code."""
-    parser = argparse.ArgumentParser(
-        prog="python -m common.training.fit_codec", description="Fit and freeze the codec's tables."
-    )
-    parser.add_argument("--sequences", type=Path, help="labels and clip ids at 30 frames a second (.npz)")
+    parser = parser_of("python -m common.training.fit_codec", __doc__)
+    parser.add_argument("--sequences", type=Path, help="labels and clip numbers at 30 frames a second (.npz)")
     parser.add_argument("--importance", type=Path, help="output of python -m sender.importance.measure (.json)")
-    parser.add_argument("--out", type=Path, default=DATA_FOLDER, help="where the tables go (default: %(default)s)")
+    parser.add_argument("--out", type=Path, default=DATA_FOLDER, help="folder to write to (default: the package's)")
     options = parser.parse_args(arguments)
-    return exit_code_of("fit", lambda: _fit(options.sequences, options.importance, options.out))
+    return exit_code_of(
+        "python -m common.training.fit_codec", lambda: _fit(options.sequences, options.importance, options.out)
+    )
 
 
 def _fit(sequences: Path | None, importance: Path | None, out: Path) -> None:

@@ -1,10 +1,16 @@
-"""Fits the label space: `python -m common.training.fit_label_space` writes `common/weights/label_space.safetensors`.
+"""Fits the label space: the linear transforms between body parameters and label groups.
 
-The transforms are principal axes over sampled training poses (`common.synthetic.motion.poses`), in a metric in which a
-radian of a joint counts by the root mean square distance that it moves the skin.
+They are principal axes over sampled training poses (`common.synthetic.motion.poses`), in a metric that weighs a radian
+of a joint by the root mean square distance that it moves the skin.  With --shards, `appearance` is fitted to the
+colours of rendered people; otherwise it is copied from the package's label space.
+
+A new label space invalidates every network that reads or writes labels.
+
+Examples:
+  python -m common.training.fit_label_space --out /tmp/label_space.safetensors
+  python -m common.training.fit_label_space --shards everyday
 """
 
-import argparse
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +24,7 @@ from common.body.model import BodyModel, BodyParameters
 from common.body.rotations import axis_angle_to_matrix
 from common.labels import GROUP_BY_NAME
 from common.synthetic.motion.poses import PoseSampler
+from common.training.flags import parser_of
 
 _SEED = 7
 
@@ -26,7 +33,7 @@ def principal_axes(samples: Tensor, metric: Tensor, size: int) -> tuple[Tensor, 
     """Mean (D,), analysis (D, size) and synthesis (size, D) of the Karhunen-Loève transform of samples (N, D).
 
     Args:
-        metric: (D,) weight of each coordinate: what a unit of it is worth in metres.
+        metric: (D,) metres that a unit of each coordinate is worth.
     """
     mean = samples.mean(0)
     weighted = ((samples - mean) * metric).double()
@@ -38,10 +45,10 @@ def principal_axes(samples: Tensor, metric: Tensor, size: int) -> tuple[Tensor, 
 
 
 def joint_metric(body: BodyModel, name: str) -> Tensor:
-    """(D,) metres of skin displacement (root mean square over the body) a radian of each of a group's coordinates."""
+    """(D,) metres of skin displacement (root mean square over the body) for a radian of each coordinate of a group."""
     count = 3 * len(GROUP_JOINTS[name]) + (4 if name == "hands" else 0)
     rest = body(BodyParameters.rest()).vertices
-    moved = []
+    displacement = []
     for coordinate in range(count):
         parameters = BodyParameters.rest()
         if coordinate < 3 * len(GROUP_JOINTS[name]):
@@ -50,16 +57,16 @@ def joint_metric(body: BodyModel, name: str) -> Tensor:
             parameters.rotations[0, joint] = axis_angle_to_matrix(turn)
         else:
             parameters.curl[0, coordinate - 3 * len(GROUP_JOINTS[name])] = 0.1
-        moved.append((body(parameters).vertices - rest).square().sum(-1).mean().sqrt() / 0.1)
-    return torch.stack(moved).clamp_min(1e-4)
+        displacement.append((body(parameters).vertices - rest).square().sum(-1).mean().sqrt() / 0.1)
+    return torch.stack(displacement).clamp_min(1e-4)
 
 
 def fit_poses(body: BodyModel, count: int) -> dict[str, Tensor]:
-    """The transforms of the groups of joints, over `count` training poses."""
+    """The transforms of the groups of joints, from `count` training poses."""
     poses = PoseSampler("train", seed=_SEED).sample(count)
     rotations = axis_angle_to_matrix(torch.from_numpy(poses.rotation_vectors))
-    nowhere = torch.zeros(count, 3)
-    parameters = BodyParameters(rotations, torch.from_numpy(poses.curl), torch.zeros(count, SHAPE_SIZE), nowhere)
+    origin = torch.zeros(count, 3)
+    parameters = BodyParameters(rotations, torch.from_numpy(poses.curl), torch.zeros(count, SHAPE_SIZE), origin)
     tensors: dict[str, Tensor] = {}
     for name in GROUP_JOINTS:
         samples = group_vector(parameters, name)
@@ -78,9 +85,10 @@ def _named(group: str, parts: tuple[Tensor, Tensor, Tensor]) -> dict[str, Tensor
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--count", type=int, default=60_000, help="poses to draw")
-    parser.add_argument("--shards", type=Path, help="rendered training shards: fits `appearance` to their colours")
+    parser = parser_of("python -m common.training.fit_label_space", __doc__)
+    parser.add_argument("--count", type=int, default=60_000, help="poses to sample (default: %(default)s)")
+    parser.add_argument("--shards", type=Path, help="folder of rendered shards to fit `appearance` to")
+    parser.add_argument("--out", type=Path, default=LABEL_SPACE_FILE, help="file to write (default: the package's)")
     arguments = parser.parse_args()
     tensors = fit_poses(BodyModel.load(), arguments.count)
     if arguments.shards:
@@ -91,7 +99,7 @@ def main() -> None:
         tensors |= {
             name: tensor for name, tensor in load_file(LABEL_SPACE_FILE).items() if name.startswith("appearance.")
         }
-    save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, LABEL_SPACE_FILE)
+    save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, arguments.out)
 
 
 if __name__ == "__main__":

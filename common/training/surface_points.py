@@ -1,7 +1,7 @@
-"""Where the 2,048 surface points sit on the skin: evenly spread, in the order of a balanced tree.
+"""Places of the 2,048 surface points on the skin: evenly spread, in the order of a balanced tree.
 
-They are chosen once, by `common.training.fit_shape_space`, and shipped with the shape space: networks know a point by
-its index.
+`common.training.fit_shape_space` chooses them once, and they ship with the shape space, because networks identify a
+point by its index.
 """
 
 from typing import Any
@@ -18,10 +18,10 @@ def surface_places(
     weights: npt.NDArray[Any],
     joints: npt.NDArray[Any],
 ) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
-    """Corners (2048, 3) and barycentric weights (2048, 3) of evenly spread skin points in the order of the tree.
+    """Corners (2048, 3) and barycentric weights (2048, 3) of evenly spread skin points, in tree order.
 
-    Halving the points again and again along their longest extent, on the mean body with its limbs spread, makes leaves
-    of 16 neighbours (a token) whose order is a space-filling one: 4 tokens in a row are neighbours too, and so on up.
+    The points of the mean body with spread limbs are halved recursively along their longest extent.  A leaf has 16
+    neighbours (a token), and the order of the leaves is space-filling: 4 consecutive tokens are neighbours too.
     """
     generator = np.random.default_rng(20261120)
     corners = vertices[faces]
@@ -46,7 +46,7 @@ def _farthest_points(points: npt.NDArray[Any], count: int) -> npt.NDArray[Any]:
 
 
 def _spread_offsets(joints: npt.NDArray[Any]) -> npt.NDArray[Any]:
-    """(52, 3): moves each bone's points apart from other limbs', so that a tree over space never joins two limbs."""
+    """(52, 3) offset of each bone that separates the limbs, so that no leaf joins two of them."""
     offsets = np.zeros_like(joints)
     push = {"upperleg01": 0.3, "lowerleg01": 0.3, "foot": 0.3, "upperarm01": 0.3, "lowerarm01": 0.45, "wrist": 0.6}
     for index, name in enumerate(SKELETON):

@@ -1,15 +1,19 @@
-"""Bodies for training the receiver: `python -m receiver.train.bodies --out DIR --split train --count 150000`.
+"""Samples posed bodies to train the receiver on.
 
-Every body is posed once, in its root frame (upright, pelvis at the origin), and kept with its labels in shards of .npy:
-labels float32 (n, 104), points int16 (n, 2048, 3) in 0.1 mm, normals int8 (n, 2048, 3), points along the curve of
+Every body is posed in its root frame (upright, pelvis at the origin) and written with its labels to shards of .npy
+files: labels float32 (n, 104), points int16 (n, 2048, 3) in 0.1 mm, normals int8 (n, 2048, 3), in the point order of
 `receiver.decode.geometry_image`.  A second run with the same arguments continues where the first one stopped.
+
+Examples:
+  python -m receiver.train.bodies --out bodies --split train --count 200000
+  python -m receiver.train.bodies --out bodies --split val --count 1024
+  python -m receiver.train.bodies --out bodies --split test --count 1024 --threads 2
 """
 
-import argparse
 import time
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import get_args
+from typing import Self
 
 import numpy as np
 import numpy.typing as npt
@@ -22,8 +26,9 @@ from common.body.label_space import LabelSpace
 from common.body.model import BodyModel, BodyParameters
 from common.body.rotations import axis_angle_to_matrix
 from common.errors import SourceError, exit_code_of
-from common.synthetic.dataset.split import SEED_RANGES, Split
+from common.synthetic.dataset.split import SEED_RANGES, SPLITS, Split
 from common.synthetic.motion.poses import PoseSampler
+from common.training.flags import parser_of
 from receiver.decode.geometry_image import curve_order, pool
 from receiver.diffusion.stage import in_root_frame
 
@@ -33,13 +38,13 @@ NORMAL_STEP = 1 / 127
 
 
 def template_order(body: BodyModel) -> Tensor:
-    """(2048,) the template's points along the curve."""
+    """(2048,) order of the template's points along the space-filling curve."""
     points, _ = body.surface_points(body.rest(torch.zeros(1, SHAPE_SIZE))[0])
     return torch.from_numpy(curve_order(points[0].double().numpy()))
 
 
 def sample_people(split: Split, seed: int, count: int) -> BodyParameters:
-    """`count` people of a split: poses of the sampler, shapes from the standard normal that the shape space is."""
+    """`count` people of a split: sampled poses, and shapes from the standard normal distribution."""
     poses = PoseSampler(split, seed=seed).sample(count)
     shape = torch.randn(count, SHAPE_SIZE, generator=torch.Generator().manual_seed(seed))
     rotations = axis_angle_to_matrix(torch.from_numpy(poses.rotation_vectors))
@@ -48,7 +53,7 @@ def sample_people(split: Split, seed: int, count: int) -> BodyParameters:
 
 
 def oriented_points(body: BodyModel, parameters: BodyParameters, order: Tensor, batch: int = 128) -> Tensor:
-    """(B, 2048, 6) points and unit normals in the root frame, along the curve."""
+    """(B, 2048, 6) points and unit normals in the root frame, in curve order."""
     upright = in_root_frame(parameters)
     clouds = []
     for start in range(0, len(upright), batch):
@@ -59,11 +64,11 @@ def oriented_points(body: BodyModel, parameters: BodyParameters, order: Tensor, 
 
 @dataclass(frozen=True, slots=True)
 class BodyTable:
-    """Bodies in memory, packed as on disk.
+    """Bodies in memory, quantised as on disk.
 
     Args:
         labels: (n, 104) float32.
-        points: (n, N, 3) int16 in 0.1 mm, N = 2048 or the places of a level.
+        points: (n, N, 3) int16 in 0.1 mm, N = 2048 points, or the places of a level.
         normals: (n, N, 3) int8 in 1/127.
     """
 
@@ -75,15 +80,21 @@ class BodyTable:
         return len(self.labels)
 
     @classmethod
-    def read(cls, directory: Path, split: Split, places: int, limit: int | None = None) -> "BodyTable":
-        """All shards of a split, pooled to `places` along the curve.
+    def read(cls, directory: Path, split: Split, places: int, limit: int | None = None) -> Self:
+        """The shards of a split, pooled to `places` along the curve.
+
+        Args:
+            limit: maximum number of bodies.
+
 
         Raises:
-            SourceError: the directory holds no shard of that split.
+            SourceError: the directory has no shard of the split.
         """
         shards = sorted(directory.glob(f"{split}-*"))
         if not shards:
-            raise SourceError(f"no {split} bodies in {directory}; run python -m receiver.train.bodies first")
+            raise SourceError(
+                f"no {split} bodies in {directory}: run python -m receiver.train.bodies --split {split} first"
+            )
         parts: list[tuple[npt.NDArray[np.generic], ...]] = []
         count = 0
         for shard in shards:
@@ -96,12 +107,12 @@ class BodyTable:
         return cls(labels.astype(np.float32), points.astype(np.int16), normals.astype(np.int8))
 
     def batch(self, rows: IntArray | slice) -> tuple[Tensor, Tensor]:
-        """(labels (B, 104), oriented points or places (B, N, 6))."""
+        """(labels (B, 104), oriented points or places (B, N, 6)) of some rows."""
         return torch.from_numpy(self.labels[rows]), unpack(self.points[rows], self.normals[rows])
 
 
 def pack(cloud_BN6: Tensor) -> tuple[npt.NDArray[np.int16], npt.NDArray[np.int8]]:
-    """Oriented points as integers: 0.1 mm, and 1/127 of a normal's component."""
+    """Oriented points as integers, in 0.1 mm and 1/127 of a normal's component."""
     points = (cloud_BN6[..., :3] / POSITION_STEP_M).round().to(torch.int16)
     return points.numpy(), (cloud_BN6[..., 3:] / NORMAL_STEP).round().to(torch.int8).numpy()
 
@@ -113,7 +124,7 @@ def unpack(points: npt.NDArray[np.int16], normals: npt.NDArray[np.int8]) -> Tens
 
 
 def write_shard(directory: Path, labels: Tensor, cloud: Tensor) -> None:
-    """One shard, whole or not at all."""
+    """Writes one shard, atomically."""
     unfinished = directory.with_name(f".{directory.name}")
     unfinished.mkdir(parents=True, exist_ok=True)
     points, normals = pack(cloud)
@@ -124,12 +135,12 @@ def write_shard(directory: Path, labels: Tensor, cloud: Tensor) -> None:
 
 @torch.inference_mode()
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m receiver.train.bodies", description=__doc__)
-    parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--split", choices=get_args(Split), default="train")
-    parser.add_argument("--count", type=int, default=150_000)
-    parser.add_argument("--seed", type=int, help="of the first shard; default: the first seed of the split")
-    parser.add_argument("--threads", type=int, default=1)
+    parser = parser_of("python -m receiver.train.bodies", __doc__)
+    parser.add_argument("--out", type=Path, required=True, help="folder of the shards")
+    parser.add_argument("--split", choices=SPLITS, default="train", help="whose poses and seeds (default: %(default)s)")
+    parser.add_argument("--count", type=int, default=150_000, help="number of bodies (default: %(default)s)")
+    parser.add_argument("--seed", type=int, help="of the first shard (default: the first seed of the split)")
+    parser.add_argument("--threads", type=int, default=1, help="CPU threads (default: %(default)s)")
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
     body, space = BodyModel.load(), LabelSpace.load()

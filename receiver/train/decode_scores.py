@@ -1,4 +1,4 @@
-"""Scores of the decode stage on bodies that nobody trained on, and the ablations: a part is shuffled."""
+"""Scores of the decode stage on validation or test bodies, also with a label group or z' shuffled among people."""
 
 import torch
 from torch import Tensor
@@ -14,20 +14,20 @@ MILLIMETRES = 1000.0
 
 
 def place_error_mm(truth: Tensor, decoded: Tensor) -> float:
-    """Mean distance of the places' positions, millimetres."""
+    """Mean distance between the positions of the places, millimetres."""
     return MILLIMETRES * float((truth[..., :3] - decoded[..., :3]).norm(dim=-1).mean())
 
 
 def shuffled_group(labels_BL: Tensor, name: str) -> Tensor:
-    """Everyone with the group of the next person."""
+    """Labels in which everyone has one group of the next person."""
     where = group_slices()[name]
-    mixed = labels_BL.clone()
-    mixed[:, where] = labels_BL.roll(1, 0)[:, where]
-    return mixed
+    shuffled = labels_BL.clone()
+    shuffled[:, where] = labels_BL.roll(1, 0)[:, where]
+    return shuffled
 
 
 def mixture_scores(network: DecodeNetwork, truth: Tensor, arrived: Tensor, present: Tensor) -> dict[str, float]:
-    """What the components are good for where labels got lost: how many are used, and the best of them by hindsight."""
+    """Under label dropout: components in use, and the error of the best component in hindsight."""
     mixture: GaussianMixture = network.encoder(arrived[:, network.entries], present[:, network.entries])
     error_KB = torch.stack(
         [(truth - network.decoder(z)[2])[..., :3].norm(dim=-1).mean(-1) for z in mixture.means_BKD.unbind(1)]
@@ -41,11 +41,11 @@ def mixture_scores(network: DecodeNetwork, truth: Tensor, arrived: Tensor, prese
 
 
 @torch.inference_mode()
-def decode_scores(network: DecodeNetwork, table: BodyTable, arrival: LabelDropoutConfig, seed: int) -> dict[str, float]:
-    """Millimetres of error of each level on clean labels, of s_3 when labels get lost, a group or z' is shuffled."""
+def decode_scores(network: DecodeNetwork, table: BodyTable, dropout: LabelDropoutConfig, seed: int) -> dict[str, float]:
+    """Errors in millimetres: of each level on clean labels; of s_3 under dropout, with a group or z' shuffled."""
     labels, places = torch.from_numpy(table.labels), table.batch(slice(None))[1]
     truth, present = true_levels(places), torch.ones(len(labels), LABEL_SIZE)
-    arrived, arrived_present = drop_labels(labels, arrival, torch.Generator().manual_seed(seed))
+    arrived, arrived_present = drop_labels(labels, dropout, torch.Generator().manual_seed(seed))
 
     clean = network(labels, present)
     scores = {f"s_{i + 1}_mm": place_error_mm(s, s_hat) for i, (s, s_hat) in enumerate(zip(truth, clean, strict=True))}
@@ -57,8 +57,8 @@ def decode_scores(network: DecodeNetwork, table: BodyTable, arrival: LabelDropou
     scores["s_3_step_0.25_mm"] = place_error_mm(truth[2], network(rounded, present)[2])
 
     scores |= mixture_scores(network, truth[2], arrived, arrived_present)
-    y, here = labels[:, network.entries], present[:, network.entries]
-    mixture = network.encoder(y, here)
+    y, entries_present = labels[:, network.entries], present[:, network.entries]
+    mixture = network.encoder(y, entries_present)
     sampled = mixture.sample(torch.Generator().manual_seed(seed))
     scores["s_3_sampled_mm"] = place_error_mm(truth[2], network.decoder(sampled)[2])
     scores["s_3_shuffled_z_mm"] = place_error_mm(truth[2], network.decoder(mixture.mode().roll(1, 0))[2])

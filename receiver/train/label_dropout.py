@@ -1,4 +1,4 @@
-"""What arrives of a label vector: groups that are missing, prefixes, quantisation.  Simulated for training."""
+"""Label dropout: simulates missing groups, prefixes and quantisation of received label vectors."""
 
 from dataclasses import dataclass
 
@@ -10,12 +10,12 @@ from common.labels import GROUPS, LABEL_SIZE, group_slices
 
 @dataclass(frozen=True, slots=True)
 class LabelDropoutConfig:
-    """How labels get lost.
+    """Probabilities of label dropout.
 
     Args:
-        whole: share of people whose labels arrive complete.
-        group_missing: chance that a group of the others is missing.
-        group_cut: chance that only a prefix of a group arrives.
+        whole: probability that all labels of a person arrive.
+        group_missing: otherwise, probability that a group is missing.
+        group_cut: otherwise, probability that only a prefix of a group arrives.
         step_max: coarsest quantiser step, in standard deviations.
     """
 
@@ -26,28 +26,28 @@ class LabelDropoutConfig:
 
     def __post_init__(self) -> None:
         if not (0 <= self.whole <= 1 and 0 <= self.group_missing <= 1 and 0 <= self.group_cut <= 1):
-            raise ValueError("chances of arrival must lie between 0 and 1")
+            raise ValueError("probabilities of label dropout must lie between 0 and 1")
 
 
 def kept_entries(count: int, config: LabelDropoutConfig, generator: torch.Generator) -> Tensor:
-    """Which entries arrive, (count, 104) of 0 and 1: whole groups, prefixes or nothing."""
+    """(count, 104) of 0 and 1, which entries arrive: whole groups, prefixes or nothing."""
     present = torch.ones(count, LABEL_SIZE)
     whole = torch.rand(count, generator=generator) < config.whole
     for group, where in zip(GROUPS, group_slices().values(), strict=True):
-        chance = torch.rand(count, generator=generator)
+        draw = torch.rand(count, generator=generator)
         prefix = torch.randint(1, group.size + 1, (count,), generator=generator)
-        length = torch.where(chance < config.group_missing + config.group_cut, prefix, group.size)
-        length = torch.where(chance < config.group_missing, 0, length)
+        length = torch.where(draw < config.group_missing + config.group_cut, prefix, group.size)
+        length = torch.where(draw < config.group_missing, 0, length)
         length = torch.where(whole, group.size, length)
         present[:, where] = (torch.arange(group.size) < length.unsqueeze(1)).float()
     return present
 
 
 def drop_labels(labels_BL: Tensor, config: LabelDropoutConfig, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-    """(labels as they arrive, which entries did), both (B, 104): each person has a quantiser step of her own."""
+    """(labels as they arrive, which entries arrive), both (B, 104); each person has an own quantiser step."""
     count = len(labels_BL)
     present = kept_entries(count, config, generator)
-    # A quarter is sent finely: the best quality is asked of those.
+    # A quarter of the people is not quantised, so that the best quality is trained too.
     step = (torch.rand(count, 1, generator=generator) * 4 / 3 - 1 / 3).clamp(min=0) * config.step_max
     noise = (torch.rand(labels_BL.shape, generator=generator) - 0.5) * step
     return (labels_BL + noise) * present, present

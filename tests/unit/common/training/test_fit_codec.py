@@ -17,23 +17,23 @@ def write_sequences(path: Path) -> Path:
     return path
 
 
-def test_fit_saves_bytes_on_what_it_was_fitted_to() -> None:
+def test_fitted_tables_need_fewer_bytes() -> None:
     labels = np.concatenate([moving_labels(60, seed) for seed in (50, 51)])
     fitted = with_sequences(default_tables(), labels, np.repeat([0, 1], 60))
-    held_out = clip(60, seed=60)
-    sizes = [sum(len(e.payload) for e, _ in transmit(held_out, FINE_RHO, tables=t)) for t in (default_tables(), fitted)]
+    val = clip(60, seed=60)
+    sizes = [sum(len(e.payload) for e, _ in transmit(val, FINE_RHO, tables=t)) for t in (default_tables(), fitted)]
     assert sizes[1] < sizes[0]
 
 
-def test_importance_sets_steps_of_equal_displacement() -> None:
+def test_importance_gives_steps_of_equal_displacement() -> None:
     mm = np.linspace(5.0, 300.0, LABEL_SIZE)
     mm[-1] = 0.0
     before = default_tables()
     omega = {name: float(g) for g, name in enumerate(GROUP_NAMES)}
     tables = with_importance(before, {"mm_per_sigma": mm.tolist(), "omega": omega})
-    moved = tables.base_step / UNIT * mm
+    displacement = tables.base_step / UNIT * mm
     inside = (mm > 9) & (mm < 240)
-    np.testing.assert_allclose(moved[inside], moved[inside][0], rtol=0.02)
+    np.testing.assert_allclose(displacement[inside], displacement[inside][0], rtol=0.02)
     assert tables.base_step[-1] == before.base_step[-1]
     assert dict(zip(GROUP_NAMES, tables.tier.tolist(), strict=True)) == {
         "root": 0, "appearance": 0, "hands": 0, "right_leg": 0,

@@ -6,15 +6,15 @@ from common.synthetic.motion.motion_table import clips
 from common.training.label_sequences import label_clip
 
 
-def test_label_clip_moves_the_limbs_and_keeps_the_person() -> None:
+def test_label_clip_changes_the_pose_and_keeps_the_person() -> None:
     clip = clips("test")[0]
     labels = label_clip(LabelSpace.load(), clip, 0.0, np.random.default_rng(1))
     assert labels.shape == (len(clip.rotation_vectors), LABEL_SIZE)
     assert np.isfinite(labels).all()
-    moved = labels.std(axis=0)
+    deviation = labels.std(axis=0)
     slices = group_slices()
-    assert moved[slices["left_leg"]][0] > 0.1
-    assert moved[slices["shape"]].max() < 1e-5 and moved[slices["appearance"]].max() < 1e-5
+    assert deviation[slices["left_leg"]][0] > 0.1
+    assert deviation[slices["shape"]].max() < 1e-5 and deviation[slices["appearance"]].max() < 1e-5
 
 
 def test_label_clip_with_jitter_differs_by_the_jitter() -> None:

@@ -26,7 +26,7 @@ def decode_network() -> DecodeNetwork:
     return network.eval()
 
 
-def test_chamfer_of_a_cloud_with_itself_is_zero_in_any_order_and_grows_when_it_moves() -> None:
+def test_chamfer_of_reordered_and_of_moved_cloud() -> None:
     cloud = torch.randn(1, 500, 3, generator=torch.Generator().manual_seed(0))
     assert chamfer_mm(cloud, cloud.flip(1)) == pytest.approx(0.0, abs=1.0)
     assert chamfer_mm(cloud, cloud + torch.tensor([100.0, 0, 0])) > 90_000
@@ -38,21 +38,21 @@ def test_place_error_is_in_millimetres() -> None:
     assert place_error_mm(truth, moved) == pytest.approx(5.0, abs=1e-3)
 
 
-def test_shuffled_group_takes_the_next_persons_and_leaves_the_rest() -> None:
+def test_shuffled_group_is_the_next_persons_and_the_rest_stays() -> None:
     labels = torch.arange(3.0)[:, None].expand(3, LABEL_SIZE)
-    mixed, where = shuffled_group(labels, "head"), group_slices()["head"]
-    assert mixed[:, where.start].tolist() == [2.0, 0.0, 1.0]
-    mixed[:, where] = labels[:, where]
-    assert torch.equal(mixed, labels)
+    shuffled, where = shuffled_group(labels, "head"), group_slices()["head"]
+    assert shuffled[:, where.start].tolist() == [2.0, 0.0, 1.0]
+    shuffled[:, where] = labels[:, where]
+    assert torch.equal(shuffled, labels)
 
 
-def test_decode_scores_see_what_is_spoilt() -> None:
+def test_decode_scores_depend_on_what_is_shuffled() -> None:
     scores = decode_scores(decode_network(), table(512), LabelDropoutConfig(), seed=0)
     assert all(value >= 0 for value in scores.values())
     assert scores["s_3_shuffled_left_arm_mm"] != scores["s_3_mm"] != scores["s_3_shuffled_z_mm"]
 
 
-def test_diffusion_scores_see_what_is_spoilt() -> None:
+def test_diffusion_scores_depend_on_what_is_shuffled() -> None:
     torch.manual_seed(0)
     network = DiffusionNetwork(test_condition.TINY, torch.arange(2048)).eval()
     scores = diffusion_scores(network, decode_network(), table(2048), LabelDropoutConfig(), seed=0)
