@@ -36,7 +36,7 @@ def add_training_flags(parser: argparse.ArgumentParser, *, minutes: float, batch
 
 def add_steps_flag(parser: argparse.ArgumentParser) -> None:
     """Adds a length in steps, which makes two trainings comparable on a machine with other load."""
-    parser.add_argument("--steps", type=int, help="train for this many steps instead of --minutes")
+    parser.add_argument("--steps", type=int, help="train for this many steps instead of --minutes; 0 only evaluates")
 
 
 def add_result_flags(parser: argparse.ArgumentParser, *, export_help: str) -> None:

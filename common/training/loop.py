@@ -51,7 +51,7 @@ class LoopConfig:
 
     Args:
         minutes: length over all resumed runs; evaluation and saving are not counted.
-        steps: length in steps instead, regardless of time.
+        steps: length in steps instead, regardless of time; 0 only evaluates.
         samples_per_step: over all workers, for the log and the recipe.
         warm_share: share of the length in which the learning rate rises.
         average_decay: of the moving average of the weights.
@@ -72,8 +72,8 @@ class LoopConfig:
     save_every_s: float = 120.0
 
     def __post_init__(self) -> None:
-        if self.minutes <= 0 or (self.steps is not None and self.steps < 1):
-            raise ValueError("a training takes more than 0 minutes or at least one step")
+        if self.minutes <= 0 or (self.steps is not None and self.steps < 0):
+            raise ValueError("a training takes more than 0 minutes, or 0 or more steps")
 
 
 class TrainingLoop(Generic[Network]):
@@ -142,7 +142,7 @@ class TrainingLoop(Generic[Network]):
     def progress(self) -> float:
         """Share of the training that is over; 1 and more at its end."""
         if self.config.steps is not None:
-            return self.step / self.config.steps
+            return self.step / self.config.steps if self.config.steps else 1.0
         return self.spent_s / (60.0 * self.config.minutes)
 
     def steps(self, batches: Iterable[Batch]) -> Iterator[Batch]:

@@ -10,6 +10,7 @@ Examples:
 """
 
 import argparse
+import json
 from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
@@ -174,7 +175,7 @@ def export(options: argparse.Namespace, loop: TrainingLoop[DecodeNetwork]) -> No
     }
     kind = architecture_of(loop.network.config)
     entry = save_weights(WEIGHTS_NAME, loop.average.state_dict(), kind, recipe, scores, directory=options.weights)
-    print(f"wrote {options.weights / entry.file}")
+    print(f"wrote {options.weights / entry.file}: {json.dumps(scores)}")
 
 
 if __name__ == "__main__":

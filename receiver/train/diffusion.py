@@ -11,6 +11,7 @@ Examples:
 """
 
 import argparse
+import json
 import math
 from collections.abc import Collection, Iterator
 from pathlib import Path
@@ -211,7 +212,7 @@ def export(options: argparse.Namespace, loop: TrainingLoop[DiffusionNetwork], de
     recipe = {"steps": loop.step, "minutes": loop.spent_s / 60, **loop.facts}
     kind = architecture_of(loop.network.config)
     entry = save_weights(WEIGHTS_NAME, loop.average.state_dict(), kind, recipe, scores, directory=options.weights)
-    print(f"wrote {options.weights / entry.file}")
+    print(f"wrote {options.weights / entry.file}: {json.dumps(scores)}")
 
 
 if __name__ == "__main__":

@@ -55,7 +55,9 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
         "--out", type=Path, default=Path("runs/perception"), help="folder of the checkpoint (default: %(default)s)"
     )
     add_training_flags(parser, minutes=60.0, batch=32, seed=0, threads=2)
-    parser.add_argument("--images", type=int, help="train on this many crops instead of for --minutes")
+    parser.add_argument(
+        "--images", type=int, help="train on this many crops instead of for --minutes; 0 only evaluates"
+    )
     parser.add_argument("--network", choices=NETWORKS, default="cpu", help="size of the network (default: %(default)s)")
     parser.add_argument("--size", type=int, help="side of the crops, as rendered (default: the network's own)")
     parser.add_argument("--rate", type=float, default=8e-4, help="peak learning rate (default: %(default)g)")
@@ -167,7 +169,7 @@ def train(options: argparse.Namespace) -> None:
     loop = TrainingLoop(
         LoopConfig(
             options.minutes,
-            steps=math.ceil(options.images / batch_size) if options.images else None,
+            steps=math.ceil(options.images / batch_size) if options.images is not None else None,
             samples_per_step=batch_size,
             evaluate_every_s=60.0 * options.evaluate_minutes,
             save_every_s=180.0,

@@ -60,8 +60,14 @@ def test_length_in_minutes(tmp_path: Path) -> None:
 
 
 def test_length_must_be_positive() -> None:
-    with pytest.raises(ValueError, match="at least one step"):
+    with pytest.raises(ValueError, match="more than 0 minutes"):
         LoopConfig(minutes=0)
+
+
+def test_length_of_no_steps_only_evaluates(tmp_path: Path) -> None:
+    loop = loop_of(tmp_path, LoopConfig(60, steps=0))
+    run(loop)
+    assert (loop.step, loop.progress) == (0, 1.0)
 
 
 def test_learning_rate_falls_for_each_group(tmp_path: Path) -> None:
