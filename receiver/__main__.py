@@ -21,7 +21,7 @@ from common.weights.loader import model_hash
 from receiver.diffusion.stage import SamplingConfig
 from receiver.engine.local import BatchingConfig, LocalEngine
 from receiver.engine.reconstructor import Reconstructor
-from receiver.link.auth.security import SecurityConfig
+from receiver.link.auth.tls import SecurityConfig
 from receiver.link.server import LinkServer, ListenConfig
 from receiver.link.session import SessionRegistry
 from receiver.link.startup_line import startup_line

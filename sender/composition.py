@@ -29,10 +29,9 @@ from sender.capture.source import FrameSource
 from sender.congestion.packet_train import PacketTrainSample
 from sender.congestion.samples import LinkSample
 from sender.importance.importance import Importance
-from sender.link.client import LinkClient
-from sender.link.configuration import LinkConfig
-from sender.link.encoder import Payload
+from sender.link.client import LinkClient, LinkConfig
 from sender.link.observer import Fate, LinkObserver, Observers
+from sender.link.session import Payload
 from sender.link.transport.security import SecurityConfig
 from sender.link.transport.transport import Transport
 from sender.metrics import FrameFate, SenderMetrics
@@ -131,7 +130,6 @@ class LinkAccount(LinkObserver):
         self._metrics.peer_connected(False)
 
     def sent(self, frame: LabelFrame, encoded: Payload, *, again: bool) -> None:
-        assert isinstance(encoded, EncodedFrame)
         self.payload_bytes += len(encoded.payload)
         self._rate.on_sent(frame.sequence, len(encoded.payload), self._clock.monotonic_ms())
         self._metrics.frame_sent({group: round(share) for group, share in encoded.bytes_by_group.items()})
@@ -237,7 +235,7 @@ def compose(config: SenderConfig) -> Iterator[Sender]:
             _hello(networks, config.delivery.is_live(source), spool),
             RatedEncoder(FrameCodec(networks), Importance.load(), rate, metrics),
             observer=Observers(account, outstanding),
-            pace=rate,
+            pacer=rate,
             transport=transport,
         )
         delivery = link if spool is None else CompleteDelivery(link, spool, outstanding)

@@ -19,7 +19,7 @@ def read_pem(path: Path, flag: str) -> bytes:
     except OSError as error:
         raise UsageError(f"{flag}: cannot read {path}: {error.strerror}") from error
     if b"-----BEGIN " not in text:
-        raise UsageError(f"{flag}: {path} is no PEM file; deploy/certs/issue.sh makes one")
+        raise UsageError(f"{flag}: {path} is not a PEM file; deploy/certs/issue.sh makes one")
     return text
 
 

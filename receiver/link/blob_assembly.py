@@ -1,4 +1,4 @@
-"""Pieces back into blobs, one blob after the other."""
+"""Reassembles blobs from chunks, one blob after the other."""
 
 import logging
 import zlib
@@ -11,7 +11,7 @@ logger = logging.getLogger(__name__)
 
 
 class BlobAssembly:
-    """Of one session, over any number of streams; holds one unfinished blob at most."""
+    """The blobs of one session, over any number of streams; stores at most one unfinished blob."""
 
     def __init__(self) -> None:
         self._last: tuple[int, int] | None = None
@@ -19,10 +19,13 @@ class BlobAssembly:
         self._data = bytearray()
 
     def add(self, chunk: Chunk) -> tuple[ChunkAck, Blob | None]:
-        """Takes in a chunk; returns the answer to it, and the blob if this was its last.
+        """Adds a chunk.
 
-        A blob that comes again, since its last chunk ack was lost, is not returned again; one that is not what was sent
-        is dropped.
+        A blob that is sent again, because its last chunk ack was lost, is not returned again; a blob with a wrong
+        checksum is dropped.
+
+        Returns:
+            The acknowledgement, and the blob if this was its last chunk.
 
         Raises:
             MalformedPacket: the chunk does not follow the one before.
@@ -33,15 +36,15 @@ class BlobAssembly:
         if first is None or chunk.blob != first.blob or chunk.offset != len(self._data):
             raise MalformedPacket("a chunk does not follow the one before")
         if len(self._data) + len(chunk.data) > first.total:
-            raise MalformedPacket("a chunk goes beyond its blob")
+            raise MalformedPacket("a chunk exceeds the size of its blob")
         self._data += chunk.data
         chunk_ack = ChunkAck(chunk.blob, len(self._data))
         if len(self._data) < first.total:
             return chunk_ack, None
         data, self._first, self._data = bytes(self._data), None, bytearray()
         if zlib.crc32(data) != first.checksum:
-            logger.warning("blob %d (%s) is not what was sent, and is dropped", first.blob, first.kind)
+            logger.warning("dropped blob %d (%s): its checksum is wrong", first.blob, first.kind)
             return chunk_ack, None
-        again = self._last == (first.blob, first.checksum)
+        duplicate = self._last == (first.blob, first.checksum)
         self._last = first.blob, first.checksum
-        return chunk_ack, None if again else Blob(first.kind, first.key, data)
+        return chunk_ack, None if duplicate else Blob(first.kind, first.key, data)

@@ -1,4 +1,4 @@
-"""One stream of one session: reads all the time, handles frames one after the other, acknowledges each."""
+"""One stream of one session: reads without pause, handles frames one after the other, acknowledges each."""
 
 import asyncio
 import logging
@@ -24,15 +24,14 @@ from receiver.link.session import FrameHandler, SenderClock, Session
 
 logger = logging.getLogger(__name__)
 
-# Looks for a message, in the time after which a sender that says nothing counts as gone.
-_LOOKS = 10
-# Its stream stays for so many of those times: a link that stood still brings what it holds.
-_STAYS = 10
+_POLLS_PER_TIMEOUT = 10
+# A silent sender's stream is kept for this many timeouts: a stalled link still delivers what it has queued.
+_TIMEOUTS_BEFORE_END = 10
 
 
 @dataclass(frozen=True, slots=True)
 class _Arrival:
-    """A message that wants an acknowledgement; `frame` is None if it was too broken to read."""
+    """A message to acknowledge; `frame` is None if it could not be parsed."""
 
     frame: FrameMessage | None
     reason: str
@@ -41,16 +40,57 @@ class _Arrival:
     message_bytes: int
 
 
-class Connection:
-    """Serves one stream after its handshake, whose session it has claimed and lets go when it is done.
+class _SilenceDetector:
+    """Marks a session as silent while its sender sends nothing.
 
-    Reading goes on while a frame is being reconstructed, so that heartbeats are answered and arrival times are true.
+    Silence is counted in polls instead of read from a clock: a pause of this process then does not count as silence.
 
     Args:
-        window: how many unacknowledged frames the sender may have; more end the stream.
-        rejections: so many rejected frames in a row end the stream.
-        silence_s: a sender that says nothing for so long counts as gone (`Session.silent`); its stream ends after ten
-            times as long, its session stays.
+        timeout_s: silence after which the session is marked.
+    """
+
+    def __init__(self, session: Session, timeout_s: float, clock: Clock) -> None:
+        self._session = session
+        self._timeout_s = timeout_s
+        self._clock = clock
+        self._received = False
+
+    def on_message(self) -> None:
+        """Handles the arrival of any message."""
+        self._received = True
+        self._session.last_message_s = self._clock.monotonic()
+        if self._session.silent:
+            self._session.silent = False
+            logger.warning("%s sends again on the same stream", self._session.sender)
+
+    async def watch(self) -> None:
+        """Polls until the stream is to be ended.
+
+        Raises:
+            StreamBroken: always.
+        """
+        silent_polls = 0
+        while silent_polls < _TIMEOUTS_BEFORE_END * _POLLS_PER_TIMEOUT:
+            self._received = False
+            await asyncio.sleep(self._timeout_s / _POLLS_PER_TIMEOUT)
+            silent_polls = 0 if self._received else silent_polls + 1
+            if silent_polls == _POLLS_PER_TIMEOUT:
+                self._session.silent = True
+                logger.warning("no message from %s in %g s", self._session.sender, self._timeout_s)
+        raise StreamBroken("DEADLINE_EXCEEDED", f"no message in {_TIMEOUTS_BEFORE_END * self._timeout_s:g} s")
+
+
+class Connection:
+    """Serves one stream after its handshake; uses a session that it has claimed, and releases it at the end.
+
+    Reading goes on while a frame is being reconstructed, so that heartbeats are echoed at once and arrival times are
+    exact.
+
+    Args:
+        window: most unacknowledged frames; a sender that exceeds it loses the stream.
+        rejections: this many rejected frames in a row end the stream.
+        silence_s: silence after which the sender is considered gone (`Session.silent`); after ten times as long its
+            stream ends. The session is kept.
     """
 
     def __init__(
@@ -69,58 +109,57 @@ class Connection:
         self._handler = handler
         self._window = window
         self._rejections = rejections
-        self._silence_s = silence_s
         self._clock = clock
+        self._silence = _SilenceDetector(session, silence_s, clock)
         self._arrivals: asyncio.Queue[_Arrival | None] = asyncio.Queue()
         self._unacknowledged = 0
         self._rejected_in_a_row = 0
         self._last_arrival_s: float | None = None
         self._stop_reading = asyncio.Event()
         self._abandoned = False
-        self._heard = False
 
     async def run(self, welcome: Welcome) -> bool:
-        """Welcomes the sender and serves until the stream ends.
+        """Sends Welcome and serves until the stream ends.
 
         Returns:
             True if the sender drained: the session is over.
 
         Raises:
-            StreamBroken: the stream ended in any other way, or shall now, with its code and reason.
+            StreamBroken: the stream ended in any other way, or is to be ended, with code and reason.
         """
         worker = asyncio.create_task(self._work(), name="link worker")
-        worker.add_done_callback(self._let_go)
+        worker.add_done_callback(self._release)
         reader = asyncio.create_task(self._read(), name="link reader")
         stop = asyncio.create_task(self._stop_reading.wait())
-        silence = asyncio.create_task(self._until_silent(), name="link watch")
+        silence = asyncio.create_task(self._silence.watch(), name="link silence detector")
         try:
             await self._stream.write(encode_server(welcome))
             await asyncio.wait((reader, worker, stop, silence), return_when=asyncio.FIRST_COMPLETED)
             if silence.done():
-                raise StreamBroken("DEADLINE_EXCEEDED", f"no message in {_STAYS * self._silence_s:g} s")
+                silence.result()
             drained = reader.done() and reader.result()
             self._arrivals.put_nowait(None)
             await asyncio.shield(worker)
             if self._abandoned:
-                raise StreamBroken("ABORTED", "the session goes on in another stream")
+                raise StreamBroken("ABORTED", "the session continues on another stream")
             if not drained:
-                # The sender keeps what was not acknowledged and takes it to the next stream.
+                # The sender keeps unacknowledged frames and sends them again on the next stream.
                 await self._stream.write(encode_server(Drain()))
             return drained
         finally:
-            # A frame that is being handled is handled to its end: the session's state must not be torn.
+            # The present frame is handled to its end: the session's state must stay consistent.
             self.abandon()
             for task in (reader, stop, silence):
                 task.cancel()
             await asyncio.gather(reader, stop, silence, return_exceptions=True)
 
-    def _let_go(self, worker: asyncio.Task[None]) -> None:
-        self._session.let_go()
+    def _release(self, worker: asyncio.Task[None]) -> None:
+        self._session.release()
         if not worker.cancelled() and worker.exception() is not None:
             logger.info("stream of %s ended: %s", self._session.sender, worker.exception())
 
     def abandon(self) -> None:
-        """Lets go of the session after the frame in hand; what has arrived beyond it is dropped, unacknowledged."""
+        """Releases the session after the present frame; later arrivals are dropped without acknowledgement."""
         self._abandoned = True
         while not self._arrivals.empty():
             self._arrivals.get_nowait()
@@ -128,21 +167,21 @@ class Connection:
         self._stop_reading.set()
 
     def drain(self) -> None:
-        """Takes no further frames, handles and acknowledges what has arrived, and ends the stream."""
+        """Takes no further frames, handles and acknowledges those that have arrived, and ends the stream."""
         self._stop_reading.set()
 
     async def _read(self) -> bool:
-        """Returns whether the sender drained."""
+        """Reads messages; returns True when the sender drains."""
         while True:
             data = await self._stream.read()
             if data is None:
-                raise StreamBroken("CANCELLED", "the sender hung up")
-            self._hear()
+                raise StreamBroken("CANCELLED", "the sender ended the stream")
+            self._silence.on_message()
             received_ns = self._wall_ns()
             try:
                 message = decode_client(data)
             except WireError as error:
-                self._arrive(None, str(error), len(data))
+                self._enqueue(None, str(error), len(data))
                 continue
             if isinstance(message, Drain):
                 return True
@@ -151,11 +190,11 @@ class Connection:
                     self._session.clock = SenderClock(message.clock_offset_ns / 1e9, message.clock_error_ns / 1e9)
                 await self._stream.write(encode_server(replace(message, received_ns=received_ns, padding=b"")))
             elif isinstance(message, FrameMessage):
-                self._arrive(message, "", len(data))
+                self._enqueue(message, "", len(data))
             elif isinstance(message, Chunk):
                 await self._take(message)
             else:
-                self._arrive(None, "a second greeting in one stream", len(data))
+                self._enqueue(None, "a second Hello on one stream", len(data))
 
     async def _take(self, chunk: Chunk) -> None:
         try:
@@ -166,40 +205,22 @@ class Connection:
             try:
                 self._handler.on_blob(self._session, blob)
             except WireError as error:
-                logger.warning("a blob (%s) of %s is dropped: %s", blob.kind, self._session.sender, error)
+                logger.warning("dropped a blob (%s) of %s: %s", blob.kind, self._session.sender, error)
         await self._stream.write(encode_server(chunk_ack))
 
-    def _hear(self) -> None:
-        self._heard = True
-        self._session.last_heard_s = self._clock.monotonic()
-        if self._session.silent:
-            self._session.silent = False
-            logger.warning("%s was silent, but is there", self._session.sender)
-
-    async def _until_silent(self) -> None:
-        """Counts silent moments instead of reading a clock: when this process was held up, so was the count."""
-        silent = 0
-        while silent < _STAYS * _LOOKS:
-            self._heard = False
-            await asyncio.sleep(self._silence_s / _LOOKS)
-            silent = 0 if self._heard else silent + 1
-            if silent == _LOOKS:
-                self._session.silent = True
-                logger.warning("no message from %s in %g s", self._session.sender, self._silence_s)
-
-    def _arrive(self, frame: FrameMessage | None, reason: str, message_bytes: int) -> None:
+    def _enqueue(self, frame: FrameMessage | None, reason: str, message_bytes: int) -> None:
         if self._unacknowledged >= self._window:
             raise StreamBroken("INVALID_ARGUMENT", f"more than {self._window} unacknowledged frames")
         now_s, last_s = self._clock.monotonic(), self._last_arrival_s
         self._last_arrival_s = now_s
-        # 0 says "the first"; no clock of ours resolves frames closer than 1 ns.
+        # 0 means the first frame of the stream; clocks do not resolve spacings below 1 ns.
         spacing_ns = 0 if last_s is None else max(int((now_s - last_s) * 1e9), 1)
         self._unacknowledged += 1
         self._arrivals.put_nowait(_Arrival(frame, reason, self._wall_ns(), spacing_ns, message_bytes))
 
     async def _work(self) -> None:
         while (arrival := await self._arrivals.get()) is not None:
-            status, reason = await self._judge(arrival)
+            status, reason = await self._handle(arrival)
             self._unacknowledged -= 1
             if self._abandoned:
                 return
@@ -207,7 +228,7 @@ class Connection:
             if self._rejected_in_a_row >= self._rejections:
                 raise StreamBroken("INVALID_ARGUMENT", f"{self._rejected_in_a_row} frames in a row rejected: {reason}")
 
-    async def _judge(self, arrival: _Arrival) -> tuple[AckStatus, str]:
+    async def _handle(self, arrival: _Arrival) -> tuple[AckStatus, str]:
         frame = arrival.frame
         if frame is None:
             self._rejected_in_a_row += 1

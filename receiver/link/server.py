@@ -1,4 +1,4 @@
-"""The receiver's end of the link: a gRPC server, its handshakes, its health, and how it stops."""
+"""The receiver's end of the link: a gRPC server with handshakes, health service and graceful shutdown."""
 
 import asyncio
 import contextlib
@@ -27,13 +27,9 @@ from common.wire.convert import (
     encode_server,
 )
 from common.wire.stream import CHANNEL_OPTIONS, StreamBroken
-from receiver.link.auth.security import (
-    Authenticator,
-    PeerIdentity,
-    RateLimiter,
-    SecurityConfig,
-    server_credentials,
-)
+from receiver.link.auth.authenticator import Authenticator, PeerIdentity
+from receiver.link.auth.limits import RateLimiter
+from receiver.link.auth.tls import SecurityConfig, server_credentials
 from receiver.link.auth.tokens import TokenFile, TokenRefused
 from receiver.link.connection import Connection
 from receiver.link.session import FrameHandler, Session, SessionRegistry
@@ -42,35 +38,33 @@ logger = logging.getLogger(__name__)
 
 _OPTIONS = (
     *CHANNEL_OPTIONS,
-    # Two receivers on one port would share its connections at random; the second shall fail instead.
+    # Two receivers on one port would share its connections at random; the second is to fail instead.
     ("grpc.so_reuseport", 0),
-    # Room for the pings of `CHANNEL_OPTIONS`, which come also while nothing is sent.
+    # Allows the pings of `CHANNEL_OPTIONS`, which are sent on an idle connection too.
     ("grpc.http2.min_recv_ping_interval_without_data_ms", 10_000),
     ("grpc.http2.max_ping_strikes", 0),
 )
 
-# How long a stream may be there before its sender says who it is.
 _HELLO_TIMEOUT_S = 5.0
-# How often the tokens of those who are in are looked up again.
-_TOKEN_RECHECK_S = 1.0
+_TOKEN_RECHECK_INTERVAL_S = 1.0
 
 
 @dataclass(frozen=True, slots=True)
 class ListenConfig:
-    """Where senders reach this receiver, and what it puts up with."""
+    """Where senders connect, and what the receiver tolerates."""
 
     listen: Address = option(
         Address("127.0.0.1", 50051),
         help="address to listen on; a missing host or port is the default's, port 0 picks a free one",
         bare=True,
     )
-    window: int = option(8, help="most unacknowledged frames that a sender may have")
-    rejections: int = option(8, help="so many undecodable frames in a row end a stream")
+    window: int = option(8, help="most unacknowledged frames of a sender")
+    rejections: int = option(8, help="number of undecodable frames in a row that ends a stream")
     silence_timeout: float = option(
         1.25,
-        help="seconds without a message after which a sender counts as gone; its stream ends after ten times as many",
+        help="seconds without a message until a sender is considered gone; its stream ends after ten times as many",
     )
-    drain_timeout: float = option(10.0, help="seconds that frames in hand may take when the receiver stops")
+    drain_timeout: float = option(10.0, help="seconds to finish the frames that have arrived when the receiver stops")
 
     def __post_init__(self) -> None:
         if not 1 <= self.window <= MAX_WINDOW:
@@ -85,8 +79,8 @@ class GrpcServerStream:
     """The server end of a `MessageStream`.
 
     Args:
-        context: gRPC's.
-        meter: slows down who brings too much.
+        context: the stream's gRPC context.
+        rate_limiter: slows down reading.
     """
 
     def __init__(self, context: Any, rate_limiter: RateLimiter) -> None:
@@ -99,10 +93,10 @@ class GrpcServerStream:
         try:
             data = await self._context.read()
         except (grpc.aio.BaseError, asyncio.InvalidStateError) as error:
-            raise StreamBroken("CANCELLED", "the sender is gone") from error
+            raise StreamBroken("CANCELLED", "the stream has ended") from error
         if data is grpc.aio.EOF:
             return None
-        await self._rate_limiter.pay(len(data))
+        await self._rate_limiter.acquire(len(data))
         return bytes(data)
 
     async def write(self, data: bytes) -> None:
@@ -111,19 +105,19 @@ class GrpcServerStream:
             try:
                 await self._context.write(data)
             except (grpc.aio.BaseError, asyncio.InvalidStateError) as error:
-                raise StreamBroken("CANCELLED", "the sender is gone") from error
+                raise StreamBroken("CANCELLED", "the stream has ended") from error
 
 
 class LinkServer:
-    """Takes senders' streams and hands their frames to `handler`.
+    """Accepts the streams of senders and passes their frames to `handler`.
 
     Args:
-        registry: the sessions; given from outside, so that it may outlive the server.
+        registry: the sessions; it may outlive the server.
         model_hash, codec_version: senders must have the same.
-        security: who may come in.
+        security: which senders are admitted.
 
     Raises:
-        UsageError: other machines can reach the address and nothing is encrypted, or a file cannot be read.
+        UsageError: other machines can reach the address unencrypted, or a file cannot be read.
     """
 
     def __init__(
@@ -153,10 +147,10 @@ class LinkServer:
         self._stopping = False
 
     async def start(self) -> Address:
-        """Begins to listen; returns where.
+        """Starts to listen; returns the address, with the port that was chosen.
 
         Raises:
-            OutputError: the port is taken or must not be used.
+            OutputError: the port is in use or may not be used.
         """
         listen = self._config.listen
         _try_to_bind(listen)
@@ -182,7 +176,7 @@ class LinkServer:
         return Address(listen.host, port)
 
     async def stop(self) -> None:
-        """Turns new senders away, finishes and acknowledges the frames in hand, ends all sessions, frees the port."""
+        """Refuses new senders, acknowledges the frames that have arrived, ends all sessions, frees the port."""
         self._stopping = True
         await self._health.enter_graceful_shutdown()
         for connection in self._connections:
@@ -195,11 +189,11 @@ class LinkServer:
     async def _serve(self, _: Any, context: Any) -> None:
         try:
             stream = GrpcServerStream(context, RateLimiter(self._security.peer_bytes_per_second, self._clock))
-            # A sender that is turned away while it still writes its greeting may not hear why.
+            # A sender that is refused while it still writes its Hello may not receive the reason.
             hello = await self._receive_hello(stream)
             await self._serve_stream(stream, hello, self._authenticator.authenticate(context))
         except TokenRefused as refusal:
-            logger.warning("turned away %s: %s", context.peer(), refusal)
+            logger.warning("refused %s: %s", context.peer(), refusal)
             await _abort(context, "UNAUTHENTICATED", str(refusal))
         except StreamBroken as broken:
             logger.info("stream ended: %s", broken)
@@ -226,7 +220,7 @@ class LinkServer:
         )
         await session.claim(connection.abandon)
         self._connections.add(connection)
-        watch = asyncio.create_task(self._until_revoked(identity, connection), name="link door")
+        watch = asyncio.create_task(self._until_revoked(identity, connection), name="link token check")
         try:
             drained = await connection.run(self._welcome(session, resumed))
         except StreamBroken:
@@ -241,9 +235,9 @@ class LinkServer:
             await stream.write(encode_server(Drain()))
 
     async def _until_revoked(self, identity: PeerIdentity, connection: Connection) -> str:
-        """Waits until a sender's token holds no more, makes its stream end, and says why."""
+        """Waits until a sender's token is no longer valid, ends its stream, and returns the reason."""
         while True:
-            await asyncio.sleep(_TOKEN_RECHECK_S)
+            await asyncio.sleep(_TOKEN_RECHECK_INTERVAL_S)
             try:
                 self._authenticator.check(identity)
             except TokenRefused as refusal:
@@ -256,19 +250,19 @@ class LinkServer:
                 data = await stream.read()
             hello = None if data is None else decode_client(data)
         except TimeoutError:
-            raise StreamBroken("DEADLINE_EXCEEDED", "no greeting") from None
+            raise StreamBroken("DEADLINE_EXCEEDED", "no Hello") from None
         except MalformedPacket as error:
             raise StreamBroken("INVALID_ARGUMENT", str(error)) from error
         if not isinstance(hello, Hello):
-            raise StreamBroken("INVALID_ARGUMENT", "the first message is no greeting")
+            raise StreamBroken("INVALID_ARGUMENT", "the first message is not Hello")
         if self._stopping:
             raise StreamBroken("UNAVAILABLE", "the receiver is stopping")
         return hello
 
     def _refusal(self, hello: Hello) -> str:
-        """Why this sender cannot be served; empty if it can."""
+        """Why the versions do not fit; empty if they do."""
         if hello.protocol_version != PROTOCOL_VERSION:
-            return f"it speaks protocol version {PROTOCOL_VERSION}, the sender version {hello.protocol_version}"
+            return f"it has protocol version {PROTOCOL_VERSION}, the sender version {hello.protocol_version}"
         if hello.codec_version != self._codec_version:
             return f"it has codec version {self._codec_version}, the sender version {hello.codec_version}"
         if hello.model_hash != self._model_hash:
@@ -276,10 +270,10 @@ class LinkServer:
         return ""
 
     async def _session_for(self, hello: Hello, identity: PeerIdentity) -> tuple[Session, bool]:
-        """The session to go on with, and whether it is an old one; others' sessions are not to be had.
+        """Finds or creates the session of a stream; returns it, and whether it is resumed.
 
         Raises:
-            StreamBroken: the sender has too many sessions, or the receiver has.
+            StreamBroken: the session belongs to another sender, or there are too many sessions.
         """
         now_s = self._clock.monotonic()
         for expired in self._registry.take_expired(now_s):
@@ -290,10 +284,10 @@ class LinkServer:
                 raise StreamBroken("PERMISSION_DENIED", "the session belongs to another sender")
             return known, True
         if self._registry.count_of(identity.name) >= self._security.peer_sessions:
-            raise StreamBroken("RESOURCE_EXHAUSTED", f"{identity.name} has as many sessions as one sender may have")
+            raise StreamBroken("RESOURCE_EXHAUSTED", f"{identity.name} has the maximum number of sessions per sender")
         session = self._registry.create(hello, now_s, identity.name)
         if session is None:
-            raise StreamBroken("RESOURCE_EXHAUSTED", "the receiver has as many sessions as it takes")
+            raise StreamBroken("RESOURCE_EXHAUSTED", "the receiver has its maximum number of sessions")
         await self._handler.on_session(session)
         return session, False
 
@@ -313,20 +307,20 @@ class LinkServer:
 
 
 def _try_to_bind(listen: Address) -> None:
-    """Finds out why a port cannot be had: gRPC itself would say so in its own words, and at length on stderr."""
+    """Finds out why a port cannot be opened: gRPC itself gives no reason, and writes a long message to stderr."""
     try:
-        family, kind, protocol, _, where = socket.getaddrinfo(
+        family, kind, protocol, _, address = socket.getaddrinfo(
             listen.host, listen.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
         )[0]
         with socket.socket(family, kind, protocol) as trial:
             trial.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            trial.bind(where)
+            trial.bind(address)
             trial.listen(1)
     except OSError as error:
         raise OutputError(f"cannot listen on {listen} ({error.strerror}): give --listen a free host:port") from error
 
 
 async def _abort(context: Any, code: str, reason: str) -> None:
-    # AbortError is how grpc.aio leaves the handler; there is nothing left to leave.
+    # grpc.aio raises AbortError to leave the handler, which is at its end here.
     with contextlib.suppress(grpc.aio.BaseError, asyncio.InvalidStateError):
         await context.abort(grpc.StatusCode[code], reason)

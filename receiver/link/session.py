@@ -1,4 +1,4 @@
-"""Sessions outlive streams: what the receiver remembers of a sender, so that it may come back where it stopped."""
+"""Sessions: the receiver's state of each sender, which outlives streams so that the sender can resume."""
 
 import asyncio
 from collections.abc import Callable
@@ -11,7 +11,7 @@ from common.errors import MalformedPacket
 from common.wire.convert import NO_SEQUENCE, FrameMessage, Hello
 from receiver.link.blob_assembly import BlobAssembly
 
-# A live sender never comes back for a rejected frame, so the memory of them must not grow.
+# A live sender never sends a rejected frame again, so this memory must not grow.
 _REMEMBERED_REJECTIONS = 64
 
 
@@ -28,11 +28,11 @@ class FrameDecoder(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class SenderClock:
-    """How the sender's clock stands to ours.
+    """Offset of the receiver's clock from the sender's.
 
     Args:
-        offset_s: ours minus the sender's.
-        error_s: how far off that can be.
+        offset_s: the receiver's clock minus the sender's.
+        error_s: error bound of the offset.
     """
 
     offset_s: float
@@ -44,15 +44,18 @@ class Session:
     """One sender's stream of frames, over any number of connections.
 
     Args:
-        session_id: 16 bytes that the sender chose.
+        session_id: 16 bytes chosen by the sender.
+        sender: its name, for logs.
+        live: the sender drops stale frames.
         next_sequence: one after the last frame that was decoded and handled. A handler may raise it in `on_session`
-            when it knows from disk what an earlier receiver had done.
-        decodable_from: the sequence that the decoder's newest state stands at.
-        clock: the sender's, once it is known.
-        owner: who began it, as the door knows senders.
-        durable: what is acknowledged must be on disk.
-        silent: the sender has given no message for too long.
-        blobs: what comes in chunks.
+            if it knows from disk what an earlier receiver process has handled.
+        decodable_from: the sequence of the decoder's newest state, `NO_SEQUENCE` if there is none.
+        last_message_s: monotonic time of the sender's last message.
+        clock: offset of the sender's clock, once it is known.
+        owner: identity of the sender that began the session.
+        durable: frames are acknowledged only when they are on disk.
+        silent: no message has arrived for too long.
+        blobs: reassembles blobs.
     """
 
     session_id: bytes
@@ -61,37 +64,37 @@ class Session:
     decoder: FrameDecoder
     next_sequence: int = 0
     decodable_from: int = NO_SEQUENCE
-    last_heard_s: float = 0.0
+    last_message_s: float = 0.0
     clock: SenderClock | None = None
     owner: str = ""
     durable: bool = False
     silent: bool = False
     blobs: BlobAssembly = field(default_factory=BlobAssembly)
     _rejected: dict[int, None] = field(default_factory=dict)
-    _release: Callable[[], None] | None = None
+    _evict: Callable[[], None] | None = None
     _released: asyncio.Event = field(default_factory=asyncio.Event)
 
     @property
-    def held(self) -> bool:
-        """Whether a stream holds the session now."""
-        return self._release is not None
+    def in_use(self) -> bool:
+        """Whether a stream uses the session now."""
+        return self._evict is not None
 
-    async def claim(self, release: Callable[[], None]) -> None:
-        """Takes the session for a stream; one that holds it finishes its frame in hand first.
+    async def claim(self, evict: Callable[[], None]) -> None:
+        """Takes the session for a stream; a stream that uses it finishes its present frame first.
 
         Args:
-            release: makes the new holder let go (`let_go`) as soon as it can.
+            evict: makes the new user release the session as soon as it can.
         """
-        while self._release is not None:
-            self._release()
+        while self._evict is not None:
+            self._evict()
             await self._released.wait()
-        self._release = release
+        self._evict = evict
         self._released.clear()
         self.silent = False
 
-    def let_go(self) -> None:
-        """The stream that holds the session will not touch it any more."""
-        self._release = None
+    def release(self) -> None:
+        """Ends the use of the session by its stream."""
+        self._evict = None
         self._released.set()
 
     def decode(self, frame: FrameMessage) -> DecodedFrame:
@@ -105,7 +108,7 @@ class Session:
             # An incomplete packet is no reference for later ones: rejected, it is sent again.
             raise MalformedPacket("the packet was cut short")
         if decoded.frame.sequence != frame.sequence:
-            raise MalformedPacket(f"frame {frame.sequence} holds the payload of frame {decoded.frame.sequence}")
+            raise MalformedPacket(f"frame {frame.sequence} has the payload of frame {decoded.frame.sequence}")
         self.decodable_from = max(self.decodable_from, frame.sequence)
         return decoded
 
@@ -119,42 +122,40 @@ class Session:
         self.next_sequence = max(self.next_sequence, sequence + 1)
 
     def rejected(self, sequence: int) -> None:
-        """Records that a frame could not be decoded, so that it may come again even after later ones."""
+        """Records that a frame could not be decoded, so that it may be sent again even after later ones."""
         self._rejected[sequence] = None
         while len(self._rejected) > _REMEMBERED_REJECTIONS:
             del self._rejected[next(iter(self._rejected))]
 
 
 class FrameHandler(Protocol):
-    """What the link hands frames to; the receiver's pipeline."""
+    """Handles what the link receives (`receiver.pipeline`)."""
 
     async def on_session(self, session: Session) -> None:
-        """A session begins; called before the sender is welcomed."""
+        """Called when a session begins, before the sender gets its Welcome."""
 
     async def on_frame(self, session: Session, frame: FrameMessage) -> None:
         """Decodes (`session.decode`) and reconstructs a frame; it is acknowledged when this returns.
 
-        In a `durable` session it is on disk then.
-
-        At most a window of frames is unacknowledged, so what is awaited here is what bounds latency. Frames of one
-        session come one after the other, in order.
+        In a `durable` session the frame must be on disk by then. The frames of one session are handled one after the
+        other, in order; at most a window of them waits.
 
         Raises:
-            WireError: it must not be decoded; the link asks for a key frame.
+            WireError: the frame must not be decoded; the link asks for a key frame.
         """
 
     def on_blob(self, session: Session, blob: Blob) -> None:
-        """Takes in something bulky, which may come at any time between two frames; must not block.
+        """Handles a blob, which may arrive at any time between two frames; must not block.
 
         Raises:
-            WireError: it is not what its kind says; it is dropped.
+            WireError: the content does not match the kind; the blob is dropped.
         """
 
     def on_unused(self, session: Session, frame: FrameMessage | None) -> None:
-        """A frame that was handled before came again, or (None) a message came that no frame can be read from."""
+        """Called for a frame that was handled before, and with None for a message that cannot be parsed."""
 
     async def on_session_end(self, session: Session) -> None:
-        """A session is over: drained, expired, or the receiver stops."""
+        """Called when a session ends: drained, expired, or the receiver stops."""
 
 
 class SessionRegistry:
@@ -162,8 +163,8 @@ class SessionRegistry:
 
     Args:
         new_decoder: makes the decoder of a new session.
-        keep_s: how long a session is kept after its sender was last seen.
-        capacity: how many sessions there may be at once.
+        keep_s: how long a session is kept after its sender's last message.
+        capacity: most sessions at a time.
     """
 
     def __init__(self, new_decoder: Callable[[], FrameDecoder], *, keep_s: float = 300.0, capacity: int = 64) -> None:
@@ -174,19 +175,19 @@ class SessionRegistry:
 
     @property
     def count(self) -> int:
-        """How many sessions there are."""
+        """Number of sessions."""
         return len(self._sessions)
 
     def find(self, hello: Hello) -> Session | None:
-        """The session that a sender wants to resume, if it is still known."""
+        """The session that a sender wants to resume; None if it is not known."""
         return self._sessions.get(hello.session_id) if hello.resume else None
 
     def count_of(self, owner: str) -> int:
-        """How many sessions somebody has."""
+        """Number of sessions of one owner."""
         return sum(session.owner == owner for session in self._sessions.values())
 
     def create(self, hello: Hello, now_s: float, owner: str = "") -> Session | None:
-        """A new session of somebody; None if there are too many."""
+        """Creates a session; None if there are too many."""
         if len(self._sessions) >= self._capacity:
             return None
         session = Session(
@@ -194,7 +195,7 @@ class SessionRegistry:
             hello.sender,
             hello.live,
             self._new_decoder(),
-            last_heard_s=now_s,
+            last_message_s=now_s,
             owner=owner,
             durable=hello.durable,
         )
@@ -206,11 +207,11 @@ class SessionRegistry:
         return self._sessions.pop(session.session_id, None) is not None
 
     def take_expired(self, now_s: float) -> list[Session]:
-        """Removes and returns the sessions whose senders have been away for too long."""
+        """Removes and returns the sessions whose senders have been silent for longer than `keep_s`."""
         expired = [
             session
             for session in self._sessions.values()
-            if not session.held and now_s - session.last_heard_s > self._keep_s
+            if not session.in_use and now_s - session.last_message_s > self._keep_s
         ]
         for session in expired:
             self.remove(session)

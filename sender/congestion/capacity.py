@@ -1,4 +1,4 @@
-"""How much the link could carry, as far as sending small frames can tell."""
+"""Estimates the capacity of a link that small frames rarely fill."""
 
 from collections import deque
 from dataclasses import dataclass
@@ -6,15 +6,15 @@ from statistics import median
 
 from sender.congestion.delay_gradient import DelayGradient
 from sender.congestion.packet_train import PacketTrainSample
-from sender.congestion.paper_delay import WindowedExtreme
 from sender.congestion.samples import LinkSample
+from sender.congestion.windowed_extreme import WindowedExtreme
 
-# Fewer frames than this may be late by accident; a queue that all of them met is standing.
-_STANDING = 4
-# Shorter frames pass before clocks can tell.
-_LONG_BYTES = 3000
-_RESOLVED_MS = 3.0
-_MEDIAN_OF = 9
+# A few frames may be late by chance; a delay that this many consecutive frames had is a standing queue.
+_STANDING_QUEUE_FRAMES = 4
+# Shorter frames are transmitted faster than the clocks resolve.
+_LONG_FRAME_BYTES = 3000
+_CLOCK_RESOLUTION_MS = 3.0
+_MEDIAN_MEASUREMENTS = 9
 _LOWER_QUARTILE_WINDOW_MS = 1000.0
 
 
@@ -24,9 +24,9 @@ class Capacity:
 
     Args:
         bps: bits per second; None before anything was measured.
-        measured: the link was seen full, so `bps` is what it carries. Otherwise the sender never filled it, and `bps`
-            is only what went through: a lower bound that must not throttle anything.
-        queue_ms: how long the last frame waited beyond the shortest way of late.
+        measured: the link was seen full, so `bps` is its capacity. Otherwise the sender never filled it, and `bps` is
+            the rate delivered: a lower bound that must not throttle anything.
+        queue_ms: queueing delay of the last frame, above the minimum one-way delay.
     """
 
     bps: float | None
@@ -35,20 +35,24 @@ class Capacity:
 
 
 class CapacityEstimator:
-    """Median of what measured the link of late, cut as soon as a queue stands.
+    """Median of recent measurements, cut as soon as a standing queue is detected.
 
-    Three things measure it. Trains do, which are timed message by message at the receiver (`on_train`). Long frames do:
-    one that left alone took, beyond the way of a short message, its own bits' time; one that left behind another took
-    that since the arrival of the other. And a queue of our own making does, which shows when each of the last few
-    frames was held back by the window, left before the one ahead had arrived, and arrived late, or when the gradient of
-    the delays says so; then the estimate falls at once to what is delivered, however high it was. (A receiver that is
-    slow to reconstruct also holds frames back, but those leave long after the one ahead arrived.) Every other sample is
-    limited by the application and only a lower bound.
+    There are three kinds of measurement. Packet trains are timed message by message at the receiver
+    (`on_packet_train`). A long frame that was sent on its own took, beyond the one-way delay of a short message, its
+    own transmission time; one that was sent behind another took it since the arrival of the other. And a queue of our
+    own making measures the capacity: it is detected when each of the last frames was held back by the window, was sent
+    within the round-trip time of its predecessor, and arrived late, or when the gradient of the delays shows it; then
+    the estimate falls at once to the rate delivered. (A receiver that is slow to reconstruct also holds frames back,
+    but those are sent long after their predecessors arrived.) Every other sample is limited by the application and only
+    a lower bound.
 
     Args:
-        window_ms: how long a measurement holds; after that the sender may try for more.
-        queue_ms: lateness that all of the last frames must exceed for the queue to count as standing.
-        floor_window_ms: over how long the shortest way is sought.
+        window_ms: age at which a measurement is dropped, so that the sender may try a higher rate.
+        queue_ms: queueing delay that all of the last frames must exceed for a standing queue.
+        floor_window_ms: window of the minimum one-way delay.
+
+    Raises:
+        ValueError: `queue_ms` is not above 0.
     """
 
     def __init__(self, window_ms: float = 10_000.0, queue_ms: float = 15.0, floor_window_ms: float = 30_000.0) -> None:
@@ -56,42 +60,41 @@ class CapacityEstimator:
             raise ValueError(f"queue_ms {queue_ms} is not above 0")
         self._queue_ms = queue_ms
         self._window_ms = window_ms
-        self._measured: deque[tuple[float, float]] = deque(maxlen=_MEDIAN_OF)
+        self._measured: deque[tuple[float, float]] = deque(maxlen=_MEDIAN_MEASUREMENTS)
         self._lower_bound = WindowedExtreme(window_ms, largest=True)
-        self._shortest_ms = WindowedExtreme(floor_window_ms)
-        self._one_way_delay_ms = WindowedExtreme(floor_window_ms)
+        self._frame_delay_ms = WindowedExtreme(floor_window_ms)
+        self._short_message_delay_ms = WindowedExtreme(floor_window_ms)
         self._gradient = DelayGradient()
-        self._recent: deque[_Arrival] = deque(maxlen=_STANDING)
+        self._recent: deque[_Arrival] = deque(maxlen=_STANDING_QUEUE_FRAMES)
         self._last_queue_ms = 0.0
         self._last_rtt_ms = 0.0
 
     def update(self, sample: LinkSample, now_ms: float) -> Capacity:
-        """Takes in one acknowledged frame and returns the estimate."""
+        """Adds an acknowledged frame and returns the estimate."""
         previous_rtt_ms, self._last_rtt_ms = self._last_rtt_ms, sample.round_trip_time_ms
-        if sample.wire_bytes < _LONG_BYTES:
+        if sample.wire_bytes < _LONG_FRAME_BYTES:
             self.on_one_way_delay(sample.one_way_ms, now_ms)
-        self._last_queue_ms = sample.one_way_ms - self._shortest_ms.update(sample.one_way_ms, now_ms)
+        self._last_queue_ms = sample.one_way_ms - self._frame_delay_ms.update(sample.one_way_ms, now_ms)
         if sample.arrival_spacing_ms is None or sample.sent_spacing_ms is None:
-            # A new stream: what came before the gap has nothing to do with what comes after.
+            # A new stream: frames before and after the gap are unrelated.
             self._recent.clear()
             self._gradient.restart()
             return self.at(now_ms)
         bits = sample.wire_bytes * 8
-        own_ms = self._own_ms(bits, now_ms)
-        growing = self._gradient.update(sample.one_way_ms - own_ms, now_ms)
-        busy = sample.waited and sample.sent_spacing_ms < previous_rtt_ms and self._last_queue_ms > self._queue_ms
-        self._recent.append(_Arrival(bits, sample.arrival_spacing_ms, busy))
+        growing = self._gradient.update(sample.one_way_ms - self._transmission_ms(bits, now_ms), now_ms)
+        queued = sample.waited and sample.sent_spacing_ms < previous_rtt_ms and self._last_queue_ms > self._queue_ms
+        self._recent.append(_Arrival(bits, sample.arrival_spacing_ms, queued))
         service_ms = self._service_ms(sample, now_ms)
-        if self._stands():
+        if self._standing_queue():
             self._cut(self._delivered_bps(), now_ms)
-        elif sample.wire_bytes >= _LONG_BYTES and service_ms is not None and service_ms >= _RESOLVED_MS:
+        elif sample.wire_bytes >= _LONG_FRAME_BYTES and service_ms is not None and service_ms >= _CLOCK_RESOLUTION_MS:
             (self._cut if growing else self._add)(bits / service_ms * 1e3, now_ms)
         else:
             self._lower_bound.update(self._delivered_bps(), now_ms)
         return self.at(now_ms)
 
     def on_packet_train(self, measurement: PacketTrainSample, now_ms: float) -> Capacity:
-        """Takes in what a train measured and returns the estimate."""
+        """Adds the measurement of a packet train and returns the estimate."""
         if measurement.resolved:
             self._add(measurement.bps, now_ms)
         else:
@@ -99,8 +102,8 @@ class CapacityEstimator:
         return self.at(now_ms)
 
     def on_one_way_delay(self, one_way_ms: float, now_ms: float) -> None:
-        """Takes in how long a message of a few bytes was on its way, on the clocks that frames are measured with."""
-        self._one_way_delay_ms.update(one_way_ms, now_ms)
+        """Adds the one-way delay of a message of a few bytes, on the clocks that frames are measured with."""
+        self._short_message_delay_ms.update(one_way_ms, now_ms)
 
     def at(self, now_ms: float) -> Capacity:
         """The estimate as of now."""
@@ -110,7 +113,7 @@ class CapacityEstimator:
         return Capacity(lower_bps, False, self._last_queue_ms)
 
     def lower_quartile_bps(self, now_ms: float) -> float | None:
-        """What the link carried at the worse moments of the last second, or the estimate, if there were none."""
+        """Lower quartile of the measurements of the last second; the estimate if there were none."""
         recent = sorted(bps for at_ms, bps in self._measured if at_ms >= now_ms - _LOWER_QUARTILE_WINDOW_MS)
         return recent[len(recent) // 4] if recent else self.at(now_ms).bps
 
@@ -119,20 +122,20 @@ class CapacityEstimator:
             self._measured.popleft()
         return median(bps for _, bps in self._measured) if self._measured else None
 
-    def _own_ms(self, bits: float, now_ms: float) -> float:
-        """How long a frame of so many bits takes to pass, as far as that is known."""
+    def _transmission_ms(self, bits: float, now_ms: float) -> float:
+        """Transmission time of a frame; 0 while the capacity is unknown."""
         bps = self._median_bps(now_ms)
         return 0.0 if bps is None else bits / bps * 1e3
 
     def _service_ms(self, sample: LinkSample, now_ms: float) -> float | None:
-        """How long the link was at work on the frame, or None where no short message has shown how long the way is."""
-        short_ms = self._one_way_delay_ms.at(now_ms)
+        """How long the link served this frame; None while the one-way delay of a short message is unknown."""
+        short_ms = self._short_message_delay_ms.at(now_ms)
         if short_ms is None or sample.arrival_spacing_ms is None:
             return None
         return min(sample.one_way_ms - short_ms, sample.arrival_spacing_ms)
 
-    def _stands(self) -> bool:
-        return len(self._recent) == _STANDING and all(each.busy for each in self._recent)
+    def _standing_queue(self) -> bool:
+        return len(self._recent) == _STANDING_QUEUE_FRAMES and all(arrival.queued for arrival in self._recent)
 
     def _cut(self, delivered_bps: float, now_ms: float) -> None:
         highest_bps = self.at(now_ms).bps
@@ -145,12 +148,12 @@ class CapacityEstimator:
         self._measured.append((now_ms, bps))
 
     def _delivered_bps(self) -> float:
-        spacing_ms = sum(each.spacing_ms for each in self._recent)
-        return sum(each.bits for each in self._recent) / spacing_ms * 1e3
+        spacing_ms = sum(arrival.spacing_ms for arrival in self._recent)
+        return sum(arrival.bits for arrival in self._recent) / spacing_ms * 1e3
 
 
 @dataclass(frozen=True, slots=True)
 class _Arrival:
     bits: int
     spacing_ms: float
-    busy: bool
+    queued: bool

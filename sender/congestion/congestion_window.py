@@ -1,107 +1,112 @@
-"""How many frames may be on their way: as many as the way holds without a queue, and hardly one more.  Pure.
+"""Congestion window: as many frames in flight as the bandwidth-delay product holds, plus at most one in a queue.
 
-Of W frames in flight, W · (1 − shortest / present time there and back) stand in a queue (TCP Vegas, Brakmo 1995); a
-frame in a queue is an old frame.  The window grows if frames had to wait for it and nearly nobody queues, at first by
-half of itself, later by one; it shrinks by those who queue as soon as more than one does.  A queue that never ends
-would be taken for a longer way: so now and then the window halves for a moment, and looks (as BBR does).  A live source
-never needs more than it offers in a round trip, and one: what the window has beyond that fills when the link falls.
+Of W frames in flight, W · (1 − minimum round trip / present round trip) are queued (TCP Vegas, Brakmo 1995), and a
+queued frame is a stale frame.  The window grows if frames had to wait for it and hardly any are queued: at first by a
+factor of 1.5, later by one frame.  It shrinks by the number of queued frames as soon as that exceeds about one.  A
+queue that never drains would be taken for a longer path: so every 15 s without a round trip near the minimum, the
+window is halved to measure the minimum again (as BBR's ProbeRTT does).  A live source never needs more than the frames
+that it captures in a round trip, plus one: a larger window would only fill when the link's capacity falls.
 """
 
 import math
 from collections import deque
 
-from sender.congestion.paper_delay import WindowedExtreme
 from sender.congestion.samples import LinkSample
+from sender.congestion.windowed_extreme import WindowedExtreme
 
-_SHORTEST_WINDOW_MS = 30_000.0
-_LOOK_EVERY_MS = 15_000.0
-# Within this of the shortest time there is no queue to speak of.
-_NEAR = 1.15
-_START = 2
-_GROW_BELOW, _SHRINK_ABOVE = 0.6, 1.15
-_GROWTH = 1.5
-# Where the window was wider, the queue was made by more than two: it is not yet known that two are too many.
-_FIRST_SHRINK = 2
-_OFFERS = 9
-# Who has just found the limit does not try it again at once.
-_CONTENT_MS = 4000.0
-# Single frames are late by accident; when so many in a row are, a queue stands.
-_LATE = 4
+_MIN_RTT_WINDOW_MS = 30_000.0
+_MIN_RTT_PROBE_INTERVAL_MS = 15_000.0
+# Up to this multiple of the minimum round trip, the queue is considered empty.
+_EMPTY_QUEUE_RTT_RATIO = 1.15
+_INITIAL_FRAMES = 2
+_GROW_BELOW_QUEUED, _SHRINK_ABOVE_QUEUED = 0.6, 1.15
+_SLOW_START_FACTOR = 1.5
+# A window that was wider shrinks to two first: its queue does not prove that two frames are too many.
+_FIRST_SHRINK_TO_FRAMES = 2
+_OFFERS_FOR_FRAME_RATE = 9
+_HOLD_AFTER_SHRINK_MS = 4000.0
+# Single round trips are late by chance; the minimum of this many consecutive ones shows a standing queue.
+_STANDING_QUEUE_FRAMES = 4
 
 
 class CongestionWindow:
     """The window, in frames.
 
     Args:
-        most: never more than this.
+        most: upper limit of the window.
+
+    Raises:
+        ValueError: `most` is less than one frame.
     """
 
     def __init__(self, most: int) -> None:
-        self._shortest_ms = WindowedExtreme(_SHORTEST_WINDOW_MS)
-        self._recent_ms: deque[float] = deque(maxlen=_LATE)
-        self._offers_ms: deque[float] = deque(maxlen=_OFFERS)
+        self._min_rtt_ms = WindowedExtreme(_MIN_RTT_WINDOW_MS)
+        self._recent_rtts_ms: deque[float] = deque(maxlen=_STANDING_QUEUE_FRAMES)
+        self._offers_ms: deque[float] = deque(maxlen=_OFFERS_FOR_FRAME_RATE)
         self.restart(most)
 
     @property
     def frames(self) -> int:
-        """How many may be unacknowledged now."""
+        """How many frames may be unacknowledged now."""
         return self._frames
 
     def restart(self, most: int) -> None:
-        """A new stream began, perhaps over another way.
+        """Resets the state for a new stream, whose path may differ.
 
         Raises:
             ValueError: `most` is less than one frame.
         """
         if most < 1:
-            raise ValueError(f"a window holds at least one frame, not {most}")
+            raise ValueError(f"a window has at least one frame, not {most}")
         self._most = most
-        self._frames = min(_START, most)
-        self._shortest_ms.clear()
-        self._recent_ms.clear()
-        self._young, self._wanted_more = True, False
-        self._content_until_ms = self._changed_ms = -math.inf
-        self._looked_ms: float | None = None
+        self._frames = min(_INITIAL_FRAMES, most)
+        self._min_rtt_ms.clear()
+        self._recent_rtts_ms.clear()
+        self._slow_start, self._window_limited = True, False
+        self._hold_until_ms = self._changed_ms = -math.inf
+        self._min_rtt_seen_ms: float | None = None
 
     def offered(self, now_ms: float) -> None:
-        """A live source has a frame, whatever will become of it."""
+        """Records that a live source has captured a frame, whether or not it will be sent."""
         self._offers_ms.append(now_ms)
 
     def update(self, sample: LinkSample, now_ms: float) -> int:
-        """Takes in an acknowledged frame and returns `frames`."""
-        total_ms = max(sample.round_trip_time_ms + sample.hold_ms, 0.01)
-        shortest_ms = self._shortest_ms.update(total_ms, now_ms)
-        if self._looked_ms is None or total_ms < _NEAR * shortest_ms:
-            self._looked_ms = now_ms
-        if now_ms - total_ms < self._changed_ms:
-            return self._frames  # it left in another window than this one
-        self._recent_ms.append(total_ms)
-        self._wanted_more |= sample.waited
-        if len(self._recent_ms) == _LATE:
-            self._decide(self._frames * (1 - shortest_ms / min(self._recent_ms)), now_ms)
+        """Adds an acknowledged frame and returns `frames`."""
+        rtt_ms = max(sample.round_trip_time_ms + sample.hold_ms, 0.01)
+        min_rtt_ms = self._min_rtt_ms.update(rtt_ms, now_ms)
+        if self._min_rtt_seen_ms is None or rtt_ms < _EMPTY_QUEUE_RTT_RATIO * min_rtt_ms:
+            self._min_rtt_seen_ms = now_ms
+        if now_ms - rtt_ms < self._changed_ms:
+            return self._frames  # sent before the window last changed
+        self._recent_rtts_ms.append(rtt_ms)
+        self._window_limited |= sample.waited
+        if len(self._recent_rtts_ms) == _STANDING_QUEUE_FRAMES:
+            self._adapt(self._frames * (1 - min_rtt_ms / min(self._recent_rtts_ms)), now_ms)
         return self._frames
 
-    def _decide(self, queued: float, now_ms: float) -> None:
-        assert self._looked_ms is not None
-        if queued > _SHRINK_ABOVE:
-            self._young = False
-            self._content_until_ms = now_ms + _CONTENT_MS
-            fewest = _FIRST_SHRINK if self._frames > _FIRST_SHRINK else 1
-            self._change(max(math.floor(self._frames - queued) + 1, fewest), now_ms)
-        elif now_ms - self._looked_ms > _LOOK_EVERY_MS:
-            self._looked_ms = now_ms
+    def _adapt(self, queued_frames: float, now_ms: float) -> None:
+        assert self._min_rtt_seen_ms is not None
+        if queued_frames > _SHRINK_ABOVE_QUEUED:
+            self._slow_start = False
+            self._hold_until_ms = now_ms + _HOLD_AFTER_SHRINK_MS
+            fewest = _FIRST_SHRINK_TO_FRAMES if self._frames > _FIRST_SHRINK_TO_FRAMES else 1
+            self._change(max(math.floor(self._frames - queued_frames) + 1, fewest), now_ms)
+        elif now_ms - self._min_rtt_seen_ms > _MIN_RTT_PROBE_INTERVAL_MS:
+            self._min_rtt_seen_ms = now_ms
             self._change(self._frames // 2, now_ms)
-        elif queued < _GROW_BELOW and self._wanted_more and now_ms >= self._content_until_ms:
-            self._change(math.ceil(_GROWTH * self._frames) if self._young else self._frames + 1, now_ms)
+        elif queued_frames < _GROW_BELOW_QUEUED and self._window_limited and now_ms >= self._hold_until_ms:
+            grown = math.ceil(_SLOW_START_FACTOR * self._frames) if self._slow_start else self._frames + 1
+            self._change(grown, now_ms)
 
-    def _needed(self, now_ms: float) -> int:
-        shortest_ms = self._shortest_ms.at(now_ms)
-        if len(self._offers_ms) < _OFFERS or shortest_ms is None:
+    def _source_limit(self, now_ms: float) -> int:
+        """Frames that a live source captures in a minimum round trip, plus one; `most` while that is unknown."""
+        min_rtt_ms = self._min_rtt_ms.at(now_ms)
+        if len(self._offers_ms) < _OFFERS_FOR_FRAME_RATE or min_rtt_ms is None:
             return self._most
-        interval_ms = max((self._offers_ms[-1] - self._offers_ms[0]) / (_OFFERS - 1), 1.0)
-        return math.ceil(shortest_ms / interval_ms) + 1
+        interval_ms = max((self._offers_ms[-1] - self._offers_ms[0]) / (_OFFERS_FOR_FRAME_RATE - 1), 1.0)
+        return math.ceil(min_rtt_ms / interval_ms) + 1
 
     def _change(self, frames: int, now_ms: float) -> None:
-        self._frames, self._changed_ms = min(max(1, frames), self._needed(now_ms), self._most), now_ms
-        self._wanted_more = False
-        self._recent_ms.clear()
+        self._frames, self._changed_ms = min(max(1, frames), self._source_limit(now_ms), self._most), now_ms
+        self._window_limited = False
+        self._recent_rtts_ms.clear()

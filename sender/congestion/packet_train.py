@@ -1,26 +1,26 @@
-"""Trains: messages sent back to back, so that the spacing of their arrivals tells how fast the link carries.  Pure."""
+"""Packet trains: messages sent back to back, whose spacing on arrival measures the capacity of the link."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from sender.congestion.samples import wire_bytes
 
-# Clocks are read by a program among others: what passes faster than this cannot be told from nothing.
-_RESOLVED_MS = 3.0
-# The message before the last keeps the link at work while the last is written.
-_REFERENCE_SHARE = 4
-# Where the link is so slow that the last message is shorter, waking costs more than it gives.
-_WAKING_FROM = 600
+# Arrival times are read by a process among others: shorter spacings cannot be measured.
+_CLOCK_RESOLUTION_MS = 3.0
+# The message before the last keeps the link busy while the last is written; its size, relative to the last.
+_REFERENCE_SHARE = 1 / 4
+# From this size of the last message on, a short message first wakes the receiver.
+_WAKE_UP_FROM_BYTES = 600
 
 
 @dataclass(frozen=True, slots=True)
 class PacketTrainSample:
-    """What one train measured.
+    """What one packet train measured.
 
     Args:
         bps: bits per second, headers included.
-        resolved: it took long enough for the clocks; otherwise `bps` is only a lower bound.
-        wire_bytes: what the train took of the link, headers included.
+        resolved: the spacing was long enough for the clocks; otherwise `bps` is only a lower bound.
+        wire_bytes: size of the whole train on the link, headers included.
     """
 
     bps: float
@@ -29,31 +29,31 @@ class PacketTrainSample:
 
 
 def measure(arrivals_ms: Sequence[float], message_bytes: Sequence[int]) -> PacketTrainSample:
-    """The rate at which a train's last message came in, right behind the one before.
+    """The rate at which a train's last message arrived, right behind the one before.
 
-    What comes first finds a receiver that is asleep, and is noted late: the first messages of a train only wake it.
+    Earlier messages only wake the receiver: they find its process asleep and are time-stamped late.
 
     Args:
-        arrivals_ms: (N,) of each message at the receiver, N >= 2.
+        arrivals_ms: (N,) arrival of each message at the receiver, N >= 2.
         message_bytes: (N,) their sizes, without headers.
     """
     spacing_ms = arrivals_ms[-1] - arrivals_ms[-2]
-    sizes = [wire_bytes(each) for each in message_bytes]
-    bps = 8e3 * sizes[-1] / max(spacing_ms, _RESOLVED_MS)
-    return PacketTrainSample(bps, spacing_ms >= _RESOLVED_MS, sum(sizes))
+    sizes = [wire_bytes(size) for size in message_bytes]
+    bps = 8e3 * sizes[-1] / max(spacing_ms, _CLOCK_RESOLUTION_MS)
+    return PacketTrainSample(bps, spacing_ms >= _CLOCK_RESOLUTION_MS, sum(sizes))
 
 
 @dataclass(frozen=True, slots=True)
 class PacketTrainPlan:
-    """How long trains are and how often they go, so that they resolve the capacity, delay no frame and stay few.
+    """Sizes and frequency of packet trains: long enough to resolve the capacity, and rare enough not to delay frames.
 
     Args:
-        duration_ms: what a train's last message takes of the link.
+        duration_ms: transmission time of a train's last message.
         share: most of the capacity that trains may use.
-        interval_ms: at least so long between two.
-        least_bytes: a message has at least so many.
-        most_bytes: the last message has at most so many. TCP begins with a window of ten packets and lets go of a
-            larger one that is not used: what exceeds it comes a round trip later, which is no measure of the link.
+        interval_ms: shortest time between two trains.
+        least_bytes: smallest size of a message.
+        most_bytes: largest size of the last message. TCP starts with a congestion window of ten packets and shrinks a
+            larger one that is not used: the excess arrives a round trip later and does not measure the link.
     """
 
     duration_ms: float = 10.0
@@ -63,13 +63,13 @@ class PacketTrainPlan:
     most_bytes: int = 10_000
 
     def messages(self, expected_bps: float) -> tuple[int, ...]:
-        """Sizes of a train's messages, without headers."""
+        """Sizes of a train's messages in bytes, without headers."""
         wanted = int(expected_bps * self.duration_ms / 8e3)
         last = min(max(wanted - wire_bytes(0), self.least_bytes), self.most_bytes)
-        reference = max(last // _REFERENCE_SHARE, self.least_bytes)
-        return (reference, last) if last < _WAKING_FROM else (self.least_bytes, reference, last)
+        reference = max(int(last * _REFERENCE_SHARE), self.least_bytes)
+        return (reference, last) if last < _WAKE_UP_FROM_BYTES else (self.least_bytes, reference, last)
 
     def pause_ms(self, messages: Sequence[int], expected_bps: float) -> float:
-        """How long to wait after a train before the next."""
-        bits = 8 * sum(wire_bytes(each) for each in messages)
+        """Time from a train to the next."""
+        bits = 8 * sum(wire_bytes(size) for size in messages)
         return max(self.interval_ms, bits / (self.share * expected_bps) * 1e3)

@@ -1,8 +1,8 @@
-"""Trains of heartbeats measure the link while frames leave most of it unused: when one goes, what it told.  Pure.
+"""Schedules packet trains of heartbeats, which measure the link while frames leave most of it unused.
 
-A train follows a frame closely, so that the next frame does not meet it, and takes some 12 ms of the link, not more
-than a few percent of it on average.  How long its heartbeats have to be for that is learnt from train to train.
-No train goes while frames measure the link themselves: because they are long, or because they had to wait.
+A train follows a frame closely, so that it is gone before the next frame, and takes about 12 ms of the link, no more
+than a few percent of it on average.  Their size is learnt from train to train.  No train is sent while frames measure
+the link themselves, because they are long or were queued.
 """
 
 from collections.abc import Sequence
@@ -10,87 +10,89 @@ from dataclasses import replace
 
 from common.wire.convert import Heartbeat
 from sender.congestion.packet_train import PacketTrainPlan, PacketTrainSample, measure
-from sender.congestion.paper_delay import WindowedExtreme
 from sender.congestion.samples import LinkSample, wire_bytes
+from sender.congestion.windowed_extreme import WindowedExtreme
 
-# A first train that anything from 20 kbit/s up can bear, and how much more each may ask after one that told nothing.
-_FIRST_BPS = 60_000.0
+# The first train suits any link from 20 kbit/s on; after an unresolved train the next may be this much larger.
+_INITIAL_EXPECTED_BPS = 60_000.0
 _GROWTH = 4.0
-_FASTEST_BPS = 40e6
-_LEARNING_PAUSE_MS = 100.0
-# Echoes are lost with their stream only; who waits longer than this waits for nothing.
-_PATIENCE_MS = 2000.0
-# A frame of so many bytes is as good as a train.
-_TELLING_BYTES = 3000
-_FRESH_MS = 300.0
-# So does one that had to wait for others to get through; behind one that is very late a train would only add to that.
-_QUEUED_MS, _MUCH_QUEUED_MS, _SHORTEST_WINDOW_MS = 20.0, 50.0, 10_000.0
-# Beyond this share of the capacity frames meet their own queue.
-_BUSY = 0.5
-_SMOOTHING = 0.9
+_MAX_EXPECTED_BPS = 40e6
+_PAUSE_AFTER_UNRESOLVED_MS = 100.0
+# Echoes are lost only with their stream; after this time they are not expected any more.
+_ECHO_TIMEOUT_MS = 2000.0
+# A frame of this size measures the link as well as a train does.
+_LONG_FRAME_BYTES = 3000
+_FRAME_MEASUREMENT_VALID_MS = 300.0
+# So does a frame that was held back by the window and queued; a train behind a very late frame would only add to the
+# queue.
+_QUEUED_MS, _VERY_LATE_MS, _MIN_RTT_WINDOW_MS = 20.0, 50.0, 10_000.0
+# Above this share of the capacity, frames queue behind each other.
+_MAX_FRAME_SHARE = 0.5
+# Weight of the old value in the smoothed rate of frames, per frame at 30 Hz.
+_SMOOTHING, _SMOOTHING_FRAME_MS = 0.9, 33.0
 
 
 class Prober:
-    """Trains of one stream after the other; times in milliseconds of one monotonic clock."""
+    """Decides when a packet train is sent and what it measured; times are milliseconds of one monotonic clock."""
 
     def __init__(self, plan: PacketTrainPlan | None = None) -> None:
         self._plan = plan or PacketTrainPlan()
-        self._expected_bps = _FIRST_BPS
-        self._frame_bps = 0.0
-        self._shortest_ms = WindowedExtreme(_SHORTEST_WINDOW_MS)
+        self._expected_bps = _INITIAL_EXPECTED_BPS
+        self._frames_bps = 0.0
+        self._min_rtt_ms = WindowedExtreme(_MIN_RTT_WINDOW_MS)
         self._last_frame_ms: float | None = None
         self.restart()
 
     def restart(self) -> None:
-        """A new stream began; what went with the old one will not be answered."""
-        self._waiting: dict[int, int] = {}
-        self._arrived: list[tuple[float, int]] = []
-        self._next_ms = self._told_ms = self._began_ms = -float("inf")
+        """Resets the state for a new stream: trains of the old one will not be echoed."""
+        self._awaited: dict[int, int] = {}
+        self._arrivals: list[tuple[float, int]] = []
+        self._next_ms = self._measured_ms = self._train_sent_ms = -float("inf")
 
-    def frame(self, message_bytes: int, now_ms: float) -> None:
-        """A frame of that size went out."""
+    def frame_sent(self, message_bytes: int, now_ms: float) -> None:
+        """Records the departure of a frame."""
         if self._last_frame_ms is not None:
             spacing_ms = max(now_ms - self._last_frame_ms, 1.0)
-            share = _SMOOTHING ** (spacing_ms / 33.0)
-            self._frame_bps = share * self._frame_bps + (1 - share) * wire_bytes(message_bytes) * 8e3 / spacing_ms
+            weight = _SMOOTHING ** (spacing_ms / _SMOOTHING_FRAME_MS)
+            self._frames_bps = weight * self._frames_bps + (1 - weight) * wire_bytes(message_bytes) * 8e3 / spacing_ms
         self._last_frame_ms = now_ms
 
     def acknowledged(self, sample: LinkSample, now_ms: float) -> None:
-        """A frame was acknowledged: it may have told as much as a train would."""
-        shortest_ms = self._shortest_ms.update(sample.round_trip_time_ms, now_ms)
-        late_ms = sample.round_trip_time_ms - shortest_ms
-        queued = late_ms > _QUEUED_MS if sample.waited else late_ms > _MUCH_QUEUED_MS + shortest_ms
-        if queued or sample.message_bytes >= _TELLING_BYTES:
-            self._told_ms = now_ms
+        """Records an acknowledged frame, which may have measured the link as well as a train does."""
+        min_rtt_ms = self._min_rtt_ms.update(sample.round_trip_time_ms, now_ms)
+        late_ms = sample.round_trip_time_ms - min_rtt_ms
+        queued = late_ms > _QUEUED_MS if sample.waited else late_ms > _VERY_LATE_MS + min_rtt_ms
+        if queued or sample.message_bytes >= _LONG_FRAME_BYTES:
+            self._measured_ms = now_ms
 
     def packet_train(self, now_ms: float) -> tuple[int, ...]:
-        """Sizes of the messages that shall follow the frame that has just left; none if there is no need."""
-        if self._waiting and now_ms - self._began_ms > _PATIENCE_MS:
-            self._waiting.clear()
-        if self._waiting or now_ms < self._next_ms or now_ms - self._told_ms < _FRESH_MS:
+        """Sizes of the messages to send behind the frame that has just left; empty if no train is due."""
+        if self._awaited and now_ms - self._train_sent_ms > _ECHO_TIMEOUT_MS:
+            self._awaited.clear()
+        if self._awaited or now_ms < self._next_ms or now_ms - self._measured_ms < _FRAME_MEASUREMENT_VALID_MS:
             return ()
-        if self._frame_bps > _BUSY * self._expected_bps and self._expected_bps > _FIRST_BPS:
+        busy = self._frames_bps > _MAX_FRAME_SHARE * self._expected_bps
+        if busy and self._expected_bps > _INITIAL_EXPECTED_BPS:
             return ()
         return self._plan.messages(self._expected_bps)
 
     def sent(self, heartbeats: Sequence[Heartbeat], sizes: Sequence[int], now_ms: float) -> None:
-        """A train went out."""
-        self._waiting = {beat.sent_ns: size for beat, size in zip(heartbeats, sizes, strict=True)}
-        self._arrived = []
-        self._began_ms = now_ms
+        """Records the departure of a train."""
+        self._awaited = {heartbeat.sent_ns: size for heartbeat, size in zip(heartbeats, sizes, strict=True)}
+        self._arrivals = []
+        self._train_sent_ms = now_ms
         self._next_ms = now_ms + self._plan.pause_ms(sizes, self._expected_bps)
 
     def echoed(self, echo: Heartbeat, now_ms: float) -> PacketTrainSample | None:
-        """The echo of any heartbeat came in; what the train measured, if this was its last."""
-        size = self._waiting.pop(echo.sent_ns, None)
+        """Handles the echo of any heartbeat; returns the measurement if it completes a train."""
+        size = self._awaited.pop(echo.sent_ns, None)
         if size is None:
             return None
-        self._arrived.append((echo.received_ns / 1e6, size))
-        if self._waiting:
+        self._arrivals.append((echo.received_ns / 1e6, size))
+        if self._awaited:
             return None
-        arrivals_ms, sizes = zip(*self._arrived, strict=True)
+        arrivals_ms, sizes = zip(*self._arrivals, strict=True)
         measurement = measure(arrivals_ms, sizes)
-
         self._learn(measurement, now_ms)
         return measurement
 
@@ -98,14 +100,14 @@ class Prober:
         if measurement.resolved:
             self._expected_bps = min(measurement.bps, _GROWTH * self._expected_bps)
         else:
-            self._expected_bps = min(_GROWTH * self._expected_bps, _FASTEST_BPS)
-            self._next_ms = min(self._next_ms, now_ms + _LEARNING_PAUSE_MS)
+            self._expected_bps = min(_GROWTH * self._expected_bps, _MAX_EXPECTED_BPS)
+            self._next_ms = min(self._next_ms, now_ms + _PAUSE_AFTER_UNRESOLVED_MS)
 
 
 def padded(heartbeat: Heartbeat, message_bytes: int, bare_bytes: int) -> Heartbeat:
-    """A heartbeat as long as asked for.
+    """Pads a heartbeat to a size.
 
     Args:
-        bare_bytes: how long it is without padding.
+        bare_bytes: its size without padding.
     """
     return replace(heartbeat, padding=bytes(max(message_bytes - bare_bytes, 0)))

@@ -1,12 +1,13 @@
-"""Blobs in chunks: what goes next, and what is on its way.  Pure.
+"""Sends blobs in chunks, one blob after the other, behind frames.
 
-One blob goes after the other.  What waits is replaced by what is newer of the same kind and key; what has begun is
-finished, so that a source that always has something newer gets something through.  A receiver that was started anew
-gets the newest of everything again.
+A waiting blob is replaced by a newer one of the same kind and key.  A blob that was begun is finished, so that a source
+of frequent updates still gets some of them through.  A receiver without this session's state gets the newest blob of
+each kind and key again.
 """
 
 import zlib
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Protocol
 
 from common.blobs import Blob
@@ -14,93 +15,108 @@ from common.wire.convert import MAX_BLOB_BYTES, MAX_CHUNK_BYTES, Chunk, ChunkAck
 
 
 class Pacer(Protocol):
-    """How fast bulk may go; rate control has the real one."""
+    """How fast blobs may be sent (`sender.rate.controller.RateController`)."""
 
     def background_bytes(self, in_flight_bytes: int, blob_bytes: int, now_ms: float) -> int:
-        """How much may go now, right behind a frame.
+        """How many bytes may be sent now, right behind a frame.
 
         Args:
-            in_flight_bytes: of bulk, sent and without a chunk ack.
-            parcel_bytes: of the blob that is next or on its way, in all.
+            in_flight_bytes: of blobs, sent and without a chunk ack.
+            blob_bytes: size of the blob that is next or in transfer.
         """
 
 
 class NoBackgroundTransfer:
-    """Nothing goes."""
+    """Sends no blobs."""
 
     def background_bytes(self, in_flight_bytes: int, blob_bytes: int, now_ms: float) -> int:
         return 0
 
 
+@dataclass(slots=True)
+class _Transfer:
+    """The blob in transfer.
+
+    Args:
+        number: of the blob within the session, from 1.
+        sent, acknowledged: bytes, from the first on.
+    """
+
+    number: int
+    blob: Blob
+    sent: int = 0
+    acknowledged: int = 0
+
+    def next_chunk(self, most_bytes: int) -> Chunk:
+        data = self.blob.data[self.sent : self.sent + min(most_bytes, MAX_CHUNK_BYTES)]
+        offset, self.sent = self.sent, self.sent + len(data)
+        if offset:
+            return Chunk(self.number, offset, data)
+        blob = self.blob
+        return Chunk(self.number, 0, data, blob.kind, blob.key, len(blob.data), zlib.crc32(blob.data))
+
+
 class BackgroundTransfer:
     """The blobs of one session, over any number of streams."""
 
-    def __init__(self, pace: Pacer) -> None:
-        self._pace = pace
+    def __init__(self, pacer: Pacer) -> None:
+        self._pacer = pacer
         self._waiting: dict[tuple[str, int], Blob] = {}
-        self._arrived: dict[tuple[str, int], Blob] = {}
-        self._going: Blob | None = None
+        self._delivered: dict[tuple[str, int], Blob] = {}
+        self._transfer: _Transfer | None = None
         self._number = 0
-        self._sent = self._held = 0
 
     @property
     def idle(self) -> bool:
-        """Whether everything posted is at the receiver."""
-        return self._going is None and not self._waiting
+        """Whether every blob posted is at the receiver."""
+        return self._transfer is None and not self._waiting
 
     def post(self, blob: Blob) -> None:
-        """Takes in a blob.
+        """Takes a blob.
 
         Raises:
-            ValueError: it is empty or too large.
+            ValueError: the blob is empty or too large.
         """
         if not 1 <= len(blob.data) <= MAX_BLOB_BYTES:
             raise ValueError(f"a blob has 1 to {MAX_BLOB_BYTES} bytes, not {len(blob.data)}")
         self._waiting[blob.kind, blob.key] = blob
 
-    def restart(self, *, anew: bool = False) -> None:
-        """A new stream began: the blob that was on its way goes again, from its beginning.
+    def restart(self, *, receiver_is_new: bool = False) -> None:
+        """Resets the state for a new stream: the blob in transfer is sent again from its beginning.
 
         Args:
-            anew: the receiver knows nothing of the session.
+            receiver_is_new: the receiver has no state of the session.
         """
-        self._sent = self._held = 0
-        if anew:
-            self._waiting = self._arrived | self._waiting
-            self._arrived = {}
+        if self._transfer is not None:
+            self._transfer.sent = self._transfer.acknowledged = 0
+        if receiver_is_new:
+            self._waiting = self._delivered | self._waiting
+            self._delivered = {}
 
     def received(self, chunk_ack: ChunkAck) -> None:
-        """The receiver holds so much of a blob."""
-        if self._going is None or chunk_ack.blob != self._number:
+        """Handles the acknowledgement of a chunk."""
+        transfer = self._transfer
+        if transfer is None or chunk_ack.blob != transfer.number:
             return
-        self._held = min(max(self._held, chunk_ack.held), self._sent)
-        if self._held == len(self._going.data):
-            self._arrived[self._going.kind, self._going.key] = self._going
-            self._going = None
+        transfer.acknowledged = min(max(transfer.acknowledged, chunk_ack.held), transfer.sent)
+        if transfer.acknowledged == len(transfer.blob.data):
+            self._delivered[transfer.blob.kind, transfer.blob.key] = transfer.blob
+            self._transfer = None
 
     def chunks(self, now_ms: float) -> Iterator[Chunk]:
-        """What shall follow the frame that has just left."""
-        if self._going is None and not self._begin():
+        """The chunks to send behind the frame that has just left."""
+        transfer = self._transfer = self._transfer or self._next_transfer()
+        if transfer is None:
             return
-        assert self._going is not None
-        data = self._going.data
-        allowed = self._pace.background_bytes(self._sent - self._held, len(data), now_ms)
-        while allowed > 0 and self._sent < len(data):
-            part = data[self._sent : self._sent + min(allowed, MAX_CHUNK_BYTES)]
-            chunk = self._first(part) if self._sent == 0 else Chunk(self._number, self._sent, part)
-            self._sent += len(part)
-            allowed -= len(part)
+        size = len(transfer.blob.data)
+        allowed = self._pacer.background_bytes(transfer.sent - transfer.acknowledged, size, now_ms)
+        while allowed > 0 and transfer.sent < size:
+            chunk = transfer.next_chunk(allowed)
+            allowed -= len(chunk.data)
             yield chunk
 
-    def _first(self, part: bytes) -> Chunk:
-        assert self._going is not None
-        blob = self._going
-        return Chunk(self._number, 0, part, blob.kind, blob.key, len(blob.data), zlib.crc32(blob.data))
-
-    def _begin(self) -> bool:
+    def _next_transfer(self) -> _Transfer | None:
         if not self._waiting:
-            return False
-        self._going = self._waiting.pop(next(iter(self._waiting)))
+            return None
         self._number += 1
-        self._sent = self._held = 0
-        return True
+        return _Transfer(self._number, self._waiting.pop(next(iter(self._waiting))))

@@ -1,4 +1,4 @@
-"""Who wants to know what happens on the link: metrics, rate control."""
+"""Notifications of the link, for metrics and rate control."""
 
 from enum import Enum
 
@@ -6,11 +6,11 @@ from common.frames import LabelFrame
 from common.wire.convert import Welcome
 from sender.congestion.packet_train import PacketTrainSample
 from sender.congestion.samples import LinkSample
-from sender.link.encoder import Payload
+from sender.link.session import Payload
 
 
 class Fate(Enum):
-    """How a frame that was given to the link ends."""
+    """The end of a frame that was given to the link."""
 
     ACKNOWLEDGED = "acknowledged"
     SUPERSEDED = "superseded"
@@ -18,67 +18,67 @@ class Fate(Enum):
 
 
 class LinkObserver:
-    """Hears what happens on the link; every method does nothing unless overridden, and must not block."""
+    """Receives the link's notifications; every method does nothing unless overridden, and must not block."""
 
     def connected(self, welcome: Welcome) -> None:
-        """A stream was agreed, for the first time or again."""
+        """A handshake succeeded, for the first time or again, or a lost stream recovered."""
 
     def disconnected(self, reason: str) -> None:
         """The stream was lost; the client tries to resume."""
 
     def sent(self, frame: LabelFrame, encoded: Payload, *, again: bool) -> None:
-        """A frame was encoded and goes out; `again` if it did so before."""
+        """A frame was encoded and is about to be sent; `again` if it was sent before."""
 
     def blob_bytes_sent(self, data_bytes: int) -> None:
-        """A chunk of a blob went out, of so many bytes."""
+        """A chunk of a blob, of this size, was sent."""
 
     def acknowledged(self, frame: LabelFrame, sample: LinkSample) -> None:
-        """The receiver is done with a frame."""
+        """A frame was acknowledged, which measured the link."""
 
     def probed(self, measurement: PacketTrainSample) -> None:
-        """A train of heartbeats has measured the link."""
+        """A packet train measured the link."""
 
     def one_way_delay(self, one_way_ms: float) -> None:
-        """A heartbeat was so long on its way, give or take the offset of the clocks that is in frames' ways too."""
+        """A heartbeat measured the one-way delay, plus the clock offset that frames' one-way delays contain too."""
 
     def ended(self, frame: LabelFrame, fate: Fate) -> None:
-        """A frame has met its fate; each does exactly once."""
+        """A frame met its fate, which happens exactly once per frame."""
 
 
 class Observers(LinkObserver):
-    """Tells several observers, in their order."""
+    """Notifies several observers, in order."""
 
     def __init__(self, *observers: LinkObserver) -> None:
         self._observers = observers
 
     def connected(self, welcome: Welcome) -> None:
-        for each in self._observers:
-            each.connected(welcome)
+        for observer in self._observers:
+            observer.connected(welcome)
 
     def disconnected(self, reason: str) -> None:
-        for each in self._observers:
-            each.disconnected(reason)
+        for observer in self._observers:
+            observer.disconnected(reason)
 
     def sent(self, frame: LabelFrame, encoded: Payload, *, again: bool) -> None:
-        for each in self._observers:
-            each.sent(frame, encoded, again=again)
+        for observer in self._observers:
+            observer.sent(frame, encoded, again=again)
 
     def blob_bytes_sent(self, data_bytes: int) -> None:
-        for each in self._observers:
-            each.blob_bytes_sent(data_bytes)
+        for observer in self._observers:
+            observer.blob_bytes_sent(data_bytes)
 
     def acknowledged(self, frame: LabelFrame, sample: LinkSample) -> None:
-        for each in self._observers:
-            each.acknowledged(frame, sample)
+        for observer in self._observers:
+            observer.acknowledged(frame, sample)
 
     def probed(self, measurement: PacketTrainSample) -> None:
-        for each in self._observers:
-            each.probed(measurement)
+        for observer in self._observers:
+            observer.probed(measurement)
 
     def one_way_delay(self, one_way_ms: float) -> None:
-        for each in self._observers:
-            each.one_way_delay(one_way_ms)
+        for observer in self._observers:
+            observer.one_way_delay(one_way_ms)
 
     def ended(self, frame: LabelFrame, fate: Fate) -> None:
-        for each in self._observers:
-            each.ended(frame, fate)
+        for observer in self._observers:
+            observer.ended(frame, fate)

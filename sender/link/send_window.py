@@ -1,4 +1,4 @@
-"""Which frame goes next, and which may still get lost: the sender's side of at most `size` unacknowledged frames."""
+"""The sender's window of unacknowledged frames: which frame is sent next, and which may have to be sent again."""
 
 from dataclasses import dataclass
 
@@ -12,7 +12,7 @@ class InFlight:
     Args:
         sent_at_s: monotonic time of sending.
         sent_spacing_ms: since the previous frame was sent on the same stream; None for its first.
-        waited: it was ready before the window had room for it.
+        waited: the frame was ready before the window had room for it.
     """
 
     frame: LabelFrame
@@ -23,7 +23,7 @@ class InFlight:
 
 @dataclass(frozen=True, slots=True)
 class Resumption:
-    """What became of the unacknowledged frames when a new stream began.
+    """What became of the unacknowledged frames on a new stream.
 
     Args:
         delivered: the receiver had decoded them; only their acknowledgement was lost.
@@ -37,11 +37,13 @@ class Resumption:
 
 
 class SendWindow:
-    """Frames waiting, in flight, and to be sent again. Frames are held unencoded: what they are predicted from is
-    decided when they leave.
+    """Frames waiting, in flight, and to be sent again; unencoded, because their reference is chosen when they leave.
 
     A live window has one waiting place, and the newest frame takes it. Otherwise a frame may be offered only while
-    `has_room`, so that the producer waits and nothing is lost.
+    `has_room`, so that the producer waits and no frame is lost.
+
+    Raises:
+        ValueError: a size below one frame.
     """
 
     def __init__(self, size: int, *, live: bool) -> None:
@@ -53,9 +55,9 @@ class SendWindow:
         self._in_flight: dict[int, InFlight] = {}
 
     def resize(self, size: int) -> None:
-        """Sets how many frames may be unacknowledged; those that already are stay."""
+        """Sets how many frames may be unacknowledged; those in flight stay in flight."""
         if size < 1:
-            raise ValueError(f"a window holds at least one frame, not {size}")
+            raise ValueError(f"a window has at least one frame, not {size}")
         self._size = size
 
     @property
@@ -65,7 +67,7 @@ class SendWindow:
 
     @property
     def idle(self) -> bool:
-        """Whether everything offered has met its fate."""
+        """Whether every frame offered has met its fate."""
         return self._waiting is None and not self._again and not self._in_flight
 
     @property
@@ -74,7 +76,11 @@ class SendWindow:
         return min([*self._in_flight, *self._again], default=None)
 
     def offer(self, frame: LabelFrame) -> LabelFrame | None:
-        """Puts a frame in the waiting place; returns the one that it replaces there, if any."""
+        """Puts a frame in the waiting place; returns the frame that it replaces, if any.
+
+        Raises:
+            ValueError: there is no room.
+        """
         if not self.has_room:
             raise ValueError(f"frame {frame.sequence} offered to a full window")
         replaced, self._waiting = self._waiting, frame
@@ -83,7 +89,7 @@ class SendWindow:
 
     @property
     def held_back(self) -> bool:
-        """Whether the frame that `ready` names had to wait for room."""
+        """Whether the frame that `ready` returns had to wait for room."""
         return bool(self._again) or self._held_back
 
     @property
@@ -91,37 +97,41 @@ class SendWindow:
         return len(self._in_flight) >= self._size
 
     def ready(self) -> LabelFrame | None:
-        """The frame to encode and send now, or None: nothing to send, or the window is full."""
+        """The frame to encode and send now; None if there is none, or the window is full."""
         if self._full:
             return None
         return self._again[min(self._again)] if self._again else self._waiting
 
-    def sent(self, flight: InFlight) -> None:
-        """Records that the frame that `ready` named is on its way."""
-        sequence = flight.frame.sequence
+    def sent(self, in_flight: InFlight) -> None:
+        """Records the departure of the frame that `ready` returned."""
+        sequence = in_flight.frame.sequence
         if self._again.pop(sequence, None) is None:
             self._waiting = None
-        self._in_flight[sequence] = flight
+        self._in_flight[sequence] = in_flight
 
     def acknowledged(self, sequence: int) -> InFlight | None:
-        """Takes a frame out of the window; None if it was not in it."""
+        """Removes a frame from the window; None if it was not in flight."""
         return self._in_flight.pop(sequence, None)
 
     def rejected(self, sequence: int) -> InFlight | None:
-        """The receiver could not decode a frame: a live one is given up, any other will be sent again."""
-        flight = self._in_flight.pop(sequence, None)
-        if flight is not None and not self._live:
-            self._again[sequence] = flight.frame
-        return flight
+        """Handles a frame that the receiver could not decode: a live one is dropped, any other is sent again."""
+        in_flight = self._in_flight.pop(sequence, None)
+        if in_flight is not None and not self._live:
+            self._again[sequence] = in_flight.frame
+        return in_flight
 
     def resume(self, next_sequence: int) -> Resumption:
-        """A new stream began, and the receiver has decoded everything below `next_sequence`."""
-        lost = {**self._again, **{sequence: flight.frame for sequence, flight in self._in_flight.items()}}
+        """Settles the unacknowledged frames on a new stream; the receiver has decoded those below `next_sequence`."""
+        unacknowledged = {
+            **self._again,
+            **{sequence: in_flight.frame for sequence, in_flight in self._in_flight.items()},
+        }
         self._in_flight.clear()
-        delivered = tuple(lost[sequence] for sequence in sorted(lost) if sequence < next_sequence)
-        self._again = {sequence: lost[sequence] for sequence in sorted(lost) if sequence >= next_sequence}
-        again = bool(self._again)
-        return Resumption(delivered, self._keep_newest() if self._live else (), again)
+        sequences = sorted(unacknowledged)
+        delivered = tuple(unacknowledged[sequence] for sequence in sequences if sequence < next_sequence)
+        self._again = {sequence: unacknowledged[sequence] for sequence in sequences if sequence >= next_sequence}
+        lost = bool(self._again)
+        return Resumption(delivered, self._keep_newest() if self._live else (), lost)
 
     def _keep_newest(self) -> tuple[LabelFrame, ...]:
         candidates = list(self._again.values())

@@ -1,4 +1,4 @@
-"""How much to compress: estimators of the link, fed with times, and the policies that turn them into ρ."""
+"""Rate control: how coarsely to encode each label group, given the state of the link."""
 
 from sender.congestion.samples import LinkSample
 from sender.rate.controller import RateController, RateState

@@ -1,4 +1,4 @@
-"""All of rate control behind three calls: a frame is offered, a frame was acknowledged, what is ρ now."""
+"""Feeds the estimators of the link and turns their state into a compression rate ρ per label group."""
 
 from collections import deque
 from collections.abc import Mapping
@@ -7,27 +7,27 @@ from dataclasses import dataclass
 from sender.congestion.capacity import Capacity, CapacityEstimator
 from sender.congestion.pacer import BackgroundPacer
 from sender.congestion.packet_train import PacketTrainSample
-from sender.congestion.paper_bandwidth import PaperBandwidth
-from sender.congestion.paper_delay import PaperDelay, WindowedExtreme
+from sender.congestion.paper_estimators import PaperBandwidth, PaperDelay
 from sender.congestion.samples import LinkSample
+from sender.congestion.windowed_extreme import WindowedExtreme
 from sender.rate.policy import BudgetController, RateConfig, link_stress, rho_by_group
 
 _MIN_RTT_WINDOW_MS = 10_000.0
 _FRAME_RATE_WINDOW_MS = 2000.0
 _SIZE_SMOOTHING = 0.8
-_START = 0.5
+_INITIAL_F = 0.5
 
 
 @dataclass(frozen=True, slots=True)
 class RateState:
-    """The link as rate control sees it.
+    """State of the link and of rate control.
 
     Args:
         bandwidth_bps: B(t) (15); None before it was measured.
         delay_ms: D(t) (16); None before the first acknowledgement.
-        min_rtt_ms: the shortest round trip of late; None before the first acknowledgement.
-        capacity: what drives f by default.
-        f: the badness that goes into (17).
+        min_rtt_ms: the minimum round trip of the last 10 s; None before the first acknowledgement.
+        capacity: drives f under `--policy capacity`.
+        f: the link stress in (17).
     """
 
     bandwidth_bps: float | None
@@ -41,8 +41,11 @@ class RateController:
     """Estimators and policy of one session.
 
     Args:
-        frame_rate_hz: what the source would like to send; None measures it from what is offered, which is right for a
-            live source. A file waits for the link, so its rate must be given.
+        frame_rate_hz: frame rate of the source; None measures it from the frames offered, which is right for a live
+            source. A file waits for the link, so its rate must be given.
+
+    Raises:
+        ValueError: `frame_rate_hz` is not above 0.
     """
 
     def __init__(self, config: RateConfig, frame_rate_hz: float | None = None) -> None:
@@ -57,42 +60,42 @@ class RateController:
         self._min_rtt_ms: float | None = None
         self._capacity_estimator = CapacityEstimator()
         self._capacity = Capacity(None, False, 0.0)
-        self._budget = BudgetController(config.headroom, _START)
-        self._bulk = BackgroundPacer()
+        self._budget = BudgetController(config.headroom, _INITIAL_F)
+        self._pacer = BackgroundPacer()
         self._wire_bytes: float | None = None
 
     def on_offered(self, now_ms: float) -> None:
-        """The source has a frame, whether it will be sent or superseded."""
+        """Records a frame of the source, whether it will be sent or superseded."""
         self._offered_ms.append(now_ms)
         while self._offered_ms[0] < now_ms - _FRAME_RATE_WINDOW_MS:
             self._offered_ms.popleft()
 
     def on_connected(self) -> None:
-        """A stream began, and what was in flight before is no more."""
-        self._bulk.restart()
+        """Resets the frames in flight for a new stream."""
+        self._pacer.restart()
 
     def on_sent(self, sequence: int, payload_bytes: int, now_ms: float) -> None:
-        """A frame went out."""
-        self._bulk.sent(sequence, payload_bytes, now_ms)
+        """Records the departure of a frame."""
+        self._pacer.sent(sequence, payload_bytes, now_ms)
 
     def on_packet_train(self, measurement: PacketTrainSample, now_ms: float) -> None:
-        """A train of heartbeats measured the link."""
+        """Adds the measurement of a packet train."""
         self._capacity = self._capacity_estimator.on_packet_train(measurement, now_ms)
 
     def on_one_way_delay(self, one_way_ms: float, now_ms: float) -> None:
-        """A short message was so long on its way, on the clocks that frames are measured with."""
+        """Adds the one-way delay of a short message, on the clocks that frames are measured with."""
         self._capacity_estimator.on_one_way_delay(one_way_ms, now_ms)
 
     def on_acknowledged(self, sample: LinkSample, now_ms: float) -> None:
-        """The link measured one acknowledged frame."""
-        self._bulk.acknowledged(sample, now_ms)
+        """Adds the measurement of an acknowledged frame."""
+        self._pacer.acknowledged(sample, now_ms)
         self._bandwidth.update(sample, now_ms)
         self._delay.update(sample, now_ms)
         self._min_rtt_ms = self._min_rtt.update(sample.round_trip_time_ms, now_ms)
         self._capacity = self._capacity_estimator.update(sample, now_ms)
         old_bytes = sample.wire_bytes if self._wire_bytes is None else self._wire_bytes
         self._wire_bytes = _SIZE_SMOOTHING * old_bytes + (1 - _SIZE_SMOOTHING) * sample.wire_bytes
-        self._budget.update(self._capacity, self._wanted_bps(), now_ms)
+        self._budget.update(self._capacity, self._source_bps(), now_ms)
 
     def rho(self, importance: Mapping[str, float]) -> dict[str, float]:
         """ρ by group for the next frame (17).
@@ -106,26 +109,26 @@ class RateController:
         return rho_by_group(importance, self._f(), self._config.rho_min, self._config.rho_max)
 
     def background_bytes(self, in_flight_bytes: int, blob_bytes: int, now_ms: float) -> int:
-        """How many bytes of bulk may follow the frame that has just left.
+        """How many bytes of blobs may follow the frame that has just left.
 
-        Under `--policy capacity` no frame has to wait for it. The others know of no budget, and with every frame goes
-        what f leaves of a blob, as it does of labels of no importance (17).
+        Under `--policy capacity` blobs use only capacity that frames leave. The other policies have no such budget:
+        each frame is followed by a share 1 − f of the blob, the share of labels of no importance in (17).
 
         Args:
-            in_flight_bytes: of bulk, sent and not there yet.
-            parcel_bytes: of the blob that is next or on its way, in all.
+            in_flight_bytes: of blobs, sent and not yet acknowledged.
+            blob_bytes: size of the blob that is next or in transfer.
         """
         if self._config.policy != "capacity":
             return int((1 - min(self._f(), 1.0)) * blob_bytes)
-        lower_quartile_bps, rate_hz = self._capacity_estimator.lower_quartile_bps(now_ms), self._wanted_frame_rate_hz()
+        lower_quartile_bps, rate_hz = self._capacity_estimator.lower_quartile_bps(now_ms), self._source_frame_rate_hz()
         if lower_quartile_bps is None or rate_hz <= 0:
             return 0
-        free_bytes = (self._config.headroom * lower_quartile_bps - self._wanted_bps()) / (8 * rate_hz)
-        return min(self._bulk.allowed_bytes(in_flight_bytes, lower_quartile_bps, free_bytes, now_ms), blob_bytes)
+        free_bytes = (self._config.headroom * lower_quartile_bps - self._source_bps()) / (8 * rate_hz)
+        return min(self._pacer.allowed_bytes(in_flight_bytes, lower_quartile_bps, free_bytes, now_ms), blob_bytes)
 
     @property
     def state(self) -> RateState:
-        """Everything measured, for metrics and logs."""
+        """The present state, for metrics and logs."""
         return RateState(
             self._bandwidth.bandwidth_bps, self._delay.delay_ms, self._min_rtt_ms, self._capacity, self._f()
         )
@@ -137,14 +140,14 @@ class RateController:
             return self._budget.f
         bandwidth_bps, delay_ms = self._bandwidth.bandwidth_bps, self._delay.delay_ms
         if bandwidth_bps is None or delay_ms is None:
-            return _START
+            return _INITIAL_F
         return link_stress(bandwidth_bps, delay_ms, self._config)
 
-    def _wanted_bps(self) -> float:
-        """What the source would send at the present size of a frame, headers included."""
-        return 0.0 if self._wire_bytes is None else self._wire_bytes * 8 * self._wanted_frame_rate_hz()
+    def _source_bps(self) -> float:
+        """Bit rate of the source at the present size of a frame, headers included."""
+        return 0.0 if self._wire_bytes is None else self._wire_bytes * 8 * self._source_frame_rate_hz()
 
-    def _wanted_frame_rate_hz(self) -> float:
+    def _source_frame_rate_hz(self) -> float:
         if self._frame_rate_hz is not None:
             return self._frame_rate_hz
         if len(self._offered_ms) < 2 or self._offered_ms[-1] <= self._offered_ms[0]:

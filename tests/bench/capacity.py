@@ -51,7 +51,7 @@ def estimate(mbps: float, rtt_ms: float, seconds: float) -> Figures:
         address = f"{ADDRESSES[1]}:{PORT}"
         sink = hosts.run(1, ["tests.netlab.sink", "--listen", address, "--log", str(Path(folder) / "shown.jsonl")])
         try:
-            if not sink.says("listening"):
+            if not sink.next_line_starts_with("listening"):
                 raise OutputError("the receiving end did not start; its error stands above")
             send = ["tests.netlab.source", "--peer", address, "--seconds", str(seconds), "--fps", str(fps)]
             told = hosts.run(0, send).rest(timeout_s=seconds + 120)

@@ -84,7 +84,7 @@ class Stage:
         command = ["tests.netlab.logging_receiver", "--listen", self._peer, "--log", str(self._folder / "sink")]
         self.receiver = self._hosts.run(1, command)
         self._programs.append(self.receiver)
-        if not self.receiver.says("listening"):
+        if not self.receiver.next_line_starts_with("listening"):
             raise OutputError("the receiving end did not start; its error stands above")
 
     def start_sender(self) -> None:

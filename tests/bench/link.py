@@ -144,7 +144,7 @@ def play(policy: str, link: Link) -> Run:
         send += ["--blob-bytes", str(link.blob_bytes)]
         sink = hosts.run(1, receive)
         try:
-            if not sink.says("listening"):
+            if not sink.next_line_starts_with("listening"):
                 raise OutputError("the receiving end did not start; its error stands above")
             source = hosts.run(0, send)
             told = source.rest(timeout_s=seconds + 120)

@@ -3,10 +3,10 @@ from contextlib import AsyncExitStack
 
 import pytest
 
-from tests.support.link_fixture import Ends
+from tests.support.link_fixture import LinkFixture
 
 
 @pytest.fixture
-async def ends() -> AsyncIterator[Ends]:
+async def link() -> AsyncIterator[LinkFixture]:
     async with AsyncExitStack() as stack:
-        yield Ends(stack)
+        yield LinkFixture(stack)

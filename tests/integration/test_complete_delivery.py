@@ -1,4 +1,4 @@
-"""Complete delivery: every frame once and in order, whoever is away, is killed or is slow in between."""
+"""Complete delivery: every frame arrives once and in order, across restarts and absences of both ends."""
 
 import asyncio
 import json
@@ -7,7 +7,6 @@ from typing import Any
 
 import pytest
 
-import sender.spool.spool
 from common.errors import OutputError, PeerError
 from common.frames import Camera, LabelFrame, PersonLabels
 from common.io.addresses import Address
@@ -19,7 +18,7 @@ from sender.link import LinkClient, LinkConfig
 from sender.spool.complete_delivery import CompleteDelivery, Outstanding
 from sender.spool.spool import Spool, SpoolContent
 from tests.support.fake_link import MODEL, CountingCodec
-from tests.support.link_fixture import Ends, Pipeline
+from tests.support.link_fixture import LinkFixture, RecordingPipeline
 
 CONTENT = SpoolContent("clip", 1, MODEL)
 
@@ -28,8 +27,8 @@ def frame(sequence: int) -> LabelFrame:
     return LabelFrame(sequence, "clip", 1000.0 + sequence, Camera(8, 8, 9.0), (PersonLabels(0, 1.0, {}),))
 
 
-class Shelf(Pipeline):
-    """A pipeline that writes lines as the receiver does."""
+class DurablePipeline(RecordingPipeline):
+    """Writes frame records as the receiver does."""
 
     def __init__(self, out: Path) -> None:
         super().__init__()
@@ -52,12 +51,12 @@ class Shelf(Pipeline):
 
 def lines(out: Path) -> list[tuple[int, int]]:
     """Session and sequence of every line."""
-    measurement: list[dict[str, Any]] = [json.loads(line) for line in (out / "frames.jsonl").read_text().splitlines()]
-    return [(line["session"], line["seq"]) for line in measurement]
+    records: list[dict[str, Any]] = [json.loads(line) for line in (out / "frames.jsonl").read_text().splitlines()]
+    return [(record["session"], record["seq"]) for record in records]
 
 
-class Sender:
-    """What a sender in complete mode consists of, without camera and networks."""
+class CompleteSender:
+    """A sender with complete delivery, without camera and networks."""
 
     def __init__(self, directory: Path, peer: Address, limit_bytes: float = 1e9) -> None:
         self.spool = Spool(directory / "spool", CONTENT, limit_bytes)
@@ -67,168 +66,166 @@ class Sender:
         link = LinkClient(LinkConfig(peer=peer).patient(), hello, self.codec, observer=outstanding)
         self.delivery = CompleteDelivery(link, self.spool, outstanding)
 
-    async def begin(self) -> None:
+    async def start(self) -> None:
         await self.delivery.connect()
 
-    async def take_in(self, count: int) -> None:
+    async def capture(self, count: int) -> None:
         for _ in range(count):
             await self.delivery.send(frame(self.spool.next_sequence))
 
     async def end(self) -> None:
-        """As when it is killed, but for what the operating system does then."""
+        """Stops as if killed, except for the cleanup by the operating system."""
         await self.delivery.close()
         self.spool.close()
 
 
 @pytest.fixture(autouse=True)
 def short_segments(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sender.spool.spool, "_FRAMES_PER_SEGMENT", 8)
+    monkeypatch.setattr("sender.spool.spool._FRAMES_PER_SEGMENT", 8)
 
 
-async def stop(server: LinkServer, shelf: Shelf) -> None:
+async def stop(server: LinkServer, pipeline: DurablePipeline) -> None:
     await server.stop()
-    shelf.directory.close()
+    pipeline.directory.close()
 
 
-async def test_the_receiver_may_come_later(ends: Ends, tmp_path: Path) -> None:
-    shelf = Shelf(tmp_path / "out")
-    server, address = await ends.server(Pipeline())
+async def test_receiver_that_starts_later_gets_every_frame(link: LinkFixture, tmp_path: Path) -> None:
+    pipeline = DurablePipeline(tmp_path / "out")
+    server, address = await link.server(RecordingPipeline())
     await server.stop()
-    one = Sender(tmp_path, address)
-    await one.begin()
-    await one.take_in(30)
-    assert one.spool.pending == 30
-    await ends.server(shelf, port=address.port)
+    sender = CompleteSender(tmp_path, address)
+    await sender.start()
+    await sender.capture(30)
+    assert sender.spool.pending == 30
+    await link.server(pipeline, port=address.port)
     async with asyncio.timeout(20):
-        await one.delivery.drain()
+        await sender.delivery.drain()
     assert lines(tmp_path / "out") == [(1, sequence) for sequence in range(30)]
-    assert shelf.durable == [True]
-    assert one.spool.pending == 0
-    await one.end()
-    shelf.directory.close()
+    assert pipeline.durable == [True]
+    assert sender.spool.pending == 0
+    await sender.end()
+    pipeline.directory.close()
 
 
-async def test_both_ends_may_be_started_again(ends: Ends, tmp_path: Path) -> None:
-    shelf = Shelf(tmp_path / "out")
-    server, address = await ends.server(shelf)
+async def test_restarts_of_both_ends(link: LinkFixture, tmp_path: Path) -> None:
+    pipeline = DurablePipeline(tmp_path / "out")
+    server, address = await link.server(pipeline)
     for _ in range(3):
-        one = Sender(tmp_path, address)
-        await one.begin()
-        await one.take_in(20)
-        await shelf.until_decoded(one.spool.next_sequence - 7)
-        await one.end()
-        await stop(server, shelf)
-        shelf = Shelf(tmp_path / "out")
-        server, address = await ends.server(shelf, port=address.port)
-    one = Sender(tmp_path, address)
-    await one.begin()
+        sender = CompleteSender(tmp_path, address)
+        await sender.start()
+        await sender.capture(20)
+        await pipeline.until_decoded(sender.spool.next_sequence - 7)
+        await sender.end()
+        await stop(server, pipeline)
+        pipeline = DurablePipeline(tmp_path / "out")
+        server, address = await link.server(pipeline, port=address.port)
+    sender = CompleteSender(tmp_path, address)
+    await sender.start()
     async with asyncio.timeout(20):
-        await one.delivery.drain()
+        await sender.delivery.drain()
     assert lines(tmp_path / "out") == [(1, sequence) for sequence in range(60)]
-    await one.end()
-    await stop(server, shelf)
+    await sender.end()
+    await stop(server, pipeline)
 
 
-async def test_a_sender_that_finds_everything_delivered_just_ends_the_session(ends: Ends, tmp_path: Path) -> None:
-    shelf = Shelf(tmp_path / "out")
-    _, address = await ends.server(shelf)
-    one = Sender(tmp_path, address)
-    await one.begin()
-    await one.take_in(5)
-    await shelf.until_decoded(4)
-    await one.end()
-    one = Sender(tmp_path, address)
-    await one.begin()
+async def test_restarted_sender_with_everything_delivered_ends_the_session(link: LinkFixture, tmp_path: Path) -> None:
+    pipeline = DurablePipeline(tmp_path / "out")
+    _, address = await link.server(pipeline)
+    sender = CompleteSender(tmp_path, address)
+    await sender.start()
+    await sender.capture(5)
+    await pipeline.until_decoded(4)
+    await sender.end()
+    sender = CompleteSender(tmp_path, address)
+    await sender.start()
     async with asyncio.timeout(10):
-        await one.delivery.drain()
-    assert one.codec.encoded == []
-    assert (await shelf.ended.get()).next_sequence == 5
-    await one.end()
-    shelf.directory.close()
+        await sender.delivery.drain()
+    assert sender.codec.encoded == []
+    assert (await pipeline.ended.get()).next_sequence == 5
+    await sender.end()
+    pipeline.directory.close()
 
 
-async def test_a_full_spool_lets_the_source_wait(ends: Ends, tmp_path: Path) -> None:
-    shelf = Shelf(tmp_path / "out")
-    _, address = await ends.server(shelf)
-    shelf.gate.clear()
-    one = Sender(tmp_path, address, limit_bytes=1200)
-    await one.begin()
-    taking = asyncio.create_task(one.take_in(200))
+async def test_full_spool_blocks_the_source(link: LinkFixture, tmp_path: Path) -> None:
+    pipeline = DurablePipeline(tmp_path / "out")
+    _, address = await link.server(pipeline)
+    pipeline.gate.clear()
+    sender = CompleteSender(tmp_path, address, limit_bytes=1200)
+    await sender.start()
+    capturing = asyncio.create_task(sender.capture(200))
     async with asyncio.timeout(10):
-        while one.spool.has_room:
+        while sender.spool.has_room:
             await asyncio.sleep(0.01)
-    assert not taking.done()
-    shelf.gate.set()
+    assert not capturing.done()
+    pipeline.gate.set()
     async with asyncio.timeout(20):
-        await taking
-        await one.delivery.drain()
+        await capturing
+        await sender.delivery.drain()
     assert lines(tmp_path / "out") == [(1, sequence) for sequence in range(200)]
-    await one.end()
-    shelf.directory.close()
+    await sender.end()
+    pipeline.directory.close()
 
 
-async def test_a_receiver_that_refuses_ends_the_delivery_and_loses_nothing(ends: Ends, tmp_path: Path) -> None:
-    _, address = await ends.server(Pipeline(), model=b"\x07" * 8)
-    one = Sender(tmp_path, address)
-    await one.begin()
+async def test_refusal_ends_the_delivery_and_keeps_the_frames(link: LinkFixture, tmp_path: Path) -> None:
+    _, address = await link.server(RecordingPipeline(), model=b"\x07" * 8)
+    sender = CompleteSender(tmp_path, address)
+    await sender.start()
     with pytest.raises(PeerError, match="different models"):
         async with asyncio.timeout(10):
-            await one.take_in(1)
-            await one.delivery.drain()
+            await sender.capture(1)
+            await sender.delivery.drain()
     with pytest.raises(PeerError, match="different models"):
-        await one.take_in(1)
-    assert one.spool.pending == 1
-    await one.end()
+        await sender.capture(1)
+    assert sender.spool.pending == 1
+    await sender.end()
 
 
-async def test_a_disk_that_is_full_is_told(ends: Ends, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    _, address = await ends.server(Pipeline())
-    one = Sender(tmp_path, address)
-    await one.begin()
-    await one.take_in(1)
+async def test_full_disk_is_reported(link: LinkFixture, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    _, address = await link.server(RecordingPipeline())
+    sender = CompleteSender(tmp_path, address)
+    await sender.start()
+    await sender.capture(1)
 
     def full(_: object) -> None:
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr("sender.spool.segment.SegmentWriter.append", lambda *_: full(_))
     with pytest.raises(OutputError, match="No space left on device; free some space"):
-        await one.take_in(1)
+        await sender.capture(1)
     monkeypatch.undo()
-    await one.end()
+    await sender.end()
 
 
-async def test_an_error_that_nobody_foresaw_is_not_kept_quiet(
-    ends: Ends, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    _, address = await ends.server(Pipeline())
-    one = Sender(tmp_path, address)
+async def test_unexpected_error_is_raised(link: LinkFixture, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    _, address = await link.server(RecordingPipeline())
+    sender = CompleteSender(tmp_path, address)
 
-    def unforeseen(_: int) -> list[LabelFrame]:
+    def fail(_: int) -> list[LabelFrame]:
         raise ZeroDivisionError("a bug")
 
-    monkeypatch.setattr(one.spool, "take", unforeseen)
-    await one.begin()
+    monkeypatch.setattr(sender.spool, "take", fail)
+    await sender.start()
     with pytest.raises(ZeroDivisionError, match="a bug"):
         async with asyncio.timeout(10):
-            await one.take_in(1)
-            await one.delivery.drain()
-    await one.end()
+            await sender.capture(1)
+            await sender.delivery.drain()
+    await sender.end()
 
 
-async def test_a_session_that_the_receiver_has_more_of_is_told(ends: Ends, tmp_path: Path) -> None:
-    shelf = Shelf(tmp_path / "out")
-    _, address = await ends.server(shelf)
-    one = Sender(tmp_path, address)
-    await one.begin()
-    await one.take_in(9)
-    await shelf.until_decoded(8)
-    await one.end()
+async def test_outdated_spool_is_reported(link: LinkFixture, tmp_path: Path) -> None:
+    pipeline = DurablePipeline(tmp_path / "out")
+    _, address = await link.server(pipeline)
+    sender = CompleteSender(tmp_path, address)
+    await sender.start()
+    await sender.capture(9)
+    await pipeline.until_decoded(8)
+    await sender.end()
     for path in (tmp_path / "spool").glob("*.frames"):
         path.unlink()
-    one = Sender(tmp_path, address)
-    await one.begin()
+    sender = CompleteSender(tmp_path, address)
+    await sender.start()
     with pytest.raises(Exception, match="it is an old copy"):
         async with asyncio.timeout(10):
-            await one.delivery.drain()
-    await one.end()
-    shelf.directory.close()
+            await sender.delivery.drain()
+    await sender.end()
+    pipeline.directory.close()

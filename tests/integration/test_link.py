@@ -21,52 +21,52 @@ from common.wire.convert import STREAM_METHOD, STREAM_SERVICE, FrameMessage, Hel
 from receiver.link import SessionRegistry
 from sender.link import Fate
 from tests.support.fake_link import MODEL, label_frame
-from tests.support.link_fixture import LOOPBACK, Ends, Pipeline, send_all
+from tests.support.link_fixture import LOOPBACK, LinkFixture, RecordingPipeline, send_all
 
 
-async def test_frames_of_a_file_arrive_once_each_and_in_order(ends: Ends) -> None:
-    pipeline = Pipeline()
-    _, address = await ends.server(pipeline)
-    client, seen = ends.client(address)
+async def test_file_frames_arrive_once_each_and_in_order(link: LinkFixture) -> None:
+    pipeline = RecordingPipeline()
+    _, address = await link.server(pipeline)
+    client, observer = link.client(address)
     welcome = await client.connect()
     assert (welcome.next_sequence, welcome.resumed) == (0, False)
     await send_all(client, 0, 100)
     await client.drain()
     assert pipeline.decoded == list(range(100))
-    # Two may leave before the first acknowledgement; everything after is predicted.
+    # Two frames may be sent before the first acknowledgement; every later one is predicted.
     assert pipeline.keys in ([0], [0, 1])
-    assert seen.fates == [(sequence, Fate.ACKNOWLEDGED) for sequence in range(100)]
-    assert all(sample.round_trip_time_ms >= 0 for sample in seen.samples)
+    assert observer.fates == [(sequence, Fate.ACKNOWLEDGED) for sequence in range(100)]
+    assert all(sample.round_trip_time_ms >= 0 for sample in observer.samples)
     assert (await pipeline.ended.get()).next_sequence == 100
 
 
-async def test_trains_follow_frames_and_are_measured_by_their_echoes(ends: Ends) -> None:
-    _, address = await ends.server(Pipeline())
-    client, seen = ends.client(address, live=True)
+async def test_packet_trains_follow_frames_and_are_measured_by_their_echoes(link: LinkFixture) -> None:
+    _, address = await link.server(RecordingPipeline())
+    client, observer = link.client(address, live=True)
     await client.connect()
     async with asyncio.timeout(10):
         for sequence in range(1000):
-            if len(seen.packet_trains) >= 4:
+            if len(observer.packet_trains) >= 4:
                 break
             await client.send(label_frame(sequence))
             await asyncio.sleep(0.02)
-    assert len(seen.packet_trains) == 4
-    assert all(measurement.bps > 0 for measurement in seen.packet_trains)
-    assert seen.lost == []
+    assert len(observer.packet_trains) == 4
+    assert all(measurement.bps > 0 for measurement in observer.packet_trains)
+    assert observer.losses == []
 
 
-class _Trickle:
-    """Some bytes behind every frame."""
+class _ConstantPacer:
+    """Allows some bytes behind every frame."""
 
     def background_bytes(self, in_flight_bytes: int, blob_bytes: int, now_ms: float) -> int:
         return 200
 
 
-async def test_parcels_go_beside_frames_and_outlive_a_cut(ends: Ends) -> None:
-    pipeline = Pipeline()
-    _, address = await ends.server(pipeline)
-    relay = await ends.relay(address)
-    client, _ = ends.client(relay.address, pace=_Trickle())
+async def test_blobs_are_delivered_beside_frames_across_a_cut(link: LinkFixture) -> None:
+    pipeline = RecordingPipeline()
+    _, address = await link.server(pipeline)
+    relay = await link.relay(address)
+    client, _ = link.client(relay.address, pacer=_ConstantPacer())
     await client.connect()
     blobs = [Blob("colours", key, secrets.token_bytes(3000)) for key in range(3)]
     for blob in blobs:
@@ -80,15 +80,15 @@ async def test_parcels_go_beside_frames_and_outlive_a_cut(ends: Ends) -> None:
     assert pipeline.decoded == list(range(100))
 
 
-async def test_backpressure_holds_a_file_back_while_the_receiver_works(ends: Ends) -> None:
-    pipeline = Pipeline()
-    _, address = await ends.server(pipeline)
-    client, _ = ends.client(address)
+async def test_backpressure_blocks_a_file_while_the_receiver_is_busy(link: LinkFixture) -> None:
+    pipeline = RecordingPipeline()
+    _, address = await link.server(pipeline)
+    client, _ = link.client(address)
     await client.connect()
     pipeline.gate.clear()
     sending = asyncio.create_task(send_all(client, 0, 10))
     await pipeline.until(lambda: pipeline.decoded == [0])
-    # Two in flight and one waiting: the fourth stays with its producer.
+    # Two in flight and one waiting: the fourth blocks its producer.
     _, pending = await asyncio.wait([sending], timeout=0.05)
     assert pending == {sending}
     assert pipeline.decoded == [0]
@@ -98,10 +98,10 @@ async def test_backpressure_holds_a_file_back_while_the_receiver_works(ends: End
     assert pipeline.decoded == list(range(10))
 
 
-async def test_live_sender_skips_to_the_newest_frame_while_the_receiver_works(ends: Ends) -> None:
-    pipeline = Pipeline()
-    _, address = await ends.server(pipeline)
-    client, seen = ends.client(address, live=True)
+async def test_live_sender_skips_to_the_newest_frame_while_the_receiver_is_busy(link: LinkFixture) -> None:
+    pipeline = RecordingPipeline()
+    _, address = await link.server(pipeline)
+    client, observer = link.client(address, live=True)
     await client.connect()
     pipeline.gate.clear()
     await client.send(label_frame(0))
@@ -111,17 +111,17 @@ async def test_live_sender_skips_to_the_newest_frame_while_the_receiver_works(en
     await client.drain()
     assert pipeline.decoded[-1] == 49
     assert pipeline.decoded == sorted(set(pipeline.decoded))
-    superseded = [sequence for sequence, fate in seen.fates if fate is Fate.SUPERSEDED]
+    superseded = [sequence for sequence, fate in observer.fates if fate is Fate.SUPERSEDED]
     assert sorted(pipeline.decoded + superseded) == list(range(50))
     assert len(superseded) >= 40
 
 
 @pytest.mark.parametrize("live", [False, True])
-async def test_resume_after_the_connection_was_cut_goes_on_where_the_receiver_stands(ends: Ends, live: bool) -> None:
-    pipeline = Pipeline()
-    _, address = await ends.server(pipeline)
-    relay = await ends.relay(address)
-    client, seen = ends.client(relay.address, live=live)
+async def test_resume_after_cuts_continues_from_the_receivers_state(link: LinkFixture, live: bool) -> None:
+    pipeline = RecordingPipeline()
+    _, address = await link.server(pipeline)
+    relay = await link.relay(address)
+    client, observer = link.client(relay.address, live=live)
     await client.connect()
     for sequence in range(200):
         await client.send(label_frame(sequence))
@@ -131,35 +131,35 @@ async def test_resume_after_the_connection_was_cut_goes_on_where_the_receiver_st
         await asyncio.sleep(0)
     await client.drain()
     assert pipeline.opened == 1
-    assert len(seen.lost) >= 3
+    assert len(observer.losses) >= 3
     assert pipeline.decoded == sorted(set(pipeline.decoded))
-    acknowledged = [sequence for sequence, fate in seen.fates if fate is Fate.ACKNOWLEDGED]
+    acknowledged = [sequence for sequence, fate in observer.fates if fate is Fate.ACKNOWLEDGED]
     assert acknowledged == pipeline.decoded
     assert live or pipeline.decoded == list(range(200))
 
 
-async def test_resume_after_restart_with_no_memory_begins_with_a_key_frame(ends: Ends) -> None:
-    pipeline = Pipeline()
-    server, address = await ends.server(pipeline)
-    client, seen = ends.client(address)
+async def test_resume_after_a_receiver_restart_starts_with_a_key_frame(link: LinkFixture) -> None:
+    pipeline = RecordingPipeline()
+    server, address = await link.server(pipeline)
+    client, observer = link.client(address)
     await client.connect()
     await send_all(client, 0, 20)
     await pipeline.until(lambda: len(pipeline.decoded) == 20)
     await server.stop()
     pipeline.keys.clear()
-    await ends.server(pipeline, port=address.port)
+    await link.server(pipeline, port=address.port)
     await send_all(client, 20, 40)
     await client.drain()
     assert pipeline.decoded == list(range(40))
     assert pipeline.keys[0] == 20
     assert pipeline.opened == 2
-    assert [sequence for sequence, _ in seen.fates] == list(range(40))
+    assert [sequence for sequence, _ in observer.fates] == list(range(40))
 
 
-async def test_stop_acknowledges_the_frame_in_hand(ends: Ends) -> None:
-    pipeline = Pipeline()
-    server, address = await ends.server(pipeline)
-    client, seen = ends.client(address)
+async def test_stop_acknowledges_the_frame_being_handled(link: LinkFixture) -> None:
+    pipeline = RecordingPipeline()
+    server, address = await link.server(pipeline)
+    client, observer = link.client(address)
     await client.connect()
     pipeline.gate.clear()
     await client.send(label_frame(0))
@@ -169,76 +169,76 @@ async def test_stop_acknowledges_the_frame_in_hand(ends: Ends) -> None:
     pipeline.gate.set()
     await stopping
     assert (await pipeline.ended.get()).next_sequence == 1
-    await ends.server(pipeline, port=address.port)
+    await link.server(pipeline, port=address.port)
     await client.drain()
-    assert seen.fates == [(0, Fate.ACKNOWLEDGED)]
+    assert observer.fates == [(0, Fate.ACKNOWLEDGED)]
     assert pipeline.decoded == [0]
 
 
-async def test_connect_when_models_differ_names_both(ends: Ends) -> None:
-    _, address = await ends.server(Pipeline(), model=b"\xee" * 8)
-    client, _ = ends.client(address)
+async def test_connect_when_models_differ_names_both(link: LinkFixture) -> None:
+    _, address = await link.server(RecordingPipeline(), model=b"\xee" * 8)
+    client, _ = link.client(address)
     with pytest.raises(ModelMismatch, match="0101010101010101 here, eeeeeeeeeeeeeeee at") as caught:
         await client.connect()
     assert caught.value.exit_code == 4
 
 
-async def test_connect_when_codecs_differ_says_which(ends: Ends) -> None:
-    _, address = await ends.server(Pipeline())
-    client, _ = ends.client(address, codec_version=2)
+async def test_connect_when_codecs_differ_names_both(link: LinkFixture) -> None:
+    _, address = await link.server(RecordingPipeline())
+    client, _ = link.client(address, codec_version=2)
     with pytest.raises(VersionMismatch, match="codec version 1, the sender version 2"):
         await client.connect()
 
 
-async def test_connect_when_no_receiver_is_there(ends: Ends) -> None:
-    server, address = await ends.server(Pipeline())
+async def test_connect_when_nothing_listens(link: LinkFixture) -> None:
+    server, address = await link.server(RecordingPipeline())
     await server.stop()
-    client, _ = ends.client(address, connect_timeout=0.3)
+    client, _ = link.client(address, connect_timeout=0.3)
     with pytest.raises(PeerError, match=rf"no receiver at {address} within 0\.3 s") as caught:
         await client.connect()
     assert caught.value.exit_code == 4
 
 
 @pytest.mark.parametrize(
-    ("banner", "said"),
+    ("banner", "message"),
     [
         (b"SSH-2.0-OpenSSH_9.2p1 Debian\r\n", "answered 'SSH-2.0-OpenSSH_9.2p1 Debian'"),
-        (b"", "takes connections but does not answer"),
+        (b"", "accepts connections but does not answer"),
     ],
 )
-async def test_connect_when_something_else_listens_names_it(ends: Ends, banner: bytes, said: str) -> None:
+async def test_connect_when_another_server_listens_names_it(link: LinkFixture, banner: bytes, message: str) -> None:
     connections: list[asyncio.StreamWriter] = []
 
-    async def greet(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def send_banner(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         connections.append(writer)
         writer.write(banner)
 
-    async with await asyncio.start_server(greet, LOOPBACK, 0) as other:
-        client, _ = ends.client(Address(LOOPBACK, other.sockets[0].getsockname()[1]), connect_timeout=0.6)
-        with pytest.raises(PeerError, match=said):
+    async with await asyncio.start_server(send_banner, LOOPBACK, 0) as server:
+        client, _ = link.client(Address(LOOPBACK, server.sockets[0].getsockname()[1]), connect_timeout=0.6)
+        with pytest.raises(PeerError, match=message):
             await client.connect()
         for writer in connections:
             writer.close()
 
 
-async def test_connect_when_another_grpc_service_listens_says_so(ends: Ends) -> None:
-    other: Any = grpc.aio.server()
-    port = other.add_insecure_port(f"{LOOPBACK}:0")
-    await other.start()
-    client, _ = ends.client(Address(LOOPBACK, port))
+async def test_connect_when_another_grpc_service_listens(link: LinkFixture) -> None:
+    server: Any = grpc.aio.server()
+    port = server.add_insecure_port(f"{LOOPBACK}:0")
+    await server.start()
+    client, _ = link.client(Address(LOOPBACK, port))
     with pytest.raises(PeerError, match="is a gRPC server, but not a Bodywire receiver"):
         await client.connect()
-    await other.stop(0)
+    await server.stop(0)
 
 
-async def test_start_when_the_port_is_taken(ends: Ends) -> None:
-    _, address = await ends.server(Pipeline())
+async def test_start_when_the_port_is_in_use(link: LinkFixture) -> None:
+    _, address = await link.server(RecordingPipeline())
     with pytest.raises(OutputError, match=rf"cannot listen on {address} \(Address already in use\)"):
-        await ends.server(Pipeline(), port=address.port)
+        await link.server(RecordingPipeline(), port=address.port)
 
 
-async def test_health_follows_start_and_stop(ends: Ends) -> None:
-    server, address = await ends.server(Pipeline())
+async def test_health_follows_start_and_stop(link: LinkFixture) -> None:
+    server, address = await link.server(RecordingPipeline())
     async with grpc.aio.insecure_channel(str(address)) as channel:
         watching = health_pb2_grpc.HealthStub(channel).Watch(health_pb2.HealthCheckRequest(service=STREAM_SERVICE))
         assert (await watching.read()).status == health_pb2.HealthCheckResponse.SERVING
@@ -248,21 +248,21 @@ async def test_health_follows_start_and_stop(ends: Ends) -> None:
         await stopping
 
 
-async def test_garbage_ends_the_stream_with_invalid_argument_and_not_the_server(ends: Ends) -> None:
-    pipeline = Pipeline()
-    _, address = await ends.server(pipeline)
+async def test_undecodable_messages_end_the_stream_but_not_the_server(link: LinkFixture) -> None:
+    pipeline = RecordingPipeline()
+    _, address = await link.server(pipeline)
     hello = encode_client(Hello(secrets.token_bytes(16), "hostile", 1, MODEL, True))
-    for opening in (b"\xff\xff", encode_client(FrameMessage(0, b"x", 0, 0, True)), hello):
+    for first in (b"\xff\xff", encode_client(FrameMessage(0, b"x", 0, 0, True)), hello):
         async with grpc.aio.insecure_channel(str(address)) as channel:
             call = channel.stream_stream(f"/{STREAM_SERVICE}/{STREAM_METHOD}")()
-            await call.write(opening)
-            if opening is hello:
+            await call.write(first)
+            if first is hello:
                 await call.read()
                 for _ in range(8):
                     await call.write(b"\xff\xff")
                     await call.read()
             assert await call.code() is grpc.StatusCode.INVALID_ARGUMENT
-    client, _ = ends.client(address)
+    client, _ = link.client(address)
     await client.connect()
     await send_all(client, 0, 3)
     await client.drain()
@@ -295,11 +295,11 @@ def _walking(sequence: int) -> LabelFrame:
     return LabelFrame(sequence, "walk.avi", sequence / 30, Camera(640, 480, 600.0), (person,))
 
 
-async def test_real_codec_survives_cuts_of_the_connection(ends: Ends) -> None:
-    pipeline = Pipeline()
-    _, address = await ends.server(pipeline, SessionRegistry(_RealCodec))
-    relay = await ends.relay(address)
-    client, seen = ends.client(relay.address, encoder=_RealCodec())
+async def test_real_codec_survives_cuts_of_the_connection(link: LinkFixture) -> None:
+    pipeline = RecordingPipeline()
+    _, address = await link.server(pipeline, SessionRegistry(_RealCodec))
+    relay = await link.relay(address)
+    client, observer = link.client(relay.address, encoder=_RealCodec())
     await client.connect()
     for sequence in range(90):
         await client.send(_walking(sequence))
@@ -308,16 +308,16 @@ async def test_real_codec_survives_cuts_of_the_connection(ends: Ends) -> None:
             relay.cut()
     await client.drain()
     assert pipeline.decoded == list(range(90))
-    assert [sequence for sequence, _ in seen.fates] == list(range(90))
-    # One key frame or two at the start and after each cut; a rejected frame would have cost more.
+    assert [sequence for sequence, _ in observer.fates] == list(range(90))
+    # One or two key frames at the start and after each cut; rejected frames would need more.
     assert len(pipeline.keys) <= 6
 
 
 @pytest.mark.parametrize("ahead_s", [1000.0, -1000.0])
-async def test_the_receiver_learns_how_the_senders_clock_stands(ends: Ends, ahead_s: float) -> None:
-    pipeline = Pipeline()
-    _, address = await ends.server(pipeline, clock=Clock(time.monotonic, lambda: time.time() + ahead_s))
-    client, _ = ends.client(address)
+async def test_receiver_learns_the_senders_clock_offset(link: LinkFixture, ahead_s: float) -> None:
+    pipeline = RecordingPipeline()
+    _, address = await link.server(pipeline, clock=Clock(time.monotonic, lambda: time.time() + ahead_s))
+    client, _ = link.client(address)
     await client.connect()
     await send_all(client, 0, 2)
     await asyncio.sleep(0.5)

@@ -1,4 +1,4 @@
-"""Who gets in and who does not, and what each is told: certificates by `deploy/certs`, tokens, limits."""
+"""Which senders are admitted, and the errors of the others: certificates by `deploy/certs`, tokens, limits."""
 
 import asyncio
 import hashlib
@@ -8,34 +8,34 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import grpc
 import pytest
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 
-import receiver.link.auth.security
+import receiver.link.auth.tls
 import sender.link.transport.security
 from common.errors import PeerError, UsageError
 from common.io.addresses import Address
 from common.wire.convert import STREAM_SERVICE
 from receiver.link.auth.tokens import TokenFile, add_token, revoke_token
 from sender.link.transport.security import read_credentials, read_token
-from tests.support.link_fixture import Ends, Pipeline, send_all
+from tests.support.link_fixture import LinkFixture, RecordingPipeline, send_all
 
 CERTS = Path(__file__).parents[2] / "deploy" / "certs"
-Receiving = receiver.link.auth.security.SecurityConfig
-Sending = sender.link.transport.security.SecurityConfig
+ReceiverSecurity = receiver.link.auth.tls.SecurityConfig
+SenderSecurity = sender.link.transport.security.SecurityConfig
 
 
 @dataclass(frozen=True)
 class Authority:
-    """A private authority in a folder."""
+    """A private certificate authority in a folder."""
 
     folder: Path
 
     @classmethod
-    def make(cls, folder: Path) -> "Authority":
+    def make(cls, folder: Path) -> Self:
         subprocess.run(["sh", str(CERTS / "make-ca.sh"), str(folder)], check=True, capture_output=True)
         return cls(folder)
 
@@ -44,7 +44,7 @@ class Authority:
         return self.folder / "ca.pem"
 
     def issue(self, name: str, *hosts: str, days: int = 1) -> tuple[Path, Path]:
-        """Certificate and key."""
+        """Issues a certificate; returns the paths of certificate and key."""
         command = ["sh", str(CERTS / "issue.sh"), str(self.folder), name, *hosts]
         subprocess.run(command, check=True, capture_output=True, env={**os.environ, "DAYS": str(days)})
         return self.folder / f"{name}.pem", self.folder / f"{name}.key"
@@ -67,85 +67,90 @@ def others(tmp_path_factory: pytest.TempPathFactory) -> Authority:
     return authority
 
 
-def receiving(authority: Authority, name: str = "receiver", **more: Any) -> Receiving:
-    return Receiving(tls_cert=authority.folder / f"{name}.pem", tls_key=authority.folder / f"{name}.key", **more)
+def receiver_security(authority: Authority, name: str = "receiver", **more: Any) -> ReceiverSecurity:
+    return ReceiverSecurity(tls_cert=authority.folder / f"{name}.pem", tls_key=authority.folder / f"{name}.key", **more)
 
 
-def showing(authority: Authority, name: str) -> dict[str, Any]:
+def certificate_of(authority: Authority, name: str) -> dict[str, Any]:
     return {"tls_cert": authority.folder / f"{name}.pem", "tls_key": authority.folder / f"{name}.key"}
 
 
-async def deliver(ends: Ends, at: Receiving, by: Sending, frames: int = 20) -> list[int]:
-    """What arrives of so many frames."""
-    pipeline = Pipeline()
-    _, address = await ends.server(pipeline, security=at)
-    client, _ = ends.client(address, security=by, connect_timeout=1.0)
+async def deliver(
+    link: LinkFixture, at_receiver: ReceiverSecurity, at_sender: SenderSecurity, frames: int = 20
+) -> list[int]:
+    """Sends frames; returns the sequences that arrive."""
+    pipeline = RecordingPipeline()
+    _, address = await link.server(pipeline, security=at_receiver)
+    client, _ = link.client(address, security=at_sender, connect_timeout=1.0)
     await client.connect()
     await send_all(client, 0, frames)
     await client.drain()
     return pipeline.decoded
 
 
-async def test_with_the_right_certificates_everything_arrives(ends: Ends, ours: Authority) -> None:
-    at = receiving(ours, tls_ca=ours.certificate)
-    by = Sending(tls_ca=ours.certificate, **showing(ours, "camera"))
-    assert await deliver(ends, at, by) == list(range(20))
+async def test_mutual_tls(link: LinkFixture, ours: Authority) -> None:
+    at_receiver = receiver_security(ours, tls_ca=ours.certificate)
+    at_sender = SenderSecurity(tls_ca=ours.certificate, **certificate_of(ours, "camera"))
+    assert await deliver(link, at_receiver, at_sender) == list(range(20))
 
 
-async def test_encryption_without_certificates_of_senders(ends: Ends, ours: Authority) -> None:
-    assert await deliver(ends, receiving(ours), Sending(tls_ca=ours.certificate)) == list(range(20))
+async def test_tls_without_sender_certificates(link: LinkFixture, ours: Authority) -> None:
+    assert await deliver(link, receiver_security(ours), SenderSecurity(tls_ca=ours.certificate)) == list(range(20))
 
 
-async def test_another_name_can_be_expected(ends: Ends, ours: Authority) -> None:
-    by = Sending(tls_ca=ours.certificate, tls_name="studio.example")
-    assert await deliver(ends, receiving(ours, "elsewhere"), by) == list(range(20))
+async def test_tls_name(link: LinkFixture, ours: Authority) -> None:
+    at_sender = SenderSecurity(tls_ca=ours.certificate, tls_name="studio.example")
+    assert await deliver(link, receiver_security(ours, "elsewhere"), at_sender) == list(range(20))
 
 
-Case = tuple[Callable[[Authority, Authority], tuple[Receiving, Sending]], str]
+Case = tuple[Callable[[Authority, Authority], tuple[ReceiverSecurity, SenderSecurity]], str]
 REFUSED: dict[str, Case] = {
-    "an authority that the sender does not trust": (
-        lambda ours, others: (receiving(ours), Sending(tls_ca=others.certificate)),
-        "does not hold: .*; give the authority that signed it as --tls-ca",
+    "an authority unknown to the sender": (
+        lambda ours, others: (receiver_security(ours), SenderSecurity(tls_ca=others.certificate)),
+        "is not valid: .*; give the authority that signed it as --tls-ca",
     ),
     "an expired certificate of the receiver": (
-        lambda ours, _: (receiving(ours, "stale"), Sending(tls_ca=ours.certificate)),
-        "does not hold: certificate has expired; issue a new one",
+        lambda ours, _: (receiver_security(ours, "stale"), SenderSecurity(tls_ca=ours.certificate)),
+        "is not valid: certificate has expired; issue a new one",
     ),
     "a certificate for another host": (
-        lambda ours, _: (receiving(ours, "elsewhere"), Sending(tls_ca=ours.certificate)),
-        "does not hold: .*mismatch.*; issue one for that name, or give --tls-name",
+        lambda ours, _: (receiver_security(ours, "elsewhere"), SenderSecurity(tls_ca=ours.certificate)),
+        "is not valid: .*mismatch.*; issue one for that name, or give --tls-name",
     ),
     "a sender without a certificate": (
-        lambda ours, _: (receiving(ours, tls_ca=ours.certificate), Sending(tls_ca=ours.certificate)),
-        "wants a certificate: give --tls-cert and --tls-key",
+        lambda ours, _: (receiver_security(ours, tls_ca=ours.certificate), SenderSecurity(tls_ca=ours.certificate)),
+        "asks for a certificate: give --tls-cert and --tls-key",
     ),
     "a sender's certificate of another authority": (
         lambda ours, others: (
-            receiving(ours, tls_ca=ours.certificate),
-            Sending(tls_ca=ours.certificate, **showing(others, "camera")),
+            receiver_security(ours, tls_ca=ours.certificate),
+            SenderSecurity(tls_ca=ours.certificate, **certificate_of(others, "camera")),
         ),
         "does not accept --tls-cert: it has expired, or another authority signed it",
     ),
     "a sender's expired certificate": (
         lambda ours, _: (
-            receiving(ours, tls_ca=ours.certificate),
-            Sending(tls_ca=ours.certificate, **showing(ours, "stale")),
+            receiver_security(ours, tls_ca=ours.certificate),
+            SenderSecurity(tls_ca=ours.certificate, **certificate_of(ours, "stale")),
         ),
         "does not accept --tls-cert: it has expired",
     ),
-    "a sender in plain text": (lambda ours, _: (receiving(ours), Sending()), "encrypts: leave out --insecure"),
-    "a receiver in plain text": (
-        lambda ours, _: (Receiving(), Sending(tls_ca=ours.certificate)),
+    "an unencrypted sender": (
+        lambda ours, _: (receiver_security(ours), SenderSecurity()),
+        "encrypts: leave out --insecure",
+    ),
+    "an unencrypted receiver": (
+        lambda ours, _: (ReceiverSecurity(), SenderSecurity(tls_ca=ours.certificate)),
         "does not encrypt: give it a certificate, or --insecure here",
     ),
 }
 
 
 @pytest.mark.parametrize("case", REFUSED)
-async def test_refused_and_told_why(ends: Ends, ours: Authority, others: Authority, case: str) -> None:
-    pair, measurement = REFUSED[case]
-    with pytest.raises(PeerError, match=measurement):
-        await deliver(ends, *pair(ours, others))
+async def test_refusal_gives_the_reason(link: LinkFixture, ours: Authority, others: Authority, case: str) -> None:
+    configs, message = REFUSED[case]
+    with pytest.raises(PeerError, match=message):
+        await deliver(link, *configs(ours, others))
 
 
 @pytest.fixture
@@ -153,41 +158,41 @@ def tokens(tmp_path: Path) -> Path:
     return tmp_path / "tokens.toml"
 
 
-def with_token(tmp_path: Path, token: str) -> Sending:
+def with_token(tmp_path: Path, token: str) -> SenderSecurity:
     path = tmp_path / hashlib.sha256(token.encode()).hexdigest()[:8]
     path.write_text(token + "\n")
-    return Sending(token_file=path)
+    return SenderSecurity(token_file=path)
 
 
 NOW = datetime.now(UTC)
 
 
-async def test_a_token_lets_in(ends: Ends, tmp_path: Path, tokens: Path) -> None:
-    by = with_token(tmp_path, add_token(tokens, "studio", 30, NOW))
-    assert await deliver(ends, Receiving(tokens=tokens), by) == list(range(20))
+async def test_valid_token(link: LinkFixture, tmp_path: Path, tokens: Path) -> None:
+    at_sender = with_token(tmp_path, add_token(tokens, "studio", 30, NOW))
+    assert await deliver(link, ReceiverSecurity(tokens=tokens), at_sender) == list(range(20))
 
 
-async def test_no_token_an_unknown_an_expired_and_a_revoked_one(ends: Ends, tmp_path: Path, tokens: Path) -> None:
+async def test_missing_unknown_expired_and_revoked_tokens(link: LinkFixture, tmp_path: Path, tokens: Path) -> None:
     add_token(tokens, "studio", None, NOW)
     expired = add_token(tokens, "old", 1, NOW - timedelta(days=2))
     revoked = add_token(tokens, "stolen", 30, NOW)
     revoke_token(tokens, "stolen")
-    at = Receiving(tokens=tokens)
-    for by, measurement in (
-        (Sending(), "a token is wanted here: give --token-file"),
-        (with_token(tmp_path, "made-up"), "the token is not known here"),
+    at_receiver = ReceiverSecurity(tokens=tokens)
+    for at_sender, message in (
+        (SenderSecurity(), "a token is required: give --token-file"),
+        (with_token(tmp_path, "made-up"), "the token is unknown"),
         (with_token(tmp_path, expired), "the token of old expired on"),
         (with_token(tmp_path, revoked), "the token of stolen was revoked"),
     ):
-        with pytest.raises(PeerError, match=measurement):
-            await deliver(ends, at, by)
+        with pytest.raises(PeerError, match=message):
+            await deliver(link, at_receiver, at_sender)
 
 
-async def test_a_token_that_is_revoked_ends_the_stream(ends: Ends, tmp_path: Path, tokens: Path) -> None:
-    by = with_token(tmp_path, add_token(tokens, "studio", 30, NOW))
-    pipeline = Pipeline()
-    _, address = await ends.server(pipeline, security=Receiving(tokens=tokens))
-    client, _ = ends.client(address, security=by)
+async def test_revoking_a_token_ends_the_stream(link: LinkFixture, tmp_path: Path, tokens: Path) -> None:
+    at_sender = with_token(tmp_path, add_token(tokens, "studio", 30, NOW))
+    pipeline = RecordingPipeline()
+    _, address = await link.server(pipeline, security=ReceiverSecurity(tokens=tokens))
+    client, _ = link.client(address, security=at_sender)
     await client.connect()
     await send_all(client, 0, 5)
     await pipeline.until_decoded(4)
@@ -197,17 +202,17 @@ async def test_a_token_that_is_revoked_ends_the_stream(ends: Ends, tmp_path: Pat
             await send_all(client, 5, 100_000)
 
 
-async def test_certificates_change_without_losing_a_frame(ends: Ends, tmp_path: Path) -> None:
+async def test_certificates_are_replaced_without_losing_a_frame(link: LinkFixture, tmp_path: Path) -> None:
     authority = Authority.make(tmp_path / "certs")
     authority.issue("receiver", "127.0.0.1", days=0)
     authority.issue("receiver", "127.0.0.1")
-    pipeline = Pipeline()
-    _, address = await ends.server(pipeline, security=receiving(authority))
-    relay = await ends.relay(address)
-    client, seen = ends.client(relay.address, security=Sending(tls_ca=authority.certificate))
+    pipeline = RecordingPipeline()
+    _, address = await link.server(pipeline, security=receiver_security(authority))
+    relay = await link.relay(address)
+    client, observer = link.client(relay.address, security=SenderSecurity(tls_ca=authority.certificate))
     await client.connect()
     await send_all(client, 0, 50)
-    # A new certificate, in place of the old one, from a new authority: only what is read anew can hold.
+    # The certificate is replaced by one of a new authority: it is valid only if both ends read the new files.
     new = Authority.make(tmp_path / "new")
     certificate, key = new.issue("receiver", "127.0.0.1")
     key.replace(authority.folder / "receiver.key")
@@ -218,35 +223,35 @@ async def test_certificates_change_without_losing_a_frame(ends: Ends, tmp_path: 
     await send_all(client, 100, 150)
     await client.drain()
     assert pipeline.decoded == list(range(150))
-    assert len(seen.lost) == 1
+    assert len(observer.losses) == 1
 
 
-async def test_one_sender_has_only_so_many_sessions(ends: Ends) -> None:
-    _, address = await ends.server(Pipeline(), security=Receiving(peer_sessions=2))
+async def test_limit_of_sessions_per_sender(link: LinkFixture) -> None:
+    _, address = await link.server(RecordingPipeline(), security=ReceiverSecurity(peer_sessions=2))
     for _ in range(2):
-        await ends.client(address)[0].connect()
-    with pytest.raises(PeerError, match="as many sessions as one sender may have"):
-        await ends.client(address)[0].connect()
+        await link.client(address)[0].connect()
+    with pytest.raises(PeerError, match="the maximum number of sessions per sender"):
+        await link.client(address)[0].connect()
 
 
-async def test_who_brings_too_much_is_read_slowly_and_loses_nothing(ends: Ends) -> None:
-    pipeline = Pipeline()
-    _, address = await ends.server(pipeline, security=Receiving(peer_bytes_per_second=4000.0))
-    client, _ = ends.client(address)
+async def test_rate_limit_slows_reading_and_loses_nothing(link: LinkFixture) -> None:
+    pipeline = RecordingPipeline()
+    _, address = await link.server(pipeline, security=ReceiverSecurity(peer_bytes_per_second=4000.0))
+    client, _ = link.client(address)
     await client.connect()
     loop = asyncio.get_running_loop()
-    began_s = loop.time()
+    started_s = loop.time()
     frames = 300
     await send_all(client, 0, frames)
     await client.drain()
     assert pipeline.decoded == list(range(frames))
-    # Each message is above 30 bytes; the first second's worth is free.
-    assert loop.time() - began_s > 30 * frames / 4000.0 - 1.0
+    # Each message has more than 30 bytes; the burst of one second is free.
+    assert loop.time() - started_s > 30 * frames / 4000.0 - 1.0
 
 
-@pytest.mark.parametrize(("wish", "answers"), [(None, True), (True, True), (False, False)])
-async def test_reflection_on_the_loopback(ends: Ends, wish: bool | None, answers: bool) -> None:
-    _, address = await ends.server(Pipeline(), security=Receiving(reflection=wish))
+@pytest.mark.parametrize(("config", "enabled"), [(None, True), (True, True), (False, False)])
+async def test_reflection_on_the_loopback(link: LinkFixture, config: bool | None, enabled: bool) -> None:
+    _, address = await link.server(RecordingPipeline(), security=ReceiverSecurity(reflection=config))
     async with grpc.aio.insecure_channel(str(address)) as channel:
         call = reflection_pb2_grpc.ServerReflectionStub(channel).ServerReflectionInfo()
         try:
@@ -254,14 +259,14 @@ async def test_reflection_on_the_loopback(ends: Ends, wish: bool | None, answers
             names = {service.name for service in (await call.read()).list_services_response.service}
         except grpc.aio.AioRpcError as error:
             names = {error.code().name}
-    assert (STREAM_SERVICE in names) is answers
+    assert (STREAM_SERVICE in names) is enabled
 
 
-async def test_a_sender_may_come_back_from_another_address(ends: Ends) -> None:
-    pipeline = Pipeline()
-    _, address = await ends.server(pipeline)
-    relay = await ends.relay(address)
-    client, seen = ends.client(relay.address)
+async def test_resume_from_another_address(link: LinkFixture) -> None:
+    pipeline = RecordingPipeline()
+    _, address = await link.server(pipeline)
+    relay = await link.relay(address)
+    client, observer = link.client(relay.address)
     await client.connect()
     await send_all(client, 0, 20)
     relay.source = "127.0.0.2"
@@ -270,68 +275,68 @@ async def test_a_sender_may_come_back_from_another_address(ends: Ends) -> None:
     await client.drain()
     assert pipeline.decoded == list(range(40))
     assert pipeline.opened == 1
-    assert len(seen.lost) == 1
+    assert len(observer.losses) == 1
 
 
-def test_other_machines_may_not_reach_it_in_the_open() -> None:
-    everywhere, open_to_all = Address("0.0.0.0", 50051), Receiving(insecure=True)
+def test_unencrypted_receiver_on_other_addresses_is_refused() -> None:
+    any_address, insecure = Address("0.0.0.0", 50051), ReceiverSecurity(insecure=True)
     with pytest.raises(UsageError, match="or --insecure"):
-        Receiving().check(everywhere)
-    with pytest.raises(UsageError, match="lets everybody read the tokens"):
-        Receiving(insecure=True, tokens=Path("tokens.toml")).check(everywhere)
-    open_to_all.check(everywhere)
-    assert not open_to_all.reflects(everywhere)
+        ReceiverSecurity().check(any_address)
+    with pytest.raises(UsageError, match="tokens would be sent unencrypted"):
+        ReceiverSecurity(insecure=True, tokens=Path("tokens.toml")).check(any_address)
+    insecure.check(any_address)
+    assert not insecure.reflects(any_address)
 
 
-def test_a_sender_encrypts_to_other_machines_unless_told_not_to(tmp_path: Path) -> None:
-    there, here = Address("studio.example", 50051), Address("localhost", 50051)
-    assert Sending().encrypts(there)
-    assert not Sending(insecure=True).encrypts(there)
-    assert not Sending().encrypts(here)
-    assert Sending(tls_ca=Path("ca.pem")).encrypts(here)
-    by = with_token(tmp_path, "secret")
-    assert read_token(by, there) == "secret"
-    with pytest.raises(UsageError, match="for all to read"):
-        read_token(replace(by, insecure=True), there)
+def test_sender_encrypts_to_other_machines_by_default(tmp_path: Path) -> None:
+    remote, local = Address("studio.example", 50051), Address("localhost", 50051)
+    assert SenderSecurity().encrypts(remote)
+    assert not SenderSecurity(insecure=True).encrypts(remote)
+    assert not SenderSecurity().encrypts(local)
+    assert SenderSecurity(tls_ca=Path("ca.pem")).encrypts(local)
+    at_sender = with_token(tmp_path, "secret")
+    assert read_token(at_sender, remote) == "secret"
+    with pytest.raises(UsageError, match=r"would be sent to .* unencrypted"):
+        read_token(replace(at_sender, insecure=True), remote)
 
 
 @pytest.mark.parametrize(
-    ("make", "told"),
+    ("make", "message"),
     [
-        (lambda: Sending(tls_cert=Path("x")), "belong together"),
-        (lambda: Sending(insecure=True, tls_ca=Path("x")), "choose"),
-        (lambda: Receiving(tls_key=Path("x")), "belong together"),
-        (lambda: Receiving(tls_ca=Path("x")), "takes --tls-cert"),
-        (lambda: Receiving(insecure=True, tls_cert=Path("x"), tls_key=Path("x")), "leave one out"),
-        (lambda: Receiving(peer_sessions=0), "above 0"),
+        (lambda: SenderSecurity(tls_cert=Path("x")), "belong together"),
+        (lambda: SenderSecurity(insecure=True, tls_ca=Path("x")), "leave one out"),
+        (lambda: ReceiverSecurity(tls_key=Path("x")), "belong together"),
+        (lambda: ReceiverSecurity(tls_ca=Path("x")), "needs --tls-cert"),
+        (lambda: ReceiverSecurity(insecure=True, tls_cert=Path("x"), tls_key=Path("x")), "leave one out"),
+        (lambda: ReceiverSecurity(peer_sessions=0), "above 0"),
     ],
 )
-def test_contradictions_are_refused(make: Callable[[], object], measurement: str) -> None:
-    with pytest.raises(ValueError, match=measurement):
+def test_contradictory_options_are_refused(make: Callable[[], object], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
         make()
 
 
-def test_files_that_are_missing_or_something_else_are_named(tmp_path: Path, tokens: Path) -> None:
-    there, text = Address("studio.example", 1), tmp_path / "text"
+def test_missing_and_invalid_files_are_named(tmp_path: Path, tokens: Path) -> None:
+    remote, text = Address("studio.example", 1), tmp_path / "text"
     text.write_text("two words")
-    with pytest.raises(UsageError, match=r"--tls-ca: cannot read .*nowhere"):
-        read_credentials(Sending(tls_ca=tmp_path / "nowhere"), there)
-    with pytest.raises(UsageError, match="is no PEM file"):
-        read_credentials(Sending(tls_ca=text), there)
+    with pytest.raises(UsageError, match=r"--tls-ca: cannot read .*missing"):
+        read_credentials(SenderSecurity(tls_ca=tmp_path / "missing"), remote)
+    with pytest.raises(UsageError, match="is not a PEM file"):
+        read_credentials(SenderSecurity(tls_ca=text), remote)
     with pytest.raises(UsageError, match="holds no token"):
-        read_token(Sending(token_file=text), there)
-    with pytest.raises(UsageError, match="is no token file"):
+        read_token(SenderSecurity(token_file=text), remote)
+    with pytest.raises(UsageError, match="is not a token file"):
         TokenFile(text)
     add_token(tokens, "studio", 1, NOW)
-    with pytest.raises(UsageError, match="has no token for nobody"):
-        revoke_token(tokens, "nobody")
+    with pytest.raises(UsageError, match="has no token for camera"):
+        revoke_token(tokens, "camera")
 
 
-def test_the_token_file_holds_no_token_and_is_nobody_elses(tokens: Path) -> None:
+def test_token_file_is_private_and_contains_only_hashes(tokens: Path) -> None:
     token = add_token(tokens, "studio", 1, NOW)
     assert token not in tokens.read_text()
     assert tokens.stat().st_mode & 0o077 == 0
     with pytest.raises(UsageError, match="has a token for studio"):
         add_token(tokens, "studio", 1, NOW)
-    with pytest.raises(UsageError, match="is no name"):
+    with pytest.raises(UsageError, match="is not a valid name"):
         add_token(tokens, "a b", 1, NOW)

@@ -1,1 +1,1 @@
-"""A network between two hosts on one machine: namespaces, and a relay that delays, drops and throttles as told."""
+"""Two hosts on one machine: network namespaces, and a relay that delays, drops and throttles packets between them."""

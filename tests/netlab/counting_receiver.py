@@ -1,9 +1,9 @@
-"""A receiver that counts: `python -m tests.netlab.counting_receiver --listen H:P --log FILE`, for many senders at a
-time.
+"""A receiver that counts the frames of many senders.
 
-Decodes every frame (with `--pass-through`, takes it as decoded) and acknowledges it.  `--log` gets a line of JSON a
-second: frames so far, memory, processor time.  At its end, on SIGTERM, one line on standard output tells what became of
-all of them.
+`python -m tests.netlab.counting_receiver --listen H:P --log FILE`
+
+Decodes every frame (not with `--pass-through`) and acknowledges it.  `--log` gets one line of JSON per second: frames
+so far, memory, processor time.  On SIGTERM it prints the totals as one line of JSON and ends.
 """
 
 import argparse
@@ -21,14 +21,14 @@ from common.codec.packet import CODEC_VERSION
 from common.io.addresses import Address
 from common.wire.convert import FrameMessage
 from receiver.link import LinkServer, ListenConfig, Session, SessionRegistry
-from receiver.link.auth.security import SecurityConfig
+from receiver.link.auth.tls import SecurityConfig
 from tests.netlab.recording import MODEL
 
 _CAPACITY = 512
 
 
-class Counts:
-    """What became of frames, of all sessions together.
+class CountingPipeline:
+    """Counts the frames of all sessions together.
 
     Args:
         decode: whether to decode them.
@@ -43,7 +43,7 @@ class Counts:
         self._next[session.session_id] = 0
 
     async def on_frame(self, session: Session, frame: FrameMessage) -> None:
-        """Decodes and counts."""
+        """Decodes and counts a frame."""
         if self._decode:
             session.decode(frame)
         expected = self._next[session.session_id]
@@ -60,30 +60,30 @@ class Counts:
     async def on_session_end(self, session: Session) -> None: ...
 
     async def report(self, log: TextIO) -> None:
-        """A line a second."""
+        """Writes one line per second."""
         while True:
-            used = resource.getrusage(resource.RUSAGE_SELF)
-            line = {"at": time.time(), "frames": self.frames, "rss_kb": resident_kb(), "cpu_s": _seconds(used)}
+            usage = resource.getrusage(resource.RUSAGE_SELF)
+            line = {"at": time.time(), "frames": self.frames, "rss_kb": resident_kb(), "cpu_s": _cpu_s(usage)}
             log.write(json.dumps(line) + "\n")
             log.flush()
             await asyncio.sleep(1.0)
 
 
-def _seconds(used: resource.struct_rusage) -> float:
-    return used.ru_utime + used.ru_stime
+def _cpu_s(usage: resource.struct_rusage) -> float:
+    return usage.ru_utime + usage.ru_stime
 
 
 def resident_kb() -> int:
-    """Memory that this process holds."""
+    """Resident memory of this process, kB."""
     lines = Path("/proc/self/status").read_text(encoding="ascii").splitlines()
     return next(int(line.split()[1]) for line in lines if line.startswith("VmRSS:"))
 
 
 async def serve(listen: Address, log: TextIO, decode: bool) -> None:
-    """Until SIGTERM."""
+    """Serves until SIGTERM."""
     stop = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)
-    counts = Counts(decode)
+    counts = CountingPipeline(decode)
     server = LinkServer(
         ListenConfig(listen=listen),
         counts,
@@ -97,15 +97,15 @@ async def serve(listen: Address, log: TextIO, decode: bool) -> None:
     await stop.wait()
     reporting.cancel()
     await server.stop()
-    measurement = {name: getattr(counts, name) for name in ("frames", "missing", "again", "broken")}
-    print(json.dumps(measurement), flush=True)
+    totals = {name: getattr(counts, name) for name in ("frames", "missing", "again", "broken")}
+    print(json.dumps(totals), flush=True)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser("python -m tests.netlab.counting_receiver")
     parser.add_argument("--listen", type=Address.parse, required=True)
     parser.add_argument("--log", type=Path, required=True)
-    parser.add_argument("--pass-through", action="store_true", help="leave the codec out")
+    parser.add_argument("--pass-through", action="store_true", help="do not decode the frames")
     options = parser.parse_args()
     with open(options.log, "w", encoding="utf-8") as log:
         asyncio.run(serve(options.listen, log, not options.pass_through))

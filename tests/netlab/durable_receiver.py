@@ -1,10 +1,11 @@
-"""A receiver on a disk that forgets, without reconstruction: `python -m tests.netlab.durable_receiver --listen H:P
---out DIR`.
+"""A receiver on a volatile disk, without reconstruction.
 
-Its link, its pipeline and its books are the receiver's own.  `--bug` makes it break a promise on purpose:
+`python -m tests.netlab.durable_receiver --listen H:P --out DIR`
+
+Link, pipeline and session directory are the receiver's own.  `--bug` breaks a guarantee on purpose:
 
     acknowledge-early    acknowledges a frame before its line is on the disk
-    no-deduplication     keeps no account of what it has had
+    no-deduplication     does not remember which frames it has received
 """
 
 import argparse
@@ -27,8 +28,8 @@ from tests.support.fake_reconstructor import FakeEngine
 BUGS = ("acknowledge-early", "no-deduplication")
 
 
-def break_promise(bug: str) -> None:
-    """Makes this process the receiver that it must not be."""
+def introduce_bug(bug: str) -> None:
+    """Introduces one of `BUGS` into this process."""
     if bug == "acknowledge-early":
         SessionDirectory._sync = lambda *_: None  # type: ignore[method-assign]
         return
@@ -44,14 +45,14 @@ def break_promise(bug: str) -> None:
 
 
 async def serve(listen: Address, out: Path) -> None:
-    """Until SIGTERM."""
+    """Serves until SIGTERM."""
     stop = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)
     with SessionDirectory(PublishConfig(out, mesh_every=50, body=False)) as directory:
         pipeline = ReceiverPipeline(FakeEngine(), directory, ReceiverMetrics())
         registry = SessionRegistry(lambda: FrameCodec(MODEL))
-        listening = ListenConfig(listen=listen)
-        server = LinkServer(listening, pipeline, registry, model_hash=MODEL, codec_version=CODEC_VERSION)
+        config = ListenConfig(listen=listen)
+        server = LinkServer(config, pipeline, registry, model_hash=MODEL, codec_version=CODEC_VERSION)
         print(f"listening on {await server.start()}", flush=True)
         await stop.wait()
         await server.stop()
@@ -65,7 +66,7 @@ def main() -> None:
     parser.add_argument("--bug", choices=BUGS)
     options = parser.parse_args()
     if options.bug:
-        break_promise(options.bug)
+        introduce_bug(options.bug)
     forget_unsynced(options.out)
     asyncio.run(serve(options.listen, options.out))
 

@@ -1,8 +1,8 @@
-"""A sender with complete delivery on a disk that forgets, without camera and networks.
+"""A sender with complete delivery on a volatile disk, without camera and networks.
 
 `python -m tests.netlab.durable_sender --peer H:P --spool DIR --ledger FILE`: a frame at every tick of `--fps` until
-SIGTERM, then the rest of the spool.  Frame n is the same each time that it is made, and stands in FILE once it is
-acknowledged.
+SIGTERM, then the rest of the spool.  Frame n is the same each time that it is made; its number is written to FILE when
+it is acknowledged.
 """
 
 import argparse
@@ -30,25 +30,21 @@ MODEL = bytes(8)
 
 
 def captured_at(sequence: int) -> float:
-    """When frame n was captured, as it were; to the millisecond, as the codec has it."""
+    """Nominal capture time of frame n, rounded to the codec's milliseconds."""
     return 1_700_000_000.0 + sequence / 25
 
 
 def frame_of(sequence: int) -> LabelFrame:
-    """Frame n: somebody who moves a little."""
+    """Frame n: one person who moves a little."""
     random = np.random.default_rng(sequence)
     labels = {group.name: np.sin(sequence / 9 + random.normal(size=group.size) / 9).astype("f4") for group in GROUPS}
     return LabelFrame(
-        sequence, "clerk", captured_at(sequence), Camera(640, 480, 600.0), (PersonLabels(0, 1.0, labels),)
+        sequence, "durable", captured_at(sequence), Camera(640, 480, 600.0), (PersonLabels(0, 1.0, labels),)
     )
 
 
 class FixedRate:
-    """The codec at one rate.
-
-    Args:
-        codec: of this session.
-    """
+    """The codec at a fixed rate."""
 
     def __init__(self, codec: FrameCodec) -> None:
         self._codec = codec
@@ -60,7 +56,7 @@ class FixedRate:
 
 
 class Ledger(LinkObserver):
-    """Writes down what was acknowledged, at once and for good."""
+    """Writes the numbers of acknowledged frames to a file at once; it is not on the volatile disk."""
 
     def __init__(self, path: Path) -> None:
         self._file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
@@ -71,12 +67,12 @@ class Ledger(LinkObserver):
 
 
 async def send(peer: Address, directory: Path, ledger: Path, fps: float) -> None:
-    """Until SIGTERM, and then until everything is delivered."""
+    """Captures until SIGTERM, then sends until every frame is delivered."""
     stop = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)
-    with closing(Spool(directory, SpoolContent("clerk", CODEC_VERSION, MODEL), 1e8)) as spool:
+    with closing(Spool(directory, SpoolContent("durable", CODEC_VERSION, MODEL), 1e8)) as spool:
         outstanding = Outstanding()
-        hello = Hello(spool.session_id, "clerk", CODEC_VERSION, MODEL, False, resume=spool.resumed, durable=True)
+        hello = Hello(spool.session_id, "durable", CODEC_VERSION, MODEL, False, resume=spool.resumed, durable=True)
         link = LinkClient(
             LinkConfig(peer=peer).patient(),
             hello,

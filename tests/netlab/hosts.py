@@ -1,4 +1,4 @@
-"""Two hosts on this machine, each a network namespace, with a shaped link between them.  Takes root."""
+"""Two hosts on this machine, each a network namespace, with a shaped link between them; needs root."""
 
 import json
 import os
@@ -18,14 +18,14 @@ from tests.netlab.relay import DEVICE, shape_to_json
 
 ADDRESSES = ("10.77.0.1", "10.77.0.2")
 _MTU = 1500
-_PATIENCE_S = 30.0
-# TCP as nearly every machine does it, or its next of kin, whatever this one prefers.
+_EXIT_TIMEOUT_S = 30.0
+# The default of nearly every machine, or else its closest relative, whatever this machine's setting is.
 _CONGESTION_CONTROL = ("cubic", "reno")
 
 
 @cache
 def allowed() -> bool:
-    """Whether this process may make namespaces and network devices: makes one to find out, for root may mean little."""
+    """Whether this process may make namespaces and network devices; tries it, since root may not suffice."""
     if os.geteuid() != 0 or shutil.which("ip") is None or not os.access("/dev/net/tun", os.R_OK | os.W_OK):
         return False
     trial = f"bodywire-{os.getpid()}-trial"
@@ -40,35 +40,35 @@ def allowed() -> bool:
 
 
 def require_hosts() -> None:
-    """For a bench that needs them.
+    """Checks that the hosts can be made, for benchmarks that need them.
 
     Raises:
-        OutputError: this process may not make them.
+        OutputError: this process must not make network namespaces.
     """
     if not allowed():
-        raise OutputError("network namespaces take root and /dev/net/tun: run it as root")
+        raise OutputError("network namespaces need root and /dev/net/tun: run it as root")
 
 
 class Program:
-    """A Python module that runs on one of the hosts.
+    """A Python program on one of the hosts.
 
     Args:
-        process: it, with its output in a pipe.
+        process: with its standard output in a pipe.
     """
 
-    def __init__(self, process: "subprocess.Popen[str]") -> None:
+    def __init__(self, process: subprocess.Popen[str]) -> None:
         self._process = process
 
-    def says(self, beginning: str) -> bool:
-        """Whether the next line of its output begins so."""
+    def next_line_starts_with(self, prefix: str) -> bool:
+        """Waits for the next line of its output."""
         assert self._process.stdout is not None
-        return self._process.stdout.readline().startswith(beginning)
+        return self._process.stdout.readline().startswith(prefix)
 
     def rest(self, timeout_s: float) -> str:
-        """Waits for its end; returns what it has not said before.
+        """Waits for its end; returns the rest of its output.
 
         Raises:
-            subprocess.TimeoutExpired: it goes on; it is killed.
+            subprocess.TimeoutExpired: it has not ended in time, and is killed.
         """
         try:
             return self._process.communicate(timeout=timeout_s)[0]
@@ -78,61 +78,61 @@ class Program:
 
     @property
     def exit_code(self) -> int | None:
-        """Of a program that has ended."""
+        """Its exit code; None while it runs."""
         return self._process.poll()
 
     def send_signal(self, number: signal.Signals) -> None:
-        """Any signal, without waiting for what becomes of it."""
+        """Sends a signal, without waiting."""
         self._process.send_signal(number)
 
     def terminate(self) -> None:
-        """SIGTERM, and waits."""
+        """Sends SIGTERM and waits for the end."""
         self._process.send_signal(signal.SIGTERM)
-        self._process.communicate(timeout=_PATIENCE_S)
+        self._process.communicate(timeout=_EXIT_TIMEOUT_S)
 
     def kill(self) -> None:
-        """SIGKILL, and waits."""
+        """Sends SIGKILL and waits for the end."""
         self._process.kill()
         self._process.communicate()
 
 
 class TwoHosts:
-    """A context manager; the link begins when it is entered.
+    """A context manager; the time of the link starts when it is entered.
 
     Args:
-        there: what host 0 sends to host 1 goes through.
-        back: what host 1 sends to host 0 goes through.
+        forward: the direction from host 0 to host 1.
+        reverse: the direction from host 1 to host 0.
 
     Attributes:
-        began_at_s: when the link's time was 0, seconds since the epoch.
+        began_at_s: when the time of the link was 0, seconds since the epoch.
     """
 
-    def __init__(self, there: Shape, back: Shape) -> None:
-        self._shapes = (there, back)
+    def __init__(self, forward: Shape, reverse: Shape) -> None:
+        self._shapes = (forward, reverse)
         self._names = tuple(f"bodywire-{os.getpid()}-{side}" for side in (0, 1))
         self._relay: subprocess.Popen[str] | None = None
         self.began_at_s = 0.0
 
     def __enter__(self) -> Self:
         try:
-            for name, address, other in zip(self._names, ADDRESSES, ADDRESSES[::-1], strict=True):
+            for name, address, peer in zip(self._names, ADDRESSES, ADDRESSES[::-1], strict=True):
                 _ip("netns", "add", name)
                 inside = ("-n", name)
                 _ip(*inside, "link", "set", "lo", "up")
                 _ip(*inside, "tuntap", "add", DEVICE, "mode", "tun")
-                _ip(*inside, "addr", "add", f"{address}/32", "peer", other, "dev", DEVICE)
+                _ip(*inside, "addr", "add", f"{address}/32", "peer", peer, "dev", DEVICE)
                 _ip(*inside, "link", "set", DEVICE, "mtu", str(_MTU), "up")
                 _choose_congestion_control(name)
             command = [sys.executable, "-m", "tests.netlab.relay"]
             relay = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
             self._relay = relay
-            measurement = {"hosts": self._names, "shapes": [shape_to_json(shape) for shape in self._shapes]}
+            setup = {"hosts": self._names, "shapes": [shape_to_json(shape) for shape in self._shapes]}
             assert relay.stdin is not None
             assert relay.stdout is not None
-            relay.stdin.write(json.dumps(measurement) + "\n")
+            relay.stdin.write(json.dumps(setup) + "\n")
             relay.stdin.flush()
             if not relay.stdout.readline().startswith("ready"):
-                raise RuntimeError("the relay between the hosts did not start; its error stands above")
+                raise RuntimeError("the relay between the hosts did not start; see its error above")
             self.began_at_s = time.time()
         except BaseException:
             self.close()
@@ -145,7 +145,7 @@ class TwoHosts:
         self.close()
 
     def run(self, host: int, module: Sequence[str]) -> Program:
-        """Starts `python -m` a module and its arguments on one of the hosts."""
+        """Starts `python -m` with a module and its arguments on one of the hosts."""
         return self._python(host, "-m", *module)
 
     def run_code(self, host: int, code: str) -> Program:
@@ -157,24 +157,24 @@ class TwoHosts:
         return Program(subprocess.Popen(command, stdout=subprocess.PIPE, text=True))
 
     def move(self, host: int, address: str) -> None:
-        """Gives a host another address in place of the one that it has; connections of the old one hear nothing."""
-        inside, other = ("-n", self._names[host]), ("-n", self._names[1 - host])
+        """Replaces a host's address; connections from the old one receive nothing any more."""
+        inside, peer = ("-n", self._names[host]), ("-n", self._names[1 - host])
         _ip(*inside, "addr", "flush", "dev", DEVICE)
         _ip(*inside, "addr", "add", f"{address}/32", "peer", ADDRESSES[1 - host], "dev", DEVICE)
-        _ip(*other, "route", "replace", f"{address}/32", "dev", DEVICE)
+        _ip(*peer, "route", "replace", f"{address}/32", "dev", DEVICE)
 
     def offered_bytes(self) -> tuple[int, int]:
-        """How many bytes, headers of IP and TCP included, host 0 and host 1 have sent since the link began."""
+        """Bytes that host 0 and host 1 have sent since the link began, headers of IP and TCP included."""
         assert self._relay is not None
         assert self._relay.stdin is not None
         assert self._relay.stdout is not None
         self._relay.stdin.write("?\n")
         self._relay.stdin.flush()
-        there, back = json.loads(self._relay.stdout.readline())
-        return there, back
+        forward_bytes, reverse_bytes = json.loads(self._relay.stdout.readline())
+        return forward_bytes, reverse_bytes
 
     def close(self) -> None:
-        """Ends the link and removes the hosts; processes on them must have ended before."""
+        """Ends the link and removes the hosts, on which no process may run any more."""
         if self._relay is not None:
             try:
                 self._relay.communicate(timeout=5)

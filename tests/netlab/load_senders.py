@@ -1,9 +1,10 @@
-"""Many senders in one process: `python -m tests.netlab.load_senders --peer H:P --recording FILE --senders N --log
-FILE`.
+"""Many senders in one process.
 
-Each plays the recording at its frame rate through a link of its own, loses nothing, and begins at another fraction of a
-frame.  `--log` gets an array: a line a frame that was acknowledged, of (when it was due, seconds from then to the
-acknowledgement), seconds since the epoch.  One line of JSON on standard output tells how many frames each sent.
+`python -m tests.netlab.load_senders --peer H:P --recording FILE --senders N --start-at T --log FILE`
+
+Each plays the recording at its frame rate through a link of its own, loses nothing, and starts at a different fraction
+of a frame.  `--log` gets an array with one row per acknowledged frame: when it was due (seconds since the epoch), and
+seconds from then to the acknowledgement.  One line of JSON on standard output gives the number of frames of each.
 """
 
 import argparse
@@ -29,7 +30,7 @@ _CAMERA = Camera(640, 480, 600.0)
 
 
 class Player:
-    """Gives out packets that were encoded before; whatever is asked of it, it cannot encode them in another way."""
+    """Replays packets that were encoded before; it cannot encode them again."""
 
     def __init__(self, packets: Sequence[RecordedPacket]) -> None:
         self._packets = packets
@@ -43,7 +44,7 @@ class Player:
 
 
 class Stopwatch(LinkObserver):
-    """How long after they were due frames were acknowledged, of all senders together."""
+    """Records how long after they were due frames were acknowledged, of all senders together."""
 
     def __init__(self) -> None:
         self.pairs = array("d")
@@ -53,12 +54,12 @@ class Stopwatch(LinkObserver):
 
 
 async def play(link: LinkClient, frames: int, begin_s: float) -> int:
-    """One sender, from `begin_s` (since the epoch); returns how many frames it sent."""
+    """Runs one sender from `begin_s` (since the epoch) on; returns how many frames it sent."""
     await link.connect()
     due_s = begin_s
     for sequence in range(frames):
         await asyncio.sleep(max(0.0, due_s - time.time()))
-        # Who was held up goes on at the pace; nobody catches up.
+        # A delayed sender continues at its frame rate and does not catch up.
         due_s = max(due_s, time.time() - 1 / FPS)
         if due_s > begin_s + frames / FPS:
             frames = sequence
@@ -69,12 +70,12 @@ async def play(link: LinkClient, frames: int, begin_s: float) -> int:
     return frames
 
 
-async def crowd(options: argparse.Namespace) -> None:
+async def run(options: argparse.Namespace) -> None:
     packets, stopwatch = read(options.recording), Stopwatch()
     links = [
         LinkClient(
             LinkConfig(peer=options.peer, connect_timeout=30.0),
-            Hello(secrets.token_bytes(16), f"crowd-{number}", CODEC_VERSION, options.model, live=False),
+            Hello(secrets.token_bytes(16), f"load-{number}", CODEC_VERSION, options.model, live=False),
             Player(packets),
             observer=stopwatch,
         )
@@ -96,7 +97,7 @@ def main() -> None:
     parser.add_argument("--start-at", type=float, required=True, help="when the first frames are due, since the epoch")
     parser.add_argument("--model", type=bytes.fromhex, default=MODEL, help="model hash, hexadecimal")
     parser.add_argument("--log", type=Path, required=True)
-    asyncio.run(crowd(parser.parse_args()))
+    asyncio.run(run(parser.parse_args()))
 
 
 if __name__ == "__main__":

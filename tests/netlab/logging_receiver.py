@@ -1,8 +1,7 @@
-"""A receiver that is watched, on one of two hosts: `python -m tests.netlab.logging_receiver --listen H:P --log FILE`.
+"""A receiver that logs events, for one of two hosts: `python -m tests.netlab.logging_receiver --listen H:P --log FILE`.
 
-Decodes every frame and acknowledges it.  `--log` gets a line for each frame (`shown`) and whenever a sender's stream
-ends or falls silent (`left`), each with the time.  A receiver that is started again reads there what the one before it
-had shown.
+Decodes every frame and acknowledges it.  `--log` gets one line, with the time, for each frame (`shown`) and for each
+sender whose stream ends or falls silent (`left`).  A restarted receiver reads there which frames it has shown before.
 """
 
 import argparse
@@ -20,34 +19,33 @@ from common.codec.packet import CODEC_VERSION
 from common.io.addresses import Address
 from common.wire.convert import FrameMessage
 from receiver.link import LinkServer, ListenConfig, Session, SessionRegistry
-from receiver.link.auth.security import SecurityConfig
+from receiver.link.auth.tls import SecurityConfig
 from tests.netlab.logging_sender import MODEL
 
-_LOOK_S = 0.01
+_POLL_S = 0.01
 
 
-class Book:
-    """Writes a line a frame.
+class LoggingPipeline:
+    """Writes one line per event.
 
     Args:
-        log: to write to.
-        known: session → one after the last frame of it that was shown.
+        shown: session → one after its last frame shown before.
     """
 
-    def __init__(self, log: TextIO, known: Mapping[str, int]) -> None:
-        self.logger, self._known = log, known
+    def __init__(self, log: TextIO, shown: Mapping[str, int]) -> None:
+        self._log, self._shown = log, shown
         self._sessions: dict[str, Session] = {}
-        self._here: set[str] = set()
+        self._present: set[str] = set()
 
     async def on_session(self, session: Session) -> None:
         name = session.session_id.hex()
-        session.next_sequence = max(session.next_sequence, self._known.get(name, 0))
+        session.next_sequence = max(session.next_sequence, self._shown.get(name, 0))
         self._sessions[name] = session
 
     async def on_frame(self, session: Session, frame: FrameMessage) -> None:
-        """Decodes and notes."""
+        """Decodes and logs a frame."""
         labels = session.decode(frame).frame
-        self._note("shown", session.session_id.hex(), seq=frame.sequence, captured_at=labels.captured_at)
+        self._write("shown", session.session_id.hex(), seq=frame.sequence, captured_at=labels.captured_at)
 
     def on_blob(self, session: Session, blob: Blob) -> None: ...
 
@@ -57,33 +55,33 @@ class Book:
         self._sessions.pop(session.session_id.hex(), None)
 
     async def watch(self) -> None:
-        """Notes when streams end or fall silent."""
+        """Logs when streams end or fall silent."""
         while True:
-            here = {name for name, session in self._sessions.items() if session.held and not session.silent}
-            for name in self._here - here:
-                self._note("left", name)
-            self._here = here
-            await asyncio.sleep(_LOOK_S)
+            present = {name for name, session in self._sessions.items() if session.in_use and not session.silent}
+            for name in self._present - present:
+                self._write("left", name)
+            self._present = present
+            await asyncio.sleep(_POLL_S)
 
-    def _note(self, what: str, session: str, **more: Any) -> None:
-        self.logger.write(json.dumps({"what": what, "at": time.time(), "session": session, **more}) + "\n")
-        self.logger.flush()
+    def _write(self, what: str, session: str, **more: Any) -> None:
+        self._log.write(json.dumps({"what": what, "at": time.time(), "session": session, **more}) + "\n")
+        self._log.flush()
 
 
-async def serve(listen: Address, log: TextIO, known: Mapping[str, int]) -> None:
-    """Until SIGTERM."""
+async def serve(listen: Address, log: TextIO, shown: Mapping[str, int]) -> None:
+    """Serves until SIGTERM."""
     stop = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)
-    book = Book(log, known)
+    pipeline = LoggingPipeline(log, shown)
     server = LinkServer(
         ListenConfig(listen=listen),
-        book,
+        pipeline,
         SessionRegistry(lambda: FrameCodec(MODEL)),
         model_hash=MODEL,
         codec_version=CODEC_VERSION,
         security=SecurityConfig(insecure=True),
     )
-    watching = asyncio.create_task(book.watch())
+    watching = asyncio.create_task(pipeline.watch())
     print(f"listening on {await server.start()}", flush=True)
     await stop.wait()
     watching.cancel()
@@ -91,13 +89,13 @@ async def serve(listen: Address, log: TextIO, known: Mapping[str, int]) -> None:
 
 
 def already_shown(log: Path) -> dict[str, int]:
-    """Session → one after the last frame that a log tells of."""
-    known: dict[str, int] = {}
+    """Session → one after its last frame in a log."""
+    shown: dict[str, int] = {}
     for line in log.read_text(encoding="utf-8").splitlines() if log.exists() else ():
         entry = json.loads(line)
         if entry["what"] == "shown":
-            known[entry["session"]] = max(known.get(entry["session"], 0), entry["seq"] + 1)
-    return known
+            shown[entry["session"]] = max(shown.get(entry["session"], 0), entry["seq"] + 1)
+    return shown
 
 
 def main() -> None:
@@ -105,9 +103,9 @@ def main() -> None:
     parser.add_argument("--listen", type=Address.parse, required=True)
     parser.add_argument("--log", type=Path, required=True)
     options = parser.parse_args()
-    known = already_shown(options.log)
+    shown = already_shown(options.log)
     with open(options.log, "a", encoding="utf-8") as log:
-        asyncio.run(serve(options.listen, log, known))
+        asyncio.run(serve(options.listen, log, shown))
 
 
 if __name__ == "__main__":

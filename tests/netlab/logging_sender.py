@@ -1,7 +1,7 @@
-"""A sender whose link is watched, on one of two hosts: `python -m tests.netlab.logging_sender --peer H:P`.
+"""A sender that logs the events of its link, for one of two hosts: `python -m tests.netlab.logging_sender --peer H:P`.
 
-Labels from a file, over and over, at `--fps`, through codec and link.  `--log` gets a line for whatever happens on the
-link, each with the time: `began`, `connected`, `disconnected`, `captured`, `sent` and `ended` (with the frame's fate).
+Sends labels from a file, in a loop, at `--fps`, through codec and link.  `--log` gets one line per event, with the
+time: `began`, `connected`, `disconnected`, `captured`, `sent` and `ended` (with the frame's fate).
 """
 
 import argparse
@@ -31,31 +31,31 @@ _RHO = dict.fromkeys(GROUP_NAMES, 0.2)
 
 
 class Log(LinkObserver):
-    """Writes a line for whatever happens."""
+    """Writes one line per event."""
 
     def __init__(self, file: TextIO) -> None:
         self._file = file
 
-    def note(self, what: str, **more: Any) -> None:
-        """A line."""
+    def write(self, what: str, **more: Any) -> None:
+        """Writes one line."""
         self._file.write(json.dumps({"what": what, "at": time.time(), **more}) + "\n")
         self._file.flush()
 
     def connected(self, welcome: Welcome) -> None:
-        self.note("connected", next=welcome.next_sequence)
+        self.write("connected", next=welcome.next_sequence)
 
     def disconnected(self, reason: str) -> None:
-        self.note("disconnected", reason=reason)
+        self.write("disconnected", reason=reason)
 
     def sent(self, frame: LabelFrame, encoded: Payload, *, again: bool) -> None:
-        self.note("sent", seq=frame.sequence)
+        self.write("sent", seq=frame.sequence)
 
     def ended(self, frame: LabelFrame, fate: Fate) -> None:
-        self.note("ended", seq=frame.sequence, fate=fate.value)
+        self.write("ended", seq=frame.sequence, fate=fate.value)
 
 
 class Encoder:
-    """The codec at one ρ for all groups."""
+    """The codec at a fixed ρ for all groups."""
 
     def __init__(self) -> None:
         self._codec = FrameCodec(MODEL)
@@ -71,27 +71,27 @@ class Encoder:
 
 
 async def send(options: argparse.Namespace, log: Log) -> None:
-    """Until SIGTERM; a live source gives a frame to the link at every tick, any other when there is room for it."""
+    """Sends until SIGTERM; a live source offers a frame at every tick, a file when there is room for it."""
     stop = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)
     people = [PersonLabels(0, 0.9, split(row)) for row in np.load(options.labels)]
     link = LinkClient(
         LinkConfig(peer=options.peer, connect_timeout=60.0),
-        Hello(secrets.token_bytes(16), "noted", CODEC_VERSION, MODEL, live=options.live),
+        Hello(secrets.token_bytes(16), "logged", CODEC_VERSION, MODEL, live=options.live),
         Encoder(),
         observer=log,
         transport=Transport(SecurityConfig(insecure=True)),
     )
-    log.note("began")
+    log.write("began")
     await link.connect()
     print("connected", flush=True)
     due_s, sequence = time.monotonic(), 0
     while not stop.is_set():
         await asyncio.sleep(max(0.0, due_s - time.monotonic()))
-        # A file that had to wait goes on at its pace; it does not catch up.
+        # A file that had to wait continues at its frame rate and does not catch up.
         due_s = max(due_s, time.monotonic() - 1 / options.fps) + 1 / options.fps
-        frame = LabelFrame(sequence, "noted", time.time(), CAMERA, (people[sequence % len(people)],))
-        log.note("captured", seq=sequence, captured_at=frame.captured_at)
+        frame = LabelFrame(sequence, "logged", time.time(), CAMERA, (people[sequence % len(people)],))
+        log.write("captured", seq=sequence, captured_at=frame.captured_at)
         await link.send(frame)
         sequence += 1
     await link.drain()
@@ -100,9 +100,9 @@ async def send(options: argparse.Namespace, log: Log) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser("python -m tests.netlab.logging_sender")
     parser.add_argument("--peer", type=Address.parse, required=True)
-    parser.add_argument("--labels", type=Path, required=True, help="a .npy of (frames, labels)")
+    parser.add_argument("--labels", type=Path, required=True, help=".npy file of shape (frames, labels)")
     parser.add_argument("--log", type=Path, required=True)
-    parser.add_argument("--live", action="store_true", help="drop what is stale")
+    parser.add_argument("--live", action="store_true", help="drop stale frames")
     parser.add_argument("--fps", type=float, default=30.0)
     options = parser.parse_args()
     with open(options.log, "a", encoding="utf-8") as file:

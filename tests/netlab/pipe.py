@@ -10,14 +10,14 @@ from tests.netlab.traces import Trace
 
 @dataclass(frozen=True, slots=True)
 class Shape:
-    """What one direction does to packets.
+    """Properties of one direction of a link.
 
     Args:
-        trace: what goes through; None for as much as comes.
-        delay_s: of every packet, after the queue.
+        trace: capacity; None for unlimited.
+        delay_s: propagation delay, after the queue.
         loss: share of packets that are lost, at random.
-        outages: (from, to) seconds in which nothing arrives and nothing that arrives survives.
-        queue_bytes: a packet that finds more waiting is dropped, as a modem does.
+        outages: (from, to) seconds in which packets that enter or leave the link are lost.
+        queue_bytes: capacity of the queue; packets that exceed it are dropped (tail drop).
         seed: of the losses.
     """
 
@@ -31,7 +31,7 @@ class Shape:
 
 @dataclass(slots=True)
 class Pipe:
-    """Packets in, their times of arrival out; times are seconds since the link began, and never go back."""
+    """Computes the arrival times of packets; times are seconds since the link began, and never decrease."""
 
     shape: Shape
     _random: random.Random = field(init=False)
@@ -43,12 +43,12 @@ class Pipe:
         self._random = random.Random(self.shape.seed)
 
     def offer(self, size: int, now_s: float) -> float | None:
-        """When a packet of `size` bytes arrives at the other end; None if it does not."""
+        """When a packet of `size` bytes arrives at the other end; None if it is lost."""
         shape = self.shape
         while self._waiting and self._waiting[0][0] <= now_s:
             self._waiting_bytes -= self._waiting.popleft()[1]
         lost = shape.loss > 0 and self._random.random() < shape.loss
-        if self._out(now_s) or self._waiting_bytes + size > shape.queue_bytes:
+        if self._in_outage(now_s) or self._waiting_bytes + size > shape.queue_bytes:
             return None
         left_s = now_s
         if shape.trace is not None:
@@ -58,7 +58,7 @@ class Pipe:
         self._waiting.append((left_s, size))
         self._waiting_bytes += size
         arrives_s = left_s + shape.delay_s
-        return None if lost or self._out(arrives_s) else arrives_s
+        return None if lost or self._in_outage(arrives_s) else arrives_s
 
-    def _out(self, now_s: float) -> bool:
+    def _in_outage(self, now_s: float) -> bool:
         return any(begin <= now_s < end for begin, end in self.shape.outages)

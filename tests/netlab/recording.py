@@ -1,7 +1,7 @@
-"""Packets encoded beforehand: a camera's stream without the camera, the networks and the time of the codec."""
+"""Packets encoded beforehand: a camera's stream without the cost of camera, networks and codec."""
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from common.codec.frame_codec import FrameCodec
@@ -10,38 +10,40 @@ from common.labels import GROUP_NAMES
 
 MODEL = bytes(8)
 FPS = 30.0
-# Each frame is predicted from the one so many before it, as if that were the newest acknowledged one.
-_LAG = 2
+# Each frame is predicted from the frame this many before it, as if that were the newest acknowledged one.
+_REFERENCE_LAG = 2
 _RHO = dict.fromkeys(GROUP_NAMES, 0.2)
 _CAMERA = Camera(640, 480, 600.0)
 
 
 @dataclass(frozen=True, slots=True)
 class RecordedPacket:
-    """A frame as it goes over the wire.
+    """An encoded frame.
 
     Args:
-        payload: the packet of the frame whose sequence is this one's place in the recording.
-        key: it needs no earlier frame.
+        payload: the packet; the frame's sequence is its index in the recording.
+        key: it decodes without any earlier frame.
+        bytes_by_group: not recorded.
     """
 
     payload: bytes
     key: bool
+    bytes_by_group: Mapping[str, float] = field(default_factory=dict)
 
 
 def record(people: Sequence[PersonLabels], frames: int, model: bytes = MODEL) -> Iterator[RecordedPacket]:
-    """People in turn, one alone in each frame, as packets that are predicted from each other."""
+    """Encodes people in turn, one in each frame, as packets predicted from each other."""
     codec = FrameCodec(model)
     for sequence in range(frames):
-        if sequence >= _LAG:
-            codec.acknowledge(sequence - _LAG)
+        if sequence >= _REFERENCE_LAG:
+            codec.acknowledge(sequence - _REFERENCE_LAG)
         person = people[sequence % len(people)]
         encoded = codec.encode(LabelFrame(sequence, "recorded", sequence / FPS, _CAMERA, (person,)), _RHO)
         yield RecordedPacket(encoded.payload, encoded.key)
 
 
 def write(path: Path, packets: Sequence[RecordedPacket]) -> None:
-    """Writes packets one after the other: length in 2 bytes, key in 1, payload."""
+    """Writes packets one after the other: length (2 bytes), key (1 byte), payload."""
     with open(path, "wb") as file:
         for packet in packets:
             file.write(len(packet.payload).to_bytes(2, "big") + bytes([packet.key]) + packet.payload)

@@ -1,8 +1,8 @@
-"""Carries IP packets between two namespaces through a `Pipe` each way: `python -m tests.netlab.relay`, by `TwoHosts`.
+"""Relays IP packets between two namespaces, through a `Pipe` in each direction: `python -m tests.netlab.relay`.
 
-It reads `{"hosts": [NAMESPACE, NAMESPACE], "shapes": [SHAPE, SHAPE]}` from standard input, says `ready` when packets
-pass, answers every further line with how many bytes each pipe was offered (`[THERE, BACK]`), and ends with its standard
-input.
+Started by `TwoHosts`.  It reads `{"hosts": [NAMESPACE, NAMESPACE], "shapes": [SHAPE, SHAPE]}` from standard input,
+prints `ready` when packets pass, answers every further line with the bytes offered to each pipe (`[FORWARD, REVERSE]`),
+and ends with its standard input.
 """
 
 import ctypes
@@ -24,18 +24,18 @@ from tests.netlab.traces import Trace
 DEVICE = "wire0"
 _CLONE_NEWNET = 0x40000000
 _TUNSETIFF, _IFF_TUN, _IFF_NO_PI = 0x400454CA, 0x0001, 0x1000
-_LARGEST_PACKET = 65_536
+_MAX_PACKET_BYTES = 65_536
 
 
 def open_device(namespace: str) -> int:
-    """The relay's end of a host's network device; this process is in the host's namespace from then on.
+    """Opens the relay's end of a host's network device; this process is in the host's namespace afterwards.
 
     Raises:
-        OSError: no such namespace or device, or no right to it.
+        OSError: the namespace or device does not exist, or must not be opened.
     """
     libc = ctypes.CDLL(None, use_errno=True)
-    with open(f"/var/run/netns/{namespace}", "rb") as place:
-        if libc.setns(place.fileno(), _CLONE_NEWNET):
+    with open(f"/var/run/netns/{namespace}", "rb") as file:
+        if libc.setns(file.fileno(), _CLONE_NEWNET):
             raise OSError(ctypes.get_errno(), f"cannot enter the network namespace {namespace}")
     device = os.open("/dev/net/tun", os.O_RDWR | os.O_NONBLOCK)
     fcntl.ioctl(device, _TUNSETIFF, struct.pack("16sH22x", DEVICE.encode(), _IFF_TUN | _IFF_NO_PI))
@@ -43,7 +43,7 @@ def open_device(namespace: str) -> int:
 
 
 def shape_to_json(shape: Shape) -> dict[str, Any]:
-    """A shape for the relay's standard input."""
+    """Serialises a shape for the relay's standard input."""
     trace = shape.trace and {"ends_s": shape.trace.ends_s.tolist(), "bytes_per_s": shape.trace.bytes_per_s.tolist()}
     return {
         "trace": trace,
@@ -57,13 +57,13 @@ def shape_to_json(shape: Shape) -> dict[str, Any]:
 
 def shape_from_json(document: dict[str, Any]) -> Shape:
     """The inverse of `shape_to_json`."""
-    measurement = document["trace"]
-    trace = Trace(np.array(measurement["ends_s"]), np.array(measurement["bytes_per_s"])) if measurement else None
+    rates = document["trace"]
+    trace = Trace(np.array(rates["ends_s"]), np.array(rates["bytes_per_s"])) if rates else None
     return Shape(**{**document, "trace": trace, "outages": [tuple(pair) for pair in document["outages"]]})
 
 
-def carry(devices: list[int], pipes: list[Pipe]) -> None:
-    """Until standard input ends: what comes out of one device goes through its pipe into the other."""
+def relay(devices: list[int], pipes: list[Pipe]) -> None:
+    """Passes packets from each device through its pipe to the other, until standard input ends."""
     offered = [0] * len(pipes)
     began_s = time.monotonic()
     arrivals: list[tuple[float, int, int, bytes]] = []
@@ -82,7 +82,7 @@ def carry(devices: list[int], pipes: list[Pipe]) -> None:
         now_s = time.monotonic() - began_s
         for side, device in enumerate(devices):
             if device in ready:
-                packet = os.read(device, _LARGEST_PACKET)
+                packet = os.read(device, _MAX_PACKET_BYTES)
                 offered[side] += len(packet)
                 arrives_s = pipes[side].offer(len(packet), now_s)
                 if arrives_s is not None:
@@ -91,10 +91,10 @@ def carry(devices: list[int], pipes: list[Pipe]) -> None:
 
 
 def main() -> None:
-    measurement = json.loads(sys.stdin.readline())
-    devices = [open_device(namespace) for namespace in measurement["hosts"]]
+    setup = json.loads(sys.stdin.readline())
+    devices = [open_device(namespace) for namespace in setup["hosts"]]
     print("ready", flush=True)
-    carry(devices, [Pipe(shape_from_json(document)) for document in measurement["shapes"]])
+    relay(devices, [Pipe(shape_from_json(document)) for document in setup["shapes"]])
 
 
 if __name__ == "__main__":

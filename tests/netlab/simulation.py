@@ -1,12 +1,12 @@
-"""The sender's window, probes and rate control over a pipe, in simulated time: no hosts, no TCP, no clock.
+"""The sender's congestion window, packet trains and rate control over a pipe, in simulated time.
 
-What it leaves out is what TCP adds (headers of acknowledgements, retransmissions); with that it foretells the display
-ages of `tests.bench.link` within some milliseconds on links without outages, in a hundredth of the time.
+The simulation has no hosts, no clock, and no TCP (acknowledgements, retransmissions). On links without outages it
+predicts the display ages of `tests.bench.link` within some milliseconds, in a hundredth of the time.
 """
 
 import heapq
 import itertools
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -19,18 +19,23 @@ from sender.rate.policy import RateConfig
 from tests.netlab.pipe import Pipe, Shape
 
 _PACKET_BYTES = 1500
-# Of a message around a payload, without headers.
-_MESSAGE_BYTES = 25
+# What a message adds to its payload, without headers.
+_MESSAGE_OVERHEAD_BYTES = 25
 _LABELS_BYTES = 50
 _HOLD_S = 0.002
-_TRAIN_AFTER_S = 0.01
+_TRAIN_DELAY_S = 0.01
 
 
 class Shown(NamedTuple):
-    """A frame that arrived; seconds of simulated time."""
+    """A frame that was displayed; seconds of simulated time."""
 
     captured_s: float
     shown_s: float
+
+    @property
+    def age_s(self) -> float:
+        """Age of the frame when it was displayed."""
+        return self.shown_s - self.captured_s
 
 
 class _Waiting(NamedTuple):
@@ -41,112 +46,116 @@ class _Waiting(NamedTuple):
 
 @dataclass(slots=True)
 class Simulation:
-    """One live sender; the way back is as long as the way there, and carries everything.
+    """One live sender; the reverse direction has the same delay and unlimited capacity.
 
     Args:
-        there: what the sender's packets go through.
-        bulk_bytes: what always waits to go beside the frames; 0 for labels alone.
+        forward: the direction of the frames.
+        background_bytes: size of the blob that always waits beside the frames; 0 for labels alone.
         window: most unacknowledged frames.
 
     Attributes:
         shown: every frame that arrived.
-        bulk: (when, bytes) of all bulk that arrived.
+        background: (arrival, bytes) of all chunks of blobs.
     """
 
-    there: Shape
+    forward: Shape
     background_bytes: int = 0
     fps: float = 30.0
     window: int = 8
     shown: list[Shown] = field(default_factory=list)
-    bulk: list[tuple[float, int]] = field(default_factory=list)
+    background: list[tuple[float, int]] = field(default_factory=list)
     rate: RateController = field(default_factory=lambda: RateController(RateConfig()))
     prober: Prober = field(default_factory=Prober)
     _pipe: Pipe = field(init=False)
     _congestion_window: CongestionWindow = field(init=False)
     _events: list[tuple[float, int, Callable[[float], None]]] = field(default_factory=list)
-    _order: "itertools.count[int]" = field(default_factory=itertools.count)
+    _order: Iterator[int] = field(default_factory=itertools.count)
     _waiting: _Waiting | None = None
     _in_flight: int = 0
-    _bulk_in_flight: int = 0
+    _background_in_flight: int = 0
     _last_sent_s: float | None = None
     _last_arrival_s: float | None = None
 
     def __post_init__(self) -> None:
-        self._pipe, self._congestion_window = Pipe(self.there), CongestionWindow(self.window)
+        self._pipe, self._congestion_window = Pipe(self.forward), CongestionWindow(self.window)
 
     def run(self, seconds: float) -> None:
-        """From the first frame on."""
+        """Simulates this time, from the first frame on."""
         for sequence in range(int(seconds * self.fps)):
             self._at(sequence / self.fps, lambda now_s, number=sequence: self._capture(number, now_s))  # type: ignore[misc]
-        self._at(0.0, lambda now_s: self._beat(Heartbeat(1), 0, now_s))
+        self._at(0.0, lambda now_s: self._send_heartbeat(Heartbeat(1), 0, now_s))
         while self._events and self._events[0][0] < seconds:
-            now_s, _, happen = heapq.heappop(self._events)
-            happen(now_s)
+            now_s, _, event = heapq.heappop(self._events)
+            event(now_s)
 
-    def _at(self, when_s: float, happen: Callable[[float], None]) -> None:
-        heapq.heappush(self._events, (when_s, next(self._order), happen))
+    def _at(self, when_s: float, event: Callable[[float], None]) -> None:
+        heapq.heappush(self._events, (when_s, next(self._order), event))
 
     def _offer(self, message_bytes: int, now_s: float) -> float:
-        """When the last packet of a message arrives; the queue of the pipe must be long enough."""
+        """When the last packet of a message arrives.
+
+        Raises:
+            ValueError: a packet is lost.
+        """
         left = wire_bytes(message_bytes)
         arrival_s = None
         while left > 0:
             arrival_s = self._pipe.offer(min(left, _PACKET_BYTES), now_s)
             left -= _PACKET_BYTES
         if arrival_s is None:
-            raise ValueError("the simulation knows no loss: give the pipe a longer queue")
+            raise ValueError("the simulation does not support loss: give the pipe a longer queue")
         return arrival_s
 
     def _capture(self, sequence: int, now_s: float) -> None:
         self.rate.on_offered(now_s * 1e3)
         self._congestion_window.offered(now_s * 1e3)
         self._waiting = _Waiting(sequence, now_s, self._in_flight >= self._congestion_window.frames)
-        self._pump(now_s)
+        self._send_next(now_s)
 
-    def _pump(self, now_s: float) -> None:
+    def _send_next(self, now_s: float) -> None:
         if self._waiting is None or self._in_flight >= self._congestion_window.frames:
             return
         frame, self._waiting = self._waiting, None
-        message_bytes = _LABELS_BYTES + _MESSAGE_BYTES
+        message_bytes = _LABELS_BYTES + _MESSAGE_OVERHEAD_BYTES
         spacing_s, self._last_sent_s = now_s - (self._last_sent_s or now_s), now_s
         self._in_flight += 1
         self.rate.on_sent(frame.sequence, _LABELS_BYTES, now_s * 1e3)
-        self.prober.frame(message_bytes, now_s * 1e3)
+        self.prober.frame_sent(message_bytes, now_s * 1e3)
         arrival_s = self._offer(message_bytes, now_s)
         self._at(arrival_s, lambda at_s: self._arrive(frame, now_s, spacing_s, at_s))
         self._send_chunks(now_s)
-        self._at(now_s + _TRAIN_AFTER_S, self._packet_train)
+        self._at(now_s + _TRAIN_DELAY_S, self._packet_train)
 
     def _send_chunks(self, now_s: float) -> None:
         size = (
-            self.rate.background_bytes(self._bulk_in_flight, self.background_bytes, now_s * 1e3)
+            self.rate.background_bytes(self._background_in_flight, self.background_bytes, now_s * 1e3)
             if self.background_bytes
             else 0
         )
         if size:
-            self._bulk_in_flight += size
-            arrival_s = self._offer(size + _MESSAGE_BYTES, now_s)
-            self.bulk.append((arrival_s, size))
-            self._at(arrival_s + self.there.delay_s, lambda _: self._bulk_received(size))
+            self._background_in_flight += size
+            arrival_s = self._offer(size + _MESSAGE_OVERHEAD_BYTES, now_s)
+            self.background.append((arrival_s, size))
+            self._at(arrival_s + self.forward.delay_s, lambda _: self._chunk_received(size))
 
-    def _bulk_received(self, size: int) -> None:
-        self._bulk_in_flight -= size
+    def _chunk_received(self, size: int) -> None:
+        self._background_in_flight -= size
 
     def _packet_train(self, now_s: float) -> None:
         sizes = self.prober.packet_train(now_s * 1e3)
-        beats = [Heartbeat(int(now_s * 1e9) + index) for index in range(len(sizes))]
+        heartbeats = [Heartbeat(int(now_s * 1e9) + index) for index in range(len(sizes))]
         if sizes:
-            self.prober.sent(beats, sizes, now_s * 1e3)
-        for beat, size in zip(beats, sizes, strict=True):
-            self._beat(beat, size, now_s)
+            self.prober.sent(heartbeats, sizes, now_s * 1e3)
+        for heartbeat, size in zip(heartbeats, sizes, strict=True):
+            self._send_heartbeat(heartbeat, size, now_s)
 
-    def _beat(self, beat: Heartbeat, size: int, now_s: float) -> None:
+    def _send_heartbeat(self, heartbeat: Heartbeat, size: int, now_s: float) -> None:
         arrival_s = self._offer(size, now_s)
-        echo = Heartbeat(beat.sent_ns, int(arrival_s * 1e9))
-        self._at(arrival_s + self.there.delay_s, lambda at_s: self._echo(echo, arrival_s - now_s, at_s))
+        echo = Heartbeat(heartbeat.sent_ns, int(arrival_s * 1e9))
+        self._at(arrival_s + self.forward.delay_s, lambda at_s: self._echo(echo, arrival_s - now_s, at_s))
 
-    def _echo(self, echo: Heartbeat, way_s: float, now_s: float) -> None:
-        self.rate.on_one_way_delay(way_s * 1e3, now_s * 1e3)
+    def _echo(self, echo: Heartbeat, one_way_s: float, now_s: float) -> None:
+        self.rate.on_one_way_delay(one_way_s * 1e3, now_s * 1e3)
         measurement = self.prober.echoed(echo, now_s * 1e3)
         if measurement is not None:
             self.rate.on_packet_train(measurement, now_s * 1e3)
@@ -158,22 +167,20 @@ class Simulation:
         self._last_arrival_s = now_s
         sample = LinkSample(
             sequence=frame.sequence,
-            message_bytes=_LABELS_BYTES + _MESSAGE_BYTES,
-            round_trip_time_ms=(now_s + self.there.delay_s - sent_s) * 1e3,
+            message_bytes=_LABELS_BYTES + _MESSAGE_OVERHEAD_BYTES,
+            round_trip_time_ms=(now_s + self.forward.delay_s - sent_s) * 1e3,
             hold_ms=_HOLD_S * 1e3,
             sent_spacing_ms=None if first else spacing_s * 1e3,
             arrival_spacing_ms=None if first else arrival_spacing_ms,
             waited=frame.held_back,
             client_sent_ns=int(sent_s * 1e9),
             server_received_ns=int(now_s * 1e9),
-            server_sent_ns=int((now_s + _HOLD_S) * 1e9),
-            client_received_ns=int((now_s + _HOLD_S + self.there.delay_s) * 1e9),
         )
-        self._at(now_s + _HOLD_S + self.there.delay_s, lambda at_s: self._acknowledged(sample, at_s))
+        self._at(now_s + _HOLD_S + self.forward.delay_s, lambda at_s: self._acknowledged(sample, at_s))
 
     def _acknowledged(self, sample: LinkSample, now_s: float) -> None:
         self._in_flight -= 1
         self._congestion_window.update(sample, now_s * 1e3)
         self.prober.acknowledged(sample, now_s * 1e3)
         self.rate.on_acknowledged(sample, now_s * 1e3)
-        self._pump(now_s)
+        self._send_next(now_s)

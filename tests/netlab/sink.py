@@ -1,7 +1,7 @@
-"""A receiver without reconstruction, on one of two hosts: `python -m tests.netlab.sink --listen H:P --log FILE`.
+"""A receiver without reconstruction, for one of two hosts: `python -m tests.netlab.sink --listen H:P --log FILE`.
 
-Decodes every frame, holds it for `--hold-ms`, notes when it was captured and when it could be shown, acknowledges.
-Notes blobs too, with their kind.
+Decodes every frame, holds it for `--hold-ms`, logs when it was captured and when it could be displayed, acknowledges
+it.  Logs blobs too, with their kind.
 """
 
 import argparse
@@ -19,33 +19,33 @@ from common.codec.packet import CODEC_VERSION
 from common.io.addresses import Address
 from common.wire.convert import FrameMessage
 from receiver.link import LinkServer, ListenConfig, Session, SessionRegistry
-from receiver.link.auth.security import SecurityConfig
+from receiver.link.auth.tls import SecurityConfig
 from tests.netlab.source import MODEL
 
 
-class Notebook:
-    """Writes a line a frame."""
+class LoggingPipeline:
+    """Writes one line per frame and per blob."""
 
     def __init__(self, log: TextIO, hold_s: float) -> None:
-        self.logger, self._hold_s = log, hold_s
+        self._log, self._hold_s = log, hold_s
 
     async def on_session(self, session: Session) -> None: ...
 
     async def on_frame(self, session: Session, frame: FrameMessage) -> None:
-        """Decodes and notes."""
+        """Decodes, holds and logs a frame."""
         labels = session.decode(frame).frame
         if self._hold_s:
             await asyncio.sleep(self._hold_s)
         line = {"seq": frame.sequence, "captured_at": labels.captured_at, "shown_at": time.time()}
-        self._note(line | {"bytes": len(frame.payload)})
+        self._write(line | {"bytes": len(frame.payload)})
 
     def on_blob(self, session: Session, blob: Blob) -> None:
-        """Notes."""
-        self._note({"kind": blob.kind, "bytes": len(blob.data)})
+        """Logs a blob."""
+        self._write({"kind": blob.kind, "bytes": len(blob.data)})
 
-    def _note(self, line: Mapping[str, float | str]) -> None:
-        self.logger.write(json.dumps(line) + "\n")
-        self.logger.flush()
+    def _write(self, line: Mapping[str, float | str]) -> None:
+        self._log.write(json.dumps(line) + "\n")
+        self._log.flush()
 
     def on_unused(self, session: Session, frame: FrameMessage | None) -> None: ...
 
@@ -53,12 +53,12 @@ class Notebook:
 
 
 async def serve(listen: Address, log: TextIO, hold_s: float) -> None:
-    """Until SIGTERM."""
+    """Serves until SIGTERM."""
     stop = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)
     server = LinkServer(
         ListenConfig(listen=listen),
-        Notebook(log, hold_s),
+        LoggingPipeline(log, hold_s),
         SessionRegistry(lambda: FrameCodec(MODEL)),
         model_hash=MODEL,
         codec_version=CODEC_VERSION,

@@ -1,7 +1,7 @@
-"""A sender without camera and networks, on one of two hosts: `python -m tests.netlab.source --peer H:P`.
+"""A sender without camera and networks, for one of two hosts: `python -m tests.netlab.source --peer H:P`.
 
-The demo clip's true labels, over and over, at `--fps`, through importance, rate control, codec and link as in the
-sender.  With `--blob-bytes` a blob is always on its way beside them.
+Sends the demo clip's true labels, in a loop, at `--fps`, through importance, rate control, codec and link as the sender
+does.  With `--blob-bytes` a blob is always in transfer beside them.
 """
 
 import argparse
@@ -33,9 +33,9 @@ CAMERA = Camera(640, 480, 600.0)
 
 
 async def send(options: argparse.Namespace, people: Sequence[PersonLabels]) -> None:
-    """A live source for `--seconds`, a frame at every tick whatever became of the one before.
+    """A live source for `--seconds`: a frame at every tick, without waiting for the one before.
 
-    Says when it began and, at the end, what it counted and what it took the capacity for: (seconds, bit/s) a frame.
+    Prints when it started and, at the end, its counters and the estimated capacity: (seconds, bit/s) per frame.
     """
     rate = RateController(RateConfig(policy=options.policy))
     metrics = SenderMetrics()
@@ -46,7 +46,7 @@ async def send(options: argparse.Namespace, people: Sequence[PersonLabels]) -> N
         Hello(secrets.token_bytes(16), "source", CODEC_VERSION, MODEL, live=True),
         encoder,
         observer=account,
-        pace=rate,
+        pacer=rate,
         transport=Transport(SecurityConfig(insecure=True)),
     )
     await link.connect()
@@ -63,9 +63,12 @@ async def send(options: argparse.Namespace, people: Sequence[PersonLabels]) -> N
         await link.send(frame)
         estimates.append((sequence / options.fps, rate.state.capacity.bps))
     await link.close()
-    measurement = {"acknowledged": account.acknowledged_frames, "payload_bytes": account.payload_bytes}
-    measurement |= {"probing_bytes": account.probing_bytes}
-    print(json.dumps({**measurement, "capacity_bps": estimates, "f": rate.state.f}), flush=True)
+    counters = {
+        "acknowledged": account.acknowledged_frames,
+        "payload_bytes": account.payload_bytes,
+        "probing_bytes": account.probing_bytes,
+    }
+    print(json.dumps({**counters, "capacity_bps": estimates, "f": rate.state.f}), flush=True)
 
 
 def main() -> None:
@@ -73,9 +76,11 @@ def main() -> None:
     parser.add_argument("--peer", type=Address.parse, required=True)
     parser.add_argument("--policy", choices=("capacity", "paper", "fixed"), default="capacity")
     parser.add_argument("--seconds", type=float, default=30.0)
-    parser.add_argument("--start-at", type=float, default=0.0, help="when the first picture is taken, since the epoch")
+    parser.add_argument(
+        "--start-at", type=float, default=0.0, help="when the first frame is captured, seconds since the epoch"
+    )
     parser.add_argument("--fps", type=float, default=30.0)
-    parser.add_argument("--blob-bytes", type=int, default=0, help="size of the blobs that go beside the frames")
+    parser.add_argument("--blob-bytes", type=int, default=0, help="size of the blobs sent beside the frames")
     options = parser.parse_args()
     people = demo_truth(LabelSpace.load(), 0).people
     asyncio.run(send(options, people))

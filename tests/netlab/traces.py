@@ -1,8 +1,8 @@
-"""What a link can carry over time, from recorded traces; three formats.
+"""Capacity of a link over time, from recorded traces in three formats.
 
-Mahimahi    a line a packet: the millisecond at which 1,500 bytes may leave
-alphartc    JSON: chunks of `duration` ms with `capacity` kbit/s
-norway3g    a line a measurement: seconds, Mbit/s
+Mahimahi    one line per packet: the millisecond at which 1,500 bytes may be sent
+alphartc    JSON: segments of `duration` ms with `capacity` kbit/s
+norway3g    one line per measurement: seconds, Mbit/s
 """
 
 import json
@@ -16,17 +16,20 @@ from common.arrays import Float64Array
 
 _PACKET_BYTES = 1500
 _BIN_S = 0.1
-# So little still moves time on: a link of exactly nothing would never deliver.
-_LEAST_BYTES_PER_S = 1.0
+# A link of exactly zero would never deliver.
+_MIN_BYTES_PER_S = 1.0
 
 
 @dataclass(frozen=True, eq=False)
 class Trace:
-    """Capacity as a piecewise constant rate; after its end it begins again.
+    """Capacity as a piecewise constant rate, repeated after its end.
 
     Args:
-        ends_s: (N,) when each chunk ends, rising from above 0.
-        bytes_per_s: (N,) what it carries.
+        ends_s: (N,) end of each segment, rising from above 0.
+        bytes_per_s: (N,) its rate.
+
+    Raises:
+        ValueError: there is no segment, the ends do not rise, or a rate is negative.
     """
 
     ends_s: Float64Array
@@ -34,25 +37,25 @@ class Trace:
 
     def __post_init__(self) -> None:
         if not len(self.ends_s) or np.any(np.diff(self.ends_s, prepend=0.0) <= 0) or np.any(self.bytes_per_s < 0):
-            raise ValueError("a trace has one or more chunks, one after the other, of rates of at least 0")
+            raise ValueError("a trace has one or more segments of rising ends and rates of at least 0")
 
     @classmethod
     def constant(cls, kbps: float) -> Self:
-        """The same rate for ever."""
+        """A constant rate."""
         return cls(np.array([1.0]), np.array([kbps * 125.0]))
 
     @classmethod
-    def steps(cls, *chunks: tuple[float, float]) -> Self:
-        """Pieces of (seconds, kbit/s)."""
-        seconds, kbps = np.array(chunks, np.float64).T
+    def steps(cls, *segments: tuple[float, float]) -> Self:
+        """Segments of (seconds, kbit/s)."""
+        seconds, kbps = np.array(segments, np.float64).T
         return cls(np.cumsum(seconds), kbps * 125.0)
 
     @classmethod
     def read(cls, path: Path) -> Self:
-        """A recorded trace; its format shows in its content.
+        """Reads a recorded trace; the format is detected from the content.
 
         Raises:
-            ValueError: it is of none of the three formats.
+            ValueError: the file is in none of the three formats.
         """
         text = path.read_text(encoding="utf-8")
         try:
@@ -63,7 +66,7 @@ class Trace:
                 return cls._mahimahi(np.array([float(row[0]) for row in rows]))
             return cls._norway(np.array([[float(field) for field in row] for row in rows]))
         except (KeyError, IndexError, TypeError, ValueError) as error:
-            raise ValueError(f"{path} is no trace of a known format: {error}") from error
+            raise ValueError(f"{path} is not a trace of a known format: {error}") from error
 
     @classmethod
     def _mahimahi(cls, packet_ms: Float64Array) -> Self:
@@ -74,9 +77,9 @@ class Trace:
 
     @classmethod
     def _alphartc(cls, document: dict[str, dict[str, list[dict[str, float]]]]) -> Self:
-        chunks = document["uplink"]["trace_pattern"]
-        ends = np.cumsum([chunk["duration"] / 1e3 for chunk in chunks])
-        return cls(ends, np.array([chunk["capacity"] * 125.0 for chunk in chunks]))
+        segments = document["uplink"]["trace_pattern"]
+        ends = np.cumsum([segment["duration"] / 1e3 for segment in segments])
+        return cls(ends, np.array([segment["capacity"] * 125.0 for segment in segments]))
 
     @classmethod
     def _norway(cls, rows: Float64Array) -> Self:
@@ -87,28 +90,28 @@ class Trace:
 
     @property
     def length_s(self) -> float:
-        """How long it is before it begins again."""
+        """Length before it repeats."""
         return float(self.ends_s[-1])
 
-    def scaled(self, low_kbps: float, high_kbps: float) -> "Trace":
-        """The same ups and downs, their 5th and 95th percentile at these rates; nothing falls below 0."""
+    def scaled(self, low_kbps: float, high_kbps: float) -> Self:
+        """Scales the rates linearly so that their 5th and 95th percentile are these; clamped at 0."""
         lengths = np.diff(self.ends_s, prepend=0.0)
         order = np.argsort(self.bytes_per_s)
         share = np.cumsum(lengths[order]) / self.length_s
         low, high = np.interp([0.05, 0.95], share, self.bytes_per_s[order])
         if high <= low:
-            return Trace(self.ends_s, np.full_like(self.bytes_per_s, high_kbps * 125.0))
+            return type(self)(self.ends_s, np.full_like(self.bytes_per_s, high_kbps * 125.0))
         kbps = low_kbps + (self.bytes_per_s - low) / (high - low) * (high_kbps - low_kbps)
-        return Trace(self.ends_s, np.maximum(kbps, 0.0) * 125.0)
+        return type(self)(self.ends_s, np.maximum(kbps, 0.0) * 125.0)
 
     def carried(self, now_s: float) -> float:
-        """Bytes that could have gone through from 0 to `now_s`."""
+        """Bytes that the link could carry from 0 to `now_s`."""
         rounds, rest = divmod(now_s, self.length_s)
         whole = self._totals()
         return float(rounds * whole[-1] + np.interp(rest, self._starts(), whole))
 
     def time_of(self, carried: float) -> float:
-        """When so many bytes could have gone through: the inverse of `carried`."""
+        """When the link could have carried this many bytes: the inverse of `carried`."""
         whole = self._totals()
         rounds, rest = divmod(carried, whole[-1])
         return float(rounds * self.length_s + np.interp(rest, whole, self._starts()))
@@ -117,5 +120,5 @@ class Trace:
         return np.concatenate([[0.0], self.ends_s])
 
     def _totals(self) -> Float64Array:
-        rates = np.maximum(self.bytes_per_s, _LEAST_BYTES_PER_S)
+        rates = np.maximum(self.bytes_per_s, _MIN_BYTES_PER_S)
         return np.concatenate([[0.0], np.cumsum(rates * np.diff(self.ends_s, prepend=0.0))])

@@ -1,7 +1,8 @@
-"""A disk that forgets: what a process wrote and did not sync is gone when it is killed, as when the power fails.
+"""A volatile disk: unsynced writes of a process are lost when it is killed, as in a power failure.
 
-A killed process alone loses nothing that it has written, because the kernel has it.  `forget_unsynced` keeps writes in
-this process until `os.fsync`, for files below a directory, so that `kill -9` shows who promises too early.
+Normally a killed process loses nothing that it has written, because the kernel has it.  `forget_unsynced` buffers the
+writes to files below a directory in this process until `os.fsync`, so that `kill -9` reveals acknowledgements that are
+sent too early.
 """
 
 import os
@@ -9,28 +10,28 @@ from pathlib import Path
 
 
 def forget_unsynced(directory: Path) -> None:
-    """From now on `os.write` to files below a directory reaches them with `os.fsync` or `os.close`."""
+    """Delays `os.write` to files below a directory until `os.fsync` or `os.close`."""
     write, sync, close = os.write, os.fsync, os.close
     root = f"{directory.resolve()}{os.sep}"
-    held: dict[int, bytearray] = {}
+    buffers: dict[int, bytearray] = {}
 
-    def holding_write(descriptor: int, data: bytes) -> int:
+    def buffered_write(descriptor: int, data: bytes) -> int:
         if not os.readlink(f"/proc/self/fd/{descriptor}").startswith(root):
             return write(descriptor, data)
-        held.setdefault(descriptor, bytearray()).extend(data)
+        buffers.setdefault(descriptor, bytearray()).extend(data)
         return len(data)
 
-    def let_go(descriptor: int) -> None:
-        data = held.pop(descriptor, None)
+    def flush(descriptor: int) -> None:
+        data = buffers.pop(descriptor, None)
         if data:
             write(descriptor, data)
 
-    def releasing_sync(descriptor: int) -> None:
-        let_go(descriptor)
+    def flushing_sync(descriptor: int) -> None:
+        flush(descriptor)
         sync(descriptor)
 
-    def releasing_close(descriptor: int) -> None:
-        let_go(descriptor)
+    def flushing_close(descriptor: int) -> None:
+        flush(descriptor)
         close(descriptor)
 
-    os.write, os.fsync, os.close = holding_write, releasing_sync, releasing_close  # type: ignore[assignment]
+    os.write, os.fsync, os.close = buffered_write, flushing_sync, flushing_close  # type: ignore[assignment]

@@ -1,8 +1,9 @@
-"""A link without a network: two ends of a stream in one process that break at will, and a codec that counts."""
+"""A link without a network: two ends of a stream in one process that break on demand, and a codec that counts."""
 
 import asyncio
 import struct
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Self
 
 from common.codec.frame_codec import DecodedFrame
@@ -36,15 +37,15 @@ class FakeEnd:
         self.other._inbox.put_nowait(data)
 
     async def close(self) -> None:
-        """Ends the stream as a gRPC call that was cancelled does."""
+        """Ends the stream as a cancelled gRPC call does."""
         self.break_off("CANCELLED", "closed")
 
     async def finish(self) -> None:
-        """Ends the stream well."""
+        """Ends the stream in good order."""
         self.other._inbox.put_nowait(None)
 
     def break_off(self, code: str = "UNAVAILABLE", reason: str = "connection reset") -> None:
-        """Ends the stream for both ends, as when the network is gone; what was not read yet is lost."""
+        """Ends the stream for both ends, as a network failure does; unread messages are lost."""
         for end in (self, self.other):
             end._broken = StreamBroken(code, reason)
             while not end._inbox.empty():
@@ -63,10 +64,11 @@ def fake_link() -> tuple[FakeEnd, FakeEnd]:
 class CountedPayload:
     payload: bytes
     key: bool
+    bytes_by_group: Mapping[str, float] = field(default_factory=dict)
 
 
 class CountingCodec:
-    """Frames as (sequence, reference): decodes exactly when the reference was decoded before, as the real one does."""
+    """Frames as (sequence, reference): decodes exactly if the reference was decoded before, as the real codec does."""
 
     _FORMAT = struct.Struct(">4sqq")
 
@@ -107,11 +109,11 @@ class CountingCodec:
 
 
 def label_frame(sequence: int) -> LabelFrame:
-    """A frame with nobody in it."""
+    """A frame without people."""
     return LabelFrame(sequence, "fake", 1.0 + sequence, Camera(64, 64, 64.0), ())
 
 
 async def settle() -> None:
-    """Lets every task run until all of them wait for something that only time or the test can bring."""
+    """Runs every task until it waits for time or for the test."""
     for _ in range(50):
         await asyncio.sleep(0)

@@ -1,4 +1,4 @@
-"""Both ends of the link in one process, with a pipeline that remembers what it saw."""
+"""Both ends of the link in one process, with a pipeline that records what it receives."""
 
 import asyncio
 import random
@@ -6,7 +6,7 @@ import secrets
 from collections.abc import Callable
 from contextlib import AsyncExitStack
 
-import receiver.link.auth.security
+import receiver.link.auth.tls
 import sender.link.transport.security
 from common.blobs import Blob
 from common.clock import SYSTEM_CLOCK, Clock
@@ -17,14 +17,14 @@ from sender.link import FrameEncoder, LinkClient, LinkConfig
 from sender.link.background_transfer import Pacer
 from sender.link.transport.transport import Transport
 from tests.support.fake_link import MODEL, CountingCodec, label_frame
-from tests.support.scripted_receiver import Recorder
+from tests.support.scripted_receiver import RecordingObserver
 from tests.support.tcp_relay import TcpRelay
 
 LOOPBACK = "127.0.0.1"
 
 
-class Pipeline:
-    """Decodes every frame; waits at `gate`; says when it has seen so many."""
+class RecordingPipeline:
+    """Decodes every frame, and holds it while `gate` is closed."""
 
     def __init__(self) -> None:
         self.gate = asyncio.Event()
@@ -55,9 +55,9 @@ class Pipeline:
     async def on_session_end(self, session: Session) -> None:
         self.ended.put_nowait(session)
 
-    async def until(self, holds: Callable[[], bool]) -> None:
+    async def until(self, condition: Callable[[], bool]) -> None:
         async with asyncio.timeout(10):
-            while not holds():
+            while not condition():
                 self._changed.clear()
                 await self._changed.wait()
 
@@ -65,20 +65,20 @@ class Pipeline:
         await self.until(lambda: bool(self.decoded) and self.decoded[-1] >= sequence)
 
 
-class Ends:
-    """Starts servers and clients, and stops them all when the test is over."""
+class LinkFixture:
+    """Starts servers and clients, and stops them all at the end of the test."""
 
     def __init__(self, stack: AsyncExitStack) -> None:
         self._stack = stack
 
     async def server(
         self,
-        pipeline: Pipeline,
+        pipeline: RecordingPipeline,
         registry: SessionRegistry | None = None,
         *,
         port: int = 0,
         model: bytes = MODEL,
-        security: receiver.link.auth.security.SecurityConfig | None = None,
+        security: receiver.link.auth.tls.SecurityConfig | None = None,
         clock: Clock = SYSTEM_CLOCK,
     ) -> tuple[LinkServer, Address]:
         server = LinkServer(
@@ -108,21 +108,21 @@ class Ends:
         connect_timeout: float = 5.0,
         codec_version: int = 1,
         encoder: FrameEncoder | None = None,
-        pace: Pacer | None = None,
+        pacer: Pacer | None = None,
         security: sender.link.transport.security.SecurityConfig | None = None,
-    ) -> tuple[LinkClient, Recorder]:
-        seen = Recorder()
+    ) -> tuple[LinkClient, RecordingObserver]:
+        observer = RecordingObserver()
         client = LinkClient(
             LinkConfig(peer=peer, connect_timeout=connect_timeout),
             Hello(secrets.token_bytes(16), "test", codec_version, MODEL, live),
             encoder or CountingCodec(),
-            observer=seen,
-            pace=pace,
+            observer=observer,
+            pacer=pacer,
             rng=random.Random(1),
             transport=Transport(security),
         )
         self._stack.push_async_callback(client.close)
-        return client, seen
+        return client, observer
 
 
 async def send_all(client: LinkClient, first: int, last: int) -> None:

@@ -1,4 +1,4 @@
-"""Link samples by hand, and a link that makes them."""
+"""Link samples with chosen values, and a simulated bottleneck that produces them."""
 
 from dataclasses import dataclass
 
@@ -25,8 +25,6 @@ def sample(
         waited=waited,
         client_sent_ns=0,
         server_received_ns=int(one_way_ms * 1e6),
-        server_sent_ns=0,
-        client_received_ns=0,
     )
 
 
@@ -48,7 +46,7 @@ class FakeBottleneck:
     _last_acknowledged_ms: float = 0.0
 
     def send(self, wanted_ms: float, message_bytes: int) -> tuple[LinkSample, float]:
-        """Sends a frame as soon as the window allows; returns its sample and when it was acknowledged."""
+        """Sends a frame as soon as the window allows; returns its sample and the time of its acknowledgement."""
         sent_ms = max(wanted_ms, self._second_last_acknowledged_ms)
         self._free_ms = max(self._free_ms, sent_ms) + wire_bytes(message_bytes) * 8 / self.capacity_bps * 1e3
         arrival_ms = self._free_ms + self.delay_ms

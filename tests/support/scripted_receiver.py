@@ -1,4 +1,4 @@
-"""The receiver's end of a link, played by hand, and a client with everything around it."""
+"""The receiver's end of a link, scripted by the test, and a client with everything around it."""
 
 import asyncio
 import random
@@ -26,12 +26,12 @@ from tests.support.fake_link import MODEL, SESSION, CountingCodec, FakeEnd, fake
 WELCOME = Welcome(True, MODEL, window=2)
 
 
-class Recorder(LinkObserver):
+class RecordingObserver(LinkObserver):
     def __init__(self) -> None:
         self.fates: list[tuple[int, Fate]] = []
-        self.sent_again: list[tuple[int, bool]] = []
+        self.sent_frames: list[tuple[int, bool]] = []
         self.samples: list[LinkSample] = []
-        self.lost: list[str] = []
+        self.losses: list[str] = []
         self.connections = 0
         self.packet_trains: list[PacketTrainSample] = []
 
@@ -39,10 +39,10 @@ class Recorder(LinkObserver):
         self.connections += 1
 
     def disconnected(self, reason: str) -> None:
-        self.lost.append(reason)
+        self.losses.append(reason)
 
     def sent(self, frame: LabelFrame, encoded: Payload, *, again: bool) -> None:
-        self.sent_again.append((frame.sequence, again))
+        self.sent_frames.append((frame.sequence, again))
 
     def acknowledged(self, frame: LabelFrame, sample: LinkSample) -> None:
         self.samples.append(sample)
@@ -54,12 +54,12 @@ class Recorder(LinkObserver):
         self.fates.append((frame.sequence, fate))
 
 
-class Receiver:
-    """Plays the receiver by hand: one entry of `welcomes` for each stream that the client opens."""
+class ScriptedReceiver:
+    """Answers each stream that the client opens with the next of `welcomes`, or refuses it on None."""
 
-    def __init__(self, *welcomes: Welcome | None, foreign: str | None = None) -> None:
+    def __init__(self, *welcomes: Welcome | None, diagnosis: str | None = None) -> None:
         self.hellos: list[Hello] = []
-        self.foreign = foreign
+        self.diagnosis = diagnosis
         self.network = asyncio.Event()
         self.network.set()
         self._welcomes = deque(welcomes)
@@ -76,19 +76,19 @@ class Receiver:
             self._ends.put_nowait(server)
         return client
 
-    async def probe(self, peer: Address) -> str | None:
-        return self.foreign
+    async def diagnose(self, peer: Address) -> str | None:
+        return self.diagnosis
 
     async def stream(self) -> FakeEnd:
-        """The next stream that was agreed, after its greeting."""
+        """The next accepted stream, after its Hello."""
         end = await self._ends.get()
-        hello = await hear(end)
+        hello = await receive(end)
         assert isinstance(hello, Hello)
         self.hellos.append(hello)
         return end
 
 
-async def hear(end: FakeEnd) -> ClientMessage:
+async def receive(end: FakeEnd) -> ClientMessage:
     """The sender's next message that is not a heartbeat."""
     while True:
         data = await end.read()
@@ -98,13 +98,13 @@ async def hear(end: FakeEnd) -> ClientMessage:
             return message
 
 
-async def hear_frame(end: FakeEnd) -> int:
-    message = await hear(end)
+async def receive_frame(end: FakeEnd) -> int:
+    message = await receive(end)
     assert isinstance(message, FrameMessage)
     return message.sequence
 
 
-async def say(end: FakeEnd, message: ServerMessage) -> None:
+async def reply(end: FakeEnd, message: ServerMessage) -> None:
     await end.write(encode_server(message))
     await settle()
 
@@ -113,15 +113,20 @@ def ack(sequence: int, status: AckStatus = AckStatus.DECODED, *, want_key: bool 
     return Acknowledgement(sequence, status, sequence, 1, 2_000_000, 5_000_000, 33_000_000, 350, want_key, "a reason")
 
 
-class Link:
-    """A client with everything around it."""
+class ClientFixture:
+    """A client with its codec, observer and receiver."""
 
     def __init__(
-        self, receiver: Receiver, *, live: bool, heartbeat_interval_ms: float = 60_000.0, connect_timeout: float = 1.0
+        self,
+        receiver: ScriptedReceiver,
+        *,
+        live: bool,
+        heartbeat_interval_ms: float = 60_000.0,
+        connect_timeout: float = 1.0,
     ) -> None:
         self.receiver = receiver
         self.codec = CountingCodec()
-        self.seen = Recorder()
+        self.observer = RecordingObserver()
         config = LinkConfig(
             connect_timeout=connect_timeout, reconnect_timeout=1.0, heartbeat_interval_ms=heartbeat_interval_ms
         )
@@ -129,7 +134,7 @@ class Link:
             config,
             Hello(SESSION, "test", 1, MODEL, live),
             self.codec,
-            observer=self.seen,
+            observer=self.observer,
             rng=random.Random(1),
             transport=receiver,
         )

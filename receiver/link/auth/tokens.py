@@ -1,11 +1,11 @@
-"""Tokens that senders show: `python -m receiver.link.auth.tokens FILE NAME` makes one, `--revoke` takes it back.
+"""Tokens of senders: `python -m receiver.link.auth.tokens FILE NAME` makes one, `--revoke` revokes it.
 
-The file is TOML, a table a sender, and holds only hashes.  A receiver that runs reads it again when it changes:
+The file is TOML, one table per sender, and contains only hashes.  A running receiver reads it again when it changes:
 
     [studio]
     sha256 = "9f86d0…"
-    expires = 2027-03-01T00:00:00Z       # never, if there is no such line
-    revoked = true                       # or take the table out
+    expires = 2027-03-01T00:00:00Z       # without this line: never
+    revoked = true                       # or remove the table
 """
 
 import argparse
@@ -30,7 +30,7 @@ _SECRET_BYTES = 32
 
 
 class TokenRefused(Exception):
-    """A sender may not come in; the text says why."""
+    """A sender is not admitted; the message gives the reason."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,14 +42,14 @@ class _Entry:
 
 
 class TokenFile:
-    """Who may send, as the file says at the moment.
+    """The valid tokens, as listed in the file at present.
 
     Args:
         path: made by `python -m receiver.link.auth.tokens`.
-        clock: tells what has expired.
+        clock: for expiry.
 
     Raises:
-        UsageError: the file cannot be read or is no token file.
+        UsageError: the file cannot be read or is not a token file.
     """
 
     def __init__(self, path: Path, clock: Clock = SYSTEM_CLOCK) -> None:
@@ -58,24 +58,24 @@ class TokenFile:
         self._entries = _read(path)
 
     def name_of(self, token: str) -> str:
-        """The sender who holds a token.
+        """The sender to whom a token belongs.
 
         Raises:
-            TokenRefused: nobody does, or it has expired or was revoked.
+            TokenRefused: the token is unknown, has expired or was revoked.
         """
         self._refresh()
-        shown = hashlib.sha256(token.encode()).digest()
+        digest = hashlib.sha256(token.encode()).digest()
         for entry in self._entries:
-            if hmac.compare_digest(entry.sha256, shown):
+            if hmac.compare_digest(entry.sha256, digest):
                 if entry.revoked:
                     raise TokenRefused(f"the token of {entry.name} was revoked")
                 if entry.expires and self._clock.wall() >= entry.expires.timestamp():
                     raise TokenRefused(f"the token of {entry.name} expired on {entry.expires:%Y-%m-%d}")
                 return entry.name
-        raise TokenRefused("the token is not known here; python -m receiver.link.auth.tokens makes one")
+        raise TokenRefused("the token is unknown; python -m receiver.link.auth.tokens makes one")
 
     def _refresh(self) -> None:
-        """Reads the file again if it has changed; what it says stays in force while it cannot be read."""
+        """Reads the file again if it has changed; the present tokens stay valid while it cannot be read."""
         try:
             stamp = self._stamp_now()
             if stamp != self._stamp:
@@ -85,10 +85,10 @@ class TokenFile:
 
     def _stamp_now(self) -> tuple[int, int, int]:
         try:
-            measurement = self._path.stat()
+            status = self._path.stat()
         except OSError as error:
             raise UsageError(f"--tokens: cannot read {self._path}: {error.strerror}") from error
-        return measurement.st_mtime_ns, measurement.st_size, measurement.st_ino
+        return status.st_mtime_ns, status.st_size, status.st_ino
 
 
 def _read(path: Path) -> tuple[_Entry, ...]:
@@ -98,31 +98,34 @@ def _read(path: Path) -> tuple[_Entry, ...]:
     except OSError as error:
         raise UsageError(f"--tokens: cannot read {path}: {error.strerror}") from error
     except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise UsageError(f"--tokens: {path} is no token file: {error}") from error
+        raise UsageError(f"--tokens: {path} is not a token file: {error}") from error
 
 
 def _entry(name: str, table: dict[str, Any]) -> _Entry:
     expires = table.get("expires")
     if expires is not None and (not isinstance(expires, datetime) or expires.tzinfo is None):
-        raise ValueError(f"[{name}] expires is no date and time with a zone, such as 2027-03-01T00:00:00Z")
+        raise ValueError(f"[{name}] expires is not a date and time with a time zone, such as 2027-03-01T00:00:00Z")
     revoked = table.get("revoked", False)
     if not isinstance(revoked, bool):
         raise ValueError(f"[{name}] revoked is neither true nor false")
     digest = bytes.fromhex(table["sha256"])
     if len(digest) != hashlib.sha256().digest_size:
-        raise ValueError(f"[{name}] sha256 has not 64 digits")
+        raise ValueError(f"[{name}] sha256 does not have 64 digits")
     return _Entry(name, digest, expires, revoked)
 
 
 def add_token(path: Path, name: str, days: float | None, now: datetime) -> str:
-    """Makes a token, writes its hash into the file, and returns it: it stands nowhere else.
+    """Makes a token, writes its hash to the file, and returns the token, which is stored nowhere.
+
+    Args:
+        days: until it expires; None for never.
 
     Raises:
-        UsageError: the name is taken or has odd characters, or the file is something else.
+        UsageError: the name is taken or has invalid characters, or the file is not a token file.
         OutputError: the file cannot be written.
     """
     if not _NAME.fullmatch(name):
-        raise UsageError(f"{name!r} is no name for a token: letters, digits, - and _, at most 64")
+        raise UsageError(f"{name!r} is not a valid name: at most 64 letters, digits, - and _")
     entries = {entry.name: entry for entry in (_read(path) if path.exists() else ())}
     if name in entries:
         raise UsageError(f"{path} has a token for {name}; revoke it and take another name")
@@ -134,7 +137,7 @@ def add_token(path: Path, name: str, days: float | None, now: datetime) -> str:
 
 
 def revoke_token(path: Path, name: str) -> None:
-    """Takes a token back, in receivers that run as well.
+    """Revokes a token, in running receivers too.
 
     Raises:
         UsageError: there is no token of that name.
@@ -142,7 +145,7 @@ def revoke_token(path: Path, name: str) -> None:
     """
     entries = {entry.name: entry for entry in _read(path)}
     if name not in entries:
-        raise UsageError(f"{path} has no token for {name}, only for {', '.join(entries) or 'nobody'}")
+        raise UsageError(f"{path} has no token for {name}; names: {', '.join(entries) or 'none'}")
     old = entries[name]
     _write(path, entries | {name: _Entry(name, old.sha256, old.expires, revoked=True)})
 
@@ -169,16 +172,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         "python -m receiver.link.auth.tokens", description="Make or revoke a sender's token."
     )
-    parser.add_argument("file", type=Path, help="the receiver's --tokens")
-    parser.add_argument("name", help="whose token")
-    parser.add_argument("--days", type=float, help="how long it holds (default: for ever)")
-    parser.add_argument("--revoke", action="store_true", help="take it back instead")
+    parser.add_argument("file", type=Path, help="token file, as in the receiver's --tokens")
+    parser.add_argument("name", help="name of the sender")
+    parser.add_argument("--days", type=float, help="days until it expires (default: never)")
+    parser.add_argument("--revoke", action="store_true", help="revoke the token instead")
     options = parser.parse_args(arguments)
 
     def work() -> None:
         if options.revoke:
             revoke_token(options.file, options.name)
-            print(f"the token of {options.name} holds no more")
+            print(f"revoked the token of {options.name}")
         else:
             print(add_token(options.file, options.name, options.days, datetime.now(UTC)))
 

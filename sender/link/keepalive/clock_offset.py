@@ -1,22 +1,27 @@
-"""How far the receiver's clock is from the sender's, and how sure that is.  Pure: times in, estimate out.
+"""Offset of the receiver's clock from the sender's, with its error bound.
 
-A message that left at t₀ and whose answer came back at t₃ was at the receiver, whose clock showed s, at some moment
-between the two: the offset s − t lies within (s − t₃, s − t₀), an interval as wide as the round trip.  Every sample
-gives such an interval; they move with the drift of the clocks and grow with what is not known of it, and the offset
-lies in all of them at once (Marzullo 1984, without his tolerance of liars).  Short round trips decide by themselves.
+A message that left at t₀ and whose answer arrived at t₃ was at the receiver, whose clock showed s, at some moment in
+between: the offset s − t lies within (s − t₃, s − t₀), an interval as wide as the round trip.  Each sample gives one
+such interval.  Intervals move with the estimated drift of the clocks and widen with the uncertainty of that estimate;
+the offset lies in their intersection (Marzullo 1984, without tolerance of faulty sources).  Short round trips therefore
+dominate without weights.
 """
 
+import asyncio
 from collections import deque
 from dataclasses import dataclass
 
 import numpy as np
 
+from common.clock import Clock
+from common.wire.convert import Heartbeat
+
 # Crystals are off by 100 ppm at most; two of them by twice that.
-_DRIFT_UNKNOWN = 200e-6
-# What a line through minutes of samples leaves unknown.
-_DRIFT_KNOWN = 10e-6
-_LINE_SPAN_S = 60.0
-_LINE_SAMPLES = 5
+_MAX_DRIFT = 200e-6
+# Uncertainty that remains after a line fit through minutes of samples.
+_FITTED_DRIFT_ERROR = 10e-6
+_FIT_MIN_SPAN_S = 60.0
+_FIT_MIN_SAMPLES = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,9 +29,9 @@ class ClockEstimate:
     """The receiver's clock minus the sender's.
 
     Args:
-        offset_s: the most likely one.
-        error_s: how far off it can be.
-        drift: seconds that the offset grows in a second.
+        offset_s: middle of the feasible interval.
+        error_s: half of its width; the true offset is no farther away.
+        drift: change of the offset, seconds per second.
     """
 
     offset_s: float
@@ -36,7 +41,7 @@ class ClockEstimate:
 
 @dataclass(frozen=True, slots=True)
 class _Sample:
-    """An interval that the offset was in at a moment of the sender's clock."""
+    """Interval of the offset at one moment of the sender's clock."""
 
     at_s: float
     low_s: float
@@ -52,11 +57,14 @@ class _Sample:
 
 
 class ClockOffset:
-    """Follows the offset of two clocks.
+    """Estimates the offset of two clocks from round trips.
 
     Args:
-        window_s: how long samples count.
-        bucket_s: of the samples of so long a time, the one with the shortest round trip is kept.
+        window_s: age at which samples are dropped.
+        bucket_s: of the samples within this time, only the one with the shortest round trip is kept.
+
+    Raises:
+        ValueError: not 0 < bucket_s <= window_s.
     """
 
     def __init__(self, window_s: float = 300.0, bucket_s: float = 5.0) -> None:
@@ -67,15 +75,15 @@ class ClockOffset:
         self._bucket_began_s = 0.0
 
     def update(self, sent_s: float, remote_received_s: float, remote_sent_s: float, received_s: float) -> None:
-        """Takes in a message and its answer.
+        """Adds a message and its answer.
 
         Args:
-            sent_s, received_s: on the sender's clock.
-            remote_received_s, remote_sent_s: when the receiver got the one and sent the other, on its clock.
+            sent_s, received_s: departure of the message and arrival of the answer, on the sender's clock.
+            remote_received_s, remote_sent_s: arrival of the message and departure of the answer, on the receiver's.
         """
         low_s, high_s = remote_sent_s - received_s, remote_received_s - sent_s
         if low_s > high_s:
-            return  # a clock was set between the two
+            return  # a clock was stepped during the round trip
         sample = _Sample(received_s, low_s, high_s)
         if self._contradicts(sample):
             self._samples.clear()
@@ -88,38 +96,72 @@ class ClockOffset:
             self._samples.popleft()
 
     def at(self, now_s: float) -> ClockEstimate | None:
-        """The offset at a moment of the sender's clock; None before the first sample."""
+        """Estimates the offset at a moment of the sender's clock; None before the first sample."""
         if not self._samples:
             return None
-        drift, unknown = self._drift()
+        drift, drift_error = self._fit_drift()
         low_s, high_s = -np.inf, np.inf
         for sample in self._samples:
             age_s = abs(now_s - sample.at_s)
             moved_s = drift * (now_s - sample.at_s)
-            low_s = max(low_s, sample.low_s + moved_s - unknown * age_s)
-            high_s = min(high_s, sample.high_s + moved_s + unknown * age_s)
+            low_s = max(low_s, sample.low_s + moved_s - drift_error * age_s)
+            high_s = min(high_s, sample.high_s + moved_s + drift_error * age_s)
         if low_s > high_s:
-            # More drift than crystals have; the newest knows best.
+            # More drift than crystals have: only the newest sample can be trusted.
             newest = self._samples[-1]
             low_s, high_s = newest.low_s, newest.high_s
         return ClockEstimate(float(low_s + high_s) / 2, float(high_s - low_s) / 2, drift)
 
     def _contradicts(self, sample: _Sample) -> bool:
-        """Whether a sample cannot be true beside the others: one of the clocks was set."""
+        """Whether a sample is inconsistent with the others: one of the clocks was stepped."""
         expected = self.at(sample.at_s)
         if expected is None:
             return False
         apart_s = abs(sample.middle_s - expected.offset_s)
         return apart_s > sample.width_s / 2 + expected.error_s + 1e-3
 
-    def _drift(self) -> tuple[float, float]:
-        """The drift, and what is unknown of it; a line through the samples, short round trips first."""
+    def _fit_drift(self) -> tuple[float, float]:
+        """Fits a line through the samples, weighted by 1 / round trip; returns the drift and its error."""
         at_s = np.array([sample.at_s for sample in self._samples])
-        if len(at_s) < _LINE_SAMPLES or at_s[-1] - at_s[0] < _LINE_SPAN_S:
-            return 0.0, _DRIFT_UNKNOWN
+        if len(at_s) < _FIT_MIN_SAMPLES or at_s[-1] - at_s[0] < _FIT_MIN_SPAN_S:
+            return 0.0, _MAX_DRIFT
         middle_s = np.array([sample.middle_s for sample in self._samples])
         width_s = np.maximum([sample.width_s for sample in self._samples], 1e-4)
-        # Large numbers are taken off first: seconds since the epoch have nine digits before the point.
+        # Subtracted first for precision: seconds since the epoch have ten digits before the point.
         slope, _ = np.polyfit(at_s - at_s[0], middle_s - middle_s[0], 1, w=1 / width_s)
-        unknown = _DRIFT_KNOWN + float(np.median(width_s)) / float(at_s[-1] - at_s[0])
-        return float(np.clip(slope, -_DRIFT_UNKNOWN, _DRIFT_UNKNOWN)), min(_DRIFT_UNKNOWN, unknown)
+        drift_error = _FITTED_DRIFT_ERROR + float(np.median(width_s)) / float(at_s[-1] - at_s[0])
+        return float(np.clip(slope, -_MAX_DRIFT, _MAX_DRIFT)), min(_MAX_DRIFT, drift_error)
+
+
+class ClockComparison:
+    """Compares the clocks of both ends by heartbeats, which report the estimate to the receiver.
+
+    Args:
+        clock: the sender's; its wall clock is compared.
+    """
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._offset = ClockOffset()
+        self.compared = asyncio.Event()
+
+    def heartbeat(self) -> Heartbeat:
+        """A heartbeat to send now, with the present estimate."""
+        now_s = self._clock.wall()
+        estimate = self._offset.at(now_s)
+        if estimate is None:
+            return Heartbeat(int(now_s * 1e9))
+        # An error of zero means that the offset is unknown.
+        error_ns = max(int(estimate.error_s * 1e9), 1)
+        return Heartbeat(int(now_s * 1e9), 0, round(estimate.offset_s * 1e9), error_ns)
+
+    def update(self, echo: Heartbeat) -> None:
+        """Adds the echo of a heartbeat, which has just arrived."""
+        at_receiver_s = echo.received_ns / 1e9
+        self._offset.update(echo.sent_ns / 1e9, at_receiver_s, at_receiver_s, self._clock.wall())
+        self.compared.set()
+
+    def to_sender_ns(self, receiver_ns: int) -> int | None:
+        """Converts a time of the receiver's clock to the sender's, ns since the epoch; None before the first echo."""
+        estimate = self._offset.at(self._clock.wall())
+        return None if estimate is None else receiver_ns - int(estimate.offset_s * 1e9)

@@ -1,21 +1,21 @@
-"""When a message is due: only when nothing else shows it, for on a thin link each costs as much as a frame.  Pure.
+"""When to send a heartbeat: only when no other message serves, since on a thin link each costs as much as a frame.
 
-Frames and their acknowledgements are keepalives too.  While they come and go, heartbeats only compare the clocks,
-once a second. While something has not been answered, a heartbeat behind it in the same queue is worth little: on a link
-that stands still it would only be in the way of the first frame when that moves on.  A single one goes after a while,
-for a receiver that is busy with a frame answers it at once.
+Frames and their acknowledgements are keepalives too.  While they flow, heartbeats only compare the clocks, once a
+second.  While a frame is unanswered, a heartbeat queued behind it gives little information, and on a stalled link it
+would only delay the first frame after the stall.  After a while a single heartbeat is sent, because a receiver that is
+busy with a frame echoes it at once.
 """
 
-_COMPARE_CLOCKS_S = 1.0
-# Intervals of silence after which a heartbeat asks whether a receiver that owes an answer is only busy.
-_BUSY = 4.0
+_CLOCK_COMPARISON_INTERVAL_S = 1.0
+# Heartbeat intervals of silence after which a heartbeat finds out whether a receiver that owes an answer is only busy.
+_BUSY_RECEIVER_INTERVALS = 4.0
 
 
 class HeartbeatSchedule:
-    """Times are of one monotonic clock, in seconds.
+    """Decides when the next heartbeat is due; times are seconds of one monotonic clock.
 
     Args:
-        interval_s: so long may pass without anything sent, or without anything heard.
+        interval_s: longest time without a message sent, and without a message received.
     """
 
     def __init__(self, interval_s: float) -> None:
@@ -23,46 +23,47 @@ class HeartbeatSchedule:
         self.restart()
 
     def restart(self) -> None:
-        """A new stream began; what went with the old one will not be answered."""
-        self._sent_s = self._heard_s = self._beat_s = self._awake_s = -float("inf")
-        self._unanswered = False
-        self._frames = 0
+        """Resets the state for a new stream: nothing sent on the old one will be answered."""
+        self._sent_s = self._received_s = self._heartbeat_s = self._silence_ended_s = -float("inf")
+        self._echo_pending = False
+        self._unanswered_frames = 0
 
-    def sent(self, now_s: float) -> None:
-        """A frame went out."""
+    def frame_sent(self, now_s: float) -> None:
+        """Records the departure of a frame."""
         self._sent_s = now_s
-        self._frames += 1
+        self._unanswered_frames += 1
 
-    def answered(self) -> None:
-        """The receiver has said what became of a frame."""
-        self._frames = max(self._frames - 1, 0)
+    def frame_answered(self) -> None:
+        """Records the receiver's answer to a frame."""
+        self._unanswered_frames = max(self._unanswered_frames - 1, 0)
 
-    def beat(self, now_s: float) -> None:
-        """A heartbeat went out."""
-        self._sent_s = self._beat_s = now_s
-        self._unanswered = True
+    def heartbeat_sent(self, now_s: float) -> None:
+        """Records the departure of a heartbeat."""
+        self._sent_s = self._heartbeat_s = now_s
+        self._echo_pending = True
 
-    def heard(self, now_s: float) -> None:
-        """Something came in."""
-        if now_s - self._heard_s >= self._interval_s:
-            self._awake_s = now_s
-        self._heard_s = now_s
+    def message_received(self, now_s: float) -> None:
+        """Records the arrival of any message."""
+        if now_s - self._received_s >= self._interval_s:
+            self._silence_ended_s = now_s
+        self._received_s = now_s
 
-    def echoed(self, now_s: float) -> None:
-        """The echo of a heartbeat came in."""
-        self.heard(now_s)
-        self._unanswered = False
+    def echo_received(self, now_s: float) -> None:
+        """Records the echo of a heartbeat."""
+        self.message_received(now_s)
+        self._echo_pending = False
 
     def due(self, now_s: float) -> bool:
-        """Whether to send one now."""
-        # One that left before something else was heard does not tell whether the receiver has fallen silent since.
-        if self._unanswered and self._beat_s > self._heard_s:
+        """Whether to send a heartbeat now."""
+        # A pending heartbeat suffices, unless a message arrived after it: then it cannot reveal a silence that began
+        # with that message.
+        if self._echo_pending and self._heartbeat_s > self._received_s:
             return False
-        silent_s = now_s - self._heard_s
-        if self._frames and silent_s < _BUSY * self._interval_s:
-            return silent_s < self._interval_s and self._comparison_is_due(now_s)
-        return now_s - min(self._sent_s, self._heard_s) >= self._interval_s or self._comparison_is_due(now_s)
+        silence_s = now_s - self._received_s
+        if self._unanswered_frames and silence_s < _BUSY_RECEIVER_INTERVALS * self._interval_s:
+            return silence_s < self._interval_s and self._comparison_due(now_s)
+        return now_s - min(self._sent_s, self._received_s) >= self._interval_s or self._comparison_due(now_s)
 
-    def _comparison_is_due(self, now_s: float) -> bool:
-        # After a silence there may soon be another, in which this would only stand before frames.
-        return now_s - max(self._beat_s, self._awake_s) >= _COMPARE_CLOCKS_S
+    def _comparison_due(self, now_s: float) -> bool:
+        # After one silence another may follow soon, in which this heartbeat would only delay frames.
+        return now_s - max(self._heartbeat_s, self._silence_ended_s) >= _CLOCK_COMPARISON_INTERVAL_S

@@ -1,4 +1,4 @@
-"""Whether the receiver is there, and whether this stream is still the way to it."""
+"""Detects a dead receiver and decides when to switch to the standby connection."""
 
 import asyncio
 from collections.abc import Callable
@@ -10,35 +10,34 @@ from sender.link.transport.standby_connection import StandbyConnection
 
 T = TypeVar("T", bound=Closable)
 
-# Looks for a message, per heartbeat; heartbeats missed when silence is doubted.
-_LOOKS = 4
-_DOUBT_AFTER = 2
-# How much later than another connection stands the answers of a stream may come that was there before it.
-_ANSWER_S = 0.02
-# A stream that was silent for so long is given up, whatever stands.
-_GIVE_UP_S = 10.0
-_DEAD = "DEADLINE_EXCEEDED"
+_POLLS_PER_INTERVAL = 4
+# Heartbeat intervals of silence after which the stream is suspected.
+_SUSPECT_AFTER_INTERVALS = 2
+# How long after the standby connection an answer on the old stream may arrive that was queued before it.
+_ANSWER_GRACE_S = 0.02
+# A stream that was silent for this long is given up, with or without a standby connection.
+_MAX_SILENCE_S = 10.0
 
 
 class Liveness(Generic[T]):
-    """Of one receiver, over any number of streams.
+    """Observes one receiver, over any number of streams.
 
-    Once it counts as lost, another connection is sought.  A link that hardly carries anything for a while holds what
-    was sent, and that connection waits behind it: when it stands, what was sent before is answered too, and the stream
-    goes on.  After an outage TCP is slow to ask again on the old connection, and another one is the first to stand:
-    then the stream is given up for it.  What the receiver had to say before the silence proves nothing then, for each
-    direction wakes by itself: once in doubt, it counts what answers something that was sent into the silence, and what
-    the receiver said when the silence was doubted already.
+    Once the receiver is lost, a standby connection is opened.  If the link is only congested, that connection queues
+    behind what was sent before: by the time it is open, the old stream has been answered too, and goes on.  After an
+    outage TCP is slow to retransmit on the old connection, and the standby connection is open first: the stream is then
+    given up for it.  Answers that left the receiver before the silence prove nothing in that case, because each
+    direction recovers on its own.  Once the stream is suspected, only answers to messages sent during the silence
+    count, and answers that left the receiver when the stream was already suspected.
 
-    Silence is counted in moments instead of read from a clock: when this process was held up, so was the count.
+    Silence is counted in polls instead of read from a clock: a pause of this process then does not count as silence.
 
     Args:
         interval_s: between heartbeats.
-        missed: so many intervals without a message, and the receiver counts as lost. To seek sooner would not be
-            wise: what that takes stands in the way of frames when a link that stood still moves on.
-        standby: seeks the other connection.
-        lost: told once that it is lost, with the reason.
-        found: told that it was not, after `lost`.
+        missed: intervals without a message after which the receiver is lost. A smaller number would delay frames
+            after a stall, since the standby connection's packets queue before them.
+        standby: opens the standby connection.
+        on_lost: called once when the receiver is lost, with the reason.
+        on_recovered: called when the stream goes on after `on_lost`.
     """
 
     def __init__(
@@ -47,78 +46,81 @@ class Liveness(Generic[T]):
         missed: int,
         standby: StandbyConnection[T],
         *,
-        lost: Callable[[str], None],
-        found: Callable[[], None],
+        on_lost: Callable[[str], None],
+        on_recovered: Callable[[], None],
     ) -> None:
-        self._look_s = interval_s / _LOOKS
-        self._missed = missed * _LOOKS
+        self._poll_s = interval_s / _POLLS_PER_INTERVAL
+        self._lost_after_polls = missed * _POLLS_PER_INTERVAL
+        self._suspect_after_polls = min(_SUSPECT_AFTER_INTERVALS, missed) * _POLLS_PER_INTERVAL
         self._standby = standby
-        self._tell_lost, self._tell_found = lost, found
-        doubt_after = min(_DOUBT_AFTER, missed)
-        self._doubt_after = doubt_after * _LOOKS
-        self._doubt_after_ns = int(doubt_after * interval_s * 1e9)
-        self._heard = self._lost = self._doubted = False
+        self._on_lost, self._on_recovered = on_lost, on_recovered
+        self._answered = self._lost = self._suspected = False
         self._silent_since_ns = 0
 
-    def heard(self, sent_ns: int, said_ns: int | None, now_ns: int) -> None:
-        """A message came in.
-
-        Args:
-            sent_ns: when that left which it answers; all on the sender's clock, nanoseconds since the epoch.
-            said_ns: when the receiver said it; None if that is not known.
-            now_ns: the present.
-        """
-        late = said_ns is not None and said_ns >= self._silent_since_ns + self._doubt_after_ns
-        if self._doubted and sent_ns < self._silent_since_ns and not late:
-            return
-        self._heard = True
-        self._silent_since_ns = now_ns
-
-    def begin(self) -> None:
-        """A new stream stands."""
-        self._lost = self._doubted = False
+    def restart(self) -> None:
+        """Resets the state for a new stream."""
+        self._lost = self._suspected = False
 
     def lose(self, reason: str) -> None:
-        """The stream ended, or might as well."""
+        """Reports the receiver as lost, unless it was reported before."""
         if not self._lost:
             self._lost = True
-            self._tell_lost(reason)
+            self._on_lost(reason)
+
+    def on_answer(self, sent_ns: int, answered_ns: int | None, now_ns: int) -> None:
+        """Handles an answer of the receiver; times are on the sender's clock, ns since the epoch.
+
+        Args:
+            sent_ns: departure of the message that it answers.
+            answered_ns: when it left the receiver; None while the clock offset is unknown.
+            now_ns: the present.
+        """
+        suspected_since_ns = self._silent_since_ns + int(self._suspect_after_polls * self._poll_s * 1e9)
+        left_late = answered_ns is not None and answered_ns >= suspected_since_ns
+        if self._suspected and sent_ns < self._silent_since_ns and not left_late:
+            return
+        self._answered = True
+        self._silent_since_ns = now_ns
 
     async def watch(self) -> None:
-        """Looks until the stream shall be given up.
+        """Polls until the stream is to be given up.
 
         Raises:
-            StreamBroken: always, and why.
+            StreamBroken: always, with the reason.
         """
-        silent = 0
-        while silent * self._look_s < _GIVE_UP_S:
-            self._heard = False
-            await self._standby.wait(self._look_s)
-            if self._heard:
-                silent = 0
-                await self._go_on()
-                continue
-            silent += 1
-            await self._doubt(silent)
-        raise StreamBroken(_DEAD, "no message from the receiver")
+        silent_polls = 0
+        while silent_polls * self._poll_s < _MAX_SILENCE_S:
+            self._answered = False
+            await self._standby.wait(self._poll_s)
+            if self._answered:
+                silent_polls = 0
+                await self._recover()
+            else:
+                silent_polls += 1
+                await self._suspect(silent_polls)
+        raise _no_message()
 
-    async def _go_on(self) -> None:
-        self._doubted = False
+    async def _recover(self) -> None:
+        self._suspected = False
         await self._standby.dismiss()
         if self._lost:
             self._lost = False
-            self._tell_found()
+            self._on_recovered()
 
-    async def _doubt(self, silent: int) -> None:
-        self._doubted = silent >= self._doubt_after
-        if silent < self._missed:
+    async def _suspect(self, silent_polls: int) -> None:
+        self._suspected = silent_polls >= self._suspect_after_polls
+        if silent_polls < self._lost_after_polls:
             return
         self._standby.seek()
-        broken = StreamBroken(_DEAD, "no message from the receiver")
+        broken = _no_message()
         self.lose(str(broken))
         if self._standby.failed:
             raise broken
-        if self._standby.stands:
-            await asyncio.sleep(_ANSWER_S)
-            if not self._heard:
-                raise StreamBroken(_DEAD, "silent, while another connection to the receiver stands")
+        if self._standby.is_open:
+            await asyncio.sleep(_ANSWER_GRACE_S)
+            if not self._answered:
+                raise StreamBroken(broken.code, "silent, while another connection to the receiver is open")
+
+
+def _no_message() -> StreamBroken:
+    return StreamBroken("DEADLINE_EXCEEDED", "no message from the receiver")

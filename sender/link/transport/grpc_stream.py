@@ -9,12 +9,11 @@ from common.wire.stream import CHANNEL_OPTIONS, StreamBroken
 
 OPTIONS = (
     *CHANNEL_OPTIONS,
-    # Every attempt shall really try: our own backoff decides when, not the one that channels of a process share.
+    # Channels of one process share gRPC's backoff by default; the delays between our attempts are our own.
     ("grpc.use_local_subchannel_pool", 1),
 )
 
-
-# What gRPC says when a stream ended under a write, before it has told why.
+# gRPC's message when a stream ends during a write, before the reason has arrived.
 _WRITING_FAILED = "Internal error from Core"
 
 
@@ -23,7 +22,7 @@ class GrpcClientStream:
 
     Args:
         channel: closed with the stream.
-        call: the call, begun.
+        call: the started call.
     """
 
     def __init__(self, channel: Any, call: Any) -> None:
@@ -32,10 +31,10 @@ class GrpcClientStream:
         self._writing = asyncio.Lock()
 
     async def connected(self) -> None:
-        """Waits until there is a connection to the peer.
+        """Waits until the connection to the peer is established.
 
         Raises:
-            StreamBroken: none came about.
+            StreamBroken: it failed.
         """
         try:
             await self._call.wait_for_connection()
@@ -58,12 +57,12 @@ class GrpcClientStream:
             except grpc.aio.AioRpcError as error:
                 raise _broken(error) from error
             except asyncio.InvalidStateError as error:
-                # It ended before, and why is known by now.
+                # The call ended earlier; its status is known by now.
                 code, details = await self._call.code(), await self._call.details()
                 raise StreamBroken(code.name, details or "the stream has ended") from error
 
     async def close(self) -> None:
-        """Ends the call, whatever state it is in, and closes its connection."""
+        """Ends the call in any state and closes its connection."""
         self._call.cancel()
         await self._channel.close()
 
@@ -74,6 +73,6 @@ def _broken(error: Any) -> StreamBroken:
     if code == "INTERNAL" and reason == _WRITING_FAILED:
         code, reason = "CANCELLED", "the receiver ended the stream"
     if code == "UNAVAILABLE":
-        # gRPC tells the whole story of resolving and connecting; its end is what went wrong.
+        # gRPC reports every step of resolving and connecting; the last part is the cause.
         reason = reason.rsplit(": ", 1)[-1].strip("[]")
     return StreamBroken(code, reason)

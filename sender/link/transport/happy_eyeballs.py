@@ -1,4 +1,4 @@
-"""One connection from several attempts: the first that stands is taken, and the others end."""
+"""Concurrent connection attempts (RFC 8305, "Happy Eyeballs"): the first success is used, the others are closed."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Sequence
@@ -6,7 +6,7 @@ from typing import Any, Protocol, TypeVar
 
 
 class Closable(Protocol):
-    """What an attempt makes."""
+    """A connection."""
 
     async def close(self) -> None:
         """Ends it."""
@@ -15,11 +15,12 @@ class Closable(Protocol):
 T = TypeVar("T", bound=Closable)
 
 
-async def happy_eyeballs(begin: Callable[[], Awaitable[T | None]], again: Callable[[], Awaitable[None]]) -> T:
-    """Begins an attempt, and another beside it whenever `again` returns, until one succeeds; ends all others.
+async def happy_eyeballs(attempt: Callable[[], Awaitable[T | None]], next_start: Callable[[], Awaitable[None]]) -> T:
+    """Starts an attempt, and another one beside it whenever `next_start` returns, until one succeeds.
 
     Args:
-        begin: one attempt; returns None if nothing came of it and another may fare better.
+        attempt: one attempt; returns None if it failed and another one may succeed.
+        next_start: waits until the next attempt is to be started.
 
     Raises:
         Exception: the first that an attempt raises.
@@ -28,25 +29,25 @@ async def happy_eyeballs(begin: Callable[[], Awaitable[T | None]], again: Callab
     waiting: asyncio.Future[None] | None = None
     try:
         while True:
-            attempts.append(asyncio.ensure_future(begin()))
-            waiting = asyncio.ensure_future(again())
+            attempts.append(asyncio.ensure_future(attempt()))
+            waiting = asyncio.ensure_future(next_start())
             while not waiting.done():
-                some: list[asyncio.Future[Any]] = [waiting, *attempts]
-                await asyncio.wait(some, return_when=asyncio.FIRST_COMPLETED)
-                ended = [attempt for attempt in attempts if attempt.done()]
-                attempts = [attempt for attempt in attempts if not attempt.done()]
-                won = await _first_of(ended)
-                if won is not None:
-                    return won
+                pending: list[asyncio.Future[Any]] = [waiting, *attempts]
+                await asyncio.wait(pending, return_when=asyncio.FIRST_COMPLETED)
+                ended = [future for future in attempts if future.done()]
+                attempts = [future for future in attempts if not future.done()]
+                winner = await _first_success(ended)
+                if winner is not None:
+                    return winner
             waiting.result()
     finally:
         left: list[asyncio.Future[Any]] = [*attempts, waiting] if waiting else [*attempts]
-        for task in left:
-            task.cancel()
+        for future in left:
+            future.cancel()
         await _close(await asyncio.gather(*left, return_exceptions=True))
 
 
-async def _first_of(ended: Sequence["asyncio.Future[T | None]"]) -> T | None:
+async def _first_success(ended: Sequence[asyncio.Future[T | None]]) -> T | None:
     """The first success among attempts that ended at the same time; the others are closed."""
     results = await asyncio.gather(*ended, return_exceptions=True)
     made = [result for result in results if result is not None and not isinstance(result, BaseException)]

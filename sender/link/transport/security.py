@@ -1,7 +1,7 @@
-"""How the sender makes sure of the receiver, and the receiver of the sender: TLS, certificates, tokens.
+"""Security of the sender's connections: TLS, certificates and tokens.
 
-On this machine's loopback nothing is encrypted unless asked for; to any other machine everything is, but for
-`--insecure`.
+Connections on the loopback are not encrypted unless certificates are given; connections to any other machine are,
+unless `--insecure` is given.
 """
 
 from dataclasses import dataclass
@@ -12,26 +12,28 @@ from common.io.addresses import Address
 from common.io.configuration import option
 from common.wire.certificates import check_pair, read_pem
 
-_MAX_TOKEN = 512
+_MAX_TOKEN_CHARACTERS = 512
 
 
 @dataclass(frozen=True, slots=True)
 class SecurityConfig:
-    """Whom to trust, and what to show."""
+    """Which receivers to trust, and how to authenticate to them."""
 
     insecure: bool = option(False, help="send to another machine without encryption")
     tls_ca: Path | None = option(
-        None, help="authority that signed the receiver's certificate; else those of the system"
+        None, help="certificate authority of the receiver's certificate (default: those of the system)"
     )
-    tls_cert: Path | None = option(None, help="certificate to show to the receiver")
-    tls_key: Path | None = option(None, help="its key")
-    tls_name: str | None = option(None, help="name in the receiver's certificate, where --peer has another")
-    token_file: Path | None = option(None, help="file with the token to show to the receiver")
+    tls_cert: Path | None = option(None, help="certificate of this sender, for receivers that ask for one")
+    tls_key: Path | None = option(None, help="private key of --tls-cert")
+    tls_name: str | None = option(
+        None, help="name in the receiver's certificate, if it differs from the host in --peer"
+    )
+    token_file: Path | None = option(None, help="file with the token of this sender, for receivers that ask for one")
 
     def __post_init__(self) -> None:
         check_pair(self.tls_cert, self.tls_key)
         if self.insecure and (self.tls_ca or self.tls_cert):
-            raise ValueError("--tls-ca and --tls-cert ask for the encryption that --insecure leaves out: choose")
+            raise ValueError("--tls-ca and --tls-cert ask for encryption, --insecure turns it off: leave one out")
 
     def encrypts(self, peer: Address) -> bool:
         """Whether the link to a receiver is encrypted."""
@@ -40,12 +42,12 @@ class SecurityConfig:
 
 @dataclass(frozen=True, slots=True)
 class Credentials:
-    """What one connection is made with; PEM, as gRPC wants it.
+    """TLS credentials of one connection, PEM.
 
     Args:
-        authority: certificates of authorities to trust, or None for the system's.
-        certificate, key: to show, or None.
-        name: to expect in the receiver's certificate, or None for the host's.
+        authority: certificates of the authorities to trust, or None for the system's.
+        certificate, key: the sender's own, or None.
+        name: expected in the receiver's certificate, or None for the peer's host.
     """
 
     authority: bytes | None
@@ -55,7 +57,7 @@ class Credentials:
 
 
 def read_credentials(config: SecurityConfig, peer: Address) -> Credentials | None:
-    """For a connection that begins now; None if it is not encrypted.
+    """Reads the credentials of a new connection; None if it is not encrypted.
 
     Raises:
         UsageError: a file cannot be read.
@@ -74,10 +76,10 @@ def read_credentials(config: SecurityConfig, peer: Address) -> Credentials | Non
 
 
 def read_token(config: SecurityConfig, peer: Address) -> str | None:
-    """The token to show, if there is one.
+    """Reads the sender's token; None if it has none.
 
     Raises:
-        UsageError: it cannot be read, is no token, or would be there for all to read on its way.
+        UsageError: the file cannot be read, holds no token, or the token would be sent unencrypted.
     """
     path = config.token_file
     if path is None:
@@ -88,8 +90,8 @@ def read_token(config: SecurityConfig, peer: Address) -> str | None:
         raise UsageError(f"--token-file: cannot read {path}: {error.strerror}") from error
     except UnicodeDecodeError:
         token = ""
-    if not token.isprintable() or not 0 < len(token) <= _MAX_TOKEN or " " in token:
+    if not token.isprintable() or not 0 < len(token) <= _MAX_TOKEN_CHARACTERS or " " in token:
         raise UsageError(f"--token-file: {path} holds no token; python -m receiver.link.auth.tokens makes one")
     if not config.encrypts(peer) and not peer.is_loopback:
-        raise UsageError(f"the token would go to {peer} for all to read: leave out --insecure, or --token-file")
+        raise UsageError(f"the token would be sent to {peer} unencrypted: leave out --insecure or --token-file")
     return token

@@ -1,7 +1,7 @@
-"""A second connection, sought while the first is silent: when the network is back, it is the first to know.
+"""A second connection, opened while the first is silent: after an outage it is usable first.
 
-TCP asks again after 0.3 s of silence, 0.9 s, 2.1 s…: on the connection that went through an outage, up to as much time
-again passes before its end is noticed.
+TCP retransmits after 0.3 s of silence, 0.9 s, 2.1 s…: the old connection notices the end of an outage up to as long
+again after it as the outage lasted.
 """
 
 import asyncio
@@ -15,61 +15,61 @@ T = TypeVar("T", bound=Closable)
 
 
 class StandbyConnection(Generic[T]):
-    """At most one connection that nobody uses yet.
+    """At most one connection that is not in use yet.
 
     Args:
-        reach: makes one, however long it takes.
+        reach: opens a connection, however long it takes.
     """
 
     def __init__(self, reach: Callable[[], Awaitable[T]]) -> None:
         self._reach = reach
-        self._reaching: asyncio.Future[T] | None = None
+        self._opening: asyncio.Future[T] | None = None
 
     def seek(self) -> None:
-        """Begins to make a connection, unless that was begun before."""
-        if self._reaching is None:
-            self._reaching = asyncio.ensure_future(self._reach())
+        """Starts to open a connection, unless one is open or being opened."""
+        if self._opening is None:
+            self._opening = asyncio.ensure_future(self._reach())
 
     @property
-    def stands(self) -> bool:
-        """Whether there is a connection."""
-        return self._done and self._reaching is not None and self._reaching.exception() is None
+    def is_open(self) -> bool:
+        """Whether there is an open connection."""
+        return self._done and self._opening is not None and self._opening.exception() is None
 
     @property
     def failed(self) -> bool:
-        """Whether none could be made."""
-        return self._done and not self.stands
+        """Whether opening a connection failed."""
+        return self._done and not self.is_open
 
     @property
     def _done(self) -> bool:
-        return self._reaching is not None and self._reaching.done() and not self._reaching.cancelled()
+        return self._opening is not None and self._opening.done() and not self._opening.cancelled()
 
     async def wait(self, timeout_s: float) -> None:
-        """Returns after a while, or as soon as a connection that is sought stands."""
-        if self._reaching is None or self._done:
+        """Waits for this time, or until the connection that is being opened is open."""
+        if self._opening is None or self._done:
             await asyncio.sleep(timeout_s)
         else:
-            await asyncio.wait([self._reaching], timeout=timeout_s)
+            await asyncio.wait([self._opening], timeout=timeout_s)
 
     async def take(self) -> T:
-        """The connection, as soon as it stands; the next one is another.
+        """Waits for the connection and hands it over; the next call opens another one.
 
         Raises:
-            StreamBroken: the peer's machine answers, but nobody there takes connections.
+            StreamBroken: the peer's machine refuses the connection.
         """
         if self.failed:
-            await self.dismiss()  # why it failed some time ago is of no interest now
+            await self.dismiss()  # an old failure says nothing about the present
         self.seek()
-        assert self._reaching is not None
+        assert self._opening is not None
         try:
-            return await self._reaching
+            return await self._opening
         finally:
-            self._reaching = None
+            self._opening = None
 
     async def dismiss(self) -> None:
-        """Gives the connection up, or the search for it."""
-        reaching, self._reaching = self._reaching, None
-        if reaching is not None:
-            reaching.cancel()
+        """Closes the connection, or stops opening it."""
+        opening, self._opening = self._opening, None
+        if opening is not None:
+            opening.cancel()
             with suppress(Exception, asyncio.CancelledError):
-                await (await reaching).close()
+                await (await opening).close()

@@ -14,7 +14,7 @@ def _first(data: bytes = DATA, *, total: int = len(DATA), checksum: int = zlib.c
     return Chunk(blob, 0, data, "colours", 7, total, checksum)
 
 
-def test_pieces_make_the_parcel_and_each_is_answered() -> None:
+def test_chunks_are_acknowledged_and_assembled() -> None:
     assembly = BlobAssembly()
     assert assembly.add(_first(DATA[:3])) == (ChunkAck(1, 3), None)
     assert assembly.add(Chunk(1, 3, DATA[3:])) == (ChunkAck(1, 8), Blob("colours", 7, DATA))
@@ -23,34 +23,34 @@ def test_pieces_make_the_parcel_and_each_is_answered() -> None:
 @pytest.mark.parametrize(
     "chunk", [Chunk(1, 3, b"x"), Chunk(2, 2, b"x"), Chunk(1, 2, bytes(7))], ids=["gap", "another blob", "too long"]
 )
-def test_pieces_that_do_not_fit_are_malformed(chunk: Chunk) -> None:
+def test_chunks_that_do_not_follow_are_malformed(chunk: Chunk) -> None:
     assembly = BlobAssembly()
     assembly.add(_first(DATA[:2]))
     with pytest.raises(MalformedPacket):
         assembly.add(chunk)
 
 
-def test_a_piece_without_a_beginning_is_malformed() -> None:
+def test_chunk_without_a_first_chunk_is_malformed() -> None:
     with pytest.raises(MalformedPacket):
         BlobAssembly().add(Chunk(1, 3, b"x"))
 
 
-def test_a_first_piece_may_not_be_longer_than_its_parcel() -> None:
+def test_first_chunk_longer_than_its_blob_is_malformed() -> None:
     with pytest.raises(MalformedPacket):
         BlobAssembly().add(_first(total=7))
 
 
-def test_a_parcel_that_is_not_what_was_sent_is_dropped_and_answered() -> None:
+def test_blob_with_a_wrong_checksum_is_acknowledged_and_dropped() -> None:
     assert BlobAssembly().add(_first(checksum=0)) == (ChunkAck(1, 8), None)
 
 
-def test_the_next_parcel_may_begin_before_the_last_has_ended() -> None:
+def test_new_blob_replaces_an_unfinished_one() -> None:
     assembly = BlobAssembly()
     assembly.add(_first(DATA[:3]))
     assert assembly.add(_first(blob=2))[1] == Blob("colours", 7, DATA)
 
 
-def test_another_run_of_the_sender_counts_from_the_beginning() -> None:
+def test_restarted_sender_counts_blobs_from_one() -> None:
     assembly = BlobAssembly()
     assembly.add(_first(blob=1))
     assembly.add(_first(blob=2))

@@ -32,13 +32,13 @@ from tests.support.fake_link import MODEL, SESSION, CountingCodec, fake_link, la
 WELCOME = Welcome(True, MODEL)
 
 
-class Pipeline:
-    """Decodes, then waits at `gate` as a reconstruction would."""
+class FakePipeline:
+    """Decodes, then waits for `gate` instead of reconstructing."""
 
     def __init__(self) -> None:
         self.gate = asyncio.Event()
         self.gate.set()
-        self.begun: list[int] = []
+        self.started: list[int] = []
         self.done: list[int] = []
         self.unused: list[int | None] = []
         self.blobs: list[Blob] = []
@@ -47,7 +47,7 @@ class Pipeline:
     async def on_session(self, session: Session) -> None: ...
 
     async def on_frame(self, session: Session, frame: FrameMessage) -> None:
-        self.begun.append(frame.sequence)
+        self.started.append(frame.sequence)
         session.decode(frame)
         await self.gate.wait()
         if self.failure is not None:
@@ -56,7 +56,7 @@ class Pipeline:
 
     def on_blob(self, session: Session, blob: Blob) -> None:
         if blob.kind == "broken":
-            raise MalformedPacket("no such thing")
+            raise MalformedPacket("invalid content")
         self.blobs.append(blob)
 
     def on_unused(self, session: Session, frame: FrameMessage | None) -> None:
@@ -65,10 +65,12 @@ class Pipeline:
     async def on_session_end(self, session: Session) -> None: ...
 
 
-class Stream:
-    """One connection of a session with the sender played by hand."""
+class ScriptedSender:
+    """One connection of a session, with a scripted sender."""
 
-    def __init__(self, session: Session, pipeline: Pipeline, *, silence_s: float = 60.0, clock: Clock | None = None):
+    def __init__(
+        self, session: Session, pipeline: FakePipeline, *, silence_s: float = 60.0, clock: Clock | None = None
+    ):
         self.end, server = fake_link()
         self.connection = Connection(
             session,
@@ -82,29 +84,29 @@ class Stream:
         self.session = session
         self.codec = CountingCodec()
 
-    async def begin(self) -> "asyncio.Task[bool]":
+    async def start(self) -> asyncio.Task[bool]:
         await self.session.claim(self.connection.abandon)
         running = asyncio.create_task(self.connection.run(WELCOME))
-        assert await self.hear() == WELCOME
+        assert await self.receive() == WELCOME
         return running
 
-    async def hear(self) -> ServerMessage:
+    async def receive(self) -> ServerMessage:
         data = await self.end.read()
         assert data is not None
         return decode_server(data)
 
-    async def hear_ack(self) -> Acknowledgement:
-        message = await self.hear()
+    async def receive_ack(self) -> Acknowledgement:
+        message = await self.receive()
         assert isinstance(message, Acknowledgement)
         return message
 
-    async def say(self, *messages: ClientMessage) -> None:
+    async def write(self, *messages: ClientMessage) -> None:
         for message in messages:
             await self.end.write(encode_client(message))
         await settle()
 
     async def send(self, sequences: Sequence[int]) -> None:
-        await self.say(*(self.frame(sequence) for sequence in sequences))
+        await self.write(*(self.frame(sequence) for sequence in sequences))
 
     def frame(self, sequence: int) -> FrameMessage:
         encoded = self.codec.encode(label_frame(sequence))
@@ -116,229 +118,229 @@ def new_session() -> Session:
 
 
 async def test_frames_are_handled_in_order_and_acknowledged_when_handled() -> None:
-    pipeline, session = Pipeline(), new_session()
-    stream = Stream(session, pipeline)
-    running = await stream.begin()
+    pipeline, session = FakePipeline(), new_session()
+    sender = ScriptedSender(session, pipeline)
+    running = await sender.start()
     pipeline.gate.clear()
-    await stream.send([0, 1])
-    assert (pipeline.begun, session.next_sequence) == ([0], 0)
+    await sender.send([0, 1])
+    assert (pipeline.started, session.next_sequence) == ([0], 0)
     pipeline.gate.set()
-    first, second = await stream.hear_ack(), await stream.hear_ack()
+    first, second = await sender.receive_ack(), await sender.receive_ack()
     assert [first.sequence, second.sequence] == [0, 1]
     assert first.status is second.status is AckStatus.DECODED
     assert (first.client_sent_ns, first.decodable_from, first.arrival_spacing_ns) == (7, 0, 0)
     assert second.arrival_spacing_ns > 0
     assert first.received_bytes == len(encode_client(FrameMessage(0, bytes(20), 5, 7, True)))
     assert session.next_sequence == 2
-    await stream.say(Drain())
+    await sender.write(Drain())
     assert await running
 
 
-async def test_echoes_tell_our_time_and_heartbeats_the_senders_clock() -> None:
+async def test_echoes_carry_our_time_and_heartbeats_the_senders_clock_offset() -> None:
     session = new_session()
-    stream = Stream(session, Pipeline(), clock=Clock(time.monotonic, lambda: 77.0))
-    running = await stream.begin()
-    await stream.say(Heartbeat(1234))
-    assert await stream.hear() == Heartbeat(1234, received_ns=77_000_000_000)
+    sender = ScriptedSender(session, FakePipeline(), clock=Clock(time.monotonic, lambda: 77.0))
+    running = await sender.start()
+    await sender.write(Heartbeat(1234))
+    assert await sender.receive() == Heartbeat(1234, received_ns=77_000_000_000)
     assert session.clock is None
-    await stream.say(Heartbeat(1235, 0, -2_500_000_000, 4_000_000, b"padding"))
+    await sender.write(Heartbeat(1235, 0, -2_500_000_000, 4_000_000, b"padding"))
     assert session.clock == SenderClock(-2.5, 0.004)
-    await stream.say(Drain())
+    await sender.write(Drain())
     await running
 
 
-async def test_heartbeats_are_echoed_while_a_frame_is_in_reconstruction() -> None:
-    pipeline = Pipeline()
-    stream = Stream(new_session(), pipeline)
-    running = await stream.begin()
+async def test_heartbeats_are_echoed_during_reconstruction() -> None:
+    pipeline = FakePipeline()
+    sender = ScriptedSender(new_session(), pipeline)
+    running = await sender.start()
     pipeline.gate.clear()
-    await stream.send([0])
-    await stream.say(Heartbeat(1234))
-    echo = await stream.hear()
+    await sender.send([0])
+    await sender.write(Heartbeat(1234))
+    echo = await sender.receive()
     assert isinstance(echo, Heartbeat)
     assert echo.sent_ns == 1234
     pipeline.gate.set()
-    assert (await stream.hear_ack()).sequence == 0
-    await stream.say(Drain())
+    assert (await sender.receive_ack()).sequence == 0
+    await sender.write(Drain())
     assert await running
 
 
-async def test_frame_that_was_handled_is_a_duplicate() -> None:
-    pipeline = Pipeline()
-    stream = Stream(new_session(), pipeline)
-    running = await stream.begin()
-    frame = stream.frame(0)
-    await stream.say(frame)
-    await stream.hear_ack()
-    await stream.say(frame)
-    assert (await stream.hear_ack()).status is AckStatus.DUPLICATE
+async def test_frame_handled_before_is_a_duplicate() -> None:
+    pipeline = FakePipeline()
+    sender = ScriptedSender(new_session(), pipeline)
+    running = await sender.start()
+    frame = sender.frame(0)
+    await sender.write(frame)
+    await sender.receive_ack()
+    await sender.write(frame)
+    assert (await sender.receive_ack()).status is AckStatus.DUPLICATE
     assert (pipeline.done, pipeline.unused) == ([0], [0])
-    await stream.say(Drain())
+    await sender.write(Drain())
     assert await running
 
 
-async def test_garbage_is_rejected_with_a_key_wanted_and_enough_of_it_ends_the_stream() -> None:
-    pipeline = Pipeline()
-    stream = Stream(new_session(), pipeline)
-    running = await stream.begin()
-    await stream.say(FrameMessage(0, b"garbage", 0, 0, True))
-    rejected = await stream.hear_ack()
+async def test_undecodable_messages_are_rejected_and_end_the_stream() -> None:
+    pipeline = FakePipeline()
+    sender = ScriptedSender(new_session(), pipeline)
+    running = await sender.start()
+    await sender.write(FrameMessage(0, b"garbage", 0, 0, True))
+    rejected = await sender.receive_ack()
     assert (rejected.sequence, rejected.status, rejected.want_key) == (0, AckStatus.REJECTED, True)
     assert rejected.reason == "not a counted frame"
-    await stream.end.write(b"\xff\xff\xff")
-    assert (await stream.hear_ack()).sequence == NO_SEQUENCE
-    await stream.say(Hello(SESSION, "again", 1, MODEL, True))
-    assert (await stream.hear_ack()).reason == "a second greeting in one stream"
+    await sender.end.write(b"\xff\xff\xff")
+    assert (await sender.receive_ack()).sequence == NO_SEQUENCE
+    await sender.write(Hello(SESSION, "again", 1, MODEL, True))
+    assert (await sender.receive_ack()).reason == "a second Hello on one stream"
     with pytest.raises(StreamBroken, match=r"3 frames in a row rejected.*INVALID_ARGUMENT"):
         await running
-    assert not stream.session.held
+    assert not sender.session.in_use
     assert pipeline.unused == [None, None]
 
 
-async def test_frame_that_decodes_ends_a_row_of_rejections() -> None:
-    stream = Stream(new_session(), Pipeline())
-    running = await stream.begin()
+async def test_decoded_frame_resets_the_count_of_rejections() -> None:
+    sender = ScriptedSender(new_session(), FakePipeline())
+    running = await sender.start()
     for sequence in (0, 2, 4):
         for _ in range(2):
-            await stream.say(FrameMessage(sequence, b"garbage", 0, 0, True))
-            assert (await stream.hear_ack()).status is AckStatus.REJECTED
-        await stream.send([sequence + 1])
-        assert (await stream.hear_ack()).status is AckStatus.DECODED
-    await stream.say(Drain())
+            await sender.write(FrameMessage(sequence, b"garbage", 0, 0, True))
+            assert (await sender.receive_ack()).status is AckStatus.REJECTED
+        await sender.send([sequence + 1])
+        assert (await sender.receive_ack()).status is AckStatus.DECODED
+    await sender.write(Drain())
     assert await running
 
 
-async def test_sender_that_ignores_the_window_is_cut_off() -> None:
-    pipeline = Pipeline()
-    stream = Stream(new_session(), pipeline)
-    running = await stream.begin()
+async def test_sender_that_exceeds_the_window_loses_its_stream() -> None:
+    pipeline = FakePipeline()
+    sender = ScriptedSender(new_session(), pipeline)
+    running = await sender.start()
     pipeline.gate.clear()
-    await stream.send([0, 1, 2])
+    await sender.send([0, 1, 2])
     with pytest.raises(StreamBroken, match="more than 2 unacknowledged"):
         await running
     pipeline.gate.set()
 
 
-async def test_frame_in_hand_is_finished_before_another_stream_takes_the_session() -> None:
-    pipeline, session = Pipeline(), new_session()
-    old = Stream(session, pipeline)
-    running = await old.begin()
+async def test_frame_being_handled_is_finished_before_another_stream_claims_the_session() -> None:
+    pipeline, session = FakePipeline(), new_session()
+    old = ScriptedSender(session, pipeline)
+    running = await old.start()
     pipeline.gate.clear()
     await old.send([0, 1])
     old.end.break_off()
     with pytest.raises(StreamBroken, match="connection reset"):
         await running
-    new = Stream(session, pipeline)
-    beginning = asyncio.create_task(new.begin())
+    new = ScriptedSender(session, pipeline)
+    beginning = asyncio.create_task(new.start())
     await settle()
     assert not beginning.done()
     pipeline.gate.set()
     running = await beginning
-    # Frame 1 had arrived but was not begun: the sender will send it again, perhaps coded differently.
+    # Frame 1 had arrived but was not started: the sender sends it again, perhaps encoded differently.
     assert (pipeline.done, session.next_sequence, session.decodable_from) == ([0], 1, 0)
     await new.send([1])
-    assert (await new.hear_ack()).status is AckStatus.DECODED
-    await new.say(Drain())
+    assert (await new.receive_ack()).status is AckStatus.DECODED
+    await new.write(Drain())
     assert await running
 
 
-async def test_stream_whose_sender_came_back_on_another_lets_go() -> None:
+async def test_stream_is_aborted_when_another_claims_its_session() -> None:
     session = new_session()
-    old, new = Stream(session, Pipeline()), Stream(session, Pipeline())
-    abandoned = await old.begin()
-    running = await new.begin()
+    old, new = ScriptedSender(session, FakePipeline()), ScriptedSender(session, FakePipeline())
+    abandoned = await old.start()
+    running = await new.start()
     with pytest.raises(StreamBroken, match="ABORTED"):
         await abandoned
-    await new.say(Drain())
+    await new.write(Drain())
     assert await running
 
 
-async def test_drain_finishes_and_acknowledges_what_has_arrived() -> None:
-    pipeline = Pipeline()
-    stream = Stream(new_session(), pipeline)
-    running = await stream.begin()
+async def test_drain_finishes_and_acknowledges_frames_that_have_arrived() -> None:
+    pipeline = FakePipeline()
+    sender = ScriptedSender(new_session(), pipeline)
+    running = await sender.start()
     pipeline.gate.clear()
-    await stream.send([0, 1])
-    stream.connection.drain()
+    await sender.send([0, 1])
+    sender.connection.drain()
     await settle()
     pipeline.gate.set()
-    assert [(await stream.hear_ack()).sequence, (await stream.hear_ack()).sequence] == [0, 1]
-    assert await stream.hear() == Drain()
+    assert [(await sender.receive_ack()).sequence, (await sender.receive_ack()).sequence] == [0, 1]
+    assert await sender.receive() == Drain()
     assert not await running
 
 
-async def test_sender_that_says_nothing_counts_as_gone_and_its_stream_ends_later() -> None:
-    stream = Stream(new_session(), Pipeline(), silence_s=0.01)
-    running = await stream.begin()
+async def test_silent_sender_is_marked_and_its_stream_ends_later() -> None:
+    sender = ScriptedSender(new_session(), FakePipeline(), silence_s=0.01)
+    running = await sender.start()
     async with asyncio.timeout(10):
-        while not stream.session.silent:
+        while not sender.session.silent:
             await asyncio.sleep(0.001)
-    assert stream.session.held
+    assert sender.session.in_use
     with pytest.raises(StreamBroken, match="no message"):
         await running
-    assert not stream.session.held
+    assert not sender.session.in_use
 
 
-async def test_stream_of_a_link_that_stood_still_goes_on() -> None:
-    stream = Stream(new_session(), Pipeline(), silence_s=0.02)
-    running = await stream.begin()
+async def test_stream_continues_after_a_stall() -> None:
+    sender = ScriptedSender(new_session(), FakePipeline(), silence_s=0.02)
+    running = await sender.start()
     async with asyncio.timeout(10):
-        while not stream.session.silent:
+        while not sender.session.silent:
             await asyncio.sleep(0.001)
-    await stream.send([0])
-    assert (await stream.hear_ack()).sequence == 0
-    assert not stream.session.silent
-    stream.end.break_off()
+    await sender.send([0])
+    assert (await sender.receive_ack()).sequence == 0
+    assert not sender.session.silent
+    sender.end.break_off()
     with pytest.raises(StreamBroken):
         await running
 
 
-async def test_parcels_arrive_while_a_frame_is_in_hand() -> None:
-    pipeline = Pipeline()
+async def test_blobs_are_delivered_during_reconstruction() -> None:
+    pipeline = FakePipeline()
     pipeline.gate.clear()
-    stream = Stream(new_session(), pipeline)
-    running = await stream.begin()
-    await stream.send([0])
-    await stream.say(Chunk(1, 0, b"abc", "colours", 2, 3, zlib.crc32(b"abc")))
-    assert await stream.hear() == ChunkAck(1, 3)
+    sender = ScriptedSender(new_session(), pipeline)
+    running = await sender.start()
+    await sender.send([0])
+    await sender.write(Chunk(1, 0, b"abc", "colours", 2, 3, zlib.crc32(b"abc")))
+    assert await sender.receive() == ChunkAck(1, 3)
     assert pipeline.blobs == [Blob("colours", 2, b"abc")]
     assert pipeline.done == []
-    await stream.say(Chunk(2, 0, b"abc", "broken", 2, 3, zlib.crc32(b"abc")))
-    assert await stream.hear() == ChunkAck(2, 3)
+    await sender.write(Chunk(2, 0, b"abc", "broken", 2, 3, zlib.crc32(b"abc")))
+    assert await sender.receive() == ChunkAck(2, 3)
     pipeline.gate.set()
-    assert (await stream.hear_ack()).sequence == 0
-    stream.end.break_off()
+    assert (await sender.receive_ack()).sequence == 0
+    sender.end.break_off()
     with pytest.raises(StreamBroken):
         await running
 
 
-async def test_pieces_out_of_order_end_the_stream() -> None:
-    stream = Stream(new_session(), Pipeline())
-    running = await stream.begin()
-    await stream.say(Chunk(1, 5, b"abc"))
+async def test_chunks_out_of_order_end_the_stream() -> None:
+    sender = ScriptedSender(new_session(), FakePipeline())
+    running = await sender.start()
+    await sender.write(Chunk(1, 5, b"abc"))
     with pytest.raises(StreamBroken, match=r"does not follow.*INVALID_ARGUMENT"):
         await running
 
 
-async def test_pipeline_that_cannot_go_on_ends_the_stream_with_the_reason() -> None:
-    pipeline = Pipeline()
-    stream = Stream(new_session(), pipeline)
-    running = await stream.begin()
+async def test_pipeline_failure_ends_the_stream_with_its_reason() -> None:
+    pipeline = FakePipeline()
+    sender = ScriptedSender(new_session(), pipeline)
+    running = await sender.start()
     pipeline.failure = OutputError("disk full")
-    await stream.send([0])
+    await sender.send([0])
     with pytest.raises(StreamBroken, match=r"disk full.*INTERNAL"):
         await running
-    assert stream.session.next_sequence == 0
+    assert sender.session.next_sequence == 0
 
 
-async def test_arrival_spacing_is_measured_on_the_monotonic_clock() -> None:
+async def test_arrival_spacing_comes_from_the_monotonic_clock() -> None:
     times_s = iter((10.0, 10.0, 10.025, 10.025))
-    stream = Stream(new_session(), Pipeline(), clock=Clock(lambda: next(times_s), lambda: 1e9))
-    running = await stream.begin()
-    await stream.send([0])
-    assert (await stream.hear_ack()).server_received_ns == 10**18
-    await stream.send([1])
-    assert (await stream.hear_ack()).arrival_spacing_ns == pytest.approx(25e6, rel=1e-6)
-    stream.end.break_off()
+    sender = ScriptedSender(new_session(), FakePipeline(), clock=Clock(lambda: next(times_s), lambda: 1e9))
+    running = await sender.start()
+    await sender.send([0])
+    assert (await sender.receive_ack()).server_received_ns == 10**18
+    await sender.send([1])
+    assert (await sender.receive_ack()).arrival_spacing_ns == pytest.approx(25e6, rel=1e-6)
+    sender.end.break_off()
     with pytest.raises(StreamBroken):
         await running

@@ -20,7 +20,7 @@ def _session(registry: SessionRegistry, number: int, now_s: float = 0.0) -> Sess
     return session
 
 
-def test_find_only_when_the_sender_wants_to_resume() -> None:
+def test_find_needs_a_request_to_resume() -> None:
     registry = SessionRegistry(CountingCodec)
     session = _session(registry, 1)
     assert registry.find(_hello(1, resume=True)) is session
@@ -28,35 +28,35 @@ def test_find_only_when_the_sender_wants_to_resume() -> None:
     assert registry.find(_hello(2, resume=True)) is None
 
 
-def test_create_when_full_gives_nothing() -> None:
+def test_create_when_full() -> None:
     registry = SessionRegistry(CountingCodec, capacity=1)
     _session(registry, 1)
     assert registry.create(_hello(2), 0.0) is None
 
 
-async def test_expired_sessions_are_taken_but_not_those_in_use() -> None:
+async def test_take_expired_keeps_sessions_in_use() -> None:
     registry = SessionRegistry(CountingCodec, keep_s=10.0)
-    gone, busy, fresh = _session(registry, 1), _session(registry, 2), _session(registry, 3, now_s=15.0)
+    expired, busy, fresh = _session(registry, 1), _session(registry, 2), _session(registry, 3, now_s=15.0)
     await busy.claim(lambda: None)
-    assert registry.take_expired(20.0) == [gone]
+    assert registry.take_expired(20.0) == [expired]
     assert registry.take_all() == [busy, fresh]
     assert registry.count == 0
 
 
-async def test_claim_waits_until_the_holder_lets_go() -> None:
+async def test_claim_waits_until_the_session_is_released() -> None:
     session = _session(SessionRegistry(CountingCodec), 1)
-    asked: list[int] = []
-    await session.claim(lambda: asked.append(1))
-    second = asyncio.create_task(session.claim(lambda: asked.append(2)))
+    evictions: list[int] = []
+    await session.claim(lambda: evictions.append(1))
+    second = asyncio.create_task(session.claim(lambda: evictions.append(2)))
     await settle()
-    assert asked == [1]
+    assert evictions == [1]
     assert not second.done()
-    session.let_go()
+    session.release()
     await second
-    assert session.held
+    assert session.in_use
 
 
-def test_rejected_frame_may_come_again_after_later_ones() -> None:
+def test_rejected_frame_may_be_sent_again_after_later_ones() -> None:
     session = _session(SessionRegistry(CountingCodec), 1)
     session.rejected(4)
     session.handled(5)
@@ -66,7 +66,7 @@ def test_rejected_frame_may_come_again_after_later_ones() -> None:
     assert session.next_sequence == 6
 
 
-def test_memory_of_rejections_does_not_grow() -> None:
+def test_memory_of_rejections_is_bounded() -> None:
     session = _session(SessionRegistry(CountingCodec), 1)
     for sequence in range(1000):
         session.rejected(sequence)
@@ -74,10 +74,10 @@ def test_memory_of_rejections_does_not_grow() -> None:
     assert sum(not session.has_handled(sequence) for sequence in range(1000)) == 64
 
 
-def test_decode_refuses_the_payload_of_another_frame() -> None:
+def test_decode_rejects_the_payload_of_another_frame() -> None:
     session, codec = _session(SessionRegistry(CountingCodec), 1), CountingCodec()
     payload = codec.encode(label_frame(7)).payload
-    with pytest.raises(MalformedPacket, match="frame 8 holds the payload of frame 7"):
+    with pytest.raises(MalformedPacket, match="frame 8 has the payload of frame 7"):
         session.decode(FrameMessage(8, payload, 0, 0, True))
     assert session.decodable_from == -1
     assert session.decode(FrameMessage(7, payload, 0, 0, True)).frame == label_frame(7)

@@ -11,14 +11,14 @@ def _run(link: FakeBottleneck, estimator: CapacityEstimator, begin_ms: float, fr
     return capacity
 
 
-def test_thin_stream_on_a_fast_link_is_a_lower_bound_that_throttles_nothing() -> None:
+def test_thin_stream_on_a_fast_link_gives_a_lower_bound() -> None:
     capacity = _run(FakeBottleneck(50e6), CapacityEstimator(), 0.0, 100, 300)
     assert not capacity.measured
     assert capacity.bps == pytest.approx(370 * 8 / 0.033, rel=0.01)
 
 
 def test_stream_that_fills_the_link_measures_it() -> None:
-    # 800 bytes at 30 Hz want 194 kbit/s.
+    # 800 bytes at 30 Hz are 194 kbit/s.
     link, estimator = FakeBottleneck(1e6), CapacityEstimator()
     _run(link, estimator, 0.0, 30, 300)
     link.capacity_bps = 100e3
@@ -28,7 +28,7 @@ def test_stream_that_fills_the_link_measures_it() -> None:
     assert capacity.queue_ms > 15.0
 
 
-def test_link_collapse_is_seen_within_a_few_frames() -> None:
+def test_update_when_link_collapses() -> None:
     link, estimator = FakeBottleneck(8e6), CapacityEstimator()
     assert not _run(link, estimator, 0.0, 60, 4000).measured
     link.capacity_bps = 500e3
@@ -37,17 +37,17 @@ def test_link_collapse_is_seen_within_a_few_frames() -> None:
     assert capacity.bps == pytest.approx(500e3, rel=0.2)
 
 
-def test_trains_measure_a_link_that_is_hardly_used() -> None:
+def test_packet_trains_measure_a_hardly_used_link() -> None:
     estimator = CapacityEstimator()
     _run(FakeBottleneck(2e6), estimator, 0.0, 30, 300)
-    # One in five was noted late.
+    # One arrival in five was time-stamped late.
     for number, bps in enumerate((2.02e6, 1.99e6, 0.9e6, 2.0e6, 2.01e6)):
         capacity = estimator.on_packet_train(PacketTrainSample(bps, True, 2000), 1000.0 + number * 300.0)
     assert capacity.measured
     assert capacity.bps == pytest.approx(2e6, rel=0.01)
 
 
-def test_a_train_too_fast_for_the_clocks_is_a_lower_bound() -> None:
+def test_unresolved_packet_train_gives_a_lower_bound() -> None:
     capacity = CapacityEstimator().on_packet_train(PacketTrainSample(30e6, False, 2000), 0.0)
     assert (capacity.bps, capacity.measured) == (30e6, False)
 
@@ -60,7 +60,7 @@ def test_long_frames_measure_a_link_that_is_not_full() -> None:
     assert capacity.bps == pytest.approx(4e6, rel=0.05)
 
 
-def test_a_queue_that_long_frames_make_cuts_the_estimate() -> None:
+def test_queue_of_long_frames_cuts_the_estimate() -> None:
     link, estimator = FakeBottleneck(8e6), CapacityEstimator()
     _run(link, estimator, 0.0, 10, 300)
     _run(link, estimator, 330.0, 60, 12_000)
@@ -68,7 +68,7 @@ def test_a_queue_that_long_frames_make_cuts_the_estimate() -> None:
     assert _run(link, estimator, 2310.0, 5, 12_000).bps == pytest.approx(1e6, rel=0.2)
 
 
-def test_the_cautious_estimate_is_that_of_the_worse_moments() -> None:
+def test_lower_quartile_of_the_last_second() -> None:
     estimator = CapacityEstimator()
     assert estimator.lower_quartile_bps(0.0) is None
     for number, bps in enumerate((8e6, 2e6, 2e6, 8e6, 8e6, 2e6, 8e6, 8e6)):
@@ -78,7 +78,7 @@ def test_the_cautious_estimate_is_that_of_the_worse_moments() -> None:
     assert estimator.lower_quartile_bps(5000.0) == pytest.approx(8e6)
 
 
-def test_jitter_without_a_standing_queue_is_no_congestion() -> None:
+def test_jitter_is_not_congestion() -> None:
     estimator = CapacityEstimator()
     for number in range(100):
         late_ms = 40.0 if number % 3 == 0 else 0.0
@@ -86,14 +86,14 @@ def test_jitter_without_a_standing_queue_is_no_congestion() -> None:
         assert not capacity.measured
 
 
-def test_stream_that_begins_on_a_full_link_measures_it() -> None:
+def test_stream_that_starts_on_a_full_link_measures_it() -> None:
     capacity = _run(FakeBottleneck(100e3, delay_ms=5.0), CapacityEstimator(), 0.0, 60, 800)
     assert capacity.measured
     assert capacity.bps == pytest.approx(100e3, rel=0.15)
 
 
-def test_slow_reconstruction_on_a_busy_machine_is_no_thin_link() -> None:
-    # Five frames a second because the receiver takes 200 ms each; everything is late by up to 60 ms beside that.
+def test_slow_reconstruction_is_not_congestion() -> None:
+    # Five frames a second, since the receiver takes 200 ms for each; delays vary by up to 60 ms.
     estimator = CapacityEstimator()
     for number in range(100):
         late_ms = 20.0 + 40.0 * (number % 5) / 4 if number else 0.0
@@ -107,7 +107,7 @@ def test_slow_reconstruction_on_a_busy_machine_is_no_thin_link() -> None:
         assert not estimator.update(slow, number * 200.0).measured
 
 
-def test_measurement_is_forgotten_after_its_window() -> None:
+def test_measurements_leave_the_window() -> None:
     link, estimator = FakeBottleneck(1e6), CapacityEstimator(window_ms=2000.0)
     _run(link, estimator, 0.0, 30, 300)
     link.capacity_bps = 100e3
@@ -116,7 +116,7 @@ def test_measurement_is_forgotten_after_its_window() -> None:
     assert (later.bps, later.measured) == (None, False)
 
 
-def test_gap_between_streams_is_not_a_slow_link() -> None:
+def test_gap_between_streams_is_not_congestion() -> None:
     estimator = CapacityEstimator()
     for number in range(3):
         estimator.update(sample(one_way_ms=10.0 + 30.0 * number), number * 33.0)

@@ -6,40 +6,40 @@ from sender.congestion.samples import wire_bytes
 RATES = [20e3, 100e3, 1e6, 5e6, 20e6]
 
 
-def test_headers_are_counted_for_every_packet() -> None:
+def test_wire_bytes_include_the_headers_of_every_packet() -> None:
     assert wire_bytes(300) == 300 + 18 + 52
     assert wire_bytes(10_000) == 10_000 + 18 + 7 * 52
 
 
-def test_last_message_over_the_time_since_the_one_before() -> None:
-    # The first came late, since the receiver was asleep.
+def test_measure_uses_the_spacing_of_the_last_two_messages() -> None:
+    # The first arrived at a sleeping receiver and was time-stamped late.
     measurement = measure([9.0, 10.0, 20.0], [40, 400, 1000])
     assert measurement.resolved
     assert measurement.bps == pytest.approx(wire_bytes(1000) * 8 / 0.010)
     assert measurement.wire_bytes == wire_bytes(40) + wire_bytes(400) + wire_bytes(1000)
 
 
-def test_what_came_too_fast_for_the_clocks_is_a_lower_bound() -> None:
+def test_measure_below_the_clock_resolution_gives_a_lower_bound() -> None:
     measurement = measure([0.0, 0.1], [40, 1000])
     assert not measurement.resolved
     assert measurement.bps == pytest.approx(wire_bytes(1000) * 8 / 0.003)
 
 
 @pytest.mark.parametrize("bps", RATES)
-def test_trains_take_a_few_percent_of_any_link(bps: float) -> None:
+def test_trains_use_a_few_percent_of_any_link(bps: float) -> None:
     plan = PacketTrainPlan()
     sizes = plan.messages(bps)
-    bits = 8 * sum(wire_bytes(each) for each in sizes)
+    bits = 8 * sum(wire_bytes(size) for size in sizes)
     assert bits / (plan.pause_ms(sizes, bps) / 1e3) <= 0.04 * bps * 1.001
 
 
 @pytest.mark.parametrize("bps", RATES[1:])
-def test_trains_are_as_long_as_the_clocks_need_and_no_longer_than_until_the_next_frame(bps: float) -> None:
+def test_trains_resolve_the_capacity_and_end_before_the_next_frame(bps: float) -> None:
     sizes = PacketTrainPlan().messages(bps)
-    times_ms = [wire_bytes(each) * 8e3 / bps for each in sizes]
+    times_ms = [wire_bytes(size) * 8e3 / bps for size in sizes]
     assert times_ms[-1] > 3.9
     assert sum(times_ms) < 23.0
 
 
-def test_a_train_fits_the_window_that_tcp_begins_with() -> None:
-    assert sum(wire_bytes(each) for each in PacketTrainPlan().messages(1e9)) < 10 * 1500
+def test_train_fits_the_initial_congestion_window_of_tcp() -> None:
+    assert sum(wire_bytes(size) for size in PacketTrainPlan().messages(1e9)) < 10 * 1500

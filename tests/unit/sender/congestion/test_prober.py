@@ -1,4 +1,4 @@
-"""Trains over a link of a given capacity, without clocks: what they measure, and what they cost."""
+"""Accuracy and cost of packet trains on a simulated link of given capacity."""
 
 import pytest
 
@@ -12,11 +12,11 @@ FRAME_MS = 33.0
 
 
 class Link:
-    """First in, first out; a receiver whose clock is elsewhere and reads up to 0.2 ms late."""
+    """A first-in-first-out link; the receiver's clock has an offset and time-stamps arrivals up to 0.2 ms late."""
 
     def __init__(self, bps: float, rtt_ms: float = 60.0) -> None:
         self.prober = Prober()
-        self.measurement: list[PacketTrainSample] = []
+        self.measurements: list[PacketTrainSample] = []
         self.probing_bytes = 0
         self._bps, self._rtt_ms = bps, rtt_ms
         self._free_ms = 0.0
@@ -24,77 +24,76 @@ class Link:
     def run(self, begin_ms: float, seconds: float, frame_bytes: int = 80, *, queued: bool = False) -> None:
         for number in range(int(seconds * 1e3 / FRAME_MS)):
             now_ms = begin_ms + number * FRAME_MS
-            self._pass(frame_bytes, now_ms)
-            self.prober.frame(frame_bytes, now_ms)
+            self._transmit(frame_bytes, now_ms)
+            self.prober.frame_sent(frame_bytes, now_ms)
             rtt_ms = self._rtt_ms + 50.0 * (queued and number > 0)
             self.prober.acknowledged(sample(rtt_ms=rtt_ms, message_bytes=frame_bytes, waited=queued), now_ms)
             sizes = self.prober.packet_train(now_ms + 10.0)
             if sizes:
                 self._packet_train(sizes, now_ms + 10.0)
 
-    def _pass(self, message_bytes: int, now_ms: float) -> float:
+    def _transmit(self, message_bytes: int, now_ms: float) -> float:
         self._free_ms = max(self._free_ms, now_ms) + wire_bytes(message_bytes) * 8e3 / self._bps
         return self._free_ms + self._rtt_ms / 2
 
     def _packet_train(self, sizes: tuple[int, ...], now_ms: float) -> None:
-        beats = [Heartbeat(int(now_ms * 1e6) + index) for index in range(len(sizes))]
-        self.prober.sent(beats, sizes, now_ms)
-        self.probing_bytes += sum(wire_bytes(each) for each in sizes)
-        for index, (beat, size) in enumerate(zip(beats, sizes, strict=True)):
-            arrives_ms = self._pass(size, now_ms) + 0.2 * (index % 2) + 1e6
-            measurement = self.prober.echoed(Heartbeat(beat.sent_ns, int(arrives_ms * 1e6)), now_ms + self._rtt_ms)
-            self.measurement += [measurement] if measurement else []
+        heartbeats = [Heartbeat(int(now_ms * 1e6) + index) for index in range(len(sizes))]
+        self.prober.sent(heartbeats, sizes, now_ms)
+        self.probing_bytes += sum(wire_bytes(size) for size in sizes)
+        for index, (heartbeat, size) in enumerate(zip(heartbeats, sizes, strict=True)):
+            arrives_ms = self._transmit(size, now_ms) + 0.2 * (index % 2) + 1e6
+            measurement = self.prober.echoed(Heartbeat(heartbeat.sent_ns, int(arrives_ms * 1e6)), now_ms + self._rtt_ms)
+            self.measurements += [measurement] if measurement else []
 
 
 @pytest.mark.parametrize("mbps", [0.1, 0.3, 1.0, 5.0, 20.0])
-def test_finds_the_capacity_with_a_few_percent_of_it(mbps: float) -> None:
+def test_trains_find_the_capacity_with_a_few_percent_of_it(mbps: float) -> None:
     link = Link(mbps * 1e6)
     link.run(0.0, 20.0, frame_bytes=30 if mbps < 0.2 else 80)
-    assert len(link.measurement) > 10
-    assert [measurement.bps / 1e6 for measurement in link.measurement[8:]] == pytest.approx(
-        [mbps] * len(link.measurement[8:]), rel=0.1
-    )
-    assert all(measurement.resolved for measurement in link.measurement[8:])
+    assert len(link.measurements) > 10
+    settled = link.measurements[8:]
+    assert [measurement.bps / 1e6 for measurement in settled] == pytest.approx([mbps] * len(settled), rel=0.1)
+    assert all(measurement.resolved for measurement in settled)
     assert link.probing_bytes * 8e-6 / 20.0 / mbps < 0.05
 
 
-def test_faster_than_the_clocks_is_a_lower_bound() -> None:
+def test_link_faster_than_the_clock_resolution_gives_lower_bounds() -> None:
     link = Link(1e9)
     link.run(0.0, 5.0)
-    assert not any(measurement.resolved for measurement in link.measurement)
-    assert 20e6 < link.measurement[-1].bps < 1e9
+    assert not any(measurement.resolved for measurement in link.measurements)
+    assert 20e6 < link.measurements[-1].bps < 1e9
 
 
 @pytest.mark.parametrize(("frame_bytes", "queued"), [(5000, False), (80, True)])
-def test_no_trains_while_frames_tell_as_much(frame_bytes: int, queued: bool) -> None:
+def test_no_trains_while_frames_measure_the_link(frame_bytes: int, queued: bool) -> None:
     link = Link(5e6)
     link.run(0.0, 3.0)
-    before = len(link.measurement)
+    before = len(link.measurements)
     link.run(3000.0, 5.0, frame_bytes, queued=queued)
-    assert len(link.measurement) <= before + 1
+    assert len(link.measurements) <= before + 1
     link.run(9000.0, 3.0)
-    assert len(link.measurement) > before + 5
+    assert len(link.measurements) > before + 5
 
 
-def test_no_trains_where_frames_take_most_of_the_link() -> None:
+def test_no_trains_while_frames_fill_most_of_the_link() -> None:
     link = Link(100e3)
     link.run(0.0, 10.0, frame_bytes=200)
-    measurement = len(link.measurement)
+    before = len(link.measurements)
     link.run(10_000.0, 10.0, frame_bytes=200)
-    assert len(link.measurement) == measurement
+    assert len(link.measurements) == before
 
 
-def test_echoes_of_other_heartbeats_and_of_an_old_stream_say_nothing() -> None:
+def test_unexpected_echoes_are_ignored() -> None:
     prober = Prober()
     sizes = prober.packet_train(0.0)
-    beats = [Heartbeat(index + 1) for index in range(len(sizes))]
-    prober.sent(beats, sizes, 0.0)
+    heartbeats = [Heartbeat(index + 1) for index in range(len(sizes))]
+    prober.sent(heartbeats, sizes, 0.0)
     assert prober.echoed(Heartbeat(99, 5), 10.0) is None
     prober.restart()
-    assert all(prober.echoed(Heartbeat(beat.sent_ns, 5), 10.0) is None for beat in beats)
+    assert all(prober.echoed(Heartbeat(heartbeat.sent_ns, 5), 10.0) is None for heartbeat in heartbeats)
 
 
-def test_a_train_that_is_never_echoed_is_not_waited_for_for_ever() -> None:
+def test_lost_train_times_out() -> None:
     prober = Prober()
     sizes = prober.packet_train(0.0)
     prober.sent([Heartbeat(index + 1) for index in range(len(sizes))], sizes, 0.0)
@@ -102,7 +101,7 @@ def test_a_train_that_is_never_echoed_is_not_waited_for_for_ever() -> None:
     assert prober.packet_train(2500.0)
 
 
-def test_padding_makes_a_heartbeat_as_long_as_asked_for_and_never_shorter() -> None:
+def test_padding_reaches_the_size_and_never_shortens() -> None:
     bare = Heartbeat(1)
     assert padded(bare, 500, 30).padding == bytes(470)
     assert padded(bare, 20, 30) == bare

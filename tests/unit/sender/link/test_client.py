@@ -13,9 +13,17 @@ from common.wire.convert import (
     decode_client,
     encode_server,
 )
-from sender.link import Fate, LinkClient
+from sender.link import Fate, LinkClient, LinkConfig
 from tests.support.fake_link import MODEL, label_frame, settle
-from tests.support.scripted_receiver import WELCOME, Link, Receiver, ack, hear, hear_frame, say
+from tests.support.scripted_receiver import (
+    WELCOME,
+    ClientFixture,
+    ScriptedReceiver,
+    ack,
+    receive,
+    receive_frame,
+    reply,
+)
 
 
 @pytest.fixture
@@ -27,24 +35,24 @@ async def closing() -> AsyncIterator[list[LinkClient]]:
 
 
 async def test_live_send_when_window_is_full_supersedes_the_older_waiting_frame(closing: list[LinkClient]) -> None:
-    link = Link(Receiver(WELCOME), live=True)
+    link = ClientFixture(ScriptedReceiver(WELCOME), live=True)
     closing.append(link.client)
     await link.client.connect()
     end = await link.receiver.stream()
     for sequence in range(5):
         await link.client.send(label_frame(sequence))
         await settle()
-    assert [await hear_frame(end), await hear_frame(end)] == [0, 1]
-    assert link.seen.fates == [(2, Fate.SUPERSEDED), (3, Fate.SUPERSEDED)]
+    assert [await receive_frame(end), await receive_frame(end)] == [0, 1]
+    assert link.observer.fates == [(2, Fate.SUPERSEDED), (3, Fate.SUPERSEDED)]
     assert link.codec.encoded == [(0, -1), (1, -1)]
-    await say(end, ack(0))
-    assert await hear_frame(end) == 4
-    # Encoded only now, so predicted from the frame that was acknowledged in the meantime.
+    await reply(end, ack(0))
+    assert await receive_frame(end) == 4
+    # Encoded only now, so predicted from the frame acknowledged in the meantime.
     assert link.codec.encoded[-1] == (4, 0)
 
 
-async def test_send_of_a_file_waits_for_room_and_loses_nothing(closing: list[LinkClient]) -> None:
-    link = Link(Receiver(WELCOME), live=False)
+async def test_file_send_waits_for_room_and_loses_nothing(closing: list[LinkClient]) -> None:
+    link = ClientFixture(ScriptedReceiver(WELCOME), live=False)
     closing.append(link.client)
     await link.client.connect()
     end = await link.receiver.stream()
@@ -54,16 +62,16 @@ async def test_send_of_a_file_waits_for_room_and_loses_nothing(closing: list[Lin
     blocked = asyncio.create_task(link.client.send(label_frame(3)))
     await settle()
     assert not blocked.done()
-    await say(end, ack(0))
+    await reply(end, ack(0))
     await blocked
     for sequence in (1, 2, 3):
-        await say(end, ack(sequence))
-    assert [await hear_frame(end) for _ in range(4)] == [0, 1, 2, 3]
-    assert link.seen.fates == [(sequence, Fate.ACKNOWLEDGED) for sequence in range(4)]
+        await reply(end, ack(sequence))
+    assert [await receive_frame(end) for _ in range(4)] == [0, 1, 2, 3]
+    assert link.observer.fates == [(sequence, Fate.ACKNOWLEDGED) for sequence in range(4)]
 
 
 async def test_window_is_the_smaller_of_both_sides(closing: list[LinkClient]) -> None:
-    link = Link(Receiver(Welcome(True, MODEL, window=1)), live=True)
+    link = ClientFixture(ScriptedReceiver(Welcome(True, MODEL, window=1)), live=True)
     closing.append(link.client)
     await link.client.connect()
     for sequence in range(2):
@@ -72,100 +80,100 @@ async def test_window_is_the_smaller_of_both_sides(closing: list[LinkClient]) ->
     assert link.codec.encoded == [(0, -1)]
 
 
-async def test_sample_takes_the_receivers_time_out_of_the_round_trip(closing: list[LinkClient]) -> None:
-    link = Link(Receiver(WELCOME), live=True)
+async def test_round_trip_time_excludes_the_receivers_hold_time(closing: list[LinkClient]) -> None:
+    link = ClientFixture(ScriptedReceiver(WELCOME), live=True)
     closing.append(link.client)
     await link.client.connect()
     end = await link.receiver.stream()
     await link.client.send(label_frame(0))
-    await hear_frame(end)
-    await say(end, ack(0))
-    (sample,) = link.seen.samples
+    await receive_frame(end)
+    await reply(end, ack(0))
+    (sample,) = link.observer.samples
     assert (sample.hold_ms, sample.arrival_spacing_ms, sample.message_bytes) == (3.0, 33.0, 350)
     assert sample.round_trip_time_ms >= 0
     assert sample.sent_spacing_ms is None
 
 
-async def test_rejected_frame_of_a_file_is_sent_again_as_a_key_frame(closing: list[LinkClient]) -> None:
-    link = Link(Receiver(WELCOME), live=False)
+async def test_rejected_file_frame_is_sent_again_as_a_key_frame(closing: list[LinkClient]) -> None:
+    link = ClientFixture(ScriptedReceiver(WELCOME), live=False)
     closing.append(link.client)
     await link.client.connect()
     end = await link.receiver.stream()
     await link.client.send(label_frame(0))
-    assert await hear_frame(end) == 0
-    await say(end, ack(0))
+    assert await receive_frame(end) == 0
+    await reply(end, ack(0))
     await link.client.send(label_frame(1))
-    assert await hear_frame(end) == 1
-    await say(end, ack(1, AckStatus.REJECTED, want_key=True))
-    assert await hear_frame(end) == 1
+    assert await receive_frame(end) == 1
+    await reply(end, ack(1, AckStatus.REJECTED, want_key=True))
+    assert await receive_frame(end) == 1
     assert link.codec.encoded == [(0, -1), (1, 0), (1, -1)]
-    assert link.seen.sent_again == [(0, False), (1, False), (1, True)]
+    assert link.observer.sent_frames == [(0, False), (1, False), (1, True)]
 
 
-async def test_rejected_live_frame_is_given_up_and_the_next_is_a_key_frame(closing: list[LinkClient]) -> None:
-    link = Link(Receiver(WELCOME), live=True)
+async def test_rejected_live_frame_is_dropped_and_the_next_is_a_key_frame(closing: list[LinkClient]) -> None:
+    link = ClientFixture(ScriptedReceiver(WELCOME), live=True)
     closing.append(link.client)
     await link.client.connect()
     end = await link.receiver.stream()
     for sequence in range(2):
         await link.client.send(label_frame(sequence))
         await settle()
-        await say(end, ack(sequence, AckStatus.REJECTED if sequence else AckStatus.DECODED, want_key=sequence == 1))
+        await reply(end, ack(sequence, AckStatus.REJECTED if sequence else AckStatus.DECODED, want_key=sequence == 1))
     await link.client.send(label_frame(2))
     await settle()
-    assert link.seen.fates == [(0, Fate.ACKNOWLEDGED), (1, Fate.REJECTED)]
+    assert link.observer.fates == [(0, Fate.ACKNOWLEDGED), (1, Fate.REJECTED)]
     assert link.codec.encoded == [(0, -1), (1, 0), (2, -1)]
 
 
-async def test_send_when_every_frame_is_rejected_gives_up(closing: list[LinkClient]) -> None:
-    link = Link(Receiver(WELCOME), live=False)
+async def test_send_fails_when_every_frame_is_rejected(closing: list[LinkClient]) -> None:
+    link = ClientFixture(ScriptedReceiver(WELCOME), live=False)
     closing.append(link.client)
     await link.client.connect()
     end = await link.receiver.stream()
     await link.client.send(label_frame(0))
     for _ in range(8):
-        await hear_frame(end)
-        await say(end, ack(0, AckStatus.REJECTED, want_key=True))
+        await receive_frame(end)
+        await reply(end, ack(0, AckStatus.REJECTED, want_key=True))
     with pytest.raises(PeerError, match="rejected 8 frames in a row: a reason"):
         await link.client.send(label_frame(1))
 
 
-async def test_duplicate_is_delivered_but_nothing_is_predicted_from_it(closing: list[LinkClient]) -> None:
-    link = Link(Receiver(WELCOME), live=False)
+async def test_duplicate_is_acknowledged_but_is_no_reference(closing: list[LinkClient]) -> None:
+    link = ClientFixture(ScriptedReceiver(WELCOME), live=False)
     closing.append(link.client)
     await link.client.connect()
     end = await link.receiver.stream()
     await link.client.send(label_frame(0))
     await settle()
-    await say(end, ack(0, AckStatus.DUPLICATE))
+    await reply(end, ack(0, AckStatus.DUPLICATE))
     await link.client.send(label_frame(1))
     await settle()
-    assert link.seen.fates == [(0, Fate.ACKNOWLEDGED)]
+    assert link.observer.fates == [(0, Fate.ACKNOWLEDGED)]
     assert link.codec.encoded == [(0, -1), (1, -1)]
 
 
-async def test_resume_when_receiver_kept_the_session_goes_on_from_its_state(closing: list[LinkClient]) -> None:
+async def test_resume_when_receiver_kept_the_session_continues_from_its_state(closing: list[LinkClient]) -> None:
     kept = Welcome(True, MODEL, next_sequence=2, resumed=True, decodable_from=1)
-    link = Link(Receiver(WELCOME, kept), live=False)
+    link = ClientFixture(ScriptedReceiver(WELCOME, kept), live=False)
     closing.append(link.client)
     await link.client.connect()
     end = await link.receiver.stream()
     for sequence in range(2):
         await link.client.send(label_frame(sequence))
         await settle()
-    await say(end, ack(0))
+    await reply(end, ack(0))
     end.break_off()
     end = await link.receiver.stream()
     assert (link.receiver.hellos[1].resume, link.receiver.hellos[1].resume_from) == (True, 1)
     await link.client.send(label_frame(2))
-    assert await hear_frame(end) == 2
-    assert link.seen.fates == [(0, Fate.ACKNOWLEDGED), (1, Fate.ACKNOWLEDGED)]
+    assert await receive_frame(end) == 2
+    assert link.observer.fates == [(0, Fate.ACKNOWLEDGED), (1, Fate.ACKNOWLEDGED)]
     assert link.codec.encoded == [(0, -1), (1, -1), (2, 1)]
-    assert link.seen.lost == ["connection reset (UNAVAILABLE)"]
+    assert link.observer.losses == ["connection reset (UNAVAILABLE)"]
 
 
-async def test_resume_when_receiver_is_new_sends_again_from_a_key_frame(closing: list[LinkClient]) -> None:
-    link = Link(Receiver(WELCOME, None, WELCOME), live=False)
+async def test_resume_when_receiver_is_new_resends_from_a_key_frame(closing: list[LinkClient]) -> None:
+    link = ClientFixture(ScriptedReceiver(WELCOME, None, WELCOME), live=False)
     closing.append(link.client)
     await link.client.connect()
     end = await link.receiver.stream()
@@ -173,94 +181,94 @@ async def test_resume_when_receiver_is_new_sends_again_from_a_key_frame(closing:
         await link.client.send(label_frame(sequence))
         await settle()
         if sequence == 0:
-            await say(end, ack(0))
+            await reply(end, ack(0))
     end.break_off()
     end = await link.receiver.stream()
-    assert [await hear_frame(end), await hear_frame(end)] == [1, 2]
+    assert [await receive_frame(end), await receive_frame(end)] == [1, 2]
     assert link.codec.encoded == [(0, -1), (1, 0), (2, 0), (1, -1), (2, -1)]
-    assert (1, True) in link.seen.sent_again
+    assert (1, True) in link.observer.sent_frames
 
 
-async def test_receiver_that_says_nothing_is_taken_for_dead(closing: list[LinkClient]) -> None:
-    link = Link(Receiver(WELCOME, WELCOME), live=True, heartbeat_interval_ms=2.0)
+async def test_silent_receiver_is_reported_as_lost(closing: list[LinkClient]) -> None:
+    link = ClientFixture(ScriptedReceiver(WELCOME, WELCOME), live=True, heartbeat_interval_ms=2.0)
     closing.append(link.client)
     await link.client.connect()
     await link.receiver.stream()
     link.receiver.network.clear()
     async with asyncio.timeout(10):
-        while not link.seen.lost:
+        while not link.observer.losses:
             await asyncio.sleep(0.001)
     link.receiver.network.set()
     await link.receiver.stream()
-    assert link.seen.lost == ["no message from the receiver (DEADLINE_EXCEEDED)"]
+    assert link.observer.losses == ["no message from the receiver (DEADLINE_EXCEEDED)"]
 
 
-async def test_another_connection_that_stands_is_taken_for_a_silent_one(closing: list[LinkClient]) -> None:
-    link = Link(Receiver(WELCOME, WELCOME), live=True, heartbeat_interval_ms=2.0)
+async def test_open_standby_connection_replaces_a_silent_stream(closing: list[LinkClient]) -> None:
+    link = ClientFixture(ScriptedReceiver(WELCOME, WELCOME), live=True, heartbeat_interval_ms=2.0)
     closing.append(link.client)
     await link.client.connect()
     await link.receiver.stream()
     await link.receiver.stream()
-    assert link.seen.lost == ["no message from the receiver (DEADLINE_EXCEEDED)"]
-    assert link.seen.connections == 2
+    assert link.observer.losses == ["no message from the receiver (DEADLINE_EXCEEDED)"]
+    assert link.observer.connections == 2
 
 
-async def test_receiver_that_was_silent_because_nothing_got_through_is_not_given_up(closing: list[LinkClient]) -> None:
-    link = Link(Receiver(WELCOME), live=True, heartbeat_interval_ms=2.0)
+async def test_stream_of_a_stalled_link_is_kept(closing: list[LinkClient]) -> None:
+    link = ClientFixture(ScriptedReceiver(WELCOME), live=True, heartbeat_interval_ms=2.0)
     closing.append(link.client)
     await link.client.connect()
     link.receiver.network.clear()
     end = await link.receiver.stream()
-    while not link.seen.lost:
+    while not link.observer.losses:
         await settle()
-    # What stood in the queue arrives, and the other connection behind it.
-    await say(end, Heartbeat(1, 2))
+    # The queued echo arrives, and the standby connection after it.
+    await reply(end, Heartbeat(1, 2))
     link.receiver.network.set()
-    while link.seen.connections < 2:
+    while link.observer.connections < 2:
         await settle()
     await link.client.send(label_frame(0))
-    assert await hear_frame(end) == 0
+    assert await receive_frame(end) == 0
 
 
-async def test_receiver_that_echoes_heartbeats_lives_on(closing: list[LinkClient]) -> None:
-    link = Link(Receiver(WELCOME), live=True, heartbeat_interval_ms=2.0)
+async def test_receiver_that_echoes_heartbeats_is_not_lost(closing: list[LinkClient]) -> None:
+    link = ClientFixture(ScriptedReceiver(WELCOME), live=True, heartbeat_interval_ms=2.0)
     closing.append(link.client)
     await link.client.connect()
     end = await link.receiver.stream()
     for _ in range(20):
         data = await end.read()
         assert data is not None
-        beat = decode_client(data)
-        assert isinstance(beat, Heartbeat)
-        await say(end, beat)
-    assert link.seen.lost == []
+        heartbeat = decode_client(data)
+        assert isinstance(heartbeat, Heartbeat)
+        await reply(end, heartbeat)
+    assert link.observer.losses == []
 
 
-async def test_receiver_that_drains_gets_no_further_frames(closing: list[LinkClient]) -> None:
-    link = Link(Receiver(WELCOME, WELCOME), live=False)
+async def test_draining_receiver_gets_no_further_frames(closing: list[LinkClient]) -> None:
+    link = ClientFixture(ScriptedReceiver(WELCOME, WELCOME), live=False)
     closing.append(link.client)
     await link.client.connect()
     first = await link.receiver.stream()
-    await say(first, Drain())
+    await reply(first, Drain())
     await link.client.send(label_frame(0))
     await settle()
     assert link.codec.encoded == []
     await first.finish()
     second = await link.receiver.stream()
-    assert await hear_frame(second) == 0
+    assert await receive_frame(second) == 0
 
 
-async def test_drain_waits_for_every_acknowledgement_then_says_goodbye() -> None:
-    link = Link(Receiver(WELCOME), live=False)
+async def test_drain_waits_for_every_acknowledgement_then_sends_drain() -> None:
+    link = ClientFixture(ScriptedReceiver(WELCOME), live=False)
     await link.client.connect()
     end = await link.receiver.stream()
     await link.client.send(label_frame(0))
     draining = asyncio.create_task(link.client.drain())
-    assert await hear_frame(end) == 0
+    assert await receive_frame(end) == 0
     await settle()
     assert not draining.done()
-    await say(end, ack(0))
-    assert isinstance(await hear(end), Drain)
+    await reply(end, ack(0))
+    assert isinstance(await receive(end), Drain)
     await end.write(encode_server(Drain()))
     await end.finish()
     await draining
@@ -268,8 +276,8 @@ async def test_drain_waits_for_every_acknowledgement_then_says_goodbye() -> None
         await link.client.send(label_frame(1))
 
 
-async def test_drain_when_receiver_is_gone_for_good_says_so() -> None:
-    link = Link(Receiver(WELCOME), live=False)
+async def test_drain_when_receiver_is_unreachable() -> None:
+    link = ClientFixture(ScriptedReceiver(WELCOME), live=False)
     await link.client.connect()
     end = await link.receiver.stream()
     await link.client.send(label_frame(0))
@@ -278,42 +286,51 @@ async def test_drain_when_receiver_is_gone_for_good_says_so() -> None:
         await link.client.drain()
 
 
-async def test_stream_that_the_receiver_refuses_to_go_on_with_is_not_tried_again() -> None:
-    link = Link(Receiver(WELCOME, WELCOME), live=False)
+async def test_stream_ended_with_a_fatal_code_is_not_retried() -> None:
+    link = ClientFixture(ScriptedReceiver(WELCOME, WELCOME), live=False)
     await link.client.connect()
     end = await link.receiver.stream()
     await link.client.send(label_frame(0))
     end.break_off("INVALID_ARGUMENT", "8 frames in a row rejected")
     with pytest.raises(PeerError, match="refuses to go on: 8 frames in a row rejected"):
         await link.client.drain()
-    assert link.seen.lost == []
+    assert link.observer.losses == []
 
 
 async def test_connect_when_models_differ_names_both() -> None:
-    link = Link(Receiver(Welcome(False, b"\xee" * 8, "another model")), live=True)
+    link = ClientFixture(ScriptedReceiver(Welcome(False, b"\xee" * 8, "another model")), live=True)
     with pytest.raises(ModelMismatch, match=r"0101010101010101 here, eeeeeeeeeeeeeeee at 127\.0\.0\.1:50051"):
         await link.client.connect()
 
 
-async def test_connect_when_refused_says_why() -> None:
-    link = Link(Receiver(Welcome(False, MODEL, "it speaks protocol version 7")), live=True)
+async def test_connect_when_refused_gives_the_reason() -> None:
+    link = ClientFixture(ScriptedReceiver(Welcome(False, MODEL, "it speaks protocol version 7")), live=True)
     with pytest.raises(VersionMismatch, match="it speaks protocol version 7"):
         await link.client.connect()
 
 
 async def test_connect_when_nothing_answers() -> None:
-    link = Link(Receiver(), live=True, connect_timeout=0.1)
+    link = ClientFixture(ScriptedReceiver(), live=True, connect_timeout=0.1)
     with pytest.raises(PeerError, match="no receiver at"):
         await link.client.connect()
 
 
-async def test_connect_when_something_else_answers_names_it() -> None:
-    link = Link(Receiver(foreign="it is an SSH server"), live=True)
+async def test_connect_when_another_server_answers_names_it() -> None:
+    link = ClientFixture(ScriptedReceiver(diagnosis="it is an SSH server"), live=True)
     with pytest.raises(PeerError, match="it is an SSH server"):
         await link.client.connect()
 
 
-async def test_connect_tries_again_while_the_receiver_starts(closing: list[LinkClient]) -> None:
-    link = Link(Receiver(None, None, WELCOME), live=True)
+async def test_connect_retries_while_the_receiver_starts(closing: list[LinkClient]) -> None:
+    link = ClientFixture(ScriptedReceiver(None, None, WELCOME), live=True)
     closing.append(link.client)
     assert (await link.client.connect()).decodable_from == NO_SEQUENCE
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [{"window": 0}, {"window": 65}, {"connect_timeout": 0.0}, {"heartbeat_interval_ms": 0.0}, {"heartbeats_missed": 0}],
+)
+def test_config_out_of_range(wrong: dict[str, float]) -> None:
+    with pytest.raises(ValueError, match=next(iter(wrong))):
+        LinkConfig(**wrong)  # type: ignore[arg-type]

@@ -1,4 +1,4 @@
-"""Whoever watches the link together with others hears all that one alone would."""
+"""`Observers` passes every notification on to each observer."""
 
 import inspect
 
@@ -10,20 +10,20 @@ HOOKS = [name for name, _ in inspect.getmembers(LinkObserver, inspect.isfunction
 
 
 @pytest.mark.parametrize("hook", HOOKS)
-def test_every_observer_hears_everything_in_their_order(hook: str) -> None:
-    heard: list[tuple[int, tuple[object, ...], dict[str, object]]] = []
+def test_every_observer_is_notified_in_order(hook: str) -> None:
+    calls: list[tuple[int, tuple[object, ...], dict[str, object]]] = []
 
-    def listener(number: int) -> LinkObserver:
+    def observer(number: int) -> LinkObserver:
         observer = LinkObserver()
-        setattr(observer, hook, lambda *measurement, **named: heard.append((number, measurement, named)))
+        setattr(observer, hook, lambda *arguments, **named: calls.append((number, arguments, named)))
         return observer
 
-    signature = inspect.signature(getattr(LinkObserver, hook))
-    measurement = [object() for one in signature.parameters.values() if one.kind is one.POSITIONAL_OR_KEYWORD][1:]
-    named = {one.name: object() for one in signature.parameters.values() if one.kind is one.KEYWORD_ONLY}
-    getattr(Observers(listener(1), listener(2)), hook)(*measurement, **named)
-    assert heard == [(1, tuple(measurement), named), (2, tuple(measurement), named)]
+    parameters = inspect.signature(getattr(LinkObserver, hook)).parameters.values()
+    arguments = [object() for parameter in parameters if parameter.kind is parameter.POSITIONAL_OR_KEYWORD][1:]
+    named = {parameter.name: object() for parameter in parameters if parameter.kind is parameter.KEYWORD_ONLY}
+    getattr(Observers(observer(1), observer(2)), hook)(*arguments, **named)
+    assert calls == [(1, tuple(arguments), named), (2, tuple(arguments), named)]
 
 
-def test_there_is_something_to_hear() -> None:
+def test_hooks_are_found() -> None:
     assert {"sent", "acknowledged", "probed", "one_way_delay", "ended"} <= set(HOOKS)

@@ -23,7 +23,7 @@ def test_offer_when_live_and_full_replaces_the_waiting_frame() -> None:
     assert _send(window) == 2
 
 
-def test_frame_is_held_back_when_it_was_ready_before_there_was_room() -> None:
+def test_frame_offered_to_a_full_window_is_held_back() -> None:
     window = SendWindow(1, live=True)
     window.offer(label_frame(0))
     assert not window.held_back
@@ -34,7 +34,7 @@ def test_frame_is_held_back_when_it_was_ready_before_there_was_room() -> None:
     assert window.held_back
 
 
-def test_offer_when_not_live_needs_room() -> None:
+def test_offer_of_a_file_frame_needs_room() -> None:
     window = SendWindow(1, live=False)
     window.offer(label_frame(0))
     assert not window.has_room
@@ -42,7 +42,7 @@ def test_offer_when_not_live_needs_room() -> None:
         window.offer(label_frame(1))
 
 
-def test_window_when_shrunk_sends_nothing_until_enough_is_acknowledged() -> None:
+def test_shrunk_window_blocks_until_enough_frames_are_acknowledged() -> None:
     window = SendWindow(2, live=False)
     for sequence in range(2):
         window.offer(label_frame(sequence))
@@ -55,12 +55,12 @@ def test_window_when_shrunk_sends_nothing_until_enough_is_acknowledged() -> None
     assert window.ready() == label_frame(2)
 
 
-def test_window_of_no_frames_is_refused() -> None:
+def test_empty_window_is_refused() -> None:
     with pytest.raises(ValueError, match="at least one"):
         SendWindow(0, live=True)
 
 
-def test_rejected_frame_of_a_file_goes_again_before_newer_ones() -> None:
+def test_rejected_file_frame_is_sent_again_before_newer_ones() -> None:
     window = SendWindow(2, live=False)
     for sequence in range(2):
         window.offer(label_frame(sequence))
@@ -71,7 +71,7 @@ def test_rejected_frame_of_a_file_goes_again_before_newer_ones() -> None:
     assert not window.idle
 
 
-def test_rejected_live_frame_is_given_up() -> None:
+def test_rejected_live_frame_is_dropped() -> None:
     window = SendWindow(2, live=True)
     window.offer(label_frame(0))
     _send(window)
@@ -79,7 +79,7 @@ def test_rejected_live_frame_is_given_up() -> None:
     assert window.idle
 
 
-def test_resume_of_a_file_sends_again_in_order_what_was_not_decoded() -> None:
+def test_resume_of_a_file_resends_undecoded_frames_in_order() -> None:
     window = SendWindow(3, live=False)
     for sequence in range(3):
         window.offer(label_frame(sequence))
@@ -111,7 +111,7 @@ def test_resume_when_live_prefers_the_waiting_frame() -> None:
     assert _send(window) == 5
 
 
-def test_resume_when_all_was_decoded_loses_nothing() -> None:
+def test_resume_when_all_frames_were_decoded() -> None:
     window = SendWindow(2, live=False)
     window.offer(label_frame(0))
     _send(window)

@@ -21,7 +21,7 @@ def _stream(rate: RateController, link: FakeBottleneck, begin_ms: float, frames:
     return sizes
 
 
-def test_capacity_policy_on_a_fast_link_ends_at_the_finest() -> None:
+def test_capacity_policy_on_a_fast_link_reaches_the_finest_rate() -> None:
     rate = RateController(RateConfig())
     _stream(rate, FakeBottleneck(50e6), 0.0, 150)
     assert rate.rho(IMPORTANCE) == {"root": 0.0, "hands": 0.0}
@@ -38,17 +38,17 @@ def test_capacity_policy_after_a_collapse_fits_the_link() -> None:
     assert rate.state.capacity.queue_ms < 40.0
 
 
-def test_paper_policy_reads_a_thin_stream_as_a_thin_link() -> None:
+def test_paper_policy_takes_a_thin_stream_for_a_thin_link() -> None:
     rate = RateController(RateConfig(policy="paper", bandwidth_min_kbps=50.0, bandwidth_max_kbps=1000.0))
     _stream(rate, FakeBottleneck(50e6), 0.0, 150)
     state = rate.state
     assert state.bandwidth_bps is not None
-    # The known trap: 50 Mbit/s of link, and nearly the worst f that bandwidth alone can make.
+    # The known weakness of eq. 15: 50 Mbit/s of capacity, and nearly the largest f that bandwidth alone can cause.
     assert state.bandwidth_bps < 200e3
     assert state.f > 0.4
 
 
-def test_fixed_policy_does_not_move() -> None:
+def test_fixed_policy_is_constant() -> None:
     rate = RateController(RateConfig(policy="fixed", fixed_f=0.5))
     before = rate.rho(IMPORTANCE)
     _stream(rate, FakeBottleneck(60e3), 0.0, 50)
@@ -56,23 +56,23 @@ def test_fixed_policy_does_not_move() -> None:
 
 
 @pytest.mark.parametrize("policy", ["capacity", "paper"])
-def test_before_anything_is_known_f_is_in_the_middle(policy: Literal["capacity", "paper"]) -> None:
+def test_initial_f(policy: Literal["capacity", "paper"]) -> None:
     assert RateController(RateConfig(policy=policy)).state.f == 0.5
 
 
-def test_state_reports_the_shortest_round_trip() -> None:
+def test_state_reports_the_minimum_round_trip() -> None:
     rate = RateController(RateConfig(), frame_rate_hz=30.0)
     for number, rtt_ms in enumerate((30.0, 12.0, 50.0)):
         rate.on_acknowledged(sample(rtt_ms=rtt_ms), number * 33.0)
     assert rate.state.min_rtt_ms == 12.0
 
 
-def test_frame_rate_of_nothing_is_refused() -> None:
+def test_frame_rate_of_zero_is_refused() -> None:
     with pytest.raises(ValueError, match="frame_rate_hz"):
         RateController(RateConfig(), frame_rate_hz=0.0)
 
 
-def test_bulk_goes_in_what_labels_leave_of_a_known_capacity() -> None:
+def test_blobs_use_the_capacity_that_labels_leave() -> None:
     rate = RateController(RateConfig(), frame_rate_hz=30.0)
     assert rate.background_bytes(0, 50_000, 0.0) == 0
     for number in range(8):
@@ -84,14 +84,14 @@ def test_bulk_goes_in_what_labels_leave_of_a_known_capacity() -> None:
     assert 200 <= allowed < 300
     assert rate.background_bytes(0, 150, 300.0) == 150
     assert rate.background_bytes(allowed, 50_000, 300.0) == 0
-    # A frame that should have been acknowledged long ago.
+    # The acknowledgement of this frame is overdue.
     rate.on_sent(8, 100, 310.0)
     assert rate.background_bytes(0, 50_000, 500.0) == 0
     rate.on_connected()
     assert rate.background_bytes(0, 50_000, 1100.0) > 0
 
 
-def test_labels_that_fill_the_link_leave_nothing_to_bulk() -> None:
+def test_labels_that_fill_the_link_leave_nothing_for_blobs() -> None:
     rate = RateController(RateConfig(), frame_rate_hz=30.0)
     for number in range(8):
         rate.on_sent(number, 300, number * 33.0)
@@ -100,6 +100,6 @@ def test_labels_that_fill_the_link_leave_nothing_to_bulk() -> None:
     assert rate.background_bytes(0, 50_000, 300.0) == 0
 
 
-def test_without_a_budget_bulk_is_compressed_like_labels_of_no_importance() -> None:
+def test_other_policies_send_a_share_of_each_blob() -> None:
     rate = RateController(RateConfig(policy="fixed", fixed_f=0.25))
     assert rate.background_bytes(100_000, 20_000, 0.0) == 15_000

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from sender.congestion.capacity import Capacity
 from sender.rate.policy import BudgetController, RateConfig, link_stress, rho_by_group
 
-CONFIGURATION = RateConfig(
+CONFIG = RateConfig(
     bandwidth_min_kbps=100.0,
     bandwidth_max_kbps=1100.0,
     delay_min_ms=20.0,
@@ -30,11 +30,11 @@ CONFIGURATION = RateConfig(
         (0.0, 5000.0, 1.0),
     ],
 )
-def test_badness_by_hand(bandwidth_bps: float, delay_ms: float, f: float) -> None:
-    assert link_stress(bandwidth_bps, delay_ms, CONFIGURATION) == pytest.approx(f)
+def test_link_stress_by_hand(bandwidth_bps: float, delay_ms: float, f: float) -> None:
+    assert link_stress(bandwidth_bps, delay_ms, CONFIG) == pytest.approx(f)
 
 
-def test_badness_with_heavy_weights_stays_within_one() -> None:
+def test_link_stress_with_large_weights_is_at_most_one() -> None:
     assert link_stress(0.0, 1e3, RateConfig(bandwidth_weight=2.0, delay_weight=2.0)) == 1.0
 
 
@@ -43,7 +43,7 @@ def test_rho_by_hand() -> None:
     assert rho == pytest.approx({"root": 0.1, "hands": 0.1 + 0.8 * 0.75 * 0.5, "appearance": 0.1 + 0.8 * 0.5})
 
 
-def test_rho_beyond_the_paper_raises_the_most_important_group_last() -> None:
+def test_rho_above_f_of_one_raises_the_most_important_group_too() -> None:
     rho = rho_by_group({"root": 4.0, "hands": 1.0}, 1.5, 0.0, 1.0)
     assert rho == pytest.approx({"root": 0.5, "hands": 1.0})
 
@@ -54,49 +54,49 @@ def test_rho_beyond_the_paper_raises_the_most_important_group_last() -> None:
     st.floats(0, 1),
     st.floats(0, 1),
 )
-def test_rho_stays_in_its_range_and_never_favours_the_less_important(
-    importance: dict[str, float], f: float, one: float, other: float
+def test_rho_stays_in_range_and_falls_with_importance(
+    importance: dict[str, float], f: float, bound_a: float, bound_b: float
 ) -> None:
-    low, high = sorted((one, other))
+    low, high = sorted((bound_a, bound_b))
     rho = rho_by_group(importance, f, low, high)
     assert all(low - 1e-9 <= value <= high + 1e-9 for value in rho.values())
     by_importance = sorted(importance, key=lambda group: -importance[group])
-    for above, below in pairwise(by_importance):
-        assert rho[above] <= rho[below] + 1e-9
+    for more_important, less_important in pairwise(by_importance):
+        assert rho[more_important] <= rho[less_important] + 1e-9
 
 
 @pytest.mark.parametrize("importance", [{}, {"root": -1.0}, {"root": math.nan}])
-def test_rho_of_senseless_importance_is_refused(importance: dict[str, float]) -> None:
+def test_rho_of_invalid_importance_is_refused(importance: dict[str, float]) -> None:
     with pytest.raises(ValueError, match="importance"):
         rho_by_group(importance, 0.5, 0.0, 1.0)
 
 
-def test_budget_when_link_was_never_full_lets_quality_rise_to_the_best() -> None:
-    budget = BudgetController(start=0.5)
+def test_budget_when_link_was_never_full_reaches_the_best_quality() -> None:
+    budget = BudgetController(initial_f=0.5)
     for number in range(100):
         budget.update(Capacity(72e3, False, 0.0), 500e3, number * 33.0)
     assert budget.f == 0.0
 
 
 @pytest.mark.parametrize("capacity_bps", [60e3, 120e3, 400e3])
-def test_budget_settles_where_the_bytes_fit(capacity_bps: float) -> None:
-    budget, wanted_bps = BudgetController(headroom=0.8, start=0.0), 0.0
+def test_budget_converges_to_the_capacity(capacity_bps: float) -> None:
+    budget, source_bps = BudgetController(headroom=0.8, initial_f=0.0), 0.0
     for number in range(2000):
-        wanted_bps = 300e3 * math.exp(-1.5 * budget.f)
-        budget.update(Capacity(capacity_bps, True, 0.0), wanted_bps, number * 33.0)
-    assert wanted_bps == pytest.approx(min(0.8 * capacity_bps, 300e3), rel=0.02)
+        source_bps = 300e3 * math.exp(-1.5 * budget.f)
+        budget.update(Capacity(capacity_bps, True, 0.0), source_bps, number * 33.0)
+    assert source_bps == pytest.approx(min(0.8 * capacity_bps, 300e3), rel=0.02)
 
 
-def test_budget_reacts_to_too_much_faster_than_to_too_little() -> None:
-    up, down = BudgetController(start=1.0), BudgetController(start=1.0)
+def test_budget_rises_faster_than_it_falls() -> None:
+    rising, falling = BudgetController(initial_f=1.0), BudgetController(initial_f=1.0)
     for now_ms in (0.0, 100.0):
-        up.update(Capacity(100e3, True, 0.0), 1e6, now_ms)
-        down.update(Capacity(1e6, True, 0.0), 10e3, now_ms)
-    assert up.f - 1.0 > 5 * (1.0 - down.f) > 0
+        rising.update(Capacity(100e3, True, 0.0), 1e6, now_ms)
+        falling.update(Capacity(1e6, True, 0.0), 10e3, now_ms)
+    assert rising.f - 1.0 > 5 * (1.0 - falling.f) > 0
 
 
-def test_budget_after_a_gap_takes_no_big_step() -> None:
-    budget = BudgetController(start=1.0)
+def test_budget_limits_the_step_after_a_gap() -> None:
+    budget = BudgetController(initial_f=1.0)
     budget.update(Capacity(None, False, 0.0), 1e6, 0.0)
     budget.update(Capacity(None, False, 0.0), 1e6, 60_000.0)
     assert budget.f > 0.9
@@ -114,6 +114,6 @@ def test_budget_after_a_gap_takes_no_big_step() -> None:
         {"headroom": 0.0},
     ],
 )
-def test_configuration_out_of_range_is_refused(wrong: dict[str, float]) -> None:
+def test_config_out_of_range(wrong: dict[str, float]) -> None:
     with pytest.raises(ValueError, match=next(iter(wrong))):
         RateConfig(**wrong)  # type: ignore[arg-type]

@@ -5,63 +5,75 @@ from sender.link.keepalive.heartbeats import HeartbeatSchedule
 INTERVAL_S = 0.2
 
 
-def _beats(events: list[tuple[float, str]], seconds: float) -> list[float]:
-    """When heartbeats go, if they are looked for every 10 ms and events happen in between; none is echoed by itself."""
-    schedule, gone, waiting = HeartbeatSchedule(INTERVAL_S), [], sorted(events)
+def _heartbeats(events: list[tuple[float, str]], seconds: float) -> list[float]:
+    """Times of heartbeats, polled every 10 ms between events; echoes are events too."""
+    schedule, sent_s, pending = HeartbeatSchedule(INTERVAL_S), [], sorted(events)
     for tick in range(int(seconds * 100)):
         now_s = tick / 100
-        while waiting and waiting[0][0] <= now_s:
-            at_s, name = waiting.pop(0)
-            getattr(schedule, name)(*([] if name == "answered" else [at_s]))
+        while pending and pending[0][0] <= now_s:
+            at_s, name = pending.pop(0)
+            getattr(schedule, name)(*([] if name == "frame_answered" else [at_s]))
         if schedule.due(now_s):
-            schedule.beat(now_s)
-            gone.append(now_s)
-    return gone
+            schedule.heartbeat_sent(now_s)
+            sent_s.append(now_s)
+    return sent_s
 
 
-def test_one_an_interval_where_there_is_nothing_else() -> None:
-    echoes = [(at / 100 + 0.001, "echoed") for at in range(0, 500, 5)]
-    assert len(_beats(echoes, 5.0)) in range(22, 27)
+def test_idle_link_has_one_heartbeat_per_interval() -> None:
+    echoes = [(at / 100 + 0.001, "echo_received") for at in range(0, 500, 5)]
+    assert len(_heartbeats(echoes, 5.0)) in range(22, 27)
 
 
-def test_one_a_second_beside_frames_and_acknowledgements() -> None:
-    events = [(at / 30, name) for at in range(150) for name in ("sent", "heard", "answered")]
-    assert len(_beats([*events, *[(at + 0.1, "echoed") for at in range(5)]], 5.0)) in range(4, 7)
+def test_busy_link_has_one_heartbeat_per_second() -> None:
+    events = [(at / 30, name) for at in range(150) for name in ("frame_sent", "message_received", "frame_answered")]
+    assert len(_heartbeats([*events, *[(at + 0.1, "echo_received") for at in range(5)]], 5.0)) in range(4, 7)
 
 
-def test_none_behind_one_that_was_not_answered_while_frames_go() -> None:
-    # Nothing comes back for a second: one heartbeat asks, and no more wait behind it.
-    events = [(at / 30, "sent") for at in range(30)] + [(0.05, "echoed")]
-    assert len(_beats(events, 1.0)) <= 2
+def test_unanswered_heartbeat_is_not_followed_by_another() -> None:
+    # No answer for a second: one heartbeat is sent, and no other queues behind it.
+    events = [(at / 30, "frame_sent") for at in range(30)] + [(0.05, "echo_received")]
+    assert len(_heartbeats(events, 1.0)) <= 2
 
 
-def test_one_where_nothing_is_answered() -> None:
-    assert _beats([], 4.95) == [0.0]
+def test_silent_receiver_gets_one_heartbeat() -> None:
+    assert _heartbeats([], 4.95) == [0.0]
 
 
-def test_a_receiver_that_does_not_answer_a_frame_is_asked_once_and_not_at_once() -> None:
-    events = [(at / 100 + 0.001, "echoed") for at in range(0, 100, 5)] + [(1.0, "sent")]
-    asked = [at for at in _beats(events, 4.0) if at > 1.0]
-    assert len(asked) == 1
-    assert 1.7 < asked[0] < 1.8
+def test_unanswered_frame_is_followed_by_one_late_heartbeat() -> None:
+    events = [(at / 100 + 0.001, "echo_received") for at in range(0, 100, 5)] + [(1.0, "frame_sent")]
+    probes = [at for at in _heartbeats(events, 4.0) if at > 1.0]
+    assert len(probes) == 1
+    assert 1.7 < probes[0] < 1.8
 
 
-def test_clocks_are_not_compared_at_once_after_a_silence() -> None:
-    events = [(at / 30, name) for at in range(30) for name in ("sent", "heard", "answered")]
-    events += [(0.1, "echoed"), (2.9, "heard"), (2.9, "echoed"), (2.91, "sent"), (2.95, "heard"), (2.95, "answered")]
-    events += [(2.95 + at / 30, name) for at in range(60) for name in ("sent", "heard", "answered")]
-    after = [at for at in _beats(events, 4.5) if at >= 2.9]
+def test_clock_comparison_waits_after_a_silence() -> None:
+    events = [(at / 30, name) for at in range(30) for name in ("frame_sent", "message_received", "frame_answered")]
+    events += [
+        (0.1, "echo_received"),
+        (2.9, "message_received"),
+        (2.9, "echo_received"),
+        (2.91, "frame_sent"),
+        (2.95, "message_received"),
+        (2.95, "frame_answered"),
+    ]
+    events += [
+        (2.95 + at / 30, name) for at in range(60) for name in ("frame_sent", "message_received", "frame_answered")
+    ]
+    after = [at for at in _heartbeats(events, 4.5) if at >= 2.9]
     assert after == [pytest.approx(3.9, abs=0.02)]
 
 
-def test_a_new_stream_does_not_wait_for_the_echoes_of_the_old_one() -> None:
+def test_restart_forgets_pending_echoes() -> None:
     schedule = HeartbeatSchedule(INTERVAL_S)
-    schedule.beat(0.0)
+    schedule.heartbeat_sent(0.0)
     schedule.restart()
     assert schedule.due(0.01)
 
 
-def test_silence_is_asked_even_if_an_earlier_heartbeat_was_not_answered() -> None:
-    # The heartbeat of second 1 is lost with what follows; an acknowledgement of before comes just after it.
-    events = [(at / 100 + 0.001, "echoed") for at in range(0, 100, 5)] + [(1.02, "heard"), (1.03, "sent")]
-    assert any(1.8 < at < 1.85 for at in _beats(events, 1.9))
+def test_silence_after_a_lost_heartbeat_is_probed() -> None:
+    # The heartbeat of second 1 is lost with all that follows; an earlier acknowledgement arrives just after it.
+    events = [(at / 100 + 0.001, "echo_received") for at in range(0, 100, 5)] + [
+        (1.02, "message_received"),
+        (1.03, "frame_sent"),
+    ]
+    assert any(1.8 < at < 1.85 for at in _heartbeats(events, 1.9))

@@ -1,4 +1,4 @@
-"""Attempts that are begun beside each other: one is taken, none is left open."""
+"""Concurrent connection attempts: one connection is used, none is left open."""
 
 import asyncio
 
@@ -8,9 +8,7 @@ from sender.link.transport.happy_eyeballs import happy_eyeballs
 from tests.support.fake_link import settle
 
 
-class Door:
-    """What an attempt makes."""
-
+class FakeConnection:
     def __init__(self) -> None:
         self.closed = False
 
@@ -19,76 +17,76 @@ class Door:
 
 
 class Attempts:
-    """Attempts that end when the test says so."""
+    """Attempts whose results the test sets."""
 
     def __init__(self) -> None:
-        self.begun: list[asyncio.Future[Door | None]] = []
-        self.next = asyncio.Event()
+        self.started: list[asyncio.Future[FakeConnection | None]] = []
+        self._next = asyncio.Event()
 
-    def begin(self) -> "asyncio.Future[Door | None]":
-        self.begun.append(asyncio.get_running_loop().create_future())
-        return self.begun[-1]
+    def attempt(self) -> asyncio.Future[FakeConnection | None]:
+        self.started.append(asyncio.get_running_loop().create_future())
+        return self.started[-1]
 
-    async def again(self) -> None:
-        await self.next.wait()
-        self.next.clear()
+    async def next_start(self) -> None:
+        await self._next.wait()
+        self._next.clear()
 
-    async def another(self) -> None:
-        self.next.set()
+    async def start_another(self) -> None:
+        self._next.set()
         await settle()
 
 
-async def test_an_older_attempt_may_win_and_the_others_are_given_up() -> None:
-    attempts, door = Attempts(), Door()
-    racing = asyncio.create_task(happy_eyeballs(attempts.begin, attempts.again))
+async def test_older_attempt_may_win_and_the_others_are_cancelled() -> None:
+    attempts, connection = Attempts(), FakeConnection()
+    running = asyncio.create_task(happy_eyeballs(attempts.attempt, attempts.next_start))
     await settle()
-    await attempts.another()
-    await attempts.another()
-    attempts.begun[1].set_result(door)
-    assert await racing is door
-    assert [attempt.cancelled() for attempt in attempts.begun] == [True, False, True]
-    assert not door.closed
+    await attempts.start_another()
+    await attempts.start_another()
+    attempts.started[1].set_result(connection)
+    assert await running is connection
+    assert [attempt.cancelled() for attempt in attempts.started] == [True, False, True]
+    assert not connection.closed
 
 
-async def test_of_two_that_succeed_at_once_one_is_closed() -> None:
-    attempts, doors = Attempts(), [Door(), Door()]
-    racing = asyncio.create_task(happy_eyeballs(attempts.begin, attempts.again))
+async def test_second_of_two_simultaneous_successes_is_closed() -> None:
+    attempts, connections = Attempts(), [FakeConnection(), FakeConnection()]
+    running = asyncio.create_task(happy_eyeballs(attempts.attempt, attempts.next_start))
     await settle()
-    await attempts.another()
-    for attempt, door in zip(attempts.begun, doors, strict=True):
-        attempt.set_result(door)
-    won = await racing
-    assert sorted(door.closed for door in doors) == [False, True]
-    assert not won.closed
+    await attempts.start_another()
+    for attempt, connection in zip(attempts.started, connections, strict=True):
+        attempt.set_result(connection)
+    winner = await running
+    assert sorted(connection.closed for connection in connections) == [False, True]
+    assert not winner.closed
 
 
-async def test_attempts_that_come_to_nothing_are_followed_by_others() -> None:
+async def test_failed_attempt_is_followed_by_another() -> None:
     attempts = Attempts()
-    racing = asyncio.create_task(happy_eyeballs(attempts.begin, attempts.again))
+    running = asyncio.create_task(happy_eyeballs(attempts.attempt, attempts.next_start))
     await settle()
-    attempts.begun[0].set_result(None)
-    await attempts.another()
-    attempts.begun[1].set_result(Door())
-    await racing
-    assert len(attempts.begun) == 2
+    attempts.started[0].set_result(None)
+    await attempts.start_another()
+    attempts.started[1].set_result(FakeConnection())
+    await running
+    assert len(attempts.started) == 2
 
 
-async def test_an_attempt_that_fails_ends_the_race() -> None:
+async def test_attempt_that_raises_ends_all() -> None:
     attempts = Attempts()
-    racing = asyncio.create_task(happy_eyeballs(attempts.begin, attempts.again))
+    running = asyncio.create_task(happy_eyeballs(attempts.attempt, attempts.next_start))
     await settle()
-    await attempts.another()
-    attempts.begun[1].set_exception(ConnectionRefusedError())
+    await attempts.start_another()
+    attempts.started[1].set_exception(ConnectionRefusedError())
     with pytest.raises(ConnectionRefusedError):
-        await racing
-    assert attempts.begun[0].cancelled()
+        await running
+    assert attempts.started[0].cancelled()
 
 
-async def test_a_race_that_is_given_up_gives_up_its_attempts() -> None:
+async def test_cancellation_cancels_all_attempts() -> None:
     attempts = Attempts()
-    racing = asyncio.create_task(happy_eyeballs(attempts.begin, attempts.again))
+    running = asyncio.create_task(happy_eyeballs(attempts.attempt, attempts.next_start))
     await settle()
-    racing.cancel()
+    running.cancel()
     with pytest.raises(asyncio.CancelledError):
-        await racing
-    assert attempts.begun[0].cancelled()
+        await running
+    assert attempts.started[0].cancelled()

@@ -1,4 +1,4 @@
-"""A second connection: sought once, taken by one, closed when nobody needs it."""
+"""The standby connection: opened once, taken once, closed when dismissed."""
 
 import asyncio
 
@@ -7,76 +7,76 @@ import pytest
 from common.wire.stream import StreamBroken
 from sender.link.transport.standby_connection import StandbyConnection
 from tests.support.fake_link import settle
-from tests.unit.sender.link.transport.test_happy_eyeballs import Door
+from tests.unit.sender.link.transport.test_happy_eyeballs import FakeConnection
 
 
 class Network:
-    """Counts who tries to reach it."""
+    """Records the attempts to connect; the test sets their results."""
 
     def __init__(self) -> None:
-        self.reaching: list[asyncio.Future[Door]] = []
+        self.attempts: list[asyncio.Future[FakeConnection]] = []
 
-    def reach(self) -> "asyncio.Future[Door]":
-        self.reaching.append(asyncio.get_running_loop().create_future())
-        return self.reaching[-1]
+    def reach(self) -> asyncio.Future[FakeConnection]:
+        self.attempts.append(asyncio.get_running_loop().create_future())
+        return self.attempts[-1]
 
 
-async def test_what_was_sought_is_taken_when_it_stands() -> None:
-    network, door = Network(), Door()
+async def test_take_returns_the_connection_that_was_sought() -> None:
+    network, connection = Network(), FakeConnection()
     standby = StandbyConnection(network.reach)
     standby.seek()
     standby.seek()
-    assert not standby.stands
-    network.reaching[0].set_result(door)
-    assert standby.stands
-    assert await standby.take() is door
-    assert not standby.stands
-    assert len(network.reaching) == 1
+    assert not standby.is_open
+    network.attempts[0].set_result(connection)
+    assert standby.is_open
+    assert await standby.take() is connection
+    assert not standby.is_open
+    assert len(network.attempts) == 1
 
 
-async def test_dismissed_it_is_closed_or_no_longer_sought() -> None:
-    network, door = Network(), Door()
+async def test_dismiss_closes_the_connection_or_cancels_the_attempt() -> None:
+    network, connection = Network(), FakeConnection()
     standby = StandbyConnection(network.reach)
     await standby.dismiss()
     standby.seek()
-    network.reaching[0].set_result(door)
+    network.attempts[0].set_result(connection)
     await standby.dismiss()
-    assert door.closed
+    assert connection.closed
     standby.seek()
     await standby.dismiss()
-    assert network.reaching[1].cancelled()
-    assert not standby.stands
+    assert network.attempts[1].cancelled()
+    assert not standby.is_open
 
 
-async def test_a_search_that_failed_is_begun_anew_when_it_is_needed() -> None:
-    network, door = Network(), Door()
+async def test_take_after_a_failure_tries_again() -> None:
+    network, connection = Network(), FakeConnection()
     standby = StandbyConnection(network.reach)
     standby.seek()
-    network.reaching[0].set_exception(StreamBroken("UNAVAILABLE", "connection refused"))
+    network.attempts[0].set_exception(StreamBroken("UNAVAILABLE", "connection refused"))
     await standby.wait(0.0)
-    assert not standby.stands
+    assert not standby.is_open
     taking = asyncio.create_task(standby.take())
     await settle()
-    network.reaching[1].set_result(door)
-    assert await taking is door
+    network.attempts[1].set_result(connection)
+    assert await taking is connection
 
 
-async def test_who_waits_for_it_hears_that_it_failed() -> None:
+async def test_take_raises_when_the_attempt_fails() -> None:
     network = Network()
     standby = StandbyConnection(network.reach)
     taking = asyncio.create_task(standby.take())
     await settle()
-    network.reaching[0].set_exception(StreamBroken("UNAVAILABLE", "connection refused"))
+    network.attempts[0].set_exception(StreamBroken("UNAVAILABLE", "connection refused"))
     with pytest.raises(StreamBroken, match="refused"):
         await taking
 
 
-async def test_wait_ends_as_soon_as_it_stands() -> None:
+async def test_wait_ends_when_the_connection_is_open() -> None:
     network = Network()
     standby = StandbyConnection(network.reach)
     standby.seek()
     waiting = asyncio.create_task(standby.wait(60.0))
     await settle()
-    network.reaching[0].set_result(Door())
+    network.attempts[0].set_result(FakeConnection())
     async with asyncio.timeout(10):
         await waiting

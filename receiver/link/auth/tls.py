@@ -1,0 +1,106 @@
+"""Security of the receiver's port: configuration, and TLS credentials.
+
+On the loopback nothing is encrypted unless a certificate is given; any other address needs TLS or `--insecure`.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import grpc
+
+from common.errors import UsageError
+from common.io.addresses import Address
+from common.io.configuration import option
+from common.wire.certificates import check_pair, read_pem
+
+
+@dataclass(frozen=True, slots=True)
+class SecurityConfig:
+    """Which senders are admitted, and how much each may consume."""
+
+    insecure: bool = option(False, help="listen for other machines without encryption")
+    tls_cert: Path | None = option(None, help="certificate of the receiver; deploy/certs makes one")
+    tls_key: Path | None = option(None, help="private key of --tls-cert")
+    tls_ca: Path | None = option(None, help="senders must present a certificate signed by this authority")
+    tokens: Path | None = option(
+        None, help="senders must present a token of this file (python -m receiver.link.auth.tokens)"
+    )
+    reflection: bool | None = option(
+        None, help="offer the gRPC reflection service, which lists the services (default: on the loopback only)"
+    )
+    peer_sessions: int = option(64, help="most sessions of one sender at a time")
+    peer_bytes_per_second: float = option(4e6, help="most bytes per second of one stream; more are read more slowly")
+
+    def __post_init__(self) -> None:
+        check_pair(self.tls_cert, self.tls_key)
+        if self.insecure and self.tls_cert:
+            raise ValueError("--tls-cert asks for encryption, --insecure turns it off: leave one out")
+        if self.tls_ca and not self.tls_cert:
+            raise ValueError("--tls-ca asks senders for certificates, which needs --tls-cert and --tls-key too")
+        if self.peer_sessions < 1 or self.peer_bytes_per_second <= 0:
+            raise ValueError("peer_sessions and peer_bytes_per_second must be above 0")
+
+    def check(self, listen: Address) -> None:
+        """Checks that the files are readable and that other machines cannot connect unencrypted by accident.
+
+        Raises:
+            UsageError: what is wrong, and what to do about it.
+        """
+        for path, flag in ((self.tls_cert, "--tls-cert"), (self.tls_key, "--tls-key"), (self.tls_ca, "--tls-ca")):
+            if path:
+                read_pem(path, flag)
+        if listen.is_loopback or self.tls_cert:
+            return
+        if not self.insecure:
+            raise UsageError(
+                f"other machines can reach {listen}: give --tls-cert and --tls-key (sh deploy/certs/make-ca.sh and "
+                "issue.sh make them), or --insecure"
+            )
+        if self.tokens:
+            raise UsageError("with --insecure the tokens would be sent unencrypted: leave out --insecure or --tokens")
+
+    def reflects(self, listen: Address) -> bool:
+        """Whether the gRPC reflection service runs."""
+        return listen.is_loopback if self.reflection is None else self.reflection
+
+
+def server_credentials(config: SecurityConfig) -> grpc.ServerCredentials | None:
+    """TLS credentials of the port, None for no encryption; changed files apply from the next connection on.
+
+    Raises:
+        UsageError: a file cannot be read, or certificate and key do not match.
+    """
+    certificate, key = config.tls_cert, config.tls_key
+    if certificate is None or key is None:
+        return None
+    files = _CertificateFiles(certificate, key, config.tls_ca)
+    return grpc.dynamic_ssl_server_credentials(
+        files.read(), files.read_if_changed, require_client_authentication=config.tls_ca is not None
+    )
+
+
+class _CertificateFiles:
+    """Certificate, key and authority on disk, with the time stamps of the files last read."""
+
+    def __init__(self, certificate: Path, key: Path, authority: Path | None) -> None:
+        self._certificate, self._key, self._authority = certificate, key, authority
+        self._read_stamps_ns: tuple[int, ...] = ()
+
+    def read(self) -> Any:
+        """Reads the files, for the start of the server."""
+        self._read_stamps_ns = self._stamps_ns()
+        certificate, key = read_pem(self._certificate, "--tls-cert"), read_pem(self._key, "--tls-key")
+        authority = read_pem(self._authority, "--tls-ca") if self._authority else None
+        return grpc.ssl_server_certificate_configuration([(key, certificate)], root_certificates=authority)
+
+    def read_if_changed(self) -> Any:
+        """Called by gRPC for each connection; None keeps the present files, also while new ones cannot be read."""
+        try:
+            return self.read() if self._stamps_ns() != self._read_stamps_ns else None
+        except (OSError, UsageError):
+            return None
+
+    def _stamps_ns(self) -> tuple[int, ...]:
+        paths = (self._certificate, self._key, self._authority)
+        return tuple(path.stat().st_mtime_ns if path and path.exists() else 0 for path in paths)

@@ -1,0 +1,187 @@
+"""Delivery of frames: which frame leaves next, how many are in flight, and the fate of each."""
+
+import asyncio
+import logging
+from collections.abc import Iterator
+
+from common.blobs import Blob
+from common.clock import Clock
+from common.errors import PeerError
+from common.frames import LabelFrame
+from common.wire.convert import Acknowledgement, AckStatus, Chunk, ChunkAck, FrameMessage, Welcome
+from sender.congestion.congestion_window import CongestionWindow
+from sender.congestion.samples import LinkSample
+from sender.link.background_transfer import BackgroundTransfer, Pacer
+from sender.link.observer import Fate, LinkObserver
+from sender.link.send_window import InFlight
+from sender.link.session import SenderSession
+
+logger = logging.getLogger(__name__)
+
+# A receiver that rejects this many frames in a row, key frames included, will reject the next ones too.
+_MAX_REJECTIONS_IN_A_ROW = 8
+
+
+class FrameDelivery:
+    """Takes frames and blobs, and hands out the messages to send; every frame meets exactly one fate.
+
+    Args:
+        session: the frames owed and the encoder's state.
+        max_window: most frames that may be in flight, whatever the receiver and congestion control allow.
+        observer: notified of every frame.
+        pacer: how fast blobs may be sent.
+    """
+
+    def __init__(
+        self, session: SenderSession, max_window: int, observer: LinkObserver, pacer: Pacer, clock: Clock
+    ) -> None:
+        self._session = session
+        self._max_window = max_window
+        self._observer = observer
+        self._clock = clock
+        self._congestion_window = CongestionWindow(max_window)
+        self._background = BackgroundTransfer(pacer)
+        self._changed = asyncio.Event()
+        self._paused = False
+        self._last_sent_s: float | None = None
+        self._rejections = 0
+
+    @property
+    def has_room(self) -> bool:
+        """Whether a frame may be offered now."""
+        return self._session.window.has_room
+
+    @property
+    def idle(self) -> bool:
+        """Whether every frame offered has met its fate."""
+        return self._session.window.idle
+
+    def notify(self) -> None:
+        """Wakes everything that waits for `change`."""
+        self._changed.set()
+
+    async def change(self) -> None:
+        """Waits until something changes; the caller tests its condition without an `await` in between."""
+        self._changed.clear()
+        await self._changed.wait()
+
+    def offer(self, frame: LabelFrame) -> None:
+        """Takes a frame; in a live session it replaces the one that waits."""
+        if self._session.live:
+            self._congestion_window.offered(self._clock.monotonic_ms())
+        replaced = self._session.window.offer(frame)
+        if replaced is not None:
+            self._finish(replaced, Fate.SUPERSEDED)
+        self.notify()
+
+    def post(self, blob: Blob) -> None:
+        """Takes a blob, which is sent in the gaps between frames.
+
+        Raises:
+            ValueError: the blob is empty or too large.
+        """
+        self._background.post(blob)
+
+    def restart(self, welcome: Welcome) -> None:
+        """Resets the state for a new stream."""
+        self._last_sent_s = None
+        self._paused = False
+        self._congestion_window.restart(min(self._max_window, welcome.window))
+        self._session.window.resize(self._congestion_window.frames)
+        self._background.restart(receiver_is_new=not welcome.resumed)
+
+    def resume(self, welcome: Welcome) -> None:
+        """Settles the frames that were in flight on the stream before."""
+        resumption = self._session.resume(welcome)
+        for frame in resumption.delivered:
+            self._finish(frame, Fate.ACKNOWLEDGED)
+        for frame in resumption.superseded:
+            self._finish(frame, Fate.SUPERSEDED)
+
+    def pause(self) -> None:
+        """Sends no further frames on this stream: the receiver drains."""
+        self._paused = True
+
+    async def next_message(self) -> FrameMessage:
+        """Waits until a frame may leave, and encodes it."""
+        while self._paused or (frame := self._session.window.ready()) is None:
+            await self.change()
+        encoded, again = self._session.encode(frame)
+        now_s = self._clock.monotonic()
+        spacing_ms = None if self._last_sent_s is None else (now_s - self._last_sent_s) * 1e3
+        self._last_sent_s = now_s
+        window = self._session.window
+        window.sent(InFlight(frame, now_s, spacing_ms, window.held_back))
+        self._observer.sent(frame, encoded, again=again)
+        captured_ns = int(frame.captured_at * 1e9)
+        sent_ns = int(self._clock.wall() * 1e9)
+        return FrameMessage(frame.sequence, encoded.payload, captured_ns, sent_ns, encoded.key)
+
+    def chunks(self) -> Iterator[Chunk]:
+        """The parts of blobs to send behind the frame that has just left."""
+        for chunk in self._background.chunks(self._clock.monotonic_ms()):
+            yield chunk
+            self._observer.blob_bytes_sent(len(chunk.data))
+
+    def on_chunk_ack(self, chunk_ack: ChunkAck) -> None:
+        """Handles the acknowledgement of a chunk."""
+        self._background.received(chunk_ack)
+
+    def on_acknowledgement(self, ack: Acknowledgement) -> LinkSample | None:
+        """Handles the answer to a frame.
+
+        Returns:
+            What it measured; None if it rejects the frame, or the frame is not in flight.
+
+        Raises:
+            PeerError: the receiver rejects every frame.
+        """
+        if ack.want_key:
+            self._session.request_key_frame()
+        sample = None
+        if ack.status is AckStatus.REJECTED:
+            self._reject(ack)
+        else:
+            sample = self._deliver(ack)
+        self.notify()
+        return sample
+
+    def _deliver(self, ack: Acknowledgement) -> LinkSample | None:
+        in_flight = self._session.acknowledge(ack.sequence, decoded=ack.status is AckStatus.DECODED)
+        if in_flight is None:
+            logger.info("acknowledgement for frame %d, which is not in flight", ack.sequence)
+            return None
+        self._rejections = 0
+        sample = self._measure(ack, in_flight)
+        self._session.window.resize(self._congestion_window.update(sample, self._clock.monotonic_ms()))
+        self._observer.acknowledged(in_flight.frame, sample)
+        self._finish(in_flight.frame, Fate.ACKNOWLEDGED)
+        return sample
+
+    def _reject(self, ack: Acknowledgement) -> None:
+        in_flight = self._session.window.rejected(ack.sequence)
+        self._rejections += 1
+        logger.warning("the receiver rejected frame %d: %s", ack.sequence, ack.reason)
+        if in_flight is not None and self._session.live:
+            self._finish(in_flight.frame, Fate.REJECTED)
+        if self._rejections >= _MAX_REJECTIONS_IN_A_ROW:
+            raise PeerError(f"the receiver rejected {self._rejections} frames in a row: {ack.reason}")
+
+    def _finish(self, frame: LabelFrame, fate: Fate) -> None:
+        self._session.finish(frame)
+        self._observer.ended(frame, fate)
+
+    def _measure(self, ack: Acknowledgement, in_flight: InFlight) -> LinkSample:
+        hold_ms = (ack.server_sent_ns - ack.server_received_ns) / 1e6
+        total_ms = (self._clock.monotonic() - in_flight.sent_at_s) * 1e3
+        return LinkSample(
+            sequence=ack.sequence,
+            message_bytes=ack.received_bytes,
+            round_trip_time_ms=max(total_ms - hold_ms, 0.0),
+            hold_ms=hold_ms,
+            sent_spacing_ms=in_flight.sent_spacing_ms,
+            arrival_spacing_ms=ack.arrival_spacing_ns / 1e6 if ack.arrival_spacing_ns else None,
+            waited=in_flight.waited,
+            client_sent_ns=ack.client_sent_ns,
+            server_received_ns=ack.server_received_ns,
+        )

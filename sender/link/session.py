@@ -1,0 +1,119 @@
+"""State of one session with a receiver: which frames are owed, and which state they are predicted from."""
+
+import logging
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Protocol
+
+from common.frames import LabelFrame
+from common.wire.convert import Hello, Welcome
+from sender.link.send_window import InFlight, Resumption, SendWindow
+
+logger = logging.getLogger(__name__)
+
+
+class Payload(Protocol):
+    """An encoded frame (`common.codec.frame_codec.EncodedFrame`)."""
+
+    @property
+    def payload(self) -> bytes:
+        """The packet."""
+
+    @property
+    def key(self) -> bool:
+        """Whether the packet decodes without any earlier frame."""
+
+    @property
+    def bytes_by_group(self) -> Mapping[str, float]:
+        """Share of each label group and of `header`; sums to the packet's length."""
+
+
+class FrameEncoder(Protocol):
+    """Encodes a frame when it leaves, predicted from the last acknowledged state."""
+
+    def encode(self, frame: LabelFrame) -> Payload:
+        """Encodes one frame; encoding the same frame again replaces the state remembered for it."""
+
+    def acknowledge(self, sequence: int) -> None:
+        """Marks a frame, as last encoded, as decoded by the receiver: later frames may be predicted from it."""
+
+    def reset(self) -> None:
+        """Forgets every state: the next frame is a key frame."""
+
+
+class SenderSession:
+    """One session, over any number of streams.
+
+    Args:
+        hello: session id, codec and model; the fields about resuming are filled in per stream.
+        encoder: encodes each frame when it leaves, never earlier.
+        window: how many frames may be unacknowledged at first.
+    """
+
+    def __init__(self, hello: Hello, encoder: FrameEncoder, window: int) -> None:
+        self._hello = hello
+        self._encoder = encoder
+        self._reference: int | None = None
+        self._encoded_before: set[int] = set()
+        self.window = SendWindow(window, live=hello.live)
+
+    @property
+    def live(self) -> bool:
+        """Whether stale frames are dropped instead of delivered late."""
+        return self._hello.live
+
+    def hello(self, *, reconnect: bool) -> Hello:
+        """The first message of the next stream.
+
+        Args:
+            reconnect: an earlier stream of this process was lost.
+        """
+        oldest = self.window.oldest_unacknowledged
+        return replace(self._hello, resume=reconnect or self._hello.resume, resume_from=0 if oldest is None else oldest)
+
+    def encode(self, frame: LabelFrame) -> tuple[Payload, bool]:
+        """Encodes a frame that leaves now.
+
+        Returns:
+            The packet, and whether the frame was encoded before.
+        """
+        encoded = self._encoder.encode(frame)
+        again = frame.sequence in self._encoded_before
+        self._encoded_before.add(frame.sequence)
+        return encoded, again
+
+    def acknowledge(self, sequence: int, *, decoded: bool) -> InFlight | None:
+        """Removes an acknowledged frame from the window; None if it was not in flight.
+
+        Args:
+            decoded: the receiver decoded the frame as last encoded. A duplicate was decoded as encoded some earlier
+                time, and later frames must not be predicted from it.
+        """
+        in_flight = self.window.acknowledged(sequence)
+        if in_flight is not None and decoded:
+            self._encoder.acknowledge(sequence)
+            self._reference = sequence
+        return in_flight
+
+    def request_key_frame(self) -> None:
+        """Makes the next frame a key frame."""
+        self._encoder.reset()
+
+    def finish(self, frame: LabelFrame) -> None:
+        """Forgets a frame that will not be sent again."""
+        self._encoded_before.discard(frame.sequence)
+
+    def resume(self, welcome: Welcome) -> Resumption:
+        """Sets window and encoder to the receiver's state on a new stream."""
+        resumption = self.window.resume(welcome.next_sequence)
+        # Lost frames are encoded again, and an encoder only moves forward: only without lost frames can it go on
+        # without a reset, from a state that both ends have.
+        known = {frame.sequence for frame in resumption.delivered} | {self._reference}
+        if welcome.resumed and welcome.decodable_from in known and not resumption.lost:
+            self._encoder.acknowledge(welcome.decodable_from)
+            self._reference = welcome.decodable_from
+        else:
+            self._encoder.reset()
+            self._reference = None
+        logger.info("resumed at frame %d", welcome.next_sequence)
+        return resumption

@@ -1,0 +1,127 @@
+"""Finds out what a server is that accepts connections but offers no stream."""
+
+import asyncio
+import ssl
+import tempfile
+from pathlib import Path
+from typing import NamedTuple
+
+from common.io.addresses import Address
+from sender.link.transport.security import Credentials
+
+_TIMEOUT_S = 0.5
+_BANNER_BYTES = 64
+_ALPN = "h2"
+# HTTP/2 begins with a SETTINGS frame shorter than 64 kB.
+_HTTP2_PREFIX = b"\x00\x00"
+
+
+class _Answer(NamedTuple):
+    """A server's reaction to a request in a protocol other than gRPC."""
+
+    banner: bytes
+    hung_up: bool
+
+    @property
+    def speaks_http2(self) -> bool:
+        return self.banner.startswith(_HTTP2_PREFIX)
+
+
+async def diagnose_clear(peer: Address) -> str | None:
+    """What is wrong with the server at an address, for an unencrypted connection; None if nothing is found."""
+    answer = await _request(peer, None)
+    if answer is None or answer.speaks_http2:
+        return None
+    if answer.hung_up and not answer.banner and await _speaks_tls(peer):
+        return f"the receiver at {peer} encrypts: leave out --insecure, and give --tls-ca"
+    return _not_a_receiver(peer, answer.banner)
+
+
+async def diagnose_encrypted(peer: Address, credentials: Credentials) -> str | None:
+    """What is wrong with the server at an address, for an encrypted connection; None if nothing is found."""
+    context = ssl.create_default_context(cadata=credentials.authority.decode() if credentials.authority else None)
+    context.set_alpn_protocols([_ALPN])
+    if credentials.certificate and credentials.key:
+        _load_certificate(context, credentials.certificate, credentials.key)
+    try:
+        answer = await _request(peer, context, credentials.name)
+    except ssl.SSLCertVerificationError as error:
+        return f"the certificate of the receiver at {peer} is not valid: {_verification_failure(error)}"
+    except ssl.SSLError as error:
+        if error.reason == "WRONG_VERSION_NUMBER":
+            return f"the server at {peer} does not encrypt: give it a certificate, or --insecure here if you must"
+        return f"no encrypted connection to {peer}: {error.reason or error}"
+    if answer is None or answer.speaks_http2:
+        return None
+    if answer.hung_up and not answer.banner:
+        # TLS 1.3: the server verifies our certificate after the handshake, and gRPC hangs up without a message.
+        if credentials.certificate is None:
+            return f"the receiver at {peer} asks for a certificate: give --tls-cert and --tls-key"
+        return f"the receiver at {peer} does not accept --tls-cert: it has expired, or another authority signed it"
+    return _not_a_receiver(peer, answer.banner)
+
+
+def _verification_failure(error: ssl.SSLCertVerificationError) -> str:
+    message = error.verify_message.rstrip(".")
+    if "mismatch" in message:
+        return f"{message}; issue one for that name, or give --tls-name"
+    if "expired" in message or "not yet valid" in message:
+        return f"{message}; issue a new one, or set the clock"
+    return f"{message}; give the authority that signed it as --tls-ca"
+
+
+def _load_certificate(context: ssl.SSLContext, certificate: bytes, key: bytes) -> None:
+    """Passes a certificate to Python's TLS, which reads it from files only."""
+    with tempfile.TemporaryDirectory(prefix="bodywire-") as folder:
+        paths = Path(folder, "certificate.pem"), Path(folder, "key.pem")
+        for path, content in zip(paths, (certificate, key), strict=True):
+            path.touch(mode=0o600)
+            path.write_bytes(content)
+        context.load_cert_chain(*paths)
+
+
+async def _request(peer: Address, context: ssl.SSLContext | None, name: str | None = None) -> _Answer | None:
+    """Sends an HTTP/1.0 request (nothing under TLS); None if the peer accepts no connection.
+
+    Raises:
+        ssl.SSLError: the TLS handshake failed.
+    """
+    server_name = (name or peer.host) if context else None
+    try:
+        async with asyncio.timeout(_TIMEOUT_S):
+            reader, writer = await asyncio.open_connection(
+                peer.host, peer.port, ssl=context, server_hostname=server_name
+            )
+    except ssl.SSLError:
+        raise
+    except (OSError, TimeoutError):
+        return None
+    try:
+        async with asyncio.timeout(_TIMEOUT_S):
+            if context is None:
+                writer.write(b"GET / HTTP/1.0\r\n\r\n")
+            banner = await reader.read(_BANNER_BYTES)
+        return _Answer(banner, hung_up=not banner)
+    except TimeoutError:
+        return _Answer(b"", hung_up=False)
+    except OSError:
+        return _Answer(b"", hung_up=True)
+    finally:
+        writer.close()
+
+
+async def _speaks_tls(peer: Address) -> bool:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    context.set_alpn_protocols([_ALPN])
+    try:
+        return await _request(peer, context) is not None
+    except ssl.SSLError:
+        return False
+
+
+def _not_a_receiver(peer: Address, banner: bytes) -> str:
+    text = banner.decode("ascii", errors="replace").splitlines()
+    printable = "".join(character for character in text[0] if character.isprintable()) if text else ""
+    answer = f"answered {printable!r}" if printable else "accepts connections but does not answer"
+    return f"the server at {peer} is not a Bodywire receiver (it {answer}): check --peer"

@@ -1,0 +1,119 @@
+import asyncio
+
+import pytest
+
+from common.blobs import Blob
+from common.clock import Clock
+from common.errors import PeerError
+from common.wire.convert import AckStatus, ChunkAck, Hello, Welcome
+from sender.link import Fate
+from sender.link.delivery import FrameDelivery
+from sender.link.session import SenderSession
+from tests.support.fake_link import MODEL, SESSION, CountingCodec, label_frame, settle
+from tests.support.scripted_receiver import RecordingObserver, ack
+
+WELCOME = Welcome(True, MODEL, window=2)
+
+
+class _Pacer:
+    def background_bytes(self, in_flight_bytes: int, blob_bytes: int, now_ms: float) -> int:
+        return 3
+
+
+class Fixture:
+    """A delivery whose clock the test sets."""
+
+    def __init__(self, *, live: bool) -> None:
+        self.now_s = 100.0
+        self.observer = RecordingObserver()
+        self.codec = CountingCodec()
+        session = SenderSession(Hello(SESSION, "test", 1, MODEL, live), self.codec, 8)
+        clock = Clock(lambda: self.now_s, lambda: 1e9 + self.now_s)
+        self.delivery = FrameDelivery(session, 8, self.observer, _Pacer(), clock)
+        self.delivery.restart(WELCOME)
+
+    async def send(self, sequence: int) -> int:
+        self.delivery.offer(label_frame(sequence))
+        return (await self.delivery.next_message()).sequence
+
+
+async def test_next_message_waits_for_a_frame() -> None:
+    fixture = Fixture(live=True)
+    waiting = asyncio.create_task(fixture.delivery.next_message())
+    await settle()
+    assert not waiting.done()
+    fixture.delivery.offer(label_frame(3))
+    message = await waiting
+    assert (message.sequence, message.captured_ns, message.key) == (3, 4_000_000_000, True)
+    assert message.sent_ns == 1_000_000_100_000_000_000
+
+
+async def test_next_message_waits_while_the_window_is_full_or_the_receiver_drains() -> None:
+    fixture = Fixture(live=True)
+    for sequence in range(2):
+        assert await fixture.send(sequence) == sequence
+    fixture.delivery.offer(label_frame(2))
+    waiting = asyncio.create_task(fixture.delivery.next_message())
+    await settle()
+    assert not waiting.done()
+    fixture.delivery.pause()
+    fixture.delivery.on_acknowledgement(ack(0))
+    await settle()
+    assert not waiting.done()
+    fixture.delivery.restart(WELCOME)
+    fixture.delivery.notify()
+    assert (await waiting).sequence == 2
+
+
+async def test_acknowledgement_measures_the_frame() -> None:
+    fixture = Fixture(live=False)
+    await fixture.send(0)
+    fixture.now_s += 0.033
+    await fixture.send(1)
+    fixture.now_s += 0.010
+    assert not fixture.delivery.idle
+    first = fixture.delivery.on_acknowledgement(ack(0))
+    second = fixture.delivery.on_acknowledgement(ack(1))
+    assert first is not None and second is not None
+    # The receiver held each frame for 3 ms.
+    assert first.round_trip_time_ms == pytest.approx(40.0)
+    assert first.sent_spacing_ms is None
+    assert second.sent_spacing_ms == pytest.approx(33.0)
+    assert fixture.observer.fates == [(0, Fate.ACKNOWLEDGED), (1, Fate.ACKNOWLEDGED)]
+    assert fixture.delivery.idle
+
+
+async def test_unexpected_acknowledgement_measures_nothing() -> None:
+    fixture = Fixture(live=False)
+    assert fixture.delivery.on_acknowledgement(ack(9)) is None
+    assert fixture.observer.fates == []
+
+
+async def test_rejections_in_a_row_raise() -> None:
+    fixture = Fixture(live=True)
+    for sequence in range(7):
+        await fixture.send(sequence)
+        assert fixture.delivery.on_acknowledgement(ack(sequence, AckStatus.REJECTED, want_key=True)) is None
+    await fixture.send(7)
+    with pytest.raises(PeerError, match="rejected 8 frames in a row: a reason"):
+        fixture.delivery.on_acknowledgement(ack(7, AckStatus.REJECTED))
+    assert fixture.observer.fates == [(sequence, Fate.REJECTED) for sequence in range(8)]
+
+
+async def test_resume_settles_the_frames_in_flight() -> None:
+    fixture = Fixture(live=True)
+    for sequence in range(2):
+        await fixture.send(sequence)
+    fixture.delivery.offer(label_frame(2))
+    fixture.delivery.resume(Welcome(True, MODEL, next_sequence=1, resumed=True, decodable_from=0))
+    assert fixture.observer.fates == [(0, Fate.ACKNOWLEDGED), (1, Fate.SUPERSEDED)]
+    assert (await fixture.delivery.next_message()).sequence == 2
+
+
+async def test_chunks_follow_a_frame_and_start_again_on_a_new_stream() -> None:
+    fixture = Fixture(live=True)
+    fixture.delivery.post(Blob("colours", 0, b"abcdef"))
+    assert [chunk.data for chunk in fixture.delivery.chunks()] == [b"abc"]
+    fixture.delivery.on_chunk_ack(ChunkAck(1, 3))
+    fixture.delivery.restart(WELCOME)
+    assert [chunk.data for chunk in fixture.delivery.chunks()] == [b"abc"]

@@ -1,0 +1,94 @@
+import pytest
+
+from common.wire.convert import Hello, Welcome
+from sender.link.send_window import InFlight
+from sender.link.session import SenderSession
+from tests.support.fake_link import MODEL, SESSION, CountingCodec, label_frame
+
+HELLO = Hello(SESSION, "test", 1, MODEL, live=False)
+
+
+class Fixture:
+    """A session that sends file frames through a counting codec."""
+
+    def __init__(self) -> None:
+        self.codec = CountingCodec()
+        self.session = SenderSession(HELLO, self.codec, 4)
+
+    def send(self, sequence: int) -> bool:
+        """Sends a frame; returns whether it was encoded before."""
+        if self.session.window.ready() is None:
+            self.session.window.offer(label_frame(sequence))
+        frame = self.session.window.ready()
+        assert frame is not None and frame.sequence == sequence
+        _, again = self.session.encode(frame)
+        self.session.window.sent(InFlight(frame, 0.0, None, False))
+        return again
+
+
+def test_hello_of_a_reconnect_names_the_oldest_unacknowledged_frame() -> None:
+    fixture = Fixture()
+    for sequence in range(3):
+        fixture.send(sequence)
+    fixture.session.acknowledge(0, decoded=True)
+    assert fixture.session.hello(reconnect=False) == Hello(SESSION, "test", 1, MODEL, False, resume_from=1)
+    assert fixture.session.hello(reconnect=True).resume
+
+
+def test_decoded_frame_becomes_the_reference() -> None:
+    fixture = Fixture()
+    fixture.send(0)
+    assert fixture.session.acknowledge(0, decoded=True) is not None
+    fixture.send(1)
+    assert fixture.codec.encoded == [(0, -1), (1, 0)]
+
+
+def test_duplicate_is_no_reference() -> None:
+    fixture = Fixture()
+    fixture.send(0)
+    assert fixture.session.acknowledge(0, decoded=False) is not None
+    fixture.send(1)
+    assert fixture.codec.encoded == [(0, -1), (1, -1)]
+
+
+def test_acknowledgement_of_an_unknown_frame() -> None:
+    assert Fixture().session.acknowledge(5, decoded=True) is None
+
+
+@pytest.mark.parametrize(
+    ("welcome", "reference"),
+    [
+        (Welcome(True, MODEL, next_sequence=2, resumed=True, decodable_from=1), 1),
+        # Unknown state: the receiver decoded a frame that was never acknowledged here and is not in flight.
+        (Welcome(True, MODEL, next_sequence=2, resumed=True, decodable_from=7), -1),
+        (Welcome(True, MODEL, next_sequence=2, resumed=False, decodable_from=1), -1),
+    ],
+)
+def test_resume_continues_only_from_a_common_state(welcome: Welcome, reference: int) -> None:
+    fixture = Fixture()
+    for sequence in range(2):
+        fixture.send(sequence)
+    fixture.session.acknowledge(0, decoded=True)
+    resumption = fixture.session.resume(welcome)
+    assert [frame.sequence for frame in resumption.delivered] == [1]
+    fixture.send(2)
+    assert fixture.codec.encoded[-1] == (2, reference)
+
+
+def test_resume_with_lost_frames_starts_with_a_key_frame() -> None:
+    fixture = Fixture()
+    for sequence in range(2):
+        fixture.send(sequence)
+    fixture.session.acknowledge(0, decoded=True)
+    assert fixture.session.resume(Welcome(True, MODEL, next_sequence=1, resumed=True, decodable_from=0)).lost
+    assert fixture.send(1)
+    assert fixture.codec.encoded == [(0, -1), (1, -1), (1, -1)]
+
+
+def test_finished_frame_is_forgotten() -> None:
+    fixture = Fixture()
+    fixture.send(0)
+    fixture.session.acknowledge(0, decoded=True)
+    fixture.session.finish(label_frame(0))
+    fixture.codec.reset()
+    assert not fixture.send(0)
