@@ -1,18 +1,18 @@
-"""Something bulky that may take its time: it goes beside the frames, in chunks, and must not delay any."""
+"""Blobs: bulky data that is sent in chunks beside the frames, without delaying them."""
 
 from dataclasses import dataclass
 
 COLOURS = "colours"
-"""Kind of blob: what somebody's surface looks like (`common.texture.point_colours`); its key is their identity."""
+"""Kind of blob: surface colours of a person (`common.texture.point_colours`), with the identity as key."""
 
 
 @dataclass(frozen=True, slots=True)
 class Blob:
-    """What is sent whole or not at all.
+    """Data that is delivered as a whole.
 
     Args:
-        kind: what it is.
-        key: whose it is, such as a person's identity; a newer one of the same kind and key takes its place.
+        kind: type of the content.
+        key: what it belongs to, such as a person's identity; a newer blob of the same kind and key replaces it.
         data: opaque to the link, at least one byte.
     """
 

@@ -1,10 +1,9 @@
-"""What goes over the wire between sender and receiver: message dataclasses and their conversion from and to bytes.
+"""The protocol between sender and receiver, and the format of label frames on disk.
 
-The protobuf stubs in this package (`semantic_link_pb2*`) are generated from `proto/common/wire/semantic_link.proto`
-when the package is built and are never committed. In a checkout, generate them from the repository's root with
+The protobuf stubs in this package (`*_pb2*`) are generated from `proto/common/wire/*.proto` when the package is built
+and are never committed. In a checkout, generate them from the repository's root with
 
-    python -m grpc_tools.protoc -Iproto --python_out=. --grpc_python_out=. --pyi_out=. \\
-        proto/common/wire/semantic_link.proto
+    python -m grpc_tools.protoc -Iproto --python_out=. --grpc_python_out=. --pyi_out=. proto/common/wire/*.proto
 
-Nothing but `common.wire.convert` imports them.
+Only `common.wire.convert` and `common.wire.label_frames` import them.
 """

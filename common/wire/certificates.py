@@ -1,4 +1,4 @@
-"""Certificates and keys in PEM files, read anew for every connection, so that new ones count from then on."""
+"""Certificates and keys in PEM files, which are read for every connection, so that replaced files apply at once."""
 
 from pathlib import Path
 
@@ -6,13 +6,13 @@ from common.errors import UsageError
 
 
 def read_pem(path: Path, flag: str) -> bytes:
-    """A certificate or key file.
+    """Reads a certificate or key file.
 
     Args:
-        flag: the flag that named it, for the error.
+        flag: the flag that names it, for the error message.
 
     Raises:
-        UsageError: it cannot be read, or is no PEM file.
+        UsageError: the file cannot be read, or is not a PEM file.
     """
     try:
         text = path.read_bytes()
@@ -24,7 +24,7 @@ def read_pem(path: Path, flag: str) -> bytes:
 
 
 def check_pair(certificate: Path | None, key: Path | None) -> None:
-    """Refuses a certificate without its key, and the other way round.
+    """Refuses a certificate without its key, and a key without its certificate.
 
     Raises:
         ValueError: one of the two is missing.

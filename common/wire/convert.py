@@ -1,8 +1,7 @@
-"""Message dataclasses of the semantic link, and their conversion from and to the bytes of a gRPC message.
+"""Message dataclasses of the protocol, and their conversion to and from the bytes of a gRPC message.
 
-Protobuf ends here. Whatever was decoded has been checked: sizes, ranges, required fields; what fails is a
-`MalformedPacket`. Constructing a message from our own values checks the same ranges, so that nothing leaves that the
-peer would refuse.
+Protobuf is used only here. The constructors check sizes, ranges and required fields and raise `MalformedPacket`, for
+messages that were received and for those about to be sent.
 """
 
 from dataclasses import dataclass, fields
@@ -16,7 +15,7 @@ from common.wire import semantic_link_pb2 as pb
 
 PROTOCOL_VERSION = 1
 MAX_MESSAGE_BYTES = 4 * 1024 * 1024
-# Leaves room for the frame's other fields and the framing around them.
+# Leaves room for the other fields of the message.
 MAX_PAYLOAD_BYTES = MAX_MESSAGE_BYTES - 1024
 SESSION_ID_BYTES = 16
 MAX_NAME_CHARACTERS = 128
@@ -29,7 +28,7 @@ MAX_BLOB_BYTES = 1_048_576
 MAX_KIND_CHARACTERS = 32
 MAX_BLOB = 2**32 - 1
 NO_SEQUENCE = -1
-"""Stands for "no such frame" where a sequence is optional."""
+"""No frame, where a sequence is optional."""
 MAX_SEQUENCE = 2**53 - 1
 MAX_TIME_NS = 2**62
 
@@ -46,9 +45,9 @@ class Hello:
         sender: a printable name for logs.
         codec_version: must equal the receiver's.
         model_hash: identifies codec tables and weights; must equal the receiver's.
-        live: the sender drops stale frames; otherwise none may be lost.
+        live: the sender drops stale frames; otherwise no frame may be lost.
         resume: the sender was connected in this session before.
-        resume_from: the first sequence that it has no acknowledgement for.
+        resume_from: the first unacknowledged sequence.
         durable: the receiver acknowledges a frame only when it is on disk.
     """
 
@@ -77,12 +76,12 @@ class Welcome:
     """The receiver's answer to `Hello`.
 
     Args:
-        accepted: whether the stream goes on; if not, `reason` says why.
+        accepted: whether the session is accepted; if not, `reason` has the cause.
         model_hash: the receiver's.
         next_sequence: one after the last frame of this session that was decoded; 0 if none was.
-        window: how many unacknowledged frames the receiver takes.
-        resumed: the receiver still has the predictor state of this session.
-        decodable_from: the sequence that state stands at, `NO_SEQUENCE` if there is none.
+        window: most unacknowledged frames.
+        resumed: the receiver still has the decoder state of this session.
+        decodable_from: the sequence of that state, `NO_SEQUENCE` if there is none.
     """
 
     accepted: bool
@@ -96,7 +95,7 @@ class Welcome:
     def __post_init__(self) -> None:
         _require(1 <= len(self.model_hash) <= MAX_HASH_BYTES, f"a model hash has 1 to {MAX_HASH_BYTES} bytes")
         _require(len(self.reason) <= MAX_REASON_CHARACTERS, f"a reason has at most {MAX_REASON_CHARACTERS} characters")
-        _require(1 <= self.window <= MAX_WINDOW, f"a window holds 1 to {MAX_WINDOW} frames")
+        _require(1 <= self.window <= MAX_WINDOW, f"a window has 1 to {MAX_WINDOW} frames")
         _require_sequence(self.next_sequence)
         _require_sequence(self.decodable_from, optional=True)
 
@@ -124,7 +123,7 @@ class FrameMessage:
 
 
 class AckStatus(Enum):
-    """What became of a frame at the receiver."""
+    """Result of a frame at the receiver."""
 
     DECODED = "decoded"
     REJECTED = "rejected"
@@ -133,16 +132,17 @@ class AckStatus(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Acknowledgement:
-    """The receiver's answer to one frame, sent when it is done with it.
+    """The receiver's answer to one frame, sent after its reconstruction.
 
     Args:
-        sequence: the frame's; `NO_SEQUENCE` if the message was too broken to tell.
-        decodable_from: the sequence that the receiver's predictor state stands at, or `NO_SEQUENCE`.
+        sequence: the frame's; `NO_SEQUENCE` if the message could not be parsed.
+        decodable_from: the sequence of the receiver's decoder state, or `NO_SEQUENCE`.
         client_sent_ns: copied from the frame (sender's clock).
-        server_received_ns, server_sent_ns: the receiver's clock; between them lies decoding and reconstruction.
+        server_received_ns, server_sent_ns: the receiver's clock, before decoding and after reconstruction.
         arrival_spacing_ns: since the previous frame of this stream arrived; 0 for the first.
         received_bytes: size of the frame's gRPC message.
-        want_key: the next frame shall be sent without prediction.
+        want_key: the next frame must be a key frame.
+        reason: why the frame was rejected.
     """
 
     sequence: int
@@ -166,14 +166,14 @@ class Acknowledgement:
 
 @dataclass(frozen=True, slots=True)
 class Heartbeat:
-    """Proves that the peer lives; the receiver echoes it at once, whatever else it is doing.
+    """A keepalive; the receiver echoes it at once, also during reconstruction.
 
     Args:
         sent_ns: the sender's clock.
-        received_ns: the receiver's clock, in its echo; 0 on the way there.
-        clock_offset_ns: the receiver's clock minus the sender's, as the sender estimates it.
-        clock_error_ns: how far off that can be; 0 while it is not known.
-        padding: makes the message as long as a frame, to see how fast the way is; the echo leaves it out.
+        received_ns: the receiver's clock, in its echo; 0 from the sender.
+        clock_offset_ns: the receiver's clock minus the sender's, as estimated by the sender.
+        clock_error_ns: error bound of the offset; 0 while it is unknown.
+        padding: enlarges the messages of a packet train; the echo leaves it out.
     """
 
     sent_ns: int
@@ -189,12 +189,12 @@ class Heartbeat:
 
 @dataclass(frozen=True, slots=True)
 class Chunk:
-    """A part of a blob: of something bulky that goes in the gaps between frames.
+    """A part of a blob, sent in the gaps between frames.
 
     Args:
-        blob: counts up within a session, from 1.
-        offset: where `data` belongs, right behind the chunk before.
-        kind, key, total, checksum: of the first chunk alone: what the blob is, whose it is, its bytes, their CRC-32.
+        blob: number of the blob within a session, from 1.
+        offset: position of `data`, right behind the chunk before.
+        kind, key, total, checksum: in the first chunk only: the blob's kind and key, its size, its CRC-32.
     """
 
     blob: int
@@ -214,7 +214,8 @@ class Chunk:
         _require(0 <= self.key < 2**32 and 0 <= self.checksum < 2**32, "keys and checksums fit 32 bits")
         first = self.offset == 0
         _require(
-            first == bool(self.total) == bool(self.kind), "the first chunk, and no other, names what it is part of"
+            first == bool(self.total) == bool(self.kind),
+            "the first chunk of a blob, and no other, has its kind and size",
         )
 
 
@@ -223,7 +224,7 @@ class ChunkAck:
     """The receiver's answer to a chunk.
 
     Args:
-        held: how many of the blob's bytes, from the first on, are there.
+        held: number of the blob's bytes, from the first on, that have arrived.
     """
 
     blob: int
@@ -236,7 +237,7 @@ class ChunkAck:
 
 @dataclass(frozen=True, slots=True)
 class Drain:
-    """Nothing more comes (from the sender), or nothing more is taken on this stream (from the receiver)."""
+    """From the sender: no more frames follow. From the receiver: it takes no more frames on this stream."""
 
 
 ClientMessage = Hello | FrameMessage | Heartbeat | Drain | Chunk
@@ -244,7 +245,7 @@ ServerMessage = Welcome | Acknowledgement | Heartbeat | Drain | ChunkAck
 
 
 def encode_client(message: ClientMessage) -> bytes:
-    """The bytes of one message from sender to receiver."""
+    """Serialises a message from sender to receiver."""
     match message:
         case Hello():
             out = pb.ClientMessage(hello=pb.Hello(**_values(message, Hello)))
@@ -263,7 +264,7 @@ def decode_client(data: bytes) -> ClientMessage:
     """The inverse of `encode_client`.
 
     Raises:
-        MalformedPacket: the bytes are no such message, or a field is out of range.
+        MalformedPacket: the bytes are not such a message, or a field is out of range.
     """
     message = _parse(pb.ClientMessage(), data)
     kind = message.WhichOneof("kind")
@@ -277,11 +278,11 @@ def decode_client(data: bytes) -> ClientMessage:
         return Drain()
     if kind == "chunk":
         return Chunk(**_values(message.chunk, Chunk))
-    raise MalformedPacket("a message from the sender is of no known kind")
+    raise MalformedPacket("a message from the sender is of an unknown kind")
 
 
 def encode_server(message: ServerMessage) -> bytes:
-    """The bytes of one message from receiver to sender."""
+    """Serialises a message from receiver to sender."""
     match message:
         case Welcome():
             out = pb.ServerMessage(welcome=pb.Welcome(**_values(message, Welcome)))
@@ -300,7 +301,7 @@ def decode_server(data: bytes) -> ServerMessage:
     """The inverse of `encode_server`.
 
     Raises:
-        MalformedPacket: the bytes are no such message, or a field is out of range.
+        MalformedPacket: the bytes are not such a message, or a field is out of range.
     """
     message = _parse(pb.ServerMessage(), data)
     kind = message.WhichOneof("kind")
@@ -314,7 +315,7 @@ def decode_server(data: bytes) -> ServerMessage:
         return Drain()
     if kind == "chunk_ack":
         return ChunkAck(**_values(message.chunk_ack, ChunkAck))
-    raise MalformedPacket("a message from the receiver is of no known kind")
+    raise MalformedPacket("a message from the receiver is of an unknown kind")
 
 
 _STATUS_TO_PROTO = {
@@ -331,12 +332,12 @@ def _parse(message: _MessageT, data: bytes) -> _MessageT:
     try:
         message.ParseFromString(data)
     except DecodeError as error:
-        raise MalformedPacket("a message is not one of Bodywire's") from error
+        raise MalformedPacket("a message is not in Bodywire's protocol") from error
     return message
 
 
 def _values(message: Any, kind: type[Any]) -> dict[str, Any]:
-    """The fields of one of our dataclasses by name, from itself or from its protobuf, where they are named alike."""
+    """The fields of a message dataclass by name, from an instance or from its protobuf, which names them alike."""
     return {name: getattr(message, name) for name in _NAMES[kind]}
 
 
@@ -352,13 +353,13 @@ def _acknowledgement_to_proto(ack: Acknowledgement) -> pb.Acknowledgement:
 
 def _acknowledgement_from_proto(ack: pb.Acknowledgement) -> Acknowledgement:
     if ack.status not in _STATUS_FROM_PROTO:
-        raise MalformedPacket("an acknowledgement has no known status")
+        raise MalformedPacket("an acknowledgement has an unknown status")
     return Acknowledgement(**_values(ack, Acknowledgement) | {"status": _STATUS_FROM_PROTO[ack.status]})
 
 
-def _require(holds: bool, rule: str) -> None:
-    if not holds:
-        raise MalformedPacket(f"a message breaks a rule: {rule}")
+def _require(valid: bool, rule: str) -> None:
+    if not valid:
+        raise MalformedPacket(f"a message is invalid: {rule}")
 
 
 def _require_sequence(sequence: int, *, optional: bool = False) -> None:

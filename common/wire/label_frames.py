@@ -1,6 +1,6 @@
-"""Label frames to bytes and back, exactly as they are: how a sender keeps them on disk.
+"""Lossless serialisation of label frames, for the sender's spool.
 
-What goes over the link is `common.codec`'s, which is lossy and needs the frames before; this is neither.
+Unlike the packets of `common.codec`, which go over the link, each frame can be read without the frames before it.
 """
 
 from collections.abc import Mapping
@@ -17,7 +17,7 @@ _FLOAT = np.dtype("<f4")
 
 
 def encode_label_frame(frame: LabelFrame) -> bytes:
-    """The bytes of a frame; the same frame gives the same bytes."""
+    """Serialises a frame; deterministic."""
     camera = frame.camera
     out = pb.LabelFrame(
         sequence=frame.sequence,
@@ -26,13 +26,13 @@ def encode_label_frame(frame: LabelFrame) -> bytes:
         camera=pb.Camera(width=camera.width, height=camera.height, focal_px=camera.focal_px),
         people=[
             pb.Person(
-                identity=one.identity,
-                score=one.score,
-                labels=_packed(one.labels),
-                sigma=_packed(one.sigma),
-                confidence=one.confidence,
+                identity=person.identity,
+                score=person.score,
+                labels=_pack(person.labels),
+                sigma=_pack(person.sigma),
+                confidence=person.confidence,
             )
-            for one in frame.people
+            for person in frame.people
         ],
     )
     return out.SerializeToString(deterministic=True)
@@ -42,24 +42,30 @@ def decode_label_frame(data: bytes) -> LabelFrame:
     """The inverse of `encode_label_frame`.
 
     Raises:
-        MalformedPacket: the bytes are no frame.
+        MalformedPacket: the bytes are not a label frame.
     """
     message = pb.LabelFrame()
     try:
         message.ParseFromString(data)
         people = tuple(
-            PersonLabels(one.identity, one.score, _unpacked(one.labels), _unpacked(one.sigma), dict(one.confidence))
-            for one in message.people
+            PersonLabels(
+                person.identity,
+                person.score,
+                _unpack(person.labels),
+                _unpack(person.sigma),
+                dict(person.confidence),
+            )
+            for person in message.people
         )
     except (DecodeError, ValueError) as error:
-        raise MalformedPacket("these bytes are no label frame") from error
+        raise MalformedPacket("these bytes are not a label frame") from error
     camera = Camera(message.camera.width, message.camera.height, message.camera.focal_px)
     return LabelFrame(message.sequence, message.source, message.captured_at, camera, people)
 
 
-def _packed(vectors: Mapping[str, FloatArray]) -> dict[str, bytes]:
+def _pack(vectors: Mapping[str, FloatArray]) -> dict[str, bytes]:
     return {name: np.asarray(vector, dtype=_FLOAT).tobytes() for name, vector in vectors.items()}
 
 
-def _unpacked(vectors: Mapping[str, bytes]) -> dict[str, FloatArray]:
+def _unpack(vectors: Mapping[str, bytes]) -> dict[str, FloatArray]:
     return {name: np.frombuffer(data, _FLOAT).astype(np.float32) for name, data in vectors.items()}

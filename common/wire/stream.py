@@ -1,6 +1,6 @@
-"""What both ends of the link need of a transport: whole messages in order, and to hear when it broke.
+"""Interface of a transport: whole messages in order, and an error when the stream breaks.
 
-The transport is gRPC; anything else that keeps this contract, such as the fake link of the tests, does as well.
+The transport is gRPC; the tests have a fake one.
 """
 
 from typing import Protocol
@@ -8,8 +8,9 @@ from typing import Protocol
 from common.errors import PeerError
 from common.wire.convert import MAX_MESSAGE_BYTES
 
-# Our own heartbeats find a dead peer; HTTP/2 pings only keep middleboxes from forgetting an idle connection.
-# gRPC's own measuring would cost a thin link two pings a second each way: the room that it would find is given at once.
+# Our own heartbeats detect a dead peer; HTTP/2 pings only keep middleboxes from dropping an idle connection.
+# gRPC's bandwidth-delay probing would cost a thin link two pings a second each way; the flow-control window that it
+# would find is set from the start.
 CHANNEL_OPTIONS: tuple[tuple[str, int], ...] = (
     ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
     ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
@@ -21,11 +22,11 @@ CHANNEL_OPTIONS: tuple[tuple[str, int], ...] = (
 
 
 class StreamBroken(PeerError):
-    """The stream ended before both sides said so.
+    """The stream ended before both sides closed it.
 
     Args:
         code: name of the gRPC status, such as UNAVAILABLE.
-        reason: what the transport or the peer said about it.
+        reason: message of the transport or the peer.
     """
 
     def __init__(self, code: str, reason: str) -> None:
@@ -38,14 +39,14 @@ class MessageStream(Protocol):
     """One end of a bidirectional stream of messages. Reading and writing may overlap; so may several writes."""
 
     async def read(self) -> bytes | None:
-        """The next message, or None when the peer has ended the stream well.
+        """The next message, or None when the peer has ended the stream in good order.
 
         Raises:
-            StreamBroken: it ended otherwise.
+            StreamBroken: the stream ended otherwise.
         """
 
     async def write(self, data: bytes) -> None:
-        """Hands a message to the transport; waits while that takes no more.
+        """Gives a message to the transport; waits while its buffers are full.
 
         Raises:
             StreamBroken: the stream has ended.

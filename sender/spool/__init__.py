@@ -1,1 +1,1 @@
-"""What a sender has taken in and not yet delivered, on disk."""
+"""Frames that were captured but not yet delivered, on disk."""

@@ -1,8 +1,8 @@
-"""Every frame arrives, in order, later if need be: `--delivery complete`.
+"""Complete delivery: every frame arrives, in order, possibly later (`--delivery complete`).
 
-    send ─→ spool ─→ link ─→ acknowledged, so on disk at the receiver ─→ out of the spool
+    send ─→ spool ─→ link ─→ acknowledged (on disk at the receiver) ─→ removed from the spool
 
-The receiver may be away for as long as the spool has room; the sender may be killed and started again.
+The receiver may be absent while the spool has room; the sender may be killed and restarted.
 """
 
 import asyncio
@@ -20,46 +20,45 @@ from sender.spool.spool import Spool
 
 T = TypeVar("T")
 
-# So many frames are read from the spool, and let out of it, at a time.
-_BATCH = 64
+_FRAMES_PER_BATCH = 64
 
 
 class Outstanding(LinkObserver):
-    """Which frames the link has been given and the receiver has not acknowledged.
+    """Frames that were given to the link and are not acknowledged.
 
     Args:
-        changed: called whenever there is one less.
+        on_acknowledged: called for every acknowledged frame.
     """
 
-    def __init__(self, changed: Callable[[], None] = lambda: None) -> None:
-        self.changed = changed
+    def __init__(self, on_acknowledged: Callable[[], None] = lambda: None) -> None:
+        self.on_acknowledged = on_acknowledged
         self._sequences: set[int] = set()
         self._next = 0
 
-    def give(self, frame: LabelFrame) -> None:
-        """A frame goes to the link."""
+    def add(self, frame: LabelFrame) -> None:
+        """Records a frame that is given to the link."""
         self._sequences.add(frame.sequence)
         self._next = frame.sequence + 1
 
     def ended(self, frame: LabelFrame, fate: Fate) -> None:
         if fate is Fate.ACKNOWLEDGED:
             self._sequences.discard(frame.sequence)
-            self.changed()
+            self.on_acknowledged()
 
     @property
     def delivered(self) -> int:
-        """Everything below this sequence is acknowledged."""
+        """Every frame below this sequence is acknowledged."""
         return min(self._sequences, default=self._next)
 
 
 class CompleteDelivery:
-    """Between the pipeline and the link.
+    """Puts a spool between the pipeline and the link.
 
-    Errors of the background (the receiver refuses, the disk is full) come out of `send` and `drain`.
+    `send` and `drain` raise errors of the background task (the receiver refuses, the disk is full).
 
     Args:
-        link: not connected yet, not live, and without end to its patience; it tells `outstanding`.
-        spool: not touched by anybody else until `close`, which leaves it open.
+        link: not connected yet, not live, and without limits on the time to connect.
+        spool: used by this object alone until `close`, which leaves it open.
         outstanding: one of the link's observers.
     """
 
@@ -72,14 +71,14 @@ class CompleteDelivery:
         self._progress = asyncio.Event()
         self._connected = False
         self._task: asyncio.Task[None] | None = None
-        outstanding.changed = self._changed.set
+        outstanding.on_acknowledged = self._changed.set
 
     async def connect(self) -> None:
-        """Begins to look for the receiver and to send it what the spool holds; does not wait for it."""
+        """Starts to connect and to send the frames in the spool; does not wait for the receiver."""
         self._task = asyncio.create_task(self._deliver(), name="delivery")
 
     async def send(self, frame: LabelFrame) -> None:
-        """Takes a frame in; waits while the spool is full.
+        """Takes a frame; waits while the spool is full.
 
         Raises:
             PeerError: the receiver refuses what we send.
@@ -92,7 +91,7 @@ class CompleteDelivery:
         self._changed.set()
 
     def post(self, blob: Blob) -> None:
-        """Gives something bulky to the link; what has not left when the sender stops is lost."""
+        """Gives a blob to the link; blobs are not kept when the sender stops."""
         self._link.post(blob)
 
     async def drain(self) -> None:
@@ -108,7 +107,7 @@ class CompleteDelivery:
         await self._link.drain()
 
     async def close(self) -> None:
-        """Stops at once; what is not acknowledged stays in the spool. Safe to call twice."""
+        """Stops at once; unacknowledged frames stay in the spool. Safe to call twice."""
         if self._task is not None:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
@@ -122,7 +121,7 @@ class CompleteDelivery:
             self._task.result()
 
     async def _until_progress(self) -> None:
-        """Waits until something was delivered, or cannot be."""
+        """Waits until frames were delivered, or delivery has failed."""
         assert self._task is not None
         self._progress.clear()
         waiting = asyncio.create_task(self._progress.wait())
@@ -150,8 +149,8 @@ class CompleteDelivery:
     async def _feed(self) -> None:
         while True:
             self._changed.clear()
-            for frame in await self._on_disk(self._spool.take, _BATCH):
-                self._outstanding.give(frame)
+            for frame in await self._on_disk(self._spool.take, _FRAMES_PER_BATCH):
+                self._outstanding.add(frame)
                 await self._link.send(frame)
                 self._changed.set()
             await self._on_disk(self._spool.release, self._outstanding.delivered)

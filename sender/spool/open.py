@@ -1,4 +1,4 @@
-"""What `--delivery` promises, and the spool that it takes."""
+"""Delivery modes, and the spool of complete delivery."""
 
 import math
 from collections.abc import Iterator
@@ -18,15 +18,15 @@ _MEGABYTE = 1e6
 
 @dataclass(frozen=True, slots=True)
 class DeliveryConfig:
-    """Which frames arrive."""
+    """Which frames are delivered."""
 
     delivery: Literal["live", "complete"] | None = option(
         None,
-        help="live: the newest frame wins; complete: every frame arrives, later if need be, also after a restart of "
-        "either side; if not given, a camera is live, and a file waits for the receiver",
+        help="live: stale frames are dropped; complete: every frame arrives, possibly later, also after restarts of "
+        "either side (default: live for a camera; a file waits for the receiver)",
     )
-    spool: Path = option(Path("spool"), help="directory where --delivery complete keeps what is not delivered yet")
-    spool_limit_mb: float = option(1000.0, help="megabytes that may wait there; then the source has to")
+    spool: Path = option(Path("spool"), help="directory for undelivered frames under --delivery complete")
+    spool_limit_mb: float = option(1000.0, help="size of the spool in megabytes from which on the source waits")
 
     def __post_init__(self) -> None:
         if not (math.isfinite(self.spool_limit_mb) and self.spool_limit_mb > 0):
@@ -39,14 +39,14 @@ class DeliveryConfig:
 
 @contextmanager
 def open_spool(config: DeliveryConfig, camera: str, model_hash: bytes) -> Iterator[Spool | None]:
-    """The spool of a source's frames, if delivery is to be complete.
+    """Opens the spool of a source; None unless delivery is complete.
 
     Args:
-        camera: the source, as the command line names it.
+        camera: the source, as given on the command line.
 
     Raises:
-        UsageError: the spool is another sender's, or holds undelivered frames of something else.
-        OutputError: it cannot be written or read.
+        UsageError: another sender uses the spool, or it contains frames of another source.
+        OutputError: the spool cannot be written or read.
     """
     if config.delivery != "complete":
         yield None

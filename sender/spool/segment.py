@@ -1,9 +1,10 @@
-"""One file of a spool: a zstandard stream of records, of which any beginning can be read.
+"""One file of a spool: a zstandard stream of records, readable up to any truncation.
 
-Each record is a block of the stream of its own, so that whatever was written whole can be read, also when the end is
-torn; a checksum tells where that is.
+Each record is a block of its own, so that all complete records can be read from a truncated file; checksums detect the
+first incomplete one.
 """
 
+import errno
 import os
 import struct
 import zlib
@@ -14,8 +15,8 @@ import zstandard
 _HEAD = struct.Struct("<II")
 _LEVEL = 3
 _CHUNK_BYTES = 4096
-# Nothing that we write comes near it; what claims to is damaged.
-_LARGEST_RECORD_BYTES = 1 << 20
+# Far above any record written; a larger length is damage.
+_MAX_RECORD_BYTES = 1 << 20
 
 
 class SegmentWriter:
@@ -25,8 +26,8 @@ class SegmentWriter:
         path: must not exist.
 
     Raises:
-        OSError: here and in every method: the file cannot be written.  After that, `close` is all that is left to do;
-            what was appended before is whole.
+        OSError: here and in every method: the file cannot be written. Only `close` may be called afterwards; earlier
+            records are complete.
     """
 
     def __init__(self, path: Path) -> None:
@@ -36,14 +37,14 @@ class SegmentWriter:
         self.bytes_written = 0
 
     def append(self, record: bytes) -> None:
-        """Adds a record; it outlives this process, and after `sync` also the machine."""
-        whole = _HEAD.pack(len(record), zlib.crc32(record)) + record
-        block = self._compressor.compress(whole) + self._compressor.flush(zstandard.COMPRESSOBJ_FLUSH_BLOCK)
+        """Adds a record, which survives a crash of this process and, after `sync`, of the machine."""
+        framed = _HEAD.pack(len(record), zlib.crc32(record)) + record
+        block = self._compressor.compress(framed) + self._compressor.flush(zstandard.COMPRESSOBJ_FLUSH_BLOCK)
         self._synced = False
         self._write(block)
 
     def sync(self) -> None:
-        """Returns when everything appended is on the disk itself."""
+        """Waits until all records are on the disk."""
         if not self._synced:
             os.fsync(self._file)
             self._synced = True
@@ -60,7 +61,7 @@ class SegmentWriter:
     def _write(self, data: bytes) -> None:
         try:
             if os.write(self._file, data) < len(data):
-                raise OSError(28, "No space left on device")
+                raise OSError(errno.ENOSPC, "No space left on device")
         except OSError:
             os.ftruncate(self._file, self.bytes_written)
             raise
@@ -68,10 +69,10 @@ class SegmentWriter:
 
 
 def read_segment(path: Path) -> list[bytes]:
-    """The records of a file, up to where it is torn or damaged.
+    """The complete records of a file, up to the first truncation or damage.
 
     Raises:
-        OSError: it cannot be read.
+        OSError: the file cannot be read.
     """
     data, content = path.read_bytes(), bytearray()
     decompressor = zstandard.ZstdDecompressor().decompressobj()
@@ -79,12 +80,12 @@ def read_segment(path: Path) -> list[bytes]:
         for start in range(0, len(data), _CHUNK_BYTES):
             content += decompressor.decompress(data[start : start + _CHUNK_BYTES])
     except zstandard.ZstdError:
-        pass  # what came before it counts
+        pass  # the content before the damage is used
     records, start = [], 0
     while start + _HEAD.size <= len(content):
         length, checksum = _HEAD.unpack_from(content, start)
         record = bytes(content[start + _HEAD.size : start + _HEAD.size + length])
-        if length > _LARGEST_RECORD_BYTES or len(record) < length or zlib.crc32(record) != checksum:
+        if length > _MAX_RECORD_BYTES or len(record) < length or zlib.crc32(record) != checksum:
             break
         records.append(record)
         start += _HEAD.size + length

@@ -1,11 +1,11 @@
-"""The frames that a sender has taken in and not yet delivered, in order, on disk.
+"""The frames that a sender has captured and not yet delivered, in order, on disk.
 
-    DIR/session.json           whose frames these are: session, source, codec and networks
-    DIR/lock                   held by the one sender that uses the directory
-    DIR/000000000256.frames    the frames from 256 on; the newest file is never taken away while the session lasts
+    DIR/session.json           session, source, codec and networks of the frames
+    DIR/lock                   locked by the sender that uses the directory
+    DIR/000000000256.frames    the frames from 256 on; the newest file is kept as long as the session lasts
 
-A frame leaves (`take`) only after it is on the disk here, so that whatever a receiver has seen of a session, the spool
-knows of: a sender that was killed, or whose machine was, goes on with the number after the last one that it kept.
+A frame is sent (`take`) only after it is on the disk, so that the spool contains every frame of the session that a
+receiver may have: after a crash of the sender or its machine, numbering continues after the last frame in the spool.
 """
 
 import fcntl
@@ -35,11 +35,11 @@ _FRAMES_PER_SEGMENT = 256
 
 @dataclass(frozen=True, slots=True)
 class SpoolContent:
-    """What the frames of a spool are, and must be for a sender to go on with them.
+    """Origin of the frames in a spool, which must match for a sender to resume them.
 
     Args:
-        source: where they were captured, as the command line names it.
-        codec_version, model_hash: what labels mean.
+        source: camera or file, as given on the command line.
+        codec_version, model_hash: interpretation of the labels.
     """
 
     source: str
@@ -49,30 +49,30 @@ class SpoolContent:
 
 @dataclass(slots=True)
 class _Segment:
-    """A file that is not written to any more.
+    """A file that is complete.
 
     Args:
-        first: the sequence of its first frame.
-        after: one after that of its last.
-        size: in bytes.
+        first: sequence of its first frame.
+        after: one after the sequence of its last frame.
+        size_bytes: size of the file.
     """
 
     path: Path
     first: int
     after: int
-    size: int
+    size_bytes: int
 
 
 class Spool:
-    """A directory of frames; every method may wait for the disk, and only one may run at a time.
+    """A directory of frames; methods block on the disk, and only one may run at a time.
 
     Args:
-        directory: made if missing; what an earlier sender left there goes on.
-        limit_bytes: `has_room` is False while so much or more is kept.
+        directory: created if missing; the session of an earlier sender is resumed.
+        limit_bytes: `has_room` is False while the files are this large or larger.
 
     Raises:
-        UsageError: the directory is another sender's, or holds undelivered frames of something else.
-        OutputError: here and in every method: it cannot be written or read.
+        UsageError: another sender uses the directory, or it contains frames of another source or version.
+        OutputError: here and in every method: the directory cannot be written or read.
     """
 
     def __init__(self, directory: Path, content: SpoolContent, limit_bytes: float) -> None:
@@ -81,27 +81,27 @@ class Spool:
         self._writer: SegmentWriter | None = None
         self._writer_first = 0
         self._segments: deque[_Segment] = deque()
-        # Frames of the file that is being written, and frames that were read from others: in order, `_ahead` first.
-        self._fresh: list[LabelFrame] = []
-        self._ahead: deque[LabelFrame] = deque()
+        # Frames to send, in order: those read from complete files or synced, then those of the file being written.
+        self._ready: deque[LabelFrame] = deque()
+        self._unsynced: list[LabelFrame] = []
         self._taken = self._delivered = self._sealed_bytes = 0
         try:
             directory.mkdir(parents=True, exist_ok=True, mode=0o700)
             self._lock = os.open(directory / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         except OSError as error:
-            raise self._cannot(error) from error
+            raise self._output_error(error) from error
         try:
-            self._take_over(content)
+            self._open(content)
         except OSError as error:
             self.close()
-            raise self._cannot(error) from error
+            raise self._output_error(error) from error
         except BaseException:
             self.close()
             raise
 
     @property
     def pending(self) -> int:
-        """How many frames are not delivered yet."""
+        """Number of undelivered frames."""
         return self.next_sequence - self._delivered
 
     @property
@@ -111,13 +111,13 @@ class Spool:
         return written + self._sealed_bytes < self._limit_bytes
 
     def append(self, frame: LabelFrame) -> None:
-        """Takes a frame in; it outlives this process.
+        """Appends a frame, which survives a crash of this process.
 
         Raises:
-            ValueError: it is not the frame `next_sequence`.
+            ValueError: its sequence is not `next_sequence`.
         """
         if frame.sequence != self.next_sequence:
-            raise ValueError(f"frame {frame.sequence} came where {self.next_sequence} was due")
+            raise ValueError(f"frame {frame.sequence} appended instead of frame {self.next_sequence}")
         try:
             if self._writer is None or self.next_sequence - self._writer_first >= _FRAMES_PER_SEGMENT:
                 self._seal()
@@ -125,64 +125,64 @@ class Spool:
             assert self._writer is not None
             self._writer.append(encode_label_frame(frame))
         except OSError as error:
-            raise self._cannot(error) from error
-        self._fresh.append(frame)
+            raise self._output_error(error) from error
+        self._unsynced.append(frame)
         self.next_sequence += 1
 
     def take(self, most: int) -> list[LabelFrame]:
-        """The next frames to send, at most so many; they are on the disk itself when this returns."""
+        """The next frames to send, at most `most`; they are synced to the disk."""
         try:
-            if not self._ahead:
-                self._look_ahead()
+            if not self._ready:
+                self._read_ahead()
         except OSError as error:
-            raise self._cannot(error) from error
-        frames = [self._ahead.popleft() for _ in range(min(most, len(self._ahead)))]
+            raise self._output_error(error) from error
+        frames = [self._ready.popleft() for _ in range(min(most, len(self._ready)))]
         if frames:
             self._taken = frames[-1].sequence + 1
         return frames
 
     def skip(self, sequence: int) -> None:
-        """Everything below a sequence is with the receiver already: it is neither sent nor kept.
+        """Removes the frames below a sequence without sending them: the receiver has them already.
 
         Raises:
-            UsageError: the receiver has frames of this session that were never here.
+            UsageError: the receiver has frames of this session that the spool does not know.
         """
         if sequence > self.next_sequence:
             raise UsageError(
-                f"the receiver has {sequence} frames of the session in {self._directory}, which holds only "
+                f"the receiver has {sequence} frames of the session in {self._directory}, which contains only "
                 f"{self.next_sequence}: it is an old copy; remove it, or give another --spool"
             )
         self._taken = max(self._taken, sequence)
-        while self._ahead and self._ahead[0].sequence < sequence:
-            self._ahead.popleft()
+        while self._ready and self._ready[0].sequence < sequence:
+            self._ready.popleft()
         self.release(sequence)
 
     def release(self, sequence: int) -> None:
-        """Everything below a sequence is delivered, and its files may go."""
+        """Marks the frames below a sequence as delivered and deletes their files."""
         self._delivered = max(self._delivered, sequence)
         try:
             while self._segments and self._segments[0].after <= self._delivered:
                 if len(self._segments) == 1 and self._writer is None:
-                    return  # the last file says where to go on
-                done = self._segments.popleft()
-                done.path.unlink()
-                self._sealed_bytes -= done.size
+                    return  # the last file carries the numbering
+                delivered = self._segments.popleft()
+                delivered.path.unlink()
+                self._sealed_bytes -= delivered.size_bytes
         except OSError as error:
-            raise self._cannot(error) from error
+            raise self._output_error(error) from error
 
     def finish(self) -> None:
-        """Ends the session: the next sender that opens the directory begins another one."""
+        """Ends the session: the next sender that opens the directory begins a new one."""
         try:
-            # In this order: files without a session are nobody's, a session without its files would count anew.
+            # In this order: files without a session are removed later, a session without files would restart at 0.
             (self._directory / "session.json").unlink()
             self._sync_directory()
             self._close_writer()
             self._remove_segments()
         except OSError as error:
-            raise self._cannot(error) from error
+            raise self._output_error(error) from error
 
     def close(self) -> None:
-        """Leaves the directory to the next sender; what is undelivered stays. Safe to call twice."""
+        """Unlocks the directory; undelivered frames stay. Safe to call twice."""
         if self._lock >= 0:
             try:
                 self._close_writer()
@@ -190,7 +190,7 @@ class Spool:
                 os.close(self._lock)
                 self._lock = -1
 
-    def _take_over(self, content: SpoolContent) -> None:
+    def _open(self, content: SpoolContent) -> None:
         try:
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
@@ -208,40 +208,38 @@ class Spool:
 
     def _read_session(self, path: Path, content: SpoolContent) -> bytes:
         try:
-            told = json.loads(path.read_bytes())
-            session_id = bytes.fromhex(told["session"])
-            source, codec, model = told["source"], int(told["codec"]), bytes.fromhex(told["model"])
-            if told["version"] != _VERSION or len(session_id) != SESSION_ID_BYTES:
+            document = json.loads(path.read_bytes())
+            session_id = bytes.fromhex(document["session"])
+            source, codec, model = document["source"], int(document["codec"]), bytes.fromhex(document["model"])
+            if document["version"] != _VERSION or len(session_id) != SESSION_ID_BYTES:
                 raise ValueError(path)
         except (ValueError, KeyError, TypeError):
-            raise UsageError(
-                f"{path} cannot be read as a spool's: remove {self._directory}, or give another --spool"
-            ) from None
+            raise UsageError(f"{path} cannot be read: remove {self._directory}, or give another --spool") from None
         if source != content.source:
             raise UsageError(
-                f"the spool {self._directory} holds frames of {source}, not of {content.source}: "
-                "send that to its end first, or give another --spool"
+                f"the spool {self._directory} contains frames of {source}, not of {content.source}: "
+                "deliver those first, or give another --spool"
             )
         if (codec, model) != (content.codec_version, content.model_hash):
             raise UsageError(
-                f"the spool {self._directory} holds frames of another version of Bodywire: "
-                "deliver them with that, or give another --spool"
+                f"the spool {self._directory} contains frames of another version of Bodywire: "
+                "deliver them with that version, or give another --spool"
             )
         return session_id
 
     def _write_session(self, path: Path, content: SpoolContent) -> None:
-        told: dict[str, Any] = {
+        document: dict[str, Any] = {
             "version": _VERSION,
             "session": self.session_id.hex(),
             "source": content.source,
             "codec": content.codec_version,
             "model": content.model_hash.hex(),
         }
-        atomic_write(path, json.dumps(told).encode())
+        atomic_write(path, json.dumps(document).encode())
         self._sync_directory()
 
     def _find_segments(self) -> None:
-        """Takes stock of what an earlier sender left; the end of its last file may be torn."""
+        """Finds the files of an earlier sender; the last one may be truncated."""
         firsts = sorted(int(path.stem) for path in self._directory.glob(f"*{_SUFFIX}"))
         self.next_sequence = firsts[0] if firsts else 0
         self._taken = self._delivered = self.next_sequence
@@ -250,41 +248,41 @@ class Spool:
             newest = number == len(firsts) - 1
             after = first + len(read_segment(path)) if newest else firsts[number + 1]
             if after > first:
-                self._keep(_Segment(path, first, after, path.stat().st_size))
+                self._add_segment(_Segment(path, first, after, path.stat().st_size))
                 self.next_sequence = after
             else:
                 path.unlink()
                 self.next_sequence = first
 
-    def _look_ahead(self) -> None:
-        """Fills `_ahead` from the first file with frames to send, or with what is being written."""
+    def _read_ahead(self) -> None:
+        """Fills `_ready` from the first file with frames to send, else from the file being written."""
         for segment in self._segments:
             if segment.after > self._taken:
-                self._ahead.extend(frame for frame in _frames_of(segment) if frame.sequence >= self._taken)
-                if self._ahead:
+                self._ready.extend(frame for frame in _frames_of(segment) if frame.sequence >= self._taken)
+                if self._ready:
                     return
                 logger.error("%s is damaged: frames %d to %d are lost", segment.path, self._taken, segment.after - 1)
                 self._taken = segment.after
         if self._writer is not None:
             self._writer.sync()
-            self._ahead.extend(self._fresh)
-            self._fresh = []
+            self._ready.extend(self._unsynced)
+            self._unsynced = []
 
     def _seal(self) -> None:
-        """Ends the file that is being written; its frames are on disk, and wait there if others are before them."""
+        """Completes the file being written; its frames are read again later if others are to be sent before them."""
         if self._writer is None:
             return
-        size, first = self._writer.bytes_written, self._writer_first
+        size_bytes, first = self._writer.bytes_written, self._writer_first
         self._close_writer()
-        waiting = self._ahead or any(segment.after > self._taken for segment in self._segments)
-        self._keep(_Segment(self._path(first), first, self.next_sequence, size))
-        if not waiting:
-            self._ahead.extend(self._fresh)
-        self._fresh = []
+        earlier = self._ready or any(segment.after > self._taken for segment in self._segments)
+        self._add_segment(_Segment(self._path(first), first, self.next_sequence, size_bytes))
+        if not earlier:
+            self._ready.extend(self._unsynced)
+        self._unsynced = []
 
-    def _keep(self, segment: _Segment) -> None:
+    def _add_segment(self, segment: _Segment) -> None:
         self._segments.append(segment)
-        self._sealed_bytes += segment.size
+        self._sealed_bytes += segment.size_bytes
 
     def _begin_segment(self) -> None:
         self._writer_first = self.next_sequence
@@ -312,7 +310,7 @@ class Spool:
     def _path(self, first: int) -> Path:
         return self._directory / f"{first:012d}{_SUFFIX}"
 
-    def _cannot(self, error: OSError) -> OutputError:
+    def _output_error(self, error: OSError) -> OutputError:
         reason = error.strerror or str(error)
         return OutputError(f"the spool {self._directory}: {reason}; free some space or give another --spool")
 

@@ -1,4 +1,4 @@
-"""`--delivery complete` between the daemons: killed and started again, each frame stands in the books once."""
+"""`--delivery complete` between the daemons: every frame is recorded once across kills and restarts."""
 
 import json
 import re
@@ -20,13 +20,13 @@ FRAMES = 120
 
 @pytest.fixture(scope="module")
 def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The beginning of the clip that ships."""
+    """The beginning of the demo clip."""
     path = tmp_path_factory.mktemp("clip") / "short.mp4"
-    with av.open(str(DEMO_CLIP)) as whole, av.open(str(path), "w") as short:
-        seen = whole.streams.video[0]
+    with av.open(str(DEMO_CLIP)) as demo, av.open(str(path), "w") as short:
+        video = demo.streams.video[0]
         stream = short.add_stream("mpeg4", rate=30)
-        stream.width, stream.height, stream.bit_rate = seen.width, seen.height, 4_000_000
-        for frame in islice(whole.decode(seen), FRAMES):
+        stream.width, stream.height, stream.bit_rate = video.width, video.height, 4_000_000
+        for frame in islice(demo.decode(video), FRAMES):
             short.mux(stream.encode(frame.reformat(format="yuv420p")))
         short.mux(stream.encode())
     return path
@@ -44,18 +44,18 @@ def until(out: Path, frames: int) -> None:
         time.sleep(0.05)
 
 
-def test_both_daemons_killed_and_started_again(tmp_path: Path, clip: Path) -> None:
+def test_kills_and_restarts_of_both_daemons(tmp_path: Path, clip: Path) -> None:
     out, spool = tmp_path / "out", tmp_path / "spool"
     flags = ["--camera", str(clip), "--delivery", "complete", "--spool", str(spool)]
-    books = ("--mesh-every", "100", "--no-body")
-    with receiver(out, *books) as first:
+    publish = ("--mesh-every", "100", "--no-body")
+    with receiver(out, *publish) as first:
         address = first.address
         command = [sys.executable, "-m", "sender", *flags, "--peer", address]
         sending = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
         until(out, 25)
         first.process.send_signal(signal.SIGKILL)
         first.process.communicate()
-    with receiver(out, *books, listen=address) as second:
+    with receiver(out, *publish, listen=address) as second:
         until(out, 50)
         sending.send_signal(signal.SIGKILL)
         sending.communicate()
@@ -70,7 +70,7 @@ def test_both_daemons_killed_and_started_again(tmp_path: Path, clip: Path) -> No
     assert {path.name for path in spool.iterdir()} == {"lock"}
 
 
-def test_a_sender_that_has_to_stop_keeps_what_nobody_took(tmp_path: Path, clip: Path) -> None:
+def test_stopped_sender_keeps_undelivered_frames(tmp_path: Path, clip: Path) -> None:
     spool = tmp_path / "spool"
     command = [sys.executable, "-m", "sender", "--camera", str(clip), "--delivery", "complete"]
     command += ["--spool", str(spool), "--peer", "127.0.0.1:9"]
@@ -80,11 +80,11 @@ def test_a_sender_that_has_to_stop_keeps_what_nobody_took(tmp_path: Path, clip: 
         assert time.monotonic() < deadline_s
         time.sleep(0.05)
     sending.terminate()
-    told, errors = sending.communicate(timeout=TIMEOUT_S)
+    output, errors = sending.communicate(timeout=TIMEOUT_S)
     assert sending.returncode == 0, errors
     assert re.search(
-        rf"\d+ frames wait in {re.escape(str(spool))} and will be sent when the sender is started again", told
+        rf"\d+ frames wait in {re.escape(str(spool))} and will be sent when the sender is started again", output
     )
     done = run("sender", "--camera", str(DEMO_CLIP), "--delivery", "complete", "--spool", str(spool))
     assert done.returncode == 2
-    assert f"holds frames of {clip}, not of {DEMO_CLIP}" in done.stderr
+    assert f"contains frames of {clip}, not of {DEMO_CLIP}" in done.stderr

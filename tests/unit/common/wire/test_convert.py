@@ -91,18 +91,18 @@ _server_messages = st.one_of(_welcomes, _acknowledgements, _heartbeats, st.just(
 
 
 @given(_client_messages)
-def test_client_messages_survive_the_round_trip(message: ClientMessage) -> None:
+def test_client_messages_round_trip(message: ClientMessage) -> None:
     assert decode_client(encode_client(message)) == message
 
 
 @given(_server_messages)
-def test_server_messages_survive_the_round_trip(message: ServerMessage) -> None:
+def test_server_messages_round_trip(message: ServerMessage) -> None:
     assert decode_server(encode_server(message)) == message
 
 
 @given(st.binary(max_size=300))
 @settings(max_examples=2000)
-def test_garbage_is_malformed_or_a_message_that_keeps_the_rules(data: bytes) -> None:
+def test_random_bytes_are_malformed_or_a_valid_message(data: bytes) -> None:
     with contextlib.suppress(MalformedPacket):
         from_client = decode_client(data)
         assert decode_client(encode_client(from_client)) == from_client
@@ -113,12 +113,12 @@ def test_garbage_is_malformed_or_a_message_that_keeps_the_rules(data: bytes) -> 
 
 @given(_client_messages, _server_messages, st.data())
 @settings(max_examples=500)
-def test_mutated_messages_are_malformed_or_keep_the_rules(
+def test_mutated_messages_are_malformed_or_valid(
     client: ClientMessage, server: ServerMessage, data: st.DataObject
 ) -> None:
-    for whole, decode in ((encode_client(client), decode_client), (encode_server(server), decode_server)):
-        where = data.draw(st.integers(0, len(whole)))
-        mutated = whole[:where] + data.draw(st.binary(max_size=4)) + whole[where + data.draw(st.integers(0, 4)) :]
+    for original, decode in ((encode_client(client), decode_client), (encode_server(server), decode_server)):
+        start = data.draw(st.integers(0, len(original)))
+        mutated = original[:start] + data.draw(st.binary(max_size=4)) + original[start + data.draw(st.integers(0, 4)) :]
         try:
             decode(mutated)
         except MalformedPacket as error:
@@ -152,7 +152,7 @@ def test_mutated_messages_are_malformed_or_keep_the_rules(
         pb.ClientMessage(heartbeat=pb.Heartbeat(padding=bytes(16_385))),
     ],
 )
-def test_decode_client_when_a_field_breaks_a_rule(message: pb.ClientMessage) -> None:
+def test_decode_client_when_a_field_is_invalid(message: pb.ClientMessage) -> None:
     with pytest.raises(MalformedPacket):
         decode_client(message.SerializeToString())
 
@@ -175,11 +175,11 @@ def test_decode_client_when_a_field_breaks_a_rule(message: pb.ClientMessage) -> 
         ),
     ],
 )
-def test_decode_server_when_a_field_breaks_a_rule(message: pb.ServerMessage) -> None:
+def test_decode_server_when_a_field_is_invalid(message: pb.ServerMessage) -> None:
     with pytest.raises(MalformedPacket):
         decode_server(message.SerializeToString())
 
 
-def test_frame_costs_few_bytes_beside_its_payload() -> None:
+def test_frame_message_adds_few_bytes_to_its_payload() -> None:
     now_ns = 1_800_000_000_000_000_000
     assert len(encode_client(FrameMessage(1000, bytes(300), now_ns, now_ns, True))) <= 300 + 40

@@ -1,4 +1,4 @@
-"""A segment of the spool: whatever was written whole can be read, wherever it was torn or damaged."""
+"""Complete records of a segment can be read wherever it is truncated or damaged."""
 
 import os
 from pathlib import Path
@@ -21,11 +21,11 @@ def path(tmp_path: Path) -> Path:
     return path
 
 
-def test_records_come_back(path: Path) -> None:
+def test_records_round_trip(path: Path) -> None:
     assert read_segment(path) == RECORDS
 
 
-def test_what_is_appended_can_be_read_before_the_file_is_closed(tmp_path: Path) -> None:
+def test_records_can_be_read_before_close(tmp_path: Path) -> None:
     writer = SegmentWriter(tmp_path / "segment")
     writer.append(b"one")
     assert read_segment(tmp_path / "segment") == [b"one"]
@@ -35,11 +35,11 @@ def test_what_is_appended_can_be_read_before_the_file_is_closed(tmp_path: Path) 
     writer.close()
 
 
-def test_a_torn_file_gives_what_is_whole(path: Path) -> None:
-    whole = path.read_bytes()
+def test_truncated_file_gives_complete_records(path: Path) -> None:
+    data = path.read_bytes()
     last = 0
-    for length in range(len(whole)):
-        path.write_bytes(whole[:length])
+    for length in range(len(data)):
+        path.write_bytes(data[:length])
         records = read_segment(path)
         assert records == RECORDS[: len(records)]
         assert last <= len(records) < len(RECORDS)
@@ -47,15 +47,15 @@ def test_a_torn_file_gives_what_is_whole(path: Path) -> None:
     assert last == len(RECORDS) - 1
 
 
-def test_a_damaged_file_gives_nothing_wrong(path: Path) -> None:
-    whole = path.read_bytes()
-    for place in range(0, len(whole), 5):
-        path.write_bytes(whole[:place] + bytes([whole[place] ^ 0x55]) + whole[place + 1 :])
+def test_damaged_file_gives_no_wrong_record(path: Path) -> None:
+    data = path.read_bytes()
+    for position in range(0, len(data), 5):
+        path.write_bytes(data[:position] + bytes([data[position] ^ 0x55]) + data[position + 1 :])
         records = read_segment(path)
         assert records == RECORDS[: len(records)]
 
 
-def test_a_full_disk_leaves_what_was_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_full_disk_keeps_earlier_records(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "segment"
     writer = SegmentWriter(path)
     writer.append(b"one")
@@ -68,7 +68,7 @@ def test_a_full_disk_leaves_what_was_there(tmp_path: Path, monkeypatch: pytest.M
     assert read_segment(path) == [b"one"]
 
 
-def test_a_file_is_nobody_elses_and_never_written_over(path: Path) -> None:
+def test_file_is_private_and_never_overwritten(path: Path) -> None:
     assert path.stat().st_mode & 0o077 == 0
     with pytest.raises(FileExistsError):
         SegmentWriter(path)

@@ -1,4 +1,4 @@
-"""The spool: frames in, frames out, over restarts, full disks and torn files."""
+"""The spool across restarts, full disks and truncated files."""
 
 import json
 import os
@@ -7,13 +7,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-import sender.spool.spool
 from common.errors import OutputError, UsageError
 from common.frames import Camera, LabelFrame, PersonLabels
 from sender.spool.spool import Spool, SpoolContent
 
 CONTENT = SpoolContent("walk.mp4", 1, b"\x01" * 8)
-EVERYTHING = 1000
+ALL_FRAMES = 1000
 
 
 def frame(sequence: int) -> LabelFrame:
@@ -26,9 +25,9 @@ def spool_in(directory: Path, limit_bytes: float = 1e9, content: SpoolContent = 
 
 
 def sequences(frames: list[LabelFrame]) -> list[int]:
-    for each in frames:
-        assert each.people[0].labels["root"][0] == each.sequence
-    return [each.sequence for each in frames]
+    for frame in frames:
+        assert frame.people[0].labels["root"][0] == frame.sequence
+    return [frame.sequence for frame in frames]
 
 
 def files(directory: Path) -> list[int]:
@@ -37,7 +36,7 @@ def files(directory: Path) -> list[int]:
 
 @pytest.fixture(autouse=True)
 def short_segments(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sender.spool.spool, "_FRAMES_PER_SEGMENT", 4)
+    monkeypatch.setattr("sender.spool.spool._FRAMES_PER_SEGMENT", 4)
 
 
 def fill(spool: Spool, count: int) -> None:
@@ -45,9 +44,9 @@ def fill(spool: Spool, count: int) -> None:
         spool.append(frame(sequence))
 
 
-@pytest.mark.parametrize("batch", [1, 3, EVERYTHING])
+@pytest.mark.parametrize("batch", [1, 3, ALL_FRAMES])
 @pytest.mark.parametrize("ahead", [1, 4, 11])
-def test_frames_leave_in_order_each_once(tmp_path: Path, batch: int, ahead: int) -> None:
+def test_frames_are_taken_in_order_once_each(tmp_path: Path, batch: int, ahead: int) -> None:
     spool, taken = spool_in(tmp_path), []
     for _ in range(5):
         fill(spool, ahead)
@@ -62,7 +61,7 @@ def test_frames_leave_in_order_each_once(tmp_path: Path, batch: int, ahead: int)
     spool.close()
 
 
-def test_delivered_files_go_and_the_newest_stays(tmp_path: Path) -> None:
+def test_delivered_files_are_deleted_except_the_newest(tmp_path: Path) -> None:
     spool = spool_in(tmp_path)
     fill(spool, 10)
     assert files(tmp_path) == [0, 4, 8]
@@ -79,7 +78,7 @@ def test_delivered_files_go_and_the_newest_stays(tmp_path: Path) -> None:
     again.close()
 
 
-def test_the_next_sender_goes_on(tmp_path: Path) -> None:
+def test_next_sender_resumes(tmp_path: Path) -> None:
     spool = spool_in(tmp_path)
     assert not spool.resumed
     fill(spool, 6)
@@ -92,12 +91,12 @@ def test_the_next_sender_goes_on(tmp_path: Path) -> None:
     spool.skip(2)
     assert spool.pending == 4
     fill(spool, 3)
-    taken = sequences(spool.take(EVERYTHING)) + sequences(spool.take(EVERYTHING)) + sequences(spool.take(EVERYTHING))
+    taken = sequences(spool.take(ALL_FRAMES)) + sequences(spool.take(ALL_FRAMES)) + sequences(spool.take(ALL_FRAMES))
     assert taken == [2, 3, 4, 5, 6, 7, 8]
     spool.close()
 
 
-def test_a_torn_end_costs_the_frames_that_were_torn(tmp_path: Path) -> None:
+def test_truncated_file_loses_only_incomplete_frames(tmp_path: Path) -> None:
     spool = spool_in(tmp_path)
     fill(spool, 6)
     spool.close()
@@ -110,47 +109,47 @@ def test_a_torn_end_costs_the_frames_that_were_torn(tmp_path: Path) -> None:
     spool = spool_in(tmp_path)
     assert spool.next_sequence == 4
     fill(spool, 1)
-    assert sequences(spool.take(EVERYTHING)) == [0, 1, 2, 3]
-    assert sequences(spool.take(EVERYTHING)) == [4]
+    assert sequences(spool.take(ALL_FRAMES)) == [0, 1, 2, 3]
+    assert sequences(spool.take(ALL_FRAMES)) == [4]
     spool.close()
 
 
-def test_a_damaged_file_costs_its_frames_and_no_more(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_damaged_file_loses_only_its_frames(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     spool = spool_in(tmp_path)
     fill(spool, 12)
     spool.close()
     (tmp_path / "spool" / "000000000004.frames").write_bytes(b"something else")
     spool = spool_in(tmp_path)
-    taken = sequences(spool.take(EVERYTHING)) + sequences(spool.take(EVERYTHING))
+    taken = sequences(spool.take(ALL_FRAMES)) + sequences(spool.take(ALL_FRAMES))
     assert taken == [0, 1, 2, 3, 8, 9, 10, 11]
     assert "frames 4 to 7 are lost" in caplog.text
     spool.close()
 
 
-def test_frames_leave_only_when_they_are_on_the_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_frames_are_synced_before_they_are_taken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     synced: list[int] = []
     monkeypatch.setattr(os, "fsync", synced.append)
     spool = spool_in(tmp_path)
     fill(spool, 2)
     before = len(synced)
-    assert len(spool.take(EVERYTHING)) == 2
+    assert len(spool.take(ALL_FRAMES)) == 2
     assert len(synced) == before + 1
     spool.close()
 
 
-def test_a_full_spool_has_no_room_until_something_is_delivered(tmp_path: Path) -> None:
+def test_full_spool_has_no_room_until_frames_are_delivered(tmp_path: Path) -> None:
     spool = spool_in(tmp_path, limit_bytes=600)
     while spool.has_room:
         fill(spool, 1)
-    kept = spool.next_sequence
-    assert 4 < kept < 20
-    spool.take(EVERYTHING)
-    spool.release(kept - 1)
+    count = spool.next_sequence
+    assert 4 < count < 20
+    spool.take(ALL_FRAMES)
+    spool.release(count - 1)
     assert spool.has_room
     spool.close()
 
 
-def test_a_finished_session_leaves_nothing(tmp_path: Path) -> None:
+def test_finished_session_leaves_no_files(tmp_path: Path) -> None:
     spool = spool_in(tmp_path)
     fill(spool, 6)
     session = spool.session_id
@@ -163,7 +162,7 @@ def test_a_finished_session_leaves_nothing(tmp_path: Path) -> None:
     again.close()
 
 
-def test_files_without_a_session_are_nobodys(tmp_path: Path) -> None:
+def test_files_without_a_session_are_deleted(tmp_path: Path) -> None:
     spool = spool_in(tmp_path)
     fill(spool, 6)
     spool.close()
@@ -175,16 +174,16 @@ def test_files_without_a_session_are_nobodys(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("content", "told"),
+    ("content", "message"),
     [
-        (SpoolContent("dance.mp4", 1, b"\x01" * 8), "holds frames of walk.mp4, not of dance.mp4"),
+        (SpoolContent("dance.mp4", 1, b"\x01" * 8), "contains frames of walk.mp4, not of dance.mp4"),
         (SpoolContent("walk.mp4", 2, b"\x01" * 8), "another version"),
         (SpoolContent("walk.mp4", 1, b"\x02" * 8), "another version"),
     ],
 )
-def test_frames_of_something_else_are_not_mixed(tmp_path: Path, content: SpoolContent, told: str) -> None:
+def test_frames_of_another_source_or_version_are_refused(tmp_path: Path, content: SpoolContent, message: str) -> None:
     spool_in(tmp_path).close()
-    with pytest.raises(UsageError, match=told):
+    with pytest.raises(UsageError, match=message):
         spool_in(tmp_path, content=content)
     spool_in(tmp_path).close()
 
@@ -197,7 +196,7 @@ def test_one_sender_at_a_time(tmp_path: Path) -> None:
     spool_in(tmp_path).close()
 
 
-def test_an_old_copy_is_told_from_the_spool(tmp_path: Path) -> None:
+def test_outdated_copy_is_detected(tmp_path: Path) -> None:
     spool = spool_in(tmp_path)
     fill(spool, 3)
     with pytest.raises(UsageError, match="receiver has 4 frames"):
@@ -205,22 +204,22 @@ def test_an_old_copy_is_told_from_the_spool(tmp_path: Path) -> None:
     spool.close()
 
 
-def test_frames_have_their_turn(tmp_path: Path) -> None:
+def test_frame_out_of_order_is_refused(tmp_path: Path) -> None:
     spool = spool_in(tmp_path)
-    with pytest.raises(ValueError, match="came where 0 was due"):
+    with pytest.raises(ValueError, match="appended instead of frame 0"):
         spool.append(frame(1))
     spool.close()
 
 
 @pytest.mark.parametrize("text", ["", "[]", json.dumps({"version": 1, "session": "00"})])
-def test_a_damaged_session_file_is_told(tmp_path: Path, text: str) -> None:
+def test_damaged_session_file_is_reported(tmp_path: Path, text: str) -> None:
     spool_in(tmp_path).close()
     (tmp_path / "spool" / "session.json").write_text(text)
     with pytest.raises(UsageError, match=r"session\.json cannot be read"):
         spool_in(tmp_path)
 
 
-def test_a_directory_that_cannot_be_is_told(tmp_path: Path) -> None:
+def test_unusable_directory_is_reported(tmp_path: Path) -> None:
     (tmp_path / "spool").write_text("a file")
     with pytest.raises(OutputError, match="give another --spool"):
         spool_in(tmp_path)
