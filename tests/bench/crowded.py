@@ -1,15 +1,15 @@
-"""Do many senders get in each other's way?  `python -m tests.bench.crowded`.
+"""Mutual interference of many senders at one receiver: `python -m tests.bench.crowded`.
 
-Fifty recorded streams at 30 frames a second, over the loopback, into one receiver without reconstruction that decodes
-every packet.  No frame may be dropped.  Systems:
+Fifty recorded streams at 30 frames a second are sent over the loopback to one receiver without reconstruction, which
+decodes every packet.  No frame may be dropped.  Systems:
 
     all              every sender sends
-    one_stalled      one of them is stopped (SIGSTOP), ten seconds of every twenty; the others' times, meanwhile
+    one_stalled      one of them is stopped (SIGSTOP), ten seconds of every twenty; figures of the others meanwhile
 
-`acknowledged` is from the moment a frame was due to its acknowledgement, waiting for room in the window included; each
-percentile is the median of those of all rounds, so that what else happens on the machine for a while counts little.
-Memory is the receiver's; its slope is that of a line through all but the first fifth of the time.  Senders, receiver
-and this machine's other work share its processors: `receiver_cpu` is what the receiver took of one of them.
+`acknowledged` is the time from when a frame was due to its acknowledgement, including the wait for the window; each
+percentile is the median over all rounds, which suppresses temporary load of the machine.  Memory is the receiver's; its
+slope is that of a line fitted to all but the first fifth of the time.  `receiver_cpu` is the receiver's share of one
+processor, which it shares with the senders.
 """
 
 import json
@@ -35,26 +35,26 @@ from tests.bench.rate import demo_truth
 from tests.netlab.recording import FPS, record, write
 
 SENDERS, MINUTES, QUICK_MINUTES = 50, 10.0, 1.5
-# Senders share processes, but for the one that is stopped.
+# Processes that the senders share, except for the one that is stopped.
 _PROCESSES = 2
 _STARTING_S = 6.0
-# After all have begun, and after the one goes on.
+# Time ignored after the start, and after the stopped sender continues.
 _SETTLING_S = 2.0
 _ROUND_S = 20.0
-_PATIENCE_S = 60.0
+_EXIT_TIMEOUT_S = 60.0
 
 Figures = dict[str, float]
 
 
 @dataclass(frozen=True, slots=True)
-class Seen:
-    """What a run left.
+class Measurements:
+    """Raw data of a run.
 
     Args:
         pairs: (N, 2) of the senders that were not stopped: when a frame was due, seconds to its acknowledgement.
-        stopped: from when to when the one was stopped, each time.
-        sent: frames that all senders sent.
-        receiver: what the receiver told at its end.
+        stopped: (begin, end) of each time that the one sender was stopped.
+        sent: frames of all senders.
+        receiver: the receiver's counters.
         memory: (M, 2): seconds since the epoch, kB.
         processor: (M, 2): seconds since the epoch, processor seconds.
     """
@@ -67,23 +67,23 @@ class Seen:
     processor: Float64Array
 
 
-def _start(stack: ExitStack, *command: str) -> "subprocess.Popen[str]":
+def _start(stack: ExitStack, *command: str) -> subprocess.Popen[str]:
     process = subprocess.Popen([sys.executable, "-m", *command], stdout=subprocess.PIPE, text=True)
     stack.callback(process.communicate)
     stack.callback(process.kill)
     return process
 
 
-def _last_line(process: "subprocess.Popen[str]", timeout_s: float) -> dict[str, Any]:
-    told, _ = process.communicate(timeout=timeout_s)
+def _last_line(process: subprocess.Popen[str], timeout_s: float) -> dict[str, Any]:
+    output, _ = process.communicate(timeout=timeout_s)
     if process.returncode:
-        raise OutputError(f"a program ended with exit code {process.returncode}; its error stands above")
-    last: dict[str, Any] = json.loads(told.splitlines()[-1])
+        raise OutputError(f"a program ended with exit code {process.returncode}; see its error above")
+    last: dict[str, Any] = json.loads(output.splitlines()[-1])
     return last
 
 
-def run(senders: int, seconds: float, folder: Path, *, decode: bool) -> Seen:
-    """All senders for so many seconds, one of them stopped in the second half.
+def run(senders: int, seconds: float, folder: Path, *, decode: bool) -> Measurements:
+    """Runs all senders for this time; one of them is stopped in the second half of each round.
 
     Raises:
         OutputError: a program failed.
@@ -96,27 +96,27 @@ def run(senders: int, seconds: float, folder: Path, *, decode: bool) -> Seen:
         peer = receiver.stdout.readline().removeprefix("listening on ").strip()
         begin_s = time.time() + _STARTING_S
         shares = [1, *(len(part) for part in np.array_split(np.arange(senders - 1), _PROCESSES))]
-        logs = [folder / f"crowd-{number}.npy" for number in range(len(shares))]
+        logs = [folder / f"senders-{number}.npy" for number in range(len(shares))]
         fixed = ("--peer", peer, "--recording", str(folder / "recording"), "--start-at", str(begin_s))
-        crowds = [
+        groups = [
             _start(stack, "tests.netlab.load_senders", *fixed, "--senders", str(share), "--log", str(path))
             for share, path in zip(shares, logs, strict=True)
         ]
         stopped = []
         for at_s in np.arange(begin_s + _SETTLING_S, begin_s + seconds - _ROUND_S / 2, _ROUND_S):
             stopped_s = _wait_until(at_s + _ROUND_S / 2 - _SETTLING_S)
-            crowds[0].send_signal(signal.SIGSTOP)
+            groups[0].send_signal(signal.SIGSTOP)
             stopped.append((stopped_s, _wait_until(at_s + _ROUND_S - _SETTLING_S)))
-            crowds[0].send_signal(signal.SIGCONT)
+            groups[0].send_signal(signal.SIGCONT)
         _wait_until(begin_s + seconds)
-        sent = sum(sum(_last_line(crowd, _PATIENCE_S)["sent"]) for crowd in crowds)
+        sent = sum(sum(_last_line(group, _EXIT_TIMEOUT_S)["sent"]) for group in groups)
         receiver.terminate()
-        told = _last_line(receiver, _PATIENCE_S)
+        counters = _last_line(receiver, _EXIT_TIMEOUT_S)
     lines = [json.loads(line) for line in log.read_text(encoding="utf-8").splitlines()]
     lines = [line for line in lines if begin_s <= line["at"] <= begin_s + seconds]
     memory, processor = (np.array([[line["at"], line[name]] for line in lines]) for name in ("rss_kb", "cpu_s"))
     pairs = np.concatenate([np.load(path) for path in logs[1:]])
-    return Seen(pairs, stopped, sent, told, memory, processor)
+    return Measurements(pairs, stopped, sent, counters, memory, processor)
 
 
 def _wait_until(at_s: float) -> float:
@@ -125,50 +125,53 @@ def _wait_until(at_s: float) -> float:
 
 
 def figures(pairs: Float64Array, rounds: Sequence[tuple[float, float]]) -> Figures:
-    """The time to acknowledgements of frames that were due in one of several times; medians of the times' percentiles.
+    """Percentiles of the time to acknowledgements, as medians over the rounds.
 
     Args:
         pairs: (N, 2): when a frame was due, seconds to its acknowledgement.
+        rounds: (begin, end) of each round; frames are assigned by when they were due.
     """
     took_s = [pairs[(pairs[:, 0] >= from_s) & (pairs[:, 0] < to_s), 1] for from_s, to_s in rounds]
-    told = {
-        f"acknowledged_p{share}_ms": 1e3 * float(np.median([percentile(each, share) for each in took_s]))
+    percentiles = {
+        f"acknowledged_p{share}_ms": 1e3 * float(np.median([percentile(times_s, share) for times_s in took_s]))
         for share in (50, 95, 99)
     }
     frames = float(sum(map(len, took_s)))
-    return told | {"frames": frames, "frames_per_s": frames / sum(to_s - from_s for from_s, to_s in rounds)}
+    return percentiles | {"frames": frames, "frames_per_s": frames / sum(to_s - from_s for from_s, to_s in rounds)}
 
 
 def slope(line: Float64Array) -> float:
-    """Of a line through (N, 2) points, but for the first fifth of them."""
+    """Slope of a line fitted to (N, 2) points, without the first fifth of them."""
     rest = line[len(line) // 5 :]
     return float(np.polyfit(rest[:, 0] - rest[0, 0], rest[:, 1], 1)[0])
 
 
-def judge(seen: Seen) -> dict[str, Figures]:
-    """Figures with all senders and with one stopped, and what became of frames and memory."""
-    ends = [float(seen.pairs[:, 0].min()), *(went_on for _, went_on in seen.stopped[:-1])]
-    calm_times = [(end + _SETTLING_S, stopped) for end, (stopped, _) in zip(ends, seen.stopped, strict=True)]
-    calm, stalled = figures(seen.pairs, calm_times), figures(seen.pairs, seen.stopped)
-    told = seen.receiver
-    whole = {
-        "sent": float(seen.sent),
-        "lost": float(seen.sent - told["frames"] + told["again"]),
-        "again": float(told["again"] + told["missing"] + told["broken"]),
+def evaluate(measured: Measurements) -> dict[str, Figures]:
+    """Figures with all senders and with one stopped."""
+    ends = [float(measured.pairs[:, 0].min()), *(continued for _, continued in measured.stopped[:-1])]
+    calm_times = [(end + _SETTLING_S, stopped) for end, (stopped, _) in zip(ends, measured.stopped, strict=True)]
+    calm, stalled = figures(measured.pairs, calm_times), figures(measured.pairs, measured.stopped)
+    counters = measured.receiver
+    totals = {
+        "sent": float(measured.sent),
+        "lost": float(measured.sent - counters["frames"] + counters["again"]),
+        "again": float(counters["again"] + counters["missing"] + counters["broken"]),
         "p99_worse_percent": 100 * (stalled["acknowledged_p99_ms"] / calm["acknowledged_p99_ms"] - 1),
-        "receiver_rss_mb": float(seen.memory[-1, 1]) / 1024,
-        "receiver_rss_slope_kb_per_min": 60 * slope(seen.memory),
-        "receiver_cpu": slope(seen.processor),
+        "receiver_rss_mb": float(measured.memory[-1, 1]) / 1024,
+        "receiver_rss_slope_kb_per_min": 60 * slope(measured.memory),
+        "receiver_cpu": slope(measured.processor),
     }
-    return {"all": calm | whole, "one_stalled": stalled}
+    return {"all": calm | totals, "one_stalled": stalled}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command line; returns the exit code."""
-    parser = report.flags("crowded", "Measure what many senders do to each other.", 1)
-    parser.add_argument("--senders", type=int, default=SENDERS, help="(default: %(default)s)")
-    parser.add_argument("--minutes", type=float, help=f"(default: {MINUTES:g}, {QUICK_MINUTES:g} with --quick)")
-    parser.add_argument("--pass-through", action="store_true", help="the receiver leaves the codec out")
+    parser = report.flags("crowded", "Measure how much many senders interfere with each other.", 1)
+    parser.add_argument("--senders", type=int, default=SENDERS, help="number of senders (default: %(default)s)")
+    parser.add_argument(
+        "--minutes", type=float, help=f"duration (default: {MINUTES:g}, {QUICK_MINUTES:g} with --quick)"
+    )
+    parser.add_argument("--pass-through", action="store_true", help="the receiver does not decode")
     options = parser.parse_args(arguments)
 
     def work() -> None:
@@ -177,7 +180,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         with tempfile.TemporaryDirectory() as name:
             folder = Path(name)
             write(folder / "recording", list(record(people, int(seconds * FPS))))
-            systems = judge(run(options.senders, seconds, folder, decode=not options.pass_through))
+            systems = evaluate(run(options.senders, seconds, folder, decode=not options.pass_through))
         print(f"{options.senders} senders at {FPS:g} frames/s, {seconds:g} s, {report.machine_line()}\n")
         print(report.transposed(systems))
         report.write_json(options.json, "crowded", options.seed, systems, senders=options.senders)

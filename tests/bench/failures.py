@@ -1,21 +1,21 @@
-"""How long does a failure last?  `python -m tests.bench.failures`.
+"""Times to detect failures and to recover from them: `python -m tests.bench.failures`.
 
-Two hosts (network namespaces), 30 ms each way, 400 kbit/s; a source of 30 frames a second on one, a receiver without
-reconstruction on the other.  Each failure is made several times, at moments that differ:
+Two hosts (network namespaces) are connected by a link of 30 ms each way and 400 kbit/s.  One runs a source of 30 frames
+a second, the other a receiver without reconstruction.  Each failure is caused several times, at varying moments:
 
-    outage_1s … outage_40s   nothing passes, either way
-    receiver_vanished        the receiver is killed and started again while nothing passes: it knows no connection
+    outage_1s … outage_40s   all packets are lost, in both directions
+    receiver_vanished        during an outage the receiver is killed and restarted: it does not know the connection
     receiver_stopped         SIGSTOP, SIGCONT
-    receiver_killed          SIGKILL, started again
+    receiver_killed          SIGKILL, restart
     sender_stopped           SIGSTOP, SIGCONT
-    sender_vanished          the sender is killed while nothing passes, and another one started
+    sender_vanished          during an outage the sender is killed, and another one is started
     address_changed          the sender's host gets another address
 
-`seen` is from the failure to the moment when the other end takes its peer for gone (a short outage may be over before).
-`resumed` is from the moment when all is well again to the first frame shown that was captured after it; where no frame
-may be lost, to the first frame shown.  Of frames that a live sender captured while the failure lasted and that were
-shown after it, those are late that were on their way when the connection was given up, and stale the others.  Takes
-root, for the namespaces.
+`detected` is the time from the failure until the other end reports its peer as lost (a short outage may end earlier).
+`resumed` is the time from the end of the failure to the first frame shown that was captured after it or, where no frame
+may be lost, to the first frame shown.  Frames that a live sender captured during the failure and that were shown after
+it are late if they were in flight when the connection was given up, and stale otherwise.  Needs root, for the
+namespaces.
 """
 
 import json
@@ -47,24 +47,24 @@ PORT = 50051
 DELAY_S = 0.03
 _OTHER_ADDRESS = "10.77.0.3"
 _STARTING_S = 5.0
-# Between two failures, at least; and after the last one.
-_PEACE_S = 3.0
+# Shortest time between two failures, and after the last one.
+_RECOVERY_S = 3.0
 _JITTER_S = 0.7
-# A failure begins so much after the network's, where both are to come together.
-_AFTER_S = 0.02
+# Delay of a program's failure after the start of an outage, where both are to happen together.
+_AFTER_OUTAGE_S = 0.02
 
 Figures = dict[str, float]
 Episode = tuple[float, float]
 Line = dict[str, Any]
 
 
-class Stage:
-    """Both hosts with their programs, and what is noted there.
+class Testbed:
+    """Both hosts with their programs and logs.
 
     Args:
         hosts: entered.
-        folder: for the notes; has the labels.
-        live: whether the sender drops what is stale.
+        folder: for the logs; contains the labels.
+        live: whether the sender drops stale frames.
     """
 
     def __init__(self, hosts: TwoHosts, folder: Path, live: bool) -> None:
@@ -76,203 +76,205 @@ class Stage:
         self.start_sender()
 
     def start_receiver(self) -> None:
-        """Starts it, and waits until it listens.
+        """Starts the receiver and waits until it listens.
 
         Raises:
-            OutputError: it does not; its error stands above.
+            OutputError: it did not start; its error is printed above.
         """
         command = ["tests.netlab.logging_receiver", "--listen", self._peer, "--log", str(self._folder / "sink")]
         self.receiver = self._hosts.run(1, command)
         self._programs.append(self.receiver)
         if not self.receiver.next_line_starts_with("listening"):
-            raise OutputError("the receiving end did not start; its error stands above")
+            raise OutputError("the receiver did not start; see its error above")
 
     def start_sender(self) -> None:
-        """Starts it; it connects when it can."""
+        """Starts the sender, which keeps trying to connect."""
         command = ["tests.netlab.logging_sender", "--peer", self._peer, "--log", str(self._folder / "source")]
         command += ["--labels", str(self._folder / "labels.npy"), *(["--live"] if self._live else [])]
         self.sender = self._hosts.run(0, command)
         self._programs.append(self.sender)
 
     def move_sender(self) -> None:
-        """Gives its host the other of two addresses."""
+        """Gives the sender's host the other of two addresses."""
         self._hosts.move(0, self._addresses[0])
         self._addresses.reverse()
 
     def finish(self) -> None:
-        """Stops the sender, which delivers what it has.
+        """Stops the sender, which first delivers its last frames.
 
         Raises:
-            OutputError: it failed.
+            OutputError: the sender failed.
         """
         self.sender.terminate()
         if self.sender.exit_code:
-            raise OutputError(f"the sending end ended with exit code {self.sender.exit_code}")
+            raise OutputError(f"the sender ended with exit code {self.sender.exit_code}")
 
     def close(self) -> None:
-        """Ends whatever runs."""
+        """Kills the running programs."""
         for program in self._programs:
             if program.exit_code is None:
                 program.kill()
 
-    def notes(self, end: str) -> list[Line]:
-        """What was noted by `source` or `sink`."""
+    def log(self, end: str) -> list[Line]:
+        """The log of `source` or `sink`."""
         return [json.loads(line) for line in (self._folder / end).read_text(encoding="utf-8").splitlines()]
 
 
-Act = Callable[[Stage], None]
+Action = Callable[[Testbed], None]
 
 
-def _nothing(_: Stage) -> None: ...
+def _nothing(_: Testbed) -> None: ...
 
 
-def _renew_sender(stage: Stage) -> None:
-    stage.sender.kill()
-    stage.start_sender()
+def _replace_sender(testbed: Testbed) -> None:
+    testbed.sender.kill()
+    testbed.start_sender()
 
 
-def _renew_receiver(stage: Stage) -> None:
-    stage.receiver.kill()
-    stage.start_receiver()
+def _replace_receiver(testbed: Testbed) -> None:
+    testbed.receiver.kill()
+    testbed.start_receiver()
 
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """What goes wrong, and what is asked.
+    """One kind of failure.
 
     Args:
-        lasts_s: from `begin` to `end`.
-        times: how often; and how often with `--quick`.
-        out: whether nothing passes meanwhile.
-        live: the sender drops what is stale; else no frame may be lost.
-        witness: who takes the other end for gone, `source` or `sink`.
+        duration_s: from `begin` to `end`.
+        times: number of repetitions, without and with `--quick`.
+        outage: all packets are lost meanwhile.
+        live: the sender drops stale frames; otherwise no frame may be lost.
+        detected_by: the end that reports its peer as lost, `source` or `sink`.
     """
 
-    lasts_s: float
+    duration_s: float
     times: tuple[int, int]
-    begin: Act = _nothing
-    end: Act = _nothing
-    out: bool = False
+    begin: Action = _nothing
+    end: Action = _nothing
+    outage: bool = False
     live: bool = False
-    witness: str = "source"
+    detected_by: str = "source"
 
 
 FAILURES = {
-    "outage_1s": Failure(1.0, (10, 4), out=True, live=True),
-    "outage_5s": Failure(5.0, (6, 3), out=True, live=True),
-    "outage_40s": Failure(40.0, (2, 1), out=True, live=True),
-    "receiver_vanished": Failure(3.0, (4, 2), _renew_receiver, out=True),
+    "outage_1s": Failure(1.0, (10, 4), outage=True, live=True),
+    "outage_5s": Failure(5.0, (6, 3), outage=True, live=True),
+    "outage_40s": Failure(40.0, (2, 1), outage=True, live=True),
+    "receiver_vanished": Failure(3.0, (4, 2), _replace_receiver, outage=True),
     "receiver_stopped": Failure(
         3.0,
         (4, 2),
-        lambda stage: stage.receiver.send_signal(signal.SIGSTOP),
-        lambda stage: stage.receiver.send_signal(signal.SIGCONT),
+        lambda testbed: testbed.receiver.send_signal(signal.SIGSTOP),
+        lambda testbed: testbed.receiver.send_signal(signal.SIGCONT),
     ),
-    "receiver_killed": Failure(1.0, (4, 2), lambda stage: stage.receiver.kill(), Stage.start_receiver),
+    "receiver_killed": Failure(1.0, (4, 2), lambda testbed: testbed.receiver.kill(), Testbed.start_receiver),
     "sender_stopped": Failure(
         3.0,
         (4, 2),
-        lambda stage: stage.sender.send_signal(signal.SIGSTOP),
-        lambda stage: stage.sender.send_signal(signal.SIGCONT),
-        witness="sink",
+        lambda testbed: testbed.sender.send_signal(signal.SIGSTOP),
+        lambda testbed: testbed.sender.send_signal(signal.SIGCONT),
+        detected_by="sink",
     ),
-    "sender_vanished": Failure(3.0, (4, 2), _renew_sender, out=True, witness="sink", live=True),
-    "address_changed": Failure(0.0, (4, 2), Stage.move_sender, live=True),
+    "sender_vanished": Failure(3.0, (4, 2), _replace_sender, outage=True, detected_by="sink", live=True),
+    "address_changed": Failure(0.0, (4, 2), Testbed.move_sender, live=True),
 }
 
 
 def episodes(failure: Failure, times: int, rng: random.Random) -> list[Episode]:
-    """When the failure begins and ends, in seconds after the network began."""
-    made, at_s = [], _STARTING_S
+    """Begin and end of each repetition, in seconds of the link's time."""
+    planned, at_s = [], _STARTING_S
     for _ in range(times):
         begin_s = at_s + rng.uniform(0, _JITTER_S)
-        made.append((begin_s, begin_s + failure.lasts_s))
-        at_s = begin_s + failure.lasts_s + _PEACE_S
-    return made
+        planned.append((begin_s, begin_s + failure.duration_s))
+        at_s = begin_s + failure.duration_s + _RECOVERY_S
+    return planned
 
 
 @contextmanager
-def stage(
+def start_testbed(
     failure: Failure, planned: Sequence[Episode], labels: FloatArray, kbps: float
-) -> Iterator[tuple[Stage, float]]:
-    """The hosts with their programs, and when the network began."""
-    outages = tuple(planned) if failure.out else ()
+) -> Iterator[tuple[Testbed, float]]:
+    """Starts the hosts with their programs; yields them and the time when the link began."""
+    outages = tuple(planned) if failure.outage else ()
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         np.save(folder / "labels.npy", labels)
         shape = Shape(Trace.constant(kbps), DELAY_S, outages=outages)
         hosts = stack.enter_context(TwoHosts(shape, shape))
-        made = Stage(hosts, folder, failure.live)
-        stack.callback(made.close)
-        yield made, hosts.began_at_s
+        testbed = Testbed(hosts, folder, failure.live)
+        stack.callback(testbed.close)
+        yield testbed, hosts.began_at_s
 
 
-def play(failure: Failure, planned: Sequence[Episode], labels: FloatArray, kbps: float) -> Figures:
-    """Makes a failure several times.
+def measure(failure: Failure, planned: Sequence[Episode], labels: FloatArray, kbps: float) -> Figures:
+    """Causes a failure several times.
 
     Raises:
-        OutputError: an end did not start, or failed otherwise than it was made to.
+        OutputError: a program did not start, or failed otherwise than intended.
     """
-    happened = []
-    with stage(failure, planned, labels, kbps) as (on, began_s):
+    actual = []
+    with start_testbed(failure, planned, labels, kbps) as (testbed, began_s):
         for begin_s, end_s in planned:
-            _sleep_until(began_s + begin_s + (_AFTER_S if failure.out else 0.0))
+            _sleep_until(began_s + begin_s + (_AFTER_OUTAGE_S if failure.outage else 0.0))
             began_at_s = time.time()
-            failure.begin(on)
+            failure.begin(testbed)
             _sleep_until(began_s + end_s)
-            failure.end(on)
-            # What is well again when a program has started, or at once, is not well before.
-            happened.append((began_at_s, began_s + end_s if failure.out else max(time.time(), began_at_s)))
-        time.sleep(_PEACE_S)
-        on.finish()
-        return judge(on.notes("source"), on.notes("sink"), happened, failure)
+            failure.end(testbed)
+            # Without an outage the failure ends when the program has started again.
+            actual.append((began_at_s, began_s + end_s if failure.outage else max(time.time(), began_at_s)))
+        time.sleep(_RECOVERY_S)
+        testbed.finish()
+        return evaluate(testbed.log("source"), testbed.log("sink"), actual, failure)
 
 
 def _sleep_until(at_s: float) -> None:
     time.sleep(max(0.0, at_s - time.time()))
 
 
-def judge(source: Sequence[Line], sink: Sequence[Line], happened: Sequence[Episode], failure: Failure) -> Figures:
-    """Reads off the notes what became of frames and connections.
+def evaluate(source: Sequence[Line], sink: Sequence[Line], actual: Sequence[Episode], failure: Failure) -> Figures:
+    """Evaluates the logs of both ends.
 
     Args:
-        happened: (begin, end) of each time, seconds since the epoch.
+        actual: (begin, end) of each repetition, seconds since the epoch.
     """
     shown = [line for line in sink if line["what"] == "shown"]
-    seen, resumed, late, stale = [], [], 0, 0
+    detected, resumed, late, stale = [], [], 0, 0
     sent_s = {line["seq"]: line["at"] for line in source if line["what"] == "sent"}
-    gone = [line["at"] for line in (source if failure.witness == "source" else sink) if line["what"] in _GONE]
-    limits = [*(begin for begin, _ in happened[1:]), float("inf")]
-    for (begin_s, end_s), next_s in zip(happened, limits, strict=True):
-        seen_s = min((at for at in gone if begin_s <= at < next_s), default=float("inf"))
-        seen.append(seen_s - begin_s)
+    lost = [line["at"] for line in (source if failure.detected_by == "source" else sink) if line["what"] in _LOST]
+    limits = [*(begin for begin, _ in actual[1:]), float("inf")]
+    for (begin_s, end_s), next_s in zip(actual, limits, strict=True):
+        detected_s = min((at for at in lost if begin_s <= at < next_s), default=float("inf"))
+        detected.append(detected_s - begin_s)
         after = [line for line in shown if end_s <= line["at"] < next_s]
         fresh = [line["at"] for line in after if line["captured_at"] >= end_s or not failure.live]
         resumed.append(min(fresh, default=float("inf")) - end_s)
-        old = [line["seq"] for line in after if begin_s <= line["captured_at"] < end_s]
-        late += sum(sent_s[sequence] < seen_s for sequence in old)
-        stale += sum(sent_s[sequence] >= seen_s for sequence in old)
+        captured_before = [line["seq"] for line in after if begin_s <= line["captured_at"] < end_s]
+        late += sum(sent_s[sequence] < detected_s for sequence in captured_before)
+        stale += sum(sent_s[sequence] >= detected_s for sequence in captured_before)
     figures = {
-        f"{name}_{word}_s": value
-        for name, values in (("seen", seen), ("resumed", resumed))
-        for word, value in (("p50", float(np.median(values))), ("max", max(values)))
+        f"{name}_{statistic}_s": value
+        for name, values in (("detected", detected), ("resumed", resumed))
+        for statistic, value in (("p50", float(np.median(values))), ("max", max(values)))
     }
     times_shown = Counter((line["session"], line["seq"]) for line in shown)
-    figures |= {"times": float(len(happened)), "duplicate_frames": float(sum(n - 1 for n in times_shown.values()))}
+    figures |= {"times": float(len(actual)), "duplicate_frames": float(sum(n - 1 for n in times_shown.values()))}
     if failure.live:
         return figures | {"late_frames": float(late), "stale_frames": float(stale)}
     captured = {line["seq"] for line in source if line["what"] == "captured"}
     return figures | {"lost_frames": float(len(captured - {line["seq"] for line in shown}))}
 
 
-_GONE = ("disconnected", "left")
+_LOST = ("disconnected", "left")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command line; returns the exit code."""
-    parser = report.flags("failures", "Measure how long failures of network and programs last for a viewer.", 1)
-    parser.add_argument("--kbps", type=float, default=400.0, help="what passes, each way (default: %(default)s)")
-    parser.add_argument("--only", nargs="+", choices=FAILURES, default=list(FAILURES), help="(default: all)")
+    parser = report.flags("failures", "Measure how long failures of the network and of programs last for a viewer.", 1)
+    parser.add_argument("--kbps", type=float, default=400.0, help="capacity in each direction (default: %(default)s)")
+    parser.add_argument(
+        "--only", nargs="+", choices=FAILURES, default=list(FAILURES), help="failures to cause (default: all)"
+    )
     options = parser.parse_args(arguments)
 
     def work() -> None:
@@ -283,9 +285,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         for name in options.only:
             failure = FAILURES[name]
             planned = episodes(failure, failure.times[options.quick], random.Random(f"{options.seed} {name}"))
-            systems[name] = play(failure, planned, labels, options.kbps)
+            systems[name] = measure(failure, planned, labels, options.kbps)
             report.tell(f"{name}: {systems[name]}")
-        print(f"{options.kbps:g} kbit/s, {2e3 * DELAY_S:g} ms there and back, {report.machine_line()}\n")
+        print(f"{options.kbps:g} kbit/s, {2e3 * DELAY_S:g} ms round trip, {report.machine_line()}\n")
         print(report.table(systems))
         report.write_json(options.json, "failures", options.seed, systems)
 

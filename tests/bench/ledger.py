@@ -1,11 +1,11 @@
-"""Is anything acknowledged ever lost or written twice?  `python -m tests.bench.ledger`.
+"""Audit of complete delivery under random kills: `python -m tests.bench.ledger`.
 
-A sender and a receiver in complete mode, each on a disk that forgets what was not synced (`tests.netlab`).  Round by
-round a random one of them is killed with SIGKILL at a random time, while it starts as well as while it runs, and
-started again.  After each round the receiver's books are held against the ledger of what the sender saw acknowledged;
-at the end every frame must stand in them once, in order, as it was made.
+A sender and a receiver run with complete delivery, each on a volatile disk that loses unsynced writes (`tests.netlab`).
+In each round one of them, chosen at random, is killed with SIGKILL at a random time, during its start or later, and
+restarted.  After each round the receiver's frame records are compared with the sender's ledger of acknowledged frames;
+at the end every frame must be recorded once, in order and unchanged.
 
-To see that this would find a fault, it then runs twice against a receiver that has one, until it is found.
+To verify that the audit finds faults, it then runs against two receivers with deliberate bugs, until each is found.
 """
 
 import argparse
@@ -30,21 +30,21 @@ from tests.netlab.durable_sender import captured_at
 
 ROUNDS, QUICK_ROUNDS = 200, 20
 _BUG_ROUNDS = 40
-# A life's length, in times that it takes both to start and deliver a frame; that is longer on a busy machine.
-_LIFE_STARTS = (0.1, 2.0)
-_PATIENCE_S = 60.0
-_MORE_FRAMES = 20
+# Time until a kill, in multiples of the time to start both and deliver a frame, which depends on the machine's load.
+_LIFETIME_STARTS = (0.1, 2.0)
+_DELIVERY_TIMEOUT_S = 60.0
+_FINAL_FRAMES = 20
 
 
 @dataclass(frozen=True, slots=True)
 class Faults:
-    """What is wrong with the books.
+    """Faults in the frame records.
 
     Args:
-        lost: sequences that were acknowledged, or at the end made, and have no line.
-        duplicated: sequences with more than one line.
-        misplaced: sequences whose line stands before that of an earlier frame.
-        wrong: sequences whose line tells of another frame.
+        lost: sequences that were acknowledged (at the end: captured) and have no record.
+        duplicated: sequences with more than one record.
+        misplaced: sequences recorded after a later frame.
+        wrong: sequences with the record of another frame.
     """
 
     lost: list[int] = field(default_factory=list)
@@ -54,65 +54,65 @@ class Faults:
 
     @property
     def any(self) -> bool:
-        """Whether there is one."""
+        """Whether there is any fault."""
         return bool(self.lost or self.duplicated or self.misplaced or self.wrong)
 
 
-def audit(promised: Sequence[int], lines: Sequence[tuple[int, float]]) -> Faults:
-    """Holds the books against what was promised.
+def audit(promised: Sequence[int], records: Sequence[tuple[int, float]]) -> Faults:
+    """Compares the records with the sequences that must be recorded.
 
     Args:
-        promised: sequences that must stand there.
-        lines: sequence and time of capture of each line, in their order.
+        promised: sequences that must be recorded.
+        records: sequence and capture time of each record, in order.
     """
-    counts = Counter(sequence for sequence, _ in lines)
+    counts = Counter(sequence for sequence, _ in records)
     return Faults(
         lost=sorted(set(promised) - counts.keys()),
         duplicated=sorted(sequence for sequence, count in counts.items() if count > 1),
-        misplaced=[after for (before, _), (after, _) in pairwise(lines) if after < before],
-        wrong=[sequence for sequence, time_s in lines if abs(time_s - captured_at(sequence)) > 0.002],
+        misplaced=[after for (before, _), (after, _) in pairwise(records) if after < before],
+        wrong=[sequence for sequence, time_s in records if abs(time_s - captured_at(sequence)) > 0.002],
     )
 
 
-def read_books(out: Path) -> list[tuple[int, float]]:
-    """The lines of a receiver's directory; one that a kill has torn is none."""
+def read_records(out: Path) -> list[tuple[int, float]]:
+    """The frame records in a receiver's directory; an incomplete last line is ignored."""
     path = out / "frames.jsonl"
     text = path.read_text(encoding="utf-8") if path.exists() else ""
-    told = [json.loads(line) for line in text.splitlines(keepends=True) if line.endswith("\n")]
-    return [(line["seq"], line["captured_at"]) for line in told]
+    records = [json.loads(line) for line in text.splitlines(keepends=True) if line.endswith("\n")]
+    return [(record["seq"], record["captured_at"]) for record in records]
 
 
 class Pair:
-    """Both ends as processes, in a directory of their own.
+    """Sender and receiver as processes.
 
     Args:
-        place: holds spool, books and ledger.
-        bug: of the receiver, if it shall have one.
+        folder: for spool, records and ledger.
+        bug: deliberate bug of the receiver, if any.
     """
 
-    def __init__(self, place: Path, bug: str | None) -> None:
-        self.out, self._ledger = place / "out", place / "ledger"
+    def __init__(self, folder: Path, bug: str | None) -> None:
+        self.out, self._ledger = folder / "out", folder / "ledger"
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             address = f"127.0.0.1:{probe.getsockname()[1]}"
-        keeper = ["tests.netlab.durable_receiver", "--listen", address, "--out", str(self.out)]
-        clerk = ["tests.netlab.durable_sender", "--peer", address]
+        receiver = ["tests.netlab.durable_receiver", "--listen", address, "--out", str(self.out)]
+        sender = ["tests.netlab.durable_sender", "--peer", address]
         self._commands = {
-            "receiver": keeper + (["--bug", bug] if bug else []),
-            "sender": [*clerk, "--spool", str(place / "spool"), "--ledger", str(self._ledger)],
+            "receiver": receiver + (["--bug", bug] if bug else []),
+            "sender": [*sender, "--spool", str(folder / "spool"), "--ledger", str(self._ledger)],
         }
         self._running: dict[str, subprocess.Popen[str]] = {}
 
     def start(self, side: str) -> None:
-        """Begins one of them, and does not wait for it."""
+        """Starts one of the processes, without waiting for it."""
         command = [sys.executable, "-m", *self._commands[side]]
         self._running[side] = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
 
     def kill(self, side: str) -> None:
-        """SIGKILL.
+        """Kills one of the processes with SIGKILL.
 
         Raises:
-            OutputError: it had ended by itself; why stands above.
+            OutputError: it had ended before; its error is printed above.
         """
         process = self._running.pop(side)
         ended = process.poll()
@@ -122,44 +122,44 @@ class Pair:
             raise OutputError(f"the {side} ended by itself, with exit code {ended}")
 
     def deliver(self, frames: int) -> float:
-        """Waits until so many more are acknowledged, but no longer than is patient; returns seconds."""
-        began_s, wanted = time.monotonic(), len(self.acknowledged) + frames
-        while len(self.acknowledged) < wanted and time.monotonic() < began_s + _PATIENCE_S:
+        """Waits until this many more frames are acknowledged, or for a minute; returns the seconds waited."""
+        started_s, wanted = time.monotonic(), len(self.acknowledged) + frames
+        while len(self.acknowledged) < wanted and time.monotonic() < started_s + _DELIVERY_TIMEOUT_S:
             time.sleep(0.05)
-        return time.monotonic() - began_s
+        return time.monotonic() - started_s
 
     def finish(self) -> int:
-        """Lets the sender deliver some more and what it has, and returns how many frames it has made.
+        """Waits for some more frames, stops the sender, and returns how many frames it has captured.
 
         Raises:
-            OutputError: it could not.
+            OutputError: the sender failed.
         """
         sender = self._running["sender"]
-        self.deliver(_MORE_FRAMES)
+        self.deliver(_FINAL_FRAMES)
         sender.send_signal(signal.SIGTERM)
         try:
-            told, _ = sender.communicate(timeout=_PATIENCE_S)
+            output, _ = sender.communicate(timeout=_DELIVERY_TIMEOUT_S)
         except subprocess.TimeoutExpired:
-            raise OutputError(f"the sender did not finish within {_PATIENCE_S:g} s") from None
-        if sender.returncode or not told.startswith("delivered "):
+            raise OutputError(f"the sender did not finish within {_DELIVERY_TIMEOUT_S:g} s") from None
+        if sender.returncode or not output.startswith("delivered "):
             raise OutputError(f"the sender ended with exit code {sender.returncode}")
-        return int(told.split()[1])
+        return int(output.split()[1])
 
     def close(self) -> None:
-        """Ends whatever runs."""
+        """Kills the running processes."""
         for process in self._running.values():
             process.kill()
             process.communicate()
 
     @property
     def acknowledged(self) -> list[int]:
-        """What the sender has seen acknowledged."""
+        """Sequences that the sender has logged as acknowledged."""
         return [int(line) for line in self._ledger.read_text().splitlines()] if self._ledger.exists() else []
 
 
 @dataclass(slots=True)
 class Outcome:
-    """What some rounds came to."""
+    """Result of several rounds."""
 
     rounds: int = 0
     receiver_kills: int = 0
@@ -167,7 +167,7 @@ class Outcome:
     faults: Faults = field(default_factory=Faults)
 
     def figures(self) -> dict[str, float]:
-        """For the table."""
+        """The row of the table."""
         return {
             "rounds": self.rounds,
             "receiver_kills": self.receiver_kills,
@@ -180,58 +180,58 @@ class Outcome:
         }
 
 
-def play(rounds: int, seed: int, bug: str | None = None) -> Outcome:
-    """Kills and looks, so many times or until there is a fault.
+def run(rounds: int, seed: int, bug: str | None = None) -> Outcome:
+    """Kills and audits, until the rounds are over or a fault is found.
 
     Raises:
-        OutputError: one of them ended by itself, or did not finish.
+        OutputError: a process ended by itself, or the sender did not finish.
     """
-    chance, outcome = random.Random(seed), Outcome()
-    with tempfile.TemporaryDirectory() as place:
-        pair = Pair(Path(place), bug)
+    rng, outcome = random.Random(seed), Outcome()
+    with tempfile.TemporaryDirectory() as folder:
+        pair = Pair(Path(folder), bug)
         try:
             for side in ("receiver", "sender"):
                 pair.start(side)
             start_s = pair.deliver(1)
             while outcome.rounds < rounds and not outcome.faults.any:
-                time.sleep(start_s * chance.uniform(*_LIFE_STARTS))
-                side = chance.choice(("receiver", "sender"))
+                time.sleep(start_s * rng.uniform(*_LIFETIME_STARTS))
+                side = rng.choice(("receiver", "sender"))
                 promised = pair.acknowledged
                 pair.kill(side)
                 outcome.rounds += 1
                 outcome.receiver_kills += side == "receiver"
-                outcome.faults = audit(promised, read_books(pair.out))
+                outcome.faults = audit(promised, read_records(pair.out))
                 pair.start(side)
             if not outcome.faults.any:
-                made = pair.finish()
-                outcome.faults = audit([*pair.acknowledged, *range(made)], read_books(pair.out))
-            outcome.frames = len(read_books(pair.out))
+                captured = pair.finish()
+                outcome.faults = audit([*pair.acknowledged, *range(captured)], read_records(pair.out))
+            outcome.frames = len(read_records(pair.out))
         finally:
             pair.close()
     return outcome
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """The command line; returns the exit code, 1 if the books are wrong or a fault was not found."""
-    parser = report.flags("ledger", "Kill either side at random times and audit the receiver's books.", 1)
-    parser.add_argument("--rounds", type=int, help=f"(default: {ROUNDS}, {QUICK_ROUNDS} with --quick)")
+    """The command line; returns the exit code: 1 if the records are wrong or a deliberate bug was not found."""
+    parser = report.flags("ledger", "Kill either side at random times and audit the receiver's frame records.", 1)
+    parser.add_argument("--rounds", type=int, help=f"number of kills (default: {ROUNDS}, {QUICK_ROUNDS} with --quick)")
     options = parser.parse_args(arguments)
     return report.run("ledger", lambda: _work(options))
 
 
 def _work(options: argparse.Namespace) -> None:
     rounds = options.rounds or (QUICK_ROUNDS if options.quick else ROUNDS)
-    outcomes = {"Bodywire": play(rounds, options.seed)}
+    outcomes = {"Bodywire": run(rounds, options.seed)}
     report.tell(f"Bodywire: {outcomes['Bodywire'].faults}")
     for bug in BUGS:
-        outcomes[bug] = play(_BUG_ROUNDS, options.seed, bug)
+        outcomes[bug] = run(_BUG_ROUNDS, options.seed, bug)
         report.tell(f"{bug}: found in round {outcomes[bug].rounds}")
     systems = {name: outcome.figures() for name, outcome in outcomes.items()}
     print(f"{rounds} kills, {report.machine_line()}\n")
     print(report.table(systems))
     report.write_json(options.json, "ledger", options.seed, systems)
     if outcomes["Bodywire"].faults.any:
-        raise OutputError(f"the books are wrong: {outcomes['Bodywire'].faults}")
+        raise OutputError(f"the frame records are wrong: {outcomes['Bodywire'].faults}")
     missed = [bug for bug in BUGS if not outcomes[bug].faults.any]
     if missed:
         raise OutputError(f"the audit did not find {' and '.join(missed)}")

@@ -1,18 +1,18 @@
-"""How old is the newest thing that a viewer sees?  `python -m tests.bench.link --trace FILE`.
+"""Display age over a link of varying capacity: `python -m tests.bench.link --trace FILE`.
 
-Two hosts (network namespaces) with a link between them that follows a recorded trace, scaled to where label streams
-live (its 5th and 95th percentile at 20 and 400 kbit/s).  A live source of 30 frames a second on one, a receiver without
-reconstruction on the other; display age is sampled at 100 Hz.  Systems:
+Two hosts (network namespaces) are connected by a link whose capacity follows a recorded trace, scaled to the rates of
+label streams (5th and 95th percentile at 20 and 400 kbit/s).  One runs a live source of 30 frames a second, the other a
+receiver without reconstruction; display age, the age of the newest frame shown, is sampled at 100 Hz.  Systems:
 
     capacity, paper, fixed    the sender's `--policy`
-    oracle                    knows the trace: sends the newest frame whenever the link is free, as small as ours at
-                              best, without headers to ask for and acknowledgements to wait for
+    oracle                    knows the trace: sends the newest frame whenever the link is free, in our smallest size,
+                              without acknowledgements
 
-Takes root, for the namespaces.  Without `--trace`: a step from 400 to 50 kbit/s and back.  With `--outage S` nothing
-passes for S seconds, from a third of the time on; `recovery_ms` is from its end to the first frame shown that was
-captured after it.  With `--step HIGH LOW` the link falls from the one capacity to the other then, in kbit/s, and
-`oldest_ms` is the greatest age at which a frame was shown from half a second after that on.  With `--blob-bytes` a
-blob of that size is always on its way beside the frames; `bulk_bytes_per_s` is what arrived of whole ones.
+Needs root, for the namespaces.  Without `--trace` the capacity steps from 400 to 50 kbit/s and back.  With `--outage S`
+all packets are lost for S seconds, from a third of the time on; `recovery_ms` is the time from its end to the first
+frame shown that was captured after it.  With `--step HIGH LOW` the capacity falls from HIGH to LOW kbit/s at that time;
+`oldest_ms` is the greatest age of a frame shown later than half a second after it.  With `--blob-bytes` a blob of that
+size is always in transfer beside the frames; `blob_bytes_per_s` is the rate of complete blobs.
 """
 
 import json
@@ -39,13 +39,13 @@ SECONDS, QUICK_SECONDS = 60.0, 15.0
 PORT = 50051
 FPS = 30.0
 _SAMPLES_HZ = 100.0
-# Session set-up and the first estimates are not what a viewer feels.
+# Time ignored at the start: session set-up and the first estimates.
 _SETTLING_S = 2.0
 _STARTING_S = 20.0
-# A run that begins later than this has met another part of the trace than the oracle.
-_IN_TIME_S, _TRIES = 0.1, 3
-# So long a link that has fallen may show old frames.
-_FALLEN_S = 0.5
+# A run that starts later than this covers another part of the trace than the oracle, and is repeated.
+_MAX_START_DELAY_S, _MAX_RUNS = 0.1, 3
+# Time after a fall of the capacity in which old frames are tolerated.
+_FALL_TOLERANCE_S = 0.5
 # Headers of HTTP/2, TCP and IP around a frame.
 _HEADERS_BYTES = 100
 _SMALLEST_PAYLOAD_BYTES = 30
@@ -70,21 +70,21 @@ class Run(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Link:
-    """What a system has to cope with."""
+    """The conditions of a run."""
 
-    there: Shape
-    back: Shape
+    forward: Shape
+    reverse: Shape
     seconds: float
     blob_bytes: int
-    # When the capacity falls for good, in seconds of the link's time.
+    # When the capacity falls, in seconds of the link's time.
     fall_s: float | None = None
 
 
 def display_ages(captured_s: Float64Array, shown_s: Float64Array, begin_s: float, end_s: float) -> Ages:
-    """Age of the newest frame shown at every sample between two moments, from the first frame on.
+    """Age of the newest frame shown, at every sample between two moments from the first frame on.
 
     Args:
-        captured_s, shown_s: (N,) of each frame that was shown.
+        captured_s, shown_s: (N,) times of each frame that was shown.
     """
     order = np.argsort(shown_s)
     newest_s = np.maximum.accumulate(captured_s[order])
@@ -95,48 +95,48 @@ def display_ages(captured_s: Float64Array, shown_s: Float64Array, begin_s: float
 
 
 def oracle(shape: Shape, seconds: float) -> tuple[Float64Array, Float64Array]:
-    """Capture and arrival of the frames that somebody sends who knows when the link is free."""
+    """Capture and arrival times of a sender that knows when the link is free."""
     pipe = Pipe(shape)
     captured, shown = [], []
     size = _SMALLEST_PAYLOAD_BYTES + _HEADERS_BYTES
-    now_s, picture = 0.0, 0
+    now_s, frame = 0.0, 0
     while now_s < seconds:
         arrives_s = pipe.offer(size, now_s)
         if arrives_s is not None:
-            captured.append(picture / FPS)
+            captured.append(frame / FPS)
             shown.append(arrives_s)
             now_s = max(arrives_s - shape.delay_s, now_s)
-        # The newest picture when the link is free again, or the next one, if that has gone already.
-        picture = max(int(now_s * FPS), picture + 1)
-        now_s = max(now_s, picture / FPS)
+        # The newest frame when the link is free again, or the next one if that was sent already.
+        frame = max(int(now_s * FPS), frame + 1)
+        now_s = max(now_s, frame / FPS)
     return np.array(captured), np.array(shown)
 
 
 def figures(ages: Ages) -> Figures:
-    """The percentiles of display age."""
+    """Percentiles of display age."""
     return {f"age_p{share}_ms": 1e3 * percentile(ages.age_s, share) for share in (50, 95, 99)}
 
 
 def recovery_s(captured_s: Float64Array, shown_s: Float64Array, end_s: float) -> float:
-    """From the end of an outage to the first frame shown that was captured after it; infinite if there is none."""
+    """Time from the end of an outage to the first frame shown that was captured after it; infinite if there is none."""
     fresh = shown_s[captured_s >= end_s]
     return float(fresh.min() - end_s) if len(fresh) else float("inf")
 
 
 def oldest_s(captured_s: Float64Array, shown_s: Float64Array, fall_s: float) -> float:
-    """Greatest age at which a frame was shown from half a second after the fall on; infinite if there is none."""
-    after = shown_s >= fall_s + _FALLEN_S
+    """Greatest age of a frame shown later than half a second after the fall; infinite if there is none."""
+    after = shown_s >= fall_s + _FALL_TOLERANCE_S
     return float((shown_s - captured_s)[after].max()) if after.any() else float("inf")
 
 
-def play(policy: str, link: Link) -> Run:
-    """One policy over the link.
+def run_policy(policy: str, link: Link) -> Run:
+    """Runs one policy over the link.
 
     Raises:
-        OutputError: source or sink ended with an error, which stands above.
+        OutputError: source or sink failed; its error is printed above.
     """
     seconds = link.seconds
-    with TwoHosts(link.there, link.back) as hosts, tempfile.TemporaryDirectory() as folder:
+    with TwoHosts(link.forward, link.reverse) as hosts, tempfile.TemporaryDirectory() as folder:
         log, address = Path(folder) / "shown.jsonl", f"{ADDRESSES[1]}:{PORT}"
         receive = ["tests.netlab.sink", "--listen", address, "--log", str(log)]
         send = ["tests.netlab.source", "--peer", address, "--policy", policy, "--seconds", str(seconds)]
@@ -145,48 +145,48 @@ def play(policy: str, link: Link) -> Run:
         sink = hosts.run(1, receive)
         try:
             if not sink.next_line_starts_with("listening"):
-                raise OutputError("the receiving end did not start; its error stands above")
+                raise OutputError("the receiver did not start; see its error above")
             source = hosts.run(0, send)
-            told = source.rest(timeout_s=seconds + 120)
+            output = source.rest(timeout_s=seconds + 120)
             if source.exit_code:
-                raise OutputError(f"the sending end ended with exit code {source.exit_code}")
+                raise OutputError(f"the sender ended with exit code {source.exit_code}")
         finally:
             sink.terminate()
-        noted = [json.loads(line) for line in log.read_text(encoding="utf-8").splitlines()]
-    lines, blobs = ([line for line in noted if ("kind" in line) == bulky] for bulky in (False, True))
-    began_s = json.loads(told.splitlines()[0])["began_at"]
-    captured, shown = (np.array([line[name] for line in lines]) - began_s for name in ("captured_at", "shown_at"))
-    sent = sum(line["bytes"] for line in lines)
+        entries = [json.loads(line) for line in log.read_text(encoding="utf-8").splitlines()]
+    frames, blobs = ([entry for entry in entries if ("kind" in entry) == is_blob] for is_blob in (False, True))
+    began_s = json.loads(output.splitlines()[0])["began_at"]
+    captured, shown = (np.array([frame[name] for frame in frames]) - began_s for name in ("captured_at", "shown_at"))
+    sent_bytes = sum(frame["bytes"] for frame in frames)
     ages = display_ages(captured, shown, _SETTLING_S, seconds)
-    told_of = figures(ages) | {"frames": float(len(lines)), "bytes_per_s": sent / seconds}
+    measured = figures(ages) | {"frames": float(len(frames)), "bytes_per_s": sent_bytes / seconds}
     if link.blob_bytes:
-        told_of["bulk_bytes_per_s"] = sum(blob["bytes"] for blob in blobs) / seconds
-    for _, end_s in link.there.outages:
-        told_of["recovery_ms"] = 1e3 * recovery_s(captured, shown, end_s - (began_s - hosts.began_at_s))
+        measured["blob_bytes_per_s"] = sum(blob["bytes"] for blob in blobs) / seconds
+    for _, end_s in link.forward.outages:
+        measured["recovery_ms"] = 1e3 * recovery_s(captured, shown, end_s - (began_s - hosts.began_at_s))
     if link.fall_s is not None:
-        told_of["oldest_ms"] = 1e3 * oldest_s(captured, shown, link.fall_s - (began_s - hosts.began_at_s))
-    return Run(told_of, began_s - hosts.began_at_s, ages)
+        measured["oldest_ms"] = 1e3 * oldest_s(captured, shown, link.fall_s - (began_s - hosts.began_at_s))
+    return Run(measured, began_s - hosts.began_at_s, ages)
 
 
-def play_in_time(policy: str, link: Link) -> Run:
-    """`play`, from the moment of the trace on that the oracle begins at, or else the two cannot be compared.
+def run_on_time(policy: str, link: Link) -> Run:
+    """Repeats `run_policy` until it starts at the same time of the trace as the oracle.
 
     Raises:
-        OutputError: the programs were not ready then, several times over.
+        OutputError: the programs started too late in every run.
     """
-    for _ in range(_TRIES):
-        run = play(policy, link)
-        if run.began_s - _STARTING_S < _IN_TIME_S:
+    for _ in range(_MAX_RUNS):
+        run = run_policy(policy, link)
+        if run.began_s - _STARTING_S < _MAX_START_DELAY_S:
             return run
-        report.tell(f"began {run.began_s - _STARTING_S:.1f} s late, which does not count: again")
-    raise OutputError(f"programs take more than {_STARTING_S:g} s to start: leave the machine to the bench")
+        report.tell(f"began {run.began_s - _STARTING_S:.1f} s late: repeated")
+    raise OutputError(f"programs take more than {_STARTING_S:g} s to start: stop other programs on this machine")
 
 
 def read_trace(path: Path | None, *, full_scale: bool = False) -> Trace:
-    """The trace in a file, at 20 to 400 kbit/s unless `full_scale`; without a file, the step.
+    """Reads a trace, scaled to 20 to 400 kbit/s unless `full_scale`; without a file, the default step.
 
     Raises:
-        SourceError: the file cannot be read or is no trace.
+        SourceError: the file cannot be read or is not a trace.
     """
     if path is None:
         return Trace.steps((20.0, 400.0), (20.0, 50.0), (20.0, 400.0))
@@ -200,62 +200,70 @@ def read_trace(path: Path | None, *, full_scale: bool = False) -> Trace:
 
 
 def trace_files(paths: Sequence[Path]) -> list[Path]:
-    """The files among the paths, and those in the folders among them, without licences and other texts.
+    """The given files, and the files in the given folders except those named in capitals (licences).
 
     Raises:
-        SourceError: there is no such file or folder.
+        SourceError: a file or folder does not exist.
     """
     found: list[Path] = []
     for path in paths:
         if not path.exists():
-            raise SourceError(f"there is no trace {path}")
-        inside = sorted(each for each in path.rglob("*") if each.is_file()) if path.is_dir() else [path]
-        found += [each for each in inside if not each.name.isupper()]
+            raise SourceError(f"the trace {path} does not exist")
+        files = sorted(file for file in path.rglob("*") if file.is_file()) if path.is_dir() else [path]
+        found += [file for file in files if not file.name.isupper()]
     return found
 
 
-def play_all(link: Link, policies: Sequence[str], name: str) -> dict[str, Run]:
-    """Every policy over one link, and the oracle."""
+def run_all(link: Link, policies: Sequence[str], name: str) -> dict[str, Run]:
+    """Runs every policy over one link, and the oracle."""
     runs: dict[str, Run] = {}
     for policy in policies:
-        runs[policy] = play_in_time(policy, link)
+        runs[policy] = run_on_time(policy, link)
         report.tell(f"{name}, {policy}: {runs[policy].figures}")
     end_s = _STARTING_S + link.seconds
-    captured_s, shown_s = (times - _STARTING_S for times in oracle(link.there, end_s))
+    captured_s, shown_s = (times - _STARTING_S for times in oracle(link.forward, end_s))
     ages = display_ages(captured_s, shown_s, _SETTLING_S, link.seconds)
     runs["oracle"] = Run(figures(ages), _STARTING_S, ages)
     return runs
 
 
 def chart(link: Link, runs: Mapping[str, Run], title: str) -> Panel:
-    """Display age of each system over time, and what the link carries."""
+    """Display age of each system and capacity of the link over time."""
     lines = {name: Line(run.ages.at_s, 1e3 * run.ages.age_s) for name, run in runs.items()}
     at_s = np.arange(0.0, link.seconds, 0.1)
-    assert link.there.trace is not None
-    carried = np.array([link.there.trace.carried(each + _STARTING_S) for each in [*at_s, link.seconds]])
+    assert link.forward.trace is not None
+    carried = np.array([link.forward.trace.carried(time_s + _STARTING_S) for time_s in [*at_s, link.seconds]])
     capacity = Line(at_s, np.diff(carried) / 0.1 / 125, right=True)
     return Panel(title, "s", "display age, ms", "capacity, kbit/s", {**lines, "the link": capacity})
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command line; returns the exit code."""
-    parser = report.flags("link", "Measure display age over a link that follows a trace.", 1)
+    parser = report.flags("link", "Measure display age over a link of varying capacity.", 1)
     parser.add_argument("--trace", type=Path, metavar="FILE", help="Mahimahi, alphartc or norway3g")
-    parser.add_argument("--traces", type=Path, nargs="+", metavar="PATH", help="several, or folders of them")
+    parser.add_argument(
+        "--traces", type=Path, nargs="+", metavar="PATH", help="several trace files, or folders of them"
+    )
     parser.add_argument("--full-scale", action="store_true", help="as recorded, instead of at 20 to 400 kbit/s")
     parser.add_argument(
         "--blob-bytes",
         type=int,
         default=0,
         metavar="N",
-        help="blobs of so many bytes go beside the frames all the time",
+        help="size of the blobs that are always in transfer beside the frames",
     )
-    parser.add_argument("--delay-ms", type=float, default=30.0, help="one way (default: %(default)s)")
-    parser.add_argument("--loss", type=float, default=0.0, help="share of packets lost, each way")
-    parser.add_argument("--outage", type=float, default=0.0, metavar="S", help="seconds in which nothing passes")
-    parser.add_argument("--step", type=float, nargs=2, metavar=("HIGH", "LOW"), help="kbit/s, instead of a trace")
-    parser.add_argument("--policies", nargs="+", choices=POLICIES, default=POLICIES, help="(default: all)")
-    parser.add_argument("--seconds", type=float, help=f"(default: {SECONDS:g}, {QUICK_SECONDS:g} with --quick)")
+    parser.add_argument("--delay-ms", type=float, default=30.0, help="one-way delay (default: %(default)s)")
+    parser.add_argument("--loss", type=float, default=0.0, help="share of packets lost in each direction")
+    parser.add_argument("--outage", type=float, default=0.0, metavar="S", help="seconds in which all packets are lost")
+    parser.add_argument(
+        "--step", type=float, nargs=2, metavar=("HIGH", "LOW"), help="step in kbit/s, instead of a trace"
+    )
+    parser.add_argument(
+        "--policies", nargs="+", choices=POLICIES, default=POLICIES, help="policies to run (default: all)"
+    )
+    parser.add_argument(
+        "--seconds", type=float, help=f"duration of a run (default: {SECONDS:g}, {QUICK_SECONDS:g} with --quick)"
+    )
     parser.add_argument("--plot", type=Path, metavar="FILE", help="draw age and capacity over time (SVG)")
     options = parser.parse_args(arguments)
 
@@ -263,10 +271,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         require_hosts()
         seconds = options.seconds or (QUICK_SECONDS if options.quick else SECONDS)
         delay_s = options.delay_ms / 1e3
-        # Programs take some seconds to start; the link's own time begins before them, and all begin at the same.
+        # Programs take some seconds to start: they all start sending at the same time of the link.
         out_s = _STARTING_S + seconds / 3
         outages = ((out_s, out_s + options.outage),) if options.outage else ()
-        back = Shape(None, delay_s, options.loss, outages, seed=options.seed + 1)
+        reverse = Shape(None, delay_s, options.loss, outages, seed=options.seed + 1)
         files = trace_files(options.traces) if options.traces else [options.trace]
         systems: dict[str, Figures] = {}
         panels: list[Panel] = []
@@ -277,9 +285,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 trace = Trace.steps((out_s, options.step[0]), (seconds + 60.0, options.step[1]))
             else:
                 trace = read_trace(file, full_scale=options.full_scale)
-            there = Shape(trace, delay_s, options.loss, outages, seed=options.seed)
-            link = Link(there, back, seconds, options.blob_bytes, out_s if options.step else None)
-            runs = play_all(link, options.policies, name)
+            forward = Shape(trace, delay_s, options.loss, outages, seed=options.seed)
+            link = Link(forward, reverse, seconds, options.blob_bytes, out_s if options.step else None)
+            runs = run_all(link, options.policies, name)
             prefix = f"{name}, " if options.traces else ""
             systems |= {prefix + system: run.figures for system, run in runs.items()}
             panels.append(chart(link, runs, name))

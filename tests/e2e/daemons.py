@@ -1,4 +1,4 @@
-"""Runs the two daemons as their users do: as processes, with flags, and what they print and leave behind."""
+"""Runs the two daemons as their users do: as processes, with flags."""
 
 import subprocess
 import sys
@@ -15,15 +15,14 @@ class RunningReceiver:
     """A receiver that listens.
 
     Args:
-        process: to signal it.
-        address: where it listens, host:port.
+        address: host:port.
     """
 
     process: subprocess.Popen[str]
     address: str
 
     def terminate(self) -> tuple[int, str]:
-        """SIGTERM; returns exit code and what it wrote to stderr."""
+        """Sends SIGTERM; returns the exit code and the output on stderr."""
         self.process.terminate()
         _, errors = self.process.communicate(timeout=TIMEOUT_S)
         return self.process.returncode, errors
@@ -31,7 +30,7 @@ class RunningReceiver:
 
 @contextmanager
 def receiver(out: Path, *flags: str, listen: str = "127.0.0.1:0") -> Iterator[RunningReceiver]:
-    """A receiver on a free port of the loopback, from when it listens until the block ends."""
+    """A receiver on a free port of the loopback; killed at the end of the block."""
     command = [sys.executable, "-m", "receiver", "--listen", listen, "--out", str(out), *flags]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     try:
@@ -47,6 +46,6 @@ def receiver(out: Path, *flags: str, listen: str = "127.0.0.1:0") -> Iterator[Ru
 
 
 def run(program: str, *flags: str) -> subprocess.CompletedProcess[str]:
-    """`sender` or `receiver` to its end."""
+    """Runs `sender` or `receiver` until it ends."""
     command = [sys.executable, "-m", program, *flags]
     return subprocess.run(command, capture_output=True, text=True, timeout=TIMEOUT_S)

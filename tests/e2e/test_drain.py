@@ -1,4 +1,4 @@
-"""What a sender sees of a receiver that is told to stop: no new senders, a goodbye, every frame in hand finished."""
+"""A stopping receiver refuses new senders, finishes the frames that have arrived, and sends Drain."""
 
 import asyncio
 import json
@@ -33,7 +33,7 @@ from tests.e2e.daemons import TIMEOUT_S, receiver
 FRAMES = 3
 
 
-async def _hear(call: Any) -> ServerMessage:
+async def _receive(call: Any) -> ServerMessage:
     data = await call.read()
     assert data is not grpc.aio.EOF
     return decode_server(data)
@@ -41,18 +41,18 @@ async def _hear(call: Any) -> ServerMessage:
 
 async def _send(call: Any) -> None:
     codec, person = FrameCodec(model_hash()), PersonLabels(0, 0.9, split(np.zeros(LABEL_SIZE, np.float32)))
-    hello = Hello(secrets.token_bytes(16), "drained", CODEC_VERSION, model_hash(), live=False)
+    hello = Hello(secrets.token_bytes(16), "draining", CODEC_VERSION, model_hash(), live=False)
     await call.write(encode_client(hello))
-    welcome = await _hear(call)
+    welcome = await _receive(call)
     assert isinstance(welcome, Welcome)
     assert welcome.accepted
     for sequence in range(FRAMES):
-        encoded = codec.encode(LabelFrame(sequence, "drained", 1.8e9, Camera(640, 480, 600.0), (person,)), {})
+        encoded = codec.encode(LabelFrame(sequence, "draining", 1.8e9, Camera(640, 480, 600.0), (person,)), {})
         message = FrameMessage(sequence, encoded.payload, 1_800_000_000 * 10**9, 1_800_000_000 * 10**9, encoded.key)
         await call.write(encode_client(message))
 
 
-async def test_sigterm_finishes_what_has_arrived_and_says_goodbye(tmp_path: Path) -> None:
+async def test_sigterm_finishes_arrived_frames_and_sends_drain(tmp_path: Path) -> None:
     out = tmp_path / "out"
     with receiver(out, "--no-body") as running:
         async with asyncio.timeout(TIMEOUT_S), grpc.aio.insecure_channel(running.address) as channel:
@@ -60,17 +60,17 @@ async def test_sigterm_finishes_what_has_arrived_and_says_goodbye(tmp_path: Path
             assert (await watching.read()).status == health_pb2.HealthCheckResponse.SERVING
             call = channel.stream_stream(f"/{STREAM_SERVICE}/{STREAM_METHOD}")()
             await _send(call)
-            first = await _hear(call)
-            # The others have arrived, or are on their way; one of them is being reconstructed.
+            first = await _receive(call)
+            # The other frames have arrived or are in flight; one of them is being reconstructed.
             running.process.send_signal(signal.SIGTERM)
             assert (await watching.read()).status == health_pb2.HealthCheckResponse.NOT_SERVING
-            heard = [first]
-            while not isinstance(heard[-1], Drain):
-                heard.append(await _hear(call))
+            messages = [first]
+            while not isinstance(messages[-1], Drain):
+                messages.append(await _receive(call))
             assert await call.read() is grpc.aio.EOF
         code, errors = running.terminate()
     assert code == 0, errors
-    acknowledged = [message.sequence for message in heard if isinstance(message, Acknowledgement)]
+    acknowledged = [message.sequence for message in messages if isinstance(message, Acknowledgement)]
     assert acknowledged == list(range(len(acknowledged)))
     lines = [json.loads(line) for line in (out / "frames.jsonl").read_text().splitlines()]
     assert [line["seq"] for line in lines] == acknowledged

@@ -1,4 +1,4 @@
-"""What a user sees who gets something wrong: one line that says what to do, the documented exit code, no traceback."""
+"""User errors give one line that names the remedy, the documented exit code, and no traceback."""
 
 import socket
 from collections.abc import Iterator
@@ -19,14 +19,14 @@ def only_line(errors: str, program: str) -> str:
 
 
 @pytest.fixture
-def picture(tmp_path: Path) -> Path:
+def image(tmp_path: Path) -> Path:
     path = tmp_path / "grey.png"
     Image.fromarray(np.full((64, 64, 3), 128, dtype=np.uint8)).save(path)
     return path
 
 
 @pytest.fixture
-def taken_port() -> Iterator[int]:
+def used_port() -> Iterator[int]:
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         listener.listen()
@@ -34,12 +34,12 @@ def taken_port() -> Iterator[int]:
 
 
 def test_missing_camera_file(tmp_path: Path) -> None:
-    done = run("sender", "--camera", str(tmp_path / "nobody.mp4"), "--peer", "127.0.0.1:9")
+    done = run("sender", "--camera", str(tmp_path / "missing.mp4"), "--peer", "127.0.0.1:9")
     assert done.returncode == 3
-    assert "nobody.mp4" in only_line(done.stderr, "sender")
+    assert "missing.mp4" in only_line(done.stderr, "sender")
 
 
-def test_file_that_is_no_video(tmp_path: Path) -> None:
+def test_file_that_is_not_a_video(tmp_path: Path) -> None:
     path = tmp_path / "noise.mp4"
     path.write_bytes(bytes(range(256)) * 40)
     done = run("sender", "--camera", str(path), "--peer", "127.0.0.1:9")
@@ -53,20 +53,20 @@ def test_unknown_flag() -> None:
     assert "--kamera" in only_line(done.stderr, "sender")
 
 
-def test_nobody_listens(picture: Path) -> None:
-    done = run("sender", "--camera", str(picture), "--peer", "127.0.0.1:9", "--connect-timeout", "1")
+def test_no_receiver_listens(image: Path) -> None:
+    done = run("sender", "--camera", str(image), "--peer", "127.0.0.1:9", "--connect-timeout", "1")
     assert done.returncode == 4
     assert "127.0.0.1:9" in only_line(done.stderr, "sender")
 
 
-def test_port_taken(tmp_path: Path, taken_port: int) -> None:
-    done = run("receiver", "--listen", f"127.0.0.1:{taken_port}", "--out", str(tmp_path / "out"))
+def test_port_in_use(tmp_path: Path, used_port: int) -> None:
+    done = run("receiver", "--listen", f"127.0.0.1:{used_port}", "--out", str(tmp_path / "out"))
     assert done.returncode == 5
-    assert str(taken_port) in only_line(done.stderr, "receiver")
+    assert str(used_port) in only_line(done.stderr, "receiver")
 
 
-def test_metrics_port_taken(tmp_path: Path, taken_port: int) -> None:
-    flags = ("--listen", "127.0.0.1:0", "--out", str(tmp_path / "out"), "--metrics", f"127.0.0.1:{taken_port}")
+def test_metrics_port_in_use(tmp_path: Path, used_port: int) -> None:
+    flags = ("--listen", "127.0.0.1:0", "--out", str(tmp_path / "out"), "--metrics", f"127.0.0.1:{used_port}")
     done = run("receiver", *flags)
     assert done.returncode == 5
     only_line(done.stderr, "receiver")
@@ -74,7 +74,7 @@ def test_metrics_port_taken(tmp_path: Path, taken_port: int) -> None:
 
 def test_out_is_a_file(tmp_path: Path) -> None:
     path = tmp_path / "out"
-    path.write_text("in the way")
+    path.write_text("a file")
     done = run("receiver", "--listen", "127.0.0.1:0", "--out", str(path))
     assert done.returncode == 5
     assert str(path) in only_line(done.stderr, "receiver")
@@ -87,7 +87,7 @@ def test_out_is_in_use(tmp_path: Path) -> None:
     assert "another receiver" in only_line(done.stderr, "receiver")
 
 
-def test_other_machines_are_not_let_in_in_the_open(tmp_path: Path) -> None:
+def test_listening_unencrypted_on_other_addresses_is_refused(tmp_path: Path) -> None:
     done = run("receiver", "--listen", "0.0.0.0:0", "--out", str(tmp_path / "out"))
     assert done.returncode == 2
     line = only_line(done.stderr, "receiver")
@@ -98,11 +98,11 @@ def test_other_machines_are_not_let_in_in_the_open(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("program", "flag"), [("receiver", "--tls-cert"), ("sender", "--tls-ca"), ("sender", "--token-file")]
 )
-def test_missing_certificate_or_token(tmp_path: Path, picture: Path, program: str, flag: str) -> None:
+def test_missing_certificate_or_token(tmp_path: Path, image: Path, program: str, flag: str) -> None:
     missing = str(tmp_path / "missing.pem")
     flags = [flag, missing]
     flags += ["--tls-key", missing, "--out", str(tmp_path / "out")] if program == "receiver" else []
-    flags += ["--camera", str(picture), "--peer", "127.0.0.1:9"] if program == "sender" else ["--listen", "127.0.0.1:0"]
+    flags += ["--camera", str(image), "--peer", "127.0.0.1:9"] if program == "sender" else ["--listen", "127.0.0.1:0"]
     done = run(program, *flags)
     assert done.returncode == 2
     assert "missing.pem" in only_line(done.stderr, program)

@@ -1,4 +1,4 @@
-"""A picture of a person on one side, a watertight mesh of human size on the other, and the books in order."""
+"""From images at the sender to watertight meshes of human size and frame records at the receiver."""
 
 import json
 import socket
@@ -21,9 +21,9 @@ FRAMES = 4
 
 
 @pytest.fixture(scope="module")
-def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Some frames of the clip that ships, as image files."""
-    folder = tmp_path_factory.mktemp("pictures")
+def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Some frames of the demo clip, as image files."""
+    folder = tmp_path_factory.mktemp("images")
     with av.open(str(DEMO_CLIP)) as clip:
         for index, frame in enumerate(clip.decode(video=0)):
             if index % 40 == 0 and index // 40 < FRAMES:
@@ -31,21 +31,21 @@ def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def beginning_of_the_clip(folder: Path) -> Path:
-    """The clip's first two seconds, as a clip."""
+def first_two_seconds(folder: Path) -> Path:
+    """The first two seconds of the demo clip, as a video."""
     path = folder / "beginning.mp4"
-    with av.open(str(DEMO_CLIP)) as clip, av.open(str(path), "w") as shorter:
-        shown = clip.streams.video[0]
-        written = shorter.add_stream("libx264", rate=shown.average_rate)
-        written.width, written.height, written.pix_fmt = shown.width, shown.height, "yuv420p"
-        for _, frame in zip(range(60), clip.decode(shown), strict=False):
-            shorter.mux(written.encode(frame))
-        shorter.mux(written.encode())
+    with av.open(str(DEMO_CLIP)) as clip, av.open(str(path), "w") as short:
+        source = clip.streams.video[0]
+        target = short.add_stream("libx264", rate=source.average_rate)
+        target.width, target.height, target.pix_fmt = source.width, source.height, "yuv420p"
+        for _, frame in zip(range(60), clip.decode(source), strict=False):
+            short.mux(target.encode(frame))
+        short.mux(target.encode())
     return path
 
 
-def colours_in(mesh: Path) -> int:
-    """How many different ones."""
+def count_colours(mesh: Path) -> int:
+    """Number of different vertex colours."""
     colours = read_colours(mesh.read_bytes())
     assert colours is not None
     return len(np.unique(colours, axis=0))
@@ -55,21 +55,21 @@ def lines_of(out: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in (out / "frames.jsonl").read_text().splitlines()]
 
 
-def send(pictures: Path, to: RunningReceiver, *flags: str) -> None:
-    done = run("sender", "--camera", str(pictures), "--peer", to.address, *flags)
+def send(images: Path, to: RunningReceiver, *flags: str) -> None:
+    done = run("sender", "--camera", str(images), "--peer", to.address, *flags)
     assert done.returncode == 0, done.stderr
     assert f"sent {FRAMES} frames" in done.stdout
 
 
-def test_person_crosses_the_wire(tmp_path: Path, pictures: Path) -> None:
+def test_images_become_watertight_meshes(tmp_path: Path, images: Path) -> None:
     out = tmp_path / "out"
     with receiver(out, "--metrics", "127.0.0.1:0") as running:
-        send(pictures, running)
+        send(images, running)
         code, errors = running.terminate()
     assert code == 0, errors
     lines = lines_of(out)
     assert [line["seq"] for line in lines] == list(range(FRAMES))
-    assert [line["source"] for line in lines] == sorted(path.name for path in pictures.iterdir())
+    assert [line["source"] for line in lines] == sorted(path.name for path in images.iterdir())
     for line in lines:
         (person,) = line["people"]
         assert len(person["keypoints_2d"]) == len(person["joints_3d"]) == 17
@@ -83,24 +83,24 @@ def test_person_crosses_the_wire(tmp_path: Path, pictures: Path) -> None:
         assert body.geometry
 
 
-def test_meshes_come_to_look_like_the_person(tmp_path: Path) -> None:
+def test_meshes_get_the_colours_of_the_person(tmp_path: Path) -> None:
     out = tmp_path / "out"
     with receiver(out, "--no-body") as running:
-        done = run("sender", "--camera", str(beginning_of_the_clip(tmp_path)), "--peer", running.address)
+        done = run("sender", "--camera", str(first_two_seconds(tmp_path)), "--peer", running.address)
         running.terminate()
     assert done.returncode == 0, done.stderr
     surfaces = [out / line["people"][0]["surface"] for line in lines_of(out)]
-    first, last = (colours_in(path) for path in (surfaces[0], surfaces[-1]))
-    # At first a colour a region of the body, then its own for every place that was seen.
+    first, last = (count_colours(path) for path in (surfaces[0], surfaces[-1]))
+    # At first one colour per body region, later one per observed surface point.
     assert first < 30
     assert last > 200
 
 
-def test_second_sender_continues_the_books(tmp_path: Path, pictures: Path) -> None:
+def test_second_sender_continues_the_records(tmp_path: Path, images: Path) -> None:
     out = tmp_path / "out"
     with receiver(out, "--format", "ply", "--no-body") as running:
-        send(pictures, running)
-        send(pictures, running)
+        send(images, running)
+        send(images, running)
         running.terminate()
     lines = lines_of(out)
     assert [line["session"] for line in lines] == [1] * FRAMES + [2] * FRAMES
@@ -109,12 +109,12 @@ def test_second_sender_continues_the_books(tmp_path: Path, pictures: Path) -> No
     assert [session["frames"] for session in index["sessions"]] == [FRAMES, FRAMES]
 
 
-def test_metrics_tell_stages_groups_and_fates(tmp_path: Path, pictures: Path) -> None:
+def test_metrics_have_stages_groups_and_fates(tmp_path: Path, images: Path) -> None:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     with receiver(tmp_path / "out", "--metrics", f"127.0.0.1:{port}") as running:
-        send(pictures, running)
+        send(images, running)
         text = urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=10).read().decode()
     for stage in ("codec", "decode", "diffusion", "surface", "publish"):
         assert f'bodywire_receiver_stage_seconds_count{{stage="{stage}"}} {float(FRAMES)}' in text

@@ -1,4 +1,4 @@
-"""Both daemons with certificates and a token, as the README says."""
+"""Both daemons with certificates and a token, as documented."""
 
 import subprocess
 import sys
@@ -12,25 +12,40 @@ from tests.e2e.daemons import receiver, run
 CERTS = Path(__file__).parents[2] / "deploy" / "certs"
 
 
-def test_frames_cross_encrypted_with_certificates_and_a_token(tmp_path: Path) -> None:
-    certs, picture, token = tmp_path / "certs", tmp_path / "grey.png", tmp_path / "token"
-    Image.fromarray(np.full((64, 64, 3), 128, dtype=np.uint8)).save(picture)
+def test_encrypted_frames_with_certificates_and_a_token(tmp_path: Path) -> None:
+    certs, image, token = tmp_path / "certs", tmp_path / "grey.png", tmp_path / "token"
+    Image.fromarray(np.full((64, 64, 3), 128, dtype=np.uint8)).save(image)
     for script, *more in (["make-ca.sh"], ["issue.sh", "receiver", "127.0.0.1"], ["issue.sh", "camera"]):
         subprocess.run(["sh", str(CERTS / script), str(certs), *more], check=True, capture_output=True)
-    made = [sys.executable, "-m", "receiver.link.auth.tokens", str(tmp_path / "tokens.toml"), "camera", "--days", "1"]
-    token.write_text(subprocess.run(made, check=True, capture_output=True, text=True).stdout)
+    command = [
+        sys.executable,
+        "-m",
+        "receiver.link.auth.tokens",
+        str(tmp_path / "tokens.toml"),
+        "camera",
+        "--days",
+        "1",
+    ]
+    token.write_text(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
 
-    def mine(name: str) -> list[str]:
+    def tls_flags(name: str) -> list[str]:
         pair = ["--tls-cert", str(certs / f"{name}.pem"), "--tls-key", str(certs / f"{name}.key")]
         return [*pair, "--tls-ca", str(certs / "ca.pem")]
 
-    with receiver(tmp_path / "out", *mine("receiver"), "--tokens", str(tmp_path / "tokens.toml")) as running:
+    with receiver(tmp_path / "out", *tls_flags("receiver"), "--tokens", str(tmp_path / "tokens.toml")) as running:
         sent = run(
-            "sender", "--camera", str(picture), "--peer", running.address, *mine("camera"), "--token-file", str(token)
+            "sender",
+            "--camera",
+            str(image),
+            "--peer",
+            running.address,
+            *tls_flags("camera"),
+            "--token-file",
+            str(token),
         )
         assert sent.returncode == 0, sent.stderr
         assert "sent 1 frames" in sent.stdout
-        refused = run("sender", "--camera", str(picture), "--peer", running.address, *mine("camera"))
+        refused = run("sender", "--camera", str(image), "--peer", running.address, *tls_flags("camera"))
         assert refused.returncode == 4
         assert "give --token-file" in refused.stderr
         code, errors = running.terminate()

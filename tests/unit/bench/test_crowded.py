@@ -1,4 +1,4 @@
-"""Recorded streams, and what the bench of many senders reads off."""
+"""Recorded streams, and the evaluation of the benchmark of many senders."""
 
 from pathlib import Path
 
@@ -8,11 +8,11 @@ import pytest
 from common.codec.frame_codec import FrameCodec
 from common.frames import PersonLabels
 from common.labels import LABEL_SIZE, split
-from tests.bench.crowded import Seen, judge, slope
+from tests.bench.crowded import Measurements, evaluate, slope
 from tests.netlab.recording import MODEL, read, record, write
 
 
-def test_a_recording_is_read_as_it_was_written_and_decodes_in_order(tmp_path: Path) -> None:
+def test_recording_round_trips_and_decodes_in_order(tmp_path: Path) -> None:
     rng = np.random.default_rng(5)
     people = [PersonLabels(0, 0.9, split(rng.normal(size=LABEL_SIZE).astype(np.float32))) for _ in range(4)]
     packets = list(record(people, 10))
@@ -23,17 +23,17 @@ def test_a_recording_is_read_as_it_was_written_and_decodes_in_order(tmp_path: Pa
     assert [codec.decode(packet.payload).frame.sequence for packet in packets] == list(range(10))
 
 
-def _seen(**told: int) -> Seen:
-    """Frames every 10 ms for 40 s: acknowledged after 2 ms, or after 3 while one sender is stopped."""
+def _measurements(**counters: int) -> Measurements:
+    """Frames every 10 ms for 40 s, acknowledged after 2 ms, or after 3 ms while one sender is stopped."""
     stopped = [(110.0, 118.0), (130.0, 138.0)]
     due_s = np.arange(100.0, 140.0, 0.01)
     took_s = np.where([any(begin <= at < end for begin, end in stopped) for at in due_s], 0.003, 0.002)
-    # What the one who was stopped left behind is over two seconds later.
+    # Effects of the stopped sender end two seconds after it continues.
     took_s[(due_s >= 118.0) & (due_s < 120.0)] = 9.0
     at_s = np.arange(100.0, 140.0)
     memory = np.where(at_s < 108.0, 50_000.0, 80_000.0 + (at_s - 100.0))
-    receiver = {"frames": 4000, "missing": 0, "again": 0, "broken": 0} | told
-    return Seen(
+    receiver = {"frames": 4000, "missing": 0, "again": 0, "broken": 0} | counters
+    return Measurements(
         np.stack([due_s, took_s], 1),
         stopped,
         4000,
@@ -43,24 +43,24 @@ def _seen(**told: int) -> Seen:
     )
 
 
-def test_times_with_and_without_the_one_that_is_stopped() -> None:
-    systems = judge(_seen())
+def test_figures_with_and_without_a_stopped_sender() -> None:
+    systems = evaluate(_measurements())
     assert systems["all"]["acknowledged_p99_ms"] == pytest.approx(2.0)
     assert systems["one_stalled"]["acknowledged_p99_ms"] == pytest.approx(3.0)
     assert systems["all"]["p99_worse_percent"] == pytest.approx(50.0)
     assert systems["one_stalled"]["frames_per_s"] == pytest.approx(100.0, rel=0.01)
 
 
-def test_memory_grows_by_what_its_line_says_after_the_beginning() -> None:
-    whole = judge(_seen())["all"]
-    assert whole["receiver_rss_slope_kb_per_min"] == pytest.approx(60.0)
-    assert whole["receiver_cpu"] == pytest.approx(0.5)
+def test_slopes_ignore_the_start() -> None:
+    figures = evaluate(_measurements())["all"]
+    assert figures["receiver_rss_slope_kb_per_min"] == pytest.approx(60.0)
+    assert figures["receiver_cpu"] == pytest.approx(0.5)
     assert slope(np.array([[0.0, 9.0], [1.0, 1.0], [2.0, 3.0], [3.0, 5.0], [4.0, 7.0]])) == pytest.approx(2.0)
 
 
 @pytest.mark.parametrize(
-    ("told", "lost", "again"), [({"frames": 3990, "missing": 10}, 10, 10), ({"frames": 4003, "again": 3}, 0, 3)]
+    ("counters", "lost", "again"), [({"frames": 3990, "missing": 10}, 10, 10), ({"frames": 4003, "again": 3}, 0, 3)]
 )
-def test_frames_that_are_missing_or_came_again(told: dict[str, int], lost: int, again: int) -> None:
-    whole = judge(_seen(**told))["all"]
-    assert (whole["lost"], whole["again"]) == (lost, again)
+def test_lost_and_repeated_frames(counters: dict[str, int], lost: int, again: int) -> None:
+    figures = evaluate(_measurements(**counters))["all"]
+    assert (figures["lost"], figures["again"]) == (lost, again)
