@@ -83,7 +83,7 @@ class _SilenceDetector:
 class Connection:
     """Serves one stream after its handshake; uses a session that it has claimed, and releases it at the end.
 
-    Reading goes on while a frame is being reconstructed, so that heartbeats are echoed at once and arrival times are
+    Reading continues while a frame is being reconstructed, so that heartbeats are echoed at once and arrival times are
     exact.
 
     Args:
@@ -245,7 +245,7 @@ class Connection:
             logger.warning("frame %d of %s rejected: %s", frame.sequence, self._session.sender, error)
             return AckStatus.REJECTED, str(error)
         except BodywireError as error:
-            raise StreamBroken("INTERNAL", f"the receiver cannot go on: {error}") from error
+            raise StreamBroken("INTERNAL", f"the receiver failed: {error}") from error
         self._rejected_in_a_row = 0
         self._session.handled(frame.sequence)
         return AckStatus.DECODED, ""

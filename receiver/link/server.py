@@ -12,26 +12,18 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
 from common.clock import SYSTEM_CLOCK, Clock
-from common.errors import BodywireError, MalformedPacket, OutputError
+from common.errors import BodywireError, OutputError
 from common.io.addresses import Address
 from common.io.configuration import option
-from common.wire.convert import (
-    MAX_WINDOW,
-    PROTOCOL_VERSION,
-    STREAM_METHOD,
-    STREAM_SERVICE,
-    Drain,
-    Hello,
-    Welcome,
-    decode_client,
-    encode_server,
-)
+from common.wire.convert import MAX_WINDOW, STREAM_METHOD, STREAM_SERVICE, Drain, Hello, encode_server
 from common.wire.stream import CHANNEL_OPTIONS, StreamBroken
 from receiver.link.auth.authenticator import Authenticator, PeerIdentity
 from receiver.link.auth.limits import RateLimiter
 from receiver.link.auth.tls import SecurityConfig, server_credentials
 from receiver.link.auth.tokens import TokenFile, TokenRefused
 from receiver.link.connection import Connection
+from receiver.link.grpc_stream import GrpcServerStream
+from receiver.link.handshake import Handshake, receive_hello
 from receiver.link.session import FrameHandler, Session, SessionRegistry
 
 logger = logging.getLogger(__name__)
@@ -45,7 +37,6 @@ _OPTIONS = (
     ("grpc.http2.max_ping_strikes", 0),
 )
 
-_HELLO_TIMEOUT_S = 5.0
 _TOKEN_RECHECK_INTERVAL_S = 1.0
 
 
@@ -73,39 +64,6 @@ class ListenConfig:
             raise ValueError(f"rejections {self.rejections} is below 1")
         if min(self.silence_timeout, self.drain_timeout) <= 0:
             raise ValueError("silence_timeout and drain_timeout must be above 0")
-
-
-class GrpcServerStream:
-    """The server end of a `MessageStream`.
-
-    Args:
-        context: the stream's gRPC context.
-        rate_limiter: slows down reading.
-    """
-
-    def __init__(self, context: Any, rate_limiter: RateLimiter) -> None:
-        self._context = context
-        self._rate_limiter = rate_limiter
-        self._writing = asyncio.Lock()
-
-    async def read(self) -> bytes | None:
-        """See `MessageStream.read`."""
-        try:
-            data = await self._context.read()
-        except (grpc.aio.BaseError, asyncio.InvalidStateError) as error:
-            raise StreamBroken("CANCELLED", "the stream has ended") from error
-        if data is grpc.aio.EOF:
-            return None
-        await self._rate_limiter.acquire(len(data))
-        return bytes(data)
-
-    async def write(self, data: bytes) -> None:
-        """See `MessageStream.write`."""
-        async with self._writing:
-            try:
-                await self._context.write(data)
-            except (grpc.aio.BaseError, asyncio.InvalidStateError) as error:
-                raise StreamBroken("CANCELLED", "the stream has ended") from error
 
 
 class LinkServer:
@@ -138,8 +96,15 @@ class LinkServer:
         self._config = config
         self._handler = handler
         self._registry = registry
-        self._model_hash = model_hash
-        self._codec_version = codec_version
+        self._handshake = Handshake(
+            registry,
+            handler,
+            model_hash=model_hash,
+            codec_version=codec_version,
+            window=config.window,
+            peer_sessions=self._security.peer_sessions,
+            clock=clock,
+        )
         self._clock = clock
         self._health = health.aio.HealthServicer()
         self._server: Any = None
@@ -190,7 +155,9 @@ class LinkServer:
         try:
             stream = GrpcServerStream(context, RateLimiter(self._security.peer_bytes_per_second, self._clock))
             # A sender that is refused while it still writes its Hello may not receive the reason.
-            hello = await self._receive_hello(stream)
+            hello = await receive_hello(stream)
+            if self._stopping:
+                raise StreamBroken("UNAVAILABLE", "the receiver is stopping")
             await self._serve_stream(stream, hello, self._authenticator.authenticate(context))
         except TokenRefused as refusal:
             logger.warning("refused %s: %s", context.peer(), refusal)
@@ -203,12 +170,12 @@ class LinkServer:
             await _abort(context, "INTERNAL", str(error))
 
     async def _serve_stream(self, stream: GrpcServerStream, hello: Hello, identity: PeerIdentity) -> None:
-        refusal = self._refusal(hello)
-        if refusal:
-            logger.warning("refused %s: %s", hello.sender, refusal)
-            await stream.write(encode_server(Welcome(False, self._model_hash, refusal)))
+        refusal = self._handshake.refusal(hello)
+        if refusal is not None:
+            logger.warning("refused %s: %s", hello.sender, refusal.reason)
+            await stream.write(encode_server(refusal))
             return
-        session, resumed = await self._session_for(hello, identity)
+        session, resumed = await self._handshake.session_for(hello, identity)
         connection = Connection(
             session,
             stream,
@@ -222,7 +189,7 @@ class LinkServer:
         self._connections.add(connection)
         watch = asyncio.create_task(self._until_revoked(identity, connection), name="link token check")
         try:
-            drained = await connection.run(self._welcome(session, resumed))
+            drained = await connection.run(self._handshake.welcome(session, resumed))
         except StreamBroken:
             if watch.done() and not watch.cancelled():
                 raise TokenRefused(watch.result()) from None
@@ -243,63 +210,6 @@ class LinkServer:
             except TokenRefused as refusal:
                 connection.abandon()
                 return str(refusal)
-
-    async def _receive_hello(self, stream: GrpcServerStream) -> Hello:
-        try:
-            async with asyncio.timeout(_HELLO_TIMEOUT_S):
-                data = await stream.read()
-            hello = None if data is None else decode_client(data)
-        except TimeoutError:
-            raise StreamBroken("DEADLINE_EXCEEDED", "no Hello") from None
-        except MalformedPacket as error:
-            raise StreamBroken("INVALID_ARGUMENT", str(error)) from error
-        if not isinstance(hello, Hello):
-            raise StreamBroken("INVALID_ARGUMENT", "the first message is not Hello")
-        if self._stopping:
-            raise StreamBroken("UNAVAILABLE", "the receiver is stopping")
-        return hello
-
-    def _refusal(self, hello: Hello) -> str:
-        """Why the versions do not fit; empty if they do."""
-        if hello.protocol_version != PROTOCOL_VERSION:
-            return f"it has protocol version {PROTOCOL_VERSION}, the sender version {hello.protocol_version}"
-        if hello.codec_version != self._codec_version:
-            return f"it has codec version {self._codec_version}, the sender version {hello.codec_version}"
-        if hello.model_hash != self._model_hash:
-            return f"it has model {self._model_hash.hex()}, the sender {hello.model_hash.hex()}"
-        return ""
-
-    async def _session_for(self, hello: Hello, identity: PeerIdentity) -> tuple[Session, bool]:
-        """Finds or creates the session of a stream; returns it, and whether it is resumed.
-
-        Raises:
-            StreamBroken: the session belongs to another sender, or there are too many sessions.
-        """
-        now_s = self._clock.monotonic()
-        for expired in self._registry.take_expired(now_s):
-            await self._handler.on_session_end(expired)
-        known = self._registry.find(hello)
-        if known is not None:
-            if identity.proven and known.owner != identity.name:
-                raise StreamBroken("PERMISSION_DENIED", "the session belongs to another sender")
-            return known, True
-        if self._registry.count_of(identity.name) >= self._security.peer_sessions:
-            raise StreamBroken("RESOURCE_EXHAUSTED", f"{identity.name} has the maximum number of sessions per sender")
-        session = self._registry.create(hello, now_s, identity.name)
-        if session is None:
-            raise StreamBroken("RESOURCE_EXHAUSTED", "the receiver has its maximum number of sessions")
-        await self._handler.on_session(session)
-        return session, False
-
-    def _welcome(self, session: Session, resumed: bool) -> Welcome:
-        return Welcome(
-            accepted=True,
-            model_hash=self._model_hash,
-            next_sequence=session.next_sequence,
-            window=self._config.window,
-            resumed=resumed,
-            decodable_from=session.decodable_from,
-        )
 
     async def _end(self, session: Session) -> None:
         if self._registry.remove(session):

@@ -1,4 +1,4 @@
-"""Congestion window: as many frames in flight as the bandwidth-delay product holds, plus at most one in a queue.
+"""Congestion window: the frames of one bandwidth-delay product in flight, plus at most one in a queue.
 
 Of W frames in flight, W · (1 − minimum round trip / present round trip) are queued (TCP Vegas, Brakmo 1995), and a
 queued frame is a stale frame.  The window grows if frames had to wait for it and hardly any are queued: at first by a

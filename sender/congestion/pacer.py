@@ -2,7 +2,7 @@
 
 Bytes in flight cannot be recalled.  A link that carries megabits now may fall to a packet a second in a moment; bytes
 queued before a frame then delay it, and TCP may retransmit them.  So few bytes of blobs are in flight at any time, and
-more the longer the link has not stalled: whatever the link falls to, frames are late for a small share of the time
+more the longer the link has not stalled: however far the capacity falls, frames are late for a small share of the time
 observed.
 """
 

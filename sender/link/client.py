@@ -216,7 +216,7 @@ class LinkClient:
                 stream, welcome = await self._connector.open(hello, self._config.reconnect_timeout, reconnect=True)
                 self._begin(stream, welcome)
                 self._delivery.resume(welcome)
-        except Exception as error:  # `send` and `drain` raise it, whatever it is
+        except Exception as error:  # any error: `send` and `drain` raise it
             self._failure = error
         finally:
             self._delivery.notify()
@@ -238,7 +238,7 @@ class LinkClient:
             return "the receiver ended the stream"
         except StreamBroken as error:
             if error.code in _FATAL_CODES and not self._stopping:
-                raise PeerError(f"the receiver refuses to go on: {error.reason}") from error
+                raise PeerError(f"the receiver refuses the stream: {error.reason}") from error
             return str(error)
         finally:
             self._stream = None

@@ -27,7 +27,7 @@ class FrameDelivery:
 
     Args:
         session: the frames owed and the encoder's state.
-        max_window: most frames that may be in flight, whatever the receiver and congestion control allow.
+        max_window: upper limit of the congestion window.
         observer: notified of every frame.
         pacer: how fast blobs may be sent.
     """

@@ -106,8 +106,8 @@ class SenderSession:
     def resume(self, welcome: Welcome) -> Resumption:
         """Sets window and encoder to the receiver's state on a new stream."""
         resumption = self.window.resume(welcome.next_sequence)
-        # Lost frames are encoded again, and an encoder only moves forward: only without lost frames can it go on
-        # without a reset, from a state that both ends have.
+        # Lost frames are encoded again, and an encoder only moves forward: without a reset it can continue only if no
+        # frame was lost, from a state that both ends have.
         known = {frame.sequence for frame in resumption.delivered} | {self._reference}
         if welcome.resumed and welcome.decodable_from in known and not resumption.lost:
             self._encoder.acknowledge(welcome.decodable_from)

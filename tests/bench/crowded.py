@@ -148,8 +148,8 @@ def slope(line: Float64Array) -> float:
 
 def evaluate(measured: Measurements) -> dict[str, Figures]:
     """Figures with all senders and with one stopped."""
-    ends = [float(measured.pairs[:, 0].min()), *(continued for _, continued in measured.stopped[:-1])]
-    calm_times = [(end + _SETTLING_S, stopped) for end, (stopped, _) in zip(ends, measured.stopped, strict=True)]
+    starts = [float(measured.pairs[:, 0].min()), *(continued for _, continued in measured.stopped[:-1])]
+    calm_times = [(start + _SETTLING_S, stop) for start, (stop, _) in zip(starts, measured.stopped, strict=True)]
     calm, stalled = figures(measured.pairs, calm_times), figures(measured.pairs, measured.stopped)
     counters = measured.receiver
     totals = {

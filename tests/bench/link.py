@@ -15,6 +15,7 @@ frame shown that was captured after it.  With `--step HIGH LOW` the capacity fal
 size is always in transfer beside the frames; `blob_bytes_per_s` is the rate of complete blobs.
 """
 
+import argparse
 import json
 import sys
 import tempfile
@@ -237,8 +238,7 @@ def chart(link: Link, runs: Mapping[str, Run], title: str) -> Panel:
     return Panel(title, "s", "display age, ms", "capacity, kbit/s", {**lines, "the link": capacity})
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """The command line; returns the exit code."""
+def _parser() -> argparse.ArgumentParser:
     parser = report.flags("link", "Measure display age over a link of varying capacity.", 1)
     parser.add_argument("--trace", type=Path, metavar="FILE", help="Mahimahi, alphartc or norway3g")
     parser.add_argument(
@@ -265,7 +265,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "--seconds", type=float, help=f"duration of a run (default: {SECONDS:g}, {QUICK_SECONDS:g} with --quick)"
     )
     parser.add_argument("--plot", type=Path, metavar="FILE", help="draw age and capacity over time (SVG)")
-    options = parser.parse_args(arguments)
+    return parser
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The command line; returns the exit code."""
+    options = _parser().parse_args(arguments)
 
     def work() -> None:
         require_hosts()

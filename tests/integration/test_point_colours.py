@@ -1,4 +1,4 @@
-"""Colours of surface points from the picture of one end to the mesh of the other, against a rendered truth."""
+"""Surface colours from the image at the sender to the mesh at the receiver, against rendered ground truth."""
 
 from collections.abc import Iterator
 
@@ -17,8 +17,8 @@ from receiver.body.colouring import Colouring
 from sender.texture.stage import TextureStage
 from tests.support.synthetic_observation import CAMERA, RenderedPerson, render_person
 
-_SHOWN = (0.0, np.pi)
-_JUDGED = (0.0, 0.7, np.pi - 0.7, np.pi, np.pi + 0.7, 2 * np.pi - 0.7)
+_OBSERVED_YAWS = (0.0, np.pi)
+_EVALUATED_YAWS = (0.0, 0.7, np.pi - 0.7, np.pi, np.pi + 0.7, 2 * np.pi - 0.7)
 _PEOPLE = 4
 
 
@@ -28,43 +28,44 @@ def model() -> BodyModel:
 
 
 def region_means(pictures: list[RenderedPerson], region: np.ndarray) -> FloatArray:
-    """(R, 3) 0…1: what a perfect eye would say of the regions, having seen the same pictures."""
+    """(R, 3) 0…1: true mean colours of the regions in the same images."""
     visible = np.concatenate([picture.truly_visible() for picture in pictures])
     colours = np.concatenate([picture.colours_at_points() for picture in pictures])[visible]
-    where = np.tile(region, len(pictures))[visible]
+    regions = np.tile(region, len(pictures))[visible]
     means = [
-        colours[where == index].mean(axis=0) if (where == index).any() else [128] * 3 for index in range(len(REGIONS))
+        colours[regions == index].mean(axis=0) if (regions == index).any() else [128] * 3
+        for index in range(len(REGIONS))
     ]
     return np.asarray(np.divide(means, 255), np.float32)
 
 
 def errors(model: BodyModel, renderer: Renderer) -> Iterator[tuple[float, float]]:
-    """Of some people, mean error (0…255 a channel) with colours of regions, and with colours of points."""
+    """Mean error (0…255 per channel) of each person with colours of regions, and with colours of points."""
     region, space, colouring = model.point_regions().numpy(), LabelSpace.load(), Colouring(model)
     rng = np.random.default_rng(11)
     for _ in range(_PEOPLE):
         painted, light = sample_appearance(rng), sample_light(rng)
-        shown = [render_person(renderer, model, painted, yaw, light) for yaw in _SHOWN]
-        judged = [render_person(renderer, model, painted, yaw, light) for yaw in _JUDGED]
+        observed = [render_person(renderer, model, painted, yaw, light) for yaw in _OBSERVED_YAWS]
+        evaluated = [render_person(renderer, model, painted, yaw, light) for yaw in _EVALUATED_YAWS]
         texture_stage = TextureStage(space, model)
-        sent = [
+        blobs = [
             blob
-            for picture in shown
+            for picture in observed
             for _ in range(150)
             for _, blob in texture_stage.update(picture.image, CAMERA, [picture.observed()], [picture.labels(space)])
         ]
-        regions = region_means(shown, region)
-        points = colouring.colours(decode(sent[-1]), regions)
-        yield _error(judged, regions[region]), _error(judged, points)
+        regions = region_means(observed, region)
+        points = colouring.colours(decode(blobs[-1]), regions)
+        yield _error(evaluated, regions[region]), _error(evaluated, points)
 
 
-def _error(judged: list[RenderedPerson], colours: FloatArray) -> float:
-    off = [np.abs(255 * colours - picture.colours_at_points())[picture.truly_visible()] for picture in judged]
-    return float(np.concatenate(off).mean())
+def _error(pictures: list[RenderedPerson], colours: FloatArray) -> float:
+    errors = [np.abs(255 * colours - picture.colours_at_points())[picture.truly_visible()] for picture in pictures]
+    return float(np.concatenate(errors).mean())
 
 
-def test_points_are_truer_than_regions(model: BodyModel) -> None:
-    found = np.array(list(errors(model, Renderer(Canvas.from_model(model)))))
-    print(f"mean error a channel: regions {found[:, 0]}, points {found[:, 1]}")
-    assert (found[:, 1] < found[:, 0]).all()
-    assert found[:, 1].mean() < 0.7 * found[:, 0].mean()
+def test_points_are_more_accurate_than_regions(model: BodyModel) -> None:
+    measured = np.array(list(errors(model, Renderer(Canvas.from_model(model)))))
+    print(f"mean error per channel: regions {measured[:, 0]}, points {measured[:, 1]}")
+    assert (measured[:, 1] < measured[:, 0]).all()
+    assert measured[:, 1].mean() < 0.7 * measured[:, 0].mean()

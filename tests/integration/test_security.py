@@ -323,7 +323,7 @@ def test_missing_and_invalid_files_are_named(tmp_path: Path, tokens: Path) -> No
         read_credentials(SenderSecurity(tls_ca=tmp_path / "missing"), remote)
     with pytest.raises(UsageError, match="is not a PEM file"):
         read_credentials(SenderSecurity(tls_ca=text), remote)
-    with pytest.raises(UsageError, match="holds no token"):
+    with pytest.raises(UsageError, match="contains no token"):
         read_token(SenderSecurity(token_file=text), remote)
     with pytest.raises(UsageError, match="is not a token file"):
         TokenFile(text)

@@ -19,7 +19,7 @@ from tests.netlab.relay import DEVICE, shape_to_json
 ADDRESSES = ("10.77.0.1", "10.77.0.2")
 _MTU = 1500
 _EXIT_TIMEOUT_S = 30.0
-# The default of nearly every machine, or else its closest relative, whatever this machine's setting is.
+# The default of nearly every machine, or else its closest relative, regardless of this machine's setting.
 _CONGESTION_CONTROL = ("cubic", "reno")
 
 

@@ -23,7 +23,7 @@ class Liveness(Generic[T]):
     """Observes one receiver, over any number of streams.
 
     Once the receiver is lost, a standby connection is opened.  If the link is only congested, that connection queues
-    behind what was sent before: by the time it is open, the old stream has been answered too, and goes on.  After an
+    behind what was sent before: by the time it is open, the old stream has been answered too, and is kept.  After an
     outage TCP is slow to retransmit on the old connection, and the standby connection is open first: the stream is then
     given up for it.  Answers that left the receiver before the silence prove nothing in that case, because each
     direction recovers on its own.  Once the stream is suspected, only answers to messages sent during the silence
@@ -37,7 +37,7 @@ class Liveness(Generic[T]):
             after a stall, since the standby connection's packets queue before them.
         standby: opens the standby connection.
         on_lost: called once when the receiver is lost, with the reason.
-        on_recovered: called when the stream goes on after `on_lost`.
+        on_recovered: called when the stream is answered again after `on_lost`.
     """
 
     def __init__(

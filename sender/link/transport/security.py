@@ -79,7 +79,7 @@ def read_token(config: SecurityConfig, peer: Address) -> str | None:
     """Reads the sender's token; None if it has none.
 
     Raises:
-        UsageError: the file cannot be read, holds no token, or the token would be sent unencrypted.
+        UsageError: the file cannot be read, contains no token, or the token would be sent unencrypted.
     """
     path = config.token_file
     if path is None:
@@ -91,7 +91,7 @@ def read_token(config: SecurityConfig, peer: Address) -> str | None:
     except UnicodeDecodeError:
         token = ""
     if not token.isprintable() or not 0 < len(token) <= _MAX_TOKEN_CHARACTERS or " " in token:
-        raise UsageError(f"--token-file: {path} holds no token; python -m receiver.link.auth.tokens makes one")
+        raise UsageError(f"--token-file: {path} contains no token; python -m receiver.link.auth.tokens makes one")
     if not config.encrypts(peer) and not peer.is_loopback:
         raise UsageError(f"the token would be sent to {peer} unencrypted: leave out --insecure or --token-file")
     return token

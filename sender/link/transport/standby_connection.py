@@ -58,7 +58,7 @@ class StandbyConnection(Generic[T]):
             StreamBroken: the peer's machine refuses the connection.
         """
         if self.failed:
-            await self.dismiss()  # an old failure says nothing about the present
+            await self.dismiss()  # an earlier failure does not matter now
         self.seek()
         assert self._opening is not None
         try:

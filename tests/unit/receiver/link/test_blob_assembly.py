@@ -54,5 +54,5 @@ def test_restarted_sender_counts_blobs_from_one() -> None:
     assembly = BlobAssembly()
     assembly.add(_first(blob=1))
     assembly.add(_first(blob=2))
-    other = _first(b"other", total=5, checksum=zlib.crc32(b"other"), blob=1)
-    assert assembly.add(other)[1] == Blob("colours", 7, b"other")
+    first = _first(b"other", total=5, checksum=zlib.crc32(b"other"), blob=1)
+    assert assembly.add(first)[1] == Blob("colours", 7, b"other")

@@ -292,7 +292,7 @@ async def test_stream_ended_with_a_fatal_code_is_not_retried() -> None:
     end = await link.receiver.stream()
     await link.client.send(label_frame(0))
     end.break_off("INVALID_ARGUMENT", "8 frames in a row rejected")
-    with pytest.raises(PeerError, match="refuses to go on: 8 frames in a row rejected"):
+    with pytest.raises(PeerError, match="refuses the stream: 8 frames in a row rejected"):
         await link.client.drain()
     assert link.observer.losses == []
 

@@ -1,0 +1,42 @@
+"""The gRPC server end of a `MessageStream`."""
+
+import asyncio
+from typing import Any
+
+import grpc
+
+from common.wire.stream import StreamBroken
+from receiver.link.auth.limits import RateLimiter
+
+
+class GrpcServerStream:
+    """One call of `SemanticLink.Stream`.
+
+    Args:
+        context: the stream's gRPC context.
+        rate_limiter: slows down reading.
+    """
+
+    def __init__(self, context: Any, rate_limiter: RateLimiter) -> None:
+        self._context = context
+        self._rate_limiter = rate_limiter
+        self._writing = asyncio.Lock()
+
+    async def read(self) -> bytes | None:
+        """See `MessageStream.read`."""
+        try:
+            data = await self._context.read()
+        except (grpc.aio.BaseError, asyncio.InvalidStateError) as error:
+            raise StreamBroken("CANCELLED", "the stream has ended") from error
+        if data is grpc.aio.EOF:
+            return None
+        await self._rate_limiter.acquire(len(data))
+        return bytes(data)
+
+    async def write(self, data: bytes) -> None:
+        """See `MessageStream.write`."""
+        async with self._writing:
+            try:
+                await self._context.write(data)
+            except (grpc.aio.BaseError, asyncio.InvalidStateError) as error:
+                raise StreamBroken("CANCELLED", "the stream has ended") from error
