@@ -2,7 +2,7 @@
 
 --sequences takes an .npz file with `labels` (T, 104) float32 and `clip` (T,) integers at 30 frames a second, such as
 `python -m common.training.label_sequences` writes; frames of one clip must be consecutive.  Without it the tables are
-those of a parametric family.  --importance takes the output of `python -m sender.importance.measure` and sets the steps
+those of a parametric family.  --importance takes the output of `python -m sender.train.importance` and sets the steps
 so that the quantisation of every entry moves the surface by the same distance.
 
 New tables are a new codec: packets that were coded with other tables cannot be decoded.
@@ -55,7 +55,7 @@ _STEP_SIGMA_BOUNDS: Final = (0.001, 0.03)
 
 
 class Importance(TypedDict):
-    """What the codec uses of the output of `python -m sender.importance.measure`; displacements in millimetres."""
+    """What the codec uses of the output of `python -m sender.train.importance`; displacements in millimetres."""
 
     mm_per_sigma: list[float]
     omega: dict[str, float]
@@ -206,14 +206,14 @@ def _load_importance(path: Path) -> Importance:
         data = json.loads(path.read_text())
         return Importance(mm_per_sigma=list(data["mm_per_sigma"]), omega=dict(data["omega"]))
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise SourceError(f"{path}: not the output of sender.importance.measure") from error
+        raise SourceError(f"{path}: not the output of sender.train.importance") from error
 
 
 def main(arguments: list[str] | None = None) -> int:
     """The command line; returns the exit code."""
     parser = parser_of("python -m common.training.fit_codec", __doc__)
     parser.add_argument("--sequences", type=Path, help="labels and clip numbers at 30 frames a second (.npz)")
-    parser.add_argument("--importance", type=Path, help="output of python -m sender.importance.measure (.json)")
+    parser.add_argument("--importance", type=Path, help="output of python -m sender.train.importance (.json)")
     parser.add_argument("--out", type=Path, default=DATA_FOLDER, help="folder to write to (default: the package's)")
     options = parser.parse_args(arguments)
     return exit_code_of(

@@ -2,7 +2,7 @@
 
 Equations (12)–(14) are missing from our copy of the paper; this is our completion.  The table has the mean displacement
 of the surface in millimetres when every entry of a group is off by the codec's finest step
-(`python -m sender.importance.measure`).  A frame's uncertainty then shifts the weights between groups: where an
+(`python -m sender.train.importance`).  A frame's uncertainty then shifts the weights between groups: where an
 estimate is uncertain by σ, a rounding error s adds little to the total error √(σ² + s²), so that bits help more in
 other groups.
 """

@@ -6,7 +6,7 @@ import torch
 from common.body.label_space import LabelSpace
 from common.body.model import BodyModel
 from common.labels import LABEL_SIZE, group_slices
-from sender.importance.measure import Displacement, measure_groups, sample_bodies
+from sender.train.importance import Displacement, measure_groups, sample_bodies
 
 PEOPLE = 2
 

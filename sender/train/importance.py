@@ -1,4 +1,4 @@
-"""Measures ω on sampled training poses: `python -m sender.importance.measure` writes `common/weights/importance.json`.
+"""Measures ω on sampled training poses: `python -m sender.train.importance` writes `common/weights/importance.json`.
 
 The labels of sampled people are perturbed, decoded and skinned; the displacement of points on the skin is averaged over
 points and people.  Each entry is perturbed by ± 0.1 σ, which gives the codec's steps (`common.training.fit_codec
@@ -112,7 +112,7 @@ def measure(displacement: Displacement, people: int, seed: int) -> dict[str, obj
 def main(arguments: list[str] | None = None) -> int:
     """The command line; returns the exit code."""
     description = "Measure the importance ω of each label group."
-    parser = argparse.ArgumentParser(prog="python -m sender.importance.measure", description=description)
+    parser = argparse.ArgumentParser(prog="python -m sender.train.importance", description=description)
     parser.add_argument("--people", type=int, default=96, help="people to average over (default: %(default)s)")
     parser.add_argument("--seed", type=int, default=12, help="seed of people and signs (default: %(default)s)")
     parser.add_argument("--out", type=Path, default=IMPORTANCE_FILE, help="file to write (default: %(default)s)")
