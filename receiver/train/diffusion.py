@@ -69,8 +69,9 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
 
 def decode_network(options: argparse.Namespace) -> DecodeNetwork:
     """The frozen decode network: a checkpoint's average, or the shipped one; label-independent `--without z_prime`."""
-    network = load_decode()
-    if options.decode is not None:
+    if options.decode is None:
+        network = load_decode()
+    else:
         average = AveragedNetwork(DecodeNetwork(DecodeConfig(), torch.arange(POINTS)))
         average.load_state_dict(load_checkpoint(options.decode)["average"])
         network = average.network
