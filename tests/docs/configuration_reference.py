@@ -5,6 +5,7 @@
 It is here and not in `common`, which must not import the daemons.
 """
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,10 @@ from sender.__main__ import PROGRAM as SENDER
 from sender.composition import SenderConfig
 
 PAGE = Path(__file__).parents[2] / "docs" / "configuration.md"
+PROGRAMS: Mapping[str, tuple[Program, type[Any]]] = {
+    "sender": (SENDER, SenderConfig),
+    "receiver": (RECEIVER, ReceiverConfig),
+}
 
 _INTRODUCTION = """\
 # Configuration
@@ -49,7 +54,7 @@ _KINDS = {int: "whole number", float: "number", bool: "true or false", str: "tex
 
 def configuration_page() -> str:
     """The whole page as Markdown."""
-    return "\n".join([_INTRODUCTION, *_program(SENDER, SenderConfig), *_program(RECEIVER, ReceiverConfig)])
+    return "\n".join([_INTRODUCTION, *(line for program in PROGRAMS.values() for line in _program(*program))])
 
 
 def _program(program: Program, config: type[Any]) -> list[str]:
