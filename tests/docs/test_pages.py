@@ -1,0 +1,76 @@
+"""Links, commands, modules and exit codes in README, CONTRIBUTING and docs are real."""
+
+import importlib.util
+import re
+import shlex
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from common import errors
+from common.errors import INTERRUPTED, BodywireError
+from common.io.configuration import read_config
+from tests.docs.configuration_reference import PROGRAMS
+
+ROOT = Path(__file__).parents[2]
+PAGES = {
+    str(path.relative_to(ROOT)): path.read_text(encoding="utf-8")
+    for path in sorted([ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").glob("*.md")])
+}
+
+
+def anchor(heading: str) -> str:
+    """The fragment under which GitHub shows a heading."""
+    return re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-")
+
+
+def links(text: str) -> list[str]:
+    """Targets of the links to files of the repository and to headings."""
+    targets = re.findall(r"\]\(([^)\s]+)\)", text)
+    return [target for target in targets if not target.startswith(("http://", "https://"))]
+
+
+def commands(text: str) -> Iterator[list[str]]:
+    """The command lines of the daemons in code blocks, split into words."""
+    for line in re.findall(r"^    (?:bodywire/bin/)?((?:sender|receiver)(?: +[-#&].*)?)$", text, flags=re.MULTILINE):
+        yield shlex.split(re.sub(r" +[&#].*", "", line))
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_links_lead_somewhere(page: str) -> None:
+    for target in links(PAGES[page]):
+        path, _, fragment = target.partition("#")
+        file = (ROOT / page).parent / path if path else ROOT / page
+        assert file.exists(), target
+        if fragment:
+            headings = re.findall(r"^#+ (.*)$", file.read_text(encoding="utf-8"), flags=re.MULTILINE)
+            assert fragment in {anchor(heading) for heading in headings}, target
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_commands_are_valid(page: str) -> None:
+    for program, *flags in commands(PAGES[page]):
+        if "--config" not in flags and not {"--help", "--version"} & set(flags):
+            description, config = PROGRAMS[program]
+            read_config(config, description, flags, {})
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_modules_exist(page: str) -> None:
+    named = re.findall(r"python -m ((?:common|sender|receiver|tests)(?:\.[a-z]\w*)*)", PAGES[page])
+    named += re.findall(r"`(tests\.(?:bench|docs)\.[a-z]\w*)`", PAGES[page])
+    for module in named:
+        assert importlib.util.find_spec(module), module
+
+
+def test_commands_are_found() -> None:
+    assert sum(len(list(commands(text))) for text in PAGES.values()) > 20
+
+
+def test_troubleshooting_has_every_exit_code() -> None:
+    kinds = [kind for kind in vars(errors).values() if isinstance(kind, type) and issubclass(kind, BodywireError)]
+    codes = {0, INTERRUPTED, *(kind.exit_code for kind in kinds)}
+    page = PAGES["docs/troubleshooting.md"]
+    assert {int(code) for code in re.findall(r"^## (\d+): ", page, flags=re.MULTILINE)} == codes
+    assert {int(code) for code in re.findall(r"^\| \[(\d+)\]", page, flags=re.MULTILINE)} == codes
