@@ -1,17 +1,17 @@
-# Bodywire's commands. `make demo` and `make test` set up .venv themselves, once, and again when its inputs change.
+# Bodywire's commands. All but `help` create .venv first, and update it when its inputs change.
 
 BASE_PYTHON ?= python3.11
 VENV := .venv
 PYTHON := $(VENV)/bin/python
-# What an installation depends on: dependencies, and the wire that the stubs are generated from.
+# What an installation depends on: dependencies, and the messages that the stubs are generated from.
 INPUTS := pyproject.toml setup.py $(wildcard proto/common/wire/*.proto)
-# Training people are rendered through EGL, on a GPU or on Mesa's llvmpipe; the tests make certificates with openssl, and hosts with iproute2.
+# The renderer of training pictures needs EGL (a GPU, or Mesa's llvmpipe); tests need openssl and iproute2.
 SYSTEM_PACKAGES := libegl1 libegl-mesa0 libgl1 libgl1-mesa-dri openssl iproute2
 
 DEMO_OUT ?= demo-out
 TEST_FLAGS ?=
 BENCH_FLAGS ?=
-# Every module of tests/bench that is a command.
+# All modules of tests/bench that are commands.
 BENCHES ?= $(basename $(notdir $(shell grep -l '^if __name__ == "__main__"' tests/bench/*.py)))
 
 .DELETE_ON_ERROR:

@@ -1,4 +1,4 @@
-"""Generates the wire stubs from `proto/` while the package is built; everything else stands in `pyproject.toml`."""
+"""Generates the wire stubs from `proto/` during the build; all other settings are in `pyproject.toml`."""
 
 from pathlib import Path
 from typing import ClassVar
@@ -11,7 +11,7 @@ PROTO_ROOT = Path("proto")
 
 
 class BuildWire(Command):
-    """Compiles `proto/**/*.proto`: into the wheel, or beside the sources for an editable install (git ignores them).
+    """Compiles `proto/**/*.proto` into the wheel, or beside the sources (ignored by git) for an editable install.
 
     A sub-command of `build` and not a `build_py` subclass, because setuptools turns an error in a customised `build_py`
     of an editable install into a warning.
@@ -38,7 +38,7 @@ class BuildWire(Command):
         outputs = [f"--{kind}={target}" for kind in ("python_out", "pyi_out", "grpc_python_out")]
         include = Path(command.__file__).with_name("_proto")
         if protoc.main(["protoc", f"-I{PROTO_ROOT}", f"-I{include}", *outputs, *protos]) != 0:
-            raise ExecError(f"protoc refused {', '.join(protos)}; its message stands above")
+            raise ExecError(f"protoc failed on {', '.join(protos)}; its message is above")
 
     def get_source_files(self) -> list[str]:
         return sorted(str(path) for path in PROTO_ROOT.rglob("*.proto"))

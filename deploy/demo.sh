@@ -1,17 +1,17 @@
 #!/bin/sh
-# Plays the demo clip through both daemons over loopback, then says what came of it.
+# Plays the demo clip through both daemons over loopback and prints a summary of the output.
 #   sh deploy/demo.sh [DIRECTORY]
-# `sender`, `receiver` and `python` are those of the environment that the PATH names first; `make demo` sees to that.
+# Uses `sender`, `receiver` and `python` from the PATH; `make demo` puts those of .venv first.
 set -eu
 
 out=${1:-demo-out}
 receiver_pid=""
-patience_tenths=1200 # the first start of a fresh installation compiles and caches; two minutes are ample
+start_tenths_left=1200 # two minutes: the first start of a new installation compiles and fills caches
 
 stop_receiver() {
     [ -n "$receiver_pid" ] || return 0
     kill "$receiver_pid" 2>/dev/null || true
-    tenths_left=100 # it finishes what it is writing; ten seconds are ample
+    tenths_left=100 # ten seconds to finish the files that it is writing
     while kill -0 "$receiver_pid" 2>/dev/null && [ "$tenths_left" -gt 0 ]; do
         tenths_left=$((tenths_left - 1))
         sleep 0.1
@@ -33,8 +33,8 @@ last_line() {
 }
 
 command -v sender >/dev/null && command -v receiver >/dev/null || fail "sender and receiver are not installed; run make demo"
-mkdir -p "$out" 2>/dev/null || fail "cannot make the directory $out"
-# An earlier demo's output would be counted with this one's.
+mkdir -p "$out" 2>/dev/null || fail "cannot create the directory $out"
+# The summary must not count the output of an earlier demo.
 rm -rf "$out/meshes" "$out/frames.jsonl" "$out/index.json" "$out/contact-sheet.png" "$out/receiver.log" "$out/sender.log"
 
 receiver --listen 127.0.0.1:0 --out "$out" >"$out/receiver.log" 2>&1 &
@@ -42,17 +42,17 @@ receiver_pid=$!
 
 address=""
 while [ -z "$address" ]; do
-    kill -0 "$receiver_pid" 2>/dev/null || fail "the receiver ended: $(last_line "$out/receiver.log")"
-    [ "$patience_tenths" -gt 0 ] || fail "the receiver is not listening after two minutes; see $out/receiver.log"
-    patience_tenths=$((patience_tenths - 1))
+    kill -0 "$receiver_pid" 2>/dev/null || fail "the receiver exited: $(last_line "$out/receiver.log")"
+    [ "$start_tenths_left" -gt 0 ] || fail "the receiver is not listening after two minutes; see $out/receiver.log"
+    start_tenths_left=$((start_tenths_left - 1))
     sleep 0.1
     address=$(sed -n 's/.*listening on \([^ ]*:[0-9][0-9]*\).*/\1/p' "$out/receiver.log" | head -n 1)
 done
 
 echo "demo: sending the demo clip to $address"
 sender --camera demo --peer "$address" >"$out/sender.log" 2>&1 ||
-    fail "the sender ended with exit code $?: $(last_line "$out/sender.log")"
-kill -0 "$receiver_pid" 2>/dev/null || fail "the receiver ended early: $(last_line "$out/receiver.log")"
+    fail "the sender exited with code $?: $(last_line "$out/sender.log")"
+kill -0 "$receiver_pid" 2>/dev/null || fail "the receiver exited early: $(last_line "$out/receiver.log")"
 stop_receiver
 
 clip=$(python -c 'from sender.capture.open import DEMO_CLIP; print(DEMO_CLIP)')

@@ -1,9 +1,9 @@
 #!/bin/sh
-# Installs the Debian packages that are named as arguments, or, without the right to, says which are missing and fails.
+# Installs the Debian packages given as arguments. Unless run as root, names those that are missing and fails.
 set -eu
 
 if ! command -v dpkg-query >/dev/null; then
-    echo "this is not Debian: see to EGL and OpenGL (Mesa) yourself; Debian calls them $*" >&2
+    echo "this is not Debian: install the equivalents of these packages yourself: $*" >&2
     exit 0
 fi
 
