@@ -3,6 +3,8 @@
 import importlib.util
 import re
 import shlex
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -37,6 +39,11 @@ def commands(text: str) -> Iterator[list[str]]:
         yield shlex.split(re.sub(r" +[&#].*", "", line))
 
 
+def modules(text: str) -> list[str]:
+    """Modules that are run by `python -m`."""
+    return re.findall(r"python -m ((?:common|sender|receiver|tests)(?:\.[a-z]\w*)*)", text)
+
+
 @pytest.mark.parametrize("page", PAGES)
 def test_links_lead_somewhere(page: str) -> None:
     for target in links(PAGES[page]):
@@ -58,10 +65,20 @@ def test_commands_are_valid(page: str) -> None:
 
 @pytest.mark.parametrize("page", PAGES)
 def test_modules_exist(page: str) -> None:
-    named = re.findall(r"python -m ((?:common|sender|receiver|tests)(?:\.[a-z]\w*)*)", PAGES[page])
-    named += re.findall(r"`(tests\.(?:bench|docs)\.[a-z]\w*)`", PAGES[page])
-    for module in named:
+    for module in [*modules(PAGES[page]), *re.findall(r"`(tests\.(?:bench|docs)\.[a-z]\w*)`", PAGES[page])]:
         assert importlib.util.find_spec(module), module
+
+
+def test_packages_do_not_import_their_commands() -> None:
+    """Otherwise `python -m` warns that the module is imported already."""
+    named = sorted({module for text in PAGES.values() for module in modules(text) if "." in module})
+    script = (
+        "import importlib, sys\n"
+        f"for module in {named}:\n"
+        "    importlib.import_module(module.rpartition('.')[0])\n"
+        "    assert module not in sys.modules, module\n"
+    )
+    subprocess.run([sys.executable, "-c", script], check=True)
 
 
 def test_commands_are_found() -> None:

@@ -11,7 +11,8 @@ from common.errors import OutputError, PeerError
 from common.frames import Camera, LabelFrame, PersonLabels
 from common.io.addresses import Address
 from common.wire.convert import FrameMessage, Hello
-from receiver.link import LinkServer, Session
+from receiver.link.server import LinkServer
+from receiver.link.session import Session
 from receiver.publish.frame_record import FrameRecord
 from receiver.publish.session_directory import PublishConfig, SessionDirectory, SessionWriter
 from sender.link import LinkClient, LinkConfig

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from common.labels import LABEL_SIZE
-from receiver.link import Session, SessionRegistry
+from receiver.link.session import Session, SessionRegistry
 from sender.link import Fate
 from tests.support.fake_link import CountingCodec, label_frame
 from tests.support.link_fixture import LinkFixture, RecordingPipeline, send_all

@@ -18,7 +18,7 @@ from common.frames import Camera, LabelFrame, PersonLabels
 from common.io.addresses import Address
 from common.labels import GROUP_NAMES, LABEL_SIZE, split
 from common.wire.convert import STREAM_METHOD, STREAM_SERVICE, FrameMessage, Hello, encode_client
-from receiver.link import SessionRegistry
+from receiver.link.session import SessionRegistry
 from sender.link import Fate
 from tests.support.fake_link import MODEL, label_frame
 from tests.support.link_fixture import LOOPBACK, LinkFixture, RecordingPipeline, send_all

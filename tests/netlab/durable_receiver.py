@@ -17,7 +17,8 @@ from typing import Any
 from common.codec.frame_codec import FrameCodec
 from common.codec.packet import CODEC_VERSION
 from common.io.addresses import Address
-from receiver.link import LinkServer, ListenConfig, Session, SessionRegistry
+from receiver.link.server import LinkServer, ListenConfig
+from receiver.link.session import Session, SessionRegistry
 from receiver.metrics import ReceiverMetrics
 from receiver.pipeline import ReceiverPipeline
 from receiver.publish.session_directory import PublishConfig, SessionDirectory

@@ -18,8 +18,9 @@ from common.codec.frame_codec import FrameCodec
 from common.codec.packet import CODEC_VERSION
 from common.io.addresses import Address
 from common.wire.convert import FrameMessage
-from receiver.link import LinkServer, ListenConfig, Session, SessionRegistry
 from receiver.link.auth.tls import SecurityConfig
+from receiver.link.server import LinkServer, ListenConfig
+from receiver.link.session import Session, SessionRegistry
 from tests.netlab.source import MODEL
 
 

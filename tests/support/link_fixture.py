@@ -12,7 +12,8 @@ from common.blobs import Blob
 from common.clock import SYSTEM_CLOCK, Clock
 from common.io.addresses import Address
 from common.wire.convert import FrameMessage, Hello
-from receiver.link import LinkServer, ListenConfig, Session, SessionRegistry
+from receiver.link.server import LinkServer, ListenConfig
+from receiver.link.session import Session, SessionRegistry
 from sender.link import FrameEncoder, LinkClient, LinkConfig
 from sender.link.background_transfer import Pacer
 from sender.link.transport.transport import Transport
