@@ -189,7 +189,7 @@ def read_config(
     values = _from_file(Path(path), options) if path else {}
     values |= _from_environment(prefix, environment, options)
     values |= _from_flags(flags, options)
-    return _build(kind, values)
+    return _build(kind, program, values)
 
 
 def options_of(kind: type[Any]) -> list[Option]:
@@ -321,12 +321,13 @@ def _checked(where: str, convert: Any, value: Any) -> Any:
         raise UsageError(f"{where}: {error}") from error
 
 
-def _build(kind: type[T], values: dict[Option, Any]) -> T:
+def _build(kind: type[T], program: Program, values: dict[Option, Any]) -> T:
     components = {}
     for component, component_kind in get_type_hints(kind).items():
         given = {entry.name: value for entry, value in values.items() if entry.component == component}
         try:
             components[component] = component_kind(**given)
         except ValueError as error:
-            raise UsageError(str(error)) from error
+            where = "" if "--" in str(error) else f"[{component}] "
+            raise UsageError(f"{where}{error}; see {program.name} --help") from error
     return kind(**components)

@@ -30,6 +30,10 @@ class CameraOptions:
     realtime: bool = option(False, help="keep a file's pace")
     out: Path = option(Path("out"), help="folder")
 
+    def __post_init__(self) -> None:
+        if self.focal_px == 0:
+            raise ValueError("focal_px must be above 0")
+
 
 @dataclass(frozen=True, slots=True)
 class Options:
@@ -82,7 +86,8 @@ def test_flag_takes_back_what_the_environment_switched_on() -> None:
         (["--window"], "expected one argument"),
         (["--window", "two"], "--window: 'two' is not a whole number"),
         (["--window", "9" * 400], "--window must be at most 64"),
-        (["--window", "0"], "--window must be at least 1"),
+        (["--window", "0"], "--window must be at least 1, not 0; see sender --help"),
+        (["--focal-px", "0"], "[camera] focal_px must be above 0; see sender --help"),
         (["--focal-px", "wide"], "--focal-px: 'wide' is not a number"),
         (["--focal-px", "inf"], "--focal-px: 'inf' is not finite"),
         (["--focal-px=--"], "--focal-px: expected one argument"),
