@@ -46,7 +46,7 @@ from tests.bench.removal_trainings import CONTROL, DIFFUSION_REMOVALS, SEMANTICS
 SIZES = Sizes(
     strangers=(4096, 384), fresh=(12288, 1024), bodies=(61440, 2048), semantics_steps=500, diffusion_steps=300
 )
-QUICK_SIZES = Sizes(strangers=(64, 16), fresh=(64, 16), bodies=(256, 64), semantics_steps=20, diffusion_steps=8)
+QUICK_SIZES = Sizes(strangers=(64, 16), fresh=(64, 16), bodies=(256, 16), semantics_steps=20, diffusion_steps=8)
 COUNT, QUICK_COUNT = 256, 32
 BATCH = 32
 SHIPPED, SKIPPED = "shipped", "denoiser skipped"

@@ -19,8 +19,8 @@ Systems = Mapping[str, Figures]
 
 # Decimals by unit; other figures have three.
 _DIGITS = {
-    **dict.fromkeys(("pck05", "pck10", "share", "mean"), 3),
     **{"mm": 1, "ms": 2, "bytes": 1, "fps": 2},
+    **dict.fromkeys(("pck05", "pck10", "share", "mean"), 3),
     **dict.fromkeys(("frames", "images", "people", "found", "identities"), 0),
     **dict.fromkeys(("rounds", "kills", "lost", "duplicated", "misplaced", "wrong"), 0),
 }
