@@ -145,7 +145,7 @@ def _number(text: str, kind: type[int] | type[float]) -> int | float:
 
 
 class _Parser(argparse.ArgumentParser):
-    """Raises instead of printing its usage, so that a wrong flag is one line like any other error."""
+    """Raises UsageError for a wrong flag, which becomes one line like all other errors."""
 
     def error(self, message: str) -> NoReturn:
         raise UsageError(f"{message.removeprefix('argument ')}; see {self.prog} --help")
@@ -169,17 +169,17 @@ def read_config(
     arguments: Sequence[str] | None = None,
     environment: Mapping[str, str] | None = None,
 ) -> T:
-    """Builds a daemon's configuration, a dataclass of components, from all four places.
+    """Builds a daemon's configuration, a dataclass of components, from all four sources.
 
     Args:
         kind: the dataclass.
-        program: what `--help` and `--version` show.
-        arguments: flags, without the program's name; the process's own by default.
-        environment: the process's own by default.
+        program: the command line.
+        arguments: flags without the program's name; by default those of the process.
+        environment: environment variables; by default those of the process.
 
     Raises:
-        UsageError: an unknown flag or key, a value that does not parse or that a component refuses, a file that cannot
-            be read.
+        UsageError: an unknown flag, variable or key, a value that does not parse or is out of range, or a file that
+            cannot be read.
     """
     options = options_of(kind)
     environment = os.environ if environment is None else environment
@@ -217,7 +217,7 @@ def component_summary(kind: type[Any], component: str) -> str:
 
 def _without_none(hint: Any) -> Any:
     """`X | None` as X."""
-    alternatives = [each for each in get_args(hint) if each is not NoneType]
+    alternatives = [kind for kind in get_args(hint) if kind is not NoneType]
     return alternatives[0] if NoneType in get_args(hint) and len(alternatives) == 1 else hint
 
 
