@@ -27,10 +27,10 @@ from common.training.loop import LoopConfig, TrainingLoop
 from common.weights.devices import fast_autocast
 from common.weights.loader import architecture_of, load_into, save_weights
 from receiver.decode.geometry_image import LEVEL_SIZES, true_levels
-from receiver.decode.loss import LossWeights, balance_loss, diversity_loss, kl_to_arrived, level_error
 from receiver.decode.network import DecodeConfig, DecodeNetwork
 from receiver.decode.stage import WEIGHTS_NAME
 from receiver.train.bodies import BodyTable, template_order
+from receiver.train.decode_loss import LossWeights, balance_loss, diversity_loss, kl_to_arrived, level_error
 from receiver.train.decode_scores import decode_scores
 from receiver.train.label_dropout import LabelDropoutConfig, drop_labels
 
