@@ -186,13 +186,27 @@ class Sender:
             PeerError: the receiver cannot be reached, or refuses the session.
             OutputError: the spool cannot be written.
         """
-        await self.delivery.connect()
         try:
-            await self.pipeline.run(stop)
+            if await self._connected(stop):
+                await self.pipeline.run(stop)
         finally:
             await self.delivery.close()
         if self.spool is not None and self.pipeline.finished and not self.spool.pending:
             self.spool.finish()
+
+    async def _connected(self, stop: asyncio.Event) -> bool:
+        """Connects; False if `stop` is set before there is a connection."""
+        connecting = asyncio.ensure_future(self.delivery.connect())
+        stopping = asyncio.ensure_future(stop.wait())
+        try:
+            await asyncio.wait((connecting, stopping), return_when=asyncio.FIRST_COMPLETED)
+            if connecting.done():
+                await connecting
+            return connecting.done()
+        finally:
+            for task in (connecting, stopping):
+                task.cancel()
+            await asyncio.gather(connecting, stopping, return_exceptions=True)
 
     def summary(self) -> list[str]:
         """Lines for the user: what was sent, and what is still in the spool."""

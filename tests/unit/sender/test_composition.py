@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 from common.codec.frame_codec import FrameCodec
+from common.errors import PeerError
 from common.frames import Camera, LabelFrame, PersonLabels
 from common.labels import GROUPS
 from sender.composition import LinkAccount, RatedEncoder, Sender
@@ -92,3 +93,30 @@ def test_summary_reports_undelivered_frames() -> None:
     assert sender_of(FakeDelivery(), FakeSpool(0)).summary() == [sent]
     waiting = "3 frames wait in spool and will be sent when the sender is started again"
     assert sender_of(FakeDelivery(), FakeSpool(3)).summary() == [sent, waiting]
+
+
+class UnreachableDelivery(FakeDelivery):
+    async def connect(self) -> None:
+        self.calls.append("connect")
+        await asyncio.Event().wait()
+
+
+async def test_stop_ends_the_sender_while_it_connects() -> None:
+    delivery, stop = UnreachableDelivery(), asyncio.Event()
+    running = asyncio.create_task(sender_of(delivery).run(stop))
+    await asyncio.sleep(0)
+    stop.set()
+    async with asyncio.timeout(10):
+        await running
+    assert delivery.calls == ["connect", "close"]
+
+
+async def test_failed_connection_is_raised() -> None:
+    class RefusedDelivery(FakeDelivery):
+        async def connect(self) -> None:
+            raise PeerError("no receiver")
+
+    delivery = RefusedDelivery()
+    with pytest.raises(PeerError, match="no receiver"):
+        await sender_of(delivery).run(asyncio.Event())
+    assert delivery.calls == ["close"]
