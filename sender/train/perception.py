@@ -198,7 +198,7 @@ def train(options: argparse.Namespace) -> None:
         loop.log(loss=loss, **terms)
 
     if workers.first:
-        scores = evaluate(loop.average, validation_batches(options.data), kinematics)
+        scores = evaluate(FlipAugmentation(loop.average), validation_batches(options.data), kinematics)
         loop.write_scores(options.json or options.out / "scores.json", scores)
     workers.leave()
 

@@ -31,7 +31,7 @@ from common.body.rotations import axis_angle_to_matrix
 from common.errors import exit_code_of
 from common.io.atomic_write import atomic_replacement
 from common.synthetic.dataset.shards import Batch, CropDataset
-from common.synthetic.dataset.split import SPLITS
+from common.synthetic.dataset.split import Split
 from common.training.flags import add_result_flags, add_steps_flag, add_training_flags, parser_of
 from common.training.loop import LoopConfig, TrainingLoop
 from common.weights.loader import load_into, save_weights
@@ -195,17 +195,18 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
 
 
 def gather(options: argparse.Namespace, space: LabelSpace, kinematics: KeypointKinematics) -> tuple[Samples, Samples]:
-    """Training and validation samples."""
+    """Training and validation samples; a training of no steps needs no training crops."""
     perception = Perception.load()
-    train, val = (
-        cached_samples(
-            options.out / f"features-{split}.pt", CropDataset(options.data, split), perception, space, kinematics
-        )
-        for split in SPLITS[:2]
-    )
+
+    def samples(split: Split) -> Samples:
+        dataset = CropDataset(options.data, split)
+        return cached_samples(options.out / f"features-{split}.pt", dataset, perception, space, kinematics)
+
+    val = samples("val")
     # Perception is more certain on crops that it was trained on: half of the validation split joins the training.
     half = len(val) // 2
-    return train.joined(val.pick(torch.arange(half))), val.pick(torch.arange(half, len(val)))
+    pool, val = val.pick(torch.arange(half)), val.pick(torch.arange(half, len(val)))
+    return (pool if options.steps == 0 else samples("train").joined(pool)), val
 
 
 @torch.no_grad()
