@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from common.synthetic.dataset.shards import CropDataset
+from common.synthetic.dataset.split import Split
 from common.synthetic.scene.scene import CROP_FIELDS
 from sender.perception.inference.detector import DetectorConfig, DetectorNet, peaks
 from sender.train.detector import loss_terms
@@ -14,20 +15,20 @@ from sender.train.detector_frames import FrameBatch, FrameComposer, cut_out, pas
 from sender.train.distractors import distractor
 
 
-def _blue_people(directory: Path, size: int) -> CropDataset:
+def bar_people(directory: Path, size: int, split: Split = "train") -> CropDataset:
     """A data set whose crops show a blue upright bar; all other fields of its shard are empty."""
-    shard = directory / "train-0000"
+    shard = directory / f"{split}-0000"
     shard.mkdir(parents=True)
     image, mask = np.zeros((8, size, size, 3), np.uint8), np.zeros((8, size, size), np.uint8)
     where = (slice(None), slice(size // 8, -size // 8), slice(3 * size // 8, -3 * size // 8))
     image[where], mask[where] = (0, 0, 255), 255
     for name in CROP_FIELDS:
         np.save(shard / f"{name}.npy", {"image": image, "mask": mask}.get(name, np.zeros(8)))
-    return CropDataset([directory], "train")
+    return CropDataset([directory], split)
 
 
 def test_frames_have_boxes_of_people_of_every_data_set(tmp_path: Path) -> None:
-    datasets = [_blue_people(tmp_path / "fine", 64), _blue_people(tmp_path / "coarse", 32)]
+    datasets = [bar_people(tmp_path / "fine", 64), bar_people(tmp_path / "coarse", 32)]
     composer = FrameComposer(datasets, np.random.default_rng(5), 128, backgrounds=4)
     frames = [composer.frame() for _ in range(12)]
     boxes = np.concatenate([boxes for _, boxes in frames])
@@ -45,7 +46,7 @@ def test_frames_have_boxes_of_people_of_every_data_set(tmp_path: Path) -> None:
 
 
 def test_same_seed_gives_the_same_frame(tmp_path: Path) -> None:
-    dataset = _blue_people(tmp_path, 32)
+    dataset = bar_people(tmp_path, 32)
     first, second = (FrameComposer([dataset], np.random.default_rng(1), 64, backgrounds=2).frame()[0] for _ in range(2))
     assert np.array_equal(first, second)
 

@@ -1,0 +1,38 @@
+"""The sender's trainings as programs: examples, a few steps, resuming and export."""
+
+import json
+import shlex
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+import torch
+
+from common.weights.loader import read_manifest
+from sender.train import detector, perception, semantics, verifier
+from tests.unit.sender.train.test_detector_frames import bar_people
+
+
+@pytest.mark.parametrize("module", [perception, detector, verifier, semantics])
+def test_examples_parse(module: ModuleType) -> None:
+    _, _, examples = (module.__doc__ or "").partition("\nExamples:\n")
+    lines = examples.strip().splitlines()
+    assert len(lines) == 3
+    for line in lines:
+        _, _, flags = line.partition(f"-m {module.__name__} ")
+        assert module.parse(shlex.split(flags)).data
+
+
+def test_detector_resumes_and_exports(tmp_path: Path) -> None:
+    for split in ("train", "val"):
+        bar_people(tmp_path / "data", 32, split)
+    flags = ["--data", str(tmp_path / "data"), "--out", str(tmp_path), "--batch", "2", "--size", "64"]
+    flags += ["--threads", str(torch.get_num_threads())]
+    detector.train(detector.parse([*flags, "--steps", "1"]))
+    detector.train(detector.parse([*flags, "--steps", "2", "--resume"]))
+    document = json.loads((tmp_path / "scores.json").read_text())
+    assert (document["steps"], document["samples"]) == (2, 4)
+    detector.export(detector.parse([*flags, "--export", "--weights", str(tmp_path / "weights")]))
+    entry = read_manifest(tmp_path / "weights")["detector"]
+    assert entry.recipe["images_seen"] == 4
+    assert entry.architecture["size"] == 64
