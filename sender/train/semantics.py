@@ -9,9 +9,9 @@ The crops must be ones that perception was not trained on: on its own training c
 writes the weights when the training is over.
 
 Examples:
-  python -m sender.train.semantics --data strangers fresh --out runs/semantics --export
-  python -m sender.train.semantics --data strangers fresh --out runs/semantics --resume --export
-  python -m sender.train.semantics --data strangers --out runs/without --steps 300 --seed 2 --without discriminator
+  python -m sender.train.semantics --data unseen fresh --out runs/semantics --export
+  python -m sender.train.semantics --data unseen fresh --out runs/semantics --resume --export
+  python -m sender.train.semantics --data unseen --out runs/without --steps 300 --seed 2 --without discriminator
 """
 
 import argparse

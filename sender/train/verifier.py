@@ -9,9 +9,9 @@ of its own.  CPU recipe: 1,000 training and 200 validation frames of 8,192 and 7
 nearly all of it for detector and perception, whose outputs are kept in --out.  --export also writes the weights.
 
 Examples:
-  python -m sender.train.verifier --data strangers --export
-  python -m sender.train.verifier --data strangers --out runs/verifier --frames 100
-  python -m sender.train.verifier --data strangers --seed 1 --export --weights /tmp/weights
+  python -m sender.train.verifier --data unseen --export
+  python -m sender.train.verifier --data unseen --out runs/verifier --frames 100
+  python -m sender.train.verifier --data unseen --seed 1 --export --weights /tmp/weights
 """
 
 import argparse
