@@ -38,13 +38,13 @@ class Sizes:
 
 @dataclass
 class Trainings:
-    """Makes data and trains in a folder; what is there already is kept.
+    """Makes data and trains in a folder; existing results are reused.
 
     Args:
         work: the folder.
         sizes: of data and trainings.
         seed: of the trainings.
-        commands: all commands, also those whose results were there already, filled by `run`.
+        commands: all commands, also those with existing results, filled by `run`.
     """
 
     work: Path
@@ -53,7 +53,7 @@ class Trainings:
     commands: list[str] = field(default_factory=list)
 
     def run(self) -> None:
-        """Renders, then trains diffusion and semantics beside each other, on one thread each.
+        """Renders, then trains diffusion and semantics in parallel, on one thread each.
 
         Raises:
             BodywireError: a command failed; its own message precedes this one.
@@ -112,7 +112,7 @@ class Trainings:
         self._call([module, *data, *flags], done=out / "scores.json")
 
     def _call(self, arguments: Sequence[str], done: Path | None = None) -> None:
-        """Runs a module unless the file that it writes last is there."""
+        """Runs a module unless the file that it writes last exists."""
         self.commands.append(f"python -m {' '.join(arguments)}")
         if done is not None and done.exists():
             return

@@ -2,14 +2,14 @@
 
     u_m             the condition of the diffusion (24) is zero; fine-tuned from the shipped weights
     z'              the latent (21) of no labels, the same for all people; fine-tuned likewise
-    denoiser        the starting cloud, the skinned body's points, goes straight to the surface stage; not trained
+    denoiser        the starting cloud, points of the skinned body, is meshed without denoising; needs no training
     discriminator   γ = 0 in (11); trained from random weights
     learned prior   N(0, I) in place of p(z|X); trained from random weights
 
-A control of the same data, seed and length belongs to each training.  On people of the test split, with true and with
-perceived labels, each row has the mean figure with the part (the control) and without it, and the difference: what the
-part is worth, ± one standard error over people.  The error does not include the variation between trainings.  The bench
-renders and trains in `--work` what is not there already and resumes; it prints the commands.
+Each training has a control of the same data, seed and number of steps.  On people of the test split, with true and with
+perceived labels, each row has the mean figure with the part (the control) and without it, and the difference, which is
+the benefit of the part, ± one standard error over people.  The standard error does not include the variation between
+trainings.  The bench renders and trains in `--work`, reuses existing results, resumes, and prints the commands.
 """
 
 import sys
@@ -87,7 +87,7 @@ COMPARISONS = (
 
 @dataclass(frozen=True)
 class Benefit:
-    """What a part is worth: the figure without it minus the figure with it.
+    """The benefit of a part: the figure without it minus the figure with it.
 
     Args:
         with_part, without: means over people.
@@ -270,7 +270,7 @@ def removal_table(benefits: Mapping[Comparison, Benefit]) -> str:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command line; returns the exit code."""
-    parser = report.flags("removals", "Train without parts of the networks and measure what each is worth.", 7)
+    parser = report.flags("removals", "Train without parts of the networks and measure the benefit of each.", 7)
     parser.add_argument(
         "--work", type=Path, default=Path("runs/removals"), help="folder of data and trainings (default: %(default)s)"
     )

@@ -44,7 +44,7 @@ def test_removal_table_has_a_row_per_comparison() -> None:
 
 
 class _Commands:
-    """Stands in for `subprocess.run`: keeps the modules' arguments and writes what a training would."""
+    """Replaces `subprocess.run`: records the arguments and writes the files of a training."""
 
     def __init__(self) -> None:
         self.calls: list[list[str]] = []
