@@ -153,7 +153,8 @@ class SenderPipeline:
         await asyncio.wait((draining, stopped), return_when=asyncio.FIRST_COMPLETED)
         try:
             timeout_s = _DURABLE_DRAIN_TIMEOUT_S if self._durable else _DRAIN_TIMEOUT_S
-            await asyncio.wait_for(draining, None if draining.done() else timeout_s)
+            async with asyncio.timeout(None if draining.done() else timeout_s):
+                await draining
         except TimeoutError:
             if not self._durable:
                 message = "the receiver did not acknowledge the last frames before the sender had to stop"

@@ -142,7 +142,8 @@ class LocalEngine:
                 return
             self._submitted.clear()
             try:
-                await asyncio.wait_for(self._submitted.wait(), left_s)
+                async with asyncio.timeout(left_s):
+                    await self._submitted.wait()
             except TimeoutError:
                 return
 

@@ -71,5 +71,8 @@ class StandbyConnection(Generic[T]):
         opening, self._opening = self._opening, None
         if opening is not None:
             opening.cancel()
-            with suppress(Exception, asyncio.CancelledError):
-                await (await opening).close()
+            # `gather` keeps the cancellation of the opening apart from one of the caller, which must not be lost.
+            (stream,) = await asyncio.gather(opening, return_exceptions=True)
+            if not isinstance(stream, BaseException):
+                with suppress(Exception):
+                    await stream.close()

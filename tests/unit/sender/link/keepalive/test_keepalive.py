@@ -84,3 +84,16 @@ async def test_loss_is_reported_and_an_answer_recovers_the_stream(fixture: Fixtu
         fixture.keepalive.on_acknowledgement(replace(ack(0), client_sent_ns=2_000_000_000_000))
         while not fixture.observer.connections:
             await asyncio.sleep(0.001)
+
+
+@pytest.mark.parametrize("steps", range(6))
+async def test_cancel_while_the_first_echo_arrives_ends_every_task(fixture: Fixture, steps: int) -> None:
+    heartbeat = await fixture.heartbeat()
+    fixture.answer(heartbeat, 1_000_000_000_000)
+    # The echo wakes the heartbeat task within a few steps of the loop; a cancellation in between must not be lost.
+    for _ in range(steps):
+        await asyncio.sleep(0)
+    for task in fixture.tasks:
+        task.cancel()
+    _, running = await asyncio.wait(fixture.tasks, timeout=1)
+    assert not running

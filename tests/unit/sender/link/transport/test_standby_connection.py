@@ -80,3 +80,21 @@ async def test_wait_ends_when_the_connection_is_open() -> None:
     network.attempts[0].set_result(FakeConnection())
     async with asyncio.timeout(10):
         await waiting
+
+
+async def test_cancel_while_dismissing_is_not_lost() -> None:
+    async def slow_to_stop() -> FakeConnection:
+        try:
+            await asyncio.Event().wait()
+        finally:
+            await asyncio.sleep(0.01)
+        raise AssertionError
+
+    standby = StandbyConnection(slow_to_stop)
+    standby.seek()
+    await asyncio.sleep(0)
+    dismissing = asyncio.create_task(standby.dismiss())
+    await asyncio.sleep(0)
+    dismissing.cancel()
+    await asyncio.wait([dismissing], timeout=10)
+    assert dismissing.cancelled()
