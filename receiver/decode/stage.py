@@ -1,8 +1,8 @@
 """The decode stage: received labels → body parameters, mixture latent z', three levels of geometry features."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Self
 
 import numpy as np
 import torch
@@ -14,7 +14,7 @@ from common.body.model import BodyParameters
 from common.frames import PersonLabels
 from common.labels import LABEL_SIZE, concatenate, group_slices
 from common.weights.devices import CPU, device_of
-from common.weights.loader import architecture_of, load_into, save_weights
+from common.weights.loader import architecture_of, load_into
 from receiver.decode.mixture import GaussianMixture
 from receiver.decode.network import DecodeConfig, DecodeNetwork
 
@@ -58,11 +58,6 @@ def arrived_vectors(people: Sequence[PersonLabels]) -> tuple[Tensor, Tensor]:
         for name, values in person.labels.items():
             present[row, slices[name].start : slices[name].start + len(values)] = 1
     return torch.from_numpy(labels), present
-
-
-def save_network(network: DecodeNetwork, recipe: Mapping[str, Any], scores: Mapping[str, float]) -> None:
-    """Writes trained weights into the package."""
-    save_weights(WEIGHTS_NAME, network.state_dict(), architecture_of(network.config), recipe, scores)
 
 
 def load_network() -> DecodeNetwork:

@@ -1,8 +1,8 @@
 """The diffusion stage: geometry features s_1…s_3 and an initial cloud → oriented points of each person's surface."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Literal, Self, get_args
+from typing import Literal, Self, get_args
 
 import numpy as np
 import torch
@@ -13,7 +13,7 @@ from common.body.anatomy import POINTS
 from common.body.model import BodyModel, BodyParameters
 from common.io.configuration import option
 from common.weights.devices import device_of, to_numpy
-from common.weights.loader import architecture_of, load_into, save_weights
+from common.weights.loader import architecture_of, load_into
 from receiver.decode.geometry_image import CHANNELS, inverse_order
 from receiver.decode.stage import DecodedBody
 from receiver.diffusion.condition import Condition, Conditioner, DiffusionConfig
@@ -113,11 +113,6 @@ def sample_state(
     if config.sampler == "consistency_multistep":
         return sample_consistency_multistep(denoise, noisy, sigmas, noise)
     return sample_heun(denoise, noisy, sigmas) if config.sampler == "heun" else sample_ddim(denoise, noisy, sigmas)
-
-
-def save_network(network: DiffusionNetwork, recipe: Mapping[str, Any], scores: Mapping[str, float]) -> None:
-    """Writes trained weights into the package."""
-    save_weights(WEIGHTS_NAME, network.state_dict(), architecture_of(network.config), recipe, scores)
 
 
 def load_network() -> DiffusionNetwork:

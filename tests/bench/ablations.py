@@ -263,7 +263,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         rows: Rows = {}
         for number in range(batches):
             experiment(sender, decoder, dataset.batch(range(number * BATCH, (number + 1) * BATCH)), rows)
-            report.tell(f"{(number + 1) * BATCH}/{batches * BATCH} images")
+            report.progress(f"{(number + 1) * BATCH}/{batches * BATCH} images")
         systems: dict[str, report.Figures] = {name: mean_by_key(own) for name, own in rows.items()}
         trained, training = training_table(options.with_depth, options.without_depth)
         print(f"{batches * BATCH} test images (seed {options.seed}), {report.machine_line()}\n")

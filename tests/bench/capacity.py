@@ -103,7 +103,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         for mbps, rtt_ms in itertools.product(capacities, round_trips):
             name = f"{mbps:g} Mbit/s, {rtt_ms:g} ms"
             systems[name] = estimate(mbps, rtt_ms, options.seconds)
-            report.tell(f"{name}: {systems[name]}")
+            report.progress(f"{name}: {systems[name]}")
         print(f"labels at {_FPS:g} frames a second, {options.seconds:g} s, {report.machine_line()}\n")
         print(report.table(systems))
         report.write_json(options.json, "capacity", options.seed, systems)

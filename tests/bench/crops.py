@@ -23,7 +23,7 @@ from receiver.body.skinning import BodySkin
 from receiver.mesh.triangle_mesh import SurfaceMesh
 from sender.train.semantics import true_parameters
 from tests.bench.measures import Surface, centred
-from tests.bench.report import tell
+from tests.bench.report import progress
 
 SEED = 7
 """Data set number within the test split; the trainings score themselves on others."""
@@ -40,7 +40,7 @@ def crop_set(count: int, seed: int, size: int, preset: str = EVERYDAY.name, work
     directory = cache_directory() / f"bench-crops-{_generator()}-{preset}-{seed}-{count}-{size}"
     tasks = render_shards.plan(directory, "test", seed, count, size, PRESETS[preset])
     if tasks:
-        tell(f"rendering {count} test images into {directory}")
+        progress(f"rendering {count} test images into {directory}")
         _make(directory)
         render_shards.render(tasks, workers)
     return directory

@@ -286,7 +286,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             failure = FAILURES[name]
             planned = episodes(failure, failure.times[options.quick], random.Random(f"{options.seed} {name}"))
             systems[name] = measure(failure, planned, labels, options.kbps)
-            report.tell(f"{name}: {systems[name]}")
+            report.progress(f"{name}: {systems[name]}")
         print(f"{options.kbps:g} kbit/s, {2e3 * DELAY_S:g} ms round trip, {report.machine_line()}\n")
         print(report.table(systems))
         report.write_json(options.json, "failures", options.seed, systems)

@@ -132,7 +132,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             perception = trained(options.work / (part or WHOLE), part, options)
             errors[name] = errors_of(perception, frames, annotations)
             systems[name] = pck(errors[name]) | change(errors[name], errors[WHOLE])
-            report.tell(f"{name}: {systems[name]}")
+            report.progress(f"{name}: {systems[name]}")
         print(f"{options.count} crops of {options.size}², {options.images} drawn in each training")
         print(f"{report.machine_line()}\n")
         print(report.table(dict(sorted(systems.items(), key=lambda item: item[1]["pck10"]))))

@@ -222,10 +222,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _work(options: argparse.Namespace) -> None:
     rounds = options.rounds or (QUICK_ROUNDS if options.quick else ROUNDS)
     outcomes = {"Bodywire": run(rounds, options.seed)}
-    report.tell(f"Bodywire: {outcomes['Bodywire'].faults}")
+    report.progress(f"Bodywire: {outcomes['Bodywire'].faults}")
     for bug in BUGS:
         outcomes[bug] = run(_BUG_ROUNDS, options.seed, bug)
-        report.tell(f"{bug}: found in round {outcomes[bug].rounds}")
+        report.progress(f"{bug}: found in round {outcomes[bug].rounds}")
     systems = {name: outcome.figures() for name, outcome in outcomes.items()}
     print(f"{rounds} kills, {report.machine_line()}\n")
     print(report.table(systems))

@@ -179,7 +179,7 @@ def run_on_time(policy: str, link: Link) -> Run:
         run = run_policy(policy, link)
         if run.began_s - _STARTING_S < _MAX_START_DELAY_S:
             return run
-        report.tell(f"began {run.began_s - _STARTING_S:.1f} s late: repeated")
+        report.progress(f"began {run.began_s - _STARTING_S:.1f} s late: repeated")
     raise OutputError(f"programs take more than {_STARTING_S:g} s to start: stop other programs on this machine")
 
 
@@ -220,7 +220,7 @@ def run_all(link: Link, policies: Sequence[str], name: str) -> dict[str, Run]:
     runs: dict[str, Run] = {}
     for policy in policies:
         runs[policy] = run_on_time(policy, link)
-        report.tell(f"{name}, {policy}: {runs[policy].figures}")
+        report.progress(f"{name}, {policy}: {runs[policy].figures}")
     end_s = _STARTING_S + link.seconds
     captured_s, shown_s = (times - _STARTING_S for times in oracle(link.forward, end_s))
     ages = display_ages(captured_s, shown_s, _SETTLING_S, link.seconds)

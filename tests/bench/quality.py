@@ -138,7 +138,7 @@ def evaluate(directory: Path, count: int) -> list[Row]:
             if time.monotonic() - reported > 10 or len(rows) == count:
                 reported = time.monotonic()
                 left_s = (reported - began) / len(rows) * (count - len(rows))
-                report.tell(f"{len(rows)}/{count} images, {left_s:.0f} s left")
+                report.progress(f"{len(rows)}/{count} images, {left_s:.0f} s left")
     return rows
 
 

@@ -150,11 +150,11 @@ def perceived_demo(limit: int | None) -> LabelClip | None:
     try:
         sender = FrameSender()
     except WeightsError as error:
-        report.tell(f"perceived demo: not run ({error})")
+        report.progress(f"perceived demo: not run ({error})")
         return None
     people = [frame.people[0] for frame in map(sender.label, demo_frames(limit)) if frame.people]
     if not people:
-        report.tell("perceived demo: not run (no person was found)")
+        report.progress("perceived demo: not run (no person was found)")
         return None
     return LabelClip("demo, perceived", tuple(people))
 

@@ -22,14 +22,14 @@ class Sizes:
     """How much data is made and how long the trainings are; a control and its removals have the same length.
 
     Args:
-        strangers, fresh: (training, validation) crops of the presets `dressed` and `everyday`, which perception was not
+        unseen, fresh: (training, validation) crops of the presets `dressed` and `everyday`, which perception was not
             trained on.
         bodies: (training, validation) bodies for the diffusion.
         semantics_steps: steps from random weights.
         diffusion_steps: steps from the shipped weights.
     """
 
-    strangers: tuple[int, int]
+    unseen: tuple[int, int]
     fresh: tuple[int, int]
     bodies: tuple[int, int]
     semantics_steps: int
@@ -74,7 +74,7 @@ class Trainings:
     def _data(self) -> list[list[str]]:
         commands = []
         for name, preset, seed, counts in (
-            ("strangers", "dressed", 14, self.sizes.strangers),
+            ("unseen", "dressed", 14, self.sizes.unseen),
             ("fresh", "everyday", 2, self.sizes.fresh),
         ):
             out = ["--out", str(self.work / name), "--preset", preset, "--seed", str(seed)]
@@ -91,7 +91,7 @@ class Trainings:
             self._train("receiver.train.diffusion", "diffusion", name, data)
 
     def _train_semantics(self) -> None:
-        folders = [str(self.work / name) for name in ("strangers", "fresh")]
+        folders = [str(self.work / name) for name in ("unseen", "fresh")]
         for name in (CONTROL, *SEMANTICS_REMOVALS):
             self._share_features(name)
             data = ["--data", *folders, "--steps", str(self.sizes.semantics_steps)]

@@ -43,10 +43,8 @@ from tests.bench.measures import Surface, centred
 from tests.bench.perceived import CropSender
 from tests.bench.removal_trainings import CONTROL, DIFFUSION_REMOVALS, SEMANTICS_REMOVALS, Sizes, Trainings
 
-SIZES = Sizes(
-    strangers=(4096, 384), fresh=(12288, 1024), bodies=(61440, 2048), semantics_steps=500, diffusion_steps=300
-)
-QUICK_SIZES = Sizes(strangers=(64, 16), fresh=(64, 16), bodies=(256, 16), semantics_steps=20, diffusion_steps=8)
+SIZES = Sizes(unseen=(4096, 384), fresh=(12288, 1024), bodies=(61440, 2048), semantics_steps=500, diffusion_steps=300)
+QUICK_SIZES = Sizes(unseen=(64, 16), fresh=(64, 16), bodies=(256, 16), semantics_steps=20, diffusion_steps=8)
 COUNT, QUICK_COUNT = 256, 32
 BATCH = 32
 SHIPPED, SKIPPED = "shipped", "denoiser skipped"
@@ -250,7 +248,7 @@ def evaluate(trainings: Trainings, dataset: CropDataset) -> Rows:
         for name, labels in sources.items():
             for system, distances in receivers.chamfer_mm(labels, people).items():
                 _extend(rows, system, {f"chamfer_{name}_mm": distances})
-        report.tell(f"{start + len(people)}/{len(dataset)} people")
+        report.progress(f"{start + len(people)}/{len(dataset)} people")
     return rows
 
 

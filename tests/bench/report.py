@@ -125,7 +125,7 @@ def _without_nan(value: Any) -> Any:
     return value
 
 
-def tell(text: str) -> None:
+def progress(text: str) -> None:
     """Prints progress on stderr, so that stdout has only the table."""
     sys.stderr.write(f"{text}\n")
     sys.stderr.flush()
