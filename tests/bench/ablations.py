@@ -193,7 +193,7 @@ def experiment(sender: CropSender, decoder: LabelDecoder, batch: Batch, rows: Ro
 
 
 def _perceive(sender: CropSender, batch: Batch) -> tuple[list[PersonLabels], Figures]:
-    perceived = sender.perceive(batch)
+    perceived = sender.predict(batch)
     return [labels for labels, _ in perceived], mean_by_key([heads for _, heads in perceived])
 
 

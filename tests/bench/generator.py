@@ -1,10 +1,10 @@
 """Ablation of the synthetic generator on photographs: `python -m tests.bench.generator --folder DIR --keypoints FILE`.
 
 For the complete `dressed` preset and for the preset without one of its parts (garments, degradations, occluders,
-captured poses, backgrounds): renders a training set, trains a small perception network on it from scratch, and compares
-its keypoints with annotated photographs, cropped around the annotations, so that the detector is not involved.  The
-trainings are short: the order of the rows is the result.  A second run with the same `--work` folder continues where
-the first one stopped.
+captured poses, backgrounds): a training set is rendered, a small perception network is trained on it from scratch, and
+its keypoints are compared with annotated photographs, cropped around the annotations, so that the detector is not
+involved.  The trainings are short: the order of the rows is the result.  A second run with the same `--work` folder
+continues where the first one stopped.
 """
 
 import argparse

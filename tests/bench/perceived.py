@@ -43,7 +43,7 @@ class CropSender:
         """The perception network."""
         return self._perception.net
 
-    def perceive(self, batch: Batch) -> list[tuple[PersonLabels, dict[str, float]]]:
+    def predict(self, batch: Batch) -> list[tuple[PersonLabels, dict[str, float]]]:
         """Labels of the person in each crop, and the scores of the mask and depth heads (`head_scores`)."""
         output = self.observe(batch)
         return list(zip(self.labels(output, batch, self._semantics), head_scores(output, batch), strict=True))

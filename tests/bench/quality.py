@@ -93,7 +93,7 @@ class Evaluation:
 
     def rows(self, batch: Batch) -> Iterator[Row]:
         """Scores of each image of a batch."""
-        perceived = self._sender.perceive(batch)
+        perceived = self._sender.predict(batch)
         for index, truth in enumerate(self._truth.people(batch)):
             labels, heads = perceived[index]
             coded, size = through_key_frame(labels, unconstrained_rho(self._importance, labels), self._model_hash)

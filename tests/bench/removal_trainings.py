@@ -38,7 +38,7 @@ class Sizes:
 
 @dataclass
 class Trainings:
-    """Makes data and trains in a folder; existing results are reused.
+    """Makes the data and runs the trainings in a folder; existing results are reused.
 
     Args:
         work: the folder.
@@ -53,7 +53,7 @@ class Trainings:
     commands: list[str] = field(default_factory=list)
 
     def run(self) -> None:
-        """Renders, then trains diffusion and semantics in parallel, on one thread each.
+        """Renders, then runs the trainings of diffusion and semantics in parallel, on one thread each.
 
         Raises:
             BodywireError: a command failed; its own message precedes this one.

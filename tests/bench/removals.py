@@ -9,7 +9,7 @@
 Each training has a control of the same data, seed and number of steps.  On people of the test split, with true and with
 perceived labels, each row has the mean figure with the part (the control) and without it, and the difference, which is
 the benefit of the part, ± one standard error over people.  The standard error does not include the variation between
-trainings.  The bench renders and trains in `--work`, reuses existing results, resumes, and prints the commands.
+trainings.  Data and trainings are in `--work`, where a second run continues; the bench prints their commands.
 """
 
 import sys

@@ -61,7 +61,7 @@ def truth(crops: Batch) -> list[TruePerson]:
 @pytest.fixture(scope="module")
 def perceived(crops: Batch) -> list[tuple[PersonLabels, dict[str, float]]]:
     """Labels, and the scores of the mask and depth heads."""
-    return CropSender().perceive(crops)
+    return CropSender().predict(crops)
 
 
 @dataclass(frozen=True)
