@@ -2,8 +2,8 @@
 
 The demo clip, enlarged to 1280×720, passes the sender's perception stage with one tracked person, on two threads (the
 target machine has two cores).  `perception` is the whole stage; `detector` is the search of the whole frame, in every
-tenth frame; `stem` to `pose` are the parts of the network, with flip augmentation; `verifier` decides from perception's
-confidence whether there is a person.
+tenth frame; `network` is perception's network with flip augmentation, `stem` to `pose` are its parts; `verifier`
+decides from perception's confidence whether a crop shows a person.
 """
 
 import sys
@@ -52,6 +52,7 @@ def enlarged(frame: CapturedFrame) -> CapturedFrame:
 def watch_parts(net: PerceptionNet, verifier: Verifier, watch: Stopwatch) -> None:
     """Records from now on the time of each part of the network, and of the verifier."""
     parts: dict[str, tuple[nn.Module, nn.Module]] = {
+        "network": (net, net),
         "stem": (net.stem, net.stem),
         "trunk": (net.patches, net.task_norm),
         "keypoints": (net.keypoints, net.keypoints),
