@@ -1,4 +1,4 @@
-"""Start-time fair queueing: sessions share an engine by the work they cause, whatever the length of their queues.
+"""Start-time fair queueing: sessions share an engine by the work they cause, not by the length of their queues.
 
 Source: Goyal, Vin, Cheng, "Start-time Fair Queueing", SIGCOMM 1996. Pure: no clocks, no threads.
 """

@@ -180,7 +180,7 @@ class LocalEngine:
         loop = asyncio.get_running_loop()
         try:
             result = await loop.run_in_executor(self._surfaces, self._reconstructor.extract, frame)
-        except Exception as error:  # whatever it is, the caller must get it
+        except Exception as error:  # any error belongs to the caller
             _fail(job, error)
         else:
             if not job.result.done():
