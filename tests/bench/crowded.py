@@ -67,7 +67,8 @@ class Measurements:
     processor: Float64Array
 
 
-def _start(stack: ExitStack, *command: str) -> subprocess.Popen[str]:
+def start_module(stack: ExitStack, *command: str) -> subprocess.Popen[str]:
+    """Runs `python -m` with these arguments until the stack is left."""
     process = subprocess.Popen([sys.executable, "-m", *command], stdout=subprocess.PIPE, text=True)
     stack.callback(process.communicate)
     stack.callback(process.kill)
@@ -91,7 +92,9 @@ def run(senders: int, seconds: float, folder: Path, *, decode: bool) -> Measurem
     with ExitStack() as stack:
         flags = [] if decode else ["--pass-through"]
         log = folder / "receiver"
-        receiver = _start(stack, "tests.netlab.counting_receiver", "--listen", "127.0.0.1:0", "--log", str(log), *flags)
+        receiver = start_module(
+            stack, "tests.netlab.counting_receiver", "--listen", "127.0.0.1:0", "--log", str(log), *flags
+        )
         assert receiver.stdout is not None
         peer = receiver.stdout.readline().removeprefix("listening on ").strip()
         begin_s = time.time() + _STARTING_S
@@ -99,7 +102,7 @@ def run(senders: int, seconds: float, folder: Path, *, decode: bool) -> Measurem
         logs = [folder / f"senders-{number}.npy" for number in range(len(shares))]
         fixed = ("--peer", peer, "--recording", str(folder / "recording"), "--start-at", str(begin_s))
         groups = [
-            _start(stack, "tests.netlab.load_senders", *fixed, "--senders", str(share), "--log", str(path))
+            start_module(stack, "tests.netlab.load_senders", *fixed, "--senders", str(share), "--log", str(path))
             for share, path in zip(shares, logs, strict=True)
         ]
         stopped = []

@@ -13,7 +13,6 @@ those that are not stopped. The sender processes take part of the same processor
 
 import json
 import signal
-import subprocess
 import sys
 import tempfile
 import time
@@ -28,6 +27,7 @@ from common.body.label_space import LabelSpace
 from common.errors import OutputError
 from common.weights.loader import model_hash
 from tests.bench import report
+from tests.bench.crowded import start_module
 from tests.bench.measures import percentile
 from tests.bench.rate import demo_truth
 from tests.netlab.recording import FPS, record, write
@@ -41,13 +41,6 @@ _TIMEOUT_S = 60.0
 Figures = dict[str, float]
 
 
-def _start(stack: ExitStack, *command: str) -> "subprocess.Popen[str]":
-    process = subprocess.Popen([sys.executable, "-m", *command], stdout=subprocess.PIPE, text=True)
-    stack.callback(process.communicate)
-    stack.callback(process.kill)
-    return process
-
-
 def run(senders: int, seconds: float, folder: Path, *, stalled: int = 0) -> Figures:
     """All senders for some seconds, the first `stalled` of them stopped; figures of the others.
 
@@ -56,14 +49,16 @@ def run(senders: int, seconds: float, folder: Path, *, stalled: int = 0) -> Figu
     """
     out = folder / f"out-{senders}-{stalled}"
     with ExitStack() as stack:
-        receiver = _start(stack, "receiver", "--listen", "127.0.0.1:0", "--out", str(out), "--log-level", "warning")
+        receiver = start_module(
+            stack, "receiver", "--listen", "127.0.0.1:0", "--out", str(out), "--log-level", "warning"
+        )
         assert receiver.stdout is not None
         peer = receiver.stdout.readline().removeprefix("listening on ").split()[0]
         begin_s = time.time() + _START_S
         flags = ("--peer", peer, "--recording", str(folder / "recording"), "--model", model_hash().hex())
         logs = [out / f"sender-{number}.npy" for number in range(senders)]
         processes = [
-            _start(
+            start_module(
                 stack,
                 "tests.netlab.load_senders",
                 *flags,
