@@ -5,6 +5,7 @@ The codec is bound to importance and rate control by `RatedEncoder`, the link to
 """
 
 import asyncio
+import secrets
 import socket
 import uuid
 from collections.abc import Iterator, Mapping
@@ -23,7 +24,7 @@ from common.io.logs import LogConfig
 from common.io.telemetry import MetricsConfig, MetricsServer
 from common.labels import GROUP_NAMES
 from common.weights.loader import model_hash
-from common.wire.convert import Hello, Welcome
+from common.wire.convert import SESSION_SECRET_BYTES, Hello, Welcome
 from sender.capture.open import CaptureConfig, open_source
 from sender.capture.source import FrameSource
 from sender.congestion.packet_train import PacketTrainSample
@@ -278,7 +279,9 @@ def _preview(config: SenderConfig, source: FrameSource) -> AbstractContextManage
 
 def _hello(networks: bytes, live: bool, spool: Spool | None) -> Hello:
     """The first message of the session, which is durable with a spool and may resume the spool's last one."""
-    hello = Hello(uuid.uuid4().bytes, socket.gethostname(), CODEC_VERSION, networks, live)
     if spool is None:
-        return hello
-    return replace(hello, session_id=spool.session_id, resume=spool.resumed, durable=True)
+        session, secret = uuid.uuid4().bytes, secrets.token_bytes(SESSION_SECRET_BYTES)
+    else:
+        session, secret = spool.session_id, spool.session_secret
+    hello = Hello(session, socket.gethostname(), CODEC_VERSION, networks, live, session_secret=secret)
+    return hello if spool is None else replace(hello, resume=spool.resumed, durable=True)

@@ -4,7 +4,7 @@ Protobuf is used only here. The constructors check sizes, ranges and required fi
 messages that were received and for those about to be sent.
 """
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from enum import Enum
 from typing import Any, TypeVar
 
@@ -13,11 +13,12 @@ from google.protobuf.message import DecodeError, Message
 from common.errors import MalformedPacket
 from common.wire import semantic_link_pb2 as pb
 
-PROTOCOL_VERSION = 1
+PROTOCOL_VERSION = 2
 MAX_MESSAGE_BYTES = 4 * 1024 * 1024
 # Leaves room for the other fields of the message.
 MAX_PAYLOAD_BYTES = MAX_MESSAGE_BYTES - 1024
 SESSION_ID_BYTES = 16
+SESSION_SECRET_BYTES = 32
 MAX_NAME_CHARACTERS = 128
 MAX_REASON_CHARACTERS = 512
 MAX_HASH_BYTES = 64
@@ -49,6 +50,8 @@ class Hello:
         resume: the sender was connected in this session before.
         resume_from: the first unacknowledged sequence.
         durable: the receiver acknowledges a frame only when it is on disk.
+        protocol_version: a message of another version is parsed too, so that the receiver can refuse it by its version.
+        session_secret: 32 random bytes made with the session id; empty in protocol version 1.
     """
 
     session_id: bytes
@@ -60,6 +63,7 @@ class Hello:
     resume_from: int = 0
     durable: bool = False
     protocol_version: int = PROTOCOL_VERSION
+    session_secret: bytes = field(kw_only=True, repr=False)
 
     def __post_init__(self) -> None:
         _require(len(self.session_id) == SESSION_ID_BYTES, f"a session id has {SESSION_ID_BYTES} bytes")
@@ -69,6 +73,9 @@ class Hello:
         _require(0 <= self.codec_version < 2**32, "a codec version fits 32 bits")
         _require(0 <= self.protocol_version < 2**32, "a protocol version fits 32 bits")
         _require_sequence(self.resume_from)
+        if self.protocol_version == PROTOCOL_VERSION:
+            valid = len(self.session_secret) == SESSION_SECRET_BYTES
+            _require(valid, f"a session secret has {SESSION_SECRET_BYTES} bytes")
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,6 +1,6 @@
 """The frames that a sender has captured and not yet delivered, in order, on disk.
 
-    DIR/session.json           session, source, codec and networks of the frames
+    DIR/session.json           session and its secret, source, codec and networks of the frames
     DIR/lock                   locked by the sender that uses the directory
     DIR/000000000256.frames    the frames from 256 on; the newest file is kept as long as the session lasts
 
@@ -22,7 +22,7 @@ from typing import Any
 from common.errors import MalformedPacket, OutputError, UsageError
 from common.frames import LabelFrame
 from common.io.atomic_write import atomic_write
-from common.wire.convert import SESSION_ID_BYTES
+from common.wire.convert import SESSION_ID_BYTES, SESSION_SECRET_BYTES
 from common.wire.label_frames import decode_label_frame, encode_label_frame
 from sender.spool.segment import SegmentWriter, read_segment
 
@@ -198,22 +198,30 @@ class Spool:
         path = self._directory / "session.json"
         self.resumed = path.exists()
         if self.resumed:
-            self.session_id = self._read_session(path, content)
+            self.session_id, secret = self._read_session(path, content)
+            self.session_secret = secret or secrets.token_bytes(SESSION_SECRET_BYTES)
             self._find_segments()
+            if not secret:
+                # The document of an earlier version: the secret is on the disk before a receiver learns it.
+                self._write_session(path, content)
         else:
             self._remove_segments()
             self.session_id = secrets.token_bytes(SESSION_ID_BYTES)
+            self.session_secret = secrets.token_bytes(SESSION_SECRET_BYTES)
             self.next_sequence = 0
             self._write_session(path, content)
 
-    def _read_session(self, path: Path, content: SpoolContent) -> bytes:
+    def _read_session(self, path: Path, content: SpoolContent) -> tuple[bytes, bytes]:
+        """The session's id and secret; the secret is empty in the document of an earlier version."""
         try:
             document = json.loads(path.read_bytes())
-            session_id = bytes.fromhex(document["session"])
+            session_id, secret = bytes.fromhex(document["session"]), bytes.fromhex(document.get("secret", ""))
             source, codec, model = document["source"], int(document["codec"]), bytes.fromhex(document["model"])
             if document["version"] != _VERSION or len(session_id) != SESSION_ID_BYTES:
                 raise ValueError(path)
-        except (ValueError, KeyError, TypeError):
+            if len(secret) not in (0, SESSION_SECRET_BYTES):
+                raise ValueError(path)
+        except (ValueError, KeyError, TypeError, AttributeError):
             raise UsageError(f"{path} cannot be read: remove {self._directory}, or give another --spool") from None
         if source != content.source:
             raise UsageError(
@@ -225,17 +233,18 @@ class Spool:
                 f"the spool {self._directory} contains frames of another version of Bodywire: "
                 "deliver them with that version, or give another --spool"
             )
-        return session_id
+        return session_id, secret
 
     def _write_session(self, path: Path, content: SpoolContent) -> None:
         document: dict[str, Any] = {
             "version": _VERSION,
             "session": self.session_id.hex(),
+            "secret": self.session_secret.hex(),
             "source": content.source,
             "codec": content.codec_version,
             "model": content.model_hash.hex(),
         }
-        atomic_write(path, json.dumps(document).encode())
+        atomic_write(path, json.dumps(document).encode(), mode=0o600)
         self._sync_directory()
 
     def _find_segments(self) -> None:

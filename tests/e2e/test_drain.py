@@ -41,7 +41,14 @@ async def _receive(call: Any) -> ServerMessage:
 
 async def _send(call: Any) -> None:
     codec, person = FrameCodec(model_hash()), PersonLabels(0, 0.9, split(np.zeros(LABEL_SIZE, np.float32)))
-    hello = Hello(secrets.token_bytes(16), "draining", CODEC_VERSION, model_hash(), live=False)
+    hello = Hello(
+        secrets.token_bytes(16),
+        "draining",
+        CODEC_VERSION,
+        model_hash(),
+        live=False,
+        session_secret=secrets.token_bytes(32),
+    )
     await call.write(encode_client(hello))
     welcome = await _receive(call)
     assert isinstance(welcome, Welcome)

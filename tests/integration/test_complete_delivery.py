@@ -63,7 +63,12 @@ class CompleteSender:
         self.spool = Spool(directory / "spool", CONTENT, limit_bytes)
         self.codec = CountingCodec()
         outstanding = Outstanding()
-        hello = Hello(self.spool.session_id, "test", 1, MODEL, False, resume=self.spool.resumed, durable=True)
+        hello = Hello(
+            *(self.spool.session_id, "test", 1, MODEL, False),
+            resume=self.spool.resumed,
+            durable=True,
+            session_secret=self.spool.session_secret,
+        )
         link = LinkClient(LinkConfig(peer=peer).patient(), hello, self.codec, observer=outstanding)
         self.delivery = CompleteDelivery(link, self.spool, outstanding)
 

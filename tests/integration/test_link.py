@@ -20,7 +20,7 @@ from common.labels import GROUP_NAMES, LABEL_SIZE, split
 from common.wire.convert import STREAM_METHOD, STREAM_SERVICE, FrameMessage, Hello, encode_client
 from receiver.link.session import SessionRegistry
 from sender.link import Fate
-from tests.support.fake_link import MODEL, label_frame
+from tests.support.fake_link import MODEL, SECRET, label_frame
 from tests.support.link_fixture import LOOPBACK, LinkFixture, RecordingPipeline, send_all
 
 
@@ -251,7 +251,7 @@ async def test_health_follows_start_and_stop(link: LinkFixture) -> None:
 async def test_undecodable_messages_end_the_stream_but_not_the_server(link: LinkFixture) -> None:
     pipeline = RecordingPipeline()
     _, address = await link.server(pipeline)
-    hello = encode_client(Hello(secrets.token_bytes(16), "hostile", 1, MODEL, True))
+    hello = encode_client(Hello(secrets.token_bytes(16), "hostile", 1, MODEL, True, session_secret=SECRET))
     for first in (b"\xff\xff", encode_client(FrameMessage(0, b"x", 0, 0, True)), hello):
         async with grpc.aio.insecure_channel(str(address)) as channel:
             call = channel.stream_stream(f"/{STREAM_SERVICE}/{STREAM_METHOD}")()

@@ -72,7 +72,12 @@ async def send(peer: Address, directory: Path, ledger: Path, fps: float) -> None
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)
     with closing(Spool(directory, SpoolContent("durable", CODEC_VERSION, MODEL), 1e8)) as spool:
         outstanding = Outstanding()
-        hello = Hello(spool.session_id, "durable", CODEC_VERSION, MODEL, False, resume=spool.resumed, durable=True)
+        hello = Hello(
+            *(spool.session_id, "durable", CODEC_VERSION, MODEL, False),
+            resume=spool.resumed,
+            durable=True,
+            session_secret=spool.session_secret,
+        )
         link = LinkClient(
             LinkConfig(peer=peer).patient(),
             hello,

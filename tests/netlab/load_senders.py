@@ -75,7 +75,11 @@ async def run(options: argparse.Namespace) -> None:
     links = [
         LinkClient(
             LinkConfig(peer=options.peer, connect_timeout=30.0),
-            Hello(secrets.token_bytes(16), f"load-{number}", CODEC_VERSION, options.model, live=False),
+            Hello(
+                *(secrets.token_bytes(16), f"load-{number}", CODEC_VERSION, options.model),
+                live=False,
+                session_secret=secrets.token_bytes(32),
+            ),
             Player(packets),
             observer=stopwatch,
         )

@@ -77,7 +77,14 @@ async def send(options: argparse.Namespace, log: Log) -> None:
     people = [PersonLabels(0, 0.9, split(row)) for row in np.load(options.labels)]
     link = LinkClient(
         LinkConfig(peer=options.peer, connect_timeout=60.0),
-        Hello(secrets.token_bytes(16), "logged", CODEC_VERSION, MODEL, live=options.live),
+        Hello(
+            secrets.token_bytes(16),
+            "logged",
+            CODEC_VERSION,
+            MODEL,
+            options.live,
+            session_secret=secrets.token_bytes(32),
+        ),
         Encoder(),
         observer=log,
         transport=Transport(SecurityConfig(insecure=True)),

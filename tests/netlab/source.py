@@ -43,7 +43,9 @@ async def send(options: argparse.Namespace, people: Sequence[PersonLabels]) -> N
     account = LinkAccount(rate, metrics)
     link = LinkClient(
         LinkConfig(peer=options.peer, connect_timeout=30.0),
-        Hello(secrets.token_bytes(16), "source", CODEC_VERSION, MODEL, live=True),
+        Hello(
+            secrets.token_bytes(16), "source", CODEC_VERSION, MODEL, live=True, session_secret=secrets.token_bytes(32)
+        ),
         encoder,
         observer=account,
         pacer=rate,

@@ -13,6 +13,7 @@ from common.wire.stream import StreamBroken
 
 MODEL = b"\x01" * 8
 SESSION = b"\x02" * 16
+SECRET = b"\x03" * 32
 
 
 class FakeEnd:

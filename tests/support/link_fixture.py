@@ -115,7 +115,7 @@ class LinkFixture:
         observer = RecordingObserver()
         client = LinkClient(
             LinkConfig(peer=peer, connect_timeout=connect_timeout),
-            Hello(secrets.token_bytes(16), "test", codec_version, MODEL, live),
+            Hello(secrets.token_bytes(16), "test", codec_version, MODEL, live, session_secret=secrets.token_bytes(32)),
             encoder or CountingCodec(),
             observer=observer,
             pacer=pacer,

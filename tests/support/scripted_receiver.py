@@ -21,7 +21,7 @@ from common.wire.convert import (
 from sender.congestion.packet_train import PacketTrainSample
 from sender.congestion.samples import LinkSample
 from sender.link import Fate, LinkClient, LinkConfig, LinkObserver, Payload
-from tests.support.fake_link import MODEL, SESSION, CountingCodec, FakeEnd, fake_link, settle
+from tests.support.fake_link import MODEL, SECRET, SESSION, CountingCodec, FakeEnd, fake_link, settle
 
 WELCOME = Welcome(True, MODEL, window=2)
 
@@ -132,7 +132,7 @@ class ClientFixture:
         )
         self.client = LinkClient(
             config,
-            Hello(SESSION, "test", 1, MODEL, live),
+            Hello(SESSION, "test", 1, MODEL, live, session_secret=SECRET),
             self.codec,
             observer=self.observer,
             rng=random.Random(1),

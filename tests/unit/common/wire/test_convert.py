@@ -1,4 +1,5 @@
 import contextlib
+from functools import partial
 
 import pytest
 from hypothesis import given, settings
@@ -12,6 +13,7 @@ from common.wire.convert import (
     MAX_TIME_NS,
     MAX_WINDOW,
     NO_SEQUENCE,
+    PROTOCOL_VERSION,
     Acknowledgement,
     AckStatus,
     Chunk,
@@ -34,7 +36,8 @@ _optional_sequences = st.integers(NO_SEQUENCE, MAX_SEQUENCE)
 _times = st.integers(0, MAX_TIME_NS)
 _hashes = st.binary(min_size=1, max_size=64)
 _names = st.text(st.characters(categories=["L", "N", "P"]), max_size=128)
-_hellos = st.builds(
+_hello = partial(
+    st.builds,
     Hello,
     session_id=st.binary(min_size=16, max_size=16),
     sender=_names,
@@ -44,7 +47,10 @@ _hellos = st.builds(
     resume=st.booleans(),
     resume_from=_sequences,
     durable=st.booleans(),
-    protocol_version=st.integers(0, 2**32 - 1),
+)
+_hellos = _hello(session_secret=st.binary(min_size=32, max_size=32)) | _hello(
+    protocol_version=st.integers(0, 2**32 - 1).filter(lambda version: version != PROTOCOL_VERSION),
+    session_secret=st.binary(max_size=64),
 )
 _frames = st.builds(FrameMessage, _sequences, st.binary(min_size=1, max_size=600), _times, _times, st.booleans())
 _welcomes = st.builds(
@@ -135,6 +141,10 @@ def test_mutated_messages_are_malformed_or_valid(
         pb.ClientMessage(hello=pb.Hello(session_id=bytes(16), model_hash=b"m", sender="x" * 129)),
         pb.ClientMessage(hello=pb.Hello(session_id=bytes(16), model_hash=b"m", sender="two\nlines")),
         pb.ClientMessage(hello=pb.Hello(session_id=bytes(16), model_hash=b"m", resume_from=-1)),
+        pb.ClientMessage(hello=pb.Hello(session_id=bytes(16), model_hash=b"m", protocol_version=2)),
+        pb.ClientMessage(
+            hello=pb.Hello(session_id=bytes(16), model_hash=b"m", protocol_version=2, session_secret=bytes(31))
+        ),
         pb.ClientMessage(frame=pb.Frame(sequence=1)),
         pb.ClientMessage(frame=pb.Frame(sequence=-1, payload=b"p")),
         pb.ClientMessage(frame=pb.Frame(sequence=2**53, payload=b"p")),
@@ -178,6 +188,18 @@ def test_decode_client_when_a_field_is_invalid(message: pb.ClientMessage) -> Non
 def test_decode_server_when_a_field_is_invalid(message: pb.ServerMessage) -> None:
     with pytest.raises(MalformedPacket):
         decode_server(message.SerializeToString())
+
+
+def test_hello_of_protocol_1_has_no_secret_and_is_parsed_for_its_version() -> None:
+    old = pb.ClientMessage(hello=pb.Hello(session_id=bytes(16), model_hash=b"m", protocol_version=1))
+    hello = decode_client(old.SerializeToString())
+    assert isinstance(hello, Hello)
+    assert (hello.protocol_version, hello.session_secret) == (1, b"")
+
+
+def test_hello_does_not_show_its_secret() -> None:
+    secret = b"the secret of the session, 32 b."
+    assert "secret" not in repr(Hello(bytes(16), "name", 1, b"m", live=True, session_secret=secret))
 
 
 def test_frame_message_adds_few_bytes_to_its_payload() -> None:

@@ -27,7 +27,7 @@ from common.wire.convert import (
 from common.wire.stream import StreamBroken
 from receiver.link.connection import Connection
 from receiver.link.session import SenderClock, Session
-from tests.support.fake_link import MODEL, SESSION, CountingCodec, fake_link, label_frame, settle
+from tests.support.fake_link import MODEL, SECRET, SESSION, CountingCodec, fake_link, label_frame, settle
 
 WELCOME = Welcome(True, MODEL)
 
@@ -189,7 +189,7 @@ async def test_undecodable_messages_are_rejected_and_end_the_stream() -> None:
     assert rejected.reason == "not a counted frame"
     await sender.end.write(b"\xff\xff\xff")
     assert (await sender.receive_ack()).sequence == NO_SEQUENCE
-    await sender.write(Hello(SESSION, "again", 1, MODEL, True))
+    await sender.write(Hello(SESSION, "again", 1, MODEL, True, session_secret=SECRET))
     assert (await sender.receive_ack()).reason == "a second Hello on one stream"
     with pytest.raises(StreamBroken, match=r"3 frames in a row rejected.*INVALID_ARGUMENT"):
         await running

@@ -6,7 +6,7 @@ from common.wire.stream import StreamBroken
 from receiver.link.auth.authenticator import PeerIdentity
 from receiver.link.handshake import Handshake, receive_hello
 from receiver.link.session import Session, SessionRegistry
-from tests.support.fake_link import MODEL, CountingCodec, fake_link
+from tests.support.fake_link import MODEL, SECRET, CountingCodec, fake_link
 from tests.unit.receiver.link.test_connection import FakePipeline
 
 STUDIO, CAMERA = PeerIdentity("studio", "token", proven=True), PeerIdentity("camera", "token", proven=True)
@@ -43,7 +43,9 @@ class Fixture:
 
 
 def hello(number: int = 1, *, resume: bool = False, codec_version: int = 1, model_hash: bytes = MODEL) -> Hello:
-    return Hello(bytes([number]) * 16, "test", codec_version, model_hash, live=False, resume=resume)
+    return Hello(
+        bytes([number]) * 16, "test", codec_version, model_hash, live=False, resume=resume, session_secret=SECRET
+    )
 
 
 @pytest.mark.parametrize(

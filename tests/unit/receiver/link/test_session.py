@@ -7,11 +7,11 @@ from common.codec.frame_codec import DecodedFrame
 from common.errors import MalformedPacket
 from common.wire.convert import FrameMessage, Hello
 from receiver.link.session import Session, SessionRegistry
-from tests.support.fake_link import MODEL, CountingCodec, label_frame, settle
+from tests.support.fake_link import MODEL, SECRET, CountingCodec, label_frame, settle
 
 
 def _hello(number: int, *, resume: bool = False) -> Hello:
-    return Hello(bytes([number]) * 16, f"sender {number}", 1, MODEL, live=True, resume=resume)
+    return Hello(bytes([number]) * 16, f"sender {number}", 1, MODEL, live=True, resume=resume, session_secret=SECRET)
 
 
 def _session(registry: SessionRegistry, number: int, now_s: float = 0.0) -> Session:

@@ -9,7 +9,7 @@ from common.wire.convert import AckStatus, ChunkAck, Hello, Welcome
 from sender.link import Fate
 from sender.link.delivery import FrameDelivery
 from sender.link.session import SenderSession
-from tests.support.fake_link import MODEL, SESSION, CountingCodec, label_frame, settle
+from tests.support.fake_link import MODEL, SECRET, SESSION, CountingCodec, label_frame, settle
 from tests.support.scripted_receiver import RecordingObserver, ack
 
 WELCOME = Welcome(True, MODEL, window=2)
@@ -27,7 +27,7 @@ class Fixture:
         self.now_s = 100.0
         self.observer = RecordingObserver()
         self.codec = CountingCodec()
-        session = SenderSession(Hello(SESSION, "test", 1, MODEL, live), self.codec, 8)
+        session = SenderSession(Hello(SESSION, "test", 1, MODEL, live, session_secret=SECRET), self.codec, 8)
         clock = Clock(lambda: self.now_s, lambda: 1e9 + self.now_s)
         self.delivery = FrameDelivery(session, 8, self.observer, _Pacer(), clock)
         self.delivery.restart(WELCOME)

@@ -1,11 +1,13 @@
+from dataclasses import replace
+
 import pytest
 
 from common.wire.convert import Hello, Welcome
 from sender.link.send_window import InFlight
 from sender.link.session import SenderSession
-from tests.support.fake_link import MODEL, SESSION, CountingCodec, label_frame
+from tests.support.fake_link import MODEL, SECRET, SESSION, CountingCodec, label_frame
 
-HELLO = Hello(SESSION, "test", 1, MODEL, live=False)
+HELLO = Hello(SESSION, "test", 1, MODEL, live=False, session_secret=SECRET)
 
 
 class Fixture:
@@ -31,7 +33,7 @@ def test_hello_of_a_reconnect_names_the_oldest_unacknowledged_frame() -> None:
     for sequence in range(3):
         fixture.send(sequence)
     fixture.session.acknowledge(0, decoded=True)
-    assert fixture.session.hello(reconnect=False) == Hello(SESSION, "test", 1, MODEL, False, resume_from=1)
+    assert fixture.session.hello(reconnect=False) == replace(HELLO, resume_from=1)
     assert fixture.session.hello(reconnect=True).resume
 
 

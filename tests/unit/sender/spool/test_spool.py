@@ -83,16 +83,43 @@ def test_next_sender_resumes(tmp_path: Path) -> None:
     assert not spool.resumed
     fill(spool, 6)
     spool.take(3)
-    session = spool.session_id
+    session = spool.session_id, spool.session_secret
     spool.close()
     spool = spool_in(tmp_path)
-    assert spool.session_id == session
+    assert (spool.session_id, spool.session_secret) == session
     assert (spool.next_sequence, spool.pending) == (6, 6)
     spool.skip(2)
     assert spool.pending == 4
     fill(spool, 3)
     taken = sequences(spool.take(ALL_FRAMES)) + sequences(spool.take(ALL_FRAMES)) + sequences(spool.take(ALL_FRAMES))
     assert taken == [2, 3, 4, 5, 6, 7, 8]
+    spool.close()
+
+
+def test_session_file_is_private(tmp_path: Path) -> None:
+    (tmp_path / "spool").mkdir(mode=0o755)
+    spool_in(tmp_path).close()
+    assert (tmp_path / "spool" / "session.json").stat().st_mode & 0o777 == 0o600
+
+
+def test_session_of_an_earlier_version_gets_a_secret_and_keeps_its_frames(tmp_path: Path) -> None:
+    spool = spool_in(tmp_path)
+    fill(spool, 6)
+    session = spool.session_id
+    spool.close()
+    path = tmp_path / "spool" / "session.json"
+    document = json.loads(path.read_text())
+    del document["secret"]
+    path.write_text(json.dumps(document))
+    path.chmod(0o644)
+    spool = spool_in(tmp_path)
+    secret = spool.session_secret
+    assert (spool.session_id, spool.resumed, spool.pending) == (session, True, 6)
+    assert bytes.fromhex(json.loads(path.read_text())["secret"]) == secret
+    assert path.stat().st_mode & 0o777 == 0o600
+    spool.close()
+    spool = spool_in(tmp_path)
+    assert spool.session_secret == secret
     spool.close()
 
 
@@ -211,7 +238,15 @@ def test_frame_out_of_order_is_refused(tmp_path: Path) -> None:
     spool.close()
 
 
-@pytest.mark.parametrize("text", ["", "[]", json.dumps({"version": 1, "session": "00"})])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "[]",
+        json.dumps({"version": 1, "session": "00"}),
+        json.dumps({"version": 1, "session": "00" * 16, "secret": "0"}),
+    ],
+)
 def test_damaged_session_file_is_reported(tmp_path: Path, text: str) -> None:
     spool_in(tmp_path).close()
     (tmp_path / "spool" / "session.json").write_text(text)

@@ -8,11 +8,11 @@ from common.io.addresses import Address
 from common.wire.convert import Hello, Welcome
 from common.wire.stream import StreamBroken
 from sender.link.transport.connector import Backoff, Connector
-from tests.support.fake_link import MODEL, SESSION
+from tests.support.fake_link import MODEL, SECRET, SESSION
 from tests.support.scripted_receiver import WELCOME, ScriptedReceiver
 
 PEER = Address("127.0.0.1", 50051)
-HELLO = Hello(SESSION, "test", 1, MODEL, live=True)
+HELLO = Hello(SESSION, "test", 1, MODEL, live=True, session_secret=SECRET)
 
 
 def connector(receiver: ScriptedReceiver) -> Connector:
