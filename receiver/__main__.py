@@ -88,6 +88,7 @@ async def serve(config: ReceiverConfig) -> None:
             model_hash=networks,
             codec_version=CODEC_VERSION,
             security=config.security,
+            on_refused=metrics.stream_refused,
         )
         try:
             bound = await server.start()

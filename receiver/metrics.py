@@ -35,6 +35,7 @@ class ReceiverMetrics:
             registry=registry,
         )
         self._meshes = Counter("bodywire_receiver_meshes", "Published meshes by kind", ["kind"], registry=registry)
+        self._refused = Counter("bodywire_receiver_refused", "Refused streams by reason", ["reason"], registry=registry)
         self._peers = Gauge("bodywire_receiver_peers", "Senders connected", registry=registry)
         self._clock_error = Gauge("bodywire_receiver_clock_error_seconds", "Uncertainty of the age", registry=registry)
 
@@ -67,6 +68,10 @@ class ReceiverMetrics:
     def mesh_published(self, kind: str) -> None:
         """One mesh file, `surface` or `body`, is written."""
         self._meshes.labels(kind).inc()
+
+    def stream_refused(self, reason: str) -> None:
+        """A stream was refused (`receiver.link.refusals.Refusal`)."""
+        self._refused.labels(reason).inc()
 
     def peer_connected(self) -> None:
         self._peers.inc()

@@ -116,7 +116,14 @@ class Connection:
         self._rejected_in_a_row = 0
         self._last_arrival_s: float | None = None
         self._stop_reading = asyncio.Event()
-        self._abandoned = False
+        self._worker: asyncio.Task[None] | None = None
+        self._handling = False
+        self._abandoned: StreamBroken | None = None
+
+    @property
+    def handling(self) -> bool:
+        """Whether a frame is being handled."""
+        return self._handling
 
     async def run(self, welcome: Welcome) -> bool:
         """Sends Welcome and serves until the stream ends.
@@ -127,7 +134,7 @@ class Connection:
         Raises:
             StreamBroken: the stream ended in any other way, or is to be ended, with code and reason.
         """
-        worker = asyncio.create_task(self._work(), name="link worker")
+        self._worker = worker = asyncio.create_task(self._work(), name="link worker")
         worker.add_done_callback(self._release)
         reader = asyncio.create_task(self._read(), name="link reader")
         stop = asyncio.create_task(self._stop_reading.wait())
@@ -139,16 +146,17 @@ class Connection:
                 silence.result()
             drained = reader.done() and reader.result()
             self._arrivals.put_nowait(None)
-            await asyncio.shield(worker)
+            await asyncio.wait([worker])
             if self._abandoned:
-                raise StreamBroken("ABORTED", "the session continues on another stream")
+                raise self._abandoned
+            worker.result()
             if not drained:
                 # The sender keeps unacknowledged frames and sends them again on the next stream.
                 await self._stream.write(encode_server(Drain()))
             return drained
         finally:
             # The present frame is handled to its end: the session's state must stay consistent.
-            self.abandon()
+            self.abandon(StreamBroken("CANCELLED", "the stream has ended"))
             for task in (reader, stop, silence):
                 task.cancel()
             await asyncio.gather(reader, stop, silence, return_exceptions=True)
@@ -156,15 +164,22 @@ class Connection:
     def _release(self, worker: asyncio.Task[None]) -> None:
         self._session.release()
         if not worker.cancelled() and worker.exception() is not None:
-            logger.info("stream of %s ended: %s", self._session.sender, worker.exception())
+            logger.debug("the last frame of a stream of %s failed", self._session.sender, exc_info=worker.exception())
 
-    def abandon(self) -> None:
-        """Releases the session after the present frame; later arrivals are dropped without acknowledgement."""
-        self._abandoned = True
+    def abandon(self, reason: StreamBroken) -> None:
+        """Releases the session after the present frame; later arrivals are dropped without acknowledgement.
+
+        Args:
+            reason: what `run` raises.
+        """
+        self._abandoned = self._abandoned or reason
         while not self._arrivals.empty():
             self._arrivals.get_nowait()
         self._arrivals.put_nowait(None)
         self._stop_reading.set()
+        if self._worker is not None and not self._handling:
+            # It waits for a frame, or for a sender that does not read its acknowledgements.
+            self._worker.cancel()
 
     def drain(self) -> None:
         """Takes no further frames, handles and acknowledges those that have arrived, and ends the stream."""
@@ -220,7 +235,9 @@ class Connection:
 
     async def _work(self) -> None:
         while (arrival := await self._arrivals.get()) is not None:
+            self._handling = True
             status, reason = await self._handle(arrival)
+            self._handling = False
             self._unacknowledged -= 1
             if self._abandoned:
                 return

@@ -8,9 +8,12 @@ import grpc
 from common.wire.stream import StreamBroken
 from receiver.link.auth.limits import RateLimiter
 
+# What the receiver sends in this time fits the buffers between the ends, unless the sender does not read at all.
+_WRITE_TIMEOUT_S = 10.0
+
 
 class GrpcServerStream:
-    """One call of `SemanticLink.Stream`.
+    """One call of `SemanticLink.Stream`; a sender that does not read loses it.
 
     Args:
         context: the stream's gRPC context.
@@ -37,6 +40,9 @@ class GrpcServerStream:
         """See `MessageStream.write`."""
         async with self._writing:
             try:
-                await self._context.write(data)
+                async with asyncio.timeout(_WRITE_TIMEOUT_S):
+                    await self._context.write(data)
+            except TimeoutError:
+                raise StreamBroken("DEADLINE_EXCEEDED", "the sender does not read") from None
             except (grpc.aio.BaseError, asyncio.InvalidStateError) as error:
                 raise StreamBroken("CANCELLED", "the stream has ended") from error

@@ -1,91 +1,121 @@
-"""The handshake of a stream: Hello, versions, session, Welcome."""
+"""The handshake of a stream: Hello within a time limit, versions, Welcome."""
 
 import asyncio
+from collections import Counter
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
 
-from common.clock import Clock
 from common.errors import MalformedPacket
 from common.wire.convert import PROTOCOL_VERSION, Hello, Welcome, decode_client
 from common.wire.stream import MessageStream, StreamBroken
-from receiver.link.auth.authenticator import PeerIdentity
-from receiver.link.session import FrameHandler, Session, SessionRegistry
+from receiver.link.refusals import Refusal, StreamRefused
+from receiver.link.session import Session
 
 _HELLO_TIMEOUT_S = 5.0
+_MAX_PENDING = 128
 
 
 async def receive_hello(stream: MessageStream) -> Hello:
     """Waits for the first message of a stream.
 
     Raises:
-        StreamBroken: it is not Hello, or does not arrive in time.
+        StreamRefused: it is not Hello.
+        StreamBroken: the stream ended.
     """
+    data = await stream.read()
+    if data is None:
+        raise StreamBroken("CANCELLED", "the sender ended the stream")
     try:
-        async with asyncio.timeout(_HELLO_TIMEOUT_S):
-            data = await stream.read()
-        hello = None if data is None else decode_client(data)
-    except TimeoutError:
-        raise StreamBroken("DEADLINE_EXCEEDED", "no Hello") from None
+        hello = decode_client(data)
     except MalformedPacket as error:
-        raise StreamBroken("INVALID_ARGUMENT", str(error)) from error
+        raise StreamRefused(Refusal.MALFORMED, str(error)) from error
     if not isinstance(hello, Hello):
-        raise StreamBroken("INVALID_ARGUMENT", "the first message is not Hello")
+        raise StreamRefused(Refusal.MALFORMED, "the first message is not Hello")
     return hello
 
 
-class Handshake:
-    """Checks the versions of senders, and finds or creates their sessions.
+@dataclass(eq=False, slots=True)
+class _Pending:
+    """A stream whose Hello has not arrived."""
+
+    host: str
+    timeout: asyncio.Timeout
+    reason: StreamBroken
+    over: bool = False
+
+    def end(self, reason: StreamBroken) -> None:
+        """Ends the waiting for another reason than the time."""
+        if not self.over and not self.timeout.expired():
+            self.over, self.reason = True, reason
+            self.timeout.reschedule(asyncio.get_running_loop().time())
+
+
+class PendingHandshakes:
+    """The streams whose Hello has not arrived yet: bounded in time and number.
+
+    Of too many the oldest one of the host with the most ends, so that a host that opens streams and says nothing keeps
+    no other host out.
 
     Args:
-        handler: notified of sessions that begin or expire.
-        model_hash, codec_version: senders must have the same.
-        window: most unacknowledged frames of a sender.
-        peer_sessions: most sessions of one sender.
+        limit: most such streams.
     """
 
-    def __init__(
-        self,
-        registry: SessionRegistry,
-        handler: FrameHandler,
-        *,
-        model_hash: bytes,
-        codec_version: int,
-        window: int,
-        peer_sessions: int,
-        clock: Clock,
-    ) -> None:
-        self._registry = registry
-        self._handler = handler
+    def __init__(self, limit: int = _MAX_PENDING) -> None:
+        self._limit = limit
+        self._pending: list[_Pending] = []
+
+    @asynccontextmanager
+    async def waiting(self, host: str) -> AsyncIterator[None]:
+        """Limits the time in the block.
+
+        Raises:
+            StreamRefused: the time is over, or another stream needs the place.
+            StreamBroken: the receiver is stopping.
+        """
+        async with asyncio.timeout(_HELLO_TIMEOUT_S) as timeout:
+            pending = _Pending(host, timeout, StreamRefused(Refusal.SILENT, "no Hello"))
+            self._pending.append(pending)
+            self._make_room()
+            try:
+                yield
+            except asyncio.CancelledError:
+                if timeout.expired():
+                    raise pending.reason from None
+                raise
+            finally:
+                self._pending.remove(pending)
+
+    def end_all(self, reason: StreamBroken) -> None:
+        """Ends every stream that waits."""
+        for pending in self._pending:
+            pending.end(reason)
+
+    def _make_room(self) -> None:
+        waiting = [pending for pending in self._pending if not pending.over]
+        if len(waiting) > self._limit:
+            most = Counter(pending.host for pending in waiting).most_common(1)[0][0]
+            oldest = next(pending for pending in waiting if pending.host == most)
+            oldest.end(StreamRefused(Refusal.FULL, "full for now: too many streams without Hello"))
+
+
+class Handshake:
+    """Checks the versions of senders, and answers them.
+
+    Args:
+        model_hash, codec_version: senders must have the same.
+        window: most unacknowledged frames of a sender.
+    """
+
+    def __init__(self, *, model_hash: bytes, codec_version: int, window: int) -> None:
         self._model_hash = model_hash
         self._codec_version = codec_version
         self._window = window
-        self._peer_sessions = peer_sessions
-        self._clock = clock
 
     def refusal(self, hello: Hello) -> Welcome | None:
         """The answer to a sender whose versions do not fit; None if they do."""
         reason = self._mismatch(hello)
         return Welcome(False, self._model_hash, reason) if reason else None
-
-    async def session_for(self, hello: Hello, identity: PeerIdentity) -> tuple[Session, bool]:
-        """Finds or creates the session of a stream; returns it, and whether it is resumed.
-
-        Raises:
-            StreamBroken: the session belongs to another sender, or there are too many sessions.
-        """
-        now_s = self._clock.monotonic()
-        for expired in self._registry.take_expired(now_s):
-            await self._handler.on_session_end(expired)
-        known = self._registry.find(hello)
-        if known is not None:
-            if identity.proven and known.owner != identity.name:
-                raise StreamBroken("PERMISSION_DENIED", "the session belongs to another sender")
-            return known, True
-        if self._registry.count_of(identity.name) >= self._peer_sessions:
-            raise StreamBroken("RESOURCE_EXHAUSTED", f"{identity.name} has the maximum number of sessions per sender")
-        session = self._registry.create(hello, now_s, identity.name)
-        if session is None:
-            raise StreamBroken("RESOURCE_EXHAUSTED", "the receiver has its maximum number of sessions")
-        await self._handler.on_session(session)
-        return session, False
 
     def welcome(self, session: Session, resumed: bool) -> Welcome:
         """The answer to an accepted sender; its stream must have claimed the session."""

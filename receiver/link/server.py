@@ -1,10 +1,10 @@
 """The receiver's end of the link: a gRPC server with handshakes, health service and graceful shutdown."""
 
 import asyncio
-import contextlib
-import logging
 import socket
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import grpc
@@ -12,21 +12,23 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
 from common.clock import SYSTEM_CLOCK, Clock
-from common.errors import BodywireError, OutputError
+from common.errors import OutputError
 from common.io.addresses import Address
 from common.io.configuration import option
-from common.wire.convert import MAX_WINDOW, STREAM_METHOD, STREAM_SERVICE, Drain, Hello, encode_server
-from common.wire.stream import CHANNEL_OPTIONS, StreamBroken
-from receiver.link.auth.authenticator import Authenticator, PeerIdentity
+from common.wire.convert import MAX_WINDOW, STREAM_METHOD, STREAM_SERVICE
+from common.wire.stream import CHANNEL_OPTIONS
+from receiver.link.admission import SessionLimits
+from receiver.link.auth.authenticator import Authenticator
 from receiver.link.auth.limits import RateLimiter
 from receiver.link.auth.tls import SecurityConfig, server_credentials
-from receiver.link.auth.tokens import TokenFile, TokenRefused
+from receiver.link.auth.tokens import TokenFile
 from receiver.link.connection import Connection
 from receiver.link.grpc_stream import GrpcServerStream
-from receiver.link.handshake import Handshake, receive_hello
-from receiver.link.session import FrameHandler, Session, SessionRegistry
-
-logger = logging.getLogger(__name__)
+from receiver.link.handshake import Handshake
+from receiver.link.lifecycle import SessionLifecycle
+from receiver.link.refusals import Refusal, RefusalLog
+from receiver.link.service import StreamService
+from receiver.link.session import FrameHandler, SessionRegistry
 
 _OPTIONS = (
     *CHANNEL_OPTIONS,
@@ -37,7 +39,8 @@ _OPTIONS = (
     ("grpc.http2.max_ping_strikes", 0),
 )
 
-_TOKEN_RECHECK_INTERVAL_S = 1.0
+# When the receiver stops, for the status of the streams to be sent.
+_LAST_WORDS_S = 0.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,9 +73,10 @@ class LinkServer:
     """Accepts the streams of senders and passes their frames to `handler`.
 
     Args:
-        registry: the sessions; it may outlive the server.
+        registry: the sessions.
         model_hash, codec_version: senders must have the same.
         security: which senders are admitted.
+        on_refused: counts refused streams.
 
     Raises:
         UsageError: other machines can reach the address unencrypted, or a file cannot be read.
@@ -87,29 +91,35 @@ class LinkServer:
         model_hash: bytes,
         codec_version: int,
         security: SecurityConfig | None = None,
+        on_refused: Callable[[Refusal], None] = lambda _: None,
         clock: Clock = SYSTEM_CLOCK,
     ) -> None:
-        self._security = security or SecurityConfig()
-        self._security.check(config.listen)
-        self._credentials = server_credentials(self._security)
-        self._authenticator = Authenticator(TokenFile(self._security.tokens, clock) if self._security.tokens else None)
         self._config = config
-        self._handler = handler
-        self._registry = registry
-        self._handshake = Handshake(
-            registry,
-            handler,
-            model_hash=model_hash,
-            codec_version=codec_version,
-            window=config.window,
-            peer_sessions=self._security.peer_sessions,
-            clock=clock,
+        self._security = security = security or SecurityConfig()
+        security.check(config.listen)
+        self._credentials = server_credentials(security)
+        self._lifecycle = SessionLifecycle(
+            registry, handler, SessionLimits(security.max_sessions, security.peer_sessions), clock
+        )
+        self._service = StreamService(
+            Handshake(model_hash=model_hash, codec_version=codec_version, window=config.window),
+            self._lifecycle,
+            Authenticator(TokenFile(security.tokens, clock) if security.tokens else None),
+            RefusalLog(clock, on_refused),
+            partial(
+                Connection,
+                handler=handler,
+                window=config.window,
+                rejections=config.rejections,
+                silence_s=config.silence_timeout,
+                clock=clock,
+            ),
+            clock,
         )
         self._clock = clock
         self._health = health.aio.HealthServicer()
         self._server: Any = None
-        self._connections: set[Connection] = set()
-        self._stopping = False
+        self._expiry: asyncio.Task[None] | None = None
 
     async def start(self) -> Address:
         """Starts to listen; returns the address, with the port that was chosen.
@@ -136,84 +146,27 @@ class LinkServer:
         except RuntimeError as error:
             raise OutputError(f"cannot listen on {listen}: give --listen a free host:port") from error
         await self._server.start()
+        self._expiry = asyncio.create_task(self._lifecycle.expire(), name="link session expiry")
         for service in ("", STREAM_SERVICE):
             await self._health.set(service, health_pb2.HealthCheckResponse.SERVING)
         return Address(listen.host, port)
 
     async def stop(self) -> None:
         """Refuses new senders, acknowledges the frames that have arrived, ends all sessions, frees the port."""
-        self._stopping = True
         await self._health.enter_graceful_shutdown()
-        for connection in self._connections:
-            connection.drain()
+        if self._expiry is not None:
+            self._expiry.cancel()
         if self._server is not None:
-            await self._server.stop(self._config.drain_timeout)
-        for session in self._registry.take_all():
-            await self._handler.on_session_end(session)
+            # No further stream begins from here on; the streams of other services do not delay the end.
+            stopping = asyncio.create_task(self._server.stop(self._config.drain_timeout + _LAST_WORDS_S))
+            await self._service.stop(self._config.drain_timeout)
+            await self._server.stop(_LAST_WORDS_S)
+            await stopping
+        await self._lifecycle.close()
 
     async def _serve(self, _: Any, context: Any) -> None:
-        try:
-            stream = GrpcServerStream(context, RateLimiter(self._security.peer_bytes_per_second, self._clock))
-            # A sender that is refused while it still writes its Hello may not receive the reason.
-            hello = await receive_hello(stream)
-            if self._stopping:
-                raise StreamBroken("UNAVAILABLE", "the receiver is stopping")
-            await self._serve_stream(stream, hello, self._authenticator.authenticate(context))
-        except TokenRefused as refusal:
-            logger.warning("refused %s: %s", context.peer(), refusal)
-            await _abort(context, "UNAUTHENTICATED", str(refusal))
-        except StreamBroken as broken:
-            logger.info("stream ended: %s", broken)
-            await _abort(context, broken.code, broken.reason)
-        except BodywireError as error:
-            logger.error("stream ended: %s", error)
-            await _abort(context, "INTERNAL", str(error))
-
-    async def _serve_stream(self, stream: GrpcServerStream, hello: Hello, identity: PeerIdentity) -> None:
-        refusal = self._handshake.refusal(hello)
-        if refusal is not None:
-            logger.warning("refused %s: %s", hello.sender, refusal.reason)
-            await stream.write(encode_server(refusal))
-            return
-        session, resumed = await self._handshake.session_for(hello, identity)
-        connection = Connection(
-            session,
-            stream,
-            self._handler,
-            window=self._config.window,
-            rejections=self._config.rejections,
-            silence_s=self._config.silence_timeout,
-            clock=self._clock,
-        )
-        await session.claim(connection.abandon)
-        self._connections.add(connection)
-        watch = asyncio.create_task(self._until_revoked(identity, connection), name="link token check")
-        try:
-            drained = await connection.run(self._handshake.welcome(session, resumed))
-        except StreamBroken:
-            if watch.done() and not watch.cancelled():
-                raise TokenRefused(watch.result()) from None
-            raise
-        finally:
-            watch.cancel()
-            self._connections.discard(connection)
-        if drained:
-            await self._end(session)
-            await stream.write(encode_server(Drain()))
-
-    async def _until_revoked(self, identity: PeerIdentity, connection: Connection) -> str:
-        """Waits until a sender's token is no longer valid, ends its stream, and returns the reason."""
-        while True:
-            await asyncio.sleep(_TOKEN_RECHECK_INTERVAL_S)
-            try:
-                self._authenticator.check(identity)
-            except TokenRefused as refusal:
-                connection.abandon()
-                return str(refusal)
-
-    async def _end(self, session: Session) -> None:
-        if self._registry.remove(session):
-            await self._handler.on_session_end(session)
+        limiter = RateLimiter(self._security.peer_bytes_per_second, self._clock)
+        await self._service.serve(GrpcServerStream(context, limiter), context)
 
 
 def _try_to_bind(listen: Address) -> None:
@@ -228,9 +181,3 @@ def _try_to_bind(listen: Address) -> None:
             trial.listen(1)
     except OSError as error:
         raise OutputError(f"cannot listen on {listen} ({error.strerror}): give --listen a free host:port") from error
-
-
-async def _abort(context: Any, code: str, reason: str) -> None:
-    # grpc.aio raises AbortError to leave the handler, which is at its end here.
-    with contextlib.suppress(grpc.aio.BaseError, asyncio.InvalidStateError):
-        await context.abort(grpc.StatusCode[code], reason)

@@ -1,6 +1,5 @@
 """Sessions: the receiver's state of each sender, which outlives streams so that the sender can resume."""
 
-import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -9,7 +8,10 @@ from common.blobs import Blob
 from common.codec.frame_codec import DecodedFrame
 from common.errors import MalformedPacket
 from common.wire.convert import NO_SEQUENCE, FrameMessage, Hello
+from common.wire.stream import StreamBroken
+from receiver.link.auth.ownership import SessionOwner
 from receiver.link.blob_assembly import BlobAssembly
+from receiver.link.session_use import Claim, Evict, SessionUse
 
 # A live sender never sends a rejected frame again, so this memory must not grow.
 _REMEMBERED_REJECTIONS = 64
@@ -52,7 +54,8 @@ class Session:
         decodable_from: the sequence of the decoder's newest state, `NO_SEQUENCE` if there is none.
         last_message_s: monotonic time of the sender's last message.
         clock: offset of the sender's clock, once it is known.
-        owner: identity of the sender that began the session.
+        owner: the sender that began the session; no other may use it.
+        account: whose share of the receiver the session takes: the proven identity, else the host's address.
         durable: frames are acknowledged only when they are on disk.
         silent: no message has arrived for too long.
         blobs: reassembles blobs.
@@ -66,36 +69,37 @@ class Session:
     decodable_from: int = NO_SEQUENCE
     last_message_s: float = 0.0
     clock: SenderClock | None = None
-    owner: str = ""
+    owner: SessionOwner = field(kw_only=True)
+    account: str = field(kw_only=True)
     durable: bool = False
     silent: bool = False
     blobs: BlobAssembly = field(default_factory=BlobAssembly)
     _rejected: dict[int, None] = field(default_factory=dict)
-    _evict: Callable[[], None] | None = None
-    _released: asyncio.Event = field(default_factory=asyncio.Event)
+    _use: SessionUse = field(default_factory=SessionUse)
 
     @property
     def in_use(self) -> bool:
         """Whether a stream uses the session now."""
-        return self._evict is not None
+        return self._use.active
 
-    async def claim(self, evict: Callable[[], None]) -> None:
+    async def claim(self, evict: Evict) -> Claim:
         """Takes the session for a stream; a stream that uses it finishes its present frame first.
 
         Args:
             evict: makes the new user release the session as soon as it can.
         """
-        while self._evict is not None:
-            self._evict()
-            await self._released.wait()
-        self._evict = evict
-        self._released.clear()
-        self.silent = False
+        answer = await self._use.claim(evict)
+        if answer is Claim.GRANTED:
+            self.silent = False
+        return answer
 
     def release(self) -> None:
         """Ends the use of the session by its stream."""
-        self._evict = None
-        self._released.set()
+        self._use.release()
+
+    async def close(self, reason: StreamBroken) -> None:
+        """Ends the stream that uses the session after its present frame; no stream can claim the session again."""
+        await self._use.close(reason)
 
     def decode(self, frame: FrameMessage) -> DecodedFrame:
         """Decodes a frame's payload and advances the state that later frames are predicted from.
@@ -132,7 +136,11 @@ class FrameHandler(Protocol):
     """Handles what the link receives (`receiver.pipeline`)."""
 
     async def on_session(self, session: Session) -> None:
-        """Called when a session begins, before the sender gets its Welcome."""
+        """Called when a session begins, before the sender gets its Welcome.
+
+        Raises:
+            NotOwner: an earlier receiver process had this session from another sender.
+        """
 
     async def on_frame(self, session: Session, frame: FrameMessage) -> None:
         """Decodes (`session.decode`) and reconstructs a frame; it is acknowledged when this returns.
@@ -155,41 +163,33 @@ class FrameHandler(Protocol):
         """Called for a frame that was handled before, and with None for a message that cannot be parsed."""
 
     async def on_session_end(self, session: Session) -> None:
-        """Called when a session ends: drained, expired, or the receiver stops."""
+        """Called when a session ends: drained, expired, evicted, or the receiver stops; no stream uses it any more."""
 
 
 class SessionRegistry:
-    """All sessions, by id.
+    """All sessions, by id, in the order in which they began.
 
     Args:
         new_decoder: makes the decoder of a new session.
         keep_s: how long a session is kept after its sender's last message.
-        capacity: most sessions at a time.
     """
 
-    def __init__(self, new_decoder: Callable[[], FrameDecoder], *, keep_s: float = 300.0, capacity: int = 64) -> None:
+    def __init__(self, new_decoder: Callable[[], FrameDecoder], *, keep_s: float = 300.0) -> None:
         self._new_decoder = new_decoder
         self._keep_s = keep_s
-        self._capacity = capacity
         self._sessions: dict[bytes, Session] = {}
 
     @property
-    def count(self) -> int:
-        """Number of sessions."""
-        return len(self._sessions)
+    def sessions(self) -> list[Session]:
+        """Every session, the oldest first."""
+        return list(self._sessions.values())
 
-    def find(self, hello: Hello) -> Session | None:
-        """The session that a sender wants to resume; None if it is not known."""
-        return self._sessions.get(hello.session_id) if hello.resume else None
+    def find(self, session_id: bytes) -> Session | None:
+        """The session with this id; None if it is not known."""
+        return self._sessions.get(session_id)
 
-    def count_of(self, owner: str) -> int:
-        """Number of sessions of one owner."""
-        return sum(session.owner == owner for session in self._sessions.values())
-
-    def create(self, hello: Hello, now_s: float, owner: str = "") -> Session | None:
-        """Creates a session; None if there are too many."""
-        if len(self._sessions) >= self._capacity:
-            return None
+    def create(self, hello: Hello, owner: SessionOwner, account: str, now_s: float) -> Session:
+        """Creates a session, whose id must not be known."""
         session = Session(
             hello.session_id,
             hello.sender,
@@ -197,6 +197,7 @@ class SessionRegistry:
             self._new_decoder(),
             last_message_s=now_s,
             owner=owner,
+            account=account,
             durable=hello.durable,
         )
         self._sessions[hello.session_id] = session
@@ -204,21 +205,15 @@ class SessionRegistry:
 
     def remove(self, session: Session) -> bool:
         """Forgets a session; False if it was forgotten already."""
-        return self._sessions.pop(session.session_id, None) is not None
+        if self._sessions.get(session.session_id) is not session:
+            return False
+        del self._sessions[session.session_id]
+        return True
 
-    def take_expired(self, now_s: float) -> list[Session]:
-        """Removes and returns the sessions whose senders have been silent for longer than `keep_s`."""
-        expired = [
+    def expired(self, now_s: float) -> list[Session]:
+        """The sessions without a stream whose senders have been silent for longer than `keep_s`."""
+        return [
             session
             for session in self._sessions.values()
             if not session.in_use and now_s - session.last_message_s > self._keep_s
         ]
-        for session in expired:
-            self.remove(session)
-        return expired
-
-    def take_all(self) -> list[Session]:
-        """Removes and returns every session."""
-        sessions = list(self._sessions.values())
-        self._sessions.clear()
-        return sessions

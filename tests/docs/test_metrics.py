@@ -8,6 +8,7 @@ from prometheus_client import CollectorRegistry
 
 import receiver.metrics
 import sender.metrics
+from receiver.link.refusals import Refusal
 from receiver.metrics import ReceiverMetrics
 from sender.metrics import SenderMetrics
 
@@ -39,6 +40,11 @@ def test_page_lists_the_metrics_that_exist(section: str, metrics: SenderMetrics 
 def test_page_lists_the_fates(section: str, fates: type[StrEnum], others: set[str]) -> None:
     documented = set(re.findall(r"^\| `([a-z]+)` \| [^|]* \|$", section, flags=re.MULTILINE))
     assert documented == {fate.value for fate in fates} | others
+
+
+def test_page_lists_the_reasons_of_refusals() -> None:
+    paragraph = re.findall(r"^Reasons of refused streams: (.*?)\n\n", RECEIVER, flags=re.MULTILINE | re.DOTALL)[0]
+    assert re.findall(r"`([a-z]+)`\s\(", paragraph) == [refusal.value for refusal in Refusal]
 
 
 def test_queries_name_existing_metrics() -> None:

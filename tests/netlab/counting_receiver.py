@@ -88,10 +88,10 @@ async def serve(listen: Address, log: TextIO, decode: bool) -> None:
     server = LinkServer(
         ListenConfig(listen=listen),
         counts,
-        SessionRegistry(lambda: FrameCodec(MODEL), capacity=_CAPACITY),
+        SessionRegistry(lambda: FrameCodec(MODEL)),
         model_hash=MODEL,
         codec_version=CODEC_VERSION,
-        security=SecurityConfig(peer_sessions=_CAPACITY),
+        security=SecurityConfig(max_sessions=_CAPACITY, peer_sessions=_CAPACITY),
     )
     reporting = asyncio.create_task(counts.report(log))
     print(f"listening on {await server.start()}", flush=True)

@@ -10,6 +10,8 @@ from common.codec.frame_codec import DecodedFrame
 from common.errors import MalformedPacket, MissingReference
 from common.frames import Camera, LabelFrame
 from common.wire.stream import StreamBroken
+from receiver.link.auth.ownership import SessionOwner
+from receiver.link.session import FrameDecoder, Session
 
 MODEL = b"\x01" * 8
 SESSION = b"\x02" * 16
@@ -107,6 +109,12 @@ class CountingCodec:
         self._received.clear()
         self._reference = -1
         self._last = -1
+
+
+def new_session(decoder: FrameDecoder | None = None, account: str = "ipv4:127.0.0.1") -> Session:
+    """A session of a sender that proves no identity."""
+    owner = SessionOwner.of("", SECRET)
+    return Session(SESSION, "test", False, decoder or CountingCodec(), owner=owner, account=account)
 
 
 def label_frame(sequence: int) -> LabelFrame:

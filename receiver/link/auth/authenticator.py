@@ -1,7 +1,9 @@
 """Identifies senders by token, certificate or address."""
 
 from dataclasses import dataclass
+from ipaddress import IPv6Network, ip_address
 from typing import Any
+from urllib.parse import unquote
 
 from receiver.link.auth.tokens import TokenFile, TokenRefused
 
@@ -13,14 +15,19 @@ class PeerIdentity:
     """Identity of a connected sender.
 
     Args:
-        name: owner of its token; else of its certificate; else its address.
+        subject: the identity that it proved, `token:NAME` or `certificate:NAME`; empty if none.
+        host: its address, which proves nothing and may change.
         token: the token presented, to be checked again later.
-        proven: the name is that of a token or certificate. An address proves nothing and may change.
     """
 
-    name: str
-    token: str | None
-    proven: bool
+    subject: str
+    host: str
+    token: str | None = None
+
+    @property
+    def account(self) -> str:
+        """Whose share of the receiver it uses."""
+        return self.subject or self.host
 
 
 class Authenticator:
@@ -43,13 +50,12 @@ class Authenticator:
             TokenRefused: a token is required, and the sender presents none or an invalid one.
         """
         if self._tokens is None:
-            name = _certificate_name(context)
-            return PeerIdentity(name or _host(context.peer()), None, proven=name is not None)
+            return PeerIdentity(_certificate_subject(context), host_of(context.peer()))
         presented = dict(context.invocation_metadata() or ()).get("authorization", "")
         if not isinstance(presented, str) or not presented.startswith(_BEARER):
             raise TokenRefused("a token is required: give --token-file")
         token = presented.removeprefix(_BEARER)
-        return PeerIdentity(self._tokens.name_of(token), token, proven=True)
+        return PeerIdentity(f"token:{self._tokens.name_of(token)}", host_of(context.peer()), token)
 
     def check(self, identity: PeerIdentity) -> None:
         """Checks whether a sender is still admitted.
@@ -61,11 +67,21 @@ class Authenticator:
             self._tokens.name_of(identity.token)
 
 
-def _certificate_name(context: Any) -> str | None:
+def _certificate_subject(context: Any) -> str:
     names = context.auth_context().get("x509_common_name", [])
-    return names[0].decode(errors="replace") if names else None
+    # Escaped, because the name is logged; different names stay different.
+    return f"certificate:{names[0].decode('latin-1').encode('unicode_escape').decode()}" if names else ""
 
 
-def _host(peer: str) -> str:
-    """`ipv4:10.0.0.7:40112` and `ipv6:%5B::1%5D:40112` without the port."""
-    return peer.rpartition(":")[0] or peer
+def host_of(peer: str) -> str:
+    """The address of a gRPC peer without its port; of IPv6 the network of 64 bits, which one machine may have alone.
+
+    `ipv4:10.0.0.7:40112` is `ipv4:10.0.0.7`, `ipv6:%5B2001:db8::1%5D:40112` is `ipv6:2001:db8::/64`.
+    """
+    host = unquote(peer).rpartition(":")[0] or peer
+    kind, _, text = host.partition(":")
+    if kind != "ipv6":
+        return host
+    address = ip_address(text.strip("[]").partition("%")[0])
+    mapped = getattr(address, "ipv4_mapped", None)
+    return f"ipv4:{mapped}" if mapped else f"ipv6:{IPv6Network((int(address), 64), strict=False)}"

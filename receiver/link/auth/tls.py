@@ -29,6 +29,7 @@ class SecurityConfig:
     reflection: bool | None = option(
         None, help="offer the gRPC reflection service, which lists the services (default: on the loopback only)"
     )
+    max_sessions: int = option(64, help="most sessions at a time; when there are more, senders with few go first")
     peer_sessions: int = option(64, help="most sessions of one sender at a time")
     peer_bytes_per_second: float = option(4e6, help="most bytes per second of one stream; more are read more slowly")
 
@@ -38,8 +39,8 @@ class SecurityConfig:
             raise ValueError("--tls-cert asks for encryption, --insecure turns it off: leave one out")
         if self.tls_ca and not self.tls_cert:
             raise ValueError("--tls-ca asks senders for certificates, which needs --tls-cert and --tls-key too")
-        if self.peer_sessions < 1 or self.peer_bytes_per_second <= 0:
-            raise ValueError("peer_sessions and peer_bytes_per_second must be above 0")
+        if min(self.max_sessions, self.peer_sessions) < 1 or self.peer_bytes_per_second <= 0:
+            raise ValueError("max_sessions, peer_sessions and peer_bytes_per_second must be above 0")
 
     def check(self, listen: Address) -> None:
         """Checks that the files are readable and that other machines cannot connect unencrypted by accident.

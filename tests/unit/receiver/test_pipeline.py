@@ -19,6 +19,7 @@ from receiver.link.session import SenderClock, Session
 from receiver.metrics import ReceiverMetrics
 from receiver.pipeline import ReceiverPipeline, rounded_bytes
 from receiver.publish.session_directory import PublishConfig, SessionDirectory
+from tests.support import fake_link
 from tests.support.fake_reconstructor import FakeEngine
 
 HASH = bytes(8)
@@ -40,7 +41,7 @@ async def running(tmp_path: Path):  # type: ignore[no-untyped-def]
 
 
 def new_session() -> Session:
-    return Session(bytes(16), "someone", False, FrameCodec(HASH))
+    return fake_link.new_session(FrameCodec(HASH))
 
 
 def packets(frames: int, source: str = "clip.mp4", first: int = 0) -> list[FrameMessage]:

@@ -27,7 +27,7 @@ from common.wire.convert import (
 from common.wire.stream import StreamBroken
 from receiver.link.connection import Connection
 from receiver.link.session import SenderClock, Session
-from tests.support.fake_link import MODEL, SECRET, SESSION, CountingCodec, fake_link, label_frame, settle
+from tests.support.fake_link import MODEL, SECRET, SESSION, CountingCodec, fake_link, label_frame, new_session, settle
 
 WELCOME = Welcome(True, MODEL)
 
@@ -111,10 +111,6 @@ class ScriptedSender:
     def frame(self, sequence: int) -> FrameMessage:
         encoded = self.codec.encode(label_frame(sequence))
         return FrameMessage(sequence, encoded.payload, 5, 7, encoded.key)
-
-
-def new_session() -> Session:
-    return Session(SESSION, "test", False, CountingCodec())
 
 
 async def test_frames_are_handled_in_order_and_acknowledged_when_handled() -> None:

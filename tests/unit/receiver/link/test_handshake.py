@@ -1,104 +1,48 @@
+import asyncio
+
 import pytest
 
-from common.clock import Clock
 from common.wire.convert import Drain, Hello, encode_client
 from common.wire.stream import StreamBroken
-from receiver.link.auth.authenticator import PeerIdentity
-from receiver.link.handshake import Handshake, receive_hello
-from receiver.link.session import Session, SessionRegistry
-from tests.support.fake_link import MODEL, SECRET, CountingCodec, fake_link
-from tests.unit.receiver.link.test_connection import FakePipeline
+from receiver.link.handshake import Handshake, PendingHandshakes, receive_hello
+from receiver.link.refusals import StreamRefused
+from tests.support.fake_link import MODEL, SECRET, fake_link, new_session, settle
 
-STUDIO, CAMERA = PeerIdentity("studio", "token", proven=True), PeerIdentity("camera", "token", proven=True)
+HANDSHAKE = Handshake(model_hash=MODEL, codec_version=1, window=4)
 
 
-class RecordingPipeline(FakePipeline):
-    def __init__(self) -> None:
-        super().__init__()
-        self.sessions: list[str] = []
-
-    async def on_session(self, session: Session) -> None:
-        self.sessions.append(f"begin {session.session_id[0]}")
-
-    async def on_session_end(self, session: Session) -> None:
-        self.sessions.append(f"end {session.session_id[0]}")
-
-
-class Fixture:
-    """Handshakes with a registry of two sessions, of which one sender may have one."""
-
-    def __init__(self) -> None:
-        self.now_s = 0.0
-        self.pipeline = RecordingPipeline()
-        self.registry = SessionRegistry(CountingCodec, keep_s=10.0, capacity=2)
-        self.handshake = Handshake(
-            self.registry,
-            self.pipeline,
-            model_hash=MODEL,
-            codec_version=1,
-            window=4,
-            peer_sessions=1,
-            clock=Clock(lambda: self.now_s, lambda: 0.0),
-        )
-
-
-def hello(number: int = 1, *, resume: bool = False, codec_version: int = 1, model_hash: bytes = MODEL) -> Hello:
+def hello(*, codec_version: int = 1, model_hash: bytes = MODEL, protocol_version: int = 2) -> Hello:
     return Hello(
-        bytes([number]) * 16, "test", codec_version, model_hash, live=False, resume=resume, session_secret=SECRET
+        *(bytes(16), "test", codec_version, model_hash),
+        live=False,
+        protocol_version=protocol_version,
+        session_secret=SECRET if protocol_version == 2 else b"",
     )
 
 
 @pytest.mark.parametrize(
     ("message", "reason"),
     [
+        (hello(protocol_version=1), "it has protocol version 2, the sender version 1"),
         (hello(codec_version=2), "it has codec version 1, the sender version 2"),
         (hello(model_hash=b"\xee" * 8), "it has model 0101010101010101, the sender eeeeeeeeeeeeeeee"),
     ],
 )
 def test_refusal_names_both_versions(message: Hello, reason: str) -> None:
-    refusal = Fixture().handshake.refusal(message)
+    refusal = HANDSHAKE.refusal(message)
     assert refusal is not None
     assert (refusal.accepted, refusal.model_hash, refusal.reason) == (False, MODEL, reason)
 
 
 def test_no_refusal_of_equal_versions() -> None:
-    assert Fixture().handshake.refusal(hello()) is None
+    assert HANDSHAKE.refusal(hello()) is None
 
 
-async def test_session_is_created_and_resumed() -> None:
-    fixture = Fixture()
-    session, resumed = await fixture.handshake.session_for(hello(), STUDIO)
-    assert not resumed
+def test_welcome_has_the_state_of_the_session() -> None:
+    session = new_session()
     session.next_sequence = 7
-    assert await fixture.handshake.session_for(hello(resume=True), STUDIO) == (session, True)
-    welcome = fixture.handshake.welcome(session, True)
+    welcome = HANDSHAKE.welcome(session, True)
     assert (welcome.accepted, welcome.next_sequence, welcome.window, welcome.resumed) == (True, 7, 4, True)
-    assert fixture.pipeline.sessions == ["begin 1"]
-
-
-async def test_session_of_another_sender_is_refused() -> None:
-    fixture = Fixture()
-    await fixture.handshake.session_for(hello(), STUDIO)
-    with pytest.raises(StreamBroken, match="belongs to another sender"):
-        await fixture.handshake.session_for(hello(resume=True), CAMERA)
-
-
-async def test_limits_of_sessions() -> None:
-    fixture = Fixture()
-    await fixture.handshake.session_for(hello(1), STUDIO)
-    with pytest.raises(StreamBroken, match="studio has the maximum number of sessions per sender"):
-        await fixture.handshake.session_for(hello(2), STUDIO)
-    await fixture.handshake.session_for(hello(2), CAMERA)
-    with pytest.raises(StreamBroken, match="the receiver has its maximum number of sessions"):
-        await fixture.handshake.session_for(hello(3), PeerIdentity("garage", "token", proven=True))
-
-
-async def test_expired_sessions_end_before_a_new_one_begins() -> None:
-    fixture = Fixture()
-    await fixture.handshake.session_for(hello(1), STUDIO)
-    fixture.now_s = 11.0
-    await fixture.handshake.session_for(hello(2), STUDIO)
-    assert fixture.pipeline.sessions == ["begin 1", "end 1", "begin 2"]
 
 
 async def test_first_message_must_be_hello() -> None:
@@ -109,3 +53,44 @@ async def test_first_message_must_be_hello() -> None:
         await client.write(data)
         with pytest.raises(StreamBroken, match="INVALID_ARGUMENT"):
             await receive_hello(server)
+    await client.finish()
+    with pytest.raises(StreamBroken, match="the sender ended the stream"):
+        await receive_hello(server)
+
+
+async def silence(pending: PendingHandshakes, host: str) -> None:
+    async with pending.waiting(host):
+        await asyncio.Event().wait()
+
+
+async def test_stream_without_hello_ends_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("receiver.link.handshake._HELLO_TIMEOUT_S", 0.01)
+    with pytest.raises(StreamRefused, match=r"no Hello \(DEADLINE_EXCEEDED\)"):
+        await silence(PendingHandshakes(), "a host")
+
+
+async def test_of_too_many_streams_without_hello_the_oldest_of_the_busiest_host_end() -> None:
+    pending = PendingHandshakes(limit=3)
+    honest = asyncio.create_task(silence(pending, "honest"))
+    flood = [asyncio.create_task(silence(pending, "hostile")) for _ in range(20)]
+    await settle()
+    assert not honest.done()
+    assert [task.done() for task in flood] == [True] * 18 + [False] * 2
+    for task in flood[:18]:
+        with pytest.raises(StreamRefused, match="full for now"):
+            task.result()
+    pending.end_all(StreamBroken("UNAVAILABLE", "the receiver is stopping"))
+    for task in (honest, *flood[18:]):
+        with pytest.raises(StreamBroken, match="stopping"):
+            await task
+
+
+async def test_cancelled_stream_without_hello_gives_its_place_back() -> None:
+    pending = PendingHandshakes(limit=1)
+    task = asyncio.create_task(silence(pending, "a host"))
+    await settle()
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    async with pending.waiting("a host"):
+        await settle()

@@ -1,0 +1,159 @@
+"""Beginning and end of sessions: one session object per id, whatever streams, expiry and stopping do at the same time.
+
+Hello ─→ ending? opening? wait ─→ known? owner ─→ room? ─→ registry ─→ handler.on_session ─→ claim
+drain, expiry, eviction, stop ─→ registry ─→ no further claims, present frame ─→ handler.on_session_end
+"""
+
+import asyncio
+import logging
+
+from common.clock import Clock
+from common.wire.convert import Hello
+from common.wire.stream import StreamBroken
+from receiver.link.admission import SessionLimits
+from receiver.link.auth.authenticator import PeerIdentity
+from receiver.link.auth.ownership import NotOwner, SessionOwner
+from receiver.link.refusals import Refusal, RepeatedLines, StreamRefused
+from receiver.link.session import FrameHandler, Session, SessionRegistry
+
+logger = logging.getLogger(__name__)
+
+_EXPIRY_INTERVAL_S = 10.0
+_FOREIGN = "the session belongs to another sender"
+
+
+class SessionLifecycle:
+    """Finds, begins and ends sessions; the handler sees each begin once and end once.
+
+    Args:
+        handler: notified of sessions that begin and end.
+        limits: how many sessions there may be.
+    """
+
+    def __init__(self, registry: SessionRegistry, handler: FrameHandler, limits: SessionLimits, clock: Clock) -> None:
+        self._registry = registry
+        self._handler = handler
+        self._limits = limits
+        self._clock = clock
+        self._lines = RepeatedLines(logger, clock)
+        self._opening: dict[bytes, asyncio.Task[Session]] = {}
+        self._ending: dict[bytes, asyncio.Task[None]] = {}
+        self._closed = False
+
+    async def open(self, hello: Hello, identity: PeerIdentity) -> tuple[Session, bool]:
+        """Finds or begins the session of a Hello; the stream has to claim it.
+
+        Returns:
+            The session, and whether it was known.
+
+        Raises:
+            StreamRefused: the session belongs to another sender, or there are too many sessions.
+            StreamBroken: the receiver is stopping.
+        """
+        owner = SessionOwner.of(identity.subject, hello.session_secret)
+        while True:
+            if self._closed:
+                raise StreamBroken("UNAVAILABLE", "the receiver is stopping")
+            self._end_expired()
+            pending = self._opening.get(hello.session_id) or self._ending.get(hello.session_id)
+            if pending is None:
+                break
+            await asyncio.wait([pending])
+        session = self._registry.find(hello.session_id)
+        if session is not None:
+            _check(session, hello, owner)
+            session.last_message_s = self._clock.monotonic()
+            return session, True
+        try:
+            # Not cancelled with the stream: the handler must not be left with half a session.
+            return await asyncio.shield(self._begin(hello, owner, identity.account)), False
+        except NotOwner as error:
+            raise StreamRefused(Refusal.OWNER, _FOREIGN, str(error)) from error
+
+    async def end(self, session: Session) -> None:
+        """Ends a session that its sender has drained, unless another stream has claimed it."""
+        if self._registry.find(session.session_id) is session and not session.in_use:
+            await asyncio.wait([self._end(session, StreamBroken("ABORTED", "the sender ended the session"))])
+
+    async def expire(self) -> None:
+        """Ends the sessions of senders that do not come back, until cancelled."""
+        while True:
+            await asyncio.sleep(_EXPIRY_INTERVAL_S)
+            self._end_expired()
+
+    async def close(self) -> None:
+        """Ends every session after its present frame, and begins no further one."""
+        self._closed = True
+        while self._opening:
+            await asyncio.wait(self._opening.values())
+        for session in self._registry.sessions:
+            self._end(session, StreamBroken("UNAVAILABLE", "the receiver is stopping"))
+        while self._ending:
+            await asyncio.wait(self._ending.values())
+
+    def _begin(self, hello: Hello, owner: SessionOwner, account: str) -> "asyncio.Task[Session]":
+        now_s, sessions = self._clock.monotonic(), self._registry.sessions
+        settled = [session for session in sessions if session.session_id not in self._opening]
+        victim = self._limits.victim(account, sessions, settled, now_s)
+        evicted = None
+        if victim is not None:
+            line = f"a session of {victim.account} ({victim.sender}) ends: the receiver is full"
+            self._lines.write(logging.WARNING, victim.account, line)
+            evicted = self._end(victim, StreamRefused(Refusal.FULL, "full for now: the session yields to another one"))
+        session = self._registry.create(hello, owner, account, now_s)
+        task = asyncio.create_task(self._open_at_handler(session, evicted), name="link session begin")
+        task.add_done_callback(_retrieve)
+        self._opening[session.session_id] = task
+        return task
+
+    async def _open_at_handler(self, session: Session, evicted: "asyncio.Task[None] | None") -> Session:
+        try:
+            if evicted is not None:
+                await asyncio.wait([evicted])
+            await self._handler.on_session(session)
+        except BaseException:
+            self._registry.remove(session)
+            raise
+        finally:
+            del self._opening[session.session_id]
+        return session
+
+    def _end_expired(self) -> None:
+        for session in self._registry.expired(self._clock.monotonic()):
+            if session.session_id not in self._opening:
+                self._end(session, StreamBroken("ABORTED", "the session has expired"))
+
+    def _end(self, session: Session, reason: StreamBroken) -> "asyncio.Task[None]":
+        self._registry.remove(session)
+        task = asyncio.create_task(self._close(session, reason), name="link session end")
+        self._ending[session.session_id] = task
+        return task
+
+    async def _close(self, session: Session, reason: StreamBroken) -> None:
+        try:
+            await session.close(reason)
+            await self._handler.on_session_end(session)
+        except Exception as error:
+            logger.error("the session of %s did not end in good order: %s", session.sender, error)
+        finally:
+            del self._ending[session.session_id]
+
+
+def _check(session: Session, hello: Hello, owner: SessionOwner) -> None:
+    """Checks a Hello against the session whose id it has.
+
+    Raises:
+        StreamRefused: the sender is not the session's, or wants another kind of session.
+    """
+    if not session.owner.admits(owner):
+        whose = session.owner.subject or session.account
+        detail = f"session {session.session_id.hex()[:8]} belongs to {whose} ({session.sender})"
+        raise StreamRefused(Refusal.OWNER, _FOREIGN, detail)
+    if (session.durable, session.live) != (hello.durable, hello.live):
+        raise StreamRefused(Refusal.MALFORMED, "a session stays live or not, and durable or not")
+
+
+def _retrieve(task: "asyncio.Task[Session]") -> None:
+    """Marks the exception of a task as retrieved: the stream that would raise it may have ended."""
+    if not task.cancelled():
+        task.exception()

@@ -1,0 +1,199 @@
+"""Serves the streams of senders: Hello, identity, session, frames, end."""
+
+import asyncio
+import contextlib
+import logging
+import traceback
+from collections.abc import Callable, Collection, Coroutine, Hashable
+from pathlib import Path
+from typing import Any
+
+import grpc
+
+from common.clock import Clock
+from common.errors import BodywireError
+from common.wire.convert import Drain, Hello, encode_server
+from common.wire.stream import MessageStream, StreamBroken
+from receiver.link.auth.authenticator import Authenticator, PeerIdentity, host_of
+from receiver.link.auth.tokens import TokenRefused
+from receiver.link.connection import Connection
+from receiver.link.handshake import Handshake, PendingHandshakes, receive_hello
+from receiver.link.lifecycle import SessionLifecycle
+from receiver.link.refusals import Refusal, RefusalLog, RepeatedLines, StreamRefused
+from receiver.link.session import Session
+from receiver.link.session_use import Claim
+
+logger = logging.getLogger(__name__)
+
+_TOKEN_RECHECK_INTERVAL_S = 1.0
+# When the receiver stops, a stream that has no frame in hand ends within this time.
+_IDLE_DRAIN_S = 1.0
+_STOPPING = "the receiver is stopping"
+_MAX_ERROR_CHARACTERS = 200
+
+
+class StreamService:
+    """Serves every stream from its first message to its status.
+
+    Args:
+        handshake: checks versions and answers Hello.
+        lifecycle: the sessions.
+        authenticator: identifies senders.
+        refusals: notified of refused streams.
+        new_connection: makes the connection of a session and a stream.
+    """
+
+    def __init__(
+        self,
+        handshake: Handshake,
+        lifecycle: SessionLifecycle,
+        authenticator: Authenticator,
+        refusals: RefusalLog,
+        new_connection: Callable[[Session, MessageStream], Connection],
+        clock: Clock,
+    ) -> None:
+        self._handshake = handshake
+        self._lifecycle = lifecycle
+        self._authenticator = authenticator
+        self._refusals = refusals
+        self._new_connection = new_connection
+        self._lines = RepeatedLines(logger, clock)
+        self._pending = PendingHandshakes()
+        self._connections: set[Connection] = set()
+        self._streams: set[asyncio.Task[Any]] = set()
+        self._stopping = False
+
+    async def serve(self, stream: MessageStream, context: Any) -> None:
+        """Serves one stream, and ends it with its gRPC status.
+
+        Args:
+            context: the stream's gRPC context.
+        """
+        task = asyncio.current_task()
+        assert task is not None
+        self._streams.add(task)
+        try:
+            end = await self._end_of(self._serve(stream, context), context)
+            if end is not None:
+                await _abort(context, end)
+        finally:
+            self._streams.discard(task)
+
+    async def stop(self, timeout_s: float) -> None:
+        """Ends every stream: at once, or when the frames that have arrived are acknowledged, for at most this time."""
+        self._stopping = True
+        self._pending.end_all(StreamBroken("UNAVAILABLE", _STOPPING))
+        for connection in self._connections:
+            connection.drain()
+        await _wait(self._streams, min(_IDLE_DRAIN_S, timeout_s))
+        for connection in self._connections:
+            if not connection.handling:
+                connection.abandon(StreamBroken("UNAVAILABLE", _STOPPING))
+        await _wait(self._streams, timeout_s)
+
+    async def _end_of(self, serving: Coroutine[Any, Any, None], context: Any) -> StreamBroken | None:
+        """Serves a stream; returns how it is to end, None if in good order."""
+        try:
+            await serving
+        except StreamRefused as refused:
+            return refused
+        except StreamBroken as broken:
+            self._log(logging.INFO, context, broken.code, str(broken))
+            return broken
+        except BodywireError as error:
+            self._log(logging.ERROR, context, type(error).__name__, str(error))
+            return StreamBroken("INTERNAL", str(error))
+        except Exception as error:
+            self._log(logging.ERROR, context, type(error).__name__, _described(error))
+            logger.debug("the stream failed", exc_info=error)
+            return StreamBroken("INTERNAL", f"the receiver failed ({type(error).__name__}); its log says where")
+        return None
+
+    async def _serve(self, stream: MessageStream, context: Any) -> None:
+        host, who = host_of(context.peer()), context.peer()
+        account = host
+        try:
+            # A sender that is refused while it still writes its Hello may not receive the reason.
+            async with self._pending.waiting(host):
+                hello = await receive_hello(stream)
+            if self._stopping:
+                raise StreamBroken("UNAVAILABLE", _STOPPING)
+            who = f"{who}, which calls itself {hello.sender!r}"
+            identity = self._authenticate(context)
+            account = identity.account
+            who = f"{who} ({identity.subject})" if identity.subject else who
+            await self._serve_sender(stream, hello, identity, who)
+        except StreamRefused as refused:
+            why = f"{refused.reason}; {refused.detail}" if refused.detail else refused.reason
+            self._refusals.report(refused.refusal, account, who, why)
+            raise
+
+    async def _serve_sender(self, stream: MessageStream, hello: Hello, identity: PeerIdentity, who: str) -> None:
+        refusal = self._handshake.refusal(hello)
+        if refusal is not None:
+            self._refusals.report(Refusal.VERSION, identity.account, who, refusal.reason)
+            await stream.write(encode_server(refusal))
+            return
+        connection, session, resumed = await self._claim(stream, hello, identity)
+        self._connections.add(connection)
+        watch = asyncio.create_task(self._until_revoked(identity, connection), name="link token check")
+        try:
+            if self._stopping:
+                connection.drain()
+            drained = await connection.run(self._handshake.welcome(session, resumed))
+        finally:
+            watch.cancel()
+            self._connections.discard(connection)
+        if drained:
+            await self._lifecycle.end(session)
+            await stream.write(encode_server(Drain()))
+
+    async def _claim(
+        self, stream: MessageStream, hello: Hello, identity: PeerIdentity
+    ) -> tuple[Connection, Session, bool]:
+        """Finds or begins the session of a stream, and waits until the stream may use it."""
+        while True:
+            session, resumed = await self._lifecycle.open(hello, identity)
+            connection = self._new_connection(session, stream)
+            answer = await session.claim(connection.abandon)
+            if answer is Claim.GRANTED:
+                return connection, session, resumed
+            if answer is Claim.SUPERSEDED:
+                raise StreamBroken("ABORTED", "the session continues on another stream")
+
+    def _authenticate(self, context: Any) -> PeerIdentity:
+        try:
+            return self._authenticator.authenticate(context)
+        except TokenRefused as refusal:
+            raise StreamRefused(Refusal.IDENTITY, str(refusal)) from refusal
+
+    async def _until_revoked(self, identity: PeerIdentity, connection: Connection) -> None:
+        """Ends a stream when its sender's token is no longer valid."""
+        while True:
+            await asyncio.sleep(_TOKEN_RECHECK_INTERVAL_S)
+            try:
+                self._authenticator.check(identity)
+            except TokenRefused as refusal:
+                connection.abandon(StreamRefused(Refusal.IDENTITY, str(refusal)))
+                return
+
+    def _log(self, level: int, context: Any, kind: Hashable, text: str) -> None:
+        self._lines.write(level, (kind, host_of(context.peer())), f"stream of {context.peer()} ended: {text}")
+
+
+def _described(error: Exception) -> str:
+    """An unexpected error in one line: its type, its message, and where it was raised."""
+    frames = traceback.extract_tb(error.__traceback__)
+    where = f" ({Path(frames[-1].filename).name}:{frames[-1].lineno})" if frames else ""
+    return f"{type(error).__name__}: {' '.join(str(error).split())[:_MAX_ERROR_CHARACTERS]}{where}"
+
+
+async def _wait(tasks: Collection[asyncio.Task[Any]], timeout_s: float) -> None:
+    if tasks:
+        await asyncio.wait(list(tasks), timeout=timeout_s)
+
+
+async def _abort(context: Any, end: StreamBroken) -> None:
+    # grpc.aio raises AbortError to leave the handler, which is at its end here.
+    with contextlib.suppress(grpc.aio.BaseError, asyncio.InvalidStateError):
+        await context.abort(grpc.StatusCode[end.code], end.reason)

@@ -1,0 +1,82 @@
+"""A pipeline that keeps the owners of sessions as the receiver's output directory does, also over restarts."""
+
+import asyncio
+
+from common.blobs import Blob
+from common.wire.convert import FrameMessage
+from receiver.link.auth.ownership import NotOwner, SessionOwner
+from receiver.link.session import Session
+
+
+class OwnedSessions:
+    """Owners and frames by session, as they would be on the disk; it outlives receivers."""
+
+    def __init__(self) -> None:
+        self.owners: dict[bytes, SessionOwner] = {}
+        self.frames: dict[bytes, list[int]] = {}
+
+    def open(self, session: Session) -> None:
+        """Opens a session's output.
+
+        Raises:
+            NotOwner: it belongs to another sender.
+        """
+        if not self.owners.setdefault(session.session_id, session.owner).admits(session.owner):
+            raise NotOwner("the output directory has this session from another sender")
+        written = self.frames.setdefault(session.session_id, [])
+        session.next_sequence = max([session.next_sequence, *(sequence + 1 for sequence in written)])
+
+
+class OwnedPipeline:
+    """Decodes and records every frame; a frame of an unknown session is a bug.
+
+    Args:
+        disk: what survives the receiver.
+    """
+
+    def __init__(self, disk: OwnedSessions) -> None:
+        self.disk = disk
+        self.gate = asyncio.Event()
+        self.gate.set()
+        self.opening = asyncio.Event()
+        self.opening.set()
+        self.events: list[str] = []
+        self.failure: Exception | None = None
+        self.present: set[bytes] = set()
+        self.handling = 0
+
+    @property
+    def peers(self) -> int:
+        """The gauge of peers: sessions that began and did not end."""
+        begun = sum(event.startswith("begin") for event in self.events)
+        return begun - sum(event.startswith("end") for event in self.events)
+
+    async def on_session(self, session: Session) -> None:
+        await self.opening.wait()
+        if self.failure is not None:
+            raise self.failure
+        self.disk.open(session)
+        assert session.session_id not in self.present
+        self.present.add(session.session_id)
+        self.events.append(f"begin {session.sender}")
+
+    async def on_frame(self, session: Session, frame: FrameMessage) -> None:
+        assert session.session_id in self.present
+        session.decode(frame)
+        self.handling += 1
+        try:
+            await self.gate.wait()
+        finally:
+            self.handling -= 1
+        assert session.session_id in self.present
+        if self.failure is not None:
+            raise self.failure
+        self.disk.frames[session.session_id].append(frame.sequence)
+
+    def on_blob(self, session: Session, blob: Blob) -> None: ...
+
+    def on_unused(self, session: Session, frame: FrameMessage | None) -> None: ...
+
+    async def on_session_end(self, session: Session) -> None:
+        self.present.remove(session.session_id)
+        self.events.append(f"end {session.sender}")
