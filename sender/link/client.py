@@ -46,6 +46,8 @@ from sender.link.transport.transport import Transport
 logger = logging.getLogger(__name__)
 
 _DRAIN_TIMEOUT_S = 5.0
+# A stream without frames to acknowledge that has lasted as long was no failed attempt.
+_LASTING_STREAM_S = 10.0
 # The receiver ended the stream because of what we sent: connecting again would only repeat it.
 _FATAL_CODES = ("INVALID_ARGUMENT", "FAILED_PRECONDITION", "UNIMPLEMENTED", "UNAUTHENTICATED", "PERMISSION_DENIED")
 
@@ -59,7 +61,9 @@ class LinkConfig:
         8, help="most unacknowledged frames; congestion control keeps fewer, about a bandwidth-delay product"
     )
     connect_timeout: float = option(5.0, help="seconds to try to reach the receiver at the start")
-    reconnect_timeout: float = option(120.0, help="seconds to try to reach a receiver after the connection was lost")
+    reconnect_timeout: float = option(
+        120.0, help="seconds to try again after the connection was lost, until a frame is acknowledged"
+    )
     heartbeat_interval_ms: float = option(200.0, help="most milliseconds between keepalives")
     heartbeats_missed: int = option(
         5, help="heartbeat intervals without a message until the receiver is considered dead"
@@ -110,7 +114,13 @@ class LinkClient:
     ) -> None:
         self._config = config
         self._observer = observer or LinkObserver()
-        self._connector = Connector(config.peer, transport or Transport(), rng or random.Random())
+        self._connector = Connector(
+            config.peer,
+            transport or Transport(),
+            rng or random.Random(),
+            connect_timeout_s=config.connect_timeout,
+            reconnect_timeout_s=config.reconnect_timeout,
+        )
         self._session = SenderSession(hello, encoder, config.window)
         self._delivery = FrameDelivery(
             self._session, config.window, self._observer, pacer or NoBackgroundTransfer(), clock
@@ -133,8 +143,7 @@ class LinkClient:
         Raises:
             PeerError: unreachable within the configured time, or not a receiver of our version and model.
         """
-        hello = self._session.hello(reconnect=False)
-        stream, welcome = await self._connector.open(hello, self._config.connect_timeout)
+        stream, welcome = await self._connector.connect(self._session.hello(reconnect=False))
         self._begin(stream, welcome)
         self._task = asyncio.create_task(self._keep_connected(stream), name="link")
         return welcome
@@ -206,20 +215,28 @@ class LinkClient:
             logger.info("every frame was acknowledged, but the receiver did not confirm the end: %s", error)
 
     async def _keep_connected(self, stream: ClientStream) -> None:
+        loop = asyncio.get_running_loop()
         try:
             while True:
+                began_s = loop.time()
                 reason = await self._serve(stream)
                 if self._stopping:
                     return
+                if self._delivery.idle and loop.time() - began_s >= _LASTING_STREAM_S:
+                    self._made_progress()
                 self._keepalive.lose(reason)
-                hello = self._session.hello(reconnect=True)
-                stream, welcome = await self._connector.open(hello, self._config.reconnect_timeout, reconnect=True)
+                stream, welcome = await self._connector.reconnect(self._session.hello(reconnect=True), reason)
                 self._begin(stream, welcome)
-                self._delivery.resume(welcome)
+                if self._delivery.resume(welcome):
+                    self._made_progress()
         except Exception as error:  # any error: `send` and `drain` raise it
             self._failure = error
         finally:
             self._delivery.notify()
+
+    def _made_progress(self) -> None:
+        self._connector.made_progress()
+        self._keepalive.made_progress()
 
     def _begin(self, stream: ClientStream, welcome: Welcome) -> None:
         self._stream = stream
@@ -255,6 +272,7 @@ class LinkClient:
                 self._keepalive.on_acknowledgement(message)
                 sample = self._delivery.on_acknowledgement(message)
                 if sample is not None:
+                    self._made_progress()
                     self._keepalive.on_sample(sample)
             elif isinstance(message, Heartbeat):
                 self._keepalive.on_echo(message)

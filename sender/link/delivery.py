@@ -90,13 +90,14 @@ class FrameDelivery:
         self._session.window.resize(self._congestion_window.frames)
         self._background.restart(receiver_is_new=not welcome.resumed)
 
-    def resume(self, welcome: Welcome) -> None:
-        """Settles the frames that were in flight on the stream before."""
+    def resume(self, welcome: Welcome) -> bool:
+        """Settles the frames that were in flight on the stream before; returns whether any had been delivered."""
         resumption = self._session.resume(welcome)
         for frame in resumption.delivered:
             self._finish(frame, Fate.ACKNOWLEDGED)
         for frame in resumption.superseded:
             self._finish(frame, Fate.SUPERSEDED)
+        return bool(resumption.delivered)
 
     def pause(self) -> None:
         """Sends no further frames on this stream: the receiver drains."""

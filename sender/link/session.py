@@ -115,5 +115,5 @@ class SenderSession:
         else:
             self._encoder.reset()
             self._reference = None
-        logger.info("resumed at frame %d", welcome.next_sequence)
+        logger.debug("resumed at frame %d", welcome.next_sequence)
         return resumption

@@ -48,6 +48,7 @@ class Keepalive:
         self._trains = PacketTrainSender(self._schedule, self._clocks, clock)
         self._liveness = Liveness(interval_s, missed, standby, on_lost=self._on_lost, on_recovered=self._on_recovered)
         self._welcome: Welcome | None = None
+        self._reported: set[str] = set()
 
     def restart(self, welcome: Welcome) -> None:
         """Resets the state for a new stream."""
@@ -59,6 +60,12 @@ class Keepalive:
     def lose(self, reason: str) -> None:
         """Reports the receiver as lost, unless it was reported before: the stream ended."""
         self._liveness.lose(reason)
+
+    def made_progress(self) -> None:
+        """Reports the end of a loss, once a frame was acknowledged."""
+        if self._reported:
+            self._reported.clear()
+            logger.warning("the receiver is back")
 
     def run(self, stream: MessageStream) -> tuple[Coroutine[None, None, None], ...]:
         """The coroutines that run beside a stream; each raises StreamBroken when the stream is to be given up."""
@@ -111,10 +118,14 @@ class Keepalive:
         self._liveness.on_answer(sent_ns, self._clocks.to_sender_ns(receiver_ns), now_ns)
 
     def _on_lost(self, reason: str) -> None:
-        logger.warning("lost the receiver (%s); trying to resume", reason)
+        # A receiver that fails again and again without an acknowledgement is reported once for each reason.
+        level = logging.DEBUG if reason in self._reported else logging.WARNING
+        self._reported.add(reason)
+        logger.log(level, "lost the receiver (%s); trying to resume", reason)
         self._observer.disconnected(reason)
 
     def _on_recovered(self) -> None:
+        self._reported.clear()
         logger.warning("the receiver answers again on the same stream")
         assert self._welcome is not None
         self._observer.connected(self._welcome)

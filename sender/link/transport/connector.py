@@ -1,6 +1,11 @@
-"""Connects to one receiver: attempts with backoff, until a handshake succeeds or the time is over."""
+"""Connects to one receiver: attempts with backoff, until a handshake succeeds or the time is over.
+
+A handshake is not enough: a receiver whose disk is full, or one that is full for now, may end every stream at once. So
+the delay before the next stream grows as long as no frame is acknowledged, and the time counts from the last progress.
+"""
 
 import asyncio
+import logging
 import random
 
 from common.errors import PeerError
@@ -10,8 +15,12 @@ from common.wire.stream import StreamBroken
 from sender.link.transport.handshake import ClientStream, StreamOpener, shake_hands
 from sender.link.transport.standby_connection import StandbyConnection
 
-# A receiver that restarts is found within the longest delay.
+logger = logging.getLogger(__name__)
+
+# Between attempts that nothing answers: a receiver that restarts is found within the longest delay.
 _FIRST_BACKOFF_S, _MAX_BACKOFF_S = 0.1, 1.0
+# Between streams without progress; shorter than a receiver waits for Hello on a standby connection.
+_FIRST_STALL_BACKOFF_S, _MAX_STALL_BACKOFF_S = 0.25, 4.0
 # Time limit of a handshake, which doubles after each failure: a peer may accept the connection and send nothing.
 _FIRST_HANDSHAKE_TIMEOUT_S, _MAX_HANDSHAKE_TIMEOUT_S = 1.0, 4.0
 # The first diagnosis may be wrong: a receiver may have opened its port between the attempt and the diagnosis.
@@ -20,6 +29,8 @@ _REFUSAL_CODES = (
     *("INVALID_ARGUMENT", "FAILED_PRECONDITION", "RESOURCE_EXHAUSTED"),
     *("UNAUTHENTICATED", "PERMISSION_DENIED"),
 )
+# A receiver that is full ends the stream with RESOURCE_EXHAUSTED and a reason that begins like this.
+_FULL_FOR_NOW = "full for now"
 
 
 class Backoff:
@@ -58,57 +69,133 @@ class Connector:
     Args:
         transport: opens connections and diagnoses failures.
         rng: jitter of the backoff.
+        connect_timeout_s: how long to try to reach the receiver for the first time.
+        reconnect_timeout_s: how long to try without progress after a stream was lost, or while the receiver is full.
     """
 
-    def __init__(self, peer: Address, transport: StreamOpener, rng: random.Random) -> None:
+    def __init__(
+        self,
+        peer: Address,
+        transport: StreamOpener,
+        rng: random.Random,
+        *,
+        connect_timeout_s: float,
+        reconnect_timeout_s: float,
+    ) -> None:
         self._peer = peer
         self._transport = transport
+        self._connect_timeout_s, self._reconnect_timeout_s = connect_timeout_s, reconnect_timeout_s
         self._backoff = Backoff(_FIRST_BACKOFF_S, _MAX_BACKOFF_S, rng)
+        self._stall_backoff = Backoff(_FIRST_STALL_BACKOFF_S, _MAX_STALL_BACKOFF_S, rng)
+        self._stalled_since_s: float | None = None
+        self._unproven = False
+        self._reported: set[str] = set()
         self.standby: StandbyConnection[ClientStream] = StandbyConnection(lambda: transport.reach(peer))
 
-    async def open(self, hello: Hello, timeout_s: float, *, reconnect: bool = False) -> tuple[ClientStream, Welcome]:
-        """Connects and shakes hands.
+    def made_progress(self) -> None:
+        """Ends the present stall: a frame was acknowledged, or a stream has lasted that had none to acknowledge."""
+        self._stalled_since_s = None
+        self._unproven = False
+        self._reported.clear()
+        self._stall_backoff.reset()
 
-        Args:
-            timeout_s: how long to keep trying.
-            reconnect: there was a receiver at this address before, so anything else that answers there is ignored
-                until the time is over.
+    async def connect(self, hello: Hello) -> tuple[ClientStream, Welcome]:
+        """Connects for the first time and shakes hands.
 
         Raises:
-            PeerError: nothing answers, or something that is not a receiver.
+            PeerError: nothing answers, or something that is not a receiver, or the receiver refuses the session.
             ModelMismatch: the receiver has other weights.
             VersionMismatch: the receiver has another version of the protocol.
         """
+        now_s = asyncio.get_running_loop().time()
+        return await self._open(hello, now_s, self._connect_timeout_s, reconnect=False)
+
+    async def reconnect(self, hello: Hello, reason: str) -> tuple[ClientStream, Welcome]:
+        """Connects again after a stream was lost; waits first if that stream has made no progress.
+
+        There was a receiver at this address before, so anything else that answers there is ignored until the time is
+        over.
+
+        Args:
+            reason: why the stream was lost.
+
+        Raises:
+            PeerError: the time without progress is over, or the receiver refuses the session.
+            ModelMismatch: the receiver has other weights.
+            VersionMismatch: the receiver has another version of the protocol.
+        """
+        now_s = asyncio.get_running_loop().time()
+        if self._stalled_since_s is None:
+            self._stalled_since_s = now_s
+        if self._unproven:
+            delay_s, timeout_s = self._stall_backoff.next_s(), self._reconnect_timeout_s
+            if now_s + delay_s >= self._stalled_since_s + timeout_s:
+                raise PeerError(f"the receiver at {self._peer} acknowledged no frame within {timeout_s:g} s: {reason}")
+            await asyncio.sleep(delay_s)
+        return await self._open(hello, self._stalled_since_s, self._reconnect_timeout_s, reconnect=True)
+
+    async def _open(
+        self, hello: Hello, since_s: float, timeout_s: float, *, reconnect: bool
+    ) -> tuple[ClientStream, Welcome]:
         loop = asyncio.get_running_loop()
-        deadline_s = loop.time() + timeout_s
         handshake_timeout_s, diagnoses = _FIRST_HANDSHAKE_TIMEOUT_S, 0
         while True:
             try:
-                async with asyncio.timeout_at(deadline_s):
+                async with asyncio.timeout_at(since_s + timeout_s):
                     stream = await self.standby.take()
                     welcome = await shake_hands(self._peer, hello, stream, handshake_timeout_s)
                 self._backoff.reset()
+                self._unproven = True
                 return stream, welcome
             except TimeoutError:
-                reason = "no answer"
+                failure = StreamBroken("DEADLINE_EXCEEDED", "no answer")
             except StreamBroken as error:
                 _raise_if_refused(self._peer, error)
-                reason = error.reason
+                failure = error
             handshake_timeout_s = min(2 * handshake_timeout_s, _MAX_HANDSHAKE_TIMEOUT_S)
-            delay_s = self._backoff.next_s()
-            late = loop.time() + delay_s >= deadline_s
+            if _is_full(failure):
+                timeout_s = max(timeout_s, self._reconnect_timeout_s)
+            delay_s = self._delay_s(failure)
+            late = loop.time() + delay_s >= since_s + timeout_s
             diagnosis = None if reconnect and not late else await self._transport.diagnose(self._peer)
             diagnoses += diagnosis is not None
             if late or diagnoses >= _MAX_DIAGNOSES:
-                unreachable = (
-                    f"no receiver at {self._peer} within {timeout_s:g} s ({reason}): start it, or check --peer"
-                )
-                raise PeerError(diagnosis or unreachable)
+                raise PeerError(diagnosis or self._surrender(failure, timeout_s))
             await asyncio.sleep(delay_s)
+
+    def _delay_s(self, failure: StreamBroken) -> float:
+        """The delay before the next attempt; grows longer if the receiver answers, which is reported once a stall."""
+        if not _is_answer(failure):
+            return self._backoff.next_s()
+        state = "is full" if _is_full(failure) else f"does not take the session ({failure.reason})"
+        if state not in self._reported:
+            self._reported.add(state)
+            logger.warning("the receiver at %s %s; waiting", self._peer, state)
+        return self._stall_backoff.next_s()
+
+    def _surrender(self, failure: StreamBroken, timeout_s: float) -> str:
+        """What is wrong, when the time is over."""
+        if _is_full(failure):
+            advice = "try again later, or give a longer --reconnect-timeout"
+            return f"the receiver at {self._peer} has been full for {timeout_s:g} s: {advice}"
+        if _is_answer(failure):
+            return f"the receiver at {self._peer} did not take the session within {timeout_s:g} s: {failure.reason}"
+        reason = f"no receiver at {self._peer} within {timeout_s:g} s ({failure.reason})"
+        return f"{reason}: start it, or check --peer"
+
+
+def _is_full(failure: StreamBroken) -> bool:
+    """Whether the receiver has no room for a session, which will pass."""
+    return failure.code == "RESOURCE_EXHAUSTED" and failure.reason.startswith(_FULL_FOR_NOW)
+
+
+def _is_answer(failure: StreamBroken) -> bool:
+    """Whether there is a receiver that cannot take the session now."""
+    return _is_full(failure) or failure.code == "INTERNAL"
 
 
 def _raise_if_refused(peer: Address, error: StreamBroken) -> None:
     if error.code == "UNIMPLEMENTED":
         raise PeerError(f"{peer} is a gRPC server, but not a Bodywire receiver: check --peer") from error
-    if error.code in _REFUSAL_CODES:
+    if error.code in _REFUSAL_CODES and not _is_full(error):
         raise PeerError(f"the receiver at {peer} refused the connection: {error.reason}") from error

@@ -15,8 +15,8 @@ PEER = Address("127.0.0.1", 50051)
 HELLO = Hello(SESSION, "test", 1, MODEL, live=True, session_secret=SECRET)
 
 
-def connector(receiver: ScriptedReceiver) -> Connector:
-    return Connector(PEER, receiver, random.Random(1))
+def connector(receiver: ScriptedReceiver, timeout_s: float = 60.0) -> Connector:
+    return Connector(PEER, receiver, random.Random(1), connect_timeout_s=timeout_s, reconnect_timeout_s=timeout_s)
 
 
 def test_backoff_doubles_up_to_the_cap_with_at_most_half_jitter() -> None:
@@ -40,7 +40,7 @@ def test_backoff_cap_below_first_is_refused() -> None:
 
 async def test_open_retries_until_the_handshake_succeeds() -> None:
     receiver = ScriptedReceiver(None, None, WELCOME)
-    stream, welcome = await connector(receiver).open(HELLO, 10.0)
+    stream, welcome = await connector(receiver).connect(HELLO)
     assert welcome == WELCOME
     await receiver.stream()
     assert receiver.hellos == [HELLO]
@@ -49,19 +49,19 @@ async def test_open_retries_until_the_handshake_succeeds() -> None:
 
 async def test_open_of_another_server_fails_after_two_diagnoses() -> None:
     with pytest.raises(PeerError, match="it is an SSH server"):
-        await connector(ScriptedReceiver(diagnosis="it is an SSH server")).open(HELLO, 60.0)
+        await connector(ScriptedReceiver(diagnosis="it is an SSH server")).connect(HELLO)
 
 
 async def test_reconnect_ignores_other_servers_until_the_time_is_over() -> None:
     receiver = ScriptedReceiver(None, None, None, WELCOME, diagnosis="it is an SSH server")
-    stream, _ = await connector(receiver).open(HELLO, 60.0, reconnect=True)
+    stream, _ = await connector(receiver).reconnect(HELLO, "lost")
     await stream.close()
 
 
 async def test_open_closes_the_stream_of_another_model() -> None:
     receiver = ScriptedReceiver(Welcome(False, b"\xee" * 8, "another model"))
     with pytest.raises(ModelMismatch):
-        await connector(receiver).open(HELLO, 10.0)
+        await connector(receiver).connect(HELLO)
     with pytest.raises(StreamBroken, match="closed"):
         await receiver.stream()
 
@@ -71,6 +71,6 @@ async def test_open_uses_the_standby_connection() -> None:
     opener = connector(receiver)
     opener.standby.seek()
     await asyncio.sleep(0)
-    stream, _ = await opener.open(HELLO, 10.0)
+    stream, _ = await opener.connect(HELLO)
     assert not opener.standby.is_open
     await stream.close()
