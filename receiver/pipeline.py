@@ -27,6 +27,7 @@ from receiver.engine.engine import (
 from receiver.link.session import SenderClock, Session
 from receiver.metrics import FrameFate, ReceiverMetrics
 from receiver.publish.frame_record import FrameRecord, PersonRecord
+from receiver.publish.output_guard import OutputGuard
 from receiver.publish.session_directory import SessionDirectory, SessionWriter
 
 logger = logging.getLogger(__name__)
@@ -60,12 +61,20 @@ class ReceiverPipeline:
         self._metrics = metrics
         self._clock = clock
         self._sessions: dict[bytes, _SessionState] = {}
+        self._output = OutputGuard(clock)
         self._publishers = ThreadPoolExecutor(_PUBLISH_THREADS, thread_name_prefix="publish")
 
     async def on_session(self, session: Session) -> None:
-        """Opens the session's output; frames that an earlier receiver wrote there are not requested again."""
+        """Opens the session's output; frames that an earlier receiver wrote there are not requested again.
+
+        Raises:
+            NotOwner: another sender began the session, maybe with an earlier receiver.
+            OutputError: the session cannot be recorded.
+        """
         if session.session_id not in self._sessions:
-            writer = self._directory.session(session.session_id.hex(), durable=session.durable)
+            self._output.check()
+            with self._output.attempt():
+                writer = self._directory.session(session.session_id.hex(), session.owner, durable=session.durable)
             self._sessions[session.session_id] = _SessionState(writer)
             session.next_sequence = max(session.next_sequence, writer.last_sequence + 1)
         self._metrics.peer_connected()
@@ -76,8 +85,10 @@ class ReceiverPipeline:
 
         Raises:
             WireError: the packet must not be used.
-            OutputError: the frame cannot be written.
+            OutputError: the frame cannot be written, or others could not a short time ago.
         """
+        # Before the networks run: while the disk is full, only one attempt a second costs their time.
+        self._output.check()
         stages_ms: dict[str, float] = {}
         decoded = self._decode(session, frame, stages_ms)
         labels, state = decoded.frame, self._sessions[session.session_id]
@@ -92,9 +103,10 @@ class ReceiverPipeline:
             self._metrics.stage_passed(stage, spent_ms)
         stages_ms.update(result.stages_ms)
         loop = asyncio.get_running_loop()
-        await loop.run_in_executor(
-            self._publishers, self._publish, state.writer, decoded, result, stages_ms, session.clock
-        )
+        with self._output.attempt():
+            await loop.run_in_executor(
+                self._publishers, self._publish, state.writer, decoded, result, stages_ms, session.clock
+            )
 
     def on_blob(self, session: Session, blob: Blob) -> None:
         """Takes colours of a person's surface points, for the frames that follow.

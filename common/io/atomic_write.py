@@ -6,16 +6,18 @@ import secrets
 from collections.abc import Iterator
 from pathlib import Path
 
+_PARTIAL = ".partial"
+
 
 @contextlib.contextmanager
 def atomic_replacement(path: Path) -> Iterator[Path]:
     """Yields a temporary path beside `path`; renames it to `path` when the block ends and removes it when it fails.
 
     Several processes may replace the same file at the same time; the last one to finish wins.  A process that is killed
-    inside the block leaves `.<name>.<8 hexadecimal digits>.partial` behind.
+    inside the block leaves `.<name>.<8 hexadecimal digits>.partial` behind; see `remove_partial_files`.
     """
     # The rename is atomic only within one folder.
-    partial = path.with_name(f".{path.name}.{secrets.token_hex(4)}.partial")
+    partial = path.with_name(f".{path.name}.{secrets.token_hex(4)}{_PARTIAL}")
     try:
         yield partial
         os.replace(partial, path)
@@ -45,3 +47,15 @@ def atomic_write(path: Path, content: bytes, *, synced: bool = True, mode: int =
         if synced:
             file.flush()
             os.fsync(file.fileno())
+
+
+def remove_partial_files(folder: Path) -> None:
+    """Removes the temporary files of killed processes from a folder that only this process writes now.
+
+    Raises:
+        OSError: the folder cannot be read, or a file cannot be removed.
+    """
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            if entry.name.startswith(".") and entry.name.endswith(_PARTIAL):
+                os.unlink(entry.path)

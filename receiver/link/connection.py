@@ -5,7 +5,7 @@ import logging
 from dataclasses import dataclass, replace
 
 from common.clock import Clock
-from common.errors import BodywireError, WireError
+from common.errors import BodywireError, OutputError, WireError
 from common.wire.convert import (
     MAX_REASON_CHARACTERS,
     NO_SEQUENCE,
@@ -38,6 +38,18 @@ class _Arrival:
     received_ns: int
     spacing_ns: int
     message_bytes: int
+
+
+def stream_failure(error: BodywireError) -> StreamBroken:
+    """The end of a stream because this receiver has failed; senders learn nothing about its files."""
+    if isinstance(error, OutputError):
+        return StreamBroken("INTERNAL", "the receiver cannot write its output")
+    return StreamBroken("INTERNAL", f"the receiver failed: {error}")
+
+
+def end_level(error: BaseException | None) -> int:
+    """The log level of a stream's end: the pipeline logs once, for all streams, that the output cannot be written."""
+    return logging.DEBUG if error is not None and isinstance(error.__cause__, OutputError) else logging.INFO
 
 
 class _SilenceDetector:
@@ -262,7 +274,7 @@ class Connection:
             logger.warning("frame %d of %s rejected: %s", frame.sequence, self._session.sender, error)
             return AckStatus.REJECTED, str(error)
         except BodywireError as error:
-            raise StreamBroken("INTERNAL", f"the receiver failed: {error}") from error
+            raise stream_failure(error) from error
         self._rejected_in_a_row = 0
         self._session.handled(frame.sequence)
         return AckStatus.DECODED, ""

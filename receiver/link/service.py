@@ -11,12 +11,12 @@ from typing import Any
 import grpc
 
 from common.clock import Clock
-from common.errors import BodywireError
+from common.errors import BodywireError, OutputError
 from common.wire.convert import Drain, Hello, encode_server
 from common.wire.stream import MessageStream, StreamBroken
 from receiver.link.auth.authenticator import Authenticator, PeerIdentity, host_of
 from receiver.link.auth.tokens import TokenRefused
-from receiver.link.connection import Connection
+from receiver.link.connection import Connection, end_level, stream_failure
 from receiver.link.handshake import Handshake, PendingHandshakes, receive_hello
 from receiver.link.lifecycle import SessionLifecycle
 from receiver.link.refusals import Refusal, RefusalLog, RepeatedLines, StreamRefused
@@ -98,8 +98,10 @@ class StreamService:
         except StreamRefused as refused:
             return refused
         except StreamBroken as broken:
-            self._log(logging.INFO, context, broken.code, str(broken))
+            self._log(end_level(broken), context, broken.code, str(broken))
             return broken
+        except OutputError as error:
+            return stream_failure(error)
         except BodywireError as error:
             self._log(logging.ERROR, context, type(error).__name__, str(error))
             return StreamBroken("INTERNAL", str(error))

@@ -108,14 +108,18 @@ def _colours_of(path: Path, loaded: trimesh.Trimesh) -> ByteArray | None:
     return np.asarray(visual.vertex_colors[:, :3], dtype=np.uint8)
 
 
-def publish_file(path: Path, content: bytes) -> None:
-    """Writes a file atomically: readers see either the old or the new content, even after a crash.
+def publish_file(path: Path, content: bytes, *, synced: bool = True, mode: int = 0o600) -> None:
+    """Writes a file atomically: readers see either the old or the new content, also after the process was killed.
+
+    Args:
+        synced: also after a loss of power; the content is on the disk when this returns.
+        mode: permissions, less the umask; by default only the owner may read the file.
 
     Raises:
         OutputError: the file cannot be written; no partial file remains.
     """
     try:
-        atomic_write(path, content)
+        atomic_write(path, content, synced=synced, mode=mode)
     except OSError as error:
         raise output_error(path, error) from error
 

@@ -1,39 +1,56 @@
 """The directory that a receiver publishes into.
 
     DIR/frames.jsonl            one line per frame, in order of arrival; only ever appended to
-    DIR/index.json              the sessions, replaced atomically
+    DIR/sessions.jsonl          id and owner of each session, a line when it begins; only ever appended to
+    DIR/index.json              the sessions and their frames, for readers; replaced atomically
     DIR/meshes/000123.glb       surface of frame 123 of the first session, if the frame shows one person
     DIR/meshes/000123.body.glb  its skinned body
     DIR/meshes/000123-p2.glb    surface of person 2, if the frame shows several
     DIR/meshes/s4-000123.glb    surface of frame 123 of the fourth session
 
 Sessions are numbered from 1 in the order of their first connection. A restarted receiver continues the numbers of its
-directory, and a resumed session keeps its number, so sessions never overwrite each other's files. `frames.jsonl` is the
-source of truth; `index.json` is updated from it when the directory is opened.
+directory, and a resumed session keeps its number, so sessions never overwrite each other's files. `frames.jsonl` and
+`sessions.jsonl` are the source of truth; a session's record is written before its first frame.
+
+`index.json` is rewritten when the directory is opened and closed, and whenever as much was appended to the two others
+as `_INDEX_EVERY_BYTES` and 16 times the size of the index: it costs at most one byte for 16 bytes of frames.
 """
 
-import contextlib
-import fcntl
-import json
 import logging
 import os
+import stat
 import threading
-from collections.abc import Iterator
-from dataclasses import dataclass
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal, Self
 
 from common.errors import OutputError
+from common.io.atomic_write import remove_partial_files
 from common.io.configuration import option
+from receiver.link.auth.ownership import NotOwner, SessionOwner
 from receiver.mesh.mesh_files import encode_mesh, output_error, publish_file
 from receiver.mesh.skinned_glb import PosedBody, Skeleton, encode_body
 from receiver.mesh.triangle_mesh import SurfaceMesh
 from receiver.publish.frame_record import FrameRecord
+from receiver.publish.line_file import LineFile, check_place
+from receiver.publish.session_records import (
+    SessionState,
+    encode_index,
+    encode_record,
+    read_index,
+    read_lines,
+    read_records,
+)
 
 logger = logging.getLogger(__name__)
 
-# Between openings the index only informs readers: once a second at 30 frames a second is enough.
-_INDEX_EVERY_FRAMES = 30
+# With one session and one person the index is a few seconds old at most.
+_INDEX_EVERY_BYTES = 256 * 1024
+_FRAME_BYTES_PER_INDEX_BYTE = 16
+_FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
+_PRIVATE_FILE, _PRIVATE_FOLDER = 0o600, 0o700
+_SHARED_FILE, _SHARED_FOLDER = 0o644, 0o755
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,26 +62,28 @@ class PublishConfig:
         format: mesh file format.
         mesh_every: write meshes for every n-th frame of a session; its line in `frames.jsonl` is always written.
         body: write the skinned body beside the surface.
+        share_output: other users may read what is written, except `sessions.jsonl`.
     """
 
     out: Path = option(Path("out"), help="output directory for meshes and frames.jsonl")
     format: Literal["glb", "obj", "ply"] = option("glb", help="mesh format: glb, obj or ply")
     mesh_every: int = option(1, help="write meshes for every n-th frame")
     body: bool = option(True, help="write the skinned body beside the surface")
+    share_output: bool = option(False, help="let other users of this machine read the output")
 
     def __post_init__(self) -> None:
         if self.mesh_every < 1:
             raise ValueError(f"mesh-every must be at least 1, got {self.mesh_every}")
 
+    @property
+    def file_mode(self) -> int:
+        """Permissions of new files, less the umask."""
+        return _SHARED_FILE if self.share_output else _PRIVATE_FILE
 
-@dataclass(slots=True)
-class _SessionState:
-    """A session's entry in the index."""
-
-    number: int
-    identifier: str | None
-    frames: int = 0
-    last_sequence: int = -1
+    @property
+    def folder_mode(self) -> int:
+        """Permissions of new folders, less the umask."""
+        return _SHARED_FOLDER if self.share_output else _PRIVATE_FOLDER
 
 
 class SessionDirectory:
@@ -77,21 +96,26 @@ class SessionDirectory:
     def __init__(self, config: PublishConfig) -> None:
         self.config = config
         self._lock = threading.Lock()
-        self._lines_path = config.out / "frames.jsonl"
         self._index_path = config.out / "index.json"
-        self._unindexed = 0
-        try:
-            (config.out / "meshes").mkdir(parents=True, exist_ok=True)
-            self._lines = os.open(self._lines_path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o644)
-            folder = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
-            self._folder, self._meshes = os.open(config.out, folder), os.open(config.out / "meshes", folder)
-        except OSError as error:
-            raise output_error(config.out, error) from error
-        try:
-            self._take_over()
-        except BaseException:
-            self._close_all()
-            raise
+        self._meshes_path = config.out / "meshes"
+        self._sessions: dict[int, SessionState] = {}
+        self._by_identifier: dict[str, SessionState] = {}
+        self._last_number = 0
+        self._indexed_bytes = self._index_every_bytes = 0
+        self._index_failed = False
+        _create(config)
+        with ExitStack() as opened:
+            self._lines = opened.enter_context(
+                LineFile(config.out / "frames.jsonl", mode=config.file_mode, locked=True)
+            )
+            self._records = opened.enter_context(LineFile(config.out / "sessions.jsonl", mode=_PRIVATE_FILE))
+            try:
+                self._meshes = os.open(self._meshes_path, _FOLDER)
+                opened.callback(os.close, self._meshes)
+                self._take_over()
+            except OSError as error:
+                raise output_error(config.out, error) from error
+            self._opened: ExitStack | None = opened.pop_all()
 
     def __enter__(self) -> Self:
         return self
@@ -100,36 +124,49 @@ class SessionDirectory:
         self.close()
 
     def close(self) -> None:
-        """Updates the index and unlocks the directory."""
-        if self._lines < 0:
+        """Updates the index and unlocks the directory. Safe to call twice."""
+        if self._opened is None:
             return
-        try:
-            with self._lock:
-                self._write_index()
-        finally:
-            self._close_all()
+        with self._opened:
+            self._opened = None
+            try:
+                with self._lock:
+                    self._write_index()
+            except OutputError as error:
+                logger.warning("%s; it is rebuilt when the directory is opened again", error)
 
-    def session(self, identifier: str, *, durable: bool = False) -> "SessionWriter":
+    def session(self, identifier: str, owner: SessionOwner, *, durable: bool = False) -> "SessionWriter":
         """The writer of a new session, or of one that this directory already has.
+
+        The record of a new session is in `sessions.jsonl` when this returns. A session that an older version has
+        recorded without its owner belongs to the first sender that asks for it.
 
         Args:
             identifier: the session's id, hexadecimal.
-            durable: `append` returns when the frame's meshes and then its line are synced to disk.
+            owner: what the sender has presented.
+            durable: the session's record, and each frame's meshes and then its line, are synced to disk.
 
         Raises:
-            OutputError: the index cannot be written.
+            NotOwner: the directory has this session from another owner.
+            OutputError: the record cannot be written.
         """
         with self._lock:
-            for state in self._sessions.values():
-                if state.identifier == identifier:
-                    return SessionWriter(self, state.number, durable)
-            number = max(self._sessions, default=0) + 1
-            self._sessions[number] = _SessionState(number, identifier)
-            self._write_index()
-            if durable:
-                # Only the index maps the id to the session number.
-                self._sync(self._folder)
-        return SessionWriter(self, number, durable)
+            state = self._by_identifier.get(identifier)
+            if state is None:
+                state = self._record(SessionState(self._last_number + 1, identifier, owner), durable)
+            elif state.owner is None:
+                state = self._record(replace(state, owner=owner), durable)
+                logger.warning(
+                    "session %d in %s was recorded by an older version, without its owner: "
+                    "it belongs to the sender that continues it now",
+                    state.number,
+                    self.config.out,
+                )
+            elif not state.owner.admits(owner):
+                raise NotOwner(f"session {state.number} belongs to another sender")
+            elif durable:
+                self._records.sync()
+        return SessionWriter(self, state.number, durable)
 
     def last_sequence(self, number: int) -> int:
         """The highest recorded sequence number of a session, −1 before its first frame."""
@@ -144,131 +181,121 @@ class SessionDirectory:
             durable: sync meshes and line to disk first.
 
         Raises:
-            OutputError: the line cannot be written; the file is unchanged.
+            OutputError: the line cannot be written, or a file of the directory was moved, removed or changed by
+                another program. The line does not count.
         """
         line = (record.to_json(number) + "\n").encode()
         with self._lock:
             state = self._sessions[number]
             if record.sequence <= state.last_sequence:
                 return False
+            self._records.check()
+            check_place(self._meshes_path, self._meshes)
             if durable and any(person.surface or person.body for person in record.people):
                 self._sync(self._meshes)
-            self._write_line(line)
-            if durable:
-                self._sync(self._lines)
+            self._lines.append(line, synced=durable)
             state.frames += 1
             state.last_sequence = record.sequence
-            self._unindexed += 1
-            if self._unindexed >= _INDEX_EVERY_FRAMES:
-                self._write_index()
+            self._checkpoint()
         return True
 
-    def _close_all(self) -> None:
-        for descriptor in (self._lines, self._folder, self._meshes):
-            os.close(descriptor)
-        self._lines = -1
-
     def _take_over(self) -> None:
-        """Locks the directory, removes partial files of a killed receiver, and reads the sessions."""
-        try:
-            fcntl.flock(self._lines, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            raise OutputError(f"another receiver writes into {self.config.out}; choose another --out") from error
-        try:
-            for partial in (*self.config.out.glob(".*.partial"), *(self.config.out / "meshes").glob(".*.partial")):
-                partial.unlink()
-            self._cut_torn_line()
-            self._sessions = self._read_sessions()
-        except OSError as error:
-            raise output_error(self.config.out, error) from error
+        """Removes partial files of a killed receiver, and reads the sessions."""
+        if stat.S_IMODE(self._records.path.stat().st_mode) != _PRIVATE_FILE:
+            self._records.path.chmod(_PRIVATE_FILE)
+        for folder in (self.config.out, self._meshes_path):
+            remove_partial_files(folder)
+        self._read_sessions()
         self._write_index()
+        # The files' names have to be on the disk before a durable session begins.
+        out = os.open(self.config.out, _FOLDER)
+        try:
+            self._sync(out)
+        finally:
+            os.close(out)
 
-    def _cut_torn_line(self) -> None:
-        """Removes a last line without a newline: its write was interrupted."""
-        size = os.fstat(self._lines).st_size
-        keep = size
-        while keep > 0:
-            start = max(0, keep - 65536)
-            newline = os.pread(self._lines, keep - start, start).rfind(b"\n")
-            if newline >= 0:
-                keep = start + newline + 1
-                break
-            keep = start
-        if keep < size:
-            logger.warning("removed an unfinished line of %d bytes from %s", size - keep, self._lines_path)
-            os.ftruncate(self._lines, keep)
-
-    def _read_sessions(self) -> dict[int, _SessionState]:
-        """Sessions from the index, completed from the lines that were written after it."""
-        sessions, counted = _read_index(self._index_path, os.fstat(self._lines).st_size)
-        for number, sequence in _read_lines(self._lines_path, counted):
-            state = sessions.setdefault(number, _SessionState(number, None))
+    def _read_sessions(self) -> None:
+        """Sessions from their records; frames from the index, completed from the lines that were written after it."""
+        for state in read_records(self._records.path).values():
+            self._add(state)
+        index = read_index(self._index_path, self._lines.size_bytes)
+        for indexed in index.sessions.values():
+            self._add_indexed(indexed, index.version)
+        for number, sequence in read_lines(self._lines.path, index.frames_bytes):
+            state = self._sessions.get(number) or self._add(SessionState(number, None))
             state.frames += 1
             state.last_sequence = max(state.last_sequence, sequence)
-        return sessions
 
-    def _write_line(self, line: bytes) -> None:
-        """Appends with one write(); an incomplete write is truncated away."""
-        size = os.fstat(self._lines).st_size
-        try:
-            written = os.write(self._lines, line)
-            if written < len(line):
-                raise OSError(28, "No space left on device")
-        except OSError as error:
-            with contextlib.suppress(OSError):
-                os.ftruncate(self._lines, size)
-            raise output_error(self._lines_path, error) from error
+    def _add_indexed(self, indexed: SessionState, version: int) -> None:
+        recorded = self._sessions.get(indexed.number)
+        if recorded is not None:
+            recorded.frames, recorded.last_sequence = indexed.frames, indexed.last_sequence
+        elif version == 1 and indexed.identifier is not None:
+            self._record(indexed, synced=False)
+        else:
+            self._add(replace(indexed, identifier=None))
 
-    def _sync(self, descriptor: int) -> None:
-        """Syncs a file's content or a directory's entries to disk."""
+    def _add(self, state: SessionState) -> SessionState:
+        self._sessions[state.number] = state
+        self._last_number = max(self._last_number, state.number)
+        if state.identifier is not None:
+            self._by_identifier[state.identifier] = state
+        return state
+
+    def _record(self, state: SessionState, synced: bool) -> SessionState:
+        """Adds a session, or one with another owner, after it has been recorded."""
+        self._records.append(encode_record(state), synced=synced)
+        return self._add(state)
+
+    def _sync(self, folder: int) -> None:
+        """Syncs a folder's entries to disk."""
         try:
-            os.fsync(descriptor)
+            os.fsync(folder)
         except OSError as error:
             raise output_error(self.config.out, error) from error
 
+    def _checkpoint(self) -> None:
+        """Rewrites the index if enough was appended since, or if it was removed."""
+        full = self._appended_bytes - self._indexed_bytes >= self._index_every_bytes
+        if not full and (self._index_failed or self._index_path.exists()):
+            return
+        try:
+            self._write_index()
+        except OutputError as error:
+            # The frame is recorded all the same, and the index can be rebuilt.
+            logger.warning("%s; it is written again later", error)
+            self._index_failed = True
+            self._indexed_bytes = self._appended_bytes
+
     def _write_index(self) -> None:
-        index = {
-            "version": 1,
-            "frames_bytes": os.fstat(self._lines).st_size,
-            "sessions": [
-                {"session": s.number, "id": s.identifier, "frames": s.frames, "last_seq": s.last_sequence}
-                for s in self._sessions.values()
-            ],
-        }
-        publish_file(self._index_path, json.dumps(index, indent=1).encode())
-        self._unindexed = 0
+        # The index must not survive a loss of power in which records or lines that it covers are lost.
+        self._records.sync()
+        self._lines.sync()
+        content = encode_index(self._lines.size_bytes, self._sessions.values())
+        publish_file(self._index_path, content, mode=self.config.file_mode)
+        self._index_failed = False
+        self._indexed_bytes = self._appended_bytes
+        self._index_every_bytes = max(_INDEX_EVERY_BYTES, _FRAME_BYTES_PER_INDEX_BYTE * len(content))
+
+    @property
+    def _appended_bytes(self) -> int:
+        return self._lines.size_bytes + self._records.size_bytes
 
 
-def _read_index(path: Path, lines_bytes: int) -> tuple[dict[int, _SessionState], int]:
-    """The sessions of the index and the bytes of `frames.jsonl` that it covers; none if the index is unusable."""
+def _create(config: PublishConfig) -> None:
+    """Creates the directory; an existing one keeps its permissions, with a warning if they are wide."""
     try:
-        index = json.loads(path.read_bytes())
-        sessions = {
-            int(s["session"]): _SessionState(int(s["session"]), s["id"], int(s["frames"]), int(s["last_seq"]))
-            for s in index["sessions"]
-        }
-        counted = int(index["frames_bytes"])
-    except FileNotFoundError:
-        return {}, 0
-    except (ValueError, KeyError, TypeError):
-        logger.warning("%s is damaged; rebuilding it", path)
-        return {}, 0
-    if 0 <= counted <= lines_bytes:
-        return sessions, counted
-    # frames.jsonl was truncated from outside: keep the session ids, count the frames again.
-    return {n: _SessionState(n, s.identifier) for n, s in sessions.items()}, 0
-
-
-def _read_lines(path: Path, start: int) -> Iterator[tuple[int, int]]:
-    """Session and sequence number of each line from byte `start`; other lines are skipped with a warning."""
-    with open(path, "rb") as file:
-        file.seek(start)
-        for line in file:
-            try:
-                record = json.loads(line)
-                yield int(record["session"]), int(record["seq"])
-            except (ValueError, KeyError, TypeError):
-                logger.warning("%s has a line that is not a frame record: %.40r", path, line)
+        for folder in (config.out, config.out / "meshes"):
+            folder.mkdir(parents=True, exist_ok=True, mode=config.folder_mode)
+        mode = stat.S_IMODE(config.out.stat().st_mode)
+    except OSError as error:
+        raise output_error(config.out, error) from error
+    if mode & 0o022:
+        logger.warning("other users of this machine can replace files in %s: chmod go-w %s", config.out, config.out)
+    elif mode & 0o055 and not config.share_output:
+        logger.warning(
+            "other users of this machine can read %s: chmod 700 %s, or give --share-output", config.out, config.out
+        )
 
 
 class SessionWriter:
@@ -322,5 +349,7 @@ class SessionWriter:
 
     def _write(self, stem: str, content: bytes) -> str:
         relative = f"meshes/{stem}.{self._config.format}"
-        publish_file(self._config.out / relative, content)
+        path, mode = self._config.out / relative, self._config.file_mode
+        # Without complete delivery a loss of power may cost the last seconds; syncing would take half of the time.
+        publish_file(path, content, synced=self._durable, mode=mode)
         return relative

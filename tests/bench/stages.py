@@ -27,6 +27,7 @@ from common.weights.loader import model_hash
 from receiver.diffusion.stage import PointCloud
 from receiver.engine.engine import ReconstructionRequest
 from receiver.engine.reconstructor import Reconstructor
+from receiver.link.auth.ownership import SessionOwner
 from receiver.publish.frame_record import FrameRecord, PersonRecord
 from receiver.publish.session_directory import PublishConfig, SessionDirectory, SessionWriter
 from receiver.report.summary import frames_per_second, read_frames
@@ -100,7 +101,7 @@ class OneProcess:
         self._watch = watch
         self._sender = FrameSender(detector=TimedDetector(Detector.load(), watch))
         self._reconstructor = Reconstructor.load()
-        self._writer: SessionWriter = out.session("bench")
+        self._writer: SessionWriter = out.session("bench", SessionOwner.of("", b""))
         self._importance = Importance.load()
         networks = model_hash()
         self._encoder, self._decoder = FrameCodec(networks), FrameCodec(networks)

@@ -14,6 +14,7 @@ import pytest
 from common.labels import GROUP_NAMES
 from receiver.publish.frame_record import FrameRecord, PersonRecord
 from receiver.publish.session_directory import PublishConfig, SessionDirectory
+from tests.support.published_session import OWNER
 
 PAGE = (Path(__file__).parents[2] / "docs" / "outputs.md").read_text(encoding="utf-8")
 SCHEMA = json.loads((importlib.resources.files("receiver.publish") / "frames.schema.json").read_text(encoding="utf-8"))
@@ -67,7 +68,7 @@ def test_written_record_is_valid(
         people=tuple(persons),
     )
     with SessionDirectory(PublishConfig(out=tmp_path)) as directory:
-        assert directory.session("00ff").append(record)
+        assert directory.session("00ff", OWNER).append(record)
     (line,) = (tmp_path / "frames.jsonl").read_text().splitlines()
     validate(json.loads(line))
 

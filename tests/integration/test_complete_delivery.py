@@ -20,6 +20,7 @@ from sender.spool.complete_delivery import CompleteDelivery, Outstanding
 from sender.spool.spool import Spool, SpoolContent
 from tests.support.fake_link import MODEL, CountingCodec
 from tests.support.link_fixture import LinkFixture, RecordingPipeline
+from tests.support.published_session import OWNER
 
 CONTENT = SpoolContent("clip", 1, MODEL)
 
@@ -40,7 +41,7 @@ class DurablePipeline(RecordingPipeline):
     async def on_session(self, session: Session) -> None:
         await super().on_session(session)
         self.durable.append(session.durable)
-        writer = self.directory.session(session.session_id.hex(), durable=session.durable)
+        writer = self.directory.session(session.session_id.hex(), OWNER, durable=session.durable)
         self._writers[session.session_id] = writer
         session.next_sequence = max(session.next_sequence, writer.last_sequence + 1)
 

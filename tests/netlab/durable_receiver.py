@@ -21,6 +21,7 @@ from receiver.link.server import LinkServer, ListenConfig
 from receiver.link.session import Session, SessionRegistry
 from receiver.metrics import ReceiverMetrics
 from receiver.pipeline import ReceiverPipeline
+from receiver.publish.line_file import LineFile
 from receiver.publish.session_directory import PublishConfig, SessionDirectory
 from tests.netlab.durable_sender import MODEL
 from tests.netlab.volatile_disk import forget_unsynced
@@ -32,7 +33,8 @@ BUGS = ("acknowledge-early", "no-deduplication")
 def introduce_bug(bug: str) -> None:
     """Introduces one of `BUGS` into this process."""
     if bug == "acknowledge-early":
-        SessionDirectory._sync = lambda *_: None  # type: ignore[method-assign]
+        append_line = LineFile.append
+        LineFile.append = lambda *arguments, **_: append_line(*arguments, synced=False)  # type: ignore[method-assign]
         return
     append = SessionDirectory.append
 

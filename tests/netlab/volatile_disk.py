@@ -7,11 +7,12 @@ sent too early.
 
 import os
 from pathlib import Path
+from stat import ST_SIZE
 
 
 def forget_unsynced(directory: Path) -> None:
-    """Delays `os.write` to files below a directory until `os.fsync` or `os.close`."""
-    write, sync, close = os.write, os.fsync, os.close
+    """Delays `os.write` to files below a directory until `os.fsync` or `os.close`; `os.fstat` counts it at once."""
+    write, sync, close, stat = os.write, os.fsync, os.close, os.fstat
     root = f"{directory.resolve()}{os.sep}"
     buffers: dict[int, bytearray] = {}
 
@@ -34,4 +35,10 @@ def forget_unsynced(directory: Path) -> None:
         flush(descriptor)
         close(descriptor)
 
+    def buffered_stat(descriptor: int) -> os.stat_result:
+        fields = list(stat(descriptor))
+        fields[ST_SIZE] += len(buffers.get(descriptor, b""))
+        return os.stat_result(fields)
+
     os.write, os.fsync, os.close = buffered_write, flushing_sync, flushing_close  # type: ignore[assignment]
+    os.fstat = buffered_stat  # type: ignore[assignment]

@@ -6,12 +6,15 @@ from pathlib import Path
 import av
 import numpy as np
 
+from receiver.link.auth.ownership import SessionOwner
 from receiver.mesh.triangle_mesh import SurfaceMesh
 from receiver.publish.frame_record import FrameRecord, PersonRecord
 from receiver.publish.session_directory import PublishConfig, SessionDirectory
 from tests.support.posed_body import box, posed_box
 
 FRAMES = 6
+OWNER = SessionOwner.of("", b"")
+"""The sender of sessions whose owner does not matter."""
 
 
 def write_clip(path: Path) -> Path:
@@ -39,7 +42,7 @@ def publish(out: Path, frames: int = FRAMES, surface: SurfaceMesh | None = None)
     """Publishes frames with one person, whose surface and body are boxes unless `surface` is given."""
     body, skeleton = posed_box()
     with SessionDirectory(PublishConfig(out)) as directory:
-        session = directory.session("demo")
+        session = directory.session("demo", OWNER)
         for n in range(frames):
             paths = session.write_surface(n, surface or box()), session.write_body(n, body, skeleton)
             person = dataclasses.replace(person_record(), surface=paths[0], body=paths[1])

@@ -19,6 +19,7 @@ from receiver.mesh.triangle_mesh import is_watertight
 from receiver.publish.frame_record import FrameRecord, PersonRecord
 from receiver.publish.session_directory import PublishConfig, SessionDirectory
 from tests.support.posed_body import box, posed_box
+from tests.support.published_session import OWNER
 
 
 def _frame(sequence: int) -> FrameRecord:
@@ -37,7 +38,7 @@ def _index(out: Path) -> list[dict[str, Any]]:
 def test_session_writes_numbered_meshes_and_lines(tmp_path: Path, mesh_format: str) -> None:
     body, skeleton = posed_box()
     with SessionDirectory(PublishConfig(tmp_path / "a" / "out", mesh_format)) as directory:  # type: ignore[arg-type]
-        session = directory.session("first")
+        session = directory.session("first", OWNER)
         assert session.write_surface(123, box()) == f"meshes/000123.{mesh_format}"
         assert session.write_body(123, body, skeleton) == f"meshes/000123.body.{mesh_format}"
         assert session.write_surface(124, box(), person=2) == f"meshes/000124-p2.{mesh_format}"
@@ -53,7 +54,7 @@ def test_session_writes_numbered_meshes_and_lines(tmp_path: Path, mesh_format: s
 
 def test_append_writes_a_frame_once(tmp_path: Path) -> None:
     with SessionDirectory(PublishConfig(tmp_path)) as directory:
-        session = directory.session("a")
+        session = directory.session("a", OWNER)
         assert [session.append(_frame(n)) for n in (0, 1, 1, 0, 4)] == [True, True, False, False, True]
         assert session.last_sequence == 4
     assert [line["seq"] for line in _lines(tmp_path)] == [0, 1, 4]
@@ -61,7 +62,7 @@ def test_append_writes_a_frame_once(tmp_path: Path) -> None:
 
 def test_second_session_has_its_own_files(tmp_path: Path) -> None:
     with SessionDirectory(PublishConfig(tmp_path)) as directory:
-        first, second = directory.session("a"), directory.session("b")
+        first, second = directory.session("a", OWNER), directory.session("b", OWNER)
         paths = [first.write_surface(0, box()), second.write_surface(0, box())]
         first.append(_frame(0))
         second.append(_frame(0))
@@ -72,9 +73,9 @@ def test_second_session_has_its_own_files(tmp_path: Path) -> None:
 
 def test_reopening_resumes_a_session_and_numbers_a_new_one(tmp_path: Path) -> None:
     with SessionDirectory(PublishConfig(tmp_path)) as directory:
-        directory.session("a").append(_frame(7))
+        directory.session("a", OWNER).append(_frame(7))
     with SessionDirectory(PublishConfig(tmp_path)) as directory:
-        again, other = directory.session("a"), directory.session("b")
+        again, other = directory.session("a", OWNER), directory.session("b", OWNER)
         assert (again.number, again.last_sequence) == (1, 7)
         assert (other.number, other.last_sequence) == (2, -1)
         assert not again.append(_frame(7))
@@ -83,18 +84,18 @@ def test_reopening_resumes_a_session_and_numbers_a_new_one(tmp_path: Path) -> No
 def test_reopening_removes_an_incomplete_line(tmp_path: Path) -> None:
     with SessionDirectory(PublishConfig(tmp_path)) as directory:
         for n in range(3):
-            directory.session("a").append(_frame(n))
+            directory.session("a", OWNER).append(_frame(n))
     with open(tmp_path / "frames.jsonl", "ab") as file:
         file.write(b'{"seq":3,"session":1,"people":[' + b"x" * 100_000)
     with SessionDirectory(PublishConfig(tmp_path)) as directory:
-        assert directory.session("a").append(_frame(3))
+        assert directory.session("a", OWNER).append(_frame(3))
     assert [line["seq"] for line in _lines(tmp_path)] == [0, 1, 2, 3]
 
 
 def test_reopening_a_file_of_one_incomplete_line(tmp_path: Path) -> None:
     (tmp_path / "frames.jsonl").write_bytes(b'{"seq":0')
     with SessionDirectory(PublishConfig(tmp_path)) as directory:
-        assert directory.session("a").last_sequence == -1
+        assert directory.session("a", OWNER).last_sequence == -1
     assert (tmp_path / "frames.jsonl").read_bytes() == b""
 
 
@@ -102,20 +103,20 @@ def test_reopening_a_file_of_one_incomplete_line(tmp_path: Path) -> None:
 def test_reopening_with_a_damaged_index_rebuilds_it(tmp_path: Path, damaged: bytes) -> None:
     with SessionDirectory(PublishConfig(tmp_path)) as directory:
         for n in range(3):
-            directory.session("a").append(_frame(n))
+            directory.session("a", OWNER).append(_frame(n))
     (tmp_path / "index.json").write_bytes(damaged)
     with SessionDirectory(PublishConfig(tmp_path)) as directory:
-        assert directory.session("b").number == 2
+        assert directory.session("b", OWNER).number == 2
     assert [(s["session"], s["frames"], s["last_seq"]) for s in _index(tmp_path)] == [(1, 3, 2), (2, 0, -1)]
 
 
 def test_reopening_after_frames_were_deleted_counts_again(tmp_path: Path) -> None:
     with SessionDirectory(PublishConfig(tmp_path)) as directory:
         for n in range(3):
-            directory.session("a").append(_frame(n))
+            directory.session("a", OWNER).append(_frame(n))
     (tmp_path / "frames.jsonl").unlink()
     with SessionDirectory(PublishConfig(tmp_path)) as directory:
-        assert directory.session("a").last_sequence == -1
+        assert directory.session("a", OWNER).last_sequence == -1
 
 
 def test_two_receivers_cannot_share_a_directory(tmp_path: Path) -> None:
@@ -140,7 +141,7 @@ def test_directory_that_root_cannot_write() -> None:
 def test_append_on_a_full_disk_truncates_the_partial_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     real_write = os.write
     with SessionDirectory(PublishConfig(tmp_path)) as directory:
-        session = directory.session("a")
+        session = directory.session("a", OWNER)
         session.append(_frame(0))
         monkeypatch.setattr(os, "write", lambda fd, data: real_write(fd, data[:10]))
         with pytest.raises(OutputError, match=os.strerror(errno.ENOSPC)):
@@ -152,7 +153,7 @@ def test_append_on_a_full_disk_truncates_the_partial_line(tmp_path: Path, monkey
 
 def test_wants_meshes_every_third_frame(tmp_path: Path) -> None:
     with SessionDirectory(PublishConfig(tmp_path, mesh_every=3)) as directory:
-        assert [directory.session("a").wants_meshes(n) for n in range(4)] == [True, False, False, True]
+        assert [directory.session("a", OWNER).wants_meshes(n) for n in range(4)] == [True, False, False, True]
     with pytest.raises(ValueError, match="mesh-every"):
         PublishConfig(tmp_path, mesh_every=0)
 
@@ -163,10 +164,11 @@ from dataclasses import replace
 from pathlib import Path
 from receiver.publish.session_directory import PublishConfig, SessionDirectory
 from tests.support.posed_body import box, posed_box
+from tests.support.published_session import OWNER
 from tests.unit.receiver.publish.test_session_directory import _frame
 
 directory = SessionDirectory(PublishConfig(Path(sys.argv[1])))
-session = directory.session("killed")
+session = directory.session("killed", OWNER)
 for number in range(session.last_sequence + 1, 10**6):
     session.write_surface(number, box())
     session.write_body(number, *posed_box())
@@ -186,7 +188,7 @@ def test_kill_9_while_writing_loses_no_acknowledged_frame(tmp_path: Path) -> Non
                 reported = int(writer.stdout.readline())
             writer.send_signal(signal.SIGKILL)
     with SessionDirectory(PublishConfig(tmp_path)) as directory:
-        last = directory.session("killed").last_sequence
+        last = directory.session("killed", OWNER).last_sequence
         assert last >= reported >= 5 + 23 - 1
     assert [line["seq"] for line in _lines(tmp_path)] == list(range(last + 1))
     assert not list((tmp_path / "meshes").glob(".*"))
@@ -221,7 +223,7 @@ def test_durable_append_syncs_meshes_then_the_line(
         sync(descriptor)
 
     with SessionDirectory(PublishConfig(tmp_path)) as directory:
-        session = directory.session("a", durable=durable)
+        session = directory.session("a", OWNER, durable=durable)
         nowhere = np.zeros((17, 3), np.float32)
         person = PersonRecord(0, 1.0, nowhere, nowhere, session.write_surface(0, box()), None)
         monkeypatch.setattr(os, "write", seen_write)
@@ -231,12 +233,11 @@ def test_durable_append_syncs_meshes_then_the_line(
         monkeypatch.undo()
 
 
-def test_durable_session_is_synced_to_the_index_when_it_begins(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_record_of_a_durable_session_is_synced_when_it_begins(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with SessionDirectory(PublishConfig(tmp_path)) as directory:
+        directory.session("a", OWNER)
         synced: list[str] = []
         monkeypatch.setattr(os, "fsync", lambda file: synced.append(os.readlink(f"/proc/self/fd/{file}")))
-        directory.session("a", durable=True)
-        index, folder = synced
-        assert Path(index).parent == tmp_path and Path(index).match(".index.json.*.partial")
-        assert folder == str(tmp_path)
+        directory.session("b", OWNER, durable=True)
+        assert synced == [str(tmp_path / "sessions.jsonl")]
         monkeypatch.undo()

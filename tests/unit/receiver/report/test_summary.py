@@ -12,7 +12,7 @@ from receiver.publish.frame_record import FrameRecord
 from receiver.publish.session_directory import PublishConfig, SessionDirectory
 from receiver.report.summary import main, read_frames
 from tests.support.posed_body import box
-from tests.support.published_session import FRAMES, publish
+from tests.support.published_session import FRAMES, OWNER, publish
 
 
 def test_summary_of_a_good_session(tmp_path: Path, clip: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -55,7 +55,7 @@ def test_summary_reports_faults(
 def test_summary_without_people(tmp_path: Path, clip: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with SessionDirectory(PublishConfig(tmp_path / "out")) as directory:
         for n in range(FRAMES):
-            directory.session("demo").append(FrameRecord(n, "clip.mp4", 1.0, None, None, {"total": 9}))
+            directory.session("demo", OWNER).append(FrameRecord(n, "clip.mp4", 1.0, None, None, {"total": 9}))
     assert main([str(tmp_path / "out"), "--clip", str(clip)]) == 1
     assert "6 frames have no person" in capsys.readouterr().err
 

@@ -1,0 +1,167 @@
+"""A file of lines that is only ever appended to, and that notices when another program moves or changes it."""
+
+import contextlib
+import errno
+import fcntl
+import logging
+import os
+from pathlib import Path
+from typing import Self
+
+from common.errors import OutputError
+from receiver.mesh.mesh_files import output_error
+
+logger = logging.getLogger(__name__)
+
+_BLOCK_BYTES = 65536
+
+
+class LineFile:
+    """Appends whole lines to a file; a context manager.
+
+    A line that could not be written or synced completely is removed, at the latest before the next one is appended.
+
+    Args:
+        path: created if it is missing.
+        mode: permissions of a new file, less the umask.
+        locked: refuse a file that another process has opened in this way.
+
+    Raises:
+        OutputError: the file cannot be opened, read or changed, or another process has locked it.
+    """
+
+    def __init__(self, path: Path, *, mode: int, locked: bool = False) -> None:
+        self.path = path
+        self._incomplete = False
+        try:
+            self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, mode)
+        except OSError as error:
+            raise output_error(path, error) from error
+        try:
+            if locked:
+                self._lock()
+            self.size_bytes = self._synced_bytes = self._cut_torn_line()
+        except OSError as error:
+            self.close()
+            raise output_error(path, error) from error
+        except BaseException:
+            self.close()
+            raise
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Closes and unlocks the file. Safe to call twice."""
+        if self._descriptor >= 0:
+            os.close(self._descriptor)
+            self._descriptor = -1
+
+    def append(self, line: bytes, *, synced: bool) -> None:
+        """Appends a line, with its newline.
+
+        Args:
+            synced: wait until this line and all before it are on the disk.
+
+        Raises:
+            OutputError: the line cannot be written or synced, or the file was moved or changed. The line does not
+                count, and may be appended again.
+        """
+        self.check()
+        try:
+            if os.write(self._descriptor, line) < len(line):
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            if synced:
+                os.fsync(self._descriptor)
+        except OSError as error:
+            self._incomplete = True
+            with contextlib.suppress(OSError):
+                self._remove_incomplete()
+            raise output_error(self.path, error) from error
+        self.size_bytes += len(line)
+        if synced:
+            self._synced_bytes = self.size_bytes
+
+    def sync(self) -> None:
+        """Waits until all lines are on the disk.
+
+        Raises:
+            OutputError: they cannot be written.
+        """
+        if self._synced_bytes < self.size_bytes:
+            try:
+                os.fsync(self._descriptor)
+            except OSError as error:
+                raise output_error(self.path, error) from error
+            self._synced_bytes = self.size_bytes
+
+    def check(self) -> None:
+        """Checks that the file is still at its path and has exactly the lines that were appended.
+
+        Raises:
+            OutputError: another program has moved, removed, replaced or changed it.
+        """
+        check_place(self.path, self._descriptor)
+        try:
+            if self._incomplete:
+                self._remove_incomplete()
+            size_bytes = os.fstat(self._descriptor).st_size
+        except OSError as error:
+            raise output_error(self.path, error) from error
+        if size_bytes != self.size_bytes:
+            raise OutputError(
+                f"{self.path} has {size_bytes} bytes instead of {self.size_bytes}: another program has changed it; "
+                "restart the receiver"
+            )
+
+    def _lock(self) -> None:
+        try:
+            fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            message = f"another receiver writes into {self.path.parent}; choose another --out"
+            raise OutputError(message) from error
+
+    def _remove_incomplete(self) -> None:
+        """Truncates what a failed append has left, unless another program has truncated more."""
+        if os.fstat(self._descriptor).st_size > self.size_bytes:
+            os.ftruncate(self._descriptor, self.size_bytes)
+        self._incomplete = False
+
+    def _cut_torn_line(self) -> int:
+        """Removes a last line without a newline, whose write was interrupted; returns the size in bytes."""
+        size = os.fstat(self._descriptor).st_size
+        keep = size
+        while keep > 0:
+            start = max(0, keep - _BLOCK_BYTES)
+            newline = os.pread(self._descriptor, keep - start, start).rfind(b"\n")
+            if newline >= 0:
+                keep = start + newline + 1
+                break
+            keep = start
+        if keep < size:
+            logger.warning("removed an unfinished line of %d bytes from %s", size - keep, self.path)
+            os.ftruncate(self._descriptor, keep)
+        return keep
+
+
+def check_place(path: Path, descriptor: int) -> None:
+    """Checks that a path still names an open file or folder; takes about 2 µs.
+
+    Raises:
+        OutputError: it was moved, removed or replaced.
+    """
+    opened = os.fstat(descriptor)
+    try:
+        present = os.stat(path)
+    except FileNotFoundError:
+        found = "was moved or removed"
+    except OSError as error:
+        raise output_error(path, error) from error
+    else:
+        if (present.st_dev, present.st_ino) == (opened.st_dev, opened.st_ino):
+            return
+        found = "was replaced"
+    raise OutputError(f"{path} {found} while the receiver writes to it: put it back, or restart the receiver")
