@@ -1,0 +1,199 @@
+"""Files of the output directory: permissions, the cost of the index, syncing, and changes by other programs."""
+
+import json
+import logging
+import os
+import resource
+import shutil
+import stat
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from common.errors import OutputError
+from receiver.publish.frame_record import FrameRecord
+from receiver.publish.session_directory import PublishConfig, SessionDirectory
+from tests.support.posed_body import box
+from tests.support.published_session import OWNER, publish
+
+
+def _frame(sequence: int) -> FrameRecord:
+    return FrameRecord(sequence, "demo", 1.0, 5.0, None, {"total": 100})
+
+
+def _sequences(out: Path) -> list[int]:
+    return [json.loads(line)["seq"] for line in (out / "frames.jsonl").read_text().splitlines()]
+
+
+def _modes(out: Path) -> dict[str, int]:
+    return {path.name: stat.S_IMODE(path.stat().st_mode) for path in (out, *out.iterdir(), *(out / "meshes").iterdir())}
+
+
+@pytest.fixture
+def usual_umask() -> Iterator[None]:
+    before = os.umask(0o022)
+    yield
+    os.umask(before)
+
+
+def test_output_is_readable_by_its_owner_alone(tmp_path: Path, usual_umask: None) -> None:
+    modes = _modes(publish(tmp_path / "out", 1))
+    assert {"meshes", "out", "frames.jsonl", "index.json", "sessions.jsonl", "000000.glb"} <= modes.keys()
+    for name, mode in modes.items():
+        assert mode == (0o700 if name in ("out", "meshes") else 0o600), name
+
+
+def test_shared_output_is_readable_by_others(tmp_path: Path, usual_umask: None) -> None:
+    with SessionDirectory(PublishConfig(tmp_path / "out", share_output=True)) as directory:
+        directory.session("a", OWNER).write_surface(0, box())
+    modes = _modes(tmp_path / "out")
+    assert modes.pop("sessions.jsonl") == 0o600
+    assert (modes.pop("out"), modes.pop("meshes")) == (0o755, 0o755)
+    assert set(modes.values()) == {0o644}
+
+
+@pytest.mark.parametrize(
+    ("mode", "share", "warning"),
+    [
+        (0o755, False, "can read"),
+        (0o750, False, "can read"),
+        (0o777, True, "can replace"),
+        (0o755, True, ""),
+        (0o700, False, ""),
+    ],
+)
+def test_existing_directory_keeps_its_mode_with_a_warning(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, mode: int, share: bool, warning: str
+) -> None:
+    out = tmp_path / "out"
+    out.mkdir()
+    out.chmod(mode)
+    caplog.set_level(logging.WARNING)
+    SessionDirectory(PublishConfig(out, share_output=share)).close()
+    assert stat.S_IMODE(out.stat().st_mode) == mode
+    assert len(caplog.messages) == bool(warning)
+    assert warning in caplog.text
+
+
+def test_index_costs_a_fraction_of_the_frames(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    written: list[int] = []
+    publish_file = SessionDirectory._write_index
+
+    def counted(self: SessionDirectory) -> None:
+        publish_file(self)
+        written.append((tmp_path / "index.json").stat().st_size)
+
+    monkeypatch.setattr(SessionDirectory, "_write_index", counted)
+    with SessionDirectory(PublishConfig(tmp_path)) as directory:
+        for number in range(300):
+            directory.session(f"{number:032x}", OWNER)
+        writer = directory.session(f"{0:032x}", OWNER)
+        for sequence in range(3000):
+            writer.append(_frame(sequence))
+        appended = (tmp_path / "frames.jsonl").stat().st_size + (tmp_path / "sessions.jsonl").stat().st_size
+    _, *checkpoints, _ = written  # without those at opening and closing
+    assert checkpoints
+    assert sum(checkpoints) <= appended / 16
+
+
+def test_reopening_after_a_kill_counts_the_frames_since_the_index(tmp_path: Path) -> None:
+    out, killed = tmp_path / "out", tmp_path / "killed"
+    with SessionDirectory(PublishConfig(out)) as directory:
+        for sequence in range(40):
+            directory.session("ab"[sequence % 2], OWNER).append(_frame(sequence))
+        # As after kill -9: what the operating system has now.
+        shutil.copytree(out, killed)
+    assert json.loads((killed / "index.json").read_text())["sessions"] == []
+    with SessionDirectory(PublishConfig(killed)) as directory:
+        assert [directory.session(name, OWNER).last_sequence for name in "ab"] == [38, 39]
+
+
+def test_removed_index_is_written_again(tmp_path: Path) -> None:
+    with SessionDirectory(PublishConfig(tmp_path)) as directory:
+        writer = directory.session("a", OWNER)
+        (tmp_path / "index.json").unlink()
+        assert writer.append(_frame(0))
+        assert json.loads((tmp_path / "index.json").read_text())["sessions"][0]["frames"] == 1
+
+
+def test_index_that_cannot_be_written_fails_no_frame(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def full(*_: object, **__: object) -> None:
+        raise OutputError("cannot write index.json: No space left on device")
+
+    with SessionDirectory(PublishConfig(tmp_path)) as directory:
+        writer = directory.session("a", OWNER)
+        (tmp_path / "index.json").unlink()
+        monkeypatch.setattr("receiver.publish.session_directory.publish_file", full)
+        assert all(writer.append(_frame(n)) for n in range(5))
+        assert len(caplog.messages) == 1
+    assert "it is rebuilt when the directory is opened again" in caplog.messages[-1]
+    monkeypatch.undo()
+    with SessionDirectory(PublishConfig(tmp_path)) as directory:
+        assert directory.session("a", OWNER).last_sequence == 4
+
+
+def _move_meshes(out: Path) -> None:
+    (out / "meshes").rename(out / "elsewhere")
+    (out / "meshes").mkdir()
+
+
+@pytest.mark.parametrize(
+    ("change", "name"),
+    [
+        (lambda out: (out / "frames.jsonl").rename(out / "frames.1"), "frames.jsonl was moved or removed"),
+        (lambda out: (out / "sessions.jsonl").unlink(), "sessions.jsonl was moved or removed"),
+        (lambda out: os.truncate(out / "sessions.jsonl", 1), "sessions.jsonl has 1 bytes"),
+        (_move_meshes, "meshes was replaced"),
+        (lambda out: out.rename(out.with_name("moved")), "sessions.jsonl was moved or removed"),
+    ],
+)
+@pytest.mark.parametrize("durable", [False, True])
+def test_changed_directory_is_noticed_by_the_next_append(
+    tmp_path: Path, change: Callable[[Path], None], name: str, durable: bool
+) -> None:
+    out = tmp_path / "out"
+    directory = SessionDirectory(PublishConfig(out))
+    writer = directory.session("a", OWNER, durable=durable)
+    assert writer.append(_frame(0))
+    change(out)
+    for _ in range(2):
+        with pytest.raises(OutputError, match=name):
+            writer.append(_frame(1))
+    assert writer.last_sequence == 0
+    directory.close()
+
+
+@pytest.mark.parametrize("durable", [False, True])
+def test_meshes_are_synced_in_durable_sessions_only(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, durable: bool
+) -> None:
+    with SessionDirectory(PublishConfig(tmp_path)) as directory:
+        writer = directory.session("a", OWNER, durable=durable)
+        synced: list[int] = []
+        monkeypatch.setattr(os, "fsync", synced.append)
+        writer.write_surface(0, box())
+        assert len(synced) == durable
+        monkeypatch.undo()
+
+
+def test_file_size_limit(tmp_path: Path) -> None:
+    """`RLIMIT_FSIZE` fails writes in the kernel, as a full disk does, for root too."""
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    with SessionDirectory(PublishConfig(tmp_path)) as directory:
+        writer = directory.session("a", OWNER, durable=True)
+        assert writer.append(_frame(0))
+        size = (tmp_path / "frames.jsonl").stat().st_size
+        resource.setrlimit(resource.RLIMIT_FSIZE, (size + 10, limits[1]))
+        try:
+            with pytest.raises(OutputError):
+                writer.append(_frame(1))
+            with pytest.raises(OutputError, match="File too large"):
+                writer.write_surface(1, box())
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+        assert list((tmp_path / "meshes").iterdir()) == []
+        assert writer.append(_frame(1))
+    assert _sequences(tmp_path) == [0, 1]

@@ -1,0 +1,141 @@
+"""Owners of sessions on disk: recorded before any frame, kept over restarts and kills, never given away."""
+
+import json
+import logging
+import os
+import shutil
+import stat
+from pathlib import Path
+
+import pytest
+
+from common.errors import OutputError
+from receiver.link.auth.ownership import NotOwner, SessionOwner
+from receiver.publish.frame_record import FrameRecord
+from receiver.publish.session_directory import PublishConfig, SessionDirectory
+
+ALICE = SessionOwner.of("token:alice", b"her secret")
+BOB = SessionOwner.of("token:bob", b"his secret")
+ALICE_WITHOUT_SECRET = SessionOwner.of("token:alice", b"a guess")
+
+
+def _frame(sequence: int) -> FrameRecord:
+    return FrameRecord(sequence, "demo", 1.0, 5.0, None, {"total": 100})
+
+
+def _records(out: Path) -> list[dict[str, object]]:
+    return [json.loads(line) for line in (out / "sessions.jsonl").read_text().splitlines()]
+
+
+@pytest.mark.parametrize("thief", [BOB, ALICE_WITHOUT_SECRET, SessionOwner.of("", b"her secret")])
+@pytest.mark.parametrize("restarted", [False, True])
+def test_session_of_another_owner(tmp_path: Path, thief: SessionOwner, restarted: bool) -> None:
+    directory = SessionDirectory(PublishConfig(tmp_path))
+    directory.session("a", ALICE).append(_frame(7))
+    if restarted:
+        directory.close()
+        directory = SessionDirectory(PublishConfig(tmp_path))
+    with directory:
+        with pytest.raises(NotOwner, match="session 1 belongs to another sender"):
+            directory.session("a", thief)
+        assert directory.session("a", ALICE).last_sequence == 7
+        assert directory.session("b", thief).number == 2
+
+
+def test_owner_is_on_disk_before_the_session_has_a_writer(tmp_path: Path) -> None:
+    with SessionDirectory(PublishConfig(tmp_path)) as directory:
+        directory.session("a", ALICE)
+        # As after kill -9: a copy of what the operating system has now.
+        shutil.copytree(tmp_path, tmp_path / "copy")
+    with SessionDirectory(PublishConfig(tmp_path / "copy")) as directory, pytest.raises(NotOwner):
+        directory.session("a", BOB)
+
+
+def test_record_that_cannot_be_written_begins_no_session(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write = os.write
+    with SessionDirectory(PublishConfig(tmp_path)) as directory:
+        monkeypatch.setattr(os, "write", lambda descriptor, data: write(descriptor, data[:20]))
+        with pytest.raises(OutputError):
+            directory.session("a", ALICE)
+        monkeypatch.undo()
+        assert directory.session("a", BOB).number == 1
+    assert [record["owner"] for record in _records(tmp_path)] == ["token:bob"]
+
+
+def test_every_truncation_of_the_records_keeps_the_complete_ones(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    with SessionDirectory(PublishConfig(out)) as directory:
+        for name, owner in (("a", ALICE), ("b", BOB)):
+            directory.session(name, owner)
+    content = (out / "sessions.jsonl").read_bytes()
+    first = content.index(b"\n") + 1
+    for size in range(first, len(content) + 1, 7):
+        (out / "sessions.jsonl").write_bytes(content[:size])
+        with SessionDirectory(PublishConfig(out)) as directory, pytest.raises(NotOwner):
+            directory.session("a", BOB)
+
+
+def test_session_whose_record_is_lost_cannot_be_continued(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    with SessionDirectory(PublishConfig(tmp_path)) as directory:
+        directory.session("a", ALICE).append(_frame(0))
+        directory.session("b", ALICE).append(_frame(0))
+    records = (tmp_path / "sessions.jsonl").read_bytes()
+    (tmp_path / "sessions.jsonl").write_bytes(records.replace(b'"a"', b'"\xff"'))
+    with SessionDirectory(PublishConfig(tmp_path)) as directory:
+        assert "damaged line" in caplog.text
+        # Bob knows the id, from a copy of index.json for example.
+        stolen = directory.session("a", BOB)
+        assert (stolen.number, stolen.last_sequence) == (3, -1)
+        assert directory.session("b", ALICE).number == 2
+
+
+def test_removed_records_give_no_session_away(tmp_path: Path) -> None:
+    with SessionDirectory(PublishConfig(tmp_path)) as directory:
+        directory.session("a", ALICE).append(_frame(0))
+    (tmp_path / "sessions.jsonl").unlink()
+    with SessionDirectory(PublishConfig(tmp_path)) as directory:
+        assert directory.session("a", BOB).number == 2
+
+
+def _write_version_1(out: Path) -> None:
+    """A directory of an earlier version, with frames of two sessions."""
+    (out / "meshes").mkdir(parents=True)
+    lines = [_frame(n).to_json(session) for session in (1, 2) for n in range(3)]
+    (out / "frames.jsonl").write_text("\n".join(lines) + "\n")
+    sessions = [{"session": n, "id": name, "frames": 3, "last_seq": 2} for n, name in ((1, "a"), (2, "b"))]
+    index = {"version": 1, "frames_bytes": (out / "frames.jsonl").stat().st_size, "sessions": sessions}
+    (out / "index.json").write_text(json.dumps(index, indent=1))
+
+
+@pytest.mark.parametrize("openings", [0, 2])
+def test_session_of_an_earlier_version_belongs_to_the_first_who_asks(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, openings: int
+) -> None:
+    out = tmp_path / "out"
+    _write_version_1(out)
+    for _ in range(openings):
+        SessionDirectory(PublishConfig(out)).close()
+    with SessionDirectory(PublishConfig(out)) as directory:
+        caplog.clear()
+        caplog.set_level(logging.WARNING)
+        assert directory.session("a", ALICE).last_sequence == 2
+        assert directory.session("a", ALICE).number == 1
+        (warning,) = caplog.messages
+        assert warning.startswith("session 1 in ") and "without its owner" in warning
+        with pytest.raises(NotOwner):
+            directory.session("a", BOB)
+    with SessionDirectory(PublishConfig(out)) as directory:
+        with pytest.raises(NotOwner):
+            directory.session("a", BOB)
+        assert directory.session("b", BOB).last_sequence == 2
+
+
+def test_records_are_private_and_the_index_has_no_secrets(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    with SessionDirectory(PublishConfig(out, share_output=True)) as directory:
+        directory.session("a", ALICE)
+    assert stat.S_IMODE((out / "sessions.jsonl").stat().st_mode) == 0o600
+    assert ALICE.secret_sha256.hex() not in (out / "index.json").read_text()
+    (out / "sessions.jsonl").chmod(0o644)
+    SessionDirectory(PublishConfig(out, share_output=True)).close()
+    assert stat.S_IMODE((out / "sessions.jsonl").stat().st_mode) == 0o600
