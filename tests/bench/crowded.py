@@ -75,7 +75,12 @@ def start_module(stack: ExitStack, *command: str) -> subprocess.Popen[str]:
     return process
 
 
-def _last_line(process: subprocess.Popen[str], timeout_s: float) -> dict[str, Any]:
+def last_line(process: subprocess.Popen[str], timeout_s: float) -> dict[str, Any]:
+    """The JSON object in the last line that a program prints, when it has ended.
+
+    Raises:
+        OutputError: it ended with another exit code than 0.
+    """
     output, _ = process.communicate(timeout=timeout_s)
     if process.returncode:
         raise OutputError(f"a program ended with exit code {process.returncode}; see its error above")
@@ -112,9 +117,9 @@ def run(senders: int, seconds: float, folder: Path, *, decode: bool) -> Measurem
             stopped.append((stopped_s, _wait_until(at_s + _ROUND_S - _SETTLING_S)))
             groups[0].send_signal(signal.SIGCONT)
         _wait_until(begin_s + seconds)
-        sent = sum(sum(_last_line(group, _EXIT_TIMEOUT_S)["sent"]) for group in groups)
+        sent = sum(sum(last_line(group, _EXIT_TIMEOUT_S)["sent"]) for group in groups)
         receiver.terminate()
-        counters = _last_line(receiver, _EXIT_TIMEOUT_S)
+        counters = last_line(receiver, _EXIT_TIMEOUT_S)
     lines = [json.loads(line) for line in log.read_text(encoding="utf-8").splitlines()]
     lines = [line for line in lines if begin_s <= line["at"] <= begin_s + seconds]
     memory, processor = (np.array([[line["at"], line[name]] for line in lines]) for name in ("rss_kb", "cpu_s"))
