@@ -96,7 +96,9 @@ class ReceiverPipeline:
             # Another file may show another person: the previous clouds are no start for them.
             state.source, state.clouds = labels.source, {}
         result = await self._engine.reconstruct(
-            ReconstructionRequest(session.session_id, labels, state.clouds, state.colours)
+            ReconstructionRequest(
+                session.owner or session.session_id, session.session_id, labels, state.clouds, state.colours
+            )
         )
         state.clouds = {person.labels.identity: person.cloud for person in result.people}
         for stage, spent_ms in result.stages_ms.items():

@@ -5,7 +5,7 @@ and a replay call the same engine, in this process or elsewhere.
 """
 
 from collections.abc import Hashable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 from common.arrays import FloatArray
@@ -16,12 +16,17 @@ from receiver.mesh.skinned_glb import PosedBody, Skeleton
 from receiver.mesh.triangle_mesh import SurfaceMesh
 
 
+class RequestWithdrawn(Exception):
+    """A request was withdrawn before its reconstruction began."""
+
+
 @dataclass(frozen=True, slots=True)
 class ReconstructionRequest:
     """One frame of one session.
 
     Args:
-        session: the session's key; sessions share an engine fairly.
+        account: the key of whom the session belongs to; accounts share an engine equally.
+        session: the session's key; the sessions of an account share equally what the account gets.
         frame: the decoded labels.
         previous: point clouds of the session's previous frame by identity; a person without one starts from the
             skinned body.
@@ -29,15 +34,15 @@ class ReconstructionRequest:
             Pass the same objects until others arrive: preparing one takes two milliseconds.
     """
 
+    account: Hashable
     session: Hashable
     frame: LabelFrame
     previous: Mapping[int, PointCloud] = field(default_factory=dict)
     colours: Mapping[int, PointColours] = field(default_factory=dict)
 
-    @property
-    def cost(self) -> int:
-        """Work in people, for fair shares and batch limits."""
-        return len(self.frame.people)
+    def part(self, number: int) -> "ReconstructionRequest":
+        """The request for one of the frame's people, by position."""
+        return replace(self, frame=replace(self.frame, people=(self.frame.people[number],)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,8 +72,8 @@ class ReconstructionResult:
 
     Args:
         people: in the order of the request's frame.
-        stages_ms: wall time that the request spent in each stage: `queue`, then `decode`, `diffusion`, `body`,
-            `surface`. Requests of one batch share the time of its network passes.
+        stages_ms: time that the request spent in each stage: `queue` (waiting), then `decode`, `diffusion`, `body`,
+            and `surface`, which is added over the people. Requests of one batch share the time of its network passes.
     """
 
     people: tuple[ReconstructedPerson, ...]
@@ -83,10 +88,19 @@ class ReconstructionEngine(Protocol):
         """The skeleton that every `PosedBody` refers to."""
 
     async def reconstruct(self, request: ReconstructionRequest) -> ReconstructionResult:
-        """Reconstructs everybody in a frame; concurrent requests are batched.
+        """Reconstructs everybody in a frame; concurrent requests are batched, and the people of large frames split.
+
+        A result depends on the other people of its batches only by rounding, below 0.1 mm.
 
         Raises:
+            RequestWithdrawn: `withdraw` was called in time.
             ValueError: a label group of the frame is unknown or too long.
+        """
+
+    def withdraw(self, request: ReconstructionRequest) -> None:
+        """Gives up a request that waits; one whose reconstruction has begun is finished.
+
+        The session's next request takes its place in the queue.
         """
 
     async def close(self) -> None:

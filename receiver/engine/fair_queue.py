@@ -1,61 +1,199 @@
-"""Start-time fair queueing: sessions share an engine by the work they cause, not by the length of their queues.
+"""Hierarchical start-time fair queueing: accounts share an engine equally, and so do the sessions of each account.
 
-Source: Goyal, Vin, Cheng, "Start-time Fair Queueing", SIGCOMM 1996. Pure: no clocks, no threads.
+What counts is the work that they cause, not the number of their sessions or the length of their queues.
+
+Source: Goyal, Guo, Vin, "A Hierarchical CPU Scheduler for Multimedia Operating Systems", OSDI 1996, and Goyal, Vin,
+Cheng, "Start-time Fair Queueing", SIGCOMM 1996. Pure: no clocks, no threads.
 """
 
-import heapq
 import itertools
-from collections.abc import Hashable
+from collections import Counter, deque
+from collections.abc import Callable, Hashable
 from typing import Generic, TypeVar
 
 Job = TypeVar("Job")
 
+# Most idle members that one level remembers. Forgetting one gives it at most the work of one batch.
+_MAX_IDLE_MEMBERS = 256
 
-class FairQueue(Generic[Job]):
-    """Jobs of several sessions; those of one session leave in the order in which they came.
 
-    A job's start tag is the virtual time at its arrival, or the finish tag of its session's previous job if that is
-    later; its finish tag is the start tag plus its cost. The smallest start tag leaves first. So two sessions that
-    always have work waiting get equal shares of it, and a session that was idle has no credit for that time.
+class _FairShares:
+    """One level: equal shares among the members that have jobs waiting; each job is one unit of work.
+
+    A member's start tag is the virtual time when its first job arrives, or the finish tag of its previous job if that
+    is later; its finish tag is one more. The smallest start tag is next, among equal ones the job that arrived first.
+    So members that always have jobs waiting get equal shares, and one that was idle has no credit for that time.
     """
 
     def __init__(self) -> None:
-        self._heap: list[tuple[float, int, int, Hashable, Job]] = []
-        self._finish: dict[Hashable, float] = {}
-        self._virtual_time = 0.0
-        self._arrival = itertools.count()
+        self._virtual_time = 0
+        self._waiting: dict[Hashable, tuple[int, int]] = {}
+        # The finish tag; or start tag and arrival of a job that was withdrawn, so that its successor keeps its place.
+        self._idle: dict[Hashable, tuple[int, int | None]] = {}
+
+    def __contains__(self, member: Hashable) -> bool:
+        return member in self._waiting or member in self._idle
 
     def __len__(self) -> int:
-        return len(self._heap)
+        """Number of members that are remembered."""
+        return len(self._waiting) + len(self._idle)
+
+    def in_order(self) -> list[Hashable]:
+        """The members with jobs waiting, the next one first."""
+        return sorted(self._waiting, key=self._waiting.__getitem__)
+
+    def arrive(self, member: Hashable, arrival: int) -> None:
+        """Handles the arrival of a member's only job."""
+        tag, place = self._idle.pop(member, (0, None))
+        if place is None or tag < self._virtual_time:
+            tag, place = max(self._virtual_time, tag), arrival
+        self._waiting[member] = (tag, place)
+
+    def serve(self, member: Hashable, following: int | None) -> None:
+        """Charges a member for one job; `following` is the arrival of its next job that waits, None without one."""
+        start, _ = self._waiting.pop(member)
+        self._virtual_time = max(self._virtual_time, start)
+        if following is None:
+            self._idle[member] = (start + 1, None)
+        else:
+            self._waiting[member] = (start + 1, following)
+
+    def withdraw(self, member: Hashable) -> None:
+        """Handles the removal of a member's last job; it is not charged."""
+        self._idle[member] = self._waiting.pop(member)
+
+    def forget(self) -> None:
+        """Drops tags in the past, which equal the virtual time, and the oldest ones beyond the limit."""
+        now = self._virtual_time
+        kept = [
+            (member, (tag, place))
+            for member, (tag, place) in self._idle.items()
+            if tag > now or (tag == now and place is not None)
+        ]
+        self._idle = dict(kept[-_MAX_IDLE_MEMBERS:])
+
+
+class _Account(Generic[Job]):
+    """The jobs of one account by session, each with its arrival number."""
+
+    def __init__(self) -> None:
+        self.shares = _FairShares()
+        self.jobs: dict[Hashable, deque[tuple[int, Job]]] = {}
+
+    def next_arrival(self) -> int | None:
+        """The arrival number of the account's next job; None if none waits."""
+        return self.jobs[self.shares.in_order()[0]][0][0] if self.jobs else None
+
+    def put(self, session: Hashable, arrival: int, job: Job) -> None:
+        if session not in self.jobs:
+            self.jobs[session] = deque()
+            self.shares.arrive(session, arrival)
+        self.jobs[session].append((arrival, job))
+
+    def take(self, session: Hashable) -> Job:
+        queue = self.jobs[session]
+        _, job = queue.popleft()
+        self.shares.serve(session, queue[0][0] if queue else None)
+        if not queue:
+            del self.jobs[session]
+        return job
+
+    def remove(self, session: Hashable, unwanted: Callable[[Job], bool]) -> int:
+        queue = self.jobs.get(session, deque())
+        kept = deque(entry for entry in queue if not unwanted(entry[1]))
+        removed = len(queue) - len(kept)
+        if kept:
+            self.jobs[session] = kept
+        elif removed:
+            del self.jobs[session]
+            self.shares.withdraw(session)
+        return removed
+
+
+class FairQueue(Generic[Job]):
+    """Jobs of several accounts and their sessions; those of one session leave in the order in which they came.
+
+    Accounts share equally as long as they have jobs waiting, and so do the sessions within each account. An account
+    or session that was idle has no credit for that time. With one session per account this is start-time fair
+    queueing among the sessions.
+    """
+
+    def __init__(self) -> None:
+        self._shares = _FairShares()
+        self._accounts: dict[Hashable, _Account[Job]] = {}
+        self._arrivals = itertools.count(1)
+        self._length = 0
+
+    def __len__(self) -> int:
+        return self._length
 
     @property
-    def sessions(self) -> set[Hashable]:
-        """Sessions with a job in the queue."""
-        return {session for *_, session, _ in self._heap}
+    def sessions(self) -> set[tuple[Hashable, Hashable]]:
+        """Account and session of the jobs in the queue."""
+        return {(key, session) for key, account in self._accounts.items() for session in account.jobs}
 
-    def put(self, session: Hashable, job: Job, cost: int) -> None:
-        """Appends a job.
+    @property
+    def remembered(self) -> int:
+        """Number of accounts and sessions of which the queue has any state."""
+        return len(self._shares) + sum(len(account.shares) for account in self._accounts.values())
+
+    def put(self, account: Hashable, session: Hashable, job: Job) -> None:
+        """Appends a job to its session's queue."""
+        arrival = next(self._arrivals)
+        owner = self._accounts.setdefault(account, _Account())
+        idle = not owner.jobs
+        owner.put(session, arrival, job)
+        if idle:
+            self._shares.arrive(account, arrival)
+        self._length += 1
+
+    def take(self, budget: int, *, per_account: int | None = None, per_session: int | None = None) -> list[Job]:
+        """Removes and returns the next jobs, at most `budget`.
 
         Args:
-            cost: its work, in any unit; at least 1.
-
-        Raises:
-            ValueError: the cost is below 1.
+            budget: most jobs.
+            per_account, per_session: most jobs of one account and of one session; by default `budget`.
         """
-        if cost < 1:
-            raise ValueError(f"a job costs at least 1, got {cost}")
-        start = max(self._virtual_time, self._finish.get(session, 0.0))
-        self._finish[session] = start + cost
-        heapq.heappush(self._heap, (start, next(self._arrival), cost, session, job))
-
-    def take(self, budget: int) -> list[Job]:
-        """Removes and returns the next jobs while their costs fit into `budget`, at least one if there is any."""
+        most = (budget if per_account is None else per_account, budget if per_session is None else per_session)
         taken: list[Job] = []
-        while self._heap and (not taken or self._heap[0][2] <= budget):
-            start, _, cost, _, job = heapq.heappop(self._heap)
-            self._virtual_time = max(self._virtual_time, start)
-            budget -= cost
-            taken.append(job)
-        # Tags in the past equal the virtual time: forgetting them changes nothing and keeps the table small.
-        self._finish = {session: tag for session, tag in self._finish.items() if tag > self._virtual_time}
+        counts: tuple[Counter[Hashable], Counter[Hashable]] = (Counter(), Counter())
+        while len(taken) < budget and (choice := self._next(counts, most)) is not None:
+            key, session = choice
+            counts[0][key] += 1
+            counts[1][choice] += 1
+            account = self._accounts[key]
+            taken.append(account.take(session))
+            self._shares.serve(key, account.next_arrival())
+        self._length -= len(taken)
+        self._forget()
         return taken
+
+    def remove(self, account: Hashable, session: Hashable, unwanted: Callable[[Job], bool]) -> None:
+        """Removes the jobs of a session for which `unwanted` is true.
+
+        If none is left, the session's next job takes the place of the first one.
+        """
+        owner = self._accounts.get(account)
+        if owner is None or not (removed := owner.remove(session, unwanted)):
+            return
+        self._length -= removed
+        if not owner.jobs:
+            self._shares.withdraw(account)
+        self._forget()
+
+    def _next(
+        self, counts: tuple[Counter[Hashable], Counter[Hashable]], most: tuple[int, int]
+    ) -> tuple[Hashable, Hashable] | None:
+        """Account and session of the next job, if the counts of accounts and sessions leave room for one."""
+        for key in self._shares.in_order():
+            if counts[0][key] < most[0]:
+                for session in self._accounts[key].shares.in_order():
+                    if counts[1][key, session] < most[1]:
+                        return key, session
+        return None
+
+    def _forget(self) -> None:
+        self._shares.forget()
+        self._accounts = {key: account for key, account in self._accounts.items() if key in self._shares}
+        for account in self._accounts.values():
+            account.shares.forget()

@@ -1,26 +1,34 @@
 """The reconstruction engine in this process: fair, batched, networks and surfaces overlapped.
 
-    requests ─ fair queue ─ batch ─ networks (one thread) ─ surfaces (a thread a core) ─ results
+    requests ─ people ─ fair queue ─ batch ─ networks (one thread) ─ surfaces (a thread a core) ─ results
 
-While the surfaces of one batch are built, the networks run on the next. A single session has one frame in the engine
-at a time, so it neither waits for a batch nor gains from the overlap.
+A frame is split into its people, so that a frame of many does not delay the frames of others by more than a few people.
+While the surfaces of one batch are built, the networks run on the next.
 """
 
 import asyncio
 import os
-from collections.abc import Hashable
+from collections.abc import Hashable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 from common.clock import SYSTEM_CLOCK, Clock
 from common.io.configuration import option
-from receiver.engine.engine import ReconstructionRequest, ReconstructionResult
+from receiver.engine.engine import (
+    ReconstructedPerson,
+    ReconstructionRequest,
+    ReconstructionResult,
+    RequestWithdrawn,
+)
 from receiver.engine.fair_queue import FairQueue
 from receiver.engine.reconstructor import InferredFrame, Reconstructor
 from receiver.mesh.skinned_glb import Skeleton
 
-# A session that asked within this time is expected to ask again soon.
+# A session that asked or was answered within this time is expected to ask again soon.
 _ACTIVE_S = 0.5
+# While others are active, the people of one session in a network pass take about this long at most.
+_SLICE_MS = 40.0
+_TIME_SMOOTHING = 0.8
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,11 +45,56 @@ class BatchingConfig:
             raise ValueError(f"batch-wait-ms must lie in 0…1000, got {self.batch_wait_ms:g}")
 
 
+class _Frame:
+    """A request in the engine, and what is known of its result."""
+
+    def __init__(self, request: ReconstructionRequest, submitted_s: float) -> None:
+        self.request = request
+        self.submitted_s = submitted_s
+        self.result: asyncio.Future[ReconstructionResult] = asyncio.get_running_loop().create_future()
+        self.begun = False
+        self._people: dict[int, ReconstructedPerson] = {}
+        self._stages_ms: dict[str, float] = {}
+
+    @property
+    def session(self) -> tuple[Hashable, Hashable]:
+        """Account and session."""
+        return self.request.account, self.request.session
+
+    def parts(self) -> Iterator["_Part"]:
+        """One for each person."""
+        for number in range(len(self.request.frame.people)):
+            yield _Part(self, number, self.request.part(number))
+
+    def fail(self, error: Exception) -> None:
+        """Ends the request with an error, unless it is over."""
+        if not self.result.done():
+            self.result.set_exception(error)
+
+    def passed(self, stages_ms: dict[str, float]) -> None:
+        """Adds the times of a network pass, or of a person's surface."""
+        for stage, spent_ms in stages_ms.items():
+            self._stages_ms[stage] = self._stages_ms.get(stage, 0.0) + spent_ms
+
+    def complete(self, number: int, part: ReconstructionResult, now_s: float) -> None:
+        """Adds a person; with the last one, the result is set."""
+        (self._people[number],) = part.people
+        networks_ms = sum(spent_ms for stage, spent_ms in self._stages_ms.items() if stage != "surface")
+        self.passed(dict(part.stages_ms))
+        if len(self._people) == len(self.request.frame.people) and not self.result.done():
+            last_ms = networks_ms + sum(part.stages_ms.values())
+            queue_ms = max((now_s - self.submitted_s) * 1e3 - last_ms, 0.0)
+            people = tuple(person for _, person in sorted(self._people.items()))
+            self.result.set_result(ReconstructionResult(people, {"queue": queue_ms, **self._stages_ms}))
+
+
 @dataclass(frozen=True, slots=True, eq=False)
-class _Job:
+class _Part:
+    """One person of a frame: the unit of work."""
+
+    frame: _Frame
+    number: int
     request: ReconstructionRequest
-    result: "asyncio.Future[ReconstructionResult]"
-    submitted_s: float
 
 
 class LocalEngine:
@@ -63,15 +116,16 @@ class LocalEngine:
         self._clock = clock
         self._reconstructor = reconstructor
         self._config = config or BatchingConfig()
-        self._queue: FairQueue[_Job] = FairQueue()
-        self._last_asked_s: dict[Hashable, float] = {}
+        self._queue: FairQueue[_Part] = FairQueue()
+        self._frames: set[_Frame] = set()
+        self._last_active_s: dict[tuple[Hashable, Hashable], float] = {}
+        self._person_ms = _SLICE_MS
         self._submitted = asyncio.Event()
         self._extracted = asyncio.Event()
         self._people_in_extraction = 0
+        self._surface_workers = surface_workers or min(4, os.cpu_count() or 1)
         self._networks = ThreadPoolExecutor(1, thread_name_prefix="networks")
-        self._surfaces = ThreadPoolExecutor(
-            surface_workers or min(4, os.cpu_count() or 1), thread_name_prefix="surface"
-        )
+        self._surfaces = ThreadPoolExecutor(self._surface_workers, thread_name_prefix="surface")
         self._dispatcher: asyncio.Task[None] | None = None
         self._extractions: set[asyncio.Task[None]] = set()
         self._closed = False
@@ -85,6 +139,7 @@ class LocalEngine:
         """See `ReconstructionEngine.reconstruct`.
 
         Raises:
+            RequestWithdrawn: `withdraw` was called in time.
             ValueError: a label group of the frame is unknown or too long.
             RuntimeError: the engine is closed.
         """
@@ -94,11 +149,25 @@ class LocalEngine:
             return ReconstructionResult((), {})
         if self._dispatcher is None:
             self._dispatcher = asyncio.create_task(self._dispatch(), name="reconstruction dispatcher")
-        job = _Job(request, asyncio.get_running_loop().create_future(), self._clock.monotonic())
-        self._queue.put(request.session, job, request.cost)
-        self._last_asked_s[request.session] = job.submitted_s
+        frame = _Frame(request, self._clock.monotonic())
+        for part in frame.parts():
+            self._queue.put(*frame.session, part)
+        self._frames.add(frame)
+        self._last_active_s[frame.session] = frame.submitted_s
         self._submitted.set()
-        return await job.result
+        try:
+            return await frame.result
+        finally:
+            # Cancelled, withdrawn or failed: what is left of it is not reconstructed.
+            self._queue.remove(*frame.session, lambda part: part.frame is frame)
+            self._frames.discard(frame)
+            self._last_active_s[frame.session] = self._clock.monotonic()
+
+    def withdraw(self, request: ReconstructionRequest) -> None:
+        """See `ReconstructionEngine.withdraw`."""
+        for frame in self._frames:
+            if frame.request is request and not frame.begun:
+                frame.fail(RequestWithdrawn("the request was withdrawn"))
 
     async def close(self) -> None:
         """See `ReconstructionEngine.close`."""
@@ -112,31 +181,40 @@ class LocalEngine:
 
     async def _dispatch(self) -> None:
         while batch := await self._next_batch():
-            for job, frame in zip(batch, await self._infer(batch), strict=True):
-                if isinstance(frame, Exception):
-                    _fail(job, frame)
-                    continue
-                self._people_in_extraction += job.request.cost
-                task = asyncio.create_task(self._extract(job, frame))
-                self._extractions.add(task)
-                task.add_done_callback(self._extractions.discard)
+            for part, inferred in zip(batch, await self._infer(batch), strict=True):
+                if isinstance(inferred, Exception):
+                    part.frame.fail(inferred)
+                elif not part.frame.result.done():
+                    self._people_in_extraction += 1
+                    task = asyncio.create_task(self._extract(part, inferred))
+                    self._extractions.add(task)
+                    task.add_done_callback(self._extractions.discard)
 
-    async def _next_batch(self) -> list[_Job]:
-        """The jobs of the next network pass; none when the engine is closed and its queue is empty."""
+    async def _next_batch(self) -> list[_Part]:
+        """The people of the next network pass; none when the engine is closed and its queue is empty."""
         while True:
             while not self._queue and not self._closed:
                 self._submitted.clear()
                 await self._submitted.wait()
             await self._wait_for_others()
             await self._wait_for_surfaces()
-            batch = [job for job in self._queue.take(self._config.batch_people) if not job.result.cancelled()]
+            per_account, per_session = self._limits()
+            batch = [
+                part
+                for part in self._queue.take(
+                    self._config.batch_people, per_account=per_account, per_session=per_session
+                )
+                if not part.frame.result.done()
+            ]
+            for part in batch:
+                part.frame.begun = True
             if batch or (self._closed and not self._queue):
                 return batch
 
     async def _wait_for_others(self) -> None:
         """Waits a few milliseconds at most while another active session may still join the batch."""
         deadline_s = self._clock.monotonic() + self._config.batch_wait_ms / 1e3
-        while not self._closed and self._others_expected():
+        while not self._closed and self._active() - self._queue.sessions:
             left_s = deadline_s - self._clock.monotonic()
             if left_s <= 0:
                 return
@@ -147,49 +225,58 @@ class LocalEngine:
             except TimeoutError:
                 return
 
-    def _others_expected(self) -> bool:
-        """Whether a session that asked recently has no request in the queue."""
+    def _active(self) -> set[tuple[Hashable, Hashable]]:
+        """Account and session of those that asked or were answered recently, or wait."""
         horizon_s = self._clock.monotonic() - _ACTIVE_S
-        self._last_asked_s = {session: at_s for session, at_s in self._last_asked_s.items() if at_s > horizon_s}
-        return bool(self._last_asked_s.keys() - self._queue.sessions)
+        self._last_active_s = {key: at_s for key, at_s in self._last_active_s.items() if at_s > horizon_s}
+        return self._last_active_s.keys() | self._queue.sessions
+
+    def _limits(self) -> tuple[int, int]:
+        """Most people of one account and of one session in a network pass.
+
+        A pass cannot be interrupted, and an active session that has nothing in the queue now will have a frame there
+        during the pass: so no other one fills the pass.
+        """
+        active, most = self._active(), self._config.batch_people
+        fair = min(max(int(_SLICE_MS / self._person_ms), 1), most)
+        several_accounts = len({account for account, _ in active}) > 1
+        return fair if several_accounts else most, fair if len(active) > 1 else most
 
     async def _wait_for_surfaces(self) -> None:
-        """Holds the next network pass back while a full batch waits for surfaces: queued jobs stay in fair order."""
-        while self._people_in_extraction >= self._config.batch_people:
+        """Holds the next network pass back while enough people wait for surfaces: the others stay in fair order."""
+        while self._people_in_extraction >= self._most_in_extraction():
             self._extracted.clear()
             await self._extracted.wait()
 
-    async def _infer(self, batch: list[_Job]) -> list[InferredFrame | Exception]:
-        """The network pass; if it fails, each frame alone, so that one bad frame does not fail the others."""
+    def _most_in_extraction(self) -> int:
+        return self._config.batch_people if len(self._active()) == 1 else self._surface_workers
+
+    async def _infer(self, batch: list[_Part]) -> list[InferredFrame | Exception]:
+        """The network pass; if it fails, each person alone, so that one bad frame does not fail the others."""
         loop = asyncio.get_running_loop()
         began_s = self._clock.monotonic()
         try:
-            frames = await loop.run_in_executor(
-                self._networks, self._reconstructor.infer, [job.request for job in batch]
+            inferred = await loop.run_in_executor(
+                self._networks, self._reconstructor.infer, [part.request for part in batch]
             )
         except Exception as error:
             if len(batch) == 1:
                 return [error]
-            return [frame for job in batch for frame in await self._infer([job])]
-        return [
-            InferredFrame(frame.people, {"queue": (began_s - job.submitted_s) * 1e3, **frame.stages_ms})
-            for job, frame in zip(batch, frames, strict=True)
-        ]
+            return [each for part in batch for each in await self._infer([part])]
+        spent_ms = (self._clock.monotonic() - began_s) * 1e3 / len(batch)
+        self._person_ms = _TIME_SMOOTHING * self._person_ms + (1 - _TIME_SMOOTHING) * spent_ms
+        for frame in {part.frame for part in batch}:
+            frame.passed(dict(inferred[0].stages_ms))
+        return [InferredFrame(each.people, {}) for each in inferred]
 
-    async def _extract(self, job: _Job, frame: InferredFrame) -> None:
+    async def _extract(self, part: _Part, inferred: InferredFrame) -> None:
         loop = asyncio.get_running_loop()
         try:
-            result = await loop.run_in_executor(self._surfaces, self._reconstructor.extract, frame)
+            result = await loop.run_in_executor(self._surfaces, self._reconstructor.extract, inferred)
         except Exception as error:  # any error belongs to the caller
-            _fail(job, error)
+            part.frame.fail(error)
         else:
-            if not job.result.done():
-                job.result.set_result(result)
+            part.frame.complete(part.number, result, self._clock.monotonic())
         finally:
-            self._people_in_extraction -= job.request.cost
+            self._people_in_extraction -= 1
             self._extracted.set()
-
-
-def _fail(job: _Job, error: Exception) -> None:
-    if not job.result.done():
-        job.result.set_exception(error)

@@ -36,7 +36,7 @@ class Receiver:
     def reconstruct(self, people: Sequence[PersonLabels], camera: Camera) -> tuple[ReconstructedPerson, ...]:
         """Reconstructs people independently: without previous clouds their identities have no effect."""
         frame = LabelFrame(0, "bench", 0.0, camera, tuple(people))
-        return self._reconstructor.reconstruct(ReconstructionRequest("bench", frame)).people
+        return self._reconstructor.reconstruct(ReconstructionRequest("bench", "bench", frame)).people
 
 
 def figures(found: ReconstructedPerson, truth: TruePerson, views: Sequence[ByteArray]) -> dict[str, float]:

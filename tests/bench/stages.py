@@ -127,7 +127,7 @@ class OneProcess:
         return decoded.frame
 
     def _receive(self, labels: LabelFrame) -> None:
-        result = self._reconstructor.reconstruct(ReconstructionRequest("bench", labels, self._clouds))
+        result = self._reconstructor.reconstruct(ReconstructionRequest("bench", "bench", labels, self._clouds))
         for stage, ms in result.stages_ms.items():
             self._watch.record(stage, ms)
         self._clouds = {person.labels.identity: person.cloud for person in result.people}

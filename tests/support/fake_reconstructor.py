@@ -74,5 +74,7 @@ class FakeEngine:
         self.requests.append(request)
         return ReconstructionResult(tuple(map(tetrahedron_of, request.frame.people)), {"diffusion": 1.0})
 
+    def withdraw(self, request: ReconstructionRequest) -> None: ...
+
     async def close(self) -> None:
         self.closed = True

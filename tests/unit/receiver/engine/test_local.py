@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 import pytest
 
 from common.clock import Clock
-from receiver.engine.engine import ReconstructionRequest
+from receiver.engine.engine import ReconstructionRequest, RequestWithdrawn
 from receiver.engine.local import BatchingConfig, LocalEngine
 from tests.support.fake_reconstructor import FakeReconstructor, label_frame
 
@@ -22,8 +22,12 @@ async def running(reconstructor: FakeReconstructor, config: BatchingConfig | Non
         await engine.close()
 
 
-def request(session: str, sequence: int = 0, people: int = 1, source: str = "clip.mp4") -> ReconstructionRequest:
-    return ReconstructionRequest(session, label_frame(sequence, *range(people), source=source))
+def request(
+    session: str, sequence: int = 0, people: int = 1, source: str = "clip.mp4", account: str | None = None
+) -> ReconstructionRequest:
+    """A request whose session has an account of its own unless one is given."""
+    frame = label_frame(sequence, *range(people), source=source)
+    return ReconstructionRequest(session if account is None else account, session, frame)
 
 
 def sessions(reconstructor: FakeReconstructor) -> list[list[str]]:
@@ -97,10 +101,85 @@ async def test_batch_is_limited_in_people() -> None:
         reconstructor.gate.clear()
         first = await submit(engine, request("z"))
         await until(lambda: not engine._queue)
-        rest = await submit(engine, *(request(name, people=2) for name in "abc"))
+        rest = await submit(engine, *(request(name) for name in "abcde"))
         reconstructor.gate.set()
         await asyncio.gather(*first, *rest)
-    assert sessions(reconstructor) == [["z"], ["a", "b"], ["c"]]
+    assert sessions(reconstructor) == [["z"], ["a", "b", "c", "d"], ["e"]]
+
+
+async def test_people_of_one_frame_fill_the_batches_of_a_single_session() -> None:
+    reconstructor = FakeReconstructor()
+    async with running(reconstructor, BatchingConfig(batch_people=4)) as engine:
+        await engine.reconstruct(request("a", people=6))
+    assert sessions(reconstructor) == [["a"] * 4, ["a"] * 2]
+
+
+async def test_large_frame_does_not_delay_another_account() -> None:
+    reconstructor = FakeReconstructor()
+    async with running(reconstructor, BatchingConfig(batch_wait_ms=0)) as engine:
+        reconstructor.gate.clear()
+        crowds = await submit(engine, *(request(f"crowd {n}", people=32, account="hostile") for n in range(8)))
+        await until(lambda: len(engine._queue) < 8 * 32)
+        live = await submit(engine, request("live"))
+        reconstructor.gate.set()
+        await asyncio.gather(*live)
+        assert not any(task.done() for task in crowds)
+        await asyncio.gather(*crowds)
+    order = [name for batch in sessions(reconstructor) for name in batch]
+    # One pass was on its way; in the next one, both accounts have one person.
+    assert order.index("live") <= 8 + 1
+
+
+async def test_active_session_leaves_room_in_the_pass_for_others() -> None:
+    reconstructor = FakeReconstructor()
+    async with running(reconstructor, BatchingConfig(batch_wait_ms=0)) as engine:
+        await engine.reconstruct(request("live"))
+        await engine.reconstruct(request("crowd", people=3))
+    assert sessions(reconstructor)[:2] == [["live"], ["crowd"]]
+
+
+async def test_bad_person_fails_the_frame_and_frees_its_place() -> None:
+    reconstructor = FakeReconstructor(bad_source="bad.mp4")
+    async with running(reconstructor, BatchingConfig(batch_people=2, batch_wait_ms=0)) as engine:
+        bad, good = await submit(engine, request("b", people=32, source="bad.mp4"), request("a", people=2))
+        with pytest.raises(ValueError, match="too long"):
+            await bad
+        await good
+        assert not engine._queue and not engine._frames
+    assert sum(batch.count("b") for batch in sessions(reconstructor)) < 8
+
+
+async def test_withdrawn_request_is_not_reconstructed() -> None:
+    reconstructor = FakeReconstructor()
+    async with running(reconstructor, BatchingConfig(batch_wait_ms=0)) as engine:
+        reconstructor.gate.clear()
+        first = await submit(engine, request("a"))
+        await until(lambda: not engine._queue)
+        withdrawn = request("b", people=4)
+        waiting, kept = await submit(engine, withdrawn, request("c"))
+        engine.withdraw(request("c"))
+        engine.withdraw(withdrawn)
+        with pytest.raises(RequestWithdrawn):
+            await waiting
+        assert len(engine._queue) == 1
+        reconstructor.gate.set()
+        await asyncio.gather(*first, kept)
+    assert sessions(reconstructor) == [["a"], ["c"]]
+
+
+async def test_request_whose_reconstruction_has_begun_is_finished() -> None:
+    reconstructor = FakeReconstructor()
+    async with running(reconstructor, BatchingConfig(batch_people=2, batch_wait_ms=0)) as engine:
+        reconstructor.gate.clear()
+        begun = request("a", people=6)
+        (task,) = await submit(engine, begun)
+        await until(lambda: len(engine._queue) == 4)
+        engine.withdraw(begun)
+        reconstructor.gate.set()
+        result = await engine.reconstruct(request("b"))
+        assert len(result.people) == 1
+        await task
+    assert sum(batch.count("a") for batch in sessions(reconstructor)) == 6
 
 
 async def test_backlog_of_one_session_does_not_delay_another() -> None:
@@ -134,9 +213,10 @@ async def test_cancelled_request_is_not_reconstructed() -> None:
         reconstructor.gate.clear()
         first = await submit(engine, request("a"))
         await until(lambda: not engine._queue)
-        cancelled, kept = await submit(engine, request("b"), request("c"))
+        cancelled, kept = await submit(engine, request("b", people=32), request("c"))
         cancelled.cancel()
         await asyncio.gather(cancelled, return_exceptions=True)
+        assert len(engine._queue) == 1
         reconstructor.gate.set()
         await asyncio.gather(*first, kept)
     assert sessions(reconstructor) == [["a"], ["c"]]

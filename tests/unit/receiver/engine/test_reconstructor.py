@@ -1,5 +1,6 @@
 """The reconstructor with the networks that ship: colours of surface points reach both meshes."""
 
+import asyncio
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
@@ -23,6 +24,7 @@ from receiver.diffusion import stage as diffusion_stage
 from receiver.diffusion.stage import DiffusionStage
 from receiver.engine import reconstructor as reconstructor_module
 from receiver.engine.engine import ReconstructedPerson, ReconstructionRequest
+from receiver.engine.local import BatchingConfig, LocalEngine
 from receiver.engine.reconstructor import Reconstructor
 from receiver.mesh.triangle_mesh import SurfaceMesh
 from receiver.surface.stage import SurfaceStage
@@ -52,7 +54,7 @@ def frame(*identities: int) -> LabelFrame:
 def people(
     reconstructor: Reconstructor, labels: LabelFrame, colours: Mapping[int, PointColours] | None = None
 ) -> tuple[ReconstructedPerson, ...]:
-    return reconstructor.reconstruct(ReconstructionRequest("test", labels, colours=colours or {})).people
+    return reconstructor.reconstruct(ReconstructionRequest("account", "test", labels, colours=colours or {})).people
 
 
 def upper_red_lower_blue() -> PointColours:
@@ -102,7 +104,7 @@ def test_colours_of_unseen_points_change_nothing(reconstructor: Reconstructor) -
 
 
 def test_batch_gives_each_frame_what_it_gives_alone(reconstructor: Reconstructor) -> None:
-    requests = [ReconstructionRequest(session, frame(session, session + 2)) for session in range(3)]
+    requests = [ReconstructionRequest("account", session, frame(session, session + 2)) for session in range(3)]
     batched = [reconstructor.extract(inferred) for inferred in reconstructor.infer(requests)]
     for request, result in zip(requests, batched, strict=True):
         alone = reconstructor.reconstruct(request)
@@ -112,10 +114,30 @@ def test_batch_gives_each_frame_what_it_gives_alone(reconstructor: Reconstructor
             np.testing.assert_allclose(one.body.mesh.vertices, other.body.mesh.vertices, atol=1e-5)
 
 
+async def test_frame_that_is_split_is_what_it_is_in_one_batch(reconstructor: Reconstructor) -> None:
+    request = ReconstructionRequest("account", "a", frame(*range(5)))
+    alone = reconstructor.reconstruct(request)
+    for batch_people in (1, 2, 8):
+        engine = LocalEngine(reconstructor, BatchingConfig(batch_people=batch_people))
+        other = asyncio.ensure_future(engine.reconstruct(ReconstructionRequest("other", "b", frame(5, 6))))
+        result = await engine.reconstruct(request)
+        await other
+        await engine.close()
+        assert [one.labels.identity for one in result.people] == [0, 1, 2, 3, 4]
+        for one, same in zip(result.people, alone.people, strict=True):
+            # Matrix products round differently in batches of another size; 0.1 mm, as between sessions.
+            np.testing.assert_allclose(one.cloud.points, same.cloud.points, atol=1e-4)
+            np.testing.assert_allclose(one.body.mesh.vertices, same.body.mesh.vertices, atol=1e-5)
+            np.testing.assert_allclose(one.joints_3d, same.joints_3d, atol=1e-5)
+
+
 def test_previous_cloud_belongs_to_its_session_and_identity(reconstructor: Reconstructor) -> None:
-    first = reconstructor.reconstruct(ReconstructionRequest("a", frame(0))).people[0]
+    first = reconstructor.reconstruct(ReconstructionRequest("account", "a", frame(0))).people[0]
     moved = replace(first.cloud, points=first.cloud.points + np.float32(0.3))
-    requests = [ReconstructionRequest("a", frame(0), {0: moved}), ReconstructionRequest("b", frame(0))]
+    requests = [
+        ReconstructionRequest("account", "a", frame(0), {0: moved}),
+        ReconstructionRequest("account", "b", frame(0)),
+    ]
     started, fresh = (reconstructor.extract(inferred).people[0] for inferred in reconstructor.infer(requests))
     np.testing.assert_allclose(fresh.cloud.points, first.cloud.points, atol=1e-4)
     assert np.abs(started.cloud.points - first.cloud.points).max() > 1e-3
@@ -148,7 +170,7 @@ def test_networks_stay_on_the_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(skinning, "to_numpy", to_host)
     # Fake tensors would really move constants of one element to the GPU.
     monkeypatch.setattr(fake_tensor, "CONSTANT_NUMEL_LIMIT", 0)
-    request = ReconstructionRequest("a", frame(0))
+    request = ReconstructionRequest("account", "a", frame(0))
     with fake_gpu() as gpu:
         for module in (decode.network, decode.label_space, diffusion.network, body):
             module.to(gpu)
