@@ -26,7 +26,7 @@ from receiver.link.server import LinkServer, ListenConfig
 from receiver.link.session import SessionRegistry
 from receiver.link.startup_line import startup_line
 from receiver.metrics import ReceiverMetrics
-from receiver.pipeline import ReceiverPipeline
+from receiver.pipeline import ReceiverPipeline, SharingConfig
 from receiver.publish.session_directory import PublishConfig, SessionDirectory
 from receiver.surface.stage import SurfaceConfig
 
@@ -60,6 +60,7 @@ class ReceiverConfig:
     surface: SurfaceConfig = field(default_factory=SurfaceConfig)
     device: DeviceConfig = field(default_factory=DeviceConfig)
     batching: BatchingConfig = field(default_factory=BatchingConfig)
+    sharing: SharingConfig = field(default_factory=SharingConfig)
     metrics: MetricsConfig = field(default_factory=MetricsConfig)
     logging: LogConfig = field(default_factory=LogConfig)
 
@@ -79,7 +80,8 @@ async def serve(config: ReceiverConfig) -> None:
     ):
         reconstructor = Reconstructor.load(config.diffusion, config.surface, config.device.resolve())
         networks = model_hash()
-        pipeline = ReceiverPipeline(LocalEngine(reconstructor, config.batching), directory, metrics)
+        engine = LocalEngine(reconstructor, config.batching)
+        pipeline = ReceiverPipeline(engine, directory, metrics, sharing=config.sharing)
         registry = SessionRegistry(lambda: FrameCodec(networks))
         server = LinkServer(
             config.listen,

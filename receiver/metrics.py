@@ -17,6 +17,7 @@ class FrameFate(StrEnum):
     DUPLICATE = "duplicate"  # already published, resent after a reconnect
     MALFORMED = "malformed"  # truncated, corrupted or inconsistent
     UNDECODABLE = "undecodable"  # intact, but of another model or with a missing reference
+    LATE = "late"  # of a live session, decoded but not reconstructed because it had waited too long
 
 
 class ReceiverMetrics:
@@ -36,6 +37,7 @@ class ReceiverMetrics:
         )
         self._meshes = Counter("bodywire_receiver_meshes", "Published meshes by kind", ["kind"], registry=registry)
         self._refused = Counter("bodywire_receiver_refused", "Refused streams by reason", ["reason"], registry=registry)
+        self._left_out = Counter("bodywire_receiver_people_left_out", "People beyond --peer-people", registry=registry)
         self._peers = Gauge("bodywire_receiver_peers", "Senders connected", registry=registry)
         self._clock_error = Gauge("bodywire_receiver_clock_error_seconds", "Uncertainty of the age", registry=registry)
 
@@ -64,6 +66,10 @@ class ReceiverMetrics:
 
     def frame_dropped(self, fate: FrameFate) -> None:
         self._frames.labels(fate.value).inc()
+
+    def people_left_out(self, count: int) -> None:
+        """People of a frame were not reconstructed, because one sender may have only so many."""
+        self._left_out.inc(count)
 
     def mesh_published(self, kind: str) -> None:
         """One mesh file, `surface` or `body`, is written."""

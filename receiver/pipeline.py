@@ -7,13 +7,14 @@ import asyncio
 import logging
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from common.blobs import COLOURS, Blob
 from common.clock import SYSTEM_CLOCK, Clock
 from common.codec.frame_codec import DecodedFrame
 from common.errors import ChecksumMismatch, MalformedPacket, WireError
 from common.frames import IDENTITIES, LabelFrame
+from common.io.configuration import option
 from common.texture.point_colours import PointColours
 from common.texture.point_colours import decode as decode_colours
 from common.wire.convert import FrameMessage
@@ -23,6 +24,7 @@ from receiver.engine.engine import (
     ReconstructionEngine,
     ReconstructionRequest,
     ReconstructionResult,
+    RequestWithdrawn,
 )
 from receiver.link.session import SenderClock, Session
 from receiver.metrics import FrameFate, ReceiverMetrics
@@ -36,14 +38,32 @@ logger = logging.getLogger(__name__)
 _PUBLISH_THREADS = 2
 
 
+@dataclass(frozen=True, slots=True)
+class SharingConfig:
+    """How senders share the receiver's computing time."""
+
+    peer_people: int = option(16, help="most people of a frame that are reconstructed, those of the highest scores")
+    live_wait_ms: float = option(
+        500.0, help="a live frame that has waited longer is not reconstructed if a newer one has arrived, ms"
+    )
+
+    def __post_init__(self) -> None:
+        if self.peer_people < 1:
+            raise ValueError(f"peer-people must be at least 1, got {self.peer_people}")
+        if not 0 <= self.live_wait_ms <= 60_000:
+            raise ValueError(f"live-wait-ms must lie in 0…60000, got {self.live_wait_ms:g}")
+
+
 @dataclass(slots=True)
 class _SessionState:
-    """What the next frame of a session depends on."""
+    """What the next frame of a session depends on, and what was logged about it."""
 
     writer: SessionWriter
     source: str = ""
     clouds: Mapping[int, PointCloud] = field(default_factory=dict)
     colours: Mapping[int, PointColours] = field(default_factory=dict)
+    logged_late: bool = False
+    logged_left_out: bool = False
 
 
 class ReceiverPipeline:
@@ -55,11 +75,13 @@ class ReceiverPipeline:
         directory: SessionDirectory,
         metrics: ReceiverMetrics,
         clock: Clock = SYSTEM_CLOCK,
+        sharing: SharingConfig | None = None,
     ) -> None:
         self._engine = engine
         self._directory = directory
         self._metrics = metrics
         self._clock = clock
+        self._sharing = sharing or SharingConfig()
         self._sessions: dict[bytes, _SessionState] = {}
         self._output = OutputGuard(clock)
         self._publishers = ThreadPoolExecutor(_PUBLISH_THREADS, thread_name_prefix="publish")
@@ -81,7 +103,7 @@ class ReceiverPipeline:
         logger.info("session of %s begins at frame %d", session.sender, session.next_sequence)
 
     async def on_frame(self, session: Session, frame: FrameMessage) -> None:
-        """Decodes, reconstructs and publishes one frame.
+        """Decodes, reconstructs and publishes one frame; a late one of a live session is only decoded.
 
         Raises:
             WireError: the packet must not be used.
@@ -91,15 +113,11 @@ class ReceiverPipeline:
         self._output.check()
         stages_ms: dict[str, float] = {}
         decoded = self._decode(session, frame, stages_ms)
-        labels, state = decoded.frame, self._sessions[session.session_id]
-        if labels.source != state.source:
-            # Another file may show another person: the previous clouds are no start for them.
-            state.source, state.clouds = labels.source, {}
-        result = await self._engine.reconstruct(
-            ReconstructionRequest(
-                session.owner or session.session_id, session.session_id, labels, state.clouds, state.colours
-            )
-        )
+        result = None if self._is_late(session) else await self._reconstruct(session, decoded.frame)
+        if result is None:
+            self._drop_late(session)
+            return
+        state = self._sessions[session.session_id]
         state.clouds = {person.labels.identity: person.cloud for person in result.people}
         for stage, spent_ms in result.stages_ms.items():
             self._metrics.stage_passed(stage, spent_ms)
@@ -156,6 +174,71 @@ class ReceiverPipeline:
         self._metrics.frame_received({name: size for name, size in sizes.items() if name != "total"})
         return decoded
 
+    async def _reconstruct(self, session: Session, labels: LabelFrame) -> ReconstructionResult | None:
+        """The people of a frame; None if it was withdrawn as late while it waited for the engine."""
+        state = self._sessions[session.session_id]
+        if labels.source != state.source:
+            # Another file may show another person: the previous clouds are no start for them.
+            state.source, state.clouds = labels.source, {}
+        request = ReconstructionRequest(
+            session.account or session.session_id,
+            session.session_id,
+            self._within_limit(session, labels),
+            state.clouds,
+            state.colours,
+        )
+        withdrawal = asyncio.create_task(self._withdraw_when_late(session, request))
+        try:
+            return await self._engine.reconstruct(request)
+        except RequestWithdrawn:
+            return None
+        finally:
+            withdrawal.cancel()
+
+    def _within_limit(self, session: Session, labels: LabelFrame) -> LabelFrame:
+        """The frame with the people of the highest scores that one sender may have, in the same order."""
+        excess = len(labels.people) - self._sharing.peer_people
+        if excess <= 0:
+            return labels
+        state = self._sessions[session.session_id]
+        if not state.logged_left_out:
+            state.logged_left_out = True
+            logger.warning(
+                "frames of %s have up to %d people, %d are reconstructed: see --peer-people",
+                session.sender,
+                len(labels.people),
+                self._sharing.peer_people,
+            )
+        self._metrics.people_left_out(excess)
+        by_score = sorted(labels.people, key=lambda person: person.score, reverse=True)
+        chosen = {person.identity for person in by_score[: self._sharing.peer_people]}
+        return replace(labels, people=tuple(person for person in labels.people if person.identity in chosen))
+
+    def _is_late(self, session: Session) -> bool:
+        return self._may_drop(session) and session.newer_waits.is_set() and self._left_ms(session) < 0
+
+    def _may_drop(self, session: Session) -> bool:
+        return session.live and not session.durable
+
+    def _left_ms(self, session: Session) -> float:
+        """How long the frame that is being handled may still wait."""
+        return self._sharing.live_wait_ms - (self._clock.monotonic() - session.arrived_s) * 1e3
+
+    async def _withdraw_when_late(self, session: Session, request: ReconstructionRequest) -> None:
+        if self._may_drop(session):
+            await asyncio.sleep(max(self._left_ms(session), 0.0) / 1e3)
+            await session.newer_waits.wait()
+            self._engine.withdraw(request)
+
+    def _drop_late(self, session: Session) -> None:
+        self._metrics.frame_dropped(FrameFate.LATE)
+        state = self._sessions[session.session_id]
+        if not state.logged_late:
+            state.logged_late = True
+            logger.warning(
+                "frames of %s arrive faster than they are reconstructed: late ones are dropped", session.sender
+            )
+
     def _publish(
         self,
         writer: SessionWriter,
@@ -184,6 +267,7 @@ class ReceiverPipeline:
                 rho=decoded.rho,
                 stages_ms=stages_ms,
                 people=records,
+                left_out=len(labels.people) - len(records),
             )
         )
         self._metrics.frame_published(age_ms, float("nan") if clock_error_ms is None else clock_error_ms)

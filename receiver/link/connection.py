@@ -35,6 +35,7 @@ class _Arrival:
 
     frame: FrameMessage | None
     reason: str
+    arrived_s: float
     received_ns: int
     spacing_ns: int
     message_bytes: int
@@ -124,6 +125,8 @@ class Connection:
         self._clock = clock
         self._silence = _SilenceDetector(session, silence_s, clock)
         self._arrivals: asyncio.Queue[_Arrival | None] = asyncio.Queue()
+        self._frames_waiting = 0
+        self._newer_waits = asyncio.Event()
         self._unacknowledged = 0
         self._rejected_in_a_row = 0
         self._last_arrival_s: float | None = None
@@ -146,6 +149,7 @@ class Connection:
         Raises:
             StreamBroken: the stream ended in any other way, or is to be ended, with code and reason.
         """
+        self._session.newer_waits = self._newer_waits
         self._worker = worker = asyncio.create_task(self._work(), name="link worker")
         worker.add_done_callback(self._release)
         reader = asyncio.create_task(self._read(), name="link reader")
@@ -185,6 +189,7 @@ class Connection:
             reason: what `run` raises.
         """
         self._abandoned = self._abandoned or reason
+        self._newer_waits.clear()
         while not self._arrivals.empty():
             self._arrivals.get_nowait()
         self._arrivals.put_nowait(None)
@@ -243,10 +248,14 @@ class Connection:
         # 0 means the first frame of the stream; clocks do not resolve spacings below 1 ns.
         spacing_ns = 0 if last_s is None else max(int((now_s - last_s) * 1e9), 1)
         self._unacknowledged += 1
-        self._arrivals.put_nowait(_Arrival(frame, reason, self._wall_ns(), spacing_ns, message_bytes))
+        self._arrivals.put_nowait(_Arrival(frame, reason, now_s, self._wall_ns(), spacing_ns, message_bytes))
+        if frame is not None:
+            self._frames_waiting += 1
+            self._newer_waits.set()
 
     async def _work(self) -> None:
         while (arrival := await self._arrivals.get()) is not None:
+            self._begin(arrival)
             self._handling = True
             status, reason = await self._handle(arrival)
             self._handling = False
@@ -256,6 +265,13 @@ class Connection:
             await self._stream.write(encode_server(self._acknowledge(arrival, status, reason)))
             if self._rejected_in_a_row >= self._rejections:
                 raise StreamBroken("INVALID_ARGUMENT", f"{self._rejected_in_a_row} frames in a row rejected: {reason}")
+
+    def _begin(self, arrival: _Arrival) -> None:
+        self._session.arrived_s = arrival.arrived_s
+        if arrival.frame is not None:
+            self._frames_waiting -= 1
+            if not self._frames_waiting:
+                self._newer_waits.clear()
 
     async def _handle(self, arrival: _Arrival) -> tuple[AckStatus, str]:
         frame = arrival.frame

@@ -59,6 +59,8 @@ class Session:
         durable: frames are acknowledged only when they are on disk.
         silent: no message has arrived for too long.
         blobs: reassembles blobs.
+        arrived_s: monotonic time when the frame that is being handled arrived.
+        newer_waits: set while a frame waits that arrived after it.
     """
 
     session_id: bytes
@@ -74,6 +76,8 @@ class Session:
     durable: bool = False
     silent: bool = False
     blobs: BlobAssembly = field(default_factory=BlobAssembly)
+    arrived_s: float = 0.0
+    newer_waits: asyncio.Event = field(default_factory=asyncio.Event)
     _rejected: dict[int, None] = field(default_factory=dict)
     _use: SessionUse = field(default_factory=SessionUse)
 
@@ -145,8 +149,9 @@ class FrameHandler(Protocol):
     async def on_frame(self, session: Session, frame: FrameMessage) -> None:
         """Decodes (`session.decode`) and reconstructs a frame; it is acknowledged when this returns.
 
-        In a `durable` session the frame must be on disk by then. The frames of one session are handled one after the
-        other, in order; at most a window of them waits.
+        In a live session a frame that has waited long (`session.arrived_s`) may be decoded without being
+        reconstructed while `session.newer_waits`. In a `durable` session the frame must be on disk by then. The frames
+        of one session are handled one after the other, in order; at most a window of them waits.
 
         Raises:
             WireError: the frame must not be decoded; the link asks for a key frame.

@@ -52,6 +52,7 @@ class FrameRecord:
         rho: ρ of each label group.
         stages_ms: milliseconds spent in each stage.
         people: most prominent first.
+        left_out: number of people that were sent but not reconstructed.
     """
 
     sequence: int
@@ -63,6 +64,7 @@ class FrameRecord:
     rho: Mapping[str, float] = field(default_factory=dict)
     stages_ms: Mapping[str, float] = field(default_factory=dict)
     people: tuple[PersonRecord, ...] = ()
+    left_out: int = 0
 
     def to_json(self, session: int) -> str:
         """The line without its newline; `session` is the session's number in the output directory."""
@@ -78,6 +80,8 @@ class FrameRecord:
             "stages_ms": {name: _number(value) for name, value in self.stages_ms.items()},
             "people": [_person(person) for person in self.people],
         }
+        if self.left_out:
+            line["left_out"] = self.left_out
         return json.dumps(line, separators=(",", ":"), allow_nan=False)
 
 

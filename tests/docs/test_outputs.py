@@ -42,17 +42,18 @@ def test_example_is_valid(example: dict[str, Any]) -> None:
 def test_page_describes_every_key(example: dict[str, Any]) -> None:
     for key in [*SCHEMA["properties"], *SCHEMA["$defs"]["person"]["properties"]]:
         assert f"`{key}`" in PAGE
-    assert set(example) == set(SCHEMA["properties"])
+    assert set(example) == set(SCHEMA["required"])
 
 
 def test_schema_names_the_label_groups() -> None:
     assert tuple(SCHEMA["$defs"]["label_group"]["enum"]) == GROUP_NAMES
 
 
+@pytest.mark.parametrize("left_out", [0, 16])
 @pytest.mark.parametrize("people", [0, 1, 2])
 @pytest.mark.parametrize(("age_ms", "clock_error_ms"), [(41.5, 0.2), (None, None), (float("nan"), float("inf"))])
 def test_written_record_is_valid(
-    tmp_path: Path, people: int, age_ms: float | None, clock_error_ms: float | None
+    tmp_path: Path, people: int, left_out: int, age_ms: float | None, clock_error_ms: float | None
 ) -> None:
     points = np.linspace(0, 1, 51, dtype=np.float32).reshape(17, 3)
     persons = [PersonRecord(number, 0.9, points, -points, f"meshes/000005-p{number}.glb") for number in range(people)]
@@ -66,11 +67,13 @@ def test_written_record_is_valid(
         rho={"root": 0.25},
         stages_ms={"surface": 23.4},
         people=tuple(persons),
+        left_out=left_out,
     )
     with SessionDirectory(PublishConfig(out=tmp_path)) as directory:
         assert directory.session("00ff", OWNER).append(record)
     (line,) = (tmp_path / "frames.jsonl").read_text().splitlines()
     validate(json.loads(line))
+    assert ("left_out" in json.loads(line)) == bool(left_out)
 
 
 @pytest.mark.parametrize(
@@ -78,6 +81,7 @@ def test_written_record_is_valid(
     [
         lambda record: record.pop("seq"),
         lambda record: record.update(extra=1),
+        lambda record: record.update(left_out=0),
         lambda record: record["bytes"].pop("total"),
         lambda record: record["bytes"].update(tail=1),
         lambda record: record["rho"].update(root=1.5),

@@ -1,5 +1,6 @@
 """A reconstructor without networks: everybody is a tetrahedron."""
 
+import asyncio
 import threading
 from collections.abc import Sequence
 
@@ -7,7 +8,12 @@ import numpy as np
 
 from common.frames import Camera, LabelFrame, PersonLabels
 from receiver.diffusion.stage import PointCloud
-from receiver.engine.engine import ReconstructedPerson, ReconstructionRequest, ReconstructionResult
+from receiver.engine.engine import (
+    ReconstructedPerson,
+    ReconstructionRequest,
+    ReconstructionResult,
+    RequestWithdrawn,
+)
 from receiver.engine.reconstructor import InferredFrame
 from receiver.mesh.skinned_glb import PosedBody, Skeleton
 from receiver.mesh.triangle_mesh import SurfaceMesh
@@ -62,19 +68,27 @@ class FakeReconstructor:
 
 
 class FakeEngine:
-    """`ReconstructionEngine` for tests of the pipeline: answers at once and records its requests."""
+    """`ReconstructionEngine` for tests of the pipeline: records its requests; `gate` holds their answers back."""
 
     skeleton = SKELETON
 
     def __init__(self) -> None:
         self.requests: list[ReconstructionRequest] = []
+        self.gate = asyncio.Event()
+        self.gate.set()
         self.closed = False
+        self._withdrawn: list[ReconstructionRequest] = []
 
     async def reconstruct(self, request: ReconstructionRequest) -> ReconstructionResult:
         self.requests.append(request)
+        await self.gate.wait()
+        if any(each is request for each in self._withdrawn):
+            raise RequestWithdrawn("the request was withdrawn")
         return ReconstructionResult(tuple(map(tetrahedron_of, request.frame.people)), {"diffusion": 1.0})
 
-    def withdraw(self, request: ReconstructionRequest) -> None: ...
+    def withdraw(self, request: ReconstructionRequest) -> None:
+        self._withdrawn.append(request)
+        self.gate.set()
 
     async def close(self) -> None:
         self.closed = True

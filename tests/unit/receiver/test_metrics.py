@@ -25,10 +25,16 @@ def test_frames_by_fate(metrics: ReceiverMetrics, registry: CollectorRegistry) -
     metrics.frame_published(age_ms=120.0, clock_error_ms=3.0)
     for fate in FrameFate:
         metrics.frame_dropped(fate)
-    for name in ("published", "duplicate", "malformed", "undecodable"):
+    for name in ("published", "duplicate", "malformed", "undecodable", "late"):
         assert registry.get_sample_value("bodywire_receiver_frames_total", {"fate": name}) == 1
     assert registry.get_sample_value("bodywire_receiver_frame_age_seconds_sum") == pytest.approx(0.12)
     assert registry.get_sample_value("bodywire_receiver_clock_error_seconds") == pytest.approx(0.003)
+
+
+def test_people_left_out_are_counted(metrics: ReceiverMetrics, registry: CollectorRegistry) -> None:
+    metrics.people_left_out(16)
+    metrics.people_left_out(4)
+    assert registry.get_sample_value("bodywire_receiver_people_left_out_total") == 20
 
 
 def test_peers_count_connections(metrics: ReceiverMetrics, registry: CollectorRegistry) -> None:

@@ -206,6 +206,45 @@ async def test_decoded_frame_resets_the_count_of_rejections() -> None:
     assert await running
 
 
+async def test_session_has_the_arrival_of_its_frame_and_whether_a_newer_one_waits() -> None:
+    pipeline, session = FakePipeline(), new_session()
+    sender = ScriptedSender(session, pipeline, clock=Clock(lambda: 12.5, lambda: 1e9))
+    running = await sender.start()
+    pipeline.gate.clear()
+    await sender.send([0])
+    assert session.arrived_s == 12.5 and not session.newer_waits.is_set()
+    await sender.end.write(b"\xff\xff\xff")
+    await settle()
+    assert not session.newer_waits.is_set()
+    pipeline.gate.set()
+    await sender.receive_ack()
+    await sender.receive_ack()
+    pipeline.gate.clear()
+    await sender.send([1, 2])
+    # One frame of a session is handled at a time, however many have arrived.
+    assert pipeline.started == [0, 1] and session.newer_waits.is_set()
+    pipeline.gate.set()
+    await sender.receive_ack()
+    assert not session.newer_waits.is_set()
+    await sender.receive_ack()
+    await sender.write(Drain())
+    assert await running
+
+
+async def test_frames_that_are_discarded_with_their_stream_are_not_waiting() -> None:
+    pipeline, session = FakePipeline(), new_session()
+    sender = ScriptedSender(session, pipeline)
+    running = await sender.start()
+    pipeline.gate.clear()
+    await sender.send([0, 1])
+    assert session.newer_waits.is_set()
+    sender.connection.abandon(StreamBroken("ABORTED", "the session continues elsewhere"))
+    assert not session.newer_waits.is_set()
+    pipeline.gate.set()
+    with pytest.raises(StreamBroken, match="ABORTED"):
+        await running
+
+
 async def test_sender_that_exceeds_the_window_loses_its_stream() -> None:
     pipeline = FakePipeline()
     sender = ScriptedSender(new_session(), pipeline)
