@@ -271,7 +271,7 @@ class FrameCodec:
         plan = code_plan(writer, before, plan)
         return _CodedPerson(before, plan, predict(self._tables, before, plan, lag), target)
 
-    def _read_plan(self, reader: SymbolReader, state: _FrameState, identity: int, lag: int) -> _CodedPerson:
+    def _read_plan(self, reader: SymbolCoder, state: _FrameState, identity: int, lag: int) -> _CodedPerson:
         before = state.people.get(identity) or unknown_person(self._tables)
         plan = code_plan(reader, before, None)
         return _CodedPerson(before, plan, predict(self._tables, before, plan, lag), None)

@@ -1,0 +1,399 @@
+"""Hostile but well-formed packets and messages: right checksums and valid protobuf around absurd content.
+
+Every generator is infinite and a pure function of its rng.  Packets are built with the codec's own layout functions, so
+that most of them pass the checks of form and reach the checks of content.
+"""
+
+import struct
+import zlib
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from typing import Any, Final, TypeVar
+
+import numpy as np
+import zstandard
+
+from common.arrays import IntArray
+from common.blobs import COLOURS
+from common.codec.frame_codec import FrameCodec, _CodedPerson, _FrameState
+from common.codec.packet import CODEC_VERSION, MAX_PEOPLE, Header, _Cursor, _parse_header, seal
+from common.codec.range_coder import SymbolWriter
+from common.codec.tables import ALPHABET, TIERS
+from common.errors import WireError
+from common.frames import Camera
+from common.labels import GROUP_NAMES
+from common.wire import semantic_link_pb2 as pb
+
+T = TypeVar("T")
+
+TEXTS: Final = (
+    *("", "clip.mp4", "\x00", "two\nlines", "\r\x1b[2J\x1b]0;title\x07", "\u202egnp.exe", "\u2066\u2069\u200b\ufeff"),
+    *("\u2028\u2029\x85", "😀" * 60, "é" * 127, "../../../etc/passwd", "%s%n{0}", '"}\\', "a" * 255, "\ud7ff\ue000"),
+    *("\U000e0001\U0010ffff", "Z\u0351\u0352\u0353" * 30, "NaN", "\t" * 8, "</script>"),
+)
+INVALID_TEXTS: Final = (b"\xff\xfe", b"\xc0\x80", b"\xed\xa0\x80", b"\xf5\x80\x80\x80", b"a" * 254 + b"\xe2")
+FLOATS: Final = (
+    *(600.0, 1.0, 0.0, -0.0, 1e-45, 1.2e-38, 1e-6, 0.999, 999_999.0, 1e9, 3.4e38),
+    *(-600.0, float("inf"), -float("inf"), float("nan")),
+)
+COUNTS: Final = (
+    *(0, 1, 2, 3, 63, 64, 65, 127, 128, 255, 256, 16_384, 65_535, 65_536, 65_537, 2**20, 2**20 + 1, 2**31 - 1, 2**31),
+    *(2**32 - 1, 2**32, 2**40, 2**52, 2**53 - 2, 2**53 - 1, 2**53, 2**60, 2**62 - 1, 2**62, 2**62 + 1, 2**63 - 1),
+)
+TIMES_NS: Final = (*COUNTS, 1_700_000_000 * 10**9, 4_102_444_800 * 10**9)
+RESIDUALS: Final = (0, 0, 0, 1, -1, 24, -24, 25, -25, 1000, -1000, 2**16, -(2**16), 2**22, -(2**22), 2**24, -(2**24))
+_REMEMBERED: Final = 8
+_NOW_MS: Final = 1_800_000_000_000
+
+
+def hostile_frames(rng: np.random.Generator, codec: FrameCodec) -> Iterator[bytes]:
+    """Packets of absurd content with right checksums.
+
+    Some are predicted from an earlier one of this generator, so a decoder has to see them in order.
+
+    Args:
+        codec: of the receiver's model and tables; it is not changed.
+    """
+    known: list[_FrameState] = []
+    sequence = 0
+    while True:
+        sequence = _sequence(rng, sequence)
+        earlier = [state for state in known if state.sequence < sequence]
+        reference = _pick(rng, earlier) if earlier and rng.random() < 0.5 else None
+        header = _header(rng, sequence, reference)
+        payload, state = _packet(rng, codec, header, reference)
+        yield payload
+        if state is not None:
+            known = [*known, state][-_REMEMBERED:]
+
+
+def sequence_of(payload: bytes) -> int:
+    """The sequence number in a packet of `hostile_frames`; 0 if it does not end or does not fit the wire."""
+    value = 0
+    for index, byte in enumerate(payload[6:15]):
+        value |= (byte & 0x7F) << (7 * index)
+        if byte < 0x80:
+            return value if value < 2**63 else 0
+    return 0
+
+
+def mutations(rng: np.random.Generator, packet: bytes) -> Iterator[bytes]:
+    """Damaged versions of a packet or message of at least one byte; a quarter of the packets gets right checksums."""
+    while True:
+        data = bytearray(packet)
+        for _ in range(int(rng.integers(1, 4))):
+            _pick(rng, _DAMAGES)(data, rng)
+            if not data:
+                break
+        yield _resealed(bytes(data)) if rng.random() < 0.25 else bytes(data)
+
+
+def hostile_messages(rng: np.random.Generator) -> Iterator[bytes]:
+    """Messages from a sender with fields at and beyond their limits; valid protobuf, except one in sixteen."""
+    yield from _messages(rng, _CLIENT_KINDS)
+
+
+def hostile_answers(rng: np.random.Generator) -> Iterator[bytes]:
+    """Messages from a receiver with fields at and beyond their limits; valid protobuf, except one in sixteen."""
+    yield from _messages(rng, _SERVER_KINDS)
+
+
+def hostile_blobs(rng: np.random.Generator) -> Iterator[bytes]:
+    """Content of `colours` blobs: bombs, truncations, and zstandard frames of random bytes."""
+    contents = (
+        lambda: bytes(int(rng.integers(0, 2**17))),
+        lambda: bytes(2**26),
+        lambda: rng.bytes(int(rng.integers(0, 16_384))),
+        lambda: b"\xff" * (256 + 6 * 2048),
+        lambda: b"\xff" * 256 + rng.bytes(6 * 2048),
+    )
+    while True:
+        compressor = zstandard.ZstdCompressor(level=1, write_content_size=bool(rng.integers(2)))
+        packed = compressor.compress(_pick(rng, contents)())  # type: ignore[no-untyped-call]
+        cut = int(rng.integers(len(packed))) if rng.random() < 0.2 else len(packed)
+        yield bytes([1 if rng.random() < 0.9 else int(rng.integers(256))]) + packed[:cut]
+
+
+def _pick(rng: np.random.Generator, choices: Sequence[T]) -> T:
+    return choices[int(rng.integers(len(choices)))]
+
+
+def _sequence(rng: np.random.Generator, last: int) -> int:
+    if rng.random() < 0.1:
+        return _pick(rng, COUNTS)
+    return min(last, 2**40) + int(rng.integers(1, 4))
+
+
+def _time_ms(rng: np.random.Generator, reference: _FrameState | None) -> int:
+    if rng.random() < 0.1:
+        return _pick(rng, TIMES_NS) * _pick(rng, (1, -1)) // _pick(rng, (1, 1, 1000, 10**6))
+    return 33 if reference else _NOW_MS
+
+
+def _header(rng: np.random.Generator, sequence: int, reference: _FrameState | None) -> Header:
+    width, height = (640, 480) if rng.random() < 0.9 else (_pick(rng, COUNTS), _pick(rng, COUNTS))
+    focal = 600.0 if rng.random() < 0.9 else _pick(rng, FLOATS)
+    new = reference is None or rng.random() < 0.1
+    people = int(rng.choice([0, 1, 1, 1, 2, 3, 32, 33, 255], p=[0.05, 0.3, 0.2, 0.2, 0.1, 0.05, 0.06, 0.02, 0.02]))
+    identities = rng.permutation(256)[:people]
+    if people > 1 and rng.random() < 0.1:
+        identities[-1] = identities[0]
+    lag = 0 if reference is None else sequence - reference.sequence
+    lag = _pick(rng, COUNTS) if rng.random() < 0.03 else lag
+    camera = Camera(width, height, focal) if new else None
+    source = (_pick(rng, TEXTS) if rng.random() < 0.3 else "clip.mp4") if new else None
+    return Header(sequence, lag, _time_ms(rng, reference), camera, source, tuple(identities.tolist()))
+
+
+class _AbsurdWriter(SymbolWriter):
+    """Writes symbols at random instead of those that it is given, many of them at the ends of their range."""
+
+    def __init__(self, rng: np.random.Generator, codec: FrameCodec) -> None:
+        super().__init__(codec._tables)
+        self._rng = rng
+        self._rare = _pick(rng, (0.0, 0.02, 0.5))
+        self._wild = _pick(rng, (0.0, 0.05, 1.0))
+
+    def rare_flag(self, value: bool | None) -> bool:
+        return super().rare_flag(bool(self._rng.random() < self._rare))
+
+    def uniform(self, value: int | None, size: int) -> int:
+        return super().uniform(int(self._rng.integers(size)) if value is None else value, size)
+
+    def residuals(self, scale: IntArray, shift: IntArray, values: IntArray | None) -> IntArray:
+        wild = self._rng.random(scale.size) < self._wild
+        values = np.where(wild, self._rng.choice(RESIDUALS, scale.size), self._rng.integers(-3, 4, scale.size))
+        return super().residuals(scale, shift, values.astype(np.int64))
+
+
+def _packet(
+    rng: np.random.Generator, codec: FrameCodec, header: Header, reference: _FrameState | None
+) -> tuple[bytes, _FrameState | None]:
+    """A packet, and the state of a decoder that has accepted it; None if it cannot be accepted."""
+    camera = header.camera or (reference.camera if reference else Camera(1, 1, 1.0))
+    time_ms = header.time_ms + (reference.time_ms if reference else 0)
+    before = reference.people if reference else {}
+    state = _FrameState(header.sequence, time_ms, camera, header.source or "", before)
+    parts: list[bytes] = [b""] * TIERS
+    coded: list[_CodedPerson] = []
+    if len(header.identities) <= MAX_PEOPLE:
+        parts, coded = _coded(codec, header, state, _AbsurdWriter, rng, codec)
+    damaged = rng.random() < 0.2
+    if damaged:
+        parts[int(rng.integers(TIERS))] = _pick(rng, (b"", rng.bytes(int(rng.integers(200))), bytes(1 << 17)))
+    payload = sealed_packet(codec._hash, header, parts, reference.seal if reference else 0, rng)
+    if damaged or len(coded) != len(header.identities) or len(set(header.identities)) != len(coded):
+        return payload, None
+    return payload, replace(codec._advance(state, header, coded), seal=seal(payload))
+
+
+def sealed_packet(
+    model_hash: bytes, header: Header, parts: Sequence[bytes], seed: int, rng: np.random.Generator | None = None
+) -> bytes:
+    """The packet format (`common.codec.packet.pack`) for any numbers, with right checksums.
+
+    Args:
+        rng: if given, sometimes breaks the form too: unknown flags, varints that do not end, names that are not UTF-8.
+    """
+    broken = None if rng is None or rng.random() < 0.9 else int(rng.integers(4))
+    flags = (header.camera is not None) | (header.source is not None) << 1
+    data = bytearray([CODEC_VERSION]) + model_hash + bytes([flags | (0xFC if broken == 0 else 0)])
+    data += varint(header.sequence)
+    data += b"\xff" * 12 if broken == 1 else varint(header.lag)
+    data += varint((header.time_ms << 1 if header.time_ms >= 0 else ~(header.time_ms << 1)) & (2**63 - 1))
+    if header.camera is not None:
+        data += varint(header.camera.width) + varint(header.camera.height) + struct.pack("<f", header.camera.focal_px)
+    if header.source is not None:
+        name = _pick(rng, INVALID_TEXTS) if rng is not None and broken == 2 else header.source.encode()[:255]
+        data += bytes([len(name)]) + name
+    data += varint(2**31 if broken == 3 else len(header.identities)) + bytes(header.identities)
+    for part in parts:
+        data += varint(len(part))
+    checksum = zlib.crc32(data, seed)
+    for part in parts:
+        checksum = zlib.crc32(part, checksum)
+        data += part + struct.pack("<I", checksum)
+    return bytes(data)
+
+
+def varint(value: int) -> bytes:
+    """LEB128 of a number of any size."""
+    data = bytearray()
+    while value >= 0x80:
+        data.append(value & 0x7F | 0x80)
+        value >>= 7
+    return bytes([*data, value])
+
+
+class _EscapeWriter(SymbolWriter):
+    """Writes every entry as the longest escape code."""
+
+    def rare_flag(self, value: bool | None) -> bool:
+        return super().rare_flag(False)
+
+    def uniform(self, value: int | None, size: int) -> int:
+        return super().uniform(0 if value is None else value, size)
+
+    def residuals(self, scale: IntArray, shift: IntArray, values: IntArray | None) -> IntArray:
+        return super().residuals(scale, shift, ((1 << 24) - 1 + ALPHABET) << shift)
+
+
+def longest_to_decode(codec: FrameCodec, people: int = 32) -> bytes:
+    """The packet that takes longest to decode for its form: every entry of everybody is the longest escape code."""
+    camera = Camera(640, 480, 600.0)
+    header = Header(0, 0, _NOW_MS, camera, "clip.mp4", tuple(range(people)))
+    parts, _ = _coded(codec, header, _FrameState(0, _NOW_MS, camera, "clip.mp4", {}), _EscapeWriter, codec._tables)
+    return sealed_packet(codec._hash, header, parts, 0)
+
+
+def _coded(
+    codec: FrameCodec, header: Header, state: _FrameState, new_writer: Callable[..., SymbolWriter], *arguments: object
+) -> tuple[list[bytes], list[_CodedPerson]]:
+    """The parts of a packet whose symbols the writers choose themselves."""
+    writers = [new_writer(*arguments) for _ in range(TIERS)]
+    coded = [codec._read_plan(writers[0], state, identity, header.lag) for identity in header.identities]
+    for tier, writer in enumerate(writers):
+        codec._code_tier(writer, tier, coded, dict.fromkeys(GROUP_NAMES, 0.0))
+    return [writer.finish() for writer in writers], coded
+
+
+def _resealed(packet: bytes) -> bytes:
+    """A key packet's last checksums made right, where its lengths can still be read; else the packet as it is."""
+    cursor = _Cursor(packet)
+    try:
+        cursor.take(5)
+        _parse_header(cursor)
+        lengths = [cursor.varint() for _ in range(TIERS)]
+    except WireError:
+        return packet
+    start, checksum = cursor.position, zlib.crc32(packet[: cursor.position])
+    data = bytearray(packet)
+    for length in lengths:
+        checksum = zlib.crc32(data[start : start + length], checksum)
+        data[start + length : start + length + 4] = struct.pack("<I", checksum)
+        start += length + 4
+        if start > len(packet):
+            return packet
+    return bytes(data)
+
+
+def _flip(data: bytearray, rng: np.random.Generator) -> None:
+    data[int(rng.integers(len(data)))] ^= 1 << int(rng.integers(8))
+
+
+def _overwrite(data: bytearray, rng: np.random.Generator) -> None:
+    start = int(rng.integers(len(data)))
+    data[start : start + 4] = _pick(rng, (b"\xff", b"\x00", b"\x80")) * int(rng.integers(1, 12))
+
+
+def _cut(data: bytearray, rng: np.random.Generator) -> None:
+    del data[int(rng.integers(len(data))) :]
+
+
+def _insert(data: bytearray, rng: np.random.Generator) -> None:
+    start = int(rng.integers(len(data) + 1))
+    data[start:start] = rng.bytes(int(rng.integers(1, 6)))
+
+
+def _delete(data: bytearray, rng: np.random.Generator) -> None:
+    start = int(rng.integers(len(data)))
+    del data[start : start + int(rng.integers(1, 6))]
+
+
+_DAMAGES: Final = (_flip, _overwrite, _cut, _insert, _delete)
+
+
+def _count(rng: np.random.Generator) -> int:
+    """A signed 64-bit number: at a limit, or small."""
+    if rng.random() < 0.5:
+        return int(rng.integers(-1, 100))
+    return _pick(rng, COUNTS) * _pick(rng, (1, 1, 1, -1))
+
+
+def _count32(rng: np.random.Generator) -> int:
+    return min(abs(_count(rng)), 2**32 - 1)
+
+
+def _bytes(rng: np.random.Generator, right_size: int | None = None) -> bytes:
+    if right_size is not None and rng.random() < 0.8:
+        return rng.bytes(right_size)
+    return rng.bytes(_pick(rng, (0, 1, 8, 15, 16, 17, 64, 65, 1024, 16_384, 16_385)))
+
+
+def _text(rng: np.random.Generator) -> str:
+    return _pick(rng, TEXTS) * _pick(rng, (1, 1, 1, 10))
+
+
+def _hello(rng: np.random.Generator) -> Any:
+    numbers: dict[str, Any] = {
+        "protocol_version": _count32(rng),
+        "codec_version": _count32(rng),
+        "resume_from": _count(rng),
+    }
+    flags = {name: bool(rng.integers(2)) for name in ("live", "resume", "durable")}
+    hello = pb.Hello(session_id=_bytes(rng, 16), sender=_text(rng), model_hash=_bytes(rng, 8), **numbers, **flags)
+    return pb.ClientMessage(hello=hello)
+
+
+def _frame(rng: np.random.Generator) -> Any:
+    frame = pb.Frame(sequence=_count(rng), payload=_bytes(rng, 60), captured_ns=_count(rng), sent_ns=_count(rng))
+    return pb.ClientMessage(frame=frame)
+
+
+def _heartbeat(rng: np.random.Generator) -> Any:
+    names = ("sent_ns", "received_ns", "clock_offset_ns", "clock_error_ns")
+    return pb.Heartbeat(padding=_bytes(rng, 0), **{name: _count(rng) for name in names})
+
+
+def _chunk(rng: np.random.Generator) -> Any:
+    names = ("blob", "offset", "key", "total", "checksum")
+    kind = _pick(rng, ("", COLOURS, _text(rng)))
+    return pb.ClientMessage(chunk=pb.Chunk(data=_bytes(rng), kind=kind, **{name: _count32(rng) for name in names}))
+
+
+def _colours(rng: np.random.Generator) -> Any:
+    """A whole blob in one chunk, with the right checksum."""
+    data = next(hostile_blobs(rng))[:16_384]
+    number, key = int(rng.integers(1, 2**32)), int(rng.integers(300))
+    chunk = pb.Chunk(blob=number, data=data, kind=COLOURS, key=key, total=len(data), checksum=zlib.crc32(data))
+    return pb.ClientMessage(chunk=chunk)
+
+
+def _welcome(rng: np.random.Generator) -> Any:
+    numbers: dict[str, Any] = {"next_sequence": _count(rng), "window": _count32(rng), "decodable_from": _count(rng)}
+    flags = {name: bool(rng.integers(2)) for name in ("accepted", "resumed")}
+    welcome = pb.Welcome(reason=_text(rng), model_hash=_bytes(rng, 8), **numbers, **flags)
+    return pb.ServerMessage(welcome=welcome)
+
+
+def _acknowledgement(rng: np.random.Generator) -> Any:
+    names = ("sequence", "decodable_from", "client_sent_ns", "server_received_ns", "server_sent_ns")
+    ack = pb.Acknowledgement(
+        status=int(rng.integers(0, 4)),  # type: ignore[arg-type]
+        reason=_text(rng),
+        arrival_spacing_ns=_count(rng),
+        received_bytes=_count32(rng),
+        want_key=bool(rng.integers(2)),
+        **{name: _count(rng) for name in names},
+    )
+    return pb.ServerMessage(acknowledgement=ack)
+
+
+_Kind = Callable[[np.random.Generator], Any]
+_CLIENT_KINDS: Final[Sequence[_Kind]] = (
+    *(_hello, _frame, _chunk, _colours),
+    lambda rng: pb.ClientMessage(heartbeat=_heartbeat(rng)),
+    lambda _: pb.ClientMessage(drain=pb.Drain()),
+)
+_SERVER_KINDS: Final[Sequence[_Kind]] = (
+    *(_welcome, _acknowledgement, _acknowledgement),
+    lambda rng: pb.ServerMessage(heartbeat=_heartbeat(rng)),
+    lambda rng: pb.ServerMessage(chunk_ack=pb.ChunkAck(blob=_count32(rng), held=_count32(rng))),
+    lambda _: pb.ServerMessage(drain=pb.Drain()),
+)
+
+
+def _messages(rng: np.random.Generator, kinds: Sequence[_Kind]) -> Iterator[bytes]:
+    while True:
+        data = _pick(rng, kinds)(rng).SerializeToString()
+        yield next(mutations(rng, data)) if data and rng.random() < 1 / 16 else data
