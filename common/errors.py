@@ -15,7 +15,8 @@
 
     KeyboardInterrupt        130  interrupted by the user
 
-A message is one line: the object, what is wrong with it, and what to do.
+A message is one line: the object, what is wrong with it, and what to do.  It may quote text of the peer, so that it has
+to be made printable (`common.text`) before it is shown.
 """
 
 import os
@@ -23,7 +24,10 @@ import sys
 from collections.abc import Callable
 from typing import ClassVar
 
+from common.text import printable
+
 INTERRUPTED = 130
+_MAX_MESSAGE_CHARACTERS = 2000
 
 
 class BodywireError(Exception):
@@ -95,7 +99,7 @@ def exit_code_of(program: str, work: Callable[[], object]) -> int:
     try:
         work()
     except BodywireError as error:
-        message = " ".join(str(error).split())
+        message = printable(" ".join(str(error).split()), _MAX_MESSAGE_CHARACTERS)
         sys.stderr.write(f"{program}: {message}\n")
         return error.exit_code
     except BrokenPipeError:

@@ -1,14 +1,32 @@
-"""Data that the stages exchange for each frame: frozen dataclasses without protobuf or torch."""
+"""Data that the stages exchange for each frame: frozen dataclasses without protobuf or torch.
 
+`check_header` and `check_frame` are the one place where the ranges of a frame's content are checked: the codec calls
+them for each frame that it encodes and for each frame that it has decoded.
+"""
+
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
 
 from common.arrays import FloatArray
+from common.labels import GROUP_BY_NAME
 
 IDENTITIES = 256
 """Number of distinct identities within a session."""
+MAX_PEOPLE = 32
+"""Most people in a frame."""
+MAX_FRAME_SEQUENCE = 2**53 - 2
+"""Largest sequence number: it and the number after it are exact in JSON, which has 53 bits."""
+MAX_CAPTURED_AT_S = 4_102_444_800.0
+"""Latest time of capture: the beginning of the year 2100."""
+MAX_SIDE_PX = 1 << 16
+"""Largest width and height of an image."""
+MIN_FOCAL_PX, MAX_FOCAL_PX = 2.0**-6, 2.0**23
+"""Range of a camera's focal length, exact in float32."""
+MAX_LABEL = 40.0
+"""Largest magnitude of a label entry, standard deviations; the codec clips at 32 and adds up to half a step."""
 NEAR_M = 0.05
 """Near plane of a camera, metres: points closer than this are not in its image."""
 
@@ -18,9 +36,9 @@ class Camera:
     """A pinhole camera with its principal point at the centre of the image.
 
     Args:
-        width: image width in pixels.
-        height: image height in pixels.
-        focal_px: focal length in pixels.
+        width: image width in pixels, 1…65,536.
+        height: image height in pixels, 1…65,536.
+        focal_px: focal length in pixels, 2⁻⁶…2²³.
     """
 
     width: int
@@ -61,11 +79,11 @@ class LabelFrame:
     """All people of one captured frame, as labels.
 
     Args:
-        sequence: sequence number, from 0 within a session; never reused.
+        sequence: sequence number, 0…2⁵³ − 2 within a session; never reused.
         source: file name or device of the frame.
-        captured_at: seconds since the epoch on the sender's clock.
+        captured_at: seconds since the epoch on the sender's clock, up to the year 2100.
         camera: the camera of the frame.
-        people: most prominent first.
+        people: up to 32, most prominent first.
     """
 
     sequence: int
@@ -73,3 +91,45 @@ class LabelFrame:
     captured_at: float
     camera: Camera
     people: tuple[PersonLabels, ...]
+
+
+def check_header(frame: LabelFrame) -> None:
+    """Checks everything about a frame except its people's labels.
+
+    Raises:
+        ValueError: sequence, time, camera or an identity is out of range, an identity occurs twice, or there are too
+            many people.
+    """
+    if not 0 <= frame.sequence <= MAX_FRAME_SEQUENCE:
+        raise ValueError(f"sequence {frame.sequence} is not in 0…2^53 - 2")
+    if not 0.0 <= frame.captured_at <= MAX_CAPTURED_AT_S:
+        raise ValueError(f"the time of capture {frame.captured_at:g} s is not between the years 1970 and 2100")
+    camera = frame.camera
+    if not (0 < camera.width <= MAX_SIDE_PX and 0 < camera.height <= MAX_SIDE_PX):
+        raise ValueError(f"an image of {camera.width} x {camera.height} pixels: sides have 1 to {MAX_SIDE_PX}")
+    if not MIN_FOCAL_PX <= camera.focal_px <= MAX_FOCAL_PX:
+        raise ValueError(f"a focal length of {camera.focal_px:g} px: it has {MIN_FOCAL_PX:g} to {MAX_FOCAL_PX:g}")
+    identities = [person.identity for person in frame.people]
+    if len(identities) > MAX_PEOPLE or len(set(identities)) != len(identities):
+        raise ValueError(f"a frame has up to {MAX_PEOPLE} people with distinct identities, got {identities}")
+    if any(not 0 <= identity < IDENTITIES for identity in identities):
+        raise ValueError(f"identities must lie in 0…{IDENTITIES - 1}, got {identities}")
+
+
+def check_frame(frame: LabelFrame) -> None:
+    """Checks everything about a decoded frame: nothing behind the codec has to check it again.
+
+    Raises:
+        ValueError: see `check_header`; or a score or confidence is not in 0…1, a label group is unknown, empty or too
+            long, or an entry is not finite or beyond `MAX_LABEL`.
+    """
+    check_header(frame)
+    for person in frame.people:
+        if not all(0.0 <= share <= 1.0 for share in (person.score, *person.confidence.values())):
+            raise ValueError(f"a score or confidence of person {person.identity} is not in 0…1")
+        for name, values in person.labels.items():
+            if name not in GROUP_BY_NAME or not 1 <= len(values) <= GROUP_BY_NAME[name].size:
+                raise ValueError(f"{len(values)} entries of label group {name!r}, which has none or fewer")
+            largest = float(np.abs(values).max())
+            if not (math.isfinite(largest) and largest <= MAX_LABEL):
+                raise ValueError(f"label group {name!r} is {largest:.0f} standard deviations from its mean")

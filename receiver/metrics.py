@@ -58,11 +58,15 @@ class ReceiverMetrics:
     def blob_bytes_received(self, size: int) -> None:
         self._bulk.inc(size)
 
-    def frame_published(self, age_ms: float, clock_error_ms: float) -> None:
-        """A frame's meshes and its line in `frames.jsonl` are written."""
+    def frame_published(self, age_ms: float | None, clock_error_ms: float | None) -> None:
+        """A frame's meshes and its line in `frames.jsonl` are written.
+
+        An unknown age is not counted; one below zero, within the error of the clocks, counts as zero.
+        """
         self._frames.labels("published").inc()
-        self._age.observe(age_ms / 1e3)
-        self._clock_error.set(clock_error_ms / 1e3)
+        if age_ms is not None:
+            self._age.observe(max(age_ms, 0.0) / 1e3)
+        self._clock_error.set(float("nan") if clock_error_ms is None else clock_error_ms / 1e3)
 
     def frame_dropped(self, fate: FrameFate) -> None:
         self._frames.labels(fate.value).inc()

@@ -34,6 +34,9 @@ from receiver.publish.session_directory import SessionDirectory, SessionWriter
 
 logger = logging.getLogger(__name__)
 
+# The oldest frames are those that a sender without a link has kept in its spool. A larger age or clock error comes from
+# a wrong clock.
+_MAX_AGE_S = 30 * 86_400.0
 # Encoding and writing meshes overlaps with reconstruction; one session's frames are written one after the other.
 _PUBLISH_THREADS = 2
 
@@ -252,10 +255,7 @@ class ReceiverPipeline:
         with self._metrics.stage("publish") as span:
             records = tuple(self._write_person(writer, labels, person) for person in result.people)
         stages_ms["publish"] = span.ms
-        # Before the clocks are compared their offset is taken as zero: on one machine it is.
-        offset_s = clock.offset_s if clock else 0.0
-        age_ms = (self._clock.wall() - offset_s - labels.captured_at) * 1e3
-        clock_error_ms = clock.error_s * 1e3 if clock else None
+        age_ms, clock_error_ms = age_and_error_ms(self._clock.wall(), labels.captured_at, clock)
         writer.append(
             FrameRecord(
                 sequence=labels.sequence,
@@ -270,7 +270,7 @@ class ReceiverPipeline:
                 left_out=len(labels.people) - len(records),
             )
         )
-        self._metrics.frame_published(age_ms, float("nan") if clock_error_ms is None else clock_error_ms)
+        self._metrics.frame_published(age_ms, clock_error_ms)
 
     def _write_person(self, writer: SessionWriter, labels: LabelFrame, person: ReconstructedPerson) -> PersonRecord:
         surface = body = None
@@ -284,6 +284,19 @@ class ReceiverPipeline:
         return PersonRecord(
             person.labels.identity, person.labels.score, person.keypoints_2d, person.joints_3d, surface, body
         )
+
+
+def age_and_error_ms(now_s: float, captured_at: float, clock: SenderClock | None) -> tuple[float | None, float | None]:
+    """Age of a frame and its largest error in milliseconds; None where unknown, or absurd because a clock is wrong.
+
+    Args:
+        now_s: the present on this machine's clock, seconds since the epoch.
+        captured_at: of the frame, on the sender's clock.
+        clock: offset of the two; before they are compared it is taken as zero: on one machine it is.
+    """
+    age_s = now_s - (clock.offset_s if clock else 0.0) - captured_at
+    age_ms = age_s * 1e3 if abs(age_s) <= _MAX_AGE_S else None
+    return age_ms, clock.error_s * 1e3 if clock and clock.error_s <= _MAX_AGE_S else None
 
 
 def rounded_bytes(shares: Mapping[str, float], total: float) -> dict[str, int]:

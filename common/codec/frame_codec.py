@@ -19,7 +19,7 @@ from typing import Final
 import numpy as np
 
 from common.arrays import Float64Array, IntArray
-from common.codec.packet import HASH_SIZE, MAX_PEOPLE, Header, check_camera, pack, parse, seal, shorten_source
+from common.codec.packet import HASH_SIZE, Header, pack, parse, rounded_camera, seal, shorten_source
 from common.codec.person import (
     FAST,
     SCORES,
@@ -40,7 +40,7 @@ from common.codec.quantiser import GROUP_OF_ENTRY, prefix_mask, rho_level, steps
 from common.codec.range_coder import SymbolCoder, SymbolReader, SymbolWriter
 from common.codec.tables import TIERS, CodecTables, load
 from common.errors import MalformedPacket, MissingReference
-from common.frames import IDENTITIES, Camera, LabelFrame, PersonLabels
+from common.frames import MAX_PEOPLE, Camera, LabelFrame, PersonLabels, check_frame, check_header
 from common.labels import GROUP_NAMES, LABEL_SIZE
 
 MODEL_HASH_SIZE: Final = 8
@@ -163,10 +163,12 @@ class FrameCodec:
             rho: group name → ρ, from 0 (fine) to 1 (coarse); 0 for groups without one.
 
         Raises:
-            ValueError: the sequence does not increase, ρ or an identity is out of range, an identity occurs twice,
-                labels are not finite or not in the vocabulary, or there are more than 32 people.
+            ValueError: the sequence does not increase, ρ or a field is out of range (`check_header`), or labels are
+                not finite or not in the vocabulary.
         """
-        _check_frame(frame, self._last_sent)
+        check_header(frame)
+        if frame.sequence <= self._last_sent:
+            raise ValueError(f"sequence numbers must increase: {frame.sequence} after {self._last_sent}")
         levels = _levels(rho)
         reference = self._reference()
         header, state = self._header(frame, reference)
@@ -189,8 +191,11 @@ class FrameCodec:
             reference=reference.sequence if reference else None,
         )
 
-    def decode(self, payload: bytes) -> DecodedFrame:
-        """Decodes a packet.
+    def decode(self, payload: bytes, sequence: int | None = None) -> DecodedFrame:
+        """Decodes a packet; a refused or incomplete one leaves the states as they were.
+
+        Args:
+            sequence: the number that the packet must have; None accepts any.
 
         Raises:
             WireError: the packet is refused: `VersionMismatch`, `ModelMismatch`, `ChecksumMismatch`,
@@ -205,12 +210,16 @@ class FrameCodec:
         bits = dict.fromkeys(GROUP_NAMES, 0.0)
         for tier, reader in enumerate(readers):
             self._code_tier(reader, tier, coded, bits)
+        for reader in readers:
+            reader.check_length()
         complete = len(readers) == TIERS
         after = self._advance(state, header, coded, arrived_tiers=len(readers))
+        frame = _to_frame(after, header.identities)
+        _refuse_absurd(frame, sequence)
         if complete:
             self._remember(self._received, after)
         return DecodedFrame(
-            frame=_to_frame(after, header.identities),
+            frame=frame,
             reference=reference.sequence if reference else None,
             complete=complete,
             bytes_by_group=_bytes_by_group(bits, len(payload)),
@@ -249,7 +258,7 @@ class FrameCodec:
 
     @staticmethod
     def _header(frame: LabelFrame, reference: _FrameState | None) -> tuple[Header, _FrameState]:
-        camera, source = check_camera(frame.camera), shorten_source(frame.source)
+        camera, source = rounded_camera(frame.camera), shorten_source(frame.source)
         time_ms = round(frame.captured_at * 1000)
         header = Header(
             sequence=frame.sequence,
@@ -301,14 +310,14 @@ class FrameCodec:
         return replace(state, people=after)
 
 
-def _check_frame(frame: LabelFrame, last_sent: int) -> None:
-    if frame.sequence <= last_sent:
-        raise ValueError(f"sequence numbers must increase: {frame.sequence} after {last_sent}")
-    identities = [person.identity for person in frame.people]
-    if len(identities) > MAX_PEOPLE or len(set(identities)) != len(identities):
-        raise ValueError(f"a frame has up to {MAX_PEOPLE} people with distinct identities, got {identities}")
-    if any(not 0 <= identity < IDENTITIES for identity in identities):
-        raise ValueError(f"identities must lie in 0…{IDENTITIES - 1}, got {identities}")
+def _refuse_absurd(frame: LabelFrame, sequence: int | None) -> None:
+    """Raises MalformedPacket for a frame whose content is out of range, or that is another than `sequence`."""
+    if sequence not in (None, frame.sequence):
+        raise MalformedPacket(f"frame {sequence} has the payload of frame {frame.sequence}")
+    try:
+        check_frame(frame)
+    except ValueError as error:
+        raise MalformedPacket(f"the packet has absurd content: {error}") from error
 
 
 def _levels(rho: Mapping[str, float]) -> IntArray:

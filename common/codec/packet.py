@@ -23,15 +23,15 @@ from typing import Final
 
 from common.codec.tables import TIERS
 from common.errors import ChecksumMismatch, MalformedPacket, ModelMismatch, VersionMismatch
-from common.frames import Camera
+from common.frames import MAX_PEOPLE, Camera
 
 CODEC_VERSION: Final = 1
 HASH_SIZE: Final = 4
-MAX_PEOPLE: Final = 32
+MAX_PACKET_BYTES: Final = 1 << 16
+"""Upper limit of a packet: 32 people whose every entry is the longest code take 34 KB."""
 _CRC_SIZE: Final = 4
 _HAS_CAMERA: Final = 1
 _HAS_SOURCE: Final = 2
-_MAX_SIDE_PX: Final = 1 << 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,7 +116,7 @@ class _Cursor:
 
 
 def parse(data: bytes, model_hash: bytes, seed: Callable[[Header], int]) -> Packet:
-    """The inverse of `pack`, for untrusted bytes.
+    """The inverse of `pack`, for untrusted bytes; checks the form and not the ranges of the content (`check_frame`).
 
     Args:
         data: the packet.
@@ -128,6 +128,8 @@ def parse(data: bytes, model_hash: bytes, seed: Callable[[Header], int]) -> Pack
         ChecksumMismatch: its content was damaged.
         MalformedPacket: it is cut before its first part ends, too long, or inconsistent.
     """
+    if len(data) > MAX_PACKET_BYTES:
+        raise MalformedPacket(f"a packet of {len(data)} bytes; packets have up to {MAX_PACKET_BYTES}")
     cursor = _Cursor(data)
     version = cursor.take(1)[0]
     if version != CODEC_VERSION:
@@ -183,8 +185,6 @@ def _parse_header(cursor: _Cursor) -> Header:
 def _parse_camera(cursor: _Cursor) -> Camera:
     width, height = cursor.varint(), cursor.varint()
     (focal_px,) = struct.unpack("<f", cursor.take(4))
-    if not (0 < width <= _MAX_SIDE_PX and 0 < height <= _MAX_SIDE_PX and 0.0 < focal_px < 1e9):
-        raise MalformedPacket("the packet describes an impossible camera")
     return Camera(width, height, focal_px)
 
 
@@ -195,15 +195,9 @@ def _parse_source(cursor: _Cursor) -> str:
         raise MalformedPacket("the packet's source name is not UTF-8") from error
 
 
-def check_camera(camera: Camera) -> Camera:
-    """The camera with the precision of the packet format (focal length in float32).
-
-    Raises:
-        ValueError: a number is out of the format's range.
-    """
+def rounded_camera(camera: Camera) -> Camera:
+    """The camera with the precision of the packet format: its focal length in float32."""
     (focal_px,) = struct.unpack("<f", struct.pack("<f", camera.focal_px))
-    if not (0 < camera.width <= _MAX_SIDE_PX and 0 < camera.height <= _MAX_SIDE_PX and 0.0 < focal_px < 1e9):
-        raise ValueError(f"{camera} does not fit the packet format")
     return Camera(camera.width, camera.height, focal_px)
 
 

@@ -28,6 +28,10 @@ _UNIFORM: Final = {1 << bits: _MODEL.Uniform(1 << bits) for bits in range(1, 17)
 _GOLOMB_ORDER: Final = 2
 _GOLOMB_MAX_PREFIX: Final = 24
 
+# An honest stream is up to 16 bits longer than its symbols' information, and shorter by chance: by 64 bits in one of
+# 2⁶⁴ streams.
+_LENGTH_TOLERANCE_BITS: Final = 64
+
 
 def table_symbols(values: IntArray, shift: IntArray) -> IntArray:
     """The symbol 0…ESCAPE of each residual in the frequency tables; `ESCAPE` precedes an Exp-Golomb code."""
@@ -136,6 +140,7 @@ class SymbolReader:
 
     def __init__(self, tables: CodecTables, data: bytes) -> None:
         self._tables = tables
+        self._stream_bits = 8 * len(data)
         padded = data + bytes(8 + -len(data) % 4)
         self._coder = _QUEUE.RangeDecoder(np.frombuffer(padded, dtype=">u4").astype(np.uint32))
         self.bits = 0.0
@@ -158,6 +163,11 @@ class SymbolReader:
             raise MalformedPacket("the packet has an invalid range-coded stream") from error
         self.bits += float(self._tables.cost_bits[scale, symbols].sum())
         return self._read_bypass(symbols, shift)
+
+    def check_length(self) -> None:
+        """Refuses a stream that is longer or shorter than the symbols that were read from it."""
+        if abs(self._stream_bits - self.bits) > _LENGTH_TOLERANCE_BITS:
+            raise MalformedPacket(f"a part of the packet has {self._stream_bits} bits for {self.bits:.0f}")
 
     def _decode(self, model: object) -> int:
         try:
@@ -188,6 +198,15 @@ class SymbolReader:
             if extra > _GOLOMB_MAX_PREFIX:
                 raise MalformedPacket("the packet has an escape code that is too long")
         value = 1
-        for _ in range(extra):
-            value = value << 1 | self.uniform(None, 2)
+        for bit in self._bits(extra):
+            value = value << 1 | bit
         return value - (1 << _GOLOMB_ORDER)
+
+    def _bits(self, count: int) -> list[int]:
+        """So many uniformly distributed bits; one call is much faster than one for each."""
+        self.bits += count
+        try:
+            bits: list[int] = self._coder.decode(_UNIFORM[2], count).tolist()
+        except (ValueError, AssertionError) as error:
+            raise MalformedPacket("the packet has an invalid range-coded stream") from error
+        return bits

@@ -10,13 +10,17 @@ from typing import Any, TypeVar
 
 from google.protobuf.message import DecodeError, Message
 
+from common.codec.packet import MAX_PACKET_BYTES
 from common.errors import MalformedPacket
+from common.frames import MAX_FRAME_SEQUENCE
+from common.text import printable
 from common.wire import semantic_link_pb2 as pb
 
 PROTOCOL_VERSION = 2
 MAX_MESSAGE_BYTES = 4 * 1024 * 1024
-# Leaves room for the other fields of the message.
-MAX_PAYLOAD_BYTES = MAX_MESSAGE_BYTES - 1024
+# No valid message is longer; to parse a longer one could cost 30 times its size in memory.
+MAX_PARSED_BYTES = 128 * 1024
+MAX_PAYLOAD_BYTES = MAX_PACKET_BYTES
 SESSION_ID_BYTES = 16
 SESSION_SECRET_BYTES = 32
 MAX_NAME_CHARACTERS = 128
@@ -30,7 +34,8 @@ MAX_KIND_CHARACTERS = 32
 MAX_BLOB = 2**32 - 1
 NO_SEQUENCE = -1
 """No frame, where a sequence is optional."""
-MAX_SEQUENCE = 2**53 - 1
+MAX_SEQUENCE = MAX_FRAME_SEQUENCE + 1
+"""Largest number of a frame that comes next; no frame has it."""
 MAX_TIME_NS = 2**62
 
 STREAM_SERVICE = pb.DESCRIPTOR.services_by_name["SemanticLink"].full_name
@@ -125,6 +130,7 @@ class FrameMessage:
 
     def __post_init__(self) -> None:
         _require_sequence(self.sequence)
+        _require(self.sequence <= MAX_FRAME_SEQUENCE, "frames are numbered up to 2^53 - 2")
         _require(1 <= len(self.payload) <= MAX_PAYLOAD_BYTES, f"a payload has 1 to {MAX_PAYLOAD_BYTES} bytes")
         _require_times(self.captured_ns, self.sent_ns)
 
@@ -294,7 +300,8 @@ def encode_server(message: ServerMessage) -> bytes:
         case Welcome():
             out = pb.ServerMessage(welcome=pb.Welcome(**_values(message, Welcome)))
         case Acknowledgement():
-            out = pb.ServerMessage(acknowledgement=_acknowledgement_to_proto(message))
+            values = _values(message, Acknowledgement) | {"status": _STATUS_TO_PROTO[message.status]}
+            out = pb.ServerMessage(acknowledgement=pb.Acknowledgement(**values))
         case Heartbeat():
             out = pb.ServerMessage(heartbeat=pb.Heartbeat(**_values(message, Heartbeat)))
         case Drain():
@@ -313,7 +320,7 @@ def decode_server(data: bytes) -> ServerMessage:
     message = _parse(pb.ServerMessage(), data)
     kind = message.WhichOneof("kind")
     if kind == "welcome":
-        return Welcome(**_values(message.welcome, Welcome))
+        return Welcome(**_values(message.welcome, Welcome) | _printable_reason(message.welcome))
     if kind == "acknowledgement":
         return _acknowledgement_from_proto(message.acknowledgement)
     if kind == "heartbeat":
@@ -336,6 +343,8 @@ _MessageT = TypeVar("_MessageT", bound=Message)
 
 
 def _parse(message: _MessageT, data: bytes) -> _MessageT:
+    if len(data) > MAX_PARSED_BYTES:
+        raise MalformedPacket(f"a message of {len(data)} bytes; messages have up to {MAX_PARSED_BYTES}")
     try:
         message.ParseFromString(data)
     except DecodeError as error:
@@ -354,14 +363,16 @@ _NAMES: dict[type[Any], tuple[str, ...]] = {
 }
 
 
-def _acknowledgement_to_proto(ack: Acknowledgement) -> pb.Acknowledgement:
-    return pb.Acknowledgement(**_values(ack, Acknowledgement) | {"status": _STATUS_TO_PROTO[ack.status]})
-
-
 def _acknowledgement_from_proto(ack: pb.Acknowledgement) -> Acknowledgement:
     if ack.status not in _STATUS_FROM_PROTO:
         raise MalformedPacket("an acknowledgement has an unknown status")
-    return Acknowledgement(**_values(ack, Acknowledgement) | {"status": _STATUS_FROM_PROTO[ack.status]})
+    status = {"status": _STATUS_FROM_PROTO[ack.status]}
+    return Acknowledgement(**_values(ack, Acknowledgement) | status | _printable_reason(ack))
+
+
+def _printable_reason(message: Any) -> dict[str, str]:
+    """The `reason` of a message, so that it may be logged and printed."""
+    return {"reason": printable(message.reason, MAX_REASON_CHARACTERS)}
 
 
 def _require(valid: bool, rule: str) -> None:

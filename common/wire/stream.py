@@ -6,7 +6,8 @@ The transport is gRPC; the tests have a fake one.
 from typing import Protocol
 
 from common.errors import PeerError
-from common.wire.convert import MAX_MESSAGE_BYTES
+from common.text import printable
+from common.wire.convert import MAX_MESSAGE_BYTES, MAX_REASON_CHARACTERS
 
 # Our own heartbeats detect a dead peer; HTTP/2 pings only keep middleboxes from dropping an idle connection.
 # gRPC's bandwidth-delay probing would cost a thin link two pings a second each way; the flow-control window that it
@@ -26,10 +27,11 @@ class StreamBroken(PeerError):
 
     Args:
         code: name of the gRPC status, such as UNAVAILABLE.
-        reason: message of the transport or the peer.
+        reason: message of the transport or the peer; made printable.
     """
 
     def __init__(self, code: str, reason: str) -> None:
+        reason = printable(reason, MAX_REASON_CHARACTERS)
         super().__init__(f"{reason} ({code})")
         self.code = code
         self.reason = reason

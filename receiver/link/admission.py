@@ -47,7 +47,9 @@ class SessionLimits:
             own_idle = [session for session in settled if session.account == account and not session.in_use]
             if own_idle:
                 return min(own_idle, key=_last_message_s)
-            raise StreamRefused(Refusal.FULL, f"full for now: {account} has {own} sessions, as many as one sender may have")
+            raise StreamRefused(
+                Refusal.FULL, f"full for now: {account} has {own} sessions, as many as one sender may have"
+            )
         if len(sessions) < self.total:
             return None
         gone = [session for session in settled if _is_gone(session, account, now_s)]

@@ -1,5 +1,6 @@
 """Sessions: the receiver's state of each sender, which outlives streams so that the sender can resume."""
 
+import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -13,6 +14,8 @@ from receiver.link.auth.ownership import SessionOwner
 from receiver.link.blob_assembly import BlobAssembly
 from receiver.link.session_use import Claim, Evict, SessionUse
 
+# Live senders leave gaps, but no gap of two years at 30 frames a second; such a frame would use up the session.
+_MAX_LEAP_FRAMES = 1 << 31
 # A live sender never sends a rejected frame again, so this memory must not grow.
 _REMEMBERED_REJECTIONS = 64
 
@@ -20,8 +23,8 @@ _REMEMBERED_REJECTIONS = 64
 class FrameDecoder(Protocol):
     """The codec's decoder, with the states that later frames are predicted from (`FrameCodec`)."""
 
-    def decode(self, payload: bytes) -> DecodedFrame:
-        """Decodes one packet; an incomplete one leaves the state as it was.
+    def decode(self, payload: bytes, sequence: int) -> DecodedFrame:
+        """Decodes the packet of a frame; an incomplete one leaves the state as it was.
 
         Raises:
             WireError: the packet must not be decoded; the state stays as it was.
@@ -109,14 +112,17 @@ class Session:
         """Decodes a frame's payload and advances the state that later frames are predicted from.
 
         Raises:
-            WireError: the payload must not be decoded, is incomplete, or belongs to another frame.
+            WireError: the payload must not be decoded, is incomplete, or belongs to another frame; or the frame is
+                more than 2³¹ frames ahead.
         """
-        decoded = self.decoder.decode(frame.payload)
+        if frame.sequence - self.next_sequence > _MAX_LEAP_FRAMES:
+            raise MalformedPacket(
+                f"frame {frame.sequence} is more than 2^31 frames ahead of frame {self.next_sequence}, the next one"
+            )
+        decoded = self.decoder.decode(frame.payload, frame.sequence)
         if not decoded.complete:
             # An incomplete packet is no reference for later ones: rejected, it is sent again.
             raise MalformedPacket("the packet was cut short")
-        if decoded.frame.sequence != frame.sequence:
-            raise MalformedPacket(f"frame {frame.sequence} has the payload of frame {decoded.frame.sequence}")
         self.decodable_from = max(self.decodable_from, frame.sequence)
         return decoded
 

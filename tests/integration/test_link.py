@@ -281,8 +281,8 @@ class _RealCodec:
     def acknowledge(self, sequence: int) -> None:
         self._codec.acknowledge(sequence)
 
-    def decode(self, payload: bytes) -> DecodedFrame:
-        return self._codec.decode(payload)
+    def decode(self, payload: bytes, sequence: int) -> DecodedFrame:
+        return self._codec.decode(payload, sequence)
 
     def reset(self) -> None:
         self._codec.reset()

@@ -230,7 +230,7 @@ async def test_limit_of_sessions_per_sender(link: LinkFixture) -> None:
     _, address = await link.server(RecordingPipeline(), security=ReceiverSecurity(peer_sessions=2))
     for _ in range(2):
         await link.client(address)[0].connect()
-    with pytest.raises(PeerError, match="full for now: .* has 2 sessions, as many as one sender may have"):
+    with pytest.raises(PeerError, match=r"full for now: .* has 2 sessions, as many as one sender may have"):
         await link.client(address)[0].connect()
 
 

@@ -15,12 +15,12 @@ import zstandard
 
 from common.arrays import IntArray
 from common.blobs import COLOURS
-from common.codec.frame_codec import FrameCodec, _CodedPerson, _FrameState
-from common.codec.packet import CODEC_VERSION, MAX_PEOPLE, Header, _Cursor, _parse_header, seal
+from common.codec.frame_codec import FrameCodec, _CodedPerson, _FrameState, _to_frame
+from common.codec.packet import CODEC_VERSION, Header, _Cursor, _parse_header, seal
 from common.codec.range_coder import SymbolWriter
 from common.codec.tables import ALPHABET, TIERS
 from common.errors import WireError
-from common.frames import Camera
+from common.frames import MAX_PEOPLE, Camera, check_frame
 from common.labels import GROUP_NAMES
 from common.wire import semantic_link_pb2 as pb
 
@@ -82,9 +82,7 @@ def mutations(rng: np.random.Generator, packet: bytes) -> Iterator[bytes]:
     while True:
         data = bytearray(packet)
         for _ in range(int(rng.integers(1, 4))):
-            _pick(rng, _DAMAGES)(data, rng)
-            if not data:
-                break
+            _pick(rng, _DAMAGES)(data or bytearray(1), rng)
         yield _resealed(bytes(data)) if rng.random() < 0.25 else bytes(data)
 
 
@@ -138,7 +136,7 @@ def _header(rng: np.random.Generator, sequence: int, reference: _FrameState | No
     identities = rng.permutation(256)[:people]
     if people > 1 and rng.random() < 0.1:
         identities[-1] = identities[0]
-    lag = 0 if reference is None else sequence - reference.sequence
+    lag = sequence - (sequence if reference is None else reference.sequence)
     lag = _pick(rng, COUNTS) if rng.random() < 0.03 else lag
     camera = Camera(width, height, focal) if new else None
     source = (_pick(rng, TEXTS) if rng.random() < 0.3 else "clip.mp4") if new else None
@@ -152,7 +150,7 @@ class _AbsurdWriter(SymbolWriter):
         super().__init__(codec._tables)
         self._rng = rng
         self._rare = _pick(rng, (0.0, 0.02, 0.5))
-        self._wild = _pick(rng, (0.0, 0.05, 1.0))
+        self._wild = _pick(rng, (0.0, 0.0, 0.0, 0.05, 1.0))
 
     def rare_flag(self, value: bool | None) -> bool:
         return super().rare_flag(bool(self._rng.random() < self._rare))
@@ -174,17 +172,21 @@ def _packet(
     time_ms = header.time_ms + (reference.time_ms if reference else 0)
     before = reference.people if reference else {}
     state = _FrameState(header.sequence, time_ms, camera, header.source or "", before)
-    parts: list[bytes] = [b""] * TIERS
-    coded: list[_CodedPerson] = []
+    parts, coded = [b""] * TIERS, list[_CodedPerson]()
     if len(header.identities) <= MAX_PEOPLE:
         parts, coded = _coded(codec, header, state, _AbsurdWriter, rng, codec)
     damaged = rng.random() < 0.2
     if damaged:
         parts[int(rng.integers(TIERS))] = _pick(rng, (b"", rng.bytes(int(rng.integers(200))), bytes(1 << 17)))
     payload = sealed_packet(codec._hash, header, parts, reference.seal if reference else 0, rng)
-    if damaged or len(coded) != len(header.identities) or len(set(header.identities)) != len(coded):
+    if damaged or len(coded) != len(header.identities):
         return payload, None
-    return payload, replace(codec._advance(state, header, coded), seal=seal(payload))
+    after = replace(codec._advance(state, header, coded), seal=seal(payload))
+    try:
+        check_frame(_to_frame(after, header.identities))
+    except ValueError:
+        return payload, None
+    return payload, after
 
 
 def sealed_packet(
@@ -329,8 +331,9 @@ def _hello(rng: np.random.Generator) -> Any:
         "protocol_version": _count32(rng),
         "codec_version": _count32(rng),
         "resume_from": _count(rng),
+        "session_secret": _bytes(rng, 32),
     }
-    flags = {name: bool(rng.integers(2)) for name in ("live", "resume", "durable")}
+    flags: dict[str, Any] = {name: bool(rng.integers(2)) for name in ("live", "resume", "durable")}
     hello = pb.Hello(session_id=_bytes(rng, 16), sender=_text(rng), model_hash=_bytes(rng, 8), **numbers, **flags)
     return pb.ClientMessage(hello=hello)
 
@@ -394,6 +397,5 @@ _SERVER_KINDS: Final[Sequence[_Kind]] = (
 
 
 def _messages(rng: np.random.Generator, kinds: Sequence[_Kind]) -> Iterator[bytes]:
-    while True:
-        data = _pick(rng, kinds)(rng).SerializeToString()
-        yield next(mutations(rng, data)) if data and rng.random() < 1 / 16 else data
+    while data := _pick(rng, kinds)(rng).SerializeToString():
+        yield next(mutations(rng, data)) if rng.random() < 1 / 16 else data

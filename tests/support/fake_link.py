@@ -95,14 +95,16 @@ class CountingCodec:
         if sequence in self._sent:
             self._reference = max(self._reference, sequence)
 
-    def decode(self, payload: bytes) -> DecodedFrame:
+    def decode(self, payload: bytes, sequence: int | None = None) -> DecodedFrame:
         if len(payload) != self._FORMAT.size or not payload.startswith(b"BWct"):
             raise MalformedPacket("not a counted frame")
-        _, sequence, reference = self._FORMAT.unpack(payload)
+        _, coded, reference = self._FORMAT.unpack(payload)
+        if sequence not in (None, coded):
+            raise MalformedPacket(f"frame {sequence} has the payload of frame {coded}")
         if reference >= 0 and reference not in self._received:
             raise MissingReference(f"frame {reference} was never decoded here")
-        self._received.add(sequence)
-        return DecodedFrame(label_frame(sequence), None if reference < 0 else reference, True, {}, {})
+        self._received.add(coded)
+        return DecodedFrame(label_frame(coded), None if reference < 0 else reference, True, {}, {})
 
     def reset(self) -> None:
         self._sent.clear()

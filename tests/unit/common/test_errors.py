@@ -32,6 +32,18 @@ def test_exit_code_of_bodywire_error_prints_one_line(
     assert captured.out == ""
 
 
+def test_exit_code_of_error_that_quotes_the_peer_prints_no_control_characters(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    def work() -> None:
+        raise WireError("the receiver refused: \x1b]0;title\x07 \u202e" + "x" * 5000)
+
+    assert exit_code_of("sender", work) == 4
+    line = capsys.readouterr().err
+    assert line.startswith(r"sender: the receiver refused: \x1b]0;title\x07 \u202exxx")
+    assert line.endswith("x…\n") and len(line) < 2100
+
+
 def test_exit_code_of_success_is_zero_without_output(capsys: pytest.CaptureFixture[str]) -> None:
     assert exit_code_of("sender", lambda: None) == 0
     assert capsys.readouterr() == ("", "")

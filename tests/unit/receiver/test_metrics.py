@@ -37,6 +37,16 @@ def test_people_left_out_are_counted(metrics: ReceiverMetrics, registry: Collect
     assert registry.get_sample_value("bodywire_receiver_people_left_out_total") == 20
 
 
+def test_unknown_age_is_not_counted_and_a_negative_one_is_zero(
+    metrics: ReceiverMetrics, registry: CollectorRegistry
+) -> None:
+    metrics.frame_published(age_ms=None, clock_error_ms=None)
+    metrics.frame_published(age_ms=-1e9, clock_error_ms=1.0)
+    assert registry.get_sample_value("bodywire_receiver_frames_total", {"fate": "published"}) == 2
+    assert registry.get_sample_value("bodywire_receiver_frame_age_seconds_count") == 1
+    assert registry.get_sample_value("bodywire_receiver_frame_age_seconds_sum") == 0.0
+
+
 def test_peers_count_connections(metrics: ReceiverMetrics, registry: CollectorRegistry) -> None:
     metrics.peer_connected()
     metrics.peer_connected()

@@ -41,3 +41,11 @@ def test_start_logs_warnings(capsys: pytest.CaptureFixture[str]) -> None:
         logging.captureWarnings(True)
         warnings.warn("old call", stacklevel=1)
     assert "receiver WARNING py.warnings" in capsys.readouterr().err
+
+
+def test_record_with_text_of_the_peer_is_one_printable_line(capsys: pytest.CaptureFixture[str]) -> None:
+    LogConfig().start("receiver")
+    logging.getLogger("x").warning("refused %s", "\x1b[2J\nreceiver INFO x: accepted \u202e")
+    line = capsys.readouterr().err
+    assert line.endswith(r"refused \x1b[2J\nreceiver INFO x: accepted \u202e" + "\n")
+    assert line.count("\n") == 1

@@ -1,14 +1,20 @@
 import contextlib
+import itertools
 from functools import partial
+from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from common.errors import MalformedPacket
+from common.frames import MAX_FRAME_SEQUENCE
 from common.wire import semantic_link_pb2 as pb
 from common.wire.convert import (
+    MAX_PARSED_BYTES,
     MAX_PAYLOAD_BYTES,
+    MAX_REASON_CHARACTERS,
     MAX_SEQUENCE,
     MAX_TIME_NS,
     MAX_WINDOW,
@@ -30,8 +36,10 @@ from common.wire.convert import (
     encode_client,
     encode_server,
 )
+from tests.netlab.hostile_packets import hostile_answers, hostile_messages
 
 _sequences = st.integers(0, MAX_SEQUENCE)
+_frame_sequences = st.integers(0, MAX_FRAME_SEQUENCE)
 _optional_sequences = st.integers(NO_SEQUENCE, MAX_SEQUENCE)
 _times = st.integers(0, MAX_TIME_NS)
 _hashes = st.binary(min_size=1, max_size=64)
@@ -52,7 +60,7 @@ _hellos = _hello(session_secret=st.binary(min_size=32, max_size=32)) | _hello(
     protocol_version=st.integers(0, 2**32 - 1).filter(lambda version: version != PROTOCOL_VERSION),
     session_secret=st.binary(max_size=64),
 )
-_frames = st.builds(FrameMessage, _sequences, st.binary(min_size=1, max_size=600), _times, _times, st.booleans())
+_frames = st.builds(FrameMessage, _frame_sequences, st.binary(min_size=1, max_size=600), _times, _times, st.booleans())
 _welcomes = st.builds(
     Welcome,
     accepted=st.booleans(),
@@ -148,6 +156,7 @@ def test_mutated_messages_are_malformed_or_valid(
         pb.ClientMessage(frame=pb.Frame(sequence=1)),
         pb.ClientMessage(frame=pb.Frame(sequence=-1, payload=b"p")),
         pb.ClientMessage(frame=pb.Frame(sequence=2**53, payload=b"p")),
+        pb.ClientMessage(frame=pb.Frame(sequence=2**53 - 1, payload=b"p")),
         pb.ClientMessage(frame=pb.Frame(payload=b"p", sent_ns=-1)),
         pb.ClientMessage(frame=pb.Frame(payload=bytes(MAX_PAYLOAD_BYTES + 1))),
         pb.ClientMessage(heartbeat=pb.Heartbeat(sent_ns=-1)),
@@ -205,3 +214,32 @@ def test_hello_does_not_show_its_secret() -> None:
 def test_frame_message_adds_few_bytes_to_its_payload() -> None:
     now_ns = 1_800_000_000_000_000_000
     assert len(encode_client(FrameMessage(1000, bytes(300), now_ns, now_ns, True))) <= 300 + 40
+
+
+def test_decode_when_a_message_is_longer_than_any_valid_one() -> None:
+    # Alternating submessages of a oneof cost 30 bytes of memory for each byte of the message.
+    hostile = b"\x0a\x00\x12\x00" * (MAX_PARSED_BYTES // 4) + b"\x22\x00"
+    for decode in (decode_client, decode_server):
+        with pytest.raises(MalformedPacket, match="131074 bytes"):
+            decode(hostile)
+
+
+def test_decode_server_makes_reasons_printable() -> None:
+    reason = "no\n\x1b[2J\u202e" + "x" * 600
+    welcome = pb.Welcome(model_hash=b"m", window=2, reason=reason)
+    ack = pb.Acknowledgement(status=pb.Acknowledgement.STATUS_REJECTED, reason=reason)
+    for message in (pb.ServerMessage(welcome=welcome), pb.ServerMessage(acknowledgement=ack)):
+        decoded = decode_server(message.SerializeToString())
+        assert isinstance(decoded, Welcome | Acknowledgement)
+        assert decoded.reason.startswith(r"no\n\x1b[2J\u202exxx") and len(decoded.reason) == MAX_REASON_CHARACTERS
+
+
+@pytest.mark.parametrize(("messages", "decode"), [(hostile_messages, decode_client), (hostile_answers, decode_server)])
+def test_hostile_messages_are_refused_or_printable(messages: Any, decode: Any) -> None:
+    accepted = 0
+    for data in itertools.islice(messages(np.random.default_rng(51)), 3000):
+        with contextlib.suppress(MalformedPacket):
+            message = decode(data)
+            accepted += 1
+            assert str(getattr(message, "reason", "") + getattr(message, "sender", "")).isprintable()
+    assert accepted > 500

@@ -1,10 +1,12 @@
+import contextlib
 from dataclasses import replace
 
 import pytest
 
 from common.codec.frame_codec import DecodedFrame
 from common.errors import MalformedPacket
-from common.wire.convert import FrameMessage, Hello
+from common.frames import MAX_FRAME_SEQUENCE
+from common.wire.convert import FrameMessage, Hello, Welcome, decode_server, encode_server
 from receiver.link.auth.ownership import SessionOwner
 from receiver.link.session import Session, SessionRegistry
 from tests.support.fake_link import MODEL, SECRET, CountingCodec, label_frame, new_session
@@ -69,8 +71,8 @@ def test_decode_rejects_the_payload_of_another_frame() -> None:
 
 
 class _CuttingCodec(CountingCodec):
-    def decode(self, payload: bytes) -> DecodedFrame:
-        return replace(super().decode(payload), complete=False)
+    def decode(self, payload: bytes, sequence: int | None = None) -> DecodedFrame:
+        return replace(super().decode(payload, sequence), complete=False)
 
 
 def test_decode_rejects_an_incomplete_packet() -> None:
@@ -79,3 +81,21 @@ def test_decode_rejects_an_incomplete_packet() -> None:
     with pytest.raises(MalformedPacket, match="cut short"):
         session.decode(FrameMessage(7, payload, 0, 0, True))
     assert session.decodable_from == -1
+
+
+def test_decode_rejects_a_leap_and_stays_resumable() -> None:
+    session, codec = _create(SessionRegistry(CountingCodec), 1), CountingCodec()
+    session.handled(9)
+    for sequence, refused in ((10 + 2**31, False), (11 + 2**31, True), (MAX_FRAME_SEQUENCE, True)):
+        frame = FrameMessage(sequence, codec.encode(label_frame(sequence)).payload, 0, 0, True)
+        with pytest.raises(MalformedPacket, match="ahead of frame 10") if refused else contextlib.nullcontext():
+            session.decode(frame)
+    assert session.next_sequence == 10
+
+
+def test_session_with_the_last_frame_is_resumable() -> None:
+    session = _create(SessionRegistry(CountingCodec), 1)
+    session.handled(MAX_FRAME_SEQUENCE)
+    assert decode_server(encode_server(Welcome(True, MODEL, next_sequence=session.next_sequence)))
+    with pytest.raises(MalformedPacket):
+        FrameMessage(session.next_sequence, b"x", 0, 0, True)
