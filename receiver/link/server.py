@@ -30,15 +30,12 @@ from receiver.link.refusals import Refusal, RefusalLog
 from receiver.link.service import StreamService
 from receiver.link.session import FrameHandler, SessionRegistry
 
-_OPTIONS = (
-    *CHANNEL_OPTIONS,
-    # Two receivers on one port would share its connections at random; the second is to fail instead.
-    ("grpc.so_reuseport", 0),
-    # Allows the pings of `CHANNEL_OPTIONS`, which are sent on an idle connection too.
-    ("grpc.http2.min_recv_ping_interval_without_data_ms", 10_000),
-    ("grpc.http2.max_ping_strikes", 0),
-)
-
+# A connection that says nothing, or has no stream, ends after these times: each holds a descriptor.
+_HANDSHAKE_TIMEOUT_MS, _IDLE_TIMEOUT_MS = 5_000, 30_000
+# Each session may have two connections while its sender reconnects; there is room for others that are about to end.
+_CONNECTIONS_PER_SESSION, _OTHER_CONNECTIONS = 2, 384
+# A sender has one stream on a connection; monitoring may have a few.
+_STREAMS_PER_CONNECTION = 8
 # When the receiver stops, for the status of the streams to be sent.
 _LAST_WORDS_S = 0.5
 
@@ -129,7 +126,7 @@ class LinkServer:
         """
         listen = self._config.listen
         _try_to_bind(listen)
-        self._server = grpc.aio.server(options=_OPTIONS)
+        self._server = grpc.aio.server(options=_options(self._security.max_sessions))
         handler = grpc.stream_stream_rpc_method_handler(self._serve)
         self._server.add_generic_rpc_handlers(
             (grpc.method_handlers_generic_handler(STREAM_SERVICE, {STREAM_METHOD: handler}),)
@@ -167,6 +164,22 @@ class LinkServer:
     async def _serve(self, _: Any, context: Any) -> None:
         limiter = RateLimiter(self._security.peer_bytes_per_second, self._clock)
         await self._service.serve(GrpcServerStream(context, limiter), context)
+
+
+def _options(max_sessions: int) -> tuple[tuple[str, int], ...]:
+    """Settings of gRPC that bound what strangers can hold."""
+    return (
+        *CHANNEL_OPTIONS,
+        # Two receivers on one port would share its connections at random; the second is to fail instead.
+        ("grpc.so_reuseport", 0),
+        # Allows the pings of `CHANNEL_OPTIONS`, which are sent on an idle connection too.
+        ("grpc.http2.min_recv_ping_interval_without_data_ms", 10_000),
+        ("grpc.http2.max_ping_strikes", 0),
+        ("grpc.server_handshake_timeout_ms", _HANDSHAKE_TIMEOUT_MS),
+        ("grpc.max_connection_idle_ms", _IDLE_TIMEOUT_MS),
+        ("grpc.max_concurrent_streams", _STREAMS_PER_CONNECTION),
+        ("grpc.max_allowed_incoming_connections", _CONNECTIONS_PER_SESSION * max_sessions + _OTHER_CONNECTIONS),
+    )
 
 
 def _try_to_bind(listen: Address) -> None:

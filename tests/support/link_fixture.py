@@ -13,7 +13,7 @@ from common.clock import SYSTEM_CLOCK, Clock
 from common.io.addresses import Address
 from common.wire.convert import FrameMessage, Hello
 from receiver.link.server import LinkServer, ListenConfig
-from receiver.link.session import Session, SessionRegistry
+from receiver.link.session import FrameHandler, Session, SessionRegistry
 from sender.link import FrameEncoder, LinkClient, LinkConfig
 from sender.link.background_transfer import Pacer
 from sender.link.transport.transport import Transport
@@ -74,7 +74,7 @@ class LinkFixture:
 
     async def server(
         self,
-        pipeline: RecordingPipeline,
+        pipeline: FrameHandler,
         registry: SessionRegistry | None = None,
         *,
         port: int = 0,

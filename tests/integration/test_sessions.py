@@ -1,0 +1,288 @@
+"""Who may use a session, and what a receiver does that is full or attacked, over gRPC."""
+
+import asyncio
+import inspect
+import logging
+import secrets
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import grpc
+import pytest
+
+from common.codec.frame_codec import FrameCodec
+from common.frames import Camera, LabelFrame
+from common.io.addresses import Address
+from common.wire.convert import (
+    STREAM_METHOD,
+    STREAM_SERVICE,
+    Acknowledgement,
+    AckStatus,
+    ClientMessage,
+    Drain,
+    FrameMessage,
+    Hello,
+    ServerMessage,
+    Welcome,
+    decode_server,
+    encode_client,
+)
+from receiver.link.auth.tls import SecurityConfig
+from receiver.link.auth.tokens import add_token
+from receiver.link.session import SessionRegistry
+from receiver.metrics import ReceiverMetrics
+from receiver.pipeline import ReceiverPipeline
+from receiver.publish.session_directory import PublishConfig, SessionDirectory
+from tests.support.fake_link import MODEL, CountingCodec, label_frame
+from tests.support.fake_reconstructor import FakeEngine
+from tests.support.link_fixture import LOOPBACK, LinkFixture
+from tests.support.owned_sessions import OwnedPipeline, OwnedSessions
+
+SESSION = secrets.token_bytes(16)
+OWN_SECRET, OTHER_SECRET = b"own".ljust(32), b"other".ljust(32)
+
+
+class RawSender:
+    """A stream whose messages the test sends one by one.
+
+    Args:
+        token: presented to the receiver; empty for none.
+    """
+
+    def __init__(self, address: Address, token: str = "") -> None:
+        self._channel = grpc.aio.insecure_channel(str(address), options=[("grpc.use_local_subchannel_pool", 1)])
+        metadata = (("authorization", f"Bearer {token}"),) if token else None
+        self.call: Any = self._channel.stream_stream(f"/{STREAM_SERVICE}/{STREAM_METHOD}")(metadata=metadata)
+        self.codec = CountingCodec()
+
+    async def __aenter__(self) -> "RawSender":
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self.call.cancel()
+        await self._channel.close()
+
+    async def send(self, message: ClientMessage) -> ServerMessage:
+        """Sends a message; returns the answer."""
+        await self.call.write(encode_client(message))
+        return await self.receive()
+
+    async def receive(self) -> ServerMessage:
+        async with asyncio.timeout(20):
+            return decode_server(await self.call.read())
+
+    async def hello(
+        self, secret: bytes = OWN_SECRET, *, session: bytes = SESSION, resume: bool = False, name: str = "raw"
+    ) -> ServerMessage:
+        return await self.send(Hello(session, name, 1, MODEL, False, resume=resume, session_secret=secret))
+
+    async def frame(self, sequence: int) -> AckStatus:
+        encoded = self.codec.encode(label_frame(sequence))
+        ack = await self.send(FrameMessage(sequence, encoded.payload, 0, 0, encoded.key))
+        assert isinstance(ack, Acknowledgement)
+        return ack.status
+
+    async def end(self) -> tuple[grpc.StatusCode, str]:
+        """Status of the stream, which the receiver ends."""
+        async with asyncio.timeout(20):
+            return await self.call.code(), await self.call.details()
+
+
+@pytest.fixture
+def tokens(tmp_path: Path) -> dict[str, str]:
+    return {name: add_token(tmp_path / "tokens.toml", name, None, datetime.now(UTC)) for name in ("studio", "camera")}
+
+
+async def assert_theft_is_refused(address: Address, token: str = "", secret: bytes = OTHER_SECRET) -> None:
+    for resume in (False, True):
+        async with RawSender(address, token) as thief:
+            with pytest.raises(grpc.aio.AioRpcError):
+                await thief.hello(secret, resume=resume, name="thief")
+            assert await thief.end() == (grpc.StatusCode.PERMISSION_DENIED, "the session belongs to another sender")
+
+
+async def test_theft_between_token_holders_is_refused_in_every_order(
+    link: LinkFixture, tmp_path: Path, tokens: dict[str, str], caplog: pytest.LogCaptureFixture
+) -> None:
+    disk, security = OwnedSessions(), SecurityConfig(tokens=tmp_path / "tokens.toml")
+    server, address = await link.server(OwnedPipeline(disk), security=security)
+    async with RawSender(address, tokens["studio"]) as owner:
+        assert isinstance(await owner.hello(), Welcome)
+        assert await owner.frame(0) is AckStatus.DECODED
+        await assert_theft_is_refused(address, tokens["camera"])
+        await assert_theft_is_refused(address, tokens["camera"], OWN_SECRET)
+        # The owner's stream goes on, and its frames are recorded.
+        assert await owner.frame(1) is AckStatus.DECODED
+    await assert_theft_is_refused(address, tokens["camera"])
+    await server.stop()
+    server, address = await link.server(OwnedPipeline(disk), security=security)
+    await assert_theft_is_refused(address, tokens["camera"], OWN_SECRET)
+    async with RawSender(address, tokens["studio"]) as owner:
+        welcome = await owner.hello(resume=True)
+        assert isinstance(welcome, Welcome)
+        assert (welcome.next_sequence, welcome.resumed) == (2, False)
+        assert await owner.frame(2) is AckStatus.DECODED
+        assert await owner.send(Drain()) == Drain()
+    await assert_theft_is_refused(address, tokens["camera"])
+    assert disk.frames[SESSION] == [0, 1, 2]
+    refusals = [record.getMessage() for record in caplog.records if record.name == "receiver.link.refusals"]
+    assert len(refusals) == 2, "one line for each run of the receiver"
+    for line in refusals:
+        assert "which calls itself 'thief' (token:camera): the session belongs to another sender" in line
+    assert f"session {SESSION.hex()[:8]} belongs to token:studio (raw)" in refusals[0]
+
+
+async def test_theft_between_senders_without_tokens(link: LinkFixture) -> None:
+    disk = OwnedSessions()
+    server, address = await link.server(OwnedPipeline(disk))
+    async with RawSender(address) as owner:
+        await owner.hello()
+        await assert_theft_is_refused(address)
+        assert await owner.frame(0) is AckStatus.DECODED
+    await server.stop()
+    server, address = await link.server(OwnedPipeline(disk))
+    await assert_theft_is_refused(address)
+    async with RawSender(address) as owner:
+        assert isinstance(await owner.hello(resume=True), Welcome)
+        assert await owner.frame(1) is AckStatus.DECODED
+    assert disk.frames[SESSION] == [0, 1]
+
+
+class _EmptyFrames:
+    """The receiver's own codec, with frames that show nobody."""
+
+    def __init__(self) -> None:
+        self._codec = FrameCodec(MODEL)
+
+    def encode(self, frame: LabelFrame) -> Any:
+        return self._codec.encode(LabelFrame(frame.sequence, "empty", 1000.0, Camera(64, 64, 64.0), ()), {})
+
+
+@pytest.mark.skipif(
+    "owner" not in inspect.signature(SessionDirectory.session).parameters, reason="the directory keeps no owners"
+)
+async def test_theft_after_a_restart_on_the_same_output_directory(
+    link: LinkFixture, tmp_path: Path, tokens: dict[str, str]
+) -> None:
+    security, config = SecurityConfig(tokens=tmp_path / "tokens.toml"), PublishConfig(out=tmp_path / "out")
+    for run in range(2):
+        with SessionDirectory(config) as directory:
+            pipeline = ReceiverPipeline(FakeEngine(), directory, ReceiverMetrics())
+            server, address = await link.server(pipeline, SessionRegistry(lambda: FrameCodec(MODEL)), security=security)
+            if run:
+                await assert_theft_is_refused(address, tokens["camera"])
+                await assert_theft_is_refused(address, tokens["camera"], OWN_SECRET)
+            async with RawSender(address, tokens["studio"]) as owner:
+                owner.codec = _EmptyFrames()  # type: ignore[assignment]
+                welcome = await owner.hello(resume=run > 0)
+                assert isinstance(welcome, Welcome)
+                assert welcome.next_sequence == run
+                assert await owner.frame(run) is AckStatus.DECODED
+            await server.stop()
+            await pipeline.close()
+    assert len((tmp_path / "out" / "frames.jsonl").read_text().splitlines()) == 2
+
+
+async def test_twenty_hellos_with_one_id_leave_one_peer_and_one_stream(link: LinkFixture) -> None:
+    pipeline, registry = OwnedPipeline(OwnedSessions()), SessionRegistry(CountingCodec)
+    _, address = await link.server(pipeline, registry)
+    streams = [RawSender(address) for _ in range(20)]
+    await asyncio.gather(*(stream.hello() for stream in streams), return_exceptions=True)
+    ended = [asyncio.create_task(stream.end()) for stream in streams]
+    done, alive = await asyncio.wait(ended, timeout=1.0)
+    assert {task.result()[0] for task in done} == {grpc.StatusCode.ABORTED}
+    assert (len(alive), pipeline.peers, len(registry.sessions)) == (1, 1, 1)
+    (last,) = (stream for stream, task in zip(streams, ended, strict=True) if task in alive)
+    assert await last.frame(0) is AckStatus.DECODED
+    for stream in streams:
+        await stream.__aexit__()
+    await asyncio.wait(alive)
+
+
+async def test_token_holder_with_every_session_yields_one_to_another(
+    link: LinkFixture, tmp_path: Path, tokens: dict[str, str]
+) -> None:
+    pipeline = OwnedPipeline(OwnedSessions())
+    security = SecurityConfig(tokens=tmp_path / "tokens.toml", max_sessions=4)
+    _, address = await link.server(pipeline, security=security)
+    greedy = [RawSender(address, tokens["camera"]) for _ in range(5)]
+    for number, stream in enumerate(greedy[:4]):
+        assert isinstance(await stream.hello(session=bytes([number]) * 16), Welcome)
+    with pytest.raises(grpc.aio.AioRpcError, match="full for now"):
+        await greedy[4].hello(session=bytes([4]) * 16)
+    assert (await greedy[4].end())[0] is grpc.StatusCode.RESOURCE_EXHAUSTED
+    async with RawSender(address, tokens["studio"]) as honest:
+        assert isinstance(await honest.hello(), Welcome)
+        assert await honest.frame(0) is AckStatus.DECODED
+        code, reason = await greedy[3].end()
+        assert (code, reason[:12]) == (grpc.StatusCode.RESOURCE_EXHAUSTED, "full for now")
+        assert await greedy[0].frame(0) is AckStatus.DECODED
+    assert pipeline.peers == 4
+    for stream in greedy:
+        await stream.__aexit__()
+
+
+async def test_unexpected_error_ends_the_stream_and_releases_the_session(
+    link: LinkFixture, caplog: pytest.LogCaptureFixture
+) -> None:
+    pipeline = OwnedPipeline(OwnedSessions())
+    _, address = await link.server(pipeline)
+    for _ in range(3):
+        pipeline.failure = None
+        async with RawSender(address) as sender:
+            await sender.hello(resume=True)
+            pipeline.failure = ValueError("two\nlines")
+            with pytest.raises(grpc.aio.AioRpcError):
+                await sender.frame(0)
+            assert await sender.end() == (
+                grpc.StatusCode.INTERNAL,
+                "the receiver failed (ValueError); its log says where",
+            )
+    errors = [record for record in caplog.records if record.levelno >= logging.ERROR]
+    assert len(errors) == 1
+    assert "ended: ValueError: two lines (owned_sessions.py:" in errors[0].getMessage()
+    assert errors[0].exc_info is None
+    pipeline.failure = None
+    async with RawSender(address) as sender:
+        await sender.hello(resume=True)
+        assert await sender.frame(0) is AckStatus.DECODED
+    assert pipeline.peers == 1
+
+
+async def test_stop_ends_streams_without_hello_at_once(link: LinkFixture) -> None:
+    server, address = await link.server(OwnedPipeline(OwnedSessions()))
+    streams = [RawSender(address) for _ in range(20)]
+    for stream in streams:
+        await stream.call.wait_for_connection()
+    # One of them has its session, so the others have reached the receiver too.
+    assert isinstance(await streams[-1].hello(), Welcome)
+    loop = asyncio.get_running_loop()
+    began_s = loop.time()
+    await server.stop()
+    assert loop.time() - began_s < 4.0, "the Hello of a stream may take 5 s"
+    for stream in streams[:-1]:
+        assert (await stream.end())[0] is grpc.StatusCode.UNAVAILABLE
+    for stream in streams:
+        await stream.__aexit__()
+
+
+async def test_silent_connection_is_closed(link: LinkFixture, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("receiver.link.server._HANDSHAKE_TIMEOUT_MS", 100)
+    _, address = await link.server(OwnedPipeline(OwnedSessions()))
+    reader, writer = await asyncio.open_connection(LOOPBACK, address.port)
+    async with asyncio.timeout(20):
+        await reader.read()
+    writer.close()
+
+
+async def test_connections_are_bounded(link: LinkFixture, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("receiver.link.server._OTHER_CONNECTIONS", 2)
+    _, address = await link.server(OwnedPipeline(OwnedSessions()), security=SecurityConfig(max_sessions=1))
+    connections = [await asyncio.open_connection(LOOPBACK, address.port) for _ in range(5)]
+    # The fifth is closed at once, the others when they have said nothing for too long.
+    async with asyncio.timeout(4):
+        await connections[4][0].read()
+    assert not any(reader.at_eof() for reader, _ in connections[:4])
+    for _, writer in connections:
+        writer.close()

@@ -1,0 +1,59 @@
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from receiver.link.auth.authenticator import Authenticator, PeerIdentity, host_of
+from receiver.link.auth.tokens import TokenFile, TokenRefused, add_token
+
+
+class Context:
+    """What gRPC knows of a stream."""
+
+    def __init__(self, *, common_name: bytes | None = None, token: str = "") -> None:
+        self._names = {} if common_name is None else {"x509_common_name": [common_name]}
+        self._metadata = (("authorization", f"Bearer {token}"),) if token else ()
+
+    def peer(self) -> str:
+        return "ipv4:10.0.0.7:40112"
+
+    def auth_context(self) -> dict[str, list[bytes]]:
+        return self._names
+
+    def invocation_metadata(self) -> Any:
+        return self._metadata
+
+
+@pytest.mark.parametrize(
+    ("peer", "host"),
+    [
+        ("ipv4:10.0.0.7:40112", "ipv4:10.0.0.7"),
+        ("ipv6:%5B2001:db8:0:7:1:2:3:4%5D:40112", "ipv6:2001:db8:0:7::/64"),
+        ("ipv6:[2001:db8:0:7:ffff::1]:40112", "ipv6:2001:db8:0:7::/64"),
+        ("ipv6:%5Bfe80::1%25eth0%5D:40112", "ipv6:fe80::/64"),
+        ("ipv6:[::ffff:10.0.0.7]:40112", "ipv4:10.0.0.7"),
+        ("unix:", "unix"),
+        ("unknown", "unknown"),
+    ],
+)
+def test_host_of_a_peer(peer: str, host: str) -> None:
+    assert host_of(peer) == host
+
+
+def test_account_is_the_proven_identity_else_the_host(tmp_path: Path) -> None:
+    everybody = Authenticator(None)
+    assert everybody.authenticate(Context()).account == "ipv4:10.0.0.7"
+    camera = everybody.authenticate(Context(common_name=b"camera"))
+    assert (camera.subject, camera.account) == ("certificate:camera", "certificate:camera")
+    token = add_token(tmp_path / "tokens.toml", "camera", None, datetime.now(UTC))
+    identity = Authenticator(TokenFile(tmp_path / "tokens.toml")).authenticate(Context(token=token))
+    assert identity == PeerIdentity("token:camera", "ipv4:10.0.0.7", token)
+    with pytest.raises(TokenRefused, match="a token is required"):
+        Authenticator(TokenFile(tmp_path / "tokens.toml")).authenticate(Context(common_name=b"camera"))
+
+
+def test_name_of_a_certificate_is_printable() -> None:
+    names = [Authenticator(None).authenticate(Context(common_name=name)).subject for name in (b"a\x1b[2J\n", b"a\\x1b")]
+    assert all(name.isprintable() for name in names)
+    assert len(set(names)) == 2
