@@ -16,7 +16,7 @@ from sender.congestion.windowed_extreme import WindowedExtreme
 # The first train suits any link from 20 kbit/s on; after an unresolved train the next may be this much larger.
 _INITIAL_EXPECTED_BPS = 60_000.0
 _GROWTH = 4.0
-_MAX_EXPECTED_BPS = 40e6
+_MIN_EXPECTED_BPS, _MAX_EXPECTED_BPS = 1e3, 40e6
 _PAUSE_AFTER_UNRESOLVED_MS = 100.0
 # Echoes are lost only with their stream; after this time they are not expected any more.
 _ECHO_TIMEOUT_MS = 2000.0
@@ -98,7 +98,7 @@ class Prober:
 
     def _learn(self, measurement: PacketTrainSample, now_ms: float) -> None:
         if measurement.resolved:
-            self._expected_bps = min(measurement.bps, _GROWTH * self._expected_bps)
+            self._expected_bps = max(min(measurement.bps, _GROWTH * self._expected_bps), _MIN_EXPECTED_BPS)
         else:
             self._expected_bps = min(_GROWTH * self._expected_bps, _MAX_EXPECTED_BPS)
             self._next_ms = min(self._next_ms, now_ms + _PAUSE_AFTER_UNRESOLVED_MS)

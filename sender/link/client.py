@@ -14,11 +14,11 @@ import math
 import random
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Self
+from typing import Self, TypeVar
 
 from common.blobs import Blob
 from common.clock import SYSTEM_CLOCK, Clock
-from common.errors import PeerError
+from common.errors import MalformedPacket, PeerError
 from common.frames import LabelFrame
 from common.io.addresses import Address
 from common.io.configuration import option
@@ -44,6 +44,8 @@ from sender.link.transport.handshake import ClientStream, StreamOpener
 from sender.link.transport.transport import Transport
 
 logger = logging.getLogger(__name__)
+
+_Settled = TypeVar("_Settled")
 
 _DRAIN_TIMEOUT_S = 5.0
 # A stream without frames to acknowledge that has lasted as long was no failed attempt.
@@ -144,6 +146,7 @@ class LinkClient:
             PeerError: unreachable within the configured time, or not a receiver of our version and model.
         """
         stream, welcome = await self._connector.connect(self._session.hello(reconnect=False))
+        await _settle(self._session.begin, welcome, stream)
         self._begin(stream, welcome)
         self._task = asyncio.create_task(self._keep_connected(stream), name="link")
         return welcome
@@ -227,7 +230,7 @@ class LinkClient:
                 self._keepalive.lose(reason)
                 stream, welcome = await self._connector.reconnect(self._session.hello(reconnect=True), reason)
                 self._begin(stream, welcome)
-                if self._delivery.resume(welcome):
+                if await _settle(self._delivery.resume, welcome, stream):
                     self._made_progress()
         except Exception as error:  # any error: `send` and `drain` raise it
             self._failure = error
@@ -246,7 +249,7 @@ class LinkClient:
 
     async def _serve(self, stream: ClientStream) -> str:
         """Runs one stream to its end and returns why it ended."""
-        work = (self._read(stream), self._write(stream), *self._keepalive.run(stream))
+        work = (self._read(stream), self._write(stream), self._delivery.watch_pause(), *self._keepalive.run(stream))
         tasks = [asyncio.ensure_future(coroutine) for coroutine in work]
         try:
             done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
@@ -280,6 +283,8 @@ class LinkClient:
                 self._delivery.on_chunk_ack(message)
             elif isinstance(message, Drain):
                 self._delivery.pause()
+            else:
+                raise MalformedPacket("the receiver sent Welcome in the middle of a stream")
 
     async def _write(self, stream: ClientStream) -> None:
         while True:
@@ -289,3 +294,12 @@ class LinkClient:
             self._keepalive.on_frame_sent(len(message))
             for chunk in self._delivery.chunks():
                 await stream.write(encode_client(chunk))
+
+
+async def _settle(by: Callable[[Welcome], _Settled], welcome: Welcome, stream: ClientStream) -> _Settled:
+    """Handles the Welcome of a stream; closes the stream if it is refused (`PeerError`)."""
+    try:
+        return by(welcome)
+    except PeerError:
+        await stream.close()
+        raise

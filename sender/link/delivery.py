@@ -8,7 +8,8 @@ from common.blobs import Blob
 from common.clock import Clock
 from common.errors import PeerError
 from common.frames import LabelFrame
-from common.wire.convert import Acknowledgement, AckStatus, Chunk, ChunkAck, FrameMessage, Welcome
+from common.wire.convert import MAX_WINDOW, Acknowledgement, AckStatus, Chunk, ChunkAck, FrameMessage, Welcome
+from common.wire.stream import StreamBroken
 from sender.congestion.congestion_window import CongestionWindow
 from sender.congestion.samples import LinkSample
 from sender.link.background_transfer import BackgroundTransfer, Pacer
@@ -18,8 +19,15 @@ from sender.link.session import SenderSession
 
 logger = logging.getLogger(__name__)
 
-# A receiver that rejects this many frames in a row, key frames included, will reject the next ones too.
-_MAX_REJECTIONS_IN_A_ROW = 8
+# A receiver that rejects this many frames in a row, or one frame this often, will reject the next one too: key frames
+# are among them.
+_MAX_REJECTIONS = 8
+# A receiver answers each frame of a stream once.
+_MAX_UNEXPECTED_IN_A_ROW = MAX_WINDOW
+# A receiver that drains ends the stream when it has handled the frames that have arrived.
+_MAX_DRAIN_S = 30.0
+# How much longer than is possible a receiver's clocks may show an interval: they may be stepped.
+_CLOCK_TOLERANCE_MS = 1000.0
 
 
 class FrameDelivery:
@@ -42,9 +50,10 @@ class FrameDelivery:
         self._congestion_window = CongestionWindow(max_window)
         self._background = BackgroundTransfer(pacer)
         self._changed = asyncio.Event()
-        self._paused = False
+        self._paused = asyncio.Event()
         self._last_sent_s: float | None = None
-        self._rejections = 0
+        self._rejections = self._unexpected = 0
+        self._rejections_of: dict[int, int] = {}
 
     @property
     def has_room(self) -> bool:
@@ -85,13 +94,18 @@ class FrameDelivery:
     def restart(self, welcome: Welcome) -> None:
         """Resets the state for a new stream."""
         self._last_sent_s = None
-        self._paused = False
+        self._unexpected = 0
+        self._paused.clear()
         self._congestion_window.restart(min(self._max_window, welcome.window))
         self._session.window.resize(self._congestion_window.frames)
         self._background.restart(receiver_is_new=not welcome.resumed)
 
     def resume(self, welcome: Welcome) -> bool:
-        """Settles the frames that were in flight on the stream before; returns whether any had been delivered."""
+        """Settles the frames that were in flight on the stream before; returns whether any had been delivered.
+
+        Raises:
+            PeerError: the receiver claims frames that were never sent.
+        """
         resumption = self._session.resume(welcome)
         for frame in resumption.delivered:
             self._finish(frame, Fate.ACKNOWLEDGED)
@@ -101,11 +115,21 @@ class FrameDelivery:
 
     def pause(self) -> None:
         """Sends no further frames on this stream: the receiver drains."""
-        self._paused = True
+        self._paused.set()
+
+    async def watch_pause(self) -> None:
+        """Waits until the receiver has drained for too long without ending the stream.
+
+        Raises:
+            StreamBroken: always.
+        """
+        await self._paused.wait()
+        await asyncio.sleep(_MAX_DRAIN_S)
+        raise StreamBroken("DEADLINE_EXCEEDED", f"the receiver drains for more than {_MAX_DRAIN_S:g} s")
 
     async def next_message(self) -> FrameMessage:
         """Waits until a frame may leave, and encodes it."""
-        while self._paused or (frame := self._session.window.ready()) is None:
+        while self._paused.is_set() or (frame := self._session.window.ready()) is None:
             await self.change()
         encoded, again = self._session.encode(frame)
         now_s = self._clock.monotonic()
@@ -135,7 +159,8 @@ class FrameDelivery:
             What it measured; None if it rejects the frame, or the frame is not in flight.
 
         Raises:
-            PeerError: the receiver rejects every frame.
+            PeerError: the receiver rejects every frame, or always the same one, or answers frames that are not in
+                flight.
         """
         if ack.want_key:
             self._session.request_key_frame()
@@ -150,38 +175,55 @@ class FrameDelivery:
     def _deliver(self, ack: Acknowledgement) -> LinkSample | None:
         in_flight = self._session.acknowledge(ack.sequence, decoded=ack.status is AckStatus.DECODED)
         if in_flight is None:
-            logger.info("acknowledgement for frame %d, which is not in flight", ack.sequence)
+            self._expect_no_more(ack)
             return None
-        self._rejections = 0
+        self._rejections = self._unexpected = 0
         sample = self._measure(ack, in_flight)
         self._session.window.resize(self._congestion_window.update(sample, self._clock.monotonic_ms()))
         self._observer.acknowledged(in_flight.frame, sample)
         self._finish(in_flight.frame, Fate.ACKNOWLEDGED)
         return sample
 
+    def _expect_no_more(self, ack: Acknowledgement) -> None:
+        """Counts an answer to a frame that is not in flight."""
+        self._unexpected += 1
+        if self._unexpected == 1:
+            logger.warning("the receiver acknowledged frame %d, which is not in flight", ack.sequence)
+        if self._unexpected >= _MAX_UNEXPECTED_IN_A_ROW:
+            raise PeerError(f"the receiver acknowledged {self._unexpected} frames that were not in flight")
+
     def _reject(self, ack: Acknowledgement) -> None:
-        in_flight = self._session.window.rejected(ack.sequence)
+        in_flight = self._session.reject(ack.sequence)
         self._rejections += 1
         logger.warning("the receiver rejected frame %d: %s", ack.sequence, ack.reason)
-        if in_flight is not None and self._session.live:
-            self._finish(in_flight.frame, Fate.REJECTED)
-        if self._rejections >= _MAX_REJECTIONS_IN_A_ROW:
+        if in_flight is not None:
+            self._rejections_of[ack.sequence] = self._rejections_of.get(ack.sequence, 0) + 1
+            if self._session.live:
+                self._finish(in_flight.frame, Fate.REJECTED)
+        if self._rejections >= _MAX_REJECTIONS:
             raise PeerError(f"the receiver rejected {self._rejections} frames in a row: {ack.reason}")
+        if self._rejections_of.get(ack.sequence, 0) >= _MAX_REJECTIONS:
+            raise PeerError(f"the receiver rejected frame {ack.sequence} {_MAX_REJECTIONS} times: {ack.reason}")
 
     def _finish(self, frame: LabelFrame, fate: Fate) -> None:
+        self._rejections_of.pop(frame.sequence, None)
         self._session.finish(frame)
         self._observer.ended(frame, fate)
 
     def _measure(self, ack: Acknowledgement, in_flight: InFlight) -> LinkSample:
-        hold_ms = (ack.server_sent_ns - ack.server_received_ns) / 1e6
+        # The receiver's times are those of its clocks, or hostile: no interval is longer than we have waited.
         total_ms = (self._clock.monotonic() - in_flight.sent_at_s) * 1e3
+        hold_ms = (ack.server_sent_ns - ack.server_received_ns) / 1e6
+        hold_ms = min(max(hold_ms, 0.0), total_ms + _CLOCK_TOLERANCE_MS)
+        longest_spacing_ms = total_ms + (in_flight.sent_spacing_ms or 0.0) + _CLOCK_TOLERANCE_MS
+        spacing_ms = min(ack.arrival_spacing_ns / 1e6, longest_spacing_ms) if ack.arrival_spacing_ns else None
         return LinkSample(
             sequence=ack.sequence,
             message_bytes=ack.received_bytes,
             round_trip_time_ms=max(total_ms - hold_ms, 0.0),
             hold_ms=hold_ms,
             sent_spacing_ms=in_flight.sent_spacing_ms,
-            arrival_spacing_ms=ack.arrival_spacing_ns / 1e6 if ack.arrival_spacing_ns else None,
+            arrival_spacing_ms=spacing_ms,
             waited=in_flight.waited,
             client_sent_ns=ack.client_sent_ns,
             server_received_ns=ack.server_received_ns,

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Protocol
 
+from common.errors import PeerError
 from common.frames import LabelFrame
 from common.wire.convert import Hello, Welcome
 from sender.link.send_window import InFlight, Resumption, SendWindow
@@ -55,6 +56,7 @@ class SenderSession:
         self._encoder = encoder
         self._reference: int | None = None
         self._encoded_before: set[int] = set()
+        self._next_unsent = 0
         self.window = SendWindow(window, live=hello.live)
 
     @property
@@ -80,6 +82,7 @@ class SenderSession:
         encoded = self._encoder.encode(frame)
         again = frame.sequence in self._encoded_before
         self._encoded_before.add(frame.sequence)
+        self._next_unsent = max(self._next_unsent, frame.sequence + 1)
         return encoded, again
 
     def acknowledge(self, sequence: int, *, decoded: bool) -> InFlight | None:
@@ -95,6 +98,16 @@ class SenderSession:
             self._reference = sequence
         return in_flight
 
+    def reject(self, sequence: int) -> InFlight | None:
+        """Handles a frame that the receiver could not decode; None if it was not in flight.
+
+        A frame that is sent again is encoded again, which an encoder does only after a reset.
+        """
+        in_flight = self.window.rejected(sequence)
+        if in_flight is not None and not self.live:
+            self.request_key_frame()
+        return in_flight
+
     def request_key_frame(self) -> None:
         """Makes the next frame a key frame."""
         self._encoder.reset()
@@ -103,8 +116,29 @@ class SenderSession:
         """Forgets a frame that will not be sent again."""
         self._encoded_before.discard(frame.sequence)
 
+    def begin(self, welcome: Welcome) -> None:
+        """Handles the first Welcome.
+
+        Raises:
+            PeerError: the receiver claims frames of a session that has just been made up.
+        """
+        if not self._hello.resume:
+            self._refuse_claims(welcome)
+        self._next_unsent = welcome.next_sequence
+
+    def _refuse_claims(self, welcome: Welcome) -> None:
+        """Raises PeerError if the receiver claims frames that were never sent: it would discard them unseen."""
+        if welcome.next_sequence > self._next_unsent:
+            last = welcome.next_sequence - 1
+            raise PeerError(f"the receiver claims to have frame {last} of this session, which was never sent")
+
     def resume(self, welcome: Welcome) -> Resumption:
-        """Sets window and encoder to the receiver's state on a new stream."""
+        """Sets window and encoder to the receiver's state on a new stream.
+
+        Raises:
+            PeerError: the receiver claims frames that were never sent.
+        """
+        self._refuse_claims(welcome)
         resumption = self.window.resume(welcome.next_sequence)
         # Lost frames are encoded again, and an encoder only moves forward: without a reset it can continue only if no
         # frame was lost, from a state that both ends have.

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from common.clock import Clock
-from common.wire.convert import Heartbeat
+from common.wire.convert import MAX_TIME_NS, Heartbeat
 
 # Crystals are off by 100 ppm at most; two of them by twice that.
 _MAX_DRIFT = 200e-6
@@ -22,6 +22,8 @@ _MAX_DRIFT = 200e-6
 _FITTED_DRIFT_ERROR = 10e-6
 _FIT_MIN_SPAN_S = 60.0
 _FIT_MIN_SAMPLES = 5
+# A stream is given up after a shorter silence: an older echo is none, or our clock was stepped.
+_MAX_ROUND_TRIP_S = 60.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,13 +155,15 @@ class ClockComparison:
             return Heartbeat(int(now_s * 1e9))
         # An error of zero means that the offset is unknown.
         error_ns = max(int(estimate.error_s * 1e9), 1)
-        return Heartbeat(int(now_s * 1e9), 0, round(estimate.offset_s * 1e9), error_ns)
+        offset_ns = min(max(round(estimate.offset_s * 1e9), -MAX_TIME_NS), MAX_TIME_NS)
+        return Heartbeat(int(now_s * 1e9), 0, offset_ns, error_ns)
 
     def update(self, echo: Heartbeat) -> None:
-        """Adds the echo of a heartbeat, which has just arrived."""
-        at_receiver_s = echo.received_ns / 1e9
-        self._offset.update(echo.sent_ns / 1e9, at_receiver_s, at_receiver_s, self._clock.wall())
-        self.compared.set()
+        """Adds the echo of a heartbeat, which has just arrived; one that was not sent lately is ignored."""
+        now_s, sent_s, at_receiver_s = self._clock.wall(), echo.sent_ns / 1e9, echo.received_ns / 1e9
+        if now_s - sent_s <= _MAX_ROUND_TRIP_S:
+            self._offset.update(sent_s, at_receiver_s, at_receiver_s, now_s)
+            self.compared.set()
 
     def to_sender_ns(self, receiver_ns: int) -> int | None:
         """Converts a time of the receiver's clock to the sender's, ns since the epoch; None before the first echo."""

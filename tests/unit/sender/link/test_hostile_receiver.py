@@ -1,0 +1,236 @@
+"""A hostile receiver: the sender ends with a clear error, or goes on; it neither crashes nor loses a frame."""
+
+import asyncio
+import random
+from collections.abc import AsyncIterator
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from common.clock import Clock
+from common.errors import MalformedPacket, PeerError
+from common.wire.convert import (
+    MAX_TIME_NS,
+    MAX_WINDOW,
+    NO_SEQUENCE,
+    AckStatus,
+    Drain,
+    FrameMessage,
+    Heartbeat,
+    Hello,
+    decode_client,
+    encode_client,
+)
+from common.wire.stream import StreamBroken
+from sender.composition import LinkAccount
+from sender.link import Fate, LinkClient
+from sender.link import delivery as delivery_module
+from sender.link.background_transfer import NoBackgroundTransfer
+from sender.link.delivery import FrameDelivery
+from sender.link.keepalive.clock_offset import ClockComparison
+from sender.link.observer import Observers
+from sender.link.session import SenderSession
+from sender.metrics import SenderMetrics
+from sender.rate.controller import RateController
+from sender.rate.policy import RateConfig
+from tests.netlab.hostile_packets import hostile_answers
+from tests.support.fake_link import MODEL, SESSION, CountingCodec, label_frame, settle
+from tests.support.scripted_receiver import (
+    WELCOME,
+    ClientFixture,
+    RecordingObserver,
+    ScriptedReceiver,
+    ack,
+    receive_frame,
+    reply,
+)
+
+TIMES_NS = (0, 1, 10**9, 1_800_000_000 * 10**9, MAX_TIME_NS - 1, MAX_TIME_NS)
+
+
+@pytest.fixture
+async def closing() -> AsyncIterator[list[LinkClient]]:
+    clients: list[LinkClient] = []
+    yield clients
+    for client in clients:
+        await client.close()
+
+
+class Fixture:
+    """A delivery with the real estimators, and a clock that the test sets."""
+
+    def __init__(self, *, live: bool) -> None:
+        self.now_s = 100.0
+        clock = Clock(lambda: self.now_s, lambda: 1.8e9 + self.now_s)
+        self.fates = RecordingObserver()
+        self.rate = RateController(RateConfig(), 30.0)
+        observers = Observers(self.fates, LinkAccount(self.rate, SenderMetrics(), clock))
+        self.session = SenderSession(Hello(SESSION, "test", 1, MODEL, live), CountingCodec(), 8)
+        self.delivery = FrameDelivery(self.session, 8, observers, NoBackgroundTransfer(), clock)
+        self.delivery.restart(WELCOME)
+
+    async def send(self, sequence: int) -> FrameMessage:
+        self.delivery.offer(label_frame(sequence))
+        return await self.delivery.next_message()
+
+
+async def test_absurd_measurements_reach_the_estimators_within_bounds() -> None:
+    fixture, rng = Fixture(live=True), random.Random(1)
+    for sequence in range(400):
+        message = await fixture.send(sequence)
+        fixture.now_s += 0.03
+        sample = fixture.delivery.on_acknowledgement(
+            replace(
+                ack(sequence),
+                client_sent_ns=rng.choice((message.sent_ns, *TIMES_NS)),
+                server_received_ns=rng.choice(TIMES_NS),
+                server_sent_ns=rng.choice(TIMES_NS),
+                arrival_spacing_ns=rng.choice(TIMES_NS),
+                received_bytes=rng.choice((0, 300, 4 * 2**20)),
+                want_key=rng.random() < 0.5,
+            )
+        )
+        assert sample is not None
+        assert 0 <= sample.hold_ms <= 1030.1 and 0 <= sample.round_trip_time_ms <= 30.1
+        assert sample.arrival_spacing_ms is None or 0 < sample.arrival_spacing_ms <= 1060.1
+        assert all(0 <= rho <= 1 for rho in fixture.rate.rho({"root": 1.0, "head": 0.5}).values())
+        state = fixture.rate.state
+        assert np.isfinite([state.f, state.bandwidth_bps or 0, state.delay_ms or 0, state.capacity.bps or 0]).all()
+    assert fixture.fates.fates == [(sequence, Fate.ACKNOWLEDGED) for sequence in range(400)]
+
+
+async def test_flood_of_acknowledgements_of_unknown_frames_ends_the_stream() -> None:
+    fixture = Fixture(live=True)
+    await fixture.send(0)
+    for sequence in range(1, MAX_WINDOW):
+        assert fixture.delivery.on_acknowledgement(ack(sequence)) is None
+    assert fixture.delivery.on_acknowledgement(ack(0)) is not None
+    for _ in range(MAX_WINDOW - 1):
+        fixture.delivery.on_acknowledgement(ack(0))
+    with pytest.raises(PeerError, match="64 frames that were not in flight"):
+        fixture.delivery.on_acknowledgement(replace(ack(0), sequence=NO_SEQUENCE))
+
+
+async def test_one_frame_that_is_always_rejected_ends_the_stream() -> None:
+    # Frames between the rejections are accepted, so there are never eight rejections in a row.
+    fixture = Fixture(live=False)
+    await fixture.send(0)
+    for sequence in range(1, 8):
+        fixture.delivery.on_acknowledgement(ack(0, AckStatus.REJECTED))
+        assert (await fixture.delivery.next_message()).sequence == 0
+        await fixture.send(sequence)
+        fixture.delivery.on_acknowledgement(ack(sequence))
+    with pytest.raises(PeerError, match="rejected frame 0 8 times: a reason"):
+        fixture.delivery.on_acknowledgement(ack(0, AckStatus.REJECTED))
+    assert (0, Fate.ACKNOWLEDGED) not in fixture.fates.fates
+
+
+async def test_rejected_frame_is_sent_again_without_a_request_for_a_key_frame() -> None:
+    # An encoder refuses to go back to an earlier frame unless it was reset.
+    fixture = Fixture(live=False)
+    await fixture.send(0)
+    await fixture.send(1)
+    fixture.delivery.on_acknowledgement(ack(0, AckStatus.REJECTED, want_key=False))
+    message = await fixture.delivery.next_message()
+    assert (message.sequence, message.key) == (0, True)
+
+
+async def test_receiver_that_drains_for_ever_loses_the_stream(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(delivery_module, "_MAX_DRAIN_S", 0.001)
+    fixture = Fixture(live=True)
+    watching = asyncio.create_task(fixture.delivery.watch_pause())
+    await settle()
+    assert not watching.done()
+    for _ in range(3):
+        fixture.delivery.pause()
+    with pytest.raises(StreamBroken, match="the receiver drains for more than"):
+        await watching
+
+
+async def test_receiver_that_claims_frames_of_a_new_session_is_refused(closing: list[LinkClient]) -> None:
+    link = ClientFixture(ScriptedReceiver(replace(WELCOME, next_sequence=7)), live=False)
+    closing.append(link.client)
+    with pytest.raises(PeerError, match="claims to have frame 6 of this session, which was never sent"):
+        await link.client.connect()
+
+
+@pytest.mark.parametrize("next_sequence", [2, 2**53 - 1])
+async def test_receiver_that_claims_frames_that_were_never_sent_is_refused(
+    closing: list[LinkClient], next_sequence: int
+) -> None:
+    link = ClientFixture(ScriptedReceiver(WELCOME, replace(WELCOME, next_sequence=next_sequence)), live=False)
+    closing.append(link.client)
+    await link.client.connect()
+    end = await link.receiver.stream()
+    await link.client.send(label_frame(0))
+    assert await receive_frame(end) == 0
+    end.break_off()
+    with pytest.raises(PeerError, match=f"claims to have frame {next_sequence - 1} "):
+        await link.client.watch()
+    assert link.observer.fates == []
+
+
+async def test_second_welcome_ends_the_stream(closing: list[LinkClient]) -> None:
+    link = ClientFixture(ScriptedReceiver(WELCOME), live=True)
+    closing.append(link.client)
+    await link.client.connect()
+    await reply(await link.receiver.stream(), WELCOME)
+    with pytest.raises(MalformedPacket, match="Welcome in the middle"):
+        await link.client.watch()
+
+
+async def test_flood_of_drains_loses_nothing(closing: list[LinkClient]) -> None:
+    link = ClientFixture(ScriptedReceiver(WELCOME, WELCOME), live=False)
+    closing.append(link.client)
+    await link.client.connect()
+    end = await link.receiver.stream()
+    for _ in range(100):
+        await reply(end, Drain())
+    await link.client.send(label_frame(0))
+    await end.finish()
+    end = await link.receiver.stream()
+    assert await receive_frame(end) == 0
+
+
+@pytest.mark.parametrize("seed", range(6))
+async def test_hostile_answers_end_with_a_peer_error_and_every_frame_keeps_one_fate(
+    closing: list[LinkClient], seed: int
+) -> None:
+    rng = np.random.default_rng(seed)
+    link = ClientFixture(ScriptedReceiver(WELCOME), live=bool(seed % 2))
+    closing.append(link.client)
+    await link.client.connect()
+    end = await link.receiver.stream()
+    answers = hostile_answers(rng)
+    with pytest.raises(PeerError):
+        for sequence in range(100):
+            async with asyncio.timeout(5):
+                await link.client.send(label_frame(sequence))
+            await settle()
+            await end.write(next(answers))
+            await reply(end, ack(sequence))
+        await link.client.watch()
+    assert len(dict(link.observer.fates)) == len(link.observer.fates)
+
+
+@pytest.mark.parametrize("wall_s", [0.5, 1.8e9])
+def test_clock_comparison_with_absurd_echoes(wall_s: float) -> None:
+    now_s = [wall_s]
+    clocks, rng = ClockComparison(Clock(lambda: 0.0, lambda: now_s[0])), random.Random(2)
+    for _ in range(300):
+        now_s[0] += 1.0
+        sent_ns = rng.choice((int(now_s[0] * 1e9), int(now_s[0] * 1e9) - 10**7, *TIMES_NS))
+        clocks.update(Heartbeat(sent_ns, rng.choice(TIMES_NS[1:])))
+        heartbeat = clocks.heartbeat()
+        assert decode_client(encode_client(heartbeat)) == heartbeat
+        clocks.to_sender_ns(rng.choice(TIMES_NS))
+
+
+def test_echo_of_a_heartbeat_that_was_never_sent_is_ignored() -> None:
+    clocks = ClockComparison(Clock(lambda: 0.0, lambda: 1.8e9))
+    for sent_ns in (0, 1_700_000_000 * 10**9, MAX_TIME_NS):
+        clocks.update(Heartbeat(sent_ns, 5))
+    assert clocks.to_sender_ns(0) is None
+    clocks.update(Heartbeat(1_800_000_000 * 10**9 - 10**6, 1_800_000_000 * 10**9))
+    assert clocks.to_sender_ns(0) is not None
