@@ -2,13 +2,11 @@
 
 import asyncio
 import hashlib
-import os
-import subprocess
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 import grpc
 import pytest
@@ -18,36 +16,15 @@ import receiver.link.auth.tls
 import sender.link.transport.security
 from common.errors import PeerError, UsageError
 from common.io.addresses import Address
+from common.wire import certificates
 from common.wire.convert import STREAM_SERVICE
 from receiver.link.auth.tokens import TokenFile, add_token, revoke_token
-from sender.link.transport.security import read_credentials, read_token
+from sender.link.transport.security import CredentialFiles, read_token
+from tests.support.certificate_authority import Authority
 from tests.support.link_fixture import LinkFixture, RecordingPipeline, send_all
 
-CERTS = Path(__file__).parents[2] / "deploy" / "certs"
 ReceiverSecurity = receiver.link.auth.tls.SecurityConfig
 SenderSecurity = sender.link.transport.security.SecurityConfig
-
-
-@dataclass(frozen=True)
-class Authority:
-    """A private certificate authority in a folder."""
-
-    folder: Path
-
-    @classmethod
-    def make(cls, folder: Path) -> Self:
-        subprocess.run(["sh", str(CERTS / "make-ca.sh"), str(folder)], check=True, capture_output=True)
-        return cls(folder)
-
-    @property
-    def certificate(self) -> Path:
-        return self.folder / "ca.pem"
-
-    def issue(self, name: str, *hosts: str, days: int = 1) -> tuple[Path, Path]:
-        """Issues a certificate; returns the paths of certificate and key."""
-        command = ["sh", str(CERTS / "issue.sh"), str(self.folder), name, *hosts]
-        subprocess.run(command, check=True, capture_output=True, env={**os.environ, "DAYS": str(days)})
-        return self.folder / f"{name}.pem", self.folder / f"{name}.key"
 
 
 @pytest.fixture(scope="module")
@@ -147,8 +124,12 @@ REFUSED: dict[str, Case] = {
 
 
 @pytest.mark.parametrize("case", REFUSED)
-async def test_refusal_gives_the_reason(link: LinkFixture, ours: Authority, others: Authority, case: str) -> None:
+async def test_refusal_gives_the_reason(
+    link: LinkFixture, ours: Authority, others: Authority, case: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     configs, message = REFUSED[case]
+    # An expired certificate is refused when it is read; here, it expires later.
+    monkeypatch.setattr(certificates, "_check_valid", lambda *_: None)
     with pytest.raises(PeerError, match=message):
         await deliver(link, *configs(ours, others))
 
@@ -226,12 +207,44 @@ async def test_certificates_are_replaced_without_losing_a_frame(link: LinkFixtur
     assert len(observer.losses) == 1
 
 
+async def test_broken_files_while_running_keep_the_old_ones(
+    link: LinkFixture, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    authority = Authority.make(tmp_path / "certs")
+    authority.issue("receiver", "127.0.0.1")
+    _, other_key = authority.issue("other")
+    token_file = tmp_path / "camera.token"
+    token_file.write_text(add_token(tmp_path / "tokens.toml", "camera", 1, NOW))
+    pipeline = RecordingPipeline()
+    at_receiver = receiver_security(authority, tokens=tmp_path / "tokens.toml")
+    _, address = await link.server(pipeline, security=at_receiver)
+    relay = await link.relay(address)
+    at_sender = SenderSecurity(tls_ca=authority.certificate, token_file=token_file)
+    client, observer = link.client(relay.address, security=at_sender)
+    await client.connect()
+    other_key.replace(authority.folder / "receiver.key")
+    authority.certificate.write_text("damaged")
+    token_file.unlink()
+    for losses in (1, 2):
+        relay.cut()
+        await send_all(client, 20 * losses - 20, 20 * losses)
+        await pipeline.until_decoded(20 * losses - 1)
+        assert len(observer.losses) == losses
+    await client.drain()
+    assert pipeline.decoded == list(range(40))
+    warnings = sorted(record.getMessage() for record in caplog.records if "before the change" in record.getMessage())
+    assert len(warnings) == 3, warnings
+    assert "receiver.key is not the key of --tls-cert" in warnings[0] + warnings[1]
+    assert "ca.pem is not a PEM file" in warnings[0] + warnings[1]
+    assert "--token-file: cannot read" in warnings[2]
+
+
 async def test_limit_of_sessions_per_sender(link: LinkFixture) -> None:
     _, address = await link.server(RecordingPipeline(), security=ReceiverSecurity(peer_sessions=2))
     for _ in range(2):
         await link.client(address)[0].connect()
     with pytest.raises(PeerError, match=r"full for now: .* has 2 sessions, as many as one sender may have"):
-        await link.client(address)[0].connect()
+        await link.client(address, connect_timeout=1.0, reconnect_timeout=1.0)[0].connect()
 
 
 async def test_rate_limit_slows_reading_and_loses_nothing(link: LinkFixture) -> None:
@@ -320,9 +333,9 @@ def test_missing_and_invalid_files_are_named(tmp_path: Path, tokens: Path) -> No
     remote, text = Address("studio.example", 1), tmp_path / "text"
     text.write_text("two words")
     with pytest.raises(UsageError, match=r"--tls-ca: cannot read .*missing"):
-        read_credentials(SenderSecurity(tls_ca=tmp_path / "missing"), remote)
+        CredentialFiles(SenderSecurity(tls_ca=tmp_path / "missing")).credentials(remote)
     with pytest.raises(UsageError, match="is not a PEM file"):
-        read_credentials(SenderSecurity(tls_ca=text), remote)
+        CredentialFiles(SenderSecurity(tls_ca=text)).credentials(remote)
     with pytest.raises(UsageError, match="contains no token"):
         read_token(SenderSecurity(token_file=text), remote)
     with pytest.raises(UsageError, match="is not a token file"):

@@ -12,7 +12,7 @@ import grpc
 from common.errors import UsageError
 from common.io.addresses import Address
 from common.io.configuration import option
-from common.wire.certificates import check_pair, read_pem
+from common.wire.certificates import CertificateFiles, Certificates, check_pair
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,14 +43,12 @@ class SecurityConfig:
             raise ValueError("max_sessions, peer_sessions and peer_bytes_per_second must be above 0")
 
     def check(self, listen: Address) -> None:
-        """Checks that the files are readable and that other machines cannot connect unencrypted by accident.
+        """Checks the certificates, and that other machines cannot connect unencrypted by accident.
 
         Raises:
             UsageError: what is wrong, and what to do about it.
         """
-        for path, flag in ((self.tls_cert, "--tls-cert"), (self.tls_key, "--tls-key"), (self.tls_ca, "--tls-ca")):
-            if path:
-                read_pem(path, flag)
+        CertificateFiles(self.tls_cert, self.tls_key, self.tls_ca).read()
         if listen.is_loopback or self.tls_cert:
             return
         if not self.insecure:
@@ -70,38 +68,30 @@ def server_credentials(config: SecurityConfig) -> grpc.ServerCredentials | None:
     """TLS credentials of the port, None for no encryption; changed files apply from the next connection on.
 
     Raises:
-        UsageError: a file cannot be read, or certificate and key do not match.
+        UsageError: a file cannot be read, is damaged, has expired, or certificate and key do not match.
     """
-    certificate, key = config.tls_cert, config.tls_key
-    if certificate is None or key is None:
+    if config.tls_cert is None:
         return None
-    files = _CertificateFiles(certificate, key, config.tls_ca)
+    files = _ServedFiles(CertificateFiles(config.tls_cert, config.tls_key, config.tls_ca))
     return grpc.dynamic_ssl_server_credentials(
         files.read(), files.read_if_changed, require_client_authentication=config.tls_ca is not None
     )
 
 
-class _CertificateFiles:
-    """Certificate, key and authority on disk, with the time stamps of the files last read."""
+class _ServedFiles:
+    """The certificate files in the form that gRPC asks for."""
 
-    def __init__(self, certificate: Path, key: Path, authority: Path | None) -> None:
-        self._certificate, self._key, self._authority = certificate, key, authority
-        self._read_stamps_ns: tuple[int, ...] = ()
+    def __init__(self, files: CertificateFiles) -> None:
+        self._files = files
+        self._served: Certificates | None = None
 
     def read(self) -> Any:
-        """Reads the files, for the start of the server."""
-        self._read_stamps_ns = self._stamps_ns()
-        certificate, key = read_pem(self._certificate, "--tls-cert"), read_pem(self._key, "--tls-key")
-        authority = read_pem(self._authority, "--tls-ca") if self._authority else None
-        return grpc.ssl_server_certificate_configuration([(key, certificate)], root_certificates=authority)
+        """The files' content, for the start of the server."""
+        self._served = served = self._files.current()
+        return grpc.ssl_server_certificate_configuration(
+            [(served.key, served.certificate)], root_certificates=served.authority
+        )
 
     def read_if_changed(self) -> Any:
-        """Called by gRPC for each connection; None keeps the present files, also while new ones cannot be read."""
-        try:
-            return self.read() if self._stamps_ns() != self._read_stamps_ns else None
-        except (OSError, UsageError):
-            return None
-
-    def _stamps_ns(self) -> tuple[int, ...]:
-        paths = (self._certificate, self._key, self._authority)
-        return tuple(path.stat().st_mtime_ns if path and path.exists() else 0 for path in paths)
+        """Called by gRPC for each connection; None keeps the present content."""
+        return None if self._files.current() is self._served else self.read()

@@ -4,13 +4,16 @@ Connections on the loopback are not encrypted unless certificates are given; con
 unless `--insecure` is given.
 """
 
+import logging
 from dataclasses import dataclass
 from pathlib import Path
 
 from common.errors import UsageError
 from common.io.addresses import Address
 from common.io.configuration import option
-from common.wire.certificates import check_pair, read_pem
+from common.wire.certificates import CertificateFiles, check_pair
+
+logger = logging.getLogger(__name__)
 
 _MAX_TOKEN_CHARACTERS = 512
 
@@ -56,23 +59,48 @@ class Credentials:
     name: str | None
 
 
-def read_credentials(config: SecurityConfig, peer: Address) -> Credentials | None:
-    """Reads the credentials of a new connection; None if it is not encrypted.
+class CredentialFiles:
+    """Certificates and token of the sender, read again when the files change.
 
-    Raises:
-        UsageError: a file cannot be read.
+    Once they were valid, a change to something invalid is logged, and the content before it stays in use.
+
+    Args:
+        config: names the files.
     """
-    if not config.encrypts(peer):
-        return None
-    authority, certificate, key = (
-        read_pem(path, flag) if path else None
-        for path, flag in (
-            (config.tls_ca, "--tls-ca"),
-            (config.tls_cert, "--tls-cert"),
-            (config.tls_key, "--tls-key"),
-        )
-    )
-    return Credentials(authority, certificate, key, config.tls_name)
+
+    def __init__(self, config: SecurityConfig) -> None:
+        self._config = config
+        self._files = CertificateFiles(config.tls_cert, config.tls_key, config.tls_ca)
+        self._token: str | None = None
+        self._token_failure = ""
+
+    def credentials(self, peer: Address) -> Credentials | None:
+        """The credentials of a new connection; None if it is not encrypted.
+
+        Raises:
+            UsageError: a file cannot be read, is damaged, has expired, or certificate and key do not match.
+        """
+        if not self._config.encrypts(peer):
+            return None
+        found = self._files.current()
+        return Credentials(found.authority, found.certificate, found.key, self._config.tls_name)
+
+    def token(self, peer: Address) -> str | None:
+        """The sender's token; None if it has none.
+
+        Raises:
+            UsageError: the file cannot be read, contains no token, or the token would be sent unencrypted.
+        """
+        try:
+            self._token = read_token(self._config, peer)
+            self._token_failure = ""
+        except UsageError as error:
+            if self._token is None:
+                raise
+            if str(error) != self._token_failure:
+                logger.warning("the token before the change stays in use: %s", error)
+            self._token_failure = str(error)
+        return self._token
 
 
 def read_token(config: SecurityConfig, peer: Address) -> str | None:

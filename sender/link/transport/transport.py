@@ -15,7 +15,7 @@ from sender.link.transport.diagnosis import diagnose_clear, diagnose_encrypted
 from sender.link.transport.grpc_stream import OPTIONS, GrpcClientStream
 from sender.link.transport.happy_eyeballs import happy_eyeballs
 from sender.link.transport.reachability_probe import reachability_probe
-from sender.link.transport.security import SecurityConfig, read_credentials, read_token
+from sender.link.transport.security import CredentialFiles, SecurityConfig
 
 # How long an attempt may take before another one is started beside it: the first, while it is unknown whether the
 # network is up; later ones, started because a probe was answered; and any, while probes are not answered.
@@ -25,23 +25,23 @@ _NETWORK_DOWN = (errno.ENETUNREACH, errno.EHOSTUNREACH, errno.ENETDOWN, errno.EH
 
 
 class Transport:
-    """Opens streams to receivers; certificates and token are read again for each.
+    """Opens streams to receivers; certificates and token are read again when they change.
 
     Args:
         config: which receivers to trust, and how to authenticate to them.
     """
 
     def __init__(self, config: SecurityConfig | None = None) -> None:
-        self._config = config or SecurityConfig()
+        self._files = CredentialFiles(config or SecurityConfig())
 
     def check(self, peer: Address) -> None:
         """Reads certificates and token.
 
         Raises:
-            UsageError: a certificate, key or token cannot be read, or must not be sent to this peer.
+            UsageError: a certificate, key or token cannot be read or is not valid, or must not be sent to this peer.
         """
-        read_credentials(self._config, peer)
-        read_token(self._config, peer)
+        self._files.credentials(peer)
+        self._files.token(peer)
 
     async def open(self, peer: Address) -> GrpcClientStream:
         """Starts to connect; an unreachable peer shows when reading or writing.
@@ -49,8 +49,8 @@ class Transport:
         Raises:
             UsageError: a certificate, key or token cannot be read.
         """
-        credentials = read_credentials(self._config, peer)
-        token = read_token(self._config, peer)
+        credentials = self._files.credentials(peer)
+        token = self._files.token(peer)
         if credentials is None:
             channel: Any = grpc.aio.insecure_channel(str(peer), options=OPTIONS)
         else:
@@ -95,7 +95,7 @@ class Transport:
         Returns:
             What is wrong and what to do; None if the peer accepts no TCP connection, or nothing is wrong.
         """
-        credentials = read_credentials(self._config, peer)
+        credentials = self._files.credentials(peer)
         return await (diagnose_clear(peer) if credentials is None else diagnose_encrypted(peer, credentials))
 
 
