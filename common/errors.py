@@ -11,6 +11,7 @@
     │       ├── ModelMismatch         coded with other networks or tables
     │       └── MissingReference      predicted from a frame that was not decoded here
     ├── OutputError            5  a directory cannot be written, a port cannot be opened
+    │   └── ResourceError      5  too little memory, address space or file descriptors
     └── WeightsError           6  trained weights: missing, damaged, or of another version
 
     KeyboardInterrupt        130  interrupted by the user
@@ -19,6 +20,8 @@ A message is one line: the object, what is wrong with it, and what to do.  It ma
 to be made printable (`common.text`) before it is shown.
 """
 
+import contextlib
+import errno
 import os
 import sys
 from collections.abc import Callable
@@ -28,6 +31,13 @@ from common.text import printable
 
 INTERRUPTED = 130
 _MAX_MESSAGE_CHARACTERS = 2000
+
+_SHORTAGES = {errno.ENOMEM: "memory", errno.EMFILE: "file descriptors", errno.ENFILE: "file descriptors"}
+# What the dynamic linker, torch and `threading` say where they raise no MemoryError.
+_SHORTAGE_WORDS = (
+    *("cannot allocate memory", "can't allocate memory", "failed to map segment", "not enough memory"),
+    *("bad_alloc", "bad allocation", "can't start new thread", "out of memory"),
+)
 
 
 class BodywireError(Exception):
@@ -84,6 +94,10 @@ class OutputError(BodywireError):
     exit_code = 5
 
 
+class ResourceError(OutputError):
+    """The machine, or a limit on the process, gives too little memory, address space or file descriptors."""
+
+
 class WeightsError(BodywireError):
     """Trained weights are missing, damaged, or of another version."""
 
@@ -93,19 +107,71 @@ class WeightsError(BodywireError):
 def exit_code_of(program: str, work: Callable[[], object]) -> int:
     """Runs the `work` of a command line and returns its exit code.
 
-    A `BodywireError` is printed to stderr as the line `program: message`; an interrupt gives `INTERRUPTED`. Any other
-    exception is a bug and propagates.
+    A `BodywireError` is printed to stderr as the line `program: message`, and so is a lack of memory or of file
+    descriptors, and an output that cannot be written; an interrupt gives `INTERRUPTED`. Any other exception is a bug
+    and propagates.
     """
     try:
-        work()
+        try:
+            work()
+        except SystemExit:  # of `--help` and `--version`
+            _flush_output()
+            raise
+        _flush_output()
     except BodywireError as error:
-        message = printable(" ".join(str(error).split()), _MAX_MESSAGE_CHARACTERS)
-        sys.stderr.write(f"{program}: {message}\n")
-        return error.exit_code
+        return _report(program, error)
     except BrokenPipeError:
-        # The reader closed the pipe (`| head`); the flush at exit must not fail on it.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        # The reader closed the pipe (`| head`).
+        _discard_output()
     except KeyboardInterrupt:
-        sys.stderr.write(f"{program}: interrupted\n")
+        with contextlib.suppress(OSError):
+            sys.stderr.write(f"{program}: interrupted\n")
         return INTERRUPTED
+    except (MemoryError, OSError, ImportError, RuntimeError) as error:
+        missing = _shortage(error)
+        if missing is None:
+            raise
+        message = f"too little {missing}: end other programs, or raise the limits of this one (ulimit -a)"
+        return _report(program, ResourceError(message))
     return 0
+
+
+def _report(program: str, error: BodywireError) -> int:
+    message = printable(" ".join(str(error).split()), _MAX_MESSAGE_CHARACTERS)
+    with contextlib.suppress(OSError):
+        sys.stderr.write(f"{program}: {message}\n")
+    with contextlib.suppress(OutputError, BrokenPipeError):
+        _flush_output()
+    return error.exit_code
+
+
+def _flush_output() -> None:
+    """Writes what is buffered for stdout; the interpreter's own flush at exit would fail with a traceback.
+
+    Raises:
+        OutputError: stdout cannot be written.
+        BrokenPipeError: the reader of stdout is gone.
+    """
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        _discard_output()
+        raise OutputError(f"cannot write to standard output: {error.strerror}") from error
+
+
+def _discard_output() -> None:
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _shortage(error: BaseException) -> str | None:
+    """What the machine had too little of, if that made an exception or the one that it came from."""
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, OSError) and cause.errno in _SHORTAGES:
+            return _SHORTAGES[cause.errno]
+        if isinstance(cause, MemoryError) or any(words in str(cause).lower() for words in _SHORTAGE_WORDS):
+            return "memory"
+        cause = cause.__cause__ or cause.__context__
+    return None

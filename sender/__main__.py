@@ -1,28 +1,17 @@
 """The sender's command line: `sender --camera SOURCE --peer HOST:PORT`."""
 
-import asyncio
-import signal
 import sys
 from collections.abc import Sequence
 
-import torch
-
 from common.errors import exit_code_of
 from common.io.configuration import Program, read_config
-from common.version import version_line
-from sender.composition import SenderConfig, compose
+from common.io.startup import announce, prepare_process
 
 
-async def send(config: SenderConfig) -> None:
-    """Sends until the source ends, or until SIGTERM or SIGINT; then waits for the last acknowledgements."""
-    stop = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for signal_number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(signal_number, stop.set)
-    with compose(config) as sender:
-        await sender.run(stop)
-        for line in sender.summary():
-            print(line, flush=True)
+def _version() -> str:
+    from common.version import version_line
+
+    return version_line("sender")
 
 
 PROGRAM = Program(
@@ -40,7 +29,7 @@ PROGRAM = Program(
             "send a video, encrypted; write what was seen in it to seen.mp4",
         ),
     ),
-    version=lambda: version_line("sender"),
+    version=_version,
 )
 
 
@@ -48,11 +37,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the sender and returns its exit code."""
 
     def work() -> None:
-        config = read_config(SenderConfig, PROGRAM, arguments)
-        config.logging.start("sender")
-        # The networks are small: with more threads than one, they compete for the few cores.
-        torch.set_num_threads(1)
-        asyncio.run(send(config))
+        prepare_process()
+        # Imported here, so that an import that fails for lack of memory is reported in one line.
+        from sender.composition import SenderConfig, send
+
+        send(read_config(SenderConfig, PROGRAM, arguments), announce)
 
     return exit_code_of("sender", work)
 

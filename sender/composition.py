@@ -6,12 +6,15 @@ The codec is bound to importance and rate control by `RatedEncoder`, the link to
 
 import asyncio
 import secrets
+import signal
 import socket
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, ExitStack, closing, contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+
+import torch
 
 from common.body.label_space import LabelSpace
 from common.body.model import BodyModel
@@ -218,6 +221,34 @@ class Sender:
             waiting = f"{self.spool.pending} frames wait in {self.spool_directory}"
             lines.append(f"{waiting} and will be sent when the sender is started again")
         return lines
+
+
+def send(config: SenderConfig, announce: Callable[[str], None]) -> None:
+    """Sends until the source ends, or until SIGTERM or SIGINT; then waits for the last acknowledgements.
+
+    Until the sender connects, SIGTERM ends the process at once, and SIGINT raises KeyboardInterrupt.
+
+    Args:
+        announce: prints a line of the summary.
+
+    Raises:
+        BodywireError: see `compose` and `Sender.run`.
+    """
+    config.logging.start("sender")
+    # The networks are small: with more threads than one, they compete for the few cores.
+    torch.set_num_threads(1)
+    with compose(config) as sender:
+        asyncio.run(_run_until_signal(sender))
+        for line in sender.summary():
+            announce(line)
+
+
+async def _run_until_signal(sender: Sender) -> None:
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for signal_number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(signal_number, stop.set)
+    await sender.run(stop)
 
 
 @contextmanager

@@ -1,17 +1,34 @@
 """Live cameras: a local device, read with OpenCV, and an RTSP address, read with FFmpeg."""
 
-from urllib.parse import urlsplit, urlunsplit
-
 import av
 import cv2
 import numpy as np
 
 from common.arrays import Image
 from common.errors import SourceError
-from sender.capture.video import open_video, upright_rgb
+from sender.capture.source import printable_name
+from sender.capture.video import open_video, reason, upright_rgb
 
 # FFmpeg's `timeout`, in microseconds, covers connecting and reading.
 RTSP_OPTIONS = {"rtsp_transport": "tcp", "timeout": "5000000", "fflags": "nobuffer", "flags": "low_delay"}
+
+# Remedies by FFmpeg's error; what a silent server gives depends on the point at which it falls silent.
+_RTSP_REMEDIES: tuple[tuple[tuple[type[Exception], ...], str], ...] = (
+    (
+        (av.error.HTTPUnauthorizedError, av.error.HTTPForbiddenError),
+        "the address needs a valid user name and password: rtsp://user:password@host/path",
+    ),
+    (
+        (av.error.HTTPNotFoundError,),
+        "the camera has no stream of this path; its manual names the paths",
+    ),
+    ((ConnectionRefusedError,), "check that the camera is on, and the port; 554 is usual"),
+    (
+        (TimeoutError, av.error.InvalidDataError, av.error.ExitError),
+        "the server does not answer as a camera does; check address and port",
+    ),
+)
+_RTSP_REMEDY = "check that the host name is right and that the camera can be reached from this machine"
 
 
 class DeviceReader:
@@ -29,7 +46,8 @@ class DeviceReader:
         if not self._capture.isOpened():
             self._capture.release()
             raise SourceError(
-                f"cannot open camera {device}: check that it is plugged in and not in use, or give --camera FILE"
+                f"cannot open camera {device}: check that it is plugged in, not in use, and allowed for this user "
+                "(group video), or give --camera FILE"
             )
 
     def read(self) -> Image:
@@ -51,14 +69,20 @@ class RtspReader:
 
     def __init__(self, url: str) -> None:
         self._name = without_credentials(url)
-        self._container = open_video(url, self._name, RTSP_OPTIONS)
+        try:
+            self._container = open_video(url, self._name, RTSP_OPTIONS)
+        except av.FFmpegError as error:
+            remedy = next((text for kinds, text in _RTSP_REMEDIES if isinstance(error, kinds)), _RTSP_REMEDY)
+            raise SourceError(f"cannot open {self._name}: {reason(error)}: {remedy}") from error
         self._frames = self._container.decode(video=0)
 
     def read(self) -> Image:
         try:
             frame = next(self._frames, None)
         except av.FFmpegError as error:
-            raise SourceError(f"{self._name}: {error.strerror or type(error).__name__}") from error
+            raise SourceError(f"{self._name}: {reason(error)}") from error
+        except (ValueError, OverflowError, MemoryError) as error:
+            raise SourceError(f"{self._name} cannot be decoded: {error}") from error
         if frame is None:
             raise SourceError(f"{self._name} ended")
         return upright_rgb(frame)
@@ -69,5 +93,7 @@ class RtspReader:
 
 def without_credentials(url: str) -> str:
     """An address without user and password, for logs and files."""
-    parts = urlsplit(url)
-    return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2]))
+    scheme, separator, rest = url.partition("://")
+    # Not by `urlsplit`, which refuses some addresses; a password may contain any character but a slash.
+    host, slash, path = rest.partition("/")
+    return printable_name(scheme + separator + host.rpartition("@")[2] + slash + path)

@@ -2,22 +2,28 @@
 
 import logging
 import re
+import warnings
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 from PIL import Image as PillowImage
 from PIL import ImageOps, UnidentifiedImageError
 
 from common.arrays import Image
 from common.clock import SYSTEM_CLOCK, Clock
 from common.errors import SourceError
-from sender.capture.source import CapturedFrame, ClosingSource, camera_of
+from sender.capture.source import CapturedFrame, ClosingSource, camera_of, check_size, printable_name
 from sender.metrics import FrameFate, SenderMetrics
 
 logger = logging.getLogger(__name__)
 
 IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".ppm", ".pgm"})
+# Other decoders of Pillow stay unused: some run external programs.
+_FORMATS = ("JPEG", "PNG", "BMP", "WEBP", "TIFF", "PPM")
+_WHITE_LEVELS = (1.0, 255.0, 65_535.0, 2.0**31 - 1)
+_SHOWN_NAMES = 5
 
 
 def is_image_path(path: Path) -> bool:
@@ -32,29 +38,71 @@ def natural_order(path: Path) -> list[tuple[int, str]]:
 
 
 def read_image(path: Path) -> Image:
-    """A file as an (H, W, 3) RGB array, rotated upright by its EXIF orientation.
+    """A file as an (H, W, 3) RGB array, rotated upright by its EXIF orientation; transparent pixels become white.
 
     Raises:
-        SourceError: the file is missing, unreadable, or no image.
+        SourceError: the file is missing, unreadable, too large, or no image.
     """
     try:
-        with PillowImage.open(path) as image:
-            return np.array(ImageOps.exif_transpose(image).convert("RGB"), dtype=np.uint8)
+        # Warnings are about metadata, or about sizes that `check_size` refuses.
+        with warnings.catch_warnings(action="ignore"), PillowImage.open(path, formats=_FORMATS) as image:
+            check_size(*image.size)
+            return to_rgb(_upright(image))
+    except SourceError as error:
+        raise SourceError(f"{path}: {error}") from error
     except UnidentifiedImageError as error:
         raise SourceError(f"{path} is not an image that can be read (JPEG, PNG, WebP, TIFF or BMP)") from error
-    except PillowImage.DecompressionBombError as error:
-        raise SourceError(f"{path} is too large: {error}") from error
+    except (PillowImage.DecompressionBombError, MemoryError) as error:
+        raise SourceError(f"{path} is too large: {str(error) or 'too little memory'}") from error
     except OSError as error:
         raise SourceError(f"cannot read {path}: {error.strerror or error}") from error
-    # Pillow's decoders raise these for damaged files with a valid header.
-    except (SyntaxError, ValueError, EOFError, IndexError) as error:
+    # Pillow's decoders raise almost any exception for damaged files with a valid header.
+    except Exception as error:
         raise SourceError(f"{path} is damaged: {error}") from error
+
+
+def to_rgb(image: PillowImage.Image) -> Image:
+    """A decoded image of any mode as (H, W, 3) RGB, composed over white where it is transparent.
+
+    Grey levels of 16 bits are scaled to 8. Those of 32 bits, integer or real, have no agreed white: it is the first of
+    1 (real numbers only), 2⁸ − 1, 2¹⁶ − 1 and 2³¹ − 1 that is at least half of the largest level.
+    """
+    if image.mode.startswith(("I", "F")):
+        return _grey_to_rgb(np.asarray(image), image.mode)
+    if image.has_transparency_data:
+        image = image.convert("RGBA")
+        image = PillowImage.alpha_composite(PillowImage.new("RGBA", image.size, "white"), image)
+    return np.array(image.convert("RGB"), dtype=np.uint8)
+
+
+def _grey_to_rgb(levels: npt.NDArray[np.generic], mode: str) -> Image:
+    values = np.nan_to_num(levels.astype(np.float32), nan=0.0, posinf=np.inf, neginf=0.0)
+    grey = np.rint(np.clip(values / _white_level(values, mode), 0.0, 1.0) * 255.0).astype(np.uint8)
+    return np.repeat(grey[:, :, None], 3, axis=2)
+
+
+def _white_level(values: npt.NDArray[np.float32], mode: str) -> float:
+    if mode.startswith("I;16"):
+        return 65_535.0
+    largest = float(values[np.isfinite(values)].max(initial=0.0))
+    levels = _WHITE_LEVELS if mode == "F" else _WHITE_LEVELS[1:]
+    return next((level for level in levels if largest <= 2.0 * level), largest)
+
+
+def _upright(image: PillowImage.Image) -> PillowImage.Image:
+    """The image rotated by its EXIF orientation, or as it is if its metadata are damaged."""
+    image.load()
+    try:
+        return ImageOps.exif_transpose(image)
+    except Exception as error:
+        logger.debug("the orientation of an image cannot be read: %s", error)
+        return image
 
 
 class ImageSource(ClosingSource):
     """One frame for each image, in the given order.
 
-    An unreadable image among several is logged, counted and skipped.
+    An unreadable image among several is logged, counted and skipped; `close` logs how many were.
 
     Raises:
         SourceError: (while iterating) no image can be read.
@@ -74,6 +122,8 @@ class ImageSource(ClosingSource):
         self._focal_px = focal_px
         self._metrics = SenderMetrics() if metrics is None else metrics
         self._clock = clock
+        self._skipped = 0
+        self._skipped_names: list[str] = []
 
     def __iter__(self) -> Iterator[CapturedFrame]:
         sequence = 0
@@ -85,8 +135,18 @@ class ImageSource(ClosingSource):
                     raise
                 logger.warning("image skipped: %s", error)
                 self._metrics.frame_dropped(FrameFate.UNREADABLE)
+                self._skipped += 1
+                self._skipped_names = [*self._skipped_names, printable_name(path.name)][:_SHOWN_NAMES]
                 continue
-            yield CapturedFrame(sequence, path.name, self._clock.wall(), 0.0, image, camera_of(image, self._focal_px))
+            name, camera = printable_name(path.name), camera_of(image, self._focal_px)
+            yield CapturedFrame(sequence, name, self._clock.wall(), 0.0, image, camera)
             sequence += 1
         if sequence == 0:
             raise SourceError(f"none of the {len(self._paths)} images in {self._paths[0].parent} can be read")
+
+    def close(self) -> None:
+        if self._skipped:
+            more = self._skipped - len(self._skipped_names)
+            names = ", ".join(self._skipped_names) + (f" and {more} more" if more else "")
+            logger.warning("skipped %d of %d images: %s", self._skipped, len(self._paths), names)
+            self._skipped = 0

@@ -15,6 +15,7 @@ logger = logging.getLogger(__name__)
 
 # Seconds before each attempt to reopen a lost camera; the last value repeats.
 BACKOFF_S = (0.5, 1.0, 2.0, 4.0, 8.0)
+_CLOSE_TIMEOUT_S = 0.5
 
 
 class ImageReader(Protocol):
@@ -84,7 +85,7 @@ class LiveSource(ClosingSource):
         self._closing.set()
         with self._changed:
             self._changed.notify_all()
-        self._thread.join(timeout=2.0)
+        self._thread.join(timeout=_CLOSE_TIMEOUT_S)
         self._metrics.camera_up(False)
 
     def _take(self) -> tuple[float, float, Image] | None:

@@ -1,7 +1,8 @@
 """Opens the source that `--camera` names."""
 
 import glob
-import math
+import os
+import re
 import stat
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,10 +12,17 @@ from common.errors import SourceError
 from common.io.configuration import option
 from sender.capture.cameras import DeviceReader, RtspReader, without_credentials
 from sender.capture.images import ImageSource, is_image_path, natural_order
+from sender.capture.interruptible import DaemonWorker, InterruptibleSource
 from sender.capture.live import LiveSource
 from sender.capture.source import FrameSource
 from sender.capture.video import VideoFileSource
 from sender.metrics import SenderMetrics
+
+# Video4Linux numbers its devices in one byte.
+_MAX_INDEX, _INDEX_DIGITS = 255, 4
+_VIDEO4LINUX_MAJOR = 81
+_SHOWN_CHARACTERS = 200
+_MAX_FOCAL_PX = 1e9
 
 DEMO_CLIP = Path(__file__).with_name("data") / "demo.mp4"
 
@@ -31,58 +39,110 @@ class CaptureConfig:
     def __post_init__(self) -> None:
         if not self.camera:
             raise ValueError("--camera is empty: give a camera, a file, or demo")
-        if self.focal_px is not None and not (math.isfinite(self.focal_px) and self.focal_px > 0):
-            raise ValueError(f"--focal-px must be above 0, not {self.focal_px}")
+        if self.focal_px is not None and not 0 < self.focal_px < _MAX_FOCAL_PX:
+            raise ValueError(f"--focal-px must be above 0 and below {_MAX_FOCAL_PX:g}, not {self.focal_px}")
 
 
 def open_source(
     config: CaptureConfig, metrics: SenderMetrics | None = None, clock: Clock = SYSTEM_CLOCK
 ) -> FrameSource:
-    """Opens the source that `--camera` names.
+    """Opens the source that `--camera` names; a signal's exception ends the wait for a source that does not answer.
 
     Raises:
         SourceError: it is missing, empty, or cannot be opened.
     """
-    camera, focal_px = config.camera, config.focal_px
+    worker = DaemonWorker("capture")
     metrics = SenderMetrics() if metrics is None else metrics
+    try:
+        source = worker.call(lambda: _open(config.camera, config.focal_px, metrics, clock))
+    except BaseException:
+        worker.stop()
+        raise
+    if source.live:
+        # It reads in a thread of its own.
+        worker.stop()
+        return source
+    return InterruptibleSource(source, worker)
+
+
+def _open(camera: str, focal_px: float | None, metrics: SenderMetrics, clock: Clock) -> FrameSource:
     if camera == "demo":
         return VideoFileSource(DEMO_CLIP, focal_px, clock)
     if camera.isascii() and camera.isdigit():
-        return LiveSource(f"camera {camera}", lambda: DeviceReader(int(camera)), focal_px, metrics, clock)
+        index = int(camera[:_INDEX_DIGITS])
+        if len(camera) > _INDEX_DIGITS or index > _MAX_INDEX:
+            raise SourceError(f"there is no camera {camera[:20]}: the highest index is {_MAX_INDEX}")
+        return LiveSource(f"camera {index}", lambda: DeviceReader(index), focal_px, metrics, clock)
     if camera.startswith(("rtsp://", "rtsps://")):
         return LiveSource(without_credentials(camera), lambda: RtspReader(camera), focal_px, metrics, clock)
     if "://" in camera:
         raise SourceError(f"{without_credentials(camera)}: only rtsp:// addresses can be opened")
-    path = Path(camera)
-    if _is_device(path):
-        return LiveSource(camera, lambda: DeviceReader(camera), focal_px, metrics, clock)
-    images = _image_paths(path)
-    if images:
-        return ImageSource(images, focal_px, metrics, clock)
-    return VideoFileSource(path, focal_px, clock)
+    return _open_path(Path(camera), focal_px, metrics, clock)
 
 
-def _is_device(path: Path) -> bool:
+def _open_path(path: Path, focal_px: float | None, metrics: SenderMetrics, clock: Clock) -> FrameSource:
     try:
-        return stat.S_ISCHR(path.stat().st_mode)
-    except OSError:
-        return str(path).startswith("/dev/video")
+        status = path.stat()
+    except FileNotFoundError:
+        if not str(path).startswith("/dev/video"):
+            return ImageSource(_matching_images(path), focal_px, metrics, clock)
+        return LiveSource(str(path), lambda: DeviceReader(str(path)), focal_px, metrics, clock)
+    # ValueError: a NUL character.
+    except (OSError, ValueError) as error:
+        raise SourceError(f"cannot open {_shown(path)}: {getattr(error, 'strerror', None) or error}") from error
+    kind = status.st_mode
+    if stat.S_ISDIR(kind):
+        return ImageSource(_images_in(path), focal_px, metrics, clock)
+    if stat.S_ISREG(kind) and is_image_path(path):
+        return ImageSource([path], focal_px, metrics, clock)
+    if stat.S_ISREG(kind) or stat.S_ISFIFO(kind):
+        return VideoFileSource(path, focal_px, clock)
+    if stat.S_ISCHR(kind) and os.major(status.st_rdev) == _VIDEO4LINUX_MAJOR:
+        return LiveSource(str(path), lambda: DeviceReader(str(path)), focal_px, metrics, clock)
+    what = "socket" if stat.S_ISSOCK(kind) else "device, but no camera"
+    raise SourceError(f"{path} is a {what}: give --camera a camera, a video, images, or an rtsp:// URL")
 
 
-def _image_paths(path: Path) -> list[Path]:
-    """The images of a file, folder or glob in natural order; none for a file without the suffix of an image.
+def _images_in(folder: Path) -> list[Path]:
+    """The images of a folder in natural order.
 
     Raises:
-        SourceError: the path does not exist, or the folder contains no image.
+        SourceError: it cannot be read, or contains no image.
     """
-    if path.is_dir():
-        found = [entry for entry in path.iterdir() if entry.is_file() and is_image_path(entry)]
-        message = f"the folder {path} contains no image (.jpg, .png, .webp, .tif, .bmp)"
-    elif path.exists():
-        return [path] if is_image_path(path) else []
-    else:
-        found = [Path(match) for match in glob.glob(str(path), recursive=True) if is_image_path(Path(match))]
-        message = f"{path} does not exist: give --camera a device, a file, a folder of images, an rtsp:// URL, or demo"
+    try:
+        found = [entry for entry in folder.iterdir() if is_image_path(entry) and entry.is_file()]
+    except OSError as error:
+        raise SourceError(f"cannot read the folder {folder}: {error.strerror}") from error
     if not found:
-        raise SourceError(message)
+        raise SourceError(f"the folder {folder} contains no image (.jpg, .png, .webp, .tif, .bmp)")
     return sorted(found, key=natural_order)
+
+
+def _matching_images(pattern: Path) -> list[Path]:
+    """The images that match a glob in natural order.
+
+    Raises:
+        SourceError: nothing matches, or no image.
+    """
+    try:
+        matches = [Path(match) for match in glob.glob(str(pattern), recursive=True)]
+    except (OSError, ValueError, re.error) as error:
+        raise SourceError(f"cannot look for {_shown(pattern)}: {error}") from error
+    found = [path for path in matches if is_image_path(path) and path.is_file()]
+    if matches and not found:
+        raise SourceError(
+            f"none of the {len(matches)} paths that match {pattern} is an image file; "
+            "give a glob of images, or a single video"
+        )
+    if not found:
+        raise SourceError(
+            f"{_shown(pattern)} does not exist: "
+            "give --camera a device, a file, a folder of images, an rtsp:// URL, or demo"
+        )
+    return sorted(found, key=natural_order)
+
+
+def _shown(path: Path) -> str:
+    """A path for messages, shortened in the middle."""
+    text = str(path)
+    return text if len(text) <= _SHOWN_CHARACTERS else f"{text[: _SHOWN_CHARACTERS // 2]}…{text[-20:]}"

@@ -6,10 +6,15 @@ from types import TracebackType
 from typing import Protocol, Self
 
 from common.arrays import Image
+from common.errors import SourceError
 from common.frames import Camera
 
 # A field of view of 2·atan(1/(2·1.2)) ≈ 45° along the longer side, between a phone's wide and normal lenses.
 DEFAULT_FOCAL_RATIO = 1.2
+MAX_SIDE_PX = 65_535
+"""The longest side of a frame that a packet can describe."""
+MAX_PIXELS = 180_000_000
+"""The largest frame, about 0.5 GB as RGB; above it, a small file may be made to exhaust the memory."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -75,6 +80,29 @@ class ClosingSource:
 
 
 def camera_of(image: Image, focal_px: float | None) -> Camera:
-    """The camera of an (H, W, 3) image; without a focal length, `DEFAULT_FOCAL_RATIO` times the longer side."""
+    """The camera of an (H, W, 3) image; without a focal length, `DEFAULT_FOCAL_RATIO` times the longer side.
+
+    Raises:
+        SourceError: the image is too large.
+    """
     height, width = image.shape[:2]
+    check_size(width, height)
     return Camera(width, height, focal_px if focal_px is not None else DEFAULT_FOCAL_RATIO * max(width, height))
+
+
+def check_size(width: int, height: int) -> None:
+    """Refuses a frame that is too large.
+
+    Raises:
+        SourceError: a side or the number of pixels exceeds its limit.
+    """
+    if max(width, height) > MAX_SIDE_PX or width * height > MAX_PIXELS:
+        raise SourceError(
+            f"the image of {width}×{height} pixels is too large: "
+            f"at most {MAX_SIDE_PX} pixels a side and {MAX_PIXELS // 10**6} million altogether"
+        )
+
+
+def printable_name(name: str) -> str:
+    """A source's name as it is sent and logged: what does not print becomes a question mark."""
+    return "".join(character if character.isprintable() else "?" for character in name)

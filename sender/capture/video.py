@@ -1,6 +1,10 @@
-"""Frames from video files; opening and decoding, which RTSP streams share."""
+"""Frames from video files and pipes; opening and decoding, which RTSP streams share."""
 
+import os
+import select
+import stat
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import av
@@ -10,9 +14,14 @@ from av.container import InputContainer
 from common.arrays import Image
 from common.clock import SYSTEM_CLOCK, Clock
 from common.errors import SourceError
-from sender.capture.source import CapturedFrame, ClosingSource, camera_of
+from sender.capture.source import CapturedFrame, ClosingSource, camera_of, check_size, printable_name
 
 _DEFAULT_FPS = 25.0  # of a file without a frame rate
+_PIPE_TIMEOUT_S = 10.0
+# A file may name others, as a playlist does: none of another machine is opened.
+_FILE_OPTIONS = {"protocol_whitelist": "file,pipe,crypto,data"}
+# Wider and narrower pixels are an error in the file.
+_MAX_PIXEL_ASPECT = 4.0
 
 
 def open_video(location: str, name: str, options: dict[str, str] | None = None) -> InputContainer:
@@ -20,47 +29,68 @@ def open_video(location: str, name: str, options: dict[str, str] | None = None) 
 
     Raises:
         SourceError: missing, unreachable, or not a video.
+        av.FFmpegError: FFmpeg cannot open it.
     """
-    try:
-        # `replace`: metadata that is not UTF-8 must not prevent playing.
-        container = av.open(location, mode="r", options=options or {}, metadata_errors="replace")
-    except av.FFmpegError as error:
-        raise SourceError(f"cannot open {name}: {_reason(error)}") from error
+    # `replace`: metadata that is not UTF-8 must not prevent playing.
+    container = av.open(location, mode="r", options=options or {}, metadata_errors="replace")
     if not container.streams.video:
         container.close()
         raise SourceError(f"{name} has no video stream; give a video file, an image, a folder of images or a camera")
+    if container.streams.video[0].codec_context is None:
+        container.close()
+        raise SourceError(f"{name} is coded in a format that cannot be decoded; convert it, for example to H.264")
     container.streams.video[0].thread_type = "AUTO"
     return container
 
 
-def upright_rgb(frame: av.VideoFrame) -> Image:
-    """A decoded frame as (H, W, 3) RGB, rotated by its display matrix, as videos from phones need."""
-    image = frame.to_ndarray(format="rgb24")
-    quarter_turns = round(frame.rotation / 90) % 4
+def upright_rgb(frame: av.VideoFrame, pixel_aspect: float = 1.0) -> Image:
+    """A decoded frame as (H, W, 3) RGB with square pixels, rotated by its display matrix, as videos from phones need.
+
+    Args:
+        frame: of any pixel format.
+        pixel_aspect: width of a pixel over its height; the narrower side is stretched.
+
+    Raises:
+        SourceError: the frame is too large.
+    """
+    stretch_x = pixel_aspect if 1.0 < pixel_aspect <= _MAX_PIXEL_ASPECT else 1.0
+    stretch_y = 1.0 / pixel_aspect if 1.0 / _MAX_PIXEL_ASPECT <= pixel_aspect < 1.0 else 1.0
+    width, height = round(frame.width * stretch_x), round(frame.height * stretch_y)
+    check_size(width, height)
+    image = frame.to_ndarray(format="rgb24", width=width, height=height)
+    # A matrix that is no rotation gives any number.
+    quarter_turns = round(frame.rotation / 90) % 4 if -360 <= frame.rotation <= 360 else 0
     return np.ascontiguousarray(np.rot90(image, quarter_turns), dtype=np.uint8)
 
 
-def _reason(error: av.FFmpegError) -> str:
+def reason(error: av.FFmpegError) -> str:
+    """What FFmpeg reports, in words."""
     return error.strerror or type(error).__name__
 
 
 class VideoFileSource(ClosingSource):
-    """Every frame of a video file with its presentation time, which never decreases.
+    """Every frame of a video file or pipe with its presentation time, which never decreases.
 
     Raises:
-        SourceError: the file is missing, is no video, or (while iterating) is damaged or has no frame.
+        SourceError: the file is missing, is no video, or (while iterating) is damaged or has no frame; nothing is
+            written to the pipe.
     """
 
     live = False
 
     def __init__(self, path: Path, focal_px: float | None = None, clock: Clock = SYSTEM_CLOCK) -> None:
-        self._name = path.name
+        self._name = printable_name(path.name)
         self._path = path
         self._focal_px = focal_px
         self._clock = clock
-        self._container = open_video(str(path), str(path))
-        rate = self._container.streams.video[0].average_rate
-        self.fps = float(rate) if rate else _DEFAULT_FPS
+        try:
+            with _location(path) as location:
+                self._container = open_video(location, str(path), _FILE_OPTIONS)
+        except (av.FFmpegError, OSError) as error:
+            raise SourceError(f"cannot open {path}: {error.strerror or type(error).__name__}") from error
+        stream = self._container.streams.video[0]
+        self.fps = float(stream.average_rate) if stream.average_rate else _DEFAULT_FPS
+        self._pixel_aspect = float(stream.sample_aspect_ratio or 1)
 
     def __iter__(self) -> Iterator[CapturedFrame]:
         sequence, first_s, last_s = 0, None, 0.0
@@ -71,14 +101,44 @@ class VideoFileSource(ClosingSource):
                 time_s = frame.time if timed and frame.time is not None else sequence / self.fps
                 first_s = time_s if first_s is None else first_s
                 last_s = max(last_s, time_s - first_s)
-                image = upright_rgb(frame)
+                image = upright_rgb(frame, self._pixel_aspect)
                 camera = camera_of(image, self._focal_px)
                 yield CapturedFrame(sequence, self._name, self._clock.wall(), last_s, image, camera)
                 sequence += 1
+        except SourceError as error:
+            raise SourceError(f"{self._path}: frame {sequence}: {error}") from error
         except av.FFmpegError as error:
-            raise SourceError(f"{self._path} cannot be decoded after frame {sequence}: {_reason(error)}") from error
+            raise SourceError(f"{self._path} cannot be decoded after frame {sequence}: {reason(error)}") from error
+        # FFmpeg's binding raises these for frames that cannot be converted.
+        except (ValueError, OverflowError, MemoryError) as error:
+            raise SourceError(f"{self._path} cannot be decoded after frame {sequence}: {error}") from error
         if sequence == 0:
             raise SourceError(f"{self._path} contains no frame that can be decoded")
 
     def close(self) -> None:
         self._container.close()
+
+
+@contextmanager
+def _location(path: Path) -> Iterator[str]:
+    """What FFmpeg opens for a path: with a protocol, because it would take the start of `a:b` for one.
+
+    Raises:
+        SourceError: nothing is written to the pipe.
+    """
+    if not stat.S_ISFIFO(path.stat().st_mode):
+        yield f"file:{path}"
+        return
+    # Opened without a writer, a pipe blocks for ever.
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+    try:
+        poll = select.poll()
+        poll.register(descriptor, select.POLLIN)
+        if not poll.poll(_PIPE_TIMEOUT_S * 1e3):
+            raise SourceError(
+                f"nothing is written to the pipe {path} for {_PIPE_TIMEOUT_S:g} s: start the program that writes first"
+            )
+        os.set_blocking(descriptor, True)
+        yield f"pipe:{descriptor}"
+    finally:
+        os.close(descriptor)

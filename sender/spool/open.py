@@ -1,6 +1,7 @@
 """Delivery modes, and the spool of complete delivery."""
 
 import math
+import os
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
@@ -52,7 +53,7 @@ def open_spool(config: DeliveryConfig, camera: str, model_hash: bytes) -> Iterat
         yield None
         return
     path = Path(camera)
-    source = str(path.resolve()) if path.exists() else without_credentials(camera)
+    source = str(path.resolve()) if os.path.exists(camera) else without_credentials(camera)
     content = SpoolContent(source, CODEC_VERSION, model_hash)
     with closing(Spool(config.spool, content, config.spool_limit_mb * _MEGABYTE)) as spool:
         yield spool

@@ -12,7 +12,7 @@ from typing import Any
 from common.io.addresses import Address
 from common.io.configuration import Option, Program, component_summary, describe_default, options_of
 from receiver.__main__ import PROGRAM as RECEIVER
-from receiver.__main__ import ReceiverConfig
+from receiver.composition import ReceiverConfig
 from sender.__main__ import PROGRAM as SENDER
 from sender.composition import SenderConfig
 

@@ -2,7 +2,7 @@ import textwrap
 from pathlib import Path
 
 from common.io.configuration import options_of, read_config
-from receiver.__main__ import ReceiverConfig
+from receiver.composition import ReceiverConfig
 from sender.__main__ import PROGRAM
 from sender.composition import SenderConfig
 from tests.docs.configuration_reference import PAGE, configuration_page

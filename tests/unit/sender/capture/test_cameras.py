@@ -1,4 +1,6 @@
+import contextlib
 import socket
+import threading
 
 import av
 import cv2
@@ -56,6 +58,55 @@ def test_refused_rtsp_does_not_show_password(capfd: pytest.CaptureFixture[str]) 
     assert "secret" not in "".join(capfd.readouterr())
 
 
+@pytest.mark.parametrize(
+    ("status", "remedy"),
+    [
+        ("401 Unauthorized", "needs a valid user name and password"),
+        ("404 Not Found", "has no stream of this path"),
+        ("", "does not answer as a camera does"),
+    ],
+)
+def test_rtsp_error_says_what_to_do(status: str, remedy: str, capfd: pytest.CaptureFixture[str]) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        answering = threading.Thread(target=answer, args=(server, status), daemon=True)
+        answering.start()
+        url = f"rtsp://user:secret@127.0.0.1:{server.getsockname()[1]}/live"
+        with pytest.raises(SourceError, match=remedy) as caught:
+            RtspReader(url)
+    assert str(caught.value).startswith(f"cannot open {without_credentials(url)}: ")
+    assert "secret" not in str(caught.value)
+    assert capfd.readouterr() == ("", "")
+
+
+def answer(server: socket.socket, status: str) -> None:
+    """Answers each request of each client with a status, or closes the connection."""
+    with contextlib.suppress(OSError):
+        while True:
+            client, _ = server.accept()
+            with client, client.makefile("rb") as requests:
+                for line in requests:
+                    if line.lower().startswith(b"cseq:") and status:
+                        client.sendall(f"RTSP/1.0 {status}\r\nCSeq: {line[5:].decode().strip()}\r\n\r\n".encode())
+                    elif not status:
+                        break
+
+
+@pytest.mark.parametrize(
+    ("error", "remedy"),
+    [
+        (av.error.OSError(5, "Input/output error"), "Input/output error: check that the host name is right"),
+        (av.error.TimeoutError(110, "Connection timed out"), "Connection timed out: the server does not answer"),
+    ],
+)
+def test_rtsp_that_cannot_be_opened(error: Exception, remedy: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object) -> None:
+        raise error
+
+    monkeypatch.setattr("sender.capture.cameras.open_video", fail)
+    with pytest.raises(SourceError, match=f"cannot open rtsp://cam/a: {remedy}"):
+        RtspReader("rtsp://user:secret@cam/a")
+
+
 def test_rtsp_that_breaks_or_ends_is_lost(monkeypatch: pytest.MonkeyPatch) -> None:
     class Container:
         def decode(self, video: int) -> object:
@@ -78,6 +129,9 @@ def test_rtsp_that_breaks_or_ends_is_lost(monkeypatch: pytest.MonkeyPatch) -> No
     [
         ("rtsp://user:p@ss@cam.example:554/a?b=c", "rtsp://cam.example:554/a?b=c"),
         ("rtsp://cam.example/a", "rtsp://cam.example/a"),
+        ("rtsp://user:secret@[::1/a@b", "rtsp://[::1/a@b"),
+        ("rtsp://user:secret@cam", "rtsp://cam"),
+        ("rtsp://u:s@cam/\x1b[31m", "rtsp://cam/?[31m"),
     ],
 )
 def test_without_credentials(url: str, shown: str) -> None:

@@ -1,5 +1,7 @@
 import logging
 import shutil
+import struct
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -77,6 +79,45 @@ def test_read_oversized_image(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
         read_image(path)
 
 
+def claim(path: Path, width: int, height: int) -> Path:
+    """A PNG whose header claims a size."""
+    content = bytearray(paint(path).read_bytes())
+    content[16:24] = struct.pack(">II", width, height)
+    content[29:33] = struct.pack(">I", zlib.crc32(content[12:29]))
+    path.write_bytes(content)
+    return path
+
+
+@pytest.mark.parametrize("size", [(70_000, 1), (1, 70_000), (30_000, 30_000), (13_500, 13_500), (2**31 - 1, 2**31 - 1)])
+def test_read_image_too_large_for_a_frame(tmp_path: Path, size: tuple[int, int]) -> None:
+    with pytest.raises(SourceError, match=r"huge\.png.* too large"):
+        read_image(claim(tmp_path / "huge.png", *size))
+
+
+@pytest.mark.parametrize("size", [(1, 1), (1, 65_535), (65_535, 1)])
+def test_read_image_of_unusual_size(tmp_path: Path, size: tuple[int, int]) -> None:
+    path = tmp_path / "unusual.png"
+    PillowImage.new("1", size).save(path)
+    assert read_image(path).shape == (size[1], size[0], 3)
+
+
+def test_too_little_memory_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr("sender.capture.images.to_rgb", fail)
+    with pytest.raises(SourceError, match=r"a\.png is too large: too little memory"):
+        read_image(paint(tmp_path / "a.png"))
+
+
+def test_other_formats_are_not_decoded(tmp_path: Path) -> None:
+    # Pillow's decoder of PostScript runs Ghostscript.
+    path = tmp_path / "page.png"
+    path.write_bytes(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n%%EndComments\n")
+    with pytest.raises(SourceError, match="is not an image that can be read"):
+        read_image(path)
+
+
 @pytest.mark.parametrize("seed", range(40))
 def test_read_corrupted_image_gives_image_or_source_error(tmp_path: Path, seed: int) -> None:
     generator = np.random.default_rng(seed)
@@ -111,16 +152,28 @@ def test_source_uses_given_focal_length(tmp_path: Path) -> None:
     assert next(iter(ImageSource([paint(tmp_path / "a.png")], focal_px=50.0))).camera.focal_px == 50.0
 
 
-def test_unreadable_image_is_skipped_and_counted(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_unreadable_images_are_skipped_counted_and_summed_up(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     (tmp_path / "b.jpg").write_text("no")
-    paths = [paint(tmp_path / "a.png"), tmp_path / "b.jpg", paint(tmp_path / "c.png")]
+    (tmp_path / "d.png").touch()
+    paths = [paint(tmp_path / "a.png"), tmp_path / "b.jpg", paint(tmp_path / "c.png"), tmp_path / "d.png"]
+    paths += [paint(tmp_path / "e.png", width=70_000, height=1), damaged(tmp_path / "f.jpg")]
+    paths += [tmp_path / f"gone{index}.png" for index in range(3)]
     metrics = SenderMetrics()
     with caplog.at_level(logging.WARNING):
-        frames = list(ImageSource(paths, metrics=metrics))
+        with ImageSource(paths, metrics=metrics) as source:
+            frames = list(source)
+        source.close()
     assert [(frame.sequence, frame.source) for frame in frames] == [(0, "a.png"), (1, "c.png")]
-    assert metrics.registry.get_sample_value("bodywire_sender_frames_total", {"fate": "unreadable"}) == 1
-    assert len(caplog.records) == 1
-    assert "b.jpg" in caplog.text
+    assert metrics.registry.get_sample_value("bodywire_sender_frames_total", {"fate": "unreadable"}) == 7
+    messages = [record.getMessage() for record in caplog.records]
+    assert len(messages) == 8
+    assert "b.jpg" in messages[0]
+    assert messages[-1] == "skipped 7 of 9 images: b.jpg, d.png, e.png, f.jpg, gone0.png and 2 more"
+
+
+def test_name_that_does_not_print(tmp_path: Path) -> None:
+    path = paint(tmp_path / "a\n\x1b[31m\udcff.png")
+    assert next(iter(ImageSource([path]))).source == "a??[31m?.png"
 
 
 def test_source_without_readable_images(tmp_path: Path) -> None:

@@ -1,9 +1,12 @@
+import os
+import socket
 from pathlib import Path
 
 import pytest
 
 from common.errors import SourceError
 from sender.capture.images import ImageSource
+from sender.capture.interruptible import InterruptibleSource
 from sender.capture.open import DEMO_CLIP, CaptureConfig, open_source
 from sender.capture.video import VideoFileSource
 from tests.unit.sender.capture.test_images import paint
@@ -42,13 +45,15 @@ def test_existing_name_with_brackets_is_no_glob(tmp_path: Path) -> None:
 
 def test_video(tmp_path: Path) -> None:
     with open_source(CaptureConfig(str(film(tmp_path / "clip.avi")), focal_px=80.0)) as source:
-        assert isinstance(source, VideoFileSource)
+        assert isinstance(source, InterruptibleSource)
+        assert isinstance(source.source, VideoFileSource)
         assert next(iter(source)).camera.focal_px == 80.0
 
 
 def test_image_source_uses_focal_length(tmp_path: Path) -> None:
     source = open_source(CaptureConfig(str(paint(tmp_path / "a.png")), focal_px=80.0))
-    assert isinstance(source, ImageSource)
+    assert isinstance(source, InterruptibleSource)
+    assert isinstance(source.source, ImageSource)
     assert next(iter(source)).camera.focal_px == 80.0
 
 
@@ -60,7 +65,24 @@ def test_image_source_uses_focal_length(tmp_path: Path) -> None:
         ("/nonexistent/clip.mp4", "/nonexistent/clip.mp4 does not exist: give --camera"),
         ("/nonexistent/*.jpg", "does not exist: give --camera"),
         ("http://cam.example/a", "only rtsp:// addresses"),
-        ("rtsp://user:secret@127.0.0.1:1/a", "cannot open rtsp://127.0.0.1:1/a"),
+        (
+            "rtsp://user:secret@127.0.0.1:1/a",
+            "cannot open rtsp://127.0.0.1:1/a: Connection refused: check that",
+        ),
+        ("rtsp://user:secret@[::1/a", "cannot open rtsp://[::1/a"),
+        ("rtsp://user:secret@127.0.0.1:99999/a", "cannot open rtsp://127.0.0.1:99999/a"),
+        (str(2**31), "there is no camera 2147483648: the highest index is 255"),
+        (str(2**70), "there is no camera 1180591620717411303"),
+        ("9" * 5000, "there is no camera 99999999999999999999: "),
+        ("-1", "-1 does not exist"),
+        ("n" * 300, "cannot open nnnn"),
+        ("/tmp/" + "n" * 300 + ".mp4", "File name too long"),
+        ("n" * 5000, "File name too long"),
+        ("a\0b", "embedded null byte"),
+        ("/dev/zero", "/dev/zero is a device, but no camera: give --camera"),
+        ("/dev/null", "/dev/null is a device, but no camera: give --camera"),
+        ("/dev/null/a", "cannot open /dev/null/a: Not a directory"),
+        ("[z-a]*.jpg", "[z-a]*.jpg"),
     ],
 )
 def test_missing_camera_is_one_line(camera: str, message: str, capfd: pytest.CaptureFixture[str]) -> None:
@@ -69,7 +91,52 @@ def test_missing_camera_is_one_line(camera: str, message: str, capfd: pytest.Cap
     assert message in str(caught.value)
     assert "\n" not in str(caught.value)
     assert "secret" not in str(caught.value)
+    assert len(str(caught.value)) < 400
     assert capfd.readouterr() == ("", "")
+
+
+def test_name_that_is_not_utf_8(tmp_path: Path) -> None:
+    path = os.fsdecode(os.fsencode(tmp_path) + b"/\xff")
+    for name in (paint(Path(f"{path}.png")), film(Path(f"{path}.mp4"))):
+        assert {shown[:1] for shown in names(name)} == {"?"}
+
+
+def test_glob_takes_only_regular_files(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "a1.png")
+    (tmp_path / "a2.png").mkdir()
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(tmp_path / "a3.png"))
+    (tmp_path / "a4.png").symlink_to("gone.png")
+    with pytest.raises(SourceError, match=r"none of the 4 paths that match .* is an image file; give a glob of images"):
+        open_source(CaptureConfig(str(tmp_path / "a*.png")))
+    paint(tmp_path / "a5.png")
+    assert names(tmp_path / "a*.png") == ["a5.png"]
+    assert names(tmp_path) == ["a5.png"]
+
+
+def test_socket_is_no_source(tmp_path: Path) -> None:
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(tmp_path / "sock"))
+    with pytest.raises(SourceError, match="sock is a socket: give --camera"):
+        open_source(CaptureConfig(str(tmp_path / "sock")))
+
+
+def test_folder_that_cannot_be_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(_: Path) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(Path, "iterdir", refuse)
+    with pytest.raises(SourceError, match=r"cannot read the folder .*: Permission denied"):
+        open_source(CaptureConfig(str(tmp_path)))
+
+
+def test_path_that_cannot_be_looked_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(_: Path) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(Path, "stat", refuse)
+    with pytest.raises(SourceError, match=r"cannot open a\.mp4: Permission denied"):
+        open_source(CaptureConfig("a.mp4"))
 
 
 def test_folder_without_images(tmp_path: Path) -> None:
@@ -83,7 +150,7 @@ def test_file_that_is_neither_image_nor_video(tmp_path: Path) -> None:
         open_source(CaptureConfig(str(tmp_path / "notes.txt")))
 
 
-@pytest.mark.parametrize("focal_px", [0.0, -3.0, float("nan"), float("inf")])
+@pytest.mark.parametrize("focal_px", [0.0, -3.0, 1e300, float("nan"), float("inf")])
 def test_invalid_focal_length_is_rejected(focal_px: float) -> None:
     with pytest.raises(ValueError, match="--focal-px"):
         CaptureConfig(focal_px=focal_px)

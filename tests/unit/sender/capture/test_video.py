@@ -1,15 +1,51 @@
+import os
+import re
+import socket
+import threading
+from collections.abc import Callable
 from fractions import Fraction
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any, cast
 
 import av
 import numpy as np
 import pytest
 
+from common.arrays import Image
 from common.clock import Clock
 from common.errors import SourceError
-from sender.capture.video import VideoFileSource, upright_rgb
+from sender.capture.video import VideoFileSource
+
+
+def checker(width: int, height: int) -> Image:
+    """Red, green, blue and white quarters: upper left, upper right, lower left, lower right."""
+    image = np.full((height, width, 3), 255, np.uint8)
+    image[: height // 2, : width // 2], image[: height // 2, width // 2 :] = (255, 0, 0), (0, 255, 0)
+    image[height // 2 :, : width // 2] = (0, 0, 255)
+    return image
+
+
+def quarters(image: Image) -> list[str]:
+    """The colours of the quarters, in the order of `checker`."""
+    height, width = image.shape[:2]
+    points = [(y, x) for y in (height // 4, 3 * height // 4) for x in (width // 4, 3 * width // 4)]
+    names = {(1, 0, 0): "red", (0, 1, 0): "green", (0, 0, 1): "blue", (1, 1, 1): "white"}
+    return [names[tuple((image[point] > 127).astype(int))] for point in points]
+
+
+def encode(path: Path, images: list[Image], prepare: Callable[[Any], None] = lambda stream: None) -> Path:
+    """A clip of the images; `prepare` changes the stream before the first of them."""
+    with av.open(str(path), "w") as container:
+        stream = cast(Any, container.add_stream("libx264", rate=10))
+        stream.height, stream.width = images[0].shape[:2]
+        stream.pix_fmt = "yuv444p"
+        prepare(stream)
+        for index, image in enumerate(images):
+            frame = av.VideoFrame.from_ndarray(image, format="rgb24")
+            frame.pts = index
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode())
+    return path
 
 
 def film(path: Path, frames: int = 5, fps: int = 10, codec: str = "mpeg4", b_frames: int = 0) -> Path:
@@ -122,13 +158,139 @@ def test_corrupted_file_raises_only_source_error(tmp_path: Path, seed: int) -> N
 
 
 @pytest.mark.parametrize(
-    ("rotation", "corner"), [(0, (0, 0)), (90, (-1, 0)), (180, (-1, -1)), (-180, (-1, -1)), (-90, (0, -1))]
+    ("degrees", "shape", "expected"),
+    [
+        (0, (48, 64), ["red", "green", "blue", "white"]),
+        (90, (64, 48), ["green", "white", "red", "blue"]),
+        (180, (48, 64), ["white", "blue", "green", "red"]),
+        (270, (64, 48), ["blue", "red", "white", "green"]),
+        (-90, (64, 48), ["blue", "red", "white", "green"]),
+    ],
 )
-def test_upright_rgb_rotates_counterclockwise_by_display_matrix(rotation: int, corner: tuple[int, int]) -> None:
-    image = np.zeros((4, 6, 3), np.uint8)
-    image[0, 0] = 255
-    frame = SimpleNamespace(rotation=rotation, to_ndarray=lambda format: image, time=Fraction(0))
-    upright = upright_rgb(cast(av.VideoFrame, frame))
-    assert upright.shape == ((4, 6, 3) if rotation % 180 == 0 else (6, 4, 3))
-    assert upright[corner].all()
-    assert upright.flags.c_contiguous
+def test_display_matrix_rotates_counterclockwise(
+    tmp_path: Path, degrees: int, shape: tuple[int, int], expected: list[str]
+) -> None:
+    path = encode(
+        tmp_path / "phone.mp4", [checker(64, 48)] * 3, lambda stream: stream.set_display_rotation(float(degrees))
+    )
+    with VideoFileSource(path) as source:
+        frames = list(source)
+    assert [frame.image.shape for frame in frames] == [(*shape, 3)] * 3
+    assert quarters(frames[0].image) == expected
+    assert (frames[0].camera.height, frames[0].camera.width) == shape
+    assert frames[0].image.flags.c_contiguous
+
+
+def test_display_matrix_that_is_no_rotation_is_ignored(tmp_path: Path) -> None:
+    path = encode(tmp_path / "a.mp4", [checker(64, 48)], lambda stream: stream.set_display_matrix([0] * 9))
+    with VideoFileSource(path) as source:
+        assert quarters(next(iter(source)).image) == ["red", "green", "blue", "white"]
+
+
+@pytest.mark.parametrize("suffix", [".mp4", ".mkv"])
+def test_variable_frame_rate_keeps_the_times(tmp_path: Path, suffix: str) -> None:
+    path, times_ms = tmp_path / f"clip{suffix}", [500, 540, 700, 710, 1500]
+    with av.open(str(path), "w") as container:
+        stream = cast(Any, container.add_stream("libx264", rate=1000))
+        stream.width, stream.height, stream.pix_fmt, stream.time_base = 64, 48, "yuv420p", Fraction(1, 1000)
+        stream.codec_context.time_base = Fraction(1, 1000)
+        for time_ms in times_ms:
+            frame = av.VideoFrame.from_ndarray(checker(64, 48), format="rgb24")
+            frame.pts, frame.time_base = time_ms, Fraction(1, 1000)
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode())
+    with VideoFileSource(path) as source:
+        assert [frame.media_time_s for frame in source] == pytest.approx([0.0, 0.04, 0.2, 0.21, 1.0], abs=2e-3)
+
+
+@pytest.mark.parametrize(
+    ("aspect", "shape"),
+    [
+        (Fraction(4, 3), (48, 85)),
+        (Fraction(1, 2), (96, 64)),
+        (Fraction(1, 1), (48, 64)),
+        (Fraction(1, 100), (48, 64)),
+    ],
+)
+def test_pixels_become_square(tmp_path: Path, aspect: Fraction, shape: tuple[int, int]) -> None:
+    def prepare(stream: Any) -> None:
+        stream.codec_context.sample_aspect_ratio = aspect
+
+    with VideoFileSource(encode(tmp_path / "dv.mkv", [checker(64, 48)], prepare)) as source:
+        image = next(iter(source)).image
+    assert image.shape == (*shape, 3)
+    assert quarters(image) == ["red", "green", "blue", "white"]
+
+
+@pytest.mark.parametrize(("width", "height"), [(63, 47), (1, 1), (17, 2), (2, 300)])
+def test_odd_sizes(tmp_path: Path, width: int, height: int) -> None:
+    path = encode(tmp_path / "odd.mkv", [np.full((height, width, 3), 200, np.uint8)] * 2)
+    with VideoFileSource(path) as source:
+        frames = list(source)
+    assert [frame.image.shape for frame in frames] == [(height, width, 3)] * 2
+    assert frames[1].image.mean() == pytest.approx(200, abs=4)
+
+
+def test_resolution_that_changes_midway(tmp_path: Path) -> None:
+    parts = [encode(tmp_path / f"{width}.ts", [checker(width, height)] * 4) for width, height in ((64, 48), (96, 80))]
+    path = tmp_path / "both.ts"
+    path.write_bytes(b"".join(part.read_bytes() for part in parts))
+    with VideoFileSource(path) as source:
+        frames = list(source)
+    assert [(frame.camera.width, frame.camera.height) for frame in frames] == [(64, 48)] * 4 + [(96, 80)] * 4
+    assert [frame.image.shape[:2] for frame in frames] == [(48, 64)] * 4 + [(80, 96)] * 4
+    assert quarters(frames[-1].image) == ["red", "green", "blue", "white"]
+
+
+@pytest.mark.parametrize("suffix", [".ts", ".mkv", ".avi"])
+def test_file_that_ends_in_the_middle_of_a_packet(tmp_path: Path, suffix: str) -> None:
+    noise = np.random.default_rng(1).integers(0, 256, (12, 48, 64, 3), dtype=np.uint8)
+    path = encode(tmp_path / f"clip{suffix}", list(noise), lambda stream: setattr(stream, "max_b_frames", 0))
+    content = path.read_bytes()
+    path.write_bytes(content[: len(content) * 2 // 3])
+    frames: list[int] = []
+    try:
+        with VideoFileSource(path) as source:
+            frames.extend(frame.sequence for frame in source)
+    except SourceError as error:
+        assert re.search(r"clip\.\w+ cannot be decoded after frame \d+: \w+", str(error))
+    assert 4 <= len(frames) < 12
+    assert frames == list(range(len(frames)))
+
+
+def test_name_with_a_colon_is_no_protocol(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    film(tmp_path / "concat:clip.mp4")
+    monkeypatch.chdir(tmp_path)
+    with VideoFileSource(Path("concat:clip.mp4")) as source:
+        assert next(iter(source)).source == "concat:clip.mp4"
+
+
+def test_playlist_opens_nothing_over_the_network(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+        path = tmp_path / "list.m3u8"
+        path.write_text(f"#EXTM3U\n#EXT-X-TARGETDURATION:9\n#EXTINF:9,\nhttp://127.0.0.1:{port}/a.ts\n#EXT-X-ENDLIST\n")
+        with pytest.raises(SourceError, match=r"list\.m3u8"), VideoFileSource(path) as source:
+            list(source)
+        server.setblocking(False)
+        with pytest.raises(BlockingIOError):
+            server.accept()
+
+
+def test_pipe_is_played(tmp_path: Path) -> None:
+    content = encode(tmp_path / "clip.ts", [checker(64, 48)] * 6).read_bytes()
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    writer = threading.Thread(target=lambda: pipe.write_bytes(content), daemon=True)
+    writer.start()
+    with VideoFileSource(pipe) as source:
+        frames = list(source)
+    assert [frame.source for frame in frames] == ["pipe"] * 6
+    writer.join(timeout=10)
+
+
+def test_pipe_without_a_writer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sender.capture.video._PIPE_TIMEOUT_S", 0.05)
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(SourceError, match=r"nothing is written to the pipe .*pipe for 0\.05 s: start the program"):
+        VideoFileSource(tmp_path / "pipe")

@@ -35,7 +35,7 @@ from sender.metrics import SenderMetrics
 from sender.rate.controller import RateController
 from sender.rate.policy import RateConfig
 from tests.netlab.hostile_packets import hostile_answers
-from tests.support.fake_link import MODEL, SESSION, CountingCodec, label_frame, settle
+from tests.support.fake_link import MODEL, SECRET, SESSION, CountingCodec, label_frame, settle
 from tests.support.scripted_receiver import (
     WELCOME,
     ClientFixture,
@@ -66,7 +66,7 @@ class Fixture:
         self.fates = RecordingObserver()
         self.rate = RateController(RateConfig(), 30.0)
         observers = Observers(self.fates, LinkAccount(self.rate, SenderMetrics(), clock))
-        self.session = SenderSession(Hello(SESSION, "test", 1, MODEL, live), CountingCodec(), 8)
+        self.session = SenderSession(Hello(SESSION, "test", 1, MODEL, live, session_secret=SECRET), CountingCodec(), 8)
         self.delivery = FrameDelivery(self.session, 8, observers, NoBackgroundTransfer(), clock)
         self.delivery.restart(WELCOME)
 

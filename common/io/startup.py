@@ -1,0 +1,62 @@
+"""The start of a daemon's process, before anything large is imported: standard streams and limits.
+
+Imports nothing but the standard library and `common.errors`, so that it runs where the daemon itself cannot.
+"""
+
+import os
+import resource
+import sys
+
+from common.errors import OutputError, ResourceError
+
+# Measured: the daemons' libraries map 5 GB, hardly a fifth of which is in memory, and allocate 1.5 GB.
+_MIN_ADDRESS_SPACE_BYTES, _MIN_DATA_BYTES = 6_000_000_000, 2_000_000_000
+_MIN_FILE_DESCRIPTORS = 64
+_STREAMS = (("stdin", "r"), ("stdout", "w"), ("stderr", "w"))
+
+
+def prepare_process() -> None:
+    """Opens closed standard streams, and checks the limits of the process.
+
+    Raises:
+        ResourceError: a limit is too low for the daemon to start.
+    """
+    _open_standard_streams()
+    # gRPC's library would write its own stack to stderr beside the line in which a daemon reports an error.
+    os.environ.setdefault("GRPC_VERBOSITY", "NONE")
+    for limit, needed, unit, name, command in (
+        (resource.RLIMIT_AS, _MIN_ADDRESS_SPACE_BYTES, 10**6, "MB of address space", "ulimit -v unlimited"),
+        (resource.RLIMIT_DATA, _MIN_DATA_BYTES, 10**6, "MB of data", "ulimit -d unlimited"),
+        (resource.RLIMIT_NOFILE, _MIN_FILE_DESCRIPTORS, 1, "file descriptors", "ulimit -n 1024"),
+    ):
+        allowed = resource.getrlimit(limit)[0]
+        if allowed != resource.RLIM_INFINITY and allowed < needed:
+            raise ResourceError(
+                f"the process is limited to {allowed // unit} {name}, and needs {needed // unit}: "
+                f"raise the limit, for example with {command}"
+            )
+
+
+def announce(line: str) -> None:
+    """Prints a line on stdout at once.
+
+    Raises:
+        OutputError: stdout cannot be written.
+    """
+    try:
+        sys.stdout.write(f"{line}\n")
+        sys.stdout.flush()
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        raise OutputError(f"cannot write to standard output: {error.strerror}") from error
+
+
+def _open_standard_streams() -> None:
+    """Connects closed standard streams to /dev/null; otherwise the next file or socket would take their place."""
+    for descriptor, (name, mode) in enumerate(_STREAMS):
+        try:
+            os.fstat(descriptor)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # takes the lowest free descriptor, which is this one
+            setattr(sys, name, os.fdopen(descriptor, mode, encoding="utf-8", errors="backslashreplace", closefd=False))

@@ -1,0 +1,103 @@
+"""Wires the receiver's components from its configuration."""
+
+import asyncio
+import signal
+from collections.abc import Callable
+from contextlib import nullcontext
+from dataclasses import dataclass, field
+
+import torch
+
+from common.codec.frame_codec import FrameCodec
+from common.codec.packet import CODEC_VERSION
+from common.io.logs import LogConfig
+from common.io.telemetry import MetricsConfig, MetricsServer
+from common.weights.devices import DeviceConfig
+from common.weights.loader import model_hash
+from receiver.diffusion.stage import SamplingConfig
+from receiver.engine.local import BatchingConfig, LocalEngine
+from receiver.engine.reconstructor import Reconstructor
+from receiver.link.auth.tls import SecurityConfig
+from receiver.link.server import LinkServer, ListenConfig
+from receiver.link.session import SessionRegistry
+from receiver.link.startup_line import startup_line
+from receiver.metrics import ReceiverMetrics
+from receiver.pipeline import ReceiverPipeline, SharingConfig
+from receiver.publish.session_directory import PublishConfig, SessionDirectory
+from receiver.surface.stage import SurfaceConfig
+
+
+@dataclass(frozen=True, slots=True)
+class ReceiverConfig:
+    """The receiver's configuration by component."""
+
+    listen: ListenConfig = field(default_factory=ListenConfig)
+    security: SecurityConfig = field(default_factory=SecurityConfig)
+    publish: PublishConfig = field(default_factory=PublishConfig)
+    diffusion: SamplingConfig = field(default_factory=SamplingConfig)
+    surface: SurfaceConfig = field(default_factory=SurfaceConfig)
+    device: DeviceConfig = field(default_factory=DeviceConfig)
+    batching: BatchingConfig = field(default_factory=BatchingConfig)
+    sharing: SharingConfig = field(default_factory=SharingConfig)
+    metrics: MetricsConfig = field(default_factory=MetricsConfig)
+    logging: LogConfig = field(default_factory=LogConfig)
+
+
+def receive(config: ReceiverConfig, announce: Callable[[str], None]) -> None:
+    """Receives until SIGTERM or SIGINT, then finishes the frames in hand.
+
+    While the networks are loaded, SIGTERM ends the process at once, and SIGINT raises KeyboardInterrupt.
+
+    Args:
+        announce: prints the line with the address.
+
+    Raises:
+        UsageError: options contradict each other, or a certificate, key or token cannot be used.
+        OutputError: the directory or an address cannot be used, or another receiver uses it.
+        WeightsError: trained weights are missing, damaged or of another version.
+    """
+    config.logging.start("receiver")
+    config.security.check(config.listen.listen)
+    # Small networks on few cores: more threads than one fight over them.
+    torch.set_num_threads(1)
+    metrics = ReceiverMetrics()
+    address = config.metrics.metrics
+    with (
+        SessionDirectory(config.publish) as directory,
+        MetricsServer(address, metrics.registry) if address else nullcontext(),
+    ):
+        reconstructor = Reconstructor.load(config.diffusion, config.surface, config.device.resolve())
+        asyncio.run(_serve(config, reconstructor, directory, metrics, announce))
+
+
+async def _serve(
+    config: ReceiverConfig,
+    reconstructor: Reconstructor,
+    directory: SessionDirectory,
+    metrics: ReceiverMetrics,
+    announce: Callable[[str], None],
+) -> None:
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for signal_number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(signal_number, stop.set)
+    networks = model_hash()
+    engine = LocalEngine(reconstructor, config.batching)
+    pipeline = ReceiverPipeline(engine, directory, metrics, sharing=config.sharing)
+    registry = SessionRegistry(lambda: FrameCodec(networks))
+    server = LinkServer(
+        config.listen,
+        pipeline,
+        registry,
+        model_hash=networks,
+        codec_version=CODEC_VERSION,
+        security=config.security,
+        on_refused=metrics.stream_refused,
+    )
+    try:
+        bound = await server.start()
+        announce(startup_line(bound, config.security))
+        await stop.wait()
+    finally:
+        await server.stop()
+        await pipeline.close()
