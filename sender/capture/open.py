@@ -9,6 +9,7 @@ from pathlib import Path
 
 from common.clock import SYSTEM_CLOCK, Clock
 from common.errors import SourceError
+from common.frames import MAX_FOCAL_PX, MIN_FOCAL_PX
 from common.io.configuration import option
 from sender.capture.cameras import DeviceReader, RtspReader, without_credentials
 from sender.capture.images import ImageSource, is_image_path, natural_order
@@ -22,7 +23,6 @@ from sender.metrics import SenderMetrics
 _MAX_INDEX, _INDEX_DIGITS = 255, 4
 _VIDEO4LINUX_MAJOR = 81
 _SHOWN_CHARACTERS = 200
-_MAX_FOCAL_PX = 1e9
 
 DEMO_CLIP = Path(__file__).with_name("data") / "demo.mp4"
 
@@ -39,8 +39,8 @@ class CaptureConfig:
     def __post_init__(self) -> None:
         if not self.camera:
             raise ValueError("--camera is empty: give a camera, a file, or demo")
-        if self.focal_px is not None and not 0 < self.focal_px < _MAX_FOCAL_PX:
-            raise ValueError(f"--focal-px must be above 0 and below {_MAX_FOCAL_PX:g}, not {self.focal_px}")
+        if self.focal_px is not None and not MIN_FOCAL_PX <= self.focal_px <= MAX_FOCAL_PX:
+            raise ValueError(f"--focal-px must lie in {MIN_FOCAL_PX:g}…{MAX_FOCAL_PX:g}, not {self.focal_px}")
 
 
 def open_source(

@@ -150,7 +150,7 @@ def test_file_that_is_neither_image_nor_video(tmp_path: Path) -> None:
         open_source(CaptureConfig(str(tmp_path / "notes.txt")))
 
 
-@pytest.mark.parametrize("focal_px", [0.0, -3.0, 1e300, float("nan"), float("inf")])
+@pytest.mark.parametrize("focal_px", [0.0, -3.0, 1e-3, 1e9, float("nan"), float("inf")])
 def test_invalid_focal_length_is_rejected(focal_px: float) -> None:
     with pytest.raises(ValueError, match="--focal-px"):
         CaptureConfig(focal_px=focal_px)
