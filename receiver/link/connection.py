@@ -256,9 +256,7 @@ class Connection:
     async def _work(self) -> None:
         while (arrival := await self._arrivals.get()) is not None:
             self._begin(arrival)
-            self._handling = True
             status, reason = await self._handle(arrival)
-            self._handling = False
             self._unacknowledged -= 1
             if self._abandoned:
                 return
@@ -282,6 +280,7 @@ class Connection:
         if self._session.has_handled(frame.sequence):
             self._handler.on_unused(self._session, frame)
             return AckStatus.DUPLICATE, ""
+        self._handling = True
         try:
             await self._handler.on_frame(self._session, frame)
         except WireError as error:
@@ -291,6 +290,8 @@ class Connection:
             return AckStatus.REJECTED, str(error)
         except BodywireError as error:
             raise stream_failure(error) from error
+        finally:
+            self._handling = False
         self._rejected_in_a_row = 0
         self._session.handled(frame.sequence)
         return AckStatus.DECODED, ""

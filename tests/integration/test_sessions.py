@@ -4,6 +4,7 @@ import asyncio
 import inspect
 import logging
 import secrets
+from collections import Counter
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -30,6 +31,7 @@ from common.wire.convert import (
 )
 from receiver.link.auth.tls import SecurityConfig
 from receiver.link.auth.tokens import add_token
+from receiver.link.refusals import Refusal
 from receiver.link.session import SessionRegistry
 from receiver.metrics import ReceiverMetrics
 from receiver.pipeline import ReceiverPipeline
@@ -105,8 +107,10 @@ async def assert_theft_is_refused(address: Address, token: str = "", secret: byt
 async def test_theft_between_token_holders_is_refused_in_every_order(
     link: LinkFixture, tmp_path: Path, tokens: dict[str, str], caplog: pytest.LogCaptureFixture
 ) -> None:
-    disk, security = OwnedSessions(), SecurityConfig(tokens=tmp_path / "tokens.toml")
-    server, address = await link.server(OwnedPipeline(disk), security=security)
+    disk, security, counted = OwnedSessions(), SecurityConfig(tokens=tmp_path / "tokens.toml"), Counter[Refusal]()
+    server, address = await link.server(
+        OwnedPipeline(disk), security=security, on_refused=lambda refusal: counted.update([refusal])
+    )
     async with RawSender(address, tokens["studio"]) as owner:
         assert isinstance(await owner.hello(), Welcome)
         assert await owner.frame(0) is AckStatus.DECODED
@@ -115,6 +119,7 @@ async def test_theft_between_token_holders_is_refused_in_every_order(
         # The owner's stream goes on, and its frames are recorded.
         assert await owner.frame(1) is AckStatus.DECODED
     await assert_theft_is_refused(address, tokens["camera"])
+    assert counted == {Refusal.OWNER: 6}
     await server.stop()
     server, address = await link.server(OwnedPipeline(disk), security=security)
     await assert_theft_is_refused(address, tokens["camera"], OWN_SECRET)
@@ -190,14 +195,15 @@ async def test_twenty_hellos_with_one_id_leave_one_peer_and_one_stream(link: Lin
     streams = [RawSender(address) for _ in range(20)]
     await asyncio.gather(*(stream.hello() for stream in streams), return_exceptions=True)
     ended = [asyncio.create_task(stream.end()) for stream in streams]
-    done, alive = await asyncio.wait(ended, timeout=1.0)
-    assert {task.result()[0] for task in done} == {grpc.StatusCode.ABORTED}
-    assert (len(alive), pipeline.peers, len(registry.sessions)) == (1, 1, 1)
-    (last,) = (stream for stream, task in zip(streams, ended, strict=True) if task in alive)
+    while len(alive := [end for end in ended if not end.done()]) > 1:
+        await asyncio.wait(alive, return_when=asyncio.FIRST_COMPLETED)
+    assert {end.result()[0] for end in ended if end.done()} == {grpc.StatusCode.ABORTED}
+    assert (pipeline.peers, len(registry.sessions)) == (1, 1)
+    (last,) = (stream for stream, end in zip(streams, ended, strict=True) if not end.done())
     assert await last.frame(0) is AckStatus.DECODED
     for stream in streams:
         await stream.__aexit__()
-    await asyncio.wait(alive)
+    await asyncio.gather(*ended)
 
 
 async def test_token_holder_with_every_session_yields_one_to_another(

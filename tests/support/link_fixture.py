@@ -12,6 +12,7 @@ from common.blobs import Blob
 from common.clock import SYSTEM_CLOCK, Clock
 from common.io.addresses import Address
 from common.wire.convert import FrameMessage, Hello
+from receiver.link.refusals import Refusal
 from receiver.link.server import LinkServer, ListenConfig
 from receiver.link.session import FrameHandler, Session, SessionRegistry
 from sender.link import FrameEncoder, LinkClient, LinkConfig
@@ -80,6 +81,7 @@ class LinkFixture:
         port: int = 0,
         model: bytes = MODEL,
         security: receiver.link.auth.tls.SecurityConfig | None = None,
+        on_refused: Callable[[Refusal], None] = lambda _: None,
         clock: Clock = SYSTEM_CLOCK,
     ) -> tuple[LinkServer, Address]:
         server = LinkServer(
@@ -89,6 +91,7 @@ class LinkFixture:
             model_hash=model,
             codec_version=1,
             security=security,
+            on_refused=on_refused,
             clock=clock,
         )
         address = await server.start()
@@ -107,6 +110,7 @@ class LinkFixture:
         *,
         live: bool = False,
         connect_timeout: float = 5.0,
+        reconnect_timeout: float = 120.0,
         codec_version: int = 1,
         encoder: FrameEncoder | None = None,
         pacer: Pacer | None = None,
@@ -114,7 +118,7 @@ class LinkFixture:
     ) -> tuple[LinkClient, RecordingObserver]:
         observer = RecordingObserver()
         client = LinkClient(
-            LinkConfig(peer=peer, connect_timeout=connect_timeout),
+            LinkConfig(peer=peer, connect_timeout=connect_timeout, reconnect_timeout=reconnect_timeout),
             Hello(secrets.token_bytes(16), "test", codec_version, MODEL, live, session_secret=secrets.token_bytes(32)),
             encoder or CountingCodec(),
             observer=observer,

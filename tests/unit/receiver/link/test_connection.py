@@ -27,6 +27,7 @@ from common.wire.convert import (
 from common.wire.stream import StreamBroken
 from receiver.link.connection import Connection
 from receiver.link.session import SenderClock, Session
+from receiver.link.session_use import Claim
 from tests.support.fake_link import MODEL, SECRET, SESSION, CountingCodec, fake_link, label_frame, new_session, settle
 
 WELCOME = Welcome(True, MODEL)
@@ -83,12 +84,21 @@ class ScriptedSender:
         )
         self.session = session
         self.codec = CountingCodec()
+        self._server = server
 
     async def start(self) -> asyncio.Task[bool]:
         await self.session.claim(self.connection.abandon)
         running = asyncio.create_task(self.connection.run(WELCOME))
         assert await self.receive() == WELCOME
         return running
+
+    def stall(self) -> None:
+        """Stops reading: what the receiver writes from now on waits for ever."""
+
+        async def write(_: bytes) -> None:
+            await asyncio.Event().wait()
+
+        self._server.write = write  # type: ignore[method-assign, assignment]
 
     async def receive(self) -> ServerMessage:
         data = await self.end.read()
@@ -288,6 +298,51 @@ async def test_stream_is_aborted_when_another_claims_its_session() -> None:
         await abandoned
     await new.write(Drain())
     assert await running
+
+
+async def test_session_is_released_by_a_sender_that_does_not_read() -> None:
+    session = new_session()
+    old, new = ScriptedSender(session, FakePipeline()), ScriptedSender(session, FakePipeline())
+    running = await old.start()
+    old.stall()
+    await old.send([0, 1])
+    assert session.next_sequence == 1
+    assert not running.done()
+    continued = await new.start()
+    with pytest.raises(StreamBroken, match="ABORTED"):
+        await running
+    await new.write(Drain())
+    assert await continued
+
+
+async def test_evicted_stream_ends_for_the_reason_of_its_eviction() -> None:
+    pipeline, session = FakePipeline(), new_session()
+    sender = ScriptedSender(session, pipeline)
+    running = await sender.start()
+    pipeline.gate.clear()
+    await sender.send([0, 1])
+    closing = asyncio.create_task(session.close(StreamBroken("RESOURCE_EXHAUSTED", "full for now")))
+    await settle()
+    assert not closing.done()
+    pipeline.gate.set()
+    await closing
+    assert (pipeline.done, session.in_use) == ([0], False)
+    with pytest.raises(StreamBroken, match="full for now"):
+        await running
+
+
+async def test_stream_evicted_before_it_begins() -> None:
+    session = new_session()
+    old, second, third = (ScriptedSender(session, FakePipeline()) for _ in range(3))
+    abandoned = await old.start()
+    claims = [asyncio.create_task(sender.session.claim(sender.connection.abandon)) for sender in (second, third)]
+    with pytest.raises(StreamBroken, match="ABORTED"):
+        await abandoned
+    assert [await claim for claim in claims] == [Claim.SUPERSEDED, Claim.GRANTED]
+    third.connection.abandon(StreamBroken("RESOURCE_EXHAUSTED", "full for now"))
+    with pytest.raises(StreamBroken, match="full for now"):
+        await third.connection.run(WELCOME)
+    assert not session.in_use
 
 
 async def test_drain_finishes_and_acknowledges_frames_that_have_arrived() -> None:
