@@ -1,14 +1,18 @@
-"""Who may begin a session when the receiver is full: shares are fair between accounts."""
+"""Who may begin a session: shares are fair between accounts, also when the receiver is full."""
 
 from collections import Counter
 from collections.abc import Collection
 from dataclasses import dataclass
 
+from common.clock import Clock
 from receiver.link.refusals import Refusal, StreamRefused
 from receiver.link.session import Session
 
 # A sender whose stream broke comes back within this time, unless it is gone.
 _RETURN_S = 15.0
+# After a burst of as many sessions as an account may have.
+_NEW_SESSIONS_PER_S = 1.0
+_MAX_ACCOUNTS = 1024
 # An account yields a session only to one that has this many fewer: otherwise the two would take it from each other.
 _FAIR_DIFFERENCE = 2
 
@@ -61,6 +65,33 @@ class SessionLimits:
         largest = [session for session in settled if counts[session.account] == most]
         idle = [session for session in largest if not session.in_use]
         return min(idle, key=_last_message_s) if idle else largest[-1]
+
+
+class SessionRate:
+    """Limits how often each account begins a session: each one leaves a line on the disk for good.
+
+    Args:
+        burst: sessions that an account may begin at once.
+    """
+
+    def __init__(self, burst: int, clock: Clock) -> None:
+        self._burst, self._clock = burst, clock
+        # When the account will have its whole burst again; accounts that have it are left out.
+        self._restored_s: dict[str, float] = {}
+
+    def take(self, account: str) -> None:
+        """Counts a session that an account begins.
+
+        Raises:
+            StreamRefused: it begins sessions too often.
+        """
+        now_s = self._clock.monotonic()
+        if len(self._restored_s) >= _MAX_ACCOUNTS:
+            self._restored_s = {name: at_s for name, at_s in self._restored_s.items() if at_s > now_s}
+        restored_s = max(self._restored_s.get(account, now_s), now_s) + 1 / _NEW_SESSIONS_PER_S
+        if restored_s - now_s > self._burst / _NEW_SESSIONS_PER_S:
+            raise StreamRefused(Refusal.FULL, f"full for now: {account} begins sessions too often")
+        self._restored_s[account] = restored_s
 
 
 def _is_gone(session: Session, account: str, now_s: float) -> bool:

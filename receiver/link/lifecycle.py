@@ -10,7 +10,7 @@ import logging
 from common.clock import Clock
 from common.wire.convert import Hello
 from common.wire.stream import StreamBroken
-from receiver.link.admission import SessionLimits
+from receiver.link.admission import SessionLimits, SessionRate
 from receiver.link.auth.authenticator import PeerIdentity
 from receiver.link.auth.ownership import NotOwner, SessionOwner
 from receiver.link.refusals import Refusal, RepeatedLines, StreamRefused
@@ -34,6 +34,7 @@ class SessionLifecycle:
         self._registry = registry
         self._handler = handler
         self._limits = limits
+        self._rate = SessionRate(limits.per_account, clock)
         self._clock = clock
         self._lines = RepeatedLines(logger, clock)
         self._opening: dict[bytes, asyncio.Task[Session]] = {}
@@ -95,6 +96,7 @@ class SessionLifecycle:
         now_s, sessions = self._clock.monotonic(), self._registry.sessions
         settled = [session for session in sessions if session.session_id not in self._opening]
         victim = self._limits.victim(account, sessions, settled, now_s)
+        self._rate.take(account)
         evicted = None
         if victim is not None:
             line = f"a session of {victim.account} ({victim.sender}) ends: the receiver is full"

@@ -31,7 +31,7 @@ from receiver.link.service import StreamService
 from receiver.link.session import FrameHandler, SessionRegistry
 
 # A connection that says nothing, or has no stream, ends after these times: each holds a descriptor.
-_HANDSHAKE_TIMEOUT_MS, _IDLE_TIMEOUT_MS = 5_000, 30_000
+_HANDSHAKE_TIMEOUT_MS, _IDLE_TIMEOUT_MS = 10_000, 30_000
 # Each session may have two connections while its sender reconnects; there is room for others that are about to end.
 _CONNECTIONS_PER_SESSION, _OTHER_CONNECTIONS = 2, 384
 # A sender has one stream on a connection; monitoring may have a few.

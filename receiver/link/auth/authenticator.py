@@ -82,6 +82,9 @@ def host_of(peer: str) -> str:
     kind, _, text = host.partition(":")
     if kind != "ipv6":
         return host
-    address = ip_address(text.strip("[]").partition("%")[0])
+    try:
+        address = ip_address(text.strip("[]").partition("%")[0])
+    except ValueError:
+        return host
     mapped = getattr(address, "ipv4_mapped", None)
     return f"ipv4:{mapped}" if mapped else f"ipv6:{IPv6Network((int(address), 64), strict=False)}"

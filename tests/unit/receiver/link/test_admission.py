@@ -1,6 +1,7 @@
 import pytest
 
-from receiver.link.admission import SessionLimits
+from common.clock import Clock
+from receiver.link.admission import SessionLimits, SessionRate
 from receiver.link.auth.ownership import SessionOwner
 from receiver.link.refusals import Refusal, StreamRefused
 from receiver.link.session import Session
@@ -79,3 +80,30 @@ async def test_account_at_its_limit_replaces_its_own_idle_session_or_is_refused(
 async def test_session_that_has_not_begun_does_not_end() -> None:
     present = await sessions("aaa")
     assert SessionLimits(3, 9).victim("b", present, present[:2], NOW_S) is present[1]
+
+
+def test_account_begins_a_burst_of_sessions_and_then_one_per_second() -> None:
+    now_s = 0.0
+    rate = SessionRate(3, Clock(lambda: now_s, lambda: 0.0))
+    for _ in range(3):
+        rate.take("a")
+    for _ in range(5):
+        with pytest.raises(StreamRefused, match="full for now: a begins sessions too often"):
+            rate.take("a")
+    rate.take("b")
+    now_s = 1.0
+    rate.take("a")
+    with pytest.raises(StreamRefused):
+        rate.take("a")
+    now_s = 100.0
+    for _ in range(3):
+        rate.take("a")
+
+
+def test_memory_of_accounts_is_bounded() -> None:
+    now_s = 0.0
+    rate = SessionRate(3, Clock(lambda: now_s, lambda: 0.0))
+    for number in range(10_000):
+        now_s += 0.01
+        rate.take(str(number))
+    assert len(rate._restored_s) <= 1024

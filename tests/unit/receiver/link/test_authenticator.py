@@ -35,6 +35,7 @@ class Context:
         ("ipv6:[::ffff:10.0.0.7]:40112", "ipv4:10.0.0.7"),
         ("unix:", "unix"),
         ("unknown", "unknown"),
+        ("ipv6:no address:1", "ipv6:no address"),
     ],
 )
 def test_host_of_a_peer(peer: str, host: str) -> None:
