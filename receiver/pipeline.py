@@ -5,8 +5,8 @@ link ─ codec ─ [ engine: decode ─ diffusion ─ surface, and the skinned b
 
 import asyncio
 import logging
-from collections.abc import Mapping
-from concurrent.futures import ThreadPoolExecutor
+import time
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from common.blobs import COLOURS, Blob
@@ -26,6 +26,7 @@ from receiver.engine.engine import (
     ReconstructionResult,
     RequestWithdrawn,
 )
+from receiver.engine.fair_executor import FairExecutor
 from receiver.link.session import SenderClock, Session
 from receiver.metrics import FrameFate, ReceiverMetrics
 from receiver.publish.frame_record import FrameRecord, PersonRecord
@@ -37,7 +38,7 @@ logger = logging.getLogger(__name__)
 # The oldest frames are those that a sender without a link has kept in its spool. A larger age or clock error comes from
 # a wrong clock.
 _MAX_AGE_S = 30 * 86_400.0
-# Encoding and writing meshes overlaps with reconstruction; one session's frames are written one after the other.
+# Encoding and writing meshes overlaps with reconstruction; one session's meshes are written one after the other.
 _PUBLISH_THREADS = 2
 
 
@@ -87,7 +88,9 @@ class ReceiverPipeline:
         self._sharing = sharing or SharingConfig()
         self._sessions: dict[bytes, _SessionState] = {}
         self._output = OutputGuard(clock)
-        self._publishers = ThreadPoolExecutor(_PUBLISH_THREADS, thread_name_prefix="publish")
+        self._publishers = FairExecutor(_PUBLISH_THREADS, "publish")
+        self._publishing = 0
+        self._published = asyncio.Event()
 
     async def on_session(self, session: Session) -> None:
         """Opens the session's output; frames that an earlier receiver wrote there are not requested again.
@@ -120,16 +123,12 @@ class ReceiverPipeline:
         if result is None:
             self._drop_late(session)
             return
-        state = self._sessions[session.session_id]
-        state.clouds = {person.labels.identity: person.cloud for person in result.people}
+        self._sessions[session.session_id].clouds = {person.labels.identity: person.cloud for person in result.people}
         for stage, spent_ms in result.stages_ms.items():
             self._metrics.stage_passed(stage, spent_ms)
         stages_ms.update(result.stages_ms)
-        loop = asyncio.get_running_loop()
         with self._output.attempt():
-            await loop.run_in_executor(
-                self._publishers, self._publish, state.writer, decoded, result, stages_ms, session.clock
-            )
+            await self._publish(session, decoded, result, stages_ms)
 
     def on_blob(self, session: Session, blob: Blob) -> None:
         """Takes colours of a person's surface points, for the frames that follow.
@@ -160,6 +159,11 @@ class ReceiverPipeline:
     async def close(self) -> None:
         """Finishes the frames in the engine and those being written."""
         await self._engine.close()
+        # A request that is finished resumes its `on_frame` in the next turn of the event loop.
+        await asyncio.sleep(0)
+        while self._publishing:
+            self._published.clear()
+            await self._published.wait()
         self._publishers.shutdown()
 
     def _decode(self, session: Session, frame: FrameMessage, stages_ms: dict[str, float]) -> DecodedFrame:
@@ -184,8 +188,7 @@ class ReceiverPipeline:
             # Another file may show another person: the previous clouds are no start for them.
             state.source, state.clouds = labels.source, {}
         request = ReconstructionRequest(
-            session.account or session.session_id,
-            session.session_id,
+            *_account_and_session(session),
             self._within_limit(session, labels),
             state.clouds,
             state.colours,
@@ -242,20 +245,45 @@ class ReceiverPipeline:
                 "frames of %s arrive faster than they are reconstructed: late ones are dropped", session.sender
             )
 
-    def _publish(
+    async def _publish(
+        self, session: Session, decoded: DecodedFrame, result: ReconstructionResult, stages_ms: dict[str, float]
+    ) -> None:
+        """Writes the meshes of each person in the session's turn, then the frame's record."""
+        writer, labels = self._sessions[session.session_id].writer, decoded.frame
+        records: list[PersonRecord] = []
+        spent_ms = 0.0
+
+        def write(people: Sequence[ReconstructedPerson]) -> None:
+            nonlocal spent_ms
+            began_s = time.perf_counter()
+            records.extend(self._write_person(writer, labels, person) for person in people)
+            spent_ms += (time.perf_counter() - began_s) * 1e3
+
+        def write_last() -> None:
+            write(result.people[-1:])
+            self._metrics.stage_passed("publish", spent_ms)
+            self._append(session, writer, decoded, records, {**stages_ms, "publish": spent_ms})
+
+        self._publishing += 1
+        try:
+            for person in result.people[:-1]:
+                await self._publishers.run(*_account_and_session(session), write, (person,))
+            await self._publishers.run(*_account_and_session(session), write_last)
+        finally:
+            self._publishing -= 1
+            self._published.set()
+
+    def _append(
         self,
+        session: Session,
         writer: SessionWriter,
         decoded: DecodedFrame,
-        result: ReconstructionResult,
-        stages_ms: dict[str, float],
-        clock: SenderClock | None,
+        records: Sequence[PersonRecord],
+        stages_ms: Mapping[str, float],
     ) -> None:
-        """Writes meshes and the frame's record; runs in a publisher thread."""
+        """Writes the frame's record; runs in a publisher thread."""
         labels = decoded.frame
-        with self._metrics.stage("publish") as span:
-            records = tuple(self._write_person(writer, labels, person) for person in result.people)
-        stages_ms["publish"] = span.ms
-        age_ms, clock_error_ms = age_and_error_ms(self._clock.wall(), labels.captured_at, clock)
+        age_ms, clock_error_ms = age_and_error_ms(self._clock.wall(), labels.captured_at, session.clock)
         writer.append(
             FrameRecord(
                 sequence=labels.sequence,
@@ -266,7 +294,7 @@ class ReceiverPipeline:
                 bytes_by_group=rounded_bytes(decoded.bytes_by_group, sum(decoded.bytes_by_group.values())),
                 rho=decoded.rho,
                 stages_ms=stages_ms,
-                people=records,
+                people=tuple(records),
                 left_out=len(labels.people) - len(records),
             )
         )
@@ -297,6 +325,10 @@ def age_and_error_ms(now_s: float, captured_at: float, clock: SenderClock | None
     age_s = now_s - (clock.offset_s if clock else 0.0) - captured_at
     age_ms = age_s * 1e3 if abs(age_s) <= _MAX_AGE_S else None
     return age_ms, clock.error_s * 1e3 if clock and clock.error_s <= _MAX_AGE_S else None
+
+
+def _account_and_session(session: Session) -> tuple[Hashable, Hashable]:
+    return session.account or session.session_id, session.session_id
 
 
 def rounded_bytes(shares: Mapping[str, float], total: float) -> dict[str, int]:

@@ -20,6 +20,7 @@ from receiver.engine.engine import (
     ReconstructionResult,
     RequestWithdrawn,
 )
+from receiver.engine.fair_executor import FairExecutor
 from receiver.engine.fair_queue import FairQueue
 from receiver.engine.reconstructor import InferredFrame, Reconstructor
 from receiver.mesh.skinned_glb import Skeleton
@@ -123,9 +124,8 @@ class LocalEngine:
         self._submitted = asyncio.Event()
         self._extracted = asyncio.Event()
         self._people_in_extraction = 0
-        self._surface_workers = surface_workers or min(4, os.cpu_count() or 1)
         self._networks = ThreadPoolExecutor(1, thread_name_prefix="networks")
-        self._surfaces = ThreadPoolExecutor(self._surface_workers, thread_name_prefix="surface")
+        self._surfaces = FairExecutor(surface_workers or min(4, os.cpu_count() or 1), "surface")
         self._dispatcher: asyncio.Task[None] | None = None
         self._extractions: set[asyncio.Task[None]] = set()
         self._closed = False
@@ -243,13 +243,10 @@ class LocalEngine:
         return fair if several_accounts else most, fair if len(active) > 1 else most
 
     async def _wait_for_surfaces(self) -> None:
-        """Holds the next network pass back while enough people wait for surfaces: the others stay in fair order."""
-        while self._people_in_extraction >= self._most_in_extraction():
+        """Holds the next network pass back while a full batch waits for surfaces."""
+        while self._people_in_extraction >= self._config.batch_people:
             self._extracted.clear()
             await self._extracted.wait()
-
-    def _most_in_extraction(self) -> int:
-        return self._config.batch_people if len(self._active()) == 1 else self._surface_workers
 
     async def _infer(self, batch: list[_Part]) -> list[InferredFrame | Exception]:
         """The network pass; if it fails, each person alone, so that one bad frame does not fail the others."""
@@ -270,9 +267,8 @@ class LocalEngine:
         return [InferredFrame(each.people, {}) for each in inferred]
 
     async def _extract(self, part: _Part, inferred: InferredFrame) -> None:
-        loop = asyncio.get_running_loop()
         try:
-            result = await loop.run_in_executor(self._surfaces, self._reconstructor.extract, inferred)
+            result = await self._surfaces.run(*part.frame.session, self._reconstructor.extract, inferred)
         except Exception as error:  # any error belongs to the caller
             part.frame.fail(error)
         else:

@@ -204,6 +204,17 @@ async def test_requests_name_account_and_session(tmp_path: Path) -> None:
     assert "left_out" not in receiver.lines()[0]
 
 
+async def test_close_finishes_the_frame_that_is_being_written(tmp_path: Path) -> None:
+    receiver, session = Receiver(tmp_path, SharingConfig()), new_session()
+    async with receiver.running() as pipeline:
+        await pipeline.on_session(session)
+        handling = asyncio.create_task(pipeline.on_frame(session, next(messages(1, scores=(1.0,) * 8))))
+        await settle()
+        await pipeline.close()
+        await handling
+    assert len(receiver.lines()[0]["people"]) == 8
+
+
 @pytest.mark.parametrize("wrong", [{"peer_people": 0}, {"live_wait_ms": -1.0}, {"live_wait_ms": 60_001.0}])
 def test_config_refuses_what_cannot_be(wrong: dict[str, float]) -> None:
     with pytest.raises(ValueError, match=r"peer-people|live-wait-ms"):
