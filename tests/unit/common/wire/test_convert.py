@@ -36,6 +36,7 @@ from common.wire.convert import (
     encode_client,
     encode_server,
 )
+from common.wire.stream import StreamBroken
 from tests.netlab.hostile_packets import hostile_answers, hostile_messages
 
 _sequences = st.integers(0, MAX_SEQUENCE)
@@ -243,3 +244,9 @@ def test_hostile_messages_are_refused_or_printable(messages: Any, decode: Any) -
             accepted += 1
             assert str(getattr(message, "reason", "") + getattr(message, "sender", "")).isprintable()
     assert accepted > 500
+
+
+def test_reason_of_a_broken_stream_is_printable() -> None:
+    broken = StreamBroken("UNAVAILABLE", "bye\n\x1b[2J" + "x" * 1000)
+    assert broken.reason.startswith(r"bye\n\x1b[2Jxxx") and len(broken.reason) == MAX_REASON_CHARACTERS
+    assert str(broken).isprintable()
