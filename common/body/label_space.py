@@ -11,6 +11,7 @@ Shapes: B people, R regions; 104 entries in the order of `common.labels.group_sl
 from typing import Self
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
@@ -59,8 +60,11 @@ class LabelSpace(nn.Module):
             WeightsError: the file is missing or unreadable.
         """
         try:
-            return cls(load_file(LABEL_SPACE_FILE)).eval()
-        except (OSError, ValueError) as error:
+            space = cls(load_file(LABEL_SPACE_FILE)).eval()
+            # Shows that every tensor is there and has its shape.
+            space.encode(space.decode(torch.zeros(1, LABEL_SIZE)), space.decode_colours(torch.zeros(1, LABEL_SIZE)))
+            return space
+        except (OSError, ValueError, SafetensorError, AttributeError, RuntimeError, KeyError) as error:
             raise WeightsError(f"{LABEL_SPACE_FILE.name} is missing or unreadable; reinstall bodywire") from error
 
     def encode(self, parameters: BodyParameters, colours: Tensor | None = None) -> Tensor:

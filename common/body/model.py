@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from common.body.anatomy import CURLS, FINGER_BONES, JOINTS, MIRROR_SIGNS, MIRRORED_CURLS, MIRRORED_JOINTS, SHAPE_SIZE
-from common.body.bake import load_arrays
+from common.body.cache import load_arrays
 from common.body.rotations import axis_angle_to_matrix
 
 
@@ -102,7 +102,7 @@ class BodyModel(nn.Module):
 
     @classmethod
     def load(cls) -> Self:
-        """The baked body; bakes it first if the cache does not have it (`common.body.bake`)."""
+        """The baked body; bakes it first if the cache does not have it (`common.body.cache`)."""
         return cls({name: torch.from_numpy(array) for name, array in load_arrays().items()}).eval()
 
     def rest(self, shape: Tensor) -> tuple[Tensor, Tensor]:

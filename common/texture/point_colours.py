@@ -22,7 +22,7 @@ import zstandard
 
 from common.arrays import BoolArray, ByteArray, Float64Array, IntArray
 from common.body.anatomy import POINTS, TOKENS
-from common.body.bake import load_arrays
+from common.body.cache import load_arrays
 from common.errors import MalformedPacket
 
 VERSION = 1

@@ -72,7 +72,10 @@ def read_manifest(directory: Path = WEIGHTS_DIRECTORY) -> dict[str, WeightsEntry
         document = json.loads(path.read_text(encoding="utf-8"))
         if document["format"] != FORMAT:
             raise WeightsError(f"{path} has format {document['format']}, not {FORMAT}: reinstall bodywire")
-        return {name: WeightsEntry(**entry) for name, entry in document["entries"].items()}
+        entries = {name: WeightsEntry(**entry) for name, entry in document["entries"].items()}
+        for entry in entries.values():
+            _check_entry(entry)
+        return entries
     except FileNotFoundError as error:
         raise WeightsError(
             f"no trained weights in {directory}: reinstall bodywire or train them (see docs/training.md)"
@@ -100,7 +103,9 @@ def load_weights(
     try:
         content = (directory / entry.file).read_bytes()
     except OSError as error:
-        raise WeightsError(f"weights {name!r} are missing ({directory / entry.file}): reinstall bodywire") from error
+        raise WeightsError(
+            f"weights {name!r} cannot be read ({directory / entry.file}: {error.strerror}): reinstall bodywire"
+        ) from error
     if hashlib.sha256(content).hexdigest() != entry.sha256:
         raise WeightsError(f"weights {name!r} are damaged or of another version (checksum differs): reinstall bodywire")
     try:
@@ -210,14 +215,26 @@ def model_hash(directory: Path = WEIGHTS_DIRECTORY) -> bytes:
     """
     shared = {name: entry.sha256 for name, entry in read_manifest(directory).items() if entry.shared}
     for file in _SPACES:
-        if (directory / file).exists():
-            shared[file] = hashlib.sha256((directory / file).read_bytes()).hexdigest()
+        try:
+            if (directory / file).exists():
+                shared[file] = hashlib.sha256((directory / file).read_bytes()).hexdigest()
+        except OSError as error:
+            raise WeightsError(f"{directory / file} cannot be read ({error.strerror}): reinstall bodywire") from error
     return hashlib.sha256(json.dumps(shared, sort_keys=True).encode()).digest()[:8]
 
 
 def architecture_of(config: DataclassInstance) -> dict[str, Any]:
     """A network's config as JSON stores it, with lists instead of tuples."""
     return {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(config).items()}
+
+
+def _check_entry(entry: WeightsEntry) -> None:
+    """Raises TypeError for a field of another type, and ValueError for a file outside the folder."""
+    for name, kind in (("file", str), ("sha256", str), ("shared", bool), ("architecture", dict)):
+        if not isinstance(getattr(entry, name), kind):
+            raise TypeError(f"{name} is not a {kind.__name__}")
+    if Path(entry.file).name != entry.file:
+        raise ValueError(f"{entry.file} is not in the folder")
 
 
 def _stored(tensor: Tensor, half: bool) -> Tensor:

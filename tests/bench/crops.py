@@ -10,7 +10,7 @@ import torch
 
 import common.synthetic
 from common.arrays import BoolArray, ByteArray, FloatArray
-from common.body.bake import cache_directory
+from common.body.cache import cache_directory
 from common.body.label_space import LabelSpace
 from common.body.model import BodyModel
 from common.errors import OutputError

@@ -14,7 +14,8 @@ from safetensors.numpy import load_file
 
 from common.arrays import FloatArray, IntArray
 from common.body.anatomy import SHAPE_SPACE_FILE
-from common.body.bake import cache_file, over_shape, save_arrays, skeleton_weights
+from common.body.bake import over_shape, skeleton_weights
+from common.body.cache import cache_file, save_arrays
 from common.synthetic.assets.garment_files import BASE_VERTICES
 
 _FITTED_PEOPLE = 600

@@ -6,8 +6,9 @@ from pathlib import Path
 import pytest
 import torch
 
+from common.body import label_space
 from common.errors import WeightsError
-from common.weights.loader import load_weights, model_hash, read_manifest, save_weights
+from common.weights.loader import WEIGHTS_DIRECTORY, load_weights, model_hash, read_manifest, save_weights
 
 TENSORS = {"layer.weight": torch.randn(3, 4), "steps": torch.tensor(7)}
 ARCHITECTURE = {"width": 4, "taps": [1, 2]}
@@ -48,7 +49,7 @@ def test_missing_entry(tmp_path: Path) -> None:
 def test_missing_file(tmp_path: Path) -> None:
     save(tmp_path)
     (tmp_path / "net.safetensors").unlink()
-    with pytest.raises(WeightsError, match="are missing"):
+    with pytest.raises(WeightsError, match=r"cannot be read .*: No such file"):
         load_weights("net", None, tmp_path)
 
 
@@ -68,7 +69,50 @@ def test_damaged_file(tmp_path: Path) -> None:
         load_weights("net", None, tmp_path)
 
 
-@pytest.mark.parametrize("content", ["", "{}", "[]", '{"format": 1, "entries": {"net": {"file": 1}}}'])
+NETWORKS = sorted(read_manifest())
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+@pytest.mark.parametrize("content", [None, b"", b"garbage " * 999, b"\xff" * 8 + b"{}"])
+def test_damaged_or_missing_file_of_each_network(tmp_path: Path, name: str, content: bytes | None) -> None:
+    entry = read_manifest()[name]
+    (tmp_path / "manifest.json").write_bytes((WEIGHTS_DIRECTORY / "manifest.json").read_bytes())
+    if content is not None:
+        (tmp_path / entry.file).write_bytes(content)
+    with pytest.raises(WeightsError, match=f"weights '{name}' .*: reinstall bodywire"):
+        load_weights(name, directory=tmp_path)
+
+
+@pytest.mark.parametrize("content", [b"", b"garbage " * 999, b"\xff" * 8, b"\x02\0\0\0\0\0\0\0{}", None])
+def test_damaged_or_missing_spaces(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, content: bytes | None) -> None:
+    path = tmp_path / "space.safetensors"
+    if content is not None:
+        path.write_bytes(content)
+    monkeypatch.setattr(label_space, "LABEL_SPACE_FILE", path)
+    with pytest.raises(WeightsError, match=r"space\.safetensors is missing or unreadable; reinstall bodywire"):
+        label_space.LabelSpace.load()
+
+
+def test_folder_in_place_of_a_file(tmp_path: Path) -> None:
+    save(tmp_path)
+    (tmp_path / "label_space.safetensors").mkdir()
+    with pytest.raises(WeightsError, match=r"label_space.* cannot be read .Is a directory"):
+        model_hash(tmp_path)
+
+
+ENTRY = {"file": "a", "sha256": "", "shared": True, "architecture": {}, "recipe": {}, "scores": {}}
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        *("", "{}", "[]", '{"format": 1, "entries": {"net": {"file": 1}}}', '{"format": 1, "entries": []}', "\xff"),
+        *(
+            json.dumps({"format": 1, "entries": {"net": ENTRY | wrong}})
+            for wrong in ({"file": 5}, {"file": "../a"}, {"architecture": None}, {"shared": "yes"})
+        ),
+    ],
+)
 def test_damaged_manifest(tmp_path: Path, content: str) -> None:
     (tmp_path / "manifest.json").write_text(content)
     with pytest.raises(WeightsError, match="is damaged"):
