@@ -33,9 +33,11 @@ last_line() {
 }
 
 command -v sender >/dev/null && command -v receiver >/dev/null || fail "sender and receiver are not installed; run make demo"
-mkdir -p "$out" 2>/dev/null || fail "cannot create the directory $out"
+# Only the user who runs the demo can read what it writes.
+(umask 077 && mkdir -p "$out") 2>/dev/null || fail "cannot create the directory $out"
 # The summary must not count the output of an earlier demo.
-rm -rf "$out/meshes" "$out/frames.jsonl" "$out/index.json" "$out/contact-sheet.png" "$out/receiver.log" "$out/sender.log"
+rm -rf "$out/meshes" "$out/frames.jsonl" "$out/sessions.jsonl" "$out/index.json" "$out/contact-sheet.png"
+rm -f "$out/receiver.log" "$out/sender.log"
 
 receiver --listen 127.0.0.1:0 --out "$out" >"$out/receiver.log" 2>&1 &
 receiver_pid=$!

@@ -189,8 +189,7 @@ class SessionDirectory:
             state = self._sessions[number]
             if record.sequence <= state.last_sequence:
                 return False
-            self._records.check()
-            check_place(self._meshes_path, self._meshes)
+            self._check_others()
             if durable and any(person.surface or person.body for person in record.people):
                 self._sync(self._meshes)
             self._lines.append(line, synced=durable)
@@ -198,6 +197,21 @@ class SessionDirectory:
             state.last_sequence = record.sequence
             self._checkpoint()
         return True
+
+    def check(self) -> None:
+        """Checks that no other program has moved, removed, replaced or changed the files.
+
+        Raises:
+            OutputError: one has.
+        """
+        with self._lock:
+            self._check_others()
+            self._lines.check()
+
+    def _check_others(self) -> None:
+        """Checks what `LineFile.append` does not check."""
+        self._records.check()
+        check_place(self._meshes_path, self._meshes)
 
     def _take_over(self) -> None:
         """Removes partial files of a killed receiver, and reads the sessions."""
@@ -351,5 +365,9 @@ class SessionWriter:
         relative = f"meshes/{stem}.{self._config.format}"
         path, mode = self._config.out / relative, self._config.file_mode
         # Without complete delivery a loss of power may cost the last seconds; syncing would take half of the time.
-        publish_file(path, content, synced=self._durable, mode=mode)
+        try:
+            publish_file(path, content, synced=self._durable, mode=mode)
+        except OutputError:
+            self._directory.check()  # a folder that was moved is the better explanation
+            raise
         return relative

@@ -48,6 +48,7 @@ logger = logging.getLogger(__name__)
 _Settled = TypeVar("_Settled")
 
 _DRAIN_TIMEOUT_S = 5.0
+_ENDED = "the receiver ended the stream"
 # A stream without frames to acknowledge that has lasted as long was no failed attempt.
 _LASTING_STREAM_S = 10.0
 # The receiver ended the stream because of what we sent: connecting again would only repeat it.
@@ -223,6 +224,9 @@ class LinkClient:
             while True:
                 began_s = loop.time()
                 reason = await self._serve(stream)
+                if reason == _ENDED:
+                    # gRPC loses the reason of a stream that ends during a write; it is that of the stream before.
+                    reason = self._connector.loss or _ENDED
                 if self._stopping:
                     return
                 if self._delivery.idle and loop.time() - began_s >= _LASTING_STREAM_S:
@@ -255,11 +259,11 @@ class LinkClient:
             done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
             for task in done:
                 task.result()
-            return "the receiver ended the stream"
+            return _ENDED
         except StreamBroken as error:
             if error.code in _FATAL_CODES and not self._stopping:
                 raise PeerError(f"the receiver refuses the stream: {error.reason}") from error
-            return str(error)
+            return _ENDED if error.code == "CANCELLED" else str(error)
         finally:
             self._stream = None
             for task in tasks:

@@ -21,7 +21,7 @@ from typing import Any
 
 from common.errors import MalformedPacket, OutputError, UsageError
 from common.frames import LabelFrame
-from common.io.atomic_write import atomic_write
+from common.io.atomic_write import atomic_write, remove_partial_files
 from common.wire.convert import SESSION_ID_BYTES, SESSION_SECRET_BYTES
 from common.wire.label_frames import decode_label_frame, encode_label_frame
 from sender.spool.segment import SegmentWriter, read_segment
@@ -195,6 +195,7 @@ class Spool:
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
             raise UsageError(f"another sender uses the spool {self._directory}: give --spool another one") from None
+        remove_partial_files(self._directory)
         path = self._directory / "session.json"
         self.resumed = path.exists()
         if self.resumed:

@@ -18,6 +18,7 @@ from common.wire.convert import (
     decode_client,
     encode_server,
 )
+from common.wire.stream import StreamBroken
 from sender.congestion.packet_train import PacketTrainSample
 from sender.congestion.samples import LinkSample
 from sender.link import Fate, LinkClient, LinkConfig, LinkObserver, Payload
@@ -54,10 +55,24 @@ class RecordingObserver(LinkObserver):
         self.fates.append((frame.sequence, fate))
 
 
-class ScriptedReceiver:
-    """Answers each stream that the client opens with the next of `welcomes`, or refuses it on None."""
+FULL = StreamBroken("RESOURCE_EXHAUSTED", "full for now: 64 sessions")
 
-    def __init__(self, *welcomes: Welcome | None, diagnosis: str | None = None) -> None:
+
+class ScriptedReceiver:
+    """Answers each stream that the client opens with the next of `welcomes`, or ends it; None refuses the connection.
+
+    Args:
+        always: the answer when there is no further one in `welcomes`.
+    """
+
+    def __init__(
+        self,
+        *welcomes: Welcome | StreamBroken | None,
+        always: StreamBroken | None = None,
+        diagnosis: str | None = None,
+    ) -> None:
+        self.opened = 0
+        self._always = always
         self.hellos: list[Hello] = []
         self.diagnosis = diagnosis
         self.network = asyncio.Event()
@@ -68,9 +83,12 @@ class ScriptedReceiver:
     async def reach(self, peer: Address) -> FakeEnd:
         await self.network.wait()
         client, server = fake_link()
-        welcome = self._welcomes.popleft() if self._welcomes else None
+        self.opened += 1
+        welcome = self._welcomes.popleft() if self._welcomes else self._always
         if welcome is None:
             server.break_off("UNAVAILABLE", "connection refused")
+        elif isinstance(welcome, StreamBroken):
+            server.break_off(welcome.code, welcome.reason)
         else:
             await server.write(encode_server(welcome))
             self._ends.put_nowait(server)

@@ -31,6 +31,7 @@ _REFUSAL_CODES = (
 )
 # A receiver that is full ends the stream with RESOURCE_EXHAUSTED and a reason that begins like this.
 _FULL_FOR_NOW = "full for now"
+_NO_ANSWER = StreamBroken("DEADLINE_EXCEEDED", "no answer")
 
 
 class Backoff:
@@ -89,13 +90,20 @@ class Connector:
         self._stall_backoff = Backoff(_FIRST_STALL_BACKOFF_S, _MAX_STALL_BACKOFF_S, rng)
         self._stalled_since_s: float | None = None
         self._unproven = False
+        self._loss = ""
         self._reported: set[str] = set()
         self.standby: StandbyConnection[ClientStream] = StandbyConnection(lambda: transport.reach(peer))
+
+    @property
+    def loss(self) -> str:
+        """Why the last stream was lost; empty if there has been progress since."""
+        return self._loss
 
     def made_progress(self) -> None:
         """Ends the present stall: a frame was acknowledged, or a stream has lasted that had none to acknowledge."""
         self._stalled_since_s = None
         self._unproven = False
+        self._loss = ""
         self._reported.clear()
         self._stall_backoff.reset()
 
@@ -124,21 +132,22 @@ class Connector:
             ModelMismatch: the receiver has other weights.
             VersionMismatch: the receiver has another version of the protocol.
         """
-        now_s = asyncio.get_running_loop().time()
+        now_s, timeout_s, self._loss = asyncio.get_running_loop().time(), self._reconnect_timeout_s, reason
         if self._stalled_since_s is None:
             self._stalled_since_s = now_s
         if self._unproven:
-            delay_s, timeout_s = self._stall_backoff.next_s(), self._reconnect_timeout_s
+            delay_s = self._stall_backoff.next_s()
             if now_s + delay_s >= self._stalled_since_s + timeout_s:
-                raise PeerError(f"the receiver at {self._peer} acknowledged no frame within {timeout_s:g} s: {reason}")
+                raise PeerError(self._surrender(_NO_ANSWER, timeout_s))
             await asyncio.sleep(delay_s)
-        return await self._open(hello, self._stalled_since_s, self._reconnect_timeout_s, reconnect=True)
+        return await self._open(hello, self._stalled_since_s, timeout_s, reconnect=True)
 
     async def _open(
         self, hello: Hello, since_s: float, timeout_s: float, *, reconnect: bool
     ) -> tuple[ClientStream, Welcome]:
         loop = asyncio.get_running_loop()
         handshake_timeout_s, diagnoses = _FIRST_HANDSHAKE_TIMEOUT_S, 0
+        failure: StreamBroken | None = None
         while True:
             try:
                 async with asyncio.timeout_at(since_s + timeout_s):
@@ -148,7 +157,9 @@ class Connector:
                 self._unproven = True
                 return stream, welcome
             except TimeoutError:
-                failure = StreamBroken("DEADLINE_EXCEEDED", "no answer")
+                # An attempt that the end of the time has cut off says less than the one before.
+                if failure is None or loop.time() < since_s + timeout_s:
+                    failure = _NO_ANSWER
             except StreamBroken as error:
                 _raise_if_refused(self._peer, error)
                 failure = error
@@ -157,7 +168,8 @@ class Connector:
                 timeout_s = max(timeout_s, self._reconnect_timeout_s)
             delay_s = self._delay_s(failure)
             late = loop.time() + delay_s >= since_s + timeout_s
-            diagnosis = None if reconnect and not late else await self._transport.diagnose(self._peer)
+            is_receiver = _is_full(failure) or (reconnect and not late)
+            diagnosis = None if is_receiver else await self._transport.diagnose(self._peer)
             diagnoses += diagnosis is not None
             if late or diagnoses >= _MAX_DIAGNOSES:
                 raise PeerError(diagnosis or self._surrender(failure, timeout_s))
@@ -167,7 +179,7 @@ class Connector:
         """The delay before the next attempt; grows longer if the receiver answers, which is reported once a stall."""
         if not _is_answer(failure):
             return self._backoff.next_s()
-        state = "is full" if _is_full(failure) else f"does not take the session ({failure.reason})"
+        state = f"is {failure.reason}" if _is_full(failure) else f"does not take the session ({failure.reason})"
         if state not in self._reported:
             self._reported.add(state)
             logger.warning("the receiver at %s %s; waiting", self._peer, state)
@@ -177,9 +189,11 @@ class Connector:
         """What is wrong, when the time is over."""
         if _is_full(failure):
             advice = "try again later, or give a longer --reconnect-timeout"
-            return f"the receiver at {self._peer} has been full for {timeout_s:g} s: {advice}"
+            return f"the receiver at {self._peer} had no room within {timeout_s:g} s ({failure.reason}): {advice}"
         if _is_answer(failure):
             return f"the receiver at {self._peer} did not take the session within {timeout_s:g} s: {failure.reason}"
+        if self._unproven and failure is _NO_ANSWER:
+            return f"the receiver at {self._peer} acknowledged no frame within {timeout_s:g} s: {self._loss}"
         reason = f"no receiver at {self._peer} within {timeout_s:g} s ({failure.reason})"
         return f"{reason}: start it, or check --peer"
 

@@ -1,11 +1,12 @@
 """Atomic replacement of files: complete content, permissions, no leftovers."""
 
+import os
 import stat
 from pathlib import Path
 
 import pytest
 
-from common.io.atomic_write import atomic_replacement, atomic_write
+from common.io.atomic_write import atomic_replacement, atomic_write, remove_partial_files
 
 
 def test_new_content_replaces_the_old(tmp_path: Path) -> None:
@@ -42,6 +43,13 @@ def test_temporary_name_is_found_by_the_pattern_for_leftovers(tmp_path: Path) ->
     with atomic_replacement(tmp_path / "index.json") as partial:
         partial.touch()
         assert list(tmp_path.glob(".*.partial")) == [partial]
+
+
+def test_partial_files_of_a_killed_process_are_removed(tmp_path: Path) -> None:
+    for name in (".index.json.01234567.partial", "index.json", ".hidden", "a.partial"):
+        (tmp_path / name).touch()
+    remove_partial_files(tmp_path)
+    assert sorted(os.listdir(tmp_path)) == [".hidden", "a.partial", "index.json"]
 
 
 def test_mode_replaces_that_of_the_old_file(tmp_path: Path) -> None:

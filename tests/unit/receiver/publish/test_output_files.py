@@ -162,6 +162,11 @@ def test_changed_directory_is_noticed_by_the_next_append(
     for _ in range(2):
         with pytest.raises(OutputError, match=name):
             writer.append(_frame(1))
+        with pytest.raises(OutputError, match=name):
+            directory.check()
+    if not out.exists():
+        with pytest.raises(OutputError, match=name):
+            writer.write_surface(1, box())
     assert writer.last_sequence == 0
     directory.close()
 

@@ -16,6 +16,7 @@ from common.wire.convert import (
 from sender.link import Fate, LinkClient, LinkConfig
 from tests.support.fake_link import MODEL, label_frame, settle
 from tests.support.scripted_receiver import (
+    FULL,
     WELCOME,
     ClientFixture,
     ScriptedReceiver,
@@ -295,6 +296,53 @@ async def test_stream_ended_with_a_fatal_code_is_not_retried() -> None:
     with pytest.raises(PeerError, match="refuses the stream: 8 frames in a row rejected"):
         await link.client.drain()
     assert link.observer.losses == []
+
+
+async def test_receiver_that_ends_every_stream_is_given_up_without_a_storm(caplog: pytest.LogCaptureFixture) -> None:
+    link = ClientFixture(ScriptedReceiver(*[WELCOME] * 1000), live=False)
+    await link.client.connect()
+    await link.client.send(label_frame(0))
+
+    async def end_every_stream() -> None:
+        while True:
+            (await link.receiver.stream()).break_off("INTERNAL", "the receiver cannot write its output")
+
+    ending = asyncio.create_task(end_every_stream())
+    with pytest.raises(PeerError, match="acknowledged no frame within 1 s: the receiver cannot write its output"):
+        await link.client.drain()
+    ending.cancel()
+    assert 2 <= len(link.receiver.hellos) <= 6
+    assert caplog.messages == ["lost the receiver (the receiver cannot write its output (INTERNAL)); trying to resume"]
+
+
+async def test_progress_is_logged_once_after_a_loss(
+    closing: list[LinkClient], caplog: pytest.LogCaptureFixture
+) -> None:
+    link = ClientFixture(ScriptedReceiver(WELCOME, WELCOME), live=False)
+    closing.append(link.client)
+    await link.client.connect()
+    (await link.receiver.stream()).break_off()
+    end = await link.receiver.stream()
+    for sequence in range(2):
+        await link.client.send(label_frame(sequence))
+        await receive_frame(end)
+        await reply(end, ack(sequence))
+    assert caplog.messages == [
+        "lost the receiver (connection reset (UNAVAILABLE)); trying to resume",
+        "the receiver is back",
+    ]
+
+
+async def test_reconnect_waits_for_a_full_receiver(closing: list[LinkClient], caplog: pytest.LogCaptureFixture) -> None:
+    link = ClientFixture(ScriptedReceiver(WELCOME, FULL, WELCOME), live=False)
+    closing.append(link.client)
+    await link.client.connect()
+    end = await link.receiver.stream()
+    await link.client.send(label_frame(0))
+    await receive_frame(end)
+    end.break_off("RESOURCE_EXHAUSTED", "full for now: the session was idle")
+    assert await receive_frame(await link.receiver.stream()) == 0
+    assert "the receiver at 127.0.0.1:50051 is full for now: 64 sessions; waiting" in caplog.messages
 
 
 async def test_connect_when_models_differ_names_both() -> None:

@@ -44,6 +44,14 @@ def fill(spool: Spool, count: int) -> None:
         spool.append(frame(sequence))
 
 
+def test_partial_file_of_a_killed_sender_is_removed(tmp_path: Path) -> None:
+    spool_in(tmp_path).close()
+    partial = tmp_path / "spool" / ".session.json.01234567.partial"
+    partial.touch()
+    spool_in(tmp_path).close()
+    assert not partial.exists()
+
+
 @pytest.mark.parametrize("batch", [1, 3, ALL_FRAMES])
 @pytest.mark.parametrize("ahead", [1, 4, 11])
 def test_frames_are_taken_in_order_once_each(tmp_path: Path, batch: int, ahead: int) -> None:

@@ -9,7 +9,7 @@ from common.wire.convert import Hello, Welcome
 from common.wire.stream import StreamBroken
 from sender.link.transport.connector import Backoff, Connector
 from tests.support.fake_link import MODEL, SECRET, SESSION
-from tests.support.scripted_receiver import WELCOME, ScriptedReceiver
+from tests.support.scripted_receiver import FULL, WELCOME, ScriptedReceiver
 
 PEER = Address("127.0.0.1", 50051)
 HELLO = Hello(SESSION, "test", 1, MODEL, live=True, session_secret=SECRET)
@@ -74,3 +74,88 @@ async def test_open_uses_the_standby_connection() -> None:
     stream, _ = await opener.connect(HELLO)
     assert not opener.standby.is_open
     await stream.close()
+
+
+@pytest.fixture
+def short_delays(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Delays of stalls that a test can wait for."""
+    monkeypatch.setattr("sender.link.transport.connector._FIRST_STALL_BACKOFF_S", 0.01)
+    monkeypatch.setattr("sender.link.transport.connector._MAX_STALL_BACKOFF_S", 0.02)
+
+
+async def test_connect_waits_for_a_full_receiver_beyond_the_connect_timeout(
+    short_delays: None, caplog: pytest.LogCaptureFixture
+) -> None:
+    receiver = ScriptedReceiver(*[FULL] * 20, WELCOME)
+    opener = Connector(PEER, receiver, random.Random(1), connect_timeout_s=0.05, reconnect_timeout_s=60.0)
+    stream, welcome = await opener.connect(HELLO)
+    assert welcome == WELCOME
+    assert caplog.messages == ["the receiver at 127.0.0.1:50051 is full for now: 64 sessions; waiting"]
+    await stream.close()
+
+
+async def test_receiver_that_stays_full(short_delays: None) -> None:
+    receiver = ScriptedReceiver(always=FULL)
+    opener = Connector(PEER, receiver, random.Random(1), connect_timeout_s=0.1, reconnect_timeout_s=0.3)
+    with pytest.raises(
+        PeerError, match=r"had no room within 0\.3 s \(full for now.*\): try again later, or give a longer --reconn"
+    ):
+        await opener.connect(HELLO)
+    assert receiver.opened > 5
+
+
+@pytest.mark.parametrize(
+    "refusal",
+    [
+        StreamBroken("RESOURCE_EXHAUSTED", "the message is too large"),
+        StreamBroken("PERMISSION_DENIED", "the session belongs to another sender"),
+        StreamBroken("UNAUTHENTICATED", "the token was revoked"),
+        StreamBroken("INVALID_ARGUMENT", "full for now"),
+    ],
+)
+async def test_other_refusals_are_final(refusal: StreamBroken) -> None:
+    receiver = ScriptedReceiver(refusal, WELCOME)
+    with pytest.raises(PeerError, match=f"refused the connection: {refusal.reason}"):
+        await connector(receiver).connect(HELLO)
+    assert receiver.opened == 1
+
+
+async def test_receiver_that_cannot_record_the_session(short_delays: None, caplog: pytest.LogCaptureFixture) -> None:
+    receiver = ScriptedReceiver(always=StreamBroken("INTERNAL", "the receiver cannot write its output"))
+    with pytest.raises(
+        PeerError, match=r"did not take the session within 0\.2 s: the receiver cannot write its output"
+    ):
+        await connector(receiver, 0.2).connect(HELLO)
+    assert len(caplog.messages) == 1
+
+
+async def test_delay_grows_until_there_is_progress(monkeypatch: pytest.MonkeyPatch) -> None:
+    slept: list[float] = []
+    sleep = asyncio.sleep
+
+    async def no_sleep(seconds: float) -> None:
+        slept.append(seconds)
+        await sleep(0)
+
+    monkeypatch.setattr("sender.link.transport.connector.asyncio.sleep", no_sleep)
+    opener = connector(ScriptedReceiver(*[WELCOME] * 20))
+    await opener.connect(HELLO)
+    for _ in range(8):
+        await opener.reconnect(HELLO, "the disk is full")
+    for delay_s, longest_s in zip(slept, (0.25, 0.5, 1.0, 2.0, 4.0, 4.0, 4.0, 4.0), strict=True):
+        assert longest_s / 2 <= delay_s <= longest_s
+    opener.made_progress()
+    slept.clear()
+    await opener.reconnect(HELLO, "connection reset")
+    assert slept == []
+
+
+async def test_time_counts_from_the_last_progress(short_delays: None) -> None:
+    opener = connector(ScriptedReceiver(*[WELCOME] * 500), 0.3)
+    await opener.connect(HELLO)
+    message = r"acknowledged no frame within 0\.3 s: the disk is full"
+    for _ in range(2):
+        with pytest.raises(PeerError, match=message):
+            while True:
+                await opener.reconnect(HELLO, "the disk is full")
+        opener.made_progress()
