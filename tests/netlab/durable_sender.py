@@ -22,8 +22,10 @@ from common.labels import GROUPS
 from common.wire.convert import Hello
 from sender.link import Fate, LinkClient, LinkConfig, LinkObserver
 from sender.link.observer import Observers
+from sender.link.transport.transport import Transport
 from sender.spool.complete_delivery import CompleteDelivery, Outstanding
 from sender.spool.spool import Spool, SpoolContent
+from tests.netlab.logging_sender import security
 from tests.netlab.volatile_disk import forget_unsynced
 
 MODEL = bytes(8)
@@ -66,29 +68,30 @@ class Ledger(LinkObserver):
             os.write(self._file, b"%d\n" % frame.sequence)
 
 
-async def send(peer: Address, directory: Path, ledger: Path, fps: float) -> None:
+async def send(options: argparse.Namespace) -> None:
     """Captures until SIGTERM, then sends until every frame is delivered."""
-    stop = asyncio.Event()
+    stop, model = asyncio.Event(), options.model
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)
-    with closing(Spool(directory, SpoolContent("durable", CODEC_VERSION, MODEL), 1e8)) as spool:
+    with closing(Spool(options.spool, SpoolContent("durable", CODEC_VERSION, model), 1e8)) as spool:
         outstanding = Outstanding()
         hello = Hello(
-            *(spool.session_id, "durable", CODEC_VERSION, MODEL, False),
+            *(spool.session_id, "durable", CODEC_VERSION, model, False),
             resume=spool.resumed,
             durable=True,
             session_secret=spool.session_secret,
         )
         link = LinkClient(
-            LinkConfig(peer=peer).patient(),
+            LinkConfig(peer=options.peer).patient(),
             hello,
-            FixedRate(FrameCodec(MODEL)),
-            observer=Observers(Ledger(ledger), outstanding),
+            FixedRate(FrameCodec(model)),
+            observer=Observers(Ledger(options.ledger), outstanding),
+            transport=Transport(security(options)),
         )
         delivery = CompleteDelivery(link, spool, outstanding)
         await delivery.connect()
         while not stop.is_set():
             await delivery.send(frame_of(spool.next_sequence))
-            await asyncio.sleep(1 / fps)
+            await asyncio.sleep(1 / options.fps)
         await delivery.drain()
         await delivery.close()
         print(f"delivered {spool.next_sequence} frames", flush=True)
@@ -100,9 +103,12 @@ def main() -> None:
     parser.add_argument("--spool", type=Path, required=True)
     parser.add_argument("--ledger", type=Path, required=True)
     parser.add_argument("--fps", type=float, default=60.0)
+    parser.add_argument("--model", type=bytes.fromhex, default=MODEL, help="model hash, hexadecimal")
+    parser.add_argument("--tls-ca", type=Path)
+    parser.add_argument("--token-file", type=Path)
     options = parser.parse_args()
     forget_unsynced(options.spool)
-    asyncio.run(send(options.peer, options.spool, options.ledger, options.fps))
+    asyncio.run(send(options))
 
 
 if __name__ == "__main__":

@@ -57,8 +57,8 @@ class Log(LinkObserver):
 class Encoder:
     """The codec at a fixed ρ for all groups."""
 
-    def __init__(self) -> None:
-        self._codec = FrameCodec(MODEL)
+    def __init__(self, model: bytes) -> None:
+        self._codec = FrameCodec(model)
 
     def encode(self, frame: LabelFrame) -> EncodedFrame:
         return self._codec.encode(frame, _RHO)
@@ -78,16 +78,12 @@ async def send(options: argparse.Namespace, log: Log) -> None:
     link = LinkClient(
         LinkConfig(peer=options.peer, connect_timeout=60.0),
         Hello(
-            secrets.token_bytes(16),
-            "logged",
-            CODEC_VERSION,
-            MODEL,
-            options.live,
+            *(secrets.token_bytes(16), "logged", CODEC_VERSION, options.model, options.live),
             session_secret=secrets.token_bytes(32),
         ),
-        Encoder(),
+        Encoder(options.model),
         observer=log,
-        transport=Transport(SecurityConfig(insecure=True)),
+        transport=Transport(security(options)),
     )
     log.write("began")
     await link.connect()
@@ -104,6 +100,11 @@ async def send(options: argparse.Namespace, log: Log) -> None:
     await link.drain()
 
 
+def security(options: argparse.Namespace) -> SecurityConfig:
+    """The link is not encrypted, unless an authority is given."""
+    return SecurityConfig(insecure=options.tls_ca is None, tls_ca=options.tls_ca, token_file=options.token_file)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser("python -m tests.netlab.logging_sender")
     parser.add_argument("--peer", type=Address.parse, required=True)
@@ -111,6 +112,9 @@ def main() -> None:
     parser.add_argument("--log", type=Path, required=True)
     parser.add_argument("--live", action="store_true", help="drop stale frames")
     parser.add_argument("--fps", type=float, default=30.0)
+    parser.add_argument("--model", type=bytes.fromhex, default=MODEL, help="model hash, hexadecimal")
+    parser.add_argument("--tls-ca", type=Path)
+    parser.add_argument("--token-file", type=Path)
     options = parser.parse_args()
     with open(options.log, "a", encoding="utf-8") as file:
         asyncio.run(send(options, Log(file)))

@@ -1,0 +1,111 @@
+"""One process of attacks: `python -m tests.bench.abuse.attacker --target FILE --families F... --seconds N`.
+
+Runs attacks of some families in random order, several at a time, and writes each to the journal.
+`--repeat FAMILY.ATTACK:SEED` runs one of the journal again and prints its result.
+"""
+
+import argparse
+import asyncio
+import random
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from common.errors import WireError
+from tests.bench.abuse import blobs, connections, load, packets, protocol, theft
+from tests.bench.abuse.outcome import Attack, Journal, Outcome, Result, result_of
+from tests.netlab.hostile_client import StreamEnded, Target
+
+FAMILIES: Mapping[str, Mapping[str, Attack]] = {
+    "protocol": protocol.ATTACKS,
+    "theft": theft.ATTACKS,
+    "packets": packets.ATTACKS,
+    "blobs": blobs.ATTACKS,
+    "connections": connections.ATTACKS,
+    "load": load.ATTACKS,
+}
+_ANSWERS = 4
+"""An attack may take as long as this many answers may take."""
+
+
+async def attempt(family: str, attack: str, seed: str, target: Target) -> Result:
+    """Runs one attack."""
+    try:
+        async with asyncio.timeout(_ANSWERS * target.answer_timeout_s):
+            return await FAMILIES[family][attack](target, random.Random(f"{family} {attack} {seed}"))
+    except StreamEnded as ended:
+        return result_of(ended)
+    except TimeoutError:
+        return Result(Outcome.HANG, "no answer")
+    except OSError as error:
+        return Result(Outcome.ABSENT, str(error))
+    except WireError as error:
+        return Result(Outcome.WRONG, f"the receiver's answer is malformed: {error}")
+
+
+class Attacker:
+    """Runs attacks until a time is over.
+
+    Args:
+        families: names from `FAMILIES`.
+        seed: decides which attacks, and everything in them.
+    """
+
+    def __init__(self, target: Target, journal: Journal, families: Sequence[str], seed: str) -> None:
+        self._target, self._journal, self._families, self._seed = target, journal, families, seed
+
+    def choices(self) -> Iterator[tuple[str, str]]:
+        """Family and name of each attack: every one in random order before the first comes again."""
+        rng = random.Random(self._seed)
+        attacks = [(family, attack) for family in self._families for attack in FAMILIES[family]]
+        while True:
+            rng.shuffle(attacks)
+            yield from attacks
+
+    async def run(self, seconds: float, at_once: int) -> None:
+        """Attacks with this many tasks; attacks under way at the end are broken off."""
+        until_s, numbered = time.monotonic() + seconds, enumerate(self.choices(), start=1)
+        workers = [asyncio.create_task(self._work(until_s, numbered)) for _ in range(at_once)]
+        await asyncio.wait(workers, timeout=seconds + 1.0)
+        for worker in workers:
+            worker.cancel()
+        for ended in await asyncio.gather(*workers, return_exceptions=True):
+            if isinstance(ended, Exception):
+                raise ended
+
+    async def _work(self, until_s: float, numbered: Iterator[tuple[int, tuple[str, str]]]) -> None:
+        while time.monotonic() < until_s:
+            number, (family, attack) = next(numbered)
+            seed = f"{self._seed}/{number}"
+            started_s = time.monotonic()
+            result = await attempt(family, attack, seed, self._target)
+            self._journal.write(family, attack, seed, result, time.monotonic() - started_s)
+            if result.outcome is Outcome.ABSENT:
+                await asyncio.sleep(0.2)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser("python -m tests.bench.abuse.attacker")
+    parser.add_argument("--target", type=Path, required=True, help="file with the target, written by the campaign")
+    parser.add_argument("--journal", type=Path)
+    parser.add_argument("--account", default="mallory", help="whose token the attacks present")
+    parser.add_argument("--families", nargs="+", choices=FAMILIES, default=list(FAMILIES))
+    parser.add_argument("--seconds", type=float, default=10.0)
+    parser.add_argument("--at-once", type=int, default=4)
+    parser.add_argument("--seed", default="1")
+    parser.add_argument("--repeat", metavar="FAMILY.ATTACK:SEED")
+    options = parser.parse_args()
+    target = replace(Target.read(options.target), attacker=options.account)
+    if options.repeat:
+        name, _, seed = options.repeat.partition(":")
+        family, _, attack = name.partition(".")
+        result = asyncio.run(attempt(family, attack, seed, target))
+        print(f"{options.repeat}: {result.outcome.value} {result.detail}")
+        return
+    attacker = Attacker(target, Journal(options.journal), options.families, options.seed)
+    asyncio.run(attacker.run(options.seconds, options.at_once))
+
+
+if __name__ == "__main__":
+    main()

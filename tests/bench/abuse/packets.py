@@ -1,0 +1,166 @@
+"""Attacks by packets and messages with right checksums and absurd content, and by damaged ones."""
+
+import random
+import time
+from collections.abc import Iterator
+from itertools import islice
+
+import numpy as np
+
+from common.codec.frame_codec import FrameCodec
+from common.frames import LabelFrame, PersonLabels
+from common.labels import GROUPS
+from common.wire.convert import (
+    MAX_PAYLOAD_BYTES,
+    MAX_SEQUENCE,
+    Acknowledgement,
+    AckStatus,
+    FrameMessage,
+    Welcome,
+    encode_client,
+)
+from tests.bench.abuse.blobs import chunks
+from tests.bench.abuse.outcome import Attack, Result, harmless, refused, result_of, wrong
+from tests.netlab.hostile_client import CAMERA, HostileClient, HostileStream, Identity, StreamEnded, Target
+from tests.netlab.hostile_packets import hostile_blobs, hostile_frames, hostile_messages, mutations, sequence_of
+
+_NOW_NS = 1_800_000_000 * 10**9
+_SESSIONS, _PACKETS_PER_SESSION = 6, 12
+_MESSAGES = 40
+
+
+def person(rng: np.random.Generator, identity: int = 0) -> PersonLabels:
+    """A person in some pose."""
+    labels = {group.name: (rng.normal(size=group.size) / 4).astype(np.float32) for group in GROUPS}
+    return PersonLabels(identity, 0.9, labels)
+
+
+def _generator(rng: random.Random) -> np.random.Generator:
+    return np.random.default_rng(rng.getrandbits(64))
+
+
+def _message(sequence: int, payload: bytes) -> FrameMessage:
+    return FrameMessage(min(max(sequence, 0), MAX_SEQUENCE), payload[:MAX_PAYLOAD_BYTES], _NOW_NS, _NOW_NS, True)
+
+
+async def _offer(stream: HostileStream, message: bytes) -> AckStatus | None:
+    """Sends a message and returns how it was acknowledged; None if it was answered otherwise."""
+    await stream.send(message)
+    answer = await stream.read()
+    return answer.status if isinstance(answer, Acknowledgement) else None
+
+
+async def _sessions(target: Target, rng: random.Random, messages: Iterator[bytes]) -> Result:
+    """Sends messages over several sessions; the receiver ends each after some rejected frames in a row."""
+    decoded, end = 0, harmless()
+    for _ in range(_SESSIONS):
+        try:
+            async with HostileClient(target).session(Identity.make(rng)) as (stream, _welcome):
+                for message in islice(messages, _PACKETS_PER_SESSION):
+                    decoded += await _offer(stream, message) is AckStatus.DECODED
+        except StreamEnded as ended:
+            end = result_of(ended)
+            if end.outcome.value not in ("refused", "harmless"):
+                return end
+    return Result(end.outcome, f"{decoded} decoded; {end.detail}")
+
+
+async def absurd_frames(target: Target, rng: random.Random) -> Result:
+    """Packets that are right in form: refused, or decoded within the bounds of the labels."""
+    packets = hostile_frames(_generator(rng), FrameCodec(target.model))
+    return await _sessions(
+        target, rng, (encode_client(_message(sequence_of(packet), packet)) for packet in packets if packet)
+    )
+
+
+async def mutated_frames(target: Target, rng: random.Random) -> Result:
+    """Damaged versions of a correct packet; one that has changed must not be decoded unless it was sealed again."""
+    generator = _generator(rng)
+    frame = LabelFrame(0, "abuse", 1.8e9, CAMERA, (person(generator),))
+    packet = FrameCodec(target.model).encode(frame, {}).payload
+    return await _sessions(
+        target, rng, (encode_client(_message(0, damaged)) for damaged in mutations(generator, packet) if damaged)
+    )
+
+
+async def absurd_messages(target: Target, rng: random.Random) -> Result:
+    """Messages with fields at and beyond their limits behind a correct Hello."""
+    messages = hostile_messages(_generator(rng))
+    end = harmless()
+    for _ in range(_SESSIONS):
+        try:
+            async with HostileClient(target).session(Identity.make(rng)) as (stream, _welcome):
+                for message in islice(messages, _MESSAGES // _SESSIONS):
+                    await stream.send(message)
+                await stream.half_close()
+                end = result_of(await stream.end())
+        except StreamEnded as ended:
+            end = result_of(ended)
+        if end.outcome.value not in ("refused", "harmless"):
+            return end
+    return end
+
+
+async def absurd_hellos(target: Target, rng: random.Random) -> Result:
+    """Messages with absurd fields in place of Hello."""
+    for message in islice(hostile_messages(_generator(rng)), 10):
+        try:
+            async with HostileClient(target).stream() as stream:
+                await stream.send(message)
+                await stream.half_close()
+                answer = await stream.read()
+                if isinstance(answer, Welcome) and answer.accepted:
+                    continue
+        except StreamEnded as ended:
+            result = result_of(ended)
+            if result.outcome.value not in ("refused", "harmless"):
+                return result
+    return refused()
+
+
+async def absurd_blobs(target: Target, rng: random.Random) -> Result:
+    """Blobs of colours that are bombs, cut, or noise."""
+    async with HostileClient(target).session(Identity.make(rng)) as (stream, _):
+        for number, data in enumerate(islice(hostile_blobs(_generator(rng)), 6), start=1):
+            for chunk in chunks(number, data or b"\x00", key=rng.randint(0, 255)):
+                await stream.send(chunk)
+        await stream.half_close()
+        return result_of(await stream.end())
+
+
+async def replayed_frames(target: Target, rng: random.Random) -> Result:
+    """Packets of one session in another one: those that are predicted lack their reference."""
+    codec, generator = FrameCodec(target.model), _generator(rng)
+    payloads = []
+    for sequence in range(4):
+        codec.acknowledge(sequence - 1)
+        payloads.append(codec.encode(LabelFrame(sequence, "abuse", 1.8e9, CAMERA, (person(generator),)), {}).payload)
+    async with HostileClient(target).session(Identity.make(rng)) as (stream, _):
+        for sequence, payload in enumerate(payloads[1:], start=1):
+            status = await _offer(stream, encode_client(_message(sequence, payload)))
+            if status is not AckStatus.REJECTED:
+                return wrong(f"a packet of another session was {status}")
+    return refused()
+
+
+async def oversized_message(target: Target, rng: random.Random) -> Result:
+    """A message above the limit of gRPC."""
+    async with HostileClient(target).session(Identity.make(rng)) as (stream, _):
+        started_s = time.monotonic()
+        await stream.send(bytes(5 * 1024 * 1024))
+        ended = await stream.end()
+        return Result(result_of(ended).outcome, f"{ended} after {time.monotonic() - started_s:.1f} s")
+
+
+ATTACKS: dict[str, Attack] = {
+    attack.__name__: attack
+    for attack in (
+        absurd_frames,
+        mutated_frames,
+        absurd_messages,
+        absurd_hellos,
+        absurd_blobs,
+        replayed_frames,
+        oversized_message,
+    )
+}
