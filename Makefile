@@ -12,7 +12,7 @@ DEMO_OUT ?= demo-out
 TEST_FLAGS ?=
 BENCH_FLAGS ?=
 # All modules of tests/bench that are commands.
-BENCHES ?= $(basename $(notdir $(shell grep -l '^if __name__ == "__main__"' tests/bench/*.py)))
+BENCHES ?= $(basename $(notdir $(shell grep -l '^if __name__ == "__main__"' tests/bench/*.py))) abuse
 
 .DELETE_ON_ERROR:
 .PHONY: help demo test check static-checks bench docs environment development system-packages

@@ -30,7 +30,8 @@ _ANSWERS = 4
 
 
 async def attempt(family: str, attack: str, seed: str, target: Target) -> Result:
-    """Runs one attack."""
+    """Runs one attack, with the token of the family's own account."""
+    target = replace(target, attacker=family)
     try:
         async with asyncio.timeout(_ANSWERS * target.answer_timeout_s):
             return await FAMILIES[family][attack](target, random.Random(f"{family} {attack} {seed}"))
@@ -89,14 +90,13 @@ def main() -> None:
     parser = argparse.ArgumentParser("python -m tests.bench.abuse.attacker")
     parser.add_argument("--target", type=Path, required=True, help="file with the target, written by the campaign")
     parser.add_argument("--journal", type=Path)
-    parser.add_argument("--account", default="mallory", help="whose token the attacks present")
     parser.add_argument("--families", nargs="+", choices=FAMILIES, default=list(FAMILIES))
     parser.add_argument("--seconds", type=float, default=10.0)
     parser.add_argument("--at-once", type=int, default=4)
     parser.add_argument("--seed", default="1")
     parser.add_argument("--repeat", metavar="FAMILY.ATTACK:SEED")
     options = parser.parse_args()
-    target = replace(Target.read(options.target), attacker=options.account)
+    target = Target.read(options.target)
     if options.repeat:
         name, _, seed = options.repeat.partition(":")
         family, _, attack = name.partition(".")

@@ -25,12 +25,8 @@ _CALM_S, _ROUND_S = (6.0, 20.0), (14.0, 40.0)
 _SETTLING_S = 3.0
 _NICE = 10
 _SAME_SESSIONS = 20
-# A process for each account: its families of attacks, and how many attacks run at once.
-_ATTACKERS = {
-    "mallory": (("protocol", "theft", "packets", "blobs"), 3),
-    "trudy": (("connections",), 2),
-    "craig": (("load",), 1),
-}
+# A process for some families of attacks, and how many attacks run at once in it.
+_ATTACKERS = ((("protocol", "theft", "packets", "blobs"), 3), (("connections",), 2), (("load",), 1))
 
 
 @dataclass(slots=True)
@@ -97,9 +93,9 @@ class Campaign:
         bed = self._bed
         fixed = ["--seconds", f"{seconds:g}", "--seed", seed, "--journal", str(bed.folder / "journal")]
         started = []
-        for account, (families, at_once) in _ATTACKERS.items():
+        for families, at_once in _ATTACKERS:
             command = ["-m", "tests.bench.abuse.attacker", "--target", str(bed.target_file), *fixed]
-            command += ["--account", account, "--at-once", str(at_once), "--families", *families]
+            command += ["--at-once", str(at_once), "--families", *families]
             started.append(bed.start("attacker", *command, nice=_NICE))
         model, patience = ["--model", bed.target.model.hex()], ["--patience", f"{bed.patience:g}"]
         folder = ["--folder", str(bed.folder / "sources")]

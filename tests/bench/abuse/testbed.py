@@ -26,8 +26,9 @@ from tests.bench.abuse.supervision import Watched, file_descriptors, resident_kb
 from tests.netlab.hostile_client import Target
 
 ROOT = Path(__file__).parents[3]
-ACCOUNTS = ("studio", "victim", "mallory", "trudy", "craig")
-"""The honest senders', that of other sessions that are attacked, and one of each process of attackers."""
+FAMILIES = ("protocol", "theft", "packets", "blobs", "connections", "load")
+ACCOUNTS = ("studio", "victim", "mallory", *FAMILIES)
+"""The honest senders', that of other sessions that are attacked, and one for each family of attacks."""
 LIVE_FPS, DURABLE_FPS = 2.0, 1.0
 """Rates of the honest senders: a fifth of what the receiver reconstructs on two cores."""
 DRAIN_TIMEOUT_S = 1.0

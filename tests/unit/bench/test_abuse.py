@@ -13,6 +13,7 @@ import pytest
 from common.codec.frame_codec import FrameCodec
 from common.io.addresses import Address
 from common.wire.convert import FrameMessage, decode_client, encode_client
+from tests.bench.abuse import testbed
 from tests.bench.abuse.attacker import FAMILIES, Attacker
 from tests.bench.abuse.blobs import chunks
 from tests.bench.abuse.cameras import look, make_sources, values
@@ -66,6 +67,10 @@ def test_attacks_are_decided_by_the_seed_and_all_come_before_one_comes_again(tmp
 
     assert order("1/0") == order("1/0") != order("1/1")
     assert len(set(order("1/0")[:number])) == len(set(order("1/0")[number:])) == number
+
+
+def test_every_family_has_an_account() -> None:
+    assert tuple(FAMILIES) == testbed.FAMILIES
 
 
 def test_target_round_trips(tmp_path: Path) -> None:
