@@ -8,7 +8,7 @@ Cheng, "Start-time Fair Queueing", SIGCOMM 1996. Pure: no clocks, no threads.
 
 import itertools
 from collections import Counter, deque
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Collection, Hashable
 from typing import Generic, TypeVar
 
 Job = TypeVar("Job")
@@ -147,20 +147,29 @@ class FairQueue(Generic[Job]):
             self._shares.arrive(account, arrival)
         self._length += 1
 
-    def take(self, budget: int, *, per_account: int | None = None, per_session: int | None = None) -> list[Job]:
+    def take(
+        self,
+        budget: int,
+        *,
+        per_account: int | None = None,
+        per_session: int | None = None,
+        begun: Collection[tuple[Hashable, Hashable]] = (),
+    ) -> list[Job]:
         """Removes and returns the next jobs, at most `budget`.
 
         Args:
             budget: most jobs.
             per_account, per_session: most jobs of one account and of one session; by default `budget`.
+            begun: account and session of each job that was taken before and counts in these limits.
         """
         most = (budget if per_account is None else per_account, budget if per_session is None else per_session)
         taken: list[Job] = []
-        counts: tuple[Counter[Hashable], Counter[Hashable]] = (Counter(), Counter())
-        while len(taken) < budget and (choice := self._next(counts, most)) is not None:
+        by_session = Counter[Hashable](begun)
+        by_account = Counter[Hashable](account for account, _ in begun)
+        while len(taken) < budget and (choice := self._next((by_account, by_session), most)) is not None:
             key, session = choice
-            counts[0][key] += 1
-            counts[1][choice] += 1
+            by_account[key] += 1
+            by_session[choice] += 1
             account = self._accounts[key]
             taken.append(account.take(session))
             self._shares.serve(key, account.next_arrival())

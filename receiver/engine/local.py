@@ -27,7 +27,7 @@ from receiver.mesh.skinned_glb import Skeleton
 
 # A session that asked or was answered within this time is expected to ask again soon.
 _ACTIVE_S = 0.5
-# While others are active, the people of one session in a network pass take about this long at most.
+# While others are active, the people of one account that are reconstructed take about this long in the networks.
 _SLICE_MS = 40.0
 _TIME_SMOOTHING = 0.8
 
@@ -121,9 +121,9 @@ class LocalEngine:
         self._frames: set[_Frame] = set()
         self._last_active_s: dict[tuple[Hashable, Hashable], float] = {}
         self._person_ms = _SLICE_MS
-        self._submitted = asyncio.Event()
-        self._extracted = asyncio.Event()
-        self._people_in_extraction = 0
+        # Set when a request arrives, when a person is finished, and when the engine closes.
+        self._changed = asyncio.Event()
+        self._begun: list[tuple[Hashable, Hashable]] = []
         self._networks = ThreadPoolExecutor(1, thread_name_prefix="networks")
         self._surfaces = FairExecutor(surface_workers or min(4, os.cpu_count() or 1), "surface")
         self._dispatcher: asyncio.Task[None] | None = None
@@ -154,7 +154,7 @@ class LocalEngine:
             self._queue.put(*frame.session, part)
         self._frames.add(frame)
         self._last_active_s[frame.session] = frame.submitted_s
-        self._submitted.set()
+        self._changed.set()
         try:
             return await frame.result
         finally:
@@ -162,6 +162,7 @@ class LocalEngine:
             self._queue.remove(*frame.session, lambda part: part.frame is frame)
             self._frames.discard(frame)
             self._last_active_s[frame.session] = self._clock.monotonic()
+            self._changed.set()
 
     def withdraw(self, request: ReconstructionRequest) -> None:
         """See `ReconstructionEngine.withdraw`."""
@@ -172,7 +173,7 @@ class LocalEngine:
     async def close(self) -> None:
         """See `ReconstructionEngine.close`."""
         self._closed = True
-        self._submitted.set()
+        self._changed.set()
         if self._dispatcher is not None:
             await self._dispatcher
         await asyncio.gather(*self._extractions)
@@ -184,44 +185,47 @@ class LocalEngine:
             for part, inferred in zip(batch, await self._infer(batch), strict=True):
                 if isinstance(inferred, Exception):
                     part.frame.fail(inferred)
-                elif not part.frame.result.done():
-                    self._people_in_extraction += 1
+                if isinstance(inferred, Exception) or part.frame.result.done():
+                    self._begun.remove(part.frame.session)
+                else:
                     task = asyncio.create_task(self._extract(part, inferred))
                     self._extractions.add(task)
                     task.add_done_callback(self._extractions.discard)
 
     async def _next_batch(self) -> list[_Part]:
         """The people of the next network pass; none when the engine is closed and its queue is empty."""
-        while True:
-            while not self._queue and not self._closed:
-                self._submitted.clear()
-                await self._submitted.wait()
+        while self._queue or not self._closed:
             await self._wait_for_others()
-            await self._wait_for_surfaces()
-            per_account, per_session = self._limits()
-            batch = [
-                part
-                for part in self._queue.take(
-                    self._config.batch_people, per_account=per_account, per_session=per_session
-                )
-                if not part.frame.result.done()
-            ]
-            for part in batch:
-                part.frame.begun = True
-            if batch or (self._closed and not self._queue):
+            self._changed.clear()
+            if batch := self._take_batch():
                 return batch
+            await self._changed.wait()
+        return []
+
+    def _take_batch(self) -> list[_Part]:
+        """Takes a batch in fair order; none while nobody waits, or enough people wait for surfaces."""
+        most = self._config.batch_people
+        if len(self._begun) >= most:
+            return []
+        per_account, per_session = self._limits()
+        taken = self._queue.take(most, per_account=per_account, per_session=per_session, begun=self._begun)
+        batch = [part for part in taken if not part.frame.result.done()]
+        for part in batch:
+            part.frame.begun = True
+            self._begun.append(part.frame.session)
+        return batch
 
     async def _wait_for_others(self) -> None:
         """Waits a few milliseconds at most while another active session may still join the batch."""
         deadline_s = self._clock.monotonic() + self._config.batch_wait_ms / 1e3
-        while not self._closed and self._active() - self._queue.sessions:
+        while not self._closed and self._queue and self._active() - self._queue.sessions:
             left_s = deadline_s - self._clock.monotonic()
             if left_s <= 0:
                 return
-            self._submitted.clear()
+            self._changed.clear()
             try:
                 async with asyncio.timeout(left_s):
-                    await self._submitted.wait()
+                    await self._changed.wait()
             except TimeoutError:
                 return
 
@@ -232,21 +236,17 @@ class LocalEngine:
         return self._last_active_s.keys() | self._queue.sessions
 
     def _limits(self) -> tuple[int, int]:
-        """Most people of one account and of one session in a network pass.
+        """Most people of one account and of one session from network pass to surface.
 
         A pass cannot be interrupted, and an active session that has nothing in the queue now will have a frame there
-        during the pass: so no other one fills the pass.
+        soon: so that others do not get more than their shares until then, they do not fill passes.
         """
-        active, most = self._active(), self._config.batch_people
-        fair = min(max(int(_SLICE_MS / self._person_ms), 1), most)
+        active, batch = self._active(), self._config.batch_people
+        fair = min(max(int(_SLICE_MS / self._person_ms), 1), batch)
+        # One batch in the networks, and almost one in the surfaces.
+        alone = 2 * batch
         several_accounts = len({account for account, _ in active}) > 1
-        return fair if several_accounts else most, fair if len(active) > 1 else most
-
-    async def _wait_for_surfaces(self) -> None:
-        """Holds the next network pass back while a full batch waits for surfaces."""
-        while self._people_in_extraction >= self._config.batch_people:
-            self._extracted.clear()
-            await self._extracted.wait()
+        return fair if several_accounts else alone, fair if len(active) > 1 else alone
 
     async def _infer(self, batch: list[_Part]) -> list[InferredFrame | Exception]:
         """The network pass; if it fails, each person alone, so that one bad frame does not fail the others."""
@@ -274,5 +274,5 @@ class LocalEngine:
         else:
             part.frame.complete(part.number, result, self._clock.monotonic())
         finally:
-            self._people_in_extraction -= 1
-            self._extracted.set()
+            self._begun.remove(part.frame.session)
+            self._changed.set()

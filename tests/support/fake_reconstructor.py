@@ -40,7 +40,9 @@ def tetrahedron_of(labels: PersonLabels) -> ReconstructedPerson:
 
 
 class FakeReconstructor:
-    """`Reconstructor` for tests of the engine: records its batches; `gate` holds the network passes back.
+    """`Reconstructor` for tests of the engine: records its batches.
+
+    `gate` holds the network passes back, `surface_gate` the surfaces.
 
     Args:
         bad_source: a batch with a frame of this source fails.
@@ -52,6 +54,8 @@ class FakeReconstructor:
         self.batches: list[list[ReconstructionRequest]] = []
         self.gate = threading.Event()
         self.gate.set()
+        self.surface_gate = threading.Event()
+        self.surface_gate.set()
         self._bad_source = bad_source
 
     def infer(self, requests: Sequence[ReconstructionRequest]) -> list[InferredFrame]:
@@ -63,6 +67,7 @@ class FakeReconstructor:
         return [InferredFrame(row, {"decode": 1.0}) for row in people]  # type: ignore[arg-type]
 
     def extract(self, frame: InferredFrame) -> ReconstructionResult:
+        self.surface_gate.wait(10)
         people = tuple(tetrahedron_of(person) for person in frame.people)  # type: ignore[arg-type]
         return ReconstructionResult(people, {**frame.stages_ms, "surface": 1.0})
 

@@ -89,6 +89,12 @@ def test_batch_has_at_most_the_limit_of_each_account_and_session() -> None:
     assert len(queue) == 8
 
 
+def test_jobs_taken_before_count_in_the_limits() -> None:
+    queue = filled(("one", "a", 5), ("one", "b", 5), ("two", "c", 5))
+    assert queue.take(8, per_account=2, per_session=1, begun=[("one", "a"), ("two", "c")]) == ["b"]
+    assert queue.take(8, per_account=1, begun=[("one", "a"), ("two", "c")]) == []
+
+
 def test_removed_jobs_do_not_leave_and_are_not_charged() -> None:
     queue = filled(("one", "withdrawn", 30), ("two", "other", 3))
     queue.remove("one", "withdrawn", lambda job: True)

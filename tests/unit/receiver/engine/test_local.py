@@ -19,6 +19,7 @@ async def running(reconstructor: FakeReconstructor, config: BatchingConfig | Non
         yield engine
     finally:
         reconstructor.gate.set()
+        reconstructor.surface_gate.set()
         await engine.close()
 
 
@@ -110,8 +111,8 @@ async def test_batch_is_limited_in_people() -> None:
 async def test_people_of_one_frame_fill_the_batches_of_a_single_session() -> None:
     reconstructor = FakeReconstructor()
     async with running(reconstructor, BatchingConfig(batch_people=4)) as engine:
-        await engine.reconstruct(request("a", people=6))
-    assert sessions(reconstructor) == [["a"] * 4, ["a"] * 2]
+        await engine.reconstruct(request("a", people=10))
+    assert sessions(reconstructor) == [["a"] * 4, ["a"] * 4, ["a"] * 2]
 
 
 async def test_large_frame_does_not_delay_another_account() -> None:
@@ -135,6 +136,30 @@ async def test_active_session_leaves_room_in_the_pass_for_others() -> None:
     async with running(reconstructor, BatchingConfig(batch_wait_ms=0)) as engine:
         await engine.reconstruct(request("live"))
         await engine.reconstruct(request("crowd", people=3))
+    assert sessions(reconstructor)[:2] == [["live"], ["crowd"]]
+
+
+async def test_account_does_not_fill_the_engine_while_another_is_active() -> None:
+    reconstructor = FakeReconstructor()
+    async with running(reconstructor, BatchingConfig(batch_wait_ms=0)) as engine:
+        await engine.reconstruct(request("live"))
+        reconstructor.surface_gate.clear()
+        crowds = await submit(engine, *(request(f"crowd {n}", people=3, account="hostile") for n in range(3)))
+        await until(lambda: len(reconstructor.batches) == 2 and not engine._changed.is_set())
+        assert len(engine._begun) == 1
+        live = await submit(engine, request("live", 1))
+        await until(lambda: len(reconstructor.batches) == 3)
+        assert sessions(reconstructor)[2] == ["live"]
+        reconstructor.surface_gate.set()
+        await asyncio.gather(*live, *crowds)
+        assert not engine._begun
+
+
+async def test_session_does_not_fill_the_engine_while_another_of_its_account_is_active() -> None:
+    reconstructor = FakeReconstructor()
+    async with running(reconstructor, BatchingConfig(batch_wait_ms=0)) as engine:
+        await engine.reconstruct(request("live", account="studio"))
+        await engine.reconstruct(request("crowd", people=3, account="studio"))
     assert sessions(reconstructor)[:2] == [["live"], ["crowd"]]
 
 
