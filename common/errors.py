@@ -33,6 +33,7 @@ INTERRUPTED = 130
 _MAX_MESSAGE_CHARACTERS = 2000
 
 _SHORTAGES = {errno.ENOMEM: "memory", errno.EMFILE: "file descriptors", errno.ENFILE: "file descriptors"}
+_FULL = (errno.ENOSPC, errno.EDQUOT)
 # What the dynamic linker, torch and `threading` say where they raise no MemoryError.
 _SHORTAGE_WORDS = (
     *("cannot allocate memory", "can't allocate memory", "failed to map segment", "not enough memory"),
@@ -128,11 +129,10 @@ def exit_code_of(program: str, work: Callable[[], object]) -> int:
             sys.stderr.write(f"{program}: interrupted\n")
         return INTERRUPTED
     except (MemoryError, OSError, ImportError, RuntimeError) as error:
-        missing = _shortage(error)
-        if missing is None:
+        reported = _reported(error)
+        if reported is None:
             raise
-        message = f"too little {missing}: end other programs, or raise the limits of this one (ulimit -a)"
-        return _report(program, ResourceError(message))
+        return _report(program, reported)
     return 0
 
 
@@ -158,20 +158,23 @@ def _flush_output() -> None:
         raise
     except OSError as error:
         _discard_output()
-        raise OutputError(f"cannot write to standard output: {error.strerror}") from error
+        raise OutputError(f"cannot write the output: {error.strerror}") from error
 
 
 def _discard_output() -> None:
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
-def _shortage(error: BaseException) -> str | None:
-    """What the machine had too little of, if that made an exception or the one that it came from."""
+def _reported(error: BaseException) -> OutputError | None:
+    """The error to report if the machine had too little of something; None for a bug."""
     cause: BaseException | None = error
     while cause is not None:
-        if isinstance(cause, OSError) and cause.errno in _SHORTAGES:
-            return _SHORTAGES[cause.errno]
+        missing = _SHORTAGES.get(cause.errno or 0) if isinstance(cause, OSError) else None
         if isinstance(cause, MemoryError) or any(words in str(cause).lower() for words in _SHORTAGE_WORDS):
-            return "memory"
+            missing = missing or "memory"
+        if missing:
+            return ResourceError(f"too little {missing}: end other programs, or raise the limits (ulimit -a)")
+        if isinstance(cause, OSError) and cause.errno in _FULL:
+            return OutputError(f"cannot write {cause.filename or 'the output'}: {cause.strerror}")
         cause = cause.__cause__ or cause.__context__
     return None

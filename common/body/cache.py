@@ -79,6 +79,7 @@ def _load_arrays(path: Path) -> Arrays:
     replacement = temporary / path.name if temporary else None
     stored = read_arrays(replacement) if replacement else None
     if stored is not None:
+        _saving_failure(path, stored)  # it may be possible to write there by now
         return stored
     logger.info("baking the body model into %s", path)
     arrays = _bake()

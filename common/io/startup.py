@@ -49,7 +49,7 @@ def announce(line: str) -> None:
     except BrokenPipeError:
         raise
     except OSError as error:
-        raise OutputError(f"cannot write to standard output: {error.strerror}") from error
+        raise OutputError(f"cannot write the output: {error.strerror}") from error
 
 
 def _open_standard_streams() -> None:

@@ -1,6 +1,9 @@
 """User errors give one line that names the remedy, the documented exit code, and no traceback."""
 
+import signal
 import socket
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -8,7 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tests.e2e.daemons import receiver, run
+from tests.e2e.daemons import TIMEOUT_S, receiver, run
 
 
 def only_line(errors: str, program: str) -> str:
@@ -45,6 +48,42 @@ def test_file_that_is_not_a_video(tmp_path: Path) -> None:
     done = run("sender", "--camera", str(path), "--peer", "127.0.0.1:9")
     assert done.returncode == 3
     only_line(done.stderr, "sender")
+
+
+def send_in_background(*flags: str) -> subprocess.Popen[str]:
+    """Starts a sender in which SIGINT has its usual effect, also where the tests run in the background."""
+    restore = "import os,signal,sys; signal.signal(signal.SIGINT, signal.SIG_DFL); os.execv(sys.argv[1], sys.argv[1:])"
+    sender = [sys.executable, "-m", "sender", "--peer", "127.0.0.1:9", *flags]
+    command = [sys.executable, "-c", restore, *sender]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_signal_while_a_server_is_silent(number: signal.Signals) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        server.settimeout(TIMEOUT_S)
+        sender = send_in_background("--camera", f"rtsp://user:secret@127.0.0.1:{server.getsockname()[1]}/a")
+        client, _ = server.accept()
+        with client:
+            sender.send_signal(number)
+            # FFmpeg's own time limit would end the wait with exit code 3.
+            _, errors = sender.communicate(timeout=TIMEOUT_S)
+    assert sender.returncode == (-signal.SIGTERM if number == signal.SIGTERM else 130)
+    assert errors == ("" if number == signal.SIGTERM else "sender: interrupted\n")
+
+
+def test_folder_of_which_one_image_can_be_read(tmp_path: Path, image: Path) -> None:
+    photos = tmp_path / "photos"
+    photos.mkdir()
+    (photos / "a.png").touch()
+    Image.new("1", (70_000, 1)).save(photos / "b.png")
+    image.rename(photos / "c.png")
+    with receiver(tmp_path / "out") as running:
+        done = run("sender", "--camera", str(photos), "--peer", running.address)
+    assert done.returncode == 0, done.stderr
+    assert "Traceback" not in done.stderr
+    assert done.stderr.endswith("skipped 2 of 3 images: a.png, b.png\n")
+    assert done.stdout.startswith("sent 1 frames")
 
 
 def test_unknown_flag() -> None:

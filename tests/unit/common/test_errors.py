@@ -1,3 +1,4 @@
+import errno
 import inspect
 import subprocess
 import sys
@@ -60,6 +61,49 @@ def test_exit_code_of_interrupt_is_130(capsys: pytest.CaptureFixture[str]) -> No
 def test_exit_code_of_propagates_other_exceptions() -> None:
     with pytest.raises(ZeroDivisionError):
         exit_code_of("sender", lambda: 1 // 0)
+
+
+@pytest.mark.parametrize(
+    ("error", "missing"),
+    [
+        (MemoryError(), "memory"),
+        (OSError(errno.ENOMEM, "Cannot allocate memory"), "memory"),
+        (OSError(errno.EMFILE, "Too many open files"), "file descriptors"),
+        (ImportError("libtorch_cpu.so: failed to map segment from shared object"), "memory"),
+        (RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 2798472 bytes"), "memory"),
+        (RuntimeError("can't start new thread"), "memory"),
+    ],
+)
+def test_exit_code_of_a_shortage(error: Exception, missing: str, capsys: pytest.CaptureFixture[str]) -> None:
+    def work() -> None:
+        raise error
+
+    def deeper() -> None:
+        try:
+            work()
+        except Exception as cause:
+            raise RuntimeError("a library failed") from cause
+
+    for task in (work, deeper):
+        assert exit_code_of("sender", task) == 5
+        assert capsys.readouterr().err.startswith(f"sender: too little {missing}: end other programs")
+
+
+def test_exit_code_of_a_full_disk(capsys: pytest.CaptureFixture[str]) -> None:
+    def work() -> None:
+        raise OSError(errno.ENOSPC, "No space left on device", "a.bin")
+
+    assert exit_code_of("sender", work) == 5
+    assert capsys.readouterr().err == "sender: cannot write a.bin: No space left on device\n"
+
+
+@pytest.mark.parametrize("error", [OSError(errno.EIO, "x"), RuntimeError("x"), ImportError("No module named x")])
+def test_exit_code_of_propagates_what_is_no_shortage(error: Exception) -> None:
+    def work() -> None:
+        raise error
+
+    with pytest.raises(type(error)):
+        exit_code_of("sender", work)
 
 
 def test_branches_have_distinct_exit_codes() -> None:

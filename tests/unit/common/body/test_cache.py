@@ -28,7 +28,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """An empty cache directory, a directory for temporary files, and a bake that takes no time."""
     (tmp_path / "tmp").mkdir()
     monkeypatch.setenv("BODYWIRE_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr(cache.tempfile, "tempdir", str(tmp_path / "tmp"))
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "tmp"))
     monkeypatch.setattr(cache, "bake", lambda space, anny_cache=None: dict(BAKED))
     cache._load_arrays.cache_clear()
     yield tmp_path / "cache"
@@ -142,7 +142,7 @@ def test_file_of_another_user_is_not_used(
         fields[4] = 12345
         return os.stat_result(fields)
 
-    monkeypatch.setattr(cache.os, "fstat", foreign)
+    monkeypatch.setattr("os.fstat", foreign)
     done = bakes(monkeypatch)
     assert_baked(load_arrays())
     assert len(done) == 1
@@ -181,7 +181,7 @@ def test_full_disk_means_baking_at_every_start(
     def fill(*_: object, **__: object) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(cache.np, "savez", fill)
+    monkeypatch.setattr(np, "savez", fill)
     assert_baked(load_arrays())
     assert len(warnings()) == 1
     assert "No space left on device), so that the model is baked at every start: set HOME" in warnings()[0]
@@ -241,7 +241,7 @@ def test_bake_where_the_cache_of_anny_cannot_be_used(
 
 def test_no_directory_for_temporary_files(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(cache, "bake", without_own_cache)
-    monkeypatch.setattr(cache.tempfile, "tempdir", "/nonexistent")
+    monkeypatch.setattr("tempfile.tempdir", "/nonexistent")
     with pytest.raises(OutputError, match=r"cannot bake the body model .*: set TMPDIR to a directory"):
         load_arrays()
 
@@ -281,6 +281,6 @@ def test_set_up_without_a_cache_fails(
     monkeypatch: pytest.MonkeyPatch, folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     folder.write_text("not a directory")
-    monkeypatch.setattr(command.BodyModel, "load", lambda: load_arrays())
+    monkeypatch.setattr("common.body.model.BodyModel.load", load_arrays)
     assert command.main([]) == 5
     assert f"the body model is not in {folder}" in capsys.readouterr().err

@@ -1,0 +1,108 @@
+"""The start of a daemon's process, tested in small processes that import no network library."""
+
+import os
+import resource
+import subprocess
+import sys
+
+import pytest
+
+from common.errors import ResourceError
+from common.io.startup import prepare_process
+
+# A program that prepares itself like a daemon, then runs WORK.
+_PROGRAM = """
+import sys
+from common.errors import SourceError, exit_code_of
+from common.io.startup import announce, prepare_process
+def work():
+    prepare_process()
+    {work}
+sys.exit(exit_code_of("sender", work))
+"""
+
+
+def run(shell: str, work: str = "announce('ready')") -> subprocess.CompletedProcess[str]:
+    """Runs the program in a shell line in which `"$@"` is its command."""
+    command = [sys.executable, "-c", _PROGRAM.format(work=work)]
+    return subprocess.run(["sh", "-c", shell, "sh", *command], capture_output=True, text=True, timeout=60)
+
+
+@pytest.mark.parametrize(
+    ("limit", "allowed", "message"),
+    [
+        (resource.RLIMIT_AS, 2_000_000_000, "limited to 2000 MB of address space, and needs 6000: raise .* ulimit -v"),
+        (resource.RLIMIT_DATA, 500_000_000, "limited to 500 MB of data, and needs 2000: raise .* ulimit -d"),
+        (resource.RLIMIT_NOFILE, 16, "limited to 16 file descriptors, and needs 64: raise .* ulimit -n 1024"),
+    ],
+)
+def test_limit_that_is_too_low(limit: int, allowed: int, message: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(
+        resource, "getrlimit", lambda asked: (allowed, allowed) if asked == limit else (resource.RLIM_INFINITY,) * 2
+    )
+    with pytest.raises(ResourceError, match=message):
+        prepare_process()
+
+
+@pytest.mark.parametrize("kilobytes", [100_000, 500_000, 1_000_000, 2_000_000, 4_000_000, 5_800_000])
+def test_limit_of_address_space(kilobytes: int) -> None:
+    done = run(f'ulimit -v {kilobytes}; exec "$@"')
+    assert done.returncode == 5
+    assert done.stderr.startswith("sender: the process is limited to ")
+    assert done.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize("files", [8, 16, 63])
+def test_limit_of_file_descriptors(files: int) -> None:
+    done = run(f'ulimit -n {files}; exec "$@"')
+    assert done.returncode == 5
+    assert done.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-", "<&- >&- 2>&-"])
+def test_closed_streams_take_no_file(closed: str) -> None:
+    work = "import os; fd = os.open('/dev/zero', 0); assert fd > 2, fd; announce('ready'); raise SourceError('gone')"
+    done = run(f'exec "$@" {closed}', work)
+    assert done.returncode == 3
+    assert done.stderr == ("" if "2>&-" in closed else "sender: gone\n")
+
+
+def test_full_output() -> None:
+    done = run('exec "$@" >/dev/full')
+    assert done.returncode == 5
+    assert done.stderr == "sender: cannot write the output: No space left on device\n"
+
+
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+def test_full_output_at_the_exit(unbuffered: str) -> None:
+    done = run(f'PYTHONUNBUFFERED={unbuffered} exec "$@" >/dev/full', "print('usage'); sys.exit(0)")
+    assert done.returncode == 5
+    assert done.stderr == "sender: cannot write the output: No space left on device\n"
+
+
+def test_full_output_hides_no_error() -> None:
+    done = run('PYTHONUNBUFFERED= exec "$@" >/dev/full', "print('usage'); raise SourceError('gone')")
+    assert done.returncode == 3
+    assert done.stderr == "sender: gone\n"
+
+
+def test_full_errors() -> None:
+    assert run('exec "$@" 2>/dev/full', "raise SourceError('gone')").returncode == 3
+
+
+def test_grpc_prints_no_stack(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GRPC_VERBOSITY", "debug")
+    prepare_process()
+    assert os.environ["GRPC_VERBOSITY"] == "debug"
+    monkeypatch.delenv("GRPC_VERBOSITY")
+    prepare_process()
+    assert os.environ["GRPC_VERBOSITY"] == "NONE"
+
+
+def test_command_lines_import_nothing_large() -> None:
+    script = (
+        "import sys, sender.__main__, receiver.__main__; "
+        "print([name for name in ('torch', 'numpy', 'cv2', 'av', 'grpc') if name in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60)
+    assert done.stdout == "[]\n", done.stderr
