@@ -7,6 +7,7 @@ a second, the other a receiver without reconstruction.  Each failure is caused s
     receiver_vanished        during an outage the receiver is killed and restarted: it does not know the connection
     receiver_stopped         SIGSTOP, SIGCONT
     receiver_killed          SIGKILL, restart
+    receiver_disk_full       the receiver cannot write any frame
     sender_stopped           SIGSTOP, SIGCONT
     sender_vanished          during an outage the sender is killed, and another one is started
     address_changed          the sender's host gets another address
@@ -47,8 +48,6 @@ PORT = 50051
 DELAY_S = 0.03
 _OTHER_ADDRESS = "10.77.0.3"
 _STARTING_S = 5.0
-# Shortest time between two failures, and after the last one.
-_RECOVERY_S = 3.0
 _JITTER_S = 0.7
 # Delay of a program's failure after the start of an outage, where both are to happen together.
 _AFTER_OUTAGE_S = 0.02
@@ -72,6 +71,7 @@ class Testbed:
         self._peer = f"{ADDRESSES[1]}:{PORT}"
         self._addresses = [_OTHER_ADDRESS, ADDRESSES[0]]
         self._programs: list[Program] = []
+        self._disk_full = folder / "disk-full"
         self.start_receiver()
         self.start_sender()
 
@@ -82,6 +82,7 @@ class Testbed:
             OutputError: it did not start; its error is printed above.
         """
         command = ["tests.netlab.logging_receiver", "--listen", self._peer, "--log", str(self._folder / "sink")]
+        command += ["--full-while", str(self._disk_full)]
         self.receiver = self._hosts.run(1, command)
         self._programs.append(self.receiver)
         if not self.receiver.next_line_starts_with("listening"):
@@ -93,6 +94,14 @@ class Testbed:
         command += ["--labels", str(self._folder / "labels.npy"), *(["--live"] if self._live else [])]
         self.sender = self._hosts.run(0, command)
         self._programs.append(self.sender)
+
+    def fill_disk(self) -> None:
+        """Fails the receiver's writes."""
+        self._disk_full.touch()
+
+    def free_disk(self) -> None:
+        """Ends `fill_disk`."""
+        self._disk_full.unlink()
 
     def move_sender(self) -> None:
         """Gives the sender's host the other of two addresses."""
@@ -146,6 +155,7 @@ class Failure:
         outage: all packets are lost meanwhile.
         live: the sender drops stale frames; otherwise no frame may be lost.
         detected_by: the end that reports its peer as lost, `source` or `sink`.
+        recovery_s: shortest time between two repetitions, and after the last one.
     """
 
     duration_s: float
@@ -155,6 +165,7 @@ class Failure:
     outage: bool = False
     live: bool = False
     detected_by: str = "source"
+    recovery_s: float = 3.0
 
 
 FAILURES = {
@@ -169,6 +180,7 @@ FAILURES = {
         lambda testbed: testbed.receiver.send_signal(signal.SIGCONT),
     ),
     "receiver_killed": Failure(1.0, (4, 2), lambda testbed: testbed.receiver.kill(), Testbed.start_receiver),
+    "receiver_disk_full": Failure(10.0, (4, 2), Testbed.fill_disk, Testbed.free_disk, recovery_s=6.0),
     "sender_stopped": Failure(
         3.0,
         (4, 2),
@@ -187,7 +199,7 @@ def episodes(failure: Failure, times: int, rng: random.Random) -> list[Episode]:
     for _ in range(times):
         begin_s = at_s + rng.uniform(0, _JITTER_S)
         planned.append((begin_s, begin_s + failure.duration_s))
-        at_s = begin_s + failure.duration_s + _RECOVERY_S
+        at_s = begin_s + failure.duration_s + failure.recovery_s
     return planned
 
 
@@ -223,7 +235,7 @@ def measure(failure: Failure, planned: Sequence[Episode], labels: FloatArray, kb
             failure.end(testbed)
             # Without an outage the failure ends when the program has started again.
             actual.append((began_at_s, began_s + end_s if failure.outage else max(time.time(), began_at_s)))
-        time.sleep(_RECOVERY_S)
+        time.sleep(failure.recovery_s)
         testbed.finish()
         return evaluate(testbed.log("source"), testbed.log("sink"), actual, failure)
 

@@ -2,6 +2,7 @@
 
 Decodes every frame and acknowledges it.  `--log` gets one line, with the time, for each frame (`shown`) and for each
 sender whose stream ends or falls silent (`left`).  A restarted receiver reads there which frames it has shown before.
+While the file of `--full-while` exists, frames cannot be written.
 """
 
 import argparse
@@ -14,13 +15,16 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from common.blobs import Blob
+from common.clock import SYSTEM_CLOCK
 from common.codec.frame_codec import FrameCodec
 from common.codec.packet import CODEC_VERSION
+from common.errors import OutputError
 from common.io.addresses import Address
 from common.wire.convert import FrameMessage
 from receiver.link.auth.tls import SecurityConfig
 from receiver.link.server import LinkServer, ListenConfig
 from receiver.link.session import Session, SessionRegistry
+from receiver.publish.output_guard import OutputGuard
 from tests.netlab.logging_sender import MODEL
 
 _POLL_S = 0.01
@@ -31,10 +35,12 @@ class LoggingPipeline:
 
     Args:
         shown: session → one after its last frame shown before.
+        full_while: the disk is full while this file exists; None if it never is.
     """
 
-    def __init__(self, log: TextIO, shown: Mapping[str, int]) -> None:
-        self._log, self._shown = log, shown
+    def __init__(self, log: TextIO, shown: Mapping[str, int], full_while: Path | None) -> None:
+        self._log, self._shown, self._full_while = log, shown, full_while
+        self._output = OutputGuard(SYSTEM_CLOCK)
         self._sessions: dict[str, Session] = {}
         self._present: set[str] = set()
 
@@ -45,6 +51,10 @@ class LoggingPipeline:
 
     async def on_frame(self, session: Session, frame: FrameMessage) -> None:
         """Decodes and logs a frame."""
+        self._output.check()
+        with self._output.attempt():
+            if self._full_while is not None and self._full_while.exists():
+                raise OutputError("the disk is full")
         labels = session.decode(frame).frame
         self._write("shown", session.session_id.hex(), seq=frame.sequence, captured_at=labels.captured_at)
 
@@ -69,11 +79,11 @@ class LoggingPipeline:
         self._log.flush()
 
 
-async def serve(listen: Address, log: TextIO, shown: Mapping[str, int]) -> None:
+async def serve(listen: Address, log: TextIO, shown: Mapping[str, int], full_while: Path | None) -> None:
     """Serves until SIGTERM."""
     stop = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)
-    pipeline = LoggingPipeline(log, shown)
+    pipeline = LoggingPipeline(log, shown, full_while)
     server = LinkServer(
         ListenConfig(listen=listen),
         pipeline,
@@ -103,10 +113,11 @@ def main() -> None:
     parser = argparse.ArgumentParser("python -m tests.netlab.logging_receiver")
     parser.add_argument("--listen", type=Address.parse, required=True)
     parser.add_argument("--log", type=Path, required=True)
+    parser.add_argument("--full-while", type=Path, help="frames cannot be written while this file exists")
     options = parser.parse_args()
     shown = already_shown(options.log)
     with open(options.log, "a", encoding="utf-8") as log:
-        asyncio.run(serve(options.listen, log, shown))
+        asyncio.run(serve(options.listen, log, shown, options.full_while))
 
 
 if __name__ == "__main__":
