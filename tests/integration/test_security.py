@@ -22,6 +22,7 @@ from receiver.link.auth.tokens import TokenFile, add_token, revoke_token
 from sender.link.transport.security import CredentialFiles, read_token
 from tests.support.certificate_authority import Authority
 from tests.support.link_fixture import LinkFixture, RecordingPipeline, send_all
+from tests.support.raw_sender import RawSender
 
 ReceiverSecurity = receiver.link.auth.tls.SecurityConfig
 SenderSecurity = sender.link.transport.security.SecurityConfig
@@ -243,8 +244,12 @@ async def test_limit_of_sessions_per_sender(link: LinkFixture) -> None:
     _, address = await link.server(RecordingPipeline(), security=ReceiverSecurity(peer_sessions=2))
     for _ in range(2):
         await link.client(address)[0].connect()
-    with pytest.raises(PeerError, match=r"full for now: .* has 2 sessions, as many as one sender may have"):
-        await link.client(address, connect_timeout=1.0, reconnect_timeout=1.0)[0].connect()
+    async with RawSender(address) as third:
+        with pytest.raises(grpc.aio.AioRpcError):
+            await third.hello()
+        code, reason = await third.end()
+    assert code is grpc.StatusCode.RESOURCE_EXHAUSTED
+    assert reason == "full for now: ipv4:127.0.0.1 has 2 sessions, as many as one sender may have"
 
 
 async def test_rate_limit_slows_reading_and_loses_nothing(link: LinkFixture) -> None:

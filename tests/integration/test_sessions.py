@@ -3,7 +3,6 @@
 import asyncio
 import inspect
 import logging
-import secrets
 from collections import Counter
 from datetime import UTC, datetime
 from pathlib import Path
@@ -15,20 +14,7 @@ import pytest
 from common.codec.frame_codec import FrameCodec
 from common.frames import Camera, LabelFrame
 from common.io.addresses import Address
-from common.wire.convert import (
-    STREAM_METHOD,
-    STREAM_SERVICE,
-    Acknowledgement,
-    AckStatus,
-    ClientMessage,
-    Drain,
-    FrameMessage,
-    Hello,
-    ServerMessage,
-    Welcome,
-    decode_server,
-    encode_client,
-)
+from common.wire.convert import AckStatus, Drain, Welcome
 from receiver.link.auth.tls import SecurityConfig
 from receiver.link.auth.tokens import add_token
 from receiver.link.refusals import Refusal
@@ -36,59 +22,13 @@ from receiver.link.session import SessionRegistry
 from receiver.metrics import ReceiverMetrics
 from receiver.pipeline import ReceiverPipeline
 from receiver.publish.session_directory import PublishConfig, SessionDirectory
-from tests.support.fake_link import MODEL, CountingCodec, label_frame
+from tests.support.fake_link import MODEL, SECRET, SESSION, CountingCodec
 from tests.support.fake_reconstructor import FakeEngine
 from tests.support.link_fixture import LOOPBACK, LinkFixture
 from tests.support.owned_sessions import OwnedPipeline, OwnedSessions
+from tests.support.raw_sender import RawSender
 
-SESSION = secrets.token_bytes(16)
-OWN_SECRET, OTHER_SECRET = b"own".ljust(32), b"other".ljust(32)
-
-
-class RawSender:
-    """A stream whose messages the test sends one by one.
-
-    Args:
-        token: presented to the receiver; empty for none.
-    """
-
-    def __init__(self, address: Address, token: str = "") -> None:
-        self._channel = grpc.aio.insecure_channel(str(address), options=[("grpc.use_local_subchannel_pool", 1)])
-        metadata = (("authorization", f"Bearer {token}"),) if token else None
-        self.call: Any = self._channel.stream_stream(f"/{STREAM_SERVICE}/{STREAM_METHOD}")(metadata=metadata)
-        self.codec = CountingCodec()
-
-    async def __aenter__(self) -> "RawSender":
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        self.call.cancel()
-        await self._channel.close()
-
-    async def send(self, message: ClientMessage) -> ServerMessage:
-        """Sends a message; returns the answer."""
-        await self.call.write(encode_client(message))
-        return await self.receive()
-
-    async def receive(self) -> ServerMessage:
-        async with asyncio.timeout(20):
-            return decode_server(await self.call.read())
-
-    async def hello(
-        self, secret: bytes = OWN_SECRET, *, session: bytes = SESSION, resume: bool = False, name: str = "raw"
-    ) -> ServerMessage:
-        return await self.send(Hello(session, name, 1, MODEL, False, resume=resume, session_secret=secret))
-
-    async def frame(self, sequence: int) -> AckStatus:
-        encoded = self.codec.encode(label_frame(sequence))
-        ack = await self.send(FrameMessage(sequence, encoded.payload, 0, 0, encoded.key))
-        assert isinstance(ack, Acknowledgement)
-        return ack.status
-
-    async def end(self) -> tuple[grpc.StatusCode, str]:
-        """Status of the stream, which the receiver ends."""
-        async with asyncio.timeout(20):
-            return await self.call.code(), await self.call.details()
+OTHER_SECRET = b"other".ljust(32)
 
 
 @pytest.fixture
@@ -115,14 +55,14 @@ async def test_theft_between_token_holders_is_refused_in_every_order(
         assert isinstance(await owner.hello(), Welcome)
         assert await owner.frame(0) is AckStatus.DECODED
         await assert_theft_is_refused(address, tokens["camera"])
-        await assert_theft_is_refused(address, tokens["camera"], OWN_SECRET)
+        await assert_theft_is_refused(address, tokens["camera"], SECRET)
         # The owner's stream goes on, and its frames are recorded.
         assert await owner.frame(1) is AckStatus.DECODED
     await assert_theft_is_refused(address, tokens["camera"])
     assert counted == {Refusal.OWNER: 6}
     await server.stop()
     server, address = await link.server(OwnedPipeline(disk), security=security)
-    await assert_theft_is_refused(address, tokens["camera"], OWN_SECRET)
+    await assert_theft_is_refused(address, tokens["camera"], SECRET)
     async with RawSender(address, tokens["studio"]) as owner:
         welcome = await owner.hello(resume=True)
         assert isinstance(welcome, Welcome)
@@ -177,7 +117,7 @@ async def test_theft_after_a_restart_on_the_same_output_directory(
             server, address = await link.server(pipeline, SessionRegistry(lambda: FrameCodec(MODEL)), security=security)
             if run:
                 await assert_theft_is_refused(address, tokens["camera"])
-                await assert_theft_is_refused(address, tokens["camera"], OWN_SECRET)
+                await assert_theft_is_refused(address, tokens["camera"], SECRET)
             async with RawSender(address, tokens["studio"]) as owner:
                 owner.codec = _EmptyFrames()  # type: ignore[assignment]
                 welcome = await owner.hello(resume=run > 0)
@@ -227,9 +167,9 @@ async def test_token_holder_with_every_session_yields_one_to_another(
     _, address = await link.server(pipeline, security=security)
     greedy = [RawSender(address, tokens["camera"]) for _ in range(5)]
     for number, stream in enumerate(greedy[:4]):
-        assert isinstance(await stream.hello(session=bytes([number]) * 16), Welcome)
+        assert isinstance(await stream.hello(session=bytes([16 + number]) * 16), Welcome)
     with pytest.raises(grpc.aio.AioRpcError, match="full for now"):
-        await greedy[4].hello(session=bytes([4]) * 16)
+        await greedy[4].hello(session=bytes([20]) * 16)
     assert (await greedy[4].end())[0] is grpc.StatusCode.RESOURCE_EXHAUSTED
     async with RawSender(address, tokens["studio"]) as honest:
         assert isinstance(await honest.hello(), Welcome)

@@ -1,0 +1,67 @@
+"""A sender whose messages the test sends one by one, over gRPC."""
+
+import asyncio
+from typing import Any
+
+import grpc
+
+from common.io.addresses import Address
+from common.wire.convert import (
+    STREAM_METHOD,
+    STREAM_SERVICE,
+    Acknowledgement,
+    AckStatus,
+    ClientMessage,
+    FrameMessage,
+    Hello,
+    ServerMessage,
+    decode_server,
+    encode_client,
+)
+from tests.support.fake_link import MODEL, SECRET, SESSION, CountingCodec, label_frame
+
+
+class RawSender:
+    """A stream whose messages the test sends one by one.
+
+    Args:
+        token: presented to the receiver; empty for none.
+    """
+
+    def __init__(self, address: Address, token: str = "") -> None:
+        self._channel = grpc.aio.insecure_channel(str(address), options=[("grpc.use_local_subchannel_pool", 1)])
+        metadata = (("authorization", f"Bearer {token}"),) if token else None
+        self.call: Any = self._channel.stream_stream(f"/{STREAM_SERVICE}/{STREAM_METHOD}")(metadata=metadata)
+        self.codec = CountingCodec()
+
+    async def __aenter__(self) -> "RawSender":
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self.call.cancel()
+        await self._channel.close()
+
+    async def send(self, message: ClientMessage) -> ServerMessage:
+        """Sends a message; returns the answer."""
+        await self.call.write(encode_client(message))
+        return await self.receive()
+
+    async def receive(self) -> ServerMessage:
+        async with asyncio.timeout(20):
+            return decode_server(await self.call.read())
+
+    async def hello(
+        self, secret: bytes = SECRET, *, session: bytes = SESSION, resume: bool = False, name: str = "raw"
+    ) -> ServerMessage:
+        return await self.send(Hello(session, name, 1, MODEL, False, resume=resume, session_secret=secret))
+
+    async def frame(self, sequence: int) -> AckStatus:
+        encoded = self.codec.encode(label_frame(sequence))
+        ack = await self.send(FrameMessage(sequence, encoded.payload, 0, 0, encoded.key))
+        assert isinstance(ack, Acknowledgement)
+        return ack.status
+
+    async def end(self) -> tuple[grpc.StatusCode, str]:
+        """Status of the stream, which the receiver ends."""
+        async with asyncio.timeout(20):
+            return await self.call.code(), await self.call.details()
