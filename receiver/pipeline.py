@@ -119,16 +119,18 @@ class ReceiverPipeline:
         self._output.check()
         stages_ms: dict[str, float] = {}
         decoded = self._decode(session, frame, stages_ms)
-        result = None if self._is_late(session) else await self._reconstruct(session, decoded.frame)
+        # The session may end while this frame is handled.
+        state = self._sessions[session.session_id]
+        result = None if self._is_late(session) else await self._reconstruct(session, state, decoded.frame)
         if result is None:
-            self._drop_late(session)
+            self._drop_late(session, state)
             return
-        self._sessions[session.session_id].clouds = {person.labels.identity: person.cloud for person in result.people}
+        state.clouds = {person.labels.identity: person.cloud for person in result.people}
         for stage, spent_ms in result.stages_ms.items():
             self._metrics.stage_passed(stage, spent_ms)
         stages_ms.update(result.stages_ms)
         with self._output.attempt():
-            await self._publish(session, decoded, result, stages_ms)
+            await self._publish(session, state.writer, decoded, result, stages_ms)
 
     def on_blob(self, session: Session, blob: Blob) -> None:
         """Takes colours of a person's surface points, for the frames that follow.
@@ -181,15 +183,16 @@ class ReceiverPipeline:
         self._metrics.frame_received({name: size for name, size in sizes.items() if name != "total"})
         return decoded
 
-    async def _reconstruct(self, session: Session, labels: LabelFrame) -> ReconstructionResult | None:
+    async def _reconstruct(
+        self, session: Session, state: _SessionState, labels: LabelFrame
+    ) -> ReconstructionResult | None:
         """The people of a frame; None if it was withdrawn as late while it waited for the engine."""
-        state = self._sessions[session.session_id]
         if labels.source != state.source:
             # Another file may show another person: the previous clouds are no start for them.
             state.source, state.clouds = labels.source, {}
         request = ReconstructionRequest(
             *_account_and_session(session),
-            self._within_limit(session, labels),
+            self._within_limit(session, state, labels),
             state.clouds,
             state.colours,
         )
@@ -201,12 +204,11 @@ class ReceiverPipeline:
         finally:
             withdrawal.cancel()
 
-    def _within_limit(self, session: Session, labels: LabelFrame) -> LabelFrame:
+    def _within_limit(self, session: Session, state: _SessionState, labels: LabelFrame) -> LabelFrame:
         """The frame with the people of the highest scores that one sender may have, in the same order."""
         excess = len(labels.people) - self._sharing.peer_people
         if excess <= 0:
             return labels
-        state = self._sessions[session.session_id]
         if not state.logged_left_out:
             state.logged_left_out = True
             logger.warning(
@@ -236,9 +238,8 @@ class ReceiverPipeline:
             await session.newer_waits.wait()
             self._engine.withdraw(request)
 
-    def _drop_late(self, session: Session) -> None:
+    def _drop_late(self, session: Session, state: _SessionState) -> None:
         self._metrics.frame_dropped(FrameFate.LATE)
-        state = self._sessions[session.session_id]
         if not state.logged_late:
             state.logged_late = True
             logger.warning(
@@ -246,10 +247,15 @@ class ReceiverPipeline:
             )
 
     async def _publish(
-        self, session: Session, decoded: DecodedFrame, result: ReconstructionResult, stages_ms: dict[str, float]
+        self,
+        session: Session,
+        writer: SessionWriter,
+        decoded: DecodedFrame,
+        result: ReconstructionResult,
+        stages_ms: dict[str, float],
     ) -> None:
         """Writes the meshes of each person in the session's turn, then the frame's record."""
-        writer, labels = self._sessions[session.session_id].writer, decoded.frame
+        labels = decoded.frame
         records: list[PersonRecord] = []
         spent_ms = 0.0
 
@@ -328,7 +334,7 @@ def age_and_error_ms(now_s: float, captured_at: float, clock: SenderClock | None
 
 
 def _account_and_session(session: Session) -> tuple[Hashable, Hashable]:
-    return session.account or session.session_id, session.session_id
+    return session.account, session.session_id
 
 
 def rounded_bytes(shares: Mapping[str, float], total: float) -> dict[str, int]:

@@ -51,7 +51,7 @@ from tests.netlab.recording import FPS, record, write
 
 SENDERS = 4
 SECONDS, QUICK_SECONDS = 60.0, 20.0
-HOSTILE_SECONDS, QUICK_HOSTILE_SECONDS = 40.0, 16.0
+HOSTILE_SECONDS, QUICK_HOSTILE_SECONDS = 40.0, 12.0
 HOSTILE_PEOPLE = 32
 # Processes start, connect, and fill the receiver's caches.
 _START_S, _WARM_UP_S = 8.0, 4.0

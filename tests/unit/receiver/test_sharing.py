@@ -204,6 +204,19 @@ async def test_requests_name_account_and_session(tmp_path: Path) -> None:
     assert "left_out" not in receiver.lines()[0]
 
 
+async def test_frame_is_finished_when_its_session_ends_meanwhile(tmp_path: Path) -> None:
+    receiver, session = Receiver(tmp_path, SharingConfig()), new_session()
+    async with receiver.running() as pipeline:
+        await pipeline.on_session(session)
+        receiver.engine.gate.clear()
+        handling = asyncio.create_task(pipeline.on_frame(session, next(messages(1))))
+        await settle()
+        await pipeline.on_session_end(session)
+        receiver.engine.gate.set()
+        await handling
+    assert receiver.count("published") == 1
+
+
 async def test_close_finishes_the_frame_that_is_being_written(tmp_path: Path) -> None:
     receiver, session = Receiver(tmp_path, SharingConfig()), new_session()
     async with receiver.running() as pipeline:
