@@ -1,11 +1,11 @@
 """The receiver's command line: `receiver --listen HOST:PORT --out PATH`."""
 
-import sys
 from collections.abc import Sequence
+from typing import NoReturn
 
 from common.errors import exit_code_of
 from common.io.configuration import Program, read_config
-from common.io.startup import announce, prepare_process
+from common.io.startup import announce, leave, prepare_process
 
 
 def _version() -> str:
@@ -46,5 +46,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return exit_code_of("receiver", work)
 
 
+def run() -> NoReturn:
+    """The entry point of the installed program."""
+    leave(main())
+
+
 if __name__ == "__main__":
-    sys.exit(main())
+    run()

@@ -1,11 +1,11 @@
 """The sender's command line: `sender --camera SOURCE --peer HOST:PORT`."""
 
-import sys
 from collections.abc import Sequence
+from typing import NoReturn
 
 from common.errors import exit_code_of
 from common.io.configuration import Program, read_config
-from common.io.startup import announce, prepare_process
+from common.io.startup import announce, leave, prepare_process
 
 
 def _version() -> str:
@@ -46,5 +46,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return exit_code_of("sender", work)
 
 
+def run() -> NoReturn:
+    """The entry point of the installed program."""
+    leave(main())
+
+
 if __name__ == "__main__":
-    sys.exit(main())
+    run()

@@ -99,6 +99,15 @@ def test_grpc_prints_no_stack(monkeypatch: pytest.MonkeyPatch) -> None:
     assert os.environ["GRPC_VERBOSITY"] == "NONE"
 
 
+def test_leave_waits_for_no_thread() -> None:
+    work = (
+        "import threading, time; from common.io.startup import leave; print('done', end=''); "
+        "threading.Thread(target=time.sleep, args=(50,)).start(); leave(3)"
+    )
+    done = run('PYTHONUNBUFFERED= exec "$@"', work)
+    assert (done.returncode, done.stdout) == (3, "done")
+
+
 def test_command_lines_import_nothing_large() -> None:
     script = (
         "import sys, sender.__main__, receiver.__main__; "
