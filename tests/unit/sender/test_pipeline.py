@@ -1,4 +1,5 @@
 import asyncio
+import threading
 from collections.abc import Iterator
 
 import numpy as np
@@ -9,7 +10,8 @@ from common.clock import Clock
 from common.errors import SourceError
 from common.frames import Camera, LabelFrame, PersonLabels
 from common.labels import GROUPS
-from sender.capture.source import CapturedFrame
+from sender.capture.interruptible import DaemonWorker, InterruptibleSource
+from sender.capture.source import CapturedFrame, ClosingSource
 from sender.metrics import SenderMetrics
 from sender.pipeline import SenderPipeline
 from sender.rate.controller import RateController
@@ -87,7 +89,7 @@ def person() -> PersonLabels:
     return PersonLabels(0, 0.9, {group.name: np.ones(group.size, np.float32) for group in GROUPS})
 
 
-def pipeline_of(source: FakeSource, stage: FakeStage, link: FakeLink, **options: object) -> SenderPipeline:
+def pipeline_of(source: object, stage: FakeStage, link: FakeLink, **options: object) -> SenderPipeline:
     rate = RateController(RateConfig())
     return SenderPipeline(source, stage, stage, link, rate, SenderMetrics(), **options)  # type: ignore[arg-type]
 
@@ -127,6 +129,35 @@ async def test_stop_ends_live_source_and_drains() -> None:
     await pipeline_of(FakeSource([captured(0)], live=True), FakeStage(), link).run(stop)
     assert link.sent == []
     assert link.drained
+
+
+class StalledSource(FakeSource, ClosingSource):
+    """Yields its frames, then blocks, as a pipe does whose writer pauses."""
+
+    fps = 30.0
+
+    def __init__(self, frames: list[CapturedFrame]) -> None:
+        super().__init__(frames)
+        self.stalled, self.released = threading.Event(), threading.Event()
+
+    def __iter__(self) -> Iterator[CapturedFrame]:
+        yield from self.frames
+        self.stalled.set()
+        self.released.wait(timeout=60)
+
+
+async def test_stop_ends_a_file_that_blocks() -> None:
+    stop, link, source = asyncio.Event(), FakeLink(), StalledSource([captured(0)])
+    running = asyncio.create_task(
+        pipeline_of(InterruptibleSource(source, DaemonWorker("test")), FakeStage(), link).run(stop)
+    )
+    assert await asyncio.to_thread(source.stalled.wait, 30)
+    stop.set()
+    async with asyncio.timeout(30):
+        await running
+    assert len(link.sent) == 1
+    assert link.drained
+    source.released.set()
 
 
 async def test_realtime_stamps_frames_when_due() -> None:
