@@ -6,7 +6,7 @@ import json
 import random
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -184,14 +184,14 @@ class Identity:
 def hello(target: Target, identity: Identity, **changes: Any) -> Hello:
     """A Hello that the receiver accepts, except for `changes`."""
     values: dict[str, Any] = {
+        "session_id": identity.session_id,
+        "session_secret": identity.secret,
         "sender": target.attacker,
-        "live": False,
         "codec_version": CODEC_VERSION,
         "model_hash": target.model,
+        "live": False,
     }
-    if "session_secret" in {field.name for field in fields(Hello)}:
-        values["session_secret"] = identity.secret
-    return Hello(**{**values, "session_id": identity.session_id, **changes})
+    return Hello(**values | changes)
 
 
 class HostileClient:

@@ -26,6 +26,7 @@ from types import FrameType
 from typing import NoReturn
 
 from common.errors import BodywireError
+from common.text import printable
 from tests.bench import report
 from tests.bench.abuse.campaign import Campaign
 from tests.bench.abuse.outcome import table
@@ -35,14 +36,11 @@ from tests.bench.abuse.verdict import Verdict, excerpts, judge
 MINUTES, QUICK_MINUTES = 20.0, 1.0
 _SHORT_MINUTES = 3.0
 _SHORT_PATIENCE = 5.0
+_MOST_CHARACTERS = 1000
 
 
 class CriterionFailed(BodywireError):
     """A criterion of the campaign does not hold."""
-
-
-def _printable(text: str) -> str:
-    return "".join(character if character.isprintable() or character == "\n" else "�" for character in text)
 
 
 def _print(verdict: Verdict, attacks: dict[str, dict[str, float]]) -> None:
@@ -52,14 +50,18 @@ def _print(verdict: Verdict, attacks: dict[str, dict[str, float]]) -> None:
     print("\nCriteria")
     for criterion in verdict.criteria:
         mark = {True: "holds", False: "FAILS", None: "not judged"}[criterion.holds]
-        print(_printable(f"  {mark:10} {criterion.name}" + (f" ({criterion.detail})" if criterion.detail else "")))
+        print(_line(f"{mark:10} {criterion.name}" + (f" ({criterion.detail})" if criterion.detail else "")))
     for title, lines in (
         ("Findings", verdict.faults),
         ("On stderr", [f"{process} ×{count}: {cause}" for (process, cause), count in verdict.alarms.items()]),
     ):
         if lines:
             print(f"\n{title}")
-            print(_printable("\n".join(f"  {line}" for line in lines)))
+            print("\n".join(map(_line, lines)))
+
+
+def _line(text: str) -> str:
+    return f"  {printable(text, _MOST_CHARACTERS)}"
 
 
 def _rows(attacks: dict[str, dict[str, float]]) -> list[list[str]]:
@@ -94,7 +96,7 @@ def _repeat(bed: Testbed, attack: str) -> None:
     """Runs one attack of a journal against a fresh receiver; prints its result and what the receiver wrote."""
     command = ["tests.bench.abuse.attacker", "--target", str(bed.target_file), "--repeat", attack]
     subprocess.run([sys.executable, "-m", *command], check=False)
-    print(_printable(bed.receiver.errors))
+    print("\n".join(map(_line, bed.receiver.errors.splitlines())))
 
 
 def _keep(bed: Testbed, folder: Path) -> None:

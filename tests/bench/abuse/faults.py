@@ -3,7 +3,6 @@
 import asyncio
 import os
 import random
-import shutil
 import signal
 import time
 from collections.abc import Callable, Mapping
@@ -131,35 +130,41 @@ def disk_full(bed: Testbed, rng: random.Random) -> Result:
     return _worst(quiet, recover(bed, "space again"))
 
 
-def lines_moved(bed: Testbed, rng: random.Random) -> Result:
-    """`frames.jsonl` is moved away, as a log is rotated, or removed."""
+def files_moved(bed: Testbed, rng: random.Random) -> Result:
+    """A file of the output is moved away for some seconds, or a file is in its place meanwhile."""
+    path = bed.out / rng.choice(["frames.jsonl", "sessions.jsonl", "meshes"])
+    aside, replaced = bed.out / f"{path.name}.aside", rng.random() < 0.5
+    path.rename(aside)
+    if replaced:
+        path.write_text("")
+    quiet = _quietly(bed, f"{path.name} {'replaced' if replaced else 'moved'}", _HOLD_S)
+    path.unlink(missing_ok=True)
+    aside.rename(path)
+    return _worst(quiet, recover(bed, "in its place again"))
+
+
+def lines_removed(bed: Testbed, rng: random.Random) -> Result:
+    """`frames.jsonl` is removed; the receiver is started again for a new one."""
     path = bed.out / "frames.jsonl"
     aside = bed.out / f"frames.jsonl.{time.time_ns()}"
     path.rename(aside)
     # What is written to the file from here on would be lost: keep only what it has now.
     (bed.folder / aside.name).write_bytes(aside.read_bytes())
     aside.unlink()
-    return _worst(_quietly(bed, "frames.jsonl moved", _HOLD_S), recover(bed, "moved"))
+    quiet = _quietly(bed, "frames.jsonl removed", _HOLD_S)
+    problem = stop(bed)
+    bed.restart_receiver()
+    return Result(Outcome.HANG, problem) if problem else _worst(quiet, recover(bed, "restarted"))
 
 
-def meshes_unusable(bed: Testbed, rng: random.Random) -> Result:
-    """`meshes/` is removed, replaced by a file, or made read-only for some seconds."""
-    meshes, aside = bed.out / "meshes", bed.folder / f"meshes-{time.time_ns()}"
-    kind = rng.choice(["removed", "replaced by a file", "read-only"])
-    if kind == "read-only":
-        meshes.chmod(0o555)
-        quiet = _quietly(bed, f"meshes {kind}", _HOLD_S)
-        meshes.chmod(0o755)
-    else:
-        shutil.move(meshes, aside)
-        if kind == "replaced by a file":
-            meshes.write_text("")
-        quiet = _quietly(bed, f"meshes {kind}", _HOLD_S)
-        if meshes.is_file():
-            meshes.unlink()
-        meshes.mkdir(exist_ok=True)
-        shutil.rmtree(aside)
-    return _worst(quiet, recover(bed, f"meshes were {kind}"))
+def meshes_read_only(bed: Testbed, rng: random.Random) -> Result:
+    """`meshes/` cannot be written for some seconds, except by root."""
+    meshes = bed.out / "meshes"
+    mode = meshes.stat().st_mode
+    meshes.chmod(0o500)
+    quiet = _quietly(bed, "meshes read-only", _HOLD_S)
+    meshes.chmod(mode)
+    return _worst(quiet, recover(bed, "writable again"))
 
 
 def index_damaged(bed: Testbed, rng: random.Random) -> Result:
@@ -200,7 +205,15 @@ FAULTS: Mapping[str, Mapping[str, Fault]] = {
     "theft": {theft_over_a_restart.__name__: theft_over_a_restart},
     "files": {
         fault.__name__: fault
-        for fault in (disk_full, lines_moved, meshes_unusable, index_damaged, torn_line, certificate_damaged)
+        for fault in (
+            disk_full,
+            files_moved,
+            lines_removed,
+            meshes_read_only,
+            index_damaged,
+            torn_line,
+            certificate_damaged,
+        )
     },
 }
 QUIET_FAMILIES = ("files",)

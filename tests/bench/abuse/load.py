@@ -6,8 +6,7 @@ import random
 import numpy as np
 
 from common.codec.frame_codec import FrameCodec
-from common.codec.packet import MAX_PEOPLE
-from common.frames import LabelFrame
+from common.frames import MAX_PEOPLE, LabelFrame
 from common.wire.convert import AckStatus, FrameMessage
 from tests.bench.abuse.outcome import Attack, Outcome, Result, harmless, result_of
 from tests.bench.abuse.packets import person

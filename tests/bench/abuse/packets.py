@@ -40,7 +40,7 @@ def _generator(rng: random.Random) -> np.random.Generator:
 
 
 def _message(sequence: int, payload: bytes) -> FrameMessage:
-    return FrameMessage(min(max(sequence, 0), MAX_SEQUENCE), payload[:MAX_PAYLOAD_BYTES], _NOW_NS, _NOW_NS, True)
+    return FrameMessage(min(max(sequence, 0), MAX_SEQUENCE - 1), payload[:MAX_PAYLOAD_BYTES], _NOW_NS, _NOW_NS, True)
 
 
 async def _offer(stream: HostileStream, message: bytes) -> AckStatus | None:

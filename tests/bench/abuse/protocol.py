@@ -130,7 +130,7 @@ async def sequences_out_of_order(target: Target, rng: random.Random) -> Result:
 async def last_sequence_then_resume(target: Target, rng: random.Random) -> Result:
     """The highest sequence number, after which the session must still be usable."""
     identity = Identity.make(rng)
-    sequence = MAX_SEQUENCE - rng.randint(0, 1)
+    sequence = MAX_SEQUENCE - rng.randint(1, 2)
     async with HostileClient(target).session(identity) as (stream, _):
         await stream.send(empty_frame(FrameCodec(target.model), sequence))
         answer = await acknowledgement(stream)

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from contextlib import closing
 from pathlib import Path
 
-from common.body.bake import cache_file
+from common.body.cache import cache_file
 from tests.bench.abuse.cameras import make_sources, silent_server
 from tests.bench.abuse.outcome import Outcome, Result
 from tests.bench.abuse.supervision import EXIT_CODES, Watched
