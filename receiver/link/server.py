@@ -18,8 +18,8 @@ from common.io.configuration import option
 from common.wire.convert import MAX_WINDOW, STREAM_METHOD, STREAM_SERVICE
 from common.wire.stream import CHANNEL_OPTIONS
 from receiver.link.admission import SessionLimits
-from receiver.link.auth.authenticator import Authenticator
-from receiver.link.auth.limits import RateLimiter
+from receiver.link.auth.authenticator import Authenticator, host_of
+from receiver.link.auth.limits import RateLimits
 from receiver.link.auth.tls import SecurityConfig, server_credentials
 from receiver.link.auth.tokens import TokenFile
 from receiver.link.connection import Connection
@@ -113,7 +113,7 @@ class LinkServer:
             ),
             clock,
         )
-        self._clock = clock
+        self._rate_limits = RateLimits(security.peer_bytes_per_second, security.peer_messages_per_second, clock)
         self._health = health.aio.HealthServicer()
         self._server: Any = None
         self._expiry: asyncio.Task[None] | None = None
@@ -162,7 +162,7 @@ class LinkServer:
         await self._lifecycle.close()
 
     async def _serve(self, _: Any, context: Any) -> None:
-        limiter = RateLimiter(self._security.peer_bytes_per_second, self._clock)
+        limiter = self._rate_limits.of_stream(host_of(context.peer()))
         await self._service.serve(GrpcServerStream(context, limiter), context)
 
 

@@ -32,6 +32,10 @@ class SecurityConfig:
     max_sessions: int = option(64, help="most sessions at a time; when there are more, senders with few go first")
     peer_sessions: int = option(64, help="most sessions of one sender at a time")
     peer_bytes_per_second: float = option(4e6, help="most bytes per second of one stream; more are read more slowly")
+    peer_messages_per_second: float = option(
+        500.0,
+        help="most messages per second of one stream; all streams from one address have six times as many together",
+    )
 
     def __post_init__(self) -> None:
         check_pair(self.tls_cert, self.tls_key)
@@ -39,8 +43,10 @@ class SecurityConfig:
             raise ValueError("--tls-cert asks for encryption, --insecure turns it off: leave one out")
         if self.tls_ca and not self.tls_cert:
             raise ValueError("--tls-ca asks senders for certificates, which needs --tls-cert and --tls-key too")
-        if min(self.max_sessions, self.peer_sessions) < 1 or self.peer_bytes_per_second <= 0:
-            raise ValueError("max_sessions, peer_sessions and peer_bytes_per_second must be above 0")
+        if min(self.max_sessions, self.peer_sessions) < 1:
+            raise ValueError("max_sessions and peer_sessions must be above 0")
+        if min(self.peer_bytes_per_second, self.peer_messages_per_second) < 1:
+            raise ValueError("peer_bytes_per_second and peer_messages_per_second must be above 1")
 
     def check(self, listen: Address) -> None:
         """Checks the certificates, and that other machines cannot connect unencrypted by accident.

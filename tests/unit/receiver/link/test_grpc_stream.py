@@ -5,7 +5,7 @@ import pytest
 
 from common.clock import SYSTEM_CLOCK
 from common.wire.stream import StreamBroken
-from receiver.link.auth.limits import RateLimiter
+from receiver.link.auth.limits import RateLimits
 from receiver.link.grpc_stream import GrpcServerStream
 
 
@@ -19,6 +19,6 @@ class FullContext:
 async def test_write_to_a_sender_that_does_not_read_ends_the_stream(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("receiver.link.grpc_stream._WRITE_TIMEOUT_S", 0.01)
     context: Any = FullContext()
-    stream = GrpcServerStream(context, RateLimiter(1e6, SYSTEM_CLOCK))
+    stream = GrpcServerStream(context, RateLimits(1e6, 1e3, SYSTEM_CLOCK).of_stream("host"))
     with pytest.raises(StreamBroken, match=r"the sender does not read \(DEADLINE_EXCEEDED\)"):
         await stream.write(b"acknowledgement")
