@@ -18,7 +18,7 @@ from common.errors import PeerError, UsageError
 from common.io.addresses import Address
 from common.wire import certificates
 from common.wire.convert import STREAM_SERVICE
-from receiver.link.auth.tokens import TokenFile, add_token, revoke_token
+from receiver.link.auth.tokens import TokenFile, TokenRefused, add_token, revoke_token
 from sender.link.transport.security import CredentialFiles, read_token
 from tests.support.certificate_authority import Authority
 from tests.support.link_fixture import LinkFixture, RecordingPipeline, send_all
@@ -358,3 +358,15 @@ def test_token_file_is_private_and_contains_only_hashes(tokens: Path) -> None:
         add_token(tokens, "studio", 1, NOW)
     with pytest.raises(UsageError, match="is not a valid name"):
         add_token(tokens, "a b", 1, NOW)
+
+
+def test_renewed_token_replaces_the_old_one_under_its_name(tokens: Path) -> None:
+    with pytest.raises(UsageError, match="has no token for studio"):
+        add_token(tokens, "studio", None, NOW, renew=True)
+    old = add_token(tokens, "studio", None, NOW)
+    revoke_token(tokens, "studio")
+    new = add_token(tokens, "studio", None, NOW, renew=True)
+    file = TokenFile(tokens)
+    assert file.name_of(new) == "studio"
+    with pytest.raises(TokenRefused, match="the token is unknown"):
+        file.name_of(old)

@@ -1,7 +1,6 @@
 """Who may use a session, and what a receiver does that is full or attacked, over gRPC."""
 
 import asyncio
-import inspect
 import logging
 from collections import Counter
 from datetime import UTC, datetime
@@ -104,9 +103,6 @@ class _EmptyFrames:
         return self._codec.encode(LabelFrame(frame.sequence, "empty", 1000.0, Camera(64, 64, 64.0), ()), {})
 
 
-@pytest.mark.skipif(
-    "owner" not in inspect.signature(SessionDirectory.session).parameters, reason="the directory keeps no owners"
-)
 async def test_theft_after_a_restart_on_the_same_output_directory(
     link: LinkFixture, tmp_path: Path, tokens: dict[str, str]
 ) -> None:

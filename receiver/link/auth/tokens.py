@@ -1,4 +1,4 @@
-"""Tokens of senders: `python -m receiver.link.auth.tokens FILE NAME` makes one, `--revoke` revokes it.
+"""Tokens of senders: `python -m receiver.link.auth.tokens FILE NAME` makes one, `--renew` and `--revoke` end it.
 
 The file is TOML, one table per sender, and contains only hashes.  A running receiver reads it again when it changes:
 
@@ -114,21 +114,24 @@ def _entry(name: str, table: dict[str, Any]) -> _Entry:
     return _Entry(name, digest, expires, revoked)
 
 
-def add_token(path: Path, name: str, days: float | None, now: datetime) -> str:
+def add_token(path: Path, name: str, days: float | None, now: datetime, *, renew: bool = False) -> str:
     """Makes a token, writes its hash to the file, and returns the token, which is stored nowhere.
 
     Args:
         days: until it expires; None for never.
+        renew: replace the sender's token, which is no longer valid then; its sessions remain its own.
 
     Raises:
-        UsageError: the name is taken or has invalid characters, or the file is not a token file.
+        UsageError: the name is taken (with `renew`: is not) or has invalid characters, or the file is not a token file.
         OutputError: the file cannot be written.
     """
     if not _NAME.fullmatch(name):
         raise UsageError(f"{name!r} is not a valid name: at most 64 letters, digits, - and _")
     entries = {entry.name: entry for entry in (_read(path) if path.exists() else ())}
-    if name in entries:
-        raise UsageError(f"{path} has a token for {name}; revoke it and take another name")
+    if renew and name not in entries:
+        raise UsageError(f"{path} has no token for {name}; names: {', '.join(entries) or 'none'}")
+    if name in entries and not renew:
+        raise UsageError(f"{path} has a token for {name}; replace it with --renew, or take another name")
     token = secrets.token_urlsafe(_SECRET_BYTES)
     expires = None if days is None else now + timedelta(days=days)
     entries[name] = _Entry(name, hashlib.sha256(token.encode()).digest(), expires, revoked=False)
@@ -175,7 +178,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("file", type=Path, help="token file, as in the receiver's --tokens")
     parser.add_argument("name", help="name of the sender")
     parser.add_argument("--days", type=float, help="days until it expires (default: never)")
-    parser.add_argument("--revoke", action="store_true", help="revoke the token instead")
+    action = parser.add_mutually_exclusive_group()
+    action.add_argument("--renew", action="store_true", help="replace the sender's token by a new one")
+    action.add_argument("--revoke", action="store_true", help="revoke the token instead")
     options = parser.parse_args(arguments)
 
     def work() -> None:
@@ -183,7 +188,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             revoke_token(options.file, options.name)
             print(f"revoked the token of {options.name}")
         else:
-            print(add_token(options.file, options.name, options.days, datetime.now(UTC)))
+            print(add_token(options.file, options.name, options.days, datetime.now(UTC), renew=options.renew))
 
     return exit_code_of("tokens", work)
 
