@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from common.clock import Clock
 from common.errors import BodywireError, OutputError, WireError
@@ -20,6 +20,7 @@ from common.wire.convert import (
     encode_server,
 )
 from common.wire.stream import MessageStream, StreamBroken
+from receiver.link.arrivals import Arrival, Arrivals
 from receiver.link.session import FrameHandler, SenderClock, Session
 
 logger = logging.getLogger(__name__)
@@ -27,18 +28,6 @@ logger = logging.getLogger(__name__)
 _POLLS_PER_TIMEOUT = 10
 # A silent sender's stream is kept for this many timeouts: a stalled link still delivers what it has queued.
 _TIMEOUTS_BEFORE_END = 10
-
-
-@dataclass(frozen=True, slots=True)
-class _Arrival:
-    """A message to acknowledge; `frame` is None if it could not be parsed."""
-
-    frame: FrameMessage | None
-    reason: str
-    arrived_s: float
-    received_ns: int
-    spacing_ns: int
-    message_bytes: int
 
 
 def stream_failure(error: BodywireError) -> StreamBroken:
@@ -120,16 +109,11 @@ class Connection:
         self._session = session
         self._stream = stream
         self._handler = handler
-        self._window = window
         self._rejections = rejections
         self._clock = clock
         self._silence = _SilenceDetector(session, silence_s, clock)
-        self._arrivals: asyncio.Queue[_Arrival | None] = asyncio.Queue()
-        self._frames_waiting = 0
-        self._newer_waits = asyncio.Event()
-        self._unacknowledged = 0
+        self._arrivals = Arrivals(window, clock)
         self._rejected_in_a_row = 0
-        self._last_arrival_s: float | None = None
         self._stop_reading = asyncio.Event()
         self._worker: asyncio.Task[None] | None = None
         self._handling = False
@@ -149,7 +133,7 @@ class Connection:
         Raises:
             StreamBroken: the stream ended in any other way, or is to be ended, with code and reason.
         """
-        self._session.newer_waits = self._newer_waits
+        self._session.newer_waits = self._arrivals.newer_waits
         self._worker = worker = asyncio.create_task(self._work(), name="link worker")
         worker.add_done_callback(self._release)
         reader = asyncio.create_task(self._read(), name="link reader")
@@ -161,7 +145,7 @@ class Connection:
             if silence.done():
                 silence.result()
             drained = reader.done() and reader.result()
-            self._arrivals.put_nowait(None)
+            self._arrivals.finish()
             await asyncio.wait([worker])
             if self._abandoned:
                 raise self._abandoned
@@ -189,10 +173,7 @@ class Connection:
             reason: what `run` raises.
         """
         self._abandoned = self._abandoned or reason
-        self._newer_waits.clear()
-        while not self._arrivals.empty():
-            self._arrivals.get_nowait()
-        self._arrivals.put_nowait(None)
+        self._arrivals.discard()
         self._stop_reading.set()
         if self._worker is not None and not self._handling:
             # It waits for a frame, or for a sender that does not read its acknowledgements.
@@ -213,7 +194,7 @@ class Connection:
             try:
                 message = decode_client(data)
             except WireError as error:
-                self._enqueue(None, str(error), len(data))
+                self._arrivals.put(None, str(error), len(data))
                 continue
             if isinstance(message, Drain):
                 return True
@@ -222,11 +203,11 @@ class Connection:
                     self._session.clock = SenderClock(message.clock_offset_ns / 1e9, message.clock_error_ns / 1e9)
                 await self._stream.write(encode_server(replace(message, received_ns=received_ns, padding=b"")))
             elif isinstance(message, FrameMessage):
-                self._enqueue(message, "", len(data))
+                self._arrivals.put(message, "", len(data))
             elif isinstance(message, Chunk):
                 await self._take(message)
             else:
-                self._enqueue(None, "a second Hello on one stream", len(data))
+                self._arrivals.put(None, "a second Hello on one stream", len(data))
 
     async def _take(self, chunk: Chunk) -> None:
         try:
@@ -240,38 +221,18 @@ class Connection:
                 logger.warning("dropped a blob (%s) of %s: %s", blob.kind, self._session.sender, error)
         await self._stream.write(encode_server(chunk_ack))
 
-    def _enqueue(self, frame: FrameMessage | None, reason: str, message_bytes: int) -> None:
-        if self._unacknowledged >= self._window:
-            raise StreamBroken("INVALID_ARGUMENT", f"more than {self._window} unacknowledged frames")
-        now_s, last_s = self._clock.monotonic(), self._last_arrival_s
-        self._last_arrival_s = now_s
-        # 0 means the first frame of the stream; clocks do not resolve spacings below 1 ns.
-        spacing_ns = 0 if last_s is None else max(int((now_s - last_s) * 1e9), 1)
-        self._unacknowledged += 1
-        self._arrivals.put_nowait(_Arrival(frame, reason, now_s, self._wall_ns(), spacing_ns, message_bytes))
-        if frame is not None:
-            self._frames_waiting += 1
-            self._newer_waits.set()
-
     async def _work(self) -> None:
-        while (arrival := await self._arrivals.get()) is not None:
-            self._begin(arrival)
+        while (arrival := await self._arrivals.take()) is not None:
+            self._session.arrived_s = arrival.arrived_s
             status, reason = await self._handle(arrival)
-            self._unacknowledged -= 1
+            self._arrivals.settled()
             if self._abandoned:
                 return
             await self._stream.write(encode_server(self._acknowledge(arrival, status, reason)))
             if self._rejected_in_a_row >= self._rejections:
                 raise StreamBroken("INVALID_ARGUMENT", f"{self._rejected_in_a_row} frames in a row rejected: {reason}")
 
-    def _begin(self, arrival: _Arrival) -> None:
-        self._session.arrived_s = arrival.arrived_s
-        if arrival.frame is not None:
-            self._frames_waiting -= 1
-            if not self._frames_waiting:
-                self._newer_waits.clear()
-
-    async def _handle(self, arrival: _Arrival) -> tuple[AckStatus, str]:
+    async def _handle(self, arrival: Arrival) -> tuple[AckStatus, str]:
         frame = arrival.frame
         if frame is None:
             self._rejected_in_a_row += 1
@@ -296,7 +257,7 @@ class Connection:
         self._session.handled(frame.sequence)
         return AckStatus.DECODED, ""
 
-    def _acknowledge(self, arrival: _Arrival, status: AckStatus, reason: str) -> Acknowledgement:
+    def _acknowledge(self, arrival: Arrival, status: AckStatus, reason: str) -> Acknowledgement:
         frame = arrival.frame
         return Acknowledgement(
             sequence=NO_SEQUENCE if frame is None else frame.sequence,

@@ -1,0 +1,113 @@
+"""A scripted sender on one connection of a session, and a handler of its frames that waits on demand."""
+
+import asyncio
+import time
+from collections.abc import Sequence
+
+from common.blobs import Blob
+from common.clock import Clock
+from common.errors import MalformedPacket
+from common.wire.convert import (
+    Acknowledgement,
+    ClientMessage,
+    FrameMessage,
+    ServerMessage,
+    Welcome,
+    decode_server,
+    encode_client,
+)
+from receiver.link.connection import Connection
+from receiver.link.session import Session
+from tests.support.fake_link import MODEL, CountingCodec, fake_link, label_frame, settle
+
+WELCOME = Welcome(True, MODEL)
+
+
+class FakePipeline:
+    """Decodes, then waits for `gate` instead of reconstructing."""
+
+    def __init__(self) -> None:
+        self.gate = asyncio.Event()
+        self.gate.set()
+        self.started: list[int] = []
+        self.done: list[int] = []
+        self.unused: list[int | None] = []
+        self.blobs: list[Blob] = []
+        self.failure: Exception | None = None
+
+    async def on_session(self, session: Session) -> None: ...
+
+    async def on_frame(self, session: Session, frame: FrameMessage) -> None:
+        self.started.append(frame.sequence)
+        session.decode(frame)
+        await self.gate.wait()
+        if self.failure is not None:
+            raise self.failure
+        self.done.append(frame.sequence)
+
+    def on_blob(self, session: Session, blob: Blob) -> None:
+        if blob.kind == "broken":
+            raise MalformedPacket("invalid content")
+        self.blobs.append(blob)
+
+    def on_unused(self, session: Session, frame: FrameMessage | None) -> None:
+        self.unused.append(None if frame is None else frame.sequence)
+
+    async def on_session_end(self, session: Session) -> None: ...
+
+
+class ScriptedSender:
+    """One connection of a session, with a scripted sender."""
+
+    def __init__(
+        self, session: Session, pipeline: FakePipeline, *, silence_s: float = 60.0, clock: Clock | None = None
+    ):
+        self.end, server = fake_link()
+        self.connection = Connection(
+            session,
+            server,
+            pipeline,
+            window=2,
+            rejections=3,
+            silence_s=silence_s,
+            clock=clock or Clock(time.monotonic, time.time),
+        )
+        self.session = session
+        self.codec = CountingCodec()
+        self._server = server
+
+    async def start(self) -> asyncio.Task[bool]:
+        await self.session.claim(self.connection.abandon)
+        running = asyncio.create_task(self.connection.run(WELCOME))
+        assert await self.receive() == WELCOME
+        return running
+
+    def stall(self) -> None:
+        """Stops reading: what the receiver writes from now on waits for ever."""
+
+        async def write(_: bytes) -> None:
+            await asyncio.Event().wait()
+
+        self._server.write = write  # type: ignore[method-assign, assignment]
+
+    async def receive(self) -> ServerMessage:
+        data = await self.end.read()
+        assert data is not None
+        return decode_server(data)
+
+    async def receive_ack(self) -> Acknowledgement:
+        message = await self.receive()
+        assert isinstance(message, Acknowledgement)
+        return message
+
+    async def write(self, *messages: ClientMessage) -> None:
+        for message in messages:
+            await self.end.write(encode_client(message))
+        await settle()
+
+    async def send(self, sequences: Sequence[int]) -> None:
+        await self.write(*(self.frame(sequence) for sequence in sequences))
+
+    def frame(self, sequence: int) -> FrameMessage:
+        encoded = self.codec.encode(label_frame(sequence))
+        return FrameMessage(sequence, encoded.payload, 5, 7, encoded.key)
