@@ -62,8 +62,8 @@ class Keepalive:
         self._liveness.lose(reason)
 
     def made_progress(self) -> None:
-        """Reports the end of a loss, once a frame was acknowledged."""
-        if self._reported:
+        """Reports the end of a loss, once a frame was acknowledged on a stream that is not lost."""
+        if self._reported and not self._liveness.lost:
             self._reported.clear()
             logger.warning("the receiver is back")
 

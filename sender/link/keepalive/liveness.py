@@ -57,6 +57,11 @@ class Liveness(Generic[T]):
         self._answered = self._lost = self._suspected = False
         self._silent_since_ns = 0
 
+    @property
+    def lost(self) -> bool:
+        """Whether the receiver was reported as lost on the present stream."""
+        return self._lost
+
     def restart(self) -> None:
         """Resets the state for a new stream."""
         self._lost = self._suspected = False
