@@ -25,12 +25,18 @@ from sender.rate.controller import RateController
 from sender.semantics.stage import SemanticsStage
 from sender.texture.stage import TextureStage
 
-# How long unacknowledged frames are waited for when the sender has to stop; frames in a spool are not lost by stopping.
-_DRAIN_TIMEOUT_S, _DURABLE_DRAIN_TIMEOUT_S = 10.0, 2.0
+# A sender that has to stop waits for unacknowledged frames as long as one is acknowledged in this time.
+_STALLED_S = 1.5
+# Frames in a spool, which may be many, are not lost by stopping.
+_DURABLE_DRAIN_TIMEOUT_S = 1.5
 
 
 class Delivery(Protocol):
     """Where the pipeline's frames go: the link itself, or a spool in front of it."""
+
+    @property
+    def outstanding(self) -> int:
+        """Number of frames that were taken and are neither acknowledged nor dropped."""
 
     async def send(self, frame: LabelFrame) -> None:
         """Takes a frame, at once or when there is room. Raises PeerError if the link has failed."""
@@ -148,19 +154,28 @@ class SenderPipeline:
         return frame
 
     async def _drain(self, stopped: asyncio.Task[Literal[True]]) -> None:
-        """Waits for the last acknowledgement: without a limit at the end of a file, for a while when stopped."""
+        """Waits for the last acknowledgement: without a limit at the end of a file, while they come when stopped."""
         draining = asyncio.ensure_future(self._link.drain())
         await asyncio.wait((draining, stopped), return_when=asyncio.FIRST_COMPLETED)
-        try:
-            timeout_s = _DURABLE_DRAIN_TIMEOUT_S if self._durable else _DRAIN_TIMEOUT_S
-            async with asyncio.timeout(None if draining.done() else timeout_s):
-                await draining
-        except TimeoutError:
-            if not self._durable:
-                message = "the receiver did not acknowledge the last frames before the sender had to stop"
-                raise PeerError(message) from None
-        finally:
-            stopped.cancel()
+        stopped.cancel()
+        if not draining.done():
+            await self._until_stalled(draining)
+        if draining.done():
+            await draining
+            return
+        draining.cancel()
+        await asyncio.wait((draining,))
+        if self._link.outstanding and not self._durable:
+            raise PeerError("the receiver did not acknowledge the last frames before the sender had to stop")
+
+    async def _until_stalled(self, draining: "asyncio.Future[None]") -> None:
+        if self._durable:
+            await asyncio.wait((draining,), timeout=_DURABLE_DRAIN_TIMEOUT_S)
+            return
+        outstanding = None
+        while not draining.done() and self._link.outstanding != outstanding:
+            outstanding = self._link.outstanding
+            await asyncio.wait((draining,), timeout=_STALLED_S)
 
     def _read(self, frames: Iterator[CapturedFrame]) -> CapturedFrame | None:
         with self._metrics.stage("capture"):

@@ -140,6 +140,11 @@ class LinkClient:
         self._failure: Exception | None = None
         self._task: asyncio.Task[None] | None = None
 
+    @property
+    def outstanding(self) -> int:
+        """Number of frames that were taken and are neither acknowledged nor dropped."""
+        return self._delivery.outstanding
+
     async def connect(self) -> Welcome:
         """Connects and starts sending.
 

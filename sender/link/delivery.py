@@ -65,6 +65,11 @@ class FrameDelivery:
         """Whether every frame offered has met its fate."""
         return self._session.window.idle
 
+    @property
+    def outstanding(self) -> int:
+        """Number of frames offered that have not met their fate."""
+        return self._session.window.outstanding
+
     def notify(self) -> None:
         """Wakes everything that waits for `change`."""
         self._changed.set()

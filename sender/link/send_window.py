@@ -68,7 +68,12 @@ class SendWindow:
     @property
     def idle(self) -> bool:
         """Whether every frame offered has met its fate."""
-        return self._waiting is None and not self._again and not self._in_flight
+        return not self.outstanding
+
+    @property
+    def outstanding(self) -> int:
+        """Number of frames that have not met their fate."""
+        return len(self._in_flight) + len(self._again) + (self._waiting is not None)
 
     @property
     def oldest_unacknowledged(self) -> int | None:

@@ -94,6 +94,11 @@ class CompleteDelivery:
         """Gives a blob to the link; blobs are not kept when the sender stops."""
         self._link.post(blob)
 
+    @property
+    def outstanding(self) -> int:
+        """Number of frames in the spool, which are not acknowledged."""
+        return self._spool.pending
+
     async def drain(self) -> None:
         """Waits until every frame is acknowledged, and ends the session at the receiver.
 

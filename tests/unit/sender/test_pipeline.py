@@ -7,7 +7,7 @@ import pytest
 
 from common.blobs import COLOURS, Blob
 from common.clock import Clock
-from common.errors import SourceError
+from common.errors import PeerError, SourceError
 from common.frames import Camera, LabelFrame, PersonLabels
 from common.labels import GROUPS
 from sender.capture.interruptible import DaemonWorker, InterruptibleSource
@@ -60,6 +60,7 @@ class FakeLink:
         self.sent: list[LabelFrame] = []
         self.blobs: list[Blob] = []
         self.drained = False
+        self.outstanding = 0
 
     async def send(self, frame: LabelFrame) -> None:
         self.sent.append(frame)
@@ -158,6 +159,49 @@ async def test_stop_ends_a_file_that_blocks() -> None:
     assert len(link.sent) == 1
     assert link.drained
     source.released.set()
+
+
+class StalledLink(FakeLink):
+    """Acknowledges the outstanding frames one after the other, except for the last ones."""
+
+    def __init__(self, outstanding: int, last: int) -> None:
+        super().__init__()
+        self.outstanding, self._last, self.cancelled = outstanding, last, False
+
+    async def drain(self) -> None:
+        try:
+            while self.outstanding > self._last:
+                await asyncio.sleep(0.01)
+                self.outstanding -= 1
+            if self.outstanding:
+                await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            self.cancelled = True
+            raise
+
+
+async def test_stop_waits_while_frames_are_acknowledged(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sender.pipeline._STALLED_S", 0.5)
+    link, stop = StalledLink(outstanding=100, last=0), asyncio.Event()
+    stop.set()
+    await pipeline_of(FakeSource([captured(0)]), FakeStage(), link).run(stop)
+    assert link.outstanding == 0
+    assert not link.cancelled
+
+
+@pytest.mark.parametrize("durable", [False, True])
+async def test_stop_gives_up_when_no_frame_is_acknowledged(monkeypatch: pytest.MonkeyPatch, durable: bool) -> None:
+    monkeypatch.setattr("sender.pipeline._STALLED_S", 0.1)
+    monkeypatch.setattr("sender.pipeline._DURABLE_DRAIN_TIMEOUT_S", 0.1)
+    link, stop = StalledLink(outstanding=3, last=1), asyncio.Event()
+    stop.set()
+    running = pipeline_of(FakeSource([captured(0)]), FakeStage(), link, durable=durable).run(stop)
+    if durable:
+        await running
+    else:
+        with pytest.raises(PeerError, match="did not acknowledge the last frames"):
+            await running
+    assert link.cancelled
 
 
 async def test_realtime_stamps_frames_when_due() -> None:
