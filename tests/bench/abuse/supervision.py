@@ -18,6 +18,7 @@ ALARMS = re.compile(r"Traceback|Fatal|core dumped|Unhandled|never retrieved|neve
 EXIT_CODES = (0, 2, 3, 4, 5, 6, 130)
 """Those that docs/troubleshooting.md lists for the daemons."""
 _CONTEXT_LINES = 14
+_POLL_S = 0.02
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,13 +114,25 @@ class Watched:
             os.killpg(self._process.pid, number)
 
     def wait(self, timeout_s: float) -> float | None:
-        """Seconds until it ended; None if it did not, in time."""
-        started_s = time.monotonic()
+        """Seconds until it ended; None if it did not, in time.
+
+        Time that its main thread waited for a processor is not counted: the machine may have other work.
+        """
+        started_s, queued_s = time.monotonic(), self._queued_s()
+        last_s = queued_s
+        while self._process.poll() is None:
+            if time.monotonic() - started_s > timeout_s:
+                return None
+            time.sleep(_POLL_S)
+            last_s = max(last_s, self._queued_s())
+        return time.monotonic() - started_s - (last_s - queued_s)
+
+    def _queued_s(self) -> float:
+        """Seconds that its main thread was ready and had no processor; 0 where the kernel does not tell."""
         try:
-            self._process.wait(timeout_s)
-        except subprocess.TimeoutExpired:
-            return None
-        return time.monotonic() - started_s
+            return int(Path(f"/proc/{self.pid}/schedstat").read_text(encoding="ascii").split()[1]) / 1e9
+        except (OSError, IndexError):
+            return 0.0
 
     def kill(self) -> None:
         """SIGKILL, also for a group that is stopped."""
