@@ -136,12 +136,11 @@ class ReceiverPipeline:
         """Takes colours of a person's surface points, for the frames that follow.
 
         Raises:
-            MalformedPacket: the blob does not decode, or its identity is out of range.
+            MalformedPacket: the blob does not decode, its kind is unknown, or its identity is out of range.
         """
         self._metrics.blob_bytes_received(len(blob.data))
         if blob.kind != COLOURS:
-            logger.info("ignored a blob of unknown kind %s from %s", blob.kind, session.sender)
-            return
+            raise MalformedPacket("its kind is unknown")
         if blob.key >= IDENTITIES:
             raise MalformedPacket(f"colours of person {blob.key}; identities end at {IDENTITIES - 1}")
         state = self._sessions[session.session_id]

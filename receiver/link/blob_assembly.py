@@ -1,13 +1,10 @@
 """Reassembles blobs from chunks, one blob after the other."""
 
-import logging
 import zlib
 
 from common.blobs import Blob
-from common.errors import MalformedPacket
-from common.wire.convert import Chunk, ChunkAck
-
-logger = logging.getLogger(__name__)
+from common.errors import ChecksumMismatch, MalformedPacket
+from common.wire.convert import Chunk
 
 
 class BlobAssembly:
@@ -18,17 +15,17 @@ class BlobAssembly:
         self._first: Chunk | None = None
         self._data = bytearray()
 
-    def add(self, chunk: Chunk) -> tuple[ChunkAck, Blob | None]:
+    def add(self, chunk: Chunk) -> Blob | None:
         """Adds a chunk.
 
-        A blob that is sent again, because its last chunk ack was lost, is not returned again; a blob with a wrong
-        checksum is dropped.
+        A blob that is sent again, because its last chunk ack was lost, is not returned again.
 
         Returns:
-            The acknowledgement, and the blob if this was its last chunk.
+            The blob if this was its last chunk.
 
         Raises:
             MalformedPacket: the chunk does not follow the one before.
+            ChecksumMismatch: the blob is complete, but damaged; it is dropped, and the next one may begin.
         """
         if chunk.offset == 0:
             self._first, self._data = chunk, bytearray()
@@ -38,13 +35,11 @@ class BlobAssembly:
         if len(self._data) + len(chunk.data) > first.total:
             raise MalformedPacket("a chunk exceeds the size of its blob")
         self._data += chunk.data
-        chunk_ack = ChunkAck(chunk.blob, len(self._data))
         if len(self._data) < first.total:
-            return chunk_ack, None
+            return None
         data, self._first, self._data = bytes(self._data), None, bytearray()
         if zlib.crc32(data) != first.checksum:
-            logger.warning("dropped blob %d (%s): its checksum is wrong", first.blob, first.kind)
-            return chunk_ack, None
+            raise ChecksumMismatch(f"blob {first.blob} has a wrong checksum")
         duplicate = self._last == (first.blob, first.checksum)
         self._last = first.blob, first.checksum
-        return chunk_ack, None if duplicate else Blob(first.kind, first.key, data)
+        return None if duplicate else Blob(first.kind, first.key, data)

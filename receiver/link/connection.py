@@ -5,13 +5,14 @@ import logging
 from dataclasses import replace
 
 from common.clock import Clock
-from common.errors import BodywireError, OutputError, WireError
+from common.errors import BodywireError, ChecksumMismatch, MalformedPacket, OutputError, WireError
 from common.wire.convert import (
     MAX_REASON_CHARACTERS,
     NO_SEQUENCE,
     Acknowledgement,
     AckStatus,
     Chunk,
+    ChunkAck,
     Drain,
     FrameMessage,
     Heartbeat,
@@ -21,6 +22,7 @@ from common.wire.convert import (
 )
 from common.wire.stream import MessageStream, StreamBroken
 from receiver.link.arrivals import Arrival, Arrivals
+from receiver.link.refusals import RepeatedLines
 from receiver.link.session import FrameHandler, SenderClock, Session
 
 logger = logging.getLogger(__name__)
@@ -93,6 +95,7 @@ class Connection:
         rejections: this many rejected frames in a row end the stream.
         silence_s: silence after which the sender is considered gone (`Session.silent`); after ten times as long its
             stream ends. The session is kept.
+        lines: takes what is logged about refused frames and blobs, of all connections.
     """
 
     def __init__(
@@ -104,12 +107,14 @@ class Connection:
         window: int,
         rejections: int,
         silence_s: float,
+        lines: RepeatedLines,
         clock: Clock,
     ) -> None:
         self._session = session
         self._stream = stream
         self._handler = handler
         self._rejections = rejections
+        self._lines = lines
         self._clock = clock
         self._silence = _SilenceDetector(session, silence_s, clock)
         self._arrivals = Arrivals(window, clock)
@@ -211,15 +216,22 @@ class Connection:
 
     async def _take(self, chunk: Chunk) -> None:
         try:
-            chunk_ack, blob = self._session.blobs.add(chunk)
-        except WireError as error:
+            blob = self._session.blobs.add(chunk)
+        except MalformedPacket as error:
             raise StreamBroken("INVALID_ARGUMENT", str(error)) from error
+        except ChecksumMismatch as error:
+            blob = None
+            self._log("blob", f"dropped a blob of {self._session.sender}: {error}")
         if blob is not None:
             try:
                 self._handler.on_blob(self._session, blob)
             except WireError as error:
-                logger.warning("dropped a blob (%s) of %s: %s", blob.kind, self._session.sender, error)
-        await self._stream.write(encode_server(chunk_ack))
+                self._log("blob", f"dropped a blob ({blob.kind}) of {self._session.sender}: {error}")
+        # A blob that was dropped is acknowledged too: sent again it would be no better.
+        await self._stream.write(encode_server(ChunkAck(chunk.blob, chunk.offset + len(chunk.data))))
+
+    def _log(self, kind: str, text: str) -> None:
+        self._lines.write(logging.WARNING, (kind, self._session.account), text)
 
     async def _work(self) -> None:
         while (arrival := await self._arrivals.take()) is not None:
@@ -247,7 +259,7 @@ class Connection:
         except WireError as error:
             self._rejected_in_a_row += 1
             self._session.rejected(frame.sequence)
-            logger.warning("frame %d of %s rejected: %s", frame.sequence, self._session.sender, error)
+            self._log("frame", f"frame {frame.sequence} of {self._session.sender} rejected: {error}")
             return AckStatus.REJECTED, str(error)
         except BodywireError as error:
             raise stream_failure(error) from error

@@ -1,6 +1,7 @@
 """The receiver's end of the link: a gRPC server with handshakes, health service and graceful shutdown."""
 
 import asyncio
+import logging
 import socket
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -26,9 +27,11 @@ from receiver.link.connection import Connection
 from receiver.link.grpc_stream import GrpcServerStream
 from receiver.link.handshake import Handshake
 from receiver.link.lifecycle import SessionLifecycle
-from receiver.link.refusals import Refusal, RefusalLog
+from receiver.link.refusals import Refusal, RefusalLog, RepeatedLines
 from receiver.link.service import StreamService
 from receiver.link.session import FrameHandler, SessionRegistry
+
+logger = logging.getLogger(__name__)
 
 # A connection that says nothing, or has no stream, ends after these times: each holds a descriptor.
 _HANDSHAKE_TIMEOUT_MS, _IDLE_TIMEOUT_MS = 10_000, 30_000
@@ -109,6 +112,7 @@ class LinkServer:
                 window=config.window,
                 rejections=config.rejections,
                 silence_s=config.silence_timeout,
+                lines=RepeatedLines(logger, clock),
                 clock=clock,
             ),
             clock,

@@ -1,6 +1,7 @@
 """A scripted sender on one connection of a session, and a handler of its frames that waits on demand."""
 
 import asyncio
+import logging
 import time
 from collections.abc import Sequence
 
@@ -17,6 +18,7 @@ from common.wire.convert import (
     encode_client,
 )
 from receiver.link.connection import Connection
+from receiver.link.refusals import RepeatedLines
 from receiver.link.session import Session
 from tests.support.fake_link import MODEL, CountingCodec, fake_link, label_frame, settle
 
@@ -63,6 +65,7 @@ class ScriptedSender:
         self, session: Session, pipeline: FakePipeline, *, silence_s: float = 60.0, clock: Clock | None = None
     ):
         self.end, server = fake_link()
+        clock = clock or Clock(time.monotonic, time.time)
         self.connection = Connection(
             session,
             server,
@@ -70,7 +73,8 @@ class ScriptedSender:
             window=2,
             rejections=3,
             silence_s=silence_s,
-            clock=clock or Clock(time.monotonic, time.time),
+            lines=RepeatedLines(logging.getLogger(__name__), clock),
+            clock=clock,
         )
         self.session = session
         self.codec = CountingCodec()

@@ -156,7 +156,8 @@ async def test_colours_apply_to_the_frames_that_follow(running) -> None:  # type
     await pipeline.on_frame(session, messages[0])
     colours = encode(np.full((2048, 3), 90, np.uint8), np.ones(2048, np.bool_))
     pipeline.on_blob(session, Blob(COLOURS, 3, colours))
-    pipeline.on_blob(session, Blob("of another time", 3, b"?"))
+    with pytest.raises(MalformedPacket, match="its kind is unknown"):
+        pipeline.on_blob(session, Blob("of another time", 3, b"?"))
     await pipeline.on_frame(session, messages[1])
     assert [set(request.colours) for request in engine.requests] == [set(), {3}]
     with pytest.raises(MalformedPacket):

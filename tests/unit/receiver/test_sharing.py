@@ -28,6 +28,7 @@ from common.wire.convert import (
 )
 from receiver.link.auth.ownership import SessionOwner
 from receiver.link.connection import Connection
+from receiver.link.refusals import RepeatedLines
 from receiver.link.session import Session
 from receiver.metrics import ReceiverMetrics
 from receiver.pipeline import ReceiverPipeline, SharingConfig
@@ -104,7 +105,14 @@ async def test_late_live_frames_are_acknowledged_and_the_newest_is_reconstructed
     async with receiver.running() as pipeline:
         await pipeline.on_session(session)
         connection = Connection(
-            session, server, pipeline, window=WINDOW, rejections=3, silence_s=60, clock=receiver.clock
+            session,
+            server,
+            pipeline,
+            window=WINDOW,
+            rejections=3,
+            silence_s=60,
+            lines=RepeatedLines(logging.getLogger(__name__), receiver.clock),
+            clock=receiver.clock,
         )
         await session.claim(connection.abandon)
         running = asyncio.create_task(connection.run(Welcome(True, MODEL)))

@@ -3,8 +3,8 @@ import zlib
 import pytest
 
 from common.blobs import Blob
-from common.errors import MalformedPacket
-from common.wire.convert import Chunk, ChunkAck
+from common.errors import ChecksumMismatch, MalformedPacket
+from common.wire.convert import Chunk
 from receiver.link.blob_assembly import BlobAssembly
 
 DATA = b"abcdefgh"
@@ -14,10 +14,10 @@ def _first(data: bytes = DATA, *, total: int = len(DATA), checksum: int = zlib.c
     return Chunk(blob, 0, data, "colours", 7, total, checksum)
 
 
-def test_chunks_are_acknowledged_and_assembled() -> None:
+def test_chunks_are_assembled() -> None:
     assembly = BlobAssembly()
-    assert assembly.add(_first(DATA[:3])) == (ChunkAck(1, 3), None)
-    assert assembly.add(Chunk(1, 3, DATA[3:])) == (ChunkAck(1, 8), Blob("colours", 7, DATA))
+    assert assembly.add(_first(DATA[:3])) is None
+    assert assembly.add(Chunk(1, 3, DATA[3:])) == Blob("colours", 7, DATA)
 
 
 @pytest.mark.parametrize(
@@ -40,14 +40,17 @@ def test_first_chunk_longer_than_its_blob_is_malformed() -> None:
         BlobAssembly().add(_first(total=7))
 
 
-def test_blob_with_a_wrong_checksum_is_acknowledged_and_dropped() -> None:
-    assert BlobAssembly().add(_first(checksum=0)) == (ChunkAck(1, 8), None)
+def test_blob_with_a_wrong_checksum_is_dropped() -> None:
+    assembly = BlobAssembly()
+    with pytest.raises(ChecksumMismatch, match="blob 1 has a wrong checksum"):
+        assembly.add(_first(checksum=0))
+    assert assembly.add(_first(blob=2)) == Blob("colours", 7, DATA)
 
 
 def test_new_blob_replaces_an_unfinished_one() -> None:
     assembly = BlobAssembly()
     assembly.add(_first(DATA[:3]))
-    assert assembly.add(_first(blob=2))[1] == Blob("colours", 7, DATA)
+    assert assembly.add(_first(blob=2)) == Blob("colours", 7, DATA)
 
 
 def test_restarted_sender_counts_blobs_from_one() -> None:
@@ -55,4 +58,4 @@ def test_restarted_sender_counts_blobs_from_one() -> None:
     assembly.add(_first(blob=1))
     assembly.add(_first(blob=2))
     first = _first(b"other", total=5, checksum=zlib.crc32(b"other"), blob=1)
-    assert assembly.add(first)[1] == Blob("colours", 7, b"other")
+    assert assembly.add(first) == Blob("colours", 7, b"other")
