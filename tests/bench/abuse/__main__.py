@@ -31,7 +31,7 @@ from tests.bench import report
 from tests.bench.abuse.campaign import Campaign
 from tests.bench.abuse.outcome import table
 from tests.bench.abuse.testbed import Testbed, open_testbed
-from tests.bench.abuse.verdict import Verdict, excerpts, judge
+from tests.bench.abuse.verdict import Verdict, excerpts, judge, medians_kb
 
 MINUTES, QUICK_MINUTES = 20.0, 1.0
 _SHORT_MINUTES = 3.0
@@ -84,7 +84,14 @@ def _work(options: argparse.Namespace) -> None:
     print(f"{minutes:g} min, seed {options.seed}, {report.machine_line()}\n")
     _print(verdict, attacks)
     criteria = [asdict(criterion) for criterion in verdict.criteria]
-    more = {"attacks": attacks, "criteria": criteria, "findings": verdict.faults, "minutes": minutes}
+    calm_kb = medians_kb(bed.samples, course.calm)
+    more = {
+        "attacks": attacks,
+        "calm_rss_kb": calm_kb,
+        "criteria": criteria,
+        "findings": verdict.faults,
+        "minutes": minutes,
+    }
     systems = {**verdict.senders, "receiver": verdict.receiver}
     alarms = [{"process": process, "cause": cause, "times": n} for (process, cause), n in verdict.alarms.items()]
     report.write_json(options.json, "abuse", options.seed, systems, **more, alarms=alarms)

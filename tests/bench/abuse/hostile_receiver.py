@@ -53,6 +53,7 @@ _CONNECT_LIMIT_S = 20.0
 _STREAMS_PER_S = 15.0
 """More new streams than this in a second are a flood."""
 _FLOOD = 300
+_GRACE_S = 1.0
 
 
 class Stream:
@@ -264,13 +265,14 @@ class HostileReceiver:
         self.address = Address("127.0.0.1", port)
 
     async def stop(self) -> None:
-        await self._server.stop(0)
+        """Gives streams whose sender has left the time to end."""
+        await self._server.stop(_GRACE_S)
 
     async def _serve(self, _: Any, context: Any) -> None:
         self.streams += 1
         mode = self.mode or self.rng.choice(MODES)
-        # The sender may leave at any moment.
-        with contextlib.suppress(grpc.aio.BaseError, BodywireError, asyncio.InvalidStateError):
+        # The sender may leave at any moment, and the server stop: gRPC would print the cancellation as a traceback.
+        with contextlib.suppress(grpc.aio.BaseError, BodywireError, asyncio.InvalidStateError, asyncio.CancelledError):
             await mode(Stream(context, self.model, self.rng))
 
 

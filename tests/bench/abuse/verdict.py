@@ -141,6 +141,12 @@ def growth(samples: Sequence[Sample], spans: Sequence[Span]) -> dict[str, float]
     return figures
 
 
+def medians_kb(samples: Sequence[Sample], spans: Sequence[Span]) -> list[float]:
+    """The receiver's memory in each calm time, in order."""
+    memory = [[sample.rss_kb for sample in samples if begin <= sample.at < end] for begin, end in spans]
+    return [float(np.median(values)) for values in memory if values]
+
+
 def is_flat(figures: dict[str, float], name: str, spare: float) -> bool | None:
     """Whether a resource grows by less than a small share; None if there are too few samples to tell."""
     if figures["samples"] < _FEWEST_SAMPLES:
