@@ -1,23 +1,25 @@
-"""Trains the detector on composed frames: people cut out of rendered crops and pasted over backgrounds.
+"""Trains the detector on photographs, and on composed frames: people cut out of rendered crops and pasted elsewhere.
 
-CPU recipe: twelve minutes on two cores, with one process a core, on the crops that perception is trained on.
+--photographs names a folder of `sender.train.photographs`; a quarter of the frames stay composed, so that what they
+teach is kept.  CPU recipe: two cores, with one process a core, on the crops that perception is trained on.
 --export does not train: it scores the checkpoint on the validation split and writes the package's weights.
 
 Examples:
   OMP_NUM_THREADS=1 torchrun --nproc-per-node 2 -m sender.train.detector --threads 1 --data close dressed everyday
-  python -m sender.train.detector --data close dressed everyday --shipped --minutes 30 --resume
+  python -m sender.train.detector --data dressed --photographs photographs --shipped --refinements 4 --size 320
   python -m sender.train.detector --data close dressed everyday --export
 """
 
 import argparse
-from collections.abc import Iterator
+from dataclasses import asdict
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional
 
-from common.errors import exit_code_of
+from common.errors import UsageError, exit_code_of
 from common.synthetic.dataset.shards import CropDataset
 from common.training.checkpoint import AveragedNetwork, load_checkpoint
 from common.training.distributed import Workers
@@ -25,15 +27,16 @@ from common.training.flags import add_result_flags, add_steps_flag, add_training
 from common.training.loop import LoopConfig, TrainingLoop, read_ahead, write_json
 from common.weights.devices import fast_autocast
 from common.weights.loader import load_weights, read_manifest, save_weights
-from sender.perception.inference.detector import (
-    WEIGHTS_NAME,
-    DetectorConfig,
-    DetectorNet,
-    architecture,
-    pairwise_iou,
-    peaks,
-)
-from sender.train.detector_frames import FrameBatch, frame_batches
+from sender.perception.inference.detector import WEIGHTS_NAME, Detector, DetectorConfig, DetectorNet, architecture
+from sender.train.detector_frames import FrameBatch, FrameSource, composed_frames, frame_batches, mixture
+from sender.train.detector_scores import composed_scores, photograph_scores
+from sender.train.photograph_frames import PanoramaFrames, PhotographFrames
+from sender.train.photographs import PhotographDataset
+
+# Shares of the frames in a training on photographs.
+_COMPOSED, _PEOPLE, _OPENIMAGES, _PANORAMAS = 0.25, 0.25, 0.42, 0.08
+# Batches of composed frames that are scored.
+_SCORED_BATCHES = 8
 
 
 def parse(arguments: list[str] | None = None) -> argparse.Namespace:
@@ -47,19 +50,32 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     add_training_flags(parser, minutes=12.0, batch=32, seed=0, threads=2)
     add_steps_flag(parser)
     parser.add_argument("--size", type=int, default=256, help="side of the frames (default: %(default)s)")
+    parser.add_argument(
+        "--photographs", type=Path, metavar="DIR", help="also train on this folder of sender.train.photographs"
+    )
+    parser.add_argument(
+        "--refinements", type=int, default=0, help="residual blocks added to each coarse scale (default: %(default)s)"
+    )
     parser.add_argument("--rate", type=float, default=1.5e-3, help="peak learning rate (default: %(default)g)")
+    parser.add_argument(
+        "--evaluate-minutes", type=float, default=10.0, help="training time between evaluations (default: %(default)g)"
+    )
     parser.add_argument("--compile", action="store_true", help="faster steps after some minutes of compilation")
     add_result_flags(parser, export_help="score the checkpoint and write the weights, without training")
     return parser.parse_args(arguments)
 
 
 def loss_terms(heat_BHH: Tensor, boxes_B4HH: Tensor, truth: FrameBatch) -> dict[str, Tensor]:
-    """Focal loss on the heat map (Zhou et al. 2019, CenterNet), L1 and 1 − IoU on the boxes around each centre."""
+    """Focal loss on the heat map (Zhou et al. 2019, CenterNet), L1 and 1 − IoU on the boxes around each centre.
+
+    Background in which the network sees a person with more than the frame's tolerance is left out of the focal loss.
+    """
     probability = heat_BHH.sigmoid()
     peak = truth.heat == 1.0
     people = peak.sum().clamp_min(1)
     positive = peak * (1 - probability).square() * functional.logsigmoid(heat_BHH)
-    negative = ~peak * (1 - truth.heat).pow(4) * probability.square() * functional.logsigmoid(-heat_BHH)
+    background = ~peak & (probability.detach() <= truth.tolerance)
+    negative = background * (1 - truth.heat).pow(4) * probability.square() * functional.logsigmoid(-heat_BHH)
     total_weight = truth.weight.sum().clamp_min(1.0)
     distance = (boxes_B4HH - truth.boxes).abs().mean(dim=1)
     iou = _cellwise_iou(boxes_B4HH, truth.boxes)
@@ -79,31 +95,45 @@ def _cellwise_iou(first_B4HH: Tensor, second_B4HH: Tensor) -> Tensor:
     return both / (areas[0] + areas[1] - both).clamp_min(1e-6)
 
 
-@torch.no_grad()
-def evaluate(
-    net: torch.nn.Module, batches: Iterator[FrameBatch], count: int, threshold: float = 0.35
-) -> dict[str, float]:
-    """Recall at IoU 0.5, false detections a frame and mean IoU of the people found, over `count` batches."""
-    net.eval()
-    people = found = false = frames = 0
-    overlap = 0.0
-    for truth, _ in zip(batches, range(count), strict=False):
-        with fast_autocast():
-            heat, boxes = net(truth.image)
-        for row in range(len(heat)):
-            detected, _scores = peaks(heat[row].sigmoid(), boxes[row], threshold)
-            true = torch.unique(truth.boxes[row][:, truth.heat[row] == 1.0].T, dim=0)
-            pairs = pairwise_iou(true, detected)
-            best = pairs.amax(dim=1) if len(detected) else torch.zeros(len(true))
-            hits = int((best >= 0.5).sum())
-            people, found, frames = people + len(true), found + hits, frames + 1
-            false += max(0, len(detected) - hits)
-            overlap += float(best[best >= 0.5].sum())
-    return {
-        "found": round(found / max(people, 1), 4),
-        "false_per_frame": round(false / max(frames, 1), 4),
-        "iou": round(overlap / max(found, 1), 4),
-    }
+def initial_network(options: argparse.Namespace) -> DetectorNet:
+    """From scratch, or from the package's weights, to which `--refinements` may add blocks.
+
+    Raises:
+        UsageError: the package's weights have more such blocks.
+    """
+    config = DetectorConfig(size=options.size, refinements=options.refinements)
+    net = DetectorNet(config).to(memory_format=torch.channels_last)
+    if options.shipped:
+        recorded = Detector.load().net.config
+        if recorded.refinements > config.refinements:
+            raise UsageError(f"--refinements {config.refinements}: the package's weights have {recorded.refinements}")
+        net.load_state_dict({**net.state_dict(), **load_weights(WEIGHTS_NAME, architecture(recorded))})
+    return net
+
+
+def frame_source(options: argparse.Namespace, seed: int) -> FrameSource:
+    """Composed frames, and with `--photographs` three times as many of photographs."""
+    rng = np.random.default_rng(seed)
+    composed = composed_frames(options.data, "train", options.size, rng)
+    if options.photographs is None:
+        return composed
+    photographs = PhotographDataset(options.photographs, "train")
+    sources: list[tuple[float, FrameSource]] = [
+        (_COMPOSED, composed),
+        (_PEOPLE, PhotographFrames(photographs, "people", rng, options.size)),
+        (_OPENIMAGES, PhotographFrames(photographs, "openimages", rng, options.size)),
+        (_PANORAMAS, PanoramaFrames(photographs, rng, options.size)),
+    ]
+    return mixture(sources, rng)
+
+
+def evaluate(options: argparse.Namespace, net: torch.nn.Module) -> dict[str, float]:
+    """Scores of the validation splits: composed frames, and photographs if there are any."""
+    composed = composed_frames(options.data, "val", options.size, np.random.default_rng(1))
+    scores = composed_scores(net, frame_batches(composed, options.batch, options.size), _SCORED_BATCHES)
+    if options.photographs:
+        scores |= photograph_scores(net, PhotographDataset(options.photographs, "val"), options.size)
+    return scores
 
 
 def train(options: argparse.Namespace) -> None:
@@ -113,27 +143,28 @@ def train(options: argparse.Namespace) -> None:
     torch.manual_seed(options.seed)
     for directory in options.data:  # A folder without a validation split is refused now, not at the end.
         CropDataset([directory], "val")
-    config = DetectorConfig(size=options.size)
-    net = DetectorNet(config).to(memory_format=torch.channels_last)
+    net = initial_network(options)
     checkpoint = options.out / "checkpoint.pt"
-    before = 0
-    if options.shipped:
-        net.load_state_dict(load_weights(WEIGHTS_NAME, architecture(config)))
-        before = int(read_manifest()[WEIGHTS_NAME].recipe["images_seen"])
     loop = TrainingLoop(
-        LoopConfig(options.minutes, options.steps, samples_per_step=options.batch, average_decay=0.99),
+        LoopConfig(
+            options.minutes,
+            options.steps,
+            samples_per_step=options.batch,
+            evaluate_every_s=60.0 * options.evaluate_minutes,
+        ),
         net,
         torch.optim.AdamW(net.parameters(), lr=options.rate, weight_decay=0.02, fused=True),
         checkpoint,
         workers=workers,
         resume=options.resume and checkpoint.exists(),
-        facts={"size": options.size, "before": before},
+        facts={"config": asdict(net.config), "before": images_before(options.shipped)},
+        evaluate=lambda average: evaluate(options, average),
     )
     if options.compile:
         net.compile()
     shared = workers.wrap(net)
     seed = options.seed + loop.step + 1_000_003 * workers.rank
-    batches = frame_batches(options.data, "train", options.batch // workers.count, options.size, seed)
+    batches = frame_batches(frame_source(options, seed), options.batch // workers.count, options.size)
 
     for batch in loop.steps(read_ahead(batches)):
         with fast_autocast():
@@ -143,14 +174,17 @@ def train(options: argparse.Namespace) -> None:
         loop.log(**terms)
 
     if workers.first:
-        val = frame_batches(options.data, "val", options.batch, options.size, seed=1)
-        scores = evaluate(loop.average, val, count=8)
-        loop.write_scores(options.json or options.out / "scores.json", scores)
+        loop.write_scores(options.json or options.out / "scores.json", evaluate(options, loop.average))
     workers.leave()
 
 
+def images_before(shipped: bool) -> int:
+    """Number of frames that the starting weights were trained on."""
+    return int(read_manifest()[WEIGHTS_NAME].recipe["images_seen"]) if shipped else 0
+
+
 def export(options: argparse.Namespace) -> None:
-    """Scores the averaged network on frames of the validation split and writes its weights.
+    """Scores the averaged network on the validation splits and writes its weights.
 
     Raises:
         UsageError: there is no checkpoint.
@@ -158,11 +192,10 @@ def export(options: argparse.Namespace) -> None:
     torch.set_num_threads(options.threads)
     state = load_checkpoint(options.out / "checkpoint.pt")
     facts = state["facts"]
-    config = DetectorConfig(size=facts["size"])
+    config = DetectorConfig(**facts["config"])
     average = AveragedNetwork(DetectorNet(config))
     average.load_state_dict(state["average"])
-    val = frame_batches(options.data, "val", options.batch, config.size, seed=1)
-    scores = evaluate(average.network, val, count=16)
+    scores = evaluate(options, average.network)
     recipe = {
         "command": f"python -m sender.train.detector --minutes {state['spent_s'] / 60:.3g} --size {config.size}",
         "images_seen": facts["before"] + state["samples"],

@@ -4,8 +4,8 @@ A person who is truncated in the crop is placed at the frame's border.  Patches 
 are pasted too, so that the edge of a cut-out does not identify a person, and `sender.train.distractors`.
 """
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from common.arrays import BoolArray, ByteArray, FloatArray
+from common.arrays import BoolArray, ByteArray, FloatArray, Image
 from common.synthetic.dataset.shards import CropDataset
 from common.synthetic.dataset.split import Split
 from common.synthetic.scene.backgrounds import BackgroundBank, power_law_noise, texture
@@ -27,10 +27,28 @@ Generator = np.random.Generator
 
 # A person is annotated if at least this share of the pixels is visible and the box is this high.
 _MIN_VISIBLE_SHARE = 0.35
-_MIN_HEIGHT_PX = 14
+MIN_HEIGHT_PX = 14
 _CROPS_PER_READ = 96
 # Share of the frames whose people are in a group.
 _GROUP_SHARE = 0.3
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """A frame with its people; boxes in pixels.
+
+    Args:
+        image: (N, N, 3).
+        boxes: (n, 4) of the people to find.
+        ignored: (m, 4) that are neither people nor background.
+        tolerance: probability of a person from which a place outside of `boxes` is left out of the loss, because people
+            there may lack an annotation; 1 where all are annotated.
+    """
+
+    image: Image
+    boxes: FloatArray
+    ignored: FloatArray = field(default_factory=lambda: np.zeros((0, 4), np.float32))
+    tolerance: float = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,12 +60,18 @@ class FrameBatch:
         heat: (B, H, H) 1 at the cell of each person's centre, Gaussian around it.
         boxes: (B, 4, H, H) box of the person that a cell belongs to, in N = 1.
         weight: (B, H, H) weight of a cell's box in the loss.
+        tolerance: (B, H, H) probability of a person above which a cell's background loss is left out; 0 ignores it.
     """
 
     image: Tensor
     heat: Tensor
     boxes: Tensor
     weight: Tensor
+    tolerance: Tensor
+
+
+FrameSource = Callable[[], Frame]
+"""Draws a frame at random."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,7 +142,7 @@ class FrameComposer:
         boxes = [
             _box(owner == index) for index in range(count) if (owner == index).sum() > _MIN_VISIBLE_SHARE * areas[index]
         ]
-        tall = [box for box in boxes if box[3] - box[1] >= _MIN_HEIGHT_PX]
+        tall = [box for box in boxes if box[3] - box[1] >= MIN_HEIGHT_PX]
         return degrade(rng, image), np.array(tall, dtype=np.float32).reshape(-1, 4)
 
     def negative(self) -> ByteArray:
@@ -266,15 +290,33 @@ def targets(boxes_n4: FloatArray, size: int) -> tuple[FloatArray, FloatArray, Fl
     return heat.astype(np.float32), box_map, weight
 
 
-def frame_batches(data: Sequence[Path], split: Split, batch: int, size: int, seed: int) -> Iterator[FrameBatch]:
-    """Endless batches of frames, with people from each of the data sets equally often."""
-    datasets = [CropDataset([directory], split) for directory in data]
-    composer = FrameComposer(datasets, np.random.default_rng(seed), size)
+def tolerances(frame: Frame, size: int) -> FloatArray:
+    """The cells' tolerance (H, H) of one frame: 1 in the boxes of its people, 0 in ignored ones, else the frame's."""
+    cells = size // STRIDE
+    tolerance = np.full((cells, cells), frame.tolerance, np.float32)
+    for boxes, value in ((frame.ignored, 0.0), (frame.boxes, 1.0)):
+        for left, top, right, bottom in boxes / STRIDE:
+            rows = slice(int(top), int(np.ceil(bottom)))
+            tolerance[rows, int(left) : int(np.ceil(right))] = value
+    return tolerance
+
+
+def composed_frames(data: Sequence[Path], split: Split, size: int, rng: Generator) -> FrameSource:
+    """Composed frames, with people from each of the data sets equally often."""
+    composer = FrameComposer([CropDataset([directory], split) for directory in data], rng, size)
+    return lambda: Frame(*composer.frame())
+
+
+def mixture(sources: Sequence[tuple[float, FrameSource]], rng: Generator) -> FrameSource:
+    """Frames of several sources, each with its share."""
+    shares = np.array([share for share, _ in sources])
+    return lambda: sources[rng.choice(len(sources), p=shares / shares.sum())][1]()
+
+
+def frame_batches(source: FrameSource, batch: int, size: int) -> Iterator[FrameBatch]:
+    """Endless batches of frames."""
     while True:
-        frames = [composer.frame() for _ in range(batch)]
-        images = torch.from_numpy(np.stack([image for image, _ in frames])).permute(0, 3, 1, 2).float().div_(255.0)
-        heat, boxes, weight = (
-            torch.from_numpy(np.stack(part))
-            for part in zip(*(targets(boxes, size) for _, boxes in frames), strict=True)
-        )
-        yield FrameBatch(images, heat, boxes, weight)
+        frames = [source() for _ in range(batch)]
+        images = torch.from_numpy(np.stack([frame.image for frame in frames])).permute(0, 3, 1, 2).float().div_(255.0)
+        maps = [(*targets(frame.boxes, size), tolerances(frame, size)) for frame in frames]
+        yield FrameBatch(images, *(torch.from_numpy(np.stack(part)) for part in zip(*maps, strict=True)))

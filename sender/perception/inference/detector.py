@@ -18,12 +18,12 @@ from common.arrays import Box, FloatArray, Image
 from common.weights.devices import fast_autocast
 from common.weights.loader import WEIGHTS_DIRECTORY, load_into, recorded_config
 from sender.perception.network.keypoints import cell_centres
-from sender.perception.network.stem import Residual, convolution
+from sender.perception.network.stem import Refinement, Residual, convolution
 
 WEIGHTS_NAME = "detector"
 STRIDE = 8
 _KIND = "detector-centre-1"
-_LETTERBOX_GREY = 114
+LETTERBOX_GREY = 114
 _NMS_IOU = 0.5
 # Chosen on the development photographs (`data/photos`), down from 0.35, which missed people; the verifier rejects the
 # false proposals that come with it.
@@ -50,13 +50,15 @@ class DetectorConfig:
     Args:
         size: N in pixels, a multiple of 32.
         width: channels at stride 8.
+        refinements: residual blocks added at each of the strides 16 and 32; they can be added to trained weights.
     """
 
     size: int = 256
     width: int = 64
+    refinements: int = 0
 
     def __post_init__(self) -> None:
-        if self.size % 32 or self.width < 1:
+        if self.size % 32 or self.width < 1 or self.refinements < 0:
             raise ValueError(
                 f"the detector's input size must be a multiple of 32 pixels, its width positive: {asdict(self)}"
             )
@@ -77,6 +79,8 @@ class DetectorNet(nn.Module):
         )
         self.sixteenth = nn.Sequential(convolution(c, 2 * c, 2), Residual(2 * c), Residual(2 * c))
         self.thirtysecond = nn.Sequential(convolution(2 * c, 3 * c, 2), Residual(3 * c), Residual(3 * c))
+        self.refine_16 = nn.Sequential(*(Refinement(2 * c) for _ in range(config.refinements)))
+        self.refine_32 = nn.Sequential(*(Refinement(3 * c) for _ in range(config.refinements)))
         self.from_16 = convolution(2 * c, c, kernel=1)
         self.from_32 = convolution(3 * c, c, kernel=1)
         # Global context, added at every position, for people as tall as the frame.
@@ -89,8 +93,8 @@ class DetectorNet(nn.Module):
 
     def forward(self, image_B3NN: Tensor) -> tuple[Tensor, Tensor]:
         eighth = self.eighth(image_B3NN * 4.0 - 2.0)
-        sixteenth = self.sixteenth(eighth)
-        coarse = self.thirtysecond(sixteenth)
+        sixteenth = self.refine_16(self.sixteenth(eighth))
+        coarse = self.refine_32(self.thirtysecond(sixteenth))
         context = self.from_32(coarse) + self.scene(coarse.mean(dim=(-2, -1)))[:, :, None, None]
         merged = _upsampled(_upsampled(context) + self.from_16(sixteenth)) + eighth
         mixed = self.mix(merged)
@@ -124,7 +128,7 @@ def letterboxed(image: Image, side: int) -> tuple[Image, Letterbox]:
     new_w, new_h = max(1, round(width * scale)), max(1, round(height * scale))
     small = cv2.resize(image, (new_w, new_h), interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR)
     x, y = (side - new_w) // 2, (side - new_h) // 2
-    square = np.full((side, side, 3), _LETTERBOX_GREY, dtype=np.uint8)
+    square = np.full((side, side, 3), LETTERBOX_GREY, dtype=np.uint8)
     square[y : y + new_h, x : x + new_w] = small
     return square, Letterbox(side, scale, x, y)
 

@@ -11,7 +11,16 @@ from common.synthetic.dataset.split import Split
 from common.synthetic.scene.scene import CROP_FIELDS
 from sender.perception.inference.detector import DetectorConfig, DetectorNet, peaks
 from sender.train.detector import loss_terms
-from sender.train.detector_frames import FrameBatch, FrameComposer, cut_out, paste, targets
+from sender.train.detector_frames import (
+    Frame,
+    FrameBatch,
+    FrameComposer,
+    cut_out,
+    frame_batches,
+    mixture,
+    paste,
+    targets,
+)
 from sender.train.distractors import distractor
 
 
@@ -130,7 +139,7 @@ def test_training_steps_lower_the_loss() -> None:
     torch.manual_seed(0)
     net = DetectorNet(DetectorConfig(size=64, width=8))
     heat, boxes, weight = (torch.from_numpy(part)[None] for part in targets(np.array([[8, 8, 40, 56]], np.float32), 64))
-    truth = FrameBatch(torch.rand(1, 3, 64, 64), heat, boxes, weight)
+    truth = FrameBatch(torch.rand(1, 3, 64, 64), heat, boxes, weight, torch.ones_like(heat))
     optimiser = torch.optim.AdamW(net.parameters(), 3e-3)
     losses = []
     for _ in range(25):
@@ -141,3 +150,30 @@ def test_training_steps_lower_the_loss() -> None:
         optimiser.step()
         losses.append(loss.item())
     assert losses[-1] < 0.5 * losses[0]
+
+
+def test_background_beyond_its_tolerance_has_no_loss() -> None:
+    nobody = np.zeros((0, 4), np.float32)
+    logits = torch.full((1, 8, 8), -9.0)
+    logits[0, 2, 2] = 2.0
+    boxes = torch.zeros(1, 4, 8, 8)
+
+    def heat_loss(frame: Frame) -> float:
+        truth = next(frame_batches(lambda: frame, 1, 64))
+        return loss_terms(logits, boxes, truth)["heat"].item()
+
+    image = np.zeros((64, 64, 3), np.uint8)
+    certain = heat_loss(Frame(image, nobody))
+    assert certain > 1
+    assert heat_loss(Frame(image, nobody, tolerance=0.3)) < 1e-3
+    assert heat_loss(Frame(image, nobody, tolerance=0.95)) == pytest.approx(certain)
+    assert heat_loss(Frame(image, nobody, np.array([[8, 8, 32, 32]], np.float32))) < 1e-3
+    elsewhere = Frame(image, nobody, np.array([[40, 40, 64, 64]], np.float32))
+    assert heat_loss(elsewhere) == pytest.approx(certain, rel=1e-3)
+
+
+def test_mixture_draws_each_source_by_its_share() -> None:
+    image = np.zeros((32, 32, 3), np.uint8)
+    first, second = Frame(image, np.zeros((0, 4), np.float32)), Frame(image, np.ones((1, 4), np.float32))
+    draw = mixture([(1.0, lambda: first), (3.0, lambda: second)], np.random.default_rng(0))
+    assert 55 <= sum(draw() is second for _ in range(100)) <= 90

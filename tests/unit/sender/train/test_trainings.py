@@ -9,18 +9,19 @@ import pytest
 import torch
 
 from common.weights.loader import read_manifest
-from sender.train import detector, perception, semantics, verifier
+from sender.train import detector, perception, photographs, semantics, verifier
+from tests.unit.sender.train.photographs import write_photographs
 from tests.unit.sender.train.test_detector_frames import bar_people
 
 
-@pytest.mark.parametrize("module", [perception, detector, verifier, semantics])
+@pytest.mark.parametrize("module", [perception, detector, verifier, semantics, photographs])
 def test_examples_parse(module: ModuleType) -> None:
     _, _, examples = (module.__doc__ or "").partition("\nExamples:\n")
     lines = examples.strip().splitlines()
     assert len(lines) == 3
     for line in lines:
         _, _, flags = line.partition(f"-m {module.__name__} ")
-        assert module.parse(shlex.split(flags)).data
+        assert module.parse(shlex.split(flags)).out
 
 
 def test_detector_resumes_and_exports(tmp_path: Path) -> None:
@@ -36,3 +37,14 @@ def test_detector_resumes_and_exports(tmp_path: Path) -> None:
     entry = read_manifest(tmp_path / "weights")["detector"]
     assert entry.recipe["images_seen"] == 4
     assert entry.architecture["size"] == 64
+
+
+def test_detector_trains_on_photographs_from_the_shipped_weights(tmp_path: Path) -> None:
+    for split in ("train", "val"):
+        bar_people(tmp_path / "data", 32, split)
+    photographs.convert(write_photographs(tmp_path / "sources"), tmp_path / "photographs", 640)
+    flags = ["--data", str(tmp_path / "data"), "--photographs", str(tmp_path / "photographs"), "--out", str(tmp_path)]
+    flags += ["--shipped", "--refinements", "1", "--size", "64", "--batch", "4", "--steps", "2"]
+    detector.train(detector.parse([*flags, "--threads", str(torch.get_num_threads())]))
+    scores = json.loads((tmp_path / "scores.json").read_text())["scores"]
+    assert {"found", "people_large_ap", "panoramas_false_0.25"} <= scores.keys()

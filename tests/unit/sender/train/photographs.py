@@ -1,0 +1,35 @@
+"""A small set of photographs on the disk, in the formats of the three sources."""
+
+import json
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from sender.train.photographs import SOURCES, Source
+
+
+def write_photographs(directory: Path, count: int = 13) -> dict[Source, Path]:
+    """Writes `count` pictures of each source, with one red person in each of the first two."""
+    folders: dict[Source, Path] = {name: directory / name for name in SOURCES}
+    (folders["people"] / "images").mkdir(parents=True)
+    for source in ("openimages", "panoramas"):
+        (directory / source).mkdir()
+    images, annotations, boxes = [], [], {}
+    for number in range(count):
+        picture = np.full((96, 128, 3), 60, np.uint8)
+        left, top = 20 + number, 16
+        picture[top : top + 64, left : left + 32] = (0, 0, 255)
+        cv2.imwrite(str(folders["people"] / "images" / f"{number}.png"), picture)
+        square = cv2.resize(picture, (96, 96))
+        cv2.imwrite(str(folders["openimages"] / f"id{number}.jpg"), square)
+        cv2.imwrite(str(folders["panoramas"] / f"place{number}.jpg"), np.full((64, 128, 3), 90, np.uint8))
+        images.append({"id": number, "file_name": f"{number}.png", "license": 4, "flickr_url": f"http://x/{number}"})
+        joints = [value for joint in range(17) for value in (left + joint, top + 3 * joint, 2 if joint else 0)]
+        annotations.append({"image_id": number, "bbox": [left, top, 32, 64], "keypoints": joints, "num_keypoints": 16})
+        boxes[f"id{number}"] = [[left / 128, top / 96, 32 / 128, 64 / 96]]
+    licences = [{"id": 4, "name": "Attribution License", "url": "http://creativecommons.org/licenses/by/2.0/"}]
+    document = {"images": images, "annotations": annotations, "licenses": licences}
+    (folders["people"] / "keypoints.json").write_text(json.dumps(document))
+    (folders["openimages"] / "boxes.json").write_text(json.dumps(boxes))
+    return folders
