@@ -114,15 +114,15 @@ def initial_network(options: argparse.Namespace) -> DetectorNet:
 def frame_source(options: argparse.Namespace, seed: int) -> FrameSource:
     """Composed frames, and with `--photographs` three times as many of photographs."""
     rng = np.random.default_rng(seed)
-    composed = composed_frames(options.data, "train", options.size, rng)
     if options.photographs is None:
-        return composed
+        return composed_frames(options.data, "train", options.size, rng)
     photographs = PhotographDataset(options.photographs, "train")
+    places = PanoramaFrames(photographs, rng, options.size)
     sources: list[tuple[float, FrameSource]] = [
-        (_COMPOSED, composed),
+        (_COMPOSED, composed_frames(options.data, "train", options.size, rng, places.view)),
         (_PEOPLE, PhotographFrames(photographs, "people", rng, options.size)),
         (_OPENIMAGES, PhotographFrames(photographs, "openimages", rng, options.size)),
-        (_PANORAMAS, PanoramaFrames(photographs, rng, options.size)),
+        (_PANORAMAS, places),
     ]
     return mixture(sources, rng)
 

@@ -108,19 +108,31 @@ class FrameComposer:
         rng: of all randomness.
         size: N.
         backgrounds: number of backgrounds to make first.
+        places: draws photographs (N, N, 3) with nobody in them, the background of half of the frames.
     """
 
-    def __init__(self, datasets: Sequence[CropDataset], rng: Generator, size: int, backgrounds: int = 120) -> None:
+    def __init__(
+        self,
+        datasets: Sequence[CropDataset],
+        rng: Generator,
+        size: int,
+        backgrounds: int = 120,
+        places: Callable[[], Image] | None = None,
+    ) -> None:
         self._datasets = tuple(datasets)
         self._rng = rng
         self._size = size
         self._backgrounds = BackgroundBank(rng, backgrounds, size)
+        self._places = places
         self._people: list[CutOut] = []
 
     def frame(self) -> tuple[ByteArray, FloatArray]:
         """An image (N, N, 3) and its people's boxes (n, 4) in pixels."""
         rng, size = self._rng, self._size
-        image = self._backgrounds.draw(rng, size, size)
+        if self._places and rng.random() < 0.5:
+            image = self._places().astype(np.float32)
+        else:
+            image = self._backgrounds.draw(rng, size, size)
         for _ in range(rng.integers(0, 6)):
             image = self._with_object(image)
         owner = np.full((size, size), -1, dtype=np.int16)
@@ -301,9 +313,11 @@ def tolerances(frame: Frame, size: int) -> FloatArray:
     return tolerance
 
 
-def composed_frames(data: Sequence[Path], split: Split, size: int, rng: Generator) -> FrameSource:
-    """Composed frames, with people from each of the data sets equally often."""
-    composer = FrameComposer([CropDataset([directory], split) for directory in data], rng, size)
+def composed_frames(
+    data: Sequence[Path], split: Split, size: int, rng: Generator, places: Callable[[], Image] | None = None
+) -> FrameSource:
+    """Composed frames, with people from each of the data sets equally often; `places` as in `FrameComposer`."""
+    composer = FrameComposer([CropDataset([directory], split) for directory in data], rng, size, places=places)
     return lambda: Frame(*composer.frame())
 
 

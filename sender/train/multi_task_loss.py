@@ -15,7 +15,7 @@ from sender.train.crops import CropBatch
 
 Crops = TypeVar("Crops", PerceptionOutput, CropBatch)
 
-_HEAT_SIGMA_CELLS = 1.2
+HEAT_SIGMA_CELLS = 1.2
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +101,7 @@ def heat_targets(keypoints_BJ2: Tensor, height: int, width: int) -> Tensor:
     cell = keypoints_BJ2.new_tensor([width, height])
     distance = ((centres - keypoints_BJ2[:, :, None]) * cell).square().sum(dim=-1)
     inside = inside_crop(keypoints_BJ2)
-    heat = (-distance / (2 * _HEAT_SIGMA_CELLS**2)).exp() * inside[..., None]
+    heat = (-distance / (2 * HEAT_SIGMA_CELLS**2)).exp() * inside[..., None]
     maps: Tensor = heat.unflatten(-1, (height, width))
     return maps
 
@@ -122,7 +122,7 @@ def heat_terms(output: PerceptionOutput, truth: CropBatch) -> dict[str, Tensor]:
     # The sum over a heat map is 2πσ²: dividing by it makes the term independent of the map's size.
     heat = functional.binary_cross_entropy_with_logits(output.heat_logits, target, reduction="none").sum(dim=(-2, -1))
     return {
-        "heat": 1.2 * heat.mean() / (2 * torch.pi * _HEAT_SIGMA_CELLS**2),
+        "heat": 1.2 * heat.mean() / (2 * torch.pi * HEAT_SIGMA_CELLS**2),
         "visible": 0.2 * functional.binary_cross_entropy_with_logits(output.visible_logit, truth.visible),
     }
 

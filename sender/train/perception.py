@@ -1,4 +1,7 @@
-"""Trains perception (paper §3.1) on rendered crops of people: keypoints, pose, depth and mask.
+"""Trains perception (paper §3.1) on rendered crops of people and on photographs: keypoints, pose, depth and mask.
+
+With --photographs (a folder of `sender.train.photographs`) half of each batch are photographs, which teach keypoints,
+visibility and, by reprojection, 3D joints and pose; the rendered half keeps depth, mask and parts from being forgotten.
 
 Shards that are still being rendered are picked up as they are finished.  CPU recipe: 86,016 crops at 128², then 110
 minutes on two cores with one process a core, which sees 80 crops a second in bf16.  On GPUs, one process a GPU.
@@ -10,18 +13,20 @@ fine-tuning of zero-shot models", 2022).
 
 Examples:
   OMP_NUM_THREADS=1 torchrun --nproc-per-node 2 -m sender.train.perception --threads 1 --compile --data everyday
-  python -m sender.train.perception --data candid everyday --out runs/candid --shipped --minutes 100 --resume
+  python -m sender.train.perception --data candid everyday --photographs photographs --out runs/mixed --shipped
   python -m sender.train.perception --data candid everyday --out runs/candid --export --blend 0.5
 """
 
 import argparse
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, replace
+from itertools import repeat
 from pathlib import Path
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from common.arrays import BoolArray
 from common.body.model import BodyModel, KeypointKinematics
@@ -31,7 +36,7 @@ from common.training.checkpoint import AveragedNetwork, blend, load_checkpoint
 from common.training.distributed import Workers
 from common.training.flags import add_result_flags, add_training_flags, parser_of
 from common.training.loop import LoopConfig, TrainingLoop, read_ahead, write_json
-from common.weights.devices import fast_autocast
+from common.weights.devices import device_of, fast_autocast
 from common.weights.loader import load_weights, read_manifest, save_weights
 from sender.perception.inference.flip_augmentation import FlipAugmentation
 from sender.perception.inference.predictor import WEIGHTS_NAME, architecture, as_images
@@ -41,11 +46,20 @@ from sender.train.augmentation import augment
 from sender.train.calibration import best_mask_threshold, shift_mask_threshold
 from sender.train.crops import CropBatch, crop_batch, with_negatives
 from sender.train.detector_frames import FrameComposer
+from sender.train.keypoint_loss import keypoint_terms
+from sender.train.keypoint_scores import keypoint_scores
 from sender.train.multi_task_loss import LossWeights, MultiTaskLoss
+from sender.train.photograph_crops import PhotographCrops, PhotographCropSampler, crops_in_boxes
+from sender.train.photograph_frames import PanoramaFrames, before_place
+from sender.train.photographs import PhotographDataset
 from sender.train.scores import evaluate
 
 # Crops drawn before the shards are listed again.
 _CROPS_PER_LISTING = 16_384
+# Share of photographs in a batch of a training on both.
+_PHOTOGRAPH_SHARE = 0.5
+# Share of its rendered people who are placed before a view of a panorama.
+_PLACED_SHARE = 0.4
 
 
 def parse(arguments: list[str] | None = None) -> argparse.Namespace:
@@ -53,6 +67,9 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--data", type=Path, nargs="+", required=True, help="folders of rendered shards")
     parser.add_argument(
         "--out", type=Path, default=Path("runs/perception"), help="folder of the checkpoint (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--photographs", type=Path, metavar="DIR", help="also train on this folder of sender.train.photographs"
     )
     add_training_flags(parser, minutes=60.0, batch=32, seed=0, threads=2)
     parser.add_argument(
@@ -90,7 +107,9 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     return options
 
 
-def training_batches(data: Sequence[Path], size: int, seed: int, negative: float, side: int) -> Iterator[CropBatch]:
+def training_batches(
+    data: Sequence[Path], size: int, seed: int, negative: float, side: int, photographs: Path | None = None
+) -> Iterator[CropBatch]:
     """Endless augmented batches; new shards are used as soon as they are finished.
 
     Args:
@@ -99,15 +118,21 @@ def training_batches(data: Sequence[Path], size: int, seed: int, negative: float
         seed: of their order, of the augmentation and of the negative crops.
         negative: share of the crops that are replaced by negative ones, which show no person.
         side: pixels of a crop.
+        photographs: folder with panoramas, before which some of the people are placed.
     """
     rng = np.random.default_rng(seed)
     generator = torch.Generator().manual_seed(seed)
     composer = FrameComposer([], rng, side)
+    view = PanoramaFrames(PhotographDataset(photographs, "train"), rng, side).view if photographs else None
     while True:
         dataset = CropDataset(data, "train")
         order = rng.permutation(len(dataset))[:_CROPS_PER_LISTING]
         for start in range(0, len(order) - size + 1, size):
-            crops = crop_batch(dataset.batch(np.sort(order[start : start + size])))
+            arrays = dataset.batch(np.sort(order[start : start + size]))
+            if view:
+                for row in np.flatnonzero(rng.random(size) < _PLACED_SHARE):
+                    arrays["image"][row] = before_place(arrays["image"][row], arrays["mask"][row], view())
+            crops = crop_batch(arrays)
             yield augment(_with_negatives(crops, rng.random(len(crops)) < negative, composer), generator)
 
 
@@ -123,6 +148,50 @@ def validation_batches(data: Sequence[Path], size: int = 64, limit: int = 1024) 
     dataset = CropDataset(data, "val")
     for start in range(0, min(len(dataset), limit), size):
         yield crop_batch(dataset.batch(np.arange(start, min(start + size, len(dataset)))))
+
+
+def photograph_batches(
+    directory: Path | None, size: int, seed: int, side: int
+) -> Iterable[PhotographCrops] | Iterable[None]:
+    """Endless batches of `size` crops of photographs of `side` pixels; of nothing without a folder of photographs."""
+    if directory is None:
+        return repeat(None)
+    return PhotographCropSampler(PhotographDataset(directory, "train"), np.random.default_rng(seed), side).batches(size)
+
+
+class MixedLoss:
+    """The loss of one forward pass over rendered crops and photographs.
+
+    Args:
+        rendered: the loss of the rendered crops.
+    """
+
+    def __init__(self, rendered: MultiTaskLoss) -> None:
+        self._rendered = rendered
+
+    def __call__(
+        self, net: torch.nn.Module, crops: CropBatch, people: PhotographCrops | None
+    ) -> tuple[Tensor, dict[str, float]]:
+        """The sum, weighted by the shares of the batch, and its terms for the log."""
+        images = crops.image if people is None else torch.cat([crops.image, people.image])
+        with fast_autocast(images.device.type):
+            output = net(images.contiguous(memory_format=torch.channels_last))
+        loss, terms = self._rendered(output[: len(crops)], crops)
+        if people is None:
+            return loss, terms
+        real = keypoint_terms(output[len(crops) :], people, self._rendered.kinematics)
+        share = len(people) / len(images)
+        total = 2 * ((1 - share) * loss + share * torch.stack(list(real.values())).sum())
+        return total, terms | {f"photographs.{name}": term.item() for name, term in real.items()}
+
+
+def scores_of(options: argparse.Namespace, net: torch.nn.Module, side: int, limit: int) -> dict[str, float]:
+    """Scores of the validation splits: `limit` rendered crops, and photographs if there are any."""
+    kinematics = KeypointKinematics(BodyModel.load()).to(device_of(net))
+    scores = evaluate(net, validation_batches(options.data, limit=limit), kinematics)
+    if options.photographs:
+        scores |= keypoint_scores(net, crops_in_boxes(PhotographDataset(options.photographs, "val"), side))
+    return scores
 
 
 def optimiser_of(net: PerceptionNet, rate: float) -> torch.optim.AdamW:
@@ -162,9 +231,10 @@ def train(options: argparse.Namespace) -> None:
     net = initial_network(options, workers.device)
     kinematics = KeypointKinematics(BodyModel.load()).to(workers.device)
     weights = LossWeights().without(options.without) if options.without else LossWeights()
-    loss_of = MultiTaskLoss(kinematics, weights)
+    loss_of = MixedLoss(MultiTaskLoss(kinematics, weights))
     own_batch = options.batch // workers.count
     batch_size = own_batch * workers.count
+    own_photographs = round(own_batch * _PHOTOGRAPH_SHARE) if options.photographs else 0
     checkpoint = options.out / "checkpoint.pt"
     loop = TrainingLoop(
         LoopConfig(
@@ -181,24 +251,25 @@ def train(options: argparse.Namespace) -> None:
         resume=options.resume and checkpoint.exists(),
         facts={"config": asdict(net.config), "before": images_before(options.shipped)},
         without=[options.without] if options.without else [],
-        evaluate=lambda average: evaluate(average, validation_batches(options.data, limit=512), kinematics),
+        evaluate=lambda average: scores_of(options, average, net.config.size, limit=512),
     )
     if options.compile:
         net.compile()
     shared = workers.wrap(net)
     seed = options.seed + loop.step + 1_000_003 * workers.rank
-    batches = training_batches(options.data, own_batch, seed, options.negative, net.config.size)
+    side = net.config.size
+    rendered = training_batches(
+        options.data, own_batch - own_photographs, seed, options.negative, side, options.photographs
+    )
+    photographs = photograph_batches(options.photographs, own_photographs, seed, side)
 
-    for crops in loop.steps(read_ahead(batches)):
-        batch = crops.to(workers.device)
-        with fast_autocast(workers.device.type):
-            output = shared(batch.image)
-        loss, terms = loss_of(output, batch)
+    for crops, people in loop.steps(read_ahead(zip(rendered, photographs, strict=False))):
+        loss, terms = loss_of(shared, crops.to(workers.device), people and people.to(workers.device))
         loop.descend(loss, max_norm=2.0)
         loop.log(loss=loss, **terms)
 
     if workers.first:
-        scores = evaluate(FlipAugmentation(loop.average), validation_batches(options.data), kinematics)
+        scores = scores_of(options, FlipAugmentation(loop.average), side, limit=1024)
         loop.write_scores(options.json or options.out / "scores.json", scores)
     workers.leave()
 
@@ -222,8 +293,9 @@ def export(options: argparse.Namespace) -> None:
     in_service = FlipAugmentation(average.network)
     threshold = best_mask_threshold(in_service, validation_batches(options.data))
     shift_mask_threshold(average.network, threshold)
-    scores = evaluate(in_service, validation_batches(options.data), KeypointKinematics(BodyModel.load()))
+    scores = scores_of(options, in_service, config.size, limit=1024)
     flags = " --shipped" if facts["before"] else ""
+    flags += " --photographs photographs" if options.photographs else ""
     flags += f" --blend {options.blend:g}" if options.blend != 1.0 else ""
     recipe = {
         "command": f"python -m sender.train.perception --minutes {minutes:.3g} --size {config.size}{flags}",

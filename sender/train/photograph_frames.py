@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import cv2
 import numpy as np
 
-from common.arrays import Float64Array, FloatArray, Image
+from common.arrays import ByteArray, Float64Array, FloatArray, Image
 from common.synthetic.scene.degradations import degrade
 from sender.perception.inference.detector import LETTERBOX_GREY
 from sender.train.detector_frames import MIN_HEIGHT_PX, Frame
@@ -90,6 +90,12 @@ class PanoramaFrames:
         return image[:, ::-1] if rng.random() < 0.5 else image
 
 
+def before_place(image: Image, mask: ByteArray, place: Image) -> Image:
+    """A rendered person (S, S, 3), cut out along the mask (S, S) 0…255, before a view (S, S, 3) of a place."""
+    alpha = cv2.GaussianBlur(mask, (0, 0), 0.7)[..., None].astype(np.float32) / 255.0
+    return np.asarray(alpha * image + (1.0 - alpha) * place + 0.5, np.uint8)
+
+
 def placement(rng: Generator, shape: Sequence[int], boxes_n4: FloatArray, size: int, log_aspect: float) -> Float64Array:
     """A random transform (2, 3) from the pixels of a picture to those of a frame.
 
@@ -120,8 +126,8 @@ def placement(rng: Generator, shape: Sequence[int], boxes_n4: FloatArray, size: 
     return np.concatenate([linear, (corner - low)[:, None]], axis=1)
 
 
-def warped(image: Image, matrix_23: Float64Array, size: int) -> Image:
-    """The frame (N, N, 3) that a transform makes of a picture, with the grey of `letterboxed` around it."""
+def warped(image: Image, matrix_23: Float64Array, size: int, border: int = LETTERBOX_GREY) -> Image:
+    """The square (N, N, 3) that a transform makes of a picture, with the grey of `letterboxed` around it."""
     factor = min(1.0, float(np.sqrt(abs(np.linalg.det(matrix_23[:, :2])))))
     if factor < 0.8:  # Scaled down by averaging; the transform itself only interpolates.
         reduced = max(1, round(image.shape[1] * factor)), max(1, round(image.shape[0] * factor))
@@ -131,8 +137,7 @@ def warped(image: Image, matrix_23: Float64Array, size: int) -> Image:
     # OpenCV's pixel centres have whole coordinates, ours end in a half.
     shifted = matrix_23.copy()
     shifted[:, 2] += matrix_23[:, :2] @ [0.5, 0.5] - 0.5
-    grey = (LETTERBOX_GREY,) * 3
-    return np.asarray(cv2.warpAffine(image, shifted, (size, size), borderValue=grey), np.uint8)
+    return np.asarray(cv2.warpAffine(image, shifted, (size, size), borderValue=(border,) * 3), np.uint8)
 
 
 def transformed(boxes_n4: FloatArray, matrix_23: Float64Array) -> FloatArray:

@@ -11,6 +11,7 @@ from sender.train.detector_frames import Frame, tolerances
 from sender.train.photograph_frames import (
     PanoramaFrames,
     PhotographFrames,
+    before_place,
     clipped,
     perspective,
     placement,
@@ -109,3 +110,12 @@ def test_perspective_looks_where_the_camera_is_turned() -> None:
     assert view[2:8].max() == 0
     upwards = perspective(panorama, np.pi / 2, 0.3, 0.0, 1.0, 33)
     assert np.flatnonzero(upwards[..., 0].max(axis=1)).min() > 20
+
+
+def test_person_stays_and_the_background_becomes_the_place() -> None:
+    image, place = np.full((32, 32, 3), 200, np.uint8), np.full((32, 32, 3), 50, np.uint8)
+    mask = np.zeros((32, 32), np.uint8)
+    mask[8:24, 8:24] = 255
+    placed = before_place(image, mask, place)
+    assert (placed[12:20, 12:20] == 200).all()
+    assert (placed[:4] == 50).all()

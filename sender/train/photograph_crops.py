@@ -1,0 +1,189 @@
+"""Crops to train perception on, from photographs with keypoints: turned, scaled, moved and mirrored with them.
+
+The ground truth is in the image only: where the labelled keypoints lie, and which of them are visible.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, fields
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from common.arrays import BoolArray, Float64Array, FloatArray, Image
+from common.body.anatomy import COCO_KEYPOINTS, MIRRORED_KEYPOINTS
+from common.synthetic.scene.degradations import degrade
+from sender.perception.inference.crop import CROP_MARGIN, CropBox
+from sender.perception.inference.predictor import as_images
+from sender.train.photograph_frames import warped
+from sender.train.photographs import Photograph, PhotographDataset
+
+Generator = np.random.Generator
+
+# Largest random changes of a crop: rotation, log of the scale, shift in sides of the crop.
+_TURN_DEG, _TURNED_SHARE = 26.0, 0.6
+_LOG_SCALE = 0.3
+_SHIFT = 0.08
+# Share of the crops around the upper or the lower half of the keypoints, as for people cut off by the picture.
+_HALF_SHARE = 0.2
+_MIN_HALF_KEYPOINTS = 5
+_OCCLUDED_SHARE = 0.3
+_GREY_SHARE = 0.07
+# People with fewer labelled keypoints or a smaller box are not trained on.
+_MIN_LABELLED, _MIN_SIDE_PX = 4, 32
+_UPPER = np.array([not name.endswith(("knee", "ankle")) for name in COCO_KEYPOINTS])
+_LOWER = np.array([name.endswith(("hip", "knee", "ankle")) for name in COCO_KEYPOINTS])
+
+
+@dataclass(frozen=True, slots=True)
+class PhotographCrops:
+    """Crops of photographs with the labelled keypoints of one person each; positions in crop units.
+
+    Args:
+        image: (B, 3, S, S) 0…1, channels last in memory.
+        keypoints_2d: (B, 17, 2), may lie outside of 0…1.
+        labelled: (B, 17) 1 where the keypoint has a position, else 0.
+        visible: (B, 17) 1 where it is labelled, in the crop and not hidden.
+        unlabelled_hidden: (B, 17) 1 where it has no position although most others have: it is not visible.
+    """
+
+    image: Tensor
+    keypoints_2d: Tensor
+    labelled: Tensor
+    visible: Tensor
+    unlabelled_hidden: Tensor
+
+    def __len__(self) -> int:
+        return len(self.image)
+
+    def to(self, device: torch.device) -> "PhotographCrops":
+        """The batch on a device."""
+        return PhotographCrops(*(getattr(self, item.name).to(device) for item in fields(self)))
+
+
+def people_of(photographs: PhotographDataset, labelled: int = _MIN_LABELLED) -> list[tuple[int, int]]:
+    """(photograph, person) of everybody with enough labelled keypoints and a large enough box."""
+    found = []
+    for index in photographs.of("people"):
+        item = photographs[index]
+        sides = (item.boxes[:, 2:] - item.boxes[:, :2]).max(axis=1)
+        enough = (item.keypoints[..., 2] > 0).sum(axis=1) >= labelled
+        found += [(index, int(person)) for person in np.flatnonzero(enough & (sides >= _MIN_SIDE_PX))]
+    return found
+
+
+def crop_transform(rng: Generator, box: FloatArray, keypoints_J3: FloatArray, size: int) -> tuple[Float64Array, bool]:
+    """A random transform (2, 3) from a photograph's pixels to those of a crop, and whether it mirrors.
+
+    Args:
+        rng: of all randomness.
+        box: (4,) of the person.
+        keypoints_J3: the person's, with labels.
+        size: S.
+    """
+    box = half_box(rng, keypoints_J3) if rng.random() < _HALF_SHARE else box
+    side = CROP_MARGIN * float((box[2:] - box[:2]).max()) * np.exp(rng.uniform(-_LOG_SCALE, _LOG_SCALE))
+    centre = (box[:2] + box[2:]) / 2 + rng.uniform(-_SHIFT, _SHIFT, 2) * side
+    angle = np.radians(rng.uniform(-_TURN_DEG, _TURN_DEG)) if rng.random() < _TURNED_SHARE else 0.0
+    mirrored = bool(rng.random() < 0.5)
+    turn = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
+    linear = turn @ np.diag([-1.0 if mirrored else 1.0, 1.0]) * (size / side)
+    return np.concatenate([linear, (size / 2 - linear @ centre)[:, None]], axis=1), mirrored
+
+
+def half_box(rng: Generator, keypoints_J3: FloatArray) -> FloatArray:
+    """The box (4,) around the labelled keypoints of the upper or lower half of the body, with a margin.
+
+    All of them are taken if the half has too few.
+    """
+    labelled = keypoints_J3[:, 2] > 0
+    half = labelled & (_UPPER if rng.random() < 0.65 else _LOWER)
+    points = keypoints_J3[half if half.sum() >= _MIN_HALF_KEYPOINTS else labelled, :2]
+    low, high = points.min(axis=0), points.max(axis=0)
+    margin = 0.12 * float((high - low).max())
+    return np.concatenate([low - margin, high + margin]).astype(np.float32)
+
+
+def moved(keypoints_J3: FloatArray, matrix_23: Float64Array, mirrored: bool, size: int) -> FloatArray:
+    """Keypoints (17, 3) in crop units after a transform; left and right change names if it mirrors."""
+    places = (keypoints_J3[:, :2] @ matrix_23[:, :2].T + matrix_23[:, 2]) / size
+    out = np.concatenate([places, keypoints_J3[:, 2:]], axis=1).astype(np.float32)
+    return out[MIRRORED_KEYPOINTS] if mirrored else out
+
+
+class PhotographCropSampler:
+    """Draws crops of people in photographs at random, each person equally often.
+
+    Args:
+        photographs: the data set.
+        rng: of all randomness.
+        size: S.
+    """
+
+    def __init__(self, photographs: PhotographDataset, rng: Generator, size: int) -> None:
+        self._photographs = photographs
+        self._people = people_of(photographs)
+        self._rng = rng
+        self._size = size
+
+    def crop(self) -> tuple[Image, FloatArray, BoolArray]:
+        """A crop (S, S, 3), its keypoints (17, 3) in crop units with labels, and which of them are occluded (17,)."""
+        rng, size = self._rng, self._size
+        index, person = self._people[rng.integers(len(self._people))]
+        item = self._photographs[index]
+        matrix, mirrored = crop_transform(rng, item.boxes[person], item.keypoints[person], size)
+        keypoints = moved(item.keypoints[person], matrix, mirrored, size)
+        image = warped(item.image, matrix, size, border=0).astype(np.float32)
+        if rng.random() < _GREY_SHARE:
+            image = np.repeat(image.mean(axis=2, keepdims=True), 3, axis=2)
+        occluded = np.zeros(len(keypoints), np.bool_)
+        if rng.random() < _OCCLUDED_SHARE:
+            occluded = occlude(rng, image, keypoints)
+        return degrade(rng, image), keypoints, occluded
+
+    def batches(self, count: int) -> Iterator[PhotographCrops]:
+        """Endless batches of `count` crops."""
+        while True:
+            images, keypoints, occluded = zip(*(self.crop() for _ in range(count)), strict=True)
+            yield crops_of(np.stack(images), np.stack(keypoints), np.stack(occluded))
+
+
+def occlude(rng: Generator, image: FloatArray, keypoints_J3: FloatArray) -> BoolArray:
+    """Covers a random rectangle of a crop with one colour, in place, and gives the keypoints (17,) in it."""
+    extent = rng.uniform(0.12, 0.4, 2)
+    start = rng.uniform(0, 1 - extent)
+    (left, top), (right, bottom) = ((corner * len(image)).round().astype(int) for corner in (start, start + extent))
+    image[top:bottom, left:right] = rng.uniform(0, 255, 3)
+    inside = (keypoints_J3[:, :2] >= start) & (keypoints_J3[:, :2] < start + extent)
+    return np.asarray(inside.all(axis=1))
+
+
+def crops_of(images: Image, keypoints_BJ3: FloatArray, occluded_BJ: BoolArray) -> PhotographCrops:
+    """Tensors of crops (B, S, S, 3), keypoints with labels, and which of them are occluded."""
+    places, label = keypoints_BJ3[..., :2], keypoints_BJ3[..., 2]
+    labelled = label > 0
+    inside = ((places >= 0) & (places <= 1)).all(axis=-1)
+    mostly = labelled.sum(axis=1, keepdims=True) >= 8
+    return PhotographCrops(
+        as_images(images),
+        torch.from_numpy(np.ascontiguousarray(places)),
+        torch.from_numpy(labelled).float(),
+        torch.from_numpy((label == 2) & inside & ~occluded_BJ).float(),
+        torch.from_numpy(~labelled & mostly).float(),
+    )
+
+
+def crops_in_boxes(photographs: PhotographDataset, size: int, count: int = 32) -> Iterator[PhotographCrops]:
+    """Every person with at least three labelled keypoints, cut out around the annotated box as in use."""
+    people = [(photographs[index], person) for index, person in people_of(photographs, labelled=3)]
+    for start in range(0, len(people), count):
+        cuts = [_cut(item, person, size) for item, person in people[start : start + count]]
+        keypoints = np.stack([keypoints for _, keypoints in cuts])
+        yield crops_of(np.stack([image for image, _ in cuts]), keypoints, np.zeros(keypoints.shape[:2], np.bool_))
+
+
+def _cut(item: Photograph, person: int, size: int) -> tuple[Image, FloatArray]:
+    crop = CropBox.around(item.boxes[person])
+    keypoints = item.keypoints[person].copy()
+    keypoints[:, :2] = (keypoints[:, :2] - [crop.left, crop.top]) / crop.side
+    return crop.cut(item.image, size), keypoints
