@@ -22,7 +22,7 @@ import cv2
 import numpy as np
 
 from common.arrays import BoolArray, FloatArray, Image
-from common.errors import SourceError, exit_code_of
+from common.errors import SourceError, UsageError, exit_code_of
 from common.io.atomic_write import atomic_replacement
 from common.training.flags import parser_of
 from common.training.loop import write_json
@@ -109,7 +109,7 @@ def held_out(names: Sequence[str]) -> frozenset[str]:
 
 def read_people(directory: Path) -> Iterator[Photograph]:
     """Photographs with keypoints: COCO's format, pictures in `images`."""
-    document = _read_json(directory / "keypoints.json")
+    document = read_json(directory / "keypoints.json")
     annotations: dict[int, list[dict[str, Any]]] = {}
     for annotation in document["annotations"]:
         annotations.setdefault(annotation["image_id"], []).append(annotation)
@@ -123,7 +123,7 @@ def read_people(directory: Path) -> Iterator[Photograph]:
 
 def read_openimages(directory: Path) -> Iterator[Photograph]:
     """Photographs with person boxes: `boxes.json`, name → [x, y, w, h] in 0…1."""
-    for name, listed in sorted(_read_json(directory / "boxes.json").items()):
+    for name, listed in sorted(read_json(directory / "boxes.json").items()):
         image = _read_image(directory / f"{name}.jpg")
         height, width = image.shape[:2]
         boxes = _corners(np.array(listed, np.float32).reshape(-1, 4))
@@ -216,29 +216,47 @@ def _read_image(path: Path) -> Image:
     return np.asarray(image[..., ::-1], np.uint8)
 
 
-def _read_json(path: Path) -> Any:
+def read_json(path: Path) -> Any:
+    """A source's annotations.
+
+    Raises:
+        SourceError: they are missing or damaged.
+    """
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise SourceError(f"cannot read the annotations {path}: {error}") from error
 
 
-def parse(arguments: list[str] | None = None) -> argparse.Namespace:
-    parser = parser_of("python -m sender.train.photographs", __doc__)
+def add_source_flags(parser: argparse.ArgumentParser) -> None:
+    """Adds the folder of each source."""
     for source in SOURCES:
         parser.add_argument(f"--{source}", type=Path, metavar="DIR", help=f"folder of the source {source}")
+
+
+def source_folders(options: argparse.Namespace) -> dict[Source, Path]:
+    """The folders that were named.
+
+    Raises:
+        UsageError: there is none.
+    """
+    folders: dict[Source, Path] = {name: getattr(options, name) for name in SOURCES if getattr(options, name)}
+    if not folders:
+        raise UsageError(f"name at least one source: --{', --'.join(SOURCES)}")
+    return folders
+
+
+def parse(arguments: list[str] | None = None) -> argparse.Namespace:
+    parser = parser_of("python -m sender.train.photographs", __doc__)
+    add_source_flags(parser)
     parser.add_argument("--out", type=Path, default=Path("photographs"), help="folder to write (default: %(default)s)")
     parser.add_argument("--side", type=int, default=640, help="longest side of a stored picture (default: %(default)s)")
-    options = parser.parse_args(arguments)
-    if not any(getattr(options, source) for source in SOURCES):
-        parser.error("name at least one source")
-    return options
+    return parser.parse_args(arguments)
 
 
 def main() -> None:
     options = parse()
-    folders = {source: getattr(options, source) for source in SOURCES if getattr(options, source)}
-    print(f"{convert(folders, options.out, options.side)} photographs in {options.out}")
+    print(f"{convert(source_folders(options), options.out, options.side)} photographs in {options.out}")
 
 
 if __name__ == "__main__":

@@ -9,12 +9,12 @@ import pytest
 import torch
 
 from common.weights.loader import read_manifest
-from sender.train import detector, perception, photographs, semantics, verifier
+from sender.train import detector, perception, photograph_credits, photographs, semantics, verifier
 from tests.unit.sender.train.photographs import write_photographs
 from tests.unit.sender.train.test_detector_frames import bar_people
 
 
-@pytest.mark.parametrize("module", [perception, detector, verifier, semantics, photographs])
+@pytest.mark.parametrize("module", [perception, detector, verifier, semantics, photographs, photograph_credits])
 def test_examples_parse(module: ModuleType) -> None:
     _, _, examples = (module.__doc__ or "").partition("\nExamples:\n")
     lines = examples.strip().splitlines()
