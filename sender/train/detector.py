@@ -196,8 +196,10 @@ def export(options: argparse.Namespace) -> None:
     average = AveragedNetwork(DetectorNet(config))
     average.load_state_dict(state["average"])
     scores = evaluate(options, average.network)
+    flags = f" --refinements {config.refinements}" if config.refinements else ""
+    flags += (" --shipped" if facts["before"] else "") + (" --photographs photographs" if options.photographs else "")
     recipe = {
-        "command": f"python -m sender.train.detector --minutes {state['spent_s'] / 60:.3g} --size {config.size}",
+        "command": f"python -m sender.train.detector --steps {state['step']} --size {config.size}{flags}",
         "images_seen": facts["before"] + state["samples"],
         "split": "val",
     }

@@ -122,7 +122,7 @@ def matches_in(net: Network, photographs: list[Photograph], size: int) -> Matche
         photographs, detections(net, [photograph.image for photograph in photographs], size), strict=True
     ):
         person, counts = match(item.boxes, item.crowds, found)
-        tall = item.boxes[:, 3] - item.boxes[:, 1]
+        tall = _heights(item)
         best = np.zeros(len(tall), np.float32)
         best[person[person >= 0]] = scores[person >= 0]
         own = np.where(person >= 0, np.append(tall, 0)[person], found[:, 3] - found[:, 1])
@@ -146,11 +146,14 @@ def photograph_scores(net: torch.nn.Module, photographs: PhotographDataset, size
     net.eval()
     scores: dict[str, float] = {}
     for source, low_px in _LARGE_PX.items():
-        matches = matches_in(net, _of(photographs, source), size)
+        matches = matches_in(net, [photographs[index] for index in photographs.of(source)], size)
+        found = matches.recall(0.25, low_px)
+        large = int((matches.height >= low_px).sum())
         scores |= {
             f"{source}_ap": matches.average_precision(),
             f"{source}_large_ap": matches.average_precision(low_px),
             f"{source}_large_found_at_1_false": matches.recall(matches.score_at(1.0), low_px),
+            f"{source}_large_found_0.25_standard_error": (found * (1 - found) / max(large, 1)) ** 0.5,
         }
         for least in (0.15, 0.25, 0.35, 0.5):
             scores[f"{source}_large_found_{least}"] = matches.recall(least, low_px)
@@ -158,14 +161,14 @@ def photograph_scores(net: torch.nn.Module, photographs: PhotographDataset, size
         for low, high in ((0, 80), (80, 160), (160, 320), (320, np.inf)) if source == "people" else ():
             scores[f"{source}_found_0.25_{low}_{high}px"] = matches.recall(0.25, low, high)
     views = PanoramaFrames(photographs, np.random.default_rng(_PANORAMA_SEED), size)
+    nobody = list(detections(net, [views.view() for _ in range(_PANORAMA_VIEWS)], size))
     for least in (0.25, 0.5):
-        nobody = [scores_d for _, scores_d in detections(net, [views.view() for _ in range(_PANORAMA_VIEWS)], size)]
-        scores[f"panoramas_false_{least}"] = float(np.mean([(found >= least).sum() for found in nobody]))
+        scores[f"panoramas_false_{least}"] = float(np.mean([(score >= least).sum() for _, score in nobody]))
     return {name: round(value, 4) for name, value in scores.items()}
 
 
-def _of(photographs: PhotographDataset, source: Source) -> list[Photograph]:
-    return [photographs[index] for index in photographs.of(source)]
+def _heights(item: Photograph) -> FloatArray:
+    return np.asarray(item.boxes[:, 3] - item.boxes[:, 1], np.float32)
 
 
 @torch.no_grad()

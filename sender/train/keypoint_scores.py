@@ -28,6 +28,7 @@ def keypoint_scores(net: nn.Module, batches: Iterable[PhotographCrops]) -> dict[
         visible.append(truth.visible)
     error, counted = torch.cat(errors), torch.cat(labelled)
     scores = {f"photographs_pck{100 * share:02.0f}": _share(error <= share, counted) for share in _SHARES}
+    scores["photographs_pck10_standard_error"] = standard_error(error <= 0.1, counted)
     for joint in _JOINTS:
         columns = [index for index, name in enumerate(COCO_KEYPOINTS) if name.endswith(joint)]
         scores[f"photographs_pck10_{joint}"] = _share(error[:, columns] <= 0.1, counted[:, columns])
@@ -53,6 +54,13 @@ def calibration_error(probability_N: Tensor, outcome_N: Tensor) -> float:
     bins = (probability_N * _CALIBRATION_BINS).long().clamp_max(_CALIBRATION_BINS - 1)
     total = probability_N.new_zeros(_CALIBRATION_BINS).index_add(0, bins, probability_N - outcome_N)
     return float(total.abs().sum() / max(len(probability_N), 1))
+
+
+def standard_error(hit_BJ: Tensor, counted_BJ: Tensor) -> float:
+    """Standard error of the share of hits, whose keypoints depend on each other within a person (ratio estimator)."""
+    total = counted_BJ.sum().clamp_min(1)
+    residual = (hit_BJ & counted_BJ).sum(dim=1) - _share(hit_BJ, counted_BJ) * counted_BJ.sum(dim=1)
+    return float(residual.square().sum().sqrt() / total)
 
 
 def _share(hit: Tensor, counted: Tensor) -> float:

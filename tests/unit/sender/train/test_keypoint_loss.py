@@ -9,7 +9,7 @@ from common.body.model import BodyModel, KeypointKinematics
 from sender.perception.network.network import PerceptionConfig, PerceptionNet
 from sender.perception.network.output import PerceptionOutput
 from sender.train.keypoint_loss import keypoint_terms, weak_perspective
-from sender.train.keypoint_scores import calibration_error, keypoint_scores, relative_errors
+from sender.train.keypoint_scores import calibration_error, keypoint_scores, relative_errors, standard_error
 from sender.train.photograph_crops import PhotographCrops
 
 
@@ -95,3 +95,11 @@ def test_scores_of_a_network() -> None:
     scores = keypoint_scores(PerceptionNet(config), [crops(3), crops(2)])
     assert scores["photographs_people"] == 5
     assert 0 <= scores["photographs_pck05"] <= scores["photographs_pck10"] <= scores["photographs_pck20"] <= 1
+
+
+def test_standard_error_counts_people_not_keypoints() -> None:
+    counted = torch.ones(2, 8, dtype=torch.bool)
+    one_of_two_people = torch.tensor([[True] * 8, [False] * 8])
+    half_of_each = torch.tensor([[True] * 4 + [False] * 4] * 2)
+    assert standard_error(one_of_two_people, counted) == pytest.approx(0.5**0.5 / 2)
+    assert standard_error(half_of_each, counted) == 0
