@@ -180,8 +180,10 @@ class MixedLoss:
         if people is None:
             return loss, terms
         real = keypoint_terms(output[len(crops) :], people, self._rendered.kinematics)
+        weights = self._rendered.weights
+        weighted = [term * (weights.pose if name == "skeleton" else weights.keypoints) for name, term in real.items()]
         share = len(people) / len(images)
-        total = 2 * ((1 - share) * loss + share * torch.stack(list(real.values())).sum())
+        total = 2 * ((1 - share) * loss + share * torch.stack(weighted).sum())
         return total, terms | {f"photographs.{name}": term.item() for name, term in real.items()}
 
 

@@ -9,7 +9,7 @@ import torch
 from sender.perception.inference.detector import DetectorConfig, DetectorNet
 from sender.train.detector_scores import Matches, match, photograph_scores
 from sender.train.photographs import PhotographDataset, convert
-from tests.unit.sender.train.photographs import write_photographs
+from tests.support.photograph_sources import write_photographs
 
 
 def boxes(*corners: tuple[float, float, float, float]) -> np.ndarray:

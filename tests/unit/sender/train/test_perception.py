@@ -39,3 +39,12 @@ def test_loss_of_a_mixed_batch_has_the_terms_of_both_worlds() -> None:
     alone, terms = loss_of(net.eval(), rendered, None)
     assert alone.isfinite()
     assert not any(name.startswith("photographs") for name in terms)
+
+
+def test_ablation_leaves_the_photographs_of_a_head_out_too() -> None:
+    body = BodyModel.load()
+    weights = LossWeights().without("keypoints").without("depth").without("mask").without("pose")
+    loss_of = MixedLoss(MultiTaskLoss(KeypointKinematics(body), weights))
+    rendered = random_crops(body)
+    loss, _ = loss_of(PerceptionNet(TINY), rendered, crops(len(rendered)))
+    assert loss.item() == 0

@@ -7,7 +7,7 @@ import pytest
 from common.errors import UsageError
 from sender.train.photograph_credits import licence, parse, table
 from sender.train.photographs import PhotographDataset, convert, source_folders
-from tests.unit.sender.train.photographs import write_photographs
+from tests.support.photograph_sources import write_photographs
 
 
 def test_every_photograph_of_the_training_split_is_listed(tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ from sender.train.photograph_crops import (
 )
 from sender.train.photograph_frames import warped
 from sender.train.photographs import PhotographDataset, convert
-from tests.unit.sender.train.photographs import write_photographs
+from tests.support.photograph_sources import write_photographs
 
 LEFT_WRIST, RIGHT_WRIST = (COCO_KEYPOINTS.index(f"{side}_wrist") for side in ("left", "right"))
 

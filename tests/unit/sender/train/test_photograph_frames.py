@@ -19,7 +19,7 @@ from sender.train.photograph_frames import (
     warped,
 )
 from sender.train.photographs import SOURCES, PhotographDataset, convert
-from tests.unit.sender.train.photographs import write_photographs
+from tests.support.photograph_sources import write_photographs
 
 NOBODY = np.zeros((0, 4), np.float32)
 

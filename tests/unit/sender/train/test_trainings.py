@@ -10,7 +10,7 @@ import torch
 
 from common.weights.loader import read_manifest
 from sender.train import detector, perception, photograph_credits, photographs, semantics, verifier
-from tests.unit.sender.train.photographs import write_photographs
+from tests.support.photograph_sources import write_photographs
 from tests.unit.sender.train.test_detector_frames import bar_people
 
 
