@@ -159,7 +159,7 @@ class TrainingLoop(Generic[Network]):
                 yield batch
                 self._advance(time.monotonic() - started_s)
                 if self._workers.first:
-                    self._log_evaluate_and_save()
+                    self._log_save_and_evaluate()
                 if self.progress >= 1.0 or self._terminated:
                     break
                 started_s = time.monotonic()
@@ -217,18 +217,20 @@ class TrainingLoop(Generic[Network]):
         self._terminated = terminated > 0
         self.samples += self.config.samples_per_step
 
-    def _log_evaluate_and_save(self) -> None:
+    def _log_save_and_evaluate(self) -> None:
         if self.step % self.config.log_every == 0:
             terms = " ".join(f"{name} {value:.3f}" for name, value in self._recent.items())
             rate = self.samples / max(self.spent_s, 1e-9)
             self._print(f"step {self.step} samples {self.samples} {rate:.0f}/s {terms}")
-        if self._evaluate and self.spent_s - self._evaluated_s >= self.config.evaluate_every_s:
+        evaluates = self._evaluate and self.spent_s - self._evaluated_s >= self.config.evaluate_every_s
+        # Saved before an evaluation, which may take longer than a process has between SIGTERM and SIGKILL.
+        if evaluates or self.spent_s - self._saved_s >= self.config.save_every_s:
+            self._saved_s = self.spent_s
+            self._save()
+        if self._evaluate and evaluates:
             self._evaluated_s = self.spent_s
             scores = " ".join(f"{name} {value:.3f}" for name, value in self._evaluate(self.average).items())
             self._print(f"step {self.step} validation {scores}")
-        if self.spent_s - self._saved_s >= self.config.save_every_s:
-            self._saved_s = self.spent_s
-            self._save()
 
     def _print(self, text: str) -> None:
         if self._workers.first:

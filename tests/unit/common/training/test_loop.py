@@ -138,6 +138,20 @@ def test_log_evaluation_and_checkpoints_are_regular(tmp_path: Path, capsys: pyte
     assert sum("validation weight" in line for line in lines) == 4
 
 
+def test_checkpoint_is_written_before_an_evaluation(tmp_path: Path) -> None:
+    saved: list[int] = []
+
+    def evaluate(_average: nn.Linear) -> dict[str, float]:
+        saved.append(load_checkpoint(tmp_path / "run.pt")["step"])
+        return {}
+
+    network = nn.Linear(3, 1)
+    config = LoopConfig(60, steps=2, evaluate_every_s=0.0)
+    optimiser = torch.optim.AdamW(network.parameters())
+    run(TrainingLoop(config, network, optimiser, tmp_path / "run.pt", evaluate=evaluate))
+    assert saved == [1, 2]
+
+
 def test_scores_are_written_with_length_and_facts(tmp_path: Path) -> None:
     loop = loop_of(tmp_path, LoopConfig(60, steps=1, samples_per_step=5), without=("u_m",))
     run(loop)
