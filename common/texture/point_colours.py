@@ -14,15 +14,13 @@ coefficients, and their high bytes; luma before the chromas, each from the singl
 
 import functools
 from dataclasses import dataclass
-from typing import Any
+from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 import zstandard
 
 from common.arrays import BoolArray, ByteArray, Float64Array, IntArray
-from common.body.anatomy import POINTS, TOKENS
-from common.body.cache import load_arrays
+from common.body.anatomy import POINTS
 from common.errors import MalformedPacket
 
 VERSION = 1
@@ -43,9 +41,7 @@ _STEPS = np.array([8.0, 10.0, 10.0])
 # A dead zone wider than half a step: it saves more bits than it adds distortion.
 _ROUNDING_THRESHOLD = 0.58
 
-# Point positions in integers, 2^20 steps a metre and 2^16 a barycentric unit: every machine sorts them alike.
-_STEPS_PER_METRE = 1 << 20
-_BARYCENTRIC_STEPS = 1 << 16
+POINT_ORDER_FILE = Path(__file__).with_name("point_order.npz")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -97,38 +93,10 @@ def decode(data: bytes) -> PointColours:
 
 @functools.cache
 def point_order() -> IntArray:
-    """(2048,) k-d tree order of the surface points on the mean body at rest, the same on every machine.
-
-    The body model stores the points as 128 tokens of 16 neighbours, which are the leaves of a balanced tree
-    (`common.training.surface_points`); each token is divided further, so that every aligned run of 2, 4, 8, … points
-    is compact.
-    """
-    arrays = load_arrays()
-    positions = _integer_positions(arrays["rest_vertices"][0], arrays["point_corners"], arrays["point_barycentric"])
-    size = POINTS // TOKENS
-    tokens = positions.reshape(TOKENS, size, 3)
-    return np.concatenate([index * size + kd_tree_order(token) for index, token in enumerate(tokens)])
-
-
-def kd_tree_order(positions: IntArray) -> IntArray:
-    """Order of 2^k integer positions (2^k, 3): split at the median of the longest side, then each half likewise."""
-    count = len(positions)
-    if count == 1:
-        return np.zeros(1, dtype=np.int64)
-    longest = int(np.argmax(np.ptp(positions, axis=0)))
-    ranked = np.argsort(positions[:, longest], kind="stable")
-    halves = ranked[: count // 2], ranked[count // 2 :]
-    return np.concatenate([half[kd_tree_order(positions[half])] for half in halves])
-
-
-def _integer_positions(
-    vertices: npt.NDArray[Any], corners: npt.NDArray[Any], barycentric: npt.NDArray[Any]
-) -> IntArray:
-    """(2048, 3): the surface points in fixed point."""
-    fixed_vertices = np.rint(vertices.astype(np.float64) * _STEPS_PER_METRE).astype(np.int64)
-    fixed_barycentric = np.rint(barycentric.astype(np.float64) * _BARYCENTRIC_STEPS).astype(np.int64)
-    positions: IntArray = (fixed_barycentric[:, :, None] * fixed_vertices[corners]).sum(axis=1)
-    return positions
+    """(2048,) k-d tree order of the surface points on the mean body at rest (`common.training.fit_point_order`)."""
+    with np.load(POINT_ORDER_FILE) as arrays:
+        order: IntArray = arrays["order"].astype(np.int64)
+    return order
 
 
 def _pack(quantised: IntArray, seen: BoolArray) -> bytes:

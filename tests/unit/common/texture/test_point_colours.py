@@ -10,7 +10,7 @@ from common.arrays import BoolArray, ByteArray
 from common.body.anatomy import POINTS
 from common.body.model import BodyModel
 from common.errors import MalformedPacket
-from common.texture.point_colours import MAX_BYTES, VERSION, decode, encode, kd_tree_order, point_order
+from common.texture.point_colours import MAX_BYTES, VERSION, decode, encode, point_order
 
 ALL_SEEN = np.ones(POINTS, np.bool_)
 NONE_SEEN = np.zeros(POINTS, np.bool_)
@@ -157,8 +157,3 @@ def test_point_order_puts_neighbours_on_the_body_side_by_side() -> None:
         return float(np.linalg.norm(positions[0::2] - positions[1::2], axis=1).mean())
 
     assert mean_distance_m(points[point_order()]) < 0.04 < mean_distance_m(points)
-
-
-def test_kd_tree_order_splits_the_longest_side() -> None:
-    positions = np.array([[30, 0, 0], [0, 1, 0], [31, 1, 0], [0, 0, 0]])
-    assert kd_tree_order(positions).tolist() == [3, 1, 0, 2]

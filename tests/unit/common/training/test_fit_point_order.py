@@ -1,0 +1,26 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from common.texture import point_colours
+from common.training import fit_point_order
+from common.training.fit_point_order import kd_tree_order, mean_body_points
+
+
+def test_kd_tree_order_splits_the_longest_side() -> None:
+    positions = np.array([[30.0, 0, 0], [0, 1, 0], [31, 1, 0], [0, 0, 0]])
+    assert kd_tree_order(positions).tolist() == [3, 1, 0, 2]
+
+
+def test_shipped_order_is_that_of_the_body_up_to_close_neighbours(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "order.npz"
+    fit_point_order.main(file)
+    shipped = point_colours.point_order()
+    monkeypatch.setattr(point_colours, "POINT_ORDER_FILE", file)
+    fitted = point_colours.point_order.__wrapped__()
+    assert (fitted != shipped).mean() < 0.05
+    points = mean_body_points()
+    assert np.linalg.norm(points[fitted] - points[shipped], axis=1).max() < 0.1
