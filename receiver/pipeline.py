@@ -123,7 +123,7 @@ class ReceiverPipeline:
         state = self._sessions[session.session_id]
         result = None if self._is_late(session) else await self._reconstruct(session, state, decoded.frame)
         if result is None:
-            self._drop_late(session, state)
+            self._drop_late(session, state, frame.sequence)
             return
         state.clouds = {person.labels.identity: person.cloud for person in result.people}
         for stage, spent_ms in result.stages_ms.items():
@@ -237,7 +237,8 @@ class ReceiverPipeline:
             await session.newer_waits.wait()
             self._engine.withdraw(request)
 
-    def _drop_late(self, session: Session, state: _SessionState) -> None:
+    def _drop_late(self, session: Session, state: _SessionState, sequence: int) -> None:
+        session.late_sequence = sequence
         self._metrics.frame_dropped(FrameFate.LATE)
         if not state.logged_late:
             state.logged_late = True

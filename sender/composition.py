@@ -114,6 +114,13 @@ class RatedEncoder:
         return self._importance.weights(frame.people[0])
 
 
+_FATES = {
+    Fate.LATE: FrameFate.LATE,
+    Fate.SUPERSEDED: FrameFate.REPLACED,
+    Fate.REJECTED: FrameFate.UNACKNOWLEDGED,
+}
+
+
 class LinkAccount(LinkObserver):
     """Passes the link's measurements on to rate control and metrics, and keeps the totals of the session."""
 
@@ -159,7 +166,7 @@ class LinkAccount(LinkObserver):
         if fate is Fate.ACKNOWLEDGED:
             self.acknowledged_frames += 1
         else:
-            self._metrics.frame_dropped(FrameFate.REPLACED if fate is Fate.SUPERSEDED else FrameFate.UNACKNOWLEDGED)
+            self._metrics.frame_dropped(_FATES[fate])
 
 
 @dataclass(frozen=True, slots=True)

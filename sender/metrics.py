@@ -17,6 +17,7 @@ class FrameFate(StrEnum):
     REPLACED = "replaced"  # by a newer frame of a live source, before it was processed or sent
     UNREADABLE = "unreadable"  # a file of a folder that is no readable image
     EMPTY = "empty"  # without people; sent all the same
+    LATE = "late"  # decoded by the receiver, which did not reconstruct it in time
     UNACKNOWLEDGED = "unacknowledged"  # sent, but rejected by the receiver
 
 

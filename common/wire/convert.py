@@ -136,9 +136,10 @@ class FrameMessage:
 
 
 class AckStatus(Enum):
-    """Result of a frame at the receiver."""
+    """Result of a frame at the receiver; a late one was decoded, but not reconstructed."""
 
     DECODED = "decoded"
+    LATE = "late"
     REJECTED = "rejected"
     DUPLICATE = "duplicate"
 
@@ -336,6 +337,7 @@ _STATUS_TO_PROTO = {
     AckStatus.DECODED: pb.Acknowledgement.STATUS_DECODED,
     AckStatus.REJECTED: pb.Acknowledgement.STATUS_REJECTED,
     AckStatus.DUPLICATE: pb.Acknowledgement.STATUS_DUPLICATE,
+    AckStatus.LATE: pb.Acknowledgement.STATUS_LATE,
 }
 _STATUS_FROM_PROTO = {number: status for status, number in _STATUS_TO_PROTO.items()}
 

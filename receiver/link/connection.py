@@ -267,7 +267,7 @@ class Connection:
             self._handling = False
         self._rejected_in_a_row = 0
         self._session.handled(frame.sequence)
-        return AckStatus.DECODED, ""
+        return AckStatus.LATE if self._session.late_sequence == frame.sequence else AckStatus.DECODED, ""
 
     def _acknowledge(self, arrival: Arrival, status: AckStatus, reason: str) -> Acknowledgement:
         frame = arrival.frame

@@ -63,6 +63,7 @@ class Session:
         silent: no message has arrived for too long.
         blobs: reassembles blobs.
         arrived_s: monotonic time when the frame that is being handled arrived.
+        late_sequence: the last frame that a handler has decoded, but not reconstructed, because it was late.
         newer_waits: set while a frame waits that arrived after it.
     """
 
@@ -80,6 +81,7 @@ class Session:
     silent: bool = False
     blobs: BlobAssembly = field(default_factory=BlobAssembly)
     arrived_s: float = 0.0
+    late_sequence: int = NO_SEQUENCE
     newer_waits: asyncio.Event = field(default_factory=asyncio.Event)
     _rejected: dict[int, None] = field(default_factory=dict)
     _use: SessionUse = field(default_factory=SessionUse)
@@ -156,8 +158,9 @@ class FrameHandler(Protocol):
         """Decodes (`session.decode`) and reconstructs a frame; it is acknowledged when this returns.
 
         In a live session a frame that has waited long (`session.arrived_s`) may be decoded without being
-        reconstructed while `session.newer_waits`. In a `durable` session the frame must be on disk by then. The frames
-        of one session are handled one after the other, in order; at most a window of them waits.
+        reconstructed while `session.newer_waits`; the handler reports it as `session.late_sequence`. In a `durable`
+        session the frame must be on disk by then. The frames of one session are handled one after the other, in order;
+        at most a window of them waits.
 
         Raises:
             WireError: the frame must not be decoded; the link asks for a key frame.

@@ -19,6 +19,8 @@ from sender.link.session import SenderSession
 
 logger = logging.getLogger(__name__)
 
+_DECODED = (AckStatus.DECODED, AckStatus.LATE)
+
 # A receiver that rejects this many frames in a row, or one frame this often, will reject the next one too: key frames
 # are among them.
 _MAX_REJECTIONS = 8
@@ -164,8 +166,8 @@ class FrameDelivery:
             What it measured; None if it rejects the frame, or the frame is not in flight.
 
         Raises:
-            PeerError: the receiver rejects every frame, or always the same one, or answers frames that are not in
-                flight.
+            PeerError: the receiver rejects every frame, or always the same one, answers frames that are not in flight,
+                or drops frames of a session that is not live.
         """
         if ack.want_key:
             self._session.request_key_frame()
@@ -178,7 +180,9 @@ class FrameDelivery:
         return sample
 
     def _deliver(self, ack: Acknowledgement) -> LinkSample | None:
-        in_flight = self._session.acknowledge(ack.sequence, decoded=ack.status is AckStatus.DECODED)
+        if ack.status is AckStatus.LATE and not self._session.live:
+            raise PeerError(f"the receiver dropped frame {ack.sequence} of a session that loses none")
+        in_flight = self._session.acknowledge(ack.sequence, decoded=ack.status in _DECODED)
         if in_flight is None:
             self._expect_no_more(ack)
             return None
@@ -186,7 +190,7 @@ class FrameDelivery:
         sample = self._measure(ack, in_flight)
         self._session.window.resize(self._congestion_window.update(sample, self._clock.monotonic_ms()))
         self._observer.acknowledged(in_flight.frame, sample)
-        self._finish(in_flight.frame, Fate.ACKNOWLEDGED)
+        self._finish(in_flight.frame, Fate.LATE if ack.status is AckStatus.LATE else Fate.ACKNOWLEDGED)
         return sample
 
     def _expect_no_more(self, ack: Acknowledgement) -> None:

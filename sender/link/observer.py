@@ -13,6 +13,7 @@ class Fate(Enum):
     """The end of a frame that was given to the link."""
 
     ACKNOWLEDGED = "acknowledged"
+    LATE = "late"
     SUPERSEDED = "superseded"
     REJECTED = "rejected"
 

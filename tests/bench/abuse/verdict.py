@@ -72,10 +72,12 @@ class LiveFrames:
     Args:
         acknowledged: number and time of capture in milliseconds of each acknowledged frame.
         recorded: the same of each record, and its age.
+        late: frames that the receiver reported as dropped.
     """
 
     acknowledged: list[tuple[int, int]]
     recorded: list[tuple[int, int, float]]
+    late: int = 0
 
     @property
     def lost(self) -> int:
@@ -102,7 +104,7 @@ class LiveFrames:
 def live_frames(log: Path, records: Sequence[Line]) -> LiveFrames:
     """Compares the live sender's log with the records."""
     captured: dict[int, int] = {}
-    acknowledged = []
+    acknowledged, late = [], 0
     text = log.read_text(encoding="utf-8") if log.exists() else ""
     for line in text.splitlines(keepends=True):
         if not line.endswith("\n"):
@@ -112,12 +114,14 @@ def live_frames(log: Path, records: Sequence[Line]) -> LiveFrames:
             captured[event["seq"]] = round(event["captured_at"] * 1e3)
         elif event["what"] == "ended" and event["fate"] == "acknowledged":
             acknowledged.append((event["seq"], captured[event["seq"]]))
+        elif event["what"] == "ended" and event["fate"] == "late":
+            late += 1
     recorded = [
         (record["seq"], round(record["captured_at"] * 1e3), record["age_ms"] or 0.0)
         for record in records
         if record["source"] == "logged"
     ]
-    return LiveFrames(acknowledged, recorded)
+    return LiveFrames(acknowledged, recorded, late)
 
 
 def durable_faults(ledger: Path, captured: int | None, records: Sequence[Line]) -> Faults:
@@ -186,7 +190,12 @@ def judge(bed: Testbed, course: Course, *, short: bool) -> Verdict:
     senders = {
         "live, calm": calm,
         "live, attacked": siege | {"share": share},
-        "live, all": {"frames": float(len(live.acknowledged)), "lost": live.lost, "duplicated": live.duplicated},
+        "live, all": {
+            "frames": float(len(live.acknowledged)),
+            "late": live.late,
+            "lost": live.lost,
+            "duplicated": live.duplicated,
+        },
         "complete delivery": {
             "frames": float(course.captured or 0),
             **{name: float(len(getattr(faults, name))) for name in ("lost", "duplicated", "misplaced", "wrong")},

@@ -117,3 +117,20 @@ async def test_chunks_follow_a_frame_and_start_again_on_a_new_stream() -> None:
     fixture.delivery.on_chunk_ack(ChunkAck(1, 3))
     fixture.delivery.restart(WELCOME)
     assert [chunk.data for chunk in fixture.delivery.chunks()] == [b"abc"]
+
+
+async def test_late_frame_is_a_reference_and_has_a_fate_of_its_own() -> None:
+    fixture = Fixture(live=True)
+    await fixture.send(0)
+    sample = fixture.delivery.on_acknowledgement(ack(0, AckStatus.LATE))
+    assert sample is not None
+    assert fixture.observer.fates == [(0, Fate.LATE)]
+    assert await fixture.send(1) == 1
+    assert not fixture.codec.encode(label_frame(2)).key
+
+
+async def test_late_frame_of_a_file_ends_the_link() -> None:
+    fixture = Fixture(live=False)
+    await fixture.send(0)
+    with pytest.raises(PeerError, match="dropped frame 0 of a session that loses none"):
+        fixture.delivery.on_acknowledgement(ack(0, AckStatus.LATE))
