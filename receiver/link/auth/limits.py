@@ -6,7 +6,7 @@ from weakref import WeakValueDictionary
 from common.clock import Clock
 
 # The streams of 64 sessions at 30 frames a second, with their keepalives, stay below this.
-_STREAMS_AT_FULL_RATE_PER_HOST = 6
+_STREAMS_AT_FULL_RATE_PER_HOST = 3
 
 
 class TokenBucket:

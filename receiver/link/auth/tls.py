@@ -33,8 +33,8 @@ class SecurityConfig:
     peer_sessions: int = option(64, help="most sessions of one sender at a time")
     peer_bytes_per_second: float = option(4e6, help="most bytes per second of one stream; more are read more slowly")
     peer_messages_per_second: float = option(
-        500.0,
-        help="most messages per second of one stream; all streams from one address have six times as many together",
+        1000.0,
+        help="most messages per second of one stream; all streams from one address have three times as many together",
     )
 
     def __post_init__(self) -> None:

@@ -52,9 +52,9 @@ async def test_streams_of_one_address_share_their_number_of_messages(time: Time)
     for stream in streams:
         for _ in range(10):
             await stream.acquire(1)
-    assert len(time.waits_s) == 80 - 60
+    assert len(time.waits_s) == 80 - 30
     await other.acquire(1)
-    assert len(time.waits_s) == 80 - 60
+    assert len(time.waits_s) == 80 - 30
 
 
 def test_address_without_streams_is_forgotten(time: Time) -> None:

@@ -71,7 +71,8 @@ def test_worker_passes_results_and_exceptions() -> None:
         worker.call(lambda: 3)
 
 
-def test_signal_ends_the_wait_for_a_pipe(tmp_path: Path) -> None:
+def test_signal_ends_the_wait_for_a_pipe(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sender.capture.video._PIPE_TIMEOUT_S", 120.0)
     os.mkfifo(tmp_path / "pipe")
     main = threading.main_thread().ident
     assert main is not None
