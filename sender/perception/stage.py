@@ -16,6 +16,7 @@ from sender.perception.inference.refine_boxes import person_box, predict_in_boxe
 from sender.perception.inference.verifier import Verifier
 from sender.perception.network.output import PerceptionOutput
 from sender.perception.tracking.appearance import Appearance
+from sender.perception.tracking.doubt import Evidence
 from sender.perception.tracking.pose_similarity import ImagePose
 from sender.perception.tracking.tracker import (
     Candidate,
@@ -113,18 +114,24 @@ class PerceptionStage:
         self._detect(image, camera)
         self._frames += 1
         people = self._observe(image, self._tracker.seen)
+        self._tracker.give_up_doubtful()
         self._tracker.resolve_id_switches()
         seen = {track.identity for track in self._tracker.seen}
         present = [person for person in people if person.identity in seen]
         return tuple(sorted(present, key=lambda person: person.crop.side * person.score, reverse=True))
 
     def _detect(self, image: Image, camera: Camera) -> None:
-        """Starts and resumes tracks: in every tenth frame, and in every frame while there is room for more people."""
+        """Compares tracks with fresh detections, and starts and resumes tracks.
+
+        The detector runs in every tenth frame, while there is room for more people, and while a track is in doubt.
+        """
         due = self._frames % _DETECT_EVERY_FRAMES == 0
         if due:
             self._rejected_boxes.clear()
-        if due or self._tracker.room:
-            unmatched = self._tracker.unmatched(self._detector.find(image))
+        if due or self._tracker.room or self._tracker.search_due:
+            detections = self._detector.find(image)
+            self._tracker.compare(detections)
+            unmatched = self._tracker.unmatched(detections)
             self._tracker.add_tracks(self._verified(image, unmatched), camera.width, camera.height)
 
     def _verified(self, image: Image, proposals: Sequence[Detection]) -> list[Candidate]:
@@ -137,14 +144,14 @@ class PerceptionStage:
             return []
         refined = refine_boxes(self._perception, image, [proposal.box for proposal in new])
         presences = self._verifier.presence(refined.output, [proposal.score for proposal in new]).tolist()
-        self._rejected_boxes += [
-            proposal.box for proposal, presence in zip(new, presences, strict=True) if presence < _MIN_PRESENCE
-        ]
-        return [
-            Candidate(person_box(output, crop), presence, Appearance.of(output), ImagePose.of(output, crop))
-            for output, crop, presence in zip(refined.output.split(), refined.crops, presences, strict=True)
-            if presence >= _MIN_PRESENCE
-        ]
+        candidates = []
+        for proposal, output, crop, presence in zip(new, refined.output.split(), refined.crops, presences, strict=True):
+            box = person_box(output, crop)
+            if presence < _MIN_PRESENCE or Evidence.of(output, crop, box, presence, width, height).is_nobody:
+                self._rejected_boxes.append(proposal.box)
+            else:
+                candidates.append(Candidate(box, presence, Appearance.of(output), ImagePose.of(output, crop)))
+        return candidates
 
     def _is_rejected(self, box: Box) -> bool:
         return any(intersection_over_union(box, rejected) >= _REJECTED_IOU for rejected in self._rejected_boxes)
@@ -153,13 +160,17 @@ class PerceptionStage:
         """Predicts the people in the tracks' boxes and updates the tracks."""
         if not tracks:
             return []
-        predictions = predict_in_boxes(self._perception, image, [track.box for track in tracks])
+        height, width = image.shape[:2]
+        expected = [track.expected_box() for track in tracks]
+        predictions = predict_in_boxes(self._perception, image, expected)
         presences = self._verifier.presence(predictions.output, _TRACKED_PRIOR).tolist()
         people = []
-        for track, presence, crop, output in zip(
-            tracks, presences, predictions.crops, predictions.output.split(), strict=True
+        for track, old, presence, crop, output in zip(
+            tracks, expected, presences, predictions.crops, predictions.output.split(), strict=True
         ):
-            box = smoothed_box(track.box, person_box(output, crop))
+            refined = person_box(output, crop)
+            track.doubt.observe(Evidence.of(output, crop, refined, presence, width, height))
+            box = smoothed_box(old, refined)
             self._tracker.observe(track, box, presence, Appearance.of(output), ImagePose.of(output, crop))
             people.append(ObservedPerson(track.identity, presence, crop, output))
         return people

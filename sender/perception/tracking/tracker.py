@@ -13,6 +13,7 @@ from common.arrays import Box
 from common.frames import IDENTITIES
 from sender.perception.inference.detector import Detection
 from sender.perception.tracking.appearance import Appearance
+from sender.perception.tracking.doubt import Doubt
 from sender.perception.tracking.pose_similarity import ImagePose
 
 # Two boxes show one person from this intersection over union on, or from a lower one if nearly all of the smaller box
@@ -30,6 +31,8 @@ _CLOSE_IOU = 0.05
 _APPEARANCE_RATE = 0.03
 
 _VELOCITY_SMOOTHING = 0.6
+# A person who moves by less in a frame, as a share of the box's longer side, is looked for in the same place.
+_MIN_SPEED = 0.04
 # A lost track's box is extrapolated for so many frames.
 _EXTRAPOLATED_FRAMES = 5
 
@@ -90,6 +93,7 @@ class Track:
         remembered: appearance, averaged over time.
         appearance: the last one.
         image_pose: the last one.
+        doubt: whether the box still shows the person.
     """
 
     identity: int
@@ -99,6 +103,7 @@ class Track:
     remembered: Appearance | None = None
     appearance: Appearance | None = None
     image_pose: ImagePose | None = None
+    doubt: Doubt = field(default_factory=Doubt)
 
     def appearance_change(self) -> float | None:
         """Distance of the last appearance from the remembered one, 0…1; None if they cannot be compared."""
@@ -106,7 +111,18 @@ class Track:
 
     def mark_lost(self) -> None:
         """Marks the person as not seen in this frame, and drops the velocity, which was another person's."""
-        self.unseen_frames, self.velocity = 1, np.zeros_like(self.velocity)
+        self.unseen_frames, self.velocity, self.doubt = 1, np.zeros_like(self.velocity), Doubt()
+
+    def move_to(self, box: Box) -> None:
+        """Takes a box of this frame in which the person was detected; the velocity is unknown."""
+        self.box, self.velocity, self.unseen_frames = box, np.zeros_like(self.velocity), 0
+
+    def expected_box(self) -> Box:
+        """The box in which the person is looked for in this frame: moved on if they move fast, never resized."""
+        step = (self.velocity[:2] + self.velocity[2:]) / 2
+        if float(np.abs(step).max()) < _MIN_SPEED * float((self.box[2:] - self.box[:2]).max()):
+            return self.box
+        return np.asarray(self.box + np.tile(step, 2), dtype=np.float32)
 
     def predicted(self) -> Box:
         """The box in this frame, extrapolated at constant velocity for at most `_EXTRAPOLATED_FRAMES`."""
@@ -138,8 +154,8 @@ def prominence(box: Box, score: float, width: int, height: int) -> float:
 class Tracker:
     """Assigns detections to tracks.
 
-    In each frame: `advance`, then `unmatched` and `add_tracks` if the detector has run, then `observe` for each track
-    that is `seen`, then `resolve_id_switches`.
+    In each frame: `advance`, then `compare`, `unmatched` and `add_tracks` if the detector has run, then `observe` for
+    each track that is `seen`, then `give_up_doubtful` and `resolve_id_switches`.
 
     Args:
         config: limits.
@@ -154,6 +170,11 @@ class Tracker:
     def seen(self) -> tuple[Track, ...]:
         """Tracks whose person was seen in the last frame, oldest first."""
         return tuple(track for track in self._tracks if track.unseen_frames == 0)
+
+    @property
+    def search_due(self) -> bool:
+        """Whether a track is in doubt, so that the detector must search at once."""
+        return any(track.doubt.search_due for track in self.seen)
 
     @property
     def room(self) -> int:
@@ -194,13 +215,13 @@ class Tracker:
                 if not any(_is_same_person(candidate, other) for other in new):
                     new.append(candidate)
             elif not is_duplicate(candidate.box, track.box) and _area(candidate.box) > _area(track.box):
-                track.box = candidate.box
+                track.move_to(candidate.box)
         lost = [track for track in self._tracks if track.unseen_frames]
         costs = [[_reidentification_cost(track, candidate) for candidate in new] for track in lost]
         resumed = {column: lost[row] for row, column in _assign(costs)}
         for index in sorted(range(len(new)), key=lambda index: index not in resumed)[: self.room]:
             if index in resumed:
-                resumed[index].box, resumed[index].unseen_frames = new[index].box, 0
+                resumed[index].move_to(new[index].box)
             else:
                 self._tracks.append(Track(self._new_identity(), new[index].box))
 
@@ -215,11 +236,22 @@ class Tracker:
         """Updates a track with perception's result; below `min_confidence`, its person is not seen in this frame."""
         track.appearance, track.image_pose = appearance, image_pose
         if confidence < self.config.min_confidence:
-            track.unseen_frames = 1
+            track.unseen_frames, track.doubt = 1, Doubt()
             return
         velocity = _VELOCITY_SMOOTHING * track.velocity + (1 - _VELOCITY_SMOOTHING) * (box - track.box)
         track.velocity = np.asarray(velocity, dtype=np.float32)
         track.box, track.unseen_frames = box, 0
+
+    def compare(self, detections: Sequence[Detection]) -> None:
+        """Compares the tracks seen with the detections of this frame."""
+        for track in self.seen:
+            track.doubt.compare(track.box, detections)
+
+    def give_up_doubtful(self) -> None:
+        """Marks the tracks lost whose box shows nobody any more."""
+        for track in self.seen:
+            if track.doubt.is_given_up:
+                track.mark_lost()
 
     def resolve_id_switches(self) -> None:
         """Ends identity switches by appearance, and removes duplicate tracks.

@@ -188,6 +188,105 @@ def test_track_ends_when_verifier_rejects_it() -> None:
     assert seen == [1, 1, 1, 0, 0]
 
 
+class UnlocatedPerception(BlockPerception):
+    """Locates no keypoint, as on furniture; from the second crop on, its mask covers the crop, so that boxes grow."""
+
+    calls = 0
+
+    def observe(self, crops: Sequence[Image]) -> PerceptionOutput:
+        self.calls += 1
+        output = super().observe(crops)
+        if self.calls <= GROWS_AFTER_CALLS:
+            return output
+        return replace(
+            output,
+            mask_logits=torch.full_like(output.mask_logits, 5.0),
+            visible_logit=torch.full_like(output.visible_logit, -5.0),
+        )
+
+
+GROWS_AFTER_CALLS = 8
+
+
+def test_box_that_grows_is_given_up_and_the_person_found_again() -> None:
+    detector = BlockDetector()
+    perception = UnlocatedPerception(PerceptionNet(TINY))
+    stage = PerceptionStage(detector, perception, BlockVerifier(), TrackingConfig())
+    seen = []
+    for _ in range(20):
+        people = stage.process(with_person(160), CAMERA)
+        seen.append(len(people))
+        assert all(person.crop.side < 300 for person in people)
+    assert seen[:6] == [1] * 6  # Two predictions refine the first box.
+    assert sum(seen[6:]) <= 5
+    perception.calls = 0
+    (person,) = stage.process(with_person(160), CAMERA)
+    assert person.identity == 0
+
+
+def test_detector_searches_at_once_when_in_doubt() -> None:
+    class UncertainVerifier(BlockVerifier):
+        def presence(self, output: PerceptionOutput, prior: npt.ArrayLike) -> FloatArray:
+            return np.minimum(super().presence(output, prior), np.float32(0.7))
+
+    detector = BlockDetector()
+    stage = staged(detector, verifier=UncertainVerifier())
+    for _ in range(5):
+        assert len(stage.process(with_person(160), CAMERA)) == 1
+    assert detector.calls == 5
+
+
+def test_track_that_no_detection_confirms_is_replaced() -> None:
+    class MovedDetector(BlockDetector):
+        """Does not see the left person from the second frame on."""
+
+        def find(self, image: Image) -> tuple[Detection, ...]:
+            found = super().find(image)
+            return found if self.calls == 1 else tuple(each for each in found if each.box[0] > 150)
+
+    class DimVerifier(BlockVerifier):
+        """Doubts dim people."""
+
+        def presence(self, output: PerceptionOutput, prior: npt.ArrayLike) -> FloatArray:
+            dim = output.region_colours.mean(dim=(1, 2)).numpy() < 0.5
+            return np.asarray(np.where(dim, 0.55, super().presence(output, prior)), np.float32)
+
+    detector = MovedDetector()
+    stage = staged(detector, verifier=DimVerifier())
+    stage.process(with_person(80, colour=60), CAMERA)
+    both = np.maximum(with_person(80, colour=60), with_person(240))
+    centres = [[person.crop.centre[0] for person in stage.process(both, CAMERA)] for _ in range(6)]
+    assert centres[-1] == [pytest.approx(240, abs=6)]
+
+
+def test_fast_person_is_looked_for_where_they_move_to() -> None:
+    stage, _ = stage_for(1)
+    offsets = []
+    for x in range(40, 280, 16):
+        (person,) = stage.process(with_person(x), CAMERA)
+        offsets.append(abs(person.crop.centre[0] - x))
+    assert max(offsets[8:]) < 8
+
+
+def test_person_is_found_again_after_full_occlusion() -> None:
+    stage, _ = stage_for(1)
+    for _ in range(5):
+        stage.process(with_person(160), CAMERA)
+    for _ in range(15):
+        assert stage.process(EMPTY, CAMERA) == ()
+    (person,) = stage.process(with_person(170), CAMERA)
+    assert person.identity == 0
+
+
+def test_person_who_comes_closer_quickly_is_kept() -> None:
+    stage, _ = stage_for(1)
+    for half in range(10, 60, 4):
+        image = EMPTY.copy()
+        image[120 - 2 * half : 120 + 2 * half, 160 - half : 160 + half] = 255
+        (person,) = stage.process(image, CAMERA)
+        assert person.identity == 0
+
+
 def test_box_within_dead_band_does_not_move() -> None:
     old = np.array([100, 100, 200, 300], dtype=np.float32)
     assert smoothed_box(old, old + 5) is old
