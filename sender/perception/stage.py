@@ -16,6 +16,7 @@ from sender.perception.inference.refine_boxes import person_box, predict_in_boxe
 from sender.perception.inference.verifier import Verifier
 from sender.perception.network.output import PerceptionOutput
 from sender.perception.tracking.appearance import Appearance
+from sender.perception.tracking.boxes import intersection_over_union, prominence
 from sender.perception.tracking.doubt import Evidence
 from sender.perception.tracking.pose_similarity import ImagePose
 from sender.perception.tracking.tracker import (
@@ -23,8 +24,6 @@ from sender.perception.tracking.tracker import (
     Track,
     Tracker,
     TrackerConfig,
-    intersection_over_union,
-    prominence,
 )
 
 _DETECT_EVERY_FRAMES = 10
@@ -147,7 +146,9 @@ class PerceptionStage:
         candidates = []
         for proposal, output, crop, presence in zip(new, refined.output.split(), refined.crops, presences, strict=True):
             box = person_box(output, crop)
-            if presence < _MIN_PRESENCE or Evidence.of(output, crop, box, presence, width, height).is_nobody:
+            # A photograph has no second frame that could decide, and shows close-ups without located keypoints.
+            nobody = self._frames > 0 and Evidence.of(output, crop, box, presence, width, height).is_nobody
+            if presence < _MIN_PRESENCE or nobody:
                 self._rejected_boxes.append(proposal.box)
             else:
                 candidates.append(Candidate(box, presence, Appearance.of(output), ImagePose.of(output, crop)))

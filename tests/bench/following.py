@@ -33,7 +33,7 @@ from sender.perception.inference.predictor import Perception
 from sender.perception.inference.refine_boxes import person_box
 from sender.perception.inference.verifier import Verifier
 from sender.perception.stage import PerceptionStage, TrackingConfig
-from sender.perception.tracking.tracker import intersection_over_union
+from sender.perception.tracking.boxes import intersection_over_union
 from tests.bench import report
 from tests.bench.tilted_clips import KINDS, ClipRenderer, TiltedClip
 

@@ -15,6 +15,7 @@ from common.arrays import Box
 from sender.perception.inference.crop import CropBox
 from sender.perception.inference.detector import Detection
 from sender.perception.network.output import PerceptionOutput
+from sender.perception.tracking.boxes import area, confirms, intersection_over_union
 
 # Located keypoints within this share of the crop's side are at one place.
 _PLACE_SIZE = 0.1
@@ -29,9 +30,6 @@ _MIN_INSIDE, _MIN_SIDE_PX = 0.2, 8
 _MIN_FILL = 0.2
 # A person's box changes by less from one frame to the next: ratio of areas and of aspects.
 _MAX_AREA_CHANGE, _MAX_ASPECT_CHANGE = 1.5, 1.4
-# A detection confirms a box from this intersection over union on, or if one contains this share of the other, which
-# has at least this share of its area.
-_CONFIRMED_IOU, _CONTAINED, _CONTAINED_AREA = 0.4, 0.8, 0.25
 # A track is steady while its box overlaps the one in which the person was last clear: people who turn away, who are
 # hidden in part or blurred.  Any other track ends after so many frames of nobody in a row, or after so many searches in
 # a row that did not confirm it; the second numbers are of steady tracks, the third of an improbable person.
@@ -72,15 +70,15 @@ class Evidence:
         limit = np.array([width, height, width, height])
         clipped = np.clip(box, 0, limit)
         mask_px = float((output.mask_logits[0] > 0).float().mean()) * crop.side**2
-        area = _area(clipped)
+        clipped_px = area(clipped)
         return cls(
             box=box,
             presence=presence,
             places=len(places),
-            coverage=area / (width * height),
-            inside=area / max(_area(box), 1.0),
+            coverage=clipped_px / (width * height),
+            inside=clipped_px / max(area(box), 1.0),
             side_px=float((clipped[2:] - clipped[:2]).max()),
-            fill=mask_px / max(_area(box), 1.0),
+            fill=mask_px / max(area(box), 1.0),
         )
 
     @property
@@ -150,31 +148,11 @@ class Doubt:
         return self.last is not None and _has_jumped(self.last.box, evidence.box)
 
     def _is_steady(self, box: Box) -> bool:
-        return self.clear_box is not None and _intersection_over_union(self.clear_box, box) >= _STEADY_IOU
-
-
-def confirms(detection: Box, box: Box) -> bool:
-    """Whether a detection shows the person of a box: all of them, or a large part."""
-    size = np.minimum(detection[2:], box[2:]) - np.maximum(detection[:2], box[:2])
-    common = float(np.prod(np.maximum(size, 0)))
-    small, large = sorted((_area(detection), _area(box)))
-    if common >= _CONFIRMED_IOU * (small + large - common):
-        return True
-    return common >= _CONTAINED * small and small >= _CONTAINED_AREA * large
+        return self.clear_box is not None and intersection_over_union(self.clear_box, box) >= _STEADY_IOU
 
 
 def _has_jumped(old: Box, new: Box) -> bool:
     """Whether area or aspect has changed faster than a person's does."""
     width, height = np.log(np.maximum(new[2:] - new[:2], 1) / np.maximum(old[2:] - old[:2], 1)).tolist()
-    area, aspect = abs(width + height), abs(width - height)
-    return bool(area > np.log(_MAX_AREA_CHANGE) or aspect > np.log(_MAX_ASPECT_CHANGE))
-
-
-def _area(box: Box) -> float:
-    return float(np.prod(np.maximum(box[2:] - box[:2], 0)))
-
-
-def _intersection_over_union(first: Box, second: Box) -> float:
-    size = np.minimum(first[2:], second[2:]) - np.maximum(first[:2], second[:2])
-    common = float(np.prod(np.maximum(size, 0)))
-    return common / max(_area(first) + _area(second) - common, 1e-9)
+    larger, wider = abs(width + height), abs(width - height)
+    return bool(larger > np.log(_MAX_AREA_CHANGE) or wider > np.log(_MAX_ASPECT_CHANGE))

@@ -13,13 +13,9 @@ from common.arrays import Box
 from common.frames import IDENTITIES
 from sender.perception.inference.detector import Detection
 from sender.perception.tracking.appearance import Appearance
+from sender.perception.tracking.boxes import area, intersection_over_union, is_duplicate, prominence
 from sender.perception.tracking.doubt import Doubt
 from sender.perception.tracking.pose_similarity import ImagePose
-
-# Two boxes show one person from this intersection over union on, or from a lower one if nearly all of the smaller box
-# lies in the larger.
-_DUPLICATE_IOU = 0.8
-_PART_IOU, _PART_COVERAGE = 0.3, 0.9
 
 # Appearances at a larger distance (mean colour difference, 0…1) belong to different people.
 _MAX_APPEARANCE_DISTANCE = 0.12
@@ -44,9 +40,6 @@ _SIZE_COST = 0.3
 # much more for every frame of extrapolation.
 _MIN_IOU = 0.1
 _MAX_CENTRE_DISTANCE, _CENTRE_DISTANCE_GROWTH = 0.35, 0.2
-
-# How much less prominent a person at the border of the frame is than one at its centre.
-_OFF_CENTRE_PENALTY = 0.7
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,26 +124,6 @@ class Track:
         )
 
 
-def intersection_over_union(first: Box, second: Box) -> float:
-    """Of two boxes, 0…1."""
-    intersection = _intersection(first, second)
-    return intersection / max(_area(first) + _area(second) - intersection, 1e-9)
-
-
-def is_duplicate(first: Box, second: Box) -> bool:
-    """Whether two boxes show one person: they are nearly equal, or one is a large part of the other (legs)."""
-    iou = intersection_over_union(first, second)
-    coverage = _intersection(first, second) / max(min(_area(first), _area(second)), 1e-9)
-    return iou > _DUPLICATE_IOU or (iou > _PART_IOU and coverage > _PART_COVERAGE)
-
-
-def prominence(box: Box, score: float, width: int, height: int) -> float:
-    """How prominent a person is in a frame of width × height: area × centrality × score."""
-    off_centre = (box[:2] + box[2:]) / 2 / np.array([width, height]) - 0.5
-    centrality = 1.0 - _OFF_CENTRE_PENALTY * min(1.0, 2.0 * float(np.abs(off_centre).max()))
-    return _area(box) / (width * height) * centrality * score
-
-
 class Tracker:
     """Assigns detections to tracks.
 
@@ -214,7 +187,7 @@ class Tracker:
             if track is None:
                 if not any(_is_same_person(candidate, other) for other in new):
                     new.append(candidate)
-            elif not is_duplicate(candidate.box, track.box) and _area(candidate.box) > _area(track.box):
+            elif not is_duplicate(candidate.box, track.box) and area(candidate.box) > area(track.box):
                 track.move_to(candidate.box)
         lost = [track for track in self._tracks if track.unseen_frames]
         costs = [[_reidentification_cost(track, candidate) for candidate in new] for track in lost]
@@ -288,15 +261,6 @@ class Tracker:
         return identity
 
 
-def _area(box: Box) -> float:
-    return float(np.prod(np.maximum(box[2:] - box[:2], 0)))
-
-
-def _intersection(first: Box, second: Box) -> float:
-    size = np.minimum(first[2:], second[2:]) - np.maximum(first[:2], second[:2])
-    return float(np.prod(np.maximum(size, 0)))
-
-
 def _is_same_person(first: Track | Candidate, second: Track | Candidate) -> bool:
     """Whether two boxes or two poses are one person's."""
     if is_duplicate(first.box, second.box):
@@ -340,7 +304,7 @@ def _match_cost(track: Track, box: Box) -> float:
     expected = track.predicted()
     size = float(max(expected[2:] - expected[:2]))
     centre_distance = float(np.linalg.norm((expected[:2] + expected[2:] - box[:2] - box[2:]) / 2)) / max(size, 1.0)
-    size_ratio = abs(float(np.log(max(_area(box), 1.0) / max(_area(expected), 1.0))))
+    size_ratio = abs(float(np.log(max(area(box), 1.0) / max(area(expected), 1.0))))
     iou = intersection_over_union(expected, box)
     growth = 1 + _CENTRE_DISTANCE_GROWTH * min(track.unseen_frames, _EXTRAPOLATED_FRAMES)
     if iou < _MIN_IOU and centre_distance > _MAX_CENTRE_DISTANCE * growth:

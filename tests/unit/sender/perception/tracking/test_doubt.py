@@ -5,7 +5,8 @@ import pytest
 
 from common.arrays import Box
 from sender.perception.inference.detector import Detection
-from sender.perception.tracking.doubt import Doubt, Evidence, confirms
+from sender.perception.tracking.boxes import confirms
+from sender.perception.tracking.doubt import Doubt, Evidence
 
 PERSON: Box = np.array([100, 60, 140, 180], np.float32)
 ELSEWHERE = Detection(np.array([250, 60, 290, 180], np.float32), 0.8)

@@ -4,13 +4,12 @@ import pytest
 from common.arrays import Box
 from sender.perception.inference.detector import Detection
 from sender.perception.tracking.appearance import Appearance
+from sender.perception.tracking.boxes import intersection_over_union, prominence
 from sender.perception.tracking.pose_similarity import ImagePose
 from sender.perception.tracking.tracker import (
     Candidate,
     Tracker,
     TrackerConfig,
-    intersection_over_union,
-    prominence,
 )
 
 

@@ -1,0 +1,55 @@
+"""Geometry of boxes (4,): left, top, right, bottom in pixels."""
+
+import numpy as np
+
+from common.arrays import Box
+
+# Two boxes show one person from this intersection over union on, or from a lower one if nearly all of the smaller box
+# lies in the larger.
+_DUPLICATE_IOU = 0.8
+_PART_IOU, _PART_COVERAGE = 0.3, 0.9
+# A detection confirms a box from this intersection over union on, or if one contains this share of the other, which
+# has at least this share of its area.
+_CONFIRMED_IOU, _CONTAINED, _CONTAINED_AREA = 0.4, 0.8, 0.25
+# How much less prominent a person at the border of the frame is than one at its centre.
+_OFF_CENTRE_PENALTY = 0.7
+
+
+def area(box: Box) -> float:
+    """In square pixels; 0 for an inverted box."""
+    return float(np.prod(np.maximum(box[2:] - box[:2], 0)))
+
+
+def intersection(first: Box, second: Box) -> float:
+    """Area that two boxes have in common, square pixels."""
+    size = np.minimum(first[2:], second[2:]) - np.maximum(first[:2], second[:2])
+    return float(np.prod(np.maximum(size, 0)))
+
+
+def intersection_over_union(first: Box, second: Box) -> float:
+    """Of two boxes, 0…1."""
+    common = intersection(first, second)
+    return common / max(area(first) + area(second) - common, 1e-9)
+
+
+def is_duplicate(first: Box, second: Box) -> bool:
+    """Whether two boxes show one person: they are nearly equal, or one is a large part of the other (legs)."""
+    iou = intersection_over_union(first, second)
+    coverage = intersection(first, second) / max(min(area(first), area(second)), 1e-9)
+    return iou > _DUPLICATE_IOU or (iou > _PART_IOU and coverage > _PART_COVERAGE)
+
+
+def prominence(box: Box, score: float, width: int, height: int) -> float:
+    """How prominent a person is in a frame of width × height: area × centrality × score."""
+    off_centre = (box[:2] + box[2:]) / 2 / np.array([width, height]) - 0.5
+    centrality = 1.0 - _OFF_CENTRE_PENALTY * min(1.0, 2.0 * float(np.abs(off_centre).max()))
+    return area(box) / (width * height) * centrality * score
+
+
+def confirms(detection: Box, box: Box) -> bool:
+    """Whether a detection shows the person of a box: all of them, or a large part."""
+    common = intersection(detection, box)
+    small, large = sorted((area(detection), area(box)))
+    if common >= _CONFIRMED_IOU * (small + large - common):
+        return True
+    return common >= _CONTAINED * small and small >= _CONTAINED_AREA * large
