@@ -76,6 +76,8 @@ def test_signal_ends_the_wait_for_a_pipe(tmp_path: Path, monkeypatch: pytest.Mon
     os.mkfifo(tmp_path / "pipe")
     main = threading.main_thread().ident
     assert main is not None
+    # A shell starts background commands with SIGINT ignored.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
     timer = threading.Timer(0.3, lambda: signal.pthread_kill(main, signal.SIGINT))
     timer.start()
     try:
@@ -83,6 +85,7 @@ def test_signal_ends_the_wait_for_a_pipe(tmp_path: Path, monkeypatch: pytest.Mon
             open_source(CaptureConfig(str(tmp_path / "pipe")))
     finally:
         timer.join()
+        signal.signal(signal.SIGINT, before)
 
 
 def test_close_ends_the_wait_for_a_pipe_that_falls_silent(tmp_path: Path) -> None:
