@@ -8,8 +8,6 @@ from typing import Literal
 from common.io.configuration import option
 from common.text import printable
 
-__all__ = ["LogConfig", "LogLevel", "printable"]
-
 LogLevel = Literal["debug", "info", "warning", "error"]
 
 _MAX_MESSAGE_CHARACTERS = 4000

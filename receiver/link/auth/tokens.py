@@ -1,4 +1,6 @@
-"""Tokens of senders: `python -m receiver.link.auth.tokens FILE NAME` makes one, `--renew` and `--revoke` end it.
+"""Tokens of senders: `python -m receiver.link.auth.tokens FILE NAME` makes one.
+
+`--renew` replaces a sender's token, `--revoke` revokes it.
 
 The file is TOML, one table per sender, and contains only hashes.  A running receiver reads it again when it changes:
 

@@ -11,7 +11,7 @@ from common.wire.convert import (
     ChunkAck,
     Drain,
 )
-from tests.bench.abuse.outcome import Attack, Result, harmless, result_of, wrong
+from tests.bench.abuse.outcome import Attack, Result, by_name, harmless, result_of, wrong
 from tests.netlab.hostile_client import HostileClient, HostileStream, Identity, Target
 
 
@@ -92,7 +92,6 @@ async def largest_numbers(target: Target, rng: random.Random) -> Result:
         return harmless() if result.detail.startswith("OK") else result
 
 
-ATTACKS: dict[str, Attack] = {
-    attack.__name__: attack
-    for attack in (endless_blob, wrong_checksum, out_of_order, many_begun, odd_colours, largest_numbers)
-}
+ATTACKS: dict[str, Attack] = by_name(
+    endless_blob, wrong_checksum, out_of_order, many_begun, odd_colours, largest_numbers
+)

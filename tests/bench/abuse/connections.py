@@ -10,7 +10,7 @@ import time
 import grpc
 
 from common.wire.convert import STREAM_METHOD, STREAM_SERVICE, Drain
-from tests.bench.abuse.outcome import Attack, Outcome, Result, harmless, is_full, refused, result_of, wrong
+from tests.bench.abuse.outcome import Attack, Outcome, Result, by_name, harmless, is_full, refused, result_of, wrong
 from tests.netlab.hostile_client import HostileClient, Identity, StreamEnded, Target, hello
 
 _PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
@@ -215,19 +215,16 @@ async def hello_without_reading(target: Target, rng: random.Random) -> Result:
     return harmless()
 
 
-ATTACKS: dict[str, Attack] = {
-    attack.__name__: attack
-    for attack in (
-        open_and_close,
-        half_open,
-        garbage,
-        http_1,
-        slow_writer,
-        http_2_frames,
-        streams_without_hello,
-        idle_sessions,
-        session_churn,
-        other_methods,
-        hello_without_reading,
-    )
-}
+ATTACKS: dict[str, Attack] = by_name(
+    open_and_close,
+    half_open,
+    garbage,
+    http_1,
+    slow_writer,
+    http_2_frames,
+    streams_without_hello,
+    idle_sessions,
+    session_churn,
+    other_methods,
+    hello_without_reading,
+)

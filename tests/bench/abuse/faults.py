@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from tests.bench.abuse.outcome import Outcome, Result
+from tests.bench.abuse.outcome import Outcome, Result, by_name
 from tests.bench.abuse.testbed import DRAIN_TIMEOUT_S, Testbed
 from tests.bench.abuse.theft import Victim, steal
 from tests.netlab.hostile_client import Identity
@@ -198,23 +198,17 @@ def certificate_damaged(bed: Testbed, rng: random.Random) -> Result:
 
 
 FAULTS: Mapping[str, Mapping[str, Fault]] = {
-    "faults": {
-        fault.__name__: fault
-        for fault in (kill_receiver, terminate_receiver, stop_receiver, kill_durable_sender, stop_durable_sender)
-    },
+    "faults": by_name(kill_receiver, terminate_receiver, stop_receiver, kill_durable_sender, stop_durable_sender),
     "theft": {theft_over_a_restart.__name__: theft_over_a_restart},
-    "files": {
-        fault.__name__: fault
-        for fault in (
-            disk_full,
-            files_moved,
-            lines_removed,
-            meshes_read_only,
-            index_damaged,
-            torn_line,
-            certificate_damaged,
-        )
-    },
+    "files": by_name(
+        disk_full,
+        files_moved,
+        lines_removed,
+        meshes_read_only,
+        index_damaged,
+        torn_line,
+        certificate_damaged,
+    ),
 }
 QUIET_FAMILIES = ("files",)
 """Log lines are counted in these, so nothing else attacks meanwhile."""

@@ -8,7 +8,7 @@ import numpy as np
 from common.codec.frame_codec import FrameCodec
 from common.frames import MAX_PEOPLE, LabelFrame
 from common.wire.convert import AckStatus, FrameMessage
-from tests.bench.abuse.outcome import Attack, Outcome, Result, harmless, result_of
+from tests.bench.abuse.outcome import Attack, Outcome, Result, by_name, harmless, result_of
 from tests.bench.abuse.packets import person
 from tests.bench.abuse.protocol import acknowledgement
 from tests.netlab.hostile_client import CAMERA, HostileClient, Identity, StreamEnded, Target
@@ -53,4 +53,4 @@ async def one_crowd(target: Target, rng: random.Random) -> Result:
     return await _stream(target, rng, MAX_PEOPLE, 8)
 
 
-ATTACKS: dict[str, Attack] = {attack.__name__: attack for attack in (crowds, one_crowd)}
+ATTACKS: dict[str, Attack] = by_name(crowds, one_crowd)

@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass
 from enum import Enum
 from pathlib import Path
+from typing import Any, TypeVar
 
 from tests.netlab.hostile_client import StreamEnded, Target
 
@@ -44,6 +45,14 @@ def wrong(detail: str) -> Result:
 
 
 Attack = Callable[[Target, random.Random], Awaitable[Result]]
+
+_Function = TypeVar("_Function", bound=Callable[..., Any])
+
+
+def by_name(*functions: _Function) -> dict[str, _Function]:
+    """The table of a family: attacks, faults or cases by the names of their functions."""
+    return {function.__name__: function for function in functions}
+
 
 # gRPC turns an exception that the receiver does not handle into UNKNOWN; OK is an orderly end.
 _OUTCOME_BY_STATUS = {"UNKNOWN": Outcome.UNHANDLED, "UNAVAILABLE": Outcome.ABSENT, "OK": Outcome.HARMLESS}

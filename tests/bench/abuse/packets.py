@@ -20,7 +20,7 @@ from common.wire.convert import (
     encode_client,
 )
 from tests.bench.abuse.blobs import chunks
-from tests.bench.abuse.outcome import Attack, Result, harmless, refused, result_of, wrong
+from tests.bench.abuse.outcome import Attack, Result, by_name, harmless, refused, result_of, wrong
 from tests.netlab.hostile_client import CAMERA, HostileClient, HostileStream, Identity, StreamEnded, Target
 from tests.netlab.hostile_packets import hostile_blobs, hostile_frames, hostile_messages, mutations, sequence_of
 
@@ -152,15 +152,12 @@ async def oversized_message(target: Target, rng: random.Random) -> Result:
         return Result(result_of(ended).outcome, f"{ended} after {time.monotonic() - started_s:.1f} s")
 
 
-ATTACKS: dict[str, Attack] = {
-    attack.__name__: attack
-    for attack in (
-        absurd_frames,
-        mutated_frames,
-        absurd_messages,
-        absurd_hellos,
-        absurd_blobs,
-        replayed_frames,
-        oversized_message,
-    )
-}
+ATTACKS: dict[str, Attack] = by_name(
+    absurd_frames,
+    mutated_frames,
+    absurd_messages,
+    absurd_hellos,
+    absurd_blobs,
+    replayed_frames,
+    oversized_message,
+)

@@ -20,7 +20,7 @@ from common.wire.convert import (
     Heartbeat,
     encode_client,
 )
-from tests.bench.abuse.outcome import Attack, Outcome, Result, harmless, refused, result_of, wrong
+from tests.bench.abuse.outcome import Attack, Outcome, Result, by_name, harmless, refused, result_of, wrong
 from tests.netlab.hostile_client import CAMERA, HostileClient, HostileStream, Identity, StreamEnded, Target, hello
 
 _NOW_NS = 1_800_000_000 * 10**9
@@ -189,19 +189,16 @@ async def abrupt_ends(target: Target, rng: random.Random) -> Result:
     return harmless()
 
 
-ATTACKS: dict[str, Attack] = {
-    attack.__name__: attack
-    for attack in (
-        no_hello_first,
-        second_hello,
-        same_session_at_once,
-        drain_flood,
-        heartbeat_flood,
-        window_exceeded,
-        sequences_out_of_order,
-        last_sequence_then_resume,
-        wrong_versions,
-        wrong_token,
-        abrupt_ends,
-    )
-}
+ATTACKS: dict[str, Attack] = by_name(
+    no_hello_first,
+    second_hello,
+    same_session_at_once,
+    drain_flood,
+    heartbeat_flood,
+    window_exceeded,
+    sequences_out_of_order,
+    last_sequence_then_resume,
+    wrong_versions,
+    wrong_token,
+    abrupt_ends,
+)

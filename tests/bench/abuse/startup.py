@@ -12,7 +12,7 @@ from pathlib import Path
 
 from common.body.cache import cache_file
 from tests.bench.abuse.cameras import make_sources, silent_server
-from tests.bench.abuse.outcome import Outcome, Result
+from tests.bench.abuse.outcome import Outcome, Result, by_name
 from tests.bench.abuse.supervision import EXIT_CODES, Watched
 from tests.bench.abuse.testbed import ROOT, START_TIMEOUT_S, Testbed, free_port
 
@@ -239,8 +239,6 @@ def _end_of_sender(bed: Testbed, process: Watched, drain_s: float = 0.0) -> Resu
 
 
 CASES: Mapping[str, Mapping[str, Case]] = {
-    "startup": {
-        case.__name__: case for case in (certificate, taken_port, odd_directory, body_cache, weights, address_space)
-    },
-    "sender": {case.__name__: case for case in (odd_sender, sender_at_hostile_receiver)},
+    "startup": by_name(certificate, taken_port, odd_directory, body_cache, weights, address_space),
+    "sender": by_name(odd_sender, sender_at_hostile_receiver),
 }

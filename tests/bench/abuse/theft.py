@@ -6,7 +6,7 @@ import random
 
 from common.codec.frame_codec import FrameCodec
 from common.wire.convert import AckStatus, Drain
-from tests.bench.abuse.outcome import Attack, Outcome, Result, harmless, refused, result_of, wrong
+from tests.bench.abuse.outcome import Attack, Outcome, Result, by_name, harmless, refused, result_of, wrong
 from tests.bench.abuse.protocol import acknowledgement, empty_frame
 from tests.netlab.hostile_client import HostileClient, Identity, StreamEnded, Target
 
@@ -129,6 +129,4 @@ async def _hold(target: Target, identity: Identity) -> str:
         return str(await stream.end())
 
 
-ATTACKS: dict[str, Attack] = {
-    attack.__name__: attack for attack in (theft_of_published_ids, theft_in_every_order, owner_returns)
-}
+ATTACKS: dict[str, Attack] = by_name(theft_of_published_ids, theft_in_every_order, owner_returns)

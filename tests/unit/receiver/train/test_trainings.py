@@ -1,7 +1,6 @@
 """The receiver's trainings as programs: examples, a few steps, resuming, removals and export."""
 
 import json
-import shlex
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
@@ -16,6 +15,7 @@ from common.synthetic.dataset.split import SEED_RANGES, SPLITS
 from common.weights.loader import load_weights
 from receiver.train import decode, diffusion
 from receiver.train.bodies import oriented_points, sample_people, template_order, write_shard
+from tests.support.training_examples import flags_of_examples
 
 Run = Callable[..., dict[str, Any]]
 
@@ -51,12 +51,10 @@ def run(bodies: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
 
 @pytest.mark.parametrize("module", [decode, diffusion])
 def test_examples_parse(module: ModuleType) -> None:
-    _, _, examples = (module.__doc__ or "").partition("\nExamples:\n")
-    lines = examples.strip().splitlines()
-    assert len(lines) == 3
-    for line in lines:
-        _, _, flags = line.partition(f"-m {module.__name__} ")
-        assert module.parse(shlex.split(flags)).bodies
+    examples = flags_of_examples(module)
+    assert len(examples) == 3
+    for flags in examples:
+        assert module.parse(flags).bodies
 
 
 @pytest.mark.parametrize(("module", "name"), [(decode, "decode"), (diffusion, "diffusion")])

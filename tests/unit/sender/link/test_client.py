@@ -1,5 +1,4 @@
 import asyncio
-from collections.abc import AsyncIterator
 
 import pytest
 
@@ -25,14 +24,6 @@ from tests.support.scripted_receiver import (
     receive_frame,
     reply,
 )
-
-
-@pytest.fixture
-async def closing() -> AsyncIterator[list[LinkClient]]:
-    clients: list[LinkClient] = []
-    yield clients
-    for client in clients:
-        await client.close()
 
 
 async def test_live_send_when_window_is_full_supersedes_the_older_waiting_frame(closing: list[LinkClient]) -> None:

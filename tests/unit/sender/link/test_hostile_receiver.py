@@ -2,7 +2,6 @@
 
 import asyncio
 import random
-from collections.abc import AsyncIterator
 from dataclasses import replace
 
 import numpy as np
@@ -47,14 +46,6 @@ from tests.support.scripted_receiver import (
 )
 
 TIMES_NS = (0, 1, 10**9, 1_800_000_000 * 10**9, MAX_TIME_NS - 1, MAX_TIME_NS)
-
-
-@pytest.fixture
-async def closing() -> AsyncIterator[list[LinkClient]]:
-    clients: list[LinkClient] = []
-    yield clients
-    for client in clients:
-        await client.close()
 
 
 class Fixture:

@@ -1,7 +1,6 @@
 """The sender's trainings as programs: examples, a few steps, resuming and export."""
 
 import json
-import shlex
 from pathlib import Path
 from types import ModuleType
 
@@ -11,17 +10,16 @@ import torch
 from common.weights.loader import read_manifest
 from sender.train import detector, perception, photograph_credits, photographs, semantics, verifier
 from tests.support.photograph_sources import write_photographs
+from tests.support.training_examples import flags_of_examples
 from tests.unit.sender.train.test_detector_frames import bar_people
 
 
 @pytest.mark.parametrize("module", [perception, detector, verifier, semantics, photographs, photograph_credits])
 def test_examples_parse(module: ModuleType) -> None:
-    _, _, examples = (module.__doc__ or "").partition("\nExamples:\n")
-    lines = examples.strip().splitlines()
-    assert len(lines) == 3
-    for line in lines:
-        _, _, flags = line.partition(f"-m {module.__name__} ")
-        assert module.parse(shlex.split(flags)).out
+    examples = flags_of_examples(module)
+    assert len(examples) == 3
+    for flags in examples:
+        assert module.parse(flags).out
 
 
 def test_detector_resumes_and_exports(tmp_path: Path) -> None:
