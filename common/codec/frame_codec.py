@@ -12,7 +12,7 @@ as fine as ρ demands; after that they are sent only when they change by more th
 
 from collections import OrderedDict
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from hashlib import sha256
 from typing import Final
 
@@ -23,20 +23,21 @@ from common.codec.packet import HASH_SIZE, Header, pack, parse, rounded_camera, 
 from common.codec.person import (
     FAST,
     SCORES,
-    SLICES,
     PersonPlan,
     PersonState,
     Prediction,
     advance,
-    code_entries,
     code_plan,
+    code_residuals,
+    decoded_values,
     keep_missing,
     known_confidence,
     known_labels,
     predict,
+    residuals,
     unknown_person,
 )
-from common.codec.quantiser import GROUP_OF_ENTRY, prefix_mask, rho_level, steps, vector_of
+from common.codec.quantiser import GROUP_OF_ENTRY, prefix_lengths, prefix_mask, rho_level, steps, vector_of
 from common.codec.range_coder import SymbolCoder, SymbolReader, SymbolWriter
 from common.codec.tables import TIERS, CodecTables, load
 from common.errors import MalformedPacket, MissingReference
@@ -109,13 +110,12 @@ class _FrameState:
 
 @dataclass
 class _CodedPerson:
-    """A person during encoding or decoding; `target` is None when decoding."""
+    """A person during encoding or decoding; `indices` (E,) are the quantised residuals, zero until they are read."""
 
     before: PersonState
     plan: PersonPlan
     prediction: Prediction
-    target: IntArray | None
-    values: IntArray = field(default_factory=lambda: np.zeros(LABEL_SIZE, dtype=np.int64))
+    indices: IntArray
 
 
 class FrameCodec:
@@ -172,11 +172,11 @@ class FrameCodec:
         levels = _levels(rho)
         reference = self._reference()
         header, state = self._header(frame, reference)
-        writers = [self._writer() for _ in range(TIERS)]
+        writers = [SymbolWriter(self._tables) for _ in range(TIERS)]
         coded = [self._write_plan(writers[0], person, state, levels, header.lag) for person in frame.people]
         bits = dict.fromkeys(GROUP_NAMES, 0.0)
         for tier, writer in enumerate(writers):
-            self._code_tier(writer, tier, coded, bits)
+            self._code_tier(writer, tier, coded, bits, write=True)
         parts = [writer.finish() for writer in writers]
         payload = pack(header, parts, self._hash, reference.seal if reference else 0)
         self._remember(self._sent, self._advance(replace(state, seal=seal(payload)), header, coded))
@@ -209,7 +209,7 @@ class FrameCodec:
         coded = [self._read_plan(readers[0], state, identity, header.lag) for identity in header.identities]
         bits = dict.fromkeys(GROUP_NAMES, 0.0)
         for tier, reader in enumerate(readers):
-            self._code_tier(reader, tier, coded, bits)
+            self._code_tier(reader, tier, coded, bits, write=False)
         for reader in readers:
             reader.check_length()
         complete = len(readers) == TIERS
@@ -225,9 +225,6 @@ class FrameCodec:
             bytes_by_group=_bytes_by_group(bits, len(payload)),
             rho=_rho(coded[0].plan) if coded else {},
         )
-
-    def _writer(self) -> SymbolWriter:
-        return SymbolWriter(self._tables)
 
     def _reference(self) -> _FrameState | None:
         if self._acknowledged is None:
@@ -278,22 +275,24 @@ class FrameCodec:
         target, lengths = vector_of(person.labels)
         plan = _choose(self._tables, before, person, target, lengths, levels, state.sequence)
         plan = code_plan(writer, before, plan)
-        return _CodedPerson(before, plan, predict(self._tables, before, plan, lag), target)
+        prediction = predict(self._tables, before, plan, lag)
+        return _CodedPerson(before, plan, prediction, residuals(prediction, target))
 
     def _read_plan(self, reader: SymbolCoder, state: _FrameState, identity: int, lag: int) -> _CodedPerson:
         before = state.people.get(identity) or unknown_person(self._tables)
         plan = code_plan(reader, before, None)
-        return _CodedPerson(before, plan, predict(self._tables, before, plan, lag), None)
+        prediction = predict(self._tables, before, plan, lag)
+        return _CodedPerson(before, plan, prediction, np.zeros(LABEL_SIZE, dtype=np.int64))
 
-    def _code_tier(self, coder: SymbolCoder, tier: int, coded: list[_CodedPerson], bits: dict[str, float]) -> None:
-        for g, (name, group) in enumerate(SLICES):
-            if self._tables.tier[g] != tier:
-                continue
+    def _code_tier(
+        self, coder: SymbolCoder, tier: int, coded: list[_CodedPerson], bits: dict[str, float], *, write: bool
+    ) -> None:
+        for g in self._tables.groups_of_tier[tier]:
+            bits_before = coder.bits
             for person in coded:
                 if person.plan.sent[g]:
-                    bits_before = coder.bits
-                    code_entries(coder, person.prediction, group, person.target, person.values)
-                    bits[name] += coder.bits - bits_before
+                    code_residuals(coder, person.prediction, g, person.indices, write=write)
+            bits[GROUP_NAMES[g]] = coder.bits - bits_before
 
     def _advance(
         self, state: _FrameState, header: Header, coded: list[_CodedPerson], arrived_tiers: int = TIERS
@@ -301,7 +300,8 @@ class FrameCodec:
         missing = self._tables.tier >= arrived_tiers
         after: dict[int, PersonState] = {}
         for identity, person in zip(header.identities, coded, strict=True):
-            known = advance(self._tables, person.before, person.plan, person.prediction, person.values, header.sequence)
+            values = decoded_values(person.prediction, person.indices)
+            known = advance(self._tables, person.before, person.plan, person.prediction, values, header.sequence)
             after[identity] = keep_missing(person.before, known, missing) if missing.any() else known
         # People out of view keep shape and colours; when the state is full, those absent the longest are dropped.
         for identity, before in state.people.items():
@@ -355,10 +355,10 @@ def _choose(
 
 def _slow_excess(tables: CodecTables, before: PersonState, target: IntArray, level: IntArray) -> Float64Array:
     """(G,) largest error in each group relative to its limit: 3/4 step where the level gets finer, else 2 steps."""
-    all_groups = np.ones(len(GROUP_NAMES), dtype=np.bool_)
+    covered = prefix_mask(prefix_lengths(level, np.ones(len(GROUP_NAMES), dtype=np.bool_)))
     error_steps = np.abs(target - before.values) / steps(tables.base_step, level)
     largest = np.zeros(len(GROUP_NAMES))
-    np.maximum.at(largest, GROUP_OF_ENTRY, np.where(prefix_mask(level, all_groups), error_steps, 0.0))
+    np.maximum.at(largest, GROUP_OF_ENTRY, np.where(covered, error_steps, 0.0))
     return largest / np.where(level < before.level, 0.75, 2.0)
 
 

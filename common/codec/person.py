@@ -13,7 +13,16 @@ from typing import Final
 import numpy as np
 
 from common.arrays import BoolArray, FloatArray, IntArray
-from common.codec.quantiser import GROUP_OF_ENTRY, LEVELS, LIMIT, from_fixed, prefix_mask, quantise, steps
+from common.codec.quantiser import (
+    GROUP_OF_ENTRY,
+    LEVELS,
+    LIMIT,
+    from_fixed,
+    prefix_lengths,
+    prefix_mask,
+    quantise,
+    steps,
+)
 from common.codec.range_coder import SymbolCoder
 from common.codec.tables import CodecTables
 from common.labels import GROUP_NAMES, GROUPS, LABEL_SIZE, group_slices
@@ -26,6 +35,7 @@ FAST: Final[BoolArray] = np.array([group.fast for group in GROUPS])
 _FAST_ENTRY: Final = FAST[GROUP_OF_ENTRY]
 _PREDICTORS: Final = 3
 SLICES: Final = tuple(group_slices().items())
+_STARTS: Final = np.array([group.start for _, group in SLICES])
 _COLUMNS: Final = np.arange(LABEL_SIZE)
 _MAX_EXTRAPOLATION_FRAMES: Final = 6
 _MAX_AVERAGING_FRAMES: Final = 12
@@ -82,6 +92,7 @@ class Prediction:
 
     Args:
         entries: (E,) entries that are coded, as `centre` + `step` · residual.
+        lengths: number of coded entries of each group, a prefix of it.
         centre: (E,) the best predictor's value.
         step: (E,) quantiser step.
         scale: (E,) row of the frequency table.
@@ -92,6 +103,7 @@ class Prediction:
     """
 
     entries: BoolArray
+    lengths: list[int]
     centre: IntArray
     step: IntArray
     scale: IntArray
@@ -145,24 +157,29 @@ def predict(tables: CodecTables, state: PersonState, plan: PersonPlan, lag: int)
     best = state.spread.argmin(axis=0)
     growth = _LAG_GROWTH[min(lag, len(_LAG_GROWTH) - 1)]
     spread = np.where(state.age > 0, (state.spread[best, _COLUMNS] * growth) >> 4, tables.key_spread)
-    entries = prefix_mask(plan.level, plan.sent)
+    lengths = prefix_lengths(plan.level, plan.sent)
     step = steps(tables.base_step, plan.level)
     scale, shift = tables.scale_of(spread, step)
-    return Prediction(entries, candidates[best, _COLUMNS], step, scale, shift, candidates, growth, lag)
+    centre = candidates[best, _COLUMNS]
+    return Prediction(prefix_mask(lengths), lengths.tolist(), centre, step, scale, shift, candidates, growth, lag)
 
 
-def code_entries(
-    coder: SymbolCoder, prediction: Prediction, group: slice, target: IntArray | None, decoded: IntArray
-) -> None:
-    """Writes a group's entries of `target` (E,), or reads them when it is None; puts their decoded values in `decoded`.
+def residuals(prediction: Prediction, target: IntArray) -> IntArray:
+    """(E,) quantised residuals of `target` (E,)."""
+    return quantise(target - prediction.centre, prediction.step)
 
-    The coded entries of a group are a prefix of it.
-    """
-    coded = slice(group.start, group.start + int(np.count_nonzero(prediction.entries[group])))
-    centre, step = prediction.centre[coded], prediction.step[coded]
-    index = None if target is None else quantise(target[coded] - centre, step)
-    index = coder.residuals(prediction.scale[coded], prediction.shift[coded], index)
-    decoded[coded] = np.minimum(np.maximum(centre + index * step, -2 * LIMIT), 2 * LIMIT)
+
+def code_residuals(coder: SymbolCoder, prediction: Prediction, group: int, indices: IntArray, *, write: bool) -> None:
+    """Writes the coded entries of a group of `indices` (E,), or reads them into it."""
+    start = SLICES[group][1].start
+    coded = slice(start, start + prediction.lengths[group])
+    written = indices[coded] if write else None
+    indices[coded] = coder.residuals(prediction.scale[coded], prediction.shift[coded], written)
+
+
+def decoded_values(prediction: Prediction, indices: IntArray) -> IntArray:
+    """(E,) values of the coded entries, for their quantised residuals; the others are undefined."""
+    return np.minimum(np.maximum(prediction.centre + indices * prediction.step, -2 * LIMIT), 2 * LIMIT)
 
 
 def advance(
@@ -197,12 +214,13 @@ def advance(
 
 def known_labels(state: PersonState) -> dict[str, FloatArray]:
     """Group name → its known prefix; groups without known entries are absent."""
-    known, values, labels = state.age > 0, from_fixed(state.values), {}
-    for name, group in SLICES:
-        length = int(np.count_nonzero(known[group]))
-        if length:
-            labels[name] = values[group.start : group.start + length]
-    return labels
+    lengths = np.add.reduceat(state.age > 0, _STARTS, dtype=np.int64).tolist()
+    values = from_fixed(state.values)
+    return {
+        name: values[group.start : group.start + length]
+        for (name, group), length in zip(SLICES, lengths, strict=True)
+        if length
+    }
 
 
 def known_confidence(state: PersonState) -> dict[str, float]:

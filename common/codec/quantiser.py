@@ -53,10 +53,14 @@ def prefix_length(group: LabelGroup, level: int) -> int:
 _PREFIX: Final = np.array([[prefix_length(group, level) for level in range(LEVELS)] for group in GROUPS])
 
 
-def prefix_mask(levels: IntArray, sent: BoolArray) -> BoolArray:
-    """(LABEL_SIZE,) entries that are coded, for levels and sent flags of shape (groups,)."""
-    length = np.where(sent, _PREFIX[np.arange(len(GROUPS)), levels], 0)
-    mask: BoolArray = length[GROUP_OF_ENTRY] > INDEX_IN_GROUP
+def prefix_lengths(levels: IntArray, sent: BoolArray) -> IntArray:
+    """(groups,) number of entries that are coded, for levels and sent flags of shape (groups,)."""
+    return np.where(sent, _PREFIX[np.arange(len(GROUPS)), levels], 0)
+
+
+def prefix_mask(lengths: IntArray) -> BoolArray:
+    """(LABEL_SIZE,) entries that are coded, for the number of them in each group."""
+    mask: BoolArray = lengths[GROUP_OF_ENTRY] > INDEX_IN_GROUP
     return mask
 
 

@@ -178,8 +178,11 @@ class SymbolReader:
     def _read_bypass(self, symbols: IntArray, shift: IntArray) -> IntArray:
         """Residuals from table symbols, escape codes and low bits."""
         values = symbols - ALPHABET
-        # A loop is faster than numpy on the few entries of a group.
-        for index, (symbol, s) in enumerate(zip(symbols.tolist(), shift.tolist(), strict=True)):
+        # Lists are faster than numpy on the few entries of a group.
+        symbol_list, shift_list = symbols.tolist(), shift.tolist()
+        if ESCAPE not in symbol_list and not any(shift_list):
+            return values
+        for index, (symbol, s) in enumerate(zip(symbol_list, shift_list, strict=True)):
             if symbol != ESCAPE and not s:
                 continue
             h = symbol - ALPHABET

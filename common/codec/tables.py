@@ -83,6 +83,11 @@ class CodecTables:
         return -np.log2(self.probabilities)
 
     @cached_property
+    def groups_of_tier(self) -> tuple[tuple[int, ...], ...]:
+        """Indices of the groups in each part of a packet."""
+        return tuple(tuple(np.flatnonzero(self.tier == tier).tolist()) for tier in range(TIERS))
+
+    @cached_property
     def digest(self) -> bytes:
         """SHA-256 of all tables in a fixed byte order."""
         digest = hashlib.sha256(bytes([TABLE_VERSION]))

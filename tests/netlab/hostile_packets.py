@@ -252,7 +252,7 @@ def _coded(
     writers = [new_writer(*arguments) for _ in range(TIERS)]
     coded = [codec._read_plan(writers[0], state, identity, header.lag) for identity in header.identities]
     for tier, writer in enumerate(writers):
-        codec._code_tier(writer, tier, coded, dict.fromkeys(GROUP_NAMES, 0.0))
+        codec._code_tier(writer, tier, coded, dict.fromkeys(GROUP_NAMES, 0.0), write=False)
     return [writer.finish() for writer in writers], coded
 
 

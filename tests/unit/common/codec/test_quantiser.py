@@ -7,6 +7,7 @@ from common.codec.quantiser import (
     UNIT,
     from_fixed,
     prefix_length,
+    prefix_lengths,
     prefix_mask,
     quantise,
     rho_level,
@@ -37,7 +38,7 @@ def test_prefix_length_shrinks_with_rho_except_for_the_root() -> None:
 
 def test_prefix_mask_takes_leading_entries_of_sent_groups() -> None:
     sent = np.array([group.name == "torso" for group in GROUPS])
-    mask = prefix_mask(np.full(len(GROUPS), 15), sent)
+    mask = prefix_mask(prefix_lengths(np.full(len(GROUPS), 15), sent))
     start = sum(group.size for group in GROUPS[:2])
     assert np.flatnonzero(mask).tolist() == list(range(start, start + 3))
 
