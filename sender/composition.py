@@ -279,7 +279,7 @@ def compose(config: SenderConfig) -> Iterator[Sender]:
         if config.metrics.metrics is not None:
             resources.enter_context(MetricsServer(config.metrics.metrics, metrics.registry))
         preview = resources.enter_context(_preview(config, source))
-        perception = PerceptionStage.load(config.tracking)
+        perception = PerceptionStage.load(config.tracking.limits(live=source.live))
         semantics = SemanticsStage.load(config.smoothing)
         rate = RateController(config.rate, source.fps)
         account, outstanding = LinkAccount(rate, metrics), Outstanding()

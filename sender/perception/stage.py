@@ -7,7 +7,7 @@ from typing import Self
 import numpy as np
 
 from common.arrays import Box, Image
-from common.frames import Camera
+from common.frames import MAX_PEOPLE, Camera
 from common.io.configuration import option
 from sender.perception.inference.crop import CropBox
 from sender.perception.inference.detector import Detection, Detector
@@ -27,7 +27,11 @@ from sender.perception.tracking.tracker import (
 )
 
 _DETECT_EVERY_FRAMES = 10
-_MAX_PEOPLE = 64
+# While there is room for more people beside those who are seen.
+_SEARCH_EVERY_FRAMES = 3
+# Without --max-people, so many people are tracked in files, if they have this share of the tallest one's height: at
+# half the height they are twice as far away, and usually passers-by.
+_PEOPLE_IN_FILES, _PROMINENT_HEIGHT_SHARE = 8, 0.4
 # Least presence of a new person.  Chosen on the development photographs (`data/photos`): with 0.4 instead of 0.5, two
 # more people are found for one false one.
 _MIN_PRESENCE = 0.4
@@ -47,11 +51,23 @@ _BOX_DEAD_BAND = 0.04
 class TrackingConfig:
     """How many people are tracked."""
 
-    max_people: int = option(1, help="people tracked at once, the most prominent first")
+    max_people: int | None = option(
+        None,
+        help="people tracked at once, the most prominent first; if not given, one before a live camera, and in images "
+        "and videos everybody with at least 0.4 of the tallest person's height, up to 8",
+    )
 
     def __post_init__(self) -> None:
-        if not 1 <= self.max_people <= _MAX_PEOPLE:
-            raise ValueError(f"--max-people must be between 1 and {_MAX_PEOPLE}, not {self.max_people}")
+        if self.max_people is not None and not 1 <= self.max_people <= MAX_PEOPLE:
+            raise ValueError(f"--max-people must be between 1 and {MAX_PEOPLE}, not {self.max_people}")
+
+    def limits(self, *, live: bool) -> TrackerConfig:
+        """The tracker's limits for a live source, or for images and videos."""
+        if self.max_people is not None:
+            return TrackerConfig(max_people=self.max_people)
+        if live:
+            return TrackerConfig(max_people=1)
+        return TrackerConfig(max_people=_PEOPLE_IN_FILES, least_height_share=_PROMINENT_HEIGHT_SHARE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,25 +94,25 @@ class PerceptionStage:
         detector: proposes boxes in whole frames.
         perception: predicts people in crops.
         verifier: decides whether a crop shows a person.
-        config: how many people are tracked.
+        limits: how many people are tracked.
     """
 
-    def __init__(self, detector: Detector, perception: Perception, verifier: Verifier, config: TrackingConfig) -> None:
+    def __init__(self, detector: Detector, perception: Perception, verifier: Verifier, limits: TrackerConfig) -> None:
         self._detector = detector
         self._perception = perception
         self._verifier = verifier
-        self._tracker = Tracker(TrackerConfig(max_people=config.max_people))
+        self._tracker = Tracker(limits)
         self._rejected_boxes: list[Box] = []
         self._frames = 0
 
     @classmethod
-    def load(cls, config: TrackingConfig) -> Self:
+    def load(cls, limits: TrackerConfig) -> Self:
         """With the shipped weights.
 
         Raises:
             WeightsError: weights are missing, damaged or of another version.
         """
-        return cls(Detector.load(), Perception.load(), Verifier.load(), config)
+        return cls(Detector.load(), Perception.load(), Verifier.load(), limits)
 
     def reset(self) -> None:
         """Drops all tracks for a new source; the detector runs on its first frame."""
@@ -122,12 +138,14 @@ class PerceptionStage:
     def _detect(self, image: Image, camera: Camera) -> None:
         """Compares tracks with fresh detections, and starts and resumes tracks.
 
-        The detector runs in every tenth frame, while there is room for more people, and while a track is in doubt.
+        The detector runs in every tenth frame; in every third one while there is room for more people; and in every
+        frame while nobody is seen, somebody has just been lost, or a track is in doubt.
         """
         due = self._frames % _DETECT_EVERY_FRAMES == 0
         if due:
             self._rejected_boxes.clear()
-        if due or self._tracker.room or self._tracker.search_due:
+        more = self._tracker.room and self._frames % _SEARCH_EVERY_FRAMES == 0
+        if due or more or self._tracker.search_due:
             detections = self._detector.find(image)
             self._tracker.compare(detections)
             unmatched = self._tracker.unmatched(detections)

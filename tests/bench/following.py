@@ -32,8 +32,9 @@ from sender.perception.inference.detector import Detection, Detector
 from sender.perception.inference.predictor import Perception
 from sender.perception.inference.refine_boxes import person_box
 from sender.perception.inference.verifier import Verifier
-from sender.perception.stage import PerceptionStage, TrackingConfig
+from sender.perception.stage import PerceptionStage
 from sender.perception.tracking.boxes import intersection_over_union
+from sender.perception.tracking.tracker import TrackerConfig
 from tests.bench import report
 from tests.bench.tilted_clips import KINDS, ClipRenderer, TiltedClip
 
@@ -196,7 +197,7 @@ def measure(renderer: ClipRenderer, seed: int, count: int, folder: Path) -> list
         WeightsError: weights are missing or of another version.
     """
     detector = CountingDetector(Detector.load())
-    stage = PerceptionStage(detector, Perception.load(), Verifier.load(), TrackingConfig())
+    stage = PerceptionStage(detector, Perception.load(), Verifier.load(), TrackerConfig(max_people=1))
     scores = []
     for number in range(count):
         clip = renderer.clip(seed, number, folder)

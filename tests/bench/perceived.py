@@ -16,7 +16,8 @@ from sender.perception.inference.predictor import Perception
 from sender.perception.inference.verifier import Verifier
 from sender.perception.network.network import PerceptionNet
 from sender.perception.network.output import PerceptionOutput
-from sender.perception.stage import ObservedPerson, PerceptionStage, TrackingConfig
+from sender.perception.stage import ObservedPerson, PerceptionStage
+from sender.perception.tracking.tracker import TrackerConfig
 from sender.semantics.smoothing import SmoothingConfig
 from sender.semantics.stage import SemanticsStage
 from tests.bench.crops import camera_of, coarse_mask
@@ -88,7 +89,7 @@ class FrameSender:
     """
 
     def __init__(self, max_people: int = 1, detector: Detector | None = None) -> None:
-        tracking = TrackingConfig(max_people=max_people)
+        tracking = TrackerConfig(max_people=max_people)
         self._perception = PerceptionStage(detector or Detector.load(), Perception.load(), Verifier.load(), tracking)
         self._semantics = SemanticsStage.load(SmoothingConfig())
         self._source = ""

@@ -22,7 +22,8 @@ from sender.perception.inference.detector import Detector
 from sender.perception.inference.predictor import Perception
 from sender.perception.inference.verifier import Verifier
 from sender.perception.network.network import PerceptionNet
-from sender.perception.stage import PerceptionStage, TrackingConfig
+from sender.perception.stage import PerceptionStage
+from sender.perception.tracking.tracker import TrackerConfig
 from tests.bench import report
 from tests.bench.perceived import demo_frames
 from tests.bench.stages import WARM_UP, Figures, Stopwatch, TimedDetector
@@ -79,7 +80,7 @@ def measure(frames: Iterator[CapturedFrame]) -> Figures:
     watch = Stopwatch()
     perception, verifier = Perception.load(), Verifier.load()
     watch_parts(perception.net, verifier, watch)
-    stage = PerceptionStage(TimedDetector(Detector.load(), watch), perception, verifier, TrackingConfig())
+    stage = PerceptionStage(TimedDetector(Detector.load(), watch), perception, verifier, TrackerConfig(max_people=1))
     seen = count = 0
     for frame in map(enlarged, frames):
         with watch.time("perception"):

@@ -32,6 +32,9 @@ _MIN_SPEED = 0.04
 # A lost track's box is extrapolated for so many frames.
 _EXTRAPOLATED_FRAMES = 5
 
+# The detector looks for a person who was lost in each of so many frames.
+_SEARCHED_FRAMES = 15
+
 # Costs of an assignment; a pair at `_IMPOSSIBLE` is never assigned.
 _IMPOSSIBLE = 1e3
 _APPEARANCE_COST = 5.0
@@ -48,11 +51,13 @@ class TrackerConfig:
 
     Args:
         max_people: tracks at a time.
+        least_height_share: a person of a smaller share of the tallest one's height gets no track.
         forget_frames: a person who is not seen for longer gets a new identity on return.
         min_confidence: below it, the person of a track is not seen in that frame.
     """
 
     max_people: int = 1
+    least_height_share: float = 0.0
     forget_frames: int = 50
     min_confidence: float = 0.3
 
@@ -146,7 +151,9 @@ class Tracker:
 
     @property
     def search_due(self) -> bool:
-        """Whether a track is in doubt, so that the detector must search at once."""
+        """Whether the detector must search at once: nobody is seen, someone was just lost, or a track is in doubt."""
+        if not self.seen or any(1 <= track.unseen_frames <= _SEARCHED_FRAMES for track in self._tracks):
+            return True
         return any(track.doubt.search_due for track in self.seen)
 
     @property
@@ -180,6 +187,9 @@ class Tracker:
 
         A candidate that shows all of a person whose track covers only a part (legs, say) replaces the track's box.
         """
+        boxes = [track.box for track in self.seen] + [candidate.box for candidate in candidates]
+        tallest = max(map(_height, boxes), default=0.0)
+        candidates = [item for item in candidates if _height(item.box) >= self.config.least_height_share * tallest]
         ordered = sorted(candidates, key=lambda item: prominence(item.box, item.score, width, height), reverse=True)
         new: list[Candidate] = []
         for candidate in ordered:
@@ -310,3 +320,7 @@ def _match_cost(track: Track, box: Box) -> float:
     if iou < _MIN_IOU and centre_distance > _MAX_CENTRE_DISTANCE * growth:
         return _IMPOSSIBLE
     return 1.0 - iou + centre_distance + _SIZE_COST * size_ratio
+
+
+def _height(box: Box) -> float:
+    return float(box[3] - box[1])

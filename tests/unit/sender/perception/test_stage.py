@@ -16,6 +16,7 @@ from sender.perception.inference.verifier import Verifier, VerifierConfig, Verif
 from sender.perception.network.network import PerceptionConfig, PerceptionNet
 from sender.perception.network.output import PerceptionOutput
 from sender.perception.stage import PerceptionStage, TrackingConfig, smoothed_box
+from sender.perception.tracking.tracker import TrackerConfig
 
 TINY = PerceptionConfig(size=32, width=24, depth=2, heads=3, quarter=16, eighth=16, keypoint_width=16)
 CAMERA = Camera(320, 240, 400.0)
@@ -86,7 +87,7 @@ def stage_for(people: int) -> tuple[PerceptionStage, BlockDetector]:
 
 def staged(detector: Detector, people: int = 1, verifier: Verifier | None = None) -> PerceptionStage:
     perception = BlockPerception(PerceptionNet(TINY))
-    return PerceptionStage(detector, perception, verifier or BlockVerifier(), TrackingConfig(max_people=people))
+    return PerceptionStage(detector, perception, verifier or BlockVerifier(), TrackerConfig(max_people=people))
 
 
 def test_empty_frame_has_no_people() -> None:
@@ -211,7 +212,7 @@ GROWS_AFTER_CALLS = 8
 def test_box_that_grows_is_given_up_and_the_person_found_again() -> None:
     detector = BlockDetector()
     perception = UnlocatedPerception(PerceptionNet(TINY))
-    stage = PerceptionStage(detector, perception, BlockVerifier(), TrackingConfig())
+    stage = PerceptionStage(detector, perception, BlockVerifier(), TrackerConfig())
     seen = []
     for _ in range(20):
         people = stage.process(with_person(160), CAMERA)
@@ -317,7 +318,25 @@ def test_box_within_dead_band_does_not_move() -> None:
     assert smoothed_box(old, old + 50) == pytest.approx(old + 30)
 
 
-@pytest.mark.parametrize("people", [0, 65])
+def test_limits_without_max_people() -> None:
+    assert TrackingConfig().limits(live=True) == TrackerConfig(max_people=1)
+    assert TrackingConfig(max_people=3).limits(live=False) == TrackerConfig(max_people=3)
+    in_files = TrackingConfig().limits(live=False)
+    assert in_files.max_people > 4 and 0 < in_files.least_height_share < 1
+
+
+def test_detector_searches_in_every_third_frame_while_there_is_room() -> None:
+    stage, detector = stage_for(2)
+    for _ in range(9):
+        assert len(stage.process(with_person(100), CAMERA)) == 1
+    assert detector.calls == 3
+    calls = detector.calls
+    for _ in range(3):
+        stage.process(EMPTY, CAMERA)
+    assert detector.calls >= calls + 2
+
+
+@pytest.mark.parametrize("people", [0, 33])
 def test_max_people_is_checked(people: int) -> None:
     with pytest.raises(ValueError, match="--max-people"):
         TrackingConfig(max_people=people)

@@ -43,6 +43,24 @@ def test_one_person_keeps_one_identity() -> None:
         assert list(frame(tracker, [box_at(x)])) == [0]
 
 
+def test_passers_by_of_a_small_share_of_the_height_get_no_track() -> None:
+    tracker = Tracker(TrackerConfig(max_people=8, least_height_share=0.4))
+    assert len(frame(tracker, [box_at(100), box_at(300, height=60), box_at(500, height=70)])) == 2
+    assert len(frame(tracker, [box_at(100), box_at(300, height=60), box_at(500, height=70)])) == 2
+
+
+def test_search_is_due_while_nobody_is_seen_and_after_a_loss() -> None:
+    tracker = Tracker(TrackerConfig(max_people=2))
+    assert tracker.search_due
+    frame(tracker, [box_at(100), box_at(400)])
+    assert not tracker.search_due
+    frame(tracker, [box_at(100)])
+    assert tracker.search_due
+    for _ in range(20):
+        frame(tracker, [box_at(100)])
+    assert not tracker.search_due
+
+
 def test_crossing_people_keep_their_identities() -> None:
     tracker = Tracker(TrackerConfig(max_people=2))
     first = frame(tracker, [box_at(100, 180), box_at(500, 230)])
