@@ -11,10 +11,11 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from common.body.model import BodyParameters
 from common.body.rotations import axis_angle_to_matrix
-from sender.perception.inference.predictor import as_images
+from sender.perception.inference.predictor import as_images, resized
 
 # Crop units: outside of the crop, also when it is mirrored.
 _OUTSIDE = -9.0
@@ -71,6 +72,19 @@ class CropBatch:
         """(B, 3): u, v of the pelvis in the crop, log of the extent (pinhole camera: z / focal = extent)."""
         centre = self.translation[:, :2] / self.extent[:, None] + 0.5
         return torch.cat([centre, self.extent.log()[:, None]], dim=1)
+
+    def resized(self, side: int) -> Self:
+        """The crops resampled to `side` pixels, with their maps; depth and parts are not interpolated."""
+        cells = (side // 2, side // 2)
+        if self.image.shape[-1] == side:
+            return self
+        return replace(
+            self,
+            image=resized(self.image, side).contiguous(memory_format=torch.channels_last),
+            mask=resized(self.mask[:, None], cells[0])[:, 0],
+            depth=functional.interpolate(self.depth[:, None], cells)[:, 0],
+            part=functional.interpolate(self.part[:, None].to(torch.uint8), cells)[:, 0].long(),
+        )
 
     def parameters(self) -> BodyParameters:
         """The bodies with the pelvis at the origin."""

@@ -93,11 +93,15 @@ def match(boxes_n4: FloatArray, crowds_m4: FloatArray, found_d4: FloatArray) -> 
         if best >= 0 and iou[row, best] >= _IOU:
             person[row] = best
             iou[:, best] = 0.0
+    return person, (person >= 0) | ~in_crowd(found_d4, crowds_m4)
+
+
+def in_crowd(found_d4: FloatArray, crowds_m4: FloatArray) -> BoolArray:
+    """(d,) detections of which more than half lies in a crowd's box."""
     low = np.maximum(found_d4[:, None, :2], crowds_m4[None, :, :2])
     high = np.minimum(found_d4[:, None, 2:], crowds_m4[None, :, 2:])
     area = (found_d4[:, 2:] - found_d4[:, :2]).prod(axis=1).clip(1e-6)
-    in_crowd = ((high - low).clip(0).prod(axis=2) / area[:, None] > _IN_CROWD).any(axis=1)
-    return person, (person >= 0) | ~in_crowd
+    return np.asarray(((high - low).clip(0).prod(axis=2) / area[:, None] > _IN_CROWD).any(axis=1))
 
 
 @torch.no_grad()

@@ -76,7 +76,8 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
         "--images", type=int, help="train on this many crops instead of for --minutes; 0 only evaluates"
     )
     parser.add_argument("--network", choices=NETWORKS, default="cpu", help="size of the network (default: %(default)s)")
-    parser.add_argument("--size", type=int, help="side of the crops, as rendered (default: the network's own)")
+    parser.add_argument("--size", type=int, help="side of the crops; rendered ones are resampled (the network's)")
+    parser.add_argument("--start", type=Path, metavar="DIR", help="start from the averaged weights of this training")
     parser.add_argument("--rate", type=float, default=8e-4, help="peak learning rate (default: %(default)g)")
     parser.add_argument(
         "--negative", type=float, default=0.08, help="share of negative crops, which show no person (%(default)g)"
@@ -123,17 +124,18 @@ def training_batches(
     rng = np.random.default_rng(seed)
     generator = torch.Generator().manual_seed(seed)
     composer = FrameComposer([], rng, side)
-    view = PanoramaFrames(PhotographDataset(photographs, "train"), rng, side).view if photographs else None
+    dataset = CropDataset(data, "train")
+    view = PanoramaFrames(PhotographDataset(photographs, "train"), rng, dataset.side).view if photographs else None
     while True:
-        dataset = CropDataset(data, "train")
         order = rng.permutation(len(dataset))[:_CROPS_PER_LISTING]
         for start in range(0, len(order) - size + 1, size):
             arrays = dataset.batch(np.sort(order[start : start + size]))
             if view:
                 for row in np.flatnonzero(rng.random(size) < _PLACED_SHARE):
                     arrays["image"][row] = before_place(arrays["image"][row], arrays["mask"][row], view())
-            crops = crop_batch(arrays)
+            crops = crop_batch(arrays).resized(side)
             yield augment(_with_negatives(crops, rng.random(len(crops)) < negative, composer), generator)
+        dataset = CropDataset(data, "train")
 
 
 def _with_negatives(batch: CropBatch, negative: BoolArray, composer: FrameComposer) -> CropBatch:
@@ -143,11 +145,11 @@ def _with_negatives(batch: CropBatch, negative: BoolArray, composer: FrameCompos
     return with_negatives(batch, torch.from_numpy(negative), images)
 
 
-def validation_batches(data: Sequence[Path], size: int = 64, limit: int = 1024) -> Iterator[CropBatch]:
-    """The first `limit` crops of the validation split."""
+def validation_batches(data: Sequence[Path], side: int, size: int = 64, limit: int = 1024) -> Iterator[CropBatch]:
+    """The first `limit` crops of the validation split, resampled to `side` pixels."""
     dataset = CropDataset(data, "val")
     for start in range(0, min(len(dataset), limit), size):
-        yield crop_batch(dataset.batch(np.arange(start, min(start + size, len(dataset)))))
+        yield crop_batch(dataset.batch(np.arange(start, min(start + size, len(dataset))))).resized(side)
 
 
 def photograph_batches(
@@ -190,7 +192,7 @@ class MixedLoss:
 def scores_of(options: argparse.Namespace, net: torch.nn.Module, side: int, limit: int) -> dict[str, float]:
     """Scores of the validation splits: `limit` rendered crops, and photographs if there are any."""
     kinematics = KeypointKinematics(BodyModel.load()).to(device_of(net))
-    scores = evaluate(net, validation_batches(options.data, limit=limit), kinematics)
+    scores = evaluate(net, validation_batches(options.data, side, limit=limit), kinematics)
     if options.photographs:
         scores |= keypoint_scores(net, crops_in_boxes(PhotographDataset(options.photographs, "val"), side))
     return scores
@@ -213,16 +215,30 @@ def initial_network(options: argparse.Namespace, device: torch.device) -> Percep
     config = NETWORKS[options.network]
     config = replace(config, size=options.size or config.size)
     net = PerceptionNet(config).to(device).to(memory_format=torch.channels_last)
-    if options.shipped:
-        net.load_state_dict(load_weights(WEIGHTS_NAME, architecture(config)))
+    if options.start:
+        average = AveragedNetwork(net)
+        average.load_state_dict(load_checkpoint(options.start / "checkpoint.pt")["average"])
+        net.load_state_dict(average.network.state_dict())
+    elif options.shipped:
+        net.load_state_dict(load_weights(WEIGHTS_NAME))
     elif options.pretrained:
         pretrained.transplant(pretrained.fetch(options.pretrained), net)
     return net
 
 
-def images_before(shipped: bool) -> int:
+def images_before(options: argparse.Namespace) -> int:
     """Number of crops that the starting weights were trained on."""
-    return int(read_manifest()[WEIGHTS_NAME].recipe["images_seen"]) if shipped else 0
+    if options.start:
+        state = load_checkpoint(options.start / "checkpoint.pt")
+        return int(state["facts"]["before"] + state["samples"])
+    return int(read_manifest()[WEIGHTS_NAME].recipe["images_seen"]) if options.shipped else 0
+
+
+def from_shipped(options: argparse.Namespace) -> bool:
+    """Whether the training goes back to the package's weights."""
+    if options.start:
+        return bool(load_checkpoint(options.start / "checkpoint.pt")["facts"]["shipped"])
+    return bool(options.shipped)
 
 
 def train(options: argparse.Namespace) -> None:
@@ -251,7 +267,7 @@ def train(options: argparse.Namespace) -> None:
         checkpoint,
         workers=workers,
         resume=options.resume and checkpoint.exists(),
-        facts={"config": asdict(net.config), "before": images_before(options.shipped)},
+        facts={"config": asdict(net.config), "before": images_before(options), "shipped": from_shipped(options)},
         without=[options.without] if options.without else [],
         evaluate=lambda average: scores_of(options, average, net.config.size, limit=512),
     )
@@ -289,14 +305,14 @@ def export(options: argparse.Namespace) -> None:
     average = AveragedNetwork(PerceptionNet(config))
     average.load_state_dict(state["average"])
     if options.blend != 1.0:
-        if not facts["before"] or not 0.0 < options.blend < 1.0:
+        if not facts["shipped"] or not 0.0 < options.blend < 1.0:
             raise UsageError("--blend takes a share between 0 and 1 of a training that began with --shipped")
-        blend(average.network, load_weights(WEIGHTS_NAME, architecture(config)), 1.0 - options.blend)
+        blend(average.network, load_weights(WEIGHTS_NAME), 1.0 - options.blend)
     in_service = FlipAugmentation(average.network)
-    threshold = best_mask_threshold(in_service, validation_batches(options.data))
+    threshold = best_mask_threshold(in_service, validation_batches(options.data, config.size))
     shift_mask_threshold(average.network, threshold)
     scores = scores_of(options, in_service, config.size, limit=1024)
-    flags = " --shipped" if facts["before"] else ""
+    flags = " --shipped" if facts["shipped"] else ""
     flags += " --photographs photographs" if options.photographs else ""
     flags += f" --blend {options.blend:g}" if options.blend != 1.0 else ""
     recipe = {

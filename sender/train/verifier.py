@@ -1,20 +1,22 @@
 """Trains the verifier: whether a crop that the detector proposes shows a person.
 
-Frames are composed of rendered people and distractors (`sender.train.detector_frames`).  The detector proposes boxes
-from a low score on, and perception refines each box, as in use.  A crop shows a person if the refined box has an IoU of
-at least 0.5 with a person's.
+Frames are composed of rendered people and distractors (`sender.train.detector_frames`), and with --photographs also
+pictures with person boxes (`openimages`; validation has those of `people` too).  The detector proposes boxes from a low
+score on, and perception refines each box, as in use.  A crop shows a person if the refined box has an IoU of at least
+0.5 with a person's.
 
 The people must be new to perception, which is more certain of people it was trained on: render a data set with a seed
 of its own.  CPU recipe: 1,000 training and 200 validation frames of 8,192 and 768 crops take ten minutes on two cores,
 nearly all of it for detector and perception, whose outputs are kept in --out.  --export also writes the weights.
 
 Examples:
-  python -m sender.train.verifier --data unseen --export
+  python -m sender.train.verifier --data unseen --frames 500 --photographs photographs --export
   python -m sender.train.verifier --data unseen --out runs/verifier --frames 100
   python -m sender.train.verifier --data unseen --seed 1 --export --weights /tmp/weights
 """
 
 import argparse
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,7 +26,7 @@ from scipy.stats import mannwhitneyu
 from torch import Tensor
 from torch.nn import functional
 
-from common.arrays import FloatArray, Image
+from common.arrays import FloatArray
 from common.errors import exit_code_of
 from common.io.atomic_write import atomic_replacement
 from common.synthetic.dataset.shards import CropDataset
@@ -44,7 +46,9 @@ from sender.perception.inference.verifier import (
     evidence,
     log_odds,
 )
-from sender.train.detector_frames import FrameComposer
+from sender.train.detector_scores import in_crowd
+from sender.train.photographs import PhotographDataset
+from sender.train.verifier_frames import VerifierFrame, composed_frames, photograph_frames
 
 # Below this score the detector is nearly always wrong.
 _MIN_PROPOSAL_SCORE = 0.08
@@ -64,11 +68,13 @@ class Examples:
         evidence: (N, EVIDENCE).
         person: (N,) 1 where the crop shows a person, else 0.
         score: (N,) the detector's.
+        frames: number of frames that they are from.
     """
 
     evidence: Tensor
     person: Tensor
     score: Tensor
+    frames: int
 
 
 def parse(arguments: list[str] | None = None) -> argparse.Namespace:
@@ -80,51 +86,76 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument(
         "--frames", type=int, default=1000, help="training frames; a fifth as many for validation (%(default)s)"
     )
-    parser.add_argument("--size", type=int, default=416, help="side of the frames (default: %(default)s)")
+    parser.add_argument("--photographs", type=Path, metavar="DIR", help="also this folder of sender.train.photographs")
+    parser.add_argument(
+        "--no-summary", action="store_true", help="read perception's uncertainties only, not its trunk's statistics"
+    )
+    parser.add_argument("--size", type=int, default=416, help="side of composed frames (default: %(default)s)")
     parser.add_argument("--threads", type=int, default=2, help="CPU threads (default: %(default)s)")
     parser.add_argument("--seed", type=int, default=0, help="of all randomness (default: %(default)s)")
     add_result_flags(parser, export_help="also write the weights and their scores")
     return parser.parse_args(arguments)
 
 
+def frames_of(options: argparse.Namespace, split: Split, count: int) -> Iterator[VerifierFrame]:
+    """`count` composed frames, and all photographs of the split that perception was not trained on."""
+    rng = np.random.default_rng([options.seed, split == "train"])
+    datasets = [CropDataset([directory], split) for directory in options.data]
+    yield from composed_frames(datasets, rng, options.size, count)
+    if options.photographs:
+        photographs = PhotographDataset(options.photographs, "train" if split == "train" else "val")
+        yield from photograph_frames(photographs, "openimages", rng)
+        if split != "train":
+            yield from photograph_frames(photographs, "people", rng)
+
+
 def gather(options: argparse.Namespace, split: Split, frames: int) -> Examples:
-    """Examples from composed frames, or from `--out` if they were gathered before."""
-    file = options.out / f"examples-{split}-{options.seed}-{frames}.npz"
+    """Examples from `frames_of`, or from `--out` if they were gathered before."""
+    kind = "-photographs" if options.photographs else ""
+    file = options.out / f"examples-{split}-{options.seed}-{frames}{kind}.npz"
     if not file.exists():
-        rng = np.random.default_rng([options.seed, split == "train"])
-        composer = FrameComposer([CropDataset([directory], split) for directory in options.data], rng, options.size)
         detector, perception = Detector.load(), Perception.load()
         detector.threshold = _MIN_PROPOSAL_SCORE
         rows = [torch.zeros(0, EVIDENCE + 2)]
-        for number in range(frames):
-            rows.append(_examples_of_frame(detector, perception, *composer.frame()))
+        for number, frame in enumerate(frames_of(options, split, frames)):
+            rows.append(_examples_of_frame(detector, perception, frame))
             if number % 100 == 0:
                 print(f"{split}: {number} frames, {sum(map(len, rows))} examples", flush=True)
         options.out.mkdir(parents=True, exist_ok=True)
         with atomic_replacement(file) as partial, open(partial, "wb") as output:
-            np.savez(output, rows=torch.cat(rows).numpy())
-    rows_NX = torch.from_numpy(np.load(file)["rows"])
-    return Examples(rows_NX[:, :EVIDENCE], *rows_NX[:, EVIDENCE:].unbind(1))
+            np.savez(output, rows=torch.cat(rows).numpy(), frames=number + 1)
+    arrays = np.load(file)
+    rows_NX = torch.from_numpy(arrays["rows"])
+    person, score = rows_NX[:, EVIDENCE:].unbind(1)
+    return Examples(rows_NX[:, :EVIDENCE], person, score, int(arrays["frames"]))
 
 
-def _examples_of_frame(detector: Detector, perception: Perception, image: Image, people: FloatArray) -> Tensor:
-    """(n, EVIDENCE + 2) rows of evidence, person, score."""
-    proposals = detector.find(image)[:_MAX_PROPOSALS]
+def _examples_of_frame(detector: Detector, perception: Perception, frame: VerifierFrame) -> Tensor:
+    """(n, EVIDENCE + 2) rows of evidence, person, score; proposals in a crowd that match nobody are left out."""
+    proposals = detector.find(frame.image)[:_MAX_PROPOSALS]
     if not proposals:
         return torch.zeros(0, EVIDENCE + 2)
-    refined = refine_boxes(perception, image, [proposal.box for proposal in proposals])
+    refined = refine_boxes(perception, frame.image, [proposal.box for proposal in proposals])
     boxes = torch.from_numpy(np.stack(refined.person_boxes()))
-    iou = pairwise_iou(boxes, torch.from_numpy(people)).amax(dim=1) if len(people) else torch.zeros(len(boxes))
+    iou = largest_iou(boxes, frame.people)
     scores = torch.tensor([proposal.score for proposal in proposals])
     columns = torch.stack([(iou >= _POSITIVE_IOU).float(), scores], dim=1)
-    clear = (iou >= _POSITIVE_IOU) | (iou <= _NEGATIVE_IOU)
+    crowded = torch.from_numpy(in_crowd(boxes.numpy(), frame.crowds))
+    clear = (iou >= _POSITIVE_IOU) | ((iou <= _NEGATIVE_IOU) & ~crowded)
     return torch.cat([evidence(refined.output), columns], dim=1)[clear]
 
 
-def fit(examples: Examples, seed: int) -> VerifierNet:
+def largest_iou(boxes_d4: Tensor, people_n4: FloatArray) -> Tensor:
+    """(d,) IoU of each box with the person that it overlaps most; 0 without people."""
+    if not len(people_n4):
+        return torch.zeros(len(boxes_d4))
+    return pairwise_iou(boxes_d4, torch.from_numpy(people_n4)).amax(dim=1)
+
+
+def fit(examples: Examples, seed: int, config: VerifierConfig | None = None) -> VerifierNet:
     """The network after `_EPOCHS` epochs of cross-entropy on its posterior, whose prior is the detector's score."""
     torch.manual_seed(seed)
-    net = VerifierNet(VerifierConfig())
+    net = VerifierNet(config or VerifierConfig())
     steps = _EPOCHS * (len(examples.person) // _BATCH)
     optimiser = torch.optim.AdamW(net.parameters(), lr=2e-3, weight_decay=0.05)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, max_lr=2e-3, total_steps=max(steps, 1))
@@ -142,7 +173,7 @@ def fit(examples: Examples, seed: int) -> VerifierNet:
 
 
 @torch.no_grad()
-def scores_of(net: VerifierNet, examples: Examples, frames: int) -> dict[str, float]:
+def scores_of(net: VerifierNet, examples: Examples) -> dict[str, float]:
     """ROC AUC, share of people kept and false positives a frame: of the verifier, and of the detector alone."""
     posterior = (net(examples.evidence) + log_odds(examples.score)).sigmoid()
     person = examples.person > 0.5
@@ -153,8 +184,8 @@ def scores_of(net: VerifierNet, examples: Examples, frames: int) -> dict[str, fl
         "auc_detector": round(area_under_curve(examples.score, person), 4),
         "kept": round(float((kept & person).sum() / person.sum()), 4),
         "kept_detector": round(float((kept_by_detector & person).sum() / person.sum()), 4),
-        "false_per_frame": round(float((kept & ~person).sum()) / frames, 4),
-        "false_per_frame_detector": round(float((kept_by_detector & ~person).sum()) / frames, 4),
+        "false_per_frame": round(float((kept & ~person).sum()) / examples.frames, 4),
+        "false_per_frame_detector": round(float((kept_by_detector & ~person).sum()) / examples.frames, 4),
     }
 
 
@@ -172,13 +203,14 @@ def train(options: argparse.Namespace) -> None:
     val_frames = max(options.frames // 5, 1)
     examples = gather(options, "train", options.frames)
     val = gather(options, "val", val_frames)
-    net = fit(examples, options.seed)
-    scores = scores_of(net, val, val_frames)
+    net = fit(examples, options.seed, VerifierConfig(summary=bool(options.photographs) and not options.no_summary))
+    scores = scores_of(net, val)
     print(f"{len(examples.person)} examples, {float(examples.person.mean()):.0%} of them people: {scores}")
     write_json(options.json or options.out / "scores.json", {"scores": scores, "examples": len(examples.person)})
     if options.export:
+        flags = " --photographs photographs" if options.photographs else ""
         recipe = {
-            "command": f"python -m sender.train.verifier --frames {options.frames} --size {options.size}",
+            "command": f"python -m sender.train.verifier --frames {options.frames} --size {options.size}{flags}",
             "examples": len(examples.person),
             "split": "val",
         }

@@ -36,6 +36,11 @@ class CropDataset:
     def __len__(self) -> int:
         return int(self._ends[-1])
 
+    @property
+    def side(self) -> int:
+        """Side of the crops, pixels."""
+        return int(self._shards[0]["image"].shape[1])
+
     def batch(self, indices: npt.ArrayLike, fields: Sequence[str] = tuple(CROP_FIELDS)) -> Batch:
         """Copies of the crops with the given indices: field → (N, …).
 

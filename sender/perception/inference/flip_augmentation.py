@@ -1,16 +1,16 @@
-"""Test-time augmentation: the mean of the predictions for each crop and for its mirror image, both enlarged by 1/8.
+"""Test-time augmentation: the mean of the predictions for each crop and for its mirror image.
 
 The network is not symmetric by construction, so its errors on an image and on the mirror image are partly independent.
-By the law of total variance, the mean's variance grows by (a − b)²/4 where the predictions a and b differ.  The network
-was trained on crops with random margins and is more accurate on people an eighth larger, although enlarging adds no
-detail (Touvron et al., "Fixing the train-test resolution discrepancy", 2019); the model card has the measurements.
+By the law of total variance, the mean's variance grows by (a − b)²/4 where the predictions a and b differ.
+
+Keypoints are read at the highest peak of the mean heat map instead of averaging over all of it: where a map has two
+peaks, such as those of the left and the right knee, their mean is at neither.
 """
 
 from dataclasses import fields, replace
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
 from common.body.anatomy import (
     MIRROR_SIGNS,
@@ -21,15 +21,13 @@ from common.body.anatomy import (
     MIRRORED_REGIONS,
 )
 from common.body.rotations import rotation_6d_to_matrix
+from sender.perception.network.keypoints import peak_positions
 from sender.perception.network.network import PerceptionNet
 from sender.perception.network.output import PerceptionOutput
 
 # Signs under mirroring: of a rotation's first two columns under M R M, and of a mask's (area, x, y, xx, yy, xy).
 _ROTATION_SIGNS = (1.0, -1.0, -1.0, -1.0, 1.0, 1.0)
 _MOMENT_SIGNS = (1.0, -1.0, 1.0, 1.0, 1.0, -1.0)
-_MAP_STRIDES = {"heat_logits": 4, "depth": 2, "mask_logits": 2, "part_logits": 2}
-_ENLARGEMENT = 1.125
-_PATCH_PX = 16
 
 
 class FlipAugmentation(nn.Module):
@@ -44,27 +42,12 @@ class FlipAugmentation(nn.Module):
         self.net = net
 
     def forward(self, image_B3SS: Tensor) -> PerceptionOutput:
-        count, side = len(image_B3SS), image_B3SS.shape[-1]
+        count = len(image_B3SS)
         both = torch.cat([image_B3SS, image_B3SS.flip(-1)])
-        enlarged_side = _PATCH_PX * round(_ENLARGEMENT * side / _PATCH_PX)
-        enlarged = functional.interpolate(
-            both, size=(enlarged_side, enlarged_side), mode="bilinear", align_corners=False
-        )
-        output = _with_maps_of(side, self.net(enlarged.contiguous(memory_format=torch.channels_last)))
-        return mean(output[:count], mirrored(output[count:]))
-
-
-def _with_maps_of(side: int, output: PerceptionOutput) -> PerceptionOutput:
-    """The output with its maps resampled to their resolution for crops of `side` pixels."""
-
-    def resized(name: str) -> Tensor:
-        maps = getattr(output, name)
-        cells = side // _MAP_STRIDES[name]
-        stacked = maps if maps.ndim == 4 else maps[:, None]
-        resampled = functional.interpolate(stacked, size=(cells, cells), mode="bilinear", align_corners=False)
-        return resampled if maps.ndim == 4 else resampled[:, 0]
-
-    return replace(output, **{name: resized(name) for name in _MAP_STRIDES})
+        output = self.net(both.contiguous(memory_format=torch.channels_last))
+        average = mean(output[:count], mirrored(output[count:]))
+        attention = self.net.keypoints.attend(average.heat_logits.float())
+        return replace(average, keypoints_2d=peak_positions(attention))
 
 
 def mirrored(output: PerceptionOutput) -> PerceptionOutput:

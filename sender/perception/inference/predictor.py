@@ -8,6 +8,7 @@ from typing import Any, Self
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from common.arrays import ByteArray
 from common.errors import WeightsError
@@ -70,16 +71,25 @@ class Perception:
 
     @torch.inference_mode()
     def observe(self, crops: Sequence[ByteArray]) -> PerceptionOutput:
-        """Predicts crops (S, S, 3) uint8 RGB as one batch.
+        """Predicts square crops (S, S, 3) uint8 RGB as one batch; those of another side than `size` are resampled.
 
         Raises:
-            ValueError: there is no crop, or one is not of `size`.
+            ValueError: there is no crop, one is not square, or they differ in size.
         """
-        if not crops or any(crop.shape != (self.size, self.size, 3) for crop in crops):
-            raise ValueError(f"expected crops of {self.size}×{self.size}×3, got {[crop.shape for crop in crops]}")
+        shapes = {crop.shape for crop in crops}
+        if len(shapes) != 1 or any(len(shape) != 3 or shape[0] != shape[1] or shape[2] != 3 for shape in shapes):
+            raise ValueError(f"expected square crops of one size in RGB, got {sorted(shapes)}")
         with fast_autocast():
-            output: PerceptionOutput = self._flip_augmentation(as_images(np.stack(crops)))
+            output: PerceptionOutput = self._flip_augmentation(resized(as_images(np.stack(crops)), self.size))
         return output
+
+
+def resized(images_BCHW: Tensor, side: int) -> Tensor:
+    """Square images or maps (B, C, H, H) resampled to (B, C, side, side)."""
+    if images_BCHW.shape[-1] == side:
+        return images_BCHW
+    reduced = images_BCHW.shape[-1] > side
+    return functional.interpolate(images_BCHW, (side, side), mode="bilinear", align_corners=False, antialias=reduced)
 
 
 def as_images(crops: ByteArray) -> Tensor:

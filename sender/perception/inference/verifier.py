@@ -1,8 +1,8 @@
 """The verifier: a second-stage classifier that decides whether a crop shows a person.
 
 The detector works on a small frame and confuses trees or bags with people.  Perception works on a crop at higher
-resolution, and on a negative crop its heat maps have no narrow peaks.  The verifier reads only perception's
-uncertainties and none of its predictions, so that it transfers from rendered frames to photographs.
+resolution, and on a negative crop its heat maps have no narrow peaks.  The verifier reads perception's uncertainties
+and, if it is trained on photographs too, the statistics of its trunk, but none of its predictions.
 
 Shapes: B crops, J = 17 keypoints.
 """
@@ -20,15 +20,18 @@ from torch.nn import functional
 from common.arrays import FloatArray
 from common.weights.loader import WEIGHTS_DIRECTORY, load_into, recorded_config
 from sender.perception.network.keypoints import KEYPOINTS
-from sender.perception.network.output import PARTS, PerceptionOutput
+from sender.perception.network.output import PARTS, SUMMARY, PerceptionOutput
 
 WEIGHTS_NAME = "verifier"
-EVIDENCE = 4 * KEYPOINTS + (PARTS - 1) + 5
+UNCERTAINTIES = 4 * KEYPOINTS + (PARTS - 1) + 5
+EVIDENCE = UNCERTAINTIES + SUMMARY
 _KIND = "verifier-mlp-1"
 
 
 def evidence(output: PerceptionOutput) -> Tensor:
-    """Perception's uncertainties, (B, EVIDENCE): of each keypoint and body region, of the pose and of the mask."""
+    """(B, EVIDENCE): perception's uncertainties of each keypoint and body region, of the pose and of the mask; then its
+    trunk's statistics.
+    """
     person = output.mask_logits.sigmoid()
     sections = (
         output.visible_logit,
@@ -41,6 +44,7 @@ def evidence(output: PerceptionOutput) -> Tensor:
         output.camera_log_variance.mean(dim=1, keepdim=True) * 0.5 + 2,
         output.depth_log_variance[:, None] * 0.5 + 2,
         (2 * person - 1).abs().mean(dim=(-2, -1))[:, None] * 10 - 8,
+        output.summary,
     )
     return torch.cat([section.float() for section in sections], dim=1)
 
@@ -51,9 +55,11 @@ class VerifierConfig:
 
     Args:
         hidden: width of the hidden layer.
+        summary: whether it reads the trunk's statistics beside the uncertainties.
     """
 
     hidden: int = 24
+    summary: bool = False
 
 
 class VerifierNet(nn.Module):
@@ -62,12 +68,13 @@ class VerifierNet(nn.Module):
     def __init__(self, config: VerifierConfig) -> None:
         super().__init__()
         self.config = config
-        self.norm = nn.BatchNorm1d(EVIDENCE, affine=False)
-        self.hidden = nn.Linear(EVIDENCE, config.hidden)
+        self.inputs = EVIDENCE if config.summary else UNCERTAINTIES
+        self.norm = nn.BatchNorm1d(self.inputs, affine=False)
+        self.hidden = nn.Linear(self.inputs, config.hidden)
         self.verdict = nn.Linear(config.hidden, 1)
 
     def forward(self, evidence_BE: Tensor) -> Tensor:
-        log_ratio: Tensor = self.verdict(functional.gelu(self.hidden(self.norm(evidence_BE))))
+        log_ratio: Tensor = self.verdict(functional.gelu(self.hidden(self.norm(evidence_BE[:, : self.inputs]))))
         return log_ratio[:, 0]
 
 

@@ -13,6 +13,8 @@ from sender.perception.network.fusion import MultiScaleFusion
 from sender.perception.network.stem import Refinement, convolution
 
 KEYPOINTS = 17
+# Half the side of the window around a peak, in cells: a heat map is trained to fall off within it.
+_PEAK_WINDOW_CELLS = 3
 _LOG_VARIANCE_BIAS = -4.0  # of an untrained head: a standard deviation of e⁻² ≈ 0.14 m
 
 
@@ -83,7 +85,7 @@ class KeypointsHead(nn.Module):
     def forward(self, scales: Sequence[Tensor], token_BC: Tensor) -> Keypoints:
         fused = self.refine(self.fusion(scales, token_BC))
         heat = self.heat(fused).float()
-        attention = self._attend(heat)
+        attention = self.attend(heat)
         positions, sigma = soft_argmax(attention)
         features = pool(fused, attention)
         certainty = self.certainty(torch.cat([features, sigma.detach().log()[..., None]], dim=-1)).float()
@@ -98,7 +100,8 @@ class KeypointsHead(nn.Module):
             features=features,
         )
 
-    def _attend(self, heat_BJHW: Tensor) -> Tensor:
+    def attend(self, heat_BJHW: Tensor) -> Tensor:
+        """The distribution of each keypoint's position (B, J, H, W), from the logits of its heat map."""
         sharp = heat_BJHW * (2.0 * self.sharpness)[None, :, None, None].exp()
         attention: Tensor = sharp.flatten(2).softmax(dim=-1).reshape(heat_BJHW.shape)
         return attention
@@ -119,3 +122,17 @@ def soft_argmax(attention_BJHW: Tensor) -> tuple[Tensor, Tensor]:
         mean = flat @ centres
         variance = (flat @ centres.square() - mean.square()).sum(dim=-1)
     return mean, variance.clamp_min(1e-6).sqrt()
+
+
+def peak_positions(attention_BJHW: Tensor) -> Tensor:
+    """Mean (B, J, 2) of each attention map near its highest value, in crop units."""
+    height, width = attention_BJHW.shape[-2:]
+    flat = attention_BJHW.flatten(2)
+    highest = flat.argmax(dim=-1)[..., None]
+    cell = torch.arange(height * width, device=flat.device)
+    rows = (cell // width - highest // width).abs()
+    columns = (cell % width - highest % width).abs()
+    near = flat * (torch.maximum(rows, columns) <= _PEAK_WINDOW_CELLS)
+    with full_precision(flat):
+        positions: Tensor = near @ cell_centres(attention_BJHW) / near.sum(dim=-1, keepdim=True)
+    return positions

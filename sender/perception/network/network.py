@@ -35,7 +35,8 @@ class PerceptionConfig:
     """Sizes of the network; what the manifest records as its architecture.
 
     Args:
-        size: side of the crop the network is trained on, pixels.
+        size: side of the crops that the network reads in use, pixels.
+        grid: side of the patch grid that encodings are learned on, in patches; other grids are interpolated.
         width: C, channels of the trunk.
         depth: blocks of the trunk.
         heads: attention heads of a block.
@@ -44,7 +45,8 @@ class PerceptionConfig:
         keypoint_width: channels of the keypoint head's fused map.
     """
 
-    size: int = 128
+    size: int = 160
+    grid: int = 8
     width: int = 192
     depth: int = 8
     heads: int = 3
@@ -53,14 +55,14 @@ class PerceptionConfig:
     keypoint_width: int = 64
 
     def __post_init__(self) -> None:
-        if self.size % 16 or self.width % self.heads or self.depth < 2:
+        if self.size % 16 or self.width % self.heads or self.depth < 2 or self.grid < 1:
             raise ValueError(f"crop size must be a multiple of 16, width of heads, depth at least 2: {asdict(self)}")
 
 
 NETWORKS: Mapping[str, PerceptionConfig] = {
     "cpu": PerceptionConfig(),
-    "gpu": PerceptionConfig(size=192, width=384, depth=12, heads=6, quarter=64, eighth=128, keypoint_width=96),
-    "probe": PerceptionConfig(width=96, depth=4, quarter=24, eighth=48, keypoint_width=48),
+    "gpu": PerceptionConfig(size=192, grid=12, width=384, depth=12, heads=6, quarter=64, eighth=128, keypoint_width=96),
+    "probe": PerceptionConfig(size=128, width=96, depth=4, quarter=24, eighth=48, keypoint_width=48),
 }
 """Sizes by name.
 
@@ -78,7 +80,7 @@ class PerceptionNet(nn.Module):
     def __init__(self, config: PerceptionConfig) -> None:
         super().__init__()
         self.config = config
-        width, grid = config.width, config.size // 16
+        width, grid = config.width, config.grid
         self.stem = ConvStem(config.quarter, config.eighth)
         # Convolutions are local by construction; attention has to learn locality.
         self.patches = nn.Sequential(nn.Conv2d(config.eighth, width, 2, stride=2), Refinement(width), Refinement(width))

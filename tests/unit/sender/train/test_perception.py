@@ -9,24 +9,48 @@ import torch
 from common.body.model import BodyModel, KeypointKinematics
 from common.errors import UsageError
 from common.training.checkpoint import AveragedNetwork, save_checkpoint
-from sender.perception.network.network import PerceptionNet
+from sender.perception.network.network import PerceptionConfig, PerceptionNet
 from sender.train.multi_task_loss import LossWeights, MultiTaskLoss
-from sender.train.perception import MixedLoss, export, parse
+from sender.train.perception import MixedLoss, export, from_shipped, images_before, initial_network, parse
 from tests.unit.sender.train.test_augmentation import random_crops
 from tests.unit.sender.train.test_keypoint_loss import crops
 from tests.unit.sender.train.test_multi_task_loss import TINY
 
 
-@pytest.mark.parametrize(("before", "share"), [(0, "0.5"), (1000, "0"), (1000, "1.5"), (1000, "nan")])
+@pytest.mark.parametrize(("shipped", "share"), [(False, "0.5"), (True, "0"), (True, "1.5"), (True, "nan")])
 def test_blend_is_refused_unless_the_training_began_with_the_shipped_weights(
-    tmp_path: Path, before: int, share: str
+    tmp_path: Path, shipped: bool, share: str
 ) -> None:
     threads = ["--threads", str(torch.get_num_threads())]
     average = AveragedNetwork(PerceptionNet(TINY)).state_dict()
-    facts = {"config": asdict(TINY), "before": before}
+    facts = {"config": asdict(TINY), "before": 1000, "shipped": shipped}
     save_checkpoint(tmp_path / "checkpoint.pt", {"average": average, "facts": facts, "spent_s": 60.0})
     with pytest.raises(UsageError, match="--blend takes a share"):
         export(parse(["--data", str(tmp_path), "--out", str(tmp_path), "--export", "--blend", share, *threads]))
+
+
+def test_a_later_stage_starts_from_the_average_of_an_earlier_one(tmp_path: Path) -> None:
+    average = AveragedNetwork(PerceptionNet(PerceptionConfig()))
+    state = {"average": average.state_dict(), "facts": {"before": 1000, "shipped": True}, "samples": 64}
+    save_checkpoint(tmp_path / "checkpoint.pt", state)
+    options = parse(["--data", str(tmp_path), "--start", str(tmp_path), "--size", "192"])
+    net = initial_network(options, torch.device("cpu"))
+    assert net.config.size == 192
+    for name, value in net.state_dict().items():
+        assert torch.equal(value, average.network.state_dict()[name]), name
+    assert images_before(options) == 1064
+    assert from_shipped(options)
+
+
+def test_rendered_crops_are_resampled_with_their_maps() -> None:
+    batch = random_crops(BodyModel.load())
+    larger = batch.resized(2 * batch.image.shape[-1])
+    assert larger.image.shape[-1] == 2 * batch.image.shape[-1]
+    assert larger.mask.shape[-1] == larger.depth.shape[-1] == larger.part.shape[-1] == larger.image.shape[-1] // 2
+    assert torch.equal(larger.part[:, ::2, ::2], batch.part)
+    assert torch.equal(larger.depth[:, 1::2, 1::2], batch.depth)
+    torch.testing.assert_close(larger.mask.mean(), batch.mask.mean(), atol=1e-3, rtol=0)
+    assert batch.resized(batch.image.shape[-1]) is batch
 
 
 def test_loss_of_a_mixed_batch_has_the_terms_of_both_worlds() -> None:

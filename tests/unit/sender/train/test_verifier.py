@@ -13,12 +13,12 @@ def examples(count: int, seed: int) -> Examples:
     person = (torch.rand(count, generator=generator) < 0.4).float()
     evidence = torch.randn(count, EVIDENCE, generator=generator)
     evidence[:, 17:34] -= 1.5 * person[:, None]
-    return Examples(evidence, person, torch.rand(count, generator=generator))
+    return Examples(evidence, person, torch.rand(count, generator=generator), frames=100)
 
 
 def test_fit_separates_positive_from_negative_examples() -> None:
     val = examples(400, seed=1)
-    scores = scores_of(fit(examples(1024, seed=0), seed=0), val, frames=100)
+    scores = scores_of(fit(examples(1024, seed=0), seed=0), val)
     assert scores["auc"] > 0.97
     assert scores["auc_detector"] == pytest.approx(0.5, abs=0.1)
     assert scores["kept"] > 0.85

@@ -6,7 +6,7 @@ import torch
 from common.body.model import BodyModel
 from common.body.rotations import rotation_6d_to_matrix
 from sender.perception.inference.flip_augmentation import FlipAugmentation, mean, mirrored
-from sender.perception.network.keypoints import cell_centres
+from sender.perception.network.keypoints import cell_centres, peak_positions
 from sender.perception.network.network import PerceptionConfig, PerceptionNet
 from sender.perception.network.output import PerceptionOutput, mask_moments
 from sender.train.augmentation import mirror
@@ -81,18 +81,18 @@ def test_mean_of_two_rotations_is_a_rotation(net: PerceptionNet, crops: CropBatc
     torch.testing.assert_close(torch.linalg.det(between), torch.ones(between.shape[:2]), atol=1e-4, rtol=0)
 
 
-@pytest.mark.parametrize(("side", "enlarged"), [(32, 32), (128, 144), (256, 288)])
-def test_crops_are_enlarged_by_whole_patches_and_maps_keep_their_size(
-    net: PerceptionNet, side: int, enlarged: int
-) -> None:
-    sides: list[tuple[int, ...]] = []
-    handle = net.stem.register_forward_pre_hook(lambda _, inputs: sides.append(inputs[0].shape))
-    try:
-        with torch.no_grad():
-            output = FlipAugmentation(net)(torch.rand(1, 3, side, side))
-    finally:
-        handle.remove()
-    assert sides == [(2, 3, enlarged, enlarged)]
-    assert output.heat_logits.shape[-2:] == (side // 4, side // 4)
-    for name in ("depth", "mask_logits", "part_logits"):
-        assert getattr(output, name).shape[-2:] == (side // 2, side // 2), name
+def test_keypoints_are_read_at_the_higher_of_two_peaks(net: PerceptionNet) -> None:
+    attention = torch.full((1, 2, 16, 24), 1e-6)
+    attention[0, 0, 4, 6], attention[0, 0, 12, 20] = 0.6, 0.4
+    attention[0, 1, 9, 3:5] = 0.5
+    attention = attention / attention.sum(dim=(-2, -1), keepdim=True)
+    found = peak_positions(attention)
+    expected = torch.tensor([[[6.5 / 24, 4.5 / 16], [4.0 / 24, 9.5 / 16]]])
+    torch.testing.assert_close(found, expected, atol=1e-3, rtol=0)
+
+
+def test_keypoints_of_the_mean_heat_map(net: PerceptionNet, crops: CropBatch) -> None:
+    with torch.no_grad():
+        output = FlipAugmentation(net)(crops.image)
+        expected = peak_positions(net.keypoints.attend(output.heat_logits))
+    torch.testing.assert_close(output.keypoints_2d, expected)

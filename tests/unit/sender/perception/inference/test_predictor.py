@@ -31,10 +31,19 @@ def test_observe_of_several_crops() -> None:
     assert output.features().dtype == torch.float32
 
 
-@pytest.mark.parametrize("crops", [[], [np.zeros((32, 32, 3), dtype=np.uint8)]])
-def test_observe_rejects_other_sizes(crops: list[np.ndarray]) -> None:
-    with pytest.raises(ValueError, match="expected crops of 64×64×3"):
-        Perception(PerceptionNet(TINY)).observe(crops)
+@pytest.mark.parametrize("side", [48, 128])
+def test_crops_of_another_size_are_resampled(side: int) -> None:
+    perception = Perception(PerceptionNet(TINY))
+    sides: list[tuple[int, ...]] = []
+    perception.net.stem.register_forward_pre_hook(lambda _, inputs: sides.append(inputs[0].shape))
+    perception.observe([np.zeros((side, side, 3), dtype=np.uint8)])
+    assert sides == [(2, 3, 64, 64)]
+
+
+@pytest.mark.parametrize("shapes", [[], [(64, 32, 3)], [(64, 64)], [(64, 64, 3), (32, 32, 3)]])
+def test_observe_rejects_what_is_no_batch_of_squares(shapes: list[tuple[int, ...]]) -> None:
+    with pytest.raises(ValueError, match="expected square crops of one size"):
+        Perception(PerceptionNet(TINY)).observe([np.zeros(shape, dtype=np.uint8) for shape in shapes])
 
 
 @pytest.mark.parametrize(

@@ -31,7 +31,7 @@ def test_evidence_is_finite() -> None:
     assert torch.isfinite(found).all()
 
 
-def test_evidence_depends_on_uncertainties_only() -> None:
+def test_verdict_depends_on_no_estimate() -> None:
     output = observed()
     other = replace(
         output,
@@ -40,10 +40,17 @@ def test_evidence_depends_on_uncertainties_only() -> None:
         rotations_6d=output.rotations_6d.flip(0),
         region_colours=1 - output.region_colours,
         shape=output.shape + 1,
-        summary=output.summary * 3,
     )
     assert torch.equal(evidence(other), evidence(output))
     assert not torch.equal(evidence(replace(output, keypoints_sigma=output.keypoints_sigma * 2)), evidence(output))
+
+
+@pytest.mark.parametrize("summary", [False, True])
+def test_the_trunk_statistics_are_read_if_the_network_says_so(summary: bool) -> None:
+    verifier = Verifier(VerifierNet(VerifierConfig(summary=summary)))
+    output = observed()
+    other = replace(output, summary=output.summary.flip(0) + 1)
+    assert np.array_equal(verifier.presence(output, 0.5), verifier.presence(other, 0.5)) is not summary
 
 
 def test_load_round_trip(tmp_path: Path) -> None:

@@ -106,7 +106,7 @@ def test_task_token_changes_only_its_own_head(net: PerceptionNet, images: Tensor
 def test_task_position_encoding_changes_only_its_own_head(net: PerceptionNet, images: Tensor) -> None:
     with torch.no_grad():
         before = net(images)
-        net.position.conditioned[TASKS.index("mask")].add_(torch.randn(24, 4, 4))
+        net.position.conditioned[TASKS.index("mask")].add_(torch.randn(24, 8, 8))
         changed = differing(before, net(images))
     assert changed == {"mask_logits", "part_logits", "mask_moments", "region_colours", "region_area"}
 
@@ -114,7 +114,7 @@ def test_task_position_encoding_changes_only_its_own_head(net: PerceptionNet, im
 def test_shared_position_encoding_changes_every_head(net: PerceptionNet, images: Tensor) -> None:
     with torch.no_grad():
         before = net(images)
-        net.position.shared.add_(torch.randn(1, 24, 4, 4))
+        net.position.shared.add_(torch.randn(1, 24, 8, 8))
         changed = differing(before, net(images))
     assert {"heat_logits", "rotations_6d", "depth", "mask_logits"} <= changed
 

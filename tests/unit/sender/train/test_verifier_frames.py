@@ -1,0 +1,46 @@
+"""Frames to train the verifier on."""
+
+from pathlib import Path
+
+import numpy as np
+
+from sender.train.photographs import Photograph, PhotographDataset, convert
+from sender.train.verifier_frames import mirrored_boxes, photograph_frames, varied
+from tests.support.photograph_sources import write_photographs
+
+
+def photograph() -> Photograph:
+    """A grey picture with one bright person."""
+    image = np.full((96, 96, 3), 40, np.uint8)
+    image[20:80, 30:50] = 220
+    boxes = np.array([[30, 20, 50, 80]], np.float32)
+    return Photograph("openimages", "one", image, boxes, boxes[:0], np.zeros((1, 17, 3), np.float32))
+
+
+def test_boxes_stay_on_their_people() -> None:
+    rng = np.random.default_rng(0)
+    shapes = set()
+    for _ in range(20):
+        frame = varied(photograph(), rng)
+        shapes.add(frame.image.shape)
+        left, top, right, bottom = frame.people[0].round().astype(int)
+        inside = frame.image[top + 2 : bottom - 2, left + 2 : right - 2]
+        outside = np.delete(frame.image, slice(left - 2, right + 2), axis=1)
+        assert inside.min() > 200 and outside.max() < 60
+    assert len(shapes) > 10
+    assert {height > width for height, width, _ in shapes} == {True, False}
+
+
+def test_mirrored_boxes_are_their_own_inverse() -> None:
+    boxes = np.array([[1, 2, 30, 40], [50, 0, 64, 10]], np.float32)
+    assert mirrored_boxes(boxes, 64).tolist() == [[34, 2, 63, 40], [0, 0, 14, 10]]
+    assert np.array_equal(mirrored_boxes(mirrored_boxes(boxes, 64), 64), boxes)
+
+
+def test_each_photograph_of_a_source_is_used_once(tmp_path: Path) -> None:
+    convert(write_photographs(tmp_path), tmp_path / "out", 640)
+    photographs = PhotographDataset(tmp_path / "out", "train")
+    frames = list(photograph_frames(photographs, "openimages", np.random.default_rng(0)))
+    assert len(frames) == len(photographs.of("openimages")) > 0
+    people = list(photograph_frames(photographs, "people", np.random.default_rng(0)))
+    assert np.array_equal(people[0].image, photographs[photographs.of("people")[0]].image)
