@@ -26,7 +26,7 @@ from sender.perception.inference.crop import CropBox
 from sender.perception.inference.predictor import Perception
 from sender.perception.network.network import PerceptionConfig, PerceptionNet
 from tests.bench import report
-from tests.bench.photos import AnnotatedPerson, image_id, read_annotations
+from tests.bench.photo_scores import AnnotatedPerson, image_id, read_annotations
 
 WHOLE = "everything"
 # The person extends beyond the annotated keypoints, which end at ankles and eyes.

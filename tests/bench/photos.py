@@ -12,153 +12,37 @@ receiver publishes are compared with annotations in COCO's format (a list of obj
     large_…         the same for people whose box is at least 80 pixels high
     false_people    published on annotated images without a match (annotations may be incomplete)
 
-`keypoints head` has the 2D keypoints of perception instead, before semantics.  The acceptance thresholds of detector
-and verifier were chosen on these photographs, so `found` and `false_people` are optimistic.
+`keypoints head` has the 2D keypoints of perception instead, before semantics.
+
+A second table has the people in their annotated boxes, where detection does not matter: PCK of perception's keypoints,
+± one standard error over people.  With `--peer PYTHON`, the Python of an environment with `mediapipe`, it has MediaPipe
+Pose on the same crops beside it.
 
 With a video as `--folder` the bench reports in how many frames people were found, and under how many identities.
 """
 
-import json
-import re
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-from scipy.optimize import linear_sum_assignment
 
-from common.arrays import BoolArray, Float64Array, FloatArray
-from common.errors import SourceError
+from common.arrays import FloatArray
 from common.weights.loader import model_hash
 from sender.capture.open import CaptureConfig, open_source
 from sender.capture.source import CapturedFrame
 from sender.importance.importance import Importance
+from sender.perception.inference.predictor import Perception
 from tests.bench import report
 from tests.bench.perceived import FrameSender
+from tests.bench.photo_crops import BoxedPeople
+from tests.bench.photo_scores import AnnotatedPerson, ImageScore, image_id, read_annotations, score_image, summary
 from tests.bench.rates import CodecPair, unconstrained_rho
 from tests.bench.reconstruction_scores import Receiver
 
-# A published person matches an annotated one up to this mean keypoint error, in box sides.
-_MATCH_MAX_ERROR = 0.3
-# Minimum box height of the people in `large_…`.
-_LARGE_PX = 80
 QUICK_FRAMES = 40
-
-
-@dataclass(frozen=True)
-class AnnotatedPerson:
-    """One person of a photograph.
-
-    Args:
-        keypoints: (17, 2) pixels.
-        labelled: (17,) which of them are annotated.
-    """
-
-    keypoints: Float64Array
-    labelled: BoolArray
-
-    @property
-    def side_px(self) -> float:
-        """Longer side of the box around the labelled keypoints."""
-        return float(np.ptp(self.keypoints[self.labelled], axis=0).max())
-
-    @property
-    def height_px(self) -> float:
-        """Height of the box around the labelled keypoints."""
-        return float(np.ptp(self.keypoints[self.labelled, 1]))
-
-    def errors(self, found: FloatArray) -> Float64Array:
-        """(K,) distances of the labelled keypoints from published ones (17, 2), in box sides."""
-        distance = np.linalg.norm(found - self.keypoints, axis=1)[self.labelled]
-        return np.asarray(distance / self.side_px)
-
-
-def read_annotations(path: Path) -> dict[int, list[AnnotatedPerson]]:
-    """Image id → its people; people with fewer than three labelled keypoints are left out.
-
-    Raises:
-        SourceError: the file cannot be read or has no COCO keypoints.
-    """
-    try:
-        document = json.loads(path.read_text(encoding="utf-8"))
-        entries: list[dict[str, Any]] = document["annotations"] if isinstance(document, dict) else document
-        people: dict[int, list[AnnotatedPerson]] = {}
-        for entry in entries:
-            rows = np.asarray(entry["keypoints"], dtype=np.float64).reshape(17, 3)
-            person = AnnotatedPerson(rows[:, :2], rows[:, 2] > 0)
-            if person.labelled.sum() >= 3 and person.side_px > 0:
-                people.setdefault(int(entry["image_id"]), []).append(person)
-        return people
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise SourceError(f"{path} holds no COCO keypoints: {error}") from error
-
-
-def image_id(name: str) -> int | None:
-    """The number at the end of a file name, 192 for `COCO_val2014_000000000192.jpg`; None without a number."""
-    digits = re.search(r"(\d+)\.\w+$", name)
-    return int(digits.group(1)) if digits else None
-
-
-@dataclass(frozen=True)
-class ImageScore:
-    """One annotated image.
-
-    Args:
-        matched: per annotated person, the errors of the labelled keypoints in box sides, or None if not found.
-        heights_px: per annotated person, the height of the box.
-        labelled: per annotated person, the number of labelled keypoints.
-        false_people: published people without a match.
-    """
-
-    matched: tuple[Float64Array | None, ...]
-    heights_px: tuple[float, ...]
-    labelled: tuple[int, ...]
-    false_people: int
-
-
-def score_image(annotated: Sequence[AnnotatedPerson], found: Sequence[FloatArray]) -> ImageScore:
-    """Matches published people (17, 2) to annotated ones: the assignment of least mean keypoint error."""
-    matched: list[Float64Array | None] = [None] * len(annotated)
-    if annotated and found:
-        costs = np.array([[person.errors(keypoints).mean() for keypoints in found] for person in annotated])
-        # The cost is capped: a pair that is too far apart must not change the other matches.
-        for row, column in zip(*linear_sum_assignment(np.minimum(costs, _MATCH_MAX_ERROR)), strict=True):
-            if costs[row, column] < _MATCH_MAX_ERROR:
-                matched[row] = annotated[row].errors(found[column])
-    hits = sum(errors is not None for errors in matched)
-    heights = tuple(person.height_px for person in annotated)
-    labelled = tuple(int(person.labelled.sum()) for person in annotated)
-    return ImageScore(tuple(matched), heights, labelled, len(found) - hits)
-
-
-def summary(scores: Sequence[ImageScore]) -> dict[str, float]:
-    """Figures over all annotated images: of all people, of large ones, and the number of false ones."""
-    people = [
-        person for score in scores for person in zip(score.matched, score.heights_px, score.labelled, strict=True)
-    ]
-    large = [person for person in people if person[1] >= _LARGE_PX]
-    figures = _figures([(matched, labelled) for matched, _, labelled in people])
-    of_large = _figures([(matched, labelled) for matched, _, labelled in large])
-    figures |= {f"large_{name}": value for name, value in of_large.items()}
-    return figures | {"false_people": float(sum(score.false_people for score in scores))}
-
-
-def _figures(people: Sequence[tuple[Float64Array | None, int]]) -> dict[str, float]:
-    """Figures of people given as (keypoint errors or None if not found, number of labelled keypoints)."""
-    labelled = max(sum(count for _, count in people), 1)
-    found = [errors for errors, _ in people if errors is not None]
-    errors = np.concatenate([np.zeros(0), *found])
-    return {
-        "people": float(len(people)),
-        "found": float(len(found)),
-        "pck05": float((errors < 0.05).sum() / labelled),
-        "pck10": float((errors < 0.10).sum() / labelled),
-        "pck05_of_found": float((errors < 0.05).mean()) if len(errors) else float("nan"),
-        "pck10_of_found": float((errors < 0.10).mean()) if len(errors) else float("nan"),
-    }
 
 
 @dataclass(frozen=True)
@@ -224,6 +108,23 @@ def run_images(
     return {system: {"images": float(len(frames))} | summary(own) for system, own in scores.items() if own}
 
 
+def compare_in_boxes(
+    frames: Sequence[CapturedFrame], annotations: Mapping[int, list[AnnotatedPerson]], peer: Path | None
+) -> dict[str, dict[str, float]]:
+    """System → PCK of the people in their annotated boxes: of perception, and of MediaPipe in the environment `peer`.
+
+    Raises:
+        UsageError: MediaPipe cannot be run there.
+    """
+    people = BoxedPeople(frames, annotations)
+    if not len(people):
+        return {}
+    systems = {"keypoints head": people.figures(people.perceived(Perception.load()))}
+    if peer is not None:
+        systems["MediaPipe Pose"] = people.figures(people.of_peer(peer))
+    return systems
+
+
 def run_video(frames: Sequence[CapturedFrame], reconstruction: Reconstruction) -> dict[str, float]:
     """Figures of a video: frames with people, number of identities, and movement of joints between frames.
 
@@ -262,6 +163,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--max-people", type=int, default=10, help="maximum number of people per frame (default: %(default)s)"
     )
+    parser.add_argument(
+        "--peer", type=Path, metavar="PYTHON", help="of an environment with mediapipe, which is measured beside ours"
+    )
     options = parser.parse_args(arguments)
 
     def work() -> None:
@@ -277,7 +181,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         else:
             systems = {"bodywire": run_video(frames, reconstruction)}
         print(report.transposed(systems))
-        report.write_json(options.json, "photos", options.seed, systems, folder=Path(options.folder).name)
+        in_boxes = compare_in_boxes(frames, annotations, options.peer) if still and annotations else {}
+        if in_boxes:
+            print(f"\nIn annotated boxes:\n\n{report.transposed(in_boxes)}")
+        report.write_json(
+            options.json, "photos", options.seed, systems, folder=Path(options.folder).name, in_boxes=in_boxes
+        )
 
     return report.run("photos", work)
 

@@ -7,13 +7,14 @@ import numpy as np
 import pytest
 
 from common.errors import SourceError
-from tests.bench.photos import AnnotatedPerson, image_id, read_annotations, score_image, summary
+from tests.bench.photo_scores import AnnotatedPerson, image_id, read_annotations, score_image, summary
 
 
 def _person(height: float, left: float = 0.0) -> AnnotatedPerson:
     """All keypoints labelled, on a vertical line of this height in pixels."""
     keypoints = np.stack([np.full(17, left), np.linspace(0.0, height, 17)], axis=1)
-    return AnnotatedPerson(keypoints, np.ones(17, dtype=bool))
+    box = np.array([left - 10, -10, left + 10, height + 10], np.float32)
+    return AnnotatedPerson(keypoints, np.ones(17, dtype=bool), box)
 
 
 def test_people_match_the_nearest_and_the_rest_are_false() -> None:
@@ -41,7 +42,7 @@ def test_keypoints_of_people_not_found_count_as_missed() -> None:
 def test_unlabelled_keypoints_are_ignored() -> None:
     person = _person(100.0)
     labelled = np.arange(17) < 5
-    cut = AnnotatedPerson(person.keypoints, labelled)
+    cut = AnnotatedPerson(person.keypoints, labelled, person.box)
     wrong_elsewhere = np.where(labelled[:, None], person.keypoints, -500.0).astype(np.float32)
     assert summary([score_image([cut], [wrong_elsewhere])])["pck05"] == 1.0
 
@@ -77,3 +78,14 @@ def test_read_annotations_names_a_file_without_keypoints(tmp_path: Path, text: s
 def test_image_id_is_the_number_at_the_end_of_a_name() -> None:
     assert image_id("COCO_val2014_000000000192.jpg") == 192
     assert image_id("holiday.jpg") is None
+
+
+def test_box_is_annotated_or_around_the_keypoints(tmp_path: Path) -> None:
+    rows = np.stack([*_person(100.0, left=50.0).keypoints.T, np.full(17, 2)], axis=1).ravel().tolist()
+    path = tmp_path / "people.json"
+    path.write_text(
+        json.dumps([{"image_id": 1, "keypoints": rows}, {"image_id": 2, "keypoints": rows, "bbox": [40, -5, 20, 110]}])
+    )
+    people = read_annotations(path)
+    assert people[1][0].box.tolist() == [40, -10, 60, 110]
+    assert people[2][0].box.tolist() == [40, -5, 60, 105]
