@@ -37,7 +37,7 @@ from common.codec.person import (
     residuals,
     unknown_person,
 )
-from common.codec.quantiser import GROUP_OF_ENTRY, prefix_lengths, prefix_mask, rho_level, steps, vector_of
+from common.codec.quantiser import GROUP_OF_ENTRY, prefix_lengths, prefix_mask, rho_levels, steps, vector_of
 from common.codec.range_coder import SymbolCoder, SymbolReader, SymbolWriter
 from common.codec.tables import TIERS, CodecTables, load
 from common.errors import MalformedPacket, MissingReference
@@ -169,7 +169,7 @@ class FrameCodec:
         check_header(frame)
         if frame.sequence <= self._last_sent:
             raise ValueError(f"sequence numbers must increase: {frame.sequence} after {self._last_sent}")
-        levels = _levels(rho)
+        levels = rho_levels(rho)
         reference = self._reference()
         header, state = self._header(frame, reference)
         writers = [SymbolWriter(self._tables) for _ in range(TIERS)]
@@ -225,6 +225,11 @@ class FrameCodec:
             bytes_by_group=_bytes_by_group(bits, len(payload)),
             rho=_rho(coded[0].plan) if coded else {},
         )
+
+    def keep_only(self, sequence: int) -> None:
+        """Forgets every frame received but this one; 64 frames of many people take megabytes."""
+        for number in [number for number in self._received if number != sequence]:
+            del self._received[number]
 
     def _reference(self) -> _FrameState | None:
         if self._acknowledged is None:
@@ -318,13 +323,6 @@ def _refuse_absurd(frame: LabelFrame, sequence: int | None) -> None:
         check_frame(frame)
     except ValueError as error:
         raise MalformedPacket(f"the packet has absurd content: {error}") from error
-
-
-def _levels(rho: Mapping[str, float]) -> IntArray:
-    unknown = set(rho) - set(GROUP_NAMES)
-    if unknown:
-        raise ValueError(f"rho has unknown label groups: {', '.join(sorted(unknown))}")
-    return np.array([rho_level(rho.get(name, 0.0)) for name in GROUP_NAMES], dtype=np.int64)
 
 
 def _choose(

@@ -11,7 +11,7 @@ from typing import Final
 import numpy as np
 
 from common.arrays import BoolArray, FloatArray, IntArray
-from common.labels import GROUPS, LabelGroup, concatenate
+from common.labels import GROUP_NAMES, GROUPS, LabelGroup, concatenate
 
 FRACTION_BITS: Final = 16
 UNIT: Final = 1 << FRACTION_BITS
@@ -38,6 +38,18 @@ def rho_level(rho: float) -> int:
     if not 0.0 <= rho <= 1.0:
         raise ValueError(f"rho must lie in 0…1, got {rho}")
     return round(rho * (LEVELS - 1))
+
+
+def rho_levels(rho: Mapping[str, float]) -> IntArray:
+    """(groups,) the level of each group, for group name → ρ; 0 for groups without one.
+
+    Raises:
+        ValueError: a group is not in the vocabulary, or a ρ is not in 0…1.
+    """
+    unknown = set(rho) - set(GROUP_NAMES)
+    if unknown:
+        raise ValueError(f"rho has unknown label groups: {', '.join(sorted(unknown))}")
+    return np.array([rho_level(rho.get(name, 0.0)) for name in GROUP_NAMES], dtype=np.int64)
 
 
 def prefix_length(group: LabelGroup, level: int) -> int:

@@ -30,6 +30,9 @@ class FrameDecoder(Protocol):
             WireError: the packet must not be decoded; the state stays as it was.
         """
 
+    def keep_only(self, sequence: int) -> None:
+        """Forgets the states of all frames but this one."""
+
 
 @dataclass(frozen=True, slots=True)
 class SenderClock:
@@ -103,7 +106,8 @@ class Session:
         return answer
 
     def release(self) -> None:
-        """Ends the use of the session by its stream."""
+        """Ends the use of the session by its stream; the next one continues from the newest state."""
+        self.decoder.keep_only(self.decodable_from)
         self._use.release()
 
     async def close(self, reason: StreamBroken) -> None:

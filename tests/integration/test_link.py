@@ -284,6 +284,9 @@ class _RealCodec:
     def decode(self, payload: bytes, sequence: int) -> DecodedFrame:
         return self._codec.decode(payload, sequence)
 
+    def keep_only(self, sequence: int) -> None:
+        self._codec.keep_only(sequence)
+
     def reset(self) -> None:
         self._codec.reset()
 

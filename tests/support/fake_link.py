@@ -106,6 +106,9 @@ class CountingCodec:
         self._received.add(coded)
         return DecodedFrame(label_frame(coded), None if reference < 0 else reference, True, {}, {})
 
+    def keep_only(self, sequence: int) -> None:
+        self._received &= {sequence}
+
     def reset(self) -> None:
         self._sent.clear()
         self._received.clear()

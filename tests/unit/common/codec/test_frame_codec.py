@@ -179,6 +179,24 @@ def test_key_frame_when_acknowledgements_are_missing() -> None:
         decoder.decode(frame_encoded.payload)
 
 
+def test_only_one_reference_is_kept_between_streams() -> None:
+    frames = clip(9, seed=18)
+    encoder, decoder = FrameCodec(MODEL_HASH), FrameCodec(MODEL_HASH)
+    packets = []
+    for frame in frames[:7]:
+        packets.append(encoder.encode(frame, FINE_RHO).payload)
+        decoder.decode(packets[-1])
+    decoder.keep_only(5)
+    encoder.acknowledge(5)
+    decoded = decoder.decode(encoder.encode(frames[7], FINE_RHO).payload)
+    assert decoded.reference == 5
+    encoder.acknowledge(6)
+    with pytest.raises(MissingReference):
+        decoder.decode(encoder.encode(frames[8], FINE_RHO).payload)
+    decoder.keep_only(-1)
+    assert decoder.decode(packets[0]).frame.sequence == frames[0].sequence
+
+
 def test_reset_recovers_from_a_missing_reference() -> None:
     frames = clip(10, seed=17)
     encoder, decoder = FrameCodec(MODEL_HASH), FrameCodec(MODEL_HASH)

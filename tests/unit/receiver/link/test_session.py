@@ -4,7 +4,7 @@ from dataclasses import replace
 import pytest
 
 from common.codec.frame_codec import DecodedFrame
-from common.errors import MalformedPacket
+from common.errors import MalformedPacket, MissingReference
 from common.frames import MAX_FRAME_SEQUENCE
 from common.wire.convert import FrameMessage, Hello, Welcome, decode_server, encode_server
 from receiver.link.auth.ownership import SessionOwner
@@ -68,6 +68,23 @@ def test_decode_rejects_the_payload_of_another_frame() -> None:
     assert session.decodable_from == -1
     assert session.decode(FrameMessage(7, payload, 0, 0, True)).frame == label_frame(7)
     assert session.decodable_from == 7
+
+
+def test_released_session_keeps_the_newest_state_only() -> None:
+    session, codec = new_session(), CountingCodec()
+    packets = []
+    for sequence in range(4):
+        packets.append(codec.encode(label_frame(sequence)).payload)
+        session.decode(FrameMessage(sequence, packets[-1], 0, 0, True))
+    session.release()
+    for reference, refused in ((3, False), (1, True)):
+        other = CountingCodec()
+        for sequence in range(reference + 1):
+            other.encode(label_frame(sequence))
+        other.acknowledge(reference)
+        frame = FrameMessage(4 + reference, other.encode(label_frame(4 + reference)).payload, 0, 0, False)
+        with pytest.raises(MissingReference) if refused else contextlib.nullcontext():
+            session.decode(frame)
 
 
 class _CuttingCodec(CountingCodec):
