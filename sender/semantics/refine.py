@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from common.body.label_space import LabelSpace
-from common.body.model import KeypointKinematics
+from common.body.model import BodyParameters, KeypointKinematics
 from sender.perception.network.output import PerceptionOutput
 from sender.semantics.crop_labels import body_in_crop
 
@@ -114,6 +114,11 @@ class Refiner:
             )
         return refined
 
+    def projected(self, bodies: BodyParameters, focal: Tensor) -> Tensor:
+        """The keypoints (B, 17, 2) of bodies in their crops' camera spaces, crop units; `focal` as in `refine`."""
+        keypoints, _ = self._kinematics(bodies)
+        return _project(keypoints, focal[:, None, None])
+
     def _step(self, entries: Tensor, prior: Tensor, sigma: Tensor, target: Target, focal: Tensor) -> Tensor:
         """One Gauss-Newton step of one person's entries (E,), with the Jacobian from finite differences."""
         variants = torch.cat([entries[None], entries + _DIFFERENCE_STEP * torch.eye(len(entries))])
@@ -129,9 +134,13 @@ class Refiner:
         """(N, 17·2 + 17·3) weighted residuals of N variants (N, E) of one person's entries."""
         bodies = body_in_crop(self._space, variants, focal.expand(len(variants)))
         keypoints, joints = self._kinematics(bodies)
-        depth = keypoints[..., 2:].clamp_min(_MIN_DEPTH_M)
-        projected = focal * keypoints[..., :2] / depth + 0.5
+        projected = _project(keypoints, focal)
         residuals_2d = (projected - target.keypoints_2d) * target.weight_2d[:, None]
         from_pelvis = keypoints - joints[:, :1]
         residuals_3d = (from_pelvis - target.keypoints_3d) * target.weight_3d[:, None]
         return torch.cat([residuals_2d.flatten(1), residuals_3d.flatten(1)], dim=1)
+
+
+def _project(keypoints: Tensor, focal: Tensor) -> Tensor:
+    """Points (…, 3) in a crop's camera space → crop units (…, 2)."""
+    return focal * keypoints[..., :2] / keypoints[..., 2:].clamp_min(_MIN_DEPTH_M) + 0.5

@@ -1,6 +1,7 @@
 """The semantics stage: perception's output for each person → semantic labels in the frame's camera space."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Self
 
 import numpy as np
@@ -17,6 +18,7 @@ from sender.perception.inference.crop import to_frame
 from sender.perception.network.output import PerceptionOutput
 from sender.perception.stage import ObservedPerson
 from sender.semantics.categorical import moments
+from sender.semantics.confidence import KeypointConfidence, evidence
 from sender.semantics.crop_labels import FEATURE_SIZE, body_in_crop, semantic_features
 from sender.semantics.cvae import ENTRIES, SemanticCVAE, SemanticsConfig
 from sender.semantics.refine import Refiner
@@ -37,6 +39,23 @@ def architecture(config: SemanticsConfig) -> dict[str, int]:
     return {"features": config.feature_size, "latent": config.latent_size, "hidden": config.hidden_size}
 
 
+@dataclass(frozen=True, slots=True)
+class Fit:
+    """What the labels of B people are made of.
+
+    Args:
+        sigma: (B, E) standard deviations of the label entries.
+        bodies: in the camera spaces of their crops.
+        keypoints: (B, 17, 2) of these bodies, crop units.
+        evidence: (B, L, F) of their limbs' certainty (`sender.semantics.confidence`).
+    """
+
+    sigma: Tensor
+    bodies: BodyParameters
+    keypoints: Tensor
+    evidence: Tensor
+
+
 class SemanticsStage:
     """Turns observations into `PersonLabels`; keeps each identity's colours and filter state from frame to frame.
 
@@ -45,23 +64,31 @@ class SemanticsStage:
         space: encodes and decodes labels.
         refiner: fits the labels to the keypoints.
         smoother: smooths the labels over time, if given.
+        confidence: estimates the confidence of limbs; without it, theirs too is that of the label entries.
     """
 
     def __init__(
-        self, network: SemanticCVAE, space: LabelSpace, refiner: Refiner, smoother: LabelSmoother | None = None
+        self,
+        network: SemanticCVAE,
+        space: LabelSpace,
+        refiner: Refiner,
+        smoother: LabelSmoother | None = None,
+        confidence: KeypointConfidence | None = None,
     ) -> None:
         self._refiner = refiner
         self._smoother = smoother
+        self._confidence = confidence
         self._network = network.eval().requires_grad_(False)
         self._space = space
         self._colours: dict[int, RegionColours] = {}
 
     @classmethod
-    def load(cls, smoothing: SmoothingConfig | None = None) -> Self:
+    def load(cls, smoothing: SmoothingConfig | None = None, *, calibrated: bool = True) -> Self:
         """With the shipped weights.
 
         Args:
             smoothing: of the labels over time; none if not given.
+            calibrated: whether the confidence of limbs is calibrated; else it is that of their label entries.
 
         Raises:
             WeightsError: weights are missing or of another version.
@@ -76,7 +103,8 @@ class SemanticsStage:
         network = load_into(SemanticCVAE(config), WEIGHTS_NAME)
         space = LabelSpace.load()
         refiner = Refiner(space, KeypointKinematics(BodyModel.load()))
-        return cls(network, space, refiner, smoother_of(smoothing) if smoothing else None)
+        smoother = smoother_of(smoothing) if smoothing else None
+        return cls(network, space, refiner, smoother, KeypointConfidence.load() if calibrated else None)
 
     def reset(self) -> None:
         """Forgets all identities, for a new source."""
@@ -97,13 +125,9 @@ class SemanticsStage:
         """
         if not observed:
             return ()
-        output = PerceptionOutput.concatenate([person.output for person in observed])
-        entries, sigma = moments(self._network(semantic_features(self._space, output)))
-        focal = torch.tensor([camera.focal_px / person.crop.side for person in observed])
-        entries = self._refiner.refine(entries, sigma, output, focal)
-        in_crop = body_in_crop(self._space, entries, focal)
+        fit = self.fit(observed, camera)
         bodies = BodyParameters.concatenate(
-            [to_frame(in_crop[row : row + 1], person.crop, camera) for row, person in enumerate(observed)]
+            [to_frame(fit.bodies[row : row + 1], person.crop, camera) for row, person in enumerate(observed)]
         )
         colours = torch.stack([self._colours_of(person) for person in observed])
         labels = self._space.encode(bodies, colours)
@@ -111,19 +135,35 @@ class SemanticsStage:
             people = zip(observed, labels.numpy(), strict=True)
             smoothed = [self._smoother.smooth(person.identity, time_s, row) for person, row in people]
             labels = torch.from_numpy(np.stack(smoothed))
-        return tuple(_person_labels(person, labels[row], sigma[row]) for row, person in enumerate(observed))
+        confidence = self._confidence.of_limbs(fit.evidence) if self._confidence else [{} for _ in observed]
+        return tuple(
+            _person_labels(person, labels[row], fit.sigma[row], confidence[row]) for row, person in enumerate(observed)
+        )
+
+    def fit(self, observed: Sequence[ObservedPerson], camera: Camera) -> Fit:
+        """The bodies that fit what perception saw of B ≥ 1 people, before any smoothing."""
+        output = PerceptionOutput.concatenate([person.output for person in observed])
+        entries, sigma = moments(self._network(semantic_features(self._space, output)))
+        focal = torch.tensor([camera.focal_px / person.crop.side for person in observed])
+        entries = self._refiner.refine(entries, sigma, output, focal)
+        in_crop = body_in_crop(self._space, entries, focal)
+        score = torch.tensor([person.score for person in observed])
+        projected = self._refiner.projected(in_crop, focal)
+        return Fit(sigma, in_crop, projected, evidence(output, projected, sigma, score))
 
     def _colours_of(self, person: ObservedPerson) -> Tensor:
         colours = self._colours.setdefault(person.identity, RegionColours())
         return colours.update(person.output.region_colours[0].float(), person.output.region_area[0].float())
 
 
-def _person_labels(person: ObservedPerson, labels: Tensor, sigma: Tensor) -> PersonLabels:
+def _person_labels(
+    person: ObservedPerson, labels: Tensor, sigma: Tensor, of_limbs: Mapping[str, float]
+) -> PersonLabels:
     """One person's labels by group, with standard deviations and confidences."""
     all_sigma = torch.full_like(labels, _COLOUR_SIGMA)
     all_sigma[:ENTRIES] = sigma
     confidence = {
         name: 1 - min(1.0, float(all_sigma[entries][:_LEADING_ENTRIES].mean()) / _UNKNOWN_SIGMA)
         for name, entries in group_slices().items()
-    }
+    } | dict(of_limbs)
     return PersonLabels(person.identity, person.score, split(labels.numpy()), split(all_sigma.numpy()), confidence)

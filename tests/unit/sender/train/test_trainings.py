@@ -8,13 +8,15 @@ import pytest
 import torch
 
 from common.weights.loader import read_manifest
-from sender.train import detector, perception, photograph_credits, photographs, semantics, verifier
+from sender.train import confidence, detector, perception, photograph_credits, photographs, semantics, verifier
 from tests.support.photograph_sources import write_photographs
 from tests.support.training_examples import flags_of_examples
 from tests.unit.sender.train.test_detector_frames import bar_people
 
 
-@pytest.mark.parametrize("module", [perception, detector, verifier, semantics, photographs, photograph_credits])
+@pytest.mark.parametrize(
+    "module", [perception, detector, verifier, semantics, confidence, photographs, photograph_credits]
+)
 def test_examples_parse(module: ModuleType) -> None:
     examples = flags_of_examples(module)
     assert len(examples) == 3

@@ -1,0 +1,92 @@
+"""The confidence of limbs: its evidence, the regression, and the labels that carry it."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from common.body.anatomy import COCO_KEYPOINTS
+from common.labels import group_slices
+from common.weights.loader import save_weights
+from sender.perception.network.network import PerceptionConfig, PerceptionNet
+from sender.perception.network.output import PerceptionOutput
+from sender.semantics.confidence import (
+    EVIDENCE,
+    LIMBS,
+    ConfidenceConfig,
+    ConfidenceNet,
+    KeypointConfidence,
+    architecture,
+    evidence,
+)
+from sender.semantics.cvae import ENTRIES
+
+TINY = PerceptionConfig(size=32, width=24, depth=2, heads=3, quarter=16, eighth=16, keypoint_width=16)
+
+
+@pytest.fixture(scope="module")
+def output() -> PerceptionOutput:
+    torch.manual_seed(0)
+    with torch.no_grad():
+        result: PerceptionOutput = PerceptionNet(TINY).eval()(torch.rand(2, 3, 32, 32))
+    return result
+
+
+def evidence_of(output: PerceptionOutput, **changes: torch.Tensor) -> torch.Tensor:
+    known = {
+        "projected_BK2": output.keypoints_2d,
+        "sigma_BE": torch.full((2, ENTRIES), 0.4),
+        "score_B": torch.full((2,), 0.8),
+    }
+    return evidence(output, **(known | changes))
+
+
+def test_limbs_cover_every_keypoint_once() -> None:
+    assert sorted(index for keypoints in LIMBS.values() for index in keypoints) == list(range(17))
+    assert [COCO_KEYPOINTS[index] for index in LIMBS["left_arm"]] == ["left_shoulder", "left_elbow", "left_wrist"]
+
+
+def test_evidence_of_a_limb_depends_on_that_limb_only(output: PerceptionOutput) -> None:
+    before = evidence_of(output)
+    assert before.shape == (2, len(LIMBS), EVIDENCE)
+    arm = list(LIMBS).index("right_arm")
+    moved = output.keypoints_2d.clone()
+    moved[0, list(LIMBS["right_arm"])] += 0.2
+    sigma = torch.full((2, ENTRIES), 0.4)
+    sigma[0, group_slices()["right_arm"]] = 0.9
+    visible = output.visible_logit.clone()
+    visible[0, LIMBS["right_arm"][2]] += 3
+    wider = torch.where(visible == output.visible_logit, output.keypoints_sigma, 0.5)
+    for after in (
+        evidence_of(output, projected_BK2=moved),
+        evidence_of(output, sigma_BE=sigma),
+        evidence_of(replace(output, visible_logit=visible)),
+        evidence_of(replace(output, keypoints_sigma=wider)),
+    ):
+        changed = (after != before).any(dim=-1)
+        assert changed.nonzero().tolist() == [[0, arm]]
+
+
+def test_both_sides_share_their_weights() -> None:
+    net = ConfidenceNet(ConfidenceConfig())
+    with torch.no_grad():
+        net.weight.copy_(torch.randn(3, EVIDENCE))
+        net.bias.copy_(torch.tensor([0.0, 1.0, 2.0]))
+    rows = torch.randn(1, 1, EVIDENCE).expand(1, len(LIMBS), EVIDENCE)
+    head, left_arm, right_arm, left_leg, right_leg = net(rows)[0].tolist()
+    assert left_arm == right_arm and left_leg == right_leg
+    assert len({head, left_arm, left_leg}) == 3
+
+
+def test_load_round_trip(tmp_path: Path, output: PerceptionOutput) -> None:
+    net = ConfidenceNet(ConfidenceConfig())
+    with torch.no_grad():
+        net.weight.copy_(torch.randn(3, EVIDENCE))
+        net.mean.copy_(torch.randn(EVIDENCE))
+    save_weights("confidence", net.state_dict(), architecture(net.config), {}, {}, half=False, directory=tmp_path)
+    rows = evidence_of(output)
+    limbs = KeypointConfidence.load(tmp_path).of_limbs(rows)
+    assert limbs == KeypointConfidence(net).of_limbs(rows)
+    assert all(list(of_person) == list(LIMBS) for of_person in limbs)
+    assert all(0 <= value <= 1 for of_person in limbs for value in of_person.values())
