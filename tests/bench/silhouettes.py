@@ -1,0 +1,149 @@
+"""Silhouettes of the received meshes on real video: `python -m tests.bench.silhouettes --folder DIR`.
+
+The folder has the frames of one clip, `NAME.jpg`, and a mask of its person for each, `NAME.png` (0 or 255), as in
+DAVIS 2016.  Each frame passes sender, codec and receiver in process.  Of the people published in a frame, the one whose
+mesh overlaps the mask most counts:
+
+    found_share       frames with a mesh that overlaps the mask at all
+    iou_median, _p10  IoU of its silhouette with the mask over all frames; 0 where nobody is found
+    identities        track ids that it has
+    identity_share    frames in which it has the id that it has most often
+    swapped_frames    longest run of frames with left and right exchanged
+
+Left and right of shoulders, hips, knees and ankles are exchanged between two frames if the joints of one side lie
+closer to those of the other side in the frame before; of the two states that this leaves, the rarer one counts as
+exchanged.
+"""
+
+import sys
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from itertools import pairwise
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from common.arrays import BoolArray, FloatArray
+from common.body.anatomy import COCO_KEYPOINTS, MIRRORED_KEYPOINTS
+from common.errors import SourceError
+from common.weights.loader import model_hash
+from receiver.mesh.render import depth_map
+from sender.capture.open import CaptureConfig, open_source
+from sender.importance.importance import Importance
+from tests.bench import measures, report
+from tests.bench.perceived import FrameSender
+from tests.bench.rates import CodecPair, unconstrained_rho
+from tests.bench.reconstruction_scores import Receiver
+
+QUICK_FRAMES = 30
+_FPS = 24.0
+_SIDED = np.array([name.endswith(("shoulder", "hip", "knee", "ankle")) for name in COCO_KEYPOINTS])
+
+
+@dataclass(frozen=True, slots=True)
+class Match:
+    """The person of a frame whose mesh overlaps the mask most.
+
+    Args:
+        identity: its track id.
+        iou: of its silhouette with the mask.
+        keypoints: (17, 2) pixels, as published.
+    """
+
+    identity: int
+    iou: float
+    keypoints: FloatArray
+
+
+def read_mask(path: Path) -> BoolArray:
+    """The mask (H, W) of a frame.
+
+    Raises:
+        SourceError: it cannot be read.
+    """
+    mask = cv2.imread(str(path), cv2.IMREAD_GRAYSCALE)
+    if mask is None:
+        raise SourceError(f"cannot read {path}: each frame NAME.jpg needs a mask NAME.png")
+    return np.asarray(mask) > 127
+
+
+def longest_swap(tracks: Sequence[FloatArray]) -> int:
+    """Longest run of frames in the rarer of the two states that exchanges of left and right divide a clip into.
+
+    Args:
+        tracks: (17, 2) keypoints of one person in successive frames.
+    """
+    state, states = False, [False] * min(len(tracks), 1)
+    for before, after in pairwise(tracks):
+        same = np.linalg.norm(after - before, axis=1)[_SIDED].sum()
+        other = np.linalg.norm(after[MIRRORED_KEYPOINTS] - before, axis=1)[_SIDED].sum()
+        state ^= bool(other < same)
+        states.append(state)
+    rarer = sum(states) <= len(states) / 2
+    longest = run = 0
+    for value in states:
+        run = run + 1 if value == rarer else 0
+        longest = max(longest, run)
+    return longest
+
+
+def figures(matches: Sequence[Match | None]) -> dict[str, float]:
+    """Figures of a clip from the match of each frame, None where nobody overlaps the mask."""
+    found = [match for match in matches if match is not None]
+    iou = np.array([match.iou if match else 0.0 for match in matches])
+    identities = Counter(match.identity for match in found)
+    return {
+        "frames": float(len(matches)),
+        "found_share": len(found) / max(len(matches), 1),
+        "iou_median": float(np.median(iou)) if len(iou) else float("nan"),
+        "iou_p10": float(np.percentile(iou, 10)) if len(iou) else float("nan"),
+        "identities": float(len(identities)),
+        "identity_share": max(identities.values(), default=0) / max(len(found), 1),
+        "swapped_frames": float(longest_swap([match.keypoints for match in found])),
+    }
+
+
+def match_clip(folder: Path, max_people: int, limit: int | None) -> list[Match | None]:
+    """Reconstructs the frames of a clip and matches the people of each with its mask."""
+    sender, receiver, importance = FrameSender(max_people), Receiver(), Importance.load()
+    codec, matches = CodecPair(model_hash()), []
+    with open_source(CaptureConfig(str(folder / "*.jpg"))) as source:
+        frames = list(source)[:limit]
+    for index, frame in enumerate(frames):
+        # One clip, not photographs of their own: its people are tracked.
+        labels = sender.label(replace(frame, source=folder.name, media_time_s=index / _FPS))
+        rho = unconstrained_rho(importance, labels.people[0]) if labels.people else {}
+        arrived = codec.send(labels, rho).frame
+        mask = read_mask(folder / f"{Path(frame.source).stem}.png")
+        people = []
+        for person in receiver.reconstruct(arrived.people, arrived.camera):
+            silhouette = depth_map(person.surface, arrived.camera) > 0
+            iou = measures.intersection_over_union(silhouette, mask)
+            people.append(Match(person.labels.identity, iou, person.keypoints_2d[:, :2]))
+        best = max(people, key=lambda match: match.iou, default=None)
+        matches.append(best if best and best.iou > 0 else None)
+    return matches
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The command line; returns the exit code."""
+    parser = report.flags("silhouettes", "Compare silhouettes of the received meshes with masks of a real video.", 0)
+    parser.add_argument("--folder", type=Path, required=True, help="frames NAME.jpg and masks NAME.png")
+    parser.add_argument("--max-people", type=int, default=1, help="people tracked at once (default: %(default)s)")
+    options = parser.parse_args(arguments)
+
+    def work() -> None:
+        systems = {
+            "bodywire": figures(match_clip(options.folder, options.max_people, QUICK_FRAMES if options.quick else None))
+        }
+        print(f"{options.folder.name}, {report.machine_line()}\n")
+        print(report.transposed(systems))
+        report.write_json(options.json, "silhouettes", options.seed, systems, folder=options.folder.name)
+
+    return report.run("silhouettes", work)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
