@@ -138,15 +138,15 @@ class PerceptionStage:
     def _detect(self, image: Image, camera: Camera) -> None:
         """Compares tracks with fresh detections, and starts and resumes tracks.
 
-        The detector runs in every tenth frame; in every third one while there is room for more people; and in every
-        frame while nobody is seen, somebody has just been lost, or a track is in doubt.
+        The detector runs in every tenth frame, thoroughly; in every third one while there is room for more people; and
+        in every frame while nobody is seen, somebody has just been lost, or a track is in doubt.
         """
         due = self._frames % _DETECT_EVERY_FRAMES == 0
         if due:
             self._rejected_boxes.clear()
         more = self._tracker.room and self._frames % _SEARCH_EVERY_FRAMES == 0
         if due or more or self._tracker.search_due:
-            detections = self._detector.find(image)
+            detections = self._detector.find(image, thorough=due)
             self._tracker.compare(detections)
             unmatched = self._tracker.unmatched(detections)
             self._tracker.add_tracks(self._verified(image, unmatched), camera.width, camera.height)

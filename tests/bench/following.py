@@ -53,10 +53,10 @@ class CountingDetector(Detector):
         super().__init__(detector.net, detector.threshold)
         self.calls = 0
 
-    def find(self, image: Image) -> tuple[Detection, ...]:
+    def find(self, image: Image, *, thorough: bool = False) -> tuple[Detection, ...]:
         """As `Detector.find`."""
         self.calls += 1
-        return super().find(image)
+        return super().find(image, thorough=thorough)
 
 
 @dataclass(frozen=True, slots=True)

@@ -80,10 +80,10 @@ class TimedDetector(Detector):
         super().__init__(detector.net, detector.threshold)
         self._watch = watch
 
-    def find(self, image: Image) -> tuple[Detection, ...]:
+    def find(self, image: Image, *, thorough: bool = False) -> tuple[Detection, ...]:
         """As `Detector.find`."""
         with self._watch.time("detector"):
-            return super().find(image)
+            return super().find(image, thorough=thorough)
 
 
 class OneProcess:

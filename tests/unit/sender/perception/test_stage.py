@@ -37,7 +37,7 @@ class BlockDetector(Detector):
         super().__init__(DetectorNet(DetectorConfig(size=32, width=8)))
         self.calls = 0
 
-    def find(self, image: Image) -> tuple[Detection, ...]:
+    def find(self, image: Image, *, thorough: bool = False) -> tuple[Detection, ...]:
         self.calls += 1
         columns = np.flatnonzero((image > 0).any(axis=(0, 2)))
         if not len(columns):
@@ -97,9 +97,9 @@ def test_empty_frame_has_no_people() -> None:
 
 def test_rough_box_is_refined() -> None:
     class RoughDetector(BlockDetector):
-        def find(self, image: Image) -> tuple[Detection, ...]:
+        def find(self, image: Image, *, thorough: bool = False) -> tuple[Detection, ...]:
             offset = np.array([-30, -10, 10, 20], np.float32)
-            return tuple(Detection(found.box + offset, found.score) for found in super().find(image))
+            return tuple(Detection(found.box + offset, found.score) for found in super().find(image, thorough=thorough))
 
     stage = staged(RoughDetector())
     (person,) = stage.process(with_person(160), CAMERA)
@@ -158,8 +158,8 @@ def test_person_box_surrounds_mask() -> None:
 class FalsePositiveDetector(BlockDetector):
     """Proposes the same dark corner in every frame, too."""
 
-    def find(self, image: Image) -> tuple[Detection, ...]:
-        return (*super().find(image), Detection(np.array([250, 20, 310, 100], np.float32), 0.6))
+    def find(self, image: Image, *, thorough: bool = False) -> tuple[Detection, ...]:
+        return (*super().find(image, thorough=thorough), Detection(np.array([250, 20, 310, 100], np.float32), 0.6))
 
 
 def test_false_proposal_is_not_tracked() -> None:
@@ -228,8 +228,8 @@ def test_box_that_grows_is_given_up_and_the_person_found_again() -> None:
 class FurnitureDetector(BlockDetector):
     """Proposes the right half of the frame in every frame, too, and sees nobody beside it in the first one."""
 
-    def find(self, image: Image) -> tuple[Detection, ...]:
-        found = super().find(image)
+    def find(self, image: Image, *, thorough: bool = False) -> tuple[Detection, ...]:
+        found = super().find(image, thorough=thorough)
         furniture = Detection(np.array([170, 0, 320, 240], np.float32), 0.6)
         return (furniture,) if self.calls == 1 else (*found, furniture)
 
@@ -265,8 +265,8 @@ def test_track_that_no_detection_confirms_is_replaced() -> None:
     class MovedDetector(BlockDetector):
         """Does not see the left person from the second frame on."""
 
-        def find(self, image: Image) -> tuple[Detection, ...]:
-            found = super().find(image)
+        def find(self, image: Image, *, thorough: bool = False) -> tuple[Detection, ...]:
+            found = super().find(image, thorough=thorough)
             return found if self.calls == 1 else tuple(each for each in found if each.box[0] > 150)
 
     class DimVerifier(BlockVerifier):

@@ -15,6 +15,7 @@ from sender.perception.inference.detector import (
     letterboxed,
     pairwise_iou,
     peaks,
+    suppressed,
 )
 
 TINY = DetectorConfig(size=64, width=8)
@@ -53,6 +54,25 @@ def test_peaks_are_local_maxima_best_first() -> None:
     found, scores = peaks(heat, boxes, threshold=0.3)
     assert scores.tolist() == pytest.approx([0.9, 0.7])
     assert torch.equal(found[1], boxes[:, 2, 2])
+
+
+def test_thorough_search_reads_the_frame_at_a_larger_scale_too() -> None:
+    torch.manual_seed(1)
+    detector = Detector(DetectorNet(DetectorConfig(size=320, width=8)), threshold=0.0)
+    sides: list[int] = []
+    detector.net.eighth.register_forward_pre_hook(lambda _, inputs: sides.append(inputs[0].shape[-1]))
+    image = np.random.default_rng(0).integers(0, 255, (90, 160, 3), dtype=np.uint8)
+    detector.find(image)
+    found = detector.find(image, thorough=True)
+    assert sides == [320, 320, 384]
+    assert [detection.score for detection in found] == sorted((detection.score for detection in found), reverse=True)
+
+
+def test_of_overlapping_boxes_the_best_is_kept() -> None:
+    boxes = torch.tensor([[0.0, 0, 10, 10], [1, 1, 11, 11], [30, 0, 40, 10]])
+    kept, scores = suppressed(boxes, torch.tensor([0.3, 0.8, 0.5]))
+    assert kept.tolist() == [[1, 1, 11, 11], [30, 0, 40, 10]]
+    assert scores.tolist() == pytest.approx([0.8, 0.5])
 
 
 def test_overlapping_peaks_are_suppressed() -> None:
