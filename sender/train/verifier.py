@@ -18,6 +18,7 @@ Examples:
 import argparse
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -87,6 +88,7 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
         "--frames", type=int, default=1000, help="training frames; a fifth as many for validation (%(default)s)"
     )
     parser.add_argument("--photographs", type=Path, metavar="DIR", help="also this folder of sender.train.photographs")
+    parser.add_argument("--pictures", type=int, help="train on so many of the photographs (default: all)")
     parser.add_argument(
         "--no-summary", action="store_true", help="read perception's uncertainties only, not its trunk's statistics"
     )
@@ -104,14 +106,16 @@ def frames_of(options: argparse.Namespace, split: Split, count: int) -> Iterator
     yield from composed_frames(datasets, rng, options.size, count)
     if options.photographs:
         photographs = PhotographDataset(options.photographs, "train" if split == "train" else "val")
-        yield from photograph_frames(photographs, "openimages", rng)
+        count = len(photographs) if options.pictures is None else options.pictures
+        pictures = photograph_frames(photographs, "openimages", rng)
+        yield from islice(pictures, count if split == "train" else max(count // 5, 1))
         if split != "train":
             yield from photograph_frames(photographs, "people", rng)
 
 
 def gather(options: argparse.Namespace, split: Split, frames: int) -> Examples:
     """Examples from `frames_of`, or from `--out` if they were gathered before."""
-    kind = "-photographs" if options.photographs else ""
+    kind = f"-photographs-{options.pictures or 'all'}" if options.photographs else ""
     file = options.out / f"examples-{split}-{options.seed}-{frames}{kind}.npz"
     if not file.exists():
         detector, perception = Detector.load(), Perception.load()
@@ -209,6 +213,7 @@ def train(options: argparse.Namespace) -> None:
     write_json(options.json or options.out / "scores.json", {"scores": scores, "examples": len(examples.person)})
     if options.export:
         flags = " --photographs photographs" if options.photographs else ""
+        flags += f" --pictures {options.pictures}" if options.pictures is not None else ""
         recipe = {
             "command": f"python -m sender.train.verifier --frames {options.frames} --size {options.size}{flags}",
             "examples": len(examples.person),

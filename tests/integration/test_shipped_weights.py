@@ -25,6 +25,7 @@ from sender.importance.importance import Importance
 from sender.perception.inference.detector import Detector, pairwise_iou
 from sender.perception.inference.predictor import Perception
 from sender.perception.inference.verifier import Verifier
+from sender.perception.network.network import PerceptionConfig
 from sender.train.detector_frames import FrameComposer
 from tests.bench import measures
 from tests.bench.crops import TruePerson, Truth
@@ -44,7 +45,7 @@ LEAST_HEIGHT_PX = 80
 def dataset(tmp_path_factory: pytest.TempPathFactory) -> CropDataset:
     """Crops of everyday people of the test split, from a seed that no bench uses."""
     folder: Path = tmp_path_factory.mktemp("crops")
-    render_shard(Task(folder, "test", 20, 0, CROPS, 128, EVERYDAY), multiprocessing.Value("l", 0))
+    render_shard(Task(folder, "test", 20, 0, CROPS, PerceptionConfig().size, EVERYDAY), multiprocessing.Value("l", 0))
     return CropDataset([folder], "test")
 
 

@@ -44,7 +44,7 @@ def test_detector_trains_on_photographs_from_the_shipped_weights(tmp_path: Path)
         bar_people(tmp_path / "data", 32, split)
     photographs.convert(write_photographs(tmp_path / "sources"), tmp_path / "photographs", 640)
     flags = ["--data", str(tmp_path / "data"), "--photographs", str(tmp_path / "photographs"), "--out", str(tmp_path)]
-    flags += ["--shipped", "--refinements", "1", "--size", "64", "--batch", "4", "--steps", "2"]
+    flags += ["--shipped", "--refinements", "4", "--size", "64", "--batch", "4", "--steps", "2"]
     detector.train(detector.parse([*flags, "--threads", str(torch.get_num_threads())]))
     scores = json.loads((tmp_path / "scores.json").read_text())["scores"]
     assert {"found", "people_large_ap", "panoramas_false_0.25"} <= scores.keys()
