@@ -172,7 +172,7 @@ class FrameCodec:
         levels = rho_levels(rho)
         reference = self._reference()
         header, state = self._header(frame, reference)
-        writers = [SymbolWriter(self._tables) for _ in range(TIERS)]
+        writers = [self._writer() for _ in range(TIERS)]
         coded = [self._write_plan(writers[0], person, state, levels, header.lag) for person in frame.people]
         bits = dict.fromkeys(GROUP_NAMES, 0.0)
         for tier, writer in enumerate(writers):
@@ -225,6 +225,9 @@ class FrameCodec:
             bytes_by_group=_bytes_by_group(bits, len(payload)),
             rho=_rho(coded[0].plan) if coded else {},
         )
+
+    def _writer(self) -> SymbolWriter:
+        return SymbolWriter(self._tables)
 
     def keep_only(self, sequence: int) -> None:
         """Forgets every frame received but this one; 64 frames of many people take megabytes."""

@@ -21,6 +21,9 @@ def test_shipped_order_is_that_of_the_body_up_to_close_neighbours(
     shipped = point_colours.point_order()
     monkeypatch.setattr(point_colours, "POINT_ORDER_FILE", file)
     fitted = point_colours.point_order.__wrapped__()
+    # Two bakes of the body differ by up to 0.7 mm, which exchanges neighbours at the splits of the tree.
     assert (fitted != shipped).mean() < 0.05
     points = mean_body_points()
-    assert np.linalg.norm(points[fitted] - points[shipped], axis=1).max() < 0.1
+    apart = np.linalg.norm(points[fitted] - points[shipped], axis=1)
+    assert np.percentile(apart, 97) < 0.01
+    assert apart.max() < 0.3
