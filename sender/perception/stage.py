@@ -27,8 +27,6 @@ from sender.perception.tracking.tracker import (
 )
 
 _DETECT_EVERY_FRAMES = 10
-# While there is room for more people beside those who are seen.
-_SEARCH_EVERY_FRAMES = 3
 # Without --max-people, so many people are tracked in files, if they have this share of the tallest one's height: at
 # half the height they are twice as far away, and usually passers-by.
 _PEOPLE_IN_FILES, _PROMINENT_HEIGHT_SHARE = 8, 0.4
@@ -138,14 +136,13 @@ class PerceptionStage:
     def _detect(self, image: Image, camera: Camera) -> None:
         """Compares tracks with fresh detections, and starts and resumes tracks.
 
-        The detector runs in every tenth frame, thoroughly; in every third one while there is room for more people; and
-        in every frame while nobody is seen, somebody has just been lost, or a track is in doubt.
+        The detector runs in every tenth frame, thoroughly, and in every frame while nobody is seen, somebody has just
+        been lost, or a track is in doubt.
         """
         due = self._frames % _DETECT_EVERY_FRAMES == 0
         if due:
             self._rejected_boxes.clear()
-        more = self._tracker.room and self._frames % _SEARCH_EVERY_FRAMES == 0
-        if due or more or self._tracker.search_due:
+        if due or self._tracker.search_due:
             detections = self._detector.find(image, thorough=due)
             self._tracker.compare(detections)
             unmatched = self._tracker.unmatched(detections)

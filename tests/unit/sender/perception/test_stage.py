@@ -325,11 +325,11 @@ def test_limits_without_max_people() -> None:
     assert in_files.max_people > 4 and 0 < in_files.least_height_share < 1
 
 
-def test_detector_searches_in_every_third_frame_while_there_is_room() -> None:
+def test_detector_searches_in_every_frame_after_a_loss() -> None:
     stage, detector = stage_for(2)
     for _ in range(9):
         assert len(stage.process(with_person(100), CAMERA)) == 1
-    assert detector.calls == 3
+    assert detector.calls == 1
     calls = detector.calls
     for _ in range(3):
         stage.process(EMPTY, CAMERA)
