@@ -84,6 +84,9 @@ COCO_KEYPOINTS: tuple[str, ...] = (
     "right_ankle",
 )
 
+KEYPOINT_GROUPS: tuple[str, ...] = (*("head",) * 5, *("left_arm", "right_arm") * 3, *("left_leg", "right_leg") * 3)
+"""The label group that moves each COCO keypoint most."""
+
 COCO_BONES: tuple[tuple[int, int], ...] = (
     (0, 1), (0, 2), (1, 3), (2, 4), (5, 6), (5, 7), (7, 9), (6, 8), (8, 10), (5, 11), (6, 12), (11, 12),
     (11, 13), (13, 15), (12, 14), (14, 16),

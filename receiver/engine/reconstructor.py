@@ -15,6 +15,7 @@ import numpy as np
 import torch
 
 from common.arrays import BoolArray, FloatArray
+from common.body.anatomy import KEYPOINT_GROUPS
 from common.body.model import BodyModel, BodyOutput
 from common.frames import NEAR_M, Camera, PersonLabels
 from common.weights.devices import CPU, to_numpy
@@ -26,13 +27,6 @@ from receiver.engine.engine import ReconstructedPerson, ReconstructionRequest, R
 from receiver.mesh.skinned_glb import PosedBody, Skeleton
 from receiver.mesh.triangle_mesh import SurfaceMesh
 from receiver.surface.stage import SurfaceConfig, SurfaceStage
-
-# The label group that moves each COCO keypoint most: its confidence is the keypoint's score.
-_KEYPOINT_GROUPS = (
-    *("head",) * 5,
-    *("left_arm", "right_arm") * 3,
-    *("left_leg", "right_leg") * 3,
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -205,7 +199,10 @@ def _timed(stage: str, stages_ms: dict[str, float]) -> Iterator[None]:
 
 
 def _keypoints_2d(joints_3d: FloatArray, camera: Camera, person: PersonLabels) -> FloatArray:
-    """(17, 3) pixels and scores of keypoints (17, 3) in camera space; those behind the camera score 0."""
-    confidence = np.array([person.confidence.get(group, 0.0) for group in _KEYPOINT_GROUPS])
+    """(17, 3) pixels and scores of keypoints (17, 3) in camera space; those behind the camera score 0.
+
+    The score of a keypoint is the confidence of its label group.
+    """
+    confidence = np.array([person.confidence.get(group, 0.0) for group in KEYPOINT_GROUPS])
     scores = np.where(joints_3d[:, 2] > NEAR_M, confidence, 0.0)
     return np.concatenate([camera.project(joints_3d), scores[:, None]], axis=1).astype(np.float32)

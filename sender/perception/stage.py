@@ -31,7 +31,7 @@ _DETECT_EVERY_FRAMES = 10
 # half the height they are twice as far away, and usually passers-by.
 _PEOPLE_IN_FILES, _PROMINENT_HEIGHT_SHARE = 8, 0.4
 # Least presence of a new person.  Chosen on the photographs held back from training: with 0.5 instead of 0.4, one of
-# 143 people is lost, and 100 instead of 127 others are published, many of them people without annotation.
+# 143 people is lost, and 100 instead of 127 are published who are not annotated.
 _MIN_PRESENCE = 0.5
 # Prior probability that a person who was tracked in the last frame is still there.
 _TRACKED_PRIOR = 0.8

@@ -15,7 +15,7 @@ from typing import Any, Final, Self
 import torch
 from torch import Tensor, nn
 
-from common.body.anatomy import COCO_KEYPOINTS
+from common.body.anatomy import KEYPOINT_GROUPS
 from common.labels import group_slices
 from common.weights.loader import WEIGHTS_DIRECTORY, load_into, recorded_config
 from sender.perception.inference.crop import CROP_MARGIN
@@ -27,19 +27,9 @@ _KIND: Final = "confidence-logistic-1"
 RIGHT_WITHIN: Final = 0.1
 """Error of a keypoint that is right, over the longer side of the person's box."""
 
-_HEAD: Final = ("nose", "left_eye", "right_eye", "left_ear", "right_ear")
-_ARM: Final = ("shoulder", "elbow", "wrist")
-_LEG: Final = ("hip", "knee", "ankle")
-
-
-def _indices(*names: str) -> tuple[int, ...]:
-    return tuple(COCO_KEYPOINTS.index(name) for name in names)
-
-
 LIMBS: Final[Mapping[str, tuple[int, ...]]] = {
-    "head": _indices(*_HEAD),
-    **{f"{side}_arm": _indices(*(f"{side}_{name}" for name in _ARM)) for side in ("left", "right")},
-    **{f"{side}_leg": _indices(*(f"{side}_{name}" for name in _LEG)) for side in ("left", "right")},
+    limb: tuple(index for index, group in enumerate(KEYPOINT_GROUPS) if group == limb)
+    for limb in dict.fromkeys(KEYPOINT_GROUPS)
 }
 """Label group → its keypoints."""
 

@@ -163,7 +163,12 @@ def _person_labels(
     all_sigma = torch.full_like(labels, _COLOUR_SIGMA)
     all_sigma[:ENTRIES] = sigma
     confidence = {
-        name: 1 - min(1.0, float(all_sigma[entries][:_LEADING_ENTRIES].mean()) / _UNKNOWN_SIGMA)
+        name: of_limbs[name] if name in of_limbs else confidence_of_entries(all_sigma[entries])
         for name, entries in group_slices().items()
-    } | dict(of_limbs)
+    }
     return PersonLabels(person.identity, person.score, split(labels.numpy()), split(all_sigma.numpy()), confidence)
+
+
+def confidence_of_entries(sigma: Tensor) -> float:
+    """A group's confidence, 0…1, from the standard deviations of its entries alone."""
+    return 1 - min(1.0, float(sigma[:_LEADING_ENTRIES].mean()) / _UNKNOWN_SIGMA)

@@ -23,6 +23,7 @@ from torch.nn import functional
 from common.arrays import Box
 from common.errors import exit_code_of
 from common.frames import Camera
+from common.labels import group_slices
 from common.training.flags import add_result_flags, parser_of
 from common.training.loop import write_json
 from common.weights.loader import save_weights
@@ -39,7 +40,7 @@ from sender.semantics.confidence import (
     ConfidenceNet,
     architecture,
 )
-from sender.semantics.stage import SemanticsStage
+from sender.semantics.stage import SemanticsStage, confidence_of_entries
 from sender.train.photograph_crops import people_of
 from sender.train.photographs import Photograph, PhotographDataset
 
@@ -108,8 +109,7 @@ class Observer:
         labelled = annotated[:, 2] > 0
         side = float(np.ptp(annotated[labelled, :2], axis=0).max())
         right = labelled & (np.linalg.norm(keypoints - annotated[:, :2], axis=1) <= RIGHT_WITHIN * side)
-        (labels,) = self._semantics.label([observed], camera)
-        own = [labels.confidence[limb] for limb in LIMBS]
+        own = [confidence_of_entries(fit.sigma[0, group_slices()[limb]]) for limb in LIMBS]
         per_limb = [list(keypoints) for keypoints in LIMBS.values()]
         return Limbs(
             fit.evidence,

@@ -38,7 +38,7 @@ class Frame:
     """A frame with its people; boxes in pixels.
 
     Args:
-        image: (N, N, 3).
+        image: (H, W, 3); square in batches.
         boxes: (n, 4) of the people to find.
         ignored: (m, 4) that are neither people nor background.
         tolerance: probability of a person from which a place outside of `boxes` is left out of the loss, because people

@@ -19,10 +19,11 @@ Examples:
 
 import argparse
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
 from itertools import repeat
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -210,14 +211,16 @@ def optimiser_of(net: PerceptionNet, rate: float) -> torch.optim.AdamW:
     )
 
 
-def initial_network(options: argparse.Namespace, device: torch.device) -> PerceptionNet:
-    """From scratch, from the package's weights, or with a pretrained trunk."""
+def initial_network(
+    options: argparse.Namespace, device: torch.device, earlier: Mapping[str, Any] | None = None
+) -> PerceptionNet:
+    """From scratch, the checkpoint `earlier` of another training, the package's weights, or with a pretrained trunk."""
     config = NETWORKS[options.network]
     config = replace(config, size=options.size or config.size)
     net = PerceptionNet(config).to(device).to(memory_format=torch.channels_last)
-    if options.start:
+    if earlier:
         average = AveragedNetwork(net)
-        average.load_state_dict(load_checkpoint(options.start / "checkpoint.pt")["average"])
+        average.load_state_dict(earlier["average"])
         net.load_state_dict(average.network.state_dict())
     elif options.shipped:
         net.load_state_dict(load_weights(WEIGHTS_NAME))
@@ -226,19 +229,16 @@ def initial_network(options: argparse.Namespace, device: torch.device) -> Percep
     return net
 
 
-def images_before(options: argparse.Namespace) -> int:
-    """Number of crops that the starting weights were trained on."""
-    if options.start:
-        state = load_checkpoint(options.start / "checkpoint.pt")
-        return int(state["facts"]["before"] + state["samples"])
-    return int(read_manifest()[WEIGHTS_NAME].recipe["images_seen"]) if options.shipped else 0
+def origin(options: argparse.Namespace, earlier: Mapping[str, Any] | None) -> dict[str, Any]:
+    """Where the starting weights come from.
 
-
-def from_shipped(options: argparse.Namespace) -> bool:
-    """Whether the training goes back to the package's weights."""
-    if options.start:
-        return bool(load_checkpoint(options.start / "checkpoint.pt")["facts"]["shipped"])
-    return bool(options.shipped)
+    Returns:
+        `before`: number of crops that they were trained on; `shipped`: whether they go back to the package's weights.
+    """
+    if earlier:
+        return {"before": earlier["facts"]["before"] + earlier["samples"], "shipped": earlier["facts"]["shipped"]}
+    seen = read_manifest()[WEIGHTS_NAME].recipe["images_seen"] if options.shipped else 0
+    return {"before": int(seen), "shipped": options.shipped}
 
 
 def train(options: argparse.Namespace) -> None:
@@ -246,7 +246,8 @@ def train(options: argparse.Namespace) -> None:
     workers = Workers.join()
     torch.set_num_threads(options.threads)
     torch.manual_seed(options.seed)
-    net = initial_network(options, workers.device)
+    earlier = load_checkpoint(options.start / "checkpoint.pt") if options.start else None
+    net = initial_network(options, workers.device, earlier)
     kinematics = KeypointKinematics(BodyModel.load()).to(workers.device)
     weights = LossWeights().without(options.without) if options.without else LossWeights()
     loss_of = MixedLoss(MultiTaskLoss(kinematics, weights))
@@ -267,7 +268,7 @@ def train(options: argparse.Namespace) -> None:
         checkpoint,
         workers=workers,
         resume=options.resume and checkpoint.exists(),
-        facts={"config": asdict(net.config), "before": images_before(options), "shipped": from_shipped(options)},
+        facts={"config": asdict(net.config), **origin(options, earlier)},
         without=[options.without] if options.without else [],
         evaluate=lambda average: scores_of(options, average, net.config.size, limit=512),
     )

@@ -15,7 +15,7 @@ from common.body.anatomy import COCO_KEYPOINTS, MIRRORED_KEYPOINTS
 from common.synthetic.scene.degradations import degrade
 from sender.perception.inference.crop import CROP_MARGIN, CropBox
 from sender.perception.inference.predictor import as_images
-from sender.train.photograph_frames import warped
+from sender.train.photograph_frames import sometimes_grey, warped
 from sender.train.photographs import Photograph, PhotographDataset
 
 Generator = np.random.Generator
@@ -28,7 +28,6 @@ _SHIFT = 0.08
 _HALF_SHARE = 0.2
 _MIN_HALF_KEYPOINTS = 5
 _OCCLUDED_SHARE = 0.3
-_GREY_SHARE = 0.07
 # People with fewer labelled keypoints or a smaller box are not trained on.
 _MIN_LABELLED, _MIN_SIDE_PX = 4, 32
 _UPPER = np.array([not name.endswith(("knee", "ankle")) for name in COCO_KEYPOINTS])
@@ -134,8 +133,7 @@ class PhotographCropSampler:
         matrix, mirrored = crop_transform(rng, item.boxes[person], item.keypoints[person], size)
         keypoints = moved(item.keypoints[person], matrix, mirrored, size)
         image = warped(item.image, matrix, size, border=0).astype(np.float32)
-        if rng.random() < _GREY_SHARE:
-            image = np.repeat(image.mean(axis=2, keepdims=True), 3, axis=2)
+        image = sometimes_grey(rng, image)
         occluded = np.zeros(len(keypoints), np.bool_)
         if rng.random() < _OCCLUDED_SHARE:
             occluded = occlude(rng, image, keypoints)

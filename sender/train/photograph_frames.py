@@ -4,6 +4,7 @@ Boxes that hold a crowd, and people too small or truncated too much to be found,
 """
 
 from collections.abc import Sequence
+from typing import TypeVar
 
 import cv2
 import numpy as np
@@ -15,6 +16,7 @@ from sender.train.detector_frames import MIN_HEIGHT_PX, Frame
 from sender.train.photographs import PhotographDataset, Source
 
 Generator = np.random.Generator
+Pixels = TypeVar("Pixels", Image, FloatArray)
 
 # Log of the largest change of the picture's scale, from that which fits it into the frame.
 _LOG_SCALE = 0.7
@@ -54,8 +56,7 @@ class PhotographFrames:
         photograph = self._photographs[int(rng.choice(self._indices))]
         matrix = placement(rng, photograph.image.shape[:2], photograph.boxes, size, _LOG_ASPECT[self._source])
         image = warped(photograph.image, matrix, size).astype(np.float32)
-        if rng.random() < _GREY_SHARE:
-            image = np.repeat(image.mean(axis=2, keepdims=True), 3, axis=2)
+        image = sometimes_grey(rng, image)
         boxes = transformed(photograph.boxes, matrix)
         kept, ignored = clipped(boxes, size)
         crowds = transformed(photograph.crowds, matrix).clip(0, size)
@@ -88,6 +89,13 @@ class PanoramaFrames:
         yaw, pitch, roll = rng.uniform(-np.pi, np.pi), rng.normal(-0.05, 0.25), rng.normal(0, 0.08)
         image = perspective(panorama, float(yaw), float(pitch), float(roll), rng.uniform(0.8, 1.9), self._size)
         return image[:, ::-1] if rng.random() < 0.5 else image
+
+
+def sometimes_grey(rng: Generator, image: Pixels) -> Pixels:
+    """The picture (H, W, 3), grey in a small share of the cases."""
+    if rng.random() >= _GREY_SHARE:
+        return image
+    return np.repeat(image.mean(axis=2, keepdims=True), 3, axis=2).astype(image.dtype)
 
 
 def before_place(image: Image, mask: ByteArray, place: Image) -> Image:

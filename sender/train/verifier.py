@@ -30,7 +30,6 @@ from torch.nn import functional
 from common.arrays import FloatArray
 from common.errors import exit_code_of
 from common.io.atomic_write import atomic_replacement
-from common.synthetic.dataset.shards import CropDataset
 from common.synthetic.dataset.split import Split
 from common.training.flags import add_result_flags, parser_of
 from common.training.loop import write_json
@@ -47,9 +46,10 @@ from sender.perception.inference.verifier import (
     evidence,
     log_odds,
 )
+from sender.train.detector_frames import Frame, composed_frames
 from sender.train.detector_scores import in_crowd
 from sender.train.photographs import PhotographDataset
-from sender.train.verifier_frames import VerifierFrame, composed_frames, photograph_frames
+from sender.train.verifier_frames import photograph_frames
 
 # Below this score the detector is nearly always wrong.
 _MIN_PROPOSAL_SCORE = 0.08
@@ -99,11 +99,11 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     return parser.parse_args(arguments)
 
 
-def frames_of(options: argparse.Namespace, split: Split, count: int) -> Iterator[VerifierFrame]:
+def frames_of(options: argparse.Namespace, split: Split, count: int) -> Iterator[Frame]:
     """`count` composed frames, and all photographs of the split that perception was not trained on."""
     rng = np.random.default_rng([options.seed, split == "train"])
-    datasets = [CropDataset([directory], split) for directory in options.data]
-    yield from composed_frames(datasets, rng, options.size, count)
+    composed = composed_frames(options.data, split, options.size, rng)
+    yield from (composed() for _ in range(count))
     if options.photographs:
         photographs = PhotographDataset(options.photographs, "train" if split == "train" else "val")
         count = len(photographs) if options.pictures is None else options.pictures
@@ -134,17 +134,17 @@ def gather(options: argparse.Namespace, split: Split, frames: int) -> Examples:
     return Examples(rows_NX[:, :EVIDENCE], person, score, int(arrays["frames"]))
 
 
-def _examples_of_frame(detector: Detector, perception: Perception, frame: VerifierFrame) -> Tensor:
+def _examples_of_frame(detector: Detector, perception: Perception, frame: Frame) -> Tensor:
     """(n, EVIDENCE + 2) rows of evidence, person, score; proposals in a crowd that match nobody are left out."""
     proposals = detector.find(frame.image)[:_MAX_PROPOSALS]
     if not proposals:
         return torch.zeros(0, EVIDENCE + 2)
     refined = refine_boxes(perception, frame.image, [proposal.box for proposal in proposals])
     boxes = torch.from_numpy(np.stack(refined.person_boxes()))
-    iou = largest_iou(boxes, frame.people)
+    iou = largest_iou(boxes, frame.boxes)
     scores = torch.tensor([proposal.score for proposal in proposals])
     columns = torch.stack([(iou >= _POSITIVE_IOU).float(), scores], dim=1)
-    crowded = torch.from_numpy(in_crowd(boxes.numpy(), frame.crowds))
+    crowded = torch.from_numpy(in_crowd(boxes.numpy(), frame.ignored))
     clear = (iou >= _POSITIVE_IOU) | ((iou <= _NEGATIVE_IOU) & ~crowded)
     return torch.cat([evidence(refined.output), columns], dim=1)[clear]
 

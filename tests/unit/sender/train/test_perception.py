@@ -8,10 +8,10 @@ import torch
 
 from common.body.model import BodyModel, KeypointKinematics
 from common.errors import UsageError
-from common.training.checkpoint import AveragedNetwork, save_checkpoint
+from common.training.checkpoint import AveragedNetwork, load_checkpoint, save_checkpoint
 from sender.perception.network.network import PerceptionConfig, PerceptionNet
 from sender.train.multi_task_loss import LossWeights, MultiTaskLoss
-from sender.train.perception import MixedLoss, export, from_shipped, images_before, initial_network, parse
+from sender.train.perception import MixedLoss, export, initial_network, origin, parse
 from tests.unit.sender.train.test_augmentation import random_crops
 from tests.unit.sender.train.test_keypoint_loss import crops
 from tests.unit.sender.train.test_multi_task_loss import TINY
@@ -34,12 +34,12 @@ def test_a_later_stage_starts_from_the_average_of_an_earlier_one(tmp_path: Path)
     state = {"average": average.state_dict(), "facts": {"before": 1000, "shipped": True}, "samples": 64}
     save_checkpoint(tmp_path / "checkpoint.pt", state)
     options = parse(["--data", str(tmp_path), "--start", str(tmp_path), "--size", "192"])
-    net = initial_network(options, torch.device("cpu"))
+    earlier = load_checkpoint(options.start / "checkpoint.pt")
+    net = initial_network(options, torch.device("cpu"), earlier)
     assert net.config.size == 192
     for name, value in net.state_dict().items():
         assert torch.equal(value, average.network.state_dict()[name]), name
-    assert images_before(options) == 1064
-    assert from_shipped(options)
+    assert origin(options, earlier) == {"before": 1064, "shipped": True}
 
 
 def test_rendered_crops_are_resampled_with_their_maps() -> None:

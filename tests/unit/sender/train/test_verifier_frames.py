@@ -23,7 +23,7 @@ def test_boxes_stay_on_their_people() -> None:
     for _ in range(20):
         frame = varied(photograph(), rng)
         shapes.add(frame.image.shape)
-        left, top, right, bottom = frame.people[0].round().astype(int)
+        left, top, right, bottom = frame.boxes[0].round().astype(int)
         inside = frame.image[top + 2 : bottom - 2, left + 2 : right - 2]
         outside = np.delete(frame.image, slice(left - 2, right + 2), axis=1)
         assert inside.min() > 200 and outside.max() < 60
