@@ -4,7 +4,9 @@ A low-pass filter whose cutoff frequency rises with speed: no jitter at rest, li
 
     f = f_min + β |ẋ|,   x̂ += (1 − e^(−2πfΔt)) (x − x̂)
 
-Each group has its own speed, so that a moving arm does not add jitter to the legs.
+Each group has its own speed, so that a moving arm does not add jitter to the legs.  Of the `root` group, orientation,
+position in the image and distance are filtered apart: a body that lags behind the picture is seen at once, also when
+only the camera moves, whereas the distance from one frame is uncertain.
 """
 
 from dataclasses import dataclass
@@ -15,8 +17,17 @@ from common.arrays import FloatArray
 from common.io.configuration import option
 from common.labels import GROUP_NAMES, LABEL_SIZE, group_slices
 
+_ROOT = group_slices()["root"]
+_ORIENTATION = slice(_ROOT.start, _ROOT.start + 6)
+_IMAGE_POSITION = slice(_ORIENTATION.stop, _ORIENTATION.stop + 2)
+_DISTANCE = slice(_IMAGE_POSITION.stop, _ROOT.stop)
 # Region colours are averaged in `sender.semantics.region_colours`.
-_SMOOTHED = tuple(group_slices()[name] for name in GROUP_NAMES if name != "appearance")
+_SMOOTHED = (
+    _ORIENTATION,
+    _IMAGE_POSITION,
+    _DISTANCE,
+    *(group_slices()[name] for name in GROUP_NAMES if name not in ("root", "appearance")),
+)
 _SPEED_CUTOFF_HZ = 1.0
 
 
@@ -40,11 +51,14 @@ class OneEuroConfig:
     Args:
         min_cutoff_hz: f_min, the cutoff frequency at rest.
         speed_gain: β, hertz per standard deviation a second.
+        position_speed_gain: β of the position in the image.  In clips of the validation split with a panning
+            camera, keypoints lie 3.5 % of the person's height off with 10 and 5.9 % with 1, equally steady.
         forget_s: after a longer gap, the filter starts again.
     """
 
     min_cutoff_hz: float = 1.0
     speed_gain: float = 1.0
+    position_speed_gain: float = 10.0
     forget_s: float = 0.5
 
 
@@ -91,7 +105,8 @@ class LabelSmoother:
         value = labels.copy()
         for group in _SMOOTHED:
             group_speed = float(np.sqrt(np.mean(state.speed[group] ** 2)))
-            gain = _gain(self._config.min_cutoff_hz + self._config.speed_gain * group_speed, step_s)
+            beta = self._config.position_speed_gain if group == _IMAGE_POSITION else self._config.speed_gain
+            gain = _gain(self._config.min_cutoff_hz + beta * group_speed, step_s)
             value[group] = state.value[group] + gain * (labels[group] - state.value[group])
         state.time_s, state.value = time_s, value
         return value.copy()

@@ -5,7 +5,7 @@ from common.labels import LABEL_SIZE, group_slices
 from sender.semantics.smoothing import LabelSmoother, OneEuroConfig, SmoothingConfig, smoother_of
 
 FPS = 30
-ARM, LEG, APPEARANCE = (group_slices()[name] for name in ("left_arm", "left_leg", "appearance"))
+ARM, LEG, APPEARANCE, ROOT = (group_slices()[name] for name in ("left_arm", "left_leg", "appearance", "root"))
 
 
 def run(labels: np.ndarray, config: OneEuroConfig | None = None) -> np.ndarray:
@@ -31,6 +31,17 @@ def test_moving_arm_lags_by_one_frame_at_most() -> None:
         return float(np.abs(smoothed[60:, ARM] - labels[60 - lag : len(labels) - lag, ARM]).mean())
 
     assert min(range(5), key=error) <= 1
+
+
+def test_body_stays_on_the_picture_when_the_camera_pans() -> None:
+    # Half of the picture's width in a second: 0.4 of the distance at a field of view of 45°.
+    labels = np.zeros((60, LABEL_SIZE))
+    position, distance = slice(ROOT.start + 6, ROOT.start + 8), ROOT.stop - 1
+    labels[:, position] = 1.6 * np.arange(60)[:, None] / FPS
+    labels[:, distance] = labels[:, position.start]
+    late = (labels - run(labels))[30:] * FPS / 1.6
+    assert late[:, position].max() < 0.1
+    assert late[:, distance].min() > 0.5
 
 
 def test_moving_arm_adds_no_jitter_to_leg() -> None:
