@@ -1,0 +1,146 @@
+"""3D error over time on rendered clips of one moving person: `python -m tests.bench.moving`.
+
+    clip ─ detector, tracking, perception ─┬─ semantics, frame after frame ── over_time   (as the sender works)
+                                           └─ semantics, each frame alone ─── per_frame
+
+Errors are relative to the midpoint of the hips, in the camera's axes.  `acceleration` is the mean error of the second
+difference of a keypoint's position in time.  `side_in_front` is the share of frames in which the line between the hips
+points to the true side, less than 90° off: a person who is taken for their own back has it reversed.
+"""
+
+import sys
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from common.arrays import Float64Array
+from common.body.label_space import LabelSpace
+from common.body.model import BodyModel, KeypointKinematics
+from common.frames import PersonLabels
+from common.labels import concatenate
+from sender.perception.inference.detector import Detector
+from sender.perception.inference.predictor import Perception
+from sender.perception.inference.verifier import Verifier
+from sender.perception.stage import PerceptionStage
+from sender.perception.tracking.tracker import TrackerConfig
+from sender.semantics.smoothing import SmoothingConfig
+from sender.semantics.stage import SemanticsStage
+from tests.bench import measures, report
+from tests.bench.moving_clips import CAMERA, FRAMES, MovingClip, MovingClipRenderer
+
+CLIPS, QUICK_CLIPS = 30, 6
+SYSTEMS = ("over_time", "per_frame")
+_FPS = 30.0
+_LEFT_HIP, _RIGHT_HIP = measures.HIPS
+
+
+@dataclass(frozen=True, slots=True)
+class Followed:
+    """What a system says of one clip.
+
+    Args:
+        joints: (T, 17, 3) relative to the midpoint of the hips, metres; NaN in frames without a person.
+        truth: (T, 17, 3) likewise.
+    """
+
+    joints: Float64Array
+    truth: Float64Array
+
+    def figures(self) -> dict[str, float]:
+        """Means over the frames with a person."""
+        seen = np.isfinite(self.joints).all(axis=(1, 2))
+        pairs = list(zip(self.joints[seen], self.truth[seen], strict=True))
+        acceleration = np.linalg.norm(_second_difference(self.joints) - _second_difference(self.truth), axis=-1)
+        across = (self.joints[:, _LEFT_HIP] - self.joints[:, _RIGHT_HIP])[seen]
+        true_across = (self.truth[:, _LEFT_HIP] - self.truth[:, _RIGHT_HIP])[seen]
+        return {
+            "seen": float(seen.mean()),
+            "mpjpe_mm": measures.mean_distance_mm(self.joints[seen], self.truth[seen]),
+            "pa_mpjpe_mm": float(
+                np.mean([measures.mean_distance_mm(measures.procrustes(own, true), true) for own, true in pairs])
+            ),
+            "acceleration_mm": 1000 * float(np.nanmean(acceleration)),
+            "side_in_front": float(((across * true_across).sum(axis=-1) > 0).mean()),
+        }
+
+
+def _second_difference(joints: Float64Array) -> Float64Array:
+    return np.asarray(joints[2:] - 2 * joints[1:-1] + joints[:-2])
+
+
+class MovingSender:
+    """Perception and semantics in process.
+
+    Raises:
+        WeightsError: weights are missing or of another version.
+    """
+
+    def __init__(self) -> None:
+        self._perception = PerceptionStage(Detector.load(), Perception.load(), Verifier.load(), TrackerConfig(1))
+        self._semantics = {"over_time": SemanticsStage.load(SmoothingConfig()), "per_frame": SemanticsStage.load()}
+        self._space, self._kinematics = LabelSpace.load(), KeypointKinematics(BodyModel.load())
+
+    def follow(self, clip: MovingClip) -> dict[str, Followed]:
+        """What each system says of a clip."""
+        self._perception.reset()
+        self._semantics["over_time"].reset()
+        joints: dict[str, list[Float64Array]] = {name: [] for name in SYSTEMS}
+        for index, image in enumerate(clip.frames()):
+            observed = self._perception.process(image, CAMERA)
+            self._semantics["per_frame"].reset()
+            for name, semantics in self._semantics.items():
+                people = semantics.label(observed, CAMERA, index / _FPS)
+                joints[name].append(self._joints(people[0]) if people else np.full((17, 3), np.nan))
+        truth = np.stack([measures.centred(frame) for frame in clip.joints_3d])
+        return {name: Followed(np.stack(rows), truth) for name, rows in joints.items()}
+
+    @torch.inference_mode()
+    def _joints(self, person: PersonLabels) -> Float64Array:
+        body = self._space.decode(torch.from_numpy(concatenate(person.labels))[None])
+        keypoints, _ = self._kinematics(body)
+        return measures.centred(keypoints[0].numpy())
+
+
+def summary(clips: Sequence[dict[str, float]]) -> dict[str, float]:
+    """Means over clips of equal length, and the standard error of MPJPE."""
+    mpjpe = np.array([clip["mpjpe_mm"] for clip in clips])
+    error = float(mpjpe.std(ddof=1) / len(mpjpe) ** 0.5) if len(mpjpe) > 1 else float("nan")
+    return {**measures.mean_by_key(list(clips)), "mpjpe_mm_standard_error": error}
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The command line; returns the exit code."""
+    parser = report.flags("moving", "Measure 3D errors over time on rendered clips of a moving person.", 7)
+    parser.add_argument(
+        "--clips",
+        type=Path,
+        metavar="DIR",
+        default=Path(tempfile.gettempdir()) / "bodywire-moving",
+        help="folder that keeps the rendered clips (default: %(default)s)",
+    )
+    options = parser.parse_args(arguments)
+
+    def work() -> None:
+        sender, renderer = MovingSender(), MovingClipRenderer()
+        kinds: dict[str, list[dict[str, float]]] = {}
+        for number in range(QUICK_CLIPS if options.quick else CLIPS):
+            clip = renderer.clip(options.seed, number, options.clips)
+            for name, followed in sender.follow(clip).items():
+                for kind in ("all", clip.kind):
+                    kinds.setdefault(f"{name}, {kind}", []).append(followed.figures())
+            mpjpe = kinds["over_time, all"][-1]["mpjpe_mm"]
+            report.progress(f"clip {number} ({clip.kind}, {clip.motion}): {mpjpe:.0f} mm")
+        systems = {name: summary(figures) for name, figures in sorted(kinds.items())}
+        print(f"{FRAMES} frames a clip, seed {options.seed}, {report.machine_line()}\n")
+        print(report.transposed(systems))
+        report.write_json(options.json, "moving", options.seed, systems)
+
+    return report.run("moving", work)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

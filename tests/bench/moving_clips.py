@@ -1,0 +1,132 @@
+"""Rendered clips of one moving person before a fixed camera, with the true keypoints of every frame in 3D.
+
+The motions and identities are those of the test split.  In every third clip the person turns once around on the spot.
+A clip is rendered once and kept as a file.
+"""
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Literal, Self
+
+import cv2
+import numpy as np
+import torch
+
+from common.arrays import ByteArray, FloatArray, Image
+from common.body.model import BodyModel
+from common.body.rotations import axis_angle_to_matrix, matrix_to_axis_angle
+from common.errors import SourceError
+from common.frames import Camera
+from common.synthetic.assets.body_canvas import Canvas
+from common.synthetic.motion.motion_table import Clip, clips
+from common.synthetic.render_clip import FOCAL_PX, HEIGHT, WIDTH, choose_clip, draw, place_motion
+from common.synthetic.renderer.renderer import Renderer
+from common.synthetic.scene.degradations import add_sensor_noise
+from common.synthetic.scene.scene import identity_rows
+
+Kind = Literal["moves", "turns"]
+FRAMES = 60
+CAMERA = Camera(WIDTH, HEIGHT, FOCAL_PX)
+_JPEG_QUALITY = 88
+_VERSION = 1
+
+
+@dataclass(frozen=True, slots=True)
+class MovingClip:
+    """One clip, seen by `CAMERA` at 30 frames a second.
+
+    Args:
+        kind: whether the person follows the captured motion or turns once around as well.
+        motion: name of the captured motion.
+        encoded: T frames as JPEG.
+        joints_3d: (T, 17, 3) true keypoints in camera space, metres.
+    """
+
+    kind: Kind
+    motion: str
+    encoded: tuple[ByteArray, ...]
+    joints_3d: FloatArray
+
+    def frames(self) -> Iterator[Image]:
+        """The decoded frames (H, W, 3) RGB.
+
+        Raises:
+            SourceError: a frame is damaged.
+        """
+        for data in self.encoded:
+            picture = cv2.imdecode(data, cv2.IMREAD_COLOR)
+            if picture is None:
+                raise SourceError("a frame of a rendered clip is damaged: empty the folder --clips")
+            yield np.ascontiguousarray(picture[..., ::-1], np.uint8)
+
+    def save(self, path: Path) -> None:
+        """Writes the clip to a file, atomically."""
+        path.parent.mkdir(parents=True, exist_ok=True)
+        part = path.with_suffix(f".{os.getpid()}.npz")
+        ends = np.cumsum([len(data) for data in self.encoded])
+        encoded = np.concatenate(self.encoded)
+        np.savez(part, kind=self.kind, motion=self.motion, ends=ends, encoded=encoded, joints_3d=self.joints_3d)
+        part.replace(path)
+
+    @classmethod
+    def read(cls, path: Path) -> Self:
+        """Reads a clip that `save` wrote."""
+        with np.load(path) as file:
+            encoded = tuple(np.split(file["encoded"], file["ends"][:-1]))
+            return cls(str(file["kind"]), str(file["motion"]), encoded, file["joints_3d"])  # type: ignore[arg-type]
+
+
+class MovingClipRenderer:
+    """Renders clips; the same seed and number give the same clip.
+
+    Raises:
+        RendererUnavailable: OpenGL over EGL is not available.
+    """
+
+    def __init__(self) -> None:
+        self._model = BodyModel.load()
+        self._rows = identity_rows("test", len(self._model.shape_table))
+        self._renderer = Renderer(Canvas.from_model(self._model))
+        self._motions = sorted(clip.name for clip in clips("test"))
+
+    def clip(self, seed: int, number: int, folder: Path) -> MovingClip:
+        """Clip `number` of a seed, from `folder` if it was rendered before."""
+        path = folder / f"moving-{_VERSION}-{seed}-{number:03d}.npz"
+        if not path.exists():
+            self._render(seed, number).save(path)
+        return MovingClip.read(path)
+
+    def _render(self, seed: int, number: int) -> MovingClip:
+        rng = np.random.default_rng([seed, number])
+        kind: Kind = "turns" if number % 3 == 2 else "moves"
+        motion = choose_clip(self._motions[number % len(self._motions)], FRAMES)
+        revolutions = 1.0 if kind == "turns" else 0.0
+        motion = turned(motion, float(rng.uniform(0, 2 * np.pi)), revolutions)
+        placed = place_motion(self._model, motion, int(rng.choice(self._rows)))
+        encoded = []
+        for picture in draw(self._renderer, placed, int(rng.integers(1 << 31))):
+            noisy = np.clip(add_sensor_noise(rng, np.asarray(picture, np.float32)), 0, 255).astype(np.uint8)
+            options = [cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY]
+            encoded.append(cv2.imencode(".jpg", cv2.cvtColor(noisy, cv2.COLOR_RGB2BGR), options)[1].reshape(-1))
+        return MovingClip(kind, motion.name, tuple(encoded), placed.keypoints.astype(np.float32))
+
+
+def turned(clip: Clip, heading: float, revolutions: float) -> Clip:
+    """The motion with another heading, and on the spot with a turn about the vertical if `revolutions` is not 0.
+
+    Args:
+        clip: T frames.
+        heading: of the first frame, radians from facing the camera.
+        revolutions: turns until the last frame.
+    """
+    count = len(clip.rotation_vectors)
+    angle = torch.tensor(heading + 2 * np.pi * revolutions * np.arange(count) / count, dtype=torch.float32)
+    turn = axis_angle_to_matrix(angle[:, None] * torch.tensor([0.0, 1.0, 0.0]))
+    vectors = clip.rotation_vectors.copy()
+    vectors[:, 0] = matrix_to_axis_angle(turn @ axis_angle_to_matrix(torch.from_numpy(vectors[:, 0]))).numpy()
+    path = np.einsum("tij,tj->ti", turn.numpy(), clip.root_translation)
+    if revolutions:
+        path[:, [0, 2]] = path[:1, [0, 2]]
+    return replace(clip, rotation_vectors=vectors, root_translation=path.astype(np.float32))
