@@ -178,7 +178,8 @@ class PerceptionStage:
             return []
         height, width = image.shape[:2]
         expected = [track.expected_box() for track in tracks]
-        predictions = predict_in_boxes(self._perception, image, expected)
+        # A photograph is a source's only frame: nothing corrects it later, and nothing waits for it.
+        predictions = predict_in_boxes(self._perception, image, expected, thorough=self._frames == 1)
         presences = self._verifier.presence(predictions.output, _TRACKED_PRIOR).tolist()
         people = []
         for track, old, presence, crop, output in zip(

@@ -15,6 +15,7 @@ from common.errors import UsageError
 from sender.capture.source import CapturedFrame
 from sender.perception.inference.crop import CropBox
 from sender.perception.inference.predictor import Perception
+from sender.perception.inference.zoom_augmentation import predict_zoomed
 from tests.bench.photo_scores import AnnotatedPerson, image_id
 
 # MediaPipe's networks read crops of this side; larger ones are scaled down.
@@ -42,10 +43,10 @@ class BoxedPeople:
         return len(self._people)
 
     def perceived(self, perception: Perception) -> list[FloatArray]:
-        """Perception's keypoints (17, 2) of each person, pixels of the photograph."""
+        """Perception's keypoints (17, 2) of each person as in use, pixels of the photograph."""
         found = []
         for image, crop, _ in self._people:
-            output = perception.observe([crop.cut(image, perception.size)])
+            output = predict_zoomed(perception, image, [crop])
             found.append(crop.to_pixels(output.keypoints_2d[0].float().numpy()))
         return found
 

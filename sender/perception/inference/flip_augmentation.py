@@ -1,12 +1,13 @@
 """Test-time augmentation: the mean of the predictions for each crop and for its mirror image.
 
 The network is not symmetric by construction, so its errors on an image and on the mirror image are partly independent.
-By the law of total variance, the mean's variance grows by (a − b)²/4 where the predictions a and b differ.
+By the law of total variance, the variance of the predictions about their mean is added to the mean of their variances.
 
 Keypoints are read at the highest peak of the mean heat map instead of averaging over all of it: where a map has two
 peaks, such as those of the left and the right knee, their mean is at neither.
 """
 
+from collections.abc import Sequence
 from dataclasses import fields, replace
 
 import torch
@@ -45,7 +46,10 @@ class FlipAugmentation(nn.Module):
         count = len(image_B3SS)
         both = torch.cat([image_B3SS, image_B3SS.flip(-1)])
         output = self.net(both.contiguous(memory_format=torch.channels_last))
-        average = mean(output[:count], mirrored(output[count:]))
+        return self.with_peaks(mean([output[:count], mirrored(output[count:])]))
+
+    def with_peaks(self, average: PerceptionOutput) -> PerceptionOutput:
+        """The output with its keypoints at the highest peaks of its heat maps."""
         attention = self.net.keypoints.attend(average.heat_logits.float())
         return replace(average, keypoints_2d=peak_positions(attention))
 
@@ -82,31 +86,30 @@ def mirrored(output: PerceptionOutput) -> PerceptionOutput:
     )
 
 
-def mean(first: PerceptionOutput, second: PerceptionOutput) -> PerceptionOutput:
-    """The mean of two predictions for the same crops, with variances that include the difference between them."""
-    means = {item.name: (getattr(first, item.name) + getattr(second, item.name)) / 2 for item in fields(first)}
+def mean(outputs: Sequence[PerceptionOutput]) -> PerceptionOutput:
+    """The mean of several predictions for the same crops, with variances that include the differences between them."""
+    stacks = {item.name: torch.stack([getattr(output, item.name) for output in outputs]) for item in fields(outputs[0])}
+    means = {name: stack.mean(dim=0) for name, stack in stacks.items()}
 
-    def widened(name: str, difference: Tensor) -> Tensor:
-        within = (getattr(first, name).exp() + getattr(second, name).exp()) / 2
-        log_variance: Tensor = (within + difference.square() / 4).log()
+    def widened(name: str, between: Tensor) -> Tensor:
+        log_variance: Tensor = (stacks[name].exp().mean(dim=0) + between).log()
         return log_variance
 
-    joints = first.joints_3d - second.joints_3d
-    rotations = rotation_6d_to_matrix(first.rotations_6d) - rotation_6d_to_matrix(second.rotations_6d)
-    between = (first.keypoints_2d - second.keypoints_2d).square().sum(dim=-1)
-    within = (first.keypoints_sigma.square() + second.keypoints_sigma.square()) / 2
+    rotations = rotation_6d_to_matrix(stacks["rotations_6d"])
+    between = _variance(stacks["keypoints_2d"]).sum(dim=-1)
     return PerceptionOutput(
         **means
         | {
-            "keypoints_sigma": (within + between / 4).sqrt(),
-            "joints_log_variance": widened("joints_log_variance", _root_mean_square(joints)),
-            "rotations_log_variance": widened("rotations_log_variance", _root_mean_square(rotations.flatten(2))),
-            "shape_log_variance": widened("shape_log_variance", first.shape - second.shape),
-            "curl_log_variance": widened("curl_log_variance", first.curl - second.curl),
-            "camera_log_variance": widened("camera_log_variance", first.camera - second.camera),
+            "keypoints_sigma": (stacks["keypoints_sigma"].square().mean(dim=0) + between).sqrt(),
+            "joints_log_variance": widened("joints_log_variance", _variance(stacks["joints_3d"]).mean(dim=-1)),
+            "rotations_log_variance": widened("rotations_log_variance", _variance(rotations).mean(dim=(-2, -1))),
+            "shape_log_variance": widened("shape_log_variance", _variance(stacks["shape"])),
+            "curl_log_variance": widened("curl_log_variance", _variance(stacks["curl"])),
+            "camera_log_variance": widened("camera_log_variance", _variance(stacks["camera"])),
         }
     )
 
 
-def _root_mean_square(numbers: Tensor) -> Tensor:
-    return numbers.square().mean(dim=-1).sqrt()
+def _variance(stack: Tensor) -> Tensor:
+    """Of predictions (N, …) about their mean."""
+    return stack.var(dim=0, correction=0)

@@ -83,6 +83,11 @@ class Perception:
             output: PerceptionOutput = self._flip_augmentation(resized(as_images(np.stack(crops)), self.size))
         return output
 
+    @torch.inference_mode()
+    def with_peaks(self, average: PerceptionOutput) -> PerceptionOutput:
+        """A mean of predictions, with its keypoints at the highest peaks of its heat maps."""
+        return self._flip_augmentation.with_peaks(average)
+
 
 def resized(images_BCHW: Tensor, side: int) -> Tensor:
     """Square images or maps (B, C, H, H) resampled to (B, C, side, side)."""

@@ -9,6 +9,7 @@ import torch
 from common.arrays import Box, FloatArray, Image
 from sender.perception.inference.crop import CropBox
 from sender.perception.inference.predictor import Perception
+from sender.perception.inference.zoom_augmentation import predict_zoomed
 from sender.perception.network.output import PerceptionOutput
 
 # How far a person extends beyond their keypoints (to the left, top, right, bottom), over the longer side of the
@@ -41,13 +42,23 @@ class BoxPredictions:
         return [person_box(output, crop) for output, crop in zip(self.output.split(), self.crops, strict=True)]
 
 
-def predict_in_boxes(perception: Perception, image: Image, boxes: Sequence[Box]) -> BoxPredictions:
+def predict_in_boxes(
+    perception: Perception, image: Image, boxes: Sequence[Box], *, thorough: bool = False
+) -> BoxPredictions:
     """Predicts the people in boxes (4,) of a frame (H, W, 3) uint8 RGB as one batch.
+
+    Args:
+        perception: predicts crops.
+        image: the frame.
+        boxes: of the people.
+        thorough: with zoom augmentation, in three times the time.
 
     Raises:
         ValueError: there is no box.
     """
     crops = tuple(CropBox.around(box) for box in boxes)
+    if thorough:
+        return BoxPredictions(crops, predict_zoomed(perception, image, crops))
     return BoxPredictions(crops, perception.observe([crop.cut(image, perception.size) for crop in crops]))
 
 

@@ -13,6 +13,7 @@ from sender.perception.inference.detector import Detection, Detector, DetectorCo
 from sender.perception.inference.predictor import Perception
 from sender.perception.inference.refine_boxes import person_box
 from sender.perception.inference.verifier import Verifier, VerifierConfig, VerifierNet
+from sender.perception.inference.zoom_augmentation import ZOOMS
 from sender.perception.network.network import PerceptionConfig, PerceptionNet
 from sender.perception.network.output import PerceptionOutput
 from sender.perception.stage import PerceptionStage, TrackingConfig, smoothed_box
@@ -189,6 +190,28 @@ def test_track_ends_when_verifier_rejects_it() -> None:
     assert seen == [1, 1, 1, 0, 0]
 
 
+def test_first_frame_of_a_source_is_seen_at_several_zooms() -> None:
+    class CountingPerception(BlockPerception):
+        calls = 0
+
+        def observe(self, crops: Sequence[Image]) -> PerceptionOutput:
+            self.calls += 1
+            return super().observe(crops)
+
+    perception = CountingPerception(PerceptionNet(TINY))
+    stage = PerceptionStage(BlockDetector(), perception, BlockVerifier(), TrackerConfig())
+    calls = []
+    for _ in range(3):
+        perception.calls = 0
+        assert len(stage.process(with_person(100), CAMERA)) == 1
+        calls.append(perception.calls)
+    stage.reset()
+    perception.calls = 0
+    stage.process(with_person(100), CAMERA)
+    # The first box is refined with two predictions.
+    assert [*calls, perception.calls] == [2 + len(ZOOMS), 1, 1, 2 + len(ZOOMS)]
+
+
 class UnlocatedPerception(BlockPerception):
     """Locates no keypoint, as on furniture; from the second crop on, its mask covers the crop, so that boxes grow."""
 
@@ -206,7 +229,7 @@ class UnlocatedPerception(BlockPerception):
         )
 
 
-GROWS_AFTER_CALLS = 8
+GROWS_AFTER_CALLS = 10
 
 
 def test_box_that_grows_is_given_up_and_the_person_found_again() -> None:
@@ -218,7 +241,7 @@ def test_box_that_grows_is_given_up_and_the_person_found_again() -> None:
         people = stage.process(with_person(160), CAMERA)
         seen.append(len(people))
         assert all(person.crop.side < 300 for person in people)
-    assert seen[:6] == [1] * 6  # Two predictions refine the first box.
+    assert seen[:6] == [1] * 6  # Two predictions refine the first box, three see the first frame.
     assert sum(seen[6:]) <= 5
     perception.calls = 0
     (person,) = stage.process(with_person(160), CAMERA)

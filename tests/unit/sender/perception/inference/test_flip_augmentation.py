@@ -64,11 +64,11 @@ def test_output_is_equivariant_to_mirroring(net: PerceptionNet, crops: CropBatch
 def test_mean_adds_variance_between_predictions(net: PerceptionNet, crops: CropBatch) -> None:
     with torch.no_grad():
         output = net(crops.image)
-    same = mean(output, output)
+    same = mean([output, output])
     for item in fields(output):
         torch.testing.assert_close(getattr(same, item.name), getattr(output, item.name), atol=1e-5, rtol=1e-5)
     moved = replace(output, joints_3d=output.joints_3d + 0.4, keypoints_2d=output.keypoints_2d + 0.1)
-    between = mean(output, moved)
+    between = mean([output, moved])
     torch.testing.assert_close(between.joints_3d, output.joints_3d + 0.2)
     torch.testing.assert_close(between.joints_log_variance.exp(), output.joints_log_variance.exp() + 0.04)
     assert (between.keypoints_sigma > output.keypoints_sigma).all()
@@ -77,7 +77,7 @@ def test_mean_adds_variance_between_predictions(net: PerceptionNet, crops: CropB
 
 def test_mean_of_two_rotations_is_a_rotation(net: PerceptionNet, crops: CropBatch) -> None:
     output = true_output(net, crops)
-    between = rotation_6d_to_matrix(mean(output, mirrored(output)).rotations_6d)
+    between = rotation_6d_to_matrix(mean([output, mirrored(output)]).rotations_6d)
     torch.testing.assert_close(torch.linalg.det(between), torch.ones(between.shape[:2]), atol=1e-4, rtol=0)
 
 
