@@ -10,7 +10,7 @@ from common.arrays import Box, Image
 from common.frames import MAX_PEOPLE, Camera
 from common.io.configuration import option
 from sender.perception.inference.crop import CropBox
-from sender.perception.inference.detector import Detection, Detector
+from sender.perception.inference.detector import BOTH, LARGER, USUAL, Detection, Detector
 from sender.perception.inference.predictor import Perception
 from sender.perception.inference.refine_boxes import person_box, predict_in_boxes, refine_boxes
 from sender.perception.inference.verifier import Verifier
@@ -26,6 +26,7 @@ from sender.perception.tracking.tracker import (
     TrackerConfig,
 )
 
+# At each of its two scales.
 _DETECT_EVERY_FRAMES = 10
 # Without --max-people, so many people are tracked in files, if they have this share of the tallest one's height: at
 # half the height they are twice as far away, and usually passers-by.
@@ -136,17 +137,26 @@ class PerceptionStage:
     def _detect(self, image: Image, camera: Camera) -> None:
         """Compares tracks with fresh detections, and starts and resumes tracks.
 
-        The detector runs in every tenth frame, thoroughly, and in every frame while nobody is seen, somebody has just
-        been lost, or a track is in doubt.
+        The detector runs in every fifth frame, at its two scales in turn, and in every frame while somebody has just
+        been lost or a track is in doubt; while nobody is seen, at both.
         """
-        due = self._frames % _DETECT_EVERY_FRAMES == 0
-        if due:
+        if self._frames % _DETECT_EVERY_FRAMES == 0:
             self._rejected_boxes.clear()
-        if due or self._tracker.search_due:
-            detections = self._detector.find(image, thorough=due)
+        scales = self._scales_due()
+        if scales:
+            detections = self._detector.find(image, scales)
             self._tracker.compare(detections)
             unmatched = self._tracker.unmatched(detections)
             self._tracker.add_tracks(self._verified(image, unmatched), camera.width, camera.height)
+
+    def _scales_due(self) -> Sequence[float]:
+        """The scales at which the detector must search this frame; none if it need not."""
+        if not self._tracker.seen:
+            return BOTH
+        phase = self._frames % _DETECT_EVERY_FRAMES
+        if phase == _DETECT_EVERY_FRAMES // 2:
+            return LARGER
+        return USUAL if phase == 0 or self._tracker.search_due else ()
 
     def _verified(self, image: Image, proposals: Sequence[Detection]) -> list[Candidate]:
         """The proposals that the verifier accepts after box refinement; the boxes of the others are remembered."""

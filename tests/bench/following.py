@@ -28,7 +28,7 @@ from pathlib import Path
 import numpy as np
 
 from common.arrays import BoolArray, Box, Float64Array, FloatArray, Image
-from sender.perception.inference.detector import Detection, Detector
+from sender.perception.inference.detector import USUAL, Detection, Detector
 from sender.perception.inference.predictor import Perception
 from sender.perception.inference.refine_boxes import person_box
 from sender.perception.inference.verifier import Verifier
@@ -53,10 +53,10 @@ class CountingDetector(Detector):
         super().__init__(detector.net, detector.threshold)
         self.calls = 0
 
-    def find(self, image: Image, *, thorough: bool = False) -> tuple[Detection, ...]:
+    def find(self, image: Image, scales: Sequence[float] = USUAL) -> tuple[Detection, ...]:
         """As `Detector.find`."""
         self.calls += 1
-        return super().find(image, thorough=thorough)
+        return super().find(image, scales)
 
 
 @dataclass(frozen=True, slots=True)

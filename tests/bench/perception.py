@@ -2,7 +2,7 @@
 
 The demo clip, enlarged to 1280×720, passes the sender's perception stage with one tracked person, on two threads (the
 target machine has two cores).  `perception` is the whole stage; `detector` is the search of the whole frame, in every
-tenth frame; `network` is perception's network with flip augmentation, `stem` to `pose` are its parts; `verifier`
+fifth frame; `network` is perception's network with flip augmentation, `stem` to `pose` are its parts; `verifier`
 decides from perception's confidence whether a crop shows a person.
 """
 

@@ -33,7 +33,7 @@ from receiver.publish.session_directory import PublishConfig, SessionDirectory, 
 from receiver.report.summary import frames_per_second, read_frames
 from sender.capture.source import CapturedFrame
 from sender.importance.importance import Importance
-from sender.perception.inference.detector import Detection, Detector
+from sender.perception.inference.detector import USUAL, Detection, Detector
 from tests.bench import report
 from tests.bench.measures import percentile
 from tests.bench.perceived import FrameSender, demo_frames
@@ -80,10 +80,10 @@ class TimedDetector(Detector):
         super().__init__(detector.net, detector.threshold)
         self._watch = watch
 
-    def find(self, image: Image, *, thorough: bool = False) -> tuple[Detection, ...]:
+    def find(self, image: Image, scales: Sequence[float] = USUAL) -> tuple[Detection, ...]:
         """As `Detector.find`."""
         with self._watch.time("detector"):
-            return super().find(image, thorough=thorough)
+            return super().find(image, scales)
 
 
 class OneProcess:

@@ -9,7 +9,15 @@ import torch
 from common.arrays import FloatArray, Image
 from common.frames import Camera
 from sender.perception.inference.crop import CropBox
-from sender.perception.inference.detector import Detection, Detector, DetectorConfig, DetectorNet
+from sender.perception.inference.detector import (
+    BOTH,
+    LARGER,
+    USUAL,
+    Detection,
+    Detector,
+    DetectorConfig,
+    DetectorNet,
+)
 from sender.perception.inference.predictor import Perception
 from sender.perception.inference.refine_boxes import person_box
 from sender.perception.inference.verifier import Verifier, VerifierConfig, VerifierNet
@@ -37,9 +45,11 @@ class BlockDetector(Detector):
     def __init__(self) -> None:
         super().__init__(DetectorNet(DetectorConfig(size=32, width=8)))
         self.calls = 0
+        self.scales: list[tuple[float, ...]] = []
 
-    def find(self, image: Image, *, thorough: bool = False) -> tuple[Detection, ...]:
+    def find(self, image: Image, scales: Sequence[float] = USUAL) -> tuple[Detection, ...]:
         self.calls += 1
+        self.scales.append(tuple(scales))
         columns = np.flatnonzero((image > 0).any(axis=(0, 2)))
         if not len(columns):
             return ()
@@ -98,9 +108,9 @@ def test_empty_frame_has_no_people() -> None:
 
 def test_rough_box_is_refined() -> None:
     class RoughDetector(BlockDetector):
-        def find(self, image: Image, *, thorough: bool = False) -> tuple[Detection, ...]:
+        def find(self, image: Image, scales: Sequence[float] = USUAL) -> tuple[Detection, ...]:
             offset = np.array([-30, -10, 10, 20], np.float32)
-            return tuple(Detection(found.box + offset, found.score) for found in super().find(image, thorough=thorough))
+            return tuple(Detection(found.box + offset, found.score) for found in super().find(image, scales))
 
     stage = staged(RoughDetector())
     (person,) = stage.process(with_person(160), CAMERA)
@@ -108,7 +118,7 @@ def test_rough_box_is_refined() -> None:
     assert person.crop.side == pytest.approx(125, abs=13)
 
 
-def test_tracking_runs_detector_in_every_tenth_frame() -> None:
+def test_tracking_runs_detector_in_every_fifth_frame_at_its_scales_in_turn() -> None:
     stage, detector = stage_for(1)
     for x in range(60, 240, 6):
         (person,) = stage.process(with_person(x), CAMERA)
@@ -117,7 +127,7 @@ def test_tracking_runs_detector_in_every_tenth_frame() -> None:
         assert abs(person.crop.centre[0] - x) < 25
         assert len(person.output) == 1
         assert person.score > 0.5
-    assert detector.calls == 3
+    assert detector.scales == [BOTH, LARGER, USUAL, LARGER, USUAL, LARGER]
 
 
 def test_person_who_returns_keeps_identity() -> None:
@@ -159,8 +169,8 @@ def test_person_box_surrounds_mask() -> None:
 class FalsePositiveDetector(BlockDetector):
     """Proposes the same dark corner in every frame, too."""
 
-    def find(self, image: Image, *, thorough: bool = False) -> tuple[Detection, ...]:
-        return (*super().find(image, thorough=thorough), Detection(np.array([250, 20, 310, 100], np.float32), 0.6))
+    def find(self, image: Image, scales: Sequence[float] = USUAL) -> tuple[Detection, ...]:
+        return (*super().find(image, scales), Detection(np.array([250, 20, 310, 100], np.float32), 0.6))
 
 
 def test_false_proposal_is_not_tracked() -> None:
@@ -251,8 +261,8 @@ def test_box_that_grows_is_given_up_and_the_person_found_again() -> None:
 class FurnitureDetector(BlockDetector):
     """Proposes the right half of the frame in every frame, too, and sees nobody beside it in the first one."""
 
-    def find(self, image: Image, *, thorough: bool = False) -> tuple[Detection, ...]:
-        found = super().find(image, thorough=thorough)
+    def find(self, image: Image, scales: Sequence[float] = USUAL) -> tuple[Detection, ...]:
+        found = super().find(image, scales)
         furniture = Detection(np.array([170, 0, 320, 240], np.float32), 0.6)
         return (furniture,) if self.calls == 1 else (*found, furniture)
 
@@ -288,8 +298,8 @@ def test_track_that_no_detection_confirms_is_replaced() -> None:
     class MovedDetector(BlockDetector):
         """Does not see the left person from the second frame on."""
 
-        def find(self, image: Image, *, thorough: bool = False) -> tuple[Detection, ...]:
-            found = super().find(image, thorough=thorough)
+        def find(self, image: Image, scales: Sequence[float] = USUAL) -> tuple[Detection, ...]:
+            found = super().find(image, scales)
             return found if self.calls == 1 else tuple(each for each in found if each.box[0] > 150)
 
     class DimVerifier(BlockVerifier):
@@ -352,8 +362,8 @@ def test_detector_searches_in_every_frame_after_a_loss() -> None:
     stage, detector = stage_for(2)
     for _ in range(9):
         assert len(stage.process(with_person(100), CAMERA)) == 1
-    assert detector.calls == 1
     calls = detector.calls
+    assert calls == 2
     for _ in range(3):
         stage.process(EMPTY, CAMERA)
     assert detector.calls >= calls + 2

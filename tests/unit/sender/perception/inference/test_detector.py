@@ -7,6 +7,8 @@ import torch
 from common.errors import WeightsError
 from common.weights.loader import save_weights
 from sender.perception.inference.detector import (
+    BOTH,
+    LARGER,
     WEIGHTS_NAME,
     Detector,
     DetectorConfig,
@@ -56,15 +58,16 @@ def test_peaks_are_local_maxima_best_first() -> None:
     assert torch.equal(found[1], boxes[:, 2, 2])
 
 
-def test_thorough_search_reads_the_frame_at_a_larger_scale_too() -> None:
+def test_frame_is_read_at_the_scales_asked_for() -> None:
     torch.manual_seed(1)
     detector = Detector(DetectorNet(DetectorConfig(size=320, width=8)), threshold=0.0)
     sides: list[int] = []
     detector.net.eighth.register_forward_pre_hook(lambda _, inputs: sides.append(inputs[0].shape[-1]))
     image = np.random.default_rng(0).integers(0, 255, (90, 160, 3), dtype=np.uint8)
     detector.find(image)
-    found = detector.find(image, thorough=True)
-    assert sides == [320, 320, 384]
+    detector.find(image, LARGER)
+    found = detector.find(image, BOTH)
+    assert sides == [320, 384, 320, 384]
     assert [detection.score for detection in found] == sorted((detection.score for detection in found), reverse=True)
 
 
