@@ -83,13 +83,16 @@ class FrameSender:
     Args:
         max_people: maximum number of people per frame.
         detector: finds people in whole frames; default: with the shipped weights.
+        limits: of the tracker, instead of `max_people`.
 
     Raises:
         WeightsError: weights are missing or of another version.
     """
 
-    def __init__(self, max_people: int = 1, detector: Detector | None = None) -> None:
-        tracking = TrackerConfig(max_people=max_people)
+    def __init__(
+        self, max_people: int = 1, detector: Detector | None = None, limits: TrackerConfig | None = None
+    ) -> None:
+        tracking = limits or TrackerConfig(max_people=max_people)
         self._perception = PerceptionStage(detector or Detector.load(), Perception.load(), Verifier.load(), tracking)
         self._semantics = SemanticsStage.load(SmoothingConfig())
         self._source = ""
