@@ -18,18 +18,15 @@ A second table has the people in their annotated boxes, where detection does not
 ± one standard error over people.  With `--peer PYTHON`, the Python of an environment with `mediapipe`, it has MediaPipe
 Pose on the same crops beside it.
 
-With a video as `--folder` the bench reports in how many frames people were found, and under how many identities.
+With a video as `--folder` the bench prints the figures of `tests.bench.video_figures`.
 """
 
 import sys
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from itertools import pairwise
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 
-from common.arrays import FloatArray
 from common.weights.loader import model_hash
 from sender.capture.open import CaptureConfig, open_source
 from sender.capture.source import CapturedFrame
@@ -41,23 +38,9 @@ from tests.bench.photo_crops import BoxedPeople
 from tests.bench.photo_scores import AnnotatedPerson, ImageScore, image_id, read_annotations, score_image, summary
 from tests.bench.rates import CodecPair, unconstrained_rho
 from tests.bench.reconstruction_scores import Receiver
+from tests.bench.video_figures import Published, video_figures
 
 QUICK_FRAMES = 40
-
-
-@dataclass(frozen=True)
-class Published:
-    """The people of one frame.
-
-    Args:
-        keypoints: identity → (17, 2) pixels, as published by the receiver.
-        joints: identity → (17, 3) metres in camera space, as published.
-        perceived: (17, 2) pixels per person, from the keypoints head.
-    """
-
-    keypoints: Mapping[int, FloatArray]
-    joints: Mapping[int, FloatArray]
-    perceived: Sequence[FloatArray]
 
 
 class Reconstruction:
@@ -77,7 +60,9 @@ class Reconstruction:
         labels = self._sender.label_observed(frame, observed)
         rho = unconstrained_rho(self._importance, labels.people[0]) if labels.people else {}
         arrived = self._codec.send(labels, rho).frame
-        perceived = [person.crop.to_pixels(person.output.keypoints_2d[0].float().numpy()) for person in observed]
+        perceived = {
+            person.identity: person.crop.to_pixels(person.output.keypoints_2d[0].float().numpy()) for person in observed
+        }
         people = self._receiver.reconstruct(arrived.people, arrived.camera)
         keypoints = {person.labels.identity: person.keypoints_2d[:, :2] for person in people}
         return Published(keypoints, {person.labels.identity: person.joints_3d for person in people}, perceived)
@@ -99,7 +84,7 @@ def run_images(
             continue
         score = score_image(annotated, list(found.keypoints.values()))
         scores["bodywire"].append(score)
-        scores["keypoints head"].append(score_image(annotated, found.perceived))
+        scores["keypoints head"].append(score_image(annotated, list(found.perceived.values())))
         errors = [errors.mean() for errors in score.matched if errors is not None]
         mean = f"{np.mean(errors):.3f}" if errors else "–"
         cells = [len(annotated), len(found.keypoints), len(errors), score.false_people]
@@ -123,34 +108,6 @@ def compare_in_boxes(
     if peer is not None:
         systems["MediaPipe Pose"] = people.figures(people.of_peer(peer))
     return systems
-
-
-def run_video(frames: Sequence[CapturedFrame], reconstruction: Reconstruction) -> dict[str, float]:
-    """Figures of a video: frames with people, number of identities, and movement of joints between frames.
-
-    For joints that mostly rest, the median movement is jitter.
-    """
-    published = [reconstruction.people(frame) for frame in frames]
-    found = [frame.keypoints for frame in published]
-    jumps = [np.linalg.norm(after - before, axis=1).mean() for before, after in _successive(found)]
-    moves = [
-        np.linalg.norm(after - before, axis=1) for before, after in _successive([frame.joints for frame in published])
-    ]
-    return {
-        "frames": float(len(found)),
-        "found_share": float(np.mean([bool(people) for people in found])),
-        "people_mean": float(np.mean([len(people) for people in found])),
-        "identities": float(len({identity for people in found for identity in people})),
-        "keypoint_jump_px_mean": float(np.mean(jumps)) if jumps else float("nan"),
-        "joint_jump_mm_median": 1000 * float(np.median(moves)) if moves else float("nan"),
-    }
-
-
-def _successive(frames: Sequence[Mapping[int, FloatArray]]) -> Iterator[tuple[FloatArray, FloatArray]]:
-    """Each identity's values in a frame and in the next one."""
-    for before, after in pairwise(frames):
-        for identity in sorted(before.keys() & after.keys()):
-            yield before[identity], after[identity]
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -179,7 +136,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if still:
             systems = run_images(frames, reconstruction, annotations)
         else:
-            systems = {"bodywire": run_video(frames, reconstruction)}
+            systems = {"bodywire": video_figures([reconstruction.people(frame) for frame in frames])}
         print(report.transposed(systems))
         in_boxes = compare_in_boxes(frames, annotations, options.peer) if still and annotations else {}
         if in_boxes:
