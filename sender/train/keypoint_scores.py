@@ -1,5 +1,6 @@
 """Perception's scores on photographs: keypoints of people in their annotated boxes, and calibration of visibility."""
 
+import math
 from collections.abc import Iterable
 
 import torch
@@ -57,10 +58,15 @@ def calibration_error(probability_N: Tensor, outcome_N: Tensor) -> float:
 
 
 def standard_error(hit_BJ: Tensor, counted_BJ: Tensor) -> float:
-    """Standard error of the share of hits, whose keypoints depend on each other within a person (ratio estimator)."""
+    """Standard error of the share of hits, whose keypoints depend on each other within a person (ratio estimator).
+
+    NaN for a single person.
+    """
+    people = len(hit_BJ)
     total = counted_BJ.sum().clamp_min(1)
     residual = (hit_BJ & counted_BJ).sum(dim=1) - _share(hit_BJ, counted_BJ) * counted_BJ.sum(dim=1)
-    return float(residual.square().sum().sqrt() / total)
+    unbiased = people / (people - 1) if people > 1 else math.nan
+    return float((unbiased * residual.square().sum()).sqrt() / total)
 
 
 def _share(hit: Tensor, counted: Tensor) -> float:

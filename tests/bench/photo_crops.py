@@ -9,13 +9,16 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
+import torch
+from torch.nn.utils.rnn import pad_sequence
 
-from common.arrays import BoolArray, FloatArray, Image
+from common.arrays import FloatArray, Image
 from common.errors import UsageError
 from sender.capture.source import CapturedFrame
 from sender.perception.inference.crop import CropBox
 from sender.perception.inference.predictor import Perception
 from sender.perception.inference.zoom_augmentation import predict_zoomed
+from sender.train.keypoint_scores import standard_error
 from tests.bench.photo_scores import AnnotatedPerson, image_id
 
 # MediaPipe's networks read crops of this side; larger ones are scaled down.
@@ -75,16 +78,10 @@ class BoxedPeople:
         """PCK of keypoints (17, 2) of each person, with standard errors over people; NaN counts as missed."""
         errors = [person.errors(keypoints) for (_, _, person), keypoints in zip(self._people, found, strict=True)]
         figures = {"people": float(len(errors))}
+        error = pad_sequence([torch.from_numpy(own) for own in errors], batch_first=True, padding_value=torch.nan)
+        counted = pad_sequence([torch.ones(len(own), dtype=torch.bool) for own in errors], batch_first=True)
         for share in SHARES:
-            hits = [np.nan_to_num(own, nan=np.inf) < share for own in errors]
-            figures[f"pck{100 * share:02.0f}"] = float(np.concatenate(hits).mean())
-            figures[f"pck{100 * share:02.0f}_standard_error"] = _standard_error(hits)
+            hit = error < share
+            figures[f"pck{100 * share:02.0f}"] = float(hit[counted].float().mean())
+            figures[f"pck{100 * share:02.0f}_standard_error"] = standard_error(hit, counted)
         return figures
-
-
-def _standard_error(hits: Sequence[BoolArray]) -> float:
-    """Of the share of hits, whose keypoints depend on each other within a person (ratio estimator)."""
-    counts = np.array([len(own) for own in hits], np.float64)
-    sums = np.array([own.sum() for own in hits], np.float64)
-    residuals = sums - sums.sum() / counts.sum() * counts
-    return float(np.sqrt(len(hits) * residuals.var(ddof=1)) / counts.sum()) if len(hits) > 1 else float("nan")

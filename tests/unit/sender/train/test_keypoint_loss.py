@@ -101,5 +101,5 @@ def test_standard_error_counts_people_not_keypoints() -> None:
     counted = torch.ones(2, 8, dtype=torch.bool)
     one_of_two_people = torch.tensor([[True] * 8, [False] * 8])
     half_of_each = torch.tensor([[True] * 4 + [False] * 4] * 2)
-    assert standard_error(one_of_two_people, counted) == pytest.approx(0.5**0.5 / 2)
+    assert standard_error(one_of_two_people, counted) == pytest.approx(0.5)
     assert standard_error(half_of_each, counted) == 0
