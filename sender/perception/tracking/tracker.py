@@ -21,6 +21,8 @@ from sender.perception.tracking.pose_similarity import ImagePose
 _MAX_APPEARANCE_DISTANCE = 0.12
 # Of two tracks on one person, one has switched to it if its appearance has changed by this much more than the other's.
 _SWITCH_APPEARANCE_MARGIN = 0.02
+# A track slips to somebody whose centre is nearer than this share of the larger person's size.
+_SLIPPED_DISTANCE = 0.75
 # People whose boxes overlap by more may be confused.
 _CLOSE_IOU = 0.05
 # Share by which the remembered appearance moves towards the present one in each frame.
@@ -185,7 +187,8 @@ class Tracker:
     def add_tracks(self, candidates: Sequence[Candidate], width: int, height: int) -> None:
         """Resumes lost tracks with candidates, and starts tracks for the most prominent others, while there is room.
 
-        A candidate that shows all of a person whose track covers only a part (legs, say) replaces the track's box.
+        A candidate that shows all of a person whose track covers only a part (legs, say) replaces the track's box.  A
+        track that has slipped to somebody else returns to its person when that one is detected nearby.
         """
         boxes = [track.box for track in self.seen] + [candidate.box for candidate in candidates]
         tallest = max(map(_height, boxes), default=0.0)
@@ -195,7 +198,10 @@ class Tracker:
         for candidate in ordered:
             track = next((track for track in self.seen if _is_same_person(candidate, track)), None)
             if track is None:
-                if not any(_is_same_person(candidate, other) for other in new):
+                slipped = next((track for track in self.seen if _has_slipped_from(track, candidate)), None)
+                if slipped is not None:
+                    slipped.move_to(candidate.box)
+                elif not any(_is_same_person(candidate, other) for other in new):
                     new.append(candidate)
             elif not is_duplicate(candidate.box, track.box) and area(candidate.box) > area(track.box):
                 track.move_to(candidate.box)
@@ -278,6 +284,19 @@ def _is_same_person(first: Track | Candidate, second: Track | Candidate) -> bool
     if first.image_pose is None or second.image_pose is None:
         return False
     return first.image_pose.is_same_person(second.image_pose)
+
+
+def _has_slipped_from(track: Track, candidate: Candidate) -> bool:
+    """Whether a track follows somebody else, and a candidate nearby looks more like its person."""
+    change = track.appearance_change()
+    if change is None or track.remembered is None or candidate.appearance is None:
+        return False
+    distance = candidate.appearance.distance(track.remembered)
+    if distance is None or change - distance <= _SWITCH_APPEARANCE_MARGIN or distance > _MAX_APPEARANCE_DISTANCE:
+        return False
+    size = max(float((box[2:] - box[:2]).max()) for box in (track.box, candidate.box))
+    apart = np.linalg.norm((track.box[:2] + track.box[2:] - candidate.box[:2] - candidate.box[2:]) / 2)
+    return float(apart) < _SLIPPED_DISTANCE * size
 
 
 def _switched(first: Track, second: Track) -> Track | None:

@@ -209,6 +209,20 @@ def test_occluded_person_is_reidentified_by_colours() -> None:
     assert {track.identity for track in tracker.seen} == identities
 
 
+@pytest.mark.parametrize(("where", "identities"), [(104.0, [0]), (330.0, [0, 1])])
+def test_track_that_slipped_to_somebody_behind_returns_to_its_person(where: float, identities: list[int]) -> None:
+    tracker = side_by_side(RED)
+    tracker.config = TrackerConfig(max_people=2)
+    for _ in range(3):
+        tracker.advance()
+        tracker.observe(tracker.seen[0], box_at(118), 0.9, BLUE)
+        tracker.resolve_id_switches()
+    tracker.advance()
+    tracker.add_tracks([Candidate(box_at(where), 0.9, RED)], 640, 480)
+    assert [track.identity for track in tracker.seen] == identities
+    assert tracker.seen[-1].box[0] == box_at(where)[0]
+
+
 def test_lost_track_is_resumed_before_more_prominent_new_person() -> None:
     tracker = Tracker(TrackerConfig(max_people=1))
     frame(tracker, [box_at(100)])
