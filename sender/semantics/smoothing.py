@@ -16,6 +16,7 @@ import numpy as np
 from common.arrays import FloatArray
 from common.io.configuration import option
 from common.labels import GROUP_NAMES, LABEL_SIZE, group_slices
+from sender.semantics.facing import FacingResolver
 
 _ROOT = group_slices()["root"]
 _ORIENTATION = slice(_ROOT.start, _ROOT.start + 6)
@@ -82,10 +83,12 @@ class LabelSmoother:
     def __init__(self, config: OneEuroConfig | None = None) -> None:
         self._config = config or OneEuroConfig()
         self._states: dict[int, _FilterState] = {}
+        self._facing = FacingResolver()
 
     def reset(self) -> None:
         """Forgets all identities."""
         self._states.clear()
+        self._facing.reset()
 
     def smooth(self, identity: int, time_s: float, labels: FloatArray) -> FloatArray:
         """One person's labels (104,), smoothed by the earlier ones; `appearance` passes unchanged.
@@ -101,7 +104,9 @@ class LabelSmoother:
         state = self._states.get(identity)
         if state is None or not 0.0 < time_s - state.time_s <= self._config.forget_s:
             self._states[identity] = _FilterState(time_s, labels.copy(), np.zeros_like(labels))
-            return labels
+            self._facing.forget(identity)
+            return self._facing.resolve(identity, time_s, labels)
+        labels = self._facing.resolve(identity, time_s, labels)
         step_s = time_s - state.time_s
         speed = (labels - state.value) / np.float32(step_s)
         state.speed += _gain(_SPEED_CUTOFF_HZ, step_s) * (speed - state.speed)

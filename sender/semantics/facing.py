@@ -1,0 +1,87 @@
+"""Decides between two hypotheses of which way a person faces, with the frames before.
+
+A frame in which nothing tells front from back has two explanations, half a turn apart, and perception jumps between
+them.  Nobody turns so far from one frame to the next: a pose that is turned too far from the last one waits until the
+frames agree on it, and the last one is published meanwhile.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from common.arrays import Float64Array, FloatArray
+from common.body.label_space import ROTATION_SCALE
+from common.labels import GROUP_NAMES, group_slices
+
+_ROOT = group_slices()["root"]
+_ORIENTATION = slice(_ROOT.start, _ROOT.start + 6)
+_POSE = (_ORIENTATION, *(group_slices()[name] for name in GROUP_NAMES if name not in ("root", "shape", "appearance")))
+# Nobody turns by more from one frame to the next, radians; two poses turned by less from each other agree.
+_MAX_TURN = np.radians(100.0)
+# So long the frames must agree on another pose, seconds.
+_AGREED_S = 0.2
+
+
+@dataclass(slots=True)
+class _Facing:
+    """One person: the last pose that was believed, and the other one that has been seen since `since_s`."""
+
+    labels: FloatArray
+    other: FloatArray | None = None
+    since_s: float = 0.0
+
+
+class FacingResolver:
+    """Keeps each identity's pose while single frames show it from the other side."""
+
+    def __init__(self) -> None:
+        self._people: dict[int, _Facing] = {}
+
+    def reset(self) -> None:
+        """Forgets all identities."""
+        self._people.clear()
+
+    def forget(self, identity: int) -> None:
+        """Forgets one person, who was not seen for a while."""
+        self._people.pop(identity, None)
+
+    def resolve(self, identity: int, time_s: float, labels: FloatArray) -> FloatArray:
+        """One person's labels (104,): their own, or with the pose of an earlier frame if they are turned too far.
+
+        Args:
+            identity: of the person.
+            time_s: of the frame, on the source's clock.
+            labels: in the camera space of the frame.
+        """
+        person = self._people.get(identity)
+        if person is None or turn_between(person.labels, labels) <= _MAX_TURN:
+            self._people[identity] = _Facing(labels.copy())
+            return labels
+        if person.other is None or turn_between(person.other, labels) > _MAX_TURN:
+            person.since_s = time_s
+        person.other = labels.copy()
+        if time_s - person.since_s >= _AGREED_S:
+            self._people[identity] = _Facing(labels.copy())
+            return labels
+        kept = labels.copy()
+        for group in _POSE:
+            kept[group] = person.labels[group]
+        return kept
+
+
+def turn_between(first: FloatArray, second: FloatArray) -> float:
+    """Angle between the orientations of two label vectors (104,), radians."""
+    rotation = _orientation(first).T @ _orientation(second)
+    return float(np.arccos(np.clip((np.trace(rotation) - 1) / 2, -1.0, 1.0)))
+
+
+def _orientation(labels: FloatArray) -> Float64Array:
+    """(3, 3) rotation of the root, from the first two columns by Gram-Schmidt; the identity if they are zero."""
+    x, y = labels[_ORIENTATION].astype(np.float64).reshape(2, 3) * ROTATION_SCALE
+    length = np.linalg.norm(x)
+    if length < 1e-6:
+        return np.eye(3)
+    x = x / length
+    y = y - (x @ y) * x
+    y = y / max(float(np.linalg.norm(y)), 1e-9)
+    return np.stack([x, y, np.cross(x, y)], axis=1)
