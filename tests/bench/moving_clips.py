@@ -10,14 +10,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal, Self
 
-import cv2
 import numpy as np
 import torch
 
 from common.arrays import ByteArray, FloatArray, Image
 from common.body.model import BodyModel
 from common.body.rotations import axis_angle_to_matrix, matrix_to_axis_angle
-from common.errors import SourceError
 from common.frames import Camera
 from common.synthetic.assets.body_canvas import Canvas
 from common.synthetic.motion.motion_table import Clip, clips
@@ -25,11 +23,11 @@ from common.synthetic.render_clip import FOCAL_PX, HEIGHT, WIDTH, choose_clip, d
 from common.synthetic.renderer.renderer import Renderer
 from common.synthetic.scene.degradations import add_sensor_noise
 from common.synthetic.scene.scene import identity_rows
+from tests.bench.clip_frames import decoded, encoded
 
 Kind = Literal["moves", "turns"]
 FRAMES = 60
 CAMERA = Camera(WIDTH, HEIGHT, FOCAL_PX)
-_JPEG_QUALITY = 88
 _VERSION = 1
 
 
@@ -55,27 +53,29 @@ class MovingClip:
         Raises:
             SourceError: a frame is damaged.
         """
-        for data in self.encoded:
-            picture = cv2.imdecode(data, cv2.IMREAD_COLOR)
-            if picture is None:
-                raise SourceError("a frame of a rendered clip is damaged: empty the folder --clips")
-            yield np.ascontiguousarray(picture[..., ::-1], np.uint8)
+        return decoded(self.encoded)
 
     def save(self, path: Path) -> None:
         """Writes the clip to a file, atomically."""
         path.parent.mkdir(parents=True, exist_ok=True)
         part = path.with_suffix(f".{os.getpid()}.npz")
         ends = np.cumsum([len(data) for data in self.encoded])
-        encoded = np.concatenate(self.encoded)
-        np.savez(part, kind=self.kind, motion=self.motion, ends=ends, encoded=encoded, joints_3d=self.joints_3d)
+        np.savez(
+            part,
+            kind=self.kind,
+            motion=self.motion,
+            ends=ends,
+            encoded=np.concatenate(self.encoded),
+            joints_3d=self.joints_3d,
+        )
         part.replace(path)
 
     @classmethod
     def read(cls, path: Path) -> Self:
         """Reads a clip that `save` wrote."""
         with np.load(path) as file:
-            encoded = tuple(np.split(file["encoded"], file["ends"][:-1]))
-            return cls(str(file["kind"]), str(file["motion"]), encoded, file["joints_3d"])  # type: ignore[arg-type]
+            jpegs = tuple(np.split(file["encoded"], file["ends"][:-1]))
+            return cls(str(file["kind"]), str(file["motion"]), jpegs, file["joints_3d"])  # type: ignore[arg-type]
 
 
 class MovingClipRenderer:
@@ -105,12 +105,11 @@ class MovingClipRenderer:
         revolutions = 1.0 if kind == "turns" else 0.0
         motion = turned(motion, float(rng.uniform(0, 2 * np.pi)), revolutions)
         placed = place_motion(self._model, motion, int(rng.choice(self._rows)))
-        encoded = []
+        jpegs = []
         for picture in draw(self._renderer, placed, int(rng.integers(1 << 31))):
             noisy = np.clip(add_sensor_noise(rng, np.asarray(picture, np.float32)), 0, 255).astype(np.uint8)
-            options = [cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY]
-            encoded.append(cv2.imencode(".jpg", cv2.cvtColor(noisy, cv2.COLOR_RGB2BGR), options)[1].reshape(-1))
-        return MovingClip(kind, motion.name, tuple(encoded), placed.keypoints.astype(np.float32))
+            jpegs.append(encoded(noisy))
+        return MovingClip(kind, motion.name, tuple(jpegs), placed.keypoints.astype(np.float32))
 
 
 def turned(clip: Clip, heading: float, revolutions: float) -> Clip:

@@ -29,6 +29,7 @@ from common.synthetic.scene.backgrounds import make_background
 from common.synthetic.scene.degradations import add_sensor_noise
 from common.synthetic.scene.scene import identity_rows
 from sender.train.photograph_frames import perspective
+from tests.bench.clip_frames import decoded, encoded
 
 Kind = Literal["through", "approach", "hidden", "spot", "return"]
 KINDS: tuple[Kind, ...] = ("through", "approach", "hidden", "spot", "return")
@@ -38,7 +39,6 @@ LONG_SIDE, SHORT_SIDE = 854, 480
 HIDDEN_FRAMES = 15
 _PERSON_M = 1.7
 _MAX_ROLL_DEG, _MAX_PITCH_DEG = 25.0, 30.0
-_JPEG_QUALITY = 88
 # Rendered at this multiple of the frame's resolution.
 _OVERSAMPLING = 2
 _VERSION = 1
@@ -68,11 +68,7 @@ class TiltedClip:
         Raises:
             SourceError: a frame is damaged.
         """
-        for data in self.encoded:
-            picture = cv2.imdecode(data, cv2.IMREAD_COLOR)
-            if picture is None:
-                raise SourceError("a frame of a rendered clip is damaged: empty the folder --clips")
-            yield np.ascontiguousarray(picture[..., ::-1], np.uint8)
+        return decoded(self.encoded)
 
     def save(self, path: Path) -> None:
         """Writes the clip to a file, atomically."""
@@ -94,9 +90,9 @@ class TiltedClip:
         """Reads a clip that `save` wrote."""
         with np.load(path) as file:
             width, height, focal_px = file["camera"].tolist()
-            encoded = tuple(np.split(file["encoded"], file["ends"][:-1]))
+            jpegs = tuple(np.split(file["encoded"], file["ends"][:-1]))
             camera = Camera(int(width), int(height), focal_px)
-            return cls(str(file["kind"]), camera, encoded, file["boxes"], file["visible"])  # type: ignore[arg-type]
+            return cls(str(file["kind"]), camera, jpegs, file["boxes"], file["visible"])  # type: ignore[arg-type]
 
 
 class ClipRenderer:
@@ -139,7 +135,7 @@ class ClipRenderer:
         vertices = self._bodies(rng, tilt, walked_path(rng, kind, camera))
         appearance, light = sample_appearance(rng), sample_light(rng)
         view = View(_OVERSAMPLING * camera.width, _OVERSAMPLING * camera.height, _OVERSAMPLING * camera.focal_px)
-        encoded, boxes, visible = [], [], []
+        jpegs, boxes, visible = [], [], []
         for index, body in enumerate(vertices):
             rendering = self._renderer.render([Figure(body, appearance)], view, light, -tilt[:, 1])
             person = cv2.resize(rendering.colour.astype(np.float32), size, interpolation=cv2.INTER_AREA)
@@ -151,14 +147,11 @@ class ClipRenderer:
                 hidden = hidden_columns(index, mask)
                 picture[hidden] = board[: camera.height, : camera.width][hidden]
             noisy = np.clip(add_sensor_noise(rng, np.asarray(picture, np.float32)), 0, 255).astype(np.uint8)
-            options = [cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY]
-            encoded.append(cv2.imencode(".jpg", cv2.cvtColor(noisy, cv2.COLOR_RGB2BGR), options)[1].reshape(-1))
+            jpegs.append(encoded(noisy))
             boxes.append(box_of(mask))
             shown = float((mask & ~hidden).sum() / max(mask.sum(), 1))
             visible.append(shown * _inside_share(body, camera))
-        return TiltedClip(
-            kind, camera, tuple(encoded), np.stack(boxes).astype(np.float32), np.array(visible, np.float32)
-        )
+        return TiltedClip(kind, camera, tuple(jpegs), np.stack(boxes).astype(np.float32), np.array(visible, np.float32))
 
     def _place(self, rng: Generator, camera: Camera, roll: float, pitch: float, number: int) -> FloatArray:
         side = max(camera.width, camera.height)
