@@ -128,12 +128,16 @@ def _encode_root(parameters: BodyParameters) -> Tensor:
     return torch.cat([matrix_to_rotation_6d(parameters.rotations[:, 0]) / ROTATION_SCALE, position], dim=-1)
 
 
-def _decode_root(entries: Tensor) -> tuple[Tensor, Tensor]:
+def decode_orientation(entries: Tensor) -> Tensor:
+    """The orientations (B, 3, 3) in the root entries (B, 9): upright and facing the camera where they are missing."""
     columns = entries[:, :6] * ROTATION_SCALE
-    # A missing orientation becomes upright and facing the camera instead of the zero matrix.
     absent = columns.abs().sum(-1, keepdim=True) < 1e-6
     upright = columns.new_tensor([1.0, 0.0, 0.0, 0.0, 1.0, 0.0])
+    return rotation_6d_to_matrix(torch.where(absent, upright, columns))
+
+
+def _decode_root(entries: Tensor) -> tuple[Tensor, Tensor]:
     position = entries[:, 6:] * entries.new_tensor(TRANSLATION_SCALE) + entries.new_tensor(TRANSLATION_MEAN)
     depth = position[:, 2:].clamp(-3.0, 6.0).exp()
     translation = torch.cat([position[:, :2] * depth, depth], dim=-1)
-    return rotation_6d_to_matrix(torch.where(absent, upright, columns)), translation
+    return decode_orientation(entries), translation

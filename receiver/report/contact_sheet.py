@@ -110,14 +110,14 @@ def render_people(
         joints_3d = np.array(person["joints_3d"])
         focal_px = fit_focal_px(np.array(person["keypoints_2d"]), joints_3d, width, height)
         try:
-            mesh = _rotate(read_mesh(directory / person[kind]), joints_3d.mean(axis=0), yaw_rad)
+            mesh = rotated(read_mesh(directory / person[kind]), joints_3d.mean(axis=0), yaw_rad)
             canvas = render(mesh, Camera(*size, scale * focal_px), onto=canvas)
         except ValueError:
             cv2.putText(canvas, "unreadable", (4, size[1] // 2), cv2.FONT_HERSHEY_SIMPLEX, 0.6, (255, 0, 0), 1)
     return canvas
 
 
-def _rotate(mesh: SurfaceMesh, centre: FloatArray, yaw_rad: float) -> SurfaceMesh:
+def rotated(mesh: SurfaceMesh, centre: FloatArray, yaw_rad: float) -> SurfaceMesh:
     """Rotates a mesh about the vertical axis through `centre` (3,)."""
     cos, sin = np.cos(yaw_rad), np.sin(yaw_rad)
     rotation = np.array([[cos, 0.0, sin], [0.0, 1.0, 0.0], [-sin, 0.0, cos]])

@@ -8,9 +8,10 @@ frames agree on it, and the last one is published meanwhile.
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 
-from common.arrays import Float64Array, FloatArray
-from common.body.label_space import ROTATION_SCALE
+from common.arrays import FloatArray
+from common.body.label_space import decode_orientation
 from common.labels import GROUP_NAMES, group_slices
 
 _ROOT = group_slices()["root"]
@@ -71,17 +72,6 @@ class FacingResolver:
 
 def turn_between(first: FloatArray, second: FloatArray) -> float:
     """Angle between the orientations of two label vectors (104,), radians."""
-    rotation = _orientation(first).T @ _orientation(second)
-    return float(np.arccos(np.clip((np.trace(rotation) - 1) / 2, -1.0, 1.0)))
-
-
-def _orientation(labels: FloatArray) -> Float64Array:
-    """(3, 3) rotation of the root, from the first two columns by Gram-Schmidt; the identity if they are zero."""
-    x, y = labels[_ORIENTATION].astype(np.float64).reshape(2, 3) * ROTATION_SCALE
-    length = np.linalg.norm(x)
-    if length < 1e-6:
-        return np.eye(3)
-    x = x / length
-    y = y - (x @ y) * x
-    y = y / max(float(np.linalg.norm(y)), 1e-9)
-    return np.stack([x, y, np.cross(x, y)], axis=1)
+    one, other = decode_orientation(torch.from_numpy(np.stack([first[_ROOT], second[_ROOT]])))
+    cosine = (float((one * other).sum()) - 1) / 2
+    return float(np.arccos(np.clip(cosine, -1.0, 1.0)))

@@ -20,14 +20,13 @@ Thresholds of the tracking are chosen on other seeds than the default one.
 """
 
 import sys
-import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 
 import numpy as np
 
-from common.arrays import BoolArray, Box, Float64Array, FloatArray, Image
+from common.arrays import BoolArray, Box, FloatArray, Image
 from sender.perception.inference.detector import USUAL, Detection, Detector
 from sender.perception.inference.predictor import Perception
 from sender.perception.inference.refine_boxes import person_box
@@ -35,7 +34,8 @@ from sender.perception.inference.verifier import Verifier
 from sender.perception.stage import PerceptionStage
 from sender.perception.tracking.boxes import intersection_over_union
 from sender.perception.tracking.tracker import TrackerConfig
-from tests.bench import report
+from tests.bench import measures, report
+from tests.bench.clip_frames import add_clips_flag
 from tests.bench.tilted_clips import KINDS, ClipRenderer, TiltedClip
 
 CLIPS, QUICK_CLIPS = 50, 10
@@ -175,7 +175,7 @@ def summary(scores: Sequence[ClipScore]) -> dict[str, float]:
         "clips": float(len(scores)),
         "frames": float(total["frames"]),
         "followed_share": total["followed"] / visible,
-        "standard_error": standard_error(np.array([score.followed / score.visible for score in shown])),
+        "standard_error": measures.standard_error(np.array([score.followed / score.visible for score in shown])),
         "lost_share": total["lost"] / visible,
         "grown_boxes": float(total["grown"]),
         "refound_frames_mean": float(np.mean(refound)) if refound else float("nan"),
@@ -183,11 +183,6 @@ def summary(scores: Sequence[ClipScore]) -> dict[str, float]:
         "false_people_share": total["false_people"] / max(total["frames"], 1),
         "detections_share": total["detections"] / max(total["frames"], 1),
     }
-
-
-def standard_error(values: Float64Array) -> float:
-    """Of the mean of independent values; NaN for fewer than two."""
-    return float(values.std(ddof=1) / len(values) ** 0.5) if len(values) > 1 else float("nan")
 
 
 def measure(renderer: ClipRenderer, seed: int, count: int, folder: Path) -> list[ClipScore]:
@@ -212,13 +207,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """The command line; returns the exit code."""
     parser = report.flags("following", "Follow one person in rendered clips of tilted and portrait cameras.", 7)
     parser.add_argument("--panoramas", type=Path, metavar="DIR", help="panoramas to place people before")
-    parser.add_argument(
-        "--clips",
-        type=Path,
-        metavar="DIR",
-        default=Path(tempfile.gettempdir()) / "bodywire-following",
-        help="folder that keeps the rendered clips (default: %(default)s)",
-    )
+    add_clips_flag(parser, "following")
     options = parser.parse_args(arguments)
 
     def work() -> None:

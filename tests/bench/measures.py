@@ -170,3 +170,8 @@ def mean_by_key(rows: Sequence[Mapping[str, float]]) -> dict[str, float]:
     keys = dict.fromkeys(key for row in rows for key in row)
     columns = {key: np.array([row[key] for row in rows if key in row], dtype=np.float64) for key in keys}
     return {key: float(np.nanmean(column)) for key, column in columns.items() if np.isfinite(column).any()}
+
+
+def standard_error(values: Float64Array) -> float:
+    """Of the mean of independent values; NaN for fewer than two."""
+    return float(values.std(ddof=1) / len(values) ** 0.5) if len(values) > 1 else float("nan")

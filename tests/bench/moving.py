@@ -9,10 +9,8 @@ points to the true side, less than 90° off: a person who is taken for their own
 """
 
 import sys
-import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -30,6 +28,7 @@ from sender.perception.tracking.tracker import TrackerConfig
 from sender.semantics.smoothing import SmoothingConfig
 from sender.semantics.stage import SemanticsStage
 from tests.bench import measures, report
+from tests.bench.clip_frames import add_clips_flag
 from tests.bench.moving_clips import CAMERA, FRAMES, MovingClip, MovingClipRenderer
 
 CLIPS, QUICK_CLIPS = 30, 6
@@ -108,20 +107,13 @@ class MovingSender:
 def summary(clips: Sequence[dict[str, float]]) -> dict[str, float]:
     """Means over clips of equal length, and the standard error of MPJPE."""
     mpjpe = np.array([clip["mpjpe_mm"] for clip in clips])
-    error = float(mpjpe.std(ddof=1) / len(mpjpe) ** 0.5) if len(mpjpe) > 1 else float("nan")
-    return {**measures.mean_by_key(list(clips)), "mpjpe_mm_standard_error": error}
+    return {**measures.mean_by_key(list(clips)), "mpjpe_mm_standard_error": measures.standard_error(mpjpe)}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command line; returns the exit code."""
     parser = report.flags("moving", "Measure 3D errors over time on rendered clips of a moving person.", 7)
-    parser.add_argument(
-        "--clips",
-        type=Path,
-        metavar="DIR",
-        default=Path(tempfile.gettempdir()) / "bodywire-moving",
-        help="folder that keeps the rendered clips (default: %(default)s)",
-    )
+    add_clips_flag(parser, "moving")
     options = parser.parse_args(arguments)
 
     def work() -> None:

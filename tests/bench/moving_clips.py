@@ -4,7 +4,6 @@ The motions and identities are those of the test split.  In every third clip the
 A clip is rendered once and kept as a file.
 """
 
-import os
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -23,7 +22,7 @@ from common.synthetic.render_clip import FOCAL_PX, HEIGHT, WIDTH, choose_clip, d
 from common.synthetic.renderer.renderer import Renderer
 from common.synthetic.scene.degradations import add_sensor_noise
 from common.synthetic.scene.scene import identity_rows
-from tests.bench.clip_frames import decoded, encoded
+from tests.bench.clip_frames import decoded, encoded, frames_in, save_clip
 
 Kind = Literal["moves", "turns"]
 FRAMES = 60
@@ -57,25 +56,13 @@ class MovingClip:
 
     def save(self, path: Path) -> None:
         """Writes the clip to a file, atomically."""
-        path.parent.mkdir(parents=True, exist_ok=True)
-        part = path.with_suffix(f".{os.getpid()}.npz")
-        ends = np.cumsum([len(data) for data in self.encoded])
-        np.savez(
-            part,
-            kind=self.kind,
-            motion=self.motion,
-            ends=ends,
-            encoded=np.concatenate(self.encoded),
-            joints_3d=self.joints_3d,
-        )
-        part.replace(path)
+        save_clip(path, self.encoded, kind=self.kind, motion=self.motion, joints_3d=self.joints_3d)
 
     @classmethod
     def read(cls, path: Path) -> Self:
         """Reads a clip that `save` wrote."""
         with np.load(path) as file:
-            jpegs = tuple(np.split(file["encoded"], file["ends"][:-1]))
-            return cls(str(file["kind"]), str(file["motion"]), jpegs, file["joints_3d"])  # type: ignore[arg-type]
+            return cls(str(file["kind"]), str(file["motion"]), frames_in(file), file["joints_3d"])  # type: ignore[arg-type]
 
 
 class MovingClipRenderer:

@@ -81,18 +81,15 @@ class FrameSender:
     """Perception and semantics on whole frames, called as in the sender's pipeline.
 
     Args:
-        max_people: maximum number of people per frame.
+        limits: how many people are tracked; one if not given.
         detector: finds people in whole frames; default: with the shipped weights.
-        limits: of the tracker, instead of `max_people`.
 
     Raises:
         WeightsError: weights are missing or of another version.
     """
 
-    def __init__(
-        self, max_people: int = 1, detector: Detector | None = None, limits: TrackerConfig | None = None
-    ) -> None:
-        tracking = limits or TrackerConfig(max_people=max_people)
+    def __init__(self, limits: TrackerConfig | None = None, detector: Detector | None = None) -> None:
+        tracking = limits or TrackerConfig(max_people=1)
         self._perception = PerceptionStage(detector or Detector.load(), Perception.load(), Verifier.load(), tracking)
         self._semantics = SemanticsStage.load(SmoothingConfig())
         self._source = ""

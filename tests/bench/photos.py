@@ -27,57 +27,42 @@ from pathlib import Path
 
 import numpy as np
 
-from common.weights.loader import model_hash
 from sender.capture.open import CaptureConfig, open_source
 from sender.capture.source import CapturedFrame
-from sender.importance.importance import Importance
 from sender.perception.inference.predictor import Perception
+from sender.perception.tracking.tracker import TrackerConfig
 from tests.bench import report
-from tests.bench.perceived import FrameSender
 from tests.bench.photo_crops import BoxedPeople
 from tests.bench.photo_scores import AnnotatedPerson, ImageScore, image_id, read_annotations, score_image, summary
-from tests.bench.rates import CodecPair, unconstrained_rho
-from tests.bench.reconstruction_scores import Receiver
 from tests.bench.video_figures import Published, video_figures
+from tests.bench.whole_system import Rebuilt, WholeSystem
 
 QUICK_FRAMES = 40
 
 
-class Reconstruction:
-    """Sender, codec and receiver in process.
-
-    Raises:
-        WeightsError: weights are missing or of another version.
-    """
-
-    def __init__(self, max_people: int) -> None:
-        self._sender, self._receiver = FrameSender(max_people), Receiver()
-        self._codec, self._importance = CodecPair(model_hash()), Importance.load()
-
-    def people(self, frame: CapturedFrame) -> Published:
-        """The people of one frame."""
-        observed = self._sender.observe(frame)
-        labels = self._sender.label_observed(frame, observed)
-        rho = unconstrained_rho(self._importance, labels.people[0]) if labels.people else {}
-        arrived = self._codec.send(labels, rho).frame
-        perceived = {
-            person.identity: person.crop.to_pixels(person.output.keypoints_2d[0].float().numpy()) for person in observed
-        }
-        people = self._receiver.reconstruct(arrived.people, arrived.camera)
-        keypoints = {person.labels.identity: person.keypoints_2d[:, :2] for person in people}
-        return Published(keypoints, {person.labels.identity: person.joints_3d for person in people}, perceived)
+def published(rebuilt: Rebuilt) -> Published:
+    """The people of one frame by identity."""
+    people = {person.labels.identity: person for person in rebuilt.people}
+    return Published(
+        {identity: person.keypoints_2d[:, :2] for identity, person in people.items()},
+        {identity: person.joints_3d for identity, person in people.items()},
+        {
+            person.identity: person.crop.to_pixels(person.output.keypoints_2d[0].float().numpy())
+            for person in rebuilt.observed
+        },
+    )
 
 
 def run_images(
     frames: Sequence[CapturedFrame],
-    reconstruction: Reconstruction,
+    system: WholeSystem,
     annotations: Mapping[int, list[AnnotatedPerson]],
 ) -> dict[str, dict[str, float]]:
     """System → figures over a folder's images, of published keypoints and of the keypoints head; prints each image."""
     scores: dict[str, list[ImageScore]] = {"bodywire": [], "keypoints head": []}
     rows = [["image", "annotated", "published", "found", "false", "mean error, box"]]
     for frame in frames:
-        found = reconstruction.people(frame)
+        found = published(system.rebuild(frame))
         annotated = annotations.get(image_id(frame.source) or -1)
         if annotated is None:
             rows.append([frame.source, "–", str(len(found.keypoints)), "–", "–", "–"])
@@ -130,13 +115,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         with open_source(CaptureConfig(options.folder)) as source:
             frames = list(source)
         frames = frames[:QUICK_FRAMES] if options.quick else frames
-        reconstruction = Reconstruction(options.max_people)
+        system = WholeSystem(TrackerConfig(options.max_people))
         print(f"{options.folder}, {report.machine_line()}\n")
         still = len({frame.source for frame in frames}) == len(frames)
         if still:
-            systems = run_images(frames, reconstruction, annotations)
+            systems = run_images(frames, system, annotations)
         else:
-            systems = {"bodywire": video_figures([reconstruction.people(frame) for frame in frames])}
+            systems = {"bodywire": video_figures([published(system.rebuild(frame)) for frame in frames])}
         print(report.transposed(systems))
         in_boxes = compare_in_boxes(frames, annotations, options.peer) if still and annotations else {}
         if in_boxes:

@@ -117,7 +117,7 @@ def benefit(with_part: Sequence[float], without: Sequence[float]) -> Benefit:
     if len(with_part) != len(without) or len(with_part) < 2:
         raise ValueError(f"a paired comparison of {len(with_part)} and {len(without)} people")
     difference: Float64Array = np.asarray(without) - np.asarray(with_part)
-    error = float(difference.std(ddof=1) / np.sqrt(len(difference)))
+    error = measures.standard_error(difference)
     return Benefit(float(np.mean(with_part)), float(np.mean(without)), float(difference.mean()), error, len(difference))
 
 

@@ -28,14 +28,11 @@ import numpy as np
 from common.arrays import BoolArray, FloatArray
 from common.body.anatomy import COCO_KEYPOINTS, MIRRORED_KEYPOINTS
 from common.errors import SourceError
-from common.weights.loader import model_hash
 from receiver.mesh.render import depth_map
 from sender.capture.open import CaptureConfig, open_source
-from sender.importance.importance import Importance
+from sender.perception.tracking.tracker import TrackerConfig
 from tests.bench import measures, report
-from tests.bench.perceived import FrameSender
-from tests.bench.rates import CodecPair, unconstrained_rho
-from tests.bench.reconstruction_scores import Receiver
+from tests.bench.whole_system import WholeSystem
 
 QUICK_FRAMES = 30
 _FPS = 24.0
@@ -107,19 +104,16 @@ def figures(matches: Sequence[Match | None]) -> dict[str, float]:
 
 def match_clip(folder: Path, max_people: int, limit: int | None) -> list[Match | None]:
     """Reconstructs the frames of a clip and matches the people of each with its mask."""
-    sender, receiver, importance = FrameSender(max_people), Receiver(), Importance.load()
-    codec, matches = CodecPair(model_hash()), []
+    system, matches = WholeSystem(TrackerConfig(max_people)), []
     with open_source(CaptureConfig(str(folder / "*.jpg"))) as source:
         frames = list(source)[:limit]
     for index, frame in enumerate(frames):
         # One clip, not photographs of their own: its people are tracked.
-        labels = sender.label(replace(frame, source=folder.name, media_time_s=index / _FPS))
-        rho = unconstrained_rho(importance, labels.people[0]) if labels.people else {}
-        arrived = codec.send(labels, rho).frame
+        rebuilt = system.rebuild(replace(frame, source=folder.name, media_time_s=index / _FPS))
         mask = read_mask(folder / f"{Path(frame.source).stem}.png")
         people = []
-        for person in receiver.reconstruct(arrived.people, arrived.camera):
-            silhouette = depth_map(person.surface, arrived.camera) > 0
+        for person in rebuilt.people:
+            silhouette = depth_map(person.surface, rebuilt.camera) > 0
             iou = measures.intersection_over_union(silhouette, mask)
             people.append(Match(person.labels.identity, iou, person.keypoints_2d[:, :2]))
         best = max(people, key=lambda match: match.iou, default=None)

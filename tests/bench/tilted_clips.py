@@ -5,7 +5,6 @@ before a view of a panorama or a rendered background, with the roll and pitch of
 and kept as a file.
 """
 
-import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,7 +28,7 @@ from common.synthetic.scene.backgrounds import make_background
 from common.synthetic.scene.degradations import add_sensor_noise
 from common.synthetic.scene.scene import identity_rows
 from sender.train.photograph_frames import perspective
-from tests.bench.clip_frames import decoded, encoded
+from tests.bench.clip_frames import decoded, encoded, frames_in, save_clip
 
 Kind = Literal["through", "approach", "hidden", "spot", "return"]
 KINDS: tuple[Kind, ...] = ("through", "approach", "hidden", "spot", "return")
@@ -72,27 +71,16 @@ class TiltedClip:
 
     def save(self, path: Path) -> None:
         """Writes the clip to a file, atomically."""
-        path.parent.mkdir(parents=True, exist_ok=True)
-        part = path.with_suffix(f".{os.getpid()}.npz")
-        np.savez(
-            part,
-            kind=self.kind,
-            camera=np.array([self.camera.width, self.camera.height, self.camera.focal_px]),
-            ends=np.cumsum([len(data) for data in self.encoded]),
-            encoded=np.concatenate(self.encoded),
-            boxes=self.boxes,
-            visible=self.visible,
-        )
-        part.replace(path)
+        camera = np.array([self.camera.width, self.camera.height, self.camera.focal_px])
+        save_clip(path, self.encoded, kind=self.kind, camera=camera, boxes=self.boxes, visible=self.visible)
 
     @classmethod
     def read(cls, path: Path) -> Self:
         """Reads a clip that `save` wrote."""
         with np.load(path) as file:
             width, height, focal_px = file["camera"].tolist()
-            jpegs = tuple(np.split(file["encoded"], file["ends"][:-1]))
             camera = Camera(int(width), int(height), focal_px)
-            return cls(str(file["kind"]), camera, jpegs, file["boxes"], file["visible"])  # type: ignore[arg-type]
+            return cls(str(file["kind"]), camera, frames_in(file), file["boxes"], file["visible"])  # type: ignore[arg-type]
 
 
 class ClipRenderer:

@@ -1,0 +1,53 @@
+"""Sender, codec and receiver in process: a frame in, what the sender saw and what the receiver rebuilt out."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from common.frames import Camera
+from common.weights.loader import model_hash
+from receiver.engine.engine import ReconstructedPerson
+from sender.capture.source import CapturedFrame
+from sender.importance.importance import Importance
+from sender.perception.stage import ObservedPerson
+from sender.perception.tracking.tracker import TrackerConfig
+from tests.bench.perceived import FrameSender
+from tests.bench.rates import CodecPair, unconstrained_rho
+from tests.bench.reconstruction_scores import Receiver
+
+
+@dataclass(frozen=True)
+class Rebuilt:
+    """One frame at both ends.
+
+    Args:
+        observed: the people as perception saw them.
+        camera: the frame's, as it arrived.
+        people: as the receiver rebuilt them from what arrived.
+    """
+
+    observed: Sequence[ObservedPerson]
+    camera: Camera
+    people: Sequence[ReconstructedPerson]
+
+
+class WholeSystem:
+    """All stages of both daemons, with the codec of one session between them.
+
+    Args:
+        limits: how many people are tracked.
+
+    Raises:
+        WeightsError: weights are missing or of another version.
+    """
+
+    def __init__(self, limits: TrackerConfig) -> None:
+        self._sender, self._receiver = FrameSender(limits), Receiver()
+        self._codec, self._importance = CodecPair(model_hash()), Importance.load()
+
+    def rebuild(self, frame: CapturedFrame) -> Rebuilt:
+        """Passes one frame through; tracking starts again when the source changes."""
+        observed = self._sender.observe(frame)
+        labels = self._sender.label_observed(frame, observed)
+        rho = unconstrained_rho(self._importance, labels.people[0]) if labels.people else {}
+        arrived = self._codec.send(labels, rho).frame
+        return Rebuilt(observed, arrived.camera, self._receiver.reconstruct(arrived.people, arrived.camera))
