@@ -24,9 +24,18 @@ def prepare_process() -> None:
     Raises:
         ResourceError: a limit is too low for the daemon to start.
     """
-    _open_standard_streams()
+    open_standard_streams()
     # gRPC's library would write its own stack to stderr beside the line in which a daemon reports an error.
     os.environ.setdefault("GRPC_VERBOSITY", "NONE")
+    check_limits()
+
+
+def check_limits() -> None:
+    """Checks the limits of the process.
+
+    Raises:
+        ResourceError: a limit is too low for the daemon to start.
+    """
     for limit, needed, unit, name, command in (
         (resource.RLIMIT_AS, _MIN_ADDRESS_SPACE_BYTES, 10**6, "MB of address space", "ulimit -v unlimited"),
         (resource.RLIMIT_DATA, _MIN_DATA_BYTES, 10**6, "MB of data", "ulimit -d unlimited"),
@@ -68,7 +77,7 @@ def leave(exit_code: int) -> NoReturn:
     os._exit(exit_code)
 
 
-def _open_standard_streams() -> None:
+def open_standard_streams() -> None:
     """Connects closed standard streams to /dev/null; otherwise the next file or socket would take their place."""
     for descriptor, (name, mode) in enumerate(_STREAMS):
         try:

@@ -1,0 +1,65 @@
+"""Checks of the trained networks and of the device that they run on."""
+
+import hashlib
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+
+from common.body.cache import cache_file, read_arrays
+from common.doctor.finding import Finding, failure, ok, problem, warning
+from common.errors import BodywireError, WeightsError
+from common.version import version_line
+from common.weights.devices import DeviceConfig
+from common.weights.loader import WEIGHTS_DIRECTORY, read_manifest
+
+_GIGABYTE = 1e9
+
+
+def check_weights(directory: Path = WEIGHTS_DIRECTORY) -> Finding:
+    """Whether each file of the manifest is there with its checksum; raises WeightsError without a manifest."""
+    entries = read_manifest(directory)
+    faults, size = [], 0
+    for entry in entries.values():
+        try:
+            content = (directory / entry.file).read_bytes()
+        except OSError as error:
+            faults.append(f"{entry.file} cannot be read ({error.strerror})")
+            continue
+        size += len(content)
+        if hashlib.sha256(content).hexdigest() != entry.sha256:
+            faults.append(f"{entry.file} is damaged or of another version")
+    if faults:
+        return problem("weights", "; ".join(faults), "reinstall bodywire", WeightsError)
+    return ok("weights", f"{len(entries)} files, {size / 1e6:.0f} MB, checksums match")
+
+
+def check_versions(program: str) -> Finding:
+    """What must agree between a sender and a receiver; raises WeightsError."""
+    return ok("versions", version_line(program))
+
+
+def check_body_cache() -> Finding:
+    """Whether the body model is cached, or has to be made first."""
+    try:
+        path = cache_file()
+    except BodywireError as error:
+        return failure("body model", error)
+    if read_arrays(path) is None:
+        advice = "python -m common.body makes it beforehand"
+        return warning("body model", f"not in {path.parent} yet: the first start takes up to a minute longer", advice)
+    return ok("body model", f"cached in {path.parent}")
+
+
+def check_device(config: DeviceConfig, describe: Callable[[torch.device], str] | None = None) -> Finding:
+    """Which device the networks run on; raises UsageError if this machine lacks it."""
+    device = config.resolve()
+    return ok("device", (describe or _described)(device))
+
+
+def _described(device: torch.device) -> str:
+    if device.type == "cuda":
+        properties = torch.cuda.get_device_properties(device)
+        return f"{device}: {properties.name}, {properties.total_memory / _GIGABYTE:.0f} GB"
+    fast = "with" if torch.cpu._is_avx512_bf16_supported() else "without"
+    return f"the CPU, {fast} instructions for bf16, one thread for the networks"

@@ -1,0 +1,89 @@
+"""Checks of the installation that import nothing large: Python, packages, generated messages."""
+
+import importlib
+import re
+import sys
+from collections.abc import Callable, Sequence
+from importlib import metadata
+
+from common.doctor.finding import Finding, ok, problem, warning
+from common.errors import BodywireError
+
+_MIN_PYTHON = (3, 11)
+_REQUIREMENT = re.compile(r"(?P<name>[A-Za-z0-9._-]+)(?:\[[^]]*\])?\s*(?P<limits>[^;]*)(?:;(?P<marker>.*))?")
+_LIMIT = re.compile(r"(>=|<=|==|!=|<|>)\s*([0-9][0-9.]*)")
+_REINSTALL = "install Bodywire again (make demo in a checkout)"
+
+
+def check_python(version: tuple[int, int] = sys.version_info[:2]) -> Finding:
+    """Whether Python is new enough."""
+    found = f"Python {version[0]}.{version[1]}"
+    if version < _MIN_PYTHON:
+        return problem("python", found, "install Python 3.11 or newer", BodywireError)
+    return ok("python", found)
+
+
+def check_packages(
+    requirements: Callable[[str], Sequence[str] | None] = metadata.requires,
+    version: Callable[[str], str] = metadata.version,
+) -> Finding:
+    """Whether each package that Bodywire requires is installed in a version that it works with.
+
+    Args:
+        requirements: of an installed package, as its metadata has them.
+        version: of an installed package; both raise `PackageNotFoundError`.
+    """
+    try:
+        required = requirements("bodywire") or []
+    except metadata.PackageNotFoundError:
+        return warning("packages", "Bodywire runs from its sources without being installed", "python -m pip install .")
+    unfit, count = [], 0
+    for requirement in required:
+        match = _REQUIREMENT.fullmatch(requirement)
+        if match is None or "extra" in (match["marker"] or ""):
+            continue
+        count += 1
+        fault = _fault(match["name"], match["limits"], version)
+        if fault:
+            unfit.append(fault)
+    if unfit:
+        return problem("packages", "; ".join(unfit), _REINSTALL, BodywireError)
+    return ok("packages", f"bodywire {version('bodywire')}, {count} required packages")
+
+
+def check_messages(load: Callable[[str], object] = importlib.import_module) -> Finding:
+    """Whether the code that is generated from `proto/` is there and fits the protobuf runtime."""
+    try:
+        load("common.wire.convert")
+    # The runtime of protobuf and that of gRPC raise errors of their own when they are older than the generated code.
+    except Exception as error:
+        found = f"the generated messages cannot be used ({type(error).__name__}: {error})"
+        return problem("messages", found, "make check generates them in a checkout; else reinstall", BodywireError)
+    return ok("messages", "generated code and its runtime fit")
+
+
+def _fault(name: str, limits: str, version: Callable[[str], str]) -> str:
+    """What is wrong with an installed package; empty if nothing is."""
+    try:
+        installed = version(name)
+    except metadata.PackageNotFoundError:
+        return f"{name} is missing"
+    unmet = [sign + limit for sign, limit in _LIMIT.findall(limits) if not _meets(installed, sign, limit)]
+    return f"{name} is {installed}, needed {', '.join(unmet)}" if unmet else ""
+
+
+def _meets(installed: str, sign: str, limit: str) -> bool:
+    has, wanted = _numbers(installed), _numbers(limit)
+    length = max(len(has), len(wanted))
+    order = _compare(has + (0,) * (length - len(has)), wanted + (0,) * (length - len(wanted)))
+    return {">=": order >= 0, "<=": order <= 0, "==": order == 0, "!=": order != 0, "<": order < 0, ">": order > 0}[sign]
+
+
+def _numbers(version: str) -> tuple[int, ...]:
+    """The release of a version: `2.11.0+cpu` is (2, 11, 0)."""
+    match = re.match(r"[0-9]+(?:\.[0-9]+)*", version)
+    return tuple(int(part) for part in match[0].split(".")) if match else ()
+
+
+def _compare(one: tuple[int, ...], other: tuple[int, ...]) -> int:
+    return (one > other) - (one < other)

@@ -1,0 +1,75 @@
+"""Checks of folders and addresses that a daemon is going to use; nothing is created, and no port is opened."""
+
+import os
+import shutil
+import socket
+import stat
+import tempfile
+from pathlib import Path
+
+from common.doctor.finding import Finding, ok, problem
+from common.errors import OutputError
+from common.io.addresses import Address
+
+_TRIAL_BYTES = 65536
+
+
+def check_writable(check: str, folder: Path, flag: str) -> Finding:
+    """Whether a folder can be written, or made if it is missing.
+
+    The trial file has no name (`O_TMPFILE`), where the file system can do that, and is gone at once.
+
+    Args:
+        flag: the flag that names the folder.
+    """
+    place = existing_ancestor(folder)
+    fault = _fault(place)
+    if fault:
+        found = f"{folder} cannot be written" if place == folder else f"{folder} cannot be made in {place}"
+        return problem(check, f"{found} ({fault})", f"choose another {flag}, or change its permissions", OutputError)
+    state = "can be written" if place == folder else "does not exist yet and can be made"
+    return ok(check, f"{folder} {state}, {shutil.disk_usage(place).free / 1e9:.1f} GB free")
+
+
+def existing_ancestor(path: Path) -> Path:
+    """The path itself, or the nearest folder above it that exists."""
+    here = path.absolute()
+    while not os.path.lexists(here) and here != here.parent:
+        here = here.parent
+    return path if here == path.absolute() else here
+
+
+def _fault(place: Path) -> str:
+    """Why nothing can be written in a folder; empty if it can be."""
+    try:
+        if not stat.S_ISDIR(place.stat().st_mode):
+            return f"{place} is not a folder"
+        with tempfile.TemporaryFile(dir=place) as trial:
+            trial.write(bytes(_TRIAL_BYTES))
+    except OSError as error:
+        return error.strerror or str(error)
+    return ""
+
+
+def check_address_free(check: str, address: Address, flag: str) -> Finding:
+    """Whether a server can listen on an address.
+
+    The trial binds without listening, so that neither a running server nor one that starts now notices it.
+
+    Args:
+        flag: the flag that names the address.
+    """
+    if address.port == 0:
+        return ok(check, f"{address}: the system will choose a port")
+    try:
+        family, kind, protocol, _, target = socket.getaddrinfo(
+            address.host, address.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )[0]
+        with socket.socket(family, kind, protocol) as trial:
+            # As the servers do: connections of the past do not matter, a server that listens does.
+            trial.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            trial.bind(target)
+    except OSError as error:
+        advice = f"stop the program that uses it, or give {flag} another host:port"
+        return problem(check, f"cannot listen on {address} ({error.strerror})", advice, OutputError)
+    return ok(check, f"{address} is free")
