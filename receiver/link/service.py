@@ -14,6 +14,7 @@ from common.clock import Clock
 from common.errors import BodywireError, OutputError
 from common.wire.convert import Drain, Hello, encode_server
 from common.wire.stream import MessageStream, StreamBroken
+from common.wire.version_probe import is_probe
 from receiver.link.auth.authenticator import Authenticator, PeerIdentity, host_of
 from receiver.link.auth.tokens import TokenRefused
 from receiver.link.connection import Connection, end_level, stream_failure
@@ -57,6 +58,7 @@ class StreamService:
         self._authenticator = authenticator
         self._refusals = refusals
         self._new_connection = new_connection
+        self._clock = clock
         self._lines = RepeatedLines(logger, clock)
         self._pending = PendingHandshakes()
         self._connections: set[Connection] = set()
@@ -124,18 +126,22 @@ class StreamService:
             identity = self._authenticate(context)
             account = identity.account
             who = f"{who} ({identity.subject})" if identity.subject else who
-            await self._serve_sender(stream, hello, identity, who)
+            refusal = self._handshake.refusal(hello)
+            if refusal is None:
+                await self._serve_sender(stream, hello, identity)
+                return
+            if is_probe(hello):
+                answer = self._handshake.answer_probe(int(self._clock.wall() * 1e9))
+                context.set_trailing_metadata(answer.to_metadata())
+            else:
+                self._refusals.report(Refusal.VERSION, identity.account, who, refusal.reason)
+            await stream.write(encode_server(refusal))
         except StreamRefused as refused:
             why = f"{refused.reason}; {refused.detail}" if refused.detail else refused.reason
             self._refusals.report(refused.refusal, account, who, why)
             raise
 
-    async def _serve_sender(self, stream: MessageStream, hello: Hello, identity: PeerIdentity, who: str) -> None:
-        refusal = self._handshake.refusal(hello)
-        if refusal is not None:
-            self._refusals.report(Refusal.VERSION, identity.account, who, refusal.reason)
-            await stream.write(encode_server(refusal))
-            return
+    async def _serve_sender(self, stream: MessageStream, hello: Hello, identity: PeerIdentity) -> None:
         connection, session, resumed = await self._claim(stream, hello, identity)
         self._connections.add(connection)
         watch = asyncio.create_task(self._until_revoked(identity, connection), name="link token check")

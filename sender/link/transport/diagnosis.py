@@ -3,6 +3,9 @@
 import asyncio
 import ssl
 import tempfile
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import NamedTuple
 
@@ -39,12 +42,8 @@ async def diagnose_clear(peer: Address) -> str | None:
 
 async def diagnose_encrypted(peer: Address, credentials: Credentials) -> str | None:
     """What is wrong with the server at an address, for an encrypted connection; None if nothing is found."""
-    context = ssl.create_default_context(cadata=credentials.authority.decode() if credentials.authority else None)
-    context.set_alpn_protocols([_ALPN])
-    if credentials.certificate and credentials.key:
-        _load_certificate(context, credentials.certificate, credentials.key)
     try:
-        answer = await _request(peer, context, credentials.name)
+        answer = await _request(peer, _context(credentials), credentials.name)
     except ssl.SSLCertVerificationError as error:
         return f"the certificate of the receiver at {peer} is not valid: {_verification_failure(error)}"
     except ssl.SSLError as error:
@@ -59,6 +58,50 @@ async def diagnose_encrypted(peer: Address, credentials: Credentials) -> str | N
             return f"the receiver at {peer} asks for a certificate: give --tls-cert and --tls-key"
         return f"the receiver at {peer} does not accept --tls-cert: it has expired, or another authority signed it"
     return _not_a_receiver(peer, answer.banner)
+
+
+@dataclass(frozen=True, slots=True)
+class PeerCertificate:
+    """The certificate of a receiver that is trusted.
+
+    Args:
+        name: its common name.
+        authority: common name of the authority that signed it.
+        valid_until: end of its validity.
+    """
+
+    name: str
+    authority: str
+    valid_until: datetime
+
+
+async def peer_certificate(peer: Address, credentials: Credentials, timeout_s: float) -> PeerCertificate:
+    """The certificate that a server presents.
+
+    Raises:
+        TimeoutError: there is no answer.
+        OSError: the connection failed; `ssl.SSLError` if the certificate is not trusted.
+    """
+    async with asyncio.timeout(timeout_s):
+        _, writer = await asyncio.open_connection(
+            peer.host, peer.port, ssl=_context(credentials), server_hostname=credentials.name or peer.host
+        )
+    fields = writer.get_extra_info("peercert")
+    writer.close()
+    valid_until = datetime.fromtimestamp(ssl.cert_time_to_seconds(fields["notAfter"]), UTC)
+    return PeerCertificate(_common_name(fields["subject"]), _common_name(fields["issuer"]), valid_until)
+
+
+def _common_name(names: Iterable[Iterable[tuple[str, str]]]) -> str:
+    return next((value for part in names for key, value in part if key == "commonName"), "unnamed")
+
+
+def _context(credentials: Credentials) -> ssl.SSLContext:
+    context = ssl.create_default_context(cadata=credentials.authority.decode() if credentials.authority else None)
+    context.set_alpn_protocols([_ALPN])
+    if credentials.certificate and credentials.key:
+        _load_certificate(context, credentials.certificate, credentials.key)
+    return context
 
 
 def _verification_failure(error: ssl.SSLCertVerificationError) -> str:

@@ -61,6 +61,10 @@ class GrpcClientStream:
                 code, details = await self._call.code(), await self._call.details()
                 raise StreamBroken(code.name, details or "the stream has ended") from error
 
+    async def trailing_metadata(self) -> tuple[tuple[str, Any], ...]:
+        """Waits until the receiver has ended the call; what it has sent with the status, empty if it was cut off."""
+        return tuple(await self._call.trailing_metadata() or ())
+
     async def close(self) -> None:
         """Ends the call in any state and closes its connection."""
         self._call.cancel()

@@ -15,7 +15,7 @@ from sender.link.transport.diagnosis import diagnose_clear, diagnose_encrypted
 from sender.link.transport.grpc_stream import OPTIONS, GrpcClientStream
 from sender.link.transport.happy_eyeballs import happy_eyeballs
 from sender.link.transport.reachability_probe import reachability_probe
-from sender.link.transport.security import CredentialFiles, SecurityConfig
+from sender.link.transport.security import CredentialFiles, Credentials, SecurityConfig
 
 # How long an attempt may take before another one is started beside it: the first, while it is unknown whether the
 # network is up; later ones, started because a probe was answered; and any, while probes are not answered.
@@ -49,18 +49,33 @@ class Transport:
         Raises:
             UsageError: a certificate, key or token cannot be read.
         """
-        credentials = self._files.credentials(peer)
         token = self._files.token(peer)
-        if credentials is None:
-            channel: Any = grpc.aio.insecure_channel(str(peer), options=OPTIONS)
-        else:
-            trusted = grpc.ssl_channel_credentials(credentials.authority, credentials.key, credentials.certificate)
-            named = (("grpc.ssl_target_name_override", credentials.name),) if credentials.name else ()
-            channel = grpc.aio.secure_channel(str(peer), trusted, options=(*OPTIONS, *named))
+        channel = self.channel(peer)
         metadata = (("authorization", f"Bearer {token}"),) if token else None
         # Without (de)serialisers messages stay bytes: `common.wire.convert` checks what arrives.
         call = channel.stream_stream(f"/{STREAM_SERVICE}/{STREAM_METHOD}")(metadata=metadata)
         return GrpcClientStream(channel, call)
+
+    def channel(self, peer: Address) -> Any:
+        """A gRPC channel to a peer, not connected yet.
+
+        Raises:
+            UsageError: a certificate or key cannot be read.
+        """
+        credentials = self._files.credentials(peer)
+        if credentials is None:
+            return grpc.aio.insecure_channel(str(peer), options=OPTIONS)
+        trusted = grpc.ssl_channel_credentials(credentials.authority, credentials.key, credentials.certificate)
+        named = (("grpc.ssl_target_name_override", credentials.name),) if credentials.name else ()
+        return grpc.aio.secure_channel(str(peer), trusted, options=(*OPTIONS, *named))
+
+    def credentials(self, peer: Address) -> Credentials | None:
+        """TLS credentials of a connection to a peer; None if it is not encrypted.
+
+        Raises:
+            UsageError: a certificate or key cannot be read.
+        """
+        return self._files.credentials(peer)
 
     async def reach(self, peer: Address) -> GrpcClientStream:
         """Opens a stream over an established connection, as soon as the peer's network is reachable.
