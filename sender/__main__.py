@@ -1,6 +1,7 @@
 """The sender's command line: `sender --camera SOURCE --peer HOST:PORT`."""
 
-from collections.abc import Sequence
+import sys
+from collections.abc import Callable, Mapping, Sequence
 from typing import NoReturn
 
 from common.errors import exit_code_of
@@ -33,8 +34,21 @@ PROGRAM = Program(
 )
 
 
+def _doctor(arguments: Sequence[str]) -> int:
+    from sender.doctor.command import main as doctor
+
+    return doctor(arguments)
+
+
+SUBCOMMANDS: Mapping[str, Callable[[Sequence[str]], int]] = {"doctor": _doctor}
+"""Commands by their name, the first argument; they take the other arguments and return the exit code."""
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Runs the sender and returns its exit code."""
+    """Runs the sender, or the command that the first argument names, and returns its exit code."""
+    arguments = sys.argv[1:] if arguments is None else arguments
+    if arguments and arguments[0] in SUBCOMMANDS:
+        return SUBCOMMANDS[arguments[0]](arguments[1:])
 
     def work() -> None:
         prepare_process()

@@ -25,14 +25,26 @@ _EGL_TIMEOUT_S = 4.0
 _EGL_PROGRAM = """
 import ctypes
 egl = ctypes.CDLL("libEGL.so.1")
-egl.eglGetDisplay.restype = egl.eglQueryString.restype = ctypes.c_void_p
-egl.eglGetDisplay.argtypes = [ctypes.c_void_p]
+egl.eglGetProcAddress.restype = ctypes.c_void_p
+def extension(name, result, *arguments):
+    address = egl.eglGetProcAddress(name)
+    if not address:
+        raise SystemExit("no EGL_EXT_platform_device")
+    return ctypes.CFUNCTYPE(result, *arguments)(address)
+list_devices = extension(
+    b"eglQueryDevicesEXT", ctypes.c_uint, ctypes.c_int, ctypes.c_void_p, ctypes.POINTER(ctypes.c_int))
+display_of = extension(
+    b"eglGetPlatformDisplayEXT", ctypes.c_void_p, ctypes.c_uint, ctypes.c_void_p, ctypes.c_void_p)
 egl.eglInitialize.argtypes = [ctypes.c_void_p] * 3
-egl.eglQueryString.argtypes = [ctypes.c_void_p, ctypes.c_int]
-display = egl.eglGetDisplay(None)
-if not display or not egl.eglInitialize(display, None, None):
-    raise SystemExit("no display")
-print(*(ctypes.string_at(egl.eglQueryString(display, name)).decode() for name in (0x3053, 0x3054)))
+egl.eglQueryString.argtypes, egl.eglQueryString.restype = [ctypes.c_void_p, ctypes.c_int], ctypes.c_char_p
+count, devices = ctypes.c_int(), (ctypes.c_void_p * 16)()
+list_devices(16, devices, ctypes.byref(count))
+for device in devices[:count.value]:
+    display = display_of(0x313F, device, None)
+    if display and egl.eglInitialize(display, None, None):
+        print(*(egl.eglQueryString(display, name).decode() for name in (0x3053, 0x3054)))
+        raise SystemExit
+raise SystemExit(f"none of {count.value} devices can be used")
 """
 
 

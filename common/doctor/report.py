@@ -48,8 +48,9 @@ class Report:
         return json.dumps(document, indent=1)
 
     def _conclusion(self, findings: list[Finding], code: int) -> str:
-        problems, warnings = (_count(findings, verdict) for verdict in (Verdict.PROBLEM, Verdict.WARNING))
-        if problems:
+        warnings = _count(findings, Verdict.WARNING)
+        if code:
+            problems = _count(findings, Verdict.PROBLEM)
             return f"{problems}, {warnings}: the {self.program} would end with exit code {code}"
         return f"the {self.program} can run ({warnings})"
 

@@ -1,5 +1,6 @@
 """Checks of folders and addresses that a daemon is going to use; nothing is created, and no port is opened."""
 
+import fcntl
 import os
 import shutil
 import socket
@@ -49,6 +50,22 @@ def _fault(place: Path) -> str:
     except OSError as error:
         return error.strerror or str(error)
     return ""
+
+
+def is_locked(path: Path) -> bool:
+    """Whether another process has locked a file (flock); the trial holds a lock for microseconds.
+
+    Raises:
+        OSError: the file cannot be opened.
+    """
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(descriptor)
+    return False
 
 
 def check_address_free(check: str, address: Address, flag: str) -> Finding:

@@ -50,7 +50,7 @@ class Program:
     """A command line, as `--help` and `--version` show it.
 
     Args:
-        name: `sender` or `receiver`; also names the environment variables.
+        name: `sender` or `receiver`, maybe followed by a command; the first word names the environment variables.
         description: one or two sentences.
         examples: command and explanation of each.
         version: returns the line that `--version` prints; raises BodywireError.
@@ -63,7 +63,7 @@ class Program:
 
     @property
     def environment_prefix(self) -> str:
-        return f"BODYWIRE_{self.name.upper()}_"
+        return f"BODYWIRE_{self.name.split()[0].upper()}_"
 
 
 @dataclass(frozen=True, slots=True)

@@ -125,6 +125,10 @@ class ImageSource(ClosingSource):
         self._skipped = 0
         self._skipped_names: list[str] = []
 
+    @property
+    def length(self) -> int:
+        return len(self._paths) - self._skipped
+
     def __iter__(self) -> Iterator[CapturedFrame]:
         sequence = 0
         for path in self._paths:

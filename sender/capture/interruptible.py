@@ -88,6 +88,10 @@ class InterruptibleSource(ClosingSource):
     def fps(self) -> float | None:
         return self.source.fps
 
+    @property
+    def length(self) -> int | None:
+        return self.source.length
+
     def __iter__(self) -> Iterator[CapturedFrame]:
         frames = iter(self.source)
         with contextlib.suppress(CancelledError):

@@ -46,6 +46,7 @@ class LiveSource(ClosingSource):
 
     live = True
     fps = None
+    length = None
 
     def __init__(
         self,

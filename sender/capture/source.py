@@ -53,6 +53,10 @@ class FrameSource(Protocol):
     def fps(self) -> float | None:
         """Frames a second of a video file; None for other sources."""
 
+    @property
+    def length(self) -> int | None:
+        """About how many frames there are; None for a live source, and where it is not known."""
+
     def __iter__(self) -> Iterator[CapturedFrame]: ...
 
     def close(self) -> None: ...

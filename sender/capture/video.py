@@ -10,6 +10,7 @@ from pathlib import Path
 import av
 import numpy as np
 from av.container import InputContainer
+from av.video.stream import VideoStream
 
 from common.arrays import Image
 from common.clock import SYSTEM_CLOCK, Clock
@@ -90,6 +91,7 @@ class VideoFileSource(ClosingSource):
             raise SourceError(f"cannot open {path}: {error.strerror or type(error).__name__}") from error
         stream = self._container.streams.video[0]
         self.fps = float(stream.average_rate) if stream.average_rate else _DEFAULT_FPS
+        self.length = _length(stream, self.fps)
         self._pixel_aspect = float(stream.sample_aspect_ratio or 1)
 
     def __iter__(self) -> Iterator[CapturedFrame]:
@@ -117,6 +119,15 @@ class VideoFileSource(ClosingSource):
 
     def close(self) -> None:
         self._container.close()
+
+
+def _length(stream: VideoStream, fps: float) -> int | None:
+    """The number of frames that a file gives, or else that its duration allows; None if it gives neither."""
+    if stream.frames > 0:
+        return stream.frames
+    if stream.duration is None or stream.time_base is None:
+        return None
+    return max(round(float(stream.duration * stream.time_base) * fps), 1)
 
 
 @contextmanager

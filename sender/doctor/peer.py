@@ -18,6 +18,7 @@ from common.wire.convert import STREAM_SERVICE
 from common.wire.stream import StreamBroken
 from sender.link.keepalive.clock_offset import ClockEstimate
 from sender.link.transport.diagnosis import peer_certificate
+from sender.link.transport.security import SecurityConfig, read_token
 from sender.link.transport.transport import Transport
 from sender.link.transport.version_probe import ProbeResult, probe_versions
 
@@ -55,23 +56,30 @@ class PeerUnderTest:
         return problem(check, found, advice, PeerError)
 
 
+def check_token(config: SecurityConfig, address: Address) -> Finding:
+    """Whether the sender's token can be read, and would not be sent unencrypted; raises UsageError."""
+    token = read_token(config, address)
+    return ok("token", "none given" if token is None else f"read from {config.token_file}")
+
+
 def check_peer(peer: PeerUnderTest) -> list[Finding]:
     """All steps, up to the first that fails; takes a few seconds at most."""
     return asyncio.run(_check(peer))
 
 
 async def _check(peer: PeerUnderTest) -> list[Finding]:
-    addresses, finding = await check_name(peer)
-    findings = [finding]
-    for step in (check_tcp, check_tls, check_grpc):
-        if findings[-1].verdict is Verdict.PROBLEM or not addresses:
+    addresses, name = await check_name(peer)
+    if not addresses:
+        return [name]
+    reached, tcp = await check_tcp(peer, addresses)
+    if not reached:
+        return [name, tcp]
+    findings = [name, tcp]
+    for step in (check_tls, check_grpc):
+        findings.append(await step(peer))
+        if findings[-1].verdict is Verdict.PROBLEM:
             return findings
-        findings.append(await step(peer, addresses))
-        if step is check_tcp and not addresses:
-            return findings
-    if findings[-1].verdict is not Verdict.PROBLEM:
-        findings += await check_session(peer)
-    return findings
+    return [*findings, *await check_session(peer)]
 
 
 async def check_name(peer: PeerUnderTest) -> tuple[list[str], Finding]:
@@ -89,21 +97,20 @@ async def check_name(peer: PeerUnderTest) -> tuple[list[str], Finding]:
     return addresses, ok("peer name", host if addresses == [host] else f"{host} is {', '.join(addresses)}")
 
 
-async def check_tcp(peer: PeerUnderTest, addresses: list[str]) -> Finding:
-    """Which of the addresses accept a connection; those that do not are removed from the list."""
+async def check_tcp(peer: PeerUnderTest, addresses: list[str]) -> tuple[bool, Finding]:
+    """Whether an address accepts a connection, and how each of them answers."""
     port = peer.address.port
     outcomes = dict(zip(addresses, await asyncio.gather(*(_connect(host, port) for host in addresses)), strict=True))
-    reached = [host for host, outcome in outcomes.items() if outcome.endswith(" ms")]
+    reached = [outcome.endswith(" ms") for outcome in outcomes.values()]
     shown = ", ".join(f"{Address(host, port)} {outcome}" for host, outcome in outcomes.items())
-    addresses[:] = reached
-    if len(reached) == len(outcomes):
-        return ok("peer tcp", shown)
-    if reached:
-        return warning("peer tcp", shown, "gRPC tries all of them, so the connection may take longer")
+    if all(reached):
+        return True, ok("peer tcp", shown)
+    if any(reached):
+        return True, warning("peer tcp", shown, "gRPC tries all of them, so the connection may take longer")
+    advice = "check the address, the network, and firewalls in between"
     if _REFUSED in outcomes.values():
         advice = f"start the receiver there, or check the port; from elsewhere it needs --listen 0.0.0.0:{port}"
-        return peer.unreachable("peer tcp", shown, advice)
-    return peer.unreachable("peer tcp", shown, "check the address, the network, and firewalls in between")
+    return False, peer.unreachable("peer tcp", shown, advice)
 
 
 async def _connect(host: str, port: int) -> str:
@@ -124,7 +131,7 @@ async def _connect(host: str, port: int) -> str:
     return f"{took_ms:.1f} ms"
 
 
-async def check_tls(peer: PeerUnderTest, _: list[str]) -> Finding:
+async def check_tls(peer: PeerUnderTest) -> Finding:
     """Whether both ends encrypt or both do not, and whether they trust each other's certificates."""
     address = peer.address
     try:
@@ -147,7 +154,7 @@ async def check_tls(peer: PeerUnderTest, _: list[str]) -> Finding:
     return expiring("peer tls", text, found.valid_until, datetime.now(UTC))
 
 
-async def check_grpc(peer: PeerUnderTest, _: list[str]) -> Finding:
+async def check_grpc(peer: PeerUnderTest) -> Finding:
     """Whether a receiver is there and serves, by gRPC's health service."""
     address, channel = peer.address, peer.transport.channel(peer.address)
     try:

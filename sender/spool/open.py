@@ -52,8 +52,11 @@ def open_spool(config: DeliveryConfig, camera: str, model_hash: bytes) -> Iterat
     if config.delivery != "complete":
         yield None
         return
-    path = Path(camera)
-    source = str(path.resolve()) if os.path.exists(camera) else without_credentials(camera)
-    content = SpoolContent(source, CODEC_VERSION, model_hash)
-    with closing(Spool(config.spool, content, config.spool_limit_mb * _MEGABYTE)) as spool:
+    with closing(Spool(config.spool, spool_content(camera, model_hash), config.spool_limit_mb * _MEGABYTE)) as spool:
         yield spool
+
+
+def spool_content(camera: str, model_hash: bytes) -> SpoolContent:
+    """What the spool of a source, as given on the command line, contains."""
+    source = str(Path(camera).resolve()) if os.path.exists(camera) else without_credentials(camera)
+    return SpoolContent(source, CODEC_VERSION, model_hash)

@@ -28,6 +28,7 @@ from sender.spool.segment import SegmentWriter, read_segment
 
 logger = logging.getLogger(__name__)
 
+SESSION_FILE, LOCK_FILE = "session.json", "lock"
 _VERSION = 1
 _SUFFIX = ".frames"
 _FRAMES_PER_SEGMENT = 256
@@ -87,7 +88,7 @@ class Spool:
         self._taken = self._delivered = self._sealed_bytes = 0
         try:
             directory.mkdir(parents=True, exist_ok=True, mode=0o700)
-            self._lock = os.open(directory / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            self._lock = os.open(directory / LOCK_FILE, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         except OSError as error:
             raise self._output_error(error) from error
         try:
@@ -174,7 +175,7 @@ class Spool:
         """Ends the session: the next sender that opens the directory begins a new one."""
         try:
             # In this order: files without a session are removed later, a session without files would restart at 0.
-            (self._directory / "session.json").unlink()
+            (self._directory / SESSION_FILE).unlink()
             self._sync_directory()
             self._close_writer()
             self._remove_segments()
@@ -196,10 +197,10 @@ class Spool:
         except OSError:
             raise UsageError(f"another sender uses the spool {self._directory}: give --spool another one") from None
         remove_partial_files(self._directory)
-        path = self._directory / "session.json"
+        path = self._directory / SESSION_FILE
         self.resumed = path.exists()
         if self.resumed:
-            self.session_id, secret = self._read_session(path, content)
+            self.session_id, secret = read_session(self._directory, content)
             self.session_secret = secret or secrets.token_bytes(SESSION_SECRET_BYTES)
             self._find_segments()
             if not secret:
@@ -211,30 +212,6 @@ class Spool:
             self.session_secret = secrets.token_bytes(SESSION_SECRET_BYTES)
             self.next_sequence = 0
             self._write_session(path, content)
-
-    def _read_session(self, path: Path, content: SpoolContent) -> tuple[bytes, bytes]:
-        """The session's id and secret; the secret is empty in the document of an earlier version."""
-        try:
-            document = json.loads(path.read_bytes())
-            session_id, secret = bytes.fromhex(document["session"]), bytes.fromhex(document.get("secret", ""))
-            source, codec, model = document["source"], int(document["codec"]), bytes.fromhex(document["model"])
-            if document["version"] != _VERSION or len(session_id) != SESSION_ID_BYTES:
-                raise ValueError(path)
-            if len(secret) not in (0, SESSION_SECRET_BYTES):
-                raise ValueError(path)
-        except (ValueError, KeyError, TypeError, AttributeError):
-            raise UsageError(f"{path} cannot be read: remove {self._directory}, or give another --spool") from None
-        if source != content.source:
-            raise UsageError(
-                f"the spool {self._directory} contains frames of {source}, not of {content.source}: "
-                "deliver those first, or give another --spool"
-            )
-        if (codec, model) != (content.codec_version, content.model_hash):
-            raise UsageError(
-                f"the spool {self._directory} contains frames of another version of Bodywire: "
-                "deliver them with that version, or give another --spool"
-            )
-        return session_id, secret
 
     def _write_session(self, path: Path, content: SpoolContent) -> None:
         document: dict[str, Any] = {
@@ -331,3 +308,34 @@ def _frames_of(segment: _Segment) -> Iterator[LabelFrame]:
             yield decode_label_frame(record)
         except MalformedPacket:
             return
+
+
+def read_session(directory: Path, content: SpoolContent) -> tuple[bytes, bytes]:
+    """The id and secret of the session in a spool; the secret is empty in the document of an earlier version.
+
+    Raises:
+        UsageError: the document is damaged, or the frames are of another source or version.
+        OSError: the document cannot be read.
+    """
+    path = directory / SESSION_FILE
+    try:
+        document = json.loads(path.read_bytes())
+        session_id, secret = bytes.fromhex(document["session"]), bytes.fromhex(document.get("secret", ""))
+        source, codec, model = document["source"], int(document["codec"]), bytes.fromhex(document["model"])
+        if document["version"] != _VERSION or len(session_id) != SESSION_ID_BYTES:
+            raise ValueError(path)
+        if len(secret) not in (0, SESSION_SECRET_BYTES):
+            raise ValueError(path)
+    except (ValueError, KeyError, TypeError, AttributeError):
+        raise UsageError(f"{path} cannot be read: remove {directory}, or give another --spool") from None
+    if source != content.source:
+        raise UsageError(
+            f"the spool {directory} contains frames of {source}, not of {content.source}: "
+            "deliver those first, or give another --spool"
+        )
+    if (codec, model) != (content.codec_version, content.model_hash):
+        raise UsageError(
+            f"the spool {directory} contains frames of another version of Bodywire: "
+            "deliver them with that version, or give another --spool"
+        )
+    return session_id, secret

@@ -1,0 +1,98 @@
+"""The command line that both doctors share. Imports nothing large, so that it can say what is missing."""
+
+import logging
+import sys
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+from common.doctor.finding import Check, Finding, Verdict, failure, named, problem
+from common.doctor.machine import check_process_limits
+from common.doctor.packages import check_messages, check_packages, check_python
+from common.doctor.report import JSON_FLAG, Report
+from common.errors import BodywireError, WeightsError, exit_code_of
+from common.io.configuration import Program
+from common.io.startup import announce, open_standard_streams
+
+_SHOWING_FLAGS = ("-h", "--help", "--version")
+
+
+@dataclass(frozen=True, slots=True)
+class DoctorProgram:
+    """A doctor's command line.
+
+    Args:
+        daemon: `sender` or `receiver`.
+        subject: what is checked.
+        examples: as in `Program`.
+    """
+
+    daemon: str
+    subject: str
+    examples: Sequence[tuple[str, str]]
+
+    @property
+    def command_line(self) -> Program:
+        """What `--help` and `--version` show."""
+        description = (
+            f"Checks what the {self.daemon} needs, with the {self.daemon}'s own options: {self.subject}.\n"
+            "Prints a line for each check: ok, warning or problem, what was found, and what to do. Changes nothing, and\n"
+            f"ends with 0 or the exit code that the {self.daemon} would end with. {JSON_FLAG} prints a JSON document instead."
+        )
+        return Program(f"{self.daemon} doctor", description, self.examples, self._version)
+
+    def _version(self) -> str:
+        from common.version import version_line
+
+        return version_line(self.daemon)
+
+
+Checks = Callable[[Sequence[str]], Iterator[tuple[str, Check]]]
+"""The checks for a command line without `--json`, one after the other; raises what reading the configuration raises."""
+
+
+def run_doctor(program: DoctorProgram, checks: Checks, arguments: Sequence[str]) -> int:
+    """Runs the checks of the installation, then those of the configuration; returns the exit code."""
+    open_standard_streams()
+    # What a library logs or warns of would stand between the findings.
+    logging.getLogger().addHandler(logging.NullHandler())
+    warnings.simplefilter("ignore")
+    flags = [argument for argument in arguments if argument != JSON_FLAG]
+    code = 0
+
+    def work() -> None:
+        nonlocal code
+        if any(flag in _SHOWING_FLAGS for flag in flags):
+            next(checks(flags))
+        report = Report(program.daemon, JSON_FLAG in arguments, announce)
+        findings = report.run(_installation())
+        if not any(finding.verdict is Verdict.PROBLEM for finding in findings):
+            findings += report.run(_configured(checks, flags))
+        code = report.conclude(findings)
+
+    failed = exit_code_of(f"{program.daemon} doctor", work)
+    sys.stdout.flush()
+    return failed or code
+
+
+def _installation() -> Iterator[tuple[str, Check]]:
+    yield named("python", check_python)
+    yield named("packages", check_packages)
+    yield named("messages", check_messages)
+    yield named("limits", check_process_limits)
+
+
+def _configured(checks: Checks, flags: Sequence[str]) -> Iterator[tuple[str, Check]]:
+    """The checks of the configuration; a finding if there are none because it is wrong, or the daemon not importable."""
+    try:
+        yield from checks(flags)
+    except BodywireError as error:
+        name = "weights" if isinstance(error, WeightsError) else "configuration"
+        yield name, _constant(failure(name, error))
+    except (ImportError, OSError) as error:
+        found = f"cannot be imported ({type(error).__name__}: {error})"
+        yield "packages", _constant(problem("packages", found, "install Bodywire again", BodywireError))
+
+
+def _constant(finding: Finding) -> Check:
+    return lambda: finding

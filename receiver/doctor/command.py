@@ -1,0 +1,57 @@
+"""`receiver doctor`: checks, with the options of the receiver, whatever the receiver is going to need."""
+
+from collections.abc import Iterator, Sequence
+
+from common.doctor.finding import Check, named
+from common.doctor.run import DoctorProgram, run_doctor
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Runs the doctor and returns its exit code: 0, or the one that the receiver would end with."""
+    return run_doctor(_PROGRAM, _checks, arguments)
+
+
+_PROGRAM = DoctorProgram(
+    "receiver",
+    "the installation, the machine, addresses, certificates, and the output directory",
+    (
+        ("receiver doctor", "check what the receiver needs to take senders on this machine"),
+        (
+            "receiver doctor --listen 0.0.0.0:50051 --insecure --out meshes",
+            "check the address for other machines, and the directory meshes",
+        ),
+    ),
+)
+
+
+def _checks(arguments: Sequence[str]) -> Iterator[tuple[str, Check]]:
+    """The checks of a configuration, in the order in which the receiver would come upon the problems.
+
+    Raises:
+        UsageError: the configuration is wrong.
+    """
+    # Imported here, after the checks of the packages.
+    from common.doctor import machine, networks
+    from common.doctor.certificates import check_certificates
+    from common.doctor.storage import check_address_free
+    from common.io.configuration import read_config
+    from receiver.composition import ReceiverConfig
+    from receiver.doctor import admission, output
+
+    config = read_config(ReceiverConfig, _PROGRAM.command_line, arguments)
+    security, listen = config.security, config.listen.listen
+    yield named("processors", machine.check_processors)
+    yield named("memory", machine.check_memory)
+    yield named("clock", machine.check_clock)
+    yield named("egl", machine.check_egl)
+    yield named("certificates", check_certificates, security.tls_cert, security.tls_key, security.tls_ca)
+    yield named("admission", admission.check_admission, security, listen)
+    yield named("output", output.check_output, config.publish)
+    yield named("disk", output.check_disk, config.publish)
+    if config.metrics.metrics is not None:
+        yield named("metrics", check_address_free, "metrics", config.metrics.metrics, "--metrics")
+    yield named("weights", networks.check_weights)
+    yield named("versions", networks.check_versions, "receiver")
+    yield named("device", networks.check_device, config.device)
+    yield named("body model", networks.check_body_cache)
+    yield named("listen", check_address_free, "listen", listen, "--listen")

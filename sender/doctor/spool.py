@@ -1,0 +1,22 @@
+"""Checks of the spool of complete delivery; it is not opened, because that would begin a session."""
+
+from common.doctor.finding import Finding, ok, problem
+from common.doctor.storage import check_writable, is_locked
+from common.errors import UsageError
+from sender.spool.open import DeliveryConfig, spool_content
+from sender.spool.spool import LOCK_FILE, SESSION_FILE, read_session
+
+
+def check_spool(config: DeliveryConfig, camera: str, model_hash: bytes) -> Finding | list[Finding]:
+    """Whether undelivered frames can be kept, and those that wait are of this source; raises UsageError."""
+    if config.delivery != "complete":
+        return []
+    folder = config.spool
+    lock, session = folder / LOCK_FILE, folder / SESSION_FILE
+    if lock.exists() and is_locked(lock):
+        return problem("spool", f"another sender uses {folder}", "give another --spool", UsageError)
+    findings = [check_writable("spool", folder, "--spool")]
+    if session.exists():
+        read_session(folder, spool_content(camera, model_hash))
+        findings.append(ok("spool", "frames of an earlier run of this source may wait in it, and will be sent first"))
+    return findings
