@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import NoReturn
 
 from common.errors import exit_code_of
-from common.io.configuration import Program, read_config
+from common.io.configuration import Command, Program, read_config
 from common.io.startup import announce, leave, prepare_process
 
 
@@ -31,6 +31,13 @@ PROGRAM = Program(
         ),
     ),
     version=_version,
+    commands={
+        "doctor": Command(
+            "check what the receiver needs, with the same options, and say what to do",
+            daemon_flags=True,
+            flags={"--json": "print one JSON document instead of lines"},
+        )
+    },
 )
 
 

@@ -12,6 +12,7 @@ from common.codec.frame_codec import FrameCodec
 from common.codec.packet import CODEC_VERSION
 from common.io.logs import LogConfig
 from common.io.telemetry import MetricsConfig, MetricsServer
+from common.io.terminal import Terminal
 from common.weights.devices import DeviceConfig
 from common.weights.loader import model_hash
 from receiver.diffusion.stage import SamplingConfig
@@ -24,6 +25,7 @@ from receiver.link.startup_line import startup_line
 from receiver.metrics import ReceiverMetrics
 from receiver.pipeline import ReceiverPipeline, SharingConfig
 from receiver.publish.session_directory import PublishConfig, SessionDirectory
+from receiver.status import StatusLine
 from receiver.surface.stage import SurfaceConfig
 
 
@@ -56,7 +58,7 @@ def receive(config: ReceiverConfig, announce: Callable[[str], None]) -> None:
         OutputError: the directory or an address cannot be used, or another receiver uses it.
         WeightsError: trained weights are missing, damaged or of another version.
     """
-    config.logging.start("receiver")
+    terminal = config.logging.start("receiver")
     config.security.check(config.listen.listen)
     # Small networks on few cores: more threads than one fight over them.
     torch.set_num_threads(1)
@@ -67,7 +69,7 @@ def receive(config: ReceiverConfig, announce: Callable[[str], None]) -> None:
         MetricsServer(address, metrics.registry) if address else nullcontext(),
     ):
         reconstructor = Reconstructor.load(config.diffusion, config.surface, config.device.resolve())
-        asyncio.run(_serve(config, reconstructor, directory, metrics, announce))
+        asyncio.run(_serve(config, reconstructor, directory, metrics, announce, terminal))
 
 
 async def _serve(
@@ -76,6 +78,7 @@ async def _serve(
     directory: SessionDirectory,
     metrics: ReceiverMetrics,
     announce: Callable[[str], None],
+    terminal: Terminal,
 ) -> None:
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
@@ -97,7 +100,8 @@ async def _serve(
     try:
         bound = await server.start()
         announce(startup_line(bound, config.security))
-        await stop.wait()
+        with terminal.showing(StatusLine(metrics.status, config.publish.out).line):
+            await stop.wait()
     finally:
         await server.stop()
         await pipeline.close()

@@ -7,6 +7,7 @@ from enum import StrEnum
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 from common.io.telemetry import StageSpan, StageTimes, daemon_registry
+from receiver.status import ReceiverStatus
 
 AGE_BUCKETS_S = (0.01, 0.03, 0.05, 0.08, 0.1, 0.15, 0.2, 0.3, 0.5, 0.75, 1.0, 2.0, 5.0, 10.0, 60.0)
 
@@ -25,6 +26,7 @@ class ReceiverMetrics:
 
     def __init__(self, registry: CollectorRegistry | None = None) -> None:
         self.registry = registry = daemon_registry() if registry is None else registry
+        self.status = ReceiverStatus()
         self._stages = StageTimes(registry, "bodywire_receiver_stage_seconds")
         self._frames = Counter("bodywire_receiver_frames", "Frames by fate", ["fate"], registry=registry)
         self._bytes = Counter("bodywire_receiver_label_bytes", "Payload by label group", ["group"], registry=registry)
@@ -54,11 +56,14 @@ class ReceiverMetrics:
         self._frames.labels("received").inc()
         for group, size in bytes_by_group.items():
             self._bytes.labels(group).inc(size)
+        self.status.frame_received(sum(bytes_by_group.values()))
 
     def blob_bytes_received(self, size: int) -> None:
         self._bulk.inc(size)
 
-    def frame_published(self, age_ms: float | None, clock_error_ms: float | None) -> None:
+    def frame_published(
+        self, age_ms: float | None, clock_error_ms: float | None, *, session: int = 1, people: int = 0
+    ) -> None:
         """A frame's meshes and its line in `frames.jsonl` are written.
 
         An unknown age is not counted; one below zero, within the error of the clocks, counts as zero.
@@ -66,6 +71,7 @@ class ReceiverMetrics:
         self._frames.labels("published").inc()
         if age_ms is not None:
             self._age.observe(max(age_ms, 0.0) / 1e3)
+        self.status.frame_published(session, people, age_ms)
         self._clock_error.set(float("nan") if clock_error_ms is None else clock_error_ms / 1e3)
 
     def frame_dropped(self, fate: FrameFate) -> None:
@@ -78,6 +84,7 @@ class ReceiverMetrics:
     def mesh_published(self, kind: str) -> None:
         """One mesh file, `surface` or `body`, is written."""
         self._meshes.labels(kind).inc()
+        self.status.mesh_published()
 
     def stream_refused(self, reason: str) -> None:
         """A stream was refused (`receiver.link.refusals.Refusal`)."""
@@ -85,6 +92,8 @@ class ReceiverMetrics:
 
     def peer_connected(self) -> None:
         self._peers.inc()
+        self.status.sessions_changed(1)
 
     def peer_left(self) -> None:
         self._peers.dec()
+        self.status.sessions_changed(-1)

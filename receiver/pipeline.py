@@ -304,7 +304,7 @@ class ReceiverPipeline:
                 left_out=len(labels.people) - len(records),
             )
         )
-        self._metrics.frame_published(age_ms, clock_error_ms)
+        self._metrics.frame_published(age_ms, clock_error_ms, session=writer.number, people=len(records))
 
     def _write_person(self, writer: SessionWriter, labels: LabelFrame, person: ReconstructedPerson) -> PersonRecord:
         surface = body = None

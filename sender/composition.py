@@ -25,6 +25,7 @@ from common.frames import LabelFrame
 from common.io.configuration import option
 from common.io.logs import LogConfig
 from common.io.telemetry import MetricsConfig, MetricsServer
+from common.io.terminal import Terminal
 from common.labels import GROUP_NAMES
 from common.weights.loader import model_hash
 from common.wire.convert import SESSION_SECRET_BYTES, Hello, Welcome
@@ -49,6 +50,7 @@ from sender.semantics.stage import SemanticsStage
 from sender.spool.complete_delivery import CompleteDelivery, Outstanding
 from sender.spool.open import DeliveryConfig, open_spool
 from sender.spool.spool import Spool
+from sender.status import SenderStatus
 from sender.texture.stage import TextureStage
 
 
@@ -177,6 +179,7 @@ class Sender:
         pipeline: from the source to the delivery.
         delivery: the link, behind the spool if there is one; not connected yet.
         account: totals of the session.
+        status: figures of the last seconds.
         spool: undelivered frames on disk; None without `--delivery complete`.
         spool_directory: where they are.
     """
@@ -184,6 +187,7 @@ class Sender:
     pipeline: SenderPipeline
     delivery: LinkClient | CompleteDelivery
     account: LinkAccount
+    status: SenderStatus
     spool: Spool | None
     spool_directory: Path
 
@@ -241,21 +245,22 @@ def send(config: SenderConfig, announce: Callable[[str], None]) -> None:
     Raises:
         BodywireError: see `compose` and `Sender.run`.
     """
-    config.logging.start("sender")
+    terminal = config.logging.start("sender")
     # The networks are small: with more threads than one, they compete for the few cores.
     torch.set_num_threads(1)
     with compose(config) as sender:
-        asyncio.run(_run_until_signal(sender))
+        asyncio.run(_run_until_signal(sender, terminal))
         for line in sender.summary():
             announce(line)
 
 
-async def _run_until_signal(sender: Sender) -> None:
+async def _run_until_signal(sender: Sender, terminal: Terminal) -> None:
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for signal_number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(signal_number, stop.set)
-    await sender.run(stop)
+    with terminal.showing(sender.status.line):
+        await sender.run(stop)
 
 
 @contextmanager
@@ -283,11 +288,12 @@ def compose(config: SenderConfig) -> Iterator[Sender]:
         semantics = SemanticsStage.load(config.smoothing)
         rate = RateController(config.rate, source.fps)
         account, outstanding = LinkAccount(rate, metrics), Outstanding()
+        status = SenderStatus(rate, metrics, source)
         link = LinkClient(
             config.link if spool is None else config.link.patient(),
             _hello(networks, config.delivery.is_live(source), spool),
             RatedEncoder(FrameCodec(networks), Importance.load(), rate, metrics),
-            observer=Observers(account, outstanding),
+            observer=Observers(account, outstanding, status),
             pacer=rate,
             transport=transport,
         )
@@ -307,7 +313,7 @@ def compose(config: SenderConfig) -> Iterator[Sender]:
             preview=preview,
             texture_stage=TextureStage(LabelSpace.load(), BodyModel.load()) if config.appearance.colours else None,
         )
-        yield Sender(pipeline, delivery, account, spool, config.delivery.spool)
+        yield Sender(pipeline, delivery, account, status, spool, config.delivery.spool)
 
 
 def _preview(config: SenderConfig, source: FrameSource) -> AbstractContextManager[Preview | None]:

@@ -52,6 +52,7 @@ class SenderMetrics:
             "bodywire_sender_spooled_frames", "Undelivered frames in the spool on disk", registry=registry
         )
         self._camera = Gauge("bodywire_sender_camera_up", "1 while the camera delivers frames", registry=registry)
+        self.camera_is_up = False
         self._connected = Gauge("bodywire_sender_connected", "1 while a receiver is connected", registry=registry)
 
     def stage(self, name: str) -> AbstractContextManager[StageSpan]:
@@ -88,6 +89,7 @@ class SenderMetrics:
         self._spooled.set_function(frames)
 
     def camera_up(self, up: bool) -> None:
+        self.camera_is_up = up
         self._camera.set(up)
 
     def peer_connected(self, connected: bool) -> None:

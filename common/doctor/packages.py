@@ -1,9 +1,10 @@
 """Checks of the installation that import nothing large: Python, packages, generated messages."""
 
 import importlib
+import operator
 import re
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from importlib import metadata
 
 from common.doctor.finding import Finding, ok, problem, warning
@@ -11,6 +12,14 @@ from common.errors import BodywireError
 
 _MIN_PYTHON = (3, 11)
 _REQUIREMENT = re.compile(r"(?P<name>[A-Za-z0-9._-]+)(?:\[[^]]*\])?\s*(?P<limits>[^;]*)(?:;(?P<marker>.*))?")
+_ORDERS: Mapping[str, Callable[[object, object], bool]] = {
+    ">=": operator.ge,
+    "<=": operator.le,
+    "==": operator.eq,
+    "!=": operator.ne,
+    "<": operator.lt,
+    ">": operator.gt,
+}
 _LIMIT = re.compile(r"(>=|<=|==|!=|<|>)\s*([0-9][0-9.]*)")
 _REINSTALL = "install Bodywire again (make demo in a checkout)"
 
@@ -75,15 +84,10 @@ def _fault(name: str, limits: str, version: Callable[[str], str]) -> str:
 def _meets(installed: str, sign: str, limit: str) -> bool:
     has, wanted = _numbers(installed), _numbers(limit)
     length = max(len(has), len(wanted))
-    order = _compare(has + (0,) * (length - len(has)), wanted + (0,) * (length - len(wanted)))
-    return {">=": order >= 0, "<=": order <= 0, "==": order == 0, "!=": order != 0, "<": order < 0, ">": order > 0}[sign]
+    return _ORDERS[sign](has + (0,) * (length - len(has)), wanted + (0,) * (length - len(wanted)))
 
 
 def _numbers(version: str) -> tuple[int, ...]:
     """The release of a version: `2.11.0+cpu` is (2, 11, 0)."""
     match = re.match(r"[0-9]+(?:\.[0-9]+)*", version)
     return tuple(int(part) for part in match[0].split(".")) if match else ()
-
-
-def _compare(one: tuple[int, ...], other: tuple[int, ...]) -> int:
-    return (one > other) - (one < other)

@@ -36,8 +36,8 @@ class DoctorProgram:
         """What `--help` and `--version` show."""
         description = (
             f"Checks what the {self.daemon} needs, with the {self.daemon}'s own options: {self.subject}.\n"
-            "Prints a line for each check: ok, warning or problem, what was found, and what to do. Changes nothing, and\n"
-            f"ends with 0 or the exit code that the {self.daemon} would end with. {JSON_FLAG} prints a JSON document instead."
+            "Prints a line for each check: ok, warning or problem, what was found, and what to do. Changes nothing.\n"
+            f"Ends with 0 or the exit code that the {self.daemon} would end with. {JSON_FLAG} prints JSON instead."
         )
         return Program(f"{self.daemon} doctor", description, self.examples, self._version)
 
@@ -83,7 +83,7 @@ def _installation() -> Iterator[tuple[str, Check]]:
 
 
 def _configured(checks: Checks, flags: Sequence[str]) -> Iterator[tuple[str, Check]]:
-    """The checks of the configuration; a finding if there are none because it is wrong, or the daemon not importable."""
+    """The checks of the configuration; one finding if that is wrong, or if the daemon cannot be imported."""
     try:
         yield from checks(flags)
     except BodywireError as error:

@@ -20,7 +20,8 @@ import os
 import sys
 import tomllib
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from types import NoneType
 from typing import Any, Literal, NoReturn, TypeVar, get_args, get_origin, get_type_hints
@@ -32,6 +33,8 @@ T = TypeVar("T")
 
 _WORDS = {"1": True, "true": True, "yes": True, "on": True, "0": False, "false": False, "no": False, "off": False}
 _HELP_COLUMN = 34
+SHELLS = ("bash", "zsh", "fish")
+"""The shells that `--completion` knows."""
 
 
 def option(default: Any, *, help: str, bare: bool = False) -> Any:
@@ -46,6 +49,21 @@ def option(default: Any, *, help: str, bare: bool = False) -> Any:
 
 
 @dataclass(frozen=True, slots=True)
+class Command:
+    """A command of a program, given as its first argument, as `--help` and shell completion show it.
+
+    Args:
+        help: what it does.
+        daemon_flags: whether it takes the flags of the program.
+        flags: its own flags without a value, with what they do.
+    """
+
+    help: str
+    daemon_flags: bool = False
+    flags: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
 class Program:
     """A command line, as `--help` and `--version` show it.
 
@@ -54,12 +72,14 @@ class Program:
         description: one or two sentences.
         examples: command and explanation of each.
         version: returns the line that `--version` prints; raises BodywireError.
+        commands: by name.
     """
 
     name: str
     description: str
     examples: Sequence[tuple[str, str]]
     version: Callable[[], str]
+    commands: Mapping[str, Command] = field(default_factory=dict)
 
     @property
     def environment_prefix(self) -> str:
@@ -163,6 +183,18 @@ class _VersionAction(argparse.Action):
         parser.exit()
 
 
+class _CompletionAction(argparse.Action):
+    """Prints a completion script and exits."""
+
+    def __init__(self, *, script: Callable[[str], str], **settings: Any) -> None:
+        super().__init__(**settings)
+        self._script = script
+
+    def __call__(self, parser: argparse.ArgumentParser, _: argparse.Namespace, shell: Any, *__: Any) -> None:
+        sys.stdout.write(self._script(shell) + "\n")
+        parser.exit()
+
+
 def read_config(
     kind: type[T],
     program: Program,
@@ -183,7 +215,7 @@ def read_config(
     """
     options = options_of(kind)
     environment = os.environ if environment is None else environment
-    flags = _parser(kind, program, options).parse_args(arguments)
+    flags = command_parser(kind, program, options).parse_args(arguments)
     prefix = program.environment_prefix
     path = flags.config or environment.get(prefix + "CONFIG")
     values = _from_file(Path(path), options) if path else {}
@@ -201,10 +233,10 @@ def options_of(kind: type[Any]) -> list[Option]:
     options: list[Option] = []
     for component, component_kind in get_type_hints(kind).items():
         hints = get_type_hints(component_kind)
-        for field in dataclasses.fields(component_kind):
-            field_kind = _without_none(hints[field.name])
-            options.append(Option(component, field.name, field_kind, field.default, **field.metadata))
-    names = [entry.name for entry in options]
+        for entry in dataclasses.fields(component_kind):
+            entry_kind = _without_none(hints[entry.name])
+            options.append(Option(component, entry.name, entry_kind, entry.default, **entry.metadata))
+    names = [known.name for known in options]
     if len(set(names)) != len(names):
         raise ValueError(f"two components of {kind.__name__} share an option: {sorted(names)}")
     return options
@@ -221,20 +253,35 @@ def _without_none(hint: Any) -> Any:
     return alternatives[0] if NoneType in get_args(hint) and len(alternatives) == 1 else hint
 
 
-def _parser(kind: type[Any], program: Program, options: list[Option]) -> _Parser:
+def command_parser(kind: type[Any], program: Program, options: list[Option]) -> argparse.ArgumentParser:
+    """The parser of a program's flags, which raises UsageError."""
     parser = _Parser(
         program.name,
         usage=argparse.SUPPRESS,  # it would come before the description
         description=f"{program.description}\n\nusage: {program.name} [FLAG [VALUE]]...",
-        epilog=_examples(program),
+        epilog=_epilog(program),
         formatter_class=lambda prog: argparse.RawDescriptionHelpFormatter(prog, max_help_position=_HELP_COLUMN),
         argument_default=argparse.SUPPRESS,  # leaves out what was not given, for the environment and the file
         allow_abbrev=False,
         add_help=False,
     )
+    add_flags(parser, kind, program, options)
+    return parser
+
+
+def add_flags(parser: argparse.ArgumentParser, kind: type[Any], program: Program, options: list[Option]) -> None:
+    """Adds the flags of a program to a parser, in a group for each component."""
     general = parser.add_argument_group("general")
     general.add_argument("-h", "--help", action="help", help="show this text and exit")
     general.add_argument("--version", action=_VersionAction, line=program.version, help="show versions and exit")
+    if " " not in program.name:
+        general.add_argument(
+            "--completion",
+            action=_CompletionAction,
+            script=partial(_completion_script, kind, program, options),
+            choices=SHELLS,
+            help="show a script that completes commands, flags and values in this shell, and exit",
+        )
     general.add_argument(
         "--config",
         metavar="PATH",
@@ -247,7 +294,13 @@ def _parser(kind: type[Any], program: Program, options: list[Option]) -> _Parser
     }
     for entry in options:
         _add_flag(groups[entry.component], entry)
-    return parser
+
+
+def _completion_script(kind: type[Any], program: Program, options: list[Option], shell: str) -> str:
+    # Imported here, because only this needs it.
+    from common.io.completion import completion_script
+
+    return completion_script(kind, program, options, shell)
 
 
 def _add_flag(group: Any, entry: Option) -> None:
@@ -268,8 +321,13 @@ def describe_default(entry: Option) -> str:
     return f"{entry.default:.10g}" if entry.kind is float else str(entry.default)
 
 
-def _examples(program: Program) -> str:
-    return "\n".join(["examples:", *(f"  {command}\n      {explained}" for command, explained in program.examples)])
+def _epilog(program: Program) -> str:
+    commands = [(f"{program.name} {name}", command.help) for name, command in program.commands.items()]
+    sections = [("commands:", commands)] if commands else []
+    return "\n\n".join(
+        "\n".join([title, *(f"  {command}\n      {explained}" for command, explained in entries)])
+        for title, entries in [*sections, ("examples:", program.examples)]
+    )
 
 
 def _from_file(path: Path, options: list[Option]) -> dict[Option, Any]:

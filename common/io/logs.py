@@ -1,16 +1,24 @@
 """Set-up of logging to stderr, one line per record; the command lines call it."""
 
+import json
 import logging
+import os
 import sys
 from dataclasses import dataclass
-from typing import Literal
+from datetime import UTC, datetime
+from typing import Any, Literal
 
 from common.io.configuration import option
+from common.io.terminal import Terminal, is_interactive
 from common.text import printable
 
 LogLevel = Literal["debug", "info", "warning", "error"]
+LogFormat = Literal["auto", "text", "json"]
 
 _MAX_MESSAGE_CHARACTERS = 4000
+_MAX_EXTRA_CHARACTERS = 1000
+# What every record has; other attributes come from a call's `extra`.
+_USUAL_ATTRIBUTES = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
 
 
 class _PrintableFormatter(logging.Formatter):
@@ -21,15 +29,74 @@ class _PrintableFormatter(logging.Formatter):
         return super().formatMessage(record)
 
 
+class JsonFormatter(logging.Formatter):
+    """A JSON object on one line: time (ISO 8601, UTC), level, program, logger, message, and what `extra` adds.
+
+    Args:
+        program: `sender` or `receiver`.
+    """
+
+    def __init__(self, program: str) -> None:
+        super().__init__()
+        self._program = program
+
+    def format(self, record: logging.LogRecord) -> str:
+        fields: dict[str, Any] = {
+            "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
+            "level": record.levelname.lower(),
+            "program": self._program,
+            "logger": record.name,
+            "message": printable(record.getMessage().strip(), _MAX_MESSAGE_CHARACTERS),
+        }
+        extra = {name: value for name, value in vars(record).items() if name not in _USUAL_ATTRIBUTES}
+        fields |= {name: _plain(value) for name, value in extra.items() if name not in fields}
+        if record.exc_info:
+            trace = self.formatException(record.exc_info)
+            fields["exception"] = "\n".join(printable(line, _MAX_MESSAGE_CHARACTERS) for line in trace.splitlines())
+        return json.dumps(fields, ensure_ascii=False, allow_nan=False)
+
+
+def _plain(value: object) -> str | int | float | bool | None:
+    """A value as JSON has it; what JSON does not have, and numbers that are not finite, as text."""
+    if value is None or isinstance(value, (bool, int)) or (isinstance(value, float) and abs(value) < float("inf")):
+        return value
+    return printable(str(value), _MAX_EXTRA_CHARACTERS)
+
+
+class _TerminalHandler(logging.StreamHandler[Any]):
+    """Writes records above the status line."""
+
+    def __init__(self, terminal: Terminal) -> None:
+        super().__init__(terminal.stream)
+        self._terminal = terminal
+
+    def emit(self, record: logging.LogRecord) -> None:
+        with self._terminal.above():
+            super().emit(record)
+
+
 @dataclass(frozen=True, slots=True)
 class LogConfig:
-    """Log level of a daemon."""
+    """What a daemon writes to stderr."""
 
     log_level: LogLevel = option("info", help="lowest level of the records that are shown")
+    log_format: LogFormat = option(
+        "auto", help="text, or json: one object a line; auto: text on a terminal, json elsewhere"
+    )
+    status: bool = option(True, help="show a status line below the log, on a terminal that gets text")
 
-    def start(self, program: str) -> None:
-        """Sends records of `log_level` and above to stderr; a second call replaces the first one's handler."""
-        handler = logging.StreamHandler(sys.stderr)
-        handler.setFormatter(_PrintableFormatter(f"%(asctime)s {program} %(levelname)s %(name)s: %(message)s"))
+    def start(self, program: str) -> Terminal:
+        """Sends records of `log_level` and above to stderr; a second call replaces the first one's handler.
+
+        Returns:
+            stderr, for the status line.
+        """
+        interactive = is_interactive(sys.stderr, os.environ)
+        as_text = sys.stderr.isatty() if self.log_format == "auto" else self.log_format == "text"
+        terminal = Terminal(sys.stderr, live=interactive and as_text and self.status)
+        handler = _TerminalHandler(terminal)
+        text_format = f"%(asctime)s {program} %(levelname)s %(name)s: %(message)s"
+        handler.setFormatter(_PrintableFormatter(text_format) if as_text else JsonFormatter(program))
         logging.basicConfig(level=self.log_level.upper(), handlers=[handler], force=True)
         logging.captureWarnings(True)
+        return terminal

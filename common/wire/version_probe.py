@@ -1,8 +1,8 @@
 """Asks a receiver for its versions and its clock without beginning a session.
 
-A `Hello` whose model hash is all zeros fits no receiver, so every version of the receiver refuses it before it looks for
-a session, and after it has checked the sender's token. The `Welcome` has the receiver's model hash; the trailing metadata
-of the stream has the rest.
+A `Hello` whose model hash is all zeros fits no receiver. So every version of the receiver refuses it: after it has
+checked the sender's token, and before it looks for a session. The `Welcome` has the receiver's model hash, the trailing
+metadata of the stream have the rest.
 """
 
 import secrets

@@ -20,5 +20,6 @@ def check_admission(security: SecurityConfig, listen: Address) -> Finding:
         found = "everybody who reaches this machine can send, and everybody on the way can read the frames"
         return warning("admission", found, "give certificates; see docs/security.md")
     if not proofs:
-        return warning("admission", "encrypted, but everybody who reaches this machine can send", "give --tokens or --tls-ca")
+        found = "encrypted, but everybody who reaches this machine can send"
+        return warning("admission", found, "give --tokens or --tls-ca")
     return ok("admission", f"encrypted; {proof}")

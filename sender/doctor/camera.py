@@ -110,6 +110,6 @@ def check_window(environment: dict[str, str], opencv: str) -> Finding:
         return problem("preview", "there is no display for a window", advice, OutputError)
     gui = [line.split(":", 1)[1].strip() for line in opencv.splitlines() if line.strip().startswith("GUI:")]
     if not gui or gui[0] in ("", "NONE"):
-        found = "OpenCV was built without windows"
-        return problem("preview", found, f"install opencv-python instead of opencv-python-headless, or {advice}", OutputError)
+        advice = f"install opencv-python instead of opencv-python-headless, or {advice}"
+        return problem("preview", "OpenCV was built without windows", advice, OutputError)
     return ok("preview", f"a window ({gui[0]})")

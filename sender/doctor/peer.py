@@ -184,9 +184,7 @@ def _health_failure(peer: PeerUnderTest, error: Any) -> Finding:
 async def check_session(peer: PeerUnderTest) -> list[Finding]:
     """Versions, token and clocks, compared without beginning a session."""
     try:
-        found = await probe_versions(
-            peer.transport, peer.address, peer.model_hash, peer.clock, _STEP_TIMEOUT_S, _NAME
-        )
+        found = await probe_versions(peer.transport, peer.address, peer.model_hash, peer.clock, _STEP_TIMEOUT_S, _NAME)
     except UsageError as error:
         return [failure("peer token", error)]
     except TimeoutError:
@@ -210,8 +208,10 @@ def _versions(found: ProbeResult) -> Finding:
 def _clocks(estimate: ClockEstimate | None) -> list[Finding]:
     if estimate is None:
         return [warning("peer clock", "the receiver is of a release that does not tell its time")]
-    found = f"the receiver's is {abs(estimate.offset_s) * 1e3:.1f} ms {'ahead' if estimate.offset_s > 0 else 'behind'}"
-    found += f", ±{estimate.error_s * 1e3:.1f} ms"
+    offset_ms, error_ms = estimate.offset_s * 1e3, estimate.error_s * 1e3
+    found = f"the receiver's is {abs(offset_ms):.1f} ms {'ahead' if offset_ms > 0 else 'behind'}, ±{error_ms:.1f} ms"
+    if abs(offset_ms) <= error_ms:
+        found = f"the same as the receiver's, ±{error_ms:.1f} ms"
     if abs(estimate.offset_s) > max(_LARGE_OFFSET_S, estimate.error_s):
         return [warning("peer clock", found, "ages are corrected by it, but run a time service on both machines")]
     return [ok("peer clock", found)]

@@ -45,7 +45,7 @@ class FakeDelivery:
 
 def sender_of(delivery: FakeDelivery, spool: FakeSpool | None = None) -> Sender:
     account = LinkAccount(RateController(RateConfig()), SenderMetrics())
-    return Sender(delivery, delivery, account, spool, Path("spool"))  # type: ignore[arg-type]
+    return Sender(delivery, delivery, account, account, spool, Path("spool"))  # type: ignore[arg-type]
 
 
 def frame_of(*people: PersonLabels) -> LabelFrame:

@@ -1,0 +1,135 @@
+"""The receiver's figures of the last seconds, for its status line."""
+
+import shutil
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from rich.text import Text
+
+from common.clock import SYSTEM_CLOCK, Clock
+from common.io.recent import RecentRate
+from common.io.status_line import Part, Symbols, bit_rate, counted, duration, status_text
+
+_RECENT_S = 3.0
+_DISK_EVERY_S = 5.0
+_LITTLE_DISK_BYTES = 2e9
+
+
+@dataclass(frozen=True, slots=True)
+class ReceiverFigures:
+    """One moment of a receiver.
+
+    Args:
+        sessions: of connected senders.
+        frames_per_second: that were published, of all sessions.
+        people: in the newest frames of the sessions together.
+        age_ms: of the newest frame when it was published; None before the first, and while it is not known.
+        bits_per_second: payload that has arrived.
+        meshes: written since the start.
+    """
+
+    sessions: int
+    frames_per_second: float
+    people: int
+    age_ms: float | None
+    bits_per_second: float
+    meshes: int
+
+    def parts(self, free_bytes: int | None) -> list[Part]:
+        """The parts of the status line.
+
+        Args:
+            free_bytes: on the disk of the output; None if that is not known.
+        """
+        found = [
+            Part(counted(self.sessions, "session"), 0),
+            Part(f"{self.frames_per_second:.1f} fps", 1),
+            Part(counted(self.people, "person", "people"), 3),
+            Part(bit_rate(self.bits_per_second), 5),
+            Part(counted(self.meshes, "mesh", "meshes"), 4),
+        ]
+        if self.age_ms is not None:
+            found.insert(3, Part(f"age {duration(max(self.age_ms, 0.0))}", 2))
+        if free_bytes is not None:
+            little = free_bytes < _LITTLE_DISK_BYTES
+            found.append(Part(f"{free_bytes / 1e9:.1f} GB free", 2 if little else 6, "yellow" if little else ""))
+        return found
+
+
+class ReceiverStatus:
+    """Keeps the figures; the metrics notify it, and any thread may read them."""
+
+    def __init__(self, clock: Clock = SYSTEM_CLOCK) -> None:
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._published, self._bytes = RecentRate(_RECENT_S), RecentRate(_RECENT_S)
+        self._people: dict[int, tuple[float, int]] = {}
+        self._sessions = self._meshes = 0
+        self._age_ms: float | None = None
+
+    def sessions_changed(self, by: int) -> None:
+        with self._lock:
+            self._sessions += by
+
+    def frame_received(self, payload_bytes: int) -> None:
+        with self._lock:
+            self._bytes.add(payload_bytes, self._clock.monotonic())
+
+    def frame_published(self, session: int, people: int, age_ms: float | None) -> None:
+        now_s = self._clock.monotonic()
+        with self._lock:
+            self._published.add(1, now_s)
+            self._people[session] = now_s, people
+            self._age_ms = age_ms
+
+    def mesh_published(self) -> None:
+        with self._lock:
+            self._meshes += 1
+
+    def figures(self) -> ReceiverFigures:
+        """The figures of this moment."""
+        now_s = self._clock.monotonic()
+        with self._lock:
+            self._people = {key: entry for key, entry in self._people.items() if now_s - entry[0] <= _RECENT_S}
+            return ReceiverFigures(
+                sessions=self._sessions,
+                frames_per_second=self._published.per_second(now_s),
+                people=sum(people for _, people in self._people.values()),
+                age_ms=self._age_ms if self._people else None,
+                bits_per_second=8 * self._bytes.per_second(now_s),
+                meshes=self._meshes,
+            )
+
+
+class StatusLine:
+    """Draws the status line of a receiver.
+
+    Args:
+        out: the output directory.
+        free_bytes: on the disk of a directory; raises OSError.
+    """
+
+    def __init__(
+        self,
+        status: ReceiverStatus,
+        out: Path,
+        clock: Clock = SYSTEM_CLOCK,
+        free_bytes: Callable[[Path], int] = lambda out: shutil.disk_usage(out).free,
+    ) -> None:
+        self._status, self._out, self._clock = status, out, clock
+        self._read_free_bytes = free_bytes
+        self._free_bytes: int | None = None
+        self._read_s: float | None = None
+
+    def line(self, width: int, symbols: Symbols) -> Text:
+        """The status line for a terminal of this width."""
+        now_s = self._clock.monotonic()
+        if self._read_s is None or now_s - self._read_s >= _DISK_EVERY_S:
+            self._read_s = now_s
+            try:
+                self._free_bytes = self._read_free_bytes(self._out)
+            except OSError:
+                self._free_bytes = None
+        return status_text("receiver", self._status.figures().parts(self._free_bytes), width, symbols)
