@@ -12,7 +12,8 @@ from common.errors import BodywireError
 
 _MIN_PYTHON = (3, 11)
 _REQUIREMENT = re.compile(r"(?P<name>[A-Za-z0-9._-]+)(?:\[[^]]*\])?\s*(?P<limits>[^;]*)(?:;(?P<marker>.*))?")
-_ORDERS: Mapping[str, Callable[[object, object], bool]] = {
+_Release = tuple[int, ...]
+_ORDERS: Mapping[str, Callable[[_Release, _Release], bool]] = {
     ">=": operator.ge,
     "<=": operator.le,
     "==": operator.eq,
@@ -87,7 +88,7 @@ def _meets(installed: str, sign: str, limit: str) -> bool:
     return _ORDERS[sign](has + (0,) * (length - len(has)), wanted + (0,) * (length - len(wanted)))
 
 
-def _numbers(version: str) -> tuple[int, ...]:
+def _numbers(version: str) -> _Release:
     """The release of a version: `2.11.0+cpu` is (2, 11, 0)."""
     match = re.match(r"[0-9]+(?:\.[0-9]+)*", version)
     return tuple(int(part) for part in match[0].split(".")) if match else ()

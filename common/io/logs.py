@@ -63,7 +63,7 @@ def _plain(value: object) -> str | int | float | bool | None:
     return printable(str(value), _MAX_EXTRA_CHARACTERS)
 
 
-class _TerminalHandler(logging.StreamHandler[Any]):
+class TerminalHandler(logging.StreamHandler[Any]):
     """Writes records above the status line."""
 
     def __init__(self, terminal: Terminal) -> None:
@@ -94,7 +94,7 @@ class LogConfig:
         interactive = is_interactive(sys.stderr, os.environ)
         as_text = sys.stderr.isatty() if self.log_format == "auto" else self.log_format == "text"
         terminal = Terminal(sys.stderr, live=interactive and as_text and self.status)
-        handler = _TerminalHandler(terminal)
+        handler = TerminalHandler(terminal)
         text_format = f"%(asctime)s {program} %(levelname)s %(name)s: %(message)s"
         handler.setFormatter(_PrintableFormatter(text_format) if as_text else JsonFormatter(program))
         logging.basicConfig(level=self.log_level.upper(), handlers=[handler], force=True)

@@ -3,6 +3,7 @@
 The status line is erased before a record is written and drawn again behind it, so that records scroll above it.
 """
 
+import io
 import math
 import os
 import threading
@@ -39,6 +40,7 @@ class Terminal:
         live: whether a status line is shown at all; otherwise `showing` does nothing.
         environment: NO_COLOR turns off colours.
         width: of the terminal in cells.
+        interval_s: between two drawings.
     """
 
     def __init__(
@@ -48,17 +50,19 @@ class Terminal:
         live: bool = False,
         environment: Mapping[str, str] = os.environ,
         width: Callable[[], int] | None = None,
+        interval_s: float = _INTERVAL_S,
     ) -> None:
         self.stream = stream
         self._live = live
         self._width = width or self._terminal_width
+        self._interval_s = interval_s
         self._lock = threading.RLock()
         self._render: Render | None = None
         self._drawn = ""
         self._drawn_cells = 0
         self._symbols = UNICODE if (getattr(stream, "encoding", None) or "").lower().startswith("utf") else ASCII
-        no_colour = bool(environment.get("NO_COLOR"))
-        self._console = Console(file=stream, force_terminal=live, no_color=no_colour, legacy_windows=False)
+        self._canvas = io.StringIO()
+        self._console = Console(file=self._canvas, force_terminal=live, legacy_windows=False, _environ=environment)
 
     @contextmanager
     def above(self) -> Iterator[None]:
@@ -72,7 +76,7 @@ class Terminal:
 
     @contextmanager
     def showing(self, render: Render) -> Iterator[None]:
-        """Shows a status line during the block, and redraws it twice a second; erased at the end."""
+        """Shows a status line during the block, and draws it again in intervals; erased at the end."""
         if not self._live:
             yield
             return
@@ -97,9 +101,10 @@ class Terminal:
                 return
             # The last column stays free: some terminals wrap as soon as it is written.
             text = self._render(max(self._width() - 1, 0), self._symbols)
-            with self._console.capture() as captured:
-                self._console.print(text, end="", soft_wrap=True)
-            shown = captured.get()
+            self._console.print(text, end="", soft_wrap=True)
+            shown = self._canvas.getvalue()
+            self._canvas.seek(0)
+            self._canvas.truncate()
             if shown != self._drawn or self._rows() > 1:
                 self._erase()
                 self._drawn, self._drawn_cells = shown, cell_len(text.plain)
@@ -108,7 +113,7 @@ class Terminal:
     def _redraw_until(self, ended: threading.Event) -> None:
         while not ended.is_set():
             self.redraw()
-            ended.wait(_INTERVAL_S)
+            ended.wait(self._interval_s)
 
     def _rows(self) -> int:
         """The rows that the line takes: more than one after the terminal was made narrower."""

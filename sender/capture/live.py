@@ -46,7 +46,6 @@ class LiveSource(ClosingSource):
 
     live = True
     fps = None
-    length = None
 
     def __init__(
         self,

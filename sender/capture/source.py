@@ -69,7 +69,11 @@ class FrameSource(Protocol):
 
 
 class ClosingSource:
-    """Makes a source a context manager that closes it."""
+    """Makes a source a context manager that closes it; its length is unknown unless overridden."""
+
+    @property
+    def length(self) -> int | None:
+        return None
 
     def close(self) -> None:
         """Releases the source's resources; none by default."""

@@ -91,8 +91,12 @@ class VideoFileSource(ClosingSource):
             raise SourceError(f"cannot open {path}: {error.strerror or type(error).__name__}") from error
         stream = self._container.streams.video[0]
         self.fps = float(stream.average_rate) if stream.average_rate else _DEFAULT_FPS
-        self.length = _length(stream, self.fps)
+        self._length = _length(stream, self.fps)
         self._pixel_aspect = float(stream.sample_aspect_ratio or 1)
+
+    @property
+    def length(self) -> int | None:
+        return self._length
 
     def __iter__(self) -> Iterator[CapturedFrame]:
         sequence, first_s, last_s = 0, None, 0.0

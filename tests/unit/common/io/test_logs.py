@@ -1,6 +1,8 @@
+import json
 import logging
 import warnings
 from collections.abc import Iterator
+from datetime import datetime
 
 import pytest
 
@@ -17,7 +19,7 @@ def restore_logging() -> Iterator[None]:
 
 
 def test_start_shows_level_and_above_on_stderr(capsys: pytest.CaptureFixture[str]) -> None:
-    LogConfig("warning").start("sender")
+    LogConfig("warning", "text").start("sender")
     logger = logging.getLogger("sender.capture.live")
     logger.info("quiet")
     logger.warning("camera 0 is lost")
@@ -28,14 +30,14 @@ def test_start_shows_level_and_above_on_stderr(capsys: pytest.CaptureFixture[str
 
 
 def test_second_start_replaces_the_handler(capsys: pytest.CaptureFixture[str]) -> None:
-    LogConfig().start("sender")
-    LogConfig().start("sender")
+    LogConfig(log_format="text").start("sender")
+    LogConfig(log_format="text").start("sender")
     logging.getLogger("x").info("once")
     assert capsys.readouterr().err.count("once") == 1
 
 
 def test_start_logs_warnings(capsys: pytest.CaptureFixture[str]) -> None:
-    LogConfig().start("receiver")
+    LogConfig(log_format="text").start("receiver")
     with warnings.catch_warnings():
         warnings.simplefilter("always")
         logging.captureWarnings(True)
@@ -44,8 +46,56 @@ def test_start_logs_warnings(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_record_with_text_of_the_peer_is_one_printable_line(capsys: pytest.CaptureFixture[str]) -> None:
-    LogConfig().start("receiver")
+    LogConfig(log_format="text").start("receiver")
     logging.getLogger("x").warning("refused %s", "\x1b[2J\nreceiver INFO x: accepted \u202e")
     line = capsys.readouterr().err
     assert line.endswith(r"refused \x1b[2J\nreceiver INFO x: accepted \u202e" + "\n")
     assert line.count("\n") == 1
+
+
+def test_records_are_json_where_stderr_is_no_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+    LogConfig().start("sender")
+    logging.getLogger("sender.capture.live").warning("camera %d is lost", 0, extra={"camera": 0, "reason": "unplugged"})
+    line = capsys.readouterr().err
+    assert line.count("\n") == 1
+    record = json.loads(line)
+    time = datetime.fromisoformat(record.pop("time"))
+    assert time.utcoffset() is not None
+    assert record == {
+        "level": "warning",
+        "program": "sender",
+        "logger": "sender.capture.live",
+        "message": "camera 0 is lost",
+        "camera": 0,
+        "reason": "unplugged",
+    }
+
+
+def test_json_escapes_as_text_does(capsys: pytest.CaptureFixture[str]) -> None:
+    LogConfig(log_format="json").start("receiver")
+    text = "\x1b[2J\n{} \u202e ρ"
+    logging.getLogger("x").warning("refused %s", text, extra={"sender": text, "age": float("nan"), "level": "fake"})
+    line = capsys.readouterr().err
+    assert line[:-1].isprintable()
+    record = json.loads(line)
+    assert record["message"] == r"refused \x1b[2J\n{} \u202e ρ"
+    assert record["sender"] == r"\x1b[2J\n{} \u202e ρ"
+    assert (record["age"], record["level"]) == ("nan", "warning")
+
+
+def test_json_has_the_exception_in_the_same_line(capsys: pytest.CaptureFixture[str]) -> None:
+    LogConfig(log_format="json").start("receiver")
+    try:
+        raise ValueError("a\x1bb")
+    except ValueError:
+        logging.getLogger("x").exception("failed")
+    line = capsys.readouterr().err
+    assert line.count("\n") == 1
+    assert json.loads(line)["exception"].endswith(r"ValueError: a\x1bb")
+
+
+def test_no_status_line_without_a_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+    terminal = LogConfig(log_format="text").start("sender")
+    with terminal.showing(lambda width, symbols: pytest.fail("drawn")):
+        terminal.redraw()
+    assert capsys.readouterr().err == ""

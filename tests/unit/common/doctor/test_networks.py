@@ -1,0 +1,52 @@
+from pathlib import Path
+
+import pytest
+import torch
+
+from common.doctor import networks
+from common.doctor.finding import Verdict, run_check
+from common.weights.devices import DeviceConfig
+from common.weights.loader import save_weights
+
+
+@pytest.fixture
+def weights(tmp_path: Path) -> Path:
+    for name in ("detector", "decode"):
+        save_weights(name, {"weight": torch.ones(3)}, {"kind": "test"}, {}, {}, directory=tmp_path)
+    return tmp_path
+
+
+def test_weights_with_their_checksums(weights: Path) -> None:
+    assert networks.check_weights(weights).found.startswith("2 files")
+
+
+def test_damaged_and_missing_weights_are_named(weights: Path) -> None:
+    (weights / "detector.safetensors").write_bytes(b"damaged")
+    (weights / "decode.safetensors").unlink()
+    finding = networks.check_weights(weights)
+    assert (finding.verdict, finding.exit_code) == (Verdict.PROBLEM, 6)
+    assert "detector.safetensors is damaged" in finding.found
+    assert "decode.safetensors cannot be read (No such file or directory)" in finding.found
+
+
+def test_no_weights(tmp_path: Path) -> None:
+    (finding,) = run_check("weights", lambda: networks.check_weights(tmp_path))
+    assert (finding.verdict, finding.exit_code) == (Verdict.PROBLEM, 6)
+
+
+def test_versions_are_those_of_the_command_line() -> None:
+    assert networks.check_versions("sender").found.startswith("sender ")
+
+
+def test_device() -> None:
+    assert networks.check_device(DeviceConfig("cpu")).found.startswith("the CPU, with")
+    (finding,) = run_check("device", lambda: networks.check_device(DeviceConfig("cuda:99")))
+    assert (finding.verdict, finding.exit_code) == (Verdict.PROBLEM, 2)
+
+
+def test_body_model_that_is_not_cached(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("BODYWIRE_CACHE", str(tmp_path / "cache"))
+    finding = networks.check_body_cache()
+    assert finding.verdict is Verdict.WARNING
+    assert "python -m common.body" in finding.advice
+    assert not (tmp_path / "cache").exists()

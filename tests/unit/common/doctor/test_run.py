@@ -1,0 +1,67 @@
+import json
+from collections.abc import Iterator, Sequence
+
+import pytest
+
+from common.doctor import run
+from common.doctor.finding import Check, named, ok
+from common.doctor.run import DoctorProgram, run_doctor
+from common.errors import BodywireError, UsageError, WeightsError
+
+PROGRAM = DoctorProgram("sender", "everything", (("sender doctor", "check"),))
+
+
+@pytest.fixture(autouse=True)
+def good_installation(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(run, "_installation", lambda: iter([named("python", ok, "python", "3.11")]))
+
+
+def failing(error: Exception) -> run.Checks:
+    def checks(arguments: Sequence[str]) -> Iterator[tuple[str, Check]]:
+        yield named("memory", ok, "memory", "enough")
+        raise error
+
+    return checks
+
+
+def test_flags_reach_the_checks_without_json(capsys: pytest.CaptureFixture[str]) -> None:
+    seen: list[Sequence[str]] = []
+
+    def checks(arguments: Sequence[str]) -> Iterator[tuple[str, Check]]:
+        seen.append(arguments)
+        yield named("memory", ok, "memory", "enough")
+
+    assert run_doctor(PROGRAM, checks, ["--camera", "0", "--json"]) == 0
+    assert seen == [["--camera", "0"]]
+    document = json.loads(capsys.readouterr().out)
+    assert [finding["check"] for finding in document["findings"]] == ["python", "memory"]
+
+
+@pytest.mark.parametrize(
+    ("error", "line", "code"),
+    [
+        (UsageError("unrecognized arguments: --kamera"), "problem  configuration: unrecognized", 2),
+        (WeightsError("no trained weights"), "problem  weights: no trained", 6),
+        (ImportError("libtorch.so"), "problem  packages: cannot be imported (ImportError: libtorch.so)", 1),
+    ],
+)
+def test_what_keeps_the_checks_from_being_made(
+    error: Exception, line: str, code: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run_doctor(PROGRAM, failing(error), []) == code
+    captured = capsys.readouterr()
+    lines = captured.out.splitlines()
+    assert lines[1] == "ok       memory: enough"
+    assert lines[2].startswith(line)
+    assert captured.err == ""
+
+
+def test_checks_are_not_made_with_a_damaged_installation(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def damaged() -> Iterator[tuple[str, Check]]:
+        yield named("packages", run.problem, "packages", "torch is missing", "install it", BodywireError)
+
+    monkeypatch.setattr(run, "_installation", damaged)
+    assert run_doctor(PROGRAM, failing(AssertionError("made")), []) == 1
+    assert "torch is missing: install it" in capsys.readouterr().out

@@ -1,0 +1,100 @@
+"""The completion scripts, sourced in a real bash."""
+
+import shutil
+import subprocess
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+import pytest
+
+from common.io.completion import completion_script
+from common.io.configuration import SHELLS, Command, Program, option, options_of, read_config
+
+
+@dataclass(frozen=True, slots=True)
+class Capture:
+    """Where frames come from."""
+
+    camera: str = option("demo", help="a camera, 100 % free text")
+    tls_ca: Path | None = option(None, help="a file")
+    policy: Literal["capacity", "paper"] = option("capacity", help="a policy")
+    colours: bool = option(True, help="send colours")
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    """All."""
+
+    capture: Capture = field(default_factory=Capture)
+
+
+PROGRAM = Program(
+    "sender",
+    "Sends.",
+    (),
+    lambda: "sender 1",
+    {"doctor": Command("check it", daemon_flags=True, flags={"--json": "as JSON"}), "accounts": Command("users")},
+)
+
+_COMPLETE = """
+source "$1"; shift
+function_name=$(complete -p sender | sed 's/.*-F \\([^ ]*\\).*/\\1/')
+COMP_WORDS=("$@"); COMP_CWORD=$(($# - 1)); COMP_LINE="$*"; COMP_POINT=${#COMP_LINE}
+"$function_name" sender "${COMP_WORDS[COMP_CWORD]}" "${COMP_WORDS[COMP_CWORD - 1]}"
+printf '%s\\n' "${COMPREPLY[@]}"
+"""
+
+
+def script(shell: str) -> str:
+    return completion_script(Config, PROGRAM, options_of(Config), shell)
+
+
+def proposals(tmp_path: Path, *words: str) -> set[str]:
+    """What bash proposes for the last word."""
+    path = tmp_path / "sender.bash"
+    path.write_text(script("bash"))
+    command = ["bash", "--norc", "-c", _COMPLETE, "bash", str(path), *words]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
+    assert done.stderr == ""
+    return set(done.stdout.split())
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        (["--pol"], {"--policy"}),
+        (["--policy", ""], {"capacity", "paper"}),
+        (["--policy", "pap"], {"paper"}),
+        (["--no-c"], {"--no-colours"}),
+        (["do"], {"doctor"}),
+        (["doctor", "--js"], {"--json"}),
+        (["doctor", "--policy", "c"], {"capacity"}),
+        (["accounts", "--pol"], set()),
+    ],
+)
+def test_bash_proposes(tmp_path: Path, words: list[str], expected: set[str]) -> None:
+    assert proposals(tmp_path, "sender", *words) == expected
+
+
+@pytest.mark.parametrize("flag", ["--camera", "--tls-ca", "--config"])
+def test_bash_proposes_files(tmp_path: Path, flag: str) -> None:
+    (tmp_path / "clip.mp4").touch()
+    assert proposals(tmp_path, "sender", flag, f"{tmp_path}/cl") == {f"{tmp_path}/clip.mp4"}
+
+
+@pytest.mark.parametrize("shell", SHELLS)
+def test_every_shell_has_a_script(shell: str, tmp_path: Path) -> None:
+    text = script(shell)
+    assert "policy" in text and "capacity" in text and "doctor" in text
+    if shutil.which(shell):
+        path = tmp_path / "script"
+        path.write_text(text)
+        subprocess.run([shell, "-n", str(path)], check=True, capture_output=True)
+
+
+def test_flag_prints_the_script_and_exits(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as exited:
+        read_config(Config, PROGRAM, ["--completion", "bash"], {})
+    assert exited.value.code in (0, None)
+    assert capsys.readouterr().out.rstrip("\n") == script("bash").rstrip("\n")

@@ -1,0 +1,27 @@
+import pytest
+
+from common.io.recent import RecentRate
+
+
+def test_rate_of_the_window() -> None:
+    rate = RecentRate(window_s=2.0)
+    for tenth in range(100):
+        rate.add(3.0, tenth / 10)
+    assert rate.per_second(9.9) == pytest.approx(30.0, rel=0.06)
+    assert rate.mean(9.9) == 3.0
+
+
+def test_rate_falls_to_zero_without_amounts() -> None:
+    rate = RecentRate(window_s=2.0)
+    rate.add(0.1, 5.0)
+    rate.add(0.2, 5.5)
+    assert rate.per_second(6.0) == pytest.approx(0.3)
+    assert rate.per_second(8.0) == 0.0
+    assert rate.mean(8.0) is None
+
+
+def test_nothing_yet() -> None:
+    rate = RecentRate()
+    assert (rate.per_second(1.0), rate.mean(1.0)) == (0.0, None)
+    rate.add(1.0, 2.0)
+    assert rate.per_second(2.0) == 0.0

@@ -1,0 +1,41 @@
+import pytest
+
+from common.codec.packet import CODEC_VERSION
+from common.wire.convert import PROTOCOL_VERSION, Hello, decode_client, encode_client
+from common.wire.version_probe import ProbeAnswer, is_probe, probe_hello
+from receiver.link.handshake import Handshake
+
+
+def test_probe_survives_the_wire_and_is_recognised() -> None:
+    hello = decode_client(encode_client(probe_hello("doctor")))
+    assert isinstance(hello, Hello)
+    assert is_probe(hello)
+    assert (hello.protocol_version, hello.codec_version, hello.sender) == (PROTOCOL_VERSION, CODEC_VERSION, "doctor")
+
+
+def test_probes_have_sessions_of_their_own() -> None:
+    assert probe_hello("a").session_id != probe_hello("a").session_id
+
+
+def test_hello_of_a_sender_is_no_probe() -> None:
+    hello = Hello(bytes(16), "camera", CODEC_VERSION, b"\0" * 7 + b"\1", live=True, session_secret=bytes(32))
+    assert not is_probe(hello)
+
+
+def test_receiver_refuses_a_probe_for_its_model_only() -> None:
+    refusal = Handshake(model_hash=b"\x01" * 8, codec_version=CODEC_VERSION, window=4).refusal(probe_hello("doctor"))
+    assert refusal is not None
+    assert refusal.reason == "it has model 0101010101010101, the sender 0000000000000000"
+
+
+def test_answer_survives_the_metadata() -> None:
+    answer = ProbeAnswer(2, 1, 1_800_000_000 * 10**9)
+    assert ProbeAnswer.from_metadata([("date", "today"), *answer.to_metadata()]) == answer
+
+
+@pytest.mark.parametrize("clock", [None, b"5", "-5", "5.0", "", "٥", "9" * 21, str(2**62 + 1)])
+def test_metadata_without_a_valid_answer(clock: object) -> None:
+    metadata = dict[str, object](ProbeAnswer(2, 1, 5).to_metadata())
+    metadata["bodywire-clock-ns"] = clock
+    assert ProbeAnswer.from_metadata(metadata.items()) is None
+    assert ProbeAnswer.from_metadata([]) is None
