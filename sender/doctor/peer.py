@@ -64,10 +64,11 @@ def check_token(config: SecurityConfig, address: Address) -> Finding:
 
 def check_peer(peer: PeerUnderTest) -> list[Finding]:
     """All steps, up to the first that fails; takes a few seconds at most."""
-    return asyncio.run(_check(peer))
+    return asyncio.run(check_all(peer))
 
 
-async def _check(peer: PeerUnderTest) -> list[Finding]:
+async def check_all(peer: PeerUnderTest) -> list[Finding]:
+    """As `check_peer`, in a running event loop."""
     addresses, name = await check_name(peer)
     if not addresses:
         return [name]

@@ -1,0 +1,81 @@
+"""The daemons on a terminal: log records stay whole above the status line, which is gone at the end."""
+
+import json
+import re
+import signal
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from tests.e2e.daemons import receiver, run
+from tests.support.terminal_process import on_terminal
+
+RECORD = re.compile(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d,\d{3} sender WARNING sender\.capture\.images: image skipped: .*")
+
+
+@pytest.fixture
+def photos(tmp_path: Path) -> Path:
+    """Sixteen images, every second of which cannot be read."""
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    for number in range(0, 16, 2):
+        Image.fromarray(np.full((64, 64, 3), 128, np.uint8)).save(folder / f"{number:02d}.png")
+        (folder / f"{number + 1:02d}.png").write_bytes(b"no image")
+    return folder
+
+
+def test_records_stay_whole_above_the_status_line(tmp_path: Path, photos: Path) -> None:
+    with receiver(tmp_path / "out", "--no-body") as running:
+        flags = ("--camera", str(photos), "--peer", running.address)
+        with on_terminal("sender", *flags, width=200) as sender:
+            sender.until(lambda rows: rows[-1].startswith("sender  connected"))
+            assert sender.wait() == 0
+    assert re.search(r"\d/1\d frames", sender.output)
+    assert "\x1b[?" not in sender.output  # the cursor was never hidden
+    records = [row for row in sender.rows if "WARNING" in row]
+    assert len(records) == 9
+    assert all(RECORD.fullmatch(row) for row in records[:-1]), records
+    # Nothing is left of the status line.
+    assert sender.rows[-2].startswith("sent 8 frames")
+    assert sender.rows[-1] == ""
+    assert not any(row.startswith("sender  ") for row in sender.rows)
+
+
+def test_receiver_is_narrowed_and_interrupted(tmp_path: Path) -> None:
+    flags = ("--listen", "127.0.0.1:0", "--out", str(tmp_path / "out"))
+    with on_terminal("receiver", *flags, width=300) as shown:
+        shown.until(lambda rows: rows[-1].startswith("receiver  0 sessions · 0.0 fps · 0 people"))
+        assert shown.rows[-1].endswith(" GB free")
+        assert shown.rows[0].startswith("listening on 127.0.0.1:")
+        before = shown.rows[0]
+        shown.resize(300 // 10)
+        shown.until(lambda rows: rows[-1] == "receiver  0 sessions · 0.0 fps"[:29])
+        assert before in shown.rows
+        shown.process.send_signal(signal.SIGINT)
+        assert shown.wait() == 0
+    assert shown.rows[-1] == ""
+    assert not any(row.startswith("receiver  ") for row in shown.rows)
+
+
+@pytest.mark.parametrize(
+    ("flags", "environment"), [(("--no-status",), {}), ((), {"TERM": "dumb"}), (("--log-format", "json"), {})]
+)
+def test_no_status_line(tmp_path: Path, photos: Path, flags: tuple[str, ...], environment: dict[str, str]) -> None:
+    with receiver(tmp_path / "out", "--no-body") as running:
+        command = ("sender", "--camera", str(photos), "--peer", running.address, *flags)
+        with on_terminal(*command, width=80, **environment) as sender:
+            assert sender.wait() == 0
+    assert "\x1b" not in sender.output
+    assert "sender  " not in sender.output
+
+
+def test_records_are_json_without_a_terminal(tmp_path: Path, photos: Path) -> None:
+    with receiver(tmp_path / "out", "--no-body") as running:
+        done = run("sender", "--camera", str(photos), "--peer", running.address)
+        assert running.terminate()[0] == 0
+    assert done.returncode == 0
+    records = [json.loads(line) for line in done.stderr.splitlines()]
+    assert [record["level"] for record in records] == ["warning"] * 9
+    assert {record["program"] for record in records} == {"sender"}

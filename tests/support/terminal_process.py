@@ -1,0 +1,99 @@
+"""Runs a program on a terminal of its own, and shows what its user would see."""
+
+import fcntl
+import os
+import pty
+import select
+import struct
+import subprocess
+import sys
+import termios
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+
+from tests.support.screen import Screen
+
+_TIMEOUT_S = 120.0
+
+
+class TerminalProcess:
+    """A process whose standard streams are a terminal.
+
+    Args:
+        process: started with the other end of the terminal.
+        descriptor: this end.
+        width: of the terminal in cells.
+    """
+
+    def __init__(self, process: subprocess.Popen[bytes], descriptor: int, width: int) -> None:
+        self.process = process
+        self.screen = Screen(width)
+        self.output = ""
+        self._descriptor = descriptor
+        self._pending = b""
+
+    @property
+    def rows(self) -> list[str]:
+        return self.screen.rows
+
+    def until(self, condition: Callable[[list[str]], bool]) -> None:
+        """Reads output until the rows on the screen meet a condition."""
+        deadline_s = time.monotonic() + _TIMEOUT_S
+        while not condition(self.rows):
+            assert time.monotonic() < deadline_s, self.rows
+            assert self._read(), f"the program has ended: {self.rows}"
+
+    def wait(self) -> int:
+        """Reads the rest of the output; returns the exit code."""
+        while self._read():
+            pass
+        return self.process.wait(_TIMEOUT_S)
+
+    def resize(self, width: int) -> None:
+        """Changes the width of the terminal."""
+        self.screen.resize(width)
+        set_width(self._descriptor, width)
+
+    def _read(self) -> bool:
+        """Waits a moment for output; False at its end."""
+        if not select.select([self._descriptor], [], [], 0.1)[0]:
+            return True
+        data = b""
+        with suppress(OSError):  # the program has closed the terminal
+            data = os.read(self._descriptor, 65536)
+        self._pending += data
+        # A read may end within a character or a control sequence.
+        complete = max(self._pending.rfind(end) for end in (b"\n", b"m", b"J")) + 1 if data else len(self._pending)
+        text, self._pending = self._pending[:complete].decode(), self._pending[complete:]
+        self.output += text
+        self.screen.feed(text)
+        return bool(data)
+
+
+@contextmanager
+def on_terminal(*command: str, width: int, **environment: str) -> Iterator[TerminalProcess]:
+    """Runs `python -m COMMAND` on a terminal; killed at the end of the block."""
+    ours, theirs = pty.openpty()
+    set_width(ours, width)
+    surroundings = {name: value for name, value in os.environ.items() if name not in ("COLUMNS", "NO_COLOR")}
+    process = subprocess.Popen(
+        [sys.executable, "-m", *command],
+        stdin=theirs,
+        stdout=theirs,
+        stderr=theirs,
+        start_new_session=True,
+        env={**surroundings, "TERM": "xterm-256color", **environment},
+    )
+    os.close(theirs)
+    try:
+        yield TerminalProcess(process, ours, width)
+    finally:
+        process.kill()
+        process.wait()
+        os.close(ours)
+
+
+def set_width(descriptor: int, width: int) -> None:
+    """Sets the width of a terminal in cells."""
+    fcntl.ioctl(descriptor, termios.TIOCSWINSZ, struct.pack("4H", 40, width, 0, 0))

@@ -1,0 +1,81 @@
+from pathlib import Path
+
+import pytest
+
+from common.clock import Clock
+from common.io.status_line import ASCII
+from receiver.metrics import ReceiverMetrics
+from receiver.status import ReceiverStatus, StatusLine
+
+
+class FakeClock:
+    now_s = 100.0
+
+    def clock(self) -> Clock:
+        return Clock(lambda: self.now_s, lambda: self.now_s)
+
+
+@pytest.fixture
+def time() -> FakeClock:
+    return FakeClock()
+
+
+def test_figures_of_two_sessions(time: FakeClock) -> None:
+    status = ReceiverStatus(time.clock())
+    status.sessions_changed(1)
+    status.sessions_changed(1)
+    for _ in range(60):
+        for session, people in ((1, 2), (2, 1)):
+            status.frame_received(50)
+            status.frame_published(session, people, 107.0)
+            status.mesh_published()
+        time.now_s += 0.1
+    figures = status.figures()
+    assert figures.frames_per_second == pytest.approx(20.0, rel=0.05)
+    assert figures.bits_per_second == pytest.approx(8000.0, rel=0.05)
+    assert (figures.sessions, figures.people, figures.age_ms, figures.meshes) == (2, 3, 107.0, 120)
+    time.now_s += 10.0
+    status.sessions_changed(-1)
+    quiet = status.figures()
+    assert (quiet.sessions, quiet.people, quiet.age_ms, quiet.frames_per_second) == (1, 0, None, 0.0)
+    assert quiet.meshes == 120
+
+
+def test_metrics_notify_the_status() -> None:
+    metrics = ReceiverMetrics()
+    metrics.peer_connected()
+    metrics.frame_received({"root": 30, "header": 20})
+    metrics.frame_published(90.0, 1.0, session=3, people=2)
+    metrics.mesh_published("surface")
+    figures = metrics.status.figures()
+    assert (figures.sessions, figures.people, figures.age_ms, figures.meshes) == (1, 2, 90.0, 1)
+    metrics.peer_left()
+    assert metrics.status.figures().sessions == 0
+
+
+def test_line_reads_the_disk_now_and_then(time: FakeClock) -> None:
+    asked: list[Path] = []
+    free = iter([54_200_000_000, 1_200_000_000])
+
+    def free_bytes(out: Path) -> int:
+        asked.append(out)
+        return next(free)
+
+    line = StatusLine(ReceiverStatus(time.clock()), Path("out"), time.clock(), free_bytes)
+    shown = "receiver  0 sessions | 0.0 fps | 0 people | 0.0 kbit/s | 0 meshes | 54.2 GB free"
+    assert line.line(200, ASCII).plain == shown
+    time.now_s += 4.9
+    assert line.line(200, ASCII).plain == shown
+    assert asked == [Path("out")]
+    time.now_s += 0.1
+    little = line.line(200, ASCII)
+    assert little.plain.endswith("1.2 GB free")
+    assert [span.style for span in little.spans][-1] == "yellow"
+
+
+def test_line_without_a_disk(time: FakeClock) -> None:
+    def gone(out: Path) -> int:
+        raise FileNotFoundError(out)
+
+    line = StatusLine(ReceiverStatus(time.clock()), Path("out"), time.clock(), gone)
+    assert line.line(200, ASCII).plain.endswith("0 meshes")

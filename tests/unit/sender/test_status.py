@@ -1,0 +1,128 @@
+from dataclasses import dataclass, field
+
+import numpy as np
+import pytest
+
+from common.clock import Clock
+from common.frames import Camera, LabelFrame, PersonLabels
+from common.io.status_line import ASCII, UNICODE, Progress
+from common.labels import LABEL_SIZE, split
+from common.wire.convert import Welcome
+from sender.capture.source import ClosingSource
+from sender.metrics import SenderMetrics
+from sender.rate.controller import RateController
+from sender.rate.policy import RateConfig
+from sender.status import SenderFigures, SenderStatus
+from tests.support.fake_link import MODEL, CountedPayload
+from tests.support.link_samples import sample
+
+
+@dataclass
+class Testbed:
+    """A status whose clock the test sets."""
+
+    __test__ = False
+    live: bool = False
+    length: int | None = None
+    now_s: float = 100.0
+    metrics: SenderMetrics = field(default_factory=SenderMetrics)
+
+    def __post_init__(self) -> None:
+        testbed = self
+
+        class Source(ClosingSource):
+            live, fps = testbed.live, None
+
+            @property
+            def length(self) -> int | None:
+                return testbed.length
+
+        clock = Clock(lambda: self.now_s, lambda: self.now_s)
+        self.status = SenderStatus(RateController(RateConfig()), self.metrics, Source(), clock)  # type: ignore[arg-type]
+
+    def deliver(self, sequence: int, people: int = 1) -> None:
+        """A frame that was captured 80 ms ago is sent and acknowledged."""
+        labels = split(np.zeros(LABEL_SIZE, np.float32))
+        crowd = tuple(PersonLabels(identity, 0.9, labels) for identity in range(people))
+        frame = LabelFrame(sequence, "clip", self.now_s - 0.08, Camera(8, 8, 10.0), crowd)
+        self.status.sent(frame, CountedPayload(bytes(50), False), again=False)
+        self.status.acknowledged(frame, sample(rtt_ms=12.0, sequence=sequence))
+
+    @property
+    def figures(self) -> SenderFigures:
+        return self.status.figures()
+
+
+def test_figures_of_the_last_seconds() -> None:
+    bed = Testbed()
+    bed.status.connected(Welcome(True, MODEL))
+    for sequence in range(100):
+        bed.deliver(sequence, people=2)
+        bed.now_s += 0.1
+    figures = bed.figures
+    assert figures.frames_per_second == pytest.approx(10.0, rel=0.05)
+    assert figures.frame_bytes == 50
+    assert figures.bits_per_second == pytest.approx(4000.0, rel=0.05)
+    assert (figures.round_trip_ms, figures.people, figures.connected) == (12.0, 2, True)
+    assert figures.age_ms == pytest.approx(180.0)
+
+
+def test_age_grows_while_nothing_is_acknowledged() -> None:
+    bed = Testbed()
+    bed.deliver(0)
+    bed.status.disconnected("lost")
+    bed.now_s += 5.0
+    assert bed.figures.age_ms == pytest.approx(5080.0)
+    assert (bed.figures.frames_per_second, bed.figures.connected) == (0.0, False)
+
+
+def test_colours_count_as_traffic() -> None:
+    bed = Testbed()
+    bed.status.blob_bytes_sent(3000)
+    bed.now_s += 3.0
+    assert bed.figures.bits_per_second == pytest.approx(8000.0)
+
+
+def test_progress_of_a_file() -> None:
+    bed = Testbed(length=300)
+    assert bed.figures.progress == Progress(0, 300, None)
+    for sequence in range(100):
+        bed.deliver(sequence)
+        bed.now_s += 0.1
+    progress = bed.figures.progress
+    assert progress is not None
+    assert (progress.done, progress.total) == (100, 300)
+    assert progress.left_s == pytest.approx(20.0, rel=0.02)
+
+
+def test_progress_of_a_resumed_file_counts_what_was_delivered_before() -> None:
+    bed = Testbed(length=300)
+    for sequence in range(200, 251):
+        bed.deliver(sequence)
+        bed.now_s += 1.0
+    progress = bed.figures.progress
+    assert progress is not None
+    assert (progress.done, progress.left_s) == (251, pytest.approx(49 * 51 / 50))
+
+
+def test_only_a_camera_is_on_or_lost() -> None:
+    assert Testbed().figures.camera_up is None
+    bed = Testbed(live=True)
+    bed.metrics.camera_up(True)
+    assert bed.figures.camera_up is True
+    bed.metrics.camera_up(False)
+    assert "camera lost" in bed.status.line(200, UNICODE).plain
+
+
+def test_line() -> None:
+    bed = Testbed(length=4)
+    assert bed.status.line(200, ASCII).plain.startswith("sender  no receiver | 0/4 frames | ")
+    bed.status.connected(Welcome(True, MODEL))
+    bed.deliver(0)
+    bed.now_s += 1.0
+    line = bed.status.line(200, ASCII).plain
+    assert line == (
+        "sender  connected | 1/4 frames | #####--------------- | 1.0 fps | 50 B/frame | 0.4 kbit/s | "
+        "round trip 12 ms | 1 person | age 1.1 s"
+    )
+    assert bed.status.line(30, ASCII).plain == "sender  1/4 frames | 1.0 fps"
