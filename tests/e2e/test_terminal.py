@@ -1,6 +1,5 @@
 """The daemons on a terminal: log records stay whole above the status line, which is gone at the end."""
 
-import json
 import re
 import signal
 from pathlib import Path
@@ -9,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tests.e2e.daemons import receiver, run
+from tests.e2e.daemons import receiver
 from tests.support.terminal_process import on_terminal
 
 RECORD = re.compile(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d,\d{3} sender WARNING sender\.capture\.images: image skipped: .*")
@@ -46,12 +45,11 @@ def test_records_stay_whole_above_the_status_line(tmp_path: Path, photos: Path) 
 def test_receiver_is_narrowed_and_interrupted(tmp_path: Path) -> None:
     flags = ("--listen", "127.0.0.1:0", "--out", str(tmp_path / "out"))
     with on_terminal("receiver", *flags, width=300) as shown:
-        shown.until(lambda rows: rows[-1].startswith("receiver  0 sessions · 0.0 fps · 0 people"))
-        assert shown.rows[-1].endswith(" GB free")
+        shown.until(lambda rows: re.fullmatch(r"receiver  0 sessions · .* · [0-9.]+ GB free", rows[-1]) is not None)
         assert shown.rows[0].startswith("listening on 127.0.0.1:")
         before = shown.rows[0]
-        shown.resize(300 // 10)
-        shown.until(lambda rows: rows[-1] == "receiver  0 sessions · 0.0 fps"[:29])
+        shown.resize(30)
+        shown.until(lambda rows: rows[-1] == "receiver  0 sessions")
         assert before in shown.rows
         shown.process.send_signal(signal.SIGINT)
         assert shown.wait() == 0
@@ -59,23 +57,11 @@ def test_receiver_is_narrowed_and_interrupted(tmp_path: Path) -> None:
     assert not any(row.startswith("receiver  ") for row in shown.rows)
 
 
-@pytest.mark.parametrize(
-    ("flags", "environment"), [(("--no-status",), {}), ((), {"TERM": "dumb"}), (("--log-format", "json"), {})]
-)
-def test_no_status_line(tmp_path: Path, photos: Path, flags: tuple[str, ...], environment: dict[str, str]) -> None:
+def test_terminal_that_cannot_move_its_cursor(tmp_path: Path, photos: Path) -> None:
     with receiver(tmp_path / "out", "--no-body") as running:
-        command = ("sender", "--camera", str(photos), "--peer", running.address, *flags)
-        with on_terminal(*command, width=80, **environment) as sender:
+        command = ("sender", "--camera", str(photos), "--peer", running.address)
+        with on_terminal(*command, width=80, TERM="dumb") as sender:
             assert sender.wait() == 0
     assert "\x1b" not in sender.output
     assert "sender  " not in sender.output
-
-
-def test_records_are_json_without_a_terminal(tmp_path: Path, photos: Path) -> None:
-    with receiver(tmp_path / "out", "--no-body") as running:
-        done = run("sender", "--camera", str(photos), "--peer", running.address)
-        assert running.terminate()[0] == 0
-    assert done.returncode == 0
-    records = [json.loads(line) for line in done.stderr.splitlines()]
-    assert [record["level"] for record in records] == ["warning"] * 9
-    assert {record["program"] for record in records} == {"sender"}
+    assert " WARNING " in sender.output
