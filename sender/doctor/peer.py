@@ -2,6 +2,9 @@
 
 import asyncio
 import socket
+import threading
+from concurrent.futures import Future, InvalidStateError
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -85,17 +88,40 @@ async def check_all(peer: PeerUnderTest) -> list[Finding]:
 
 async def check_name(peer: PeerUnderTest) -> tuple[list[str], Finding]:
     """The IP addresses of the receiver's name."""
-    loop, host = asyncio.get_running_loop(), peer.address.host
+    host = peer.address.host
     try:
         async with asyncio.timeout(_STEP_TIMEOUT_S):
-            found = await loop.getaddrinfo(host, peer.address.port, type=socket.SOCK_STREAM)
+            addresses = await _resolve(host, peer.address.port)
     except TimeoutError:
         return [], peer.unreachable("peer name", f"no name server answers for {host}", "give --peer an IP address")
     except OSError as error:
         text = f"{host} is not known ({error.strerror})"
         return [], peer.unreachable("peer name", text, "check the name, or give --peer an IP address")
-    addresses = list(dict.fromkeys(str(entry[4][0]) for entry in found))
     return addresses, ok("peer name", host if addresses == [host] else f"{host} is {', '.join(addresses)}")
+
+
+async def _resolve(host: str, port: int) -> list[str]:
+    """The IP addresses of a name.
+
+    Not in the event loop's threads, for which the end of the loop waits, also if no name server answers.
+
+    Raises:
+        OSError: the name is not known.
+    """
+    outcome: Future[list[str]] = Future()
+
+    def resolve() -> None:
+        # The result of a wait that was given up is not wanted.
+        with suppress(InvalidStateError):
+            try:
+                entries = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+            except OSError as error:
+                outcome.set_exception(error)
+            else:
+                outcome.set_result(list(dict.fromkeys(str(entry[4][0]) for entry in entries)))
+
+    threading.Thread(target=resolve, name="name", daemon=True).start()
+    return await asyncio.wrap_future(outcome)
 
 
 async def check_tcp(peer: PeerUnderTest, addresses: list[str]) -> tuple[bool, Finding]:

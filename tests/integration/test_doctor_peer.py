@@ -2,7 +2,9 @@
 
 import asyncio
 import re
+import socket
 import ssl
+import threading
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 from datetime import UTC, datetime
@@ -117,6 +119,27 @@ async def test_nothing_listens_and_the_sender_waits() -> None:
 async def test_unknown_name() -> None:
     findings = await diagnose(Address("nowhere.invalid", 50051), SenderSecurity(insecure=True))
     last(findings, check="peer name", text="nowhere.invalid is not known")
+
+
+async def test_no_name_server_answers(monkeypatch: pytest.MonkeyPatch) -> None:
+    answered = threading.Event()
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: answered.wait(60.0) and [])
+    monkeypatch.setattr(peer, "_STEP_TIMEOUT_S", 0.05)
+    findings = await diagnose(Address("receiver.example", 50051), SenderSecurity(insecure=True))
+    answered.set()
+    last(findings, check="peer name", text="no name server answers for receiver.example")
+
+
+async def test_one_of_two_addresses_answers(link: LinkFixture, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def both(host: str, port: int) -> list[str]:
+        return ["127.0.0.9", LOOPBACK]
+
+    monkeypatch.setattr(peer, "_resolve", both)
+    _, address = await link.server(RecordingPipeline())
+    findings = await diagnose(address)
+    assert [finding.check for finding in findings] == ALL_STEPS
+    assert (findings[1].check, findings[1].verdict) == ("peer tcp", Verdict.WARNING)
+    assert f"127.0.0.9:{address.port} refused, {address} " in findings[1].found
 
 
 Serve = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]

@@ -102,7 +102,8 @@ def test_progress_of_a_resumed_file_counts_what_was_delivered_before() -> None:
         bed.now_s += 1.0
     progress = bed.figures.progress
     assert progress is not None
-    assert (progress.done, progress.left_s) == (251, pytest.approx(49 * 51 / 50))
+    assert progress.done == 251
+    assert progress.left_s == pytest.approx(49 * 51 / 50)
 
 
 def test_only_a_camera_is_on_or_lost() -> None:

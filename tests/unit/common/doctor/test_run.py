@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 import pytest
 
 from common.doctor import run
-from common.doctor.finding import Check, named, ok
+from common.doctor.finding import Check, named, ok, problem
 from common.doctor.run import DoctorProgram, run_doctor
 from common.errors import BodywireError, UsageError, WeightsError
 
@@ -60,7 +60,7 @@ def test_checks_are_not_made_with_a_damaged_installation(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def damaged() -> Iterator[tuple[str, Check]]:
-        yield named("packages", run.problem, "packages", "torch is missing", "install it", BodywireError)
+        yield named("packages", problem, "packages", "torch is missing", "install it", BodywireError)
 
     monkeypatch.setattr(run, "_installation", damaged)
     assert run_doctor(PROGRAM, failing(AssertionError("made")), []) == 1

@@ -1,3 +1,4 @@
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -27,9 +28,9 @@ def test_other_machines(tmp_path: Path) -> None:
     assert check_admission(SecurityConfig(insecure=True), EVERYWHERE).verdict is Verdict.WARNING
     authority = Authority.make(tmp_path / "certs")
     certificate, key = authority.issue("receiver", "127.0.0.1")
-    pair = {"tls_cert": certificate, "tls_key": key}
-    assert check_admission(SecurityConfig(**pair), EVERYWHERE).verdict is Verdict.WARNING
-    mutual = check_admission(SecurityConfig(**pair, tls_ca=authority.certificate), EVERYWHERE)
+    encrypted = SecurityConfig(tls_cert=certificate, tls_key=key)
+    assert check_admission(encrypted, EVERYWHERE).verdict is Verdict.WARNING
+    mutual = check_admission(replace(encrypted, tls_ca=authority.certificate), EVERYWHERE)
     assert (mutual.verdict, mutual.found) == (
         Verdict.OK,
         f"encrypted; senders present a certificate signed by {authority.certificate}",
