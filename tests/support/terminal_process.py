@@ -1,8 +1,10 @@
 """Runs a program on a terminal of its own, and shows what its user would see."""
 
+import codecs
 import fcntl
 import os
 import pty
+import re
 import select
 import struct
 import subprocess
@@ -15,6 +17,7 @@ from contextlib import contextmanager, suppress
 from tests.support.screen import Screen
 
 _TIMEOUT_S = 120.0
+_BEGUN_CONTROL = re.compile(r"\x1b(\[[0-9;]*)?$")
 
 
 class TerminalProcess:
@@ -31,7 +34,8 @@ class TerminalProcess:
         self.screen = Screen(width)
         self.output = ""
         self._descriptor = descriptor
-        self._pending = b""
+        self._decoder = codecs.getincrementaldecoder("utf-8")()
+        self._pending = ""
 
     @property
     def rows(self) -> list[str]:
@@ -62,10 +66,11 @@ class TerminalProcess:
         data = b""
         with suppress(OSError):  # the program has closed the terminal
             data = os.read(self._descriptor, 65536)
-        self._pending += data
-        # A read may end within a character or a control sequence.
-        complete = max(self._pending.rfind(end) for end in (b"\n", b"m", b"J")) + 1 if data else len(self._pending)
-        text, self._pending = self._pending[:complete].decode(), self._pending[complete:]
+        text = self._pending + self._decoder.decode(data)
+        # A read may end within a control sequence.
+        begun = _BEGUN_CONTROL.search(text)
+        self._pending = begun[0] if begun else ""
+        text = text.removesuffix(self._pending)
         self.output += text
         self.screen.feed(text)
         return bool(data)
