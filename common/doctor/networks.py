@@ -1,7 +1,6 @@
 """Checks of the trained networks and of the device that they run on."""
 
 import hashlib
-from collections.abc import Callable
 from pathlib import Path
 
 import torch
@@ -51,15 +50,11 @@ def check_body_cache() -> Finding:
     return ok("body model", f"cached in {path.parent}")
 
 
-def check_device(config: DeviceConfig, describe: Callable[[torch.device], str] | None = None) -> Finding:
+def check_device(config: DeviceConfig) -> Finding:
     """Which device the networks run on; raises UsageError if this machine lacks it."""
     device = config.resolve()
-    return ok("device", (describe or _described)(device))
-
-
-def _described(device: torch.device) -> str:
     if device.type == "cuda":
         properties = torch.cuda.get_device_properties(device)
-        return f"{device}: {properties.name}, {properties.total_memory / _GIGABYTE:.0f} GB"
+        return ok("device", f"{device}: {properties.name}, {properties.total_memory / _GIGABYTE:.0f} GB")
     fast = "with" if torch.cpu._is_avx512_bf16_supported() else "without"
-    return f"the CPU, {fast} instructions for bf16, one thread for the networks"
+    return ok("device", f"the CPU, {fast} instructions for bf16, one thread for the networks")

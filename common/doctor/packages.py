@@ -5,6 +5,7 @@ import operator
 import re
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from importlib import metadata
 
 from common.doctor.finding import Finding, ok, problem, warning
@@ -12,6 +13,8 @@ from common.errors import BodywireError
 
 _MIN_PYTHON = (3, 11)
 _REQUIREMENT = re.compile(r"(?P<name>[A-Za-z0-9._-]+)(?:\[[^]]*\])?\s*(?P<limits>[^;]*)(?:;(?P<marker>.*))?")
+# A window for the preview needs the variant that is not headless.
+_SUBSTITUTES = {"opencv-python-headless": ("opencv-python", "opencv-contrib-python", "opencv-contrib-python-headless")}
 _Release = tuple[int, ...]
 _ORDERS: Mapping[str, Callable[[_Release, _Release], bool]] = {
     ">=": operator.ge,
@@ -37,7 +40,7 @@ def check_packages(
     requirements: Callable[[str], Sequence[str] | None] = metadata.requires,
     version: Callable[[str], str] = metadata.version,
 ) -> Finding:
-    """Whether each package that Bodywire requires is installed in a version that it works with.
+    """Whether each package that Bodywire requires is installed, in a version that was tested.
 
     Args:
         requirements: of an installed package, as its metadata has them.
@@ -47,17 +50,22 @@ def check_packages(
         required = requirements("bodywire") or []
     except metadata.PackageNotFoundError:
         return warning("packages", "Bodywire runs from its sources without being installed", "python -m pip install .")
-    unfit, count = [], 0
+    missing, unfit, count = [], [], 0
     for requirement in required:
         match = _REQUIREMENT.fullmatch(requirement)
         if match is None or "extra" in (match["marker"] or ""):
             continue
         count += 1
-        fault = _fault(match["name"], match["limits"], version)
-        if fault:
-            unfit.append(fault)
+        installed = _installed(match["name"], version)
+        if installed is None:
+            missing.append(match["name"])
+            continue
+        unmet = [sign + limit for sign, limit in _LIMIT.findall(match["limits"]) if not _meets(installed, sign, limit)]
+        unfit += [f"{match['name']} is {installed}, needed {', '.join(unmet)}"] if unmet else []
+    if missing:
+        return problem("packages", f"missing: {', '.join(missing)}", _REINSTALL, BodywireError)
     if unfit:
-        return problem("packages", "; ".join(unfit), _REINSTALL, BodywireError)
+        return warning("packages", "; ".join(unfit), _REINSTALL)
     return ok("packages", f"bodywire {version('bodywire')}, {count} required packages")
 
 
@@ -72,14 +80,12 @@ def check_messages(load: Callable[[str], object] = importlib.import_module) -> F
     return ok("messages", "generated code and its runtime fit")
 
 
-def _fault(name: str, limits: str, version: Callable[[str], str]) -> str:
-    """What is wrong with an installed package; empty if nothing is."""
-    try:
-        installed = version(name)
-    except metadata.PackageNotFoundError:
-        return f"{name} is missing"
-    unmet = [sign + limit for sign, limit in _LIMIT.findall(limits) if not _meets(installed, sign, limit)]
-    return f"{name} is {installed}, needed {', '.join(unmet)}" if unmet else ""
+def _installed(name: str, version: Callable[[str], str]) -> str | None:
+    """The version of a package, or of one that takes its place; None if there is none."""
+    for candidate in (name, *_SUBSTITUTES.get(name, ())):
+        with suppress(metadata.PackageNotFoundError):
+            return version(candidate)
+    return None
 
 
 def _meets(installed: str, sign: str, limit: str) -> bool:

@@ -83,14 +83,14 @@ def _installation() -> Iterator[tuple[str, Check]]:
 
 
 def _configured(checks: Checks, flags: Sequence[str]) -> Iterator[tuple[str, Check]]:
-    """The checks of the configuration; one finding if that is wrong, or if the daemon cannot be imported."""
+    """The checks of the configuration; one finding if that is wrong, or if the daemon cannot be loaded."""
     try:
         yield from checks(flags)
     except BodywireError as error:
         name = "weights" if isinstance(error, WeightsError) else "configuration"
         yield name, _constant(failure(name, error))
-    except (ImportError, OSError) as error:
-        found = f"cannot be imported ({type(error).__name__}: {error})"
+    except Exception as error:  # of an import: libraries raise anything where they do not fit the machine
+        found = f"the daemon cannot be loaded ({type(error).__name__}: {error})"
         yield "packages", _constant(problem("packages", found, "install Bodywire again", BodywireError))
 
 

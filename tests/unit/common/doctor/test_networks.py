@@ -1,4 +1,5 @@
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -42,6 +43,13 @@ def test_device() -> None:
     assert networks.check_device(DeviceConfig("cpu")).found.startswith("the CPU, with")
     (finding,) = run_check("device", lambda: networks.check_device(DeviceConfig("cuda:99")))
     assert (finding.verdict, finding.exit_code) == (Verdict.PROBLEM, 2)
+
+
+def test_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    properties = SimpleNamespace(name="NVIDIA H100", total_memory=80_000_000_000)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    monkeypatch.setattr(torch.cuda, "get_device_properties", lambda device: properties)
+    assert networks.check_device(DeviceConfig()).found == "cuda:0: NVIDIA H100, 80 GB"
 
 
 def test_body_model_that_is_not_cached(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -42,7 +42,7 @@ def test_flags_reach_the_checks_without_json(capsys: pytest.CaptureFixture[str])
     [
         (UsageError("unrecognized arguments: --kamera"), "problem  configuration: unrecognized", 2),
         (WeightsError("no trained weights"), "problem  weights: no trained", 6),
-        (ImportError("libtorch.so"), "problem  packages: cannot be imported (ImportError: libtorch.so)", 1),
+        (ImportError("libtorch.so"), "problem  packages: the daemon cannot be loaded (ImportError: libtorch.so)", 1),
     ],
 )
 def test_what_keeps_the_checks_from_being_made(
