@@ -4,6 +4,9 @@ from dataclasses import dataclass
 
 COLOURS = "colours"
 """Kind of blob: surface colours of a person (`common.texture.point_colours`), with the identity as key."""
+PREVIEW = "preview"
+"""Kind of blob: a small JPEG of what the sender sees, with 0 as key."""
+MAX_PREVIEW_BYTES = 16_384
 
 
 @dataclass(frozen=True, slots=True)

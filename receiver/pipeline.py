@@ -9,7 +9,7 @@ import time
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from common.blobs import COLOURS, Blob
+from common.blobs import COLOURS, MAX_PREVIEW_BYTES, PREVIEW, Blob
 from common.clock import SYSTEM_CLOCK, Clock
 from common.codec.frame_codec import DecodedFrame
 from common.errors import ChecksumMismatch, MalformedPacket, WireError
@@ -30,6 +30,7 @@ from receiver.engine.fair_executor import FairExecutor
 from receiver.link.session import SenderClock, Session
 from receiver.metrics import FrameFate, ReceiverMetrics
 from receiver.publish.frame_record import FrameRecord, PersonRecord
+from receiver.publish.observer import FrameObserver, Unobserved
 from receiver.publish.output_guard import OutputGuard
 from receiver.publish.session_directory import SessionDirectory, SessionWriter
 
@@ -40,6 +41,7 @@ logger = logging.getLogger(__name__)
 _MAX_AGE_S = 30 * 86_400.0
 # Encoding and writing meshes overlaps with reconstruction; one session's meshes are written one after the other.
 _PUBLISH_THREADS = 2
+_JPEG_BEGIN, _JPEG_END = b"\xff\xd8\xff", b"\xff\xd9"
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +73,11 @@ class _SessionState:
 
 
 class ReceiverPipeline:
-    """Decodes, reconstructs and publishes the frames of all sessions; sessions share the engine fairly."""
+    """Decodes, reconstructs and publishes the frames of all sessions; sessions share the engine fairly.
+
+    Args:
+        observer: notified of what is published.
+    """
 
     def __init__(
         self,
@@ -80,12 +86,14 @@ class ReceiverPipeline:
         metrics: ReceiverMetrics,
         clock: Clock = SYSTEM_CLOCK,
         sharing: SharingConfig | None = None,
+        observer: FrameObserver | None = None,
     ) -> None:
         self._engine = engine
         self._directory = directory
         self._metrics = metrics
         self._clock = clock
         self._sharing = sharing or SharingConfig()
+        self._observer = observer or Unobserved()
         self._sessions: dict[bytes, _SessionState] = {}
         self._output = OutputGuard(clock)
         self._publishers = FairExecutor(_PUBLISH_THREADS, "publish")
@@ -105,6 +113,7 @@ class ReceiverPipeline:
                 writer = self._directory.session(session.session_id.hex(), session.owner, durable=session.durable)
             self._sessions[session.session_id] = _SessionState(writer)
             session.next_sequence = max(session.next_sequence, writer.last_sequence + 1)
+            self._observer.session_began(writer.number, session)
         self._metrics.peer_connected()
         logger.info("session of %s begins at frame %d", session.sender, session.next_sequence)
 
@@ -133,14 +142,28 @@ class ReceiverPipeline:
             await self._publish(session, state.writer, decoded, result, stages_ms)
 
     def on_blob(self, session: Session, blob: Blob) -> None:
-        """Takes colours of a person's surface points, for the frames that follow.
+        """Takes colours of a person's surface points, for the frames that follow, or passes a preview on.
 
         Raises:
             MalformedPacket: the blob does not decode, its kind is unknown, or its identity is out of range.
         """
         self._metrics.blob_bytes_received(len(blob.data))
-        if blob.kind != COLOURS:
+        if blob.kind == PREVIEW:
+            self._take_preview(session, blob)
+        elif blob.kind == COLOURS:
+            self._take_colours(session, blob)
+        else:
             raise MalformedPacket("its kind is unknown")
+
+    def _take_preview(self, session: Session, blob: Blob) -> None:
+        if len(blob.data) > MAX_PREVIEW_BYTES:
+            raise MalformedPacket(f"a preview of {len(blob.data)} bytes; previews have up to {MAX_PREVIEW_BYTES}")
+        # Not decoded here: a browser's decoder is made for pictures of strangers.
+        if not (blob.data.startswith(_JPEG_BEGIN) and blob.data.endswith(_JPEG_END)):
+            raise MalformedPacket("the preview is no JPEG")
+        self._observer.preview_received(self._sessions[session.session_id].writer.number, blob.data)
+
+    def _take_colours(self, session: Session, blob: Blob) -> None:
         if blob.key >= IDENTITIES:
             raise MalformedPacket(f"colours of person {blob.key}; identities end at {IDENTITIES - 1}")
         state = self._sessions[session.session_id]
@@ -153,8 +176,10 @@ class ReceiverPipeline:
 
     async def on_session_end(self, session: Session) -> None:
         """Forgets the session; its files stay."""
-        if self._sessions.pop(session.session_id, None) is not None:
+        state = self._sessions.pop(session.session_id, None)
+        if state is not None:
             self._metrics.peer_left()
+            self._observer.session_ended(state.writer.number)
         logger.info("session of %s ended after frame %d", session.sender, session.next_sequence - 1)
 
     async def close(self) -> None:
@@ -265,19 +290,20 @@ class ReceiverPipeline:
             records.extend(self._write_person(writer, labels, person) for person in people)
             spent_ms += (time.perf_counter() - began_s) * 1e3
 
-        def write_last() -> None:
+        def write_last() -> FrameRecord:
             write(result.people[-1:])
             self._metrics.stage_passed("publish", spent_ms)
-            self._append(session, writer, decoded, records, {**stages_ms, "publish": spent_ms})
+            return self._append(session, writer, decoded, records, {**stages_ms, "publish": spent_ms})
 
         self._publishing += 1
         try:
             for person in result.people[:-1]:
                 await self._publishers.run(*_account_and_session(session), write, (person,))
-            await self._publishers.run(*_account_and_session(session), write_last)
+            record = await self._publishers.run(*_account_and_session(session), write_last)
         finally:
             self._publishing -= 1
             self._published.set()
+        self._observer.frame_published(writer.number, session, record, result.people, decoded.frame.camera)
 
     def _append(
         self,
@@ -286,25 +312,25 @@ class ReceiverPipeline:
         decoded: DecodedFrame,
         records: Sequence[PersonRecord],
         stages_ms: Mapping[str, float],
-    ) -> None:
+    ) -> FrameRecord:
         """Writes the frame's record; runs in a publisher thread."""
         labels = decoded.frame
         age_ms, clock_error_ms = age_and_error_ms(self._clock.wall(), labels.captured_at, session.clock)
-        writer.append(
-            FrameRecord(
-                sequence=labels.sequence,
-                source=labels.source,
-                captured_at=labels.captured_at,
-                age_ms=age_ms,
-                clock_error_ms=clock_error_ms,
-                bytes_by_group=rounded_bytes(decoded.bytes_by_group, sum(decoded.bytes_by_group.values())),
-                rho=decoded.rho,
-                stages_ms=stages_ms,
-                people=tuple(records),
-                left_out=len(labels.people) - len(records),
-            )
+        record = FrameRecord(
+            sequence=labels.sequence,
+            source=labels.source,
+            captured_at=labels.captured_at,
+            age_ms=age_ms,
+            clock_error_ms=clock_error_ms,
+            bytes_by_group=rounded_bytes(decoded.bytes_by_group, sum(decoded.bytes_by_group.values())),
+            rho=decoded.rho,
+            stages_ms=stages_ms,
+            people=tuple(records),
+            left_out=len(labels.people) - len(records),
         )
+        writer.append(record)
         self._metrics.frame_published(age_ms, clock_error_ms, session=writer.number, people=len(records))
+        return record
 
     def _write_person(self, writer: SessionWriter, labels: LabelFrame, person: ReconstructedPerson) -> PersonRecord:
         surface = body = None
