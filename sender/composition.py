@@ -43,8 +43,10 @@ from sender.metrics import FrameFate, SenderMetrics
 from sender.perception.stage import PerceptionStage, TrackingConfig
 from sender.pipeline import SenderPipeline
 from sender.preview.open import Preview, PreviewConfig, open_preview
+from sender.preview.share import SharedPreview
 from sender.rate.controller import RateController
 from sender.rate.policy import RateConfig
+from sender.reports import Reporter
 from sender.semantics.smoothing import SmoothingConfig
 from sender.semantics.stage import SemanticsStage
 from sender.spool.complete_delivery import CompleteDelivery, Outstanding
@@ -292,9 +294,11 @@ def compose(config: SenderConfig) -> Iterator[Sender]:
         link = LinkClient(
             config.link if spool is None else config.link.patient(),
             _hello(networks, config.delivery.is_live(source), spool),
-            RatedEncoder(FrameCodec(networks), Importance.load(), rate, metrics),
+            # No later frame refines what a picture shows.
+            RatedEncoder(FrameCodec(networks, progressive=not source.stills), Importance.load(), rate, metrics),
             observer=Observers(account, outstanding, status),
             pacer=rate,
+            report=Reporter(rate, metrics).due,
             transport=transport,
         )
         delivery = link if spool is None else CompleteDelivery(link, spool, outstanding)
@@ -312,6 +316,7 @@ def compose(config: SenderConfig) -> Iterator[Sender]:
             realtime=config.playback.realtime,
             preview=preview,
             texture_stage=TextureStage(LabelSpace.load(), BodyModel.load()) if config.appearance.colours else None,
+            shared_preview=SharedPreview() if config.preview.share_preview else None,
         )
         yield Sender(pipeline, delivery, account, status, spool, config.delivery.spool)
 

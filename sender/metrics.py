@@ -1,8 +1,9 @@
 """The sender's Prometheus metrics; callers use the methods and do not depend on the names of the metrics."""
 
-from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from enum import StrEnum
+from threading import Lock
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
@@ -21,12 +22,33 @@ class FrameFate(StrEnum):
     UNACKNOWLEDGED = "unacknowledged"  # sent, but rejected by the receiver
 
 
+class StagePasses:
+    """Sums of the durations of passes, from any thread."""
+
+    def __init__(self) -> None:
+        self._lock = Lock()
+        self._passes: dict[str, tuple[int, float]] = {}
+
+    def add(self, stage: str, duration_ms: float) -> None:
+        """Adds a pass."""
+        with self._lock:
+            passes, sum_ms = self._passes.get(stage, (0, 0.0))
+            self._passes[stage] = passes + 1, sum_ms + duration_ms
+
+    def take_means_ms(self) -> dict[str, float]:
+        """Mean durations by stage; the sums begin anew."""
+        with self._lock:
+            taken, self._passes = self._passes, {}
+        return {stage: sum_ms / passes for stage, (passes, sum_ms) in taken.items()}
+
+
 class SenderMetrics:
     """The sender's counters, gauges and histograms, in their own registry."""
 
     def __init__(self, registry: CollectorRegistry | None = None) -> None:
         self.registry = registry = daemon_registry() if registry is None else registry
         self._stages = StageTimes(registry, "bodywire_sender_stage_seconds")
+        self._passes = StagePasses()
         self._frames = Counter("bodywire_sender_frames", "Frames by fate", ["fate"], registry=registry)
         self._bytes = Counter(
             "bodywire_sender_label_bytes", "Payload bytes by label group", ["group"], registry=registry
@@ -55,9 +77,16 @@ class SenderMetrics:
         self.camera_is_up = False
         self._connected = Gauge("bodywire_sender_connected", "1 while a receiver is connected", registry=registry)
 
-    def stage(self, name: str) -> AbstractContextManager[StageSpan]:
+    @contextmanager
+    def stage(self, name: str) -> Iterator[StageSpan]:
         """Times one pass: `with metrics.stage("perception") as span:`; afterwards, `span.ms` is the duration."""
-        return self._stages.stage(name)
+        with self._stages.stage(name) as span:
+            yield span
+        self._passes.add(name, span.ms)
+
+    def take_stage_means_ms(self) -> dict[str, float]:
+        """Mean duration of the passes since the last call, by stage; stages without a pass are left out."""
+        return self._passes.take_means_ms()
 
     def frame_sent(self, bytes_by_group: Mapping[str, int]) -> None:
         """Counts a sent frame; `bytes_by_group` may have keys that are no label group, such as `header`."""

@@ -13,7 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import Literal, Protocol
 
-from common.blobs import COLOURS, Blob
+from common.blobs import COLOURS, PREVIEW, Blob
 from common.clock import SYSTEM_CLOCK, Clock
 from common.errors import PeerError, SourceError
 from common.frames import LabelFrame, PersonLabels
@@ -21,6 +21,7 @@ from sender.capture.source import CapturedFrame, FrameSource
 from sender.metrics import FrameFate, SenderMetrics
 from sender.perception.stage import ObservedPerson, PerceptionStage
 from sender.preview.open import Preview
+from sender.preview.share import SharedPreview
 from sender.rate.controller import RateController
 from sender.semantics.stage import SemanticsStage
 from sender.texture.stage import TextureStage
@@ -38,8 +39,12 @@ class Delivery(Protocol):
     def outstanding(self) -> int:
         """Number of frames that were taken and are neither acknowledged nor dropped."""
 
-    async def send(self, frame: LabelFrame) -> None:
-        """Takes a frame, at once or when there is room. Raises PeerError if the link has failed."""
+    async def send(self, frame: LabelFrame, ahead: Sequence[Blob] = ()) -> None:
+        """Takes a frame, at once or when there is room. Raises PeerError if the link has failed.
+
+        Args:
+            ahead: blobs that the receiver needs with the frame.
+        """
 
     def post(self, blob: Blob) -> None:
         """Takes a blob, which is sent in the gaps between frames."""
@@ -58,6 +63,7 @@ class SenderPipeline:
         realtime: play a file at its own pace.
         preview: shows each frame with perception's output.
         texture_stage: learns the colours of people's surface; none are sent without it.
+        shared_preview: makes small pictures for the receiver; none are sent without it.
     """
 
     def __init__(
@@ -74,6 +80,7 @@ class SenderPipeline:
         realtime: bool = False,
         preview: Preview | None = None,
         texture_stage: TextureStage | None = None,
+        shared_preview: SharedPreview | None = None,
         clock: Clock = SYSTEM_CLOCK,
     ) -> None:
         self._source = source
@@ -82,9 +89,12 @@ class SenderPipeline:
         self._link = link
         self._rate = rate
         self._metrics = metrics
-        self._realtime = realtime and not source.live
+        # Frames that an earlier run has taken come again.
+        self._rewinds = not (source.live or source.stills)
+        self._realtime = realtime and self._rewinds
         self._preview = preview
         self._texture_stage = texture_stage
+        self._shared_preview = shared_preview
         self._clock = clock
         self._sequence = first_sequence
         self._durable = durable
@@ -94,8 +104,8 @@ class SenderPipeline:
 
     @property
     def finished(self) -> bool:
-        """Whether the source was read to its end; a live source ends when the sender is stopped."""
-        return self._ended or self._source.live
+        """Whether the source was read to its end; one without an end ends when the sender is stopped."""
+        return self._ended or self._source.live or self._source.stills
 
     async def run(self, stop: asyncio.Event) -> None:
         """Sends every frame of a file, or live frames until `stop`; then waits for the last acknowledgement.
@@ -122,14 +132,16 @@ class SenderPipeline:
     ) -> None:
         loop = asyncio.get_running_loop()
         while (frame := await self._capture(frames, workers, stopped)) is not None:
-            if not self._source.live and frame.sequence < self._sequence:
+            if self._rewinds and frame.sequence < self._sequence:
                 continue
             frame = await self._pace(frame)
             labels, blobs = await loop.run_in_executor(workers, self._label, frame)
-            for blob in blobs:
+            # A picture has no later frame whose gaps could carry the colours of its people.
+            ahead, later = (blobs, []) if self._source.stills else ([], blobs)
+            for blob in later:
                 self._link.post(blob)
             self._rate.on_offered(self._clock.monotonic_ms())
-            sending = asyncio.ensure_future(self._link.send(labels))
+            sending = asyncio.ensure_future(self._link.send(labels, ahead))
             await asyncio.wait((sending, stopped), return_when=asyncio.FIRST_COMPLETED)
             if not sending.done():
                 sending.cancel()
@@ -204,10 +216,17 @@ class SenderPipeline:
             people = self._semantics.label(observed, frame.camera, frame.media_time_s)
         if not people:
             self._metrics.frame_dropped(FrameFate.EMPTY)
-        blobs = self._colours(frame, observed, people)
+        blobs = self._colours(frame, observed, people) + self._picture(frame)
         labels = LabelFrame(self._sequence, frame.source, frame.captured_at, frame.camera, people)
         self._sequence += 1
         return labels, blobs
+
+    def _picture(self, frame: CapturedFrame) -> list[Blob]:
+        if self._shared_preview is None:
+            return []
+        with self._metrics.stage("preview"):
+            jpeg = self._shared_preview.of(frame.image)
+        return [Blob(PREVIEW, 0, jpeg)] if jpeg else []
 
     def _reset(self) -> None:
         """Forgets the people of the last source."""
@@ -221,6 +240,7 @@ class SenderPipeline:
     ) -> list[Blob]:
         if self._texture_stage is None:
             return []
+        colours_of = self._texture_stage.of_picture if self._source.stills else self._texture_stage.update
         with self._metrics.stage("colours"):
-            updates = self._texture_stage.update(frame.image, frame.camera, observed, people)
+            updates = colours_of(frame.image, frame.camera, observed, people)
         return [Blob(COLOURS, identity, data) for identity, data in updates]

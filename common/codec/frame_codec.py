@@ -48,9 +48,7 @@ MODEL_HASH_SIZE: Final = 8
 REMEMBERED_FRAMES: Final = 64
 
 # ρ level at which a slow group is first sent, levels per refinement, and frames between two updates of a group.
-_FIRST_SLOW_LEVEL: Final = 9
-_REFINEMENT_LEVELS: Final = 3
-_SLOW_PERIOD_FRAMES: Final = 8
+_FIRST_SLOW_LEVEL, _REFINEMENT_LEVELS, _SLOW_PERIOD_FRAMES = 9, 3, 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,16 +122,18 @@ class FrameCodec:
     Args:
         model_hash: 8 bytes that identify the trained networks; packets of other networks are refused.
         tables: frozen tables, by default those in the package.
+        progressive: whether the encoder refines slow groups over later frames; else they are as fine as ρ at once.
 
     Raises:
         ValueError: `model_hash` does not have 8 bytes.
         WeightsError: the package's tables are missing or damaged.
     """
 
-    def __init__(self, model_hash: bytes, tables: CodecTables | None = None) -> None:
+    def __init__(self, model_hash: bytes, tables: CodecTables | None = None, *, progressive: bool = True) -> None:
         if len(model_hash) != MODEL_HASH_SIZE:
             raise ValueError(f"the model hash has {MODEL_HASH_SIZE} bytes, got {len(model_hash)}")
         self._tables = tables or load()
+        self._first_slow_level = _FIRST_SLOW_LEVEL if progressive else 0
         self._hash = sha256(model_hash + self._tables.digest).digest()[:HASH_SIZE]
         self._sent: OrderedDict[int, _FrameState] = OrderedDict()
         self._received: OrderedDict[int, _FrameState] = OrderedDict()
@@ -281,7 +281,7 @@ class FrameCodec:
     ) -> _CodedPerson:
         before = state.people.get(person.identity) or unknown_person(self._tables)
         target, lengths = vector_of(person.labels)
-        plan = _choose(self._tables, before, person, target, lengths, levels, state.sequence)
+        plan = _choose(self._tables, before, person, target, lengths, levels, self._first_slow_level, state.sequence)
         plan = code_plan(writer, before, plan)
         prediction = predict(self._tables, before, plan, lag)
         return _CodedPerson(before, plan, prediction, residuals(prediction, target))
@@ -335,11 +335,12 @@ def _choose(
     target: IntArray,
     lengths: IntArray,
     levels: IntArray,
+    first_slow_level: int,
     sequence: int,
 ) -> PersonPlan:
-    """The plan of a frame: every fast group, new slow groups at a coarse level, and at most one slow group refined."""
+    """The plan of a frame: every fast group, new slow groups at their first level, and at most one of them refined."""
     known = before.level >= 0
-    step_down = np.where(known, before.level - _REFINEMENT_LEVELS, _FIRST_SLOW_LEVEL)
+    step_down = np.where(known, before.level - _REFINEMENT_LEVELS, first_slow_level)
     level = np.where(FAST, levels, np.maximum(levels, step_down))
     sent = (lengths > 0) & (FAST | ~known)
     excess = _slow_excess(tables, before, target, level)

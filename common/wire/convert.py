@@ -15,6 +15,18 @@ from common.errors import MalformedPacket
 from common.frames import MAX_FRAME_SEQUENCE
 from common.text import printable
 from common.wire import semantic_link_pb2 as pb
+from common.wire.checks import MAX_BLOB_BYTES as MAX_BLOB_BYTES
+from common.wire.checks import MAX_SEQUENCE as MAX_SEQUENCE
+from common.wire.checks import MAX_TIME_NS as MAX_TIME_NS
+from common.wire.checks import NO_SEQUENCE as NO_SEQUENCE
+from common.wire.checks import (
+    require,
+    require_blob,
+    require_blob_bytes,
+    require_sequence,
+    require_times,
+)
+from common.wire.report import SenderReport, report_from_proto, report_to_proto
 
 PROTOCOL_VERSION = 2
 MAX_MESSAGE_BYTES = 4 * 1024 * 1024
@@ -29,14 +41,7 @@ MAX_HASH_BYTES = 64
 MAX_PADDING_BYTES = 16_384
 MAX_WINDOW = 64
 MAX_CHUNK_BYTES = 16_384
-MAX_BLOB_BYTES = 1_048_576
 MAX_KIND_CHARACTERS = 32
-MAX_BLOB = 2**32 - 1
-NO_SEQUENCE = -1
-"""No frame, where a sequence is optional."""
-MAX_SEQUENCE = MAX_FRAME_SEQUENCE + 1
-"""Largest number of a frame that comes next; no frame has it."""
-MAX_TIME_NS = 2**62
 
 STREAM_SERVICE = pb.DESCRIPTOR.services_by_name["SemanticLink"].full_name
 STREAM_METHOD = "Stream"
@@ -71,16 +76,16 @@ class Hello:
     session_secret: bytes = field(kw_only=True, repr=False)
 
     def __post_init__(self) -> None:
-        _require(len(self.session_id) == SESSION_ID_BYTES, f"a session id has {SESSION_ID_BYTES} bytes")
-        _require(len(self.sender) <= MAX_NAME_CHARACTERS, f"a name has at most {MAX_NAME_CHARACTERS} characters")
-        _require(self.sender.isprintable(), "a name is printable")
-        _require(1 <= len(self.model_hash) <= MAX_HASH_BYTES, f"a model hash has 1 to {MAX_HASH_BYTES} bytes")
-        _require(0 <= self.codec_version < 2**32, "a codec version fits 32 bits")
-        _require(0 <= self.protocol_version < 2**32, "a protocol version fits 32 bits")
-        _require_sequence(self.resume_from)
+        require(len(self.session_id) == SESSION_ID_BYTES, f"a session id has {SESSION_ID_BYTES} bytes")
+        require(len(self.sender) <= MAX_NAME_CHARACTERS, f"a name has at most {MAX_NAME_CHARACTERS} characters")
+        require(self.sender.isprintable(), "a name is printable")
+        require(1 <= len(self.model_hash) <= MAX_HASH_BYTES, f"a model hash has 1 to {MAX_HASH_BYTES} bytes")
+        require(0 <= self.codec_version < 2**32, "a codec version fits 32 bits")
+        require(0 <= self.protocol_version < 2**32, "a protocol version fits 32 bits")
+        require_sequence(self.resume_from)
         if self.protocol_version == PROTOCOL_VERSION:
             valid = len(self.session_secret) == SESSION_SECRET_BYTES
-            _require(valid, f"a session secret has {SESSION_SECRET_BYTES} bytes")
+            require(valid, f"a session secret has {SESSION_SECRET_BYTES} bytes")
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +99,7 @@ class Welcome:
         window: most unacknowledged frames.
         resumed: the receiver still has the decoder state of this session.
         decodable_from: the sequence of that state, `NO_SEQUENCE` if there is none.
+        takes_reports: it knows `SenderReport`; an older receiver would take one for a malformed message.
     """
 
     accepted: bool
@@ -103,13 +109,14 @@ class Welcome:
     window: int = 2
     resumed: bool = False
     decodable_from: int = NO_SEQUENCE
+    takes_reports: bool = False
 
     def __post_init__(self) -> None:
-        _require(1 <= len(self.model_hash) <= MAX_HASH_BYTES, f"a model hash has 1 to {MAX_HASH_BYTES} bytes")
-        _require(len(self.reason) <= MAX_REASON_CHARACTERS, f"a reason has at most {MAX_REASON_CHARACTERS} characters")
-        _require(1 <= self.window <= MAX_WINDOW, f"a window has 1 to {MAX_WINDOW} frames")
-        _require_sequence(self.next_sequence)
-        _require_sequence(self.decodable_from, optional=True)
+        require(1 <= len(self.model_hash) <= MAX_HASH_BYTES, f"a model hash has 1 to {MAX_HASH_BYTES} bytes")
+        require(len(self.reason) <= MAX_REASON_CHARACTERS, f"a reason has at most {MAX_REASON_CHARACTERS} characters")
+        require(1 <= self.window <= MAX_WINDOW, f"a window has 1 to {MAX_WINDOW} frames")
+        require_sequence(self.next_sequence)
+        require_sequence(self.decodable_from, optional=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,10 +136,10 @@ class FrameMessage:
     key: bool
 
     def __post_init__(self) -> None:
-        _require_sequence(self.sequence)
-        _require(self.sequence <= MAX_FRAME_SEQUENCE, "frames are numbered up to 2^53 - 2")
-        _require(1 <= len(self.payload) <= MAX_PAYLOAD_BYTES, f"a payload has 1 to {MAX_PAYLOAD_BYTES} bytes")
-        _require_times(self.captured_ns, self.sent_ns)
+        require_sequence(self.sequence)
+        require(self.sequence <= MAX_FRAME_SEQUENCE, "frames are numbered up to 2^53 - 2")
+        require(1 <= len(self.payload) <= MAX_PAYLOAD_BYTES, f"a payload has 1 to {MAX_PAYLOAD_BYTES} bytes")
+        require_times(self.captured_ns, self.sent_ns)
 
 
 class AckStatus(Enum):
@@ -171,11 +178,11 @@ class Acknowledgement:
     reason: str = ""
 
     def __post_init__(self) -> None:
-        _require_sequence(self.sequence, optional=True)
-        _require_sequence(self.decodable_from, optional=True)
-        _require_times(self.client_sent_ns, self.server_received_ns, self.server_sent_ns, self.arrival_spacing_ns)
-        _require(0 <= self.received_bytes <= MAX_MESSAGE_BYTES, f"a message has at most {MAX_MESSAGE_BYTES} bytes")
-        _require(len(self.reason) <= MAX_REASON_CHARACTERS, f"a reason has at most {MAX_REASON_CHARACTERS} characters")
+        require_sequence(self.sequence, optional=True)
+        require_sequence(self.decodable_from, optional=True)
+        require_times(self.client_sent_ns, self.server_received_ns, self.server_sent_ns, self.arrival_spacing_ns)
+        require(0 <= self.received_bytes <= MAX_MESSAGE_BYTES, f"a message has at most {MAX_MESSAGE_BYTES} bytes")
+        require(len(self.reason) <= MAX_REASON_CHARACTERS, f"a reason has at most {MAX_REASON_CHARACTERS} characters")
 
 
 @dataclass(frozen=True, slots=True)
@@ -197,8 +204,8 @@ class Heartbeat:
     padding: bytes = b""
 
     def __post_init__(self) -> None:
-        _require_times(self.sent_ns, self.received_ns, abs(self.clock_offset_ns), self.clock_error_ns)
-        _require(len(self.padding) <= MAX_PADDING_BYTES, f"at most {MAX_PADDING_BYTES} bytes of padding")
+        require_times(self.sent_ns, self.received_ns, abs(self.clock_offset_ns), self.clock_error_ns)
+        require(len(self.padding) <= MAX_PADDING_BYTES, f"at most {MAX_PADDING_BYTES} bytes of padding")
 
 
 @dataclass(frozen=True, slots=True)
@@ -220,14 +227,14 @@ class Chunk:
     checksum: int = 0
 
     def __post_init__(self) -> None:
-        _require_blob(self.blob)
-        _require(1 <= len(self.data) <= MAX_CHUNK_BYTES, f"a chunk has 1 to {MAX_CHUNK_BYTES} bytes")
-        _require_blob_bytes(self.offset, self.total)
-        _require(len(self.kind) <= MAX_KIND_CHARACTERS, f"a kind has at most {MAX_KIND_CHARACTERS} characters")
-        _require(self.kind.isprintable(), "a kind is printable")
-        _require(0 <= self.key < 2**32 and 0 <= self.checksum < 2**32, "keys and checksums fit 32 bits")
+        require_blob(self.blob)
+        require(1 <= len(self.data) <= MAX_CHUNK_BYTES, f"a chunk has 1 to {MAX_CHUNK_BYTES} bytes")
+        require_blob_bytes(self.offset, self.total)
+        require(len(self.kind) <= MAX_KIND_CHARACTERS, f"a kind has at most {MAX_KIND_CHARACTERS} characters")
+        require(self.kind.isprintable(), "a kind is printable")
+        require(0 <= self.key < 2**32 and 0 <= self.checksum < 2**32, "keys and checksums fit 32 bits")
         first = self.offset == 0
-        _require(
+        require(
             first == bool(self.total) == bool(self.kind),
             "the first chunk of a blob, and no other, has its kind and size",
         )
@@ -245,8 +252,8 @@ class ChunkAck:
     held: int
 
     def __post_init__(self) -> None:
-        _require_blob(self.blob)
-        _require_blob_bytes(self.held)
+        require_blob(self.blob)
+        require_blob_bytes(self.held)
 
 
 @dataclass(frozen=True, slots=True)
@@ -254,7 +261,7 @@ class Drain:
     """From the sender: no more frames follow. From the receiver: it takes no more frames on this stream."""
 
 
-ClientMessage = Hello | FrameMessage | Heartbeat | Drain | Chunk
+ClientMessage = Hello | FrameMessage | Heartbeat | Drain | Chunk | SenderReport
 ServerMessage = Welcome | Acknowledgement | Heartbeat | Drain | ChunkAck
 
 
@@ -271,6 +278,8 @@ def encode_client(message: ClientMessage) -> bytes:
             out = pb.ClientMessage(drain=pb.Drain())
         case Chunk():
             out = pb.ClientMessage(chunk=pb.Chunk(**_values(message, Chunk)))
+        case SenderReport():
+            out = pb.ClientMessage(report=report_to_proto(message))
     return out.SerializeToString()
 
 
@@ -292,6 +301,8 @@ def decode_client(data: bytes) -> ClientMessage:
         return Drain()
     if kind == "chunk":
         return Chunk(**_values(message.chunk, Chunk))
+    if kind == "report":
+        return report_from_proto(message.report)
     raise MalformedPacket("a message from the sender is of an unknown kind")
 
 
@@ -375,26 +386,3 @@ def _acknowledgement_from_proto(ack: pb.Acknowledgement) -> Acknowledgement:
 def _printable_reason(message: Any) -> dict[str, str]:
     """The `reason` of a message, so that it may be logged and printed."""
     return {"reason": printable(message.reason, MAX_REASON_CHARACTERS)}
-
-
-def _require(valid: bool, rule: str) -> None:
-    if not valid:
-        raise MalformedPacket(f"a message is invalid: {rule}")
-
-
-def _require_sequence(sequence: int, *, optional: bool = False) -> None:
-    lowest = NO_SEQUENCE if optional else 0
-    _require(lowest <= sequence <= MAX_SEQUENCE, f"a sequence is between {lowest} and 2^53 - 1")
-
-
-def _require_blob(number: int) -> None:
-    _require(1 <= number <= MAX_BLOB, "blobs are counted from 1, in 32 bits")
-
-
-def _require_blob_bytes(*counts: int) -> None:
-    rule = f"a blob has at most {MAX_BLOB_BYTES} bytes"
-    _require(all(0 <= count <= MAX_BLOB_BYTES for count in counts), rule)
-
-
-def _require_times(*times_ns: int) -> None:
-    _require(all(0 <= time_ns <= MAX_TIME_NS for time_ns in times_ns), "a time is between 0 and 2^62 ns")

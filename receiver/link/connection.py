@@ -20,6 +20,7 @@ from common.wire.convert import (
     decode_client,
     encode_server,
 )
+from common.wire.report import SenderReport
 from common.wire.stream import MessageStream, StreamBroken
 from receiver.link.arrivals import Arrival, Arrivals
 from receiver.link.refusals import RepeatedLines
@@ -211,6 +212,8 @@ class Connection:
                 self._arrivals.put(message, "", len(data))
             elif isinstance(message, Chunk):
                 await self._take(message)
+            elif isinstance(message, SenderReport):
+                self._session.report = message
             else:
                 self._arrivals.put(None, "a second Hello on one stream", len(data))
 

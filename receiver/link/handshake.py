@@ -131,6 +131,7 @@ class Handshake:
             window=self._window,
             resumed=resumed,
             decodable_from=session.decodable_from,
+            takes_reports=True,
         )
 
     def _mismatch(self, hello: Hello) -> str:

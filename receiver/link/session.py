@@ -9,6 +9,7 @@ from common.blobs import Blob
 from common.codec.frame_codec import DecodedFrame
 from common.errors import MalformedPacket
 from common.wire.convert import NO_SEQUENCE, FrameMessage, Hello
+from common.wire.report import SenderReport
 from common.wire.stream import StreamBroken
 from receiver.link.auth.ownership import SessionOwner
 from receiver.link.blob_assembly import BlobAssembly
@@ -67,6 +68,7 @@ class Session:
         blobs: reassembles blobs.
         arrived_s: monotonic time when the frame that is being handled arrived.
         late_sequence: the last frame that a handler has decoded, but not reconstructed, because it was late.
+        report: what the sender has reported last about itself and its link.
         newer_waits: set while a frame waits that arrived after it.
     """
 
@@ -85,6 +87,7 @@ class Session:
     blobs: BlobAssembly = field(default_factory=BlobAssembly)
     arrived_s: float = 0.0
     late_sequence: int = NO_SEQUENCE
+    report: SenderReport | None = None
     newer_waits: asyncio.Event = field(default_factory=asyncio.Event)
     _rejected: dict[int, None] = field(default_factory=dict)
     _use: SessionUse = field(default_factory=SessionUse)

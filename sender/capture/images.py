@@ -1,5 +1,6 @@
 """Frames from image files."""
 
+import io
 import logging
 import re
 import warnings
@@ -43,22 +44,35 @@ def read_image(path: Path) -> Image:
     Raises:
         SourceError: the file is missing, unreadable, too large, or no image.
     """
+    return _decoded(path, str(path))
+
+
+def decode_image(data: bytes) -> Image:
+    """The content of an image file, as `read_image` returns it.
+
+    Raises:
+        SourceError: it is damaged, too large, or no image.
+    """
+    return _decoded(io.BytesIO(data), "the picture")
+
+
+def _decoded(file: Path | io.BytesIO, name: str) -> Image:
     try:
         # Warnings are about metadata, or about sizes that `check_size` refuses.
-        with warnings.catch_warnings(action="ignore"), PillowImage.open(path, formats=_FORMATS) as image:
+        with warnings.catch_warnings(action="ignore"), PillowImage.open(file, formats=_FORMATS) as image:
             check_size(*image.size)
             return to_rgb(_upright(image))
     except SourceError as error:
-        raise SourceError(f"{path}: {error}") from error
+        raise SourceError(f"{name}: {error}") from error
     except UnidentifiedImageError as error:
-        raise SourceError(f"{path} is not an image that can be read (JPEG, PNG, WebP, TIFF or BMP)") from error
+        raise SourceError(f"{name} is not an image that can be read (JPEG, PNG, WebP, TIFF or BMP)") from error
     except (PillowImage.DecompressionBombError, MemoryError) as error:
-        raise SourceError(f"{path} is too large: {str(error) or 'too little memory'}") from error
+        raise SourceError(f"{name} is too large: {str(error) or 'too little memory'}") from error
     except OSError as error:
-        raise SourceError(f"cannot read {path}: {error.strerror or error}") from error
+        raise SourceError(f"cannot read {name}: {error.strerror or error}") from error
     # Pillow's decoders raise almost any exception for damaged files with a valid header.
     except Exception as error:
-        raise SourceError(f"{path} is damaged: {error}") from error
+        raise SourceError(f"{name} is damaged: {error}") from error
 
 
 def to_rgb(image: PillowImage.Image) -> Image:

@@ -73,7 +73,7 @@ class InterruptibleSource(ClosingSource):
     `close`, from any thread, ends an iteration that waits.
 
     Args:
-        source: not live.
+        source: neither live nor of stills.
         worker: opened the source; stopped with it.
     """
 

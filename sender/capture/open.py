@@ -15,6 +15,7 @@ from sender.capture.cameras import DeviceReader, RtspReader, without_credentials
 from sender.capture.images import ImageSource, is_image_path, natural_order
 from sender.capture.interruptible import DaemonWorker, InterruptibleSource
 from sender.capture.live import LiveSource
+from sender.capture.socket_source import SocketSource
 from sender.capture.source import FrameSource
 from sender.capture.video import VideoFileSource
 from sender.metrics import SenderMetrics
@@ -23,6 +24,7 @@ from sender.metrics import SenderMetrics
 _MAX_INDEX, _INDEX_DIGITS = 255, 4
 _VIDEO4LINUX_MAJOR = 81
 _SHOWN_CHARACTERS = 200
+_STILLS_PREFIX, _LIVE_PREFIX = "socket:", "socket+live:"
 
 DEMO_CLIP = Path(__file__).with_name("data") / "demo.mp4"
 
@@ -32,7 +34,9 @@ class CaptureConfig:
     """Where the frames come from."""
 
     camera: str = option(
-        "demo", help="device index or path, video, image, folder or glob of images, rtsp:// URL, or demo"
+        "demo",
+        help="device index or path, video, image, folder or glob of images, rtsp:// URL, demo, or socket:PATH and "
+        "socket+live:PATH for pictures and frames that other programs send",
     )
     focal_px: float | None = option(None, help="focal length in pixels; 1.2 times the longer side if not given")
 
@@ -58,7 +62,7 @@ def open_source(
     except BaseException:
         worker.stop()
         raise
-    if source.live:
+    if source.live or source.stills:
         # It reads in a thread of its own.
         worker.stop()
         return source
@@ -75,6 +79,10 @@ def _open(camera: str, focal_px: float | None, metrics: SenderMetrics, clock: Cl
         return LiveSource(f"camera {index}", lambda: DeviceReader(index), focal_px, metrics, clock)
     if camera.startswith(("rtsp://", "rtsps://")):
         return LiveSource(without_credentials(camera), lambda: RtspReader(camera), focal_px, metrics, clock)
+    for prefix in (_STILLS_PREFIX, _LIVE_PREFIX):
+        if camera.startswith(prefix):
+            path = Path(camera.removeprefix(prefix))
+            return SocketSource(path, live=prefix == _LIVE_PREFIX, focal_px=focal_px, metrics=metrics, clock=clock)
     if "://" in camera:
         raise SourceError(f"{without_credentials(camera)}: only rtsp:// addresses can be opened")
     return _open_path(Path(camera), focal_px, metrics, clock)

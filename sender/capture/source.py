@@ -43,11 +43,13 @@ class CapturedFrame:
 class FrameSource(Protocol):
     """An iterable of frames, to be iterated once and closed; a context manager.
 
-    `live` sources keep only the newest frame and do not end by themselves; other sources drop no frame. Iterating
-    blocks, and raises SourceError with a message of one line when the source cannot be read.
+    `live` sources keep only the newest frame and do not end by themselves; other sources drop no frame. `stills` are
+    pictures that other programs send, each a source of its own; they do not end by themselves either, and cannot be
+    read again. Iterating blocks, and raises SourceError with a message of one line when the source cannot be read.
     """
 
     live: bool
+    stills: bool
 
     @property
     def fps(self) -> float | None:
@@ -69,7 +71,9 @@ class FrameSource(Protocol):
 
 
 class ClosingSource:
-    """Makes a source a context manager that closes it; its length is unknown unless overridden."""
+    """Makes a source a context manager that closes it; it has no stills and no known length unless it says so."""
+
+    stills = False
 
     @property
     def length(self) -> int | None:

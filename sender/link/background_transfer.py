@@ -1,16 +1,16 @@
 """Sends blobs in chunks, one blob after the other, behind frames.
 
 A waiting blob is replaced by a newer one of the same kind and key.  A blob that was begun is finished, so that a source
-of frequent updates still gets some of them through.  A receiver without this session's state gets the newest blob of
-each kind and key again.
+of frequent updates still gets some of them through.  Previews wait for all others.  A receiver without this session's
+state gets the newest blob of each kind and key again, except previews.
 """
 
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from common.blobs import Blob
+from common.blobs import PREVIEW, Blob
 from common.wire.convert import MAX_BLOB_BYTES, MAX_CHUNK_BYTES, Chunk, ChunkAck
 
 
@@ -31,6 +31,12 @@ class NoBackgroundTransfer:
 
     def background_bytes(self, in_flight_bytes: int, blob_bytes: int, now_ms: float) -> int:
         return 0
+
+
+def check_size(blob: Blob) -> None:
+    """Raises ValueError if a blob is empty or too large."""
+    if not 1 <= len(blob.data) <= MAX_BLOB_BYTES:
+        raise ValueError(f"a blob has 1 to {MAX_BLOB_BYTES} bytes, not {len(blob.data)}")
 
 
 @dataclass(slots=True)
@@ -77,8 +83,7 @@ class BackgroundTransfer:
         Raises:
             ValueError: the blob is empty or too large.
         """
-        if not 1 <= len(blob.data) <= MAX_BLOB_BYTES:
-            raise ValueError(f"a blob has 1 to {MAX_BLOB_BYTES} bytes, not {len(blob.data)}")
+        check_size(blob)
         self._waiting[blob.kind, blob.key] = blob
 
     def restart(self, *, receiver_is_new: bool = False) -> None:
@@ -100,7 +105,9 @@ class BackgroundTransfer:
             return
         transfer.acknowledged = min(max(transfer.acknowledged, chunk_ack.held), transfer.sent)
         if transfer.acknowledged == len(transfer.blob.data):
-            self._delivered[transfer.blob.kind, transfer.blob.key] = transfer.blob
+            # A preview is out of date at once.
+            if transfer.blob.kind != PREVIEW:
+                self._delivered[transfer.blob.kind, transfer.blob.key] = transfer.blob
             self._transfer = None
 
     def chunks(self, now_ms: float) -> Iterator[Chunk]:
@@ -115,8 +122,22 @@ class BackgroundTransfer:
             allowed -= len(chunk.data)
             yield chunk
 
+    def ahead(self, blobs: Sequence[Blob]) -> Iterator[Chunk]:
+        """All chunks of blobs that must arrive before the frame that leaves now, whatever the link carries.
+
+        A blob in transfer is sent again from its beginning, because chunks of two blobs do not mix.
+        """
+        if blobs:
+            self.restart()
+        for blob in blobs:
+            self._number += 1
+            transfer = _Transfer(self._number, blob)
+            while transfer.sent < len(blob.data):
+                yield transfer.next_chunk(MAX_CHUNK_BYTES)
+
     def _next_transfer(self) -> _Transfer | None:
         if not self._waiting:
             return None
         self._number += 1
-        return _Transfer(self._number, self._waiting.pop(next(iter(self._waiting))))
+        # The first one that waits, but the colours of people before a picture of them.
+        return _Transfer(self._number, self._waiting.pop(min(self._waiting, key=lambda key: key[0] == PREVIEW)))

@@ -12,7 +12,7 @@ import asyncio
 import logging
 import math
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Self, TypeVar
 
@@ -33,6 +33,7 @@ from common.wire.convert import (
     decode_server,
     encode_client,
 )
+from common.wire.report import SenderReport
 from common.wire.stream import StreamBroken
 from sender.link.background_transfer import NoBackgroundTransfer, Pacer
 from sender.link.delivery import FrameDelivery
@@ -99,6 +100,7 @@ class LinkClient:
         encoder: called when a frame leaves, never earlier.
         observer: notified of everything, for metrics and rate control.
         pacer: how fast blobs may be sent; without one they are not sent.
+        report: called behind each frame; returns a report that is due. Receivers of older versions get none.
         rng: jitter of the backoff.
         transport: opens streams; by default over gRPC, in the clear on the loopback and encrypted elsewhere.
     """
@@ -111,6 +113,7 @@ class LinkClient:
         *,
         observer: LinkObserver | None = None,
         pacer: Pacer | None = None,
+        report: Callable[[], SenderReport | None] = lambda: None,
         clock: Clock = SYSTEM_CLOCK,
         rng: random.Random | None = None,
         transport: StreamOpener | None = None,
@@ -135,6 +138,8 @@ class LinkClient:
             self._observer,
             clock,
         )
+        self._report = report
+        self._takes_reports = False
         self._stream: ClientStream | None = None
         self._stopping = False
         self._failure: Exception | None = None
@@ -157,14 +162,18 @@ class LinkClient:
         self._task = asyncio.create_task(self._keep_connected(stream), name="link")
         return welcome
 
-    async def send(self, frame: LabelFrame) -> None:
+    async def send(self, frame: LabelFrame, ahead: Sequence[Blob] = ()) -> None:
         """Takes a frame; returns at once if live, else when there is room for it.
+
+        Args:
+            ahead: blobs that the receiver needs with the frame; they are sent right before it.
 
         Raises:
             PeerError: the receiver is unreachable or refuses what we send.
+            ValueError: a blob is empty or too large.
         """
         await self._until(lambda: self._delivery.has_room)
-        self._delivery.offer(frame)
+        self._delivery.offer(frame, ahead)
 
     def post(self, blob: Blob) -> None:
         """Takes a blob, which is sent in the gaps between frames, or never if there are none.
@@ -252,6 +261,7 @@ class LinkClient:
 
     def _begin(self, stream: ClientStream, welcome: Welcome) -> None:
         self._stream = stream
+        self._takes_reports = welcome.takes_reports
         self._keepalive.restart(welcome)
         self._delivery.restart(welcome)
         self._observer.connected(welcome)
@@ -297,10 +307,15 @@ class LinkClient:
 
     async def _write(self, stream: ClientStream) -> None:
         while True:
-            message = encode_client(await self._delivery.next_message())
+            frame = await self._delivery.next_message()
+            for chunk in self._delivery.chunks_ahead(frame.sequence):
+                await stream.write(encode_client(chunk))
+            message = encode_client(frame)
             await stream.write(message)
             self._delivery.notify()
             self._keepalive.on_frame_sent(len(message))
+            if self._takes_reports and (report := self._report()) is not None:
+                await stream.write(encode_client(report))
             for chunk in self._delivery.chunks():
                 await stream.write(encode_client(chunk))
 

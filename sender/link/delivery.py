@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from common.blobs import Blob
 from common.clock import Clock
@@ -12,7 +12,7 @@ from common.wire.convert import MAX_WINDOW, Acknowledgement, AckStatus, Chunk, C
 from common.wire.stream import StreamBroken
 from sender.congestion.congestion_window import CongestionWindow
 from sender.congestion.samples import LinkSample
-from sender.link.background_transfer import BackgroundTransfer, Pacer
+from sender.link.background_transfer import BackgroundTransfer, Pacer, check_size
 from sender.link.observer import Fate, LinkObserver
 from sender.link.send_window import InFlight
 from sender.link.session import SenderSession
@@ -56,6 +56,7 @@ class FrameDelivery:
         self._last_sent_s: float | None = None
         self._rejections = self._unexpected = 0
         self._rejections_of: dict[int, int] = {}
+        self._ahead: dict[int, tuple[Blob, ...]] = {}
 
     @property
     def has_room(self) -> bool:
@@ -81,11 +82,22 @@ class FrameDelivery:
         self._changed.clear()
         await self._changed.wait()
 
-    def offer(self, frame: LabelFrame) -> None:
-        """Takes a frame; in a live session it replaces the one that waits."""
+    def offer(self, frame: LabelFrame, ahead: Sequence[Blob] = ()) -> None:
+        """Takes a frame; in a live session it replaces the one that waits.
+
+        Args:
+            ahead: blobs that the receiver needs with the frame; they are sent right before it.
+
+        Raises:
+            ValueError: a blob is empty or too large.
+        """
+        for blob in ahead:
+            check_size(blob)
         if self._session.live:
             self._congestion_window.offered(self._clock.monotonic_ms())
         replaced = self._session.window.offer(frame)
+        if ahead:
+            self._ahead[frame.sequence] = tuple(ahead)
         if replaced is not None:
             self._finish(replaced, Fate.SUPERSEDED)
         self.notify()
@@ -148,6 +160,12 @@ class FrameDelivery:
         captured_ns = int(frame.captured_at * 1e9)
         sent_ns = int(self._clock.wall() * 1e9)
         return FrameMessage(frame.sequence, encoded.payload, captured_ns, sent_ns, encoded.key)
+
+    def chunks_ahead(self, sequence: int) -> Iterator[Chunk]:
+        """The blobs to send right before the frame of this number."""
+        for chunk in self._background.ahead(self._ahead.get(sequence, ())):
+            yield chunk
+            self._observer.blob_bytes_sent(len(chunk.data))
 
     def chunks(self) -> Iterator[Chunk]:
         """The parts of blobs to send behind the frame that has just left."""
@@ -216,6 +234,7 @@ class FrameDelivery:
 
     def _finish(self, frame: LabelFrame, fate: Fate) -> None:
         self._rejections_of.pop(frame.sequence, None)
+        self._ahead.pop(frame.sequence, None)
         self._session.finish(frame)
         self._observer.ended(frame, fate)
 

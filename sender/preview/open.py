@@ -25,10 +25,13 @@ _MIN_FPS, _MAX_FPS = 1.0, 240.0
 
 @dataclass(frozen=True, slots=True)
 class PreviewConfig:
-    """Where perception's output is shown."""
+    """Where perception's output is shown, and what the receiver may show."""
 
     preview: str | None = option(
         None, help="show mask, keypoints and depth: window, a video to write (.mp4, .avi, .mkv), or a folder for images"
+    )
+    share_preview: bool = option(
+        False, help="send the receiver a small picture of what the camera sees, once or twice a second, up to 4 kB/s"
     )
 
     def __post_init__(self) -> None:

@@ -6,7 +6,7 @@ The receiver may be absent while the spool has room; the sender may be killed an
 """
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import TypeVar
@@ -77,8 +77,11 @@ class CompleteDelivery:
         """Starts to connect and to send the frames in the spool; does not wait for the receiver."""
         self._task = asyncio.create_task(self._deliver(), name="delivery")
 
-    async def send(self, frame: LabelFrame) -> None:
+    async def send(self, frame: LabelFrame, ahead: Sequence[Blob] = ()) -> None:
         """Takes a frame; waits while the spool is full.
+
+        Args:
+            ahead: blobs that belong to the frame. They are posted, because the spool keeps no blobs.
 
         Raises:
             PeerError: the receiver refuses what we send.
@@ -87,6 +90,8 @@ class CompleteDelivery:
         self._check()
         while not self._spool.has_room:
             await self._until_progress()
+        for blob in ahead:
+            self.post(blob)
         await self._on_disk(self._spool.append, frame)
         self._changed.set()
 

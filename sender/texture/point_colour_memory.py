@@ -54,10 +54,12 @@ class PointColourMemory:
 
     Args:
         region: (2048,) the body region of each point.
+        known_weight: from which a point's colour is known.
     """
 
-    def __init__(self, region: IntArray) -> None:
+    def __init__(self, region: IntArray, known_weight: float = _KNOWN_WEIGHT) -> None:
         self._region = region
+        self._known_weight = known_weight
         self._means = np.zeros((POINTS, 3), np.float32)
         self._weights = np.zeros(POINTS, np.float32)
         self._taken_means = np.zeros((POINTS, 3), np.float32)
@@ -75,7 +77,7 @@ class PointColourMemory:
     @property
     def seen(self) -> BoolArray:
         """(2048,) whether each point's colour is known."""
-        return self._weights >= _KNOWN_WEIGHT
+        return self._weights >= self._known_weight
 
     def add(self, observation: Observation, points: FloatArray, normals: FloatArray, camera: Camera) -> None:
         """Adds one observation.
@@ -90,7 +92,7 @@ class PointColourMemory:
         weights = view_cosine(points, normals, camera) * observation.weight_at(pixels, self._region)
         observed = np.flatnonzero(weights)
         if len(observed):
-            total = _faded(self._weights[observed]) + weights[observed]
+            total = self._faded(self._weights[observed]) + weights[observed]
             difference = observation.colours_at(pixels[observed]) - self._means[observed]
             self._means[observed] += (weights[observed] / total)[:, None] * difference
             self._weights[observed] = total
@@ -133,9 +135,7 @@ class PointColourMemory:
         self._stable_observations = 0 if grows else self._stable_observations + 1
         self._max_share = share if grows else self._max_share
 
-
-def _faded(weights: FloatArray) -> FloatArray:
-    """Weights of earlier observations at a further one; a known point stays known."""
-    return np.asarray(
-        np.maximum((1 - 1 / _MEMORY_OBSERVATIONS) * weights, np.minimum(weights, _KNOWN_WEIGHT)), np.float32
-    )
+    def _faded(self, weights: FloatArray) -> FloatArray:
+        """Weights of earlier observations at a further one; a known point stays known."""
+        faded = (1 - 1 / _MEMORY_OBSERVATIONS) * weights
+        return np.asarray(np.maximum(faded, np.minimum(weights, self._known_weight)), np.float32)

@@ -20,6 +20,8 @@ from sender.texture.point_colour_memory import PointColourMemory
 _OBSERVE_EVERY_FRAMES = 5
 # Longer than the tracker keeps the identity of a lost person.
 _FORGET_AFTER_FRAMES = 300
+# Weight from which a point's colour is known in a picture: no better view of it will come.
+_KNOWN_IN_PICTURE_WEIGHT = 0.2
 
 
 @dataclass(slots=True)
@@ -91,6 +93,22 @@ class TextureStage:
         withdrawn = [(identity, self._empty_update) for identity in self._to_withdraw]
         self._to_withdraw.clear()
         return withdrawn + self._observe(image, camera, observed, people)
+
+    def of_picture(
+        self, image: Image, camera: Camera, observed: Sequence[ObservedPerson], people: Sequence[PersonLabels]
+    ) -> list[tuple[int, bytes]]:
+        """The colours of everybody in a picture of its own, from this view alone; nothing is remembered.
+
+        Everybody has an update, if only an empty one: an earlier picture may have shown somebody of the same identity.
+        Arguments and result as for `update`.
+        """
+        updates = []
+        for person, labels in zip(observed, people, strict=True):
+            memory = PointColourMemory(self._region, _KNOWN_IN_PICTURE_WEIGHT)
+            points, normals = self._posed(labels)
+            memory.add(Observation.of(image, person.crop, person.output), points, normals, camera)
+            updates.append((person.identity, encode(*memory.take())))
+        return updates
 
     def _observe(
         self, image: Image, camera: Camera, observed: Sequence[ObservedPerson], people: Sequence[PersonLabels]

@@ -1,6 +1,6 @@
 import asyncio
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import pytest
@@ -27,8 +27,14 @@ def captured(sequence: int, source: str = "clip.mp4") -> CapturedFrame:
 class FakeSource:
     """Yields its frames, then ends or raises `failure`."""
 
-    def __init__(self, frames: list[CapturedFrame], live: bool = False, failure: Exception | None = None) -> None:
-        self.live, self.frames, self.failure, self.closed = live, frames, failure, False
+    def __init__(
+        self,
+        frames: list[CapturedFrame],
+        live: bool = False,
+        failure: Exception | None = None,
+        stills: bool = False,
+    ) -> None:
+        self.live, self.frames, self.failure, self.stills, self.closed = live, frames, failure, stills, False
 
     def __iter__(self) -> Iterator[CapturedFrame]:
         yield from self.frames
@@ -59,11 +65,13 @@ class FakeLink:
     def __init__(self) -> None:
         self.sent: list[LabelFrame] = []
         self.blobs: list[Blob] = []
+        self.ahead: list[list[Blob]] = []
         self.drained = False
         self.outstanding = 0
 
-    async def send(self, frame: LabelFrame) -> None:
+    async def send(self, frame: LabelFrame, ahead: Sequence[Blob] = ()) -> None:
         self.sent.append(frame)
+        self.ahead.append(list(ahead))
 
     def post(self, blob: Blob) -> None:
         self.blobs.append(blob)
@@ -84,6 +92,9 @@ class FakeTextureStage:
     def update(self, image: object, camera: Camera, observed: object, people: object) -> list[tuple[int, bytes]]:
         self.frames += 1
         return [(7, bytes([self.frames]))] if self.frames % 2 == 0 else []
+
+    def of_picture(self, image: object, camera: Camera, observed: object, people: object) -> list[tuple[int, bytes]]:
+        return [(8, b"seen")]
 
 
 def person() -> PersonLabels:

@@ -1,0 +1,44 @@
+"""Small pictures of what the camera sees, for the people who watch the receiver: `--share-preview`."""
+
+import cv2
+import numpy as np
+
+from common.arrays import Image
+from common.clock import SYSTEM_CLOCK, Clock
+
+LONGEST_SIDE_PX = 160
+MAX_JPEG_BYTES = 3000
+BYTES_PER_S = 4000.0
+_MIN_INTERVAL_S = 0.5
+# Tried in this order until the picture is small enough; noise may be too large at all of them.
+_QUALITIES = (55, 40, 25, 10)
+
+
+class SharedPreview:
+    """Makes a picture as often as a budget of bytes a second permits."""
+
+    def __init__(self, clock: Clock = SYSTEM_CLOCK) -> None:
+        self._clock = clock
+        self._due_s = -float("inf")
+
+    def of(self, image: Image) -> bytes | None:
+        """A frame (H, W, 3) uint8 RGB as a JPEG of at most `MAX_JPEG_BYTES`; None while none is due."""
+        now_s = self._clock.monotonic()
+        if now_s < self._due_s:
+            return None
+        jpeg = small_jpeg(image)
+        self._due_s = now_s + max(_MIN_INTERVAL_S, (len(jpeg) if jpeg else 0) / BYTES_PER_S)
+        return jpeg
+
+
+def small_jpeg(image: Image) -> bytes | None:
+    """A frame (H, W, 3) uint8 RGB scaled down to `LONGEST_SIDE_PX`; None if no quality makes it small enough."""
+    height, width = image.shape[:2]
+    scale = min(LONGEST_SIDE_PX / max(height, width), 1.0)
+    size = max(round(width * scale), 1), max(round(height * scale), 1)
+    small = cv2.cvtColor(cv2.resize(image, size, interpolation=cv2.INTER_AREA), cv2.COLOR_RGB2BGR)
+    for quality in _QUALITIES:
+        encoded, jpeg = cv2.imencode(".jpg", small, (cv2.IMWRITE_JPEG_QUALITY, quality))
+        if encoded and len(jpeg) <= MAX_JPEG_BYTES:
+            return np.asarray(jpeg, np.uint8).tobytes()
+    return None

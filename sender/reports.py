@@ -1,0 +1,37 @@
+"""The sender's reports about itself, which its link sends behind frames."""
+
+from common.clock import SYSTEM_CLOCK, Clock
+from common.wire.report import MAX_CAPACITY_BPS, MAX_TIME_MS, REPORTED_STAGES, SenderReport
+from sender.metrics import SenderMetrics
+from sender.rate.controller import RateController
+
+_INTERVAL_S = 1.0
+
+
+class Reporter:
+    """Composes a report once a second at most.
+
+    Args:
+        rate: knows the link.
+        metrics: know the stages.
+    """
+
+    def __init__(self, rate: RateController, metrics: SenderMetrics, clock: Clock = SYSTEM_CLOCK) -> None:
+        self._rate = rate
+        self._metrics = metrics
+        self._clock = clock
+        self._last_s = -float("inf")
+
+    def due(self) -> SenderReport | None:
+        """The report to send now; None within a second of the last one."""
+        now_s = self._clock.monotonic()
+        if now_s - self._last_s < _INTERVAL_S:
+            return None
+        self._last_s = now_s
+        state, means_ms = self._rate.state, self._metrics.take_stage_means_ms()
+        return SenderReport(
+            capacity_bps=min(max(round(state.capacity.bps), 1), MAX_CAPACITY_BPS) if state.capacity.bps else None,
+            round_trip_ms=None if state.delay_ms is None else min(state.delay_ms, MAX_TIME_MS),
+            # An idle source waits in `capture` for hours.
+            stages_ms={stage: min(means_ms[stage], MAX_TIME_MS) for stage in REPORTED_STAGES if stage in means_ms},
+        )
