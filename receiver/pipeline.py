@@ -150,10 +150,8 @@ class ReceiverPipeline:
         self._metrics.blob_bytes_received(len(blob.data))
         if blob.kind == PREVIEW:
             self._take_preview(session, blob)
-        elif blob.kind == COLOURS:
-            self._take_colours(session, blob)
         else:
-            raise MalformedPacket("its kind is unknown")
+            self._take_colours(session, blob)
 
     def _take_preview(self, session: Session, blob: Blob) -> None:
         if len(blob.data) > MAX_PREVIEW_BYTES:
@@ -164,11 +162,9 @@ class ReceiverPipeline:
         self._observer.preview_received(self._sessions[session.session_id].writer.number, blob.data)
 
     def _take_colours(self, session: Session, blob: Blob) -> None:
-        if blob.key >= IDENTITIES:
-            raise MalformedPacket(f"colours of person {blob.key}; identities end at {IDENTITIES - 1}")
         state = self._sessions[session.session_id]
         # A new mapping: a request in the engine refers to the old one.
-        state.colours = {**state.colours, blob.key: decode_colours(blob.data)}
+        state.colours = {**state.colours, blob.key: received_colours(blob)}
 
     def on_unused(self, session: Session, frame: FrameMessage | None) -> None:
         """Counts a message that is not reconstructed: a duplicate, or (None) one that is not readable."""
@@ -357,6 +353,19 @@ def age_and_error_ms(now_s: float, captured_at: float, clock: SenderClock | None
     age_s = now_s - (clock.offset_s if clock else 0.0) - captured_at
     age_ms = age_s * 1e3 if abs(age_s) <= _MAX_AGE_S else None
     return age_ms, clock.error_s * 1e3 if clock and clock.error_s <= _MAX_AGE_S else None
+
+
+def received_colours(blob: Blob) -> PointColours:
+    """The colours of a person's surface points in a blob, whose key is the person's identity.
+
+    Raises:
+        MalformedPacket: it is of another kind, does not decode, or its identity is out of range.
+    """
+    if blob.kind != COLOURS:
+        raise MalformedPacket("its kind is unknown")
+    if blob.key >= IDENTITIES:
+        raise MalformedPacket(f"colours of person {blob.key}; identities end at {IDENTITIES - 1}")
+    return decode_colours(blob.data)
 
 
 def _account_and_session(session: Session) -> tuple[Hashable, Hashable]:

@@ -1,0 +1,186 @@
+"""Cameras of browsers: each has a sender process, whose frames are published like those of any sender.
+
+browser ─ JPEG ─→ sender process ─ internal link ─→ receiver's pipeline
+"""
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+
+from common.clock import SYSTEM_CLOCK, Clock
+from common.errors import OutputError
+from common.wire.pictures import PictureHeader, PictureRefused
+from receiver.link.session import FrameHandler
+from receiver.web.children.config import ChildrenConfig
+from receiver.web.children.picture_socket import PictureSocket
+from receiver.web.children.sender_child import SENDER, ChildEnded, SenderChild
+from receiver.web.pictures import PicturesUnavailable
+
+logger = logging.getLogger(__name__)
+
+CAMERA_NAME = "browser camera"
+"""Sender and source of these sessions."""
+
+_START_TIMEOUT_S = 60.0
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Frame:
+    """A frame on its way; `taken` is whether the sender process took it."""
+
+    jpeg: bytes
+    taken: asyncio.Future[bool]
+
+
+class ChildCamera:
+    """The sender process of one browser's camera; open it with `ChildCameras.open`.
+
+    Args:
+        handler: takes its frames.
+        command: starts a sender.
+    """
+
+    def __init__(self, handler: FrameHandler, *, command: Sequence[str] = SENDER, clock: Clock = SYSTEM_CLOCK) -> None:
+        self._child = SenderChild(
+            CAMERA_NAME,
+            "socket+live",
+            handler,
+            on_end=self._on_end,
+            restarts=False,
+            command=command,
+            clock=clock,
+        )
+        self._newest: _Frame | None = None
+        self._changed = asyncio.Event()
+        self._ended = False
+        self._sending: asyncio.Task[None] | None = None
+
+    async def start(self) -> None:
+        """Starts the process, and waits until it takes frames.
+
+        Raises:
+            ChildEnded: it has ended.
+            OutputError: it cannot be started.
+        """
+        await self._child.start()
+        await self._child.ready()
+        self._sending = asyncio.create_task(self._send_frames(), name="browser camera")
+
+    async def push(self, jpeg: bytes) -> bool:
+        """Gives the newest frame to the process; a frame that still waits is dropped for it.
+
+        Returns:
+            Whether the process took the frame; otherwise a newer one came first, or it is no readable picture.
+
+        Raises:
+            PicturesUnavailable: the process has ended; the browser has to begin again.
+        """
+        if self._ended:
+            raise PicturesUnavailable("the process of this camera has ended: begin again")
+        frame = _Frame(jpeg, asyncio.get_running_loop().create_future())
+        replaced, self._newest = self._newest, frame
+        if replaced is not None:
+            _settle(replaced, False)
+        self._changed.set()
+        return await frame.taken
+
+    async def close(self) -> None:
+        """Ends the process and its session: the browser has left."""
+        self._on_end()
+        if self._sending is not None:
+            self._sending.cancel()
+            await asyncio.gather(self._sending, return_exceptions=True)
+        await self._child.close()
+
+    async def _send_frames(self) -> None:
+        try:
+            async with PictureSocket(self._child.socket_path) as connection:
+                while True:
+                    await self._changed.wait()
+                    self._changed.clear()
+                    frame, self._newest = self._newest, None
+                    if frame is not None:
+                        await self._send(connection, frame)
+        except ChildEnded:
+            self._on_end()
+
+    async def _send(self, connection: PictureSocket, frame: _Frame) -> None:
+        try:
+            answer = await connection.send(PictureHeader(CAMERA_NAME), frame.jpeg)
+        except BaseException:
+            _fail(frame)
+            raise
+        if isinstance(answer, PictureRefused):
+            logger.info("a frame of a browser's camera was refused: %s", answer.reason)
+        _settle(frame, not isinstance(answer, PictureRefused))
+
+    def _on_end(self) -> None:
+        self._ended = True
+        frame, self._newest = self._newest, None
+        if frame is not None:
+            _fail(frame)
+
+
+def _settle(frame: _Frame, taken: bool) -> None:
+    if not frame.taken.done():
+        frame.taken.set_result(taken)
+
+
+def _fail(frame: _Frame) -> None:
+    if not frame.taken.done():
+        frame.taken.set_exception(PicturesUnavailable("the process of this camera has ended: begin again"))
+
+
+class ChildCameras:
+    """The cameras of all browsers.
+
+    Args:
+        handler: the receiver's pipeline.
+        command: starts a sender.
+    """
+
+    def __init__(
+        self,
+        handler: FrameHandler,
+        config: ChildrenConfig | None = None,
+        *,
+        command: Sequence[str] = SENDER,
+        clock: Clock = SYSTEM_CLOCK,
+    ) -> None:
+        self._handler = handler
+        self._limit = (config or ChildrenConfig()).max_browser_cameras
+        self._command = command
+        self._clock = clock
+        self._open: set[ChildCamera] = set()
+        self._closed = False
+
+    @asynccontextmanager
+    async def open(self) -> AsyncIterator[ChildCamera]:
+        """A camera, for the time of an `async with` block.
+
+        Raises:
+            PicturesUnavailable: there are too many, or the process cannot be started.
+        """
+        if self._closed or len(self._open) >= self._limit:
+            raise PicturesUnavailable(f"{len(self._open)} cameras of browsers are in use: wait until one is free")
+        camera = ChildCamera(self._handler, command=self._command, clock=self._clock)
+        self._open.add(camera)
+        try:
+            try:
+                async with asyncio.timeout(_START_TIMEOUT_S):
+                    await camera.start()
+            except (ChildEnded, OutputError, TimeoutError) as error:
+                raise PicturesUnavailable("the process for this camera cannot be started: try again later") from error
+            yield camera
+        finally:
+            try:
+                await camera.close()
+            finally:
+                self._open.discard(camera)
+
+    async def close(self) -> None:
+        """Ends all cameras."""
+        self._closed = True
+        await asyncio.gather(*(camera.close() for camera in self._open))

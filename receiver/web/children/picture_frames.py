@@ -1,0 +1,100 @@
+"""Takes the frames of the sender process for pictures, and gives each to the job that waits for it."""
+
+import asyncio
+from dataclasses import dataclass
+from typing import Self
+
+from common.blobs import Blob
+from common.frames import LabelFrame
+from common.texture.point_colours import PointColours
+from common.wire.convert import FrameMessage
+from receiver.link.session import Session
+from receiver.pipeline import received_colours
+
+
+@dataclass(frozen=True, slots=True)
+class PictureLabels:
+    """What has arrived of one picture.
+
+    Args:
+        colours: of its people, by identity.
+        payload_bytes: size of the packet.
+        session: the sender's; its report may still come.
+    """
+
+    frame: LabelFrame
+    colours: dict[int, PointColours]
+    payload_bytes: int
+    session: Session
+
+
+class PictureFrames:
+    """A `FrameHandler` that publishes nothing: a frame goes to the job that expects its source, or nowhere.
+
+    The sender sends the colours of a picture's people ahead of their frame, under identities that the next 255 people
+    do not have.
+    """
+
+    def __init__(self) -> None:
+        self._expected: dict[str, asyncio.Future[PictureLabels]] = {}
+        self._colours: dict[int, PointColours] = {}
+        self.arrived = 0
+
+    def expect(self, name: str) -> "Expectation":
+        """Announces a picture, for the time of a `with` block."""
+        return Expectation(self._expected, name)
+
+    def fail(self, error: Exception) -> None:
+        """Ends all waiting for frames: the sender has ended."""
+        for labels in self._expected.values():
+            if not labels.done():
+                labels.set_exception(error)
+                # A job that is about to send its picture will not ask.
+                labels.exception()
+
+    async def on_session(self, session: Session) -> None:
+        self._colours.clear()
+
+    async def on_frame(self, session: Session, frame: FrameMessage) -> None:
+        """Decodes a frame; it is acknowledged at once, so that the pictures behind it do not wait.
+
+        Raises:
+            WireError: the packet must not be used.
+        """
+        labels = session.decode(frame).frame
+        self.arrived += 1
+        identities = [person.identity for person in labels.people]
+        colours = {each: self._colours.pop(each) for each in identities if each in self._colours}
+        expected = self._expected.get(labels.source)
+        if expected is not None and not expected.done():
+            expected.set_result(PictureLabels(labels, colours, len(frame.payload), session))
+
+    def on_blob(self, session: Session, blob: Blob) -> None:
+        """Keeps colours for their frame.
+
+        Raises:
+            MalformedPacket: the blob is of another kind, does not decode, or its identity is out of range.
+        """
+        self._colours[blob.key] = received_colours(blob)
+
+    def on_unused(self, session: Session, frame: FrameMessage | None) -> None:
+        """A duplicate, or what is not readable, belongs to nobody."""
+
+    async def on_session_end(self, session: Session) -> None:
+        """The jobs are told by the end of the process."""
+
+
+class Expectation:
+    """One job's place among those that wait for frames."""
+
+    def __init__(self, expected: dict[str, asyncio.Future[PictureLabels]], name: str) -> None:
+        self._expected = expected
+        self.name = name
+        self.labels: asyncio.Future[PictureLabels] = asyncio.get_running_loop().create_future()
+
+    def __enter__(self) -> Self:
+        self._expected[self.name] = self.labels
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        del self._expected[self.name]

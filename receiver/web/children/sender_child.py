@@ -1,0 +1,209 @@
+"""A `sender` process of the receiver's own, for pictures and cameras that come over the web.
+
+    picture ─→ Unix socket ─→ sender process ─→ internal link ─→ frame handler
+
+The receiver does not import the sender: it starts it as its users do, and it ends with the receiver.
+"""
+
+import asyncio
+import contextlib
+import logging
+import os
+import shutil
+import sys
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+from common.clock import SYSTEM_CLOCK, Clock
+from common.io.addresses import Address
+from receiver.link.session import FrameHandler
+from receiver.web.children import tethered
+from receiver.web.children.internal_link import InternalLink
+
+logger = logging.getLogger(__name__)
+
+SENDER = (sys.executable, "-m", "sender")
+"""The command of a child, before its flags."""
+
+# Seconds before each further start; the last one repeats. A process that lasted longer was no failed start.
+BACKOFF_S = (0.5, 1.0, 2.0, 5.0, 10.0, 30.0)
+_LASTED_S = 60.0
+_END_TIMEOUT_S = 5.0
+_MAX_LINE_BYTES = 16_384
+# The packages lie side by side, wherever this one is installed.
+_PACKAGES = Path(__file__).parents[3]
+_OPTIONS_PREFIX = "BODYWIRE_SENDER_"
+
+
+class ChildEnded(Exception):
+    """The sender process has ended, or cannot be started."""
+
+
+class SenderChild:
+    """Starts a sender, watches it, starts it again when it ends, and ends it with the receiver.
+
+    Args:
+        name: of the sender: letters and spaces.
+        source: `socket` for pictures, `socket+live` for a camera.
+        handler: takes its frames.
+        flags: further flags of the sender.
+        on_end: called when the process has ended.
+        restarts: whether another one is started then.
+        command: what is run, before the flags.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        source: str,
+        handler: FrameHandler,
+        *,
+        flags: Sequence[str] = (),
+        on_end: Callable[[], None] = lambda: None,
+        restarts: bool = True,
+        command: Sequence[str] = SENDER,
+        clock: Clock = SYSTEM_CLOCK,
+    ) -> None:
+        self._name = name
+        self._handler = handler
+        self._on_end = on_end
+        self._restarts = restarts
+        self._clock = clock
+        # Only this user may enter it.
+        self._folder = Path(tempfile.mkdtemp(prefix="bodywire-"))
+        self.socket_path = self._folder / "pictures.sock"
+        self._command = (*command, "--camera", f"{source}:{self.socket_path}", "--log-level", "warning", *flags)
+        self._link: InternalLink | None = None
+        self._process: asyncio.subprocess.Process | None = None
+        self._supervision: asyncio.Task[None] | None = None
+        self._connected = self._ended = False
+        self._waiting: set[asyncio.Future[None]] = set()
+
+    async def start(self) -> None:
+        """Starts the process, without waiting until it is ready.
+
+        Raises:
+            OutputError: no port of the loopback is free, or the folder cannot be written.
+        """
+        self._link = InternalLink(self._name, self._handler, self._folder, self._on_connected)
+        address = await self._link.start()
+        self._supervision = asyncio.create_task(self._supervise(address), name=f"sender for {self._name}")
+
+    async def ready(self) -> None:
+        """Waits until the sender takes pictures.
+
+        Raises:
+            ChildEnded: it has ended while this waited, or has ended for good.
+        """
+        if self._ended:
+            raise ChildEnded("the sender process has ended")
+        if self._connected:
+            return
+        connected = asyncio.get_running_loop().create_future()
+        self._waiting.add(connected)
+        try:
+            await connected
+        finally:
+            self._waiting.discard(connected)
+
+    def kill(self) -> None:
+        """Ends the process at once, because it does not answer."""
+        if self._process is not None and self._process.returncode is None:
+            self._process.kill()
+
+    async def close(self) -> None:
+        """Ends the process and its sessions, and removes its files."""
+        self._ended = True
+        if self._supervision is not None:
+            self._supervision.cancel()
+            await asyncio.gather(self._supervision, return_exceptions=True)
+        self._fail_waiting()
+        if self._link is not None:
+            await self._link.stop()
+        shutil.rmtree(self._folder, ignore_errors=True)
+
+    async def _supervise(self, address: Address) -> None:
+        failed_starts = 0
+        while True:
+            began_s = self._clock.monotonic()
+            reason = await self._run(address)
+            self._connected = False
+            self._ended = not self._restarts
+            self._fail_waiting()
+            self._on_end()
+            if self._ended:
+                logger.warning("the sender process for %s ended (%s)", self._name, reason)
+                return
+            failed_starts = 0 if self._clock.monotonic() - began_s >= _LASTED_S else failed_starts + 1
+            delay_s = BACKOFF_S[min(failed_starts, len(BACKOFF_S)) - 1] if failed_starts else BACKOFF_S[0]
+            logger.warning("the sender process for %s ended (%s); next start in %g s", self._name, reason, delay_s)
+            await asyncio.sleep(delay_s)
+
+    async def _run(self, address: Address) -> str:
+        """Runs one process to its end; returns how it ended."""
+        assert self._link is not None
+        flags = ("--peer", str(address), "--token-file", str(self._link.token_file))
+        try:
+            self._process = process = await asyncio.create_subprocess_exec(
+                *(sys.executable, "-I", "-S", tethered.__file__, str(os.getpid())),
+                *(*self._command, *flags),
+                stdin=asyncio.subprocess.DEVNULL,
+                stdout=asyncio.subprocess.DEVNULL,
+                stderr=asyncio.subprocess.PIPE,
+                limit=_MAX_LINE_BYTES,
+                # Not where the receiver was started: Python would look there for modules.
+                cwd=self._folder,
+                env=_environment(os.environ),
+            )
+        except OSError as error:
+            return error.strerror or str(error)
+        try:
+            await self._log_lines(process)
+            return f"exit code {await process.wait()}"
+        finally:
+            await _end(process)
+
+    async def _log_lines(self, process: asyncio.subprocess.Process) -> None:
+        assert process.stderr is not None
+        while True:
+            try:
+                line = await process.stderr.readline()
+            except ValueError:
+                # Longer than the limit; what is left of it is dropped.
+                continue
+            if not line:
+                return
+            logger.warning("%s: %s", self._name, line.decode(errors="replace").rstrip())
+
+    def _on_connected(self) -> None:
+        self._connected = True
+        for waiting in self._waiting:
+            if not waiting.done():
+                waiting.set_result(None)
+
+    def _fail_waiting(self) -> None:
+        for waiting in self._waiting:
+            if not waiting.done():
+                waiting.set_exception(ChildEnded("the sender process has ended"))
+
+
+def _environment(environment: Mapping[str, str]) -> dict[str, str]:
+    """The child's: without the options of a sender that the user runs, and with the packages of this receiver."""
+    kept = {name: value for name, value in environment.items() if not name.startswith(_OPTIONS_PREFIX)}
+    paths = [str(_PACKAGES), *filter(None, [environment.get("PYTHONPATH")])]
+    return kept | {"PYTHONPATH": os.pathsep.join(paths)}
+
+
+async def _end(process: asyncio.subprocess.Process) -> None:
+    """Ends a process: politely, then at once."""
+    if process.returncode is not None:
+        return
+    with contextlib.suppress(ProcessLookupError):
+        process.terminate()
+        try:
+            async with asyncio.timeout(_END_TIMEOUT_S):
+                await process.wait()
+        except TimeoutError:
+            process.kill()
+            await process.wait()
