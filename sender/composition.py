@@ -298,7 +298,7 @@ def compose(config: SenderConfig) -> Iterator[Sender]:
             RatedEncoder(FrameCodec(networks, progressive=not source.stills), Importance.load(), rate, metrics),
             observer=Observers(account, outstanding, status),
             pacer=rate,
-            report=Reporter(rate, metrics).due,
+            report=Reporter(rate, metrics, stills=source.stills).due,
             transport=transport,
         )
         delivery = link if spool is None else CompleteDelivery(link, spool, outstanding)

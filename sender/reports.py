@@ -6,26 +6,32 @@ from sender.metrics import SenderMetrics
 from sender.rate.controller import RateController
 
 _INTERVAL_S = 1.0
+# So that each picture comes with its own times.
+_STILLS_INTERVAL_S = 0.0
 
 
 class Reporter:
-    """Composes a report once a second at most.
+    """Composes a report once a second at most, or behind every picture.
 
     Args:
         rate: knows the link.
         metrics: know the stages.
+        stills: whether the frames are pictures of their own.
     """
 
-    def __init__(self, rate: RateController, metrics: SenderMetrics, clock: Clock = SYSTEM_CLOCK) -> None:
+    def __init__(
+        self, rate: RateController, metrics: SenderMetrics, *, stills: bool = False, clock: Clock = SYSTEM_CLOCK
+    ) -> None:
         self._rate = rate
         self._metrics = metrics
+        self._interval_s = _STILLS_INTERVAL_S if stills else _INTERVAL_S
         self._clock = clock
         self._last_s = -float("inf")
 
     def due(self) -> SenderReport | None:
-        """The report to send now; None within a second of the last one."""
+        """The report to send now; None if the last one was not long enough ago."""
         now_s = self._clock.monotonic()
-        if now_s - self._last_s < _INTERVAL_S:
+        if now_s - self._last_s < self._interval_s:
             return None
         self._last_s = now_s
         state, means_ms = self._rate.state, self._metrics.take_stage_means_ms()

@@ -120,6 +120,9 @@ class PictureService:
             await _refuse(reader, writer, f"the message was not complete after {_MESSAGE_TIMEOUT_S:g} s")
         except (OSError, asyncio.IncompleteReadError) as error:
             logger.info("a connection with pictures broke: %s", error)
+        except asyncio.CancelledError:
+            # The sender stops. Until Python 3.12, asyncio reports a connection whose task is cancelled as an error.
+            pass
         finally:
             self._connections -= 1
             writer.close()

@@ -1,0 +1,90 @@
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from common.errors import MalformedPacket
+from common.frames import MAX_CAPTURED_AT_S
+from common.wire.pictures import (
+    ANSWER_PREFIX,
+    MAX_HEADER_BYTES,
+    MAX_IMAGE_BYTES,
+    MESSAGE_PREFIX,
+    PictureAccepted,
+    PictureHeader,
+    PictureRefused,
+    check_sizes,
+    decode_answer,
+    decode_header,
+    encode_answer,
+    encode_picture,
+)
+
+_names = st.text(st.characters(categories=["L", "N", "P"]), min_size=1, max_size=50)
+_headers = st.builds(
+    PictureHeader,
+    st.none() | _names,
+    st.none() | st.floats(0, MAX_CAPTURED_AT_S),
+    st.none() | st.floats(1.0, 10_000.0),
+)
+
+
+@given(_headers, st.binary(min_size=1, max_size=100))
+def test_messages_round_trip(header: PictureHeader, image: bytes) -> None:
+    message = encode_picture(header, image)
+    header_bytes, image_bytes = MESSAGE_PREFIX.unpack_from(message)
+    check_sizes(header_bytes, image_bytes)
+    start = MESSAGE_PREFIX.size + header_bytes
+    assert decode_header(message[MESSAGE_PREFIX.size : start]) == header
+    assert message[start:] == image and len(image) == image_bytes
+
+
+@pytest.mark.parametrize("answer", [PictureAccepted("a", 3, 2), PictureRefused("it is no picture")])
+def test_answers_round_trip(answer: PictureAccepted | PictureRefused) -> None:
+    data = encode_answer(answer)
+    assert ANSWER_PREFIX.unpack_from(data) == (len(data) - ANSWER_PREFIX.size,)
+    assert decode_answer(data[ANSWER_PREFIX.size :]) == answer
+
+
+@pytest.mark.parametrize(
+    ("header", "reason"),
+    [
+        (b"no JSON", "the header is no JSON"),
+        (b"[" * 4000, "the header is no JSON"),
+        (b"\xff\xfe", "the header is no JSON"),
+        (b"[]", "the header is no JSON object"),
+        (b'{"focal": 3}', "unknown field; it may have captured_at, focal_px, name"),
+        (b'{"name": 3}', "name is no printable text"),
+        (b'{"name": "two\\nlines"}', "name is no printable text"),
+        (b'{"name": "\\ud800"}', "name is no printable text"),
+        (b'{"name": ""}', "name has 1 to 200 bytes"),
+        (json.dumps({"name": "ü" * 101}).encode(), "name has 1 to 200 bytes, not 202"),
+        (b'{"captured_at": "now"}', "captured_at is no number"),
+        (b'{"captured_at": -1}', "captured_at is no number"),
+        (b'{"captured_at": 1e300}', "captured_at is no number"),
+        (b'{"captured_at": true}', "captured_at is no number"),
+        (b'{"focal_px": NaN}', "focal_px is no number"),
+        (b'{"focal_px": ' + b"9" * 1000 + b"}", "focal_px is no number"),
+        (b'{"focal_px": 0}', "focal_px is no number"),
+    ],
+)
+def test_header_that_makes_no_sense_is_refused(header: bytes, reason: str) -> None:
+    with pytest.raises(MalformedPacket, match=reason):
+        decode_header(header)
+
+
+@pytest.mark.parametrize(
+    "sizes", [(0, 1), (1, 1), (MAX_HEADER_BYTES + 1, 1), (2, 0), (2, MAX_IMAGE_BYTES + 1), (2**32 - 1, 2**32 - 1)]
+)
+def test_sizes_out_of_range_are_refused(sizes: tuple[int, int]) -> None:
+    with pytest.raises(MalformedPacket):
+        check_sizes(*sizes)
+
+
+@pytest.mark.parametrize(
+    "answer", [b"", b"3", b"{}", b'{"accepted": true}', b'{"accepted": true, "source": "a", "width": {}, "height": 1}']
+)
+def test_answer_that_makes_no_sense_is_refused(answer: bytes) -> None:
+    with pytest.raises(MalformedPacket):
+        decode_answer(answer)

@@ -1,0 +1,47 @@
+import math
+
+import pytest
+
+from common.errors import MalformedPacket
+from common.wire import semantic_link_pb2 as pb
+from common.wire.convert import decode_client, encode_client
+from common.wire.report import MAX_TIME_MS, REPORTED_STAGES, SenderReport
+
+FULL = SenderReport(3_000_000, 12.5, {stage: 10.0 + index for index, stage in enumerate(REPORTED_STAGES)})
+
+
+def test_report_costs_tens_of_bytes() -> None:
+    assert len(encode_client(FULL)) <= 40
+    assert decode_client(encode_client(FULL)) == FULL
+
+
+def test_what_is_unknown_is_left_out() -> None:
+    assert decode_client(encode_client(SenderReport())) == SenderReport(None, None, {})
+    # Shorter than the resolution, but not unknown.
+    assert decode_client(encode_client(SenderReport(stages_ms={"codec": 0.0}))) == SenderReport(
+        stages_ms={"codec": 0.001}
+    )
+
+
+@pytest.mark.parametrize(
+    ("capacity_bps", "round_trip_ms", "stages_ms"),
+    [
+        (0, None, {}),
+        (10**12 + 1, None, {}),
+        (None, -1.0, {}),
+        (None, math.nan, {}),
+        (None, math.inf, {}),
+        (None, None, {"perception": 2 * MAX_TIME_MS}),
+        (None, None, {"lunch": 1.0}),
+    ],
+)
+def test_report_out_of_range_is_refused(
+    capacity_bps: int | None, round_trip_ms: float | None, stages_ms: dict[str, float]
+) -> None:
+    with pytest.raises(MalformedPacket):
+        SenderReport(capacity_bps, round_trip_ms, stages_ms)
+
+
+def test_absurd_capacity_from_the_wire_is_refused() -> None:
+    with pytest.raises(MalformedPacket):
+        decode_client(pb.ClientMessage(report=pb.SenderReport(capacity_bps=2**60)).SerializeToString())

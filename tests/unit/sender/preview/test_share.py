@@ -1,0 +1,44 @@
+import cv2
+import numpy as np
+import pytest
+
+from common.blobs import MAX_PREVIEW_BYTES
+from common.clock import Clock
+from sender.preview.share import BYTES_PER_S, LONGEST_SIDE_PX, MAX_JPEG_BYTES, SharedPreview, small_jpeg
+
+
+def gradient(height: int, width: int) -> np.ndarray:
+    image = np.zeros((height, width, 3), np.uint8)
+    image[..., 0] = np.linspace(0, 255, width)
+    image[..., 2] = 40
+    return image
+
+
+@pytest.mark.parametrize(("height", "width"), [(480, 640), (1280, 720), (10, 6000), (7, 5)])
+def test_preview_is_a_small_picture_of_the_frame(height: int, width: int) -> None:
+    jpeg = small_jpeg(gradient(height, width))
+    assert jpeg is not None and jpeg.startswith(b"\xff\xd8\xff") and jpeg.endswith(b"\xff\xd9")
+    assert len(jpeg) <= MAX_JPEG_BYTES <= MAX_PREVIEW_BYTES
+    small = cv2.imdecode(np.frombuffer(jpeg, np.uint8), cv2.IMREAD_COLOR)[..., ::-1]
+    assert max(small.shape[:2]) == min(LONGEST_SIDE_PX, max(height, width))
+    # Red rises from left to right; blue is the same everywhere.
+    assert small[:, -1, 0].mean() > small[:, 0, 0].mean() + 150
+    assert abs(small[..., 2].mean() - 40) < 12
+
+
+def test_noise_keeps_to_the_limit() -> None:
+    jpeg = small_jpeg(np.random.default_rng(1).integers(0, 256, (160, 160, 3), np.uint8))
+    assert jpeg is None or len(jpeg) <= MAX_JPEG_BYTES
+
+
+def test_budget_of_bytes_a_second() -> None:
+    now_s = 0.0
+    preview = SharedPreview(Clock(monotonic=lambda: now_s, wall=lambda: 0.0))
+    image = np.random.default_rng(1).integers(90, 160, (480, 640, 3), np.uint8)
+    sent: list[int] = []
+    for tick in range(300):
+        now_s = tick / 30
+        jpeg = preview.of(image)
+        sent += [len(jpeg)] if jpeg else []
+    assert 8 <= len(sent) <= 20
+    assert sum(sent) <= 10 * BYTES_PER_S + MAX_JPEG_BYTES
