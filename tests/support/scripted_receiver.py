@@ -3,6 +3,7 @@
 import asyncio
 import random
 from collections import deque
+from collections.abc import Callable
 
 from common.frames import LabelFrame
 from common.io.addresses import Address
@@ -18,6 +19,7 @@ from common.wire.convert import (
     decode_client,
     encode_server,
 )
+from common.wire.report import SenderReport
 from common.wire.stream import StreamBroken
 from sender.congestion.packet_train import PacketTrainSample
 from sender.congestion.samples import LinkSample
@@ -141,6 +143,7 @@ class ClientFixture:
         live: bool,
         heartbeat_interval_ms: float = 60_000.0,
         connect_timeout: float = 1.0,
+        report: Callable[[], SenderReport | None] = lambda: None,
     ) -> None:
         self.receiver = receiver
         self.codec = CountingCodec()
@@ -153,6 +156,7 @@ class ClientFixture:
             Hello(SESSION, "test", 1, MODEL, live, session_secret=SECRET),
             self.codec,
             observer=self.observer,
+            report=report,
             rng=random.Random(1),
             transport=receiver,
         )

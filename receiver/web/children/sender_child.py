@@ -77,7 +77,10 @@ class SenderChild:
         self._link: InternalLink | None = None
         self._process: asyncio.subprocess.Process | None = None
         self._supervision: asyncio.Task[None] | None = None
-        self._connected = self._ended = False
+        self._number = 0
+        # Whether the process takes pictures now, and whether it ever did.
+        self._connected = self._started = False
+        self._ended = False
         self._waiting: set[asyncio.Future[None]] = set()
 
     async def start(self) -> None:
@@ -90,25 +93,32 @@ class SenderChild:
         address = await self._link.start()
         self._supervision = asyncio.create_task(self._supervise(address), name=f"sender for {self._name}")
 
-    async def ready(self) -> None:
-        """Waits until the sender takes pictures.
+    async def ready(self) -> int:
+        """Waits until a process takes pictures; returns its number.
 
         Raises:
-            ChildEnded: it has ended while this waited, or has ended for good.
+            ChildEnded: it has ended before it could, or the last one has ended.
         """
         if self._ended:
             raise ChildEnded("the sender process has ended")
         if self._connected:
-            return
+            return self._number
         connected = asyncio.get_running_loop().create_future()
         self._waiting.add(connected)
         try:
             await connected
         finally:
             self._waiting.discard(connected)
+        return self._number
+
+    def lost(self, number: int) -> None:
+        """Notes that the process of this number takes no pictures any more; `ready` waits for the next one."""
+        if number == self._number:
+            self._connected = False
 
     def kill(self) -> None:
-        """Ends the process at once, because it does not answer."""
+        """Ends the process at once, because it does not answer; `ready` waits for the next one."""
+        self.lost(self._number)
         if self._process is not None and self._process.returncode is None:
             self._process.kill()
 
@@ -127,10 +137,13 @@ class SenderChild:
         failed_starts = 0
         while True:
             began_s = self._clock.monotonic()
+            self._number += 1
+            self._started = False
             reason = await self._run(address)
             self._connected = False
             self._ended = not self._restarts
-            self._fail_waiting()
+            if self._ended or not self._started:
+                self._fail_waiting()
             self._on_end()
             if self._ended:
                 logger.warning("the sender process for %s ended (%s)", self._name, reason)
@@ -177,7 +190,7 @@ class SenderChild:
             logger.warning("%s: %s", self._name, line.decode(errors="replace").rstrip())
 
     def _on_connected(self) -> None:
-        self._connected = True
+        self._connected = self._started = True
         for waiting in self._waiting:
             if not waiting.done():
                 waiting.set_result(None)

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 import pytest
 
-from common.blobs import COLOURS, Blob
+from common.blobs import COLOURS, PREVIEW, Blob
 from common.clock import Clock
 from common.errors import PeerError, SourceError
 from common.frames import Camera, LabelFrame, PersonLabels
@@ -252,3 +252,43 @@ async def test_colours_are_posted_and_new_source_resets_texture_stage() -> None:
     await pipeline_of(FakeSource(frames), FakeStage(), link, texture_stage=texture_stage).run(asyncio.Event())
     assert link.blobs == [Blob(COLOURS, 7, bytes([number])) for number in (2, 4, 6)]
     assert texture_stage.resets == 2
+
+
+def still(sequence: int) -> CapturedFrame:
+    return captured(sequence, f"{sequence}.jpg")
+
+
+async def test_colours_of_a_picture_are_sent_ahead_of_it() -> None:
+    link, texture_stage = FakeLink(), FakeTextureStage()
+    source = FakeSource([still(0), still(1)], stills=True)
+    await pipeline_of(source, FakeStage(), link, texture_stage=texture_stage).run(asyncio.Event())
+    assert link.ahead == [[Blob(COLOURS, 8, b"seen")]] * 2
+    assert link.blobs == [] and texture_stage.frames == 0
+
+
+async def test_pictures_are_not_skipped_when_a_spool_is_resumed() -> None:
+    """Sequence numbers of earlier runs belong to other pictures."""
+    link = FakeLink()
+    pipeline = pipeline_of(FakeSource([still(0), still(1)], stills=True), FakeStage(), link, first_sequence=5)
+    assert pipeline.finished
+    await pipeline.run(asyncio.Event())
+    assert [(frame.sequence, frame.source) for frame in link.sent] == [(5, "0.jpg"), (6, "1.jpg")]
+
+
+class FakeSharedPreview:
+    """Has a picture of every second frame."""
+
+    def __init__(self) -> None:
+        self.asked = 0
+
+    def of(self, image: object) -> bytes | None:
+        self.asked += 1
+        return b"small" if self.asked % 2 else None
+
+
+async def test_shared_preview_is_posted_when_it_is_due() -> None:
+    link = FakeLink()
+    source = FakeSource([captured(index) for index in range(4)])
+    await pipeline_of(source, FakeStage(), link, shared_preview=FakeSharedPreview()).run(asyncio.Event())
+    assert link.blobs == [Blob(PREVIEW, 0, b"small")] * 2
+    assert link.ahead == [[]] * 4

@@ -36,6 +36,7 @@ from common.wire.convert import (
     encode_client,
     encode_server,
 )
+from common.wire.report import REPORTED_STAGES, SenderReport
 from common.wire.stream import StreamBroken
 from tests.netlab.hostile_packets import hostile_answers, hostile_messages
 
@@ -71,6 +72,14 @@ _welcomes = st.builds(
     window=st.integers(1, MAX_WINDOW),
     resumed=st.booleans(),
     decodable_from=_optional_sequences,
+    takes_reports=st.booleans(),
+)
+_reported_ms = st.integers(1, 2**32 - 1).map(lambda time_us: time_us / 1e3)
+_reports = st.builds(
+    SenderReport,
+    capacity_bps=st.none() | st.integers(1, 10**12),
+    round_trip_ms=st.none() | _reported_ms,
+    stages_ms=st.dictionaries(st.sampled_from(REPORTED_STAGES), _reported_ms),
 )
 _acknowledgements = st.builds(
     Acknowledgement,
@@ -101,7 +110,7 @@ _first_chunks = st.builds(
 )
 _chunks = _first_chunks | st.builds(Chunk, _blobs, st.integers(1, 1024 * 1024), _data)
 _chunk_acks = st.builds(ChunkAck, _blobs, st.integers(0, 1024 * 1024))
-_client_messages = st.one_of(_hellos, _frames, _heartbeats, st.just(Drain()), _chunks)
+_client_messages = st.one_of(_hellos, _frames, _heartbeats, st.just(Drain()), _chunks, _reports)
 _server_messages = st.one_of(_welcomes, _acknowledgements, _heartbeats, st.just(Drain()), _chunk_acks)
 
 

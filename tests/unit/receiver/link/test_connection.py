@@ -18,6 +18,7 @@ from common.wire.convert import (
     Hello,
     encode_client,
 )
+from common.wire.report import SenderReport
 from common.wire.stream import StreamBroken
 from receiver.link.session import SenderClock
 from receiver.link.session_use import Claim
@@ -336,3 +337,15 @@ async def test_arrival_spacing_comes_from_the_monotonic_clock() -> None:
     sender.end.break_off()
     with pytest.raises(StreamBroken):
         await running
+
+
+async def test_newest_report_of_the_sender_is_kept() -> None:
+    session = new_session()
+    sender = ScriptedSender(session, FakePipeline())
+    running = await sender.start()
+    assert session.report is None
+    newest = SenderReport(2_000_000, 7.0, {"perception": 21.0})
+    await sender.write(SenderReport(1_000_000), newest)
+    assert session.report == newest
+    await sender.write(Drain())
+    assert await running

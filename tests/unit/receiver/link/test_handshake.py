@@ -94,3 +94,7 @@ async def test_cancelled_stream_without_hello_gives_its_place_back() -> None:
         await task
     async with pending.waiting("a host"):
         await settle()
+
+
+def test_welcome_says_that_reports_are_welcome() -> None:
+    assert HANDSHAKE.welcome(new_session(), resumed=False).takes_reports

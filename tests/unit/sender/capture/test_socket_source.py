@@ -1,6 +1,7 @@
 """Pictures that other programs send over a Unix socket."""
 
 import io
+import itertools
 import os
 import socket
 import stat
@@ -145,7 +146,7 @@ def test_each_picture_is_a_source_of_its_own(bench: Callable[..., Bench]) -> Non
         frame = next(stills.frames)
         assert isinstance(answer, PictureAccepted) and answer.source == frame.source
         sources.append(frame.source)
-    assert all(first != second for first, second in zip(sources, sources[1:], strict=False))
+    assert all(first != second for first, second in itertools.pairwise(sources))
 
 
 def test_no_picture_is_dropped(bench: Callable[..., Bench]) -> None:

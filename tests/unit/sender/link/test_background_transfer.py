@@ -2,7 +2,7 @@
 
 import pytest
 
-from common.blobs import Blob
+from common.blobs import COLOURS, PREVIEW, Blob
 from common.wire.convert import MAX_BLOB_BYTES, MAX_CHUNK_BYTES, Chunk, ChunkAck
 from receiver.link.blob_assembly import BlobAssembly
 from sender.link.background_transfer import BackgroundTransfer, NoBackgroundTransfer
@@ -141,3 +141,53 @@ def test_unexpected_chunk_acks_are_ignored() -> None:
 def test_empty_and_oversized_blobs_are_refused(size: int) -> None:
     with pytest.raises(ValueError, match="a blob has"):
         BackgroundTransfer(NoBackgroundTransfer()).post(Blob("colours", 0, bytes(size)))
+
+
+def test_blobs_ahead_of_a_frame_are_sent_whole() -> None:
+    transfer, assembly = BackgroundTransfer(NoBackgroundTransfer()), BlobAssembly()
+    blobs = [Blob(COLOURS, 1, bytes(2 * MAX_CHUNK_BYTES + 1)), Blob(COLOURS, 2, b"small")]
+    chunks = list(transfer.ahead(blobs))
+    assert [len(chunk.data) for chunk in chunks] == [MAX_CHUNK_BYTES, MAX_CHUNK_BYTES, 1, 5]
+    assert [blob for chunk in chunks if (blob := assembly.add(chunk))] == blobs
+    assert transfer.idle
+
+
+def test_blob_in_transfer_begins_again_behind_blobs_ahead_of_a_frame() -> None:
+    transfer, assembly = BackgroundTransfer(ConstantPacer(100)), BlobAssembly()
+    slow, urgent = Blob(COLOURS, 1, bytes(range(250))), Blob(COLOURS, 2, b"urgent")
+    transfer.post(slow)
+    arrived = [assembly.add(chunk) for chunk in _chunks(transfer)]
+    arrived += [assembly.add(chunk) for chunk in transfer.ahead([urgent])]
+    # Of the part that was sent before; it must not count for the second time.
+    transfer.received(ChunkAck(1, 100))
+    for _ in range(5):
+        for chunk in transfer.chunks(0.0):
+            arrived.append(assembly.add(chunk))
+            transfer.received(acknowledgement(chunk))
+    assert [blob for blob in arrived if blob] == [urgent, slow]
+    assert transfer.idle
+
+
+def test_no_blob_ahead_leaves_the_transfer_alone() -> None:
+    transfer = BackgroundTransfer(ConstantPacer(100))
+    transfer.post(Blob(COLOURS, 1, bytes(150)))
+    _chunks(transfer)
+    assert list(transfer.ahead([])) == []
+    assert [chunk.offset for chunk in _chunks(transfer)] == [100]
+
+
+def test_previews_wait_for_colours() -> None:
+    transfer = BackgroundTransfer(ConstantPacer(100))
+    posted = [Blob(PREVIEW, 0, b"old"), Blob(COLOURS, 1, b"1"), Blob(COLOURS, 2, b"2"), Blob(PREVIEW, 0, b"new")]
+    for blob in posted:
+        transfer.post(blob)
+    assert _deliver(transfer) == [posted[1], posted[2], posted[3]]
+
+
+def test_new_receiver_gets_no_old_preview() -> None:
+    transfer = BackgroundTransfer(ConstantPacer(100))
+    transfer.post(Blob(PREVIEW, 0, b"old"))
+    transfer.post(Blob(COLOURS, 1, b"1"))
+    _deliver(transfer)
+    transfer.restart(receiver_is_new=True)
+    assert _deliver(transfer) == [Blob(COLOURS, 1, b"1")]

@@ -109,3 +109,19 @@ def test_reset_withdraws_colours(
     sent = update(texture_stage, front, 4)
     assert [identity for identity, _ in sent] == [3] and not decode(sent[0][1]).seen.any()
     assert len(set(observations)) == 2
+
+
+def test_colours_of_a_picture_come_at_once_and_of_everybody(
+    texture_stage: TextureStage, front: RenderedPerson, observations: list[PointColourMemory]
+) -> None:
+    observed = [front.observed(identity) for identity in (4, 9)]
+    people = [front.labels(SPACE, identity) for identity in (4, 9)]
+    sent = texture_stage.of_picture(front.image, CAMERA, observed, people)
+    assert [identity for identity, _ in sent] == [4, 9] and len(observations) == 2
+    received = decode(sent[1][1])
+    visible = received.seen & front.truly_visible()
+    error = np.abs(received.colours[visible].astype(float) - front.colours_at_points()[visible])
+    assert received.seen.mean() > 0.15 and error.mean() < 8
+    # Nothing is remembered.
+    texture_stage.reset()
+    assert texture_stage.update(front.image, CAMERA, [], []) == []

@@ -1,0 +1,253 @@
+"""Sender processes of the receiver: pictures and browser cameras, and what happens when a process fails."""
+
+import asyncio
+import io
+import os
+import select
+import signal
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from receiver.web.children import sender_child
+from receiver.web.children.cameras import CAMERA_NAME, ChildCameras
+from receiver.web.children.config import ChildrenConfig
+from receiver.web.children.picture_frames import PictureFrames
+from receiver.web.children.pictures import ACCOUNT, ChildPictures
+from receiver.web.children.sender_child import ChildEnded, SenderChild
+from receiver.web.pictures import STAGES, PictureRefused, PicturesUnavailable
+from tests.support.fake_reconstructor import FakeEngine
+from tests.support.link_fixture import RecordingPipeline
+from tests.support.picture_sender import DEADLY, DEADLY_EXIT_CODE, SILENT
+
+SENDER = (sys.executable, "-m", "tests.support.picture_sender")
+ENDS_AT_ONCE = (sys.executable, "-c", "raise SystemExit('no weights')")
+
+
+def picture(people: int, width: int = 6) -> bytes:
+    """A picture in which `tests.support.picture_sender` sees this many people."""
+    out = io.BytesIO()
+    Image.new("RGB", (width, people)).save(out, "PNG")
+    return out.getvalue()
+
+
+class Bench:
+    """Starts what the test needs, and closes it at its end."""
+
+    def __init__(self, stack: AsyncExitStack) -> None:
+        self.engine = FakeEngine()
+        self.pipeline = RecordingPipeline()
+        self._stack = stack
+
+    def pictures(self, config: ChildrenConfig | None = None, command: tuple[str, ...] = SENDER) -> ChildPictures:
+        pictures = ChildPictures(self.engine, config, command=command)
+        self._stack.push_async_callback(pictures.close)
+        return pictures
+
+    def cameras(self, config: ChildrenConfig | None = None, command: tuple[str, ...] = SENDER) -> ChildCameras:
+        cameras = ChildCameras(self.pipeline, config, command=command)
+        self._stack.push_async_callback(cameras.close)
+        return cameras
+
+
+@pytest.fixture
+async def bench(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Bench]:
+    monkeypatch.setattr(sender_child, "BACKOFF_S", (0.01,))
+    async with AsyncExitStack() as stack:
+        yield Bench(stack)
+
+
+async def test_picture_becomes_people_in_their_colours(bench: Bench) -> None:
+    stages: list[str] = []
+    pictures = bench.pictures()
+    first = await pictures.reconstruct(picture(2), stages.append)
+    second = await pictures.reconstruct(picture(3))
+    assert stages == list(STAGES[:1]) + [stage for stage in STAGES if stage != "queue"]
+    assert (first.width, first.height, len(first.people), len(second.people)) == (6, 2, 2, 3)
+    assert first.label_bytes > 0 and {"queue", "diffusion"} <= set(first.stages_ms)
+    one, other = bench.engine.requests
+    assert one.account == other.account == ACCOUNT and one.session != other.session
+    assert [set(request.colours) for request in (one, other)] == [{1}, {3, 4}]
+    assert one.previous == other.previous == {}
+    assert (other.colours[4].colours == [4, 0, 0]).all()
+
+
+async def test_pictures_at_once_do_not_mix(bench: Bench) -> None:
+    pictures = bench.pictures()
+    numbers = [1, 5, 2, 4, 3, 6]
+    results = await asyncio.gather(*(pictures.reconstruct(picture(people)) for people in numbers))
+    assert [(result.height, len(result.people)) for result in results] == [(people, people) for people in numbers]
+
+
+async def test_unreadable_picture_is_refused(bench: Bench) -> None:
+    pictures = bench.pictures()
+    with pytest.raises(PictureRefused, match="not an image that can be read"):
+        await pictures.reconstruct(b"GIF89a")
+    with pytest.raises(PictureRefused, match="an image has 1 to"):
+        await pictures.reconstruct(b"")
+    assert len((await pictures.reconstruct(picture(1))).people) == 1
+
+
+async def test_process_that_dies_fails_its_pictures_and_is_started_again(
+    bench: Bench, caplog: pytest.LogCaptureFixture
+) -> None:
+    pictures = bench.pictures()
+    deadly = asyncio.create_task(pictures.reconstruct(picture(1, width=DEADLY)))
+    with pytest.raises(PicturesUnavailable, match="has ended"):
+        await deadly
+    assert len((await pictures.reconstruct(picture(2))).people) == 2
+    assert f"exit code {DEADLY_EXIT_CODE}" in caplog.text
+
+
+async def test_process_that_cannot_start_fails_pictures(bench: Bench, caplog: pytest.LogCaptureFixture) -> None:
+    pictures = bench.pictures(command=ENDS_AT_ONCE)
+    with pytest.raises(PicturesUnavailable, match="has ended"):
+        await pictures.reconstruct(picture(1))
+    assert "pictures: no weights" in caplog.text
+
+
+async def test_process_that_does_not_answer_is_ended(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    pictures = bench.pictures()
+    await pictures.reconstruct(picture(1))
+    with monkeypatch.context() as impatient:
+        impatient.setattr(pictures, "_config", ChildrenConfig(picture_timeout=0.2))
+        with pytest.raises(PicturesUnavailable, match="was not finished within"):
+            await pictures.reconstruct(picture(1, width=SILENT))
+    assert len((await pictures.reconstruct(picture(2))).people) == 2
+
+
+async def test_pictures_that_wait_are_limited(bench: Bench) -> None:
+    pictures = bench.pictures(ChildrenConfig(max_pictures=2))
+    bench.engine.gate.clear()
+    waiting = [asyncio.create_task(pictures.reconstruct(picture(1))) for _ in range(2)]
+    await asyncio.sleep(0)
+    with pytest.raises(PicturesUnavailable, match="too many pictures"):
+        await pictures.reconstruct(picture(1))
+    bench.engine.gate.set()
+    assert [len(result.people) for result in await asyncio.gather(*waiting)] == [1, 1]
+    assert len((await pictures.reconstruct(picture(1))).people) == 1
+
+
+async def test_close_fails_the_pictures_in_the_process(bench: Bench) -> None:
+    pictures = bench.pictures(ChildrenConfig(warm_pictures=True))
+    await pictures.start()
+    await pictures.reconstruct(picture(1))
+    waiting = asyncio.create_task(pictures.reconstruct(picture(1, width=SILENT)))
+    await asyncio.sleep(0)
+    await pictures.close()
+    with pytest.raises(PicturesUnavailable):
+        await waiting
+    with pytest.raises(PicturesUnavailable, match="stopping"):
+        await pictures.reconstruct(picture(1))
+
+
+async def test_private_files_are_removed(bench: Bench) -> None:
+    ended: list[bool] = []
+    child = SenderChild("pictures", "socket", PictureFrames(), on_end=lambda: ended.append(True), command=SENDER)
+    await child.start()
+    await child.ready()
+    folder = child.socket_path.parent
+    modes = {path.name: oct(path.stat().st_mode & 0o777) for path in (folder, *folder.iterdir())}
+    assert modes == {folder.name: "0o700", "token": "0o600", "tokens.toml": "0o600", "pictures.sock": "0o600"}
+    await child.close()
+    assert not folder.exists()
+    with pytest.raises(ChildEnded):
+        await child.ready()
+
+
+async def test_frames_of_a_browser_camera_reach_the_pipeline(bench: Bench) -> None:
+    cameras = bench.cameras()
+    async with cameras.open() as camera:
+        assert await camera.push(picture(1))
+        await bench.pipeline.until_decoded(0)
+        assert not await camera.push(b"no picture")
+        assert await camera.push(picture(2))
+        await bench.pipeline.until_decoded(1)
+    session = await bench.pipeline.ended.get()
+    assert session.sender == CAMERA_NAME and session.live
+    assert bench.pipeline.opened == 1
+
+
+async def test_newer_frame_replaces_one_that_waits(bench: Bench) -> None:
+    async with bench.cameras().open() as camera:
+        pushed = [asyncio.create_task(camera.push(picture(1, width=20 + number))) for number in range(4)]
+        taken = await asyncio.gather(*pushed)
+    assert taken == [False, False, False, True]
+
+
+async def test_camera_whose_process_dies_has_to_begin_again(bench: Bench) -> None:
+    async with bench.cameras().open() as camera:
+        with pytest.raises(PicturesUnavailable, match="begin again"):
+            while True:
+                await camera.push(picture(1, width=DEADLY))
+
+
+async def test_cameras_are_limited(bench: Bench) -> None:
+    cameras = bench.cameras(ChildrenConfig(max_browser_cameras=1))
+    async with cameras.open():
+        with pytest.raises(PicturesUnavailable, match="are in use"):
+            async with cameras.open():
+                pass
+    async with cameras.open():
+        pass
+
+
+async def test_camera_that_cannot_start(bench: Bench) -> None:
+    cameras = bench.cameras(ChildrenConfig(max_browser_cameras=1), command=ENDS_AT_ONCE)
+    for _ in range(2):
+        with pytest.raises(PicturesUnavailable, match="cannot be started"):
+            async with cameras.open():
+                pass
+
+
+PARENT = """
+import os, subprocess, sys
+from receiver.web.children import tethered
+child = subprocess.Popen([sys.executable, "-I", "-S", tethered.__file__, str(os.getpid()), "/bin/sleep", "600"])
+print(child.pid, flush=True)
+child.wait()
+"""
+
+
+def until_gone(process: int) -> None:
+    """Waits until a process has ended, whoever its parent is."""
+    try:
+        descriptor = os.pidfd_open(process)
+    except ProcessLookupError:
+        return
+    poll = select.poll()
+    poll.register(descriptor)
+    assert poll.poll(20_000), f"process {process} goes on"
+    os.close(descriptor)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the kernel's part is Linux's")
+def test_child_ends_with_a_parent_that_is_killed() -> None:
+    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])}
+    parent = subprocess.Popen([sys.executable, "-c", PARENT], stdout=subprocess.PIPE, text=True, env=environment)
+    assert parent.stdout is not None
+    with parent.stdout:
+        child = int(parent.stdout.readline())
+        assert Path(f"/proc/{child}").exists()
+        parent.send_signal(signal.SIGKILL)
+        parent.wait()
+        until_gone(child)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the kernel's part is Linux's")
+def test_program_does_not_start_for_a_parent_that_has_ended() -> None:
+    command = [sys.executable, "-I", "-S", sender_child.tethered.__file__, "1", "/bin/echo", "started"]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 1 and done.stdout == ""
+
+
+@pytest.mark.parametrize(("before", "kept"), [("BODYWIRE_SENDER_CAMERA", False), ("HOME", True)])
+def test_settings_of_another_sender_do_not_reach_the_child(before: str, kept: bool) -> None:
+    environment: Callable[..., dict[str, str]] = sender_child._environment
+    assert (before in environment({before: "0", "PYTHONPATH": "/elsewhere"})) is kept
+    assert environment({"PYTHONPATH": "/elsewhere"})["PYTHONPATH"].endswith(":/elsewhere")

@@ -1,0 +1,85 @@
+"""A sender without networks, run as a process: it sees as many people in a picture as the picture has rows.
+
+Pictures of these widths make it fail: `DEADLY` ends the process, `SILENT` is never answered.
+"""
+
+import argparse
+import asyncio
+import os
+import secrets
+from pathlib import Path
+
+import numpy as np
+
+from common.blobs import COLOURS, Blob
+from common.codec.frame_codec import EncodedFrame, FrameCodec
+from common.codec.packet import CODEC_VERSION
+from common.frames import LabelFrame, PersonLabels
+from common.io.addresses import Address
+from common.labels import GROUPS
+from common.texture.point_colours import encode
+from common.weights.loader import model_hash
+from common.wire.convert import Hello
+from sender.capture.open import CaptureConfig, open_source
+from sender.capture.source import CapturedFrame
+from sender.link import LinkClient, LinkConfig
+from sender.link.transport.security import SecurityConfig
+from sender.link.transport.transport import Transport
+
+DEADLY, SILENT = 11, 12
+DEADLY_EXIT_CODE = 3
+
+
+class Encoder:
+    """The codec at its finest."""
+
+    def __init__(self, codec: FrameCodec) -> None:
+        self._codec = codec
+        self.acknowledge, self.reset = codec.acknowledge, codec.reset
+
+    def encode(self, frame: LabelFrame) -> EncodedFrame:
+        return self._codec.encode(frame, {})
+
+
+async def run(options: argparse.Namespace) -> None:
+    networks = model_hash()
+    with open_source(CaptureConfig(camera=options.camera)) as source:
+        hello = Hello(
+            secrets.token_bytes(16),
+            "test",
+            CODEC_VERSION,
+            networks,
+            source.live,
+            session_secret=secrets.token_bytes(32),
+        )
+        transport = Transport(SecurityConfig(token_file=options.token_file))
+        config = LinkConfig(peer=Address.parse(options.peer))
+        link = LinkClient(config, hello, Encoder(FrameCodec(networks)), transport=transport)
+        await link.connect()
+        frames, seen = iter(source), 0
+        while (frame := await asyncio.to_thread(next, frames, None)) is not None:
+            if frame.camera.width == DEADLY:
+                os._exit(DEADLY_EXIT_CODE)
+            if frame.camera.width != SILENT:
+                people = [(seen + row) % 256 for row in range(frame.camera.height)]
+                seen += len(people)
+                await link.send(*labelled(frame, people))
+
+
+def labelled(frame: CapturedFrame, identities: list[int]) -> tuple[LabelFrame, list[Blob]]:
+    """The frame with these people, and colours of all but the first of them, as red as the identity is high."""
+    labels = {group.name: np.zeros(group.size, np.float32) for group in GROUPS}
+    people = tuple(PersonLabels(identity, 0.9, labels) for identity in identities)
+    blobs = []
+    for identity in identities[1:]:
+        colours = np.tile(np.array([identity, 0, 0], np.uint8), (2048, 1))
+        blobs.append(Blob(COLOURS, identity, encode(colours, np.ones(2048, np.bool_))))
+    return LabelFrame(frame.sequence, frame.source, frame.captured_at, frame.camera, people), blobs
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser()
+    for flag in ("--camera", "--peer", "--log-level", "--policy", "--fixed-f"):
+        parser.add_argument(flag)
+    parser.add_argument("--token-file", type=Path)
+    asyncio.run(run(parser.parse_args()))
