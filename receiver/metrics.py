@@ -21,6 +21,14 @@ class FrameFate(StrEnum):
     LATE = "late"  # of a live session, decoded but not reconstructed because it had waited too long
 
 
+class PictureFate(StrEnum):
+    """What became of an uploaded picture."""
+
+    RECONSTRUCTED = "reconstructed"  # with or without people
+    REFUSED = "refused"  # no readable picture
+    UNAVAILABLE = "unavailable"  # too many at a time, too slow, or its sender process has ended
+
+
 class ReceiverMetrics:
     """The receiver's counters, gauges and histograms in a registry of its own."""
 
@@ -40,6 +48,16 @@ class ReceiverMetrics:
         self._meshes = Counter("bodywire_receiver_meshes", "Published meshes by kind", ["kind"], registry=registry)
         self._refused = Counter("bodywire_receiver_refused", "Refused streams by reason", ["reason"], registry=registry)
         self._left_out = Counter("bodywire_receiver_people_left_out", "People beyond --peer-people", registry=registry)
+        self._pictures = Counter("bodywire_receiver_pictures", "Uploaded pictures by fate", ["fate"], registry=registry)
+        self._picture = Histogram(
+            "bodywire_receiver_picture_seconds",
+            "From an uploaded picture to its meshes",
+            buckets=AGE_BUCKETS_S,
+            registry=registry,
+        )
+        self._process_ends = Counter(
+            "bodywire_receiver_sender_process_ends", "Sender processes that ended by themselves", registry=registry
+        )
         self._peers = Gauge("bodywire_receiver_peers", "Senders connected", registry=registry)
         self._clock_error = Gauge("bodywire_receiver_clock_error_seconds", "Uncertainty of the age", registry=registry)
 
@@ -89,6 +107,16 @@ class ReceiverMetrics:
     def stream_refused(self, reason: str) -> None:
         """A stream was refused (`receiver.link.refusals.Refusal`)."""
         self._refused.labels(reason).inc()
+
+    def picture_passed(self, fate: PictureFate, spent_s: float) -> None:
+        """An uploaded picture was answered; the time of those that were reconstructed is observed."""
+        self._pictures.labels(fate.value).inc()
+        if fate is PictureFate.RECONSTRUCTED:
+            self._picture.observe(spent_s)
+
+    def sender_process_ended(self) -> None:
+        """A sender process of the receiver has ended by itself."""
+        self._process_ends.inc()
 
     def peer_connected(self) -> None:
         self._peers.inc()

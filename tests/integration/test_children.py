@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from receiver.metrics import ReceiverMetrics
 from receiver.web.children import sender_child
 from receiver.web.children.cameras import CAMERA_NAME, ChildCameras
 from receiver.web.children.config import ChildrenConfig
@@ -42,15 +43,24 @@ class Bench:
     def __init__(self, stack: AsyncExitStack) -> None:
         self.engine = FakeEngine()
         self.pipeline = RecordingPipeline()
+        self.metrics = ReceiverMetrics()
         self._stack = stack
 
     def pictures(self, config: ChildrenConfig | None = None, command: tuple[str, ...] = SENDER) -> ChildPictures:
-        pictures = ChildPictures(self.engine, config, command=command)
+        pictures = ChildPictures(self.engine, config, metrics=self.metrics, command=command)
         self._stack.push_async_callback(pictures.close)
         return pictures
 
+    def counted(self, fate: str) -> float:
+        """Number of pictures of this fate."""
+        return self.metrics.registry.get_sample_value("bodywire_receiver_pictures_total", {"fate": fate}) or 0.0
+
+    @property
+    def process_ends(self) -> float:
+        return self.metrics.registry.get_sample_value("bodywire_receiver_sender_process_ends_total") or 0.0
+
     def cameras(self, config: ChildrenConfig | None = None, command: tuple[str, ...] = SENDER) -> ChildCameras:
-        cameras = ChildCameras(self.pipeline, config, command=command)
+        cameras = ChildCameras(self.pipeline, config, metrics=self.metrics, command=command)
         self._stack.push_async_callback(cameras.close)
         return cameras
 
@@ -91,6 +101,7 @@ async def test_unreadable_picture_is_refused(bench: Bench) -> None:
     with pytest.raises(PictureRefused, match="an image has 1 to"):
         await pictures.reconstruct(b"")
     assert len((await pictures.reconstruct(picture(1))).people) == 1
+    assert (bench.counted("refused"), bench.counted("reconstructed")) == (2, 1)
 
 
 async def test_process_that_dies_fails_its_pictures_and_is_started_again(
@@ -102,6 +113,7 @@ async def test_process_that_dies_fails_its_pictures_and_is_started_again(
         await deadly
     assert len((await pictures.reconstruct(picture(2))).people) == 2
     assert f"exit code {DEADLY_EXIT_CODE}" in caplog.text
+    assert (bench.counted("unavailable"), bench.process_ends) == (1, 1)
 
 
 async def test_process_that_cannot_start_fails_pictures(bench: Bench, caplog: pytest.LogCaptureFixture) -> None:

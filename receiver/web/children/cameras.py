@@ -13,6 +13,7 @@ from common.clock import SYSTEM_CLOCK, Clock
 from common.errors import OutputError
 from common.wire.pictures import PictureHeader, PictureRefused
 from receiver.link.session import FrameHandler
+from receiver.metrics import ReceiverMetrics
 from receiver.web.children.config import ChildrenConfig
 from receiver.web.children.picture_socket import PictureSocket
 from receiver.web.children.sender_child import SENDER, ChildEnded, SenderChild
@@ -39,15 +40,24 @@ class ChildCamera:
 
     Args:
         handler: takes its frames.
+        metrics: count ends of the process.
         command: starts a sender.
     """
 
-    def __init__(self, handler: FrameHandler, *, command: Sequence[str] = SENDER, clock: Clock = SYSTEM_CLOCK) -> None:
+    def __init__(
+        self,
+        handler: FrameHandler,
+        *,
+        metrics: ReceiverMetrics | None = None,
+        command: Sequence[str] = SENDER,
+        clock: Clock = SYSTEM_CLOCK,
+    ) -> None:
+        self._metrics = metrics or ReceiverMetrics()
         self._child = SenderChild(
             CAMERA_NAME,
             "socket+live",
             handler,
-            on_end=self._on_end,
+            on_end=self._on_child_end,
             restarts=False,
             command=command,
             clock=clock,
@@ -116,6 +126,10 @@ class ChildCamera:
             logger.info("a frame of a browser's camera was refused: %s", answer.reason)
         _settle(frame, not isinstance(answer, PictureRefused))
 
+    def _on_child_end(self) -> None:
+        self._metrics.sender_process_ended()
+        self._on_end()
+
     def _on_end(self) -> None:
         self._ended = True
         frame, self._newest = self._newest, None
@@ -138,6 +152,7 @@ class ChildCameras:
 
     Args:
         handler: the receiver's pipeline.
+        metrics: count ends of the processes.
         command: starts a sender.
     """
 
@@ -146,10 +161,12 @@ class ChildCameras:
         handler: FrameHandler,
         config: ChildrenConfig | None = None,
         *,
+        metrics: ReceiverMetrics | None = None,
         command: Sequence[str] = SENDER,
         clock: Clock = SYSTEM_CLOCK,
     ) -> None:
         self._handler = handler
+        self._metrics = metrics or ReceiverMetrics()
         self._limit = (config or ChildrenConfig()).max_browser_cameras
         self._command = command
         self._clock = clock
@@ -165,7 +182,7 @@ class ChildCameras:
         """
         if self._closed or len(self._open) >= self._limit:
             raise PicturesUnavailable(f"{len(self._open)} cameras of browsers are in use: wait until one is free")
-        camera = ChildCamera(self._handler, command=self._command, clock=self._clock)
+        camera = ChildCamera(self._handler, metrics=self._metrics, command=self._command, clock=self._clock)
         self._open.add(camera)
         try:
             try:

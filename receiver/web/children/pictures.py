@@ -15,6 +15,7 @@ from common.clock import SYSTEM_CLOCK, Clock
 from common.errors import OutputError
 from common.wire import pictures as wire
 from receiver.engine.engine import ReconstructionEngine, ReconstructionRequest, ReconstructionResult
+from receiver.metrics import PictureFate, ReceiverMetrics
 from receiver.web.children.config import ChildrenConfig
 from receiver.web.children.picture_frames import PictureFrames, PictureLabels
 from receiver.web.children.picture_socket import PictureSocket
@@ -39,6 +40,7 @@ class ChildPictures:
 
     Args:
         engine: shared with the live sessions.
+        metrics: count pictures and ends of the process.
         command: starts a sender.
     """
 
@@ -47,11 +49,13 @@ class ChildPictures:
         engine: ReconstructionEngine,
         config: ChildrenConfig | None = None,
         *,
+        metrics: ReceiverMetrics | None = None,
         command: Sequence[str] = SENDER,
         clock: Clock = SYSTEM_CLOCK,
     ) -> None:
         self._engine = engine
         self._config = config or ChildrenConfig()
+        self._metrics = metrics or ReceiverMetrics()
         self._command = command
         self._clock = clock
         self._frames = PictureFrames()
@@ -75,6 +79,18 @@ class ChildPictures:
         self, picture: bytes, on_stage: Callable[[str], None] = lambda _: None
     ) -> ReconstructedPicture:
         """See `PictureReconstructor.reconstruct`."""
+        began_s, fate = self._clock.monotonic(), PictureFate.UNAVAILABLE
+        try:
+            reconstructed = await self._within_limits(picture, on_stage)
+            fate = PictureFate.RECONSTRUCTED
+        except PictureRefused:
+            fate = PictureFate.REFUSED
+            raise
+        finally:
+            self._metrics.picture_passed(fate, self._clock.monotonic() - began_s)
+        return reconstructed
+
+    async def _within_limits(self, picture: bytes, on_stage: Callable[[str], None]) -> ReconstructedPicture:
         if self._jobs >= self._config.max_pictures:
             raise PicturesUnavailable("too many pictures wait for their turn: try again in a few seconds")
         self._jobs += 1
@@ -99,7 +115,7 @@ class ChildPictures:
         async with self._starting:
             if self._child is not None:
                 await self._child.close()
-        self._on_child_end()
+        self._fail()
 
     async def _reconstruct(self, picture: bytes, on_stage: Callable[[str], None]) -> ReconstructedPicture:
         began_s = self._clock.monotonic()
@@ -167,6 +183,10 @@ class ChildPictures:
             return self._child
 
     def _on_child_end(self) -> None:
+        self._metrics.sender_process_ended()
+        self._fail()
+
+    def _fail(self) -> None:
         self._frames.fail(ChildEnded("the sender process has ended"))
 
 

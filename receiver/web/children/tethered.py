@@ -26,7 +26,7 @@ def tether(parent: int) -> None:
 def main(arguments: Sequence[str]) -> None:
     """Tethers this process and becomes the program."""
     tether(int(arguments[0]))
-    os.execv(arguments[1], arguments[1:])
+    os.execv(arguments[1], list(arguments[1:]))
 
 
 if __name__ == "__main__":
