@@ -93,7 +93,7 @@ class ReceiverPipeline:
         self._metrics = metrics
         self._clock = clock
         self._sharing = sharing or SharingConfig()
-        self._observer = observer or Unobserved()
+        self._observer: FrameObserver = observer or Unobserved()
         self._sessions: dict[bytes, _SessionState] = {}
         self._output = OutputGuard(clock)
         self._publishers = FairExecutor(_PUBLISH_THREADS, "publish")

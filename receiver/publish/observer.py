@@ -45,5 +45,20 @@ class FrameObserver(Protocol):
         """A session has ended; its files stay."""
 
 
-class Unobserved(FrameObserver):
+class Unobserved:
     """Nobody watches."""
+
+    def session_began(self, session_number: int, session: Session) -> None: ...
+
+    def frame_published(
+        self,
+        session_number: int,
+        session: Session,
+        record: FrameRecord,
+        people: Sequence[ReconstructedPerson],
+        camera: Camera,
+    ) -> None: ...
+
+    def preview_received(self, session_number: int, jpeg: bytes) -> None: ...
+
+    def session_ended(self, session_number: int) -> None: ...

@@ -15,7 +15,7 @@ import pytest
 from PIL import Image
 
 from receiver.metrics import ReceiverMetrics
-from receiver.web.children import sender_child
+from receiver.web.children import sender_child, tethered
 from receiver.web.children.cameras import CAMERA_NAME, ChildCameras
 from receiver.web.children.config import ChildrenConfig
 from receiver.web.children.picture_frames import PictureFrames
@@ -253,7 +253,7 @@ def test_child_ends_with_a_parent_that_is_killed() -> None:
 
 @pytest.mark.skipif(sys.platform != "linux", reason="the kernel's part is Linux's")
 def test_program_does_not_start_for_a_parent_that_has_ended() -> None:
-    command = [sys.executable, "-I", "-S", sender_child.tethered.__file__, "1", "/bin/echo", "started"]
+    command = [sys.executable, "-I", "-S", str(tethered.__file__), "1", "/bin/echo", "started"]
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 1 and done.stdout == ""
 

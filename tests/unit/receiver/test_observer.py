@@ -15,7 +15,6 @@ from receiver.link.session import Session
 from receiver.metrics import ReceiverMetrics
 from receiver.pipeline import ReceiverPipeline
 from receiver.publish.frame_record import FrameRecord
-from receiver.publish.observer import FrameObserver
 from receiver.publish.session_directory import PublishConfig, SessionDirectory
 from tests.support import fake_link
 from tests.support.fake_reconstructor import FakeEngine
@@ -24,7 +23,7 @@ from tests.unit.receiver.test_pipeline import HASH, packets
 JPEG = b"\xff\xd8\xff\xe0 a picture \xff\xd9"
 
 
-class Notes(FrameObserver):
+class Notes:
     """Records its notifications."""
 
     def __init__(self) -> None:

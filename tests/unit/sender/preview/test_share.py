@@ -19,7 +19,9 @@ def test_preview_is_a_small_picture_of_the_frame(height: int, width: int) -> Non
     jpeg = small_jpeg(gradient(height, width))
     assert jpeg is not None and jpeg.startswith(b"\xff\xd8\xff") and jpeg.endswith(b"\xff\xd9")
     assert len(jpeg) <= MAX_JPEG_BYTES <= MAX_PREVIEW_BYTES
-    small = cv2.imdecode(np.frombuffer(jpeg, np.uint8), cv2.IMREAD_COLOR)[..., ::-1]
+    decoded = cv2.imdecode(np.frombuffer(jpeg, np.uint8), cv2.IMREAD_COLOR)
+    assert decoded is not None
+    small = decoded[..., ::-1]
     assert max(small.shape[:2]) == min(LONGEST_SIDE_PX, max(height, width))
     # Red rises from left to right; blue is the same everywhere.
     assert small[:, -1, 0].mean() > small[:, 0, 0].mean() + 150
