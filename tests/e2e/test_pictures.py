@@ -2,15 +2,31 @@
 
 import asyncio
 import io
+import json
+import socket
+import subprocess
+import sys
+import time
 from collections.abc import AsyncIterator
+from pathlib import Path
 
 import av
 import numpy as np
 import pytest
 from PIL import Image
 
+from common.wire.pictures import (
+    ANSWER_PREFIX,
+    PictureAccepted,
+    PictureAnswer,
+    PictureHeader,
+    PictureRefused,
+    decode_answer,
+    encode_picture,
+)
 from receiver.engine.local import LocalEngine
 from receiver.engine.reconstructor import Reconstructor
+from receiver.mesh.glb import read_colours
 from receiver.metrics import ReceiverMetrics
 from receiver.pipeline import ReceiverPipeline
 from receiver.publish.session_directory import PublishConfig, SessionDirectory
@@ -19,6 +35,7 @@ from receiver.web.children.config import ChildrenConfig
 from receiver.web.children.pictures import ChildPictures
 from receiver.web.pictures import ReconstructedPicture
 from sender.capture.open import DEMO_CLIP
+from tests.e2e.daemons import receiver
 
 FRAME = 40
 
@@ -62,6 +79,50 @@ async def test_pictures_become_people(engine: LocalEngine, jpeg: bytes) -> None:
             check(picture)
     finally:
         await pictures.close()
+
+
+def test_program_sends_pictures_to_a_sender_until_it_is_stopped(jpeg: bytes, tmp_path: Path) -> None:
+    path, out = tmp_path / "in.sock", tmp_path / "out"
+    with receiver(out) as running:
+        flags = ["--camera", f"socket:{path}", "--peer", running.address, "--share-preview"]
+        command = [sys.executable, "-m", "sender", *flags]
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        try:
+            for name in ("one.jpg", "two.jpg"):
+                assert ask(process, path, PictureHeader(name), jpeg) == PictureAccepted(name, 640, 480)
+            assert isinstance(ask(process, path, PictureHeader(), b"no picture"), PictureRefused)
+            while lines_of(out) < 2:
+                assert process.poll() is None
+                time.sleep(0.05)
+            process.terminate()
+            output, errors = process.communicate(timeout=60)
+        finally:
+            process.kill()
+        assert process.returncode == 0, errors
+        assert output.startswith("sent 2 frames") and not path.exists()
+    lines = [json.loads(line) for line in (out / "frames.jsonl").read_text().splitlines()]
+    assert [line["source"] for line in lines] == ["one.jpg", "two.jpg"]
+    for line in lines:
+        (person,) = line["people"]
+        colours = read_colours((out / person["surface"]).read_bytes())
+        assert colours is not None and len(np.unique(colours, axis=0)) > 200
+
+
+def lines_of(out: Path) -> int:
+    return (out / "frames.jsonl").read_text().count("\n")
+
+
+def ask(process: "subprocess.Popen[str]", path: Path, header: PictureHeader, image: bytes) -> PictureAnswer:
+    """Sends a picture to the sender, once it listens."""
+    while not path.exists():
+        assert process.poll() is None
+        time.sleep(0.05)
+    with socket.socket(socket.AF_UNIX) as connection:
+        connection.settimeout(60)
+        connection.connect(str(path))
+        connection.sendall(encode_picture(header, image))
+        (size,) = ANSWER_PREFIX.unpack(connection.recv(ANSWER_PREFIX.size, socket.MSG_WAITALL))
+        return decode_answer(connection.recv(size, socket.MSG_WAITALL))
 
 
 async def test_browser_camera_is_published_like_any_sender(

@@ -18,9 +18,10 @@ from common.frames import Camera, LabelFrame, PersonLabels
 from common.io.addresses import Address
 from common.labels import GROUP_NAMES, LABEL_SIZE, split
 from common.wire.convert import STREAM_METHOD, STREAM_SERVICE, FrameMessage, Hello, encode_client
+from common.wire.report import SenderReport
 from receiver.link.session import SessionRegistry
 from sender.link import Fate
-from tests.support.fake_link import MODEL, SECRET, label_frame
+from tests.support.fake_link import MODEL, SECRET, CountingCodec, label_frame
 from tests.support.link_fixture import LOOPBACK, LinkFixture, RecordingPipeline, send_all
 
 
@@ -328,3 +329,14 @@ async def test_receiver_learns_the_senders_clock_offset(link: LinkFixture, ahead
     clock = (await pipeline.ended.get()).clock
     assert clock is not None
     assert abs(clock.offset_s - ahead_s) <= clock.error_s < 0.25
+
+
+async def test_receiver_keeps_the_senders_report(link: LinkFixture) -> None:
+    pipeline, registry = RecordingPipeline(), SessionRegistry(CountingCodec)
+    _, address = await link.server(pipeline, registry)
+    report = SenderReport(3_000_000, 4.5, {"perception": 21.0})
+    client, _ = link.client(address, report=lambda: report)
+    assert (await client.connect()).takes_reports
+    await send_all(client, 0, 2)
+    await client.drain()
+    assert (await pipeline.ended.get()).report == report

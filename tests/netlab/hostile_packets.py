@@ -361,7 +361,7 @@ def _colours(rng: np.random.Generator) -> Any:
 
 def _welcome(rng: np.random.Generator) -> Any:
     numbers: dict[str, Any] = {"next_sequence": _count(rng), "window": _count32(rng), "decodable_from": _count(rng)}
-    flags = {name: bool(rng.integers(2)) for name in ("accepted", "resumed")}
+    flags = {name: bool(rng.integers(2)) for name in ("accepted", "resumed", "takes_reports")}
     welcome = pb.Welcome(reason=_text(rng), model_hash=_bytes(rng, 8), **numbers, **flags)
     return pb.ServerMessage(welcome=welcome)
 
@@ -383,6 +383,7 @@ _Kind = Callable[[np.random.Generator], Any]
 _CLIENT_KINDS: Final[Sequence[_Kind]] = (
     *(_hello, _frame, _chunk, _colours),
     lambda rng: pb.ClientMessage(heartbeat=_heartbeat(rng)),
+    lambda rng: pb.ClientMessage(report=pb.SenderReport(capacity_bps=_count32(rng) ** 2, codec_us=_count32(rng))),
     lambda _: pb.ClientMessage(drain=pb.Drain()),
 )
 _SERVER_KINDS: Final[Sequence[_Kind]] = (

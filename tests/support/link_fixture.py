@@ -12,6 +12,7 @@ from common.blobs import Blob
 from common.clock import SYSTEM_CLOCK, Clock
 from common.io.addresses import Address
 from common.wire.convert import FrameMessage, Hello
+from common.wire.report import SenderReport
 from receiver.link.refusals import Refusal
 from receiver.link.server import LinkServer, ListenConfig
 from receiver.link.session import FrameHandler, Session, SessionRegistry
@@ -114,6 +115,7 @@ class LinkFixture:
         codec_version: int = 1,
         encoder: FrameEncoder | None = None,
         pacer: Pacer | None = None,
+        report: Callable[[], SenderReport | None] = lambda: None,
         security: sender.link.transport.security.SecurityConfig | None = None,
     ) -> tuple[LinkClient, RecordingObserver]:
         observer = RecordingObserver()
@@ -123,6 +125,7 @@ class LinkFixture:
             encoder or CountingCodec(),
             observer=observer,
             pacer=pacer,
+            report=report,
             rng=random.Random(1),
             transport=Transport(security),
         )

@@ -165,6 +165,8 @@ class SenderChild:
                 stdout=asyncio.subprocess.DEVNULL,
                 stderr=asyncio.subprocess.PIPE,
                 limit=_MAX_LINE_BYTES,
+                # An interrupt on the terminal is for the receiver, which ends the child in good order.
+                start_new_session=True,
                 # Not where the receiver was started: Python would look there for modules.
                 cwd=self._folder,
                 env=_environment(os.environ),
