@@ -16,7 +16,6 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from common.clock import SYSTEM_CLOCK, Clock
-from common.io.addresses import Address
 from receiver.link.session import FrameHandler
 from receiver.web.children import tethered
 from receiver.web.children.internal_link import InternalLink
@@ -89,9 +88,9 @@ class SenderChild:
         Raises:
             OutputError: no port of the loopback is free, or the folder cannot be written.
         """
-        self._link = InternalLink(self._name, self._handler, self._folder, self._on_connected)
-        address = await self._link.start()
-        self._supervision = asyncio.create_task(self._supervise(address), name=f"sender for {self._name}")
+        self._link = link = InternalLink(self._name, self._handler, self._folder, self._on_connected)
+        flags = ("--peer", str(await link.start()), "--token-file", str(link.token_file))
+        self._supervision = asyncio.create_task(self._supervise(flags), name=f"sender for {self._name}")
 
     async def ready(self) -> int:
         """Waits until a process takes pictures; returns its number.
@@ -123,23 +122,24 @@ class SenderChild:
             self._process.kill()
 
     async def close(self) -> None:
-        """Ends the process and its sessions, and removes its files."""
+        """Ends the process and its sessions, and removes its files. Safe to call twice."""
         self._ended = True
         if self._supervision is not None:
             self._supervision.cancel()
             await asyncio.gather(self._supervision, return_exceptions=True)
         self._fail_waiting()
-        if self._link is not None:
-            await self._link.stop()
+        link, self._link = self._link, None
+        if link is not None:
+            await link.stop()
         shutil.rmtree(self._folder, ignore_errors=True)
 
-    async def _supervise(self, address: Address) -> None:
+    async def _supervise(self, flags: Sequence[str]) -> None:
         failed_starts = 0
         while True:
             began_s = self._clock.monotonic()
             self._number += 1
             self._started = False
-            reason = await self._run(address)
+            reason = await self._run(flags)
             self._connected = False
             self._ended = not self._restarts
             if self._ended or not self._started:
@@ -153,10 +153,8 @@ class SenderChild:
             logger.warning("the sender process for %s ended (%s); next start in %g s", self._name, reason, delay_s)
             await asyncio.sleep(delay_s)
 
-    async def _run(self, address: Address) -> str:
+    async def _run(self, flags: Sequence[str]) -> str:
         """Runs one process to its end; returns how it ended."""
-        assert self._link is not None
-        flags = ("--peer", str(address), "--token-file", str(self._link.token_file))
         try:
             self._process = process = await asyncio.create_subprocess_exec(
                 *(sys.executable, "-I", "-S", tethered.__file__, str(os.getpid())),

@@ -1,0 +1,81 @@
+"""Frames of the sender process for pictures reach the job that expects them, and nobody else."""
+
+import numpy as np
+import pytest
+
+from common.blobs import COLOURS, PREVIEW, Blob
+from common.codec.frame_codec import FrameCodec
+from common.errors import MalformedPacket
+from common.texture.point_colours import encode
+from common.wire.convert import FrameMessage
+from receiver.link.session import Session
+from receiver.web.children.picture_frames import PictureFrames
+from receiver.web.children.sender_child import ChildEnded
+from tests.support import fake_link
+from tests.unit.receiver.test_pipeline import HASH, packets
+
+COLOUR_DATA = encode(np.full((2048, 3), 90, np.uint8), np.ones(2048, np.bool_))
+
+
+def session() -> Session:
+    return fake_link.new_session(FrameCodec(HASH))
+
+
+async def test_frame_goes_to_its_job_with_its_colours() -> None:
+    frames, sender = PictureFrames(), session()
+    await frames.on_session(sender)
+    # Person 3 is in the picture, person 4 in a later one.
+    for identity in (3, 4):
+        frames.on_blob(sender, Blob(COLOURS, identity, COLOUR_DATA))
+    (packet,) = packets(1, "picture 1")
+    with frames.expect("picture 1") as expected, frames.expect("picture 2") as other:
+        await frames.on_frame(sender, packet)
+        labels = await expected.labels
+        assert not other.labels.done()
+    assert labels.frame.source == "picture 1" and set(labels.colours) == {3}
+    assert labels.payload_bytes == len(packet.payload) and labels.session is sender
+
+
+async def test_frame_that_nobody_expects_any_more_is_dropped() -> None:
+    frames, sender = PictureFrames(), session()
+    first, second = packets(2, "picture 1")
+    with frames.expect("picture 1") as expected:
+        expected.labels.cancel()
+        await frames.on_frame(sender, first)
+    await frames.on_frame(sender, second)
+    assert frames.arrived == 2
+
+
+async def test_colours_of_an_earlier_process_are_forgotten() -> None:
+    frames, sender = PictureFrames(), session()
+    frames.on_blob(sender, Blob(COLOURS, 3, COLOUR_DATA))
+    await frames.on_session(sender)
+    with frames.expect("picture 1") as expected:
+        await frames.on_frame(sender, packets(1, "picture 1")[0])
+        assert (await expected.labels).colours == {}
+
+
+async def test_packet_that_is_damaged_is_refused() -> None:
+    frames, sender = PictureFrames(), session()
+    packet = packets(1, "picture 1")[0]
+    with frames.expect("picture 1") as expected, pytest.raises(MalformedPacket):
+        await frames.on_frame(sender, FrameMessage(0, packet.payload[:-3], 0, 0, True))
+    assert not expected.labels.done()
+
+
+@pytest.mark.parametrize(
+    "blob", [Blob(PREVIEW, 0, b"\xff\xd8\xff\xd9"), Blob(COLOURS, 256, COLOUR_DATA), Blob(COLOURS, 0, b"colours")]
+)
+def test_other_blobs_are_refused(blob: Blob) -> None:
+    with pytest.raises(MalformedPacket):
+        PictureFrames().on_blob(session(), blob)
+
+
+async def test_all_jobs_fail_with_the_process() -> None:
+    frames = PictureFrames()
+    with frames.expect("picture 1") as first, frames.expect("picture 2") as second:
+        frames.fail(ChildEnded("the sender process has ended"))
+        frames.fail(ChildEnded("and again"))
+        for expected in (first, second):
+            with pytest.raises(ChildEnded, match="the sender process has ended"):
+                await expected.labels
