@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from common.weights.loader import model_hash
 from receiver.metrics import ReceiverMetrics
 from receiver.web.children import sender_child, tethered
 from receiver.web.children.cameras import CAMERA_NAME, ChildCameras
@@ -24,7 +25,7 @@ from receiver.web.children.sender_child import ChildEnded, SenderChild
 from receiver.web.pictures import STAGES, PictureRefused, PicturesUnavailable
 from tests.support.fake_reconstructor import FakeEngine
 from tests.support.link_fixture import RecordingPipeline
-from tests.support.picture_sender import DEADLY, DEADLY_EXIT_CODE, SILENT
+from tests.support.picture_sender import DEADLY, DEADLY_EXIT_CODE, MODEL_HASH_VARIABLE, SILENT
 
 SENDER = (sys.executable, "-m", "tests.support.picture_sender")
 ENDS_AT_ONCE = (sys.executable, "-c", "raise SystemExit('no weights')")
@@ -68,6 +69,7 @@ class Bench:
 @pytest.fixture
 async def bench(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Bench]:
     monkeypatch.setattr(sender_child, "BACKOFF_S", (0.01,))
+    monkeypatch.setenv(MODEL_HASH_VARIABLE, model_hash().hex())
     async with AsyncExitStack() as stack:
         yield Bench(stack)
 

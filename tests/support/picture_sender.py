@@ -18,7 +18,6 @@ from common.frames import LabelFrame, PersonLabels
 from common.io.addresses import Address
 from common.labels import GROUPS
 from common.texture.point_colours import encode
-from common.weights.loader import model_hash
 from common.wire.convert import Hello
 from sender.capture.open import CaptureConfig, open_source
 from sender.capture.source import CapturedFrame
@@ -28,6 +27,8 @@ from sender.link.transport.transport import Transport
 
 DEADLY, SILENT = 11, 12
 DEADLY_EXIT_CODE = 3
+MODEL_HASH_VARIABLE = "PICTURE_SENDER_MODEL_HASH"
+"""In the environment: the receiver's model hash. To compute it here would take torch, which takes seconds to load."""
 
 
 class Encoder:
@@ -42,7 +43,7 @@ class Encoder:
 
 
 async def run(options: argparse.Namespace) -> None:
-    networks = model_hash()
+    networks = bytes.fromhex(os.environ[MODEL_HASH_VARIABLE])
     with open_source(CaptureConfig(camera=options.camera)) as source:
         hello = Hello(
             secrets.token_bytes(16),
