@@ -1,6 +1,7 @@
 """Sender processes of the receiver: pictures and browser cameras, and what happens when a process fails."""
 
 import asyncio
+import errno
 import io
 import os
 import select
@@ -172,6 +173,30 @@ async def test_private_files_are_removed(bench: Bench) -> None:
     assert not folder.exists()
     with pytest.raises(ChildEnded):
         await child.ready()
+
+
+async def test_full_disk_fails_pictures(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(**_: object) -> str:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    pictures = bench.pictures()
+    with monkeypatch.context() as disk:
+        disk.setattr("receiver.web.children.sender_child.tempfile.mkdtemp", full)
+        with pytest.raises(PicturesUnavailable, match="cannot be started"):
+            await pictures.reconstruct(picture(1))
+    assert len((await pictures.reconstruct(picture(1))).people) == 1
+
+
+async def test_process_that_still_starts_is_not_ended_by_impatience(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pictures = bench.pictures()
+    with monkeypatch.context() as impatient:
+        impatient.setattr(pictures, "_config", ChildrenConfig(picture_timeout=0.05))
+        with pytest.raises(PicturesUnavailable, match="was not finished within"):
+            await pictures.reconstruct(picture(1))
+    assert len((await pictures.reconstruct(picture(1))).people) == 1
+    assert bench.process_ends == 0
 
 
 async def test_frames_of_a_browser_camera_reach_the_pipeline(bench: Bench) -> None:

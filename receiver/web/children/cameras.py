@@ -9,7 +9,6 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
-from common.clock import SYSTEM_CLOCK, Clock
 from common.errors import OutputError
 from common.wire.pictures import PictureHeader, PictureRefused
 from receiver.link.session import FrameHandler
@@ -50,7 +49,6 @@ class ChildCamera:
         *,
         metrics: ReceiverMetrics | None = None,
         command: Sequence[str] = SENDER,
-        clock: Clock = SYSTEM_CLOCK,
     ) -> None:
         self._metrics = metrics or ReceiverMetrics()
         self._child = SenderChild(
@@ -60,7 +58,6 @@ class ChildCamera:
             on_end=self._on_child_end,
             restarts=False,
             command=command,
-            clock=clock,
         )
         self._newest: _Frame | None = None
         self._changed = asyncio.Event()
@@ -163,13 +160,11 @@ class ChildCameras:
         *,
         metrics: ReceiverMetrics | None = None,
         command: Sequence[str] = SENDER,
-        clock: Clock = SYSTEM_CLOCK,
     ) -> None:
         self._handler = handler
         self._metrics = metrics or ReceiverMetrics()
         self._limit = (config or ChildrenConfig()).max_browser_cameras
         self._command = command
-        self._clock = clock
         self._open: set[ChildCamera] = set()
         self._closed = False
 
@@ -182,7 +177,7 @@ class ChildCameras:
         """
         if self._closed or len(self._open) >= self._limit:
             raise PicturesUnavailable(f"{len(self._open)} cameras of browsers are in use: wait until one is free")
-        camera = ChildCamera(self._handler, metrics=self._metrics, command=self._command, clock=self._clock)
+        camera = ChildCamera(self._handler, metrics=self._metrics, command=self._command)
         self._open.add(camera)
         try:
             try:

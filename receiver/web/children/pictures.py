@@ -172,7 +172,6 @@ class ChildPictures:
                     flags=_FLAGS,
                     on_end=self._on_child_end,
                     command=self._command,
-                    clock=self._clock,
                 )
                 try:
                     await child.start()

@@ -15,7 +15,7 @@ import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from common.clock import SYSTEM_CLOCK, Clock
+from common.errors import OutputError
 from receiver.link.session import FrameHandler
 from receiver.web.children import tethered
 from receiver.web.children.internal_link import InternalLink
@@ -25,9 +25,8 @@ logger = logging.getLogger(__name__)
 SENDER = (sys.executable, "-m", "sender")
 """The command of a child, before its flags."""
 
-# Seconds before each further start; the last one repeats. A process that lasted longer was no failed start.
+# Seconds before each further start while no process takes pictures; the last one repeats.
 BACKOFF_S = (0.5, 1.0, 2.0, 5.0, 10.0, 30.0)
-_LASTED_S = 60.0
 _END_TIMEOUT_S = 5.0
 _MAX_LINE_BYTES = 16_384
 # The packages lie side by side, wherever this one is installed.
@@ -62,17 +61,14 @@ class SenderChild:
         on_end: Callable[[], None] = lambda: None,
         restarts: bool = True,
         command: Sequence[str] = SENDER,
-        clock: Clock = SYSTEM_CLOCK,
     ) -> None:
         self._name = name
         self._handler = handler
         self._on_end = on_end
         self._restarts = restarts
-        self._clock = clock
-        # Only this user may enter it.
-        self._folder = Path(tempfile.mkdtemp(prefix="bodywire-"))
-        self.socket_path = self._folder / "pictures.sock"
-        self._command = (*command, "--camera", f"{source}:{self.socket_path}", "--log-level", "warning", *flags)
+        self._source = source
+        self._command = (*command, "--log-level", "warning", *flags)
+        self._folder: Path | None = None
         self._link: InternalLink | None = None
         self._process: asyncio.subprocess.Process | None = None
         self._supervision: asyncio.Task[None] | None = None
@@ -82,14 +78,27 @@ class SenderChild:
         self._ended = False
         self._waiting: set[asyncio.Future[None]] = set()
 
+    @property
+    def socket_path(self) -> Path:
+        """Where the process takes pictures, once it was started."""
+        assert self._folder is not None
+        return self._folder / "pictures.sock"
+
     async def start(self) -> None:
-        """Starts the process, without waiting until it is ready.
+        """Starts the process, without waiting until it is ready; to be called once.
 
         Raises:
-            OutputError: no port of the loopback is free, or the folder cannot be written.
+            OutputError: no port of the loopback is free, or no temporary folder can be written.
         """
-        self._link = link = InternalLink(self._name, self._handler, self._folder, self._on_connected)
-        flags = ("--peer", str(await link.start()), "--token-file", str(link.token_file))
+        try:
+            # Only this user may enter it.
+            self._folder = Path(tempfile.mkdtemp(prefix="bodywire-"))
+            self._link = link = InternalLink(self._name, self._handler, self._folder, self._on_connected)
+        except OSError as error:
+            raise OutputError(f"cannot write temporary files: {error.strerror}") from error
+        address = await link.start()
+        camera = ("--camera", f"{self._source}:{self.socket_path}")
+        flags = (*camera, "--peer", str(address), "--token-file", str(link.token_file))
         self._supervision = asyncio.create_task(self._supervise(flags), name=f"sender for {self._name}")
 
     async def ready(self) -> int:
@@ -116,10 +125,10 @@ class SenderChild:
             self._connected = False
 
     def kill(self) -> None:
-        """Ends the process at once, because it does not answer; `ready` waits for the next one."""
-        self.lost(self._number)
-        if self._process is not None and self._process.returncode is None:
+        """Ends a process that has taken pictures and does not answer any more; `ready` waits for the next one."""
+        if self._connected and self._process is not None and self._process.returncode is None:
             self._process.kill()
+        self.lost(self._number)
 
     async def close(self) -> None:
         """Ends the process and its sessions, and removes its files. Safe to call twice."""
@@ -131,12 +140,12 @@ class SenderChild:
         link, self._link = self._link, None
         if link is not None:
             await link.stop()
-        shutil.rmtree(self._folder, ignore_errors=True)
+        if self._folder is not None:
+            shutil.rmtree(self._folder, ignore_errors=True)
 
     async def _supervise(self, flags: Sequence[str]) -> None:
         failed_starts = 0
         while True:
-            began_s = self._clock.monotonic()
             self._number += 1
             self._started = False
             reason = await self._run(flags)
@@ -148,8 +157,9 @@ class SenderChild:
             if self._ended:
                 logger.warning("the sender process for %s ended (%s)", self._name, reason)
                 return
-            failed_starts = 0 if self._clock.monotonic() - began_s >= _LASTED_S else failed_starts + 1
-            delay_s = BACKOFF_S[min(failed_starts, len(BACKOFF_S)) - 1] if failed_starts else BACKOFF_S[0]
+            failed_starts = 0 if self._started else failed_starts
+            delay_s = BACKOFF_S[min(failed_starts, len(BACKOFF_S) - 1)]
+            failed_starts += 1
             logger.warning("the sender process for %s ended (%s); next start in %g s", self._name, reason, delay_s)
             await asyncio.sleep(delay_s)
 
