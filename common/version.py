@@ -7,8 +7,8 @@ from common.weights.loader import model_hash
 from common.wire.convert import PROTOCOL_VERSION
 
 
-def version_line(program: str) -> str:
-    """`sender 0.1.0 (weights 1a2b3c4d5e6f7a8b, codec 1, protocol 1)`.
+def build_versions() -> dict[str, str]:
+    """The versions of package, weights, codec and protocol, by these names.
 
     Raises:
         WeightsError: the weights' manifest is missing or damaged.
@@ -17,4 +17,22 @@ def version_line(program: str) -> str:
         package = version("bodywire")
     except PackageNotFoundError:
         package = "(not installed)"
-    return f"{program} {package} (weights {model_hash().hex()}, codec {CODEC_VERSION}, protocol {PROTOCOL_VERSION})"
+    return {
+        "version": package,
+        "weights": model_hash().hex(),
+        "codec": str(CODEC_VERSION),
+        "protocol": str(PROTOCOL_VERSION),
+    }
+
+
+def version_line(program: str) -> str:
+    """`sender 0.1.0 (weights 1a2b3c4d5e6f7a8b, codec 1, protocol 1)`.
+
+    Raises:
+        WeightsError: the weights' manifest is missing or damaged.
+    """
+    build = build_versions()
+    return (
+        f"{program} {build['version']} "
+        f"(weights {build['weights']}, codec {build['codec']}, protocol {build['protocol']})"
+    )

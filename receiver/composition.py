@@ -11,8 +11,9 @@ import torch
 from common.codec.frame_codec import FrameCodec
 from common.codec.packet import CODEC_VERSION
 from common.io.logs import LogConfig
-from common.io.telemetry import MetricsConfig, MetricsServer
+from common.io.telemetry import MetricsConfig, MetricsServer, publish_build
 from common.io.terminal import Terminal
+from common.version import build_versions
 from common.weights.devices import DeviceConfig
 from common.weights.loader import model_hash
 from receiver.diffusion.stage import SamplingConfig
@@ -24,6 +25,7 @@ from receiver.link.session import SessionRegistry
 from receiver.link.startup_line import startup_line
 from receiver.metrics import ReceiverMetrics
 from receiver.pipeline import ReceiverPipeline, SharingConfig
+from receiver.publish.disk_space import free_and_size_bytes
 from receiver.publish.session_directory import PublishConfig, SessionDirectory
 from receiver.status import StatusLine
 from receiver.surface.stage import SurfaceConfig
@@ -63,6 +65,8 @@ def receive(config: ReceiverConfig, announce: Callable[[str], None]) -> None:
     # Small networks on few cores: more threads than one fight over them.
     torch.set_num_threads(1)
     metrics = ReceiverMetrics()
+    publish_build(metrics.registry, "receiver", build_versions())
+    metrics.watch_disk(lambda: free_and_size_bytes(config.publish.out))
     address = config.metrics.metrics
     with (
         SessionDirectory(config.publish) as directory,
@@ -88,6 +92,8 @@ async def _serve(
     engine = LocalEngine(reconstructor, config.batching)
     pipeline = ReceiverPipeline(engine, directory, metrics, sharing=config.sharing)
     registry = SessionRegistry(lambda: FrameCodec(networks))
+    metrics.watch_queue(lambda: engine.queued_people)
+    metrics.watch_streams(lambda: sum(session.in_use for session in registry.sessions))
     server = LinkServer(
         config.listen,
         pipeline,

@@ -1,13 +1,20 @@
 """The receiver's Prometheus metrics; other modules call these verbs and do not know metric names."""
 
-from collections.abc import Mapping
+import math
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from enum import StrEnum
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
-from common.io.telemetry import StageSpan, StageTimes, daemon_registry
+from common.arrays import FloatArray
+from common.io.telemetry import SCORE_BUCKETS, StageSpan, StageTimes, daemon_registry
+from common.labels import GROUP_NAMES
+from receiver.link.refusals import Refusal
 from receiver.status import ReceiverStatus
+
+STAGES = ("codec", "queue", "decode", "diffusion", "body", "surface", "publish")
+MESH_KINDS = ("surface", "body")
 
 AGE_BUCKETS_S = (0.01, 0.03, 0.05, 0.08, 0.1, 0.15, 0.2, 0.3, 0.5, 0.75, 1.0, 2.0, 5.0, 10.0, 60.0)
 
@@ -29,13 +36,25 @@ class PictureFate(StrEnum):
     UNAVAILABLE = "unavailable"  # too many at a time, too slow, or its sender process has ended
 
 
+_FATES = ("received", "published", *FrameFate)
+
+
 class ReceiverMetrics:
-    """The receiver's counters, gauges and histograms in a registry of its own."""
+    """The receiver's counters, gauges and histograms in a registry of its own.
+
+    Every label value is exported from the beginning: a rate is zero, and not missing, until the first event.
+    """
 
     def __init__(self, registry: CollectorRegistry | None = None) -> None:
         self.registry = registry = daemon_registry() if registry is None else registry
         self.status = ReceiverStatus()
-        self._stages = StageTimes(registry, "bodywire_receiver_stage_seconds")
+        self._stages = StageTimes(registry, "bodywire_receiver_stage_seconds", STAGES)
+        self._define_frames(registry)
+        self._define_people(registry)
+        self._define_sessions(registry)
+        self._define_pictures(registry)
+
+    def _define_frames(self, registry: CollectorRegistry) -> None:
         self._frames = Counter("bodywire_receiver_frames", "Frames by fate", ["fate"], registry=registry)
         self._bytes = Counter("bodywire_receiver_label_bytes", "Payload by label group", ["group"], registry=registry)
         self._bulk = Counter("bodywire_receiver_bulk_bytes", "Blobs received beside the frames", registry=registry)
@@ -45,9 +64,23 @@ class ReceiverMetrics:
             buckets=AGE_BUCKETS_S,
             registry=registry,
         )
+        self._clock_error = Gauge("bodywire_receiver_clock_error_seconds", "Uncertainty of the age", registry=registry)
+        self._clock_error.set(math.nan)
         self._meshes = Counter("bodywire_receiver_meshes", "Published meshes by kind", ["kind"], registry=registry)
-        self._refused = Counter("bodywire_receiver_refused", "Refused streams by reason", ["reason"], registry=registry)
-        self._left_out = Counter("bodywire_receiver_people_left_out", "People beyond --peer-people", registry=registry)
+        self._disk_free = Gauge(
+            "bodywire_receiver_disk_free_bytes", "Room on the disk of the output directory", registry=registry
+        )
+        self._disk_size = Gauge(
+            "bodywire_receiver_disk_size_bytes", "Size of the disk of the output directory", registry=registry
+        )
+        for fate in _FATES:
+            self._frames.labels(fate)
+        for group in ("header", *GROUP_NAMES):
+            self._bytes.labels(group)
+        for kind in MESH_KINDS:
+            self._meshes.labels(kind)
+
+    def _define_pictures(self, registry: CollectorRegistry) -> None:
         self._pictures = Counter("bodywire_receiver_pictures", "Uploaded pictures by fate", ["fate"], registry=registry)
         self._picture = Histogram(
             "bodywire_receiver_picture_seconds",
@@ -58,8 +91,33 @@ class ReceiverMetrics:
         self._process_ends = Counter(
             "bodywire_receiver_sender_process_ends", "Sender processes that ended by themselves", registry=registry
         )
-        self._peers = Gauge("bodywire_receiver_peers", "Senders connected", registry=registry)
-        self._clock_error = Gauge("bodywire_receiver_clock_error_seconds", "Uncertainty of the age", registry=registry)
+        for fate in PictureFate:
+            self._pictures.labels(fate)
+
+    def _define_people(self, registry: CollectorRegistry) -> None:
+        self._scores = Histogram(
+            "bodywire_receiver_person_score",
+            "Probability that a published person is a person, one value per person and frame",
+            buckets=SCORE_BUCKETS,
+            registry=registry,
+        )
+        self._keypoint_scores = Histogram(
+            "bodywire_receiver_keypoint_score",
+            "Confidence of the published keypoints, 17 values per person and frame",
+            buckets=SCORE_BUCKETS,
+            registry=registry,
+        )
+        self._left_out = Counter("bodywire_receiver_people_left_out", "People beyond --peer-people", registry=registry)
+        self._queued = Gauge(
+            "bodywire_receiver_queued_people", "People that wait for the reconstruction engine", registry=registry
+        )
+
+    def _define_sessions(self, registry: CollectorRegistry) -> None:
+        self._refused = Counter("bodywire_receiver_refused", "Refused streams by reason", ["reason"], registry=registry)
+        self._peers = Gauge("bodywire_receiver_peers", "Sessions that have begun and not ended", registry=registry)
+        self._streams = Gauge("bodywire_receiver_streams", "Sessions whose sender is connected", registry=registry)
+        for reason in Refusal:
+            self._refused.labels(reason)
 
     def stage(self, name: str) -> AbstractContextManager[StageSpan]:
         """`with metrics.stage("publish") as span:` times one pass; `span.ms` is its time afterwards."""
@@ -91,6 +149,17 @@ class ReceiverMetrics:
             self._age.observe(max(age_ms, 0.0) / 1e3)
         self.status.frame_published(session, people, age_ms)
         self._clock_error.set(float("nan") if clock_error_ms is None else clock_error_ms / 1e3)
+
+    def person_published(self, score: float, keypoint_scores: FloatArray) -> None:
+        """One person of a frame is published.
+
+        Args:
+            score: probability that it is a person, 0…1.
+            keypoint_scores: (17,) 0…1.
+        """
+        self._scores.observe(score)
+        for keypoint_score in keypoint_scores:
+            self._keypoint_scores.observe(float(keypoint_score))
 
     def frame_dropped(self, fate: FrameFate) -> None:
         self._frames.labels(fate.value).inc()
@@ -125,3 +194,16 @@ class ReceiverMetrics:
     def peer_left(self) -> None:
         self._peers.dec()
         self.status.sessions_changed(-1)
+
+    def watch_streams(self, streams: Callable[[], int]) -> None:
+        """Calls `streams` for the number of sessions whose sender is connected at each scrape."""
+        self._streams.set_function(streams)
+
+    def watch_queue(self, people: Callable[[], int]) -> None:
+        """Calls `people` for the length of the engine's queue at each scrape."""
+        self._queued.set_function(people)
+
+    def watch_disk(self, free_and_size_bytes: Callable[[], tuple[float, float]]) -> None:
+        """Calls `free_and_size_bytes` for the disk of the output directory at each scrape."""
+        self._disk_free.set_function(lambda: free_and_size_bytes()[0])
+        self._disk_size.set_function(lambda: free_and_size_bytes()[1])

@@ -330,6 +330,7 @@ class ReceiverPipeline:
 
     def _write_person(self, writer: SessionWriter, labels: LabelFrame, person: ReconstructedPerson) -> PersonRecord:
         surface = body = None
+        self._metrics.person_published(person.labels.score, person.keypoints_2d[:, 2])
         number = person.labels.identity if len(labels.people) > 1 else None
         if writer.wants_meshes(labels.sequence):
             surface = writer.write_surface(labels.sequence, person.surface, number)

@@ -24,9 +24,10 @@ from common.codec.packet import CODEC_VERSION
 from common.frames import LabelFrame
 from common.io.configuration import option
 from common.io.logs import LogConfig
-from common.io.telemetry import MetricsConfig, MetricsServer
+from common.io.telemetry import MetricsConfig, MetricsServer, publish_build
 from common.io.terminal import Terminal
 from common.labels import GROUP_NAMES
+from common.version import build_versions
 from common.weights.loader import model_hash
 from common.wire.convert import SESSION_SECRET_BYTES, Hello, Welcome
 from sender.capture.open import CaptureConfig, open_source
@@ -153,7 +154,7 @@ class LinkAccount(LinkObserver):
         self._rate.on_acknowledged(sample, self._clock.monotonic_ms())
         self._metrics.frame_acknowledged(sample.round_trip_time_ms)
         state = self._rate.state
-        self._metrics.set_link(state.bandwidth_bps or 0.0, state.delay_ms or 0.0, state.capacity.bps or 0.0)
+        self._metrics.set_link(state.bandwidth_bps or 0.0, state.delay_ms or 0.0, state.capacity.bps or 0.0, state.f)
 
     def blob_bytes_sent(self, data_bytes: int) -> None:
         self.blob_bytes += data_bytes
@@ -282,7 +283,10 @@ def compose(config: SenderConfig) -> Iterator[Sender]:
     metrics, networks = SenderMetrics(), model_hash()
     with ExitStack() as resources:
         source = resources.enter_context(open_source(config.capture, metrics))
+        if not source.live:  # a camera reports its own state
+            metrics.camera_up(True)
         spool = resources.enter_context(open_spool(config.delivery, config.capture.camera, networks))
+        publish_build(metrics.registry, "sender", build_versions())
         if config.metrics.metrics is not None:
             resources.enter_context(MetricsServer(config.metrics.metrics, metrics.registry))
         preview = resources.enter_context(_preview(config, source))
@@ -302,6 +306,7 @@ def compose(config: SenderConfig) -> Iterator[Sender]:
             transport=transport,
         )
         delivery = link if spool is None else CompleteDelivery(link, spool, outstanding)
+        metrics.watch_link(lambda: link.window, lambda: delivery.outstanding)
         if spool is not None:
             metrics.watch_spool(lambda: spool.pending)
         pipeline = SenderPipeline(

@@ -1,19 +1,23 @@
 """The sender's Prometheus metrics; callers use the methods and do not depend on the names of the metrics."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from enum import StrEnum
 from threading import Lock
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Summary
 
-from common.io.telemetry import StageSpan, StageTimes, daemon_registry
+from common.frames import PersonLabels
+from common.io.telemetry import SCORE_BUCKETS, StageSpan, StageTimes, daemon_registry
+from common.labels import GROUP_NAMES
 
+STAGES = ("capture", "perception", "preview", "semantics", "colours", "codec")
 ROUND_TRIP_BUCKETS_S = (0.001, 0.003, 0.01, 0.02, 0.05, 0.1, 0.15, 0.2, 0.3, 0.5, 1.0, 2.0, 5.0)
+_BYTE_GROUPS = ("header", *GROUP_NAMES)
 
 
 class FrameFate(StrEnum):
-    """Values of the label `fate` besides `sent` and `acknowledged`."""
+    """Values of the label `fate` besides `offered`, `sent` and `acknowledged`."""
 
     REPLACED = "replaced"  # by a newer frame of a live source, before it was processed or sent
     UNREADABLE = "unreadable"  # a file of a folder that is no readable image
@@ -42,13 +46,26 @@ class StagePasses:
         return {stage: sum_ms / passes for stage, (passes, sum_ms) in taken.items()}
 
 
+_FATES = ("offered", "sent", "acknowledged", *FrameFate)
+
+
 class SenderMetrics:
-    """The sender's counters, gauges and histograms, in their own registry."""
+    """The sender's counters, gauges and histograms, in their own registry.
+
+    Every label value is exported from the beginning: a rate is zero, and not missing, until the first event.
+    """
 
     def __init__(self, registry: CollectorRegistry | None = None) -> None:
         self.registry = registry = daemon_registry() if registry is None else registry
-        self._stages = StageTimes(registry, "bodywire_sender_stage_seconds")
+        self._stages = StageTimes(registry, "bodywire_sender_stage_seconds", STAGES)
         self._passes = StagePasses()
+        self._define_frames(registry)
+        self._define_people(registry)
+        self._define_link(registry)
+        self._camera = Gauge("bodywire_sender_camera_up", "1 while the source can deliver frames", registry=registry)
+        self.camera_is_up = False
+
+    def _define_frames(self, registry: CollectorRegistry) -> None:
         self._frames = Counter("bodywire_sender_frames", "Frames by fate", ["fate"], registry=registry)
         self._bytes = Counter(
             "bodywire_sender_label_bytes", "Payload bytes by label group", ["group"], registry=registry
@@ -56,26 +73,64 @@ class SenderMetrics:
         self._blob_bytes = Counter(
             "bodywire_sender_bulk_bytes", "Bytes of blobs, sent in the gaps between frames", registry=registry
         )
+        self._rho = Gauge(
+            "bodywire_sender_rho", "Compression ρ of a label group (eq. 17)", ["group"], registry=registry
+        )
+        self._spooled = Gauge(
+            "bodywire_sender_spooled_frames", "Undelivered frames in the spool on disk", registry=registry
+        )
+        for fate in _FATES:
+            self._frames.labels(fate)
+        for group in _BYTE_GROUPS:
+            self._bytes.labels(group)
+        for group in GROUP_NAMES:
+            self._rho.labels(group)
+
+    def _define_people(self, registry: CollectorRegistry) -> None:
+        self._people = Gauge("bodywire_sender_people", "People in the newest frame", registry=registry)
+        self._scores = Histogram(
+            "bodywire_sender_person_score",
+            "Probability that a tracked person is a person, one value per person and frame",
+            buckets=SCORE_BUCKETS,
+            registry=registry,
+        )
+        self._confidence = Summary(
+            "bodywire_sender_label_confidence",
+            "Confidence of a label group, one value per person and frame",
+            ["group"],
+            registry=registry,
+        )
+        for group in GROUP_NAMES:
+            self._confidence.labels(group)
+
+    def _define_link(self, registry: CollectorRegistry) -> None:
         self._round_trip = Histogram(
             "bodywire_sender_round_trip_seconds",
             "Seconds from sending a frame to its acknowledgement",
             buckets=ROUND_TRIP_BUCKETS_S,
             registry=registry,
         )
-        self._rho = Gauge(
-            "bodywire_sender_rho", "Compression ρ of a label group (eq. 17)", ["group"], registry=registry
-        )
         self._bandwidth = Gauge(
-            "bodywire_sender_bandwidth_bps", "Bandwidth B(t) (eq. 15), bits a second", registry=registry
+            "bodywire_sender_bandwidth_bytes_per_second", "Bandwidth B(t) (eq. 15)", registry=registry
         )
-        self._delay = Gauge("bodywire_sender_delay_seconds", "Delay D(t) (eq. 16), seconds", registry=registry)
-        self._capacity = Gauge("bodywire_sender_capacity_bps", "Estimated capacity, bits a second", registry=registry)
-        self._spooled = Gauge(
-            "bodywire_sender_spooled_frames", "Undelivered frames in the spool on disk", registry=registry
+        self._delay = Gauge("bodywire_sender_delay_seconds", "Delay D(t) (eq. 16)", registry=registry)
+        self._capacity = Gauge(
+            "bodywire_sender_capacity_bytes_per_second", "Estimated capacity of the link", registry=registry
         )
-        self._camera = Gauge("bodywire_sender_camera_up", "1 while the camera delivers frames", registry=registry)
-        self.camera_is_up = False
+        self._stress = Gauge("bodywire_sender_link_stress", "Link stress f in eq. 17, 0 is none", registry=registry)
+        self._window = Gauge(
+            "bodywire_sender_window_frames", "Frames that may be unacknowledged at present", registry=registry
+        )
+        self._outstanding = Gauge(
+            "bodywire_sender_outstanding_frames",
+            "Frames offered and not settled yet",
+            registry=registry,
+        )
         self._connected = Gauge("bodywire_sender_connected", "1 while a receiver is connected", registry=registry)
+        self._reconnects = Counter(
+            "bodywire_sender_reconnects", "Connections made again after a loss", registry=registry
+        )
+        self._was_connected = False
 
     @contextmanager
     def stage(self, name: str) -> Iterator[StageSpan]:
@@ -87,6 +142,15 @@ class SenderMetrics:
     def take_stage_means_ms(self) -> dict[str, float]:
         """Mean duration of the passes since the last call, by stage; stages without a pass are left out."""
         return self._passes.take_means_ms()
+
+    def frame_offered(self, people: Sequence[PersonLabels]) -> None:
+        """Counts a frame that was labelled and is given to the link, with the people in it."""
+        self._frames.labels("offered").inc()
+        self._people.set(len(people))
+        for person in people:
+            self._scores.observe(person.score)
+            for group, confidence in person.confidence.items():
+                self._confidence.labels(group).observe(confidence)
 
     def frame_sent(self, bytes_by_group: Mapping[str, int]) -> None:
         """Counts a sent frame; `bytes_by_group` may have keys that are no label group, such as `header`."""
@@ -107,11 +171,17 @@ class SenderMetrics:
     def set_rate(self, group: str, rho: float) -> None:
         self._rho.labels(group).set(rho)
 
-    def set_link(self, bandwidth_bps: float, rtt_ms: float, capacity_bps: float) -> None:
-        """Sets the paper's B(t) and D(t), and the capacity estimate that controls the rate."""
-        self._bandwidth.set(bandwidth_bps)
+    def set_link(self, bandwidth_bps: float, rtt_ms: float, capacity_bps: float, stress: float) -> None:
+        """Sets the paper's B(t) and D(t), the capacity estimate that controls the rate, and the link stress f."""
+        self._bandwidth.set(bandwidth_bps / 8)
         self._delay.set(rtt_ms / 1e3)
-        self._capacity.set(capacity_bps)
+        self._capacity.set(capacity_bps / 8)
+        self._stress.set(stress)
+
+    def watch_link(self, window: Callable[[], int], outstanding: Callable[[], int]) -> None:
+        """Calls these for the congestion window and the unsettled frames at each scrape."""
+        self._window.set_function(window)
+        self._outstanding.set_function(outstanding)
 
     def watch_spool(self, frames: Callable[[], int]) -> None:
         """Calls `frames` for the number of spooled frames at each scrape."""
@@ -122,4 +192,8 @@ class SenderMetrics:
         self._camera.set(up)
 
     def peer_connected(self, connected: bool) -> None:
+        """Records that the link was connected or lost; each connection but the first is a reconnect."""
         self._connected.set(connected)
+        if connected and self._was_connected:
+            self._reconnects.inc()
+        self._was_connected = self._was_connected or connected

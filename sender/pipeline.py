@@ -216,6 +216,7 @@ class SenderPipeline:
             people = self._semantics.label(observed, frame.camera, frame.media_time_s)
         if not people:
             self._metrics.frame_dropped(FrameFate.EMPTY)
+        self._metrics.frame_offered(people)
         blobs = self._colours(frame, observed, people) + self._picture(frame)
         labels = LabelFrame(self._sequence, frame.source, frame.captured_at, frame.camera, people)
         self._sequence += 1

@@ -2,13 +2,13 @@
 
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Self
 
-from prometheus_client import CollectorRegistry, Histogram, ProcessCollector, start_http_server
+from prometheus_client import CollectorRegistry, Gauge, Histogram, ProcessCollector, start_http_server
 
 from common.errors import OutputError
 from common.io.addresses import Address
@@ -16,6 +16,8 @@ from common.io.configuration import option
 
 # From a codec pass (tens of microseconds) to the first inference on a loaded machine (seconds).
 STAGE_BUCKETS_S = (1e-4, 3e-4, 1e-3, 3e-3, 5e-3, 0.01, 0.02, 0.03, 0.05, 0.08, 0.1, 0.15, 0.2, 0.3, 0.5, 1.0, 3.0, 10.0)
+# Probabilities and confidences; finer at the upper end, where most of them are.
+SCORE_BUCKETS = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99, 1.0)
 
 
 @dataclass(slots=True)
@@ -30,15 +32,26 @@ class StageSpan:
 
 
 class StageTimes:
-    """A histogram of durations in seconds with the label `stage`: `with times.stage("decode") as span: …`."""
+    """A histogram of durations in seconds with the label `stage`: `with times.stage("decode") as span: …`.
+
+    Args:
+        stages: exported from the beginning, so that a query of a stage that has not run yet gives zero and not nothing.
+    """
 
     def __init__(
-        self, registry: CollectorRegistry, name: str, monotonic: Callable[[], float] = time.perf_counter
+        self,
+        registry: CollectorRegistry,
+        name: str,
+        stages: Iterable[str] = (),
+        *,
+        monotonic: Callable[[], float] = time.perf_counter,
     ) -> None:
         self._monotonic = monotonic
         self._histogram = Histogram(
             name, "Duration of one pass through a stage, seconds", ["stage"], buckets=STAGE_BUCKETS_S, registry=registry
         )
+        for stage in stages:
+            self._histogram.labels(stage)
 
     @contextmanager
     def stage(self, name: str) -> Iterator[StageSpan]:
@@ -60,6 +73,17 @@ def daemon_registry() -> CollectorRegistry:
     registry = CollectorRegistry()
     ProcessCollector(registry=registry)
     return registry
+
+
+def publish_build(registry: CollectorRegistry, program: str, build: Mapping[str, str]) -> None:
+    """Exports `bodywire_build_info`, which is 1 and has the build in its labels.
+
+    Args:
+        program: `sender` or `receiver`.
+        build: `common.version.build_versions`.
+    """
+    info = Gauge("bodywire_build_info", "Versions of the running program", ["program", *build], registry=registry)
+    info.labels(program, *build.values()).set(1)
 
 
 @dataclass(frozen=True, slots=True)

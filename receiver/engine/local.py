@@ -135,6 +135,11 @@ class LocalEngine:
         """See `ReconstructionEngine.skeleton`."""
         return self._reconstructor.skeleton
 
+    @property
+    def queued_people(self) -> int:
+        """How many people wait for a network pass."""
+        return len(self._queue)
+
     async def reconstruct(self, request: ReconstructionRequest) -> ReconstructionResult:
         """See `ReconstructionEngine.reconstruct`.
 

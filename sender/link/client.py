@@ -150,6 +150,11 @@ class LinkClient:
         """Number of frames that were taken and are neither acknowledged nor dropped."""
         return self._delivery.outstanding
 
+    @property
+    def window(self) -> int:
+        """Number of frames that may be unacknowledged at present."""
+        return self._delivery.window
+
     async def connect(self) -> Welcome:
         """Connects and starts sending.
 

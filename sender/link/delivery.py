@@ -73,6 +73,11 @@ class FrameDelivery:
         """Number of frames offered that have not met their fate."""
         return self._session.window.outstanding
 
+    @property
+    def window(self) -> int:
+        """Number of frames that may be unacknowledged at present."""
+        return self._session.window.size
+
     def notify(self) -> None:
         """Wakes everything that waits for `change`."""
         self._changed.set()

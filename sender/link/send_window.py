@@ -61,6 +61,11 @@ class SendWindow:
         self._size = size
 
     @property
+    def size(self) -> int:
+        """How many frames may be unacknowledged."""
+        return self._size
+
+    @property
     def has_room(self) -> bool:
         """Whether a frame may be offered now."""
         return self._live or self._waiting is None

@@ -8,12 +8,26 @@ from prometheus_client import CollectorRegistry
 
 import receiver.metrics
 import sender.metrics
+from common.io.telemetry import publish_build
+from common.version import build_versions
 from receiver.link.refusals import Refusal
 from receiver.metrics import ReceiverMetrics
+from receiver.web.metrics import SignInOutcome, UploadOutcome, WebMetrics
+from receiver.web.pictures import STAGES
 from sender.metrics import SenderMetrics
 
 PAGE = (Path(__file__).parents[2] / "docs" / "metrics.md").read_text(encoding="utf-8")
-SENDER, RECEIVER = PAGE.split("\n## ")[1:3]
+SENDER, RECEIVER, WEB = PAGE.split("\n## ")[1:4]
+
+
+def registry_of(program: str) -> CollectorRegistry:
+    """The registry that a daemon exports, or that of the web part alone."""
+    registry = CollectorRegistry()
+    if program == "web":
+        WebMetrics(registry)
+        return registry
+    publish_build(registry, program, build_versions())
+    return (SenderMetrics(registry) if program == "sender" else ReceiverMetrics(registry)).registry
 
 
 def exported(registry: CollectorRegistry) -> Iterator[tuple[str, str]]:
@@ -24,16 +38,16 @@ def exported(registry: CollectorRegistry) -> Iterator[tuple[str, str]]:
             yield name, family.type
 
 
-@pytest.mark.parametrize(("section", "metrics"), [(SENDER, SenderMetrics()), (RECEIVER, ReceiverMetrics())])
-def test_page_lists_the_metrics_that_exist(section: str, metrics: SenderMetrics | ReceiverMetrics) -> None:
+@pytest.mark.parametrize(("section", "program"), [(SENDER, "sender"), (RECEIVER, "receiver"), (WEB, "web")])
+def test_page_lists_the_metrics_that_exist(section: str, program: str) -> None:
     documented = re.findall(r"^\| `(bodywire_\w+)` \| (\w+) \|", section, flags=re.MULTILINE)
-    assert sorted(documented) == sorted(exported(metrics.registry))
+    assert sorted(documented) == sorted(exported(registry_of(program)))
 
 
 @pytest.mark.parametrize(
     ("section", "fates", "others"),
     [
-        (SENDER, sender.metrics.FrameFate, {"sent", "acknowledged"}),
+        (SENDER, sender.metrics.FrameFate, {"offered", "sent", "acknowledged"}),
         (RECEIVER, receiver.metrics.FrameFate, {"received", "published"}),
     ],
 )
@@ -47,7 +61,19 @@ def test_page_lists_the_reasons_of_refusals() -> None:
     assert re.findall(r"`([a-z]+)`\s\(", paragraph) == [refusal.value for refusal in Refusal]
 
 
+def test_page_lists_the_outcomes_and_stages_of_the_web() -> None:
+    quoted = set(re.findall(r"`([a-z]+)`", WEB.rpartition("|\n")[2]))
+    assert quoted >= {*UploadOutcome, *SignInOutcome, *STAGES}
+
+
+@pytest.mark.parametrize("program", ["sender", "receiver", "web"])
+def test_names_follow_the_conventions(program: str) -> None:
+    for name, kind in exported(registry_of(program)):
+        assert name.endswith("_total") == (kind == "counter"), name
+        assert not re.search(r"_(ms|bps|kbps|mb|kb|percent|milliseconds|bits)(_|$)", name), f"{name}: not in base units"
+
+
 def test_queries_name_existing_metrics() -> None:
-    names = {name for metrics in (SenderMetrics(), ReceiverMetrics()) for name, _ in exported(metrics.registry)}
+    names = {name for program in ("sender", "receiver", "web") for name, _ in exported(registry_of(program))}
     for name in re.findall(r"bodywire_\w+", PAGE):
-        assert name in names or name.removesuffix("_bucket") in names
+        assert name in names or re.sub("_(bucket|sum|count)$", "", name) in names

@@ -1,7 +1,13 @@
+import math
+from pathlib import Path
+
+import numpy as np
 import pytest
 from prometheus_client import CollectorRegistry
 
+from receiver.link.refusals import Refusal
 from receiver.metrics import FrameFate, ReceiverMetrics
+from receiver.publish.disk_space import free_and_size_bytes
 
 
 @pytest.fixture
@@ -52,6 +58,38 @@ def test_peers_count_connections(metrics: ReceiverMetrics, registry: CollectorRe
     metrics.peer_connected()
     metrics.peer_left()
     assert registry.get_sample_value("bodywire_receiver_peers") == 1
+
+
+def test_published_person_counts_scores_and_keypoints(metrics: ReceiverMetrics, registry: CollectorRegistry) -> None:
+    metrics.person_published(0.75, np.full(17, 0.5, np.float32))
+    assert registry.get_sample_value("bodywire_receiver_person_score_sum") == 0.75
+    assert registry.get_sample_value("bodywire_receiver_keypoint_score_count") == 17
+    assert registry.get_sample_value("bodywire_receiver_keypoint_score_bucket", {"le": "0.4"}) == 0
+    assert registry.get_sample_value("bodywire_receiver_keypoint_score_bucket", {"le": "0.5"}) == 17
+
+
+def test_gauges_are_read_at_each_scrape(metrics: ReceiverMetrics, registry: CollectorRegistry, tmp_path: Path) -> None:
+    metrics.watch_streams(lambda: 3)
+    metrics.watch_queue(lambda: 7)
+    metrics.watch_disk(lambda: free_and_size_bytes(tmp_path))
+    assert registry.get_sample_value("bodywire_receiver_streams") == 3
+    assert registry.get_sample_value("bodywire_receiver_queued_people") == 7
+    free, size = (registry.get_sample_value(f"bodywire_receiver_disk_{name}_bytes") for name in ("free", "size"))
+    assert free is not None
+    assert size is not None
+    assert 0 < free < size
+
+
+def test_disk_that_cannot_be_read_breaks_no_scrape(
+    metrics: ReceiverMetrics, registry: CollectorRegistry, tmp_path: Path
+) -> None:
+    metrics.watch_disk(lambda: free_and_size_bytes(tmp_path / "removed"))
+    assert math.isnan(registry.get_sample_value("bodywire_receiver_disk_free_bytes") or 0.0)
+
+
+def test_every_refusal_exists_before_the_first_one(metrics: ReceiverMetrics, registry: CollectorRegistry) -> None:
+    for reason in Refusal:
+        assert registry.get_sample_value("bodywire_receiver_refused_total", {"reason": reason}) == 0
 
 
 def test_meshes_by_kind(metrics: ReceiverMetrics, registry: CollectorRegistry) -> None:

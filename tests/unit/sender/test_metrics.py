@@ -1,6 +1,7 @@
 import pytest
 from prometheus_client import CollectorRegistry
 
+from common.frames import PersonLabels
 from sender.metrics import FrameFate, SenderMetrics
 
 
@@ -34,11 +35,12 @@ def test_frames_by_fate(metrics: SenderMetrics, registry: CollectorRegistry) -> 
 
 def test_rate_and_link_gauges(metrics: SenderMetrics, registry: CollectorRegistry) -> None:
     metrics.set_rate("hands", 0.8)
-    metrics.set_link(bandwidth_bps=3e5, rtt_ms=40.0, capacity_bps=2e6)
+    metrics.set_link(bandwidth_bps=3e5, rtt_ms=40.0, capacity_bps=2e6, stress=0.25)
     assert registry.get_sample_value("bodywire_sender_rho", {"group": "hands"}) == pytest.approx(0.8)
-    assert registry.get_sample_value("bodywire_sender_bandwidth_bps") == pytest.approx(3e5)
+    assert registry.get_sample_value("bodywire_sender_bandwidth_bytes_per_second") == pytest.approx(3e5 / 8)
     assert registry.get_sample_value("bodywire_sender_delay_seconds") == pytest.approx(0.04)
-    assert registry.get_sample_value("bodywire_sender_capacity_bps") == pytest.approx(2e6)
+    assert registry.get_sample_value("bodywire_sender_capacity_bytes_per_second") == pytest.approx(2e6 / 8)
+    assert registry.get_sample_value("bodywire_sender_link_stress") == 0.25
 
 
 def test_camera_and_peer_gauges(metrics: SenderMetrics, registry: CollectorRegistry) -> None:
@@ -47,6 +49,39 @@ def test_camera_and_peer_gauges(metrics: SenderMetrics, registry: CollectorRegis
         metrics.peer_connected(up)
         assert registry.get_sample_value("bodywire_sender_camera_up") == float(up)
         assert registry.get_sample_value("bodywire_sender_connected") == float(up)
+
+
+def test_reconnects_leave_out_the_first_connection(metrics: SenderMetrics, registry: CollectorRegistry) -> None:
+    counts = []
+    for connected in (True, False, False, True, False, True):
+        metrics.peer_connected(connected)
+        counts.append(registry.get_sample_value("bodywire_sender_reconnects_total"))
+    assert counts == [0, 0, 0, 1, 1, 2]
+
+
+def test_offered_frame_counts_people_and_confidence(metrics: SenderMetrics, registry: CollectorRegistry) -> None:
+    metrics.frame_offered([PersonLabels(0, 0.9, {}, confidence={"root": 0.5}), PersonLabels(1, 0.7, {})])
+    assert registry.get_sample_value("bodywire_sender_people") == 2
+    assert registry.get_sample_value("bodywire_sender_person_score_sum") == pytest.approx(1.6)
+    assert registry.get_sample_value("bodywire_sender_label_confidence_sum", {"group": "root"}) == 0.5
+    metrics.frame_offered([])
+    assert registry.get_sample_value("bodywire_sender_people") == 0
+    assert registry.get_sample_value("bodywire_sender_frames_total", {"fate": "offered"}) == 2
+
+
+def test_window_is_read_at_each_scrape(metrics: SenderMetrics, registry: CollectorRegistry) -> None:
+    window = [2]
+    metrics.watch_link(lambda: len(window), lambda: 1)
+    assert registry.get_sample_value("bodywire_sender_window_frames") == 1
+    window.append(5)
+    assert registry.get_sample_value("bodywire_sender_window_frames") == 2
+    assert registry.get_sample_value("bodywire_sender_outstanding_frames") == 1
+
+
+def test_every_label_value_exists_before_the_first_event(metrics: SenderMetrics, registry: CollectorRegistry) -> None:
+    assert registry.get_sample_value("bodywire_sender_frames_total", {"fate": "late"}) == 0
+    assert registry.get_sample_value("bodywire_sender_stage_seconds_count", {"stage": "preview"}) == 0
+    assert registry.get_sample_value("bodywire_sender_label_bytes_total", {"group": "header"}) == 0
 
 
 def test_stage_is_timed(metrics: SenderMetrics, registry: CollectorRegistry) -> None:
