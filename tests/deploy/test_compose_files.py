@@ -1,0 +1,153 @@
+"""The compose files and images: valid, and as restrictive as they claim."""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from common.io.configuration import read_config
+from receiver.__main__ import PROGRAM as RECEIVER
+from receiver.composition import ReceiverConfig
+from sender.__main__ import PROGRAM as SENDER
+from sender.composition import SenderConfig
+from tests.deploy.queries import DEPLOY
+
+FILES = {"cpu": ["compose.yaml"], "gpu": ["compose.yaml", "compose.gpu.yaml"]}
+ONE_SHOT = "certificates"
+OURS = ("certificates", "receiver", "sender")
+
+needs_compose = pytest.mark.skipif(shutil.which("docker-compose") is None, reason="docker-compose is not installed")
+
+
+@cache
+def services(kind: str, camera: str = "demo") -> dict[str, Any]:
+    """The services as docker-compose reads them; it must have nothing to complain about."""
+    command = ["docker-compose", *(flag for name in FILES[kind] for flag in ("-f", str(DEPLOY / name))), "config"]
+    environment = {**os.environ, "BODYWIRE_CAMERA": camera}
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+    found: dict[str, Any] = yaml.safe_load(done.stdout)["services"]
+    return found
+
+
+@needs_compose
+@pytest.mark.parametrize("kind", FILES)
+def test_every_service_is_hardened(kind: str) -> None:
+    for name, service in services(kind).items():
+        assert service["read_only"] is True, name
+        assert service["cap_drop"] == ["ALL"], name
+        assert service["security_opt"] == ["no-new-privileges:true"], name
+        assert not service["user"].startswith("0"), name
+        assert service["mem_limit"], name
+        assert service["cpus"], name
+        assert service["pids_limit"], name
+        assert service["logging"]["options"]["max-size"], name
+        assert not service.get("privileged"), name
+        assert "/var/run/docker.sock" not in str(service), name
+
+
+@needs_compose
+def test_every_service_but_the_first_checks_its_health_and_starts_again() -> None:
+    for name, service in services("cpu").items():
+        assert ("healthcheck" in service) == (name != ONE_SHOT), name
+        assert (service["restart"] == "no") == (name == ONE_SHOT), name
+
+
+@needs_compose
+def test_relay_is_the_only_way_between_the_nodes() -> None:
+    found = services("cpu")
+    between = {
+        name for name, service in found.items() if {"sender-side", "receiver-side"} <= set(service.get("networks", {}))
+    }
+    assert between == {"relay", "prometheus"}  # Prometheus forwards nothing
+    assert list(found["sender"]["networks"]) == ["sender-side"]
+    assert list(found["receiver"]["networks"]) == ["receiver-side"]
+
+
+@needs_compose
+def test_authority_is_mounted_nowhere_else() -> None:
+    with_authority = [name for name, service in services("cpu").items() if "authority:" in str(service.get("volumes"))]
+    assert with_authority == [ONE_SHOT]
+    keys = [
+        volume for name in ("sender", "receiver") for volume in services("cpu")[name]["volumes"] if "keys" in volume
+    ]
+    assert [volume.rpartition(":")[2] for volume in keys] == ["ro", "ro"]
+
+
+@needs_compose
+def test_ports_are_published_on_the_loopback_only() -> None:
+    ports = [port for service in services("cpu").values() for port in service.get("ports", ())]
+    assert ports
+    assert all(str(port).startswith("127.0.0.1:") for port in ports)
+
+
+@needs_compose
+@pytest.mark.parametrize("kind", FILES)
+def test_images_have_full_versions(kind: str) -> None:
+    for service in services(kind).values():
+        assert re.search(r":(v?\d+\.\d+\.\d+|cpu|cuda|1)$", service["image"]), service["image"]
+
+
+@needs_compose
+@pytest.mark.parametrize("kind", FILES)
+def test_daemons_accept_their_commands(kind: str) -> None:
+    found = services(kind, "rtsp://camera/stream")
+    sender = read_config(SenderConfig, SENDER, found["sender"]["command"], {})
+    assert (sender.capture.camera, str(sender.link.peer)) == ("rtsp://camera/stream", "relay:50051")
+    receiver = read_config(ReceiverConfig, RECEIVER, found["receiver"]["command"], {})
+    assert str(receiver.listen.listen) == "0.0.0.0:50051"
+
+
+@needs_compose
+def test_gpu_file_reserves_a_gpu_and_builds_every_image_with_cuda() -> None:
+    found = services("gpu")
+    devices = found["receiver"]["deploy"]["resources"]["reservations"]["devices"]
+    assert [(device["driver"], device["capabilities"]) for device in devices] == [("nvidia", ["gpu"])]
+    for name in OURS:
+        assert found[name]["image"] == "bodywire:cuda"
+        assert "/whl/cu" in found[name]["build"]["args"]["TORCH_INDEX"]
+        assert "args" not in services("cpu")[name]["build"]
+
+
+@needs_compose
+def test_targets_of_prometheus_are_the_metrics_of_the_daemons() -> None:
+    scraped = yaml.safe_load((DEPLOY / "prometheus" / "prometheus.yml").read_text(encoding="utf-8"))["scrape_configs"]
+    targets = {job["job_name"]: job["static_configs"][0]["targets"] for job in scraped}
+    commands = {name: " ".join(services("cpu")[name]["command"]) for name in targets}
+    for name, (target,) in targets.items():
+        assert f"--metrics=0.0.0.0:{target.partition(':')[2]}" in commands[name]
+        assert target.startswith(f"{name}:")
+
+
+@pytest.mark.parametrize("path", ["Dockerfile", "relay/Dockerfile"])
+def test_dockerfile_is_clean(path: str) -> None:
+    hadolint = shutil.which("hadolint", path=f"{Path(sys.executable).parent}:{os.environ['PATH']}")
+    if hadolint is None:
+        pytest.skip("hadolint is not installed")
+    done = subprocess.run([hadolint, str(DEPLOY / path)], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (0, "")
+
+
+SCRIPTS = [*sorted(DEPLOY.rglob("*.sh")), DEPLOY / "relay" / "rate", DEPLOY / "relay" / "delay"]
+
+
+@pytest.mark.parametrize("path", SCRIPTS, ids=lambda path: str(path.name))
+def test_shell_scripts_parse(path: Path) -> None:
+    done = subprocess.run(["sh", "-n", str(path)], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+    if shutil.which("shellcheck"):
+        checked = subprocess.run(["shellcheck", "-s", "sh", str(path)], capture_output=True, text=True, check=False)
+        assert (checked.returncode, checked.stdout) == (0, "")
+
+
+def test_build_context_has_what_the_wheel_is_built_from() -> None:
+    kept = (DEPLOY.parent / ".dockerignore").read_text(encoding="utf-8").splitlines()
+    assert {f"!{name}" for name in ("common", "sender", "receiver", "proto", "pyproject.toml", "setup.py")} <= set(kept)
+    assert "*" in kept

@@ -1,0 +1,89 @@
+"""The relay of deploy/compose.yaml."""
+
+import asyncio
+
+import pytest
+
+from deploy.relay.relay import Direction, Link, Relay, change, listening, parse_delay, parse_rate
+
+
+@pytest.mark.parametrize(
+    ("text", "bps"), [("256kbit", 256e3), ("1.5mbit", 1.5e6), ("800bit", 800.0), ("2GBIT", 2e9), ("unlimited", None)]
+)
+def test_rates(text: str, bps: float | None) -> None:
+    assert parse_rate(text) == bps
+
+
+@pytest.mark.parametrize("text", ["", "0kbit", "-1kbit", "256", "256kbps", "1e3kbit", "nan", "inf mbit"])
+def test_wrong_rates(text: str) -> None:
+    with pytest.raises(ValueError, match="256kbit"):
+        parse_rate(text)
+
+
+@pytest.mark.parametrize("text", ["", "50", "5s", "-1ms", "10001ms"])
+def test_wrong_delays(text: str) -> None:
+    with pytest.raises(ValueError, match="50ms"):
+        parse_delay(text)
+
+
+def test_bytes_leave_at_the_rate_of_the_link_behind_those_before() -> None:
+    now_s = [10.0]
+    direction = Direction(Link(8000.0, 0.0), lambda: now_s[0])
+    assert [direction.send(1000), direction.send(500)] == [11.0, 11.5]
+    now_s[0] = 20.0
+    assert direction.send(1000) == 21.0
+
+
+def test_changed_rate_holds_for_what_comes_next() -> None:
+    link = Link(8000.0, 0.0)
+    direction = Direction(link, lambda: 0.0)
+    direction.send(1000)
+    assert change(link, ["rate", "16kbit"]) == "16 kbit/s in each direction, delay 0 ms"
+    assert direction.send(1000) == 1.5
+    assert change(link, ["rate", "unlimited"]) == "unlimited in each direction, delay 0 ms"
+    assert direction.send(10**9) == 0.0
+
+
+@pytest.mark.parametrize("command", [[], ["rate"], ["stop"], ["rate", "1mbit", "2mbit"]])
+def test_unknown_command(command: list[str]) -> None:
+    with pytest.raises(ValueError, match="rate, delay or status"):
+        change(Link(None, 0.0), command)
+
+
+async def test_relay_passes_bytes_in_both_directions_until_both_ends_have_finished() -> None:
+    received: list[bytes] = []
+
+    async def answer_at_the_end(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        received.append(await reader.read())
+        writer.write(received[0][::-1])
+        await writer.drain()
+        writer.close()
+
+    target = await asyncio.start_server(answer_at_the_end, "127.0.0.1", 0)
+    with listening(("127.0.0.1", 0)) as server:
+        relay = Relay(Link(None, 0.0), target.sockets[0].getsockname())
+        relaying = asyncio.create_task(relay.serve(server))
+        reader, writer = await asyncio.open_connection(*server.getsockname())
+        sent = bytes(range(256)) * 400
+        writer.write(sent)
+        writer.write_eof()
+        assert await reader.read() == sent[::-1]
+        assert received == [sent]
+        writer.close()
+        await writer.wait_closed()
+        relaying.cancel()
+        await asyncio.gather(relaying, return_exceptions=True)
+    target.close()
+
+
+async def test_connection_ends_when_the_target_cannot_be_reached(capsys: pytest.CaptureFixture[str]) -> None:
+    with listening(("127.0.0.1", 0)) as closed:
+        unreachable = closed.getsockname()
+    with listening(("127.0.0.1", 0)) as server:
+        relaying = asyncio.create_task(Relay(Link(None, 0.0), unreachable).serve(server))
+        reader, writer = await asyncio.open_connection(*server.getsockname())
+        assert await reader.read() == b""
+        writer.close()
+        relaying.cancel()
+        await asyncio.gather(relaying, return_exceptions=True)
+    assert "cannot reach 127.0.0.1" in capsys.readouterr().err

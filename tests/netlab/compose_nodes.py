@@ -1,0 +1,255 @@
+"""Runs services of a compose file without containers: their own commands, in network namespaces of this machine.
+
+What the file says of a service holds here too: networks, user, capabilities, read-only root, volumes, temporary file
+systems, environment, entry point and command. The machine's own files stand in for the image. Needs root.
+"""
+
+import ctypes
+import os
+import subprocess
+import sys
+import urllib.request
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import yaml
+
+ROOT = Path(__file__).parents[2]
+COMPOSE = ROOT / "deploy" / "compose.yaml"
+_IMAGE = "/srv"
+"""Where images and volumes of the file keep everything of ours."""
+
+_RELAY = ROOT / "deploy" / "relay"
+_PROGRAMS = {
+    "sender": f"{sys.executable} -m sender",
+    "receiver": f"{sys.executable} -m receiver",
+    "python": sys.executable,
+    "rate": _RELAY / "rate",
+    "delay": _RELAY / "delay",
+}
+"""What the images have in their PATH."""
+_EXEC_TIMEOUT_S = 60.0
+_CLONE_NEWNET = 0x40000000
+
+# Runs in the mount namespace that `ip netns exec` makes: first what root has to do, then the command as another user.
+_ENTER = """set -eu
+mount -t tmpfs tmpfs /srv
+{mounts}
+mount -t tmpfs -o mode=1777,size=64m tmpfs /tmp
+mount -o remount,bind,ro /srv
+{readonly}
+exec {rights} "$@"
+"""
+
+
+def read_services(environment: Mapping[str, str]) -> dict[str, Any]:
+    """The services of the compose file as docker-compose reads them, variables replaced."""
+    command = ["docker-compose", "-f", str(COMPOSE), "config"]
+    done = subprocess.run(command, capture_output=True, text=True, env={**os.environ, **environment}, check=False)
+    assert done.returncode == 0, done.stderr
+    found: dict[str, Any] = yaml.safe_load(done.stdout)["services"]
+    return found
+
+
+class ComposeNodes:
+    """A context manager with one network namespace per service; services of one network reach each other by name.
+
+    Args:
+        services: name → service, of those that run here.
+        folder: where the volumes are.
+        images: absolute path within the image → what is there.
+    """
+
+    def __init__(self, services: Mapping[str, Any], folder: Path, images: Mapping[str, Path]) -> None:
+        self._services = services
+        self._folder = folder
+        self._images = images
+        self._prefix = f"bodywire-{os.getpid()}"
+        self._networks = sorted({network for service in services.values() for network in service.get("networks", {})})
+        self._processes: dict[str, subprocess.Popen[str]] = {}
+
+    def __enter__(self) -> Self:
+        try:
+            for name in self._services:
+                _ip("netns", "add", self._namespace(name))
+                _ip("-n", self._namespace(name), "link", "set", "lo", "up")
+            for number, network in enumerate(self._networks, start=1):
+                self._connect(number, network)
+        except BaseException:
+            self._remove()
+            raise
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for process in self._processes.values():
+            process.kill()
+            process.wait()
+            if process.stdout is not None:
+                process.stdout.close()
+        self._remove()
+
+    def start(self, name: str) -> subprocess.Popen[str]:
+        """Starts a service with its own entry point and command; its output, stderr included, is in a pipe."""
+        service = self._services[name]
+        inside = ["sh", "-c", self._script(name), "sh", *service["entrypoint"], *service["command"]]
+        # Each of these programs replaces the one before, so that this is the process of the service itself.
+        process = self._popen(name, ["ip", "netns", "exec", self._namespace(name), *inside])
+        self._processes[name] = process
+        return process
+
+    def exec(self, name: str, *command: str) -> subprocess.CompletedProcess[str]:
+        """Runs a command beside a service, with its network, files and rights, as `docker compose exec` does."""
+        namespaces = ["nsenter", f"--target={self._processes[name].pid}", "--mount", "--net"]
+        process = self._popen(name, [*namespaces, *self._lower_rights(name), *command])
+        output, _ = process.communicate(timeout=_EXEC_TIMEOUT_S)
+        return subprocess.CompletedProcess(command, process.returncode, output)
+
+    def get(self, name: str, port: int, path: str) -> str:
+        """Asks an HTTP server of a service, from its own network; raises OSError."""
+        with ThreadPoolExecutor(1, initializer=_enter_network, initargs=(self._namespace(name),)) as inside:
+            return inside.submit(_get, f"http://127.0.0.1:{port}{path}").result()
+
+    def healthy(self, name: str) -> bool:
+        """Whether the health check of a service passes."""
+        kind, *command = self._services[name]["healthcheck"]["test"]
+        assert kind == "CMD"
+        return self.exec(name, *command).returncode == 0
+
+    def volume(self, name: str) -> Path:
+        """The folder of a named volume."""
+        return self._folder / name
+
+    def address(self, name: str, network: str) -> str:
+        """The address of a service in a network."""
+        return f"10.78.{self._networks.index(network) + 1}.{list(self._services).index(name) + 2}"
+
+    def _connect(self, number: int, network: str) -> None:
+        """A network is a bridge in a namespace of its own."""
+        bridge = self._namespace(f"net{number}")
+        _ip("netns", "add", bridge)
+        _ip("-n", bridge, "link", "add", "br0", "type", "bridge")
+        _ip("-n", bridge, "link", "set", "br0", "up")
+        for name, service in self._services.items():
+            if network in service.get("networks", {}):
+                inside, port = f"eth{number}", f"port{list(self._services).index(name)}"
+                _ip("-n", bridge, "link", "add", port, "type", "veth", "peer", "name", inside,
+                    "netns", self._namespace(name))  # fmt: skip
+                _ip("-n", bridge, "link", "set", port, "master", "br0", "up")
+                _ip("-n", self._namespace(name), "addr", "add", f"{self.address(name, network)}/24", "dev", inside)
+                _ip("-n", self._namespace(name), "link", "set", inside, "up")
+
+    def _popen(self, name: str, command: Sequence[str]) -> subprocess.Popen[str]:
+        environment = {
+            "PATH": f"{_IMAGE}/bin:{os.environ['PATH']}",
+            "PYTHONPATH": str(ROOT),
+            "PYTHONDONTWRITEBYTECODE": "1",
+            "OMP_NUM_THREADS": "1",
+            "HOME": "/tmp",
+            "BODYWIRE_CACHE": f"{_IMAGE}/cache",
+            **self._services[name].get("environment", {}),
+        }
+        return subprocess.Popen(
+            command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=environment, cwd="/"
+        )
+
+    def _script(self, name: str) -> str:
+        """What root does in the service's mount namespace, and then the command, which follows as arguments."""
+        return _ENTER.format(
+            mounts="\n".join(self._mounts(name)),
+            readonly="mount -o remount,bind,ro /" if self._services[name].get("read_only") else "",
+            rights=" ".join(self._lower_rights(name)),
+        )
+
+    def _lower_rights(self, name: str) -> list[str]:
+        """The command that becomes the service's user, with its capabilities."""
+        service = self._services[name]
+        uid, _, gid = service["user"].partition(":")
+        rights = ["setpriv", f"--reuid={uid}", f"--regid={gid}", "--clear-groups"]
+        if service.get("cap_drop") == ["ALL"]:
+            rights += ["--bounding-set=-all", "--inh-caps=-all"]
+        if "no-new-privileges:true" in service.get("security_opt", ()):
+            rights.append("--no-new-privs")
+        return rights
+
+    def _mounts(self, name: str) -> list[str]:
+        """Commands that mount the image's files, the programs, the names of other services, and the volumes."""
+        service = self._services[name]
+        programs, hosts = self._folder / "programs", self._folder / f"{name}.hosts"
+        programs.mkdir(exist_ok=True)
+        for program, command in _PROGRAMS.items():
+            (programs / program).write_text(f'#!/bin/sh\nexec {command} "$@"\n')
+            (programs / program).chmod(0o755)
+        hosts.write_text("127.0.0.1 localhost\n" + "".join(f"{line}\n" for line in self._peers(name)))
+        mounts = [f"mount --bind {hosts} /etc/hosts", *_make_reachable([Path(sys.base_prefix), Path(sys.prefix), ROOT])]
+        for target, source in {f"{_IMAGE}/bin": programs, **self._images}.items():
+            mounts.append(f"mkdir -p {target}; mount --bind {source} {target}; mount -o remount,bind,ro {target}")
+        for entry in service.get("volumes", ()):
+            source, target, mode = entry.split(":")
+            folder = self._folder / source
+            if not folder.exists():
+                folder.mkdir(mode=0o700)
+                os.chown(folder, *map(int, service["user"].split(":")))
+            mounts.append(f"mkdir -p {target}; mount --bind {folder} {target}; mount -o remount,bind,{mode} {target}")
+        for entry in service.get("tmpfs", ()):
+            target, _, options = entry.partition(":")
+            if target != "/tmp":
+                mounts.append(f"mkdir -p {target}; mount -t tmpfs -o {options} tmpfs {target}")
+        return mounts
+
+    def _peers(self, name: str) -> list[str]:
+        """Lines of /etc/hosts: the services of the networks of a service."""
+        networks = self._services[name].get("networks", {})
+        return [
+            f"{self.address(other, network)} {other}"
+            for network in networks
+            for other, service in self._services.items()
+            if network in service.get("networks", {})
+        ]
+
+    def _namespace(self, name: str) -> str:
+        return f"{self._prefix}-{name}"
+
+    def _remove(self) -> None:
+        bridges = (f"net{number}" for number in range(1, len(self._networks) + 1))
+        for name in (*self._services, *bridges):
+            subprocess.run(["ip", "netns", "del", self._namespace(name)], capture_output=True, check=False)
+
+
+def _make_reachable(folders: Sequence[Path]) -> list[str]:
+    """Commands that show folders to other users that are in somebody's private folder, such as Python in /root."""
+    hidden: dict[Path, list[Path]] = {}
+    for folder in folders:
+        private = next((parent for parent in reversed(folder.parents) if not parent.stat().st_mode & 0o001), None)
+        if private is not None:
+            hidden.setdefault(private, []).append(folder)
+    commands = []
+    for number, (private, inside) in enumerate(hidden.items()):
+        places = {folder: f"{_IMAGE}/hidden/{number}-{position}" for position, folder in enumerate(inside)}
+        commands += [f"mkdir -p {place}; mount --bind {folder} {place}" for folder, place in places.items()]
+        commands.append(f"mount -t tmpfs -o mode=755 tmpfs {private}")
+        commands += [f"mkdir -p {folder}; mount --bind {place} {folder}" for folder, place in places.items()]
+    return commands
+
+
+def _enter_network(namespace: str) -> None:
+    """Moves this thread to a network namespace, for good."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    with open(f"/var/run/netns/{namespace}", "rb") as file:
+        if libc.setns(file.fileno(), _CLONE_NEWNET):
+            raise OSError(ctypes.get_errno(), f"cannot enter the network namespace {namespace}")
+
+
+def _get(url: str) -> str:
+    with urllib.request.urlopen(url, timeout=10.0) as answer:
+        return str(answer.read().decode())
+
+
+def _ip(*arguments: str) -> None:
+    done = subprocess.run(["ip", *arguments], capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise RuntimeError(f"ip {' '.join(arguments)}: {done.stderr.strip()}")
