@@ -7,18 +7,22 @@ from common.weights.loader import model_hash
 from common.wire.convert import PROTOCOL_VERSION
 
 
+def package_version() -> str:
+    """The version of the installed package."""
+    try:
+        return version("bodywire")
+    except PackageNotFoundError:
+        return "(not installed)"
+
+
 def build_versions() -> dict[str, str]:
     """The versions of package, weights, codec and protocol, by these names.
 
     Raises:
         WeightsError: the weights' manifest is missing or damaged.
     """
-    try:
-        package = version("bodywire")
-    except PackageNotFoundError:
-        package = "(not installed)"
     return {
-        "version": package,
+        "version": package_version(),
         "weights": model_hash().hex(),
         "codec": str(CODEC_VERSION),
         "protocol": str(PROTOCOL_VERSION),

@@ -13,6 +13,7 @@ from common.codec.packet import CODEC_VERSION
 from common.io.logs import LogConfig
 from common.io.telemetry import MetricsConfig, MetricsServer, publish_build
 from common.io.terminal import Terminal
+from common.io.tracing import FrameTracer, TracingConfig
 from common.version import build_versions
 from common.weights.devices import DeviceConfig
 from common.weights.loader import model_hash
@@ -29,6 +30,7 @@ from receiver.publish.disk_space import free_and_size_bytes
 from receiver.publish.session_directory import PublishConfig, SessionDirectory
 from receiver.status import StatusLine
 from receiver.surface.stage import SurfaceConfig
+from receiver.traces import ReceiverTraces
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +46,7 @@ class ReceiverConfig:
     batching: BatchingConfig = field(default_factory=BatchingConfig)
     sharing: SharingConfig = field(default_factory=SharingConfig)
     metrics: MetricsConfig = field(default_factory=MetricsConfig)
+    tracing: TracingConfig = field(default_factory=TracingConfig)
     logging: LogConfig = field(default_factory=LogConfig)
 
 
@@ -56,7 +59,8 @@ def receive(config: ReceiverConfig, announce: Callable[[str], None]) -> None:
         announce: prints the line with the address.
 
     Raises:
-        UsageError: options contradict each other, or a certificate, key or token cannot be used.
+        UsageError: options contradict each other, a certificate, key or token cannot be used, or `--traces` lacks its
+            package.
         OutputError: the directory or an address cannot be used, or another receiver uses it.
         WeightsError: trained weights are missing, damaged or of another version.
     """
@@ -65,15 +69,16 @@ def receive(config: ReceiverConfig, announce: Callable[[str], None]) -> None:
     # Small networks on few cores: more threads than one fight over them.
     torch.set_num_threads(1)
     metrics = ReceiverMetrics()
-    publish_build(metrics.registry, "receiver", build_versions())
+    publish_build(metrics.registry, "receiver", versions := build_versions())
     metrics.watch_disk(lambda: free_and_size_bytes(config.publish.out))
     address = config.metrics.metrics
     with (
         SessionDirectory(config.publish) as directory,
         MetricsServer(address, metrics.registry) if address else nullcontext(),
+        config.tracing.start("receiver", versions["version"]) as tracer,
     ):
         reconstructor = Reconstructor.load(config.diffusion, config.surface, config.device.resolve())
-        asyncio.run(_serve(config, reconstructor, directory, metrics, announce, terminal))
+        asyncio.run(_serve(config, reconstructor, directory, metrics, tracer, announce, terminal))
 
 
 async def _serve(
@@ -81,6 +86,7 @@ async def _serve(
     reconstructor: Reconstructor,
     directory: SessionDirectory,
     metrics: ReceiverMetrics,
+    tracer: FrameTracer,
     announce: Callable[[str], None],
     terminal: Terminal,
 ) -> None:
@@ -90,7 +96,7 @@ async def _serve(
         loop.add_signal_handler(signal_number, stop.set)
     networks = model_hash()
     engine = LocalEngine(reconstructor, config.batching)
-    pipeline = ReceiverPipeline(engine, directory, metrics, sharing=config.sharing)
+    pipeline = ReceiverPipeline(engine, directory, metrics, sharing=config.sharing, traces=ReceiverTraces(tracer))
     registry = SessionRegistry(lambda: FrameCodec(networks))
     metrics.watch_queue(lambda: engine.queued_people)
     metrics.watch_streams(lambda: sum(session.in_use for session in registry.sessions))

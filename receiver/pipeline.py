@@ -33,6 +33,7 @@ from receiver.publish.frame_record import FrameRecord, PersonRecord
 from receiver.publish.observer import FrameObserver, Unobserved
 from receiver.publish.output_guard import OutputGuard
 from receiver.publish.session_directory import SessionDirectory, SessionWriter
+from receiver.traces import ReceiverTraces
 
 logger = logging.getLogger(__name__)
 
@@ -87,6 +88,7 @@ class ReceiverPipeline:
         clock: Clock = SYSTEM_CLOCK,
         sharing: SharingConfig | None = None,
         observer: FrameObserver | None = None,
+        traces: ReceiverTraces | None = None,
     ) -> None:
         self._engine = engine
         self._directory = directory
@@ -94,6 +96,7 @@ class ReceiverPipeline:
         self._clock = clock
         self._sharing = sharing or SharingConfig()
         self._observer: FrameObserver = observer or Unobserved()
+        self._traces = traces or ReceiverTraces()
         self._sessions: dict[bytes, _SessionState] = {}
         self._output = OutputGuard(clock)
         self._publishers = FairExecutor(_PUBLISH_THREADS, "publish")
@@ -133,6 +136,7 @@ class ReceiverPipeline:
         result = None if self._is_late(session) else await self._reconstruct(session, state, decoded.frame)
         if result is None:
             self._drop_late(session, state, frame.sequence)
+            self._traces.finished(session, frame.sequence, stages_ms, "late")
             return
         state.clouds = {person.labels.identity: person.cloud for person in result.people}
         for stage, spent_ms in result.stages_ms.items():
@@ -289,7 +293,10 @@ class ReceiverPipeline:
         def write_last() -> FrameRecord:
             write(result.people[-1:])
             self._metrics.stage_passed("publish", spent_ms)
-            return self._append(session, writer, decoded, records, {**stages_ms, "publish": spent_ms})
+            stages_ms["publish"] = spent_ms
+            record = self._append(session, writer, decoded, records, stages_ms)
+            self._traces.finished(session, labels.sequence, stages_ms, "published")
+            return record
 
         self._publishing += 1
         try:

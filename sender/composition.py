@@ -26,8 +26,9 @@ from common.io.configuration import option
 from common.io.logs import LogConfig
 from common.io.telemetry import MetricsConfig, MetricsServer, publish_build
 from common.io.terminal import Terminal
+from common.io.tracing import TracingConfig
 from common.labels import GROUP_NAMES
-from common.version import build_versions
+from common.version import build_versions, package_version
 from common.weights.loader import model_hash
 from common.wire.convert import SESSION_SECRET_BYTES, Hello, Welcome
 from sender.capture.open import CaptureConfig, open_source
@@ -55,6 +56,7 @@ from sender.spool.open import DeliveryConfig, open_spool
 from sender.spool.spool import Spool
 from sender.status import SenderStatus
 from sender.texture.stage import TextureStage
+from sender.traces import SenderTraces
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,20 +88,29 @@ class SenderConfig:
     link: LinkConfig = field(default_factory=LinkConfig)
     security: SecurityConfig = field(default_factory=SecurityConfig)
     metrics: MetricsConfig = field(default_factory=MetricsConfig)
+    tracing: TracingConfig = field(default_factory=TracingConfig)
     logging: LogConfig = field(default_factory=LogConfig)
 
 
 class RatedEncoder:
     """Encodes each frame at the rate that the link carries at that moment: ω → ρ (17) → bytes."""
 
-    def __init__(self, codec: FrameCodec, importance: Importance, rate: RateController, metrics: SenderMetrics) -> None:
+    def __init__(
+        self,
+        codec: FrameCodec,
+        importance: Importance,
+        rate: RateController,
+        metrics: SenderMetrics,
+        traces: SenderTraces | None = None,
+    ) -> None:
+        self._traces = traces or SenderTraces()
         self._codec = codec
         self._importance = importance
         self._rate = rate
         self._metrics = metrics
 
     def encode(self, frame: LabelFrame) -> EncodedFrame:
-        with self._metrics.stage("codec"):
+        with self._metrics.stage("codec"), self._traces.stage(frame.sequence, "codec"):
             rho = self._rate.rho(self._weights(frame))
             encoded = self._codec.encode(frame, rho)
         for group, value in rho.items():
@@ -273,7 +284,8 @@ def compose(config: SenderConfig) -> Iterator[Sender]:
     Everything that was opened is closed when the context ends.
 
     Raises:
-        UsageError: options contradict each other, or a certificate, key or token cannot be read.
+        UsageError: options contradict each other, a certificate, key or token cannot be read, or `--traces` lacks its
+            package.
         SourceError: the source cannot be opened.
         OutputError: the spool, the preview or the metrics address cannot be opened.
         WeightsError: trained weights are missing, damaged or of another version.
@@ -286,21 +298,22 @@ def compose(config: SenderConfig) -> Iterator[Sender]:
         if not source.live:  # a camera reports its own state
             metrics.camera_up(True)
         spool = resources.enter_context(open_spool(config.delivery, config.capture.camera, networks))
-        publish_build(metrics.registry, "sender", build_versions())
-        if config.metrics.metrics is not None:
-            resources.enter_context(MetricsServer(config.metrics.metrics, metrics.registry))
+        resources.enter_context(_metrics_server(config.metrics, metrics))
         preview = resources.enter_context(_preview(config, source))
         perception = PerceptionStage.load(config.tracking.limits(live=source.live))
         semantics = SemanticsStage.load(config.smoothing)
         rate = RateController(config.rate, source.fps)
+        hello = _hello(networks, config.delivery.is_live(source), spool)
+        tracer = resources.enter_context(config.tracing.start("sender", package_version()))
+        traces = SenderTraces(tracer, hello.session_id)
         account, outstanding = LinkAccount(rate, metrics), Outstanding()
         status = SenderStatus(rate, metrics, source)
         link = LinkClient(
             config.link if spool is None else config.link.patient(),
-            _hello(networks, config.delivery.is_live(source), spool),
+            hello,
             # No later frame refines what a picture shows.
-            RatedEncoder(FrameCodec(networks, progressive=not source.stills), Importance.load(), rate, metrics),
-            observer=Observers(account, outstanding, status),
+            RatedEncoder(FrameCodec(networks, progressive=not source.stills), Importance.load(), rate, metrics, traces),
+            observer=Observers(account, outstanding, status, traces),
             pacer=rate,
             report=Reporter(rate, metrics, stills=source.stills).due,
             transport=transport,
@@ -322,8 +335,14 @@ def compose(config: SenderConfig) -> Iterator[Sender]:
             preview=preview,
             texture_stage=TextureStage(LabelSpace.load(), BodyModel.load()) if config.appearance.colours else None,
             shared_preview=SharedPreview() if config.preview.share_preview else None,
+            traces=traces,
         )
         yield Sender(pipeline, delivery, account, status, spool, config.delivery.spool)
+
+
+def _metrics_server(config: MetricsConfig, metrics: SenderMetrics) -> AbstractContextManager[object]:
+    publish_build(metrics.registry, "sender", build_versions())
+    return MetricsServer(config.metrics, metrics.registry) if config.metrics is not None else nullcontext()
 
 
 def _preview(config: SenderConfig, source: FrameSource) -> AbstractContextManager[Preview | None]:

@@ -25,6 +25,7 @@ from sender.preview.share import SharedPreview
 from sender.rate.controller import RateController
 from sender.semantics.stage import SemanticsStage
 from sender.texture.stage import TextureStage
+from sender.traces import SenderTraces
 
 # A sender that has to stop waits for unacknowledged frames as long as one is acknowledged in this time.
 _STALLED_S = 1.5
@@ -64,6 +65,7 @@ class SenderPipeline:
         preview: shows each frame with perception's output.
         texture_stage: learns the colours of people's surface; none are sent without it.
         shared_preview: makes small pictures for the receiver; none are sent without it.
+        traces: records how long the stages of a frame took.
     """
 
     def __init__(
@@ -81,6 +83,7 @@ class SenderPipeline:
         preview: Preview | None = None,
         texture_stage: TextureStage | None = None,
         shared_preview: SharedPreview | None = None,
+        traces: SenderTraces | None = None,
         clock: Clock = SYSTEM_CLOCK,
     ) -> None:
         self._source = source
@@ -95,6 +98,8 @@ class SenderPipeline:
         self._preview = preview
         self._texture_stage = texture_stage
         self._shared_preview = shared_preview
+        self._traces = traces or SenderTraces()
+        self._read_s = (0.0, 0.0)
         self._clock = clock
         self._sequence = first_sequence
         self._durable = durable
@@ -190,8 +195,12 @@ class SenderPipeline:
             await asyncio.wait((draining,), timeout=_STALLED_S)
 
     def _read(self, frames: Iterator[CapturedFrame]) -> CapturedFrame | None:
+        began_s = self._clock.wall()
         with self._metrics.stage("capture"):
-            return next(frames, None)
+            frame = next(frames, None)
+        # A live frame may have waited to be taken, and a read of a live source waits for the next frame.
+        self._read_s = (frame.captured_at if frame and self._source.live else began_s), self._clock.wall()
+        return frame
 
     async def _pace(self, frame: CapturedFrame) -> CapturedFrame:
         """In real time, waits until the frame is due and stamps it with that moment."""
@@ -207,12 +216,13 @@ class SenderPipeline:
         if frame.source != self._last_source:
             self._reset()
             self._last_source = frame.source
-        with self._metrics.stage("perception"):
+        self._traces.captured(self._sequence, *self._read_s)
+        with self._metrics.stage("perception"), self._traces.stage(self._sequence, "perception"):
             observed = self._perception.process(frame.image, frame.camera)
         if self._preview is not None:
             with self._metrics.stage("preview"):
                 self._preview.show(frame, observed)
-        with self._metrics.stage("semantics"):
+        with self._metrics.stage("semantics"), self._traces.stage(self._sequence, "semantics"):
             people = self._semantics.label(observed, frame.camera, frame.media_time_s)
         if not people:
             self._metrics.frame_dropped(FrameFate.EMPTY)

@@ -1,0 +1,177 @@
+"""Traces of frames: which frames are traced, and under which ids. `common.io.otlp` delivers them.
+
+A frame has one trace across sender and receiver. Its id costs no byte on the wire, because both ends derive it from
+what both know: the session and the frame's sequence number. Whether a frame is traced follows from the id too, so that
+both ends trace the same frames if `--trace-share` is the same; otherwise the smaller share has all of its spans.
+
+    trace  = BLAKE2b(session id, sequence)          frame (sender: from capture to acknowledgement)
+    frame  = BLAKE2b(trace, "frame")                ├── capture, perception, semantics, codec, link       sender
+    others = BLAKE2b(trace, program, name, time)    └── receive ── queue, decode, …, publish              receiver
+"""
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from types import TracebackType
+from typing import Protocol, Self
+from urllib.parse import urlsplit
+
+from common.errors import UsageError
+from common.io.configuration import option
+
+ROOT = "frame"
+"""Name of the span that all others of a frame are in."""
+
+AttributeValue = str | int | float | bool
+
+
+@dataclass(frozen=True, slots=True)
+class FrameSpan:
+    """One span of one frame.
+
+    Args:
+        trace_id: 128 bits.
+        span_id: 64 bits.
+        parent_id: 64 bits; None for the root.
+        name: of the stage.
+        began_s, ended_s: seconds since the epoch on the sender's clock.
+        attributes: more about it.
+    """
+
+    trace_id: int
+    span_id: int
+    parent_id: int | None
+    name: str
+    began_s: float
+    ended_s: float
+    attributes: Mapping[str, AttributeValue] = field(default_factory=dict)
+
+
+class SpanSink(Protocol):
+    """Takes spans; must not block, and may drop some."""
+
+    def export(self, span: FrameSpan) -> None: ...
+
+    def close(self) -> None: ...
+
+
+class FrameTracer:
+    """Records the spans of the frames that are traced; a context manager that delivers the last ones at its end.
+
+    Args:
+        program: `sender` or `receiver`; tells apart spans of the same name.
+        sink: takes the spans; None for no traces.
+        share: of the frames that are traced, 0…1.
+    """
+
+    def __init__(self, program: str, sink: SpanSink | None = None, share: float = 1.0) -> None:
+        self._program = program
+        self._sink = sink
+        self._limit = round(share * 2**64)
+
+    def traces(self, session_id: bytes, sequence: int) -> bool:
+        """Whether a frame is traced; the rule of OpenTelemetry's sampler by trace id."""
+        return self._sink is not None and trace_id(session_id, sequence) & (2**64 - 1) < self._limit
+
+    def record(
+        self,
+        session_id: bytes,
+        sequence: int,
+        name: str,
+        began_s: float,
+        ended_s: float,
+        *,
+        parent: int | None = None,
+        attributes: Mapping[str, AttributeValue] | None = None,
+    ) -> int:
+        """Records a span, if its frame is traced.
+
+        Args:
+            name: `ROOT` for the one that has no parent.
+            began_s, ended_s: seconds since the epoch on the sender's clock.
+            parent: id of the span that it is in; by default the root.
+            attributes: more about it, by OpenTelemetry's kind of names.
+
+        Returns:
+            The id of the span.
+        """
+        if self._sink is None or not self.traces(session_id, sequence):
+            return 0
+        trace = trace_id(session_id, sequence)
+        root = _derived(trace, ROOT)
+        if name == ROOT:
+            span_id, parent_id = root, None
+        else:
+            span_id = _derived(trace, f"{self._program} {name} {began_s!r}")
+            parent_id = root if parent is None else parent
+        ends_s = max(began_s, ended_s)
+        self._sink.export(FrameSpan(trace, span_id, parent_id, name, began_s, ends_s, attributes or {}))
+        return span_id
+
+    def close(self) -> None:
+        """Delivers what has been recorded, if that is possible within a few seconds."""
+        if self._sink is not None:
+            self._sink.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+def trace_id(session_id: bytes, sequence: int) -> int:
+    """The id of a frame's trace, 128 bits and not 0."""
+    digest = hashlib.blake2b(session_id + sequence.to_bytes(8, "big"), digest_size=16, person=b"bodywire trace")
+    return int.from_bytes(digest.digest(), "big") or 1
+
+
+def _derived(trace: int, name: str) -> int:
+    """The id of a span, 64 bits and not 0."""
+    digest = hashlib.blake2b(trace.to_bytes(16, "big") + name.encode(), digest_size=8, person=b"bodywire span")
+    return int.from_bytes(digest.digest(), "big") or 1
+
+
+@dataclass(frozen=True, slots=True)
+class TracingConfig:
+    """Traces of frames across sender and receiver."""
+
+    traces: str | None = option(
+        None,
+        help="send OpenTelemetry traces of frames to this collector (OTLP over HTTP), such as http://127.0.0.1:4318",
+    )
+    trace_share: float = option(
+        0.05, help="share of the frames that are traced, 0 to 1; should be the same at both ends"
+    )
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.trace_share <= 1:
+            raise ValueError(f"--trace-share must lie in 0…1, got {self.trace_share:g}")
+        if self.traces is not None and not _is_http(self.traces):
+            raise ValueError(f"--traces {self.traces}: give the collector's URL, such as http://127.0.0.1:4318")
+
+    def start(self, program: str, version: str) -> FrameTracer:
+        """The tracer of a daemon, which does nothing without `--traces`.
+
+        Raises:
+            UsageError: OpenTelemetry is not installed.
+        """
+        if self.traces is None:
+            return FrameTracer(program)
+        try:
+            from common.io.otlp import OtlpSink
+        except ImportError as error:
+            raise UsageError(
+                '--traces needs OpenTelemetry, which is not installed: pip install "bodywire[tracing]"'
+            ) from error
+        return FrameTracer(program, OtlpSink(self.traces, program, version), self.trace_share)
+
+
+def _is_http(url: str) -> bool:
+    try:
+        parts = urlsplit(url)
+        return parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        return False
