@@ -5,8 +5,8 @@ VENV := .venv
 PYTHON := $(VENV)/bin/python
 # What an installation depends on: dependencies, and the messages that the stubs are generated from.
 INPUTS := pyproject.toml setup.py $(wildcard proto/common/wire/*.proto)
-# The renderer of training pictures needs EGL (a GPU, or Mesa's llvmpipe); tests need openssl and iproute2.
-SYSTEM_PACKAGES := libegl1 libegl-mesa0 libgl1 libgl1-mesa-dri openssl iproute2
+# The renderer of training pictures needs EGL (a GPU, or Mesa's llvmpipe); tests need the others. prometheus has promtool.
+SYSTEM_PACKAGES := libegl1 libegl-mesa0 libgl1 libgl1-mesa-dri openssl iproute2 docker-compose prometheus
 
 DEMO_OUT ?= demo-out
 TEST_FLAGS ?=
@@ -16,13 +16,14 @@ NEED_DATA := following mediapipe_pose photos silhouettes
 BENCHES ?= $(filter-out $(NEED_DATA),$(basename $(notdir $(shell grep -l '^if __name__ == "__main__"' tests/bench/*.py)))) abuse
 
 .DELETE_ON_ERROR:
-.PHONY: help demo test check static-checks bench docs environment development system-packages
+.PHONY: help demo test check static-checks bench docs dashboards environment development system-packages
 
 help:
 	@echo "make demo    play the demo clip through both daemons; meshes and contact sheet in $(DEMO_OUT)/"
 	@echo "make test    all that CI checks: make check, then every test (TEST_FLAGS='-k name' for some)"
 	@echo "make check   the quick part: ruff (lint and format), mypy --strict, import rules"
 	@echo "make docs    write docs/configuration.md from the configuration dataclasses"
+	@echo "make dashboards  write deploy/grafana/dashboards from Python"
 	@echo "make bench   every benchmark (BENCHES=quality for one, BENCH_FLAGS=--quick)"
 
 demo: environment
@@ -44,6 +45,9 @@ bench: system-packages development
 
 docs: development
 	$(PYTHON) -m tests.docs.configuration_reference
+
+dashboards: development
+	$(PYTHON) -m deploy.grafana.generate
 
 environment: $(VENV)/.runtime
 development: $(VENV)/.development

@@ -5,7 +5,7 @@ from contextlib import contextmanager
 
 from common.clock import SYSTEM_CLOCK, Clock
 from common.frames import LabelFrame
-from common.io.tracing import ROOT, FrameTracer
+from common.io.tracing import ROOT, AttributeValue, FrameTracer
 from sender.link.observer import Fate, LinkObserver
 from sender.link.session import Payload
 
@@ -48,7 +48,7 @@ class SenderTraces(LinkObserver):
         if sent_s is not None:
             size = {"bodywire.payload_bytes": payload_bytes}
             self._tracer.record(self._session_id, frame.sequence, "link", sent_s, now_s, attributes=size)
-        about = {
+        about: dict[str, AttributeValue] = {
             "bodywire.session": self._session_id.hex(),
             "bodywire.sequence": frame.sequence,
             "bodywire.source": frame.source,

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from deploy.grafana.dashboards import DIRECTORY, PAGES, files, main
+from deploy.grafana.generate import DIRECTORY, PAGES, files, main
 from deploy.grafana.panels import ROW_WIDTH, Page, Panel, build
 from tests.deploy.queries import metric_names
 from tests.docs.test_metrics import exported, registry_of

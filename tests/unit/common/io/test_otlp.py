@@ -47,7 +47,11 @@ def test_spans_become_those_of_opentelemetry() -> None:
 
 
 def test_failures_are_logged_once_and_so_is_their_end(caplog: pytest.LogCaptureFixture) -> None:
-    failures = [SpanExportResult.FAILURE, ConnectionError("refused"), SpanExportResult.FAILURE]
+    failures: list[SpanExportResult | Exception] = [
+        SpanExportResult.FAILURE,
+        ConnectionError("refused"),
+        SpanExportResult.FAILURE,
+    ]
     exporter = ScriptedExporter(failures)
     with (
         caplog.at_level(logging.WARNING),
