@@ -158,6 +158,10 @@ def test_every_target_is_up(scraped: Scraped) -> None:
     assert scraped.values("up") == [1.0, 1.0, 1.0]
 
 
+def test_file_counts_as_a_camera_that_is_up(scraped: Scraped) -> None:
+    assert scraped.values("bodywire_sender_camera_up") == [1.0]
+
+
 @pytest.mark.parametrize(("place", "expression"), [pytest.param(*query, id=query[0]) for query in dashboard_queries()])
 def test_panel_has_data(scraped: Scraped, place: str, expression: str) -> None:
     values = scraped.values(expression)

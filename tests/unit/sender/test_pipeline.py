@@ -9,6 +9,7 @@ from common.blobs import COLOURS, PREVIEW, Blob
 from common.clock import Clock
 from common.errors import PeerError, SourceError
 from common.frames import Camera, LabelFrame, PersonLabels
+from common.io.tracing import FrameTracer, trace_id
 from common.labels import GROUPS
 from sender.capture.interruptible import DaemonWorker, InterruptibleSource
 from sender.capture.source import CapturedFrame, ClosingSource
@@ -16,6 +17,8 @@ from sender.metrics import SenderMetrics
 from sender.pipeline import SenderPipeline
 from sender.rate.controller import RateController
 from sender.rate.policy import RateConfig
+from sender.traces import SenderTraces
+from tests.support.recorded_spans import RecordedSpans
 
 CAMERA = Camera(8, 8, 10.0)
 
@@ -244,6 +247,23 @@ async def test_preview_shows_every_frame_and_is_timed() -> None:
     assert preview.shown == [(0, ()), (1, ()), (2, ())]
     assert metrics.registry.get_sample_value("bodywire_sender_stage_seconds_count", {"stage": "preview"}) == 3
     assert len(link.sent) == 3
+
+
+async def test_stages_of_each_frame_are_counted_and_traced() -> None:
+    metrics, stage, sink = SenderMetrics(), FakeStage(), RecordedSpans()
+    source, rate = FakeSource([captured(index) for index in range(2)]), RateController(RateConfig())
+    await SenderPipeline(
+        source,  # type: ignore[arg-type]
+        stage,  # type: ignore[arg-type]
+        stage,  # type: ignore[arg-type]
+        FakeLink(),
+        rate,
+        metrics,
+        traces=SenderTraces(FrameTracer("sender", sink), bytes(16)),
+    ).run(asyncio.Event())
+    assert metrics.registry.get_sample_value("bodywire_sender_frames_total", {"fate": "offered"}) == 2
+    assert [span.name for span in sink.spans] == ["capture", "perception", "semantics"] * 2
+    assert [span.trace_id for span in sink.spans] == [trace_id(bytes(16), index) for index in (0, 0, 0, 1, 1, 1)]
 
 
 async def test_colours_are_posted_and_new_source_resets_texture_stage() -> None:
