@@ -119,10 +119,13 @@ class Relay:
             except OSError as error:
                 print(f"cannot reach {self._target[0]}:{self._target[1]}: {error}", file=sys.stderr, flush=True)
                 return
-            with target, contextlib.suppress(OSError):
-                async with asyncio.TaskGroup() as group:
-                    group.create_task(self._pump(client, target, self._up))
-                    group.create_task(self._pump(target, client, self._down))
+            with target:
+                try:
+                    async with asyncio.TaskGroup() as group:
+                        group.create_task(self._pump(client, target, self._up))
+                        group.create_task(self._pump(target, client, self._down))
+                except* OSError:
+                    pass  # one end has reset the connection: so is the other
 
     async def _connect(self) -> socket.socket:
         host, port = self._target

@@ -1,6 +1,9 @@
 """The relay of deploy/compose.yaml."""
 
 import asyncio
+import socket
+import struct
+from contextlib import suppress
 
 import pytest
 
@@ -74,6 +77,35 @@ async def test_relay_passes_bytes_in_both_directions_until_both_ends_have_finish
         relaying.cancel()
         await asyncio.gather(relaying, return_exceptions=True)
     target.close()
+
+
+async def test_connection_that_is_reset_is_reset_at_the_other_end_too(caplog: pytest.LogCaptureFixture) -> None:
+    ended = asyncio.Event()
+
+    async def wait_for_the_end(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with suppress(OSError):
+            await reader.read()
+        ended.set()
+        writer.close()
+
+    target = await asyncio.start_server(wait_for_the_end, "127.0.0.1", 0)
+    with listening(("127.0.0.1", 0)) as server:
+        relay = Relay(Link(None, 0.0), target.sockets[0].getsockname())
+        relaying = asyncio.create_task(relay.serve(server))
+        for _ in range(2):  # it goes on to accept connections
+            ended.clear()
+            _, writer = await asyncio.open_connection(*server.getsockname())
+            writer.write(b"something")
+            await writer.drain()
+            reset = struct.pack("ii", 1, 0)
+            writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, reset)
+            writer.transport.abort()
+            async with asyncio.timeout(10):
+                await ended.wait()
+        relaying.cancel()
+        await asyncio.gather(relaying, return_exceptions=True)
+    target.close()
+    assert caplog.records == []
 
 
 async def test_connection_ends_when_the_target_cannot_be_reached(capsys: pytest.CaptureFixture[str]) -> None:

@@ -13,7 +13,7 @@ import pytest
 
 from common.body.cache import cache_file, load_arrays
 from sender.capture.open import DEMO_CLIP
-from tests.netlab import hosts
+from tests.netlab import compose_nodes
 from tests.netlab.compose_nodes import ROOT, ComposeNodes, read_services
 
 SERVICES = ("certificates", "receiver", "relay", "sender")
@@ -24,9 +24,8 @@ THROTTLED, THROTTLED_LIMIT_BPS, OPEN_LIMIT_BPS = "125kbit", 350e3, 450e3
 TIMEOUT_S = 120.0
 
 pytestmark = [
-    pytest.mark.skipif(not hosts.allowed(), reason="network namespaces need root"),
+    pytest.mark.skipif(not compose_nodes.allowed(), reason="network namespaces and mounts need root"),
     pytest.mark.skipif(shutil.which("docker-compose") is None, reason="docker-compose is not installed"),
-    pytest.mark.skipif(shutil.which("setpriv") is None, reason="setpriv is not installed"),
 ]
 
 

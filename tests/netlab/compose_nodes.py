@@ -6,11 +6,13 @@ systems, environment, entry point and command. The machine's own files stand in 
 
 import ctypes
 import os
+import shutil
 import subprocess
 import sys
 import urllib.request
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import cache
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -43,6 +45,24 @@ mount -o remount,bind,ro /srv
 {readonly}
 exec {rights} "$@"
 """
+
+
+@cache
+def allowed() -> bool:
+    """Whether this process may make namespaces, bridges and mounts; tries it, since root may not suffice."""
+    if os.geteuid() != 0 or any(shutil.which(program) is None for program in ("ip", "nsenter", "setpriv")):
+        return False
+    trial = f"bodywire-{os.getpid()}-trial"
+    try:
+        _ip("netns", "add", trial)
+        _ip("-n", trial, "link", "add", "br0", "type", "bridge")
+        _ip("-n", trial, "link", "add", "port0", "type", "veth", "peer", "name", "eth0")
+        _ip("netns", "exec", trial, "mount", "-t", "tmpfs", "tmpfs", _IMAGE)
+        return True
+    except RuntimeError:
+        return False
+    finally:
+        subprocess.run(["ip", "netns", "del", trial], capture_output=True, check=False)
 
 
 def read_services(environment: Mapping[str, str]) -> dict[str, Any]:
