@@ -57,7 +57,7 @@ CRFS = {1: (10, 16, 22, 28, 34, 40, 46), 2: (10, 16, 22, 28, 34, 40), 4: (10, 16
 """Constant rate factors of x264 by scale; `--quick` takes every other."""
 REFERENCE, BODYWIRE, REPEATED = "reference", "bodywire", "repeated"
 TOLERANCES = (0.05, 0.01)
-"""Shares by which MPJPE may exceed Bodywire's.  Between video of high quality it differs by about 1 %."""
+"""Shares by which MPJPE may exceed Bodywire's.  Between settings of high quality it differs by less than 1 %."""
 # Grey levels.
 _INVISIBLE_NOISE = 1.0
 _COLUMNS = (

@@ -2,9 +2,9 @@
 
 from common.frames import Camera
 
-BITS_PER_PIXEL = 0.0172
-"""Of x264 (`veryfast`, `zerolatency`), in each frame, with joint errors within 5 % of Bodywire's: ± 0.0086 (standard error
-over 12 clips of one moving person, 640×480), by `python -m tests.bench.video_equivalent`."""
+BITS_PER_PIXEL = 0.0149
+"""Of x264 (`veryfast`, `zerolatency`), in each frame, with joint errors within 5 % of Bodywire's: ± 0.0035 (standard
+error over 12 clips of one moving person, 640×480), by `python -m tests.bench.video_equivalent`."""
 
 # A person who fills as much of a larger picture needs no higher rate: it can be scaled down to this size first.
 _MEASURED_PIXELS = 640 * 480
