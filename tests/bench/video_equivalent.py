@@ -52,7 +52,7 @@ from tests.bench.moving_clips import CAMERA, FRAMES, MovingClip, MovingClipRende
 from tests.bench.perceived import FrameSender
 from tests.bench.rates import CodecPair, unconstrained_rho
 
-CLIPS, QUICK_CLIPS = 12, 4
+CLIPS, QUICK_CLIPS = 12, 3
 CRFS = {1: (10, 16, 22, 28, 34, 40, 46), 2: (10, 16, 22, 28, 34, 40), 4: (10, 16, 22, 28, 34)}
 """Constant rate factors of x264 by scale; `--quick` takes every other."""
 REFERENCE, BODYWIRE, REPEATED = "reference", "bodywire", "repeated"
