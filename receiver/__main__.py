@@ -1,4 +1,4 @@
-"""The receiver's command line: `receiver --listen HOST:PORT --out PATH`."""
+"""The receiver's command line: `receiver --listen HOST:PORT --out PATH`, and its sub-commands."""
 
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -29,16 +29,24 @@ PROGRAM = Program(
             "receiver --listen 0.0.0.0:50051 --tls-cert certs/receiver.pem --tls-key certs/receiver.key",
             "take senders from any machine, encrypted; deploy/certs makes the certificates",
         ),
+        ("receiver accounts --out out add NAME", "make an account of the web page; see receiver accounts --help"),
     ),
     version=_version,
     commands={
+        "accounts": Command("make and remove accounts of the web page and their tokens"),
         "doctor": Command(
             "check what the receiver needs, with the same options, and say what to do",
             daemon_flags=True,
             flags={"--json": "print one JSON document instead of lines"},
-        )
+        ),
     },
 )
+
+
+def _accounts(arguments: Sequence[str]) -> int:
+    from receiver.web.accounts.command import main as accounts
+
+    return accounts(arguments)
 
 
 def _doctor(arguments: Sequence[str]) -> int:
@@ -47,7 +55,7 @@ def _doctor(arguments: Sequence[str]) -> int:
     return doctor(arguments)
 
 
-SUBCOMMANDS: Mapping[str, Callable[[Sequence[str]], int]] = {"doctor": _doctor}
+SUBCOMMANDS: Mapping[str, Callable[[Sequence[str]], int]] = {"accounts": _accounts, "doctor": _doctor}
 """Commands by their name, the first argument; they take the other arguments and return the exit code."""
 
 

@@ -1,0 +1,180 @@
+"""HTTP routes of accounts, sessions and tokens."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime
+from typing import Annotated, Self
+
+from fastapi import APIRouter, Path, Request, Response
+from pydantic import BaseModel, ConfigDict, Field
+
+from receiver.web.accounts.identity import BrowserReader, BrowserWriter, Identities, Visitor, identities_of
+from receiver.web.accounts.names import MAX_LABEL, MAX_NAME, MIN_NAME
+from receiver.web.accounts.passwords import MAX_PASSWORD, MIN_PASSWORD, PasswordsBusy
+from receiver.web.accounts.service import SignedIn, SignUpClosed, WrongPassword
+from receiver.web.accounts.store import MAX_TOKENS, NameTaken, Token, TooManyTokens
+from receiver.web.accounts.throttle import TriedTooOften, address_key
+from receiver.web.problems import problem, problems, retry_later
+
+_MAX_BODY = 8192
+
+TokenId = Annotated[str, Path(pattern="^[0-9a-f]{16}$", description="of /api/tokens")]
+
+
+class _Given(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+
+class NameAndPassword(_Given):
+    """What one signs in and up with."""
+
+    name: str = Field(max_length=4 * MAX_NAME, description=f"{MIN_NAME} to {MAX_NAME} letters, digits and . @ + - _")
+    password: str = Field(max_length=MAX_PASSWORD, description=f"of a new account: at least {MIN_PASSWORD} characters")
+
+
+class LabelGiven(_Given):
+    """What a new token is for."""
+
+    label: str = Field(max_length=4 * MAX_LABEL, description=f"1 to {MAX_LABEL} characters, for the list of tokens")
+
+
+class AccountShown(BaseModel):
+    """Who is signed in now.
+
+    Args:
+        csrf: for the header X-CSRF-Token.
+    """
+
+    account: str
+    csrf: str
+
+
+class TokenShown(BaseModel):
+    """A bearer token in the list."""
+
+    id: str
+    label: str
+    created_at: datetime
+    used_at: datetime | None
+
+    @classmethod
+    def of(cls, token: Token) -> Self:
+        used_at = None if token.used_at is None else datetime.fromtimestamp(token.used_at, UTC)
+        return cls(
+            id=token.id,
+            label=token.label,
+            created_at=datetime.fromtimestamp(token.created_at, UTC),
+            used_at=used_at,
+        )
+
+
+class TokensShown(BaseModel):
+    """All tokens of an account, newest first."""
+
+    tokens: list[TokenShown]
+
+
+class TokenMade(BaseModel):
+    """A new bearer token; its secret is shown this once."""
+
+    id: str
+    label: str
+    token: str
+
+
+def accounts_api() -> APIRouter:
+    """The routes `/api/accounts`, `/api/session` and `/api/tokens`."""
+    api = APIRouter(prefix="/api", max_body_size=_MAX_BODY)
+    api.post("/accounts", status_code=201, tags=["accounts"], responses=problems(400, 403, 409, 413, 422, 429, 503))(
+        sign_up
+    )
+    api.post("/session", tags=["accounts"], responses=problems(400, 401, 403, 413, 422, 429, 503))(sign_in)
+    api.delete("/session", status_code=204, tags=["accounts"], responses=problems(401, 403, 422, 503))(sign_out)
+    api.get("/tokens", tags=["tokens"], responses=problems(401, 403, 422, 503))(list_tokens)
+    api.post("/tokens", status_code=201, tags=["tokens"], responses=problems(400, 401, 403, 409, 413, 422, 503))(
+        make_token
+    )
+    api.delete("/tokens/{token}", status_code=204, tags=["tokens"], responses=problems(401, 403, 404, 422, 503))(
+        revoke_token
+    )
+    return api
+
+
+async def sign_up(given: NameAndPassword, request: Request, response: Response, visitor: Visitor) -> AccountShown:
+    """Makes an account and signs the browser in."""
+    identities = identities_of(request)
+    try:
+        async with _attempt():
+            signed_in = await identities.accounts.sign_up(
+                given.name, given.password, _address(request), visitor.session if visitor else None
+            )
+    except SignUpClosed as error:
+        raise problem(403, "accounts are made by `receiver accounts add` here: ask its administrator") from error
+    except NameTaken as error:
+        raise problem(409, "this name is taken: choose another one, or sign in") from error
+    except ValueError as error:
+        raise problem(422, str(error)) from error
+    return _remembered(identities, response, signed_in)
+
+
+async def sign_in(given: NameAndPassword, request: Request, response: Response, visitor: Visitor) -> AccountShown:
+    """Signs the browser in; its previous session ends."""
+    identities = identities_of(request)
+    try:
+        async with _attempt():
+            signed_in = await identities.accounts.sign_in(
+                given.name, given.password, _address(request), visitor.session if visitor else None
+            )
+    except WrongPassword as error:
+        raise problem(401, "the name or the password is wrong") from error
+    return _remembered(identities, response, signed_in)
+
+
+async def sign_out(request: Request, response: Response, identity: BrowserWriter) -> None:
+    """Ends the browser's session."""
+    identities = identities_of(request)
+    await identities.accounts.sign_out(identity.session or "")
+    identities.forget(response)
+
+
+async def list_tokens(request: Request, identity: BrowserReader) -> TokensShown:
+    """Lists the account's bearer tokens, without their secrets."""
+    tokens = await identities_of(request).accounts.list_tokens(identity.account)
+    return TokensShown(tokens=[TokenShown.of(token) for token in tokens])
+
+
+async def make_token(given: LabelGiven, request: Request, identity: BrowserWriter) -> TokenMade:
+    """Makes a bearer token for programs; the answer is the only place where its secret is shown."""
+    try:
+        token, secret = await identities_of(request).accounts.add_token(identity.account, given.label)
+    except TooManyTokens as error:
+        raise problem(409, f"the account has {MAX_TOKENS} tokens: revoke one first") from error
+    except ValueError as error:
+        raise problem(422, str(error)) from error
+    return TokenMade(id=token.id, label=token.label, token=secret)
+
+
+async def revoke_token(token: TokenId, request: Request, identity: BrowserWriter) -> None:
+    """Revokes a bearer token at once."""
+    if not await identities_of(request).accounts.remove_token(identity.account, token):
+        raise problem(404, "there is no such token")
+
+
+@asynccontextmanager
+async def _attempt() -> AsyncIterator[None]:
+    try:
+        yield
+    except TriedTooOften as error:
+        raise retry_later(429, str(error), error.wait_s) from error
+    except PasswordsBusy as error:
+        raise retry_later(429, "many people are signing in: try again in a few seconds", 5.0) from error
+
+
+def _remembered(identities: Identities, response: Response, signed_in: SignedIn) -> AccountShown:
+    identities.remember(response, signed_in)
+    response.headers["Cache-Control"] = "no-store"
+    return AccountShown(account=signed_in.account.name, csrf=signed_in.csrf)
+
+
+def _address(request: Request) -> str:
+    return address_key(request.client.host if request.client else None)

@@ -1,0 +1,180 @@
+"""`receiver accounts`: makes accounts and tokens without the page, also while a receiver runs."""
+
+import argparse
+import getpass
+import os
+import sys
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import NoReturn
+
+from sqlalchemy.orm import Session
+
+from common.clock import SYSTEM_CLOCK
+from common.errors import OutputError, UsageError, exit_code_of
+from common.io.startup import prepare_process
+from common.text import printable
+from receiver.web.accounts import store
+from receiver.web.accounts.config import AccountsConfig
+from receiver.web.accounts.names import checked_name
+from receiver.web.accounts.passwords import PasswordHasher, check_password
+from receiver.web.accounts.service import make_token
+from receiver.web.accounts.store import Account
+from receiver.web.database.database import Database
+from receiver.web.database.places import models_folder, open_database
+from receiver.web.models.files import ModelFiles
+
+_ENVIRONMENT = "BODYWIRE_RECEIVER_"
+_COLUMNS = "{:32} {:12} {:>7} {:>7}"
+
+
+class _Parser(argparse.ArgumentParser):
+    """Raises UsageError for a wrong argument, which becomes one line like all other errors."""
+
+    def error(self, message: str) -> NoReturn:
+        raise UsageError(f"{message.removeprefix('argument ')}; see {self.prog} --help")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The command line; returns the exit code."""
+
+    def work() -> None:
+        prepare_process()
+        _work(_parser().parse_args(arguments))
+
+    return exit_code_of("receiver accounts", work)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = _Parser(
+        "receiver accounts",
+        description="Make and remove accounts of the web page and their tokens.",
+        epilog="A password is read from standard input, without echo on a terminal.",
+        allow_abbrev=False,
+    )
+    parser.add_argument(
+        "--out",
+        type=Path,
+        default=Path(os.environ.get(f"{_ENVIRONMENT}OUT", "out")),
+        help="output directory of the receiver (default: out)",
+    )
+    parser.add_argument(
+        "--database",
+        default=os.environ.get(f"{_ENVIRONMENT}DATABASE"),
+        help=f"PostgreSQL URL, as the receiver's; better given as {_ENVIRONMENT}DATABASE if it has a password",
+    )
+    actions = parser.add_subparsers(dest="action", required=True, metavar="ACTION", parser_class=_Parser)
+    for name, work, described in _ACTIONS:
+        action = actions.add_parser(name, help=described, description=described, allow_abbrev=False)
+        action.set_defaults(work=work)
+        if name != "list":
+            action.add_argument("name", metavar="NAME")
+        if name == "token":
+            action.add_argument("--label", default="made by receiver accounts", help="what the token is for")
+    return parser
+
+
+def _work(options: argparse.Namespace) -> None:
+    try:
+        config = AccountsConfig(database=options.database)
+        if config.database is None and options.action != "add" and not (options.out / "accounts").is_dir():
+            raise UsageError(f"{options.out} has no accounts: give the receiver's --out, or add one first")
+        with open_database(config, options.out) as database:
+            options.work(database, options)
+    except ValueError as error:
+        raise UsageError(str(error)) from error
+
+
+def _add(database: Database, options: argparse.Namespace) -> None:
+    name = checked_name(options.name)
+    encoded = _new_password_hash(name)
+    try:
+        account = database.write(lambda session: store.add_account(session, name, encoded, SYSTEM_CLOCK.wall()))
+    except store.NameTaken as error:
+        raise UsageError(f"there is an account {name}: choose another name, or change its password") from error
+    print(f"added {account.name}")
+
+
+def _token(database: Database, options: argparse.Namespace) -> None:
+    account = _account(database, options.name)
+    try:
+        _, secret = database.write(lambda session: make_token(session, account, options.label, SYSTEM_CLOCK.wall()))
+    except store.TooManyTokens as error:
+        raise UsageError(f"{account.name} has {store.MAX_TOKENS} tokens: revoke one on the page first") from error
+    print(secret)
+
+
+def _list(database: Database, _: argparse.Namespace) -> None:
+    print(_COLUMNS.format("name", "made", "tokens", "models"))
+    for row in database.read(store.list_accounts):
+        made = f"{datetime.fromtimestamp(row.created_at, UTC):%Y-%m-%d}"
+        print(_COLUMNS.format(printable(row.name, 64), made, row.tokens, row.models))
+
+
+def _remove(database: Database, options: argparse.Namespace) -> None:
+    account = _account(database, options.name)
+    files = ModelFiles(models_folder(options.out))
+
+    def work(session: Session) -> list[str]:
+        models = store.remove_account(session, account)
+        for model in models:
+            files.prepare_removal(model)
+        return models
+
+    models = database.write(work)
+    for model in models:
+        files.remove(model)
+    print(f"removed {account.name} and {len(models)} models")
+
+
+def _password(database: Database, options: argparse.Namespace) -> None:
+    account = _account(database, options.name)
+    encoded = _new_password_hash(account.name)
+    database.write(lambda session: store.change_password(session, account, encoded))
+    print(f"changed the password of {account.name}; whoever was signed in has to sign in again")
+
+
+_ACTIONS: Sequence[tuple[str, Callable[[Database, argparse.Namespace], None], str]] = (
+    ("add", _add, "make an account; reads its password"),
+    ("token", _token, "make a bearer token for programs, and print it this once"),
+    ("list", _list, "list the accounts"),
+    ("remove", _remove, "remove an account with its tokens and models"),
+    ("password", _password, "change a password; reads the new one"),
+)
+
+
+def _account(database: Database, name: str) -> Account:
+    found = database.read(lambda session: store.find_credentials(session, checked_name(name)))
+    if found is None:
+        raise UsageError(f"there is no account {printable(name, 64)}: see receiver accounts list")
+    return found.account
+
+
+def _new_password_hash(name: str) -> str:
+    password = _read_password()
+    check_password(password, name)
+    hasher = PasswordHasher()
+    try:
+        return hasher.hash_now(password)
+    finally:
+        hasher.close()
+
+
+def _read_password() -> str:
+    """From the terminal without echo, twice; otherwise the first line of standard input."""
+    if not sys.stdin.isatty():
+        return sys.stdin.readline().rstrip("\r\n")
+    try:
+        password = getpass.getpass("password: ")
+        if getpass.getpass("again: ") != password:
+            raise UsageError("the two passwords differ: try again")
+    except EOFError as error:
+        raise UsageError("no password was given") from error
+    except OSError as error:
+        raise OutputError(f"cannot read a password from the terminal: {error.strerror}") from error
+    return password
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,182 @@
+"""Who makes a request: by the cookie of a session, or by a bearer token."""
+
+from dataclasses import dataclass
+from typing import Annotated
+from urllib.parse import urlsplit
+
+from fastapi import Depends, Header, Request, Response, Security
+from fastapi.security import APIKeyCookie, HTTPBearer
+from starlette.requests import HTTPConnection
+
+from receiver.web.accounts import secrets
+from receiver.web.accounts.service import AccountService, SignedIn
+from receiver.web.accounts.store import SESSION_MOST_S, Account
+from receiver.web.problems import problem
+
+COOKIE = "bodywire_session"
+CSRF_HEADER = "X-CSRF-Token"
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """Who makes a request.
+
+    Args:
+        session: the secret of the session; None if a bearer token proves the identity.
+    """
+
+    account: Account
+    session: str | None = None
+
+    @property
+    def csrf(self) -> str | None:
+        """What `X-CSRF-Token` must be; None for a bearer token, which no other site can make a browser send."""
+        return None if self.session is None else secrets.csrf_token(self.session)
+
+
+class Identities:
+    """Finds out who makes a request, and remembers it in the browser.
+
+    Args:
+        secure: the page is reached by TLS only.
+    """
+
+    def __init__(self, accounts: AccountService, *, secure: bool) -> None:
+        self.accounts, self._secure = accounts, secure
+        # Browsers accept this prefix only over TLS, for all paths, and from this very host.
+        self.cookie = f"__Host-{COOKIE}" if secure else COOKIE
+
+    async def identify(self, connection: HTTPConnection) -> Identity | None:
+        """The identity behind a request or a WebSocket; None if there is none, or if what proves it is not valid."""
+        authorization = connection.headers.get("authorization")
+        if authorization is not None:
+            scheme, _, token = authorization.partition(" ")
+            found = await self.accounts.account_of_token(token.strip()) if scheme.lower() == "bearer" else None
+            return Identity(found) if found else None
+        secret = connection.cookies.get(self.cookie)
+        account = await self.accounts.account_of_session(secret) if secret else None
+        return Identity(account, secret) if account else None
+
+    def remember(self, response: Response, signed_in: SignedIn) -> None:
+        """Sets the cookie of a new session."""
+        response.set_cookie(
+            self.cookie,
+            signed_in.secret,
+            max_age=int(SESSION_MOST_S),
+            path="/",
+            secure=self._secure,
+            httponly=True,
+            samesite="strict",
+        )
+
+    def forget(self, response: Response) -> None:
+        """Removes the cookie."""
+        response.delete_cookie(self.cookie, path="/", secure=self._secure, httponly=True, samesite="strict")
+
+
+def identities_of(connection: HTTPConnection) -> Identities:
+    """The `Identities` of the application; `install` of `receiver.web.service` puts it there."""
+    found: Identities = connection.app.state.identities
+    return found
+
+
+async def current_identity(connection: HTTPConnection) -> Identity | None:
+    """Who makes a request or opens a WebSocket, for routes that also serve visitors."""
+    return await identities_of(connection).identify(connection)
+
+
+async def current_account(connection: HTTPConnection) -> Account | None:
+    """The account behind a request or a WebSocket, or None."""
+    identity = await current_identity(connection)
+    return identity.account if identity else None
+
+
+# These are read by the document only; `Identities.identify` does the work.
+_Cookie = Annotated[
+    str | None,
+    Security(
+        APIKeyCookie(
+            name=COOKIE,
+            scheme_name="cookie",
+            auto_error=False,
+            description="set by signing in; over TLS its name begins with `__Host-`",
+        )
+    ),
+]
+_Bearer = Annotated[
+    object,
+    Security(
+        HTTPBearer(scheme_name="token", auto_error=False, description="made on the page, or by `receiver accounts`")
+    ),
+]
+_Csrf = Annotated[
+    str | None, Header(alias=CSRF_HEADER, description="needed with the cookie: `csrf` of /api/status", max_length=200)
+]
+
+
+async def check_origin(request: Request) -> None:
+    """Refuses what a browser sends for another site: without a session there is no CSRF token to ask for.
+
+    Raises:
+        HTTPException: 403.
+    """
+    origin, site = request.headers.get("origin"), request.headers.get("sec-fetch-site")
+    foreign = site in ("cross-site", "same-site")
+    if origin is not None:
+        foreign = foreign or urlsplit(origin).netloc.lower() != request.headers.get("host", "").lower()
+    if foreign:
+        raise problem(403, "another site has sent this request: use the page of the receiver itself")
+
+
+async def _visitor(request: Request, csrf: _Csrf = None) -> Identity | None:
+    await check_origin(request)
+    identity = await current_identity(request)
+    if identity is not None:
+        _check_csrf(identity, csrf)
+    return identity
+
+
+async def _reader(request: Request, _cookie: _Cookie = None, _bearer: _Bearer = None) -> Identity:
+    identity = await current_identity(request)
+    if identity is None:
+        raise problem(
+            401, "sign in first, or send a valid token: Authorization: Bearer bw_…", {"WWW-Authenticate": "Bearer"}
+        )
+    return identity
+
+
+async def _writer(identity: Annotated[Identity, Depends(_reader)], csrf: _Csrf = None) -> Identity:
+    _check_csrf(identity, csrf)
+    return identity
+
+
+async def _browser_reader(identity: Annotated[Identity, Depends(_reader)]) -> Identity:
+    return _in_browser(identity)
+
+
+async def _browser_writer(identity: Annotated[Identity, Depends(_writer)]) -> Identity:
+    return _in_browser(identity)
+
+
+def _in_browser(identity: Identity) -> Identity:
+    if identity.session is None:
+        raise problem(403, "a token cannot do this: sign in on the page")
+    return identity
+
+
+def _check_csrf(identity: Identity, given: str | None) -> None:
+    expected = identity.csrf
+    if expected is not None and not secrets.same(given or "", expected):
+        raise problem(403, f"the header {CSRF_HEADER} is missing or out of date: load the page again")
+
+
+Visitor = Annotated[Identity | None, Depends(_visitor)]
+"""Whoever signs in or up, perhaps signed in already; refuses what a browser sends for another site."""
+Reader = Annotated[Identity, Depends(_reader)]
+"""Whoever proves an account, by cookie or token; answers 401 otherwise."""
+Writer = Annotated[Identity, Depends(_writer)]
+"""A `Reader` who changes something: with a cookie, the CSRF token is needed; answers 403 otherwise."""
+BrowserReader = Annotated[Identity, Depends(_browser_reader)]
+"""A `Reader` with a cookie: a token that leaks must not make others."""
+BrowserWriter = Annotated[Identity, Depends(_browser_writer)]
+"""A `Writer` with a cookie."""

@@ -1,0 +1,194 @@
+"""Accounts, sessions and tokens: what the page and the programs do with them."""
+
+import logging
+from dataclasses import dataclass
+
+from sqlalchemy.orm import Session
+
+from common.clock import Clock
+from common.text import printable
+from receiver.web.accounts import secrets, store
+from receiver.web.accounts.names import checked_label, checked_name, name_key
+from receiver.web.accounts.passwords import MAX_PASSWORD, PasswordHasher, check_password
+from receiver.web.accounts.store import Account, Token
+from receiver.web.accounts.throttle import KeyedRates, SignInGuard, TriedTooOften
+from receiver.web.database.database import Database
+
+logger = logging.getLogger(__name__)
+
+# Of one address, as are the attempts: a class room behind one address may sign in, a program may not guess.
+_SIGN_UPS_PER_MINUTE, _SIGN_UPS_AT_ONCE = 2.0, 20
+_SIGN_INS_PER_MINUTE, _SIGN_INS_AT_ONCE = 30.0, 30
+
+
+class WrongPassword(Exception):
+    """There is no account of this name with this password."""
+
+
+class SignUpClosed(Exception):
+    """Visitors cannot make accounts here."""
+
+
+@dataclass(frozen=True, slots=True)
+class SignedIn:
+    """A new session.
+
+    Args:
+        secret: for the cookie.
+    """
+
+    account: Account
+    secret: str
+
+    @property
+    def csrf(self) -> str:
+        return secrets.csrf_token(self.secret)
+
+
+class AccountService:
+    """What visitors do with accounts.
+
+    Args:
+        sign_up: whether visitors may make accounts.
+        passwords: hashes and verifies them.
+    """
+
+    def __init__(self, database: Database, passwords: PasswordHasher, *, sign_up: bool, clock: Clock) -> None:
+        self.sign_up_open = sign_up
+        self._database, self._passwords, self._clock = database, passwords, clock
+        self._guard = SignInGuard(clock)
+        self._sign_ups = KeyedRates(_SIGN_UPS_PER_MINUTE, _SIGN_UPS_AT_ONCE, clock)
+        self._sign_ins = KeyedRates(_SIGN_INS_PER_MINUTE, _SIGN_INS_AT_ONCE, clock)
+
+    async def sign_up(self, name: str, password: str, address: str, previous: str | None = None) -> SignedIn:
+        """Makes an account and signs it in.
+
+        Args:
+            address: of the client, see `address_key`.
+            previous: secret of the session that the browser has presented; it ends.
+
+        Raises:
+            SignUpClosed: visitors cannot make accounts.
+            ValueError: name or password break a rule, which the message says.
+            NameTaken: there is one of this name.
+            TriedTooOften, PasswordsBusy: later.
+        """
+        if not self.sign_up_open:
+            raise SignUpClosed
+        name = checked_name(name)
+        check_password(password, name)
+        _pay(self._sign_ups, address)
+        encoded = await self._passwords.hash(password)
+        now = self._clock.wall()
+        account = await self._database.write_async(lambda session: store.add_account(session, name, encoded, now))
+        logger.info("account %s signed up from %s", printable(account.name, 100), printable(address, 100))
+        return await self._begin_session(account, previous)
+
+    async def sign_in(self, name: str, password: str, address: str, previous: str | None = None) -> SignedIn:
+        """Begins a session; its secret is new in any case, and the browser's previous session ends.
+
+        A wrong password and an unknown name take the same time and give the same error.
+
+        Args:
+            previous: secret of the session that the browser has presented.
+
+        Raises:
+            WrongPassword: or there is no such account.
+            TriedTooOften, PasswordsBusy: later.
+        """
+        _pay(self._sign_ins, address)
+        key = name_key(name)
+        self._guard.begin(key, address)
+        credentials = await self._credentials(name)
+        encoded = credentials.password_hash if credentials else None
+        right = await self._passwords.verify(encoded, password[: MAX_PASSWORD + 1])
+        if not right or credentials is None or encoded is None:
+            logger.warning("failed to sign in from %s", printable(address, 100))
+            raise WrongPassword
+        self._guard.succeed(key, address)
+        if self._passwords.is_outdated(encoded):
+            await self._renew_hash(credentials.account, password)
+        return await self._begin_session(credentials.account, previous)
+
+    async def sign_out(self, secret: str) -> None:
+        """Ends a session."""
+        digest = secrets.secret_hash(secret)
+        if digest is not None:
+            await self._database.write_async(lambda session: store.remove_session(session, digest))
+
+    async def account_of_session(self, secret: str) -> Account | None:
+        """The account that a cookie signs in; None if it is unknown or has expired."""
+        digest = secrets.secret_hash(secret)
+        if digest is None:
+            return None
+        now = self._clock.wall()
+        found = await self._database.read_async(lambda session: store.find_session(session, digest, now))
+        if found and found[1]:
+            await self._database.write_async(lambda session: store.use_session(session, digest, now))
+        return found[0] if found else None
+
+    async def account_of_token(self, token: str) -> Account | None:
+        """The account that a bearer token belongs to; None if it is unknown or was revoked."""
+        digest = secrets.secret_hash(token) if token.startswith(secrets.TOKEN_PREFIX) else None
+        if digest is None:
+            return None
+        now = self._clock.wall()
+        found = await self._database.read_async(lambda session: store.find_token(session, digest, now))
+        if found and found[1]:
+            await self._database.write_async(lambda session: store.use_token(session, digest, now))
+        return found[0] if found else None
+
+    async def list_tokens(self, account: Account) -> list[Token]:
+        """The account's tokens, newest first."""
+        return await self._database.read_async(lambda session: store.list_tokens(session, account))
+
+    async def add_token(self, account: Account, label: str) -> tuple[Token, str]:
+        """Makes a token; returns it and its secret, which is stored nowhere.
+
+        Raises:
+            ValueError: the label breaks a rule, which the message says.
+            TooManyTokens: the account has as many as it may have.
+        """
+        return await self._database.write_async(lambda session: make_token(session, account, label, self._clock.wall()))
+
+    async def remove_token(self, account: Account, token: str) -> bool:
+        """Revokes a token; returns whether the account had it."""
+        return await self._database.write_async(lambda session: store.remove_token(session, account, token))
+
+    async def _credentials(self, name: str) -> store.Credentials | None:
+        try:
+            checked_name(name)
+        except ValueError:
+            return None  # such a name does not exist, and a database may not even be asked for it
+        return await self._database.read_async(lambda session: store.find_credentials(session, name))
+
+    async def _renew_hash(self, account: Account, password: str) -> None:
+        encoded = await self._passwords.hash(password)
+        await self._database.write_async(lambda session: store.set_password_hash(session, account, encoded))
+
+    async def _begin_session(self, account: Account, previous: str | None) -> SignedIn:
+        secret, now = secrets.new_session_secret(), self._clock.wall()
+        digest, old = secrets.secret_hash(secret), secrets.secret_hash(previous or "")
+        assert digest is not None
+
+        def work(session: Session) -> None:
+            if old is not None:
+                store.remove_session(session, old)
+            store.add_session(session, account, digest, now)
+
+        await self._database.write_async(work)
+        return SignedIn(account, secret)
+
+
+def make_token(session: Session, account: Account, label: str, now: float) -> tuple[Token, str]:
+    """Adds a token of a new secret; see `AccountService.add_token`."""
+    secret = secrets.new_token()
+    digest = secrets.secret_hash(secret)
+    assert digest is not None
+    return store.add_token(session, account, checked_label(label), digest, now), secret
+
+
+def _pay(rates: KeyedRates, address: str) -> None:
+    wait_s = rates.take(address)
+    if wait_s > 0:
+        raise TriedTooOften(wait_s)

@@ -1,0 +1,203 @@
+"""Accounts, sessions and tokens in the database. Each method is one part of a transaction."""
+
+import secrets
+from dataclasses import dataclass
+
+from sqlalchemy import delete, func, select, update
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.orm import Session
+
+from receiver.web.accounts.names import name_key
+from receiver.web.database.tables import AccountRow, ModelRow, SessionRow, TokenRow
+
+SESSION_IDLE_S, SESSION_MOST_S = 7 * 86_400.0, 30 * 86_400.0
+MAX_SESSIONS, MAX_TOKENS = 32, 50
+# The last use is written at most once in this time: reading a page costs no write.
+_USE_EVERY_S = 60.0
+
+
+class NameTaken(Exception):
+    """There is an account of this name."""
+
+
+class TooManyTokens(Exception):
+    """The account has as many tokens as it may have."""
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    """An account.
+
+    Args:
+        id: its number in the database.
+        name: as it is shown.
+    """
+
+    id: int
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class Credentials:
+    """What a password is compared with."""
+
+    account: Account
+    password_hash: str
+
+
+@dataclass(frozen=True, slots=True)
+class Token:
+    """A bearer token, without the secret itself.
+
+    Args:
+        created_at, used_at: seconds since the epoch; `used_at` is None before the first use.
+    """
+
+    id: str
+    label: str
+    created_at: float
+    used_at: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class AccountSummary:
+    """A line of `receiver accounts list`."""
+
+    name: str
+    created_at: float
+    tokens: int
+    models: int
+
+
+def add_account(session: Session, name: str, password_hash: str, now: float) -> Account:
+    """Adds an account.
+
+    Raises:
+        NameTaken: there is one of this name, perhaps in other case.
+    """
+    row = AccountRow(name=name, name_key=name_key(name), password_hash=password_hash, created_at=now)
+    session.add(row)
+    try:
+        session.flush()
+    except IntegrityError as error:
+        raise NameTaken from error
+    return Account(row.id, row.name)
+
+
+def find_credentials(session: Session, name: str) -> Credentials | None:
+    """The account of a name in any case, with its password's hash."""
+    row = session.scalar(select(AccountRow).where(AccountRow.name_key == name_key(name)))
+    return Credentials(Account(row.id, row.name), row.password_hash) if row else None
+
+
+def list_accounts(session: Session) -> list[AccountSummary]:
+    """All accounts by name."""
+    tokens = select(func.count()).where(TokenRow.account_id == AccountRow.id).scalar_subquery()
+    models = select(func.count()).where(ModelRow.account_id == AccountRow.id).scalar_subquery()
+    rows = session.execute(select(AccountRow.name, AccountRow.created_at, tokens, models).order_by(AccountRow.name_key))
+    return [AccountSummary(*row) for row in rows]
+
+
+def remove_account(session: Session, account: Account) -> list[str]:
+    """Removes an account with all it has; returns the ids of its models, which still have files."""
+    models = list(session.scalars(select(ModelRow.id).where(ModelRow.account_id == account.id)))
+    session.execute(delete(AccountRow).where(AccountRow.id == account.id))
+    return models
+
+
+def set_password_hash(session: Session, account: Account, password_hash: str) -> None:
+    """Replaces the hash of a password that stays the same."""
+    session.execute(update(AccountRow).where(AccountRow.id == account.id).values(password_hash=password_hash))
+
+
+def change_password(session: Session, account: Account, password_hash: str) -> None:
+    """Replaces a password; whoever was signed in with the old one is signed out."""
+    set_password_hash(session, account, password_hash)
+    session.execute(delete(SessionRow).where(SessionRow.account_id == account.id))
+
+
+def add_session(session: Session, account: Account, token_hash: bytes, now: float) -> None:
+    """Signs a browser in, removes the account's oldest sessions beyond the limit, and all that have expired."""
+    session.execute(
+        delete(SessionRow).where(
+            (SessionRow.used_at < now - SESSION_IDLE_S) | (SessionRow.created_at < now - SESSION_MOST_S)
+        )
+    )
+    mine = select(SessionRow.token_hash).where(SessionRow.account_id == account.id)
+    oldest = list(session.scalars(mine.order_by(SessionRow.used_at.desc()).offset(MAX_SESSIONS - 1)))
+    session.execute(delete(SessionRow).where(SessionRow.token_hash.in_(oldest)))
+    session.add(SessionRow(token_hash=token_hash, account_id=account.id, created_at=now, used_at=now))
+
+
+def find_session(session: Session, token_hash: bytes, now: float) -> tuple[Account, bool] | None:
+    """The account of a session that has not expired, and whether its use should be written now."""
+    found = session.execute(
+        select(AccountRow.id, AccountRow.name, SessionRow.used_at)
+        .join(SessionRow, SessionRow.account_id == AccountRow.id)
+        .where(SessionRow.token_hash == token_hash)
+        .where(SessionRow.used_at >= now - SESSION_IDLE_S, SessionRow.created_at >= now - SESSION_MOST_S)
+    ).first()
+    return (Account(found.id, found.name), now - found.used_at >= _USE_EVERY_S) if found else None
+
+
+def use_session(session: Session, token_hash: bytes, now: float) -> None:
+    """Notes that a session is in use."""
+    session.execute(update(SessionRow).where(SessionRow.token_hash == token_hash).values(used_at=now))
+
+
+def remove_session(session: Session, token_hash: bytes) -> None:
+    """Signs a browser out."""
+    session.execute(delete(SessionRow).where(SessionRow.token_hash == token_hash))
+
+
+def add_token(session: Session, account: Account, label: str, token_hash: bytes, now: float) -> Token:
+    """Adds a bearer token.
+
+    Raises:
+        TooManyTokens: the account has as many as it may have.
+    """
+    lock_account(session, account)
+    count = session.scalar(select(func.count()).where(TokenRow.account_id == account.id)) or 0
+    if count >= MAX_TOKENS:
+        raise TooManyTokens
+    row = TokenRow(
+        id=secrets.token_hex(8), token_hash=token_hash, account_id=account.id, label=label, created_at=now, used_at=None
+    )
+    session.add(row)
+    return Token(row.id, label, now, None)
+
+
+def find_token(session: Session, token_hash: bytes, now: float) -> tuple[Account, bool] | None:
+    """The account of a bearer token, and whether its use should be written now."""
+    found = session.execute(
+        select(AccountRow.id, AccountRow.name, TokenRow.used_at)
+        .join(TokenRow, TokenRow.account_id == AccountRow.id)
+        .where(TokenRow.token_hash == token_hash)
+    ).first()
+    return (Account(found.id, found.name), now - (found.used_at or 0.0) >= _USE_EVERY_S) if found else None
+
+
+def use_token(session: Session, token_hash: bytes, now: float) -> None:
+    """Notes that a token is in use."""
+    session.execute(update(TokenRow).where(TokenRow.token_hash == token_hash).values(used_at=now))
+
+
+def list_tokens(session: Session, account: Account) -> list[Token]:
+    """The account's tokens, newest first."""
+    rows = session.scalars(
+        select(TokenRow).where(TokenRow.account_id == account.id).order_by(TokenRow.created_at.desc(), TokenRow.id)
+    )
+    return [Token(row.id, row.label, row.created_at, row.used_at) for row in rows]
+
+
+def remove_token(session: Session, account: Account, token: str) -> bool:
+    """Revokes a token of the account; returns whether there was one."""
+    found = session.execute(
+        delete(TokenRow).where(TokenRow.id == token, TokenRow.account_id == account.id).returning(TokenRow.id)
+    )
+    return found.first() is not None
+
+
+def lock_account(session: Session, account: Account) -> None:
+    """Makes other transactions that count what the account has wait; SQLite has one writer at a time anyway."""
+    session.execute(select(AccountRow.id).where(AccountRow.id == account.id).with_for_update())

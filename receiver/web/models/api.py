@@ -1,0 +1,265 @@
+"""HTTP routes of uploads and models."""
+
+import asyncio
+import json
+import logging
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime
+from typing import Annotated, Any, Self
+
+from fastapi import APIRouter, HTTPException, Path, Request, Response
+from fastapi.responses import JSONResponse, StreamingResponse
+from pydantic import BaseModel
+from starlette.requests import ClientDisconnect, HTTPConnection
+
+from receiver.web.accounts.identity import Reader, Writer
+from receiver.web.models.files import MODEL_ID
+from receiver.web.models.multipart import FIELD, check_headers, read_upload
+from receiver.web.models.refusals import UploadRefused
+from receiver.web.models.service import PICTURE, Job, ModelService, Slot, mesh_name
+from receiver.web.models.store import Model, ModelSummary
+from receiver.web.problems import problem, problems, retry_later
+
+logger = logging.getLogger(__name__)
+
+NDJSON = "application/x-ndjson"
+_MEDIA_TYPES = {
+    "obj": "model/obj",
+    "glb": "model/gltf-binary",
+    "ply": "application/octet-stream",
+    "jpg": "image/jpeg",
+}
+_BODY = {
+    "required": True,
+    "content": {
+        "multipart/form-data": {
+            "schema": {
+                "type": "object",
+                "required": [FIELD],
+                "properties": {FIELD: {"type": "string", "format": "binary", "description": "JPEG, PNG or WebP"}},
+                "additionalProperties": False,
+            }
+        }
+    },
+}
+_PROGRESS = {
+    "description": f"With `Accept: {NDJSON}`: one JSON object a line, `stage`, then `done` or `error`.",
+    "content": {NDJSON: {"schema": {"type": "string"}}},
+}
+
+ModelId = Annotated[str, Path(pattern=f"^{MODEL_ID}$", description="of /api/models")]
+Row = list[float | None]
+
+
+class PersonShown(BaseModel):
+    """One person: paths of the meshes, keypoints and joints.
+
+    Args:
+        keypoints_2d: 17 × x, y, score; COCO order, pixels of the upright picture.
+        joints_3d: 17 × x, y, z; metres, camera space (x right, y down, z forward).
+    """
+
+    obj: str
+    glb: str
+    ply: str
+    keypoints_2d: list[Row]
+    joints_3d: list[Row]
+
+
+class ModelShown(BaseModel):
+    """The people of an uploaded picture, most prominent first.
+
+    Args:
+        picture: path of the upright picture, at most 1024 pixels.
+        width, height: pixels of the upright picture as it was uploaded.
+        bytes: size of the labels that the people travelled in.
+    """
+
+    id: str
+    name: str
+    created_at: datetime
+    picture: str
+    width: int
+    height: int
+    people: list[PersonShown]
+    bytes: int
+    stages_ms: dict[str, float]
+
+    @classmethod
+    def of(cls, model: Model) -> Self:
+        summary = model.summary
+        folder = f"/models/{summary.id}"
+        return cls(
+            id=summary.id,
+            name=summary.name,
+            created_at=datetime.fromtimestamp(summary.created_at, UTC),
+            picture=f"{folder}/{PICTURE}",
+            width=model.width,
+            height=model.height,
+            people=[PersonShown(**_mesh_paths(folder, number), **person) for number, person in enumerate(model.people)],
+            bytes=summary.label_bytes,
+            stages_ms=model.stages_ms,
+        )
+
+
+class ModelListed(BaseModel):
+    """A model in the list; `people` is their number."""
+
+    id: str
+    name: str
+    created_at: datetime
+    people: int
+    bytes: int
+
+    @classmethod
+    def of(cls, summary: ModelSummary) -> Self:
+        return cls(
+            id=summary.id,
+            name=summary.name,
+            created_at=datetime.fromtimestamp(summary.created_at, UTC),
+            people=summary.people,
+            bytes=summary.label_bytes,
+        )
+
+
+class ModelsListed(BaseModel):
+    """All models of an account, newest first."""
+
+    models: list[ModelListed]
+
+
+def models_api() -> APIRouter:
+    """The routes `/upload`, `/api/models` and `/models`."""
+    api = APIRouter(tags=["models"])
+    api.post(
+        "/upload",
+        status_code=201,
+        response_model=ModelShown,
+        responses={**problems(400, 401, 403, 408, 409, 413, 415, 422, 429, 503), 200: _PROGRESS},
+        openapi_extra={"requestBody": _BODY},
+    )(upload)
+    api.get("/api/models", responses=problems(401, 422, 503))(list_models)
+    api.get("/api/models/{model}", responses=problems(401, 404, 422, 503))(show_model)
+    api.delete("/api/models/{model}", status_code=204, responses=problems(401, 403, 404, 422, 503))(delete_model)
+    api.get(
+        "/models/{model}/{file}",
+        response_class=Response,
+        responses={
+            **problems(401, 404, 422, 503),
+            200: {
+                "description": "The file.",
+                "content": {kind: {"schema": {"type": "string", "format": "binary"}} for kind in _MEDIA_TYPES.values()},
+            },
+        },
+    )(get_file)
+    return api
+
+
+def models_of(connection: HTTPConnection) -> ModelService:
+    """The `ModelService` of the application."""
+    found: ModelService = connection.app.state.models
+    return found
+
+
+async def upload(request: Request, identity: Writer) -> Response:
+    """Reconstructs the people of a picture and keeps their meshes.
+
+    The file name is kept to be shown; metadata of the picture are not kept.
+    """
+    models = models_of(request)
+    try:
+        slot = await models.admit(identity.account)
+        job = await _received(request, models, slot)
+        if NDJSON in request.headers.get("accept", ""):
+            return StreamingResponse(_progress(job), media_type=NDJSON, headers={"Cache-Control": "no-store"})
+        # Not cancelled with the request: the model is in the list of a client that has lost its connection.
+        model = await asyncio.shield(job.result)
+    except UploadRefused as error:
+        raise _refusal(error) from error
+    return JSONResponse(
+        ModelShown.of(model).model_dump(mode="json"), 201, {"Location": f"/api/models/{model.summary.id}"}
+    )
+
+
+async def list_models(request: Request, identity: Reader) -> ModelsListed:
+    """Lists the account's models."""
+    listed = await models_of(request).models(identity.account)
+    return ModelsListed(models=[ModelListed.of(summary) for summary in listed])
+
+
+async def show_model(model: ModelId, request: Request, identity: Reader) -> ModelShown:
+    """Describes a model."""
+    found = await models_of(request).model(identity.account, model)
+    if found is None:
+        raise problem(404, "there is no such model")
+    return ModelShown.of(found)
+
+
+async def delete_model(model: ModelId, request: Request, identity: Writer) -> None:
+    """Deletes a model with its files."""
+    if not await models_of(request).remove(identity.account, model):
+        raise problem(404, "there is no such model")
+
+
+async def get_file(
+    model: ModelId,
+    file: Annotated[str, Path(max_length=40, description="person-N.obj …")],
+    request: Request,
+    identity: Reader,
+) -> Response:
+    """A mesh or the picture of a model."""
+    content = await models_of(request).file(identity.account, model, file)
+    if content is None:
+        raise problem(404, "there is no such file")
+    headers = {"Cache-Control": "private, no-store", "X-Content-Type-Options": "nosniff"}
+    return Response(content, media_type=_MEDIA_TYPES[file.rpartition(".")[2]], headers=headers)
+
+
+async def _received(request: Request, models: ModelService, slot: Slot) -> Job:
+    """Reads and checks the picture and begins to reconstruct it; the job releases the slot."""
+    config = models.config
+    try:
+        headers = request.headers
+        boundary = check_headers(headers.get("content-type", ""), headers.get("content-length"), config.upload_bytes)
+        file = await read_upload(request.stream(), boundary, config.upload_bytes, config.upload_seconds)
+        picture = await models.check(file.content)
+        return models.start(slot, file.name, picture)
+    except ClientDisconnect as error:
+        slot.release()
+        raise UploadRefused(400, "the connection ended before the picture had arrived") from error
+    except BaseException:
+        slot.release()
+        raise
+
+
+async def _progress(job: Job) -> AsyncIterator[str]:
+    async for stage in job.events():
+        yield _line({"event": "stage", "stage": stage})
+    try:
+        model = await asyncio.shield(job.result)
+    except UploadRefused as error:
+        yield _line({"event": "error", "status": error.status, "detail": error.detail})
+    except Exception:
+        logger.exception("an upload failed")
+        yield _line({"event": "error", "status": 503, "detail": "the model could not be stored: try again later"})
+    else:
+        yield _line({"event": "done", "model": ModelShown.of(model).model_dump(mode="json")})
+
+
+def _line(event: dict[str, Any]) -> str:
+    return json.dumps(event, separators=(",", ":"), allow_nan=False) + "\n"
+
+
+def _refusal(error: UploadRefused) -> HTTPException:
+    refusal = (
+        retry_later(error.status, error.detail, error.wait_s or 1.0)
+        if error.wait_s
+        else problem(error.status, error.detail)
+    )
+    # The rest of the body is not read: the connection cannot be used again.
+    refusal.headers = {**(refusal.headers or {}), "Connection": "close"}
+    return refusal
+
+
+def _mesh_paths(folder: str, person: int) -> dict[str, str]:
+    return {kind: f"{folder}/{mesh_name(person, kind)}" for kind in ("obj", "glb", "ply")}

@@ -1,0 +1,147 @@
+"""Uploaded pictures: checked, turned upright, and coded again without anything but pixels."""
+
+import io
+import logging
+import threading
+from dataclasses import dataclass
+
+import numpy as np
+from PIL import Image as PillowImage
+
+from receiver.web.models.container import Container, read_container
+from receiver.web.models.refusals import UploadRefused
+
+logger = logging.getLogger(__name__)
+
+# Perception reads crops of some hundred pixels, so that a longer side adds time only.
+_MAX_SIDE, _SHOWN_SIDE = 2560, 1024
+_MIN_SIDE, _MAX_RATIO = 32, 20
+_QUALITY, _SHOWN_QUALITY = 95, 85
+# Decoding takes up to 11 bytes a pixel; pictures above this size do so one after the other.
+_LARGE_PIXELS = 12_000_000
+_EXIF_ORIENTATION = 0x0112
+_ORIENTATIONS = {
+    2: PillowImage.Transpose.FLIP_LEFT_RIGHT,
+    3: PillowImage.Transpose.ROTATE_180,
+    4: PillowImage.Transpose.FLIP_TOP_BOTTOM,
+    5: PillowImage.Transpose.TRANSPOSE,
+    6: PillowImage.Transpose.ROTATE_270,
+    7: PillowImage.Transpose.TRANSVERSE,
+    8: PillowImage.Transpose.ROTATE_90,
+}
+_SIDES_SWAPPED = (5, 6, 7, 8)
+
+_large = threading.Lock()
+
+
+@dataclass(frozen=True, slots=True)
+class CheckedPicture:
+    """A picture that has passed all checks.
+
+    Args:
+        content: JPEG, upright, without metadata; at most 2560 pixels on its longer side.
+        shown: the same, at most 1024 pixels.
+        width, height: of the upright picture as it was uploaded, pixels.
+        spent_ms: time of the check.
+    """
+
+    content: bytes
+    shown: bytes
+    width: int
+    height: int
+    spent_ms: float = 0.0
+
+
+def check_picture(content: bytes, max_pixels: int) -> CheckedPicture:
+    """Checks a picture and codes it again, which drops metadata and whatever else the file holds.
+
+    Transparent pixels become white, CMYK and grey levels RGB, 16 bits 8. Colour profiles are not applied.
+
+    Raises:
+        UploadRefused: it is no picture (415), too large (413), or cannot be used (422).
+    """
+    container = read_container(content)
+    _check_size(container, max_pixels)
+    if container.width * container.height <= _LARGE_PIXELS:
+        return _recoded(content, container)
+    with _large:
+        return _recoded(content, container)
+
+
+def _check_size(container: Container, max_pixels: int) -> None:
+    width, height = container.width, container.height
+    if width * height > max_pixels:
+        raise UploadRefused(
+            413,
+            f"the picture has {width} × {height} pixels, at most {max_pixels / 1e6:g} million are accepted: shrink it",
+        )
+    if min(width, height) < _MIN_SIDE:
+        raise UploadRefused(422, f"the picture has {width} × {height} pixels: nobody can be found below {_MIN_SIDE}")
+    if max(width, height) > _MAX_RATIO * min(width, height):
+        raise UploadRefused(422, f"the picture has {width} × {height} pixels: cut out the people")
+
+
+def _recoded(content: bytes, container: Container) -> CheckedPicture:
+    image, orientation = _decoded(content[: container.end], container)
+    width, height = container.width, container.height
+    if orientation in _ORIENTATIONS:
+        image = image.transpose(_ORIENTATIONS[orientation])
+        if orientation in _SIDES_SWAPPED:
+            width, height = height, width
+    picture = _encoded(image, _QUALITY)
+    image.thumbnail((_SHOWN_SIDE, _SHOWN_SIDE), PillowImage.Resampling.LANCZOS, reducing_gap=2.0)
+    return CheckedPicture(picture, _encoded(image, _SHOWN_QUALITY), width, height)
+
+
+def _decoded(content: bytes, container: Container) -> tuple[PillowImage.Image, int]:
+    """The picture as RGB of at most `_MAX_SIDE`, not yet upright, and its EXIF orientation."""
+    size = (container.width, container.height)
+    scale = min(1.0, _MAX_SIDE / max(size))
+    wanted = (max(round(size[0] * scale), 1), max(round(size[1] * scale), 1))
+    try:
+        with PillowImage.open(io.BytesIO(content), formats=(container.format,)) as image:
+            if image.size != size:
+                raise UploadRefused(422, "the picture's size is not what its header says: export it again")
+            orientation = _orientation(image)
+            image.draft(None, wanted)  # a JPEG is decoded at a half or a quarter where that is enough
+            image.load()
+            rgb = _to_rgb(image)
+            if rgb.size != wanted:
+                rgb = rgb.resize(wanted, PillowImage.Resampling.LANCZOS, reducing_gap=2.0)
+            return rgb, orientation
+    except (UploadRefused, MemoryError):
+        raise
+    # Pillow's decoders raise almost any exception for damaged files with a valid header.
+    except Exception as error:
+        raise UploadRefused(422, "the picture is damaged or incomplete: export it again") from error
+
+
+def _orientation(image: PillowImage.Image) -> int:
+    """The EXIF orientation; 1, which is upright, if the metadata cannot be read."""
+    try:
+        value = image.getexif().get(_EXIF_ORIENTATION, 1)
+        return value if isinstance(value, int) else 1
+    except Exception as error:  # of damaged metadata, as above
+        logger.debug("the orientation of a picture cannot be read: %s", error)
+        return 1
+
+
+def _to_rgb(image: PillowImage.Image) -> PillowImage.Image:
+    """A decoded image of any mode as RGB, composed over white where it is transparent; always another object."""
+    if image.mode.startswith("I"):
+        levels = np.asarray(image).astype(np.int64) >> 8
+        return PillowImage.fromarray(np.clip(levels, 0, 255).astype(np.uint8)).convert("RGB")
+    if image.has_transparency_data:
+        image = image.convert("RGBA")
+        white = PillowImage.new("RGB", image.size, "white")
+        white.paste(image, mask=image.getchannel("A"))
+        return white
+    return image.convert("RGB") if image.mode != "RGB" else image.copy()
+
+
+def _encoded(image: PillowImage.Image, quality: int) -> bytes:
+    # Only pixels: `info` could hold comments and profiles of the upload.
+    image.info = {}
+    buffer = io.BytesIO()
+    image.save(buffer, "JPEG", quality=quality)
+    return buffer.getvalue()

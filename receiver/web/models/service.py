@@ -1,0 +1,279 @@
+"""Uploaded pictures become models: check, reconstruct, store."""
+
+import asyncio
+import logging
+import math
+import time
+from collections import Counter
+from collections.abc import AsyncIterator, Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from typing import Any, TypeVar
+
+import numpy as np
+
+from common.arrays import FloatArray
+from common.clock import Clock
+from receiver.engine.engine import ReconstructedPerson
+from receiver.mesh.mesh_files import MESH_FORMATS, encode_mesh
+from receiver.web.accounts.store import Account
+from receiver.web.accounts.throttle import KeyedRates
+from receiver.web.database.database import Database
+from receiver.web.models import store
+from receiver.web.models.config import UploadConfig
+from receiver.web.models.files import ModelFiles, new_model_id
+from receiver.web.models.picture import CheckedPicture, check_picture
+from receiver.web.models.refusals import UploadRefused
+from receiver.web.models.store import Model, ModelSummary, TooManyModels
+from receiver.web.pictures import PictureReconstructor, PictureRefused, PicturesUnavailable, ReconstructedPicture
+
+logger = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+# In work at a time: each holds its body and picture in memory.
+_AT_ONCE, _OF_ACCOUNT_AT_ONCE = 16, 6
+_THREADS = 2
+_BURST = 20
+_RECONSTRUCTION_S = 120.0
+_DECIMALS = 4
+PICTURE = "picture.jpg"
+# What an upload passes through before and after the stages of `receiver.web.pictures`.
+PICTURE_STAGE, FILES = "picture", "files"
+
+
+class Slot:
+    """One upload in work; `release` may be called twice."""
+
+    def __init__(self, account: Account, release: Callable[[int], None]) -> None:
+        self.account, self._release, self._held = account, release, True
+
+    def release(self) -> None:
+        if self._held:
+            self._held = False
+            self._release(self.account.id)
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """A picture that is being reconstructed; it is finished also when its client is gone.
+
+    Args:
+        result: the stored model, or `UploadRefused`.
+        stages: each stage when it begins; None at the end.
+    """
+
+    result: asyncio.Task[Model]
+    stages: asyncio.Queue[str | None]
+
+    async def events(self) -> AsyncIterator[str]:
+        """The stages as they begin."""
+        while (stage := await self.stages.get()) is not None:
+            yield stage
+
+
+class ModelService:
+    """Takes uploads and keeps their models.
+
+    Args:
+        pictures: reconstructs the people; None if this receiver cannot.
+    """
+
+    def __init__(
+        self,
+        config: UploadConfig,
+        database: Database,
+        files: ModelFiles,
+        pictures: PictureReconstructor | None,
+        clock: Clock,
+    ) -> None:
+        self.config = config
+        self._database, self._files, self._pictures, self._clock = database, files, pictures, clock
+        self._rates = KeyedRates(config.uploads_per_minute, max(_BURST, round(config.uploads_per_minute)), clock)
+        self._in_work: Counter[int] = Counter()
+        self._jobs: set[asyncio.Task[Model]] = set()
+        self._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="models")
+
+    @property
+    def available(self) -> bool:
+        """Whether pictures can be reconstructed here at all."""
+        return self._pictures is not None
+
+    async def close(self) -> None:
+        """Gives up the pictures in work."""
+        for job in self._jobs:
+            job.cancel()
+        await asyncio.gather(*self._jobs, return_exceptions=True)
+        self._threads.shutdown()
+
+    async def admit(self, account: Account) -> Slot:
+        """Admits an upload before any of its body is read.
+
+        Raises:
+            UploadRefused: 409 too many models, 429 too many uploads, 503 no pictures.
+        """
+        if self._pictures is None:
+            raise UploadRefused(503, "this receiver does not reconstruct pictures", 60.0)
+        wait_s = self._rates.take(str(account.id))
+        if wait_s > 0:
+            raise UploadRefused(429, f"too many uploads: try again in {math.ceil(wait_s)} s", wait_s)
+        if self._in_work[account.id] >= _OF_ACCOUNT_AT_ONCE or self._in_work.total() >= _AT_ONCE:
+            raise UploadRefused(429, "too many uploads at a time: wait until one has finished", 2.0)
+        self._in_work[account.id] += 1
+        slot = Slot(account, self._release)
+        try:
+            if await self._database.read_async(lambda session: store.count_models(session, account)) >= (
+                self.config.account_models
+            ):
+                raise self._too_many()
+        except BaseException:
+            slot.release()
+            raise
+        return slot
+
+    async def check(self, content: bytes) -> CheckedPicture:
+        """Checks a picture in a worker thread; see `check_picture`."""
+        began_s = time.perf_counter()
+        try:
+            picture = await self._in_thread(lambda: check_picture(content, self.config.upload_pixels))
+        except MemoryError as error:
+            raise UploadRefused(503, "the receiver has too little memory: try again later", 10.0) from error
+        return replace(picture, spent_ms=1e3 * (time.perf_counter() - began_s))
+
+    def start(self, slot: Slot, name: str, picture: CheckedPicture) -> Job:
+        """Begins to reconstruct a picture; the slot is released at the end."""
+        stages: asyncio.Queue[str | None] = asyncio.Queue()
+        task = asyncio.create_task(self._reconstruct(slot.account, name, picture, stages.put_nowait))
+        self._jobs.add(task)
+
+        def done(finished: asyncio.Task[Model]) -> None:
+            self._jobs.discard(finished)
+            slot.release()
+            stages.put_nowait(None)
+            if not finished.cancelled():
+                finished.exception()  # seen, also when the client is gone
+
+        task.add_done_callback(done)
+        return Job(task, stages)
+
+    async def models(self, account: Account) -> list[ModelSummary]:
+        """The account's models, newest first."""
+        return await self._database.read_async(lambda session: store.list_models(session, account))
+
+    async def model(self, account: Account, model: str) -> Model | None:
+        """A model of the account, or None."""
+        return await self._database.read_async(lambda session: store.find_model(session, account, model))
+
+    async def file(self, account: Account, model: str, name: str) -> bytes | None:
+        """The content of a file of a model of the account, or None."""
+        if not await self._database.read_async(lambda session: store.has_model(session, account, model)):
+            return None
+        return await asyncio.to_thread(self._files.read, model, name)
+
+    async def remove(self, account: Account, model: str) -> bool:
+        """Removes a model with its files; returns whether the account had it."""
+        if not await self._database.read_async(lambda session: store.has_model(session, account, model)):
+            return False
+        await asyncio.to_thread(self._files.prepare_removal, model)
+        removed = await self._database.write_async(lambda session: store.remove_model(session, account, model))
+        if removed:
+            await asyncio.to_thread(self._files.remove, model)
+        return removed
+
+    async def _reconstruct(
+        self, account: Account, name: str, picture: CheckedPicture, on_stage: Callable[[str], None]
+    ) -> Model:
+        result = await self._people(picture, on_stage)
+        if not result.people:
+            raise UploadRefused(
+                422, "nobody was found in the picture: choose one that shows a person from head to feet"
+            )
+        on_stage(FILES)
+        model = self._described(name, picture, result)
+        began_s = time.perf_counter()
+        files = await self._in_thread(lambda: _encoded(result.people, picture))
+        await self._in_thread(lambda: self._files.write(model.summary.id, files))
+        model.stages_ms[FILES] = _milliseconds(1e3 * (time.perf_counter() - began_s))
+        await self._publish(account, model)
+        return model
+
+    async def _people(self, picture: CheckedPicture, on_stage: Callable[[str], None]) -> ReconstructedPicture:
+        assert self._pictures is not None
+        try:
+            async with asyncio.timeout(_RECONSTRUCTION_S):
+                return await self._pictures.reconstruct(picture.content, on_stage)
+        except PictureRefused as error:
+            raise UploadRefused(422, str(error)) from error
+        except PicturesUnavailable as error:
+            raise UploadRefused(503, str(error), 5.0) from error
+        except TimeoutError as error:
+            raise UploadRefused(503, "the picture took too long: try again later", 30.0) from error
+
+    def _described(self, name: str, picture: CheckedPicture, result: ReconstructedPicture) -> Model:
+        scale = picture.width / result.width
+        summary = ModelSummary(new_model_id(), name, self._clock.wall(), len(result.people), result.label_bytes)
+        return Model(
+            summary,
+            picture.width,
+            picture.height,
+            [_person(person, scale) for person in result.people],
+            {
+                PICTURE_STAGE: _milliseconds(picture.spent_ms),
+                **{stage: _milliseconds(spent) for stage, spent in result.stages_ms.items()},
+            },
+        )
+
+    async def _publish(self, account: Account, model: Model) -> None:
+        """Adds the row of a model whose files are written."""
+        identifier, most = model.summary.id, self.config.account_models
+        try:
+            await self._database.write_async(lambda session: store.add_model(session, account, model, most))
+        except Exception as error:
+            await asyncio.to_thread(self._files.remove, identifier)
+            if isinstance(error, TooManyModels):
+                raise self._too_many() from error
+            raise
+        await asyncio.to_thread(self._files.settle, identifier)
+
+    def _too_many(self) -> UploadRefused:
+        return UploadRefused(409, f"the account keeps {self.config.account_models} models: delete one first")
+
+    def _release(self, account: int) -> None:
+        self._in_work[account] -= 1
+        if self._in_work[account] <= 0:
+            del self._in_work[account]
+
+    async def _in_thread(self, work: Callable[[], T]) -> T:
+        return await asyncio.get_running_loop().run_in_executor(self._threads, work)
+
+
+def mesh_name(person: int, mesh_format: str) -> str:
+    """The file of a person's surface."""
+    return f"person-{person}.{mesh_format}"
+
+
+def _encoded(people: Sequence[ReconstructedPerson], picture: CheckedPicture) -> dict[str, bytes]:
+    files = {PICTURE: picture.shown}
+    for number, person in enumerate(people):
+        for mesh_format in MESH_FORMATS:
+            files[mesh_name(number, mesh_format)] = encode_mesh(person.surface, mesh_format)
+    return files
+
+
+def _person(person: ReconstructedPerson, scale: float) -> dict[str, Any]:
+    """Keypoints in pixels of the picture as it was uploaded, whatever size was reconstructed."""
+    keypoints = person.keypoints_2d * np.array([scale, scale, 1.0], np.float32)
+    return {"keypoints_2d": _rows(keypoints), "joints_3d": _rows(person.joints_3d)}
+
+
+def _rows(values: FloatArray) -> list[list[float | None]]:
+    return [[_number(value) for value in row] for row in values.tolist()]
+
+
+def _number(value: float) -> float | None:
+    """Rounded to four decimals; None for NaN and infinity, which JSON lacks."""
+    return round(float(value), _DECIMALS) if math.isfinite(value) else None
+
+
+def _milliseconds(value: float) -> float:
+    return round(float(value), 3) if math.isfinite(value) else 0.0

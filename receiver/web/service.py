@@ -1,0 +1,84 @@
+"""Accounts and uploads together: `open_service` opens them, `UploadService.install` adds them to an application."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from fastapi import FastAPI
+
+from common.clock import SYSTEM_CLOCK, Clock
+from receiver.web.accounts.api import accounts_api
+from receiver.web.accounts.config import AccountsConfig
+from receiver.web.accounts.identity import Identities
+from receiver.web.accounts.passwords import PasswordHasher
+from receiver.web.accounts.service import AccountService
+from receiver.web.database.database import Database
+from receiver.web.database.places import models_folder, open_database
+from receiver.web.models.api import models_api
+from receiver.web.models.config import UploadConfig
+from receiver.web.models.files import ModelFiles
+from receiver.web.models.service import ModelService
+from receiver.web.models.store import existing_models
+from receiver.web.pictures import PictureReconstructor
+from receiver.web.problems import add_problem_handlers
+
+
+@dataclass(frozen=True, slots=True)
+class UploadService:
+    """Accounts and models, open."""
+
+    accounts: AccountService
+    models: ModelService
+    identities: Identities
+
+    def install(self, app: FastAPI) -> None:
+        """Adds the routes, the form of errors, and what `current_account` looks for."""
+        app.state.identities, app.state.models = self.identities, self.models
+        app.include_router(accounts_api())
+        app.include_router(models_api())
+        add_problem_handlers(app)
+
+
+@asynccontextmanager
+async def open_service(
+    accounts: AccountsConfig,
+    uploads: UploadConfig,
+    out: Path,
+    pictures: PictureReconstructor | None,
+    *,
+    loopback: bool,
+    secure: bool,
+    passwords: PasswordHasher | None = None,
+    clock: Clock = SYSTEM_CLOCK,
+) -> AsyncIterator[UploadService]:
+    """Opens the database and the models of an output directory; closes them at the end of the block.
+
+    Args:
+        out: the receiver's output directory, which only one receiver uses.
+        pictures: None if this receiver cannot reconstruct pictures; uploads are answered by 503 then.
+        loopback: only this machine can reach the page.
+        secure: the page is reached by TLS only.
+        passwords: hashes passwords; tests take a cheap one.
+
+    Raises:
+        UsageError: the database has the schema of a newer version, or its driver is missing.
+        OutputError: the database or the directory cannot be opened.
+    """
+    async with AsyncExitStack() as opened:
+        database = await asyncio.to_thread(open_database, accounts, out)
+        opened.callback(database.close)
+        files = await asyncio.to_thread(_recovered_files, out, database)
+        hasher = passwords or PasswordHasher()
+        opened.callback(hasher.close)
+        models = ModelService(uploads, database, files, pictures, clock)
+        opened.push_async_callback(models.close)
+        service = AccountService(database, hasher, sign_up=accounts.signs_up(loopback=loopback), clock=clock)
+        yield UploadService(service, models, Identities(service, secure=secure))
+
+
+def _recovered_files(out: Path, database: Database) -> ModelFiles:
+    files = ModelFiles(models_folder(out))
+    files.recover(lambda models: database.read(lambda session: existing_models(session, models)))
+    return files

@@ -1,0 +1,62 @@
+"""A picture reconstructor without networks, and sample pictures."""
+
+import asyncio
+import io
+from collections.abc import Callable
+from dataclasses import replace
+
+import numpy as np
+from PIL import Image
+
+from common.frames import PersonLabels
+from receiver.engine.engine import ReconstructedPerson
+from receiver.web.pictures import STAGES, ReconstructedPicture
+from tests.support.fake_reconstructor import tetrahedron_of
+from tests.support.posed_body import box
+
+
+def person_at(x: float, y: float) -> ReconstructedPerson:
+    """A coloured box whose keypoints are all at one place of the picture."""
+    keypoints = np.tile(np.array([x, y, 0.5], np.float32), (17, 1))
+    joints = np.tile(np.array([0.1, 0.2, 3.0], np.float32), (17, 1))
+    return replace(
+        tetrahedron_of(PersonLabels(1, 1.0, {})), surface=box(colours=True), keypoints_2d=keypoints, joints_3d=joints
+    )
+
+
+class FakePictures:
+    """`PictureReconstructor`: finds `people` boxes in each picture, at its centre.
+
+    `gate` holds the answers back; `error` is raised instead of an answer.
+    """
+
+    def __init__(self, people: int = 1) -> None:
+        self.people = people
+        self.received: list[bytes] = []
+        self.gate = asyncio.Event()
+        self.gate.set()
+        self.error: Exception | None = None
+
+    async def reconstruct(
+        self, picture: bytes, on_stage: Callable[[str], None] = lambda _: None
+    ) -> ReconstructedPicture:
+        self.received.append(picture)
+        width, height = Image.open(io.BytesIO(picture)).size
+        for stage in STAGES:
+            on_stage(stage)
+        await self.gate.wait()
+        if self.error is not None:
+            raise self.error
+        people = tuple(person_at(width / 2, height / 2) for _ in range(self.people))
+        return ReconstructedPicture(width, height, people, 51, {"perception": 12.5, "surface": float("nan")})
+
+
+def picture(
+    width: int = 64, height: int = 48, picture_format: str = "JPEG", mode: str = "RGB", **settings: object
+) -> bytes:
+    """An encoded picture: red on its left, blue on its right."""
+    image = Image.new("RGB", (width, height), (250, 10, 10))
+    image.paste((10, 10, 250), (width // 2, 0, width, height))
+    buffer = io.BytesIO()
+    image.convert(mode).save(buffer, picture_format, **settings)
+    return buffer.getvalue()
