@@ -31,6 +31,8 @@ from receiver.publish.session_directory import PublishConfig, SessionDirectory
 from receiver.status import StatusLine
 from receiver.surface.stage import SurfaceConfig
 from receiver.traces import ReceiverTraces
+from receiver.web.accounts.config import AccountsConfig
+from receiver.web.models.config import UploadConfig
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +47,8 @@ class ReceiverConfig:
     device: DeviceConfig = field(default_factory=DeviceConfig)
     batching: BatchingConfig = field(default_factory=BatchingConfig)
     sharing: SharingConfig = field(default_factory=SharingConfig)
+    accounts: AccountsConfig = field(default_factory=AccountsConfig)
+    uploads: UploadConfig = field(default_factory=UploadConfig)
     metrics: MetricsConfig = field(default_factory=MetricsConfig)
     tracing: TracingConfig = field(default_factory=TracingConfig)
     logging: LogConfig = field(default_factory=LogConfig)

@@ -12,6 +12,8 @@ PACKAGES = ("common", "sender", "receiver")
 COLLECTING_NAMES = {"utils", "util", "helpers", "helper", "misc", "common_utils"}
 OFFLINE_FOLDERS = {"synthetic", "train", "training"}
 """Folders of code that renders training data or trains; the daemons never run it."""
+LOADED_FOLDERS = {"migrations"}
+"""Folders of modules that a library loads by their path: Alembic its migrations."""
 MAX_FILE_LINES = 400
 MAX_FUNCTION_LINES = 60
 
@@ -122,9 +124,10 @@ def long_functions(source: str) -> list[tuple[str, int]]:
 
 
 def unreachable(trees: dict[Path, ast.Module]) -> list[Path]:
-    """Modules that neither a command nor an offline folder imports, directly or indirectly; empty ones are ignored."""
+    """Modules that neither a command nor a folder of roots imports, directly or indirectly; empty ones are ignored."""
     paths = {dotted(path): path for path in trees}
-    pending = [path for path, tree in trees.items() if is_command(path, tree) or OFFLINE_FOLDERS & set(path.parts)]
+    roots = OFFLINE_FOLDERS | LOADED_FOLDERS
+    pending = [path for path, tree in trees.items() if is_command(path, tree) or roots & set(path.parts)]
     reached: set[Path] = set()
     while pending:
         path = pending.pop()

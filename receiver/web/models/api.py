@@ -96,7 +96,10 @@ class ModelShown(BaseModel):
             picture=f"{folder}/{PICTURE}",
             width=model.width,
             height=model.height,
-            people=[PersonShown(**_mesh_paths(folder, number), **person) for number, person in enumerate(model.people)],
+            people=[
+                PersonShown.model_validate({**_mesh_paths(folder, number), **person})
+                for number, person in enumerate(model.people)
+            ],
             bytes=summary.label_bytes,
             stages_ms=model.stages_ms,
         )
