@@ -1,0 +1,231 @@
+"""What the database keeps, on SQLite and on PostgreSQL."""
+
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from alembic.autogenerate import compare_metadata
+from alembic.runtime.migration import MigrationContext
+from sqlalchemy import text
+
+from common.errors import UsageError
+from receiver.web.accounts import store
+from receiver.web.accounts.config import AccountsConfig
+from receiver.web.accounts.store import MAX_SESSIONS, SESSION_IDLE_S, SESSION_MOST_S, Account, NameTaken
+from receiver.web.database.database import Database, DatabaseUnavailable, postgres_url
+from receiver.web.database.places import open_database
+from receiver.web.database.tables import Base
+from receiver.web.models import store as models
+from receiver.web.models.store import Model, ModelSummary, TooManyModels
+
+NOW = 1_800_000_000.0
+HASH, OTHER_HASH = b"\x01" * 32, b"\x02" * 32
+MODEL = Model(ModelSummary("0" * 32, "a.jpg", NOW, 1, 51), 640, 480, [{"joints_3d": [[1.0, None]]}], {"queue": 1.5})
+
+
+def account(database: Database, name: str = "Anna") -> Account:
+    return database.write(lambda session: store.add_account(session, name, "hash", NOW))
+
+
+def numbered(number: int) -> Model:
+    return replace(MODEL, summary=replace(MODEL.summary, id=f"{number:032x}", created_at=NOW + number))
+
+
+def test_migrations_make_the_tables_of_the_code(database: Database) -> None:
+    difference = database.read(
+        lambda session: compare_metadata(MigrationContext.configure(session.connection()), Base.metadata)
+    )
+    assert difference == []
+
+
+def test_account_is_found_by_its_name_in_any_case(database: Database) -> None:
+    made = account(database, "Straße")
+    found = database.read(lambda session: store.find_credentials(session, "STRASSE"))
+    assert found is not None and found.account == made and found.password_hash == "hash"
+    assert database.read(lambda session: store.find_credentials(session, "anna")) is None
+
+
+def test_name_is_taken_in_any_case(database: Database) -> None:
+    account(database, "Anna")
+    with pytest.raises(NameTaken):
+        account(database, "aNNA")
+    assert [row.name for row in database.read(store.list_accounts)] == ["Anna"]
+
+
+def test_number_of_a_removed_account_is_not_given_again(database: Database) -> None:
+    first = account(database)
+    database.write(lambda session: store.remove_account(session, first))
+    assert account(database, "Bert").id != first.id
+
+
+def test_removed_account_takes_everything_with_it(database: Database) -> None:
+    anna, bert = account(database), account(database, "Bert")
+    for owner, digest, number in ((anna, HASH, 1), (bert, OTHER_HASH, 2)):
+        database.write(lambda session, o=owner, d=digest: store.add_session(session, o, d, NOW))  # type: ignore[misc]
+        database.write(lambda session, o=owner, d=digest: store.add_token(session, o, "x", d, NOW))  # type: ignore[misc]
+        database.write(lambda session, o=owner, n=number: models.add_model(session, o, numbered(n), 9))  # type: ignore[misc]
+    assert database.write(lambda session: store.remove_account(session, anna)) == [f"{1:032x}"]
+    for name, count in (("accounts", 1), ("sessions", 1), ("tokens", 1), ("models", 1)):
+        found = database.read(lambda session, n=name: session.scalar(text(f"SELECT count(*) FROM {n}")))  # type: ignore[misc]
+        assert found == count, name
+
+
+def test_session_ends_when_idle_and_at_its_age(database: Database) -> None:
+    anna = account(database)
+    database.write(lambda session: store.add_session(session, anna, HASH, NOW))
+
+    def found(at: float) -> tuple[Account, bool] | None:
+        return database.read(lambda session: store.find_session(session, HASH, at))
+
+    assert found(NOW + 1) == (anna, False)
+    assert found(NOW + 61) == (anna, True)
+    assert found(NOW + SESSION_IDLE_S + 1) is None
+    for day in range(1, 31):
+        database.write(lambda session, d=day: store.use_session(session, HASH, NOW + d * 86_400))  # type: ignore[misc]
+    assert found(NOW + SESSION_MOST_S - 1) is not None
+    assert found(NOW + SESSION_MOST_S + 1) is None
+
+
+def test_sessions_of_an_account_are_bounded_and_expired_ones_removed(database: Database) -> None:
+    anna = account(database)
+    for number in range(MAX_SESSIONS + 3):
+        digest = bytes([number]) * 32
+        database.write(lambda session, n=number, d=digest: store.add_session(session, anna, d, NOW + n))  # type: ignore[misc]
+    assert database.read(lambda session: session.scalar(text("SELECT count(*) FROM sessions"))) == MAX_SESSIONS
+    assert database.read(lambda session: store.find_session(session, bytes(32), NOW + 40)) is None
+    late = NOW + 2 * SESSION_IDLE_S
+    database.write(lambda session: store.add_session(session, anna, HASH, late))
+    assert database.read(lambda session: session.scalar(text("SELECT count(*) FROM sessions"))) == 1
+
+
+def test_changed_password_ends_sessions(database: Database) -> None:
+    anna = account(database)
+    database.write(lambda session: store.add_session(session, anna, HASH, NOW))
+    database.write(lambda session: store.change_password(session, anna, "new"))
+    assert database.read(lambda session: store.find_session(session, HASH, NOW)) is None
+
+
+def test_token_of_another_account_is_not_removed(database: Database) -> None:
+    anna, bert = account(database), account(database, "Bert")
+    token = database.write(lambda session: store.add_token(session, anna, "a program", HASH, NOW))
+    assert not database.write(lambda session: store.remove_token(session, bert, token.id))
+    assert database.read(lambda session: store.list_tokens(session, anna)) == [token]
+    assert database.write(lambda session: store.remove_token(session, anna, token.id))
+    assert database.read(lambda session: store.find_token(session, HASH, NOW)) is None
+
+
+def test_model_comes_back_as_it_was(database: Database) -> None:
+    anna, bert = account(database), account(database, "Bert")
+    database.write(lambda session: models.add_model(session, anna, MODEL, 9))
+    database.write(lambda session: models.add_model(session, anna, numbered(1), 9))
+    identifier = MODEL.summary.id
+    assert database.read(lambda session: models.find_model(session, anna, identifier)) == MODEL
+    assert database.read(lambda session: models.find_model(session, bert, identifier)) is None
+    listed = database.read(lambda session: models.list_models(session, anna))
+    assert listed == [numbered(1).summary, MODEL.summary]
+    assert not database.write(lambda session: models.remove_model(session, bert, identifier))
+    assert database.write(lambda session: models.remove_model(session, anna, identifier))
+
+
+def test_quota_holds_when_uploads_end_at_the_same_time(database: Database) -> None:
+    anna = account(database)
+    barrier = threading.Barrier(4)
+
+    def add(number: int) -> bool:
+        barrier.wait(10)
+        try:
+            database.write(lambda session: models.add_model(session, anna, numbered(number), 2))
+        except TooManyModels:
+            return False
+        return True
+
+    with ThreadPoolExecutor(4) as threads:
+        assert sum(threads.map(add, range(4))) == 2
+    assert database.read(lambda session: models.count_models(session, anna)) == 2
+
+
+def test_failed_transaction_leaves_nothing(database: Database) -> None:
+    def work(session: object) -> None:
+        store.add_account(session, "Anna", "hash", NOW)  # type: ignore[arg-type]
+        raise RuntimeError("a bug")
+
+    with pytest.raises(RuntimeError):
+        database.write(work)
+    assert database.read(store.list_accounts) == []
+
+
+def test_database_is_opened_again_and_by_two_at_once(
+    database: Database, database_option: str | None, tmp_path: Path
+) -> None:
+    account(database)
+    barrier = threading.Barrier(3)
+
+    def names(_: int) -> list[str]:
+        barrier.wait(10)
+        with open_database(AccountsConfig(database=database_option), tmp_path) as other:
+            return [row.name for row in other.read(store.list_accounts)]
+
+    with ThreadPoolExecutor(3) as threads:
+        assert list(threads.map(names, range(3))) == [["Anna"]] * 3
+
+
+def test_first_start_of_two_receivers_at_once(database_option: str | None, tmp_path: Path) -> None:
+    barrier = threading.Barrier(3)
+
+    def start(_: int) -> int:
+        barrier.wait(10)
+        with open_database(AccountsConfig(database=database_option), tmp_path) as opened:
+            return len(opened.read(store.list_accounts))
+
+    with ThreadPoolExecutor(3) as threads:
+        assert list(threads.map(start, range(3))) == [0, 0, 0]
+
+
+def test_newer_schema_is_refused(database: Database, database_option: str | None, tmp_path: Path) -> None:
+    database.write(lambda session: session.execute(text("UPDATE alembic_version SET version_num = '9999'")))
+    with pytest.raises(UsageError, match=r"newer version.*9999.*update Bodywire") as raised:
+        open_database(AccountsConfig(database=database_option), tmp_path)
+    assert "a-secret" not in str(raised.value)
+
+
+def test_unreachable_server_is_reported_without_its_password(postgres_server: str) -> None:
+    url = postgres_url(postgres_server).set(port=1)
+    with pytest.raises(DatabaseUnavailable, match="cannot use the database postgresql://bodywire") as raised:
+        Database.open_postgres(url)
+    assert "a-secret" not in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    "url", ["", "accounts.db", "mysql://a/b", "postgresql://host", "postgresql://u:a-secret@h:x/y"]
+)
+def test_other_urls_are_refused_without_being_quoted(url: str) -> None:
+    with pytest.raises(ValueError, match="postgresql://user@host/name") as raised:
+        AccountsConfig(database=url)
+    assert "a-secret" not in str(raised.value)
+
+
+def test_password_of_the_database_is_not_in_the_representation() -> None:
+    assert "a-secret" not in repr(AccountsConfig(database="postgresql://u:a-secret@h/y"))
+
+
+def test_sqlite_files_are_private(tmp_path: Path) -> None:
+    with Database.open_sqlite(tmp_path / "accounts") as opened:
+        account(opened)
+        modes = {path.name: path.stat().st_mode & 0o777 for path in (tmp_path / "accounts").iterdir()}
+    assert (tmp_path / "accounts").stat().st_mode & 0o777 == 0o700
+    assert set(modes.values()) == {0o600}, modes
+
+
+def test_place_that_is_no_folder_is_reported(tmp_path: Path) -> None:
+    (tmp_path / "accounts").write_text("")
+    with pytest.raises(DatabaseUnavailable, match="cannot open"):
+        Database.open_sqlite(tmp_path / "accounts")
+
+
+def test_file_that_is_no_database_is_reported(tmp_path: Path) -> None:
+    (tmp_path / "accounts").mkdir()
+    (tmp_path / "accounts" / "accounts.sqlite3").write_text("this is no database at all" * 100)
+    with pytest.raises(DatabaseUnavailable, match="not a database"):
+        Database.open_sqlite(tmp_path / "accounts")

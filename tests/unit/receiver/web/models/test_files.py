@@ -1,0 +1,104 @@
+from pathlib import Path
+
+import pytest
+
+from common.errors import OutputError
+from receiver.web.models.files import ModelFiles, new_model_id
+
+FILES = {"person-0.obj": b"v", "picture.jpg": b"jpeg"}
+
+
+def names(folder: Path) -> set[str]:
+    return {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()}
+
+
+def nobody(_: object) -> list[str]:
+    return []
+
+
+def test_model_is_written_and_read(tmp_path: Path) -> None:
+    files, model = ModelFiles(tmp_path / "models"), new_model_id()
+    files.write(model, FILES)
+    files.settle(model)
+    assert names(tmp_path / "models") == {f"{model}/person-0.obj", f"{model}/picture.jpg"}
+    assert files.read(model, "picture.jpg") == b"jpeg"
+    modes = {path.stat().st_mode & 0o777 for path in (tmp_path / "models").rglob("*")}
+    assert modes == {0o700, 0o600}
+
+
+@pytest.mark.parametrize(
+    ("model", "name"),
+    [
+        ("0" * 32, "../secret"),
+        ("..", "secret"),
+        ("0" * 32, "/etc/passwd"),
+        ("0" * 32, "person-0.obj\n"),
+        ("0" * 31, "picture.jpg"),
+        ("0" * 32, "picture.jpg\0"),
+        ("0" * 32, ""),
+        ("0" * 32, "secret"),
+    ],
+)
+def test_other_names_are_no_files(model: str, name: str, tmp_path: Path) -> None:
+    files = ModelFiles(tmp_path / "models")
+    files.write("0" * 32, FILES)
+    (tmp_path / "secret").write_text("secret")
+    (tmp_path / "models" / ("0" * 32) / "secret").write_text("secret")
+    assert files.read(model, name) is None
+
+
+def test_crash_before_the_row_leaves_nothing(tmp_path: Path) -> None:
+    files, model = ModelFiles(tmp_path), new_model_id()
+    files.write(model, FILES)  # and the process is killed
+    assert ModelFiles(tmp_path).recover(nobody) == 1
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_crash_while_files_are_written_leaves_nothing(tmp_path: Path) -> None:
+    files, model = ModelFiles(tmp_path), new_model_id()
+    files.prepare_removal(model)  # the marker, as at the beginning of `write`
+    (tmp_path / model).mkdir()
+    (tmp_path / model / "person-0.obj").write_bytes(b"hal")
+    assert files.recover(nobody) == 1
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_crash_after_the_row_keeps_the_model(tmp_path: Path) -> None:
+    files, model = ModelFiles(tmp_path), new_model_id()
+    files.write(model, FILES)
+    assert files.recover(lambda pending: pending) == 0
+    assert names(tmp_path) == {f"{model}/person-0.obj", f"{model}/picture.jpg"}
+
+
+def test_crash_between_row_and_files_of_a_removal_is_completed(tmp_path: Path) -> None:
+    files, model = ModelFiles(tmp_path), new_model_id()
+    files.write(model, FILES)
+    files.settle(model)
+    files.prepare_removal(model)  # the row is removed, and the process is killed
+    assert files.recover(nobody) == 1
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_start_with_another_database_removes_no_model(tmp_path: Path) -> None:
+    files, model = ModelFiles(tmp_path), new_model_id()
+    files.write(model, FILES)
+    files.settle(model)
+    assert files.recover(nobody) == 0
+    assert files.read(model, "picture.jpg") == b"jpeg"
+
+
+def test_failed_write_leaves_nothing(tmp_path: Path) -> None:
+    files, model = ModelFiles(tmp_path), new_model_id()
+    (tmp_path / model).mkdir()  # the id is taken
+    with pytest.raises(OutputError, match="cannot write"):
+        files.write(model, FILES)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_symbolic_links_are_not_followed_for_writing(tmp_path: Path) -> None:
+    files, model = ModelFiles(tmp_path / "models"), new_model_id()
+    (tmp_path / "victim").write_text("untouched")
+    (tmp_path / "models" / f".{model}.pending").symlink_to(tmp_path / "victim")
+    with pytest.raises(OutputError):
+        files.write(model, FILES)
+    assert (tmp_path / "victim").read_text() == "untouched"

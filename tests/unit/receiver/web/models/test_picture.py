@@ -1,0 +1,269 @@
+import io
+import struct
+import zlib
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from receiver.web.models.picture import CheckedPicture, check_picture
+from receiver.web.models.refusals import UploadRefused
+from tests.support.fake_pictures import picture
+
+PIXELS = 1_000_000
+RED, BLUE, WHITE = (250, 10, 10), (10, 10, 250), (255, 255, 255)
+
+
+def check(content: bytes, max_pixels: int = PIXELS) -> CheckedPicture:
+    return check_picture(content, max_pixels)
+
+
+def refusal(content: bytes, max_pixels: int = PIXELS) -> UploadRefused:
+    with pytest.raises(UploadRefused) as raised:
+        check(content, max_pixels)
+    return raised.value
+
+
+def colour(checked: CheckedPicture, x: float, y: float) -> tuple[int, ...]:
+    """The colour at a place of the picture, its sides from 0 to 1."""
+    image = Image.open(io.BytesIO(checked.content))
+    pixel = image.getpixel((int(x * image.width), int(y * image.height)))
+    assert isinstance(pixel, tuple)
+    return pixel
+
+
+def near(one: tuple[int, ...], other: tuple[int, ...]) -> bool:
+    return bool(np.abs(np.subtract(one, other)).max() <= 12)
+
+
+def chunk(kind: bytes, body: bytes) -> bytes:
+    return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
+
+
+def png_bomb(width: int, height: int) -> bytes:
+    """A PNG that says it has so many pixels, and a few bytes that unpack to many zeros."""
+    header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
+    packed = zlib.compress(bytes(10_000_000), 9)
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", packed) + chunk(b"IEND", b"")
+
+
+def jpeg_with_size(width: int, height: int) -> bytes:
+    """A JPEG whose header says another size than its data."""
+    content = bytearray(picture())
+    at = content.index(b"\xff\xc0")
+    struct.pack_into(">HH", content, at + 5, height, width)
+    return bytes(content)
+
+
+@pytest.mark.parametrize("picture_format", ["JPEG", "PNG", "WEBP"])
+def test_picture_is_coded_again(picture_format: str) -> None:
+    checked = check(picture(200, 100, picture_format))
+    assert (checked.width, checked.height) == (200, 100)
+    assert near(colour(checked, 0.2, 0.5), RED) and near(colour(checked, 0.8, 0.5), BLUE)
+    assert Image.open(io.BytesIO(checked.shown)).size == (200, 100)
+
+
+@pytest.mark.parametrize(
+    ("mode", "picture_format"),
+    [("CMYK", "JPEG"), ("RGBA", "PNG"), ("P", "PNG"), ("RGBA", "WEBP"), ("RGB", "PNG")],
+)
+def test_other_modes_become_rgb(mode: str, picture_format: str) -> None:
+    checked = check(picture(picture_format=picture_format, mode=mode))
+    assert near(colour(checked, 0.2, 0.5), RED) and near(colour(checked, 0.8, 0.5), BLUE)
+
+
+@pytest.mark.parametrize("mode", ["L", "LA", "1"])
+def test_grey_becomes_rgb(mode: str) -> None:
+    checked = check(picture(picture_format="PNG", mode=mode))
+    assert Image.open(io.BytesIO(checked.content)).mode == "RGB"
+
+
+def test_grey_of_16_bits_keeps_its_levels() -> None:
+    levels = np.zeros((48, 64), np.uint16)
+    levels[:, 32:] = 40_000
+    buffer = io.BytesIO()
+    Image.fromarray(levels).save(buffer, "PNG")
+    checked = check(buffer.getvalue())
+    assert near(colour(checked, 0.2, 0.5), (0, 0, 0)) and near(colour(checked, 0.8, 0.5), (156, 156, 156))
+
+
+def test_transparent_becomes_white() -> None:
+    image = Image.new("RGBA", (64, 48), (10, 200, 10, 0))
+    buffer = io.BytesIO()
+    image.save(buffer, "PNG")
+    assert near(colour(check(buffer.getvalue()), 0.5, 0.5), WHITE)
+
+
+@pytest.mark.parametrize(
+    ("orientation", "red"),
+    [
+        (1, (0.2, 0.5)),
+        (2, (0.8, 0.5)),
+        (3, (0.8, 0.5)),
+        (5, (0.5, 0.2)),
+        (6, (0.5, 0.2)),
+        (7, (0.5, 0.8)),
+        (8, (0.5, 0.8)),
+    ],
+)
+def test_orientation_is_applied_and_metadata_dropped(orientation: int, red: tuple[float, float]) -> None:
+    exif = Image.Exif()
+    exif[0x0112], exif[0x010E] = orientation, "taken at home"
+    checked = check(picture(200, 100, exif=exif, comment=b"secret comment", icc_profile=b"secret profile"))
+    assert ((checked.width, checked.height) == (100, 200)) == (orientation >= 5)
+    assert near(colour(checked, *red), RED)
+    for content in (checked.content, checked.shown):
+        image = Image.open(io.BytesIO(content))
+        assert not image.getexif() and b"home" not in content and b"secret" not in content
+        assert set(image.info) <= {"jfif", "jfif_version", "jfif_unit", "jfif_density"}
+
+
+@pytest.mark.parametrize("exif", [b"Exif\0\0", b"Exif\0\0II*\0\xff\xff\xff\xff", b"Exif\0\0" + b"\xff" * 200])
+def test_damaged_metadata_are_ignored(exif: bytes) -> None:
+    assert check(picture(exif=exif)).width == 64
+
+
+@pytest.mark.parametrize("orientation", [0, 9, 65_535])
+def test_unknown_orientation_is_upright(orientation: int) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    assert near(colour(check(picture(200, 100, exif=exif)), 0.2, 0.5), RED)
+
+
+@pytest.mark.parametrize("picture_format", ["JPEG", "PNG", "WEBP"])
+def test_large_picture_is_reduced(picture_format: str) -> None:
+    checked = check(picture(4000, 3000, picture_format), 20_000_000)
+    assert (checked.width, checked.height) == (4000, 3000)
+    assert Image.open(io.BytesIO(checked.content)).size == (2560, 1920)
+    assert Image.open(io.BytesIO(checked.shown)).size == (1024, 768)
+    assert near(colour(checked, 0.2, 0.5), RED) and near(colour(checked, 0.8, 0.5), BLUE)
+
+
+@pytest.mark.parametrize(
+    ("content", "status", "reason"),
+    [
+        (b"", 415, "empty"),
+        (b"hello", 415, "no picture"),
+        (b"<svg onload=alert(1)>", 415, "text"),
+        (b"%PDF-1.7", 415, "PDF"),
+        (b"PK\x03\x04", 415, "ZIP"),
+        (b"II*\0rest", 415, "TIFF"),
+        (b"\0\0\0\x18ftypheic\0\0\0\0mif1heic", 415, "HEIC"),
+        (b"\0\0\0\x18ftypavif\0\0\0\0", 415, "AVIF"),
+        (picture(picture_format="GIF"), 415, "GIF"),
+        (picture(picture_format="BMP"), 415, "BMP"),
+        (picture(picture_format="TIFF"), 415, "TIFF"),
+        (picture(1001, 1000, "PNG"), 413, "shrink"),
+        (picture(16, 16), 422, "below 32"),
+        (picture(2000, 40), 422, "cut out"),
+        (picture(picture_format="PNG", save_all=True, append_images=[Image.new("RGB", (64, 48))]), 422, "animated"),
+        (picture(picture_format="WEBP", save_all=True, append_images=[Image.new("RGB", (64, 48))]), 422, "animated"),
+        (png_bomb(60_000, 60_000), 413, "shrink"),
+        (png_bomb(2**31 - 1, 2**31 - 1), 413, "shrink"),
+        (png_bomb(0, 100), 422, "damaged"),
+        (png_bomb(40, 40), 0, ""),
+        (jpeg_with_size(65_500, 65_500), 413, "shrink"),
+        (b"\xff\xd8\xff", 422, "damaged"),
+        (b"\xff\xd8\xff\xd9" + bytes(100), 422, "damaged"),
+        (b"\xff\xd8" + b"\xff" * 1_000_000, 422, "damaged"),
+        (b"\xff\xd8" + b"\xff\xfe\x00\x02" * 250_000, 422, "unusual number"),
+        (b"\x89PNG\r\n\x1a\n", 422, "damaged"),
+        (b"\x89PNG\r\n\x1a\n" + chunk(b"IEND", b""), 422, "damaged"),
+        (b"RIFF\0\0\0\0WEBP", 422, "damaged"),
+        (b"RIFF\xff\xff\xff\x7fWEBPVP8X" + bytes(40), 422, "damaged"),
+    ],
+)  # fmt: skip
+def test_what_cannot_be_used_is_refused_with_a_reason(content: bytes, status: int, reason: str) -> None:
+    if status == 0:  # more data than pixels is no harm
+        assert check(content).width == 40
+        return
+    refused = refusal(content)
+    assert refused.status == status, refused.detail
+    assert reason in refused.detail
+
+
+def test_webp_whose_canvas_is_a_bomb_is_refused() -> None:
+    content = bytearray(picture(picture_format="WEBP", exif=b"Exif\0\0"))
+    assert content[12:16] == b"VP8X"
+    content[24:30] = b"\xfe\x3f\x00\xfe\x3f\x00"  # 16,383 × 16,383
+    assert refusal(bytes(content)).status in (413, 422)
+    assert refusal(bytes(content), 10**9).status == 422  # the frame is of another size
+
+
+@pytest.mark.parametrize("picture_format", ["JPEG", "PNG", "WEBP"])
+@pytest.mark.parametrize("share", [0.3, 0.6, 0.98])
+def test_cut_picture_is_refused(picture_format: str, share: float) -> None:
+    content = picture(200, 100, picture_format)
+    assert refusal(content[: int(len(content) * share)]).status == 422
+
+
+@pytest.mark.parametrize("picture_format", ["JPEG", "PNG", "WEBP"])
+def test_damaged_picture_never_fails_otherwise(picture_format: str) -> None:
+    content = picture(200, 100, picture_format)
+    random = np.random.default_rng(1)
+    for _ in range(150):
+        damaged = bytearray(content)
+        for place in random.integers(0, len(damaged), 4):
+            damaged[place] = random.integers(0, 256)
+        try:
+            check(bytes(damaged))
+        except UploadRefused as error:
+            assert error.status in (413, 415, 422)
+
+
+def progressive(scans: int) -> bytes:
+    """A progressive JPEG with its last scan repeated."""
+    content = picture(200, 100, progressive=True)
+    start = content.rindex(b"\xff\xda")
+    return content[:-2] + content[start:-2] * scans + b"\xff\xd9"
+
+
+def test_progressive_picture_is_accepted() -> None:
+    assert check(progressive(0)).width == 200
+
+
+def test_picture_of_many_scans_is_refused() -> None:
+    assert "unusual number" in refusal(progressive(1000)).detail
+
+
+@pytest.mark.parametrize("picture_format", ["JPEG", "PNG", "WEBP"])
+@pytest.mark.parametrize(
+    "other",
+    [
+        b"PK\x03\x04" + bytes(100) + b"PK\x05\x06" + bytes(18),
+        b"junk first, then the end of an archive PK\x05\x06" + bytes(18),
+        b"<html><script>alert(1)</script></html>",
+        b"\n<?php system($_GET['c']); ?>",
+        b"%PDF-1.7 ...",
+        b"#!/bin/sh\nrm -rf /",
+        b"\x7fELF\x02\x01",
+    ],
+)
+def test_polyglot_is_refused(picture_format: str, other: bytes) -> None:
+    assert "another file" in refusal(picture(picture_format=picture_format) + other).detail
+
+
+def test_pdf_inside_the_header_is_refused() -> None:
+    assert "another file" in refusal(picture(comment=b"%PDF-1.7 1 0 obj")).detail
+
+
+@pytest.mark.parametrize(
+    "trailer",
+    [picture(), bytes(5000), b"\0\0\0\x18ftypmp42" + bytes(1000), b"SEFH" + bytes(100) + b"SEFT"],
+    ids=["preview", "padding", "film", "phone"],
+)
+def test_what_cameras_append_is_dropped(trailer: bytes) -> None:
+    assert check(picture(200, 100) + trailer).content == check(picture(200, 100)).content
+
+
+def test_code_in_a_comment_is_dropped() -> None:
+    checked = check(picture(comment=b"*/=alert(1)//<?php system('id') ?>"))
+    assert b"php" not in checked.content + checked.shown
+
+
+def test_compressed_text_bomb_is_refused_or_ignored() -> None:
+    content = picture(picture_format="PNG")
+    bomb = chunk(b"zTXt", b"Comment\0\0" + zlib.compress(bytes(100_000_000), 9))
+    at = content.index(b"IDAT") - 4
+    refused = refusal(content[:at] + bomb + content[at:])
+    assert refused.status == 422
