@@ -15,8 +15,7 @@ from receiver.web.accounts.service import SignedIn, SignUpClosed, WrongPassword
 from receiver.web.accounts.store import MAX_TOKENS, NameTaken, Token, TooManyTokens
 from receiver.web.accounts.throttle import TriedTooOften, address_key
 from receiver.web.problems import problem, problems, retry_later
-
-_MAX_BODY = 8192
+from receiver.web.small_body import SmallBodyRoute
 
 TokenId = Annotated[str, Path(pattern="^[0-9a-f]{16}$", description="of /api/tokens")]
 
@@ -84,14 +83,14 @@ class TokenMade(BaseModel):
 
 def accounts_api() -> APIRouter:
     """The routes `/api/accounts`, `/api/session` and `/api/tokens`."""
-    api = APIRouter(prefix="/api", max_body_size=_MAX_BODY)
-    api.post("/accounts", status_code=201, tags=["accounts"], responses=problems(400, 403, 409, 413, 422, 429, 503))(
-        sign_up
-    )
-    api.post("/session", tags=["accounts"], responses=problems(400, 401, 403, 413, 422, 429, 503))(sign_in)
+    api = APIRouter(prefix="/api", route_class=SmallBodyRoute)
+    api.post(
+        "/accounts", status_code=201, tags=["accounts"], responses=problems(400, 403, 408, 409, 413, 422, 429, 503)
+    )(sign_up)
+    api.post("/session", tags=["accounts"], responses=problems(400, 401, 403, 408, 413, 422, 429, 503))(sign_in)
     api.delete("/session", status_code=204, tags=["accounts"], responses=problems(401, 403, 422, 503))(sign_out)
     api.get("/tokens", tags=["tokens"], responses=problems(401, 403, 422, 503))(list_tokens)
-    api.post("/tokens", status_code=201, tags=["tokens"], responses=problems(400, 401, 403, 409, 413, 422, 503))(
+    api.post("/tokens", status_code=201, tags=["tokens"], responses=problems(400, 401, 403, 408, 409, 413, 422, 503))(
         make_token
     )
     api.delete("/tokens/{token}", status_code=204, tags=["tokens"], responses=problems(401, 403, 404, 422, 503))(

@@ -17,7 +17,8 @@ def test_password_is_accepted(password: str) -> None:
     "password",
     [
         "", "short", "a" * (MAX_PASSWORD + 1), "aaaaaaaaaa", "abababababab", "password123", "PASSWORD2024!",
-        "qwertyuiop", "1234567890", "0987654321", "abcdefghijkl", "iloveyou2024", "summer2024!!", "abc123abc123", "passwordpassword",
+        "qwertyuiop", "1234567890", "0987654321", "abcdefghijkl", "iloveyou2024", "summer2024!!",
+        "abc123abc123", "passwordpassword",
     ],
 )  # fmt: skip
 def test_weak_password_is_refused(password: str) -> None:

@@ -1,0 +1,337 @@
+"""The life of an account over HTTP, and every refusal on its way."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
+from pathlib import Path
+
+import httpx
+import pytest
+
+from receiver.web.accounts.config import AccountsConfig
+from receiver.web.accounts.store import MAX_TOKENS, SESSION_IDLE_S
+from tests.support.fake_pictures import FakePictures
+from tests.support.web_service import PASSWORD, Site, open_site
+
+EVIL = "203.0.113.9"
+
+
+@pytest.fixture
+async def site(tmp_path: Path) -> AsyncIterator[Site]:
+    async with open_site(tmp_path, FakePictures()) as opened:
+        yield opened
+
+
+async def sign_in(client: httpx.AsyncClient, name: str = "Anna", password: str = PASSWORD) -> httpx.Response:
+    return await client.post("/api/session", json={"name": name, "password": password})
+
+
+def cookie_of(client: httpx.AsyncClient) -> str:
+    return client.cookies["bodywire_session"]
+
+
+async def name_of(client: httpx.AsyncClient) -> str | None:
+    found: str | None = (await client.get("/api/status")).json()["account"]
+    return found
+
+
+async def test_life_of_an_account_on_both_databases(database_option: str | None, tmp_path: Path) -> None:
+    async with open_site(tmp_path, FakePictures(), accounts=AccountsConfig(database=database_option)) as site:
+        anna = await site.visitor("Anna")
+        assert await name_of(anna) == "Anna"
+        made = (await anna.post("/api/tokens", json={"label": " a program "})).json()
+        assert made["token"].startswith("bw_") and made["label"] == "a program"
+        listed = (await anna.get("/api/tokens")).json()["tokens"]
+        assert [token["id"] for token in listed] == [made["id"]] and "token" not in listed[0]
+        program = site.client()
+        program.headers["Authorization"] = f"Bearer {made['token']}"
+        assert (await program.get("/api/models")).json() == {"models": []}
+        assert (await anna.get("/api/tokens")).json()["tokens"][0]["used_at"] is not None
+        assert (await anna.delete(f"/api/tokens/{made['id']}")).status_code == 204
+        assert (await program.get("/api/models")).status_code == 401
+        assert (await anna.delete("/api/session")).status_code == 204
+        assert await name_of(anna) is None
+        del anna.headers["X-CSRF-Token"]
+        assert (await sign_in(anna, "ANNA")).json()["account"] == "Anna"
+
+
+async def test_cookie_is_for_this_page_only(site: Site) -> None:
+    answer = await site.client().post("/api/accounts", json={"name": "Anna", "password": PASSWORD})
+    attributes = answer.headers["set-cookie"].split("; ")
+    assert attributes[0].startswith("bodywire_session=")
+    assert {"HttpOnly", "SameSite=strict", "Path=/"} <= set(attributes) and "Secure" not in attributes
+    assert answer.headers["cache-control"] == "no-store"
+
+
+async def test_cookie_is_bound_to_tls_where_there_is_tls(tmp_path: Path) -> None:
+    async with open_site(tmp_path, None, secure=True) as site:
+        answer = await site.client().post("/api/accounts", json={"name": "Anna", "password": PASSWORD})
+        attributes = answer.headers["set-cookie"].split("; ")
+        assert attributes[0].startswith("__Host-bodywire_session=")
+        assert {"Secure", "HttpOnly", "SameSite=strict", "Path=/"} <= set(attributes)
+        assert not any(attribute.startswith("Domain") for attribute in attributes)
+
+
+@pytest.mark.parametrize(
+    ("name", "password", "status"),
+    [
+        ("Anna", "short", 422),
+        ("Anna", "password123", 422),
+        ("Annabella", "annabella1", 422),
+        ("a", PASSWORD, 422),
+        ("../anna", PASSWORD, 422),
+        ("anna\0", PASSWORD, 422),
+        ("a" * 65, PASSWORD, 422),
+        ("a" * 10_000, PASSWORD, 413),
+        ("Anna", "a" * 257, 422),
+        (None, PASSWORD, 422),
+        (1, PASSWORD, 422),
+        ({"$ne": ""}, PASSWORD, 422),
+    ],
+)
+async def test_account_is_refused(name: object, password: str, status: int, site: Site) -> None:
+    answer = await site.client().post("/api/accounts", json={"name": name, "password": password})
+    assert answer.status_code == status, answer.text
+    assert password not in answer.json()["detail"] and isinstance(answer.json()["detail"], str)
+
+
+@pytest.mark.parametrize(
+    "content_type", ["text/plain", "application/x-www-form-urlencoded", "multipart/form-data; boundary=a", None]
+)
+async def test_forms_of_other_sites_are_not_read(content_type: str | None, site: Site) -> None:
+    body = b'{"name": "Anna", "password": "correct horse battery"}'
+    headers = {"Content-Type": content_type} if content_type else {}
+    assert (await site.client().post("/api/accounts", content=body, headers=headers)).status_code == 422
+
+
+async def test_taken_name_is_refused_in_any_case(site: Site) -> None:
+    await site.visitor("Anna")
+    answer = await site.client().post("/api/accounts", json={"name": "anna", "password": PASSWORD})
+    assert answer.status_code == 409
+
+
+async def test_sign_up_is_closed_off_the_loopback(tmp_path: Path) -> None:
+    async with open_site(tmp_path, None, loopback=False) as site:
+        answer = await site.client().post("/api/accounts", json={"name": "Anna", "password": PASSWORD})
+        assert answer.status_code == 403 and "administrator" in answer.json()["detail"]
+
+
+async def test_sign_up_can_be_opened_and_closed(tmp_path: Path) -> None:
+    async with open_site(tmp_path / "a", None, loopback=False, accounts=AccountsConfig(sign_up=True)) as site:
+        await site.visitor("Anna")
+    async with open_site(tmp_path / "b", None, loopback=True, accounts=AccountsConfig(sign_up=False)) as site:
+        answer = await site.client().post("/api/accounts", json={"name": "Anna", "password": PASSWORD})
+        assert answer.status_code == 403
+
+
+async def test_sign_ups_of_one_address_are_limited(site: Site) -> None:
+    async def sign_up(name: str) -> httpx.Response:
+        return await site.client(EVIL).post("/api/accounts", json={"name": name, "password": PASSWORD})
+
+    answers = [await sign_up(f"other-{n}") for n in range(22)]
+    assert [answer.status_code for answer in answers] == [201] * 20 + [429] * 2
+    assert int(answers[-1].headers["retry-after"]) == 30
+    site.clock.advance(30)
+    assert (await sign_up("later")).status_code == 201
+
+
+async def test_slow_and_endless_bodies_are_refused(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("receiver.web.small_body._MAX_S", 0.01)
+
+    async def slow() -> AsyncIterator[bytes]:
+        yield b'{"name":'
+        await asyncio.Event().wait()
+
+    async def endless() -> AsyncIterator[bytes]:
+        while True:
+            yield b" " * 1000
+
+    for body, status in ((slow(), 408), (endless(), 413)):
+        headers = {"Content-Type": "application/json"}
+        answer = await site.client().post("/api/session", content=body, headers=headers)
+        assert answer.status_code == status and answer.json()["detail"]
+
+
+async def test_unknown_name_and_wrong_password_have_one_answer(site: Site) -> None:
+    await site.visitor("Anna")
+    known, unknown = await sign_in(site.client(), "Anna", "not hers at all"), await sign_in(site.client(), "Bert")
+    impossible = await sign_in(site.client(), "\0")
+    assert {answer.status_code for answer in (known, unknown, impossible)} == {401}
+    assert known.content == unknown.content == impossible.content
+    assert "set-cookie" not in known.headers
+
+
+async def test_unknown_names_cost_a_hash_too(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    verified: list[str | None] = []
+    passwords = site.service.accounts._passwords
+    verify = passwords.verify
+
+    async def counted(encoded: str | None, password: str) -> bool:
+        verified.append(encoded)
+        return await verify(encoded, password)
+
+    monkeypatch.setattr(passwords, "verify", counted)
+    for name in ("nobody", "\0", "a" * 200):
+        assert (await sign_in(site.client(), name)).status_code == 401
+    assert verified == [None] * 3
+
+
+async def test_brute_force_is_locked_out_and_the_owner_is_not(site: Site) -> None:
+    owner = await site.visitor("Anna", "192.0.2.1")
+    attacker = site.client(EVIL)
+    statuses = [(await sign_in(attacker, "anna", f"wrong password {n}")).status_code for n in range(8)]
+    assert statuses == [401] * 5 + [429] * 3
+    locked = await sign_in(attacker, "Anna")  # the right password does not help now
+    assert locked.status_code == 429 and int(locked.headers["retry-after"]) == 30
+    assert await name_of(owner) == "Anna"
+    assert (await sign_in(site.client("192.0.2.1"))).status_code == 200
+    site.clock.advance(30)
+    assert (await sign_in(attacker)).status_code == 200
+
+
+async def test_unknown_name_is_locked_out_like_a_known_one(site: Site) -> None:
+    attacker = site.client(EVIL)
+    assert [(await sign_in(attacker, "nobody")).status_code for _ in range(7)] == [401] * 5 + [429] * 2
+
+
+async def test_session_is_new_at_each_sign_in_and_the_old_one_ends(site: Site) -> None:
+    anna = await site.visitor("Anna")
+    before = cookie_of(anna)
+    answer = await sign_in(anna)
+    assert answer.status_code == 200 and cookie_of(anna) != before
+    old = site.client()
+    old.cookies.set("bodywire_session", before)
+    assert await name_of(old) is None
+    assert answer.json()["csrf"] != anna.headers["X-CSRF-Token"]
+
+
+@pytest.mark.parametrize("planted", ["planted-by-somebody", "a" * 43, "a" * 10_000, "\x01", ""])
+async def test_planted_session_is_not_taken(planted: str, site: Site) -> None:
+    await site.visitor("Anna")
+    victim = site.client()
+    header = {"Cookie": f"bodywire_session={planted}"}
+    answer = await victim.post("/api/session", json={"name": "Anna", "password": PASSWORD}, headers=header)
+    assert answer.status_code == 200 and cookie_of(victim) != planted
+    attacker = site.client(EVIL)
+    assert (await attacker.get("/api/status", headers=header)).json()["account"] is None
+
+
+async def test_session_ends_when_signed_out_idle_or_unknown(site: Site) -> None:
+    anna = await site.visitor("Anna")
+    thief = site.client()
+    thief.cookies.set("bodywire_session", cookie_of(anna))
+    site.clock.advance(SESSION_IDLE_S - 1)
+    assert await name_of(anna) == "Anna"
+    site.clock.advance(SESSION_IDLE_S - 1)  # it was in use a moment ago
+    assert await name_of(anna) == "Anna"
+    await anna.delete("/api/session")
+    assert await name_of(thief) is None
+    bert = await site.visitor("Bert")
+    site.clock.advance(SESSION_IDLE_S + 1)
+    assert (await bert.get("/api/models")).status_code == 401
+
+
+@pytest.mark.parametrize("token", [None, "", "wrong", "\xff", "a" * 201])
+async def test_unsafe_requests_need_the_csrf_token(token: str | None, site: Site) -> None:
+    anna, bert = await site.visitor("Anna"), await site.visitor("Bert")
+    right = anna.headers.pop("X-CSRF-Token")
+    for header in (
+        {} if token is None else {b"X-CSRF-Token": token.encode("latin-1")},
+        {b"X-CSRF-Token": bert.headers["X-CSRF-Token"].encode()},
+    ):
+        for method, path, body in (
+            ("POST", "/api/tokens", {"label": "x"}),
+            ("DELETE", f"/api/tokens/{'0' * 16}", None),
+            ("DELETE", "/api/session", None),
+            ("DELETE", f"/api/models/{'0' * 32}", None),
+            ("POST", "/api/session", {"name": "Anna", "password": PASSWORD}),
+            ("POST", "/upload", None),
+        ):
+            answer = await anna.request(method, path, json=body, headers=header)  # type: ignore[arg-type]
+            assert answer.status_code in (403, 422), (method, path, answer.text)
+    assert await name_of(anna) == "Anna"
+    assert (await anna.get("/api/tokens")).json() == {"tokens": []}
+    assert (await anna.delete("/api/session", headers={"X-CSRF-Token": right})).status_code == 204
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"Origin": "https://evil.example"},
+        {"Origin": "null"},
+        {"Origin": "http://127.0.0.1:9999"},
+        {"Sec-Fetch-Site": "cross-site"},
+        {"Sec-Fetch-Site": "same-site"},
+    ],
+)
+async def test_other_sites_cannot_sign_a_browser_in(headers: dict[str, str], site: Site) -> None:
+    await site.visitor("Anna")
+    for path in ("/api/session", "/api/accounts"):
+        body = {"name": "Anna", "password": PASSWORD}
+        assert (await site.client().post(path, json=body, headers=headers)).status_code == 403
+
+
+async def test_own_site_can(site: Site) -> None:
+    await site.visitor("Anna")
+    headers = {"Origin": "http://127.0.0.1", "Sec-Fetch-Site": "same-origin"}
+    answer = await site.client().post("/api/session", json={"name": "Anna", "password": PASSWORD}, headers=headers)
+    assert answer.status_code == 200
+
+
+@pytest.mark.parametrize(
+    "authorization",
+    [
+        "",
+        "Bearer",
+        "Bearer ",
+        "Bearer bw_",
+        "Bearer bw_" + "a" * 43,
+        "Bearer x",
+        "Basic YTpi",
+        "bw_x",
+        "Bearer " + "b" * 9000,
+    ],
+)
+async def test_other_tokens_are_refused_also_beside_a_valid_cookie(authorization: str, site: Site) -> None:
+    anna = await site.visitor("Anna")
+    answer = await anna.get("/api/models", headers={"Authorization": authorization})
+    assert answer.status_code == 401 and answer.headers["www-authenticate"] == "Bearer"
+
+
+async def test_token_cannot_make_tokens_or_sign_out(site: Site) -> None:
+    anna = await site.visitor("Anna")
+    token = (await anna.post("/api/tokens", json={"label": "x"})).json()
+    program = site.client()
+    program.headers["Authorization"] = f"Bearer {token['token']}"
+    for method, path in (("GET", "/api/tokens"), ("DELETE", f"/api/tokens/{token['id']}"), ("DELETE", "/api/session")):
+        assert (await program.request(method, path)).status_code == 403
+    assert (await program.post("/api/tokens", json={"label": "y"})).status_code == 403
+
+
+async def test_tokens_of_others_and_too_many_are_refused(site: Site) -> None:
+    anna, bert = await site.visitor("Anna"), await site.visitor("Bert")
+    token = (await anna.post("/api/tokens", json={"label": "x"})).json()
+    assert (await bert.delete(f"/api/tokens/{token['id']}")).status_code == 404
+    assert (await bert.get("/api/tokens")).json() == {"tokens": []}
+    for _ in range(MAX_TOKENS - 1):
+        assert (await anna.post("/api/tokens", json={"label": "x"})).status_code == 201
+    assert (await anna.post("/api/tokens", json={"label": "x"})).status_code == 409
+
+
+async def test_neither_passwords_nor_secrets_are_stored(site: Site) -> None:
+    anna = await site.visitor("Anna")
+    token = (await anna.post("/api/tokens", json={"label": "x"})).json()["token"]
+    stored = b"".join(path.read_bytes() for path in (site.out / "accounts").iterdir())
+    assert b"Anna" in stored and b"$argon2id$" in stored
+    for secret in (PASSWORD, token, cookie_of(anna), anna.headers["X-CSRF-Token"]):
+        assert secret.encode() not in stored
+
+
+async def test_accounts_survive_a_restart(tmp_path: Path) -> None:
+    async with AsyncExitStack() as first:
+        site = await first.enter_async_context(open_site(tmp_path, None))
+        secret = cookie_of(await site.visitor("Anna"))
+    async with open_site(tmp_path, None) as site:
+        again = site.client()
+        again.cookies.set("bodywire_session", secret)
+        assert await name_of(again) == "Anna"

@@ -1,0 +1,338 @@
+"""Uploads and models over HTTP: what is accepted, what is refused, and whose they are."""
+
+import asyncio
+import io
+import json
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import httpx
+import pytest
+import trimesh
+from PIL import Image
+from sqlalchemy import text
+
+from common.errors import OutputError
+from receiver.web.models import store
+from receiver.web.models.config import UploadConfig
+from receiver.web.pictures import STAGES, PictureRefused, PicturesUnavailable
+from tests.support.fake_pictures import FakePictures, picture
+from tests.support.web_service import Site, open_site
+
+JSON_LINES = {"Accept": "application/x-ndjson"}
+MISSING = "0" * 32
+
+
+@pytest.fixture
+def pictures() -> FakePictures:
+    return FakePictures(people=2)
+
+
+@pytest.fixture
+async def site(tmp_path: Path, pictures: FakePictures) -> AsyncIterator[Site]:
+    async with open_site(tmp_path, pictures) as opened:
+        yield opened
+
+
+async def upload(
+    client: httpx.AsyncClient, content: bytes | None = None, name: str = "a.jpg", **headers: str
+) -> httpx.Response:
+    files = {"image": (name, picture() if content is None else content)}
+    return await client.post("/upload", files=files, headers=headers)
+
+
+def folders(site: Site) -> list[str]:
+    return sorted(path.name for path in (site.out / "models").iterdir())
+
+
+async def test_picture_becomes_meshes(site: Site, pictures: FakePictures) -> None:
+    anna = await site.visitor("Anna")
+    answer = await upload(anna, picture(200, 100))
+    assert answer.status_code == 201, answer.text
+    model = answer.json()
+    assert answer.headers["location"] == f"/api/models/{model['id']}"
+    assert model["bytes"] == 51 and model["name"] == "a.jpg" and (model["width"], model["height"]) == (200, 100)
+    assert {"picture", "perception", "files"} <= set(model["stages_ms"])
+    assert len(model["people"]) == 2
+    person = model["people"][1]
+    assert person["keypoints_2d"][0] == [100.0, 50.0, 0.5] and len(person["joints_3d"]) == 17
+    for kind, media in (("obj", "model/obj"), ("glb", "model/gltf-binary"), ("ply", "application/octet-stream")):
+        file = await anna.get(person[kind])
+        assert file.headers["content-type"].startswith(media) and file.headers["x-content-type-options"] == "nosniff"
+        mesh = trimesh.load_mesh(io.BytesIO(file.content), file_type=kind, process=True)
+        assert isinstance(mesh, trimesh.Trimesh) and mesh.is_watertight
+    shown = await anna.get(model["picture"])
+    assert Image.open(io.BytesIO(shown.content)).size == (200, 100)
+    assert (await anna.get(f"/api/models/{model['id']}")).json() == model
+    listed = (await anna.get("/api/models")).json()["models"]
+    assert listed == [{**{key: model[key] for key in ("id", "name", "created_at", "bytes")}, "people": 2}]
+    assert not Image.open(io.BytesIO(pictures.received[0])).getexif()
+
+
+async def test_keypoints_are_in_pixels_of_the_uploaded_picture(site: Site) -> None:
+    anna = await site.visitor("Anna")
+    model = (await upload(anna, picture(5120, 2560))).json()
+    assert model["people"][0]["keypoints_2d"][0] == [2560.0, 1280.0, 0.5]
+
+
+async def test_progress_is_reported_line_by_line(site: Site) -> None:
+    anna = await site.visitor("Anna")
+    answer = await upload(anna, **JSON_LINES)
+    assert answer.status_code == 200 and answer.headers["content-type"].startswith("application/x-ndjson")
+    events = [json.loads(line) for line in answer.text.splitlines()]
+    assert [event["stage"] for event in events[:-1]] == [*STAGES, "files"]
+    assert events[-1]["event"] == "done"
+    assert (await anna.get(f"/api/models/{events[-1]['model']['id']}")).json() == events[-1]["model"]
+
+
+async def test_token_uploads(site: Site) -> None:
+    anna = await site.visitor("Anna")
+    token = (await anna.post("/api/tokens", json={"label": "x"})).json()["token"]
+    answer = await upload(site.client(), Authorization=f"Bearer {token}")
+    assert answer.status_code == 201
+    assert [model["id"] for model in (await anna.get("/api/models")).json()["models"]] == [answer.json()["id"]]
+
+
+async def test_deleted_model_is_gone(site: Site) -> None:
+    anna = await site.visitor("Anna")
+    model = (await upload(anna)).json()
+    assert (await anna.delete(f"/api/models/{model['id']}")).status_code == 204
+    assert folders(site) == []
+    for path in (f"/api/models/{model['id']}", model["people"][0]["obj"]):
+        assert (await anna.get(path)).status_code == 404
+    assert (await anna.delete(f"/api/models/{model['id']}")).status_code == 404
+    assert (await anna.get("/api/models")).json() == {"models": []}
+
+
+async def test_model_of_somebody_else_is_like_a_missing_one(site: Site) -> None:
+    anna, bert = await site.visitor("Anna"), await site.visitor("Bert")
+    model = (await upload(anna)).json()
+    for path in (f"/api/models/{model['id']}", model["people"][0]["obj"], model["picture"]):
+        missing = await bert.get(path.replace(model["id"], MISSING))
+        others = await bert.get(path)
+        assert others.status_code == missing.status_code == 404 and others.content == missing.content
+    assert (await bert.delete(f"/api/models/{model['id']}")).status_code == 404
+    assert (await bert.get("/api/models")).json() == {"models": []}
+    assert (await anna.get(model["picture"])).status_code == 200
+
+
+async def test_visitor_without_account_gets_nothing(site: Site) -> None:
+    model = (await upload(await site.visitor("Anna"))).json()
+    nobody = site.client()
+    assert (await upload(nobody)).status_code == 401
+    for path in ("/api/models", f"/api/models/{model['id']}", model["picture"], model["people"][0]["glb"]):
+        assert (await nobody.get(path)).status_code == 401
+    assert (await nobody.delete(f"/api/models/{model['id']}")).status_code == 401
+
+
+@pytest.mark.parametrize(
+    "file",
+    [
+        "..%2f..%2faccounts%2faccounts.sqlite3",
+        "%2e%2e",
+        "person-0.obj%00",
+        "person-0.exe",
+        "picture.jpg%0a",
+        "..\\x",
+        "x" * 500,
+    ],
+)
+async def test_traversal_finds_nothing(file: str, site: Site) -> None:
+    anna = await site.visitor("Anna")
+    model = (await upload(anna)).json()
+    for path in (f"/models/{model['id']}/{file}", f"/models/{file}/picture.jpg", f"/api/models/{file}"):
+        assert (await anna.get(path)).status_code in (404, 422), path
+
+
+@pytest.mark.parametrize(
+    ("content", "status"),
+    [
+        (b"", 415),
+        (b"hello", 415),
+        (b"\0\0\0\x18ftypheic", 415),
+        (picture() + b"PK\x05\x06" + bytes(18), 422),
+        (picture(picture_format="PNG", save_all=True, append_images=[Image.new("RGB", (64, 48))]), 422),
+        (picture()[:200], 422),
+    ],
+)
+async def test_other_pictures_are_refused(content: bytes, status: int, site: Site, pictures: FakePictures) -> None:
+    anna = await site.visitor("Anna")
+    for headers in ({}, JSON_LINES):
+        answer = await upload(anna, content, **headers)
+        assert answer.status_code == status and answer.json()["detail"], answer.text
+    assert pictures.received == [] and folders(site) == []
+
+
+async def test_body_of_100_mb_is_refused_early(site: Site) -> None:
+    anna = await site.visitor("Anna")
+    sent = 0
+
+    async def body() -> AsyncIterator[bytes]:
+        nonlocal sent
+        yield b'--b\r\nContent-Disposition: form-data; name="image"; filename="a.jpg"\r\n\r\n'
+        while sent < 100_000_000:
+            sent += 1_000_000
+            yield bytes(1_000_000)
+
+    kind = {"Content-Type": "multipart/form-data; boundary=b"}
+    said = await anna.post("/upload", content=b"", headers={**kind, "Content-Length": "100000000"})
+    assert said.status_code == 413 and said.headers["connection"] == "close"
+    unsaid = await anna.post("/upload", content=body(), headers=kind)
+    assert unsaid.status_code == 413 and sent <= 25_000_000
+
+
+async def test_slow_body_is_refused(tmp_path: Path) -> None:
+    async with open_site(tmp_path, FakePictures(), uploads=UploadConfig(upload_seconds=0.01)) as site:
+        anna = await site.visitor("Anna")
+
+        async def body() -> AsyncIterator[bytes]:
+            yield b"--b\r\n"
+            await asyncio.Event().wait()
+
+        headers = {"Content-Type": "multipart/form-data; boundary=b"}
+        assert (await anna.post("/upload", content=body(), headers=headers)).status_code == 408
+
+
+async def test_picture_without_people_is_refused(site: Site, pictures: FakePictures) -> None:
+    pictures.people = 0
+    anna = await site.visitor("Anna")
+    answer = await upload(anna)
+    assert answer.status_code == 422 and "nobody" in answer.json()["detail"]
+    last = json.loads((await upload(anna, **JSON_LINES)).text.splitlines()[-1])
+    assert last["event"] == "error" and last["status"] == 422 and "nobody" in last["detail"]
+    assert folders(site) == []
+
+
+@pytest.mark.parametrize(
+    ("error", "status"), [(PictureRefused("it is dark"), 422), (PicturesUnavailable("no sender: start again"), 503)]
+)
+async def test_reconstruction_that_fails_says_why(
+    error: Exception, status: int, site: Site, pictures: FakePictures
+) -> None:
+    pictures.error = error
+    anna = await site.visitor("Anna")
+    answer = await upload(anna)
+    assert answer.status_code == status and answer.json()["detail"] == str(error)
+    assert ("retry-after" in answer.headers) == (status == 503)
+
+
+async def test_receiver_without_pictures_says_so(tmp_path: Path) -> None:
+    async with open_site(tmp_path, None) as site:
+        assert (await upload(await site.visitor("Anna"))).status_code == 503
+
+
+async def test_quota_is_a_conflict_until_a_model_is_deleted(tmp_path: Path) -> None:
+    async with open_site(tmp_path, FakePictures(), uploads=UploadConfig(account_models=2)) as site:
+        anna = await site.visitor("Anna")
+        models = [(await upload(anna)).json()["id"] for _ in range(2)]
+        full = await upload(anna)
+        assert full.status_code == 409 and "delete one" in full.json()["detail"]
+        assert (await upload(await site.visitor("Bert"))).status_code == 201
+        await anna.delete(f"/api/models/{models[0]}")
+        assert (await upload(anna)).status_code == 201
+
+
+async def test_quota_holds_for_uploads_at_the_same_time(tmp_path: Path) -> None:
+    async with open_site(tmp_path, FakePictures(), uploads=UploadConfig(account_models=2)) as site:
+        anna = await site.visitor("Anna")
+        answers = await asyncio.gather(*(upload(anna) for _ in range(5)))
+        assert sorted(answer.status_code for answer in answers) == [201, 201, 409, 409, 409]
+        assert len(folders(site)) == 2
+
+
+async def test_floods_are_refused(site: Site, pictures: FakePictures) -> None:
+    pictures.gate.clear()
+    anna = await site.visitor("Anna")
+    waiting = [asyncio.create_task(upload(anna)) for _ in range(10)]
+    done, held = await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+    while len(done) < 4:
+        more, held = await asyncio.wait(held, return_when=asyncio.FIRST_COMPLETED)
+        done |= more
+    assert {task.result().status_code for task in done} == {429}
+    pictures.gate.set()
+    assert {(await task).status_code for task in held} == {201}
+    assert (await upload(anna)).status_code == 201  # there is room again
+
+
+async def test_uploads_in_a_minute_are_limited(tmp_path: Path) -> None:
+    async with open_site(tmp_path, FakePictures(), uploads=UploadConfig(uploads_per_minute=10)) as site:
+        anna = await site.visitor("Anna")
+        statuses = [(await upload(anna, b"no picture")).status_code for _ in range(25)]
+        assert statuses == [415] * 20 + [429] * 5
+        site.clock.advance(6)
+        assert (await upload(anna)).status_code == 201
+
+
+async def test_client_that_leaves_gets_its_model_later(site: Site, pictures: FakePictures) -> None:
+    pictures.gate.clear()
+    anna = await site.visitor("Anna")
+    task = asyncio.create_task(upload(anna))
+    while not pictures.received:
+        await asyncio.sleep(0)
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+    pictures.gate.set()
+    await asyncio.gather(*site.service.models._jobs)
+    assert len((await anna.get("/api/models")).json()["models"]) == 1
+    assert (await upload(anna)).status_code == 201
+
+
+async def test_stop_gives_up_pictures_in_work_and_leaves_nothing(tmp_path: Path) -> None:
+    pictures = FakePictures()
+    pictures.gate.clear()
+    async with open_site(tmp_path, pictures) as site:
+        anna = await site.visitor("Anna")
+        task = asyncio.create_task(upload(anna))
+        while not pictures.received:
+            await asyncio.sleep(0)
+    await asyncio.gather(task, return_exceptions=True)
+    async with open_site(tmp_path, pictures) as site:
+        assert folders(site) == []
+
+
+async def test_full_disk_is_reported_and_leaves_nothing(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    anna = await site.visitor("Anna")
+
+    def full(*_: object) -> None:
+        raise OutputError(f"cannot write {site.out}: No space left on device")
+
+    monkeypatch.setattr(site.service.models._files, "write", full)
+    answer = await upload(anna)
+    assert answer.status_code == 503 and str(site.out) not in answer.text
+    last = json.loads((await upload(anna, **JSON_LINES)).text.splitlines()[-1])
+    assert last["event"] == "error" and last["status"] == 503
+    assert (await anna.get("/api/models")).json() == {"models": []}
+
+
+async def test_crash_between_files_and_row_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async with open_site(tmp_path, FakePictures()) as site:
+        anna = await site.visitor("Anna")
+        kept = (await upload(anna)).json()
+        monkeypatch.setattr(site.service.models._files, "remove", lambda _: None)  # the process does not get there
+
+        def killed(*_: object) -> None:
+            raise OutputError("killed")
+
+        with monkeypatch.context() as crash:
+            crash.setattr(store, "add_model", killed)
+            assert (await upload(anna)).status_code == 503
+        assert [model["id"] for model in (await anna.get("/api/models")).json()["models"]] == [kept["id"]]
+        assert len(folders(site)) == 3  # files and marker of the second
+    async with open_site(tmp_path, FakePictures()) as site:
+        assert folders(site) == [kept["id"]]
+
+
+async def test_lost_files_are_missing_not_failing(site: Site) -> None:
+    anna = await site.visitor("Anna")
+    model = (await upload(anna)).json()
+    for path in (site.out / "models" / model["id"]).iterdir():
+        path.unlink()
+    assert (await anna.get(model["picture"])).status_code == 404
+    assert (await anna.delete(f"/api/models/{model['id']}")).status_code == 204
+
+
+async def test_removed_account_ends_at_once(site: Site) -> None:
+    anna = await site.visitor("Anna")
+    model = (await upload(anna)).json()
+    site.service.accounts._database.write(lambda session: session.execute(text("DELETE FROM accounts")))
+    assert (await anna.get(model["picture"])).status_code == 401
