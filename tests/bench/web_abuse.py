@@ -1,0 +1,201 @@
+"""Attacks the web page of a running receiver: `python -m tests.bench.web_abuse --url http://127.0.0.1:8080`.
+
+Several processes send 50,000 requests and messages (`--requests`) of these families:
+
+    documented   derived by Schemathesis from /openapi.json, valid and broken
+    mutated      methods, paths, headers and bodies at random, path traversal, malformed HTTP
+    pictures     decompression bombs, polyglots, damaged files, paths as names, bodies of 100 MB
+    rights       CSRF, session fixation, other accounts' models, guessed secrets, brute force
+    slow         100 connections of a byte now and then, with honest requests beside them
+    sockets      /live and /camera without rights, and messages at random
+
+A status of 5xx is a fault, except 503 with Retry-After, which is counted; so are an answer that does not come within
+30 s, an attack that is accepted, an answer that shows a secret or a name of another account, and one that the document
+does not describe. At the end the victim's account and model must be as they were. With --live, somebody watches /live
+meanwhile and must get a frame at least every 5 s: a sender has to be running.
+
+Without --url it serves accounts and uploads itself, with a fake in place of the sender. Sign-up must be open, and the
+receiver be a fresh one: the limits of an address end the attacks on passwords soon. The exit code is 1 with any fault.
+"""
+
+import contextlib
+import json
+import random
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
+from pathlib import Path
+
+from websockets.exceptions import WebSocketException
+from websockets.sync.client import connect
+
+from common.errors import BodywireError
+from common.text import printable
+from tests.bench import report
+from tests.bench.web_attacks import documented, mutated, pictures, rights, sockets
+from tests.bench.web_attacks.target import Findings, Target, send
+from tests.support.web_server import running_site
+
+REQUESTS, QUICK_REQUESTS = 50_000, 3_000
+_BATCH = 400
+_SHOWN_FAULTS = 30
+_FRAME_GAP_S = 5.0
+
+Attack = Callable[[Target, int, int], Findings]
+FAMILIES: dict[str, tuple[Attack, float]] = {
+    "documented": (documented.attack, 0.15),
+    "mutated": (mutated.attack, 0.5),
+    "pictures": (pictures.attack, 0.05),
+    "rights": (rights.attack, 0.15),
+    "slow": (sockets.slow, 0.05),
+    "sockets": (sockets.web_sockets, 0.1),
+}
+"""Each family, and its share of the requests."""
+
+
+class Abused(BodywireError):
+    """An attack had an effect."""
+
+
+def run_family(family: str, target: Target, seed: int, count: int) -> Findings:
+    """Runs one batch of a family, in a process of its own."""
+    return FAMILIES[family][0](target, seed, count)
+
+
+def batches(requests: int, seed: int) -> list[tuple[str, int, int]]:
+    """Family, seed and number of requests of each batch, shuffled."""
+    planned = []
+    for family, (_, share) in FAMILIES.items():
+        left = round(requests * share)
+        while left > 0:
+            planned.append((family, seed * 100_000 + len(planned), min(left, _BATCH)))
+            left -= _BATCH
+    random.Random(seed).shuffle(planned)
+    return planned
+
+
+def run(target: Target, requests: int, seed: int, workers: int) -> dict[str, Findings]:
+    """Runs all batches; returns the findings of each family."""
+    found = {family: Findings() for family in FAMILIES}
+    with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
+        planned = batches(requests, seed)
+        jobs = [(family, pool.submit(run_family, family, target, start, count)) for family, start, count in planned]
+        for family, job in jobs:
+            found[family].add(job.result())
+    return found
+
+
+def check_victim(target: Target) -> list[str]:
+    """What of the victim's is not as it was."""
+    faults = []
+    session = send(target, "GET", "/api/models", {"Cookie": target.victim.cookie})
+    listed = json.loads(session.body)["models"] if session.status == 200 else None
+    expected = [] if target.model == "0" * 32 else [target.model]
+    if listed is None or [model["id"] for model in listed] != expected:
+        faults.append(f"the victim's models are not what they were: {session.status} {session.body[:200]!r}")
+    tokens = send(target, "GET", "/api/tokens", {"Cookie": target.victim.cookie})
+    if tokens.status != 200 or len(json.loads(tokens.body)["tokens"]) != 1:
+        faults.append(f"the victim's tokens are not what they were: {tokens.status} {tokens.body[:200]!r}")
+    return faults
+
+
+class Watcher(threading.Thread):
+    """Watches /live and acknowledges every frame."""
+
+    def __init__(self, target: Target) -> None:
+        super().__init__(daemon=True)
+        self._target, self._ended = target, threading.Event()
+        self.frames, self.longest_gap_s, self.fault = 0, 0.0, ""
+
+    def run(self) -> None:
+        url = self._target.url.replace("http", "ws", 1) + "/live"
+        headers = {"Cookie": self._target.victim.cookie}
+        try:
+            with connect(url, additional_headers=headers, origin=self._target.url, max_size=None) as connection:  # type: ignore[arg-type]
+                connection.send('{"type":"watch","session":null,"mesh":"body","preview":false}')
+                last_s = time.monotonic()
+                while not self._ended.is_set():
+                    with contextlib.suppress(TimeoutError):
+                        received = connection.recv(timeout=0.5)
+                        if isinstance(received, bytes) and self._shown(connection, received):
+                            last_s = time.monotonic()
+                    self.longest_gap_s = max(self.longest_gap_s, time.monotonic() - last_s)
+        except (OSError, WebSocketException) as error:
+            self.fault = f"the live stream ended: {error}"
+
+    def _shown(self, connection: object, received: bytes) -> bool:
+        header = json.loads(received[4 : 4 + int.from_bytes(received[:4], "little")])
+        if header["type"] != "frame":
+            return False
+        self.frames += 1
+        connection.send(json.dumps({"type": "shown", "id": header["id"]}))  # type: ignore[attr-defined]
+        return True
+
+    def stop(self) -> list[str]:
+        """Ends the watching; returns what was wrong."""
+        self._ended.set()
+        self.join(10)
+        if self.fault or not self.frames or self.longest_gap_s > _FRAME_GAP_S:
+            return [self.fault or f"{self.frames} live frames, the longest pause {self.longest_gap_s:.1f} s"]
+        return []
+
+
+@contextlib.contextmanager
+def _address(url: str | None) -> Iterator[str]:
+    if url:
+        yield url.rstrip("/")
+        return
+    with tempfile.TemporaryDirectory() as folder, running_site(Path(folder)) as own:
+        yield own
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The command line; returns the exit code: 1 with any fault."""
+    parser = report.flags("web_abuse", "Attack the web page of a receiver, and see what it gives away.", 1)
+    parser.add_argument("--url", help="address of the page (default: serves accounts and uploads itself)")
+    parser.add_argument("--requests", type=int, help=f"number (default: {REQUESTS}, {QUICK_REQUESTS} with --quick)")
+    parser.add_argument("--workers", type=int, default=4, help="processes (default: %(default)s)")
+    parser.add_argument("--live", action="store_true", help="watch /live meanwhile; needs a running sender")
+    options = parser.parse_args(arguments)
+
+    def work() -> None:
+        requests = options.requests or (QUICK_REQUESTS if options.quick else REQUESTS)
+        with _address(options.url) as url:
+            began_s = time.monotonic()
+            target = Target.prepare(url, options.seed)
+            watcher = Watcher(target) if options.live else None
+            if watcher:
+                watcher.start()
+            found = run(target, requests, options.seed, options.workers)
+            faults = [fault for findings in found.values() for fault in findings.faults]
+            faults += (watcher.stop() if watcher else []) + check_victim(target)
+        print(f"{time.monotonic() - began_s:.0f} s, seed {options.seed}, {report.machine_line()}\n")
+        systems = {family: _figures(findings) for family, findings in found.items()}
+        rows = [[family, *(f"{count:.0f}" for count in figures.values())] for family, figures in systems.items()]
+        print(report.markdown([["", *next(iter(systems.values()))], *rows]))
+        if watcher:
+            print(f"\n{watcher.frames} live frames, the longest pause {watcher.longest_gap_s:.1f} s")
+        for fault in faults[:_SHOWN_FAULTS]:
+            print(f"  {printable(fault, 600)}")
+        report.write_json(options.json, "web_abuse", options.seed, systems, faults=faults)
+        if faults:
+            raise Abused(f"{len(faults)} attacks had an effect: see above")
+
+    return report.run("web_abuse", work)
+
+
+def _figures(findings: Findings) -> dict[str, float]:
+    statuses = findings.statuses
+    by_class = {
+        f"{first}xx": sum(n for status, n in statuses.items() if status // 100 == first) for first in range(2, 6)
+    }
+    figures = {"sent": findings.sent, **by_class, "closed": statuses[0], "503": statuses[503]}
+    return {**figures, "faults": len(findings.faults)}
+
+
+if __name__ == "__main__":
+    sys.exit(main())

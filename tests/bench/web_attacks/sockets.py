@@ -1,0 +1,141 @@
+"""Connections that stay: requests of a byte a second, and WebSockets with messages at random."""
+
+import json
+import random
+import socket
+import time
+
+from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidStatus
+from websockets.sync.client import connect
+
+from tests.bench.web_attacks.target import TIMEOUT_S, Answer, Findings, Target, Unanswered, send
+
+_LORIS = 100
+# An honest request beside the slow ones: longer means that they hold everybody up.
+_PATIENCE_S = 5.0
+_STARTS = (
+    b"GET /api/status HTTP/1.1\r\nHost: a\r\nX-Slow: ",
+    b"POST /api/session HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\nContent-Length: 1000\r\n\r\n{",
+    b"POST /upload HTTP/1.1\r\nHost: a\r\nContent-Type: multipart/form-data; boundary=b\r\nContent-Length: 99\r\n\r\n",
+)
+_INTERNAL_ERROR = 1011
+
+
+def slow(target: Target, seed: int, count: int) -> Findings:
+    """Holds 100 connections open and sends a byte on each now and then, `count` bytes in all."""
+    rng, findings = random.Random(seed), Findings()
+    connections: list[socket.socket] = []
+    try:
+        for number in range(max(count, 1)):
+            if len(connections) < _LORIS:
+                connections += _opened(target, rng)
+            connection = rng.choice(connections) if connections else None
+            if connection is not None and not _drip(connection):
+                connections.remove(connection)
+                connection.close()
+            findings.sent += 1
+            if number % 100 == 0:
+                _honest(target, findings)
+    finally:
+        for connection in connections:
+            connection.close()
+    return findings
+
+
+def _opened(target: Target, rng: random.Random) -> list[socket.socket]:
+    try:
+        connection = socket.create_connection(target.address, TIMEOUT_S)
+        connection.sendall(rng.choice(_STARTS))
+    except OSError:
+        return []  # refused for now, as it may be
+    return [connection]
+
+
+def _drip(connection: socket.socket) -> bool:
+    try:
+        connection.sendall(b"x")
+    except OSError:
+        return False
+    return True
+
+
+def _honest(target: Target, findings: Findings) -> None:
+    began_s = time.monotonic()
+    try:
+        answer = send(target, "GET", "/api/models", target.attackers[0].program)
+    except Unanswered as error:
+        findings.faults.append(f"slow connections hold up honest requests: {error}")
+        return
+    findings.check(target, "beside slow connections", answer)
+    spent_s = time.monotonic() - began_s
+    if answer.status == 0 or spent_s > _PATIENCE_S:
+        findings.faults.append(f"slow connections hold up an honest request: {answer.status} after {spent_s:.1f} s")
+
+
+def web_sockets(target: Target, seed: int, count: int) -> Findings:
+    """Opens /live and /camera with and without rights and sends messages at random, `count` in all."""
+    rng, findings = random.Random(seed), Findings()
+    while findings.sent < count:
+        path = rng.choice(("/live", "/camera"))
+        own = rng.choice(target.attackers)
+        headers = rng.choice(({}, {"Cookie": own.cookie}, {"Cookie": "bodywire_session=x"}, own.program))
+        origin = rng.choice((None, target.url, "https://evil.example", "null"))
+        _talk(target, path, headers, origin, rng, findings)
+    return findings
+
+
+def _talk(
+    target: Target, path: str, headers: dict[str, str], origin: str | None, rng: random.Random, findings: Findings
+) -> None:
+    url = target.url.replace("http", "ws", 1) + path
+    findings.sent += 1
+    try:
+        with connect(
+            url, additional_headers=headers, origin=origin, open_timeout=TIMEOUT_S, close_timeout=2, max_size=None
+        ) as connection:  # type: ignore[arg-type]
+            if origin in ("https://evil.example", "null"):
+                findings.faults.append(f"{path} accepted a page of {origin}")
+            for _ in range(rng.randint(1, 20)):
+                findings.sent += 1
+                connection.send(_message(rng))
+                _listen(connection, target, path, findings)
+    except InvalidStatus as error:
+        response = error.response
+        findings.check(target, path, Answer(response.status_code, b"", response.body or b""), allowed=False)
+    except ConnectionClosed as error:
+        if error.rcvd is not None and error.rcvd.code == _INTERNAL_ERROR:
+            findings.faults.append(f"{path} failed: {error}")
+    except (InvalidHandshake, OSError, EOFError):
+        findings.statuses[0] += 1
+    except TimeoutError as error:
+        findings.faults.append(f"unanswered {path}: {error}")
+
+
+def _listen(connection: object, target: Target, path: str, findings: Findings) -> None:
+    """What has come meanwhile; frames of senders are for everybody on the loopback, the victim's secrets for nobody."""
+    try:
+        received = connection.recv(timeout=0.005)  # type: ignore[attr-defined]
+    except TimeoutError:
+        return
+    leaked = target.leak(received.encode() if isinstance(received, str) else received)
+    if leaked:
+        findings.faults.append(f"{path} leaked {leaked}")
+
+
+def _message(rng: random.Random) -> str | bytes:
+    kind = rng.randrange(6)
+    if kind == 0:
+        return rng.randbytes(rng.choice((0, 10, 70_000)))
+    if kind == 1:
+        return rng.choice(("", "{", "null", "[]", "\0", "[" * 5000, '{"type":' + "9" * 5000 + "}"))
+    if kind == 2:
+        return b"\xff\xd8\xff" + rng.randbytes(2000)
+    odd = (None, -1, 0, 1, 2**70, 1.5, "1", "../..", [], {}, True, "x" * 9000)
+    message = {
+        "type": rng.choice(("watch", "shown", "hello", "frame", "", *odd)),
+        "session": rng.choice(odd),
+        "mesh": rng.choice(("surface", "body", *odd)),
+        "preview": rng.choice(odd),
+        "id": rng.choice(odd),
+    }
+    return json.dumps({key: value for key, value in message.items() if rng.random() < 0.8})

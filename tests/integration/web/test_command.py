@@ -1,0 +1,112 @@
+"""`receiver accounts` as its users run it."""
+
+import io
+import sys
+from pathlib import Path
+
+import pytest
+
+from receiver.__main__ import main
+from tests.support.fake_pictures import FakePictures, picture
+from tests.support.web_service import PASSWORD, open_site
+
+
+class Command:
+    """Runs the command in a directory; `out` and `err` are what the last run has printed."""
+
+    def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+        self.folder, self._monkeypatch, self._capsys = folder, monkeypatch, capsys
+        self.out = self.err = ""
+
+    def __call__(self, *arguments: str, stdin: str = "", options: tuple[str, ...] = ()) -> int:
+        self._monkeypatch.setattr(sys, "stdin", io.StringIO(stdin))
+        code = main(["accounts", "--out", str(self.folder), *options, *arguments])
+        self.out, self.err = self._capsys.readouterr()
+        return code
+
+
+@pytest.fixture
+def command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Command:
+    monkeypatch.setattr("receiver.web.accounts.command.prepare_process", lambda: None)
+    return Command(tmp_path, monkeypatch, capsys)
+
+
+def test_account_lives_on_both_databases(command: Command, database_option: str | None) -> None:
+    options = ("--database", database_option) if database_option else ()
+    assert command("add", "Anna", stdin=f"{PASSWORD}\n", options=options) == 0 and command.out == "added Anna\n"
+    assert command("token", "anna", options=options) == 0
+    assert command.out.startswith("bw_") and len(command.out.splitlines()) == 1
+    assert command("list", options=options) == 0
+    assert command.out.splitlines()[1].split()[0::2] == ["Anna", "1"]
+    assert command("password", "Anna", stdin="another good one\n", options=options) == 0
+    assert command("remove", "Anna", options=options) == 0 and "0 models" in command.out
+    assert command("list", options=options) == 0 and len(command.out.splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "stdin", "message"),
+    [
+        ((), "", "required: ACTION"),
+        (("fly",), "", "invalid choice"),
+        (("add",), "", "required: NAME"),
+        (("add", "Bert"), "", "10 to 256 characters"),
+        (("add", "Bert"), "password123\n", "first that are tried"),
+        (("add", "a/b"), f"{PASSWORD}\n", "a name has"),
+        (("add", "ANNA"), f"{PASSWORD}\n", "choose another name"),
+        (("token", "Bert"), "", "no account Bert"),
+        (("token", "Anna", "--label", "\x1b[31m"), "", "a label has"),
+        (("remove", "Bert"), "", "no account Bert"),
+        (("password", "Bert"), f"{PASSWORD}\n", "no account Bert"),
+        (("--database", "mysql://a:s3cret@b/c", "list"), "", "postgresql://user@host/name"),
+    ],
+)
+def test_mistake_is_one_line(arguments: tuple[str, ...], stdin: str, message: str, command: Command) -> None:
+    assert command("add", "Anna", stdin=f"{PASSWORD}\n") == 0
+    assert command(*arguments, stdin=stdin) == 2
+    assert message in command.err and command.err.startswith("receiver accounts: ")
+    assert len(command.err.splitlines()) == 1 and "s3cret" not in command.err and command.out == ""
+
+
+def test_wrong_directory_is_reported_and_not_made(command: Command) -> None:
+    command.folder = command.folder / "missing"
+    assert command("list") == 2 and "give the receiver's --out" in command.err
+    assert not command.folder.exists()
+
+
+@pytest.mark.parametrize(("second", "code"), [(PASSWORD, 0), ("another one", 2)])
+def test_password_is_asked_twice_on_a_terminal(
+    second: str, code: int, command: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answers = iter([PASSWORD, second])
+
+    class Terminal(io.StringIO):
+        def isatty(self) -> bool:
+            return True
+
+    monkeypatch.setattr("getpass.getpass", lambda _: next(answers))
+    monkeypatch.setattr("io.StringIO", Terminal)
+    assert command("add", "Anna") == code
+    assert code == 0 or "differ" in command.err
+
+
+async def test_removed_account_loses_its_files(tmp_path: Path, command: Command) -> None:
+    async with open_site(tmp_path, FakePictures()) as site:  # while the receiver runs
+        anna, bert = await site.visitor("Anna"), await site.visitor("Bert")
+        for client in (anna, bert):
+            assert (await client.post("/upload", files={"image": ("a.jpg", picture())})).status_code == 201
+        assert command("remove", "anna") == 0 and "1 models" in command.out
+        assert len(list((tmp_path / "models").iterdir())) == 1
+        assert (await anna.get("/api/models")).status_code == 401
+        assert len((await bert.get("/api/models")).json()["models"]) == 1
+
+
+async def test_token_of_the_command_works(tmp_path: Path, command: Command) -> None:
+    assert command("add", "Anna", stdin=f"{PASSWORD}\n") == 0
+    assert command("token", "Anna") == 0
+    async with open_site(tmp_path, FakePictures()) as site:
+        program = site.client()
+        program.headers["Authorization"] = f"Bearer {command.out.strip()}"
+        assert (await program.post("/upload", files={"image": ("a.jpg", picture())})).status_code == 201
+        # The hash of the command costs more than that of the tests, which sign-in then replaces.
+        answer = await site.client().post("/api/session", json={"name": "Anna", "password": PASSWORD})
+        assert answer.status_code == 200

@@ -1,0 +1,50 @@
+"""The accounts and uploads on a real port, in a thread."""
+
+import asyncio
+import socket
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import uvicorn
+
+from tests.support.fake_pictures import FakePictures
+from tests.support.web_service import open_site
+
+
+@contextmanager
+def running_site(out: Path) -> Iterator[str]:
+    """Serves on a free port of the loopback; yields the address, `http://127.0.0.1:PORT`."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        ready, server = threading.Event(), _Servers()
+        thread = threading.Thread(target=lambda: asyncio.run(_serve(out, listener, server, ready)))
+        thread.start()
+        try:
+            assert ready.wait(60)
+            yield f"http://127.0.0.1:{listener.getsockname()[1]}"
+        finally:
+            server.stop()
+            thread.join(60)
+
+
+class _Servers:
+    """The server, once it is made."""
+
+    def __init__(self) -> None:
+        self.server: uvicorn.Server | None = None
+
+    def stop(self) -> None:
+        if self.server is not None:
+            self.server.should_exit = True
+
+
+async def _serve(out: Path, listener: socket.socket, servers: _Servers, ready: threading.Event) -> None:
+    async with open_site(out, FakePictures()) as site:
+        config = uvicorn.Config(site.app, log_level="warning", lifespan="off", ws="none")
+        servers.server = uvicorn.Server(config)
+        task = asyncio.create_task(servers.server.serve(sockets=[listener]))
+        while not servers.server.started:
+            await asyncio.sleep(0.01)
+        ready.set()
+        await task
