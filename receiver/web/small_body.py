@@ -6,7 +6,7 @@ from typing import Any
 
 from fastapi import Request, Response
 from fastapi.routing import APIRoute
-from starlette.types import Message
+from starlette.types import Message, Receive
 
 from receiver.web.problems import problem
 
@@ -26,7 +26,7 @@ class SmallBodyRoute(APIRoute):
         return limited
 
 
-def _limited(receive: Callable[[], Coroutine[Any, Any, Message]]) -> Callable[[], Coroutine[Any, Any, Message]]:
+def _limited(receive: Receive) -> Receive:
     deadline_s = asyncio.get_running_loop().time() + _MAX_S
     total, ended = 0, False
 

@@ -31,7 +31,8 @@ from multiprocessing import get_context
 from pathlib import Path
 
 from websockets.exceptions import WebSocketException
-from websockets.sync.client import connect
+from websockets.sync.client import ClientConnection, connect
+from websockets.typing import Origin
 
 from common.errors import BodywireError
 from common.text import printable
@@ -68,7 +69,7 @@ def run_family(family: str, target: Target, seed: int, count: int) -> Findings:
 
 def batches(requests: int, seed: int) -> list[tuple[str, int, int]]:
     """Family, seed and number of requests of each batch, shuffled."""
-    planned = []
+    planned: list[tuple[str, int, int]] = []
     for family, (_, share) in FAMILIES.items():
         left = round(requests * share)
         while left > 0:
@@ -113,9 +114,9 @@ class Watcher(threading.Thread):
 
     def run(self) -> None:
         url = self._target.url.replace("http", "ws", 1) + "/live"
-        headers = {"Cookie": self._target.victim.cookie}
+        headers, origin = {"Cookie": self._target.victim.cookie}, Origin(self._target.url)
         try:
-            with connect(url, additional_headers=headers, origin=self._target.url, max_size=None) as connection:  # type: ignore[arg-type]
+            with connect(url, additional_headers=headers, origin=origin, proxy=None, max_size=None) as connection:
                 connection.send('{"type":"watch","session":null,"mesh":"body","preview":false}')
                 last_s = time.monotonic()
                 while not self._ended.is_set():
@@ -127,12 +128,12 @@ class Watcher(threading.Thread):
         except (OSError, WebSocketException) as error:
             self.fault = f"the live stream ended: {error}"
 
-    def _shown(self, connection: object, received: bytes) -> bool:
+    def _shown(self, connection: ClientConnection, received: bytes) -> bool:
         header = json.loads(received[4 : 4 + int.from_bytes(received[:4], "little")])
         if header["type"] != "frame":
             return False
         self.frames += 1
-        connection.send(json.dumps({"type": "shown", "id": header["id"]}))  # type: ignore[attr-defined]
+        connection.send(json.dumps({"type": "shown", "id": header["id"]}))
         return True
 
     def stop(self) -> list[str]:

@@ -6,7 +6,8 @@ import socket
 import time
 
 from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidStatus
-from websockets.sync.client import connect
+from websockets.sync.client import ClientConnection, connect
+from websockets.typing import Origin
 
 from tests.bench.web_attacks.target import TIMEOUT_S, Answer, Findings, Target, Unanswered, send
 
@@ -91,8 +92,14 @@ def _talk(
     findings.sent += 1
     try:
         with connect(
-            url, additional_headers=headers, origin=origin, open_timeout=TIMEOUT_S, close_timeout=2, max_size=None
-        ) as connection:  # type: ignore[arg-type]
+            url,
+            additional_headers=headers,
+            origin=None if origin is None else Origin(origin),
+            proxy=None,
+            open_timeout=TIMEOUT_S,
+            close_timeout=2,
+            max_size=None,
+        ) as connection:
             if origin in ("https://evil.example", "null"):
                 findings.faults.append(f"{path} accepted a page of {origin}")
             for _ in range(rng.randint(1, 20)):
@@ -101,7 +108,7 @@ def _talk(
                 _listen(connection, target, path, findings)
     except InvalidStatus as error:
         response = error.response
-        findings.check(target, path, Answer(response.status_code, b"", response.body or b""), allowed=False)
+        findings.check(target, path, Answer(response.status_code, b"", bytes(response.body or b"")), allowed=False)
     except ConnectionClosed as error:
         if error.rcvd is not None and error.rcvd.code == _INTERNAL_ERROR:
             findings.faults.append(f"{path} failed: {error}")
@@ -111,13 +118,13 @@ def _talk(
         findings.faults.append(f"unanswered {path}: {error}")
 
 
-def _listen(connection: object, target: Target, path: str, findings: Findings) -> None:
+def _listen(connection: ClientConnection, target: Target, path: str, findings: Findings) -> None:
     """What has come meanwhile; frames of senders are for everybody on the loopback, the victim's secrets for nobody."""
     try:
-        received = connection.recv(timeout=0.005)  # type: ignore[attr-defined]
+        received = connection.recv(timeout=0.005)
     except TimeoutError:
         return
-    leaked = target.leak(received.encode() if isinstance(received, str) else received)
+    leaked = target.leak(received.encode() if isinstance(received, str) else bytes(received))
     if leaked:
         findings.faults.append(f"{path} leaked {leaked}")
 
@@ -130,7 +137,7 @@ def _message(rng: random.Random) -> str | bytes:
         return rng.choice(("", "{", "null", "[]", "\0", "[" * 5000, '{"type":' + "9" * 5000 + "}"))
     if kind == 2:
         return b"\xff\xd8\xff" + rng.randbytes(2000)
-    odd = (None, -1, 0, 1, 2**70, 1.5, "1", "../..", [], {}, True, "x" * 9000)
+    odd: tuple[object, ...] = (None, -1, 0, 1, 2**70, 1.5, "1", "../..", [], {}, True, "x" * 9000)
     message = {
         "type": rng.choice(("watch", "shown", "hello", "frame", "", *odd)),
         "session": rng.choice(odd),

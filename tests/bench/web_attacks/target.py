@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 
 import av
 import httpx
+from PIL import Image
 
 import sender.capture
 
@@ -112,7 +113,7 @@ class Target:
 def _person() -> bytes:
     """A picture with somebody in it: a frame of the demo clip."""
     with av.open(str(Path(sender.capture.__path__[0]) / "data" / "demo.mp4")) as clip:
-        frame = next(clip.decode(video=0)).to_image()
+        frame = Image.fromarray(next(clip.decode(video=0)).to_ndarray(format="rgb24"))
     buffer = io.BytesIO()
     frame.save(buffer, "JPEG", quality=90)
     return buffer.getvalue()

@@ -247,7 +247,7 @@ async def test_unsafe_requests_need_the_csrf_token(token: str | None, site: Site
             ("POST", "/api/session", {"name": "Anna", "password": PASSWORD}),
             ("POST", "/upload", None),
         ):
-            answer = await anna.request(method, path, json=body, headers=header)  # type: ignore[arg-type]
+            answer = await anna.request(method, path, json=body, headers=header)
             assert answer.status_code in (403, 422), (method, path, answer.text)
     assert await name_of(anna) == "Anna"
     assert (await anna.get("/api/tokens")).json() == {"tokens": []}

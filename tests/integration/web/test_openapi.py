@@ -2,7 +2,7 @@
 
 import contextlib
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -14,6 +14,7 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis.errors import Unsatisfiable
 from schemathesis import GenerationMode
 from schemathesis.checks import CHECKS
+from schemathesis.core.result import Ok
 
 from tests.support.fake_pictures import picture
 from tests.support.web_server import running_site
@@ -68,8 +69,9 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 def exercise(server: Server, mode: GenerationMode) -> None:
     """Sends requests of every operation, by each kind of client, and checks the answers."""
     schema = schemathesis.openapi.from_url(f"{server.url}/openapi.json")
-    checks = CHECKS.get_by_names(CONFORMANCE)
+    checks: list[Any] = list(CHECKS.get_by_names(CONFORMANCE))
     for found in schema.get_all_operations():
+        assert isinstance(found, Ok)
         operation = found.ok()
         # The browser of the others must stay signed in.
         headers = server.program if operation.path == "/api/session" else server.browser
@@ -77,7 +79,7 @@ def exercise(server: Server, mode: GenerationMode) -> None:
             run(server, operation.as_strategy(mode), identity, checks)
 
 
-def run(server: Server, strategy: Any, headers: Mapping[str, str], checks: list[Callable[..., Any]]) -> None:
+def run(server: Server, strategy: Any, headers: Mapping[str, str], checks: list[Any]) -> None:
     @settings(
         max_examples=EXAMPLES // 3,
         deadline=None,
@@ -87,7 +89,7 @@ def run(server: Server, strategy: Any, headers: Mapping[str, str], checks: list[
         suppress_health_check=list(HealthCheck),
     )
     @given(case=strategy)
-    def send(case: schemathesis.Case) -> None:
+    def send(case: schemathesis.Case[Any]) -> None:
         response = case.call(session=server.session, headers=dict(headers))
         server.statuses[response.status_code] += 1
         case.validate_response(response, checks=checks)

@@ -35,9 +35,9 @@ async def site(tmp_path: Path, pictures: FakePictures) -> AsyncIterator[Site]:
 
 
 async def upload(
-    client: httpx.AsyncClient, content: bytes | None = None, name: str = "a.jpg", **headers: str
+    client: httpx.AsyncClient, content: bytes | None = None, headers: Mapping[str, str] | None = None
 ) -> httpx.Response:
-    files = {"image": (name, picture() if content is None else content)}
+    files = {"image": ("a.jpg", picture() if content is None else content)}
     return await client.post("/upload", files=files, headers=headers)
 
 
@@ -77,7 +77,7 @@ async def test_keypoints_are_in_pixels_of_the_uploaded_picture(site: Site) -> No
 
 async def test_progress_is_reported_line_by_line(site: Site) -> None:
     anna = await site.visitor("Anna")
-    answer = await upload(anna, **JSON_LINES)
+    answer = await upload(anna, headers=JSON_LINES)
     assert answer.status_code == 200 and answer.headers["content-type"].startswith("application/x-ndjson")
     events = [json.loads(line) for line in answer.text.splitlines()]
     assert [event["stage"] for event in events[:-1]] == [*STAGES, "files"]
@@ -88,7 +88,7 @@ async def test_progress_is_reported_line_by_line(site: Site) -> None:
 async def test_token_uploads(site: Site) -> None:
     anna = await site.visitor("Anna")
     token = (await anna.post("/api/tokens", json={"label": "x"})).json()["token"]
-    answer = await upload(site.client(), Authorization=f"Bearer {token}")
+    answer = await upload(site.client(), headers={"Authorization": f"Bearer {token}"})
     assert answer.status_code == 201
     assert [model["id"] for model in (await anna.get("/api/models")).json()["models"]] == [answer.json()["id"]]
 
@@ -157,8 +157,8 @@ async def test_traversal_finds_nothing(file: str, site: Site) -> None:
 )
 async def test_other_pictures_are_refused(content: bytes, status: int, site: Site, pictures: FakePictures) -> None:
     anna = await site.visitor("Anna")
-    for headers in ({}, JSON_LINES):
-        answer = await upload(anna, content, **headers)
+    for headers in (None, JSON_LINES):
+        answer = await upload(anna, content, headers)
         assert answer.status_code == status and answer.json()["detail"], answer.text
     assert pictures.received == [] and folders(site) == []
 
@@ -198,7 +198,7 @@ async def test_picture_without_people_is_refused(site: Site, pictures: FakePictu
     anna = await site.visitor("Anna")
     answer = await upload(anna)
     assert answer.status_code == 422 and "nobody" in answer.json()["detail"]
-    last = json.loads((await upload(anna, **JSON_LINES)).text.splitlines()[-1])
+    last = json.loads((await upload(anna, headers=JSON_LINES)).text.splitlines()[-1])
     assert last["event"] == "error" and last["status"] == 422 and "nobody" in last["detail"]
     assert folders(site) == []
 
@@ -299,7 +299,7 @@ async def test_full_disk_is_reported_and_leaves_nothing(site: Site, monkeypatch:
     monkeypatch.setattr(site.service.models._files, "write", full)
     answer = await upload(anna)
     assert answer.status_code == 503 and str(site.out) not in answer.text
-    last = json.loads((await upload(anna, **JSON_LINES)).text.splitlines()[-1])
+    last = json.loads((await upload(anna, headers=JSON_LINES)).text.splitlines()[-1])
     assert last["event"] == "error" and last["status"] == 503
     assert (await anna.get("/api/models")).json() == {"models": []}
 

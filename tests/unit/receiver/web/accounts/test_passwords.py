@@ -1,5 +1,6 @@
 import asyncio
 import threading
+from typing import Literal
 
 import argon2
 import pytest
@@ -77,7 +78,7 @@ class _HeldHasher(argon2.PasswordHasher):
         self.running = self.most = 0
         self._lock = threading.Lock()
 
-    def verify(self, hash: str | bytes, password: str | bytes) -> bool:
+    def verify(self, hash: str | bytes, password: str | bytes) -> Literal[True]:
         with self._lock:
             self.running += 1
             self.most = max(self.most, self.running)
