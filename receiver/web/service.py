@@ -1,7 +1,7 @@
 """Accounts and uploads together: `open_service` opens them, `UploadService.install` adds them to an application."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -50,6 +50,8 @@ async def open_service(
     *,
     loopback: bool,
     secure: bool,
+    on_upload: Callable[[str], None] = lambda _: None,
+    on_sign_in: Callable[[str], None] = lambda _: None,
     passwords: PasswordHasher | None = None,
     clock: Clock = SYSTEM_CLOCK,
 ) -> AsyncIterator[UploadService]:
@@ -60,6 +62,7 @@ async def open_service(
         pictures: None if this receiver cannot reconstruct pictures; uploads are answered by 503 then.
         loopback: only this machine can reach the page.
         secure: the page is reached by TLS only.
+        on_upload, on_sign_in: are called with the outcome of each, for metrics.
         passwords: hashes passwords; tests take a cheap one.
 
     Raises:
@@ -72,9 +75,11 @@ async def open_service(
         files = await asyncio.to_thread(_recovered_files, out, database)
         hasher = passwords or PasswordHasher()
         opened.callback(hasher.close)
-        models = ModelService(uploads, database, files, pictures, clock)
+        models = ModelService(uploads, database, files, pictures, clock, on_upload)
         opened.push_async_callback(models.close)
-        service = AccountService(database, hasher, sign_up=accounts.signs_up(loopback=loopback), clock=clock)
+        service = AccountService(
+            database, hasher, sign_up=accounts.signs_up(loopback=loopback), clock=clock, on_sign_in=on_sign_in
+        )
         yield UploadService(service, models, Identities(service, secure=secure))
 
 

@@ -45,6 +45,7 @@ class Site:
 
     Args:
         out: its output directory.
+        outcomes: of uploads and of attempts to sign in, for the metrics.
         clients: who was opened by `client`, closed at the end.
     """
 
@@ -52,6 +53,7 @@ class Site:
     service: UploadService
     clock: ManualClock
     out: Path
+    outcomes: list[str]
     clients: list[httpx.AsyncClient] = field(default_factory=list)
 
     def client(self, host: str = "127.0.0.1") -> httpx.AsyncClient:
@@ -94,6 +96,7 @@ async def open_site(
 ) -> AsyncIterator[Site]:
     """The page on a clock that stands still."""
     clock = ManualClock()
+    outcomes: list[str] = []
     async with open_service(
         accounts or AccountsConfig(),
         uploads or UploadConfig(),
@@ -101,10 +104,12 @@ async def open_site(
         pictures,
         loopback=loopback,
         secure=secure,
+        on_upload=outcomes.append,
+        on_sign_in=outcomes.append,
         passwords=cheap_passwords(),
         clock=clock.clock(),
     ) as service:
-        site = Site(create_app_for_tests(service), service, clock, out)
+        site = Site(create_app_for_tests(service), service, clock, out, outcomes)
         try:
             yield site
         finally:

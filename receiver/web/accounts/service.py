@@ -1,6 +1,7 @@
 """Accounts, sessions and tokens: what the page and the programs do with them."""
 
 import logging
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from sqlalchemy.orm import Session
@@ -51,11 +52,21 @@ class AccountService:
     Args:
         sign_up: whether visitors may make accounts.
         passwords: hashes and verifies them.
+        on_sign_in: is called with `accepted`, `wrong` or `limited` for each attempt.
     """
 
-    def __init__(self, database: Database, passwords: PasswordHasher, *, sign_up: bool, clock: Clock) -> None:
+    def __init__(
+        self,
+        database: Database,
+        passwords: PasswordHasher,
+        *,
+        sign_up: bool,
+        clock: Clock,
+        on_sign_in: Callable[[str], None] = lambda _: None,
+    ) -> None:
         self.sign_up_open = sign_up
         self._database, self._passwords, self._clock = database, passwords, clock
+        self._on_sign_in = on_sign_in
         self._guard = SignInGuard(clock)
         self._sign_ups = KeyedRates(_SIGN_UPS_PER_MINUTE, _SIGN_UPS_AT_ONCE, clock)
         self._sign_ins = KeyedRates(_SIGN_INS_PER_MINUTE, _SIGN_INS_AT_ONCE, clock)
@@ -96,15 +107,21 @@ class AccountService:
             WrongPassword: or there is no such account.
             TriedTooOften, PasswordsBusy: later.
         """
-        _pay(self._sign_ins, address)
         key = name_key(name)
-        self._guard.begin(key, address)
+        try:
+            _pay(self._sign_ins, address)
+            self._guard.begin(key, address)
+        except TriedTooOften:
+            self._on_sign_in("limited")
+            raise
         credentials = await self._credentials(name)
         encoded = credentials.password_hash if credentials else None
         right = await self._passwords.verify(encoded, password[: MAX_PASSWORD + 1])
         if not right or credentials is None or encoded is None:
             logger.warning("failed to sign in from %s", printable(address, 100))
+            self._on_sign_in("wrong")
             raise WrongPassword
+        self._on_sign_in("accepted")
         self._guard.succeed(key, address)
         if self._passwords.is_outdated(encoded):
             await self._renew_hash(credentials.account, password)

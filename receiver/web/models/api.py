@@ -1,6 +1,5 @@
 """HTTP routes of uploads and models."""
 
-import asyncio
 import json
 import logging
 from collections.abc import AsyncIterator
@@ -12,11 +11,13 @@ from fastapi.responses import JSONResponse, StreamingResponse
 from pydantic import BaseModel
 from starlette.requests import ClientDisconnect, HTTPConnection
 
+from common.errors import OutputError
 from receiver.web.accounts.identity import Reader, Writer
+from receiver.web.accounts.store import Account
 from receiver.web.models.files import MODEL_ID
 from receiver.web.models.multipart import FIELD, check_headers, read_upload
 from receiver.web.models.refusals import UploadRefused
-from receiver.web.models.service import PICTURE, Job, ModelService, Slot, mesh_name
+from receiver.web.models.service import PICTURE, Job, ModelService, mesh_name
 from receiver.web.models.store import Model, ModelSummary
 from receiver.web.problems import problem, problems, retry_later
 
@@ -169,19 +170,15 @@ async def upload(request: Request, identity: Writer) -> Response:
 
     The file name is kept to be shown; metadata of the picture are not kept.
     """
-    models = models_of(request)
+    job = await _begun(request, models_of(request), identity.account)
+    if NDJSON in request.headers.get("accept", ""):
+        return StreamingResponse(_progress(job), media_type=NDJSON, headers={"Cache-Control": "no-store"})
     try:
-        slot = await models.admit(identity.account)
-        job = await _received(request, models, slot)
-        if NDJSON in request.headers.get("accept", ""):
-            return StreamingResponse(_progress(job), media_type=NDJSON, headers={"Cache-Control": "no-store"})
-        # Not cancelled with the request: the model is in the list of a client that has lost its connection.
-        model = await asyncio.shield(job.result)
+        model = await job.finished()
     except UploadRefused as error:
         raise _refusal(error) from error
-    return JSONResponse(
-        ModelShown.of(model).model_dump(mode="json"), 201, {"Location": f"/api/models/{model.summary.id}"}
-    )
+    shown = ModelShown.of(model).model_dump(mode="json")
+    return JSONResponse(shown, 201, {"Location": f"/api/models/{model.summary.id}"})
 
 
 async def list_models(request: Request, identity: Reader) -> ModelsListed:
@@ -218,32 +215,37 @@ async def get_file(
     return Response(content, media_type=_MEDIA_TYPES[file.rpartition(".")[2]], headers=headers)
 
 
-async def _received(request: Request, models: ModelService, slot: Slot) -> Job:
-    """Reads and checks the picture and begins to reconstruct it; the job releases the slot."""
-    config = models.config
+async def _begun(request: Request, models: ModelService, account: Account) -> Job:
+    """Admits the upload, reads and checks the picture, and begins to reconstruct it."""
+    config, headers = models.config, request.headers
     try:
-        headers = request.headers
-        boundary = check_headers(headers.get("content-type", ""), headers.get("content-length"), config.upload_bytes)
-        file = await read_upload(request.stream(), boundary, config.upload_bytes, config.upload_seconds)
-        picture = await models.check(file.content)
-        return models.start(slot, file.name, picture)
-    except ClientDisconnect as error:
-        slot.release()
-        raise UploadRefused(400, "the connection ended before the picture had arrived") from error
-    except BaseException:
-        slot.release()
-        raise
+        slot = await models.admit(account)
+        try:
+            boundary = check_headers(
+                headers.get("content-type", ""), headers.get("content-length"), config.upload_bytes
+            )
+            file = await read_upload(request.stream(), boundary, config.upload_bytes, config.upload_seconds)
+            return models.start(slot, file.name, await models.check(file.content))
+        except ClientDisconnect as error:
+            slot.release()
+            raise UploadRefused(400, "the connection ended before the picture had arrived") from error
+        except BaseException:
+            slot.release()
+            raise
+    except UploadRefused as error:
+        models.on_upload(error.outcome)
+        raise _refusal(error) from error
 
 
 async def _progress(job: Job) -> AsyncIterator[str]:
     async for stage in job.events():
         yield _line({"event": "stage", "stage": stage})
     try:
-        model = await asyncio.shield(job.result)
+        model = await job.finished()
     except UploadRefused as error:
         yield _line({"event": "error", "status": error.status, "detail": error.detail})
-    except Exception:
-        logger.exception("an upload failed")
+    except OutputError as error:
+        logger.error("%s", error)
         yield _line({"event": "error", "status": 503, "detail": "the model could not be stored: try again later"})
     else:
         yield _line({"event": "done", "model": ModelShown.of(model).model_dump(mode="json")})

@@ -13,3 +13,8 @@ class UploadRefused(Exception):
     def __init__(self, status: int, detail: str, wait_s: float | None = None) -> None:
         super().__init__(detail)
         self.status, self.detail, self.wait_s = status, detail, wait_s
+
+    @property
+    def outcome(self) -> str:
+        """How metrics name it."""
+        return "unavailable" if self.status >= 500 else "refused"

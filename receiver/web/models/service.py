@@ -66,6 +66,20 @@ class Job:
     result: asyncio.Task[Model]
     stages: asyncio.Queue[str | None]
 
+    async def finished(self) -> Model:
+        """Waits for the model; a caller that is cancelled does not stop it.
+
+        Raises:
+            UploadRefused: the picture cannot be reconstructed, or the receiver is stopping.
+            OutputError: the model cannot be stored.
+        """
+        try:
+            return await asyncio.shield(self.result)
+        except asyncio.CancelledError as error:
+            if not self.result.cancelled():
+                raise
+            raise UploadRefused(503, "the receiver is stopping: try again later", 10.0) from error
+
     async def events(self) -> AsyncIterator[str]:
         """The stages as they begin."""
         while (stage := await self.stages.get()) is not None:
@@ -77,6 +91,7 @@ class ModelService:
 
     Args:
         pictures: reconstructs the people; None if this receiver cannot.
+        on_upload: is called with `stored`, `refused` or `unavailable` at the end of each upload.
     """
 
     def __init__(
@@ -86,8 +101,9 @@ class ModelService:
         files: ModelFiles,
         pictures: PictureReconstructor | None,
         clock: Clock,
+        on_upload: Callable[[str], None] = lambda _: None,
     ) -> None:
-        self.config = config
+        self.config, self.on_upload = config, on_upload
         self._database, self._files, self._pictures, self._clock = database, files, pictures, clock
         self._rates = KeyedRates(config.uploads_per_minute, max(_BURST, round(config.uploads_per_minute)), clock)
         self._in_work: Counter[int] = Counter()
@@ -151,7 +167,7 @@ class ModelService:
             slot.release()
             stages.put_nowait(None)
             if not finished.cancelled():
-                finished.exception()  # seen, also when the client is gone
+                self.on_upload(_outcome(finished.exception()))
 
         task.add_done_callback(done)
         return Job(task, stages)
@@ -277,3 +293,10 @@ def _number(value: float) -> float | None:
 
 def _milliseconds(value: float) -> float:
     return round(float(value), 3) if math.isfinite(value) else 0.0
+
+
+def _outcome(error: BaseException | None) -> str:
+    """How metrics name the end of a job."""
+    if error is None:
+        return "stored"
+    return error.outcome if isinstance(error, UploadRefused) else "unavailable"

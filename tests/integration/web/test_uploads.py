@@ -3,7 +3,7 @@
 import asyncio
 import io
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
 
 import httpx
@@ -67,6 +67,7 @@ async def test_picture_becomes_meshes(site: Site, pictures: FakePictures) -> Non
     listed = (await anna.get("/api/models")).json()["models"]
     assert listed == [{**{key: model[key] for key in ("id", "name", "created_at", "bytes")}, "people": 2}]
     assert not Image.open(io.BytesIO(pictures.received[0])).getexif()
+    assert site.outcomes == ["stored"]
 
 
 async def test_keypoints_are_in_pixels_of_the_uploaded_picture(site: Site) -> None:
@@ -161,6 +162,7 @@ async def test_other_pictures_are_refused(content: bytes, status: int, site: Sit
         answer = await upload(anna, content, headers)
         assert answer.status_code == status and answer.json()["detail"], answer.text
     assert pictures.received == [] and folders(site) == []
+    assert site.outcomes == ["refused"] * 2
 
 
 async def test_body_of_100_mb_is_refused_early(site: Site) -> None:
@@ -219,6 +221,7 @@ async def test_reconstruction_that_fails_says_why(
 async def test_receiver_without_pictures_says_so(tmp_path: Path) -> None:
     async with open_site(tmp_path, None) as site:
         assert (await upload(await site.visitor("Anna"))).status_code == 503
+        assert site.outcomes == ["unavailable"]
 
 
 async def test_quota_is_a_conflict_until_a_model_is_deleted(tmp_path: Path) -> None:
@@ -285,7 +288,8 @@ async def test_stop_gives_up_pictures_in_work_and_leaves_nothing(tmp_path: Path)
         task = asyncio.create_task(upload(anna))
         while not pictures.received:
             await asyncio.sleep(0)
-    await asyncio.gather(task, return_exceptions=True)
+    answer = await task
+    assert answer.status_code == 503 and "stopping" in answer.json()["detail"]
     async with open_site(tmp_path, pictures) as site:
         assert folders(site) == []
 
