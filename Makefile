@@ -6,7 +6,7 @@ PYTHON := $(VENV)/bin/python
 # What an installation depends on: dependencies, and the messages that the stubs are generated from.
 INPUTS := pyproject.toml setup.py $(wildcard proto/common/wire/*.proto)
 # The renderer of training pictures needs EGL (a GPU, or Mesa's llvmpipe); tests need the others. prometheus has promtool.
-SYSTEM_PACKAGES := libegl1 libegl-mesa0 libgl1 libgl1-mesa-dri openssl iproute2 docker-compose prometheus
+SYSTEM_PACKAGES := libegl1 libegl-mesa0 libgl1 libgl1-mesa-dri openssl iproute2 docker-compose postgresql prometheus
 
 DEMO_OUT ?= demo-out
 TEST_FLAGS ?=

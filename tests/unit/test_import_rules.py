@@ -244,6 +244,7 @@ def test_unreachable_module_is_found() -> None:
         "sender/capture/forgotten.py": "import sender.capture.source",
         "sender/train/detector.py": "from sender.perception import loss",
         "sender/perception/loss.py": "x = 1",
+        "receiver/web/database/migrations/env.py": "x = 1",
     }
     trees = {Path(path): ast.parse(source) for path, source in sources.items()}
     assert unreachable(trees) == [Path("sender/capture/forgotten.py")]

@@ -89,7 +89,7 @@ def _recoded(content: bytes, container: Container) -> CheckedPicture:
         if orientation in _SIDES_SWAPPED:
             width, height = height, width
     picture = _encoded(image, _QUALITY)
-    image.thumbnail((_SHOWN_SIDE, _SHOWN_SIDE), PillowImage.Resampling.LANCZOS, reducing_gap=2.0)
+    image.thumbnail((_SHOWN_SIDE, _SHOWN_SIDE), PillowImage.Resampling.BILINEAR, reducing_gap=2.0)
     return CheckedPicture(picture, _encoded(image, _SHOWN_QUALITY), width, height)
 
 
@@ -107,7 +107,7 @@ def _decoded(content: bytes, container: Container) -> tuple[PillowImage.Image, i
             image.load()
             rgb = _to_rgb(image)
             if rgb.size != wanted:
-                rgb = rgb.resize(wanted, PillowImage.Resampling.LANCZOS, reducing_gap=2.0)
+                rgb = rgb.resize(wanted, PillowImage.Resampling.BILINEAR, reducing_gap=2.0)
             return rgb, orientation
     except (UploadRefused, MemoryError):
         raise

@@ -14,7 +14,7 @@ from tests.support.postgres import is_installed, postgres
 def postgres_server() -> Iterator[str]:
     """URL of a database on a real server."""
     if not is_installed():
-        pytest.skip("needs Debian's package postgresql-15")
+        pytest.skip("needs Debian's package postgresql")
     with postgres() as url:
         yield url
 
