@@ -7,8 +7,10 @@ from pathlib import Path
 
 import httpx
 import pytest
+from starlette.requests import HTTPConnection
 
 from receiver.web.accounts.config import AccountsConfig
+from receiver.web.accounts.identity import current_account
 from receiver.web.accounts.store import MAX_TOKENS, SESSION_IDLE_S
 from tests.support.fake_pictures import FakePictures
 from tests.support.web_service import PASSWORD, Site, open_site
@@ -336,3 +338,17 @@ async def test_accounts_survive_a_restart(tmp_path: Path) -> None:
         again = site.client()
         again.cookies.set("bodywire_session", secret)
         assert await name_of(again) == "Anna"
+
+
+async def test_web_socket_has_the_account_of_its_cookie_or_token(site: Site) -> None:
+    anna = await site.visitor("Anna")
+    token = (await anna.post("/api/tokens", json={"label": "x"})).json()["token"]
+    for headers, name in (
+        ([(b"cookie", f"bodywire_session={cookie_of(anna)}".encode())], "Anna"),
+        ([(b"authorization", f"Bearer {token}".encode())], "Anna"),
+        ([(b"cookie", b"bodywire_session=other")], None),
+        ([], None),
+    ):
+        connection = HTTPConnection({"type": "websocket", "app": site.app, "headers": headers})
+        account = await current_account(connection)
+        assert (account.name if account else None) == name
