@@ -9,6 +9,7 @@ from pathlib import Path
 
 import uvicorn
 
+from receiver.web.malformed_requests import DropLateAnswers
 from tests.support.fake_pictures import FakePictures
 from tests.support.web_service import open_site
 
@@ -41,7 +42,9 @@ class _Servers:
 
 async def _serve(out: Path, listener: socket.socket, servers: _Servers, ready: threading.Event) -> None:
     async with open_site(out, FakePictures()) as site:
-        config = uvicorn.Config(site.app, log_level="warning", lifespan="off", ws="none")
+        config = uvicorn.Config(
+            DropLateAnswers(site.app), log_level="warning", log_config=None, lifespan="off", ws="none"
+        )
         servers.server = uvicorn.Server(config)
         task = asyncio.create_task(servers.server.serve(sockets=[listener]))
         while not servers.server.started:
