@@ -10,6 +10,7 @@ from pathlib import Path
 import uvicorn
 
 from receiver.web.malformed_requests import DropLateAnswers
+from receiver.web.models.config import UploadConfig
 from tests.support.fake_pictures import FakePictures
 from tests.support.web_service import open_site
 
@@ -41,7 +42,8 @@ class _Servers:
 
 
 async def _serve(out: Path, listener: socket.socket, servers: _Servers, ready: threading.Event) -> None:
-    async with open_site(out, FakePictures()) as site:
+    # No limit of the rate: attacks on what comes after it would not get there.
+    async with open_site(out, FakePictures(), uploads=UploadConfig(uploads_per_minute=1e6)) as site:
         config = uvicorn.Config(
             DropLateAnswers(site.app), log_level="warning", log_config=None, lifespan="off", ws="none"
         )
