@@ -1,0 +1,129 @@
+/** Makes the camera of this browser the camera of a sender. */
+
+import type { App } from "../shell/app.ts";
+import { fill, h, icon } from "../shell/dom.ts";
+import { Backoff } from "../live/backoff.ts";
+
+const LONGEST_SIDE = 640;
+const QUALITY = 0.7;
+const UNACKNOWLEDGED = 2;
+
+export class CameraControl {
+  readonly element = h("div", { class: "camera", role: "group", "aria-label": "This camera" });
+  readonly #app: App;
+  readonly #video = h("video", { muted: true, playsinline: true, "aria-hidden": "true" });
+  readonly #canvas = document.createElement("canvas");
+  readonly #backoff = new Backoff();
+  #stream: MediaStream | null = null;
+  #socket: WebSocket | null = null;
+  #sent = 0;
+  #acknowledged = 0;
+  #encoding = false;
+
+  constructor(app: App) {
+    this.#app = app;
+    this.#video.muted = true;
+    this.#showOff();
+  }
+
+  async start(): Promise<void> {
+    if (this.#stream) return;
+    try {
+      this.#stream = await navigator.mediaDevices.getUserMedia({
+        audio: false,
+        video: { width: { ideal: LONGEST_SIDE }, height: { ideal: 480 }, frameRate: { ideal: 30 }, facingMode: "environment" },
+      });
+    } catch (error) {
+      this.#app.say(reason(error));
+      return;
+    }
+    for (const track of this.#stream.getVideoTracks()) track.addEventListener("ended", () => this.stop());
+    this.#video.srcObject = this.#stream;
+    this.#showOn();
+    await this.#video.play();
+    this.#connect();
+    this.#nextFrame();
+  }
+
+  stop(): void {
+    for (const track of this.#stream?.getTracks() ?? []) track.stop();
+    this.#stream = null;
+    this.#video.srcObject = null;
+    const socket = this.#socket;
+    this.#socket = null;
+    socket?.close(1000);
+    this.#showOff();
+  }
+
+  #connect(): void {
+    const scheme = location.protocol === "https:" ? "wss" : "ws";
+    const socket = new WebSocket(`${scheme}://${location.host}/camera`);
+    this.#socket = socket;
+    this.#sent = this.#acknowledged = 0;
+    socket.onmessage = (event) => {
+      const message = JSON.parse(event.data as string) as { type: string; frame?: number; detail?: string };
+      if (message.type === "ack") {
+        this.#acknowledged += 1;
+        this.#backoff.reset();
+      } else if (message.detail) this.#app.say(message.detail);
+    };
+    socket.onclose = () => {
+      if (socket !== this.#socket) return;
+      this.#app.say("The receiver does not take the camera's pictures. Trying again.");
+      setTimeout(() => socket === this.#socket && this.#connect(), 1e3 * this.#backoff.next());
+    };
+  }
+
+  /** Sends the newest picture when the receiver has room for it: older ones are never queued. */
+  #nextFrame(): void {
+    if (!this.#stream) return;
+    const again = () => this.#nextFrame();
+    if ("requestVideoFrameCallback" in this.#video) this.#video.requestVideoFrameCallback(again);
+    else requestAnimationFrame(again);
+    const room = this.#socket?.readyState === WebSocket.OPEN && this.#sent - this.#acknowledged < UNACKNOWLEDGED;
+    if (room && !this.#encoding && this.#video.videoWidth > 0) this.#send(this.#socket!);
+  }
+
+  #send(socket: WebSocket): void {
+    const { videoWidth, videoHeight } = this.#video;
+    const scale = Math.min(1, LONGEST_SIDE / Math.max(videoWidth, videoHeight));
+    this.#canvas.width = Math.round(scale * videoWidth);
+    this.#canvas.height = Math.round(scale * videoHeight);
+    this.#canvas.getContext("2d")!.drawImage(this.#video, 0, 0, this.#canvas.width, this.#canvas.height);
+    this.#encoding = true;
+    const encoded = (blob: Blob | null) => {
+      this.#encoding = false;
+      if (!blob || socket.readyState !== WebSocket.OPEN) return;
+      this.#sent += 1;
+      socket.send(blob);
+    };
+    this.#canvas.toBlob(encoded, "image/jpeg", QUALITY);
+  }
+
+  #showOff(): void {
+    this.element.classList.remove("on");
+    fill(
+      this.element,
+      h("button", { type: "button", class: "button compact", onclick: () => void this.start() }, icon("camera"), "Use this camera"),
+    );
+  }
+
+  #showOn(): void {
+    this.element.classList.add("on");
+    fill(
+      this.element,
+      this.#video,
+      h("span", { class: "camera-state", role: "status" }, h("span", { class: "dot" }), "Camera on"),
+      h("button", { type: "button", class: "button compact", onclick: () => this.stop() }, "Stop"),
+    );
+  }
+}
+
+function reason(error: unknown): string {
+  const name = error instanceof DOMException ? error.name : "";
+  if (!navigator.mediaDevices) return "Browsers share a camera only over https or on this machine. Open the page by its https address.";
+  if (name === "NotAllowedError") return "The camera is not allowed. Allow it for this page in the browser's address bar, then try again.";
+  if (name === "NotFoundError") return "No camera was found. Connect one, then try again.";
+  if (name === "NotReadableError") return "Another program uses the camera. Close it, then try again.";
+  return "The camera could not be opened. Try another browser or camera.";
+}

@@ -1,0 +1,103 @@
+/** The live stream: connects, reconnects, and acknowledges what was shown. */
+
+import { decodeMessage, ProtocolError } from "../protocol/decode.ts";
+import type { LiveFrame, MeshKind, Preview, TextMessage, Topology } from "../protocol/messages.ts";
+import { Backoff } from "./backoff.ts";
+
+export type ConnectionState =
+  | { name: "closed" }
+  | { name: "connecting" }
+  | { name: "open" }
+  | { name: "waiting"; seconds: number };
+
+export interface Watch {
+  session: number | null;
+  mesh: MeshKind;
+  preview: boolean;
+}
+
+export interface LiveListener {
+  state(state: ConnectionState): void;
+  text(message: TextMessage): void;
+  topology(topology: Topology): void;
+  frame(frame: LiveFrame): void;
+  preview(preview: Preview): void;
+}
+
+export class LiveConnection {
+  readonly #url: string;
+  readonly #listener: LiveListener;
+  readonly #backoff = new Backoff();
+  #watch: Watch;
+  #socket: WebSocket | null = null;
+  #timer: ReturnType<typeof setTimeout> | undefined;
+
+  constructor(url: string, watch: Watch, listener: LiveListener) {
+    this.#url = url;
+    this.#watch = watch;
+    this.#listener = listener;
+  }
+
+  /** Connects, at once if it waits to. */
+  open(): void {
+    clearTimeout(this.#timer);
+    if (this.#socket) return;
+    this.#listener.state({ name: "connecting" });
+    const socket = new WebSocket(this.#url);
+    this.#socket = socket;
+    socket.binaryType = "arraybuffer";
+    socket.onopen = () => this.#send({ type: "watch", ...this.#watch });
+    socket.onmessage = (event) => this.#receive(event.data as string | ArrayBuffer);
+    socket.onclose = () => this.#lost(socket);
+  }
+
+  close(): void {
+    clearTimeout(this.#timer);
+    const socket = this.#socket;
+    this.#socket = null;
+    socket?.close(1000);
+    this.#listener.state({ name: "closed" });
+  }
+
+  watch(change: Partial<Watch>): void {
+    this.#watch = { ...this.#watch, ...change };
+    this.#send({ type: "watch", ...this.#watch });
+  }
+
+  /** Acknowledges a frame: the receiver sends at most two ahead of this. */
+  shown(id: number): void {
+    this.#send({ type: "shown", id });
+  }
+
+  #send(message: object): void {
+    if (this.#socket?.readyState === WebSocket.OPEN) this.#socket.send(JSON.stringify(message));
+  }
+
+  #receive(data: string | ArrayBuffer): void {
+    this.#backoff.reset();
+    this.#listener.state({ name: "open" });
+    if (typeof data === "string") {
+      this.#listener.text(JSON.parse(data) as TextMessage);
+      return;
+    }
+    try {
+      const message = decodeMessage(data);
+      if (message.type === "topology") this.#listener.topology(message);
+      else if (message.type === "frame") this.#listener.frame(message);
+      else this.#listener.preview(message);
+    } catch (error) {
+      if (!(error instanceof ProtocolError)) throw error;
+      // A page of another version than the receiver's: a new connection does not help, a reload may.
+      console.error(`The receiver sent ${error.message}. Reload the page.`);
+      this.#socket?.close(4000);
+    }
+  }
+
+  #lost(socket: WebSocket): void {
+    if (socket !== this.#socket) return;
+    this.#socket = null;
+    const seconds = this.#backoff.next();
+    this.#listener.state({ name: "waiting", seconds });
+    this.#timer = setTimeout(() => this.open(), 1e3 * seconds);
+  }
+}

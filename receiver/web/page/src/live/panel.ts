@@ -1,0 +1,166 @@
+/** The figures beside the scene. */
+
+import type { App } from "../shell/app.ts";
+import { h, setText } from "../shell/dom.ts";
+import type { FrameRecord, LinkReport } from "../protocol/messages.ts";
+import { ByteChart } from "./byte-chart.ts";
+import { ByteHistory } from "./history.ts";
+import { LABELS } from "./labels.ts";
+import { StageBar } from "./stage-bar.ts";
+import { stageTimes } from "./stage-times.ts";
+import { bitrate, digits, milliseconds } from "./units.ts";
+
+/** What one frame tells the panel. */
+export interface Figures {
+  record: FrameRecord;
+  link: LinkReport;
+  /** Null for frames from the disk. */
+  fps: number | null;
+  h264Kbps: number | null;
+}
+
+const REFRESH_MS = 250;
+
+interface LabelRow {
+  row: HTMLElement;
+  bytes: HTMLElement;
+  rho: HTMLElement;
+  meter: HTMLElement;
+}
+
+export class Panel {
+  readonly element: HTMLElement;
+  readonly #rate = h("p", { class: "headline" }, "–");
+  readonly #video = h("p", { class: "soft small" });
+  readonly #fps = h("dd", {}, "–");
+  readonly #age = h("dd", {}, "–");
+  readonly #capacity = h("dd", {}, "–");
+  readonly #roundTrip = h("dd", {}, "–");
+  readonly #total = h("span", { class: "soft" });
+  readonly #chart = new ByteChart(h("canvas", { class: "chart", role: "img", "aria-label": "Bytes a frame by label over the last minute" }));
+  readonly #labels = new Map<string, LabelRow>();
+  readonly #stages = new StageBar();
+  #history = new ByteHistory(LABELS.map((label) => label.key));
+  #latest: Figures | null = null;
+  #timer: ReturnType<typeof setTimeout> | undefined;
+
+  constructor(app: App) {
+    this.element = h(
+      "aside",
+      { class: "panel", id: "panel", "aria-label": "Figures", tabindex: 0 },
+      h("section", { class: "card" }, h("h2", { class: "eyebrow" }, "Sent now"), this.#rate, this.#video, this.#figures()),
+      h(
+        "section",
+        { class: "card" },
+        h("h2", { class: "eyebrow" }, "Bytes a frame", this.#total),
+        this.#chart.canvas,
+        this.#table(),
+      ),
+      h("section", { class: "card" }, h("h2", { class: "eyebrow" }, "Capture to mesh", this.#stages.total), this.#stages.element),
+    );
+    app.theme.onChange(() => {
+      this.#chart.readTheme();
+      this.#schedule(0);
+    });
+  }
+
+  /** Takes a frame that arrived at `time`, seconds. */
+  add(figures: Figures, time: number): void {
+    if (figures.fps !== null) this.#history.add(time, figures.record.bytes);
+    this.#latest = figures;
+    this.#schedule(REFRESH_MS);
+  }
+
+  /** Begins anew with another session. */
+  reset(): void {
+    this.#history = new ByteHistory(this.#history.labels);
+    this.#latest = null;
+    this.#schedule(0);
+  }
+
+  #schedule(delay: number): void {
+    this.#timer ??= setTimeout(() => {
+      this.#timer = undefined;
+      this.#refresh(performance.now() / 1e3);
+    }, delay);
+  }
+
+  #refresh(time: number): void {
+    this.#chart.draw(this.#history, time);
+    const figures = this.#latest;
+    const { record, link, fps } = figures ?? { record: null, link: {} as LinkReport, fps: null };
+    const bitsPerSecond = this.#history.bitrate(time);
+    setText(this.#rate, fps === null || bitsPerSecond === 0 ? "–" : bitrate(bitsPerSecond));
+    setText(this.#video, comparison(bitsPerSecond, figures?.h264Kbps ?? null));
+    setText(this.#fps, fps === null ? "–" : digits(fps));
+    setText(this.#age, age(record));
+    setText(this.#capacity, link.capacity_bps ? bitrate(link.capacity_bps) : "–");
+    setText(this.#roundTrip, link.round_trip_ms ? milliseconds(link.round_trip_ms) : "–");
+    setText(this.#total, record ? `${record.bytes["total"] ?? 0} bytes` : "");
+    this.#refreshLabels(record);
+    this.#stages.show(record ? stageTimes(record, link) : [], record?.age_ms ?? null);
+  }
+
+  #refreshLabels(record: FrameRecord | null): void {
+    for (const [key, { row, bytes, rho, meter }] of this.#labels) {
+      const count = record?.bytes[key];
+      const value = record?.rho[key];
+      row.classList.toggle("absent", count === undefined);
+      setText(bytes, count === undefined ? "–" : String(count));
+      setText(rho, typeof value === "number" ? value.toFixed(2) : "–");
+      meter.style.width = `${100 * (value ?? 0)}%`;
+    }
+  }
+
+  #figures(): HTMLElement {
+    const figure = (name: string, title: string, value: HTMLElement) => h("div", { title }, h("dt", {}, name), value);
+    return h(
+      "dl",
+      { class: "figures" },
+      figure("Frames a second", "Frames that the receiver publishes", this.#fps),
+      figure("Age", "From capture to the mesh, with the largest error of the clocks", this.#age),
+      figure("Link capacity", "The sender's estimate", this.#capacity),
+      figure("Round trip", "Between sender and receiver", this.#roundTrip),
+    );
+  }
+
+  #table(): HTMLElement {
+    const body = h("tbody");
+    for (const label of LABELS) {
+      const swatch = h("span", { class: "swatch" });
+      swatch.style.background = `var(${label.colour})`;
+      const meter = h("span", { class: "meter-fill" });
+      const [bytes, rho] = [h("td"), h("td", { class: "rho-value" })];
+      const row = h(
+        "tr",
+        {},
+        h("th", { scope: "row" }, swatch, label.name),
+        bytes,
+        h("td", { class: "rho" }, h("span", { class: "meter", "aria-hidden": "true" }, meter)),
+        rho,
+      );
+      this.#labels.set(label.key, { row, bytes, rho, meter });
+      body.append(row);
+    }
+    const head = h(
+      "tr",
+      {},
+      h("th", { scope: "col" }, "Label"),
+      h("th", { scope: "col" }, "Bytes"),
+      h("th", { scope: "col", colspan: 2, title: "Compression: 0 is fine, 1 is coarse" }, "ρ"),
+    );
+    return h("table", { class: "labels" }, h("thead", {}, head), body);
+  }
+}
+
+function age(record: FrameRecord | null): string {
+  if (!record || record.age_ms === null) return "–";
+  const error = record.clock_error_ms;
+  return `${milliseconds(record.age_ms)}${error === null ? "" : ` ± ${digits(Math.max(error, 0.1))}`}`;
+}
+
+function comparison(bitsPerSecond: number, h264Kbps: number | null): string {
+  if (h264Kbps === null || bitsPerSecond === 0) return "";
+  const times = (1e3 * h264Kbps) / bitsPerSecond;
+  return `H.264 of equal sharpness: ${bitrate(1e3 * h264Kbps)}, ${digits(times)} times as much`;
+}

@@ -1,0 +1,62 @@
+/** Which session is watched. */
+
+import { h } from "../shell/dom.ts";
+import type { SessionInfo } from "../protocol/messages.ts";
+
+const ALL = "all";
+
+export class SessionPicker {
+  readonly element = h("select", { class: "picker", "aria-label": "Session", hidden: true });
+  readonly #changed: () => void;
+  #sessions: readonly SessionInfo[] = [];
+  /** What the user chose; undefined while nothing was chosen: then the newest connected session is watched. */
+  #choice: number | null | undefined;
+
+  constructor(changed: () => void) {
+    this.#changed = changed;
+    this.element.addEventListener("change", () => {
+      this.#choice = this.element.value === ALL ? null : Number(this.element.value);
+      changed();
+    });
+  }
+
+  get sessions(): readonly SessionInfo[] {
+    return this.#sessions;
+  }
+
+  /** The session that is watched; null for all of them. */
+  get watched(): number | null {
+    if (this.#choice === null) return null;
+    if (this.#sessions.some(({ number }) => number === this.#choice)) return this.#choice!;
+    const newest = this.#sessions.findLast(({ connected }) => connected) ?? this.#sessions.at(-1);
+    return newest?.number ?? null;
+  }
+
+  /** Whether a frame of this session is to be shown. */
+  shows(session: number): boolean {
+    return this.watched === null || this.watched === session;
+  }
+
+  /** The place of a session in the row, from 0, when all are shown. */
+  place(session: number): number {
+    if (this.watched !== null) return 0;
+    const connected = this.#sessions.filter((one) => one.connected);
+    return Math.max(0, connected.findIndex(({ number }) => number === session));
+  }
+
+  set sessions(sessions: readonly SessionInfo[]) {
+    const before = this.watched;
+    this.#sessions = sessions;
+    const options = sessions.map((session) => h("option", { value: session.number }, title(session)));
+    if (sessions.length > 1) options.unshift(h("option", { value: ALL }, "All sessions"));
+    this.element.replaceChildren(...options);
+    this.element.value = String(this.watched ?? ALL);
+    this.element.hidden = sessions.length === 0;
+    if (this.watched !== before) this.#changed();
+  }
+}
+
+function title({ number, source, sender, connected }: SessionInfo): string {
+  const name = [source, sender].filter(Boolean).join(" · ") || `Session ${number}`;
+  return connected ? name : `${name} (ended)`;
+}

@@ -1,0 +1,37 @@
+/** Numbers as people read them. */
+
+export function bitrate(bitsPerSecond: number): string {
+  if (bitsPerSecond >= 1e6) return `${digits(bitsPerSecond / 1e6)} Mbit/s`;
+  return `${digits(bitsPerSecond / 1e3)} kbit/s`;
+}
+
+export function milliseconds(value: number): string {
+  return value >= 1e4 ? `${digits(value / 1e3)} s` : `${digits(value)} ms`;
+}
+
+export function fileSize(bytes: number): string {
+  if (bytes >= 1e6) return `${digits(bytes / 1e6)} MB`;
+  if (bytes >= 1e3) return `${digits(bytes / 1e3)} kB`;
+  return `${bytes} bytes`;
+}
+
+export function clockTime(secondsSinceEpoch: number): string {
+  return new Date(1e3 * secondsSinceEpoch).toLocaleTimeString();
+}
+
+export function day(time: string | number): string {
+  const date = new Date(typeof time === "number" ? 1e3 * time : time);
+  return Number.isNaN(date.valueOf()) ? "" : date.toLocaleString(undefined, { dateStyle: "medium", timeStyle: "short" });
+}
+
+/** "1 person", "2 people". */
+export function people(count: number): string {
+  return count === 1 ? "1 person" : `${count} people`;
+}
+
+/** Three significant digits, but no fraction above 100. */
+export function digits(value: number): string {
+  if (value >= 99.95) return Math.round(value).toLocaleString("en").replaceAll(",", " ");
+  if (value >= 9.995) return value.toFixed(1);
+  return value.toFixed(value === 0 ? 0 : 2);
+}

@@ -1,0 +1,275 @@
+/** The live view: people of the stream or of the disk, and the figures beside them. */
+
+import type { App, View } from "../shell/app.ts";
+import type { CameraControl } from "../camera/control.ts";
+import { h, icon, iconButton } from "../shell/dom.ts";
+import { recall, reducedMotion, remember } from "../shell/preferences.ts";
+import { Stage } from "../scene/stage.ts";
+import { paint, steerByKeys, Toolbar } from "../scene/toolbar.ts";
+import type { Indices, LiveFrame, LivePerson, MeshKind, Preview, Status, TextMessage, Topology } from "../protocol/messages.ts";
+import { LiveConnection, type ConnectionState, type LiveListener } from "./connection.ts";
+import { EmptyMessage } from "./empty.ts";
+import { Panel } from "./panel.ts";
+import type { StoredFrame } from "./recording.ts";
+import { SessionPicker } from "./sessions.ts";
+import { Timeline, type TimelineListener } from "./timeline.ts";
+
+/** Between the cameras of sessions that are shown beside one another. */
+const SESSION_DISTANCE_M = 2.5;
+const RECORDED = "recorded";
+
+export class LiveView implements View, LiveListener, TimelineListener {
+  readonly #app: App;
+  readonly #viewport = h("div", { class: "viewport" });
+  readonly #canvas = h("canvas", {
+    tabindex: 0, role: "application", "aria-label": "People in 3D. Arrow keys turn, Shift and arrow keys pan, plus and minus zoom.",
+  });
+  readonly #picture = h("img", { alt: "What the sender's camera sees" });
+  readonly #preview = h("figure", { class: "preview", hidden: true }, this.#picture);
+  readonly #meshes = new Map<MeshKind, HTMLButtonElement>();
+  readonly #picker: SessionPicker;
+  readonly #panel: Panel;
+  readonly #timeline: Timeline;
+  readonly #empty = new EmptyMessage();
+  readonly #connection: LiveConnection;
+  readonly #stage: Stage | null;
+  readonly #toolbar: Toolbar | null;
+  readonly #topologies = new Map<string, Indices>();
+  readonly #unacknowledged: number[] = [];
+  #camera: CameraControl | null = null;
+  #mesh: MeshKind = recall("mesh") === "body" ? "body" : "surface";
+  #open = false;
+
+  constructor(app: App, element: HTMLElement) {
+    this.#app = app;
+    this.#picker = new SessionPicker(() => this.#watchedChanged());
+    this.#panel = new Panel(app);
+    this.#timeline = new Timeline(app, this);
+    this.#timeline.kind = this.#mesh;
+    this.#stage = this.#makeStage();
+    this.#toolbar = this.#stage && new Toolbar(this.#stage, true);
+    this.#connection = new LiveConnection(liveUrl(), this.#watch(), this);
+    this.#layOut(element);
+    if (this.#stage) {
+      paint(this.#stage, app);
+      steerByKeys(this.#canvas, this.#stage, () => this.#toolbar!.refresh());
+    }
+    app.onStatus((status) => this.#offer(status));
+  }
+
+  show(): void {
+    this.#open = true;
+    this.#connect();
+  }
+
+  hide(): void {
+    this.#open = false;
+    this.#timeline.backToLive();
+    this.#connection.close();
+    this.#app.state("idle", "Live view paused");
+  }
+
+  key(event: KeyboardEvent): boolean {
+    const key = event.key.toLowerCase();
+    if (this.#toolbar?.key(event)) return true;
+    if (key === "m") this.#setMesh(this.#mesh === "surface" ? "body" : "surface");
+    else if (key === "p") this.#togglePanel();
+    else if (key === "l") this.#timeline.backToLive();
+    else if (key === " ") this.#timeline.togglePlaying();
+    else return false;
+    return true;
+  }
+
+  state(state: ConnectionState): void {
+    if (state.name === "connecting") this.#app.state("connecting", "Connecting");
+    else if (state.name === "open") this.#showState();
+    else if (state.name === "waiting") this.#lost();
+  }
+
+  text(message: TextMessage): void {
+    if (message.type === "sessions") this.#picker.sessions = message.sessions;
+    else if (message.type === "ended" && !this.#timeline.isRecorded) this.#remove(message.session);
+    this.#showState();
+  }
+
+  topology(topology: Topology): void {
+    this.#topologies.set(topology.name, topology.faces);
+  }
+
+  frame(frame: LiveFrame): void {
+    this.#timeline.newest(frame.session, frame.record.seq);
+    const shown = this.#picker.shows(frame.session) && !this.#timeline.isRecorded && this.#stage;
+    if (!shown) {
+      this.#connection.shown(frame.id);
+      return;
+    }
+    const { record, link, fps, h264Kbps } = frame;
+    this.#panel.add({ record, link, fps, h264Kbps }, performance.now() / 1e3);
+    this.#draw(frame, this.#stage!);
+    // Not before it is on the screen: a tab in the background draws nothing, so the receiver sends it nothing.
+    this.#unacknowledged.push(frame.id);
+    this.#viewport.dataset["frame"] = String(record.seq);
+  }
+
+  preview(preview: Preview): void {
+    if (!this.#picker.shows(preview.session)) return;
+    const previous = this.#picture.src;
+    this.#picture.src = URL.createObjectURL(preview.picture);
+    if (previous) URL.revokeObjectURL(previous);
+    this.#preview.hidden = this.#timeline.isRecorded;
+  }
+
+  recorded(frame: StoredFrame): void {
+    const stage = this.#stage;
+    if (!stage) return;
+    const keys = new Set(frame.people.map(({ id }) => `${RECORDED}:${id}`));
+    stage.retain((key) => keys.has(key));
+    for (const { id, geometry } of frame.people) {
+      const person = stage.person(`${RECORDED}:${id}`);
+      person.show(geometry);
+      stage.floor.add(person.box.min.y);
+    }
+    stage.moved();
+    this.#preview.hidden = true;
+    this.#viewport.dataset["frame"] = String(frame.record.seq);
+    this.#panel.add({ record: frame.record, link: {}, fps: null, h264Kbps: null }, performance.now() / 1e3);
+    this.#showState();
+  }
+
+  live(): void {
+    this.#stage?.retain((key) => !key.startsWith(RECORDED));
+    this.#showState();
+  }
+
+  #draw(frame: LiveFrame, stage: Stage): void {
+    const keys = new Set(frame.people.map(({ id }) => `${frame.session}:${id}`));
+    stage.retain((key) => keys.has(key) || !(key.startsWith(`${frame.session}:`) || key.startsWith(RECORDED)));
+    for (const person of frame.people) this.#drawPerson(frame.session, person, stage);
+    stage.moved();
+  }
+
+  #drawPerson(session: number, person: LivePerson, stage: Stage): void {
+    const faces = typeof person.topology === "string" ? this.#topologies.get(person.topology) : person.topology;
+    if (!faces) return;
+    const mesh = stage.person(`${session}:${person.id}`);
+    mesh.update(person, faces);
+    mesh.moveBy(SESSION_DISTANCE_M * this.#picker.place(session));
+    stage.floor.add(mesh.box.min.y);
+  }
+
+  #drawn(): void {
+    for (const id of this.#unacknowledged) this.#connection.shown(id);
+    this.#unacknowledged.length = 0;
+  }
+
+  #remove(session: number): void {
+    this.#stage?.retain((key) => !key.startsWith(`${session}:`));
+  }
+
+  #watch(): { session: number | null; mesh: MeshKind; preview: boolean } {
+    return { session: this.#picker.watched, mesh: this.#mesh, preview: true };
+  }
+
+  #watchedChanged(): void {
+    this.#connection.watch(this.#watch());
+    this.#stage?.retain((key) => this.#picker.shows(Number(key.split(":")[0])));
+    this.#stage?.floor.forget();
+    this.#panel.reset();
+    this.#preview.hidden = true;
+    void this.#timeline.choose(this.#picker.watched);
+  }
+
+  #connect(): void {
+    if (this.#app.status && !this.#app.status.live) this.#app.state("bad", "Sign in to watch");
+    else if (this.#open) this.#connection.open();
+  }
+
+  #lost(): void {
+    this.#topologies.clear();
+    this.#unacknowledged.length = 0;
+    this.#preview.hidden = true;
+    if (!this.#open) return;
+    this.#app.state("waiting", "Connection lost, reconnecting");
+    // A refusal looks like any other failure here; the status tells whether we may watch.
+    void this.#app.refresh();
+  }
+
+  #showState(): void {
+    const { sessions } = this.#picker;
+    const connected = sessions.some((session) => session.connected && this.#picker.shows(session.number));
+    if (this.#timeline.isRecorded) this.#app.state("idle", "Recording");
+    else if (connected) this.#app.state("live", "Live");
+    else this.#app.state("idle", sessions.length > 0 ? "Sender has left" : "No sender yet");
+    this.#empty.show(this.#app.status, sessions.length === 0);
+  }
+
+  #offer(status: Status): void {
+    this.#empty.show(status, this.#picker.sessions.length === 0);
+    if (!status.live) {
+      this.#connection.close();
+      this.#stage?.retain(() => false);
+    }
+    if (this.#open) this.#connect();
+    if (status.browser_camera) void this.#offerCamera();
+  }
+
+  async #offerCamera(): Promise<void> {
+    if (this.#camera) return;
+    const { CameraControl } = await import("../camera/control.ts");
+    this.#camera ??= new CameraControl(this.#app);
+    this.#viewport.querySelector(".viewport-top")!.append(this.#camera.element);
+  }
+
+  #setMesh(mesh: MeshKind): void {
+    this.#mesh = this.#timeline.kind = mesh;
+    remember("mesh", mesh);
+    for (const [kind, button] of this.#meshes) button.setAttribute("aria-pressed", String(kind === mesh));
+    this.#connection.watch(this.#watch());
+    this.#timeline.reload();
+  }
+
+  #togglePanel(): void {
+    const shown = this.#viewport.parentElement!.classList.toggle("with-panel");
+    remember("panel", shown ? "shown" : "hidden");
+    this.#viewport.querySelector(".panel-toggle")!.setAttribute("aria-expanded", String(shown));
+  }
+
+  #makeStage(): Stage | null {
+    try {
+      return new Stage({ canvas: this.#canvas, measured: true, reducedMotion: reducedMotion(), drawn: () => this.#drawn() });
+    } catch {
+      this.#app.say("This browser cannot draw in 3D. Allow WebGL 2 or hardware acceleration in its settings.");
+      return null;
+    }
+  }
+
+  #layOut(element: HTMLElement): void {
+    for (const kind of ["surface", "body"] as const) {
+      const name = kind === "surface" ? "Surface" : "Body";
+      const pressed = kind === this.#mesh;
+      this.#meshes.set(kind, h("button", { type: "button", title: `${name} (M)`, "aria-pressed": pressed ? "true" : "false", onclick: () => this.#setMesh(kind) }, name));
+    }
+    const wide = matchMedia("(min-width: 761px)").matches;
+    const withPanel = wide && recall("panel") !== "hidden";
+    const toggle = iconButton("panel", "Figures (P)", () => this.#togglePanel(), {
+      class: "tool panel-toggle", "aria-expanded": withPanel ? "true" : "false", "aria-controls": "panel",
+    });
+    const kinds = h("div", { class: "segmented", role: "group", "aria-label": "Mesh" }, ...this.#meshes.values());
+    this.#toolbar?.element.prepend(h("div", { class: "group" }, kinds));
+    this.#toolbar?.element.append(h("div", { class: "group" }, toggle));
+    this.#viewport.append(
+      this.#canvas,
+      h("div", { class: "viewport-top" }, this.#picker.element),
+      this.#preview,
+      this.#empty.element,
+      h("div", { class: "viewport-bottom" }, this.#timeline.element, this.#toolbar?.element ?? null!),
+    );
+    const close = h("button", { type: "button", class: "tool sheet-close", "aria-label": "Close the figures", onclick: () => this.#togglePanel() }, icon("close"));
+    this.#panel.element.prepend(close);
+    element.append(h("div", { class: withPanel ? "live with-panel" : "live" }, this.#viewport, this.#panel.element));
+  }
+}
+
+function liveUrl(): string {
+  return `${location.protocol === "https:" ? "wss" : "ws"}://${location.host}/live`;
+}

@@ -1,0 +1,31 @@
+/** What the receiver says about stored models. */
+
+import type { Keypoint, Vector } from "../protocol/messages.ts";
+
+export interface ModelPerson {
+  obj: string;
+  glb: string;
+  ply: string;
+  keypoints_2d: readonly Keypoint[];
+  joints_3d: readonly Vector[];
+}
+
+export interface Model {
+  id: string;
+  people: readonly ModelPerson[];
+  bytes: number;
+  stages_ms: Readonly<Record<string, number>>;
+  name?: string;
+  created_at?: string | number;
+  /** Of the uploaded picture, pixels; the keypoints' unit. */
+  width?: number;
+  height?: number;
+}
+
+export interface ModelSummary {
+  id: string;
+  name: string;
+  created_at: string | number;
+  people: number;
+  bytes: number;
+}

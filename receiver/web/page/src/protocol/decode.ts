@@ -1,0 +1,132 @@
+/** Reads the binary messages of the live stream into typed arrays that share the message's memory. */
+
+import type { BinaryMessage, FrameRecord, Indices, LinkReport, LivePerson, Vector } from "./messages.ts";
+
+/** The receiver sent something that this page does not understand. */
+export class ProtocolError extends Error {}
+
+interface Section {
+  offset: number;
+  count: number;
+  type?: "u16" | "u32";
+}
+
+interface PersonHeader {
+  id: number;
+  topology: string | null;
+  origin: Vector;
+  scale: Vector;
+  vertices: Section;
+  faces?: Section;
+  colours?: Section;
+}
+
+interface FrameHeader {
+  type: "frame";
+  id: number;
+  session: number;
+  record: FrameRecord;
+  fps: number;
+  link?: LinkReport;
+  video_kbps?: { h264?: number | null };
+  people: PersonHeader[];
+}
+
+type Header =
+  | FrameHeader
+  | { type: "topology"; name: string; vertices: number; faces: Section }
+  | { type: "preview"; session: number; width: number; height: number; mime: string };
+
+const LENGTH_BYTES = 4;
+const utf8 = new TextDecoder();
+
+/**
+ * Decodes a message: uint32 length of the header, the header as JSON, the payload; everything is little-endian.
+ *
+ * @throws ProtocolError if the message is cut short or refers to bytes outside of it.
+ */
+export function decodeMessage(message: ArrayBuffer): BinaryMessage {
+  if (message.byteLength < LENGTH_BYTES) throw new ProtocolError("a message without header");
+  const start = LENGTH_BYTES + new DataView(message).getUint32(0, true);
+  if (start > message.byteLength) throw new ProtocolError("a message that is shorter than its header");
+  if (start % 4 !== 0) throw new ProtocolError("a message whose payload is not aligned");
+  const header = parse(utf8.decode(new Uint8Array(message, LENGTH_BYTES, start - LENGTH_BYTES)));
+  const payload = new Payload(message, start);
+  switch (header.type) {
+    case "topology":
+      return { type: "topology", name: header.name, vertices: header.vertices, faces: payload.indices(header.faces) };
+    case "frame":
+      return {
+        type: "frame",
+        id: header.id,
+        session: header.session,
+        record: header.record,
+        fps: header.fps,
+        link: header.link ?? {},
+        h264Kbps: header.video_kbps?.h264 ?? null,
+        people: header.people.map((person) => decodePerson(person, payload)),
+      };
+    case "preview": {
+      const { session, width, height, mime } = header;
+      return { type: "preview", session, width, height, picture: new Blob([payload.rest()], { type: mime }) };
+    }
+    default:
+      throw new ProtocolError("a message of an unknown type");
+  }
+}
+
+function parse(text: string): Header {
+  try {
+    return JSON.parse(text) as Header;
+  } catch (error) {
+    throw new ProtocolError("a header that is not JSON", { cause: error });
+  }
+}
+
+function decodePerson(person: PersonHeader, payload: Payload): LivePerson {
+  const topology = person.topology ?? (person.faces ? payload.indices(person.faces) : null);
+  if (topology === null) throw new ProtocolError("a person without triangles");
+  return {
+    id: person.id,
+    origin: person.origin,
+    scale: person.scale,
+    vertices: payload.shorts(person.vertices.offset, 3 * person.vertices.count),
+    topology,
+    colours: person.colours ? payload.bytes(person.colours.offset, 3 * person.colours.count) : null,
+  };
+}
+
+/** The arrays of a message. Hosts are little-endian like the wire: every browser's is. */
+class Payload {
+  readonly #message: ArrayBuffer;
+  readonly #start: number;
+
+  constructor(message: ArrayBuffer, start: number) {
+    this.#message = message;
+    this.#start = start;
+  }
+
+  indices(section: Section): Indices {
+    const length = 3 * section.count;
+    if (section.type !== "u32") return this.shorts(section.offset, length);
+    return new Uint32Array(this.#message, this.#at(section.offset, 4 * length), length);
+  }
+
+  shorts(offset: number, length: number): Uint16Array<ArrayBuffer> {
+    return new Uint16Array(this.#message, this.#at(offset, 2 * length), length);
+  }
+
+  bytes(offset: number, length: number): Uint8Array<ArrayBuffer> {
+    return new Uint8Array(this.#message, this.#at(offset, length), length);
+  }
+
+  rest(): Uint8Array<ArrayBuffer> {
+    return new Uint8Array(this.#message, this.#start);
+  }
+
+  #at(offset: number, bytes: number): number {
+    const inside = offset >= 0 && bytes >= 0 && this.#start + offset + bytes <= this.#message.byteLength;
+    if (!inside || offset % 4 !== 0) throw new ProtocolError("a message that refers to bytes outside of it");
+    return this.#start + offset;
+  }
+}

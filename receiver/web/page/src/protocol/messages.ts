@@ -1,0 +1,108 @@
+/** What the receiver says, as in docs/protocol.md and docs/outputs.md. */
+
+/** x, y, z in metres, camera space: x right, y down, z forward. */
+export type Vector = readonly [number, number, number];
+
+/** x, y in pixels of the source picture, and a confidence 0…1. */
+export type Keypoint = readonly [number, number, number];
+
+export interface PersonRecord {
+  id: number;
+  score: number;
+  keypoints_2d: readonly Keypoint[];
+  joints_3d: readonly Vector[];
+  surface: string | null;
+  body: string | null;
+}
+
+/** A line of frames.jsonl. */
+export interface FrameRecord {
+  seq: number;
+  session: number;
+  source: string;
+  captured_at: number;
+  age_ms: number | null;
+  clock_error_ms: number | null;
+  bytes: Readonly<Record<string, number>>;
+  rho: Readonly<Record<string, number | null>>;
+  stages_ms: Readonly<Record<string, number | null>>;
+  people: readonly PersonRecord[];
+}
+
+/** What the sender last reported about itself and its link. */
+export interface LinkReport {
+  capacity_bps?: number | null;
+  round_trip_ms?: number | null;
+  sender_stages_ms?: Readonly<Record<string, number | null>>;
+}
+
+export interface SessionInfo {
+  number: number;
+  sender: string;
+  source: string;
+  live: boolean;
+  connected: boolean;
+}
+
+export type MeshKind = "surface" | "body";
+
+/** Index buffers are as wide as the number of vertices needs. */
+export type Indices = Uint16Array | Uint32Array;
+
+export interface Topology {
+  type: "topology";
+  name: string;
+  vertices: number;
+  faces: Indices;
+}
+
+/** One person of a live frame: position = origin + scale · vertices. The arrays are views of the message. */
+export interface LivePerson {
+  id: number;
+  origin: Vector;
+  scale: Vector;
+  /** x, y, z interleaved. */
+  vertices: Uint16Array;
+  /** The name of a topology that was sent before, or this frame's own triangles. */
+  topology: string | Indices;
+  /** sRGB interleaved; null if they are those of the person's last frame. */
+  colours: Uint8Array | null;
+}
+
+export interface LiveFrame {
+  type: "frame";
+  id: number;
+  session: number;
+  record: FrameRecord;
+  fps: number;
+  link: LinkReport;
+  h264Kbps: number | null;
+  people: LivePerson[];
+}
+
+export interface Preview {
+  type: "preview";
+  session: number;
+  width: number;
+  height: number;
+  picture: Blob;
+}
+
+export type BinaryMessage = Topology | LiveFrame | Preview;
+
+export type TextMessage =
+  | { type: "hello"; version: string }
+  | { type: "sessions"; sessions: SessionInfo[] }
+  | { type: "ended"; session: number };
+
+/** GET /api/status. */
+export interface Status {
+  version: string;
+  accounts: boolean;
+  sign_up: boolean;
+  live: boolean;
+  browser_camera: boolean;
+  pictures: boolean;
+  account: string | null;
+  csrf: string | null;
+}

@@ -1,0 +1,122 @@
+/** The floor: a grid with a line each metre, distances from the camera, and the camera itself. */
+
+import * as THREE from "three";
+import type { Palette } from "./materials.ts";
+
+const EXTENT_M = 40;
+const LABELLED_M = [1, 2, 3, 4, 5, 6, 8, 10];
+
+const VERTEX = /* glsl */ `
+  varying vec2 metres;
+  void main() {
+    vec4 world = modelMatrix * vec4(position, 1.0);
+    metres = world.xz;
+    gl_Position = projectionMatrix * viewMatrix * world;
+  }`;
+
+// Lines keep a width of a pixel at any distance, and fade where they would be closer than that.
+const FRAGMENT = /* glsl */ `
+  uniform vec3 line;
+  uniform vec2 centre;
+  varying vec2 metres;
+  float grid(vec2 at, float pixels) {
+    vec2 width = fwidth(at);
+    vec2 distance = abs(fract(at - 0.5) - 0.5);
+    vec2 covered = 1.0 - smoothstep(vec2(0.0), width * pixels, distance);
+    covered *= 1.0 - smoothstep(0.15, 0.6, width);
+    return max(covered.x, covered.y);
+  }
+  void main() {
+    float fade = 1.0 - smoothstep(3.0, 11.0, length(metres - centre));
+    if (fade <= 0.0) discard;
+    float alpha = max(0.55 * grid(metres, 1.4), 0.16 * grid(metres * 5.0, 1.2));
+    gl_FragColor = vec4(line, alpha * fade);
+    #include <colorspace_fragment>
+  }`;
+
+export class Floor {
+  readonly object = new THREE.Group();
+  readonly #grid: THREE.ShaderMaterial;
+  readonly #labels = new THREE.Group();
+  readonly #gizmo: THREE.LineSegments<THREE.BufferGeometry, THREE.LineBasicMaterial>;
+
+  constructor() {
+    this.#grid = new THREE.ShaderMaterial({
+      vertexShader: VERTEX,
+      fragmentShader: FRAGMENT,
+      uniforms: { line: { value: new THREE.Color() }, centre: { value: new THREE.Vector2() } },
+      transparent: true,
+      depthWrite: false,
+      side: THREE.DoubleSide,
+    });
+    const plane = new THREE.Mesh(new THREE.PlaneGeometry(EXTENT_M, EXTENT_M).rotateX(-Math.PI / 2), this.#grid);
+    plane.renderOrder = -2;
+    plane.frustumCulled = false;
+    this.#gizmo = cameraGizmo();
+    this.object.add(plane, this.#labels);
+  }
+
+  /** The camera's outline at the origin of camera space; it does not move with the floor. */
+  get gizmo(): THREE.Object3D {
+    return this.#gizmo;
+  }
+
+  /** Hides distances and camera where there is none: around models of pictures. */
+  set measured(measured: boolean) {
+    this.#labels.visible = this.#gizmo.visible = measured;
+  }
+
+  set level(level: number) {
+    this.object.position.y = level;
+  }
+
+  /** The point around which the grid is visible. */
+  moveTo(x: number, z: number): void {
+    (this.#grid.uniforms["centre"]!.value as THREE.Vector2).set(x, z);
+  }
+
+  set palette(palette: Palette) {
+    (this.#grid.uniforms["line"]!.value as THREE.Color).set(palette.line);
+    this.#gizmo.material.color.set(palette.lineStrong);
+    for (const label of this.#labels.children) disposeLabel(label as THREE.Mesh<THREE.PlaneGeometry, THREE.MeshBasicMaterial>);
+    this.#labels.clear();
+    for (const metres of LABELLED_M) this.#labels.add(distanceLabel(metres, palette.lineStrong));
+  }
+}
+
+/** "3 m" on the floor, three metres before the camera, to be read from the camera. */
+function distanceLabel(metres: number, colour: string): THREE.Object3D {
+  const canvas = document.createElement("canvas");
+  canvas.width = 128;
+  canvas.height = 64;
+  const context = canvas.getContext("2d")!;
+  context.font = "500 44px system-ui, sans-serif";
+  context.textAlign = "center";
+  context.textBaseline = "middle";
+  context.fillStyle = colour;
+  context.fillText(`${metres} m`, 64, 34);
+  const texture = new THREE.CanvasTexture(canvas);
+  texture.colorSpace = THREE.SRGBColorSpace;
+  texture.anisotropy = 4;
+  const material = new THREE.MeshBasicMaterial({ map: texture, transparent: true, depthWrite: false });
+  const label = new THREE.Mesh(new THREE.PlaneGeometry(0.36, 0.18).rotateX(-Math.PI / 2), material);
+  label.position.set(-1.24, 0.001, -metres + 0.12);
+  label.renderOrder = -1;
+  return label;
+}
+
+function disposeLabel(label: THREE.Mesh<THREE.PlaneGeometry, THREE.MeshBasicMaterial>): void {
+  label.geometry.dispose();
+  label.material.map?.dispose();
+  label.material.dispose();
+}
+
+function cameraGizmo(): THREE.LineSegments<THREE.BufferGeometry, THREE.LineBasicMaterial> {
+  const [x, y, z] = [0.12, 0.08, -0.2];
+  const corners = [[-x, -y, z], [x, -y, z], [x, y, z], [-x, y, z]] as const;
+  const points: number[] = [];
+  corners.forEach((corner, k) => points.push(0, 0, 0, ...corner, ...corner, ...corners[(k + 1) % 4]!));
+  const geometry = new THREE.BufferGeometry();
+  geometry.setAttribute("position", new THREE.Float32BufferAttribute(points, 3));
+  return new THREE.LineSegments(geometry, new THREE.LineBasicMaterial({ transparent: true, opacity: 0.6 }));
+}

@@ -1,0 +1,42 @@
+/** How people look. */
+
+import * as THREE from "three";
+
+export type Look = "solid" | "wireframe" | "colour";
+export const LOOKS: readonly Look[] = ["solid", "wireframe", "colour"];
+
+export interface Palette {
+  background: string;
+  clay: string;
+  line: string;
+  lineStrong: string;
+  shadow: string;
+}
+
+export class Materials {
+  readonly clay = new THREE.MeshStandardMaterial({ roughness: 0.78, metalness: 0 });
+  /** Vertex colours in sRGB, as the stream sends them. */
+  readonly colours = new THREE.MeshStandardMaterial({ roughness: 0.85, metalness: 0, vertexColors: true });
+  /** Vertex colours in linear light, as glTF stores them. */
+  readonly linearColours = new THREE.MeshStandardMaterial({ roughness: 0.85, metalness: 0, vertexColors: true });
+  /** Writes depth behind the wireframe in the colour of the background, so that hidden lines are hidden. */
+  readonly hidden = new THREE.MeshBasicMaterial({ polygonOffset: true, polygonOffsetFactor: 1, polygonOffsetUnits: 1 });
+  readonly lines = new THREE.LineBasicMaterial();
+
+  constructor() {
+    // Converted in the shader: eight linear bits have too few dark levels, and the processor has better to do.
+    this.colours.onBeforeCompile = (shader) => {
+      shader.vertexShader = shader.vertexShader.replace(
+        "#include <color_vertex>",
+        `#include <color_vertex>
+        vColor.rgb = mix(pow((vColor.rgb + 0.055) / 1.055, vec3(2.4)), vColor.rgb / 12.92, vec3(lessThan(vColor.rgb, vec3(0.04045))));`,
+      );
+    };
+  }
+
+  set palette(palette: Palette) {
+    this.clay.color.set(palette.clay);
+    this.hidden.color.set(palette.background);
+    this.lines.color.set(palette.lineStrong);
+  }
+}

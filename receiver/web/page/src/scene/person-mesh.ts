@@ -1,0 +1,200 @@
+/** One person in the scene: a mesh whose buffers are reused from frame to frame. */
+
+import * as THREE from "three";
+import { edgesOf, latticeNormals } from "./normals.ts";
+import type { Indices, LivePerson } from "../protocol/messages.ts";
+import type { Look, Materials } from "./materials.ts";
+
+const GROWTH = 1.25;
+const QUANTISED_MAX = 65535;
+
+/** A mesh file, y up, in metres. */
+export interface StoredGeometry {
+  positions: THREE.BufferAttribute;
+  normals: THREE.BufferAttribute;
+  colours: THREE.BufferAttribute | null;
+  indices: Indices;
+}
+
+export class PersonMesh {
+  readonly object = new THREE.Group();
+  /** The surface, or the hidden-line fill of the wireframe. */
+  readonly #solid: THREE.Mesh<THREE.BufferGeometry, THREE.Material>;
+  readonly #wire: THREE.LineSegments<THREE.BufferGeometry, THREE.Material>;
+  readonly #materials: Materials;
+  readonly #box = new THREE.Box3();
+  #edges = new Uint32Array(0);
+  #faces: Indices = new Uint16Array(0);
+  #edgesAreOf: Indices | null = null;
+  #look: Look = "colour";
+  #hasColours = false;
+  #stored = false;
+
+  constructor(materials: Materials) {
+    this.#materials = materials;
+    this.#solid = new THREE.Mesh(new THREE.BufferGeometry(), materials.clay);
+    this.#wire = new THREE.LineSegments(new THREE.BufferGeometry(), materials.lines);
+    // The boxes of meshes that change with every frame cost more than drawing them outside of the view.
+    this.#solid.frustumCulled = this.#wire.frustumCulled = false;
+    this.object.add(this.#solid, this.#wire);
+  }
+
+  /** The bounding box in the scene, metres, y up. */
+  get box(): THREE.Box3 {
+    return this.#box;
+  }
+
+  get triangles(): number {
+    return this.#faces.length / 3;
+  }
+
+  /** Shows a frame of the live stream; the arrays are copied into the buffers, so the message can be freed. */
+  update(person: LivePerson, faces: Indices): void {
+    const { vertices, colours, origin, scale } = person;
+    const length = vertices.length;
+    const newFaces = faces !== this.#faces;
+    const geometry = this.#solid.geometry;
+    const positions = this.#buffer("position", length, Uint16Array, false);
+    positions.set(vertices);
+    latticeNormals(vertices, faces, this.#buffer("normal", length, Float32Array, false));
+    if (colours) this.#buffer("color", length, Uint8Array, true).set(colours);
+    this.#hasColours = colours !== null || (this.#hasColours && geometry.getAttribute("color") !== undefined);
+    if (newFaces) this.#setFaces(faces);
+    this.#stored = false;
+    // Camera space has y down and z forward, the scene y up and z towards the viewer: a half turn about x.
+    this.object.position.set(origin[0], -origin[1], -origin[2]);
+    this.object.scale.set(scale[0], -scale[1], -scale[2]);
+    this.#measure(vertices);
+    this.#apply();
+  }
+
+  /** Shows a mesh from a file. */
+  show(stored: StoredGeometry): void {
+    const geometry = new THREE.BufferGeometry();
+    geometry.setAttribute("position", stored.positions);
+    geometry.setAttribute("normal", stored.normals);
+    if (stored.colours) geometry.setAttribute("color", stored.colours);
+    geometry.setIndex(new THREE.BufferAttribute(stored.indices, 1));
+    this.#solid.geometry.dispose();
+    this.#solid.geometry = geometry;
+    this.#hasColours = stored.colours !== null;
+    this.#stored = true;
+    this.#faces = stored.indices;
+    this.object.position.set(0, 0, 0);
+    this.object.scale.set(1, 1, 1);
+    this.#box.setFromBufferAttribute(stored.positions);
+    this.#apply();
+  }
+
+  set look(look: Look) {
+    this.#look = look;
+    this.#apply();
+  }
+
+  /** Moves the person, and its box, to the place of its session. */
+  moveBy(x: number): void {
+    this.object.position.x += x;
+    this.#box.min.x += x;
+    this.#box.max.x += x;
+  }
+
+  dispose(): void {
+    this.object.removeFromParent();
+    this.#solid.geometry.dispose();
+    this.#wire.geometry.dispose();
+  }
+
+  #apply(): void {
+    const wire = this.#look === "wireframe";
+    const coloured = this.#look === "colour" && this.#hasColours;
+    // Colours in files are linear, those of the stream are sRGB.
+    const painted = this.#stored ? this.#materials.linearColours : this.#materials.colours;
+    this.#solid.material = wire ? this.#materials.hidden : coloured ? painted : this.#materials.clay;
+    this.#wire.visible = wire;
+    if (wire) this.#updateEdges();
+  }
+
+  #updateEdges(): void {
+    const geometry = this.#wire.geometry;
+    geometry.setAttribute("position", this.#solid.geometry.getAttribute("position"));
+    if (this.#edgesAreOf === this.#faces) return;
+    this.#edgesAreOf = this.#faces;
+    if (this.#edges.length < this.#faces.length) {
+      this.#edges = new Uint32Array(Math.ceil(GROWTH * this.#faces.length));
+      geometry.setIndex(new THREE.BufferAttribute(this.#edges, 1));
+    }
+    const count = edgesOf(this.#faces, this.#edges);
+    touch(geometry.getIndex()!, count);
+    geometry.setDrawRange(0, count);
+  }
+
+  #setFaces(faces: Indices): void {
+    const geometry = this.#solid.geometry;
+    let index = geometry.getIndex();
+    if (!index || index.array.length < faces.length || index.array.BYTES_PER_ELEMENT < faces.BYTES_PER_ELEMENT) {
+      this.#replaceGeometry(index?.array.length ?? 0);
+      const capacity = Math.ceil(GROWTH * faces.length);
+      const array = faces instanceof Uint32Array ? new Uint32Array(capacity) : new Uint16Array(capacity);
+      index = new THREE.BufferAttribute(array, 1).setUsage(THREE.DynamicDrawUsage);
+      this.#solid.geometry.setIndex(index);
+    }
+    index.array.set(faces);
+    touch(index, faces.length);
+    this.#solid.geometry.setDrawRange(0, faces.length);
+    this.#faces = faces;
+    this.#edgesAreOf = null;
+  }
+
+  /** The array of an attribute with room for `length` numbers, marked for upload. */
+  #buffer<T extends Uint16Array | Float32Array | Uint8Array>(
+    name: string,
+    length: number,
+    Type: new (length: number) => T,
+    normalised: boolean,
+  ): T {
+    let attribute = this.#solid.geometry.getAttribute(name) as THREE.BufferAttribute | undefined;
+    if (!attribute || attribute.array.length < length || !(attribute.array instanceof Type)) {
+      if (attribute) this.#replaceGeometry(attribute.array.length);
+      const capacity = 3 * Math.ceil((GROWTH * length) / 3);
+      attribute = new THREE.BufferAttribute(new Type(capacity), 3, normalised).setUsage(THREE.DynamicDrawUsage);
+      this.#solid.geometry.setAttribute(name, attribute);
+    }
+    touch(attribute, length);
+    return attribute.array as T;
+  }
+
+  /** Frees the buffers on the graphics card: the renderer cannot grow one in place. */
+  #replaceGeometry(previousLength: number): void {
+    if (previousLength === 0) return;
+    const old = this.#solid.geometry;
+    const next = new THREE.BufferGeometry();
+    for (const [name, attribute] of Object.entries(old.attributes)) next.setAttribute(name, attribute);
+    next.setIndex(old.getIndex());
+    next.setDrawRange(0, old.drawRange.count);
+    old.dispose();
+    this.#solid.geometry = next;
+  }
+
+  #measure(vertices: Uint16Array): void {
+    let minX = QUANTISED_MAX, minY = QUANTISED_MAX, minZ = QUANTISED_MAX;
+    let maxX = 0, maxY = 0, maxZ = 0;
+    for (let k = 0; k < vertices.length; k += 3) {
+      const x = vertices[k]!, y = vertices[k + 1]!, z = vertices[k + 2]!;
+      if (x < minX) minX = x;
+      if (x > maxX) maxX = x;
+      if (y < minY) minY = y;
+      if (y > maxY) maxY = y;
+      if (z < minZ) minZ = z;
+      if (z > maxZ) maxZ = z;
+    }
+    const { position, scale } = this.object;
+    this.#box.min.set(position.x + scale.x * minX, position.y + scale.y * maxY, position.z + scale.z * maxZ);
+    this.#box.max.set(position.x + scale.x * maxX, position.y + scale.y * minY, position.z + scale.z * minZ);
+  }
+}
+
+function touch(attribute: THREE.BufferAttribute, length: number): void {
+  attribute.clearUpdateRanges();
+  attribute.addUpdateRange(0, length);
+  attribute.needsUpdate = true;
+}

@@ -1,0 +1,281 @@
+/** The scene that live people and models are shown in; it is drawn only when something in it has changed. */
+
+import * as THREE from "three";
+import { OrbitControls } from "three/addons/controls/OrbitControls.js";
+import { ContactShadow, CASTING_LAYER } from "./contact-shadow.ts";
+import { Floor } from "./floor.ts";
+import { FloorLevel } from "./floor-level.ts";
+import { Materials, type Look, type Palette } from "./materials.ts";
+import { PersonMesh } from "./person-mesh.ts";
+import { ResolutionControl, isSoftwareRenderer } from "./resolution.ts";
+
+const FIELD_OF_VIEW = 34;
+const FOLLOW_S = 0.35;
+const FLIGHT_S = 0.5;
+const MEASURE_EVERY = 20;
+const FRAMED_HEIGHT_M = 2.3;
+const START = new THREE.Vector3(0.55, 0.28, 1);
+
+export interface StageOptions {
+  canvas: HTMLCanvasElement;
+  /** Distances on the floor and the outline of the camera. */
+  measured: boolean;
+  reducedMotion: boolean;
+  /** Called after each picture that was drawn. */
+  drawn?: () => void;
+}
+
+export class Stage {
+  readonly floor = new FloorLevel();
+  readonly #options: StageOptions;
+  readonly #renderer: THREE.WebGLRenderer;
+  readonly #scene = new THREE.Scene();
+  readonly #camera = new THREE.PerspectiveCamera(FIELD_OF_VIEW, 1, 0.05, 80);
+  readonly #controls: OrbitControls;
+  readonly #materials = new Materials();
+  readonly #ground = new Floor();
+  readonly #shadow = new ContactShadow();
+  readonly #people = new Map<string, PersonMesh>();
+  readonly #resolution: ResolutionControl;
+  readonly #centre = new THREE.Vector3();
+  readonly #step = new THREE.Vector3();
+  #look: Look = "colour";
+  #follow = true;
+  #placed = false;
+  #flight = 0;
+  #requested = 0;
+  #lastDraw = 0;
+  #draws = 0;
+  readonly #observer = new ResizeObserver(() => this.#resize());
+  readonly #pixel = new Uint8Array(4);
+
+  /** @throws Error if the browser has no WebGL 2. */
+  constructor(options: StageOptions) {
+    this.#options = options;
+    const software = isSoftwareRenderer();
+    this.#renderer = new THREE.WebGLRenderer({ canvas: options.canvas, antialias: !software });
+    this.#resolution = new ResolutionControl(software ? 1 : Math.min(devicePixelRatio, 2));
+    this.#controls = new OrbitControls(this.#camera, options.canvas);
+    this.#controls.enableDamping = !options.reducedMotion;
+    this.#controls.minDistance = 0.4;
+    this.#controls.maxDistance = 25;
+    this.#controls.maxPolarAngle = 0.55 * Math.PI;
+    this.#controls.addEventListener("change", () => this.invalidate());
+    this.#controls.addEventListener("start", () => (this.#flight = 0));
+    this.#ground.measured = options.measured;
+    this.#scene.add(this.#ground.object, this.#ground.gizmo, this.#shadow.object, ...lights());
+    this.#observer.observe(options.canvas);
+    this.#resize();
+    this.resetView(false);
+  }
+
+  set palette(palette: Palette) {
+    this.#scene.background = new THREE.Color(palette.background);
+    this.#materials.palette = palette;
+    this.#ground.palette = palette;
+    this.#shadow.colour = palette.shadow;
+    this.invalidate();
+  }
+
+  get look(): Look {
+    return this.#look;
+  }
+
+  set look(look: Look) {
+    this.#look = look;
+    for (const person of this.#people.values()) person.look = look;
+    this.invalidate();
+  }
+
+  get follow(): boolean {
+    return this.#follow;
+  }
+
+  set follow(follow: boolean) {
+    this.#follow = follow;
+    this.invalidate();
+  }
+
+  /** Pixels drawn for each pixel of the page. */
+  get pixelRatio(): number {
+    return this.#resolution.ratio;
+  }
+
+  get size(): number {
+    return this.#people.size;
+  }
+
+  /** The mesh of a person, made on first use. */
+  person(key: string): PersonMesh {
+    let person = this.#people.get(key);
+    if (!person) {
+      person = new PersonMesh(this.#materials);
+      person.look = this.#look;
+      person.object.traverse((part) => part.layers.enable(CASTING_LAYER));
+      this.#people.set(key, person);
+      this.#scene.add(person.object);
+    }
+    return person;
+  }
+
+  /** Removes the people whose keys `keep` refuses. */
+  retain(keep: (key: string) => boolean): void {
+    for (const [key, person] of this.#people) {
+      if (keep(key)) continue;
+      person.dispose();
+      this.#people.delete(key);
+      this.invalidate();
+    }
+    if (this.#people.size === 0) this.#placed = false;
+  }
+
+  /** Tells the stage that people have moved. */
+  moved(): void {
+    this.#locate();
+    if (!this.#placed && this.#people.size > 0) {
+      this.#placed = true;
+      this.resetView(false);
+    }
+    this.invalidate();
+  }
+
+  /** Looks at the people from the front, a little from above and from the side. */
+  resetView(animate = true): void {
+    this.#locate();
+    this.#flight = animate && !this.#options.reducedMotion ? FLIGHT_S : 0;
+    if (this.#flight === 0) {
+      this.#controls.target.copy(this.#centre);
+      this.#camera.position.copy(this.#home());
+    }
+    this.invalidate();
+  }
+
+  /** Turns by angles, radians. */
+  orbit(azimuth: number, polar: number): void {
+    const offset = this.#step.subVectors(this.#camera.position, this.#controls.target);
+    const spherical = new THREE.Spherical().setFromVector3(offset);
+    spherical.theta += azimuth;
+    spherical.phi = THREE.MathUtils.clamp(spherical.phi + polar, 0.05, this.#controls.maxPolarAngle);
+    this.#camera.position.setFromSpherical(spherical).add(this.#controls.target);
+    this.invalidate();
+  }
+
+  pan(right: number, up: number): void {
+    const scale = 0.1 * this.#camera.position.distanceTo(this.#controls.target);
+    this.#step.setFromMatrixColumn(this.#camera.matrix, 0).multiplyScalar(right * scale);
+    this.#step.y += up * scale;
+    this.#camera.position.add(this.#step);
+    this.#controls.target.add(this.#step);
+    this.follow = false;
+  }
+
+  zoom(factor: number): void {
+    this.#step.subVectors(this.#camera.position, this.#controls.target).multiplyScalar(factor);
+    this.#camera.position.addVectors(this.#controls.target, this.#step);
+    this.invalidate();
+  }
+
+  /** Frees the graphics card; the stage cannot be used afterwards. */
+  dispose(): void {
+    cancelAnimationFrame(this.#requested);
+    this.#requested = -1;
+    this.#observer.disconnect();
+    this.#controls.dispose();
+    this.retain(() => false);
+    this.#renderer.dispose();
+    this.#renderer.forceContextLoss();
+  }
+
+  /** Draws with the next frame of the display. */
+  invalidate(): void {
+    if (this.#requested === 0) this.#requested = requestAnimationFrame((time) => this.#draw(time));
+  }
+
+  #draw(time: number): void {
+    this.#requested = 0;
+    const seconds = Math.min(0.1, Math.max(0, (time - this.#lastDraw) / 1e3));
+    this.#lastDraw = time;
+    const moving = [this.#advance(seconds), this.floor.settle(seconds), this.#controls.update()];
+    this.#ground.level = this.floor.level;
+    this.#ground.moveTo(this.#controls.target.x, this.#controls.target.z);
+    this.#draws += 1;
+    if (this.#draws % MEASURE_EVERY === 0) this.#measure();
+    else this.#render();
+    this.#options.drawn?.();
+    if (moving.includes(true)) this.invalidate();
+  }
+
+  #render(): void {
+    const { x, z } = this.#centre;
+    this.#shadow.object.visible = this.#people.size > 0;
+    if (this.#people.size > 0) this.#shadow.render(this.#renderer, this.#scene, x, this.floor.level, z);
+    this.#renderer.render(this.#scene, this.#camera);
+  }
+
+  /** Draws and waits for the result: only a read tells how long drawing takes. */
+  #measure(): void {
+    const context = this.#renderer.getContext();
+    context.readPixels(0, 0, 1, 1, context.RGBA, context.UNSIGNED_BYTE, this.#pixel);
+    const start = performance.now();
+    this.#render();
+    context.readPixels(0, 0, 1, 1, context.RGBA, context.UNSIGNED_BYTE, this.#pixel);
+    if (this.#resolution.measured(performance.now() - start)) this.#resize();
+  }
+
+  /** Flies home or follows; returns whether there is way left. */
+  #advance(seconds: number): boolean {
+    if (this.#flight > 0) {
+      const share = Math.min(1, (3 * seconds) / this.#flight);
+      this.#flight -= seconds;
+      this.#controls.target.lerp(this.#centre, share);
+      this.#camera.position.lerp(this.#home(), share);
+      return true;
+    }
+    if (!this.#follow || this.#people.size === 0) return false;
+    this.#step.subVectors(this.#centre, this.#controls.target);
+    if (this.#step.length() < 2e-3) return false;
+    this.#step.multiplyScalar(this.#options.reducedMotion ? 1 : 1 - Math.exp(-seconds / FOLLOW_S));
+    this.#controls.target.add(this.#step);
+    this.#camera.position.add(this.#step);
+    return true;
+  }
+
+  #locate(): void {
+    if (this.#people.size === 0) {
+      this.#centre.set(0, this.floor.known ? this.floor.level + 0.9 : 0, -3);
+      return;
+    }
+    const around = new THREE.Box3();
+    for (const person of this.#people.values()) around.union(person.box);
+    around.getCenter(this.#centre);
+  }
+
+  #home(): THREE.Vector3 {
+    const around = new THREE.Box3();
+    for (const person of this.#people.values()) around.union(person.box);
+    const size = around.isEmpty() ? new THREE.Vector3(1, 1.8, 1) : around.getSize(new THREE.Vector3());
+    const half = Math.tan(THREE.MathUtils.degToRad(FIELD_OF_VIEW / 2));
+    const height = Math.max(FRAMED_HEIGHT_M, 1.35 * size.y, (1.5 * size.x) / this.#camera.aspect);
+    return START.clone().setLength(height / 2 / half).add(this.#centre);
+  }
+
+  #resize(): void {
+    const { clientWidth: width, clientHeight: height } = this.#options.canvas;
+    if (width === 0 || height === 0) return;
+    this.#renderer.setPixelRatio(this.#resolution.ratio);
+    this.#renderer.setSize(width, height, false);
+    this.#camera.aspect = width / height;
+    this.#camera.updateProjectionMatrix();
+    this.invalidate();
+  }
+}
+
+/** Soft light from above, a key light from the front left, a rim from behind. */
+function lights(): THREE.Object3D[] {
+  const sky = new THREE.HemisphereLight(0xf4f7ff, 0xb7aea2, 1.7);
+  const key = new THREE.DirectionalLight(0xfff4e6, 2.1);
+  key.position.set(-1.6, 2.4, 2.2);
+  const rim = new THREE.DirectionalLight(0xdfe9ff, 1.1);
+  rim.position.set(1.8, 1.6, -2.5);
+  return [sky, key, rim];
+}

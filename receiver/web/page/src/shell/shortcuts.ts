@@ -1,0 +1,65 @@
+/** The keyboard shortcuts, and the dialog that lists them. */
+
+import { fill, h } from "./dom.ts";
+
+const SHORTCUTS: readonly [keys: readonly string[], meaning: string][] = [
+  [["1", "2", "3"], "Live, Models, Account"],
+  [["M"], "Surface or body"],
+  [["S"], "Solid"],
+  [["W"], "Wireframe"],
+  [["C"], "Colour"],
+  [["F"], "Follow the person"],
+  [["R"], "Reset the view"],
+  [["P"], "Show or hide the figures"],
+  [["L"], "Back to live"],
+  [["Space"], "Play or pause the recording"],
+  [["←", "→", "↑", "↓"], "Turn, while the scene has the focus; with Shift: pan"],
+  [["+", "−"], "Zoom, while the scene has the focus"],
+  [["T"], "Dark or light"],
+  [["?"], "This list"],
+];
+
+export function showShortcuts(): void {
+  const close = h("button", { type: "button", class: "button", onclick: () => dialog.close() }, "Close");
+  const list = h("dl", { class: "shortcuts" });
+  for (const [keys, meaning] of SHORTCUTS) {
+    list.append(h("dt", {}, ...keys.map((key) => h("kbd", {}, key))), h("dd", {}, meaning));
+  }
+  const dialog = openDialog("Keyboard shortcuts", list, h("div", { class: "actions" }, close));
+}
+
+/** Asks before something cannot be undone. */
+export function confirmDialog(title: string, text: string, action: string): Promise<boolean> {
+  return new Promise((resolve) => {
+    const answer = (value: string) => () => dialog.close(value);
+    const dialog = openDialog(
+      title,
+      h("p", {}, text),
+      h(
+        "div",
+        { class: "actions" },
+        h("button", { type: "button", class: "button", onclick: answer(""), autofocus: true }, "Cancel"),
+        h("button", { type: "button", class: "button danger", onclick: answer("yes") }, action),
+      ),
+    );
+    dialog.addEventListener("close", () => resolve(dialog.returnValue === "yes"));
+  });
+}
+
+function openDialog(title: string, ...content: Node[]): HTMLDialogElement {
+  const dialog = h("dialog", { "aria-labelledby": "dialog-title" });
+  fill(dialog, h("h2", { id: "dialog-title" }, title), ...content);
+  dialog.addEventListener("close", () => dialog.remove());
+  document.body.append(dialog);
+  dialog.showModal();
+  return dialog;
+}
+
+/** Whether a key belongs to a control that has the focus rather than to the page. */
+export function belongsToControl(event: KeyboardEvent): boolean {
+  if (event.ctrlKey || event.metaKey || event.altKey) return true;
+  if (document.querySelector("dialog[open]")) return true;
+  const target = event.target as Element;
+  if (target instanceof HTMLInputElement || target instanceof HTMLSelectElement) return true;
+  return event.key === " " && target instanceof HTMLElement && target.matches("button, a, summary");
+}
