@@ -1,15 +1,14 @@
-/** The last minute of a session in seconds: mean bytes a frame by label, and rates. */
+/** The last minute of a session in seconds: mean bytes a frame by label. */
 
 export const HISTORY_S = 60;
-const RATE_WINDOW_S = 3;
+const RECENT_S = 3;
 
 /** Bins of one second in a ring that is filled without allocation. */
 export class ByteHistory {
   readonly labels: readonly string[];
   readonly #bytes: Float64Array;
   readonly #frames = new Uint32Array(HISTORY_S);
-  readonly #seconds = new Float64Array(HISTORY_S).fill(-1);
-  #first = -1;
+  readonly #seconds = new Float64Array(HISTORY_S).fill(NaN);
 
   /** @param labels the rows, from the bottom of the stack to its top; bytes of other labels are not counted. */
   constructor(labels: readonly string[]) {
@@ -22,7 +21,6 @@ export class ByteHistory {
     const second = Math.floor(time);
     const bin = second % HISTORY_S;
     const row = bin * this.labels.length;
-    if (this.#first < 0) this.#first = second;
     if (this.#seconds[bin] !== second) {
       this.#seconds[bin] = second;
       this.#frames[bin] = 0;
@@ -39,17 +37,21 @@ export class ByteHistory {
     return this.#bytes[bin * this.labels.length + label]! / this.#frames[bin]!;
   }
 
-  /** Bits a second over the last full seconds before `time`. */
-  bitrate(time: number): number {
-    const seconds = Math.min(RATE_WINDOW_S, Math.floor(time) - this.#first);
-    if (this.#first < 0 || seconds <= 0) return 0;
+  /**
+   * Mean bytes of a frame, all labels together, over the last full seconds before `time`; 0 without frames.
+   *
+   * Times the frames that the receiver publishes a second this is what the sender sends, however few of them reach us.
+   */
+  recent(time: number): number {
     let bytes = 0;
-    for (let age = 1; age <= seconds; age++) {
+    let frames = 0;
+    for (let age = 1; age <= RECENT_S; age++) {
       const bin = this.#bin(time, age);
       if (bin < 0) continue;
+      frames += this.#frames[bin]!;
       for (let k = 0; k < this.labels.length; k++) bytes += this.#bytes[bin * this.labels.length + k]!;
     }
-    return (8 * bytes) / seconds;
+    return frames === 0 ? 0 : bytes / frames;
   }
 
   #bin(time: number, age: number): number {

@@ -89,8 +89,8 @@ export class Panel {
     this.#chart.draw(this.#history, time);
     const figures = this.#latest;
     const { record, link, fps } = figures ?? { record: null, link: {} as LinkReport, fps: null };
-    const bitsPerSecond = this.#history.bitrate(time);
-    setText(this.#rate, fps === null || bitsPerSecond === 0 ? "–" : bitrate(bitsPerSecond));
+    const bitsPerSecond = 8 * this.#history.recent(time) * (fps ?? 0);
+    setText(this.#rate, bitsPerSecond === 0 ? "–" : bitrate(bitsPerSecond));
     setText(this.#video, comparison(bitsPerSecond, figures?.h264Kbps ?? null));
     setText(this.#fps, fps === null ? "–" : digits(fps));
     setText(this.#age, age(record));

@@ -2,9 +2,10 @@
 
 import * as THREE from "three";
 
-const SIZE_M = 5;
-const PIXELS = 256;
-const REACH_M = 0.9;
+const SIZE_M = 4;
+// Five centimetres a pixel are finer than the blur.
+const PIXELS = 96;
+const REACH_M = 0.6;
 /** Objects on this layer cast the shadow. */
 export const CASTING_LAYER = 1;
 
@@ -18,8 +19,8 @@ const BLUR_FRAGMENT = /* glsl */ `
   varying vec2 at;
   void main() {
     float sum = 0.0;
-    for (int k = -6; k <= 6; k++) sum += exp(-0.07 * float(k * k)) * texture2D(image, at + float(k) * stride).r;
-    gl_FragColor = vec4(sum / 6.62);
+    for (int k = -3; k <= 3; k++) sum += exp(-0.16 * float(k * k)) * texture2D(image, at + float(k) * stride).r;
+    gl_FragColor = vec4(sum / 4.24);
   }`;
 
 // Darker the closer the body is to the floor.
@@ -49,7 +50,7 @@ export class ContactShadow {
   readonly #outline = new THREE.WebGLRenderTarget(PIXELS, PIXELS, { depthBuffer: true });
   readonly #blurred = new THREE.WebGLRenderTarget(PIXELS, PIXELS, { depthBuffer: false });
   readonly #depth = new THREE.ShaderMaterial({
-    vertexShader: DEPTH_VERTEX, fragmentShader: DEPTH_FRAGMENT, side: THREE.DoubleSide,
+    vertexShader: DEPTH_VERTEX, fragmentShader: DEPTH_FRAGMENT, side: THREE.DoubleSide, blending: THREE.NoBlending,
   });
   readonly #blur = new THREE.ShaderMaterial({
     vertexShader: QUAD_VERTEX,
@@ -57,6 +58,7 @@ export class ContactShadow {
     uniforms: { image: { value: null }, stride: { value: new THREE.Vector2() } },
     depthTest: false,
     depthWrite: false,
+    blending: THREE.NoBlending,
   });
   readonly #quad = new THREE.Mesh(new THREE.PlaneGeometry(2, 2), this.#blur);
   readonly #quadScene = new THREE.Scene().add(this.#quad);
@@ -65,6 +67,7 @@ export class ContactShadow {
     this.#camera.rotation.x = Math.PI / 2;
     this.#camera.layers.set(CASTING_LAYER);
     this.#quad.frustumCulled = false;
+    this.#quad.layers.set(CASTING_LAYER);
     this.object = new THREE.Mesh(
       new THREE.PlaneGeometry(SIZE_M, SIZE_M).rotateX(-Math.PI / 2),
       new THREE.ShaderMaterial({
@@ -109,7 +112,7 @@ export class ContactShadow {
     renderer: THREE.WebGLRenderer, from: THREE.WebGLRenderTarget, to: THREE.WebGLRenderTarget, x: number, y: number,
   ): void {
     this.#blur.uniforms["image"]!.value = from.texture;
-    (this.#blur.uniforms["stride"]!.value as THREE.Vector2).set((1.6 * x) / PIXELS, (1.6 * y) / PIXELS);
+    (this.#blur.uniforms["stride"]!.value as THREE.Vector2).set(x / PIXELS, y / PIXELS);
     renderer.setRenderTarget(to);
     renderer.render(this.#quadScene, this.#camera);
   }

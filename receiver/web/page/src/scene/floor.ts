@@ -3,7 +3,7 @@
 import * as THREE from "three";
 import type { Palette } from "./materials.ts";
 
-const EXTENT_M = 40;
+const VISIBLE_M = 8;
 const LABELLED_M = [1, 2, 3, 4, 5, 6, 8, 10];
 
 const VERTEX = /* glsl */ `
@@ -19,17 +19,16 @@ const FRAGMENT = /* glsl */ `
   uniform vec3 line;
   uniform vec2 centre;
   varying vec2 metres;
-  float grid(vec2 at, float pixels) {
-    vec2 width = fwidth(at);
+  float grid(vec2 at, vec2 width, float pixels) {
     vec2 distance = abs(fract(at - 0.5) - 0.5);
     vec2 covered = 1.0 - smoothstep(vec2(0.0), width * pixels, distance);
     covered *= 1.0 - smoothstep(0.15, 0.6, width);
     return max(covered.x, covered.y);
   }
   void main() {
-    float fade = 1.0 - smoothstep(3.0, 11.0, length(metres - centre));
-    if (fade <= 0.0) discard;
-    float alpha = max(0.55 * grid(metres, 1.4), 0.16 * grid(metres * 5.0, 1.2));
+    float fade = 1.0 - smoothstep(2.0, ${VISIBLE_M.toFixed(1)}, length(metres - centre));
+    vec2 width = fwidth(metres);
+    float alpha = max(0.55 * grid(metres, width, 1.4), 0.16 * grid(metres * 5.0, width * 5.0, 1.2));
     gl_FragColor = vec4(line, alpha * fade);
     #include <colorspace_fragment>
   }`;
@@ -37,6 +36,7 @@ const FRAGMENT = /* glsl */ `
 export class Floor {
   readonly object = new THREE.Group();
   readonly #grid: THREE.ShaderMaterial;
+  readonly #plane: THREE.Mesh;
   readonly #labels = new THREE.Group();
   readonly #gizmo: THREE.LineSegments<THREE.BufferGeometry, THREE.LineBasicMaterial>;
 
@@ -49,11 +49,10 @@ export class Floor {
       depthWrite: false,
       side: THREE.DoubleSide,
     });
-    const plane = new THREE.Mesh(new THREE.PlaneGeometry(EXTENT_M, EXTENT_M).rotateX(-Math.PI / 2), this.#grid);
-    plane.renderOrder = -2;
-    plane.frustumCulled = false;
+    this.#plane = new THREE.Mesh(new THREE.CircleGeometry(VISIBLE_M, 48).rotateX(-Math.PI / 2), this.#grid);
+    this.#plane.renderOrder = -2;
     this.#gizmo = cameraGizmo();
-    this.object.add(plane, this.#labels);
+    this.object.add(this.#plane, this.#labels);
   }
 
   /** The camera's outline at the origin of camera space; it does not move with the floor. */
@@ -73,6 +72,7 @@ export class Floor {
   /** The point around which the grid is visible. */
   moveTo(x: number, z: number): void {
     (this.#grid.uniforms["centre"]!.value as THREE.Vector2).set(x, z);
+    this.#plane.position.set(x, 0, z);
   }
 
   set palette(palette: Palette) {

@@ -14,11 +14,11 @@ export interface Palette {
 }
 
 export class Materials {
-  readonly clay = new THREE.MeshStandardMaterial({ roughness: 0.78, metalness: 0 });
+  readonly clay = new THREE.MeshLambertMaterial();
   /** Vertex colours in sRGB, as the stream sends them. */
-  readonly colours = new THREE.MeshStandardMaterial({ roughness: 0.85, metalness: 0, vertexColors: true });
+  readonly colours = new THREE.MeshLambertMaterial({ vertexColors: true });
   /** Vertex colours in linear light, as glTF stores them. */
-  readonly linearColours = new THREE.MeshStandardMaterial({ roughness: 0.85, metalness: 0, vertexColors: true });
+  readonly linearColours = new THREE.MeshLambertMaterial({ vertexColors: true });
   /** Writes depth behind the wireframe in the colour of the background, so that hidden lines are hidden. */
   readonly hidden = new THREE.MeshBasicMaterial({ polygonOffset: true, polygonOffsetFactor: 1, polygonOffsetUnits: 1 });
   readonly lines = new THREE.LineBasicMaterial();

@@ -1,0 +1,60 @@
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { FloorLevel } from "../src/scene/floor-level.ts";
+import { edgesOf, latticeNormals } from "../src/scene/normals.ts";
+
+/** A tetrahedron, wound counter-clockwise from outside. */
+const FACES = new Uint16Array([0, 2, 1, 0, 1, 3, 0, 3, 2, 1, 2, 3]);
+const CORNERS = [[0, 0, 0], [1, 0, 0], [0, 1, 0], [0, 0, 1]];
+
+test("lattice normals become those of the scaled mesh by the inverse transpose of the scale", () => {
+  const scale = [0.002, 0.0005, 0.001];
+  const lattice = new Uint16Array(CORNERS.flatMap((corner) => corner.map((value) => 1000 * value)));
+  const normals = new Float32Array(12).fill(99);
+  latticeNormals(lattice, FACES, normals);
+  const expected = referenceNormals(CORNERS.map((corner) => corner.map((value, axis) => 1000 * value * scale[axis]!)));
+  for (let vertex = 0; vertex < 4; vertex++) {
+    const transformed = unit([0, 1, 2].map((axis) => normals[3 * vertex + axis]! / scale[axis]!));
+    transformed.forEach((value, axis) => assert.ok(Math.abs(value - expected[vertex]![axis]!) < 1e-6));
+  }
+});
+
+test("each edge of a closed mesh is written once", () => {
+  const edges = new Uint32Array(FACES.length);
+  const count = edgesOf(FACES, edges);
+  const pairs = [];
+  for (let k = 0; k < count; k += 2) pairs.push(`${edges[k]}-${edges[k + 1]}`);
+  assert.deepEqual(pairs.sort(), ["0-1", "0-2", "0-3", "1-2", "1-3", "2-3"]);
+});
+
+test("the floor does not follow a jump or a deep outlier", () => {
+  const floor = new FloorLevel();
+  assert.equal(floor.known, false);
+  for (let k = 0; k < 100; k++) floor.add(k % 10 === 0 ? -0.2 : k % 3 === 0 ? -1.3 : -1.4);
+  floor.add(-3);
+  while (floor.settle(0.1));
+  assert.ok(Math.abs(floor.level + 1.4) < 0.01, String(floor.level));
+});
+
+test("the floor is under the feet from the first frame on", () => {
+  const floor = new FloorLevel();
+  floor.add(-1.25);
+  assert.equal(floor.level, -1.25);
+});
+
+function referenceNormals(corners: number[][]): number[][] {
+  const sums = corners.map(() => [0, 0, 0]);
+  for (let k = 0; k < FACES.length; k += 3) {
+    const [a, b, c] = [FACES[k]!, FACES[k + 1]!, FACES[k + 2]!];
+    const u = corners[b]!.map((value, axis) => value - corners[a]![axis]!);
+    const v = corners[c]!.map((value, axis) => value - corners[a]![axis]!);
+    const cross = [u[1]! * v[2]! - u[2]! * v[1]!, u[2]! * v[0]! - u[0]! * v[2]!, u[0]! * v[1]! - u[1]! * v[0]!];
+    for (const vertex of [a, b, c]) cross.forEach((value, axis) => (sums[vertex]![axis]! += value));
+  }
+  return sums.map(unit);
+}
+
+function unit(vector: number[]): number[] {
+  const length = Math.hypot(...vector);
+  return vector.map((value) => value / length);
+}
