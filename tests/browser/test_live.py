@@ -1,0 +1,151 @@
+"""The live view: people are drawn and move, modes, recording, reconnection, sessions, acknowledgements."""
+
+from typing import Any
+
+import pytest
+from playwright.sync_api import Page, expect
+
+from tests.browser.conftest import Complaints
+from tests.browser.pictures import differing_share, distinct_colours, scene
+from tests.support.page_server import PageServer
+
+MOVED = "seen => document.querySelector('.viewport').dataset.frame !== seen"
+
+
+def shown_frame(page: Page) -> str:
+    return page.locator(".viewport").first.get_attribute("data-frame") or ""
+
+
+def wait_for_change(page: Page) -> str:
+    """Waits for another frame; returns its number."""
+    page.wait_for_function(MOVED, arg=shown_frame(page))
+    return shown_frame(page)
+
+
+def test_at_least_five_different_meshes_are_drawn_and_acknowledged(live: Page, server: PageServer) -> None:
+    frames = {wait_for_change(live) for _ in range(8)}
+    assert len(frames) >= 5
+    assert len(server.acknowledged) >= 5
+    assert server.acknowledged == sorted(server.acknowledged)
+
+
+def test_canvas_shows_a_person_who_moves(live: Page) -> None:
+    first = scene(live)
+    assert distinct_colours(first) > 200
+    for _ in range(6):
+        wait_for_change(live)
+    assert differing_share(first, scene(live)) > 0.002
+
+
+def test_panel_has_figures_that_move(live: Page) -> None:
+    panel = live.locator(".panel")
+    expect(panel.locator(".headline")).to_contain_text("kbit/s")
+    expect(panel).to_contain_text("H.264 of equal sharpness: 1.24 Mbit/s")
+    expect(panel).to_contain_text("51 bytes")
+    expect(panel).to_contain_text("132 ms ± 0.60")
+    expect(panel).to_contain_text("1.85 Mbit/s")
+    expect(panel).to_contain_text("Link and waiting")
+    expect(panel.locator("tr", has_text="Left arm")).to_contain_text("0.35")
+    chart = "document.querySelector('.chart').toDataURL()"
+    before = live.evaluate(chart)
+    live.wait_for_function(f"before => {chart} !== before", arg=before)
+
+
+@pytest.mark.parametrize(("key", "name"), [("s", "Solid (S)"), ("w", "Wireframe (W)")])
+def test_look_changes_the_picture(live: Page, key: str, name: str) -> None:
+    live.get_by_role("slider", name="Frame").fill("3")
+    live.wait_for_selector(".viewport[data-frame='3']")
+    before = scene(live)
+    live.locator("canvas").first.focus()
+    live.keyboard.press(key)
+    expect(live.get_by_role("button", name=name)).to_have_attribute("aria-pressed", "true")
+    assert differing_share(before, scene(live)) > 0.005
+
+
+def test_body_is_drawn_with_the_topology_that_was_sent_once(live: Page) -> None:
+    live.get_by_role("button", name="Body", exact=True).click()
+    for _ in range(3):
+        wait_for_change(live)
+    assert distinct_colours(scene(live)) > 200
+
+
+def test_keys_turn_the_scene_and_reset_it(live: Page) -> None:
+    live.get_by_role("slider", name="Frame").fill("3")
+    live.wait_for_selector(".viewport[data-frame='3']")
+    live.get_by_role("button", name="Follow").click()
+    before = scene(live)
+    live.locator("canvas").first.focus()
+    for _ in range(6):
+        live.keyboard.press("ArrowLeft")
+    assert differing_share(before, scene(live)) > 0.02
+    live.keyboard.press("Shift+ArrowUp")
+    live.keyboard.press("-")
+
+
+def test_recording_is_scrubbed_and_left(live: Page) -> None:
+    live.get_by_role("slider", name="Frame").fill("5")
+    live.wait_for_selector(".viewport[data-frame='5']")
+    expect(live.locator(".timeline output")).to_contain_text("Frame 5 of 11")
+    expect(live.get_by_role("status").first).to_have_text("Recording")
+    assert distinct_colours(scene(live)) > 200
+    live.keyboard.press("l")
+    expect(live.get_by_role("status").first).to_have_text("Live")
+    wait_for_change(live)
+
+
+def test_recording_is_played(live: Page) -> None:
+    live.locator("canvas").first.focus()
+    live.keyboard.press("Space")
+    live.wait_for_selector(".viewport[data-frame='11']")
+    expect(live.get_by_role("button", name="Play", exact=True)).to_be_visible()
+
+
+def test_page_reconnects_when_the_receiver_is_back(
+    live: Page, server: PageServer, complaints: Complaints
+) -> None:
+    complaints.ignored += ["ERR_CONNECTION_REFUSED", "WebSocket connection to", "ERR_CONNECTION_RESET", "ERR_EMPTY"]
+    server.stop()
+    expect(live.locator("#state")).not_to_have_attribute("data-state", "live")
+    server.start()
+    expect(live.get_by_role("status").first).to_have_text("Live")
+    wait_for_change(live)
+
+
+def test_sessions_are_picked_and_shown_together(page: Page, server: PageServer) -> None:
+    server.sessions = 2
+    page.goto(server.address)
+    page.wait_for_selector(".viewport[data-frame]")
+    picker = page.get_by_role("combobox", name="Session")
+    expect(picker.locator("option")).to_have_text(["All sessions", "demo.mp4 · hall", "demo.mp4 · studio"])
+    expect(picker).to_have_value("2")
+    picker.select_option("All sessions")
+    for _ in range(4):
+        wait_for_change(page)
+    assert distinct_colours(scene(page)) > 200
+
+
+def test_preview_of_the_sender_is_shown(live: Page) -> None:
+    preview = live.locator(".preview img")
+    expect(preview).to_be_visible()
+    size: dict[str, Any] = preview.evaluate("picture => ({width: picture.naturalWidth, height: picture.naturalHeight})")
+    assert size == {"width": 640, "height": 480}
+
+
+def test_visitor_without_rights_is_sent_to_sign_in(page: Page, server: PageServer, complaints: Complaints) -> None:
+    complaints.ignored += ["WebSocket connection to", "403"]
+    server.live = False
+    page.goto(server.address)
+    expect(page.get_by_role("heading", name="Sign in to watch")).to_be_visible()
+    page.get_by_role("link", name="Sign in").click()
+    expect(page.get_by_role("heading", name="Account")).to_be_visible()
+
+
+def test_camera_of_the_browser_sends_pictures_until_it_is_stopped(live: Page, server: PageServer) -> None:
+    live.get_by_role("button", name="Use this camera").click()
+    expect(live.get_by_text("Camera on")).to_be_visible()
+    live.wait_for_function("() => document.querySelector('.camera video').videoWidth > 0")
+    while len(server.camera_pictures) < 3:
+        live.wait_for_timeout(50)
+    assert all(picture[:3] == b"\xff\xd8\xff" for picture in server.camera_pictures)
+    live.get_by_role("button", name="Stop").click()
+    expect(live.get_by_role("button", name="Use this camera")).to_be_visible()

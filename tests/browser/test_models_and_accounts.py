@@ -1,0 +1,137 @@
+"""Signing up, uploading, turning and deleting models, tokens."""
+
+import io
+from pathlib import Path
+
+import pytest
+import trimesh
+from playwright.sync_api import Page, expect
+
+from tests.browser.conftest import Complaints
+from tests.browser.pictures import distinct_colours, scene
+from tests.support.page_server import PageServer
+
+PASSWORD = "correct horse battery"
+
+
+@pytest.fixture
+def signed_in(page: Page, server: PageServer) -> Page:
+    page.goto(f"{server.address}/#account")
+    page.get_by_label("Name").fill("ada")
+    page.get_by_label("Password").fill(PASSWORD)
+    page.get_by_role("button", name="Sign up").click()
+    expect(page.get_by_role("heading", name="ada")).to_be_visible()
+    return page
+
+
+@pytest.fixture
+def models(signed_in: Page) -> Page:
+    signed_in.get_by_role("link", name="Models").click()
+    expect(signed_in.get_by_text("Drop a photograph of people here")).to_be_visible()
+    return signed_in
+
+
+def choose(page: Page, picture: bytes, name: str = "dancer.jpg", kind: str = "image/jpeg") -> None:
+    page.set_input_files("#picture", {"name": name, "mimeType": kind, "buffer": picture})
+
+
+def test_picture_becomes_a_model_that_is_turned_and_downloaded(models: Page, picture: bytes, tmp_path: Path) -> None:
+    choose(models, picture)
+    expect(models.get_by_role("heading", name="dancer.jpg")).to_be_visible()
+    models.wait_for_selector(".model[data-people='1']")
+    assert distinct_colours(scene(models)) > 200
+    assert models.locator(".keypoints circle").count() > 10
+    models.locator(".model canvas").focus()
+    models.keyboard.press("ArrowRight")
+    for ending in ("obj", "glb", "ply"):
+        with models.expect_download() as download:
+            models.get_by_role("link", name=f"{ending.upper()} of person 1").click()
+        path = tmp_path / f"person.{ending}"
+        download.value.save_as(path)
+        mesh = trimesh.load_mesh(io.BytesIO(path.read_bytes()), file_type=ending)
+        assert len(mesh.faces) > 1000
+
+
+def test_model_is_listed_and_deleted_after_confirmation(models: Page, server: PageServer, picture: bytes) -> None:
+    choose(models, picture)
+    models.get_by_role("button", name="Back to all models").click()
+    card = models.locator(".gallery a")
+    expect(card).to_have_count(1)
+    card.click()
+    models.get_by_role("button", name="Delete").click()
+    models.get_by_role("button", name="Cancel").click()
+    assert len(server.accounts.models) == 1
+    models.get_by_role("button", name="Delete").click()
+    models.get_by_role("dialog").get_by_role("button", name="Delete").click()
+    expect(card).to_have_count(0)
+    assert server.accounts.models == {}
+
+
+def test_picture_is_dropped(models: Page, picture: bytes) -> None:
+    transfer = models.evaluate_handle(
+        """bytes => {
+            const transfer = new DataTransfer();
+            transfer.items.add(new File([new Uint8Array(bytes)], "dropped.jpg", { type: "image/jpeg" }));
+            return transfer;
+        }""",
+        list(picture),
+    )
+    models.dispatch_event(".drop", "drop", {"dataTransfer": transfer})
+    expect(models.get_by_role("heading", name="dropped.jpg")).to_be_visible()
+
+
+@pytest.mark.parametrize(
+    ("status", "detail"),
+    [
+        (413, "The picture has more than 20 MB. Choose a smaller one."),
+        (415, "This is no picture that can be read. Choose a JPEG, PNG or WebP file."),
+        (422, "Nobody was found in the picture. Choose one that shows a person from head to foot."),
+        (429, "Too many pictures at once. Try again in 30 seconds."),
+        (503, "All workers are busy. Try again in a minute."),
+    ],
+)
+def test_refusal_is_shown(
+    models: Page, server: PageServer, picture: bytes, complaints: Complaints, status: int, detail: str
+) -> None:
+    complaints.ignored += ["Failed to load resource"]
+    server.accounts.refusal = (status, detail)
+    choose(models, picture)
+    expect(models.get_by_role("alert")).to_have_text(detail)
+    expect(models.get_by_role("button", name="Choose a picture")).to_be_enabled()
+
+
+def test_file_that_is_no_picture_is_not_sent(models: Page, server: PageServer) -> None:
+    choose(models, b"hello", "notes.txt", "text/plain")
+    expect(models.get_by_role("alert")).to_contain_text("This is not a picture.")
+    assert server.accounts.models == {}
+
+
+def test_wrong_password_is_refused_and_the_right_one_accepted(signed_in: Page, complaints: Complaints) -> None:
+    complaints.ignored += ["401"]
+    signed_in.get_by_role("button", name="Sign out").click()
+    signed_in.get_by_label("Name").fill("ada")
+    signed_in.get_by_label("Password").fill("wrong")
+    signed_in.get_by_role("button", name="Sign in", exact=True).click()
+    expect(signed_in.get_by_role("alert")).to_have_text("Name or password is wrong. Check both and try again.")
+    signed_in.get_by_label("Password").fill(PASSWORD)
+    signed_in.get_by_role("button", name="Sign in", exact=True).click()
+    expect(signed_in.get_by_role("heading", name="ada")).to_be_visible()
+
+
+def test_token_is_shown_once_and_revoked(signed_in: Page) -> None:
+    signed_in.get_by_label("Name of the new token").fill("laptop")
+    signed_in.get_by_role("button", name="Make a token").click()
+    token = signed_in.locator(".token")
+    expect(token).to_contain_text("bw_")
+    signed_in.get_by_role("link", name="Live").click()
+    signed_in.get_by_role("link", name="Account").click()
+    expect(token).to_have_count(0)
+    signed_in.get_by_role("button", name="Revoke laptop").click()
+    signed_in.get_by_role("dialog").get_by_role("button", name="Revoke").click()
+    expect(signed_in.locator(".tokens li")).to_have_count(0)
+
+
+def test_visitor_is_asked_to_sign_in(page: Page, server: PageServer) -> None:
+    page.goto(f"{server.address}/#models")
+    page.get_by_role("link", name="Sign in or sign up").click()
+    expect(page.get_by_role("heading", name="Account")).to_be_visible()

@@ -1,0 +1,132 @@
+"""What holds for all of the page: accessibility, sizes, themes, keyboard, weight, security policy."""
+
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+from playwright.sync_api import Browser, Page, Response, expect
+
+from tests.browser.conftest import PATIENCE_MS, Complaints
+from tests.support.page_server import PageServer
+
+PAGE_LIMIT_BYTES = 1_000_000
+PHONE = {"width": 375, "height": 700}
+VIEWS = ("live", "models", "account")
+
+
+def serious_faults(page: Page) -> list[str]:
+    found = Axe().run(page).response["violations"]
+    return [
+        f"{fault['id']}: {node['html']}"
+        for fault in found
+        if fault["impact"] in ("serious", "critical")
+        for node in fault["nodes"]
+    ]
+
+
+def open_view(page: Page, server: PageServer, view: str) -> None:
+    page.goto(f"{server.address}/#{view}")
+    page.wait_for_selector(".viewport[data-frame]" if view == "live" else f"#{view} h1")
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("view", VIEWS)
+def test_axe_finds_no_serious_fault(
+    browser: Browser, server: PageServer, complaints: Complaints, view: str, scheme: str
+) -> None:
+    # Axe is a script that does not come from the receiver.
+    context = browser.new_context(color_scheme=scheme, bypass_csp=True)  # type: ignore[arg-type]
+    context.set_default_timeout(PATIENCE_MS)
+    page = context.new_page()
+    complaints.watch(page)
+    open_view(page, server, view)
+    assert serious_faults(page) == []
+    if view == "live":
+        page.keyboard.press("?")
+        page.wait_for_selector("dialog[open]")
+        assert serious_faults(page) == []
+    context.close()
+
+
+@pytest.mark.parametrize("view", VIEWS)
+def test_phone_shows_every_view_without_scrolling_sideways(
+    browser: Browser, server: PageServer, complaints: Complaints, view: str
+) -> None:
+    context = browser.new_context(viewport=PHONE, has_touch=True, is_mobile=True)  # type: ignore[arg-type]
+    context.set_default_timeout(PATIENCE_MS)
+    page = context.new_page()
+    complaints.watch(page)
+    open_view(page, server, view)
+    assert page.evaluate("document.documentElement.scrollWidth") <= PHONE["width"]
+    if view == "live":
+        sheet = page.locator(".panel")
+        expect(sheet).to_be_hidden()
+        page.get_by_role("button", name="Figures (P)").click()
+        expect(sheet).to_be_visible()
+        assert page.evaluate("document.documentElement.scrollWidth") <= PHONE["width"]
+        page.get_by_role("button", name="Close the figures").click()
+        expect(sheet).to_be_hidden()
+    context.close()
+
+
+def test_everything_until_the_first_person_weighs_less_than_the_limit(page: Page, server: PageServer) -> None:
+    answers: list[Response] = []
+    page.on("response", answers.append)
+    open_view(page, server, "live")
+    bodies = {answer.url: len(answer.body()) for answer in answers if "/static/" in answer.url}
+    assert sum(bodies.values()) < PAGE_LIMIT_BYTES, bodies
+    assert all(url.startswith(server.address) for url in bodies)
+
+
+def test_shortcuts_reach_every_view_and_are_listed(live: Page) -> None:
+    live.keyboard.press("?")
+    expect(live.get_by_role("dialog")).to_contain_text("Keyboard shortcuts")
+    live.keyboard.press("2")
+    expect(live.locator("#live")).to_be_visible()
+    live.keyboard.press("Escape")
+    for key, view in (("2", "models"), ("3", "account"), ("1", "live")):
+        live.keyboard.press(key)
+        expect(live.locator(f"#{view}")).to_be_visible()
+
+
+def test_every_control_of_the_live_view_is_reached_by_tab(live: Page) -> None:
+    reached = []
+    for _ in range(30):
+        live.keyboard.press("Tab")
+        reached.append(live.evaluate("document.activeElement.getAttribute('aria-label') ?? document.activeElement.textContent"))
+    wanted = ["Session", "Solid (S)", "Wireframe (W)", "Colour (C)", "Follow the person (F)", "Reset the view (R)", "Figures (P)", "Frame"]
+    assert [name for name in wanted if name not in reached] == []
+
+
+def test_theme_is_chosen_and_remembered(live: Page) -> None:
+    html = live.locator("html")
+    expect(html).to_have_attribute("data-theme", "light")
+    live.keyboard.press("t")
+    expect(html).to_have_attribute("data-theme", "dark")
+    live.reload()
+    expect(html).to_have_attribute("data-theme", "dark")
+
+
+def test_view_that_is_left_stops_the_stream(live: Page, server: PageServer) -> None:
+    live.keyboard.press("3")
+    expect(live.locator("#state")).to_have_attribute("data-state", "idle")
+    live.wait_for_timeout(300)
+    before = len(server.acknowledged)
+    live.wait_for_timeout(700)
+    assert len(server.acknowledged) == before
+
+
+def test_documentation_of_the_interface_is_served_from_here(page: Page, server: PageServer) -> None:
+    requests: list[str] = []
+    page.on("request", lambda request: requests.append(request.url))
+    page.goto(f"{server.address}/docs")
+    expect(page.get_by_text("Make a model of a picture")).to_be_visible()
+    assert all(url.startswith((server.address, "data:")) for url in requests), requests
+
+
+def test_policy_forbids_a_script_in_the_page(live: Page, complaints: Complaints) -> None:
+    complaints.ignored += ["Content Security Policy"]
+    live.evaluate("""() => {
+        const script = document.createElement("script");
+        script.textContent = "document.title = 'injected'";
+        document.body.append(script);
+    }""")
+    assert live.title() == "Live · Bodywire"

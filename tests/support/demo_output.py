@@ -1,0 +1,53 @@
+"""An output directory with frames of the demo clip, made by all networks in this process."""
+
+import itertools
+from pathlib import Path
+
+import cv2
+
+from common.body.model import BodyModel
+from receiver.body.skinning import BodySkin
+from receiver.link.auth.ownership import SessionOwner
+from receiver.publish.frame_record import FrameRecord, PersonRecord
+from receiver.publish.session_directory import PublishConfig, SessionDirectory
+from sender.capture.open import CaptureConfig, open_source
+from sender.perception.tracking.tracker import TrackerConfig
+from tests.bench.whole_system import WholeSystem
+
+SIZES = {"total": 51, "header": 29, "root": 4, "torso": 3, "head": 1, "left_arm": 3, "right_arm": 4, "hands": 7}
+"""Bytes of every frame, as those of a frame in the middle of the clip."""
+RHO = {"root": 0.0, "torso": 0.2, "head": 0.2, "left_arm": 0.35, "right_arm": 0.35, "hands": 0.5}
+STAGES_MS = {"codec": 0.6, "queue": 1.6, "decode": 7.9, "diffusion": 21.0, "body": 2.0, "surface": 11.1, "publish": 6.6}
+
+
+def publish_demo(out: Path, frames: int) -> Path:
+    """Publishes the clip's first `frames` frames with their surfaces and bodies."""
+    system, skeleton = WholeSystem(TrackerConfig()), BodySkin.of(BodyModel.load()).skeleton
+    with open_source(CaptureConfig("demo")) as source, SessionDirectory(PublishConfig(out)) as directory:
+        session = directory.session("demo", SessionOwner.of("", b""))
+        for frame in itertools.islice(source, frames):
+            rebuilt = system.rebuild(frame)
+            people = tuple(
+                PersonRecord(
+                    person.labels.identity,
+                    person.labels.score,
+                    person.keypoints_2d,
+                    person.joints_3d,
+                    session.write_surface(frame.sequence, person.surface),
+                    session.write_body(frame.sequence, person.body, skeleton),
+                )
+                for person in rebuilt.people
+            )
+            record = FrameRecord(
+                frame.sequence, "demo.mp4", frame.captured_at, 132.0, 0.6, SIZES, RHO, STAGES_MS, people
+            )
+            session.append(record)
+    return out
+
+
+def demo_picture() -> bytes:
+    """The clip's first frame as JPEG."""
+    with open_source(CaptureConfig("demo")) as source:
+        image = next(iter(source)).image
+    encoded = cv2.imencode(".jpg", cv2.cvtColor(image, cv2.COLOR_RGB2BGR))[1]
+    return encoded.tobytes()
