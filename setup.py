@@ -1,4 +1,4 @@
-"""Generates the wire stubs from `proto/` and bundles the web page during the build; other settings: `pyproject.toml`."""
+"""Generates wire stubs from `proto/` and bundles the web page during the build; other settings: `pyproject.toml`."""
 
 import hashlib
 import subprocess

@@ -100,9 +100,7 @@ def test_recording_is_played(live: Page) -> None:
     expect(live.get_by_role("button", name="Play", exact=True)).to_be_visible()
 
 
-def test_page_reconnects_when_the_receiver_is_back(
-    live: Page, server: PageServer, complaints: Complaints
-) -> None:
+def test_page_reconnects_when_the_receiver_is_back(live: Page, server: PageServer, complaints: Complaints) -> None:
     complaints.ignored += ["ERR_CONNECTION_REFUSED", "WebSocket connection to", "ERR_CONNECTION_RESET", "ERR_EMPTY"]
     server.stop()
     expect(live.locator("#state")).not_to_have_attribute("data-state", "live")

@@ -123,7 +123,7 @@ def test_token_is_shown_once_and_revoked(signed_in: Page) -> None:
     signed_in.get_by_role("button", name="Make a token").click()
     token = signed_in.locator(".token")
     expect(token).to_contain_text("bw_")
-    signed_in.get_by_role("link", name="Live").click()
+    signed_in.get_by_role("link", name="Live", exact=True).click()
     signed_in.get_by_role("link", name="Account").click()
     expect(token).to_have_count(0)
     signed_in.get_by_role("button", name="Revoke laptop").click()

@@ -69,7 +69,7 @@ def test_phone_shows_every_view_without_scrolling_sideways(
 
 def test_everything_until_the_first_person_weighs_less_than_the_limit(page: Page, server: PageServer) -> None:
     answers: list[Response] = []
-    page.on("response", answers.append)
+    page.on("response", lambda answer: answers.append(answer))
     open_view(page, server, "live")
     bodies = {answer.url: len(answer.body()) for answer in answers if "/static/" in answer.url}
     assert sum(bodies.values()) < PAGE_LIMIT_BYTES, bodies
@@ -88,12 +88,13 @@ def test_shortcuts_reach_every_view_and_are_listed(live: Page) -> None:
 
 
 def test_every_control_of_the_live_view_is_reached_by_tab(live: Page) -> None:
-    reached = []
+    name = "document.activeElement.getAttribute('aria-label') ?? document.activeElement.textContent"
+    reached = set()
     for _ in range(30):
         live.keyboard.press("Tab")
-        reached.append(live.evaluate("document.activeElement.getAttribute('aria-label') ?? document.activeElement.textContent"))
-    wanted = ["Session", "Solid (S)", "Wireframe (W)", "Colour (C)", "Follow the person (F)", "Reset the view (R)", "Figures (P)", "Frame"]
-    assert [name for name in wanted if name not in reached] == []
+        reached.add(live.evaluate(name))
+    looks = {"Solid (S)", "Wireframe (W)", "Colour (C)"}
+    assert {"Session", "Frame", "Follow the person (F)", "Reset the view (R)", "Figures (P)", *looks} <= reached
 
 
 def test_theme_is_chosen_and_remembered(live: Page) -> None:
@@ -105,13 +106,13 @@ def test_theme_is_chosen_and_remembered(live: Page) -> None:
     expect(html).to_have_attribute("data-theme", "dark")
 
 
-def test_view_that_is_left_stops_the_stream(live: Page, server: PageServer) -> None:
+def test_view_that_is_left_closes_the_stream(live: Page, server: PageServer) -> None:
     live.keyboard.press("3")
     expect(live.locator("#state")).to_have_attribute("data-state", "idle")
-    live.wait_for_timeout(300)
-    before = len(server.acknowledged)
-    live.wait_for_timeout(700)
-    assert len(server.acknowledged) == before
+    while server.viewers > 0:
+        live.wait_for_timeout(20)
+    live.keyboard.press("1")
+    expect(live.locator("#state")).to_have_attribute("data-state", "live")
 
 
 def test_documentation_of_the_interface_is_served_from_here(page: Page, server: PageServer) -> None:

@@ -1,4 +1,4 @@
-"""A receiver for the page alone: the built page, the live stream of an output directory, accounts and models in memory."""
+"""A receiver for the page alone: the built page, the stream of an output directory, accounts and models in memory."""
 
 import asyncio
 import contextlib
@@ -44,6 +44,7 @@ class PageServer:
         self.accounts = PageAccounts(output, self.frames)
         self.sessions = sessions
         self.live = True
+        self.viewers = 0
         self.acknowledged: list[int] = []
         self.camera_pictures: list[bytes] = []
         self._output, self._static, self._preview = output, static, preview
@@ -121,8 +122,10 @@ class PageServer:
             return
         await socket.accept()
         viewer = _Viewer(self, socket, self._interval_s, self._preview)
+        self.viewers += 1
         with contextlib.suppress(WebSocketDisconnect, asyncio.CancelledError):
             await viewer.run()
+        self.viewers -= 1
 
 
 class _Viewer:
@@ -202,5 +205,7 @@ def _secured(app: ASGIApp) -> ASGIApp:
 DESCRIPTION = {
     "openapi": "3.1.0",
     "info": {"title": "Bodywire", "version": "0.1.0"},
-    "paths": {"/upload": {"post": {"summary": "Make a model of a picture", "responses": {"201": {"description": "Made"}}}}},
+    "paths": {
+        "/upload": {"post": {"summary": "Make a model of a picture", "responses": {"201": {"description": "Made"}}}}
+    },
 }

@@ -31,7 +31,7 @@ const OPTIONS = {
   logLevel: "warning",
 };
 
-/** Bundles entry points; returns the file name of each one's output. */
+/** Bundles entry points; returns the addresses of each one's output and of everything that esbuild wrote. */
 async function bundle(entryPoints, folder, options) {
   const { metafile } = await build({ ...OPTIONS, entryPoints, outdir: join(output, folder), ...options });
   const outputs = Object.entries(metafile.outputs).filter(([, { entryPoint }]) => entryPoint);
@@ -40,7 +40,10 @@ async function bundle(entryPoints, folder, options) {
 
 /** Copies a file under a name with the hash of its content. */
 async function copyHashed(path, folder) {
-  const hash = createHash("sha256").update(await readFile(path)).digest("hex").slice(0, 8);
+  const hash = createHash("sha256")
+    .update(await readFile(path))
+    .digest("hex")
+    .slice(0, 8);
   const [, stem, ending] = /^(.*)(\.[^.]+)$/.exec(basename(path));
   const name = `${stem}-${hash}${ending}`;
   await copyFile(path, join(output, folder, name));
@@ -62,7 +65,10 @@ const ICON = await copyHashed(join(source, "icon.svg"), "");
 const swagger = join(source, "node_modules/swagger-ui-dist");
 const docs = await bundle(["src/docs.ts"], "docs/", { format: "iife" });
 await copyFile(join(swagger, "LICENSE"), join(output, "docs/LICENSE.txt"));
-await copyFile(join(swagger, "swagger-ui-bundle.js.LICENSE.txt"), join(output, "docs/swagger-ui-bundle.js.LICENSE.txt"));
+await copyFile(
+  join(swagger, "swagger-ui-bundle.js.LICENSE.txt"),
+  join(output, "docs/swagger-ui-bundle.js.LICENSE.txt"),
+);
 await page("docs.html", "docs/index.html", {
   ICON,
   SCRIPT: docs.get("src/docs.ts"),

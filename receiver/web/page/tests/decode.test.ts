@@ -19,10 +19,17 @@ const VERTEX_AND_FACE = [1, 0, 2, 0, 3, 1, 0, 0, 0, 0, 1, 0, 2, 0, 0, 0];
 
 test("a topology has indices of its width", () => {
   const faces = { offset: 0, count: 1 };
-  const short = decodeMessage(message({ type: "topology", name: "body", vertices: 3, faces: { ...faces, type: "u16" } }, [0, 0, 1, 0, 2, 0]));
+  const short = decodeMessage(
+    message({ type: "topology", name: "body", vertices: 3, faces: { ...faces, type: "u16" } }, [0, 0, 1, 0, 2, 0]),
+  );
   assert.ok(short.type === "topology" && short.faces instanceof Uint16Array);
   assert.deepEqual([...short.faces], [0, 1, 2]);
-  const wide = decodeMessage(message({ type: "topology", name: "body", vertices: 3, faces: { ...faces, type: "u32" } }, [0, 0, 0, 0, 1, 0, 0, 0, 0, 0, 1, 0]));
+  const wide = decodeMessage(
+    message(
+      { type: "topology", name: "body", vertices: 3, faces: { ...faces, type: "u32" } },
+      [0, 0, 0, 0, 1, 0, 0, 0, 0, 0, 1, 0],
+    ),
+  );
   assert.ok(wide.type === "topology" && wide.faces instanceof Uint32Array);
   assert.deepEqual([...wide.faces], [0, 1, 65536]);
 });
@@ -47,7 +54,9 @@ test("what is not sent is empty or null", () => {
 });
 
 test("a preview is a picture", async () => {
-  const preview = decodeMessage(message({ type: "preview", session: 1, width: 2, height: 1, mime: "image/jpeg" }, [9, 8, 7]));
+  const preview = decodeMessage(
+    message({ type: "preview", session: 1, width: 2, height: 1, mime: "image/jpeg" }, [9, 8, 7]),
+  );
   assert.ok(preview.type === "preview");
   assert.equal(preview.picture.type, "image/jpeg");
   assert.deepEqual([...new Uint8Array(await preview.picture.arrayBuffer())], [9, 8, 7]);
@@ -56,10 +65,29 @@ test("a preview is a picture", async () => {
 const broken: [string, ArrayBuffer][] = [
   ["nothing", new ArrayBuffer(0)],
   ["a header that is cut", message({ type: "topology" }).slice(0, 12)],
-  ["a header that is not JSON", (() => { const buffer = message({ a: 1 }); new Uint8Array(buffer)[4] = 0; return buffer; })()],
+  [
+    "a header that is not JSON",
+    (() => {
+      const buffer = message({ a: 1 });
+      new Uint8Array(buffer)[4] = 0;
+      return buffer;
+    })(),
+  ],
   ["an unknown type", message({ type: "greeting" })],
-  ["vertices outside of the message", message({ ...FRAME, people: [{ ...PERSON, topology: "body", vertices: { offset: 0, count: 9 } }] }, VERTEX_AND_FACE)],
-  ["vertices before the payload", message({ ...FRAME, people: [{ ...PERSON, topology: "body", vertices: { offset: -4, count: 1 } }] }, VERTEX_AND_FACE)],
+  [
+    "vertices outside of the message",
+    message(
+      { ...FRAME, people: [{ ...PERSON, topology: "body", vertices: { offset: 0, count: 9 } }] },
+      VERTEX_AND_FACE,
+    ),
+  ],
+  [
+    "vertices before the payload",
+    message(
+      { ...FRAME, people: [{ ...PERSON, topology: "body", vertices: { offset: -4, count: 1 } }] },
+      VERTEX_AND_FACE,
+    ),
+  ],
   ["a person without triangles", message({ ...FRAME, people: [PERSON] }, VERTEX_AND_FACE)],
 ];
 for (const [name, buffer] of broken) {

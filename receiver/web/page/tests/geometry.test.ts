@@ -5,7 +5,12 @@ import { edgesOf, latticeNormals } from "../src/scene/normals.ts";
 
 /** A tetrahedron, wound counter-clockwise from outside. */
 const FACES = new Uint16Array([0, 2, 1, 0, 1, 3, 0, 3, 2, 1, 2, 3]);
-const CORNERS = [[0, 0, 0], [1, 0, 0], [0, 1, 0], [0, 0, 1]];
+const CORNERS = [
+  [0, 0, 0],
+  [1, 0, 0],
+  [0, 1, 0],
+  [0, 0, 1],
+];
 
 test("lattice normals become those of the scaled mesh by the inverse transpose of the scale", () => {
   const scale = [0.002, 0.0005, 0.001];

@@ -10,7 +10,10 @@ import { Api, RequestError, sentence } from "../src/shell/api.ts";
 
 test("delays double up to a limit and start again after success", () => {
   const backoff = new Backoff(() => 1);
-  assert.deepEqual(Array.from({ length: 7 }, () => backoff.next()), [0.5, 1, 2, 4, 8, 15, 15]);
+  assert.deepEqual(
+    Array.from({ length: 7 }, () => backoff.next()),
+    [0.5, 1, 2, 4, 8, 15, 15],
+  );
   backoff.reset();
   assert.equal(backoff.next(), 0.5);
 });
@@ -32,9 +35,15 @@ const RECORD = { age_ms: 100, stages_ms: { decode: 20, surface: 30, publish: nul
 
 test("what no stage accounts for is the link", () => {
   const stages = stageTimes(RECORD, { sender_stages_ms: { perception: 40 } });
-  assert.deepEqual(stages.map(({ key, milliseconds: time }) => [key, time]), [
-    ["sender.perception", 40], ["link", 10], ["receiver.decode", 20], ["receiver.surface", 30],
-  ]);
+  assert.deepEqual(
+    stages.map(({ key, milliseconds: time }) => [key, time]),
+    [
+      ["sender.perception", 40],
+      ["link", 10],
+      ["receiver.decode", 20],
+      ["receiver.surface", 30],
+    ],
+  );
 });
 
 test("without an age there is no link", () => {
@@ -52,7 +61,10 @@ test("lines of a stream may be cut anywhere", async () => {
   });
   const read = [];
   for await (const event of events(stream)) read.push(event);
-  assert.deepEqual(read, [{ event: "stage", stage: "queue" }, { event: "done", model: { id: "ä" } }]);
+  assert.deepEqual(read, [
+    { event: "stage", stage: "queue" },
+    { event: "done", model: { id: "ä" } },
+  ]);
 });
 
 test("the resolution falls while drawing is slow and rises again", () => {
@@ -72,10 +84,16 @@ test("refusals are sentences", () => {
 });
 
 const refusals: [Response, string][] = [
-  [Response.json({ detail: "the picture shows nobody; choose another one" }, { status: 422 }), "The picture shows nobody; choose another one."],
+  [
+    Response.json({ detail: "the picture shows nobody; choose another one" }, { status: 422 }),
+    "The picture shows nobody; choose another one.",
+  ],
   [Response.json({ detail: [{ loc: ["body"] }] }, { status: 413 }), "The picture is too large. Choose a smaller one."],
   [new Response("<html>", { status: 502 }), "The receiver could not do this (error 502). Try again; its log says why."],
-  [Response.json({ detail: "Too many attempts." }, { status: 429, headers: { "Retry-After": "300" } }), "Too many attempts. Try again in 5 minutes."],
+  [
+    Response.json({ detail: "Too many attempts." }, { status: 429, headers: { "Retry-After": "300" } }),
+    "Too many attempts. Try again in 5 minutes.",
+  ],
 ];
 for (const [response, text] of refusals) {
   test(`an answer ${response.status} says: ${text}`, async (context) => {

@@ -42,14 +42,30 @@ export class AccountView implements View {
     this.#shownFor = key;
     this.#message.textContent = "";
     this.#fresh.replaceChildren();
-    if (!status.accounts) fill(this.#page, h("h1", {}, "Account"), h("p", { class: "soft" }, "This receiver has no accounts. Whoever reaches this page may watch."));
+    if (!status.accounts)
+      fill(
+        this.#page,
+        h("h1", {}, "Account"),
+        h("p", { class: "soft" }, "This receiver has no accounts. Whoever reaches this page may watch."),
+      );
     else if (status.account === null) this.#showSignedOut(status);
     else this.#showSignedIn(status.account);
   }
 
   #showSignedOut(status: Status): void {
-    const name = field("Name", { name: "name", autocomplete: "username", required: true, autocapitalize: "none", spellcheck: "false" });
-    const password = field("Password", { name: "password", type: "password", autocomplete: "current-password", required: true });
+    const name = field("Name", {
+      name: "name",
+      autocomplete: "username",
+      required: true,
+      autocapitalize: "none",
+      spellcheck: "false",
+    });
+    const password = field("Password", {
+      name: "password",
+      type: "password",
+      autocomplete: "current-password",
+      required: true,
+    });
     const form = h(
       "form",
       { class: "form" },
@@ -83,8 +99,18 @@ export class AccountView implements View {
   }
 
   #showSignedIn(account: string): void {
-    const label = field("Name of the new token", { name: "label", required: true, maxlength: 80, placeholder: "for example: laptop" });
-    const form = h("form", { class: "form row" }, label, h("button", { type: "submit", class: "button" }, "Make a token"));
+    const label = field("Name of the new token", {
+      name: "label",
+      required: true,
+      maxlength: 80,
+      placeholder: "for example: laptop",
+    });
+    const form = h(
+      "form",
+      { class: "form row" },
+      label,
+      h("button", { type: "submit", class: "button" }, "Make a token"),
+    );
     form.addEventListener("submit", (event) => {
       event.preventDefault();
       void this.#makeToken(form);
@@ -92,11 +118,30 @@ export class AccountView implements View {
     const signOut = h("button", { type: "button", class: "button", onclick: () => void this.#signOut() }, "Sign out");
     fill(
       this.#page,
-      h("header", { class: "page-head" }, h("div", {}, h("h1", {}, account), h("p", { class: "soft" }, "Signed in")), signOut),
-      h("section", { class: "card" },
+      h(
+        "header",
+        { class: "page-head" },
+        h("div", {}, h("h1", {}, account), h("p", { class: "soft" }, "Signed in")),
+        signOut,
+      ),
+      h(
+        "section",
+        { class: "card" },
         h("h2", {}, "Tokens"),
-        h("p", { class: "soft" }, "Programs send a token instead of a password: ", h("code", {}, "Authorization: Bearer TOKEN"), ". The ", h("a", { href: "/docs" }, "programming interface"), " lists what they may ask."),
-        this.#fresh, this.#tokens, form, this.#message),
+        h(
+          "p",
+          { class: "soft" },
+          "Programs send a token instead of a password: ",
+          h("code", {}, "Authorization: Bearer TOKEN"),
+          ". The ",
+          h("a", { href: "/docs" }, "programming interface"),
+          " lists what they may ask.",
+        ),
+        this.#fresh,
+        this.#tokens,
+        form,
+        this.#message,
+      ),
     );
     void this.#listTokens();
   }
@@ -110,11 +155,22 @@ export class AccountView implements View {
 
   async #makeToken(form: HTMLFormElement): Promise<void> {
     await this.#attempt(form, async () => {
-      const made = await this.#app.api.post<{ token: string; label: string }>("/api/tokens", Object.fromEntries(new FormData(form)));
+      const made = await this.#app.api.post<{ token: string; label: string }>(
+        "/api/tokens",
+        Object.fromEntries(new FormData(form)),
+      );
       form.reset();
       const value = h("code", { class: "token", tabindex: 0 }, made.token);
-      const copy = h("button", { type: "button", class: "button compact", onclick: () => void this.#copy(made.token, copy) }, "Copy");
-      fill(this.#fresh, h("p", {}, h("strong", {}, `Token “${made.label}”. `), "Copy it now: it is not shown again."), h("div", { class: "token-row" }, value, copy));
+      const copy = h(
+        "button",
+        { type: "button", class: "button compact", onclick: () => void this.#copy(made.token, copy) },
+        "Copy",
+      );
+      fill(
+        this.#fresh,
+        h("p", {}, h("strong", {}, `Token “${made.label}”. `), "Copy it now: it is not shown again."),
+        h("div", { class: "token-row" }, value, copy),
+      );
       await this.#listTokens();
     });
   }
@@ -135,8 +191,22 @@ export class AccountView implements View {
         h(
           "li",
           {},
-          h("span", {}, token.label, h("span", { class: "soft small" }, token.created_at === undefined ? "" : ` ${day(token.created_at)}`)),
-          h("button", { type: "button", class: "button compact danger", "aria-label": `Revoke ${token.label}`, onclick: () => void this.#revoke(token) }, "Revoke"),
+          h(
+            "span",
+            {},
+            token.label,
+            h("span", { class: "soft small" }, token.created_at === undefined ? "" : ` ${day(token.created_at)}`),
+          ),
+          h(
+            "button",
+            {
+              type: "button",
+              class: "button compact danger",
+              "aria-label": `Revoke ${token.label}`,
+              onclick: () => void this.#revoke(token),
+            },
+            "Revoke",
+          ),
         ),
       );
       fill(this.#tokens, ...rows);

@@ -31,7 +31,12 @@ export class CameraControl {
     try {
       this.#stream = await navigator.mediaDevices.getUserMedia({
         audio: false,
-        video: { width: { ideal: LONGEST_SIDE }, height: { ideal: 480 }, frameRate: { ideal: 30 }, facingMode: "environment" },
+        video: {
+          width: { ideal: LONGEST_SIDE },
+          height: { ideal: 480 },
+          frameRate: { ideal: 30 },
+          facingMode: "environment",
+        },
       });
     } catch (error) {
       this.#app.say(reason(error));
@@ -104,7 +109,12 @@ export class CameraControl {
     this.element.classList.remove("on");
     fill(
       this.element,
-      h("button", { type: "button", class: "button compact", onclick: () => void this.start() }, icon("camera"), "Use this camera"),
+      h(
+        "button",
+        { type: "button", class: "button compact", onclick: () => void this.start() },
+        icon("camera"),
+        "Use this camera",
+      ),
     );
   }
 
@@ -121,8 +131,10 @@ export class CameraControl {
 
 function reason(error: unknown): string {
   const name = error instanceof DOMException ? error.name : "";
-  if (!navigator.mediaDevices) return "Browsers share a camera only over https or on this machine. Open the page by its https address.";
-  if (name === "NotAllowedError") return "The camera is not allowed. Allow it for this page in the browser's address bar, then try again.";
+  if (!navigator.mediaDevices)
+    return "Browsers share a camera only over https or on this machine. Open the page by its https address.";
+  if (name === "NotAllowedError")
+    return "The camera is not allowed. Allow it for this page in the browser's address bar, then try again.";
   if (name === "NotFoundError") return "No camera was found. Connect one, then try again.";
   if (name === "NotReadableError") return "Another program uses the camera. Close it, then try again.";
   return "The camera could not be opened. Try another browser or camera.";

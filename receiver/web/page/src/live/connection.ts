@@ -5,10 +5,7 @@ import type { LiveFrame, MeshKind, Preview, TextMessage, Topology } from "../pro
 import { Backoff } from "./backoff.ts";
 
 export type ConnectionState =
-  | { name: "closed" }
-  | { name: "connecting" }
-  | { name: "open" }
-  | { name: "waiting"; seconds: number };
+  { name: "closed" } | { name: "connecting" } | { name: "open" } | { name: "waiting"; seconds: number };
 
 export interface Watch {
   session: number | null;

@@ -33,7 +33,11 @@ export class EmptyMessage {
       h("h1", {}, "Nobody is here yet"),
       h("p", { class: "soft" }, "On the machine with the camera, run"),
       h("code", { class: "command" }, command),
-      h("p", { class: "soft" }, camera ? "or press “Use this camera” above. The person appears here." : "The person appears here."),
+      h(
+        "p",
+        { class: "soft" },
+        camera ? "or press “Use this camera” above. The person appears here." : "The person appears here.",
+      ),
     );
   }
 }

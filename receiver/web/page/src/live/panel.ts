@@ -8,7 +8,7 @@ import { ByteHistory } from "./history.ts";
 import { LABELS } from "./labels.ts";
 import { StageBar } from "./stage-bar.ts";
 import { stageTimes } from "./stage-times.ts";
-import { bitrate, digits, milliseconds } from "./units.ts";
+import { bitrate, digits, fileSize, milliseconds } from "./units.ts";
 
 /** What one frame tells the panel. */
 export interface Figures {
@@ -20,6 +20,7 @@ export interface Figures {
 }
 
 const REFRESH_MS = 250;
+const LIVE_TITLE = "Sent now";
 
 interface LabelRow {
   row: HTMLElement;
@@ -30,6 +31,7 @@ interface LabelRow {
 
 export class Panel {
   readonly element: HTMLElement;
+  readonly #title = h("span", {}, LIVE_TITLE);
   readonly #rate = h("p", { class: "headline" }, "–");
   readonly #video = h("p", { class: "soft small" });
   readonly #fps = h("dd", {}, "–");
@@ -37,7 +39,9 @@ export class Panel {
   readonly #capacity = h("dd", {}, "–");
   readonly #roundTrip = h("dd", {}, "–");
   readonly #total = h("span", { class: "soft" });
-  readonly #chart = new ByteChart(h("canvas", { class: "chart", role: "img", "aria-label": "Bytes a frame by label over the last minute" }));
+  readonly #chart = new ByteChart(
+    h("canvas", { class: "chart", role: "img", "aria-label": "Bytes a frame by label over the last minute" }),
+  );
   readonly #labels = new Map<string, LabelRow>();
   readonly #stages = new StageBar();
   #history = new ByteHistory(LABELS.map((label) => label.key));
@@ -48,7 +52,14 @@ export class Panel {
     this.element = h(
       "aside",
       { class: "panel", id: "panel", "aria-label": "Figures", tabindex: 0 },
-      h("section", { class: "card" }, h("h2", { class: "eyebrow" }, "Sent now"), this.#rate, this.#video, this.#figures()),
+      h(
+        "section",
+        { class: "card" },
+        h("h2", { class: "eyebrow" }, this.#title),
+        this.#rate,
+        this.#video,
+        this.#figures(),
+      ),
       h(
         "section",
         { class: "card" },
@@ -56,7 +67,12 @@ export class Panel {
         this.#chart.canvas,
         this.#table(),
       ),
-      h("section", { class: "card" }, h("h2", { class: "eyebrow" }, "Capture to mesh", this.#stages.total), this.#stages.element),
+      h(
+        "section",
+        { class: "card" },
+        h("h2", { class: "eyebrow" }, "Capture to mesh", this.#stages.total),
+        this.#stages.element,
+      ),
     );
     app.theme.onChange(() => {
       this.#chart.readTheme();
@@ -90,13 +106,16 @@ export class Panel {
     const figures = this.#latest;
     const { record, link, fps } = figures ?? { record: null, link: {} as LinkReport, fps: null };
     const bitsPerSecond = 8 * this.#history.recent(time) * (fps ?? 0);
-    setText(this.#rate, bitsPerSecond === 0 ? "–" : bitrate(bitsPerSecond));
+    const recorded = record !== null && fps === null;
+    setText(this.#title, recorded ? "This frame" : LIVE_TITLE);
+    const size = record ? fileSize(record.bytes["total"] ?? 0) : "–";
+    setText(this.#rate, bitsPerSecond > 0 ? bitrate(bitsPerSecond) : recorded ? size : "–");
     setText(this.#video, comparison(bitsPerSecond, figures?.h264Kbps ?? null));
     setText(this.#fps, fps === null ? "–" : digits(fps));
     setText(this.#age, age(record));
     setText(this.#capacity, link.capacity_bps ? bitrate(link.capacity_bps) : "–");
     setText(this.#roundTrip, link.round_trip_ms ? milliseconds(link.round_trip_ms) : "–");
-    setText(this.#total, record ? `${record.bytes["total"] ?? 0} bytes` : "");
+    setText(this.#total, record ? size : "");
     this.#refreshLabels(record);
     this.#stages.show(record ? stageTimes(record, link) : [], record?.age_ms ?? null);
   }

@@ -36,7 +36,8 @@ export class Recording {
 
   /** The first frame at or after `seq`, or null after the last one. */
   async record(seq: number, signal: AbortSignal): Promise<FrameRecord | null> {
-    const known = seq >= this.#chunkFrom && this.#chunkFrom >= 0 ? this.#chunk.find((record) => record.seq >= seq) : undefined;
+    const known =
+      seq >= this.#chunkFrom && this.#chunkFrom >= 0 ? this.#chunk.find((record) => record.seq >= seq) : undefined;
     if (known) return known;
     const path = `/api/sessions/${this.session}/frames?after=${seq - 1}&limit=${CHUNK}`;
     const { frames } = await this.#api.get<{ frames: FrameRecord[] }>(path, signal);

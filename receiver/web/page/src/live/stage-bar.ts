@@ -4,11 +4,8 @@ import { h, setText } from "../shell/dom.ts";
 import type { StageTime } from "./stage-times.ts";
 import { milliseconds } from "./units.ts";
 
-const COLOURS = {
-  sender: ["--stage-time-1", "--stage-time-2", "--stage-time-3"],
-  link: ["--stage-time-4"],
-  receiver: ["--stage-time-5", "--stage-time-6", "--stage-time-7", "--stage-time-8"],
-} as const;
+/** Custom properties of styles/tokens.css: `--time-sender-1` and so on. */
+const COLOURS = { sender: 5, link: 1, receiver: 7 } as const;
 
 interface Segment {
   bar: HTMLElement;
@@ -41,8 +38,8 @@ export class StageBar {
     this.#segments = new Map();
     const used = { sender: 0, link: 0, receiver: 0 };
     for (const stage of stages) {
-      const colours = COLOURS[stage.where];
-      const colour = `var(${colours[used[stage.where]++ % colours.length]!})`;
+      const number = (used[stage.where]++ % COLOURS[stage.where]) + 1;
+      const colour = stage.where === "link" ? "var(--time-link)" : `var(--time-${stage.where}-${number})`;
       const [bar, swatch, value] = [h("span"), h("span", { class: "swatch" }), h("span", { class: "value" })];
       bar.style.background = swatch.style.background = colour;
       const row = h("li", { "data-where": stage.where }, swatch, h("span", {}, stage.name), value);

@@ -34,7 +34,11 @@ export function stageTimes(record: FrameRecord, link: LinkReport): StageTime[] {
   const known = [...sender, ...receiver].reduce((sum, stage) => sum + stage.milliseconds, 0);
   const rest = record.age_ms === null ? 0 : record.age_ms - known;
   const name = sender.length > 0 ? "Link and waiting" : "Sender and link";
-  return [...sender, ...(rest > 0.5 ? [{ key: "link", name, where: "link" as const, milliseconds: rest }] : []), ...receiver];
+  return [
+    ...sender,
+    ...(rest > 0.5 ? [{ key: "link", name, where: "link" as const, milliseconds: rest }] : []),
+    ...receiver,
+  ];
 }
 
 function stagesOf(where: "sender" | "receiver", stages: Readonly<Record<string, number | null>>): StageTime[] {

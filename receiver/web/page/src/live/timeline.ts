@@ -22,7 +22,11 @@ export class Timeline {
   readonly #listener: TimelineListener;
   readonly #slider = h("input", { type: "range", min: 0, max: 0, value: 0, step: 1, "aria-label": "Frame" });
   readonly #text = h("output", { class: "soft small" });
-  readonly #play = h("button", { type: "button", class: "tool", "aria-label": "Play", title: "Play (Space)" }, icon("play"));
+  readonly #play = h(
+    "button",
+    { type: "button", class: "tool", "aria-label": "Play", title: "Play (Space)" },
+    icon("play"),
+  );
   readonly #live = h("button", { type: "button", class: "button compact" }, "Back to live");
   #recording: Recording | null = null;
   #loading: AbortController | null = null;
@@ -66,7 +70,7 @@ export class Timeline {
   newest(session: number, seq: number): void {
     if (session !== this.#recording?.session || seq <= 0) return;
     this.element.hidden = false;
-    this.#extend(seq);
+    this.#extend(Math.max(seq, Number(this.#slider.max)));
   }
 
   togglePlaying(): void {

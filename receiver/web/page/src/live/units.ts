@@ -21,7 +21,9 @@ export function clockTime(secondsSinceEpoch: number): string {
 
 export function day(time: string | number): string {
   const date = new Date(typeof time === "number" ? 1e3 * time : time);
-  return Number.isNaN(date.valueOf()) ? "" : date.toLocaleString(undefined, { dateStyle: "medium", timeStyle: "short" });
+  return Number.isNaN(date.valueOf())
+    ? ""
+    : date.toLocaleString(undefined, { dateStyle: "medium", timeStyle: "short" });
 }
 
 /** "1 person", "2 people". */

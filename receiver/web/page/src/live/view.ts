@@ -6,7 +6,16 @@ import { h, icon, iconButton } from "../shell/dom.ts";
 import { recall, reducedMotion, remember } from "../shell/preferences.ts";
 import { Stage } from "../scene/stage.ts";
 import { paint, steerByKeys, Toolbar } from "../scene/toolbar.ts";
-import type { Indices, LiveFrame, LivePerson, MeshKind, Preview, Status, TextMessage, Topology } from "../protocol/messages.ts";
+import type {
+  Indices,
+  LiveFrame,
+  LivePerson,
+  MeshKind,
+  Preview,
+  Status,
+  TextMessage,
+  Topology,
+} from "../protocol/messages.ts";
 import { LiveConnection, type ConnectionState, type LiveListener } from "./connection.ts";
 import { EmptyMessage } from "./empty.ts";
 import { Panel } from "./panel.ts";
@@ -22,7 +31,9 @@ export class LiveView implements View, LiveListener, TimelineListener {
   readonly #app: App;
   readonly #viewport = h("div", { class: "viewport" });
   readonly #canvas = h("canvas", {
-    tabindex: 0, role: "application", "aria-label": "People in 3D. Arrow keys turn, Shift and arrow keys pan, plus and minus zoom.",
+    tabindex: 0,
+    role: "application",
+    "aria-label": "People in 3D. Arrow keys turn, Shift and arrow keys pan, plus and minus zoom.",
   });
   readonly #picture = h("img", { alt: "What the sender's camera sees" });
   readonly #preview = h("figure", { class: "preview", hidden: true }, this.#picture);
@@ -236,7 +247,12 @@ export class LiveView implements View, LiveListener, TimelineListener {
 
   #makeStage(): Stage | null {
     try {
-      return new Stage({ canvas: this.#canvas, measured: true, reducedMotion: reducedMotion(), drawn: () => this.#drawn() });
+      return new Stage({
+        canvas: this.#canvas,
+        measured: true,
+        reducedMotion: reducedMotion(),
+        drawn: () => this.#drawn(),
+      });
     } catch {
       this.#app.say("This browser cannot draw in 3D. Allow WebGL 2 or hardware acceleration in its settings.");
       return null;
@@ -247,12 +263,26 @@ export class LiveView implements View, LiveListener, TimelineListener {
     for (const kind of ["surface", "body"] as const) {
       const name = kind === "surface" ? "Surface" : "Body";
       const pressed = kind === this.#mesh;
-      this.#meshes.set(kind, h("button", { type: "button", title: `${name} (M)`, "aria-pressed": pressed ? "true" : "false", onclick: () => this.#setMesh(kind) }, name));
+      this.#meshes.set(
+        kind,
+        h(
+          "button",
+          {
+            type: "button",
+            title: `${name} (M)`,
+            "aria-pressed": pressed ? "true" : "false",
+            onclick: () => this.#setMesh(kind),
+          },
+          name,
+        ),
+      );
     }
     const wide = matchMedia("(min-width: 761px)").matches;
     const withPanel = wide && recall("panel") !== "hidden";
     const toggle = iconButton("panel", "Figures (P)", () => this.#togglePanel(), {
-      class: "tool panel-toggle", "aria-expanded": withPanel ? "true" : "false", "aria-controls": "panel",
+      class: "tool panel-toggle",
+      "aria-expanded": withPanel ? "true" : "false",
+      "aria-controls": "panel",
     });
     const kinds = h("div", { class: "segmented", role: "group", "aria-label": "Mesh" }, ...this.#meshes.values());
     this.#toolbar?.element.prepend(h("div", { class: "group" }, kinds));
@@ -264,7 +294,16 @@ export class LiveView implements View, LiveListener, TimelineListener {
       this.#empty.element,
       h("div", { class: "viewport-bottom" }, this.#timeline.element, this.#toolbar?.element ?? null!),
     );
-    const close = h("button", { type: "button", class: "tool sheet-close", "aria-label": "Close the figures", onclick: () => this.#togglePanel() }, icon("close"));
+    const close = h(
+      "button",
+      {
+        type: "button",
+        class: "tool sheet-close",
+        "aria-label": "Close the figures",
+        onclick: () => this.#togglePanel(),
+      },
+      icon("close"),
+    );
     this.#panel.element.prepend(close);
     element.append(h("div", { class: withPanel ? "live with-panel" : "live" }, this.#viewport, this.#panel.element));
   }

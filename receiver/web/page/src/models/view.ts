@@ -21,10 +21,19 @@ export class ModelsView implements View {
   readonly #app: App;
   readonly #element: HTMLElement;
   readonly #input = h("input", {
-    type: "file", accept: "image/*", class: "visually-hidden", id: "picture", onchange: () => this.#chosen(this.#input.files),
+    type: "file",
+    accept: "image/*",
+    class: "visually-hidden",
+    id: "picture",
+    onchange: () => this.#chosen(this.#input.files),
   });
   readonly #camera = h("input", {
-    type: "file", accept: "image/*", capture: "environment", class: "visually-hidden", id: "photograph", onchange: () => this.#chosen(this.#camera.files),
+    type: "file",
+    accept: "image/*",
+    capture: "environment",
+    class: "visually-hidden",
+    id: "photograph",
+    onchange: () => this.#chosen(this.#camera.files),
   });
   readonly #message = h("p", { class: "notice bad", role: "alert" });
   readonly #progress = h("ol", { class: "progress", "aria-live": "polite", hidden: true });
@@ -61,12 +70,20 @@ export class ModelsView implements View {
   #showFor(status: Status): void {
     if (!this.#shown) return;
     if (!status.accounts || !status.pictures) {
-      fill(this.#home, h("h1", {}, "Models"), h("p", { class: "soft" }, "This receiver makes no models of pictures. Start it with accounts to allow it."));
+      fill(
+        this.#home,
+        h("h1", {}, "Models"),
+        h("p", { class: "soft" }, "This receiver makes no models of pictures. Start it with accounts to allow it."),
+      );
     } else if (status.account === null) {
       fill(
         this.#home,
         h("h1", {}, "A model of a photograph"),
-        h("p", { class: "soft" }, "Choose a photograph of people and get them as 3D meshes to turn and download. Models belong to an account."),
+        h(
+          "p",
+          { class: "soft" },
+          "Choose a photograph of people and get them as 3D meshes to turn and download. Models belong to an account.",
+        ),
         h("a", { class: "button primary", href: "#account" }, status.sign_up ? "Sign in or sign up" : "Sign in"),
       );
     } else {
@@ -83,7 +100,12 @@ export class ModelsView implements View {
       this.#drop,
       icon("upload"),
       h("p", {}, h("strong", {}, "Drop a photograph of people here"), h("span", { class: "soft" }, "or paste one")),
-      h("div", { class: "drop-actions" }, choose("Choose a picture", this.#input, "primary"), choose("Take a photograph", this.#camera, "touch-only")),
+      h(
+        "div",
+        { class: "drop-actions" },
+        choose("Choose a picture", this.#input, "primary"),
+        choose("Take a photograph", this.#camera, "touch-only"),
+      ),
       h("label", { for: "picture", class: "visually-hidden" }, "Picture"),
       this.#input,
       h("label", { for: "photograph", class: "visually-hidden" }, "Photograph"),
@@ -109,7 +131,8 @@ export class ModelsView implements View {
     const file = files?.[0];
     this.#message.textContent = "";
     if (!file) return;
-    if (!file.type.startsWith("image/")) this.#message.textContent = "This is not a picture. Choose a JPEG, PNG or WebP file.";
+    if (!file.type.startsWith("image/"))
+      this.#message.textContent = "This is not a picture. Choose a JPEG, PNG or WebP file.";
     else if (!this.#busy) void this.#upload(file);
     this.#input.value = this.#camera.value = "";
   }
@@ -142,7 +165,11 @@ export class ModelsView implements View {
     fill(
       this.#progress,
       ...steps.map(([, name], step) =>
-        h("li", { class: step < now ? "done" : step === now ? "now" : "next", "aria-current": step === now ? "step" : null }, name),
+        h(
+          "li",
+          { class: step < now ? "done" : step === now ? "now" : "next", "aria-current": step === now ? "step" : null },
+          name,
+        ),
       ),
     );
   }

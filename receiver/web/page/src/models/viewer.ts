@@ -32,15 +32,29 @@ export class ModelViewer {
     this.#model = model;
     this.#listener = listener;
     const canvas = h("canvas", {
-      tabindex: 0, role: "application", "aria-label": "The model in 3D. Arrow keys turn, Shift and arrow keys pan, plus and minus zoom.",
+      tabindex: 0,
+      role: "application",
+      "aria-label": "The model in 3D. Arrow keys turn, Shift and arrow keys pan, plus and minus zoom.",
     });
     this.#stage = new Stage({ canvas, measured: false, reducedMotion: reducedMotion() });
     this.#stage.follow = false;
     this.#toolbar = new Toolbar(this.#stage, false);
     paint(this.#stage, app);
     steerByKeys(canvas, this.#stage, () => this.#toolbar.refresh());
-    const scene = h("div", { class: "viewport" }, canvas, h("div", { class: "viewport-bottom" }, this.#toolbar.element));
-    this.element = h("div", { class: "model" }, this.#head(), this.#message, h("div", { class: "model-body" }, this.#picture(), scene), this.#downloads());
+    const scene = h(
+      "div",
+      { class: "viewport" },
+      canvas,
+      h("div", { class: "viewport-bottom" }, this.#toolbar.element),
+    );
+    this.element = h(
+      "div",
+      { class: "model" },
+      this.#head(),
+      this.#message,
+      h("div", { class: "model-body" }, this.#picture(), scene),
+      this.#downloads(),
+    );
     void this.#load();
   }
 
@@ -78,18 +92,41 @@ export class ModelViewer {
   #head(): HTMLElement {
     const { name, people, bytes, stages_ms: stages, created_at: created } = this.#model;
     const total = Object.values(stages).reduce((sum, value) => sum + value, 0);
-    const facts = [peopleCount(people.length), `${fileSize(bytes)} of labels`, milliseconds(total), created === undefined ? "" : day(created)];
+    const facts = [
+      peopleCount(people.length),
+      `${fileSize(bytes)} of labels`,
+      milliseconds(total),
+      created === undefined ? "" : day(created),
+    ];
     return h(
       "header",
       { class: "model-head" },
-      h("button", { type: "button", class: "tool", "aria-label": "Back to all models", title: "Back (Esc)", onclick: () => this.#listener.closed() }, icon("back")),
+      h(
+        "button",
+        {
+          type: "button",
+          class: "tool",
+          "aria-label": "Back to all models",
+          title: "Back (Esc)",
+          onclick: () => this.#listener.closed(),
+        },
+        icon("back"),
+      ),
       h("div", {}, h("h1", {}, name || "Model"), h("p", { class: "soft small" }, facts.filter(Boolean).join(" · "))),
-      h("button", { type: "button", class: "button danger", onclick: () => void this.#delete() }, icon("delete"), "Delete"),
+      h(
+        "button",
+        { type: "button", class: "button danger", onclick: () => void this.#delete() },
+        icon("delete"),
+        "Delete",
+      ),
     );
   }
 
   #picture(): HTMLElement {
-    const picture = h("img", { src: `/models/${this.#model.id}/picture.jpg`, alt: "The picture that the model was made from" });
+    const picture = h("img", {
+      src: `/models/${this.#model.id}/picture.jpg`,
+      alt: "The picture that the model was made from",
+    });
     const figure = h("figure", { class: "source" }, picture);
     picture.addEventListener("load", () => {
       const { width = picture.naturalWidth, height = picture.naturalHeight, people } = this.#model;
@@ -105,7 +142,16 @@ export class ModelViewer {
         {},
         h("span", {}, this.#model.people.length === 1 ? "Download" : `Download person ${number + 1}`),
         ...FORMATS.map((format) =>
-          h("a", { class: "button compact", href: person[format], download: "", "aria-label": `${format.toUpperCase()} of person ${number + 1}` }, format.toUpperCase()),
+          h(
+            "a",
+            {
+              class: "button compact",
+              href: person[format],
+              download: "",
+              "aria-label": `${format.toUpperCase()} of person ${number + 1}`,
+            },
+            format.toUpperCase(),
+          ),
         ),
       );
     return h("ul", { class: "downloads" }, ...this.#model.people.map(row));

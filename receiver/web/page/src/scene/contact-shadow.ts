@@ -50,7 +50,10 @@ export class ContactShadow {
   readonly #outline = new THREE.WebGLRenderTarget(PIXELS, PIXELS, { depthBuffer: true });
   readonly #blurred = new THREE.WebGLRenderTarget(PIXELS, PIXELS, { depthBuffer: false });
   readonly #depth = new THREE.ShaderMaterial({
-    vertexShader: DEPTH_VERTEX, fragmentShader: DEPTH_FRAGMENT, side: THREE.DoubleSide, blending: THREE.NoBlending,
+    vertexShader: DEPTH_VERTEX,
+    fragmentShader: DEPTH_FRAGMENT,
+    side: THREE.DoubleSide,
+    blending: THREE.NoBlending,
   });
   readonly #blur = new THREE.ShaderMaterial({
     vertexShader: QUAD_VERTEX,
@@ -76,7 +79,7 @@ export class ContactShadow {
         uniforms: {
           image: { value: this.#outline.texture },
           colour: { value: new THREE.Color() },
-          strength: { value: 0.55 },
+          strength: { value: 0.8 },
         },
         transparent: true,
         depthWrite: false,
@@ -109,7 +112,11 @@ export class ContactShadow {
   }
 
   #pass(
-    renderer: THREE.WebGLRenderer, from: THREE.WebGLRenderTarget, to: THREE.WebGLRenderTarget, x: number, y: number,
+    renderer: THREE.WebGLRenderer,
+    from: THREE.WebGLRenderTarget,
+    to: THREE.WebGLRenderTarget,
+    x: number,
+    y: number,
   ): void {
     this.#blur.uniforms["image"]!.value = from.texture;
     (this.#blur.uniforms["stride"]!.value as THREE.Vector2).set(x / PIXELS, y / PIXELS);

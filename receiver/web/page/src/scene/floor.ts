@@ -78,7 +78,8 @@ export class Floor {
   set palette(palette: Palette) {
     (this.#grid.uniforms["line"]!.value as THREE.Color).set(palette.line);
     this.#gizmo.material.color.set(palette.lineStrong);
-    for (const label of this.#labels.children) disposeLabel(label as THREE.Mesh<THREE.PlaneGeometry, THREE.MeshBasicMaterial>);
+    for (const label of this.#labels.children)
+      disposeLabel(label as THREE.Mesh<THREE.PlaneGeometry, THREE.MeshBasicMaterial>);
     this.#labels.clear();
     for (const metres of LABELLED_M) this.#labels.add(distanceLabel(metres, palette.lineStrong));
   }
@@ -113,7 +114,12 @@ function disposeLabel(label: THREE.Mesh<THREE.PlaneGeometry, THREE.MeshBasicMate
 
 function cameraGizmo(): THREE.LineSegments<THREE.BufferGeometry, THREE.LineBasicMaterial> {
   const [x, y, z] = [0.12, 0.08, -0.2];
-  const corners = [[-x, -y, z], [x, -y, z], [x, y, z], [-x, y, z]] as const;
+  const corners = [
+    [-x, -y, z],
+    [x, -y, z],
+    [x, y, z],
+    [-x, y, z],
+  ] as const;
   const points: number[] = [];
   corners.forEach((corner, k) => points.push(0, 0, 0, ...corner, ...corner, ...corners[(k + 1) % 4]!));
   const geometry = new THREE.BufferGeometry();

@@ -176,10 +176,16 @@ export class PersonMesh {
   }
 
   #measure(vertices: Uint16Array): void {
-    let minX = QUANTISED_MAX, minY = QUANTISED_MAX, minZ = QUANTISED_MAX;
-    let maxX = 0, maxY = 0, maxZ = 0;
+    let minX = QUANTISED_MAX,
+      minY = QUANTISED_MAX,
+      minZ = QUANTISED_MAX;
+    let maxX = 0,
+      maxY = 0,
+      maxZ = 0;
     for (let k = 0; k < vertices.length; k += 3) {
-      const x = vertices[k]!, y = vertices[k + 1]!, z = vertices[k + 2]!;
+      const x = vertices[k]!,
+        y = vertices[k + 1]!,
+        z = vertices[k + 2]!;
       if (x < minX) minX = x;
       if (x > maxX) maxX = x;
       if (y < minY) minY = y;

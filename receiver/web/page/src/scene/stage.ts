@@ -13,7 +13,8 @@ const FIELD_OF_VIEW = 34;
 const FOLLOW_S = 0.35;
 const FLIGHT_S = 0.5;
 const MEASURE_EVERY = 20;
-const FRAMED_HEIGHT_M = 2.3;
+const FRAMED_HEIGHT_M = 2.5;
+const RAISED_SHARE = 0.055;
 const START = new THREE.Vector3(0.55, 0.28, 1);
 
 export interface StageOptions {
@@ -256,7 +257,9 @@ export class Stage {
     const size = around.isEmpty() ? new THREE.Vector3(1, 1.8, 1) : around.getSize(new THREE.Vector3());
     const half = Math.tan(THREE.MathUtils.degToRad(FIELD_OF_VIEW / 2));
     const height = Math.max(FRAMED_HEIGHT_M, 1.35 * size.y, (1.5 * size.x) / this.#camera.aspect);
-    return START.clone().setLength(height / 2 / half).add(this.#centre);
+    return START.clone()
+      .setLength(height / 2 / half)
+      .add(this.#centre);
   }
 
   #resize(): void {
@@ -265,7 +268,8 @@ export class Stage {
     this.#renderer.setPixelRatio(this.#resolution.ratio);
     this.#renderer.setSize(width, height, false);
     this.#camera.aspect = width / height;
-    this.#camera.updateProjectionMatrix();
+    // Controls lie over the lower edge: what is looked at is a little above the middle.
+    this.#camera.setViewOffset(width, height, 0, RAISED_SHARE * height, width, height);
     this.invalidate();
   }
 }

@@ -20,14 +20,22 @@ export class Toolbar {
   constructor(stage: Stage, follow: boolean) {
     this.#stage = stage;
     for (const look of LOOKS) {
-      this.#looks.set(look, iconButton(look, NAMES[look], () => this.#setLook(look)));
+      this.#looks.set(
+        look,
+        iconButton(look, NAMES[look], () => this.#setLook(look)),
+      );
     }
     this.#follow = follow ? iconButton("follow", "Follow the person (F)", () => this.#toggleFollow()) : null;
     this.element = h(
       "div",
       { class: "toolbar", role: "toolbar", "aria-label": "View" },
       h("div", { class: "group" }, ...this.#looks.values()),
-      h("div", { class: "group" }, this.#follow, iconButton("reset", "Reset the view (R)", () => stage.resetView())),
+      h(
+        "div",
+        { class: "group" },
+        this.#follow,
+        iconButton("reset", "Reset the view (R)", () => stage.resetView()),
+      ),
     );
     this.refresh();
   }
@@ -62,7 +70,10 @@ export class Toolbar {
 /** Turns, pans and zooms by arrow keys, plus and minus while the canvas has the focus. */
 export function steerByKeys(canvas: HTMLCanvasElement, stage: Stage, changed: () => void): void {
   const steps: Record<string, readonly [number, number]> = {
-    ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, 1], ArrowDown: [0, -1],
+    ArrowLeft: [-1, 0],
+    ArrowRight: [1, 0],
+    ArrowUp: [0, 1],
+    ArrowDown: [0, -1],
   };
   canvas.addEventListener("keydown", (event) => {
     const step = steps[event.key];

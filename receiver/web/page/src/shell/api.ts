@@ -70,14 +70,22 @@ async function refusal(response: Response): Promise<string> {
 
 function byStatus(status: number): string {
   switch (status) {
-    case 401: return "Sign in first.";
-    case 403: return "This is not allowed for your account. Reload the page and sign in again.";
-    case 404: return "This no longer exists. Reload the page.";
-    case 413: return "The picture is too large. Choose a smaller one.";
-    case 415: return "This is not a picture. Choose a JPEG, PNG or WebP file.";
-    case 429: return "Too many requests. Wait a moment, then try again.";
-    case 503: return "The receiver is busy. Try again in a minute.";
-    default: return `The receiver could not do this (error ${status}). Try again; its log says why.`;
+    case 401:
+      return "Sign in first.";
+    case 403:
+      return "This is not allowed for your account. Reload the page and sign in again.";
+    case 404:
+      return "This no longer exists. Reload the page.";
+    case 413:
+      return "The picture is too large. Choose a smaller one.";
+    case 415:
+      return "This is not a picture. Choose a JPEG, PNG or WebP file.";
+    case 429:
+      return "Too many requests. Wait a moment, then try again.";
+    case 503:
+      return "The receiver is busy. Try again in a minute.";
+    default:
+      return `The receiver could not do this (error ${status}). Try again; its log says why.`;
   }
 }
 

@@ -38,8 +38,17 @@ export function icon(name: string): SVGElement {
 }
 
 /** A button with an icon and a name that is always read, but shown only where there is room. */
-export function iconButton(name: string, label: string, onclick: () => void, attributes: Attributes = {}): HTMLButtonElement {
-  return h("button", { type: "button", class: "tool", title: label, "aria-label": label, onclick, ...attributes }, icon(name));
+export function iconButton(
+  name: string,
+  label: string,
+  onclick: () => void,
+  attributes: Attributes = {},
+): HTMLButtonElement {
+  return h(
+    "button",
+    { type: "button", class: "tool", title: label, "aria-label": label, onclick, ...attributes },
+    icon(name),
+  );
 }
 
 export function append(element: Element, children: readonly Child[]): void {

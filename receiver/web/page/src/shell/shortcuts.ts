@@ -60,6 +60,8 @@ export function belongsToControl(event: KeyboardEvent): boolean {
   if (event.ctrlKey || event.metaKey || event.altKey) return true;
   if (document.querySelector("dialog[open]")) return true;
   const target = event.target as Element;
-  if (target instanceof HTMLInputElement || target instanceof HTMLSelectElement) return true;
+  // A slider takes arrows, Home and End; letters are still the page's.
+  if (target instanceof HTMLInputElement) return target.type !== "range" || event.key.length > 1;
+  if (target instanceof HTMLSelectElement) return true;
   return event.key === " " && target instanceof HTMLElement && target.matches("button, a, summary");
 }
