@@ -31,11 +31,26 @@ const OPTIONS = {
   logLevel: "warning",
 };
 
-/** Bundles entry points; returns the addresses of each one's output and of everything that esbuild wrote. */
+/** Bundles entry points; returns what esbuild wrote, by path. */
 async function bundle(entryPoints, folder, options) {
   const { metafile } = await build({ ...OPTIONS, entryPoints, outdir: join(output, folder), ...options });
-  const outputs = Object.entries(metafile.outputs).filter(([, { entryPoint }]) => entryPoint);
-  return new Map(outputs.map(([path, { entryPoint }]) => [entryPoint, `/static/${folder}${basename(path)}`]));
+  return Object.fromEntries(Object.entries(metafile.outputs).map(([path, made]) => [basename(path), made]));
+}
+
+/** The address of what was made of a source. */
+function address(outputs, entryPoint, folder = "") {
+  const [name] = Object.entries(outputs).find(([, made]) => made.entryPoint === entryPoint);
+  return `/static/${folder}${name}`;
+}
+
+/** Addresses of the scripts that a source needs before it runs. */
+function imported(outputs, entryPoint) {
+  const needed = new Set([basename(address(outputs, entryPoint))]);
+  for (const name of needed) {
+    const statically = outputs[name].imports.filter(({ kind }) => kind === "import-statement");
+    for (const { path } of statically) needed.add(basename(path));
+  }
+  return [...needed].map((name) => `/static/${name}`);
 }
 
 /** Copies a file under a name with the hash of its content. */
@@ -59,7 +74,7 @@ async function page(template, name, values) {
 await rm(output, { recursive: true, force: true });
 await mkdir(join(output, "docs"), { recursive: true });
 
-const files = await bundle(["src/main.ts", "styles/main.css"], "", { format: "esm", splitting: true });
+const made = await bundle(["src/main.ts", "styles/main.css"], "", { format: "esm", splitting: true });
 const ICON = await copyHashed(join(source, "icon.svg"), "");
 
 const swagger = join(source, "node_modules/swagger-ui-dist");
@@ -71,14 +86,17 @@ await copyFile(
 );
 await page("docs.html", "docs/index.html", {
   ICON,
-  SCRIPT: docs.get("src/docs.ts"),
+  SCRIPT: address(docs, "src/docs.ts", "docs/"),
   SWAGGER_SCRIPT: await copyHashed(join(swagger, "swagger-ui-bundle.js"), "docs/"),
   SWAGGER_STYLE: await copyHashed(join(swagger, "swagger-ui.css"), "docs/"),
 });
+// The live view opens first: its scripts are fetched at once rather than one after the other.
+const preloads = imported(made, "src/live/view.ts").map((path) => `<link rel="modulepreload" href="${path}">`);
 // Last: whoever finds it finds everything else.
 await page("index.html", "index.html", {
   ICON,
   BUILD: digest,
-  SCRIPT: files.get("src/main.ts"),
-  STYLE: files.get("styles/main.css"),
+  SCRIPT: address(made, "src/main.ts"),
+  STYLE: address(made, "styles/main.css"),
+  PRELOADS: preloads.join("\n  "),
 });

@@ -35,17 +35,28 @@ test("each edge of a closed mesh is written once", () => {
 test("the floor does not follow a jump or a deep outlier", () => {
   const floor = new FloorLevel();
   assert.equal(floor.known, false);
-  for (let k = 0; k < 100; k++) floor.add(k % 10 === 0 ? -0.2 : k % 3 === 0 ? -1.3 : -1.4);
-  floor.add(-3);
-  while (floor.settle(0.1));
+  for (let frame = 0; frame < 40; frame++) floor.add(frame > 22 && frame < 35 ? -0.9 : -1.4, frame / 20);
+  floor.add(-3, 2);
+  settled(floor);
   assert.ok(Math.abs(floor.level + 1.4) < 0.01, String(floor.level));
+});
+
+test("the floor comes along a slope", () => {
+  const floor = new FloorLevel();
+  for (let frame = 0; frame <= 300; frame++) floor.add(frame < 200 ? -1.2 : -1.5, frame / 20);
+  settled(floor);
+  assert.ok(Math.abs(floor.level + 1.5) < 0.01, String(floor.level));
 });
 
 test("the floor is under the feet from the first frame on", () => {
   const floor = new FloorLevel();
-  floor.add(-1.25);
+  floor.add(-1.25, 0);
   assert.equal(floor.level, -1.25);
 });
+
+function settled(floor: FloorLevel): void {
+  while (floor.settle(0.1));
+}
 
 function referenceNormals(corners: number[][]): number[][] {
   const sums = corners.map(() => [0, 0, 0]);

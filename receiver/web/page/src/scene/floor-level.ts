@@ -1,17 +1,20 @@
 /** Where the floor is: under the feet, most of the time. */
 
-const SAMPLES = 180;
+const SAMPLES = 128;
+const WINDOW_S = 1.5;
 const LOW_SHARE = 0.15;
-const SETTLE_S = 0.4;
+const SETTLE_S = 0.3;
 
 /**
  * A floor level from the lowest points of people over time.
  *
- * The lowest points of the last frames include jumps, raised feet and errors of the depth; the floor is at their 15th
- * percentile, which neither a jump nor a single deep frame moves. The level that is shown glides to it.
+ * The lowest points of the last one and a half seconds include jumps, raised feet and errors of the depth; the floor is
+ * at their 15th percentile, which neither a jump nor a single deep frame moves. A longer window would leave people in the
+ * air who walk before a tilted camera: in its space the floor is a slope. The level that is shown glides to the estimate.
  */
 export class FloorLevel {
   readonly #lowest = new Float32Array(SAMPLES);
+  readonly #times = new Float64Array(SAMPLES);
   readonly #sorted = new Float32Array(SAMPLES);
   #count = 0;
   #shown = 0;
@@ -29,9 +32,11 @@ export class FloorLevel {
     this.#count = 0;
   }
 
-  /** Takes the lowest point of one person in one frame, metres, y up. */
-  add(lowest: number): void {
-    this.#lowest[this.#count % SAMPLES] = lowest;
+  /** Takes the lowest point of one person, metres, y up, in a frame that is shown at `time`, seconds. */
+  add(lowest: number, time: number): void {
+    const place = this.#count % SAMPLES;
+    this.#lowest[place] = lowest;
+    this.#times[place] = time;
     this.#count += 1;
     if (this.#count === 1) this.#shown = lowest;
   }
@@ -46,10 +51,12 @@ export class FloorLevel {
   }
 
   #target(): number {
-    const count = Math.min(this.#count, SAMPLES);
-    const sorted = this.#sorted.subarray(0, count);
-    sorted.set(this.#lowest.subarray(0, count));
-    sorted.sort();
-    return sorted[Math.floor(LOW_SHARE * count)]!;
+    const begin = this.#times[(this.#count - 1) % SAMPLES]! - WINDOW_S;
+    let recent = 0;
+    for (let place = 0; place < Math.min(this.#count, SAMPLES); place++) {
+      if (this.#times[place]! >= begin) this.#sorted[recent++] = this.#lowest[place]!;
+    }
+    const sorted = this.#sorted.subarray(0, recent).sort();
+    return sorted[Math.floor(LOW_SHARE * recent)]!;
   }
 }
