@@ -120,6 +120,15 @@ def test_sessions_are_picked_and_shown_together(page: Page, server: PageServer) 
     for _ in range(4):
         wait_for_change(page)
     assert distinct_colours(scene(page)) > 200
+    expect(page.locator(".panel")).to_contain_text("demo.mp4 · studio")
+
+
+def test_visitor_is_told_what_to_run_while_nobody_sends(page: Page, server: PageServer) -> None:
+    server.sessions = 0
+    page.goto(server.address)
+    expect(page.get_by_role("heading", name="Nobody is here yet")).to_be_visible()
+    expect(page.locator(".command")).to_have_text("sender --camera 0 --peer 127.0.0.1:50051")
+    expect(page.get_by_role("status").first).to_have_text("No sender yet")
 
 
 def test_preview_of_the_sender_is_shown(live: Page) -> None:

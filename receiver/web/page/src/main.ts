@@ -35,7 +35,13 @@ async function open(name: Name): Promise<void> {
   document.title = `${name[0]!.toUpperCase()}${name.slice(1)} · Bodywire`;
   let loading = views.get(name);
   if (!loading) views.set(name, (loading = LOADERS[name](app, section(name))));
-  const view = await loading;
+  const view = await loading.catch(() => null);
+  if (!view) {
+    views.delete(name);
+    // A receiver of another version may have taken the place of the one that this page is from.
+    app.say("This part of the page could not be loaded. Check that the receiver is running, then reload the page.");
+    return;
+  }
   if (wanted !== name) return;
   shown = view;
   view.show();

@@ -32,6 +32,7 @@ interface LabelRow {
 export class Panel {
   readonly element: HTMLElement;
   readonly #title = h("span", {}, LIVE_TITLE);
+  readonly #subject = h("span", { class: "soft" });
   readonly #rate = h("p", { class: "headline" }, "–");
   readonly #video = h("p", { class: "soft small" });
   readonly #fps = h("dd", {}, "–");
@@ -55,7 +56,7 @@ export class Panel {
       h(
         "section",
         { class: "card" },
-        h("h2", { class: "eyebrow" }, this.#title),
+        h("h2", { class: "eyebrow" }, this.#title, this.#subject),
         this.#rate,
         this.#video,
         this.#figures(),
@@ -78,6 +79,11 @@ export class Panel {
       this.#chart.readTheme();
       this.#schedule(0);
     });
+  }
+
+  /** Names the session that the figures are of. */
+  set subject(name: string) {
+    setText(this.#subject, name);
   }
 
   /** Takes a frame that arrived at `time`, seconds. */
@@ -181,5 +187,5 @@ function age(record: FrameRecord | null): string {
 function comparison(bitsPerSecond: number, h264Kbps: number | null): string {
   if (h264Kbps === null || bitsPerSecond === 0) return "";
   const times = (1e3 * h264Kbps) / bitsPerSecond;
-  return `H.264 of equal sharpness: ${bitrate(1e3 * h264Kbps)}, ${digits(times)} times as much`;
+  return `H.264 of equal sharpness: ${bitrate(1e3 * h264Kbps)} (${digits(times)} ×)`;
 }

@@ -28,8 +28,21 @@ export class SessionPicker {
   get watched(): number | null {
     if (this.#choice === null) return null;
     if (this.#sessions.some(({ number }) => number === this.#choice)) return this.#choice!;
-    const newest = this.#sessions.findLast(({ connected }) => connected) ?? this.#sessions.at(-1);
-    return newest?.number ?? null;
+    return this.#newest?.number ?? null;
+  }
+
+  /** The session whose figures are shown: the one that is watched, or the newest of all. */
+  get measured(): number | null {
+    return this.watched ?? this.#newest?.number ?? null;
+  }
+
+  /** The name of the measured session where there are others beside it; else nothing needs to be said. */
+  get subject(): string {
+    return this.watched === null && this.#newest ? title(this.#newest) : "";
+  }
+
+  get #newest(): SessionInfo | undefined {
+    return this.#sessions.findLast(({ connected }) => connected) ?? this.#sessions.at(-1);
   }
 
   /** Whether a frame of this session is to be shown. */

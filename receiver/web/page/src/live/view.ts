@@ -12,6 +12,7 @@ import type {
   LivePerson,
   MeshKind,
   Preview,
+  SessionInfo,
   Status,
   TextMessage,
   Topology,
@@ -50,6 +51,7 @@ export class LiveView implements View, LiveListener, TimelineListener {
   #camera: CameraControl | null = null;
   #mesh: MeshKind = recall("mesh") === "body" ? "body" : "surface";
   #open = false;
+  #mayWatch = true;
 
   constructor(app: App, element: HTMLElement) {
     this.#app = app;
@@ -98,7 +100,7 @@ export class LiveView implements View, LiveListener, TimelineListener {
   }
 
   text(message: TextMessage): void {
-    if (message.type === "sessions") this.#picker.sessions = message.sessions;
+    if (message.type === "sessions") this.#setSessions(message.sessions);
     else if (message.type === "ended" && !this.#timeline.isRecorded) this.#remove(message.session);
     this.#showState();
   }
@@ -115,7 +117,9 @@ export class LiveView implements View, LiveListener, TimelineListener {
       return;
     }
     const { record, link, fps, h264Kbps } = frame;
-    this.#panel.add({ record, link, fps, h264Kbps }, performance.now() / 1e3);
+    if (frame.session === this.#picker.measured) {
+      this.#panel.add({ record, link, fps, h264Kbps }, performance.now() / 1e3);
+    }
     this.#draw(frame, this.#stage!);
     // Not before it is on the screen: a tab in the background draws nothing, so the receiver sends it nothing.
     this.#unacknowledged.push(frame.id);
@@ -181,7 +185,13 @@ export class LiveView implements View, LiveListener, TimelineListener {
     return { session: this.#picker.watched, mesh: this.#mesh, preview: true };
   }
 
+  #setSessions(sessions: readonly SessionInfo[]): void {
+    this.#picker.sessions = sessions;
+    this.#panel.subject = this.#picker.subject;
+  }
+
   #watchedChanged(): void {
+    this.#panel.subject = this.#picker.subject;
     this.#connection.watch(this.#watch());
     this.#stage?.retain((key) => this.#picker.shows(Number(key.split(":")[0])));
     this.#stage?.floor.forget();
@@ -220,7 +230,9 @@ export class LiveView implements View, LiveListener, TimelineListener {
       this.#connection.close();
       this.#stage?.retain(() => false);
     }
-    if (this.#open) this.#connect();
+    // Otherwise the connection is open or waits for its time.
+    if (this.#open && status.live !== this.#mayWatch) this.#connect();
+    this.#mayWatch = status.live;
     if (status.browser_camera) void this.#offerCamera();
   }
 

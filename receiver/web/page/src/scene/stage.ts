@@ -39,6 +39,7 @@ export class Stage {
   readonly #people = new Map<string, PersonMesh>();
   readonly #resolution: ResolutionControl;
   readonly #centre = new THREE.Vector3();
+  readonly #around = new THREE.Box3();
   readonly #step = new THREE.Vector3();
   #look: Look = "colour";
   #follow = true;
@@ -246,14 +247,18 @@ export class Stage {
       this.#centre.set(0, this.floor.known ? this.floor.level + 0.9 : 0, -3);
       return;
     }
-    const around = new THREE.Box3();
-    for (const person of this.#people.values()) around.union(person.box);
-    around.getCenter(this.#centre);
+    this.#bounds().getCenter(this.#centre);
+  }
+
+  /** Of everybody; the same object each time. */
+  #bounds(): THREE.Box3 {
+    this.#around.makeEmpty();
+    for (const person of this.#people.values()) this.#around.union(person.box);
+    return this.#around;
   }
 
   #home(): THREE.Vector3 {
-    const around = new THREE.Box3();
-    for (const person of this.#people.values()) around.union(person.box);
+    const around = this.#bounds();
     const size = around.isEmpty() ? new THREE.Vector3(1, 1.8, 1) : around.getSize(new THREE.Vector3());
     const half = Math.tan(THREE.MathUtils.degToRad(FIELD_OF_VIEW / 2));
     const height = Math.max(FRAMED_HEIGHT_M, 1.35 * size.y, (1.5 * size.x) / this.#camera.aspect);
