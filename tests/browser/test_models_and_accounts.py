@@ -17,7 +17,7 @@ PASSWORD = "correct horse battery"
 @pytest.fixture
 def signed_in(page: Page, server: PageServer) -> Page:
     page.goto(f"{server.address}/#account")
-    page.get_by_label("Name").fill("ada")
+    page.get_by_label("Name", exact=True).fill("ada")
     page.get_by_label("Password").fill(PASSWORD)
     page.get_by_role("button", name="Sign up").click()
     expect(page.get_by_role("heading", name="ada")).to_be_visible()
@@ -109,7 +109,7 @@ def test_file_that_is_no_picture_is_not_sent(models: Page, server: PageServer) -
 def test_wrong_password_is_refused_and_the_right_one_accepted(signed_in: Page, complaints: Complaints) -> None:
     complaints.ignored += ["401"]
     signed_in.get_by_role("button", name="Sign out").click()
-    signed_in.get_by_label("Name").fill("ada")
+    signed_in.get_by_label("Name", exact=True).fill("ada")
     signed_in.get_by_label("Password").fill("wrong")
     signed_in.get_by_role("button", name="Sign in", exact=True).click()
     expect(signed_in.get_by_role("alert")).to_have_text("Name or password is wrong. Check both and try again.")
