@@ -19,7 +19,8 @@ export interface Figures {
   h264Kbps: number | null;
 }
 
-const REFRESH_MS = 250;
+/** As often as figures can be read; drawing text costs more than drawing people where there is no graphics card. */
+const REFRESH_MS = 500;
 const LIVE_TITLE = "Sent now";
 
 interface LabelRow {
