@@ -35,27 +35,33 @@ test("each edge of a closed mesh is written once", () => {
 test("the floor does not follow a jump or a deep outlier", () => {
   const floor = new FloorLevel();
   assert.equal(floor.known, false);
-  for (let frame = 0; frame < 40; frame++) floor.add(frame > 22 && frame < 35 ? -0.9 : -1.4, frame / 20);
-  floor.add(-3, 2);
-  settled(floor);
-  assert.ok(Math.abs(floor.level + 1.4) < 0.01, String(floor.level));
+  for (let frame = 0; frame < 40; frame++) floor.add(frame > 22 && frame < 35 ? -0.9 : -1.4, -4, frame / 20);
+  floor.add(-3, -4, 2);
+  assert.ok(Math.abs(settled(floor, -4) + 1.4) < 0.01, String(floor.level));
 });
 
-test("the floor comes along a slope", () => {
+test("the floor is under people who walk before a tilted camera, at once", () => {
   const floor = new FloorLevel();
-  for (let frame = 0; frame <= 300; frame++) floor.add(frame < 200 ? -1.2 : -1.5, frame / 20);
-  settled(floor);
-  assert.ok(Math.abs(floor.level + 1.5) < 0.01, String(floor.level));
+  const depth = (frame: number) => -4.5 + 0.6 * Math.sin(frame / 15);
+  for (let frame = 0; frame <= 200; frame++) floor.add(0.3 + 0.3 * depth(frame), depth(frame), frame / 20);
+  assert.ok(Math.abs(settled(floor, depth(200)) - (0.3 + 0.3 * depth(200))) < 0.06, String(floor.level));
+});
+
+test("nobody who stands makes a slope", () => {
+  const floor = new FloorLevel();
+  for (let frame = 0; frame <= 100; frame++) floor.add(-1.4 + 0.01 * (frame % 3), -4 + 0.01 * (frame % 3), frame / 20);
+  assert.ok(Math.abs(settled(floor, -6) + 1.4) < 0.05, String(floor.level));
 });
 
 test("the floor is under the feet from the first frame on", () => {
   const floor = new FloorLevel();
-  floor.add(-1.25, 0);
+  floor.add(-1.25, -4, 0);
   assert.equal(floor.level, -1.25);
 });
 
-function settled(floor: FloorLevel): void {
-  while (floor.settle(0.1));
+function settled(floor: FloorLevel, depth: number): number {
+  while (floor.settle(0.1, depth));
+  return floor.level;
 }
 
 function referenceNormals(corners: number[][]): number[][] {

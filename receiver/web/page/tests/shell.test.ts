@@ -73,7 +73,7 @@ test("the resolution falls while drawing is slow and rises again", () => {
   assert.equal(control.measured(60), true);
   assert.ok(control.ratio < 2);
   for (let k = 0; k < 20; k++) control.measured(500);
-  assert.equal(control.ratio, 0.5);
+  assert.equal(control.ratio, 0.6);
   for (let k = 0; k < 20; k++) control.measured(1);
   assert.equal(control.ratio, 2);
 });

@@ -142,7 +142,6 @@ export class LiveView implements View, LiveListener, TimelineListener {
     for (const { id, geometry } of frame.people) {
       const person = stage.person(`${RECORDED}:${id}`);
       person.show(geometry);
-      stage.floor.add(person.box.min.y, performance.now() / 1e3);
     }
     stage.moved();
     this.#preview.hidden = true;
@@ -169,7 +168,6 @@ export class LiveView implements View, LiveListener, TimelineListener {
     const mesh = stage.person(`${session}:${person.id}`);
     mesh.update(person, faces);
     mesh.moveBy(SESSION_DISTANCE_M * this.#picker.place(session));
-    stage.floor.add(mesh.box.min.y, performance.now() / 1e3);
   }
 
   #drawn(): void {

@@ -78,7 +78,6 @@ export class ModelViewer {
           const geometry = await readMesh(await this.#app.api.bytes(person.glb));
           const mesh = this.#stage.person(String(number));
           mesh.show(geometry);
-          this.#stage.floor.add(mesh.box.min.y, performance.now() / 1e3);
         }),
       );
       this.#stage.moved();

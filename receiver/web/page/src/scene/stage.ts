@@ -13,7 +13,7 @@ const FIELD_OF_VIEW = 34;
 const FOLLOW_S = 0.35;
 const FLIGHT_S = 0.5;
 const MEASURE_EVERY = 20;
-const FRAMED_HEIGHT_M = 2.5;
+const FRAMED_HEIGHT_M = 2.7;
 const RAISED_SHARE = 0.055;
 const START = new THREE.Vector3(0.55, 0.28, 1);
 
@@ -133,6 +133,8 @@ export class Stage {
 
   /** Tells the stage that people have moved. */
   moved(): void {
+    const time = performance.now() / 1e3;
+    for (const { box } of this.#people.values()) this.floor.add(box.min.y, (box.min.z + box.max.z) / 2, time);
     this.#locate();
     if (!this.#placed && this.#people.size > 0) {
       this.#placed = true;
@@ -197,7 +199,7 @@ export class Stage {
     this.#requested = 0;
     const seconds = Math.min(0.1, Math.max(0, (time - this.#lastDraw) / 1e3));
     this.#lastDraw = time;
-    const moving = [this.#advance(seconds), this.floor.settle(seconds), this.#controls.update()];
+    const moving = [this.#advance(seconds), this.floor.settle(seconds, this.#centre.z), this.#controls.update()];
     this.#ground.level = this.floor.level;
     this.#ground.moveTo(this.#controls.target.x, this.#controls.target.z);
     this.#draws += 1;
