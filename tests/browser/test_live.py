@@ -156,3 +156,10 @@ def test_camera_of_the_browser_sends_pictures_until_it_is_stopped(live: Page, se
     assert all(picture[:3] == b"\xff\xd8\xff" for picture in server.camera_pictures)
     live.get_by_role("button", name="Stop").click()
     expect(live.get_by_role("button", name="Use this camera")).to_be_visible()
+
+
+def test_camera_that_is_refused_is_switched_off(live: Page, server: PageServer) -> None:
+    server.camera_refusal = "two cameras are on already; stop one of them"
+    live.get_by_role("button", name="Use this camera").click()
+    expect(live.locator("#toast")).to_have_text("Two cameras are on already; stop one of them.")
+    expect(live.get_by_role("button", name="Use this camera")).to_be_visible()

@@ -47,6 +47,7 @@ class PageServer:
         self.viewers = 0
         self.acknowledged: list[int] = []
         self.camera_pictures: list[bytes] = []
+        self.camera_refusal = ""
         self._output, self._static, self._preview = output, static, preview
         self._interval_s = 1.0 / frames_per_second
         self._port = 0
@@ -111,6 +112,10 @@ class PageServer:
 
     async def _camera(self, socket: WebSocket) -> None:
         await socket.accept()
+        if self.camera_refusal:
+            await socket.send_json({"type": "refused", "detail": self.camera_refusal})
+            await socket.close()
+            return
         with contextlib.suppress(WebSocketDisconnect):
             while True:
                 self.camera_pictures.append(await socket.receive_bytes())

@@ -1,6 +1,7 @@
 /** Makes the camera of this browser the camera of a sender. */
 
 import type { App } from "../shell/app.ts";
+import { sentence } from "../shell/api.ts";
 import { fill, h, icon } from "../shell/dom.ts";
 import { Backoff } from "../live/backoff.ts";
 
@@ -70,7 +71,10 @@ export class CameraControl {
       if (message.type === "ack") {
         this.#acknowledged += 1;
         this.#backoff.reset();
-      } else if (message.detail) this.#app.say(message.detail);
+      } else if (message.type === "refused") {
+        this.stop();
+        this.#app.say(message.detail ? sentence(message.detail) : "The receiver does not take this camera.");
+      }
     };
     socket.onclose = () => {
       if (socket !== this.#socket) return;
