@@ -3,7 +3,7 @@
 import asyncio
 import signal
 from collections.abc import Callable
-from contextlib import nullcontext
+from contextlib import AbstractAsyncContextManager, nullcontext
 from dataclasses import dataclass, field
 
 import torch
@@ -32,7 +32,12 @@ from receiver.status import StatusLine
 from receiver.surface.stage import SurfaceConfig
 from receiver.traces import ReceiverTraces
 from receiver.web.accounts.config import AccountsConfig
+from receiver.web.children.config import ChildrenConfig
+from receiver.web.composition import Backend, PageConfig, serve_page
+from receiver.web.config import WebConfig
+from receiver.web.live.hub import LiveHub
 from receiver.web.models.config import UploadConfig
+from receiver.web.server import WebServer
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,8 +52,10 @@ class ReceiverConfig:
     device: DeviceConfig = field(default_factory=DeviceConfig)
     batching: BatchingConfig = field(default_factory=BatchingConfig)
     sharing: SharingConfig = field(default_factory=SharingConfig)
+    web: WebConfig = field(default_factory=WebConfig)
     accounts: AccountsConfig = field(default_factory=AccountsConfig)
     uploads: UploadConfig = field(default_factory=UploadConfig)
+    children: ChildrenConfig = field(default_factory=ChildrenConfig)
     metrics: MetricsConfig = field(default_factory=MetricsConfig)
     tracing: TracingConfig = field(default_factory=TracingConfig)
     logging: LogConfig = field(default_factory=LogConfig)
@@ -70,6 +77,7 @@ def receive(config: ReceiverConfig, announce: Callable[[str], None]) -> None:
     """
     terminal = config.logging.start("receiver")
     config.security.check(config.listen.listen)
+    config.web.check(config.security)
     # Small networks on few cores: more threads than one fight over them.
     torch.set_num_threads(1)
     metrics = ReceiverMetrics()
@@ -100,7 +108,10 @@ async def _serve(
         loop.add_signal_handler(signal_number, stop.set)
     networks = model_hash()
     engine = LocalEngine(reconstructor, config.batching)
-    pipeline = ReceiverPipeline(engine, directory, metrics, sharing=config.sharing, traces=ReceiverTraces(tracer))
+    hub = LiveHub()
+    pipeline = ReceiverPipeline(
+        engine, directory, metrics, sharing=config.sharing, observer=hub, traces=ReceiverTraces(tracer)
+    )
     registry = SessionRegistry(lambda: FrameCodec(networks))
     metrics.watch_queue(lambda: engine.queued_people)
     metrics.watch_streams(lambda: sum(session.in_use for session in registry.sessions))
@@ -115,9 +126,22 @@ async def _serve(
     )
     try:
         bound = await server.start()
-        announce(startup_line(bound, config.security))
-        with terminal.showing(StatusLine(metrics.status, config.publish.out).line):
-            await stop.wait()
+        async with _page(config, Backend(engine, pipeline, hub, metrics)) as page:
+            announce(startup_line(bound, config.security))
+            if page is not None:
+                announce(f"page: {page.url}")
+            with terminal.showing(StatusLine(metrics.status, config.publish.out).line):
+                await stop.wait()
     finally:
         await server.stop()
         await pipeline.close()
+
+
+def _page(config: ReceiverConfig, backend: Backend) -> AbstractAsyncContextManager[WebServer | None]:
+    """The web page, unless it is switched off."""
+    if not config.web.page:
+        return nullcontext()
+    parts = PageConfig(
+        config.web, config.accounts, config.uploads, config.children, config.security, config.publish.out
+    )
+    return serve_page(parts, backend)

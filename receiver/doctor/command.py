@@ -36,7 +36,7 @@ def _checks(arguments: Sequence[str]) -> Iterator[tuple[str, Check]]:
     from common.doctor.storage import check_address_free
     from common.io.configuration import read_config
     from receiver.composition import ReceiverConfig
-    from receiver.doctor import admission, output
+    from receiver.doctor import admission, output, page
 
     config = read_config(ReceiverConfig, _PROGRAM.command_line, arguments)
     security, listen = config.security, config.listen.listen
@@ -50,6 +50,7 @@ def _checks(arguments: Sequence[str]) -> Iterator[tuple[str, Check]]:
     yield named("disk", output.check_disk, config.publish)
     if config.metrics.metrics is not None:
         yield named("metrics", check_address_free, "metrics", config.metrics.metrics, "--metrics")
+    yield named("page", page.check_page, config.web, security)
     yield named("weights", networks.check_weights)
     yield named("versions", networks.check_versions, "receiver")
     yield named("device", networks.check_device, config.device)

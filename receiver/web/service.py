@@ -1,12 +1,13 @@
 """Accounts and uploads together: `open_service` opens them, `UploadService.install` adds them to an application."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from fastapi import FastAPI
+from prometheus_client import CollectorRegistry
 
 from common.clock import SYSTEM_CLOCK, Clock
 from receiver.web.accounts.api import accounts_api
@@ -16,13 +17,13 @@ from receiver.web.accounts.passwords import PasswordHasher
 from receiver.web.accounts.service import AccountService
 from receiver.web.database.database import Database
 from receiver.web.database.places import models_folder, open_database
+from receiver.web.metrics import WebMetrics
 from receiver.web.models.api import models_api
 from receiver.web.models.config import UploadConfig
 from receiver.web.models.files import ModelFiles
 from receiver.web.models.service import ModelService
 from receiver.web.models.store import existing_models
 from receiver.web.pictures import PictureReconstructor
-from receiver.web.problems import add_problem_handlers
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,11 +35,10 @@ class UploadService:
     identities: Identities
 
     def install(self, app: FastAPI) -> None:
-        """Adds the routes, the form of errors, and what `current_account` looks for."""
+        """Adds the routes, and what `current_account` looks for."""
         app.state.identities, app.state.models = self.identities, self.models
         app.include_router(accounts_api())
         app.include_router(models_api())
-        add_problem_handlers(app)
 
 
 @asynccontextmanager
@@ -50,8 +50,7 @@ async def open_service(
     *,
     loopback: bool,
     secure: bool,
-    on_upload: Callable[[str], None] = lambda _: None,
-    on_sign_in: Callable[[str], None] = lambda _: None,
+    metrics: WebMetrics | None = None,
     passwords: PasswordHasher | None = None,
     clock: Clock = SYSTEM_CLOCK,
 ) -> AsyncIterator[UploadService]:
@@ -62,23 +61,24 @@ async def open_service(
         pictures: None if this receiver cannot reconstruct pictures; uploads are answered by 503 then.
         loopback: only this machine can reach the page.
         secure: the page is reached by TLS only.
-        on_upload, on_sign_in: are called with the outcome of each, for metrics.
+        metrics: of the page.
         passwords: hashes passwords; tests take a cheap one.
 
     Raises:
         UsageError: the database has the schema of a newer version, or its driver is missing.
         OutputError: the database or the directory cannot be opened.
     """
+    metrics = metrics or WebMetrics(CollectorRegistry())
     async with AsyncExitStack() as opened:
         database = await asyncio.to_thread(open_database, accounts, out)
         opened.callback(database.close)
         files = await asyncio.to_thread(_recovered_files, out, database)
         hasher = passwords or PasswordHasher()
         opened.callback(hasher.close)
-        models = ModelService(uploads, database, files, pictures, clock, on_upload)
+        models = ModelService(uploads, database, files, pictures, clock, metrics)
         opened.push_async_callback(models.close)
         service = AccountService(
-            database, hasher, sign_up=accounts.signs_up(loopback=loopback), clock=clock, on_sign_in=on_sign_in
+            database, hasher, sign_up=accounts.signs_up(loopback=loopback), clock=clock, on_sign_in=metrics.sign_in
         )
         yield UploadService(service, models, Identities(service, secure=secure))
 

@@ -16,10 +16,12 @@ class RunningReceiver:
 
     Args:
         address: host:port.
+        page: address of the web page; empty without one.
     """
 
     process: subprocess.Popen[str]
     address: str
+    page: str = ""
 
     def terminate(self) -> tuple[int, str]:
         """Sends SIGTERM; returns the exit code and the output on stderr."""
@@ -30,8 +32,9 @@ class RunningReceiver:
 
 @contextmanager
 def receiver(out: Path, *flags: str, listen: str = "127.0.0.1:0") -> Iterator[RunningReceiver]:
-    """A receiver on a free port of the loopback; killed at the end of the block."""
-    command = [sys.executable, "-m", "receiver", "--listen", listen, "--out", str(out), *flags]
+    """A receiver on a free port of the loopback; killed at the end of the block. It has a page if `--http` is given."""
+    page = () if "--http" in flags else ("--no-page",)
+    command = [sys.executable, "-m", "receiver", "--listen", listen, "--out", str(out), *page, *flags]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     try:
         assert process.stdout is not None
@@ -39,7 +42,9 @@ def receiver(out: Path, *flags: str, listen: str = "127.0.0.1:0") -> Iterator[Ru
         if not line.startswith("listening on "):
             _, errors = process.communicate(timeout=TIMEOUT_S)
             raise AssertionError(f"the receiver did not start (exit code {process.returncode}): {errors}")
-        yield RunningReceiver(process, line.split()[2])
+        # "page: http://HOST:PORT/"
+        url = "" if page else process.stdout.readline().split()[1].rstrip("/")
+        yield RunningReceiver(process, line.split()[2], url)
     finally:
         process.kill()
         process.communicate()

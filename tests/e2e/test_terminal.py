@@ -12,16 +12,17 @@ from tests.e2e.daemons import receiver
 from tests.support.terminal_process import on_terminal
 
 RECORD = re.compile(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d,\d{3} sender WARNING sender\.capture\.images: image skipped: .*")
+IMAGES = 128
 
 
 @pytest.fixture
 def photos(tmp_path: Path) -> Path:
-    """Sixteen images, every second of which cannot be read."""
+    """Images, every second of which cannot be read; sending them takes longer than the status line needs to appear."""
     folder = tmp_path / "photos"
     folder.mkdir()
-    for number in range(0, 16, 2):
-        Image.fromarray(np.full((64, 64, 3), 128, np.uint8)).save(folder / f"{number:02d}.png")
-        (folder / f"{number + 1:02d}.png").write_bytes(b"no image")
+    for number in range(0, IMAGES, 2):
+        Image.fromarray(np.full((64, 64, 3), 128, np.uint8)).save(folder / f"{number:03d}.png")
+        (folder / f"{number + 1:03d}.png").write_bytes(b"no image")
     return folder
 
 
@@ -31,13 +32,13 @@ def test_records_stay_whole_above_the_status_line(tmp_path: Path, photos: Path) 
         with on_terminal("sender", *flags, width=200) as sender:
             sender.until(lambda rows: rows[-1].startswith("sender  connected"))
             assert sender.wait() == 0
-    assert re.search(r"\d/1\d frames", sender.output)
+    assert re.search(r"\d/\d\d+ frames", sender.output)
     assert "\x1b[?" not in sender.output  # the cursor was never hidden
     records = [row for row in sender.rows if "WARNING" in row]
-    assert len(records) == 9
+    assert len(records) == IMAGES // 2 + 1
     assert all(RECORD.fullmatch(row) for row in records[:-1]), records
     # Nothing is left of the status line.
-    assert sender.rows[-2].startswith("sent 8 frames")
+    assert sender.rows[-2].startswith(f"sent {IMAGES // 2} frames")
     assert sender.rows[-1] == ""
     assert not any(row.startswith("sender  ") for row in sender.rows)
 

@@ -7,15 +7,23 @@ from pathlib import Path
 
 import argon2
 import httpx
-from fastapi import FastAPI, Request
+from fastapi import FastAPI
+from prometheus_client import CollectorRegistry
+from starlette.requests import HTTPConnection
 
 from common.clock import Clock
+from receiver.web.access import Access
 from receiver.web.accounts.config import AccountsConfig
-from receiver.web.accounts.identity import current_identity
 from receiver.web.accounts.passwords import PasswordHasher
+from receiver.web.app import create_app
+from receiver.web.live.camera_routes import camera_routes
+from receiver.web.live.hub import LiveHub
+from receiver.web.live.routes import LiveView, live_routes
+from receiver.web.metrics import SignInOutcome, UploadOutcome, WebMetrics
 from receiver.web.models.config import UploadConfig
 from receiver.web.pictures import PictureReconstructor
 from receiver.web.service import UploadService, open_service
+from receiver.web.status import Offer, status_routes
 
 HOST = "http://127.0.0.1"
 PASSWORD = "correct horse battery"
@@ -37,6 +45,22 @@ class ManualClock:
 def cheap_passwords() -> PasswordHasher:
     """Hashes that cost nothing."""
     return PasswordHasher(argon2.PasswordHasher(time_cost=1, memory_cost=8, parallelism=1))
+
+
+class NotedOutcomes(WebMetrics):
+    """Metrics that also keep the outcomes in order."""
+
+    def __init__(self) -> None:
+        super().__init__(CollectorRegistry())
+        self.outcomes: list[str] = []
+
+    def upload(self, outcome: UploadOutcome, seconds: float) -> None:
+        super().upload(outcome, seconds)
+        self.outcomes.append(outcome)
+
+    def sign_in(self, outcome: SignInOutcome) -> None:
+        super().sign_in(outcome)
+        self.outcomes.append(outcome)
 
 
 @dataclass
@@ -71,16 +95,19 @@ class Site:
         return client
 
 
-def create_app_for_tests(service: UploadService) -> FastAPI:
-    """The routes with a status like that of the receiver's page."""
-    app = FastAPI()
+def create_app_for_tests(service: UploadService, out: Path, metrics: WebMetrics, *, needs_account: bool) -> FastAPI:
+    """The page's routes without its files and guards; nobody is live."""
+
+    async def account_name(connection: HTTPConnection) -> str | None:
+        identity = await service.identities.identify(connection)
+        return identity.account.name if identity else None
+
+    access = Access(needs_account, account_name)
+    offer = Offer(service.accounts.sign_up_open, browser_camera=False, pictures=service.models.available)
+    view = LiveView(LiveHub(), out, watchers=4)
+    status = status_routes(offer, access, service.identities.identify)
+    app = create_app({}, [status, live_routes(view, access, metrics), camera_routes(None, access)])
     service.install(app)
-
-    async def status(request: Request) -> dict[str, str | None]:
-        identity = await current_identity(request)
-        return {"account": identity.account.name if identity else None, "csrf": identity.csrf if identity else None}
-
-    app.get("/api/status")(status)
     return app
 
 
@@ -96,7 +123,7 @@ async def open_site(
 ) -> AsyncIterator[Site]:
     """The page on a clock that stands still."""
     clock = ManualClock()
-    outcomes: list[str] = []
+    metrics = NotedOutcomes()
     async with open_service(
         accounts or AccountsConfig(),
         uploads or UploadConfig(),
@@ -104,12 +131,17 @@ async def open_site(
         pictures,
         loopback=loopback,
         secure=secure,
-        on_upload=outcomes.append,
-        on_sign_in=outcomes.append,
+        metrics=metrics,
         passwords=cheap_passwords(),
         clock=clock.clock(),
     ) as service:
-        site = Site(create_app_for_tests(service), service, clock, out, outcomes)
+        site = Site(
+            create_app_for_tests(service, out, metrics, needs_account=not loopback),
+            service,
+            clock,
+            out,
+            metrics.outcomes,
+        )
         try:
             yield site
         finally:

@@ -14,6 +14,7 @@ from receiver.web.accounts.passwords import MAX_PASSWORD, PasswordHasher, check_
 from receiver.web.accounts.store import Account, Token
 from receiver.web.accounts.throttle import KeyedRates, SignInGuard, TriedTooOften
 from receiver.web.database.database import Database
+from receiver.web.metrics import SignInOutcome
 
 logger = logging.getLogger(__name__)
 
@@ -52,7 +53,7 @@ class AccountService:
     Args:
         sign_up: whether visitors may make accounts.
         passwords: hashes and verifies them.
-        on_sign_in: is called with `accepted`, `wrong` or `limited` for each attempt.
+        on_sign_in: is called for each attempt.
     """
 
     def __init__(
@@ -62,7 +63,7 @@ class AccountService:
         *,
         sign_up: bool,
         clock: Clock,
-        on_sign_in: Callable[[str], None] = lambda _: None,
+        on_sign_in: Callable[[SignInOutcome], None] = lambda _: None,
     ) -> None:
         self.sign_up_open = sign_up
         self._database, self._passwords, self._clock = database, passwords, clock
@@ -70,6 +71,10 @@ class AccountService:
         self._guard = SignInGuard(clock)
         self._sign_ups = KeyedRates(_SIGN_UPS_PER_MINUTE, _SIGN_UPS_AT_ONCE, clock)
         self._sign_ins = KeyedRates(_SIGN_INS_PER_MINUTE, _SIGN_INS_AT_ONCE, clock)
+
+    async def count(self) -> int:
+        """How many accounts there are."""
+        return await self._database.read_async(store.count_accounts)
 
     async def sign_up(self, name: str, password: str, address: str, previous: str | None = None) -> SignedIn:
         """Makes an account and signs it in.
@@ -112,16 +117,16 @@ class AccountService:
             _pay(self._sign_ins, address)
             self._guard.begin(key, address)
         except TriedTooOften:
-            self._on_sign_in("limited")
+            self._on_sign_in(SignInOutcome.LOCKED)
             raise
         credentials = await self._credentials(name)
         encoded = credentials.password_hash if credentials else None
         right = await self._passwords.verify(encoded, password[: MAX_PASSWORD + 1])
         if not right or credentials is None or encoded is None:
             logger.warning("failed to sign in from %s", printable(address, 100))
-            self._on_sign_in("wrong")
+            self._on_sign_in(SignInOutcome.WRONG)
             raise WrongPassword
-        self._on_sign_in("accepted")
+        self._on_sign_in(SignInOutcome.SUCCEEDED)
         self._guard.succeed(key, address)
         if self._passwords.is_outdated(encoded):
             await self._renew_hash(credentials.account, password)

@@ -69,6 +69,11 @@ class AccountSummary:
     models: int
 
 
+def count_accounts(session: Session) -> int:
+    """How many accounts there are."""
+    return session.scalar(select(func.count()).select_from(AccountRow)) or 0
+
+
 def add_account(session: Session, name: str, password_hash: str, now: float) -> Account:
     """Adds an account.
 

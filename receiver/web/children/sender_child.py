@@ -67,7 +67,7 @@ class SenderChild:
         self._on_end = on_end
         self._restarts = restarts
         self._source = source
-        self._command = (*command, "--log-level", "warning", *flags)
+        self._command = (*command, "--log-level", "warning", "--log-format", "text", *flags)
         self._folder: Path | None = None
         self._link: InternalLink | None = None
         self._process: asyncio.subprocess.Process | None = None

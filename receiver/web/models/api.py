@@ -2,6 +2,7 @@
 
 import json
 import logging
+import time
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 from typing import Annotated, Any, Self
@@ -217,7 +218,7 @@ async def get_file(
 
 async def _begun(request: Request, models: ModelService, account: Account) -> Job:
     """Admits the upload, reads and checks the picture, and begins to reconstruct it."""
-    config, headers = models.config, request.headers
+    config, headers, began_s = models.config, request.headers, time.perf_counter()
     try:
         slot = await models.admit(account)
         try:
@@ -233,7 +234,7 @@ async def _begun(request: Request, models: ModelService, account: Account) -> Jo
             slot.release()
             raise
     except UploadRefused as error:
-        models.on_upload(error.outcome)
+        models.metrics.upload(error.outcome, time.perf_counter() - began_s)
         raise _refusal(error) from error
 
 

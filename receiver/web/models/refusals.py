@@ -1,5 +1,7 @@
 """Why an upload is refused."""
 
+from receiver.web.metrics import UploadOutcome
+
 
 class UploadRefused(Exception):
     """An upload that is not accepted.
@@ -15,6 +17,8 @@ class UploadRefused(Exception):
         self.status, self.detail, self.wait_s = status, detail, wait_s
 
     @property
-    def outcome(self) -> str:
+    def outcome(self) -> UploadOutcome:
         """How metrics name it."""
-        return "unavailable" if self.status >= 500 else "refused"
+        if self.status >= 500:
+            return UploadOutcome.UNAVAILABLE
+        return UploadOutcome.LIMITED if self.status == 429 else UploadOutcome.REFUSED

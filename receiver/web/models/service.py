@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import AsyncIterator, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 
@@ -19,6 +19,7 @@ from receiver.mesh.mesh_files import MESH_FORMATS, encode_mesh
 from receiver.web.accounts.store import Account
 from receiver.web.accounts.throttle import KeyedRates
 from receiver.web.database.database import Database
+from receiver.web.metrics import UploadOutcome
 from receiver.web.models import store
 from receiver.web.models.config import UploadConfig
 from receiver.web.models.files import ModelFiles, new_model_id
@@ -86,12 +87,46 @@ class Job:
             yield stage
 
 
+class UploadMetrics(Protocol):
+    """Where uploads are counted (`WebMetrics`)."""
+
+    def upload(self, outcome: UploadOutcome, seconds: float) -> None: ...
+
+    def upload_stage(self, stage: str, seconds: float) -> None: ...
+
+
+class _StageTimer:
+    """Passes the stages of a job on, and times each until the next begins."""
+
+    def __init__(self, on_stage: Callable[[str], None], metrics: UploadMetrics) -> None:
+        self._on_stage, self._metrics = on_stage, metrics
+        self._stage = ""
+        self._began_s = self._stage_began_s = time.perf_counter()
+
+    def begin(self, stage: str) -> None:
+        """A stage begins."""
+        self._end_stage()
+        self._stage = stage
+        self._on_stage(stage)
+
+    def end(self) -> float:
+        """The job has ended; returns the seconds that it took."""
+        self._end_stage()
+        return time.perf_counter() - self._began_s
+
+    def _end_stage(self) -> None:
+        now_s = time.perf_counter()
+        if self._stage:
+            self._metrics.upload_stage(self._stage, now_s - self._stage_began_s)
+        self._stage_began_s = now_s
+
+
 class ModelService:
     """Takes uploads and keeps their models.
 
     Args:
         pictures: reconstructs the people; None if this receiver cannot.
-        on_upload: is called with `stored`, `refused` or `unavailable` at the end of each upload.
+        metrics: count uploads and time their stages.
     """
 
     def __init__(
@@ -101,9 +136,9 @@ class ModelService:
         files: ModelFiles,
         pictures: PictureReconstructor | None,
         clock: Clock,
-        on_upload: Callable[[str], None] = lambda _: None,
+        metrics: UploadMetrics,
     ) -> None:
-        self.config, self.on_upload = config, on_upload
+        self.config, self.metrics = config, metrics
         self._database, self._files, self._pictures, self._clock = database, files, pictures, clock
         self._rates = KeyedRates(config.uploads_per_minute, max(_BURST, round(config.uploads_per_minute)), clock)
         self._in_work: Counter[int] = Counter()
@@ -159,7 +194,8 @@ class ModelService:
     def start(self, slot: Slot, name: str, picture: CheckedPicture) -> Job:
         """Begins to reconstruct a picture; the slot is released at the end."""
         stages: asyncio.Queue[str | None] = asyncio.Queue()
-        task = asyncio.create_task(self._reconstruct(slot.account, name, picture, stages.put_nowait))
+        timer = _StageTimer(stages.put_nowait, self.metrics)
+        task = asyncio.create_task(self._reconstruct(slot.account, name, picture, timer.begin))
         self._jobs.add(task)
 
         def done(finished: asyncio.Task[Model]) -> None:
@@ -167,7 +203,7 @@ class ModelService:
             slot.release()
             stages.put_nowait(None)
             if not finished.cancelled():
-                self.on_upload(_outcome(finished.exception()))
+                self.metrics.upload(_outcome(finished.exception()), timer.end())
 
         task.add_done_callback(done)
         return Job(task, stages)
@@ -295,8 +331,8 @@ def _milliseconds(value: float) -> float:
     return round(float(value), 3) if math.isfinite(value) else 0.0
 
 
-def _outcome(error: BaseException | None) -> str:
+def _outcome(error: BaseException | None) -> UploadOutcome:
     """How metrics name the end of a job."""
     if error is None:
-        return "stored"
-    return error.outcome if isinstance(error, UploadRefused) else "unavailable"
+        return UploadOutcome.STORED
+    return error.outcome if isinstance(error, UploadRefused) else UploadOutcome.FAILED

@@ -183,7 +183,7 @@ async def test_brute_force_is_locked_out_and_the_owner_is_not(site: Site) -> Non
     attacker = site.client(EVIL)
     statuses = [(await sign_in(attacker, "anna", f"wrong password {n}")).status_code for n in range(8)]
     assert statuses == [401] * 5 + [429] * 3
-    assert site.outcomes == ["wrong"] * 5 + ["limited"] * 3
+    assert site.outcomes == ["wrong"] * 5 + ["locked"] * 3
     locked = await sign_in(attacker, "Anna")  # the right password does not help now
     assert locked.status_code == 429 and int(locked.headers["retry-after"]) == 30
     assert await name_of(owner) == "Anna"

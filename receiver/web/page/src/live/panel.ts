@@ -188,5 +188,5 @@ function age(record: FrameRecord | null): string {
 function comparison(bitsPerSecond: number, h264Kbps: number | null): string {
   if (h264Kbps === null || bitsPerSecond === 0) return "";
   const times = (1e3 * h264Kbps) / bitsPerSecond;
-  return `H.264 of equal sharpness: ${bitrate(1e3 * h264Kbps)} (${digits(times)} ×)`;
+  return `H.264 for joints as good: ${bitrate(1e3 * h264Kbps)} (${digits(times)} ×)`;
 }

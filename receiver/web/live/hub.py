@@ -1,0 +1,317 @@
+"""Passes published frames on to the browsers that watch.
+
+Of each session the hub keeps the newest frame, and each watcher takes the newest one when it can: a slow browser misses
+frames and delays nobody. Everything runs in the event loop; nothing here waits.
+"""
+
+import asyncio
+import functools
+import io
+import logging
+import zlib
+from collections import deque
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Literal
+
+from PIL import Image as Pillow
+
+from common.clock import SYSTEM_CLOCK, Clock
+from common.frames import Camera
+from receiver.engine.engine import ReconstructedPerson
+from receiver.link.session import Session
+from receiver.publish.frame_record import FrameRecord
+from receiver.web.live.messages import QuantisedMesh, topology_message
+
+logger = logging.getLogger(__name__)
+
+MeshKind = Literal["surface", "body"]
+
+_RATE_WINDOW_S = 2.0
+_REMEMBERED_ENDED = 64
+
+
+@dataclass(frozen=True, slots=True)
+class LiveMesh:
+    """A mesh ready to be sent, and a checksum of its colours (0 without colours)."""
+
+    identity: int
+    mesh: QuantisedMesh
+    colours_checksum: int
+
+
+class LiveFrame:
+    """One published frame; its meshes are quantised when a watcher first asks for their kind.
+
+    Args:
+        session: number of the session in the output directory.
+        record: its line in `frames.jsonl`.
+        camera: what it was seen by.
+        fps: published frames of the session per second.
+    """
+
+    def __init__(
+        self, session: int, record: FrameRecord, people: Sequence[ReconstructedPerson], camera: Camera, fps: float
+    ) -> None:
+        self.session = session
+        self.record = record
+        self.camera = camera
+        self.fps = fps
+        self._people = people
+
+    @functools.cached_property
+    def line(self) -> str:
+        """The record as JSON."""
+        return self.record.to_json(self.session)
+
+    @functools.cached_property
+    def _surfaces(self) -> tuple[LiveMesh, ...]:
+        return tuple(_live_mesh(person, "surface") for person in self._people)
+
+    @functools.cached_property
+    def _bodies(self) -> tuple[LiveMesh, ...]:
+        return tuple(_live_mesh(person, "body") for person in self._people)
+
+    def topology(self) -> bytes | None:
+        """The message with the topology of all bodies; None if the frame shows nobody."""
+        if not self._people:
+            return None
+        mesh = self._people[0].body.mesh
+        return topology_message(mesh.faces, len(mesh.vertices))
+
+    def meshes(self, kind: MeshKind) -> tuple[LiveMesh, ...]:
+        """The people's meshes, most prominent person first."""
+        return self._surfaces if kind == "surface" else self._bodies
+
+
+def _live_mesh(person: ReconstructedPerson, kind: MeshKind) -> LiveMesh:
+    mesh = person.surface if kind == "surface" else person.body.mesh
+    quantised = QuantisedMesh.of(mesh, fixed_topology=kind == "body")
+    checksum = 0 if mesh.colours is None else zlib.crc32(mesh.colours.tobytes()) or 1
+    return LiveMesh(person.labels.identity, quantised, checksum)
+
+
+@dataclass(slots=True)
+class LiveSession:
+    """A session of this receiver process.
+
+    Args:
+        number: in the output directory.
+        link: the session at the link: sender, clock and its last report.
+        source: of the newest frame.
+        connected: whether it has not ended.
+    """
+
+    number: int
+    link: Session
+    source: str = ""
+    connected: bool = True
+    newest: LiveFrame | None = None
+    published_s: deque[float] = field(default_factory=deque)
+
+    def description(self) -> dict[str, object]:
+        """What browsers are told about it."""
+        return {
+            "number": self.number,
+            "sender": self.link.sender,
+            "source": self.source,
+            "live": self.link.live,
+            "connected": self.connected,
+        }
+
+    def rate(self, now_s: float) -> float:
+        """Counts a frame published now; returns the frames per second of the last two seconds."""
+        times = self.published_s
+        times.append(now_s)
+        while now_s - times[0] > _RATE_WINDOW_S:
+            times.popleft()
+        return (len(times) - 1) / (now_s - times[0]) if now_s > times[0] else 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Preview:
+    """A small JPEG, width × height pixels, of what a sender sees."""
+
+    session: int
+    width: int
+    height: int
+    jpeg: bytes
+
+
+class Watcher:
+    """What one browser has not been sent yet: the newest frame and preview of each session.
+
+    Args:
+        hub: for frames that were published before the watcher came.
+    """
+
+    def __init__(self, hub: "LiveHub") -> None:
+        self._hub = hub
+        self._session: int | None = None
+        self._frames: dict[int, LiveFrame] = {}
+        self._previews: dict[int, Preview] = {}
+        self._sessions_changed = True
+        self._wake = asyncio.Event()
+        self._wake.set()  # the sessions are waiting already
+        self._wants_previews = False
+        self._skipped = 0
+
+    def watch(self, session: int | None, *, previews: bool) -> None:
+        """Chooses a session, or all with None, and begins with its newest frame."""
+        self._session, self._wants_previews = session, previews
+        self._frames = {frame.session: frame for frame in self._hub.newest() if self._chosen(frame.session)}
+        self._previews = {
+            preview.session: preview for preview in self._hub.previews() if previews and self._chosen(preview.session)
+        }
+        self._wake.set()
+
+    def offer(self, frame: LiveFrame) -> None:
+        """A frame was published; it takes the place of an older one that was not taken."""
+        if self._chosen(frame.session):
+            self._skipped += frame.session in self._frames
+            self._frames[frame.session] = frame
+            self._wake.set()
+
+    def offer_preview(self, preview: Preview) -> None:
+        """A preview has arrived."""
+        if self._wants_previews and self._chosen(preview.session):
+            self._previews[preview.session] = preview
+            self._wake.set()
+
+    def sessions_changed(self) -> None:
+        """The list of sessions has changed."""
+        self._sessions_changed = True
+        self._wake.set()
+
+    async def wait(self) -> None:
+        """Waits until there may be something to take."""
+        await self._wake.wait()
+        self._wake.clear()
+
+    def wake(self) -> None:
+        """Ends the wait: the browser has room again."""
+        self._wake.set()
+
+    def take_sessions(self) -> list[dict[str, object]] | None:
+        """The sessions, if they have changed since they were last taken."""
+        changed, self._sessions_changed = self._sessions_changed, False
+        return self._hub.descriptions() if changed else None
+
+    def take_preview(self) -> Preview | None:
+        """A preview that was not taken yet."""
+        return self._previews.pop(next(iter(self._previews))) if self._previews else None
+
+    def take_frame(self) -> LiveFrame | None:
+        """The newest frame of the session whose frame has waited longest."""
+        return self._frames.pop(next(iter(self._frames))) if self._frames else None
+
+    def take_skipped(self) -> int:
+        """How many frames were replaced by newer ones since this was last asked."""
+        skipped, self._skipped = self._skipped, 0
+        return skipped
+
+    def _chosen(self, session: int) -> bool:
+        return self._session is None or self._session == session
+
+
+class LiveHub:
+    """The sessions of this process, and who watches them; implements `FrameObserver`."""
+
+    def __init__(self, clock: Clock = SYSTEM_CLOCK) -> None:
+        self._clock = clock
+        self._sessions: dict[int, LiveSession] = {}
+        self._previews: dict[int, Preview] = {}
+        self._watchers: set[Watcher] = set()
+
+    @property
+    def watchers(self) -> int:
+        """How many browsers watch."""
+        return len(self._watchers)
+
+    @contextmanager
+    def watcher(self) -> Iterator[Watcher]:
+        """A watcher, until the block ends."""
+        watcher = Watcher(self)
+        self._watchers.add(watcher)
+        try:
+            yield watcher
+        finally:
+            self._watchers.discard(watcher)
+
+    def session_began(self, number: int, session: Session) -> None:
+        """A session begins, or continues after it had ended."""
+        earlier = self._sessions.pop(number, None)
+        self._sessions[number] = LiveSession(number, session, source=earlier.source if earlier else "")
+        self._forget_old()
+        self._tell_sessions()
+
+    def frame_published(
+        self,
+        number: int,
+        session: Session,
+        record: FrameRecord,
+        people: Sequence[ReconstructedPerson],
+        camera: Camera,
+    ) -> None:
+        """A frame was written."""
+        state = self._sessions.get(number)
+        if state is None:
+            return
+        frame = LiveFrame(number, record, people, camera, state.rate(self._clock.monotonic()))
+        state.newest = frame
+        if state.source != record.source:
+            state.source = record.source
+            self._tell_sessions()
+        for watcher in self._watchers:
+            watcher.offer(frame)
+
+    def preview_received(self, number: int, jpeg: bytes) -> None:
+        """A sender shares what it sees."""
+        try:
+            # Reads the header only: the receiver decodes no picture of a sender.
+            with Pillow.open(io.BytesIO(jpeg), formats=["JPEG"]) as picture:
+                width, height = picture.size
+        except (OSError, ValueError, SyntaxError, Pillow.DecompressionBombError):
+            logger.debug("a preview of session %d is no readable JPEG", number)
+            return
+        self._previews[number] = preview = Preview(number, width, height, jpeg)
+        for watcher in self._watchers:
+            watcher.offer_preview(preview)
+
+    def session_ended(self, number: int) -> None:
+        """A session has ended; its newest frame stays visible."""
+        if number in self._sessions:
+            self._sessions[number].connected = False
+            self._tell_sessions()
+
+    def session(self, number: int) -> LiveSession | None:
+        """A session of this process."""
+        return self._sessions.get(number)
+
+    def states(self) -> list[LiveSession]:
+        """The sessions of this process that are remembered, the newest last."""
+        return list(self._sessions.values())
+
+    def newest(self) -> list[LiveFrame]:
+        """The newest frame of each session."""
+        return [state.newest for state in self._sessions.values() if state.newest is not None]
+
+    def previews(self) -> list[Preview]:
+        """The newest preview of each session."""
+        return list(self._previews.values())
+
+    def descriptions(self) -> list[dict[str, object]]:
+        """The sessions as browsers are told about them, the newest last."""
+        return [state.description() for state in self._sessions.values()]
+
+    def _tell_sessions(self) -> None:
+        for watcher in self._watchers:
+            watcher.sessions_changed()
+
+    def _forget_old(self) -> None:
+        """Forgets the sessions that ended first, beyond a number that bounds the memory."""
+        ended = [number for number, state in self._sessions.items() if not state.connected]
+        for number in ended[: max(0, len(ended) - _REMEMBERED_ENDED)]:
+            del self._sessions[number]
+            self._previews.pop(number, None)

@@ -1,0 +1,139 @@
+"""Binary messages of the live WebSocket: a JSON header, and arrays that a browser uses as they are.
+
+    uint32      length L of the header, little-endian
+    L bytes     header, UTF-8 JSON, padded with spaces so that the payload begins at a multiple of four
+    payload     arrays, little-endian; the header gives each one's offset in the payload, a multiple of four
+
+A vertex is three uint16 on a grid over its mesh's bounding box: position = origin + scale · number, metres in camera
+space. For a person the grid's step is below 0.04 mm. Bodies have one topology, which is sent once; surfaces bring their
+faces.
+"""
+
+import json
+import struct
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from common.arrays import ByteArray, FloatArray, Int32Array
+from receiver.mesh.triangle_mesh import SurfaceMesh
+
+BODY_TOPOLOGY = "body"
+"""Name of the topology that all bodies share."""
+
+_STEPS = 65_535
+_ALIGNMENT = 4
+
+
+@dataclass(frozen=True, slots=True)
+class QuantisedMesh:
+    """A mesh as it travels.
+
+    Args:
+        origin: (3,) metres; the smallest coordinates.
+        scale: (3,) metres per step.
+        vertices: (V, 3) uint16.
+        faces: (F, 3) uint16 or uint32; None if the topology is known to the browser.
+        colours: (V, 3) uint8 RGB, or None.
+    """
+
+    origin: FloatArray
+    scale: FloatArray
+    vertices: np.ndarray[Any, np.dtype[np.uint16]]
+    faces: np.ndarray[Any, Any] | None
+    colours: ByteArray | None
+
+    @classmethod
+    def of(cls, mesh: SurfaceMesh, *, fixed_topology: bool) -> "QuantisedMesh":
+        """Quantises a mesh; with a fixed topology its faces are left out."""
+        origin = mesh.vertices.min(axis=0)
+        # A flat mesh has one step of any size.
+        scale = np.maximum(mesh.vertices.max(axis=0) - origin, 1e-6) / _STEPS
+        vertices = np.rint((mesh.vertices - origin) / scale).astype("<u2")
+        faces = None if fixed_topology else face_indices(mesh.faces, len(vertices))
+        return cls(origin, scale, vertices, faces, mesh.colours)
+
+
+class Payload:
+    """Arrays one behind the other; `add` returns an array's entry for the header."""
+
+    def __init__(self) -> None:
+        self._parts: list[bytes] = []
+        self._size = 0
+
+    def add(self, array: np.ndarray[Any, Any]) -> dict[str, int]:
+        """Appends an array; its first axis is counted."""
+        data = array.tobytes()
+        entry = {"offset": self._size, "count": len(array)}
+        padding = -len(data) % _ALIGNMENT
+        self._parts += [data, bytes(padding)]
+        self._size += len(data) + padding
+        return entry
+
+    def message(self, header: Mapping[str, Any]) -> bytes:
+        """The whole message."""
+        return binary_message(header, b"".join(self._parts))
+
+
+def binary_message(header: Mapping[str, Any], payload: bytes) -> bytes:
+    """A header and its payload."""
+    text = json.dumps(header, separators=(",", ":"), allow_nan=False).encode()
+    text += b" " * (-len(text) % _ALIGNMENT)
+    return struct.pack("<I", len(text)) + text + payload
+
+
+def topology_message(faces: Int32Array, vertex_count: int) -> bytes:
+    """The topology of all bodies: (F, 3) faces over `vertex_count` vertices."""
+    payload = Payload()
+    indices = face_indices(faces, vertex_count)
+    header = {
+        "type": "topology",
+        "name": BODY_TOPOLOGY,
+        "vertices": vertex_count,
+        "faces": {**payload.add(indices), "type": _index_type(indices)},
+    }
+    return payload.message(header)
+
+
+def frame_message(header: Mapping[str, Any], people: Sequence[tuple[int, QuantisedMesh, bool]]) -> bytes:
+    """One frame.
+
+    Args:
+        header: what is said of the frame beside its people.
+        people: identity and mesh of each, and whether its colours are sent.
+    """
+    payload = Payload()
+    entries = [_person(payload, *person) for person in people]
+    return payload.message({**header, "people": entries})
+
+
+def preview_message(session: int, width: int, height: int, jpeg: bytes) -> bytes:
+    """A picture of what the sender sees, width × height pixels."""
+    header = {"type": "preview", "session": session, "width": width, "height": height, "mime": "image/jpeg"}
+    return binary_message(header, jpeg)
+
+
+def face_indices(faces: Int32Array, vertex_count: int) -> np.ndarray[Any, Any]:
+    """(F, 3) faces in the smallest type that a graphics card takes."""
+    return faces.astype("<u2" if vertex_count <= _STEPS else "<u4")
+
+
+def _person(payload: Payload, identity: int, mesh: QuantisedMesh, with_colours: bool) -> dict[str, Any]:
+    entry: dict[str, Any] = {
+        "id": identity,
+        "topology": BODY_TOPOLOGY if mesh.faces is None else None,
+        "origin": [round(float(value), 6) for value in mesh.origin],
+        "scale": [float(value) for value in mesh.scale],
+        "vertices": payload.add(mesh.vertices),
+    }
+    if mesh.faces is not None:
+        entry["faces"] = {**payload.add(mesh.faces), "type": _index_type(mesh.faces)}
+    if with_colours and mesh.colours is not None:
+        entry["colours"] = payload.add(mesh.colours)
+    return entry
+
+
+def _index_type(indices: np.ndarray[Any, Any]) -> str:
+    return "u16" if indices.dtype.itemsize == 2 else "u32"

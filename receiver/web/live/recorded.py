@@ -1,0 +1,113 @@
+"""What is on disk, for scrubbing back: a growing index of `frames.jsonl`, and pages of its lines.
+
+The index has the place of each line in the file. It is extended by what was appended since, a few megabytes at a time,
+whenever it is asked; 16 bytes per frame stay in memory.
+"""
+
+import bisect
+import json
+import re
+import threading
+from array import array
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+_LINE_HEAD = re.compile(rb'\{"seq":(\d+),"session":(\d+),')
+_CHUNK_BYTES = 4 << 20
+MESH_NAME = re.compile(r"(s[0-9]{1,9}-)?[0-9]{6,16}(-p[0-9]{1,3})?(\.body)?\.(glb|obj|ply)")
+"""The names of mesh files in the output directory."""
+
+
+@dataclass(slots=True)
+class _SessionLines:
+    """Sequence number and position in the file of each line of a session, in the order of the file."""
+
+    sequences: "array[int]" = field(default_factory=lambda: array("q"))
+    offsets: "array[int]" = field(default_factory=lambda: array("q"))
+
+
+@dataclass(frozen=True, slots=True)
+class RecordedSession:
+    """A session on disk.
+
+    Args:
+        number: of the session.
+        frames: number of its lines.
+        first_seq, last_seq: sequence number of its first and its last line.
+    """
+
+    number: int
+    frames: int
+    first_seq: int
+    last_seq: int
+
+
+class RecordedFrames:
+    """Reads the lines of an output directory; safe to use from several threads.
+
+    Args:
+        out: the directory; a missing file is one without lines.
+    """
+
+    def __init__(self, out: Path) -> None:
+        self._path = out / "frames.jsonl"
+        self._lock = threading.Lock()
+        self._read_bytes = 0
+        self._sessions: dict[int, _SessionLines] = {}
+
+    def sessions(self) -> list[RecordedSession]:
+        """All sessions by number. Raises OSError."""
+        with self._lock:
+            self._extend()
+            return [
+                RecordedSession(number, len(lines.offsets), lines.sequences[0], lines.sequences[-1])
+                for number, lines in sorted(self._sessions.items())
+            ]
+
+    def page(self, session: int, after: int, limit: int) -> list[dict[str, Any]]:
+        """The lines of a session behind sequence number `after`, at most `limit` of them. Raises OSError."""
+        with self._lock:
+            self._extend()
+            lines = self._sessions.get(session) or _SessionLines()
+            first = bisect.bisect_right(lines.sequences, after)
+            offsets = lines.offsets[first : first + limit]
+        return list(self._lines_at(offsets))
+
+    def _extend(self) -> None:
+        """Indexes what was appended; a file that has shrunk was replaced and is read anew."""
+        try:
+            size = self._path.stat().st_size
+        except FileNotFoundError:
+            size = 0
+        if size < self._read_bytes:
+            self._read_bytes = 0
+            self._sessions.clear()
+        if size == self._read_bytes:
+            return
+        with open(self._path, "rb") as file:
+            file.seek(self._read_bytes)
+            rest = b""
+            while chunk := file.read(_CHUNK_BYTES):
+                # A last line without its newline is still being written.
+                whole, newline, rest = (rest + chunk).rpartition(b"\n")
+                self._index(whole + newline)
+
+    def _index(self, whole_lines: bytes) -> None:
+        offset = self._read_bytes
+        for line in whole_lines.splitlines(keepends=True):
+            if match := _LINE_HEAD.match(line):
+                lines = self._sessions.setdefault(int(match[2]), _SessionLines())
+                lines.sequences.append(int(match[1]))
+                lines.offsets.append(offset)
+            offset += len(line)
+        self._read_bytes = offset
+
+    def _lines_at(self, offsets: Sequence[int]) -> Iterator[dict[str, Any]]:
+        if not offsets:
+            return
+        with open(self._path, "rb") as file:
+            for offset in offsets:
+                file.seek(offset)
+                yield json.loads(file.readline())

@@ -1,0 +1,128 @@
+"""Routes of the live view: the stream, and what is on disk."""
+
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Annotated, Any
+
+import anyio.to_thread
+from fastapi import APIRouter, Depends, Query, WebSocket
+from fastapi import Path as PathParameter
+from pydantic import BaseModel
+from starlette.responses import FileResponse
+
+from receiver.web.access import Access
+from receiver.web.live.hub import LiveHub
+from receiver.web.live.recorded import MESH_NAME, RecordedFrames, RecordedSession
+from receiver.web.live.socket import POLICY_VIOLATION, TRY_AGAIN_LATER, LiveSocket, WatchMetrics, close
+from receiver.web.problems import problem, problems
+
+_MAX_PAGE = 200
+# A browser may keep a mesh: a published file never changes.
+_KEPT = {"cache-control": "private, max-age=3600"}
+_MESH_TYPES = {".glb": "model/gltf-binary", ".obj": "model/obj", ".ply": "application/octet-stream"}
+
+
+@dataclass(frozen=True, slots=True)
+class LiveView:
+    """What the live routes work on.
+
+    Args:
+        hub: the sessions of this process.
+        out: the output directory.
+        watchers: most browsers at a time.
+    """
+
+    hub: LiveHub
+    out: Path
+    watchers: int
+
+
+class RecordedSessionOut(BaseModel):
+    """A session on disk."""
+
+    number: int
+    frames: int
+    first_seq: int
+    last_seq: int
+    connected: bool
+
+
+class RecordedSessionsOut(BaseModel):
+    """All sessions on disk."""
+
+    sessions: list[RecordedSessionOut]
+
+
+class RecordedFramesOut(BaseModel):
+    """Consecutive frames of a session: lines of `frames.jsonl` (docs/outputs.md)."""
+
+    frames: list[dict[str, Any]]
+
+
+def live_routes(view: LiveView, access: Access, metrics: WatchMetrics) -> APIRouter:
+    """The live stream, and sessions, frames and meshes on disk."""
+    router = APIRouter(tags=["live"])
+    _add_stream(router, view, access, metrics)
+    _add_recorded(router, view, access)
+    return router
+
+
+def _add_stream(router: APIRouter, view: LiveView, access: Access, metrics: WatchMetrics) -> None:
+    @router.websocket("/live")
+    async def live(websocket: WebSocket) -> None:
+        if await access.watcher(websocket) is None:
+            await websocket.close(POLICY_VIOLATION, "sign in to watch")
+            return
+        await websocket.accept()
+        if view.hub.watchers >= view.watchers:
+            await close(websocket, TRY_AGAIN_LATER, "too many browsers watch; see --watchers")
+            return
+        with view.hub.watcher() as watcher:
+            metrics.watcher_connected()
+            try:
+                signed_out = partial(access.until_signed_out, websocket)
+                await LiveSocket(websocket, view.hub, watcher, metrics, signed_out).serve()
+            finally:
+                metrics.watcher_left()
+
+
+def _add_recorded(router: APIRouter, view: LiveView, access: Access) -> None:
+    recorded = RecordedFrames(view.out)
+    may_watch = Depends(access.may_watch)
+
+    @router.get("/api/sessions", dependencies=[may_watch], responses=problems(401, 422))
+    async def sessions() -> RecordedSessionsOut:
+        """Sessions whose frames are on disk."""
+        found = await anyio.to_thread.run_sync(recorded.sessions)
+        connected = {state.number for state in view.hub.states() if state.connected}
+        return RecordedSessionsOut(sessions=[_session(session, session.number in connected) for session in found])
+
+    @router.get("/api/sessions/{number}/frames", dependencies=[may_watch], responses=problems(401, 422))
+    async def frames(
+        number: Annotated[int, PathParameter(ge=1, lt=2**31)],
+        after: Annotated[int, Query(ge=-1, lt=2**53, description="only frames behind this sequence number")] = -1,
+        limit: Annotated[int, Query(ge=1, le=_MAX_PAGE)] = 100,
+    ) -> RecordedFramesOut:
+        """Frames of a session, in the order in which they were published."""
+        return RecordedFramesOut(frames=await anyio.to_thread.run_sync(recorded.page, number, after, limit))
+
+    @router.get(
+        "/meshes/{name}", dependencies=[may_watch], response_class=FileResponse, responses=problems(401, 404, 422)
+    )
+    async def mesh(name: str) -> FileResponse:
+        """A mesh file."""
+        path = view.out / "meshes" / name
+        if not MESH_NAME.fullmatch(name) or not await anyio.to_thread.run_sync(path.is_file):
+            raise problem(404, "there is no such mesh")
+        return FileResponse(path, media_type=_MESH_TYPES[path.suffix], headers=_KEPT)
+
+
+def _session(session: RecordedSession, connected: bool) -> RecordedSessionOut:
+    return RecordedSessionOut(
+        number=session.number,
+        frames=session.frames,
+        first_seq=session.first_seq,
+        last_seq=session.last_seq,
+        connected=connected,
+    )

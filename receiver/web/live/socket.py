@@ -1,0 +1,196 @@
+"""The live WebSocket: what a browser chooses to see, and frames as fast as it shows them.
+
+A browser acknowledges each frame that it has drawn. At most `_FRAMES_IN_FLIGHT` are unacknowledged, so what waits in
+the kernel's and the network's buffers is never older than a frame or two, however slow the browser is.
+"""
+
+import asyncio
+import json
+from collections.abc import Callable, Coroutine
+from contextlib import suppress
+from typing import Any, Protocol
+
+from starlette.websockets import WebSocket, WebSocketDisconnect, WebSocketState
+
+from common.text import printable
+from common.version import package_version
+from receiver.web.live.hub import LiveFrame, LiveHub, MeshKind, Watcher
+from receiver.web.live.messages import frame_message, preview_message
+from receiver.web.live.video_equivalent import h264_kbps
+
+_FRAMES_IN_FLIGHT = 2
+_MAX_MESSAGE_CHARACTERS = 1000
+POLICY_VIOLATION, TRY_AGAIN_LATER = 1008, 1013
+"""Codes with which a WebSocket is closed (RFC 6455 and IANA's registry)."""
+_MAX_SESSION = 2**53
+
+
+class WatchMetrics(Protocol):
+    """What the socket counts."""
+
+    def watcher_connected(self) -> None: ...
+
+    def watcher_left(self) -> None: ...
+
+    def frame_shown(self, size: int) -> None: ...
+
+    def frame_skipped(self) -> None: ...
+
+
+class LiveSocket:
+    """Serves one WebSocket that was admitted.
+
+    Args:
+        signed_out: ends when its browser may no longer watch.
+    """
+
+    def __init__(
+        self,
+        websocket: WebSocket,
+        hub: LiveHub,
+        watcher: Watcher,
+        metrics: WatchMetrics,
+        signed_out: Callable[[], Coroutine[Any, Any, None]],
+    ) -> None:
+        self._websocket = websocket
+        self._hub = hub
+        self._watcher = watcher
+        self._metrics = metrics
+        self._signed_out = signed_out
+        self._kind: MeshKind = "surface"
+        self._topology_sent = False
+        self._colours: dict[int, dict[int, int]] = {}
+        self._next_id = 1
+        self._unacknowledged: set[int] = set()
+
+    async def serve(self) -> None:
+        """Sends until the browser leaves, says something that is not understood, or has signed out."""
+        await self._websocket.send_json({"type": "hello", "version": package_version()})
+        reading = asyncio.create_task(self._read(), name="live socket reader")
+        sending = asyncio.create_task(self._send(), name="live socket writer")
+        leaving = asyncio.create_task(self._signed_out(), name="live socket sign-out")
+        tasks = (reading, sending, leaving)
+        try:
+            done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+        if leaving in done:
+            await close(self._websocket, POLICY_VIOLATION, "signed out")
+        for task in done:
+            error = task.exception()
+            if error is not None and not isinstance(error, (WebSocketDisconnect, _Misunderstood)):
+                raise error
+            if isinstance(error, _Misunderstood):
+                await close(self._websocket, POLICY_VIOLATION, str(error))
+
+    async def _read(self) -> None:
+        while True:
+            self._handle(_parsed(await _received_text(self._websocket)))
+
+    def _handle(self, message: dict[str, Any]) -> None:
+        if message.get("type") == "shown":
+            self._unacknowledged.discard(_whole_number(message.get("id"), "id"))
+            self._watcher.wake()
+        elif message.get("type") == "watch":
+            session, kind = message.get("session"), message.get("mesh")
+            if kind not in ("surface", "body"):
+                raise _Misunderstood('"mesh" is neither "surface" nor "body"')
+            if kind != self._kind:
+                self._colours.clear()
+            self._kind = kind
+            number = None if session is None else _whole_number(session, "session")
+            self._watcher.watch(number, previews=message.get("preview") is True)
+        else:
+            raise _Misunderstood('"type" is neither "watch" nor "shown"')
+
+    async def _send(self) -> None:
+        while True:
+            await self._watcher.wait()
+            if (sessions := self._watcher.take_sessions()) is not None:
+                await self._websocket.send_json({"type": "sessions", "sessions": sessions})
+            while len(self._unacknowledged) < _FRAMES_IN_FLIGHT:
+                if (preview := self._watcher.take_preview()) is not None:
+                    await self._websocket.send_bytes(
+                        preview_message(preview.session, preview.width, preview.height, preview.jpeg)
+                    )
+                if (frame := self._watcher.take_frame()) is None:
+                    break
+                await self._send_frame(frame)
+
+    async def _send_frame(self, frame: LiveFrame) -> None:
+        kind = self._kind
+        if kind == "body" and not self._topology_sent and (topology := frame.topology()) is not None:
+            self._topology_sent = True
+            await self._websocket.send_bytes(topology)
+        meshes = frame.meshes(kind)
+        # A surface has other vertices in each frame; a browser forgets people who are not in a frame.
+        known = {} if kind == "surface" else self._colours.get(frame.session, {})
+        people = [(mesh.identity, mesh.mesh, known.get(mesh.identity) != mesh.colours_checksum) for mesh in meshes]
+        self._colours[frame.session] = {mesh.identity: mesh.colours_checksum for mesh in meshes}
+        number, self._next_id = self._next_id, self._next_id + 1
+        self._unacknowledged.add(number)
+        message = frame_message({"id": number, **self._header(frame)}, people)
+        await self._websocket.send_bytes(message)
+        self._metrics.frame_shown(len(message))
+        for _ in range(self._watcher.take_skipped()):
+            self._metrics.frame_skipped()
+
+    def _header(self, frame: LiveFrame) -> dict[str, Any]:
+        session = self._hub.session(frame.session)
+        report = session.link.report if session is not None else None
+        link = (
+            {}
+            if report is None
+            else {
+                "capacity_bps": report.capacity_bps,
+                "round_trip_ms": report.round_trip_ms,
+                "sender_stages_ms": dict(report.stages_ms),
+            }
+        )
+        return {
+            "type": "frame",
+            "session": frame.session,
+            "record": json.loads(frame.line),
+            "fps": round(frame.fps, 2),
+            "link": link,
+            "video_kbps": {"h264": h264_kbps(frame.camera, frame.fps)},
+        }
+
+
+class _Misunderstood(Exception):
+    """A browser sent something that the protocol does not have."""
+
+
+async def _received_text(websocket: WebSocket) -> str:
+    message = await websocket.receive()
+    if message["type"] == "websocket.disconnect":
+        raise WebSocketDisconnect(message.get("code", 1005))
+    text = message.get("text")
+    if not isinstance(text, str) or len(text) > _MAX_MESSAGE_CHARACTERS:
+        raise _Misunderstood(f"messages are JSON text of at most {_MAX_MESSAGE_CHARACTERS} characters")
+    return text
+
+
+def _parsed(text: str) -> dict[str, Any]:
+    try:
+        message = json.loads(text)
+    except (ValueError, RecursionError):
+        message = None
+    if not isinstance(message, dict):
+        raise _Misunderstood("a message is no JSON object")
+    return message
+
+
+def _whole_number(value: object, name: str) -> int:
+    if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value < _MAX_SESSION:
+        raise _Misunderstood(f'"{name}" is no whole number')
+    return value
+
+
+async def close(websocket: WebSocket, code: int, reason: str) -> None:
+    """Closes a WebSocket with a reason; a browser that has gone is no error."""
+    if websocket.application_state is not WebSocketState.DISCONNECTED:
+        with suppress(RuntimeError, WebSocketDisconnect):
+            await websocket.close(code, printable(reason, 120))

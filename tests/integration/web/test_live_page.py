@@ -1,0 +1,317 @@
+"""The live view over a real server: WebSocket, what is on disk, and the guards."""
+
+import asyncio
+import contextlib
+import json
+import struct
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import httpx
+import numpy as np
+import pytest
+from starlette.requests import HTTPConnection
+from websockets.asyncio.client import ClientConnection, connect
+from websockets.exceptions import ConnectionClosed, InvalidStatus
+
+from common.errors import OutputError, UsageError
+from common.frames import Camera, PersonLabels
+from common.io.addresses import Address
+from receiver.link.auth.tls import SecurityConfig
+from receiver.publish.frame_record import FrameRecord, PersonRecord
+from receiver.web.access import Access
+from receiver.web.app import create_app, guarded
+from receiver.web.config import WebConfig
+from receiver.web.live.hub import LiveHub
+from receiver.web.live.routes import LiveView, live_routes
+from receiver.web.page_files import read_page
+from receiver.web.server import WebServer
+from tests.support import fake_link
+from tests.support.fake_reconstructor import tetrahedron_of
+
+CAMERA = Camera(640, 480, 600.0)
+WATCH = json.dumps({"type": "watch", "session": None, "mesh": "surface", "preview": False})
+
+
+@dataclass
+class Counts:
+    """Counts as the metrics would."""
+
+    watchers: int = 0
+    shown: list[int] = field(default_factory=list)
+    skipped: int = 0
+    requests: list[tuple[str, str | None, int]] = field(default_factory=list)
+
+    def watcher_connected(self) -> None:
+        self.watchers += 1
+
+    def watcher_left(self) -> None:
+        self.watchers -= 1
+
+    def frame_shown(self, size: int) -> None:
+        self.shown.append(size)
+
+    def frame_skipped(self) -> None:
+        self.skipped += 1
+
+    def request(self, method: str, route: str | None, status: int, seconds: float) -> None:
+        assert seconds >= 0
+        self.requests.append((method, route, status))
+
+
+@dataclass
+class Page:
+    """A page that is served, and the hub behind it."""
+
+    hub: LiveHub
+    counts: Counts
+    address: Address
+    out: Path
+    tokens: set[str]
+
+    @property
+    def url(self) -> str:
+        return f"http://{self.address}"
+
+    def publish(self, sequence: int, *, coloured: bool = False) -> None:
+        points = np.zeros((17, 3), np.float32)
+        person = PersonRecord(0, 0.9, points, points)
+        shown = tetrahedron_of(PersonLabels(0, 0.9, {}))
+        if coloured:
+            mesh = replace(shown.surface, colours=np.full((4, 3), 90, np.uint8))
+            shown = replace(shown, surface=mesh, body=replace(shown.body, mesh=mesh))
+        record = FrameRecord(sequence, "clip.mp4", 0.0, 10.0, 1.0, {"total": 51}, people=(person,))
+        state = self.hub.session(1)
+        assert state is not None
+        self.hub.frame_published(1, state.link, record, [shown], CAMERA)
+
+    def watch(self, **settings: Any) -> connect:
+        return connect(f"ws://{self.address}/live", **settings)
+
+
+@contextlib.asynccontextmanager
+async def served(folder: Path, *, needs_account: bool = False, watchers: int = 4) -> AsyncIterator[Page]:
+    static = folder / "static"
+    static.mkdir()
+    (static / "index.html").write_text("<title>Bodywire</title>")
+    (static / "app-1A2B.js").write_text("// bundle")
+    out = folder / "out"
+    (out / "meshes").mkdir(parents=True)
+    hub, counts, tokens = LiveHub(), Counts(), {"Bearer bw_anna"}
+    hub.session_began(1, fake_link.new_session())
+
+    async def account(connection: HTTPConnection) -> str | None:
+        return "anna" if connection.headers.get("authorization") in tokens else None
+
+    router = live_routes(LiveView(hub, out, watchers), Access(needs_account, account), counts)
+    server = WebServer(WebConfig(http=Address("127.0.0.1", 0)), SecurityConfig())
+    app = create_app(read_page(static), [router])
+    server.start(guarded(app, loopback=True, encrypted=False, metrics=counts))
+    try:
+        yield Page(hub, counts, server.address, out, tokens)
+    finally:
+        await server.stop()
+
+
+@pytest.fixture
+async def page(tmp_path: Path) -> AsyncIterator[Page]:
+    async with served(tmp_path) as page:
+        yield page
+
+
+async def next_frame(browser: ClientConnection) -> dict[str, Any]:
+    """The header of the next binary message; text in between is skipped."""
+    async with asyncio.timeout(5):
+        while not isinstance(message := await browser.recv(), bytes):
+            pass
+    (length,) = struct.unpack_from("<I", message)
+    header: dict[str, Any] = json.loads(message[4 : 4 + length])
+    return header
+
+
+async def test_watcher_gets_hello_sessions_and_frames(page: Page) -> None:
+    async with page.watch() as browser:
+        assert json.loads(await browser.recv())["type"] == "hello"
+        (session,) = json.loads(await browser.recv())["sessions"]
+        assert session["number"] == 1 and session["connected"]
+        await browser.send(WATCH)
+        page.publish(4)
+        header = await next_frame(browser)
+        assert header["record"]["seq"] == 4 and header["record"]["bytes"] == {"total": 51}
+        assert header["people"][0]["vertices"]["count"] == 4
+    assert page.counts.shown
+
+
+async def test_browser_that_acknowledges_nothing_gets_two_frames_and_then_the_newest(page: Page) -> None:
+    page.publish(0)
+    async with page.watch() as browser:
+        await browser.send(WATCH)
+        assert (await next_frame(browser))["record"]["seq"] == 0
+        page.publish(1)
+        assert (await next_frame(browser))["record"]["seq"] == 1
+        for sequence in range(2, 30):
+            page.publish(sequence)
+        await browser.send(json.dumps({"type": "shown", "id": 1}))
+        assert (await next_frame(browser))["record"]["seq"] == 29
+    assert page.counts.skipped == 27
+
+
+async def test_colours_of_a_body_come_again_after_a_surface(page: Page) -> None:
+    def watch(kind: str) -> str:
+        return json.dumps({"type": "watch", "session": 1, "mesh": kind, "preview": False})
+
+    async def coloured(browser: ClientConnection, kind: str) -> bool:
+        header = await next_frame(browser)
+        while (header["type"], bool(header.get("people", [{}])[0].get("topology"))) != ("frame", kind == "body"):
+            header = await next_frame(browser)
+        await browser.send(json.dumps({"type": "shown", "id": header["id"]}))
+        return "colours" in header["people"][0]
+
+    page.publish(0, coloured=True)
+    async with page.watch() as browser:
+        await browser.send(watch("body"))
+        assert await coloured(browser, "body")
+        page.publish(1, coloured=True)
+        assert not await coloured(browser, "body")
+        await browser.send(watch("surface"))
+        assert await coloured(browser, "surface")
+        await browser.send(watch("body"))
+        assert await coloured(browser, "body")
+
+
+async def test_body_topology_comes_once(page: Page) -> None:
+    page.publish(0)
+    async with page.watch() as browser:
+        await browser.send(json.dumps({"type": "watch", "session": 1, "mesh": "body", "preview": False}))
+        assert (await next_frame(browser))["type"] == "topology"
+        assert (await next_frame(browser))["people"][0]["topology"] == "body"
+        page.publish(1)
+        assert (await next_frame(browser))["type"] == "frame"
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        "no json",
+        "[1]",
+        '{"type": "fly"}',
+        '{"type": "shown", "id": -1}',
+        '{"type": "watch", "mesh": "bones"}',
+        '{"type": "watch", "mesh": "body", "session": "1"}',
+        '{"type": "watch", "x": "' + "y" * 2000 + '"}',
+        "[" * 900,
+        b"binary",
+    ],
+)
+async def test_message_that_is_not_understood_ends_the_stream(page: Page, message: str | bytes) -> None:
+    async with page.watch() as browser:
+        await browser.send(message)
+        with pytest.raises(ConnectionClosed) as closed:
+            async with asyncio.timeout(5):
+                while True:
+                    await browser.recv()
+        assert closed.value.rcvd is not None and closed.value.rcvd.code == 1008
+    async with page.watch() as other:
+        assert json.loads(await other.recv())["type"] == "hello"
+
+
+async def test_too_many_watchers_are_told_so(tmp_path: Path) -> None:
+    async with served(tmp_path, watchers=1) as page, page.watch() as first:
+        await first.recv()
+        async with page.watch() as second:
+            with pytest.raises(ConnectionClosed) as closed:
+                await second.recv()
+        assert closed.value.rcvd is not None and closed.value.rcvd.code == 1013
+
+
+async def test_page_that_needs_an_account(tmp_path: Path) -> None:
+    async with served(tmp_path, needs_account=True) as page:
+        with pytest.raises(InvalidStatus):
+            async with page.watch():
+                pass
+        async with page.watch(additional_headers={"authorization": "Bearer bw_anna"}) as browser:
+            assert json.loads(await browser.recv())["type"] == "hello"
+        async with httpx.AsyncClient(base_url=page.url) as client:
+            for path in ("/api/sessions", "/api/sessions/1/frames", "/meshes/000000.glb"):
+                assert (await client.get(path)).status_code == 401
+                signed_in = await client.get(path, headers={"authorization": "Bearer bw_anna"})
+                assert signed_in.status_code in (200, 404)
+
+
+async def test_watcher_who_has_signed_out_sees_no_more(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("receiver.web.access._RECHECK_EVERY_S", 0.05)
+    async with served(tmp_path, needs_account=True) as page:
+        async with page.watch(additional_headers={"authorization": "Bearer bw_anna"}) as browser:
+            assert json.loads(await browser.recv())["type"] == "hello"
+            page.tokens.clear()
+            with pytest.raises(ConnectionClosed) as closed:
+                async with asyncio.timeout(5):
+                    while True:
+                        await browser.recv()
+        assert closed.value.rcvd is not None and closed.value.rcvd.reason == "signed out"
+
+
+async def test_page_of_another_site_is_refused(page: Page) -> None:
+    with pytest.raises(InvalidStatus):
+        async with page.watch(origin="https://evil.example"):
+            pass
+    async with page.watch(origin=page.url):
+        pass
+    async with httpx.AsyncClient(base_url=page.url) as client:
+        rebound = await client.get("/", headers={"host": "evil.example"})
+        assert rebound.status_code == 403
+        assert "127.0.0.1" in rebound.json()["detail"]
+
+
+async def test_files_of_the_page_and_headers(page: Page) -> None:
+    async with httpx.AsyncClient(base_url=page.url) as client:
+        index = await client.get("/")
+        assert index.status_code == 200 and "Bodywire" in index.text
+        assert "frame-ancestors 'none'" in index.headers["content-security-policy"]
+        assert index.headers["cache-control"] == "no-cache"
+        again = await client.get("/", headers={"if-none-match": index.headers["etag"]})
+        assert again.status_code == 304
+        assert "immutable" in (await client.get("/static/app-1A2B.js")).headers["cache-control"]
+        for missing in ("/static/../secret", "/static/%2e%2e/index.html", "/nothing"):
+            answer = await client.get(missing)
+            assert answer.status_code == 404
+            assert answer.json()["detail"]
+
+
+async def test_frames_and_meshes_on_disk(page: Page) -> None:
+    line = {"seq": 3, "session": 1, "source": "clip.mp4", "people": [{"surface": "meshes/000003.glb"}]}
+    (page.out / "frames.jsonl").write_text(json.dumps(line, separators=(",", ":")) + "\n")
+    (page.out / "meshes" / "000003.glb").write_bytes(b"glTF")
+    (page.out / "secret.json").write_text("{}")
+    async with httpx.AsyncClient(base_url=page.url) as client:
+        (session,) = (await client.get("/api/sessions")).json()["sessions"]
+        assert session == {"number": 1, "frames": 1, "first_seq": 3, "last_seq": 3, "connected": True}
+        assert (await client.get("/api/sessions/1/frames")).json()["frames"] == [line]
+        assert (await client.get("/api/sessions/1/frames?after=3")).json()["frames"] == []
+        assert (await client.get("/meshes/000003.glb")).content == b"glTF"
+        for path in ("/meshes/000004.glb", "/meshes/..%2fsecret.json", "/meshes/secret.json"):
+            assert (await client.get(path)).status_code == 404
+        for path in ("/api/sessions/0/frames", "/api/sessions/x/frames", "/api/sessions/1/frames?limit=100000"):
+            assert (await client.get(path)).status_code == 422
+    assert ("GET", "/api/sessions/{number}/frames", 200) in page.counts.requests
+    assert ("GET", "/meshes/{name}", 404) in page.counts.requests
+
+
+async def test_busy_port_is_an_error_unless_it_is_the_default(page: Page) -> None:
+    with pytest.raises(OutputError, match="give --http a free host:port"):
+        WebServer(WebConfig(http=page.address), SecurityConfig())
+
+
+def test_page_for_other_machines_wants_encryption() -> None:
+    config = WebConfig(http=Address("0.0.0.0", 8080))
+    with pytest.raises(UsageError, match="--tls-cert"):
+        config.check(SecurityConfig())
+    config.check(SecurityConfig(insecure=True))
+    WebConfig(page=False, http=Address("0.0.0.0", 8080)).check(SecurityConfig())
+
+
+def test_page_that_was_not_built(tmp_path: Path) -> None:
+    with pytest.raises(OutputError, match="not built"):
+        read_page(tmp_path)

@@ -1,0 +1,153 @@
+"""The hub: each watcher gets the newest frame of the sessions that it chose."""
+
+import asyncio
+import io
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from common.clock import Clock
+from common.frames import Camera, PersonLabels
+from receiver.link.session import Session
+from receiver.publish.frame_record import FrameRecord, PersonRecord
+from receiver.web.live.hub import LiveHub, Watcher
+from tests.support import fake_link
+from tests.support.fake_reconstructor import tetrahedron_of
+
+CAMERA = Camera(640, 480, 600.0)
+
+
+class Published:
+    """A hub whose clock advances 50 ms a frame."""
+
+    def __init__(self) -> None:
+        self.now_s = 0.0
+        self.hub = LiveHub(Clock(monotonic=lambda: self.now_s))
+
+    def begin(self, number: int) -> Session:
+        session = fake_link.new_session()
+        self.hub.session_began(number, session)
+        return session
+
+    def frame(self, number: int, sequence: int, source: str = "clip.mp4") -> None:
+        self.now_s += 0.05
+        person = tetrahedron_of(PersonLabels(0, 0.9, {}))
+        points = np.zeros((17, 3), np.float32)
+        record = FrameRecord(
+            sequence, source, 0.0, 10.0, 1.0, {"total": 51}, people=(PersonRecord(0, 0.9, points, points),)
+        )
+        state = self.hub.session(number)
+        assert state is not None
+        self.hub.frame_published(number, state.link, record, [person], CAMERA)
+
+
+def sequences(watcher: Watcher) -> list[tuple[int, int]]:
+    """Session and sequence number of all frames that wait for a watcher."""
+    taken = []
+    while (frame := watcher.take_frame()) is not None:
+        taken.append((frame.session, frame.record.sequence))
+    return taken
+
+
+def test_slow_watcher_gets_the_newest_frame_only() -> None:
+    published = Published()
+    published.begin(1)
+    with published.hub.watcher() as watcher:
+        watcher.watch(None, previews=False)
+        for sequence in range(5):
+            published.frame(1, sequence)
+        assert sequences(watcher) == [(1, 4)]
+        assert watcher.take_skipped() == 4
+        assert watcher.take_skipped() == 0
+
+
+def test_each_session_keeps_its_newest_frame() -> None:
+    published = Published()
+    for number in (1, 2):
+        published.begin(number)
+    with published.hub.watcher() as watcher:
+        watcher.watch(None, previews=False)
+        for sequence in range(3):
+            published.frame(1, sequence)
+            published.frame(2, 10 + sequence)
+        assert sequences(watcher) == [(1, 2), (2, 12)]
+
+
+def test_watcher_of_one_session_sees_no_other() -> None:
+    published = Published()
+    for number in (1, 2):
+        published.begin(number)
+    with published.hub.watcher() as watcher:
+        watcher.watch(2, previews=False)
+        published.frame(1, 0)
+        published.frame(2, 5)
+        assert sequences(watcher) == [(2, 5)]
+
+
+def test_watcher_who_comes_late_begins_with_the_newest_frame() -> None:
+    published = Published()
+    published.begin(1)
+    published.frame(1, 7)
+    published.hub.session_ended(1)
+    with published.hub.watcher() as watcher:
+        watcher.watch(None, previews=False)
+        assert sequences(watcher) == [(1, 7)]
+        assert watcher.take_sessions() == [
+            {
+                "number": 1,
+                "sender": published.hub.states()[0].link.sender,
+                "source": "clip.mp4",
+                "live": False,
+                "connected": False,
+            }
+        ]
+        assert watcher.take_sessions() is None
+
+
+def test_rate_is_that_of_the_last_two_seconds() -> None:
+    published = Published()
+    published.begin(1)
+    for sequence in range(100):
+        published.frame(1, sequence)
+    assert published.hub.newest()[0].fps == pytest.approx(20.0)
+
+
+def test_previews_go_to_those_who_want_them() -> None:
+    published = Published()
+    published.begin(1)
+    buffer = io.BytesIO()
+    Image.new("RGB", (16, 12)).save(buffer, "JPEG")
+    with published.hub.watcher() as wants, published.hub.watcher() as wants_none:
+        wants.watch(1, previews=True)
+        wants_none.watch(1, previews=False)
+        published.hub.preview_received(1, b"\xff\xd8\xff no picture")
+        assert wants.take_preview() is None
+        published.hub.preview_received(1, buffer.getvalue())
+        preview = wants.take_preview()
+        assert preview is not None and (preview.width, preview.height) == (16, 12)
+        assert wants_none.take_preview() is None
+
+
+async def test_watcher_that_waits_is_woken_by_a_frame() -> None:
+    published = Published()
+    published.begin(1)
+    with published.hub.watcher() as watcher:
+        await watcher.wait()  # the list of sessions
+        waiting = asyncio.ensure_future(watcher.wait())
+        watcher.watch(None, previews=False)
+        await waiting
+        waiting = asyncio.ensure_future(watcher.wait())
+        published.frame(1, 0)
+        await waiting
+        assert sequences(watcher) == [(1, 0)]
+
+
+def test_sessions_that_ended_long_ago_are_forgotten() -> None:
+    published = Published()
+    for number in range(1, 100):
+        published.begin(number)
+        published.frame(number, 0)
+        published.hub.session_ended(number)
+    assert len(published.hub.newest()) < 70
+    assert published.hub.session(99) is not None

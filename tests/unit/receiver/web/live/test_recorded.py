@@ -1,0 +1,53 @@
+"""The index of `frames.jsonl` grows with the file."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from receiver.web.live.recorded import MESH_NAME, RecordedFrames, RecordedSession
+
+
+def line(session: int, sequence: int) -> str:
+    record = {"seq": sequence, "session": session, "source": "a\u2028b", "people": []}
+    return json.dumps(record, separators=(",", ":")) + "\n"
+
+
+def test_pages_of_a_session_among_others(tmp_path: Path) -> None:
+    (tmp_path / "frames.jsonl").write_text("".join(line(n % 2 + 1, n) for n in range(10)))
+    recorded = RecordedFrames(tmp_path)
+    assert recorded.sessions() == [RecordedSession(1, 5, 0, 8), RecordedSession(2, 5, 1, 9)]
+    assert [frame["seq"] for frame in recorded.page(2, 3, 2)] == [5, 7]
+    assert recorded.page(2, 9, 2) == recorded.page(3, -1, 2) == []
+
+
+def test_lines_that_are_appended_are_found(tmp_path: Path) -> None:
+    recorded = RecordedFrames(tmp_path)
+    assert recorded.sessions() == []
+    path = tmp_path / "frames.jsonl"
+    path.write_text(line(1, 0) + line(1, 1)[:20])
+    assert recorded.sessions() == [RecordedSession(1, 1, 0, 0)]
+    path.write_text(line(1, 0) + line(1, 1) + line(1, 2))
+    assert recorded.sessions() == [RecordedSession(1, 3, 0, 2)]
+    assert [frame["seq"] for frame in recorded.page(1, -1, 9)] == [0, 1, 2]
+
+
+def test_file_that_was_replaced_is_read_anew(tmp_path: Path) -> None:
+    path = tmp_path / "frames.jsonl"
+    path.write_text(line(1, 0) + line(1, 1))
+    recorded = RecordedFrames(tmp_path)
+    recorded.sessions()
+    path.write_text(line(4, 6))
+    assert recorded.sessions() == [RecordedSession(4, 1, 6, 6)]
+
+
+@pytest.mark.parametrize("name", ["000123.glb", "s4-000123-p2.body.ply", "000001.body.obj"])
+def test_names_of_meshes(name: str) -> None:
+    assert MESH_NAME.fullmatch(name)
+
+
+@pytest.mark.parametrize(
+    "name", ["../frames.jsonl", "000123.glb/..", ".000123.glb.1a2b3c4d.partial", "000123.json", "x.glb"]
+)
+def test_other_names(name: str) -> None:
+    assert not MESH_NAME.fullmatch(name)
