@@ -1,0 +1,200 @@
+"""The page before the real daemons: a running sender, uploads, a slow browser, and the camera of a browser."""
+
+import io
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+import pytest
+import trimesh
+from PIL import Image
+from playwright.sync_api import Browser, Locator, Page, WebSocket
+
+from common.arrays import ByteArray
+from tests.browser.conftest import DESKTOP, FLAGS, PATIENCE_MS, Complaints
+from tests.browser.pictures import differing_share, distinct_colours, scene
+from tests.e2e.daemons import RunningReceiver, receiver
+from tests.support.demo_clip import fake_camera, looped_clip
+from tests.support.throttle import throttled
+
+MESHES = 5
+SHOTS = os.environ.get("BODYWIRE_SCREENSHOTS")
+"""Folder that keeps the screenshots; without it they are made and thrown away."""
+
+
+@pytest.fixture(scope="module")
+def daemon(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningReceiver]:
+    out = tmp_path_factory.mktemp("receiver") / "out"
+    with receiver(out, "--http", "127.0.0.1:0", "--browser-camera", "--mesh-every", "3") as running:
+        yield running
+        code, errors = running.terminate()
+        assert code == 0
+        assert "Traceback" not in errors
+
+
+@pytest.fixture(scope="module")
+def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return looped_clip(tmp_path_factory.mktemp("clip") / "demo-twelve-times.mp4", 12)
+
+
+@contextmanager
+def sending(daemon: RunningReceiver, clip: Path) -> Iterator[None]:
+    """A sender that plays the clip in real time and shares its preview."""
+    flags = ("--camera", str(clip), "--realtime", "--share-preview", "--peer", daemon.address)
+    process = subprocess.Popen(
+        [sys.executable, "-m", "sender", *flags], stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+    )
+    try:
+        yield
+    finally:
+        process.terminate()
+        process.communicate()
+
+
+@contextmanager
+def visit(browser: Browser, url: str, complaints: Complaints) -> Iterator[Page]:
+    """The page in a new profile."""
+    context = browser.new_context(viewport=DESKTOP, accept_downloads=True)  # type: ignore[arg-type]
+    context.set_default_timeout(PATIENCE_MS)
+    page = context.new_page()
+    complaints.watch(page)
+    page.goto(url)
+    try:
+        yield page
+    finally:
+        context.close()
+
+
+def keep(page: Page, name: str) -> None:
+    """A screenshot to look at."""
+    picture = page.screenshot()
+    if SHOTS:
+        (Path(SHOTS) / f"{name}.png").write_bytes(picture)
+
+
+def drawn(canvas: Locator) -> ByteArray:
+    """What a canvas shows, (H, W, 3)."""
+    return np.asarray(Image.open(io.BytesIO(canvas.screenshot())).convert("RGB"))
+
+
+def next_frame(page: Page, after: str | None) -> str:
+    """The number of the next frame that is shown."""
+    page.wait_for_function(
+        "after => ![undefined, after ?? undefined].includes(document.querySelector('.viewport')?.dataset.frame)",
+        arg=after,
+    )
+    shown = page.locator(".viewport").first.get_attribute("data-frame")
+    assert shown is not None
+    return shown
+
+
+def test_live_page_shows_a_running_sender(
+    browser: Browser, daemon: RunningReceiver, clip: Path, complaints: Complaints
+) -> None:
+    with sending(daemon, clip), visit(browser, daemon.page, complaints) as page:
+        shown = [next_frame(page, None)]
+        before, panel = scene(page), page.locator(".panel").inner_text()
+        while len(shown) < MESHES:
+            shown.append(next_frame(page, shown[-1]))
+        assert len(set(shown)) == MESHES
+        assert distinct_colours(before) > 200, "the canvas shows nobody"
+        assert differing_share(before, scene(page)) > 0.002, "the canvas stands still"
+        assert page.locator(".panel").inner_text() != panel, "the panel stands still"
+        keep(page, "live")
+        page.get_by_role("button", name="Body", exact=True).click()
+        next_frame(page, page.locator(".viewport").first.get_attribute("data-frame"))
+        keep(page, "live-body")
+
+
+def test_visitor_turns_a_photograph_into_a_model(
+    browser: Browser, daemon: RunningReceiver, picture: bytes, complaints: Complaints, tmp_path: Path
+) -> None:
+    with visit(browser, f"{daemon.page}/#account", complaints) as page:
+        page.get_by_label("Name").fill("anna")
+        page.get_by_label("Password").fill("correct horse battery")
+        page.get_by_role("button", name="Sign up").click()
+        page.get_by_role("heading", name="anna").wait_for()
+        page.goto(f"{daemon.page}/#models")
+        page.locator("#picture").set_input_files({"name": "frame.jpg", "mimeType": "image/jpeg", "buffer": picture})
+        page.locator("[data-people='1']").wait_for()
+        canvas = page.locator("#models canvas").first
+        before, box = drawn(canvas), canvas.bounding_box()
+        assert box is not None
+        middle = (box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
+        page.mouse.move(*middle)
+        page.mouse.down()
+        page.mouse.move(middle[0] + 150, middle[1], steps=5)
+        page.mouse.up()
+        assert differing_share(before, drawn(canvas)) > 0.01, "the model did not turn"
+        keep(page, "model")
+        with page.expect_download() as download:
+            page.get_by_role("link", name="OBJ").first.click()
+        download.value.save_as(tmp_path / "person.obj")
+        mesh = trimesh.load(tmp_path / "person.obj", force="mesh")
+        assert isinstance(mesh, trimesh.Trimesh)
+        assert mesh.is_watertight and 1.0 < float(np.ptp(mesh.vertices, axis=0).max()) < 2.6
+
+
+class Shown:
+    """Counts the frames that a page has acknowledged."""
+
+    def __init__(self, page: Page) -> None:
+        self.frames = 0
+        page.on("websocket", self._watch)
+
+    def _watch(self, socket: WebSocket) -> None:
+        socket.on("framesent", self._count)
+
+    def _count(self, payload: str | bytes) -> None:
+        self.frames += json.loads(payload).get("type") == "shown"
+
+
+def test_slow_browser_slows_no_other(
+    browser: Browser, daemon: RunningReceiver, clip: Path, complaints: Complaints
+) -> None:
+    with (
+        throttled(daemon.page.removeprefix("http://")) as link,
+        sending(daemon, clip),
+        visit(browser, "about:blank", complaints) as slow,
+        visit(browser, "about:blank", complaints) as fast,
+    ):
+        shown_slow, shown_fast = Shown(slow), Shown(fast)
+        slow.goto(f"http://{link.address}")
+        next_frame(slow, None)
+        link.rate("256kbit")
+        fast.goto(daemon.page)
+        next_frame(fast, None)
+        slow_before, fast_before = shown_slow.frames, shown_fast.frames
+        while shown_slow.frames < slow_before + 4:
+            slow.wait_for_timeout(50)
+        fast.wait_for_timeout(50)
+        assert shown_fast.frames - fast_before > 3 * (shown_slow.frames - slow_before)
+
+
+def test_camera_of_a_browser_becomes_meshes(
+    browser: Browser, daemon: RunningReceiver, complaints: Complaints, tmp_path: Path
+) -> None:
+    video = fake_camera(tmp_path / "camera.y4m")
+    flags = [*FLAGS, f"--use-file-for-fake-video-capture={video}"]
+    other = browser.browser_type.launch(executable_path="/usr/bin/chromium", args=flags)
+    try:
+        with visit(other, daemon.page, complaints) as page:
+            page.get_by_role("button", name="Use this camera").click()
+            page.get_by_text("Camera on").wait_for()
+            page.wait_for_function(
+                "() => [...document.querySelectorAll('option, [role=option], .sessions *')]"
+                ".some(entry => entry.textContent.includes('browser camera'))"
+            )
+            shown = [next_frame(page, None)]
+            while len(shown) < 3:
+                shown.append(next_frame(page, shown[-1]))
+            keep(page, "camera")
+            page.get_by_role("button", name="Stop").click()
+            page.get_by_role("button", name="Use this camera").wait_for()
+    finally:
+        other.close()
