@@ -1,0 +1,226 @@
+"""Speed of the web page: `python -m tests.bench.web`.
+
+A receiver with its page, and its own browser: real Chromium without a GPU.
+
+    upload_…_s       from the beginning of an upload to its OBJ on the client's side, one picture after the other
+    four_at_once_…_s the same with four clients at once
+    first_mesh_s     from opening the page, with an empty cache, to the first mesh that is drawn, while a sender runs
+    page_bytes       what the browser has loaded until then, as it travels
+    shown_fps        meshes a second that the browser draws of the running sender
+
+The pictures are frames of the demo clip. The first picture starts the sender process for pictures and is not counted.
+Needs Debian's `chromium`.
+"""
+
+import io
+import json
+import statistics
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+
+import av
+import httpx
+import numpy as np
+from PIL import Image
+from playwright.sync_api import Browser, WebSocket, sync_playwright
+
+from common.errors import OutputError
+from sender.capture.open import DEMO_CLIP
+from tests.bench import report
+from tests.bench.measures import percentile
+
+UPLOADS, QUICK_UPLOADS = 20, 8
+AT_ONCE = 4
+_OPENINGS, _WATCH_S = 3, 8.0
+_TIMEOUT_S = 120.0
+CHROMIUM = "/usr/bin/chromium"
+CHROMIUM_FLAGS = ("--no-sandbox", "--use-angle=swiftshader", "--enable-unsafe-swiftshader")
+_PASSWORD = "a long password of the bench"
+
+
+@contextmanager
+def served(out: Path) -> Iterator[tuple[str, str]]:
+    """A receiver; yields the address for senders and the page's URL.
+
+    Raises:
+        OutputError: it does not start.
+    """
+    command = [sys.executable, "-m", "receiver", "--listen", "127.0.0.1:0", "--http", "127.0.0.1:0", "--out", str(out)]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+    try:
+        assert process.stdout is not None
+        listening, page = process.stdout.readline().split(), process.stdout.readline().split()
+        if len(listening) < 3 or len(page) < 2:
+            raise OutputError("the receiver has not started")
+        yield listening[2], page[1].rstrip("/")
+    finally:
+        process.terminate()
+        process.communicate()
+
+
+@contextmanager
+def playing(peer: str) -> Iterator[None]:
+    """A sender that plays the demo clip in real time, again and again."""
+    ended = threading.Event()
+
+    def play() -> None:
+        command = [sys.executable, "-m", "sender", "--camera", "demo", "--realtime", "--peer", peer]
+        while not ended.is_set():
+            process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+            while process.poll() is None and not ended.wait(0.1):
+                pass
+            process.terminate()
+            process.wait()
+
+    thread = threading.Thread(target=play)
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join()
+
+
+def pictures(count: int) -> list[bytes]:
+    """Frames of the demo clip, evenly spread, as JPEG."""
+    with av.open(str(DEMO_CLIP)) as container:
+        frames = [frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)]
+    chosen = [frames[int(index)] for index in np.linspace(0, len(frames) - 1, count)]
+    return [_jpeg(Image.fromarray(picture)) for picture in chosen]
+
+
+def _jpeg(image: Image.Image) -> bytes:
+    buffer = io.BytesIO()
+    image.save(buffer, "JPEG", quality=90)
+    return buffer.getvalue()
+
+
+def account(page: str) -> dict[str, str]:
+    """Signs up, makes a token, and returns the headers that use it."""
+    with httpx.Client(base_url=page, timeout=_TIMEOUT_S) as client:
+        signed_up = client.post("/api/accounts", json={"name": "bench", "password": _PASSWORD}).raise_for_status()
+        csrf = {"X-CSRF-Token": signed_up.json()["csrf"]}
+        made = client.post("/api/tokens", json={"label": "bench"}, headers=csrf).raise_for_status()
+    return {"Authorization": f"Bearer {made.json()['token']}"}
+
+
+def upload(page: str, headers: dict[str, str], picture: bytes) -> float:
+    """Uploads a picture and downloads the first person's OBJ; returns the seconds.
+
+    Raises:
+        OutputError: the receiver refuses the picture.
+    """
+    began_s = time.perf_counter()
+    with httpx.Client(base_url=page, timeout=_TIMEOUT_S, headers=headers) as client:
+        answer = client.post("/upload", files={"image": ("frame.jpg", picture, "image/jpeg")})
+        if answer.status_code != 201:
+            raise OutputError(f"the upload was refused: {answer.status_code} {answer.text}")
+        client.get(answer.json()["people"][0]["obj"]).raise_for_status()
+    return time.perf_counter() - began_s
+
+
+def upload_figures(page: str, count: int) -> dict[str, float]:
+    """Times of uploads, one after the other and four at once."""
+    headers, found = account(page), pictures(count)
+    upload(page, headers, found[0])
+    single = [upload(page, headers, picture) for picture in found]
+    with ThreadPoolExecutor(AT_ONCE) as clients:
+        together = list(clients.map(lambda picture: upload(page, headers, picture), found))
+    return {
+        "upload_p50_s": percentile(single, 50),
+        "upload_p95_s": percentile(single, 95),
+        "four_at_once_p50_s": percentile(together, 50),
+        "four_at_once_p95_s": percentile(together, 95),
+    }
+
+
+class Opening:
+    """One visit of the page by a new browser profile, until it is closed."""
+
+    def __init__(self, browser: Browser, page: str) -> None:
+        self._context = browser.new_context(viewport={"width": 1280, "height": 800})
+        self._page = self._context.new_page()
+        self.shown_s: list[float] = []
+        self.loaded_bytes = 0
+        self._page.on("websocket", self._on_websocket)
+        self._page.on("requestfinished", lambda request: self._count(request.sizes()))
+        self._began_s = time.perf_counter()
+        self._page.goto(page)
+
+    def wait_for(self, done: Callable[["Opening"], bool], timeout_s: float) -> None:
+        """Waits, up to the time-out, while the page runs."""
+        until_s = time.perf_counter() + timeout_s
+        while not done(self) and time.perf_counter() < until_s:
+            self._page.wait_for_timeout(20)
+
+    def close(self) -> None:
+        self._context.close()
+
+    def _on_websocket(self, socket: WebSocket) -> None:
+        socket.on("framesent", self._on_message)
+
+    def _on_message(self, payload: str | bytes) -> None:
+        if json.loads(payload).get("type") == "shown":
+            self.shown_s.append(time.perf_counter() - self._began_s)
+
+    def _count(self, sizes: object) -> None:
+        assert isinstance(sizes, dict)
+        self.loaded_bytes += sizes["responseBodySize"] + sizes["responseHeadersSize"]
+
+
+def page_figures(page: str) -> dict[str, float]:
+    """Time to the first mesh, weight of the page, and the rate at which meshes are drawn.
+
+    Raises:
+        OutputError: no mesh is drawn.
+    """
+    first_s, loaded, rates = [], [], []
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=[*CHROMIUM_FLAGS])
+        for _ in range(_OPENINGS):
+            opening = Opening(browser, page)
+            opening.wait_for(lambda visit: bool(visit.shown_s), _TIMEOUT_S)
+            if not opening.shown_s:
+                raise OutputError("the page has drawn no mesh")
+            first_s.append(opening.shown_s[0])
+            loaded.append(opening.loaded_bytes)
+            before = len(opening.shown_s)
+            opening.wait_for(lambda _: False, _WATCH_S)
+            rates.append((len(opening.shown_s) - before) / _WATCH_S)
+            opening.close()
+        browser.close()
+    return {
+        "first_mesh_s": statistics.median(first_s),
+        "page_bytes": float(max(loaded)),
+        "shown_fps": statistics.median(rates),
+    }
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The command line; returns the exit code."""
+    parser = report.flags("web", "Speed of the web page.", 0)
+    options = parser.parse_args(arguments)
+
+    def work() -> None:
+        with tempfile.TemporaryDirectory() as folder, served(Path(folder)) as (peer, page):
+            report.progress("uploads")
+            found = upload_figures(page, QUICK_UPLOADS if options.quick else UPLOADS)
+            report.progress("the live page")
+            with playing(peer):
+                found |= page_figures(page)
+        print(report.machine_line())
+        print(report.transposed({"bodywire": found}))
+        report.write_json(options.json, "web", options.seed, {"bodywire": found})
+
+    return report.run("web", work)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
