@@ -92,6 +92,27 @@ WEB = Page(
             ((1, "orange"), (2, "red")),
         ),
         Panel(
+            "Pictures in the sender process",
+            "Pictures by what became of them between upload and files.",
+            "reqps",
+            [(rate("bodywire_receiver_pictures_total", RECEIVER, "fate"), "{{fate}}")],
+            kind="stack",
+        ),
+        Panel(
+            "From a picture to its meshes, 95th percentile",
+            "Sender process, link and engine, without upload and files.",
+            "s",
+            [(quantile(0.95, "bodywire_receiver_picture_seconds", RECEIVER), "p95")],
+            ((1.5, "orange"), (3, "red")),
+        ),
+        Panel(
+            "Ends of sender processes",
+            "Processes for pictures and cameras that ended by themselves within an hour; they are started again.",
+            "none",
+            [(f"sum(increase(bodywire_receiver_sender_process_ends_total{{{RECEIVER}}}[1h]))", "ended")],
+            ((1, "orange"),),
+        ),
+        Panel(
             "Attempts to sign in",
             "By outcome; many wrong ones are somebody who guesses passwords.",
             "reqps",

@@ -22,6 +22,10 @@ REPETITIONS = 6
 # The relay carries 1 Mbit/s at first, then an eighth; estimates scatter by a factor of two on a busy machine.
 THROTTLED, THROTTLED_LIMIT_BPS, OPEN_LIMIT_BPS = "125kbit", 350e3, 450e3
 TIMEOUT_S = 120.0
+ASK_THE_PAGE = (
+    "import ssl, urllib.request as ask; context = ssl.create_default_context(cafile='/srv/keys/receiver/ca.pem'); "
+    "print(ask.urlopen('https://localhost:8080/api/status', context=context).read().decode())"
+)
 
 pytestmark = [
     pytest.mark.skipif(not compose_nodes.allowed(), reason="network namespaces and mounts need root"),
@@ -105,6 +109,8 @@ def test_meshes_arrive_on_the_other_node_through_the_throttled_link(tmp_path: Pa
         assert "1000 kbit/s" in relay.stdout.readline()
         assert nodes.healthy("receiver")
         assert nodes.healthy("relay")
+        page = nodes.exec("receiver", "python", "-c", ASK_THE_PAGE)
+        assert json.loads(page.stdout)["live"] is False, "strangers may watch"
         sender = nodes.start("sender")
         wait(lambda: published(nodes) >= MESHES or sender.poll() is not None, "no frame was published")
         wait(lambda: capacity_bps(nodes) > OPEN_LIMIT_BPS, "the capacity estimate does not reach the relay's rate")
