@@ -21,7 +21,8 @@ BENCHES ?= $(filter-out $(NEED_DATA),$(basename $(notdir $(shell grep -l '^if __
 .PHONY: help demo test check static-checks bench docs dashboards environment development system-packages
 
 help:
-	@echo "make demo    play the demo clip through both daemons; meshes and contact sheet in $(DEMO_OUT)/"
+	@echo "make demo    play the demo clip through both daemons; meshes, contact sheet and the page's screenshot in $(DEMO_OUT)/;"
+	@echo "             DEMO_KEEP=1 keeps the page up until Ctrl-C"
 	@echo "make test    all that CI checks: make check, then every test (TEST_FLAGS='-k name' for some)"
 	@echo "make check   the quick part: ruff (lint and format), mypy --strict, tsc, prettier, import rules"
 	@echo "make docs    write docs/configuration.md from the configuration dataclasses"
@@ -29,6 +30,7 @@ help:
 	@echo "make bench   every benchmark (BENCHES=quality for one, BENCH_FLAGS=--quick)"
 
 demo: environment
+	-@sh deploy/system-packages.sh chromium
 	PATH="$(CURDIR)/$(VENV)/bin:$$PATH" sh deploy/demo.sh $(DEMO_OUT)
 
 test: system-packages static-checks

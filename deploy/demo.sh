@@ -1,10 +1,12 @@
 #!/bin/sh
-# Plays the demo clip through both daemons over loopback and prints a summary of the output.
+# Plays the demo clip through both daemons over loopback, photographs the web page, and prints a summary of the output.
 #   sh deploy/demo.sh [DIRECTORY]
-# Uses `sender`, `receiver` and `python` from the PATH; `make demo` puts those of .venv first.
+# Uses `sender`, `receiver` and `python` from the PATH; `make demo` puts those of .venv first. With DEMO_KEEP=1 the page
+# stays up until Ctrl-C. Without chromium there is no screenshot.
 set -eu
 
 out=${1:-demo-out}
+keep=${DEMO_KEEP:-}
 receiver_pid=""
 start_tenths_left=1200 # two minutes: the first start of a new installation compiles and fills caches
 
@@ -28,6 +30,23 @@ fail() {
     exit 1
 }
 
+# Takes a screenshot of the page with the last frame. Software rendering works everywhere.
+photograph() {
+    browser=$(command -v chromium || command -v chromium-browser || command -v google-chrome) || {
+        echo "demo: no screenshot of the page: chromium is not installed"
+        return 0
+    }
+    profile=$(mktemp -d)
+    sandbox=""
+    [ "$(id -u)" -ne 0 ] || sandbox="--no-sandbox" # root has none
+    # shellcheck disable=SC2086 # nothing, or one flag
+    timeout 60 "$browser" --headless=new $sandbox --disable-dev-shm-usage --use-angle=swiftshader \
+        --enable-unsafe-swiftshader --hide-scrollbars --window-size=1280,800 --virtual-time-budget=8000 \
+        --user-data-dir="$profile" --screenshot="$out/page.png" "$1" >"$out/browser.log" 2>&1 || true
+    rm -rf "$profile"
+    [ -s "$out/page.png" ] || echo "demo: no screenshot of the page; see $out/browser.log"
+}
+
 last_line() {
     tail -n 1 "$1" | tr -d '\r'
 }
@@ -36,7 +55,7 @@ command -v sender >/dev/null && command -v receiver >/dev/null || fail "sender a
 # Only the user who runs the demo can read what it writes.
 (umask 077 && mkdir -p "$out") 2>/dev/null || fail "cannot create the directory $out"
 # The summary must not count the output of an earlier demo.
-rm -rf "$out/meshes" "$out/frames.jsonl" "$out/sessions.jsonl" "$out/index.json" "$out/contact-sheet.png"
+rm -rf "$out/meshes" "$out/frames.jsonl" "$out/sessions.jsonl" "$out/index.json" "$out/contact-sheet.png" "$out/page.png"
 rm -f "$out/receiver.log" "$out/sender.log"
 
 receiver --listen 127.0.0.1:0 --out "$out" >"$out/receiver.log" 2>&1 &
@@ -55,7 +74,18 @@ echo "demo: sending the demo clip to $address"
 sender --camera demo --peer "$address" >"$out/sender.log" 2>&1 ||
     fail "the sender exited with code $?: $(last_line "$out/sender.log")"
 kill -0 "$receiver_pid" 2>/dev/null || fail "the receiver exited early: $(last_line "$out/receiver.log")"
-stop_receiver
+page=$(sed -n 's/.*page: \(http[^ ]*\).*/\1/p' "$out/receiver.log" | head -n 1)
+[ -n "$page" ] || fail "the receiver serves no page; see $out/receiver.log"
+photograph "$page"
+[ -n "$keep" ] || stop_receiver
 
 clip=$(python -c 'from sender.capture.open import DEMO_CLIP; print(DEMO_CLIP)')
 python -m receiver.report.summary "$out" --clip "$clip"
+[ ! -s "$out/page.png" ] || echo "screenshot of the page: $out/page.png"
+if [ -n "$keep" ]; then
+    echo "page: $page (Ctrl-C ends it)"
+    trap 'exit 0' INT TERM
+    wait "$receiver_pid"
+else
+    echo "page: $page (has ended; DEMO_KEEP=1 make demo keeps it up)"
+fi
