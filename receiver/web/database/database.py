@@ -4,6 +4,7 @@ Every call is one transaction in a worker thread, so that the event loop never w
 """
 
 import asyncio
+import fcntl
 import os
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -88,7 +89,8 @@ class Database:
         )
         event.listen(engine, "connect", _prepare_sqlite)
         event.listen(engine, "begin", _begin_sqlite)
-        return cls(engine, str(path))
+        with _alone_in(folder):
+            return cls(engine, str(path))
 
     @classmethod
     def open_postgres(cls, url: URL) -> Self:
@@ -158,6 +160,17 @@ class Database:
             raise
         except (DBAPIError, PoolTimeout) as error:
             raise DatabaseUnavailable(f"cannot use the database {self._place}: {_reason(error)}") from error
+
+
+@contextmanager
+def _alone_in(folder: Path) -> Iterator[None]:
+    """Lets one process at a time open the database: SQLite does not wait when a new one changes to WAL."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
 
 
 def _reason(error: DBAPIError | PoolTimeout) -> str:

@@ -24,6 +24,8 @@ NOW = 1_800_000_000.0
 HASH, OTHER_HASH = b"\x01" * 32, b"\x02" * 32
 MODEL = Model(ModelSummary("0" * 32, "a.jpg", NOW, 1, 51), 640, 480, [{"joints_3d": [[1.0, None]]}], {"queue": 1.5})
 
+RECEIVERS = 12
+
 
 def account(database: Database, name: str = "Anna") -> Account:
     return database.write(lambda session: store.add_account(session, name, "hash", NOW))
@@ -172,15 +174,15 @@ def test_database_is_opened_again_and_by_two_at_once(
 
 
 def test_first_start_of_two_receivers_at_once(database_option: str | None, tmp_path: Path) -> None:
-    barrier = threading.Barrier(3)
+    barrier = threading.Barrier(RECEIVERS)
 
     def start(_: int) -> int:
         barrier.wait(10)
         with open_database(AccountsConfig(database=database_option), tmp_path) as opened:
             return len(opened.read(store.list_accounts))
 
-    with ThreadPoolExecutor(3) as threads:
-        assert list(threads.map(start, range(3))) == [0, 0, 0]
+    with ThreadPoolExecutor(RECEIVERS) as threads:
+        assert list(threads.map(start, range(RECEIVERS))) == [0] * RECEIVERS
 
 
 def test_newer_schema_is_refused(database: Database, database_option: str | None, tmp_path: Path) -> None:
