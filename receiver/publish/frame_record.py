@@ -68,6 +68,10 @@ class FrameRecord:
 
     def to_json(self, session: int) -> str:
         """The line without its newline; `session` is the session's number in the output directory."""
+        return json.dumps(self.as_dict(session), separators=(",", ":"), allow_nan=False)
+
+    def as_dict(self, session: int) -> dict[str, Any]:
+        """The line as the JSON object that it encodes."""
         line = {
             "seq": self.sequence,
             "session": session,
@@ -82,7 +86,12 @@ class FrameRecord:
         }
         if self.left_out:
             line["left_out"] = self.left_out
-        return json.dumps(line, separators=(",", ":"), allow_nan=False)
+        return line
+
+
+def pose_as_dict(keypoints_2d: FloatArray, joints_3d: FloatArray) -> dict[str, Any]:
+    """Keypoints and joints, (17, 3) each, as the JSON object that all outputs have of them."""
+    return {"keypoints_2d": _rows(keypoints_2d), "joints_3d": _rows(joints_3d)}
 
 
 def _person(person: PersonRecord) -> dict[str, Any]:
@@ -90,11 +99,14 @@ def _person(person: PersonRecord) -> dict[str, Any]:
     return {
         "id": person.identity,
         "score": _number(person.score),
-        "keypoints_2d": [[_number(value) for value in row] for row in person.keypoints_2d.tolist()],
-        "joints_3d": [[_number(value) for value in row] for row in person.joints_3d.tolist()],
+        **pose_as_dict(person.keypoints_2d, person.joints_3d),
         "surface": person.surface,
         "body": person.body,
     }
+
+
+def _rows(values: FloatArray) -> list[list[float | None]]:
+    return [[_number(value) for value in row] for row in values.tolist()]
 
 
 def _number(value: float | None) -> float | None:

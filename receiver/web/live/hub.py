@@ -10,10 +10,10 @@ import io
 import logging
 import zlib
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
 from PIL import Image as Pillow
 
@@ -61,9 +61,9 @@ class LiveFrame:
         self._people = people
 
     @functools.cached_property
-    def line(self) -> str:
-        """The record as JSON."""
-        return self.record.to_json(self.session)
+    def record_fields(self) -> Mapping[str, Any]:
+        """The record as a JSON object."""
+        return self.record.as_dict(self.session)
 
     @functools.cached_property
     def _surfaces(self) -> tuple[LiveMesh, ...]:

@@ -152,7 +152,7 @@ class LiveSocket:
         return {
             "type": "frame",
             "session": frame.session,
-            "record": json.loads(frame.line),
+            "record": frame.record_fields,
             "fps": round(frame.fps, 2),
             "link": link,
             "video_kbps": {"h264": h264_kbps(frame.camera, frame.fps)},

@@ -12,10 +12,10 @@ from typing import Any, Protocol, TypeVar
 
 import numpy as np
 
-from common.arrays import FloatArray
 from common.clock import Clock
 from receiver.engine.engine import ReconstructedPerson
 from receiver.mesh.mesh_files import MESH_FORMATS, encode_mesh
+from receiver.publish.frame_record import pose_as_dict
 from receiver.web.accounts.store import Account
 from receiver.web.accounts.throttle import KeyedRates
 from receiver.web.database.database import Database
@@ -37,7 +37,6 @@ _AT_ONCE, _OF_ACCOUNT_AT_ONCE = 16, 6
 _THREADS = 2
 _BURST = 20
 _RECONSTRUCTION_S = 120.0
-_DECIMALS = 4
 PICTURE = "picture.jpg"
 # What an upload passes through before and after the stages of `receiver.web.pictures`.
 PICTURE_STAGE, FILES = "picture", "files"
@@ -315,16 +314,7 @@ def _encoded(people: Sequence[ReconstructedPerson], picture: CheckedPicture) -> 
 def _person(person: ReconstructedPerson, scale: float) -> dict[str, Any]:
     """Keypoints in pixels of the picture as it was uploaded, whatever size was reconstructed."""
     keypoints = person.keypoints_2d * np.array([scale, scale, 1.0], np.float32)
-    return {"keypoints_2d": _rows(keypoints), "joints_3d": _rows(person.joints_3d)}
-
-
-def _rows(values: FloatArray) -> list[list[float | None]]:
-    return [[_number(value) for value in row] for row in values.tolist()]
-
-
-def _number(value: float) -> float | None:
-    """Rounded to four decimals; None for NaN and infinity, which JSON lacks."""
-    return round(float(value), _DECIMALS) if math.isfinite(value) else None
+    return pose_as_dict(keypoints, person.joints_3d)
 
 
 def _milliseconds(value: float) -> float:
