@@ -6,7 +6,6 @@ name a host that this server can have, and one that a page sends must come from 
 """
 
 import logging
-from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.requests import ClientDisconnect
@@ -16,6 +15,7 @@ from starlette.websockets import WebSocketClose, WebSocketDisconnect
 
 from common.clock import Clock
 from common.io.addresses import Address
+from receiver.web.origins import is_cross_origin
 
 logger = logging.getLogger(__name__)
 
@@ -71,9 +71,8 @@ class OriginGuard:
         host = headers.get("host", "")
         if self._loopback and not _names_loopback(host):
             return "this page is for its own machine only: open it as http://127.0.0.1 with its port"
-        origin = headers.get("origin")
         changes = scope["type"] == "websocket" or scope["method"] not in _SAFE_METHODS
-        if changes and origin is not None and _host_of(origin) != host.lower():
+        if changes and is_cross_origin(headers):
             return "the request comes from a page of another site"
         return None
 
@@ -83,13 +82,6 @@ def _names_loopback(host: str) -> bool:
         return Address.parse(host, Address("", 80)).is_loopback
     except ValueError:
         return False
-
-
-def _host_of(origin: str) -> str | None:
-    try:
-        return urlsplit(origin).netloc.lower() or None
-    except ValueError:
-        return None
 
 
 class SecurityHeaders:

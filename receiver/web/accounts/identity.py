@@ -2,7 +2,6 @@
 
 from dataclasses import dataclass
 from typing import Annotated
-from urllib.parse import urlsplit
 
 from fastapi import Depends, Header, Request, Response, Security
 from fastapi.security import APIKeyCookie, HTTPBearer
@@ -11,6 +10,7 @@ from starlette.requests import HTTPConnection
 from receiver.web.accounts import secrets
 from receiver.web.accounts.service import AccountService, SignedIn
 from receiver.web.accounts.store import SESSION_MOST_S, Account
+from receiver.web.origins import is_cross_origin
 from receiver.web.problems import problem
 
 COOKIE = "bodywire_session"
@@ -120,11 +120,7 @@ async def check_origin(request: Request) -> None:
     Raises:
         HTTPException: 403.
     """
-    origin, site = request.headers.get("origin"), request.headers.get("sec-fetch-site")
-    foreign = site in ("cross-site", "same-site")
-    if origin is not None:
-        foreign = foreign or urlsplit(origin).netloc.lower() != request.headers.get("host", "").lower()
-    if foreign:
+    if request.headers.get("sec-fetch-site") in ("cross-site", "same-site") or is_cross_origin(request.headers):
         raise problem(403, "another site has sent this request: use the page of the receiver itself")
 
 
