@@ -2,12 +2,10 @@
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
-
-from starlette.requests import HTTPConnection
 
 from common.errors import OutputError
 from receiver.engine.engine import ReconstructionEngine
@@ -96,7 +94,7 @@ async def serve_page(config: PageConfig, backend: Backend) -> AsyncIterator[WebS
                 metrics=metrics,
             )
         )
-        access = Access(config.web.needs_account, _account_names(service))
+        access = Access(config.web.needs_account, service.identities.account_name)
         view = LiveView(backend.hub, config.out, config.web.watchers)
         offer = Offer(config.accounts.signs_up(loopback=loopback), config.web.browser_camera, pictures=True)
         app = create_app(
@@ -125,11 +123,3 @@ async def _count_accounts(service: UploadService, metrics: WebMetrics) -> None:
         except OutputError as error:
             logger.warning("%s", error)
         await asyncio.sleep(_COUNT_EVERY_S)
-
-
-def _account_names(service: UploadService) -> Callable[[HTTPConnection], Awaitable[str | None]]:
-    async def account_name(connection: HTTPConnection) -> str | None:
-        identity = await service.identities.identify(connection)
-        return identity.account.name if identity else None
-
-    return account_name

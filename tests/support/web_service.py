@@ -9,7 +9,6 @@ import argon2
 import httpx
 from fastapi import FastAPI
 from prometheus_client import CollectorRegistry
-from starlette.requests import HTTPConnection
 
 from common.clock import Clock
 from receiver.web.access import Access
@@ -97,12 +96,7 @@ class Site:
 
 def create_app_for_tests(service: UploadService, out: Path, metrics: WebMetrics, *, needs_account: bool) -> FastAPI:
     """The page's routes without its files and guards; nobody is live."""
-
-    async def account_name(connection: HTTPConnection) -> str | None:
-        identity = await service.identities.identify(connection)
-        return identity.account.name if identity else None
-
-    access = Access(needs_account, account_name)
+    access = Access(needs_account, service.identities.account_name)
     offer = Offer(service.accounts.sign_up_open, browser_camera=False, pictures=service.models.available)
     view = LiveView(LiveHub(), out, watchers=4)
     status = status_routes(offer, access, service.identities.identify)

@@ -57,6 +57,11 @@ class Identities:
         account = await self.accounts.account_of_session(secret) if secret else None
         return Identity(account, secret) if account else None
 
+    async def account_name(self, connection: HTTPConnection) -> str | None:
+        """The name of the account behind a request or a WebSocket, or None."""
+        identity = await self.identify(connection)
+        return identity.account.name if identity else None
+
     def remember(self, response: Response, signed_in: SignedIn) -> None:
         """Sets the cookie of a new session."""
         response.set_cookie(
