@@ -8,16 +8,16 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-import av
 import pytest
 
 from common.body.cache import cache_file, load_arrays
-from sender.capture.open import DEMO_CLIP
 from tests.netlab import compose_nodes
 from tests.netlab.compose_nodes import ROOT, ComposeNodes, read_services
+from tests.support.demo_clip import looped_clip
 
 SERVICES = ("certificates", "receiver", "relay", "sender")
 MESHES = 6
+# Of the clip: estimates need some seconds to follow the link.
 REPETITIONS = 6
 # The relay carries 1 Mbit/s at first, then an eighth; estimates scatter by a factor of two on a busy machine.
 THROTTLED, THROTTLED_LIMIT_BPS, OPEN_LIMIT_BPS = "125kbit", 350e3, 450e3
@@ -33,22 +33,6 @@ pytestmark = [
 ]
 
 
-def long_clip(path: Path) -> None:
-    """The demo clip several times over: estimates need some seconds to follow the link."""
-    with av.open(str(DEMO_CLIP)) as clip, av.open(str(path), "w") as target:
-        source = clip.streams.video[0]
-        assert source.duration is not None
-        copy = target.add_stream_from_template(source)
-        for repetition in range(REPETITIONS):
-            clip.seek(0)
-            for packet in clip.demux(source):
-                if packet.dts is not None and packet.pts is not None:
-                    packet.dts += repetition * source.duration
-                    packet.pts += repetition * source.duration
-                    packet.stream = copy
-                    target.mux(packet)
-
-
 @contextmanager
 def running_nodes(folder: Path) -> Iterator[ComposeNodes]:
     """The services, none started; like the image, the machine has the body model in a cache of root's."""
@@ -56,7 +40,7 @@ def running_nodes(folder: Path) -> Iterator[ComposeNodes]:
     cache = folder / "cache"
     cache.mkdir(mode=0o755)
     (folder / "clip").mkdir(mode=0o755)
-    long_clip(folder / "clip" / "long.mp4")
+    looped_clip(folder / "clip" / "long.mp4", REPETITIONS)
     load_arrays()
     (cache / cache_file().name).write_bytes(cache_file().read_bytes())
     services = {
