@@ -6,40 +6,28 @@ are means over the runs in which it was alone.
 """
 
 import asyncio
-import io
 import sys
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import av
 import numpy as np
 import torch
-from PIL import Image
 
 from receiver.engine.local import LocalEngine
 from receiver.engine.reconstructor import Reconstructor
 from receiver.web.children.config import ChildrenConfig
 from receiver.web.children.pictures import ChildPictures
 from receiver.web.pictures import ReconstructedPicture
-from sender.capture.open import DEMO_CLIP
 from tests.bench import report
+from tests.support.demo_clip import demo_picture
 
 _DEMO_FRAME = 40
 _ALONE, _QUICK_ALONE = 20, 4
 _TIMEOUT_S = 300.0
 
 Figures = dict[str, float]
-
-
-def demo_picture() -> bytes:
-    """A frame of the demo clip as a JPEG."""
-    with av.open(str(DEMO_CLIP)) as clip:
-        frame = next(frame for index, frame in enumerate(clip.decode(video=0)) if index == _DEMO_FRAME)
-        out = io.BytesIO()
-        Image.fromarray(frame.to_ndarray(format="rgb24")).save(out, "JPEG", quality=92)
-    return out.getvalue()
 
 
 async def measure(pictures: dict[str, bytes], alone: int, at_once: int) -> dict[str, Figures]:
@@ -98,7 +86,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     def work() -> None:
         torch.set_num_threads(1)
-        pictures = {path.name: path.read_bytes() for path in options.pictures} or {"demo": demo_picture()}
+        pictures = {path.name: path.read_bytes() for path in options.pictures} or {"demo": demo_picture(_DEMO_FRAME)}
         systems = asyncio.run(measure(pictures, _QUICK_ALONE if options.quick else _ALONE, options.at_once))
         print(f"{report.machine_line()}, one thread a process, {options.at_once} pictures at once\n")
         print(report.transposed(systems))

@@ -12,7 +12,6 @@ The pictures are frames of the demo clip. The first picture starts the sender pr
 Needs Debian's `chromium`.
 """
 
-import io
 import json
 import statistics
 import subprocess
@@ -25,23 +24,19 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
-import av
 import httpx
-import numpy as np
-from PIL import Image
 from playwright.sync_api import Browser, WebSocket, sync_playwright
 
 from common.errors import OutputError
-from sender.capture.open import DEMO_CLIP
 from tests.bench import report
 from tests.bench.measures import percentile
+from tests.support.chromium import CHROMIUM, FLAGS
+from tests.support.demo_clip import demo_pictures
 
 UPLOADS, QUICK_UPLOADS = 20, 8
 AT_ONCE = 4
 _OPENINGS, _WATCH_S = 3, 8.0
 _TIMEOUT_S = 120.0
-CHROMIUM = "/usr/bin/chromium"
-CHROMIUM_FLAGS = ("--no-sandbox", "--use-angle=swiftshader", "--enable-unsafe-swiftshader")
 _PASSWORD = "a long password of the bench"
 
 
@@ -88,20 +83,6 @@ def playing(peer: str) -> Iterator[None]:
         thread.join()
 
 
-def pictures(count: int) -> list[bytes]:
-    """Frames of the demo clip, evenly spread, as JPEG."""
-    with av.open(str(DEMO_CLIP)) as container:
-        frames = [frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)]
-    chosen = [frames[int(index)] for index in np.linspace(0, len(frames) - 1, count)]
-    return [_jpeg(Image.fromarray(picture)) for picture in chosen]
-
-
-def _jpeg(image: Image.Image) -> bytes:
-    buffer = io.BytesIO()
-    image.save(buffer, "JPEG", quality=90)
-    return buffer.getvalue()
-
-
 def account(page: str) -> dict[str, str]:
     """Signs up, makes a token, and returns the headers that use it."""
     with httpx.Client(base_url=page, timeout=_TIMEOUT_S) as client:
@@ -128,7 +109,7 @@ def upload(page: str, headers: dict[str, str], picture: bytes) -> float:
 
 def upload_figures(page: str, count: int) -> dict[str, float]:
     """Times of uploads, one after the other and four at once."""
-    headers, found = account(page), pictures(count)
+    headers, found = account(page), demo_pictures(count)
     upload(page, headers, found[0])
     single = [upload(page, headers, picture) for picture in found]
     with ThreadPoolExecutor(AT_ONCE) as clients:
@@ -183,7 +164,7 @@ def page_figures(page: str) -> dict[str, float]:
     """
     first_s, loaded, rates = [], [], []
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=[*CHROMIUM_FLAGS])
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=[*FLAGS])
         for _ in range(_OPENINGS):
             opening = Opening(browser, page)
             opening.wait_for(lambda visit: bool(visit.shown_s), _TIMEOUT_S)

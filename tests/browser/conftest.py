@@ -1,28 +1,22 @@
 """Headless Chromium before the built page and a receiver that plays frames of the demo clip.
 
-Chromium draws with SwiftShader: tests need no GPU. Waiting has long limits, because machines of tests are busy.
+Waiting has long limits, because machines of tests are busy.
 """
 
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from playwright.sync_api import Browser, ConsoleMessage, Error, Page, sync_playwright
 
-from tests.support.demo_output import demo_picture, publish_demo
+from tests.support.chromium import CAMERA_FLAGS, CHROMIUM, FLAGS
+from tests.support.demo_clip import demo_picture
+from tests.support.demo_output import publish_demo
 from tests.support.page_server import PageServer
 
 STATIC = Path(__file__).parents[2] / "receiver" / "web" / "static"
 PATIENCE_MS = 60_000
 DESKTOP = {"width": 1280, "height": 800}
-FLAGS = (
-    "--no-sandbox",
-    "--use-angle=swiftshader",
-    "--enable-unsafe-swiftshader",
-    "--use-fake-device-for-media-stream",
-    "--use-fake-ui-for-media-stream",
-)
 EXPECTED_NOISE = ("GPU stall due to ReadPixels",)
 """A note of the graphics driver about the measurement of the time that drawing takes."""
 
@@ -40,11 +34,10 @@ def picture() -> bytes:
 # Not of the session: Playwright's event loop must have ended before the tests of other folders run theirs.
 @pytest.fixture(scope="package")
 def browser() -> Iterator[Browser]:
-    path = shutil.which("chromium")
-    if path is None:
+    if not Path(CHROMIUM).exists():
         pytest.skip("chromium is not installed; make test installs it")
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=path, args=FLAGS)
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=[*FLAGS, *CAMERA_FLAGS])
         yield browser
         browser.close()
 

@@ -16,9 +16,10 @@ from PIL import Image
 from playwright.sync_api import Browser, Locator, Page, WebSocket
 
 from common.arrays import ByteArray
-from tests.browser.conftest import DESKTOP, FLAGS, PATIENCE_MS, Complaints
+from tests.browser.conftest import DESKTOP, PATIENCE_MS, Complaints
 from tests.browser.pictures import differing_share, distinct_colours, scene
 from tests.e2e.daemons import RunningReceiver, receiver
+from tests.support.chromium import CAMERA_FLAGS, CHROMIUM, FLAGS
 from tests.support.demo_clip import fake_camera, looped_clip
 from tests.support.throttle import throttled
 
@@ -180,8 +181,8 @@ def test_camera_of_a_browser_becomes_meshes(
     browser: Browser, daemon: RunningReceiver, complaints: Complaints, tmp_path: Path
 ) -> None:
     video = fake_camera(tmp_path / "camera.y4m")
-    flags = [*FLAGS, f"--use-file-for-fake-video-capture={video}"]
-    other = browser.browser_type.launch(executable_path="/usr/bin/chromium", args=flags)
+    flags = [*FLAGS, *CAMERA_FLAGS, f"--use-file-for-fake-video-capture={video}"]
+    other = browser.browser_type.launch(executable_path=CHROMIUM, args=flags)
     try:
         with visit(other, daemon.page, complaints) as page:
             page.get_by_role("button", name="Use this camera").click()

@@ -1,7 +1,6 @@
 """A picture through a real sender process and the real networks, to people in their colours."""
 
 import asyncio
-import io
 import json
 import socket
 import subprocess
@@ -10,10 +9,8 @@ import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 
-import av
 import numpy as np
 import pytest
-from PIL import Image
 
 from common.wire.pictures import (
     ANSWER_PREFIX,
@@ -34,8 +31,8 @@ from receiver.web.children.cameras import ChildCameras
 from receiver.web.children.config import ChildrenConfig
 from receiver.web.children.pictures import ChildPictures
 from receiver.web.pictures import ReconstructedPicture
-from sender.capture.open import DEMO_CLIP
 from tests.e2e.daemons import receiver
+from tests.support.demo_clip import demo_picture
 
 FRAME = 40
 
@@ -43,11 +40,7 @@ FRAME = 40
 @pytest.fixture(scope="module")
 def jpeg() -> bytes:
     """A frame of the demo clip."""
-    with av.open(str(DEMO_CLIP)) as clip:
-        frame = next(frame for index, frame in enumerate(clip.decode(video=0)) if index == FRAME)
-        out = io.BytesIO()
-        Image.fromarray(frame.to_ndarray(format="rgb24")).save(out, "JPEG", quality=92)
-    return out.getvalue()
+    return demo_picture(FRAME)
 
 
 @pytest.fixture

@@ -21,7 +21,7 @@ from websockets.sync.client import connect
 
 from tests.deploy.queries import DEPLOY, dashboard_queries, rules, selectors
 from tests.e2e.daemons import TIMEOUT_S, receiver
-from tests.support.demo_output import demo_picture
+from tests.support.demo_clip import demo_picture
 
 pytestmark = pytest.mark.skipif(shutil.which("prometheus") is None, reason="Prometheus is not installed")
 

@@ -1,10 +1,16 @@
-"""The demo clip in other forms: longer, for tests that watch for a while, and as the picture of a fake camera."""
+"""The demo clip in other forms: longer, for tests that watch for a while, as pictures, and as a fake camera's video."""
 
+import io
+from itertools import islice
 from pathlib import Path
 
 import av
+import numpy as np
+from PIL import Image
 
 from sender.capture.open import DEMO_CLIP
+
+_JPEG_QUALITY = 90
 
 
 def looped_clip(path: Path, times: int) -> Path:
@@ -24,6 +30,25 @@ def looped_clip(path: Path, times: int) -> Path:
                     output.mux(packet)
             shift += end
     return path
+
+
+def demo_picture(number: int = 0) -> bytes:
+    """A frame of the demo clip as JPEG."""
+    with av.open(str(DEMO_CLIP)) as container:
+        return _jpeg(next(islice(container.decode(video=0), number, None)))
+
+
+def demo_pictures(count: int) -> list[bytes]:
+    """Frames of the demo clip, evenly spread from its first to its last, as JPEG."""
+    with av.open(str(DEMO_CLIP)) as container:
+        frames = list(container.decode(video=0))
+    return [_jpeg(frames[int(index)]) for index in np.linspace(0, len(frames) - 1, count)]
+
+
+def _jpeg(frame: av.VideoFrame) -> bytes:
+    buffer = io.BytesIO()
+    Image.fromarray(frame.to_ndarray(format="rgb24")).save(buffer, "JPEG", quality=_JPEG_QUALITY)
+    return buffer.getvalue()
 
 
 def fake_camera(path: Path, frames: int = 60, width: int = 640, height: int = 360) -> Path:

@@ -3,8 +3,6 @@
 import itertools
 from pathlib import Path
 
-import cv2
-
 from common.body.model import BodyModel
 from receiver.body.skinning import BodySkin
 from receiver.link.auth.ownership import SessionOwner
@@ -43,11 +41,3 @@ def publish_demo(out: Path, frames: int) -> Path:
             )
             session.append(record)
     return out
-
-
-def demo_picture() -> bytes:
-    """The clip's first frame as JPEG."""
-    with open_source(CaptureConfig("demo")) as source:
-        image = next(iter(source)).image
-    encoded = cv2.imencode(".jpg", cv2.cvtColor(image, cv2.COLOR_RGB2BGR))[1]
-    return encoded.tobytes()

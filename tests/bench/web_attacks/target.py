@@ -1,22 +1,18 @@
 """What is attacked, who attacks it, and what an attack must never show."""
 
 import contextlib
-import io
 import json
 import re
 import socket
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Self
 from urllib.parse import urlsplit
 
-import av
 import httpx
-from PIL import Image
 
-import sender.capture
+from tests.support.demo_clip import demo_picture
 
 PASSWORD = "correct horse battery"
 TIMEOUT_S = 30.0
@@ -88,7 +84,7 @@ class Target:
         victim = Visitor.sign_up(url, f"victim-{seed}")
         attackers = tuple(Visitor.sign_up(url, f"attacker-{seed}-{number}") for number in range(4))
         canary = f"canary-{seed}.jpg"
-        files = {"image": (canary, _person())}
+        files = {"image": (canary, demo_picture())}
         answer = httpx.post(f"{url}/upload", files=files, headers=victim.program, timeout=120)
         # A receiver that cannot reconstruct pictures still has to keep the victim's token and account.
         model = answer.json()["id"] if answer.status_code == 201 else "0" * 32
@@ -108,15 +104,6 @@ class Target:
             if word in answer:
                 return word.decode()
         return None
-
-
-def _person() -> bytes:
-    """A picture with somebody in it: a frame of the demo clip."""
-    with av.open(str(Path(sender.capture.__path__[0]) / "data" / "demo.mp4")) as clip:
-        frame = Image.fromarray(next(clip.decode(video=0)).to_ndarray(format="rgb24"))
-    buffer = io.BytesIO()
-    frame.save(buffer, "JPEG", quality=90)
-    return buffer.getvalue()
 
 
 @dataclass

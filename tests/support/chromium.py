@@ -1,0 +1,9 @@
+"""How tests and benches start Chromium: without a window, and drawing with SwiftShader, so that no GPU is needed."""
+
+import shutil
+
+CHROMIUM = shutil.which("chromium") or "/usr/bin/chromium"
+"""Its path, or that of Debian's if it is not installed."""
+FLAGS = ("--no-sandbox", "--use-angle=swiftshader", "--enable-unsafe-swiftshader")
+CAMERA_FLAGS = ("--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream")
+"""A camera that needs neither a device nor somebody who allows it."""
