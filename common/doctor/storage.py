@@ -3,14 +3,13 @@
 import fcntl
 import os
 import shutil
-import socket
 import stat
 import tempfile
 from pathlib import Path
 
 from common.doctor.finding import Finding, ok, problem
 from common.errors import OutputError
-from common.io.addresses import Address
+from common.io.addresses import Address, bound_socket
 
 _TRIAL_BYTES = 65536
 
@@ -79,13 +78,7 @@ def check_address_free(check: str, address: Address, flag: str) -> Finding:
     if address.port == 0:
         return ok(check, f"{address}: the system will choose a port")
     try:
-        family, kind, protocol, _, target = socket.getaddrinfo(
-            address.host, address.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
-        )[0]
-        with socket.socket(family, kind, protocol) as trial:
-            # As the servers do: connections of the past do not matter, a server that listens does.
-            trial.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            trial.bind(target)
+        bound_socket(address).close()
     except OSError as error:
         advice = f"stop the program that uses it, or give {flag} another host:port"
         return problem(check, f"cannot listen on {address} ({error.strerror})", advice, OutputError)

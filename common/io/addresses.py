@@ -2,6 +2,7 @@
 
 import ipaddress
 import re
+import socket
 from dataclasses import dataclass
 from typing import Self
 
@@ -46,3 +47,24 @@ class Address:
 
     def __str__(self) -> str:
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+
+def bound_socket(address: Address) -> socket.socket:
+    """A TCP socket bound to an address, of the first family that its host has; it does not listen yet.
+
+    Connections of the past do not keep the address busy, a server that listens on it does.
+
+    Raises:
+        OSError: the host is unknown, or the address is in use or may not be used.
+    """
+    family, kind, protocol, _, place = socket.getaddrinfo(
+        address.host, address.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+    )[0]
+    bound = socket.socket(family, kind, protocol)
+    try:
+        bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        bound.bind(place)
+    except BaseException:
+        bound.close()
+        raise
+    return bound

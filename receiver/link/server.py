@@ -2,7 +2,6 @@
 
 import asyncio
 import logging
-import socket
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -14,7 +13,7 @@ from grpc_reflection.v1alpha import reflection
 
 from common.clock import SYSTEM_CLOCK, Clock
 from common.errors import OutputError
-from common.io.addresses import Address
+from common.io.addresses import Address, bound_socket
 from common.io.configuration import option
 from common.wire.convert import MAX_WINDOW, STREAM_METHOD, STREAM_SERVICE
 from common.wire.stream import CHANNEL_OPTIONS
@@ -189,12 +188,7 @@ def _options(max_sessions: int) -> tuple[tuple[str, int], ...]:
 def _try_to_bind(listen: Address) -> None:
     """Finds out why a port cannot be opened: gRPC itself gives no reason, and writes a long message to stderr."""
     try:
-        family, kind, protocol, _, address = socket.getaddrinfo(
-            listen.host, listen.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
-        )[0]
-        with socket.socket(family, kind, protocol) as trial:
-            trial.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            trial.bind(address)
+        with bound_socket(listen) as trial:
             trial.listen(1)
     except OSError as error:
         raise OutputError(f"cannot listen on {listen} ({error.strerror}): give --listen a free host:port") from error

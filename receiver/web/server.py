@@ -10,7 +10,7 @@ import uvicorn
 from starlette.types import ASGIApp
 
 from common.errors import OutputError
-from common.io.addresses import Address
+from common.io.addresses import Address, bound_socket
 from receiver.link.auth.tls import SecurityConfig
 from receiver.web.config import DEFAULT_ADDRESS, WebConfig
 from receiver.web.http_protocol import DeadlineProtocol
@@ -106,13 +106,8 @@ def _bind(config: WebConfig) -> socket.socket:
 
 
 def _listener(address: Address) -> socket.socket:
-    family, kind, protocol, _, place = socket.getaddrinfo(
-        address.host, address.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
-    )[0]
-    listener = socket.socket(family, kind, protocol)
+    listener = bound_socket(address)
     try:
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listener.bind(place)
         listener.listen(_BACKLOG)
         listener.setblocking(False)
     except BaseException:

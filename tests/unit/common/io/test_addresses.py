@@ -1,8 +1,10 @@
+import errno
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from common.io.addresses import Address
+from common.io.addresses import Address, bound_socket
 
 
 @pytest.mark.parametrize(
@@ -49,3 +51,14 @@ def test_parse_of_random_text_raises_only_value_error(text: str, default: Addres
         return
     assert address.host
     assert 0 <= address.port <= 65535
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "localhost"])
+def test_bound_socket_finds_an_address_busy_while_a_server_listens(host: str) -> None:
+    with bound_socket(Address(host, 0)) as first:
+        address = Address(host, first.getsockname()[1])
+        first.listen()
+        with pytest.raises(OSError) as caught:
+            bound_socket(address)
+        assert caught.value.errno == errno.EADDRINUSE
+    bound_socket(address).close()
