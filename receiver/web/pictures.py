@@ -11,6 +11,9 @@ from receiver.engine.engine import ReconstructedPerson
 
 STAGES = ("queue", "perception", "link", "reconstruction")
 """What a picture passes through, in this order, as reported to `on_stage`."""
+FILES = "files"
+UPLOAD_STAGES = (*STAGES, FILES)
+"""The stages of an upload: at the end the files of its model are encoded and written."""
 
 
 class PictureRefused(Exception):

@@ -13,7 +13,7 @@ from common.version import build_versions
 from receiver.link.refusals import Refusal
 from receiver.metrics import ReceiverMetrics
 from receiver.web.metrics import SignInOutcome, UploadOutcome, WebMetrics
-from receiver.web.pictures import STAGES
+from receiver.web.pictures import UPLOAD_STAGES
 from sender.metrics import SenderMetrics
 
 PAGE = (Path(__file__).parents[2] / "docs" / "metrics.md").read_text(encoding="utf-8")
@@ -63,7 +63,7 @@ def test_page_lists_the_reasons_of_refusals() -> None:
 
 def test_page_lists_the_outcomes_and_stages_of_the_web() -> None:
     quoted = set(re.findall(r"`([a-z]+)`", WEB.rpartition("|\n")[2]))
-    assert quoted >= {*UploadOutcome, *SignInOutcome, *STAGES}
+    assert quoted >= {*UploadOutcome, *SignInOutcome, *UPLOAD_STAGES}
 
 
 @pytest.mark.parametrize("program", ["sender", "receiver", "web"])

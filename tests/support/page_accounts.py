@@ -11,7 +11,7 @@ from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 
 from receiver.mesh.mesh_files import encode_mesh
-from receiver.web.pictures import STAGES
+from receiver.web.pictures import UPLOAD_STAGES
 from tests.support.live_messages import StoredFrame
 
 COOKIE = "bodywire_session"
@@ -116,12 +116,12 @@ class PageAccounts:
             }
             for number, person in enumerate(self._frame.record["people"])
         ]
-        stages = {"queue": 1.2, "perception": 410.0, "link": 6.0, "reconstruction": 230.0}
+        stages = {"queue": 1.2, "perception": 410.0, "link": 6.0, "reconstruction": 230.0, "files": 40.0}
         made = {"name": name, "created_at": "2026-11-22T04:00:00Z"}
         return {"id": identity, "people": people, "bytes": 112, "stages_ms": stages, **made}
 
     async def _events(self, identity: str) -> AsyncIterator[str]:
-        for stage in STAGES:
+        for stage in UPLOAD_STAGES:
             yield json.dumps({"event": "stage", "stage": stage}) + "\n"
         yield json.dumps({"event": "done", "model": self.models[identity]}) + "\n"
 

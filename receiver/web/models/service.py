@@ -26,7 +26,13 @@ from receiver.web.models.files import ModelFiles, new_model_id
 from receiver.web.models.picture import CheckedPicture, check_picture
 from receiver.web.models.refusals import UploadRefused
 from receiver.web.models.store import Model, ModelSummary, TooManyModels
-from receiver.web.pictures import PictureReconstructor, PictureRefused, PicturesUnavailable, ReconstructedPicture
+from receiver.web.pictures import (
+    FILES,
+    PictureReconstructor,
+    PictureRefused,
+    PicturesUnavailable,
+    ReconstructedPicture,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -38,8 +44,8 @@ _THREADS = 2
 _BURST = 20
 _RECONSTRUCTION_S = 120.0
 PICTURE = "picture.jpg"
-# What an upload passes through before and after the stages of `receiver.web.pictures`.
-PICTURE_STAGE, FILES = "picture", "files"
+# What an upload has passed through before the stages of `receiver.web.pictures`.
+PICTURE_STAGE = "picture"
 
 
 class Slot:

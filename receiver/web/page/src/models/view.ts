@@ -15,6 +15,7 @@ const STAGES: readonly [key: string, name: string][] = [
   ["perception", "Finding people"],
   ["link", "Sending labels"],
   ["reconstruction", "Building meshes"],
+  ["files", "Saving files"],
 ];
 
 export class ModelsView implements View {
