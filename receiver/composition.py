@@ -5,6 +5,7 @@ import signal
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager, nullcontext
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 import torch
 
@@ -33,11 +34,12 @@ from receiver.surface.stage import SurfaceConfig
 from receiver.traces import ReceiverTraces
 from receiver.web.accounts.config import AccountsConfig
 from receiver.web.children.config import ChildrenConfig
-from receiver.web.composition import Backend, PageConfig, serve_page
 from receiver.web.config import WebConfig
 from receiver.web.live.hub import LiveHub
 from receiver.web.models.config import UploadConfig
-from receiver.web.server import WebServer
+
+if TYPE_CHECKING:
+    from receiver.web.server import WebServer
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,8 +127,10 @@ async def _serve(
         on_refused=metrics.stream_refused,
     )
     try:
+        # Before senders can connect: its imports keep the event loop busy.
+        serving_page = _page(config, engine, pipeline, hub, metrics)
         bound = await server.start()
-        async with _page(config, Backend(engine, pipeline, hub, metrics)) as page:
+        async with serving_page as page:
             announce(startup_line(bound, config.security))
             if page is not None:
                 announce(f"page: {page.url}")
@@ -137,11 +141,16 @@ async def _serve(
         await pipeline.close()
 
 
-def _page(config: ReceiverConfig, backend: Backend) -> AbstractAsyncContextManager[WebServer | None]:
+def _page(
+    config: ReceiverConfig, engine: LocalEngine, pipeline: ReceiverPipeline, hub: LiveHub, metrics: ReceiverMetrics
+) -> "AbstractAsyncContextManager[WebServer | None]":
     """The web page, unless it is switched off."""
     if not config.web.page:
         return nullcontext()
+    # Imported here: `--help`, the doctor and `--no-page` need not wait for the web server and its libraries.
+    from receiver.web.composition import Backend, PageConfig, serve_page
+
     parts = PageConfig(
         config.web, config.accounts, config.uploads, config.children, config.security, config.publish.out
     )
-    return serve_page(parts, backend)
+    return serve_page(parts, Backend(engine, pipeline, hub, metrics))

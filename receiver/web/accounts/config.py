@@ -3,7 +3,6 @@
 from dataclasses import dataclass
 
 from common.io.configuration import option
-from receiver.web.database.database import postgres_url
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,6 +18,9 @@ class AccountsConfig:
 
     def __post_init__(self) -> None:
         if self.database is not None:
+            # Imported here: reading the options need not wait for the libraries of the database.
+            from receiver.web.database.database import postgres_url
+
             postgres_url(self.database)
 
     def __repr__(self) -> str:
