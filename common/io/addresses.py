@@ -35,6 +35,10 @@ class Address:
             host, port = host or default.host, port or str(default.port)
         if not host or not port or int(port) > 65535:
             raise ValueError(f"{text!r} is not host:port, such as 127.0.0.1:50051")
+        try:
+            host.encode("idna")
+        except UnicodeError as error:
+            raise ValueError(f"{text!r}: no host has this name ({error})") from error
         return cls(host, int(port))
 
     @property

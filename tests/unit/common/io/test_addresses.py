@@ -23,6 +23,12 @@ def test_parse_refuses_malformed_text(text: str) -> None:
         Address.parse(text)
 
 
+@pytest.mark.parametrize("host", ["a" * 64, "studio..example"])
+def test_parse_refuses_names_that_no_host_can_have(host: str) -> None:
+    with pytest.raises(ValueError, match="no host has this name"):
+        Address.parse(f"{host}:50051")
+
+
 @pytest.mark.parametrize(
     ("text", "host", "port"),
     [
