@@ -32,6 +32,9 @@ def completion_script(kind: type[Any], program: Program, options: list[Option], 
             _complete_values(nested, options)
         for flag, help in command.flags.items():
             nested.add_argument(flag, action="store_true", help=help)
+        if command.add_arguments is not None:
+            command.add_arguments(nested)
+            _complete_values(nested, [])
     script: str = shtab.complete(parser, shell=shell)
     return script
 
@@ -43,5 +46,5 @@ def _complete_values(parser: argparse.ArgumentParser, options: list[Option]) -> 
         entry = by_name.get(action.dest)
         if entry is not None and entry.choices:
             action.choices = entry.choices
-        elif action.dest in _PATHS or (entry is not None and entry.kind is Path):
+        elif action.dest in _PATHS or action.type is Path or (entry is not None and entry.kind is Path):
             action.complete = shtab.FILE  # type: ignore[attr-defined]

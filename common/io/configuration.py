@@ -24,10 +24,11 @@ from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from types import NoneType
-from typing import Any, Literal, NoReturn, TypeVar, get_args, get_origin, get_type_hints
+from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
 
 from common.errors import UsageError
 from common.io.addresses import Address
+from common.io.command_parser import CommandParser
 
 T = TypeVar("T")
 
@@ -56,11 +57,13 @@ class Command:
         help: what it does.
         daemon_flags: whether it takes the flags of the program.
         flags: its own flags without a value, with what they do.
+        add_arguments: adds all other arguments of it to a parser.
     """
 
     help: str
     daemon_flags: bool = False
     flags: Mapping[str, str] = field(default_factory=dict)
+    add_arguments: Callable[[argparse.ArgumentParser], None] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,13 +167,6 @@ def _number(text: str, kind: type[int] | type[float]) -> int | float:
     return value
 
 
-class _Parser(argparse.ArgumentParser):
-    """Raises UsageError for a wrong flag, which becomes one line like all other errors."""
-
-    def error(self, message: str) -> NoReturn:
-        raise UsageError(f"{message.removeprefix('argument ')}; see {self.prog} --help")
-
-
 class _VersionAction(argparse.Action):
     """Prints the version, which is computed only when it is asked for, and exits."""
 
@@ -255,7 +251,7 @@ def _without_none(hint: Any) -> Any:
 
 def command_parser(kind: type[Any], program: Program, options: list[Option]) -> argparse.ArgumentParser:
     """The parser of a program's flags, which raises UsageError."""
-    parser = _Parser(
+    parser = CommandParser(
         program.name,
         usage=argparse.SUPPRESS,  # it would come before the description
         description=f"{program.description}\n\nusage: {program.name} [FLAG [VALUE]]...",

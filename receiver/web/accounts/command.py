@@ -7,12 +7,12 @@ import sys
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import NoReturn
 
 from sqlalchemy.orm import Session
 
 from common.clock import SYSTEM_CLOCK
 from common.errors import OutputError, UsageError, exit_code_of
+from common.io.command_parser import CommandParser
 from common.io.startup import prepare_process
 from common.text import printable
 from receiver.web.accounts import store
@@ -29,13 +29,6 @@ _ENVIRONMENT = "BODYWIRE_RECEIVER_"
 _COLUMNS = "{:32} {:12} {:>7} {:>7}"
 
 
-class _Parser(argparse.ArgumentParser):
-    """Raises UsageError for a wrong argument, which becomes one line like all other errors."""
-
-    def error(self, message: str) -> NoReturn:
-        raise UsageError(f"{message.removeprefix('argument ')}; see {self.prog} --help")
-
-
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command line; returns the exit code."""
 
@@ -47,7 +40,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = _Parser(
+    parser = CommandParser(
         "receiver accounts",
         description="Make and remove accounts of the web page and their tokens.",
         epilog="A password is read from standard input, without echo on a terminal.",
@@ -64,7 +57,7 @@ def _parser() -> argparse.ArgumentParser:
         default=os.environ.get(f"{_ENVIRONMENT}DATABASE"),
         help=f"PostgreSQL URL, as the receiver's; better given as {_ENVIRONMENT}DATABASE if it has a password",
     )
-    actions = parser.add_subparsers(dest="action", required=True, metavar="ACTION", parser_class=_Parser)
+    actions = parser.add_subparsers(dest="action", required=True, metavar="ACTION", parser_class=CommandParser)
     for name, work, described in _ACTIONS:
         action = actions.add_parser(name, help=described, description=described, allow_abbrev=False)
         action.set_defaults(work=work)

@@ -1,5 +1,6 @@
 """The completion scripts, sourced in a real bash."""
 
+import argparse
 import shutil
 import subprocess
 from dataclasses import dataclass, field
@@ -29,12 +30,22 @@ class Config:
     capture: Capture = field(default_factory=Capture)
 
 
+def add_export_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("session", metavar="SESSION")
+    parser.add_argument("--format", choices=["glb", "bvh"])
+    parser.add_argument("--output", type=Path)
+
+
 PROGRAM = Program(
     "sender",
     "Sends.",
     (),
     lambda: "sender 1",
-    {"doctor": Command("check it", daemon_flags=True, flags={"--json": "as JSON"}), "accounts": Command("users")},
+    {
+        "doctor": Command("check it", daemon_flags=True, flags={"--json": "as JSON"}),
+        "accounts": Command("users"),
+        "export": Command("write it", add_arguments=add_export_arguments),
+    },
 )
 
 _COMPLETE = """
@@ -71,6 +82,9 @@ def proposals(tmp_path: Path, *words: str) -> set[str]:
         (["doctor", "--js"], {"--json"}),
         (["doctor", "--policy", "c"], {"capacity"}),
         (["accounts", "--pol"], set()),
+        (["export", "--for"], {"--format"}),
+        (["export", "--format", "b"], {"bvh"}),
+        (["export", "--pol"], set()),
     ],
 )
 def test_bash_proposes(tmp_path: Path, words: list[str], expected: set[str]) -> None:
@@ -81,6 +95,11 @@ def test_bash_proposes(tmp_path: Path, words: list[str], expected: set[str]) -> 
 def test_bash_proposes_files(tmp_path: Path, flag: str) -> None:
     (tmp_path / "clip.mp4").touch()
     assert proposals(tmp_path, "sender", flag, f"{tmp_path}/cl") == {f"{tmp_path}/clip.mp4"}
+
+
+def test_bash_proposes_files_for_a_command(tmp_path: Path) -> None:
+    (tmp_path / "walk.glb").touch()
+    assert proposals(tmp_path, "sender", "export", "--output", f"{tmp_path}/wa") == {f"{tmp_path}/walk.glb"}
 
 
 @pytest.mark.parametrize("shell", SHELLS)
