@@ -7,6 +7,7 @@ from typing import NoReturn
 from common.errors import exit_code_of
 from common.io.configuration import Command, Program, read_config
 from common.io.startup import announce, leave, prepare_process
+from receiver.export.arguments import add_export_arguments
 
 
 def _version() -> str:
@@ -29,6 +30,10 @@ PROGRAM = Program(
             "receiver --listen 0.0.0.0:50051 --tls-cert certs/receiver.pem --tls-key certs/receiver.key",
             "take senders from any machine, encrypted; deploy/certs makes the certificates",
         ),
+        (
+            "receiver export 1",
+            "write the first session in out to session-1.glb, an animation for Blender",
+        ),
         ("receiver accounts --out out add NAME", "make an account of the web page; see receiver accounts --help"),
     ),
     version=_version,
@@ -38,6 +43,10 @@ PROGRAM = Program(
             "check what the receiver needs, with the same options, and say what to do",
             daemon_flags=True,
             flags={"--json": "print one JSON document instead of lines"},
+        ),
+        "export": Command(
+            "write the people of a recorded session as animation files: glb, bvh, obj, ply, usdz",
+            add_arguments=add_export_arguments,
         ),
     },
 )
@@ -55,7 +64,17 @@ def _doctor(arguments: Sequence[str]) -> int:
     return doctor(arguments)
 
 
-SUBCOMMANDS: Mapping[str, Callable[[Sequence[str]], int]] = {"accounts": _accounts, "doctor": _doctor}
+def _export(arguments: Sequence[str]) -> int:
+    from receiver.export.command import main as export
+
+    return export(arguments)
+
+
+SUBCOMMANDS: Mapping[str, Callable[[Sequence[str]], int]] = {
+    "accounts": _accounts,
+    "doctor": _doctor,
+    "export": _export,
+}
 """Commands by their name, the first argument; they take the other arguments and return the exit code."""
 
 

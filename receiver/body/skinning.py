@@ -52,6 +52,15 @@ class BodySkin:
         points = _point_weights(to_numpy(model.rest_vertices[0])[kept], faces, model)
         return cls(skeleton, faces, kept, to_numpy(model.vertex_region)[kept], points)
 
+    def skeleton_with(self, model: BodyModel, influences: int) -> Skeleton:
+        """The skeleton with more than the four weights of each vertex that `skeleton` has.
+
+        Args:
+            model: the body model that this is the skin of.
+            influences: weights of each vertex, a multiple of 4.
+        """
+        return skeleton_from_dense(SKELETON, np.array(model.parents), to_numpy(model.weights)[self.kept], influences)
+
     def pose(
         self,
         output: BodyOutput,

@@ -16,10 +16,13 @@ from receiver.mesh.triangle_mesh import SurfaceMesh, vertex_normals
 
 Node = dict[str, Any]
 
-_COMPONENT_TYPES = {"float32": 5126, "uint32": 5125, "uint16": 5123, "uint8": 5121}
+COMPONENT_TYPES = {"float32": 5126, "uint32": 5125, "uint16": 5123, "uint8": 5121}
+"""glTF's codes of NumPy types."""
 _ELEMENT_TYPES = {(): "SCALAR", (2,): "VEC2", (3,): "VEC3", (4,): "VEC4", (4, 4): "MAT4"}
-_VERTEX_BUFFER, _INDEX_BUFFER = 34962, 34963
-_JSON_CHUNK, _BINARY_CHUNK = 0x4E4F534A, 0x004E4942
+VERTEX_BUFFER, _INDEX_BUFFER = 34962, 34963
+"""glTF's targets of buffer views."""
+JSON_CHUNK, BINARY_CHUNK = 0x4E4F534A, 0x004E4942
+"""Types of the two chunks of a GLB file."""
 
 
 class GlbWriter:
@@ -42,14 +45,15 @@ class GlbWriter:
         self._binary += b"\0" * (-len(self._binary) % 4)
         accessor: Node = {
             "bufferView": len(self._views) - 1,
-            "componentType": _COMPONENT_TYPES[array.dtype.name],
+            "componentType": COMPONENT_TYPES[array.dtype.name],
             "count": len(array),
             "type": _ELEMENT_TYPES[array.shape[1:]],
         }
         if normalised:
             accessor["normalized"] = True
         if bounds:
-            accessor |= {"min": array.min(axis=0).tolist(), "max": array.max(axis=0).tolist()}
+            columns = array.reshape(len(array), -1)
+            accessor |= {"min": columns.min(axis=0).tolist(), "max": columns.max(axis=0).tolist()}
         self._accessors.append(accessor)
         return len(self._accessors) - 1
 
@@ -57,11 +61,11 @@ class GlbWriter:
         """Appends a y-up mesh and returns its primitive."""
         index_type = np.uint16 if len(mesh.vertices) < 65535 else np.uint32
         attributes = {
-            "POSITION": self.add_array(mesh.vertices.astype(np.float32), _VERTEX_BUFFER, bounds=True),
-            "NORMAL": self.add_array(vertex_normals(mesh.vertices, mesh.faces), _VERTEX_BUFFER),
+            "POSITION": self.add_array(mesh.vertices.astype(np.float32), VERTEX_BUFFER, bounds=True),
+            "NORMAL": self.add_array(vertex_normals(mesh.vertices, mesh.faces), VERTEX_BUFFER),
         }
         if mesh.colours is not None:
-            attributes["COLOR_0"] = self.add_array(_linear_colours(mesh.colours), _VERTEX_BUFFER, normalised=True)
+            attributes["COLOR_0"] = self.add_array(_linear_colours(mesh.colours), VERTEX_BUFFER, normalised=True)
         indices = self.add_array(mesh.faces.ravel().astype(index_type), _INDEX_BUFFER)
         return {"attributes": attributes, "indices": indices, "material": 0}
 
@@ -83,9 +87,9 @@ class GlbWriter:
         return b"".join(
             (
                 struct.pack("<4sII", b"glTF", 2, length),
-                struct.pack("<II", len(text), _JSON_CHUNK),
+                struct.pack("<II", len(text), JSON_CHUNK),
                 text,
-                struct.pack("<II", len(self._binary), _BINARY_CHUNK),
+                struct.pack("<II", len(self._binary), BINARY_CHUNK),
                 self._binary,
             )
         )

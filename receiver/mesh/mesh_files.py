@@ -124,7 +124,7 @@ def publish_file(path: Path, content: bytes, *, synced: bool = True, mode: int =
         raise output_error(path, error) from error
 
 
-def output_error(path: Path, error: OSError) -> OutputError:
-    """An error with the path, the reason and the remedy."""
+def output_error(path: Path, error: OSError, flag: str = "--out") -> OutputError:
+    """An error with the path, the reason and the remedy; `flag` chooses the path."""
     reason = error.strerror or str(error)
-    return OutputError(f"cannot write {path}: {reason}; free some space or choose another --out")
+    return OutputError(f"cannot write {path}: {reason}; free some space or choose another {flag}")

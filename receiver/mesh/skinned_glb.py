@@ -10,12 +10,12 @@ import numpy as np
 from scipy.spatial.transform import Rotation
 
 from common.arrays import ByteArray, FloatArray, IntArray
-from receiver.mesh.glb import GlbWriter, Node
+from receiver.mesh.glb import VERTEX_BUFFER, GlbWriter, Node
 from receiver.mesh.mesh_files import Y_UP, to_y_up
 from receiver.mesh.triangle_mesh import SurfaceMesh
 
 INFLUENCES = 4
-"""Joints per vertex: the size of glTF's JOINTS_0 and WEIGHTS_0."""
+"""Joints per vertex of a published body: the size of glTF's JOINTS_0 and WEIGHTS_0."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,8 +25,8 @@ class Skeleton:
     Args:
         names: J names.
         parents: (J,) index of each joint's parent, −1 for the root; parents precede children.
-        vertex_joints: (V, 4) joints that influence each vertex.
-        vertex_weights: (V, 4) skinning weights, each row sums to 1.
+        vertex_joints: (V, I) joints that influence each vertex; I is a multiple of 4.
+        vertex_weights: (V, I) skinning weights, each row sums to 1.
     """
 
     names: tuple[str, ...]
@@ -50,8 +50,10 @@ class PosedBody:
     joint_rotations: FloatArray
 
 
-def skeleton_from_dense(names: tuple[str, ...], parents: IntArray, weights: FloatArray) -> Skeleton:
-    """Keeps the four largest of the (V, J) skinning weights of each vertex.
+def skeleton_from_dense(
+    names: tuple[str, ...], parents: IntArray, weights: FloatArray, influences: int = INFLUENCES
+) -> Skeleton:
+    """Keeps the largest of the (V, J) skinning weights of each vertex, `influences` of them.
 
     Raises:
         ValueError: shapes do not match, a parent does not precede its child, or a vertex has no weight.
@@ -62,8 +64,8 @@ def skeleton_from_dense(names: tuple[str, ...], parents: IntArray, weights: Floa
         )
     if parents[0] != -1 or any(not 0 <= parents[j] < j for j in range(1, len(parents))):
         raise ValueError("parents must precede their children, the root first")
-    weights = np.pad(weights, ((0, 0), (0, max(0, INFLUENCES - len(names)))))
-    largest = np.argsort(-weights, axis=1, kind="stable")[:, :INFLUENCES]
+    weights = np.pad(weights, ((0, 0), (0, max(0, influences - len(names)))))
+    largest = np.argsort(-weights, axis=1, kind="stable")[:, :influences]
     kept = np.take_along_axis(weights, largest, axis=1)
     sums = kept.sum(axis=1, keepdims=True)
     if float(sums.min()) <= 0.0:
@@ -84,15 +86,14 @@ def encode_body(body: PosedBody, skeleton: Skeleton) -> bytes:
     writer = GlbWriter()
     mesh = SurfaceMesh(to_y_up(body.mesh.vertices), body.mesh.faces, body.mesh.colours)
     primitive = writer.add_triangles(mesh)
-    primitive["attributes"]["JOINTS_0"] = writer.add_array(skeleton.vertex_joints)
-    primitive["attributes"]["WEIGHTS_0"] = writer.add_array(skeleton.vertex_weights)
+    primitive["attributes"] |= add_influences(writer, skeleton)
     positions, rotations = to_y_up(body.joint_positions), _rotations_y_up(body.joint_rotations)
     joint_nodes = list(range(1, len(skeleton.names) + 1))
     skin = {
         "name": "skeleton",
         "skeleton": 1,
         "joints": joint_nodes,
-        "inverseBindMatrices": writer.add_array(_inverse_bind(positions, rotations)),
+        "inverseBindMatrices": writer.add_array(inverse_bind_matrices(positions, rotations)),
     }
     return writer.to_bytes(
         {
@@ -104,14 +105,24 @@ def encode_body(body: PosedBody, skeleton: Skeleton) -> bytes:
     )
 
 
+def add_influences(writer: GlbWriter, skeleton: Skeleton) -> Node:
+    """Appends joints and weights of the vertices, and returns the attributes: a pair for every four influences."""
+    attributes: Node = {}
+    for number, first in enumerate(range(0, skeleton.vertex_joints.shape[1], 4)):
+        columns = slice(first, first + 4)
+        attributes[f"JOINTS_{number}"] = writer.add_array(skeleton.vertex_joints[:, columns], VERTEX_BUFFER)
+        attributes[f"WEIGHTS_{number}"] = writer.add_array(skeleton.vertex_weights[:, columns], VERTEX_BUFFER)
+    return attributes
+
+
 def _rotations_y_up(rotations: FloatArray) -> FloatArray:
     """Converts both frames of (J, 3, 3) rotations to y up, so that a joint at rest keeps the identity rotation."""
     converted: FloatArray = rotations * Y_UP[:, None] * Y_UP[None, :]
     return converted
 
 
-def _inverse_bind(positions: FloatArray, rotations: FloatArray) -> FloatArray:
-    """(J, 4, 4) inverse bind matrices, column-major as in glTF."""
+def inverse_bind_matrices(positions: FloatArray, rotations: FloatArray) -> FloatArray:
+    """(J, 4, 4) inverse bind matrices, column-major as in glTF, of joints at (J, 3) with rotations (J, 3, 3)."""
     matrices = np.tile(np.eye(4, dtype=np.float32), (len(positions), 1, 1))
     matrices[:, :3, :3] = rotations.transpose(0, 2, 1)
     matrices[:, :3, 3] = -np.einsum("jba,jb->ja", rotations, positions)

@@ -53,14 +53,33 @@ class Glb:
             descend(root, np.eye(4))
         return matrices
 
-    def skinned_vertices(self) -> Array:
+    def key_times_s(self, person: int = 0) -> Array:
+        """(N,) times of the key frames of a person's joints."""
+        joints = self.document["skins"][person]["joints"]
+        animation = self.document["animations"][0]
+        channel = next(channel for channel in animation["channels"] if channel["target"]["node"] in joints)
+        return self.array(animation["samplers"][channel["sampler"]]["input"])[:, 0]
+
+    def show_key(self, key: int, person: int = 0) -> None:
+        """Gives the joints of a person the values of a key frame of the animation."""
+        joints = self.document["skins"][person]["joints"]
+        animation = self.document["animations"][0]
+        for channel in animation["channels"]:
+            target = channel["target"]
+            if target["node"] in joints:
+                values = self.array(animation["samplers"][channel["sampler"]]["output"])
+                self.document["nodes"][target["node"]][target["path"]] = values[key].tolist()
+
+    def skinned_vertices(self, person: int = 0) -> Array:
         """(V, 3) vertex positions after linear blend skinning."""
-        attributes = self.document["meshes"][0]["primitives"][0]["attributes"]
-        skin, world = self.document["skins"][0], self.joint_matrices()
+        attributes = self.document["meshes"][person]["primitives"][0]["attributes"]
+        skin, world = self.document["skins"][person], self.joint_matrices()
         inverse = self.array(skin["inverseBindMatrices"]).reshape(-1, 4, 4).transpose(0, 2, 1)
         transforms = np.stack([world[node] @ inverse[j] for j, node in enumerate(skin["joints"])])
         vertices = self.array(attributes["POSITION"])
-        joints, weights = self.array(attributes["JOINTS_0"]), self.array(attributes["WEIGHTS_0"])
+        sets = range(sum(name.startswith("JOINTS_") for name in attributes))
+        joints = np.hstack([self.array(attributes[f"JOINTS_{number}"]) for number in sets])
+        weights = np.hstack([self.array(attributes[f"WEIGHTS_{number}"]) for number in sets])
         blended = np.einsum("vk,vkab->vab", weights, transforms[joints])
         homogeneous = np.concatenate([vertices, np.ones((len(vertices), 1))], axis=1)
         return np.asarray(np.einsum("vab,vb->va", blended, homogeneous)[:, :3])

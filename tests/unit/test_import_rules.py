@@ -43,7 +43,7 @@ LAYERS = (
     # The engine and its parts depend neither on the network nor on the disk.
     Layer(
         tuple(f"receiver.{room}" for room in ("engine", "decode", "diffusion", "surface", "body", "mesh")),
-        tuple(f"receiver.{room}" for room in ("publish", "link", "web", "report")),
+        tuple(f"receiver.{room}" for room in ("publish", "link", "web", "report", "export")),
     ),
     # Congestion estimators are pure: the link feeds them and the rate controller reads them.
     Layer(("sender.congestion",), ("sender.link", "sender.rate")),
@@ -196,6 +196,7 @@ def test_every_module_is_reachable() -> None:
         ("receiver/engine/local.py", "from receiver.publish.frame_record import FrameRecord"),
         ("receiver/mesh/glb.py", "from ..web import server"),
         ("receiver/body/skinning.py", "import receiver.report"),
+        ("receiver/mesh/body_file.py", "from receiver.export.rigging import rig"),
         ("receiver/decode/stage.py", "from receiver.link import Session"),
         ("sender/congestion/pacer.py", "from sender.link.observer import Fate"),
         ("sender/congestion/capacity.py", "from sender import rate"),

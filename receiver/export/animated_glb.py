@@ -1,0 +1,97 @@
+"""Animated GLB: the characters of a session with one animation, for Blender, Unity, Unreal and viewers.
+
+The bind pose is the rest pose. The nodes have the pose of the first frame, which viewers without animation show.
+Constant channels are left out, because their nodes have the value already. Specification: Khronos glTF 2.0, sections
+3.7.3 (skins) and 3.11 (animations).
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from common.arrays import FloatArray
+from receiver.export.character import Character
+from receiver.mesh.glb import GlbWriter, Node
+from receiver.mesh.skinned_glb import add_influences, inverse_bind_matrices
+
+# Largest change of a constant channel: of a quaternion's components, and in metres.
+_CONSTANT = {"rotation": 1e-6, "translation": 1e-5}
+
+
+def encode_characters(characters: Sequence[Character], animation: str) -> bytes:
+    """Encodes a GLB file.
+
+    Args:
+        characters: at least one.
+        animation: name of the animation.
+    """
+    writer = GlbWriter()
+    nodes: list[Node] = []
+    scene: list[int] = []
+    meshes: list[Node] = []
+    skins: list[Node] = []
+    samplers: list[Node] = []
+    channels: list[Node] = []
+    for character in characters:
+        root = len(nodes) + 1
+        scene += [root - 1, root]
+        nodes.append({"mesh": len(meshes), "skin": len(skins), "name": character.name})
+        nodes += _joint_nodes(character, root)
+        meshes.append({"name": character.name, "primitives": [_primitive(writer, character)]})
+        skins.append(_skin(writer, character, root))
+        _add_channels(writer, character, root, samplers, channels)
+    document: Node = {"scenes": [{"nodes": scene}], "nodes": nodes, "meshes": meshes, "skins": skins}
+    if channels:  # glTF has no animation without channels
+        document["animations"] = [{"name": animation, "samplers": samplers, "channels": channels}]
+    return writer.to_bytes(document)
+
+
+def _primitive(writer: GlbWriter, character: Character) -> Node:
+    """The mesh with its appearance and its skinning weights."""
+    primitive = writer.add_triangles(character.mesh)
+    primitive["attributes"] |= add_influences(writer, character.skeleton)
+    return primitive
+
+
+def _skin(writer: GlbWriter, character: Character, root: int) -> Node:
+    rest = character.rest_positions.astype(np.float32)
+    unrotated: FloatArray = np.tile(np.eye(3, dtype=np.float32), (len(rest), 1, 1))
+    return {
+        "name": f"{character.name}-skeleton",
+        "skeleton": root,
+        "joints": list(range(root, root + len(rest))),
+        "inverseBindMatrices": writer.add_array(inverse_bind_matrices(rest, unrotated)),
+    }
+
+
+def _joint_nodes(character: Character, root: int) -> list[Node]:
+    """The joints in the pose of the first frame."""
+    skeleton, motion = character.skeleton, character.motion
+    translations = character.offsets.copy()
+    translations[0] = motion.root_positions[0]
+    nodes: list[Node] = []
+    for joint, name in enumerate(skeleton.names):
+        node: Node = {
+            "name": name,
+            "translation": translations[joint].tolist(),
+            "rotation": motion.rotations[0, joint].tolist(),
+        }
+        children = [root + int(child) for child in np.flatnonzero(skeleton.parents == joint)]
+        nodes.append(node | ({"children": children} if children else {}))
+    return nodes
+
+
+def _add_channels(
+    writer: GlbWriter, character: Character, root: int, samplers: list[Node], channels: list[Node]
+) -> None:
+    """Appends the channels that change, which share their times."""
+    motion = character.motion
+    rotations = [("rotation", joint, motion.rotations[:, joint]) for joint in range(len(character.offsets))]
+    tracks = [*rotations, ("translation", 0, motion.root_positions)]
+    kept = [track for track in tracks if np.ptp(track[2], axis=0).max() > _CONSTANT[track[0]]]
+    if not kept:
+        return
+    times = writer.add_array(motion.times_s.astype(np.float32), bounds=True)
+    for path, joint, values in kept:
+        channels.append({"sampler": len(samplers), "target": {"node": root + joint, "path": path}})
+        samplers.append({"input": times, "output": writer.add_array(values), "interpolation": "LINEAR"})

@@ -1,0 +1,97 @@
+"""An animated character: the body of one person in its rest pose, its skeleton, and the motion of a session."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.spatial.transform import Rotation, Slerp
+
+from common.arrays import Float64Array, FloatArray
+from receiver.mesh.skinned_glb import Skeleton
+from receiver.mesh.triangle_mesh import SurfaceMesh
+
+
+@dataclass(frozen=True, slots=True)
+class Motion:
+    """The poses of N frames, for a skeleton of J joints; metres, y up, camera at the origin.
+
+    Args:
+        times_s: (N,) strictly increasing, also as float32.
+        rotations: (N, J, 4) unit quaternions x, y, z, w relative to the parent, of the same hemisphere from frame to
+            frame; the identity is the rest pose.
+        root_positions: (N, 3) metres.
+    """
+
+    times_s: Float64Array
+    rotations: FloatArray
+    root_positions: FloatArray
+
+    def __len__(self) -> int:
+        return len(self.times_s)
+
+    @property
+    def frame_rate(self) -> float:
+        """Frames a second by the median interval, a whole number from 1 on; 30 for a single frame."""
+        if len(self) < 2:
+            return 30.0
+        rate = 1 / float(np.median(np.diff(self.times_s)))
+        return float(round(rate)) if rate >= 1 else rate
+
+    def resampled(self, times_s: Float64Array) -> "Motion":
+        """The motion at other times: spherical and linear interpolation, and still before the first and after the last
+        frame."""
+        inside = np.clip(times_s, self.times_s[0], self.times_s[-1])
+        if len(self) == 1:
+            rotations = np.repeat(self.rotations, len(inside), axis=0)
+        else:
+            joints = [Rotation.from_quat(self.rotations[:, joint]) for joint in range(self.rotations.shape[1])]
+            slerped = [Slerp(self.times_s, joint)(inside).as_quat() for joint in joints]
+            rotations = continuous(np.stack(slerped, axis=1).astype(np.float32))
+        root = [np.interp(inside, self.times_s, self.root_positions[:, axis]) for axis in range(3)]
+        return Motion(times_s, rotations, np.stack(root, axis=1).astype(np.float32))
+
+
+@dataclass(frozen=True, slots=True)
+class Character:
+    """A person, ready for animation.
+
+    Args:
+        identity: the person's id in the session.
+        skeleton: joints, and the skinning weights of the mesh.
+        offsets: (J, 3) position of each joint in the rest pose relative to its parent, metres; the root's is above the
+            origin, so that the lowest vertex of the mesh is at y = 0.
+        mesh: in the rest pose, y up; the joints' frames are aligned with the axes.
+        motion: of the joints.
+    """
+
+    identity: int
+    skeleton: Skeleton
+    offsets: Float64Array
+    mesh: SurfaceMesh
+    motion: Motion
+
+    @property
+    def name(self) -> str:
+        """`person-3`."""
+        return f"person-{self.identity}"
+
+    @property
+    def rest_positions(self) -> Float64Array:
+        """(J, 3) joints in the rest pose, metres."""
+        return rest_positions(self.skeleton.parents.tolist(), self.offsets)
+
+
+def rest_positions(parents: list[int], offsets: Float64Array) -> Float64Array:
+    """(J, 3) sums of the offsets from the root on; parents precede children."""
+    positions = offsets.copy()
+    for joint, parent in enumerate(parents):
+        if parent >= 0:
+            positions[joint] += positions[parent]
+    return positions
+
+
+def continuous(rotations: FloatArray) -> FloatArray:
+    """(N, J, 4) quaternions with signs such that each is on the hemisphere of the one before."""
+    flips = np.sum(rotations[1:] * rotations[:-1], axis=2) < 0
+    signs = np.where(np.cumsum(flips, axis=0) % 2 == 1, -1, 1).astype(np.float32)
+    signed: FloatArray = np.concatenate([rotations[:1], rotations[1:] * signs[:, :, None]])
+    return signed

@@ -1,0 +1,200 @@
+"""The bodies of one session, as the `frames.jsonl` of an output directory names them."""
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from common.errors import UsageError
+from common.text import printable
+
+_MIN_STEP_S = 1e-3
+# `frames.jsonl` has microseconds.
+_SAME_TIME_S = 1e-5
+_FALLBACK_STEP_S = 1 / 30
+
+
+@dataclass(frozen=True, slots=True)
+class BodyAt:
+    """A published body: `path` of its file, and `time_s` since the beginning of the recording."""
+
+    time_s: float
+    path: Path
+
+
+@dataclass(frozen=True, slots=True)
+class RecordedSession:
+    """The bodies of a session, or of a part of it.
+
+    Args:
+        number: of the session in its directory.
+        people: bodies of each person, by identity, in order of time; nobody's list is empty.
+        damaged_lines: number of lines of `frames.jsonl` that could not be read.
+    """
+
+    number: int
+    people: Mapping[int, Sequence[BodyAt]]
+    damaged_lines: int = 0
+
+    def cut(self, from_s: float, to_s: float) -> "RecordedSession":
+        """The part between two times, with its own clock, which starts at `from_s`.
+
+        Raises:
+            UsageError: there is no body in it.
+        """
+        people = {
+            person: [
+                BodyAt(max(body.time_s - from_s, 0.0), body.path)
+                for body in bodies
+                if from_s - _SAME_TIME_S <= body.time_s <= to_s + _SAME_TIME_S
+            ]
+            for person, bodies in self.people.items()
+        }
+        kept = {person: bodies for person, bodies in people.items() if bodies}
+        if not kept:
+            last_s = max(bodies[-1].time_s for bodies in self.people.values())
+            raise UsageError(
+                f"session {self.number} has no body between {from_s:g} s and {to_s:g} s: "
+                f"its last one is at {last_s:.2f} s"
+            )
+        return RecordedSession(self.number, kept, self.damaged_lines)
+
+    def only(self, person: int) -> "RecordedSession":
+        """The bodies of one person.
+
+        Raises:
+            UsageError: there is nobody with this identity.
+        """
+        if person not in self.people:
+            known = ", ".join(map(str, sorted(self.people)))
+            raise UsageError(f"session {self.number} has nobody with the id {person}; it has {known}")
+        return RecordedSession(self.number, {person: self.people[person]}, self.damaged_lines)
+
+
+@dataclass(slots=True)
+class _Lines:
+    """What the lines of `frames.jsonl` say: about one session, and the numbers of all."""
+
+    numbers: set[int] = field(default_factory=set)
+    sequences: list[int] = field(default_factory=list)
+    captured_at: list[float] = field(default_factory=list)
+    bodies: list[list[tuple[int, str | None]]] = field(default_factory=list)
+    damaged: int = 0
+
+
+def read_session(directory: Path, number: int | None, frame_rate: float | None = None) -> RecordedSession:
+    """Reads which bodies a session has.
+
+    The beginning of the recording is the session's first frame. Where the sender's clock stood still or was set back,
+    frames follow each other at the median interval.
+
+    Args:
+        directory: that a receiver published into.
+        number: of the session; None for the only one in the directory.
+        frame_rate: frames a second of the video that was sent; None for the times at which its frames were read.
+
+    Raises:
+        UsageError: the directory has no such session, or the session has no skinned bodies.
+    """
+    lines = _read_lines(directory, number)
+    if number is None:
+        if len(lines.numbers) != 1:
+            raise UsageError(f"{directory} has {_sessions(lines.numbers)}: give --out {directory} and one of them")
+        (number,) = lines.numbers
+    elif number not in lines.numbers:
+        raise UsageError(f"{directory} has no session {number}; it has {_sessions(lines.numbers)}")
+    people: dict[int, list[BodyAt]] = {}
+    for time_s, bodies in zip(_times_s(lines, frame_rate), lines.bodies, strict=True):
+        for person, path in bodies:
+            if path is not None:
+                people.setdefault(person, []).append(BodyAt(time_s, directory / path))
+    _check_bodies(number, lines, people)
+    return RecordedSession(number, people, lines.damaged)
+
+
+def _read_lines(directory: Path, number: int | None) -> _Lines:
+    lines = _Lines()
+    path = directory / "frames.jsonl"
+    try:
+        with open(path, "rb") as file:
+            for line in file:
+                # A receiver that runs may be writing the last one.
+                if line.endswith(b"\n"):
+                    _add_line(lines, line, number)
+    except FileNotFoundError as error:
+        raise UsageError(f"{directory} is no output of a receiver, it has no frames.jsonl: give its --out") from error
+    except OSError as error:
+        raise UsageError(f"cannot read {path}: {error.strerror}") from error
+    return lines
+
+
+def _add_line(lines: _Lines, line: bytes, number: int | None) -> None:
+    try:
+        record: Any = json.loads(line)
+        session, sequence, captured_at = int(record["session"]), int(record["seq"]), float(record["captured_at"])
+        bodies = [(int(person["id"]), _path(person["body"])) for person in record["people"]]
+        if not np.isfinite(captured_at):
+            raise ValueError("the time of capture is not finite")
+    except (ValueError, KeyError, TypeError, OverflowError):
+        lines.damaged += 1
+        return
+    lines.numbers.add(session)
+    if number is None or session == number:
+        lines.sequences.append(sequence)
+        lines.captured_at.append(captured_at)
+        lines.bodies.append(bodies)
+
+
+def _path(value: object) -> str | None:
+    if value is None or (isinstance(value, str) and "\0" not in value):
+        return value
+    raise ValueError("a path is neither text nor null")
+
+
+def _times_s(lines: _Lines, frame_rate: float | None) -> list[float]:
+    """Seconds since the first frame, strictly increasing."""
+    if frame_rate is not None:
+        steps = np.maximum(np.diff(np.array(lines.sequences, np.float64)), 1.0) / frame_rate
+    else:
+        steps = np.diff(np.array(lines.captured_at, np.float64))
+    forward = steps >= _MIN_STEP_S
+    usual = float(np.median(steps[forward])) if forward.any() else _FALLBACK_STEP_S
+    times: list[float] = np.concatenate([[0.0], np.cumsum(np.where(forward, steps, usual))]).tolist()
+    return times[: len(lines.captured_at)]
+
+
+def _check_bodies(number: int, lines: _Lines, people: Mapping[int, Sequence[BodyAt]]) -> None:
+    """Checks that there are bodies, and that they have a skeleton.
+
+    Raises:
+        UsageError: there are none, or they are plain meshes.
+    """
+    if not people:
+        if not any(lines.bodies):
+            raise UsageError(f"session {number} has {len(lines.bodies)} frames, which show nobody: nothing to export")
+        raise UsageError(
+            f"session {number} was recorded without bodies: record again without receiver --no-body, "
+            "and with a --mesh-every that writes some frames"
+        )
+    suffixes = {body.path.suffix for bodies in people.values() for body in bodies}
+    if ".glb" not in suffixes:
+        found = printable(min(suffixes).removeprefix("."), 20)
+        raise UsageError(
+            f"session {number} was recorded with receiver --format {found}, whose bodies have no skeleton: "
+            "record again with --format glb"
+        )
+
+
+def _sessions(numbers: Iterable[int]) -> str:
+    """The numbers as text, with ranges: `the sessions 1-3, 7`."""
+    ranges: list[list[int]] = []
+    for number in sorted(numbers):
+        if ranges and number == ranges[-1][1] + 1:
+            ranges[-1][1] = number
+        else:
+            ranges.append([number, number])
+    listed = ", ".join(str(first) if first == last else f"{first}-{last}" for first, last in ranges)
+    return f"the sessions {listed}" if listed else "no sessions"

@@ -1,0 +1,173 @@
+"""Makes an animated character of the skinned bodies of a session.
+
+Every published body is bound in the pose of its own frame, and its shape may differ from frame to frame, because the
+sender refines it. A character has one shape: that of the frame whose bones are nearest to the median of all frames.
+Its mesh is brought into the rest pose by inverse linear blend skinning,
+
+    v_rest = (Σ_j w_j R_j)⁻¹ (v − Σ_j w_j (p_j − R_j r_j)),
+
+for a vertex v with weights w_j, posed joints (R_j, p_j) and rest positions r_j, in double precision.
+"""
+
+import logging
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+from scipy.spatial.transform import Rotation
+
+from common.arrays import ByteArray, Float64Array, FloatArray, IntArray
+from common.errors import UsageError
+from receiver.export.character import Character, Motion, continuous, rest_positions
+from receiver.export.recorded_session import BodyAt
+from receiver.export.skin_weights import full_weights
+from receiver.mesh.body_file import BodyFile, LocalPose, read_body, read_pose
+from receiver.mesh.skinned_glb import Skeleton
+from receiver.mesh.triangle_mesh import SurfaceMesh
+
+logger = logging.getLogger(__name__)
+
+_SAME_SHAPE_M = 1e-3
+
+
+@dataclass(slots=True)
+class LeftOut:
+    """Bodies that could not be exported: how many of `seen`, and the `reason` of the first."""
+
+    seen: int = 0
+    bodies: int = 0
+    reason: str = ""
+
+    def add(self, reason: object) -> None:
+        """Counts a body."""
+        self.bodies += 1
+        self.reason = self.reason or str(reason)
+
+
+@dataclass(slots=True)
+class _Poses:
+    """The poses of a person's readable bodies."""
+
+    bodies: list[BodyAt] = field(default_factory=list)
+    translations: list[FloatArray] = field(default_factory=list)
+    rotations: list[FloatArray] = field(default_factory=list)
+
+
+def rig(identity: int, bodies: Sequence[BodyAt], left_out: LeftOut) -> Character:
+    """Makes a character of a person's bodies, whose meshes are read for two frames only.
+
+    Args:
+        identity: the person's id.
+        bodies: in order of time.
+        left_out: counts the bodies that cannot be read, or are of another skeleton than the first one.
+
+    Raises:
+        UsageError: none of the bodies can be read.
+    """
+    poses = _read_poses(bodies, left_out)
+    if poses.bodies:
+        translations, rotations = np.stack(poses.translations), continuous(np.stack(poses.rotations))
+        for index in _by_suitability(translations, rotations):
+            try:
+                body = read_body(poses.bodies[index].path)
+            except ValueError as error:
+                logger.debug("%s", error)
+                continue
+            times_s = np.array([body.time_s for body in poses.bodies])
+            motion = _strictly_increasing(Motion(times_s, rotations, translations[:, 0]))
+            return _character(identity, body, _latest_colours(poses.bodies, body), motion)
+    raise UsageError(f"none of the {len(bodies)} bodies of person {identity} can be read: {left_out.reason}")
+
+
+def _read_poses(bodies: Sequence[BodyAt], left_out: LeftOut) -> _Poses:
+    poses = _Poses()
+    skeleton: tuple[tuple[str, ...], tuple[int, ...]] | None = None
+    for body in bodies:
+        left_out.seen += 1
+        try:
+            pose = read_pose(body.path)
+        except ValueError as error:
+            left_out.add(error)
+            continue
+        skeleton = skeleton or (pose.names, pose.parents)
+        if (pose.names, pose.parents) != skeleton:
+            left_out.add(f"{body.path} has another skeleton")
+            continue
+        poses.bodies.append(body)
+        poses.translations.append(pose.translations.astype(np.float32))
+        poses.rotations.append(pose.rotations.astype(np.float32))
+    return poses
+
+
+def _by_suitability(translations: FloatArray, rotations: FloatArray) -> Iterator[int]:
+    """Frames by how well they represent the person's shape; of those with the best shape, straight limbs come first.
+
+    The inverse of a blend of rotations is the worse conditioned the more a joint is bent.
+    """
+    bones = translations[:, 1:]
+    if not bones.shape[1]:
+        yield from range(len(bones) - 1, -1, -1)
+        return
+    difference_m = np.abs(bones - np.median(bones, axis=0)).max(axis=(1, 2))
+    straightness = np.abs(rotations[:, 1:, 3]).min(axis=1)
+    alike = difference_m <= difference_m.min() + _SAME_SHAPE_M
+    order: IntArray = np.lexsort((-straightness * alike, difference_m * ~alike))
+    yield from order.tolist()
+
+
+def _strictly_increasing(motion: Motion) -> Motion:
+    """Without the frames whose time is that of the one before in the precision of the files."""
+    kept = np.unique(motion.times_s.astype(np.float32), return_index=True)[1]
+    return Motion(motion.times_s[kept], motion.rotations[kept], motion.root_positions[kept])
+
+
+def _latest_colours(bodies: Sequence[BodyAt], chosen: BodyFile) -> ByteArray | None:
+    """(V, 3) RGB of the last body: colours become more complete while a person is observed."""
+    for body in reversed(bodies):
+        try:
+            colours = read_body(body.path).mesh.colours
+        except ValueError as error:
+            logger.debug("%s", error)
+        else:
+            if colours is not None and len(colours) == len(chosen.mesh.vertices):
+                return colours
+    return chosen.mesh.colours
+
+
+def _character(identity: int, body: BodyFile, colours: ByteArray | None, motion: Motion) -> Character:
+    skeleton = full_weights(body.skeleton)
+    offsets = body.pose.translations.copy()
+    offsets[0] = 0.0
+    rest = unposed(body.mesh.vertices, body.pose, skeleton)
+    lowest = float(rest[:, 1].min())
+    offsets[0, 1] = -lowest
+    rest[:, 1] -= lowest
+    mesh = SurfaceMesh(rest.astype(np.float32), body.mesh.faces, colours)
+    return Character(identity, skeleton, offsets, mesh, motion)
+
+
+def unposed(vertices: FloatArray, pose: LocalPose, skeleton: Skeleton) -> Float64Array:
+    """(V, 3) posed vertices → (V, 3) in the rest pose with the root joint at the origin, metres."""
+    rotations, positions = world_transforms(pose)
+    offsets = pose.translations.copy()
+    offsets[0] = 0.0
+    rest = rest_positions(list(pose.parents), offsets)
+    shifts = positions - np.einsum("jab,jb->ja", rotations, rest)
+    weights = skeleton.vertex_weights.astype(np.float64)
+    weights /= weights.sum(axis=1, keepdims=True)
+    blended = np.einsum("vk,vkab->vab", weights, rotations[skeleton.vertex_joints])
+    shifted = vertices - np.einsum("vk,vka->va", weights, shifts[skeleton.vertex_joints])
+    # Where a joint is bent by half a turn, the blend of its rotations has no inverse.
+    unposed: Float64Array = (np.linalg.pinv(blended, rcond=1e-3) @ shifted[:, :, None])[:, :, 0]
+    return unposed
+
+
+def world_transforms(pose: LocalPose) -> tuple[Float64Array, Float64Array]:
+    """Rotations (J, 3, 3) and positions (J, 3) of the joints in the scene."""
+    local = Rotation.from_quat(pose.rotations).as_matrix()
+    rotations, positions = local.copy(), pose.translations.copy()
+    for joint, parent in enumerate(pose.parents):
+        if parent >= 0:
+            rotations[joint] = rotations[parent] @ local[joint]
+            positions[joint] = positions[parent] + rotations[parent] @ pose.translations[joint]
+    return rotations, positions

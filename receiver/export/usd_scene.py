@@ -1,0 +1,187 @@
+"""USDZ: the characters of a session as a UsdSkel scene, for Apple's viewers, Houdini, Maya and Omniverse.
+
+Needs the package `usd-core`, Bodywire's extra `usd`. Specification: OpenUSD's UsdSkel schemas and USDZ file format.
+"""
+
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from common.arrays import ByteArray, Float64Array, FloatArray
+from common.errors import UsageError
+from receiver.export.character import Character
+from receiver.mesh.triangle_mesh import vertex_normals
+
+
+def encode_usdz(characters: Sequence[Character]) -> bytes:
+    """Encodes a USDZ file; a time code is a frame at the median rate of the first character.
+
+    Args:
+        characters: at least one.
+
+    Raises:
+        UsageError: `usd-core` is not installed.
+    """
+    check_installed()
+    from pxr import Sdf, Usd, UsdGeom, UsdUtils
+
+    with tempfile.TemporaryDirectory(prefix="bodywire-") as folder:
+        stage = Usd.Stage.CreateNew(str(Path(folder) / "session.usdc"))
+        UsdGeom.SetStageUpAxis(stage, UsdGeom.Tokens.y)
+        UsdGeom.SetStageMetersPerUnit(stage, 1.0)
+        rate = characters[0].motion.frame_rate
+        stage.SetTimeCodesPerSecond(rate)
+        stage.SetFramesPerSecond(rate)
+        stage.SetStartTimeCode(0.0)
+        stage.SetEndTimeCode(rate * max(float(character.motion.times_s[-1]) for character in characters))
+        scene = UsdGeom.Xform.Define(stage, "/session").GetPrim()
+        stage.SetDefaultPrim(scene)
+        for character in characters:
+            _add_character(stage, character, rate)
+        stage.GetRootLayer().Save()
+        package = Path(folder) / "session.usdz"
+        if not UsdUtils.CreateNewUsdzPackage(Sdf.AssetPath(stage.GetRootLayer().realPath), str(package)):
+            raise RuntimeError("usd-core could not package the scene")
+        return package.read_bytes()
+
+
+def check_installed() -> None:
+    """Checks that `usd-core` can be imported.
+
+    Raises:
+        UsageError: it cannot.
+    """
+    try:
+        import pxr.UsdSkel  # noqa: F401
+    except ImportError as error:
+        raise UsageError('--format usdz needs usd-core, which is not installed: pip install "bodywire[usd]"') from error
+
+
+def _add_character(stage: Any, character: Character, rate: float) -> None:
+    from pxr import UsdSkel
+
+    path = f"/session/{_identifier(character.name)}"
+    root = UsdSkel.Root.Define(stage, path)
+    joints = _joint_paths(character)
+    skeleton = _add_skeleton(stage, f"{path}/skeleton", character, joints)
+    animation = _add_animation(stage, f"{path}/animation", character, joints, rate)
+    binding = UsdSkel.BindingAPI.Apply(skeleton.GetPrim())
+    binding.CreateAnimationSourceRel().SetTargets([animation.GetPath()])
+    mesh = _add_mesh(stage, f"{path}/mesh", character)
+    UsdSkel.BindingAPI(mesh.GetPrim()).CreateSkeletonRel().SetTargets([skeleton.GetPath()])
+    root.CreateExtentAttr(_vectors(_reach(character)))
+
+
+def _add_skeleton(stage: Any, path: str, character: Character, joints: Sequence[str]) -> Any:
+    from pxr import UsdSkel, Vt
+
+    skeleton = UsdSkel.Skeleton.Define(stage, path)
+    skeleton.CreateJointsAttr(joints)
+    for attribute, positions in (
+        (skeleton.CreateBindTransformsAttr, character.rest_positions),
+        (skeleton.CreateRestTransformsAttr, character.offsets),
+    ):
+        matrices = np.tile(np.eye(4), (len(positions), 1, 1))
+        matrices[:, 3, :3] = positions  # USD's vectors are rows
+        attribute(Vt.Matrix4dArray.FromNumpy(matrices))
+    return skeleton
+
+
+def _add_animation(stage: Any, path: str, character: Character, joints: Sequence[str], rate: float) -> Any:
+    """The poses; constant translations and scales have no time samples of their own in UsdSkel."""
+    from pxr import UsdSkel, Vt
+
+    motion = character.motion
+    animation = UsdSkel.Animation.Define(stage, path)
+    animation.CreateJointsAttr(joints)
+    animation.CreateScalesAttr(Vt.Vec3hArray.FromNumpy(np.ones((len(joints), 3), np.float16)))
+    rotations, translations = animation.CreateRotationsAttr(), animation.CreateTranslationsAttr()
+    offsets = character.offsets.astype(np.float32)
+    for time_s, rotation, position in zip(motion.times_s, motion.rotations, motion.root_positions, strict=True):
+        offsets[0] = position
+        rotations.Set(Vt.QuatfArray.FromNumpy(rotation), time_s * rate)
+        translations.Set(_vectors(offsets), time_s * rate)
+    return animation
+
+
+def _add_mesh(stage: Any, path: str, character: Character) -> Any:
+    from pxr import UsdGeom, UsdSkel, Vt
+
+    vertices, faces, skeleton = character.mesh.vertices, character.mesh.faces, character.skeleton
+    mesh = UsdGeom.Mesh.Define(stage, path)
+    mesh.CreatePointsAttr(_vectors(vertices))
+    mesh.CreateFaceVertexIndicesAttr(Vt.IntArray.FromNumpy(faces.ravel()))
+    mesh.CreateFaceVertexCountsAttr(Vt.IntArray.FromNumpy(np.full(len(faces), 3, np.int32)))
+    mesh.CreateNormalsAttr(_vectors(vertex_normals(vertices, faces)))
+    mesh.SetNormalsInterpolation(UsdGeom.Tokens.vertex)
+    mesh.CreateSubdivisionSchemeAttr(UsdGeom.Tokens.none)
+    mesh.CreateExtentAttr(_vectors(np.stack([vertices.min(axis=0), vertices.max(axis=0)])))
+    if character.mesh.colours is not None:
+        _add_colours(stage, mesh, character.mesh.colours)
+    binding = UsdSkel.BindingAPI.Apply(mesh.GetPrim())
+    influences = skeleton.vertex_joints.shape[1]
+    binding.CreateJointIndicesPrimvar(False, influences).Set(
+        Vt.IntArray.FromNumpy(skeleton.vertex_joints.ravel().astype(np.int32))
+    )
+    binding.CreateJointWeightsPrimvar(False, influences).Set(Vt.FloatArray.FromNumpy(skeleton.vertex_weights.ravel()))
+    return mesh
+
+
+def _add_colours(stage: Any, mesh: Any, colours: ByteArray) -> None:
+    """Vertex colours, and a material that shows them where a viewer draws materials only."""
+    from pxr import Sdf, UsdGeom, UsdShade
+
+    linear = np.where(colours <= 10, colours / 3294.6, ((colours / 255.0 + 0.055) / 1.055) ** 2.4).astype(np.float32)
+    mesh.CreateDisplayColorPrimvar(UsdGeom.Tokens.vertex).Set(_vectors(linear))
+    path = mesh.GetPath().GetParentPath().AppendChild("material")
+    material = UsdShade.Material.Define(stage, path)
+    reader = UsdShade.Shader.Define(stage, path.AppendChild("colour"))
+    reader.CreateIdAttr("UsdPrimvarReader_float3")
+    reader.CreateInput("varname", Sdf.ValueTypeNames.String).Set("displayColor")
+    result = reader.CreateOutput("result", Sdf.ValueTypeNames.Float3)
+    surface = UsdShade.Shader.Define(stage, path.AppendChild("surface"))
+    surface.CreateIdAttr("UsdPreviewSurface")
+    surface.CreateInput("diffuseColor", Sdf.ValueTypeNames.Color3f).ConnectToSource(result)
+    surface.CreateInput("roughness", Sdf.ValueTypeNames.Float).Set(0.9)
+    output = surface.CreateOutput("surface", Sdf.ValueTypeNames.Token)
+    material.CreateSurfaceOutput().ConnectToSource(output)
+    UsdShade.MaterialBindingAPI.Apply(mesh.GetPrim()).Bind(material)
+
+
+def _joint_paths(character: Character) -> list[str]:
+    """UsdSkel's names of the joints, which have those of their parents: `root/spine05/spine04`."""
+    paths: list[str] = []
+    for name, parent in zip(character.skeleton.names, character.skeleton.parents.tolist(), strict=True):
+        paths.append(_identifier(name) if parent < 0 else f"{paths[parent]}/{_identifier(name)}")
+    return paths
+
+
+def _identifier(name: str) -> str:
+    """`upperarm01.L` → `upperarm01_L`: USD's names have letters, digits and underscores."""
+    from pxr import Tf
+
+    identifier: str = Tf.MakeValidIdentifier(name)
+    return identifier
+
+
+def _reach(character: Character) -> Float64Array:
+    """(2, 3) corners of a box that contains the character in every pose of its motion."""
+    skeleton, rest = character.skeleton, character.rest_positions
+    chain_m = np.linalg.norm(character.offsets, axis=1)
+    chain_m[0] = 0.0
+    for joint, parent in enumerate(skeleton.parents.tolist()):
+        if parent >= 0:
+            chain_m[joint] += chain_m[parent]
+    strongest = skeleton.vertex_joints[:, 0]
+    reach_m = float((chain_m[strongest] + np.linalg.norm(character.mesh.vertices - rest[strongest], axis=1)).max())
+    positions = character.motion.root_positions
+    return np.stack([positions.min(axis=0) - reach_m, positions.max(axis=0) + reach_m])
+
+
+def _vectors(values: FloatArray | Float64Array) -> Any:
+    from pxr import Vt
+
+    return Vt.Vec3fArray.FromNumpy(np.ascontiguousarray(values, np.float32))

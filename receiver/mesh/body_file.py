@@ -1,0 +1,134 @@
+"""Reads the skinned bodies that `skinned_glb` writes: the pose alone, or all of a body.
+
+Coordinates stay as they are in the file: metres, y up.
+"""
+
+import json
+import os
+import struct
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from common.arrays import Float64Array, FloatArray, IntArray
+from receiver.mesh.glb import BINARY_CHUNK, COMPONENT_TYPES, JSON_CHUNK, Node, read_colours
+from receiver.mesh.skinned_glb import Skeleton
+from receiver.mesh.triangle_mesh import SurfaceMesh
+
+# What reading the JSON of a damaged file raises.
+_DAMAGES = (OSError, ValueError, KeyError, IndexError, TypeError, AttributeError, OverflowError, struct.error)
+_HEAD_BYTES, _CHUNK_HEAD_BYTES = 20, 8
+_DTYPES = {code: np.dtype(name) for name, code in COMPONENT_TYPES.items()}
+
+
+@dataclass(frozen=True, slots=True)
+class LocalPose:
+    """A pose of a skeleton of J joints, each relative to its parent; the root is relative to the scene.
+
+    Args:
+        names: J names.
+        parents: J indices, −1 for the root; parents precede children.
+        translations: (J, 3) metres, y up. Those of all joints but the root are the skeleton's bone offsets.
+        rotations: (J, 4) unit quaternions x, y, z, w; the identity is the rest pose.
+    """
+
+    names: tuple[str, ...]
+    parents: tuple[int, ...]
+    translations: Float64Array
+    rotations: Float64Array
+
+
+@dataclass(frozen=True, slots=True)
+class BodyFile:
+    """A whole body: its pose, its posed mesh (y up), and its skeleton with the skinning weights of the file."""
+
+    pose: LocalPose
+    mesh: SurfaceMesh
+    skeleton: Skeleton
+
+
+def read_pose(path: Path) -> LocalPose:
+    """Reads the pose of a body; of the file, only the size and the JSON are looked at.
+
+    Raises:
+        ValueError: the file is missing, cut, or no skinned body.
+    """
+    try:
+        with open(path, "rb") as file:
+            text = file.read(_text_length(file.read(_HEAD_BYTES), os.fstat(file.fileno()).st_size))
+        return _pose(json.loads(text))
+    except _DAMAGES as error:
+        raise ValueError(f"cannot read a skinned body from {path}: {error}") from error
+
+
+def read_body(path: Path) -> BodyFile:
+    """Reads a body.
+
+    Raises:
+        ValueError: the file is missing, cut, or no skinned body.
+    """
+    try:
+        content = path.read_bytes()
+        text_length = _text_length(content[:_HEAD_BYTES], len(content))
+        document = json.loads(content[_HEAD_BYTES : _HEAD_BYTES + text_length])
+        return _body(document, content, _HEAD_BYTES + text_length + _CHUNK_HEAD_BYTES)
+    except _DAMAGES as error:
+        raise ValueError(f"cannot read a skinned body from {path}: {error}") from error
+
+
+def _text_length(head: bytes, file_bytes: int) -> int:
+    """Length of the JSON chunk; raises ValueError or struct.error for another or a cut file."""
+    magic, version, length, text_length, kind = struct.unpack("<4sIIII", head)
+    if (magic, version, kind) != (b"glTF", 2, JSON_CHUNK):
+        raise ValueError("it is not binary glTF 2.0")
+    if length != file_bytes or _HEAD_BYTES + text_length > length:
+        raise ValueError(f"it has {file_bytes} bytes instead of {length}")
+    return int(text_length)
+
+
+def _pose(document: Node) -> LocalPose:
+    joints = document["skins"][0]["joints"]
+    index = {node: joint for joint, node in enumerate(joints)}
+    nodes = [document["nodes"][node] for node in joints]
+    parents = [-1] * len(joints)
+    for joint, node in enumerate(nodes):
+        for child in node.get("children", ()):
+            parents[index[child]] = joint
+    if parents[0] != -1 or any(not 0 <= parents[joint] < joint for joint in range(1, len(joints))):
+        raise ValueError("its parents do not precede their children")
+    translations = np.array([node["translation"] for node in nodes], np.float64).reshape(len(joints), 3)
+    rotations = np.array([node["rotation"] for node in nodes], np.float64).reshape(len(joints), 4)
+    lengths = np.linalg.norm(rotations, axis=1, keepdims=True)
+    if not (np.isfinite(translations).all() and np.isfinite(lengths).all() and (lengths > 0.5).all()):
+        raise ValueError("its pose has numbers that are not finite, or no rotation")
+    return LocalPose(tuple(node["name"] for node in nodes), tuple(parents), translations, rotations / lengths)
+
+
+def _body(document: Node, content: bytes, start: int) -> BodyFile:
+    if struct.unpack_from("<I", content, start - 4)[0] != BINARY_CHUNK:
+        raise ValueError("it has no binary chunk")
+    primitive = document["meshes"][0]["primitives"][0]
+    attributes = primitive["attributes"]
+    vertices: FloatArray = _array(document, content, start, attributes["POSITION"]).reshape(-1, 3)
+    faces = _array(document, content, start, primitive["indices"]).reshape(-1, 3).astype(np.int32)
+    joints = _array(document, content, start, attributes["JOINTS_0"]).reshape(len(vertices), -1)
+    weights = _array(document, content, start, attributes["WEIGHTS_0"]).reshape(len(vertices), -1)
+    pose = _pose(document)
+    if not len(faces) or faces.max() >= len(vertices) or joints.max() >= len(pose.names):
+        raise ValueError("its mesh has no faces, or names vertices or joints that do not exist")
+    if not (np.isfinite(vertices).all() and np.isfinite(weights).all()):
+        raise ValueError("its mesh has numbers that are not finite")
+    parents: IntArray = np.array(pose.parents, np.int64)
+    skeleton = Skeleton(pose.names, parents, joints.astype(np.uint8), weights.astype(np.float32))
+    return BodyFile(pose, SurfaceMesh(vertices, faces, read_colours(content)), skeleton)
+
+
+def _array(document: Node, content: bytes, start: int, accessor: int) -> npt.NDArray[Any]:
+    """The numbers of an accessor of tightly packed elements, which is how `GlbWriter` packs them."""
+    described = document["accessors"][accessor]
+    view = document["bufferViews"][described["bufferView"]]
+    first = start + int(view["byteOffset"])
+    return np.frombuffer(content[first : first + int(view["byteLength"])], _DTYPES[described["componentType"]])

@@ -1,0 +1,79 @@
+"""Animated GLB: nodes, channels, several people, and what Khronos' validator says."""
+
+import dataclasses
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from receiver.export.animated_glb import encode_characters
+from receiver.export.character import Character
+from receiver.export.recorded_session import read_session
+from receiver.export.rigging import LeftOut, rig
+from tests.support.glb_reader import Glb
+from tests.support.gltf_validator import validation_issues
+from tests.support.recorded_motion import NAMES, Pose, publish_motion, random_poses
+
+
+@pytest.fixture(scope="module")
+def characters(tmp_path_factory: pytest.TempPathFactory) -> list[Character]:
+    """Two people, the second from the third frame on."""
+    out = tmp_path_factory.mktemp("out")
+    late: list[Pose | None] = [None, None, *random_poses(6, seed=2)]
+    publish_motion(out, [random_poses(8), late])
+    session = read_session(out, 1)
+    return [rig(person, session.people[person], LeftOut()) for person in (0, 1)]
+
+
+def test_nodes_have_the_first_pose(characters: list[Character]) -> None:
+    glb = Glb(encode_characters(characters, "session-1"))
+    for person, seed in enumerate((7, 2)):
+        expected = random_poses(1, seed)[0].vertices()
+        np.testing.assert_allclose(glb.skinned_vertices(person), expected, atol=1e-4)
+
+
+def test_people_share_one_animation_and_its_clock(characters: list[Character]) -> None:
+    glb = Glb(encode_characters(characters, "session-1"))
+    assert [animation["name"] for animation in glb.document["animations"]] == ["session-1"]
+    np.testing.assert_allclose(glb.key_times_s(0), 0.05 * np.arange(8), atol=1e-6)
+    np.testing.assert_allclose(glb.key_times_s(1), 0.05 * np.arange(2, 8), atol=1e-6)
+    for key, pose in enumerate(random_poses(6, seed=2)):
+        glb.show_key(key, person=1)
+        np.testing.assert_allclose(glb.skinned_vertices(1), pose.vertices(), atol=1e-4)
+
+
+def test_constant_channels_are_left_out(characters: list[Character]) -> None:
+    moving = characters[0]
+    rotations = moving.motion.rotations.copy()
+    rotations[:, 2] = rotations[0, 2]
+    still = dataclasses.replace(moving, motion=dataclasses.replace(moving.motion, rotations=rotations))
+    glb = Glb(encode_characters([still], "session-1"))
+    targets = {
+        (glb.document["nodes"][channel["target"]["node"]]["name"], channel["target"]["path"])
+        for channel in glb.document["animations"][0]["channels"]
+    }
+    assert targets == {(name, "rotation") for name in NAMES if name != "head"} | {("root", "translation")}
+    head = next(node for node in glb.document["nodes"] if node["name"] == "head")
+    np.testing.assert_allclose(head["rotation"], rotations[0, 2], atol=1e-7)
+
+
+def test_single_frame_has_no_animation(characters: list[Character]) -> None:
+    one = dataclasses.replace(characters[0], motion=characters[0].motion.resampled(np.array([0.1])))
+    glb = Glb(encode_characters([one], "session-1"))
+    assert "animations" not in glb.document
+    np.testing.assert_allclose(glb.skinned_vertices(), random_poses(3)[2].vertices(), atol=1e-4)
+
+
+def test_key_frames_take_the_short_way(characters: list[Character]) -> None:
+    rotations = characters[0].motion.rotations
+    assert (np.sum(rotations[1:] * rotations[:-1], axis=2) >= 0).all()
+
+
+@pytest.mark.parametrize("count", [1, 2])
+def test_validator_has_nothing_to_say(characters: list[Character], count: int) -> None:
+    assert validation_issues(encode_characters(characters[:count], "session-1")) == []
+
+
+def test_validator_is_asked(tmp_path: Path, characters: list[Character]) -> None:
+    content = encode_characters(characters, "session-1").replace(b'"LINEAR"', b'"LINEER"')
+    assert "VALUE_NOT_IN_LIST" in {issue["code"] for issue in validation_issues(content)}

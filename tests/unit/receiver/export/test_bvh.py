@@ -1,0 +1,87 @@
+"""BVH: forward kinematics of the file gives the joints of the session."""
+
+import warnings
+from pathlib import Path
+
+import numpy as np
+import pytest
+from scipy.spatial.transform import Rotation
+
+from common.errors import UsageError
+from receiver.export.bvh import encode_bvh
+from receiver.export.character import Character
+from receiver.export.recorded_session import read_session
+from receiver.export.rigging import LeftOut, rig
+from tests.support.bvh_reader import Bvh
+from tests.support.recorded_motion import NAMES, Pose, publish_motion, random_poses
+
+
+def character_of(out: Path, poses: list[Pose | None]) -> Character:
+    publish_motion(out, [poses])
+    return rig(0, read_session(out, 1).people[0], LeftOut())
+
+
+def parsed(character: Character, frame_rate: float) -> Bvh:
+    return Bvh(b"".join(encode_bvh(character, frame_rate)).decode("ascii"))
+
+
+def largest_error_cm(bvh: Bvh, frame: int, pose: Pose) -> float:
+    found, (_, expected) = bvh.joints(frame), pose.joints()
+    return max(float(np.linalg.norm(found[name] - 100 * expected[joint])) for joint, name in enumerate(NAMES))
+
+
+@pytest.mark.parametrize("seed", [1, 2, 3])
+def test_joints_are_those_of_the_session(tmp_path: Path, seed: int) -> None:
+    poses = random_poses(12, seed)
+    bvh = parsed(character_of(tmp_path, [*poses]), 20.0)
+    assert bvh.frame_time_s == pytest.approx(0.05) and len(bvh.values) == 12
+    for frame, pose in enumerate(poses):
+        assert largest_error_cm(bvh, frame, pose) < 0.01
+
+
+def test_gimbal_lock_is_exact_and_silent(tmp_path: Path) -> None:
+    """About x by 90° the other two angles are not unique."""
+    locked = Rotation.from_euler("ZXY", [[20, 90, 0], [30, 90, 10], [0, -90, 50], [0, 90, 0], [5, 90, 5]], degrees=True)
+    poses = [Pose(locked.as_quat(), np.array([0.1 * number, 0.2, -3.0])) for number in range(3)]
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        bvh = parsed(character_of(tmp_path, [*poses]), 20.0)
+    for frame, pose in enumerate(poses):
+        assert largest_error_cm(bvh, frame, pose) < 0.01
+
+
+def test_angles_do_not_jump(tmp_path: Path) -> None:
+    """The root of the motion turns all round; its angles go on beyond 180°."""
+    bvh = parsed(character_of(tmp_path, [*random_poses(40, bend_degrees=20.0)]), 20.0)
+    assert np.abs(np.diff(bvh.values[:, 6:], axis=0)).max() < 60
+
+
+def test_other_rate_interpolates(tmp_path: Path) -> None:
+    poses = random_poses(9)
+    bvh = parsed(character_of(tmp_path, [*poses]), 40.0)
+    assert len(bvh.values) == 17
+    for number, pose in enumerate(poses):
+        assert largest_error_cm(bvh, 2 * number, pose) < 0.01
+    between = 100 * (poses[3].root + poses[4].root) / 2
+    np.testing.assert_allclose(bvh.joints(7)["root"], between, atol=0.01)
+
+
+def test_gap_is_filled_and_the_beginning_is_still(tmp_path: Path) -> None:
+    poses = random_poses(8)
+    bvh = parsed(character_of(tmp_path, [None, None, *poses[2:4], None, *poses[5:]]), 20.0)
+    assert len(bvh.values) == 8
+    for frame, expected in ((0, 2), (1, 2), (2, 2), (3, 3), (5, 5), (7, 7)):
+        assert largest_error_cm(bvh, frame, poses[expected]) < 0.01
+
+
+def test_joints_without_children_end_at_the_mesh(tmp_path: Path) -> None:
+    bvh = parsed(character_of(tmp_path, [*random_poses(3)]), 20.0)
+    assert {bvh.names[joint] for joint in bvh.ends} == {"head", "hand.L"}
+    assert all(10 < np.linalg.norm(end) < 200 for end in bvh.ends.values())
+
+
+def test_too_many_frames_are_refused(tmp_path: Path) -> None:
+    character = character_of(tmp_path, [*random_poses(12)])
+    character.motion.times_s[-1] = 1e9
+    with pytest.raises(UsageError, match="choose a part"):
+        b"".join(encode_bvh(character, 20.0))

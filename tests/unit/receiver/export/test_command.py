@@ -1,0 +1,169 @@
+"""`receiver export`: the files that it writes, and what it says when it cannot."""
+
+import stat
+from pathlib import Path
+
+import numpy as np
+import pytest
+import trimesh
+
+from receiver.export.command import main
+from receiver.mesh.body_file import read_body
+from tests.support.bvh_reader import Bvh
+from tests.support.glb_reader import Glb
+from tests.support.recorded_motion import Pose, publish_motion, random_poses
+
+FRAMES = 6
+
+
+@pytest.fixture
+def out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A session of two people, the second from the third frame on; the folder above is the current one."""
+    monkeypatch.chdir(tmp_path)
+    late: list[Pose | None] = [None, None, *random_poses(FRAMES - 2, seed=2)]
+    return publish_motion(tmp_path / "out", [random_poses(FRAMES), late])
+
+
+def refused(capsys: pytest.CaptureFixture[str], *arguments: str, code: int = 2) -> str:
+    """Runs a command that fails; returns its line."""
+    assert main(arguments) == code
+    written = capsys.readouterr()
+    assert written.out == "" and len(written.err.splitlines()) == 1
+    return written.err
+
+
+def test_glb_has_everybody(out: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["1"]) == 0
+    path = out.parent / "session-1.glb"
+    assert capsys.readouterr().out == f"{path}: 2 people, {2 * FRAMES - 2} poses, 0.25 s\n"
+    glb = Glb(path.read_bytes())
+    assert [mesh["name"] for mesh in glb.document["meshes"]] == ["person-0", "person-1"]
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+
+
+def test_directory_with_one_session_needs_no_number(out: Path) -> None:
+    assert main([str(out), "--person", "1", "--output", "second.glb"]) == 0
+    assert [mesh["name"] for mesh in Glb(Path("second.glb").read_bytes()).document["meshes"]] == ["person-1"]
+
+
+def test_bvh_has_a_file_for_each_person(out: Path) -> None:
+    assert main(["1", "--format", "bvh", "--output", "walk.bvh"]) == 0
+    assert sorted(path.name for path in out.parent.glob("*.bvh")) == ["walk-p0.bvh", "walk-p1.bvh"]
+    assert len(Bvh(Path("walk-p0.bvh").read_text()).values) == FRAMES
+    assert main(["1", "--format", "bvh", "--person", "0", "--fps", "10", "--from", "0.15"]) == 0
+    slow = Bvh(Path("session-1-p0.bvh").read_text())
+    assert slow.frame_time_s == pytest.approx(0.1) and len(slow.values) == 4
+
+
+@pytest.mark.parametrize("mesh_format", ["obj", "ply"])
+def test_sequence_has_the_published_vertices(out: Path, mesh_format: str) -> None:
+    assert main(["1", "--format", mesh_format, "--output", "walk"]) == 0
+    for person, first in ((0, 0), (1, 2)):
+        folder = out.parent / f"walk-p{person}"
+        names = [f"frame-{number:06d}.{mesh_format}" for number in range(FRAMES - first)]
+        assert sorted(path.name for path in folder.iterdir()) == names
+        for number, name in enumerate(names):
+            published = read_body(out / f"meshes/{first + number:06d}-p{person}.body.glb").mesh
+            read = trimesh.load_mesh(folder / name, process=False)
+            np.testing.assert_allclose(read.vertices, published.vertices, atol=1e-6)
+            np.testing.assert_array_equal(read.faces, published.faces)
+
+
+def test_usdz_is_a_package(out: Path) -> None:
+    pytest.importorskip("pxr.UsdSkel", reason="usd-core is not installed: pip install 'bodywire[usd]'")
+    assert main(["1", "--format", "usdz"]) == 0
+    assert Path("session-1.usdz").read_bytes()[:2] == b"PK"
+
+
+def test_part_of_a_session(out: Path) -> None:
+    assert main(["1", "--person", "0", "--from", "0.1", "--to", "0.2", "--output", "part.glb"]) == 0
+    np.testing.assert_allclose(Glb(Path("part.glb").read_bytes()).key_times_s(), [0.0, 0.05, 0.1], atol=1e-6)
+
+
+@pytest.mark.parametrize("mesh_format", ["glb", "obj"])
+def test_damaged_bodies_are_left_out_in_one_line(
+    out: Path, capsys: pytest.CaptureFixture[str], mesh_format: str
+) -> None:
+    (out / "meshes/000001-p0.body.glb").unlink()
+    cut = out / "meshes/000003-p0.body.glb"
+    cut.write_bytes(cut.read_bytes()[:5000])
+    assert main(["1", "--format", mesh_format, "--person", "0", "--output", "walk"]) == 0
+    written = capsys.readouterr()
+    assert f"{FRAMES - 2} " in written.out
+    assert len(written.err.splitlines()) == 1
+    assert f"left out 2 of {FRAMES} bodies" in written.err and "000001-p0.body.glb" in written.err
+    if mesh_format == "glb":
+        np.testing.assert_allclose(Glb(Path("walk").read_bytes()).key_times_s(), [0.0, 0.1, 0.2, 0.25], atol=1e-6)
+
+
+def test_existing_file_is_kept_without_force(out: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    Path("session-1.glb").write_text("mine")
+    assert "give --force" in refused(capsys, "1")
+    assert Path("session-1.glb").read_text() == "mine"
+    assert main(["1", "--force"]) == 0
+    assert Path("session-1.glb").read_bytes()[:4] == b"glTF"
+
+
+def test_existing_folder_is_replaced_if_it_is_a_sequence(out: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    command = ("1", "--format", "obj", "--person", "0", "--output", "walk")
+    assert main(command) == 0
+    assert main((*command, "--to", "0.1", "--force")) == 0
+    assert len(list(Path("walk").iterdir())) == 3
+    capsys.readouterr()
+    assert "give --force" in refused(capsys, *command)
+    Path("walk/thesis.tex").touch()
+    assert "has other files" in refused(capsys, *command, "--force")
+    assert len(list(Path("walk").iterdir())) == 4
+    assert "is a folder" in refused(capsys, "1", "--output", "walk", "--force")
+
+
+def test_nothing_is_left_of_a_failed_export(out: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for path in (out / "meshes").glob("*-p1.body.glb"):
+        path.write_bytes(b"")
+    for mesh_format in ("glb", "bvh", "obj"):
+        assert "can be read" in refused(capsys, "1", "--person", "1", "--format", mesh_format, "--output", "x")
+    assert sorted(path.name for path in out.parent.iterdir()) == ["out"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["7"], "has no session 7; it has the sessions 1"),
+        (["0"], "has no session 0"),
+        (["elsewhere"], "neither the number of a session nor a directory"),
+        (["1", "--out", "elsewhere"], "is no output of a receiver"),
+        (["1", "--person", "5"], "nobody with the id 5; it has 0, 1"),
+        (["1", "--from", "2", "--to", "1"], "--from 2 is not before --to 1"),
+        (["1", "--from", "60"], "no body between"),
+        (["1", "--from", "-1"], "--from"),
+        (["1", "--to", "nan"], "--to"),
+        (["1", "--fps", "0"], "--fps"),
+        (["1", "--format", "fbx"], "--format"),
+        (["1", "--output", "missing/walk.glb"], "there is no folder"),
+        (["1", "--output", ".."], "give another --output"),
+        ([], "SESSION"),
+        (["1", "--forc"], "unrecognized arguments"),
+    ],
+)
+def test_refusals(out: Path, capsys: pytest.CaptureFixture[str], arguments: list[str], words: str) -> None:
+    assert words in refused(capsys, *arguments)
+    assert sorted(path.name for path in out.parent.iterdir()) == ["out"]
+
+
+def test_sessions_without_skeletons_name_the_flag(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    none = publish_motion(tmp_path / "none", [random_poses(2)], bodies=False)
+    assert "without receiver --no-body" in refused(capsys, "1", "--out", str(none))
+    plain = publish_motion(tmp_path / "plain", [random_poses(2)], mesh_format="obj")
+    assert "--format obj, whose bodies have no skeleton" in refused(capsys, str(plain), "--output", str(tmp_path / "x"))
+
+
+def test_unwritable_folder_is_reported(out: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    line = refused(capsys, "1", "--output", "/proc/session.glb", code=5)
+    assert "cannot write /proc/session.glb" in line and "--output" in line
+
+
+def test_help_has_examples(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as exited:
+        main(["--help"])
+    assert exited.value.code == 0
+    assert "examples:" in capsys.readouterr().out

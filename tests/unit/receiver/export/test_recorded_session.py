@@ -1,0 +1,105 @@
+"""Reading a session: its times, its people, and what is wrong with a directory."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from common.errors import UsageError
+from receiver.export.recorded_session import RecordedSession, read_session
+
+
+def write_lines(out: Path, lines: list[dict[str, Any] | str]) -> Path:
+    out.mkdir(exist_ok=True)
+    text = [line if isinstance(line, str) else json.dumps(line) + "\n" for line in lines]
+    (out / "frames.jsonl").write_text("".join(text))
+    return out
+
+
+def line(seq: int, captured_at: float, people: tuple[int, ...] = (0,), session: int = 1, body: bool = True) -> Any:
+    bodies = [{"id": person, "body": f"meshes/{seq}-p{person}.glb" if body else None} for person in people]
+    return {"seq": seq, "session": session, "captured_at": captured_at, "people": bodies}
+
+
+def times(session: RecordedSession, person: int = 0) -> list[float]:
+    return [body.time_s for body in session.people[person]]
+
+
+def test_times_are_those_of_capture(tmp_path: Path) -> None:
+    out = write_lines(tmp_path, [line(0, 50.0), line(3, 50.1, (0, 2)), line(4, 50.5, (2,)), line(5, 50.6)])
+    session = read_session(out, 1)
+    np.testing.assert_allclose(times(session), [0.0, 0.1, 0.6], atol=1e-9)
+    np.testing.assert_allclose(times(session, 2), [0.1, 0.5], atol=1e-9)
+    assert session.people[2][0].path == tmp_path / "meshes/3-p2.glb"
+
+
+def test_frame_rate_replaces_the_times(tmp_path: Path) -> None:
+    out = write_lines(tmp_path, [line(2, 50.0), line(3, 51.0), line(6, 53.0)])
+    np.testing.assert_allclose(times(read_session(out, 1, frame_rate=10.0)), [0.0, 0.1, 0.4], atol=1e-9)
+
+
+@pytest.mark.parametrize("late", [50.1, 10.0, 50.1000001])
+def test_clock_that_stands_still_or_is_set_back(tmp_path: Path, late: float) -> None:
+    out = write_lines(tmp_path, [line(0, 50.0), line(1, 50.1), line(2, late), line(3, late + 0.1), line(4, late + 0.2)])
+    np.testing.assert_allclose(times(read_session(out, 1)), [0.0, 0.1, 0.2, 0.3, 0.4], atol=1e-6)
+
+
+def test_part_has_its_own_clock(tmp_path: Path) -> None:
+    out = write_lines(tmp_path, [line(n, 50 + 0.1 * n, (0, 1) if n < 3 else (0,)) for n in range(10)])
+    part = read_session(out, 1).cut(0.45, 0.75)
+    assert list(part.people) == [0]
+    np.testing.assert_allclose(times(part), [0.05, 0.15, 0.25], atol=1e-6)
+    with pytest.raises(UsageError, match=r"no body between 5 s and 6 s: its last one is at 0\.90 s"):
+        read_session(out, 1).cut(5.0, 6.0)
+
+
+def test_other_sessions_are_not_read(tmp_path: Path) -> None:
+    out = write_lines(tmp_path, [line(0, 50.0), line(0, 50.05, session=2), line(1, 50.1), line(1, 50.2, session=2)])
+    np.testing.assert_allclose(times(read_session(out, 2)), [0.0, 0.15], atol=1e-9)
+
+
+def test_damaged_lines_are_counted_and_an_unfinished_one_is_not(tmp_path: Path) -> None:
+    damaged: list[Any] = ["{\n", "[]\n", '{"session": 1}\n', "\0\n", json.dumps(line(2, float("nan"))) + "\n"]
+    out = write_lines(tmp_path, [line(0, 50.0), *damaged, line(1, 50.1), '{"seq": 2, "ses'])
+    session = read_session(out, 1)
+    assert session.damaged_lines == len(damaged)
+    np.testing.assert_allclose(times(session), [0.0, 0.1], atol=1e-9)
+
+
+def test_unknown_session_names_those_that_exist(tmp_path: Path) -> None:
+    out = write_lines(tmp_path, [line(0, 50.0, session=number) for number in (1, 2, 3, 7, 9, 10)])
+    with pytest.raises(UsageError, match="has no session 4; it has the sessions 1-3, 7, 9-10"):
+        read_session(out, 4)
+    with pytest.raises(UsageError, match="has the sessions 1-3, 7, 9-10: give --out"):
+        read_session(out, None)
+
+
+def test_directory_without_sessions(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="is no output of a receiver"):
+        read_session(tmp_path, 1)
+    with pytest.raises(UsageError, match="it has no sessions"):
+        read_session(write_lines(tmp_path, []), 1)
+
+
+def test_only_session_needs_no_number(tmp_path: Path) -> None:
+    assert read_session(write_lines(tmp_path, [line(0, 50.0, session=4)]), None).number == 4
+
+
+def test_unknown_person_names_those_who_exist(tmp_path: Path) -> None:
+    session = read_session(write_lines(tmp_path, [line(0, 50.0, (3, 1))]), 1)
+    assert list(session.only(3).people) == [3]
+    with pytest.raises(UsageError, match="nobody with the id 2; it has 1, 3"):
+        session.only(2)
+
+
+def test_session_without_bodies_names_the_flags(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="without receiver --no-body"):
+        read_session(write_lines(tmp_path, [line(0, 50.0, body=False)]), 1)
+    with pytest.raises(UsageError, match="1 frames, which show nobody"):
+        read_session(write_lines(tmp_path, [line(0, 50.0, ())]), 1)
+    plain = line(0, 50.0)
+    plain["people"][0]["body"] = "meshes/000000.body.obj"
+    with pytest.raises(UsageError, match="with receiver --format obj"):
+        read_session(write_lines(tmp_path, [plain]), 1)

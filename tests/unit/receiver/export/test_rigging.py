@@ -1,0 +1,131 @@
+"""A character of published bodies: its rest mesh, its shape and its motion."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from common.body.model import BodyModel, BodyParameters
+from common.body.rotations import axis_angle_to_matrix
+from common.errors import UsageError
+from receiver.body.skinning import BodySkin
+from receiver.export.animated_glb import encode_characters
+from receiver.export.recorded_session import BodyAt, read_session
+from receiver.export.rigging import LeftOut, rig, unposed
+from receiver.mesh.body_file import read_body
+from receiver.mesh.mesh_files import to_y_up
+from receiver.mesh.skinned_glb import encode_body
+from tests.support.glb_reader import Glb
+from tests.support.recorded_motion import OFFSETS, publish_motion, random_poses, rest_mesh
+
+
+def bodies_of(out: Path) -> list[BodyAt]:
+    return list(read_session(out, None).people[0])
+
+
+def test_unposed_mesh_is_the_rest_mesh(tmp_path: Path) -> None:
+    publish_motion(tmp_path, [random_poses(8)])
+    for body in bodies_of(tmp_path):
+        read = read_body(body.path)
+        rest = unposed(read.mesh.vertices, read.pose, read.skeleton)
+        np.testing.assert_allclose(rest, rest_mesh().vertices, atol=2e-5)
+
+
+def test_character_has_skeleton_and_mesh_above_the_floor(tmp_path: Path) -> None:
+    publish_motion(tmp_path, [random_poses(5)])
+    character = rig(0, bodies_of(tmp_path), LeftOut())
+    np.testing.assert_allclose(character.offsets[1:], OFFSETS[1:], atol=1e-6)
+    assert character.mesh.vertices[:, 1].min() == pytest.approx(0.0, abs=1e-6)
+    shift = character.mesh.vertices - rest_mesh().vertices
+    np.testing.assert_allclose(shift, np.tile(character.offsets[0], (len(shift), 1)), atol=2e-5)
+    np.testing.assert_array_equal(character.mesh.colours, rest_mesh().colours)
+
+
+@pytest.mark.parametrize("seed", [1, 2, 3])
+def test_animation_reproduces_every_published_body(tmp_path: Path, seed: int) -> None:
+    poses = random_poses(9, seed, bend_degrees=120.0)
+    publish_motion(tmp_path, [poses])
+    bodies = bodies_of(tmp_path)
+    glb = Glb(encode_characters([rig(0, bodies, LeftOut())], "session-1"))
+    np.testing.assert_allclose(glb.key_times_s(), [body.time_s for body in bodies], atol=1e-6)
+    for key, body in enumerate(bodies):
+        glb.show_key(key)
+        np.testing.assert_allclose(glb.skinned_vertices(), read_body(body.path).mesh.vertices, atol=1e-4)
+
+
+def test_shape_is_that_of_most_frames_and_the_motion_of_all(tmp_path: Path) -> None:
+    """The first frames of a session have a shape that is refined later."""
+    poses = random_poses(10)
+    publish_motion(tmp_path, [poses], scales=(1.3, 1.2, 1.1))
+    character = rig(0, bodies_of(tmp_path), LeftOut())
+    np.testing.assert_allclose(character.offsets[1:], OFFSETS[1:], atol=1e-6)
+    assert len(character.motion) == 10
+    glb = Glb(encode_characters([character], "session-1"))
+    glb.show_key(0)
+    np.testing.assert_allclose(glb.skinned_vertices(), poses[0].vertices(), atol=1e-4)
+
+
+def test_straightest_of_the_frames_with_the_same_shape_gives_the_mesh(tmp_path: Path) -> None:
+    """Bent by half a turn, a blend of rotations has no inverse; another frame is chosen."""
+    bent = random_poses(6, bend_degrees=179.9)
+    publish_motion(tmp_path, [[*bent, random_poses(1, bend_degrees=1.0)[0]]])
+    character = rig(0, bodies_of(tmp_path), LeftOut())
+    np.testing.assert_allclose(
+        character.mesh.vertices - character.offsets[0].astype(np.float32), rest_mesh().vertices, atol=2e-5
+    )
+
+
+def test_colours_are_those_of_the_last_frame(tmp_path: Path) -> None:
+    publish_motion(tmp_path, [random_poses(4)])
+    bodies = bodies_of(tmp_path)
+    last = random_poses(4)[3].body()
+    assert last.mesh.colours is not None
+    last.mesh.colours[:] = 200
+    bodies[3].path.write_bytes(encode_body(last, read_body(bodies[3].path).skeleton))
+    colours = rig(0, bodies, LeftOut()).mesh.colours
+    assert colours is not None and (colours == 200).all()
+
+
+def test_unreadable_bodies_are_left_out_and_counted(tmp_path: Path) -> None:
+    publish_motion(tmp_path, [random_poses(8)])
+    bodies = bodies_of(tmp_path)
+    bodies[2].path.unlink()
+    bodies[5].path.write_bytes(bodies[5].path.read_bytes()[:-10])
+    left_out = LeftOut()
+    character = rig(0, bodies, left_out)
+    assert (left_out.seen, left_out.bodies) == (8, 2)
+    assert "000002-p0.body.glb" in left_out.reason
+    expected = [body.time_s for number, body in enumerate(bodies) if number not in (2, 5)]
+    np.testing.assert_allclose(character.motion.times_s, expected)
+
+
+def test_session_without_a_readable_body_is_refused(tmp_path: Path) -> None:
+    publish_motion(tmp_path, [random_poses(2)])
+    bodies = bodies_of(tmp_path)
+    for body in bodies:
+        body.path.write_bytes(b"")
+    with pytest.raises(UsageError, match="none of the 2 bodies of person 0 can be read"):
+        rig(0, bodies, LeftOut())
+
+
+def test_body_model_is_posed_with_all_its_weights(tmp_path: Path) -> None:
+    """The published files keep four weights of each vertex; the character reproduces the body model within 0.1 mm."""
+    model = BodyModel.load()
+    skin = BodySkin.of(model)
+    generator = torch.Generator().manual_seed(7)
+    axes = torch.randn(3, 22, 3, generator=generator) * 0.5
+    curl = torch.rand(3, 4, generator=generator)
+    shape = torch.randn(1, 10, generator=generator).expand(3, 10)
+    translation = torch.tensor([[0.0, 0.1, 3.0], [0.1, 0.1, 3.0], [0.2, 0.0, 3.2]])
+    output = model(BodyParameters(axis_angle_to_matrix(axes), curl, shape, translation))
+    bodies = []
+    for number in range(3):
+        path = tmp_path / f"{number:06d}.body.glb"
+        path.write_bytes(encode_body(skin.pose(output, number), skin.skeleton))
+        bodies.append(BodyAt(0.1 * number, path))
+    glb = Glb(encode_characters([rig(0, bodies, LeftOut())], "session-1"))
+    for number in range(3):
+        glb.show_key(number)
+        expected = to_y_up(skin.pose(output, number).mesh.vertices)
+        assert np.linalg.norm(glb.skinned_vertices() - expected, axis=1).max() < 1e-4

@@ -1,0 +1,78 @@
+"""USDZ: what OpenUSD reads from the file, and what its validators say."""
+
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from common.errors import UsageError
+from receiver.export.recorded_session import read_session
+from receiver.export.rigging import LeftOut, rig
+from receiver.export.usd_scene import check_installed, encode_usdz
+from tests.support.recorded_motion import Pose, publish_motion, random_poses
+
+FRAMES = 6
+
+
+@pytest.fixture(scope="module")
+def package(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two people, the second from the third frame on."""
+    pytest.importorskip("pxr.UsdSkel", reason="usd-core is not installed: pip install 'bodywire[usd]'")
+    out = tmp_path_factory.mktemp("out")
+    late: list[Pose | None] = [None, None, *random_poses(FRAMES - 2, seed=2)]
+    publish_motion(out, [random_poses(FRAMES), late])
+    session = read_session(out, 1)
+    path = out / "session.usdz"
+    path.write_bytes(encode_usdz([rig(person, session.people[person], LeftOut()) for person in (0, 1)]))
+    return path
+
+
+def test_skinned_mesh_is_that_of_the_session(package: Path) -> None:
+    from pxr import Usd, UsdGeom, UsdSkel
+
+    stage = Usd.Stage.Open(str(package))
+    assert UsdGeom.GetStageUpAxis(stage) == "Y" and UsdGeom.GetStageMetersPerUnit(stage) == 1.0
+    assert stage.GetTimeCodesPerSecond() == 20.0 and stage.GetEndTimeCode() == pytest.approx(FRAMES - 1)
+    for person, first, seed in ((0, 0, 7), (1, 2, 2)):
+        mesh = UsdGeom.Mesh.Get(stage, f"/session/person_{person}/mesh")
+        skeleton = UsdSkel.Skeleton.Get(stage, f"/session/person_{person}/skeleton")
+        root = UsdSkel.Root.Get(stage, f"/session/person_{person}")
+        cache = UsdSkel.Cache()
+        cache.Populate(root, Usd.TraverseInstanceProxies())
+        skinning, query = cache.GetSkinningQuery(mesh.GetPrim()), cache.GetSkelQuery(skeleton)
+        low, high = (np.array(corner) for corner in root.GetExtentAttr().Get())
+        for number, pose in enumerate(random_poses(FRAMES - first, seed)):
+            points = mesh.GetPointsAttr().Get()
+            transforms = query.ComputeSkinningTransforms(first + number)
+            assert skinning.ComputeSkinnedPoints(transforms, points, first + number)
+            np.testing.assert_allclose(np.array(points), pose.vertices(), atol=1e-4)
+            assert (np.array(points) >= low).all() and (np.array(points) <= high).all()
+
+
+def test_mesh_has_its_colours(package: Path) -> None:
+    from pxr import Usd, UsdGeom
+
+    stage = Usd.Stage.Open(str(package))
+    mesh = UsdGeom.Mesh.Get(stage, "/session/person_0/mesh")
+    colours = np.array(mesh.GetDisplayColorPrimvar().Get())
+    assert len(colours) == len(mesh.GetPointsAttr().Get())
+    assert 0.2 < colours.mean() < 0.5 and colours.min() >= 0 and colours.max() <= 1
+
+
+def test_validators_have_nothing_to_say(package: Path) -> None:
+    validation = pytest.importorskip("pxr.UsdValidation", reason="this usd-core is too old for validators")
+    from pxr import Usd
+
+    registry = validation.ValidationRegistry()
+    validators = registry.GetOrLoadAllValidators()
+    assert len(validators) > 10
+    errors = validation.ValidationContext(validators).Validate(Usd.Stage.Open(str(package)))
+    assert [f"{error.GetName()}: {error.GetMessage()}" for error in errors] == []
+
+
+def test_missing_package_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "pxr", None)
+    monkeypatch.setitem(sys.modules, "pxr.UsdSkel", None)
+    with pytest.raises(UsageError, match=r'pip install "bodywire\[usd\]"'):
+        check_installed()
