@@ -33,11 +33,14 @@ def encode_characters(characters: Sequence[Character], animation: str) -> bytes:
     samplers: list[Node] = []
     channels: list[Node] = []
     for character in characters:
-        root = len(nodes) + 1
-        scene += [root - 1, root]
-        nodes.append({"mesh": len(meshes), "skin": len(skins), "name": character.name})
+        body, armature, root = range(len(nodes), len(nodes) + 3)
+        scene += [body, armature]
+        name = f"{character.name}-body"
+        nodes.append({"mesh": len(meshes), "skin": len(skins), "name": name})
+        # Blender makes one armature of all skeletons that have the same parent.
+        nodes.append({"children": [root], "name": character.name})
         nodes += _joint_nodes(character, root)
-        meshes.append({"name": character.name, "primitives": [_primitive(writer, character)]})
+        meshes.append({"name": name, "primitives": [_primitive(writer, character)]})
         skins.append(_skin(writer, character, root))
         _add_channels(writer, character, root, samplers, channels)
     document: Node = {"scenes": [{"nodes": scene}], "nodes": nodes, "meshes": meshes, "skins": skins}

@@ -42,6 +42,14 @@ def test_people_share_one_animation_and_its_clock(characters: list[Character]) -
         np.testing.assert_allclose(glb.skinned_vertices(1), pose.vertices(), atol=1e-4)
 
 
+def test_each_skeleton_has_a_parent_of_its_own(characters: list[Character]) -> None:
+    """Blender makes one armature of the skeletons that have the same parent."""
+    glb = Glb(encode_characters(characters, "session-1"))
+    nodes = glb.document["nodes"]
+    parents = {child: node["name"] for node in nodes for child in node.get("children", [])}
+    assert [parents[skin["joints"][0]] for skin in glb.document["skins"]] == ["person-0", "person-1"]
+
+
 def test_constant_channels_are_left_out(characters: list[Character]) -> None:
     moving = characters[0]
     rotations = moving.motion.rotations.copy()

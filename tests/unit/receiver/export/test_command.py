@@ -37,13 +37,13 @@ def test_glb_has_everybody(out: Path, capsys: pytest.CaptureFixture[str]) -> Non
     path = out.parent / "session-1.glb"
     assert capsys.readouterr().out == f"{path}: 2 people, {2 * FRAMES - 2} poses, 0.25 s\n"
     glb = Glb(path.read_bytes())
-    assert [mesh["name"] for mesh in glb.document["meshes"]] == ["person-0", "person-1"]
+    assert [mesh["name"] for mesh in glb.document["meshes"]] == ["person-0-body", "person-1-body"]
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
 
 
 def test_directory_with_one_session_needs_no_number(out: Path) -> None:
     assert main([str(out), "--person", "1", "--output", "second.glb"]) == 0
-    assert [mesh["name"] for mesh in Glb(Path("second.glb").read_bytes()).document["meshes"]] == ["person-1"]
+    assert [mesh["name"] for mesh in Glb(Path("second.glb").read_bytes()).document["meshes"]] == ["person-1-body"]
 
 
 def test_bvh_has_a_file_for_each_person(out: Path) -> None:
