@@ -40,6 +40,13 @@ def add_export_arguments(parser: argparse.ArgumentParser) -> None:
         type=_rate,
         help="frames a second of the video that was sent (default: as fast as its frames were read)",
     )
+    parser.add_argument(
+        "--shape",
+        metavar="CHANGE",
+        action="append",
+        default=[],
+        help="change everybody's build: height=+5cm, weight=-8kg; may be given for both",
+    )
     parser.add_argument("--force", action="store_true", help="replace what an earlier export has written")
 
 

@@ -138,7 +138,7 @@ def _add_line(lines: _Lines, line: bytes, number: int | None) -> None:
         bodies = [(int(person["id"]), _path(person["body"])) for person in record["people"]]
         if not np.isfinite(captured_at):
             raise ValueError("the time of capture is not finite")
-    except (ValueError, KeyError, TypeError, OverflowError):
+    except (ValueError, KeyError, TypeError, OverflowError, RecursionError):
         lines.damaged += 1
         return
     lines.numbers.add(session)

@@ -18,20 +18,32 @@ INFLUENCES = 8
 
 def full_weights(published: Skeleton) -> Skeleton:
     """The skeleton with all weights of the body model, if it is the body model's; otherwise as it is."""
-    four, full = _model_skeletons()
-    same = (
-        published.names == four.names
-        and published.vertex_joints.shape == four.vertex_joints.shape
-        and np.array_equal(published.parents, four.parents)
-        and np.allclose(published.vertex_weights, four.vertex_weights, atol=1e-6)
-        and np.array_equal(published.vertex_joints, four.vertex_joints)
-    )
-    return full if same else published
+    return _full_skeleton() if _equal(published, load_body_skin()[1].skeleton) else published
+
+
+def is_of_body_model(skeleton: Skeleton) -> bool:
+    """Whether a skeleton from `full_weights` is the body model's."""
+    return _equal(skeleton, _full_skeleton())
 
 
 @functools.cache
-def _model_skeletons() -> tuple[Skeleton, Skeleton]:
-    """The body model's skeleton as it is published, and with all weights."""
+def load_body_skin() -> tuple[BodyModel, BodySkin]:
+    """The body model, and its skin as it is published."""
     model = BodyModel.load()
-    skin = BodySkin.of(model)
-    return skin.skeleton, skin.skeleton_with(model, INFLUENCES)
+    return model, BodySkin.of(model)
+
+
+@functools.cache
+def _full_skeleton() -> Skeleton:
+    model, skin = load_body_skin()
+    return skin.skeleton_with(model, INFLUENCES)
+
+
+def _equal(one: Skeleton, other: Skeleton) -> bool:
+    return (
+        one.names == other.names
+        and one.vertex_joints.shape == other.vertex_joints.shape
+        and np.array_equal(one.parents, other.parents)
+        and np.array_equal(one.vertex_joints, other.vertex_joints)
+        and np.allclose(one.vertex_weights, other.vertex_weights, atol=1e-6)
+    )

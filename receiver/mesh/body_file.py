@@ -19,7 +19,10 @@ from receiver.mesh.skinned_glb import Skeleton
 from receiver.mesh.triangle_mesh import SurfaceMesh
 
 # What reading the JSON of a damaged file raises.
-_DAMAGES = (OSError, ValueError, KeyError, IndexError, TypeError, AttributeError, OverflowError, struct.error)
+_DAMAGES = (
+    *(OSError, ValueError, KeyError, IndexError, TypeError, AttributeError, OverflowError, RecursionError),
+    struct.error,
+)
 _HEAD_BYTES, _CHUNK_HEAD_BYTES = 20, 8
 _DTYPES = {code: np.dtype(name) for name, code in COMPONENT_TYPES.items()}
 

@@ -6,7 +6,7 @@ import numpy as np
 import scipy.sparse
 from scipy.sparse.csgraph import connected_components
 
-from common.arrays import ByteArray, FloatArray, Int32Array, IntArray
+from common.arrays import ByteArray, Float64Array, FloatArray, Int32Array, IntArray
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +55,7 @@ def is_watertight(faces: Int32Array, vertex_count: int) -> bool:
     return bool(np.array_equal(forward, backward) and np.all(forward[1:] != forward[:-1]))
 
 
-def signed_volume_m3(vertices: FloatArray, faces: Int32Array) -> float:
+def signed_volume_m3(vertices: FloatArray | Float64Array, faces: Int32Array) -> float:
     """Volume enclosed by a closed mesh; negative if the faces are wound inwards."""
     corner_a, corner_b, corner_c = (vertices[faces[:, k]].astype(np.float64) for k in range(3))
     return float(np.einsum("ij,ij->", corner_a, np.cross(corner_b, corner_c)) / 6.0)

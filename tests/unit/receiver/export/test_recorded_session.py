@@ -61,7 +61,14 @@ def test_other_sessions_are_not_read(tmp_path: Path) -> None:
 
 
 def test_damaged_lines_are_counted_and_an_unfinished_one_is_not(tmp_path: Path) -> None:
-    damaged: list[Any] = ["{\n", "[]\n", '{"session": 1}\n', "\0\n", json.dumps(line(2, float("nan"))) + "\n"]
+    damaged: list[Any] = [
+        "{\n",
+        "[]\n",
+        '{"session": 1}\n',
+        "\0\n",
+        "[" * 100_000 + "\n",
+        json.dumps(line(2, float("nan"))) + "\n",
+    ]
     out = write_lines(tmp_path, [line(0, 50.0), *damaged, line(1, 50.1), '{"seq": 2, "ses'])
     session = read_session(out, 1)
     assert session.damaged_lines == len(damaged)

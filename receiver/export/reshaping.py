@@ -1,0 +1,148 @@
+"""Changes the build of a character: its height and its weight.
+
+The shape space of the body model is linear: a change of its ten coefficients, in standard deviations of the population,
+moves the vertices and the joints of the rest pose by sums of its directions, whatever the person's own shape is. Of all
+changes with the wanted height and weight, the one with the smallest norm is taken: it is the most probable one, because
+the coefficients are normally distributed. A change of height alone also changes the weight, as it does from person to
+person; a change of weight alone keeps the height.
+"""
+
+import dataclasses
+import re
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.spatial.transform import Rotation
+
+from common.arrays import Float64Array
+from common.errors import UsageError
+from common.weights.devices import to_numpy
+from receiver.export.character import Character, Motion
+from receiver.export.skin_weights import is_of_body_model, load_body_skin
+from receiver.mesh.mesh_files import Y_UP
+from receiver.mesh.triangle_mesh import SurfaceMesh, signed_volume_m3
+
+BODY_DENSITY_KG_M3 = 985.0
+"""Mean density of the human body."""
+
+_CHANGE = re.compile(r"(?:(height)=([+-]\d+(?:\.\d+)?)(cm|m)|(weight)=([+-]\d+(?:\.\d+)?)(kg))", re.ASCII)
+_UNITS = {"cm": 0.01, "m": 1.0, "kg": 1.0}
+_LARGEST_CHANGE = 5.0
+_STEP = 1e-3
+_ITERATIONS = 8
+
+
+@dataclass(frozen=True, slots=True)
+class ShapeChange:
+    """A change of build; None leaves it to what is probable (weight) or keeps it (height).
+
+    Args:
+        height_m: difference of the height in the rest pose, metres.
+        weight_kg: difference of the weight, by the mesh's volume, kilograms.
+    """
+
+    height_m: float | None = None
+    weight_kg: float | None = None
+
+    @classmethod
+    def parse(cls, texts: list[str]) -> "ShapeChange":
+        """Of texts such as `height=+5cm` and `weight=-8kg`.
+
+        Raises:
+            ValueError: a text is something else, or changes what another one has changed.
+        """
+        changes: dict[str, float] = {}
+        for text in texts:
+            found = _CHANGE.fullmatch(text)
+            if found is None:
+                raise ValueError(f"{text!r} is no change such as height=+5cm, height=-0.1m or weight=+8kg")
+            name, number, unit = (group for group in found.groups() if group is not None)
+            if name in changes:
+                raise ValueError(f"the {name} is changed twice")
+            changes[name] = _UNITS[unit] * float(number)
+        return cls(changes.get("height"), changes.get("weight"))
+
+
+@dataclass(frozen=True, slots=True)
+class _Directions:
+    """Displacements in the rest pose for one standard deviation of each of ten coefficients, metres, y up.
+
+    Args:
+        vertices: (10, V, 3).
+        joints: (10, J, 3), relative to the origin of the body model.
+    """
+
+    vertices: Float64Array
+    joints: Float64Array
+
+
+def reshaped(character: Character, change: ShapeChange) -> Character:
+    """The character with another build. Its lowest joint stays at its height in every frame.
+
+    Raises:
+        UsageError: the character's body is not the body model's, or there is no such body in its shape space.
+    """
+    if not is_of_body_model(character.skeleton):
+        raise UsageError(f"--shape: person {character.identity} was recorded with another body model")
+    model, skin = load_body_skin()
+    directions = _Directions(
+        to_numpy(model.rest_vertices)[1:, skin.kept].astype(np.float64) * Y_UP,
+        to_numpy(model.rest_joints)[1:].astype(np.float64) * Y_UP,
+    )
+    coefficients = _coefficients(character.mesh, directions, change)
+    vertices = character.mesh.vertices + np.tensordot(coefficients, directions.vertices, 1)
+    joints = character.rest_positions + np.tensordot(coefficients, directions.joints, 1)
+    # The root is above the origin, and the lowest vertex at y = 0.
+    origin = np.array([joints[0, 0], vertices[:, 1].min(), joints[0, 2]])
+    vertices, joints = vertices - origin, joints - origin
+    parents = character.skeleton.parents
+    offsets = np.where(parents[:, None] >= 0, joints - joints[parents], joints)
+    mesh = SurfaceMesh(vertices.astype(np.float32), character.mesh.faces, character.mesh.colours)
+    motion = _on_the_floor(character.motion, parents.tolist(), character.offsets, offsets)
+    return dataclasses.replace(character, offsets=offsets, mesh=mesh, motion=motion)
+
+
+def _coefficients(mesh: SurfaceMesh, directions: _Directions, change: ShapeChange) -> Float64Array:
+    """(10,) the smallest change of the coefficients with the wanted measures, by Newton's method."""
+    constrained = [change.height_m is not None or change.weight_kg is not None, change.weight_kg is not None]
+
+    def measures(coefficients: Float64Array) -> Float64Array:
+        """Height in metres and weight in kilograms."""
+        vertices = mesh.vertices + np.tensordot(coefficients, directions.vertices, 1)
+        weight_kg = BODY_DENSITY_KG_M3 * signed_volume_m3(vertices, mesh.faces)
+        return np.array([float(np.ptp(vertices[:, 1])), weight_kg])[constrained]
+
+    found = np.zeros(len(directions.vertices))
+    target = measures(found) + np.array([change.height_m or 0.0, change.weight_kg or 0.0])[constrained]
+    for _ in range(_ITERATIONS):
+        reached = measures(found)
+        slopes = np.stack([(measures(found + step) - reached) / _STEP for step in _STEP * np.eye(len(found))], axis=1)
+        # The smallest of all changes that the linearised measures allow.
+        found = np.linalg.pinv(slopes) @ (target - reached + slopes @ found)
+        if np.linalg.norm(found) > _LARGEST_CHANGE:
+            break
+    else:
+        if np.allclose(measures(found), target, rtol=1e-3, atol=1e-3):
+            return found
+    raise UsageError("--shape: the shape space has no such body: give a smaller change")
+
+
+def _on_the_floor(motion: Motion, parents: list[int], before: Float64Array, after: Float64Array) -> Motion:
+    """The motion with the root raised or lowered by as much as the lowest joint has come down or gone up."""
+    rise = _lowest(motion, parents, before) - _lowest(motion, parents, after)
+    root_positions = motion.root_positions.copy()
+    root_positions[:, 1] += rise.astype(np.float32)
+    return dataclasses.replace(motion, root_positions=root_positions)
+
+
+def _lowest(motion: Motion, parents: list[int], offsets: Float64Array) -> Float64Array:
+    """(N,) height of the lowest joint relative to the root, by forward kinematics."""
+    rotations: list[Rotation] = []
+    positions = np.zeros((len(parents), len(motion), 3))
+    for joint, parent in enumerate(parents):
+        local = Rotation.from_quat(motion.rotations[:, joint])
+        rotations.append(rotations[parent] * local if parent >= 0 else local)
+        if parent >= 0:
+            positions[joint] = positions[parent] + rotations[parent].apply(offsets[joint])
+    lowest: Float64Array = positions[:, :, 1].min(axis=0)
+    return lowest
