@@ -10,10 +10,11 @@ from scipy.spatial import cKDTree
 from common.arrays import ByteArray, FloatArray, Int32Array, IntArray
 from common.body.anatomy import POINTS, SKELETON
 from common.body.model import BodyModel, BodyOutput
+from common.body.template import BodyTemplate
 from common.weights.devices import to_numpy
 from receiver.body.colouring import NORMAL_WEIGHT_M, inverse_distance_weights, rest_oriented_points
 from receiver.mesh.skinned_glb import PosedBody, Skeleton, skeleton_from_dense
-from receiver.mesh.triangle_mesh import SurfaceMesh, vertex_components, vertex_normals
+from receiver.mesh.triangle_mesh import SurfaceMesh, vertex_normals
 
 _POINTS_PER_VERTEX = 4
 
@@ -42,15 +43,10 @@ class BodySkin:
     @classmethod
     def of(cls, model: BodyModel) -> Self:
         """Extracts the skin and skeleton of a body model."""
-        all_faces = to_numpy(model.faces)
-        kept = _vertices_of_largest_component(all_faces, len(model.vertex_region))
-        renumbered = np.full(len(model.vertex_region), -1, dtype=np.int32)
-        renumbered[kept] = np.arange(len(kept), dtype=np.int32)
-        faces = renumbered[all_faces]
-        faces = faces[(faces >= 0).all(axis=1)]
-        skeleton = skeleton_from_dense(SKELETON, np.array(model.parents), to_numpy(model.weights)[kept])
-        points = _point_weights(to_numpy(model.rest_vertices[0])[kept], faces, model)
-        return cls(skeleton, faces, kept, to_numpy(model.vertex_region)[kept], points)
+        template = BodyTemplate.of(model)
+        skeleton = skeleton_from_dense(SKELETON, np.array(model.parents), template.weights)
+        points = _point_weights(template.rest, template.faces, model)
+        return cls(skeleton, template.faces, template.kept, template.region, points)
 
     def skeleton_with(self, model: BodyModel, influences: int) -> Skeleton:
         """The skeleton with more than the four weights of each vertex that `skeleton` has.
@@ -102,9 +98,3 @@ def _point_weights(vertices: FloatArray, faces: Int32Array, model: BodyModel) ->
     row_starts = np.arange(0, nearest.size + 1, _POINTS_PER_VERTEX)
     weights = inverse_distance_weights(distance)
     return scipy.sparse.csr_array((weights.ravel(), nearest.ravel(), row_starts), shape=(len(vertices), POINTS))
-
-
-def _vertices_of_largest_component(faces: IntArray, vertex_count: int) -> IntArray:
-    """Indices of the vertices of the connected component with the most vertices."""
-    _, component = vertex_components(faces, vertex_count)
-    return np.flatnonzero(component == np.argmax(np.bincount(component)))
