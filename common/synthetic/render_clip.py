@@ -21,10 +21,10 @@ from common.body.rotations import axis_angle_to_matrix
 from common.errors import OutputError, UsageError, exit_code_of
 from common.synthetic.assets.appearance import Light, sample_appearance
 from common.synthetic.assets.body_canvas import Canvas
+from common.synthetic.dataset.split import identity_rows
 from common.synthetic.motion.motion_table import Clip, clips
 from common.synthetic.renderer.renderer import Figure, Renderer, View
 from common.synthetic.scene.backgrounds import make_room
-from common.synthetic.scene.scene import identity_rows
 
 WIDTH, HEIGHT, FPS = 640, 480, 30
 FOCAL_PX = 1.2 * WIDTH

@@ -17,11 +17,11 @@ from common.body.model import BodyModel
 from common.body.rotations import axis_angle_to_matrix, matrix_to_axis_angle
 from common.frames import Camera
 from common.synthetic.assets.body_canvas import Canvas
+from common.synthetic.dataset.split import identity_rows
 from common.synthetic.motion.motion_table import Clip, clips
 from common.synthetic.render_clip import FOCAL_PX, HEIGHT, WIDTH, choose_clip, draw, place_motion
 from common.synthetic.renderer.renderer import Renderer
 from common.synthetic.scene.degradations import add_sensor_noise
-from common.synthetic.scene.scene import identity_rows
 from tests.bench.clip_frames import decoded, encoded, frames_in, save_clip
 
 Kind = Literal["moves", "turns"]

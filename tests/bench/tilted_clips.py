@@ -22,11 +22,11 @@ from common.errors import SourceError
 from common.frames import Camera
 from common.synthetic.assets.appearance import sample_appearance, sample_light
 from common.synthetic.assets.body_canvas import Canvas
+from common.synthetic.dataset.split import identity_rows
 from common.synthetic.motion.motion_table import Clip, clips
 from common.synthetic.renderer.renderer import Figure, Renderer, View
 from common.synthetic.scene.backgrounds import make_background
 from common.synthetic.scene.degradations import add_sensor_noise
-from common.synthetic.scene.scene import identity_rows
 from sender.train.photograph_frames import perspective
 from tests.bench.clip_frames import decoded, encoded, frames_in, save_clip
 

@@ -17,8 +17,9 @@ from common.synthetic.assets.appearance import (
     Borders,
     fabric_colour,
 )
+from common.synthetic.assets.garment import Garment
 from common.synthetic.assets.garment_files import Kind
-from common.synthetic.assets.wardrobe import Garment, Wardrobe
+from common.synthetic.assets.wardrobe import Wardrobe
 
 # Borders beyond all coordinates.
 _EVERYWHERE, _NOWHERE = 99.0, -99.0
@@ -63,44 +64,53 @@ def choose_outfit(rng: Generator, wardrobe: Wardrobe, painted: Appearance) -> Ou
         wardrobe: the available garments.
         painted: the same person in painted clothes, which gives skin tone, hair colour and fabrics.
     """
-    garments: list[tuple[Garment, Appearance]] = []
-    borders, finish = painted.borders, painted.finish.copy()
-    if rng.random() < 0.85:
-        suit = _pick(rng, wardrobe.garments[Kind.SUIT])
-        garments.append((suit, _paint_suit(rng, painted)))
-        # The body under the suit is painted as skin, which shows where the suit is short or open.
-        borders = replace(borders, sleeve_end=-1.0, neckline=-2.0, neckline_depth=0.0, trouser_end=0.05, waist=0.1)
-        borders = replace(borders, top_hem=_EVERYWHERE)
+    if rng.random() >= 0.85:
+        return add_accessories(rng, wardrobe, painted, Outfit(painted, ()))
+    suit = pick(rng, wardrobe.garments[Kind.SUIT])
+    garments = ((suit, paint_suit(rng, painted)),)
+    return add_accessories(rng, wardrobe, painted, Outfit(undressed(painted), garments))
+
+
+def undressed(painted: Appearance) -> Appearance:
+    """The body under garments, painted as skin, which shows where the garments are short or open."""
+    borders = replace(painted.borders, sleeve_end=-1.0, neckline=-2.0, neckline_depth=0.0, trouser_end=0.05, waist=0.1)
+    return replace(painted, borders=replace(borders, top_hem=_EVERYWHERE))
+
+
+def add_accessories(rng: Generator, wardrobe: Wardrobe, painted: Appearance, outfit: Outfit) -> Outfit:
+    """The outfit with shoes (75 %), and a hat (15 %) or hair."""
+    garments, borders, finish = list(outfit.garments), outfit.body.borders, painted.finish.copy()
     if rng.random() < 0.75:
-        garments.append((_pick(rng, wardrobe.garments[Kind.SHOES]), _paint(painted, Kind.SHOES)))
+        garments.append((pick(rng, wardrobe.garments[Kind.SHOES]), paint(painted, Kind.SHOES)))
         borders = replace(borders, shoe_top=_EVERYWHERE)
     bald = borders.hairline_front <= -1.0
     if rng.random() < 0.15:
         hat = painted.base_colour.copy()
         hat[HAIR] = [*fabric_colour(rng), PATTERNS.index("plain")]
-        garments.append((_pick(rng, wardrobe.garments[Kind.HAT]), replace(_paint(painted, Kind.HAT), base_colour=hat)))
+        garments.append((pick(rng, wardrobe.garments[Kind.HAT]), replace(paint(painted, Kind.HAT), base_colour=hat)))
     elif not bald and rng.random() < 0.8:
-        garments.append((_pick(rng, wardrobe.garments[Kind.HAIR]), _paint(painted, Kind.HAIR)))
+        garments.append((pick(rng, wardrobe.garments[Kind.HAIR]), paint(painted, Kind.HAIR)))
         # Painted hair on the skull must not protrude through the hair mesh.
         finish[HAIR, 2] = 0.0
         borders = replace(borders, hair_length=_EVERYWHERE)
     return Outfit(replace(painted, borders=borders, finish=finish), tuple(garments))
 
 
-def _pick(rng: Generator, garments: Sequence[Garment]) -> Garment:
+def pick(rng: Generator, garments: Sequence[Garment]) -> Garment:
+    """One of the garments."""
     return garments[int(rng.integers(len(garments)))]
 
 
-def _paint(painted: Appearance, kind: Kind) -> Appearance:
+def paint(painted: Appearance, kind: Kind) -> Appearance:
     """The person's materials on a garment of one kind, without looseness: the garment is a mesh of its own."""
     finish = painted.finish.copy()
     finish[:, 2] = 0.0
     return replace(painted, borders=_BORDERS[kind], finish=finish)
 
 
-def _paint_suit(rng: Generator, painted: Appearance) -> Appearance:
+def paint_suit(rng: Generator, painted: Appearance) -> Appearance:
     """Top and bottom of two fabrics or one, up to a centimetre looser, with stronger wrinkles."""
-    suit = _paint(painted, Kind.SUIT)
+    suit = paint(painted, Kind.SUIT)
     finish = suit.finish.copy()
     finish[[TOP, BOTTOM, INNER], 1] = rng.uniform(0.4, 2.0, 3)
     finish[[TOP, BOTTOM], 2] = rng.uniform(0.0, 0.01) if rng.random() < 0.4 else 0.0

@@ -1,96 +1,50 @@
-"""Garments that fit any body shape and are posed with the body.
-
-Shapes: N vertices of a garment, F triangles, S = 52 bones, R body regions.
-"""
+"""The wardrobe: all garments, fitted to the body's shape space."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Self
 
 import numpy as np
-import torch
 from scipy.spatial import cKDTree
 
 from common.arrays import BoolArray, FloatArray, IntArray
-from common.body.model import skin
 from common.synthetic.assets.base_mesh import BaseMesh
 from common.synthetic.assets.body_canvas import Canvas
+from common.synthetic.assets.garment import Garment
 from common.synthetic.assets.garment_files import GarmentPattern, Kind, unpack
+from common.synthetic.assets.made_to_measure import SkinBasis, made_skirt, made_suit
 
 
 @dataclass(frozen=True, eq=False)
-class PosedSkeleton:
-    """One person's skeleton in the rest pose and posed by `BodyModel`.
-
-    Args:
-        shape: (10,) coefficients.
-        rest: (S, 3) heads of the bones in the rest pose, metres.
-        positions: (S, 3) heads of the bones in camera space.
-        rotations: (S, 3, 3) from the rest pose to camera space.
-    """
-
-    shape: FloatArray
-    rest: FloatArray
-    positions: FloatArray
-    rotations: FloatArray
-
-
-@dataclass(frozen=True, eq=False)
-class Garment:
-    """A garment over the shape space; it has the paint coordinates of a `Canvas`.
-
-    Args:
-        name: name of the pattern.
-        kind: what it covers.
-        attachment: (11, N, 3) bound positions: on the mean body, then per unit of each shape coefficient, metres.
-        offset: (N, 3) offset from the bound positions, in units of `scale`.
-        scale: (11, 3) measure of the body that scales the offset, over the shape space.
-        weights: (N, S) skinning weights.
-        faces: (F, 3) triangles.
-        rest: (N, 3) vertices on the mean body in the rest pose.
-        limb: (N, 4) coordinates of the nearest skin, as in `Canvas.limb`.
-        region: (N,) region of the nearest skin.
-        covered: (C,) vertices of the body that the garment hides.
-    """
-
-    name: str
-    kind: Kind
-    attachment: FloatArray
-    offset: FloatArray
-    scale: FloatArray
-    weights: FloatArray
-    faces: IntArray
-    rest: FloatArray
-    limb: FloatArray
-    region: IntArray
-    covered: IntArray
-
-    def rest_vertices(self, shape: FloatArray) -> FloatArray:
-        """(N, 3) vertices in the rest pose, for shape coefficients (10,)."""
-        rows = np.concatenate([[np.float32(1)], shape]).astype(np.float32)
-        bound = (rows @ self.attachment.reshape(len(rows), -1)).reshape(-1, 3)
-        return np.asarray(bound + self.offset * np.abs(rows @ self.scale), np.float32)
-
-    def posed_vertices(self, skeleton: PosedSkeleton) -> FloatArray:
-        """(N, 3) vertices in camera space, by linear blend skinning."""
-        arrays = (self.rest_vertices(skeleton.shape), skeleton.rest, skeleton.positions, skeleton.rotations)
-        rest, rest_joints, positions, rotations = (torch.from_numpy(array)[None] for array in arrays)
-        vertices = skin(rest, rest_joints, positions, rotations, torch.from_numpy(self.weights))
-        return np.asarray(vertices[0].numpy(), np.float32)
-
-
-@dataclass(frozen=True)
 class Wardrobe:
-    """All garments, by kind."""
+    """All garments.
+
+    Args:
+        garments: MakeHuman's, by kind.
+        suit: made to measure: a thin layer over the skin from neck to wrists and ankles, to be cut into any top or
+            bottom.
+        skirt: made to measure, from waist to ankles.
+        canvas: the body that they are fitted to.
+    """
 
     garments: dict[Kind, tuple[Garment, ...]]
+    suit: Garment
+    skirt: Garment
+    canvas: Canvas
 
     @classmethod
     def load(cls, canvas: Canvas) -> Self:
         """The garments of the package, fitted to the shape space; bakes the base mesh first if necessary."""
-        fitter = GarmentFitter(BaseMesh.load(), canvas)
+        mesh = BaseMesh.load()
+        fitter = GarmentFitter(mesh, canvas)
         garments = [fitter.fit(pattern) for pattern in unpack()]
-        return cls({kind: tuple(garment for garment in garments if garment.kind is kind) for kind in Kind})
+        by_kind = {kind: tuple(garment for garment in garments if garment.kind is kind) for kind in Kind}
+        skin = SkinBasis(mesh.rest[:, mesh.body], mesh.weights[mesh.body], canvas)
+        return cls(by_kind, made_suit(skin), made_skirt(skin), canvas)
+
+    def all(self) -> tuple[Garment, ...]:
+        """Every garment, in a fixed order."""
+        return (*(garment for kind in Kind for garment in self.garments[kind]), self.suit, self.skirt)
 
 
 class GarmentFitter:

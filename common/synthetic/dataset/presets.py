@@ -3,7 +3,7 @@
 `EVERYDAY` resembles a camera in a room or a street: upright people, mostly complete, more from the front than from
 behind, in captured poses.  `WIDE` covers the whole range of poses and crops.  Both paint clothes on the bare body.
 `DRESSED` uses garment meshes.  `CANDID` resembles photographs that people take of each other: closer, more seated
-people, more bystanders, a wide range of focal lengths.
+people, more bystanders, a wide range of focal lengths.  `WARDROBE` is `DRESSED` with tailored garments.
 """
 
 from collections.abc import Mapping
@@ -24,6 +24,8 @@ class DatasetPreset:
         bystanders: probability of other people behind the person.
         occluders: probability of an object in front; that of a person in front is half of it.
         dressed: share of people with garment meshes instead of painted clothes.
+        tailored: share of the people with garments whose garments are altered or made to measure
+            (`common.synthetic.assets.tailoring`).
         seated: share of captured and blended poses whose legs are replaced by seated ones.
         closeups: share of close-ups of the face among the truncating crops.
         lenses: median focal length in crop widths, standard deviation of its logarithm, and the longest.
@@ -39,6 +41,7 @@ class DatasetPreset:
     bystanders: float
     occluders: float
     dressed: float = 0.0
+    tailored: float = 0.0
     seated: float = 0.0
     closeups: float = 0.0
     lenses: tuple[float, float, float] = (2.0, 0.55, 8.0)
@@ -49,7 +52,7 @@ class DatasetPreset:
         if abs(sum(self.recipes) - 1) > 1e-9:
             raise ValueError(f"the shares of the recipes sum to {sum(self.recipes)}, not to 1")
         shares = (self.facing, self.whole, self.bystanders, 1.5 * self.occluders)
-        if not all(0 <= share <= 1 for share in (*shares, self.dressed, self.seated, self.closeups)):
+        if not all(0 <= share <= 1 for share in (*shares, self.dressed, self.tailored, self.seated, self.closeups)):
             raise ValueError("shares and probabilities must be in 0…1")
 
     def without(self, part: str) -> Self:
@@ -92,4 +95,5 @@ CANDID = DatasetPreset(
     closeups=0.15,
     lenses=(2.5, 0.8, 55.0),
 )
-PRESETS: Mapping[str, DatasetPreset] = {preset.name: preset for preset in (EVERYDAY, WIDE, DRESSED, CANDID)}
+WARDROBE = replace(DRESSED, name="wardrobe", dressed=0.9, tailored=0.8)
+PRESETS: Mapping[str, DatasetPreset] = {preset.name: preset for preset in (EVERYDAY, WIDE, DRESSED, CANDID, WARDROBE)}

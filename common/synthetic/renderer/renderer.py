@@ -6,19 +6,22 @@ from dataclasses import dataclass
 import moderngl
 import numpy as np
 import numpy.typing as npt
-from scipy import sparse
 
-from common.arrays import BoolArray, ByteArray, FloatArray, IntArray
+from common.arrays import BoolArray, ByteArray, FloatArray
 from common.body.anatomy import REGIONS
 from common.errors import UsageError
 from common.synthetic.assets.appearance import Appearance, Light
 from common.synthetic.assets.body_canvas import Canvas
-from common.synthetic.assets.wardrobe import Garment, bare_faces
-from common.synthetic.renderer.shaders import ALBEDO, FRAGMENT, VERTEX
+from common.synthetic.assets.garment import Garment
+from common.synthetic.assets.wardrobe import bare_faces
+from common.synthetic.renderer.mesh_buffers import LayerSurface, MeshBuffers
+from common.synthetic.renderer.shaders import ALBEDO, FRAGMENT, SURFACE, VERTEX
 
 _NEAR_M, _FAR_M = 0.05, 60.0
 _COLOUR_STRIDE = 5
 """Region colours are means over every n-th vertex."""
+_MAX_GARMENTS = 96
+"""Garments whose buffers are kept; tailored garments are worn once."""
 _CODES_PER_PERSON = 64
 """Codes in the truth attachment per person: 1 + region; see shaders.FRAGMENT."""
 
@@ -101,86 +104,6 @@ class Rendering:
     part: ByteArray
 
 
-class VertexNormals:
-    """Area-weighted vertex normals of a fixed triangulation."""
-
-    def __init__(self, faces: IntArray, vertex_count: int) -> None:
-        self._faces = np.ascontiguousarray(faces.T)
-        column = np.tile(np.arange(len(faces)), 3)
-        ones = np.ones(column.size, np.float32)
-        self._sum = sparse.csr_matrix((ones, (self._faces.ravel(), column)), shape=(vertex_count, len(faces)))
-
-    def __call__(self, vertices: FloatArray) -> FloatArray:
-        """(V, 3) → (V, 3) unit normals, outward."""
-        a, b, c = (vertices[index] for index in self._faces)
-        u, v = b - a, c - a
-        cross = np.empty_like(u)
-        cross[:, 0] = u[:, 1] * v[:, 2] - u[:, 2] * v[:, 1]
-        cross[:, 1] = u[:, 2] * v[:, 0] - u[:, 0] * v[:, 2]
-        cross[:, 2] = u[:, 0] * v[:, 1] - u[:, 1] * v[:, 0]
-        normals = np.asarray(self._sum @ cross, np.float32)
-        length = np.sqrt(np.einsum("ij,ij->i", normals, normals))
-        return np.asarray(normals / np.maximum(length, 1e-12)[:, None], np.float32)
-
-
-class _Mesh:
-    """Buffers of a body or a garment: constant attributes are uploaded once, vertices for every image.
-
-    Args:
-        context: OpenGL context.
-        program: draws the mesh.
-        albedo: computes the unlit colours of vertices.
-        shape: topology and paint coordinates.
-        colour_stride: `colours` samples every n-th vertex.
-    """
-
-    def __init__(
-        self,
-        context: moderngl.Context,
-        program: moderngl.Program,
-        albedo: moderngl.Program,
-        shape: Canvas | Garment,
-        colour_stride: int,
-    ) -> None:
-        self._faces = shape.faces.astype(np.int32)
-        self._normals = VertexNormals(shape.faces, len(shape.rest))
-        self._dynamic = context.buffer(reserve=len(shape.rest) * 24, dynamic=True)
-        self._index = context.buffer(self._faces.tobytes(), dynamic=True)
-        self._all_faces = True
-        constant = np.hstack([shape.rest, shape.limb, shape.region[:, None], _folds(shape.rest)]).astype(np.float32)
-        self._mesh = context.vertex_array(
-            program,
-            [
-                (self._dynamic, "3f 3f", "position", "normal"),
-                (context.buffer(constant.tobytes()), "3f 4f 1f 4f", "rest", "limb", "region", "folds"),
-            ],
-            index_buffer=self._index,
-            index_element_size=4,
-        )
-        self.sampled = np.unique(shape.faces)[::colour_stride]
-        self.region = shape.region[self.sampled]
-        samples = np.hstack([shape.rest[self.sampled], shape.limb[self.sampled]]).astype(np.float32)
-        self._colours = context.buffer(reserve=len(samples) * 12)
-        self._samples = context.vertex_array(albedo, [(context.buffer(samples.tobytes()), "3f 4f", "rest", "limb")])
-
-    def draw(self, vertices: FloatArray, faces: BoolArray | None = None) -> None:
-        """Draws the mesh, or only the triangles that `faces` (F,) selects."""
-        attributes = np.hstack([vertices, self._normals(vertices)])
-        self._dynamic.write(attributes.astype(np.float32, copy=False).tobytes())
-        if faces is None and self._all_faces:
-            self._mesh.render()
-            return
-        visible = self._faces if faces is None else self._faces[faces]
-        self._index.write(visible.tobytes())
-        self._all_faces = faces is None
-        self._mesh.render(vertices=visible.size)
-
-    def colours(self) -> FloatArray:
-        """(n, 3) unlit colours of the sampled vertices."""
-        self._samples.transform(self._colours, mode=moderngl.POINTS)
-        return np.frombuffer(self._colours.read(), np.float32).reshape(-1, 3)
-
-
 class Renderer:
     """Renders bodies and garments to colour, depth, person and body part; one per process is enough.
 
@@ -193,8 +116,9 @@ class Renderer:
         self.canvas = canvas
         self._program = self.context.program(vertex_shader=VERTEX, fragment_shader=FRAGMENT)
         self._albedo = self.context.program(vertex_shader=ALBEDO, varyings=("albedo",))
-        self._body = _Mesh(self.context, self._program, self._albedo, canvas, _COLOUR_STRIDE)
-        self._garments: dict[Garment, _Mesh] = {}
+        self._surface = self.context.program(vertex_shader=SURFACE, varyings=("surface", "albedo", "material_index"))
+        self._body = self._buffers(canvas)
+        self._garments: dict[Garment, MeshBuffers] = {}
         self._targets: dict[tuple[int, int], moderngl.Framebuffer] = {}
 
     def render(self, people: Sequence[Figure], view: View, light: Light, up: FloatArray | None = None) -> Rendering:
@@ -218,6 +142,7 @@ class Renderer:
     def region_colours(self, figure: Figure) -> FloatArray:
         """(R, 3) mean unlit colour of the visible surface of each body region, 0…1; 0 for hidden regions."""
         with self.context:
+            self._target(1, 1).use()  # transform feedback needs a complete framebuffer
             set_uniforms(self._albedo, appearance_uniforms(figure.appearance, self.canvas))
             colours, regions = [self._body.colours()], [self._body.region]
             if figure.worn:
@@ -227,13 +152,24 @@ class Renderer:
                 colours, regions = [colours[0][visible]], [regions[0][visible]]
             for worn in figure.worn:
                 set_uniforms(self._albedo, appearance_uniforms(worn.appearance, self.canvas))
-                mesh = self._garment_mesh(worn.garment)
+                mesh = self._garment_buffers(worn.garment)
                 colours.append(mesh.colours())
                 regions.append(mesh.region)
         region, colour = np.concatenate(regions), np.concatenate(colours)
         count = np.bincount(region, minlength=len(REGIONS))
         sums = [np.bincount(region, weights=colour[:, channel], minlength=len(REGIONS)) for channel in range(3)]
         return (np.stack(sums, 1) / np.maximum(count, 1)[:, None]).astype(np.float32)
+
+    def surfaces(self, figure: Figure) -> tuple[LayerSurface, ...]:
+        """The surfaces of the body and of each garment, exactly as `render` draws them."""
+        with self.context:
+            self._target(1, 1).use()  # transform feedback needs a complete framebuffer
+            set_uniforms(self._surface, appearance_uniforms(figure.appearance, self.canvas))
+            layers = [self._body.surface(figure.vertices, self._bare(figure) if figure.worn else None, False)]
+            for worn in figure.worn:
+                set_uniforms(self._surface, appearance_uniforms(worn.appearance, self.canvas))
+                layers.append(self._garment_buffers(worn.garment).surface(worn.vertices, None, True))
+        return tuple(layers)
 
     def _draw(self, index: int, figure: Figure) -> None:
         self.context.enable(moderngl.CULL_FACE)
@@ -243,15 +179,20 @@ class Renderer:
         self.context.disable(moderngl.CULL_FACE)
         for worn in figure.worn:
             set_uniforms(self._program, appearance_uniforms(worn.appearance, self.canvas))
-            self._garment_mesh(worn.garment).draw(worn.vertices)
+            self._garment_buffers(worn.garment).draw(worn.vertices)
 
     def _bare(self, figure: Figure) -> BoolArray:
         return bare_faces(self.canvas.faces, [worn.garment for worn in figure.worn], len(self.canvas.rest))
 
-    def _garment_mesh(self, garment: Garment) -> _Mesh:
+    def _garment_buffers(self, garment: Garment) -> MeshBuffers:
         if garment not in self._garments:
-            self._garments[garment] = _Mesh(self.context, self._program, self._albedo, garment, _COLOUR_STRIDE)
+            while len(self._garments) >= _MAX_GARMENTS:
+                self._garments.pop(next(iter(self._garments))).release()
+            self._garments[garment] = self._buffers(garment)
         return self._garments[garment]
+
+    def _buffers(self, shape: Canvas | Garment) -> MeshBuffers:
+        return MeshBuffers(self.context, self._program, self._albedo, self._surface, shape, _COLOUR_STRIDE)
 
     def _target(self, width: int, height: int) -> moderngl.Framebuffer:
         if (width, height) not in self._targets:
@@ -287,14 +228,6 @@ class Renderer:
         instance = np.where(code > 0, (code - 1) // _CODES_PER_PERSON, 255).astype(np.uint8)
         part = np.where(code > 0, (code - 1) % _CODES_PER_PERSON + 1, 0).astype(np.uint8)
         return Rendering(colour, np.ascontiguousarray(truth[..., 0]), instance, part)
-
-
-def _folds(rest: FloatArray) -> FloatArray:
-    """(V, 4) four smooth noise patterns over the body, which modulate the offset of loose cloth."""
-    rng = np.random.default_rng(0)
-    waves = rng.normal(0, 14, (4, 3, 6))
-    phase = rng.uniform(0, 2 * np.pi, (4, 1, 6))
-    return np.asarray(np.sin(rest[None] @ waves + phase).sum(2).T / np.sqrt(3), np.float32)
 
 
 def create_context() -> moderngl.Context:

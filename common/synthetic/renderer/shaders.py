@@ -102,6 +102,15 @@ vec3 painted(int m, vec4 limb, vec3 rest) {
 }
 """
 
+# The offset of loose painted clothes; the image and the ground truth of the surface share it.
+LOOSEN = """
+uniform vec4 fold_mix;
+
+vec3 loosened(vec3 position, vec3 normal, vec4 folds, int m) {
+    return position + normal * finish[m].b * max(1.0 + dot(folds, fold_mix), 0.0);
+}
+"""
+
 VERTEX = (
     """
 #version 330
@@ -111,7 +120,6 @@ in vec3 rest;
 in vec4 limb;
 in float region;
 in vec4 folds;  // noise, zero mean
-uniform vec4 fold_mix;
 uniform vec4 camera;    // focal x, focal y in half image sizes, principal point in clip units
 uniform vec2 depth_range;
 out vec3 v_position;
@@ -121,11 +129,10 @@ out vec4 v_limb;
 flat out float v_region;
 """
     + PAINT
+    + LOOSEN
     + """
 void main() {
-    int m = material(limb, rest);
-    float loose = finish[m].b * max(1.0 + dot(folds, fold_mix), 0.0);
-    vec3 p = position + normal * loose;
+    vec3 p = loosened(position, normal, folds, material(limb, rest));
     v_position = p; v_normal = normal; v_rest = rest; v_limb = limb; v_region = region;
     float near = depth_range.x, far = depth_range.y;
     // Image rows and framebuffer rows both run downwards: no flip.
@@ -197,3 +204,49 @@ void main() {
 }
 """
 )
+
+# Transform feedback over vertices: the surface that VERTEX draws, its unlit colours and materials.
+SURFACE = (
+    """
+#version 330
+in vec3 position;
+in vec3 normal;
+in vec3 rest;
+in vec4 limb;
+in vec4 folds;
+out vec3 surface;
+out vec3 albedo;
+out float material_index;
+"""
+    + PAINT
+    + LOOSEN
+    + """
+void main() {
+    int m = material(limb, rest);
+    surface = loosened(position, normal, folds, m);
+    albedo = painted(m, limb, rest);
+    material_index = float(m);
+    gl_Position = vec4(0.0);
+}
+"""
+)
+
+# Orthographic view for `clothed.exposure`: which triangle covers each pixel, and which side of it.
+TRIANGLE_VERTEX = """
+#version 330
+in vec3 position;
+uniform mat3 rotation;
+uniform vec3 centre;
+uniform float scale;
+void main() {
+    gl_Position = vec4(rotation * (position - centre) * scale, 1.0);
+}
+"""
+
+TRIANGLE_FRAGMENT = """
+#version 330
+layout(location = 0) out uint triangle;  // 0 background, 2 + 2 i the front, 3 + 2 i the back of triangle i
+void main() {
+    triangle = 2u + 2u * uint(gl_PrimitiveID) + (gl_FrontFacing ? 0u : 1u);
+}
+"""

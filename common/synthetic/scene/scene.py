@@ -16,10 +16,12 @@ from common.body.model import BodyModel, BodyParameters
 from common.body.rotations import axis_angle_to_matrix, matrix_to_axis_angle
 from common.synthetic.assets.appearance import Appearance, sample_appearance, sample_light
 from common.synthetic.assets.body_canvas import Canvas
-from common.synthetic.assets.outfit import choose_outfit
-from common.synthetic.assets.wardrobe import PosedSkeleton, Wardrobe
+from common.synthetic.assets.garment import PosedSkeleton
+from common.synthetic.assets.outfit import Outfit
+from common.synthetic.assets.tailored_outfit import sample_outfit
+from common.synthetic.assets.wardrobe import Wardrobe
 from common.synthetic.dataset.presets import WIDE, DatasetPreset
-from common.synthetic.dataset.split import Split, check_seed
+from common.synthetic.dataset.split import Split, check_seed, identity_rows
 from common.synthetic.motion.motion_table import MotionTable, load_table
 from common.synthetic.motion.poses import PoseBatch, PoseSampler
 from common.synthetic.renderer.renderer import Figure, Renderer, Rendering, View, WornGarment
@@ -62,12 +64,6 @@ _VISIBLE_ON: dict[str, tuple[tuple[str, ...], float]] = {
     "knee": (("thigh", "shin"), 0.15),
     "ankle": (("shin", "foot"), 0.13),
 }
-
-
-def identity_rows(split: Split, count: int) -> IntArray:
-    """Rows of the shape table that belong to a split: of every ten, eight train, one val, one test."""
-    digit = np.arange(count) % 10
-    return np.flatnonzero({"train": digit < 8, "val": digit == 8, "test": digit == 9}[split])
 
 
 @dataclass(frozen=True)
@@ -180,7 +176,8 @@ class SceneMaker:
         self, rng: Generator, posed: PosedPeople, index: int, size: int, layers: list[Layer]
     ) -> dict[str, npt.ArrayLike]:
         appearance, light = sample_appearance(rng), sample_light(rng)
-        figure = self._dress(rng, posed, index, appearance)
+        outfit = self._dress(rng, appearance)
+        figure = worn_figure(outfit, posed.vertices[index], posed.skeletons[index])
         view = View(2 * size, 2 * size, float(posed.framing.focal[index]) * 2 * size)
         rendering = self.renderer.render([figure], view, light, posed.up[index])
         layer = Layer.from_rendering(rendering)
@@ -199,16 +196,11 @@ class SceneMaker:
             "occluded": np.uint8(picture.occluded),
         }
 
-    def _dress(self, rng: Generator, posed: PosedPeople, index: int, painted: Appearance) -> Figure:
-        """A person in garments or in painted clothes."""
-        if self._wardrobe is None or rng.random() >= self._preset.dressed:
-            return Figure(posed.vertices[index], painted)
-        outfit = choose_outfit(rng, self._wardrobe, painted)
-        worn = [
-            WornGarment(garment, garment.posed_vertices(posed.skeletons[index]), paint)
-            for garment, paint in outfit.garments
-        ]
-        return Figure(posed.vertices[index], outfit.body, tuple(worn))
+    def _dress(self, rng: Generator, painted: Appearance) -> Outfit:
+        """Garments or painted clothes."""
+        if self._wardrobe is None:
+            return Outfit(painted, ())
+        return sample_outfit(rng, self._wardrobe, painted, self._preset)
 
     def _truth(self, posed: PosedPeople) -> Crops:
         framing = posed.framing
@@ -236,6 +228,18 @@ class SceneMaker:
         on_limb = allowed[np.arange(len(keypoints)), rendering.part[y, x]]
         close = np.abs(rendering.depth[y, x] - keypoints[:, 2]) < max_distance_m
         return np.asarray(inside & on_limb & close & (mask[mask_y, mask_x] > 0), np.uint8)
+
+
+def worn_figure(outfit: Outfit, vertices: FloatArray, skeleton: PosedSkeleton) -> Figure:
+    """A posed person in an outfit.
+
+    Args:
+        outfit: what they wear.
+        vertices: (V, 3) of the body, camera space, metres.
+        skeleton: the body's.
+    """
+    worn = tuple(WornGarment(garment, garment.posed_vertices(skeleton), paint) for garment, paint in outfit.garments)
+    return Figure(vertices, outfit.body, worn)
 
 
 def project(points: FloatArray, focal: FloatArray) -> FloatArray:

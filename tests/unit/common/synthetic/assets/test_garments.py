@@ -13,9 +13,10 @@ from common.body.model import BodyModel, BodyOutput, BodyParameters
 from common.body.rotations import axis_angle_to_matrix
 from common.errors import SourceError
 from common.synthetic.assets.appearance import TOP, sample_appearance, sample_light
+from common.synthetic.assets.garment import Garment, PosedSkeleton
 from common.synthetic.assets.garment_files import Kind, distinct, pack, read_pattern, unpack
 from common.synthetic.assets.outfit import choose_outfit
-from common.synthetic.assets.wardrobe import Garment, PosedSkeleton, Wardrobe, bare_faces
+from common.synthetic.assets.wardrobe import Wardrobe, bare_faces
 from common.synthetic.dataset.presets import DRESSED
 from common.synthetic.renderer.renderer import Figure, View, WornGarment
 from common.synthetic.scene.scene import SceneMaker, scene_maker

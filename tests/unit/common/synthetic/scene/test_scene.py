@@ -7,7 +7,8 @@ import torch
 
 from common.body.model import BodyModel, BodyParameters
 from common.body.rotations import axis_angle_to_matrix
-from common.synthetic.scene.scene import CROP_FIELDS, Crops, SceneMaker, identity_rows
+from common.synthetic.dataset.split import identity_rows
+from common.synthetic.scene.scene import CROP_FIELDS, Crops, SceneMaker
 
 BODY_THICKNESS_M = 0.35
 

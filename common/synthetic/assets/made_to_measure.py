@@ -1,0 +1,185 @@
+"""Garments made from the body itself: a close-fitting suit and a skirt, to be loosened and cut to any length.
+
+Shapes: V vertices of the body, N of a garment, S = 52 bones; 11 rows of the shape space.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy import sparse
+from scipy.spatial import cKDTree
+
+from common.arrays import FloatArray, IntArray
+from common.body.anatomy import REGION_INDEX
+from common.synthetic.assets.body_canvas import OUTSIDE, Canvas
+from common.synthetic.assets.garment import Garment
+from common.synthetic.assets.garment_files import Kind
+
+_THICKNESS_M = 0.005
+_SMOOTHINGS = 12
+_BARE = ("face", "scalp", "hand.L", "hand.R", "foot.L", "foot.R")
+_SKIRT_TOP, _SKIRT_ROWS, _SKIRT_COLUMNS = 0.32, 40, 72
+_SKIRT_GAP_M = 0.008
+_SKIRT_NEIGHBOURS = 24
+_LEGS = ("hips", "chest", "thigh.L", "thigh.R", "shin.L", "shin.R")
+
+
+@dataclass(frozen=True, eq=False)
+class SkinBasis:
+    """The body over the shape space.
+
+    Args:
+        rest: (11, V, 3) mean vertices, then displacements per unit of each shape coefficient.
+        weights: (V, S) skinning weights.
+        canvas: paint coordinates.
+    """
+
+    rest: FloatArray
+    weights: FloatArray
+    canvas: Canvas
+
+
+def made_suit(skin: SkinBasis) -> Garment:
+    """A thin suit from neck to wrists and ankles, which smooths over navel and muscles."""
+    canvas = skin.canvas
+    bare = np.isin(canvas.region, [REGION_INDEX[name] for name in _BARE])
+    faces = canvas.faces[~bare[canvas.faces].all(1)]
+    faces = faces[(canvas.limb[faces, 2] < 1.12).all(1)]
+    used, compact = np.unique(faces, return_inverse=True)
+    faces = compact.reshape(-1, 3)
+    rest = canvas.rest[used]
+    surface = _inflated(rest, faces)
+    return Garment(
+        name="made_suit",
+        kind=Kind.SUIT,
+        attachment=skin.rest[:, used].astype(np.float32),
+        offset=surface - rest,
+        scale=_metres(),
+        weights=skin.weights[used].astype(np.float32),
+        faces=faces,
+        rest=surface,
+        limb=_off_head(canvas.limb[used]),
+        region=canvas.region[used],
+        covered=_interior(used, faces, canvas.faces),
+    )
+
+
+def made_skirt(skin: SkinBasis) -> Garment:
+    """A skirt from the waist to the ankles: the convex outline of the body, which does not narrow below the hips."""
+    canvas = skin.canvas
+    legs = np.flatnonzero(np.isin(canvas.region, [REGION_INDEX[name] for name in _LEGS]) & (canvas.limb[:, 2] < 0.6))
+    body = canvas.rest[legs]
+    top = float(np.interp(_SKIRT_TOP, *_sorted(canvas.limb[legs, 2], body[:, 1])))
+    bottom = float(body[canvas.limb[legs, 1] > 1.9, 1].min())
+    heights = np.linspace(top, bottom, _SKIRT_ROWS)
+    angles = np.linspace(0, 2 * np.pi, _SKIRT_COLUMNS, endpoint=False)
+    outward = np.stack([np.sin(angles), np.cos(angles)], 1)
+    centre = np.array([0.0, np.median(body[:, 2])])
+    radius = np.zeros((_SKIRT_ROWS, _SKIRT_COLUMNS))
+    for row, height in enumerate(heights):
+        near = body[np.abs(body[:, 1] - height) < 0.03][:, [0, 2]] - centre
+        # The distance along each direction at which the supporting lines of the outline meet it.
+        support = (near @ outward.T).max(0)
+        between = outward @ outward.T
+        radius[row] = np.where(between > 0.2, support / np.maximum(between, 0.2), np.inf).min(1) + _SKIRT_GAP_M
+    radius = np.maximum.accumulate(radius, 0)
+    plane = centre + radius[..., None] * outward
+    rest = np.stack([plane[..., 0], np.broadcast_to(heights[:, None], radius.shape), plane[..., 1]], -1)
+    rest = rest.reshape(-1, 3).astype(np.float32)
+    return _skirt_garment(skin, legs, rest)
+
+
+def _skirt_garment(skin: SkinBasis, legs: IntArray, rest: FloatArray) -> Garment:
+    """Attaches the vertices of a skirt (N, 3) to the nearest skin, so that its middle follows both legs."""
+    canvas = skin.canvas
+    distance, nearest = cKDTree(canvas.rest[legs] * [1, 1.5, 1]).query(rest * [1, 1.5, 1], _SKIRT_NEIGHBOURS)
+    nearest = legs[nearest]
+    shares = np.exp(-((distance / (distance[:, :1] + 0.03)) ** 2))
+    shares = (shares / shares.sum(1, keepdims=True)).astype(np.float32)
+    attachment = np.einsum("nk,rnkd->rnd", shares, skin.rest[:, nearest]).astype(np.float32)
+    weights = np.einsum("nk,nks->ns", shares, skin.weights[nearest])
+    limb = np.einsum("nk,nkc->nc", shares, canvas.limb[nearest]).astype(np.float32)
+    # Measured by height alone, so that hems are level.
+    leg = canvas.limb[legs, 1] > OUTSIDE
+    height_of_leg = _sorted(canvas.rest[legs][leg, 1], canvas.limb[legs][leg, 1])
+    limb[:, 0], limb[:, 1] = OUTSIDE, np.interp(rest[:, 1], *height_of_leg)
+    limb[limb[:, 2] > 0.05, 1] = OUTSIDE
+    return Garment(
+        name="made_skirt",
+        kind=Kind.SUIT,
+        attachment=attachment,
+        offset=rest - attachment[0],
+        scale=_metres(),
+        weights=_smoothed_rows(weights).astype(np.float32),
+        faces=_grid_faces(),
+        rest=rest,
+        limb=_off_head(limb),
+        region=canvas.region[nearest[:, 0]],
+        covered=np.zeros(0, np.int64),
+    )
+
+
+def _smoothed_rows(weights: FloatArray) -> FloatArray:
+    """Skinning weights (N, S) of the skirt's grid, blended around it."""
+    grid = np.asarray(weights, np.float64).reshape(_SKIRT_ROWS, _SKIRT_COLUMNS, -1)
+    for _ in range(6):
+        grid = (np.roll(grid, 1, 1) + 2 * grid + np.roll(grid, -1, 1)) / 4
+    return np.asarray(grid.reshape(len(weights), -1))
+
+
+def _grid_faces() -> IntArray:
+    """Triangles of the skirt's grid, wound counter-clockwise from outside."""
+    row, column = (index.ravel() for index in np.mgrid[: _SKIRT_ROWS - 1, :_SKIRT_COLUMNS])
+    here, right = row * _SKIRT_COLUMNS + column, row * _SKIRT_COLUMNS + (column + 1) % _SKIRT_COLUMNS
+    below, across = here + _SKIRT_COLUMNS, right + _SKIRT_COLUMNS
+    return np.concatenate([np.stack([here, right, below], 1), np.stack([right, across, below], 1)])
+
+
+def _inflated(rest: FloatArray, faces: IntArray) -> FloatArray:
+    """A smooth surface (N, 3) at least the thickness of cloth above the skin (N, 3)."""
+    start, end = (
+        np.concatenate([faces[:, [0, 1, 2]].ravel(), faces[:, [1, 2, 0]].ravel()]),
+        np.concatenate([faces[:, [1, 2, 0]].ravel(), faces[:, [0, 1, 2]].ravel()]),
+    )
+    adjacency = sparse.csr_matrix((np.ones(len(start)), (start, end)), shape=(len(rest), len(rest)))
+    adjacency.data[:] = 1
+    mean = sparse.diags(1 / np.asarray(adjacency.sum(1)).ravel()) @ adjacency
+    normals = _normals(rest, faces)
+    surface = rest + _THICKNESS_M * normals
+    for _ in range(_SMOOTHINGS):
+        surface = mean @ surface
+        height = np.einsum("nd,nd->n", surface - rest, normals)
+        surface = surface + normals * np.maximum(_THICKNESS_M - height, 0)[:, None]
+    return np.asarray(surface, np.float32)
+
+
+def _normals(vertices: FloatArray, faces: IntArray) -> FloatArray:
+    a, b, c = (vertices[faces[:, corner]] for corner in range(3))
+    cross, corners = np.repeat(np.cross(b - a, c - a), 3, axis=0), faces.ravel()
+    sums = np.stack([np.bincount(corners, cross[:, axis], len(vertices)) for axis in range(3)], 1)
+    return np.asarray(sums / np.maximum(np.linalg.norm(sums, axis=1, keepdims=True), 1e-12), np.float32)
+
+
+def _interior(used: IntArray, faces: IntArray, all_faces: IntArray) -> IntArray:
+    """Body vertices (C,) of which all triangles are beneath the garment."""
+    total, beneath = np.bincount(all_faces.ravel(), minlength=used.max() + 1), np.bincount(faces.ravel())
+    return np.asarray(used[total[used] == beneath])
+
+
+def _metres() -> FloatArray:
+    """(11, 3) scale of offsets in metres, the same for all shapes."""
+    scale = np.zeros((11, 3), np.float32)
+    scale[0] = 1.0
+    return scale
+
+
+def _off_head(limb: FloatArray) -> FloatArray:
+    limb = limb.astype(np.float32)
+    limb[:, 3] = 0.0
+    return limb
+
+
+def _sorted(x: FloatArray, y: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """Points of a curve in the order of x, as `np.interp` needs them."""
+    order = np.argsort(x)
+    return x[order], y[order]

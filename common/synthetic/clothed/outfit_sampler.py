@@ -1,0 +1,63 @@
+"""Samples dressed people without a pose: shapes, outfits, and what these make of the template."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from common.arrays import FloatArray
+from common.body.model import BodyModel
+from common.synthetic.assets.appearance import sample_appearance
+from common.synthetic.assets.body_canvas import Canvas
+from common.synthetic.assets.outfit import Outfit
+from common.synthetic.assets.tailored_outfit import sample_outfit
+from common.synthetic.assets.wardrobe import Wardrobe
+from common.synthetic.clothed.binding import load_bindings
+from common.synthetic.clothed.displacement import ClothedTemplate, OutfitDisplacer
+from common.synthetic.dataset.presets import DatasetPreset
+from common.synthetic.dataset.split import Split, check_seed, identity_rows
+from common.synthetic.renderer.renderer import Renderer
+
+
+@dataclass(frozen=True, eq=False)
+class DressedPerson:
+    """A sampled person.
+
+    Args:
+        shape: (10,) coefficients.
+        outfit: what they wear.
+        clothed: the template in that outfit.
+    """
+
+    shape: FloatArray
+    outfit: Outfit
+    clothed: ClothedTemplate
+
+
+class OutfitSampler:
+    """Samples people of a split in the outfits of a preset.
+
+    Raises:
+        RendererUnavailable: OpenGL is missing.
+    """
+
+    def __init__(self, split: Split, preset: DatasetPreset) -> None:
+        model = BodyModel.load()
+        renderer = Renderer(Canvas.from_model(model))
+        self._split, self._preset = split, preset
+        self._wardrobe = Wardrobe.load(renderer.canvas)
+        self._shapes = model.shape_table.numpy()
+        self._rows = identity_rows(split, len(self._shapes))
+        self.displacer = OutfitDisplacer(model, renderer, load_bindings())
+
+    def people(self, seed: int, count: int) -> Iterator[DressedPerson]:
+        """`count` people; the same seed gives the same people.
+
+        Raises:
+            ValueError: the seed is outside the split's range.
+        """
+        rng = np.random.default_rng([check_seed(self._split, seed), 3])
+        for row in rng.choice(self._rows, count):
+            outfit = sample_outfit(rng, self._wardrobe, sample_appearance(rng), self._preset)
+            shape = self._shapes[row].astype(np.float32)
+            yield DressedPerson(shape, outfit, self.displacer.displace(outfit, shape))

@@ -1,0 +1,153 @@
+"""Vertex buffers of the body and of garments, and the surfaces that the shaders make of them."""
+
+from dataclasses import dataclass
+
+import moderngl
+import numpy as np
+from scipy import sparse
+
+from common.arrays import BoolArray, ByteArray, FloatArray, IntArray
+from common.synthetic.assets.body_canvas import Canvas
+from common.synthetic.assets.garment import Garment
+
+
+@dataclass(frozen=True, eq=False)
+class LayerSurface:
+    """The surface of the body or of one garment, as the renderer draws it.
+
+    Args:
+        vertices: (N, 3) with the offset of loose painted clothes, in the space of the figure, metres.
+        albedo: (N, 3) unlit sRGB colour, 0…1.
+        material: (N,) index into `appearance.MATERIALS`.
+        region: (N,) index into `anatomy.REGIONS`.
+        faces: (F, 3) the triangles that are drawn.
+        two_sided: whether both sides of a triangle are drawn.
+    """
+
+    vertices: FloatArray
+    albedo: FloatArray
+    material: ByteArray
+    region: IntArray
+    faces: IntArray
+    two_sided: bool
+
+
+class VertexNormals:
+    """Area-weighted vertex normals of a fixed triangulation."""
+
+    def __init__(self, faces: IntArray, vertex_count: int) -> None:
+        self._faces = np.ascontiguousarray(faces.T)
+        column = np.tile(np.arange(len(faces)), 3)
+        ones = np.ones(column.size, np.float32)
+        self._sum = sparse.csr_matrix((ones, (self._faces.ravel(), column)), shape=(vertex_count, len(faces)))
+
+    def __call__(self, vertices: FloatArray) -> FloatArray:
+        """(V, 3) → (V, 3) unit normals, outward."""
+        a, b, c = (vertices[index] for index in self._faces)
+        u, v = b - a, c - a
+        cross = np.empty_like(u)
+        cross[:, 0] = u[:, 1] * v[:, 2] - u[:, 2] * v[:, 1]
+        cross[:, 1] = u[:, 2] * v[:, 0] - u[:, 0] * v[:, 2]
+        cross[:, 2] = u[:, 0] * v[:, 1] - u[:, 1] * v[:, 0]
+        normals = np.asarray(self._sum @ cross, np.float32)
+        length = np.sqrt(np.einsum("ij,ij->i", normals, normals))
+        return np.asarray(normals / np.maximum(length, 1e-12)[:, None], np.float32)
+
+
+class MeshBuffers:
+    """Buffers of a body or a garment: constant attributes are uploaded once, vertices for every image.
+
+    Args:
+        context: OpenGL context.
+        program: draws the mesh.
+        albedo: computes the unlit colours of vertices.
+        surface: computes the surface with the offset of loose clothes.
+        shape: topology and paint coordinates.
+        colour_stride: `colours` samples every n-th vertex.
+    """
+
+    def __init__(
+        self,
+        context: moderngl.Context,
+        program: moderngl.Program,
+        albedo: moderngl.Program,
+        surface: moderngl.Program,
+        shape: Canvas | Garment,
+        colour_stride: int,
+    ) -> None:
+        self._faces = shape.faces.astype(np.int32)
+        self._normals = VertexNormals(shape.faces, len(shape.rest))
+        self._dynamic = context.buffer(reserve=len(shape.rest) * 24, dynamic=True)
+        self._index = context.buffer(self._faces.tobytes(), dynamic=True)
+        self._all_faces = True
+        constant = np.hstack([shape.rest, shape.limb, shape.region[:, None], _folds(shape.rest)]).astype(np.float32)
+        constants = context.buffer(constant.tobytes())
+        self._mesh = context.vertex_array(
+            program,
+            [
+                (self._dynamic, "3f 3f", "position", "normal"),
+                (constants, "3f 4f 1f 4f", "rest", "limb", "region", "folds"),
+            ],
+            index_buffer=self._index,
+            index_element_size=4,
+        )
+        self._surface = context.vertex_array(
+            surface,
+            [
+                (self._dynamic, "3f 3f", "position", "normal"),
+                (constants, "3f 4f 1x4 4f", "rest", "limb", "folds"),
+            ],
+        )
+        self._surfaces = context.buffer(reserve=len(shape.rest) * 28)
+        self._shape = shape
+        self.sampled = np.unique(shape.faces)[::colour_stride]
+        self.region = shape.region[self.sampled]
+        samples = np.hstack([shape.rest[self.sampled], shape.limb[self.sampled]]).astype(np.float32)
+        self._colours = context.buffer(reserve=len(samples) * 12)
+        sample_buffer = context.buffer(samples.tobytes())
+        self._samples = context.vertex_array(albedo, [(sample_buffer, "3f 4f", "rest", "limb")])
+        arrays = (self._mesh, self._surface, self._samples)
+        buffers = (self._dynamic, self._index, constants, self._surfaces, self._colours, sample_buffer)
+        self._resources = (*arrays, *buffers)
+
+    def draw(self, vertices: FloatArray, faces: BoolArray | None = None) -> None:
+        """Draws the mesh, or only the triangles that `faces` (F,) selects."""
+        self._write(vertices)
+        if faces is None and self._all_faces:
+            self._mesh.render()
+            return
+        visible = self._faces if faces is None else self._faces[faces]
+        self._index.write(visible.tobytes())
+        self._all_faces = faces is None
+        self._mesh.render(vertices=visible.size)
+
+    def surface(self, vertices: FloatArray, faces: BoolArray | None, two_sided: bool) -> LayerSurface:
+        """The surface that `draw` draws."""
+        self._write(vertices)
+        self._surface.transform(self._surfaces, mode=moderngl.POINTS)
+        values = np.frombuffer(self._surfaces.read(), np.float32).reshape(-1, 7)
+        drawn = self._shape.faces if faces is None else self._shape.faces[faces]
+        material = np.round(values[:, 6]).astype(np.uint8)
+        return LayerSurface(values[:, :3], values[:, 3:6], material, self._shape.region, drawn, two_sided)
+
+    def release(self) -> None:
+        """Frees the buffers."""
+        for resource in self._resources:
+            resource.release()
+
+    def _write(self, vertices: FloatArray) -> None:
+        attributes = np.hstack([vertices, self._normals(vertices)])
+        self._dynamic.write(attributes.astype(np.float32, copy=False).tobytes())
+
+    def colours(self) -> FloatArray:
+        """(n, 3) unlit colours of the sampled vertices."""
+        self._samples.transform(self._colours, mode=moderngl.POINTS)
+        return np.frombuffer(self._colours.read(), np.float32).reshape(-1, 3)
+
+
+def _folds(rest: FloatArray) -> FloatArray:
+    """(V, 4) four smooth noise patterns over the body, which modulate the offset of loose cloth."""
+    rng = np.random.default_rng(0)
+    waves = rng.normal(0, 14, (4, 3, 6))
+    phase = rng.uniform(0, 2 * np.pi, (4, 1, 6))
+    return np.asarray(np.sin(rest[None] @ waves + phase).sum(2).T / np.sqrt(3), np.float32)
