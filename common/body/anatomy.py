@@ -5,6 +5,7 @@ from pathlib import Path
 WEIGHTS_DIRECTORY = Path(__file__).resolve().parent.parent / "weights"
 SHAPE_SPACE_FILE = WEIGHTS_DIRECTORY / "shape_space.safetensors"
 LABEL_SPACE_FILE = WEIGHTS_DIRECTORY / "label_space.safetensors"
+SURFACE_SPACE_FILE = WEIGHTS_DIRECTORY / "surface_space.safetensors"
 
 SHAPE_SIZE = 10
 POINTS = 2048

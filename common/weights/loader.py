@@ -31,7 +31,7 @@ Config = TypeVar("Config")
 FORMAT = 1
 WEIGHTS_DIRECTORY = Path(__file__).resolve().parent
 _MANIFEST = "manifest.json"
-_SPACES = ("label_space.safetensors", "shape_space.safetensors")
+_SPACES = ("label_space.safetensors", "shape_space.safetensors", "surface_space.safetensors")
 
 
 class DataclassInstance(Protocol):
@@ -208,7 +208,7 @@ def save_weights(
 def model_hash(directory: Path = WEIGHTS_DIRECTORY) -> bytes:
     """8 bytes that are equal at two ends if they can decode each other's labels.
 
-    The hash covers the `shared` entries and the two linear spaces that define the labels.
+    The hash covers the `shared` entries and the linear spaces that define the labels.
 
     Raises:
         WeightsError: as `read_manifest`.

@@ -1,0 +1,45 @@
+from pathlib import Path
+
+import pytest
+import torch
+
+from common.body import surface_space
+from common.body.surface_space import SURFACE_SIZE, SurfaceSpace
+from common.errors import WeightsError
+
+
+@pytest.fixture
+def space() -> SurfaceSpace:
+    generator = torch.Generator().manual_seed(0)
+    basis = torch.randn(SURFACE_SIZE, 40, 3, generator=generator)
+    return SurfaceSpace(torch.randn(40, 3, generator=generator), basis, torch.rand(40, generator=generator) + 0.1)
+
+
+def test_encode_inverts_decode(space: SurfaceSpace) -> None:
+    entries = torch.randn(5, SURFACE_SIZE, generator=torch.Generator().manual_seed(1))
+    torch.testing.assert_close(space.encode(space.decode(entries)), entries, atol=1e-4, rtol=0)
+
+
+def test_missing_entries_are_the_mean(space: SurfaceSpace) -> None:
+    torch.testing.assert_close(space.decode(torch.zeros(2, 0)), space.mean.expand(2, -1, -1))
+    entries = torch.randn(2, SURFACE_SIZE)
+    entries[:, 7:] = 0
+    torch.testing.assert_close(space.decode(entries[:, :7]), space.decode(entries))
+
+
+def test_more_entries_leave_less_error() -> None:
+    space = SurfaceSpace.load()
+    outfit = space.decode(torch.randn(3, SURFACE_SIZE, generator=torch.Generator().manual_seed(2)))
+    entries = space.encode(outfit)
+    errors = [float((space.decode(entries[:, :size]) - outfit).norm(dim=-1).mean()) for size in (0, 4, 8, 16, 24)]
+    assert errors == sorted(errors, reverse=True)
+    assert errors[0] > 0.003
+    assert errors[-1] < 1e-4
+
+
+def test_damaged_file_is_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    damaged = tmp_path / "surface_space.safetensors"
+    damaged.write_bytes(b"no tensors")
+    monkeypatch.setattr(surface_space, "SURFACE_SPACE_FILE", damaged)
+    with pytest.raises(WeightsError, match="reinstall"):
+        SurfaceSpace.load()
