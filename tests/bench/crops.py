@@ -2,6 +2,7 @@
 
 import hashlib
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -12,19 +13,22 @@ import common.synthetic
 from common.arrays import BoolArray, ByteArray, FloatArray
 from common.body.cache import cache_directory
 from common.body.label_space import LabelSpace
-from common.body.model import BodyModel
+from common.body.model import BodyModel, BodyOutput
 from common.errors import OutputError
 from common.frames import Camera, PersonLabels
 from common.labels import split
 from common.synthetic import render_shards
 from common.synthetic.dataset.presets import EVERYDAY, PRESETS
-from common.synthetic.dataset.shards import Batch
+from common.synthetic.dataset.shards import REQUIRED_FIELDS, Batch
 from receiver.body.skinning import BodySkin
 from receiver.mesh.triangle_mesh import SurfaceMesh
 from sender.train.semantics import true_parameters
+from tests.bench.clothed_truth import ClothedTruth
 from tests.bench.measures import Surface, centred
 from tests.bench.report import progress
 
+TRUTH_FIELDS = (*REQUIRED_FIELDS, "outfit")
+"""Fields of a batch with which `Truth` knows the clothes."""
 SEED = 7
 """Data set number within the test split; the trainings score themselves on others."""
 
@@ -76,13 +80,14 @@ def camera_of(focal: float, size: int) -> Camera:
 
 @dataclass(frozen=True)
 class TruePerson:
-    """Ground truth of one crop. Its surface is the bare body, also for people who wear garments.
+    """Ground truth of one crop.
 
     Args:
         labels: what a sender without error would send.
         keypoints: (17, 3) relative to the midpoint of the hips, metres, axes of the crop's camera.
         mesh: the coloured skin relative to the midpoint of the hips.
-        surface: the same triangles, for distances.
+        bare: the same triangles, for distances.
+        surface: the outer shell, with clothes and hair, about the hips too; the bare body if the batch has no `outfit`.
         camera: the crop's.
         mask: (S/2, S/2) the visible part of the person with clothes and hair, at half the crop's resolution.
         depth: (S/2, S/2) camera z minus the root joint's, metres, valid on `mask`.
@@ -92,6 +97,7 @@ class TruePerson:
     labels: PersonLabels
     keypoints: FloatArray
     mesh: SurfaceMesh
+    bare: Surface
     surface: Surface
     camera: Camera
     mask: BoolArray
@@ -105,6 +111,10 @@ class Truth:
     def __init__(self, body: BodyModel, space: LabelSpace) -> None:
         self.body, self.space = body, space
         self.skin = BodySkin.of(body)
+
+    @cached_property
+    def _clothed(self) -> ClothedTruth:
+        return ClothedTruth(self.body)
 
     @torch.inference_mode()
     def people(self, batch: Batch) -> list[TruePerson]:
@@ -121,11 +131,19 @@ class Truth:
             mesh = self.skin.pose(posed, row, colours[row].numpy()).mesh
             mesh = SurfaceMesh(centred(keypoints, mesh.vertices).astype(np.float32), mesh.faces, mesh.colours)
             relative = centred(keypoints).astype(np.float32)
-            surface = Surface(mesh.vertices, mesh.faces)
+            bare = Surface(mesh.vertices, mesh.faces)
+            surface = self._shell(batch, posed, row) if "outfit" in batch else bare
             camera = camera_of(float(batch["focal"][row]), size)
             depth = np.asarray(batch["depth"][row], np.float32)
-            people.append(TruePerson(labels[row], relative, mesh, surface, camera, masks[row], depth, bool(whole[row])))
+            mask, in_view = masks[row], bool(whole[row])
+            people.append(TruePerson(labels[row], relative, mesh, bare, surface, camera, mask, depth, in_view))
         return people
+
+    def _shell(self, batch: Batch, posed: BodyOutput, row: int) -> Surface:
+        """The outer shell of one person of a batch, relative to the midpoint of the hips."""
+        shape, outfit = (np.asarray(batch[name][row], np.float32) for name in ("shape", "outfit"))
+        shell = self._clothed.shell(posed, row, shape, outfit)
+        return Surface(centred(batch["joints_3d"][row], shell.vertices), shell.faces)
 
 
 def people_of(labels: torch.Tensor) -> list[PersonLabels]:

@@ -8,10 +8,12 @@
 
 The detector is not involved: crops are given, with their cameras.  `codec` is the first packet of a session at the ρ of
 default rate control on an idle link.  Distances are relative to the midpoint of the hips, in the camera's axes.  The
-true surface is the bare body.  `mask_iou` and `depth_mm` compare the silhouette and the visible depth of the received
-mesh with the crop's true mask (what is visible of the person, clothes and hair included) and depth (relative to the
-root joint, where both cover the image); the row `perception_heads` has the sender's own heads instead, which are not
-transmitted.  Views (29, 30) are rendered from front and side.
+true surface is the outer shell of the dressed person (`chamfer_surface_mm`, `chamfer_body_mm`, `p2s_*`,
+`normal_consistency*`); `chamfer_bare_mm` compares the skinned body with the bare body.  `mask_iou` and `depth_mm`
+compare the silhouette and the visible depth of the received mesh with the crop's true mask (what is visible of the
+person, clothes and hair included) and depth (relative to the root joint, where both cover the image); the row
+`perception_heads` has the sender's own heads instead, which are not transmitted.  Views (29, 30) are rendered from front
+and side.
 """
 
 import multiprocessing
@@ -51,6 +53,7 @@ KEYS = (
     "pve_mm",
     "chamfer_surface_mm",
     "chamfer_body_mm",
+    "chamfer_bare_mm",
     "p2s_surface_mm",
     "normal_consistency",
     "mask_iou",
@@ -123,7 +126,7 @@ def _start_worker() -> None:
 
 
 def _evaluate(directories: Sequence[Path], indices: Sequence[int]) -> list[Row]:
-    return list(_evaluation.rows(CropDataset(directories, "test").batch(indices)))
+    return list(_evaluation.rows(CropDataset(directories, "test").batch(indices, crops.TRUTH_FIELDS)))
 
 
 def evaluate(directory: Path, count: int) -> list[Row]:
@@ -163,11 +166,14 @@ def breakdown(rows: Sequence[Row]) -> dict[str, dict[str, Figures]]:
 
 def notes_on(preset: DatasetPreset) -> list[str]:
     """What a reader of the table must know about the truth it is measured against."""
-    bare = "the true surface is the bare body (pve, chamfer, p2s, normal_consistency, view_*)"
+    shell = (
+        "the true surface is the outer shell (chamfer_surface, chamfer_body, p2s, normal_consistency): painted clothes"
+    )
     if preset.dressed:
-        bare += f"; {preset.dressed:.0%} of these people wear garments, which therefore count as error"
+        shell += f", and the garments that {preset.dressed:.0%} of these people wear"
     return [
-        bare,
+        shell,
+        "the truth of pve, chamfer_bare and view_* is the bare body; of these, chamfer_bare measures the skinned body",
         "mask_iou and depth_mm: silhouette and visible depth of the received mesh against the crop's visible mask, "
         "which has clothes and hair but lacks what is occluded; depth where both cover the image; "
         f"{HEADS}: the sender's own heads on the true mask, not transmitted",

@@ -49,7 +49,8 @@ def figures(found: ReconstructedPerson, truth: TruePerson, views: Sequence[ByteA
     body = _about_hips(found.body.mesh, found)
     mesh = _about_hips(found.surface, found)
     surface = measures.surface_distances(Surface(mesh.vertices, mesh.faces), truth.surface)
-    bare = measures.surface_distances(Surface(body.vertices, body.faces), truth.surface)
+    skin = Surface(body.vertices, body.faces)
+    clothed_by_skin = measures.surface_distances(skin, truth.surface)
     root_depth_m = float(found.body.joint_positions[0, 2])
     pairs = list(zip(views_of(mesh), views, strict=True))
     return {
@@ -57,11 +58,12 @@ def figures(found: ReconstructedPerson, truth: TruePerson, views: Sequence[ByteA
         "pa_mpjpe_mm": measures.mean_distance_mm(measures.procrustes(joints, truth.keypoints), truth.keypoints),
         "pve_mm": measures.mean_distance_mm(body.vertices, truth.mesh.vertices),
         "chamfer_surface_mm": surface["chamfer_mm"],
-        "chamfer_body_mm": bare["chamfer_mm"],
+        "chamfer_body_mm": clothed_by_skin["chamfer_mm"],
+        "chamfer_bare_mm": measures.surface_distances(skin, truth.bare)["chamfer_mm"],
         "p2s_surface_mm": surface["p2s_mm"],
-        "p2s_body_mm": bare["p2s_mm"],
+        "p2s_body_mm": clothed_by_skin["p2s_mm"],
         "normal_consistency": surface["normal_consistency"],
-        "normal_consistency_body": bare["normal_consistency"],
+        "normal_consistency_body": clothed_by_skin["normal_consistency"],
         **image_figures(found.surface, root_depth_m, truth),
         **{f"{key}_body": value for key, value in image_figures(found.body.mesh, root_depth_m, truth).items()},
         "watertight": float(measures.is_watertight_piece(found.surface.vertices, found.surface.faces)),

@@ -38,7 +38,7 @@ from sender.semantics.cvae import SemanticCVAE, SemanticsConfig
 from sender.semantics.refine import Refiner
 from sender.semantics.stage import SemanticsStage
 from tests.bench import crops, measures, report
-from tests.bench.crops import TruePerson, Truth
+from tests.bench.crops import TRUTH_FIELDS, TruePerson, Truth
 from tests.bench.measures import Surface, centred
 from tests.bench.perceived import CropSender
 from tests.bench.removal_trainings import CONTROL, DIFFUSION_REMOVALS, SEMANTICS_REMOVALS, Sizes, Trainings
@@ -238,7 +238,7 @@ def evaluate(trainings: Trainings, dataset: CropDataset) -> Rows:
     receivers, semantics = Receivers(trainings, body), Semantics(trainings, body, space)
     rows: Rows = {}
     for start in range(0, len(dataset), BATCH):
-        batch: Batch = dataset.batch(range(start, min(start + BATCH, len(dataset))))
+        batch: Batch = dataset.batch(range(start, min(start + BATCH, len(dataset))), TRUTH_FIELDS)
         people, output = truth.people(batch), sender.observe(batch)
         perceived = {system: sender.labels(output, batch, stage) for system, stage in semantics.stages.items()}
         for system, labels in perceived.items():

@@ -8,6 +8,7 @@ Shapes: V' vertices of the template, n of them bound, N vertices of the garment.
 """
 
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -66,6 +67,11 @@ class GarmentBinding:
         corners = garment_vertices[self.corners]
         points = np.einsum("nc,ncd->nd", self.barycentric, corners)
         return np.asarray(points + self.offset, np.float32)
+
+    @cached_property
+    def nearest(self) -> IntArray:
+        """(n,) which of the three corners is nearest."""
+        return np.asarray(self.barycentric.argmax(1))
 
     def remains(self, removal: FloatArray | None) -> BoolArray:
         """(n,) whether the bound points are left of a garment of which `removal` (N,) > 0 was cut off; None: all."""

@@ -9,14 +9,13 @@ Shapes: V' vertices of the template.
 from dataclasses import dataclass
 
 import numpy as np
-import torch
 
 from common.arrays import ByteArray, FloatArray
 from common.body.model import BodyModel
 from common.body.template import BodyTemplate
 from common.synthetic.assets.outfit import Outfit
 from common.synthetic.clothed.binding import GarmentBinding
-from common.synthetic.renderer.renderer import Figure, Renderer, WornGarment
+from common.synthetic.renderer.renderer import Renderer
 
 
 @dataclass(frozen=True, eq=False)
@@ -26,12 +25,10 @@ class ClothedTemplate:
     Args:
         displacement: (V', 3) from the skin to the outermost layer, in the rest pose, camera axes, metres.
         material: (V',) index into `appearance.MATERIALS` of the outermost layer.
-        albedo: (V', 3) its unlit sRGB colour, 0…1.
     """
 
     displacement: FloatArray
     material: ByteArray
-    albedo: FloatArray
 
 
 class OutfitDisplacer:
@@ -44,27 +41,29 @@ class OutfitDisplacer:
     """
 
     def __init__(self, model: BodyModel, renderer: Renderer, bindings: dict[str, GarmentBinding]) -> None:
-        self._model, self._renderer, self._bindings = model, renderer, bindings
+        self._renderer, self._bindings = renderer, bindings
         self.template = BodyTemplate.of(model)
+        self._rest = np.ascontiguousarray(model.rest_vertices.cpu().numpy()[:, self.template.kept])
         self._normals = self.template.normals(self.template.rest)
 
     def displace(self, outfit: Outfit, shape: FloatArray) -> ClothedTemplate:
         """The template of a person in an outfit, for shape coefficients (10,)."""
-        with torch.no_grad():
-            rest = self._model.rest(torch.from_numpy(shape)[None])[0][0].numpy()
-        worn = tuple(WornGarment(garment, garment.rest_vertices(shape), paint) for garment, paint in outfit.garments)
-        layers = self._renderer.surfaces(Figure(rest, outfit.body, worn))
         kept = self.template.kept
-        skin = rest[kept]
-        displacement, material = layers[0].vertices[kept] - skin, layers[0].material[kept]
-        albedo = layers[0].albedo[kept].copy()
+        painted = self._renderer.looseness(outfit.body)
+        displacement, material = painted.offset[kept], painted.material[kept]
+        skin = self._skin(shape) if outfit.garments else self.template.rest
         highest = np.full(len(kept), -np.inf, np.float32)
-        for layer, garment in zip(layers[1:], worn, strict=True):
-            binding = self._bindings[garment.garment.name]
-            offset = binding.targets(layer.vertices) - skin[binding.vertices]
+        for garment, paint in outfit.garments:
+            binding, loose = self._bindings[garment.name], self._renderer.looseness(paint, garment)
+            offset = binding.targets(garment.rest_vertices(shape) + loose.offset) - skin[binding.vertices]
             height = np.einsum("nd,nd->n", offset, self._normals[binding.vertices])
-            outer = (height > highest[binding.vertices]) & binding.remains(garment.garment.removal)
-            vertices, corner = binding.vertices[outer], binding.corners[outer, binding.barycentric[outer].argmax(1)]
+            outer = (height > highest[binding.vertices]) & binding.remains(garment.removal)
+            vertices, corner = binding.vertices[outer], binding.corners[outer, binding.nearest[outer]]
             displacement[vertices], highest[vertices] = offset[outer], height[outer]
-            material[vertices], albedo[vertices] = layer.material[corner], layer.albedo[corner]
-        return ClothedTemplate(displacement, material, albedo)
+            material[vertices] = loose.material[corner]
+        return ClothedTemplate(displacement, material)
+
+    def _skin(self, shape: FloatArray) -> FloatArray:
+        """(V', 3) the template without clothes in the rest pose."""
+        rows = np.concatenate([np.ones(1, np.float32), shape])
+        return np.asarray(rows @ self._rest.reshape(len(rows), -1), np.float32).reshape(-1, 3)

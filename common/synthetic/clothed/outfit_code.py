@@ -24,10 +24,10 @@ CODE_SHAPE = (1 + _GARMENTS, 1 + TAILORING_SIZE + _APPEARANCE_SIZE)
 
 
 class OutfitCode:
-    """Encodes and decodes outfits of a wardrobe."""
+    """Encodes and decodes outfits of a wardrobe; without a wardrobe, painted clothes only."""
 
-    def __init__(self, wardrobe: Wardrobe) -> None:
-        self._wardrobe, self._garments = wardrobe, wardrobe.all()
+    def __init__(self, wardrobe: Wardrobe | None) -> None:
+        self._wardrobe, self._garments = wardrobe, wardrobe.all() if wardrobe else ()
         self._index = {garment.name: index for index, garment in enumerate(self._garments)}
 
     def encode(self, outfit: Outfit) -> FloatArray:
@@ -47,12 +47,18 @@ class OutfitCode:
         return code
 
     def decode(self, code: FloatArray) -> Outfit:
-        """The outfit of a code (7, 167)."""
+        """The outfit of a code (7, 167).
+
+        Raises:
+            ValueError: it has garments, and there is no wardrobe.
+        """
         rows = code[1:][code[1:, 0] > 0]
         garments = tuple((self._garment(row), _appearance(row[1 + TAILORING_SIZE :])) for row in rows)
         return Outfit(_appearance(code[0, 1 + TAILORING_SIZE :]), garments)
 
     def _garment(self, row: FloatArray) -> Garment:
+        if self._wardrobe is None:
+            raise ValueError("the outfit has garments, and there is no wardrobe")
         original = self._garments[round(float(row[0])) - 1]
         return tailor(original, self._wardrobe.canvas, Tailoring.from_array(row[1 : 1 + TAILORING_SIZE]))
 

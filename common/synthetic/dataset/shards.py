@@ -9,9 +9,11 @@ import numpy.typing as npt
 from common.arrays import IntArray
 from common.errors import SourceError
 from common.synthetic.dataset.split import Split
-from common.synthetic.scene.scene import CROP_FIELDS
+from common.synthetic.scene.scene import CROP_FIELDS, OPTIONAL_FIELDS
 
 Batch = dict[str, npt.NDArray[np.generic]]
+REQUIRED_FIELDS: tuple[str, ...] = tuple(name for name in CROP_FIELDS if name not in OPTIONAL_FIELDS)
+"""Fields that every shard has."""
 
 
 class CropDataset:
@@ -41,12 +43,21 @@ class CropDataset:
         """Side of the crops, pixels."""
         return int(self._shards[0]["image"].shape[1])
 
-    def batch(self, indices: npt.ArrayLike, fields: Sequence[str] = tuple(CROP_FIELDS)) -> Batch:
+    @property
+    def fields(self) -> tuple[str, ...]:
+        """The fields that all shards have, in the order of `CROP_FIELDS`."""
+        return tuple(name for name in CROP_FIELDS if all(name in shard for shard in self._shards))
+
+    def batch(self, indices: npt.ArrayLike, fields: Sequence[str] = REQUIRED_FIELDS) -> Batch:
         """Copies of the crops with the given indices: field → (N, …).
 
         Raises:
             IndexError: an index is outside the data set.
+            SourceError: a shard lacks one of the fields.
         """
+        missing = [name for name in fields if name not in self.fields]
+        if missing:
+            raise SourceError(f"the crops lack {', '.join(missing)}; render them again")
         index = np.asarray(indices, np.int64)
         if index.size and (index.min() < 0 or index.max() >= len(self)):
             raise IndexError(f"crops {index.min()}…{index.max()} of a data set of {len(self)}")
@@ -66,6 +77,11 @@ class CropDataset:
 
 def _open(shard: Path) -> Batch:
     try:
-        return {name: np.load(shard / f"{name}.npy", mmap_mode="r") for name in CROP_FIELDS}
+        return {name: np.load(shard / f"{name}.npy", mmap_mode="r") for name in _fields(shard)}
     except (OSError, ValueError) as error:
         raise SourceError(f"{shard} is not a complete shard ({error}); delete it and render it again") from error
+
+
+def _fields(shard: Path) -> list[str]:
+    """The required fields, and the optional ones that a shard has."""
+    return [name for name in CROP_FIELDS if name in REQUIRED_FIELDS or (shard / f"{name}.npy").exists()]

@@ -1,6 +1,7 @@
 """Vertex buffers of the body and of garments, and the surfaces that the shaders make of them."""
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import moderngl
 import numpy as np
@@ -54,14 +55,42 @@ class VertexNormals:
         return np.asarray(normals / np.maximum(length, 1e-12)[:, None], np.float32)
 
 
+@dataclass(frozen=True, eq=False)
+class Looseness:
+    """The offset of loose painted clothes on a body or garment.
+
+    Args:
+        offset: (N, 3) on the mean body in the rest pose, metres.
+        material: (N,) index into `appearance.MATERIALS`.
+    """
+
+    offset: FloatArray
+    material: ByteArray
+
+
+@dataclass(frozen=True)
+class Programs:
+    """OpenGL programs of the renderer.
+
+    Args:
+        image: draws the mesh.
+        albedo: computes the unlit colours of vertices.
+        surface: computes the surface with the offset of loose clothes.
+        looseness: computes that offset alone.
+    """
+
+    image: moderngl.Program
+    albedo: moderngl.Program
+    surface: moderngl.Program
+    looseness: moderngl.Program
+
+
 class MeshBuffers:
     """Buffers of a body or a garment: constant attributes are uploaded once, vertices for every image.
 
     Args:
         context: OpenGL context.
-        program: draws the mesh.
-        albedo: computes the unlit colours of vertices.
-        surface: computes the surface with the offset of loose clothes.
+        programs: those of the renderer.
         shape: topology and paint coordinates.
         colour_stride: `colours` samples every n-th vertex.
     """
@@ -69,9 +98,7 @@ class MeshBuffers:
     def __init__(
         self,
         context: moderngl.Context,
-        program: moderngl.Program,
-        albedo: moderngl.Program,
-        surface: moderngl.Program,
+        programs: Programs,
         shape: Canvas | Garment,
         colour_stride: int,
     ) -> None:
@@ -83,7 +110,7 @@ class MeshBuffers:
         constant = np.hstack([shape.rest, shape.limb, shape.region[:, None], _folds(shape.rest)]).astype(np.float32)
         constants = context.buffer(constant.tobytes())
         self._mesh = context.vertex_array(
-            program,
+            programs.image,
             [
                 (self._dynamic, "3f 3f", "position", "normal"),
                 (constants, "3f 4f 1f 4f", "rest", "limb", "region", "folds"),
@@ -92,21 +119,24 @@ class MeshBuffers:
             index_element_size=4,
         )
         self._surface = context.vertex_array(
-            surface,
+            programs.surface,
             [
                 (self._dynamic, "3f 3f", "position", "normal"),
                 (constants, "3f 4f 1x4 4f", "rest", "limb", "folds"),
             ],
         )
         self._surfaces = context.buffer(reserve=len(shape.rest) * 28)
+        self._looseness = context.vertex_array(
+            programs.looseness, [(constants, "3f 4f 1x4 4f", "rest", "limb", "folds")]
+        )
         self._shape = shape
         self.sampled = np.unique(shape.faces)[::colour_stride]
         self.region = shape.region[self.sampled]
         samples = np.hstack([shape.rest[self.sampled], shape.limb[self.sampled]]).astype(np.float32)
         self._colours = context.buffer(reserve=len(samples) * 12)
         sample_buffer = context.buffer(samples.tobytes())
-        self._samples = context.vertex_array(albedo, [(sample_buffer, "3f 4f", "rest", "limb")])
-        arrays = (self._mesh, self._surface, self._samples)
+        self._samples = context.vertex_array(programs.albedo, [(sample_buffer, "3f 4f", "rest", "limb")])
+        arrays = (self._mesh, self._surface, self._looseness, self._samples)
         buffers = (self._dynamic, self._index, constants, self._surfaces, self._colours, sample_buffer)
         self._resources = (*arrays, *buffers)
 
@@ -129,6 +159,17 @@ class MeshBuffers:
         drawn = self._shape.faces if faces is None else self._shape.faces[faces]
         material = np.round(values[:, 6]).astype(np.uint8)
         return LayerSurface(values[:, :3], values[:, 3:6], material, self._shape.region, drawn, two_sided)
+
+    def looseness(self) -> Looseness:
+        """The offset of loose clothes on the mean body in the rest pose."""
+        self._looseness.transform(self._surfaces, mode=moderngl.POINTS)
+        count = len(self._shape.rest)
+        values = np.frombuffer(self._surfaces.read(8 * count), np.float32).reshape(-1, 2)
+        return Looseness(values[:, :1] * self._rest_normals, np.round(values[:, 1]).astype(np.uint8))
+
+    @cached_property
+    def _rest_normals(self) -> FloatArray:
+        return self._normals(self._shape.rest)
 
     def release(self) -> None:
         """Frees the buffers."""

@@ -14,16 +14,16 @@ from common.synthetic.assets.appearance import Appearance, Light
 from common.synthetic.assets.body_canvas import Canvas
 from common.synthetic.assets.garment import Garment
 from common.synthetic.assets.wardrobe import bare_faces
-from common.synthetic.renderer.mesh_buffers import LayerSurface, MeshBuffers
-from common.synthetic.renderer.shaders import ALBEDO, FRAGMENT, SURFACE, VERTEX
+from common.synthetic.renderer.mesh_buffers import LayerSurface, Looseness, MeshBuffers, Programs
+from common.synthetic.renderer.shaders import ALBEDO, FRAGMENT, LOOSENESS, SURFACE, TRUTH_BITS, VERTEX
 
 _NEAR_M, _FAR_M = 0.05, 60.0
 _COLOUR_STRIDE = 5
 """Region colours are means over every n-th vertex."""
 _MAX_GARMENTS = 96
 """Garments whose buffers are kept; tailored garments are worn once."""
-_CODES_PER_PERSON = 64
-"""Codes in the truth attachment per person: 1 + region; see shaders.FRAGMENT."""
+_REGION_MASK, _MATERIAL_MASK = 31, 15
+"""Bits of a region and of a material in the truth of a pixel (`shaders.TRUTH_BITS`)."""
 
 
 class RendererUnavailable(UsageError):
@@ -96,12 +96,14 @@ class Rendering:
         depth: (H, W) float32 camera z of the visible surface, metres; 0 for the background.
         instance: (H, W) uint8 index of the person; 255 for the background.
         part: (H, W) uint8 1 + region index; 0 for the background.
+        cloth: (H, W) uint32 material and normal of the visible surface, for `cloth_of`.
     """
 
     colour: ByteArray
     depth: FloatArray
     instance: ByteArray
     part: ByteArray
+    cloth: npt.NDArray[np.uint32]
 
 
 class Renderer:
@@ -117,6 +119,7 @@ class Renderer:
         self._program = self.context.program(vertex_shader=VERTEX, fragment_shader=FRAGMENT)
         self._albedo = self.context.program(vertex_shader=ALBEDO, varyings=("albedo",))
         self._surface = self.context.program(vertex_shader=SURFACE, varyings=("surface", "albedo", "material_index"))
+        self._looseness = self.context.program(vertex_shader=LOOSENESS, varyings=("looseness",))
         self._body = self._buffers(canvas)
         self._garments: dict[Garment, MeshBuffers] = {}
         self._targets: dict[tuple[int, int], moderngl.Framebuffer] = {}
@@ -171,6 +174,13 @@ class Renderer:
                 layers.append(self._garment_buffers(worn.garment).surface(worn.vertices, None, True))
         return tuple(layers)
 
+    def looseness(self, appearance: Appearance, garment: Garment | None = None) -> Looseness:
+        """The offset of loose painted clothes of the body or of a garment, whatever the shape and pose."""
+        with self.context:
+            self._target(1, 1).use()
+            set_uniforms(self._looseness, appearance_uniforms(appearance, self.canvas))
+            return (self._garment_buffers(garment) if garment else self._body).looseness()
+
     def _draw(self, index: int, figure: Figure) -> None:
         self.context.enable(moderngl.CULL_FACE)
         set_uniforms(self._program, {"instance": index} | appearance_uniforms(figure.appearance, self.canvas))
@@ -192,14 +202,15 @@ class Renderer:
         return self._garments[garment]
 
     def _buffers(self, shape: Canvas | Garment) -> MeshBuffers:
-        return MeshBuffers(self.context, self._program, self._albedo, self._surface, shape, _COLOUR_STRIDE)
+        programs = Programs(self._program, self._albedo, self._surface, self._looseness)
+        return MeshBuffers(self.context, programs, shape, _COLOUR_STRIDE)
 
     def _target(self, width: int, height: int) -> moderngl.Framebuffer:
         if (width, height) not in self._targets:
             self._targets[width, height] = self.context.framebuffer(
                 [
                     self.context.texture((width, height), 4),
-                    self.context.texture((width, height), 2, dtype="f4"),
+                    self.context.texture((width, height), 2, dtype="u4"),
                 ],
                 self.context.depth_renderbuffer((width, height)),
             )
@@ -223,11 +234,29 @@ class Renderer:
     def _read(self, target: moderngl.Framebuffer, view: View) -> Rendering:
         shape = (view.height, view.width)
         colour = np.frombuffer(target.read(components=4, attachment=0), np.uint8).reshape(*shape, 4)
-        truth = np.frombuffer(target.read(components=2, attachment=1, dtype="f4"), np.float32).reshape(*shape, 2)
-        code = truth[..., 1].astype(np.int32)
-        instance = np.where(code > 0, (code - 1) // _CODES_PER_PERSON, 255).astype(np.uint8)
-        part = np.where(code > 0, (code - 1) % _CODES_PER_PERSON + 1, 0).astype(np.uint8)
-        return Rendering(colour, np.ascontiguousarray(truth[..., 0]), instance, part)
+        truth = np.frombuffer(target.read(components=2, attachment=1, dtype="u4"), np.uint32).reshape(*shape, 2)
+        depth, what = np.ascontiguousarray(truth[..., 0]).view(np.float32), np.ascontiguousarray(truth[..., 1])
+        # The background's 0 becomes 255.
+        instance = ((what >> np.uint32(TRUTH_BITS["person"])).astype(np.uint8) - np.uint8(1)).astype(np.uint8)
+        region = (what >> np.uint32(TRUTH_BITS["region"])).astype(np.uint8) & np.uint8(_REGION_MASK)
+        part = np.where(what > 0, region + np.uint8(1), np.uint8(0))
+        return Rendering(colour, depth, instance, part, what)
+
+
+def cloth_of(pixels: npt.NDArray[np.uint32]) -> tuple[ByteArray, FloatArray]:
+    """Materials (N,), 1 + index into `appearance.MATERIALS`, and normals (N, 3) of pixels (N,) of `Rendering.cloth`.
+
+    The normal is in camera space, without wrinkles, and exact to a degree.  The background has material 0.
+    """
+    material = (pixels >> np.uint32(TRUTH_BITS["material"])).astype(np.uint8) & np.uint8(_MATERIAL_MASK)
+    folded = np.stack([pixels >> np.uint32(8), pixels], -1) & np.uint32(255)
+    plane = folded.astype(np.float32) / np.float32(127.5) - 1
+    toward = 1 - np.abs(plane).sum(-1)
+    folds = np.maximum(-toward, 0)[..., None]
+    plane = plane - np.copysign(folds, plane)
+    normals = np.concatenate([plane, -toward[..., None]], -1)
+    normals /= np.linalg.norm(normals, axis=-1, keepdims=True)
+    return np.where(pixels > 0, material + np.uint8(1), np.uint8(0)), normals
 
 
 def create_context() -> moderngl.Context:

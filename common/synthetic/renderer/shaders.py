@@ -106,8 +106,8 @@ vec3 painted(int m, vec4 limb, vec3 rest) {
 LOOSEN = """
 uniform vec4 fold_mix;
 
-vec3 loosened(vec3 position, vec3 normal, vec4 folds, int m) {
-    return position + normal * finish[m].b * max(1.0 + dot(folds, fold_mix), 0.0);
+float offset_of(vec4 folds, int m) {
+    return finish[m].b * max(1.0 + dot(folds, fold_mix), 0.0);
 }
 """
 
@@ -132,7 +132,7 @@ flat out float v_region;
     + LOOSEN
     + """
 void main() {
-    vec3 p = loosened(position, normal, folds, material(limb, rest));
+    vec3 p = position + normal * offset_of(folds, material(limb, rest));
     v_position = p; v_normal = normal; v_rest = rest; v_limb = limb; v_region = region;
     float near = depth_range.x, far = depth_range.y;
     // Image rows and framebuffer rows both run downwards: no flip.
@@ -141,6 +141,9 @@ void main() {
 }
 """
 )
+
+# Where the second number of a pixel's truth has 1 + person, region, material and normal; 0 is the background.
+TRUTH_BITS = {"person": 25, "region": 20, "material": 16, "normal": 0}
 
 FRAGMENT = (
     """
@@ -157,7 +160,7 @@ uniform vec3 ground_colour;
 uniform vec3 up;
 uniform float instance;
 layout(location = 0) out vec4 colour;
-layout(location = 1) out vec2 truth;  // camera depth (m), instance * 64 + 1 + region
+layout(location = 1) out uvec2 truth;  // camera depth (m) as bits; person, region, material, normal, see TRUTH_BITS
 """
     + PAINT
     + """
@@ -183,7 +186,13 @@ void main() {
     }
     vec3 linear = albedo * shade + gloss * finish[m].r;
     colour = vec4(sqrt(clamp(linear, 0.0, 1.0)), 1.0);
-    truth = vec2(v_position.z, instance * 64.0 + 1.0 + v_region);
+    // The normal as a point of the unfolded octahedron, 8 bits each way (Meyer et al. 2010).
+    vec2 flat_normal = outward.xy / (abs(outward.x) + abs(outward.y) + abs(outward.z));
+    vec2 sides = vec2(flat_normal.x < 0.0 ? -1.0 : 1.0, flat_normal.y < 0.0 ? -1.0 : 1.0);
+    if (outward.z > 0.0) flat_normal = (1.0 - abs(flat_normal.yx)) * sides;
+    uvec2 folded = uvec2(round((flat_normal * 0.5 + 0.5) * 255.0));
+    uint what = uint(1.0 + instance) << 25 | uint(v_region) << 20 | uint(m) << 16 | folded.x << 8 | folded.y;
+    truth = uvec2(floatBitsToUint(v_position.z), what);
 }
 """
 )
@@ -200,6 +209,26 @@ out vec3 albedo;
     + """
 void main() {
     albedo = painted(material(limb, rest), limb, rest);
+    gl_Position = vec4(0.0);
+}
+"""
+)
+
+# Transform feedback over vertices: the offset of loose painted clothes and the material, independent of shape and pose.
+LOOSENESS = (
+    """
+#version 330
+in vec3 rest;
+in vec4 limb;
+in vec4 folds;
+out vec2 looseness;  // metres, material
+"""
+    + PAINT
+    + LOOSEN
+    + """
+void main() {
+    int m = material(limb, rest);
+    looseness = vec2(offset_of(folds, m), float(m));
     gl_Position = vec4(0.0);
 }
 """
@@ -223,7 +252,7 @@ out float material_index;
     + """
 void main() {
     int m = material(limb, rest);
-    surface = loosened(position, normal, folds, m);
+    surface = position + normal * offset_of(folds, m);
     albedo = painted(m, limb, rest);
     material_index = float(m);
     gl_Position = vec4(0.0);

@@ -20,11 +20,12 @@ from common.synthetic.assets.garment import PosedSkeleton
 from common.synthetic.assets.outfit import Outfit
 from common.synthetic.assets.tailored_outfit import sample_outfit
 from common.synthetic.assets.wardrobe import Wardrobe
+from common.synthetic.clothed.crop_truth import ClothingTruth
 from common.synthetic.dataset.presets import WIDE, DatasetPreset
 from common.synthetic.dataset.split import Split, check_seed, identity_rows
 from common.synthetic.motion.motion_table import MotionTable, load_table
 from common.synthetic.motion.poses import PoseBatch, PoseSampler
-from common.synthetic.renderer.renderer import Figure, Renderer, Rendering, View, WornGarment
+from common.synthetic.renderer.renderer import Figure, Renderer, Rendering, View, WornGarment, cloth_of
 from common.synthetic.scene.backgrounds import BackgroundBank
 from common.synthetic.scene.compositing import Layer, compose
 from common.synthetic.scene.degradations import degrade
@@ -50,7 +51,13 @@ CROP_FIELDS: dict[str, str] = {
     "extent": "float32 width of the crop at the root's distance, metres: translation z / focal",
     "colours": "float32 (R, 3) mean unlit colour of each body region, sRGB 0…1",
     "occluded": "uint8 1 if something hides a part of the person",
+    "surface": "float32 (24,) entries of the label group: what the person wears (`common.body.surface_space`)",
+    "outfit": "float32 (7, 167) garments and appearance (`common.synthetic.clothed.outfit_code`)",
+    "normal": "int8 (S/2, S/2, 3) normal of the visible surface in the crop's camera, times 127; 0 off the mask",
+    "material": "uint8 (S/2, S/2) 0 off the mask, 1 + index into `appearance.MATERIALS`",
 }
+OPTIONAL_FIELDS: frozenset[str] = frozenset({"surface", "outfit", "normal", "material"})
+"""Fields that data sets of earlier versions lack."""
 
 # A keypoint is visible if its pixel shows one of these regions, at most this far (m) from the joint in depth.
 _VISIBLE_ON: dict[str, tuple[tuple[str, ...], float]] = {
@@ -124,6 +131,7 @@ class SceneMaker:
         self._box_vertices = np.unique(renderer.canvas.faces)[::19]
         self._box_regions = region[self._box_vertices]
         self._visible_on = _visibility_table()
+        self._clothing = ClothingTruth(model, renderer, self._wardrobe)
 
     def make(self, seed: int, count: int, size: int = 128) -> Crops:
         """`count` crops of `size` × `size` pixels: the fields of `CROP_FIELDS` with a leading axis.
@@ -185,15 +193,15 @@ class SceneMaker:
         picture = compose(rng, layer, self._backgrounds, layers, posed.framing.box[index], kind, self._preset)
         if kind == WHOLE:
             layers.append(layer)
-        depth, part = _half_resolution_truth(rendering, picture.mask, float(posed.framing.translation[index, 2]))
+        truth = _half_resolution_truth(rendering, picture.mask, float(posed.framing.translation[index, 2]))
         return {
             "image": degrade(rng, picture.image) if self._preset.degradations else _as_pixels(picture.image),
             "mask": picture.mask,
-            "depth": depth,
-            "part": part,
             "visible": self._visible(posed, index, rendering, picture.mask),
             "colours": self.renderer.region_colours(figure),
             "occluded": np.uint8(picture.occluded),
+            **truth,
+            **self._clothing.fields(outfit, posed.skeletons[index].shape),
         }
 
     def _dress(self, rng: Generator, painted: Appearance) -> Outfit:
@@ -247,10 +255,8 @@ def project(points: FloatArray, focal: FloatArray) -> FloatArray:
     return (focal[:, None, None] * points[..., :2] / points[..., 2:] + 0.5).astype(np.float32)
 
 
-def _half_resolution_truth(
-    rendering: Rendering, mask: ByteArray, root_depth: float
-) -> tuple[npt.NDArray[np.float16], ByteArray]:
-    """Depth and part at half the crop's resolution, zero where the person covers less than half of a cell."""
+def _half_resolution_truth(rendering: Rendering, mask: ByteArray, root_depth: float) -> dict[str, npt.ArrayLike]:
+    """`depth`, `part`, `normal` and `material`, zero where the person covers less than half of a cell."""
     cells = len(mask) // 2
     fine = len(rendering.part) // cells
     shape = (cells, fine, cells, fine)
@@ -262,7 +268,16 @@ def _half_resolution_truth(
     covered = (depth_cells > 0).sum(2)
     depth = depth_cells.sum(2) / np.maximum(covered, 1) - root_depth
     on = (mask.reshape(cells, 2, cells, 2).astype(np.int32).sum((1, 3)) >= 2 * 255) & (covered > 0)
-    return np.where(on, depth, 0).astype(np.float16), np.where(on, part, 0).astype(np.uint8)
+    # The same pixel of each cell as for the part, or beside an outline any pixel of the person.
+    cloth_cells = rendering.cloth.reshape(shape).transpose(0, 2, 1, 3).reshape(cells, cells, -1)
+    cloth = cloth_cells[..., centre]
+    material, normal = cloth_of(np.where(cloth > 0, cloth, cloth_cells.max(2)))
+    return {
+        "depth": np.where(on, depth, 0).astype(np.float16),
+        "part": np.where(on, part, 0).astype(np.uint8),
+        "normal": np.where(on[..., None], np.round(127 * normal), 0).astype(np.int8),
+        "material": np.where(on, material, 0).astype(np.uint8),
+    }
 
 
 def _as_pixels(image: FloatArray) -> ByteArray:

@@ -23,8 +23,8 @@ def test_breakdown_leaves_out_an_empty_part() -> None:
     assert list(breakdown([_row(1.0, 1.0), _row(1.0, 1.0, whole=False)])) == ["whole", "cut_off_or_occluded"]
 
 
-def test_notes_say_that_dressed_people_are_measured_against_the_bare_body() -> None:
+def test_notes_say_that_dressed_people_are_measured_against_their_clothes() -> None:
     dressed, everyday = (" ".join(notes_on(preset)) for preset in (DRESSED, EVERYDAY))
-    assert "the true surface is the bare body" in dressed
-    assert "75% of these people wear garments" in dressed
-    assert "garments, which" not in everyday
+    assert "the true surface is the outer shell" in dressed
+    assert "garments that 75% of these people wear" in dressed
+    assert "garments" not in everyday

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from common.errors import SourceError
-from common.synthetic.dataset.shards import CropDataset
+from common.synthetic.dataset.shards import REQUIRED_FIELDS, CropDataset
 from common.synthetic.render_shards import BATCH, SHARD, main, plan, render_shard
-from common.synthetic.scene.scene import CROP_FIELDS
+from common.synthetic.scene.scene import CROP_FIELDS, OPTIONAL_FIELDS
 
 
 def render_small(out: Path, count: int = 6) -> None:
@@ -23,10 +23,23 @@ def test_dataset_reads_rendered_shards(tmp_path: Path) -> None:
     dataset = CropDataset([tmp_path], "val")
     batch = dataset.batch([4, 0, 4])
     assert len(dataset) == 6
-    assert set(batch) == set(CROP_FIELDS)
+    assert set(batch) == set(REQUIRED_FIELDS)
+    assert dataset.fields == tuple(CROP_FIELDS)
+    assert set(dataset.batch([1], dataset.fields)) == set(CROP_FIELDS)
     assert batch["image"].shape == (3, 64, 64, 3)
     np.testing.assert_array_equal(batch["image"][0], batch["image"][2])
     assert (batch["image"][0] != batch["image"][1]).any()
+
+
+def test_shards_of_earlier_versions_lack_optional_fields(tmp_path: Path) -> None:
+    render_small(tmp_path, count=2)
+    for name in OPTIONAL_FIELDS:
+        (tmp_path / "val-0000" / f"{name}.npy").unlink()
+    dataset = CropDataset([tmp_path], "val")
+    assert dataset.fields == REQUIRED_FIELDS
+    assert set(dataset.batch([0])) == set(REQUIRED_FIELDS)
+    with pytest.raises(SourceError, match="lack surface"):
+        dataset.batch([0], ("image", "surface"))
 
 
 def test_existing_shards_are_kept(tmp_path: Path) -> None:
