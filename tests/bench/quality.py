@@ -12,8 +12,8 @@ true surface is the outer shell of the dressed person (`chamfer_surface_mm`, `ch
 `normal_consistency*`); `chamfer_bare_mm` compares the skinned body with the bare body.  `mask_iou` and `depth_mm`
 compare the silhouette and the visible depth of the received mesh with the crop's true mask (what is visible of the
 person, clothes and hair included) and depth (relative to the root joint, where both cover the image); the row
-`perception_heads` has the sender's own heads instead, which are not transmitted.  Views (29, 30) are rendered from front
-and side.
+`perception_heads` has the sender's own heads instead, which are not transmitted.  Views (29, 30) are rendered from
+front and side.
 """
 
 import multiprocessing

@@ -18,7 +18,10 @@ from common.synthetic.assets.garment_files import Kind
 _THICKNESS_M = 0.005
 _SMOOTHINGS = 12
 _BARE = ("face", "scalp", "hand.L", "hand.R", "foot.L", "foot.R")
-_SKIRT_TOP, _SKIRT_ROWS, _SKIRT_COLUMNS = 0.32, 40, 72
+SKIRT_NAME = "made_skirt"
+SKIRT_ROWS, SKIRT_COLUMNS = 40, 72
+"""The grid of the skirt: from the waist down, and around from the back by the left."""
+_SKIRT_TOP = 0.32
 _SKIRT_GAP_M = 0.008
 _SKIRT_NEIGHBOURS = 24
 _LEGS = ("hips", "chest", "thigh.L", "thigh.R", "shin.L", "shin.R")
@@ -71,11 +74,11 @@ def made_skirt(skin: SkinBasis) -> Garment:
     body = canvas.rest[legs]
     top = float(np.interp(_SKIRT_TOP, *_sorted(canvas.limb[legs, 2], body[:, 1])))
     bottom = float(body[canvas.limb[legs, 1] > 1.9, 1].min())
-    heights = np.linspace(top, bottom, _SKIRT_ROWS)
-    angles = np.linspace(0, 2 * np.pi, _SKIRT_COLUMNS, endpoint=False)
+    heights = np.linspace(top, bottom, SKIRT_ROWS)
+    angles = np.linspace(0, 2 * np.pi, SKIRT_COLUMNS, endpoint=False)
     outward = np.stack([np.sin(angles), np.cos(angles)], 1)
     centre = np.array([0.0, np.median(body[:, 2])])
-    radius = np.zeros((_SKIRT_ROWS, _SKIRT_COLUMNS))
+    radius = np.zeros((SKIRT_ROWS, SKIRT_COLUMNS))
     for row, height in enumerate(heights):
         near = body[np.abs(body[:, 1] - height) < 0.03][:, [0, 2]] - centre
         # The distance along each direction at which the supporting lines of the outline meet it.
@@ -105,7 +108,7 @@ def _skirt_garment(skin: SkinBasis, legs: IntArray, rest: FloatArray) -> Garment
     limb[:, 0], limb[:, 1] = OUTSIDE, np.interp(rest[:, 1], *height_of_leg)
     limb[limb[:, 2] > 0.05, 1] = OUTSIDE
     return Garment(
-        name="made_skirt",
+        name=SKIRT_NAME,
         kind=Kind.SUIT,
         attachment=attachment,
         offset=rest - attachment[0],
@@ -121,7 +124,7 @@ def _skirt_garment(skin: SkinBasis, legs: IntArray, rest: FloatArray) -> Garment
 
 def _smoothed_rows(weights: FloatArray) -> FloatArray:
     """Skinning weights (N, S) of the skirt's grid, blended around it."""
-    grid = np.asarray(weights, np.float64).reshape(_SKIRT_ROWS, _SKIRT_COLUMNS, -1)
+    grid = np.asarray(weights, np.float64).reshape(SKIRT_ROWS, SKIRT_COLUMNS, -1)
     for _ in range(6):
         grid = (np.roll(grid, 1, 1) + 2 * grid + np.roll(grid, -1, 1)) / 4
     return np.asarray(grid.reshape(len(weights), -1))
@@ -129,9 +132,9 @@ def _smoothed_rows(weights: FloatArray) -> FloatArray:
 
 def _grid_faces() -> IntArray:
     """Triangles of the skirt's grid, wound counter-clockwise from outside."""
-    row, column = (index.ravel() for index in np.mgrid[: _SKIRT_ROWS - 1, :_SKIRT_COLUMNS])
-    here, right = row * _SKIRT_COLUMNS + column, row * _SKIRT_COLUMNS + (column + 1) % _SKIRT_COLUMNS
-    below, across = here + _SKIRT_COLUMNS, right + _SKIRT_COLUMNS
+    row, column = (index.ravel() for index in np.mgrid[: SKIRT_ROWS - 1, :SKIRT_COLUMNS])
+    here, right = row * SKIRT_COLUMNS + column, row * SKIRT_COLUMNS + (column + 1) % SKIRT_COLUMNS
+    below, across = here + SKIRT_COLUMNS, right + SKIRT_COLUMNS
     return np.concatenate([np.stack([here, right, below], 1), np.stack([right, across, below], 1)])
 
 

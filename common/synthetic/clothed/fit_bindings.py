@@ -21,6 +21,7 @@ from common.errors import exit_code_of
 from common.synthetic.assets.appearance import Appearance, sample_appearance
 from common.synthetic.assets.body_canvas import Canvas
 from common.synthetic.assets.garment import Garment
+from common.synthetic.assets.made_to_measure import SKIRT_NAME
 from common.synthetic.assets.wardrobe import Wardrobe
 from common.synthetic.clothed.binding import (
     BINDINGS_FILE,
@@ -32,6 +33,7 @@ from common.synthetic.clothed.binding import (
 )
 from common.synthetic.clothed.exposure import ExposureMeter
 from common.synthetic.clothed.shell import Shell, ShellMaker
+from common.synthetic.clothed.skirt_binding import bind_legs
 from common.synthetic.renderer.renderer import Figure, Renderer, WornGarment
 
 _DIRECTIONS, _SIDE = 40, 512
@@ -46,6 +48,7 @@ class BindingStudio:
     """
 
     def __init__(self, model: BodyModel, renderer: Renderer) -> None:
+        self._model = model
         self._canvas, self._template = renderer.canvas, BodyTemplate.of(model)
         self._fitter = BindingFitter(self._template)
         self._shells = ShellMaker(renderer, ExposureMeter(renderer.context, _DIRECTIONS, _SIDE))
@@ -55,7 +58,10 @@ class BindingStudio:
         """The binding of one garment."""
         shell, body = self._wear(garment), len(self._canvas.rest)
         faces = shell.faces[(shell.faces >= body).all(1)] - body
-        return self._fitter.fit(OuterSurface(garment.rest, faces), self._exposure(shell), self._bare)
+        binding = self._fitter.fit(OuterSurface(garment.rest, faces), self._exposure(shell), self._bare)
+        if garment.name == SKIRT_NAME:
+            return bind_legs(binding, garment, self._model, self._template)
+        return binding
 
     def _wear(self, *garments: Garment) -> Shell:
         paint = _plain()
