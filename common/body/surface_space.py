@@ -19,6 +19,8 @@ from common.body.anatomy import SURFACE_SPACE_FILE
 from common.errors import WeightsError
 
 SURFACE_SIZE = 24
+TENSORS = ("mean", "basis", "areas", "mirror_signs")
+"""The tensors of the file."""
 
 
 class SurfaceSpace(nn.Module):
@@ -28,16 +30,19 @@ class SurfaceSpace(nn.Module):
         mean: (V', 3) average displacement, metres.
         basis: (24, V', 3) displacement per standard deviation of each entry, metres.
         areas: (V',) area of each vertex.
+        mirror_signs: (24,) −1 for the entries that change their sign when left and right are exchanged, else 1.
     """
 
     mean: Tensor
+    mirror_signs: Tensor
     basis: Tensor
     analysis: Tensor
 
-    def __init__(self, mean: Tensor, basis: Tensor, areas: Tensor) -> None:
+    def __init__(self, mean: Tensor, basis: Tensor, areas: Tensor, mirror_signs: Tensor) -> None:
         super().__init__()
         self.register_buffer("mean", mean, persistent=False)
         self.register_buffer("basis", basis, persistent=False)
+        self.register_buffer("mirror_signs", mirror_signs, persistent=False)
         # Rounding to 16 bits leaves the components nearly, not exactly, orthogonal.
         weighted = (basis * areas[:, None]).flatten(1).double()
         gram = weighted @ basis.flatten(1).double().T
@@ -52,10 +57,10 @@ class SurfaceSpace(nn.Module):
         """
         try:
             stored = load_file(SURFACE_SPACE_FILE)
-            mean, basis, areas = (stored[name].float() for name in ("mean", "basis", "areas"))
-            if basis.shape != (SURFACE_SIZE, *mean.shape) or mean.shape != (len(areas), 3):
+            mean, basis, areas, signs = (stored[name].float() for name in TENSORS)
+            if basis.shape != (len(signs), *mean.shape) or mean.shape != (len(areas), 3) or len(signs) != SURFACE_SIZE:
                 raise ValueError(f"shapes {tuple(mean.shape)}, {tuple(basis.shape)}, {tuple(areas.shape)}")
-            return cls(mean, basis, areas).eval()
+            return cls(mean, basis, areas, signs).eval()
         except (OSError, ValueError, SafetensorError, RuntimeError, KeyError) as error:
             raise WeightsError(f"{SURFACE_SPACE_FILE.name} is missing or unreadable; reinstall bodywire") from error
 
@@ -67,3 +72,7 @@ class SurfaceSpace(nn.Module):
         """(B, V', 3) displacements in metres of entries (B, k), k ≤ 24; those that are missing are zero, the mean."""
         basis = self.basis[: surface.shape[1]].flatten(1)
         return self.mean + (surface @ basis).reshape(len(surface), *self.mean.shape)
+
+    def mirrored(self, surface: Tensor) -> Tensor:
+        """Entries (B, k) of the same clothes with left and right exchanged, as a mirrored picture shows them."""
+        return surface * self.mirror_signs[: surface.shape[1]]

@@ -13,9 +13,11 @@ import numpy as np
 import torch
 from scipy import sparse
 from scipy.sparse.csgraph import connected_components
+from scipy.spatial import cKDTree
 from torch import Tensor
 
 from common.arrays import BoolArray, FloatArray, Int32Array, IntArray
+from common.body.anatomy import MIRROR_SIGNS
 from common.body.model import BodyModel, BodyParameters, skin
 
 
@@ -72,6 +74,11 @@ class BodyTemplate:
         """(V', V') 1 where an edge connects two vertices; symmetric."""
         start, end = self.faces.ravel(), self.faces[:, [1, 2, 0]].ravel()
         return sparse.csr_matrix((np.ones(len(start), np.float32), (start, end)), shape=(len(self), len(self)))
+
+    @cached_property
+    def mirror(self) -> IntArray:
+        """(V',) the vertex on the other side; the mesh is symmetric, and the permutation its own inverse."""
+        return np.asarray(cKDTree(self.rest).query(self.rest * np.array(MIRROR_SIGNS, np.float32))[1], np.int64)
 
     def normals(self, vertices: FloatArray) -> FloatArray:
         """(V', 3) outward unit normals of vertices (V', 3), means over the triangles weighted by area."""

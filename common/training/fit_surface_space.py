@@ -16,9 +16,10 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
-from common.arrays import FloatArray
-from common.body.anatomy import SURFACE_SPACE_FILE
-from common.body.surface_space import SURFACE_SIZE, SurfaceSpace
+from common.arrays import FloatArray, IntArray
+from common.body.anatomy import MIRROR_SIGNS, SURFACE_SPACE_FILE
+from common.body.surface_space import SURFACE_SIZE, TENSORS, SurfaceSpace
+from common.body.template import BodyTemplate
 from common.synthetic.clothed.outfit_sampler import OutfitSampler
 from common.synthetic.dataset.presets import PRESETS, WARDROBE, DatasetPreset
 from common.synthetic.dataset.split import SEED_RANGES, Split
@@ -27,36 +28,55 @@ from common.training.flags import parser_of
 _PREFIXES = (0, 4, 8, 16, 24)
 
 
-def sample_fields(split: Split, preset: DatasetPreset, count: int) -> tuple[FloatArray, FloatArray]:
-    """Displacement fields (count, V', 3) of sampled people in metres, and the areas (V',) of the template."""
+def sample_fields(split: Split, preset: DatasetPreset, count: int) -> tuple[FloatArray, BodyTemplate]:
+    """Displacement fields (count, V', 3) of sampled people in metres, and the template."""
     sampler = OutfitSampler(split, preset)
     fields = np.empty((count, len(sampler.displacer.template), 3), np.float32)
     for index, person in enumerate(sampler.people(SEED_RANGES[split].start, count)):
         fields[index] = person.clothed.displacement
-    return fields, sampler.displacer.template.areas
+    return fields, sampler.displacer.template
 
 
-def fit(fields: FloatArray, areas: FloatArray) -> dict[str, Tensor]:
-    """Mean (V', 3), basis (24, V', 3) and areas (V',) of a surface space, in 16 bits but for the mean.
+def fit(fields: FloatArray, areas: FloatArray, mirror: IntArray) -> dict[str, Tensor]:
+    """Mean (V', 3), basis (24, V', 3), areas (V',) and mirror signs (24,) of a surface space.
+
+    The fields and their mirror images are fitted together.  Their covariance has no terms between symmetric and
+    antisymmetric fields, so that each component is one or the other.
 
     Args:
         fields: (N, V', 3) displacements, metres; overwritten.
         areas: (V',).
+        mirror: (V',) the vertex on the other side.
     """
     mean = fields.mean(0)
+    mean = (mean + mean[mirror] * np.array(MIRROR_SIGNS, np.float32)) / 2
     fields -= mean
     fields *= np.sqrt(areas)[:, None]
-    weighted = torch.from_numpy(fields).flatten(1)
-    # The Gram matrix of the samples is smaller than the covariance of the coordinates.
-    values, vectors = torch.linalg.eigh((weighted @ weighted.T).double())
-    order = values.argsort(descending=True)[:SURFACE_SIZE]
-    directions = (vectors[:, order].float().T @ weighted) / len(fields) ** 0.5
-    basis = directions.reshape(SURFACE_SIZE, *mean.shape) / torch.from_numpy(np.sqrt(areas))[:, None]
+    variances, directions = [], []
+    for sign in (1, -1):
+        image = fields[:, mirror] * np.array(MIRROR_SIGNS, np.float32)
+        variance, direction = _components(np.asarray((fields + sign * image) / 2, np.float32))
+        variances.append(variance)
+        directions.append(direction)
+    signs = torch.ones(2 * SURFACE_SIZE)
+    signs[SURFACE_SIZE:] = -1
+    order = torch.cat(variances).argsort(descending=True)[:SURFACE_SIZE]
+    basis = torch.cat(directions)[order].reshape(SURFACE_SIZE, *mean.shape) / torch.from_numpy(np.sqrt(areas))[:, None]
     return {
-        "mean": torch.from_numpy(mean),
+        "mean": torch.from_numpy(mean.astype(np.float32)),
         "basis": basis.to(torch.float16),
         "areas": torch.from_numpy(areas),
+        "mirror_signs": signs[order],
     }
+
+
+def _components(fields: FloatArray) -> tuple[Tensor, Tensor]:
+    """Variances (24,) and directions (24, V' · 3) per standard deviation, the largest first, of fields (N, V', 3)."""
+    flat = torch.from_numpy(fields).flatten(1)
+    # The Gram matrix of the samples is smaller than the covariance of the coordinates.
+    values, vectors = torch.linalg.eigh((flat @ flat.T).double() / len(flat))
+    order = values.argsort(descending=True)[:SURFACE_SIZE]
+    return values[order], (vectors[:, order].float().T @ flat) / len(flat) ** 0.5
 
 
 def residuals_mm(space: SurfaceSpace, fields: FloatArray, areas: FloatArray) -> dict[int, float]:
@@ -78,13 +98,14 @@ def main() -> None:
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     began = time.monotonic()
-    tensors = fit(*sample_fields("train", PRESETS[arguments.preset], arguments.count))
+    fields, template = sample_fields("train", PRESETS[arguments.preset], arguments.count)
+    tensors = fit(fields, template.areas, template.mirror)
     save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, arguments.out)
-    space = SurfaceSpace(*(tensors[name].float() for name in ("mean", "basis", "areas")))
-    fields, areas = sample_fields("val", PRESETS[arguments.preset], arguments.held_out)
+    space = SurfaceSpace(*(tensors[name].float() for name in TENSORS))
+    fields, _ = sample_fields("val", PRESETS[arguments.preset], arguments.held_out)
     size_mb = arguments.out.stat().st_size / 1e6
     print(f"{arguments.out.name}: {size_mb:.1f} MB from {arguments.count} people, {time.monotonic() - began:.0f} s")
-    for entries, residual_mm in residuals_mm(space, fields, areas).items():
+    for entries, residual_mm in residuals_mm(space, fields, template.areas).items():
         print(f"{entries:3d} entries leave {residual_mm:.2f} mm (mean over the surface, held-out people)")
 
 
