@@ -89,7 +89,9 @@ def test_meshes_arrive_on_the_other_node_through_the_throttled_link(tmp_path: Pa
         assert receiver.stdout is not None
         assert relay.stdout is not None
         line = receiver.stdout.readline()
-        assert "(encrypted)" in line, line + receiver.stdout.read()
+        if "(encrypted)" not in line:
+            receiver.kill()
+            pytest.fail(line + receiver.stdout.read())
         assert "1000 kbit/s" in relay.stdout.readline()
         assert nodes.healthy("receiver")
         assert nodes.healthy("relay")

@@ -1,6 +1,5 @@
 """Brings a database to the schema of this version."""
 
-import logging
 from pathlib import Path
 
 from alembic import command
@@ -27,8 +26,6 @@ def upgrade(connection: Connection, place: str) -> None:
     Raises:
         UsageError: the schema is of a newer version.
     """
-    # Its progress is no news for whoever starts a receiver.
-    logging.getLogger("alembic").setLevel(logging.WARNING)
     if connection.dialect.name == "postgresql":
         connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": _LOCK})
     config = Config()
