@@ -32,6 +32,7 @@ class ReconstructionRequest:
             skinned body.
         colours: colours of surface points by identity; a person without them has the colours of the body regions.
             Pass the same objects until others arrive: preparing one takes two milliseconds.
+        split_from: number of people of the whole frame that this is a part of; None for a whole frame.
     """
 
     account: Hashable
@@ -39,10 +40,17 @@ class ReconstructionRequest:
     frame: LabelFrame
     previous: Mapping[int, PointCloud] = field(default_factory=dict)
     colours: Mapping[int, PointColours] = field(default_factory=dict)
+    split_from: int | None = None
+
+    @property
+    def people_in_frame(self) -> int:
+        """Number of people in the whole frame, which sets the resolution of their surfaces."""
+        return len(self.frame.people) if self.split_from is None else self.split_from
 
     def part(self, number: int) -> "ReconstructionRequest":
         """The request for one of the frame's people, by position."""
-        return replace(self, frame=replace(self.frame, people=(self.frame.people[number],)))
+        frame = replace(self.frame, people=(self.frame.people[number],))
+        return replace(self, frame=frame, split_from=self.people_in_frame)
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,7 +19,7 @@ from common.body.anatomy import KEYPOINT_GROUPS
 from common.body.model import BodyModel, BodyOutput
 from common.frames import NEAR_M, Camera, PersonLabels
 from common.weights.devices import CPU, to_numpy
-from receiver.body.colouring import Colouring
+from receiver.body.colouring import Colouring, rest_point_areas
 from receiver.body.skinning import BodySkin
 from receiver.decode.stage import DecodedBody, DecodeStage
 from receiver.diffusion.stage import DiffusionStage, PointCloud, SamplingConfig
@@ -37,12 +37,16 @@ class _InferredPerson:
         cloud: diffused points in the root frame.
         orientation: (3, 3) root frame to camera space.
         translation: (3,) of the root joint in camera space, metres.
+        pixels_per_metre: scale of the picture at the root joint.
+        people_in_frame: number of people in the whole frame.
     """
 
     labels: PersonLabels
     cloud: PointCloud
     orientation: FloatArray
     translation: FloatArray
+    pixels_per_metre: float
+    people_in_frame: int
     body: PosedBody
     keypoints_2d: FloatArray
     joints_3d: FloatArray
@@ -71,6 +75,7 @@ class Reconstructor:
         self._body = body
         self._skin = BodySkin.of(body)
         self._colouring = Colouring(body)
+        self._point_areas = rest_point_areas(body)
 
     @property
     def skeleton(self) -> Skeleton:
@@ -158,6 +163,8 @@ class Reconstructor:
             cloud,
             batch.orientation[row],
             batch.translation[row],
+            request.frame.camera.focal_px / max(float(batch.translation[row, 2]), NEAR_M),
+            request.people_in_frame,
             self._skin.pose(batch.output, row, region_colours, point_colours),
             _keypoints_2d(batch.joints_BK3[row], request.frame.camera, labels),
             batch.joints_BK3[row],
@@ -166,7 +173,9 @@ class Reconstructor:
     def _surface_of(self, person: _InferredPerson) -> SurfaceMesh:
         placed = person.cloud.placed(person.orientation, person.translation)
         colours = None if placed.colours is None else np.rint(255 * placed.colours).astype(np.uint8)
-        return self._surface.reconstruct(placed.points, placed.normals, colours=colours)
+        size_px = person.pixels_per_metre * float(np.ptp(placed.points, axis=0).max())
+        resolution = self._surface.resolution(size_px, person.people_in_frame)
+        return self._surface.reconstruct(placed.points, placed.normals, self._point_areas, colours, resolution)
 
 
 class _Batch:

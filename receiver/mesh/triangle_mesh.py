@@ -26,14 +26,14 @@ class SurfaceMesh:
     dropped_share: float = 0.0
 
 
-def triangle_normals(vertices: FloatArray, faces: Int32Array) -> FloatArray:
+def triangle_normals(vertices: FloatArray, faces: Int32Array | IntArray) -> FloatArray:
     """(F, 3) outward normals, each twice as long as the triangle's area: the cross products of two edges."""
     corner_a, corner_b, corner_c = (vertices[faces[:, k]] for k in range(3))
     normals: FloatArray = np.cross(corner_b - corner_a, corner_c - corner_a)
     return normals
 
 
-def vertex_normals(vertices: FloatArray, faces: Int32Array) -> FloatArray:
+def vertex_normals(vertices: FloatArray, faces: Int32Array | IntArray) -> FloatArray:
     """(V, 3) unit normals, each the area-weighted mean over the adjacent triangles."""
     weighted = np.repeat(triangle_normals(vertices, faces), 3, axis=0)
     corners = faces.ravel()
@@ -42,6 +42,12 @@ def vertex_normals(vertices: FloatArray, faces: Int32Array) -> FloatArray:
     # A vertex without adjacent area has no normal; any unit vector keeps exported files valid.
     normals = np.where(lengths > 1e-20, sums / np.maximum(lengths, 1e-20), np.array([0.0, 0.0, 1.0]))
     return normals.astype(np.float32)
+
+
+def vertex_areas(vertices: FloatArray, faces: Int32Array | IntArray) -> FloatArray:
+    """(V,) square metres: a third of the area of the adjacent triangles, 0 for a vertex that no face uses."""
+    thirds = np.linalg.norm(triangle_normals(vertices, faces), axis=1) / 6
+    return np.asarray(np.bincount(faces.ravel(), np.repeat(thirds, 3), len(vertices)), np.float32)
 
 
 def is_watertight(faces: Int32Array, vertex_count: int) -> bool:

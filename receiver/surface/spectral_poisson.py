@@ -2,17 +2,22 @@
 
 Kazhdan et al., Poisson Surface Reconstruction (2006), in the spectral form of Peng et al., Shape as Points (2021).
 The gradient of the indicator function is the field of inward normals, so its Laplacian is the divergence of that field.
-On a periodic grid both operators are multiplications in Fourier space.
+Each point spreads its normal with a quadratic B-spline, whose derivative is known, so the divergence is splatted
+directly and one forward transform is enough.  On a periodic grid the Laplacian is a multiplication in Fourier space.
 
 Shapes: N points, grid of X × Y × Z cells.
 """
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import scipy.fft
 
 from common.arrays import FloatArray, IntArray
+
+_ORDER = 3
+"""Nodes per axis that a quadratic B-spline covers."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,18 +34,14 @@ class Grid:
     voxel_m: float
     shape: tuple[int, int, int]
 
+    @property
+    def size(self) -> int:
+        """Number of nodes."""
+        return self.shape[0] * self.shape[1] * self.shape[2]
 
-@dataclass(frozen=True, slots=True)
-class Corners:
-    """The eight grid nodes around each of N points, with trilinear weights.
-
-    Args:
-        nodes: (N, 8) flat node indices.
-        weights: (N, 8), each row sums to 1.
-    """
-
-    nodes: IntArray
-    weights: FloatArray
+    def positions(self, points: FloatArray) -> FloatArray:
+        """Points (N, 3) in voxels from node (0, 0, 0)."""
+        return np.asarray((points - self.origin) / np.float32(self.voxel_m), np.float32)
 
 
 def fit_grid(points: FloatArray, resolution: int, padding: int) -> Grid:
@@ -65,34 +66,65 @@ def fit_grid(points: FloatArray, resolution: int, padding: int) -> Grid:
     return Grid(origin.astype(np.float32), voxel_m, (shape[0], shape[1], shape[2]))
 
 
-def locate(points: FloatArray, grid: Grid) -> Corners:
-    """Finds the eight nodes around each point (N, 3) and their trilinear weights; all points must lie in the grid."""
-    position = (points - grid.origin) / np.float32(grid.voxel_m)
-    base = np.floor(position).astype(np.int64)
-    fraction = (position - base).astype(np.float32)
-    nodes, weights = [], []
-    for corner in np.ndindex(2, 2, 2):
-        index = base + np.array(corner)
-        nodes.append((index[:, 0] * grid.shape[1] + index[:, 1]) * grid.shape[2] + index[:, 2])
-        weights.append(np.where(np.array(corner), fraction, 1.0 - fraction).prod(axis=1))
-    return Corners(np.stack(nodes, axis=1), np.stack(weights, axis=1).astype(np.float32))
+class Stencil:
+    """The 27 grid nodes around each of N points, with the weights of a quadratic B-spline.
 
+    Arrays have the nodes first: NumPy is several times faster with the points along the contiguous axis.
 
-def splat(corners: Corners, values: FloatArray, grid: Grid) -> FloatArray:
-    """Distributes the values (N, C) of the points over the grid nodes: (C, X, Y, Z)."""
-    size = int(np.prod(grid.shape))
-    nodes = corners.nodes.ravel()
-    channels = [
-        np.bincount(nodes, weights=(corners.weights * values[:, c : c + 1]).ravel(), minlength=size)
-        for c in range(values.shape[1])
-    ]
-    return np.stack(channels).astype(np.float32).reshape(-1, *grid.shape)
+    Args:
+        points: (N, 3); they are moved into the grid where they lie outside.
+        grid: the grid.
+    """
 
+    def __init__(self, points: FloatArray, grid: Grid) -> None:
+        limit = np.array(grid.shape, np.float32) - 2
+        position = np.ascontiguousarray(np.clip(grid.positions(points), 1, limit).T)
+        centre = np.floor(position + np.float32(0.5))
+        offset = position - centre
+        half = np.float32(0.5)
+        # Along each axis: weights of the nodes before, at and after the centre, and their derivatives by the node.
+        self._weights = np.stack([half * (half - offset) ** 2, 0.75 - offset**2, half * (half + offset) ** 2], axis=1)
+        self._slopes = np.stack([half - offset, 2 * offset, -half - offset], axis=1)
+        x, y, z = centre.astype(np.int64) - 1
+        first = (x * grid.shape[1] + y) * grid.shape[2] + z
+        steps = np.asarray(np.ravel_multi_index(tuple(np.indices((_ORDER,) * 3).reshape(3, -1)), grid.shape))
+        self.nodes: IntArray = steps[:, None] + first
+        """(27, N) flat node indices."""
+        self._grid = grid
 
-def sample(corners: Corners, field: FloatArray) -> FloatArray:
-    """Interpolates the field (X, Y, Z) trilinearly at the points: (N,)."""
-    values: FloatArray = (field.ravel()[corners.nodes] * corners.weights).sum(axis=1)
-    return values
+    @cached_property
+    def weights(self) -> FloatArray:
+        """(27, N); each column sums to 1."""
+        x, y, z = self._weights
+        return self._product(x[:, None] * y[None], z)
+
+    def splat(self, values: FloatArray) -> FloatArray:
+        """Distributes the values (N,) of the points over the grid nodes: (X, Y, Z)."""
+        return self._accumulate(self.weights * values)
+
+    def splat_divergence(self, vectors: FloatArray) -> FloatArray:
+        """The divergence (X, Y, Z), per voxel, of the field to which each point adds its vector (N, 3)."""
+        x, y, z = self._weights
+        slope_x, slope_y, slope_z = self._slopes
+        along_x, along_y, along_z = np.ascontiguousarray(vectors.T)
+        across = (along_x * slope_x)[:, None] * y[None] + (along_y * x)[:, None] * slope_y[None]
+        along = (along_z * x)[:, None] * y[None]
+        return self._accumulate(self._product(across, z) + self._product(along, slope_z))
+
+    def sample(self, field: FloatArray) -> FloatArray:
+        """Interpolates the field (X, Y, Z) at the points: (N,)."""
+        values: FloatArray = (field.ravel()[self.nodes] * self.weights).sum(axis=0)
+        return values
+
+    def _accumulate(self, values: FloatArray) -> FloatArray:
+        sums = np.bincount(self.nodes.ravel(), weights=values.ravel(), minlength=self._grid.size)
+        return np.asarray(sums, np.float32).reshape(self._grid.shape)
+
+    @staticmethod
+    def _product(plane: FloatArray, line: FloatArray) -> FloatArray:
+        """(3, 3, N) × (3, N) → (27, N)."""
+        values: FloatArray = plane[:, :, None] * line
+        return values.reshape(_ORDER**3, -1)
 
 
 def _angular_frequencies(shape: tuple[int, ...]) -> list[FloatArray]:
@@ -101,25 +133,27 @@ def _angular_frequencies(shape: tuple[int, ...]) -> list[FloatArray]:
     return [np.asarray(2.0 * np.pi * k, dtype=np.float32) for k in np.ix_(*axes)]
 
 
-def solve_indicator(field: FloatArray, sigma_voxels: float, workers: int = 1) -> FloatArray:
+def solve_indicator(divergence: FloatArray, sigma_voxels: float, workers: int = 1) -> FloatArray:
     """The function χ, high inside, whose gradient is closest to the negated field of outward normals.
 
     Args:
-        field: (3, X, Y, Z) outward normals, splatted on the grid.
+        divergence: (X, Y, Z) of the field of outward normals, per voxel.
         sigma_voxels: standard deviation of the Gaussian that smooths the field.
         workers: threads of the FFT.
 
     Returns:
         (X, Y, Z) float32 of zero mean, in arbitrary units; only its level sets are meaningful.
     """
-    spectrum = scipy.fft.rfftn(field, axes=(1, 2, 3), workers=workers)
-    k = _angular_frequencies(field.shape[1:])
-    # Damping and k² are separable into one factor per axis, which is cheaper than caching full grids.
-    damped = [np.exp(np.float32(-0.5 * sigma_voxels**2) * k_axis**2) for k_axis in k]
+    spectrum = scipy.fft.rfftn(divergence, workers=workers)
+    k = _angular_frequencies(divergence.shape)
     k_squared = k[0] ** 2 + k[1] ** 2 + k[2] ** 2
-    k_squared[0, 0, 0] = 1.0  # avoids 0/0; the divergence is zero there, so the mean of χ is zero
-    divergence = k[0] * spectrum[0] + k[1] * spectrum[1] + k[2] * spectrum[2]
-    divergence *= np.complex64(1j) / k_squared
-    divergence *= damped[0] * damped[1] * damped[2]
-    indicator: FloatArray = scipy.fft.irfftn(divergence, s=field.shape[1:], workers=workers)
+    k_squared[0, 0, 0] = 1.0  # avoids 0/0; the divergence has zero mean, and so has χ
+    spectrum /= k_squared
+    if sigma_voxels > 0.0:
+        # Damping is separable into one factor per axis.
+        damped = [np.exp(np.float32(-0.5 * sigma_voxels**2) * k_axis**2) for k_axis in k]
+        spectrum *= damped[0] * damped[1]
+        spectrum *= damped[2]
+    spectrum[0, 0, 0] = 0.0
+    indicator: FloatArray = scipy.fft.irfftn(spectrum, s=divergence.shape, workers=workers)
     return indicator.astype(np.float32, copy=False)

@@ -1,20 +1,34 @@
 """The surface stage: oriented points → one watertight mesh, in metres.
 
-Splat normals on a grid → spectral Poisson solve → marching cubes (28) → largest connected component → Taubin smoothing.
+Splat normals on a grid → spectral Poisson solve → local isovalue → marching cubes (28) → largest connected component →
+Taubin smoothing → refinement by the points nearby.
 """
 
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.spatial import cKDTree
 
-from common.arrays import ByteArray, FloatArray
+from common.arrays import ByteArray, FloatArray, Int32Array
 from common.io.configuration import option
-from receiver.mesh.triangle_mesh import SurfaceMesh
+from receiver.mesh.triangle_mesh import SurfaceMesh, vertex_normals
 from receiver.surface.extract import largest_component, march, taubin_smooth
-from receiver.surface.spectral_poisson import Corners, Grid, fit_grid, locate, sample, solve_indicator, splat
+from receiver.surface.isovalue import relative_to_isovalue
+from receiver.surface.refinement import Neighbourhood, refined
+from receiver.surface.spectral_poisson import Grid, Stencil, fit_grid, solve_indicator
+from receiver.surface.surfels import Surfels, estimated_areas
 
 MINIMUM_POINTS = 16
+LEAST_RESOLUTION, LARGEST_RESOLUTION = 24, 512
+STILL_RESOLUTION = 192
+"""Resolution for single pictures, where time matters less: fingers are separate."""
+
+# Largest distance between the splatted points, in voxels; the splat of each covers three voxels.
+_SPACING_VOXELS = 1.2
+# Marching cubes runs on the nodes within this distance of the points, in voxels.
+_MARGIN_VOXELS = 3
+# The adaptive resolution: pixels of the picture per node, the lowest value, and its step, so that it rarely changes.
+_PIXELS_PER_NODE = 1.5
+_LEAST_ADAPTIVE, _ADAPTIVE_STEP = 64, 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,23 +37,27 @@ class SurfaceConfig:
 
     Args:
         grid_resolution: grid nodes along the person's longest side, including padding.
+        adaptive_resolution: whether people who are small in the picture, or share it with others, get fewer nodes.
         grid_padding: empty grid nodes on every side.
-        normal_sigma_voxels: standard deviation of the Gaussian that smooths the normals; larger values suppress noise
-            and merge fingers.
+        normal_sigma_voxels: standard deviation of the Gaussian that smooths the normals, besides the splat's own 0.5;
+            larger values suppress noise and merge fingers.
         taubin_iterations: pairs of smoothing steps; 0 disables smoothing.
         fft_workers: threads of the FFT.
     """
 
-    grid_resolution: int = option(96, help="grid nodes along the person's longest side")
-    grid_padding: int = option(6, help="empty grid nodes on every side")
-    normal_sigma_voxels: float = option(
-        0.7, help="standard deviation of the Gaussian that smooths the normals, in voxels"
+    grid_resolution: int = option(128, help="grid nodes along the person's longest side")
+    adaptive_resolution: bool = option(
+        True, help="fewer grid nodes for people who are small in the picture or share it with others"
     )
-    taubin_iterations: int = option(5, help="pairs of smoothing steps on the mesh")
+    grid_padding: int = option(4, help="empty grid nodes on every side")
+    normal_sigma_voxels: float = option(
+        0.0, help="standard deviation of the Gaussian that smooths the normals, in voxels"
+    )
+    taubin_iterations: int = option(2, help="pairs of smoothing steps on the mesh")
     fft_workers: int = option(1, help="threads of the Poisson solver's FFT")
 
     def __post_init__(self) -> None:
-        if not 24 <= self.grid_resolution <= 512:
+        if not LEAST_RESOLUTION <= self.grid_resolution <= LARGEST_RESOLUTION:
             raise ValueError(f"grid-resolution must lie in 24…512, got {self.grid_resolution}")
         if not 2 <= self.grid_padding <= (self.grid_resolution - 16) // 2:
             largest = (self.grid_resolution - 16) // 2
@@ -58,47 +76,100 @@ class SurfaceStage:
     def __init__(self, config: SurfaceConfig | None = None) -> None:
         self.config = config or SurfaceConfig()
 
+    def resolution(self, size_px: float, people: int) -> int:
+        """The grid resolution for one person of a frame.
+
+        A voxel need not be smaller than 1.5 pixels, and the time for a frame should not grow with the number of people.
+        The result depends on nothing else, so that a recording gives the same meshes on every machine.
+
+        Args:
+            size_px: length of the person's longest side in the picture.
+            people: number of people in the frame.
+        """
+        limit = self.config.grid_resolution
+        if not self.config.adaptive_resolution:
+            return limit
+        by_size = size_px / _PIXELS_PER_NODE + 2 * self.config.grid_padding
+        wanted = min(by_size, float(limit / max(people, 1) ** (1 / 3)))
+        return min(limit, max(_LEAST_ADAPTIVE, _ADAPTIVE_STEP * round(wanted / _ADAPTIVE_STEP)))
+
     def reconstruct(
-        self, points: FloatArray, normals: FloatArray, areas: FloatArray | None = None, colours: ByteArray | None = None
+        self,
+        points: FloatArray,
+        normals: FloatArray,
+        areas: FloatArray | None = None,
+        colours: ByteArray | None = None,
+        resolution: int | None = None,
     ) -> SurfaceMesh:
         """Reconstructs one watertight connected surface through the points.
 
         Args:
             points: (N, 3), metres.
             normals: (N, 3), outward, of any length.
-            areas: (N,) relative surface area per point; None for evenly distributed points.
-            colours: (N, 3) uint8 RGB of the points; a vertex takes that of the nearest point.
+            areas: (N,) surface area that each point stands for, square metres; points of zero area are ignored, such as
+                those inside the mouth. None estimates them from the distances between the points.
+            colours: (N, 3) uint8 RGB of the points; those of a vertex are blended from the nearest points that face the
+                same way.
+            resolution: grid nodes along the longest side, 24…512; None for the configured one.
 
         Raises:
-            ValueError: fewer than 16 points, mismatched shapes, non-finite values, coincident points, or points that
-                enclose no volume.
+            ValueError: fewer than 16 points of any area, mismatched shapes, values that are not finite, coincident
+                points, points that enclose no volume, or a resolution out of range.
         """
         _check(points, normals, areas, colours)
-        grid = fit_grid(points, self.config.grid_resolution, self.config.grid_padding)
-        corners = locate(points, grid)
-        weights = np.ones(len(points), np.float32) if areas is None else areas.astype(np.float32)
-        indicator = self._indicator(grid, corners, normals, weights)
-        # The surface should pass through the points, so the isovalue is the mean indicator at the points.
-        level = float(np.average(sample(corners, indicator), weights=weights))
-        vertices_voxels, faces = march(indicator, level)
-        vertices_voxels, faces, dropped_share = largest_component(vertices_voxels, faces)
-        vertices_voxels = taubin_smooth(vertices_voxels, faces, self.config.taubin_iterations)
-        vertices = grid.origin + np.float32(grid.voxel_m) * vertices_voxels
-        return SurfaceMesh(vertices, faces, _nearest_colours(vertices, points, colours), dropped_share)
+        surfels, colours = _surfels(points, normals, areas, colours)
+        grid = fit_grid(surfels.points, self._resolution(resolution), self.config.grid_padding)
+        field = self._field(grid, surfels)
+        vertices, faces, dropped_share = _mesh(field, grid, surfels, self.config.taubin_iterations)
+        neighbourhood = Neighbourhood.of(vertices, vertex_normals(vertices, faces), surfels)
+        blended = None if colours is None else neighbourhood.blended(colours)
+        vertices = refined(vertices, neighbourhood, surfels, limit_m=grid.voxel_m)
+        # The points differ in noise and density, which one more pair of steps evens out.
+        vertices = taubin_smooth(vertices, faces, min(1, self.config.taubin_iterations))
+        return SurfaceMesh(vertices, faces, blended, dropped_share)
 
-    def _indicator(self, grid: Grid, corners: Corners, normals: FloatArray, weights: FloatArray) -> FloatArray:
-        """The indicator function χ (X, Y, Z), from unit normals scaled by area."""
-        lengths = np.linalg.norm(normals, axis=1, keepdims=True)
-        scaled = normals / np.maximum(lengths, 1e-12) * weights[:, None]
-        return solve_indicator(splat(corners, scaled, grid), self.config.normal_sigma_voxels, self.config.fft_workers)
+    def _resolution(self, wanted: int | None) -> int:
+        if wanted is None:
+            return self.config.grid_resolution
+        least = max(LEAST_RESOLUTION, 2 * self.config.grid_padding + 16)
+        if not least <= wanted <= LARGEST_RESOLUTION:
+            raise ValueError(f"the resolution must lie in {least}…{LARGEST_RESOLUTION}, got {wanted}")
+        return wanted
+
+    def _field(self, grid: Grid, surfels: Surfels) -> FloatArray:
+        """(X, Y, Z), positive inside the surface."""
+        small = surfels.subdivided(_SPACING_VOXELS * grid.voxel_m)
+        stencil = Stencil(small.points, grid)
+        divergence = stencil.splat_divergence(small.normals * small.areas[:, None])
+        indicator = solve_indicator(divergence, self.config.normal_sigma_voxels, self.config.fft_workers)
+        return relative_to_isovalue(indicator, stencil, small.areas)
 
 
-def _nearest_colours(vertices: FloatArray, points: FloatArray, colours: ByteArray | None) -> ByteArray | None:
-    """(V, 3) colours of the points nearest to the vertices."""
-    if colours is None:
-        return None
-    _, nearest = cKDTree(points).query(vertices)
-    return np.ascontiguousarray(colours[nearest], dtype=np.uint8)
+def _mesh(
+    field: FloatArray, grid: Grid, surfels: Surfels, smoothing_iterations: int
+) -> tuple[FloatArray, Int32Array, float]:
+    """The smoothed zero surface of a field (X, Y, Z): vertices (V, 3) in metres, faces (F, 3) and the dropped share."""
+    positions = grid.positions(surfels.points)
+    low = np.maximum(np.floor(positions.min(axis=0)).astype(int) - _MARGIN_VOXELS, 0)
+    high = np.ceil(positions.max(axis=0)).astype(int) + _MARGIN_VOXELS + 1
+    occupied = field[tuple(slice(start, end) for start, end in zip(low, high, strict=True))]
+    vertices, faces = march(occupied, 0.0)
+    vertices, faces, dropped_share = largest_component(vertices, faces)
+    vertices = taubin_smooth(vertices, faces, smoothing_iterations) + low.astype(np.float32)
+    return grid.origin + np.float32(grid.voxel_m) * vertices, faces, dropped_share
+
+
+def _surfels(
+    points: FloatArray, normals: FloatArray, areas: FloatArray | None, colours: ByteArray | None
+) -> tuple[Surfels, ByteArray | None]:
+    """The points of non-zero area with unit normals, and their colours."""
+    lengths = np.linalg.norm(normals, axis=1, keepdims=True)
+    units = normals / np.maximum(lengths, 1e-12)
+    if areas is None:
+        areas = estimated_areas(points)
+    used = areas > 0.0
+    surfels = Surfels(*(array[used].astype(np.float32) for array in (points, units, areas)))
+    return surfels, None if colours is None else colours[used]
 
 
 def _check(points: FloatArray, normals: FloatArray, areas: FloatArray | None, colours: ByteArray | None) -> None:
@@ -111,7 +182,9 @@ def _check(points: FloatArray, normals: FloatArray, areas: FloatArray | None, co
         raise ValueError("points or normals are not finite")
     if areas is not None and (areas.shape != (len(points),) or not np.isfinite(areas).all() or areas.min() < 0.0):
         raise ValueError(f"areas must be {len(points)} finite non-negative numbers")
-    if areas is not None and areas.sum() <= 0.0:
+    if areas is not None and not areas.any():
         raise ValueError("all areas are zero")
+    if areas is not None and np.count_nonzero(areas) < MINIMUM_POINTS:
+        raise ValueError(f"a surface needs at least {MINIMUM_POINTS} points of non-zero area")
     if colours is not None and colours.shape != points.shape:
         raise ValueError(f"expected colours of shape {points.shape}, got {colours.shape}")

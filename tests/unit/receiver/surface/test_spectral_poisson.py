@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import scipy.fft
 
-from receiver.surface.spectral_poisson import fit_grid, locate, sample, solve_indicator, splat
+from receiver.surface.spectral_poisson import Stencil, fit_grid, solve_indicator
 from tests.support.shapes import sphere
 
 
@@ -16,12 +16,18 @@ def test_fit_grid_has_cubic_voxels_and_padding_on_every_side() -> None:
     assert all(scipy.fft.next_fast_len(count, real=True) == count for count in grid.shape)
 
 
-def test_splat_preserves_the_sum_of_each_channel() -> None:
+def test_splat_preserves_the_sum() -> None:
     points, normals = sphere(100)
     grid = fit_grid(points, 48, 4)
-    splatted = splat(locate(points, grid), normals + 1.0, grid)
-    assert splatted.shape == (3, *grid.shape)
-    np.testing.assert_allclose(splatted.sum(axis=(1, 2, 3)), (normals + 1.0).sum(axis=0), rtol=1e-4)
+    splatted = Stencil(points, grid).splat(normals[:, 0] + 1.0)
+    assert splatted.shape == grid.shape
+    assert splatted.sum() == pytest.approx((normals[:, 0] + 1.0).sum(), rel=1e-4)
+
+
+def test_splat_keeps_points_that_lie_outside_the_grid() -> None:
+    points, _ = sphere(100)
+    grid = fit_grid(points, 48, 4)
+    assert Stencil(2 * points, grid).splat(np.ones(100, np.float32)).sum() == pytest.approx(100, rel=1e-4)
 
 
 def test_sample_is_exact_for_a_linear_field() -> None:
@@ -30,31 +36,44 @@ def test_sample_is_exact_for_a_linear_field() -> None:
     nodes = np.stack(np.meshgrid(*(np.arange(n) for n in grid.shape), indexing="ij"), axis=-1)
     field = (grid.origin + grid.voxel_m * nodes) @ np.array([1.0, -2.0, 0.5])
     expected = points @ np.array([1.0, -2.0, 0.5])
-    np.testing.assert_allclose(sample(locate(points, grid), field.astype(np.float32)), expected, atol=1e-4)
+    np.testing.assert_allclose(Stencil(points, grid).sample(field.astype(np.float32)), expected, atol=1e-4)
 
 
-def test_solve_indicator_recovers_a_function_from_its_gradient() -> None:
+def test_splat_divergence_is_the_adjoint_of_a_gradient() -> None:
+    # For a linear field f and vectors v at points: Σ f · div v = −Σ ∇f · v.
+    points, normals = sphere(100)
+    grid = fit_grid(points, 48, 4)
+    gradient = np.array([1.0, -2.0, 0.5])
+    nodes = np.stack(np.meshgrid(*(np.arange(n) for n in grid.shape), indexing="ij"), axis=-1)
+    divergence = Stencil(points, grid).splat_divergence(normals * np.float32(0.1))
+    assert divergence.sum() == pytest.approx(0.0, abs=1e-4)
+    expected = -0.1 * float((normals @ gradient).sum())
+    assert float((nodes @ gradient * divergence).sum()) == pytest.approx(expected, abs=1e-2)
+
+
+def test_solve_indicator_inverts_the_laplacian() -> None:
     axes = np.meshgrid(*(2.0 * np.pi * np.arange(n) / n for n in (32, 24, 20)), indexing="ij")
-    truth = np.cos(axes[0]) * np.sin(axes[1]) + 0.5 * np.cos(axes[2])
     step = [2.0 * np.pi / n for n in (32, 24, 20)]
-    gradient = np.stack(
-        [
-            -np.sin(axes[0]) * np.sin(axes[1]) * step[0],
-            np.cos(axes[0]) * np.cos(axes[1]) * step[1],
-            -0.5 * np.sin(axes[2]) * step[2],
-        ]
-    )
-    # The field of outward normals is the negated gradient of an indicator that is high inside.
-    solved = solve_indicator(-gradient.astype(np.float32), sigma_voxels=0.0)
-    np.testing.assert_allclose(solved, truth, atol=1e-4)
+    product, wave = np.cos(axes[0]) * np.sin(axes[1]), 0.5 * np.cos(axes[2])
+    # The field of outward normals is the negated gradient, so its divergence is the negated Laplacian.
+    divergence = (step[0] ** 2 + step[1] ** 2) * product + step[2] ** 2 * wave
+    solved = solve_indicator(divergence.astype(np.float32), sigma_voxels=0.0)
+    np.testing.assert_allclose(solved, product + wave, atol=1e-4)
+
+
+def test_solve_indicator_damps_with_the_gaussian() -> None:
+    wave = np.broadcast_to(np.cos(2 * np.pi * np.arange(32) / 8)[:, None, None], (32, 8, 8)).astype(np.float32)
+    damped, plain = (solve_indicator(wave, sigma) for sigma in (1.5, 0.0))
+    np.testing.assert_allclose(damped, plain * np.exp(-0.5 * (1.5 * 2 * np.pi / 8) ** 2), atol=1e-4)
 
 
 def test_solve_indicator_is_high_inside() -> None:
     points, normals = sphere()
     grid = fit_grid(points, 64, 6)
-    indicator = solve_indicator(splat(locate(points, grid), normals, grid), sigma_voxels=1.0)
+    stencil = Stencil(points, grid)
+    indicator = solve_indicator(stencil.splat_divergence(normals), sigma_voxels=1.0)
     centre = indicator[grid.shape[0] // 2, grid.shape[1] // 2, grid.shape[2] // 2]
-    assert centre > float(sample(locate(points, grid), indicator).mean()) > indicator[0, 0, 0]
+    assert centre > float(stencil.sample(indicator).mean()) > indicator[0, 0, 0]
 
 
 def test_fit_grid_when_all_points_are_equal() -> None:
