@@ -4,6 +4,10 @@ from dataclasses import dataclass
 
 COLOURS = "colours"
 """Kind of blob: surface colours of a person (`common.texture.point_colours`), with the identity as key."""
+TEXTURE = "texture"
+"""Kind of blob: a tile of a person's texture atlas (`common.texture.atlas_tiles`), with the tile's key.
+
+Only receivers whose Welcome has `takes_textures` get it."""
 PREVIEW = "preview"
 """Kind of blob: a small JPEG of what the sender sees, with 0 as key."""
 MAX_PREVIEW_BYTES = 16_384

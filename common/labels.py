@@ -44,6 +44,8 @@ GROUPS: tuple[LabelGroup, ...] = (
     LabelGroup("hands", 10, fast=True),
     # Colours of the body regions (`common.body.anatomy.REGIONS`).
     LabelGroup("appearance", 24, fast=False),
+    # Clothes, hair and shoes: displacement of the skin (`common.body.surface_space`).
+    LabelGroup("surface", 24, fast=False),
 )
 
 GROUP_BY_NAME: Mapping[str, LabelGroup] = {group.name: group for group in GROUPS}

@@ -9,7 +9,7 @@ import time
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from common.blobs import COLOURS, MAX_PREVIEW_BYTES, PREVIEW, Blob
+from common.blobs import COLOURS, MAX_PREVIEW_BYTES, PREVIEW, TEXTURE, Blob
 from common.clock import SYSTEM_CLOCK, Clock
 from common.codec.frame_codec import DecodedFrame
 from common.errors import ChecksumMismatch, MalformedPacket, WireError
@@ -18,7 +18,7 @@ from common.io.configuration import option
 from common.texture.point_colours import PointColours
 from common.texture.point_colours import decode as decode_colours
 from common.wire.convert import FrameMessage
-from receiver.diffusion.stage import PointCloud
+from receiver.body.received_texture import ReceivedTextures
 from receiver.engine.engine import (
     ReconstructedPerson,
     ReconstructionEngine,
@@ -66,9 +66,8 @@ class _SessionState:
     """What the next frame of a session depends on, and what was logged about it."""
 
     writer: SessionWriter
-    source: str = ""
-    clouds: Mapping[int, PointCloud] = field(default_factory=dict)
     colours: Mapping[int, PointColours] = field(default_factory=dict)
+    textures: ReceivedTextures = field(default_factory=ReceivedTextures)
     logged_late: bool = False
     logged_left_out: bool = False
 
@@ -138,7 +137,6 @@ class ReceiverPipeline:
             self._drop_late(session, state, frame.sequence)
             self._traces.finished(session, frame.sequence, stages_ms, "late")
             return
-        state.clouds = {person.labels.identity: person.cloud for person in result.people}
         for stage, spent_ms in result.stages_ms.items():
             self._metrics.stage_passed(stage, spent_ms)
         stages_ms.update(result.stages_ms)
@@ -146,7 +144,7 @@ class ReceiverPipeline:
             await self._publish(session, state.writer, decoded, result, stages_ms)
 
     def on_blob(self, session: Session, blob: Blob) -> None:
-        """Takes colours of a person's surface points, for the frames that follow, or passes a preview on.
+        """Takes colours of a person's surface, for the frames that follow, or passes a preview on.
 
         Raises:
             MalformedPacket: the blob does not decode, its kind is unknown, or its identity is out of range.
@@ -154,6 +152,8 @@ class ReceiverPipeline:
         self._metrics.blob_bytes_received(len(blob.data))
         if blob.kind == PREVIEW:
             self._take_preview(session, blob)
+        elif blob.kind == TEXTURE:
+            self._sessions[session.session_id].textures.take(blob)
         else:
             self._take_colours(session, blob)
 
@@ -211,14 +211,11 @@ class ReceiverPipeline:
         self, session: Session, state: _SessionState, labels: LabelFrame
     ) -> ReconstructionResult | None:
         """The people of a frame; None if it was withdrawn as late while it waited for the engine."""
-        if labels.source != state.source:
-            # Another file may show another person: the previous clouds are no start for them.
-            state.source, state.clouds = labels.source, {}
         request = ReconstructionRequest(
             *_account_and_session(session),
             self._within_limit(session, state, labels),
-            state.clouds,
             state.colours,
+            state.textures.of_next_frame(wait=self._may_drop(session)),
         )
         withdrawal = asyncio.create_task(self._withdraw_when_late(session, request))
         try:

@@ -33,6 +33,7 @@ from common.weights.loader import model_hash
 from common.wire.convert import SESSION_SECRET_BYTES, Hello, Welcome
 from sender.capture.open import CaptureConfig, open_source
 from sender.capture.source import FrameSource
+from sender.clothing.stage import ClothingStage
 from sender.congestion.packet_train import PacketTrainSample
 from sender.congestion.samples import LinkSample
 from sender.importance.importance import Importance
@@ -71,6 +72,7 @@ class AppearanceConfig:
     """What is sent of people's appearance."""
 
     colours: bool = option(True, help="learn the colours of people's surface and send them beside the frames")
+    clothes: bool = option(True, help="read people's clothes and hair; without, the receiver dresses them at random")
 
 
 @dataclass(frozen=True, slots=True)
@@ -299,7 +301,6 @@ def compose(config: SenderConfig) -> Iterator[Sender]:
             metrics.camera_up(True)
         spool = resources.enter_context(open_spool(config.delivery, config.capture.camera, networks))
         resources.enter_context(_metrics_server(config.metrics, metrics))
-        preview = resources.enter_context(_preview(config, source))
         perception = PerceptionStage.load(config.tracking.limits(live=source.live))
         semantics = SemanticsStage.load(config.smoothing)
         rate = RateController(config.rate, source.fps)
@@ -332,7 +333,8 @@ def compose(config: SenderConfig) -> Iterator[Sender]:
             first_sequence=spool.next_sequence if spool else 0,
             durable=spool is not None,
             realtime=config.playback.realtime,
-            preview=preview,
+            preview=resources.enter_context(_preview(config, source)),
+            clothing_stage=ClothingStage.load() if config.appearance.clothes else None,
             texture_stage=TextureStage(LabelSpace.load(), BodyModel.load()) if config.appearance.colours else None,
             shared_preview=SharedPreview() if config.preview.share_preview else None,
             traces=traces,

@@ -13,11 +13,12 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import Literal, Protocol
 
-from common.blobs import COLOURS, PREVIEW, Blob
+from common.blobs import PREVIEW, Blob
 from common.clock import SYSTEM_CLOCK, Clock
 from common.errors import PeerError, SourceError
 from common.frames import LabelFrame, PersonLabels
 from sender.capture.source import CapturedFrame, FrameSource
+from sender.clothing.stage import ClothingStage
 from sender.metrics import FrameFate, SenderMetrics
 from sender.perception.stage import ObservedPerson, PerceptionStage
 from sender.preview.open import Preview
@@ -63,6 +64,7 @@ class SenderPipeline:
         durable: frames that are not delivered when the sender stops are kept on disk.
         realtime: play a file at its own pace.
         preview: shows each frame with perception's output.
+        clothing_stage: reads people's clothes and hair; no `surface` labels are sent without it.
         texture_stage: learns the colours of people's surface; none are sent without it.
         shared_preview: makes small pictures for the receiver; none are sent without it.
         traces: records how long the stages of a frame took.
@@ -81,6 +83,7 @@ class SenderPipeline:
         durable: bool = False,
         realtime: bool = False,
         preview: Preview | None = None,
+        clothing_stage: ClothingStage | None = None,
         texture_stage: TextureStage | None = None,
         shared_preview: SharedPreview | None = None,
         traces: SenderTraces | None = None,
@@ -96,6 +99,7 @@ class SenderPipeline:
         self._rewinds = not (source.live or source.stills)
         self._realtime = realtime and self._rewinds
         self._preview = preview
+        self._clothing_stage = clothing_stage
         self._texture_stage = texture_stage
         self._shared_preview = shared_preview
         self._traces = traces or SenderTraces()
@@ -224,6 +228,7 @@ class SenderPipeline:
                 self._preview.show(frame, observed)
         with self._metrics.stage("semantics"), self._traces.stage(self._sequence, "semantics"):
             people = self._semantics.label(observed, frame.camera, frame.media_time_s)
+            people = self._dressed(frame, observed, people)
         if not people:
             self._metrics.frame_dropped(FrameFate.EMPTY)
         self._metrics.frame_offered(people)
@@ -231,6 +236,15 @@ class SenderPipeline:
         labels = LabelFrame(self._sequence, frame.source, frame.captured_at, frame.camera, people)
         self._sequence += 1
         return labels, blobs
+
+    def _dressed(
+        self, frame: CapturedFrame, observed: Sequence[ObservedPerson], people: tuple[PersonLabels, ...]
+    ) -> tuple[PersonLabels, ...]:
+        """The people with their `surface` labels."""
+        if self._clothing_stage is None:
+            return people
+        read = self._clothing_stage.of_picture if self._source.stills else self._clothing_stage.update
+        return read(frame.image, frame.camera, observed, people)
 
     def _picture(self, frame: CapturedFrame) -> list[Blob]:
         if self._shared_preview is None:
@@ -243,6 +257,8 @@ class SenderPipeline:
         """Forgets the people of the last source."""
         self._perception.reset()
         self._semantics.reset()
+        if self._clothing_stage is not None:
+            self._clothing_stage.reset()
         if self._texture_stage is not None:
             self._texture_stage.reset()
 
@@ -253,5 +269,4 @@ class SenderPipeline:
             return []
         colours_of = self._texture_stage.of_picture if self._source.stills else self._texture_stage.update
         with self._metrics.stage("colours"):
-            updates = colours_of(frame.image, frame.camera, observed, people)
-        return [Blob(COLOURS, identity, data) for identity, data in updates]
+            return colours_of(frame.image, frame.camera, observed, people)

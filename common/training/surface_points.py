@@ -31,7 +31,7 @@ def surface_places(
     candidates = np.einsum("pc,pcd->pd", barycentric, corners[chosen])
     spread = _farthest_points(candidates, POINTS)
     dominant = weights.argmax(1)[faces[chosen[spread], barycentric[spread].argmax(1)]]
-    order = _halve(candidates[spread] + _spread_offsets(joints)[dominant], np.arange(POINTS), POINTS // TOKENS)
+    order = _halve(candidates[spread] + spread_offsets(joints)[dominant], np.arange(POINTS), POINTS // TOKENS)
     kept = spread[order]
     return faces[chosen[kept]], barycentric[kept]
 
@@ -45,7 +45,7 @@ def _farthest_points(points: npt.NDArray[Any], count: int) -> npt.NDArray[Any]:
     return chosen
 
 
-def _spread_offsets(joints: npt.NDArray[Any]) -> npt.NDArray[Any]:
+def spread_offsets(joints: npt.NDArray[Any]) -> npt.NDArray[Any]:
     """(52, 3) offset of each bone that separates the limbs, so that no leaf joins two of them."""
     offsets = np.zeros_like(joints)
     push = {"upperleg01": 0.3, "lowerleg01": 0.3, "foot": 0.3, "upperarm01": 0.3, "lowerarm01": 0.45, "wrist": 0.6}

@@ -13,12 +13,11 @@ import numpy as np
 from scipy.spatial import cKDTree
 
 from common.arrays import BoolArray, Float64Array, FloatArray, IntArray
-from common.body.anatomy import MIRROR_SIGNS, POINTS
+from common.body.anatomy import MIRROR_SIGNS
 from common.body.model import BodyModel
 from common.frames import IDENTITIES
 from common.texture.point_colours import PointColours
 from common.weights.devices import to_numpy
-from receiver.mesh.triangle_mesh import vertex_areas, vertex_normals
 
 NORMAL_WEIGHT_M = 0.06
 """Distance per unit of difference between normals: opposite normals add 0.12 m, so no colour passes through a limb."""
@@ -104,16 +103,6 @@ def rest_oriented_points(body: BodyModel) -> FloatArray:
     """(2048, 6) surface points of the mean body at rest: positions in metres, normals scaled by `NORMAL_WEIGHT_M`."""
     points, normals = body.surface_points(body.rest_vertices[:1])
     return np.hstack([to_numpy(points[0]), NORMAL_WEIGHT_M * to_numpy(normals[0])]).astype(np.float32)
-
-
-def rest_point_areas(body: BodyModel) -> FloatArray:
-    """(2048,) square metres of the mean body's skin at rest that is nearest to each surface point."""
-    vertices, faces = to_numpy(body.rest_vertices[0]), to_numpy(body.skin_faces)
-    areas = vertex_areas(vertices, faces)
-    used = areas > 0
-    oriented = np.hstack([vertices, NORMAL_WEIGHT_M * vertex_normals(vertices, faces)])[used]
-    _, nearest = cKDTree(rest_oriented_points(body)).query(oriented)
-    return np.asarray(np.bincount(nearest, areas[used], POINTS), np.float32)
 
 
 def inverse_distance_weights(distance_m: Float64Array) -> FloatArray:

@@ -1,61 +1,72 @@
-"""The parametric body for export: one closed skin mesh, bound to its skeleton."""
+"""The displaced template: one closed mesh with clothes and hair, bound to its skeleton."""
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Self
 
 import numpy as np
 import scipy.sparse
+import torch
 from scipy.spatial import cKDTree
+from torch import Tensor
 
-from common.arrays import ByteArray, FloatArray, Int32Array, IntArray
+from common.arrays import ByteArray, FloatArray, Int32Array
 from common.body.anatomy import POINTS, SKELETON
-from common.body.model import BodyModel, BodyOutput
+from common.body.model import BodyModel, BodyOutput, BodyParameters, skin
 from common.body.template import BodyTemplate
-from common.weights.devices import to_numpy
+from common.weights.devices import device_of, to_numpy
 from receiver.body.colouring import NORMAL_WEIGHT_M, inverse_distance_weights, rest_oriented_points
+from receiver.body.painting import Paint
 from receiver.mesh.skinned_glb import PosedBody, Skeleton, skeleton_from_dense
 from receiver.mesh.triangle_mesh import SurfaceMesh, vertex_normals
 
 _POINTS_PER_VERTEX = 4
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, eq=False)
 class BodySkin:
-    """The parts of the exported body that are the same in every frame.
-
-    Eyeballs, teeth and tongue are separate connected components inside the head.  They are left out, because a
-    published body is one watertight connected component.
+    """What all published bodies share, and how they are posed.
 
     Args:
+        model: the body model.
+        template: its outer mesh.
         skeleton: joints and skinning weights.
-        faces: (F, 3) indices into the kept vertices.
-        kept: (V',) indices of the body model's vertices that are kept.
-        region: (V',) region of each kept vertex.
         points: (V', 2048) sparse, rows sum to 1: weight of each surface point in a vertex's colour.
     """
 
+    model: BodyModel
+    template: BodyTemplate
     skeleton: Skeleton
-    faces: Int32Array
-    kept: IntArray
-    region: IntArray
     points: scipy.sparse.csr_array
 
     @classmethod
     def of(cls, model: BodyModel) -> Self:
-        """Extracts the skin and skeleton of a body model."""
+        """Extracts template and skeleton of a body model."""
         template = BodyTemplate.of(model)
         skeleton = skeleton_from_dense(SKELETON, np.array(model.parents), template.weights)
-        points = _point_weights(template.rest, template.faces, model)
-        return cls(skeleton, template.faces, template.kept, template.region, points)
+        return cls(model, template, skeleton, _point_weights(template.rest, template.faces, model))
 
-    def skeleton_with(self, model: BodyModel, influences: int) -> Skeleton:
+    def templates(self, parameters: BodyParameters, displacement: Tensor | None = None) -> BodyOutput:
+        """B templates in camera space; `vertices` are theirs, (B, V', 3).
+
+        Args:
+            parameters: B bodies.
+            displacement: (B, V', 3) in the rest pose, camera axes, metres; None for the bare body.
+        """
+        rest, rest_joints = self.model.rest(parameters.shape)
+        rest = rest[:, self._kept]
+        positions, rotations = self.model.forward_kinematics(parameters)
+        moved = rest if displacement is None else rest + displacement
+        weights = self.model.weights[self._kept]
+        return BodyOutput(skin(moved, rest_joints, positions, rotations, weights), positions, rotations)
+
+    def skeleton_with(self, influences: int) -> Skeleton:
         """The skeleton with more than the four weights of each vertex that `skeleton` has.
 
         Args:
-            model: the body model that this is the skin of.
             influences: weights of each vertex, a multiple of 4.
         """
-        return skeleton_from_dense(SKELETON, np.array(model.parents), to_numpy(model.weights)[self.kept], influences)
+        return skeleton_from_dense(SKELETON, np.array(self.model.parents), self.template.weights, influences)
 
     def pose(
         self,
@@ -63,26 +74,34 @@ class BodySkin:
         index: int = 0,
         region_colours: FloatArray | None = None,
         point_colours: FloatArray | None = None,
+        paint: Paint | None = None,
     ) -> PosedBody:
         """Selects one body of a batch and colours it.
 
         Args:
-            output: of the body model.
+            output: of `templates`.
             index: of the body in the batch.
-            region_colours: (R, 3) RGB 0…1 of the body's regions; ignored if `point_colours` is given.
-            point_colours: (2048, 3) RGB 0…1 of the body's surface points.
+            region_colours: (R, 3) RGB 0…1 of the body's regions; ignored if any other is given.
+            point_colours: (2048, 3) RGB 0…1 of the body's surface points; ignored if `paint` is given.
+            paint: of the person, from a texture atlas.
         """
-        vertices = to_numpy(output.vertices[index])[self.kept]
         colours = None
-        if point_colours is not None:
+        if paint is not None:
+            colours = paint.vertices
+        elif point_colours is not None:
             colours = _to_bytes(self.points @ point_colours)
         elif region_colours is not None:
-            colours = _to_bytes(region_colours)[self.region]
+            colours = _to_bytes(region_colours)[self.template.region]
         return PosedBody(
-            SurfaceMesh(vertices, self.faces, colours),
+            SurfaceMesh(to_numpy(output.vertices[index]), self.template.faces, colours),
             to_numpy(output.joint_positions[index]),
             to_numpy(output.joint_rotations[index]),
+            paint.texture if paint is not None else None,
         )
+
+    @cached_property
+    def _kept(self) -> Tensor:
+        return torch.from_numpy(self.template.kept).to(device_of(self.model))
 
 
 def _to_bytes(colours: FloatArray) -> ByteArray:

@@ -17,8 +17,9 @@ from receiver.decode.geometry_image import LEVEL_SIZES
 from receiver.decode.mixture import GaussianMixture, cholesky_from_raw, heaviest_mean
 from receiver.decode.principal_axes import PrincipalAxes
 
-# `root` is a rigid transform applied to the finished cloud; `appearance` only colours it.
-GEOMETRY_GROUPS: tuple[str, ...] = tuple(group.name for group in GROUPS if group.name not in ("root", "appearance"))
+# `root` is a rigid transform, `appearance` are colours, and `surface` displaces the skin in the diffusion stage.
+_OUTSIDE = ("root", "appearance", "surface")
+GEOMETRY_GROUPS: tuple[str, ...] = tuple(group.name for group in GROUPS if group.name not in _OUTSIDE)
 
 
 def geometry_entries() -> Tensor:

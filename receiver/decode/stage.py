@@ -11,10 +11,12 @@ from torch import Tensor
 from common.body.anatomy import POINTS
 from common.body.label_space import LabelSpace
 from common.body.model import BodyParameters
+from common.body.surface_space import SURFACE_SIZE
 from common.frames import PersonLabels
 from common.labels import LABEL_SIZE, concatenate, group_slices
 from common.weights.devices import CPU, device_of
 from common.weights.loader import architecture_of, load_into
+from receiver.decode.clothing import Clothing
 from receiver.decode.mixture import GaussianMixture
 from receiver.decode.network import DecodeConfig, DecodeNetwork
 
@@ -33,6 +35,8 @@ class DecodedBody:
         z_prime: (B, D) latents (21).
         colours: (B, R, 3) colours of the body regions in 0…1.
         coloured: (B,) whether any `appearance` entry was received; if none was, the colours are the average person's.
+        clothing: `surface` and `shape` labels, for the diffusion stage.
+        dressed: whether all `surface` entries of all people were received.
     """
 
     parameters: BodyParameters
@@ -40,13 +44,15 @@ class DecodedBody:
     z_prime: Tensor
     colours: Tensor
     coloured: Tensor
+    clothing: Clothing
+    dressed: bool
 
     def __len__(self) -> int:
         return len(self.z_prime)
 
 
 def arrived_vectors(people: Sequence[PersonLabels]) -> tuple[Tensor, Tensor]:
-    """(labels, mask of received entries), both (B, 104); groups may be missing or truncated to a prefix.
+    """(labels, mask of received entries), both (B, LABEL_SIZE); groups may be missing or truncated to a prefix.
 
     Raises:
         ValueError: a group is unknown or too long.
@@ -114,6 +120,8 @@ class DecodeStage:
             z_prime=z_prime,
             colours=self.label_space.decode_colours(labels_BL),
             coloured=present_BL[:, slices["appearance"]].any(dim=1),
+            clothing=Clothing.of(labels_BL, present_BL),
+            dressed=all(len(person.labels.get("surface", ())) == SURFACE_SIZE for person in people),
         )
 
     def latent(self, labels_BL: Tensor, present_BL: Tensor, generator: torch.Generator | None) -> Tensor:

@@ -1,10 +1,12 @@
-"""Conditioning of the point diffusion: u_m = Σ_k ω_k · ViT_k(Rescale(s_i, r_k)) (paper §5.2, eq. 24, 25).
+"""Conditioning of the diffusion: u_m = Σ_k ω_k · ViT_k(Rescale(s_i, r_k)) (paper §5.2, eq. 24, 25).
 
     s_1 (32 patches) ─ ViT_1 ─ each of the 32 repeated for its 4 tokens ─┐
     s_2 (128)        ─ ViT_2 ────────────────────────────────────────────┼─ Σ_k ω_k ─ u_m (128 tokens); also B(s_2)
     s_3 (512)        ─ 4 patches per token ─ ViT_3 ──────────────────────┘
+    `surface`, `shape` ─ MLP ─ added to the patches of every ViT_k
 
-The levels are in the curve order of `receiver.decode.geometry_image`, so rescaling groups or repeats runs of 4.
+The levels are in the curve order of `receiver.decode.geometry_image`, so rescaling groups or repeats runs of 4.  The
+weights ω_k depend on the tokens: each scale proposes the logarithm of its own weight.
 
 Shapes: B people, N tokens, W width, A attention heads, C = 6 channels.
 """
@@ -17,14 +19,13 @@ from timm.models.vision_transformer import Block
 from torch import Tensor, nn
 
 from common.body.anatomy import TOKENS
+from receiver.decode.clothing import CLOTHING_SIZE, Clothing
 from receiver.decode.geometry_image import CHANNELS, LEVEL_SIZES
 
 # Unit of positions in the networks, for about unit variance over a body.
 POSITION_UNIT_M = 0.3
-# Blocks start near the identity, so that u_m starts as a copy of s_3.
+# Blocks start near the identity.
 LAYER_SCALE = 0.05
-# Channels of a token's 4 patches of s_3.
-RESERVED_CHANNELS = LEVEL_SIZES[-1] // TOKENS * CHANNELS
 _RADII_M = (0.05, 0.1, 0.2, 0.4)
 
 
@@ -41,14 +42,12 @@ class DiffusionConfig:
 
     width: int = 128
     heads: int = 4
-    scale_depths: tuple[int, int, int] = (2, 1, 1)
+    scale_depths: tuple[int, int, int] = (1, 1, 1)
     depth: int = 4
 
     def __post_init__(self) -> None:
         if self.width % self.heads:
             raise ValueError(f"width {self.width} is not divisible by {self.heads} heads")
-        if self.width < RESERVED_CHANNELS:
-            raise ValueError(f"width {self.width} is below the {RESERVED_CHANNELS} channels that a token has in s_3")
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +59,11 @@ class Condition:
 
     def __getitem__(self, people: Tensor | slice) -> Self:
         return type(self)(self.u_m[people], self.bias[people])
+
+    def at(self, tokens: Tensor) -> Self:
+        """The condition of other tokens (T,), each named by the one of the 128 that covers it: (B, T, W) and
+        (B, A, T, T)."""
+        return type(self)(self.u_m[:, tokens], self.bias[:, :, tokens[:, None], tokens])
 
 
 def pair_geometry(s_BNC: Tensor) -> Tensor:
@@ -104,17 +108,11 @@ class ScaleViT(nn.Module):
             Block(config.width, config.heads, qkv_bias=True, init_values=LAYER_SCALE) for _ in range(depth)
         )
 
-    @torch.no_grad()
-    def initialise_channels(self, channels: int, *, keep: bool) -> None:
-        """Initialises the first `channels` of the width to the token's own patches if `keep`, else to zero."""
-        self.embed.weight[:channels] = torch.eye(channels, self.embed.in_features) if keep else 0.0
-        self.embed.bias[:channels] = 0.0
-        self.position[:, :channels] = 0.0
-
-    def forward(self, s_BNC: Tensor, pairs_BFNN: Tensor) -> Tensor:
+    def forward(self, s_BNC: Tensor, pairs_BFNN: Tensor, clothing_BW: Tensor) -> Tensor:
         with torch.autocast(s_BNC.device.type, enabled=False):  # bf16 would round a metre to 4 mm
             patches = in_units(s_BNC.float()).unflatten(1, (-1, self.per_token))
             x: Tensor = self.embed(patches.flatten(2)) + self.position
+        x = x + clothing_BW.unsqueeze(1)
         bias = self.bias(pairs_BFNN)
         for block in self.blocks:
             x = block(x, attn_mask=bias.to(x.dtype))
@@ -127,25 +125,39 @@ def in_units(s: Tensor) -> Tensor:
 
 
 class Conditioner(nn.Module):
-    """s_1, s_2, s_3 → u_m and B(s_2) (24, 25); computed once per frame, not once per denoising step."""
+    """s_1, s_2, s_3 and clothing → u_m and B(s_2) (24, 25); computed once per frame, not once per denoising step."""
 
     def __init__(self, config: DiffusionConfig) -> None:
         super().__init__()
         per_token = [max(1, patches // TOKENS) for patches in LEVEL_SIZES]
         triples = zip(LEVEL_SIZES, per_token, config.scale_depths, strict=True)
-        scales = [ScaleViT(config, patches, grouped, depth) for patches, grouped, depth in triples]
-        for scale in scales:
-            scale.initialise_channels(RESERVED_CHANNELS, keep=scale is scales[-1])
-        self.scales = nn.ModuleList(scales)
-        self.omega = nn.Parameter(torch.zeros(len(LEVEL_SIZES)))
+        self.scales = nn.ModuleList(ScaleViT(config, patches, grouped, depth) for patches, grouped, depth in triples)
+        self.clothing = nn.Sequential(
+            nn.Linear(CLOTHING_SIZE, 2 * config.width),
+            nn.SiLU(),
+            nn.Linear(2 * config.width, config.width),
+        )
+        self.log_weights = nn.ModuleList(nn.Linear(config.width, 1) for _ in LEVEL_SIZES)
+        for parameter in self.log_weights.parameters():
+            nn.init.zeros_(parameter)
         self.bias = GeometryBias(config.heads)
 
-    def forward(self, levels: tuple[Tensor, Tensor, Tensor]) -> Condition:
-        weights = self.omega.softmax(0) * len(levels)
+    def forward(self, levels: tuple[Tensor, Tensor, Tensor], clothing: Clothing) -> Condition:
         pairs_1, pairs_2 = pair_geometry(levels[0]), pair_geometry(levels[1])
+        clothes = self.clothing(clothing.vector())
         tokens = [
-            scale(s, pairs_2 if s.shape[1] >= TOKENS else pairs_1) for scale, s in zip(self.scales, levels, strict=True)
+            scale(s, pairs_2 if s.shape[1] >= TOKENS else pairs_1, clothes)
+            for scale, s in zip(self.scales, levels, strict=True)
         ]
-        repeated = [x.repeat_interleave(TOKENS // x.shape[1], dim=1) for x in tokens]
-        u_m = torch.stack([weight * x for weight, x in zip(weights, repeated, strict=True)]).sum(0)
+        weights = self.weights(tokens)
+        repeated = torch.stack([x.repeat_interleave(TOKENS // x.shape[1], dim=1) for x in tokens], dim=-1)
+        u_m = (repeated * weights.unsqueeze(2)).sum(-1)
         return Condition(u_m, self.bias(pairs_2))
+
+    def weights(self, tokens: list[Tensor]) -> Tensor:
+        """ω_k (24) of each token, (B, 128, 3): positive, with mean 1 over the scales."""
+        logits = [
+            log_weight(x).repeat_interleave(TOKENS // x.shape[1], dim=1)
+            for log_weight, x in zip(self.log_weights, tokens, strict=True)
+        ]
+        return torch.cat(logits, dim=-1).float().softmax(-1) * len(tokens)

@@ -1,53 +1,26 @@
-"""The denoiser of oriented points, conditioned on u_m, with 128 tokens of 16 points each.
+"""The denoiser of displacement fields, conditioned on u_m: 256 tokens of 24 standardised coefficients.
 
-    D(x; σ, u_m) = g(u_m) + c_skip (x − g(u_m)) + c_out F(c_in (x − g(u_m)), σ, u_m)
+    D(x; σ, u_m) = g + c_skip (x − g) + c_out F(c_in (x − g), σ, u_m)
 
-is the preconditioning of Karras et al. 2022 (EDM) around g, a linear map of u_m.  The denoiser's only inputs are u_m
-(with its attention bias), the noisy cloud and σ.
+is the preconditioning of Karras et al. 2022 (EDM) around g, the linear reconstruction from the `surface` labels.  F
+sees u_m (with its attention bias), the noisy coefficients and σ, but not g: what the labels say beyond the linear
+reconstruction reaches it through u_m alone.
 
-Shapes: B people, P = 2048 points in curve order, C = 6 channels (position in metres, normal × 0.2), N = 128 tokens.
+Shapes: B people, T = 256 tokens, K = 24 coefficients (`receiver.diffusion.displacement_basis`), W width.
 """
 
 import math
-from collections.abc import Iterable
 
 import torch
 from timm.models.vision_transformer import Block
 from torch import Tensor, nn
-from torch.nn import functional
 
-from common.body.anatomy import POINTS, TOKENS
-from receiver.decode.geometry_image import CHANNELS
 from receiver.diffusion.condition import Condition, DiffusionConfig
+from receiver.diffusion.displacement_basis import COEFFICIENTS, DISPLACEMENT_TOKENS
 
-POINTS_PER_TOKEN = POINTS // TOKENS
-# One unit of a normal is scaled to 0.2 m, so that a single σ suits both positions and normals.
-NORMAL_SCALE = 0.2
-# Standard deviation of the ground truth around g(u_m).
-SIGMA_DATA_M = 0.015
-SIGMA_MIN_M, SIGMA_MAX_M = 0.005, 0.5
-
-
-def to_state(points: Tensor, normals: Tensor) -> Tensor:
-    """Points and normals, both (…, P, 3) → the diffusion state (…, P, 6)."""
-    return torch.cat([points, normals * NORMAL_SCALE], dim=-1)
-
-
-def from_state(x: Tensor) -> tuple[Tensor, Tensor]:
-    """The diffusion state (…, P, 6) → points in metres and unit normals, both (…, P, 3)."""
-    return x[..., :3], functional.normalize(x[..., 3:], dim=-1)
-
-
-def points_of(tokens_BNX: Tensor) -> Tensor:
-    """Tokens (B, 128, 16·6) → their points (B, 2048, 6)."""
-    points: Tensor = tokens_BNX.unflatten(-1, (-1, CHANNELS)).flatten(1, 2)
-    return points
-
-
-def tokens_of(points_BPC: Tensor) -> Tensor:
-    """The inverse of `points_of`."""
-    tokens: Tensor = points_BPC.unflatten(1, (TOKENS, POINTS_PER_TOKEN)).flatten(2)
-    return tokens
+# Standard deviation of the ground truth around g, in standard deviations of the coefficients.
+SIGMA_DATA = 0.5
+SIGMA_MIN, SIGMA_MAX = 0.02, 8.0
 
 
 def level_embedding(sigma_B: Tensor, width: int) -> Tensor:
@@ -57,71 +30,41 @@ def level_embedding(sigma_B: Tensor, width: int) -> Tensor:
     return torch.cat([angle.sin(), angle.cos()], dim=-1)
 
 
-def _block(config: DiffusionConfig) -> Block:
-    return Block(config.width, config.heads, qkv_bias=True, init_values=0.2)
-
-
 class Denoiser(nn.Module):
-    """D(x; σ, u_m), as defined in the module docstring."""
+    """D(x; σ, u_m), as defined in the module docstring.
+
+    Its condition has one token per token of the displacements: `DisplacementBasis.cover` of that of the conditioner.
+    """
 
     def __init__(self, config: DiffusionConfig) -> None:
         super().__init__()
-        channels = POINTS_PER_TOKEN * CHANNELS
-        self.width = config.width
-        # A token is a fixed patch of the template, so each token has its own linear map.
-        self.centre_weight = nn.Parameter(torch.randn(TOKENS, config.width, channels) * 0.02)
-        self.centre_bias = nn.Parameter(torch.zeros(TOKENS, channels))
-        self.embed = nn.Linear(channels, config.width)
-        self.level = nn.Sequential(
-            nn.Linear(config.width, config.width), nn.SiLU(), nn.Linear(config.width, config.width)
+        width = config.width
+        self.width = width
+        # A token is a fixed patch of the template with its own basis, so each token has its own linear maps.
+        self.embed = nn.Parameter(torch.randn(DISPLACEMENT_TOKENS, COEFFICIENTS, width) * COEFFICIENTS**-0.5)
+        self.position = nn.Parameter(torch.randn(DISPLACEMENT_TOKENS, width) * 0.02)
+        self.level = nn.Sequential(nn.Linear(width, width), nn.SiLU(), nn.Linear(width, width))
+        self.condition_norm = nn.LayerNorm(width)
+        self.inject = nn.ModuleList(nn.Linear(width, width) for _ in range(config.depth))
+        self.blocks = nn.ModuleList(
+            Block(width, config.heads, qkv_bias=True, init_values=0.2) for _ in range(config.depth)
         )
-        self.inject = nn.ModuleList(nn.Linear(config.width, config.width) for _ in range(config.depth))
-        self.condition_norm = nn.LayerNorm(config.width)
-        self.blocks = nn.ModuleList(_block(config) for _ in range(config.depth))
-        self.norm = nn.LayerNorm(config.width)
-        self.readout = nn.Linear(config.width, channels)
-        nn.init.zeros_(self.readout.weight)
-        nn.init.zeros_(self.readout.bias)
-
-    @torch.no_grad()
-    def fit_centre(self, pairs: Iterable[tuple[Tensor, Tensor]], ridge: float = 1e-3) -> None:
-        """Fits g by ridge regression to pairs of u_m (B, 128, W) and ground truth (B, P, 6), before training."""
-        gram, cross = torch.zeros(()), torch.zeros(())
-        for u_m, x_0 in pairs:
-            features_NBV = functional.pad(u_m.float(), (0, 1), value=1.0).transpose(0, 1)
-            gram = gram + features_NBV.mT @ features_NBV
-            cross = cross + features_NBV.mT @ tokens_of(x_0).transpose(0, 1)
-        scale = gram.diagonal(dim1=-2, dim2=-1).mean(-1)[:, None, None]
-        solution = torch.linalg.solve(gram + ridge * scale * torch.eye(gram.shape[-1]), cross)
-        self.centre_weight.copy_(solution[:, :-1])
-        self.centre_bias.copy_(solution[:, -1])
-
-    def centre(self, condition: Condition) -> Tensor:
-        """g(u_m): the linear prediction of the cloud, (B, P, 6)."""
-        with torch.autocast(condition.u_m.device.type, enabled=False):  # bf16 would round a metre to 4 mm
-            tokens = condition.u_m.float().transpose(0, 1) @ self.centre_weight
-            return points_of(tokens.transpose(0, 1) + self.centre_bias)
+        self.norm = nn.LayerNorm(width)
+        self.readout = nn.Parameter(torch.zeros(DISPLACEMENT_TOKENS, width, COEFFICIENTS))
 
     def residual(self, x_in: Tensor, sigma_B: Tensor, condition: Condition) -> Tensor:
-        """F: the residual in units of c_out, (B, P, 6)."""
+        """F: the residual in units of c_out, (B, T, K)."""
         level = self.level(level_embedding(sigma_B, self.width)).unsqueeze(1)
         conditioning = self.condition_norm(condition.u_m) + level
-        h = self.embed(tokens_of(x_in))
-        bias = condition.bias.to(h.dtype)
+        h = torch.einsum("btk,tkw->btw", x_in, self.embed) + self.position
         for inject, block in zip(self.inject, self.blocks, strict=True):
-            h = block(h + inject(conditioning), attn_mask=bias.to(h.dtype))
-        out: Tensor = self.readout(self.norm(h)).float()
-        return points_of(out)
+            h = block(h + inject(conditioning), attn_mask=condition.bias.to(h.dtype))
+        return torch.einsum("btw,twk->btk", self.norm(h), self.readout).float()
 
-    def split(self, x: Tensor, sigma_B: Tensor, condition: Condition) -> tuple[Tensor, Tensor]:
-        """(denoised cloud, g(u_m)), both (B, P, 6); the training loss needs both."""
-        g = self.centre(condition)
+    def forward(self, x: Tensor, sigma_B: Tensor, g: Tensor, condition: Condition) -> Tensor:
+        """Noisy coefficients x and g, both (B, T, K), and σ (B,) → denoised coefficients (B, T, K)."""
         sigma = sigma_B[:, None, None]
-        total = (sigma.square() + SIGMA_DATA_M**2).sqrt()
-        offset = x - g.detach()
+        total = (sigma.square() + SIGMA_DATA**2).sqrt()
+        offset = x - g
         f = self.residual(offset / total, sigma_B, condition)
-        denoised = g.detach() + offset * (SIGMA_DATA_M / total).square() + f * (sigma * SIGMA_DATA_M / total)
-        return denoised, g
-
-    def forward(self, x: Tensor, sigma_B: Tensor, condition: Condition) -> Tensor:
-        return self.split(x, sigma_B, condition)[0]
+        return g + offset * (SIGMA_DATA / total).square() + f * (sigma * SIGMA_DATA / total)

@@ -1,8 +1,8 @@
 """Samplers: functions of a denoiser (or of u_m), a noisy initial state and a noise schedule.
 
-`sample_consistency_multistep` (Song et al. 2023, algorithm 1) is the default.  `sample_ddim` (Song et al. 2021, in the
-variables of Karras et al. 2022) and `sample_heun` (Karras et al. 2022, algorithm 1) integrate the probability flow
-without adding noise.  `paper_forward` and `paper_reverse` are eq. 26 and 27, unchanged.
+`sample_ddim` (Song et al. 2021, in the variables of Karras et al. 2022), the default, and `sample_heun` (Karras et al.
+2022, algorithm 1) integrate the probability flow without adding noise.  `sample_consistency_multistep` (Song et al.
+2023, algorithm 1) adds noise between its steps.  `paper_forward` and `paper_reverse` are eq. 26 and 27, unchanged.
 """
 
 from collections.abc import Callable, Sequence
@@ -11,11 +11,11 @@ from itertools import pairwise
 import torch
 from torch import Tensor
 
-# (noisy state, σ in metres) → denoised state.
+# (noisy state, σ) → denoised state.
 DenoiseFunction = Callable[[Tensor, float], Tensor]
 
 
-def sigma_schedule(steps: int, sigma_max: float, sigma_min: float = 0.04) -> list[float]:
+def sigma_schedule(steps: int, sigma_max: float, sigma_min: float = 0.02) -> list[float]:
     """`steps` + 1 noise levels: `sigma_max` down towards `sigma_min`, geometrically spaced, then 0.
 
     Raises:
@@ -28,11 +28,7 @@ def sigma_schedule(steps: int, sigma_max: float, sigma_min: float = 0.04) -> lis
 
 
 def sample_consistency_multistep(denoise: DenoiseFunction, x: Tensor, sigmas: Sequence[float], noise: Tensor) -> Tensor:
-    """x_{t−1} = D + σ_{t−1} ε: noise is added to the denoised state, so errors of the initial state are discarded.
-
-    Our initial states are estimates (a skinned body, last frame's cloud), not samples of the forward process;
-    `sample_ddim` would keep σ_{t−1}/σ_t of their error in every step.
-    """
+    """x_{t−1} = D + σ_{t−1} ε: noise is added to the denoised state, so errors of the initial state are discarded."""
     for sigma, following in pairwise(sigmas):
         x = denoise(x, sigma) + following * noise
     return x

@@ -11,7 +11,7 @@ from typing import Protocol
 from common.arrays import FloatArray
 from common.frames import LabelFrame, PersonLabels
 from common.texture.point_colours import PointColours
-from receiver.diffusion.stage import PointCloud
+from receiver.body.received_texture import ReceivedTexture
 from receiver.mesh.skinned_glb import PosedBody, Skeleton
 from receiver.mesh.triangle_mesh import SurfaceMesh
 
@@ -28,18 +28,17 @@ class ReconstructionRequest:
         account: the key of whom the session belongs to; accounts share an engine equally.
         session: the session's key; the sessions of an account share equally what the account gets.
         frame: the decoded labels.
-        previous: point clouds of the session's previous frame by identity; a person without one starts from the
-            skinned body.
         colours: colours of surface points by identity; a person without them has the colours of the body regions.
             Pass the same objects until others arrive: preparing one takes two milliseconds.
+        textures: texture atlases by identity, which count more than `colours`; preparing one takes some 20 ms.
         split_from: number of people of the whole frame that this is a part of; None for a whole frame.
     """
 
     account: Hashable
     session: Hashable
     frame: LabelFrame
-    previous: Mapping[int, PointCloud] = field(default_factory=dict)
     colours: Mapping[int, PointColours] = field(default_factory=dict)
+    textures: Mapping[int, ReceivedTexture] = field(default_factory=dict)
     split_from: int | None = None
 
     @property
@@ -59,9 +58,8 @@ class ReconstructedPerson:
 
     Args:
         labels: the decoded labels.
-        surface: the watertight mesh of the diffused points.
-        body: the skinned parametric body.
-        cloud: the diffused points in the person's root frame: `previous` of the next frame's request.
+        surface: the watertight mesh around the displaced template.
+        body: the displaced template, skinned: fixed topology and vertex order.
         keypoints_2d: (17, 3) x, y in source pixels and a score, COCO order.
         joints_3d: (17, 3) metres.
     """
@@ -69,7 +67,6 @@ class ReconstructedPerson:
     labels: PersonLabels
     surface: SurfaceMesh
     body: PosedBody
-    cloud: PointCloud
     keypoints_2d: FloatArray
     joints_3d: FloatArray
 

@@ -1,4 +1,4 @@
-"""From label frames to meshes on one device: decode ─ diffusion ─ surface, and the skinned body beside them.
+"""From label frames to meshes on one device: decode ─ diffusion ─ body (the displaced template) ─ surface.
 
 Two halves, so that an engine can overlap them: `infer` runs the networks on a batch of frames, `extract` builds the
 surfaces of one frame on the CPU.
@@ -8,7 +8,7 @@ import itertools
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Self
 
 import numpy as np
@@ -16,13 +16,14 @@ import torch
 
 from common.arrays import BoolArray, FloatArray
 from common.body.anatomy import KEYPOINT_GROUPS
-from common.body.model import BodyModel, BodyOutput
+from common.body.model import BodyModel, BodyOutput, KeypointKinematics
 from common.frames import NEAR_M, Camera, PersonLabels
 from common.weights.devices import CPU, to_numpy
-from receiver.body.colouring import Colouring, rest_point_areas
+from receiver.body.colouring import Colouring
+from receiver.body.painting import Painter
 from receiver.body.skinning import BodySkin
 from receiver.decode.stage import DecodedBody, DecodeStage
-from receiver.diffusion.stage import DiffusionStage, PointCloud, SamplingConfig
+from receiver.diffusion.stage import DiffusionStage, SamplingConfig
 from receiver.engine.engine import ReconstructedPerson, ReconstructionRequest, ReconstructionResult
 from receiver.mesh.skinned_glb import PosedBody, Skeleton
 from receiver.mesh.triangle_mesh import SurfaceMesh
@@ -34,17 +35,11 @@ class _InferredPerson:
     """One person after the networks.
 
     Args:
-        cloud: diffused points in the root frame.
-        orientation: (3, 3) root frame to camera space.
-        translation: (3,) of the root joint in camera space, metres.
         pixels_per_metre: scale of the picture at the root joint.
         people_in_frame: number of people in the whole frame.
     """
 
     labels: PersonLabels
-    cloud: PointCloud
-    orientation: FloatArray
-    translation: FloatArray
     pixels_per_metre: float
     people_in_frame: int
     body: PosedBody
@@ -72,10 +67,10 @@ class Reconstructor:
         self._decode = decode
         self._diffusion = diffusion
         self._surface = surface
-        self._body = body
+        self._kinematics = KeypointKinematics(body)
         self._skin = BodySkin.of(body)
         self._colouring = Colouring(body)
-        self._point_areas = rest_point_areas(body)
+        self._painter = Painter(body, self._skin.template)
 
     @property
     def skeleton(self) -> Skeleton:
@@ -95,7 +90,7 @@ class Reconstructor:
             WeightsError: they are missing or of another version.
         """
         body = BodyModel.load().to(device)
-        return cls(DecodeStage.load(device), DiffusionStage.load(sampling, body), SurfaceStage(surface), body)
+        return cls(DecodeStage.load(device), DiffusionStage.load(sampling, device), SurfaceStage(surface), body)
 
     def reconstruct(self, request: ReconstructionRequest) -> ReconstructionResult:
         """One frame from labels to meshes, in the calling thread.
@@ -118,12 +113,11 @@ class Reconstructor:
         with _timed("decode", stages_ms):
             decoded = self._decode.decode(people)
         with _timed("diffusion", stages_ms):
-            previous = [request.previous.get(one.identity) for request in requests for one in request.frame.people]
-            clouds = self._diffusion.reconstruct(decoded, previous)
+            displacement = self._diffusion.displacements(decoded, [person.identity for person in people])
         with _timed("body", stages_ms), torch.inference_mode():
-            output = self._body(decoded.parameters)
-            joints_BK3 = to_numpy(self._body.coco_keypoints(output.vertices))
-        batch = _Batch(decoded, clouds, output, joints_BK3)
+            output = self._skin.templates(decoded.parameters, displacement)
+            joints_BK3 = to_numpy(self._kinematics(decoded.parameters)[0])
+        batch = _Batch(decoded, output, joints_BK3)
         rows = itertools.count()
         return [
             InferredFrame(
@@ -133,7 +127,7 @@ class Reconstructor:
         ]
 
     def extract(self, frame: InferredFrame) -> ReconstructionResult:
-        """Builds the surfaces of one frame from its point clouds."""
+        """Builds the surfaces of one frame from its templates."""
         stages_ms = dict(frame.stages_ms)
         with _timed("surface", stages_ms):
             people = tuple(
@@ -141,7 +135,6 @@ class Reconstructor:
                     person.labels,
                     self._surface_of(person),
                     person.body,
-                    person.cloud,
                     person.keypoints_2d,
                     person.joints_3d,
                 )
@@ -152,50 +145,48 @@ class Reconstructor:
     def _person(
         self, batch: "_Batch", row: int, labels: PersonLabels, request: ReconstructionRequest
     ) -> _InferredPerson:
-        cloud, point_colours = batch.clouds[row], None
+        point_colours, paint = None, None
         received = request.colours.get(labels.identity)
-        if received is not None and received.seen.any():
+        texture = request.textures.get(labels.identity)
+        if texture is not None:
+            paint = self._painter.paint(texture, batch.colours[row])
+        elif received is not None and received.seen.any():
             point_colours = self._colouring.colours(received, batch.colours[row])
-            cloud = replace(cloud, colours=point_colours)
         region_colours = batch.colours[row] if batch.coloured[row] else None
         return _InferredPerson(
             labels,
-            cloud,
-            batch.orientation[row],
-            batch.translation[row],
-            request.frame.camera.focal_px / max(float(batch.translation[row, 2]), NEAR_M),
+            request.frame.camera.focal_px / max(float(batch.depth_m[row]), NEAR_M),
             request.people_in_frame,
-            self._skin.pose(batch.output, row, region_colours, point_colours),
+            self._skin.pose(batch.output, row, region_colours, point_colours, paint),
             _keypoints_2d(batch.joints_BK3[row], request.frame.camera, labels),
             batch.joints_BK3[row],
         )
 
     def _surface_of(self, person: _InferredPerson) -> SurfaceMesh:
-        placed = person.cloud.placed(person.orientation, person.translation)
-        colours = None if placed.colours is None else np.rint(255 * placed.colours).astype(np.uint8)
-        size_px = person.pixels_per_metre * float(np.ptp(placed.points, axis=0).max())
+        """The watertight mesh around the outer vertices of the displaced template."""
+        template, mesh = self._skin.template, person.body.mesh
+        normals, areas = template.normals_and_areas(mesh.vertices)
+        size_px = person.pixels_per_metre * float(np.ptp(mesh.vertices, axis=0).max())
         resolution = self._surface.resolution(size_px, person.people_in_frame)
-        return self._surface.reconstruct(placed.points, placed.normals, self._point_areas, colours, resolution)
+        # Points without an area, which line the mouth and the eye sockets, are ignored.
+        return self._surface.reconstruct(
+            mesh.vertices, normals, np.where(template.outside, areas, 0), mesh.colours, resolution
+        )
 
 
 class _Batch:
     """A batch after the networks; what is needed of each person is copied from the device once.
 
     Args:
-        orientation: (B, 3, 3) root frame to camera space.
-        translation: (B, 3) metres.
+        depth_m: (B,) camera z of the root joints.
         colours: (B, R, 3) of the body regions, 0…1.
         coloured: (B,) whether any `appearance` labels were received.
     """
 
-    def __init__(
-        self, decoded: DecodedBody, clouds: Sequence[PointCloud], output: BodyOutput, joints_BK3: FloatArray
-    ) -> None:
-        self.clouds = clouds
+    def __init__(self, decoded: DecodedBody, output: BodyOutput, joints_BK3: FloatArray) -> None:
         self.output = output
         self.joints_BK3 = joints_BK3
-        self.orientation: FloatArray = to_numpy(decoded.parameters.rotations[:, 0])
-        self.translation: FloatArray = to_numpy(decoded.parameters.translation)
+        self.depth_m: FloatArray = to_numpy(decoded.parameters.translation[:, 2])
         self.colours: FloatArray = to_numpy(decoded.colours)
         self.coloured: BoolArray = to_numpy(decoded.coloured)
 

@@ -86,7 +86,7 @@ def reshaped(character: Character, change: ShapeChange) -> Character:
         raise UsageError(f"--shape: person {character.identity} was recorded with another body model")
     model, skin = load_body_skin()
     directions = _Directions(
-        to_numpy(model.rest_vertices)[1:, skin.kept].astype(np.float64) * Y_UP,
+        to_numpy(model.rest_vertices)[1:, skin.template.kept].astype(np.float64) * Y_UP,
         to_numpy(model.rest_joints)[1:].astype(np.float64) * Y_UP,
     )
     coefficients = _coefficients(character.mesh, directions, change)

@@ -35,8 +35,7 @@ def load_body_skin() -> tuple[BodyModel, BodySkin]:
 
 @functools.cache
 def _full_skeleton() -> Skeleton:
-    model, skin = load_body_skin()
-    return skin.skeleton_with(model, INFLUENCES)
+    return load_body_skin()[1].skeleton_with(INFLUENCES)
 
 
 def _equal(one: Skeleton, other: Skeleton) -> bool:

@@ -132,6 +132,7 @@ class Handshake:
             resumed=resumed,
             decodable_from=session.decodable_from,
             takes_reports=True,
+            takes_textures=True,
         )
 
     def _mismatch(self, hello: Hello) -> str:

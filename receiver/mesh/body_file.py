@@ -15,6 +15,7 @@ import numpy.typing as npt
 
 from common.arrays import Float64Array, FloatArray, IntArray
 from receiver.mesh.glb import BINARY_CHUNK, COMPONENT_TYPES, JSON_CHUNK, Node, read_colours
+from receiver.mesh.mesh_texture import without_seams
 from receiver.mesh.skinned_glb import Skeleton
 from receiver.mesh.triangle_mesh import SurfaceMesh
 
@@ -126,7 +127,12 @@ def _body(document: Node, content: bytes, start: int) -> BodyFile:
         raise ValueError("its mesh has numbers that are not finite")
     parents: IntArray = np.array(pose.parents, np.int64)
     skeleton = Skeleton(pose.names, parents, joints.astype(np.uint8), weights.astype(np.float32))
-    return BodyFile(pose, SurfaceMesh(vertices, faces, read_colours(content)), skeleton)
+    colours = read_colours(content)
+    if "TEXCOORD_0" in attributes:
+        count, faces = without_seams(vertices, faces)
+        vertices, skeleton = vertices[:count], skeleton.at(np.arange(count))
+        colours = None if colours is None else colours[:count]
+    return BodyFile(pose, SurfaceMesh(vertices, faces, colours), skeleton)
 
 
 def _array(document: Node, content: bytes, start: int, accessor: int) -> npt.NDArray[Any]:

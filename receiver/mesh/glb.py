@@ -1,6 +1,7 @@
 """A minimal writer of binary glTF 2.0 (GLB): one JSON chunk, one binary chunk.
 
 trimesh exports static meshes only, but bodies need a skeleton, and viewers need vertex normals and linear colours.
+A texture is embedded, so that a file is complete.
 Specification: Khronos glTF 2.0, sections 3.6 (accessors), 3.7 (meshes, skins) and 4 (GLB container).
 """
 
@@ -12,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from common.arrays import ByteArray, FloatArray
+from receiver.mesh.mesh_texture import MeshTexture, sample_jpeg
 from receiver.mesh.triangle_mesh import SurfaceMesh, vertex_normals
 
 Node = dict[str, Any]
@@ -21,6 +23,7 @@ COMPONENT_TYPES = {"float32": 5126, "uint32": 5125, "uint16": 5123, "uint8": 512
 _ELEMENT_TYPES = {(): "SCALAR", (2,): "VEC2", (3,): "VEC3", (4,): "VEC4", (4, 4): "MAT4"}
 VERTEX_BUFFER, _INDEX_BUFFER = 34962, 34963
 """glTF's targets of buffer views."""
+_LINEAR, _LINEAR_MIPMAP, _CLAMP = 9729, 9987, 33071
 JSON_CHUNK, BINARY_CHUNK = 0x4E4F534A, 0x004E4942
 """Types of the two chunks of a GLB file."""
 
@@ -32,19 +35,14 @@ class GlbWriter:
         self._binary = bytearray()
         self._views: list[Node] = []
         self._accessors: list[Node] = []
+        self._images: list[Node] = []
 
     def add_array(
         self, array: npt.NDArray[Any], target: int | None = None, normalised: bool = False, bounds: bool = False
     ) -> int:
         """Appends an array of elements along the first axis, aligned to 4 bytes, and returns its accessor index."""
-        view: Node = {"buffer": 0, "byteOffset": len(self._binary), "byteLength": array.nbytes}
-        if target is not None:
-            view["target"] = target
-        self._views.append(view)
-        self._binary += np.ascontiguousarray(array).tobytes()
-        self._binary += b"\0" * (-len(self._binary) % 4)
         accessor: Node = {
-            "bufferView": len(self._views) - 1,
+            "bufferView": self._add_view(np.ascontiguousarray(array).tobytes(), target),
             "componentType": COMPONENT_TYPES[array.dtype.name],
             "count": len(array),
             "type": _ELEMENT_TYPES[array.shape[1:]],
@@ -69,13 +67,47 @@ class GlbWriter:
         indices = self.add_array(mesh.faces.ravel().astype(index_type), _INDEX_BUFFER)
         return {"attributes": attributes, "indices": indices, "material": 0}
 
+    def add_textured_triangles(self, mesh: SurfaceMesh, texture: MeshTexture) -> Node:
+        """Appends a y-up mesh with a texture instead of its colours, and returns its primitive.
+
+        The primitive's vertices are those of the mesh in the order of the texture's corners.
+        """
+        corners = texture.corners
+        index_type = np.uint16 if len(corners.vertex) < 65535 else np.uint32
+        normals = vertex_normals(mesh.vertices, mesh.faces)[corners.vertex]
+        attributes = {
+            "POSITION": self.add_array(mesh.vertices[corners.vertex].astype(np.float32), VERTEX_BUFFER, bounds=True),
+            "NORMAL": self.add_array(normals, VERTEX_BUFFER),
+            "TEXCOORD_0": self.add_array(corners.coordinates.astype(np.float32), VERTEX_BUFFER),
+        }
+        self._images.append({"bufferView": self._add_view(texture.jpeg, None), "mimeType": "image/jpeg"})
+        indices = self.add_array(corners.faces.ravel().astype(index_type), _INDEX_BUFFER)
+        return {"attributes": attributes, "indices": indices, "material": 0}
+
+    def _add_view(self, content: bytes, target: int | None) -> int:
+        """Appends bytes to the binary chunk, aligned to 4, and returns the index of their buffer view."""
+        view: Node = {"buffer": 0, "byteOffset": len(self._binary), "byteLength": len(content)}
+        if target is not None:
+            view["target"] = target
+        self._views.append(view)
+        self._binary += content
+        self._binary += b"\0" * (-len(self._binary) % 4)
+        return len(self._views) - 1
+
     def to_bytes(self, document: Node) -> bytes:
         """Encodes the file: `document` and the arrays collected so far."""
-        material = {"pbrMetallicRoughness": {"metallicFactor": 0.0, "roughnessFactor": 0.9}}
+        material: Node = {"pbrMetallicRoughness": {"metallicFactor": 0.0, "roughnessFactor": 0.9}}
+        images: Node = {}
+        if self._images:
+            material["pbrMetallicRoughness"]["baseColorTexture"] = {"index": 0}
+            sampler = {"magFilter": _LINEAR, "minFilter": _LINEAR_MIPMAP, "wrapS": _CLAMP, "wrapT": _CLAMP}
+            textures = [{"sampler": 0, "source": number} for number in range(len(self._images))]
+            images = {"images": self._images, "samplers": [sampler], "textures": textures}
         content = {
             "asset": {"version": "2.0", "generator": "Bodywire"},
             "scene": 0,
             "materials": [material],
+            **images,
             "buffers": [{"byteLength": len(self._binary)}],
             "bufferViews": self._views,
             "accessors": self._accessors,
@@ -109,15 +141,26 @@ def static_mesh_glb(mesh: SurfaceMesh) -> bytes:
 
 
 def read_colours(content: bytes) -> ByteArray | None:
-    """Reads the (V, 3) sRGB colours of the first primitive in a file from `GlbWriter`; None if it has none."""
+    """Reads the (V, 3) sRGB colours of the first primitive in a file from `GlbWriter`; None if it has none.
+
+    Those of a textured primitive are the texture's at its vertices.
+    """
     text_length = struct.unpack_from("<I", content, 12)[0]
     document = json.loads(content[20 : 20 + text_length])
-    accessor = document["meshes"][0]["primitives"][0]["attributes"].get("COLOR_0")
-    if accessor is None:
+
+    def view_of(number: int) -> bytes:
+        view = document["bufferViews"][number]
+        start = 20 + text_length + 8 + view["byteOffset"]
+        return content[start : start + view["byteLength"]]
+
+    attributes = document["meshes"][0]["primitives"][0]["attributes"]
+    if "TEXCOORD_0" in attributes and document.get("images"):
+        view = view_of(document["accessors"][attributes["TEXCOORD_0"]]["bufferView"])
+        return sample_jpeg(view_of(document["images"][0]["bufferView"]), np.frombuffer(view, np.float32).reshape(-1, 2))
+    if "COLOR_0" not in attributes:
         return None
-    view = document["bufferViews"][document["accessors"][accessor]["bufferView"]]
-    start = 20 + text_length + 8 + view["byteOffset"]
-    linear = np.frombuffer(content[start : start + view["byteLength"]], np.uint16).reshape(-1, 4)[:, :3] / 65535.0
+    colours = view_of(document["accessors"][attributes["COLOR_0"]]["bufferView"])
+    linear = np.frombuffer(colours, np.uint16).reshape(-1, 4)[:, :3] / 65535.0
     srgb = np.where(linear <= 0.0031308, 12.92 * linear, 1.055 * linear ** (1 / 2.4) - 0.055)
     return np.round(255.0 * srgb).astype(np.uint8)
 

@@ -15,6 +15,7 @@ from common.arrays import ByteArray, FloatArray
 from common.errors import OutputError
 from common.io.atomic_write import atomic_write
 from receiver.mesh.glb import read_colours, static_mesh_glb
+from receiver.mesh.mesh_texture import without_seams
 from receiver.mesh.triangle_mesh import SurfaceMesh
 
 MESH_FORMATS = ("glb", "obj", "ply")
@@ -93,9 +94,12 @@ def read_mesh(path: Path) -> SurfaceMesh:
         raise ValueError(f"cannot read a mesh from {path}: {error}") from error
     if not isinstance(loaded, trimesh.Trimesh) or len(loaded.faces) == 0:
         raise ValueError(f"{path} contains no triangle mesh")
-    return SurfaceMesh(
-        to_y_up(loaded.vertices.astype(np.float32)), loaded.faces.astype(np.int32), _colours_of(path, loaded)
-    )
+    vertices, faces = loaded.vertices.astype(np.float32), loaded.faces.astype(np.int32)
+    colours = _colours_of(path, loaded)
+    if loaded.visual is not None and loaded.visual.kind == "texture":
+        count, faces = without_seams(vertices, faces)
+        vertices, colours = vertices[:count], None if colours is None else colours[:count]
+    return SurfaceMesh(to_y_up(vertices), faces, colours)
 
 
 def _colours_of(path: Path, loaded: trimesh.Trimesh) -> ByteArray | None:

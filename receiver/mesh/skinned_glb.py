@@ -4,7 +4,8 @@ The bind pose is the pose of the frame: vertices and joints are stored posed, an
 transform of its joint.  Readers with and without skinning therefore show the same body.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Self
 
 import numpy as np
 from scipy.spatial.transform import Rotation
@@ -12,6 +13,7 @@ from scipy.spatial.transform import Rotation
 from common.arrays import ByteArray, FloatArray, IntArray
 from receiver.mesh.glb import VERTEX_BUFFER, GlbWriter, Node
 from receiver.mesh.mesh_files import Y_UP, to_y_up
+from receiver.mesh.mesh_texture import MeshTexture
 from receiver.mesh.triangle_mesh import SurfaceMesh
 
 INFLUENCES = 4
@@ -34,20 +36,26 @@ class Skeleton:
     vertex_joints: ByteArray
     vertex_weights: FloatArray
 
+    def at(self, vertices: IntArray) -> Self:
+        """The same joints, with the weights of these vertices, of which some may occur twice."""
+        return replace(self, vertex_joints=self.vertex_joints[vertices], vertex_weights=self.vertex_weights[vertices])
+
 
 @dataclass(frozen=True, slots=True)
 class PosedBody:
     """The skinned body of one frame, in camera space.
 
     Args:
-        mesh: posed vertices, metres.
+        mesh: posed vertices, metres, with colours of their own.
         joint_positions: (J, 3) metres.
         joint_rotations: (J, 3, 3) from each joint's local frame to camera space.
+        texture: of the mesh, in more detail than the colours of its vertices, or None.
     """
 
     mesh: SurfaceMesh
     joint_positions: FloatArray
     joint_rotations: FloatArray
+    texture: MeshTexture | None = None
 
 
 def skeleton_from_dense(
@@ -85,7 +93,11 @@ def encode_body(body: PosedBody, skeleton: Skeleton) -> bytes:
         raise ValueError("body and skeleton do not match in number of joints or vertices")
     writer = GlbWriter()
     mesh = SurfaceMesh(to_y_up(body.mesh.vertices), body.mesh.faces, body.mesh.colours)
-    primitive = writer.add_triangles(mesh)
+    if body.texture is None:
+        primitive = writer.add_triangles(mesh)
+    else:
+        primitive = writer.add_textured_triangles(mesh, body.texture)
+        skeleton = skeleton.at(body.texture.corners.vertex)
     primitive["attributes"] |= add_influences(writer, skeleton)
     positions, rotations = to_y_up(body.joint_positions), _rotations_y_up(body.joint_rotations)
     joint_nodes = list(range(1, len(skeleton.names) + 1))

@@ -30,7 +30,6 @@ from common.synthetic.dataset.split import SEED_RANGES, SPLITS, Split
 from common.synthetic.motion.poses import PoseSampler
 from common.training.flags import parser_of
 from receiver.decode.geometry_image import curve_order, pool
-from receiver.diffusion.stage import in_root_frame
 
 SHARD = 4096
 POSITION_STEP_M = 1e-4
@@ -50,6 +49,13 @@ def sample_people(split: Split, seed: int, count: int) -> BodyParameters:
     rotations = axis_angle_to_matrix(torch.from_numpy(poses.rotation_vectors))
     rest = BodyParameters.rest(count)
     return replace(rest, rotations=rotations, curl=torch.from_numpy(poses.curl), shape=shape)
+
+
+def in_root_frame(parameters: BodyParameters) -> BodyParameters:
+    """The bodies upright with the pelvis at the origin."""
+    rotations = parameters.rotations.clone()
+    rotations[:, 0] = torch.eye(3, dtype=rotations.dtype, device=rotations.device)
+    return replace(parameters, rotations=rotations, translation=torch.zeros_like(parameters.translation))
 
 
 def oriented_points(body: BodyModel, parameters: BodyParameters, order: Tensor, batch: int = 128) -> Tensor:

@@ -1,8 +1,9 @@
 """Sends blobs in chunks, one blob after the other, behind frames.
 
 A waiting blob is replaced by a newer one of the same kind and key.  A blob that was begun is finished, so that a source
-of frequent updates still gets some of them through.  Previews wait for all others.  A receiver without this session's
-state gets the newest blob of each kind and key again, except previews.
+of frequent updates still gets some of them through.  Colours come before textures, and previews wait for all others.
+Textures wait for a receiver that takes them.  A receiver without this session's state gets the newest blob of each kind
+and key again, except previews.
 """
 
 import zlib
@@ -10,8 +11,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from common.blobs import PREVIEW, Blob
+from common.blobs import PREVIEW, TEXTURE, Blob
 from common.wire.convert import MAX_BLOB_BYTES, MAX_CHUNK_BYTES, Chunk, ChunkAck
+
+_ORDER = {TEXTURE: 1, PREVIEW: 2}
 
 
 class Pacer(Protocol):
@@ -71,11 +74,12 @@ class BackgroundTransfer:
         self._delivered: dict[tuple[str, int], Blob] = {}
         self._transfer: _Transfer | None = None
         self._number = 0
+        self._takes_textures = False
 
     @property
     def idle(self) -> bool:
-        """Whether every blob posted is at the receiver."""
-        return self._transfer is None and not self._waiting
+        """Whether every blob posted that the receiver takes has arrived."""
+        return self._transfer is None and not any(map(self._takes, self._waiting))
 
     def post(self, blob: Blob) -> None:
         """Takes a blob.
@@ -86,17 +90,28 @@ class BackgroundTransfer:
         check_size(blob)
         self._waiting[blob.kind, blob.key] = blob
 
-    def restart(self, *, receiver_is_new: bool = False) -> None:
-        """Resets the state for a new stream: the blob in transfer is sent again from its beginning.
+    def restart(self, *, receiver_is_new: bool = False, takes_textures: bool = False) -> None:
+        """Resets the state for a new stream.
 
         Args:
             receiver_is_new: the receiver has no state of the session.
+            takes_textures: it knows blobs of the kind `TEXTURE`.
         """
-        if self._transfer is not None:
-            self._transfer.sent = self._transfer.acknowledged = 0
+        self._takes_textures = takes_textures
+        self._send_again()
         if receiver_is_new:
             self._waiting = self._delivered | self._waiting
             self._delivered = {}
+
+    def _send_again(self) -> None:
+        """The blob in transfer is sent again from its beginning, if the receiver takes it."""
+        transfer = self._transfer
+        if transfer is None:
+            return
+        transfer.sent = transfer.acknowledged = 0
+        if not self._takes((transfer.blob.kind, transfer.blob.key)):
+            self._waiting = {(transfer.blob.kind, transfer.blob.key): transfer.blob} | self._waiting
+            self._transfer = None
 
     def received(self, chunk_ack: ChunkAck) -> None:
         """Handles the acknowledgement of a chunk."""
@@ -128,16 +143,22 @@ class BackgroundTransfer:
         A blob in transfer is sent again from its beginning, because chunks of two blobs do not mix.
         """
         if blobs:
-            self.restart()
+            self._send_again()
         for blob in blobs:
+            if not self._takes((blob.kind, blob.key)):
+                continue
             self._number += 1
             transfer = _Transfer(self._number, blob)
             while transfer.sent < len(blob.data):
                 yield transfer.next_chunk(MAX_CHUNK_BYTES)
 
     def _next_transfer(self) -> _Transfer | None:
-        if not self._waiting:
+        taken = [key for key in self._waiting if self._takes(key)]
+        if not taken:
             return None
         self._number += 1
-        # The first one that waits, but the colours of people before a picture of them.
-        return _Transfer(self._number, self._waiting.pop(min(self._waiting, key=lambda key: key[0] == PREVIEW)))
+        # The first one that waits, but the colours of people before their textures, and both before a picture of them.
+        return _Transfer(self._number, self._waiting.pop(min(taken, key=lambda key: _ORDER.get(key[0], 0))))
+
+    def _takes(self, key: tuple[str, int]) -> bool:
+        return key[0] != TEXTURE or self._takes_textures

@@ -122,7 +122,7 @@ class FrameDelivery:
         self._paused.clear()
         self._congestion_window.restart(min(self._max_window, welcome.window))
         self._session.window.resize(self._congestion_window.frames)
-        self._background.restart(receiver_is_new=not welcome.resumed)
+        self._background.restart(receiver_is_new=not welcome.resumed, takes_textures=welcome.takes_textures)
 
     def resume(self, welcome: Welcome) -> bool:
         """Settles the frames that were in flight on the stream before; returns whether any had been delivered.

@@ -9,7 +9,7 @@ stochastic network objective of Sohn et al. 2015).  The discriminator (10) class
 loss is the non-saturating logistic one with spectral normalisation (Miyato et al. 2018), a stable form of the paper's
 log D + log(1 − D).
 
-Shapes: B people, F features, E = 80 entries (all groups but `appearance`), K bins, Z latent.
+Shapes: B people, F features, E = 80 entries (all groups but `appearance` and `surface`), K bins, Z latent.
 """
 
 from dataclasses import dataclass
@@ -23,7 +23,7 @@ from torch.nn.utils.parametrizations import spectral_norm
 from common.labels import GROUPS
 from sender.semantics.categorical import BINS
 
-ENTRIES = sum(group.size for group in GROUPS if group.name != "appearance")
+ENTRIES = sum(group.size for group in GROUPS if group.name not in ("appearance", "surface"))
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,7 +16,8 @@ from common.labels import GROUP_NAMES, group_slices
 
 _ROOT = group_slices()["root"]
 _ORIENTATION = slice(_ROOT.start, _ROOT.start + 6)
-_POSE = (_ORIENTATION, *(group_slices()[name] for name in GROUP_NAMES if name not in ("root", "shape", "appearance")))
+_NO_POSE = ("root", "shape", "appearance", "surface")
+_POSE = (_ORIENTATION, *(group_slices()[name] for name in GROUP_NAMES if name not in _NO_POSE))
 # Nobody turns by more from one frame to the next, radians; two poses turned by less from each other agree.
 _MAX_TURN = np.radians(100.0)
 # So long the frames must agree on another pose, seconds.
@@ -47,7 +48,7 @@ class FacingResolver:
         self._people.pop(identity, None)
 
     def resolve(self, identity: int, time_s: float, labels: FloatArray) -> FloatArray:
-        """One person's labels (104,): their own, or with the pose of an earlier frame if they are turned too far.
+        """One person's labels (LABEL_SIZE,): their own, or with an earlier frame's pose if they are turned too far.
 
         Args:
             identity: of the person.
@@ -71,7 +72,7 @@ class FacingResolver:
 
 
 def turn_between(first: FloatArray, second: FloatArray) -> float:
-    """Angle between the orientations of two label vectors (104,), radians."""
+    """Angle between the orientations of two label vectors (LABEL_SIZE,), radians."""
     one, other = decode_orientation(torch.from_numpy(np.stack([first[_ROOT], second[_ROOT]])))
     cosine = (float((one * other).sum()) - 1) / 2
     return float(np.arccos(np.clip(cosine, -1.0, 1.0)))

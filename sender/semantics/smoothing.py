@@ -22,12 +22,13 @@ _ROOT = group_slices()["root"]
 _ORIENTATION = slice(_ROOT.start, _ROOT.start + 6)
 _IMAGE_POSITION = slice(_ORIENTATION.stop, _ORIENTATION.stop + 2)
 _DISTANCE = slice(_IMAGE_POSITION.stop, _ROOT.stop)
-# Region colours are averaged in `sender.semantics.region_colours`.
+# Region colours are averaged in `sender.semantics.region_colours`, `surface` in `sender.clothing`.
+_UNSMOOTHED = ("root", "appearance", "surface")
 _SMOOTHED = (
     _ORIENTATION,
     _IMAGE_POSITION,
     _DISTANCE,
-    *(group_slices()[name] for name in GROUP_NAMES if name not in ("root", "appearance")),
+    *(group_slices()[name] for name in GROUP_NAMES if name not in _UNSMOOTHED),
 )
 _SPEED_CUTOFF_HZ = 1.0
 
@@ -91,7 +92,7 @@ class LabelSmoother:
         self._facing.reset()
 
     def smooth(self, identity: int, time_s: float, labels: FloatArray) -> FloatArray:
-        """One person's labels (104,), smoothed by the earlier ones; `appearance` passes unchanged.
+        """One person's labels (LABEL_SIZE,), smoothed by the earlier ones; `appearance` and `surface` pass unchanged.
 
         Args:
             time_s: of the frame, on the source's clock; the filter starts again if it does not advance.

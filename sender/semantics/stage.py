@@ -166,7 +166,10 @@ def _person_labels(
         name: of_limbs[name] if name in of_limbs else confidence_of_entries(all_sigma[entries])
         for name, entries in group_slices().items()
     }
-    return PersonLabels(person.identity, person.score, split(labels.numpy()), split(all_sigma.numpy()), confidence)
+    values, deviations = split(labels.numpy()), split(all_sigma.numpy())
+    # Clothes are read later (`sender.clothing`).
+    del values["surface"], deviations["surface"], confidence["surface"]
+    return PersonLabels(person.identity, person.score, values, deviations, confidence)
 
 
 def confidence_of_entries(sigma: Tensor) -> float:

@@ -19,6 +19,7 @@ _IGNORED_KERNEL_PX, _UNCERTAIN_KERNEL_PX = 3, 5
 _UNCERTAIN_WEIGHT = 0.25
 # A pixel gives no colour to regions of a lower probability.
 _MIN_REGION_PROBABILITY = 0.35
+_NEIGHBOURS = np.ones((3, 3), np.uint8)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -49,12 +50,17 @@ class Observation:
         """(N, 3) RGB 0…255 at (N, 2) pixels of the frame."""
         return _bilinear(self.image, self._in_crop(pixels)).astype(np.float32)
 
-    def weight_at(self, pixels: FloatArray, region: IntArray) -> FloatArray:
-        """(N,) weight of (N, 2) pixels of the frame as observations of the regions (N,), 0…1."""
+    def weight_at(self, pixels: FloatArray, region: IntArray, *, at_borders: bool = False) -> FloatArray:
+        """(N,) weight of (N, 2) pixels of the frame as observations of the regions (N,), 0…1.
+
+        Args:
+            at_borders: a region extends one cell into its neighbours, whose border is not known better than that.
+        """
+        regions = np.stack([cv2.dilate(one, _NEIGHBOURS) for one in self.regions]) if at_borders else self.regions
         positions = self._in_crop(pixels)
-        x, y = _cells(positions, self.regions.shape[-1])
+        x, y = _cells(positions, regions.shape[-1])
         column, row = _cells(positions, len(self.mask_weight))
-        weight = self.mask_weight[row, column] * self.regions[region, y, x]
+        weight = self.mask_weight[row, column] * regions[region, y, x]
         return np.where(((positions >= 0) & (positions < 1)).all(axis=1), weight, 0).astype(np.float32)
 
     def _in_crop(self, pixels: FloatArray) -> FloatArray:

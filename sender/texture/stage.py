@@ -1,19 +1,28 @@
-"""The texture stage: learns the colours of people's surface points, and returns the updates that are worth sending."""
+"""The texture stage: learns the colours of people's surface, and returns the updates that are worth sending.
 
-from collections.abc import Sequence
+Two descriptions of the same colours: 2,048 points of the surface, a few kilobytes, and the tiles of a texture atlas.
+"""
+
+import itertools
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 import torch
 
 from common.arrays import FloatArray, Image
+from common.blobs import COLOURS, TEXTURE, Blob
 from common.body.anatomy import POINTS
 from common.body.label_space import LabelSpace
 from common.body.model import BodyModel
 from common.frames import Camera, PersonLabels
 from common.labels import concatenate
+from common.texture.atlas import AtlasLayout
+from common.texture.atlas_tiles import LEVEL_SIZES, TILES, Tile
 from common.texture.point_colours import encode
 from sender.perception.stage import ObservedPerson
+from sender.texture.atlas_memory import AtlasMemory
+from sender.texture.atlas_view import AtlasCamera
 from sender.texture.observation import Observation
 from sender.texture.point_colour_memory import PointColourMemory
 
@@ -22,6 +31,10 @@ _OBSERVE_EVERY_FRAMES = 5
 _FORGET_AFTER_FRAMES = 300
 # Weight from which a point's colour is known in a picture: no better view of it will come.
 _KNOWN_IN_PICTURE_WEIGHT = 0.2
+_KNOWN_IN_PICTURE_TEXEL_WEIGHT = 0.02
+# Encoding all tiles at once would delay a frame.
+_TILES_PER_FRAME = 2
+_FINEST_TILES = [tile for tile in TILES if tile.level == len(LEVEL_SIZES) - 1]
 
 
 @dataclass(slots=True)
@@ -29,14 +42,18 @@ class _PersonTexture:
     """One person's colours.
 
     Args:
-        memory: the colours.
+        memory: the colours of points.
+        atlas: the texture atlas.
+        tiles: those to be encoded and sent.
         seen_at: number of the frame in which the person was last tracked.
         observed_at: number of the last frame that was added to `memory`.
         sent: whether colours were sent.
     """
 
     memory: PointColourMemory
+    atlas: AtlasMemory
     seen_at: int
+    tiles: Iterator[tuple[Tile, bytes]] = field(default_factory=lambda: iter(()))
     observed_at: int = field(default=-_OBSERVE_EVERY_FRAMES)
     sent: bool = False
 
@@ -49,16 +66,18 @@ class TextureStage:
 
     Args:
         space: decodes labels to bodies.
-        body: poses the surface points.
+        body: poses the surface.
     """
 
     def __init__(self, space: LabelSpace, body: BodyModel) -> None:
         self._space = space
         self._body = body
         self._region = body.point_regions().numpy()
+        layout = AtlasLayout.of(body)
+        self._atlas_camera = AtlasCamera(layout, body.faces.numpy(), body.vertex_region.numpy())
         self._people: dict[int, _PersonTexture] = {}
         self._frame = 0
-        self._to_withdraw: list[int] = []
+        self._to_withdraw: list[Blob] = []
         # Encoded here, because the first encoding also computes the order of the points, which takes a while.
         self._empty_update = encode(np.zeros((POINTS, 3), np.uint8), np.zeros(POINTS, np.bool_))
 
@@ -69,11 +88,11 @@ class TextureStage:
 
     def update(
         self, image: Image, camera: Camera, observed: Sequence[ObservedPerson], people: Sequence[PersonLabels]
-    ) -> list[tuple[int, bytes]]:
-        """Takes one frame and returns updates: identities and colours as `common.texture.point_colours` encodes them.
+    ) -> list[Blob]:
+        """Takes one frame and returns updates: colours of points, and tiles of the texture atlas.
 
-        Colours that were sent are withdrawn with an empty update when the person is forgotten, because the identity may
-        be given to another person.
+        What was sent is withdrawn with empty updates when the person is forgotten, because the identity may be given to
+        another person.
 
         Args:
             image: (H, W, 3) uint8 RGB.
@@ -83,20 +102,19 @@ class TextureStage:
         """
         self._frame += 1
         for person in observed:
-            texture = self._people.setdefault(
-                person.identity, _PersonTexture(PointColourMemory(self._region), self._frame)
-            )
-            texture.seen_at = self._frame
+            if person.identity not in self._people:
+                atlas = AtlasMemory(self._atlas_camera.layout)
+                self._people[person.identity] = _PersonTexture(PointColourMemory(self._region), atlas, self._frame)
+            self._people[person.identity].seen_at = self._frame
         for identity, texture in list(self._people.items()):
             if self._frame - texture.seen_at > _FORGET_AFTER_FRAMES:
                 self._forget(identity)
-        withdrawn = [(identity, self._empty_update) for identity in self._to_withdraw]
-        self._to_withdraw.clear()
-        return withdrawn + self._observe(image, camera, observed, people)
+        withdrawn, self._to_withdraw = self._to_withdraw, []
+        return withdrawn + self._observe(image, camera, observed, people) + self._next_tiles()
 
     def of_picture(
         self, image: Image, camera: Camera, observed: Sequence[ObservedPerson], people: Sequence[PersonLabels]
-    ) -> list[tuple[int, bytes]]:
+    ) -> list[Blob]:
         """The colours of everybody in a picture of its own, from this view alone; nothing is remembered.
 
         Everybody has an update, if only an empty one: an earlier picture may have shown somebody of the same identity.
@@ -105,14 +123,15 @@ class TextureStage:
         updates = []
         for person, labels in zip(observed, people, strict=True):
             memory = PointColourMemory(self._region, _KNOWN_IN_PICTURE_WEIGHT)
-            points, normals = self._posed(labels)
-            memory.add(Observation.of(image, person.crop, person.output), points, normals, camera)
-            updates.append((person.identity, encode(*memory.take())))
+            atlas = AtlasMemory(self._atlas_camera.layout, _KNOWN_IN_PICTURE_TEXEL_WEIGHT)
+            self._add(memory, atlas, image, camera, person, labels)
+            updates.append(Blob(COLOURS, person.identity, encode(*memory.take())))
+            updates += _blobs(person.identity, atlas.encoded(_FINEST_TILES))
         return updates
 
     def _observe(
         self, image: Image, camera: Camera, observed: Sequence[ObservedPerson], people: Sequence[PersonLabels]
-    ) -> list[tuple[int, bytes]]:
+    ) -> list[Blob]:
         """Observes the person whose last observation is the oldest, if one is due."""
         due = [
             (self._people[person.identity].observed_at, row)
@@ -125,20 +144,50 @@ class TextureStage:
         person = observed[row]
         texture = self._people[person.identity]
         texture.observed_at = self._frame
-        points, normals = self._posed(people[row])
-        texture.memory.add(Observation.of(image, person.crop, person.output), points, normals, camera)
+        self._add(texture.memory, texture.atlas, image, camera, person, people[row])
+        texture.tiles = itertools.chain(texture.tiles, texture.atlas.updates())
         if not texture.memory.worth_sending:
             return []
         texture.sent = True
-        return [(person.identity, encode(*texture.memory.take()))]
+        return [Blob(COLOURS, person.identity, encode(*texture.memory.take()))]
+
+    def _next_tiles(self) -> list[Blob]:
+        """The next tiles of somebody who has some to send."""
+        for identity, texture in self._people.items():
+            tiles = list(itertools.islice(texture.tiles, _TILES_PER_FRAME))
+            if tiles:
+                return _blobs(identity, tiles)
+        return []
+
+    def _add(
+        self,
+        memory: PointColourMemory,
+        atlas: AtlasMemory,
+        image: Image,
+        camera: Camera,
+        person: ObservedPerson,
+        labels: PersonLabels,
+    ) -> None:
+        """Adds an observation to the colours of points and to the atlas."""
+        observation = Observation.of(image, person.crop, person.output)
+        vertices, points, normals = self._posed(labels)
+        memory.add(observation, points, normals, camera)
+        atlas.add(self._atlas_camera.view(image, person.crop, observation, vertices, camera))
 
     @torch.inference_mode()
-    def _posed(self, person: PersonLabels) -> tuple[FloatArray, FloatArray]:
-        """Surface points and normals (2048, 3) of the body that the labels describe."""
+    def _posed(self, person: PersonLabels) -> tuple[FloatArray, FloatArray, FloatArray]:
+        """Vertices (V, 3), and surface points and normals (2048, 3), of the body that the labels describe."""
         labels = torch.from_numpy(concatenate(person.labels))[None]
-        points, normals = self._body.surface_points(self._body(self._space.decode(labels)).vertices)
-        return points[0].numpy(), normals[0].numpy()
+        vertices = self._body(self._space.decode(labels)).vertices
+        points, normals = self._body.surface_points(vertices)
+        return vertices[0].numpy(), points[0].numpy(), normals[0].numpy()
 
     def _forget(self, identity: int) -> None:
-        if self._people.pop(identity).sent:
-            self._to_withdraw.append(identity)
+        texture = self._people.pop(identity)
+        if texture.sent:
+            self._to_withdraw.append(Blob(COLOURS, identity, self._empty_update))
+        self._to_withdraw += _blobs(identity, texture.atlas.withdrawals())
+
+
+def _blobs(identity: int, tiles: Iterable[tuple[Tile, bytes]]) -> list[Blob]:
+    return [Blob(TEXTURE, tile.key(identity), data) for tile, data in tiles]

@@ -1,9 +1,9 @@
 """Measures ω on sampled training poses: `python -m sender.train.importance` writes `common/weights/importance.json`.
 
-The labels of sampled people are perturbed, decoded and skinned; the displacement of points on the skin is averaged over
-points and people.  Each entry is perturbed by ± 0.1 σ, which gives the codec's steps (`common.training.fit_codec
---importance`); all entries of a group are perturbed by one such step each, which gives the group's ω.  Colours do not
-move the surface: 0 mm.
+The labels of sampled people, dressed as the average, are perturbed, decoded and skinned; the displacement of the
+template's vertices, weighted by area, is averaged over vertices and people.  Each entry is perturbed by ± 0.1 σ, which
+gives the codec's steps (`common.training.fit_codec --importance`); all entries of a group are perturbed by one such
+step each, which gives the group's ω.  Colours do not move the surface: 0 mm.
 """
 
 import argparse
@@ -20,6 +20,8 @@ from common.arrays import Float64Array
 from common.body.label_space import LabelSpace
 from common.body.model import BodyModel, BodyParameters
 from common.body.rotations import axis_angle_to_matrix
+from common.body.surface_space import SurfaceSpace
+from common.body.template import BodyTemplate
 from common.errors import OutputError, exit_code_of
 from common.labels import GROUP_NAMES, LABEL_SIZE, group_slices
 from common.synthetic.motion.poses import PoseSampler
@@ -47,34 +49,41 @@ def sample_bodies(count: int, seed: int) -> BodyParameters:
 
 
 class Displacement:
-    """Mean displacement of the skin of some people, in mm, when their labels change.
+    """Mean displacement of the surface of some people, in mm, when their labels change.
 
     Args:
+        body: the body model.
+        space: decodes labels to bodies.
+        surface_space: decodes `surface` labels to displacements of the skin.
         labels: (B, LABEL_SIZE).
     """
 
-    def __init__(self, body: BodyModel, space: LabelSpace, labels: Tensor) -> None:
-        self._body, self._space, self._labels = body, space, labels
+    def __init__(self, body: BodyModel, space: LabelSpace, surface_space: SurfaceSpace, labels: Tensor) -> None:
+        self._body, self._space, self._surface_space, self._labels = body, space, surface_space, labels
+        self._template = BodyTemplate.of(body)
+        areas = torch.from_numpy(self._template.areas)
+        self._share = areas / areas.sum()
         self._points = self._skin(labels)
 
     def of(self, change: Tensor) -> float:
         """For a change of the labels, (LABEL_SIZE,) or (B, LABEL_SIZE)."""
         moved = self._skin(self._labels + change) - self._points
-        return float(moved.norm(dim=-1).mean()) * 1000.0
+        return float((moved.norm(dim=-1) @ self._share).mean()) * 1000.0
 
     @torch.no_grad()
     def _skin(self, labels: Tensor) -> Tensor:
         parts = []
         for chunk in labels.split(_BATCH):
-            vertices = self._body(self._space.decode(chunk)).vertices
-            parts.append(self._body.surface_points(vertices)[0])
+            displacement = self._surface_space.decode(chunk[:, group_slices()["surface"]])
+            parts.append(self._template.posed(self._body, self._space.decode(chunk), displacement))
         return torch.cat(parts)
 
 
 def measure_entries(displacement: Displacement) -> Float64Array:
     """(LABEL_SIZE,) mm per σ of each entry; 0 for colours."""
     mm_per_sigma = np.zeros(LABEL_SIZE)
-    for entry in range(group_slices()[_COLOURS].start):
+    colours = group_slices()[_COLOURS]
+    for entry in [entry for entry in range(LABEL_SIZE) if not colours.start <= entry < colours.stop]:
         change = torch.zeros(LABEL_SIZE)
         change[entry] = _PROBE_SIGMA
         mm_per_sigma[entry] = (displacement.of(change) + displacement.of(-change)) / (2 * _PROBE_SIGMA)
@@ -101,7 +110,7 @@ def measure(displacement: Displacement, people: int, seed: int) -> dict[str, obj
     omega = measure_groups(displacement, equal_displacement_steps(mm_per_sigma), people, seed)
     return {
         "version": TABLE_VERSION,
-        "unit": "mm of mean skin displacement",
+        "unit": "mm of mean displacement of the surface",
         "people": people,
         "seed": seed,
         "omega": {name: round(value, 4) for name, value in omega.items()},
@@ -123,7 +132,7 @@ def main(arguments: list[str] | None = None) -> int:
 def _run(people: int, seed: int, out: Path) -> None:
     body, space = BodyModel.load(), LabelSpace.load()
     labels = space.encode(sample_bodies(people, seed))
-    table = measure(Displacement(body, space, labels), people, seed)
+    table = measure(Displacement(body, space, SurfaceSpace.load(), labels), people, seed)
     try:
         out.write_text(json.dumps(table, indent=2) + "\n")
     except OSError as error:

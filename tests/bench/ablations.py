@@ -113,7 +113,7 @@ class LabelDecoder:
 
     def __init__(self) -> None:
         self._body = BodyModel.load()
-        self._skin = torch.from_numpy(BodySkin.of(self._body).kept)
+        self._skin = torch.from_numpy(BodySkin.of(self._body).template.kept)
         self._space = LabelSpace.load()
 
     @torch.inference_mode()

@@ -16,7 +16,7 @@ from common.body.label_space import LabelSpace
 from common.body.model import BodyModel, BodyOutput
 from common.errors import OutputError
 from common.frames import Camera, PersonLabels
-from common.labels import split
+from common.labels import group_slices, split
 from common.synthetic import render_shards
 from common.synthetic.dataset.presets import EVERYDAY, PRESETS
 from common.synthetic.dataset.shards import REQUIRED_FIELDS, Batch
@@ -27,7 +27,7 @@ from tests.bench.clothed_truth import ClothedTruth
 from tests.bench.measures import Surface, centred
 from tests.bench.report import progress
 
-TRUTH_FIELDS = (*REQUIRED_FIELDS, "outfit")
+TRUTH_FIELDS = (*REQUIRED_FIELDS, "outfit", "surface")
 """Fields of a batch with which `Truth` knows the clothes."""
 SEED = 7
 """Data set number within the test split; the trainings score themselves on others."""
@@ -120,23 +120,26 @@ class Truth:
     def people(self, batch: Batch) -> list[TruePerson]:
         """The person of each crop of a batch."""
         parameters, colours = true_parameters(batch), _tensor(batch["colours"])
-        labels = people_of(self.space.encode(parameters, colours))
-        posed = self.body(parameters)
+        vectors = self.space.encode(parameters, colours)
+        if "surface" in batch:
+            vectors[:, group_slices()["surface"]] = _tensor(batch["surface"])
+        labels = people_of(vectors)
+        bare, posed = self.skin.templates(parameters), self.body(parameters)
         keypoints_2d = np.asarray(batch["keypoints_2d"], np.float32)
         whole = ((keypoints_2d >= 0) & (keypoints_2d <= 1)).all((1, 2)) & (np.asarray(batch["occluded"]) == 0)
         masks = coarse_mask(np.asarray(batch["mask"], np.uint8))
         size = batch["mask"].shape[1]
         people = []
         for row, keypoints in enumerate(batch["joints_3d"]):
-            mesh = self.skin.pose(posed, row, colours[row].numpy()).mesh
+            mesh = self.skin.pose(bare, row, colours[row].numpy()).mesh
             mesh = SurfaceMesh(centred(keypoints, mesh.vertices).astype(np.float32), mesh.faces, mesh.colours)
             relative = centred(keypoints).astype(np.float32)
-            bare = Surface(mesh.vertices, mesh.faces)
-            surface = self._shell(batch, posed, row) if "outfit" in batch else bare
+            skin = Surface(mesh.vertices, mesh.faces)
+            surface = self._shell(batch, posed, row) if "outfit" in batch else skin
             camera = camera_of(float(batch["focal"][row]), size)
             depth = np.asarray(batch["depth"][row], np.float32)
             mask, in_view = masks[row], bool(whole[row])
-            people.append(TruePerson(labels[row], relative, mesh, bare, surface, camera, mask, depth, in_view))
+            people.append(TruePerson(labels[row], relative, mesh, skin, surface, camera, mask, depth, in_view))
         return people
 
     def _shell(self, batch: Batch, posed: BodyOutput, row: int) -> Surface:
@@ -147,6 +150,6 @@ class Truth:
 
 
 def people_of(labels: torch.Tensor) -> list[PersonLabels]:
-    """Label vectors (B, 104) as people with all groups and full confidence."""
+    """Label vectors (B, LABEL_SIZE) as people with all groups and full confidence."""
     vectors = [split(row) for row in labels.numpy()]
     return [PersonLabels(0, 1.0, groups, confidence=dict.fromkeys(groups, 1.0)) for groups in vectors]

@@ -10,6 +10,7 @@ from common.synthetic.dataset.shards import Batch
 from sender.capture.open import DEMO_CLIP
 from sender.capture.source import CapturedFrame
 from sender.capture.video import VideoFileSource
+from sender.clothing.stage import ClothingStage
 from sender.perception.inference.crop import CropBox
 from sender.perception.inference.detector import Detector
 from sender.perception.inference.predictor import Perception
@@ -33,6 +34,7 @@ class CropSender:
 
     def __init__(self) -> None:
         self._perception, self._semantics = Perception.load(), SemanticsStage.load()
+        self._clothing = ClothingStage.load()
 
     @property
     def size(self) -> int:
@@ -55,12 +57,14 @@ class CropSender:
 
     def labels(self, output: PerceptionOutput, batch: Batch, semantics: SemanticsStage) -> list[PersonLabels]:
         """Labels of the observed person in each crop, by this semantics stage."""
-        return [self._label(output[row : row + 1], float(focal), semantics) for row, focal in enumerate(batch["focal"])]
+        return [self._label(output[row : row + 1], batch, row, semantics) for row in range(len(output))]
 
-    def _label(self, output: PerceptionOutput, focal: float, semantics: SemanticsStage) -> PersonLabels:
+    def _label(self, output: PerceptionOutput, batch: Batch, row: int, semantics: SemanticsStage) -> PersonLabels:
         semantics.reset()
-        person = ObservedPerson(0, 1.0, CropBox(0, 0, self.size), output)
-        return semantics.label([person], camera_of(focal, self.size))[0]
+        image = np.asarray(batch["image"][row], np.uint8)
+        observed = [ObservedPerson(0, 1.0, CropBox(0, 0, len(image)), output)]
+        camera = camera_of(float(batch["focal"][row]), len(image))
+        return self._clothing.of_picture(image, camera, observed, semantics.label(observed, camera))[0]
 
 
 def head_scores(output: PerceptionOutput, batch: Batch) -> list[dict[str, float]]:
@@ -92,6 +96,7 @@ class FrameSender:
         tracking = limits or TrackerConfig(max_people=1)
         self._perception = PerceptionStage(detector or Detector.load(), Perception.load(), Verifier.load(), tracking)
         self._semantics = SemanticsStage.load(SmoothingConfig())
+        self._clothing = ClothingStage.load()
         self._source = ""
 
     def label(self, captured: CapturedFrame) -> LabelFrame:
@@ -103,12 +108,14 @@ class FrameSender:
         if captured.source != self._source:
             self._perception.reset()
             self._semantics.reset()
+            self._clothing.reset()
             self._source = captured.source
         return self._perception.process(captured.image, captured.camera)
 
     def label_observed(self, captured: CapturedFrame, observed: Sequence[ObservedPerson]) -> LabelFrame:
-        """Semantics of one frame."""
+        """Semantics and clothes of one frame."""
         people = self._semantics.label(observed, captured.camera, captured.media_time_s)
+        people = self._clothing.update(captured.image, captured.camera, observed, people)
         return LabelFrame(captured.sequence, captured.source, captured.captured_at, captured.camera, people)
 
 

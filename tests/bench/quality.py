@@ -4,14 +4,15 @@
                             │                      └─ codec ─ codec ─ receiver ─ codec
                             └─ mask and depth heads ─────────────────────────── perception_heads
                               true labels ────────────────────────── receiver ─ truth_labels (the receiver's own error)
+                              true labels, perceived `surface` ───── receiver ─ truth_pose   (only clothes perceived)
                               position only ──────────────────────── receiver ─ mean_body    (without observation)
 
 The detector is not involved: crops are given, with their cameras.  `codec` is the first packet of a session at the ρ of
 default rate control on an idle link.  Distances are relative to the midpoint of the hips, in the camera's axes.  The
 true surface is the outer shell of the dressed person (`chamfer_surface_mm`, `chamfer_body_mm`, `p2s_*`,
-`normal_consistency*`); `chamfer_bare_mm` compares the skinned body with the bare body.  `mask_iou` and `depth_mm`
-compare the silhouette and the visible depth of the received mesh with the crop's true mask (what is visible of the
-person, clothes and hair included) and depth (relative to the root joint, where both cover the image); the row
+`normal_consistency*`); `chamfer_bare_mm` is the distance of the skinned body without clothes from it.  `mask_iou` and
+`depth_mm` compare the silhouette and the visible depth of the received mesh with the crop's true mask (what is visible
+of the person, clothes and hair included) and depth (relative to the root joint, where both cover the image); the row
 `perception_heads` has the sender's own heads instead, which are not transmitted.  Views (29, 30) are rendered from
 front and side.
 """
@@ -45,7 +46,7 @@ from tests.bench.reconstruction_scores import Receiver, figures, views_of
 COUNT, QUICK_COUNT = 1000, 120
 CHUNK = 8
 WORKERS = 2
-RECONSTRUCTIONS = ("labels", "codec", "truth_labels", "mean_body")
+RECONSTRUCTIONS = ("labels", "codec", "truth_labels", "truth_pose", "mean_body")
 HEADS = "perception_heads"
 KEYS = (
     "mpjpe_mm",
@@ -100,10 +101,10 @@ class Evaluation:
         for index, truth in enumerate(self._truth.people(batch)):
             labels, heads = perceived[index]
             coded, size = through_key_frame(labels, unconstrained_rho(self._importance, labels), self._model_hash)
-            people = [labels, coded, truth.labels, self._mean_body(truth)]
+            people = [labels, coded, truth.labels, _with_surface_of(truth.labels, labels), self._mean_body(truth)]
             found = self._receiver.reconstruct(people, truth.camera)
             views = views_of(truth.mesh)
-            scores = [figures(person, truth, views) for person in found]
+            scores = [figures(person, self._receiver.bare(person.labels), truth, views) for person in found]
             systems = dict(zip(RECONSTRUCTIONS, scores, strict=True))
             systems["codec"]["payload_bytes"] = float(size)
             yield Row({**systems, HEADS: heads}, truth.whole)
@@ -114,6 +115,11 @@ class Evaluation:
         placed = self._space.decode(torch.from_numpy(concatenate({"root": root}))[None])
         upright = self._space.encode(replace(placed, rotations=torch.eye(3).expand_as(placed.rotations).clone()))
         return PersonLabels(0, 1.0, {"root": upright[0, : len(root)].numpy()})
+
+
+def _with_surface_of(person: PersonLabels, other: PersonLabels) -> PersonLabels:
+    """A person's labels with the `surface` labels of another."""
+    return replace(person, labels={**person.labels, "surface": other.labels["surface"]})
 
 
 _evaluation: Evaluation
@@ -173,7 +179,8 @@ def notes_on(preset: DatasetPreset) -> list[str]:
         shell += f", and the garments that {preset.dressed:.0%} of these people wear"
     return [
         shell,
-        "the truth of pve, chamfer_bare and view_* is the bare body; of these, chamfer_bare measures the skinned body",
+        "chamfer_body is that of the displaced template, chamfer_bare that of the skinned body without clothes",
+        "the truth of pve and view_* is the bare body",
         "mask_iou and depth_mm: silhouette and visible depth of the received mesh against the crop's visible mask, "
         "which has clothes and hair but lacks what is occluded; depth where both cover the image; "
         f"{HEADS}: the sender's own heads on the true mask, not transmitted",

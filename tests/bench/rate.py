@@ -238,14 +238,16 @@ class Distortion:
         for part in torch.from_numpy(labels).split(16):
             parameters = self._space.decode(part)
             vertices = self._body(parameters).vertices
-            joints, skin = self._body.coco_keypoints(vertices).numpy(), vertices[:, self._skin.kept].numpy()
+            joints, skin = self._body.coco_keypoints(vertices).numpy(), vertices[:, self._skin.template.kept].numpy()
             posed += list(zip(joints, skin, parameters.translation.numpy(), strict=True))
         return posed
 
     def _compare(
         self, before: tuple[FloatArray, FloatArray, FloatArray], after: tuple[FloatArray, FloatArray, FloatArray]
     ) -> Figures:
-        found, truth = (Surface(centred(joints, skin), self._skin.faces) for joints, skin, _ in (after, before))
+        found, truth = (
+            Surface(centred(joints, skin), self._skin.template.faces) for joints, skin, _ in (after, before)
+        )
         return {
             "added_joint_error_mm": mean_distance_mm(centred(after[0]), centred(before[0])),
             "added_chamfer_mm": surface_distances(found, truth, samples=1000)["chamfer_mm"],

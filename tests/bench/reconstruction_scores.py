@@ -4,9 +4,14 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
+import torch
 
 from common.arrays import BoolArray, ByteArray, Float64Array, FloatArray
+from common.body.label_space import LabelSpace
+from common.body.model import BodyModel
 from common.frames import Camera, LabelFrame, PersonLabels
+from common.labels import concatenate
+from receiver.body.skinning import BodySkin
 from receiver.engine.engine import ReconstructedPerson, ReconstructionRequest
 from receiver.engine.reconstructor import Reconstructor
 from receiver.mesh.render import depth_map, render
@@ -32,40 +37,53 @@ class Receiver:
 
     def __init__(self) -> None:
         self._reconstructor = Reconstructor.load()
+        self._space, self._skin = LabelSpace.load(), BodySkin.of(BodyModel.load())
 
     def reconstruct(self, people: Sequence[PersonLabels], camera: Camera) -> tuple[ReconstructedPerson, ...]:
         """Reconstructs people independently: without previous clouds their identities have no effect."""
         frame = LabelFrame(0, "bench", 0.0, camera, tuple(people))
         return self._reconstructor.reconstruct(ReconstructionRequest("bench", "bench", frame)).people
 
+    @torch.inference_mode()
+    def bare(self, person: PersonLabels) -> SurfaceMesh:
+        """The skinned body that the labels describe, without clothes."""
+        parameters = self._space.decode(torch.from_numpy(concatenate(person.labels))[None])
+        return self._skin.pose(self._skin.templates(parameters)).mesh
 
-def figures(found: ReconstructedPerson, truth: TruePerson, views: Sequence[ByteArray]) -> dict[str, float]:
+
+def figures(
+    found: ReconstructedPerson, bare: SurfaceMesh, truth: TruePerson, views: Sequence[ByteArray]
+) -> dict[str, float]:
     """All scores of one reconstruction: mask and depth in the crop's camera, the rest relative to the hips' midpoint.
 
+    `surface`, `body` (the displaced template) and `bare` (the skinned body) are compared with the clothed truth.
+
     Args:
+        bare: `Receiver.bare` of the labels.
         views: `views_of` the truth.
     """
     joints = centred(found.joints_3d)
-    body = _about_hips(found.body.mesh, found)
-    mesh = _about_hips(found.surface, found)
-    surface = measures.surface_distances(Surface(mesh.vertices, mesh.faces), truth.surface)
-    skin = Surface(body.vertices, body.faces)
-    clothed_by_skin = measures.surface_distances(skin, truth.surface)
+    mesh, body, skin = (_about_hips(each, found) for each in (found.surface, found.body.mesh, bare))
+    surface, template, undressed = (
+        measures.surface_distances(Surface(each.vertices, each.faces), truth.surface) for each in (mesh, body, skin)
+    )
     root_depth_m = float(found.body.joint_positions[0, 2])
     pairs = list(zip(views_of(mesh), views, strict=True))
     return {
         "mpjpe_mm": measures.mean_distance_mm(joints, truth.keypoints),
         "pa_mpjpe_mm": measures.mean_distance_mm(measures.procrustes(joints, truth.keypoints), truth.keypoints),
-        "pve_mm": measures.mean_distance_mm(body.vertices, truth.mesh.vertices),
+        "pve_mm": measures.mean_distance_mm(skin.vertices, truth.mesh.vertices),
         "chamfer_surface_mm": surface["chamfer_mm"],
-        "chamfer_body_mm": clothed_by_skin["chamfer_mm"],
-        "chamfer_bare_mm": measures.surface_distances(skin, truth.bare)["chamfer_mm"],
+        "chamfer_body_mm": template["chamfer_mm"],
+        "chamfer_bare_mm": undressed["chamfer_mm"],
         "p2s_surface_mm": surface["p2s_mm"],
-        "p2s_body_mm": clothed_by_skin["p2s_mm"],
+        "p2s_body_mm": template["p2s_mm"],
         "normal_consistency": surface["normal_consistency"],
-        "normal_consistency_body": clothed_by_skin["normal_consistency"],
+        "normal_consistency_body": template["normal_consistency"],
+        "normal_consistency_bare": undressed["normal_consistency"],
         **image_figures(found.surface, root_depth_m, truth),
         **{f"{key}_body": value for key, value in image_figures(found.body.mesh, root_depth_m, truth).items()},
+        **{f"{key}_bare": value for key, value in image_figures(bare, root_depth_m, truth).items()},
         "watertight": float(measures.is_watertight_piece(found.surface.vertices, found.surface.faces)),
         "view_mse": float(np.mean([measures.view_mse(view, true_view) for view, true_view in pairs])),
         "view_ssim": float(np.mean([measures.view_ssim(view, true_view) for view, true_view in pairs])),

@@ -11,7 +11,7 @@ from pathlib import Path
 from common.errors import BodywireError
 
 CONTROL = "control"
-DIFFUSION_REMOVALS = ("u_m", "z_prime")
+DIFFUSION_REMOVALS = ("u_m", "geometry-bias", "scale-weights")
 SEMANTICS_REMOVALS = ("discriminator", "learned-prior")
 # Features of the crops, which all trainings of semantics read.
 _FEATURES = ("features-train.pt", "features-val.pt")
@@ -24,14 +24,14 @@ class Sizes:
     Args:
         unseen, fresh: (training, validation) crops of the presets `dressed` and `everyday`, which perception was not
             trained on.
-        bodies: (training, validation) bodies for the diffusion.
+        outfits: (training, validation) outfits for the diffusion.
         semantics_steps: steps from random weights.
         diffusion_steps: steps from the shipped weights.
     """
 
     unseen: tuple[int, int]
     fresh: tuple[int, int]
-    bodies: tuple[int, int]
+    outfits: tuple[int, int]
     semantics_steps: int
     diffusion_steps: int
 
@@ -80,14 +80,14 @@ class Trainings:
             out = ["--out", str(self.work / name), "--preset", preset, "--seed", str(seed)]
             for split, images in zip(("train", "val"), counts, strict=True):
                 commands.append(["common.synthetic.render_shards", *out, "--split", split, "--count", str(images)])
-        for split, bodies in zip(("train", "val"), self.sizes.bodies, strict=True):
-            where = ["--out", str(self.work / "bodies"), "--split", split]
-            commands.append(["receiver.train.bodies", *where, "--count", str(bodies)])
+        for split, outfits in zip(("train", "val"), self.sizes.outfits, strict=True):
+            where = ["--out", str(self.work / "outfits"), "--split", split]
+            commands.append(["common.synthetic.clothed.outfit_table", *where, "--count", str(outfits)])
         return commands
 
     def _train_diffusion(self) -> None:
         for name in (CONTROL, *DIFFUSION_REMOVALS):
-            data = ["--bodies", str(self.work / "bodies"), "--shipped", "--steps", str(self.sizes.diffusion_steps)]
+            data = ["--outfits", str(self.work / "outfits"), "--shipped", "--steps", str(self.sizes.diffusion_steps)]
             self._train("receiver.train.diffusion", "diffusion", name, data)
 
     def _train_semantics(self) -> None:

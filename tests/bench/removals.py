@@ -1,8 +1,10 @@
 """Benefit of parts of the networks, by their removal: `python -m tests.bench.removals --work DIR`.
 
     u_m             the condition of the diffusion (24) is zero; fine-tuned from the shipped weights
-    z'              the latent (21) of no labels, the same for all people; fine-tuned likewise
-    denoiser        the starting cloud, points of the skinned body, is meshed without denoising; needs no training
+    geometry bias   B(s) of the attention (25) is zero; fine-tuned likewise
+    scale weights   ω of (24) are equal; fine-tuned likewise
+    denoiser        the linear reconstruction of the `surface` labels, not denoised; needs no training
+    surface         no `surface` labels arrive; needs no training
     discriminator   γ = 0 in (11); trained from random weights
     learned prior   N(0, I) in place of p(z|X); trained from random weights
 
@@ -14,7 +16,7 @@ trainings.  Data and trainings are in `--work`, where a second run continues; th
 
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -22,17 +24,18 @@ import torch
 from torch import Tensor
 
 from common.arrays import Float64Array, FloatArray
-from common.body.anatomy import POINTS
 from common.body.label_space import LabelSpace
-from common.body.model import BodyModel, KeypointKinematics
+from common.body.model import BodyModel, BodyOutput, KeypointKinematics
+from common.body.surface_space import SurfaceSpace
 from common.frames import PersonLabels
 from common.labels import concatenate
+from common.synthetic.dataset.presets import DRESSED
 from common.synthetic.dataset.shards import Batch, CropDataset
 from common.training.checkpoint import AveragedNetwork, load_checkpoint
+from receiver.body.skinning import BodySkin
+from receiver.decode.clothing import Clothing
 from receiver.decode.stage import DecodedBody, DecodeStage
-from receiver.diffusion.condition import DiffusionConfig
-from receiver.diffusion.stage import DiffusionNetwork, DiffusionStage, in_root_frame
-from receiver.surface.stage import SurfaceStage
+from receiver.diffusion.stage import DiffusionNetwork, DiffusionStage, load_network
 from sender.semantics.crop_labels import FEATURE_SIZE
 from sender.semantics.cvae import SemanticCVAE, SemanticsConfig
 from sender.semantics.refine import Refiner
@@ -43,15 +46,14 @@ from tests.bench.measures import Surface, centred
 from tests.bench.perceived import CropSender
 from tests.bench.removal_trainings import CONTROL, DIFFUSION_REMOVALS, SEMANTICS_REMOVALS, Sizes, Trainings
 
-SIZES = Sizes(unseen=(4096, 384), fresh=(12288, 1024), bodies=(61440, 2048), semantics_steps=500, diffusion_steps=300)
-QUICK_SIZES = Sizes(unseen=(64, 16), fresh=(64, 16), bodies=(256, 16), semantics_steps=20, diffusion_steps=8)
+SIZES = Sizes(unseen=(4096, 384), fresh=(12288, 1024), outfits=(4096, 512), semantics_steps=500, diffusion_steps=300)
+QUICK_SIZES = Sizes(unseen=(64, 16), fresh=(64, 16), outfits=(64, 32), semantics_steps=20, diffusion_steps=8)
 COUNT, QUICK_COUNT = 256, 32
 BATCH = 32
-SHIPPED, SKIPPED = "shipped", "denoiser skipped"
+SHIPPED, SKIPPED, UNDRESSED = "shipped", "denoiser skipped", "without surface labels"
 # Points drawn on each surface for a distance: few, since differences are averaged over people.
 _SAMPLES = 1000
 
-Clouds = list[tuple[FloatArray, FloatArray]]
 Rows = dict[str, dict[str, list[float]]]
 
 
@@ -68,11 +70,12 @@ class Comparison:
 COMPARISONS = (
     *(
         Comparison(part, f"chamfer_{labels}_mm", f"diffusion {CONTROL}", f"diffusion without {removal}")
-        for part, removal in (("u_m", "u_m"), ("z'", "z_prime"))
+        for part, removal in (("u_m", "u_m"), ("geometry bias", "geometry-bias"), ("scale weights", "scale-weights"))
         for labels in ("truth_labels", "labels")
     ),
     *(
-        Comparison("denoiser", f"chamfer_{labels}_mm", f"diffusion {SHIPPED}", f"diffusion {SKIPPED}")
+        Comparison(part, f"chamfer_{labels}_mm", f"diffusion {SHIPPED}", f"diffusion {without}")
+        for part, without in (("denoiser", SKIPPED), ("surface", UNDRESSED))
         for labels in ("truth_labels", "labels")
     ),
     *(
@@ -121,20 +124,15 @@ def benefit(with_part: Sequence[float], without: Sequence[float]) -> Benefit:
     return Benefit(float(np.mean(with_part)), float(np.mean(without)), float(difference.mean()), error, len(difference))
 
 
-class PriorDecodeStage(DecodeStage):
-    """A decode stage whose z' is that of no labels."""
-
-    def latent(self, labels_BL: Tensor, present_BL: Tensor, generator: torch.Generator | None) -> Tensor:
-        """z' (B, D), the same for all people."""
-        return super().latent(torch.zeros_like(labels_BL), torch.zeros_like(present_BL), generator)
+Displace = Callable[[DecodedBody], Tensor]
 
 
 class Receivers:
-    """The receiver from labels to surface, in all its variants.
+    """The receiver from labels to the displaced template, in all its variants.
 
     Args:
         trainings: has the checkpoints.
-        body: skins the starting clouds.
+        body: poses the template.
 
     Raises:
         WeightsError: weights are missing or of another version.
@@ -142,53 +140,49 @@ class Receivers:
     """
 
     def __init__(self, trainings: Trainings, body: BodyModel) -> None:
-        self._body, self._surface = body, SurfaceStage()
-        decode = DecodeStage.load()
-        without_labels = PriorDecodeStage(decode.network, decode.label_space)
-        self._variants: dict[str, tuple[DecodeStage, Callable[[DecodedBody], Clouds]]] = {
-            f"diffusion {SHIPPED}": (decode, _sampled(DiffusionStage.load(body=body))),
-            f"diffusion {SKIPPED}": (decode, self._starting_clouds),
+        self._body, self._skin, self._decode = body, BodySkin.of(body), DecodeStage.load()
+        shipped, space = DiffusionStage.load(), SurfaceSpace.load()
+        self._variants: dict[str, Displace] = {
+            f"diffusion {SHIPPED}": _sampled(shipped),
+            f"diffusion {SKIPPED}": lambda decoded: space.decode(decoded.clothing.entries),
+            f"diffusion {UNDRESSED}": lambda decoded: _sampled(shipped)(_without_surface(decoded)),
         }
         for name in (CONTROL, *DIFFUSION_REMOVALS):
-            stage = DiffusionStage(trained_diffusion(trainings.checkpoint("diffusion", name)), body)
-            system = f"diffusion {name}" if name == CONTROL else f"diffusion without {name}"
-            self._variants[system] = (without_labels if name == "z_prime" else decode, _sampled(stage))
-
-    def chamfer_mm(self, people: Sequence[PersonLabels], truth: Sequence[TruePerson]) -> dict[str, list[float]]:
-        """System → Chamfer distance of each person's surface to the truth, relative to the midpoint of the hips."""
-        return {system: self._chamfer_mm(*variant, people, truth) for system, variant in self._variants.items()}
+            stage = DiffusionStage(trained_diffusion(trainings.checkpoint("diffusion", name)), space)
+            self._variants[f"diffusion {name}" if name == CONTROL else f"diffusion without {name}"] = _sampled(stage)
 
     @torch.inference_mode()
-    def _chamfer_mm(
-        self,
-        decode: DecodeStage,
-        sample: Callable[[DecodedBody], Clouds],
-        people: Sequence[PersonLabels],
-        truth: Sequence[TruePerson],
-    ) -> list[float]:
-        decoded = decode.decode(people)
+    def chamfer_mm(self, people: Sequence[PersonLabels], truth: Sequence[TruePerson]) -> dict[str, list[float]]:
+        """System → Chamfer distance of each person's template to the truth, relative to the midpoint of the hips."""
+        decoded = self._decode.decode(people)
         keypoints = self._body.coco_keypoints(self._body(decoded.parameters).vertices).numpy()
-        turns, shift = decoded.parameters.rotations[:, 0].numpy(), decoded.parameters.translation.numpy()
+        return {
+            system: self._chamfer_mm(self._skin.templates(decoded.parameters, displace(decoded)), keypoints, truth)
+            for system, displace in self._variants.items()
+        }
+
+    def _chamfer_mm(self, posed: BodyOutput, keypoints: FloatArray, truth: Sequence[TruePerson]) -> list[float]:
         distances = []
-        for row, (points, normals) in enumerate(sample(decoded)):
-            mesh = self._surface.reconstruct(points @ turns[row].T + shift[row], normals @ turns[row].T)
+        for row, person in enumerate(truth):
+            mesh = self._skin.pose(posed, row).mesh
             surface = Surface(centred(keypoints[row], mesh.vertices), mesh.faces)
-            distances.append(measures.surface_distances(surface, truth[row].surface, _SAMPLES)["chamfer_mm"])
+            distances.append(measures.surface_distances(surface, person.surface, _SAMPLES)["chamfer_mm"])
         return distances
 
-    def _starting_clouds(self, decoded: DecodedBody) -> Clouds:
-        upright = in_root_frame(decoded.parameters)
-        points, normals = self._body.surface_points(self._body(upright).vertices)
-        return list(zip(points.numpy(), normals.numpy(), strict=True))
+
+def _sampled(stage: DiffusionStage) -> Displace:
+    return lambda decoded: stage.displacements(decoded, [0] * len(decoded))
 
 
-def _sampled(stage: DiffusionStage) -> Callable[[DecodedBody], Clouds]:
-    return lambda decoded: [(cloud.points, cloud.normals) for cloud in stage.reconstruct(decoded)]
+def _without_surface(decoded: DecodedBody) -> DecodedBody:
+    clothing = decoded.clothing
+    nothing = torch.zeros_like(clothing.entries)
+    return replace(decoded, clothing=Clothing(nothing, nothing, clothing.shape))
 
 
 def trained_diffusion(checkpoint: Path) -> DiffusionNetwork:
-    """The averaged network of a checkpoint of `receiver.train.diffusion`."""
-    average = AveragedNetwork(DiffusionNetwork(DiffusionConfig(), torch.arange(POINTS)))
+    """The averaged network of a checkpoint of `receiver.train.diffusion` that began with the shipped weights."""
+    average = AveragedNetwork(load_network())
     average.load_state_dict(load_checkpoint(checkpoint)["average"])
     return average.network
 
@@ -280,10 +274,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     def work() -> None:
         trainings = Trainings(options.work / "quick" if options.quick else options.work, sizes, options.seed)
         trainings.run()
-        dataset = CropDataset([crops.crop_set(count, options.seed, CropSender().size)], "test")
+        dataset = CropDataset([crops.crop_set(count, options.seed, CropSender().size, DRESSED.name)], "test")
         rows = evaluate(trainings, dataset)
         benefits = {row: benefit(rows[row.with_part][row.figure], rows[row.without][row.figure]) for row in COMPARISONS}
-        print(f"{count} everyday test people (seed {options.seed}), {report.machine_line()}\n")
+        print(f"{count} dressed test people (seed {options.seed}), {report.machine_line()}\n")
         print("positive: the figure is worse without the part; standard error over people, not over trainings\n")
         print(removal_table(benefits))
         print("\ntrained by\n\n" + "\n".join(f"    {command}" for command in trainings.commands))

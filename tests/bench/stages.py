@@ -24,7 +24,6 @@ from common.codec.frame_codec import FrameCodec
 from common.errors import PeerError
 from common.frames import LabelFrame
 from common.weights.loader import model_hash
-from receiver.diffusion.stage import PointCloud
 from receiver.engine.engine import ReconstructionRequest
 from receiver.engine.reconstructor import Reconstructor
 from receiver.link.auth.ownership import SessionOwner
@@ -105,7 +104,6 @@ class OneProcess:
         self._importance = Importance.load()
         networks = model_hash()
         self._encoder, self._decoder = FrameCodec(networks), FrameCodec(networks)
-        self._clouds: dict[int, PointCloud] = {}
 
     def run(self, frames: Sequence[CapturedFrame]) -> None:
         """Processes the frames in order."""
@@ -127,10 +125,9 @@ class OneProcess:
         return decoded.frame
 
     def _receive(self, labels: LabelFrame) -> None:
-        result = self._reconstructor.reconstruct(ReconstructionRequest("bench", "bench", labels, self._clouds))
+        result = self._reconstructor.reconstruct(ReconstructionRequest("bench", "bench", labels))
         for stage, ms in result.stages_ms.items():
             self._watch.record(stage, ms)
-        self._clouds = {person.labels.identity: person.cloud for person in result.people}
         with self._watch.time("publish"):
             records = []
             for person in result.people:

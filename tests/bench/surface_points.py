@@ -1,11 +1,7 @@
 """The surface stage on exact points: `python -m tests.bench.surface_points`.
 
 Bodies of the test split in sampled poses; the true surface is their posed skin with the eyes, without the inside of the
-mouth.  Systems:
-
-    points 128     the receiver's 2,048 surface points with their areas, at a grid resolution of 128
-    template 128   the vertices of the true surface with their normals and areas
-
+mouth.  A system is a grid resolution; the stage gets the vertices of the true surface with their normals and areas.
 `ms` is processor time of the thread, median over the bodies; `hand_mm` is the mean distance from the true hands to the
 mesh; `watertight` is the share of closed single pieces; `sharp_edge_share` is the share of edges that are bent by more
 than 100 degrees, which spikes and folds are.
@@ -25,7 +21,6 @@ from common.body.anatomy import REGION_INDEX
 from common.body.model import BodyModel
 from common.synthetic.dataset.split import SEED_RANGES
 from common.weights.devices import to_numpy
-from receiver.body.colouring import rest_point_areas
 from receiver.mesh.triangle_mesh import SurfaceMesh, vertex_areas, vertex_components, vertex_normals
 from receiver.surface.stage import SurfaceStage
 from receiver.train.bodies import sample_people
@@ -47,15 +42,11 @@ class TrueBodies:
         vertices: (B, V, 3) of the true surface.
         faces: (F, 3).
         hands: (F,) whether a face is part of a hand.
-        points: (B, 2048, 3) surface points, with `normals`, and `areas` (2048,).
     """
 
     vertices: FloatArray
     faces: Int32Array
     hands: BoolArray
-    points: FloatArray
-    normals: FloatArray
-    areas: FloatArray
 
 
 def true_bodies(count: int, seed: int) -> TrueBodies:
@@ -64,11 +55,9 @@ def true_bodies(count: int, seed: int) -> TrueBodies:
     kept, faces = outer_surface(body)
     with torch.inference_mode():
         vertices = body(sample_people("test", SEED_RANGES["test"].start + seed, count)).vertices
-        points, normals = body.surface_points(vertices)
     region = to_numpy(body.vertex_region)[kept]
     hands = np.isin(region[faces[:, 0]], [REGION_INDEX["hand.L"], REGION_INDEX["hand.R"]])
-    areas = rest_point_areas(body)
-    return TrueBodies(to_numpy(vertices)[:, kept], faces, hands, to_numpy(points), to_numpy(normals), areas)
+    return TrueBodies(to_numpy(vertices)[:, kept], faces, hands)
 
 
 def outer_surface(body: BodyModel) -> tuple[IntArray, Int32Array]:
@@ -85,23 +74,15 @@ def outer_surface(body: BodyModel) -> tuple[IntArray, Int32Array]:
     return kept, np.ascontiguousarray(faces[(faces >= 0).all(axis=1)])
 
 
-def scores(stage: SurfaceStage, bodies: TrueBodies, index: int, resolution: int) -> dict[str, dict[str, float]]:
-    """System → figures of one body."""
+def scores(stage: SurfaceStage, bodies: TrueBodies, index: int, resolution: int) -> dict[str, float]:
+    """The figures of one body."""
     vertices = bodies.vertices[index]
     normals, areas = vertex_normals(vertices, bodies.faces), vertex_areas(vertices, bodies.faces)
-    inputs = {
-        f"points {resolution}": (bodies.points[index], bodies.normals[index], bodies.areas),
-        f"template {resolution}": (vertices, normals, areas),
-    }
-    truth = Surface(vertices, bodies.faces)
     hands = vertices[bodies.faces[bodies.hands]].mean(axis=1).astype(np.float64)
-    figures = {}
-    for system, oriented in inputs.items():
-        began_s = time.thread_time()
-        mesh = stage.reconstruct(*oriented, resolution=resolution)
-        elapsed_ms = 1e3 * (time.thread_time() - began_s)
-        figures[system] = {"points_mean": float(len(oriented[0])), "ms": elapsed_ms, **_scores(mesh, truth, hands)}
-    return figures
+    began_s = time.thread_time()
+    mesh = stage.reconstruct(vertices, normals, areas, resolution=resolution)
+    elapsed_ms = 1e3 * (time.thread_time() - began_s)
+    return {"ms": elapsed_ms, **_scores(mesh, Surface(vertices, bodies.faces), hands)}
 
 
 def _scores(mesh: SurfaceMesh, truth: Surface, hands: Float64Array) -> dict[str, float]:
@@ -121,11 +102,9 @@ def evaluate(bodies: TrueBodies) -> dict[str, dict[str, float]]:
     stage, rows = SurfaceStage(), {}
     for resolution in RESOLUTIONS:
         found = [scores(stage, bodies, index, resolution) for index in range(len(bodies.vertices))]
-        for system in found[0]:
-            of_system = [one[system] for one in found]
-            worst = max(row["chamfer_mm"] for row in of_system)
-            median_ms = float(np.median([row["ms"] for row in of_system]))
-            rows[system] = mean_by_key(of_system) | {"ms": median_ms, "worst_chamfer_mm": worst}
+        worst = max(row["chamfer_mm"] for row in found)
+        median_ms = float(np.median([row["ms"] for row in found]))
+        rows[f"grid {resolution}"] = mean_by_key(found) | {"ms": median_ms, "worst_chamfer_mm": worst}
         report.progress(f"resolution {resolution} done")
     return rows
 

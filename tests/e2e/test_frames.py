@@ -91,9 +91,8 @@ def test_meshes_get_the_colours_of_the_person(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     surfaces = [out / line["people"][0]["surface"] for line in lines_of(out)]
     first, last = (count_colours(path) for path in (surfaces[0], surfaces[-1]))
-    # At first one colour per body region, later one per observed surface point.
-    assert first < 30
-    assert last > 200
+    # At first one colour per body region, blended where regions meet; later those of the picture.
+    assert last > 3 * first, (first, last)
 
 
 def test_second_sender_continues_the_records(tmp_path: Path, images: Path) -> None:

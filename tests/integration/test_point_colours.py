@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from common.arrays import FloatArray
+from common.blobs import COLOURS
 from common.body.anatomy import REGIONS
 from common.body.label_space import LabelSpace
 from common.body.model import BodyModel
@@ -52,10 +53,11 @@ def errors(model: BodyModel, renderer: Renderer) -> Iterator[tuple[float, float]
             blob
             for picture in observed
             for _ in range(150)
-            for _, blob in texture_stage.update(picture.image, CAMERA, [picture.observed()], [picture.labels(space)])
+            for blob in texture_stage.update(picture.image, CAMERA, [picture.observed()], [picture.labels(space)])
+            if blob.kind == COLOURS
         ]
         regions = region_means(observed, region)
-        points = colouring.colours(decode(blobs[-1]), regions)
+        points = colouring.colours(decode(blobs[-1].data), regions)
         yield _error(evaluated, regions[region]), _error(evaluated, points)
 
 

@@ -28,7 +28,7 @@ from sender.perception.inference.verifier import Verifier
 from sender.perception.network.network import PerceptionConfig
 from sender.train.detector_frames import FrameComposer
 from tests.bench import measures
-from tests.bench.crops import TruePerson, Truth
+from tests.bench.crops import TRUTH_FIELDS, TruePerson, Truth
 from tests.bench.measures import Surface, centred
 from tests.bench.perceived import CropSender
 from tests.bench.rates import through_key_frame, unconstrained_rho
@@ -51,7 +51,7 @@ def dataset(tmp_path_factory: pytest.TempPathFactory) -> CropDataset:
 
 @pytest.fixture(scope="module")
 def crops(dataset: CropDataset) -> Batch:
-    return dataset.batch(range(CROPS))
+    return dataset.batch(range(CROPS), TRUTH_FIELDS)
 
 
 @pytest.fixture(scope="module")

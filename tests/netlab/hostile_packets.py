@@ -14,7 +14,7 @@ import numpy as np
 import zstandard
 
 from common.arrays import IntArray
-from common.blobs import COLOURS
+from common.blobs import COLOURS, TEXTURE
 from common.codec.frame_codec import FrameCodec, _CodedPerson, _FrameState, _to_frame
 from common.codec.packet import CODEC_VERSION, Header, _Cursor, _parse_header, seal
 from common.codec.range_coder import SymbolWriter
@@ -347,7 +347,7 @@ def _heartbeat(rng: np.random.Generator) -> Any:
 
 def _chunk(rng: np.random.Generator) -> Any:
     names = ("blob", "offset", "key", "total", "checksum")
-    kind = _pick(rng, ("", COLOURS, _text(rng)))
+    kind = _pick(rng, ("", COLOURS, TEXTURE, _text(rng)))
     return pb.ClientMessage(chunk=pb.Chunk(data=_bytes(rng), kind=kind, **{name: _count32(rng) for name in names}))
 
 
@@ -355,13 +355,14 @@ def _colours(rng: np.random.Generator) -> Any:
     """A whole blob in one chunk, with the right checksum."""
     data = next(hostile_blobs(rng))[:16_384]
     number, key = int(rng.integers(1, 2**32)), int(rng.integers(300))
-    chunk = pb.Chunk(blob=number, data=data, kind=COLOURS, key=key, total=len(data), checksum=zlib.crc32(data))
+    kind = _pick(rng, (COLOURS, TEXTURE))
+    chunk = pb.Chunk(blob=number, data=data, kind=kind, key=key, total=len(data), checksum=zlib.crc32(data))
     return pb.ClientMessage(chunk=chunk)
 
 
 def _welcome(rng: np.random.Generator) -> Any:
     numbers: dict[str, Any] = {"next_sequence": _count(rng), "window": _count32(rng), "decodable_from": _count(rng)}
-    flags = {name: bool(rng.integers(2)) for name in ("accepted", "resumed", "takes_reports")}
+    flags = {name: bool(rng.integers(2)) for name in ("accepted", "resumed", "takes_reports", "takes_textures")}
     welcome = pb.Welcome(reason=_text(rng), model_hash=_bytes(rng, 8), **numbers, **flags)
     return pb.ServerMessage(welcome=welcome)
 

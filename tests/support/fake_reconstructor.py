@@ -7,7 +7,6 @@ from collections.abc import Sequence
 import numpy as np
 
 from common.frames import Camera, LabelFrame, PersonLabels
-from receiver.diffusion.stage import PointCloud
 from receiver.engine.engine import (
     ReconstructedPerson,
     ReconstructionRequest,
@@ -33,10 +32,9 @@ def label_frame(sequence: int, *identities: int, source: str = "clip.mp4") -> La
 
 def tetrahedron_of(labels: PersonLabels) -> ReconstructedPerson:
     """A person as a tetrahedron at the origin."""
-    cloud = PointCloud(np.zeros((2048, 3), np.float32), np.zeros((2048, 3), np.float32))
     body = PosedBody(TETRAHEDRON, np.zeros((1, 3), np.float32), np.eye(3, dtype=np.float32)[None])
     keypoints = np.zeros((17, 3), np.float32)
-    return ReconstructedPerson(labels, TETRAHEDRON, body, cloud, keypoints, keypoints)
+    return ReconstructedPerson(labels, TETRAHEDRON, body, keypoints, keypoints)
 
 
 class FakeReconstructor:

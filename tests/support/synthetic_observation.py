@@ -61,10 +61,15 @@ class RenderedPerson:
         centres = ((np.arange(cells) + 0.5) * CROP.side / cells).astype(int)
         part = square[centres[:, None], centres]
         logits = 12.0 * np.eye(1 + len(REGIONS), dtype=np.float32)[part].transpose(2, 0, 1)
+        rows = np.clip(centres + CROP.top, 0, CAMERA.height - 1)
+        columns = np.clip(centres + CROP.left, 0, CAMERA.width - 1)
+        depth = self.depth[rows[:, None], columns] - float(self.parameters.translation[0, 2])
         unused: dict[str, Any] = {name: torch.zeros(1) for name in PerceptionOutput.__dataclass_fields__}
         used = {
             "mask_logits": torch.from_numpy(np.where(person, 8.0, -8.0).astype(np.float32))[None],
             "part_logits": torch.from_numpy(logits)[None],
+            "depth": torch.from_numpy(np.where(person, depth, 0).astype(np.float32))[None],
+            "region_colours": torch.full((1, len(REGIONS), 3), 0.5),
         }
         return ObservedPerson(identity, 1.0, CROP, PerceptionOutput(**(unused | used)))
 

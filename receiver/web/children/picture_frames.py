@@ -1,13 +1,15 @@
 """Takes the frames of the sender process for pictures, and gives each to the job that waits for it."""
 
 import asyncio
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Self
 
-from common.blobs import Blob
+from common.blobs import TEXTURE, Blob
 from common.frames import LabelFrame
 from common.texture.point_colours import PointColours
 from common.wire.convert import FrameMessage
+from receiver.body.received_texture import ReceivedTexture, ReceivedTextures
 from receiver.link.session import Session
 from receiver.pipeline import received_colours
 
@@ -17,13 +19,15 @@ class PictureLabels:
     """What has arrived of one picture.
 
     Args:
-        colours: of its people, by identity.
+        colours: of its people's surface points, by identity.
+        textures: of its people, by identity.
         payload_bytes: size of the packet.
         session: the sender's; its report may still come.
     """
 
     frame: LabelFrame
     colours: dict[int, PointColours]
+    textures: Mapping[int, ReceivedTexture]
     payload_bytes: int
     session: Session
 
@@ -38,6 +42,7 @@ class PictureFrames:
     def __init__(self) -> None:
         self._expected: dict[str, asyncio.Future[PictureLabels]] = {}
         self._colours: dict[int, PointColours] = {}
+        self._textures = ReceivedTextures()
         self.arrived = 0
 
     def expect(self, name: str) -> "Expectation":
@@ -54,6 +59,7 @@ class PictureFrames:
 
     async def on_session(self, session: Session) -> None:
         self._colours.clear()
+        self._textures = ReceivedTextures()
 
     async def on_frame(self, session: Session, frame: FrameMessage) -> None:
         """Decodes a frame; it is acknowledged at once, so that the pictures behind it do not wait.
@@ -65,9 +71,10 @@ class PictureFrames:
         self.arrived += 1
         identities = [person.identity for person in labels.people]
         colours = {each: self._colours.pop(each) for each in identities if each in self._colours}
+        textures = self._textures.pop(identities)
         expected = self._expected.get(labels.source)
         if expected is not None and not expected.done():
-            expected.set_result(PictureLabels(labels, colours, len(frame.payload), session))
+            expected.set_result(PictureLabels(labels, colours, textures, len(frame.payload), session))
 
     def on_blob(self, session: Session, blob: Blob) -> None:
         """Keeps colours for their frame.
@@ -75,7 +82,10 @@ class PictureFrames:
         Raises:
             MalformedPacket: the blob is of another kind, does not decode, or its identity is out of range.
         """
-        self._colours[blob.key] = received_colours(blob)
+        if blob.kind == TEXTURE:
+            self._textures.take(blob)
+        else:
+            self._colours[blob.key] = received_colours(blob)
 
     def on_unused(self, session: Session, frame: FrameMessage | None) -> None:
         """A duplicate, or what is not readable, belongs to nobody."""

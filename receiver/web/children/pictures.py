@@ -124,7 +124,9 @@ class ChildPictures:
             accepted, labels = await self._labels_of(picture, on_stage)
         arrived_s = self._clock.monotonic()
         on_stage("reconstruction")
-        request = ReconstructionRequest(ACCOUNT, labels.frame.source, labels.frame, colours=labels.colours)
+        request = ReconstructionRequest(
+            ACCOUNT, labels.frame.source, labels.frame, colours=labels.colours, textures=labels.textures
+        )
         result = await self._engine.reconstruct(request)
         stages_ms = _stages_ms((arrived_s - began_s) * 1e3, labels, result)
         return ReconstructedPicture(accepted.width, accepted.height, result.people, labels.payload_bytes, stages_ms)

@@ -78,7 +78,7 @@ def test_control_and_removals_train_equally_long(commands: _Commands, tmp_path: 
     trained = [call for call in commands.calls if _option(call, "--steps")]
     assert sorted(str(_option(call, "--without")) for call in trained) == [
         *("None", "None"),
-        *("discriminator", "learned-prior", "u_m", "z_prime"),
+        *("discriminator", "geometry-bias", "learned-prior", "scale-weights", "u_m"),
     ]
     assert {_option(call, "--seed") for call in trained} == {"5"}
     for module, steps in (("sender.train.semantics", "3"), ("receiver.train.diffusion", "2")):

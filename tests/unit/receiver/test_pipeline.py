@@ -7,12 +7,15 @@ from typing import Any
 import numpy as np
 import pytest
 
-from common.blobs import COLOURS, Blob
+from common.blobs import COLOURS, TEXTURE, Blob
+from common.body.anatomy import ATLAS_SIZE
 from common.clock import Clock
 from common.codec.frame_codec import FrameCodec
 from common.errors import MalformedPacket, MissingReference, WireError
 from common.frames import Camera, LabelFrame, PersonLabels
 from common.labels import GROUPS
+from common.texture.atlas_tiles import TILES, WITHDRAWN
+from common.texture.atlas_tiles import encode as encode_tile
 from common.texture.point_colours import encode
 from common.wire.convert import FrameMessage
 from receiver.link.session import SenderClock, Session
@@ -73,7 +76,6 @@ async def test_each_frame_is_written_with_its_meshes(running) -> None:  # type: 
     for line in written:
         (person,) = line["people"]
         assert (out / person["surface"]).exists() and (out / person["body"]).exists()
-    assert [set(request.previous) for request in engine.requests] == [set(), {3}, {3}]
     assert {request.session for request in engine.requests} == {session.session_id}
 
 
@@ -89,15 +91,6 @@ async def test_age_is_corrected_by_the_clock_offset(running) -> None:  # type: i
     written = [json.loads(line) for line in (out / "frames.jsonl").read_text().splitlines()]
     assert [line["age_ms"] for line in written] == pytest.approx([500.0, 100.0], abs=0.1)
     assert [line["clock_error_ms"] for line in written] == [None, 3.0]
-
-
-async def test_another_source_starts_from_the_skinned_body(running) -> None:  # type: ignore[no-untyped-def]
-    pipeline, engine, _ = running
-    session = new_session()
-    await pipeline.on_session(session)
-    await pipeline.on_frame(session, packets(1, "one.jpg")[0])
-    await pipeline.on_frame(session, packets(1, "two.jpg", first=1)[0])
-    assert [set(request.previous) for request in engine.requests] == [set(), set()]
 
 
 async def test_broken_packet_raises_and_writes_nothing(running) -> None:  # type: ignore[no-untyped-def]
@@ -164,3 +157,20 @@ async def test_colours_apply_to_the_frames_that_follow(running) -> None:  # type
         pipeline.on_blob(session, Blob(COLOURS, 3, colours[:-1]))
     with pytest.raises(MalformedPacket, match="person 256"):
         pipeline.on_blob(session, Blob(COLOURS, 256, colours))
+
+
+async def test_textures_apply_to_the_frames_that_follow(running) -> None:  # type: ignore[no-untyped-def]
+    pipeline, engine, _ = running
+    session = new_session()
+    await pipeline.on_session(session)
+    messages = packets(3)
+    await pipeline.on_frame(session, messages[0])
+    everywhere = np.ones((ATLAS_SIZE, ATLAS_SIZE), np.bool_)
+    data = encode_tile(TILES[0], np.full((ATLAS_SIZE, ATLAS_SIZE, 3), 90, np.uint8), everywhere)
+    pipeline.on_blob(session, Blob(TEXTURE, TILES[0].key(3), data))
+    await pipeline.on_frame(session, messages[1])
+    with pytest.raises(MalformedPacket):
+        pipeline.on_blob(session, Blob(TEXTURE, TILES[0].key(3), data[:-5]))
+    pipeline.on_blob(session, Blob(TEXTURE, TILES[0].key(3), WITHDRAWN))
+    await pipeline.on_frame(session, messages[2])
+    assert [set(request.textures) for request in engine.requests] == [set(), {3}, set()]

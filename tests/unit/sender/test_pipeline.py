@@ -92,12 +92,12 @@ class FakeTextureStage:
     def reset(self) -> None:
         self.resets += 1
 
-    def update(self, image: object, camera: Camera, observed: object, people: object) -> list[tuple[int, bytes]]:
+    def update(self, image: object, camera: Camera, observed: object, people: object) -> list[Blob]:
         self.frames += 1
-        return [(7, bytes([self.frames]))] if self.frames % 2 == 0 else []
+        return [Blob(COLOURS, 7, bytes([self.frames]))] if self.frames % 2 == 0 else []
 
-    def of_picture(self, image: object, camera: Camera, observed: object, people: object) -> list[tuple[int, bytes]]:
-        return [(8, b"seen")]
+    def of_picture(self, image: object, camera: Camera, observed: object, people: object) -> list[Blob]:
+        return [Blob(COLOURS, 8, b"seen")]
 
 
 def person() -> PersonLabels:

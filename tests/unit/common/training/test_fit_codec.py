@@ -36,9 +36,9 @@ def test_importance_gives_steps_of_equal_displacement() -> None:
     np.testing.assert_allclose(displacement[inside], displacement[inside][0], rtol=0.02)
     assert tables.base_step[-1] == before.base_step[-1]
     assert dict(zip(GROUP_NAMES, tables.tier.tolist(), strict=True)) == {
-        "root": 0, "appearance": 0, "hands": 0, "right_leg": 0,
-        "left_leg": 1, "right_arm": 1, "left_arm": 1, "head": 1,
-        "torso": 2, "shape": 2,
+        "root": 0, "surface": 0, "appearance": 0, "hands": 0,
+        "right_leg": 1, "left_leg": 1, "right_arm": 1, "left_arm": 1,
+        "head": 2, "torso": 2, "shape": 2,
     }  # fmt: skip
 
 

@@ -73,6 +73,7 @@ _welcomes = st.builds(
     resumed=st.booleans(),
     decodable_from=_optional_sequences,
     takes_reports=st.booleans(),
+    takes_textures=st.booleans(),
 )
 _reported_ms = st.integers(1, 2**32 - 1).map(lambda time_us: time_us / 1e3)
 _reports = st.builds(

@@ -5,7 +5,7 @@ from common.arrays import FloatArray
 from common.body.anatomy import POINTS, REGION_INDEX, REGIONS
 from common.body.model import BodyModel
 from common.texture.point_colours import PointColours
-from receiver.body.colouring import Colouring, inverse_distance_weights, rest_oriented_points, rest_point_areas
+from receiver.body.colouring import Colouring, inverse_distance_weights, rest_oriented_points
 
 GREY = np.full((len(REGIONS), 3), 0.5, np.float32)
 RED, BLUE = (255, 0, 0), (0, 0, 255)
@@ -104,10 +104,3 @@ def test_inverse_distance_weights_favour_the_nearest() -> None:
     weights = inverse_distance_weights(np.array([[0.0, 0.02, 0.1], [0.1, 0.1, 0.1]]))
     np.testing.assert_allclose(weights.sum(axis=1), 1, atol=1e-6)
     assert weights[0, 0] > 0.9 and np.allclose(weights[1], 1 / 3)
-
-
-def test_rest_point_areas_sum_to_the_skin_of_an_adult(body: BodyModel) -> None:
-    areas = rest_point_areas(body)
-    assert areas.shape == (POINTS,) and areas.min() >= 0.0
-    assert 1.4 < areas.sum() < 2.2
-    assert np.median(areas) == pytest.approx(areas.sum() / POINTS, rel=0.2)

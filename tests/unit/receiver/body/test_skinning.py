@@ -17,9 +17,9 @@ def test_encoded_body_model_is_watertight_and_keeps_its_pose(tmp_path: Path) -> 
     model, generator = BodyModel.load(), torch.Generator().manual_seed(0)
     rotations = axis_angle_to_matrix(0.4 * torch.randn(2, 22, 3, generator=generator))
     translation = torch.tensor([[0.0, 0.0, 3.0], [0.5, 0.2, 4.0]])
-    with torch.no_grad():
-        output = model(BodyParameters(rotations, torch.full((2, 4), 0.3), torch.zeros(2, 10), translation))
     skin = BodySkin.of(model)
+    with torch.no_grad():
+        output = skin.templates(BodyParameters(rotations, torch.full((2, 4), 0.3), torch.zeros(2, 10), translation))
     colours = np.linspace(0.0, 1.0, 3 * (int(model.vertex_region.max()) + 1), dtype=np.float32).reshape(-1, 3)
     body = skin.pose(output, 1, colours)
     content = encode_body(body, skin.skeleton)
@@ -35,10 +35,11 @@ def test_encoded_body_model_is_watertight_and_keeps_its_pose(tmp_path: Path) -> 
 
 def test_vertices_take_the_colours_of_the_nearest_points() -> None:
     model = BodyModel.load()
-    with torch.no_grad():
-        output = model(BodyParameters.rest(1))
     skin = BodySkin.of(model)
-    points = model.surface_points(output.vertices)[0][0].numpy()
+    with torch.no_grad():
+        output = skin.templates(BodyParameters.rest(1))
+        bare = model(BodyParameters.rest(1)).vertices
+    points = model.surface_points(bare)[0][0].numpy()
     low, high = points.min(axis=0), points.max(axis=0)
     body = skin.pose(output, 0, np.zeros((16, 3), np.float32), (points - low) / (high - low))
     expected = 255 * (body.mesh.vertices - low) / (high - low)
@@ -46,3 +47,13 @@ def test_vertices_take_the_colours_of_the_nearest_points() -> None:
     errors = np.abs(body.mesh.colours - expected)
     # Errors of a few hundredths of the body's height, and more in the mouth and the ears.
     assert errors.mean() < 4 and np.percentile(errors, 99) < 25
+
+
+def test_displacements_follow_the_bones() -> None:
+    model = BodyModel.load()
+    skin, turned = BodySkin.of(model), BodyParameters.rest(1)
+    turned.rotations[:, 0] = axis_angle_to_matrix(torch.tensor([[0.0, 0.0, torch.pi / 2]]))
+    displacement = torch.tensor([0.02, 0.0, 0.0]).expand(1, len(skin.template), 3)
+    with torch.no_grad():
+        moved = skin.templates(turned, displacement).vertices - skin.templates(turned).vertices
+    torch.testing.assert_close(moved, torch.tensor([0.0, 0.02, 0.0]).expand_as(moved), rtol=0, atol=1e-4)

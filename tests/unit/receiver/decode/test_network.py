@@ -54,9 +54,9 @@ def test_root_and_appearance_do_not_affect_the_geometry(network: DecodeNetwork, 
     assert torch.equal(network(labels, present)[2], network(other, present)[2])
 
 
-def test_geometry_entries_exclude_root_and_appearance() -> None:
+def test_geometry_entries_exclude_root_colours_and_clothes() -> None:
     slices = group_slices()
-    outside = {*range(LABEL_SIZE)[slices["root"]], *range(LABEL_SIZE)[slices["appearance"]]}
+    outside = {entry for name in ("root", "appearance", "surface") for entry in range(LABEL_SIZE)[slices[name]]}
     assert set(geometry_entries().tolist()) == set(range(LABEL_SIZE)) - outside
 
 

@@ -12,15 +12,17 @@ from torch._subclasses import fake_tensor
 from torch._subclasses.fake_tensor import FakeTensorMode
 
 from common.arrays import FloatArray
-from common.body.anatomy import POINTS, REGIONS
+from common.body.anatomy import ATLAS_SIZE, POINTS, REGIONS
 from common.body.label_space import LabelSpace
 from common.body.model import BodyModel, BodyParameters
 from common.frames import Camera, LabelFrame, PersonLabels
 from common.labels import split
+from common.texture.atlas import AtlasLayout
+from common.texture.atlas_tiles import TILES, encode
 from common.texture.point_colours import PointColours
 from receiver.body import skinning
+from receiver.body.received_texture import ReceivedTexture
 from receiver.decode.stage import DecodeStage
-from receiver.diffusion import stage as diffusion_stage
 from receiver.diffusion.stage import DiffusionStage
 from receiver.engine import reconstructor as reconstructor_module
 from receiver.engine.engine import ReconstructedPerson, ReconstructionRequest
@@ -110,7 +112,6 @@ def test_batch_gives_each_frame_what_it_gives_alone(reconstructor: Reconstructor
         alone = reconstructor.reconstruct(request)
         assert [one.labels.identity for one in result.people] == [one.labels.identity for one in alone.people]
         for one, other in zip(result.people, alone.people, strict=True):
-            np.testing.assert_allclose(one.cloud.points, other.cloud.points, atol=1e-4)
             np.testing.assert_allclose(one.body.mesh.vertices, other.body.mesh.vertices, atol=1e-5)
 
 
@@ -126,23 +127,21 @@ async def test_frame_that_is_split_is_what_it_is_in_one_batch(reconstructor: Rec
         assert [one.labels.identity for one in result.people] == [0, 1, 2, 3, 4]
         for one, same in zip(result.people, alone.people, strict=True):
             # Matrix products round differently in batches of another size; 0.1 mm, as between sessions.
-            np.testing.assert_allclose(one.cloud.points, same.cloud.points, atol=1e-4)
             np.testing.assert_allclose(one.body.mesh.vertices, same.body.mesh.vertices, atol=1e-5)
             np.testing.assert_allclose(one.joints_3d, same.joints_3d, atol=1e-5)
             # The surface's resolution depends on the number of people in the whole frame.
             assert len(one.surface.vertices) == pytest.approx(len(same.surface.vertices), rel=0.02)
 
 
-def test_previous_cloud_belongs_to_its_session_and_identity(reconstructor: Reconstructor) -> None:
-    first = reconstructor.reconstruct(ReconstructionRequest("account", "a", frame(0))).people[0]
-    moved = replace(first.cloud, points=first.cloud.points + np.float32(0.3))
-    requests = [
-        ReconstructionRequest("account", "a", frame(0), {0: moved}),
-        ReconstructionRequest("account", "b", frame(0)),
-    ]
-    started, fresh = (reconstructor.extract(inferred).people[0] for inferred in reconstructor.infer(requests))
-    np.testing.assert_allclose(fresh.cloud.points, first.cloud.points, atol=1e-4)
-    assert np.abs(started.cloud.points - first.cloud.points).max() > 1e-3
+def test_clothes_belong_to_one_identity(reconstructor: Reconstructor) -> None:
+    labels = labels_at_rest()
+    dressed = {**labels, "surface": np.full(24, 2.0, np.float32)}
+    both = (PersonLabels(0, 1.0, labels), PersonLabels(2, 1.0, dressed))
+    plain, clothed = people(reconstructor, replace(frame(), people=both))
+    alone = people(reconstructor, frame(0))[0]
+    np.testing.assert_allclose(plain.body.mesh.vertices, alone.body.mesh.vertices, atol=1e-5)
+    assert np.abs(clothed.body.mesh.vertices - plain.body.mesh.vertices).max() > 1e-3
+    np.testing.assert_allclose(clothed.joints_3d, plain.joints_3d, atol=1e-5)
 
 
 @contextmanager
@@ -165,18 +164,51 @@ def test_networks_stay_on_the_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
         return np.zeros(tensor.shape, np.float32)
 
     body = BodyModel.load()
-    decode, diffusion = DecodeStage.load(), DiffusionStage.load(body=body)
+    decode, diffusion = DecodeStage.load(), DiffusionStage.load()
     reconstructor = Reconstructor(decode, diffusion, SurfaceStage(), body)
-    monkeypatch.setattr(diffusion_stage, "to_numpy", to_host)
     monkeypatch.setattr(reconstructor_module, "to_numpy", to_host)
     monkeypatch.setattr(skinning, "to_numpy", to_host)
     # Fake tensors would really move constants of one element to the GPU.
     monkeypatch.setattr(fake_tensor, "CONSTANT_NUMEL_LIMIT", 0)
     request = ReconstructionRequest("account", "a", frame(0))
     with fake_gpu() as gpu:
-        for module in (decode.network, decode.label_space, diffusion.network, body):
+        for module in (
+            decode.network,
+            decode.label_space,
+            diffusion.network,
+            diffusion.space,
+            reconstructor._kinematics,
+        ):
             module.to(gpu)
-        diffusion = DiffusionStage(diffusion.network, body)
-        reconstructor._diffusion = diffusion
         reconstructor.infer([request])
     assert set(copied) == {gpu}
+
+
+def red_left_blue_right() -> ReceivedTexture:
+    """The halves of a body, known all over."""
+    body = BodyModel.load()
+    layout = AtlasLayout.of(body)
+    side = np.einsum("tc,tc->t", layout.barycentric, body.rest_vertices[0, :, 0].numpy()[layout.corners])
+    atlas = np.zeros((ATLAS_SIZE**2, 3), np.uint8)
+    atlas[layout.texel] = np.where(side[:, None] < 0, [255, 0, 0], [0, 0, 255])
+    whole = layout.extended(atlas.reshape(ATLAS_SIZE, ATLAS_SIZE, 3))
+    received, everywhere = ReceivedTexture(), np.ones((ATLAS_SIZE, ATLAS_SIZE), np.bool_)
+    for tile in TILES[-16:]:
+        received = received.with_tile(tile, encode(tile, whole, everywhere))
+    return received
+
+
+@pytest.mark.parametrize("identity", [0, 1], ids=["with appearance", "before any appearance"])
+def test_texture_reaches_surface_and_body(reconstructor: Reconstructor, identity: int) -> None:
+    textures, colours = {identity: red_left_blue_right()}, {identity: upper_red_lower_blue()}
+    request = ReconstructionRequest("account", "test", frame(identity), colours=colours, textures=textures)
+    person = reconstructor.reconstruct(request).people[0]
+    assert person.body.texture is not None
+    for mesh in (person.surface, person.body.mesh):
+        assert mesh.colours is not None
+        low, high = np.percentile(mesh.vertices[:, 0], [20, 80])
+        for half, colour in (
+            (mesh.vertices[:, 0] < low, [255, 0, 0]),
+            (mesh.vertices[:, 0] > high, [0, 0, 255]),
+        ):
+            np.testing.assert_allclose(np.median(mesh.colours[half], axis=0), colour, atol=8)

@@ -39,7 +39,7 @@ def parameters() -> BodyParameters:
 
 @pytest.fixture(scope="module")
 def character(tmp_path_factory: pytest.TempPathFactory) -> Character:
-    folder, output = tmp_path_factory.mktemp("meshes"), MODEL(parameters())
+    folder, output = tmp_path_factory.mktemp("meshes"), SKIN.templates(parameters())
     bodies = [BodyAt(0.1 * number, folder / f"{number:06d}.body.glb") for number in range(FRAMES)]
     for number, body in enumerate(bodies):
         body.path.write_bytes(encode_body(SKIN.pose(output, number), SKIN.skeleton))
@@ -80,7 +80,7 @@ def test_taller_people_are_heavier_unless_said_otherwise(character: Character) -
 def test_other_body_is_the_body_models(character: Character) -> None:
     """The body model with the changed coefficients has the vertices of the reshaped animation."""
     other = reshaped(character, ShapeChange(height_m=0.08, weight_kg=5.0))
-    directions = (MODEL.rest_vertices[1:, SKIN.kept].numpy() * Y_UP).reshape(10, -1, 3)
+    directions = (MODEL.rest_vertices[1:, SKIN.template.kept].numpy() * Y_UP).reshape(10, -1, 3)
     # The meshes are moved to the origin; differences between vertices are not.
     moved = (other.mesh.vertices - character.mesh.vertices).astype(np.float64)
     centred = directions - directions.mean(axis=1, keepdims=True)
@@ -88,7 +88,7 @@ def test_other_body_is_the_body_models(character: Character) -> None:
     known, glb = parameters(), Glb(encode_characters([other], "session-1"))
     root = torch.from_numpy(to_y_up(other.motion.root_positions))
     shape = known.shape + torch.from_numpy(change).float()
-    output = MODEL(BodyParameters(known.rotations, known.curl, shape, root))
+    output = SKIN.templates(BodyParameters(known.rotations, known.curl, shape, root))
     for number in range(FRAMES):
         glb.show_key(number)
         expected = to_y_up(SKIN.pose(output, number).mesh.vertices)

@@ -118,7 +118,7 @@ def test_body_model_is_posed_with_all_its_weights(tmp_path: Path) -> None:
     curl = torch.rand(3, 4, generator=generator)
     shape = torch.randn(1, 10, generator=generator).expand(3, 10)
     translation = torch.tensor([[0.0, 0.1, 3.0], [0.1, 0.1, 3.0], [0.2, 0.0, 3.2]])
-    output = model(BodyParameters(axis_angle_to_matrix(axes), curl, shape, translation))
+    output = skin.templates(BodyParameters(axis_angle_to_matrix(axes), curl, shape, translation))
     bodies = []
     for number in range(3):
         path = tmp_path / f"{number:06d}.body.glb"

@@ -1,30 +1,39 @@
-"""Training the diffusion: what the removals of its ablation take away."""
+"""Training the diffusion: what the removals of its ablation take away, and the loss."""
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
 
-from receiver.decode.geometry_image import LEVEL_SIZES
+from receiver.diffusion.denoiser import SIGMA_MAX, SIGMA_MIN
+from receiver.diffusion.displacement_basis import COEFFICIENTS, DISPLACEMENT_TOKENS, DisplacementBasis
 from receiver.diffusion.stage import DiffusionNetwork
-from receiver.train.diffusion import decode_network, fit_centre, noised, parse, remove
-from tests.unit.receiver.diffusion import test_condition
-from tests.unit.receiver.train.test_scores import table
+from receiver.train.diffusion import LABEL_DROPOUT, DressedPoses, denoising_loss, noise_levels, pose_labels, remove
+from receiver.train.label_dropout import LabelDropoutConfig
+from tests.support.outfit_tables import outfit_table
+from tests.unit.receiver.diffusion.test_condition import TINY, clothing, levels
+from tests.unit.receiver.train.test_scores import decode_network
 
-
-def denoised(network: DiffusionNetwork, seed: int) -> Tensor:
-    """The same noisy clouds denoised under the features of a seed."""
-    levels = [torch.randn(2, places, 6, generator=torch.Generator().manual_seed(seed)) for places in LEVEL_SIZES]
-    x = torch.randn(2, 2048, 6, generator=torch.Generator().manual_seed(9))
-    cloud: Tensor = network.denoiser(x, torch.full((2,), 0.2), network.conditioner((levels[0], levels[1], levels[2])))
-    return cloud
+SHAPE = (2, DISPLACEMENT_TOKENS, COEFFICIENTS)
 
 
 def network_without(*removals: str) -> DiffusionNetwork:
     torch.manual_seed(0)
-    network = DiffusionNetwork(test_condition.TINY, torch.arange(2048)).eval()
-    torch.nn.init.normal_(network.denoiser.readout.weight)
+    network = DiffusionNetwork(TINY, DisplacementBasis.empty(2048, 8)).eval()
+    network.basis.patch.copy_(torch.arange(DISPLACEMENT_TOKENS) // 2)
+    torch.nn.init.normal_(network.denoiser.readout)
+    for parameter in network.conditioner.log_weights.parameters():
+        torch.nn.init.normal_(parameter)
     remove(network, removals)
     return network
+
+
+def denoised(network: DiffusionNetwork, seed: int) -> Tensor:
+    """The same noisy coefficients denoised under the labels of a seed."""
+    x = torch.randn(SHAPE, generator=torch.Generator().manual_seed(9))
+    condition = network.condition(levels(seed), clothing(seed))
+    out: Tensor = network.denoiser(x, torch.full((2,), 2.0), torch.zeros(SHAPE), condition)
+    return out
 
 
 def test_removed_u_m_leaves_only_the_geometry_bias() -> None:
@@ -35,42 +44,50 @@ def test_removed_u_m_leaves_only_the_geometry_bias() -> None:
 
 
 def test_removed_geometry_bias_is_zero() -> None:
-    network = network_without("geometry-bias")
-    levels = tuple(torch.randn(1, places, 6) for places in LEVEL_SIZES)
-    condition = network.conditioner(levels)
+    condition = network_without("geometry-bias").condition(levels(), clothing())
     assert condition.bias.abs().max() == 0
     assert condition.u_m.std() > 0
+
+
+def test_removed_scale_weights_are_equal() -> None:
+    tokens = [torch.randn(2, patches, TINY.width) for patches in (32, 128, 128)]
+    assert network_without().conditioner.weights(tokens).std() > 0.1
+    weights = network_without("scale-weights").conditioner.weights(tokens)
+    torch.testing.assert_close(weights, torch.ones(2, 128, 3))
 
 
 def test_removed_parts_are_not_trained() -> None:
     network = network_without("u_m", "geometry-bias")
     denoised(network, 0).square().mean().backward()
-    assert network.denoiser.centre_weight.grad is None
-    assert network.denoiser.embed.weight.grad is not None
+    assert network.denoiser.condition_norm.weight.grad is None
+    assert network.denoiser.embed.grad is not None
 
 
-def test_removed_u_m_stays_out_of_the_fitted_centre() -> None:
-    network = network_without("u_m")
-    decode = decode_network(parse(["--bodies", "x", "--out", "x"]))
-    fit_centre(network, decode, table(2048), ["u_m"])
-    assert network.denoiser.centre_weight.abs().max() == 0
-    assert network.denoiser.centre_bias.abs().max() > 0
+def test_loss_weighs_coefficients_by_their_displacement() -> None:
+    network = network_without()
+    network.basis.scale[:, 0] = 3.0
+    sigma, truth = torch.full((2,), 0.5), torch.zeros(SHAPE)
+    small, large = truth.clone(), truth.clone()
+    small[:, :, 1], large[:, :, 0] = 0.1, 0.1
+    ratio = denoising_loss(network, large, truth, sigma) / denoising_loss(network, small, truth, sigma)
+    assert float(ratio) == pytest.approx(9.0, rel=1e-4)
 
 
-def test_removed_z_prime_makes_features_independent_of_the_labels() -> None:
-    labels, present = torch.randn(2, 104), torch.ones(2, 104)
-    options = ["--bodies", "x", "--out", "x"]
-    with torch.no_grad():
-        s_1, _, _ = decode_network(parse(options))(labels, present)
-        assert not torch.allclose(s_1[0], s_1[1], atol=1e-3)
-        s_1, _, _ = decode_network(parse([*options, "--without", "z_prime"]))(labels, present)
-    torch.testing.assert_close(s_1[0], s_1[1])
+def test_noise_levels_are_spread_over_the_range() -> None:
+    sigma = noise_levels(4000, torch.Generator().manual_seed(0))
+    assert float(sigma.min()) >= SIGMA_MIN and float(sigma.max()) <= SIGMA_MAX
+    assert float(sigma.log().mean()) == pytest.approx(float(np.log(SIGMA_MIN * SIGMA_MAX)) / 2, abs=0.1)
 
 
-def test_noise_of_half_of_the_strong_levels_is_shifted() -> None:
-    clean = torch.zeros(2000, 1, 1)
-    clean[::2] = 100.0
-    x, sigma = noised(clean, torch.Generator().manual_seed(0))
-    shifted = (x - clean).abs().flatten() > 5.0
-    assert not shifted[sigma < 0.1].any()
-    assert float(shifted[sigma > 0.1].float().mean()) == pytest.approx(0.5 * 0.95, abs=0.06)
+def test_batches_have_the_outfits_labels_and_fields() -> None:
+    outfits = outfit_table(6)
+    dressed = DressedPoses(outfits, pose_labels("val")[:4], decode_network(), LabelDropoutConfig(whole=1.0, step_max=0))
+    field, levels_of, worn = dressed.batch(np.array([4, 1]), torch.Generator().manual_seed(0))
+    np.testing.assert_allclose(worn.entries.numpy(), outfits.surface[[4, 1]], atol=1e-6)
+    np.testing.assert_allclose(worn.shape.numpy(), outfits.shape[[4, 1]], atol=1e-6)
+    assert torch.equal(field, outfits.displacements([4, 1]))
+    assert [len(level) for level in levels_of] == [2, 2, 2]
+
+
+def test_a_third_of_the_people_is_not_known_whole() -> None:
+    assert 0.2 < 1 - LABEL_DROPOUT.whole < 0.5

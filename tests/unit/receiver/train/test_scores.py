@@ -1,13 +1,17 @@
+import numpy as np
 import pytest
 import torch
 
+from common.body.surface_space import SurfaceSpace
 from common.labels import LABEL_SIZE, group_slices
 from receiver.decode.network import DecodeNetwork
 from receiver.diffusion.stage import DiffusionNetwork
 from receiver.train.bodies import BodyTable, pack
 from receiver.train.decode_scores import decode_scores, place_error_mm, shuffled_group
-from receiver.train.diffusion_scores import chamfer_mm, diffusion_scores
+from receiver.train.diffusion_scores import diffusion_scores
+from receiver.train.displacement_basis import fit_basis, token_members
 from receiver.train.label_dropout import LabelDropoutConfig
+from tests.support.outfit_tables import DETAIL_M, outfit_table
 from tests.unit.receiver.decode import test_network
 from tests.unit.receiver.diffusion import test_condition
 
@@ -24,12 +28,6 @@ def decode_network() -> DecodeNetwork:
     network = DecodeNetwork(test_network.TINY, torch.arange(2048))
     network.decoder.fit_axes(tuple(torch.randn(16, places, 6) for places in (32, 128, 512)))  # type: ignore[arg-type]
     return network.eval()
-
-
-def test_chamfer_of_reordered_and_of_moved_cloud() -> None:
-    cloud = torch.randn(1, 500, 3, generator=torch.Generator().manual_seed(0))
-    assert chamfer_mm(cloud, cloud.flip(1)) == pytest.approx(0.0, abs=1.0)
-    assert chamfer_mm(cloud, cloud + torch.tensor([100.0, 0, 0])) > 90_000
 
 
 def test_place_error_is_in_millimetres() -> None:
@@ -52,10 +50,18 @@ def test_decode_scores_depend_on_what_is_shuffled() -> None:
     assert scores["s_3_shuffled_left_arm_mm"] != scores["s_3_mm"] != scores["s_3_shuffled_z_mm"]
 
 
-def test_diffusion_scores_depend_on_what_is_shuffled() -> None:
+def test_diffusion_scores_tell_bare_average_and_linear_apart() -> None:
     torch.manual_seed(0)
-    network = DiffusionNetwork(test_condition.TINY, torch.arange(2048)).eval()
-    scores = diffusion_scores(network, decode_network(), table(2048), LabelDropoutConfig(), seed=0)
-    assert scores["chamfer_mm"] != scores["chamfer_shuffled_u_m_mm"]
-    assert scores["chamfer_mm"] != scores["chamfer_shuffled_left_arm_mm"]
-    assert scores["chamfer_paper_true_start_mm"] > 0
+    outfits, space = outfit_table(32), SurfaceSpace.load()
+    members = token_members(
+        space.mean.numpy() + np.random.default_rng(0).normal(size=space.mean.shape).astype(np.float32)
+    )
+    basis = fit_basis(outfits.displacements(range(32)), members, np.zeros(len(members), np.int64))
+    network = DiffusionNetwork(test_condition.TINY, basis).eval()
+    torch.nn.init.normal_(network.denoiser.readout, std=0.1)
+    poses = torch.randn(4, LABEL_SIZE, generator=torch.Generator().manual_seed(0))
+    scores = diffusion_scores(network, space, decode_network(), outfits, poses)
+    assert scores["basis_mm"] < scores["linear_mm"] < scores["average_outfit_mm"] < scores["bare_mm"]
+    assert scores["linear_mm"] == pytest.approx(1000 * DETAIL_M * (8 / np.pi) ** 0.5, rel=0.2)
+    assert scores["steps_2_mm"] != scores["shuffled_u_m_mm"]
+    assert scores["diversity_unknown_mm"] > 0

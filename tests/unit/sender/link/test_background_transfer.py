@@ -2,7 +2,7 @@
 
 import pytest
 
-from common.blobs import COLOURS, PREVIEW, Blob
+from common.blobs import COLOURS, PREVIEW, TEXTURE, Blob
 from common.wire.convert import MAX_BLOB_BYTES, MAX_CHUNK_BYTES, Chunk, ChunkAck
 from receiver.link.blob_assembly import BlobAssembly
 from sender.link.background_transfer import BackgroundTransfer, NoBackgroundTransfer
@@ -191,3 +191,35 @@ def test_new_receiver_gets_no_old_preview() -> None:
     _deliver(transfer)
     transfer.restart(receiver_is_new=True)
     assert _deliver(transfer) == [Blob(COLOURS, 1, b"1")]
+
+
+def test_textures_wait_for_a_receiver_that_takes_them() -> None:
+    transfer = BackgroundTransfer(ConstantPacer(100))
+    tile, colours = Blob(TEXTURE, 3, b"tile"), Blob(COLOURS, 3, b"colours")
+    for blob in (tile, colours):
+        transfer.post(blob)
+    assert list(transfer.ahead([tile])) == []
+    assert _deliver(transfer) == [colours] and transfer.idle
+    transfer.restart(takes_textures=True)
+    assert not transfer.idle and _deliver(transfer) == [tile]
+
+
+def test_texture_in_transfer_waits_when_the_next_receiver_does_not_take_it() -> None:
+    transfer = BackgroundTransfer(ConstantPacer(3))
+    transfer.restart(takes_textures=True)
+    tile, colours = Blob(TEXTURE, 3, b"tile"), Blob(COLOURS, 3, b"colours")
+    transfer.post(tile)
+    assert [chunk.kind for chunk in _chunks(transfer)] == [TEXTURE]
+    transfer.post(colours)
+    transfer.restart()
+    assert _deliver(transfer) == [colours]
+    transfer.restart(takes_textures=True)
+    assert _deliver(transfer) == [tile]
+
+
+def test_colours_come_before_textures_and_both_before_previews() -> None:
+    transfer = BackgroundTransfer(ConstantPacer(100))
+    transfer.restart(takes_textures=True)
+    for kind in (PREVIEW, TEXTURE, COLOURS):
+        transfer.post(Blob(kind, 0, b"?"))
+    assert [blob.kind for blob in _deliver(transfer)] == [COLOURS, TEXTURE, PREVIEW]

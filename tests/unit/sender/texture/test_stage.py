@@ -1,10 +1,12 @@
 import numpy as np
 import pytest
 
+from common.blobs import COLOURS, TEXTURE, Blob
 from common.body.label_space import LabelSpace
 from common.body.model import BodyModel
 from common.synthetic.assets.appearance import Appearance
 from common.synthetic.renderer.renderer import Renderer
+from common.texture.atlas_tiles import TILES, WITHDRAWN, Tile
 from common.texture.point_colours import decode
 from sender.texture import stage as stage_module
 from sender.texture.point_colour_memory import PointColourMemory
@@ -41,7 +43,11 @@ def observations(monkeypatch: pytest.MonkeyPatch) -> list[PointColourMemory]:
 def update(texture_stage: TextureStage, rendered: RenderedPerson, *identities: int) -> list[tuple[int, bytes]]:
     observed = [rendered.observed(identity) for identity in identities]
     people = [rendered.labels(SPACE, identity) for identity in identities]
-    return texture_stage.update(rendered.image, CAMERA, observed, people)
+    return colours_of(texture_stage.update(rendered.image, CAMERA, observed, people))
+
+
+def colours_of(blobs: list[Blob]) -> list[tuple[int, bytes]]:
+    return [(blob.key, blob.data) for blob in blobs if blob.kind == COLOURS]
 
 
 def test_sent_colours_are_those_of_the_image(texture_stage: TextureStage, front: RenderedPerson) -> None:
@@ -116,7 +122,7 @@ def test_colours_of_a_picture_come_at_once_and_of_everybody(
 ) -> None:
     observed = [front.observed(identity) for identity in (4, 9)]
     people = [front.labels(SPACE, identity) for identity in (4, 9)]
-    sent = texture_stage.of_picture(front.image, CAMERA, observed, people)
+    sent = colours_of(texture_stage.of_picture(front.image, CAMERA, observed, people))
     assert [identity for identity, _ in sent] == [4, 9] and len(observations) == 2
     received = decode(sent[1][1])
     visible = received.seen & front.truly_visible()
@@ -125,3 +131,42 @@ def test_colours_of_a_picture_come_at_once_and_of_everybody(
     # Nothing is remembered.
     texture_stage.reset()
     assert texture_stage.update(front.image, CAMERA, [], []) == []
+
+
+def tiles_of(
+    texture_stage: TextureStage, rendered: RenderedPerson, identity: int, frames: int
+) -> list[list[tuple[Tile, int, bytes]]]:
+    """The tiles that each frame sends."""
+    observed, people = [rendered.observed(identity)], [rendered.labels(SPACE, identity)]
+    sent = [texture_stage.update(rendered.image, CAMERA, observed, people) for _ in range(frames)]
+    return [[(*Tile.of_key(blob.key), blob.data) for blob in blobs if blob.kind == TEXTURE] for blobs in sent]
+
+
+def test_tiles_come_coarse_first_and_few_at_a_time(texture_stage: TextureStage, front: RenderedPerson) -> None:
+    sent = tiles_of(texture_stage, front, 5, 40)
+    assert max(map(len, sent)) <= 2
+    tiles = [entry for frame in sent for entry in frame]
+    assert {identity for _, identity, _ in tiles} == {5}
+    first = [tile for tile, _, _ in tiles][: len(TILES)]
+    assert [tile.level for tile in first] == sorted(tile.level for tile in first) and first[0] == TILES[0]
+    # Everything that shows the person fits in a few dozen kilobytes.
+    assert 5_000 < sum(len(data) for _, _, data in tiles) < 80_000
+
+
+def test_tiles_of_a_still_person_stop(texture_stage: TextureStage, front: RenderedPerson) -> None:
+    sent = tiles_of(texture_stage, front, 0, 300)
+    assert any(sent[:60]) and not any(sent[200:])
+
+
+def test_tiles_of_a_forgotten_person_are_withdrawn(texture_stage: TextureStage, front: RenderedPerson) -> None:
+    before = {tile for frame in tiles_of(texture_stage, front, 3, 40) for tile, _, _ in frame}
+    texture_stage.reset()
+    sent = [blob for blob in texture_stage.update(front.image, CAMERA, [], []) if blob.kind == TEXTURE]
+    assert {Tile.of_key(blob.key) for blob in sent} == {(tile, 3) for tile in before}
+    assert all(blob.data == WITHDRAWN for blob in sent)
+
+
+def test_picture_has_all_of_the_finest_tiles(texture_stage: TextureStage, front: RenderedPerson) -> None:
+    sent = texture_stage.of_picture(front.image, CAMERA, [front.observed(4)], [front.labels(SPACE, 4)])
+    tiles = [Tile.of_key(blob.key)[0] for blob in sent if blob.kind == TEXTURE]
+    assert tiles == [tile for tile in TILES if tile.level == TILES[-1].level]

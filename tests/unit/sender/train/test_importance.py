@@ -5,6 +5,7 @@ import torch
 
 from common.body.label_space import LabelSpace
 from common.body.model import BodyModel
+from common.body.surface_space import SurfaceSpace
 from common.labels import LABEL_SIZE, group_slices
 from sender.train.importance import Displacement, measure_groups, sample_bodies
 
@@ -14,7 +15,7 @@ PEOPLE = 2
 @pytest.fixture(scope="module")
 def displacement() -> Iterator[Displacement]:
     space = LabelSpace.load()
-    yield Displacement(BodyModel.load(), space, space.encode(sample_bodies(PEOPLE, seed=1)))
+    yield Displacement(BodyModel.load(), space, SurfaceSpace.load(), space.encode(sample_bodies(PEOPLE, seed=1)))
 
 
 def change_of(name: str, entry: int, sigma: float) -> torch.Tensor:
@@ -31,6 +32,10 @@ def test_displacement_is_proportional_to_small_changes(displacement: Displacemen
     small, large = (displacement.of(change_of("left_leg", 0, sigma)) for sigma in (0.05, 0.1))
     assert large == pytest.approx(2 * small, rel=0.05)
     assert small > 0.5
+
+
+def test_clothes_move_the_surface(displacement: Displacement) -> None:
+    assert displacement.of(change_of("surface", 0, 0.5)) > 0.5
 
 
 def test_sideways_translation_displaces_every_point_equally(displacement: Displacement) -> None:

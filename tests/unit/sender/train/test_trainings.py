@@ -1,27 +1,53 @@
 """The sender's trainings as programs: examples, a few steps, resuming and export."""
 
 import json
+import multiprocessing
 from pathlib import Path
 from types import ModuleType
 
 import pytest
 import torch
 
-from common.weights.loader import read_manifest
-from sender.train import confidence, detector, perception, photograph_credits, photographs, semantics, verifier
+from common.synthetic.dataset.presets import WARDROBE
+from common.synthetic.render_shards import Task, render_shard
+from common.weights.loader import load_weights, read_manifest
+from sender.train import (
+    clothing,
+    confidence,
+    detector,
+    perception,
+    photograph_credits,
+    photographs,
+    semantics,
+    verifier,
+)
 from tests.support.photograph_sources import write_photographs
 from tests.support.training_examples import flags_of_examples
 from tests.unit.sender.train.test_detector_frames import bar_people
 
 
 @pytest.mark.parametrize(
-    "module", [perception, detector, verifier, semantics, confidence, photographs, photograph_credits]
+    "module", [perception, detector, verifier, semantics, confidence, clothing, photographs, photograph_credits]
 )
 def test_examples_parse(module: ModuleType) -> None:
     examples = flags_of_examples(module)
     assert len(examples) == 3
     for flags in examples:
         assert module.parse(flags).out
+
+
+def test_clothing_resumes_and_exports(tmp_path: Path) -> None:
+    for split in ("train", "val"):
+        render_shard(Task(tmp_path / "data", split, 0, 0, 2, 64, WARDROBE), multiprocessing.Value("l", 0))
+    flags = ["--data", str(tmp_path / "data"), "--out", str(tmp_path), "--batch", "2"]
+    flags += ["--threads", str(torch.get_num_threads())]
+    clothing.train(clothing.parse([*flags, "--steps", "1"]))
+    clothing.train(
+        clothing.parse([*flags, "--steps", "2", "--resume", "--export", "--weights", str(tmp_path / "weights")])
+    )
+    entry = read_manifest(tmp_path / "weights")["clothing"]
+    assert (entry.recipe["steps"], entry.recipe["crops"]) == (2, 2)
+    assert load_weights("clothing").keys() == load_weights("clothing", directory=tmp_path / "weights").keys()
 
 
 def test_detector_resumes_and_exports(tmp_path: Path) -> None:

@@ -3,9 +3,12 @@
 import numpy as np
 import pytest
 
-from common.blobs import COLOURS, PREVIEW, Blob
+from common.blobs import COLOURS, PREVIEW, TEXTURE, Blob
+from common.body.anatomy import ATLAS_SIZE
 from common.codec.frame_codec import FrameCodec
 from common.errors import MalformedPacket
+from common.texture.atlas_tiles import TILES
+from common.texture.atlas_tiles import encode as encode_tile
 from common.texture.point_colours import encode
 from common.wire.convert import FrameMessage
 from receiver.link.session import Session
@@ -14,6 +17,8 @@ from receiver.web.children.sender_child import ChildEnded
 from tests.support import fake_link
 from tests.unit.receiver.test_pipeline import HASH, packets
 
+EVERYWHERE = np.ones((ATLAS_SIZE, ATLAS_SIZE), np.bool_)
+TILE_DATA = encode_tile(TILES[0], np.full((ATLAS_SIZE, ATLAS_SIZE, 3), 90, np.uint8), EVERYWHERE)
 COLOUR_DATA = encode(np.full((2048, 3), 90, np.uint8), np.ones(2048, np.bool_))
 
 
@@ -27,12 +32,14 @@ async def test_frame_goes_to_its_job_with_its_colours() -> None:
     # Person 3 is in the picture, person 4 in a later one.
     for identity in (3, 4):
         frames.on_blob(sender, Blob(COLOURS, identity, COLOUR_DATA))
+        frames.on_blob(sender, Blob(TEXTURE, TILES[0].key(identity), TILE_DATA))
     (packet,) = packets(1, "picture 1")
     with frames.expect("picture 1") as expected, frames.expect("picture 2") as other:
         await frames.on_frame(sender, packet)
         labels = await expected.labels
         assert not other.labels.done()
     assert labels.frame.source == "picture 1" and set(labels.colours) == {3}
+    assert set(labels.textures) == {3}
     assert labels.payload_bytes == len(packet.payload) and labels.session is sender
 
 
@@ -64,7 +71,13 @@ async def test_packet_that_is_damaged_is_refused() -> None:
 
 
 @pytest.mark.parametrize(
-    "blob", [Blob(PREVIEW, 0, b"\xff\xd8\xff\xd9"), Blob(COLOURS, 256, COLOUR_DATA), Blob(COLOURS, 0, b"colours")]
+    "blob",
+    [
+        Blob(PREVIEW, 0, b"\xff\xd8\xff\xd9"),
+        Blob(COLOURS, 256, COLOUR_DATA),
+        Blob(COLOURS, 0, b"colours"),
+        Blob(TEXTURE, 0, b"tile"),
+    ],
 )
 def test_other_blobs_are_refused(blob: Blob) -> None:
     with pytest.raises(MalformedPacket):

@@ -1,0 +1,158 @@
+"""Codec for the texture atlas: tiles of four resolutions, each a WebP picture of some hundred to some thousand bytes.
+
+A tile is a square of up to 128 texels of the atlas, or of the atlas reduced to 64, 128 or 256 texels.  Every tile can
+be decoded on its own; where tiles overlap, the finest one counts.  The coarse tiles come first, and a tile is sent
+again when its colours have changed.  The alpha channel, which WebP encodes without loss, says which texels are known.
+
+Layout: a version byte, then the picture; a tile without a picture withdraws what was sent before.
+"""
+
+import io
+from dataclasses import dataclass
+from typing import Self
+
+import cv2
+import numpy as np
+from PIL import Image as Picture
+from PIL import UnidentifiedImageError
+
+from common.arrays import BoolArray, ByteArray
+from common.body.anatomy import ATLAS_SIZE
+from common.errors import MalformedPacket
+from common.frames import IDENTITIES
+
+VERSION = 1
+MAX_BYTES = 32_768
+"""Upper limit of an encoded tile."""
+TILE_SIZE = 128
+LEVEL_SIZES = (64, 128, 256, ATLAS_SIZE)
+"""Texels along a side of the whole atlas at each level, from the coarsest."""
+
+# WebP's quality at each level: the first tile should fit in a kilobyte.
+_QUALITY = (40, 60, 72, 72)
+# A reduced texel is known if this share of what it covers is.
+_KNOWN_SHARE = 0.4
+WITHDRAWN = bytes([VERSION])
+"""A tile without a picture."""
+
+
+@dataclass(frozen=True, slots=True)
+class Tile:
+    """A place in the pyramid of the atlas.
+
+    Args:
+        level: index into `LEVEL_SIZES`.
+        row, column: of the tile within its level.
+    """
+
+    level: int
+    row: int
+    column: int
+
+    @property
+    def size(self) -> int:
+        """Texels along a side."""
+        return min(TILE_SIZE, LEVEL_SIZES[self.level])
+
+    @property
+    def scale(self) -> int:
+        """Texels of the atlas along a side of one texel of the tile."""
+        return ATLAS_SIZE // LEVEL_SIZES[self.level]
+
+    @property
+    def area(self) -> tuple[slice, slice]:
+        """Rows and columns of the atlas that the tile covers."""
+        side = self.size * self.scale
+        return slice(self.row * side, (self.row + 1) * side), slice(self.column * side, (self.column + 1) * side)
+
+    def key(self, identity: int) -> int:
+        """The key of a person's blob of this tile."""
+        return TILES.index(self) * IDENTITIES + identity
+
+    @classmethod
+    def of_key(cls, key: int) -> tuple[Self, int]:
+        """The tile and the person's identity of a blob's key.
+
+        Raises:
+            MalformedPacket: there is no such tile.
+        """
+        number, identity = divmod(key, IDENTITIES)
+        if number >= len(TILES):
+            raise MalformedPacket(f"tile {number} of a texture; there are {len(TILES)}")
+        tile = TILES[number]
+        return cls(tile.level, tile.row, tile.column), identity
+
+
+def _tiles() -> tuple[Tile, ...]:
+    counts = [max(1, size // TILE_SIZE) for size in LEVEL_SIZES]
+    return tuple(
+        Tile(level, row, column)
+        for level, count in enumerate(counts)
+        for row in range(count)
+        for column in range(count)
+    )
+
+
+TILES = _tiles()
+"""All tiles, from the coarsest level, in the order of their numbers."""
+
+
+def encode(tile: Tile, colours: ByteArray, known: BoolArray) -> bytes:
+    """Encodes one tile of an atlas.
+
+    Args:
+        tile: which one.
+        colours: (S, S, 3) uint8 RGB.
+        known: (S, S) bool; colours elsewhere have no influence.
+    """
+    reduced, mask = _reduced(colours[tile.area], known[tile.area], tile.scale)
+    if not mask.any():
+        return WITHDRAWN
+    rgba = np.dstack([reduced, np.where(mask, 255, 0).astype(np.uint8)])
+    content = io.BytesIO()
+    Picture.fromarray(rgba).save(
+        content, "WEBP", quality=_QUALITY[tile.level], method=4, alpha_quality=100, exact=False
+    )
+    return WITHDRAWN + content.getvalue()
+
+
+def decode(tile: Tile, data: bytes) -> tuple[ByteArray, BoolArray] | None:
+    """Colours (n, n, 3) and known texels (n, n) of a tile; None if it is withdrawn.
+
+    Raises:
+        MalformedPacket: the blob has another version or no picture of the tile's size.
+    """
+    if not 1 <= len(data) <= MAX_BYTES:
+        raise MalformedPacket(f"a texture's tile of {len(data)} bytes; tiles have up to {MAX_BYTES}")
+    if data[0] != VERSION:
+        raise MalformedPacket(f"a texture's tile of version {data[0]}: only version {VERSION} is known")
+    if len(data) == 1:
+        return None
+    try:
+        # The size is compared before the pixels are decoded.
+        with Picture.open(io.BytesIO(data[1:]), formats=["WEBP"]) as picture:
+            if picture.size != (tile.size, tile.size) or getattr(picture, "n_frames", 1) != 1:
+                raise MalformedPacket(f"a texture's tile of {picture.size} texels instead of {tile.size}")
+            rgba = np.asarray(picture.convert("RGBA"))
+    except (
+        UnidentifiedImageError,
+        OSError,
+        ValueError,
+        SyntaxError,
+        EOFError,
+        Picture.DecompressionBombError,
+    ) as error:
+        raise MalformedPacket(f"a texture's tile cannot be decoded: {error}") from error
+    return np.ascontiguousarray(rgba[..., :3]), rgba[..., 3] >= 128
+
+
+def _reduced(colours: ByteArray, known: BoolArray, scale: int) -> tuple[ByteArray, BoolArray]:
+    """Means over the known ones of scale × scale texels, and whether enough of them are known."""
+    if scale == 1:
+        return colours, known
+    weight = known.astype(np.float32)
+    size = (known.shape[1] // scale, known.shape[0] // scale)
+    share = cv2.resize(weight, size, interpolation=cv2.INTER_AREA)
+    sums = cv2.resize(colours * weight[..., None], size, interpolation=cv2.INTER_AREA)
+    means = np.rint(sums / np.maximum(share, 1e-3)[..., None]).clip(0, 255)
+    return means.astype(np.uint8), np.asarray(share >= _KNOWN_SHARE)

@@ -1,0 +1,107 @@
+"""The tiles of people's texture atlases that have arrived, and the atlas that they make up."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Self
+
+import cv2
+import numpy as np
+
+from common.arrays import BoolArray, ByteArray
+from common.blobs import Blob
+from common.body.anatomy import ATLAS_SIZE
+from common.texture.atlas import Texture
+from common.texture.atlas_tiles import LEVEL_SIZES, TILES, Tile, decode
+
+# People of a session whose textures are kept, those with the newest tiles: each takes up to 1.4 MB.
+_MAX_PEOPLE = 24
+# Frames of a live session that share one state of a texture: a new one takes some 20 ms to paint.
+_FRAMES_PER_STATE = 8
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ReceivedTexture:
+    """The tiles of one person; a new object for every change, so that what depends on it can be cached.
+
+    Args:
+        tiles: colours (n, n, 3) and known texels (n, n) of each tile that has arrived.
+    """
+
+    tiles: Mapping[Tile, tuple[ByteArray, BoolArray]] = field(default_factory=dict)
+
+    def with_tile(self, tile: Tile, data: bytes) -> Self:
+        """With a tile that has arrived, in place of an earlier one; without it, if it is withdrawn.
+
+        Raises:
+            MalformedPacket: it does not decode.
+        """
+        decoded = decode(tile, data)
+        tiles = {other: content for other, content in self.tiles.items() if other != tile}
+        return type(self)(tiles if decoded is None else {**tiles, tile: decoded})
+
+    def texture(self) -> Texture:
+        """The atlas: at each texel, the colour of the finest tile that knows it."""
+        colours = np.zeros((ATLAS_SIZE, ATLAS_SIZE, 3), np.uint8)
+        known = np.zeros((ATLAS_SIZE, ATLAS_SIZE), np.bool_)
+        for level in range(len(LEVEL_SIZES)):
+            if not any(tile.level == level for tile in self.tiles):
+                continue
+            finer, finer_known = self._level(level)
+            np.copyto(colours, finer, where=finer_known[..., None])
+            known |= finer_known
+        return Texture(colours, known)
+
+    def _level(self, level: int) -> tuple[ByteArray, BoolArray]:
+        """Colours (S, S, 3) and known texels (S, S) of one level, enlarged to the size of the atlas."""
+        size = LEVEL_SIZES[level]
+        colours, known = np.zeros((size, size, 3), np.uint8), np.zeros((size, size), np.uint8)
+        for tile in (tile for tile in TILES if tile.level == level and tile in self.tiles):
+            rows, columns = (slice(place * tile.size, (place + 1) * tile.size) for place in (tile.row, tile.column))
+            colours[rows, columns], known[rows, columns] = self.tiles[tile]
+        if size == ATLAS_SIZE:
+            return colours, known.astype(np.bool_)
+        enlarged = (ATLAS_SIZE, ATLAS_SIZE)
+        mask = cv2.resize(known, enlarged, interpolation=cv2.INTER_NEAREST).astype(np.bool_)
+        weighted = np.dstack([colours * known[..., None], known]).astype(np.float32)
+        weighted = np.asarray(cv2.resize(weighted, enlarged, interpolation=cv2.INTER_LINEAR), np.float32)
+        means = weighted[..., :3] / np.maximum(weighted[..., 3:], 1e-3)
+        return np.rint(means).clip(0, 255).astype(np.uint8), mask
+
+
+class ReceivedTextures:
+    """The textures of a session's people."""
+
+    def __init__(self) -> None:
+        self._newest: dict[int, ReceivedTexture] = {}
+        self._used: dict[int, ReceivedTexture] = {}
+        self._frames = 0
+
+    def take(self, blob: Blob) -> None:
+        """Takes a tile of the kind `TEXTURE`.
+
+        Raises:
+            MalformedPacket: it does not decode, or its key is out of range.
+        """
+        tile, identity = Tile.of_key(blob.key)
+        texture = self._newest.get(identity, ReceivedTexture()).with_tile(tile, blob.data)
+        self._newest.pop(identity, None)
+        if texture.tiles:
+            self._newest[identity] = texture
+        if len(self._newest) > _MAX_PEOPLE:
+            del self._newest[next(iter(self._newest))]
+
+    def of_next_frame(self, *, wait: bool) -> Mapping[int, ReceivedTexture]:
+        """The textures of a session's next frame, by identity.
+
+        Args:
+            wait: tiles may wait for others, except a person's first.
+        """
+        self._frames += 1
+        if not wait or self._frames >= _FRAMES_PER_STATE or self._used.keys() != self._newest.keys():
+            self._frames = 0
+            self._used = dict(self._newest)
+        return self._used
+
+    def pop(self, identities: Iterable[int]) -> Mapping[int, ReceivedTexture]:
+        """Takes the textures of people out."""
+        return {each: self._newest.pop(each) for each in identities if each in self._newest}

@@ -1,0 +1,74 @@
+"""Textures of meshes: a picture, and where in it each corner of each triangle is."""
+
+from dataclasses import dataclass
+from typing import Self
+
+import cv2
+import numpy as np
+
+from common.arrays import ByteArray, FloatArray, Int32Array, IntArray
+from common.texture.atlas import sample
+
+_JPEG_QUALITY = 90
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class TextureCorners:
+    """Vertices of a mesh with texture coordinates: the mesh's own in their order, then copies of those on seams.
+
+    Args:
+        vertex: (N,) indices into the mesh's vertices; the first V are 0…V − 1.
+        coordinates: (N, 2) texture coordinates, 0…1, v downwards.
+        faces: (F, 3) int32 indices into these vertices, in the order of the mesh's faces.
+    """
+
+    vertex: IntArray
+    coordinates: FloatArray
+    faces: Int32Array
+
+    @classmethod
+    def of(cls, faces: Int32Array, coordinates: FloatArray) -> Self:
+        """From triangles (F, 3) and the texture coordinates (F, 3, 2) of their corners."""
+        keys = np.column_stack([faces.ravel(), np.rint(coordinates.reshape(-1, 2) * 65536).astype(np.int64)])
+        _, chosen, inverse = np.unique(keys, axis=0, return_index=True, return_inverse=True)
+        vertex = faces.ravel()[chosen].astype(np.int64)
+        _, first = np.unique(vertex, return_index=True)
+        order = np.concatenate([first, np.setdiff1d(np.arange(len(vertex)), first)])
+        place = np.empty(len(order), np.int32)
+        place[order] = np.arange(len(order), dtype=np.int32)
+        return cls(vertex[order], coordinates.reshape(-1, 2)[chosen[order]], place[inverse.reshape(-1, 3)])
+
+
+def without_seams(vertices: FloatArray, faces: Int32Array) -> tuple[int, Int32Array]:
+    """Number V of vertices of a textured mesh (N, 3) that are no copies, and its faces over these."""
+    _, first, inverse = np.unique(vertices, axis=0, return_index=True, return_inverse=True)
+    original = first[inverse.ravel()]
+    return int(original.max()) + 1, original[faces].astype(np.int32)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class MeshTexture:
+    """A texture of one mesh.
+
+    Args:
+        corners: where the mesh's triangles are in the picture.
+        jpeg: the picture, sRGB.
+    """
+
+    corners: TextureCorners
+    jpeg: bytes
+
+
+def encode_jpeg(image: ByteArray) -> bytes:
+    """(H, W, 3) RGB → JPEG."""
+    done, content = cv2.imencode(".jpg", image[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY])
+    assert done
+    return content.tobytes()
+
+
+def sample_jpeg(jpeg: bytes, coordinates: FloatArray) -> ByteArray:
+    """(N, 3) colours of a picture at texture coordinates (N, 2)."""
+    image = cv2.imdecode(np.frombuffer(jpeg, np.uint8), cv2.IMREAD_COLOR)
+    if image is None:
+        raise ValueError("the texture is no picture")
+    return np.rint(sample(np.ascontiguousarray(image[..., ::-1], np.uint8), coordinates)).astype(np.uint8)

@@ -1,0 +1,90 @@
+"""What one view of a person shows of clothes and hair at each surface point of the bare body.
+
+The labels pose the bare body; the network's depth, the mask and the picture show the dressed person.  Where they differ
+there is cloth or hair: the visible surface is nearer than the skin, the mask covers places outside the body, and the
+colour is not that of skin.
+
+Shapes: N = 2048 surface points, F features.
+"""
+
+import numpy as np
+
+from common.arrays import FloatArray
+from common.body.anatomy import REGION_INDEX
+from common.frames import Camera
+from sender.perception.inference.crop import CropBox
+from sender.perception.network.output import PerceptionOutput
+from sender.texture.point_visibility import view_cosine
+
+# Distances from the skin, along its normal, at which the mask is read, metres.
+PROBES_M = (0.0, 0.025, 0.06, 0.12, 0.2)
+# Visible (cosine), depth difference and its validity, the probes, colour, difference from the face's colour, normal.
+FEATURES = 3 + len(PROBES_M) + 3 + 3 + 3
+# A larger difference of depths comes from another surface: background, an arm before the body.
+_MAX_DEPTH_DIFFERENCE_M = 0.3
+_DEPTH_UNIT_M = 0.05
+_FACE = REGION_INDEX["face"]
+
+
+def evidence(
+    points: FloatArray,
+    normals: FloatArray,
+    root_depth_m: float,
+    picture: FloatArray,
+    output: PerceptionOutput,
+    crop: CropBox,
+    camera: Camera,
+) -> FloatArray:
+    """Features (N, F) of one person, of order one.
+
+    Args:
+        points: (N, 3) surface points of the posed bare body, the camera's space, metres.
+        normals: (N, 3) outward unit normals.
+        root_depth_m: camera z of the root joint.
+        picture: (S, S, 3) the crop, RGB 0…1.
+        output: perception's, of this crop alone.
+        crop: where the crop was cut.
+        camera: the frame's.
+    """
+    cosine = view_cosine(points, normals, camera)
+    at = _in_crop(points, crop, camera)
+    person = _sigmoid(output.mask_logits[0].float().numpy())
+    depth = output.depth[0].float().numpy()
+    mask = np.stack([_sampled(person, _in_crop(points + reach * normals, crop, camera)) for reach in PROBES_M], axis=1)
+    nearer = (points[:, 2] - root_depth_m) - _sampled(depth, at)
+    valid = (cosine > 0) & (mask[:, 0] > 0.5) & (np.abs(nearer) < _MAX_DEPTH_DIFFERENCE_M)
+    shown = (valid & _inside(at))[:, None]
+    colour = _sampled(picture, at) * shown
+    face = output.region_colours[0, _FACE].float().numpy()
+    columns = (
+        cosine[:, None],
+        np.where(valid, nearer / _DEPTH_UNIT_M, 0)[:, None],
+        valid[:, None],
+        mask,
+        2 * colour,
+        2 * (colour - face) * shown,
+        normals,
+    )
+    return np.concatenate(columns, axis=1, dtype=np.float32)
+
+
+def _in_crop(points: FloatArray, crop: CropBox, camera: Camera) -> FloatArray:
+    """(N, 2) positions of the points' pixels in crop units, 0…1 inside the crop."""
+    return np.asarray((camera.project(points) - [crop.left, crop.top]) / crop.side, np.float32)
+
+
+def _inside(positions: FloatArray) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:
+    return np.asarray(((positions >= 0) & (positions < 1)).all(axis=1), np.bool_)
+
+
+def _sampled(image: FloatArray, positions: FloatArray) -> FloatArray:
+    """(N,) or (N, C) nearest pixels of (S, S) or (S, S, C) at (N, 2) positions, 0 outside."""
+    size = len(image)
+    cells = np.clip(np.floor(np.nan_to_num(positions) * size), 0, size - 1).astype(np.int64)
+    values = image[cells[:, 1], cells[:, 0]]
+    inside = _inside(positions)
+    return np.asarray(np.where(inside if values.ndim == 1 else inside[:, None], values, 0), np.float32)
+
+
+def _sigmoid(logits: FloatArray) -> FloatArray:
+    return np.asarray(1 / (1 + np.exp(-np.clip(logits, -30, 30))), np.float32)

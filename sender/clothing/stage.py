@@ -1,0 +1,152 @@
+"""The clothing stage: adds `surface` labels to people, from what all views of them have shown of clothes and hair."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from typing import Self
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from common.arrays import FloatArray, Image
+from common.body.label_space import LabelSpace
+from common.body.model import BodyModel
+from common.frames import Camera, PersonLabels
+from common.labels import concatenate
+from common.weights.devices import to_numpy
+from common.weights.loader import architecture_of, load_into
+from sender.clothing.evidence import evidence
+from sender.clothing.memory import ClothingMemory
+from sender.clothing.network import ClothingConfig, ClothingNet
+from sender.perception.stage import ObservedPerson
+from sender.semantics.stage import confidence_of_entries
+
+WEIGHTS_NAME = "clothing"
+GROUP = "surface"
+_OBSERVE_EVERY_FRAMES = 5
+# Longer than the tracker keeps the identity of a lost person.
+_FORGET_AFTER_FRAMES = 300
+# Side of the picture that colours are read from, pixels.
+_PICTURE_PX = 128
+
+
+@dataclass(slots=True)
+class _Wearer:
+    """One person's clothes, the frame in which the person was last tracked, and the last one that was read."""
+
+    seen_at: int
+    memory: ClothingMemory = field(default_factory=ClothingMemory)
+    read_at: int | None = None
+
+
+class ClothingStage:
+    """Reads the clothes of every tracked person.
+
+    A person who appears is read at once; then at most one person is read per frame, and each in every fifth frame at
+    most, so that the cost does not grow with the number of people.
+
+    Args:
+        network: trained.
+        space: decodes labels to bodies.
+        body: poses the surface points.
+    """
+
+    def __init__(self, network: ClothingNet, space: LabelSpace, body: BodyModel) -> None:
+        self._network = network.eval().requires_grad_(False)
+        self._space = space
+        self._body = body
+        self._wearers: dict[int, _Wearer] = {}
+        self._frame = 0
+
+    @classmethod
+    def load(cls) -> Self:
+        """With the weights that ship with the package.
+
+        Raises:
+            WeightsError: they are missing or of another version.
+        """
+        config = ClothingConfig()
+        network = load_into(ClothingNet(config), WEIGHTS_NAME, architecture_of(config))
+        return cls(network, LabelSpace.load(), BodyModel.load())
+
+    def reset(self) -> None:
+        """Forgets all people, for a new source."""
+        self._wearers.clear()
+
+    def update(
+        self, image: Image, camera: Camera, observed: Sequence[ObservedPerson], people: Sequence[PersonLabels]
+    ) -> tuple[PersonLabels, ...]:
+        """The people with their `surface` labels, standard deviations and confidence.
+
+        Args:
+            image: (H, W, 3) uint8 RGB.
+            camera: the frame's.
+            observed: the people that perception has tracked.
+            people: their other labels, in the same order.
+        """
+        self._frame += 1
+        for row in self._due(observed):
+            self._read(image, camera, observed[row], people[row])
+        for identity in [key for key, known in self._wearers.items() if self._old(known)]:
+            del self._wearers[identity]
+        return tuple(self._dressed(person) for person in people)
+
+    def of_picture(
+        self, image: Image, camera: Camera, observed: Sequence[ObservedPerson], people: Sequence[PersonLabels]
+    ) -> tuple[PersonLabels, ...]:
+        """As `update`, for a picture of its own: nothing is remembered."""
+        self.reset()
+        return self.update(image, camera, observed, people)
+
+    def _due(self, observed: Sequence[ObservedPerson]) -> list[int]:
+        """Rows of the people to read: all new ones, or else the one whose last reading is the oldest, if it is due."""
+        new, waiting = [], []
+        for row, person in enumerate(observed):
+            wearer = self._wearers.setdefault(person.identity, _Wearer(self._frame))
+            wearer.seen_at = self._frame
+            if wearer.read_at is None:
+                new.append(row)
+            elif self._frame - wearer.read_at >= _OBSERVE_EVERY_FRAMES:
+                waiting.append((wearer.read_at, row))
+        return new or [row for _, row in sorted(waiting)[:1]]
+
+    def _old(self, wearer: _Wearer) -> bool:
+        return self._frame - wearer.seen_at > _FORGET_AFTER_FRAMES
+
+    def _read(self, image: Image, camera: Camera, person: ObservedPerson, labels: PersonLabels) -> None:
+        wearer = self._wearers[person.identity]
+        wearer.read_at = self._frame
+        view, heading = self.view(image, camera, person, labels)
+        mean, log_variance = self.read(view[None], person.output.features().float())
+        wearer.memory.add(to_numpy(mean[0]), to_numpy(log_variance[0].exp()), heading)
+
+    @torch.inference_mode()
+    def view(self, image: Image, camera: Camera, person: ObservedPerson, labels: PersonLabels) -> tuple[Tensor, float]:
+        """Evidence (2048, F) of one person, and the heading: the angle from the camera to the person's front."""
+        parameters = self._space.decode(torch.from_numpy(concatenate(labels.labels))[None])
+        posed = self._body(parameters)
+        points, normals = self._body.surface_points(posed.vertices)
+        picture: FloatArray = np.divide(person.crop.cut(image, _PICTURE_PX), 255, dtype=np.float32)
+        root_depth_m = float(posed.joint_positions[0, 0, 2])
+        seen = evidence(
+            points[0].numpy(), normals[0].numpy(), root_depth_m, picture, person.output, person.crop, camera
+        )
+        # At rest a person faces the camera, along −z.
+        front = -parameters.rotations[0, 0, :, 2]
+        return torch.from_numpy(seen), math.atan2(float(front[0]), -float(front[2]))
+
+    @torch.inference_mode()
+    def read(self, evidence_BNF: Tensor, features_BX: Tensor) -> tuple[Tensor, Tensor]:
+        """Mean and log-variance (B, 24) of single views."""
+        estimate: tuple[Tensor, Tensor] = self._network(evidence_BNF, features_BX)
+        return estimate
+
+    def _dressed(self, person: PersonLabels) -> PersonLabels:
+        mean, sigma = self._wearers[person.identity].memory.estimate
+        return replace(
+            person,
+            labels={**person.labels, GROUP: mean},
+            sigma={**person.sigma, GROUP: sigma},
+            confidence={**person.confidence, GROUP: confidence_of_entries(torch.from_numpy(sigma))},
+        )

@@ -1,0 +1,228 @@
+"""Accuracy of texture atlases on rendered people and on the demo clip: `python -m tests.bench.texture`.
+
+Dressed people of the test split (seed 20,000,007) with their true pose and mask, seen from one side or from eight.
+The truth is the same picture without light.  A light's brightness cannot be told from a person's, so each error is
+given as it is and, as "relative", after one factor of brightness per person.  Colours are 0…255, errors are means over
+texels and channels.
+"""
+
+import argparse
+import itertools
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import av
+import numpy as np
+import torch
+
+from common.arrays import ByteArray, FloatArray, Image
+from common.body.anatomy import REGIONS
+from common.body.model import BodyModel, BodyParameters
+from common.body.rotations import axis_angle_to_matrix
+from common.errors import exit_code_of
+from common.frames import Camera
+from common.texture.atlas import AtlasLayout
+from common.texture.atlas_tiles import TILES, Tile
+from common.texture.point_colours import PointColours
+from receiver.body.colouring import Colouring
+from receiver.body.painting import complete
+from receiver.body.received_texture import ReceivedTexture
+from receiver.body.skinning import BodySkin
+from receiver.mesh.mesh_texture import TextureCorners
+from sender.perception.inference.crop import CropBox
+from sender.perception.network.output import PerceptionOutput
+from sender.texture.atlas_memory import AtlasMemory
+from sender.texture.atlas_view import AtlasCamera, AtlasView
+from sender.texture.observation import Observation
+from sender.texture.point_colour_memory import PointColourMemory
+from tests.bench.texture_people import CAMERA, TexturePeople, TexturePicture, perfect_output
+from tests.bench.texture_render import covering_triangles, render_textured
+
+_SEED = 20_000_007
+_BYTES = (1_000, 4_000, 16_000, 64_000)
+_ALL_SIDES = [number * np.pi / 4 for number in range(8)]
+_KNOWN_WEIGHT = 0.02
+_DEMO = Path(__file__).parents[2] / "sender/capture/data"
+_DEMO_STEP = 5
+
+
+@dataclass(frozen=True)
+class Error:
+    """Mean errors, as they are and after one factor of brightness."""
+
+    plain: float
+    relative: float
+
+    @classmethod
+    def of(cls, found: Iterable[FloatArray], truth: Iterable[FloatArray]) -> "Error":
+        colours, true = np.concatenate(list(found)), np.concatenate(list(truth))
+        factor = true.sum() / max(float(colours.sum()), 1.0)
+        return cls(*(float(np.abs(scale * colours - true).mean()) for scale in (1.0, factor)))
+
+
+class TextureBench:
+    """Measures people one after the other."""
+
+    def __init__(self, count: int) -> None:
+        self.body = BodyModel.load()
+        self.layout = AtlasLayout.of(self.body)
+        self.camera = AtlasCamera(self.layout, self.body.faces.numpy(), self.body.vertex_region.numpy())
+        self._people, self._count = TexturePeople(self.body, _SEED, count), count
+
+    def measure(self) -> dict[str, list[Error]]:
+        """Errors of everybody by what was measured."""
+        errors: dict[str, list[Error]] = {}
+        for person in range(self._count):
+            pictures = self._people.pictures(person, _ALL_SIDES)
+            truth = [self._view(picture, picture.unlit) for picture in pictures]
+            lit = [self._view(picture, picture.lit) for picture in pictures]
+            for sides, name in ((1, "one side"), (8, "eight sides")):
+                for light in (False, True):
+                    memory = AtlasMemory(self.layout, _KNOWN_WEIGHT, remove_light=light)
+                    for view in lit[:sides]:
+                        memory.add(view)
+                    what = f"{name}, {'light removed' if light else 'as seen'}"
+                    whole = self._received(memory, list(TILES[-16:]))
+                    for part, views in (("seen", truth[:sides]), ("not seen", truth[sides:])):
+                        if error := self._error(whole, views, memory, known=part == "seen"):
+                            errors.setdefault(f"{what}: {part}", []).append(error)
+            for most in _BYTES:
+                tiles = _within(memory, most)
+                error = self._error(self._received(memory, tiles), truth, memory, known=True)
+                if error:
+                    errors.setdefault(f"eight sides, {most // 1000} kB", []).append(error)
+        return errors
+
+    def _view(self, picture: TexturePicture, image: Image) -> AtlasView:
+        observation = Observation.of(image, picture.crop, picture.output)
+        return self.camera.view(image, picture.crop, observation, picture.vertices, CAMERA)
+
+    def _received(self, memory: AtlasMemory, tiles: list[Tile]) -> FloatArray:
+        """(T, 3) colours of the layout's texels at a receiver that has these tiles."""
+        received = ReceivedTexture()
+        for tile, data in memory.encoded(tiles):
+            received = received.with_tile(tile, data)
+        grey = np.full((len(REGIONS), 3), 0.5, np.float32)
+        whole = complete(self.layout, received.texture(), grey)
+        return whole.reshape(-1, 3)[self.layout.texel].astype(np.float32)
+
+    def _error(
+        self, whole: FloatArray, truth: Sequence[AtlasView], memory: AtlasMemory, *, known: bool
+    ) -> Error | None:
+        chosen = [memory.known[view.texels] == known for view in truth]
+        if not sum(selected.sum() for selected in chosen):
+            return None
+        found = (whole[view.texels[selected]] for view, selected in zip(truth, chosen, strict=True))
+        return Error.of(found, (view.colours[selected] for view, selected in zip(truth, chosen, strict=True)))
+
+
+def _within(memory: AtlasMemory, most_bytes: int) -> list[Tile]:
+    """The tiles that are sent first and have at most so many bytes together."""
+    tiles, spent = [], 0
+    for tile, data in memory.encoded(list(TILES)):
+        spent += len(data)
+        if spent > most_bytes:
+            break
+        tiles.append(tile)
+    return tiles
+
+
+class DemoBench:
+    """The demo clip with its true poses: renderings of the coloured body against the pictures."""
+
+    def __init__(self, bench: TextureBench) -> None:
+        self._bench, self._skin = bench, BodySkin.of(bench.body)
+        with np.load(_DEMO / "demo.truth.npz") as truth:
+            self._truth = {name: truth[name] for name in truth.files}
+        with av.open(str(_DEMO / "demo.mp4")) as container:
+            self._frames = [
+                frame.to_ndarray(format="rgb24").astype(np.uint8)
+                for frame in itertools.islice(container.decode(video=0), 0, None, _DEMO_STEP)
+            ]
+        height, width = self._frames[0].shape[:2]
+        self._camera = Camera(width, height, float(self._truth["focal_px"]))
+
+    def measure(self) -> dict[str, list[Error]]:
+        """Errors of each frame after the whole clip was seen."""
+        bench, body = self._bench, self._bench.body
+        atlas, plain = AtlasMemory(bench.layout), AtlasMemory(bench.layout, remove_light=False)
+        points = PointColourMemory(body.point_regions().numpy())
+        bodies = [self._posed(number * _DEMO_STEP) for number in range(len(self._frames))]
+        for frame, vertices in zip(self._frames, bodies, strict=True):
+            crop, output = self._perceived(vertices)
+            observation = Observation.of(frame, crop, output)
+            surface, normals = body.surface_points(torch.from_numpy(vertices)[None])
+            points.add(observation, surface[0].numpy(), normals[0].numpy(), self._camera)
+            view = bench.camera.view(frame, crop, observation, vertices, self._camera)
+            for memory in (atlas, plain):
+                memory.add(view)
+        grey = np.full((len(REGIONS), 3), 0.5, np.float32)
+        observed = Colouring(body).colours(PointColours(*points.take()), grey)
+        point_colours = np.rint(255 * (self._skin.points @ observed)).clip(0, 255).astype(np.uint8)
+        errors: dict[str, list[Error]] = {}
+        for frame, vertices in list(zip(self._frames, bodies, strict=True))[::3]:
+            skin = vertices[self._skin.template.kept]
+            triangle = covering_triangles(skin, self._skin.template.faces, self._camera)
+            mask = triangle >= 0
+            true = frame[mask].astype(np.float32)
+            by_points = point_colours[self._skin.template.faces[triangle[mask]]].mean(axis=1)
+            errors.setdefault("demo clip, 2,048 points", []).append(Error.of([by_points.astype(np.float32)], [true]))
+            for name, memory in (("atlas as seen", plain), ("atlas, light removed", atlas)):
+                whole = complete(bench.layout, memory.texture, grey)
+                image = self._render(skin, whole)
+                errors.setdefault(f"demo clip, {name}", []).append(Error.of([image[mask].astype(np.float32)], [true]))
+        return errors
+
+    def _render(self, skin: FloatArray, atlas: ByteArray) -> ByteArray:
+        coordinates = self._bench.body.texture_coordinates.numpy()[self._skin.template.face_index]
+        corners = TextureCorners.of(self._skin.template.faces, coordinates)
+        return render_textured(skin, self._skin.template.faces, corners, atlas, self._camera)
+
+    def _posed(self, number: int) -> FloatArray:
+        truth = self._truth
+        parameters = BodyParameters(
+            axis_angle_to_matrix(torch.from_numpy(truth["rotation_vectors"][number : number + 1])),
+            torch.from_numpy(truth["curl"])[None],
+            torch.from_numpy(truth["shape"])[None],
+            torch.from_numpy(truth["translation"][number : number + 1]),
+        )
+        with torch.inference_mode():
+            return np.asarray(self._bench.body(parameters).vertices[0].numpy(), np.float32)
+
+    def _perceived(self, vertices: FloatArray) -> tuple[CropBox, PerceptionOutput]:
+        skin = vertices[self._skin.template.kept]
+        triangle = covering_triangles(skin, self._skin.template.faces, self._camera)
+        region = 1 + self._skin.template.region[self._skin.template.faces[np.maximum(triangle, 0), 0]]
+        part = np.where(triangle >= 0, region, 0).astype(np.uint8)
+        rows, columns = np.flatnonzero(part.any(axis=1)), np.flatnonzero(part.any(axis=0))
+        crop = CropBox.around([columns[0], rows[0], columns[-1] + 1, rows[-1] + 1])
+        return crop, perfect_output(part, crop)
+
+
+def _print(errors: dict[str, list[Error]]) -> None:
+    for name, values in errors.items():
+        plain, relative = (np.mean([getattr(value, field) for value in values]) for field in ("plain", "relative"))
+        print(f"{name:42} {plain:7.1f} {relative:9.1f}   {len(values):4}")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The command line; returns the exit code."""
+    parser = argparse.ArgumentParser("python -m tests.bench.texture", description=(__doc__ or "").split("\n")[0])
+    parser.add_argument("--people", type=int, default=24, help="rendered people (default %(default)s)")
+    options = parser.parse_args(arguments)
+    if options.people < 1:
+        parser.error("--people must be at least 1")
+
+    def measure() -> None:
+        torch.set_num_threads(1)
+        bench = TextureBench(options.people)
+        print(f"{'mean error, 0…255':42} {'plain':>7} {'relative':>9}   of")
+        _print(bench.measure())
+        _print(DemoBench(bench).measure())
+
+    return exit_code_of(parser.prog, measure)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

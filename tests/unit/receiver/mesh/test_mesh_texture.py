@@ -1,0 +1,99 @@
+"""Textured meshes in GLB files."""
+
+import dataclasses
+import io
+
+import numpy as np
+import trimesh
+from PIL import Image as Picture
+
+from receiver.mesh.body_file import read_body
+from receiver.mesh.mesh_files import publish_file, read_mesh
+from receiver.mesh.mesh_texture import MeshTexture, TextureCorners, encode_jpeg, sample_jpeg
+from receiver.mesh.skinned_glb import encode_body
+from tests.support.glb_reader import Glb
+from tests.support.posed_body import posed_box
+
+
+def gradient() -> np.ndarray:
+    """(64, 64, 3): red grows to the right, green downwards."""
+    row, column = np.mgrid[:64, :64] * 4
+    return np.stack([column, row, np.full_like(row, 60)], axis=-1).astype(np.uint8)
+
+
+def coordinates_of(faces: np.ndarray) -> np.ndarray:
+    """(F, 3, 2) coordinates with a seam: every second triangle is elsewhere in the picture."""
+    base = np.random.default_rng(0).random((faces.max() + 1, 2))[faces] * 0.4
+    base[::2] += 0.5
+    return np.asarray(base, np.float32)
+
+
+def test_corners_split_vertices_on_seams_only() -> None:
+    body, _ = posed_box()
+    coordinates = coordinates_of(body.mesh.faces)
+    corners = TextureCorners.of(body.mesh.faces, coordinates)
+    np.testing.assert_array_equal(corners.vertex[corners.faces], body.mesh.faces)
+    np.testing.assert_allclose(corners.coordinates[corners.faces], coordinates, atol=1e-4)
+    np.testing.assert_array_equal(corners.vertex[: len(body.mesh.vertices)], np.arange(len(body.mesh.vertices)))
+    assert len(body.mesh.vertices) < len(corners.vertex) <= 2 * len(body.mesh.vertices)
+
+
+def textured_box() -> tuple[bytes, MeshTexture]:
+    body, skeleton = posed_box()
+    corners = TextureCorners.of(body.mesh.faces, coordinates_of(body.mesh.faces))
+    texture = MeshTexture(corners, encode_jpeg(gradient()))
+    return encode_body(dataclasses.replace(body, texture=texture), skeleton), texture
+
+
+def test_textured_body_has_the_picture_and_no_vertex_colours() -> None:
+    content, texture = textured_box()
+    document = Glb(content).document
+    attributes = document["meshes"][0]["primitives"][0]["attributes"]
+    assert "COLOR_0" not in attributes and "TEXCOORD_0" in attributes
+    material = document["materials"][0]["pbrMetallicRoughness"]
+    assert document["textures"][material["baseColorTexture"]["index"]]["source"] == 0
+    counts = {document["accessors"][accessor]["count"] for accessor in attributes.values()}
+    assert counts == {len(texture.corners.vertex)}
+
+
+def test_other_readers_find_the_texture() -> None:
+    content, texture = textured_box()
+    loaded = trimesh.load_scene(io.BytesIO(content), file_type="glb", process=False)
+    (mesh,) = loaded.geometry.values()
+    picture = mesh.visual.material.baseColorTexture
+    np.testing.assert_array_equal(np.asarray(picture), np.asarray(Picture.open(io.BytesIO(texture.jpeg))))
+    # trimesh's v runs upwards.
+    np.testing.assert_allclose(mesh.visual.uv * [1, -1] + [0, 1], texture.corners.coordinates, atol=1e-6)
+
+
+def test_skinning_moves_textured_vertices_as_others() -> None:
+    content, texture = textured_box()
+    body, skeleton = posed_box()
+    plain = Glb(encode_body(body, skeleton)).skinned_vertices()
+    np.testing.assert_allclose(Glb(content).skinned_vertices(), plain[texture.corners.vertex], atol=1e-6)
+
+
+def test_read_mesh_has_the_colours_of_the_texture(tmp_path) -> None:  # type: ignore[no-untyped-def]
+    content, texture = textured_box()
+    publish_file(tmp_path / "body.glb", content)
+    read = read_mesh(tmp_path / "body.glb")
+    assert read.colours is not None
+    at = texture.corners.coordinates[: len(read.vertices)] * 64 * 4
+    assert np.abs(read.colours[:, :2] - at).mean() < 6
+
+
+def test_read_files_have_no_seams(tmp_path) -> None:  # type: ignore[no-untyped-def]
+    content, _ = textured_box()
+    body, skeleton = posed_box()
+    publish_file(tmp_path / "body.glb", content)
+    read, file = read_mesh(tmp_path / "body.glb"), read_body(tmp_path / "body.glb")
+    np.testing.assert_allclose(read.vertices, body.mesh.vertices, atol=1e-6)
+    np.testing.assert_array_equal(read.faces, body.mesh.faces)
+    np.testing.assert_array_equal(file.mesh.faces, body.mesh.faces)
+    np.testing.assert_array_equal(file.skeleton.vertex_joints, skeleton.vertex_joints)
+
+
+def test_sample_jpeg_is_what_was_encoded() -> None:
+    at = np.array([[0.25, 0.5], [0.75, 0.125]], np.float32)
+    found = sample_jpeg(encode_jpeg(gradient()), at).astype(int)
+    np.testing.assert_allclose(found[:, :2], [[62, 126], [190, 30]], atol=6)

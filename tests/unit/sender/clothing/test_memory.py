@@ -1,0 +1,64 @@
+import math
+
+import numpy as np
+import pytest
+
+from common.arrays import FloatArray
+from sender.clothing.memory import ClothingMemory
+
+E = 24
+TRUTH = np.linspace(-2, 2, E).astype(np.float32)
+
+
+def view_of(truth: FloatArray, error: float, rng: np.random.Generator) -> tuple[FloatArray, FloatArray]:
+    """Posterior mean and variance of a view whose measurement has a standard deviation of `error`."""
+    variance = 1 / (1 + error**-2)
+    mean = variance * (truth + error * rng.normal(size=E)) / error**2
+    return mean.astype(np.float32), np.full(E, variance, np.float32)
+
+
+def test_without_views_the_estimate_is_the_prior() -> None:
+    mean, sigma = ClothingMemory().estimate
+    assert (mean == 0).all() and (sigma == 1).all()
+
+
+def test_one_view_is_its_own_posterior() -> None:
+    memory = ClothingMemory()
+    mean, variance = view_of(TRUTH, 0.8, np.random.default_rng(0))
+    memory.add(mean, variance, 0.0)
+    np.testing.assert_allclose(memory.estimate[0], mean, atol=1e-5)
+    np.testing.assert_allclose(memory.estimate[1] ** 2, variance, rtol=1e-4)
+
+
+def test_views_from_all_directions_beat_one_view() -> None:
+    rng, errors = np.random.default_rng(1), []
+    for count in (1, 8):
+        squared = []
+        for _ in range(50):
+            memory, truth = ClothingMemory(), rng.normal(size=E).astype(np.float32)
+            for turn in range(count):
+                memory.add(*view_of(truth, 1.0, rng), turn * math.pi / 4)
+            squared.append(float(np.square(memory.estimate[0] - truth).mean()))
+        errors.append(np.mean(squared))
+    # Variances 1/2 and 1/9.
+    assert errors[1] < 0.4 * errors[0]
+
+
+def test_repeated_views_from_one_side_do_not_add_certainty() -> None:
+    memory = ClothingMemory()
+    mean, variance = view_of(TRUTH, 0.8, np.random.default_rng(0))
+    for _ in range(20):
+        memory.add(mean, variance, 0.3)
+    np.testing.assert_allclose(memory.estimate[0], mean, atol=1e-4)
+    np.testing.assert_allclose(memory.estimate[1] ** 2, variance, rtol=1e-3)
+
+
+@pytest.mark.parametrize("strangers", [1, 3])
+def test_other_clothes_replace_the_memory_if_several_views_show_them(strangers: int) -> None:
+    rng, memory = np.random.default_rng(2), ClothingMemory()
+    for turn in range(8):
+        memory.add(*view_of(TRUTH, 0.3, rng), turn * math.pi / 4)
+    for _ in range(strangers):
+        memory.add(*view_of(-TRUTH, 0.3, rng), 0.0)
+    nearer = np.abs(memory.estimate[0] + TRUTH).mean() < np.abs(memory.estimate[0] - TRUTH).mean()
+    assert nearer == (strangers == 3)

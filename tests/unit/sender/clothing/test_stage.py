@@ -1,0 +1,107 @@
+"""Who is read when, and what people get, with an untrained network."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from common.body.label_space import LabelSpace
+from common.body.model import BodyModel
+from common.body.surface_space import SURFACE_SIZE
+from common.frames import PersonLabels
+from common.synthetic.assets.appearance import sample_appearance
+from common.synthetic.assets.body_canvas import Canvas
+from common.synthetic.renderer.renderer import Renderer
+from sender.clothing.network import ClothingConfig, ClothingNet
+from sender.clothing.stage import ClothingStage
+from sender.perception.network.output import FEATURE_SIZE, PerceptionOutput
+from sender.perception.stage import ObservedPerson
+from tests.support.synthetic_observation import CAMERA, RenderedPerson, render_person
+
+
+class ScriptedStage(ClothingStage):
+    """Reads constants and records who was read."""
+
+    def __init__(self, space: LabelSpace, body: BodyModel) -> None:
+        super().__init__(ClothingNet(ClothingConfig(width=32, heads=2, depth=1)), space, body)
+        self.read_people: list[int] = []
+
+    def _read(self, image, camera, person, labels) -> None:  # type: ignore[no-untyped-def]
+        self.read_people.append(person.identity)
+        super()._read(image, camera, person, labels)
+
+
+@pytest.fixture(scope="module")
+def body() -> BodyModel:
+    return BodyModel.load()
+
+
+@pytest.fixture(scope="module")
+def rendered(body: BodyModel) -> RenderedPerson:
+    return render_person(Renderer(Canvas.from_model(body)), body, sample_appearance(np.random.default_rng(0)))
+
+
+@pytest.fixture
+def stage(body: BodyModel, monkeypatch: pytest.MonkeyPatch) -> ScriptedStage:
+    monkeypatch.setattr(PerceptionOutput, "features", lambda self: torch.zeros(1, FEATURE_SIZE))
+    return ScriptedStage(LabelSpace.load(), body)
+
+
+def observed(rendered: RenderedPerson, *identities: int) -> tuple[list[ObservedPerson], list[PersonLabels]]:
+    space = LabelSpace.load()
+    return [rendered.observed(one) for one in identities], [rendered.labels(space, one) for one in identities]
+
+
+def update(stage: ClothingStage, rendered: RenderedPerson, *identities: int) -> tuple[PersonLabels, ...]:
+    return stage.update(rendered.image, CAMERA, *observed(rendered, *identities))
+
+
+def test_people_who_appear_are_read_at_once(stage: ScriptedStage, rendered: RenderedPerson) -> None:
+    people = update(stage, rendered, 3, 5)
+    assert stage.read_people == [3, 5]
+    for person in people:
+        assert person.labels["surface"].shape == person.sigma["surface"].shape == (SURFACE_SIZE,)
+        assert np.isfinite(person.labels["surface"]).all() and 0 <= person.confidence["surface"] <= 1
+
+
+def test_later_one_person_a_frame_is_read_and_each_in_every_fifth(
+    stage: ScriptedStage, rendered: RenderedPerson
+) -> None:
+    for _ in range(11):
+        update(stage, rendered, 3, 5)
+    assert stage.read_people == [3, 5, 3, 5, 3]
+
+
+def test_labels_stay_between_readings(stage: ScriptedStage, rendered: RenderedPerson) -> None:
+    first, second = (update(stage, rendered, 3)[0].labels["surface"] for _ in range(2))
+    np.testing.assert_array_equal(first, second)
+
+
+def test_pictures_do_not_know_each_other(stage: ScriptedStage, rendered: RenderedPerson) -> None:
+    for _ in range(2):
+        stage.of_picture(rendered.image, CAMERA, *observed(rendered, 0))
+    assert stage.read_people == [0, 0]
+
+
+def test_frames_without_people_are_fine(stage: ScriptedStage, rendered: RenderedPerson) -> None:
+    assert update(stage, rendered) == ()
+
+
+def test_heading_is_the_angle_from_the_camera_to_the_front(stage: ScriptedStage, body: BodyModel) -> None:
+    renderer, painted = Renderer(Canvas.from_model(body)), sample_appearance(np.random.default_rng(1))
+    headings = []
+    for yaw in (0.0, 0.5 * np.pi):
+        turned = render_person(renderer, body, painted, yaw)
+        people, labels = observed(turned, 0)
+        headings.append(stage.view(turned.image, CAMERA, people[0], labels[0])[1])
+    assert headings[0] == pytest.approx(0, abs=0.01)
+    assert abs(headings[1]) == pytest.approx(np.pi / 2, abs=0.02)
+
+
+def test_other_labels_are_unchanged(stage: ScriptedStage, rendered: RenderedPerson) -> None:
+    people, labels = observed(rendered, 3)
+    known = {name: values for name, values in labels[0].labels.items() if name != "surface"}
+    (dressed,) = stage.update(rendered.image, CAMERA, people, [replace(labels[0], labels=known)])
+    for name, values in known.items():
+        np.testing.assert_array_equal(dressed.labels[name], values)
