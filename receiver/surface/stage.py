@@ -45,7 +45,7 @@ class SurfaceConfig:
         fft_workers: threads of the FFT.
     """
 
-    grid_resolution: int = option(96, help="grid nodes along the person's longest side")
+    grid_resolution: int = option(80, help="grid nodes along the person's longest side")
     adaptive_resolution: bool = option(
         True, help="fewer grid nodes for people who are small in the picture or share it with others"
     )
