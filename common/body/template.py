@@ -12,13 +12,14 @@ from typing import Self
 import numpy as np
 import torch
 from scipy import sparse
-from scipy.sparse.csgraph import connected_components
 from scipy.spatial import cKDTree
 from torch import Tensor
 
 from common.arrays import BoolArray, FloatArray, Int32Array, IntArray
 from common.body.anatomy import MIRROR_SIGNS
-from common.body.model import BodyModel, BodyParameters, skin
+from common.body.connectivity import largest_component, vertex_adjacency
+from common.body.model import BodyModel, BodyOutput, BodyParameters, skin
+from common.body.vertex_normals import VertexNormals
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,7 +48,7 @@ class BodyTemplate:
     def of(cls, model: BodyModel) -> Self:
         """The template of a body model."""
         faces, count = model.faces.cpu().numpy(), len(model.vertex_region)
-        kept = _largest_component(faces, count)
+        kept = np.flatnonzero(largest_component(faces, count))
         renumbered = np.full(count, -1, np.int32)
         renumbered[kept] = np.arange(len(kept), dtype=np.int32)
         kept_faces = renumbered[faces]
@@ -70,14 +71,12 @@ class BodyTemplate:
     @cached_property
     def areas(self) -> FloatArray:
         """(V',) area of each vertex on the mean body: a third of its triangles, square metres."""
-        double = np.linalg.norm(_cross(self.rest, self.faces), axis=1)
-        return np.asarray(np.bincount(self.faces.ravel(), np.repeat(double / 6, 3), len(self)), np.float32)
+        return self.normals_and_areas(self.rest)[1]
 
     @cached_property
     def adjacency(self) -> sparse.csr_matrix:
         """(V', V') 1 where an edge connects two vertices; symmetric."""
-        start, end = self.faces.ravel(), self.faces[:, [1, 2, 0]].ravel()
-        return sparse.csr_matrix((np.ones(len(start), np.float32), (start, end)), shape=(len(self), len(self)))
+        return vertex_adjacency(self.faces, len(self))
 
     @cached_property
     def mirror(self) -> IntArray:
@@ -86,57 +85,38 @@ class BodyTemplate:
 
     def normals(self, vertices: FloatArray) -> FloatArray:
         """(V', 3) outward unit normals of vertices (V', 3), means over the triangles weighted by area."""
-        return _units(self._corner_sums @ _cross(vertices, self.faces))
+        return self._vertex_normals(vertices)
 
     def normals_and_areas(self, vertices: FloatArray) -> tuple[FloatArray, FloatArray]:
         """`normals` (V', 3), and the area of each vertex (V',), square metres, of vertices (V', 3)."""
-        cross = _cross(vertices, self.faces)
-        areas = self._corner_sums @ (np.linalg.norm(cross, axis=1) / 6)
-        return _units(self._corner_sums @ cross), np.asarray(areas, np.float32)
+        return self._vertex_normals.with_areas(vertices)
 
     @cached_property
-    def _corner_sums(self) -> sparse.csr_matrix:
-        """(V', F') 1 where a vertex is a corner of a triangle."""
-        triangles = np.repeat(np.arange(len(self.faces)), 3)
-        ones = np.ones(len(triangles), np.float32)
-        return sparse.csr_matrix((ones, (self.faces.ravel(), triangles)), shape=(len(self), len(self.faces)))
+    def _vertex_normals(self) -> VertexNormals:
+        return VertexNormals(self.faces, len(self))
 
-    def rest_vertices(self, model: BodyModel, shape: Tensor) -> Tensor:
-        """(B, V', 3) vertices in the rest pose, for shape coefficients (B, 10)."""
-        return model.rest(shape)[0][:, self.kept]
-
-    def posed(self, model: BodyModel, parameters: BodyParameters, displacement: Tensor) -> Tensor:
-        """(B, V', 3) displaced and posed vertices in camera space, metres.
+    def posed(self, model: BodyModel, parameters: BodyParameters, displacement: Tensor | None = None) -> BodyOutput:
+        """B templates in camera space; `vertices` are theirs, (B, V', 3).
 
         Args:
             model: the body model of the template.
             parameters: B bodies.
-            displacement: (B, V', 3) in the rest pose, camera axes, metres.
+            displacement: (B, V', 3) in the rest pose, camera axes, metres; None for the bare body.
         """
         rest, rest_joints = model.rest(parameters.shape)
+        kept, weights = self._on(model.weights.device)
+        moved = rest[:, kept] if displacement is None else rest[:, kept] + displacement
         positions, rotations = model.forward_kinematics(parameters)
-        kept = torch.from_numpy(self.kept)
-        return skin(rest[:, kept] + displacement, rest_joints, positions, rotations, model.weights[kept])
+        return BodyOutput(skin(moved, rest_joints, positions, rotations, weights), positions, rotations)
 
+    def _on(self, device: torch.device) -> tuple[Tensor, Tensor]:
+        """`kept` and `weights` on a device, copied there once."""
+        if device not in self._copies:
+            arrays = (torch.from_numpy(array) for array in (self.kept, self.weights))
+            kept, weights = (array.to(device) for array in arrays)
+            self._copies[device] = kept, weights
+        return self._copies[device]
 
-def _largest_component(faces: IntArray, count: int) -> IntArray:
-    """Indices of the vertices of the connected component with the most vertices."""
-    start, end = faces.ravel(), faces[:, [1, 2, 0]].ravel()
-    edges = sparse.csr_matrix((np.ones(len(start), np.float32), (start, end)), shape=(count, count))
-    component = connected_components(edges, directed=False)[1]
-    return np.flatnonzero(component == np.argmax(np.bincount(component)))
-
-
-def _cross(vertices: FloatArray, faces: Int32Array) -> FloatArray:
-    """(F', 3) outward normals, twice as long as the area."""
-    a, b, c = (vertices[faces[:, corner]] for corner in range(3))
-    u, v = b - a, c - a
-    cross = np.empty_like(u)
-    # A third of the time of `numpy.cross`.
-    for x, y, z in ((0, 1, 2), (1, 2, 0), (2, 0, 1)):
-        cross[:, x] = u[:, y] * v[:, z] - u[:, z] * v[:, y]
-    return np.asarray(cross, np.float32)
-
-
-def _units(vectors: FloatArray) -> FloatArray:
-    return np.asarray(vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-20), np.float32)
+    @cached_property
+    def _copies(self) -> dict[torch.device, tuple[Tensor, Tensor]]:
+        return {}

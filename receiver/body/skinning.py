@@ -1,20 +1,18 @@
 """The displaced template: one closed mesh with clothes and hair, bound to its skeleton."""
 
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Self
 
 import numpy as np
 import scipy.sparse
-import torch
 from scipy.spatial import cKDTree
 from torch import Tensor
 
 from common.arrays import ByteArray, FloatArray, Int32Array
 from common.body.anatomy import POINTS, SKELETON
-from common.body.model import BodyModel, BodyOutput, BodyParameters, skin
+from common.body.model import BodyModel, BodyOutput, BodyParameters
 from common.body.template import BodyTemplate
-from common.weights.devices import device_of, to_numpy
+from common.weights.devices import to_numpy
 from receiver.body.colouring import NORMAL_WEIGHT_M, inverse_distance_weights, rest_oriented_points
 from receiver.body.painting import Paint
 from receiver.mesh.skinned_glb import PosedBody, Skeleton, skeleton_from_dense
@@ -53,12 +51,7 @@ class BodySkin:
             parameters: B bodies.
             displacement: (B, V', 3) in the rest pose, camera axes, metres; None for the bare body.
         """
-        rest, rest_joints = self.model.rest(parameters.shape)
-        rest = rest[:, self._kept]
-        positions, rotations = self.model.forward_kinematics(parameters)
-        moved = rest if displacement is None else rest + displacement
-        weights = self.model.weights[self._kept]
-        return BodyOutput(skin(moved, rest_joints, positions, rotations, weights), positions, rotations)
+        return self.template.posed(self.model, parameters, displacement)
 
     def skeleton_with(self, influences: int) -> Skeleton:
         """The skeleton with more than the four weights of each vertex that `skeleton` has.
@@ -98,10 +91,6 @@ class BodySkin:
             to_numpy(output.joint_rotations[index]),
             paint.texture if paint is not None else None,
         )
-
-    @cached_property
-    def _kept(self) -> Tensor:
-        return torch.from_numpy(self.template.kept).to(device_of(self.model))
 
 
 def _to_bytes(colours: FloatArray) -> ByteArray:

@@ -3,8 +3,6 @@
 from dataclasses import dataclass
 
 import numpy as np
-import scipy.sparse
-from scipy.sparse.csgraph import connected_components
 
 from common.arrays import ByteArray, Float64Array, FloatArray, Int32Array, IntArray
 
@@ -44,12 +42,6 @@ def vertex_normals(vertices: FloatArray, faces: Int32Array | IntArray) -> FloatA
     return normals.astype(np.float32)
 
 
-def vertex_areas(vertices: FloatArray, faces: Int32Array | IntArray) -> FloatArray:
-    """(V,) square metres: a third of the area of the adjacent triangles, 0 for a vertex that no face uses."""
-    thirds = np.linalg.norm(triangle_normals(vertices, faces), axis=1) / 6
-    return np.asarray(np.bincount(faces.ravel(), np.repeat(thirds, 3), len(vertices)), np.float32)
-
-
 def is_watertight(faces: Int32Array, vertex_count: int) -> bool:
     """Whether every directed edge has exactly one opposite: closed, edge-manifold and consistently wound."""
     if len(faces) == 0:
@@ -65,19 +57,3 @@ def signed_volume_m3(vertices: FloatArray | Float64Array, faces: Int32Array) -> 
     """Volume enclosed by a closed mesh; negative if the faces are wound inwards."""
     corner_a, corner_b, corner_c = (vertices[faces[:, k]].astype(np.float64) for k in range(3))
     return float(np.einsum("ij,ij->", corner_a, np.cross(corner_b, corner_c)) / 6.0)
-
-
-def vertex_adjacency(faces: Int32Array | IntArray, vertex_count: int) -> scipy.sparse.csr_matrix:
-    """(V, V) float32: 1 from the start of each directed edge of the faces to its end.
-
-    On a closed mesh the matrix is symmetric.
-    """
-    start, end = faces.ravel(), faces[:, [1, 2, 0]].ravel()
-    ones = np.ones(len(start), dtype=np.float32)
-    return scipy.sparse.csr_matrix((ones, (start, end)), shape=(vertex_count, vertex_count))
-
-
-def vertex_components(faces: Int32Array | IntArray, vertex_count: int) -> tuple[int, Int32Array]:
-    """The number of connected components and (V,) the component of each vertex."""
-    count, component = connected_components(vertex_adjacency(faces, vertex_count), directed=False)
-    return int(count), component

@@ -19,9 +19,10 @@ from pathlib import Path
 
 import numpy as np
 
+from common.body.connectivity import vertex_components
 from common.errors import BodywireError, UsageError, exit_code_of
 from receiver.mesh.mesh_files import read_mesh
-from receiver.mesh.triangle_mesh import SurfaceMesh, is_watertight, signed_volume_m3, vertex_components
+from receiver.mesh.triangle_mesh import SurfaceMesh, is_watertight, signed_volume_m3
 from receiver.report.contact_sheet import Record, read_clip, write_contact_sheet
 
 HUMAN_SIZE_M = (0.4, 2.6)

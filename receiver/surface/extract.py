@@ -5,7 +5,8 @@ import scipy.sparse
 from skimage.measure import marching_cubes
 
 from common.arrays import FloatArray, Int32Array
-from receiver.mesh.triangle_mesh import is_watertight, signed_volume_m3, vertex_adjacency, vertex_components
+from common.body.connectivity import vertex_adjacency, vertex_components
+from receiver.mesh.triangle_mesh import is_watertight, signed_volume_m3
 
 # Nodes closer to the isovalue than this share of the field's standard deviation are moved away from it, so that no
 # triangle degenerates and readers that merge close vertices keep them apart (20 µm at 20 mm voxels).

@@ -19,8 +19,6 @@ from receiver.surface.surfels import Surfels, estimated_areas
 
 MINIMUM_POINTS = 16
 LEAST_RESOLUTION, LARGEST_RESOLUTION = 24, 512
-STILL_RESOLUTION = 192
-"""Resolution for single pictures, where time matters less: fingers are separate."""
 
 # Largest distance between the splatted points, in voxels; the splat of each covers three voxels.
 _SPACING_VOXELS = 1.2

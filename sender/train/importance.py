@@ -75,7 +75,7 @@ class Displacement:
         parts = []
         for chunk in labels.split(_BATCH):
             displacement = self._surface_space.decode(chunk[:, group_slices()["surface"]])
-            parts.append(self._template.posed(self._body, self._space.decode(chunk), displacement))
+            parts.append(self._template.posed(self._body, self._space.decode(chunk), displacement).vertices)
         return torch.cat(parts)
 
 

@@ -18,10 +18,12 @@ import trimesh
 
 from common.arrays import BoolArray, Float64Array, FloatArray, Int32Array, IntArray
 from common.body.anatomy import REGION_INDEX
+from common.body.connectivity import vertex_components
 from common.body.model import BodyModel
+from common.body.vertex_normals import VertexNormals
 from common.synthetic.dataset.split import SEED_RANGES
 from common.weights.devices import to_numpy
-from receiver.mesh.triangle_mesh import SurfaceMesh, vertex_areas, vertex_components, vertex_normals
+from receiver.mesh.triangle_mesh import SurfaceMesh
 from receiver.surface.stage import SurfaceStage
 from receiver.train.bodies import sample_people
 from tests.bench import report
@@ -77,7 +79,7 @@ def outer_surface(body: BodyModel) -> tuple[IntArray, Int32Array]:
 def scores(stage: SurfaceStage, bodies: TrueBodies, index: int, resolution: int) -> dict[str, float]:
     """The figures of one body."""
     vertices = bodies.vertices[index]
-    normals, areas = vertex_normals(vertices, bodies.faces), vertex_areas(vertices, bodies.faces)
+    normals, areas = VertexNormals(bodies.faces, len(vertices)).with_areas(vertices)
     hands = vertices[bodies.faces[bodies.hands]].mean(axis=1).astype(np.float64)
     began_s = time.thread_time()
     mesh = stage.reconstruct(vertices, normals, areas, resolution=resolution)

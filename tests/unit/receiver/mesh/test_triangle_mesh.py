@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from receiver.mesh.triangle_mesh import is_watertight, signed_volume_m3, triangle_normals, vertex_areas, vertex_normals
+from receiver.mesh.triangle_mesh import is_watertight, signed_volume_m3, triangle_normals, vertex_normals
 from tests.support.posed_body import box
 
 
@@ -24,14 +24,6 @@ def test_triangle_normals_have_twice_the_area_of_the_triangles() -> None:
     mesh = box()
     lengths = np.linalg.norm(triangle_normals(mesh.vertices, mesh.faces), axis=1)
     assert lengths.sum() == pytest.approx(2.0 * 2.0 * (0.4 * 1.6 + 0.4 * 0.3 + 1.6 * 0.3), rel=1e-4)
-
-
-def test_vertex_areas_sum_to_the_surface_and_are_zero_without_faces() -> None:
-    mesh = box()
-    vertices = np.concatenate([mesh.vertices, np.zeros((1, 3), np.float32)])
-    areas = vertex_areas(vertices, mesh.faces)
-    assert areas.sum() == pytest.approx(2.0 * (0.4 * 1.6 + 0.4 * 0.3 + 1.6 * 0.3), rel=1e-4)
-    assert areas[-1] == 0.0 and areas[:-1].min() > 0.0
 
 
 def test_vertex_normals_point_outwards_and_have_unit_length() -> None:

@@ -1,0 +1,30 @@
+"""Which vertices of a triangle mesh are connected."""
+
+import numpy as np
+from scipy import sparse
+from scipy.sparse.csgraph import connected_components
+
+from common.arrays import BoolArray, Int32Array, IntArray
+
+
+def vertex_adjacency(faces: Int32Array | IntArray, vertex_count: int) -> sparse.csr_matrix:
+    """(V, V) float32: 1 from the start of each directed edge of the faces to its end.
+
+    On a closed mesh the matrix is symmetric.
+    """
+    start, end = faces.ravel(), faces[:, [1, 2, 0]].ravel()
+    ones = np.ones(len(start), dtype=np.float32)
+    return sparse.csr_matrix((ones, (start, end)), shape=(vertex_count, vertex_count))
+
+
+def vertex_components(faces: Int32Array | IntArray, vertex_count: int) -> tuple[int, Int32Array]:
+    """The number of connected components and (V,) the component of each vertex."""
+    count, component = connected_components(vertex_adjacency(faces, vertex_count), directed=False)
+    return int(count), component
+
+
+def largest_component(faces: Int32Array | IntArray, vertex_count: int) -> BoolArray:
+    """(V,) whether each vertex belongs to the connected component with the most vertices."""
+    _, component = vertex_components(faces, vertex_count)
+    largest: BoolArray = component == np.bincount(component).argmax()
+    return largest
