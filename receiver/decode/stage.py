@@ -36,7 +36,7 @@ class DecodedBody:
         colours: (B, R, 3) colours of the body regions in 0…1.
         coloured: (B,) whether any `appearance` entry was received; if none was, the colours are the average person's.
         clothing: `surface` and `shape` labels, for the diffusion stage.
-        dressed: whether all `surface` entries of all people were received.
+        clothes_known: (B) whether all `surface` entries of a person were received.
     """
 
     parameters: BodyParameters
@@ -45,7 +45,7 @@ class DecodedBody:
     colours: Tensor
     coloured: Tensor
     clothing: Clothing
-    dressed: bool
+    clothes_known: tuple[bool, ...]
 
     def __len__(self) -> int:
         return len(self.z_prime)
@@ -121,7 +121,7 @@ class DecodeStage:
             colours=self.label_space.decode_colours(labels_BL),
             coloured=present_BL[:, slices["appearance"]].any(dim=1),
             clothing=Clothing.of(labels_BL, present_BL),
-            dressed=all(len(person.labels.get("surface", ())) == SURFACE_SIZE for person in people),
+            clothes_known=tuple(len(person.labels.get("surface", ())) == SURFACE_SIZE for person in people),
         )
 
     def latent(self, labels_BL: Tensor, present_BL: Tensor, generator: torch.Generator | None) -> Tensor:

@@ -57,7 +57,7 @@ class Condition:
     u_m: Tensor
     bias: Tensor
 
-    def __getitem__(self, people: Tensor | slice) -> Self:
+    def __getitem__(self, people: Tensor | slice | list[int]) -> Self:
         return type(self)(self.u_m[people], self.bias[people])
 
     def at(self, tokens: Tensor) -> Self:

@@ -158,11 +158,15 @@ class DiffusionStage:
         clothing = decoded.clothing
         noise = torch.stack([_noise_of(identity) for identity in identities]).to(device_of(self.network))
         noise = noise * unknown_share(self.space, clothing)[:, None, None]
-        # Without noise, further steps would change nothing.
-        sampling = replace(self.sampling, steps=1) if decoded.dressed else self.sampling
         condition = self.network.condition(decoded.s_levels, clothing)
         g = self.network.basis.encode(self.space.decode(clothing.entries))
-        sample = sample_coefficients(self.network.denoiser, condition, g, noise, sampling)
+        sample = torch.empty_like(g)
+        # Without noise, further steps would change nothing.
+        for known, sampling in ((True, replace(self.sampling, steps=1)), (False, self.sampling)):
+            rows = [row for row, person_known in enumerate(decoded.clothes_known) if person_known == known]
+            if rows:
+                args = condition[rows], g[rows], noise[rows]
+                sample[rows] = sample_coefficients(self.network.denoiser, *args, sampling)
         return self.network.basis.decode(sample)
 
 

@@ -4,10 +4,13 @@ import torch
 from common.body.anatomy import REGIONS
 from common.body.model import BodyParameters
 from common.body.surface_space import SURFACE_SIZE, SurfaceSpace
+from receiver.decode.clothing import Clothing
 from receiver.decode.stage import DecodedBody
 from receiver.diffusion.stage import DiffusionNetwork, DiffusionStage, SamplingConfig, unknown_share
 from receiver.train.displacement_basis import covering_patch, fit_basis, token_members
 from tests.unit.receiver.diffusion.test_condition import TINY, clothing, levels
+
+FIELDS = ("entries", "present", "shape")
 
 
 @pytest.fixture(scope="module")
@@ -41,7 +44,7 @@ def decoded(batch: int = 2, known: int = SURFACE_SIZE) -> DecodedBody:
         torch.rand(batch, len(REGIONS), 3),
         torch.full((batch,), False),
         clothing(batch=batch, known=known),
-        known == SURFACE_SIZE,
+        (known == SURFACE_SIZE,) * batch,
     )
 
 
@@ -55,7 +58,7 @@ def select(batch: DecodedBody, row: int) -> DecodedBody:
         batch.colours[rows],
         batch.coloured[rows],
         batch.clothing[rows],
-        batch.dressed,
+        batch.clothes_known[rows],
     )
 
 
@@ -69,6 +72,22 @@ def test_displacements_are_independent_of_the_batch(stage: DiffusionStage) -> No
     batch = decoded()
     alone, batched = stage.displacements(select(batch, 1), [7])[0], stage.displacements(batch, [3, 7])[1]
     torch.testing.assert_close(alone, batched, rtol=0, atol=1e-5)
+
+
+def test_number_of_steps_is_that_of_each_person(stage: DiffusionStage) -> None:
+    known, unknown = decoded(batch=1), select(decoded(known=4), 1)
+    both = DecodedBody(
+        BodyParameters.rest(2),
+        tuple(torch.cat(pair) for pair in zip(known.s_levels, unknown.s_levels, strict=True)),  # type: ignore[arg-type]
+        torch.zeros(2, 8),
+        torch.rand(2, len(REGIONS), 3),
+        torch.full((2,), False),
+        Clothing(*(torch.cat([getattr(one.clothing, name) for one in (known, unknown)]) for name in FIELDS)),
+        (True, False),
+    )
+    together = stage.displacements(both, [3, 7])
+    torch.testing.assert_close(together[:1], stage.displacements(known, [3]), rtol=0, atol=1e-5)
+    torch.testing.assert_close(together[1:], stage.displacements(unknown, [7]), rtol=0, atol=1e-5)
 
 
 def test_noise_falls_with_what_is_known(space: SurfaceSpace) -> None:
