@@ -63,16 +63,36 @@ def figures(
         views: `views_of` the truth.
     """
     joints = centred(found.joints_3d)
-    mesh, body, skin = (_about_hips(each, found) for each in (found.surface, found.body.mesh, bare))
-    surface, template, undressed = (
-        measures.surface_distances(Surface(each.vertices, each.faces), truth.surface) for each in (mesh, body, skin)
-    )
+    mesh, skin = (_about_hips(each, found) for each in (found.surface, bare))
     root_depth_m = float(found.body.joint_positions[0, 2])
     pairs = list(zip(views_of(mesh), views, strict=True))
     return {
         "mpjpe_mm": measures.mean_distance_mm(joints, truth.keypoints),
         "pa_mpjpe_mm": measures.mean_distance_mm(measures.procrustes(joints, truth.keypoints), truth.keypoints),
         "pve_mm": measures.mean_distance_mm(skin.vertices, truth.mesh.vertices),
+        **surface_figures(found, bare, truth.surface),
+        **image_figures(found.surface, root_depth_m, truth),
+        **{f"{key}_body": value for key, value in image_figures(found.body.mesh, root_depth_m, truth).items()},
+        **{f"{key}_bare": value for key, value in image_figures(bare, root_depth_m, truth).items()},
+        "watertight": float(measures.is_watertight_piece(found.surface.vertices, found.surface.faces)),
+        "view_mse": float(np.mean([measures.view_mse(view, true_view) for view, true_view in pairs])),
+        "view_ssim": float(np.mean([measures.view_ssim(view, true_view) for view, true_view in pairs])),
+    }
+
+
+def surface_figures(found: ReconstructedPerson, bare: SurfaceMesh, truth: Surface) -> dict[str, float]:
+    """Distances of the surface, the displaced template and the skinned body from the clothed truth.
+
+    Args:
+        found: the reconstruction.
+        bare: `Receiver.bare` of its labels.
+        truth: the outer shell relative to the midpoint of the hips.
+    """
+    meshes = (_about_hips(each, found) for each in (found.surface, found.body.mesh, bare))
+    surface, template, undressed = (
+        measures.surface_distances(Surface(each.vertices, each.faces), truth) for each in meshes
+    )
+    return {
         "chamfer_surface_mm": surface["chamfer_mm"],
         "chamfer_body_mm": template["chamfer_mm"],
         "chamfer_bare_mm": undressed["chamfer_mm"],
@@ -81,12 +101,6 @@ def figures(
         "normal_consistency": surface["normal_consistency"],
         "normal_consistency_body": template["normal_consistency"],
         "normal_consistency_bare": undressed["normal_consistency"],
-        **image_figures(found.surface, root_depth_m, truth),
-        **{f"{key}_body": value for key, value in image_figures(found.body.mesh, root_depth_m, truth).items()},
-        **{f"{key}_bare": value for key, value in image_figures(bare, root_depth_m, truth).items()},
-        "watertight": float(measures.is_watertight_piece(found.surface.vertices, found.surface.faces)),
-        "view_mse": float(np.mean([measures.view_mse(view, true_view) for view, true_view in pairs])),
-        "view_ssim": float(np.mean([measures.view_ssim(view, true_view) for view, true_view in pairs])),
     }
 
 
