@@ -18,6 +18,9 @@ A second table has the people in their annotated boxes, where detection does not
 ± one standard error over people.  With `--peer PYTHON`, the Python of an environment with `mediapipe`, it has MediaPipe
 Pose on the same crops beside it.
 
+A third table has the silhouettes of their received meshes, with and without clothes, against the mask that perception
+sees (`tests.bench.photo_silhouettes`).  `--held-out` takes only the photographs that are held back from trainings.
+
 With a video as `--folder` the bench prints the figures of `tests.bench.video_figures`.
 """
 
@@ -31,9 +34,11 @@ from sender.capture.open import CaptureConfig, open_source
 from sender.capture.source import CapturedFrame
 from sender.perception.inference.predictor import Perception
 from sender.perception.tracking.tracker import TrackerConfig
+from sender.train.photographs import held_out
 from tests.bench import report
 from tests.bench.photo_crops import BoxedPeople
 from tests.bench.photo_scores import AnnotatedPerson, ImageScore, image_id, read_annotations, score_image, summary
+from tests.bench.photo_silhouettes import BoxedReconstruction, silhouettes
 from tests.bench.video_figures import Published, video_figures
 from tests.bench.whole_system import Rebuilt, WholeSystem
 
@@ -51,6 +56,22 @@ def published(rebuilt: Rebuilt) -> Published:
             for person in rebuilt.observed
         },
     )
+
+
+def read_frames(folder: str, *, held_out_only: bool) -> list[CapturedFrame]:
+    """The photographs of a folder, or the frames of a video.
+
+    Args:
+        folder: as `--camera` of the sender.
+        held_out_only: without the photographs that trainings use.
+
+    Raises:
+        SourceError: it cannot be read.
+    """
+    names = [path.name for path in Path(folder).glob("*.jpg")] if held_out_only else []
+    chosen = held_out(names)
+    with open_source(CaptureConfig(folder)) as source:
+        return [frame for frame in source if not held_out_only or frame.source in chosen]
 
 
 def run_images(
@@ -103,6 +124,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--folder", required=True, metavar="PATH", help="folder of images, one image, or a video")
     parser.add_argument("--keypoints", type=Path, metavar="FILE", help="annotations, a list in COCO's format")
     parser.add_argument(
+        "--held-out", action="store_true", help="only the validation split of the photographs that trainings use"
+    )
+    parser.add_argument(
         "--max-people", type=int, default=10, help="maximum number of people per frame (default: %(default)s)"
     )
     parser.add_argument(
@@ -112,8 +136,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     def work() -> None:
         annotations = read_annotations(options.keypoints) if options.keypoints else {}
-        with open_source(CaptureConfig(options.folder)) as source:
-            frames = list(source)
+        frames = read_frames(options.folder, held_out_only=options.held_out)
         frames = frames[:QUICK_FRAMES] if options.quick else frames
         system = WholeSystem(TrackerConfig(options.max_people))
         print(f"{options.folder}, {report.machine_line()}\n")
@@ -126,9 +149,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         in_boxes = compare_in_boxes(frames, annotations, options.peer) if still and annotations else {}
         if in_boxes:
             print(f"\nIn annotated boxes:\n\n{report.transposed(in_boxes)}")
-        report.write_json(
-            options.json, "photos", options.seed, systems, folder=Path(options.folder).name, in_boxes=in_boxes
-        )
+        fits = silhouettes(BoxedPeople(frames, annotations), BoxedReconstruction()) if in_boxes else {}
+        if fits:
+            print(f"\nSilhouettes in annotated boxes:\n\n{report.transposed({'bodywire': fits})}")
+        more = {"folder": Path(options.folder).name, "in_boxes": in_boxes, "silhouettes": fits}
+        report.write_json(options.json, "photos", options.seed, systems, **more)
 
     return report.run("photos", work)
 

@@ -6,6 +6,9 @@ mesh overlaps the mask most counts:
 
     found_share       frames with a mesh that overlaps the mask at all
     iou_median, _p10  IoU of its silhouette with the mask over all frames; 0 where nobody is found
+    bare_iou_median   the same for the skinned body without clothes
+    iou_gain          mean of the difference between the two over the frames with a match, ± one standard error as if
+                      frames were independent
     identities        track ids that it has
     identity_share    frames in which it has the id that it has most often
     swapped_frames    longest run of frames with left and right exchanged
@@ -46,11 +49,13 @@ class Match:
     Args:
         identity: its track id.
         iou: of its silhouette with the mask.
+        bare_iou: the same of its body without clothes.
         keypoints: (17, 2) pixels, as published.
     """
 
     identity: int
     iou: float
+    bare_iou: float
     keypoints: FloatArray
 
 
@@ -90,12 +95,17 @@ def figures(matches: Sequence[Match | None]) -> dict[str, float]:
     """Figures of a clip from the match of each frame, None where nobody overlaps the mask."""
     found = [match for match in matches if match is not None]
     iou = np.array([match.iou if match else 0.0 for match in matches])
+    bare_iou = np.array([match.bare_iou if match else 0.0 for match in matches])
+    gain = np.array([match.iou - match.bare_iou for match in found])
     identities = Counter(match.identity for match in found)
     return {
         "frames": float(len(matches)),
         "found_share": len(found) / max(len(matches), 1),
         "iou_median": float(np.median(iou)) if len(iou) else float("nan"),
         "iou_p10": float(np.percentile(iou, 10)) if len(iou) else float("nan"),
+        "bare_iou_median": float(np.median(bare_iou)) if len(iou) else float("nan"),
+        "iou_gain": float(gain.mean()) if len(gain) else float("nan"),
+        "iou_gain_standard_error": measures.standard_error(gain),
         "identities": float(len(identities)),
         "identity_share": max(identities.values(), default=0) / max(len(found), 1),
         "swapped_frames": float(longest_swap([match.keypoints for match in found])),
@@ -113,9 +123,11 @@ def match_clip(folder: Path, max_people: int, limit: int | None) -> list[Match |
         mask = read_mask(folder / f"{Path(frame.source).stem}.png")
         people = []
         for person in rebuilt.people:
-            silhouette = depth_map(person.surface, rebuilt.camera) > 0
-            iou = measures.intersection_over_union(silhouette, mask)
-            people.append(Match(person.labels.identity, iou, person.keypoints_2d[:, :2]))
+            iou, bare_iou = (
+                measures.intersection_over_union(depth_map(mesh, rebuilt.camera) > 0, mask)
+                for mesh in (person.surface, system.receiver.bare(person.labels))
+            )
+            people.append(Match(person.labels.identity, iou, bare_iou, person.keypoints_2d[:, :2]))
         best = max(people, key=lambda match: match.iou, default=None)
         matches.append(best if best and best.iou > 0 else None)
     return matches

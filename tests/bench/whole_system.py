@@ -41,7 +41,7 @@ class WholeSystem:
     """
 
     def __init__(self, limits: TrackerConfig) -> None:
-        self._sender, self._receiver = FrameSender(limits), Receiver()
+        self._sender, self.receiver = FrameSender(limits), Receiver()
         self._codec, self._importance = CodecPair(model_hash()), Importance.load()
 
     def rebuild(self, frame: CapturedFrame) -> Rebuilt:
@@ -50,4 +50,4 @@ class WholeSystem:
         labels = self._sender.label_observed(frame, observed)
         rho = unconstrained_rho(self._importance, labels.people[0]) if labels.people else {}
         arrived = self._codec.send(labels, rho).frame
-        return Rebuilt(observed, arrived.camera, self._receiver.reconstruct(arrived.people, arrived.camera))
+        return Rebuilt(observed, arrived.camera, self.receiver.reconstruct(arrived.people, arrived.camera))

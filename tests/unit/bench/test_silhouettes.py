@@ -31,12 +31,21 @@ def test_longest_run_of_exchanged_frames(wrong: range) -> None:
 
 
 def test_frames_without_the_person_count_as_iou_0() -> None:
-    matches = [Match(3, 0.8, walker(0)), None, Match(3, 0.6, walker(2)), Match(4, 0.7, walker(3))]
+    matches = [Match(3, 0.8, 0.7, walker(0)), None, Match(3, 0.6, 0.6, walker(2)), Match(4, 0.7, 0.5, walker(3))]
     result = figures(matches)
     assert (result["frames"], result["found_share"], result["identities"]) == (4, 0.75, 2)
     assert result["iou_median"] == pytest.approx(0.65)
     assert result["identity_share"] == pytest.approx(2 / 3)
     assert figures([None, None])["iou_median"] == 0
+    assert result["bare_iou_median"] == pytest.approx(0.55)
+
+
+def test_gain_of_clothes_is_that_of_the_matches_alone() -> None:
+    matches = [Match(3, 0.8, 0.7, walker(0)), None, Match(3, 0.7, 0.5, walker(2))]
+    result = figures(matches)
+    assert result["iou_gain"] == pytest.approx(0.15)
+    assert result["iou_gain_standard_error"] == pytest.approx(0.05)
+    assert np.isnan(figures([None])["iou_gain"])
 
 
 def test_missing_mask_is_named(tmp_path: Path) -> None:
