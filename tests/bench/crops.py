@@ -88,6 +88,7 @@ class TruePerson:
         mesh: the coloured skin relative to the midpoint of the hips.
         bare: the same triangles, for distances.
         surface: the outer shell, with clothes and hair, about the hips too; the bare body if the batch has no `outfit`.
+        shell: the same in its unlit colours.
         camera: the crop's.
         mask: (S/2, S/2) the visible part of the person with clothes and hair, at half the crop's resolution.
         depth: (S/2, S/2) camera z minus the root joint's, metres, valid on `mask`.
@@ -99,6 +100,7 @@ class TruePerson:
     mesh: SurfaceMesh
     bare: Surface
     surface: Surface
+    shell: SurfaceMesh
     camera: Camera
     mask: BoolArray
     depth: FloatArray
@@ -135,18 +137,21 @@ class Truth:
             mesh = SurfaceMesh(centred(keypoints, mesh.vertices).astype(np.float32), mesh.faces, mesh.colours)
             relative = centred(keypoints).astype(np.float32)
             skin = Surface(mesh.vertices, mesh.faces)
-            surface = self._shell(batch, posed, row) if "outfit" in batch else skin
+            shell = self._shell(batch, posed, row) if "outfit" in batch else mesh
+            surface = Surface(shell.vertices, shell.faces)
             camera = camera_of(float(batch["focal"][row]), size)
             depth = np.asarray(batch["depth"][row], np.float32)
             mask, in_view = masks[row], bool(whole[row])
-            people.append(TruePerson(labels[row], relative, mesh, skin, surface, camera, mask, depth, in_view))
+            people.append(TruePerson(labels[row], relative, mesh, skin, surface, shell, camera, mask, depth, in_view))
         return people
 
-    def _shell(self, batch: Batch, posed: BodyOutput, row: int) -> Surface:
+    def _shell(self, batch: Batch, posed: BodyOutput, row: int) -> SurfaceMesh:
         """The outer shell of one person of a batch, relative to the midpoint of the hips."""
         shape, outfit = (np.asarray(batch[name][row], np.float32) for name in ("shape", "outfit"))
         shell = self._clothed.shell(posed, row, shape, outfit)
-        return Surface(centred(batch["joints_3d"][row], shell.vertices), shell.faces)
+        vertices = centred(batch["joints_3d"][row], shell.vertices).astype(np.float32)
+        colours = np.rint(255 * shell.albedo).clip(0, 255).astype(np.uint8)
+        return SurfaceMesh(vertices, shell.faces.astype(np.int32), colours)
 
 
 def people_of(labels: torch.Tensor) -> list[PersonLabels]:

@@ -1,11 +1,13 @@
 """The sender in process: takes crops or frames, returns labels."""
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from itertools import islice
 
 import numpy as np
 
-from common.frames import LabelFrame, PersonLabels
+from common.arrays import Image
+from common.frames import Camera, LabelFrame, PersonLabels
 from common.synthetic.dataset.shards import Batch
 from sender.capture.open import DEMO_CLIP
 from sender.capture.source import CapturedFrame
@@ -23,6 +25,25 @@ from sender.semantics.smoothing import SmoothingConfig
 from sender.semantics.stage import SemanticsStage
 from tests.bench.crops import camera_of, coarse_mask
 from tests.bench.measures import intersection_over_union
+
+
+@dataclass(frozen=True, eq=False)
+class PerceivedCrop:
+    """What the sender makes of one crop.
+
+    Args:
+        labels: of the person in it.
+        heads: scores of the mask and depth heads (`head_scores`).
+        image: the crop.
+        camera: the crop's.
+        person: as perception sees them.
+    """
+
+    labels: PersonLabels
+    heads: dict[str, float]
+    image: Image
+    camera: Camera
+    person: ObservedPerson
 
 
 class CropSender:
@@ -48,8 +69,16 @@ class CropSender:
 
     def predict(self, batch: Batch) -> list[tuple[PersonLabels, dict[str, float]]]:
         """Labels of the person in each crop, and the scores of the mask and depth heads (`head_scores`)."""
+        return [(crop.labels, crop.heads) for crop in self.perceive(batch)]
+
+    def perceive(self, batch: Batch) -> list[PerceivedCrop]:
+        """All that the sender makes of each crop."""
         output = self.observe(batch)
-        return list(zip(self.labels(output, batch, self._semantics), head_scores(output, batch), strict=True))
+        labels, heads = self.labels(output, batch, self._semantics), head_scores(output, batch)
+        return [
+            PerceivedCrop(labels[row], heads[row], *_observed(output[row : row + 1], batch, row))
+            for row in range(len(output))
+        ]
 
     def observe(self, batch: Batch) -> PerceptionOutput:
         """Perception of each crop."""
@@ -61,10 +90,15 @@ class CropSender:
 
     def _label(self, output: PerceptionOutput, batch: Batch, row: int, semantics: SemanticsStage) -> PersonLabels:
         semantics.reset()
-        image = np.asarray(batch["image"][row], np.uint8)
-        observed = [ObservedPerson(0, 1.0, CropBox(0, 0, len(image)), output)]
-        camera = camera_of(float(batch["focal"][row]), len(image))
-        return self._clothing.of_picture(image, camera, observed, semantics.label(observed, camera))[0]
+        image, camera, person = _observed(output, batch, row)
+        return self._clothing.of_picture(image, camera, [person], semantics.label([person], camera))[0]
+
+
+def _observed(output: PerceptionOutput, batch: Batch, row: int) -> tuple[Image, Camera, ObservedPerson]:
+    """A crop as a frame of its own, its camera, and the person in it."""
+    image = np.asarray(batch["image"][row], np.uint8)
+    person = ObservedPerson(0, 1.0, CropBox(0, 0, len(image)), output)
+    return image, camera_of(float(batch["focal"][row]), len(image)), person
 
 
 def head_scores(output: PerceptionOutput, batch: Batch) -> list[dict[str, float]]:

@@ -13,13 +13,16 @@ true surface is the outer shell of the dressed person (`chamfer_surface_mm`, `ch
 `normal_consistency*`); `chamfer_bare_mm` is the distance of the skinned body without clothes from it.  `mask_iou` and
 `depth_mm` compare the silhouette and the visible depth of the received mesh with the crop's true mask (what is visible
 of the person, clothes and hair included) and depth (relative to the root joint, where both cover the image); the row
-`perception_heads` has the sender's own heads instead, which are not transmitted.  Views (29, 30) are rendered from
-front and side.
+`perception_heads` has the sender's own heads instead, which are not transmitted.  Views (29, 30) show the
+surface as published and the true outer shell in its unlit colours: the same renderer, light and textured background of
+the data sets, from front and side.  Published colours are those of the texture atlas that the sender makes of the crop
+alone, light removed, sent and completed; `mean_body` has none, and the neutral colour of meshes without colours.
 """
 
 import multiprocessing
 import sys
 import time
+import zlib
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass, replace
@@ -28,20 +31,24 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from common.arrays import ByteArray, Image
 from common.body.label_space import LabelSpace
 from common.body.model import BodyModel
 from common.frames import PersonLabels
 from common.labels import concatenate
 from common.synthetic.dataset.presets import EVERYDAY, PRESETS, DatasetPreset
 from common.synthetic.dataset.shards import Batch, CropDataset
+from common.synthetic.scene.backgrounds import BackgroundBank
 from common.weights.loader import model_hash
+from receiver.engine.engine import ReconstructedPerson
 from sender.importance.importance import Importance
 from tests.bench import crops, report
 from tests.bench.crops import TruePerson, Truth
 from tests.bench.measures import mean_by_key, percentile
-from tests.bench.perceived import CropSender
+from tests.bench.perceived import CropSender, PerceivedCrop
+from tests.bench.published_colours import PublishedColours
 from tests.bench.rates import through_key_frame, unconstrained_rho
-from tests.bench.reconstruction_scores import Receiver, figures, views_of
+from tests.bench.reconstruction_scores import VIEW, Receiver, TrueViews, figures
 
 COUNT, QUICK_COUNT = 1000, 120
 CHUNK = 8
@@ -66,6 +73,8 @@ KEYS = (
 )
 """The columns of the table in this order; the JSON has a few more."""
 
+_BACKGROUNDS = 48
+
 Figures = dict[str, float]
 
 
@@ -89,6 +98,8 @@ class Evaluation:
         self._space = LabelSpace.load()
         self._truth = Truth(BodyModel.load(), self._space)
         self._importance, self._model_hash = Importance.load(), model_hash()
+        self._colours = PublishedColours()
+        self._backgrounds = BackgroundBank(np.random.default_rng(0), _BACKGROUNDS)
 
     @property
     def size(self) -> int:
@@ -97,17 +108,39 @@ class Evaluation:
 
     def rows(self, batch: Batch) -> Iterator[Row]:
         """Scores of each image of a batch."""
-        perceived = self._sender.predict(batch)
-        for index, truth in enumerate(self._truth.people(batch)):
-            labels, heads = perceived[index]
-            coded, size = through_key_frame(labels, unconstrained_rho(self._importance, labels), self._model_hash)
-            people = [labels, coded, truth.labels, _with_surface_of(truth.labels, labels), self._mean_body(truth)]
-            found = self._receiver.reconstruct(people, truth.camera)
-            views = views_of(truth.mesh)
-            scores = [figures(person, self._receiver.bare(person.labels), truth, views) for person in found]
-            systems = dict(zip(RECONSTRUCTIONS, scores, strict=True))
+        perceived = self._sender.perceive(batch)
+        for crop, truth in zip(perceived, self._truth.people(batch), strict=True):
+            coded, size = through_key_frame(
+                crop.labels, unconstrained_rho(self._importance, crop.labels), self._model_hash
+            )
+            found = self._reconstructed(crop, coded, truth)
+            views = TrueViews.of(truth.shell, self._background(crop.image))
+            systems = {
+                name: figures(person, self._receiver.bare(person.labels), truth, views)
+                for name, person in found.items()
+            }
             systems["codec"]["payload_bytes"] = float(size)
-            yield Row({**systems, HEADS: heads}, truth.whole)
+            yield Row({**systems, HEADS: crop.heads}, truth.whole)
+
+    def _background(self, image: Image) -> ByteArray:
+        """A textured background of the views, chosen by the content of the crop."""
+        rng = np.random.default_rng(zlib.crc32(np.ascontiguousarray(image).tobytes()))
+        return self._backgrounds.draw(rng, VIEW.width, VIEW.height).astype(np.uint8)
+
+    def _reconstructed(
+        self, crop: PerceivedCrop, coded: PersonLabels, truth: TruePerson
+    ) -> dict[str, ReconstructedPerson]:
+        """System → reconstruction: with the colours that the sender sees by the labels of the person."""
+        true_pose = _with_surface_of(truth.labels, crop.labels)
+        groups = ([crop.labels, coded], [truth.labels, true_pose], [self._mean_body(truth)])
+        found: list[ReconstructedPerson] = []
+        for people in groups:
+            self._colours.reset()
+            if people[0].labels.keys() - {"root"}:
+                self._colours.of_picture(crop.image, crop.camera, [crop.person], people[:1])
+            textures, total = self._colours.textures, len(RECONSTRUCTIONS)
+            found += self._receiver.reconstruct(people, truth.camera, textures, people_in_frame=total)
+        return dict(zip(RECONSTRUCTIONS, found, strict=True))
 
     def _mean_body(self, truth: TruePerson) -> PersonLabels:
         """The mean body, upright and facing the camera, at the true position."""
@@ -180,7 +213,7 @@ def notes_on(preset: DatasetPreset) -> list[str]:
     return [
         shell,
         "chamfer_body is that of the displaced template, chamfer_bare that of the skinned body without clothes",
-        "the truth of pve and view_* is the bare body",
+        "the truth of pve is the bare body, that of view_* the coloured outer shell on a textured background",
         "mask_iou and depth_mm: silhouette and visible depth of the received mesh against the crop's visible mask, "
         "which has clothes and hair but lacks what is occluded; depth where both cover the image; "
         f"{HEADS}: the sender's own heads on the true mask, not transmitted",

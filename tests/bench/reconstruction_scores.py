@@ -1,7 +1,8 @@
 """Scores of the receiver's reconstruction of labels against the ground truth."""
 
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Self
 
 import numpy as np
 import torch
@@ -11,6 +12,8 @@ from common.body.label_space import LabelSpace
 from common.body.model import BodyModel
 from common.frames import Camera, LabelFrame, PersonLabels
 from common.labels import concatenate
+from common.texture.point_colours import PointColours
+from receiver.body.received_texture import ReceivedTexture
 from receiver.body.skinning import BodySkin
 from receiver.engine.engine import ReconstructedPerson, ReconstructionRequest
 from receiver.engine.reconstructor import Reconstructor
@@ -21,7 +24,7 @@ from tests.bench.crops import TruePerson
 from tests.bench.measures import Surface, centred
 
 # Two views, front and side, wide enough for raised arms.
-_VIEW = Camera(160, 160, 240.0)
+VIEW = Camera(160, 160, 240.0)
 _VIEW_DISTANCE_M = 4.0
 _VIEW_YAWS = (0.0, np.pi / 2)
 # Silhouettes are drawn at this multiple of the crop resolution: OpenCV fills every pixel that a triangle touches.
@@ -39,10 +42,26 @@ class Receiver:
         self._reconstructor = Reconstructor.load()
         self._space, self._skin = LabelSpace.load(), BodySkin.of(BodyModel.load())
 
-    def reconstruct(self, people: Sequence[PersonLabels], camera: Camera) -> tuple[ReconstructedPerson, ...]:
-        """Reconstructs people independently: without previous clouds their identities have no effect."""
+    def reconstruct(
+        self,
+        people: Sequence[PersonLabels],
+        camera: Camera,
+        textures: Mapping[int, ReceivedTexture] | None = None,
+        colours: Mapping[int, PointColours] | None = None,
+        people_in_frame: int | None = None,
+    ) -> tuple[ReconstructedPerson, ...]:
+        """Reconstructs people independently.
+
+        Args:
+            people: their labels.
+            camera: the frame's.
+            textures: by identity.
+            colours: of surface points by identity.
+            people_in_frame: number of people in the whole frame, which sets the resolution, if these are a part.
+        """
         frame = LabelFrame(0, "bench", 0.0, camera, tuple(people))
-        return self._reconstructor.reconstruct(ReconstructionRequest("bench", "bench", frame)).people
+        request = ReconstructionRequest("bench", "bench", frame, colours or {}, textures or {}, people_in_frame)
+        return self._reconstructor.reconstruct(request).people
 
     @torch.inference_mode()
     def bare(self, person: PersonLabels) -> SurfaceMesh:
@@ -51,21 +70,37 @@ class Receiver:
         return self._skin.pose(self._skin.templates(parameters)).mesh
 
 
-def figures(
-    found: ReconstructedPerson, bare: SurfaceMesh, truth: TruePerson, views: Sequence[ByteArray]
-) -> dict[str, float]:
+@dataclass(frozen=True, eq=False)
+class TrueViews:
+    """True renders of a dressed person.
+
+    Args:
+        background: (160, 160, 3) that all views have.
+        pictures: (160, 160, 3) each, from the crop's camera direction and from the side.
+    """
+
+    background: ByteArray
+    pictures: tuple[ByteArray, ...]
+
+    @classmethod
+    def of(cls, shell: SurfaceMesh, background: ByteArray) -> Self:
+        """Views of the outer shell, relative to the midpoint of the hips, in its unlit colours under our light."""
+        return cls(background, tuple(views_of(shell, background)))
+
+
+def figures(found: ReconstructedPerson, bare: SurfaceMesh, truth: TruePerson, views: TrueViews) -> dict[str, float]:
     """All scores of one reconstruction: mask and depth in the crop's camera, the rest relative to the hips' midpoint.
 
     `surface`, `body` (the displaced template) and `bare` (the skinned body) are compared with the clothed truth.
 
     Args:
         bare: `Receiver.bare` of the labels.
-        views: `views_of` the truth.
+        views: of the truth.
     """
     joints = centred(found.joints_3d)
     mesh, skin = (_about_hips(each, found) for each in (found.surface, bare))
     root_depth_m = float(found.body.joint_positions[0, 2])
-    pairs = list(zip(views_of(mesh), views, strict=True))
+    pairs = list(zip(views_of(mesh, views.background), views.pictures, strict=True))
     return {
         "mpjpe_mm": measures.mean_distance_mm(joints, truth.keypoints),
         "pa_mpjpe_mm": measures.mean_distance_mm(measures.procrustes(joints, truth.keypoints), truth.keypoints),
@@ -141,12 +176,12 @@ def _about_hips(mesh: SurfaceMesh, found: ReconstructedPerson) -> SurfaceMesh:
     return replace(mesh, vertices=centred(found.joints_3d, mesh.vertices).astype(np.float32))
 
 
-def views_of(mesh: SurfaceMesh) -> list[ByteArray]:
+def views_of(mesh: SurfaceMesh, onto: ByteArray) -> list[ByteArray]:
     """Renderings of a mesh with its hips in the origin: from the crop's camera direction and from the side."""
     views = []
     for yaw in _VIEW_YAWS:
         turned = mesh.vertices @ _about_vertical(yaw).T + np.array([0.0, 0.0, _VIEW_DISTANCE_M], np.float32)
-        views.append(render(replace(mesh, vertices=turned.astype(np.float32)), _VIEW))
+        views.append(render(replace(mesh, vertices=turned.astype(np.float32)), VIEW, onto=onto))
     return views
 
 

@@ -43,7 +43,7 @@ def _truth() -> TruePerson:
     person = PersonLabels(0, 1.0, {})
     keypoints = np.zeros((17, 3), np.float32)
     surface = Surface(mesh.vertices, mesh.faces)
-    return TruePerson(person, keypoints, mesh, surface, surface, _CAMERA, mask, depth.astype(np.float32), True)
+    return TruePerson(person, keypoints, mesh, surface, surface, mesh, _CAMERA, mask, depth.astype(np.float32), True)
 
 
 def test_image_figures_of_the_true_surface() -> None:
