@@ -13,8 +13,8 @@ SYSTEM_PACKAGES := libegl1 libegl-mesa0 libgl1 libgl1-mesa-dri openssl iproute2 
 DEMO_OUT ?= demo-out
 TEST_FLAGS ?=
 BENCH_FLAGS ?=
-# All modules of tests/bench that are commands and need no data from elsewhere.
-NEED_DATA := following mediapipe_pose photos silhouettes
+# All modules of tests/bench that are commands and need no arguments, such as data from elsewhere.
+NEED_DATA := following look mediapipe_pose photos sheet silhouettes
 BENCHES ?= $(filter-out $(NEED_DATA),$(basename $(notdir $(shell grep -l '^if __name__ == "__main__"' tests/bench/*.py)))) abuse
 
 .DELETE_ON_ERROR:

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from common.frames import Camera
+from common.frames import Camera, LabelFrame
 from common.weights.loader import model_hash
 from receiver.engine.engine import ReconstructedPerson
 from sender.capture.source import CapturedFrame
@@ -11,8 +11,24 @@ from sender.importance.importance import Importance
 from sender.perception.stage import ObservedPerson
 from sender.perception.tracking.tracker import TrackerConfig
 from tests.bench.perceived import FrameSender
+from tests.bench.published_colours import PublishedColours
 from tests.bench.rates import CodecPair, unconstrained_rho
 from tests.bench.reconstruction_scores import Receiver
+
+
+@dataclass(frozen=True)
+class Sent:
+    """One frame that has passed sender and codec.
+
+    Args:
+        observed: the people as perception saw them.
+        labels: as the sender wrote them.
+        arrived: as the receiver read them.
+    """
+
+    observed: Sequence[ObservedPerson]
+    labels: LabelFrame
+    arrived: LabelFrame
 
 
 @dataclass(frozen=True)
@@ -33,6 +49,8 @@ class Rebuilt:
 class WholeSystem:
     """All stages of both daemons, with the codec of one session between them.
 
+    `receiver` is the receiving part.
+
     Args:
         limits: how many people are tracked.
 
@@ -44,10 +62,21 @@ class WholeSystem:
         self._sender, self.receiver = FrameSender(limits), Receiver()
         self._codec, self._importance = CodecPair(model_hash()), Importance.load()
 
-    def rebuild(self, frame: CapturedFrame) -> Rebuilt:
-        """Passes one frame through; tracking starts again when the source changes."""
+    def send(self, frame: CapturedFrame) -> Sent:
+        """Passes one frame through sender and codec; tracking starts again when the source changes."""
         observed = self._sender.observe(frame)
         labels = self._sender.label_observed(frame, observed)
         rho = unconstrained_rho(self._importance, labels.people[0]) if labels.people else {}
-        arrived = self._codec.send(labels, rho).frame
-        return Rebuilt(observed, arrived.camera, self.receiver.reconstruct(arrived.people, arrived.camera))
+        return Sent(observed, labels, self._codec.send(labels, rho).frame)
+
+    def receive(self, sent: Sent, colours: PublishedColours | None = None) -> Rebuilt:
+        """Rebuilds the people of a frame, with the colours that have arrived."""
+        arrived, textures, points = sent.arrived, None, None
+        if colours is not None:
+            textures, points = colours.textures, colours.points
+        people = self.receiver.reconstruct(arrived.people, arrived.camera, textures, points)
+        return Rebuilt(sent.observed, arrived.camera, people)
+
+    def rebuild(self, frame: CapturedFrame) -> Rebuilt:
+        """Passes one frame through all stages, without colours of the surface."""
+        return self.receive(self.send(frame))

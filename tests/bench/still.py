@@ -1,0 +1,154 @@
+"""How far a person who stands still moves: `python -m tests.bench.still`.
+
+    one render ─ fresh sensor noise, JPEG ─ sender ─ codec ─ codec ─ receiver ─ movement from frame to frame
+
+Dressed people of the test split stand before a room, seen whole; only noise differs between the frames of a clip.
+All of a movement is therefore an error:
+
+    template_rms_mm, _p95   distance of each vertex of the template from itself in the frame before
+    surface_rms_mm, _p95    distance of each vertex of the surface from the nearest point of the surface before
+    joints_rms_mm           distance of each joint from itself in the frame before
+    worst_frame_mm          largest RMS of the template between two frames
+    seen                    frames with the person
+
+`settled` leaves out the first second, in which the sender still learns shape and clothes.
+"""
+
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+import numpy as np
+import torch
+
+from common.arrays import Float64Array, Image
+from common.body.model import BodyModel
+from common.synthetic.render_clip import FPS
+from receiver.engine.engine import ReconstructedPerson
+from sender.capture.source import CapturedFrame
+from sender.perception.tracking.tracker import TrackerConfig
+from tests.bench import report
+from tests.bench.clip_frames import decoded, encoded
+from tests.bench.measures import Surface, mean_by_key, percentile
+from tests.bench.moving_clips import CAMERA
+from tests.bench.standing_people import StandingPeople
+from tests.bench.whole_system import WholeSystem
+
+CLIPS, QUICK_CLIPS = 10, 2
+FRAMES, QUICK_FRAMES = 60, 40
+SETTLING_FRAMES = FPS
+# Noise of a webcam in a lit room: standard deviation at black, and its growth with the root of brightness, of 255.
+_READ_NOISE, _SHOT_NOISE = 1.5, 0.15
+
+Figures = dict[str, float]
+
+
+@dataclass(frozen=True, slots=True)
+class Movement:
+    """What moved between two successive frames, metres.
+
+    Args:
+        template: (V',) of the template's vertices.
+        surface: (V,) of the surface's vertices.
+        joints: (17,) of the joints.
+    """
+
+    template: Float64Array
+    surface: Float64Array
+    joints: Float64Array
+
+    @classmethod
+    def between(cls, before: ReconstructedPerson, after: ReconstructedPerson) -> "Movement":
+        """Of one person."""
+        template = after.body.mesh.vertices.astype(np.float64) - before.body.mesh.vertices
+        old = Surface(before.surface.vertices, before.surface.faces)
+        surface, _ = old.nearest(after.surface.vertices.astype(np.float64))
+        joints = after.joints_3d.astype(np.float64) - before.joints_3d
+        return cls(np.linalg.norm(template, axis=1), surface, np.linalg.norm(joints, axis=1))
+
+
+def figures(movements: Sequence[Movement]) -> Figures:
+    """Figures of one clip."""
+    found: Figures = {}
+    for name in ("template", "surface", "joints"):
+        moved = [1000 * getattr(movement, name) for movement in movements]
+        together = np.concatenate([np.zeros(0), *moved])
+        found[f"{name}_rms_mm"] = _rms(together)
+        found[f"{name}_p95_mm"] = percentile(together, 95)
+    found["worst_frame_mm"] = max((1000 * _rms(movement.template) for movement in movements), default=float("nan"))
+    return found
+
+
+def _rms(values: Float64Array) -> float:
+    return float(np.sqrt(np.mean(values**2))) if len(values) else float("nan")
+
+
+def noisy_frames(picture: Image, count: int, rng: np.random.Generator) -> Iterator[Image]:
+    """Frames of a camera that sees one picture (H, W, 3), as JPEG."""
+    level = _READ_NOISE + _SHOT_NOISE * np.sqrt(picture.astype(np.float32))
+    for _ in range(count):
+        noisy = picture + level * rng.standard_normal(picture.shape, np.float32)
+        yield from decoded([encoded(np.rint(noisy).clip(0, 255).astype(np.uint8))])
+
+
+def follow(system: WholeSystem, frames: Iterator[Image], source: str) -> list[ReconstructedPerson | None]:
+    """The person of each frame of a clip as the receiver rebuilds them, None where nobody is found."""
+    found: list[ReconstructedPerson | None] = []
+    for index, image in enumerate(frames):
+        rebuilt = system.rebuild(CapturedFrame(index, source, index / FPS, index / FPS, image, CAMERA))
+        found.append(rebuilt.people[0] if rebuilt.people else None)
+    return found
+
+
+def clip_figures(people: Sequence[ReconstructedPerson | None]) -> dict[str, Figures]:
+    """Figures of one clip: of all frames, and after the first second."""
+    systems = {}
+    for name, start in (("all frames", 0), ("settled", SETTLING_FRAMES)):
+        pairs = pairwise(people[start:])
+        movements = [Movement.between(a, b) for a, b in pairs if a is not None and b is not None]
+        seen = [person is not None for person in people[start:]]
+        systems[name] = figures(movements) | {"seen": float(np.mean(seen)) if seen else float("nan")}
+    return systems
+
+
+def summary(clips: Sequence[Mapping[str, Figures]]) -> dict[str, Figures]:
+    """Means over the clips, and the worst clip."""
+    systems = {}
+    for name in clips[0]:
+        rows = [clip[name] for clip in clips]
+        worst = max(row["template_rms_mm"] for row in rows)
+        systems[name] = mean_by_key(rows) | {"worst_clip_template_rms_mm": worst}
+    return systems
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The command line; returns the exit code."""
+    parser = report.flags("still", "Measure how far a person who stands still moves from frame to frame.", 7)
+    parser.add_argument("--clips", type=int, help=f"number of people (default: {CLIPS}, {QUICK_CLIPS} with --quick)")
+    options = parser.parse_args(arguments)
+    clips = options.clips or (QUICK_CLIPS if options.quick else CLIPS)
+    if clips < 1:
+        parser.error("--clips must be at least 1")
+    count = QUICK_FRAMES if options.quick else FRAMES
+
+    def work() -> None:
+        people = StandingPeople(BodyModel.load(), options.seed)
+        rows = []
+        for number in range(clips):
+            # A session of its own: the codec and the sender remember people.
+            system = WholeSystem(TrackerConfig(max_people=1))
+            frames = noisy_frames(people.picture(number), count, np.random.default_rng([options.seed, number]))
+            with torch.inference_mode():
+                rows.append(clip_figures(follow(system, frames, f"still-{number}")))
+            report.progress(f"clip {number}: template {rows[-1]['all frames']['template_rms_mm']:.2f} mm RMS")
+        systems = summary(rows)
+        print(f"{clips} clips of {count} frames, seed {options.seed}, {report.machine_line()}\n")
+        print(report.transposed(systems))
+        report.write_json(options.json, "still", options.seed, systems, clips=clips, frames=count)
+
+    return report.run("still", work)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
