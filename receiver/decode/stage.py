@@ -51,6 +51,15 @@ class DecodedBody:
         return len(self.z_prime)
 
 
+@dataclass(frozen=True, slots=True)
+class LabelledBody:
+    """What the labels of B people say without any network; fields as those of `DecodedBody`."""
+
+    parameters: BodyParameters
+    colours: Tensor
+    coloured: Tensor
+
+
 def arrived_vectors(people: Sequence[PersonLabels]) -> tuple[Tensor, Tensor]:
     """(labels, mask of received entries), both (B, LABEL_SIZE); groups may be missing or truncated to a prefix.
 
@@ -108,20 +117,40 @@ class DecodeStage:
         Raises:
             ValueError: `people` is empty, or a label group is unknown or too long.
         """
+        labels_BL, present_BL = self._arrived(people)
+        z_prime = self.latent(labels_BL, present_BL, generator)
+        labelled = self._labelled(labels_BL, present_BL)
+        return DecodedBody(
+            parameters=labelled.parameters,
+            s_levels=self.network.decoder(z_prime),
+            z_prime=z_prime,
+            colours=labelled.colours,
+            coloured=labelled.coloured,
+            clothing=Clothing.of(labels_BL, present_BL),
+            clothes_known=tuple(len(person.labels.get("surface", ())) == SURFACE_SIZE for person in people),
+        )
+
+    @torch.inference_mode()
+    def read(self, people: Sequence[PersonLabels]) -> LabelledBody:
+        """The part of `decode` that needs no network: a fifth of its time.
+
+        Raises:
+            ValueError: `people` is empty, or a label group is unknown or too long.
+        """
+        return self._labelled(*self._arrived(people))
+
+    def _arrived(self, people: Sequence[PersonLabels]) -> tuple[Tensor, Tensor]:
         if not people:
             raise ValueError("decode needs at least one person")
         device = device_of(self.network)
-        labels_BL, present_BL = (vectors.to(device) for vectors in arrived_vectors(people))
-        z_prime = self.latent(labels_BL, present_BL, generator)
-        slices = group_slices()
-        return DecodedBody(
-            parameters=self.label_space.decode(labels_BL),
-            s_levels=self.network.decoder(z_prime),
-            z_prime=z_prime,
-            colours=self.label_space.decode_colours(labels_BL),
-            coloured=present_BL[:, slices["appearance"]].any(dim=1),
-            clothing=Clothing.of(labels_BL, present_BL),
-            clothes_known=tuple(len(person.labels.get("surface", ())) == SURFACE_SIZE for person in people),
+        labels_BL, present_BL = arrived_vectors(people)
+        return labels_BL.to(device), present_BL.to(device)
+
+    def _labelled(self, labels_BL: Tensor, present_BL: Tensor) -> LabelledBody:
+        return LabelledBody(
+            self.label_space.decode(labels_BL),
+            self.label_space.decode_colours(labels_BL),
+            present_BL[:, group_slices()["appearance"]].any(dim=1),
         )
 
     def latent(self, labels_BL: Tensor, present_BL: Tensor, generator: torch.Generator | None) -> Tensor:
