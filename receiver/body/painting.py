@@ -6,6 +6,7 @@ difference between the colours that are known and those of their body regions is
 colour.  Far from all that is known, the difference counts less.
 """
 
+import functools
 import threading
 from collections import OrderedDict
 from dataclasses import dataclass
@@ -13,8 +14,8 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from common.arrays import ByteArray, FloatArray, IntArray
-from common.body.anatomy import ATLAS_SIZE
+from common.arrays import BoolArray, ByteArray, FloatArray, IntArray
+from common.body.anatomy import ATLAS_SIZE, REGIONS
 from common.body.model import BodyModel
 from common.body.template import BodyTemplate
 from common.texture.atlas import AtlasLayout, Texture, sample
@@ -89,6 +90,46 @@ class Painter:
         return Paint(MeshTexture(self._corners, encode_jpeg(atlas)), vertices)
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class _ImageMaps:
+    """A layout as images.
+
+    Args:
+        skin: (S, S) whether each texel shows skin.
+        mirrored, mirror: (n,) flat indices of the texels that have a mirror texel, and of those.
+        sampled, sampled_region: (m,) flat indices of some of the texels, and their regions.
+        texels: (R,) number of the sampled texels of each region.
+        coarse_region: (s, s) region of every `_BORDER_STEP`-th texel, R for none.
+    """
+
+    skin: BoolArray
+    mirrored: IntArray
+    mirror: IntArray
+    sampled: IntArray
+    sampled_region: IntArray
+    texels: IntArray
+    coarse_region: IntArray
+
+
+@functools.lru_cache(maxsize=2)
+def _image_maps(layout: AtlasLayout) -> _ImageMaps:
+    skin = np.zeros(ATLAS_SIZE**2, np.bool_)
+    skin[layout.texel] = True
+    paired = np.flatnonzero(layout.mirror >= 0)
+    region = np.full(ATLAS_SIZE**2, len(REGIONS), np.int64)
+    region[layout.texel] = layout.region
+    sampled = layout.region[::_REGION_STEP]
+    return _ImageMaps(
+        skin.reshape(ATLAS_SIZE, ATLAS_SIZE),
+        layout.texel[paired].astype(np.int64),
+        layout.texel[layout.mirror[paired]].astype(np.int64),
+        layout.texel[::_REGION_STEP].astype(np.int64),
+        sampled,
+        np.bincount(sampled, minlength=len(REGIONS)),
+        region.reshape(ATLAS_SIZE, ATLAS_SIZE)[::_BORDER_STEP, ::_BORDER_STEP].copy(),
+    )
+
+
 def complete(layout: AtlasLayout, texture: Texture, region_colours: FloatArray) -> ByteArray:
     """(S, S, 3) uint8 RGB: a whole atlas, with seams extended beyond the skin.
 
@@ -97,62 +138,58 @@ def complete(layout: AtlasLayout, texture: Texture, region_colours: FloatArray) 
         texture: what is known of it.
         region_colours: (R, 3) in 0…1.
     """
-    known = texture.known.ravel()[layout.texel]
-    colours = texture.colours.reshape(-1, 3)[layout.texel]
-    unknown = np.flatnonzero(~known)
-    mirror = layout.mirror[unknown]
-    mirrored = (mirror >= 0) & known[mirror]
-    colours[unknown[mirrored]] = colours[mirror[mirrored]]
-    known[unknown[mirrored]] = True
-    seen, unknown = np.flatnonzero(known), unknown[~mirrored]
-    if len(unknown):
-        base = _soft_regions(layout, _region_means(layout, colours, seen, region_colours))
-        filled = base[unknown] + _spread(layout, colours[seen] - base[seen], seen, unknown)
-        colours[unknown] = np.rint(filled).clip(0, 255)
-    atlas = np.zeros((ATLAS_SIZE**2, 3), np.uint8)
-    atlas[layout.texel] = colours
-    return layout.extended(atlas.reshape(ATLAS_SIZE, ATLAS_SIZE, 3))
+    maps = _image_maps(layout)
+    known, colours = texture.known & maps.skin, texture.colours.copy()
+    known_texels, texels = known.reshape(-1), colours.reshape(-1, 3)
+    chosen = np.flatnonzero(known_texels[maps.mirror] & ~known_texels[maps.mirrored])
+    texels[maps.mirrored[chosen]] = texels[maps.mirror[chosen]]
+    known_texels[maps.mirrored[chosen]] = True
+    if np.count_nonzero(known) < len(layout.texel):
+        means = _region_means(maps, texels, known_texels, region_colours)
+        cv2.copyTo(_filled(maps, colours, known, means), (~known).astype(np.uint8), colours)
+    return layout.extended(colours)
 
 
-def _region_means(layout: AtlasLayout, colours: ByteArray, seen: IntArray, region_colours: FloatArray) -> FloatArray:
+def _region_means(
+    maps: _ImageMaps, texels: ByteArray, known_texels: BoolArray, region_colours: FloatArray
+) -> FloatArray:
     """(R, 3) 0…255: the mean of what is known of each region; where little is, the region's colour (R, 3), 0…1."""
-    some, count = seen[::_REGION_STEP], len(region_colours)
-    region = layout.region[some]
-    sums = np.stack([np.bincount(region, colours[some, channel], count) for channel in range(3)], axis=1)
-    texels = np.bincount(layout.region, minlength=count)[:, None] / _REGION_STEP
-    prior = _REGION_TEXELS_SHARE * texels + 1
+    seen = known_texels[maps.sampled]
+    region, colours, count = maps.sampled_region[seen], texels[maps.sampled[seen]], len(region_colours)
+    sums = np.stack([np.bincount(region, colours[:, channel], count) for channel in range(3)], axis=1)
+    prior = _REGION_TEXELS_SHARE * maps.texels[:, None] + 1
     means = (sums + prior * 255 * region_colours) / (np.bincount(region, minlength=count)[:, None] + prior)
     return np.asarray(means, np.float32)
 
 
-def _soft_regions(layout: AtlasLayout, means: FloatArray) -> FloatArray:
-    """(T, 3) the colour (R, 3) of each texel's region, blended into those of its neighbours at their borders."""
-    image = np.zeros((ATLAS_SIZE**2, 4), np.float32)
-    image[layout.texel, :3] = means[layout.region]
-    image[layout.texel, 3] = 1
-    coarse = image.reshape(ATLAS_SIZE, ATLAS_SIZE, 4)[::_BORDER_STEP, ::_BORDER_STEP].copy()
-    blurred = np.asarray(cv2.GaussianBlur(coarse, (0, 0), _BORDER_SIGMA_TEXELS / _BORDER_STEP), np.float32)
-    soft = blurred[..., :3] / np.maximum(blurred[..., 3:], 1e-3)
-    soft = np.asarray(cv2.resize(soft, (ATLAS_SIZE, ATLAS_SIZE), interpolation=cv2.INTER_LINEAR), np.float32)
-    return np.asarray(soft.reshape(-1, 3)[layout.texel])
-
-
-def _spread(layout: AtlasLayout, difference: FloatArray, seen: IntArray, unknown: IntArray) -> FloatArray:
-    """Differences at unknown texels, from those at seen ones, at half the resolution, because they are smooth.
+def _filled(maps: _ImageMaps, colours: ByteArray, known: BoolArray, means: FloatArray) -> ByteArray:
+    """(S, S, 3) colours for texels that are not known; computed at half the resolution, because they are smooth.
 
     Args:
-        layout: of the atlas.
-        difference: (n, 3).
-        seen: (n,) positions among the layout's texels.
-        unknown: (m,) positions, too.
+        maps: of the layout.
+        colours: (S, S, 3).
+        known: (S, S) whether they are known.
+        means: (R, 3) 0…255 of the regions.
     """
-    weighted = np.zeros((ATLAS_SIZE**2, 4), np.float32)
-    weighted[layout.texel[seen], :3] = difference
-    weighted[layout.texel[seen], 3] = 1
     size = ATLAS_SIZE // 2
-    half = cv2.resize(weighted.reshape(ATLAS_SIZE, ATLAS_SIZE, 4), (size, size), interpolation=cv2.INTER_AREA)
-    row, column = np.divmod(layout.texel[unknown], ATLAS_SIZE)
-    return np.asarray(_pull_push(np.asarray(half, np.float32))[row // 2, column // 2])
+    mask = known.astype(np.uint8)
+    weighted = np.dstack([cv2.copyTo(colours, mask), mask]).astype(np.float32)
+    half = np.asarray(cv2.resize(weighted, (size, size), interpolation=cv2.INTER_AREA), np.float32)
+    soft = _soft_regions(maps, means, size)
+    half[..., :3] -= soft * half[..., 3:]
+    filled = np.rint(soft + _pull_push(half)).clip(0, 255).astype(np.uint8)
+    return np.asarray(cv2.resize(filled, (ATLAS_SIZE, ATLAS_SIZE), interpolation=cv2.INTER_LINEAR), np.uint8)
+
+
+def _soft_regions(maps: _ImageMaps, means: FloatArray, size: int) -> FloatArray:
+    """(n, n, 3) the colours (R, 3) of the regions, blended into those of their neighbours at their borders."""
+    padded = np.zeros((len(means) + 1, 4), np.float32)
+    padded[:-1, :3], padded[:-1, 3] = means, 1
+    blurred = np.asarray(
+        cv2.GaussianBlur(padded[maps.coarse_region], (0, 0), _BORDER_SIGMA_TEXELS / _BORDER_STEP), np.float32
+    )
+    soft = blurred[..., :3] / np.maximum(blurred[..., 3:], 1e-3)
+    return np.asarray(cv2.resize(soft, (size, size), interpolation=cv2.INTER_LINEAR), np.float32)
 
 
 def _pull_push(weighted: FloatArray) -> FloatArray:

@@ -11,12 +11,13 @@ from common.arrays import BoolArray, ByteArray
 from common.blobs import Blob
 from common.body.anatomy import ATLAS_SIZE
 from common.texture.atlas import Texture
-from common.texture.atlas_tiles import LEVEL_SIZES, TILES, Tile, decode
+from common.texture.atlas_tiles import LEVEL_SIZES, Tile, decode
 
-# People of a session whose textures are kept, those with the newest tiles: each takes up to 1.4 MB.
+# People of a session whose textures are kept, those with the newest tiles: each takes up to 2.4 MB.
 _MAX_PEOPLE = 24
-# Frames of a live session that share one state of a texture: a new one takes some 20 ms to paint.
+# Frames of a live session that share one state of a texture: a new one takes some 10 ms to paint.
 _FRAMES_PER_STATE = 8
+_FINEST = len(LEVEL_SIZES) - 1
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -25,9 +26,12 @@ class ReceivedTexture:
 
     Args:
         tiles: colours (n, n, 3) and known texels (n, n) of each tile that has arrived.
+
+    The atlas of the coarse levels is computed when it is first needed.
     """
 
     tiles: Mapping[Tile, tuple[ByteArray, BoolArray]] = field(default_factory=dict)
+    _coarse: list[Texture] = field(default_factory=list, repr=False)
 
     def with_tile(self, tile: Tile, data: bytes) -> Self:
         """With a tile that has arrived, in place of an earlier one; without it, if it is withdrawn.
@@ -37,35 +41,43 @@ class ReceivedTexture:
         """
         decoded = decode(tile, data)
         tiles = {other: content for other, content in self.tiles.items() if other != tile}
-        return type(self)(tiles if decoded is None else {**tiles, tile: decoded})
+        # Most tiles are of the finest level, and what is below it need not be enlarged again.
+        coarse = self._coarse if tile.level == _FINEST else []
+        return type(self)(tiles if decoded is None else {**tiles, tile: decoded}, coarse)
 
     def texture(self) -> Texture:
         """The atlas: at each texel, the colour of the finest tile that knows it."""
-        colours = np.zeros((ATLAS_SIZE, ATLAS_SIZE, 3), np.uint8)
-        known = np.zeros((ATLAS_SIZE, ATLAS_SIZE), np.bool_)
-        for level in range(len(LEVEL_SIZES)):
-            if not any(tile.level == level for tile in self.tiles):
-                continue
-            finer, finer_known = self._level(level)
-            np.copyto(colours, finer, where=finer_known[..., None])
-            known |= finer_known
+        if not self._coarse:
+            self._coarse.append(self._of_coarse_levels())
+        colours, known = self._coarse[0].colours.copy(), self._coarse[0].known.copy()
+        for tile, (finer, finer_known) in self.tiles.items():
+            if tile.level == _FINEST:
+                colours[tile.area] = cv2.copyTo(finer, finer_known.astype(np.uint8), colours[tile.area].copy())
+                known[tile.area] |= finer_known
         return Texture(colours, known)
 
-    def _level(self, level: int) -> tuple[ByteArray, BoolArray]:
-        """Colours (S, S, 3) and known texels (S, S) of one level, enlarged to the size of the atlas."""
+    def _of_coarse_levels(self) -> Texture:
+        colours = np.zeros((ATLAS_SIZE, ATLAS_SIZE, 3), np.uint8)
+        known = np.zeros((ATLAS_SIZE, ATLAS_SIZE), np.uint8)
+        for level in sorted({tile.level for tile in self.tiles} - {_FINEST}):
+            finer, finer_known = self._enlarged(level)
+            cv2.copyTo(finer, finer_known, colours)
+            known |= finer_known
+        return Texture(colours, known.astype(np.bool_))
+
+    def _enlarged(self, level: int) -> tuple[ByteArray, ByteArray]:
+        """Colours (S, S, 3) and a mask (S, S), 0 or 1, of the known texels of one level, at the size of the atlas."""
         size = LEVEL_SIZES[level]
         colours, known = np.zeros((size, size, 3), np.uint8), np.zeros((size, size), np.uint8)
-        for tile in (tile for tile in TILES if tile.level == level and tile in self.tiles):
+        for tile in (tile for tile in self.tiles if tile.level == level):
             rows, columns = (slice(place * tile.size, (place + 1) * tile.size) for place in (tile.row, tile.column))
             colours[rows, columns], known[rows, columns] = self.tiles[tile]
-        if size == ATLAS_SIZE:
-            return colours, known.astype(np.bool_)
         enlarged = (ATLAS_SIZE, ATLAS_SIZE)
-        mask = cv2.resize(known, enlarged, interpolation=cv2.INTER_NEAREST).astype(np.bool_)
+        mask = cv2.resize(known, enlarged, interpolation=cv2.INTER_NEAREST)
         weighted = np.dstack([colours * known[..., None], known]).astype(np.float32)
         weighted = np.asarray(cv2.resize(weighted, enlarged, interpolation=cv2.INTER_LINEAR), np.float32)
         means = weighted[..., :3] / np.maximum(weighted[..., 3:], 1e-3)
-        return np.rint(means).clip(0, 255).astype(np.uint8), mask
+        return np.rint(means).clip(0, 255).astype(np.uint8), np.asarray(mask, np.uint8)
 
 
 class ReceivedTextures:

@@ -1,8 +1,8 @@
 """The seam between labels and meshes: everything that needs a reconstruction calls a `ReconstructionEngine`.
 
-A request carries all that its result depends on, but for fractions of a millimetre: people's displacements are continued
-from the frames of the session before it (`receiver.diffusion.displacement_memory`).  So a live stream, an upload and a
-replay call the same engine, in this process or elsewhere.
+A request carries all that its result depends on, but for fractions of a millimetre: displacements continue those
+of the frames before (`receiver.diffusion.displacement_memory`).  So a live stream, an upload and a replay call the same
+engine, in this process or elsewhere.
 """
 
 from collections.abc import Hashable, Mapping
@@ -31,7 +31,7 @@ class ReconstructionRequest:
         frame: the decoded labels.
         colours: colours of surface points by identity; a person without them has the colours of the body regions.
             Pass the same objects until others arrive: preparing one takes two milliseconds.
-        textures: texture atlases by identity, which count more than `colours`; preparing one takes some 20 ms.
+        textures: texture atlases by identity, which count more than `colours`; preparing one takes some 10 ms.
         split_from: number of people of the whole frame that this is a part of; None for a whole frame.
     """
 

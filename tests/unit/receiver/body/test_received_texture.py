@@ -88,3 +88,13 @@ def test_hostile_tiles_change_nothing(hostile: Blob) -> None:
     with pytest.raises(MalformedPacket):
         textures.take(hostile)
     assert textures.of_next_frame(wait=False)[0] is before
+
+
+def test_texture_does_not_depend_on_when_it_was_asked_for() -> None:
+    coarse, fine, replaced = TILES[0], TILES[-1], TILES[1]
+    asked, silent = ReceivedTexture(), ReceivedTexture()
+    for tile, grey in ((coarse, 90), (fine, 30), (replaced, 200), (fine, 60), (coarse, 120)):
+        asked, silent = asked.with_tile(tile, flat(tile, grey)), silent.with_tile(tile, flat(tile, grey))
+        asked.texture()
+    np.testing.assert_array_equal(asked.texture().colours, silent.texture().colours)
+    np.testing.assert_array_equal(asked.texture().known, silent.texture().known)
