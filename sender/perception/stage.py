@@ -40,6 +40,8 @@ _TRACKED_PRIOR = 0.8
 _SPARE_PROPOSALS = 3
 # A proposal that overlaps a rejected one by more is not verified again before the next full detection.
 _REJECTED_IOU = 0.6
+# A refined box is at most so much larger than the proposal: two crops of 1.25 times the box, and keypoints beyond them.
+_BOX_GROWTH = 2.0
 # Share by which a track's box moves towards the new box: steadiness against lag.
 _BOX_GAIN = 0.6
 # A box that moves by a smaller share of its size is left where it is, because a jittering crop makes the joints jitter.
@@ -161,7 +163,11 @@ class PerceptionStage:
     def _verified(self, image: Image, proposals: Sequence[Detection]) -> list[Candidate]:
         """The proposals that the verifier accepts after box refinement; the boxes of the others are remembered."""
         height, width = image.shape[:2]
-        new = [proposal for proposal in proposals if not self._is_rejected(proposal.box)]
+        new = [
+            proposal
+            for proposal in proposals
+            if not self._is_rejected(proposal.box) and not self._tracker.is_too_small(proposal.box, _BOX_GROWTH)
+        ]
         new.sort(key=lambda proposal: prominence(proposal.box, proposal.score, width, height), reverse=True)
         new = new[: self._tracker.room + _SPARE_PROPOSALS] if self._tracker.room else []
         if not new:

@@ -184,6 +184,12 @@ class Tracker:
             if index not in matched and not any(is_duplicate(detection.box, track.box) for track in self.seen)
         ]
 
+    def is_too_small(self, rough_box: Box, growth: float) -> bool:
+        """Whether a person in a rough box would get no track, even if the refined box is `growth` times as high."""
+        left, top, right, bottom = rough_box
+        tallest = max((_height(track.box) for track in self.seen), default=0.0)
+        return float(max(right - left, bottom - top)) * growth < self.config.least_height_share * tallest
+
     def add_tracks(self, candidates: Sequence[Candidate], width: int, height: int) -> None:
         """Resumes lost tracks with candidates, and starts tracks for the most prominent others, while there is room.
 

@@ -189,6 +189,23 @@ def test_rejected_box_is_not_verified_again_until_next_full_detection() -> None:
     assert verified == [1] * 10 + [2] * 2
 
 
+@pytest.mark.parametrize(("height", "verified"), [(15, 0), (30, 1)])
+def test_proposal_too_small_for_a_track_is_not_verified(height: int, verified: int) -> None:
+    class SmallProposalDetector(BlockDetector):
+        def find(self, image: Image, scales: Sequence[float] = USUAL) -> tuple[Detection, ...]:
+            small = Detection(np.array([20, 70, 30, 70 + height], np.float32), 0.2)
+            return (*super().find(image, scales), *((small,) if self.calls > 1 else ()))
+
+    verifier = BlockVerifier()
+    limits = TrackerConfig(max_people=8, least_height_share=0.4)
+    stage = PerceptionStage(SmallProposalDetector(), BlockPerception(PerceptionNet(TINY)), verifier, limits)
+    for _ in range(5):
+        stage.process(with_person(160), CAMERA)
+    before = verifier.verified
+    (person,) = stage.process(with_person(160), CAMERA)
+    assert verifier.verified - before == 1 + verified and person.identity == 0
+
+
 def test_track_ends_when_verifier_rejects_it() -> None:
     class RejectingVerifier(BlockVerifier):
         def presence(self, output: PerceptionOutput, prior: npt.ArrayLike) -> FloatArray:
