@@ -27,6 +27,9 @@ from sender.texture.observation import Observation
 from sender.texture.point_colour_memory import PointColourMemory
 
 _OBSERVE_EVERY_FRAMES = 5
+# The first observation is so many frames after a person's first frame.  The detector, which runs in every fifth frame,
+# found the person in that one, and their clothes are read in it, too: frames should take about the same time.
+_FIRST_OBSERVATION_FRAMES = 2
 # Longer than the tracker keeps the identity of a lost person.
 _FORGET_AFTER_FRAMES = 300
 # Weight from which a point's colour is known in a picture: no better view of it will come.
@@ -46,15 +49,15 @@ class _PersonTexture:
         atlas: the texture atlas.
         tiles: those to be encoded and sent.
         seen_at: number of the frame in which the person was last tracked.
-        observed_at: number of the last frame that was added to `memory`.
+        observed_at: number of the last frame that was added to `memory`; at first, one that makes the next one due.
         sent: whether colours were sent.
     """
 
     memory: PointColourMemory
     atlas: AtlasMemory
     seen_at: int
+    observed_at: int
     tiles: Iterator[tuple[Tile, bytes]] = field(default_factory=lambda: iter(()))
-    observed_at: int = field(default=-_OBSERVE_EVERY_FRAMES)
     sent: bool = False
 
 
@@ -104,7 +107,10 @@ class TextureStage:
         for person in observed:
             if person.identity not in self._people:
                 atlas = AtlasMemory(self._atlas_camera.layout)
-                self._people[person.identity] = _PersonTexture(PointColourMemory(self._region), atlas, self._frame)
+                points = PointColourMemory(self._region)
+                due = self._frame + _FIRST_OBSERVATION_FRAMES
+                texture = _PersonTexture(points, atlas, self._frame, due - _OBSERVE_EVERY_FRAMES)
+                self._people[person.identity] = texture
             self._people[person.identity].seen_at = self._frame
         for identity, texture in list(self._people.items()):
             if self._frame - texture.seen_at > _FORGET_AFTER_FRAMES:

@@ -75,6 +75,9 @@ def test_each_person_is_observed_in_every_fifth_frame(
 def test_one_person_is_observed_per_frame(
     texture_stage: TextureStage, front: RenderedPerson, observations: list[PointColourMemory]
 ) -> None:
+    for _ in range(stage_module._FIRST_OBSERVATION_FRAMES):
+        update(texture_stage, front, *range(8))
+    assert not observations
     for _ in range(24):
         update(texture_stage, front, *range(8))
     assert len(observations) == 24 and [observations.count(memory) for memory in set(observations)] == [3] * 8
@@ -114,6 +117,8 @@ def test_reset_withdraws_colours(
     texture_stage.reset()
     sent = update(texture_stage, front, 4)
     assert [identity for identity, _ in sent] == [3] and not decode(sent[0][1]).seen.any()
+    while len(observations) < 4:
+        update(texture_stage, front, 4)
     assert len(set(observations)) == 2
 
 
