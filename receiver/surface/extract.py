@@ -5,7 +5,7 @@ import scipy.sparse
 from skimage.measure import marching_cubes
 
 from common.arrays import FloatArray, Int32Array
-from common.body.connectivity import vertex_adjacency, vertex_components
+from common.body.connectivity import vertex_components
 from receiver.mesh.triangle_mesh import is_watertight, signed_volume_m3
 
 # Nodes closer to the isovalue than this share of the field's standard deviation are moved away from it, so that no
@@ -84,11 +84,16 @@ def taubin_smooth(
         shrink: λ, the step towards the mean of the neighbours.
         inflate: μ, the (negative) step away from it; −μ > λ.
     """
-    adjacency = vertex_adjacency(faces, len(vertices))
-    neighbour_counts = np.asarray(adjacency.sum(axis=1)).ravel()
-    mean_of_neighbours = scipy.sparse.diags(1.0 / neighbour_counts, dtype=np.float32) @ adjacency
-    smooth = vertices
+    if not iterations:
+        return vertices
+    smooth = vertices.astype(np.float32)
+    ones = np.ones(faces.size, np.float32)
+    starts = np.arange(0, faces.size + 1, 3, dtype=np.int32)
+    corners = scipy.sparse.csr_array((ones, faces.ravel(), starts), shape=(len(faces), len(vertices)))
+    counts = np.bincount(faces.ravel(), minlength=len(vertices)).astype(np.float32)[:, None]
     for _ in range(iterations):
         for step in (shrink, inflate):
-            smooth = smooth + np.float32(step) * (mean_of_neighbours @ smooth - smooth)
-    return smooth.astype(np.float32)
+            # Each neighbour is a corner of two of a vertex's faces, and the vertex itself one of all of them.
+            sums = corners.T @ (corners @ smooth)
+            smooth = smooth + np.float32(0.5 * step) * (sums / counts - 3 * smooth)
+    return smooth
