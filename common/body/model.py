@@ -7,6 +7,7 @@ in an A-pose facing the camera.
 Shapes: B people, V vertices, J = 22 joints, S = 52 bones of the skeleton, P = 2048 surface points, K = 17 keypoints.
 """
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from typing import Self
@@ -96,6 +97,11 @@ class BodyModel(nn.Module):
     texel_face: Tensor
     texel_barycentric: Tensor
     texel_mirror: Tensor
+    _order: Tensor
+    _parents_in_order: Tensor
+    _slot_of_parent: Tensor
+    _place: Tensor
+    _curl_of_phalanx: Tensor
 
     def __init__(self, arrays: dict[str, Tensor]) -> None:
         super().__init__()
@@ -103,7 +109,11 @@ class BodyModel(nn.Module):
             if name != "parents":
                 self.register_buffer(name, array, persistent=False)
         self.parents: list[int] = arrays["parents"].tolist()
-        self._levels = _levels(self.parents)
+        levels = _levels(self.parents)
+        self._level_sizes = [len(level) for level in levels]
+        for name, indices in _orders(self.parents, levels).items():
+            self.register_buffer(name, torch.tensor(indices), persistent=False)
+        self.register_buffer("_curl_of_phalanx", torch.tensor(_curl_of_phalanx()), persistent=False)
 
     @classmethod
     def load(cls) -> Self:
@@ -123,7 +133,7 @@ class BodyModel(nn.Module):
 
     def local_rotations(self, parameters: BodyParameters) -> Tensor:
         """(B, 52, 3, 3): the 22 joint rotations, then those of the phalanges, computed from the curls."""
-        curl = parameters.curl.repeat_interleave(15, dim=1)[:, self._curl_index()]
+        curl = parameters.curl.index_select(1, self._curl_of_phalanx)
         fingers = axis_angle_to_matrix(curl[..., None] * self.curl_axes)
         return torch.cat([parameters.rotations, fingers], dim=1)
 
@@ -131,18 +141,20 @@ class BodyModel(nn.Module):
         """Positions (B, 52, 3) and rotations (B, 52, 3, 3) of all bones in camera space, without skinning."""
         rest = self.rest_joints_of(parameters.shape)
         local = self.local_rotations(parameters)
-        rotations: list[Tensor] = [local[:, 0]] * len(self.parents)
-        positions: list[Tensor] = [parameters.translation] * len(self.parents)
-        for level in self._levels:
-            parents = [self.parents[index] for index in level]
-            parent_rotations = torch.stack([rotations[index] for index in parents], 1)
-            parent_positions = torch.stack([positions[index] for index in parents], 1)
-            offset = rest[:, level] - rest[:, parents]
-            level_rotations = parent_rotations @ local[:, level]
-            level_positions = parent_positions + (parent_rotations @ offset[..., None])[..., 0]
-            for slot, index in enumerate(level):
-                rotations[index], positions[index] = level_rotations[:, slot], level_positions[:, slot]
-        return torch.stack(positions, 1), torch.stack(rotations, 1)
+        offsets = (rest.index_select(1, self._order) - rest.index_select(1, self._parents_in_order))[..., None]
+        ordered = local.index_select(1, self._order)
+        rotations, positions = [local[:, :1]], [parameters.translation[:, None]]
+        sizes = self._level_sizes
+        # The parents of a level's bones are in the level above.
+        for slots, turn, offset in zip(
+            self._slot_of_parent.split(sizes), ordered.split(sizes, 1), offsets.split(sizes, 1), strict=True
+        ):
+            parent_rotations = rotations[-1].index_select(1, slots)
+            positions.append(positions[-1].index_select(1, slots) + (parent_rotations @ offset)[..., 0])
+            rotations.append(parent_rotations @ turn)
+        return torch.cat(positions, 1).index_select(1, self._place), torch.cat(rotations, 1).index_select(
+            1, self._place
+        )
 
     def forward(self, parameters: BodyParameters) -> BodyOutput:
         """Linear blend skinning of the whole mesh."""
@@ -165,12 +177,6 @@ class BodyModel(nn.Module):
         """(2048,) body region of each surface point, taken from the nearest corner of its triangle."""
         nearest = self.point_barycentric.argmax(dim=1, keepdim=True)
         return self.vertex_region[self.point_corners.gather(1, nearest).squeeze(1)]
-
-    @staticmethod
-    def _curl_index() -> list[int]:
-        """(30,) the column of `curl`, each repeated 15 times, that drives each phalanx."""
-        curls = [f"{'thumb' if name.startswith('finger1') else 'fingers'}{name[-2:]}" for name in FINGER_BONES]
-        return [15 * CURLS.index(name) for name in curls]
 
 
 class KeypointKinematics(nn.Module):
@@ -225,6 +231,11 @@ def skin(rest: Tensor, rest_joints: Tensor, positions: Tensor, rotations: Tensor
     return (matrices @ rest[..., None])[..., 0] + blended[..., 9:]
 
 
+def _curl_of_phalanx() -> list[int]:
+    """(30,) the column of `curl` that drives each phalanx."""
+    return [CURLS.index(f"{'thumb' if name.startswith('finger1') else 'fingers'}{name[-2:]}") for name in FINGER_BONES]
+
+
 def _levels(parents: list[int]) -> list[list[int]]:
     """Bones grouped by depth below the root: forward kinematics computes a level at a time."""
     depth = [0] * len(parents)
@@ -232,3 +243,17 @@ def _levels(parents: list[int]) -> list[list[int]]:
         if parent >= 0:
             depth[index] = depth[parent] + 1
     return [[index for index, value in enumerate(depth) if value == level] for level in range(1, max(depth) + 1)]
+
+
+def _orders(parents: list[int], levels: list[list[int]]) -> dict[str, list[int]]:
+    """Indices for forward kinematics: the bones below the root in the order of the levels, their parents, the place of
+    each parent in the level above, and the place of each of all bones in the order."""
+    order = list(itertools.chain(*levels))
+    above = [[0], *levels[:-1]]
+    slots = [[upper.index(parents[bone]) for bone in level] for upper, level in zip(above, levels, strict=True)]
+    return {
+        "_order": order,
+        "_parents_in_order": [parents[bone] for bone in order],
+        "_slot_of_parent": list(itertools.chain(*slots)),
+        "_place": [[0, *order].index(bone) for bone in range(len(parents))],
+    }
