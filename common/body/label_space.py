@@ -46,11 +46,19 @@ TRANSLATION_SCALE = (0.25, 0.25, 0.5)
 class LabelSpace(nn.Module):
     """Encodes `BodyParameters` and region colours as labels; decodes complete or partial labels."""
 
+    _joint_order: Tensor
+    _joint_place: Tensor
+
     def __init__(self, tensors: dict[str, Tensor]) -> None:
         super().__init__()
         for name, tensor in tensors.items():
             self.register_buffer(name.replace(".", "_"), tensor, persistent=False)
         self._slices = group_slices()
+        order = [JOINT_INDEX[joint] for joints in GROUP_JOINTS.values() for joint in joints]
+        self._group_sizes = [len(joints) for joints in GROUP_JOINTS.values()]
+        # The joints in the order of their groups, and the place of each joint behind the root in that order.
+        self.register_buffer("_joint_order", torch.tensor(order), persistent=False)
+        self.register_buffer("_joint_place", torch.tensor([0, *order]).argsort(), persistent=False)
 
     @classmethod
     def load(cls) -> Self:
@@ -77,8 +85,10 @@ class LabelSpace(nn.Module):
         labels = parameters.shape.new_zeros(len(parameters), LABEL_SIZE)
         labels[:, self._slices["root"]] = _encode_root(parameters)
         labels[:, self._slices["shape"]] = parameters.shape
-        for name in GROUP_JOINTS:
-            labels[:, self._slices[name]] = self._project(name, group_vector(parameters, name))
+        rotations = matrix_to_axis_angle(parameters.rotations.index_select(1, self._joint_order))
+        for name, group in zip(GROUP_JOINTS, rotations.split(self._group_sizes, 1), strict=True):
+            vector = _with_curls(name, group, parameters)
+            labels[:, self._slices[name]] = self._project(name, vector)
         if colours is not None:
             labels[:, self._slices["appearance"]] = self._project("appearance", colours.flatten(1))
         return labels
@@ -86,16 +96,11 @@ class LabelSpace(nn.Module):
     def decode(self, labels: Tensor) -> BodyParameters:
         """The bodies described by labels (B, LABEL_SIZE), in which missing entries are zero, the mean."""
         orientation, translation = _decode_root(labels[:, self._slices["root"]])
-        rotations = torch.eye(3, dtype=labels.dtype, device=labels.device).expand(len(labels), 22, 3, 3).clone()
-        rotations[:, 0] = orientation
-        curl = labels.new_zeros(len(labels), 4)
-        for name, joints in GROUP_JOINTS.items():
-            vector = self._lift(name, labels[:, self._slices[name]])
-            rotation_size = 3 * len(joints)
-            indices = [JOINT_INDEX[joint] for joint in joints]
-            rotations[:, indices] = axis_angle_to_matrix(vector[:, :rotation_size].reshape(len(labels), -1, 3))
-            if name == "hands":
-                curl = vector[:, rotation_size:]
+        lifted = {name: self._lift(name, labels[:, self._slices[name]]) for name in GROUP_JOINTS}
+        vectors = [lifted[name][:, : 3 * len(joints)] for name, joints in GROUP_JOINTS.items()]
+        matrices = axis_angle_to_matrix(torch.cat(vectors, 1).reshape(len(labels), -1, 3))
+        rotations = torch.cat([orientation[:, None], matrices], 1).index_select(1, self._joint_place)
+        curl = lifted["hands"][:, 3 * len(GROUP_JOINTS["hands"]) :]
         return BodyParameters(rotations, curl, labels[:, self._slices["shape"]], translation)
 
     def decode_colours(self, labels: Tensor) -> Tensor:
@@ -117,7 +122,12 @@ class LabelSpace(nn.Module):
 def group_vector(parameters: BodyParameters, name: str) -> Tensor:
     """(B, D): the rotation vectors of a group's joints, concatenated, then for `hands` the curls, radians."""
     indices = [JOINT_INDEX[joint] for joint in GROUP_JOINTS[name]]
-    vectors = matrix_to_axis_angle(parameters.rotations[:, indices]).flatten(1)
+    return _with_curls(name, matrix_to_axis_angle(parameters.rotations[:, indices]), parameters)
+
+
+def _with_curls(name: str, rotations: Tensor, parameters: BodyParameters) -> Tensor:
+    """The rotation vectors (B, N, 3) of a group's joints as rows of one vector each, with the curls for `hands`."""
+    vectors = rotations.flatten(1)
     return torch.cat([vectors, parameters.curl], dim=1) if name == "hands" else vectors
 
 
