@@ -141,26 +141,9 @@ class DiffusionStage:
         """
         return cls(load_network().to(device), SurfaceSpace.load().to(device), sampling)
 
+    @torch.inference_mode()
     def displacements(self, decoded: DecodedBody, identities: Sequence[int]) -> Tensor:
         """Samples the people of a frame in one batch: (B, V, 3) displacements of the template at rest, metres.
-
-        Arguments and errors as for `sample`.
-        """
-        return self.field(self.sample(decoded, identities))
-
-    @torch.inference_mode()
-    def field(self, coefficients: Tensor) -> Tensor:
-        """(B, V, 3) displacements of the template at rest, metres, of coefficients (B, T, K)."""
-        return self.network.basis.decode(coefficients)
-
-    @torch.inference_mode()
-    def linear(self, entries: Tensor) -> Tensor:
-        """g (B, T, K): the linear reconstruction from `surface` entries (B, 24), absent ones 0."""
-        return self.network.basis.encode(self.space.decode(entries.to(device_of(self.network))))
-
-    @torch.inference_mode()
-    def sample(self, decoded: DecodedBody, identities: Sequence[int]) -> Tensor:
-        """Samples the people of a frame in one batch: coefficients (B, T, K).
 
         Args:
             decoded: from the decode stage.
@@ -176,7 +159,7 @@ class DiffusionStage:
         noise = torch.stack([_noise_of(identity) for identity in identities]).to(device_of(self.network))
         noise = noise * unknown_share(self.space, clothing)[:, None, None]
         condition = self.network.condition(decoded.s_levels, clothing)
-        g = self.linear(clothing.entries)
+        g = self.network.basis.encode(self.space.decode(clothing.entries))
         sample = torch.empty_like(g)
         # Without noise, further steps would change nothing.
         for known, sampling in ((True, replace(self.sampling, steps=1)), (False, self.sampling)):
@@ -184,7 +167,7 @@ class DiffusionStage:
             if rows:
                 args = condition[rows], g[rows], noise[rows]
                 sample[rows] = sample_coefficients(self.network.denoiser, *args, sampling)
-        return sample
+        return self.network.basis.decode(sample)
 
 
 def unknown_share(space: SurfaceSpace, clothing: Clothing) -> Tensor:

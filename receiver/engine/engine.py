@@ -1,8 +1,7 @@
 """The seam between labels and meshes: everything that needs a reconstruction calls a `ReconstructionEngine`.
 
-A request carries all that its result depends on, but for fractions of a millimetre: displacements continue those
-of the frames before (`receiver.diffusion.displacement_memory`).  So a live stream, an upload and a replay call the same
-engine, in this process or elsewhere.
+A request carries all that its result depends on, so an engine keeps no state of any session: a live stream, an upload
+and a replay call the same engine, in this process or elsewhere.
 """
 
 from collections.abc import Hashable, Mapping

@@ -13,7 +13,6 @@ from typing import Self
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from common.arrays import BoolArray, FloatArray
 from common.body.anatomy import KEYPOINT_GROUPS
@@ -23,10 +22,9 @@ from common.weights.devices import CPU, to_numpy
 from receiver.body.colouring import Colouring
 from receiver.body.painting import Painter
 from receiver.body.skinning import BodySkin
-from receiver.decode.clothing import Clothing
-from receiver.decode.stage import DecodeStage, LabelledBody, arrived_vectors
-from receiver.diffusion.displacement_memory import DisplacementMemory, StreamPerson
+from receiver.decode.stage import DecodeStage, LabelledBody
 from receiver.diffusion.stage import DiffusionStage, SamplingConfig
+from receiver.diffusion.worn_displacements import WornDisplacements
 from receiver.engine.engine import ReconstructedPerson, ReconstructionRequest, ReconstructionResult
 from receiver.mesh.skinned_glb import PosedBody, Skeleton
 from receiver.mesh.triangle_mesh import SurfaceMesh
@@ -59,9 +57,7 @@ class InferredFrame:
 
 
 class Reconstructor:
-    """The receiver's networks and the body on one device.
-
-    Of sessions it remembers only people's displacements, from a frame to the next few ones.
+    """The receiver's networks and the body on one device, without any state of a session.
 
     Args:
         decode, diffusion, surface: the stages; the networks of the first two are on the same device as `body`.
@@ -72,7 +68,7 @@ class Reconstructor:
         self._decode = decode
         self._diffusion = diffusion
         self._surface = surface
-        self._memory = DisplacementMemory(diffusion.space)
+        self._worn = WornDisplacements(decode, diffusion)
         self._kinematics = KeypointKinematics(body)
         self._skin = BodySkin.of(body)
         self._colouring = Colouring(body)
@@ -119,7 +115,7 @@ class Reconstructor:
         with _timed("decode", stages_ms):
             labelled = self._decode.read(people)
         with _timed("diffusion", stages_ms):
-            displacement = self._displacements(requests)
+            displacement = torch.stack([self._worn.of(person) for person in people])
         with _timed("body", stages_ms), torch.inference_mode():
             output = self._skin.templates(labelled.parameters, displacement)
             joints_BK3 = to_numpy(self._kinematics(labelled.parameters)[0])
@@ -147,29 +143,6 @@ class Reconstructor:
                 for person in frame.people
             )
         return ReconstructionResult(people, stages_ms if people else {})
-
-    def _displacements(self, requests: Sequence[ReconstructionRequest]) -> Tensor:
-        """(B, V', 3) of everybody in all frames; those who are due are decoded and sampled in one batch."""
-        people = [
-            StreamPerson((request.account, request.session), request.frame.source, request.frame.sequence, labels)
-            for request in requests
-            for labels in request.frame.people
-        ]
-        due, sampled = self._memory.due(people), {}
-        if due:
-            decoded = self._decode.decode([people[row].labels for row in due])
-            samples = self._diffusion.sample(decoded, [people[row].labels.identity for row in due])
-            sampled = dict(zip(due, samples, strict=True))
-        return self._diffusion.field(self._memory.continued(people, self._linear(people), sampled))
-
-    def _linear(self, people: Sequence[StreamPerson]) -> list[Tensor]:
-        """g (T, K) of each of the people, computed for those whose `surface` labels have changed."""
-        changed = [row for row, person in enumerate(people) if not self._memory.unchanged(person)]
-        computed: dict[int, Tensor] = {}
-        if changed:
-            entries = Clothing.of(*arrived_vectors([people[row].labels for row in changed])).entries
-            computed = dict(zip(changed, self._diffusion.linear(entries), strict=True))
-        return [computed[row] if row in computed else self._memory.linear(person) for row, person in enumerate(people)]
 
     def _person(
         self, batch: "_Batch", row: int, labels: PersonLabels, request: ReconstructionRequest

@@ -133,16 +133,16 @@ async def test_frame_that_is_split_is_what_it_is_in_one_batch(reconstructor: Rec
             assert len(one.surface.vertices) == pytest.approx(len(same.surface.vertices), rel=0.02)
 
 
-def test_people_of_a_stream_stay_close_to_what_each_frame_gives_alone(reconstructor: Reconstructor) -> None:
+def test_result_does_not_depend_on_earlier_frames(reconstructor: Reconstructor) -> None:
     labels = labels_at_rest()
-    for sequence in range(12):
+    for sequence in range(3):
         pose = {**labels, "left_arm": np.full(len(labels["left_arm"]), 0.2 * sequence, np.float32)}
-        pose["surface"] = np.full(24, 0.01 * sequence, np.float32)
+        pose["surface"] = np.full(24, 0.1 * sequence, np.float32)
         shown = replace(frame(), sequence=sequence, people=(PersonLabels(0, 1.0, pose),))
         streamed = reconstructor.reconstruct(ReconstructionRequest("account", "stream", shown)).people[0]
-        alone = reconstructor.reconstruct(ReconstructionRequest("account", f"alone {sequence}", shown)).people[0]
-        difference_m = np.linalg.norm(streamed.body.mesh.vertices - alone.body.mesh.vertices, axis=1)
-        assert difference_m.mean() < 3e-4 and difference_m.max() < 1e-2
+    alone = Reconstructor.load().reconstruct(ReconstructionRequest("account", "alone", shown)).people[0]
+    np.testing.assert_array_equal(streamed.body.mesh.vertices, alone.body.mesh.vertices)
+    np.testing.assert_array_equal(streamed.surface.vertices, alone.surface.vertices)
 
 
 def test_clothes_belong_to_one_identity(reconstructor: Reconstructor) -> None:
