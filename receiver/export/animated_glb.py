@@ -51,8 +51,13 @@ def encode_characters(characters: Sequence[Character], animation: str) -> bytes:
 
 def _primitive(writer: GlbWriter, character: Character) -> Node:
     """The mesh with its appearance and its skinning weights."""
-    primitive = writer.add_triangles(character.mesh)
-    primitive["attributes"] |= add_influences(writer, character.skeleton)
+    texture, skeleton = character.texture, character.skeleton
+    if texture is None:
+        primitive = writer.add_triangles(character.mesh)
+    else:
+        primitive = writer.add_textured_triangles(character.mesh, texture)
+        skeleton = skeleton.at(texture.corners.vertex)
+    primitive["attributes"] |= add_influences(writer, skeleton)
     return primitive
 
 

@@ -6,6 +6,7 @@ import numpy as np
 from scipy.spatial.transform import Rotation, Slerp
 
 from common.arrays import Float64Array, FloatArray
+from receiver.mesh.mesh_texture import MeshTexture
 from receiver.mesh.skinned_glb import Skeleton
 from receiver.mesh.triangle_mesh import SurfaceMesh
 
@@ -61,6 +62,7 @@ class Character:
             origin, so that the lowest vertex of the mesh is at y = 0.
         mesh: in the rest pose, y up; the joints' frames are aligned with the axes.
         motion: of the joints.
+        texture: of the mesh, in more detail than the colours of its vertices, or None.
     """
 
     identity: int
@@ -68,6 +70,7 @@ class Character:
     offsets: Float64Array
     mesh: SurfaceMesh
     motion: Motion
+    texture: MeshTexture | None = None
 
     @property
     def name(self) -> str:

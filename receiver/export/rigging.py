@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from scipy.spatial.transform import Rotation
 
-from common.arrays import ByteArray, Float64Array, FloatArray, IntArray
+from common.arrays import Float64Array, FloatArray, IntArray
 from common.errors import UsageError
 from receiver.export.character import Character, Motion, continuous, rest_positions
 from receiver.export.recorded_session import BodyAt
@@ -75,7 +75,7 @@ def rig(identity: int, bodies: Sequence[BodyAt], left_out: LeftOut) -> Character
                 continue
             times_s = np.array([body.time_s for body in poses.bodies])
             motion = _strictly_increasing(Motion(times_s, rotations, translations[:, 0]))
-            return _character(identity, body, _latest_colours(poses.bodies, body), motion)
+            return _character(identity, body, _latest_painted(poses.bodies, body), motion)
     raise UsageError(f"none of the {len(bodies)} bodies of person {identity} can be read: {left_out.reason}")
 
 
@@ -121,20 +121,20 @@ def _strictly_increasing(motion: Motion) -> Motion:
     return Motion(motion.times_s[kept], motion.rotations[kept], motion.root_positions[kept])
 
 
-def _latest_colours(bodies: Sequence[BodyAt], chosen: BodyFile) -> ByteArray | None:
-    """(V, 3) RGB of the last body: colours become more complete while a person is observed."""
-    for body in reversed(bodies):
+def _latest_painted(bodies: Sequence[BodyAt], chosen: BodyFile) -> BodyFile:
+    """The last body with colours for the chosen mesh: colours become more complete while a person is observed."""
+    for candidate in reversed(bodies):
         try:
-            colours = read_body(body.path).mesh.colours
+            body = read_body(candidate.path)
         except ValueError as error:
             logger.debug("%s", error)
         else:
-            if colours is not None and len(colours) == len(chosen.mesh.vertices):
-                return colours
-    return chosen.mesh.colours
+            if body.mesh.colours is not None and np.array_equal(body.mesh.faces, chosen.mesh.faces):
+                return body
+    return chosen
 
 
-def _character(identity: int, body: BodyFile, colours: ByteArray | None, motion: Motion) -> Character:
+def _character(identity: int, body: BodyFile, painted: BodyFile, motion: Motion) -> Character:
     skeleton = full_weights(body.skeleton)
     offsets = body.pose.translations.copy()
     offsets[0] = 0.0
@@ -142,8 +142,8 @@ def _character(identity: int, body: BodyFile, colours: ByteArray | None, motion:
     lowest = float(rest[:, 1].min())
     offsets[0, 1] = -lowest
     rest[:, 1] -= lowest
-    mesh = SurfaceMesh(rest.astype(np.float32), body.mesh.faces, colours)
-    return Character(identity, skeleton, offsets, mesh, motion)
+    mesh = SurfaceMesh(rest.astype(np.float32), body.mesh.faces, painted.mesh.colours)
+    return Character(identity, skeleton, offsets, mesh, motion, painted.texture)
 
 
 def unposed(vertices: FloatArray, pose: LocalPose, skeleton: Skeleton) -> Float64Array:

@@ -14,8 +14,8 @@ import numpy as np
 import numpy.typing as npt
 
 from common.arrays import Float64Array, FloatArray, IntArray
-from receiver.mesh.glb import BINARY_CHUNK, COMPONENT_TYPES, JSON_CHUNK, Node, read_colours
-from receiver.mesh.mesh_texture import without_seams
+from receiver.mesh.glb import BINARY_CHUNK, COMPONENT_TYPES, JSON_CHUNK, Node, read_colours, read_texture
+from receiver.mesh.mesh_texture import MeshTexture, TextureCorners, originals
 from receiver.mesh.skinned_glb import Skeleton
 from receiver.mesh.triangle_mesh import SurfaceMesh
 
@@ -47,11 +47,19 @@ class LocalPose:
 
 @dataclass(frozen=True, slots=True)
 class BodyFile:
-    """A whole body: its pose, its posed mesh (y up), and its skeleton with the skinning weights of the file."""
+    """A whole body.
+
+    Args:
+        pose: of its skeleton.
+        mesh: posed, y up, without the copies of vertices on seams of the texture.
+        skeleton: with the skinning weights of the file.
+        texture: of the mesh, or None.
+    """
 
     pose: LocalPose
     mesh: SurfaceMesh
     skeleton: Skeleton
+    texture: MeshTexture | None = None
 
 
 def read_pose(path: Path) -> LocalPose:
@@ -127,12 +135,17 @@ def _body(document: Node, content: bytes, start: int) -> BodyFile:
         raise ValueError("its mesh has numbers that are not finite")
     parents: IntArray = np.array(pose.parents, np.int64)
     skeleton = Skeleton(pose.names, parents, joints.astype(np.uint8), weights.astype(np.float32))
-    colours = read_colours(content)
-    if "TEXCOORD_0" in attributes:
-        count, faces = without_seams(vertices, faces)
-        vertices, skeleton = vertices[:count], skeleton.at(np.arange(count))
-        colours = None if colours is None else colours[:count]
-    return BodyFile(pose, SurfaceMesh(vertices, faces, colours), skeleton)
+    colours, textured = read_colours(content), read_texture(content)
+    if textured is None:
+        return BodyFile(pose, SurfaceMesh(vertices, faces, colours), skeleton)
+    coordinates, jpeg = textured
+    original = originals(vertices)
+    count = int(original.max()) + 1
+    if len(coordinates) != len(vertices) or not np.array_equal(original[:count], np.arange(count)):
+        raise ValueError("its texture is of another mesh")
+    mesh = SurfaceMesh(vertices[:count], original[faces].astype(np.int32), None if colours is None else colours[:count])
+    texture = MeshTexture(TextureCorners(original, coordinates, faces), jpeg)
+    return BodyFile(pose, mesh, skeleton.at(np.arange(count)), texture)
 
 
 def _array(document: Node, content: bytes, start: int, accessor: int) -> npt.NDArray[Any]:

@@ -36,6 +36,7 @@ class GlbWriter:
         self._views: list[Node] = []
         self._accessors: list[Node] = []
         self._images: list[Node] = []
+        self._materials: list[Node] = []
 
     def add_array(
         self, array: npt.NDArray[Any], target: int | None = None, normalised: bool = False, bounds: bool = False
@@ -65,7 +66,7 @@ class GlbWriter:
         if mesh.colours is not None:
             attributes["COLOR_0"] = self.add_array(_linear_colours(mesh.colours), VERTEX_BUFFER, normalised=True)
         indices = self.add_array(mesh.faces.ravel().astype(index_type), _INDEX_BUFFER)
-        return {"attributes": attributes, "indices": indices, "material": 0}
+        return {"attributes": attributes, "indices": indices, "material": self._material()}
 
     def add_textured_triangles(self, mesh: SurfaceMesh, texture: MeshTexture) -> Node:
         """Appends a y-up mesh with a texture instead of its colours, and returns its primitive.
@@ -82,7 +83,17 @@ class GlbWriter:
         }
         self._images.append({"bufferView": self._add_view(texture.jpeg, None), "mimeType": "image/jpeg"})
         indices = self.add_array(corners.faces.ravel().astype(index_type), _INDEX_BUFFER)
-        return {"attributes": attributes, "indices": indices, "material": 0}
+        return {"attributes": attributes, "indices": indices, "material": self._material(len(self._images) - 1)}
+
+    def _material(self, texture: int | None = None) -> int:
+        """The index of the matt material with a texture, or with the colours of the vertices."""
+        surface: Node = {"metallicFactor": 0.0, "roughnessFactor": 0.9}
+        if texture is not None:
+            surface["baseColorTexture"] = {"index": texture}
+        material = {"pbrMetallicRoughness": surface}
+        if material not in self._materials:
+            self._materials.append(material)
+        return self._materials.index(material)
 
     def _add_view(self, content: bytes, target: int | None) -> int:
         """Appends bytes to the binary chunk, aligned to 4, and returns the index of their buffer view."""
@@ -96,17 +107,15 @@ class GlbWriter:
 
     def to_bytes(self, document: Node) -> bytes:
         """Encodes the file: `document` and the arrays collected so far."""
-        material: Node = {"pbrMetallicRoughness": {"metallicFactor": 0.0, "roughnessFactor": 0.9}}
         images: Node = {}
         if self._images:
-            material["pbrMetallicRoughness"]["baseColorTexture"] = {"index": 0}
             sampler = {"magFilter": _LINEAR, "minFilter": _LINEAR_MIPMAP, "wrapS": _CLAMP, "wrapT": _CLAMP}
             textures = [{"sampler": 0, "source": number} for number in range(len(self._images))]
             images = {"images": self._images, "samplers": [sampler], "textures": textures}
         content = {
             "asset": {"version": "2.0", "generator": "Bodywire"},
             "scene": 0,
-            "materials": [material],
+            "materials": self._materials,
             **images,
             "buffers": [{"byteLength": len(self._binary)}],
             "bufferViews": self._views,
@@ -145,24 +154,42 @@ def read_colours(content: bytes) -> ByteArray | None:
 
     Those of a textured primitive are the texture's at its vertices.
     """
-    text_length = struct.unpack_from("<I", content, 12)[0]
-    document = json.loads(content[20 : 20 + text_length])
-
-    def view_of(number: int) -> bytes:
-        view = document["bufferViews"][number]
-        start = 20 + text_length + 8 + view["byteOffset"]
-        return content[start : start + view["byteLength"]]
-
+    texture = read_texture(content)
+    if texture is not None:
+        coordinates, jpeg = texture
+        return sample_jpeg(jpeg, coordinates)
+    document, binary = _chunks(content)
     attributes = document["meshes"][0]["primitives"][0]["attributes"]
-    if "TEXCOORD_0" in attributes and document.get("images"):
-        view = view_of(document["accessors"][attributes["TEXCOORD_0"]]["bufferView"])
-        return sample_jpeg(view_of(document["images"][0]["bufferView"]), np.frombuffer(view, np.float32).reshape(-1, 2))
     if "COLOR_0" not in attributes:
         return None
-    colours = view_of(document["accessors"][attributes["COLOR_0"]]["bufferView"])
+    colours = _view(document, binary, document["accessors"][attributes["COLOR_0"]]["bufferView"])
     linear = np.frombuffer(colours, np.uint16).reshape(-1, 4)[:, :3] / 65535.0
     srgb = np.where(linear <= 0.0031308, 12.92 * linear, 1.055 * linear ** (1 / 2.4) - 0.055)
     return np.round(255.0 * srgb).astype(np.uint8)
+
+
+def read_texture(content: bytes) -> tuple[FloatArray, bytes] | None:
+    """Reads the texture coordinates (V, 2) of the first primitive in a file from `GlbWriter`, and its picture (JPEG);
+    None if it has none."""
+    document, binary = _chunks(content)
+    attributes = document["meshes"][0]["primitives"][0]["attributes"]
+    if "TEXCOORD_0" not in attributes or not document.get("images"):
+        return None
+    view = _view(document, binary, document["accessors"][attributes["TEXCOORD_0"]]["bufferView"])
+    coordinates: FloatArray = np.frombuffer(view, np.float32).reshape(-1, 2)
+    return coordinates, _view(document, binary, document["images"][0]["bufferView"])
+
+
+def _chunks(content: bytes) -> tuple[Node, bytes]:
+    """The document and the binary chunk of a file."""
+    start = 20 + struct.unpack_from("<I", content, 12)[0]
+    return json.loads(content[20:start]), content[start + 8 :]
+
+
+def _view(document: Node, binary: bytes, number: int) -> bytes:
+    """The content of a buffer view."""
+    view = document["bufferViews"][number]
+    return binary[view["byteOffset"] : view["byteOffset"] + view["byteLength"]]
 
 
 def _linear_colours(colours: ByteArray) -> npt.NDArray[np.uint16]:

@@ -15,7 +15,7 @@ from common.arrays import ByteArray, FloatArray
 from common.errors import OutputError
 from common.io.atomic_write import atomic_write
 from receiver.mesh.glb import read_colours, static_mesh_glb
-from receiver.mesh.mesh_texture import without_seams
+from receiver.mesh.mesh_texture import originals
 from receiver.mesh.triangle_mesh import SurfaceMesh
 
 MESH_FORMATS = ("glb", "obj", "ply")
@@ -97,7 +97,8 @@ def read_mesh(path: Path) -> SurfaceMesh:
     vertices, faces = loaded.vertices.astype(np.float32), loaded.faces.astype(np.int32)
     colours = _colours_of(path, loaded)
     if loaded.visual is not None and loaded.visual.kind == "texture":
-        count, faces = without_seams(vertices, faces)
+        original = originals(vertices)
+        count, faces = int(original.max()) + 1, original[faces].astype(np.int32)
         vertices, colours = vertices[:count], None if colours is None else colours[:count]
     return SurfaceMesh(to_y_up(vertices), faces, colours)
 

@@ -39,11 +39,11 @@ class TextureCorners:
         return cls(vertex[order], coordinates.reshape(-1, 2)[chosen[order]], place[inverse.reshape(-1, 3)])
 
 
-def without_seams(vertices: FloatArray, faces: Int32Array) -> tuple[int, Int32Array]:
-    """Number V of vertices of a textured mesh (N, 3) that are no copies, and its faces over these."""
+def originals(vertices: FloatArray) -> IntArray:
+    """(N,) which vertex of a textured mesh (N, 3) each is a copy of; vertices that are no copies come first."""
     _, first, inverse = np.unique(vertices, axis=0, return_index=True, return_inverse=True)
-    original = first[inverse.ravel()]
-    return int(original.max()) + 1, original[faces].astype(np.int32)
+    original: IntArray = first[inverse.ravel()]
+    return original
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -67,8 +67,21 @@ def encode_jpeg(image: ByteArray) -> bytes:
 
 
 def sample_jpeg(jpeg: bytes, coordinates: FloatArray) -> ByteArray:
-    """(N, 3) colours of a picture at texture coordinates (N, 2)."""
+    """(N, 3) colours of a picture at texture coordinates (N, 2).
+
+    Raises:
+        ValueError: it is no picture.
+    """
+    return np.rint(sample(decode_jpeg(jpeg), coordinates)).astype(np.uint8)
+
+
+def decode_jpeg(jpeg: bytes) -> ByteArray:
+    """JPEG → (H, W, 3) RGB.
+
+    Raises:
+        ValueError: it is no picture.
+    """
     image = cv2.imdecode(np.frombuffer(jpeg, np.uint8), cv2.IMREAD_COLOR)
     if image is None:
         raise ValueError("the texture is no picture")
-    return np.rint(sample(np.ascontiguousarray(image[..., ::-1], np.uint8), coordinates)).astype(np.uint8)
+    return np.ascontiguousarray(image[..., ::-1], np.uint8)

@@ -69,7 +69,9 @@ def prepare_scene() -> None:
 
 
 def show_vertex_colours(mesh: Any) -> None:
-    """The importer keeps vertex colours; a material has to show them."""
+    """The importer shows a texture, and keeps vertex colours; a material has to show these."""
+    if not mesh.data.color_attributes:
+        return
     material = bpy.data.materials.new("colours")
     material.use_nodes = True
     nodes, links = material.node_tree.nodes, material.node_tree.links
@@ -111,7 +113,7 @@ def measure_glb(path: Path, folder: Path) -> dict[str, Any]:
         "vertices": len(played[0]),
         "frames": last - first,
         "actions": len(bpy.data.actions),
-        "colours": len(mesh.data.color_attributes),
+        "textures": len(bpy.data.images),
         "played_m": [largest_distance_m(played[0], played[1]), largest_distance_m(played[1], played[2])],
         "bent_m": max(moved),
         "bent_share": sum(distance > 1e-3 for distance in moved) / len(moved),

@@ -10,6 +10,7 @@ from receiver.export.animated_glb import encode_characters
 from receiver.export.character import Character
 from receiver.export.recorded_session import read_session
 from receiver.export.rigging import LeftOut, rig
+from receiver.mesh.mesh_texture import MeshTexture, TextureCorners, encode_jpeg
 from tests.support.glb_reader import Glb
 from tests.support.gltf_validator import validation_issues
 from tests.support.recorded_motion import NAMES, Pose, publish_motion, random_poses
@@ -75,6 +76,36 @@ def test_single_frame_has_no_animation(characters: list[Character]) -> None:
 def test_key_frames_take_the_short_way(characters: list[Character]) -> None:
     rotations = characters[0].motion.rotations
     assert (np.sum(rotations[1:] * rotations[:-1], axis=2) >= 0).all()
+
+
+def textured(character: Character, brightness: int) -> Character:
+    """With a grey texture in which every triangle has a place of its own."""
+    faces = character.mesh.faces
+    places = np.random.default_rng(brightness).random((len(faces), 3, 2)).astype(np.float32)
+    jpeg = encode_jpeg(np.full((64, 64, 3), brightness, np.uint8))
+    return dataclasses.replace(character, texture=MeshTexture(TextureCorners.of(faces, places), jpeg))
+
+
+def test_everybody_has_a_texture_of_their_own(characters: list[Character]) -> None:
+    people = [textured(characters[0], 50), textured(characters[1], 200), characters[0]]
+    content = encode_characters(people, "session-1")
+    glb = Glb(content)
+    primitives = [mesh["primitives"][0] for mesh in glb.document["meshes"]]
+    surfaces = [glb.document["materials"][one["material"]]["pbrMetallicRoughness"] for one in primitives]
+    assert [one.get("baseColorTexture") for one in surfaces] == [{"index": 0}, {"index": 1}, None]
+    assert [texture["source"] for texture in glb.document["textures"]] == [0, 1]
+    assert ["COLOR_0" in one["attributes"] for one in primitives] == [False, False, True]
+    assert validation_issues(content) == []
+
+
+def test_textured_vertices_are_skinned_as_others(characters: list[Character]) -> None:
+    character = textured(characters[0], 90)
+    assert character.texture is not None
+    plain, other = (Glb(encode_characters([one], "session-1")) for one in (characters[0], character))
+    for glb in (plain, other):
+        glb.show_key(5)
+    expected = plain.skinned_vertices()[character.texture.corners.vertex]
+    np.testing.assert_allclose(other.skinned_vertices(), expected, atol=1e-6)
 
 
 @pytest.mark.parametrize("count", [1, 2])

@@ -1,5 +1,6 @@
 """A character of published bodies: its rest mesh, its shape and its motion."""
 
+import dataclasses
 from pathlib import Path
 
 import numpy as np
@@ -15,9 +16,10 @@ from receiver.export.recorded_session import BodyAt, read_session
 from receiver.export.rigging import LeftOut, rig, unposed
 from receiver.mesh.body_file import read_body
 from receiver.mesh.mesh_files import to_y_up
+from receiver.mesh.mesh_texture import MeshTexture, TextureCorners, encode_jpeg
 from receiver.mesh.skinned_glb import encode_body
 from tests.support.glb_reader import Glb
-from tests.support.recorded_motion import OFFSETS, publish_motion, random_poses, rest_mesh
+from tests.support.recorded_motion import OFFSETS, publish_motion, random_poses, rest_mesh, skeleton
 
 
 def bodies_of(out: Path) -> list[BodyAt]:
@@ -85,6 +87,23 @@ def test_colours_are_those_of_the_last_frame(tmp_path: Path) -> None:
     bodies[3].path.write_bytes(encode_body(last, read_body(bodies[3].path).skeleton))
     colours = rig(0, bodies, LeftOut()).mesh.colours
     assert colours is not None and (colours == 200).all()
+
+
+def test_texture_is_that_of_the_last_frame_that_has_one(tmp_path: Path) -> None:
+    publish_motion(tmp_path, [random_poses(3)])
+    bodies = bodies_of(tmp_path)
+    assert rig(0, bodies, LeftOut()).texture is None
+    places = np.random.default_rng(0).random((len(rest_mesh().faces), 3, 2)).astype(np.float32)
+    corners = TextureCorners.of(rest_mesh().faces, places)
+    for number, brightness in ((1, 40), (2, 160)):
+        texture = MeshTexture(corners, encode_jpeg(np.full((32, 32, 3), brightness, np.uint8)))
+        body = dataclasses.replace(random_poses(3)[number].body(), texture=texture)
+        bodies[number].path.write_bytes(encode_body(body, skeleton()))
+    character = rig(0, bodies, LeftOut())
+    assert character.texture is not None and character.texture.jpeg == texture.jpeg
+    np.testing.assert_array_equal(character.texture.corners.vertex, corners.vertex)
+    np.testing.assert_array_equal(character.texture.corners.faces, corners.faces)
+    np.testing.assert_allclose(character.texture.corners.coordinates, corners.coordinates)
 
 
 def test_unreadable_bodies_are_left_out_and_counted(tmp_path: Path) -> None:
