@@ -47,6 +47,13 @@ def add_export_arguments(parser: argparse.ArgumentParser) -> None:
         default=[],
         help="change everybody's build: height=+5cm, weight=-8kg; may be given for both",
     )
+    parser.add_argument(
+        "--tint",
+        metavar="PART=#RRGGBB",
+        action="append",
+        default=[],
+        help="change a colour of everybody: top=#336699; parts: skin, hair, top, bottom, shoes; may be repeated",
+    )
     parser.add_argument("--force", action="store_true", help="replace what an earlier export has written")
 
 

@@ -14,9 +14,9 @@ from receiver.export.arguments import add_export_arguments
 from receiver.export.bvh import encode_bvh
 from receiver.export.character import Character
 from receiver.export.destination import check_destination, new_folder, write_file
+from receiver.export.editing import Edits
 from receiver.export.mesh_sequence import write_sequence
 from receiver.export.recorded_session import RecordedSession, read_session
-from receiver.export.reshaping import ShapeChange, reshaped
 from receiver.export.rigging import LeftOut, rig
 from receiver.export.usd_scene import check_installed, encode_usdz
 
@@ -34,6 +34,8 @@ examples:
       write the meshes of two and a half seconds of a video of 30 frames a second to the folder session-1-obj
   receiver export 1 --shape height=+5cm --shape weight=-8kg
       write everybody five centimetres taller and eight kilograms lighter
+  receiver export 1 --tint top=#336699 --tint bottom=#222222
+      write everybody with a blue top and black trousers
 """
 
 
@@ -62,7 +64,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _export(options: argparse.Namespace) -> None:
-    shape = _shape(options)
+    edits = Edits.of(options, only_published=options.format in _SEQUENCES)
     if options.format == "usdz":
         check_installed()
     session = _read(options)
@@ -73,20 +75,8 @@ def _export(options: argparse.Namespace) -> None:
     if options.format in _SEQUENCES:
         _write_sequences(destinations, session, options.format, left_out)
     else:
-        _write_animations(destinations, session, shape, options, left_out)
+        _write_animations(destinations, session, edits, options, left_out)
     _warn(session, left_out)
-
-
-def _shape(options: argparse.Namespace) -> ShapeChange | None:
-    """The change of build that was asked for."""
-    if not options.shape:
-        return None
-    if options.format in _SEQUENCES:
-        raise UsageError(f"--shape is not for --format {options.format}, which has the meshes as they were published")
-    try:
-        return ShapeChange.parse(options.shape)
-    except ValueError as error:
-        raise UsageError(f"--shape: {error}") from error
 
 
 def _read(options: argparse.Namespace) -> RecordedSession:
@@ -131,14 +121,12 @@ def _write_sequences(
 def _write_animations(
     destinations: Mapping[Path, Sequence[int]],
     session: RecordedSession,
-    shape: ShapeChange | None,
+    edits: Edits,
     options: argparse.Namespace,
     left_out: LeftOut,
 ) -> None:
     for path, people in destinations.items():
-        characters = [rig(person, session.people[person], left_out) for person in people]
-        if shape is not None:
-            characters = [reshaped(character, shape) for character in characters]
+        characters = [edits.applied(rig(person, session.people[person], left_out)) for person in people]
         if options.format == "bvh":
             (character,) = characters
             write_file(path, encode_bvh(character, options.fps or character.motion.frame_rate))

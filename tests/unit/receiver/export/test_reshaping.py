@@ -7,43 +7,26 @@ import pytest
 import torch
 
 from common.body.model import BodyModel, BodyParameters
-from common.body.rotations import axis_angle_to_matrix
 from common.errors import UsageError
 from receiver.body.skinning import BodySkin
 from receiver.export.animated_glb import encode_characters
 from receiver.export.character import Character
-from receiver.export.recorded_session import BodyAt, read_session
+from receiver.export.recorded_session import read_session
 from receiver.export.reshaping import BODY_DENSITY_KG_M3, ShapeChange, reshaped
 from receiver.export.rigging import LeftOut, rig
 from receiver.mesh.mesh_files import Y_UP, to_y_up
-from receiver.mesh.skinned_glb import encode_body
 from receiver.mesh.triangle_mesh import signed_volume_m3
 from tests.support.glb_reader import Glb
 from tests.support.recorded_motion import publish_motion, random_poses
+from tests.support.recorded_person import FRAMES, body_parameters, recorded_person
 
 MODEL = BodyModel.load()
 SKIN = BodySkin.of(MODEL)
-FRAMES = 3
-
-
-def parameters() -> BodyParameters:
-    """One person of random shape in three poses."""
-    generator = torch.Generator().manual_seed(5)
-    return BodyParameters(
-        axis_angle_to_matrix(torch.randn(FRAMES, 22, 3, generator=generator) * 0.3),
-        torch.rand(FRAMES, 4, generator=generator),
-        (0.5 * torch.randn(1, 10, generator=generator)).expand(FRAMES, 10),
-        torch.tensor([0.0, 0.1, 3.0]).expand(FRAMES, 3),
-    )
 
 
 @pytest.fixture(scope="module")
 def character(tmp_path_factory: pytest.TempPathFactory) -> Character:
-    folder, output = tmp_path_factory.mktemp("meshes"), SKIN.templates(parameters())
-    bodies = [BodyAt(0.1 * number, folder / f"{number:06d}.body.glb") for number in range(FRAMES)]
-    for number, body in enumerate(bodies):
-        body.path.write_bytes(encode_body(SKIN.pose(output, number), SKIN.skeleton))
-    return rig(0, bodies, LeftOut())
+    return recorded_person(tmp_path_factory.mktemp("meshes"))
 
 
 def height_m(character: Character) -> float:
@@ -85,7 +68,7 @@ def test_other_body_is_the_body_models(character: Character) -> None:
     moved = (other.mesh.vertices - character.mesh.vertices).astype(np.float64)
     centred = directions - directions.mean(axis=1, keepdims=True)
     change = np.linalg.lstsq(centred.reshape(10, -1).T, (moved - moved.mean(axis=0)).ravel(), rcond=None)[0]
-    known, glb = parameters(), Glb(encode_characters([other], "session-1"))
+    known, glb = body_parameters(), Glb(encode_characters([other], "session-1"))
     root = torch.from_numpy(to_y_up(other.motion.root_positions))
     shape = known.shape + torch.from_numpy(change).float()
     output = SKIN.templates(BodyParameters(known.rotations, known.curl, shape, root))

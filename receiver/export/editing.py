@@ -1,0 +1,66 @@
+"""The changes to recorded people that the command line asks for."""
+
+import argparse
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Self, TypeVar
+
+from common.errors import UsageError
+from receiver.export.character import Character
+from receiver.export.reshaping import ShapeChange, reshaped
+from receiver.export.tinting import Tints, parse_tints, tinted
+
+Parsed = TypeVar("Parsed")
+
+
+@dataclass(frozen=True, slots=True)
+class Edits:
+    """Changes of every character.
+
+    Args:
+        tints: of `--tint`.
+        shape: of `--shape`; None for everybody's own.
+    """
+
+    tints: Tints = field(default_factory=dict)
+    shape: ShapeChange | None = None
+
+    @classmethod
+    def of(cls, options: argparse.Namespace, only_published: bool) -> Self:
+        """The changes of the parsed arguments.
+
+        Args:
+            options: of the command line.
+            only_published: the format has the meshes as they were published, which cannot be changed.
+
+        Raises:
+            UsageError: a flag has a wrong value, or is not for the format.
+        """
+        for flag in ("tint", "shape"):
+            if only_published and getattr(options, flag):
+                raise UsageError(
+                    f"--{flag} is not for --format {options.format}, which has the meshes as they were published: "
+                    "give --format glb"
+                )
+        return cls(
+            tints=_parsed("--tint", parse_tints, options.tint),
+            shape=_parsed("--shape", ShapeChange.parse, options.shape) if options.shape else None,
+        )
+
+    def applied(self, character: Character) -> Character:
+        """The character with all changes.
+
+        Raises:
+            UsageError: a change is not for this character.
+        """
+        if self.tints:
+            character = tinted(character, self.tints)
+        return character if self.shape is None else reshaped(character, self.shape)
+
+
+def _parsed(flag: str, parse: Callable[[list[str]], Parsed], texts: list[str]) -> Parsed:
+    """The value of a flag, with errors that name it."""
+    try:
+        return parse(texts)
+    except ValueError as error:
+        raise UsageError(f"{flag}: {error}") from error

@@ -1,0 +1,127 @@
+"""Changes the colours of parts of a character: `top=#336699`.
+
+A part (`clothing_parts`) gets the new colour as its mean, in CIELAB.  Its shading remains: how much lighter or darker a
+place is than the part's mean, and chroma that grows with lightness as under any light.  Its pattern remains as
+differences of chroma.  Colours outside of sRGB lose chroma, not lightness, so that the order of lightness is kept.
+"""
+
+import dataclasses
+import re
+from collections.abc import Mapping
+
+import numpy as np
+from skimage.color import lab2rgb, rgb2lab
+
+from common.arrays import ByteArray, Float64Array
+from common.errors import UsageError
+from common.texture.atlas import AtlasLayout, sample
+from receiver.export.character import Character
+from receiver.export.clothing_parts import PARTS, SurfacePlaces, segment
+from receiver.export.skin_weights import is_of_body_model, load_body_skin
+from receiver.mesh.mesh_texture import MeshTexture, decode_jpeg, encode_jpeg
+from receiver.mesh.triangle_mesh import SurfaceMesh
+
+_TINT = re.compile(r"([a-z]+)=#([0-9a-fA-F]{6})", re.ASCII)
+# Contrast of a dark part that becomes a light one: more would show the noise of the camera.
+_MOST_CONTRAST = 1.5
+# How far towards white the lightest places of a part may come.
+_LIGHTEST = 0.6
+_CHROMA_STEPS = 8
+_FORMATTED = f"give PART=#RRGGBB, for example top=#336699; the parts are {', '.join(PARTS)}"
+
+Tints = Mapping[str, tuple[int, int, int]]
+"""sRGB by part."""
+
+
+def parse_tints(texts: list[str]) -> Tints:
+    """Of texts such as `top=#336699`.
+
+    Raises:
+        ValueError: a text is something else, or a part is named twice.
+    """
+    tints: dict[str, tuple[int, int, int]] = {}
+    for text in texts:
+        found = _TINT.fullmatch(text)
+        if found is None:
+            raise ValueError(f"{text!r} is no colour of a part: {_FORMATTED}")
+        part, code = found.groups()
+        if part not in PARTS:
+            raise ValueError(f"{part!r} is no part: {_FORMATTED}")
+        if part in tints:
+            raise ValueError(f"{part} is coloured twice: give each part once")
+        red, green, blue = bytes.fromhex(code)
+        tints[part] = (red, green, blue)
+    return tints
+
+
+def tinted(character: Character, tints: Tints) -> Character:
+    """The character with other colours, in its texture and at its vertices.
+
+    Raises:
+        UsageError: the character's body is not the body model's, or has no colours.
+    """
+    mesh, texture = character.mesh, character.texture
+    if not is_of_body_model(character.skeleton):
+        raise UsageError(f"--tint: person {character.identity} was recorded with another body model")
+    if mesh.colours is None:
+        raise UsageError(f"--tint: person {character.identity} was recorded without colours")
+    model, skin = load_body_skin()
+    if texture is None:
+        colours = recoloured(mesh.colours, SurfacePlaces.of_vertices(skin.template), tints)
+        return dataclasses.replace(character, mesh=SurfaceMesh(mesh.vertices, mesh.faces, colours))
+    layout = AtlasLayout.of(model)
+    atlas = decode_jpeg(texture.jpeg)
+    if atlas.shape[:2] != layout.nearest.shape:
+        raise UsageError(f"--tint: the texture of person {character.identity} is of another version")
+    texels = recoloured(atlas.reshape(-1, 3), SurfacePlaces.of_texels(skin.template, layout), tints)
+    atlas = layout.extended(texels.reshape(atlas.shape))
+    vertices = np.rint(sample(atlas, texture.corners.coordinates[: len(mesh.vertices)])).astype(np.uint8)
+    return dataclasses.replace(
+        character,
+        mesh=SurfaceMesh(mesh.vertices, mesh.faces, vertices),
+        texture=MeshTexture(texture.corners, encode_jpeg(atlas)),
+    )
+
+
+def recoloured(colours: ByteArray, places: SurfacePlaces, tints: Tints) -> ByteArray:
+    """(M, 3) sRGB colours, of which some are those of places, with other colours of parts."""
+    before = colours[places.index]
+    shares = segment(places, before)
+    after = before.astype(np.float64)
+    for part, rgb in tints.items():
+        share = shares[:, PARTS.index(part)].astype(np.float64)
+        touched = share > 0
+        shift = _in_colour(before[touched], share[touched], rgb) - before[touched]
+        after[touched] += share[touched, None] * shift
+    result = colours.copy()
+    result[places.index] = np.rint(after).clip(0, 255).astype(np.uint8)
+    return result
+
+
+def _in_colour(colours: ByteArray, share: Float64Array, rgb: tuple[int, int, int]) -> Float64Array:
+    """(n, 3) sRGB of a part, 0…255, in another colour; its mean is weighted with the share (n,) of each place."""
+    lab, wanted = rgb2lab(colours), rgb2lab(np.array(rgb, np.uint8))
+    mean = np.average(lab, axis=0, weights=share)
+    contrast = min(wanted[0] / max(mean[0], 1.0), _MOST_CONTRAST)
+    lightness = wanted[0] + _limited(contrast * (lab[:, 0] - mean[0]), wanted[0], _LIGHTEST * (100 - wanted[0]))
+    shading = (lightness / max(wanted[0], 1.0))[:, None]
+    pattern = lab[:, 1:] - mean[1:] * (lab[:, :1] / max(mean[0], 1.0))
+    return _within_srgb(np.column_stack([lightness, wanted[1:] * shading + pattern]))
+
+
+def _limited(difference: Float64Array, most_below: float, most_above: float) -> Float64Array:
+    """Differences (n,) that approach limits, in the same order."""
+    most = np.maximum(np.where(difference < 0, most_below, most_above), 1e-6)
+    return np.asarray(most * np.tanh(difference / most), np.float64)
+
+
+def _within_srgb(lab: Float64Array) -> Float64Array:
+    """(n, 3) sRGB, 0…255, of CIELAB colours, with as much of their chroma as sRGB has; found by bisection."""
+    low, high = np.zeros((len(lab), 1)), np.ones((len(lab), 1))
+    trial = high
+    for _ in range(_CHROMA_STEPS):
+        candidate = np.hstack([lab[:, :1], lab[:, 1:] * trial])
+        fits = (np.abs(rgb2lab(lab2rgb(candidate)) - candidate).max(axis=1, keepdims=True) < 0.5) | (trial == 0)
+        low, high = np.where(fits, trial, low), np.where(fits, high, trial)
+        trial = (low + high) / 2
+    return 255 * np.asarray(lab2rgb(np.hstack([lab[:, :1], lab[:, 1:] * low])), np.float64)
