@@ -5,6 +5,8 @@ import math
 import os
 from pathlib import Path
 
+from common.body.anatomy import GARMENTS
+
 FORMATS = ("glb", "bvh", "obj", "ply", "usdz")
 
 
@@ -46,6 +48,13 @@ def add_export_arguments(parser: argparse.ArgumentParser) -> None:
         action="append",
         default=[],
         help="change everybody's build: height=+5cm, weight=-8kg; may be given for both",
+    )
+    parser.add_argument(
+        "--wear",
+        metavar="GARMENT",
+        action="append",
+        default=[],
+        help=f"change everybody's clothes or hair: {', '.join(GARMENTS)}, or none for the bare skin; may be repeated",
     )
     parser.add_argument(
         "--tint",

@@ -34,6 +34,8 @@ examples:
       write the meshes of two and a half seconds of a video of 30 frames a second to the folder session-1-obj
   receiver export 1 --shape height=+5cm --shape weight=-8kg
       write everybody five centimetres taller and eight kilograms lighter
+  receiver export 1 --wear skirt --wear long-hair
+      write everybody in a skirt and with long hair; the rest is as it was
   receiver export 1 --tint top=#336699 --tint bottom=#222222
       write everybody with a blue top and black trousers
 """

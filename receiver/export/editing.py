@@ -7,6 +7,7 @@ from typing import Self, TypeVar
 
 from common.errors import UsageError
 from receiver.export.character import Character
+from receiver.export.dressing import dressed, parse_garments
 from receiver.export.reshaping import ShapeChange, reshaped
 from receiver.export.tinting import Tints, parse_tints, tinted
 
@@ -18,10 +19,12 @@ class Edits:
     """Changes of every character.
 
     Args:
+        garments: of `--wear`, in the order in which they are put on.
         tints: of `--tint`.
         shape: of `--shape`; None for everybody's own.
     """
 
+    garments: tuple[str, ...] = ()
     tints: Tints = field(default_factory=dict)
     shape: ShapeChange | None = None
 
@@ -36,13 +39,14 @@ class Edits:
         Raises:
             UsageError: a flag has a wrong value, or is not for the format.
         """
-        for flag in ("tint", "shape"):
-            if only_published and getattr(options, flag):
-                raise UsageError(
-                    f"--{flag} is not for --format {options.format}, which has the meshes as they were published: "
-                    "give --format glb"
-                )
+        for flag in ("wear", "tint", "shape"):
+            reason = "which has the meshes as they were published" if only_published else ""
+            if options.format == "bvh" and flag != "shape":
+                reason = "which has no mesh"
+            if reason and getattr(options, flag):
+                raise UsageError(f"--{flag} is not for --format {options.format}, {reason}: give --format glb")
         return cls(
+            garments=_parsed("--wear", parse_garments, options.wear),
             tints=_parsed("--tint", parse_tints, options.tint),
             shape=_parsed("--shape", ShapeChange.parse, options.shape) if options.shape else None,
         )
@@ -53,6 +57,8 @@ class Edits:
         Raises:
             UsageError: a change is not for this character.
         """
+        if self.garments:
+            character = dressed(character, self.garments)
         if self.tints:
             character = tinted(character, self.tints)
         return character if self.shape is None else reshaped(character, self.shape)

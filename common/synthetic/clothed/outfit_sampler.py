@@ -45,10 +45,14 @@ class OutfitSampler:
         model = BodyModel.load()
         renderer = Renderer(Canvas.from_model(model))
         self._split, self._preset = split, preset
-        self._wardrobe = Wardrobe.load(renderer.canvas)
+        self.wardrobe = Wardrobe.load(renderer.canvas)
         self._shapes = model.shape_table.numpy()
         self._rows = identity_rows(split, len(self._shapes))
         self.displacer = OutfitDisplacer(model, renderer, load_bindings())
+
+    def shapes(self, rng: np.random.Generator, count: int) -> FloatArray:
+        """(count, 10) coefficients of people of the split."""
+        return np.asarray(self._shapes[rng.choice(self._rows, count)], np.float32)
 
     def people(self, seed: int, count: int) -> Iterator[DressedPerson]:
         """`count` people; the same seed gives the same people.
@@ -57,7 +61,6 @@ class OutfitSampler:
             ValueError: the seed is outside the split's range.
         """
         rng = np.random.default_rng([check_seed(self._split, seed), 3])
-        for row in rng.choice(self._rows, count):
-            outfit = sample_outfit(rng, self._wardrobe, sample_appearance(rng), self._preset)
-            shape = self._shapes[row].astype(np.float32)
+        for shape in self.shapes(rng, count):
+            outfit = sample_outfit(rng, self.wardrobe, sample_appearance(rng), self._preset)
             yield DressedPerson(shape, outfit, self.displacer.displace(outfit, shape))

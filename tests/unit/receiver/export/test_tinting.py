@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from skimage.color import rgb2lab
 
+from common.arrays import ByteArray
 from common.body.anatomy import ATLAS_SIZE, REGIONS
 from common.errors import UsageError
 from common.texture.atlas import AtlasLayout
@@ -26,11 +27,12 @@ TOP = PARTS.index("top")
 REGION_RGB = {"face": 180, "hand": 180, "scalp": 30, "chest": 130, "upper_arm": 130, "forearm": 130, "hips": 60}
 
 
-def shaded_colours() -> np.ndarray:
+def shaded_colours() -> ByteArray:
     """(V', 3) grey tones of regions, with smooth shading."""
     tone = np.array([REGION_RGB.get(name.split(".")[0], 60) for name in REGIONS], np.float64)[SKIN.template.region]
     shading = 1 + 0.25 * np.sin(40 * SKIN.template.rest[:, 0]) * np.cos(30 * SKIN.template.rest[:, 1])
-    return np.rint(np.outer(tone * shading, [1.0, 0.95, 0.9])).clip(0, 255).astype(np.uint8)
+    colours: ByteArray = np.rint(np.outer(tone * shading, [1.0, 0.95, 0.9])).clip(0, 255).astype(np.uint8)
+    return colours
 
 
 @pytest.mark.parametrize("code", ["#336699", "#f0f0f0", "#101010", "#ff0000", "#ffff00"])
