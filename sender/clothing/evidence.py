@@ -4,13 +4,14 @@ The labels pose the bare body; the network's depth, the mask and the picture sho
 there is cloth or hair: the visible surface is nearer than the skin, the mask covers places outside the body, and the
 colour is not that of skin.
 
-Shapes: N = 2048 surface points, F features.
+Shapes: N = 2048 surface points, F features, T = 128 tokens of 16 neighbouring points, Q = 3 places of a token.
 """
 
+import cv2
 import numpy as np
 
 from common.arrays import FloatArray
-from common.body.anatomy import REGION_INDEX
+from common.body.anatomy import REGION_INDEX, TOKENS
 from common.frames import Camera
 from sender.perception.inference.crop import CropBox
 from sender.perception.network.output import PerceptionOutput
@@ -20,6 +21,8 @@ from sender.texture.point_visibility import view_cosine
 PROBES_M = (0.0, 0.025, 0.06, 0.12, 0.2)
 # Visible (cosine), depth difference and its validity, the probes, colour, difference from the face's colour, normal.
 FEATURES = 3 + len(PROBES_M) + 3 + 3 + 3
+# Distances from the skin of a token's places, metres.
+PLACES_M = (0.0, 0.05, 0.12)
 # A larger difference of depths comes from another surface: background, an arm before the body.
 _MAX_DEPTH_DIFFERENCE_M = 0.3
 _DEPTH_UNIT_M = 0.05
@@ -66,6 +69,22 @@ def evidence(
         normals,
     )
     return np.concatenate(columns, axis=1, dtype=np.float32)
+
+
+def token_places(points: FloatArray, normals: FloatArray, crop: CropBox, camera: Camera) -> FloatArray:
+    """(T, Q, 2) where the tokens are seen, at the skin and off it, in crop units; the arguments are `evidence`'s."""
+    centres, directions = (values.reshape(TOKENS, -1, 3).mean(axis=1) for values in (points, normals))
+    directions /= np.maximum(np.linalg.norm(directions, axis=1, keepdims=True), 1e-6)
+    places = [_in_crop(centres + reach * directions, crop, camera) for reach in PLACES_M]
+    return np.clip(np.nan_to_num(np.stack(places, axis=1), nan=-1.0), -1, 2)
+
+
+def silhouette_and_relief(output: PerceptionOutput, size: int) -> FloatArray:
+    """(2, size, size) of a crop: the probability of the person, and there the depth from the pelvis, in 0.3 m."""
+    person = _sigmoid(output.mask_logits[0].float().numpy())
+    relief = person * np.clip(output.depth[0].float().numpy() / _MAX_DEPTH_DIFFERENCE_M, -3, 3)
+    maps = (cv2.resize(np.asarray(values, np.float32), (size, size)) for values in (person, relief))
+    return np.stack([np.asarray(values, np.float32) for values in maps])
 
 
 def _in_crop(points: FloatArray, crop: CropBox, camera: Camera) -> FloatArray:

@@ -1,7 +1,9 @@
 """The network that reads `surface` labels from one view: evidence at the surface points → mean and variance.
 
-    evidence (2048 points) ─ 128 tokens of 16 points ─ blocks ─┐
-    features X of the person ─────────────────────── a token ──┴─ pooled ─ mean and log-variance of each entry
+    evidence (2048 points) ─ 128 tokens of 16 points ───────── + ─ blocks ─┐
+    picture, silhouette, relief ─ CropEncoder ─┬─ at the tokens' places    │
+                                               └─ whole ─┐                 │
+    features X of the person ────────────────────────────┴─ a token ───────┴─ pooled ─ mean and log-variance
 
 Shapes: B people, E = 24 entries of `surface`.
 """
@@ -11,10 +13,13 @@ from dataclasses import dataclass
 import torch
 from timm.models.vision_transformer import Block
 from torch import Tensor, nn
+from torch.nn import functional
 
 from common.body.anatomy import POINTS, TOKENS
 from common.body.surface_space import SURFACE_SIZE
-from sender.clothing.evidence import FEATURES
+from sender.clothing.crop_encoder import CHANNELS, CropEncoder
+from sender.clothing.evidence import FEATURES, PLACES_M
+from sender.clothing.view import ClothingViews
 from sender.perception.network.output import FEATURE_SIZE
 
 # Variances relative to the prior's, which is 1.
@@ -40,6 +45,23 @@ class ClothingConfig:
             raise ValueError(f"width {self.width} must be divisible by heads {self.heads}, depth at least 1")
 
 
+@dataclass(frozen=True, slots=True)
+class ClothingEstimate:
+    """What B views say.
+
+    Args:
+        mean: (B, E).
+        log_variance: (B, E).
+        garment_logits: (B, M, P/2, P/2) of the picture's pixels.
+        normals: (B, 3, P/2, P/2) of the visible surface, in the crop's camera; not normalised.
+    """
+
+    mean: Tensor
+    log_variance: Tensor
+    garment_logits: Tensor
+    normals: Tensor
+
+
 class ClothingNet(nn.Module):
     """q(surface | one view): Gaussian, independent entries."""
 
@@ -52,18 +74,24 @@ class ClothingNet(nn.Module):
         width = config.width
         self.register_buffer("mean_X", torch.zeros(FEATURE_SIZE))
         self.register_buffer("scale_X", torch.ones(FEATURE_SIZE))
+        self.encoder = CropEncoder()
         self.embed = nn.Linear(POINTS // TOKENS * FEATURES, width)
+        self.embed_places = nn.Linear(len(PLACES_M) * CHANNELS, width)
         self.position = nn.Parameter(torch.randn(TOKENS, width) * 0.02)
-        self.person = nn.Sequential(nn.Linear(FEATURE_SIZE, width), nn.GELU(), nn.Linear(width, width))
+        self.person = nn.Sequential(nn.Linear(FEATURE_SIZE + 128, width), nn.GELU(), nn.Linear(width, width))
         self.blocks = nn.ModuleList(Block(width, config.heads, qkv_bias=True) for _ in range(config.depth))
         self.norm = nn.LayerNorm(width)
         self.score = nn.Linear(width, 4)
         self.leave = nn.Sequential(nn.Linear(5 * width, 2 * width), nn.GELU(), nn.Linear(2 * width, 2 * SURFACE_SIZE))
 
-    def forward(self, evidence_BNF: Tensor, features_BX: Tensor) -> tuple[Tensor, Tensor]:
-        """Mean and log-variance (B, E) from evidence (B, 2048, F) and features X (B, FEATURE_SIZE)."""
-        tokens = self.embed(evidence_BNF.unflatten(1, (TOKENS, -1)).flatten(2)) + self.position
-        person = self.person((features_BX - self.mean_X) / self.scale_X).unsqueeze(1)
+    def forward(self, views: ClothingViews) -> ClothingEstimate:
+        picture, whole, garment_logits, normals = self.encoder(views.picture, views.maps)
+        # Places outside the crop get zeros.
+        seen = functional.grid_sample(picture, 2 * views.places - 1, align_corners=False)
+        tokens = self.embed(views.evidence.unflatten(1, (TOKENS, -1)).flatten(2)) + self.position
+        tokens = tokens + self.embed_places(seen.permute(0, 2, 3, 1).flatten(2))
+        features = (views.features - self.mean_X) / self.scale_X
+        person = self.person(torch.cat([features, whole], dim=1)).unsqueeze(1)
         x = torch.cat([tokens, person], dim=1)
         for block in self.blocks:
             x = block(x)
@@ -72,4 +100,4 @@ class ClothingNet(nn.Module):
         pools = self.score(x[:, :-1]).softmax(dim=1).mT @ x[:, :-1]
         numbers = self.leave(torch.cat([pools.flatten(1), x[:, -1]], dim=-1)).float()
         mean, log_variance = numbers.chunk(2, dim=-1)
-        return mean, log_variance.clamp(_MIN_LOG_VARIANCE, _MAX_LOG_VARIANCE)
+        return ClothingEstimate(mean, log_variance.clamp(_MIN_LOG_VARIANCE, _MAX_LOG_VARIANCE), garment_logits, normals)

@@ -16,9 +16,10 @@ from common.frames import Camera, PersonLabels
 from common.labels import concatenate
 from common.weights.devices import to_numpy
 from common.weights.loader import architecture_of, load_into
-from sender.clothing.evidence import evidence
+from sender.clothing.evidence import evidence, silhouette_and_relief, token_places
 from sender.clothing.memory import ClothingMemory
-from sender.clothing.network import ClothingConfig, ClothingNet
+from sender.clothing.network import ClothingConfig, ClothingEstimate, ClothingNet
+from sender.clothing.view import PICTURE_PX, ClothingViews
 from sender.perception.stage import ObservedPerson
 from sender.semantics.stage import confidence_of_entries
 
@@ -27,8 +28,6 @@ GROUP = "surface"
 _OBSERVE_EVERY_FRAMES = 5
 # Longer than the tracker keeps the identity of a lost person.
 _FORGET_AFTER_FRAMES = 300
-# Side of the picture that colours are read from, pixels.
-_PICTURE_PX = 128
 
 
 @dataclass(slots=True)
@@ -118,29 +117,36 @@ class ClothingStage:
         wearer = self._wearers[person.identity]
         wearer.read_at = self._frame
         view, heading = self.view(image, camera, person, labels)
-        mean, log_variance = self.read(view[None], person.output.features().float())
-        wearer.memory.add(to_numpy(mean[0]), to_numpy(log_variance[0].exp()), heading)
+        mean, variance = self.read(view)
+        wearer.memory.add(to_numpy(mean[0]), to_numpy(variance[0]), heading)
 
     @torch.inference_mode()
-    def view(self, image: Image, camera: Camera, person: ObservedPerson, labels: PersonLabels) -> tuple[Tensor, float]:
-        """Evidence (2048, F) of one person, and the heading: the angle from the camera to the person's front."""
+    def view(
+        self, image: Image, camera: Camera, person: ObservedPerson, labels: PersonLabels
+    ) -> tuple[ClothingViews, float]:
+        """What one view shows of one person, and the heading: the angle from the camera to the person's front."""
         parameters = self._space.decode(torch.from_numpy(concatenate(labels.labels))[None])
         posed = self._body(parameters)
-        points, normals = self._body.surface_points(posed.vertices)
-        picture: FloatArray = np.divide(person.crop.cut(image, _PICTURE_PX), 255, dtype=np.float32)
+        points, normals = (values[0].numpy() for values in self._body.surface_points(posed.vertices))
+        picture: FloatArray = np.divide(person.crop.cut(image, PICTURE_PX), 255, dtype=np.float32)
         root_depth_m = float(posed.joint_positions[0, 0, 2])
-        seen = evidence(
-            points[0].numpy(), normals[0].numpy(), root_depth_m, picture, person.output, person.crop, camera
+        of_points = evidence(points, normals, root_depth_m, picture, person.output, person.crop, camera)
+        views = ClothingViews(
+            _batch(of_points),
+            _batch(token_places(points, normals, person.crop, camera)),
+            _batch(picture.transpose(2, 0, 1)),
+            _batch(silhouette_and_relief(person.output, PICTURE_PX // 2)),
+            person.output.features().float(),
         )
         # At rest a person faces the camera, along −z.
         front = -parameters.rotations[0, 0, :, 2]
-        return torch.from_numpy(seen), math.atan2(float(front[0]), -float(front[2]))
+        return views, math.atan2(float(front[0]), -float(front[2]))
 
     @torch.inference_mode()
-    def read(self, evidence_BNF: Tensor, features_BX: Tensor) -> tuple[Tensor, Tensor]:
-        """Mean and log-variance (B, 24) of single views."""
-        estimate: tuple[Tensor, Tensor] = self._network(evidence_BNF, features_BX)
-        return estimate
+    def read(self, views: ClothingViews) -> tuple[Tensor, Tensor]:
+        """Mean and variance (B, 24) of single views."""
+        estimate: ClothingEstimate = self._network(views)
+        return estimate.mean, estimate.log_variance.exp()
 
     def _dressed(self, person: PersonLabels) -> PersonLabels:
         mean, sigma = self._wearers[person.identity].memory.estimate
@@ -150,3 +156,8 @@ class ClothingStage:
             sigma={**person.sigma, GROUP: sigma},
             confidence={**person.confidence, GROUP: confidence_of_entries(torch.from_numpy(sigma))},
         )
+
+
+def _batch(values: FloatArray) -> Tensor:
+    """A batch of one."""
+    return torch.from_numpy(np.ascontiguousarray(values))[None]

@@ -1,54 +1,82 @@
+from dataclasses import replace
+
 import pytest
 import torch
 
-from common.body.anatomy import POINTS
+from common.body.anatomy import POINTS, TOKENS
 from common.body.surface_space import SURFACE_SIZE
-from sender.clothing.evidence import FEATURES
+from sender.clothing.crop_encoder import GARMENTS
+from sender.clothing.evidence import FEATURES, PLACES_M
 from sender.clothing.network import ClothingConfig, ClothingNet
+from sender.clothing.view import PICTURE_PX, ClothingViews
 from sender.perception.network.output import FEATURE_SIZE
-from sender.train.clothing import hidden, loss_of
 
 TINY = ClothingConfig(width=32, heads=2, depth=1)
+HALF = PICTURE_PX // 2
 
 
-def test_every_input_affects_mean_and_variance() -> None:
+def views(count: int = 2, scale: float = 1.0) -> ClothingViews:
+    generator = torch.Generator().manual_seed(0)
+
+    def random(*shape: int) -> torch.Tensor:
+        return scale * torch.randn(count, *shape, generator=generator)
+
+    return ClothingViews(
+        random(POINTS, FEATURES),
+        torch.rand(count, TOKENS, len(PLACES_M), 2, generator=generator),
+        random(3, PICTURE_PX, PICTURE_PX),
+        random(2, HALF, HALF),
+        random(FEATURE_SIZE),
+    )
+
+
+def network() -> ClothingNet:
     torch.manual_seed(0)
-    network = ClothingNet(TINY)
-    evidence = torch.randn(2, POINTS, FEATURES, requires_grad=True)
-    features = torch.randn(2, FEATURE_SIZE, requires_grad=True)
-    for output in network(evidence, features):
+    return ClothingNet(TINY).eval()
+
+
+@pytest.mark.parametrize("name", ["evidence", "places", "picture", "maps", "features"])
+def test_every_input_affects_mean_and_variance(name: str) -> None:
+    given = getattr(views(), name).requires_grad_()
+    estimate = network()(replace(views(), **{name: given}))
+    for output in (estimate.mean, estimate.log_variance):
         assert output.shape == (2, SURFACE_SIZE)
-        for gradient in torch.autograd.grad(output.sum(), [evidence, features], retain_graph=True):
-            assert gradient.abs().sum() > 0
+        (gradient,) = torch.autograd.grad(output.sum(), [given], retain_graph=True)
+        assert gradient.abs().sum() > 0
+
+
+def test_garments_and_normals_are_of_the_pictures_pixels() -> None:
+    estimate = network()(views())
+    assert estimate.garment_logits.shape == (2, GARMENTS, HALF, HALF)
+    assert estimate.normals.shape == (2, 3, HALF, HALF)
+
+
+def test_places_outside_the_crop_show_nothing_of_the_picture() -> None:
+    away = replace(views(), places=torch.full((2, TOKENS, len(PLACES_M), 2), 2.0))
+    net = network()
+    net.encoder.leave[0].get_parameter("weight").data.zero_()
+    with torch.no_grad():
+        seen = torch.nn.functional.grid_sample(
+            net.encoder(away.picture, away.maps)[0], 2 * away.places - 1, align_corners=False
+        )
+    assert (seen == 0).all()
 
 
 def test_variance_never_exceeds_the_priors() -> None:
-    torch.manual_seed(0)
-    network = ClothingNet(TINY)
-    torch.nn.init.normal_(network.leave[-1].get_parameter("weight"), std=10.0)
-    _, log_variance = network(torch.randn(8, POINTS, FEATURES), torch.randn(8, FEATURE_SIZE))
+    net = network()
+    torch.nn.init.normal_(net.leave[-1].get_parameter("weight"), std=10.0)
+    with torch.no_grad():
+        log_variance = net(views(8)).log_variance
     assert log_variance.max() <= 0 and log_variance.min() >= -6
+
+
+def test_views_are_concatenated_in_order() -> None:
+    one, two = views(1), views(1, scale=2.0)
+    both = ClothingViews.concatenate([one, two])
+    assert len(both) == 2
+    assert torch.equal(both.evidence[:1], one.evidence) and torch.equal(both.features[1:], two.features)
 
 
 def test_invalid_sizes_are_rejected() -> None:
     with pytest.raises(ValueError, match="width"):
         ClothingConfig(width=33, heads=2)
-
-
-def test_hidden_evidence_is_missing_in_runs_of_neighbours() -> None:
-    torch.manual_seed(0)
-    rows = hidden(torch.ones(64, POINTS, FEATURES)).unflatten(1, (-1, 16))
-    missing = (rows == 0).all(dim=(2, 3))
-    assert ((rows == 1).all(dim=(2, 3)) | missing).all()
-    assert 0.02 < float(missing.float().mean()) < 0.2
-
-
-def test_loss_is_least_at_the_truth_and_weighs_entries_by_displacement() -> None:
-    entries, certain = torch.zeros(4, SURFACE_SIZE), torch.full((4, SURFACE_SIZE), -2.0)
-    mm = torch.ones(SURFACE_SIZE)
-    mm[0] = 3.0
-    first, last = entries.clone(), entries.clone()
-    first[:, 0], last[:, -1] = 0.5, 0.5
-    exact, off_first, off_last = (loss_of(mean, certain, entries, mm) for mean in (entries, first, last))
-    assert exact[0] < off_first[0] and float(exact[1]) == 0
-    assert float(off_first[1] / off_last[1]) == pytest.approx(9.0, rel=1e-4)

@@ -1,0 +1,80 @@
+"""Losses and augmentation of the clothing network's training."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+from common.body.anatomy import POINTS
+from common.body.surface_space import SURFACE_SIZE
+from sender.clothing.evidence import FEATURES
+from sender.clothing.network import ClothingEstimate
+from sender.clothing.view import ClothingViews
+from sender.train.clothing import StoredViews, Truth, augmented, dense_loss, hidden, loss_of
+from tests.unit.sender.clothing.test_network import HALF, views
+
+
+def pictures(count: int = 2) -> ClothingViews:
+    given = views(count)
+    return replace(given, picture=given.picture.sigmoid(), maps=given.maps.clamp(-2, 2))
+
+
+def truth(count: int = 2) -> Truth:
+    generator = torch.Generator().manual_seed(1)
+    material = torch.randint(0, 9, (count, HALF, HALF), generator=generator)
+    normal = torch.nn.functional.normalize(torch.randn(count, 3, HALF, HALF, generator=generator), dim=1)
+    return Truth(torch.randn(count, SURFACE_SIZE, generator=generator), material, normal)
+
+
+def test_hidden_evidence_is_missing_in_runs_of_neighbours() -> None:
+    torch.manual_seed(0)
+    rows = hidden(torch.ones(64, POINTS, FEATURES)).unflatten(1, (-1, 16))
+    missing = (rows == 0).all(dim=(2, 3))
+    assert ((rows == 1).all(dim=(2, 3)) | missing).all()
+    assert 0.02 < float(missing.float().mean()) < 0.2
+
+
+def test_loss_is_least_at_the_truth_and_weighs_entries_by_displacement() -> None:
+    entries, certain = torch.zeros(4, SURFACE_SIZE), torch.full((4, SURFACE_SIZE), -2.0)
+    mm = torch.ones(SURFACE_SIZE)
+    mm[0] = 3.0
+    first, last = entries.clone(), entries.clone()
+    first[:, 0], last[:, -1] = 0.5, 0.5
+    exact, off_first, off_last = (loss_of(mean, certain, entries, mm) for mean in (entries, first, last))
+    assert exact[0] < off_first[0] and float(exact[1]) == 0
+    assert float(off_first[1] / off_last[1]) == pytest.approx(9.0, rel=1e-4)
+
+
+def test_dense_loss_is_zero_at_the_truth_only() -> None:
+    true = truth()
+    logits = 30 * torch.nn.functional.one_hot(true.material, 9).permute(0, 3, 1, 2).float()
+    nothing = torch.zeros(2, SURFACE_SIZE)
+    garments, normals = dense_loss(ClothingEstimate(nothing, nothing, logits, true.normal), true)
+    assert float(garments) == pytest.approx(0, abs=1e-4) and float(normals) == pytest.approx(0, abs=1e-4)
+    garments, normals = dense_loss(ClothingEstimate(nothing, nothing, -logits, -true.normal), true)
+    assert float(garments) > 1 and float(normals) == pytest.approx(2, abs=1e-3)
+
+
+def test_views_survive_storage() -> None:
+    given, true = pictures(), truth()
+    stored = StoredViews.of(given, replace(true, material=true.material.byte(), normal=(true.normal * 127).char()))
+    seen, back = StoredViews.concatenate([stored, stored]).pick(torch.tensor([1, 2]))
+    for name, tolerance in (("evidence", 5e-3), ("places", 1e-3), ("picture", 2e-3), ("maps", 0.013), ("features", 0)):
+        found, wanted = getattr(seen, name), getattr(given, name)[[1, 0]]
+        torch.testing.assert_close(found, wanted, rtol=0, atol=tolerance)
+    assert torch.equal(back.material, true.material[[1, 0]])
+    assert torch.equal(back.entries, true.entries[[1, 0]])
+    torch.testing.assert_close(back.normal, true.normal[[1, 0]], rtol=0, atol=0.01)
+
+
+def test_augmentation_changes_colours_alike_in_picture_and_evidence() -> None:
+    torch.manual_seed(3)
+    grey = replace(pictures(16), picture=torch.full((16, 3, 112, 112), 0.5), evidence=torch.ones(16, POINTS, FEATURES))
+    changed = augmented(grey)
+    gain = 2 * changed.picture[:, :, 0, 0]
+    assert float(gain.std()) > 0.05 and float(gain.min()) > 0.6 and float(gain.max()) < 1.4
+    shown = changed.evidence[..., 0] > 0
+    for person in range(16):
+        colours = changed.evidence[person][shown[person]][:, 8:11]
+        torch.testing.assert_close(colours, gain[person].expand_as(colours))
+    torch.testing.assert_close(changed.maps, grey.maps)
