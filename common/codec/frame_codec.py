@@ -19,6 +19,7 @@ from typing import Final
 import numpy as np
 
 from common.arrays import Float64Array, IntArray
+from common.codec.frame_state import FrameState, decode_state, encode_state
 from common.codec.packet import HASH_SIZE, Header, pack, parse, rounded_camera, seal, shorten_source
 from common.codec.person import (
     FAST,
@@ -41,7 +42,7 @@ from common.codec.quantiser import GROUP_OF_ENTRY, prefix_lengths, prefix_mask, 
 from common.codec.range_coder import SymbolCoder, SymbolReader, SymbolWriter
 from common.codec.tables import TIERS, CodecTables, load
 from common.errors import MalformedPacket, MissingReference
-from common.frames import MAX_PEOPLE, Camera, LabelFrame, PersonLabels, check_frame, check_header
+from common.frames import MAX_PEOPLE, LabelFrame, PersonLabels, check_frame, check_header
 from common.labels import GROUP_NAMES, LABEL_SIZE
 
 MODEL_HASH_SIZE: Final = 8
@@ -94,18 +95,6 @@ class DecodedFrame:
     rho: Mapping[str, float]
 
 
-@dataclass(frozen=True)
-class _FrameState:
-    """A frame that later ones can be predicted from; encoder and decoder have equal states and seals."""
-
-    sequence: int
-    time_ms: int
-    camera: Camera
-    source: str
-    people: Mapping[int, PersonState]
-    seal: int = 0
-
-
 @dataclass
 class _CodedPerson:
     """A person during encoding or decoding; `indices` (E,) are the quantised residuals, zero until they are read."""
@@ -135,8 +124,8 @@ class FrameCodec:
         self._tables = tables or load()
         self._first_slow_level = _FIRST_SLOW_LEVEL if progressive else 0
         self._hash = sha256(model_hash + self._tables.digest).digest()[:HASH_SIZE]
-        self._sent: OrderedDict[int, _FrameState] = OrderedDict()
-        self._received: OrderedDict[int, _FrameState] = OrderedDict()
+        self._sent: OrderedDict[int, FrameState] = OrderedDict()
+        self._received: OrderedDict[int, FrameState] = OrderedDict()
         self._acknowledged: int | None = None
         self._last_sent = -1
 
@@ -234,12 +223,21 @@ class FrameCodec:
         for number in [number for number in self._received if number != sequence]:
             del self._received[number]
 
-    def _reference(self) -> _FrameState | None:
+    def snapshot(self, sequence: int) -> bytes | None:
+        """The state after a frame that was decoded here, for `restore`; None if it is forgotten."""
+        state = self._received.get(sequence)
+        return None if state is None else encode_state(state)
+
+    def restore(self, snapshot: bytes) -> None:
+        """Takes over a `snapshot` of the same codec version; raises MalformedPacket for anything else."""
+        self._remember(self._received, decode_state(snapshot, unknown_person(self._tables)))
+
+    def _reference(self) -> FrameState | None:
         if self._acknowledged is None:
             return None
         return self._sent.get(self._acknowledged)
 
-    def _find_reference(self, header: Header) -> _FrameState | None:
+    def _find_reference(self, header: Header) -> FrameState | None:
         if not header.lag:
             return None
         reference = self._received.get(header.sequence - header.lag)
@@ -255,14 +253,14 @@ class FrameCodec:
         return reference.seal if reference else 0
 
     @staticmethod
-    def _remember(states: OrderedDict[int, _FrameState], state: _FrameState) -> None:
+    def _remember(states: OrderedDict[int, FrameState], state: FrameState) -> None:
         states[state.sequence] = state
         states.move_to_end(state.sequence)
         while len(states) > REMEMBERED_FRAMES:
             states.popitem(last=False)
 
     @staticmethod
-    def _header(frame: LabelFrame, reference: _FrameState | None) -> tuple[Header, _FrameState]:
+    def _header(frame: LabelFrame, reference: FrameState | None) -> tuple[Header, FrameState]:
         camera, source = rounded_camera(frame.camera), shorten_source(frame.source)
         time_ms = round(frame.captured_at * 1000)
         header = Header(
@@ -274,10 +272,10 @@ class FrameCodec:
             identities=tuple(person.identity for person in frame.people),
         )
         people_before = reference.people if reference else {}
-        return header, _FrameState(frame.sequence, time_ms, camera, source, people_before)
+        return header, FrameState(frame.sequence, time_ms, camera, source, people_before)
 
     def _write_plan(
-        self, writer: SymbolWriter, person: PersonLabels, state: _FrameState, levels: IntArray, lag: int
+        self, writer: SymbolWriter, person: PersonLabels, state: FrameState, levels: IntArray, lag: int
     ) -> _CodedPerson:
         before = state.people.get(person.identity) or unknown_person(self._tables)
         target, lengths = vector_of(person.labels)
@@ -286,7 +284,7 @@ class FrameCodec:
         prediction = predict(self._tables, before, plan, lag)
         return _CodedPerson(before, plan, prediction, residuals(prediction, target))
 
-    def _read_plan(self, reader: SymbolCoder, state: _FrameState, identity: int, lag: int) -> _CodedPerson:
+    def _read_plan(self, reader: SymbolCoder, state: FrameState, identity: int, lag: int) -> _CodedPerson:
         before = state.people.get(identity) or unknown_person(self._tables)
         plan = code_plan(reader, before, None)
         prediction = predict(self._tables, before, plan, lag)
@@ -303,8 +301,8 @@ class FrameCodec:
             bits[GROUP_NAMES[g]] = coder.bits - bits_before
 
     def _advance(
-        self, state: _FrameState, header: Header, coded: list[_CodedPerson], arrived_tiers: int = TIERS
-    ) -> _FrameState:
+        self, state: FrameState, header: Header, coded: list[_CodedPerson], arrived_tiers: int = TIERS
+    ) -> FrameState:
         missing = self._tables.tier >= arrived_tiers
         after: dict[int, PersonState] = {}
         for identity, person in zip(header.identities, coded, strict=True):
@@ -364,16 +362,16 @@ def _slow_excess(tables: CodecTables, before: PersonState, target: IntArray, lev
     return largest / np.where(level < before.level, 0.75, 2.0)
 
 
-def _decoded_header(header: Header, reference: _FrameState | None, sealed: int) -> _FrameState:
+def _decoded_header(header: Header, reference: FrameState | None, sealed: int) -> FrameState:
     camera = header.camera or (reference.camera if reference else None)
     source = header.source if header.source is not None else (reference.source if reference else None)
     if camera is None or source is None:
         raise MalformedPacket("a key frame has no camera or no source")
     time_ms = header.time_ms + (reference.time_ms if reference else 0)
-    return _FrameState(header.sequence, time_ms, camera, source, reference.people if reference else {}, sealed)
+    return FrameState(header.sequence, time_ms, camera, source, reference.people if reference else {}, sealed)
 
 
-def _to_frame(state: _FrameState, identities: tuple[int, ...]) -> LabelFrame:
+def _to_frame(state: FrameState, identities: tuple[int, ...]) -> LabelFrame:
     return LabelFrame(
         sequence=state.sequence,
         source=state.source,

@@ -25,6 +25,7 @@ from common.codec.quantiser import (
 )
 from common.codec.range_coder import SymbolCoder
 from common.codec.tables import CodecTables
+from common.frames import MAX_FRAME_SEQUENCE
 from common.labels import GROUP_NAMES, GROUPS, LABEL_SIZE, group_slices
 
 SCORES: Final = 64
@@ -39,6 +40,7 @@ _STARTS: Final = np.array([group.start for _, group in SLICES])
 _COLUMNS: Final = np.arange(LABEL_SIZE)
 _MAX_EXTRAPOLATION_FRAMES: Final = 6
 _MAX_AVERAGING_FRAMES: Final = 12
+_MAX_AGE: Final = 255
 
 # 16 · lag^0.7: growth of the residuals with the age of the reference, for lag 0…16.
 _LAG_GROWTH: Final = (16, 16, 26, 35, 42, 49, 56, 62, 69, 75, 80, 86, 91, 96, 101, 107, 111)
@@ -128,6 +130,26 @@ def unknown_person(tables: CodecTables) -> PersonState:
     )
 
 
+def check_person(person: PersonState) -> None:
+    """Checks the ranges of a state that was not made by `advance`: coding never raises for one that passes.
+
+    Raises:
+        ValueError: a field is out of range.
+    """
+    ranges = (
+        (person.values, -2 * LIMIT, 2 * LIMIT),
+        (person.velocity, -4 * LIMIT, 4 * LIMIT),
+        (person.spread, 0, 8 * LIMIT),
+        (person.age, 0, _MAX_AGE),
+        (person.level, UNKNOWN_LEVEL, LEVELS - 1),
+        (person.confidence, 0, CONFIDENCES - 1),
+        (person.score, 0, SCORES - 1),
+        (person.updated, 0, MAX_FRAME_SEQUENCE),
+    )
+    if any(np.min(values) < lowest or np.max(values) > highest for values, lowest, highest in ranges):
+        raise ValueError("a person's state is out of range")
+
+
 def code_plan(coder: SymbolCoder, state: PersonState, plan: PersonPlan | None) -> PersonPlan:
     """Writes `plan`, or reads one when it is None; a number that equals the reference costs a tenth of a bit."""
     sent, level, confidence = FAST.copy(), np.maximum(state.level, 0), state.confidence.copy()
@@ -204,7 +226,7 @@ def advance(
         values=np.where(coded, values, np.where(lost, 0, state.values)),
         velocity=velocity,
         spread=np.where(lost, tables.key_spread, spread),
-        age=np.where(lost, 0, np.minimum(state.age + coded, 255)),
+        age=np.where(lost, 0, np.minimum(state.age + coded, _MAX_AGE)),
         level=np.where(plan.sent, plan.level, np.where(FAST, UNKNOWN_LEVEL, state.level)),
         confidence=plan.confidence,
         score=plan.score,

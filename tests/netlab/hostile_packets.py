@@ -15,7 +15,8 @@ import zstandard
 
 from common.arrays import IntArray
 from common.blobs import COLOURS, TEXTURE
-from common.codec.frame_codec import FrameCodec, _CodedPerson, _FrameState, _to_frame
+from common.codec.frame_codec import FrameCodec, _CodedPerson, _to_frame
+from common.codec.frame_state import FrameState
 from common.codec.packet import CODEC_VERSION, Header, _Cursor, _parse_header, seal
 from common.codec.range_coder import SymbolWriter
 from common.codec.tables import ALPHABET, TIERS
@@ -54,7 +55,7 @@ def hostile_frames(rng: np.random.Generator, codec: FrameCodec) -> Iterator[byte
     Args:
         codec: of the receiver's model and tables; it is not changed.
     """
-    known: list[_FrameState] = []
+    known: list[FrameState] = []
     last = 0
     while True:
         last += int(rng.integers(1, 4))
@@ -119,13 +120,13 @@ def _pick(rng: np.random.Generator, choices: Sequence[T]) -> T:
     return choices[int(rng.integers(len(choices)))]
 
 
-def _time_ms(rng: np.random.Generator, reference: _FrameState | None) -> int:
+def _time_ms(rng: np.random.Generator, reference: FrameState | None) -> int:
     if rng.random() < 0.1:
         return _pick(rng, TIMES_NS) * _pick(rng, (1, -1)) // _pick(rng, (1, 1, 1000, 10**6))
     return 33 if reference else _NOW_MS
 
 
-def _header(rng: np.random.Generator, sequence: int, reference: _FrameState | None) -> Header:
+def _header(rng: np.random.Generator, sequence: int, reference: FrameState | None) -> Header:
     width, height = (640, 480) if rng.random() < 0.9 else (_pick(rng, COUNTS), _pick(rng, COUNTS))
     focal = 600.0 if rng.random() < 0.9 else _pick(rng, FLOATS)
     new = reference is None or rng.random() < 0.1
@@ -162,18 +163,17 @@ class _AbsurdWriter(SymbolWriter):
 
 
 def _packet(
-    rng: np.random.Generator, codec: FrameCodec, header: Header, reference: _FrameState | None
-) -> tuple[bytes, _FrameState | None]:
+    rng: np.random.Generator, codec: FrameCodec, header: Header, reference: FrameState | None
+) -> tuple[bytes, FrameState | None]:
     """A packet, and the state of a decoder that has accepted it; None if it cannot be accepted."""
     camera = header.camera or (reference.camera if reference else Camera(1, 1, 1.0))
     time_ms = header.time_ms + (reference.time_ms if reference else 0)
     before = reference.people if reference else {}
-    state = _FrameState(header.sequence, time_ms, camera, header.source or "", before)
+    state = FrameState(header.sequence, time_ms, camera, header.source or "", before)
     parts, coded = [b""] * TIERS, list[_CodedPerson]()
     if len(header.identities) <= MAX_PEOPLE:
         parts, coded = _coded(codec, header, state, _AbsurdWriter, rng, codec)
-    damaged = rng.random() < 0.2
-    if damaged:
+    if damaged := rng.random() < 0.2:
         parts[int(rng.integers(TIERS))] = _pick(rng, (b"", rng.bytes(int(rng.integers(200))), bytes(1 << 17)))
     payload = sealed_packet(codec._hash, header, parts, reference.seal if reference else 0, rng)
     if damaged or len(coded) != len(header.identities):
@@ -241,12 +241,12 @@ def longest_to_decode(codec: FrameCodec, people: int = 32) -> bytes:
     """The packet that takes longest to decode for its form: every entry of everybody is the longest escape code."""
     camera = Camera(640, 480, 600.0)
     header = Header(0, 0, _NOW_MS, camera, "clip.mp4", tuple(range(people)))
-    parts, _ = _coded(codec, header, _FrameState(0, _NOW_MS, camera, "clip.mp4", {}), _EscapeWriter, codec._tables)
+    parts, _ = _coded(codec, header, FrameState(0, _NOW_MS, camera, "clip.mp4", {}), _EscapeWriter, codec._tables)
     return sealed_packet(codec._hash, header, parts, 0)
 
 
 def _coded(
-    codec: FrameCodec, header: Header, state: _FrameState, new_writer: Callable[..., SymbolWriter], *arguments: object
+    codec: FrameCodec, header: Header, state: FrameState, new_writer: Callable[..., SymbolWriter], *arguments: object
 ) -> tuple[list[bytes], list[_CodedPerson]]:
     """The parts of a packet whose symbols the writers choose themselves."""
     writers = [new_writer(*arguments) for _ in range(TIERS)]
