@@ -3,6 +3,7 @@
     BodywireError              1  the common base class
     ├── UsageError             2  a flag, an environment variable or the configuration file
     ├── SourceError            3  a camera or file: missing, unreadable, empty, lost
+    │   └── RecordingError     3  a recording: not one, damaged, cut, or of another version
     ├── PeerError              4  the peer is unreachable, does not respond, or does not speak Bodywire
     │   └── WireError          4  received bytes that are refused
     │       ├── MalformedPacket       truncated, or with inconsistent fields
@@ -57,6 +58,10 @@ class SourceError(BodywireError):
     """A camera, file or stream is missing, unreadable or empty, or the connection to it was lost."""
 
     exit_code = 3
+
+
+class RecordingError(SourceError):
+    """A recording cannot be replayed: it is none, damaged, or of another version."""
 
 
 class PeerError(BodywireError):

@@ -11,11 +11,13 @@ import torch
 
 from common.codec.frame_codec import FrameCodec
 from common.codec.packet import CODEC_VERSION
+from common.errors import UsageError
 from common.io.logs import LogConfig
 from common.io.telemetry import MetricsConfig, MetricsServer, publish_build
 from common.io.terminal import Terminal
 from common.io.tracing import FrameTracer, TracingConfig
-from common.version import build_versions
+from common.recording.reader import Recording
+from common.version import build_versions, package_version
 from common.weights.devices import DeviceConfig
 from common.weights.loader import model_hash
 from receiver.diffusion.stage import SamplingConfig
@@ -29,6 +31,8 @@ from receiver.metrics import ReceiverMetrics
 from receiver.pipeline import ReceiverPipeline, SharingConfig
 from receiver.publish.disk_space import free_and_size_bytes
 from receiver.publish.session_directory import PublishConfig, SessionDirectory
+from receiver.recording.recorder import FileRecorder, RecordConfig, SessionRecorder, Unrecorded
+from receiver.recording.replay import Replay, ReplayConfig
 from receiver.status import StatusLine
 from receiver.surface.stage import SurfaceConfig
 from receiver.traces import ReceiverTraces
@@ -54,6 +58,8 @@ class ReceiverConfig:
     device: DeviceConfig = field(default_factory=DeviceConfig)
     batching: BatchingConfig = field(default_factory=BatchingConfig)
     sharing: SharingConfig = field(default_factory=SharingConfig)
+    recording: RecordConfig = field(default_factory=RecordConfig)
+    replay: ReplayConfig = field(default_factory=ReplayConfig)
     web: WebConfig = field(default_factory=WebConfig)
     accounts: AccountsConfig = field(default_factory=AccountsConfig)
     uploads: UploadConfig = field(default_factory=UploadConfig)
@@ -64,22 +70,27 @@ class ReceiverConfig:
 
 
 def receive(config: ReceiverConfig, announce: Callable[[str], None]) -> None:
-    """Receives until SIGTERM or SIGINT, then finishes the frames in hand.
+    """Receives until SIGTERM or SIGINT, or until the recording that is replayed ends; then finishes the frames in hand.
 
     While the networks are loaded, SIGTERM ends the process at once, and SIGINT raises KeyboardInterrupt.
 
     Args:
-        announce: prints the line with the address.
+        announce: prints the line with the address, and the first and last line of a replay.
 
     Raises:
         UsageError: options contradict each other, a certificate, key or token cannot be used, or `--traces` lacks its
             package.
-        OutputError: the directory or an address cannot be used, or another receiver uses it.
+        RecordingError: the recording to replay is damaged, or of another version.
+        OutputError: the directory or an address cannot be used, or another receiver uses it; or no recording can be
+            created.
         WeightsError: trained weights are missing, damaged or of another version.
     """
     terminal = config.logging.start("receiver")
     config.security.check(config.listen.listen)
     config.web.check(config.security)
+    config.recording.check()
+    if config.replay.replay and config.recording.record:
+        raise UsageError("--replay and --record exclude each other: the recording is there already")
     # Small networks on few cores: more threads than one fight over them.
     torch.set_num_threads(1)
     metrics = ReceiverMetrics()
@@ -87,12 +98,13 @@ def receive(config: ReceiverConfig, announce: Callable[[str], None]) -> None:
     metrics.watch_disk(lambda: free_and_size_bytes(config.publish.out))
     address = config.metrics.metrics
     with (
+        config.replay.open(CODEC_VERSION, model_hash().hex()) as recording,
         SessionDirectory(config.publish) as directory,
         MetricsServer(address, metrics.registry) if address else nullcontext(),
         config.tracing.start("receiver", versions["version"]) as tracer,
     ):
         reconstructor = Reconstructor.load(config.diffusion, config.surface, config.device.resolve())
-        asyncio.run(_serve(config, reconstructor, directory, metrics, tracer, announce, terminal))
+        asyncio.run(_serve(config, reconstructor, directory, metrics, tracer, recording, announce, terminal))
 
 
 async def _serve(
@@ -101,6 +113,7 @@ async def _serve(
     directory: SessionDirectory,
     metrics: ReceiverMetrics,
     tracer: FrameTracer,
+    recording: Recording | None,
     announce: Callable[[str], None],
     terminal: Terminal,
 ) -> None:
@@ -108,16 +121,45 @@ async def _serve(
     loop = asyncio.get_running_loop()
     for signal_number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(signal_number, stop.set)
-    networks = model_hash()
     engine = LocalEngine(reconstructor, config.batching)
-    hub = LiveHub()
+    hub, recorder = LiveHub(), _recorder(config)
     pipeline = ReceiverPipeline(
-        engine, directory, metrics, sharing=config.sharing, observer=hub, traces=ReceiverTraces(tracer)
+        engine,
+        directory,
+        metrics,
+        sharing=config.sharing,
+        observer=hub,
+        traces=ReceiverTraces(tracer),
+        recorder=recorder,
     )
-    registry = SessionRegistry(lambda: FrameCodec(networks))
     metrics.watch_queue(lambda: engine.queued_people)
+    source: LinkServer | Replay
+    if recording is None:
+        source = _link(config, pipeline, metrics)
+    else:
+        source = Replay(recording, config.replay, pipeline, FrameCodec(model_hash()), announce)
+    try:
+        # Before senders can connect: its imports keep the event loop busy.
+        serving_page = _page(config, engine, pipeline, hub, metrics)
+        started = await source.start()
+        async with serving_page as page:
+            announce(started if isinstance(started, str) else startup_line(started, config.security))
+            if page is not None:
+                announce(f"page: {page.url}")
+            with terminal.showing(StatusLine(metrics.status, config.publish.out).line):
+                await (stop.wait() if isinstance(source, LinkServer) else source.run(stop))
+    finally:
+        await source.stop()
+        await pipeline.close()
+        await asyncio.to_thread(recorder.close)
+
+
+def _link(config: ReceiverConfig, pipeline: ReceiverPipeline, metrics: ReceiverMetrics) -> LinkServer:
+    """The server that senders connect to."""
+    networks = model_hash()
+    registry = SessionRegistry(lambda: FrameCodec(networks))
     metrics.watch_streams(lambda: sum(session.in_use for session in registry.sessions))
-    server = LinkServer(
+    return LinkServer(
         config.listen,
         pipeline,
         registry,
@@ -126,19 +168,12 @@ async def _serve(
         security=config.security,
         on_refused=metrics.stream_refused,
     )
-    try:
-        # Before senders can connect: its imports keep the event loop busy.
-        serving_page = _page(config, engine, pipeline, hub, metrics)
-        bound = await server.start()
-        async with serving_page as page:
-            announce(startup_line(bound, config.security))
-            if page is not None:
-                announce(f"page: {page.url}")
-            with terminal.showing(StatusLine(metrics.status, config.publish.out).line):
-                await stop.wait()
-    finally:
-        await server.stop()
-        await pipeline.close()
+
+
+def _recorder(config: ReceiverConfig) -> SessionRecorder:
+    if config.recording.record is None:
+        return Unrecorded()
+    return FileRecorder(config.recording, codec=CODEC_VERSION, model=model_hash().hex(), version=package_version())
 
 
 def _page(

@@ -33,6 +33,7 @@ from receiver.publish.frame_record import FrameRecord, PersonRecord
 from receiver.publish.observer import FrameObserver, Unobserved
 from receiver.publish.output_guard import OutputGuard
 from receiver.publish.session_directory import SessionDirectory, SessionWriter
+from receiver.recording.recorder import SessionRecorder, Unrecorded
 from receiver.traces import ReceiverTraces
 
 logger = logging.getLogger(__name__)
@@ -77,6 +78,7 @@ class ReceiverPipeline:
 
     Args:
         observer: notified of what is published.
+        recorder: notified of what a replay needs.
     """
 
     def __init__(
@@ -88,6 +90,7 @@ class ReceiverPipeline:
         sharing: SharingConfig | None = None,
         observer: FrameObserver | None = None,
         traces: ReceiverTraces | None = None,
+        recorder: SessionRecorder | None = None,
     ) -> None:
         self._engine = engine
         self._directory = directory
@@ -96,6 +99,7 @@ class ReceiverPipeline:
         self._sharing = sharing or SharingConfig()
         self._observer: FrameObserver = observer or Unobserved()
         self._traces = traces or ReceiverTraces()
+        self._recorder: SessionRecorder = recorder or Unrecorded()
         self._sessions: dict[bytes, _SessionState] = {}
         self._output = OutputGuard(clock)
         self._publishers = FairExecutor(_PUBLISH_THREADS, "publish")
@@ -116,6 +120,7 @@ class ReceiverPipeline:
             self._sessions[session.session_id] = _SessionState(writer)
             session.next_sequence = max(session.next_sequence, writer.last_sequence + 1)
             self._observer.session_began(writer.number, session)
+            self._recorder.session_began(writer.number, session)
         self._metrics.peer_connected()
         logger.info("session of %s begins at frame %d", session.sender, session.next_sequence)
 
@@ -130,6 +135,7 @@ class ReceiverPipeline:
         self._output.check()
         stages_ms: dict[str, float] = {}
         decoded = self._decode(session, frame, stages_ms)
+        self._recorder.frame_decoded(session, decoded, frame.payload)
         # The session may end while this frame is handled.
         state = self._sessions[session.session_id]
         result = None if self._is_late(session) else await self._reconstruct(session, state, decoded.frame)
@@ -156,6 +162,7 @@ class ReceiverPipeline:
             self._sessions[session.session_id].textures.take(blob)
         else:
             self._take_colours(session, blob)
+        self._recorder.blob_taken(session, blob)
 
     def _take_preview(self, session: Session, blob: Blob) -> None:
         if len(blob.data) > MAX_PREVIEW_BYTES:
@@ -180,6 +187,7 @@ class ReceiverPipeline:
         if state is not None:
             self._metrics.peer_left()
             self._observer.session_ended(state.writer.number)
+            self._recorder.session_ended(session)
         logger.info("session of %s ended after frame %d", session.sender, session.next_sequence - 1)
 
     async def close(self) -> None:
@@ -215,7 +223,7 @@ class ReceiverPipeline:
             *_account_and_session(session),
             self._within_limit(session, state, labels),
             state.colours,
-            state.textures.of_next_frame(wait=self._may_drop(session)),
+            state.textures.of_next_frame(wait=session.live and not session.durable),
         )
         withdrawal = asyncio.create_task(self._withdraw_when_late(session, request))
         try:
@@ -247,7 +255,7 @@ class ReceiverPipeline:
         return self._may_drop(session) and session.newer_waits.is_set() and self._left_ms(session) < 0
 
     def _may_drop(self, session: Session) -> bool:
-        return session.live and not session.durable
+        return session.live and not session.durable and not session.replayed
 
     def _left_ms(self, session: Session) -> float:
         """How long the frame that is being handled may still wait."""
@@ -315,7 +323,9 @@ class ReceiverPipeline:
     ) -> FrameRecord:
         """Writes the frame's record; runs in a publisher thread."""
         labels = decoded.frame
-        age_ms, clock_error_ms = age_and_error_ms(self._clock.wall(), labels.captured_at, session.clock)
+        age_ms, clock_error_ms = None, None
+        if not session.replayed:
+            age_ms, clock_error_ms = age_and_error_ms(self._clock.wall(), labels.captured_at, session.clock)
         record = FrameRecord(
             sequence=labels.sequence,
             source=labels.source,

@@ -8,6 +8,8 @@ components. The field `focal_px` of the component `capture` is then
     [capture]                            in the TOML file that --config names.
     focal_px = 900
 
+The field of an option whose name is a word of Python, such as `from`, ends with an underscore.
+
 A field is a `str`, `int`, `float`, `bool`, `Path`, `Address` or a `Literal` of strings, or one of these `| None`. A
 component checks itself in `__post_init__` and raises `ValueError`. An address may leave out the host or the port if its
 field has a default address, which completes it.
@@ -15,6 +17,7 @@ field has a default address, which completes it.
 
 import argparse
 import dataclasses
+import keyword
 import math
 import os
 import sys
@@ -231,7 +234,9 @@ def options_of(kind: type[Any]) -> list[Option]:
         hints = get_type_hints(component_kind)
         for entry in dataclasses.fields(component_kind):
             entry_kind = _without_none(hints[entry.name])
-            options.append(Option(component, entry.name, entry_kind, entry.default, **entry.metadata))
+            # `from_` is the option `from`.
+            name = entry.name.removesuffix("_")
+            options.append(Option(component, name, entry_kind, entry.default, **entry.metadata))
     names = [known.name for known in options]
     if len(set(names)) != len(names):
         raise ValueError(f"two components of {kind.__name__} share an option: {sorted(names)}")
@@ -375,10 +380,14 @@ def _checked(where: str, convert: Any, value: Any) -> Any:
         raise UsageError(f"{where}: {error}") from error
 
 
+def _field_of(entry: Option) -> str:
+    return f"{entry.name}_" if keyword.iskeyword(entry.name) else entry.name
+
+
 def _build(kind: type[T], program: Program, values: dict[Option, Any]) -> T:
     components = {}
     for component, component_kind in get_type_hints(kind).items():
-        given = {entry.name: value for entry, value in values.items() if entry.component == component}
+        given = {_field_of(entry): value for entry, value in values.items() if entry.component == component}
         try:
             components[component] = component_kind(**given)
         except ValueError as error:

@@ -34,6 +34,9 @@ class FrameDecoder(Protocol):
     def keep_only(self, sequence: int) -> None:
         """Forgets the states of all frames but this one."""
 
+    def snapshot(self, sequence: int) -> bytes | None:
+        """The state after a decoded frame, for recordings; None if it is forgotten."""
+
 
 @dataclass(frozen=True, slots=True)
 class SenderClock:
@@ -68,6 +71,7 @@ class Session:
         blobs: reassembles blobs.
         arrived_s: monotonic time when the frame that is being handled arrived.
         late_sequence: the last frame that a handler has decoded, but not reconstructed, because it was late.
+        replayed: the frames come from a recording: none is late, and their age says nothing.
         report: what the sender has reported last about itself and its link.
         newer_waits: set while a frame waits that arrived after it.
     """
@@ -87,6 +91,7 @@ class Session:
     blobs: BlobAssembly = field(default_factory=BlobAssembly)
     arrived_s: float = 0.0
     late_sequence: int = NO_SEQUENCE
+    replayed: bool = False
     report: SenderReport | None = None
     newer_waits: asyncio.Event = field(default_factory=asyncio.Event)
     _rejected: dict[int, None] = field(default_factory=dict)

@@ -288,6 +288,9 @@ class _RealCodec:
     def keep_only(self, sequence: int) -> None:
         self._codec.keep_only(sequence)
 
+    def snapshot(self, sequence: int) -> None:
+        return None
+
     def reset(self) -> None:
         self._codec.reset()
 

@@ -109,6 +109,9 @@ class CountingCodec:
     def keep_only(self, sequence: int) -> None:
         self._received &= {sequence}
 
+    def snapshot(self, sequence: int) -> None:
+        return None
+
     def reset(self) -> None:
         self._sent.clear()
         self._received.clear()

@@ -29,6 +29,7 @@ class CameraOptions:
     focal_px: float | None = option(None, help="focal length")
     realtime: bool = option(False, help="keep a file's pace")
     out: Path = option(Path("out"), help="folder")
+    from_: str = option("0", help="where a file begins")
 
     def __post_init__(self) -> None:
         if self.focal_px == 0:
@@ -71,6 +72,14 @@ def test_flags_over_environment_over_file_over_default(tmp_path: Path) -> None:
     options = read("--peer", "c:3", environment=environment)
     assert options.link == LinkOptions(peer=Address("c", 3), window=4, policy="paper")
     assert options.camera == CameraOptions(focal_px=800.0, realtime=True)
+
+
+def test_option_named_like_a_word_of_python_has_no_underscore(tmp_path: Path) -> None:
+    file = tmp_path / "sender.toml"
+    file.write_text('[camera]\nfrom = "1"\n')
+    assert read("--config", str(file)).camera.from_ == "1"
+    assert read(environment={"BODYWIRE_SENDER_FROM": "2"}).camera.from_ == "2"
+    assert read("--from", "3").camera.from_ == "3"
 
 
 def test_flag_takes_back_what_the_environment_switched_on() -> None:

@@ -1,0 +1,167 @@
+"""Reads a recording: what is in it, and its records from any time on. One block is in memory at a time."""
+
+import os
+import stat
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import TracebackType
+from typing import Final, Self, TypeVar
+
+from common.blobs import Blob
+from common.errors import RecordingError
+from common.recording.block import HEAD, MAGIC, BlockKind
+from common.recording.facts import RecordingFacts, parse_facts
+from common.recording.index import BlockEntry
+from common.recording.position import format_position
+from common.recording.records import Record, RecordedFrame, decode_blob, decode_records
+from common.recording.scan import BlockFile, Blocks, find_blocks
+
+_Content = TypeVar("_Content")
+
+# More than the colours and the texture tiles of 256 people take.
+_MAX_LATEST_BLOBS: Final = 20_000
+
+
+class Recording:
+    """An open recording; a context manager.
+
+    Args:
+        path: the file, which may still be written: what is appended later is not read.
+
+    Raises:
+        RecordingError: here and in every method: the file is no recording, or is damaged, or cannot be read.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        try:
+            self._file = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+        except OSError as error:
+            raise RecordingError(f"cannot open the recording {path}: {error.strerror}") from error
+        try:
+            self._open()
+        except RecordingError as error:
+            self.close()
+            raise RecordingError(f"{path}: {error}") from error
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Closes the file; safe to call twice."""
+        if self._file >= 0:
+            os.close(self._file)
+            self._file = -1
+
+    @property
+    def facts(self) -> RecordingFacts:
+        """What is true of the whole recording."""
+        return self._facts
+
+    @property
+    def whole(self) -> bool:
+        """False if its writer was killed or the file was cut: it ends behind the last whole block."""
+        return self._blocks.whole
+
+    @property
+    def blocks(self) -> int:
+        """Number of its blocks of frames and blobs."""
+        return len(self._blocks.entries)
+
+    @property
+    def began_us(self) -> int:
+        """Capture time of the first frame; 0 without frames."""
+        return self._frames[0].time_us if self._frames else 0
+
+    @property
+    def duration_us(self) -> int:
+        """Capture time of the last frame after `began_us`."""
+        if not self._frames:
+            return 0
+        times_us = [each.captured_us for each in self._records_of(self._frames[-1]) if isinstance(each, RecordedFrame)]
+        return max(*times_us, self.began_us) - self.began_us
+
+    def check(self, codec: int, model: str) -> None:
+        """Checks that this installation decodes the recording.
+
+        Raises:
+            RecordingError: it has another codec or other networks.
+        """
+        try:
+            self._facts.check(codec, model)
+        except RecordingError as error:
+            raise RecordingError(f"{self.path}: {error}") from error
+
+    def read(self, position_us: int = 0) -> Iterator[Record | Blob]:
+        """The records and blobs in order, from the last entry point before a position on.
+
+        The newest blob of each kind and key before the entry point comes first.
+
+        Args:
+            position_us: after `began_us`.
+        """
+        start = self._entry_point(self.began_us + position_us)
+        if start is None:
+            return
+        newest = {entry.blob: entry for entry in self._blocks.entries[:start] if entry.blob is not None}
+        if len(newest) > _MAX_LATEST_BLOBS:
+            raise RecordingError(f"{self.path} has {len(newest)} blobs of different keys: it is damaged")
+        for entry in newest.values():
+            yield self._blob_of(entry)
+        for entry in self._blocks.entries[start:]:
+            if entry.kind is BlockKind.BLOB:
+                yield self._blob_of(entry)
+            else:
+                yield from self._records_of(entry)
+
+    def _open(self) -> None:
+        status = os.fstat(self._file)
+        if not stat.S_ISREG(status.st_mode):
+            raise RecordingError("it is not a file")
+        file = BlockFile(self._file, status.st_size)
+        magic = file.read(0, len(MAGIC))
+        if magic[:-1] != MAGIC[:-1]:
+            raise RecordingError("it is no Bodywire recording")
+        if magic != MAGIC:
+            raise RecordingError("its format is newer than this installation: update Bodywire")
+        head, content = file.block(len(MAGIC))
+        if head.kind is not BlockKind.FACTS:
+            raise RecordingError("its first block is not that of a recording")
+        self._facts: RecordingFacts = parse_facts(content)
+        self._blocks: Blocks = find_blocks(file, len(MAGIC) + HEAD.size + head.stored_bytes)
+        self._frames = [entry for entry in self._blocks.entries if entry.kind is BlockKind.FRAMES]
+        self._block_file = file
+
+    def _entry_point(self, time_us: int) -> int | None:
+        """The last entry point before the first frame after a time; None if there is none at all."""
+        found = None
+        for number, entry in enumerate(self._blocks.entries):
+            if entry.entry_point:
+                if found is not None and entry.time_us > time_us:
+                    break
+                found = number
+        return found
+
+    def _records_of(self, entry: BlockEntry) -> list[Record]:
+        return self._decoded(entry, decode_records)
+
+    def _blob_of(self, entry: BlockEntry) -> Blob:
+        return self._decoded(entry, decode_blob)
+
+    def _decoded(self, entry: BlockEntry, decode: Callable[[bytes], _Content]) -> _Content:
+        try:
+            head, content = self._block_file.block(entry.offset)
+            if head.kind is not entry.kind:
+                raise RecordingError("its index is damaged")
+            return decode(content)
+        except RecordingError as error:
+            at = format_position(max(entry.time_us - self.began_us, 0))
+            raise RecordingError(
+                f"{self.path} is damaged at {at} (byte {entry.offset}): {error}; it plays up to there, and from any "
+                "time behind it"
+            ) from error

@@ -1,0 +1,1 @@
+"""Records what sessions receive, and replays recordings in place of senders."""

@@ -1,0 +1,231 @@
+"""Records sessions (`--record`): the packets that were decoded, in order, and the blobs between them.
+
+The packets of a live stream are predicted from earlier ones for as long as it lasts. About every ten seconds the
+decoder's states that the following packets refer to are recorded too: a replay can begin there.
+"""
+
+import logging
+import os
+from dataclasses import dataclass
+from functools import partial
+from itertools import chain, count
+from pathlib import Path
+from typing import Protocol
+
+from common.blobs import PREVIEW, Blob
+from common.clock import SYSTEM_CLOCK, Clock
+from common.codec.frame_codec import DecodedFrame
+from common.errors import OutputError
+from common.io.configuration import option
+from common.recording.background import BackgroundRecording, Work
+from common.recording.facts import MAX_TEXT_CHARACTERS, RecordingFacts
+from common.recording.records import RecordedFrame, RecordedState
+from common.recording.writer import RecordingWriter
+from receiver.link.session import FrameDecoder, Session
+
+logger = logging.getLogger(__name__)
+
+SUFFIX = ".bw"
+_ENTRY_EVERY_US = 10_000_000
+_KEY_ENTRY_EVERY_US = 1_000_000
+# Bounds what is remembered where times of capture do not advance.
+_MAX_FRAMES_PER_ENTRY = 3000
+
+
+@dataclass(frozen=True, slots=True)
+class RecordConfig:
+    """Recording of sessions."""
+
+    record: Path | None = option(
+        None,
+        help="record sessions: the first to this file, further ones to NAME-2.bw, NAME-3.bw…; in a directory, session "
+        "N to session-N.bw",
+    )
+
+    def check(self) -> None:
+        """Checks that a recording can be created.
+
+        Raises:
+            OutputError: the file exists, or its folder does not.
+        """
+        if self.record is None:
+            return
+        if _is_folder(self.record):
+            try:
+                self.record.mkdir(parents=True, exist_ok=True, mode=0o700)
+            except OSError as error:
+                raise OutputError(f"cannot create the folder {self.record}: {error.strerror}") from error
+        elif self.record.exists():
+            raise OutputError(f"{self.record} exists: remove it, or give --record another name")
+        elif not self.record.absolute().parent.is_dir():
+            raise OutputError(f"{self.record} cannot be created: its folder does not exist")
+
+    def path_of(self, session_number: int) -> Path:
+        """A path that no file has yet, for a session of the output directory."""
+        assert self.record is not None
+        named = self.record / f"session-{session_number}{SUFFIX}" if _is_folder(self.record) else self.record
+        further = (named.with_stem(f"{named.stem}-{number}") for number in count(2))
+        return next(path for path in chain([named], further) if not os.path.lexists(path))
+
+
+def _is_folder(path: Path) -> bool:
+    return path.is_dir() or path.suffix == ""
+
+
+class SessionRecorder(Protocol):
+    """Is notified, in the event loop, of what a replay of the sessions needs; no method may block or raise."""
+
+    def session_began(self, session_number: int, session: Session) -> None:
+        """A session begins; `session_number` is its number in the output directory."""
+
+    def frame_decoded(self, session: Session, decoded: DecodedFrame, payload: bytes) -> None:
+        """A packet was decoded, right before the frame is reconstructed."""
+
+    def blob_taken(self, session: Session, blob: Blob) -> None:
+        """A blob was taken; it counts for the frames that follow."""
+
+    def session_ended(self, session: Session) -> None:
+        """A session has ended."""
+
+    def close(self) -> None:
+        """Waits until everything is written."""
+
+
+class Unrecorded:
+    """Nothing is recorded."""
+
+    def session_began(self, session_number: int, session: Session) -> None: ...
+
+    def frame_decoded(self, session: Session, decoded: DecodedFrame, payload: bytes) -> None: ...
+
+    def blob_taken(self, session: Session, blob: Blob) -> None: ...
+
+    def session_ended(self, session: Session) -> None: ...
+
+    def close(self) -> None: ...
+
+
+class FileRecorder:
+    """A `SessionRecorder` with one file a session.
+
+    Args:
+        config: names the files.
+        codec, model, version: of this installation (`RecordingFacts`).
+    """
+
+    def __init__(
+        self,
+        config: RecordConfig,
+        *,
+        codec: int,
+        model: str,
+        version: str,
+        clock: Clock = SYSTEM_CLOCK,
+    ) -> None:
+        self._config = config
+        self._codec, self._model, self._version = codec, model, version
+        self._clock = clock
+        self._sessions: dict[bytes, _SessionRecording] = {}
+        self._ending: list[_SessionRecording] = []
+
+    def session_began(self, session_number: int, session: Session) -> None:
+        if session.session_id in self._sessions:
+            return
+        sender = "".join(each for each in session.sender if each.isprintable())[:MAX_TEXT_CHARACTERS]
+        facts = RecordingFacts(
+            self._codec, self._model, "receiver", self._version, sender, session.live, self._clock.wall()
+        )
+        try:
+            writer = RecordingWriter(self._config.path_of(session_number), facts)
+        except OutputError as error:
+            logger.error("session %d is not recorded: %s", session_number, error)
+            return
+        logger.info("recording session %d to %s", session_number, writer.path)
+        self._sessions[session.session_id] = _SessionRecording(BackgroundRecording(writer), session.decoder)
+
+    def frame_decoded(self, session: Session, decoded: DecodedFrame, payload: bytes) -> None:
+        recording = self._sessions.get(session.session_id)
+        if recording is not None:
+            arrived_s = self._clock.wall() - max(self._clock.monotonic() - session.arrived_s, 0.0)
+            recording.add(decoded, payload, round(arrived_s * 1e6))
+
+    def blob_taken(self, session: Session, blob: Blob) -> None:
+        recording = self._sessions.get(session.session_id)
+        # Pictures are not kept: a preview is to be seen, not recorded.
+        if recording is not None and blob.kind != PREVIEW:
+            recording.background.submit(lambda writer: writer.add_blob(blob), len(blob.data))
+
+    def session_ended(self, session: Session) -> None:
+        recording = self._sessions.pop(session.session_id, None)
+        if recording is not None:
+            recording.background.finish()
+            self._ending = [each for each in self._ending if not each.background.finished]
+            self._ending.append(recording)
+
+    def close(self) -> None:
+        for recording in [*self._sessions.values(), *self._ending]:
+            recording.background.close()
+        self._sessions, self._ending = {}, []
+
+
+class _SessionRecording:
+    """The recording of one session: decides where decoding can begin.
+
+    Args:
+        decoder: of the session, whose states are recorded.
+    """
+
+    def __init__(self, background: BackgroundRecording, decoder: FrameDecoder) -> None:
+        self.background = background
+        self._decoder = decoder
+        self._entry_us: int | None = None
+        # The frames that a replay from the last entry point has the states of.
+        self._decodable: set[int] = set()
+
+    def add(self, decoded: DecodedFrame, payload: bytes, arrived_us: int) -> None:
+        """Records a packet that was decoded last."""
+        labels, reference = decoded.frame, decoded.reference
+        frame = RecordedFrame(
+            labels.sequence, round(labels.captured_at * 1e6), max(arrived_us, 0), reference is None, payload
+        )
+        if reference is None:
+            entry_point = self._is_due(frame.captured_us, _KEY_ENTRY_EVERY_US)
+            if entry_point:
+                self._begin(frame)
+            self._submit(partial(_add_frame, frame=frame, entry_point=entry_point), len(payload))
+        else:
+            self._submit_state(frame, reference)
+            self._submit(partial(_add_frame, frame=frame, entry_point=False), len(payload))
+        self._decodable.add(frame.sequence)
+
+    def _submit_state(self, frame: RecordedFrame, reference: int) -> None:
+        """Records the state that a frame is predicted from, where a replay would not have it."""
+        due = self._is_due(frame.captured_us, _ENTRY_EVERY_US)
+        if not due and reference in self._decodable:
+            return
+        snapshot = self._decoder.snapshot(reference)
+        if snapshot is None:
+            return  # the frame cannot be decoded by a replay that begins behind its reference
+        if due:
+            self._begin(frame)
+            self._submit(RecordingWriter.begin_entry_point, 0)
+        state = RecordedState(reference, snapshot)
+        self._submit(lambda writer: writer.add_state(state), len(snapshot))
+        self._decodable.add(reference)
+
+    def _begin(self, frame: RecordedFrame) -> None:
+        self._entry_us = frame.captured_us
+        self._decodable.clear()
+
+    def _is_due(self, captured_us: int, every_us: int) -> bool:
+        """Whether the next entry point is to be made; at once where times of capture go back."""
+        if self._entry_us is None or len(self._decodable) >= _MAX_FRAMES_PER_ENTRY:
+            return True
+        return not 0 <= captured_us - self._entry_us < every_us
+
+    def _submit(self, work: Work, data_bytes: int) -> None:
+        self.background.submit(work, data_bytes)
+
+
+def _add_frame(writer: RecordingWriter, *, frame: RecordedFrame, entry_point: bool) -> None:
+    writer.add_frame(frame, entry_point=entry_point)

@@ -1,0 +1,217 @@
+"""Replays a recording in place of senders: the same decoder, reconstruction and output as in a live session."""
+
+import asyncio
+import contextlib
+import logging
+import math
+import secrets
+import uuid
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from common.blobs import Blob
+from common.clock import SYSTEM_CLOCK, Clock
+from common.codec.frame_codec import DecodedFrame
+from common.errors import UsageError, WireError
+from common.io.configuration import option
+from common.recording.position import format_position, parse_position
+from common.recording.reader import Recording
+from common.recording.records import RecordedFrame, RecordedState
+from common.wire.convert import MAX_NAME_CHARACTERS, SESSION_SECRET_BYTES, FrameMessage
+from receiver.link.auth.ownership import SessionOwner
+from receiver.link.session import FrameHandler, Session
+
+logger = logging.getLogger(__name__)
+
+_ACCOUNT = "replay"
+_FRAMES_PER_TURN = 30
+
+
+@dataclass(frozen=True, slots=True)
+class ReplayConfig:
+    """A recording in place of senders; the receiver ends with it."""
+
+    replay: Path | None = option(None, help="recording to replay instead of listening for senders")
+    speed: str = option("1", help="pace of the replay: 1 as captured, 2 twice as fast, max as fast as this machine can")
+    from_: str = option("00:00:00", help="where the replay begins: seconds, MM:SS or HH:MM:SS")
+
+    def __post_init__(self) -> None:
+        try:
+            if self.speed != "max" and not 0 < float(self.speed) < math.inf:
+                raise ValueError
+        except ValueError:
+            raise ValueError(f"--speed must be max or a number above 0, not {self.speed!r}") from None
+        try:
+            parse_position(self.from_)
+        except ValueError as error:
+            raise ValueError(f"--from: {error}") from None
+
+    @property
+    def factor(self) -> float | None:
+        """How many times as fast as captured; None for as fast as possible."""
+        return None if self.speed == "max" else float(self.speed)
+
+    @property
+    def from_us(self) -> int:
+        """Where the replay begins."""
+        return parse_position(self.from_)
+
+    def open(self, codec: int, model: str) -> "AbstractContextManager[Recording | None]":
+        """Opens the recording; None if there is none to replay.
+
+        Args:
+            codec, model: of this installation.
+
+        Raises:
+            RecordingError: the file is no recording, or of another codec version or other networks.
+            UsageError: the recording ends before the replay would begin.
+        """
+        if self.replay is None:
+            return nullcontext()
+        recording = Recording(self.replay)
+        with contextlib.ExitStack() as opened:
+            opened.enter_context(recording)
+            recording.check(codec, model)
+            if self.from_us and self.from_us > recording.duration_us:
+                end = format_position(recording.duration_us)
+                raise UsageError(f"--from {self.from_}: {self.replay} ends at {end}")
+            opened.pop_all()
+        return recording
+
+
+class RestorableDecoder(Protocol):
+    """A decoder that can begin at a recorded state (`FrameCodec`)."""
+
+    def decode(self, payload: bytes, sequence: int) -> DecodedFrame: ...
+
+    def keep_only(self, sequence: int) -> None: ...
+
+    def snapshot(self, sequence: int) -> bytes | None: ...
+
+    def restore(self, snapshot: bytes) -> None:
+        """Takes over a state; raises MalformedPacket for a damaged one."""
+
+
+class Replay:
+    """One replay of a recording, as a new session of the output directory.
+
+    Args:
+        recording: open, and of this installation's codec and networks.
+        handler: takes the frames.
+        decoder: new.
+    """
+
+    def __init__(
+        self,
+        recording: Recording,
+        config: ReplayConfig,
+        handler: FrameHandler,
+        decoder: RestorableDecoder,
+        announce: Callable[[str], None],
+        clock: Clock = SYSTEM_CLOCK,
+    ) -> None:
+        self._recording = recording
+        self._handler = handler
+        self._decoder = decoder
+        self._announce = announce
+        self._clock = clock
+        self._factor, self._from_us = config.factor, recording.began_us + config.from_us
+        self._first: tuple[float, int] | None = None
+        self._played = self._refused = 0
+        sender = recording.facts.sender[:MAX_NAME_CHARACTERS]
+        self._session = Session(
+            uuid.uuid4().bytes,
+            sender,
+            recording.facts.live,
+            decoder,
+            owner=SessionOwner.of("", secrets.token_bytes(SESSION_SECRET_BYTES)),
+            account=_ACCOUNT,
+            replayed=True,
+        )
+
+    async def start(self) -> str:
+        """A line about what is replayed."""
+        recording, facts = self._recording, self._recording.facts
+        if not recording.whole:
+            logger.warning("%s has no index: it was cut, or is being recorded; what is whole plays", recording.path)
+        length = format_position(recording.duration_us)
+        return f"replaying {recording.path}: {length} of {facts.sender}, recorded by the {facts.recorded_by}"
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Plays until the recording ends or `stop` is set.
+
+        Raises:
+            RecordingError: the recording is damaged; what is before the damage was played.
+            OutputError: the output cannot be written.
+        """
+        began_s = self._clock.monotonic()
+        await self._handler.on_session(self._session)
+        try:
+            await self._play(stop)
+        finally:
+            await self._handler.on_session_end(self._session)
+            spent_s = self._clock.monotonic() - began_s
+            refused = f", {self._refused} refused" if self._refused else ""
+            self._announce(f"replayed {self._played} frames in {spent_s:.1f} s{refused}")
+
+    async def stop(self) -> None:
+        """Nothing is left to stop after `run`."""
+
+    async def _play(self, stop: asyncio.Event) -> None:
+        for number, item in enumerate(self._recording.read(max(self._from_us - self._recording.began_us, 0))):
+            if stop.is_set():
+                return
+            if number % _FRAMES_PER_TURN == 0:
+                await asyncio.sleep(0)
+            try:
+                await self._take(item, stop)
+            except WireError as error:
+                self._refuse(error)
+
+    async def _take(self, item: RecordedFrame | RecordedState | Blob, stop: asyncio.Event) -> None:
+        if isinstance(item, Blob):
+            self._handler.on_blob(self._session, item)
+        elif isinstance(item, RecordedState):
+            self._decoder.restore(item.data)
+        else:
+            await self._take_frame(item, stop)
+
+    async def _take_frame(self, frame: RecordedFrame, stop: asyncio.Event) -> None:
+        captured_ns = frame.captured_us * 1000
+        message = FrameMessage(frame.sequence, frame.payload, captured_ns, captured_ns, frame.key)
+        if self._first is None:
+            # Numbers begin anywhere: where a recording or a part of it begins.
+            self._session.next_sequence = max(self._session.next_sequence, frame.sequence)
+        if frame.captured_us < self._from_us or self._session.has_handled(frame.sequence):
+            self._session.decode(message)
+        else:
+            await self._until_due(frame.captured_us, stop)
+            if stop.is_set():
+                return
+            self._session.arrived_s = self._clock.monotonic()
+            await self._handler.on_frame(self._session, message)
+            self._played += 1
+        self._session.handled(frame.sequence)
+
+    async def _until_due(self, captured_us: int, stop: asyncio.Event) -> None:
+        """Waits for the time of a frame; one that comes late is played at once, and none is dropped."""
+        now_s = self._clock.monotonic()
+        if self._first is None:
+            self._first = now_s, captured_us
+        if self._factor is None:
+            return
+        first_s, first_us = self._first
+        delay_s = first_s + (captured_us - first_us) / 1e6 / self._factor - now_s
+        if delay_s > 0:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(delay_s):
+                    await stop.wait()
+
+    def _refuse(self, error: WireError) -> None:
+        """Counts what does not decode, such as frames whose reference is before the entry point."""
+        if not self._refused:
+            logger.warning("%s: something in it is refused: %s", self._recording.path, error)
+        self._refused += 1

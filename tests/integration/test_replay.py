@@ -1,0 +1,106 @@
+"""Replaying what a session recorded gives the same files, bit for bit, with the networks that ship."""
+
+import asyncio
+import itertools
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from common.blobs import COLOURS, TEXTURE, Blob
+from common.body.anatomy import ATLAS_SIZE
+from common.codec.frame_codec import FrameCodec
+from common.codec.packet import CODEC_VERSION
+from common.frames import LabelFrame
+from common.texture.atlas_tiles import TILES
+from common.texture.atlas_tiles import encode as encode_tile
+from common.texture.point_colours import encode as encode_colours
+from common.weights.loader import model_hash
+from common.wire.convert import FrameMessage
+from receiver.engine.local import LocalEngine
+from receiver.engine.reconstructor import Reconstructor
+from receiver.metrics import ReceiverMetrics
+from receiver.pipeline import ReceiverPipeline
+from receiver.publish.session_directory import PublishConfig, SessionDirectory
+from receiver.recording.recorder import FileRecorder, RecordConfig
+from receiver.recording.replay import Replay, ReplayConfig
+from sender.capture.open import CaptureConfig, open_source
+from tests.bench.perceived import FrameSender
+from tests.support import fake_link
+from tests.support.label_motion import FINE_RHO
+
+FRAMES = 8
+
+
+@pytest.fixture(scope="module")
+def frames() -> list[LabelFrame]:
+    """What the sender makes of the demo clip's first frames, three seconds apart for the clock of a recording."""
+    sender = FrameSender()
+    with open_source(CaptureConfig("demo")) as source:
+        labels = [sender.label(frame) for frame in itertools.islice(source, FRAMES)]
+    return [
+        LabelFrame(each.sequence, each.source, 1_800_000_000.0 + 3 * each.sequence, each.camera, each.people)
+        for each in labels
+    ]
+
+
+@asynccontextmanager
+async def receiving(out: Path, recorder: FileRecorder | None = None) -> AsyncIterator[ReceiverPipeline]:
+    torch.set_num_threads(1)
+    with SessionDirectory(PublishConfig(out)) as directory:
+        pipeline = ReceiverPipeline(LocalEngine(Reconstructor.load()), directory, ReceiverMetrics(), recorder=recorder)
+        yield pipeline
+        await pipeline.close()
+    if recorder is not None:
+        recorder.close()
+
+
+def blobs_before(sequence: int, identity: int) -> list[Blob]:
+    """Colours before the third frame, a texture before the sixth."""
+    if sequence == 2:
+        return [Blob(COLOURS, identity, encode_colours(np.full((2048, 3), 90, np.uint8), np.ones(2048, np.bool_)))]
+    if sequence == 5:
+        everywhere = np.ones((ATLAS_SIZE, ATLAS_SIZE), np.bool_)
+        tile = encode_tile(TILES[0], np.full((ATLAS_SIZE, ATLAS_SIZE, 3), 160, np.uint8), everywhere)
+        return [Blob(TEXTURE, TILES[0].key(identity), tile)]
+    return []
+
+
+async def receive_live(out: Path, recording: Path, frames: Sequence[LabelFrame]) -> None:
+    recorder = FileRecorder(RecordConfig(recording), codec=CODEC_VERSION, model=model_hash().hex(), version="0.1.0")
+    encoder, session = FrameCodec(model_hash()), fake_link.new_session(FrameCodec(model_hash()))
+    async with receiving(out, recorder) as pipeline:
+        await pipeline.on_session(session)
+        for frame in frames:
+            for blob in blobs_before(frame.sequence, frame.people[0].identity):
+                pipeline.on_blob(session, blob)
+            encoder.acknowledge(frame.sequence - 1)
+            encoded = encoder.encode(frame, FINE_RHO)
+            await pipeline.on_frame(session, FrameMessage(frame.sequence, encoded.payload, 0, 0, encoded.key))
+            session.handled(frame.sequence)
+        await pipeline.on_session_end(session)
+
+
+async def replay(out: Path, config: ReplayConfig) -> None:
+    with config.open(CODEC_VERSION, model_hash().hex()) as recording:
+        assert recording is not None
+        async with receiving(out) as pipeline:
+            await Replay(recording, config, pipeline, FrameCodec(model_hash()), lambda _: None).run(asyncio.Event())
+
+
+def meshes(out: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in (out / "meshes").iterdir()}
+
+
+async def test_replay_publishes_the_live_meshes_bit_for_bit(tmp_path: Path, frames: list[LabelFrame]) -> None:
+    await receive_live(tmp_path / "live", tmp_path / "talk.bw", frames)
+    live = meshes(tmp_path / "live")
+    assert len(live) == 2 * FRAMES
+    await replay(tmp_path / "again", ReplayConfig(tmp_path / "talk.bw", speed="max"))
+    assert meshes(tmp_path / "again") == live
+    # From the state at the entry point of frame 4, with the blobs before it.
+    await replay(tmp_path / "late", ReplayConfig(tmp_path / "talk.bw", speed="max", from_="15"))
+    assert meshes(tmp_path / "late") == {name: live[name] for name in live if int(name[:6]) >= 5}

@@ -1,0 +1,175 @@
+"""Forged, cut and damaged recordings are refused, whatever they announce, and never take much memory."""
+
+import contextlib
+import struct
+import tracemalloc
+from pathlib import Path
+
+import pytest
+import zstandard
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from common.blobs import Blob
+from common.errors import RecordingError
+from common.recording.block import (
+    HEAD,
+    MAGIC,
+    MAX_RAW_BYTES,
+    TRAILER,
+    BlockHead,
+    BlockKind,
+    _checksum,
+    encode_block,
+    encode_trailer,
+)
+from common.recording.index import BlockEntry, decode_index, encode_index
+from common.recording.reader import Recording
+from common.recording.records import decode_blob, decode_records, encode_records
+from tests.support.recordings import FACTS, counted_frame, write_counted
+
+START = MAGIC + encode_block(BlockKind.FACTS, FACTS.encode())
+
+
+def forged_block(kind: int, stored: bytes, raw_bytes: int, stored_bytes: int | None = None, flags: int = 1) -> bytes:
+    """A block with a right checksum and any sizes."""
+    head = HEAD.pack(kind, flags, len(stored) if stored_bytes is None else stored_bytes, raw_bytes, 0)
+    return head[:-4] + struct.pack("<I", _checksum(head, stored)) + stored
+
+
+def read_all(path: Path) -> int:
+    with Recording(path) as recording:
+        _ = recording.duration_us
+        return sum(1 for _ in recording.read())
+
+
+@pytest.mark.parametrize("data", [b"", b"\x93BODY", b"PK\x03\x04" + bytes(100), MAGIC, START[:-1], bytes(5000)])
+def test_file_that_is_no_recording_is_refused(tmp_path: Path, data: bytes) -> None:
+    (tmp_path / "talk.bw").write_bytes(data)
+    with pytest.raises(RecordingError, match=r"talk\.bw: "):
+        Recording(tmp_path / "talk.bw")
+
+
+def test_newer_format_is_refused_with_what_to_do(tmp_path: Path) -> None:
+    (tmp_path / "talk.bw").write_bytes(MAGIC[:-1] + b"\x02" + START[len(MAGIC) :])
+    with pytest.raises(RecordingError, match="update Bodywire"):
+        Recording(tmp_path / "talk.bw")
+
+
+def test_missing_file_folder_and_pipe_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(RecordingError, match="No such file"):
+        Recording(tmp_path / "talk.bw")
+    with pytest.raises(RecordingError, match="not a file"):
+        Recording(tmp_path)
+
+
+@pytest.mark.parametrize("kind", list(BlockKind))
+def test_announced_sizes_beyond_the_limit_are_refused_before_anything_is_read(kind: BlockKind) -> None:
+    for raw, stored in ((MAX_RAW_BYTES[kind] + 1, 10), (0xFFFFFFFF, 10), (10, 0xFFFFFFFF), (0, 2000)):
+        with pytest.raises(RecordingError):
+            BlockHead.parse(HEAD.pack(kind, 0, stored, raw, 0))
+
+
+def test_decompression_bomb_takes_no_memory(tmp_path: Path) -> None:
+    """A frame of 1 GB of zeros, in 100 KB, that the head calls small."""
+    compressor = zstandard.ZstdCompressor(level=3).compressobj()
+    chunks = [compressor.compress(bytes(1 << 20)) for _ in range(1024)]
+    unsized = b"".join(chunks) + compressor.flush()
+    sized = zstandard.ZstdCompressor(level=3).compress(bytes(64 << 20))
+    for bomb in (unsized, sized):
+        (tmp_path / "talk.bw").write_bytes(START + forged_block(BlockKind.FRAMES, bomb, 200_000))
+        tracemalloc.start()
+        try:
+            assert read_all(tmp_path / "talk.bw") == 0
+            assert tracemalloc.get_traced_memory()[1] < 8 << 20
+        finally:
+            tracemalloc.stop()
+
+
+def test_forged_index_is_refused_or_rebuilt(tmp_path: Path) -> None:
+    path = tmp_path / "talk.bw"
+    write_counted(path, 100)
+    blocks = path.read_bytes()[: -TRAILER.size]
+    for offset in (0, 1, len(blocks) - 1, len(blocks) * 2, 2**63):
+        path.write_bytes(blocks + encode_trailer(offset))
+        assert read_all(path) == 100
+
+
+def test_index_that_points_into_a_block_ends_in_an_error_that_names_the_time(tmp_path: Path) -> None:
+    path = tmp_path / "talk.bw"
+    write_counted(path, 100)
+    with Recording(path) as recording:
+        first, *_ = recording._blocks.entries
+    wrong = encode_index([BlockEntry(first.offset + 3, first.time_us, BlockKind.FRAMES, True)])
+    assert wrong is not None
+    data = path.read_bytes()
+    path.write_bytes(data + encode_block(BlockKind.INDEX, wrong) + encode_trailer(len(data)))
+    with pytest.raises(RecordingError, match="damaged at 00:00:00"):
+        read_all(path)
+
+
+def test_bit_flip_in_a_block_is_found_and_the_rest_still_plays(tmp_path: Path) -> None:
+    path = tmp_path / "talk.bw"
+    write_counted(path, 900, entry_every=300)
+    with Recording(path) as recording:
+        damaged = recording._blocks.entries[5]
+    data = bytearray(path.read_bytes())
+    data[damaged.offset + HEAD.size + 20] ^= 4
+    path.write_bytes(data)
+    with Recording(path) as recording:
+        played = 0
+        with pytest.raises(RecordingError, match="damaged at 00:00:0"):
+            for _ in recording.read():
+                played += 1
+        assert 0 < played < 300
+        assert sum(1 for _ in recording.read(10_500_000)) == 600
+
+
+@pytest.fixture(scope="module")
+def small(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, bytes]:
+    path = tmp_path_factory.mktemp("recordings") / "talk.bw"
+    write_counted(path, 70, entry_every=20, blob_every=25)
+    return path, path.read_bytes()
+
+
+@settings(max_examples=400, deadline=None)
+@given(data=st.data())
+def test_mutated_file_is_refused_or_plays_frames_that_were_written(
+    small: tuple[Path, bytes], data: st.DataObject
+) -> None:
+    path, whole = small
+    mutated = bytearray(whole)
+    for _ in range(data.draw(st.integers(1, 4))):
+        place = data.draw(st.integers(0, len(mutated) - 1))
+        match data.draw(st.sampled_from(("flip", "cut", "insert", "copy"))):
+            case "flip":
+                mutated[place] ^= data.draw(st.integers(1, 255))
+            case "cut":
+                del mutated[place + 1 :]
+            case "insert":
+                mutated[place:place] = data.draw(st.binary(max_size=20))
+            case "copy":
+                mutated[place:place] = mutated[place : place + 200]
+    path.write_bytes(mutated)
+    written = {(f.sequence, f.payload) for f in (counted_frame(n) for n in range(70))}
+    try:
+        with Recording(path) as recording:
+            for each in recording.read(data.draw(st.integers(0, 3_000_000))):
+                assert isinstance(each, Blob) or (each.sequence, each.payload) in written  # type: ignore[union-attr]
+    except RecordingError:
+        pass
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.binary(max_size=400))
+def test_any_content_of_a_block_decodes_or_is_refused(content: bytes) -> None:
+    for decode in (decode_records, decode_blob, lambda each: decode_index(each, 1 << 20)):
+        with contextlib.suppress(RecordingError):
+            decode(content)
+
+
+def test_block_that_announces_millions_of_records_is_refused() -> None:
+    with pytest.raises(RecordingError, match="records"):
+        decode_records(b"\xff\xff\xff\x7f" + bytes(100))
+    with pytest.raises(ValueError, match="up to 4096"):
+        encode_records([counted_frame(0)] * 5000)

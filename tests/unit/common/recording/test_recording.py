@@ -1,0 +1,168 @@
+"""What is written is read: whole, from any time on, and up to the last whole block of a file that was cut."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from common.blobs import Blob
+from common.errors import OutputError, RecordingError
+from common.recording.block import HEAD, TRAILER
+from common.recording.reader import Recording
+from common.recording.records import RecordedFrame
+from common.recording.writer import RecordingWriter
+from tests.support.recordings import BEGAN_US, FACTS, FRAME_US, counted_frame, write_counted
+
+
+def sequences(recording: Recording, position_us: int = 0) -> list[int]:
+    return [each.sequence for each in recording.read(position_us) if isinstance(each, RecordedFrame)]
+
+
+def test_recording_is_read_as_it_was_written(tmp_path: Path) -> None:
+    path = tmp_path / "talk.bw"
+    written = write_counted(path, 700, blob_every=50)
+    with Recording(path) as recording:
+        assert recording.facts == FACTS
+        assert recording.whole
+        assert (recording.began_us, recording.duration_us) == (BEGAN_US, 699 * FRAME_US)
+        assert list(recording.read()) == written
+    assert path.stat().st_mode & 0o777 == 0o600
+
+
+def test_read_from_a_time_begins_at_the_entry_point_before_with_the_newest_blobs(tmp_path: Path) -> None:
+    path = tmp_path / "talk.bw"
+    written = write_counted(path, 1000, entry_every=300, blob_every=70)
+    with Recording(path) as recording:
+        read = list(recording.read(15_000_000))
+    frames = [each.sequence for each in read if isinstance(each, RecordedFrame)]
+    assert frames == list(range(300, 1000))
+    ahead = read[: read.index(counted_frame(300, key=True))]
+    before = [each for each in written[: written.index(counted_frame(300, key=True))] if isinstance(each, Blob)]
+    assert {blob.key: blob for blob in ahead if isinstance(blob, Blob)} == {blob.key: blob for blob in before}
+    assert len(ahead) == 3
+
+
+def test_recording_without_frames_is_empty(tmp_path: Path) -> None:
+    RecordingWriter(tmp_path / "empty.bw", FACTS).close()
+    with Recording(tmp_path / "empty.bw") as recording:
+        assert recording.duration_us == 0 and list(recording.read()) == []
+
+
+def test_index_is_rebuilt_from_the_blocks(tmp_path: Path) -> None:
+    path = tmp_path / "talk.bw"
+    written = write_counted(path, 400, blob_every=90)
+    with Recording(path) as recording:
+        indexed = recording._blocks.entries
+    os.truncate(path, path.stat().st_size - TRAILER.size)
+    with Recording(path) as recording:
+        assert not recording.whole
+        assert recording._blocks.entries == indexed
+        assert list(recording.read()) == written
+
+
+def test_cut_file_plays_up_to_its_last_whole_block(tmp_path: Path) -> None:
+    path = tmp_path / "talk.bw"
+    write_counted(path, 200)
+    with Recording(path) as recording:
+        entries = recording._blocks.entries
+    data = path.read_bytes()
+    for number, entry in enumerate(entries):
+        for extra in (0, 1, HEAD.size, HEAD.size + 5):
+            path.write_bytes(data[: entry.offset + extra])
+            with Recording(path) as recording:
+                assert len(recording._blocks.entries) == number
+                assert sequences(recording) == list(range(len(sequences(recording))))
+
+
+def test_zeros_behind_the_last_block_are_ignored(tmp_path: Path) -> None:
+    """A file system may leave them after a loss of power."""
+    path = tmp_path / "talk.bw"
+    write_counted(path, 100)
+    with Recording(path) as recording:
+        last = recording._blocks.entries[-1]
+        in_last = [number for number in range(100) if counted_frame(number).captured_us >= last.time_us]
+    data = path.read_bytes()
+    path.write_bytes(data[: last.offset] + bytes(5000))
+    with Recording(path) as recording:
+        assert sequences(recording) == list(range(in_last[0]))
+
+
+WRITE_FOREVER = """
+import sys
+from pathlib import Path
+from common.recording.writer import RecordingWriter
+from tests.support.recordings import FACTS, counted_frame
+writer = RecordingWriter(Path(sys.argv[1]), FACTS)
+print("began", flush=True)
+sequence = 0
+while True:
+    writer.add_frame(counted_frame(sequence, key=sequence % 300 == 0), entry_point=sequence % 300 == 0)
+    sequence += 1
+    if sequence % 30 == 0:
+        print(sequence, flush=True)
+"""
+
+
+@pytest.mark.parametrize("lines", [0, 1, 8, 33, 70])
+def test_killed_writer_leaves_everything_up_to_its_last_whole_block(tmp_path: Path, lines: int) -> None:
+    path = tmp_path / "talk.bw"
+    with subprocess.Popen(
+        [sys.executable, "-c", WRITE_FOREVER, str(path)], stdout=subprocess.PIPE, text=True
+    ) as writer:
+        assert writer.stdout is not None
+        assert writer.stdout.readline() == "began\n"
+        for _ in range(lines):
+            writer.stdout.readline()
+        writer.kill()
+        reported = writer.stdout.read().split()
+    with Recording(path) as recording:
+        assert not recording.whole
+        found = sequences(recording)
+    assert found == list(range(len(found)))
+    # At most the 31 frames of the block in hand are lost.
+    added = int(reported[-1]) if reported else 30 * lines
+    assert len(found) >= added - 31
+
+
+def test_existing_file_is_not_overwritten(tmp_path: Path) -> None:
+    path = tmp_path / "talk.bw"
+    path.write_bytes(b"precious")
+    with pytest.raises(OutputError, match="exists"):
+        RecordingWriter(path, FACTS)
+    assert path.read_bytes() == b"precious"
+
+
+def test_full_disk_ends_the_recording_behind_a_whole_block(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "talk.bw"
+    writer = RecordingWriter(path, FACTS)
+    real_write, free = os.write, 2000
+
+    def write(file: int, data: bytes) -> int:
+        nonlocal free
+        taken = data[:free]
+        free -= len(taken)
+        return real_write(file, taken)
+
+    monkeypatch.setattr(os, "write", write)
+    with pytest.raises(OutputError, match="No space left"):
+        for sequence in range(1000):
+            writer.add_frame(counted_frame(sequence, key=sequence == 0), entry_point=sequence == 0)
+    writer.close()
+    with Recording(path) as recording:
+        found = sequences(recording)
+    assert found and found == list(range(len(found)))
+
+
+def test_recording_of_other_networks_is_refused_with_what_to_do(tmp_path: Path) -> None:
+    path = tmp_path / "talk.bw"
+    write_counted(path, 10)
+    with Recording(path) as recording:
+        recording.check(1, FACTS.model)
+        with pytest.raises(
+            RecordingError, match=r"codec version 1 .* codec version 2 .*: replay it with Bodywire 0\.1\.0"
+        ):
+            recording.check(2, FACTS.model)
+        with pytest.raises(RecordingError, match=f"networks {FACTS.model}"):
+            recording.check(1, "00" * 8)

@@ -1,0 +1,171 @@
+"""What the receiver records of a session: enough to decode it from about every tenth second on."""
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from common.blobs import COLOURS, PREVIEW, Blob
+from common.codec.frame_codec import DecodedFrame, FrameCodec
+from common.errors import OutputError
+from common.frames import LabelFrame
+from common.recording.reader import Recording
+from common.recording.records import RecordedFrame, RecordedState
+from receiver.link.session import Session
+from receiver.recording.recorder import FileRecorder, RecordConfig
+from tests.support import fake_link
+from tests.support.label_motion import FINE_RHO, MODEL_HASH, clip, frame_of
+
+
+def slow_clip(frames: int, seed: int = 5) -> list[LabelFrame]:
+    """Two frames a second, so that few frames last long."""
+    return [
+        LabelFrame(each.sequence, each.source, 1_800_000_000.0 + each.sequence / 2, each.camera, each.people)
+        for each in clip(frames, seed)
+    ]
+
+
+def new_recorder(path: Path) -> FileRecorder:
+    return FileRecorder(RecordConfig(path), codec=1, model=MODEL_HASH.hex(), version="0.1.0")
+
+
+def new_session(number: int = 1) -> Session:
+    session = fake_link.new_session(FrameCodec(MODEL_HASH))
+    session.session_id = bytes([number]) * 16
+    return session
+
+
+def record(
+    recorder: FileRecorder, session: Session, frames: Sequence[LabelFrame], lag: int = 1, keys: Sequence[int] = ()
+) -> list[DecodedFrame]:
+    """Decodes and records frames whose acknowledgements arrive `lag` frames late; returns what was decoded."""
+    encoder, decoded = FrameCodec(MODEL_HASH), []
+    recorder.session_began(1, session)
+    for frame in frames:
+        encoder.acknowledge(frame.sequence - lag)
+        if frame.sequence in keys:
+            encoder.reset()
+        payload = encoder.encode(frame, FINE_RHO).payload
+        decoded.append(session.decoder.decode(payload, frame.sequence))
+        recorder.frame_decoded(session, decoded[-1], payload)
+    recorder.session_ended(session)
+    recorder.close()
+    return decoded
+
+
+def replayed(path: Path, position_us: int) -> dict[int, LabelFrame]:
+    """The frames that a new decoder makes of a recording from a time on."""
+    decoder, frames = FrameCodec(MODEL_HASH), {}
+    with Recording(path) as recording:
+        for each in recording.read(position_us):
+            if isinstance(each, RecordedState):
+                decoder.restore(each.data)
+            elif isinstance(each, RecordedFrame):
+                frames[each.sequence] = decoder.decode(each.payload, each.sequence).frame
+    return frames
+
+
+def assert_equal(found: LabelFrame, expected: LabelFrame) -> None:
+    assert (found.sequence, found.captured_at, found.camera) == (
+        expected.sequence,
+        expected.captured_at,
+        expected.camera,
+    )
+    for one, other in zip(found.people, expected.people, strict=True):
+        assert one.labels.keys() == other.labels.keys()
+        assert all(np.array_equal(one.labels[name], other.labels[name]) for name in one.labels)
+
+
+@pytest.mark.parametrize("lag", [1, 2, 5])
+def test_recording_decodes_from_any_time_to_exactly_the_live_labels(tmp_path: Path, lag: int) -> None:
+    path = tmp_path / "talk.bw"
+    live = record(new_recorder(path), new_session(), slow_clip(90), lag)
+    for second in (0, 4, 10, 19, 31, 44):
+        frames = replayed(path, second * 1_000_000)
+        first = min(frames)
+        assert 2 * second - 20 <= first <= 2 * second
+        assert list(frames) == list(range(first, 90))
+        for sequence, frame in frames.items():
+            assert_equal(frame, live[sequence].frame)
+
+
+def test_key_frame_is_an_entry_point_without_states(tmp_path: Path) -> None:
+    path = tmp_path / "talk.bw"
+    record(new_recorder(path), new_session(), slow_clip(30), keys=(8,))
+    with Recording(path) as recording:
+        first, *rest = recording.read(5_000_000)
+    assert isinstance(first, RecordedFrame) and first.key and first.sequence == 8
+    # The next entry point comes ten seconds later.
+    states = [each.sequence for each in rest if isinstance(each, RecordedState)]
+    assert states == [27]
+
+
+def test_blobs_are_recorded_between_the_frames_but_no_pictures(tmp_path: Path) -> None:
+    path, recorder, session = tmp_path / "talk.bw", new_recorder(tmp_path / "talk.bw"), new_session()
+    codec = FrameCodec(MODEL_HASH)
+    recorder.session_began(1, session)
+    for sequence in range(3):
+        recorder.blob_taken(session, Blob(PREVIEW, 0, b"jpeg"))
+        recorder.blob_taken(session, Blob(COLOURS, sequence, b"colours"))
+        payload = codec.encode(frame_of(sequence), {}).payload
+        recorder.frame_decoded(session, session.decoder.decode(payload, sequence), payload)
+    recorder.session_ended(session)
+    recorder.close()
+    with Recording(path) as recording:
+        read = [each.key if isinstance(each, Blob) else f"frame {each.sequence}" for each in recording.read()]
+    assert read == [0, "frame 0", 1, "frame 1", 2, "frame 2"]
+
+
+def test_further_sessions_have_names_of_their_own(tmp_path: Path) -> None:
+    for folder, names in (
+        (tmp_path / "talk.bw", ["talk.bw", "talk-2.bw"]),
+        (tmp_path / "talks", ["talks/session-4.bw", "talks/session-4-2.bw"]),
+    ):
+        config = RecordConfig(folder)
+        config.check()
+        recorder = FileRecorder(config, codec=1, model="00", version="0.1.0")
+        for number in (1, 2):
+            session = new_session(number)
+            recorder.session_began(4, session)
+            recorder.session_ended(session)
+        recorder.close()
+        assert all((tmp_path / name).exists() for name in names)
+
+
+def test_existing_file_and_missing_folder_are_refused_at_the_start(tmp_path: Path) -> None:
+    (tmp_path / "talk.bw").touch()
+    with pytest.raises(OutputError, match="exists: remove it, or give --record another name"):
+        RecordConfig(tmp_path / "talk.bw").check()
+    with pytest.raises(OutputError, match="its folder does not exist"):
+        RecordConfig(tmp_path / "nowhere" / "talk.bw").check()
+    RecordConfig(None).check()
+
+
+def test_full_disk_ends_the_recording_and_not_the_session(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    real_write, free = os.write, 3000
+
+    def write(file: int, data: bytes) -> int:
+        nonlocal free
+        taken = data[:free]
+        free -= len(taken)
+        return real_write(file, taken)
+
+    monkeypatch.setattr(os, "write", write)
+    live = record(new_recorder(tmp_path / "talk.bw"), new_session(), slow_clip(90))
+    assert len(live) == 90
+    assert [each.levelname for each in caplog.records if "No space left" in each.message] == ["ERROR"]
+    assert "the session goes on" in caplog.text
+    frames = replayed(tmp_path / "talk.bw", 0)
+    assert 0 < len(frames) < 90
+    for sequence, frame in frames.items():
+        assert_equal(frame, live[sequence].frame)
+
+
+def test_session_that_cannot_be_recorded_goes_on(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    live = record(new_recorder(tmp_path / "gone" / "talk.bw"), new_session(), slow_clip(3))
+    assert len(live) == 3
+    assert "session 1 is not recorded" in caplog.text

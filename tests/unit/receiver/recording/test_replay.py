@@ -1,0 +1,218 @@
+"""A replay goes the way of a live session: same frames, same order, none dropped."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from common.blobs import COLOURS, Blob
+from common.clock import Clock
+from common.codec.frame_codec import FrameCodec
+from common.errors import RecordingError, UsageError
+from common.frames import LabelFrame
+from common.recording.block import HEAD
+from common.recording.reader import Recording
+from common.texture.point_colours import encode
+from common.wire.convert import FrameMessage
+from receiver.engine.engine import ReconstructionRequest
+from receiver.link.session import Session
+from receiver.metrics import ReceiverMetrics
+from receiver.pipeline import ReceiverPipeline
+from receiver.publish.session_directory import PublishConfig, SessionDirectory
+from receiver.recording.recorder import FileRecorder, RecordConfig
+from receiver.recording.replay import Replay, ReplayConfig
+from tests.support.fake_reconstructor import FakeEngine
+from tests.support.label_motion import FINE_RHO, MODEL_HASH
+from tests.support.recordings import write_clip
+from tests.unit.receiver.recording.test_recorder import assert_equal, new_session, slow_clip
+
+MODEL = MODEL_HASH.hex()
+
+
+@asynccontextmanager
+async def receiving(
+    out: Path, recorder: FileRecorder | None = None
+) -> AsyncIterator[tuple[ReceiverPipeline, FakeEngine]]:
+    engine = FakeEngine()
+    with SessionDirectory(PublishConfig(out=out, mesh_every=1000)) as directory:
+        clock = Clock(monotonic=lambda: 0.0, wall=lambda: 1_800_000_100.0)
+        pipeline = ReceiverPipeline(engine, directory, ReceiverMetrics(), clock, recorder=recorder)
+        yield pipeline, engine
+        await pipeline.close()
+    if recorder is not None:
+        recorder.close()
+
+
+async def live_session(
+    pipeline: ReceiverPipeline, session: Session, frames: Sequence[LabelFrame], blobs: Callable[[int], list[Blob]]
+) -> None:
+    encoder = FrameCodec(MODEL_HASH)
+    await pipeline.on_session(session)
+    for frame in frames:
+        for blob in blobs(frame.sequence):
+            pipeline.on_blob(session, blob)
+        encoder.acknowledge(frame.sequence - 2)
+        encoded = encoder.encode(frame, FINE_RHO)
+        await pipeline.on_frame(session, FrameMessage(frame.sequence, encoded.payload, 0, 0, encoded.key))
+        session.handled(frame.sequence)
+    await pipeline.on_session_end(session)
+
+
+@dataclass
+class Replayed:
+    requests: list[ReconstructionRequest]
+    lines: list[str]
+    session: int
+
+
+async def replay(
+    path: Path, out: Path, *, clock: Clock | None = None, speed: str = "max", from_: str = "0"
+) -> Replayed:
+    config = ReplayConfig(path, speed, from_)
+    lines: list[str] = []
+    async with receiving(out) as (pipeline, engine):
+        with config.open(1, MODEL) as recording:
+            assert recording is not None
+            played = Replay(recording, config, pipeline, FrameCodec(MODEL_HASH), lines.append, clock or Clock())
+            lines.append(await played.start())
+            await played.run(asyncio.Event())
+    written = [json.loads(line) for line in (out / "frames.jsonl").read_text().splitlines()]
+    assert [line["seq"] for line in written] == [request.frame.sequence for request in engine.requests]
+    assert all(line["age_ms"] is None for line in written)
+    return Replayed(engine.requests, lines, written[0]["session"] if written else 0)
+
+
+def colours_of(shade: int) -> Blob:
+    return Blob(COLOURS, 0, encode(np.full((2048, 3), shade, np.uint8), np.ones(2048, np.bool_)))
+
+
+def assert_same(found: ReconstructionRequest, expected: ReconstructionRequest) -> None:
+    assert_equal(found.frame, expected.frame)
+    assert found.colours.keys() == expected.colours.keys()
+    for identity, colours in found.colours.items():
+        other = expected.colours[identity]
+        assert np.array_equal(colours.seen, other.seen) and np.array_equal(colours.colours, other.colours)
+
+
+async def test_replay_reconstructs_exactly_what_the_live_session_did(tmp_path: Path) -> None:
+    path, frames = tmp_path / "talk.bw", slow_clip(70)
+
+    def blobs(sequence: int) -> list[Blob]:
+        return [colours_of(sequence)] if sequence % 15 == 4 else []
+
+    recorder = FileRecorder(RecordConfig(path), codec=1, model=MODEL, version="0.1.0")
+    async with receiving(tmp_path / "live", recorder) as (pipeline, engine):
+        await live_session(pipeline, new_session(), frames, blobs)
+    live = engine.requests
+    assert len(live) == 70 and live[-1].colours
+    for position, first in (("0", 0), ("00:00:17.5", 35), ("34", 68)):
+        found = await replay(path, tmp_path / f"from {first}", from_=position)
+        assert len(found.requests) == 70 - first
+        for one, other in zip(found.requests, live[first:], strict=True):
+            assert_same(one, other)
+    assert found.lines[0] == f"replaying {path}: 00:00:34.500 of test, recorded by the receiver"
+    assert found.lines[1].startswith("replayed 2 frames in")
+
+
+async def test_replays_are_sessions_of_their_own(tmp_path: Path) -> None:
+    write_clip(tmp_path / "talk.bw", slow_clip(5), state_every=100)
+    sessions = [(await replay(tmp_path / "talk.bw", tmp_path / "out")).session for _ in range(1)]
+    async with receiving(tmp_path / "out") as (pipeline, _):
+        with ReplayConfig(tmp_path / "talk.bw").open(1, MODEL) as recording:
+            assert recording is not None
+            config = ReplayConfig(tmp_path / "talk.bw", speed="max")
+            await Replay(recording, config, pipeline, FrameCodec(MODEL_HASH), lambda _: None).run(asyncio.Event())
+    written = [json.loads(line)["session"] for line in (tmp_path / "out" / "frames.jsonl").read_text().splitlines()]
+    assert sessions == [1] and written == [1] * 5 + [2] * 5
+
+
+async def test_speed_paces_frames_by_their_time_of_capture(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_clip(tmp_path / "talk.bw", slow_clip(9), state_every=100)
+    now_s, waits = 50.0, list[float]()
+
+    class Waited:
+        """In place of `asyncio.timeout`: the time passes at once."""
+
+        def __init__(self, delay_s: float) -> None:
+            nonlocal now_s
+            waits.append(delay_s)
+            now_s += delay_s
+
+        async def __aenter__(self) -> None:
+            raise TimeoutError
+
+        async def __aexit__(self, *_: object) -> None: ...
+
+    monkeypatch.setattr("receiver.recording.replay.asyncio.timeout", Waited)
+    clock = Clock(monotonic=lambda: now_s, wall=lambda: 0.0)
+    await replay(tmp_path / "talk.bw", tmp_path / "out", clock=clock, speed="1")
+    assert waits == pytest.approx([0.5] * 8)
+    waits.clear()
+    await replay(tmp_path / "talk.bw", tmp_path / "twice", clock=clock, speed="2", from_="2")
+    assert waits == pytest.approx([0.25] * 4)
+
+
+async def test_stop_ends_a_replay_at_once(tmp_path: Path) -> None:
+    write_clip(tmp_path / "talk.bw", slow_clip(9), state_every=100)
+    config, stop, lines = ReplayConfig(tmp_path / "talk.bw"), asyncio.Event(), list[str]()
+    async with receiving(tmp_path / "out") as (pipeline, engine):
+        with config.open(1, MODEL) as recording:
+            assert recording is not None
+            played = Replay(recording, config, pipeline, FrameCodec(MODEL_HASH), lines.append)
+            running = asyncio.create_task(played.run(stop))
+            while not engine.requests:
+                await asyncio.sleep(0)
+            stop.set()
+            await running
+    assert len(engine.requests) == 1 and lines[-1].startswith("replayed 1 frames")
+
+
+async def test_damage_ends_a_replay_with_an_error_behind_what_is_whole(tmp_path: Path) -> None:
+    path = tmp_path / "talk.bw"
+    write_clip(path, slow_clip(60), state_every=20)
+    with Recording(path) as recording:
+        damaged = recording._blocks.entries[12]
+    data = bytearray(path.read_bytes())
+    data[damaged.offset + HEAD.size + 9] ^= 1
+    path.write_bytes(data)
+    with pytest.raises(RecordingError, match=r"talk\.bw is damaged at 00:00:1\d"):
+        await replay(path, tmp_path / "out")
+    assert len((tmp_path / "out" / "frames.jsonl").read_text().splitlines()) >= 20
+    assert len((await replay(path, tmp_path / "behind", from_="20")).requests) == 20
+
+
+async def test_frames_that_do_not_decode_are_counted_and_the_rest_plays(tmp_path: Path) -> None:
+    """A recording whose checksums are right, with packets of other networks in it."""
+    write_clip(tmp_path / "talk.bw", slow_clip(6), state_every=100)
+    config, lines = ReplayConfig(tmp_path / "talk.bw", speed="max"), list[str]()
+    async with receiving(tmp_path / "out") as (pipeline, engine):
+        with config.open(1, MODEL) as recording:
+            assert recording is not None
+            played = Replay(recording, config, pipeline, FrameCodec(b"another "), lines.append)
+            await played.run(asyncio.Event())
+    assert not engine.requests and lines[-1].endswith(", 6 refused")
+
+
+def test_open_refuses_other_versions_and_times_behind_the_end(tmp_path: Path) -> None:
+    path = tmp_path / "talk.bw"
+    write_clip(path, slow_clip(9), state_every=100)
+    with pytest.raises(RecordingError, match="codec version 7"):
+        ReplayConfig(path).open(7, MODEL)
+    with pytest.raises(RecordingError, match="No such file"):
+        ReplayConfig(tmp_path / "none.bw").open(1, MODEL)
+    with pytest.raises(UsageError, match=r"--from 00:10:00: .* ends at 00:00:04"):
+        ReplayConfig(path, from_="00:10:00").open(1, MODEL)
+
+
+@pytest.mark.parametrize(
+    ("speed", "from_", "message"),
+    [*((speed, "0", "--speed") for speed in ("0", "-1", "fast", "nan", "inf")), ("1", "x", "--from")],
+)
+def test_wrong_options_are_refused(speed: str, from_: str, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        ReplayConfig(speed=speed, from_=from_)
