@@ -1,6 +1,6 @@
 """Wires the sender's components from its configuration.
 
-The codec is bound to importance and rate control by `RatedEncoder`, the link to rate control and metrics by
+The codec is bound to importance and rate control by `sender.rated_encoder`, the link to rate control and metrics by
 `LinkAccount`; `compose` builds everything else.
 """
 
@@ -8,8 +8,9 @@ import asyncio
 import secrets
 import signal
 import socket
+import time
 import uuid
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, closing, contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -19,18 +20,20 @@ import torch
 from common.body.label_space import LabelSpace
 from common.body.model import BodyModel
 from common.clock import SYSTEM_CLOCK, Clock
-from common.codec.frame_codec import EncodedFrame, FrameCodec
+from common.codec.frame_codec import FrameCodec
 from common.codec.packet import CODEC_VERSION
+from common.errors import UsageError
 from common.frames import LabelFrame
 from common.io.configuration import option
 from common.io.logs import LogConfig
 from common.io.telemetry import MetricsConfig, MetricsServer, publish_build
 from common.io.terminal import Terminal
 from common.io.tracing import TracingConfig
-from common.labels import GROUP_NAMES
+from common.recording.facts import RecordingFacts
 from common.version import build_versions, package_version
 from common.weights.loader import model_hash
 from common.wire.convert import SESSION_SECRET_BYTES, Hello, Welcome
+from common.wire.report import SenderReport
 from sender.capture.open import CaptureConfig, open_source
 from sender.capture.source import FrameSource
 from sender.clothing.stage import ClothingStage
@@ -49,6 +52,9 @@ from sender.preview.open import Preview, PreviewConfig, open_preview
 from sender.preview.share import SharedPreview
 from sender.rate.controller import RateController
 from sender.rate.policy import RateConfig
+from sender.rated_encoder import RatedEncoder
+from sender.recording.no_peer import NoPeer
+from sender.recording.recorder import RecordConfig, RecordedDelivery, SenderRecorder, open_recorder
 from sender.reports import Reporter
 from sender.semantics.smoothing import SmoothingConfig
 from sender.semantics.stage import SemanticsStage
@@ -87,49 +93,17 @@ class SenderConfig:
     preview: PreviewConfig = field(default_factory=PreviewConfig)
     rate: RateConfig = field(default_factory=RateConfig)
     delivery: DeliveryConfig = field(default_factory=DeliveryConfig)
+    recording: RecordConfig = field(default_factory=RecordConfig)
     link: LinkConfig = field(default_factory=LinkConfig)
     security: SecurityConfig = field(default_factory=SecurityConfig)
     metrics: MetricsConfig = field(default_factory=MetricsConfig)
     tracing: TracingConfig = field(default_factory=TracingConfig)
     logging: LogConfig = field(default_factory=LogConfig)
 
-
-class RatedEncoder:
-    """Encodes each frame at the rate that the link carries at that moment: ω → ρ (17) → bytes."""
-
-    def __init__(
-        self,
-        codec: FrameCodec,
-        importance: Importance,
-        rate: RateController,
-        metrics: SenderMetrics,
-        traces: SenderTraces | None = None,
-    ) -> None:
-        self._traces = traces or SenderTraces()
-        self._codec = codec
-        self._importance = importance
-        self._rate = rate
-        self._metrics = metrics
-
-    def encode(self, frame: LabelFrame) -> EncodedFrame:
-        with self._metrics.stage("codec"), self._traces.stage(frame.sequence, "codec"):
-            rho = self._rate.rho(self._weights(frame))
-            encoded = self._codec.encode(frame, rho)
-        for group, value in rho.items():
-            self._metrics.set_rate(group, value)
-        return encoded
-
-    def acknowledge(self, sequence: int) -> None:
-        self._codec.acknowledge(sequence)
-
-    def reset(self) -> None:
-        self._codec.reset()
-
-    def _weights(self, frame: LabelFrame) -> Mapping[str, float]:
-        """ω of the most prominent person; equal weights in a frame without people."""
-        if not frame.people:
-            return dict.fromkeys(GROUP_NAMES, 1.0)
-        return self._importance.weights(frame.people[0])
+    @property
+    def only_records(self) -> bool:
+        """Whether there is no receiver: recording was asked for, and no peer."""
+        return self.recording.record is not None and not self.link.names_peer
 
 
 _FATES = {
@@ -198,14 +172,16 @@ class Sender:
         status: figures of the last seconds.
         spool: undelivered frames on disk; None without `--delivery complete`.
         spool_directory: where they are.
+        recorder: None without `--record`.
     """
 
     pipeline: SenderPipeline
-    delivery: LinkClient | CompleteDelivery
+    delivery: LinkClient | CompleteDelivery | NoPeer
     account: LinkAccount
     status: SenderStatus
     spool: Spool | None
     spool_directory: Path
+    recorder: SenderRecorder | None = None
 
     async def run(self, stop: asyncio.Event) -> None:
         """Connects, sends until the source ends or `stop` is set, and waits for the last acknowledgements.
@@ -222,6 +198,8 @@ class Sender:
                 await self.pipeline.run(stop)
         finally:
             await self.delivery.close()
+            if self.recorder is not None:
+                await asyncio.to_thread(self.recorder.close)
         if self.spool is not None and self.pipeline.finished and not self.spool.pending:
             self.spool.finish()
 
@@ -240,10 +218,12 @@ class Sender:
             await asyncio.gather(connecting, stopping, return_exceptions=True)
 
     def summary(self) -> list[str]:
-        """Lines for the user: what was sent, and what is still in the spool."""
+        """Lines for the user: what was sent and recorded, and what is still in the spool."""
         account = self.account
         sent = f"sent {account.acknowledged_frames} frames, {account.payload_bytes} bytes of labels"
-        lines = [f"{sent}, {account.blob_bytes} bytes of colours"]
+        lines = [] if isinstance(self.delivery, NoPeer) else [f"{sent}, {account.blob_bytes} bytes of colours"]
+        if self.recorder is not None:
+            lines.append(self.recorder.summary())
         if self.spool is not None and self.spool.pending:
             waiting = f"{self.spool.pending} frames wait in {self.spool_directory}"
             lines.append(f"{waiting} and will be sent when the sender is started again")
@@ -289,11 +269,14 @@ def compose(config: SenderConfig) -> Iterator[Sender]:
         UsageError: options contradict each other, a certificate, key or token cannot be read, or `--traces` lacks its
             package.
         SourceError: the source cannot be opened.
-        OutputError: the spool, the preview or the metrics address cannot be opened.
+        OutputError: the spool, the preview, the recording or the metrics address cannot be opened.
         WeightsError: trained weights are missing, damaged or of another version.
     """
     transport = Transport(config.security)
-    transport.check(config.link.peer)
+    if not config.only_records:
+        transport.check(config.link.peer)
+    elif config.delivery.delivery == "complete":
+        raise UsageError("--delivery complete needs --peer: without it, --record sends nothing")
     metrics, networks = SenderMetrics(), model_hash()
     with ExitStack() as resources:
         source = resources.enter_context(open_source(config.capture, metrics))
@@ -305,41 +288,73 @@ def compose(config: SenderConfig) -> Iterator[Sender]:
         semantics = SemanticsStage.load(config.smoothing)
         rate = RateController(config.rate, source.fps)
         hello = _hello(networks, config.delivery.is_live(source), spool)
+        recorder = resources.enter_context(open_recorder(config.recording, _facts(hello), config.rate.rho_min))
         tracer = resources.enter_context(config.tracing.start("sender", package_version()))
         traces = SenderTraces(tracer, hello.session_id)
-        account, outstanding = LinkAccount(rate, metrics), Outstanding()
-        status = SenderStatus(rate, metrics, source)
-        link = LinkClient(
-            config.link if spool is None else config.link.patient(),
-            hello,
+        account, status = LinkAccount(rate, metrics), SenderStatus(rate, metrics, source)
+        delivery: LinkClient | CompleteDelivery | NoPeer
+        if config.only_records:
+            delivery = NoPeer(status.recorded)
+        else:
             # No later frame refines what a picture shows.
-            RatedEncoder(FrameCodec(networks, progressive=not source.stills), Importance.load(), rate, metrics, traces),
-            observer=Observers(account, outstanding, status, traces),
-            pacer=rate,
-            report=Reporter(rate, metrics, stills=source.stills).due,
-            transport=transport,
-        )
-        delivery = link if spool is None else CompleteDelivery(link, spool, outstanding)
-        metrics.watch_link(lambda: link.window, lambda: delivery.outstanding)
-        if spool is not None:
-            metrics.watch_spool(lambda: spool.pending)
+            codec = FrameCodec(networks, progressive=not source.stills)
+            encoder = RatedEncoder(codec, Importance.load(), rate, metrics, traces)
+            report = Reporter(rate, metrics, stills=source.stills).due
+            observers = account, status, traces
+            delivery = _deliver(config.link, hello, encoder, observers, rate, report, transport, spool, metrics)
         pipeline = SenderPipeline(
             source,
             perception,
             semantics,
-            delivery,
+            delivery if recorder is None else RecordedDelivery(delivery, recorder),
             rate,
             metrics,
             first_sequence=spool.next_sequence if spool else 0,
             durable=spool is not None,
             realtime=config.playback.realtime,
+            media_times=config.only_records,
             preview=resources.enter_context(_preview(config, source)),
             clothing_stage=ClothingStage.load() if config.appearance.clothes else None,
             texture_stage=TextureStage(LabelSpace.load(), BodyModel.load()) if config.appearance.colours else None,
             shared_preview=SharedPreview() if config.preview.share_preview else None,
             traces=traces,
         )
-        yield Sender(pipeline, delivery, account, status, spool, config.delivery.spool)
+        yield Sender(pipeline, delivery, account, status, spool, config.delivery.spool, recorder)
+
+
+def _deliver(
+    config: LinkConfig,
+    hello: Hello,
+    encoder: RatedEncoder,
+    observers: Sequence[LinkObserver],
+    rate: RateController,
+    report: Callable[[], SenderReport | None],
+    transport: Transport,
+    spool: Spool | None,
+    metrics: SenderMetrics,
+) -> LinkClient | CompleteDelivery:
+    """The link, behind the spool if there is one."""
+    outstanding = Outstanding()
+    link = LinkClient(
+        config if spool is None else config.patient(),
+        hello,
+        encoder,
+        observer=Observers(*observers, outstanding),
+        pacer=rate,
+        report=report,
+        transport=transport,
+    )
+    delivery = link if spool is None else CompleteDelivery(link, spool, outstanding)
+    metrics.watch_link(lambda: link.window, lambda: delivery.outstanding)
+    if spool is not None:
+        metrics.watch_spool(lambda: spool.pending)
+    return delivery
+
+
+def _facts(hello: Hello) -> RecordingFacts:
+    """The first block of the recording of a session."""
+    model, version = hello.model_hash.hex(), package_version()
+    return RecordingFacts(hello.codec_version, model, "sender", version, hello.sender, hello.live, time.time())
 
 
 def _metrics_server(config: MetricsConfig, metrics: SenderMetrics) -> AbstractContextManager[object]:

@@ -4,7 +4,7 @@
                                │         when the frame leaves           │
                                └─ colours of people's surface ─ blobs ───┘
 
-What is in brackets runs in `sender.composition.RatedEncoder`, which the link calls.
+What is in brackets runs in `sender.rated_encoder`, which the link calls.
 """
 
 import asyncio
@@ -63,6 +63,7 @@ class SenderPipeline:
         first_sequence: of the next frame; frames of a file before it were taken by an earlier run and are skipped.
         durable: frames that are not delivered when the sender stops are kept on disk.
         realtime: play a file at its own pace.
+        media_times: a frame of a video file was captured at its time in the file, counted from now on.
         preview: shows each frame with perception's output.
         clothing_stage: reads people's clothes and hair; no `surface` labels are sent without it.
         texture_stage: learns the colours of people's surface; none are sent without it.
@@ -82,6 +83,7 @@ class SenderPipeline:
         first_sequence: int = 0,
         durable: bool = False,
         realtime: bool = False,
+        media_times: bool = False,
         preview: Preview | None = None,
         clothing_stage: ClothingStage | None = None,
         texture_stage: TextureStage | None = None,
@@ -98,6 +100,7 @@ class SenderPipeline:
         # Frames that an earlier run has taken come again.
         self._rewinds = not (source.live or source.stills)
         self._realtime = realtime and self._rewinds
+        self._media_began_at = clock.wall() if media_times and source.fps is not None else None
         self._preview = preview
         self._clothing_stage = clothing_stage
         self._texture_stage = texture_stage
@@ -209,7 +212,9 @@ class SenderPipeline:
     async def _pace(self, frame: CapturedFrame) -> CapturedFrame:
         """In real time, waits until the frame is due and stamps it with that moment."""
         if not self._realtime:
-            return frame
+            if self._media_began_at is None:
+                return frame
+            return replace(frame, captured_at=self._media_began_at + frame.media_time_s)
         if self._began_s is None:
             self._began_s = self._clock.monotonic() - frame.media_time_s
         await asyncio.sleep(max(0.0, self._began_s + frame.media_time_s - self._clock.monotonic()))

@@ -23,14 +23,14 @@ class SenderFigures:
     """One moment of a sender.
 
     Args:
-        frames_per_second: that were acknowledged.
+        frames_per_second: that were acknowledged, or recorded by a sender that only records.
         frame_bytes: mean payload of a frame; None if none was sent lately.
         bits_per_second: of labels and colours.
         capacity_bps: estimate of rate control; None before it was measured.
         round_trip_ms: of the newest acknowledged frame; None before the first.
         people: in the newest frame that was sent.
         age_ms: since the newest acknowledged frame was captured; None before the first.
-        connected: to a receiver.
+        connected: to a receiver; None for a sender that only records.
         camera_up: None for a source that is no camera.
         progress: None for a source of unknown length.
     """
@@ -42,13 +42,16 @@ class SenderFigures:
     round_trip_ms: float | None
     people: int
     age_ms: float | None
-    connected: bool
+    connected: bool | None
     camera_up: bool | None
     progress: Progress | None
 
     def parts(self, symbols: Symbols) -> list[Part]:
         """The parts of the status line."""
-        found = [Part("connected", 4) if self.connected else Part("no receiver", 0, "yellow")]
+        if self.connected is None:
+            found = [Part("recording", 4)]
+        else:
+            found = [Part("connected", 4) if self.connected else Part("no receiver", 0, "yellow")]
         if self.camera_up is not None:
             found.append(Part("camera on", 7) if self.camera_up else Part("camera lost", 0, "yellow"))
         found += [] if self.progress is None else self.progress.parts(symbols)
@@ -82,7 +85,7 @@ class SenderStatus(LinkObserver):
         self._clock = clock
         self._lock = threading.Lock()
         self._acknowledged, self._payload, self._blobs = RecentRate(), RecentRate(), RecentRate()
-        self._connected = False
+        self._connected: bool | None = False
         self._people = 0
         self._round_trip_ms: float | None = None
         self._captured_at: float | None = None
@@ -105,14 +108,17 @@ class SenderStatus(LinkObserver):
             self._blobs.add(data_bytes, self._clock.monotonic())
 
     def acknowledged(self, frame: LabelFrame, sample: LinkSample) -> None:
-        now_s = self._clock.monotonic()
         with self._lock:
-            self._acknowledged.add(1, now_s)
             self._round_trip_ms = sample.round_trip_time_ms
             self._captured_at = frame.captured_at
-            self._done = max(self._done, frame.sequence + 1)
-            if self._first is None:
-                self._first = self._done, now_s
+            self._delivered(frame)
+
+    def recorded(self, frame: LabelFrame) -> None:
+        """A frame was recorded by a sender without a receiver."""
+        self._connected = None
+        with self._lock:
+            self._people = len(frame.people)
+            self._delivered(frame)
 
     def figures(self) -> SenderFigures:
         """The figures of this moment."""
@@ -134,6 +140,13 @@ class SenderStatus(LinkObserver):
     def line(self, width: int, symbols: Symbols) -> Text:
         """The status line for a terminal of this width."""
         return status_text("sender", self.figures().parts(symbols), width, symbols)
+
+    def _delivered(self, frame: LabelFrame) -> None:
+        now_s = self._clock.monotonic()
+        self._acknowledged.add(1, now_s)
+        self._done = max(self._done, frame.sequence + 1)
+        if self._first is None:
+            self._first = self._done, now_s
 
     def _progress(self, now_s: float) -> Progress | None:
         total = self._source.length

@@ -59,6 +59,8 @@ def _checks(arguments: Sequence[str]) -> Iterator[tuple[str, Check]]:
     if config.metrics.metrics is not None:
         yield named("metrics", check_address_free, "metrics", config.metrics.metrics, "--metrics")
     yield named("preview", camera.check_preview, config.preview.preview, config.capture.camera)
+    if config.only_records:
+        return
     reached = peer.PeerUnderTest(
         target,
         Transport(security),

@@ -56,11 +56,14 @@ _LASTING_STREAM_S = 10.0
 _FATAL_CODES = ("INVALID_ARGUMENT", "FAILED_PRECONDITION", "UNIMPLEMENTED", "UNAUTHENTICATED", "PERMISSION_DENIED")
 
 
+_DEFAULT_PEER = Address("127.0.0.1", 50051)
+
+
 @dataclass(frozen=True, slots=True)
 class LinkConfig:
     """Where the receiver is, and how long to try to reach it."""
 
-    peer: Address = option(Address("127.0.0.1", 50051), help="the receiver, host:port")
+    peer: Address = option(_DEFAULT_PEER, help="the receiver, host:port")
     window: int = option(
         8, help="most unacknowledged frames; congestion control keeps fewer, about a bandwidth-delay product"
     )
@@ -72,6 +75,11 @@ class LinkConfig:
     heartbeats_missed: int = option(
         5, help="heartbeat intervals without a message until the receiver is considered dead"
     )
+
+    @property
+    def names_peer(self) -> bool:
+        """Whether a receiver was configured, be it the default one."""
+        return self.peer is not _DEFAULT_PEER
 
     def patient(self) -> Self:
         """The same configuration, without limits on the time to connect."""

@@ -18,7 +18,7 @@ from common.codec.packet import CODEC_VERSION
 from common.frames import Camera, LabelFrame, PersonLabels
 from common.io.addresses import Address
 from common.wire.convert import Hello
-from sender.composition import LinkAccount, RatedEncoder
+from sender.composition import LinkAccount
 from sender.importance.importance import Importance
 from sender.link import LinkClient, LinkConfig
 from sender.link.transport.security import SecurityConfig
@@ -26,6 +26,7 @@ from sender.link.transport.transport import Transport
 from sender.metrics import SenderMetrics
 from sender.rate.controller import RateController
 from sender.rate.policy import RateConfig
+from sender.rated_encoder import RatedEncoder
 from tests.bench.rate import demo_truth
 
 MODEL = bytes(8)

@@ -8,12 +8,13 @@ from common.codec.frame_codec import FrameCodec
 from common.errors import PeerError
 from common.frames import Camera, LabelFrame, PersonLabels
 from common.labels import GROUPS
-from sender.composition import LinkAccount, RatedEncoder, Sender
+from sender.composition import LinkAccount, Sender
 from sender.importance.importance import Importance
 from sender.link.observer import Fate
 from sender.metrics import SenderMetrics
 from sender.rate.controller import RateController
 from sender.rate.policy import RateConfig
+from sender.rated_encoder import RatedEncoder
 
 CAMERA = Camera(8, 8, 10.0)
 

@@ -1,6 +1,7 @@
 import asyncio
 import threading
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -29,6 +30,8 @@ def captured(sequence: int, source: str = "clip.mp4") -> CapturedFrame:
 
 class FakeSource:
     """Yields its frames, then ends or raises `failure`."""
+
+    fps: float | None = None
 
     def __init__(
         self,
@@ -223,6 +226,14 @@ async def test_realtime_stamps_frames_when_due() -> None:
     source, link = FakeSource([captured(0)]), FakeLink()
     await pipeline_of(source, FakeStage(), link, realtime=True, clock=clock).run(asyncio.Event())
     assert link.sent[0].captured_at == 2000.0
+
+
+async def test_media_times_are_those_of_the_file_from_now_on() -> None:
+    clock = Clock(monotonic=lambda: 50.0, wall=lambda: 2000.0)
+    source, link = FakeSource([replace(captured(n), media_time_s=0.5 * n) for n in range(3)]), FakeLink()
+    source.fps = 2.0
+    await pipeline_of(source, FakeStage(), link, media_times=True, clock=clock).run(asyncio.Event())
+    assert [frame.captured_at for frame in link.sent] == [2000.0, 2000.5, 2001.0]
 
 
 async def test_preview_shows_every_frame_and_is_timed() -> None:

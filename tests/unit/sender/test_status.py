@@ -127,3 +127,15 @@ def test_line() -> None:
         "round trip 12 ms | 1 person | age 1.1 s"
     )
     assert bed.status.line(30, ASCII).plain == "sender  1/4 frames | 1.0 fps"
+
+
+def test_sender_without_receiver_shows_what_it_records() -> None:
+    testbed = Testbed(length=4)
+    labels = split(np.zeros(LABEL_SIZE, np.float32))
+    for sequence in range(2):
+        testbed.now_s += 1.0
+        person = PersonLabels(0, 0.9, labels)
+        testbed.status.recorded(LabelFrame(sequence, "clip", testbed.now_s, Camera(8, 8, 10.0), (person,)))
+    line = testbed.status.line(200, ASCII).plain
+    assert "recording" in line and "receiver" not in line
+    assert "2/4 frames" in line and "1 person" in line

@@ -1,0 +1,49 @@
+"""The codec, bound to importance and rate control."""
+
+from collections.abc import Mapping
+
+from common.codec.frame_codec import EncodedFrame, FrameCodec
+from common.frames import LabelFrame
+from common.labels import GROUP_NAMES
+from sender.importance.importance import Importance
+from sender.metrics import SenderMetrics
+from sender.rate.controller import RateController
+from sender.traces import SenderTraces
+
+
+class RatedEncoder:
+    """Encodes each frame at the rate that the link carries at that moment: ω → ρ (17) → bytes."""
+
+    def __init__(
+        self,
+        codec: FrameCodec,
+        importance: Importance,
+        rate: RateController,
+        metrics: SenderMetrics,
+        traces: SenderTraces | None = None,
+    ) -> None:
+        self._traces = traces or SenderTraces()
+        self._codec = codec
+        self._importance = importance
+        self._rate = rate
+        self._metrics = metrics
+
+    def encode(self, frame: LabelFrame) -> EncodedFrame:
+        with self._metrics.stage("codec"), self._traces.stage(frame.sequence, "codec"):
+            rho = self._rate.rho(self._weights(frame))
+            encoded = self._codec.encode(frame, rho)
+        for group, value in rho.items():
+            self._metrics.set_rate(group, value)
+        return encoded
+
+    def acknowledge(self, sequence: int) -> None:
+        self._codec.acknowledge(sequence)
+
+    def reset(self) -> None:
+        self._codec.reset()
+
+    def _weights(self, frame: LabelFrame) -> Mapping[str, float]:
+        """ω of the most prominent person; equal weights in a frame without people."""
+        if not frame.people:
+            return dict.fromkeys(GROUP_NAMES, 1.0)
+        return self._importance.weights(frame.people[0])

@@ -1,0 +1,1 @@
+"""Records what is sent, with a receiver or without one."""

@@ -1,0 +1,138 @@
+"""Records what is sent (`--record`), with a receiver or without one.
+
+The recording has a chain of packets of its own: every captured frame is in it, at the finest quantisation, whatever the
+link drops or compresses. A key frame every ten seconds is where a replay can begin.
+"""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from common.blobs import PREVIEW, Blob
+from common.clock import SYSTEM_CLOCK, Clock
+from common.codec.frame_codec import FrameCodec
+from common.frames import LabelFrame
+from common.io.configuration import option
+from common.labels import GROUP_NAMES
+from common.recording.background import BackgroundRecording
+from common.recording.facts import RecordingFacts
+from common.recording.records import RecordedFrame
+from common.recording.writer import RecordingWriter
+from sender.pipeline import Delivery
+
+_KEY_EVERY_US: Final = 10_000_000
+# Labels of a person and what holds them, while a frame waits for the disk.
+_FRAME_BYTES: Final = 4096
+
+
+@dataclass(frozen=True, slots=True)
+class RecordConfig:
+    """Recording of what is sent."""
+
+    record: Path | None = option(None, help="record to this file; without --peer nothing is sent")
+
+
+class SenderRecorder:
+    """Encodes and writes frames in a thread of its own.
+
+    Args:
+        writer: of a new file.
+        codec: new, and not progressive: a replay may begin at any key frame.
+        rho: compression of every group, 0 (fine) to 1 (coarse).
+    """
+
+    def __init__(self, writer: RecordingWriter, codec: FrameCodec, rho: float, clock: Clock = SYSTEM_CLOCK) -> None:
+        self._codec = codec
+        self._rho = dict.fromkeys(GROUP_NAMES, rho)
+        self._clock = clock
+        self._background = BackgroundRecording(writer, clock=clock)
+        self._key_us: int | None = None
+
+    def frame(self, frame: LabelFrame) -> None:
+        """Records a frame; does not block."""
+        arrived_us = round(self._clock.wall() * 1e6)
+        self._background.submit(
+            lambda writer: self._write(writer, frame, arrived_us), _FRAME_BYTES * (1 + len(frame.people))
+        )
+
+    def blob(self, blob: Blob) -> None:
+        """Records a blob, which counts for the frames behind it. Pictures are left out."""
+        if blob.kind != PREVIEW:
+            self._background.submit(lambda writer: writer.add_blob(blob), len(blob.data))
+
+    def close(self) -> None:
+        """Waits until the file is complete; safe to call twice."""
+        self._background.close()
+
+    def summary(self) -> str:
+        """What is in the file, after `close`."""
+        writer = self._background.writer
+        ended = " (it ended early)" if self._background.failed else ""
+        return f"recorded {writer.frames} frames, {writer.bytes_written} bytes in {writer.path}{ended}"
+
+    def _write(self, writer: RecordingWriter, frame: LabelFrame, arrived_us: int) -> None:
+        captured_us = round(frame.captured_at * 1e6)
+        if self._key_us is None or not 0 <= captured_us - self._key_us < _KEY_EVERY_US:
+            self._key_us = captured_us
+            self._codec.reset()
+        encoded = self._codec.encode(frame, self._rho)
+        self._codec.acknowledge(frame.sequence)
+        recorded = RecordedFrame(frame.sequence, captured_us, arrived_us, encoded.key, encoded.payload)
+        writer.add_frame(recorded, entry_point=encoded.key)
+
+
+class RecordedDelivery:
+    """Records everything on its way to a `Delivery`.
+
+    Args:
+        delivery: where it goes.
+    """
+
+    def __init__(self, delivery: Delivery, recorder: SenderRecorder) -> None:
+        self._delivery = delivery
+        self._recorder = recorder
+
+    @property
+    def outstanding(self) -> int:
+        """Number of frames that were taken and are neither acknowledged nor dropped."""
+        return self._delivery.outstanding
+
+    async def send(self, frame: LabelFrame, ahead: Sequence[Blob] = ()) -> None:
+        """Records a frame and its blobs, and passes them on."""
+        for blob in ahead:
+            self._recorder.blob(blob)
+        self._recorder.frame(frame)
+        await self._delivery.send(frame, ahead)
+
+    def post(self, blob: Blob) -> None:
+        """Records a blob and passes it on."""
+        self._recorder.blob(blob)
+        self._delivery.post(blob)
+
+    async def drain(self) -> None:
+        """Waits until every frame is acknowledged or dropped."""
+        await self._delivery.drain()
+
+
+@contextmanager
+def open_recorder(config: RecordConfig, facts: RecordingFacts, rho: float) -> Iterator[SenderRecorder | None]:
+    """The recorder; None without `--record`.
+
+    Args:
+        facts: of the recording; its model is that of the codec.
+        rho: compression of every group.
+
+    Raises:
+        OutputError: the file exists, or cannot be created.
+    """
+    if config.record is None:
+        yield None
+        return
+    codec = FrameCodec(bytes.fromhex(facts.model), progressive=False)
+    recorder = SenderRecorder(RecordingWriter(config.record, facts), codec, rho)
+    try:
+        yield recorder
+    finally:
+        recorder.close()

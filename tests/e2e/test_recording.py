@@ -1,0 +1,78 @@
+"""`--record` and `--replay` as their users run them."""
+
+import json
+from fractions import Fraction
+from itertools import islice
+from pathlib import Path
+
+import av
+import pytest
+
+from sender.capture.open import DEMO_CLIP
+from tests.e2e.daemons import receiver, run
+
+FRAMES = 6
+
+
+@pytest.fixture(scope="module")
+def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Six frames of the demo clip, two a second."""
+    path = tmp_path_factory.mktemp("clip") / "short.mp4"
+    with av.open(str(DEMO_CLIP)) as demo, av.open(str(path), "w") as short:
+        video = demo.streams.video[0]
+        stream = short.add_stream("mpeg4", rate=2)
+        stream.width, stream.height, stream.bit_rate = video.width, video.height, 4_000_000
+        for number, frame in enumerate(islice(demo.decode(video), FRAMES)):
+            picture = frame.reformat(format="yuv420p")
+            picture.pts, picture.time_base = number, Fraction(1, 2)
+            short.mux(stream.encode(picture))
+        short.mux(stream.encode())
+    return path
+
+
+def sequences(out: Path) -> list[int]:
+    return [json.loads(line)["seq"] for line in (out / "frames.jsonl").read_text().splitlines()]
+
+
+def test_sender_records_without_a_receiver_and_the_receiver_replays(tmp_path: Path, clip: Path) -> None:
+    recording = tmp_path / "talk.bw"
+    recorded = run("sender", "--camera", str(clip), "--record", str(recording))
+    assert recorded.returncode == 0, recorded.stderr
+    assert recorded.stdout == f"recorded {FRAMES} frames, {recording.stat().st_size} bytes in {recording}\n"
+    again = run("sender", "--camera", str(clip), "--record", str(recording))
+    assert (again.returncode, again.stdout) == (5, "") and f"{recording} exists" in again.stderr
+
+    # The frames have the times of the clip, however long it took to see them.
+    flags = ("--replay", str(recording), "--speed", "max", "--no-page")
+    replayed = run("receiver", *flags, "--out", str(tmp_path / "out"), "--from", "1.2")
+    assert replayed.returncode == 0, replayed.stderr
+    assert replayed.stdout.startswith(f"replaying {recording}: 00:00:02.500 of ")
+    assert "replayed 3 frames in" in replayed.stdout
+    assert sequences(tmp_path / "out") == [3, 4, 5]
+    late = run("receiver", *flags, "--out", str(tmp_path / "out"), "--from", "00:10:00")
+    assert late.returncode == 2 and "ends at 00:00:02.500" in late.stderr
+
+
+def test_replay_of_a_receivers_recording_gives_its_meshes(tmp_path: Path, clip: Path) -> None:
+    recording = tmp_path / "talk.bw"
+    with receiver(tmp_path / "live", "--record", str(recording)) as live:
+        sent = run("sender", "--camera", str(clip), "--peer", live.address)
+        assert sent.returncode == 0, sent.stderr
+        code, errors = live.terminate()
+    assert code == 0, errors
+    replayed = run(
+        "receiver", "--replay", str(recording), "--speed", "max", "--no-page", "--out", str(tmp_path / "again")
+    )
+    assert replayed.returncode == 0, replayed.stderr
+    assert sequences(tmp_path / "again") == sequences(tmp_path / "live") == list(range(FRAMES))
+    for path in (tmp_path / "live" / "meshes").iterdir():
+        assert (tmp_path / "again" / "meshes" / path.name).read_bytes() == path.read_bytes()
+
+
+@pytest.mark.parametrize("content", [b"", b"not a recording", b"\x93BODYWIRE\x01" + bytes(500)])
+def test_replay_of_another_file_is_refused_in_one_line(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "talk.bw").write_bytes(content)
+    refused = run("receiver", "--replay", str(tmp_path / "talk.bw"), "--no-page", "--out", str(tmp_path / "out"))
+    assert refused.returncode == 3 and refused.stdout == ""
+    (line,) = refused.stderr.splitlines()
+    assert line.startswith(f"receiver: {tmp_path / 'talk.bw'}: ")
