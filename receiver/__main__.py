@@ -31,6 +31,10 @@ PROGRAM = Program(
             "take senders from any machine, encrypted; deploy/certs makes the certificates",
         ),
         (
+            "receiver --replay talk.bw --speed max",
+            "rebuild the people of a recording of sender --record or receiver --record",
+        ),
+        (
             "receiver export 1",
             "write the first session in out to session-1.glb, an animation for Blender",
         ),

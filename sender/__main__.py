@@ -29,6 +29,7 @@ PROGRAM = Program(
             "sender --camera talk.mp4 --peer receiver.example --tls-ca certs/ca.pem --preview seen.mp4",
             "send a video, encrypted; write what was seen in it to seen.mp4",
         ),
+        ("sender --camera 0 --record talk.bw", "record the first camera for receiver --replay, without a receiver"),
     ),
     version=_version,
     commands={

@@ -55,7 +55,7 @@ class BackgroundRecording:
         """Queues work; does not block, and does nothing after a failure.
 
         Args:
-            work: gets the writer.
+            work: gets the writer; an OutputError or ValueError of it ends the recording.
             data_bytes: memory that the work holds.
         """
         if self._failed:
@@ -87,7 +87,7 @@ class BackgroundRecording:
             work, data_bytes = item
             try:
                 work(self._writer)
-            except OutputError as error:
+            except (OutputError, ValueError) as error:
                 self._fail(str(error))
             finally:
                 with self._lock:
