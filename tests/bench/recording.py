@@ -1,6 +1,6 @@
 """Recordings: what is left after kill -9, how long a two-hour file takes to open and to seek, and bytes a frame.
 
-    python -m tests.bench.recording [--kills 50] [--minutes 120] [--json FILE]
+    python -m tests.bench.recording [--kills 50] [--minutes 120] [--quick] [--json FILE]
 
 The file is that of a receiver at 30 frames a second with one to three people in turn: real packets of synthetic motion,
 of which 20 seconds for each number of people repeat. Every check fails the bench.
@@ -164,9 +164,12 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--kills", type=int, default=50)
     parser.add_argument("--minutes", type=float, default=120.0)
+    parser.add_argument("--quick", action="store_true", help="5 kills and a file of 2 minutes")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
+    if options.quick:
+        options.kills, options.minutes = 5, 2.0
     rng = random.Random(options.seed)
     random.seed(options.seed)
     chunks = [chunk(people) for people in (1, 2, 3)]
