@@ -53,7 +53,7 @@ class LoggingPipeline:
     async def on_session_end(self, session: Session) -> None: ...
 
 
-async def serve(listen: Address, log: TextIO, hold_s: float) -> None:
+async def serve(listen: Address, log: TextIO, hold_s: float, security: SecurityConfig) -> None:
     """Serves until SIGTERM."""
     stop = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)
@@ -63,7 +63,7 @@ async def serve(listen: Address, log: TextIO, hold_s: float) -> None:
         SessionRegistry(lambda: FrameCodec(MODEL)),
         model_hash=MODEL,
         codec_version=CODEC_VERSION,
-        security=SecurityConfig(insecure=True),
+        security=security,
     )
     print(f"listening on {await server.start()}", flush=True)
     await stop.wait()
@@ -75,9 +75,14 @@ def main() -> None:
     parser.add_argument("--listen", type=Address.parse, required=True)
     parser.add_argument("--log", type=Path, required=True)
     parser.add_argument("--hold-ms", type=float, default=0.0)
+    parser.add_argument("--tls-cert", type=Path, help="serve encrypted, with this certificate and --tls-key")
+    parser.add_argument("--tls-key", type=Path)
     options = parser.parse_args()
+    security = SecurityConfig(insecure=True)
+    if options.tls_cert is not None:
+        security = SecurityConfig(tls_cert=options.tls_cert, tls_key=options.tls_key)
     with open(options.log, "a", encoding="utf-8") as log:
-        asyncio.run(serve(options.listen, log, options.hold_ms / 1e3))
+        asyncio.run(serve(options.listen, log, options.hold_ms / 1e3, security))
 
 
 if __name__ == "__main__":

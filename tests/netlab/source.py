@@ -10,6 +10,7 @@ import json
 import secrets
 import time
 from collections.abc import Sequence
+from pathlib import Path
 
 from common.blobs import Blob
 from common.body.label_space import LabelSpace
@@ -50,7 +51,7 @@ async def send(options: argparse.Namespace, people: Sequence[PersonLabels]) -> N
         encoder,
         observer=account,
         pacer=rate,
-        transport=Transport(SecurityConfig(insecure=True)),
+        transport=Transport(SecurityConfig(insecure=options.tls_ca is None, tls_ca=options.tls_ca)),
     )
     await link.connect()
     await asyncio.sleep(max(0.0, options.start_at - time.time()))
@@ -84,6 +85,7 @@ def main() -> None:
     )
     parser.add_argument("--fps", type=float, default=30.0)
     parser.add_argument("--blob-bytes", type=int, default=0, help="size of the blobs sent beside the frames")
+    parser.add_argument("--tls-ca", type=Path, help="encrypt; the authority of the receiver's certificate")
     options = parser.parse_args()
     people = demo_truth(LabelSpace.load(), 0).people
     asyncio.run(send(options, people))

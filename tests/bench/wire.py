@@ -1,0 +1,148 @@
+"""Bytes of a frame and of its acknowledgement on the wire: `python -m tests.bench.wire`.
+
+Two hosts (network namespaces) are connected by a link without limit; sender and receiver run on them, encrypted with
+TLS, as over the internet.  The sender sends the labels of the demo clip at 30 frames a second; the receiver holds each
+frame as long as a reconstruction takes.  Packets are counted at the sender's network device, from the IP header on, in
+intervals of ten frames, and divided by ten, because one message may acknowledge two frames:
+
+    payload_bytes        median packet of the codec
+    wire_bytes_median    median of the bytes a frame from sender to receiver
+    back_bytes_median    median of the bytes a frame from receiver to sender: acknowledgements
+    both_bytes_median    median of their sum
+    *_mean               the same as means: with packet trains, which are sent now and then
+    *_packets            mean number of IP packets a frame
+
+Needs root, for the namespaces.
+"""
+
+import json
+import sys
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from common.arrays import Float64Array
+from common.errors import OutputError
+from tests.bench import report
+from tests.bench.measures import percentile
+from tests.netlab.hosts import ADDRESSES, TwoHosts, require_hosts
+from tests.netlab.pipe import Shape
+from tests.support.certificate_authority import Authority
+
+FPS = 30.0
+SECONDS, QUICK_SECONDS = 30.0, 12.0
+PORT = 50051
+RTT_MS, HOLD_MS = (10.0, 60.0), (10.0, 50.0)
+# Ignored at the start: key frame, slow groups, first estimates of the link.
+_SETTLING_S = 6.0
+_INTERVAL_FRAMES = 10
+
+Figures = dict[str, float]
+
+
+@dataclass(frozen=True, slots=True)
+class Packets:
+    """IP packets at the sender's device: (N,) each.
+
+    Args:
+        at_s: seconds since the epoch.
+        leaves: from sender to receiver.
+        size: bytes, headers included.
+    """
+
+    at_s: Float64Array
+    leaves: Float64Array
+    size: Float64Array
+
+    @classmethod
+    def read(cls, path: Path) -> "Packets":
+        """Reads the log of `tests.netlab.packet_log`."""
+        rows = np.array([json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()], np.float64)
+        rows = rows.reshape(-1, 3)
+        return cls(rows[:, 0], rows[:, 1], rows[:, 2])
+
+
+def per_frame(packets: Packets, begin_s: float, intervals: int) -> tuple[Float64Array, Float64Array]:
+    """(intervals, 2) bytes and numbers of packets a frame: to the receiver, and back."""
+    interval = np.floor((packets.at_s - begin_s) * FPS / _INTERVAL_FRAMES).astype(int)
+    inside = (interval >= 0) & (interval < intervals)
+    size, count = np.zeros((intervals, 2)), np.zeros((intervals, 2))
+    where = interval[inside], 1 - packets.leaves[inside].astype(int)
+    np.add.at(size, where, packets.size[inside] / _INTERVAL_FRAMES)
+    np.add.at(count, where, 1 / _INTERVAL_FRAMES)
+    return size, count
+
+
+def figures(packets: Packets, begin_s: float, intervals: int) -> Figures:
+    """Medians and means of the bytes a frame."""
+    size, count = per_frame(packets, begin_s, intervals)
+    columns = {"wire": size[:, 0], "back": size[:, 1], "both": size.sum(axis=1)}
+    found = {f"{name}_bytes_median": percentile(column, 50) for name, column in columns.items()}
+    found |= {f"{name}_bytes_mean": float(column.mean()) for name, column in columns.items()}
+    return found | {"wire_packets": float(count[:, 0].mean()), "back_packets": float(count[:, 1].mean())}
+
+
+def measure(rtt_ms: float, hold_ms: float, seconds: float) -> Figures:
+    """Runs sender and receiver over one link.
+
+    Raises:
+        OutputError: a program failed; its error is printed above.
+    """
+    shape = Shape(None, rtt_ms / 2e3)
+    with TwoHosts(shape, shape) as hosts, tempfile.TemporaryDirectory() as name:
+        folder, address = Path(name), f"{ADDRESSES[1]}:{PORT}"
+        authority = Authority.make(folder / "certs")
+        certificate, key = authority.issue("receiver", ADDRESSES[1])
+        shown, logged = folder / "shown.jsonl", folder / "packets.jsonl"
+        receive = ["tests.netlab.sink", "--listen", address, "--log", str(shown), "--hold-ms", str(hold_ms)]
+        sink = hosts.run(1, [*receive, "--tls-cert", str(certificate), "--tls-key", str(key)])
+        log = hosts.run(0, ["tests.netlab.packet_log", "--log", str(logged)])
+        try:
+            if not sink.next_line_starts_with("listening") or not log.next_line_starts_with("ready"):
+                raise OutputError("receiver or packet log did not start; see the error above")
+            send = ["tests.netlab.source", "--peer", address, "--seconds", str(seconds), "--fps", str(FPS)]
+            output = hosts.run(0, [*send, "--tls-ca", str(authority.certificate)]).rest(timeout_s=seconds + 120)
+        finally:
+            sink.terminate()
+            log.terminate()
+        if not output:
+            raise OutputError("the sender failed; see its error above")
+        began_s = json.loads(output.splitlines()[0])["began_at"] + _SETTLING_S
+        sizes = [json.loads(line)["bytes"] for line in shown.read_text(encoding="utf-8").splitlines()]
+        intervals = int((seconds - _SETTLING_S) * FPS / _INTERVAL_FRAMES)
+        payload_bytes = percentile(np.array(sizes[-intervals * _INTERVAL_FRAMES :], np.float64), 50)
+        found = {"shown": len(sizes) / (seconds * FPS), "payload_bytes": payload_bytes}
+        return found | figures(Packets.read(logged), began_s, intervals)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The command line; returns the exit code."""
+    parser = report.flags("wire", "Count the bytes of frames and acknowledgements on the wire.", 1)
+    parser.add_argument("--rtt-ms", type=float, nargs="+", default=RTT_MS, help="round trips (default: %(default)s)")
+    parser.add_argument(
+        "--hold-ms", type=float, nargs="+", default=HOLD_MS, help="reconstruction times (default: %(default)s)"
+    )
+    parser.add_argument("--seconds", type=float, help=f"per link (default: {SECONDS:g}, {QUICK_SECONDS:g} if --quick)")
+    options = parser.parse_args(arguments)
+
+    def work() -> None:
+        require_hosts()
+        seconds = options.seconds or (QUICK_SECONDS if options.quick else SECONDS)
+        systems: dict[str, Figures] = {}
+        for rtt_ms in options.rtt_ms:
+            for hold_ms in options.hold_ms:
+                name = f"round trip {rtt_ms:g} ms, reconstruction {hold_ms:g} ms"
+                systems[name] = measure(rtt_ms, hold_ms, seconds)
+                report.progress(f"{name}: {systems[name]}")
+        print(f"labels at {FPS:g} frames a second, TLS, {seconds:g} s a link, {report.machine_line()}\n")
+        print(report.table(systems))
+        report.write_json(options.json, "wire", options.seed, systems)
+
+    return report.run("wire", work)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

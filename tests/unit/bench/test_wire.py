@@ -1,0 +1,28 @@
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests.bench.wire import FPS, Packets, figures
+
+
+def test_bytes_are_counted_by_direction_and_divided_by_the_frames_of_an_interval(tmp_path: Path) -> None:
+    log = tmp_path / "packets.jsonl"
+    rows = [(1000.0 + (number + 0.5) / FPS, True, 120) for number in range(30)]
+    rows += [(1000.0 + (number + 0.7) / FPS, False, 180) for number in range(1, 30, 2)]
+    # A packet train in the second interval, and packets before and after the time counted.
+    rows += [(1000.0 + 15 / FPS, True, 9000), (999.9, True, 50), (1001.1, False, 50)]
+    log.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    found = figures(Packets.read(log), 1000.0, 3)
+    assert found["wire_bytes_median"] == pytest.approx(120)
+    assert found["back_bytes_median"] == pytest.approx(90)
+    assert found["both_bytes_median"] == pytest.approx(210)
+    assert found["wire_bytes_mean"] == pytest.approx(120 + 300)
+    assert (found["wire_packets"], found["back_packets"]) == pytest.approx((31 / 30, 0.5))
+
+
+def test_log_without_packets_is_empty(tmp_path: Path) -> None:
+    log = tmp_path / "packets.jsonl"
+    log.write_text("")
+    assert np.array_equal(Packets.read(log).size, [])
