@@ -10,6 +10,7 @@ MAX_SEQUENCE = MAX_FRAME_SEQUENCE + 1
 MAX_BLOB_BYTES = 1_048_576
 MAX_BLOB = 2**32 - 1
 MAX_TIME_NS = 2**62
+MAX_TIME_US = MAX_TIME_NS // 1000
 
 
 def require(valid: bool, rule: str) -> None:
@@ -33,3 +34,7 @@ def require_blob_bytes(*counts: int) -> None:
 
 def require_times(*times_ns: int) -> None:
     require(all(0 <= time_ns <= MAX_TIME_NS for time_ns in times_ns), "a time is between 0 and 2^62 ns")
+
+
+def require_times_us(*times_us: int) -> None:
+    require(all(0 <= time_us <= MAX_TIME_US for time_us in times_us), "a time is between 0 and 2^62 ns")

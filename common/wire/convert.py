@@ -1,23 +1,21 @@
 """Message dataclasses of the protocol, and their conversion to and from the bytes of a gRPC message.
 
-Protobuf is used only here. The constructors check sizes, ranges and required fields and raise `MalformedPacket`, for
-messages that were received and for those about to be sent.
+Protobuf is used only here and in the modules that this one imports. The constructors check sizes, ranges and required
+fields and raise `MalformedPacket`, for messages that were received and for those about to be sent.
 """
 
 from dataclasses import dataclass, field, fields
-from enum import Enum
 from typing import Any, TypeVar
 
 from google.protobuf.message import DecodeError, Message
 
-from common.codec.packet import MAX_PACKET_BYTES
 from common.errors import MalformedPacket
-from common.frames import MAX_FRAME_SEQUENCE
 from common.text import printable
 from common.wire import semantic_link_pb2 as pb
 from common.wire.checks import MAX_BLOB_BYTES as MAX_BLOB_BYTES
 from common.wire.checks import MAX_SEQUENCE as MAX_SEQUENCE
 from common.wire.checks import MAX_TIME_NS as MAX_TIME_NS
+from common.wire.checks import MAX_TIME_US as MAX_TIME_US
 from common.wire.checks import NO_SEQUENCE as NO_SEQUENCE
 from common.wire.checks import (
     require,
@@ -26,20 +24,31 @@ from common.wire.checks import (
     require_sequence,
     require_times,
 )
+from common.wire.frame_messages import MAX_PAYLOAD_BYTES as MAX_PAYLOAD_BYTES
+from common.wire.frame_messages import MAX_REASON_CHARACTERS as MAX_REASON_CHARACTERS
+from common.wire.frame_messages import MAX_WINDOW as MAX_WINDOW
+from common.wire.frame_messages import Acknowledgement as Acknowledgement
+from common.wire.frame_messages import Acknowledgements as Acknowledgements
+from common.wire.frame_messages import AckStatus as AckStatus
+from common.wire.frame_messages import FrameMessage as FrameMessage
+from common.wire.frame_messages import (
+    Position,
+    acknowledgements_from_proto,
+    acknowledgements_to_proto,
+    frame_from_proto,
+    frame_to_proto,
+)
 from common.wire.report import SenderReport, report_from_proto, report_to_proto
 
-PROTOCOL_VERSION = 2
+PROTOCOL_VERSION = 3
 MAX_MESSAGE_BYTES = 4 * 1024 * 1024
 # No valid message is longer; to parse a longer one could cost 30 times its size in memory.
 MAX_PARSED_BYTES = 128 * 1024
-MAX_PAYLOAD_BYTES = MAX_PACKET_BYTES
 SESSION_ID_BYTES = 16
 SESSION_SECRET_BYTES = 32
 MAX_NAME_CHARACTERS = 128
-MAX_REASON_CHARACTERS = 512
 MAX_HASH_BYTES = 64
 MAX_PADDING_BYTES = 16_384
-MAX_WINDOW = 64
 MAX_CHUNK_BYTES = 16_384
 MAX_KIND_CHARACTERS = 32
 
@@ -122,72 +131,6 @@ class Welcome:
 
 
 @dataclass(frozen=True, slots=True)
-class FrameMessage:
-    """One encoded frame; the payload is opaque to the link.
-
-    Args:
-        sequence: rises from frame to frame; live senders leave gaps.
-        captured_ns, sent_ns: nanoseconds since the epoch on the sender's clock.
-        key: decodes without any earlier frame.
-    """
-
-    sequence: int
-    payload: bytes
-    captured_ns: int
-    sent_ns: int
-    key: bool
-
-    def __post_init__(self) -> None:
-        require_sequence(self.sequence)
-        require(self.sequence <= MAX_FRAME_SEQUENCE, "frames are numbered up to 2^53 - 2")
-        require(1 <= len(self.payload) <= MAX_PAYLOAD_BYTES, f"a payload has 1 to {MAX_PAYLOAD_BYTES} bytes")
-        require_times(self.captured_ns, self.sent_ns)
-
-
-class AckStatus(Enum):
-    """Result of a frame at the receiver; a late one was decoded, but not reconstructed."""
-
-    DECODED = "decoded"
-    LATE = "late"
-    REJECTED = "rejected"
-    DUPLICATE = "duplicate"
-
-
-@dataclass(frozen=True, slots=True)
-class Acknowledgement:
-    """The receiver's answer to one frame, sent after its reconstruction.
-
-    Args:
-        sequence: the frame's; `NO_SEQUENCE` if the message could not be parsed.
-        decodable_from: the sequence of the receiver's decoder state, or `NO_SEQUENCE`.
-        client_sent_ns: copied from the frame (sender's clock).
-        server_received_ns, server_sent_ns: the receiver's clock, before decoding and after reconstruction.
-        arrival_spacing_ns: since the previous frame of this stream arrived; 0 for the first.
-        received_bytes: size of the frame's gRPC message.
-        want_key: the next frame must be a key frame.
-        reason: why the frame was rejected.
-    """
-
-    sequence: int
-    status: AckStatus
-    decodable_from: int
-    client_sent_ns: int
-    server_received_ns: int
-    server_sent_ns: int
-    arrival_spacing_ns: int
-    received_bytes: int
-    want_key: bool = False
-    reason: str = ""
-
-    def __post_init__(self) -> None:
-        require_sequence(self.sequence, optional=True)
-        require_sequence(self.decodable_from, optional=True)
-        require_times(self.client_sent_ns, self.server_received_ns, self.server_sent_ns, self.arrival_spacing_ns)
-        require(0 <= self.received_bytes <= MAX_MESSAGE_BYTES, f"a message has at most {MAX_MESSAGE_BYTES} bytes")
-        require(len(self.reason) <= MAX_REASON_CHARACTERS, f"a reason has at most {MAX_REASON_CHARACTERS} characters")
-
-
-@dataclass(frozen=True, slots=True)
 class Heartbeat:
     """A keepalive; the receiver echoes it at once, also during reconstruction.
 
@@ -264,25 +207,113 @@ class Drain:
 
 
 ClientMessage = Hello | FrameMessage | Heartbeat | Drain | Chunk | SenderReport
-ServerMessage = Welcome | Acknowledgement | Heartbeat | Drain | ChunkAck
+ServerMessage = Welcome | Acknowledgements | Heartbeat | Drain | ChunkAck
+
+
+class ClientMessages:
+    """The messages of one stream from sender to receiver; each end has an instance.
+
+    Frames are relative to the frame before: they are decoded in the order in which they were encoded.
+    """
+
+    def __init__(self) -> None:
+        self._position = Position()
+
+    def encode(self, message: ClientMessage) -> bytes:
+        """Serialises the next message."""
+        match message:
+            case Hello():
+                out = pb.ClientMessage(hello=pb.Hello(**_values(message, Hello)))
+            case FrameMessage():
+                out = pb.ClientMessage(frame=frame_to_proto(message, self._position))
+                self._position = self._position.behind_frame(message)
+            case Heartbeat():
+                out = pb.ClientMessage(heartbeat=pb.Heartbeat(**_values(message, Heartbeat)))
+            case Drain():
+                out = pb.ClientMessage(drain=pb.Drain())
+            case Chunk():
+                out = pb.ClientMessage(chunk=pb.Chunk(**_values(message, Chunk)))
+            case SenderReport():
+                out = pb.ClientMessage(report=report_to_proto(message))
+        return out.SerializeToString()
+
+    def decode(self, data: bytes) -> ClientMessage:
+        """The inverse of `encode`.
+
+        Raises:
+            MalformedPacket: the bytes are not such a message, or a field is out of range. What follows is decoded as if
+                the message had not been there.
+        """
+        message = _parse(pb.ClientMessage(), data)
+        kind = message.WhichOneof("kind")
+        if kind == "hello":
+            return Hello(**_values(message.hello, Hello))
+        if kind == "frame":
+            frame = frame_from_proto(message.frame, self._position)
+            self._position = self._position.behind_frame(frame)
+            return frame
+        if kind == "heartbeat":
+            return Heartbeat(**_values(message.heartbeat, Heartbeat))
+        if kind == "drain":
+            return Drain()
+        if kind == "chunk":
+            return Chunk(**_values(message.chunk, Chunk))
+        if kind == "report":
+            return report_from_proto(message.report)
+        raise MalformedPacket("a message from the sender is of an unknown kind")
+
+
+class ServerMessages:
+    """The messages of one stream from receiver to sender; each end has an instance.
+
+    Acknowledgements are relative to the one before: they are decoded in the order in which they were encoded.
+    """
+
+    def __init__(self) -> None:
+        self._position = Position()
+
+    def encode(self, message: ServerMessage) -> bytes:
+        """Serialises the next message."""
+        match message:
+            case Welcome():
+                out = pb.ServerMessage(welcome=pb.Welcome(**_values(message, Welcome)))
+            case Acknowledgements():
+                coded, self._position = acknowledgements_to_proto(message, self._position)
+                out = pb.ServerMessage(acknowledgements=coded)
+            case Heartbeat():
+                out = pb.ServerMessage(heartbeat=pb.Heartbeat(**_values(message, Heartbeat)))
+            case Drain():
+                out = pb.ServerMessage(drain=pb.Drain())
+            case ChunkAck():
+                out = pb.ServerMessage(chunk_ack=pb.ChunkAck(**_values(message, ChunkAck)))
+        return out.SerializeToString()
+
+    def decode(self, data: bytes) -> ServerMessage:
+        """The inverse of `encode`.
+
+        Raises:
+            MalformedPacket: the bytes are not such a message, or a field is out of range. What follows is decoded as if
+                the message had not been there.
+        """
+        message = _parse(pb.ServerMessage(), data)
+        kind = message.WhichOneof("kind")
+        if kind == "welcome":
+            return Welcome(**_values(message.welcome, Welcome) | _printable_reason(message.welcome))
+        if kind == "acknowledgements":
+            acks, self._position = acknowledgements_from_proto(message.acknowledgements.frames, self._position)
+            return acks
+        if kind == "heartbeat":
+            return Heartbeat(**_values(message.heartbeat, Heartbeat))
+        if kind == "drain":
+            return Drain()
+        if kind == "chunk_ack":
+            return ChunkAck(**_values(message.chunk_ack, ChunkAck))
+        raise MalformedPacket("a message from the receiver is of an unknown kind")
 
 
 def encode_client(message: ClientMessage) -> bytes:
-    """Serialises a message from sender to receiver."""
-    match message:
-        case Hello():
-            out = pb.ClientMessage(hello=pb.Hello(**_values(message, Hello)))
-        case FrameMessage():
-            out = pb.ClientMessage(frame=pb.Frame(**_values(message, FrameMessage)))
-        case Heartbeat():
-            out = pb.ClientMessage(heartbeat=pb.Heartbeat(**_values(message, Heartbeat)))
-        case Drain():
-            out = pb.ClientMessage(drain=pb.Drain())
-        case Chunk():
-            out = pb.ClientMessage(chunk=pb.Chunk(**_values(message, Chunk)))
-        case SenderReport():
-            out = pb.ClientMessage(report=report_to_proto(message))
-    return out.SerializeToString()
+    """Serialises a message from sender to receiver, a frame as the first of its stream."""
+    return ClientMessages().encode(message)
 
 
 def decode_client(data: bytes) -> ClientMessage:
@@ -291,38 +322,12 @@ def decode_client(data: bytes) -> ClientMessage:
     Raises:
         MalformedPacket: the bytes are not such a message, or a field is out of range.
     """
-    message = _parse(pb.ClientMessage(), data)
-    kind = message.WhichOneof("kind")
-    if kind == "hello":
-        return Hello(**_values(message.hello, Hello))
-    if kind == "frame":
-        return FrameMessage(**_values(message.frame, FrameMessage))
-    if kind == "heartbeat":
-        return Heartbeat(**_values(message.heartbeat, Heartbeat))
-    if kind == "drain":
-        return Drain()
-    if kind == "chunk":
-        return Chunk(**_values(message.chunk, Chunk))
-    if kind == "report":
-        return report_from_proto(message.report)
-    raise MalformedPacket("a message from the sender is of an unknown kind")
+    return ClientMessages().decode(data)
 
 
 def encode_server(message: ServerMessage) -> bytes:
-    """Serialises a message from receiver to sender."""
-    match message:
-        case Welcome():
-            out = pb.ServerMessage(welcome=pb.Welcome(**_values(message, Welcome)))
-        case Acknowledgement():
-            values = _values(message, Acknowledgement) | {"status": _STATUS_TO_PROTO[message.status]}
-            out = pb.ServerMessage(acknowledgement=pb.Acknowledgement(**values))
-        case Heartbeat():
-            out = pb.ServerMessage(heartbeat=pb.Heartbeat(**_values(message, Heartbeat)))
-        case Drain():
-            out = pb.ServerMessage(drain=pb.Drain())
-        case ChunkAck():
-            out = pb.ServerMessage(chunk_ack=pb.ChunkAck(**_values(message, ChunkAck)))
-    return out.SerializeToString()
+    """Serialises a message from receiver to sender, an acknowledgement as the first of its stream."""
+    return ServerMessages().encode(message)
 
 
 def decode_server(data: bytes) -> ServerMessage:
@@ -331,28 +336,8 @@ def decode_server(data: bytes) -> ServerMessage:
     Raises:
         MalformedPacket: the bytes are not such a message, or a field is out of range.
     """
-    message = _parse(pb.ServerMessage(), data)
-    kind = message.WhichOneof("kind")
-    if kind == "welcome":
-        return Welcome(**_values(message.welcome, Welcome) | _printable_reason(message.welcome))
-    if kind == "acknowledgement":
-        return _acknowledgement_from_proto(message.acknowledgement)
-    if kind == "heartbeat":
-        return Heartbeat(**_values(message.heartbeat, Heartbeat))
-    if kind == "drain":
-        return Drain()
-    if kind == "chunk_ack":
-        return ChunkAck(**_values(message.chunk_ack, ChunkAck))
-    raise MalformedPacket("a message from the receiver is of an unknown kind")
+    return ServerMessages().decode(data)
 
-
-_STATUS_TO_PROTO = {
-    AckStatus.DECODED: pb.Acknowledgement.STATUS_DECODED,
-    AckStatus.REJECTED: pb.Acknowledgement.STATUS_REJECTED,
-    AckStatus.DUPLICATE: pb.Acknowledgement.STATUS_DUPLICATE,
-    AckStatus.LATE: pb.Acknowledgement.STATUS_LATE,
-}
-_STATUS_FROM_PROTO = {number: status for status, number in _STATUS_TO_PROTO.items()}
 
 _MessageT = TypeVar("_MessageT", bound=Message)
 
@@ -373,16 +358,8 @@ def _values(message: Any, kind: type[Any]) -> dict[str, Any]:
 
 
 _NAMES: dict[type[Any], tuple[str, ...]] = {
-    kind: tuple(item.name for item in fields(kind))
-    for kind in (Hello, Welcome, FrameMessage, Acknowledgement, Heartbeat, Chunk, ChunkAck)
+    kind: tuple(item.name for item in fields(kind)) for kind in (Hello, Welcome, Heartbeat, Chunk, ChunkAck)
 }
-
-
-def _acknowledgement_from_proto(ack: pb.Acknowledgement) -> Acknowledgement:
-    if ack.status not in _STATUS_FROM_PROTO:
-        raise MalformedPacket("an acknowledgement has an unknown status")
-    status = {"status": _STATUS_FROM_PROTO[ack.status]}
-    return Acknowledgement(**_values(ack, Acknowledgement) | status | _printable_reason(ack))
 
 
 def _printable_reason(message: Any) -> dict[str, str]:

@@ -7,6 +7,9 @@ from common.clock import Clock
 from common.wire.convert import FrameMessage
 from common.wire.stream import StreamBroken
 
+# Two clocks are read one after the other: they may differ by this much without a step.
+_CLOCK_STEP_US = 1000
+
 
 @dataclass(frozen=True, slots=True)
 class Arrival:
@@ -16,17 +19,15 @@ class Arrival:
         frame: None if the message could not be parsed.
         reason: why it could not.
         arrived_s: monotonic time.
-        received_ns: the same, in nanoseconds since the epoch.
-        spacing_ns: since the arrival before; 0 for the first of the stream.
-        message_bytes: size of the gRPC message.
+        received_us: the same, in microseconds since the epoch.
+        spacing_us: since the arrival before; 0 for the first of the stream.
     """
 
     frame: FrameMessage | None
     reason: str
     arrived_s: float
-    received_ns: int
-    spacing_ns: int
-    message_bytes: int
+    received_us: int
+    spacing_us: int
 
 
 class Arrivals:
@@ -44,10 +45,10 @@ class Arrivals:
         self._queue: asyncio.Queue[Arrival | None] = asyncio.Queue()
         self._unacknowledged = 0
         self._frames_waiting = 0
-        self._last_arrival_s: float | None = None
+        self._last: Arrival | None = None
         self.newer_waits = asyncio.Event()
 
-    def put(self, frame: FrameMessage | None, reason: str, message_bytes: int) -> None:
+    def put(self, frame: FrameMessage | None, reason: str = "") -> None:
         """Appends a message; see `Arrival`.
 
         Raises:
@@ -55,16 +56,23 @@ class Arrivals:
         """
         if self._unacknowledged >= self._window:
             raise StreamBroken("INVALID_ARGUMENT", f"more than {self._window} unacknowledged frames")
-        now_s, last_s = self._clock.monotonic(), self._last_arrival_s
-        self._last_arrival_s = now_s
-        # Clocks do not resolve spacings below 1 ns.
-        spacing_ns = 0 if last_s is None else max(int((now_s - last_s) * 1e9), 1)
         self._unacknowledged += 1
-        received_ns = int(self._clock.wall() * 1e9)
-        self._queue.put_nowait(Arrival(frame, reason, now_s, received_ns, spacing_ns, message_bytes))
+        self._last = self._timed(frame, reason)
+        self._queue.put_nowait(self._last)
         if frame is not None:
             self._frames_waiting += 1
             self.newer_waits.set()
+
+    def _timed(self, frame: FrameMessage | None, reason: str) -> Arrival:
+        """An arrival now; the wall clock is read again only when it was stepped, so that times keep their spacing."""
+        now_s, wall_us, last = self._clock.monotonic(), int(self._clock.wall() * 1e6), self._last
+        if last is None:
+            return Arrival(frame, reason, now_s, wall_us, 0)
+        # Clocks do not resolve spacings below 1 µs.
+        spacing_us = max(int(now_s * 1e6) - int(last.arrived_s * 1e6), 1)
+        expected_us = last.received_us + spacing_us
+        stepped = abs(wall_us - expected_us) > _CLOCK_STEP_US
+        return Arrival(frame, reason, now_s, wall_us if stepped else expected_us, spacing_us)
 
     async def take(self) -> Arrival | None:
         """Waits for the next message and removes it; None at the end."""

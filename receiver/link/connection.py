@@ -7,21 +7,19 @@ from dataclasses import replace
 from common.clock import Clock
 from common.errors import BodywireError, ChecksumMismatch, MalformedPacket, OutputError, WireError
 from common.wire.convert import (
-    MAX_REASON_CHARACTERS,
-    NO_SEQUENCE,
-    Acknowledgement,
     AckStatus,
     Chunk,
     ChunkAck,
+    ClientMessages,
     Drain,
     FrameMessage,
     Heartbeat,
     Welcome,
-    decode_client,
     encode_server,
 )
 from common.wire.report import SenderReport
 from common.wire.stream import MessageStream, StreamBroken
+from receiver.link.acknowledger import Acknowledger
 from receiver.link.arrivals import Arrival, Arrivals
 from receiver.link.refusals import RepeatedLines
 from receiver.link.session import FrameHandler, SenderClock, Session
@@ -118,7 +116,9 @@ class Connection:
         self._lines = lines
         self._clock = clock
         self._silence = _SilenceDetector(session, silence_s, clock)
+        self._messages = ClientMessages()
         self._arrivals = Arrivals(window, clock)
+        self._acknowledger = Acknowledger(stream, clock)
         self._rejected_in_a_row = 0
         self._stop_reading = asyncio.Event()
         self._worker: asyncio.Task[None] | None = None
@@ -145,6 +145,7 @@ class Connection:
         reader = asyncio.create_task(self._read(), name="link reader")
         stop = asyncio.create_task(self._stop_reading.wait())
         silence = asyncio.create_task(self._silence.watch(), name="link silence detector")
+        flush = asyncio.create_task(self._acknowledger.run(), name="link acknowledger")
         try:
             await self._stream.write(encode_server(welcome))
             await asyncio.wait((reader, worker, stop, silence), return_when=asyncio.FIRST_COMPLETED)
@@ -163,9 +164,9 @@ class Connection:
         finally:
             # The present frame is handled to its end: the session's state must stay consistent.
             self.abandon(StreamBroken("CANCELLED", "the stream has ended"))
-            for task in (reader, stop, silence):
+            for task in (reader, stop, silence, flush):
                 task.cancel()
-            await asyncio.gather(reader, stop, silence, return_exceptions=True)
+            await asyncio.gather(reader, stop, silence, flush, return_exceptions=True)
 
     def _release(self, worker: asyncio.Task[None]) -> None:
         self._session.release()
@@ -198,9 +199,9 @@ class Connection:
             self._silence.on_message()
             received_ns = self._wall_ns()
             try:
-                message = decode_client(data)
+                message = self._messages.decode(data)
             except WireError as error:
-                self._arrivals.put(None, str(error), len(data))
+                self._arrivals.put(None, str(error))
                 continue
             if isinstance(message, Drain):
                 return True
@@ -209,13 +210,13 @@ class Connection:
                     self._session.clock = SenderClock(message.clock_offset_ns / 1e9, message.clock_error_ns / 1e9)
                 await self._stream.write(encode_server(replace(message, received_ns=received_ns, padding=b"")))
             elif isinstance(message, FrameMessage):
-                self._arrivals.put(message, "", len(data))
+                self._arrivals.put(message)
             elif isinstance(message, Chunk):
                 await self._take(message)
             elif isinstance(message, SenderReport):
                 self._session.report = message
             else:
-                self._arrivals.put(None, "a second Hello on one stream", len(data))
+                self._arrivals.put(None, "a second Hello on one stream")
 
     async def _take(self, chunk: Chunk) -> None:
         try:
@@ -243,9 +244,10 @@ class Connection:
             self._arrivals.settled()
             if self._abandoned:
                 return
-            await self._stream.write(encode_server(self._acknowledge(arrival, status, reason)))
+            await self._acknowledger.answer(arrival, status, reason)
             if self._rejected_in_a_row >= self._rejections:
                 raise StreamBroken("INVALID_ARGUMENT", f"{self._rejected_in_a_row} frames in a row rejected: {reason}")
+        await self._acknowledger.flush()
 
     async def _handle(self, arrival: Arrival) -> tuple[AckStatus, str]:
         frame = arrival.frame
@@ -271,21 +273,6 @@ class Connection:
         self._rejected_in_a_row = 0
         self._session.handled(frame.sequence)
         return AckStatus.LATE if self._session.late_sequence == frame.sequence else AckStatus.DECODED, ""
-
-    def _acknowledge(self, arrival: Arrival, status: AckStatus, reason: str) -> Acknowledgement:
-        frame = arrival.frame
-        return Acknowledgement(
-            sequence=NO_SEQUENCE if frame is None else frame.sequence,
-            status=status,
-            decodable_from=self._session.decodable_from,
-            client_sent_ns=0 if frame is None else frame.sent_ns,
-            server_received_ns=arrival.received_ns,
-            server_sent_ns=self._wall_ns(),
-            arrival_spacing_ns=arrival.spacing_ns,
-            received_bytes=arrival.message_bytes,
-            want_key=status is AckStatus.REJECTED,
-            reason=reason[:MAX_REASON_CHARACTERS],
-        )
 
     def _wall_ns(self) -> int:
         return int(self._clock.wall() * 1e9)

@@ -180,8 +180,7 @@ class Replay:
             await self._take_frame(item, stop)
 
     async def _take_frame(self, frame: RecordedFrame, stop: asyncio.Event) -> None:
-        captured_ns = frame.captured_us * 1000
-        message = FrameMessage(frame.sequence, frame.payload, captured_ns, captured_ns, frame.key)
+        message = FrameMessage(frame.sequence, frame.payload)
         if self._first is None:
             # Numbers begin anywhere: where a recording or a part of it begins.
             self._session.next_sequence = max(self._session.next_sequence, frame.sequence)

@@ -12,7 +12,7 @@ import asyncio
 import logging
 import math
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Self, TypeVar
 
@@ -25,12 +25,15 @@ from common.io.configuration import option
 from common.wire.convert import (
     MAX_WINDOW,
     Acknowledgement,
+    Acknowledgements,
+    Chunk,
     ChunkAck,
+    ClientMessages,
     Drain,
     Heartbeat,
     Hello,
+    ServerMessages,
     Welcome,
-    decode_server,
     encode_client,
 )
 from common.wire.report import SenderReport
@@ -300,15 +303,13 @@ class LinkClient:
             await stream.close()
 
     async def _read(self, stream: ClientStream) -> None:
+        messages = ServerMessages()
         while (data := await stream.read()) is not None:
             self._keepalive.on_message()
-            message = decode_server(data)
-            if isinstance(message, Acknowledgement):
-                self._keepalive.on_acknowledgement(message)
-                sample = self._delivery.on_acknowledgement(message)
-                if sample is not None:
-                    self._made_progress()
-                    self._keepalive.on_sample(sample)
+            message = messages.decode(data)
+            if isinstance(message, Acknowledgements):
+                for ack in message.frames:
+                    self._on_acknowledgement(ack)
             elif isinstance(message, Heartbeat):
                 self._keepalive.on_echo(message)
             elif isinstance(message, ChunkAck):
@@ -318,19 +319,29 @@ class LinkClient:
             else:
                 raise MalformedPacket("the receiver sent Welcome in the middle of a stream")
 
+    def _on_acknowledgement(self, ack: Acknowledgement) -> None:
+        self._keepalive.on_acknowledgement(ack, self._delivery.sent_ns(ack.sequence))
+        sample = self._delivery.on_acknowledgement(ack)
+        if sample is not None:
+            self._made_progress()
+            self._keepalive.on_sample(sample)
+
     async def _write(self, stream: ClientStream) -> None:
+        messages = ClientMessages()
         while True:
             frame = await self._delivery.next_message()
-            for chunk in self._delivery.chunks_ahead(frame.sequence):
-                await stream.write(encode_client(chunk))
-            message = encode_client(frame)
+            await self._write_chunks(stream, self._delivery.chunks_ahead(frame.sequence))
+            message = messages.encode(frame)
             await stream.write(message)
             self._delivery.notify()
             self._keepalive.on_frame_sent(len(message))
             if self._takes_reports and (report := self._report()) is not None:
                 await stream.write(encode_client(report))
-            for chunk in self._delivery.chunks():
-                await stream.write(encode_client(chunk))
+            await self._write_chunks(stream, self._delivery.chunks())
+
+    async def _write_chunks(self, stream: ClientStream, chunks: Iterator[Chunk]) -> None:
+        for chunk in chunks:
+            await stream.write(encode_client(chunk))
 
 
 async def _settle(by: Callable[[Welcome], _Settled], welcome: Welcome, stream: ClientStream) -> _Settled:

@@ -9,10 +9,12 @@ from common.clock import Clock
 from common.errors import PeerError
 from common.frames import LabelFrame
 from common.wire.convert import MAX_WINDOW, Acknowledgement, AckStatus, Chunk, ChunkAck, FrameMessage, Welcome
+from common.wire.frame_messages import FRAME_FIELDS_BYTES
 from common.wire.stream import StreamBroken
 from sender.congestion.congestion_window import CongestionWindow
 from sender.congestion.samples import LinkSample
 from sender.link.background_transfer import BackgroundTransfer, Pacer, check_size
+from sender.link.delayed_answers import DelayedAnswers
 from sender.link.observer import Fate, LinkObserver
 from sender.link.send_window import InFlight
 from sender.link.session import SenderSession
@@ -51,6 +53,7 @@ class FrameDelivery:
         self._clock = clock
         self._congestion_window = CongestionWindow(max_window)
         self._background = BackgroundTransfer(pacer)
+        self._delayed_answers = DelayedAnswers()
         self._changed = asyncio.Event()
         self._paused = asyncio.Event()
         self._last_sent_s: float | None = None
@@ -122,6 +125,7 @@ class FrameDelivery:
         self._paused.clear()
         self._congestion_window.restart(min(self._max_window, welcome.window))
         self._session.window.resize(self._congestion_window.frames)
+        self._delayed_answers.restart()
         self._background.restart(receiver_is_new=not welcome.resumed, takes_textures=welcome.takes_textures)
 
     def resume(self, welcome: Welcome) -> bool:
@@ -156,15 +160,23 @@ class FrameDelivery:
         while self._paused.is_set() or (frame := self._session.window.ready()) is None:
             await self.change()
         encoded, again = self._session.encode(frame)
-        now_s = self._clock.monotonic()
+        now_s, sent_ns = self._clock.monotonic(), int(self._clock.wall() * 1e9)
         spacing_ms = None if self._last_sent_s is None else (now_s - self._last_sent_s) * 1e3
         self._last_sent_s = now_s
         window = self._session.window
-        window.sent(InFlight(frame, now_s, spacing_ms, window.held_back))
+        message_bytes = len(encoded.payload) + FRAME_FIELDS_BYTES
+        held_back = window.held_back
+        window.sent(InFlight(frame, now_s, sent_ns, message_bytes, spacing_ms, held_back))
         self._observer.sent(frame, encoded, again=again)
-        captured_ns = int(frame.captured_at * 1e9)
-        sent_ns = int(self._clock.wall() * 1e9)
-        return FrameMessage(frame.sequence, encoded.payload, captured_ns, sent_ns, encoded.key)
+        # Without live frames the window decides how fast they leave; blobs are paced by acknowledgements.
+        wanted_soon = encoded.key or not self._session.live or not self._background.idle
+        may_wait = self._delayed_answers.may_wait(held_back=held_back, room=window.room, wanted_soon=wanted_soon)
+        return FrameMessage(frame.sequence, encoded.payload, may_wait)
+
+    def sent_ns(self, sequence: int) -> int | None:
+        """When a frame in flight was sent, nanoseconds since the epoch; None if it is not in flight."""
+        in_flight = self._session.window.find(sequence)
+        return None if in_flight is None else in_flight.sent_ns
 
     def chunks_ahead(self, sequence: int) -> Iterator[Chunk]:
         """The blobs to send right before the frame of this number."""
@@ -192,8 +204,6 @@ class FrameDelivery:
             PeerError: the receiver rejects every frame, or always the same one, answers frames that are not in flight,
                 or drops frames of a session that is not live.
         """
-        if ack.want_key:
-            self._session.request_key_frame()
         sample = None
         if ack.status is AckStatus.REJECTED:
             self._reject(ack)
@@ -246,18 +256,17 @@ class FrameDelivery:
     def _measure(self, ack: Acknowledgement, in_flight: InFlight) -> LinkSample:
         # The receiver's times are those of its clocks, or hostile: no interval is longer than we have waited.
         total_ms = (self._clock.monotonic() - in_flight.sent_at_s) * 1e3
-        hold_ms = (ack.server_sent_ns - ack.server_received_ns) / 1e6
-        hold_ms = min(max(hold_ms, 0.0), total_ms + _CLOCK_TOLERANCE_MS)
+        hold_ms = min(ack.hold_us / 1e3, total_ms + _CLOCK_TOLERANCE_MS)
         longest_spacing_ms = total_ms + (in_flight.sent_spacing_ms or 0.0) + _CLOCK_TOLERANCE_MS
-        spacing_ms = min(ack.arrival_spacing_ns / 1e6, longest_spacing_ms) if ack.arrival_spacing_ns else None
+        spacing_ms = min(ack.spacing_us / 1e3, longest_spacing_ms) if ack.spacing_us else None
         return LinkSample(
             sequence=ack.sequence,
-            message_bytes=ack.received_bytes,
+            message_bytes=in_flight.message_bytes,
             round_trip_time_ms=max(total_ms - hold_ms, 0.0),
             hold_ms=hold_ms,
             sent_spacing_ms=in_flight.sent_spacing_ms,
             arrival_spacing_ms=spacing_ms,
             waited=in_flight.waited,
-            client_sent_ns=ack.client_sent_ns,
-            server_received_ns=ack.server_received_ns,
+            client_sent_ns=in_flight.sent_ns,
+            server_received_ns=ack.received_us * 1000,
         )

@@ -11,12 +11,16 @@ class InFlight:
 
     Args:
         sent_at_s: monotonic time of sending.
+        sent_ns: the same, in nanoseconds since the epoch.
+        message_bytes: about the size of its gRPC message.
         sent_spacing_ms: since the previous frame was sent on the same stream; None for its first.
         waited: the frame was ready before the window had room for it.
     """
 
     frame: LabelFrame
     sent_at_s: float
+    sent_ns: int
+    message_bytes: int
     sent_spacing_ms: float | None
     waited: bool
 
@@ -105,6 +109,15 @@ class SendWindow:
     @property
     def _full(self) -> bool:
         return len(self._in_flight) >= self._size
+
+    @property
+    def room(self) -> int:
+        """How many frames may be sent before another one is acknowledged."""
+        return max(self._size - len(self._in_flight), 0)
+
+    def find(self, sequence: int) -> InFlight | None:
+        """The frame in flight with this number, if there is one."""
+        return self._in_flight.get(sequence)
 
     def ready(self) -> LabelFrame | None:
         """The frame to encode and send now; None if there is none, or the window is full."""

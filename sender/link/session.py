@@ -99,18 +99,13 @@ class SenderSession:
         return in_flight
 
     def reject(self, sequence: int) -> InFlight | None:
-        """Handles a frame that the receiver could not decode; None if it was not in flight.
+        """Handles a frame that the receiver could not decode: the next one is a key frame.
 
-        A frame that is sent again is encoded again, which an encoder does only after a reset.
+        Returns:
+            None if it was not in flight.
         """
-        in_flight = self.window.rejected(sequence)
-        if in_flight is not None and not self.live:
-            self.request_key_frame()
-        return in_flight
-
-    def request_key_frame(self) -> None:
-        """Makes the next frame a key frame."""
         self._encoder.reset()
+        return self.window.rejected(sequence)
 
     def finish(self, frame: LabelFrame) -> None:
         """Forgets a frame that will not be sent again."""

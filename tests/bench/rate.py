@@ -166,7 +166,7 @@ def through_codec(clip: LabelClip, rho: Rho, networks: bytes) -> Iterator[Sent]:
         passed = pair.send(as_frame(person, number), rho)
         encoded = passed.encoded
         labels = concatenate(passed.frame.people[0].labels)
-        message = FrameMessage(number, encoded.payload, number * 33_333_333, number * 33_333_333, encoded.key)
+        message = FrameMessage(number, encoded.payload)
         size = len(encode_client(message)) + _GRPC_PREFIX_BYTES
         yield Sent(passed.size, size, labels, encoded.bytes_by_group, encoded.bits_ideal, encoded.bits_coded)
 
@@ -187,7 +187,7 @@ def raw(clip: LabelClip, bits: int, packed: bool) -> Iterator[Sent]:
             received[where] = numbers[where] * step
             payload += numbers[where].tobytes()
         payload = compressor.compress(payload) if packed else payload
-        message = FrameMessage(number, payload, number * 33_333_333, number * 33_333_333, key=number == 0)
+        message = FrameMessage(number, payload)
         size = len(encode_client(message)) + _GRPC_PREFIX_BYTES
         yield Sent(len(payload), size, received.copy(), {})
 

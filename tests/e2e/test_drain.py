@@ -19,24 +19,24 @@ from common.weights.loader import model_hash
 from common.wire.convert import (
     STREAM_METHOD,
     STREAM_SERVICE,
-    Acknowledgement,
+    Acknowledgements,
+    ClientMessages,
     Drain,
     FrameMessage,
     Hello,
     ServerMessage,
+    ServerMessages,
     Welcome,
-    decode_server,
-    encode_client,
 )
 from tests.e2e.daemons import TIMEOUT_S, receiver
 
 FRAMES = 3
 
 
-async def _receive(call: Any) -> ServerMessage:
+async def _receive(call: Any, messages: ServerMessages) -> ServerMessage:
     data = await call.read()
     assert data is not grpc.aio.EOF
-    return decode_server(data)
+    return messages.decode(data)
 
 
 async def _send(call: Any) -> None:
@@ -49,14 +49,15 @@ async def _send(call: Any) -> None:
         live=False,
         session_secret=secrets.token_bytes(32),
     )
-    await call.write(encode_client(hello))
-    welcome = await _receive(call)
+    messages = ClientMessages()
+    await call.write(messages.encode(hello))
+    welcome = await _receive(call, ServerMessages())
     assert isinstance(welcome, Welcome)
     assert welcome.accepted
     for sequence in range(FRAMES):
         encoded = codec.encode(LabelFrame(sequence, "draining", 1.8e9, Camera(640, 480, 600.0), (person,)), {})
-        message = FrameMessage(sequence, encoded.payload, 1_800_000_000 * 10**9, 1_800_000_000 * 10**9, encoded.key)
-        await call.write(encode_client(message))
+        message = FrameMessage(sequence, encoded.payload)
+        await call.write(messages.encode(message))
 
 
 async def test_sigterm_finishes_arrived_frames_and_sends_drain(tmp_path: Path) -> None:
@@ -67,17 +68,20 @@ async def test_sigterm_finishes_arrived_frames_and_sends_drain(tmp_path: Path) -
             assert (await watching.read()).status == health_pb2.HealthCheckResponse.SERVING
             call = channel.stream_stream(f"/{STREAM_SERVICE}/{STREAM_METHOD}")()
             await _send(call)
-            first = await _receive(call)
+            answers = ServerMessages()
+            first = await _receive(call, answers)
             # The other frames have arrived or are in flight; one of them is being reconstructed.
             running.process.send_signal(signal.SIGTERM)
             assert (await watching.read()).status == health_pb2.HealthCheckResponse.NOT_SERVING
             messages = [first]
             while not isinstance(messages[-1], Drain):
-                messages.append(await _receive(call))
+                messages.append(await _receive(call, answers))
             assert await call.read() is grpc.aio.EOF
         code, errors = running.terminate()
     assert code == 0, errors
-    acknowledged = [message.sequence for message in messages if isinstance(message, Acknowledgement)]
+    acknowledged = [
+        ack.sequence for message in messages if isinstance(message, Acknowledgements) for ack in message.frames
+    ]
     assert acknowledged == list(range(len(acknowledged)))
     lines = [json.loads(line) for line in (out / "frames.jsonl").read_text().splitlines()]
     assert [line["seq"] for line in lines] == acknowledged

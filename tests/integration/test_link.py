@@ -253,7 +253,7 @@ async def test_undecodable_messages_end_the_stream_but_not_the_server(link: Link
     pipeline = RecordingPipeline()
     _, address = await link.server(pipeline)
     hello = encode_client(Hello(secrets.token_bytes(16), "hostile", 1, MODEL, True, session_secret=SECRET))
-    for first in (b"\xff\xff", encode_client(FrameMessage(0, b"x", 0, 0, True)), hello):
+    for first in (b"\xff\xff", encode_client(FrameMessage(0, b"x")), hello):
         async with grpc.aio.insecure_channel(str(address)) as channel:
             call = channel.stream_stream(f"/{STREAM_SERVICE}/{STREAM_METHOD}")()
             await call.write(first)

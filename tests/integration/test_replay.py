@@ -79,7 +79,7 @@ async def receive_live(out: Path, recording: Path, frames: Sequence[LabelFrame])
                 pipeline.on_blob(session, blob)
             encoder.acknowledge(frame.sequence - 1)
             encoded = encoder.encode(frame, FINE_RHO)
-            await pipeline.on_frame(session, FrameMessage(frame.sequence, encoded.payload, 0, 0, encoded.key))
+            await pipeline.on_frame(session, FrameMessage(frame.sequence, encoded.payload))
             session.handled(frame.sequence)
         await pipeline.on_session_end(session)
 

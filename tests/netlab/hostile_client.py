@@ -20,11 +20,11 @@ from common.wire.convert import (
     STREAM_METHOD,
     STREAM_SERVICE,
     ClientMessage,
+    ClientMessages,
     Hello,
     ServerMessage,
+    ServerMessages,
     Welcome,
-    decode_server,
-    encode_client,
 )
 
 CAMERA = Camera(640, 480, 600.0)
@@ -106,6 +106,7 @@ class HostileStream:
 
     def __init__(self, call: Any, timeout_s: float) -> None:
         self._call, self._timeout_s = call, timeout_s
+        self._sent, self._received = ClientMessages(), ServerMessages()
 
     async def send(self, message: ClientMessage | bytes) -> None:
         """Sends a message, or bytes in place of one.
@@ -113,7 +114,7 @@ class HostileStream:
         Raises:
             StreamEnded: the receiver ended the stream.
         """
-        data = message if isinstance(message, bytes) else encode_client(message)
+        data = message if isinstance(message, bytes) else self._sent.encode(message)
         try:
             await self._call.write(data)
         except (grpc.aio.AioRpcError, asyncio.InvalidStateError):
@@ -133,7 +134,7 @@ class HostileStream:
                 raise StreamEnded(error.code().name, error.details() or "") from None
             if data is grpc.aio.EOF:
                 await self._raise_end()
-            return decode_server(data)
+            return self._received.decode(data)
 
     async def end(self) -> StreamEnded:
         """Reads until the receiver ends the stream, and returns how it did.

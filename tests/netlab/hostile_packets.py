@@ -336,7 +336,7 @@ def _hello(rng: np.random.Generator) -> Any:
 
 
 def _frame(rng: np.random.Generator) -> Any:
-    frame = pb.Frame(sequence=_count(rng), payload=_bytes(rng, 60), captured_ns=_count(rng), sent_ns=_count(rng))
+    frame = pb.Frame(gap=_count(rng), payload=_bytes(rng, 60), may_wait=bool(rng.integers(2)))
     return pb.ClientMessage(frame=frame)
 
 
@@ -368,16 +368,19 @@ def _welcome(rng: np.random.Generator) -> Any:
 
 
 def _acknowledgement(rng: np.random.Generator) -> Any:
-    names = ("sequence", "decodable_from", "client_sent_ns", "server_received_ns", "server_sent_ns")
-    ack = pb.Acknowledgement(
-        status=int(rng.integers(0, 4)),  # type: ignore[arg-type]
+    return pb.Acknowledgement(
+        status=int(rng.integers(0, 5)),  # type: ignore[arg-type]
         reason=_text(rng),
-        arrival_spacing_ns=_count(rng),
-        received_bytes=_count32(rng),
-        want_key=bool(rng.integers(2)),
-        **{name: _count(rng) for name in names},
+        gap=_count(rng),
+        spacing_us=abs(_count(rng)),
+        hold_us=abs(_count(rng)),
+        clock_step_us=_count(rng),
     )
-    return pb.ServerMessage(acknowledgement=ack)
+
+
+def _acknowledgements(rng: np.random.Generator) -> Any:
+    count = _pick(rng, (0, 1, 1, 1, 1, 2, 64, 65))
+    return pb.ServerMessage(acknowledgements=pb.Acknowledgements(frames=[_acknowledgement(rng) for _ in range(count)]))
 
 
 _Kind = Callable[[np.random.Generator], Any]
@@ -388,7 +391,7 @@ _CLIENT_KINDS: Final[Sequence[_Kind]] = (
     lambda _: pb.ClientMessage(drain=pb.Drain()),
 )
 _SERVER_KINDS: Final[Sequence[_Kind]] = (
-    *(_welcome, _acknowledgement, _acknowledgement),
+    *(_welcome, _acknowledgements, _acknowledgements),
     lambda rng: pb.ServerMessage(heartbeat=_heartbeat(rng)),
     lambda rng: pb.ServerMessage(chunk_ack=pb.ChunkAck(blob=_count32(rng), held=_count32(rng))),
     lambda _: pb.ServerMessage(drain=pb.Drain()),

@@ -9,6 +9,7 @@ from typing import Self
 from common.codec.frame_codec import DecodedFrame
 from common.errors import MalformedPacket, MissingReference
 from common.frames import Camera, LabelFrame
+from common.wire.convert import ClientMessages, ServerMessages
 from common.wire.stream import StreamBroken
 from receiver.link.auth.ownership import SessionOwner
 from receiver.link.session import FrameDecoder, Session
@@ -19,11 +20,16 @@ SECRET = b"\x03" * 32
 
 
 class FakeEnd:
-    """One end; what is written to it is read at `other`."""
+    """One end; what is written to it is read at `other`.
+
+    Attributes:
+        from_client, from_server: what a test's script decodes or encodes at this end.
+    """
 
     other: Self
 
     def __init__(self) -> None:
+        self.from_client, self.from_server = ClientMessages(), ServerMessages()
         self._inbox: asyncio.Queue[bytes | StreamBroken | None] = asyncio.Queue()
         self._broken: StreamBroken | None = None
 

@@ -43,9 +43,9 @@ class RecordingPipeline:
         self.opened += 1
 
     async def on_frame(self, session: Session, frame: FrameMessage) -> None:
-        session.decode(frame)
+        decoded = session.decode(frame)
         self.decoded.append(frame.sequence)
-        if frame.key:
+        if decoded.reference is None:
             self.keys.append(frame.sequence)
         self._changed.set()
         await self.gate.wait()

@@ -9,14 +9,14 @@ from common.io.addresses import Address
 from common.wire.convert import (
     STREAM_METHOD,
     STREAM_SERVICE,
-    Acknowledgement,
+    Acknowledgements,
     AckStatus,
     ClientMessage,
+    ClientMessages,
     FrameMessage,
     Hello,
     ServerMessage,
-    decode_server,
-    encode_client,
+    ServerMessages,
 )
 from tests.support.fake_link import MODEL, SECRET, SESSION, CountingCodec, label_frame
 
@@ -33,6 +33,7 @@ class RawSender:
         metadata = (("authorization", f"Bearer {token}"),) if token else None
         self.call: Any = self._channel.stream_stream(f"/{STREAM_SERVICE}/{STREAM_METHOD}")(metadata=metadata)
         self.codec = CountingCodec()
+        self._sent, self._received = ClientMessages(), ServerMessages()
 
     async def __aenter__(self) -> "RawSender":
         return self
@@ -43,12 +44,12 @@ class RawSender:
 
     async def send(self, message: ClientMessage) -> ServerMessage:
         """Sends a message; returns the answer."""
-        await self.call.write(encode_client(message))
+        await self.call.write(self._sent.encode(message))
         return await self.receive()
 
     async def receive(self) -> ServerMessage:
         async with asyncio.timeout(20):
-            return decode_server(await self.call.read())
+            return self._received.decode(await self.call.read())
 
     async def hello(
         self, secret: bytes = SECRET, *, session: bytes = SESSION, resume: bool = False, name: str = "raw"
@@ -57,9 +58,9 @@ class RawSender:
 
     async def frame(self, sequence: int) -> AckStatus:
         encoded = self.codec.encode(label_frame(sequence))
-        ack = await self.send(FrameMessage(sequence, encoded.payload, 0, 0, encoded.key))
-        assert isinstance(ack, Acknowledgement)
-        return ack.status
+        ack = await self.send(FrameMessage(sequence, encoded.payload))
+        assert isinstance(ack, Acknowledgements)
+        return ack.frames[0].status
 
     async def end(self) -> tuple[grpc.StatusCode, str]:
         """Status of the stream, which the receiver ends."""

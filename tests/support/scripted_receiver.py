@@ -9,6 +9,7 @@ from common.frames import LabelFrame
 from common.io.addresses import Address
 from common.wire.convert import (
     Acknowledgement,
+    Acknowledgements,
     AckStatus,
     ClientMessage,
     FrameMessage,
@@ -16,7 +17,6 @@ from common.wire.convert import (
     Hello,
     ServerMessage,
     Welcome,
-    decode_client,
     encode_server,
 )
 from common.wire.report import SenderReport
@@ -113,7 +113,7 @@ async def receive(end: FakeEnd) -> ClientMessage:
     while True:
         data = await end.read()
         assert data is not None
-        message = decode_client(data)
+        message = end.from_client.decode(data)
         if not isinstance(message, Heartbeat):
             return message
 
@@ -124,13 +124,14 @@ async def receive_frame(end: FakeEnd) -> int:
     return message.sequence
 
 
-async def reply(end: FakeEnd, message: ServerMessage) -> None:
-    await end.write(encode_server(message))
+async def reply(end: FakeEnd, message: ServerMessage | Acknowledgement) -> None:
+    message = Acknowledgements((message,)) if isinstance(message, Acknowledgement) else message
+    await end.write(end.from_server.encode(message))
     await settle()
 
 
-def ack(sequence: int, status: AckStatus = AckStatus.DECODED, *, want_key: bool = False) -> Acknowledgement:
-    return Acknowledgement(sequence, status, sequence, 1, 2_000_000, 5_000_000, 33_000_000, 350, want_key, "a reason")
+def ack(sequence: int, status: AckStatus = AckStatus.DECODED) -> Acknowledgement:
+    return Acknowledgement(sequence, status, 2000, 33_000, 3000, "a reason")
 
 
 class ClientFixture:

@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import time
+from collections import deque
 from collections.abc import Sequence
 
 from common.blobs import Blob
@@ -10,12 +11,13 @@ from common.clock import Clock
 from common.errors import MalformedPacket
 from common.wire.convert import (
     Acknowledgement,
+    Acknowledgements,
     ClientMessage,
+    ClientMessages,
     FrameMessage,
     ServerMessage,
+    ServerMessages,
     Welcome,
-    decode_server,
-    encode_client,
 )
 from receiver.link.connection import Connection
 from receiver.link.refusals import RepeatedLines
@@ -79,6 +81,8 @@ class ScriptedSender:
         self.session = session
         self.codec = CountingCodec()
         self._server = server
+        self._sent, self._received = ClientMessages(), ServerMessages()
+        self._acks: deque[Acknowledgement] = deque()
 
     async def start(self) -> asyncio.Task[bool]:
         await self.session.claim(self.connection.abandon)
@@ -97,16 +101,18 @@ class ScriptedSender:
     async def receive(self) -> ServerMessage:
         data = await self.end.read()
         assert data is not None
-        return decode_server(data)
+        return self._received.decode(data)
 
     async def receive_ack(self) -> Acknowledgement:
-        message = await self.receive()
-        assert isinstance(message, Acknowledgement)
-        return message
+        if not self._acks:
+            message = await self.receive()
+            assert isinstance(message, Acknowledgements)
+            self._acks.extend(message.frames)
+        return self._acks.popleft()
 
     async def write(self, *messages: ClientMessage) -> None:
         for message in messages:
-            await self.end.write(encode_client(message))
+            await self.end.write(self._sent.encode(message))
         await settle()
 
     async def send(self, sequences: Sequence[int]) -> None:
@@ -114,4 +120,4 @@ class ScriptedSender:
 
     def frame(self, sequence: int) -> FrameMessage:
         encoded = self.codec.encode(label_frame(sequence))
-        return FrameMessage(sequence, encoded.payload, 5, 7, encoded.key)
+        return FrameMessage(sequence, encoded.payload)

@@ -75,10 +75,14 @@ class Keepalive:
         """Handles the arrival of any message."""
         self._schedule.message_received(self._clock.monotonic())
 
-    def on_acknowledgement(self, ack: Acknowledgement) -> None:
-        """Handles the receiver's answer to a frame."""
+    def on_acknowledgement(self, ack: Acknowledgement, sent_ns: int | None) -> None:
+        """Handles the receiver's answer to a frame.
+
+        Args:
+            sent_ns: when the frame was sent, nanoseconds since the epoch; None if it is not in flight.
+        """
         self._schedule.frame_answered()
-        self._note_answer(ack.client_sent_ns, ack.server_sent_ns)
+        self._note_answer(sent_ns or 0, (ack.received_us + ack.hold_us) * 1000)
 
     def on_echo(self, echo: Heartbeat) -> None:
         """Handles the echo of a heartbeat."""

@@ -26,18 +26,21 @@ from common.wire.convert import (
     MAX_BLOB_BYTES,
     MAX_SEQUENCE,
     MAX_TIME_NS,
+    MAX_TIME_US,
+    MAX_WINDOW,
     STREAM_METHOD,
     STREAM_SERVICE,
     Acknowledgement,
+    Acknowledgements,
     AckStatus,
     ChunkAck,
+    ClientMessages,
     Drain,
     FrameMessage,
     Heartbeat,
     ServerMessage,
+    ServerMessages,
     Welcome,
-    decode_client,
-    encode_server,
 )
 from sender.link import LinkClient, LinkConfig
 from tests.bench.abuse.outcome import Journal, Outcome, Result
@@ -66,10 +69,11 @@ class Stream:
 
     def __init__(self, context: Any, model: bytes, rng: random.Random) -> None:
         self._context, self.model, self.rng = context, model, rng
+        self._sent, self._received = ServerMessages(), ClientMessages()
 
     async def write(self, *messages: ServerMessage | bytes) -> None:
         for message in messages:
-            await self._context.write(message if isinstance(message, bytes) else encode_server(message))
+            await self._context.write(message if isinstance(message, bytes) else self._sent.encode(message))
 
     async def read(self) -> bytes | None:
         data = await self._context.read()
@@ -83,7 +87,7 @@ class Stream:
     async def frames(self) -> AsyncIterator[FrameMessage]:
         """The sender's frames; heartbeats are echoed."""
         while (data := await self.read()) is not None:
-            message = decode_client(data)
+            message = self._received.decode(data)
             if isinstance(message, Heartbeat):
                 await self.write(replace(message, received_ns=time.time_ns(), padding=b""))
             elif isinstance(message, FrameMessage):
@@ -99,9 +103,9 @@ class Stream:
         return hostile_answers(np.random.default_rng(self.rng.getrandbits(64)))
 
 
-def acknowledge(sequence: int, **changes: Any) -> Acknowledgement:
-    now_ns = time.time_ns()
-    return replace(Acknowledgement(sequence, AckStatus.DECODED, sequence, now_ns, now_ns, now_ns, 1, 100), **changes)
+def acknowledge(sequence: int, **changes: Any) -> Acknowledgements:
+    now_us = time.time_ns() // 1000
+    return Acknowledgements((replace(Acknowledgement(sequence, AckStatus.DECODED, now_us, 1, 0), **changes),))
 
 
 async def noise_in_place_of_welcome(stream: Stream) -> None:
@@ -148,22 +152,10 @@ async def absurd_acknowledgements(stream: Stream) -> None:
     await stream.welcome()
     async for frame in stream.frames():
         rng = stream.rng
-        times = {name: rng.choice([0, 1, MAX_TIME_NS]) for name in ("server_received_ns", "server_sent_ns")}
+        times = {name: rng.choice([0, 1, MAX_TIME_US]) for name in ("received_us", "spacing_us", "hold_us")}
         sequence = rng.choice([frame.sequence, frame.sequence, -1, 0, MAX_SEQUENCE, frame.sequence + 1])
-        decodable_from = rng.choice([-1, 0, frame.sequence, MAX_SEQUENCE])
-        status, want_key = rng.choice(list(AckStatus)), rng.random() < 0.5
-        spacing_ns, received = rng.choice([0, 1, MAX_TIME_NS]), rng.choice([0, 1, 4_000_000])
-        await stream.write(
-            acknowledge(
-                sequence,
-                status=status,
-                decodable_from=decodable_from,
-                want_key=want_key,
-                arrival_spacing_ns=spacing_ns,
-                received_bytes=received,
-                **times,
-            )
-        )
+        ack = acknowledge(sequence, status=rng.choice(list(AckStatus)), **times)
+        await stream.write(replace(ack, frames=ack.frames * rng.choice([1, 1, 2, MAX_WINDOW])))
 
 
 async def repeated_acknowledgements(stream: Stream) -> None:
@@ -175,9 +167,7 @@ async def repeated_acknowledgements(stream: Stream) -> None:
 async def rejects_everything(stream: Stream) -> None:
     await stream.welcome()
     async for frame in stream.frames():
-        await stream.write(
-            acknowledge(frame.sequence, status=AckStatus.REJECTED, want_key=True, reason="\x1b]0;x\x07" * 9)
-        )
+        await stream.write(acknowledge(frame.sequence, status=AckStatus.REJECTED, reason="\x1b]0;x\x07" * 9))
 
 
 async def absurd_heartbeats(stream: Stream) -> None:

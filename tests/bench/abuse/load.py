@@ -27,7 +27,7 @@ async def _stream(target: Target, rng: random.Random, people: int, window: int) 
         async with HostileClient(target).session(Identity.make(rng)) as (stream, welcome), asyncio.timeout(_SECONDS):
             while rejected < 4:
                 encoded = codec.encode(LabelFrame(sequence, "crowd", 1.8e9, CAMERA, crowd), {})
-                await stream.send(FrameMessage(sequence, encoded.payload, _NOW_NS, _NOW_NS, encoded.key))
+                await stream.send(FrameMessage(sequence, encoded.payload))
                 sequence, unacknowledged = sequence + 1, unacknowledged + 1
                 if unacknowledged >= min(window, welcome.window):
                     answer = await acknowledgement(stream)

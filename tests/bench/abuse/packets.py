@@ -13,11 +13,10 @@ from common.labels import GROUPS
 from common.wire.convert import (
     MAX_PAYLOAD_BYTES,
     MAX_SEQUENCE,
-    Acknowledgement,
+    Acknowledgements,
     AckStatus,
     FrameMessage,
     Welcome,
-    encode_client,
 )
 from tests.bench.abuse.blobs import chunks
 from tests.bench.abuse.outcome import Attack, Result, by_name, harmless, refused, result_of, wrong
@@ -40,17 +39,17 @@ def _generator(rng: random.Random) -> np.random.Generator:
 
 
 def _message(sequence: int, payload: bytes) -> FrameMessage:
-    return FrameMessage(min(max(sequence, 0), MAX_SEQUENCE - 1), payload[:MAX_PAYLOAD_BYTES], _NOW_NS, _NOW_NS, True)
+    return FrameMessage(min(max(sequence, 0), MAX_SEQUENCE - 1), payload[:MAX_PAYLOAD_BYTES])
 
 
-async def _offer(stream: HostileStream, message: bytes) -> AckStatus | None:
+async def _offer(stream: HostileStream, message: FrameMessage) -> AckStatus | None:
     """Sends a message and returns how it was acknowledged; None if it was answered otherwise."""
     await stream.send(message)
     answer = await stream.read()
-    return answer.status if isinstance(answer, Acknowledgement) else None
+    return answer.frames[0].status if isinstance(answer, Acknowledgements) else None
 
 
-async def _sessions(target: Target, rng: random.Random, messages: Iterator[bytes]) -> Result:
+async def _sessions(target: Target, rng: random.Random, messages: Iterator[FrameMessage]) -> Result:
     """Sends messages over several sessions; the receiver ends each after some rejected frames in a row."""
     decoded, end = 0, harmless()
     for _ in range(_SESSIONS):
@@ -68,9 +67,7 @@ async def _sessions(target: Target, rng: random.Random, messages: Iterator[bytes
 async def absurd_frames(target: Target, rng: random.Random) -> Result:
     """Packets that are right in form: refused, or decoded within the bounds of the labels."""
     packets = hostile_frames(_generator(rng), FrameCodec(target.model))
-    return await _sessions(
-        target, rng, (encode_client(_message(sequence_of(packet), packet)) for packet in packets if packet)
-    )
+    return await _sessions(target, rng, (_message(sequence_of(packet), packet) for packet in packets if packet))
 
 
 async def mutated_frames(target: Target, rng: random.Random) -> Result:
@@ -78,9 +75,7 @@ async def mutated_frames(target: Target, rng: random.Random) -> Result:
     generator = _generator(rng)
     frame = LabelFrame(0, "abuse", 1.8e9, CAMERA, (person(generator),))
     packet = FrameCodec(target.model).encode(frame, {}).payload
-    return await _sessions(
-        target, rng, (encode_client(_message(0, damaged)) for damaged in mutations(generator, packet) if damaged)
-    )
+    return await _sessions(target, rng, (_message(0, damaged) for damaged in mutations(generator, packet) if damaged))
 
 
 async def absurd_messages(target: Target, rng: random.Random) -> Result:
@@ -137,7 +132,7 @@ async def replayed_frames(target: Target, rng: random.Random) -> Result:
         payloads.append(codec.encode(LabelFrame(sequence, "abuse", 1.8e9, CAMERA, (person(generator),)), {}).payload)
     async with HostileClient(target).session(Identity.make(rng)) as (stream, _):
         for sequence, payload in enumerate(payloads[1:], start=1):
-            status = await _offer(stream, encode_client(_message(sequence, payload)))
+            status = await _offer(stream, _message(sequence, payload))
             if status is not AckStatus.REJECTED:
                 return wrong(f"a packet of another session was {status}")
     return refused()

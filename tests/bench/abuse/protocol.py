@@ -2,7 +2,6 @@
 
 import asyncio
 import random
-from dataclasses import replace
 from typing import Any
 
 from common.codec.frame_codec import FrameCodec
@@ -12,13 +11,13 @@ from common.wire.convert import (
     MAX_SEQUENCE,
     PROTOCOL_VERSION,
     Acknowledgement,
+    Acknowledgements,
     AckStatus,
     Chunk,
     ClientMessage,
     Drain,
     FrameMessage,
     Heartbeat,
-    encode_client,
 )
 from tests.bench.abuse.outcome import Attack, Outcome, Result, by_name, harmless, refused, result_of, wrong
 from tests.netlab.hostile_client import CAMERA, HostileClient, HostileStream, Identity, StreamEnded, Target, hello
@@ -31,15 +30,15 @@ _STREAMS_AT_ONCE = 20
 def empty_frame(codec: FrameCodec, sequence: int) -> FrameMessage:
     """A correct frame that shows no person, which costs the receiver little."""
     encoded = codec.encode(LabelFrame(sequence, "abuse", 1.8e9, CAMERA, ()), {})
-    return FrameMessage(sequence, encoded.payload, _NOW_NS, _NOW_NS, encoded.key)
+    return FrameMessage(sequence, encoded.payload)
 
 
 async def acknowledgement(stream: HostileStream) -> Acknowledgement:
     """The next acknowledgement; other messages are skipped."""
     while True:
         message = await stream.read()
-        if isinstance(message, Acknowledgement):
-            return message
+        if isinstance(message, Acknowledgements):
+            return message.frames[0]
 
 
 async def no_hello_first(target: Target, rng: random.Random) -> Result:
@@ -103,7 +102,7 @@ async def heartbeat_flood(target: Target, rng: random.Random) -> Result:
 async def window_exceeded(target: Target, rng: random.Random) -> Result:
     """More frames than the window, without waiting for acknowledgements."""
     codec = FrameCodec(target.model)
-    frames = [encode_client(empty_frame(codec, sequence)) for sequence in range(100)]
+    frames = [empty_frame(codec, sequence) for sequence in range(100)]
     async with HostileClient(target).session(Identity.make(rng)) as (stream, _):
         for frame in frames:
             await stream.send(frame)
@@ -180,7 +179,7 @@ async def abrupt_ends(target: Target, rng: random.Random) -> Result:
     for attempt in range(3):
         async with HostileClient(target).session(identity, resume=attempt > 0) as (stream, welcome):
             for sequence in range(welcome.next_sequence, welcome.next_sequence + rng.randint(0, 3)):
-                await stream.send(replace(empty_frame(codec, sequence), key=True))
+                await stream.send(empty_frame(codec, sequence))
             if rng.random() < 0.5:
                 stream.cancel()
             else:

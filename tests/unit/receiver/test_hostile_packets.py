@@ -52,7 +52,7 @@ class Receiver:
 
     async def receive(self, packet: bytes) -> None:
         """What the link does with a frame; the directory ignores what it has already."""
-        frame = FrameMessage(sequence_of(packet), packet, 0, 0, False)
+        frame = FrameMessage(sequence_of(packet), packet)
         await self.pipeline.on_frame(self.session, frame)
         self.session.handled(frame.sequence)
 

@@ -54,7 +54,7 @@ def packets(frames: int, source: str = "clip.mp4", first: int = 0) -> list[Frame
         person = PersonLabels(3, 0.9, labels)
         frame = LabelFrame(sequence, source, 1000.0, Camera(640, 480, 768.0), (person,))
         encoded = codec.encode(frame, {})
-        messages.append(FrameMessage(sequence, encoded.payload, 0, 0, encoded.key))
+        messages.append(FrameMessage(sequence, encoded.payload))
         codec.acknowledge(sequence)
     return messages
 
@@ -100,7 +100,7 @@ async def test_broken_packet_raises_and_writes_nothing(running) -> None:  # type
     whole = packets(1)[0]
     for payload in (whole.payload[:-3], b"", whole.payload[:20] + b"x" + whole.payload[21:]):
         with pytest.raises(WireError):
-            await pipeline.on_frame(session, FrameMessage(0, payload, 0, 0, True))
+            await pipeline.on_frame(session, FrameMessage(0, payload))
     assert lines(out) == []
     await pipeline.on_frame(session, whole)
     assert len(lines(out)) == 1

@@ -18,13 +18,14 @@ from common.frames import Camera, LabelFrame, PersonLabels
 from common.labels import GROUPS
 from common.wire.convert import (
     Acknowledgement,
+    Acknowledgements,
     AckStatus,
+    ClientMessages,
     Drain,
     FrameMessage,
     ServerMessage,
+    ServerMessages,
     Welcome,
-    decode_server,
-    encode_client,
 )
 from receiver.link.auth.ownership import SessionOwner
 from receiver.link.connection import Connection
@@ -89,14 +90,15 @@ def messages(frames: int, scores: tuple[float, ...] = (1.0,)) -> Iterator[FrameM
         labels = {group.name: np.full(group.size, 0.1 * sequence, np.float32) for group in GROUPS}
         people = tuple(PersonLabels(number, score, labels) for number, score in enumerate(scores))
         encoded = codec.encode(LabelFrame(sequence, "camera 0", 999.0, Camera(640, 480, 768.0), people), {})
-        yield FrameMessage(sequence, encoded.payload, 0, 0, encoded.key)
+        yield FrameMessage(sequence, encoded.payload)
         codec.acknowledge(sequence)
 
 
-async def acknowledgement(end: FakeEnd) -> Acknowledgement:
-    message: ServerMessage = decode_server(await end.read() or b"")
-    assert isinstance(message, Acknowledgement)
-    return message
+async def acknowledgement(end: FakeEnd, received: ServerMessages) -> Acknowledgement:
+    message: ServerMessage = received.decode(await end.read() or b"")
+    assert isinstance(message, Acknowledgements)
+    (ack,) = message.frames
+    return ack
 
 
 async def test_late_live_frames_are_acknowledged_and_the_newest_is_reconstructed(tmp_path: Path) -> None:
@@ -117,22 +119,23 @@ async def test_late_live_frames_are_acknowledged_and_the_newest_is_reconstructed
         await session.claim(connection.abandon)
         running = asyncio.create_task(connection.run(Welcome(True, MODEL)))
         await end.read()
+        sent, received = ClientMessages(), ServerMessages()
         receiver.engine.gate.clear()
         *waiting, last = messages(6)
         for message in waiting:
-            await end.write(encode_client(message))
+            await end.write(sent.encode(message))
         await settle()
         receiver.now_s += 0.3
         receiver.engine.gate.set()
-        acks = [await acknowledgement(end) for _ in waiting]
+        acks = [await acknowledgement(end, received) for _ in waiting]
         assert [ack.sequence for ack in acks] == list(range(5))
         assert [ack.status for ack in acks] == [AckStatus.DECODED, *[AckStatus.LATE] * 3, AckStatus.DECODED]
         # The codec has followed the frames that were dropped, and a dropped frame is not asked for again.
-        await end.write(encode_client(last))
-        assert (await acknowledgement(end)).decodable_from == 5
-        await end.write(encode_client(waiting[2]))
-        assert (await acknowledgement(end)).status is AckStatus.DUPLICATE
-        await end.write(encode_client(Drain()))
+        await end.write(sent.encode(last))
+        assert (await acknowledgement(end, received)).sequence == session.decodable_from == 5
+        await end.write(sent.encode(waiting[2]))
+        assert (await acknowledgement(end, received)).status is AckStatus.DUPLICATE
+        await end.write(sent.encode(Drain()))
         assert await running
     assert session.next_sequence == 6
     assert [line["seq"] for line in receiver.lines()] == [0, 4, 5]

@@ -17,25 +17,30 @@ from common.wire.convert import (
     MAX_REASON_CHARACTERS,
     MAX_SEQUENCE,
     MAX_TIME_NS,
+    MAX_TIME_US,
     MAX_WINDOW,
     NO_SEQUENCE,
     PROTOCOL_VERSION,
     Acknowledgement,
+    Acknowledgements,
     AckStatus,
     Chunk,
     ChunkAck,
     ClientMessage,
+    ClientMessages,
     Drain,
     FrameMessage,
     Heartbeat,
     Hello,
     ServerMessage,
+    ServerMessages,
     Welcome,
     decode_client,
     decode_server,
     encode_client,
     encode_server,
 )
+from common.wire.frame_messages import FRAME_FIELDS_BYTES
 from common.wire.report import REPORTED_STAGES, SenderReport
 from common.wire.stream import StreamBroken
 from tests.netlab.hostile_packets import hostile_answers, hostile_messages
@@ -44,6 +49,7 @@ _sequences = st.integers(0, MAX_SEQUENCE)
 _frame_sequences = st.integers(0, MAX_FRAME_SEQUENCE)
 _optional_sequences = st.integers(NO_SEQUENCE, MAX_SEQUENCE)
 _times = st.integers(0, MAX_TIME_NS)
+_times_us = st.integers(0, MAX_TIME_US)
 _hashes = st.binary(min_size=1, max_size=64)
 _names = st.text(st.characters(categories=["L", "N", "P"]), max_size=128)
 _hello = partial(
@@ -62,7 +68,7 @@ _hellos = _hello(session_secret=st.binary(min_size=32, max_size=32)) | _hello(
     protocol_version=st.integers(0, 2**32 - 1).filter(lambda version: version != PROTOCOL_VERSION),
     session_secret=st.binary(max_size=64),
 )
-_frames = st.builds(FrameMessage, _frame_sequences, st.binary(min_size=1, max_size=600), _times, _times, st.booleans())
+_frames = st.builds(FrameMessage, _frame_sequences, st.binary(min_size=1, max_size=600), st.booleans())
 _welcomes = st.builds(
     Welcome,
     accepted=st.booleans(),
@@ -82,19 +88,16 @@ _reports = st.builds(
     round_trip_ms=st.none() | _reported_ms,
     stages_ms=st.dictionaries(st.sampled_from(REPORTED_STAGES), _reported_ms),
 )
-_acknowledgements = st.builds(
+_answers = st.builds(
     Acknowledgement,
     sequence=_optional_sequences,
     status=st.sampled_from(AckStatus),
-    decodable_from=_optional_sequences,
-    client_sent_ns=_times,
-    server_received_ns=_times,
-    server_sent_ns=_times,
-    arrival_spacing_ns=_times,
-    received_bytes=st.integers(0, 4 * 1024 * 1024),
-    want_key=st.booleans(),
+    received_us=_times_us,
+    spacing_us=_times_us,
+    hold_us=_times_us,
     reason=_names,
 )
+_acknowledgements = st.builds(Acknowledgements, st.lists(_answers, min_size=1, max_size=4).map(tuple))
 _heartbeats = st.builds(
     Heartbeat, _times, _times, _times.map(lambda time: -time) | _times, _times, st.binary(max_size=1400)
 )
@@ -160,15 +163,18 @@ def test_mutated_messages_are_malformed_or_valid(
         pb.ClientMessage(hello=pb.Hello(session_id=bytes(16), model_hash=b"m", sender="x" * 129)),
         pb.ClientMessage(hello=pb.Hello(session_id=bytes(16), model_hash=b"m", sender="two\nlines")),
         pb.ClientMessage(hello=pb.Hello(session_id=bytes(16), model_hash=b"m", resume_from=-1)),
-        pb.ClientMessage(hello=pb.Hello(session_id=bytes(16), model_hash=b"m", protocol_version=2)),
+        pb.ClientMessage(hello=pb.Hello(session_id=bytes(16), model_hash=b"m", protocol_version=PROTOCOL_VERSION)),
         pb.ClientMessage(
-            hello=pb.Hello(session_id=bytes(16), model_hash=b"m", protocol_version=2, session_secret=bytes(31))
+            hello=pb.Hello(
+                session_id=bytes(16), model_hash=b"m", protocol_version=PROTOCOL_VERSION, session_secret=bytes(31)
+            )
         ),
-        pb.ClientMessage(frame=pb.Frame(sequence=1)),
-        pb.ClientMessage(frame=pb.Frame(sequence=-1, payload=b"p")),
-        pb.ClientMessage(frame=pb.Frame(sequence=2**53, payload=b"p")),
-        pb.ClientMessage(frame=pb.Frame(sequence=2**53 - 1, payload=b"p")),
-        pb.ClientMessage(frame=pb.Frame(payload=b"p", sent_ns=-1)),
+        pb.ClientMessage(frame=pb.Frame(gap=1)),
+        pb.ClientMessage(frame=pb.Frame(gap=-1, payload=b"p")),
+        pb.ClientMessage(frame=pb.Frame(gap=2**53, payload=b"p")),
+        pb.ClientMessage(frame=pb.Frame(gap=2**53 - 1, payload=b"p")),
+        pb.ClientMessage(frame=pb.Frame(gap=2**63 - 1, payload=b"p")),
+        pb.ClientMessage(frame=pb.Frame(gap=-(2**63), payload=b"p")),
         pb.ClientMessage(frame=pb.Frame(payload=bytes(MAX_PAYLOAD_BYTES + 1))),
         pb.ClientMessage(heartbeat=pb.Heartbeat(sent_ns=-1)),
         pb.ClientMessage(chunk=pb.Chunk(blob=0, data=b"d", kind="k", total=1)),
@@ -195,13 +201,20 @@ def test_decode_client_when_a_field_is_invalid(message: pb.ClientMessage) -> Non
         pb.ServerMessage(welcome=pb.Welcome(model_hash=b"m", window=MAX_WINDOW + 1)),
         pb.ServerMessage(welcome=pb.Welcome(model_hash=b"", window=2)),
         pb.ServerMessage(welcome=pb.Welcome(model_hash=b"m", window=2, decodable_from=-2)),
-        pb.ServerMessage(acknowledgement=pb.Acknowledgement(sequence=1)),
-        pb.ServerMessage(acknowledgement=pb.Acknowledgement(sequence=-2, status=pb.Acknowledgement.STATUS_DECODED)),
-        pb.ServerMessage(
-            acknowledgement=pb.Acknowledgement(status=pb.Acknowledgement.STATUS_DECODED, arrival_spacing_ns=-1)
-        ),
-        pb.ServerMessage(
-            acknowledgement=pb.Acknowledgement(status=pb.Acknowledgement.STATUS_DECODED, received_bytes=2**32 - 1)
+        pb.ServerMessage(acknowledgements=pb.Acknowledgements()),
+        pb.ServerMessage(acknowledgements=pb.Acknowledgements(frames=[pb.Acknowledgement()] * (MAX_WINDOW + 1))),
+        *(
+            pb.ServerMessage(acknowledgements=pb.Acknowledgements(frames=[answer]))
+            for answer in (
+                pb.Acknowledgement(gap=-2),
+                pb.Acknowledgement(gap=2**53),
+                pb.Acknowledgement(gap=-(2**63)),
+                pb.Acknowledgement(status=4),  # type: ignore[arg-type]
+                pb.Acknowledgement(clock_step_us=-1),
+                pb.Acknowledgement(spacing_us=2**64 - 1),
+                pb.Acknowledgement(spacing_us=2**64 - 1, clock_step_us=-(2**63)),
+                pb.Acknowledgement(hold_us=2**63),
+            )
         ),
     ],
 )
@@ -222,9 +235,54 @@ def test_hello_does_not_show_its_secret() -> None:
     assert "secret" not in repr(Hello(bytes(16), "name", 1, b"m", live=True, session_secret=secret))
 
 
-def test_frame_message_adds_few_bytes_to_its_payload() -> None:
-    now_ns = 1_800_000_000_000_000_000
-    assert len(encode_client(FrameMessage(1000, bytes(300), now_ns, now_ns, True))) <= 300 + 40
+def test_frame_message_adds_four_bytes_to_its_payload_in_steady_state() -> None:
+    sent, received = ClientMessages(), ClientMessages()
+    for sequence in range(1000, 1010):
+        data = sent.encode(FrameMessage(sequence, bytes(26)))
+        assert received.decode(data) == FrameMessage(sequence, bytes(26))
+    assert len(data) == 26 + FRAME_FIELDS_BYTES
+
+
+def test_acknowledgement_has_twelve_bytes_in_steady_state() -> None:
+    sent, received = ServerMessages(), ServerMessages()
+    for sequence in range(1000, 1010):
+        answer = Acknowledgement(sequence, AckStatus.DECODED, 1_800_000_000_000_000 + 33_333 * sequence, 33_333, 20_000)
+        data = sent.encode(Acknowledgements((answer,)))
+        assert received.decode(data) == Acknowledgements((answer,))
+    assert len(data) <= 12
+
+
+@given(st.lists(_client_messages, max_size=20), st.lists(_server_messages, max_size=20))
+@settings(max_examples=200)
+def test_messages_of_one_stream_round_trip(client: list[ClientMessage], server: list[ServerMessage]) -> None:
+    sent, received = ClientMessages(), ClientMessages()
+    assert [received.decode(sent.encode(message)) for message in client] == client
+    answered, read = ServerMessages(), ServerMessages()
+    assert [read.decode(answered.encode(message)) for message in server] == server
+
+
+@given(st.lists(_server_messages, max_size=8), st.binary(max_size=60))
+def test_malformed_message_changes_nothing_for_those_behind_it(server: list[ServerMessage], noise: bytes) -> None:
+    sent, read = ServerMessages(), ServerMessages()
+    for message in server:
+        position = read._position
+        data = sent.encode(message)
+        try:
+            read.decode(noise + data[:-1])
+        except MalformedPacket:
+            assert read._position == position
+        read._position = position
+        assert read.decode(data) == message
+
+
+def test_frame_messages_of_a_session_that_lasts_are_numbered_to_the_end() -> None:
+    received = ClientMessages()
+    last = FrameMessage(MAX_FRAME_SEQUENCE, b"p")
+    assert received.decode(encode_client(last)) == last
+    behind = pb.ClientMessage(frame=pb.Frame(payload=b"p")).SerializeToString()
+    for _ in range(2):
+        with pytest.raises(MalformedPacket, match="numbered up to"):
+            received.decode(behind)
 
 
 def test_decode_when_a_message_is_longer_than_any_valid_one() -> None:
@@ -239,8 +297,10 @@ def test_decode_server_makes_reasons_printable() -> None:
     reason = "no\n\x1b[2J\u202e" + "x" * 600
     welcome = pb.Welcome(model_hash=b"m", window=2, reason=reason)
     ack = pb.Acknowledgement(status=pb.Acknowledgement.STATUS_REJECTED, reason=reason)
-    for message in (pb.ServerMessage(welcome=welcome), pb.ServerMessage(acknowledgement=ack)):
-        decoded = decode_server(message.SerializeToString())
+    acks = pb.Acknowledgements(frames=[ack])
+    for message in (pb.ServerMessage(welcome=welcome), pb.ServerMessage(acknowledgements=acks)):
+        received = decode_server(message.SerializeToString())
+        decoded = received.frames[0] if isinstance(received, Acknowledgements) else received
         assert isinstance(decoded, Welcome | Acknowledgement)
         assert decoded.reason.startswith(r"no\n\x1b[2J\u202exxx") and len(decoded.reason) == MAX_REASON_CHARACTERS
 
@@ -252,7 +312,9 @@ def test_hostile_messages_are_refused_or_printable(messages: Any, decode: Any) -
         with contextlib.suppress(MalformedPacket):
             message = decode(data)
             accepted += 1
-            assert str(getattr(message, "reason", "") + getattr(message, "sender", "")).isprintable()
+            answers = message.frames if isinstance(message, Acknowledgements) else (message,)
+            assert all(str(getattr(answer, "reason", "")).isprintable() for answer in answers)
+            assert str(getattr(message, "sender", "")).isprintable()
     assert accepted > 500
 
 

@@ -2,7 +2,7 @@ import asyncio
 
 import pytest
 
-from common.wire.convert import Drain, Hello, encode_client
+from common.wire.convert import PROTOCOL_VERSION, Drain, Hello, encode_client
 from common.wire.stream import StreamBroken
 from receiver.link.handshake import Handshake, PendingHandshakes, receive_hello
 from receiver.link.refusals import StreamRefused
@@ -11,19 +11,19 @@ from tests.support.fake_link import MODEL, SECRET, fake_link, new_session, settl
 HANDSHAKE = Handshake(model_hash=MODEL, codec_version=1, window=4)
 
 
-def hello(*, codec_version: int = 1, model_hash: bytes = MODEL, protocol_version: int = 2) -> Hello:
+def hello(*, codec_version: int = 1, model_hash: bytes = MODEL, protocol_version: int = PROTOCOL_VERSION) -> Hello:
     return Hello(
         *(bytes(16), "test", codec_version, model_hash),
         live=False,
         protocol_version=protocol_version,
-        session_secret=SECRET if protocol_version == 2 else b"",
+        session_secret=SECRET if protocol_version == PROTOCOL_VERSION else b"",
     )
 
 
 @pytest.mark.parametrize(
     ("message", "reason"),
     [
-        (hello(protocol_version=1), "it has protocol version 2, the sender version 1"),
+        (hello(protocol_version=2), "it has protocol version 3, the sender version 2"),
         (hello(codec_version=2), "it has codec version 1, the sender version 2"),
         (hello(model_hash=b"\xee" * 8), "it has model 0101010101010101, the sender eeeeeeeeeeeeeeee"),
     ],

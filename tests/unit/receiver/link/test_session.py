@@ -64,9 +64,9 @@ def test_decode_rejects_the_payload_of_another_frame() -> None:
     session, codec = new_session(), CountingCodec()
     payload = codec.encode(label_frame(7)).payload
     with pytest.raises(MalformedPacket, match="frame 8 has the payload of frame 7"):
-        session.decode(FrameMessage(8, payload, 0, 0, True))
+        session.decode(FrameMessage(8, payload))
     assert session.decodable_from == -1
-    assert session.decode(FrameMessage(7, payload, 0, 0, True)).frame == label_frame(7)
+    assert session.decode(FrameMessage(7, payload)).frame == label_frame(7)
     assert session.decodable_from == 7
 
 
@@ -75,14 +75,14 @@ def test_released_session_keeps_the_newest_state_only() -> None:
     packets = []
     for sequence in range(4):
         packets.append(codec.encode(label_frame(sequence)).payload)
-        session.decode(FrameMessage(sequence, packets[-1], 0, 0, True))
+        session.decode(FrameMessage(sequence, packets[-1]))
     session.release()
     for reference, refused in ((3, False), (1, True)):
         other = CountingCodec()
         for sequence in range(reference + 1):
             other.encode(label_frame(sequence))
         other.acknowledge(reference)
-        frame = FrameMessage(4 + reference, other.encode(label_frame(4 + reference)).payload, 0, 0, False)
+        frame = FrameMessage(4 + reference, other.encode(label_frame(4 + reference)).payload)
         with pytest.raises(MissingReference) if refused else contextlib.nullcontext():
             session.decode(frame)
 
@@ -96,7 +96,7 @@ def test_decode_rejects_an_incomplete_packet() -> None:
     session = new_session(_CuttingCodec())
     payload = CountingCodec().encode(label_frame(7)).payload
     with pytest.raises(MalformedPacket, match="cut short"):
-        session.decode(FrameMessage(7, payload, 0, 0, True))
+        session.decode(FrameMessage(7, payload))
     assert session.decodable_from == -1
 
 
@@ -104,7 +104,7 @@ def test_decode_rejects_a_leap_and_stays_resumable() -> None:
     session, codec = _create(SessionRegistry(CountingCodec), 1), CountingCodec()
     session.handled(9)
     for sequence, refused in ((10 + 2**31, False), (11 + 2**31, True), (MAX_FRAME_SEQUENCE, True)):
-        frame = FrameMessage(sequence, codec.encode(label_frame(sequence)).payload, 0, 0, True)
+        frame = FrameMessage(sequence, codec.encode(label_frame(sequence)).payload)
         with pytest.raises(MalformedPacket, match="ahead of frame 10") if refused else contextlib.nullcontext():
             session.decode(frame)
     assert session.next_sequence == 10
@@ -115,4 +115,4 @@ def test_session_with_the_last_frame_is_resumable() -> None:
     session.handled(MAX_FRAME_SEQUENCE)
     assert decode_server(encode_server(Welcome(True, MODEL, next_sequence=session.next_sequence)))
     with pytest.raises(MalformedPacket):
-        FrameMessage(session.next_sequence, b"x", 0, 0, True)
+        FrameMessage(session.next_sequence, b"x")

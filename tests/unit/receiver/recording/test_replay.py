@@ -58,7 +58,7 @@ async def live_session(
             pipeline.on_blob(session, blob)
         encoder.acknowledge(frame.sequence - 2)
         encoded = encoder.encode(frame, FINE_RHO)
-        await pipeline.on_frame(session, FrameMessage(frame.sequence, encoded.payload, 0, 0, encoded.key))
+        await pipeline.on_frame(session, FrameMessage(frame.sequence, encoded.payload))
         session.handled(frame.sequence)
     await pipeline.on_session_end(session)
 

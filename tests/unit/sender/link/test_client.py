@@ -81,7 +81,7 @@ async def test_round_trip_time_excludes_the_receivers_hold_time(closing: list[Li
     await receive_frame(end)
     await reply(end, ack(0))
     (sample,) = link.observer.samples
-    assert (sample.hold_ms, sample.arrival_spacing_ms, sample.message_bytes) == (3.0, 33.0, 350)
+    assert (sample.hold_ms, sample.arrival_spacing_ms, sample.message_bytes) == (3.0, 33.0, 24)
     assert sample.round_trip_time_ms >= 0
     assert sample.sent_spacing_ms is None
 
@@ -96,7 +96,7 @@ async def test_rejected_file_frame_is_sent_again_as_a_key_frame(closing: list[Li
     await reply(end, ack(0))
     await link.client.send(label_frame(1))
     assert await receive_frame(end) == 1
-    await reply(end, ack(1, AckStatus.REJECTED, want_key=True))
+    await reply(end, ack(1, AckStatus.REJECTED))
     assert await receive_frame(end) == 1
     assert link.codec.encoded == [(0, -1), (1, 0), (1, -1)]
     assert link.observer.sent_frames == [(0, False), (1, False), (1, True)]
@@ -110,7 +110,7 @@ async def test_rejected_live_frame_is_dropped_and_the_next_is_a_key_frame(closin
     for sequence in range(2):
         await link.client.send(label_frame(sequence))
         await settle()
-        await reply(end, ack(sequence, AckStatus.REJECTED if sequence else AckStatus.DECODED, want_key=sequence == 1))
+        await reply(end, ack(sequence, AckStatus.REJECTED if sequence else AckStatus.DECODED))
     await link.client.send(label_frame(2))
     await settle()
     assert link.observer.fates == [(0, Fate.ACKNOWLEDGED), (1, Fate.REJECTED)]
@@ -125,7 +125,7 @@ async def test_send_fails_when_every_frame_is_rejected(closing: list[LinkClient]
     await link.client.send(label_frame(0))
     for _ in range(8):
         await receive_frame(end)
-        await reply(end, ack(0, AckStatus.REJECTED, want_key=True))
+        await reply(end, ack(0, AckStatus.REJECTED))
     with pytest.raises(PeerError, match="rejected 8 frames in a row: a reason"):
         await link.client.send(label_frame(1))
 

@@ -44,8 +44,9 @@ async def test_next_message_waits_for_a_frame() -> None:
     assert not waiting.done()
     fixture.delivery.offer(label_frame(3))
     message = await waiting
-    assert (message.sequence, message.captured_ns, message.key) == (3, 4_000_000_000, True)
-    assert message.sent_ns == 1_000_000_100_000_000_000
+    assert (message.sequence, message.may_wait) == (3, False)
+    assert fixture.delivery.sent_ns(3) == 1_000_000_100_000_000_000
+    assert fixture.delivery.sent_ns(2) is None
 
 
 async def test_next_message_waits_while_the_window_is_full_or_the_receiver_drains() -> None:
@@ -93,7 +94,7 @@ async def test_rejections_in_a_row_raise() -> None:
     fixture = Fixture(live=True)
     for sequence in range(7):
         await fixture.send(sequence)
-        assert fixture.delivery.on_acknowledgement(ack(sequence, AckStatus.REJECTED, want_key=True)) is None
+        assert fixture.delivery.on_acknowledgement(ack(sequence, AckStatus.REJECTED)) is None
     await fixture.send(7)
     with pytest.raises(PeerError, match="rejected 8 frames in a row: a reason"):
         fixture.delivery.on_acknowledgement(ack(7, AckStatus.REJECTED))
@@ -134,3 +135,25 @@ async def test_late_frame_of_a_file_ends_the_link() -> None:
     await fixture.send(0)
     with pytest.raises(PeerError, match="dropped frame 0 of a session that loses none"):
         fixture.delivery.on_acknowledgement(ack(0, AckStatus.LATE))
+
+
+async def test_every_second_answer_of_a_live_session_may_wait() -> None:
+    fixture = Fixture(live=True)
+    waits = []
+    for sequence in range(5):
+        fixture.delivery.offer(label_frame(sequence))
+        waits.append((await fixture.delivery.next_message()).may_wait)
+        fixture.delivery.on_acknowledgement(ack(sequence))
+    # The first is a key frame.
+    assert waits == [False, True, False, True, False]
+
+
+@pytest.mark.parametrize("blob", [False, True])
+async def test_no_answer_waits_in_a_session_of_a_file_or_while_blobs_are_sent(blob: bool) -> None:
+    fixture = Fixture(live=blob)
+    if blob:
+        fixture.delivery.post(Blob("colours", 0, b"abcdef"))
+    for sequence in range(5):
+        fixture.delivery.offer(label_frame(sequence))
+        assert not (await fixture.delivery.next_message()).may_wait
+        fixture.delivery.on_acknowledgement(ack(sequence))

@@ -24,7 +24,7 @@ class Fixture:
         frame = self.session.window.ready()
         assert frame is not None and frame.sequence == sequence
         _, again = self.session.encode(frame)
-        self.session.window.sent(InFlight(frame, 0.0, None, False))
+        self.session.window.sent(InFlight(frame, 0.0, 0, 30, None, False))
         return again
 
 

@@ -66,7 +66,7 @@ async def test_packet_that_is_damaged_is_refused() -> None:
     frames, sender = PictureFrames(), session()
     packet = packets(1, "picture 1")[0]
     with frames.expect("picture 1") as expected, pytest.raises(MalformedPacket):
-        await frames.on_frame(sender, FrameMessage(0, packet.payload[:-3], 0, 0, True))
+        await frames.on_frame(sender, FrameMessage(0, packet.payload[:-3]))
     assert not expected.labels.done()
 
 

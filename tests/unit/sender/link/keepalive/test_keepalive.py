@@ -3,7 +3,6 @@
 import asyncio
 import time
 from collections.abc import AsyncIterator
-from dataclasses import replace
 
 import pytest
 
@@ -81,7 +80,7 @@ async def test_loss_is_reported_and_an_answer_recovers_the_stream(fixture: Fixtu
         assert fixture.observer.losses == ["no message from the receiver (DEADLINE_EXCEEDED)"]
         fixture.keepalive.on_message()
         # Answers a frame that was sent after the last message.
-        fixture.keepalive.on_acknowledgement(replace(ack(0), client_sent_ns=2_000_000_000_000))
+        fixture.keepalive.on_acknowledgement(ack(0), 2_000_000_000_000)
         while not fixture.observer.connections:
             await asyncio.sleep(0.001)
 

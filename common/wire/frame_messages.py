@@ -1,0 +1,185 @@
+"""Frames and their acknowledgements, each coded relative to the one before it on the same stream.
+
+A stream is ordered and loses nothing, so both ends know what came before.  In steady state only the payload of a frame
+and two times of its acknowledgement are left.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from enum import Enum
+
+from common.codec.packet import MAX_PACKET_BYTES
+from common.errors import MalformedPacket
+from common.frames import MAX_FRAME_SEQUENCE
+from common.text import printable
+from common.wire import semantic_link_pb2 as pb
+from common.wire.checks import NO_SEQUENCE, require, require_sequence, require_times_us
+
+MAX_PAYLOAD_BYTES = MAX_PACKET_BYTES
+MAX_REASON_CHARACTERS = 512
+MAX_WINDOW = 64
+FRAME_FIELDS_BYTES = 4
+"""Bytes of a gRPC message around a payload of less than 128 bytes, in steady state."""
+
+
+@dataclass(frozen=True, slots=True)
+class FrameMessage:
+    """One encoded frame.
+
+    Args:
+        sequence: rises from frame to frame, unless one is sent again; live senders leave gaps.
+        payload: opaque to the link.
+        may_wait: the acknowledgement may wait for that of the next frame.
+    """
+
+    sequence: int
+    payload: bytes
+    may_wait: bool = False
+
+    def __post_init__(self) -> None:
+        require_sequence(self.sequence)
+        require(self.sequence <= MAX_FRAME_SEQUENCE, "frames are numbered up to 2^53 - 2")
+        require(1 <= len(self.payload) <= MAX_PAYLOAD_BYTES, f"a payload has 1 to {MAX_PAYLOAD_BYTES} bytes")
+
+
+class AckStatus(Enum):
+    """Result of a frame at the receiver; a late one was decoded, but not reconstructed."""
+
+    DECODED = "decoded"
+    LATE = "late"
+    REJECTED = "rejected"
+    DUPLICATE = "duplicate"
+
+
+@dataclass(frozen=True, slots=True)
+class Acknowledgement:
+    """The receiver's answer to one frame, sent after its reconstruction.
+
+    Args:
+        sequence: the frame's; `NO_SEQUENCE` if the message could not be parsed.
+        status: after a rejected frame, the next one must be a key frame.
+        received_us: when the frame arrived, microseconds since the epoch on the receiver's clock.
+        spacing_us: since the previous frame of this stream arrived; 0 for the first.
+        hold_us: from the arrival of the frame to the departure of this answer.
+        reason: why the frame was rejected.
+    """
+
+    sequence: int
+    status: AckStatus
+    received_us: int
+    spacing_us: int
+    hold_us: int
+    reason: str = ""
+
+    def __post_init__(self) -> None:
+        require_sequence(self.sequence, optional=True)
+        require_times_us(self.received_us, self.spacing_us, self.hold_us)
+        require(len(self.reason) <= MAX_REASON_CHARACTERS, f"a reason has at most {MAX_REASON_CHARACTERS} characters")
+
+
+@dataclass(frozen=True, slots=True)
+class Acknowledgements:
+    """The answers to frames that were handled shortly after each other, in one message."""
+
+    frames: tuple[Acknowledgement, ...]
+
+    def __post_init__(self) -> None:
+        require(1 <= len(self.frames) <= MAX_WINDOW, f"a message acknowledges 1 to {MAX_WINDOW} frames")
+
+
+@dataclass(frozen=True, slots=True)
+class Position:
+    """What came before on a stream.
+
+    Args:
+        sequence: the newest frame's; `NO_SEQUENCE` before the first.
+        received_us: when the frame acknowledged last arrived; 0 before the first.
+    """
+
+    sequence: int = NO_SEQUENCE
+    received_us: int = 0
+
+    def gap(self, sequence: int) -> int:
+        """A sequence relative to the one that follows."""
+        return sequence - (self.sequence + 1)
+
+    def sequence_at(self, gap: int) -> int:
+        """The inverse of `gap`."""
+        return self.sequence + 1 + gap
+
+    def behind_frame(self, frame: FrameMessage) -> "Position":
+        """The position after a frame."""
+        return Position(frame.sequence)
+
+    def behind(self, ack: Acknowledgement) -> "Position":
+        """The position after an acknowledgement."""
+        return Position(self.sequence if ack.sequence == NO_SEQUENCE else ack.sequence, ack.received_us)
+
+
+def frame_to_proto(frame: FrameMessage, before: Position) -> pb.Frame:
+    """As a protobuf message behind `before`."""
+    return pb.Frame(payload=frame.payload, gap=before.gap(frame.sequence), may_wait=frame.may_wait)
+
+
+def frame_from_proto(frame: pb.Frame, before: Position) -> FrameMessage:
+    """The inverse of `frame_to_proto`.
+
+    Raises:
+        MalformedPacket: a field is out of range.
+    """
+    return FrameMessage(before.sequence_at(frame.gap), frame.payload, frame.may_wait)
+
+
+def acknowledgements_to_proto(
+    acknowledgements: Acknowledgements, before: Position
+) -> tuple[pb.Acknowledgements, Position]:
+    """As a protobuf message behind `before`, and the position after it."""
+    coded = []
+    for ack in acknowledgements.frames:
+        coded.append(
+            pb.Acknowledgement(
+                gap=before.gap(ack.sequence),
+                status=_STATUS_TO_PROTO[ack.status],
+                reason=ack.reason,
+                spacing_us=ack.spacing_us,
+                hold_us=ack.hold_us,
+                clock_step_us=ack.received_us - (before.received_us + ack.spacing_us),
+            )
+        )
+        before = before.behind(ack)
+    return pb.Acknowledgements(frames=coded), before
+
+
+def acknowledgements_from_proto(
+    frames: Iterable[pb.Acknowledgement], before: Position
+) -> tuple[Acknowledgements, Position]:
+    """The inverse of `acknowledgements_to_proto`.
+
+    Raises:
+        MalformedPacket: a field is out of range, or there are too many acknowledgements, or none.
+    """
+    acks: list[Acknowledgement] = []
+    for frame in frames:
+        require(len(acks) < MAX_WINDOW, f"a message acknowledges 1 to {MAX_WINDOW} frames")
+        if frame.status not in _STATUS_FROM_PROTO:
+            raise MalformedPacket("an acknowledgement has an unknown status")
+        ack = Acknowledgement(
+            before.sequence_at(frame.gap),
+            _STATUS_FROM_PROTO[frame.status],
+            before.received_us + frame.spacing_us + frame.clock_step_us,
+            frame.spacing_us,
+            frame.hold_us,
+            printable(frame.reason, MAX_REASON_CHARACTERS),
+        )
+        acks.append(ack)
+        before = before.behind(ack)
+    return Acknowledgements(tuple(acks)), before
+
+
+_STATUS_TO_PROTO = {
+    AckStatus.DECODED: pb.Acknowledgement.STATUS_DECODED,
+    AckStatus.REJECTED: pb.Acknowledgement.STATUS_REJECTED,
+    AckStatus.DUPLICATE: pb.Acknowledgement.STATUS_DUPLICATE,
+    AckStatus.LATE: pb.Acknowledgement.STATUS_LATE,
+}
+_STATUS_FROM_PROTO = {number: status for status, number in _STATUS_TO_PROTO.items()}
