@@ -55,7 +55,7 @@ class CapacityEstimator:
         ValueError: `queue_ms` is not above 0.
     """
 
-    def __init__(self, window_ms: float = 10_000.0, queue_ms: float = 15.0, floor_window_ms: float = 30_000.0) -> None:
+    def __init__(self, window_ms: float = 16_000.0, queue_ms: float = 15.0, floor_window_ms: float = 30_000.0) -> None:
         if queue_ms <= 0:
             raise ValueError(f"queue_ms {queue_ms} is not above 0")
         self._queue_ms = queue_ms

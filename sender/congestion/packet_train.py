@@ -54,6 +54,8 @@ class PacketTrainPlan:
         least_bytes: smallest size of a message.
         most_bytes: largest size of the last message. TCP starts with a congestion window of ten packets and shrinks a
             larger one that is not used: the excess arrives a round trip later and does not measure the link.
+        rare_share: most bytes of trains for each byte of frames, where a new measurement matters little.
+        rare_interval_ms: longest time between two trains; estimates expire after twice as long.
     """
 
     duration_ms: float = 10.0
@@ -61,6 +63,8 @@ class PacketTrainPlan:
     interval_ms: float = 350.0
     least_bytes: int = 40
     most_bytes: int = 10_000
+    rare_share: float = 0.25
+    rare_interval_ms: float = 8000.0
 
     def messages(self, expected_bps: float) -> tuple[int, ...]:
         """Sizes of a train's messages in bytes, without headers."""
@@ -73,3 +77,12 @@ class PacketTrainPlan:
         """Time from a train to the next."""
         bits = 8 * sum(wire_bytes(size) for size in messages)
         return max(self.interval_ms, bits / (self.share * expected_bps) * 1e3)
+
+    def rare_pause_ms(self, messages: Sequence[int], frames_bps: float) -> float:
+        """Time from a train to the next while a new measurement matters little.
+
+        Args:
+            frames_bps: bits a second of the frames, headers included; above 0.
+        """
+        bits = 8 * sum(wire_bytes(size) for size in messages)
+        return min(bits / (self.rare_share * frames_bps) * 1e3, self.rare_interval_ms)

@@ -3,6 +3,9 @@
 A train follows a frame closely, so that it is gone before the next frame, and takes about 12 ms of the link, no more
 than a few percent of it on average.  Their size is learnt from train to train.  No train is sent while frames measure
 the link themselves, because they are long or were queued.
+
+On a link that carries many times the frames, a train of many kilobytes behind every tenth frame would be most of what
+the sender sends.  Once the capacity is known, trains are rare there, until frames queue or blobs use the capacity.
 """
 
 from collections.abc import Sequence
@@ -28,6 +31,10 @@ _FRAME_MEASUREMENT_VALID_MS = 300.0
 _QUEUED_MS, _VERY_LATE_MS, _MIN_RTT_WINDOW_MS = 20.0, 50.0, 10_000.0
 # Above this share of the capacity, frames queue behind each other.
 _MAX_FRAME_SHARE = 0.5
+# Trains are frequent until the estimate, a median of so many, is complete; and while blobs were sent lately.
+_FREQUENT_TRAINS, _BLOBS_LATELY_MS = 9, 1000.0
+# Where the capacity is so many times what frames use, trains may be rare.
+_AMPLE_CAPACITY = 8.0
 # Weight of the old value in the smoothed rate of frames, per frame at 30 Hz.
 _SMOOTHING, _SMOOTHING_FRAME_MS = 0.9, 33.0
 
@@ -47,7 +54,10 @@ class Prober:
         """Resets the state for a new stream: trains of the old one will not be echoed."""
         self._awaited: dict[int, int] = {}
         self._arrivals: list[tuple[float, int]] = []
-        self._next_ms = self._measured_ms = self._train_sent_ms = -float("inf")
+        self._next_ms = self._next_rare_ms = self._measured_ms = self._train_sent_ms = self._blob_sent_ms = -float(
+            "inf"
+        )
+        self._frequent_left = _FREQUENT_TRAINS
 
     def frame_sent(self, message_bytes: int, now_ms: float) -> None:
         """Records the departure of a frame."""
@@ -57,19 +67,26 @@ class Prober:
             self._frames_bps = weight * self._frames_bps + (1 - weight) * wire_bytes(message_bytes) * 8e3 / spacing_ms
         self._last_frame_ms = now_ms
 
+    def blob_sent(self, now_ms: float) -> None:
+        """Records the departure of a part of a blob."""
+        self._blob_sent_ms = now_ms
+
     def acknowledged(self, sample: LinkSample, now_ms: float) -> None:
         """Records an acknowledged frame, which may have measured the link as well as a train does."""
         min_rtt_ms = self._min_rtt_ms.update(sample.round_trip_time_ms, now_ms)
         late_ms = sample.round_trip_time_ms - min_rtt_ms
         queued = late_ms > _QUEUED_MS if sample.waited else late_ms > _VERY_LATE_MS + min_rtt_ms
-        if queued or sample.message_bytes >= _LONG_FRAME_BYTES:
+        long = sample.message_bytes >= _LONG_FRAME_BYTES
+        if queued or long:
             self._measured_ms = now_ms
+        if long or (queued and sample.waited):
+            self._frequent_left = _FREQUENT_TRAINS
 
     def packet_train(self, now_ms: float) -> tuple[int, ...]:
         """Sizes of the messages to send behind the frame that has just left; empty if no train is due."""
         if self._awaited and now_ms - self._train_sent_ms > _ECHO_TIMEOUT_MS:
             self._awaited.clear()
-        if self._awaited or now_ms < self._next_ms or now_ms - self._measured_ms < _FRAME_MEASUREMENT_VALID_MS:
+        if self._awaited or now_ms < self._due_ms(now_ms) or now_ms - self._measured_ms < _FRAME_MEASUREMENT_VALID_MS:
             return ()
         busy = self._frames_bps > _MAX_FRAME_SHARE * self._expected_bps
         if busy and self._expected_bps > _INITIAL_EXPECTED_BPS:
@@ -81,7 +98,15 @@ class Prober:
         self._awaited = {heartbeat.sent_ns: size for heartbeat, size in zip(heartbeats, sizes, strict=True)}
         self._arrivals = []
         self._train_sent_ms = now_ms
-        self._next_ms = now_ms + self._plan.pause_ms(sizes, self._expected_bps)
+        pause_ms = self._plan.pause_ms(sizes, self._expected_bps)
+        rare_pause_ms = self._plan.rare_pause_ms(sizes, self._frames_bps) if self._frames_bps else pause_ms
+        self._next_ms, self._next_rare_ms = now_ms + pause_ms, now_ms + max(pause_ms, rare_pause_ms)
+
+    def _due_ms(self, now_ms: float) -> float:
+        """When the next train is due."""
+        blobs = now_ms - self._blob_sent_ms < _BLOBS_LATELY_MS
+        ample = self._expected_bps >= _AMPLE_CAPACITY * self._frames_bps
+        return self._next_ms if blobs or self._frequent_left or not ample else self._next_rare_ms
 
     def echoed(self, echo: Heartbeat, now_ms: float) -> PacketTrainSample | None:
         """Handles the echo of any heartbeat; returns the measurement if it completes a train."""
@@ -99,9 +124,12 @@ class Prober:
     def _learn(self, measurement: PacketTrainSample, now_ms: float) -> None:
         if measurement.resolved:
             self._expected_bps = max(min(measurement.bps, _GROWTH * self._expected_bps), _MIN_EXPECTED_BPS)
-        else:
+        elif self._expected_bps < _MAX_EXPECTED_BPS:
             self._expected_bps = min(_GROWTH * self._expected_bps, _MAX_EXPECTED_BPS)
             self._next_ms = min(self._next_ms, now_ms + _PAUSE_AFTER_UNRESOLVED_MS)
+            self._frequent_left = _FREQUENT_TRAINS
+            return
+        self._frequent_left = max(self._frequent_left - 1, 0)
 
 
 def padded(heartbeat: Heartbeat, message_bytes: int, bare_bytes: int) -> Heartbeat:

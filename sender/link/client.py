@@ -342,6 +342,7 @@ class LinkClient:
     async def _write_chunks(self, stream: ClientStream, chunks: Iterator[Chunk]) -> None:
         for chunk in chunks:
             await stream.write(encode_client(chunk))
+            self._keepalive.on_blob_sent()
 
 
 async def _settle(by: Callable[[Welcome], _Settled], welcome: Welcome, stream: ClientStream) -> _Settled:

@@ -134,6 +134,7 @@ class Simulation:
         )
         if size:
             self._background_in_flight += size
+            self.prober.blob_sent(now_s * 1e3)
             arrival_s = self._offer(size + _MESSAGE_OVERHEAD_BYTES, now_s)
             self.background.append((arrival_s, size))
             self._at(arrival_s + self.forward.delay_s, lambda _: self._chunk_received(size))

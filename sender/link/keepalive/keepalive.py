@@ -100,6 +100,10 @@ class Keepalive:
         self._schedule.frame_sent(self._clock.monotonic())
         self._trains.on_frame_sent(message_bytes)
 
+    def on_blob_sent(self) -> None:
+        """Handles the departure of a part of a blob."""
+        self._trains.on_blob_sent()
+
     def on_sample(self, sample: LinkSample) -> None:
         """Handles the measurement of an acknowledged frame."""
         self._trains.on_sample(sample)

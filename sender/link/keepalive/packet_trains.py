@@ -41,6 +41,10 @@ class PacketTrainSender:
         self._prober.frame_sent(message_bytes, self._clock.monotonic_ms())
         self._frame_left.set()
 
+    def on_blob_sent(self) -> None:
+        """Handles the departure of a part of a blob."""
+        self._prober.blob_sent(self._clock.monotonic_ms())
+
     def on_sample(self, sample: LinkSample) -> None:
         """Handles the measurement of an acknowledged frame."""
         self._prober.acknowledged(sample, self._clock.monotonic_ms())

@@ -105,3 +105,32 @@ def test_padding_reaches_the_size_and_never_shortens() -> None:
     bare = Heartbeat(1)
     assert padded(bare, 500, 30).padding == bytes(470)
     assert padded(bare, 20, 30) == bare
+
+
+def test_trains_cost_a_share_of_the_frames_once_the_capacity_is_known() -> None:
+    link = Link(10e6)
+    link.run(0.0, 6.0)
+    before, bytes_before = len(link.measurements), link.probing_bytes
+    assert before >= 9
+    link.run(6000.0, 60.0)
+    assert len(link.measurements) - before >= 6
+    frames_bytes = 60.0 * 1e3 / FRAME_MS * wire_bytes(80)
+    assert link.probing_bytes - bytes_before < 0.5 * frames_bytes
+
+
+def test_trains_are_frequent_while_blobs_are_sent() -> None:
+    link = Link(10e6)
+    link.run(0.0, 6.0)
+    before = len(link.measurements)
+    for second in range(6, 12):
+        link.prober.blob_sent(second * 1e3)
+        link.run(second * 1e3, 1.0)
+    assert len(link.measurements) - before > 10
+
+
+def test_trains_stay_frequent_on_a_thin_link() -> None:
+    link = Link(200e3)
+    link.run(0.0, 6.0)
+    before = len(link.measurements)
+    link.run(6000.0, 6.0)
+    assert len(link.measurements) - before > 8
