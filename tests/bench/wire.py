@@ -33,9 +33,9 @@ from tests.netlab.pipe import Shape
 from tests.support.certificate_authority import Authority
 
 FPS = 30.0
-SECONDS, QUICK_SECONDS = 30.0, 12.0
+SECONDS, QUICK_SECONDS = 30.0, 15.0
 PORT = 50051
-RTT_MS, HOLD_MS = (10.0, 60.0), (10.0, 50.0)
+RTT_MS, HOLD_MS = (10.0, 60.0), (10.0, 25.0)
 # Ignored at the start: key frame, slow groups, first estimates of the link.
 _SETTLING_S = 6.0
 _INTERVAL_FRAMES = 10

@@ -368,14 +368,9 @@ def _welcome(rng: np.random.Generator) -> Any:
 
 
 def _acknowledgement(rng: np.random.Generator) -> Any:
-    return pb.Acknowledgement(
-        status=int(rng.integers(0, 5)),  # type: ignore[arg-type]
-        reason=_text(rng),
-        gap=_count(rng),
-        spacing_us=abs(_count(rng)),
-        hold_us=abs(_count(rng)),
-        clock_step_us=_count(rng),
-    )
+    times = {"spacing_us": abs(_count(rng)), "hold_us": abs(_count(rng)), "clock_step_us": _count(rng)}
+    status: Any = int(rng.integers(0, 5))
+    return pb.Acknowledgement(gap=_count(rng), status=status, reason=_text(rng), **times)
 
 
 def _acknowledgements(rng: np.random.Generator) -> Any:
