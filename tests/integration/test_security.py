@@ -263,8 +263,8 @@ async def test_rate_limit_slows_reading_and_loses_nothing(link: LinkFixture) -> 
     await send_all(client, 0, frames)
     await client.drain()
     assert pipeline.decoded == list(range(frames))
-    # Each message has more than 30 bytes; the burst of one second is free.
-    assert loop.time() - started_s > 30 * frames / 4000.0 - 1.0
+    # Each message has more than 20 bytes; the burst of one second is free.
+    assert loop.time() - started_s > 20 * frames / 4000.0 - 1.0
 
 
 @pytest.mark.parametrize(("config", "enabled"), [(None, True), (True, True), (False, False)])
