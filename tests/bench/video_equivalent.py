@@ -30,7 +30,6 @@ with a key frame and have no other in the 2 s of a clip.
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import Literal
 
 import cv2
 import numpy as np
@@ -47,10 +46,11 @@ from sender.capture.source import CapturedFrame
 from sender.importance.importance import Importance
 from tests.bench import measures, report
 from tests.bench.clip_frames import add_clips_flag
-from tests.bench.h264 import PRESET, TUNE, through_h264
+from tests.bench.equal_rate import EqualRate, equal_rate
 from tests.bench.moving_clips import CAMERA, FRAMES, MovingClip, MovingClipRenderer
 from tests.bench.perceived import FrameSender
 from tests.bench.rates import CodecPair, unconstrained_rho
+from tests.bench.rivals.video import H264, PRESET, TUNE, through_video
 
 CLIPS, QUICK_CLIPS = 12, 3
 CRFS = {1: (10, 16, 22, 28, 34, 40, 46), 2: (10, 16, 22, 28, 34, 40), 4: (10, 16, 22, 28, 34)}
@@ -154,7 +154,7 @@ class Systems:
         camera = Camera(CAMERA.width // setting.scale, CAMERA.height // setting.scale, CAMERA.focal_px / setting.scale)
         size = (camera.width, camera.height)
         smaller = [np.asarray(cv2.resize(each, size, interpolation=cv2.INTER_AREA), np.uint8) for each in pictures]
-        video = through_h264(smaller, FPS, setting.crf)
+        video = through_video(H264, smaller, FPS, setting.crf)
         return Received(video.sizes, self._joints(self._labels(f"{name}, {setting}", video.pictures, camera)))
 
     @torch.inference_mode()
@@ -197,52 +197,6 @@ def held(joints: Float64Array) -> Float64Array:
 def settings(quick: bool) -> list[Setting]:
     """All settings of H.264, or every other one."""
     return [Setting(scale, crf) for scale, factors in CRFS.items() for crf in factors[:: 2 if quick else 1]]
-
-
-Bound = Literal["none", "at_least", "at_most"]
-
-
-@dataclass(frozen=True, slots=True)
-class EqualRate:
-    """The rate at which H.264 has a given error.
-
-    Args:
-        frame_bytes: mean bytes a frame.
-        bound: `at_least` if no setting has so small an error, `at_most` if the cheapest one has.
-    """
-
-    frame_bytes: float
-    bound: Bound = "none"
-
-
-Curve = Sequence[tuple[float, float]]
-"""Bytes a frame and error of several settings."""
-
-
-def equal_rate(curves: Sequence[Curve], error: float) -> EqualRate:
-    """The rate of the cheapest curve, each interpolated at an error, or of the setting nearest to it."""
-    frontiers = [frontier(curve) for curve in curves]
-    reaching = [_interpolated(points, error) for points in frontiers if points[-1][1] <= error]
-    if reaching:
-        return min(reaching, key=lambda rate: rate.frame_bytes)
-    nearest = min((points[-1] for points in frontiers), key=lambda point: point[1])
-    return EqualRate(nearest[0], "at_least")
-
-
-def frontier(curve: Curve) -> list[tuple[float, float]]:
-    """The points whose error no cheaper point has, the cheapest first: errors fall strictly."""
-    points: list[tuple[float, float]] = []
-    for point in sorted(curve):
-        if not points or point[1] < points[-1][1]:
-            points.append(point)
-    return points
-
-
-def _interpolated(points: Curve, error: float) -> EqualRate:
-    if points[0][1] <= error:
-        return EqualRate(points[0][0], "at_most")
-    sizes, errors = np.array(points[::-1]).T
-    return EqualRate(float(np.exp(np.interp(error, errors, np.log(sizes)))))
 
 
 def equal_rates(systems: Mapping[str, Figures], video: Sequence[Setting]) -> dict[str, EqualRate]:

@@ -1,9 +1,10 @@
-"""Pictures through H.264, as the bench on equal video rates passes them."""
+"""Pictures through video codecs, as the benches pass them."""
 
 import numpy as np
+import pytest
 
 from common.arrays import Image
-from tests.bench.h264 import through_h264
+from tests.bench.rivals.video import CODECS, H264, VideoCodec, through_video
 
 HEIGHT, WIDTH, FPS = 48, 64, 30
 
@@ -24,30 +25,42 @@ def error(decoded: tuple[Image, ...], pictures: list[Image]) -> list[float]:
     return [float(np.abs(found.astype(int) - picture).mean()) for found, picture in pairs]
 
 
-def test_every_picture_comes_back_in_order() -> None:
+every_codec = pytest.mark.parametrize("codec", CODECS, ids=lambda codec: codec.name)
+
+
+@every_codec
+def test_every_picture_comes_back_in_order(codec: VideoCodec) -> None:
     pictures = moving_squares(8)
-    video = through_h264(pictures, FPS, 10)
+    video = through_video(codec, pictures, FPS, 10)
     assert len(video.sizes) == len(pictures)
     assert max(error(video.pictures, pictures)) < 3
     # In another order the moving square would be elsewhere.
     assert min(error(video.pictures[::-1], pictures)[:2]) > 5
 
 
-def test_coarser_factor_costs_fewer_bytes_and_more_error() -> None:
+@every_codec
+def test_coarser_factor_costs_fewer_bytes_and_more_error(codec: VideoCodec) -> None:
     pictures = moving_squares(6)
-    fine, coarse = (through_h264(pictures, FPS, crf) for crf in (10, 45))
-    assert sum(fine.sizes) > 1.5 * sum(coarse.sizes)
+    fine, coarse = (through_video(codec, pictures, FPS, crf) for crf in (10, 50))
+    assert sum(fine.sizes) > 1.3 * sum(coarse.sizes)
     assert sum(error(fine.pictures, pictures)) < sum(error(coarse.pictures, pictures))
 
 
-def test_encoders_signature_is_not_counted() -> None:
+@every_codec
+def test_encoders_signature_is_not_counted(codec: VideoCodec) -> None:
     flat = [np.full((HEIGHT, WIDTH, 3), 128, np.uint8)] * 2
-    # x264's signature alone has more than 600 bytes.
-    assert sum(through_h264(flat, FPS, 30).sizes) < 200
+    # The signatures of x264 and x265 alone have more than 600 bytes.
+    assert sum(through_video(codec, flat, FPS, 30).sizes) < 200
 
 
-def test_only_the_first_frame_is_a_key_frame() -> None:
+@every_codec
+def test_only_the_first_frame_is_a_key_frame(codec: VideoCodec) -> None:
     texture = np.random.default_rng(0).integers(0, 256, (HEIGHT, WIDTH, 3), np.uint8)
     still = [texture] * 40
-    sizes = through_h264(still, FPS, 20).sizes
+    sizes = through_video(codec, still, FPS, 20).sizes
     assert max(sizes[1:]) < sizes[0] / 4
+
+
+def test_missing_encoder_is_named() -> None:
+    assert H264.missing is None
+    assert "no libx999" in str(VideoCodec("H.999", "libx999", "h264").missing)

@@ -1,0 +1,1 @@
+"""Bodywire beside other ways to send a person: `python -m tests.bench.rivals`."""
