@@ -1,0 +1,202 @@
+"""Meshes instead of labels: the body's template of every frame, with Draco, meshopt, or as changes of its vertices.
+
+Draco and meshopt carry connectivity in every frame and know no other frame.  Vertex changes are those of quantised
+positions, in a known order: the connectivity never travels.  Sizes and errors are those of the chosen frames.
+
+Shapes: n chosen frames, V' vertices, F' triangles.
+"""
+
+import importlib
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from types import ModuleType
+from typing import Final, TypeVar
+
+import numpy as np
+import zstandard
+from scipy.spatial import cKDTree
+
+from common.arrays import FloatArray, Int32Array, IntArray
+from common.codec.range_coder import SymbolReader, SymbolWriter, table_symbols
+from common.codec.tables import SCALES, SYMBOLS, CodecTables, load
+from common.training.fit_codec import to_frequencies
+
+STEPS_M: Final = (0.0005, 0.001, 0.002, 0.004, 0.008, 0.016, 0.032)
+"""Quantiser steps of vertex positions."""
+DRACO_BITS: Final = (7, 8, 9, 10, 11, 12)
+MESHOPT_BITS: Final = (7, 8, 9, 10, 11, 12)
+_DRACO_LEVEL: Final = 7
+_ZSTD_LEVEL: Final = 19
+_PRIOR_COUNT: Final = 300.0
+_SPREAD_UNIT: Final = 1 << 16
+_INSTALL: Final = "pip install -e '.[bench]'"
+
+Values = TypeVar("Values", FloatArray, IntArray)
+Found = TypeVar("Found", FloatArray, IntArray)
+
+
+@dataclass(frozen=True, eq=False)
+class SentMeshes:
+    """Meshes at the receiver.
+
+    Args:
+        sizes: bytes of each mesh.
+        skins: (n, V', 3) as decoded, in the template's order.
+        encode_ms, decode_ms: mean time of a mesh.
+    """
+
+    sizes: tuple[int, ...]
+    skins: FloatArray
+    encode_ms: float
+    decode_ms: float
+
+
+def installed(module: str) -> ModuleType | None:
+    """An optional package; None without it."""
+    try:
+        return importlib.import_module(module)
+    except ImportError:
+        return None
+
+
+def missing(module: str, package: str) -> str | None:
+    """What to install for a rival; None if it is there."""
+    return None if installed(module) else f"{package} is not installed: {_INSTALL}"
+
+
+def through_draco(skins: FloatArray, faces: Int32Array, bits: int) -> SentMeshes:
+    """Each mesh in Draco's edgebreaker code with positions of so many bits; it orders vertices as it likes."""
+    draco = installed("DracoPy")
+    assert draco is not None
+
+    def encode(skin: FloatArray) -> bytes:
+        data: bytes = draco.encode(skin, faces, quantization_bits=bits, compression_level=_DRACO_LEVEL)
+        return data
+
+    sent = _timed(skins, encode, lambda data: np.asarray(draco.decode(data).points, np.float32))
+    ordered = [_in_order(skin, found) for skin, found in zip(skins, sent[1], strict=True)]
+    return SentMeshes(sent[0], np.stack(ordered), *sent[2:])
+
+
+def _in_order(skin: FloatArray, found: FloatArray) -> FloatArray:
+    """Decoded vertices in the template's order: to each true one the nearest, as the code does not tell which it is."""
+    return np.asarray(found[cKDTree(found).query(skin)[1]], np.float32)
+
+
+def through_meshopt(skins: FloatArray, faces: Int32Array, bits: int) -> SentMeshes:
+    """Each mesh in meshopt's vertex and index codes, packed with zstandard as its authors advise.
+
+    Triangles and vertices are in the order that meshopt compresses best.
+    """
+    meshopt = installed("meshoptimizer")
+    assert meshopt is not None
+    count = len(skins[0])
+    indices = np.zeros(faces.size, np.uint32)
+    meshopt.optimize_vertex_cache(indices, faces.astype(np.uint32).ravel(), faces.size, count)
+    # The order in which triangles use vertices, and each vertex' place in it.
+    order = indices[np.sort(np.unique(indices, return_index=True)[1])].astype(np.int64)
+    place = np.empty(count, np.uint32)
+    place[order] = np.arange(count, dtype=np.uint32)
+    low, side = skins.min(axis=1, keepdims=True), np.ptp(skins, axis=1).max(axis=1)
+    steps = side / (2**bits - 1)
+    packer, unpacker = zstandard.ZstdCompressor(level=_ZSTD_LEVEL), zstandard.ZstdDecompressor()
+
+    def encode(numbers: IntArray) -> bytes:
+        # Vertices have a multiple of four bytes.
+        vertices = np.zeros((count, 4), np.uint16)
+        vertices[:, :3] = numbers[order]
+        index_code: bytes = meshopt.encode_index_buffer(place[indices], len(indices), count)
+        vertex_code: bytes = meshopt.encode_vertex_buffer(vertices, count, 8)
+        header = np.array([len(index_code)], np.uint32).tobytes()
+        packed: bytes = packer.compress(header + index_code + vertex_code)
+        return packed
+
+    def decode(data: bytes) -> FloatArray:
+        plain = unpacker.decompress(data)
+        split = 4 + int(np.frombuffer(plain[:4], np.uint32)[0])
+        meshopt.decode_index_buffer(len(indices), 4, plain[4:split])
+        # It returns them as float32, whose bytes are ours.
+        vertices = meshopt.decode_vertex_buffer(count, 8, plain[split:]).view(np.uint16).reshape(count, 4)
+        return np.asarray(vertices[place.astype(np.int64), :3], np.float32)
+
+    numbers = np.rint((skins - low) / steps[:, None, None]).astype(np.int64)
+    sizes, found, *times = _timed(numbers, encode, decode)
+    return SentMeshes(sizes, np.stack(found) * steps[:, None, None].astype(np.float32) + low, *times)
+
+
+def through_deltas(
+    before: FloatArray, skins: FloatArray, step_m: float, coder: "ZstdDeltas | RangeDeltas"
+) -> SentMeshes:
+    """Changes of quantised vertices since the frame before, `before` (n, V', 3)."""
+    last, now = (np.rint(meshes / step_m).astype(np.int64) for meshes in (before, skins))
+    sizes, changes, *times = _timed(
+        now - last, coder.encode, lambda data: np.asarray(coder.decode(data).reshape(skins[0].shape))
+    )
+    return SentMeshes(sizes, ((last + np.stack(changes)) * step_m).astype(np.float32), *times)
+
+
+class ZstdDeltas:
+    """Changes as 16-bit numbers, axis by axis, low bytes before high ones, with zstandard."""
+
+    def __init__(self) -> None:
+        self._packer = zstandard.ZstdCompressor(level=_ZSTD_LEVEL)
+        self._unpacker = zstandard.ZstdDecompressor()
+
+    def encode(self, change: IntArray) -> bytes:
+        """The changes (V', 3) of a frame as bytes."""
+        planes = change.T.astype("<i2").ravel().view(np.uint8).reshape(-1, 2).T
+        packed: bytes = self._packer.compress(planes.tobytes())
+        return packed
+
+    def decode(self, data: bytes) -> IntArray:
+        """The changes (V', 3) from bytes."""
+        planes = np.frombuffer(self._unpacker.decompress(data), np.uint8).reshape(2, -1)
+        return np.ascontiguousarray(planes.T).view("<i2").reshape(3, -1).T.astype(np.int64)
+
+
+class RangeDeltas:
+    """Changes range coded with one static table for all vertices and axes.
+
+    Args:
+        training: (N, V', 3) changes to fit the table to, in steps.
+        vertices: V'.
+    """
+
+    def __init__(self, training: IntArray, vertices: int) -> None:
+        self._tables, self._scale, self._shift = _static_table(training, 3 * vertices)
+
+    def encode(self, change: IntArray) -> bytes:
+        """The changes (V', 3) of a frame as bytes."""
+        writer = SymbolWriter(self._tables)
+        writer.residuals(self._scale, self._shift, change.ravel())
+        return writer.finish()
+
+    def decode(self, data: bytes) -> IntArray:
+        """The changes (V', 3) from bytes."""
+        values = SymbolReader(self._tables, data).residuals(self._scale, self._shift, None)
+        return np.asarray(values.reshape(-1, 3))
+
+
+def _static_table(training: IntArray, count: int) -> tuple[CodecTables, IntArray, IntArray]:
+    """The codec's tables with one row fitted to the training residuals; that row and the low bits, `count` times."""
+    tables = load()
+    spread = np.array([max(round(float(np.abs(training).mean()) * _SPREAD_UNIT), 1)])
+    scale, shift = tables.scale_of(spread, np.array([_SPREAD_UNIT]))
+    counts = np.zeros((SCALES, SYMBOLS))
+    counts[scale[0]] = np.bincount(table_symbols(training, shift[0]).ravel(), minlength=SYMBOLS)
+    fitted = replace(tables, frequencies=to_frequencies(counts + tables.probabilities * _PRIOR_COUNT))
+    return fitted, np.full(count, scale[0]), np.full(count, shift[0])
+
+
+def _timed(
+    meshes: Values, encode: Callable[[Values], bytes], decode: Callable[[bytes], Found]
+) -> tuple[tuple[int, ...], Sequence[Found], float, float]:
+    """Sizes, decoded meshes, and mean milliseconds to encode and decode."""
+    began_s = time.perf_counter()
+    packed = [encode(mesh) for mesh in meshes]
+    encoded_s = time.perf_counter()
+    found = [decode(data) for data in packed]
+    decoded_s = time.perf_counter()
+    to_ms = 1e3 / len(packed)
+    return tuple(map(len, packed)), found, (encoded_s - began_s) * to_ms, (decoded_s - encoded_s) * to_ms
