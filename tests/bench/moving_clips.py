@@ -68,11 +68,15 @@ class MovingClip:
 class MovingClipRenderer:
     """Renders clips; the same seed and number give the same clip.
 
+    Args:
+        frames: T of each clip.
+
     Raises:
         RendererUnavailable: OpenGL over EGL is not available.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, frames: int = FRAMES) -> None:
+        self._frames = frames
         self._model = BodyModel.load()
         self._rows = identity_rows("test", len(self._model.shape_table))
         self._renderer = Renderer(Canvas.from_model(self._model))
@@ -80,7 +84,8 @@ class MovingClipRenderer:
 
     def clip(self, seed: int, number: int, folder: Path) -> MovingClip:
         """Clip `number` of a seed, from `folder` if it was rendered before."""
-        path = folder / f"moving-{_VERSION}-{seed}-{number:03d}.npz"
+        length = "" if self._frames == FRAMES else f"-{self._frames}"
+        path = folder / f"moving-{_VERSION}-{seed}-{number:03d}{length}.npz"
         if not path.exists():
             self._render(seed, number).save(path)
         return MovingClip.read(path)
@@ -88,7 +93,7 @@ class MovingClipRenderer:
     def _render(self, seed: int, number: int) -> MovingClip:
         rng = np.random.default_rng([seed, number])
         kind: Kind = "turns" if number % 3 == 2 else "moves"
-        motion = choose_clip(self._motions[number % len(self._motions)], FRAMES)
+        motion = choose_clip(self._motions[number % len(self._motions)], self._frames)
         revolutions = 1.0 if kind == "turns" else 0.0
         motion = turned(motion, float(rng.uniform(0, 2 * np.pi)), revolutions)
         placed = place_motion(self._model, motion, int(rng.choice(self._rows)))

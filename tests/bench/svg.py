@@ -12,6 +12,9 @@ from common.errors import OutputError
 
 _WIDTH, _HEIGHT, _MARGIN, _LEGEND = 900, 240, 60, 110
 _COLOURS = ("#1b6ca8", "#d1495b", "#8a6f9e", "#2e933c", "#b07d2b", "#555555")
+# Further lines have these colours, dashed.
+_DASHES = "5 3"
+_LETTER = 6.0
 _GREY = "#c9c9c9"
 _TICKS = 5
 
@@ -23,22 +26,35 @@ class Line:
     Args:
         x, y: (N,) its points.
         right: drawn as a grey area behind the other lines, with the scale on the right.
+        marked: whether its points are marked.
     """
 
     x: Float64Array
     y: Float64Array
     right: bool = False
+    marked: bool = False
 
 
 @dataclass(frozen=True, eq=False)
 class Panel:
-    """A chart: lines over one axis, with a scale on the left and optionally one on the right."""
+    """A chart: lines over one axis, with a scale on the left and optionally one on the right.
+
+    Args:
+        title: above the chart.
+        x_name, left_name, right_name: what the scales show, with units.
+        lines: by name.
+        log_x, log_y: whether the scales below and on the left are logarithmic; values on them are positive.
+        height: of the chart, pixels.
+    """
 
     title: str
     x_name: str
     left_name: str
     right_name: str
     lines: Mapping[str, Line]
+    log_x: bool = False
+    log_y: bool = False
+    height: int = _HEIGHT
 
 
 def write_svg(path: Path, panels: Sequence[Panel]) -> None:
@@ -56,34 +72,89 @@ def write_svg(path: Path, panels: Sequence[Panel]) -> None:
 
 def svg(panels: Sequence[Panel]) -> str:
     """The image as SVG text."""
-    height = _HEIGHT + _MARGIN
-    body = "".join(
-        f'<g transform="translate({_MARGIN},{index * height + _MARGIN / 2})">{_panel(panel)}</g>'
-        for index, panel in enumerate(panels)
-    )
-    size = f'width="{_WIDTH + 2 * _MARGIN + _LEGEND}" height="{len(panels) * height}"'
-    return f'<svg xmlns="http://www.w3.org/2000/svg" {size} font-family="sans-serif" font-size="11">{body}</svg>\n'
+    names = [name for panel in panels for name in panel.lines]
+    legend = max([_LEGEND, *(round(_LETTER * len(name)) for name in names)])
+    top, parts = 0, []
+    for panel in panels:
+        parts.append(f'<g transform="translate({_MARGIN},{top + _MARGIN / 2})">{_panel(panel)}</g>')
+        top += panel.height + _MARGIN
+    size = f'width="{_WIDTH + 2 * _MARGIN + legend}" height="{top}"'
+    head = f'<svg xmlns="http://www.w3.org/2000/svg" {size} font-family="sans-serif" font-size="11">'
+    return f"{head}{''.join(parts)}</svg>\n"
+
+
+@dataclass(frozen=True)
+class _Scale:
+    """Values to shares of an axis."""
+
+    first: float
+    last: float
+    log: bool
+
+    def __call__(self, values: Float64Array) -> Float64Array:
+        first, last = (np.log10(self.first), np.log10(self.last)) if self.log else (self.first, self.last)
+        found = np.log10(values) if self.log else values
+        return np.asarray((found - first) / (last - first), np.float64)
+
+    def ticks(self) -> Float64Array:
+        """The values with a label."""
+        if not self.log:
+            return np.linspace(self.first, self.last, _TICKS + 1)
+        decades = 10.0 ** np.arange(np.floor(np.log10(self.first)), np.ceil(np.log10(self.last)) + 1)
+        few = len(decades) <= _TICKS
+        ticks = np.sort(np.outer(decades, (1, 2, 5) if few else (1,)).ravel())
+        return ticks[(ticks >= self.first * (1 - 1e-9)) & (ticks <= self.last * (1 + 1e-9))]
+
+
+def _log_scale(values: Float64Array) -> _Scale:
+    """A logarithmic scale from and to 1, 2 or 5 times a power of ten."""
+    if not len(values):
+        return _Scale(1.0, 10.0, True)
+    rounds = np.sort(np.outer(10.0 ** np.arange(-9.0, 13.0), (1, 2, 5)).ravel())
+    first = rounds[max(int(np.searchsorted(rounds, values.min(), "right")) - 1, 0)]
+    last = rounds[min(int(np.searchsorted(rounds, values.max())), len(rounds) - 1)]
+    return _Scale(float(first), float(last if last > first else 10 * first), True)
+
+
+def _x_scale(panel: Panel) -> _Scale:
+    all_x = np.concatenate([line.x for line in panel.lines.values()])
+    if panel.log_x:
+        return _log_scale(all_x)
+    first, last = (float(all_x.min()), float(all_x.max())) if len(all_x) else (0.0, 1.0)
+    return _Scale(first, last if last > first else first + 1.0, False)
 
 
 def _panel(panel: Panel) -> str:
     behind = [(name, line) for name, line in panel.lines.items() if line.right]
     before = [(name, line) for name, line in panel.lines.items() if not line.right]
-    all_x = np.concatenate([line.x for line in panel.lines.values()])
-    first, last = (float(all_x.min()), float(all_x.max())) if len(all_x) else (0.0, 1.0)
-    x_span = (first, last if last > first else first + 1.0)
-    left_top, right_top = _top([line for _, line in before]), _top([line for _, line in behind])
+    left = _Scale(0.0, _top([line for _, line in before]), False)
+    if panel.log_y:
+        left = _log_scale(np.concatenate([line.y for _, line in before]))
+    x_scale, right, height = _x_scale(panel), _Scale(0.0, _top([line for _, line in behind]), False), panel.height
     parts = [f'<text x="0" y="-6" font-weight="bold">{escape(panel.title)}</text>']
     for index, (name, line) in enumerate([*behind, *before]):
-        colour = _GREY if line.right else _COLOURS[(index - len(behind)) % len(_COLOURS)]
-        parts.append(_draw(line, colour, x_span, right_top if line.right else left_top))
-        parts.append(f'<text x="{_WIDTH + 50}" y="{12 + 14 * index}" fill="{colour}">{escape(name)}</text>')
-    parts.append(f'<rect width="{_WIDTH}" height="{_HEIGHT}" fill="none" stroke="black"/>')
-    for tick in range(_TICKS + 1):
-        x, y, share = tick * _WIDTH / _TICKS, _HEIGHT * (1 - tick / _TICKS), tick / _TICKS
-        parts.append(_label(x, _HEIGHT + 14, "middle", round(x_span[0] + share * (x_span[1] - x_span[0]), 1)))
-        parts.append(_label(-4, y + 4, "end", share * left_top))
-        parts += [_label(_WIDTH + 4, y + 4, "start", share * right_top)] if behind else []
-    parts.append(f'<text x="{_WIDTH / 2}" y="{_HEIGHT + 26}" text-anchor="middle">{escape(panel.x_name)}</text>')
+        number = index - len(behind)
+        colour = _GREY if line.right else _COLOURS[number % len(_COLOURS)]
+        style = f'stroke="{colour}"' + (f' stroke-dasharray="{_DASHES}"' if number >= len(_COLOURS) else "")
+        points = _WIDTH * x_scale(line.x), height * (1 - (right if line.right else left)(line.y))
+        parts.append(_draw(line, points, style, height))
+        parts += _marks(points, colour) if line.marked else []
+        y = 12 + 14 * index
+        parts.append(f'<text x="{_WIDTH + 50}" y="{y}" fill="{colour}">{escape(name)}</text>')
+        if not line.right:
+            parts.append(f'<line x1="{_WIDTH + 24}" x2="{_WIDTH + 46}" y1="{y - 4}" y2="{y - 4}" {style}/>')
+    parts.append(f'<rect width="{_WIDTH}" height="{height}" fill="none" stroke="black"/>')
+    for share, value in zip(x_scale(x_scale.ticks()), x_scale.ticks(), strict=True):
+        rounded = float(value) if panel.log_x else round(float(value), 1)
+        parts.append(_label(share * _WIDTH, height + 14, "middle", rounded))
+    parts += [
+        _label(-4, height * (1 - share) + 4, "end", value)
+        for share, value in zip(left(left.ticks()), left.ticks(), strict=True)
+    ]
+    if behind:
+        pairs = zip(right(right.ticks()), right.ticks(), strict=True)
+        parts += [_label(_WIDTH + 4, height * (1 - share) + 4, "start", value) for share, value in pairs]
+    parts.append(f'<text x="{_WIDTH / 2}" y="{height + 26}" text-anchor="middle">{escape(panel.x_name)}</text>')
     names = escape(panel.left_name) + (f" (grey: {escape(panel.right_name)})" if behind else "")
     parts.append(f'<text x="{_WIDTH}" y="-6" text-anchor="end">{names}</text>')
     return "".join(parts)
@@ -99,14 +170,23 @@ def _top(lines: Sequence[Line]) -> float:
     return float(_TICKS * power * next(factor for factor in (1, 2, 2.5, 5, 10) if factor * power >= step))
 
 
-def _draw(line: Line, colour: str, x_span: tuple[float, float], top: float) -> str:
-    x = (line.x - x_span[0]) / (x_span[1] - x_span[0]) * _WIDTH
-    y = _HEIGHT * (1 - line.y / top)
-    points = " ".join(f"{px:.1f},{py:.1f}" for px, py in zip(x, y, strict=True))
+def _draw(line: Line, points: tuple[Float64Array, Float64Array], style: str, height: int) -> str:
+    x, y = points
+    text = " ".join(f"{px:.1f},{py:.1f}" for px, py in zip(x, y, strict=True))
     if not line.right or not len(x):
-        return f'<polyline points="{points}" fill="none" stroke="{colour}"/>'
-    return f'<polygon points="{x[0]:.1f},{_HEIGHT} {points} {x[-1]:.1f},{_HEIGHT}" fill="{colour}" opacity="0.5"/>'
+        return f'<polyline points="{text}" fill="none" {style}/>'
+    area = f"{x[0]:.1f},{height} {text} {x[-1]:.1f},{height}"
+    return f'<polygon points="{area}" fill="{_GREY}" opacity="0.5"/>'
+
+
+def _marks(points: tuple[Float64Array, Float64Array], colour: str) -> list[str]:
+    pairs = zip(*points, strict=True)
+    return [f'<circle cx="{x:.1f}" cy="{y:.1f}" r="2.5" fill="none" stroke="{colour}"/>' for x, y in pairs]
 
 
 def _label(x: float, y: float, anchor: str, value: float) -> str:
-    return f'<text x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}">{value:.4g}</text>'
+    return f'<text x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}">{_number(value)}</text>'
+
+
+def _number(value: float) -> str:
+    return f"{value:.0f}" if value >= 1e4 else f"{value:.4g}"

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from common.arrays import Float64Array, FloatArray
+from common.arrays import BoolArray, Float64Array, FloatArray
 from common.body.label_space import LabelSpace
 from common.body.model import BodyModel, BodyParameters, KeypointKinematics
 from common.body.template import BodyTemplate
@@ -105,6 +105,10 @@ class Reference:
         self._joints = _centred(self.posed.joints)
 
     @cached_property
+    def _mpjpe_mm(self) -> float:
+        return mean_distance_mm(self._joints, self._truth)
+
+    @cached_property
     def _surfaces(self) -> list[Surface]:
         frames = chosen(len(self.posed.joints))
         pairs = zip(self.posed.skins, self.posed.joints[list(frames)], strict=True)
@@ -113,7 +117,7 @@ class Reference:
     def errors(self, found: Posed) -> Figures:
         """Errors of bodies whose joints are the model's; of frames without a person, none."""
         joints = _centred(found.joints)
-        shown = np.isfinite(joints).all(axis=(1, 2))
+        shown: BoolArray = np.asarray(np.isfinite(joints).all(axis=(1, 2)))
         frames = [number for number in chosen(len(joints)) if shown[number]]
         skins = {number: skin for number, skin in zip(chosen(len(joints)), found.skins, strict=True) if shown[number]}
         surfaces = [self.bodies.surface(skins[number], found.joints[number]) for number in frames]
@@ -131,10 +135,13 @@ class Reference:
         surfaces = [self.bodies.surface(*pair) for pair in zip(skins, joints, strict=True)]
         # A mesh lacks the eyeballs: its joints are those of the model, moved as those regressed from the mesh are.
         moved = _centred(joints) - _centred(before)
+        # The error of all frames, and what coding changes in the chosen ones.
+        truth = self._truth[frames]
+        uncoded = mean_distance_mm(self._joints[frames], truth)
         return {
             "added_joint_error_mm": 1000 * float(np.linalg.norm(moved, axis=-1).mean()),
             "added_chamfer_mm": _chamfer_mm(surfaces, self._surfaces),
-            "mpjpe_mm": mean_distance_mm(self._joints[frames] + moved, self._truth[frames]),
+            "mpjpe_mm": self._mpjpe_mm + mean_distance_mm(self._joints[frames] + moved, truth) - uncoded,
         }
 
 

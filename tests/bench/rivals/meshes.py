@@ -24,8 +24,8 @@ from common.training.fit_codec import to_frequencies
 
 STEPS_M: Final = (0.0005, 0.001, 0.002, 0.004, 0.008, 0.016, 0.032)
 """Quantiser steps of vertex positions."""
-DRACO_BITS: Final = (7, 8, 9, 10, 11, 12)
-MESHOPT_BITS: Final = (7, 8, 9, 10, 11, 12)
+BITS: Final = (7, 8, 9, 10, 11, 12)
+"""Bits of a coordinate in Draco and meshopt."""
 _DRACO_LEVEL: Final = 7
 _ZSTD_LEVEL: Final = 19
 _PRIOR_COUNT: Final = 300.0
@@ -128,11 +128,25 @@ def through_meshopt(skins: FloatArray, faces: Int32Array, bits: int) -> SentMesh
 def through_deltas(
     before: FloatArray, skins: FloatArray, step_m: float, coder: "ZstdDeltas | RangeDeltas"
 ) -> SentMeshes:
-    """Changes of quantised vertices since the frame before, `before` (n, V', 3)."""
+    """Quantised vertices: of the first mesh all positions, with zstandard; of the others their changes.
+
+    Args:
+        before: (n, V', 3) the frame before each; of the first, ignored.
+        skins: (n, V', 3).
+        step_m: of the quantiser.
+        coder: of the changes.
+    """
     last, now = (np.rint(meshes / step_m).astype(np.int64) for meshes in (before, skins))
-    sizes, changes, *times = _timed(
-        now - last, coder.encode, lambda data: np.asarray(coder.decode(data).reshape(skins[0].shape))
-    )
+    last[0] = 0
+    shape = skins[0].shape
+    first = ZstdDeltas()
+    key_size, key, *times = _timed(now[:1], first.encode, lambda data: np.asarray(first.decode(data).reshape(shape)))
+    sizes, changes = key_size, list(key)
+    if len(now) > 1:
+        more, found, *times = _timed(
+            now[1:] - last[1:], coder.encode, lambda data: np.asarray(coder.decode(data).reshape(shape))
+        )
+        sizes, changes = (*key_size, *more), [*key, *found]
     return SentMeshes(sizes, ((last + np.stack(changes)) * step_m).astype(np.float32), *times)
 
 

@@ -187,7 +187,7 @@ def least_squares_taps(clips: Sequence[Float64Array]) -> Float64Array:
 
 def predicted(taps: Float64Array, last: IntArray, before: IntArray) -> IntArray:
     """The prediction from the last frame and the one before it, in whole steps."""
-    return np.rint(taps[0] * last + taps[1] * before).astype(np.int64)
+    return np.asarray(np.rint(taps[0] * last + taps[1] * before), np.int64)
 
 
 def training_clips() -> list[Float64Array]:

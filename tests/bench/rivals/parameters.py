@@ -51,12 +51,12 @@ def fast_steps(bits: int) -> Float64Array:
     """(FAST_SIZE,) quantiser steps in radians and metres."""
     ranges = np.full(FAST_SIZE, _ANGLE_RANGE)
     ranges[-3:] = _POSITION_RANGE_M
-    return 2 * ranges / 2**bits
+    return np.asarray(2 * ranges / (1 << bits))
 
 
 def slow_step(bits: int) -> float:
     """The quantiser step of slow numbers, in σ."""
-    return 2 * _SLOW_RANGE_SIGMA / 2**bits
+    return 2 * _SLOW_RANGE_SIGMA / (1 << bits)
 
 
 def fast_vectors(parameters: BodyParameters) -> Float64Array:
@@ -108,11 +108,18 @@ def quantised(labels: FloatArray, fast: Float64Array, bits: int) -> list[Numbers
 
 def received(frames: Sequence[Numbers], bits: int) -> BodyParameters:
     """The bodies that a receiver has after each frame; `shape` is what was last sent of it."""
-    fast = torch.from_numpy(np.stack([frame.fast for frame in frames]) * fast_steps(bits)).float()
-    shapes, shape = [], np.zeros(SLOW_SIZES["shape"])
+    fast = np.stack([frame.fast for frame in frames]) * fast_steps(bits)
+    shapes: list[Float64Array] = []
+    shape: Float64Array = np.zeros(SLOW_SIZES["shape"])
     for frame in frames:
-        shape = frame.slow["shape"] * slow_step(bits) if "shape" in frame.slow else shape
+        if "shape" in frame.slow:
+            shape = np.asarray(frame.slow["shape"] * slow_step(bits), np.float64)
         shapes.append(shape)
-    rotations = axis_angle_to_matrix(fast[:, : 3 * JOINTS].reshape(-1, JOINTS, 3))
-    curl, place = fast[:, 3 * JOINTS : -3], fast[:, -3:]
-    return BodyParameters(rotations, curl, torch.from_numpy(np.stack(shapes)).float(), place)
+    return bodies_of(fast, np.stack(shapes))
+
+
+def bodies_of(fast: Float64Array, shape: Float64Array) -> BodyParameters:
+    """Bodies from vectors (T, FAST_SIZE), as `fast_vectors` gives them, and shapes (T, 10)."""
+    vectors = torch.from_numpy(fast).float()
+    rotations = axis_angle_to_matrix(vectors[:, : 3 * JOINTS].reshape(-1, JOINTS, 3))
+    return BodyParameters(rotations, vectors[:, 3 * JOINTS : -3], torch.from_numpy(shape).float(), vectors[:, -3:])

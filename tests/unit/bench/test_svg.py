@@ -53,3 +53,22 @@ def test_unwritable_file_is_an_output_error(tmp_path: Path) -> None:
     assert (tmp_path / "new" / "plot.svg").read_text().startswith("<svg")
     with pytest.raises(OutputError, match="cannot write"):
         write_svg(tmp_path, [_PANEL])
+
+
+def test_decades_of_logarithmic_scales_are_equally_far_apart() -> None:
+    values = np.array([1.0, 10.0, 100.0])
+    root = ElementTree.fromstring(
+        svg([Panel("", "mm", "bytes", "", {"a": Line(values, values**2, marked=True)}, log_x=True, log_y=True)])
+    )
+    steps = np.diff(_points(root, "polyline"), axis=0)
+    np.testing.assert_allclose(steps[0], steps[1], atol=0.1)
+    assert len(list(root.iter("{http://www.w3.org/2000/svg}circle"))) == 3
+    texts = {element.text for element in root.iter("{http://www.w3.org/2000/svg}text")}
+    assert {"1", "10", "100", "10000"} <= texts
+
+
+def test_panels_of_different_height_follow_each_other() -> None:
+    low, high = (Panel("", "s", "ms", "", {"age": Line(_AT_S, _AT_S)}, height=height) for height in (100, 300))
+    assert int(ElementTree.fromstring(svg([low, high])).attrib["height"]) == int(
+        ElementTree.fromstring(svg([low])).attrib["height"]
+    ) + int(ElementTree.fromstring(svg([high])).attrib["height"])

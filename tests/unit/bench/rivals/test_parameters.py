@@ -36,7 +36,7 @@ from tests.bench.rivals.parameters import (
 @pytest.fixture(scope="module")
 def labels() -> FloatArray:
     rows, clip = label_sequences("test", 5)
-    return rows[clip == 1][:40]
+    return np.asarray(rows[clip == 1][:40])
 
 
 @pytest.fixture(scope="module")

@@ -1,0 +1,187 @@
+"""Bodywire beside other ways to send a person: `python -m tests.bench.rivals`.
+
+All systems carry the same clips, the demo and freshly rendered ones of people and motions that no training used, at 30
+frames a second; `systems.py` draws what each of them sends.  A system's settings give a curve:
+
+    bodywire                       the codec at ρ of an idle link, at the same ρ for every group, and at f
+    raw numbers                    the body parameters that the labels carry, with 6 to 16 bits each
+    delta + zstd                   … their changes, in one zstandard stream
+    delta + range coder            … their changes, with our range coder and static tables fitted to training sequences
+    linear prediction + range coder  … residuals of a fitted linear prediction from two frames, likewise
+    JPEG, WEBP, AVIF crops         what perception would read, perceived at the receiver
+    H.264, HEVC, AV1 video         whole frames or smaller ones, perceived at the receiver
+    Draco, meshopt                 the body's mesh of every frame
+    template deltas                changes of its vertices, in a known order, with zstandard or the range coder
+
+`added_joint_error_mm` and `added_chamfer_mm` are distances from the bodies that the sender perceives in the
+uncompressed frames, relative to the hips; `mpjpe_mm` is the distance from the true joints.  Rates are means over all
+frames, the first one included, without gRPC, TCP and IP; figures are means over clips.  Bodywire's `header_bytes` are
+its sequence, time, camera, identities, confidences and checks; the codes of parameters and meshes have nothing of the
+kind.  Rates at equal error are interpolated on the curves, their logarithm linear in the error.  A bound stands where
+a curve does not reach an error, or never exceeds it.
+
+Scenarios A and B of the AFLSC paper are computed from these bytes and the measured times (`scenarios.py`).
+
+A system that cannot run is named with what to install: Draco and meshopt are in the extra `bench`.
+"""
+
+import sys
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import asdict, dataclass
+from functools import cache
+from multiprocessing import get_context
+from pathlib import Path
+
+import torch
+
+from tests.bench import report
+from tests.bench.clip_frames import add_clips_flag
+from tests.bench.moving_clips import MovingClipRenderer
+from tests.bench.rivals import plots, stage_times
+from tests.bench.rivals.bodies import Figures
+from tests.bench.rivals.clips import PerceivedClip, RivalClip, demo_clip, perceive, rendered_clip
+from tests.bench.rivals.comparison import BOUND_WORDS, UNCODED, Comparison, Rates, criteria, equal_rates, summary
+from tests.bench.rivals.scenarios import StageTimes, as_figures, scenario_a, scenario_b
+from tests.bench.rivals.systems import FAMILIES, OURS, Result, Systems, missing
+
+CLIPS, QUICK_CLIPS = 10, 1
+FRAMES, QUICK_FRAMES = 300, 60
+_COLUMNS = (
+    "bytes_per_frame",
+    "payload_bytes_median",
+    "added_joint_error_mm",
+    "added_chamfer_mm",
+    "mpjpe_mm",
+    "encode_ms",
+    "decode_ms",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """One clip to measure; number 0 is the demo, the others are rendered."""
+
+    number: int
+    seed: int
+    frames: int
+    quick: bool
+    folder: Path
+    families: tuple[str, ...]
+
+
+@dataclass(frozen=True, eq=False)
+class Done:
+    """The results of one clip, the errors of the uncompressed labels, and of the demo the times of the stages."""
+
+    results: tuple[Result, ...]
+    uncoded: Figures
+    times: StageTimes | None
+
+
+@cache
+def _systems(quick: bool) -> Systems:
+    return Systems(quick)
+
+
+@cache
+def _renderer(frames: int) -> MovingClipRenderer:
+    return MovingClipRenderer(frames)
+
+
+def _clip(task: Task) -> RivalClip:
+    if not task.number:
+        return demo_clip(task.frames)
+    return rendered_clip(_renderer(task.frames), task.seed, task.number - 1, task.folder)
+
+
+def measure(task: Task) -> Done:
+    """All systems on one clip."""
+    torch.set_num_threads(1)
+    systems = _systems(task.quick)
+    clip = perceive(_clip(task), systems.sender, systems.bodies)
+    times = None if task.number else stage_times.measure(clip, systems.sender)
+    results = tuple(_results(systems, clip, task.families))
+    return Done(results, clip.reference.errors(clip.reference.posed), times)
+
+
+def _results(systems: Systems, clip: PerceivedClip, families: Sequence[str]) -> Iterator[Result]:
+    for family in families:
+        found = list(systems.measure(family, clip))
+        report.progress(f"{clip.clip.name}, {family}: {len(found)} settings")
+        yield from found
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The command line; returns the exit code."""
+    parser = report.flags("rivals", "Compare Bodywire with other ways to send a person.", 20_000_100)
+    add_clips_flag(parser, "moving")
+    parser.add_argument("--rendered", type=int, metavar="N", help="rendered clips beside the demo (default: 10)")
+    parser.add_argument("--frames", type=int, metavar="N", help="frames of a clip (default: 300)")
+    parser.add_argument("--systems", nargs="+", choices=FAMILIES, help="only these beside bodywire")
+    parser.add_argument("--workers", type=int, default=1, help="processes that share the clips (default: 1)")
+    parser.add_argument("--plots", type=Path, metavar="DIR", help="folder for the curves and scenarios as SVG and PNG")
+    options = parser.parse_args(arguments)
+
+    def work() -> None:
+        asked = [family for family in FAMILIES if family in (OURS, *(options.systems or FAMILIES))]
+        not_run = {family: reason for family in asked if (reason := missing(family))}
+        families = tuple(family for family in asked if family not in not_run)
+        frames = options.frames or (QUICK_FRAMES if options.quick else FRAMES)
+        rendered = options.rendered if options.rendered is not None else QUICK_CLIPS if options.quick else CLIPS
+        tasks = [
+            Task(number, options.seed, frames, options.quick, options.clips, families) for number in range(1 + rendered)
+        ]
+        done = _all(tasks, options.workers)
+        comparison = Comparison.of([clip.results for clip in done], [clip.uncoded for clip in done])
+        times = done[0].times
+        assert times is not None
+        message_bytes = comparison.figures[OURS]["message_bytes"]
+        a, b = (scenario(comparison, times, message_bytes) for scenario in (scenario_a, scenario_b))
+        rates = equal_rates(comparison)
+        print(f"demo and {rendered} rendered clips of {frames} frames, 30 a second, seed {options.seed}")
+        print(f"{report.machine_line()}\n")
+        systems = {**comparison.figures, UNCODED: comparison.uncoded}
+        print(report.table(systems, _COLUMNS))
+        print("\n".join(f"{family}: NOT RUN, {reason}" for family, reason in not_run.items()))
+        for criterion, (key, error) in criteria(comparison).items():
+            print(f"\nat {criterion} ({key} = {error:.1f})\n\n{_rates_table(rates[criterion])}")
+        print(f"\nscenario A\n\n{report.table(as_figures(a))}\n\nscenario B\n\n{report.table(as_figures(b))}\n")
+        print("\n".join(summary(rates)))
+        report.write_json(
+            options.json,
+            "rivals",
+            options.seed,
+            systems,
+            equal_rates=rates,
+            scenario_a=a,
+            scenario_b=b,
+            stage_times=asdict(times),
+            not_run=not_run,
+        )
+        if options.plots:
+            for path in plots.draw(options.plots, comparison, a, b):
+                print(path)
+
+    return report.run("rivals", work)
+
+
+def _all(tasks: Sequence[Task], workers: int) -> list[Done]:
+    if workers <= 1:
+        return [measure(task) for task in tasks]
+    # Forked processes would share the networks' locks.
+    with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
+        return list(pool.map(measure, tasks))
+
+
+def _rates_table(rates: dict[str, Rates]) -> str:
+    rows = [["", "bytes a frame", "of bodywire's"]]
+    for family, rate in rates.items():
+        size, ratio = (f"{float(rate[key] or 0):.4g}" for key in ("bytes_per_frame", "ratio"))
+        words = BOUND_WORDS[str(rate["bound"])], BOUND_WORDS[str(rate["ratio_bound"])]
+        rows.append([family, words[0] + size, f"{words[1]}{ratio}×"])
+    return report.markdown(rows)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,129 @@
+"""Means over clips, and the rate of every system at the error of ours."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from tests.bench.equal_rate import Bound, EqualRate, equal_rate
+from tests.bench.measures import mean_by_key
+from tests.bench.rivals.bodies import Figures
+from tests.bench.rivals.systems import FAMILIES, OURS, STILLS, VIDEOS, Result
+
+JOINT_ERRORS_MM = (3.0, 8.0)
+"""Added joint errors at which rates are compared."""
+MPJPE_SHARE = 0.05
+"""Share by which the error against the truth may exceed that of the uncompressed labels."""
+UNCODED = "uncompressed"
+Rates = dict[str, float | str | None]
+
+
+@dataclass(frozen=True, eq=False)
+class Comparison:
+    """All settings of all systems, means over clips.
+
+    Args:
+        figures: setting → figures.
+        family: setting → its system.
+        uncoded: figures of the uncompressed labels.
+        sizes: setting → bytes of the frames of the first clip.
+    """
+
+    figures: Mapping[str, Figures]
+    family: Mapping[str, str]
+    uncoded: Figures
+    sizes: Mapping[str, tuple[int, ...]]
+
+    @classmethod
+    def of(cls, clips: Sequence[Sequence[Result]], uncoded: Sequence[Figures]) -> "Comparison":
+        """The means of each setting's results, which are the same settings in every clip."""
+        rows: dict[str, list[Figures]] = {}
+        for results in clips:
+            for result in results:
+                rows.setdefault(result.setting, []).append(result.figures)
+        return cls(
+            {setting: mean_by_key(found) for setting, found in rows.items()},
+            {result.setting: result.family for result in clips[0]},
+            mean_by_key(uncoded),
+            {result.setting: result.sizes for result in clips[0]},
+        )
+
+    def settings(self, *families: str) -> list[str]:
+        """The settings of some systems."""
+        return [setting for setting, family in self.family.items() if family in families]
+
+    def rate(self, family: str, key: str, error: float) -> EqualRate | None:
+        """The rate of a system at an error; None if it did not run."""
+        curve = [
+            (self.figures[setting]["bytes_per_frame"], self.figures[setting][key]) for setting in self.settings(family)
+        ]
+        finite = [point for point in curve if np.isfinite(point).all()]
+        return equal_rate([finite], error) if finite else None
+
+    @property
+    def families(self) -> list[str]:
+        """The systems that ran, in order."""
+        return [family for family in FAMILIES if family in self.family.values()]
+
+
+def criteria(comparison: Comparison) -> dict[str, tuple[str, float]]:
+    """Criterion → key of an error and its value."""
+    limits = {f"added joint error {error:g} mm": ("added_joint_error_mm", error) for error in JOINT_ERRORS_MM}
+    limit = (1 + MPJPE_SHARE) * comparison.uncoded["mpjpe_mm"]
+    return limits | {f"MPJPE within {100 * MPJPE_SHARE:g} %": ("mpjpe_mm", limit)}
+
+
+def equal_rates(comparison: Comparison) -> dict[str, dict[str, Rates]]:
+    """Criterion → system → `bytes_per_frame`, `bound`, and `ratio` to ours with its `ratio_bound`."""
+    found: dict[str, dict[str, Rates]] = {}
+    for criterion, (key, error) in criteria(comparison).items():
+        ours = comparison.rate(OURS, key, error)
+        found[criterion] = {}
+        for family in comparison.families:
+            rate = comparison.rate(family, key, error)
+            if rate is None or ours is None:
+                continue
+            found[criterion][family] = {
+                "bytes_per_frame": rate.frame_bytes,
+                "bound": rate.bound,
+                "ratio": rate.frame_bytes / ours.frame_bytes,
+                "ratio_bound": ratio_bound(rate.bound, ours.bound),
+            }
+    return found
+
+
+def ratio_bound(rival: Bound, ours: Bound) -> str:
+    """What is known of rival / ours if one of them, or both, are bounds."""
+    if ours == "none":
+        return rival
+    opposite = {"at_least": "at_most", "at_most": "at_least"}[ours]
+    return opposite if rival in ("none", opposite) else "unknown"
+
+
+BOUND_WORDS: Mapping[str, str] = {"none": "", "at_least": "at least ", "at_most": "at most ", "unknown": "about "}
+WANTED: Mapping[str, tuple[tuple[str, ...], float | None]] = {
+    "delta + zstd": (("delta + zstd",), 3.0),
+    "delta + range coder": (("delta + range coder",), 1.8),
+    "best video": (tuple(VIDEOS), 50.0),
+    "Draco": (("Draco",), 100.0),
+    "best template deltas": (("template deltas + zstd", "template deltas + range coder"), 10.0),
+    "best crops": (tuple(STILLS), None),
+}
+"""Goal → the systems of which the cheapest counts, and the wanted ratio of its bytes to ours, if any."""
+
+
+def summary(rates: Mapping[str, Mapping[str, Rates]]) -> list[str]:
+    """One line for each goal and criterion."""
+    lines = []
+    for goal, (families, wanted) in WANTED.items():
+        for criterion, by_family in rates.items():
+            ran = [by_family[family] for family in families if family in by_family]
+            if not ran:
+                lines.append(f"{goal}, {criterion}: not run")
+                continue
+            # A system that does not reach the error does not win against one that does.
+            best = min(ran, key=lambda rate: (rate["bound"] == "at_least", rate["ratio"]))
+            words = f"{BOUND_WORDS[str(best['ratio_bound'])]}{best['ratio']:.3g}×"
+            goal_words = f" (wanted: ≥ {wanted:g}×)" if wanted else ""
+            lines.append(f"{goal}, {criterion}: {words} the bytes of {OURS}{goal_words}")
+    return lines
