@@ -122,13 +122,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--workers", type=int, default=1, help="processes that share the clips (default: 1)")
     parser.add_argument("--plots", type=Path, metavar="DIR", help="folder for the curves and scenarios as SVG and PNG")
     options = parser.parse_args(arguments)
+    frames = options.frames if options.frames is not None else QUICK_FRAMES if options.quick else FRAMES
+    rendered = options.rendered if options.rendered is not None else QUICK_CLIPS if options.quick else CLIPS
+    if frames < 2 or rendered < 0 or options.workers < 1:
+        parser.error("--frames must be at least 2, --rendered at least 0, --workers at least 1")
 
     def work() -> None:
         asked = [family for family in FAMILIES if family in (OURS, *(options.systems or FAMILIES))]
         not_run = {family: reason for family in asked if (reason := missing(family))}
         families = tuple(family for family in asked if family not in not_run)
-        frames = options.frames or (QUICK_FRAMES if options.quick else FRAMES)
-        rendered = options.rendered if options.rendered is not None else QUICK_CLIPS if options.quick else CLIPS
         tasks = [
             Task(number, options.seed, frames, options.quick, options.clips, families) for number in range(1 + rendered)
         ]

@@ -113,8 +113,12 @@ WANTED: Mapping[str, tuple[tuple[str, ...], float | None]] = {
 
 
 def summary(rates: Mapping[str, Mapping[str, Rates]]) -> list[str]:
-    """One line for each goal and criterion."""
+    """Our rate by each criterion, then one line for each goal and criterion."""
     lines = []
+    for criterion, found in rates.items():
+        if OURS in found:
+            bound, size = BOUND_WORDS[str(found[OURS]["bound"])], found[OURS]["bytes_per_frame"]
+            lines.append(f"{OURS}, {criterion}: {bound}{size:.1f} bytes a frame")
     for goal, (families, wanted) in WANTED.items():
         for criterion, by_family in rates.items():
             ran = [by_family[family] for family in families if family in by_family]

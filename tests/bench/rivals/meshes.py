@@ -22,9 +22,9 @@ from common.codec.range_coder import SymbolReader, SymbolWriter, table_symbols
 from common.codec.tables import SCALES, SYMBOLS, CodecTables, load
 from common.training.fit_codec import to_frequencies
 
-STEPS_M: Final = (0.0005, 0.001, 0.002, 0.004, 0.008, 0.016, 0.032)
+STEPS_M: Final = (0.001, 0.002, 0.004, 0.008, 0.016, 0.032, 0.064)
 """Quantiser steps of vertex positions."""
-BITS: Final = (7, 8, 9, 10, 11, 12)
+BITS: Final = (5, 6, 7, 8, 9, 10, 11)
 """Bits of a coordinate in Draco and meshopt."""
 _DRACO_LEVEL: Final = 7
 _ZSTD_LEVEL: Final = 19

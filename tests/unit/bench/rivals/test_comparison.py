@@ -40,6 +40,7 @@ def test_system_that_does_not_reach_the_error_is_a_bound(comparison: Comparison)
 
 def test_summary_names_goals_and_what_did_not_run(comparison: Comparison) -> None:
     lines = summary(equal_rates(comparison))
+    assert "bodywire, added joint error 8 mm: 23.8 bytes a frame" in lines
     assert "delta + zstd, added joint error 3 mm: 4× the bytes of bodywire (wanted: ≥ 3×)" in lines
     assert "Draco, added joint error 8 mm: not run" in lines
     assert any(line.startswith("best video, added joint error 3 mm: at least") for line in lines)
