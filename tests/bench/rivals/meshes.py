@@ -170,7 +170,9 @@ class ZstdDeltas:
 
 
 class RangeDeltas:
-    """Changes range coded with one static table for all vertices and axes.
+    """Changes range coded with one static table for all vertices and axes, each relative to that of the vertex before.
+
+    Neighbours in the order of the vertices mostly are neighbours on the body, and move alike.
 
     Args:
         training: (N, V', 3) changes to fit the table to, in steps.
@@ -178,18 +180,23 @@ class RangeDeltas:
     """
 
     def __init__(self, training: IntArray, vertices: int) -> None:
-        self._tables, self._scale, self._shift = _static_table(training, 3 * vertices)
+        self._tables, self._scale, self._shift = _static_table(_along_vertices(training), 3 * vertices)
 
     def encode(self, change: IntArray) -> bytes:
         """The changes (V', 3) of a frame as bytes."""
         writer = SymbolWriter(self._tables)
-        writer.residuals(self._scale, self._shift, change.ravel())
+        writer.residuals(self._scale, self._shift, _along_vertices(change).ravel())
         return writer.finish()
 
     def decode(self, data: bytes) -> IntArray:
         """The changes (V', 3) from bytes."""
         values = SymbolReader(self._tables, data).residuals(self._scale, self._shift, None)
-        return np.asarray(values.reshape(-1, 3))
+        return np.cumsum(values.reshape(-1, 3), axis=0)
+
+
+def _along_vertices(changes: IntArray) -> IntArray:
+    """(…, V', 3) differences between the changes of successive vertices."""
+    return np.diff(changes, axis=-2, prepend=0)
 
 
 def _static_table(training: IntArray, count: int) -> tuple[CodecTables, IntArray, IntArray]:
