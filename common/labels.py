@@ -30,6 +30,9 @@ class LabelGroup:
     fast: bool
 
 
+ROTATION_SCALE = 0.6
+"""The orientation entries of `root` are entries of a rotation matrix divided by this."""
+
 GROUPS: tuple[LabelGroup, ...] = (
     # Orientation as the first two columns of the rotation matrix (6), then x/z, y/z and log z of the pelvis (3).
     LabelGroup("root", 9, fast=True),

@@ -23,8 +23,8 @@ class FrameFate(StrEnum):
     """Why a packet did not become a published frame."""
 
     DUPLICATE = "duplicate"  # already published, resent after a reconnect
-    MALFORMED = "malformed"  # truncated, corrupted or inconsistent
-    UNDECODABLE = "undecodable"  # intact, but of another model or with a missing reference
+    MALFORMED = "malformed"  # truncated, corrupted, of another model or inconsistent
+    UNDECODABLE = "undecodable"  # its reference is missing
     LATE = "late"  # of a live session, decoded but not reconstructed because it had waited too long
 
 

@@ -17,7 +17,7 @@ def _version() -> str:
 
 PROGRAM = Program(
     name="sender",
-    description="Finds people in the pictures of a camera or file, turns them into about 50 bytes of semantic labels\n"
+    description="Finds people in the pictures of a camera or file, turns them into about 20 bytes of semantic labels\n"
     "a frame, and streams the labels to a receiver, which rebuilds the people as 3D meshes.",
     examples=(
         ("sender", "send the clip that ships with the package to a receiver on this machine"),

@@ -30,8 +30,8 @@ class RatedEncoder:
 
     def encode(self, frame: LabelFrame) -> EncodedFrame:
         with self._metrics.stage("codec"), self._traces.stage(frame.sequence, "codec"):
-            rho = self._rate.rho(self._weights(frame))
-            encoded = self._codec.encode(frame, rho)
+            rho, rho_by_person = self._rho(frame)
+            encoded = self._codec.encode(frame, rho, rho_by_person)
         for group, value in rho.items():
             self._metrics.set_rate(group, value)
         return encoded
@@ -42,8 +42,13 @@ class RatedEncoder:
     def reset(self) -> None:
         self._codec.reset()
 
-    def _weights(self, frame: LabelFrame) -> Mapping[str, float]:
-        """ω of the most prominent person; equal weights in a frame without people."""
-        if not frame.people:
-            return dict.fromkeys(GROUP_NAMES, 1.0)
-        return self._importance.weights(frame.people[0])
+    def _rho(self, frame: LabelFrame) -> tuple[Mapping[str, float], Mapping[int, Mapping[str, float]]]:
+        """ρ by group, for the most prominent person and by identity; with equal weights in a frame without people."""
+        if not self._rate.allots_bits:
+            weights = self._importance.weights(frame.people[0]) if frame.people else dict.fromkeys(GROUP_NAMES, 1.0)
+            return self._rate.rho(weights), {}
+        by_person = {
+            person.identity: self._rate.allot(self._importance.shifts(person), self._importance.uncertainty_mm(person))
+            for person in frame.people
+        }
+        return next(iter(by_person.values()), None) or self._rate.allot({}, {}), by_person

@@ -24,7 +24,7 @@ from common.body.rotations import (
     rotation_6d_to_matrix,
 )
 from common.errors import WeightsError
-from common.labels import LABEL_SIZE, group_slices
+from common.labels import LABEL_SIZE, ROTATION_SCALE, group_slices
 
 GROUP_JOINTS: dict[str, tuple[str, ...]] = {
     "torso": ("spine05", "spine04", "spine03", "spine02", "spine01"),
@@ -37,10 +37,9 @@ GROUP_JOINTS: dict[str, tuple[str, ...]] = {
 }
 """The joints of each group; `hands` also has the four curls."""
 
-ROTATION_SCALE = 0.6
 TRANSLATION_MEAN = (0.0, 0.0, 1.2)
 TRANSLATION_SCALE = (0.25, 0.25, 0.5)
-"""Standardisation of the root group: columns of the rotation matrix, and x/z, y/z, log z of the position."""
+"""Standardisation of the position in the root group: x/z, y/z, log z."""
 
 
 class LabelSpace(nn.Module):

@@ -1,13 +1,14 @@
 """Codec between label frames and packets; it predicts each frame from the last acknowledged one.
 
-    LabelFrame ─ plan ─ predict(reference) ─ quantise ─ range coder ─ parts ─ pack ─→ payload
-                              ▲                                                        │
-       states by sequence ────┴──────────── advance ◄── dequantise ◄── range coder ◄───┘ parse
+    LabelFrame ─ plan ─ predict(reference) ─ quantise ─ range coder ─ seal ─→ payload
+                              ▲                                                  │
+       states by sequence ────┴───── advance ◄── dequantise ◄── range coder ◄────┘ verify
 
 The encoder predicts from the newest frame that the receiver acknowledged and names it in the header.  Both ends keep
-their last states, so a lost or skipped frame does not break prediction.  Fast groups are sent with every frame.  Slow
-groups (identity, clothes) are first sent coarsely and then refined, one group at a time, until their quantiser step is
-as fine as ρ demands; after that they are sent only when they change by more than two steps.
+their last states, so a lost or skipped frame does not break prediction.  Fast groups are sent with every frame; one
+that a frame does not have keeps its prediction on both sides.  Slow groups (identity, clothes) are first sent coarsely
+and then refined, one group at a time, until their quantiser step is as fine as ρ demands; after that they are sent only
+when they change (`common.codec.plan`).
 """
 
 from collections import OrderedDict
@@ -18,38 +19,63 @@ from typing import Final
 
 import numpy as np
 
-from common.arrays import Float64Array, IntArray
-from common.codec.frame_state import FrameState, decode_state, encode_state
-from common.codec.packet import HASH_SIZE, Header, pack, parse, rounded_camera, seal, shorten_source
+from common.arrays import IntArray
+from common.codec.frame_state import (
+    NO_REFERENCES,
+    FrameReferences,
+    FrameState,
+    Newest,
+    keep_absent,
+    newest_groups,
+    state_seal,
+    to_frame,
+)
+from common.codec.newer_groups import SLOW_GROUPS, with_newer
+from common.codec.packet import (
+    CODEC_VERSION,
+    KEY,
+    MAX_TIME_RESIDUAL_MS,
+    References,
+    Scene,
+    body_of,
+    check_seed,
+    code_clock,
+    code_references,
+    code_scene,
+    rounded_camera,
+    seal,
+    shorten_source,
+    verify,
+)
 from common.codec.person import (
-    FAST,
-    SCORES,
+    CODED_ENTRIES,
+    Activity,
     PersonPlan,
     PersonState,
-    Prediction,
     advance,
+    code_group,
     code_plan,
-    code_residuals,
     decoded_values,
-    keep_missing,
-    known_confidence,
-    known_labels,
     predict,
     residuals,
     unknown_person,
 )
-from common.codec.quantiser import GROUP_OF_ENTRY, prefix_lengths, prefix_mask, rho_levels, steps, vector_of
+from common.codec.plan import choose_plan
+from common.codec.quantiser import rho_levels, vector_of
 from common.codec.range_coder import SymbolCoder, SymbolReader, SymbolWriter
-from common.codec.tables import TIERS, CodecTables, load
-from common.errors import MalformedPacket, MissingReference
-from common.frames import MAX_PEOPLE, LabelFrame, PersonLabels, check_frame, check_header
+from common.codec.snapshot import decode_snapshot, encode_snapshot
+from common.codec.tables import CodecTables, load
+from common.errors import ChecksumMismatch, MalformedPacket, MissingReference
+from common.frames import MAX_FRAME_SEQUENCE, LabelFrame, PersonLabels, check_frame, check_header
 from common.labels import GROUP_NAMES, LABEL_SIZE
 
 MODEL_HASH_SIZE: Final = 8
 REMEMBERED_FRAMES: Final = 64
-
-# ρ level at which a slow group is first sent, levels per refinement, and frames between two updates of a group.
-_FIRST_SLOW_LEVEL, _REFINEMENT_LEVELS, _SLOW_PERIOD_FRAMES = 9, 3, 8
+_MAX_LAG: Final = 1 << 20
+# Frames kept between two streams: one more than a usual window of unacknowledged frames.
+_KEPT_FRAMES: Final = 5
+# After so many frames without acknowledgement, a slow group counts as lost.
+_UNDER_WAY_FRAMES: Final = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +84,7 @@ class EncodedFrame:
 
     Args:
         payload: the packet.
-        bytes_by_group: share of each group in the packet, plus `header` (header, checksums, plans); sums to its length.
+        bytes_by_group: share of each group in the packet, plus `header` (header, check, plans); sums to its length.
         bits_ideal: −Σ log₂ p over all range-coded symbols.
         bits_coded: 8 × the bytes of the range coder's output.
         key: whether it is a key frame, which needs no reference.
@@ -80,29 +106,35 @@ class DecodedFrame:
     """The result of `FrameCodec.decode`.
 
     Args:
-        frame: the people with their known groups, each a prefix, without `sigma`.
+        frame: the people with their known groups, without `sigma`.
         reference: sequence number of the frame it was predicted from, None in a key frame.
-        complete: False if the packet was truncated: the missing groups keep their values of the reference, or are
-            absent. Only a complete frame may be acknowledged.
         bytes_by_group: as in `EncodedFrame`.
         rho: group name → ρ of the groups in the packet, for the first person.
     """
 
     frame: LabelFrame
     reference: int | None
-    complete: bool
     bytes_by_group: Mapping[str, float]
     rho: Mapping[str, float]
 
 
 @dataclass
-class _CodedPerson:
-    """A person during encoding or decoding; `indices` (E,) are the quantised residuals, zero until they are read."""
+class _Coded:
+    """What was coded: the state that follows, the plans of the people, and the bits of each group."""
 
-    before: PersonState
-    plan: PersonPlan
-    prediction: Prediction
-    indices: IntArray
+    state: FrameState
+    plans: list[PersonPlan]
+    bits: dict[str, float]
+
+
+@dataclass(frozen=True)
+class _Content:
+    """What an encoder writes: time, scene, people, and for each the finest levels (groups,) of the groups."""
+
+    time_ms: int
+    scene: Scene
+    people: tuple[PersonLabels, ...]
+    levels: tuple[IntArray, ...]
 
 
 class FrameCodec:
@@ -122,10 +154,12 @@ class FrameCodec:
         if len(model_hash) != MODEL_HASH_SIZE:
             raise ValueError(f"the model hash has {MODEL_HASH_SIZE} bytes, got {len(model_hash)}")
         self._tables = tables or load()
-        self._first_slow_level = _FIRST_SLOW_LEVEL if progressive else 0
-        self._hash = sha256(model_hash + self._tables.digest).digest()[:HASH_SIZE]
+        self._progressive = progressive
+        self._hash = sha256(bytes([CODEC_VERSION]) + model_hash + self._tables.digest).digest()
         self._sent: OrderedDict[int, FrameState] = OrderedDict()
         self._received: OrderedDict[int, FrameState] = OrderedDict()
+        self._under_way = self._shown = Newest()
+        self._needed_from = 0
         self._acknowledged: int | None = None
         self._last_sent = -1
 
@@ -133,6 +167,8 @@ class FrameCodec:
         """Forgets every state: the next frame sent is a key frame, and the next one received must be."""
         self._sent.clear()
         self._received.clear()
+        self._under_way = self._shown = Newest()
+        self._needed_from = 0
         self._acknowledged = None
         self._last_sent = -1
 
@@ -140,16 +176,23 @@ class FrameCodec:
         """Predicts from this frame from now on: the receiver has decoded it. Old and unknown sequences are ignored."""
         if sequence not in self._sent or (self._acknowledged is not None and sequence <= self._acknowledged):
             return
+        keep = (self._acknowledged, sequence)
+        for number in [number for number in self._sent if number < sequence and number not in keep]:
+            del self._sent[number]
         self._acknowledged = sequence
-        while next(iter(self._sent)) != sequence:
-            self._sent.popitem(last=False)
 
-    def encode(self, frame: LabelFrame, rho: Mapping[str, float]) -> EncodedFrame:
+    def encode(
+        self,
+        frame: LabelFrame,
+        rho: Mapping[str, float],
+        rho_by_person: Mapping[int, Mapping[str, float]] | None = None,
+    ) -> EncodedFrame:
         """Encodes a frame.
 
         Args:
             frame: up to 32 people.
             rho: group name → ρ, from 0 (fine) to 1 (coarse); 0 for groups without one.
+            rho_by_person: identity → ρ in place of `rho`, for some people.
 
         Raises:
             ValueError: the sequence does not increase, ρ or a field is out of range (`check_header`), or labels are
@@ -158,99 +201,119 @@ class FrameCodec:
         check_header(frame)
         if frame.sequence <= self._last_sent:
             raise ValueError(f"sequence numbers must increase: {frame.sequence} after {self._last_sent}")
-        levels = rho_levels(rho)
-        reference = self._reference()
-        header, state = self._header(frame, reference)
-        writers = [self._writer() for _ in range(TIERS)]
-        coded = [self._write_plan(writers[0], person, state, levels, header.lag) for person in frame.people]
-        bits = dict.fromkeys(GROUP_NAMES, 0.0)
-        for tier, writer in enumerate(writers):
-            self._code_tier(writer, tier, coded, bits, write=True)
-        parts = [writer.finish() for writer in writers]
-        payload = pack(header, parts, self._hash, reference.seal if reference else 0)
-        self._remember(self._sent, self._advance(replace(state, seal=seal(payload)), header, coded))
+        scene = Scene(
+            rounded_camera(frame.camera),
+            shorten_source(frame.source),
+            tuple(person.identity for person in frame.people),
+        )
+        common, own = rho_levels(rho), rho_by_person or {}
+        levels = tuple(
+            rho_levels(own[person.identity]) if person.identity in own else common for person in frame.people
+        )
+        content = _Content(round(frame.captured_at * 1000), scene, frame.people, levels)
+        references = self._references(frame.sequence, content.time_ms)
+        writer = self._writer()
+        code_references(writer, references.lags(frame.sequence))
+        coded = self._code(writer, frame.sequence, references, content)
+        body = writer.finish()
+        payload = seal(body, self._seed(frame.sequence, references))
+        self._remember(self._sent, coded.state)
+        self._under_way = newest_groups(coded.state, references.first, self._under_way)
         self._last_sent = frame.sequence
         return EncodedFrame(
             payload=payload,
-            bytes_by_group=_bytes_by_group(bits, len(payload)),
-            bits_ideal=sum(writer.bits for writer in writers),
-            bits_coded=8 * sum(len(part) for part in parts),
-            key=reference is None,
+            bytes_by_group=_bytes_by_group(coded.bits, len(payload)),
+            bits_ideal=writer.bits,
+            bits_coded=8 * len(body),
+            key=references.first is None,
             sequence=frame.sequence,
-            reference=reference.sequence if reference else None,
+            reference=references.first.sequence if references.first else None,
         )
 
-    def decode(self, payload: bytes, sequence: int | None = None) -> DecodedFrame:
-        """Decodes a packet; a refused or incomplete one leaves the states as they were.
+    def decode(self, payload: bytes, sequence: int) -> DecodedFrame:
+        """Decodes a packet; a refused one leaves the states as they were.
 
         Args:
-            sequence: the number that the packet must have; None accepts any.
+            sequence: the frame's number, which the message around the packet has.
 
         Raises:
-            WireError: the packet is refused: `VersionMismatch`, `ModelMismatch`, `ChecksumMismatch`,
-                `MalformedPacket`, or `MissingReference`, after which the sender must send a key frame.
+            WireError: the packet is refused: `ChecksumMismatch`, `MalformedPacket`, or `MissingReference`, after which
+                the sender must send a key frame.
         """
-        packet = parse(payload, self._hash, self._seed)
-        header = packet.header
-        reference = self._find_reference(header)
-        state = _decoded_header(header, reference, seal(payload))
-        readers = [SymbolReader(self._tables, part) for part in packet.parts]
-        coded = [self._read_plan(readers[0], state, identity, header.lag) for identity in header.identities]
-        bits = dict.fromkeys(GROUP_NAMES, 0.0)
-        for tier, reader in enumerate(readers):
-            self._code_tier(reader, tier, coded, bits, write=False)
-        for reader in readers:
-            reader.check_length()
-        complete = len(readers) == TIERS
-        after = self._advance(state, header, coded, arrived_tiers=len(readers))
-        frame = _to_frame(after, header.identities)
-        _refuse_absurd(frame, sequence)
-        if complete:
-            self._remember(self._received, after)
+        if not 0 <= sequence <= MAX_FRAME_SEQUENCE:
+            raise MalformedPacket(f"a packet with sequence {sequence}, which is not in 0…2^53 - 2")
+        body = body_of(payload)
+        reader = SymbolReader(self._tables, body)
+        references = self._find_references(sequence, code_references(reader, None))
+        verify(payload, self._seed(sequence, references))
+        coded = self._code(reader, sequence, references, None)
+        reader.check_length()
+        shown = newest_groups(coded.state, references.first, self._shown)
+        frame = to_frame(replace(coded.state, people=shown.people))
+        _refuse_absurd(frame)
+        self._remember(self._received, coded.state)
+        # References only move on: no later packet names a frame before the last one's references. A key frame has none.
+        self._needed_from = references.oldest(self._needed_from)
+        if references.first is None or sequence > self._shown.sequence:
+            self._shown = shown
         return DecodedFrame(
             frame=frame,
-            reference=reference.sequence if reference else None,
-            complete=complete,
-            bytes_by_group=_bytes_by_group(bits, len(payload)),
-            rho=_rho(coded[0].plan) if coded else {},
+            reference=references.first.sequence if references.first else None,
+            bytes_by_group=_bytes_by_group(coded.bits, len(payload)),
+            rho=_rho(coded.plans[0]) if coded.plans else {},
         )
 
     def _writer(self) -> SymbolWriter:
         return SymbolWriter(self._tables)
 
     def keep_only(self, sequence: int) -> None:
-        """Forgets every frame received but this one; 64 frames of many people take megabytes."""
-        for number in [number for number in self._received if number != sequence]:
+        """Forgets every frame received but this one and a few before it, which may be second references.
+
+        64 frames of many people take megabytes.
+        """
+        kept = sorted(number for number in self._received if number <= sequence)[-_KEPT_FRAMES:]
+        for number in [number for number in self._received if sequence not in self._received or number not in kept]:
             del self._received[number]
 
-    def snapshot(self, sequence: int) -> bytes | None:
-        """The state after a frame that was decoded here, for `restore`; None if it is forgotten."""
-        state = self._received.get(sequence)
-        return None if state is None else encode_state(state)
+    def snapshot(self) -> bytes:
+        """What decoding the packets after the last one depends on, for `restore`."""
+        frames = [state for number, state in self._received.items() if number >= self._needed_from]
+        return encode_snapshot(frames, self._shown)
 
     def restore(self, snapshot: bytes) -> None:
-        """Takes over a `snapshot` of the same codec version; raises MalformedPacket for anything else."""
-        self._remember(self._received, decode_state(snapshot, unknown_person(self._tables)))
+        """Goes on where the decoder of a `snapshot` was; raises MalformedPacket for bytes that are none."""
+        frames, self._shown = decode_snapshot(snapshot, unknown_person(self._tables))
+        for state in frames:
+            self._remember(self._received, state)
+        self._needed_from = min((state.sequence for state in frames), default=0)
 
-    def _reference(self) -> FrameState | None:
-        if self._acknowledged is None:
-            return None
-        return self._sent.get(self._acknowledged)
+    def _references(self, sequence: int, time_ms: int) -> FrameReferences:
+        """The states that the next frame is predicted from; none if it has to be a key frame."""
+        first = None if self._acknowledged is None else self._sent.get(self._acknowledged)
+        if first is None or sequence - first.sequence > _MAX_LAG:
+            return NO_REFERENCES
+        late_ms = time_ms - first.clock.predicted_ms(sequence - first.sequence)
+        if abs(late_ms) >= MAX_TIME_RESIDUAL_MS:
+            return NO_REFERENCES
+        return FrameReferences(
+            first, next((state for state in self._sent.values() if state.sequence < first.sequence), None)
+        )
 
-    def _find_reference(self, header: Header) -> FrameState | None:
-        if not header.lag:
-            return None
-        reference = self._received.get(header.sequence - header.lag)
-        if reference is None:
+    def _find_references(self, sequence: int, lags: References) -> FrameReferences:
+        if lags == KEY:
+            return NO_REFERENCES
+        numbers = [sequence - lags.lag, *([sequence - lags.lag - lags.gap] if lags.gap else [])]
+        states = [self._received.get(number) for number in numbers]
+        if None in states:
             raise MissingReference(
-                f"frame {header.sequence} is predicted from frame {header.sequence - header.lag}, "
-                "which was never decoded here; ask for a key frame"
+                f"frame {sequence} is predicted from frame {numbers[states.index(None)]}, which was never decoded "
+                "here; ask for a key frame"
             )
-        return reference
+        return FrameReferences(*states)
 
-    def _seed(self, header: Header) -> int:
-        reference = self._find_reference(header)
-        return reference.seal if reference else 0
+    def _seed(self, sequence: int, references: FrameReferences) -> bytes:
+        first, second = references.first, references.second
+        return check_seed(self._hash, sequence, (first.seal if first else 0, second.seal if second else 0))
 
     @staticmethod
     def _remember(states: OrderedDict[int, FrameState], state: FrameState) -> None:
@@ -259,134 +322,65 @@ class FrameCodec:
         while len(states) > REMEMBERED_FRAMES:
             states.popitem(last=False)
 
-    @staticmethod
-    def _header(frame: LabelFrame, reference: FrameState | None) -> tuple[Header, FrameState]:
-        camera, source = rounded_camera(frame.camera), shorten_source(frame.source)
-        time_ms = round(frame.captured_at * 1000)
-        header = Header(
-            sequence=frame.sequence,
-            lag=frame.sequence - reference.sequence if reference else 0,
-            time_ms=time_ms - reference.time_ms if reference else time_ms,
-            camera=None if reference and reference.camera == camera else camera,
-            source=None if reference and reference.source == source else source,
-            identities=tuple(person.identity for person in frame.people),
+    def _code(self, coder: SymbolCoder, sequence: int, references: FrameReferences, content: _Content | None) -> _Coded:
+        """Writes `content`, or reads it when it is None: everything behind the references."""
+        reference = references.first
+        lag = sequence - reference.sequence if reference else 0
+        clock = code_clock(
+            coder, self._tables, reference.clock if reference else None, lag, content.time_ms if content else None
         )
-        people_before = reference.people if reference else {}
-        return header, FrameState(frame.sequence, time_ms, camera, source, people_before)
+        scene = code_scene(coder, reference.scene if reference else None, content.scene if content else None)
+        coded = _Coded(FrameState(sequence, clock, scene, {}, 0), [], {})
+        people: dict[int, PersonState] = {}
+        for number, identity in enumerate(scene.identities):
+            before = references.person(identity) or unknown_person(self._tables)
+            people[identity] = self._code_person(coder, coded, lag, before, content, number)
+        if reference is not None:
+            keep_absent(people, reference.people)
+        coded.state = replace(coded.state, people=people, seal=state_seal(coded.state, people, reference))
+        if reference is None and coder.uniform(coded.state.seal & 0xFFFF, 1 << 16) != coded.state.seal & 0xFFFF:
+            raise ChecksumMismatch("the key frame leads to another state than it had at its sender")
+        return coded
 
-    def _write_plan(
-        self, writer: SymbolWriter, person: PersonLabels, state: FrameState, levels: IntArray, lag: int
-    ) -> _CodedPerson:
-        before = state.people.get(person.identity) or unknown_person(self._tables)
-        target, lengths = vector_of(person.labels)
-        plan = _choose(self._tables, before, person, target, lengths, levels, self._first_slow_level, state.sequence)
-        plan = code_plan(writer, before, plan)
-        prediction = predict(self._tables, before, plan, lag)
-        return _CodedPerson(before, plan, prediction, residuals(prediction, target))
-
-    def _read_plan(self, reader: SymbolCoder, state: FrameState, identity: int, lag: int) -> _CodedPerson:
-        before = state.people.get(identity) or unknown_person(self._tables)
-        plan = code_plan(reader, before, None)
-        prediction = predict(self._tables, before, plan, lag)
-        return _CodedPerson(before, plan, prediction, np.zeros(LABEL_SIZE, dtype=np.int64))
-
-    def _code_tier(
-        self, coder: SymbolCoder, tier: int, coded: list[_CodedPerson], bits: dict[str, float], *, write: bool
-    ) -> None:
-        for g in self._tables.groups_of_tier[tier]:
+    def _code_person(
+        self,
+        coder: SymbolCoder,
+        coded: _Coded,
+        lag: int,
+        before: PersonState,
+        content: _Content | None,
+        number: int,
+    ) -> PersonState:
+        """Writes a person of `content`, or reads it when that is None; returns the state that follows."""
+        sequence, plan, target = coded.state.sequence, None, None
+        if content is not None:
+            person = content.people[number]
+            target, present = vector_of(person.labels)
+            under_way = self._under_way.people.get(person.identity) if lag else None
+            view = with_newer(before, under_way, 0, SLOW_GROUPS, sequence - _UNDER_WAY_FRAMES)
+            plan = choose_plan(
+                self._tables, view, person, target, present, content.levels[number], self._progressive, sequence
+            )
+        plan = code_plan(coder, before, plan)
+        prediction = predict(self._tables, before, plan.level, lag)
+        residual = None if target is None else residuals(prediction, target)
+        indices, activity = np.zeros(LABEL_SIZE, dtype=np.int64), Activity()
+        for g in np.flatnonzero(plan.sent).tolist():
             bits_before = coder.bits
-            for person in coded:
-                if person.plan.sent[g]:
-                    code_residuals(coder, person.prediction, g, person.indices, write=write)
-            bits[GROUP_NAMES[g]] = coder.bits - bits_before
-
-    def _advance(
-        self, state: FrameState, header: Header, coded: list[_CodedPerson], arrived_tiers: int = TIERS
-    ) -> FrameState:
-        missing = self._tables.tier >= arrived_tiers
-        after: dict[int, PersonState] = {}
-        for identity, person in zip(header.identities, coded, strict=True):
-            values = decoded_values(person.prediction, person.indices)
-            known = advance(self._tables, person.before, person.plan, person.prediction, values, header.sequence)
-            after[identity] = keep_missing(person.before, known, missing) if missing.any() else known
-        # People out of view keep shape and colours; when the state is full, those absent the longest are dropped.
-        for identity, before in state.people.items():
-            if len(after) < MAX_PEOPLE:
-                after.setdefault(identity, before)
-        return replace(state, people=after)
+            indices[CODED_ENTRIES[g]] = code_group(coder, self._tables, prediction, activity, g, residual)
+            name = GROUP_NAMES[g]
+            coded.bits[name] = coded.bits.get(name, 0.0) + coder.bits - bits_before
+        coded.plans.append(plan)
+        values = decoded_values(prediction, indices)
+        return advance(self._tables, before, plan, prediction, values, sequence)
 
 
-def _refuse_absurd(frame: LabelFrame, sequence: int | None) -> None:
-    """Raises MalformedPacket for a frame whose content is out of range, or that is another than `sequence`."""
-    if sequence not in (None, frame.sequence):
-        raise MalformedPacket(f"frame {sequence} has the payload of frame {frame.sequence}")
+def _refuse_absurd(frame: LabelFrame) -> None:
+    """Raises MalformedPacket for a frame whose content is out of range."""
     try:
         check_frame(frame)
     except ValueError as error:
         raise MalformedPacket(f"the packet has absurd content: {error}") from error
-
-
-def _choose(
-    tables: CodecTables,
-    before: PersonState,
-    person: PersonLabels,
-    target: IntArray,
-    lengths: IntArray,
-    levels: IntArray,
-    first_slow_level: int,
-    sequence: int,
-) -> PersonPlan:
-    """The plan of a frame: every fast group, new slow groups at their first level, and at most one of them refined."""
-    known = before.level >= 0
-    step_down = np.where(known, before.level - _REFINEMENT_LEVELS, first_slow_level)
-    level = np.where(FAST, levels, np.maximum(levels, step_down))
-    sent = (lengths > 0) & (FAST | ~known)
-    excess = _slow_excess(tables, before, target, level)
-    due = ~FAST & known & (lengths > 0) & (sequence - before.updated >= _SLOW_PERIOD_FRAMES) & (excess > 1.0)
-    if due.any():
-        sent[int(np.argmax(np.where(due, excess, 0.0)))] = True
-    confidence = np.array([round(15 * min(max(person.confidence.get(name, 1.0), 0.0), 1.0)) for name in GROUP_NAMES])
-    # Changes of the last bit are mostly noise.
-    confidence = np.where(known & (np.abs(confidence - before.confidence) <= 1), before.confidence, confidence)
-    score = round(min(max(person.score, 0.0), 1.0) * (SCORES - 1))
-    score = before.score if known.any() and abs(score - before.score) <= 2 else score
-    return PersonPlan(sent, level, np.where(sent, confidence, before.confidence), score)
-
-
-def _slow_excess(tables: CodecTables, before: PersonState, target: IntArray, level: IntArray) -> Float64Array:
-    """(G,) largest error in each group relative to its limit: 3/4 step where the level gets finer, else 2 steps."""
-    covered = prefix_mask(prefix_lengths(level, np.ones(len(GROUP_NAMES), dtype=np.bool_)))
-    error_steps = np.abs(target - before.values) / steps(tables.base_step, level)
-    largest = np.zeros(len(GROUP_NAMES))
-    np.maximum.at(largest, GROUP_OF_ENTRY, np.where(covered, error_steps, 0.0))
-    return largest / np.where(level < before.level, 0.75, 2.0)
-
-
-def _decoded_header(header: Header, reference: FrameState | None, sealed: int) -> FrameState:
-    camera = header.camera or (reference.camera if reference else None)
-    source = header.source if header.source is not None else (reference.source if reference else None)
-    if camera is None or source is None:
-        raise MalformedPacket("a key frame has no camera or no source")
-    time_ms = header.time_ms + (reference.time_ms if reference else 0)
-    return FrameState(header.sequence, time_ms, camera, source, reference.people if reference else {}, sealed)
-
-
-def _to_frame(state: FrameState, identities: tuple[int, ...]) -> LabelFrame:
-    return LabelFrame(
-        sequence=state.sequence,
-        source=state.source,
-        captured_at=state.time_ms / 1000,
-        camera=state.camera,
-        people=tuple(
-            PersonLabels(
-                identity=identity,
-                score=state.people[identity].score / (SCORES - 1),
-                labels=known_labels(state.people[identity]),
-                confidence=known_confidence(state.people[identity]),
-            )
-            for identity in identities
-        ),
-    )
 
 
 def _rho(plan: PersonPlan) -> dict[str, float]:

@@ -1,26 +1,14 @@
-"""The codec's state after a frame, and its form as bytes (`FrameCodec.snapshot`).
+"""States of frames that later ones are predicted from; encoder and decoder have equal ones."""
 
-    sequence · time · width · height · focal length · seal · size of the source (fixed) │ source │ people │ each person
-
-A person is its identity and every field of `PersonState`, as 64-bit integers whose bytes are sorted by significance:
-most of the upper ones are zero and compress away.
-"""
-
-import dataclasses
-import struct
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any, Final
+from dataclasses import dataclass, field
+from typing import Final
+from zlib import crc32
 
-import numpy as np
-
-from common.arrays import IntArray
-from common.codec.person import PersonState, check_person
-from common.errors import MalformedPacket
-from common.frames import IDENTITIES, MAX_PEOPLE, Camera, LabelFrame, check_header
-
-_HEAD: Final = struct.Struct("<qqIIdIH")
-_INTEGER_BYTES: Final = 8
+from common.codec.newer_groups import with_newer
+from common.codec.packet import KEY, FrameClock, References, Scene
+from common.codec.person import SCORES, PersonState, known_confidence, known_labels
+from common.frames import MAX_PEOPLE, LabelFrame, PersonLabels
 
 
 @dataclass(frozen=True)
@@ -28,76 +16,91 @@ class FrameState:
     """A frame that later ones can be predicted from; encoder and decoder have equal states and seals."""
 
     sequence: int
-    time_ms: int
-    camera: Camera
-    source: str
+    clock: FrameClock
+    scene: Scene
     people: Mapping[int, PersonState]
-    seal: int = 0
+    seal: int
 
 
-def encode_state(state: FrameState) -> bytes:
-    """The state as bytes; `decode_state` of the same codec version restores it exactly."""
-    camera, source = state.camera, state.source.encode()
-    head = _HEAD.pack(
-        state.sequence, state.time_ms, camera.width, camera.height, camera.focal_px, state.seal, len(source)
-    )
-    people = b"".join(bytes([identity]) + _encode_person(person) for identity, person in state.people.items())
-    return head + source + bytes([len(state.people)]) + people
+@dataclass(frozen=True)
+class Newest:
+    """The newest groups of all packets up to a frame, by person."""
+
+    sequence: int = 0
+    people: Mapping[int, PersonState] = field(default_factory=dict)
 
 
-def decode_state(data: bytes, template: PersonState) -> FrameState:
-    """The inverse of `encode_state`, for untrusted bytes.
+@dataclass(frozen=True)
+class FrameReferences:
+    """The states that a frame is predicted from; without the first one it is a key frame."""
 
-    Args:
-        template: any person's state, for the shapes of its fields.
+    first: FrameState | None = None
+    second: FrameState | None = None
 
-    Raises:
-        MalformedPacket: the bytes are not a state, or their content is out of range.
-    """
-    try:
-        sequence, time_ms, width, height, focal_px, seal, source_bytes = _HEAD.unpack_from(data)
-        start = _HEAD.size + source_bytes
-        source, count = data[_HEAD.size : start].decode(), data[start]
-        frame = LabelFrame(sequence, source, time_ms / 1000, Camera(width, height, focal_px), ())
-        check_header(frame)
-        people = _decode_people(data[start + 1 :], count, template)
-    except (struct.error, IndexError, ValueError) as error:
-        raise MalformedPacket("a state of the codec is damaged or of another version") from error
-    return FrameState(sequence, time_ms, frame.camera, source, people, seal)
+    def lags(self, sequence: int) -> References:
+        """Their distances from a frame."""
+        if self.first is None:
+            return KEY
+        gap = self.first.sequence - self.second.sequence if self.second else 0
+        return References(sequence - self.first.sequence, gap)
+
+    def oldest(self, otherwise: int) -> int:
+        """The number of the earlier one; `otherwise` for a key frame."""
+        return min((state.sequence for state in (self.first, self.second) if state is not None), default=otherwise)
+
+    def person(self, identity: int) -> PersonState | None:
+        """The state of a person: the first reference's, with groups that are newer in the second."""
+        state = self.first.people.get(identity) if self.first else None
+        if state is None or self.first is None or self.second is None:
+            return state
+        return with_newer(state, self.second.people.get(identity), self.first.sequence - self.second.sequence)
 
 
-def _decode_people(data: bytes, count: int, template: PersonState) -> dict[int, PersonState]:
-    """Raises ValueError for another size than that of so many people, or a field that is out of range."""
-    size = 1 + _INTEGER_BYTES * _flat(template).size
-    if len(data) != count * size or count > MAX_PEOPLE:
-        raise ValueError(count)
+NO_REFERENCES: Final = FrameReferences()
+
+
+def keep_absent(people: dict[int, PersonState], before: Mapping[int, PersonState]) -> None:
+    """People out of view keep shape and colours; when the state is full, those absent the longest are dropped."""
+    for identity, state in before.items():
+        if len(people) < MAX_PEOPLE:
+            people.setdefault(identity, state)
+
+
+def newest_groups(state: FrameState, reference: FrameState | None, newest: Newest) -> Newest:
+    """The people of a frame, with newer groups of earlier frames; a key frame begins anew."""
+    if reference is None or state.sequence <= newest.sequence:
+        return Newest(state.sequence, state.people)
+    frames = state.sequence - newest.sequence
     people = {
-        data[start]: _decode_person(data[start + 1 : start + size], template) for start in range(0, len(data), size)
+        identity: with_newer(person, newest.people.get(identity), frames) for identity, person in state.people.items()
     }
-    if len(people) != count or any(identity >= IDENTITIES for identity in people):
-        raise ValueError(count)
-    return people
+    return Newest(state.sequence, people)
 
 
-def _flat(person: PersonState) -> IntArray:
-    """All fields in one row."""
-    fields = (getattr(person, field.name) for field in dataclasses.fields(person))
-    return np.concatenate([np.ravel(np.asarray(value, np.int64)) for value in fields])
+def state_seal(state: FrameState, people: Mapping[int, PersonState], reference: FrameState | None) -> int:
+    """CRC-32 over the chain of states up to this one."""
+    clock = state.clock
+    known = f"{state.sequence} {clock.time_ms} {clock.interval} {clock.spread} {state.scene} {tuple(people)}"
+    checksum = crc32(known.encode(), reference.seal if reference else 0)
+    for identity in state.scene.identities:
+        checksum = people[identity].checksum(checksum)
+    return checksum
 
 
-def _encode_person(person: PersonState) -> bytes:
-    return _flat(person).astype("<i8").view(np.uint8).reshape(-1, _INTEGER_BYTES).T.tobytes()
-
-
-def _decode_person(data: bytes, template: PersonState) -> PersonState:
-    bytes_by_significance = np.frombuffer(data, np.uint8).reshape(_INTEGER_BYTES, -1)
-    flat = np.ascontiguousarray(bytes_by_significance.T).view("<i8").ravel().astype(np.int64)
-    values: dict[str, Any] = {}
-    for field in dataclasses.fields(template):
-        shape = np.shape(getattr(template, field.name))
-        count = int(np.prod(shape, dtype=int))
-        values[field.name] = flat[:count].reshape(shape) if shape else int(flat[0])
-        flat = flat[count:]
-    person = PersonState(**values)
-    check_person(person)
-    return person
+def to_frame(state: FrameState) -> LabelFrame:
+    """The frame that a state describes, without `sigma`."""
+    return LabelFrame(
+        sequence=state.sequence,
+        source=state.scene.source,
+        captured_at=state.clock.time_ms / 1000,
+        camera=state.scene.camera,
+        people=tuple(
+            PersonLabels(
+                identity=identity,
+                score=state.people[identity].score / (SCORES - 1),
+                labels=known_labels(state.people[identity]),
+                confidence=known_confidence(state.people[identity]),
+            )
+            for identity in state.scene.identities
+        ),
+    )

@@ -1,198 +1,239 @@
-"""Packet format: header, lengths, and range-coded parts with checksums.
+"""Packet format: one range-coded stream, and a checksum of 16 bits.
 
-    version 1 B · model hash 4 B · flags 1 B · sequence · lag · capture time · [camera] · [source] · people · identities
-    · length of each part │ part 0 · CRC-32 │ part 1 · CRC-32 │ part 2 · CRC-32
+    key · [lag · gap · time] · [camera · source · identities] · people … │ check 2 B
 
-Numbers without a size are LEB128 varints.  Part 0 has every person's plan and the most important groups, part 2 the
-least important ones.  Each CRC-32 covers the header and every part up to it (but no other checksum: a CRC over data and
-its own CRC is a constant).  It is seeded with the last checksum of the reference packet, so a packet fails when the
-receiver's reference differs from the sender's.
+Everything before the check is one stream of the range coder, so that no field takes whole bytes.  In steady state the
+header is about four bits: the flag of a key frame, the lags to its references, the capture time as its difference from
+prediction, and one flag for camera, source and identities that equal the reference's.  The version of the codec and
+the hash of networks and tables are in the link's handshake and in a recording's header, and the sequence number is in
+the message around the packet; the check is seeded with all three, so that a packet of another version, of other
+networks or of another frame fails it.
 
-Accepted are complete packets with correct checksums, and truncated packets, shorter than the header announces, up to
-the last complete part.  A packet with a wrong checksum or with extra bytes is refused as a whole.  A wrong decode
-therefore needs a mutation that a CRC-32 misses: impossible for one burst of up to 32 bits, one in 2³² otherwise.  There
-are three parts instead of one per group because a part costs 5 bytes and half a byte of range coder: ten would cost as
-much as the labels.
+Why 16 bits are enough.  TCP and TLS, or the blocks of a recording, already guard the bytes; what the check has to find
+are faults of the ends themselves.  It is a CRC, which finds each burst of up to 16 bits, and one in 2¹⁶ of other
+changes passes.  The range coder's length and the ranges of the content are checked as well.  The check is also seeded
+with 32 bits over the whole state of the reference: a decoder whose state differs from the encoder's refuses every
+packet with that reference, and a frame that was decoded wrongly is therefore seen wrongly until the next packet at the
+latest, which is refused and followed by a key frame.  A key frame has 16 more bits, over the state that it leads to.
 """
 
 import struct
-import zlib
+from binascii import crc_hqx
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, Self, TypeVar
 
-from common.codec.tables import TIERS
-from common.errors import ChecksumMismatch, MalformedPacket, ModelMismatch, VersionMismatch
-from common.frames import MAX_PEOPLE, Camera
+import numpy as np
 
-CODEC_VERSION: Final = 1
-HASH_SIZE: Final = 4
+from common.codec.range_coder import SymbolCoder
+from common.codec.tables import CodecTables
+from common.errors import ChecksumMismatch, MalformedPacket
+from common.frames import IDENTITIES, MAX_PEOPLE, Camera
+
+_T = TypeVar("_T")
+
+CODEC_VERSION: Final = 2
 MAX_PACKET_BYTES: Final = 1 << 16
 """Upper limit of a packet: 32 people whose every entry is the longest code take 34 KB."""
-_CRC_SIZE: Final = 4
-_HAS_CAMERA: Final = 1
-_HAS_SOURCE: Final = 2
+MAX_TIME_RESIDUAL_MS: Final = 1 << 24
+"""Larger differences between a capture time and its prediction need a key frame."""
+CHECK_SIZE: Final = 2
+
+# Frame intervals, in 1/256 ms: before two frames are known, and the limits of the mean.
+_FIRST_INTERVAL: Final = 256 * 100 // 3
+_FIRST_TIME_SPREAD: Final = 256 * 16
+_MAX_INTERVAL: Final = 256 * 60_000
+
+# Probabilities of a lag of 1, 2, 3, 4 and of more, in sixteenths.
+_LAG_WEIGHTS: Final = (3, 6, 3, 2, 2)
+_FAR_LAG: Final = len(_LAG_WEIGHTS) - 1
 
 
 @dataclass(frozen=True, slots=True)
-class Header:
-    """The header of a packet.
+class References:
+    """What a packet is predicted from.
 
     Args:
-        sequence: sequence number of the frame.
-        lag: `sequence` − that of the reference; 0 in a key frame, which has no reference.
-        time_ms: capture time in milliseconds, since the epoch in a key frame, else since that of the reference.
-        camera: None if it equals the reference's.
-        source: None if it equals the reference's.
+        lag: frames since the reference; 0 in a key frame, which has none.
+        gap: frames from the second reference to the first; 0 without a second one.
+    """
+
+    lag: int
+    gap: int
+
+
+KEY: Final = References(0, 0)
+
+
+@dataclass(frozen=True, slots=True)
+class FrameClock:
+    """The capture time of a frame and what is known about the next ones.
+
+    Args:
+        time_ms: milliseconds since the epoch.
+        interval: mean time from frame to frame, 1/256 ms; 0 before two frames are known.
+        spread: mean magnitude of the prediction's error, 1/256 ms.
+    """
+
+    time_ms: int
+    interval: int = 0
+    spread: int = _FIRST_TIME_SPREAD
+
+    def predicted_ms(self, lag: int) -> int:
+        """The expected capture time of the frame `lag` frames later."""
+        return self.time_ms + (lag * (self.interval or _FIRST_INTERVAL) + 128 >> 8)
+
+    def advance(self, lag: int, residual_ms: int) -> Self:
+        """The state after the frame `lag` frames later, which is `residual_ms` later than predicted."""
+        time_ms = self.predicted_ms(lag) + residual_ms
+        measured = min(max((time_ms - self.time_ms << 8) // lag, 1), _MAX_INTERVAL)
+        interval = self.interval + (measured - self.interval >> 2) if self.interval else measured
+        error = min(abs(residual_ms) << 8, _MAX_INTERVAL)
+        return type(self)(time_ms, max(interval, 1), self.spread + (error - self.spread >> 3))
+
+
+@dataclass(frozen=True, slots=True)
+class Scene:
+    """What seldom changes from frame to frame.
+
+    Args:
+        camera: of the frame.
+        source: file name or device, up to 255 bytes in UTF-8.
         identities: of the people, most prominent first.
     """
 
-    sequence: int
-    lag: int
-    time_ms: int
-    camera: Camera | None
-    source: str | None
+    camera: Camera
+    source: str
     identities: tuple[int, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Packet:
-    """A parsed packet; it has fewer than TIERS `parts` if it was truncated."""
+def code_references(coder: SymbolCoder, lags: References | None) -> References:
+    """Writes the distances to both references, or reads them when `lags` is None.
 
-    header: Header
-    parts: tuple[bytes, ...]
-
-
-def pack(header: Header, parts: list[bytes], model_hash: bytes, seed: int) -> bytes:
-    """Joins header and TIERS parts; `seed` is the `seal` of the reference, 0 in a key frame."""
-    data = bytearray([CODEC_VERSION]) + model_hash[:HASH_SIZE]
-    data.append((header.camera is not None) * _HAS_CAMERA | (header.source is not None) * _HAS_SOURCE)
-    data += _varint(header.sequence) + _varint(header.lag)
-    data += _varint(header.time_ms << 1 if header.time_ms >= 0 else ~(header.time_ms << 1))
-    if header.camera is not None:
-        data += _varint(header.camera.width) + _varint(header.camera.height)
-        data += struct.pack("<f", header.camera.focal_px)
-    if header.source is not None:
-        name = header.source.encode()
-        data += bytes([len(name)]) + name
-    data += _varint(len(header.identities)) + bytes(header.identities)
-    for part in parts:
-        data += _varint(len(part))
-    checksum = zlib.crc32(data, seed)
-    for part in parts:
-        checksum = zlib.crc32(part, checksum)
-        data += part + struct.pack("<I", checksum)
-    return bytes(data)
+    A frame has most often two frames in flight before it, and the references most often follow each other.
+    """
+    if coder.rare_flag(None if lags is None else lags.lag == 0):
+        return KEY
+    near = coder.choice(None if lags is None else min(lags.lag - 1, _FAR_LAG), _LAG_WEIGHTS)
+    lag = near + 1
+    if near == _FAR_LAG:
+        lag += coder.number(None if lags is None else lags.lag - 1 - _FAR_LAG)
+    if not coder.rare_flag(None if lags is None else lags.gap != 1):
+        return References(lag, 1)
+    gap = coder.number(None if lags is None else max(lags.gap - 1, 0))
+    return References(lag, gap + 1 if gap else 0)
 
 
-def seal(payload: bytes) -> int:
-    """The last checksum of a complete packet, which seeds the checksums of packets predicted from it."""
-    return int.from_bytes(payload[-_CRC_SIZE:], "little")
+def code_clock(
+    coder: SymbolCoder, tables: CodecTables, reference: FrameClock | None, lag: int, time_ms: int | None
+) -> FrameClock:
+    """Writes the capture time `time_ms`, or reads it when that is None."""
+    if reference is None:
+        parts = [
+            coder.uniform(None if time_ms is None else time_ms >> shift & 0xFFFF, 1 << 16) for shift in (32, 16, 0)
+        ]
+        return FrameClock(parts[0] << 32 | parts[1] << 16 | parts[2])
+    scale, shift = tables.scale_of(np.array([reference.spread]), np.array([256]))
+    residual = None if time_ms is None else np.array([time_ms - reference.predicted_ms(lag)], dtype=np.int64)
+    return reference.advance(lag, int(coder.residuals(scale, shift, residual)[0]))
 
 
-class _Cursor:
-    """Reads a packet from its start."""
-
-    def __init__(self, data: bytes) -> None:
-        self._data = data
-        self.position = 0
-
-    def take(self, count: int) -> bytes:
-        end = self.position + count
-        if end > len(self._data):
-            raise MalformedPacket("the packet is cut inside its header")
-        taken = self._data[self.position : end]
-        self.position = end
-        return taken
-
-    def varint(self) -> int:
-        value = 0
-        for shift in range(0, 63, 7):
-            byte = self.take(1)[0]
-            value |= (byte & 0x7F) << shift
-            if byte < 0x80:
-                return value
-        raise MalformedPacket("the packet has a varint that is too long")
-
-
-def parse(data: bytes, model_hash: bytes, seed: Callable[[Header], int]) -> Packet:
-    """The inverse of `pack`, for untrusted bytes; checks the form and not the ranges of the content (`check_frame`).
-
-    Args:
-        data: the packet.
-        model_hash: at least 4 bytes.
-        seed: returns the `seal` of the reference that a header, not yet checked, names.
+def code_scene(coder: SymbolCoder, reference: Scene | None, scene: Scene | None) -> Scene:
+    """Writes camera, source and identities, or reads them when `scene` is None; steady state takes a tenth of a bit.
 
     Raises:
-        VersionMismatch, ModelMismatch: the packet is from another codec version or from other networks.
-        ChecksumMismatch: its content was damaged.
-        MalformedPacket: it is cut before its first part ends, too long, or inconsistent.
+        MalformedPacket: what was read is inconsistent.
     """
-    if len(data) > MAX_PACKET_BYTES:
-        raise MalformedPacket(f"a packet of {len(data)} bytes; packets have up to {MAX_PACKET_BYTES}")
-    cursor = _Cursor(data)
-    version = cursor.take(1)[0]
-    if version != CODEC_VERSION:
-        raise VersionMismatch(f"the packet has codec version {version}, not {CODEC_VERSION}; update the older end")
-    if cursor.take(HASH_SIZE) != model_hash[:HASH_SIZE]:
-        raise ModelMismatch("the packet was coded with other networks or tables; install the same version on both ends")
-    header = _parse_header(cursor)
-    lengths = [cursor.varint() for _ in range(TIERS)]
-    return Packet(header, _parse_parts(data, cursor.position, lengths, seed(header)))
+    changed = None if scene is None else scene != reference
+    if reference is not None and not coder.rare_flag(changed):
+        return reference
+    known = (None, None, None) if reference is None else (reference.camera, reference.source, reference.identities)
+    new = (None, None, None) if scene is None else (scene.camera, scene.source, scene.identities)
+    camera = _code_unless_equal(coder, known[0], new[0], _code_camera)
+    source = _code_unless_equal(coder, known[1], new[1], _code_source)
+    return Scene(camera, source, _code_unless_equal(coder, known[2], new[2], _code_identities))
 
 
-def _parse_parts(data: bytes, start: int, lengths: list[int], seed: int) -> tuple[bytes, ...]:
-    announced = start + sum(lengths) + TIERS * _CRC_SIZE
-    if len(data) > announced:
-        raise MalformedPacket(f"the packet has {len(data)} bytes and announces {announced}")
-    parts: list[bytes] = []
-    checksum = zlib.crc32(data[:start], seed)
-    for length in lengths:
-        end = start + length
-        if end + _CRC_SIZE > len(data):
-            break
-        checksum = zlib.crc32(data[start:end], checksum)
-        if data[end : end + _CRC_SIZE] != struct.pack("<I", checksum):
-            raise ChecksumMismatch("the packet was damaged in transit")
-        parts.append(data[start:end])
-        start = end + _CRC_SIZE
-    if not parts:
-        raise MalformedPacket("the packet is cut before its first part ends")
-    return tuple(parts)
+def _code_unless_equal(
+    coder: SymbolCoder, known: _T | None, value: _T | None, code: Callable[[SymbolCoder, _T | None], _T]
+) -> _T:
+    if known is not None and not coder.uniform(None if value is None else int(value != known), 2):
+        return known
+    return code(coder, value)
 
 
-def _parse_header(cursor: _Cursor) -> Header:
-    flags = cursor.take(1)[0]
-    if flags & ~(_HAS_CAMERA | _HAS_SOURCE):
-        raise MalformedPacket("the packet sets unknown flags")
-    sequence, lag, time_ms = cursor.varint(), cursor.varint(), cursor.varint()
-    time_ms = ~(time_ms >> 1) if time_ms & 1 else time_ms >> 1
-    if lag > sequence:
-        raise MalformedPacket("the packet refers to a frame before the first one")
-    camera = _parse_camera(cursor) if flags & _HAS_CAMERA else None
-    source = _parse_source(cursor) if flags & _HAS_SOURCE else None
-    if not lag and (camera is None or source is None):
-        raise MalformedPacket("a key frame has no camera or no source")
-    people = cursor.varint()
-    if people > MAX_PEOPLE:
-        raise MalformedPacket(f"the packet announces {people} people, more than {MAX_PEOPLE}")
-    identities = tuple(cursor.take(people))
-    if len(set(identities)) != people:
-        raise MalformedPacket("the packet has an identity twice")
-    return Header(sequence, lag, time_ms, camera, source, identities)
+def _code_camera(coder: SymbolCoder, camera: Camera | None) -> Camera:
+    values: tuple[int | None, ...] = (None,) * 4
+    if camera is not None:
+        (focal_bits,) = struct.unpack("<I", struct.pack("<f", camera.focal_px))
+        values = (camera.width - 1, camera.height - 1, focal_bits >> 16, focal_bits & 0xFFFF)
+    width, height, high, low = (coder.uniform(value, 1 << 16) for value in values)
+    (focal_px,) = struct.unpack("<f", struct.pack("<I", high << 16 | low))
+    return Camera(width + 1, height + 1, focal_px)
 
 
-def _parse_camera(cursor: _Cursor) -> Camera:
-    width, height = cursor.varint(), cursor.varint()
-    (focal_px,) = struct.unpack("<f", cursor.take(4))
-    return Camera(width, height, focal_px)
-
-
-def _parse_source(cursor: _Cursor) -> str:
+def _code_source(coder: SymbolCoder, source: str | None) -> str:
+    name = None if source is None else source.encode()
+    length = coder.uniform(None if name is None else len(name), 256)
+    read = bytes(coder.uniform(None if name is None else name[index], 256) for index in range(length))
     try:
-        return cursor.take(cursor.take(1)[0]).decode()
+        return read.decode()
     except UnicodeDecodeError as error:
         raise MalformedPacket("the packet's source name is not UTF-8") from error
+
+
+def _code_identities(coder: SymbolCoder, identities: tuple[int, ...] | None) -> tuple[int, ...]:
+    people = coder.uniform(None if identities is None else len(identities), 2 * MAX_PEOPLE)
+    if people > MAX_PEOPLE:
+        raise MalformedPacket(f"the packet announces {people} people, more than {MAX_PEOPLE}")
+    read = tuple(
+        coder.uniform(None if identities is None else identities[index], IDENTITIES) for index in range(people)
+    )
+    if len(set(read)) != people:
+        raise MalformedPacket("the packet has an identity twice")
+    return read
+
+
+def seal(body: bytes, seed: bytes) -> bytes:
+    """The packet of a range-coded stream: the stream and its check.
+
+    Args:
+        body: of the range coder.
+        seed: what else both ends must agree on (`check_seed`).
+    """
+    return body + struct.pack("<H", _check(body, seed))
+
+
+def body_of(payload: bytes) -> bytes:
+    """The range-coded stream of a packet, before its check can be verified.
+
+    Raises:
+        MalformedPacket: the packet is too long, or too short for a check.
+    """
+    if len(payload) > MAX_PACKET_BYTES:
+        raise MalformedPacket(f"a packet of {len(payload)} bytes; packets have up to {MAX_PACKET_BYTES}")
+    if len(payload) < CHECK_SIZE:
+        raise MalformedPacket(f"a packet of {len(payload)} bytes has no check")
+    return payload[:-CHECK_SIZE]
+
+
+def verify(payload: bytes, seed: bytes) -> None:
+    """Verifies the check of a packet.
+
+    Raises:
+        ChecksumMismatch: the packet was damaged, or one of its seeds differs.
+    """
+    if payload != seal(payload[:-CHECK_SIZE], seed):
+        raise ChecksumMismatch("the packet was damaged, or is from other networks, another frame or another reference")
+
+
+def check_seed(codec_hash: bytes, sequence: int, seals: tuple[int, int]) -> bytes:
+    """Seed of a packet's check: version and networks, sequence number, and the states of the references (32 bits)."""
+    return codec_hash + struct.pack("<QII", sequence, *seals)
+
+
+def _check(body: bytes, seed: bytes) -> int:
+    return crc_hqx(body, crc_hqx(seed, 0))
 
 
 def rounded_camera(camera: Camera) -> Camera:
@@ -204,12 +245,3 @@ def rounded_camera(camera: Camera) -> Camera:
 def shorten_source(source: str) -> str:
     """The last 255 bytes of the name in UTF-8; a character that has no UTF-8 encoding becomes a question mark."""
     return source.encode(errors="replace")[-255:].decode(errors="ignore")
-
-
-def _varint(value: int) -> bytes:
-    data = bytearray()
-    while value >= 0x80:
-        data.append(value & 0x7F | 0x80)
-        value >>= 7
-    data.append(value)
-    return bytes(data)

@@ -1,30 +1,27 @@
 """Codec state of one person: prediction of the next frame and coding of the residuals.
 
-All arithmetic is on integers and on decoded values, so the states of encoder and decoder stay equal.
+All arithmetic is on integers and on decoded values, so the states of encoder and decoder stay equal; orientations are
+computed as `common.codec.orientation` describes.
 
 Prediction: x̂_j = x + j/2 · v · lag for j = 0, 1, 2 (zero-order hold, half and full linear extrapolation), lag in frames
 since the acknowledged state.  Each entry keeps the running mean error of each of the three predictors and uses the
-best; the same mean selects its frequency table.  Neither choice is transmitted.
+best; the same mean selects its frequency table, together with the magnitude of the residuals that the frame has had so
+far.  Neither choice is transmitted.  A fast group that is not in a packet is extrapolated by half.
 """
 
-from dataclasses import dataclass, replace
+from bisect import bisect_right
+from dataclasses import dataclass, fields
 from typing import Final
+from zlib import crc32
 
 import numpy as np
 
 from common.arrays import BoolArray, FloatArray, IntArray
-from common.codec.quantiser import (
-    GROUP_OF_ENTRY,
-    LEVELS,
-    LIMIT,
-    from_fixed,
-    prefix_lengths,
-    prefix_mask,
-    quantise,
-    steps,
-)
+from common.codec.orientation import ENTRIES, Rotation, angles_between, entries_of, residual_of, rotated, rotation_of
+from common.codec.quantiser import GROUP_OF_ENTRY, LEVELS, LIMIT, from_fixed, steps
 from common.codec.range_coder import SymbolCoder
-from common.codec.tables import CodecTables
+from common.codec.rate_distortion import choose_indices
+from common.codec.tables import SCALES, CodecTables
 from common.frames import MAX_FRAME_SEQUENCE
 from common.labels import GROUP_NAMES, GROUPS, LABEL_SIZE, group_slices
 
@@ -35,12 +32,20 @@ UNKNOWN_LEVEL: Final = -1
 FAST: Final[BoolArray] = np.array([group.fast for group in GROUPS])
 _FAST_ENTRY: Final = FAST[GROUP_OF_ENTRY]
 _PREDICTORS: Final = 3
-SLICES: Final = tuple(group_slices().items())
-_STARTS: Final = np.array([group.start for _, group in SLICES])
+_SLICES: Final = tuple(group_slices().items())
+_ROOT: Final = GROUP_NAMES.index("root")
+_ORIENTATION: Final = slice(_SLICES[_ROOT][1].start, _SLICES[_ROOT][1].start + ENTRIES)
+_TANGENT: Final = slice(_ORIENTATION.start, _ORIENTATION.start + 3)
+_STARTS: Final = np.array([group.start for _, group in _SLICES])
 _COLUMNS: Final = np.arange(LABEL_SIZE)
 _MAX_EXTRAPOLATION_FRAMES: Final = 6
 _MAX_AVERAGING_FRAMES: Final = 12
 _MAX_AGE: Final = 255
+
+# The entries of each group that have a residual: of the orientation three, which are a residual rotation.
+CODED_ENTRIES: Final = tuple(
+    np.delete(_COLUMNS[where], np.s_[3:ENTRIES]) if name == "root" else _COLUMNS[where] for name, where in _SLICES
+)
 
 # 16 · lag^0.7: growth of the residuals with the age of the reference, for lag 0…16.
 _LAG_GROWTH: Final = (16, 16, 26, 35, 42, 49, 56, 62, 69, 75, 80, 86, 91, 96, 101, 107, 111)
@@ -51,10 +56,10 @@ class PersonState:
     """State of a person after a frame; E = LABEL_SIZE entries, G groups, values in 2⁻¹⁶ σ.
 
     Args:
-        values: (E,) decoded entries; zero where `age` is zero.
+        values: (E,) decoded or predicted entries; zero where `age` is zero.
         velocity: (E,) change per frame.
         spread: (3, E) running mean error of each predictor over one frame.
-        age: (E,) number of times an entry was decoded since it was last unknown.
+        age: (E,) number of times an entry was decoded.
         level: (G,) ρ level at which each group was last sent, −1 if never.
         confidence: (G,) 0…15.
         score: 0…63.
@@ -69,6 +74,14 @@ class PersonState:
     confidence: IntArray
     score: int
     updated: IntArray
+
+    def checksum(self, seed: int) -> int:
+        """CRC-32 over the state, which differs where two decoders would go on differently."""
+        for field in fields(self):
+            value = getattr(self, field.name)
+            data = value.to_bytes(1) if isinstance(value, int) else value.astype("<i8", copy=False).tobytes()
+            seed = crc32(data, seed)
+        return seed
 
 
 @dataclass(frozen=True)
@@ -93,24 +106,22 @@ class Prediction:
     """The expected values of a person's entries, and how their residuals are coded.
 
     Args:
-        entries: (E,) entries that are coded, as `centre` + `step` · residual.
-        lengths: number of coded entries of each group, a prefix of it.
-        centre: (E,) the best predictor's value.
+        centre: (E,) the best predictor's value; of the orientation, the predicted rotation's entries.
         step: (E,) quantiser step.
         scale: (E,) row of the frequency table.
         shift: (E,) number of low bits that bypass the table.
         candidates: (3, E) the values of all predictors.
+        orientation: the predicted rotation.
         growth: growth of the residuals with the lag, in sixteenths.
         lag: frames since the reference.
     """
 
-    entries: BoolArray
-    lengths: list[int]
     centre: IntArray
     step: IntArray
     scale: IntArray
     shift: IntArray
     candidates: IntArray
+    orientation: Rotation
     growth: int
     lag: int
 
@@ -151,7 +162,13 @@ def check_person(person: PersonState) -> None:
 
 
 def code_plan(coder: SymbolCoder, state: PersonState, plan: PersonPlan | None) -> PersonPlan:
-    """Writes `plan`, or reads one when it is None; a number that equals the reference costs a tenth of a bit."""
+    """Writes `plan`, or reads one when it is None.
+
+    All fast groups and nothing else, each as in the reference, costs a tenth of a bit.
+    """
+    usual = PersonPlan(FAST, state.level, state.confidence, state.score)
+    if (state.level[FAST] >= 0).all() and not coder.rare_flag(None if plan is None else not _is_same(plan, usual)):
+        return usual
     sent, level, confidence = FAST.copy(), np.maximum(state.level, 0), state.confidence.copy()
     score = _code_if_changed(coder, state.score, None if plan is None else plan.score, SCORES)
     for g in range(len(GROUPS)):
@@ -165,84 +182,146 @@ def code_plan(coder: SymbolCoder, state: PersonState, plan: PersonPlan | None) -
     return PersonPlan(sent, level, confidence, score)
 
 
+def _is_same(plan: PersonPlan, usual: PersonPlan) -> bool:
+    sent = usual.sent
+    return (
+        bool((plan.sent == sent).all())
+        and bool((plan.level == usual.level)[sent].all())
+        and bool((plan.confidence == usual.confidence)[sent].all())
+        and plan.score == usual.score
+    )
+
+
 def _code_if_changed(coder: SymbolCoder, known: int, value: int | None, size: int) -> int:
     if known >= 0 and not coder.rare_flag(None if value is None else value != known):
         return known
     return coder.uniform(value, size)
 
 
-def predict(tables: CodecTables, state: PersonState, plan: PersonPlan, lag: int) -> Prediction:
-    """Predicts each entry `lag` frames after `state`, and the spread of its residual."""
+def predict(tables: CodecTables, state: PersonState, level: IntArray, lag: int) -> Prediction:
+    """Predicts each entry `lag` frames after `state`, and the spread of its residual at `level` (G,)."""
     displacement = state.velocity * min(lag, _MAX_EXTRAPOLATION_FRAMES)
     candidates = state.values + ((displacement * np.arange(_PREDICTORS, dtype=np.int64)[:, None]) >> 1)
     candidates = np.minimum(np.maximum(candidates, -LIMIT), LIMIT)
     best = state.spread.argmin(axis=0)
+    best[_ORIENTATION] = state.spread[:, _TANGENT].sum(axis=1).argmin()
     growth = _LAG_GROWTH[min(lag, len(_LAG_GROWTH) - 1)]
     spread = np.where(state.age > 0, (state.spread[best, _COLUMNS] * growth) >> 4, tables.key_spread)
-    lengths = prefix_lengths(plan.level, plan.sent)
-    step = steps(tables.base_step, plan.level)
+    step = steps(tables.base_step, np.maximum(level, 0))
     scale, shift = tables.scale_of(spread, step)
     centre = candidates[best, _COLUMNS]
-    return Prediction(prefix_mask(lengths), lengths.tolist(), centre, step, scale, shift, candidates, growth, lag)
+    orientation = rotation_of(centre[_ORIENTATION].tolist())
+    centre[_ORIENTATION] = entries_of(orientation)
+    return Prediction(centre, step, scale, shift, candidates, orientation, growth, lag)
 
 
 def residuals(prediction: Prediction, target: IntArray) -> IntArray:
-    """(E,) quantised residuals of `target` (E,)."""
-    return quantise(target - prediction.centre, prediction.step)
+    """(E,) what is added to the prediction to get `target` (E,), before quantisation."""
+    residual = target - prediction.centre
+    turn = residual_of(prediction.orientation, rotation_of(target[_ORIENTATION].tolist()))
+    residual[_TANGENT] = [round(value) for value in turn]
+    return residual
 
 
-def code_residuals(coder: SymbolCoder, prediction: Prediction, group: int, indices: IntArray, *, write: bool) -> None:
-    """Writes the coded entries of a group of `indices` (E,), or reads them into it."""
-    start = SLICES[group][1].start
-    coded = slice(start, start + prediction.lengths[group])
-    written = indices[coded] if write else None
-    indices[coded] = coder.residuals(prediction.scale[coded], prediction.shift[coded], written)
+# Rows that are added to each entry's own for the activity of the frame, and the ratios at which they begin, in 1/16.
+_ACTIVITY_RATIOS: Final = tuple(round(16 * 2.0 ** (eighths / 8)) for eighths in (-10, -6, -2, 2, 6, 10, 14, 18))
+_ACTIVITY_ROWS: Final = (-6, -4, -2, 0, 2, 4, 6, 8, 10)
+_ACTIVITY_PRIOR: Final = 256 * 6
+
+
+class Activity:
+    """How large the residuals of a frame have been so far, compared with what each entry's own past predicts.
+
+    A person who begins to move does so with the whole body: the first groups tell about the others.
+    """
+
+    def __init__(self) -> None:
+        self._seen = self._expected = _ACTIVITY_PRIOR
+
+    @property
+    def rows(self) -> int:
+        """Number of rows by which the next entries' frequency tables differ from their own."""
+        return _ACTIVITY_ROWS[bisect_right(_ACTIVITY_RATIOS, 16 * self._seen // self._expected)]
+
+    def add(self, tables: CodecTables, scale: IntArray, indices: IntArray) -> None:
+        """Adds a group's residuals, and the rows of their own pasts."""
+        self._expected += int(tables.mean_magnitude[scale].sum())
+        self._seen += min(int(np.abs(indices).sum()) << 8, 1 << 40)
+
+
+def code_group(
+    coder: SymbolCoder,
+    tables: CodecTables,
+    prediction: Prediction,
+    activity: Activity,
+    group: int,
+    residual: IntArray | None,
+) -> IntArray:
+    """Quantises and writes a group's entries of `residual` (E,), or reads them when it is None; returns the indices."""
+    coded = CODED_ENTRIES[group]
+    own, shift = prediction.scale[coded], prediction.shift[coded]
+    scale = np.minimum(np.maximum(own + activity.rows, 0), SCALES - 1)
+    chosen = None
+    if residual is not None:
+        chosen = choose_indices(tables, scale, shift, residual[coded], prediction.step[coded])
+    indices = coder.residuals(scale, shift, chosen)
+    activity.add(tables, own, np.where(shift > 0, 0, indices))
+    return indices
 
 
 def decoded_values(prediction: Prediction, indices: IntArray) -> IntArray:
-    """(E,) values of the coded entries, for their quantised residuals; the others are undefined."""
-    return np.minimum(np.maximum(prediction.centre + indices * prediction.step, -2 * LIMIT), 2 * LIMIT)
+    """(E,) values of all entries for their quantised residuals (E,); zeros give the prediction."""
+    change = indices * prediction.step
+    values = np.minimum(np.maximum(prediction.centre + change, -2 * LIMIT), 2 * LIMIT)
+    turn = change[_TANGENT]
+    values[_ORIENTATION] = prediction.centre[_ORIENTATION]
+    if turn.any():
+        values[_ORIENTATION] = entries_of(rotated(prediction.orientation, turn.tolist()))
+    return values
 
 
 def advance(
     tables: CodecTables, state: PersonState, plan: PersonPlan, prediction: Prediction, values: IntArray, sequence: int
 ) -> PersonState:
-    """The state after a frame whose coded entries `prediction.entries` have the decoded `values` (E,).
+    """The state after a frame whose entries have the decoded `values` (E,).
 
-    Fast entries that were not sent become unknown; slow ones keep their values.
+    Fast groups that were not sent move on by half their velocity, which is halved.
     """
-    coded = prediction.entries
-    lost = _FAST_ENTRY & ~coded
-    known_before = coded & (state.age > 0)
-    error = np.abs(values - prediction.candidates) * 16 // prediction.growth
+    sent = plan.sent[GROUP_OF_ENTRY]
+    known_before = state.age > 0
+    error = np.abs(values - prediction.candidates)
+    error[:, _TANGENT] = _orientation_errors(prediction, values)
+    error = np.minimum(error, LIMIT) * 16 // prediction.growth
     divisor = np.minimum(state.age + 2, _MAX_AVERAGING_FRAMES)
-    spread = np.where(known_before, state.spread + (error - state.spread) // divisor, state.spread)
-    spread = np.where(coded & ~known_before, tables.first_spread, spread)
+    spread = np.where(sent & known_before, state.spread + (error - state.spread) // divisor, state.spread)
+    spread = np.where(sent & ~known_before, tables.first_spread, spread)
     # The next update of a slow group changes it by about one step, independently of the last change.
-    spread = np.where(coded & ~_FAST_ENTRY, prediction.step >> 1, spread)
-    change = (values - state.values) // prediction.lag if prediction.lag else 0
-    velocity = np.where(known_before & _FAST_ENTRY, change, 0)
+    spread = np.where(sent & ~_FAST_ENTRY, prediction.step >> 1, spread)
+    change = (values - state.values) // prediction.lag if prediction.lag else np.zeros_like(values)
+    velocity = np.where(known_before & _FAST_ENTRY, np.where(sent, change, state.velocity >> 1), 0)
     return PersonState(
-        values=np.where(coded, values, np.where(lost, 0, state.values)),
+        values=np.where(sent, values, np.where(_FAST_ENTRY, prediction.candidates[1], state.values)),
         velocity=velocity,
-        spread=np.where(lost, tables.key_spread, spread),
-        age=np.where(lost, 0, np.minimum(state.age + coded, _MAX_AGE)),
-        level=np.where(plan.sent, plan.level, np.where(FAST, UNKNOWN_LEVEL, state.level)),
-        confidence=plan.confidence,
+        spread=spread,
+        age=np.minimum(state.age + sent, _MAX_AGE),
+        level=np.where(plan.sent, plan.level, state.level),
+        confidence=np.where(plan.sent, plan.confidence, state.confidence),
         score=plan.score,
         updated=np.where(plan.sent, sequence, state.updated),
     )
 
 
+def _orientation_errors(prediction: Prediction, values: IntArray) -> IntArray:
+    """(3, 3) error of each predictor around each axis of the body."""
+    rotation = rotation_of(values[_ORIENTATION].tolist())
+    return np.array([angles_between(row, rotation) for row in prediction.candidates[:, _ORIENTATION].tolist()])
+
+
 def known_labels(state: PersonState) -> dict[str, FloatArray]:
-    """Group name → its known prefix; groups without known entries are absent."""
-    lengths = np.add.reduceat(state.age > 0, _STARTS, dtype=np.int64).tolist()
+    """Group name → its entries; unknown groups are absent."""
+    known = np.maximum.reduceat(state.age, _STARTS) > 0
     values = from_fixed(state.values)
-    return {
-        name: values[group.start : group.start + length]
-        for (name, group), length in zip(SLICES, lengths, strict=True)
-        if length
-    }
+    return {name: values[where] for (name, where), has in zip(_SLICES, known.tolist(), strict=True) if has}
 
 
 def known_confidence(state: PersonState) -> dict[str, float]:
@@ -252,14 +331,3 @@ def known_confidence(state: PersonState) -> dict[str, float]:
         for g, name in enumerate(GROUP_NAMES)
         if state.level[g] != UNKNOWN_LEVEL
     }
-
-
-def keep_missing(before: PersonState, after: PersonState, missing: BoolArray) -> PersonState:
-    """`after`, but the groups that are `missing` in a truncated packet keep their state of `before`."""
-    entry = missing[GROUP_OF_ENTRY]
-    return replace(
-        after,
-        values=np.where(entry, before.values, after.values),
-        age=np.where(entry, before.age, after.age),
-        level=np.where(missing, before.level, after.level),
-    )

@@ -2,7 +2,8 @@
 
 Entries are standardised: one unit is one standard deviation σ over the training poses.  The codec's values are integers
 in 2⁻¹⁶ σ.  ρ of equation (17) is transmitted as one of 16 levels.  A level sets a group's quantiser step, which grows
-by a third of an octave per level (ρ = 1 is 32 times as coarse as ρ = 0), and the length of its prefix.
+by a third of an octave per level: ρ = 1 is 32 times as coarse as ρ = 0.  Where the step is coarse, the fine entries at
+the end of a group keep their prediction: nothing is left of them but the shorter prefix of the equation.
 """
 
 from collections.abc import Mapping
@@ -11,7 +12,7 @@ from typing import Final
 import numpy as np
 
 from common.arrays import BoolArray, FloatArray, IntArray
-from common.labels import GROUP_NAMES, GROUPS, LabelGroup, concatenate
+from common.labels import GROUP_NAMES, GROUPS, concatenate
 
 FRACTION_BITS: Final = 16
 UNIT: Final = 1 << FRACTION_BITS
@@ -22,11 +23,7 @@ LEVELS: Final = 16
 STEP_MULTIPLIER: Final = (256, 323, 406, 512, 645, 813, 1024, 1290, 1625, 2048, 2580, 3251, 4096, 5161, 6502, 8192)
 _STEP_MULTIPLIER: Final = np.array(STEP_MULTIPLIER, dtype=np.int64)
 
-# Up to this level only the step grows: omitting entries displaces the surface far more than quantising them.
-LAST_FULL_LEVEL: Final = 6
-
 GROUP_OF_ENTRY: Final[IntArray] = np.repeat(np.arange(len(GROUPS)), [group.size for group in GROUPS])
-INDEX_IN_GROUP: Final[IntArray] = np.concatenate([np.arange(group.size) for group in GROUPS])
 
 
 def rho_level(rho: float) -> int:
@@ -52,33 +49,9 @@ def rho_levels(rho: Mapping[str, float]) -> IntArray:
     return np.array([rho_level(rho.get(name, 0.0)) for name in GROUP_NAMES], dtype=np.int64)
 
 
-def prefix_length(group: LabelGroup, level: int) -> int:
-    """Number of leading entries of a group that are sent at a level: all up to level 6, then linearly down to a third.
-
-    The root group is never shortened, because every person needs a position and an orientation.
-    """
-    if group.name == "root" or level <= LAST_FULL_LEVEL:
-        return group.size
-    return group.size - group.size * (level - LAST_FULL_LEVEL) * 2 // (3 * (LEVELS - 1 - LAST_FULL_LEVEL))
-
-
-_PREFIX: Final = np.array([[prefix_length(group, level) for level in range(LEVELS)] for group in GROUPS])
-
-
-def prefix_lengths(levels: IntArray, sent: BoolArray) -> IntArray:
-    """(groups,) number of entries that are coded, for levels and sent flags of shape (groups,)."""
-    return np.where(sent, _PREFIX[np.arange(len(GROUPS)), levels], 0)
-
-
-def prefix_mask(lengths: IntArray) -> BoolArray:
-    """(LABEL_SIZE,) entries that are coded, for the number of them in each group."""
-    mask: BoolArray = lengths[GROUP_OF_ENTRY] > INDEX_IN_GROUP
-    return mask
-
-
 def steps(base_step: IntArray, levels: IntArray) -> IntArray:
-    """(LABEL_SIZE,) quantiser steps in 2⁻¹⁶ σ; `base_step` (LABEL_SIZE,) are those at ρ = 0."""
-    step: IntArray = np.maximum((base_step * _STEP_MULTIPLIER[levels][GROUP_OF_ENTRY]) >> 8, 1)
+    """Quantiser steps in 2⁻¹⁶ σ, (..., LABEL_SIZE) for levels (..., groups); `base_step` are those at ρ = 0."""
+    step: IntArray = np.maximum((base_step * _STEP_MULTIPLIER[levels][..., GROUP_OF_ENTRY]) >> 8, 1)
     return step
 
 
@@ -104,12 +77,11 @@ def from_fixed(fixed: IntArray) -> FloatArray:
     return (fixed.astype(np.float64) / UNIT).astype(np.float32)
 
 
-def vector_of(labels: Mapping[str, FloatArray]) -> tuple[IntArray, IntArray]:
-    """Labels as a fixed-point vector (LABEL_SIZE,), zero where absent, and the length of each group (groups,).
+def vector_of(labels: Mapping[str, FloatArray]) -> tuple[IntArray, BoolArray]:
+    """Labels as a fixed-point vector (LABEL_SIZE,), zero where absent, and which groups (groups,) there are.
 
     Raises:
         ValueError: a name is not in the vocabulary, a vector is longer than its group, or an entry is not finite.
     """
     fixed = to_fixed(concatenate(labels))
-    lengths = np.array([len(labels.get(group.name, ())) for group in GROUPS], dtype=np.int64)
-    return fixed, lengths
+    return fixed, np.array([len(labels.get(group.name, ())) > 0 for group in GROUPS], dtype=np.bool_)

@@ -8,7 +8,7 @@ constriction pads a stream to whole 32-bit words; `SymbolWriter.finish` instead 
 the coder's final interval, which costs about half a byte per stream.
 """
 
-import math
+from functools import lru_cache
 from typing import Final, Protocol
 
 import constriction
@@ -21,9 +21,16 @@ from common.errors import MalformedPacket
 _MODEL = constriction.stream.model
 _QUEUE = constriction.stream.queue
 _FAMILY = _MODEL.Categorical(perfect=False)
-_RARE_FLAG = _MODEL.Categorical(np.array([15.0, 1.0]) / 16.0, perfect=False)
-_RARE_FLAG_BITS: Final = (-math.log2(15 / 16), 4.0)
+_RARE: Final = (15, 1)
 _UNIFORM: Final = {1 << bits: _MODEL.Uniform(1 << bits) for bits in range(1, 17)}
+
+
+@lru_cache(maxsize=16)
+def _choice_model(weights: tuple[int, ...]) -> tuple[object, tuple[float, ...]]:
+    """The model of a choice, and the bits of each outcome."""
+    probabilities = np.array(weights) / 16.0
+    return _MODEL.Categorical(probabilities, perfect=False), tuple((-np.log2(probabilities)).tolist())
+
 
 _GOLOMB_ORDER: Final = 2
 _GOLOMB_MAX_PREFIX: Final = 24
@@ -55,8 +62,16 @@ class SymbolCoder(Protocol):
         """A flag with probability 1/16."""
         ...
 
+    def choice(self, value: int | None, weights: tuple[int, ...]) -> int:
+        """One of the outcomes 0…, with probabilities `weights` in sixteenths."""
+        ...
+
     def uniform(self, value: int | None, size: int) -> int:
         """A uniformly distributed number 0…size−1; `size` is a power of two."""
+        ...
+
+    def number(self, value: int | None) -> int:
+        """A number of at least 0, as an Exp-Golomb code of order 2: three bits below 4."""
         ...
 
     def residuals(self, scale: IntArray, shift: IntArray, values: IntArray | None) -> IntArray:
@@ -74,8 +89,13 @@ class SymbolWriter:
 
     def rare_flag(self, value: bool | None) -> bool:
         assert value is not None
-        self._coder.encode(int(value), _RARE_FLAG)
-        self.bits += _RARE_FLAG_BITS[int(value)]
+        return bool(self.choice(int(value), _RARE))
+
+    def choice(self, value: int | None, weights: tuple[int, ...]) -> int:
+        assert value is not None
+        model, bits = _choice_model(weights)
+        self._coder.encode(value, model)
+        self.bits += bits[value]
         return value
 
     def uniform(self, value: int | None, size: int) -> int:
@@ -100,19 +120,20 @@ class SymbolWriter:
             h, s = int(high[index]), int(shift[index])
             if abs(h) > ALPHABET:
                 self.uniform(int(h < 0), 2)
-                self._golomb(abs(h) - ALPHABET - 1)
+                self.number(abs(h) - ALPHABET - 1)
             if s:
                 self.uniform(int(values[index]) + (1 << s >> 1) - (h << s), 1 << s)
 
-    def _golomb(self, value: int) -> None:
-        """Exp-Golomb code of order 2."""
-        value += 1 << _GOLOMB_ORDER
-        extra = value.bit_length() - 1
+    def number(self, value: int | None) -> int:
+        assert value is not None and value >= 0
+        coded = value + (1 << _GOLOMB_ORDER)
+        extra = coded.bit_length() - 1
         for _ in range(extra - _GOLOMB_ORDER):
             self.uniform(1, 2)
         self.uniform(0, 2)
         for bit in reversed(range(extra)):
-            self.uniform(value >> bit & 1, 2)
+            self.uniform(coded >> bit & 1, 2)
+        return value
 
     def finish(self) -> bytes:
         """The shortest byte string that decodes to the symbols written; the reader pads it with zeros."""
@@ -146,13 +167,28 @@ class SymbolReader:
         self.bits = 0.0
 
     def rare_flag(self, value: bool | None) -> bool:
-        decoded = bool(self._decode(_RARE_FLAG))
-        self.bits += _RARE_FLAG_BITS[int(decoded)]
+        return bool(self.choice(None, _RARE))
+
+    def choice(self, value: int | None, weights: tuple[int, ...]) -> int:
+        model, bits = _choice_model(weights)
+        decoded = self._decode(model)
+        self.bits += bits[decoded]
         return decoded
 
     def uniform(self, value: int | None, size: int) -> int:
         self.bits += size.bit_length() - 1
         return self._decode(_UNIFORM[size])
+
+    def number(self, value: int | None) -> int:
+        extra = _GOLOMB_ORDER
+        while self.uniform(None, 2):
+            extra += 1
+            if extra > _GOLOMB_MAX_PREFIX:
+                raise MalformedPacket("the packet has an escape code that is too long")
+        coded = 1
+        for bit in self._bits(extra):
+            coded = coded << 1 | bit
+        return coded - (1 << _GOLOMB_ORDER)
 
     def residuals(self, scale: IntArray, shift: IntArray, values: IntArray | None) -> IntArray:
         if not scale.size:
@@ -167,7 +203,7 @@ class SymbolReader:
     def check_length(self) -> None:
         """Refuses a stream that is longer or shorter than the symbols that were read from it."""
         if abs(self._stream_bits - self.bits) > _LENGTH_TOLERANCE_BITS:
-            raise MalformedPacket(f"a part of the packet has {self._stream_bits} bits for {self.bits:.0f}")
+            raise MalformedPacket(f"the stream has {self._stream_bits} bits for {self.bits:.0f}")
 
     def _decode(self, model: object) -> int:
         try:
@@ -188,22 +224,11 @@ class SymbolReader:
             h = symbol - ALPHABET
             if symbol == ESCAPE:
                 negative = self.uniform(None, 2)
-                h = self._golomb() + ALPHABET + 1
+                h = self.number(None) + ALPHABET + 1
                 h = -h if negative else h
             low = self.uniform(None, 1 << s) - (1 << s >> 1) if s else 0
             values[index] = (h << s) + low
         return values
-
-    def _golomb(self) -> int:
-        extra = _GOLOMB_ORDER
-        while self.uniform(None, 2):
-            extra += 1
-            if extra > _GOLOMB_MAX_PREFIX:
-                raise MalformedPacket("the packet has an escape code that is too long")
-        value = 1
-        for bit in self._bits(extra):
-            value = value << 1 | bit
-        return value - (1 << _GOLOMB_ORDER)
 
     def _bits(self, count: int) -> list[int]:
         """So many uniformly distributed bits; one call is much faster than one for each."""

@@ -1,8 +1,8 @@
 """The codec's frozen integer tables, which must be identical in encoder and decoder.
 
-`data/tables_v1.npz` has the tables, `data/tables_v1.json` their digest and origin; `python -m
-common.training.fit_codec` writes both.  The digest is part of every packet's model hash, so two ends with different
-tables refuse each other.
+`data/tables_v2.npz` has the tables, `data/tables_v2.json` their digest and origin; `python -m
+common.training.fit_codec` writes both.  The digest seeds the check of every packet, so two ends with different tables
+refuse each other's packets.
 """
 
 import hashlib
@@ -19,15 +19,14 @@ import numpy as np
 from common.arrays import Float64Array, IntArray
 from common.codec.quantiser import FRACTION_BITS
 from common.errors import WeightsError
-from common.labels import GROUP_NAMES, LABEL_SIZE
+from common.labels import LABEL_SIZE
 
-TABLE_VERSION: Final = 1
+TABLE_VERSION: Final = 2
 SCALES: Final = 64
 ALPHABET: Final = 24  # residuals −24…24 have their own symbols
 ESCAPE: Final = 2 * ALPHABET + 1
 SYMBOLS: Final = ESCAPE + 1
 TOTAL_BITS: Final = 16
-TIERS: Final = 3
 
 _RATIO_BITS: Final = 12
 _MAX_RATIO_BITS: Final = _RATIO_BITS + 2
@@ -36,7 +35,7 @@ DATA_FOLDER: Final = Path(__file__).parent / "data"
 
 @dataclass(frozen=True)
 class CodecTables:
-    """Frequency tables, quantiser steps and the order of the groups.
+    """Frequency tables and quantiser steps.
 
     Args:
         frequencies: (SCALES, SYMBOLS) symbol frequencies, each row summing to 2¹⁶; row i is for residuals whose mean
@@ -45,7 +44,6 @@ class CodecTables:
         base_step: (LABEL_SIZE,) quantiser step at ρ = 0, in 2⁻¹⁶ σ.
         key_spread: (LABEL_SIZE,) mean magnitude of an entry itself, in 2⁻¹⁶ σ.
         first_spread: (LABEL_SIZE,) mean magnitude of an entry's first predicted residual, in 2⁻¹⁶ σ.
-        tier: (groups,) the part of a packet, 0…TIERS − 1, that has a group: important groups first.
 
     Raises:
         ValueError: a table has the wrong shape or is not a distribution.
@@ -56,7 +54,6 @@ class CodecTables:
     base_step: IntArray
     key_spread: IntArray
     first_spread: IntArray
-    tier: IntArray
 
     def __post_init__(self) -> None:
         if self.frequencies.shape != (SCALES, SYMBOLS) or (self.frequencies < 1).any():
@@ -69,8 +66,6 @@ class CodecTables:
             values = getattr(self, name)
             if values.shape != (LABEL_SIZE,) or (values < 1).any() or (values > 1 << 20).any():
                 raise ValueError(f"{name} must be {LABEL_SIZE} numbers in 1…2^20")
-        if self.tier.shape != (len(GROUP_NAMES),) or (self.tier < 0).any() or (self.tier >= TIERS).any():
-            raise ValueError(f"tier must be {len(GROUP_NAMES)} numbers below {TIERS}")
 
     @cached_property
     def probabilities(self) -> Float64Array:
@@ -83,9 +78,11 @@ class CodecTables:
         return -np.log2(self.probabilities)
 
     @cached_property
-    def groups_of_tier(self) -> tuple[tuple[int, ...], ...]:
-        """Indices of the groups in each part of a packet."""
-        return tuple(tuple(np.flatnonzero(self.tier == tier).tolist()) for tier in range(TIERS))
+    def mean_magnitude(self) -> IntArray:
+        """(SCALES,) mean magnitude of the residuals of each row, 1/256 step."""
+        magnitudes = np.abs(np.arange(SYMBOLS) - ALPHABET)
+        mean: IntArray = (self.frequencies @ magnitudes) >> (TOTAL_BITS - 8)
+        return mean
 
     @cached_property
     def digest(self) -> bytes:
@@ -97,7 +94,7 @@ class CodecTables:
 
     def arrays(self) -> dict[str, IntArray]:
         """The tables by name, in the order of the digest."""
-        names = ("frequencies", "thresholds", "base_step", "key_spread", "first_spread", "tier")
+        names = ("frequencies", "thresholds", "base_step", "key_spread", "first_spread")
         return {name: getattr(self, name) for name in names}
 
     def scale_of(self, spread: IntArray, step: IntArray) -> tuple[IntArray, IntArray]:
@@ -115,9 +112,9 @@ class CodecTables:
 def save(tables: CodecTables, folder: Path, fitted_on: str) -> None:
     """Writes the tables and their digest to `folder`."""
     folder.mkdir(parents=True, exist_ok=True)
-    np.savez_compressed(folder / "tables_v1.npz", allow_pickle=False, **tables.arrays())
+    np.savez_compressed(folder / "tables_v2.npz", allow_pickle=False, **tables.arrays())
     note = {"version": TABLE_VERSION, "sha256": tables.digest.hex(), "fitted_on": fitted_on}
-    (folder / "tables_v1.json").write_text(json.dumps(note, indent=2) + "\n")
+    (folder / "tables_v2.json").write_text(json.dumps(note, indent=2) + "\n")
 
 
 @lru_cache(maxsize=4)
@@ -128,8 +125,8 @@ def load(folder: Path = DATA_FOLDER) -> CodecTables:
         WeightsError: a file is missing, damaged, of another version, or does not match its digest.
     """
     try:
-        note = json.loads((folder / "tables_v1.json").read_text())
-        with np.load(io.BytesIO((folder / "tables_v1.npz").read_bytes()), allow_pickle=False) as data:
+        note = json.loads((folder / "tables_v2.json").read_text())
+        with np.load(io.BytesIO((folder / "tables_v2.npz").read_bytes()), allow_pickle=False) as data:
             tables = CodecTables(**{name: data[name].astype(np.int64) for name in data.files})
     except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile) as error:
         raise WeightsError(f"the codec tables in {folder} are missing or damaged; reinstall bodywire") from error

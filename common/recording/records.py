@@ -55,7 +55,7 @@ class RecordedFrame:
 
 @dataclass(frozen=True, slots=True)
 class RecordedState:
-    """A codec's state after a frame, which later packets are predicted from.
+    """A codec's state after a frame, with which it decodes the packets behind.
 
     Args:
         sequence: of the frame.

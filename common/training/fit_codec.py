@@ -23,15 +23,20 @@ from pathlib import Path
 from typing import Final, TypedDict
 
 import numpy as np
+import torch
 
 from common.arrays import Float64Array, FloatArray, IntArray
+from common.body.label_space import LabelSpace
+from common.body.model import BodyModel
+from common.codec.allotment import RATE_DISTORTION_FILE
 from common.codec.frame_codec import EncodedFrame, FrameCodec
-from common.codec.quantiser import UNIT
+from common.codec.orientation import ENTRIES, entries_of, residual_of, rotated, rotation_of
+from common.codec.quantiser import LEVELS, UNIT, to_fixed
 from common.codec.range_coder import SymbolWriter, table_symbols
-from common.codec.tables import ALPHABET, DATA_FOLDER, SCALES, SYMBOLS, TIERS, TOTAL_BITS, CodecTables, save
+from common.codec.tables import ALPHABET, DATA_FOLDER, SCALES, SYMBOLS, TOTAL_BITS, CodecTables, save
 from common.errors import SourceError, exit_code_of
 from common.frames import Camera, LabelFrame, PersonLabels
-from common.labels import GROUP_NAMES, LABEL_SIZE, group_slices, split
+from common.labels import GROUP_NAMES, LABEL_SIZE, concatenate, group_slices, split
 from common.training.flags import parser_of
 
 logger = logging.getLogger(__name__)
@@ -40,25 +45,31 @@ logger = logging.getLogger(__name__)
 _CORE_WEIGHTS: Final = (0.80, 0.17, 0.03)
 _CORE_SCALES: Final = (0.75, 1.7, 4.0)
 _PRIOR_COUNT: Final = 300.0
+# The quantiser weighs bits by the tables that are fitted to what it chooses.
+_ROUNDS: Final = 2
+# ρ levels at which rate and distortion are measured; those between are interpolated.
+_MEASURED_LEVELS: Final = (0, 3, 6, 9, 12, 15)
+
+Figures = dict[str, dict[str, list[float]]]
 
 # Steps at ρ = 0, in σ, of entries without a measured displacement.
 _DEFAULT_STEP_SIGMA: Final = {"root": 0.006, "shape": 0.03, "appearance": 0.05, "surface": 0.05}
 _FAST_STEP_SIGMA: Final = 0.02
-_DEFAULT_TIER: Final = {"root": 0, "torso": 0, "left_leg": 0, "right_leg": 0, "hands": 2, "appearance": 2, "surface": 2}
 
 # (ρ, age of the reference in frames) at which symbols are counted.
-_SETTINGS: Final = ((0.0, 1), (0.2, 2), (0.4, 3), (0.8, 2))
+_SETTINGS: Final = ((0.1, 1), (0.3, 2), (0.5, 3), (0.7, 2))
 
 # Mean displacement of the surface by the quantisation of an entry at ρ = 0.
 _STEP_MM: Final = 0.25
-_STEP_SIGMA_BOUNDS: Final = (0.001, 0.03)
+_STEP_SIGMA_BOUNDS: Final = (0.001, 0.1)
+_PROBED_FRAMES: Final = 24
+_PROBE_SIGMA: Final = 0.1
 
 
 class Importance(TypedDict):
     """What the codec uses of the output of `python -m sender.train.importance`; displacements in millimetres."""
 
     mm_per_sigma: list[float]
-    omega: dict[str, float]
 
 
 def parametric_frequencies() -> IntArray:
@@ -97,7 +108,6 @@ def default_tables() -> CodecTables:
         base_step=np.rint(step_sigma * UNIT).astype(np.int64),
         key_spread=np.full(LABEL_SIZE, round(0.8 * UNIT), dtype=np.int64),
         first_spread=np.full(LABEL_SIZE, round(0.1 * UNIT), dtype=np.int64),
-        tier=np.array([_DEFAULT_TIER.get(name, 1) for name in GROUP_NAMES], dtype=np.int64),
     )
 
 
@@ -111,39 +121,48 @@ def equal_displacement_steps(mm_per_sigma: Float64Array) -> Float64Array:
 
 
 def with_importance(tables: CodecTables, importance: Importance) -> CodecTables:
-    """Steps of equal surface displacement, and tiers in order of ω.
+    """Steps of equal surface displacement.
 
     Args:
         importance: `mm_per_sigma` has LABEL_SIZE numbers (0 for entries without effect on the surface, which keep
-            their step), `omega` one per group.
+            their step).
     """
     mm = np.array(importance["mm_per_sigma"], dtype=np.float64)
     fixed = np.rint(equal_displacement_steps(mm) * UNIT).astype(np.int64)
     base_step = np.where(mm > 0, fixed, tables.base_step)
-    omega = importance["omega"]
-    ranked = sorted(GROUP_NAMES, key=lambda name: (name != "root", -omega.get(name, 0.0)))
-    tier = np.array([min(ranked.index(name) // 4, TIERS - 1) for name in GROUP_NAMES], dtype=np.int64)
-    return replace(tables, base_step=base_step, tier=tier)
+    return replace(tables, base_step=base_step)
 
 
 def with_sequences(tables: CodecTables, labels: FloatArray, clip: IntArray) -> CodecTables:
     """Tables with the spreads and symbol frequencies of the sequences, the parametric family as the prior."""
-    consecutive = clip[1:] == clip[:-1]
-    change = np.abs(np.diff(labels, axis=0))[consecutive].mean(axis=0)
+    fixed = to_fixed(labels)
+    consecutive = np.flatnonzero(clip[1:] == clip[:-1])
+    upright = np.zeros_like(fixed[0])
     tables = replace(
         tables,
-        key_spread=_as_spread(np.abs(labels).mean(axis=0)),
-        first_spread=_as_spread(change),
+        key_spread=_as_spread(np.array([_residual(upright, row) for row in fixed])),
+        first_spread=_as_spread(np.array([_residual(fixed[t], fixed[t + 1]) for t in consecutive])),
     )
-    counts = _count_symbols(tables, labels, clip)
-    symmetric = counts.astype(np.float64)
-    symmetric[:, :-1] = (counts[:, :-1] + counts[:, -2::-1]) / 2
     prior = tables.probabilities * _PRIOR_COUNT
-    return replace(tables, frequencies=to_frequencies(symmetric + prior))
+    for _ in range(_ROUNDS):
+        counts = _count_symbols(tables, labels, clip)
+        symmetric = counts.astype(np.float64)
+        symmetric[:, :-1] = (counts[:, :-1] + counts[:, -2::-1]) / 2
+        tables = replace(tables, frequencies=to_frequencies(symmetric + prior))
+    return tables
 
 
-def _as_spread(sigma: FloatArray) -> IntArray:
-    spread: IntArray = np.clip(np.rint(sigma * UNIT), UNIT // 256, 4 * UNIT).astype(np.int64)
+def _residual(before: IntArray, after: IntArray) -> IntArray:
+    """(E,) what the codec adds to `before` to get `after`; orientations as residual rotations."""
+    change = after - before
+    turn = residual_of(rotation_of(before[:ENTRIES].tolist()), rotation_of(after[:ENTRIES].tolist()))
+    change[:ENTRIES] = [*map(round, turn), 0, 0, 0]
+    return change
+
+
+def _as_spread(residuals: IntArray) -> IntArray:
+    """(E,) mean magnitude of residuals (T, E), within bounds."""
+    spread: IntArray = np.clip(np.rint(np.abs(residuals).mean(axis=0)), UNIT // 256, 4 * UNIT).astype(np.int64)
     return spread
 
 
@@ -190,6 +209,80 @@ def encode_clip(codec: FrameCodec, labels: FloatArray, rho: float, lag: int) -> 
         yield codec.encode(frame, dict.fromkeys(GROUP_NAMES, rho))
 
 
+def combined_displacement(surface_mm: Float64Array, labels: FloatArray) -> Float64Array:
+    """(LABEL_SIZE,) root mean square of the displacements of the surface and of the joints, mm per σ.
+
+    The surface alone would neglect the head, which is a small part of it and has 5 of the 17 joints.
+
+    Args:
+        surface_mm: (LABEL_SIZE,) of the surface, from the table of importance.
+        labels: (T, LABEL_SIZE) of which some are perturbed.
+    """
+    chosen = labels[:: max(len(labels) // _PROBED_FRAMES, 1)]
+    space, body = LabelSpace.load(), BodyModel.load()
+    before = _joints(space, body, chosen)
+    joints_mm = np.zeros(LABEL_SIZE)
+    for entry in range(LABEL_SIZE):
+        changed = np.stack([_perturbed(row, entry) for row in chosen])
+        joints_mm[entry] = np.linalg.norm(_joints(space, body, changed) - before, axis=-1).mean() * 1e3 / _PROBE_SIGMA
+    turned = np.arange(LABEL_SIZE) < 3
+    # The table has the entries of the orientation matrix; turns move the surface about as far as the joints.
+    surface = np.where(turned, joints_mm, surface_mm)
+    return np.sqrt((surface**2 + joints_mm**2) / 2)
+
+
+def _perturbed(labels: FloatArray, entry: int) -> FloatArray:
+    """Labels (E,) whose coded `entry` is off by a tenth: for the first three a turn around an axis of the body."""
+    changed = labels.copy()
+    if entry < 3:
+        turn = [round(_PROBE_SIGMA * UNIT) * (axis == entry) for axis in range(3)]
+        turned = rotated(rotation_of(to_fixed(labels)[:ENTRIES].tolist()), turn)
+        changed[:ENTRIES] = np.array(entries_of(turned)) / UNIT
+    else:
+        changed[entry] += _PROBE_SIGMA
+    return changed
+
+
+@torch.inference_mode()
+def _joints(space: LabelSpace, body: BodyModel, labels: FloatArray) -> FloatArray:
+    """(T, 17, 3) joints of labels (T, LABEL_SIZE), metres."""
+    vertices = body(space.decode(torch.from_numpy(labels))).vertices
+    joints: FloatArray = body.coco_keypoints(vertices).numpy()
+    return joints
+
+
+def measure_rate_distortion(tables: CodecTables, labels: FloatArray, clip: IntArray) -> Figures:
+    """Bits and millimetres of each group at each level, over every fourth clip.
+
+    The finest step of an entry counts as the displacement that it stands for, also where it is bounded.
+    """
+    mm = _STEP_MM / tables.base_step
+    bits, error = (np.zeros((len(GROUP_NAMES), len(_MEASURED_LEVELS))) for _ in range(2))
+    for column, level in enumerate(_MEASURED_LEVELS):
+        frames = 0
+        for name in np.unique(clip)[::4]:
+            rows = labels[clip == name]
+            codec, decoder = FrameCodec(bytes(8), tables), FrameCodec(bytes(8), tables)
+            for encoded, row in zip(encode_clip(codec, rows, level / (LEVELS - 1), 2), rows, strict=True):
+                got = decoder.decode(encoded.payload, encoded.sequence).frame.people[0].labels
+                change = mm * _residual(to_fixed(row), to_fixed(concatenate(got)))
+                for g, (group, where) in enumerate(group_slices().items()):
+                    bits[g, column] += 8 * encoded.bytes_by_group.get(group, 0.0)
+                    error[g, column] += np.sqrt((change[where] ** 2).sum())
+            frames += len(rows)
+        bits[:, column] /= frames
+        error[:, column] /= frames
+    return {"bits": _at_all_levels(bits), "mm": _at_all_levels(error)}
+
+
+def _at_all_levels(measured: Float64Array) -> dict[str, list[float]]:
+    """Group name → values at each level, from (groups, measured levels), monotonic in the level."""
+    return {
+        name: [round(float(value), 3) for value in np.interp(np.arange(LEVELS), _MEASURED_LEVELS, row)]
+        for name, row in zip(GROUP_NAMES, measured, strict=True)
+    }
+
+
 def _load_sequences(path: Path) -> tuple[FloatArray, IntArray]:
     try:
         with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as data:
@@ -204,7 +297,7 @@ def _load_sequences(path: Path) -> tuple[FloatArray, IntArray]:
 def _load_importance(path: Path) -> Importance:
     try:
         data = json.loads(path.read_text())
-        return Importance(mm_per_sigma=list(data["mm_per_sigma"]), omega=dict(data["omega"]))
+        return Importance(mm_per_sigma=list(data["mm_per_sigma"]))
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise SourceError(f"{path}: not the output of sender.train.importance") from error
 
@@ -222,16 +315,21 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _fit(sequences: Path | None, importance: Path | None, out: Path) -> None:
-    tables, fitted_on = default_tables(), ["parametric family"]
-    if importance is not None:
-        tables = with_importance(tables, _load_importance(importance))
+    tables, fitted_on, figures = default_tables(), ["parametric family"], None
+    mm = None if importance is None else np.array(_load_importance(importance)["mm_per_sigma"])
+    labels, clip = (None, None) if sequences is None else _load_sequences(sequences)
+    if importance is not None and mm is not None:
+        mm = mm if labels is None else combined_displacement(mm, labels)
+        tables = with_importance(tables, {"mm_per_sigma": mm.tolist()})
         fitted_on.append(f"steps from {importance.name}")
-    if sequences is not None:
-        labels, clip = _load_sequences(sequences)
+    if sequences is not None and labels is not None and clip is not None:
         tables = with_sequences(tables, labels, clip)
+        figures = None if mm is None else measure_rate_distortion(tables, labels, clip)
         fitted_on.append(f"{len(labels)} frames of {len(np.unique(clip))} clips from {sequences.name}")
     save(tables, out, "; ".join(fitted_on))
-    print(f"wrote {out / 'tables_v1.npz'}, sha256 {tables.digest.hex()[:16]}…")
+    if figures is not None:
+        (out / RATE_DISTORTION_FILE.name).write_text(json.dumps(figures) + "\n")
+    print(f"wrote {out / 'tables_v2.npz'}, sha256 {tables.digest.hex()[:16]}…")
 
 
 if __name__ == "__main__":

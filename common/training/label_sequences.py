@@ -1,12 +1,14 @@
 """Writes label sequences of the captured motion clips, to fit the codec's tables to.
 
-Every clip of the split is written twice: as captured, and with the jitter that an estimator adds to each label.
+Every clip of the split is written twice: as captured, and with the jitter that an estimator adds to each label and that
+the sender's low-pass filter leaves.
 
 Examples:
   python -m common.training.label_sequences --out sequences.npz
   python -m common.training.label_sequences --split test --seed 4 --out test.npz
 """
 
+import math
 import sys
 from pathlib import Path
 from typing import Final
@@ -14,7 +16,7 @@ from typing import Final
 import numpy as np
 import torch
 
-from common.arrays import FloatArray, IntArray
+from common.arrays import Float64Array, FloatArray, IntArray
 from common.body.label_space import LabelSpace
 from common.body.model import BodyParameters
 from common.body.rotations import axis_angle_to_matrix
@@ -25,6 +27,8 @@ from common.synthetic.motion.motion_table import Clip, clips
 from common.training.flags import parser_of
 
 _JITTER_SIGMAS: Final = (0.0, 0.04)
+# Gain of the low-pass filter at rest, at 30 frames a second.
+_SMOOTHING_GAIN: Final = 0.2
 _DISTANCE_M: Final = 3.8
 _MIN_DISTANCE_M: Final = 1.2
 
@@ -45,7 +49,15 @@ def label_clip(space: LabelSpace, clip: Clip, jitter_sigma: float, generator: np
     labels = space.encode(parameters).numpy()
     for constant in (group_slices()[name] for name in ("appearance", "surface")):
         labels[:, constant] = generator.normal(size=(1, constant.stop - constant.start))
-    return (labels + jitter_sigma * generator.normal(size=labels.shape)).astype(np.float32)
+    return (labels + jitter_sigma * _smooth_noise(labels.shape, generator)).astype(np.float32)
+
+
+def _smooth_noise(shape: tuple[int, ...], generator: np.random.Generator) -> Float64Array:
+    """(T, E) noise of unit variance behind a first-order low-pass filter over T."""
+    noise = generator.normal(size=shape)
+    for t in range(1, len(noise)):
+        noise[t] = (1 - _SMOOTHING_GAIN) * noise[t - 1] + math.sqrt(1 - (1 - _SMOOTHING_GAIN) ** 2) * noise[t]
+    return noise
 
 
 def label_sequences(split: Split, seed: int) -> tuple[FloatArray, IntArray]:

@@ -22,6 +22,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor, nn
 
+from common.codec.tables import load as load_tables
 from common.errors import WeightsError
 from common.io.atomic_write import atomic_write
 
@@ -208,7 +209,7 @@ def save_weights(
 def model_hash(directory: Path = WEIGHTS_DIRECTORY) -> bytes:
     """8 bytes that are equal at two ends if they can decode each other's labels.
 
-    The hash covers the `shared` entries and the linear spaces that define the labels.
+    The hash covers the `shared` entries, the linear spaces that define the labels, and the tables of the codec.
 
     Raises:
         WeightsError: as `read_manifest`.
@@ -220,6 +221,7 @@ def model_hash(directory: Path = WEIGHTS_DIRECTORY) -> bytes:
                 shared[file] = hashlib.sha256((directory / file).read_bytes()).hexdigest()
         except OSError as error:
             raise WeightsError(f"{directory / file} cannot be read ({error.strerror}): reinstall bodywire") from error
+    shared["codec tables"] = load_tables().digest.hex()
     return hashlib.sha256(json.dumps(shared, sort_keys=True).encode()).digest()[:8]
 
 

@@ -25,7 +25,7 @@ class FrameDecoder(Protocol):
     """The codec's decoder, with the states that later frames are predicted from (`FrameCodec`)."""
 
     def decode(self, payload: bytes, sequence: int) -> DecodedFrame:
-        """Decodes the packet of a frame; an incomplete one leaves the state as it was.
+        """Decodes the packet of a frame.
 
         Raises:
             WireError: the packet must not be decoded; the state stays as it was.
@@ -34,8 +34,8 @@ class FrameDecoder(Protocol):
     def keep_only(self, sequence: int) -> None:
         """Forgets the states of all frames but this one."""
 
-    def snapshot(self, sequence: int) -> bytes | None:
-        """The state after a decoded frame, for recordings; None if it is forgotten."""
+    def snapshot(self) -> bytes:
+        """The state after the last decoded frame, for recordings."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,17 +126,14 @@ class Session:
         """Decodes a frame's payload and advances the state that later frames are predicted from.
 
         Raises:
-            WireError: the payload must not be decoded, is incomplete, or belongs to another frame; or the frame is
-                more than 2³¹ frames ahead.
+            WireError: the payload must not be decoded, or belongs to another frame; or the frame is more than 2³¹
+                frames ahead.
         """
         if frame.sequence - self.next_sequence > _MAX_LEAP_FRAMES:
             raise MalformedPacket(
                 f"frame {frame.sequence} is more than 2^31 frames ahead of frame {self.next_sequence}, the next one"
             )
         decoded = self.decoder.decode(frame.payload, frame.sequence)
-        if not decoded.complete:
-            # An incomplete packet is no reference for later ones: rejected, it is sent again.
-            raise MalformedPacket("the packet was cut short")
         self.decodable_from = max(self.decodable_from, frame.sequence)
         return decoded
 

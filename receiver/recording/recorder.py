@@ -1,7 +1,7 @@
 """Records sessions (`--record`): the packets that were decoded, in order, and the blobs between them.
 
 The packets of a live stream are predicted from earlier ones for as long as it lasts. About every ten seconds the
-decoder's states that the following packets refer to are recorded too: a replay can begin there.
+decoder's state is recorded too: a replay can begin there.
 """
 
 import logging
@@ -27,7 +27,6 @@ logger = logging.getLogger(__name__)
 
 SUFFIX = ".bw"
 _ENTRY_EVERY_US = 10_000_000
-_KEY_ENTRY_EVERY_US = 1_000_000
 # Bounds what is remembered where times of capture do not advance.
 _MAX_FRAMES_PER_ENTRY = 3000
 
@@ -179,49 +178,33 @@ class _SessionRecording:
         self.background = background
         self._decoder = decoder
         self._entry_us: int | None = None
-        # The frames that a replay from the last entry point has the states of.
-        self._decodable: set[int] = set()
+        self._frames_since_entry = 0
 
     def add(self, decoded: DecodedFrame, payload: bytes, arrived_us: int) -> None:
         """Records a packet that was decoded last."""
-        labels, reference = decoded.frame, decoded.reference
-        frame = RecordedFrame(
-            labels.sequence, round(labels.captured_at * 1e6), max(arrived_us, 0), reference is None, payload
-        )
-        if reference is None:
-            entry_point = self._is_due(frame.captured_us, _KEY_ENTRY_EVERY_US)
-            if entry_point:
-                self._begin(frame)
-            self._submit(partial(_add_frame, frame=frame, entry_point=entry_point), len(payload))
-        else:
-            self._submit_state(frame, reference)
-            self._submit(partial(_add_frame, frame=frame, entry_point=False), len(payload))
-        self._decodable.add(frame.sequence)
-
-    def _submit_state(self, frame: RecordedFrame, reference: int) -> None:
-        """Records the state that a frame is predicted from, where a replay would not have it."""
-        due = self._is_due(frame.captured_us, _ENTRY_EVERY_US)
-        if not due and reference in self._decodable:
-            return
-        snapshot = self._decoder.snapshot(reference)
-        if snapshot is None:
-            return  # the frame cannot be decoded by a replay that begins behind its reference
-        if due:
+        labels, key = decoded.frame, decoded.reference is None
+        frame = RecordedFrame(labels.sequence, round(labels.captured_at * 1e6), max(arrived_us, 0), key, payload)
+        entry_point = key and self._entry_us is None
+        if entry_point:
             self._begin(frame)
+        # A recording that begins within a stream begins behind the first packet.
+        if self._entry_us is not None:
+            self._submit(partial(_add_frame, frame=frame, entry_point=entry_point), len(payload))
+            self._frames_since_entry += 1
+        if self._is_due(frame.captured_us):
+            self._begin(frame)
+            state = RecordedState(frame.sequence, self._decoder.snapshot())
             self._submit(RecordingWriter.begin_entry_point, 0)
-        state = RecordedState(reference, snapshot)
-        self._submit(lambda writer: writer.add_state(state), len(snapshot))
-        self._decodable.add(reference)
+            self._submit(lambda writer: writer.add_state(state), len(state.data))
 
     def _begin(self, frame: RecordedFrame) -> None:
-        self._entry_us = frame.captured_us
-        self._decodable.clear()
+        self._entry_us, self._frames_since_entry = frame.captured_us, 0
 
-    def _is_due(self, captured_us: int, every_us: int) -> bool:
+    def _is_due(self, captured_us: int) -> bool:
         """Whether the next entry point is to be made; at once where times of capture go back."""
-        if self._entry_us is None or len(self._decodable) >= _MAX_FRAMES_PER_ENTRY:
+        if self._entry_us is None or self._frames_since_entry >= _MAX_FRAMES_PER_ENTRY:
             return True
-        return not 0 <= captured_us - self._entry_us < every_us
+        return not 0 <= captured_us - self._entry_us < _ENTRY_EVERY_US
 
     def _submit(self, work: Work, data_bytes: int) -> None:
         self.background.submit(work, data_bytes)

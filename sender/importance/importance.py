@@ -77,6 +77,22 @@ class Importance:
         average = math.sqrt(sum(value**2 for value in uncertainty.values()) / len(uncertainty))
         return {name: omega * _shift(uncertainty.get(name, average), average) for name, omega in self.omega.items()}
 
+    def shifts(self, person: PersonLabels) -> dict[str, float]:
+        """Factor of each group's weight for its uncertainty in this frame; 1 for an average one.
+
+        Raises:
+            ValueError: a group's uncertainty is empty or not finite.
+        """
+        weights = self.weights(person)
+        return {name: weights[name] / omega if omega else 1.0 for name, omega in self.omega.items()}
+
+    def uncertainty_mm(self, person: PersonLabels) -> dict[str, float]:
+        """Displacement of the surface by one σ of all of a group's entries, for the groups with `sigma`."""
+        return {
+            name: float(np.sqrt(((self.mm_per_sigma[name][: len(sigma)] * sigma) ** 2).sum()))
+            for name, sigma in person.sigma.items()
+        }
+
     def _uncertainty(self, name: str, sigma: FloatArray) -> float:
         """Root mean square of the entries' σ, weighted by their effect on the surface; σ may be a prefix."""
         weight = self.mm_per_sigma[name][: len(sigma)].astype(np.float64) ** 2

@@ -4,13 +4,14 @@ from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from common.codec.allotment import load as rate_distortion
 from sender.congestion.capacity import Capacity, CapacityEstimator
 from sender.congestion.pacer import BackgroundPacer
 from sender.congestion.packet_train import PacketTrainSample
 from sender.congestion.paper_estimators import PaperBandwidth, PaperDelay
 from sender.congestion.samples import LinkSample
 from sender.congestion.windowed_extreme import WindowedExtreme
-from sender.rate.policy import BudgetController, RateConfig, link_stress, rho_by_group
+from sender.rate.policy import MAX_F, BudgetController, RateConfig, link_stress, rho_by_group
 
 _MIN_RTT_WINDOW_MS = 10_000.0
 _FRAME_RATE_WINDOW_MS = 2000.0
@@ -107,6 +108,26 @@ class RateController:
             ValueError: no group, or a negative importance.
         """
         return rho_by_group(importance, self._f(), self._config.rho_min, self._config.rho_max)
+
+    @property
+    def allots_bits(self) -> bool:
+        """Whether the policy allots bits (`allot`); the others set ρ by equation (17) (`rho`)."""
+        return self._config.policy == "capacity"
+
+    def allot(self, weights: Mapping[str, float], uncertainty_mm: Mapping[str, float]) -> dict[str, float]:
+        """ρ by group for the next frame under `--policy capacity`: as many bits as f leaves, where they help most.
+
+        f = 0 allows the finest levels that the labels' uncertainty justifies, f = 2 the bits of the coarsest level.
+
+        Args:
+            weights: of the groups' errors.
+            uncertainty_mm: of the groups' labels.
+        """
+        table, config = rate_distortion(), self._config
+        coarsest_bits, finest_bits = table.bounds_bits
+        budget_bits = finest_bits * (coarsest_bits / finest_bits) ** (self._f() / MAX_F)
+        rho = table.allot(budget_bits, weights, table.finest(uncertainty_mm))
+        return {name: min(max(value, config.rho_min), config.rho_max) for name, value in rho.items()}
 
     def background_bytes(self, in_flight_bytes: int, blob_bytes: int, now_ms: float) -> int:
         """How many bytes of blobs may follow the frame that has just left.

@@ -3,10 +3,13 @@
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Final, Literal
 
 from common.io.configuration import option
 from sender.congestion.capacity import Capacity
+
+MAX_F: Final = 2.0
+"""Largest f of `--policy capacity`; equation (18) gives at most 1."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +93,6 @@ class BudgetController:
         initial_f: f before anything is measured.
     """
 
-    _MAX_F = 2.0
     _RISE_PER_S = 3.0
     _FALL_PER_S = 0.25
     # Limits the step after a gap between samples.
@@ -113,7 +115,7 @@ class BudgetController:
         step_s = _clamp(elapsed_s, 0.0, self._MAX_STEP_S)
         error = self._error(capacity, source_bps)
         gain = self._RISE_PER_S if error > 0 else self._FALL_PER_S
-        self._f = _clamp(self._f + gain * error * step_s, 0.0, self._MAX_F)
+        self._f = _clamp(self._f + gain * error * step_s, 0.0, MAX_F)
         return self._f
 
     def _error(self, capacity: Capacity, source_bps: float) -> float:

@@ -5,12 +5,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import lru_cache
 
+from common.codec.allotment import load as load_rate_distortion
 from common.codec.frame_codec import EncodedFrame, FrameCodec
 from common.frames import Camera, LabelFrame, PersonLabels
 from sender.congestion.samples import LinkSample
 from sender.importance.importance import Importance
 from sender.rate.controller import RateController
-from sender.rate.policy import RateConfig, rho_by_group
+from sender.rate.policy import MAX_F, RateConfig
 
 FPS = 30.0
 ACKNOWLEDGEMENT_LAG = 2
@@ -46,9 +47,11 @@ def unconstrained_f() -> float:
 
 
 def unconstrained_rho(importance: Importance, person: PersonLabels) -> dict[str, float]:
-    """ρ by group (17) for a person at `unconstrained_f`."""
-    config = RateConfig()
-    return rho_by_group(importance.weights(person), unconstrained_f(), config.rho_min, config.rho_max)
+    """ρ by group for a person at `unconstrained_f`."""
+    table, f = load_rate_distortion(), unconstrained_f()
+    coarsest_bits, finest_bits = table.bounds_bits
+    budget_bits = finest_bits * (coarsest_bits / finest_bits) ** (f / MAX_F)
+    return table.allot(budget_bits, importance.shifts(person), table.finest(importance.uncertainty_mm(person)))
 
 
 def as_frame(person: PersonLabels, sequence: int = 0, camera: Camera = _ANY_CAMERA) -> LabelFrame:
@@ -92,7 +95,7 @@ class CodecPair:
         while len(self._unacknowledged) >= self._lag:
             self._encoder.acknowledge(self._unacknowledged.popleft())
         encoded = self._encoder.encode(frame, rho)
-        decoded = self._decoder.decode(encoded.payload)
+        decoded = self._decoder.decode(encoded.payload, frame.sequence)
         self._unacknowledged.append(frame.sequence)
         return Passed(encoded, decoded.frame)
 

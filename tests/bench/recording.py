@@ -34,17 +34,15 @@ SEEKS = 20
 
 
 def chunk(people: int) -> list[Record]:
-    """Twenty seconds of packets, acknowledged two frames late, with the states of an entry point in the middle."""
+    """Twenty seconds of packets, acknowledged two frames late, with the state of an entry point in the middle."""
     encoder, decoder, records = FrameCodec(MODEL_HASH), FrameCodec(MODEL_HASH), list[Record]()
     for frame in clip(CHUNK_FRAMES, seed=people, people=people):
         encoder.acknowledge(frame.sequence - LAG)
         encoded = encoder.encode(frame, FINE_RHO)
-        decoder.decode(encoded.payload)
-        if encoded.reference is not None and 0 <= frame.sequence - ENTRY_EVERY < LAG:
-            snapshot = decoder.snapshot(encoded.reference)
-            assert snapshot is not None
-            records.append(RecordedState(encoded.reference, snapshot))
+        decoder.decode(encoded.payload, frame.sequence)
         records.append(RecordedFrame(frame.sequence, 0, 0, encoded.key, encoded.payload))
+        if frame.sequence == ENTRY_EVERY:
+            records.append(RecordedState(frame.sequence, decoder.snapshot()))
     return records
 
 
@@ -65,8 +63,7 @@ def write(writer: RecordingWriter, records: Iterator[Record], frames: int, added
     while writer.frames < frames:
         record = next(records)
         if isinstance(record, RecordedState):
-            if record.sequence == ENTRY_EVERY - LAG:
-                writer.begin_entry_point()
+            writer.begin_entry_point()
             writer.add_state(record)
         else:
             writer.add_frame(record, entry_point=record.sequence == 0)
@@ -81,7 +78,7 @@ def play(recording: Recording, position_us: int = 0, until_us: int | None = None
         if isinstance(record, RecordedState):
             codec.restore(record.data)
         elif isinstance(record, RecordedFrame):
-            codec.decode(record.payload)
+            codec.decode(record.payload, record.sequence)
             frames.append(record)
             if until_us is not None and record.captured_us - recording.began_us >= until_us:
                 break

@@ -119,7 +119,7 @@ class OneProcess:
         rho = unconstrained_rho(self._importance, labels.people[0]) if labels.people else {}
         with self._watch.time("codec"):
             encoded = self._encoder.encode(labels, rho)
-            decoded = self._decoder.decode(encoded.payload)
+            decoded = self._decoder.decode(encoded.payload, labels.sequence)
             self._encoder.acknowledge(labels.sequence)
         self._watch.record("payload", len(encoded.payload))
         return decoded.frame

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from common.codec.packet import CODEC_VERSION
 from common.errors import OutputError, PeerError
 from common.frames import Camera, LabelFrame, PersonLabels
 from common.io.addresses import Address
@@ -65,7 +66,7 @@ class CompleteSender:
         self.codec = CountingCodec()
         outstanding = Outstanding()
         hello = Hello(
-            *(self.spool.session_id, "test", 1, MODEL, False),
+            *(self.spool.session_id, "test", CODEC_VERSION, MODEL, False),
             resume=self.spool.resumed,
             durable=True,
             session_secret=self.spool.session_secret,

@@ -13,6 +13,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from common.blobs import Blob
 from common.clock import Clock
 from common.codec.frame_codec import DecodedFrame, EncodedFrame, FrameCodec
+from common.codec.packet import CODEC_VERSION
 from common.errors import ModelMismatch, OutputError, PeerError, VersionMismatch
 from common.frames import Camera, LabelFrame, PersonLabels
 from common.io.addresses import Address
@@ -186,8 +187,9 @@ async def test_connect_when_models_differ_names_both(link: LinkFixture) -> None:
 
 async def test_connect_when_codecs_differ_names_both(link: LinkFixture) -> None:
     _, address = await link.server(RecordingPipeline())
-    client, _ = link.client(address, codec_version=2)
-    with pytest.raises(VersionMismatch, match="codec version 1, the sender version 2"):
+    client, _ = link.client(address, codec_version=CODEC_VERSION + 1)
+    versions = f"codec version {CODEC_VERSION}, the sender version {CODEC_VERSION + 1}"
+    with pytest.raises(VersionMismatch, match=versions):
         await client.connect()
 
 
@@ -252,7 +254,7 @@ async def test_health_follows_start_and_stop(link: LinkFixture) -> None:
 async def test_undecodable_messages_end_the_stream_but_not_the_server(link: LinkFixture) -> None:
     pipeline = RecordingPipeline()
     _, address = await link.server(pipeline)
-    hello = encode_client(Hello(secrets.token_bytes(16), "hostile", 1, MODEL, True, session_secret=SECRET))
+    hello = encode_client(Hello(secrets.token_bytes(16), "hostile", CODEC_VERSION, MODEL, True, session_secret=SECRET))
     for first in (b"\xff\xff", encode_client(FrameMessage(0, b"x")), hello):
         async with grpc.aio.insecure_channel(str(address)) as channel:
             call = channel.stream_stream(f"/{STREAM_SERVICE}/{STREAM_METHOD}")()
@@ -288,8 +290,8 @@ class _RealCodec:
     def keep_only(self, sequence: int) -> None:
         self._codec.keep_only(sequence)
 
-    def snapshot(self, sequence: int) -> None:
-        return None
+    def snapshot(self) -> bytes:
+        return self._codec.snapshot()
 
     def reset(self) -> None:
         self._codec.reset()

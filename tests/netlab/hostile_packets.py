@@ -4,25 +4,23 @@ Every generator is infinite and a pure function of its rng.  Packets are built w
 that most of them pass the checks of form and reach the checks of content.
 """
 
-import struct
 import zlib
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
-from typing import Any, Final, TypeVar
+from typing import Any, Final, NamedTuple, TypeVar
 
 import numpy as np
 import zstandard
 
 from common.arrays import IntArray
 from common.blobs import COLOURS, TEXTURE
-from common.codec.frame_codec import FrameCodec, _CodedPerson, _to_frame
-from common.codec.frame_state import FrameState
-from common.codec.packet import CODEC_VERSION, Header, _Cursor, _parse_header, seal
-from common.codec.range_coder import SymbolWriter
-from common.codec.tables import ALPHABET, TIERS
-from common.errors import WireError
-from common.frames import MAX_PEOPLE, Camera, check_frame
-from common.labels import GROUP_NAMES
+from common.codec.frame_codec import FrameCodec, _Coded, _Content
+from common.codec.frame_state import FrameReferences, FrameState, to_frame
+from common.codec.packet import CHECK_SIZE, References, Scene, code_references, seal
+from common.codec.person import PersonState
+from common.codec.range_coder import SymbolCoder, SymbolWriter
+from common.codec.tables import ALPHABET
+from common.errors import MalformedPacket
+from common.frames import Camera, check_frame
 from common.wire import semantic_link_pb2 as pb
 
 T = TypeVar("T")
@@ -47,14 +45,22 @@ _REMEMBERED: Final = 8
 _NOW_MS: Final = 1_800_000_000_000
 
 
-def hostile_frames(rng: np.random.Generator, codec: FrameCodec) -> Iterator[bytes]:
-    """Packets of absurd content with right checksums.
+class HostilePacket(NamedTuple):
+    """A packet, and the sequence number of the message around it."""
+
+    sequence: int
+    payload: bytes
+
+
+def hostile_frames(rng: np.random.Generator, codec: FrameCodec) -> Iterator[HostilePacket]:
+    """Packets of absurd content with right checks.
 
     Some are predicted from an earlier one of this generator, so a decoder has to see them in order.
 
     Args:
         codec: of the receiver's model and tables; it is not changed.
     """
+    hostile = _HostileCodec(codec)
     known: list[FrameState] = []
     last = 0
     while True:
@@ -62,32 +68,26 @@ def hostile_frames(rng: np.random.Generator, codec: FrameCodec) -> Iterator[byte
         sequence = last if rng.random() > 0.05 else _pick(rng, COUNTS)
         # Leaps that a receiver accepts are the new beginning; behind them it would take frames for duplicates.
         last = max(last, sequence) if sequence < 2**32 else last
-        earlier = [state for state in known if state.sequence < sequence]
-        reference = _pick(rng, earlier) if earlier and rng.random() < 0.5 else None
-        header = _header(rng, sequence, reference)
-        payload, state = _packet(rng, codec, header, reference)
-        yield payload
+        payload, state = _packet(rng, hostile, sequence, _references(rng, known, sequence))
+        yield HostilePacket(sequence, payload)
         if state is not None:
             known = [*known, state][-_REMEMBERED:]
 
 
-def sequence_of(payload: bytes) -> int:
-    """The sequence number in a packet of `hostile_frames`; 0 if it does not end or does not fit the wire."""
-    value = 0
-    for index, byte in enumerate(payload[6:15]):
-        value |= (byte & 0x7F) << (7 * index)
-        if byte < 0x80:
-            return value if value < 2**63 else 0
-    return 0
-
-
-def mutations(rng: np.random.Generator, packet: bytes) -> Iterator[bytes]:
-    """Damaged versions of a packet or message of at least one byte; a quarter of the packets gets right checksums."""
+def mutations(rng: np.random.Generator, data: bytes) -> Iterator[bytes]:
+    """Damaged versions of a packet or message of at least one byte."""
     while True:
-        data = bytearray(packet)
+        damaged = bytearray(data)
         for _ in range(int(rng.integers(1, 4))):
-            _pick(rng, _DAMAGES)(data or bytearray(1), rng)
-        yield _resealed(bytes(data)) if rng.random() < 0.25 else bytes(data)
+            _pick(rng, _DAMAGES)(damaged or bytearray(1), rng)
+        yield bytes(damaged)
+
+
+def packet_mutations(rng: np.random.Generator, packet: bytes, codec: FrameCodec, sequence: int) -> Iterator[bytes]:
+    """Damaged versions of a key packet of `codec`; a quarter of them gets right checks."""
+    for data in mutations(rng, packet):
+        whole = len(data) >= CHECK_SIZE and rng.random() < 0.25
+        yield seal(data[:-CHECK_SIZE], codec._seed(sequence, FrameReferences())) if whole else data
 
 
 def hostile_messages(rng: np.random.Generator) -> Iterator[bytes]:
@@ -120,29 +120,57 @@ def _pick(rng: np.random.Generator, choices: Sequence[T]) -> T:
     return choices[int(rng.integers(len(choices)))]
 
 
+def _references(rng: np.random.Generator, known: Sequence[FrameState], sequence: int) -> FrameReferences:
+    earlier = [state for state in known if 0 < sequence - state.sequence < 2**20]
+    if not earlier or rng.random() < 0.5:
+        return FrameReferences()
+    first = _pick(rng, earlier)
+    before = [state for state in earlier if state.sequence < first.sequence]
+    return FrameReferences(first, _pick(rng, before) if before and rng.random() < 0.7 else None)
+
+
 def _time_ms(rng: np.random.Generator, reference: FrameState | None) -> int:
     if rng.random() < 0.1:
         return _pick(rng, TIMES_NS) * _pick(rng, (1, -1)) // _pick(rng, (1, 1, 1000, 10**6))
-    return 33 if reference else _NOW_MS
+    return reference.clock.time_ms + 33 if reference else _NOW_MS
 
 
-def _header(rng: np.random.Generator, sequence: int, reference: FrameState | None) -> Header:
-    width, height = (640, 480) if rng.random() < 0.9 else (_pick(rng, COUNTS), _pick(rng, COUNTS))
+def _scene(rng: np.random.Generator, reference: FrameState | None) -> Scene:
+    if reference is not None and rng.random() < 0.5:
+        return reference.scene
+    width, height = (640, 480) if rng.random() < 0.9 else (int(rng.integers(1, 65_537)), 65_536)
     focal = 600.0 if rng.random() < 0.9 else _pick(rng, FLOATS)
-    new = reference is None or rng.random() < 0.1
-    people = int(rng.choice([0, 1, 1, 1, 2, 3, 32, 33, 255], p=[0.05, 0.3, 0.2, 0.2, 0.1, 0.05, 0.06, 0.02, 0.02]))
+    people = int(rng.choice([0, 1, 1, 1, 2, 3, 32, 33, 63], p=[0.05, 0.3, 0.2, 0.2, 0.1, 0.05, 0.06, 0.02, 0.02]))
     identities = rng.permutation(256)[:people]
     if people > 1 and rng.random() < 0.1:
         identities[-1] = identities[0]
-    lag = sequence - (sequence if reference is None else reference.sequence)
-    lag = _pick(rng, COUNTS) if rng.random() < 0.03 else lag
-    camera = Camera(width, height, focal) if new else None
-    source = (_pick(rng, TEXTS) if rng.random() < 0.3 else "clip.mp4") if new else None
-    return Header(sequence, lag, _time_ms(rng, reference), camera, source, tuple(identities.tolist()))
+    source = _pick(rng, TEXTS) if rng.random() < 0.3 else "clip.mp4"
+    return Scene(
+        Camera(width, height, focal), source.encode()[:255].decode(errors="ignore"), tuple(identities.tolist())
+    )
+
+
+class _HostileCodec(FrameCodec):
+    """A codec whose writer chooses everything about the people."""
+
+    def __init__(self, codec: FrameCodec) -> None:
+        super().__init__(bytes(8), codec._tables)
+        self._hash = codec._hash
+
+    def _code_person(
+        self,
+        coder: SymbolCoder,
+        coded: _Coded,
+        lag: int,
+        before: PersonState,
+        content: _Content | None,
+        number: int,
+    ) -> PersonState:
+        return super()._code_person(coder, coded, lag, before, None, number)
 
 
 class _AbsurdWriter(SymbolWriter):
-    """Writes symbols at random instead of those that it is given, many of them at the ends of their range."""
+    """Writes symbols at random where it is not given any, many of them at the ends of their range."""
 
     def __init__(self, rng: np.random.Generator, codec: FrameCodec) -> None:
         super().__init__(codec._tables)
@@ -151,84 +179,58 @@ class _AbsurdWriter(SymbolWriter):
         self._wild = _pick(rng, (0.0, 0.0, 0.0, 0.05, 1.0))
 
     def rare_flag(self, value: bool | None) -> bool:
-        return super().rare_flag(bool(self._rng.random() < self._rare))
+        return super().rare_flag(bool(self._rng.random() < self._rare) if value is None else value)
 
     def uniform(self, value: int | None, size: int) -> int:
         return super().uniform(int(self._rng.integers(size)) if value is None else value, size)
 
+    def choice(self, value: int | None, weights: tuple[int, ...]) -> int:
+        return super().choice(int(self._rng.integers(len(weights))) if value is None else value, weights)
+
+    def number(self, value: int | None) -> int:
+        return super().number(_pick(self._rng, COUNTS[:20]) if value is None else value)
+
     def residuals(self, scale: IntArray, shift: IntArray, values: IntArray | None) -> IntArray:
-        wild = self._rng.random(scale.size) < self._wild
-        values = np.where(wild, self._rng.choice(RESIDUALS, scale.size), self._rng.integers(-3, 4, scale.size))
+        if values is None:
+            wild = self._rng.random(scale.size) < self._wild
+            values = np.where(wild, self._rng.choice(RESIDUALS, scale.size), self._rng.integers(-3, 4, scale.size))
         return super().residuals(scale, shift, values.astype(np.int64))
 
 
 def _packet(
-    rng: np.random.Generator, codec: FrameCodec, header: Header, reference: FrameState | None
+    rng: np.random.Generator, codec: _HostileCodec, sequence: int, references: FrameReferences
 ) -> tuple[bytes, FrameState | None]:
     """A packet, and the state of a decoder that has accepted it; None if it cannot be accepted."""
-    camera = header.camera or (reference.camera if reference else Camera(1, 1, 1.0))
-    time_ms = header.time_ms + (reference.time_ms if reference else 0)
-    before = reference.people if reference else {}
-    state = FrameState(header.sequence, time_ms, camera, header.source or "", before)
-    parts, coded = [b""] * TIERS, list[_CodedPerson]()
-    if len(header.identities) <= MAX_PEOPLE:
-        parts, coded = _coded(codec, header, state, _AbsurdWriter, rng, codec)
-    if damaged := rng.random() < 0.2:
-        parts[int(rng.integers(TIERS))] = _pick(rng, (b"", rng.bytes(int(rng.integers(200))), bytes(1 << 17)))
-    payload = sealed_packet(codec._hash, header, parts, reference.seal if reference else 0, rng)
-    if damaged or len(coded) != len(header.identities):
-        return payload, None
-    after = replace(codec._advance(state, header, coded), seal=seal(payload))
+    writer = _AbsurdWriter(rng, codec)
+    time_ms = min(max(_time_ms(rng, references.first), -(2**61)), 2**61)
+    content = _Content(time_ms, _scene(rng, references.first), (), ())
+    absurd_lag = rng.random() < 0.03
+    lags = References(1 + _pick(rng, COUNTS[:20]), int(rng.integers(3))) if absurd_lag else references.lags(sequence)
+    state = None
+    code_references(writer, lags)
     try:
-        check_frame(_to_frame(after, header.identities))
+        state = codec._code(writer, sequence, references, content if rng.random() < 0.95 else None).state
+    except MalformedPacket:
+        absurd_lag = True
+    body = writer.finish()
+    damaged = rng.random() < 0.2
+    if damaged:
+        body = _pick(rng, (b"", rng.bytes(int(rng.integers(200))), bytes(1 << 17), body + b"\x00"))
+    payload = seal(body, codec._seed(sequence, references))
+    if damaged or absurd_lag or state is None:
+        return payload, None
+    try:
+        check_frame(to_frame(state))
     except ValueError:
         return payload, None
-    return payload, after
-
-
-def sealed_packet(
-    model_hash: bytes, header: Header, parts: Sequence[bytes], seed: int, rng: np.random.Generator | None = None
-) -> bytes:
-    """The packet format (`common.codec.packet.pack`) for any numbers, with right checksums.
-
-    Args:
-        rng: if given, sometimes breaks the form too: unknown flags, varints that do not end, names that are not UTF-8.
-    """
-    broken = None if rng is None or rng.random() < 0.9 else int(rng.integers(4))
-    flags = (header.camera is not None) | (header.source is not None) << 1
-    data = bytearray([CODEC_VERSION]) + model_hash + bytes([flags | (0xFC if broken == 0 else 0)])
-    data += varint(header.sequence)
-    data += b"\xff" * 12 if broken == 1 else varint(header.lag)
-    data += varint((header.time_ms << 1 if header.time_ms >= 0 else ~(header.time_ms << 1)) & (2**63 - 1))
-    if header.camera is not None:
-        data += varint(header.camera.width) + varint(header.camera.height) + struct.pack("<f", header.camera.focal_px)
-    if header.source is not None:
-        name = _pick(rng, INVALID_TEXTS) if rng is not None and broken == 2 else header.source.encode()[:255]
-        data += bytes([len(name)]) + name
-    data += varint(2**31 if broken == 3 else len(header.identities)) + bytes(header.identities)
-    for part in parts:
-        data += varint(len(part))
-    checksum = zlib.crc32(data, seed)
-    for part in parts:
-        checksum = zlib.crc32(part, checksum)
-        data += part + struct.pack("<I", checksum)
-    return bytes(data)
-
-
-def varint(value: int) -> bytes:
-    """LEB128 of a number of any size."""
-    data = bytearray()
-    while value >= 0x80:
-        data.append(value & 0x7F | 0x80)
-        value >>= 7
-    return bytes([*data, value])
+    return payload, state
 
 
 class _EscapeWriter(SymbolWriter):
     """Writes every entry as the longest escape code."""
 
     def rare_flag(self, value: bool | None) -> bool:
-        return super().rare_flag(False)
+        return super().rare_flag(bool(value))
 
     def uniform(self, value: int | None, size: int) -> int:
         return super().uniform(0 if value is None else value, size)
@@ -238,42 +240,18 @@ class _EscapeWriter(SymbolWriter):
 
 
 def longest_to_decode(codec: FrameCodec, people: int = 32) -> bytes:
-    """The packet that takes longest to decode for its form: every entry of everybody is the longest escape code."""
-    camera = Camera(640, 480, 600.0)
-    header = Header(0, 0, _NOW_MS, camera, "clip.mp4", tuple(range(people)))
-    parts, _ = _coded(codec, header, FrameState(0, _NOW_MS, camera, "clip.mp4", {}), _EscapeWriter, codec._tables)
-    return sealed_packet(codec._hash, header, parts, 0)
+    """Key packet 0 that takes longest to decode for its form: every entry of everybody is the longest escape code."""
+    scene = Scene(Camera(640, 480, 600.0), "clip.mp4", tuple(range(people)))
+    content = _Content(_NOW_MS, scene, (), ())
+    writer = _EscapeWriter(codec._tables)
+    return packet_of(_HostileCodec(codec), writer, 0, content)
 
 
-def _coded(
-    codec: FrameCodec, header: Header, state: FrameState, new_writer: Callable[..., SymbolWriter], *arguments: object
-) -> tuple[list[bytes], list[_CodedPerson]]:
-    """The parts of a packet whose symbols the writers choose themselves."""
-    writers = [new_writer(*arguments) for _ in range(TIERS)]
-    coded = [codec._read_plan(writers[0], state, identity, header.lag) for identity in header.identities]
-    for tier, writer in enumerate(writers):
-        codec._code_tier(writer, tier, coded, dict.fromkeys(GROUP_NAMES, 0.0), write=False)
-    return [writer.finish() for writer in writers], coded
-
-
-def _resealed(packet: bytes) -> bytes:
-    """A key packet's last checksums made right, where its lengths can still be read; else the packet as it is."""
-    cursor = _Cursor(packet)
-    try:
-        cursor.take(5)
-        _parse_header(cursor)
-        lengths = [cursor.varint() for _ in range(TIERS)]
-    except WireError:
-        return packet
-    start, checksum = cursor.position, zlib.crc32(packet[: cursor.position])
-    data = bytearray(packet)
-    for length in lengths:
-        checksum = zlib.crc32(data[start : start + length], checksum)
-        data[start + length : start + length + 4] = struct.pack("<I", checksum)
-        start += length + 4
-        if start > len(packet):
-            return packet
-    return bytes(data)
+def packet_of(codec: FrameCodec, writer: SymbolWriter, sequence: int, content: _Content) -> bytes:
+    """The key packet of what a codec writes for `content`, whatever its ranges."""
+    code_references(writer, References(0, 0))
+    codec._code(writer, sequence, FrameReferences(), content)
+    return seal(writer.finish(), codec._seed(sequence, FrameReferences()))
 
 
 def _flip(data: bytearray, rng: np.random.Generator) -> None:

@@ -110,13 +110,13 @@ class CountingCodec:
         if reference >= 0 and reference not in self._received:
             raise MissingReference(f"frame {reference} was never decoded here")
         self._received.add(coded)
-        return DecodedFrame(label_frame(coded), None if reference < 0 else reference, True, {}, {})
+        return DecodedFrame(label_frame(coded), None if reference < 0 else reference, {}, {})
 
     def keep_only(self, sequence: int) -> None:
         self._received &= {sequence}
 
-    def snapshot(self, sequence: int) -> None:
-        return None
+    def snapshot(self) -> bytes:
+        return b""
 
     def reset(self) -> None:
         self._sent.clear()

@@ -4,6 +4,8 @@ import numpy as np
 
 from common.arrays import FloatArray
 from common.codec.frame_codec import DecodedFrame, EncodedFrame, FrameCodec
+from common.codec.orientation import entries_of, rotation_of
+from common.codec.quantiser import UNIT, to_fixed
 from common.codec.tables import CodecTables
 from common.frames import Camera, LabelFrame, PersonLabels
 from common.labels import GROUP_BY_NAME, GROUP_NAMES, LABEL_SIZE, group_slices, split
@@ -15,7 +17,10 @@ FINE_RHO = dict.fromkeys(GROUP_NAMES, 0.2)
 
 
 def moving_labels(frames: int, seed: int, jitter: float = 0.02) -> FloatArray:
-    """(frames, LABEL_SIZE): unit-variance second-order motion with a time constant of a third of a second."""
+    """(frames, LABEL_SIZE): unit-variance second-order motion with a time constant of a third of a second.
+
+    The orientation entries are those of a rotation matrix.
+    """
     rng = np.random.default_rng(seed)
     position, velocity = rng.normal(size=LABEL_SIZE), np.zeros(LABEL_SIZE)
     rows = []
@@ -27,7 +32,14 @@ def moving_labels(frames: int, seed: int, jitter: float = 0.02) -> FloatArray:
     for name, where in group_slices().items():
         if not GROUP_BY_NAME[name].fast:
             labels[:, where] = labels[0, where] + 0.005 * rng.normal(size=(frames, where.stop - where.start))
-    return labels.astype(np.float32)
+    return np.array([with_rotation(row) for row in labels.astype(np.float32)])
+
+
+def with_rotation(vector: FloatArray) -> FloatArray:
+    """Labels (LABEL_SIZE,) whose orientation entries are those of the rotation that they decode to."""
+    result = vector.copy()
+    result[:6] = np.array(entries_of(rotation_of(to_fixed(vector)[:6].tolist()))) / UNIT
+    return result
 
 
 def person(vector: FloatArray, identity: int = 0) -> PersonLabels:
@@ -55,5 +67,5 @@ def transmit(
     for frame in frames:
         encoder.acknowledge(frame.sequence - lag)
         encoded = encoder.encode(frame, rho)
-        results.append((encoded, decoder.decode(encoded.payload)))
+        results.append((encoded, decoder.decode(encoded.payload, frame.sequence)))
     return results

@@ -10,6 +10,7 @@ import receiver.link.auth.tls
 import sender.link.transport.security
 from common.blobs import Blob
 from common.clock import SYSTEM_CLOCK, Clock
+from common.codec.packet import CODEC_VERSION
 from common.io.addresses import Address
 from common.wire.convert import FrameMessage, Hello
 from common.wire.report import SenderReport
@@ -90,7 +91,7 @@ class LinkFixture:
             pipeline,
             registry or SessionRegistry(CountingCodec),
             model_hash=model,
-            codec_version=1,
+            codec_version=CODEC_VERSION,
             security=security,
             on_refused=on_refused,
             clock=clock,
@@ -112,7 +113,7 @@ class LinkFixture:
         live: bool = False,
         connect_timeout: float = 5.0,
         reconnect_timeout: float = 120.0,
-        codec_version: int = 1,
+        codec_version: int = CODEC_VERSION,
         encoder: FrameEncoder | None = None,
         pacer: Pacer | None = None,
         report: Callable[[], SenderReport | None] = lambda: None,

@@ -5,6 +5,7 @@ from typing import Any
 
 import grpc
 
+from common.codec.packet import CODEC_VERSION
 from common.io.addresses import Address
 from common.wire.convert import (
     STREAM_METHOD,
@@ -54,7 +55,7 @@ class RawSender:
     async def hello(
         self, secret: bytes = SECRET, *, session: bytes = SESSION, resume: bool = False, name: str = "raw"
     ) -> ServerMessage:
-        return await self.send(Hello(session, name, 1, MODEL, False, resume=resume, session_secret=secret))
+        return await self.send(Hello(session, name, CODEC_VERSION, MODEL, False, resume=resume, session_secret=secret))
 
     async def frame(self, sequence: int) -> AckStatus:
         encoded = self.codec.encode(label_frame(sequence))

@@ -46,14 +46,11 @@ def write_clip(path: Path, frames: Sequence[LabelFrame], *, state_every: int, la
     for frame in frames:
         encoder.acknowledge(frame.sequence - lag)
         encoded = encoder.encode(frame, FINE_RHO)
-        decoder.decode(encoded.payload)
-        if encoded.reference is not None and frame.sequence % state_every < lag:
-            if frame.sequence % state_every == 0:
-                writer.begin_entry_point()
-            snapshot = decoder.snapshot(encoded.reference)
-            assert snapshot is not None
-            writer.add_state(RecordedState(encoded.reference, snapshot))
+        decoder.decode(encoded.payload, frame.sequence)
         captured_us = round(frame.captured_at * 1e6)
         recorded = RecordedFrame(frame.sequence, captured_us, captured_us, encoded.key, encoded.payload)
         writer.add_frame(recorded, entry_point=encoded.key)
+        if frame.sequence % state_every == 0 and not encoded.key:
+            writer.begin_entry_point()
+            writer.add_state(RecordedState(frame.sequence, decoder.snapshot()))
     writer.close()

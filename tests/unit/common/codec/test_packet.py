@@ -1,73 +1,120 @@
 import pytest
 
-from common.codec.packet import MAX_PACKET_BYTES, Header, pack, parse, rounded_camera, seal, shorten_source
-from common.errors import ChecksumMismatch, MalformedPacket, ModelMismatch, VersionMismatch
+from common.codec.packet import (
+    KEY,
+    MAX_PACKET_BYTES,
+    FrameClock,
+    References,
+    Scene,
+    body_of,
+    check_seed,
+    code_clock,
+    code_references,
+    code_scene,
+    rounded_camera,
+    seal,
+    shorten_source,
+    verify,
+)
+from common.codec.range_coder import SymbolReader, SymbolWriter
+from common.codec.tables import load
+from common.errors import ChecksumMismatch, MalformedPacket
 from common.frames import Camera
 
-HASH = b"hash"
-KEY = Header(7, 0, 1_800_000_000_123, Camera(640, 480, 600.5), "clip é.mp4", (3, 0, 255))
-DELTA = Header(300, 2, -5, None, None, ())
-SEED = 0x1234
-PARTS = [b"first part", b"", b"third"]
+SCENE = Scene(Camera(640, 480, 600.5), "clip é.mp4", (3, 0, 255))
+SEED = check_seed(b"hash", 7, (1, 2))
 
 
-def seed(_: Header) -> int:
-    return SEED
+@pytest.mark.parametrize("lags", [KEY, *(References(lag, gap) for lag in (1, 2, 5, 70, 1 << 20) for gap in (0, 1, 9))])
+def test_references_round_trip(lags: References) -> None:
+    writer = SymbolWriter(load())
+    code_references(writer, lags)
+    assert code_references(SymbolReader(load(), writer.finish()), None) == lags
 
 
-@pytest.mark.parametrize("header", [KEY, DELTA])
-def test_round_trip(header: Header) -> None:
-    packet = parse(pack(header, PARTS, HASH, SEED), HASH, seed)
-    assert packet.header == header
-    assert list(packet.parts) == PARTS
+def test_usual_references_take_two_bits() -> None:
+    writer = SymbolWriter(load())
+    code_references(writer, References(2, 1))
+    assert writer.bits < 2
 
 
-def test_truncated_packet_gives_its_complete_parts() -> None:
-    data = pack(KEY, PARTS, HASH, SEED)
-    counts = {}
-    for end in range(len(data)):
-        try:
-            counts[end] = len(parse(data[:end], HASH, seed).parts)
-        except MalformedPacket:
-            counts[end] = 0
-    first, second = len(data) - 5 - 4 - 4, len(data) - 5 - 4
-    assert all(counts[end] == (end >= first) + (end >= second) for end in counts)
+@pytest.mark.parametrize("before", [None, SCENE, Scene(Camera(9, 9, 9.0), "b", (3,)), Scene(SCENE.camera, "b", (3,))])
+def test_scene_round_trip(before: Scene | None) -> None:
+    writer = SymbolWriter(load())
+    code_scene(writer, before, SCENE)
+    assert code_scene(SymbolReader(load(), writer.finish()), before, None) == SCENE
+    assert before != SCENE or writer.bits < 0.1
 
 
-def test_each_single_bit_error_is_refused() -> None:
-    data = pack(KEY, PARTS, HASH, SEED)
-    for bit in range(8 * len(data)):
-        damaged = bytearray(data)
-        damaged[bit // 8] ^= 1 << bit % 8
-        with pytest.raises((ChecksumMismatch, MalformedPacket, ModelMismatch, VersionMismatch)):
-            parse(bytes(damaged), HASH, seed)
-
-
-def test_packet_with_extra_bytes_is_refused() -> None:
-    with pytest.raises(MalformedPacket, match="announces"):
-        parse(pack(KEY, PARTS, HASH, SEED) + b"\0", HASH, seed)
-
-
-def test_other_version_and_other_model_are_refused() -> None:
-    data = pack(KEY, PARTS, HASH, SEED)
-    with pytest.raises(VersionMismatch, match="version 2"):
-        parse(b"\2" + data[1:], HASH, seed)
-    with pytest.raises(ModelMismatch):
-        parse(data, b"hush", seed)
+def test_empty_scene_round_trip() -> None:
+    writer, empty = SymbolWriter(load()), Scene(Camera(1, 65_536, 1.0), "", ())
+    code_scene(writer, None, empty)
+    assert code_scene(SymbolReader(load(), writer.finish()), None, None) == empty
 
 
 @pytest.mark.parametrize(
-    ("header", "match"),
+    ("scene", "match"),
     [
-        (Header(1, 2, 0, None, None, ()), "before the first one"),
-        (Header(1, 0, 0, None, "x", ()), "no camera or no source"),
-        (Header(1, 1, 0, None, None, (4, 4)), "an identity twice"),
-        (Header(1, 1, 0, None, None, tuple(range(33))), "more than 32"),
+        (Scene(SCENE.camera, "x", (4, 4)), "an identity twice"),
+        (Scene(SCENE.camera, "x", tuple(range(33))), "more than 32"),
     ],
 )
-def test_inconsistent_header_with_valid_checksum_is_refused(header: Header, match: str) -> None:
+def test_inconsistent_scene_is_refused(scene: Scene, match: str) -> None:
     with pytest.raises(MalformedPacket, match=match):
-        parse(pack(header, PARTS, HASH, SEED), HASH, seed)
+        code_scene(SymbolWriter(load()), None, scene)
+
+
+def test_capture_times_of_a_steady_camera_take_few_bits() -> None:
+    tables = load()
+    clock, bits = FrameClock(1_800_000_000_000), []
+    for number in range(2, 200, 2):
+        time_ms = 1_800_000_000_000 + round(number * 1000 / 30)
+        writer = SymbolWriter(tables)
+        written = code_clock(writer, tables, clock, 2, time_ms)
+        read = code_clock(SymbolReader(tables, writer.finish()), tables, clock, 2, None)
+        assert read == written and read.time_ms == time_ms
+        clock = written
+        bits.append(writer.bits)
+    assert sum(bits[20:]) / len(bits[20:]) < 2
+
+
+@pytest.mark.parametrize("late_ms", [-5_000, 1, 3_600_000, 16_000_000])
+def test_capture_time_far_from_its_prediction_round_trips(late_ms: int) -> None:
+    tables, clock = load(), FrameClock(1_800_000_000_000)
+    writer = SymbolWriter(tables)
+    code_clock(writer, tables, clock, 3, clock.time_ms + late_ms)
+    assert code_clock(SymbolReader(tables, writer.finish()), tables, clock, 3, None).time_ms == clock.time_ms + late_ms
+
+
+def test_first_capture_time_round_trips() -> None:
+    writer = SymbolWriter(load())
+    code_clock(writer, load(), None, 0, 4_102_444_800_000)
+    assert code_clock(SymbolReader(load(), writer.finish()), load(), None, 0, None).time_ms == 4_102_444_800_000
+
+
+def test_each_single_bit_error_is_found() -> None:
+    payload = seal(b"some bytes of labels", SEED)
+    verify(payload, SEED)
+    for bit in range(8 * len(payload)):
+        damaged = bytearray(payload)
+        damaged[bit // 8] ^= 1 << bit % 8
+        with pytest.raises(ChecksumMismatch):
+            verify(bytes(damaged), SEED)
+
+
+@pytest.mark.parametrize(
+    "other", [check_seed(b"hush", 7, (1, 2)), check_seed(b"hash", 8, (1, 2)), check_seed(b"hash", 7, (1, 3))]
+)
+def test_packet_with_another_seed_is_refused(other: bytes) -> None:
+    with pytest.raises(ChecksumMismatch):
+        verify(seal(b"labels", SEED), other)
+
+
+def test_packets_of_absurd_length_are_refused() -> None:
+    with pytest.raises(MalformedPacket, match="65537 bytes"):
+        body_of(bytes(MAX_PACKET_BYTES + 1))
+    with pytest.raises(MalformedPacket, match="1 bytes"):
+        body_of(b"x")
 
 
 def test_rounded_camera_has_the_precision_of_float32() -> None:
@@ -75,24 +122,7 @@ def test_rounded_camera_has_the_precision_of_float32() -> None:
     assert rounded_camera(Camera(4, 4, 0.1)).focal_px != 0.1
 
 
-def test_oversized_packet_is_refused() -> None:
-    with pytest.raises(MalformedPacket, match="65537 bytes"):
-        parse(pack(KEY, PARTS, HASH, SEED).ljust(MAX_PACKET_BYTES + 1, b"x"), HASH, seed)
-
-
 def test_shorten_source_keeps_the_end_and_valid_utf8() -> None:
     short = shorten_source("é" * 200 + "end")
     assert short.endswith("end") and len(short.encode()) <= 255
     assert shorten_source("\udc80x") == "?x"
-
-
-def test_packet_with_another_reference_is_refused() -> None:
-    with pytest.raises(ChecksumMismatch):
-        parse(pack(DELTA, PARTS, HASH, SEED + 1), HASH, seed)
-
-
-def test_mixed_parts_of_two_packets_are_refused() -> None:
-    first, second = pack(KEY, PARTS, HASH, SEED), pack(KEY, [b"1st", b"", b"third"], HASH, SEED)
-    with pytest.raises(ChecksumMismatch):
-        parse(first[:-9] + second[-9:], HASH, seed)
-    assert seal(first) != seal(second)

@@ -6,9 +6,6 @@ from common.codec.quantiser import (
     STEP_MULTIPLIER,
     UNIT,
     from_fixed,
-    prefix_length,
-    prefix_lengths,
-    prefix_mask,
     quantise,
     rho_level,
     steps,
@@ -26,21 +23,6 @@ def test_rho_level_covers_all_levels() -> None:
 def test_rho_level_refuses_values_outside_0_to_1(rho: float) -> None:
     with pytest.raises(ValueError, match="rho"):
         rho_level(rho)
-
-
-def test_prefix_length_shrinks_with_rho_except_for_the_root() -> None:
-    for group in GROUPS:
-        lengths = [prefix_length(group, level) for level in range(LEVELS)]
-        assert lengths == sorted(lengths, reverse=True)
-        assert lengths[0] == lengths[6] == group.size
-        assert lengths[-1] == (group.size if group.name == "root" else group.size - group.size * 2 // 3)
-
-
-def test_prefix_mask_takes_leading_entries_of_sent_groups() -> None:
-    sent = np.array([group.name == "torso" for group in GROUPS])
-    mask = prefix_mask(prefix_lengths(np.full(len(GROUPS), 15), sent))
-    start = sum(group.size for group in GROUPS[:2])
-    assert np.flatnonzero(mask).tolist() == list(range(start, start + 3))
 
 
 def test_steps_grow_by_thirds_of_an_octave() -> None:
@@ -67,7 +49,7 @@ def test_to_fixed_refuses_nan() -> None:
 
 
 def test_vector_of_places_prefixes() -> None:
-    fixed, lengths = vector_of({"head": np.ones(2, dtype=np.float32)})
+    fixed, present = vector_of({"head": np.ones(2, dtype=np.float32)})
     head = next(i for i, group in enumerate(GROUPS) if group is GROUP_BY_NAME["head"])
     assert fixed.sum() == 2 * UNIT
-    assert lengths[head] == 2 and lengths.sum() == 2
+    assert present[head] and present.sum() == 1

@@ -19,10 +19,14 @@ def test_round_trip_of_random_residuals(seed: int, count: int, magnitude: int) -
     writer.rare_flag(seed % 2 == 0)
     writer.residuals(scale, shift, values)
     writer.uniform(5, 64)
+    writer.choice(2, (3, 6, 3, 4))
+    writer.number(count)
     reader = SymbolReader(tables, writer.finish())
     assert reader.rare_flag(None) == (seed % 2 == 0)
     np.testing.assert_array_equal(reader.residuals(scale, shift, None), values)
     assert reader.uniform(None, 64) == 5
+    assert reader.choice(None, (3, 6, 3, 4)) == 2
+    assert reader.number(None) == count
     assert reader.bits == pytest.approx(writer.bits)
 
 

@@ -27,15 +27,15 @@ def test_load_when_missing(tmp_path: Path) -> None:
 
 def test_load_when_digest_differs(tmp_path: Path) -> None:
     save(default_tables(), tmp_path, "test")
-    note = json.loads((tmp_path / "tables_v1.json").read_text())
-    (tmp_path / "tables_v1.json").write_text(json.dumps({**note, "sha256": "0" * 64}))
+    note = json.loads((tmp_path / "tables_v2.json").read_text())
+    (tmp_path / "tables_v2.json").write_text(json.dumps({**note, "sha256": "0" * 64}))
     with pytest.raises(WeightsError, match="another version"):
         load(tmp_path)
 
 
 def test_load_when_damaged(tmp_path: Path) -> None:
     save(default_tables(), tmp_path, "test")
-    (tmp_path / "tables_v1.npz").write_bytes(b"PK\x03\x04 nonsense")
+    (tmp_path / "tables_v2.npz").write_bytes(b"PK\x03\x04 nonsense")
     with pytest.raises(WeightsError, match="missing or damaged"):
         load(tmp_path)
 

@@ -6,7 +6,7 @@ import pytest
 
 from common.codec.quantiser import UNIT
 from common.codec.tables import load
-from common.labels import GROUP_NAMES, LABEL_SIZE
+from common.labels import LABEL_SIZE
 from common.training.fit_codec import default_tables, main, with_importance, with_sequences
 from tests.support.label_motion import FINE_RHO, clip, moving_labels, transmit
 
@@ -29,17 +29,11 @@ def test_importance_gives_steps_of_equal_displacement() -> None:
     mm = np.linspace(5.0, 300.0, LABEL_SIZE)
     mm[-1] = 0.0
     before = default_tables()
-    omega = {name: float(g) for g, name in enumerate(GROUP_NAMES)}
-    tables = with_importance(before, {"mm_per_sigma": mm.tolist(), "omega": omega})
+    tables = with_importance(before, {"mm_per_sigma": mm.tolist()})
     displacement = tables.base_step / UNIT * mm
     inside = (mm > 9) & (mm < 240)
     np.testing.assert_allclose(displacement[inside], displacement[inside][0], rtol=0.02)
     assert tables.base_step[-1] == before.base_step[-1]
-    assert dict(zip(GROUP_NAMES, tables.tier.tolist(), strict=True)) == {
-        "root": 0, "surface": 0, "appearance": 0, "hands": 0,
-        "right_leg": 1, "left_leg": 1, "right_arm": 1, "left_arm": 1,
-        "head": 2, "torso": 2, "shape": 2,
-    }  # fmt: skip
 
 
 def test_command_line_writes_loadable_tables(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -47,7 +41,7 @@ def test_command_line_writes_loadable_tables(tmp_path: Path, capsys: pytest.Capt
     assert main(["--sequences", str(sequences), "--out", str(tmp_path / "out")]) == 0
     tables = load(tmp_path / "out")
     assert tables.digest.hex().startswith(capsys.readouterr().out.split("sha256 ")[1][:16])
-    assert "120 frames of 2 clips" in json.loads((tmp_path / "out" / "tables_v1.json").read_text())["fitted_on"]
+    assert "120 frames of 2 clips" in json.loads((tmp_path / "out" / "tables_v2.json").read_text())["fitted_on"]
 
 
 @pytest.mark.parametrize("content", [b"", b"PK\x03\x04 no", b"\x93NUMPY"])

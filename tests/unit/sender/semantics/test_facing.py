@@ -3,9 +3,8 @@ import pytest
 import torch
 
 from common.arrays import FloatArray
-from common.body.label_space import ROTATION_SCALE
 from common.body.rotations import axis_angle_to_matrix, matrix_to_rotation_6d
-from common.labels import LABEL_SIZE, group_slices
+from common.labels import LABEL_SIZE, ROTATION_SCALE, group_slices
 from sender.semantics.facing import FacingResolver, turn_between
 from sender.semantics.smoothing import LabelSmoother
 

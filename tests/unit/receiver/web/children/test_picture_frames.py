@@ -6,7 +6,7 @@ import pytest
 from common.blobs import COLOURS, PREVIEW, TEXTURE, Blob
 from common.body.anatomy import ATLAS_SIZE
 from common.codec.frame_codec import FrameCodec
-from common.errors import MalformedPacket
+from common.errors import ChecksumMismatch, MalformedPacket
 from common.texture.atlas_tiles import TILES
 from common.texture.atlas_tiles import encode as encode_tile
 from common.texture.point_colours import encode
@@ -65,7 +65,7 @@ async def test_colours_of_an_earlier_process_are_forgotten() -> None:
 async def test_packet_that_is_damaged_is_refused() -> None:
     frames, sender = PictureFrames(), session()
     packet = packets(1, "picture 1")[0]
-    with frames.expect("picture 1") as expected, pytest.raises(MalformedPacket):
+    with frames.expect("picture 1") as expected, pytest.raises(ChecksumMismatch):
         await frames.on_frame(sender, FrameMessage(0, packet.payload[:-3]))
     assert not expected.labels.done()
 
