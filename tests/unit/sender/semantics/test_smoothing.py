@@ -5,7 +5,9 @@ from common.labels import LABEL_SIZE, group_slices
 from sender.semantics.smoothing import LabelSmoother, OneEuroConfig, SmoothingConfig, smoother_of
 
 FPS = 30
-ARM, LEG, APPEARANCE, ROOT = (group_slices()[name] for name in ("left_arm", "left_leg", "appearance", "root"))
+ARM, LEG, APPEARANCE, ROOT, SHAPE = (
+    group_slices()[name] for name in ("left_arm", "left_leg", "appearance", "root", "shape")
+)
 
 
 def run(labels: np.ndarray, config: OneEuroConfig | None = None) -> np.ndarray:
@@ -42,6 +44,14 @@ def test_body_stays_on_the_picture_when_the_camera_pans() -> None:
     late = (labels - run(labels))[30:] * FPS / 1.6
     assert late[:, position].max() < 0.1
     assert late[:, distance].min() > 0.5
+
+
+def test_shape_settles_and_follows_somebody_else() -> None:
+    labels = np.random.default_rng(0).normal(0, 0.5, (900, LABEL_SIZE))
+    labels[450:, SHAPE] += 2.0
+    smoothed = run(labels)[:, SHAPE]
+    assert np.abs(np.diff(smoothed[100:440], axis=0)).mean() < 0.01
+    assert np.abs(smoothed[440].mean()) < 0.1 and smoothed[-1].mean() > 1.8
 
 
 def test_moving_arm_adds_no_jitter_to_leg() -> None:
