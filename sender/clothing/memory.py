@@ -1,7 +1,8 @@
 """Accumulates what the views of one person say of the clothes: the longer one looks, the better it gets.
 
 A view gives a Gaussian posterior under the prior N(0, 1); its likelihood has precision 1/v − 1.  Views from one
-direction repeat each other's errors, so they are averaged; views from different directions add up.
+direction repeat each other's errors, so they are averaged.  Views from different directions share a part of them: k of
+them count as k / (1 + 0.35 (k − 1)) independent ones.
 
 Shapes: E = 24 entries, D = 8 directions around the person.
 """
@@ -20,6 +21,9 @@ _MEMORY_VIEWS = 12.0
 # Clothes have changed if so many views in a row contradict the memory: their squared distance over its expectation.
 _CONTRADICTION, _CONTRADICTING_VIEWS = 4.0, 3
 _MIN_VARIANCE = 0.01
+# Errors of eight and of four views, 160 people of the validation split: 5.66 and 5.62 mm with 0, as if they were
+# independent; 5.19 and 5.42 mm with this; 5.33 and 5.47 mm with 1.
+_SHARED_ERROR = 0.35
 
 
 @dataclass(slots=True)
@@ -60,8 +64,10 @@ class ClothingMemory:
     @property
     def estimate(self) -> tuple[FloatArray, FloatArray]:
         """Mean and standard deviation (E,) of all views and the prior."""
-        precision = 1 + self.precision.sum(axis=0)
-        mean, sigma = self.weighted.sum(axis=0) / precision, precision**-0.5
+        directions = int(np.count_nonzero(self.views))
+        share = 1 / (1 + _SHARED_ERROR * max(directions - 1, 0))
+        precision = 1 + share * self.precision.sum(axis=0)
+        mean, sigma = share * self.weighted.sum(axis=0) / precision, precision**-0.5
         return mean.astype(np.float32), sigma.astype(np.float32)
 
     def _contradicts(self, mean: FloatArray, variance: FloatArray) -> bool:

@@ -40,7 +40,7 @@ def test_views_from_all_directions_beat_one_view() -> None:
                 memory.add(*view_of(truth, 1.0, rng), turn * math.pi / 4)
             squared.append(float(np.square(memory.estimate[0] - truth).mean()))
         errors.append(np.mean(squared))
-    # Variances 1/2 and 1/9.
+    # Mean squares 0.5 and 0.15.
     assert errors[1] < 0.4 * errors[0]
 
 
