@@ -44,7 +44,7 @@ def measure(clip: PerceivedClip, sender: FrameSender) -> StageTimes:
         timed("perceive_ms", partial(sender.label, captured))
         labels, rho = as_frame(person, captured.sequence, captured.camera), unconstrained_rho(importance, person)
         encoded = timed("encode_ms", partial(encoder.encode, labels, rho))
-        decoded = timed("decode_ms", partial(decoder.decode, encoded.payload))
+        decoded = timed("decode_ms", partial(decoder.decode, encoded.payload, captured.sequence))
         encoder.acknowledge(captured.sequence)
         request = ReconstructionRequest("bench", "bench", decoded.frame)
         timed("reconstruct_ms", partial(reconstructor.reconstruct, request))
