@@ -22,6 +22,7 @@ import numpy as np
 from common.arrays import IntArray
 from common.codec.frame_state import (
     NO_REFERENCES,
+    REMEMBERED_FRAMES,
     FrameReferences,
     FrameState,
     Newest,
@@ -70,7 +71,6 @@ from common.frames import MAX_FRAME_SEQUENCE, LabelFrame, PersonLabels, check_fr
 from common.labels import GROUP_NAMES, LABEL_SIZE
 
 MODEL_HASH_SIZE: Final = 8
-REMEMBERED_FRAMES: Final = 64
 _MAX_LAG: Final = 1 << 20
 # Frames kept between two streams: one more than a usual window of unacknowledged frames.
 _KEPT_FRAMES: Final = 5
@@ -278,7 +278,7 @@ class FrameCodec:
     def snapshot(self) -> bytes:
         """What decoding the packets after the last one depends on, for `restore`."""
         frames = [state for number, state in self._received.items() if number >= self._needed_from]
-        return encode_snapshot(frames, self._shown)
+        return encode_snapshot(frames, self._shown, unknown_person(self._tables))
 
     def restore(self, snapshot: bytes) -> None:
         """Goes on where the decoder of a `snapshot` was; raises MalformedPacket for bytes that are none."""

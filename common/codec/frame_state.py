@@ -10,6 +10,9 @@ from common.codec.packet import KEY, FrameClock, References, Scene
 from common.codec.person import SCORES, PersonState, known_confidence, known_labels
 from common.frames import MAX_PEOPLE, LabelFrame, PersonLabels
 
+REMEMBERED_FRAMES: Final = 64
+"""Most frames that an end keeps."""
+
 
 @dataclass(frozen=True)
 class FrameState:

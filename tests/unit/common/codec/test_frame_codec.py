@@ -3,7 +3,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from common.codec.frame_codec import REMEMBERED_FRAMES, DecodedFrame, FrameCodec
+from common.codec.frame_codec import DecodedFrame, FrameCodec
+from common.codec.frame_state import REMEMBERED_FRAMES
 from common.codec.quantiser import UNIT
 from common.codec.tables import load
 from common.errors import ChecksumMismatch, MalformedPacket, MissingReference
