@@ -19,7 +19,7 @@ from common.errors import OutputError
 from common.io.configuration import option
 from common.recording.background import BackgroundRecording, Work
 from common.recording.facts import MAX_TEXT_CHARACTERS, RecordingFacts
-from common.recording.records import RecordedFrame, RecordedState
+from common.recording.records import MAX_RECORD_BYTES, RecordedFrame, RecordedState
 from common.recording.writer import RecordingWriter
 from receiver.link.session import FrameDecoder, Session
 
@@ -177,6 +177,7 @@ class _SessionRecording:
     def __init__(self, background: BackgroundRecording, decoder: FrameDecoder) -> None:
         self.background = background
         self._decoder = decoder
+        self._begun = self._warned = False
         self._entry_us: int | None = None
         self._frames_since_entry = 0
 
@@ -184,20 +185,36 @@ class _SessionRecording:
         """Records a packet that was decoded last."""
         labels, key = decoded.frame, decoded.reference is None
         frame = RecordedFrame(labels.sequence, round(labels.captured_at * 1e6), max(arrived_us, 0), key, payload)
-        entry_point = key and self._entry_us is None
+        entry_point = key and not self._begun
         if entry_point:
-            self._begin(frame)
+            self._begun = True
+            self._restart_interval(frame)
         # A recording that begins within a stream begins behind the first packet.
-        if self._entry_us is not None:
+        if self._begun:
             self._submit(partial(_add_frame, frame=frame, entry_point=entry_point), len(payload))
             self._frames_since_entry += 1
         if self._is_due(frame.captured_us):
-            self._begin(frame)
-            state = RecordedState(frame.sequence, self._decoder.snapshot())
-            self._submit(RecordingWriter.begin_entry_point, 0)
-            self._submit(lambda writer: writer.add_state(state), len(state.data))
+            self._restart_interval(frame)
+            self._add_state(RecordedState(frame.sequence, self._decoder.snapshot()))
 
-    def _begin(self, frame: RecordedFrame) -> None:
+    def _add_state(self, state: RecordedState) -> None:
+        """Makes an entry point; without one a replay begins at the one before."""
+        if len(state.data) > MAX_RECORD_BYTES:
+            if not self._warned:
+                logger.warning(
+                    "%s: the decoder's state of frame %d takes %d bytes, more than a record may have; replays cannot "
+                    "begin there: record fewer people, or over a faster link",
+                    self.background.writer.path,
+                    state.sequence,
+                    len(state.data),
+                )
+                self._warned = True
+            return
+        self._begun = True
+        self._submit(RecordingWriter.begin_entry_point, 0)
+        self._submit(lambda writer: writer.add_state(state), len(state.data))
+
+    def _restart_interval(self, frame: RecordedFrame) -> None:
         self._entry_us, self._frames_since_entry = frame.captured_us, 0
 
     def _is_due(self, captured_us: int) -> bool:
