@@ -14,7 +14,6 @@ from typing import Protocol
 
 from common.blobs import Blob
 from common.clock import SYSTEM_CLOCK, Clock
-from common.codec.frame_codec import DecodedFrame
 from common.errors import UsageError, WireError
 from common.io.configuration import option
 from common.recording.position import format_position, parse_position
@@ -22,7 +21,7 @@ from common.recording.reader import Recording
 from common.recording.records import RecordedFrame, RecordedState
 from common.wire.convert import MAX_NAME_CHARACTERS, SESSION_SECRET_BYTES, FrameMessage
 from receiver.link.auth.ownership import SessionOwner
-from receiver.link.session import FrameHandler, Session
+from receiver.link.session import FrameDecoder, FrameHandler, Session
 
 logger = logging.getLogger(__name__)
 
@@ -82,14 +81,8 @@ class ReplayConfig:
         return recording
 
 
-class RestorableDecoder(Protocol):
+class RestorableDecoder(FrameDecoder, Protocol):
     """A decoder that can begin at a recorded state (`FrameCodec`)."""
-
-    def decode(self, payload: bytes, sequence: int) -> DecodedFrame: ...
-
-    def keep_only(self, sequence: int) -> None: ...
-
-    def snapshot(self) -> bytes: ...
 
     def restore(self, snapshot: bytes) -> None:
         """Takes over a state; raises MalformedPacket for a damaged one."""
