@@ -21,7 +21,7 @@ from common.recording.records import BLOB_PREFIX_BYTES, decode_blob, first_captu
 logger = logging.getLogger(__name__)
 
 _MAX_BLOCKS: Final = 2_000_000
-# The first frame is behind the metadata of a few states; each takes up to 32 bytes.
+# The first frame is behind the metadata of at most one state, and the metadata of a record take up to 32 bytes.
 _FIRST_FRAME_BYTES: Final = 4096
 
 
