@@ -11,8 +11,9 @@ import cv2
 import numpy as np
 
 from common.arrays import BoolArray, ByteArray, Float64Array, FloatArray, Int32Array, IntArray
+from common.body.triangles import triangle_normals
 from common.frames import NEAR_M, Camera
-from receiver.mesh.triangle_mesh import SurfaceMesh, triangle_normals
+from receiver.mesh.triangle_mesh import SurfaceMesh
 
 _SUBPIXEL_BITS = 4
 _NEUTRAL_RGB = (190, 178, 170)

@@ -1,11 +1,11 @@
 """Indicator function → watertight mesh: marching cubes (28), largest connected component, Taubin smoothing."""
 
 import numpy as np
-import scipy.sparse
 from skimage.measure import marching_cubes
 
 from common.arrays import FloatArray, Int32Array
 from common.body.connectivity import vertex_components
+from common.body.triangles import corner_matrix
 from receiver.mesh.triangle_mesh import is_watertight, signed_volume_m3
 
 # Nodes closer to the isovalue than this share of the field's standard deviation are moved away from it, so that no
@@ -87,9 +87,7 @@ def taubin_smooth(
     if not iterations:
         return vertices
     smooth = vertices.astype(np.float32)
-    ones = np.ones(faces.size, np.float32)
-    starts = np.arange(0, faces.size + 1, 3, dtype=np.int32)
-    corners = scipy.sparse.csr_array((ones, faces.ravel(), starts), shape=(len(faces), len(vertices)))
+    corners = corner_matrix(faces, len(vertices))
     counts = np.bincount(faces.ravel(), minlength=len(vertices)).astype(np.float32)[:, None]
     for _ in range(iterations):
         for step in (shrink, inflate):

@@ -10,7 +10,7 @@ from scipy.spatial import cKDTree
 from skimage.metrics import structural_similarity
 
 from common.arrays import BoolArray, ByteArray, Float64Array, IntArray
-from receiver.mesh.triangle_mesh import triangle_normals
+from common.body.triangles import triangle_normals
 
 HIPS = (11, 12)
 """COCO's hips: errors are measured relative to their midpoint."""
