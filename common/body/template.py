@@ -71,7 +71,7 @@ class BodyTemplate:
     @cached_property
     def areas(self) -> FloatArray:
         """(V',) area of each vertex on the mean body: a third of its triangles, square metres."""
-        return self.normals_and_areas(self.rest)[1]
+        return self.vertex_normals.with_areas(self.rest)[1]
 
     @cached_property
     def adjacency(self) -> sparse.csr_matrix:
@@ -83,16 +83,9 @@ class BodyTemplate:
         """(V',) the vertex on the other side; the mesh is symmetric, and the permutation its own inverse."""
         return np.asarray(cKDTree(self.rest).query(self.rest * np.array(MIRROR_SIGNS, np.float32))[1], np.int64)
 
-    def normals(self, vertices: FloatArray) -> FloatArray:
-        """(V', 3) outward unit normals of vertices (V', 3), means over the triangles weighted by area."""
-        return self._vertex_normals(vertices)
-
-    def normals_and_areas(self, vertices: FloatArray) -> tuple[FloatArray, FloatArray]:
-        """`normals` (V', 3), and the area of each vertex (V',), square metres, of vertices (V', 3)."""
-        return self._vertex_normals.with_areas(vertices)
-
     @cached_property
-    def _vertex_normals(self) -> VertexNormals:
+    def vertex_normals(self) -> VertexNormals:
+        """Normals and areas of the vertices, in any pose."""
         return VertexNormals(self.faces, len(self))
 
     def posed(self, model: BodyModel, parameters: BodyParameters, displacement: Tensor | None = None) -> BodyOutput:

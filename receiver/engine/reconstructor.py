@@ -167,7 +167,7 @@ class Reconstructor:
     def _surface_of(self, person: _InferredPerson) -> SurfaceMesh:
         """The watertight mesh around the outer vertices of the displaced template."""
         template, mesh = self._skin.template, person.body.mesh
-        normals, areas = template.normals_and_areas(mesh.vertices)
+        normals, areas = template.vertex_normals.with_areas(mesh.vertices)
         size_px = person.pixels_per_metre * float(np.ptp(mesh.vertices, axis=0).max())
         resolution = self._surface.resolution(size_px, person.people_in_frame)
         # Points without an area, which line the mouth and the eye sockets, are ignored.

@@ -151,7 +151,7 @@ class BindingFitter:
         tree = cKDTree(_oriented(points, normals))
         for stiffness in np.geomspace(*_STIFFNESS, _ROUNDS):
             position = rest + displacement
-            oriented = _oriented(position, self._template.normals(position.astype(np.float32)))[inner]
+            oriented = _oriented(position, self._template.vertex_normals(position.astype(np.float32)))[inner]
             weight, pull = np.where(hidden, 0.0, _PIN), np.zeros_like(rest)
             _, nearest = tree.query(oriented)
             target = points[nearest]
@@ -186,7 +186,8 @@ class BindingFitter:
         points, normals, triangle, weights = samples
         position = self._template.rest + displacement
         inner = np.flatnonzero(hidden)
-        oriented = _oriented(position, self._template.normals(position.astype(np.float32)), _SNAP_NORMAL_WEIGHT_M)
+        outwards = self._template.vertex_normals(position.astype(np.float32))
+        oriented = _oriented(position, outwards, _SNAP_NORMAL_WEIGHT_M)
         _, nearest = cKDTree(_oriented(points, normals, _SNAP_NORMAL_WEIGHT_M)).query(oriented[inner])
         offset = position[inner] - points[nearest]
         low, high = _SNAP_M

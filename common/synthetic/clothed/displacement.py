@@ -44,7 +44,7 @@ class OutfitDisplacer:
         self._renderer, self._bindings = renderer, bindings
         self.template = BodyTemplate.of(model)
         self._rest = np.ascontiguousarray(model.rest_vertices.cpu().numpy()[:, self.template.kept])
-        self._normals = self.template.normals(self.template.rest)
+        self._normals = self.template.vertex_normals(self.template.rest)
 
     def displace(self, outfit: Outfit, shape: FloatArray) -> ClothedTemplate:
         """The template of a person in an outfit, for shape coefficients (10,)."""

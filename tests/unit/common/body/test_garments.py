@@ -35,13 +35,13 @@ LEAVES = {
 def worn_before(seed: int = 0) -> FloatArray:
     """(V', 3) displacements of what somebody wears, smooth only by chance."""
     noise = np.random.default_rng(seed).normal(0, 0.01, (len(TEMPLATE), 3))
-    return np.asarray(TEMPLATE.normals(TEMPLATE.rest) * 0.02 + noise, np.float32)
+    return np.asarray(TEMPLATE.vertex_normals(TEMPLATE.rest) * 0.02 + noise, np.float32)
 
 
 @pytest.mark.parametrize(("garment", "region"), SHOULD_BE_THERE.items())
 def test_garment_is_outside_of_the_skin_and_leaves_other_regions(garment: str, region: str) -> None:
     bare = np.zeros((len(TEMPLATE), 3), np.float32)
-    outwards = np.einsum("vd,vd->v", TABLE.worn(garment, bare), TEMPLATE.normals(TEMPLATE.rest))
+    outwards = np.einsum("vd,vd->v", TABLE.worn(garment, bare), TEMPLATE.vertex_normals(TEMPLATE.rest))
     assert outwards[region == REGION].mean() > 0.005
     before = worn_before()
     left = np.isin(REGION, LEAVES[region])

@@ -30,7 +30,7 @@ def test_areas_sum_to_the_skin_of_a_person(template: BodyTemplate) -> None:
 
 
 def test_normals_have_unit_length_and_point_outwards(template: BodyTemplate) -> None:
-    normals = template.normals(template.rest)
+    normals = template.vertex_normals(template.rest)
     np.testing.assert_allclose(np.linalg.norm(normals, axis=1), 1, atol=1e-4)
     belly = np.abs(template.rest - [0, -0.1, -0.2]).sum(1).argmin()
     assert normals[belly, 2] < -0.5, "the front of the rest pose faces the camera"

@@ -30,7 +30,7 @@ def hips(template: BodyTemplate) -> IntArray:
 def shorts(template: BodyTemplate, hips: IntArray, thickness_m: float) -> OuterSurface:
     """The hips' own skin, moved outwards."""
     faces = template.faces[np.isin(template.faces, hips).all(1)].astype(np.int64)
-    return OuterSurface(template.rest + thickness_m * template.normals(template.rest), faces)
+    return OuterSurface(template.rest + thickness_m * template.vertex_normals(template.rest), faces)
 
 
 def exposure(template: BodyTemplate, hidden: IntArray) -> FloatArray:
@@ -47,7 +47,7 @@ def test_fit_finds_a_layer_parallel_to_the_skin(template: BodyTemplate, hips: In
     assert len(binding.vertices) > 0.95 * len(hips)
     moved = binding.targets(garment.vertices) - template.rest[binding.vertices]
     assert np.median(np.linalg.norm(moved, axis=1)) == pytest.approx(0.02, abs=0.004)
-    assert np.median(np.einsum("nd,nd->n", moved, template.normals(template.rest)[binding.vertices])) > 0.015
+    assert np.median(np.einsum("nd,nd->n", moved, template.vertex_normals(template.rest)[binding.vertices])) > 0.015
 
 
 def test_bindings_are_stored_to_a_tenth_of_a_millimetre(tmp_path: Path) -> None:
