@@ -25,25 +25,18 @@ WEIGHTS_NAME = "decode"
 
 @dataclass(frozen=True, slots=True)
 class DecodedBody:
-    """The decoded people of one frame: B people, in the same order in every field.
+    """What the network makes of the labels of B people, in the same order in every field.
 
     Args:
-        parameters: in camera space, directly from the labels; used for skinning and to move results from the root
-            frame into camera space.
         s_levels: s_1 (B, 32, 6), s_2 (B, 128, 6), s_3 (B, 512, 6) in the root frame (upright, pelvis at the origin):
             mean position in metres and mean normal of each patch (22).
         z_prime: (B, D) latents (21).
-        colours: (B, R, 3) colours of the body regions in 0…1.
-        coloured: (B,) whether any `appearance` entry was received; if none was, the colours are the average person's.
         clothing: `surface` and `shape` labels, for the diffusion stage.
         clothes_known: (B) whether all `surface` entries of a person were received.
     """
 
-    parameters: BodyParameters
     s_levels: tuple[Tensor, Tensor, Tensor]
     z_prime: Tensor
-    colours: Tensor
-    coloured: Tensor
     clothing: Clothing
     clothes_known: tuple[bool, ...]
 
@@ -53,7 +46,13 @@ class DecodedBody:
 
 @dataclass(frozen=True, slots=True)
 class LabelledBody:
-    """What the labels of B people say without any network; fields as those of `DecodedBody`."""
+    """What the labels of B people say without any network.
+
+    Args:
+        parameters: in camera space; used for skinning and to move results from the root frame into camera space.
+        colours: (B, R, 3) colours of the body regions in 0…1.
+        coloured: (B,) whether any `appearance` entry was received; if none was, the colours are the average person's.
+    """
 
     parameters: BodyParameters
     colours: Tensor
@@ -86,7 +85,7 @@ def load_network() -> DecodeNetwork:
 
 
 class DecodeStage:
-    """Decodes `PersonLabels` into a `DecodedBody`; keeps no state between frames.
+    """Decodes `PersonLabels` into a `LabelledBody` and a `DecodedBody`; keeps no state between frames.
 
     Args:
         network: trained.
@@ -119,25 +118,26 @@ class DecodeStage:
         """
         labels_BL, present_BL = self._arrived(people)
         z_prime = self.latent(labels_BL, present_BL, generator)
-        labelled = self._labelled(labels_BL, present_BL)
         return DecodedBody(
-            parameters=labelled.parameters,
             s_levels=self.network.decoder(z_prime),
             z_prime=z_prime,
-            colours=labelled.colours,
-            coloured=labelled.coloured,
             clothing=Clothing.of(labels_BL, present_BL),
             clothes_known=tuple(len(person.labels.get("surface", ())) == SURFACE_SIZE for person in people),
         )
 
     @torch.inference_mode()
     def read(self, people: Sequence[PersonLabels]) -> LabelledBody:
-        """The part of `decode` that needs no network: a fifth of its time.
+        """Body parameters and colours, which need no network.
 
         Raises:
             ValueError: `people` is empty, or a label group is unknown or too long.
         """
-        return self._labelled(*self._arrived(people))
+        labels_BL, present_BL = self._arrived(people)
+        return LabelledBody(
+            self.label_space.decode(labels_BL),
+            self.label_space.decode_colours(labels_BL),
+            present_BL[:, group_slices()["appearance"]].any(dim=1),
+        )
 
     def _arrived(self, people: Sequence[PersonLabels]) -> tuple[Tensor, Tensor]:
         if not people:
@@ -145,13 +145,6 @@ class DecodeStage:
         device = device_of(self.network)
         labels_BL, present_BL = arrived_vectors(people)
         return labels_BL.to(device), present_BL.to(device)
-
-    def _labelled(self, labels_BL: Tensor, present_BL: Tensor) -> LabelledBody:
-        return LabelledBody(
-            self.label_space.decode(labels_BL),
-            self.label_space.decode_colours(labels_BL),
-            present_BL[:, group_slices()["appearance"]].any(dim=1),
-        )
 
     def latent(self, labels_BL: Tensor, present_BL: Tensor, generator: torch.Generator | None) -> Tensor:
         """z' (B, D): a sample (21), or the mode if there is no generator."""

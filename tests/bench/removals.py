@@ -154,10 +154,10 @@ class Receivers:
     @torch.inference_mode()
     def chamfer_mm(self, people: Sequence[PersonLabels], truth: Sequence[TruePerson]) -> dict[str, list[float]]:
         """System → Chamfer distance of each person's template to the truth, relative to the midpoint of the hips."""
-        decoded = self._decode.decode(people)
-        keypoints = self._body.coco_keypoints(self._body(decoded.parameters).vertices).numpy()
+        decoded, parameters = self._decode.decode(people), self._decode.read(people).parameters
+        keypoints = self._body.coco_keypoints(self._body(parameters).vertices).numpy()
         return {
-            system: self._chamfer_mm(self._skin.templates(decoded.parameters, displace(decoded)), keypoints, truth)
+            system: self._chamfer_mm(self._skin.templates(parameters, displace(decoded)), keypoints, truth)
             for system, displace in self._variants.items()
         }
 

@@ -37,7 +37,7 @@ def test_any_two_groups_decode_to_a_valid_body(stage: DecodeStage) -> None:
     decoded = stage.decode(people)
     assert len(decoded) == len(people)
     assert all(s.isfinite().all() for s in decoded.s_levels)
-    rotations = decoded.parameters.rotations
+    rotations = stage.read(people).parameters.rotations
     torch.testing.assert_close(rotations @ rotations.mT, torch.eye(3).expand_as(rotations), rtol=0, atol=1e-4)
 
 
@@ -54,13 +54,14 @@ def test_decode_with_a_generator_samples(stage: DecodeStage) -> None:
 
 
 def test_coloured_marks_people_with_appearance(stage: DecodeStage) -> None:
-    decoded = stage.decode([person("appearance", size=4), person("head")])
-    assert decoded.coloured.tolist() == [True, False]
+    labelled = stage.read([person("appearance", size=4), person("head")])
+    assert labelled.coloured.tolist() == [True, False]
 
 
 def test_decode_without_people_is_rejected(stage: DecodeStage) -> None:
-    with pytest.raises(ValueError, match="at least one person"):
-        stage.decode([])
+    for method in (stage.decode, stage.read):
+        with pytest.raises(ValueError, match="at least one person"):
+            method([])
 
 
 def test_group_that_is_too_long_is_rejected(stage: DecodeStage) -> None:

@@ -1,8 +1,6 @@
 import pytest
 import torch
 
-from common.body.anatomy import REGIONS
-from common.body.model import BodyParameters
 from common.body.surface_space import SURFACE_SIZE, SurfaceSpace
 from receiver.decode.clothing import Clothing
 from receiver.decode.stage import DecodedBody
@@ -38,11 +36,8 @@ def stage(network: DiffusionNetwork, space: SurfaceSpace) -> DiffusionStage:
 
 def decoded(batch: int = 2, known: int = SURFACE_SIZE) -> DecodedBody:
     return DecodedBody(
-        BodyParameters.rest(batch),
         levels(batch=batch),
         torch.zeros(batch, 8),
-        torch.rand(batch, len(REGIONS), 3),
-        torch.full((batch,), False),
         clothing(batch=batch, known=known),
         (known == SURFACE_SIZE,) * batch,
     )
@@ -52,11 +47,8 @@ def select(batch: DecodedBody, row: int) -> DecodedBody:
     s_1, s_2, s_3 = (s[row : row + 1] for s in batch.s_levels)
     rows = slice(row, row + 1)
     return DecodedBody(
-        batch.parameters[rows],
         (s_1, s_2, s_3),
         batch.z_prime[rows],
-        batch.colours[rows],
-        batch.coloured[rows],
         batch.clothing[rows],
         batch.clothes_known[rows],
     )
@@ -77,11 +69,8 @@ def test_displacements_are_independent_of_the_batch(stage: DiffusionStage) -> No
 def test_number_of_steps_is_that_of_each_person(stage: DiffusionStage) -> None:
     known, unknown = decoded(batch=1), select(decoded(known=4), 1)
     both = DecodedBody(
-        BodyParameters.rest(2),
         tuple(torch.cat(pair) for pair in zip(known.s_levels, unknown.s_levels, strict=True)),  # type: ignore[arg-type]
         torch.zeros(2, 8),
-        torch.rand(2, len(REGIONS), 3),
-        torch.full((2,), False),
         Clothing(*(torch.cat([getattr(one.clothing, name) for one in (known, unknown)]) for name in FIELDS)),
         (True, False),
     )
