@@ -30,15 +30,13 @@ from common.body.label_space import LabelSpace
 from common.body.model import BodyModel
 from common.frames import PersonLabels
 from common.synthetic.dataset.presets import DRESSED, PRESETS
-from sender.clothing.stage import ClothingStage
 from sender.perception.inference.crop import CropBox
-from sender.perception.inference.predictor import Perception
 from sender.perception.stage import ObservedPerson
-from sender.semantics.stage import SemanticsStage
 from tests.bench import crops, report
 from tests.bench.crops import people_of
 from tests.bench.dressed_people import SIDES, DressedPeople, DressedPerson, SidePicture
 from tests.bench.measures import Surface, centred, mean_by_key, ratio_of_means
+from tests.bench.perceived import CropSender
 from tests.bench.reconstruction_scores import Receiver, surface_figures
 
 COUNT, QUICK_COUNT = 240, 24
@@ -51,21 +49,12 @@ _FRAMES_A_PICTURE = 5
 Figures = dict[str, float]
 
 
-class ClothesReader:
-    """The sender as far as clothes need it.
+class ClothesReader(CropSender):
+    """Perception, semantics and clothing on the pictures of one person.
 
     Raises:
         WeightsError: weights are missing or of another version.
     """
-
-    def __init__(self) -> None:
-        self._perception, self._semantics = Perception.load(), SemanticsStage.load()
-        self._clothing = ClothingStage.load()
-
-    @property
-    def size(self) -> int:
-        """Pixels of a crop."""
-        return self._perception.size
 
     def read(self, pictures: Sequence[SidePicture]) -> list[FloatArray]:
         """Entries (24,) of the label group after each of a person's pictures."""
