@@ -8,6 +8,7 @@ On a link that carries many times the frames, a train of many kilobytes behind e
 the sender sends.  Once the capacity is known, trains are rare there, until frames queue or blobs use the capacity.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -54,9 +55,8 @@ class Prober:
         """Resets the state for a new stream: trains of the old one will not be echoed."""
         self._awaited: dict[int, int] = {}
         self._arrivals: list[tuple[float, int]] = []
-        self._next_ms = self._next_rare_ms = self._measured_ms = self._train_sent_ms = self._blob_sent_ms = -float(
-            "inf"
-        )
+        self._next_ms = self._next_rare_ms = -math.inf
+        self._measured_ms = self._train_sent_ms = self._blob_sent_ms = -math.inf
         self._frequent_left = _FREQUENT_TRAINS
 
     def frame_sent(self, message_bytes: int, now_ms: float) -> None:
