@@ -252,7 +252,7 @@ def evaluate(network: ClothingNet, views: StoredViews, space: SurfaceSpace) -> d
 def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     parser = parser_of("python -m sender.train.clothing", __doc__)
     parser.add_argument("--data", type=Path, nargs="+", required=True, help="folders of rendered shards")
-    parser.add_argument("--out", type=Path, default=Path("runs/clothing"), help="evidence and checkpoint (%(default)s)")
+    parser.add_argument("--out", type=Path, default=Path("runs/clothing"), help="views and checkpoint (%(default)s)")
     add_training_flags(parser, minutes=60.0, batch=64, seed=4, threads=1)
     add_steps_flag(parser)
     parser.add_argument("--rate", type=float, default=8e-4, help="peak learning rate (default: %(default)g)")
