@@ -6,9 +6,11 @@
     person: identity · distance · size │ differences
 
 A person is coded relative to a *base*: the state of the same identity `distance` entries before, where frames and the
-newest groups are the entries.  A person without one is coded relative to a template, at distance 0.  `size` is how many
-bytes the largest difference has; a person equal to the base has size 0.  The differences are zigzag integers of all
-fields of `PersonState`, sorted by the significance of their bytes, of which most of the upper ones compress away.
+newest groups are the entries.  What the codec predicts from an earlier base is subtracted (`_Expectation`); of a person
+whose frame was predicted from the base, only the values differ much from it.  A person without a base is coded relative
+to an unknown one, at distance 0.  `size` is how many bytes the largest difference has; a person equal to the base has
+size 0.  The differences are zigzag integers of all fields of `PersonState`, sorted by the significance of their bytes,
+of which most of the upper ones compress away.
 """
 
 import dataclasses
@@ -21,10 +23,12 @@ import numpy as np
 from common.arrays import IntArray
 from common.codec.frame_state import REMEMBERED_FRAMES, FrameState, Newest, to_frame
 from common.codec.packet import FrameClock, Scene
-from common.codec.person import PersonState, check_person
+from common.codec.person import UNKNOWN_LEVEL, PersonPlan, PersonState, advance, check_person, predict, unknown_person
+from common.codec.quantiser import GROUP_OF_ENTRY, LEVELS, LIMIT
+from common.codec.tables import CodecTables
 from common.errors import MalformedPacket
 from common.frames import IDENTITIES, MAX_FRAME_SEQUENCE, MAX_PEOPLE, Camera, check_frame
-from common.labels import LABEL_SIZE
+from common.labels import GROUPS, LABEL_SIZE
 
 _COUNT: Final = struct.Struct("<B")
 _FRAME: Final = struct.Struct("<qqqqIIdIBBB")
@@ -33,22 +37,23 @@ _PERSON: Final = struct.Struct("<BBB")
 _INTEGER_BYTES: Final = 8
 # With few frames in flight, the frame that a person was predicted from is among so many entries.
 _MAX_DISTANCE: Final = 8
-_MAX_EXTRAPOLATION_FRAMES: Final = 64
 
-# Of the flat state: the first two fields of `PersonState`.
+# Parts of a flat state.
 _VALUES: Final = slice(0, LABEL_SIZE)
 _VELOCITY: Final = slice(LABEL_SIZE, 2 * LABEL_SIZE)
+_PLAN: Final = slice(6 * LABEL_SIZE, None)
+_PLAN_FIELDS: Final = np.cumsum([len(GROUPS), len(GROUPS), 1])
 
 
-def encode_snapshot(frames: Sequence[FrameState], newest: Newest, template: PersonState) -> bytes:
+def encode_snapshot(frames: Sequence[FrameState], newest: Newest, tables: CodecTables) -> bytes:
     """States and newest groups as bytes; `decode_snapshot` of the same codec version restores them exactly.
 
     Args:
         frames: at most `REMEMBERED_FRAMES`.
         newest: of all packets up to the last frame.
-        template: any person's state, the same one in `decode_snapshot`.
+        tables: the codec's.
     """
-    people = _PeopleWriter(template)
+    people = _PeopleWriter(tables)
     parts = [_COUNT.pack(len(frames))]
     for frame in frames:
         parts += [_frame_head(frame), people.encode(frame.sequence, frame.people)]
@@ -56,17 +61,17 @@ def encode_snapshot(frames: Sequence[FrameState], newest: Newest, template: Pers
     return b"".join(parts)
 
 
-def decode_snapshot(data: bytes, template: PersonState) -> tuple[list[FrameState], Newest]:
+def decode_snapshot(data: bytes, tables: CodecTables) -> tuple[list[FrameState], Newest]:
     """The inverse of `encode_snapshot`, for untrusted bytes.
 
     Args:
-        template: the state that was the encoder's.
+        tables: those of the encoder.
 
     Raises:
         MalformedPacket: the bytes are not a snapshot, or their content is out of range.
     """
     try:
-        reader = _Reader(data, template)
+        reader = _Reader(data, tables)
         (count,) = reader.fields(_COUNT)
         if count > REMEMBERED_FRAMES:
             raise ValueError(count)
@@ -104,29 +109,87 @@ def _flat(person: PersonState) -> IntArray:
     return np.concatenate([np.ravel(np.asarray(value, np.int64)) for value in fields])
 
 
-def _differences(flat: IntArray, base: IntArray, frames: int) -> IntArray:
-    """What distinguishes a person from one who was `base` some frames before and moves on steadily."""
-    differences = flat - base
-    if frames:
-        change = differences[_VALUES].copy()
-        differences[_VALUES] -= base[_VELOCITY] * frames
-        differences[_VELOCITY] = flat[_VELOCITY] - change // frames
-    return differences
+def _person(flat: IntArray, template: PersonState) -> PersonState:
+    """The inverse of `_flat`.
+
+    Raises:
+        ValueError: a field is out of range.
+    """
+    values: dict[str, Any] = {}
+    for field in dataclasses.fields(template):
+        shape = np.shape(getattr(template, field.name))
+        count = int(np.prod(shape, dtype=int))
+        values[field.name] = flat[:count].reshape(shape) if shape else int(flat[0])
+        flat = flat[count:]
+    person = PersonState(**values)
+    check_person(person)
+    return person
 
 
-def _add_differences(differences: IntArray, base: IntArray, frames: int) -> IntArray:
-    """The inverse of `_differences`."""
-    flat = base + differences
-    if frames:
-        flat[_VALUES] += base[_VELOCITY] * frames
-        flat[_VELOCITY] = differences[_VELOCITY] + (flat[_VALUES] - base[_VALUES]) // frames
-    return flat
+@dataclasses.dataclass(frozen=True)
+class _Base:
+    """A state that others are coded relative to.
+
+    Args:
+        person: checked.
+        flat: the same in one row.
+        sequence: of its frame.
+    """
+
+    person: PersonState
+    flat: IntArray
+    sequence: int
+
+    def unexplained(self, flat: IntArray, sequence: int) -> int:
+        """Number of entries whose velocity is not their change since this state."""
+        frames = sequence - self.sequence
+        velocity = (flat[_VALUES] - self.flat[_VALUES]) // frames if frames > 0 else self.flat[_VELOCITY]
+        return int(np.count_nonzero(flat[_VELOCITY] != velocity))
+
+    def differences(self, flat: IntArray, sequence: int, tables: CodecTables) -> IntArray:
+        """What distinguishes a state from the one that is expected `sequence - self.sequence` frames later."""
+        if sequence <= self.sequence:
+            return flat - self.flat
+        return flat - _Expectation(self, sequence, flat[_PLAN], tables).flat(flat[_VALUES])
+
+    def add(self, differences: IntArray, sequence: int, tables: CodecTables) -> IntArray:
+        """The inverse of `differences`, for untrusted ones: the result has to be checked."""
+        if sequence <= self.sequence:
+            return self.flat + differences
+        expectation = _Expectation(self, sequence, self.flat[_PLAN] + differences[_PLAN], tables)
+        return expectation.flat(expectation.values + differences[_VALUES]) + differences
+
+
+class _Expectation:
+    """What the codec makes of a base with a packet that contains certain groups.
+
+    Args:
+        base: of an earlier frame.
+        sequence: of the packet.
+        plan: level, confidence, score and `updated` after the packet, in one row.
+    """
+
+    def __init__(self, base: _Base, sequence: int, plan: IntArray, tables: CodecTables) -> None:
+        self._base, self._sequence, self._tables = base, sequence, tables
+        level, confidence, score, updated = np.split(plan, _PLAN_FIELDS)
+        level = np.clip(level, UNKNOWN_LEVEL, LEVELS - 1)
+        self._plan = PersonPlan(updated == sequence, level, confidence, int(score[0]))
+        self._prediction = predict(tables, base.person, level, sequence - base.sequence)
+        self.values: IntArray = np.where(self._plan.sent[GROUP_OF_ENTRY], self._prediction.centre, base.person.values)
+
+    def flat(self, values: IntArray) -> IntArray:
+        """The expected state, of which velocity, spread and age depend on the true values (E,)."""
+        values = np.clip(values, -2 * LIMIT, 2 * LIMIT)
+        after = advance(self._tables, self._base.person, self._plan, self._prediction, values, self._sequence)
+        rest = (after.velocity, after.spread.ravel(), after.age)
+        return np.concatenate([self.values, *rest, self._base.flat[_PLAN]])
 
 
 def _encode_integers(integers: IntArray) -> tuple[int, bytes]:
-    """The size of the largest integer in bytes, and that many bytes of each, the least significant ones first."""
+    """The size of the largest integer in bytes, at least 1, and so many bytes of each, least significant ones first."""
     zigzag = ((integers << 1) ^ (integers >> 63)).astype("<u8")
-    size = -(-int(zigzag.max()).bit_length() // 8)
+    # Size 0 stands for a person equal to the base.
+    size = max(-(-int(zigzag.max()).bit_length() // 8), 1)
     return size, zigzag.view(np.uint8).reshape(-1, _INTEGER_BYTES)[:, :size].T.tobytes()
 
 
@@ -146,64 +209,55 @@ def _sequence(number: int) -> int:
 
 
 class _Entries:
-    """The people of the entries so far, as flat states by identity."""
+    """The people of the entries so far, by identity."""
 
-    def __init__(self, template: PersonState) -> None:
-        self.template = _flat(template)
-        self._entries: list[tuple[int, dict[int, IntArray]]] = []
+    def __init__(self, tables: CodecTables) -> None:
+        unknown = unknown_person(tables)
+        # Of no earlier frame: nothing is predicted from it.
+        self._unknown = _Base(unknown, _flat(unknown), MAX_FRAME_SEQUENCE)
+        self._entries: list[Mapping[int, _Base]] = []
 
-    def add(self, sequence: int, people: dict[int, IntArray]) -> None:
-        self._entries.append((sequence, people))
+    def add(self, people: Mapping[int, _Base]) -> None:
+        self._entries.append(people)
 
-    def base(self, distance: int, sequence: int, identity: int) -> tuple[IntArray, int] | None:
-        """A base, and the number of frames from it to the one with `sequence`; None if it does not exist."""
+    def base(self, distance: int, identity: int) -> _Base | None:
+        """The state of a person so many entries before, or the unknown person's at distance 0; None without one."""
         if distance == 0:
-            return self.template, 0
-        if distance > len(self._entries):
-            return None
-        number, people = self._entries[-distance]
-        flat = people.get(identity)
-        return None if flat is None else (flat, min(max(sequence - number, 0), _MAX_EXTRAPOLATION_FRAMES))
+            return self._unknown
+        return self._entries[-distance].get(identity) if distance <= len(self._entries) else None
 
 
 class _PeopleWriter:
     """Writes the people of one entry after the other."""
 
-    def __init__(self, template: PersonState) -> None:
-        self._entries = _Entries(template)
+    def __init__(self, tables: CodecTables) -> None:
+        self._tables = tables
+        self._entries = _Entries(tables)
 
     def encode(self, sequence: int, people: Mapping[int, PersonState]) -> bytes:
-        flats = {identity: _flat(person) for identity, person in people.items()}
-        data = b"".join(self._person(sequence, identity, flat) for identity, flat in flats.items())
-        self._entries.add(sequence, flats)
+        added = {identity: _Base(person, _flat(person), sequence) for identity, person in people.items()}
+        data = b"".join(self._person(sequence, identity, base.flat) for identity, base in added.items())
+        self._entries.add(added)
         return data
 
     def _person(self, sequence: int, identity: int, flat: IntArray) -> bytes:
-        """A person relative to the base with the fewest differences."""
-        best: tuple[int, int, IntArray] | None = None
-        for distance in range(1, _MAX_DISTANCE + 1):
-            if (found := self._entries.base(distance, sequence, identity)) is None:
-                continue
-            base, frames = found
-            if np.array_equal(flat, base):
-                return _PERSON.pack(identity, distance, 0)
-            differences = _differences(flat, base, frames)
-            count = int(np.count_nonzero(differences))
-            if best is None or count < best[0]:
-                best = count, distance, differences
-        _, distance, differences = best or (0, 0, flat - self._entries.template)
-        size, data = _encode_integers(differences)
-        # A person who moved on steadily differs from the base, which size 0 stands for.
-        size, data = (size, data) if size else (1, bytes(len(flat)))
+        """A person relative to the base that explains them best."""
+        found = [(distance, self._entries.base(distance, identity)) for distance in range(_MAX_DISTANCE + 1)]
+        bases = [(distance, base) for distance, base in found if base is not None]
+        equal = next((distance for distance, base in bases if np.array_equal(flat, base.flat)), None)
+        if equal is not None:
+            return _PERSON.pack(identity, equal, 0)
+        distance, base = min(bases[1:] or bases, key=lambda each: each[1].unexplained(flat, sequence))
+        size, data = _encode_integers(base.differences(flat, sequence, self._tables))
         return _PERSON.pack(identity, distance, size) + data
 
 
 class _Reader:
     """Reads a snapshot from its start; every method raises struct.error or ValueError for bytes that cannot be one."""
 
-    def __init__(self, data: bytes, template: PersonState) -> None:
-        self._data, self._position, self._template = data, 0, template
-        self._entries = _Entries(template)
+    def __init__(self, data: bytes, tables: CodecTables) -> None:
+        self._data, self._position, self._tables = data, 0, tables
+        self._entries = _Entries(tables)
 
     def take(self, count: int) -> bytes:
         taken = self._data[self._position : self._position + count]
@@ -237,30 +291,19 @@ class _Reader:
     def people(self, sequence: int, count: int) -> dict[int, PersonState]:
         if count > MAX_PEOPLE:
             raise ValueError(count)
-        flats = dict(self._flat_person(sequence) for _ in range(count))
-        if len(flats) != count or any(identity >= IDENTITIES for identity in flats):
+        added = dict(self._person(sequence) for _ in range(count))
+        if len(added) != count or any(identity >= IDENTITIES for identity in added):
             raise ValueError(count)
-        people = {identity: self._person(flat) for identity, flat in flats.items()}
-        self._entries.add(sequence, flats)
-        return people
+        self._entries.add(added)
+        return {identity: base.person for identity, base in added.items()}
 
-    def _flat_person(self, sequence: int) -> tuple[int, IntArray]:
+    def _person(self, sequence: int) -> tuple[int, _Base]:
         identity, distance, size = self.fields(_PERSON)
-        found = self._entries.base(distance, sequence, identity)
-        if found is None or size > _INTEGER_BYTES:
+        base = self._entries.base(distance, identity)
+        if base is None or size > _INTEGER_BYTES:
             raise ValueError(distance)
-        base, frames = found
         if size == 0:
-            return identity, base
-        return identity, _add_differences(_decode_integers(self.take(size * base.size), base.size), base, frames)
-
-    def _person(self, flat: IntArray) -> PersonState:
-        values: dict[str, Any] = {}
-        for field in dataclasses.fields(self._template):
-            shape = np.shape(getattr(self._template, field.name))
-            count = int(np.prod(shape, dtype=int))
-            values[field.name] = flat[:count].reshape(shape) if shape else int(flat[0])
-            flat = flat[count:]
-        person = PersonState(**values)
-        check_person(person)
-        return person
+            return identity, dataclasses.replace(base, sequence=sequence)
+        differences = _decode_integers(self.take(size * base.flat.size), base.flat.size)
+        flat = base.add(differences, sequence, self._tables)
+        return identity, _Base(_person(flat, base.person), flat, sequence)

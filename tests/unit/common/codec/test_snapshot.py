@@ -5,7 +5,6 @@ import pytest
 
 from common.codec.frame_codec import FrameCodec
 from common.codec.frame_state import REMEMBERED_FRAMES
-from common.codec.person import unknown_person
 from common.codec.snapshot import decode_snapshot
 from common.codec.tables import load
 from common.errors import MalformedPacket, WireError
@@ -33,7 +32,7 @@ def test_snapshot_has_only_the_states_that_later_packets_may_name() -> None:
     codec = FrameCodec(MODEL_HASH)
     for sequence, (encoded, _) in enumerate(transmit(clip(30, seed=1), FINE_RHO, lag=2)):
         codec.decode(encoded.payload, sequence)
-    frames, newest = decode_snapshot(codec.snapshot(), unknown_person(load()))
+    frames, newest = decode_snapshot(codec.snapshot(), load())
     assert [state.sequence for state in frames] == [26, 27, 28, 29]
     assert newest.sequence == 29
 
