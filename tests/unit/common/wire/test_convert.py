@@ -241,15 +241,22 @@ def test_frame_message_adds_four_bytes_to_its_payload_in_steady_state() -> None:
         data = sent.encode(FrameMessage(sequence, bytes(26)))
         assert received.decode(data) == FrameMessage(sequence, bytes(26))
     assert len(data) == 26 + FRAME_FIELDS_BYTES
+    assert len(sent.encode(FrameMessage(1010, bytes(26), may_wait=True))) == 26 + FRAME_FIELDS_BYTES + 2
 
 
-def test_acknowledgement_has_twelve_bytes_in_steady_state() -> None:
+@pytest.mark.parametrize(("together", "size"), [(1, 12), (2, 22)])
+def test_message_of_acknowledgements_is_short_in_steady_state(together: int, size: int) -> None:
     sent, received = ServerMessages(), ServerMessages()
-    for sequence in range(1000, 1010):
-        answer = Acknowledgement(sequence, AckStatus.DECODED, 1_800_000_000_000_000 + 33_333 * sequence, 33_333, 20_000)
-        data = sent.encode(Acknowledgements((answer,)))
-        assert received.decode(data) == Acknowledgements((answer,))
-    assert len(data) <= 12
+    for first in range(1000, 1010, together):
+        answers = Acknowledgements(
+            tuple(
+                Acknowledgement(sequence, AckStatus.DECODED, 1_800_000_000_000_000 + 33_333 * sequence, 33_333, 20_000)
+                for sequence in range(first, first + together)
+            )
+        )
+        data = sent.encode(answers)
+        assert received.decode(data) == answers
+    assert len(data) == size
 
 
 @given(st.lists(_client_messages, max_size=20), st.lists(_server_messages, max_size=20))
