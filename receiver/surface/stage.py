@@ -1,7 +1,7 @@
 """The surface stage: oriented points → one watertight mesh, in metres.
 
 Splat normals on a grid → spectral Poisson solve → local isovalue → marching cubes (28) → largest connected component →
-Taubin smoothing → refinement by the points nearby.
+Taubin smoothing → subdivision where detail is wanted → refinement by the points nearby.
 """
 
 from dataclasses import dataclass
@@ -14,7 +14,8 @@ from receiver.mesh.triangle_mesh import SurfaceMesh, vertex_normals
 from receiver.surface.extract import largest_component, march, taubin_smooth
 from receiver.surface.isovalue import relative_to_isovalue
 from receiver.surface.refinement import Neighbourhood, refined
-from receiver.surface.spectral_poisson import Grid, Stencil, fit_grid, solve_indicator
+from receiver.surface.spectral_poisson import Grid, Stencil, bounds, fit_grid, solve_indicator
+from receiver.surface.subdivision import DetailedPlaces, subdivided
 from receiver.surface.surfels import Surfels, estimated_areas
 
 MINIMUM_POINTS = 16
@@ -98,6 +99,7 @@ class SurfaceStage:
         areas: FloatArray | None = None,
         colours: ByteArray | None = None,
         resolution: int | None = None,
+        detailed: DetailedPlaces | None = None,
     ) -> SurfaceMesh:
         """Reconstructs one watertight connected surface through the points.
 
@@ -109,6 +111,7 @@ class SurfaceStage:
             colours: (N, 3) uint8 RGB of the points; those of a vertex are blended from the nearest points that face the
                 same way.
             resolution: grid nodes along the longest side, 24…512; None for the configured one.
+            detailed: where the mesh is finer than the grid.
 
         Raises:
             ValueError: fewer than 16 points of any area, mismatched shapes, values that are not finite, coincident
@@ -119,6 +122,8 @@ class SurfaceStage:
         grid = fit_grid(surfels.points, self._resolution(resolution), self.config.grid_padding)
         field = self._field(grid, surfels)
         vertices, faces, dropped_share = _mesh(field, grid, surfels, self.config.taubin_iterations)
+        if detailed is not None:
+            vertices, faces = subdivided(vertices, faces, detailed)
         neighbourhood = Neighbourhood.of(vertices, vertex_normals(vertices, faces), surfels)
         blended = None if colours is None else neighbourhood.blended(colours)
         vertices = refined(vertices, neighbourhood, surfels, limit_m=grid.voxel_m)
@@ -147,9 +152,9 @@ def _mesh(
     field: FloatArray, grid: Grid, surfels: Surfels, smoothing_iterations: int
 ) -> tuple[FloatArray, Int32Array, float]:
     """The smoothed zero surface of a field (X, Y, Z): vertices (V, 3) in metres, faces (F, 3) and the dropped share."""
-    positions = grid.positions(surfels.points)
-    low = np.maximum(np.floor(positions.min(axis=0)).astype(int) - _MARGIN_VOXELS, 0)
-    high = np.ceil(positions.max(axis=0)).astype(int) + _MARGIN_VOXELS + 1
+    lowest, highest = bounds(grid.positions(surfels.points))
+    low = np.maximum(np.floor(lowest).astype(int) - _MARGIN_VOXELS, 0)
+    high = np.ceil(highest).astype(int) + _MARGIN_VOXELS + 1
     occupied = field[tuple(slice(start, end) for start, end in zip(low, high, strict=True))]
     vertices, faces = march(occupied, 0.0)
     vertices, faces, dropped_share = largest_component(vertices, faces)

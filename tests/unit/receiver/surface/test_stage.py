@@ -11,6 +11,7 @@ from common.body.model import BodyModel, BodyParameters
 from common.body.rotations import axis_angle_to_matrix
 from receiver.mesh.triangle_mesh import SurfaceMesh, is_watertight
 from receiver.surface.stage import SurfaceConfig, SurfaceStage
+from receiver.surface.subdivision import DetailedPlaces
 from tests.support.shapes import capsule, sphere, torus
 
 BODIES = 20
@@ -56,6 +57,14 @@ def test_reconstruct_sphere() -> None:
     assert mesh.dropped_share == 0.0
     assert mesh.vertices.dtype == np.float32
     assert mesh.faces.dtype == np.int32
+
+
+def test_places_with_detail_have_more_vertices_on_the_same_closed_surface() -> None:
+    front = DetailedPlaces(*(np.array(each, np.float32) for each in ([[0, 0, 2.5]], [0.1], [0.01])))
+    plain, detailed = SurfaceStage().reconstruct(*sphere()), SurfaceStage().reconstruct(*sphere(), detailed=front)
+    assert _is_closed_and_connected(detailed)
+    assert len(detailed.vertices) > len(plain.vertices) + 200
+    assert np.abs(np.linalg.norm(detailed.vertices - [0.0, 0.0, 3.0], axis=1) - 0.5).max() < 0.004
 
 
 def test_reconstruct_torus_keeps_its_hole() -> None:
