@@ -20,6 +20,7 @@ from common.body.model import BodyModel
 from common.body.template import BodyTemplate
 from common.texture.atlas import AtlasLayout, Texture, sample
 from common.weights.devices import to_numpy
+from receiver.body.face_detail import FaceDetail
 from receiver.body.received_texture import ReceivedTexture
 from receiver.mesh.mesh_texture import MeshTexture, TextureCorners, encode_jpeg
 
@@ -56,10 +57,12 @@ class Painter:
     Args:
         body: its layout of the atlas.
         template: its outer mesh.
+        face: what is drawn where an atlas shows no face.
     """
 
-    def __init__(self, body: BodyModel, template: BodyTemplate) -> None:
+    def __init__(self, body: BodyModel, template: BodyTemplate, face: FaceDetail) -> None:
         self._layout = AtlasLayout.of(body)
+        self._face = face
         self._corners = TextureCorners.of(template.faces, to_numpy(body.texture_coordinates)[template.face_index])
         self._coordinates = self._corners.coordinates[: len(template)]
         self._cache: OrderedDict[ReceivedTexture, tuple[Paint, FloatArray]] = OrderedDict()
@@ -85,7 +88,8 @@ class Painter:
         return paint
 
     def _paint(self, received: ReceivedTexture, region_colours: FloatArray) -> Paint:
-        atlas = complete(self._layout, received.texture(), region_colours)
+        texture = received.texture()
+        atlas = self._face.on_atlas(complete(self._layout, texture, region_colours), texture.known)
         vertices = np.rint(sample(atlas, self._coordinates)).astype(np.uint8)
         return Paint(MeshTexture(self._corners, encode_jpeg(atlas)), vertices)
 

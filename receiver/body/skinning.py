@@ -14,6 +14,7 @@ from common.body.model import BodyModel, BodyOutput, BodyParameters
 from common.body.template import BodyTemplate
 from common.weights.devices import to_numpy
 from receiver.body.colouring import NORMAL_WEIGHT_M, inverse_distance_weights, rest_oriented_points
+from receiver.body.face_detail import FaceDetail
 from receiver.body.painting import Paint
 from receiver.mesh.skinned_glb import PosedBody, Skeleton, skeleton_from_dense
 from receiver.mesh.triangle_mesh import SurfaceMesh, vertex_normals
@@ -68,6 +69,7 @@ class BodySkin:
         region_colours: FloatArray | None = None,
         point_colours: FloatArray | None = None,
         paint: Paint | None = None,
+        face: FaceDetail | None = None,
     ) -> PosedBody:
         """Selects one body of a batch and colours it.
 
@@ -77,6 +79,7 @@ class BodySkin:
             region_colours: (R, 3) RGB 0…1 of the body's regions; ignored if any other is given.
             point_colours: (2048, 3) RGB 0…1 of the body's surface points; ignored if `paint` is given.
             paint: of the person, from a texture atlas.
+            face: draws a face unless `paint` is given, which has one.
         """
         colours = None
         if paint is not None:
@@ -85,6 +88,8 @@ class BodySkin:
             colours = _to_bytes(self.points @ point_colours)
         elif region_colours is not None:
             colours = _to_bytes(region_colours)[self.template.region]
+        if colours is not None and paint is None and face is not None:
+            colours = face.on_vertices(colours)
         return PosedBody(
             SurfaceMesh(to_numpy(output.vertices[index]), self.template.faces, colours),
             to_numpy(output.joint_positions[index]),

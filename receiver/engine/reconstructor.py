@@ -18,8 +18,10 @@ from common.arrays import BoolArray, FloatArray
 from common.body.anatomy import KEYPOINT_GROUPS
 from common.body.model import BodyModel, BodyOutput, KeypointKinematics
 from common.frames import NEAR_M, Camera, PersonLabels
+from common.texture.atlas import AtlasLayout
 from common.weights.devices import CPU, to_numpy
 from receiver.body.colouring import Colouring
+from receiver.body.face_detail import FaceDetail
 from receiver.body.painting import Painter
 from receiver.body.skinning import BodySkin
 from receiver.decode.stage import DecodeStage, LabelledBody
@@ -72,7 +74,9 @@ class Reconstructor:
         self._kinematics = KeypointKinematics(body)
         self._skin = BodySkin.of(body)
         self._colouring = Colouring(body)
-        self._painter = Painter(body, self._skin.template)
+        self._face = FaceDetail(body, self._skin.template, AtlasLayout.of(body))
+        self._visible = self._skin.template.outside | self._face.eye_vertices
+        self._painter = Painter(body, self._skin.template, self._face)
 
     @property
     def skeleton(self) -> Skeleton:
@@ -159,7 +163,7 @@ class Reconstructor:
             labels,
             request.frame.camera.focal_px / max(float(batch.depth_m[row]), NEAR_M),
             request.people_in_frame,
-            self._skin.pose(batch.output, row, region_colours, point_colours, paint),
+            self._skin.pose(batch.output, row, region_colours, point_colours, paint, self._face),
             _keypoints_2d(batch.joints_BK3[row], request.frame.camera, labels),
             batch.joints_BK3[row],
         )
@@ -171,9 +175,9 @@ class Reconstructor:
         size_px = person.pixels_per_metre * float(np.ptp(mesh.vertices, axis=0).max())
         resolution = self._surface.resolution(size_px, person.people_in_frame)
         # Points without an area, which line the mouth and the eye sockets, are ignored.
-        return self._surface.reconstruct(
-            mesh.vertices, normals, np.where(template.outside, areas, 0), mesh.colours, resolution
-        )
+        areas = np.where(self._visible, areas, 0)
+        places = self._face.places(mesh.vertices)
+        return self._surface.reconstruct(mesh.vertices, normals, areas, mesh.colours, resolution, places)
 
 
 class _Batch:

@@ -24,6 +24,8 @@ _ELEMENT_TYPES = {(): "SCALAR", (2,): "VEC2", (3,): "VEC3", (4,): "VEC4", (4, 4)
 VERTEX_BUFFER, _INDEX_BUFFER = 34962, 34963
 """glTF's targets of buffer views."""
 _LINEAR, _LINEAR_MIPMAP, _CLAMP = 9729, 9987, 33071
+_INVENTED = "The face has drawn eyes, brows and lips where the camera did not show them: they are no likeness."
+"""What the colours of files say about themselves."""
 JSON_CHUNK, BINARY_CHUNK = 0x4E4F534A, 0x004E4942
 """Types of the two chunks of a GLB file."""
 
@@ -37,6 +39,7 @@ class GlbWriter:
         self._accessors: list[Node] = []
         self._images: list[Node] = []
         self._materials: list[Node] = []
+        self._coloured = False
 
     def add_array(
         self, array: npt.NDArray[Any], target: int | None = None, normalised: bool = False, bounds: bool = False
@@ -64,6 +67,7 @@ class GlbWriter:
             "NORMAL": self.add_array(vertex_normals(mesh.vertices, mesh.faces), VERTEX_BUFFER),
         }
         if mesh.colours is not None:
+            self._coloured = True
             attributes["COLOR_0"] = self.add_array(_linear_colours(mesh.colours), VERTEX_BUFFER, normalised=True)
         indices = self.add_array(mesh.faces.ravel().astype(index_type), _INDEX_BUFFER)
         return {"attributes": attributes, "indices": indices, "material": self._material()}
@@ -81,6 +85,7 @@ class GlbWriter:
             "NORMAL": self.add_array(normals, VERTEX_BUFFER),
             "TEXCOORD_0": self.add_array(corners.coordinates.astype(np.float32), VERTEX_BUFFER),
         }
+        self._coloured = True
         self._images.append({"bufferView": self._add_view(texture.jpeg, None), "mimeType": "image/jpeg"})
         indices = self.add_array(corners.faces.ravel().astype(index_type), _INDEX_BUFFER)
         return {"attributes": attributes, "indices": indices, "material": self._material(len(self._images) - 1)}
@@ -112,8 +117,9 @@ class GlbWriter:
             sampler = {"magFilter": _LINEAR, "minFilter": _LINEAR_MIPMAP, "wrapS": _CLAMP, "wrapT": _CLAMP}
             textures = [{"sampler": 0, "source": number} for number in range(len(self._images))]
             images = {"images": self._images, "samplers": [sampler], "textures": textures}
+        extras: Node = {"extras": {"invented": _INVENTED}} if self._coloured else {}
         content = {
-            "asset": {"version": "2.0", "generator": "Bodywire"},
+            "asset": {"version": "2.0", "generator": "Bodywire", **extras},
             "scene": 0,
             "materials": self._materials,
             **images,

@@ -2,9 +2,9 @@
 
 Test people in rendered crops, people found in photographs, and frames of the demo clip and of other clips.  A row shows
 the picture, the received surface plain, the surface in its colours from the camera's side and turned by 150°, and the
-template.  Crops pass perception and the receiver; photographs and clips pass detector, codec and receiver as well.
-Colours are those of the texture atlas as it arrives; those of a clip, and its clothes, come from all frames so far.
-Nothing is measured.
+template in its colours.  Crops pass perception and the receiver; photographs and clips pass detector, codec and
+receiver as well.  Colours are those of the texture atlas as it arrives; those of a clip, and its clothes, come from all
+frames so far.  Nothing is measured.
 """
 
 import sys

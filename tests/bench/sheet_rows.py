@@ -51,7 +51,7 @@ class SheetRow:
             self._tile(replace(surface, colours=None), self.crop),
             self._tile(surface, self.crop),
             self._tile(turned, self._around(turned)),
-            self._tile(replace(template, colours=None), self._around(template)),
+            self._tile(template, self._around(template)),
         )
         row = np.hstack(tiles)
         return np.vstack([caption(self.name, row.shape[1], _CAPTION_PX), row])

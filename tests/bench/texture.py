@@ -22,10 +22,11 @@ from common.body.model import BodyModel, BodyParameters
 from common.body.rotations import axis_angle_to_matrix
 from common.errors import exit_code_of
 from common.frames import Camera
-from common.texture.atlas import AtlasLayout
+from common.texture.atlas import AtlasLayout, Texture
 from common.texture.atlas_tiles import TILES, Tile
 from common.texture.point_colours import PointColours
 from receiver.body.colouring import Colouring
+from receiver.body.face_detail import FaceDetail
 from receiver.body.painting import complete
 from receiver.body.received_texture import ReceivedTexture
 from receiver.body.skinning import BodySkin
@@ -67,6 +68,8 @@ class TextureBench:
     def __init__(self, count: int) -> None:
         self.body = BodyModel.load()
         self.layout = AtlasLayout.of(self.body)
+        self.skin = BodySkin.of(self.body)
+        self.face = FaceDetail(self.body, self.skin.template, self.layout)
         self.camera = AtlasCamera(self.layout, self.body.faces.numpy(), self.body.vertex_region.numpy())
         self._people, self._count = TexturePeople(self.body, _SEED, count), count
 
@@ -103,9 +106,12 @@ class TextureBench:
         received = ReceivedTexture()
         for tile, data in memory.encoded(tiles):
             received = received.with_tile(tile, data)
+        return self.whole(received.texture()).reshape(-1, 3)[self.layout.texel].astype(np.float32)
+
+    def whole(self, texture: Texture) -> ByteArray:
+        """(S, S, 3) a received texture as it is published."""
         grey = np.full((len(REGIONS), 3), 0.5, np.float32)
-        whole = complete(self.layout, received.texture(), grey)
-        return whole.reshape(-1, 3)[self.layout.texel].astype(np.float32)
+        return self.face.on_atlas(complete(self.layout, texture, grey), texture.known)
 
     def _error(
         self, whole: FloatArray, truth: Sequence[AtlasView], memory: AtlasMemory, *, known: bool
@@ -132,7 +138,7 @@ class DemoBench:
     """The demo clip with its true poses: renderings of the coloured body against the pictures."""
 
     def __init__(self, bench: TextureBench) -> None:
-        self._bench, self._skin = bench, BodySkin.of(bench.body)
+        self._bench, self._skin = bench, bench.skin
         with np.load(_DEMO / "demo.truth.npz") as truth:
             self._truth = {name: truth[name] for name in truth.files}
         with av.open(str(_DEMO / "demo.mp4")) as container:
@@ -169,8 +175,7 @@ class DemoBench:
             by_points = point_colours[self._skin.template.faces[triangle[mask]]].mean(axis=1)
             errors.setdefault("demo clip, 2,048 points", []).append(Error.of([by_points.astype(np.float32)], [true]))
             for name, memory in (("atlas as seen", plain), ("atlas, light removed", atlas)):
-                whole = complete(bench.layout, memory.texture, grey)
-                image = self._render(skin, whole)
+                image = self._render(skin, bench.whole(memory.texture))
                 errors.setdefault(f"demo clip, {name}", []).append(Error.of([image[mask].astype(np.float32)], [true]))
         return errors
 

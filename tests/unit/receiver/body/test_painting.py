@@ -7,6 +7,7 @@ from common.body.anatomy import ATLAS_SIZE, REGION_INDEX, REGIONS
 from common.body.model import BodyModel
 from common.texture.atlas import AtlasLayout, Texture
 from common.texture.atlas_tiles import TILES, encode
+from receiver.body.face_detail import FaceDetail
 from receiver.body.painting import Painter, complete
 from receiver.body.received_texture import ReceivedTexture
 from receiver.body.skinning import BodySkin
@@ -91,7 +92,7 @@ def test_paint_reaches_texture_and_vertices(layout: AtlasLayout, body: BodyModel
     for tile in TILES[-16:]:
         received = received.with_tile(tile, encode(tile, whole, np.ones((ATLAS_SIZE, ATLAS_SIZE), np.bool_)))
     skin = BodySkin.of(body)
-    painter = Painter(body, skin.template)
+    painter = Painter(body, skin.template, FaceDetail(body, skin.template, layout))
     paint = painter.paint(received, GREY)
     expected = {region: colours[layout.region == region][0] for region in range(len(REGIONS))}
     for region, colour in expected.items():

@@ -30,3 +30,9 @@ def test_read_colours_inverts_the_writer() -> None:
     assert read is not None and mesh.colours is not None
     np.testing.assert_array_equal(read, mesh.colours)
     assert read_colours(static_mesh_glb(dataclasses.replace(mesh, colours=None))) is None
+
+
+def test_coloured_files_say_that_the_face_is_invented() -> None:
+    mesh = box(colours=True)
+    assert "no likeness" in Glb(static_mesh_glb(mesh)).document["asset"]["extras"]["invented"]
+    assert "extras" not in Glb(static_mesh_glb(dataclasses.replace(mesh, colours=None))).document["asset"]
