@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from common.codec.frame_codec import FrameCodec
 from common.codec.packet import CODEC_VERSION
 from common.errors import UsageError
 from common.io.logs import LogConfig
@@ -20,6 +19,7 @@ from common.recording.reader import Recording
 from common.version import build_versions, package_version
 from common.weights.devices import DeviceConfig
 from common.weights.loader import model_hash
+from receiver.concealment.decoder import decoders
 from receiver.diffusion.stage import SamplingConfig
 from receiver.engine.local import BatchingConfig, LocalEngine
 from receiver.engine.reconstructor import Reconstructor
@@ -137,7 +137,7 @@ async def _serve(
     if recording is None:
         source = _link(config, pipeline, metrics)
     else:
-        source = Replay(recording, config.replay, pipeline, FrameCodec(model_hash()), announce)
+        source = Replay(recording, config.replay, pipeline, decoders(model_hash())(), announce)
     try:
         # Before senders can connect: its imports keep the event loop busy.
         serving_page = _page(config, engine, pipeline, hub, metrics)
@@ -157,7 +157,7 @@ async def _serve(
 def _link(config: ReceiverConfig, pipeline: ReceiverPipeline, metrics: ReceiverMetrics) -> LinkServer:
     """The server that senders connect to."""
     networks = model_hash()
-    registry = SessionRegistry(lambda: FrameCodec(networks))
+    registry = SessionRegistry(decoders(networks))
     metrics.watch_streams(lambda: sum(session.in_use for session in registry.sessions))
     return LinkServer(
         config.listen,

@@ -109,13 +109,18 @@ class DecodedFrame:
         frame: the people with their known groups, without `sigma`.
         reference: sequence number of the frame it was predicted from, None in a key frame.
         bytes_by_group: as in `EncodedFrame`.
-        rho: group name → ρ of the groups in the packet, for the first person.
+        rho_by_person: identity → group name → ρ of the person's groups in the packet.
     """
 
     frame: LabelFrame
     reference: int | None
     bytes_by_group: Mapping[str, float]
-    rho: Mapping[str, float]
+    rho_by_person: Mapping[int, Mapping[str, float]]
+
+    @property
+    def rho(self) -> Mapping[str, float]:
+        """Group name → ρ of the groups in the packet, for the first person."""
+        return next(iter(self.rho_by_person.values()), {})
 
 
 @dataclass
@@ -260,7 +265,7 @@ class FrameCodec:
             frame=frame,
             reference=references.first.sequence if references.first else None,
             bytes_by_group=_bytes_by_group(coded.bits, len(payload)),
-            rho=_rho(coded.plans[0]) if coded.plans else {},
+            rho_by_person=dict(zip(coded.state.scene.identities, map(_rho, coded.plans), strict=True)),
         )
 
     def _writer(self) -> SymbolWriter:

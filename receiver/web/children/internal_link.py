@@ -6,12 +6,12 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from common.blobs import Blob
-from common.codec.frame_codec import FrameCodec
 from common.codec.packet import CODEC_VERSION
 from common.io.addresses import Address
 from common.io.atomic_write import atomic_write
 from common.weights.loader import model_hash
 from common.wire.convert import FrameMessage
+from receiver.concealment.decoder import decoders
 from receiver.link.auth.tls import SecurityConfig
 from receiver.link.auth.tokens import add_token
 from receiver.link.server import LinkServer, ListenConfig
@@ -40,7 +40,7 @@ class InternalLink:
         self._server = LinkServer(
             ListenConfig(listen=_ANY_PORT, drain_timeout=_DRAIN_TIMEOUT_S),
             _NamedFrames(name, handler, on_session),
-            SessionRegistry(lambda: FrameCodec(networks)),
+            SessionRegistry(decoders(networks)),
             model_hash=networks,
             codec_version=CODEC_VERSION,
             security=SecurityConfig(tokens=tokens, reflection=False),
