@@ -9,7 +9,7 @@ While all fast groups arrive, nothing is computed: only the last frames are reme
 
 import math
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -24,7 +24,7 @@ from common.labels import FAST_GROUPS, GROUP_NAMES, concatenate, split
 from receiver.concealment.motion_filter import MotionFilter
 from receiver.concealment.motion_model import ENTRY_OF_COORDINATE, MODEL_FPS, MotionModel
 
-# Somebody who was not seen for longer is estimated anew.
+# Somebody who was not seen for longer is estimated anew, and a root that did not arrive for longer is the codec's.
 _MAX_GAP_S: Final = 1.0
 # Whole frames from which the filter starts, and after which it is not needed any more.
 _WHOLE_FRAMES: Final = 4
@@ -74,11 +74,34 @@ class _Track:
         self._filter: MotionFilter | None = None
         self._filtered_at = 0.0
         self._whole: deque[_Arrival] = deque(maxlen=_WHOLE_FRAMES)
-        self.seen_at = -math.inf
+        self._root_at = self.seen_at = -math.inf
 
-    def take(self, arrival: _Arrival) -> MotionFilter | None:
-        """Takes what arrived of the next frame; returns the filter if something is missing and something is known."""
+    def estimate(self, arrival: _Arrival, known: Collection[str]) -> dict[str, FloatArray]:
+        """Takes the next frame; returns the missing groups of which there is a better estimate than the codec's.
+
+        Args:
+            arrival: what the packet has.
+            known: groups that the codec knows.
+        """
+        motion = self._take(arrival)
+        if motion is None:
+            return {}
+        estimated = split(motion.labels())
+        missing = (name for name in FAST_GROUPS if name not in arrival.rho)
+        return {name: estimated[name] for name in missing if self._is_better(name, motion, known)}
+
+    def _is_better(self, name: str, motion: MotionFilter, known: Collection[str]) -> bool:
+        if name == "root":
+            # No other group says where somebody is and faces: after a while they would turn and wander off.
+            return self.seen_at - self._root_at <= _MAX_GAP_S
+        # The filter may be younger than what the codec knows.
+        return motion.has_seen(COORDINATES_OF_GROUP[name]) or name not in known
+
+    def _take(self, arrival: _Arrival) -> MotionFilter | None:
+        """The filter after the next frame; None if nothing is missing, or nothing is known."""
         self.seen_at = arrival.captured_at
+        if "root" in arrival.rho:
+            self._root_at = arrival.captured_at
         if arrival.whole:
             self._whole.append(arrival)
             if len(self._whole) == _WHOLE_FRAMES:
@@ -153,14 +176,9 @@ class ConcealingDecoder:
         # A frame of the same or an earlier time comes twice, or the clock was set back.
         if track is None or not 0.0 < now_s - track.seen_at <= _MAX_GAP_S:
             track = self._tracks[person.identity] = _Track(self._model)
-        rho = decoded.rho_by_person[person.identity]
-        motion = track.take(_Arrival(now_s, concatenate(person.labels), rho))
-        missing = [name for name in FAST_GROUPS if name not in rho]
-        if motion is None or not missing:
-            return person
-        estimated = split(motion.labels())
-        chosen = {name: estimated[name] for name in missing if _is_better(name, motion, name in person.labels)}
-        return replace(person, labels={**person.labels, **chosen})
+        arrival = _Arrival(now_s, concatenate(person.labels), decoded.rho_by_person[person.identity])
+        estimated = track.estimate(arrival, person.labels.keys())
+        return replace(person, labels={**person.labels, **estimated}) if estimated else person
 
 
 def decoders(model_hash: bytes) -> Callable[[], ConcealingDecoder]:
@@ -171,11 +189,3 @@ def decoders(model_hash: bytes) -> Callable[[], ConcealingDecoder]:
     """
     model = MotionModel.load()
     return lambda: ConcealingDecoder(FrameCodec(model_hash), model)
-
-
-def _is_better(name: str, motion: MotionFilter, known_to_codec: bool) -> bool:
-    """Whether an estimate replaces what the codec has of a group.
-
-    The filter may be younger than the codec's state; and where somebody is and faces, no other group says.
-    """
-    return motion.has_seen(COORDINATES_OF_GROUP[name]) or not (known_to_codec or name == "root")

@@ -95,10 +95,10 @@ def fit(data: list[tuple[Float64Array, Float64Array]], poses: Float64Array) -> M
         poses: (P, P) covariance of poses.
     """
     x, y = regressors(data)
-    regression = _ridge(x, y)
-    # Whoever stands in some pose for long must not turn or wander off.
-    root = slice(0, POSE.start)
-    regression[root] = np.hstack([np.zeros((POSE.start, POSE_SIZE)), _ridge(x[:, POSE_SIZE:], y[:, root])])
+    scale = np.sqrt(np.square(x).mean(axis=0)) + 1e-9
+    scaled = x / scale
+    normal = scaled.T @ scaled + _RIDGE * len(x) * np.eye(x.shape[1])
+    regression = (np.linalg.solve(normal, scaled.T @ y) / scale[:, None]).T
     residuals = y - x @ regression.T
     return MotionModel(
         regression=regression,
@@ -106,14 +106,6 @@ def fit(data: list[tuple[Float64Array, Float64Array]], poses: Float64Array) -> M
         pose=poses,
         velocity=y.T @ y / len(y),
     )
-
-
-def _ridge(x: Float64Array, y: Float64Array) -> Float64Array:
-    """(outputs, inputs) of the regression of y (N, outputs) on x (N, inputs)."""
-    scale = np.sqrt(np.square(x).mean(axis=0)) + 1e-9
-    scaled = x / scale
-    normal = scaled.T @ scaled + _RIDGE * len(x) * np.eye(x.shape[1])
-    return np.asarray((np.linalg.solve(normal, scaled.T @ y) / scale[:, None]).T)
 
 
 def pose_covariance() -> Float64Array:

@@ -2,9 +2,9 @@
 
 Every packet of a clip of two people is mutated in nine ways and decoded at the end of the clip.  A mutation may only be
 refused as an error of the wire, or pass its check by accident.  The check has 16 bits, so one in 65,536 random changes
-passes; the check of each accepted one is computed again, bit by bit.  Fewer pass than that share of all mutations that
-reach the check: a CRC finds every change within 16 bits, and cuts, deletions, swaps and splices of 24 packets are so few
-that most of them occur many times.  A packet that a mutation leaves as it was is not decoded.
+passes; the check of each accepted one is computed again, bit by bit.  Of all mutations that reach the check fewer pass:
+a CRC finds every change within 16 bits, and there are so few cuts, deletions, swaps and splices of 24 packets that most
+of them occur many times.  A packet that a mutation leaves as it was is not decoded.
 
 Mutations come in chunks, each with its own seed: the figures do not depend on the number of workers, and a run with
 --state goes on where the one before ended.  The exit code is 1 if a mutation raised another error, or if an accepted

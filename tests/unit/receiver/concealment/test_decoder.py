@@ -120,6 +120,14 @@ def test_group_that_is_older_than_the_filter_is_the_codecs(walk: FloatArray) -> 
     np.testing.assert_array_equal(shown.frame.people[0].labels["root"], codec.frame.people[0].labels["root"])
 
 
+def test_root_that_is_lost_for_more_than_a_second_is_the_codecs(walk: FloatArray) -> None:
+    link, equal = Link(), []
+    for number, row in enumerate(walk[:40]):
+        codec, shown = link.send(without(frame_of(number, person(row)), ["root"] if number > 4 else []))
+        equal.append(np.array_equal(shown.frame.people[0].labels["root"], codec.frame.people[0].labels["root"]))
+    assert equal == 5 * [True] + 30 * [False] + 5 * [True]
+
+
 def test_people_are_estimated_each_by_themselves(walk: FloatArray) -> None:
     both, alone = Link(), Link()
     for number, row in enumerate(walk[:12]):

@@ -12,7 +12,6 @@ from receiver.concealment.motion_model import (
     ENTRY_OF_COORDINATE,
     ORIENTATION,
     POSE,
-    POSE_SIZE,
     MotionModel,
     coordinates_of,
     orientation_of,
@@ -61,10 +60,6 @@ def test_step_moves_each_coordinate_by_its_new_velocity(model: MotionModel) -> N
     velocity = model.regression @ np.concatenate([state[POSE], state[COORDINATES:]])
     np.testing.assert_allclose(after[COORDINATES:], velocity)
     np.testing.assert_allclose(after[:COORDINATES], state[:COORDINATES] + velocity)
-
-
-def test_nobody_turns_or_wanders_off_because_of_their_pose(model: MotionModel) -> None:
-    assert not model.regression[: POSE.start, :POSE_SIZE].any()
 
 
 def test_matrix_of_another_shape_is_refused(model: MotionModel) -> None:
