@@ -63,7 +63,7 @@ class _Arrival:
     def variance(self, coordinates: IntArray) -> Float64Array:
         """(K,) of the errors of quantisation."""
         step = steps(load_tables().base_step, rho_levels(self.rho))[ENTRY_OF_COORDINATE[coordinates]]
-        return np.square(_ERROR_STEPS / UNIT * step)
+        return np.asarray(np.square(_ERROR_STEPS / UNIT * step))
 
 
 class _Track:

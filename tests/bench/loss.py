@@ -165,7 +165,7 @@ class Joints:
         """(T, 17, 3) joints of labels (T, LABEL_SIZE) relative to the midpoint of the hips, metres."""
         keypoints, _ = self._kinematics(self._space.decode(torch.from_numpy(labels)))
         joints: Float64Array = keypoints.double().numpy()
-        return joints - joints[:, _HIPS].mean(axis=1, keepdims=True)
+        return np.asarray(joints - joints[:, _HIPS].mean(axis=1, keepdims=True))
 
 
 def distances_mm(found: Float64Array, expected: Float64Array) -> Float64Array:

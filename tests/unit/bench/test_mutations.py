@@ -7,6 +7,8 @@ from pathlib import Path
 import pytest
 
 from common.codec.frame_codec import DecodedFrame, FrameCodec
+from common.codec.packet import code_references
+from common.codec.range_coder import SymbolReader
 from common.errors import SourceError, UsageError
 from tests.bench import mutations
 from tests.bench.mutations import OUTCOMES, Tally, crc16, decode_chunk, main, outcome_of, passes_check
@@ -39,14 +41,11 @@ def test_damaged_packet_fails_its_check_and_an_unknown_reference_is_told_apart()
 
 def test_packet_that_passes_but_has_no_stream_of_its_length_is_counted_as_such() -> None:
     decoder, packets, _ = stream()
-    references = decoder._find_references(20, mutations.code_references(_reader(decoder, packets[20]), None))
+    lags = code_references(SymbolReader(decoder._tables, packets[20][:-2]), None)
+    references = decoder._find_references(20, lags)
     body = packets[20][:-2] + bytes(40)
     payload = body + crc16(decoder._seed(20, references) + body).to_bytes(2, "little")
     assert outcome_of(decoder, payload, 20) == ("passed_but_refused", "")
-
-
-def _reader(decoder: FrameCodec, packet: bytes) -> mutations.SymbolReader:
-    return mutations.SymbolReader(decoder._tables, packet[:-2])
 
 
 class _CrashingDecoder(FrameCodec):
