@@ -192,7 +192,7 @@ class FaceGeometry:
         smooth = template.rest.astype(np.float64)
         for _ in range(_SMOOTHING_STEPS):
             smooth = (smooth + mean @ smooth) / 2
-        depth = ((smooth - template.rest) * template.normals(template.rest)).sum(axis=1)
+        depth = ((smooth - template.rest) * template.vertex_normals(template.rest)).sum(axis=1)
         above_mouth = template.outside & (template.rest[:, 1] < self._nose[1] + 0.02)
         return np.asarray(above_mouth * np.clip((depth - _HOLLOW_M[0]) / np.diff(_HOLLOW_M), 0, 1), np.float32)
 
