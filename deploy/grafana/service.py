@@ -73,9 +73,12 @@ WEB = Page(
         ),
         Panel(
             "Traffic of the live view",
-            "Bytes of frames sent to all browsers.",
+            "Bytes of frames and textures sent to all browsers.",
             "bps",
-            [(f"8 * {rate('bodywire_web_frame_bytes_total', RECEIVER)}", "frames")],
+            [
+                (f"8 * {rate('bodywire_web_frame_bytes_total', RECEIVER)}", "frames"),
+                (f"8 * {rate('bodywire_web_texture_bytes_total', RECEIVER)}", "textures"),
+            ],
         ),
         Panel(
             "Uploads by outcome",

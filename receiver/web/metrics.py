@@ -68,6 +68,9 @@ class WebMetrics:
             "bodywire_web_frames_skipped", "Frames that a browser was too slow for", registry=registry
         )
         self._shown_bytes = Counter("bodywire_web_frame_bytes", "Bytes of frames sent to browsers", registry=registry)
+        self._texture_bytes = Counter(
+            "bodywire_web_texture_bytes", "Bytes of people's textures sent to browsers", registry=registry
+        )
 
     def _define_uploads(self, registry: CollectorRegistry) -> None:
         self._upload_seconds = Histogram(
@@ -112,6 +115,10 @@ class WebMetrics:
         """A frame of this size was sent to one browser."""
         self._shown.inc()
         self._shown_bytes.inc(size_bytes)
+
+    def texture_part_sent(self, size_bytes: int) -> None:
+        """A part of a texture, of this size, was sent to one browser."""
+        self._texture_bytes.inc(size_bytes)
 
     def frame_skipped(self) -> None:
         """A frame was replaced by a newer one before one browser had room for it."""

@@ -8,8 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from common.arrays import ByteArray, FloatArray, Int32Array
+from common.arrays import ByteArray, FloatArray, Int32Array, IntArray
 from receiver.mesh.mesh_files import read_mesh
+from receiver.mesh.mesh_texture import TextureCorners
 from receiver.mesh.triangle_mesh import SurfaceMesh
 
 MESH_KINDS = ("surface", "body")
@@ -50,15 +51,15 @@ class _Payload:
     content: bytearray = field(default_factory=bytearray)
 
     def add(self, array: np.ndarray[Any, Any]) -> dict[str, int]:
-        """Appends (N, 3) values; returns where they are."""
+        """Appends N elements; returns where they are."""
         section = {"offset": len(self.content), "count": len(array)}
         self.content += np.ascontiguousarray(array).tobytes()
         self.content += bytes(-len(self.content) % 4)
         return section
 
-    def add_faces(self, faces: Int32Array, vertices: int) -> dict[str, Any]:
-        wide = vertices > _SHORT_MAX + 1
-        return {**self.add(faces.astype("<u4" if wide else "<u2")), "type": "u32" if wide else "u16"}
+    def add_indices(self, indices: Int32Array | IntArray, count: int) -> dict[str, Any]:
+        wide = count > _SHORT_MAX + 1
+        return {**self.add(indices.astype("<u4" if wide else "<u2")), "type": "u32" if wide else "u16"}
 
 
 def message(header: Mapping[str, Any], payload: bytes = b"") -> bytes:
@@ -71,9 +72,41 @@ def message(header: Mapping[str, Any], payload: bytes = b"") -> bytes:
 def topology_message(mesh: SurfaceMesh) -> bytes:
     """The triangles that all bodies share."""
     payload = _Payload()
-    faces = payload.add_faces(mesh.faces, len(mesh.vertices))
+    faces = payload.add_indices(mesh.faces, len(mesh.vertices))
     header = {"type": "topology", "name": BODY, "vertices": len(mesh.vertices), "faces": faces}
     return message(header, bytes(payload.content))
+
+
+def texture_coordinates_message(corners: TextureCorners) -> bytes:
+    """Where the triangles of all bodies are in their textures."""
+    payload = _Payload()
+    vertices, faces = len(np.unique(corners.vertex)), corners.faces.ravel()
+    replaced = np.flatnonzero(corners.vertex[faces] != faces)
+    header = {
+        "type": "texture_coordinates",
+        "topology": BODY,
+        "coordinates": payload.add(np.round(corners.coordinates * _SHORT_MAX).astype(np.uint16)),
+        "copies": payload.add_indices(corners.vertex[vertices:], vertices),
+        "corners": payload.add_indices(replaced, len(faces)),
+        "corner_vertices": payload.add_indices(faces[replaced], len(corners.vertex)),
+    }
+    return message(header, bytes(payload.content))
+
+
+def texture_message(session: int, person: int, jpeg: bytes) -> bytes:
+    """The texture of one person."""
+    return message({"type": "texture", "session": session, "person": person, "mime": "image/jpeg"}, jpeg)
+
+
+def part_messages(whole: bytes, first: int, part_bytes: int = 20_000) -> list[bytes]:
+    """A message in parts, numbered from `first` on."""
+    return [
+        message(
+            {"type": "part", "id": first + number, "offset": offset, "size": len(whole)},
+            whole[offset : offset + part_bytes],
+        )
+        for number, offset in enumerate(range(0, len(whole), part_bytes))
+    ]
 
 
 def frame_message(frame: StoredFrame, kind: str, identity: int, session: int, *, colours: bool) -> bytes:
@@ -81,7 +114,8 @@ def frame_message(frame: StoredFrame, kind: str, identity: int, session: int, *,
 
     Args:
         identity: number of the message.
-        colours: whether the colours are sent; without them the page keeps those of the person's last frame.
+        colours: whether the colours are sent; without them the page keeps those of the person's last frame, or the
+            texture.
     """
     payload = _Payload()
     people = [
@@ -117,7 +151,7 @@ def _person(
         "vertices": payload.add(vertices),
     }
     if kind != BODY:
-        header["faces"] = payload.add_faces(mesh.faces, len(mesh.vertices))
+        header["faces"] = payload.add_indices(mesh.faces, len(mesh.vertices))
     if colours and mesh.colours is not None:
         header["colours"] = payload.add(mesh.colours)
     return header

@@ -16,7 +16,18 @@ from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
-from tests.support.live_messages import BODY, StoredFrame, frame_message, preview_message, read_frames, topology_message
+from receiver.mesh.mesh_texture import MeshTexture
+from tests.support.live_messages import (
+    BODY,
+    StoredFrame,
+    frame_message,
+    part_messages,
+    preview_message,
+    read_frames,
+    texture_coordinates_message,
+    texture_message,
+    topology_message,
+)
 from tests.support.page_accounts import PageAccounts
 
 POLICY = (
@@ -29,6 +40,8 @@ UNACKNOWLEDGED = 2
 
 class PageServer:
     """Serves on a free port of the loopback, in a thread of its own.
+
+    Bodies have the colours of their files, or `texture`, if it is set before a browser comes.
 
     Args:
         output: of a receiver; its frames are sent again and again, one session for each of `sessions`.
@@ -44,6 +57,7 @@ class PageServer:
         self.accounts = PageAccounts(output, self.frames)
         self.sessions = sessions
         self.live = True
+        self.texture: MeshTexture | None = None
         self.viewers = 0
         self.acknowledged: list[int] = []
         self.camera_pictures: list[bytes] = []
@@ -141,6 +155,7 @@ class _Viewer:
         self._watch: dict[str, Any] = {"session": None, "mesh": "surface", "preview": False}
         self._waiting: set[int] = set()
         self._sent = 0
+        self._dressed = False
 
     async def run(self) -> None:
         await self._socket.send_json({"type": "hello", "version": "0.1.0"})
@@ -171,6 +186,8 @@ class _Viewer:
             if kind == BODY and not topology_sent:
                 await self._socket.send_bytes(topology_message(frames[0].meshes[BODY][0]))
                 topology_sent = True
+            if kind == BODY and self._sent and not self._dressed:
+                await self._dress()
             if self._watch["preview"] and tick % 20 == 0:
                 await self._socket.send_bytes(preview_message(self._preview, 640, 480, 1))
             for session in range(1, self._server.sessions + 1):
@@ -180,7 +197,24 @@ class _Viewer:
     async def _send_frame(self, frame: StoredFrame, kind: str, session: int) -> None:
         self._sent += 1
         self._waiting.add(self._sent)
-        await self._socket.send_bytes(frame_message(frame, kind, self._sent, session, colours=True))
+        await self._socket.send_bytes(frame_message(frame, kind, self._sent, session, colours=not self._dressed))
+
+    async def _dress(self) -> None:
+        """Sends the texture, if there is one, for everybody who has been sent."""
+        if (texture := self._server.texture) is None:
+            return
+        people = {person["id"] for frame in self._server.frames for person in frame.record["people"]}
+        messages = [texture_coordinates_message(texture.corners)]
+        messages += [
+            texture_message(session + 1, person, texture.jpeg)
+            for session in range(self._server.sessions)
+            for person in sorted(people)
+        ]
+        for whole in messages:
+            for part in part_messages(whole, self._sent + 1):
+                self._sent += 1
+                await self._socket.send_bytes(part)
+        self._dressed = True
 
 
 async def _ticks(interval_s: float) -> AsyncIterator[int]:

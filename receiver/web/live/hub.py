@@ -21,6 +21,7 @@ from common.clock import SYSTEM_CLOCK, Clock
 from common.frames import Camera
 from receiver.engine.engine import ReconstructedPerson
 from receiver.link.session import Session
+from receiver.mesh.mesh_texture import MeshTexture
 from receiver.publish.frame_record import FrameRecord
 from receiver.web.live.messages import QuantisedMesh, topology_message
 
@@ -34,11 +35,19 @@ _REMEMBERED_ENDED = 64
 
 @dataclass(frozen=True, slots=True)
 class LiveMesh:
-    """A mesh ready to be sent, and a checksum of its colours (0 without colours)."""
+    """A mesh ready to be sent.
+
+    Args:
+        identity: of the person.
+        mesh: the person's.
+        colours_checksum: of the colours of its vertices; 0 without colours.
+        texture: of a body, or None.
+    """
 
     identity: int
     mesh: QuantisedMesh
     colours_checksum: int
+    texture: MeshTexture | None
 
 
 class LiveFrame:
@@ -89,7 +98,8 @@ def _live_mesh(person: ReconstructedPerson, kind: MeshKind) -> LiveMesh:
     mesh = person.surface if kind == "surface" else person.body.mesh
     quantised = QuantisedMesh.of(mesh, fixed_topology=kind == "body")
     checksum = 0 if mesh.colours is None else zlib.crc32(mesh.colours.tobytes()) or 1
-    return LiveMesh(person.labels.identity, quantised, checksum)
+    texture = person.body.texture if kind == "body" else None
+    return LiveMesh(person.labels.identity, quantised, checksum, texture)
 
 
 @dataclass(slots=True)
@@ -216,10 +226,14 @@ class Watcher:
 
 
 class LiveHub:
-    """The sessions of this process, and who watches them; implements `FrameObserver`."""
+    """The sessions of this process, and who watches them; implements `FrameObserver`.
+
+    Args:
+        clock: times the frames, and paces what is sent beside them.
+    """
 
     def __init__(self, clock: Clock = SYSTEM_CLOCK) -> None:
-        self._clock = clock
+        self.clock = clock
         self._sessions: dict[int, LiveSession] = {}
         self._previews: dict[int, Preview] = {}
         self._watchers: set[Watcher] = set()
@@ -258,7 +272,7 @@ class LiveHub:
         state = self._sessions.get(number)
         if state is None:
             return
-        frame = LiveFrame(number, record, people, camera, state.rate(self._clock.monotonic()))
+        frame = LiveFrame(number, record, people, camera, state.rate(self.clock.monotonic()))
         state.newest = frame
         if state.source != record.source:
             state.source = record.source

@@ -6,7 +6,7 @@
 
 A vertex is three uint16 on a grid over its mesh's bounding box: position = origin + scale · number, metres in camera
 space. For a person the grid's step is below 0.04 mm. Bodies have one topology, which is sent once; surfaces bring their
-faces.
+faces. What belongs to textures is sent in parts, which a browser puts together to whole messages.
 """
 
 import json
@@ -17,7 +17,8 @@ from typing import Any
 
 import numpy as np
 
-from common.arrays import ByteArray, FloatArray, Int32Array
+from common.arrays import ByteArray, FloatArray, Int32Array, IntArray
+from receiver.mesh.mesh_texture import TextureCorners
 from receiver.mesh.triangle_mesh import SurfaceMesh
 
 BODY_TOPOLOGY = "body"
@@ -35,14 +36,14 @@ class QuantisedMesh:
         origin: (3,) metres; the smallest coordinates.
         scale: (3,) metres per step.
         vertices: (V, 3) uint16.
-        faces: (F, 3) uint16 or uint32; None if the topology is known to the browser.
+        faces: (F, 3); None if the topology is known to the browser.
         colours: (V, 3) uint8 RGB, or None.
     """
 
     origin: FloatArray
     scale: FloatArray
     vertices: np.ndarray[Any, np.dtype[np.uint16]]
-    faces: np.ndarray[Any, Any] | None
+    faces: Int32Array | None
     colours: ByteArray | None
 
     @classmethod
@@ -52,7 +53,7 @@ class QuantisedMesh:
         # A flat mesh has one step of any size.
         scale = np.maximum(mesh.vertices.max(axis=0) - origin, 1e-6) / _STEPS
         vertices = np.rint((mesh.vertices - origin) / scale).astype("<u2")
-        faces = None if fixed_topology else face_indices(mesh.faces, len(vertices))
+        faces = None if fixed_topology else mesh.faces
         return cls(origin, scale, vertices, faces, mesh.colours)
 
 
@@ -87,12 +88,11 @@ def binary_message(header: Mapping[str, Any], payload: bytes) -> bytes:
 def topology_message(faces: Int32Array, vertex_count: int) -> bytes:
     """The topology of all bodies: (F, 3) faces over `vertex_count` vertices."""
     payload = Payload()
-    indices = face_indices(faces, vertex_count)
     header = {
         "type": "topology",
         "name": BODY_TOPOLOGY,
         "vertices": vertex_count,
-        "faces": {**payload.add(indices), "type": _index_type(indices)},
+        "faces": _add_indices(payload, faces, vertex_count),
     }
     return payload.message(header)
 
@@ -109,15 +109,46 @@ def frame_message(header: Mapping[str, Any], people: Sequence[tuple[int, Quantis
     return payload.message({**header, "people": entries})
 
 
+def texture_coordinates_message(corners: TextureCorners) -> bytes:
+    """Where the triangles of all bodies are in their textures.
+
+    Of the triangles only the corners are sent at which a copy of a vertex takes its place.
+    """
+    payload = Payload()
+    vertex_count = int(corners.vertex.max()) + 1
+    corner_vertices = corners.faces.ravel()
+    moved = np.flatnonzero(corner_vertices >= vertex_count)
+    header = {
+        "type": "texture_coordinates",
+        "topology": BODY_TOPOLOGY,
+        "coordinates": payload.add(np.rint(corners.coordinates.clip(0, 1) * _STEPS).astype("<u2")),
+        "copies": _add_indices(payload, corners.vertex[vertex_count:], vertex_count),
+        "corners": _add_indices(payload, moved, len(corner_vertices)),
+        "corner_vertices": _add_indices(payload, corner_vertices[moved], len(corners.vertex)),
+    }
+    return payload.message(header)
+
+
+def texture_message(session: int, identity: int, jpeg: bytes) -> bytes:
+    """The texture of a person's body."""
+    return binary_message({"type": "texture", "session": session, "person": identity, "mime": "image/jpeg"}, jpeg)
+
+
+def part_message(number: int, offset: int, size: int, content: bytes) -> bytes:
+    """A part of a message.
+
+    Args:
+        number: with which the browser acknowledges it.
+        offset: bytes of the message that were sent before.
+        size: bytes of the whole message.
+    """
+    return binary_message({"type": "part", "id": number, "offset": offset, "size": size}, content)
+
+
 def preview_message(session: int, width: int, height: int, jpeg: bytes) -> bytes:
     """A picture of what the sender sees, width × height pixels."""
     header = {"type": "preview", "session": session, "width": width, "height": height, "mime": "image/jpeg"}
     return binary_message(header, jpeg)
-
-
-def face_indices(faces: Int32Array, vertex_count: int) -> np.ndarray[Any, Any]:
-    """(F, 3) faces in the smallest type that a graphics card takes."""
-    return faces.astype("<u2" if vertex_count <= _STEPS else "<u4")
 
 
 def _person(payload: Payload, identity: int, mesh: QuantisedMesh, with_colours: bool) -> dict[str, Any]:
@@ -129,11 +160,13 @@ def _person(payload: Payload, identity: int, mesh: QuantisedMesh, with_colours: 
         "vertices": payload.add(mesh.vertices),
     }
     if mesh.faces is not None:
-        entry["faces"] = {**payload.add(mesh.faces), "type": _index_type(mesh.faces)}
+        entry["faces"] = _add_indices(payload, mesh.faces, len(mesh.vertices))
     if with_colours and mesh.colours is not None:
         entry["colours"] = payload.add(mesh.colours)
     return entry
 
 
-def _index_type(indices: np.ndarray[Any, Any]) -> str:
-    return "u16" if indices.dtype.itemsize == 2 else "u32"
+def _add_indices(payload: Payload, indices: Int32Array | IntArray, count: int) -> dict[str, Any]:
+    """Appends indices below `count` in the smallest type that a graphics card takes."""
+    kind = "u2" if count <= _STEPS else "u4"
+    return {**payload.add(indices.astype(f"<{kind}")), "type": "u16" if kind == "u2" else "u32"}

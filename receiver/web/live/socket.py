@@ -1,7 +1,8 @@
 """The live WebSocket: what a browser chooses to see, and frames as fast as it shows them.
 
 A browser acknowledges each frame that it has drawn. At most `_FRAMES_IN_FLIGHT` are unacknowledged, so what waits in
-the kernel's and the network's buffers is never older than a frame or two, however slow the browser is.
+the kernel's and the network's buffers is never older than a frame or two, however slow the browser is. Between frames
+travel parts of textures, one at a time.
 """
 
 import asyncio
@@ -15,7 +16,8 @@ from starlette.websockets import WebSocket, WebSocketDisconnect, WebSocketState
 from common.text import printable
 from common.version import package_version
 from receiver.web.live.hub import LiveFrame, LiveHub, MeshKind, Watcher
-from receiver.web.live.messages import frame_message, preview_message
+from receiver.web.live.messages import QuantisedMesh, frame_message, part_message, preview_message
+from receiver.web.live.texture_queue import TextureQueue
 from receiver.web.live.video_equivalent import h264_kbps
 
 _FRAMES_IN_FLIGHT = 2
@@ -35,6 +37,8 @@ class WatchMetrics(Protocol):
     def frame_shown(self, size: int) -> None: ...
 
     def frame_skipped(self) -> None: ...
+
+    def texture_part_sent(self, size: int) -> None: ...
 
 
 class LiveSocket:
@@ -62,6 +66,8 @@ class LiveSocket:
         self._colours: dict[int, dict[int, int]] = {}
         self._next_id = 1
         self._unacknowledged: set[int] = set()
+        self._textures = TextureQueue()
+        self._unacknowledged_part: int | None = None
 
     async def serve(self) -> None:
         """Sends until the browser leaves, says something that is not understood, or has signed out."""
@@ -91,23 +97,27 @@ class LiveSocket:
 
     def _handle(self, message: dict[str, Any]) -> None:
         if message.get("type") == "shown":
-            self._unacknowledged.discard(_whole_number(message.get("id"), "id"))
+            number = _whole_number(message.get("id"), "id")
+            self._unacknowledged.discard(number)
+            if number == self._unacknowledged_part:
+                self._unacknowledged_part = None
             self._watcher.wake()
         elif message.get("type") == "watch":
             session, kind = message.get("session"), message.get("mesh")
             if kind not in ("surface", "body"):
                 raise _Misunderstood('"mesh" is neither "surface" nor "body"')
-            if kind != self._kind:
-                self._colours.clear()
+            chosen = None if session is None else _whole_number(session, "session")
+            # A browser keeps nothing of the people whom it does not show.
+            self._colours.clear()
+            self._textures.forget()
             self._kind = kind
-            number = None if session is None else _whole_number(session, "session")
-            self._watcher.watch(number, previews=message.get("preview") is True)
+            self._watcher.watch(chosen, previews=message.get("preview") is True)
         else:
             raise _Misunderstood('"type" is neither "watch" nor "shown"')
 
     async def _send(self) -> None:
         while True:
-            await self._watcher.wait()
+            await self._wait()
             if (sessions := self._watcher.take_sessions()) is not None:
                 await self._websocket.send_json({"type": "sessions", "sessions": sessions})
             while len(self._unacknowledged) < _FRAMES_IN_FLIGHT:
@@ -118,24 +128,63 @@ class LiveSocket:
                 if (frame := self._watcher.take_frame()) is None:
                     break
                 await self._send_frame(frame)
+                await self._send_part()
+            await self._send_part()
+
+    async def _wait(self) -> None:
+        """Until there may be something to send: a frame, room for a frame or a part, or the time for a texture."""
+        now_s = self._hub.clock.monotonic()
+        start_s = self._textures.next_start_s(now_s)
+        with suppress(TimeoutError):
+            async with asyncio.timeout(None if start_s is None else start_s - now_s):
+                await self._watcher.wait()
+
+    async def _send_part(self) -> None:
+        if self._unacknowledged_part is not None:
+            return
+        part = self._textures.next_part(self._hub.clock.monotonic(), idle=not self._unacknowledged)
+        if part is None:
+            return
+        self._unacknowledged_part = number = self._number()
+        message = part_message(number, part.offset, part.size, part.content)
+        await self._websocket.send_bytes(message)
+        self._metrics.texture_part_sent(len(message))
 
     async def _send_frame(self, frame: LiveFrame) -> None:
         kind = self._kind
         if kind == "body" and not self._topology_sent and (topology := frame.topology()) is not None:
             self._topology_sent = True
             await self._websocket.send_bytes(topology)
-        meshes = frame.meshes(kind)
-        # A surface has other vertices in each frame; a browser forgets people who are not in a frame.
-        known = {} if kind == "surface" else self._colours.get(frame.session, {})
-        people = [(mesh.identity, mesh.mesh, known.get(mesh.identity) != mesh.colours_checksum) for mesh in meshes]
-        self._colours[frame.session] = {mesh.identity: mesh.colours_checksum for mesh in meshes}
-        number, self._next_id = self._next_id, self._next_id + 1
+        number = self._number()
         self._unacknowledged.add(number)
-        message = frame_message({"id": number, **self._header(frame)}, people)
+        message = frame_message({"id": number, **self._header(frame)}, self._people(frame, kind))
         await self._websocket.send_bytes(message)
+        self._textures.frame_sent(len(message))
         self._metrics.frame_shown(len(message))
         for _ in range(self._watcher.take_skipped()):
             self._metrics.frame_skipped()
+
+    def _people(self, frame: LiveFrame, kind: MeshKind) -> list[tuple[int, QuantisedMesh, bool]]:
+        """Identity and mesh of the people in a frame, and whether the browser needs the colours."""
+        session, meshes = frame.session, frame.meshes(kind)
+        self._textures.offer(session, {mesh.identity: mesh.texture for mesh in meshes if mesh.texture is not None})
+        # A surface has other vertices in each frame; a browser forgets people who are not in a frame, and the colours
+        # of those who have a texture.
+        known = {} if kind == "surface" else self._colours.get(session, {})
+        plain = {mesh.identity: mesh for mesh in meshes if not self._textures.has(session, mesh.identity)}
+        self._colours[session] = {identity: mesh.colours_checksum for identity, mesh in plain.items()}
+        return [
+            (
+                mesh.identity,
+                mesh.mesh,
+                mesh.identity in plain and known.get(mesh.identity) != mesh.colours_checksum,
+            )
+            for mesh in meshes
+        ]
+
+    def _number(self) -> int:
+        number, self._next_id = self._next_id, self._next_id + 1
+        return number
 
     def _header(self, frame: LiveFrame) -> dict[str, Any]:
         session = self._hub.session(frame.session)

@@ -20,6 +20,7 @@ from common.errors import OutputError, UsageError
 from common.frames import Camera, PersonLabels
 from common.io.addresses import Address
 from receiver.link.auth.tls import SecurityConfig
+from receiver.mesh.mesh_texture import MeshTexture, TextureCorners
 from receiver.publish.frame_record import FrameRecord, PersonRecord
 from receiver.web.access import Access
 from receiver.web.app import create_app, guarded
@@ -29,10 +30,11 @@ from receiver.web.live.routes import LiveView, live_routes
 from receiver.web.page_files import read_page
 from receiver.web.server import WebServer
 from tests.support import fake_link
-from tests.support.fake_reconstructor import tetrahedron_of
+from tests.support.fake_reconstructor import TETRAHEDRON, tetrahedron_of
 
 CAMERA = Camera(640, 480, 600.0)
 WATCH = json.dumps({"type": "watch", "session": None, "mesh": "surface", "preview": False})
+WATCH_BODY = json.dumps({"type": "watch", "session": 1, "mesh": "body", "preview": False})
 
 
 @dataclass
@@ -42,6 +44,7 @@ class Counts:
     watchers: int = 0
     shown: list[int] = field(default_factory=list)
     skipped: int = 0
+    texture_bytes: int = 0
     requests: list[tuple[str, str | None, int]] = field(default_factory=list)
 
     def watcher_connected(self) -> None:
@@ -55,6 +58,9 @@ class Counts:
 
     def frame_skipped(self) -> None:
         self.skipped += 1
+
+    def texture_part_sent(self, size: int) -> None:
+        self.texture_bytes += size
 
     def request(self, method: str, route: str | None, status: int, seconds: float) -> None:
         assert seconds >= 0
@@ -75,13 +81,16 @@ class Page:
     def url(self) -> str:
         return f"http://{self.address}"
 
-    def publish(self, sequence: int, *, coloured: bool = False) -> None:
+    def publish(self, sequence: int, *, coloured: bool = False, texture: bytes = b"") -> None:
         points = np.zeros((17, 3), np.float32)
         person = PersonRecord(0, 0.9, points, points)
         shown = tetrahedron_of(PersonLabels(0, 0.9, {}))
         if coloured:
             mesh = replace(shown.surface, colours=np.full((4, 3), 90, np.uint8))
             shown = replace(shown, surface=mesh, body=replace(shown.body, mesh=mesh))
+        if texture:
+            corners = TextureCorners.of(TETRAHEDRON.faces, np.zeros((4, 3, 2), np.float32))
+            shown = replace(shown, body=replace(shown.body, texture=MeshTexture(corners, texture)))
         record = FrameRecord(sequence, "clip.mp4", 0.0, 10.0, 1.0, {"total": 51}, people=(person,))
         state = self.hub.session(1)
         assert state is not None
@@ -123,12 +132,38 @@ async def page(tmp_path: Path) -> AsyncIterator[Page]:
 
 async def next_frame(browser: ClientConnection) -> dict[str, Any]:
     """The header of the next binary message; text in between is skipped."""
+    return (await next_message(browser))[0]
+
+
+async def next_message(browser: ClientConnection) -> tuple[dict[str, Any], bytes]:
+    """Header and payload of the next binary message; text in between is skipped."""
     async with asyncio.timeout(5):
         while not isinstance(message := await browser.recv(), bytes):
             pass
+    return read(message)
+
+
+def read(message: bytes) -> tuple[dict[str, Any], bytes]:
     (length,) = struct.unpack_from("<I", message)
-    header: dict[str, Any] = json.loads(message[4 : 4 + length])
-    return header
+    return json.loads(message[4 : 4 + length]), message[4 + length :]
+
+
+async def next_texture(browser: ClientConnection) -> bytes:
+    """The next texture, put together from its parts, which are acknowledged like the frames."""
+    whole = b""
+    while True:
+        header, content = await next_message(browser)
+        if header["type"] not in ("part", "frame"):
+            continue
+        await browser.send(json.dumps({"type": "shown", "id": header["id"]}))
+        if header["type"] == "part":
+            assert header["offset"] == len(whole)
+            whole += content
+            if len(whole) == header["size"]:
+                header, content = read(whole)
+                if header["type"] == "texture":
+                    return content
+                whole = b""
 
 
 async def test_watcher_gets_hello_sessions_and_frames(page: Page) -> None:
@@ -181,10 +216,65 @@ async def test_colours_of_a_body_come_again_after_a_surface(page: Page) -> None:
         assert await coloured(browser, "body")
 
 
+async def test_texture_of_a_body_takes_the_place_of_its_colours(page: Page) -> None:
+    page.publish(0, coloured=True, texture=b"jpeg" * 10_000)
+    async with page.watch() as browser:
+        await browser.send(WATCH_BODY)
+        assert (await next_frame(browser))["type"] == "topology"
+        header = await next_frame(browser)
+        assert "colours" in header["people"][0]
+        await browser.send(json.dumps({"type": "shown", "id": header["id"]}))
+        assert await next_texture(browser) == b"jpeg" * 10_000
+        page.publish(1, texture=b"jpeg" * 10_000)
+        page.publish(2, coloured=True, texture=b"jpeg" * 10_000)
+        assert "colours" not in (await next_frame(browser))["people"][0]
+        page.publish(3, coloured=True)
+        while (header := await next_frame(browser))["record"]["seq"] < 3:
+            await browser.send(json.dumps({"type": "shown", "id": header["id"]}))
+        assert "colours" in header["people"][0], "the texture was withdrawn"
+    assert page.counts.texture_bytes > 40_000
+
+
+async def test_texture_that_is_replaced_soon_comes_without_another_frame(
+    page: Page, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("receiver.web.live.texture_queue.INTERVAL_S", 0.2)
+    page.publish(0, texture=b"first")
+    async with page.watch() as browser:
+        await browser.send(WATCH_BODY)
+        assert await next_texture(browser) == b"first"
+        page.publish(1, texture=b"second")
+        assert await next_texture(browser) == b"second"
+
+
+async def test_browser_that_comes_late_or_back_gets_the_texture(page: Page) -> None:
+    page.publish(0, texture=b"jpeg")
+    page.hub.session_ended(1)
+    for _ in range(2):
+        async with page.watch() as browser:
+            for _ in range(2):
+                await browser.send(WATCH_BODY)
+                assert await next_texture(browser) == b"jpeg"
+
+
+async def test_slow_browser_gets_one_part_at_a_time(page: Page) -> None:
+    page.publish(0, texture=b"jpeg" * 10_000)
+    async with page.watch() as browser:
+        await browser.send(WATCH_BODY)
+        while (header := await next_frame(browser))["type"] != "frame":
+            pass
+        await browser.send(json.dumps({"type": "shown", "id": header["id"]}))
+        received = [(await next_frame(browser))["type"]]
+        for sequence in range(1, 3):
+            page.publish(sequence, texture=b"jpeg" * 10_000)
+            received.append((await next_frame(browser))["type"])
+        assert received == ["part", "frame", "frame"]
+
+
 async def test_body_topology_comes_once(page: Page) -> None:
     page.publish(0)
     async with page.watch() as browser:
-        await browser.send(json.dumps({"type": "watch", "session": 1, "mesh": "body", "preview": False}))
+        await browser.send(WATCH_BODY)
         assert (await next_frame(browser))["type"] == "topology"
         assert (await next_frame(browser))["people"][0]["topology"] == "body"
         page.publish(1)

@@ -1,6 +1,8 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { decodeMessage, ProtocolError } from "../src/protocol/decode.ts";
+import type { Part } from "../src/protocol/messages.ts";
+import { PartAssembly } from "../src/protocol/parts.ts";
 
 /** Length, header padded to four bytes, payload. */
 function message(header: object, payload: readonly number[] = []): ArrayBuffer {
@@ -51,6 +53,61 @@ test("what is not sent is empty or null", () => {
   assert.ok(frame.type === "frame");
   assert.deepEqual(frame.link, {});
   assert.equal(frame.h264Kbps, null);
+});
+
+test("texture coordinates have indices of their width", () => {
+  const section = (offset: number, count: number, type?: string) => ({ offset, count, type });
+  const decoded = decodeMessage(
+    message(
+      {
+        type: "texture_coordinates",
+        topology: "body",
+        coordinates: section(0, 2),
+        copies: section(8, 1, "u16"),
+        corners: section(12, 1, "u32"),
+        corner_vertices: section(16, 1, "u16"),
+      },
+      [0, 0, 255, 255, 1, 0, 2, 0, 7, 0, 0, 0, 0, 0, 1, 0, 9, 0, 0, 0],
+    ),
+  );
+  assert.ok(decoded.type === "texture_coordinates");
+  assert.deepEqual([...decoded.coordinates], [0, 65535, 1, 2]);
+  assert.deepEqual([[...decoded.copies], [...decoded.corners], [...decoded.cornerVertices]], [[7], [65536], [9]]);
+});
+
+test("a texture is a picture of a person", async () => {
+  const texture = decodeMessage(message({ type: "texture", session: 2, person: 5, mime: "image/jpeg" }, [9, 8]));
+  assert.ok(texture.type === "texture");
+  assert.deepEqual([texture.session, texture.person, texture.picture.type], [2, 5, "image/jpeg"]);
+  assert.deepEqual([...new Uint8Array(await texture.picture.arrayBuffer())], [9, 8]);
+});
+
+const part = (offset: number, size: number, content: number[]): Part => {
+  const decoded = decodeMessage(message({ type: "part", id: 1, offset, size }, content));
+  assert.ok(decoded.type === "part");
+  return decoded;
+};
+
+test("a message is complete with its last part", () => {
+  const parts = new PartAssembly();
+  assert.equal(parts.add(part(0, 5, [1, 2, 3])), null);
+  assert.deepEqual([...new Uint8Array(parts.add(part(3, 5, [4, 5]))!)], [1, 2, 3, 4, 5]);
+  assert.deepEqual([...new Uint8Array(parts.add(part(0, 1, [6]))!)], [6]);
+});
+
+test("a message whose first part comes again is void until then", () => {
+  const parts = new PartAssembly();
+  parts.add(part(0, 5, [1, 2, 3]));
+  assert.equal(parts.add(part(0, 3, [7, 8])), null);
+  assert.deepEqual([...new Uint8Array(parts.add(part(2, 3, [9]))!)], [7, 8, 9]);
+});
+
+test("parts that do not fit together are refused", () => {
+  const parts = new PartAssembly();
+  parts.add(part(0, 5, [1, 2]));
+  for (const wrong of [part(3, 5, [4]), part(2, 6, [3]), part(2, 5, [3, 4, 5, 6])]) {
+    assert.throws(() => parts.add(wrong), ProtocolError);
+  }
 });
 
 test("a preview is a picture", async () => {

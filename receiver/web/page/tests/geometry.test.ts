@@ -2,6 +2,7 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { FloorLevel } from "../src/scene/floor-level.ts";
 import { edgesOf, latticeNormals } from "../src/scene/normals.ts";
+import { Unwrapping } from "../src/scene/unwrapping.ts";
 
 /** A tetrahedron, wound counter-clockwise from outside. */
 const FACES = new Uint16Array([0, 2, 1, 0, 1, 3, 0, 3, 2, 1, 2, 3]);
@@ -30,6 +31,28 @@ test("each edge of a closed mesh is written once", () => {
   const pairs = [];
   for (let k = 0; k < count; k += 2) pairs.push(`${edges[k]}-${edges[k + 1]}`);
   assert.deepEqual(pairs.sort(), ["0-1", "0-2", "0-3", "1-2", "1-3", "2-3"]);
+});
+
+test("copies on seams have the places and the normals of their vertices", () => {
+  const unwrapping = new Unwrapping(FACES, {
+    type: "texture_coordinates",
+    topology: "body",
+    coordinates: new Uint16Array(12),
+    copies: new Uint16Array([0, 2]),
+    corners: new Uint16Array([3, 6, 8]),
+    cornerVertices: new Uint16Array([4, 4, 5]),
+  });
+  assert.deepEqual([...unwrapping.faces], [0, 2, 1, 4, 1, 3, 4, 3, 5, 1, 2, 3]);
+  assert.equal(unwrapping.vertices, 6);
+  const positions = new Uint16Array(20);
+  positions.set(CORNERS.flat());
+  const normals = new Float32Array(18);
+  latticeNormals(positions.subarray(0, 12), FACES, normals);
+  unwrapping.fill(positions);
+  unwrapping.fill(normals);
+  assert.deepEqual([...positions], [...CORNERS.flat(), ...CORNERS[0]!, ...CORNERS[2]!, 0, 0]);
+  assert.deepEqual([...normals.subarray(12)], [...normals.subarray(0, 3), ...normals.subarray(6, 9)]);
+  assert.deepEqual([...FACES.subarray(3, 6)], [0, 1, 3]);
 });
 
 test("the floor does not follow a jump or a deep outlier", () => {

@@ -1,7 +1,16 @@
 /** The live stream: connects, reconnects, and acknowledges what was shown. */
 
 import { decodeMessage, ProtocolError } from "../protocol/decode.ts";
-import type { LiveFrame, MeshKind, Preview, TextMessage, Topology } from "../protocol/messages.ts";
+import type {
+  LiveFrame,
+  MeshKind,
+  Preview,
+  TextMessage,
+  Texture,
+  TextureCoordinates,
+  Topology,
+} from "../protocol/messages.ts";
+import { PartAssembly } from "../protocol/parts.ts";
 import { Backoff } from "./backoff.ts";
 
 export type ConnectionState =
@@ -17,7 +26,9 @@ export interface LiveListener {
   state(state: ConnectionState): void;
   text(message: TextMessage): void;
   topology(topology: Topology): void;
+  textureCoordinates(coordinates: TextureCoordinates): void;
   frame(frame: LiveFrame): void;
+  texture(texture: Texture): void;
   preview(preview: Preview): void;
 }
 
@@ -25,6 +36,7 @@ export class LiveConnection {
   readonly #url: string;
   readonly #listener: LiveListener;
   readonly #backoff = new Backoff();
+  readonly #parts = new PartAssembly();
   #watch: Watch;
   #socket: WebSocket | null = null;
   #timer: ReturnType<typeof setTimeout> | undefined;
@@ -61,7 +73,7 @@ export class LiveConnection {
     this.#send({ type: "watch", ...this.#watch });
   }
 
-  /** Acknowledges a frame: the receiver sends at most two ahead of this. */
+  /** Acknowledges a frame, or a part: the receiver sends at most two frames and one part ahead of this. */
   shown(id: number): void {
     this.#send({ type: "shown", id });
   }
@@ -78,16 +90,26 @@ export class LiveConnection {
       return;
     }
     try {
-      const message = decodeMessage(data);
-      if (message.type === "topology") this.#listener.topology(message);
-      else if (message.type === "frame") this.#listener.frame(message);
-      else this.#listener.preview(message);
+      this.#deliver(data);
     } catch (error) {
       if (!(error instanceof ProtocolError)) throw error;
       // A page of another version than the receiver's: a new connection does not help, a reload may.
       console.error(`The receiver sent ${error.message}. Reload the page.`);
       this.#socket?.close(4000);
     }
+  }
+
+  #deliver(data: ArrayBuffer): void {
+    const message = decodeMessage(data);
+    if (message.type === "part") {
+      this.shown(message.id);
+      const whole = this.#parts.add(message);
+      if (whole) this.#deliver(whole);
+    } else if (message.type === "topology") this.#listener.topology(message);
+    else if (message.type === "texture_coordinates") this.#listener.textureCoordinates(message);
+    else if (message.type === "frame") this.#listener.frame(message);
+    else if (message.type === "texture") this.#listener.texture(message);
+    else this.#listener.preview(message);
   }
 
   #lost(socket: WebSocket): void {

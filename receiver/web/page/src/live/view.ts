@@ -6,6 +6,7 @@ import { h, icon, iconButton } from "../shell/dom.ts";
 import { recall, reducedMotion, remember } from "../shell/preferences.ts";
 import { Stage } from "../scene/stage.ts";
 import { paint, steerByKeys, Toolbar } from "../scene/toolbar.ts";
+import { Unwrapping } from "../scene/unwrapping.ts";
 import type {
   Indices,
   LiveFrame,
@@ -15,6 +16,8 @@ import type {
   SessionInfo,
   Status,
   TextMessage,
+  Texture,
+  TextureCoordinates,
   Topology,
 } from "../protocol/messages.ts";
 import { LiveConnection, type ConnectionState, type LiveListener } from "./connection.ts";
@@ -47,9 +50,10 @@ export class LiveView implements View, LiveListener, TimelineListener {
   readonly #stage: Stage | null;
   readonly #toolbar: Toolbar | null;
   readonly #topologies = new Map<string, Indices>();
+  readonly #unwrappings = new Map<string, Unwrapping>();
   readonly #unacknowledged: number[] = [];
   #camera: CameraControl | null = null;
-  #mesh: MeshKind = recall("mesh") === "body" ? "body" : "surface";
+  #mesh: MeshKind = recall("mesh") === "surface" ? "surface" : "body";
   #open = false;
   #mayWatch = true;
 
@@ -109,6 +113,24 @@ export class LiveView implements View, LiveListener, TimelineListener {
     this.#topologies.set(topology.name, topology.faces);
   }
 
+  textureCoordinates(coordinates: TextureCoordinates): void {
+    const faces = this.#topologies.get(coordinates.topology);
+    if (faces) this.#unwrappings.set(coordinates.topology, new Unwrapping(faces, coordinates));
+  }
+
+  texture({ session, person, picture }: Texture): void {
+    const key = `${session}:${person}`;
+    const stage = this.#stage;
+    // Who has left, or is not shown now, gets a new one with the next appearance.
+    if (!stage?.has(key)) return;
+    // A picture that cannot be decoded leaves the colours of the vertices.
+    stage
+      .person(key)
+      .dress(picture)
+      .then(() => stage.invalidate())
+      .catch(() => undefined);
+  }
+
   frame(frame: LiveFrame): void {
     this.#timeline.newest(frame.session, frame.record.seq);
     const shown = this.#picker.shows(frame.session) && !this.#timeline.isRecorded && this.#stage;
@@ -152,6 +174,8 @@ export class LiveView implements View, LiveListener, TimelineListener {
 
   live(): void {
     this.#stage?.retain((key) => !key.startsWith(RECORDED));
+    // Colours and textures of the people who were put aside for the recording come again.
+    this.#connection.watch(this.#watch());
     this.#showState();
   }
 
@@ -163,16 +187,19 @@ export class LiveView implements View, LiveListener, TimelineListener {
   }
 
   #drawPerson(session: number, person: LivePerson, stage: Stage): void {
-    const faces = typeof person.topology === "string" ? this.#topologies.get(person.topology) : person.topology;
+    const { topology } = person;
+    const known = typeof topology === "string";
+    const faces = known ? this.#topologies.get(topology) : topology;
     if (!faces) return;
     const mesh = stage.person(`${session}:${person.id}`);
-    mesh.update(person, faces);
+    mesh.update(person, faces, (known && this.#unwrappings.get(topology)) || null);
     mesh.moveBy(SESSION_DISTANCE_M * this.#picker.place(session));
   }
 
   #drawn(): void {
     for (const id of this.#unacknowledged) this.#connection.shown(id);
     this.#unacknowledged.length = 0;
+    this.#viewport.dataset["textured"] = String(this.#stage!.textured);
   }
 
   #remove(session: number): void {
@@ -205,6 +232,7 @@ export class LiveView implements View, LiveListener, TimelineListener {
 
   #lost(): void {
     this.#topologies.clear();
+    this.#unwrappings.clear();
     this.#unacknowledged.length = 0;
     this.#preview.hidden = true;
     if (!this.#open) return;

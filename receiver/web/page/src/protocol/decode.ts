@@ -35,6 +35,16 @@ interface FrameHeader {
 type Header =
   | FrameHeader
   | { type: "topology"; name: string; vertices: number; faces: Section }
+  | {
+      type: "texture_coordinates";
+      topology: string;
+      coordinates: Section;
+      copies: Section;
+      corners: Section;
+      corner_vertices: Section;
+    }
+  | { type: "texture"; session: number; person: number; mime: string }
+  | { type: "part"; id: number; offset: number; size: number }
   | { type: "preview"; session: number; width: number; height: number; mime: string };
 
 const LENGTH_BYTES = 4;
@@ -54,7 +64,16 @@ export function decodeMessage(message: ArrayBuffer): BinaryMessage {
   const payload = new Payload(message, start);
   switch (header.type) {
     case "topology":
-      return { type: "topology", name: header.name, vertices: header.vertices, faces: payload.indices(header.faces) };
+      return { type: "topology", name: header.name, vertices: header.vertices, faces: payload.triangles(header.faces) };
+    case "texture_coordinates":
+      return {
+        type: "texture_coordinates",
+        topology: header.topology,
+        coordinates: payload.shorts(header.coordinates.offset, 2 * header.coordinates.count),
+        copies: payload.indices(header.copies),
+        corners: payload.indices(header.corners),
+        cornerVertices: payload.indices(header.corner_vertices),
+      };
     case "frame":
       return {
         type: "frame",
@@ -66,6 +85,12 @@ export function decodeMessage(message: ArrayBuffer): BinaryMessage {
         h264Kbps: header.video_kbps?.h264 ?? null,
         people: header.people.map((person) => decodePerson(person, payload)),
       };
+    case "texture": {
+      const { session, person, mime } = header;
+      return { type: "texture", session, person, picture: new Blob([payload.rest()], { type: mime }) };
+    }
+    case "part":
+      return { type: "part", id: header.id, offset: header.offset, size: header.size, content: payload.rest() };
     case "preview": {
       const { session, width, height, mime } = header;
       return { type: "preview", session, width, height, picture: new Blob([payload.rest()], { type: mime }) };
@@ -84,7 +109,7 @@ function parse(text: string): Header {
 }
 
 function decodePerson(person: PersonHeader, payload: Payload): LivePerson {
-  const topology = person.topology ?? (person.faces ? payload.indices(person.faces) : null);
+  const topology = person.topology ?? (person.faces ? payload.triangles(person.faces) : null);
   if (topology === null) throw new ProtocolError("a person without triangles");
   return {
     id: person.id,
@@ -106,8 +131,13 @@ class Payload {
     this.#start = start;
   }
 
-  indices(section: Section): Indices {
-    const length = 3 * section.count;
+  triangles(section: Section): Indices {
+    return this.indices(section, 3);
+  }
+
+  /** @param each number of indices in an element. */
+  indices(section: Section, each = 1): Indices {
+    const length = each * section.count;
     if (section.type !== "u32") return this.shorts(section.offset, length);
     return new Uint32Array(this.#message, this.#at(section.offset, 4 * length), length);
   }

@@ -65,7 +65,7 @@ export interface LivePerson {
   vertices: Uint16Array;
   /** The name of a topology that was sent before, or this frame's own triangles. */
   topology: string | Indices;
-  /** sRGB interleaved; null if they are those of the person's last frame. */
+  /** sRGB interleaved, in place of a texture; null if the person has a texture, or the colours of the last frame. */
   colours: Uint8Array | null;
 }
 
@@ -80,6 +80,35 @@ export interface LiveFrame {
   people: LivePerson[];
 }
 
+/** Where the triangles of a topology are in textures; the arrays are views of the message. */
+export interface TextureCoordinates {
+  type: "texture_coordinates";
+  topology: string;
+  /** u, v interleaved, of 65,535, v downwards: of the topology's vertices, then of copies of those on seams. */
+  coordinates: Uint16Array<ArrayBuffer>;
+  /** The vertex of each copy. */
+  copies: Indices;
+  /** Places in the topology's triangles at which a copy stands instead of the vertex, and those copies. */
+  corners: Indices;
+  cornerVertices: Indices;
+}
+
+export interface Texture {
+  type: "texture";
+  session: number;
+  person: number;
+  picture: Blob;
+}
+
+/** A part of another message: `content` begins at byte `offset` of its `size` bytes. */
+export interface Part {
+  type: "part";
+  id: number;
+  offset: number;
+  size: number;
+  content: Uint8Array<ArrayBuffer>;
+}
+
 export interface Preview {
   type: "preview";
   session: number;
@@ -88,7 +117,7 @@ export interface Preview {
   picture: Blob;
 }
 
-export type BinaryMessage = Topology | LiveFrame | Preview;
+export type BinaryMessage = Topology | TextureCoordinates | LiveFrame | Texture | Part | Preview;
 
 export type TextMessage =
   | { type: "hello"; version: string }

@@ -14,11 +14,11 @@ export interface Palette {
 }
 
 export class Materials {
-  readonly clay = new THREE.MeshLambertMaterial();
+  readonly clay = matt({});
   /** Vertex colours in sRGB, as the stream sends them. */
-  readonly colours = new THREE.MeshLambertMaterial({ vertexColors: true });
+  readonly colours = matt({ vertexColors: true });
   /** Vertex colours in linear light, as glTF stores them. */
-  readonly linearColours = new THREE.MeshLambertMaterial({ vertexColors: true });
+  readonly linearColours = matt({ vertexColors: true });
   /** Writes depth behind the wireframe in the colour of the background, so that hidden lines are hidden. */
   readonly hidden = new THREE.MeshBasicMaterial({ polygonOffset: true, polygonOffsetFactor: 1, polygonOffsetUnits: 1 });
   readonly lines = new THREE.LineBasicMaterial();
@@ -34,9 +34,19 @@ export class Materials {
     };
   }
 
+  /** A material with a person's texture; its owner frees it. */
+  textured(texture: THREE.Texture): THREE.Material {
+    return matt({ map: texture });
+  }
+
   set palette(palette: Palette) {
     this.clay.color.set(palette.clay);
     this.hidden.color.set(palette.background);
     this.lines.color.set(palette.lineStrong);
   }
+}
+
+/** Skin and cloth: rough, with a faint highlight at grazing light. */
+function matt(parameters: THREE.MeshStandardMaterialParameters): THREE.MeshStandardMaterial {
+  return new THREE.MeshStandardMaterial({ ...parameters, roughness: 0.8, metalness: 0 });
 }

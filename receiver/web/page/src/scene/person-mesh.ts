@@ -4,6 +4,8 @@ import * as THREE from "three";
 import { edgesOf, latticeNormals } from "./normals.ts";
 import type { Indices, LivePerson } from "../protocol/messages.ts";
 import type { Look, Materials } from "./materials.ts";
+import { freeTexture, readTexture } from "./texture.ts";
+import type { Unwrapping } from "./unwrapping.ts";
 
 const GROWTH = 1.25;
 const QUANTISED_MAX = 65535;
@@ -13,6 +15,8 @@ export interface StoredGeometry {
   positions: THREE.BufferAttribute;
   normals: THREE.BufferAttribute;
   colours: THREE.BufferAttribute | null;
+  coordinates: THREE.BufferAttribute | null;
+  texture: THREE.Texture<ImageBitmap> | null;
   indices: Indices;
 }
 
@@ -29,6 +33,11 @@ export class PersonMesh {
   #look: Look = "colour";
   #hasColours = false;
   #stored = false;
+  #unwrapping: Unwrapping | null = null;
+  #texture: THREE.Texture<ImageBitmap> | null = null;
+  #textured: THREE.Material | null = null;
+  /** Numbers the changes of the texture, so that one that was decoded too late is not put on. */
+  #changes = 0;
 
   constructor(materials: Materials) {
     this.#materials = materials;
@@ -36,6 +45,7 @@ export class PersonMesh {
     this.#wire = new THREE.LineSegments(new THREE.BufferGeometry(), materials.lines);
     // The boxes of meshes that change with every frame cost more than drawing them outside of the view.
     this.#solid.frustumCulled = this.#wire.frustumCulled = false;
+    this.#solid.castShadow = this.#solid.receiveShadow = true;
     this.object.add(this.#solid, this.#wire);
   }
 
@@ -44,22 +54,34 @@ export class PersonMesh {
     return this.#box;
   }
 
-  get triangles(): number {
-    return this.#faces.length / 3;
+  /** Whether a texture is drawn, or will be with the next change of the look. */
+  get textured(): boolean {
+    return this.#texture !== null;
   }
 
-  /** Shows a frame of the live stream; the arrays are copied into the buffers, so the message can be freed. */
-  update(person: LivePerson, faces: Indices): void {
+  /**
+   * Shows a frame of the live stream; the arrays are copied into the buffers, so the message can be freed.
+   *
+   * @param unwrapping of a mesh that may have a texture.
+   */
+  update(person: LivePerson, faces: Indices, unwrapping: Unwrapping | null): void {
     const { vertices, colours, origin, scale } = person;
-    const length = vertices.length;
-    const newFaces = faces !== this.#faces;
+    const length = unwrapping ? 3 * unwrapping.vertices : vertices.length;
+    const newFaces = faces !== this.#faces || unwrapping !== this.#unwrapping;
     const geometry = this.#solid.geometry;
     const positions = this.#buffer("position", length, Uint16Array, false);
     positions.set(vertices);
-    latticeNormals(vertices, faces, this.#buffer("normal", length, Float32Array, false));
+    unwrapping?.fill(positions);
+    const normals = this.#buffer("normal", length, Float32Array, false);
+    latticeNormals(vertices, faces, normals);
+    unwrapping?.fill(normals);
     if (colours) this.#buffer("color", length, Uint8Array, true).set(colours);
     this.#hasColours = colours !== null || (this.#hasColours && geometry.getAttribute("color") !== undefined);
-    if (newFaces) this.#setFaces(faces);
+    if (unwrapping && this.#hasColours && (colours || newFaces)) {
+      unwrapping.fill(this.#buffer("color", length, Uint8Array, true));
+    }
+    if (newFaces) this.#setFaces(faces, unwrapping);
+    if (colours || !unwrapping) this.#wear(null);
     this.#stored = false;
     // Camera space has y down and z forward, the scene y up and z towards the viewer: a half turn about x.
     this.object.position.set(origin[0], -origin[1], -origin[2]);
@@ -74,15 +96,31 @@ export class PersonMesh {
     geometry.setAttribute("position", stored.positions);
     geometry.setAttribute("normal", stored.normals);
     if (stored.colours) geometry.setAttribute("color", stored.colours);
+    if (stored.coordinates) geometry.setAttribute("uv", stored.coordinates);
     geometry.setIndex(new THREE.BufferAttribute(stored.indices, 1));
     this.#solid.geometry.dispose();
     this.#solid.geometry = geometry;
     this.#hasColours = stored.colours !== null;
     this.#stored = true;
     this.#faces = stored.indices;
+    this.#unwrapping = null;
+    this.#wear(stored.texture);
     this.object.position.set(0, 0, 0);
     this.object.scale.set(1, 1, 1);
     this.#box.setFromBufferAttribute(stored.positions);
+    this.#apply();
+  }
+
+  /**
+   * Puts a texture on the body that is shown; colours that come later, or another texture, take its place.
+   *
+   * @throws DOMException if it is no picture.
+   */
+  async dress(picture: Blob): Promise<void> {
+    const change = ++this.#changes;
+    const texture = await readTexture(picture);
+    if (change === this.#changes) this.#wear(texture);
+    else freeTexture(texture);
     this.#apply();
   }
 
@@ -100,6 +138,7 @@ export class PersonMesh {
 
   dispose(): void {
     this.object.removeFromParent();
+    this.#wear(null);
     this.#solid.geometry.dispose();
     this.#wire.geometry.dispose();
   }
@@ -109,9 +148,20 @@ export class PersonMesh {
     const coloured = this.#look === "colour" && this.#hasColours;
     // Colours in files are linear, those of the stream are sRGB.
     const painted = this.#stored ? this.#materials.linearColours : this.#materials.colours;
-    this.#solid.material = wire ? this.#materials.hidden : coloured ? painted : this.#materials.clay;
+    const plain = coloured ? painted : this.#materials.clay;
+    const textured = this.#look === "colour" && this.#solid.geometry.hasAttribute("uv") ? this.#textured : null;
+    this.#solid.material = wire ? this.#materials.hidden : (textured ?? plain);
     this.#wire.visible = wire;
     if (wire) this.#updateEdges();
+  }
+
+  /** Replaces the texture, and frees the one before. */
+  #wear(texture: THREE.Texture<ImageBitmap> | null): void {
+    this.#changes += 1;
+    if (this.#texture) freeTexture(this.#texture);
+    this.#textured?.dispose();
+    this.#texture = texture;
+    this.#textured = texture && this.#materials.textured(texture);
   }
 
   #updateEdges(): void {
@@ -128,7 +178,19 @@ export class PersonMesh {
     geometry.setDrawRange(0, count);
   }
 
-  #setFaces(faces: Indices): void {
+  /** @param unwrapping draws its triangles instead. */
+  #setFaces(faces: Indices, unwrapping: Unwrapping | null): void {
+    this.#setIndex(unwrapping?.faces ?? faces);
+    if (!unwrapping) this.#solid.geometry.deleteAttribute("uv");
+    else if (unwrapping !== this.#unwrapping || !this.#solid.geometry.hasAttribute("uv")) {
+      this.#solid.geometry.setAttribute("uv", new THREE.BufferAttribute(unwrapping.coordinates, 2, true));
+    }
+    this.#unwrapping = unwrapping;
+    this.#faces = faces;
+    this.#edgesAreOf = null;
+  }
+
+  #setIndex(faces: Indices): void {
     const geometry = this.#solid.geometry;
     let index = geometry.getIndex();
     if (!index || index.array.length < faces.length || index.array.BYTES_PER_ELEMENT < faces.BYTES_PER_ELEMENT) {
@@ -141,8 +203,6 @@ export class PersonMesh {
     index.array.set(faces);
     touch(index, faces.length);
     this.#solid.geometry.setDrawRange(0, faces.length);
-    this.#faces = faces;
-    this.#edgesAreOf = null;
   }
 
   /** The array of an attribute with room for `length` numbers, marked for upload. */

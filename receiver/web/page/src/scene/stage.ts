@@ -15,6 +15,11 @@ const FLIGHT_S = 0.5;
 const MEASURE_EVERY = 20;
 const FRAMED_HEIGHT_M = 2.7;
 const RAISED_SHARE = 0.055;
+/** From the people to the key light, metres. */
+const KEY_OFFSET = new THREE.Vector3(-1.6, 2.4, 2.2);
+const SHADOW_PIXELS = 1024;
+/** Half the side of the square around the people that has shadows. */
+const SHADOW_M = 1.6;
 const START = new THREE.Vector3(0.55, 0.28, 1);
 
 export interface StageOptions {
@@ -36,6 +41,7 @@ export class Stage {
   readonly #materials = new Materials();
   readonly #ground = new Floor();
   readonly #shadow = new ContactShadow();
+  readonly #key = keyLight();
   readonly #people = new Map<string, PersonMesh>();
   readonly #resolution: ResolutionControl;
   readonly #centre = new THREE.Vector3();
@@ -65,7 +71,18 @@ export class Stage {
     this.#controls.addEventListener("change", () => this.invalidate());
     this.#controls.addEventListener("start", () => (this.#flight = 0));
     this.#ground.measured = options.measured;
-    this.#scene.add(this.#ground.object, this.#ground.gizmo, this.#shadow.object, ...lights());
+    this.#scene.add(
+      this.#ground.object,
+      this.#ground.gizmo,
+      this.#shadow.object,
+      this.#key,
+      this.#key.target,
+      ...softLights(),
+    );
+    // A processor would draw for twice as long.
+    this.#renderer.shadowMap.enabled = !software;
+    // Drawn once for each picture, not for the contact shadow too.
+    this.#renderer.shadowMap.autoUpdate = false;
     this.#observer.observe(options.canvas);
     this.#resize();
     this.resetView(false);
@@ -105,6 +122,15 @@ export class Stage {
 
   get size(): number {
     return this.#people.size;
+  }
+
+  /** How many people have a texture. */
+  get textured(): number {
+    return [...this.#people.values()].filter((person) => person.textured).length;
+  }
+
+  has(key: string): boolean {
+    return this.#people.has(key);
   }
 
   /** The mesh of a person, made on first use. */
@@ -213,6 +239,9 @@ export class Stage {
     const { x, z } = this.#centre;
     this.#shadow.object.visible = this.#people.size > 0;
     if (this.#people.size > 0) this.#shadow.render(this.#renderer, this.#scene, x, this.floor.level, z);
+    this.#key.target.position.copy(this.#centre);
+    this.#key.position.addVectors(this.#centre, KEY_OFFSET);
+    this.#renderer.shadowMap.needsUpdate = true;
     this.#renderer.render(this.#scene, this.#camera);
   }
 
@@ -281,12 +310,24 @@ export class Stage {
   }
 }
 
-/** Soft light from above, a key light from the front left, a rim from behind. */
-function lights(): THREE.Object3D[] {
-  const sky = new THREE.HemisphereLight(0xf4f7ff, 0xb7aea2, 1.7);
-  const key = new THREE.DirectionalLight(0xfff4e6, 2.1);
-  key.position.set(-1.6, 2.4, 2.2);
+/** Light from the front left, whose shadows of people fall on themselves. */
+function keyLight(): THREE.DirectionalLight {
+  const key = new THREE.DirectionalLight(0xfff4e6, 2.2);
+  const { shadow } = key;
+  key.castShadow = true;
+  shadow.mapSize.set(SHADOW_PIXELS, SHADOW_PIXELS);
+  shadow.radius = 3;
+  shadow.normalBias = 0.02;
+  const { camera } = shadow;
+  [camera.left, camera.right, camera.bottom, camera.top] = [-SHADOW_M, SHADOW_M, -SHADOW_M, SHADOW_M];
+  [camera.near, camera.far] = [0.5, 8];
+  return key;
+}
+
+/** Light from the sky and the floor, and from behind. */
+function softLights(): THREE.Light[] {
+  const sky = new THREE.HemisphereLight(0xf4f7ff, 0xb7aea2, 1.9);
   const rim = new THREE.DirectionalLight(0xdfe9ff, 1.1);
   rim.position.set(1.8, 1.6, -2.5);
-  return [sky, key, rim];
+  return [sky, rim];
 }

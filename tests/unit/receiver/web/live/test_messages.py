@@ -7,8 +7,17 @@ from typing import Any
 import numpy as np
 import pytest
 
+from receiver.mesh.mesh_texture import TextureCorners
 from receiver.mesh.triangle_mesh import SurfaceMesh
-from receiver.web.live.messages import QuantisedMesh, frame_message, preview_message, topology_message
+from receiver.web.live.messages import (
+    QuantisedMesh,
+    frame_message,
+    part_message,
+    preview_message,
+    texture_coordinates_message,
+    texture_message,
+    topology_message,
+)
 from tests.support.fake_reconstructor import TETRAHEDRON
 
 
@@ -66,6 +75,39 @@ def test_preview_is_carried_as_it_is() -> None:
     header, payload = read(preview_message(2, 160, 90, b"\xff\xd8jpeg"))
     assert (header["session"], header["width"], header["height"]) == (2, 160, 90)
     assert payload == b"\xff\xd8jpeg"
+
+
+def test_texture_coordinates_lead_from_the_topology_to_the_corners() -> None:
+    faces = TETRAHEDRON.faces
+    # Each triangle has its own place in the texture, so that every vertex is on a seam.
+    coordinates = np.random.default_rng(3).random((len(faces), 3, 2)).astype(np.float32)
+    corners = TextureCorners.of(faces, coordinates)
+    header, payload = read(texture_coordinates_message(corners))
+    assert header["topology"] == "body"
+
+    def numbers(name: str, kind: str, each: int = 1) -> np.ndarray[Any, Any]:
+        entry = header[name]
+        assert entry["offset"] % 4 == 0 and entry.get("type", "u16") == "u16"
+        return np.frombuffer(payload, kind, entry["count"] * each, entry["offset"])
+
+    vertices = np.concatenate([np.arange(4), numbers("copies", "<u2")])
+    drawn = faces.ravel().copy()
+    drawn[numbers("corners", "<u2")] = numbers("corner_vertices", "<u2")
+    np.testing.assert_array_equal(vertices[drawn], faces.ravel())
+    decoded = numbers("coordinates", "<u2", 2).reshape(-1, 2)[drawn] / 65535
+    assert np.abs(decoded - coordinates.reshape(-1, 2)).max() < 1e-5
+
+
+def test_texture_is_carried_as_it_is_in_parts() -> None:
+    whole = texture_message(2, 5, b"\xff\xd8jpeg")
+    header, payload = read(whole)
+    assert (header["session"], header["person"], header["mime"]) == (2, 5, "image/jpeg")
+    assert payload == b"\xff\xd8jpeg"
+    parts = [read(part_message(9, offset, len(whole), whole[offset : offset + 20])) for offset in (0, 20)]
+    assert [header for header, _ in parts] == [
+        {"type": "part", "id": 9, "offset": offset, "size": len(whole)} for offset in (0, 20)
+    ]
+    assert b"".join(content for _, content in parts) == whole[:40]
 
 
 @pytest.mark.parametrize("count", [0, 1, 3])

@@ -1,0 +1,26 @@
+/** Pictures on people. */
+
+import * as THREE from "three";
+
+const ANISOTROPY = 8;
+
+/**
+ * Decodes a picture, v downwards.
+ *
+ * @throws DOMException if it is no picture.
+ */
+export async function readTexture(picture: Blob): Promise<THREE.Texture<ImageBitmap>> {
+  const bitmap = await createImageBitmap(picture, { premultiplyAlpha: "none", colorSpaceConversion: "none" });
+  const texture = new THREE.Texture(bitmap);
+  texture.flipY = false;
+  texture.colorSpace = THREE.SRGBColorSpace;
+  texture.anisotropy = ANISOTROPY;
+  texture.needsUpdate = true;
+  return texture;
+}
+
+/** Frees a texture and its picture. */
+export function freeTexture(texture: THREE.Texture<ImageBitmap>): void {
+  texture.dispose();
+  texture.image.close();
+}
