@@ -142,10 +142,10 @@ class GlbWriter:
         )
 
 
-def static_mesh_glb(mesh: SurfaceMesh) -> bytes:
-    """Encodes a y-up mesh as a file with a single node."""
+def static_mesh_glb(mesh: SurfaceMesh, texture: MeshTexture | None = None) -> bytes:
+    """Encodes a y-up mesh as a file with a single node, with its colours or a texture in their place."""
     writer = GlbWriter()
-    primitive = writer.add_triangles(mesh)
+    primitive = writer.add_triangles(mesh) if texture is None else writer.add_textured_triangles(mesh, texture)
     return writer.to_bytes(
         {
             "scenes": [{"nodes": [0]}],

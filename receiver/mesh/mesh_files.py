@@ -15,7 +15,7 @@ from common.arrays import ByteArray, FloatArray
 from common.errors import OutputError
 from common.io.atomic_write import atomic_write
 from receiver.mesh.glb import read_colours, static_mesh_glb
-from receiver.mesh.mesh_texture import originals
+from receiver.mesh.mesh_texture import MeshTexture, originals
 from receiver.mesh.triangle_mesh import SurfaceMesh
 
 MESH_FORMATS = ("glb", "obj", "ply")
@@ -42,6 +42,11 @@ def encode_mesh(mesh: SurfaceMesh, mesh_format: str) -> bytes:
     if mesh_format == "glb":
         return static_mesh_glb(y_up)
     return _obj(y_up) if mesh_format == "obj" else _ply(y_up)
+
+
+def encode_textured(mesh: SurfaceMesh, texture: MeshTexture) -> bytes:
+    """Encodes a mesh in camera space as a y-up GLB file with its texture."""
+    return static_mesh_glb(SurfaceMesh(to_y_up(mesh.vertices), mesh.faces), texture)
 
 
 def _obj(mesh: SurfaceMesh) -> bytes:

@@ -4,7 +4,7 @@ import io
 
 import numpy as np
 from PIL import Image
-from playwright.sync_api import Page
+from playwright.sync_api import Locator, Page
 
 from common.arrays import ByteArray
 
@@ -25,6 +25,11 @@ def scene(page: Page) -> ByteArray:
     }
     picture = page.screenshot(clip=clip)  # type: ignore[arg-type]
     return np.asarray(Image.open(io.BytesIO(picture)).convert("RGB"))
+
+
+def drawn(canvas: Locator) -> ByteArray:
+    """What a canvas shows, (H, W, 3)."""
+    return np.asarray(Image.open(io.BytesIO(canvas.screenshot())).convert("RGB"))
 
 
 def distinct_colours(picture: ByteArray) -> int:

@@ -1,6 +1,5 @@
 """The page before the real daemons: a running sender, uploads, a slow browser, and the camera of a browser."""
 
-import io
 import json
 import os
 import subprocess
@@ -12,12 +11,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import trimesh
-from PIL import Image
-from playwright.sync_api import Browser, Locator, Page, WebSocket
+from playwright.sync_api import Browser, Page, WebSocket
 
-from common.arrays import ByteArray
 from tests.browser.conftest import DESKTOP, PATIENCE_MS, Complaints
-from tests.browser.pictures import differing_share, distinct_colours, scene
+from tests.browser.pictures import differing_share, distinct_colours, drawn, scene
 from tests.e2e.daemons import RunningReceiver, receiver
 from tests.support.chromium import CAMERA_FLAGS, CHROMIUM, FLAGS
 from tests.support.demo_clip import fake_camera, looped_clip
@@ -78,11 +75,6 @@ def keep(page: Page, name: str) -> None:
         (Path(SHOTS) / f"{name}.png").write_bytes(picture)
 
 
-def drawn(canvas: Locator) -> ByteArray:
-    """What a canvas shows, (H, W, 3)."""
-    return np.asarray(Image.open(io.BytesIO(canvas.screenshot())).convert("RGB"))
-
-
 def next_frame(page: Page, after: str | None) -> str:
     """The number of the next frame that is shown."""
     page.wait_for_function(
@@ -106,10 +98,11 @@ def test_live_page_shows_a_running_sender(
         assert distinct_colours(before) > 200, "the canvas shows nobody"
         assert differing_share(before, scene(page)) > 0.002, "the canvas stands still"
         assert page.locator(".panel").inner_text() != panel, "the panel stands still"
+        page.wait_for_selector(".viewport[data-textured='1']")
         keep(page, "live")
-        page.get_by_role("button", name="Body", exact=True).click()
+        page.get_by_role("button", name="Surface", exact=True).click()
         next_frame(page, page.locator(".viewport").first.get_attribute("data-frame"))
-        keep(page, "live-body")
+        keep(page, "live-surface")
 
 
 def test_visitor_turns_a_photograph_into_a_model(

@@ -1,15 +1,29 @@
 """The live view: people are drawn and move, modes, recording, reconnection, sessions, acknowledgements."""
 
+import shutil
+from pathlib import Path
 from typing import Any
 
 import pytest
 from playwright.sync_api import Page, expect
 
-from tests.browser.conftest import Complaints
+from receiver.mesh.body_file import read_body
+from receiver.mesh.glb import static_mesh_glb
+from receiver.mesh.mesh_texture import MeshTexture
+from tests.browser.conftest import STATIC, Complaints
 from tests.browser.pictures import differing_share, distinct_colours, scene
+from tests.support.checkered_texture import checkered_share, checkered_texture
 from tests.support.page_server import PageServer
 
 MOVED = "seen => document.querySelector('.viewport').dataset.frame !== seen"
+
+
+CHECKERED = 0.01
+
+
+@pytest.fixture(scope="module")
+def checkered() -> MeshTexture:
+    return checkered_texture()
 
 
 def shown_frame(page: Page) -> str:
@@ -62,11 +76,63 @@ def test_look_changes_the_picture(live: Page, key: str, name: str) -> None:
     assert differing_share(before, scene(live)) > 0.005
 
 
-def test_body_is_drawn_with_the_topology_that_was_sent_once(live: Page) -> None:
-    live.get_by_role("button", name="Body", exact=True).click()
+def test_page_opens_with_the_body_and_remembers_the_surface(live: Page) -> None:
+    body, surface = (live.get_by_role("button", name=name, exact=True) for name in ("Body", "Surface"))
+    expect(body).to_have_attribute("aria-pressed", "true")
     for _ in range(3):
         wait_for_change(live)
     assert distinct_colours(scene(live)) > 200
+    surface.click()
+    live.reload()
+    live.wait_for_selector(".viewport[data-frame]")
+    expect(surface).to_have_attribute("aria-pressed", "true")
+    assert distinct_colours(scene(live)) > 200
+
+
+def test_body_wears_its_texture_until_it_has_colours_again(
+    page: Page, server: PageServer, checkered: MeshTexture
+) -> None:
+    server.texture = checkered
+    page.goto(server.address)
+    page.wait_for_selector(".viewport[data-textured='1']")
+    wait_for_change(page)
+    assert checkered_share(scene(page)) > CHECKERED
+    page.locator("canvas").first.focus()
+    page.keyboard.press("s")
+    assert checkered_share(scene(page)) == 0, "solid has no colours"
+    page.keyboard.press("c")
+    page.keyboard.press("m")
+    page.wait_for_selector(".viewport[data-textured='0']")
+    assert checkered_share(scene(page)) == 0, "the surface has the colours of its vertices"
+
+
+def test_textures_of_people_who_left_are_freed(page: Page, server: PageServer, checkered: MeshTexture) -> None:
+    server.texture, server.sessions = checkered, 2
+    page.goto(server.address)
+    page.get_by_role("combobox", name="Session").select_option("All sessions")
+    page.wait_for_selector(".viewport[data-textured='2']")
+    page.get_by_role("combobox", name="Session").select_option("1")
+    page.wait_for_selector(".viewport[data-textured='1']")
+
+
+def test_recorded_body_wears_the_texture_of_its_file(
+    page: Page, demo_output: Path, picture: bytes, tmp_path: Path, checkered: MeshTexture
+) -> None:
+    output = shutil.copytree(demo_output, tmp_path / "out")
+    lines = (output / "frames.jsonl").read_text().splitlines()
+    (output / "frames.jsonl").write_text("\n".join(lines[:2]) + "\n")
+    for path in (output / "meshes").glob("*.body.glb"):
+        path.write_bytes(static_mesh_glb(read_body(path).mesh, checkered))
+    server = PageServer(output, STATIC, picture).start()
+    page.goto(server.address)
+    page.get_by_role("slider", name="Frame").fill("1")
+    page.wait_for_selector(".viewport[data-frame='1'][data-textured='1']")
+    expect(page.get_by_role("status").first).to_have_text("Recording")
+    assert checkered_share(scene(page)) > CHECKERED
+    page.get_by_role("button", name="Back to live").click()
+    page.wait_for_selector(".viewport[data-textured='0']")
+    page.goto("about:blank")
+    server.stop()
 
 
 def test_keys_turn_the_scene_and_reset_it(live: Page) -> None:

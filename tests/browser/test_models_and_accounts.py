@@ -7,8 +7,10 @@ import pytest
 import trimesh
 from playwright.sync_api import Page, expect
 
+from receiver.mesh.glb import read_texture
 from tests.browser.conftest import Complaints
-from tests.browser.pictures import distinct_colours, scene
+from tests.browser.pictures import distinct_colours, drawn, scene
+from tests.support.checkered_texture import checkered_share, checkered_texture
 from tests.support.page_server import PageServer
 
 PASSWORD = "correct horse battery"
@@ -50,6 +52,17 @@ def test_picture_becomes_a_model_that_is_turned_and_downloaded(models: Page, pic
         download.value.save_as(path)
         mesh = trimesh.load_mesh(io.BytesIO(path.read_bytes()), file_type=ending)
         assert len(mesh.faces) > 1000
+
+
+def test_model_wears_its_texture(models: Page, server: PageServer, picture: bytes, tmp_path: Path) -> None:
+    server.accounts.texture = checkered_texture()
+    choose(models, picture)
+    models.wait_for_selector(".model[data-people='1']")
+    assert checkered_share(drawn(models.locator(".model canvas"))) > 0.01
+    with models.expect_download() as download:
+        models.get_by_role("link", name="Textured GLB of person 1").click()
+    download.value.save_as(tmp_path / "person.glb")
+    assert read_texture((tmp_path / "person.glb").read_bytes()) is not None
 
 
 def test_model_is_listed_and_deleted_after_confirmation(models: Page, server: PageServer, picture: bytes) -> None:

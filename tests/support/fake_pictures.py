@@ -10,22 +10,27 @@ from PIL import Image
 
 from common.frames import PersonLabels
 from receiver.engine.engine import ReconstructedPerson
+from receiver.mesh.mesh_texture import MeshTexture, TextureCorners
 from receiver.web.pictures import STAGES, ReconstructedPicture
-from tests.support.fake_reconstructor import tetrahedron_of
+from tests.support.fake_reconstructor import TETRAHEDRON, tetrahedron_of
 from tests.support.posed_body import box
 
+JPEG = b"jpeg of a texture"
 
-def person_at(x: float, y: float) -> ReconstructedPerson:
-    """A coloured box whose keypoints are all at one place of the picture."""
+
+def person_at(x: float, y: float, *, textured: bool = False) -> ReconstructedPerson:
+    """A coloured box, with a tetrahedron as its body, whose keypoints are all at one place of the picture."""
     keypoints = np.tile(np.array([x, y, 0.5], np.float32), (17, 1))
     joints = np.tile(np.array([0.1, 0.2, 3.0], np.float32), (17, 1))
-    return replace(
-        tetrahedron_of(PersonLabels(1, 1.0, {})), surface=box(colours=True), keypoints_2d=keypoints, joints_3d=joints
-    )
+    person = tetrahedron_of(PersonLabels(1, 1.0, {}))
+    if textured:
+        corners = TextureCorners.of(TETRAHEDRON.faces, np.zeros((4, 3, 2), np.float32))
+        person = replace(person, body=replace(person.body, texture=MeshTexture(corners, JPEG)))
+    return replace(person, surface=box(colours=True), keypoints_2d=keypoints, joints_3d=joints)
 
 
 class FakePictures:
-    """`PictureReconstructor`: finds `people` boxes in each picture, at its centre.
+    """`PictureReconstructor`: finds `people` boxes in each picture, at its centre; the last one has a texture.
 
     `gate` holds the answers back; `error` is raised instead of an answer.
     """
@@ -47,7 +52,8 @@ class FakePictures:
         await self.gate.wait()
         if self.error is not None:
             raise self.error
-        people = tuple(person_at(width / 2, height / 2) for _ in range(self.people))
+        last = self.people - 1
+        people = tuple(person_at(width / 2, height / 2, textured=number == last) for number in range(self.people))
         return ReconstructedPicture(width, height, people, 51, {"perception": 12.5, "surface": float("nan")})
 
 

@@ -10,7 +10,8 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 
-from receiver.mesh.mesh_files import encode_mesh
+from receiver.mesh.mesh_files import encode_mesh, encode_textured
+from receiver.mesh.mesh_texture import MeshTexture
 from receiver.web.pictures import UPLOAD_STAGES
 from tests.support.live_messages import StoredFrame
 
@@ -23,6 +24,8 @@ FORMATS = ("obj", "glb", "ply")
 class PageAccounts:
     """What is behind the views Models and Account.
 
+    People of pictures that are uploaded have `texture`, if it is set.
+
     Args:
         output: whose meshes every uploaded picture becomes.
         frames: of `output`.
@@ -30,6 +33,7 @@ class PageAccounts:
 
     def __init__(self, output: Path, frames: Sequence[StoredFrame]) -> None:
         self.refusal: tuple[int, str] | None = None
+        self.texture: MeshTexture | None = None
         self.models: dict[str, dict[str, Any]] = {}
         self._frame = frames[-1]
         self._passwords: dict[str, str] = {}
@@ -111,6 +115,7 @@ class PageAccounts:
         people = [
             {
                 **{ending: f"/models/{identity}/person-{number}.{ending}" for ending in FORMATS},
+                "body": f"/models/{identity}/person-{number}.body.glb" if self.texture else None,
                 "keypoints_2d": person["keypoints_2d"],
                 "joints_3d": person["joints_3d"],
             }
@@ -145,7 +150,11 @@ class PageAccounts:
         identity, name = request.path_params["id"], request.path_params["file"]
         if name == "picture.jpg":
             return Response(self._pictures[identity], media_type="image/jpeg")
-        stem, ending = name.rsplit(".", 1)
+        stem, ending = name.split(".", 1)
+        if ending == "body.glb":
+            assert self.texture is not None
+            content = encode_textured(self._frame.meshes["body"][int(stem.removeprefix("person-"))], self.texture)
+            return Response(content, media_type="application/octet-stream")
         mesh = self._frame.meshes["surface"][int(stem.removeprefix("person-"))]
         return Response(encode_mesh(mesh, ending), media_type="application/octet-stream")
 

@@ -155,7 +155,8 @@ class _Viewer:
         self._watch: dict[str, Any] = {"session": None, "mesh": "surface", "preview": False}
         self._waiting: set[int] = set()
         self._sent = 0
-        self._dressed = False
+        self._coordinates_sent = False
+        self._dressed: set[int] = set()
 
     async def run(self) -> None:
         await self._socket.send_json({"type": "hello", "version": "0.1.0"})
@@ -175,6 +176,7 @@ class _Viewer:
                 text = await self._socket.receive_json()
                 if text["type"] == "watch":
                     self._watch = text
+                    self._dressed.clear()
                 else:
                     self._waiting.discard(text["id"])
                     self._server.acknowledged.append(text["id"])
@@ -186,8 +188,6 @@ class _Viewer:
             if kind == BODY and not topology_sent:
                 await self._socket.send_bytes(topology_message(frames[0].meshes[BODY][0]))
                 topology_sent = True
-            if kind == BODY and self._sent and not self._dressed:
-                await self._dress()
             if self._watch["preview"] and tick % 20 == 0:
                 await self._socket.send_bytes(preview_message(self._preview, 640, 480, 1))
             for session in range(1, self._server.sessions + 1):
@@ -197,24 +197,22 @@ class _Viewer:
     async def _send_frame(self, frame: StoredFrame, kind: str, session: int) -> None:
         self._sent += 1
         self._waiting.add(self._sent)
-        await self._socket.send_bytes(frame_message(frame, kind, self._sent, session, colours=not self._dressed))
+        coloured = kind != BODY or session not in self._dressed
+        await self._socket.send_bytes(frame_message(frame, kind, self._sent, session, colours=coloured))
+        if kind == BODY and session not in self._dressed and (texture := self._server.texture) is not None:
+            await self._dress(frame, session, texture)
 
-    async def _dress(self) -> None:
-        """Sends the texture, if there is one, for everybody who has been sent."""
-        if (texture := self._server.texture) is None:
-            return
-        people = {person["id"] for frame in self._server.frames for person in frame.record["people"]}
-        messages = [texture_coordinates_message(texture.corners)]
-        messages += [
-            texture_message(session + 1, person, texture.jpeg)
-            for session in range(self._server.sessions)
-            for person in sorted(people)
-        ]
+    async def _dress(self, frame: StoredFrame, session: int, texture: MeshTexture) -> None:
+        """Sends the texture of everybody in a frame, in parts."""
+        messages = [texture_message(session, person["id"], texture.jpeg) for person in frame.record["people"]]
+        if not self._coordinates_sent:
+            messages.insert(0, texture_coordinates_message(texture.corners))
         for whole in messages:
             for part in part_messages(whole, self._sent + 1):
                 self._sent += 1
                 await self._socket.send_bytes(part)
-        self._dressed = True
+        self._coordinates_sent = True
+        self._dressed.add(session)
 
 
 async def _ticks(interval_s: float) -> AsyncIterator[int]:

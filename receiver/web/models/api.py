@@ -3,7 +3,7 @@
 import json
 import logging
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from datetime import UTC, datetime
 from typing import Annotated, Any, Self
 
@@ -18,7 +18,7 @@ from receiver.web.accounts.store import Account
 from receiver.web.models.files import MODEL_ID
 from receiver.web.models.multipart import FIELD, check_headers, read_upload
 from receiver.web.models.refusals import UploadRefused
-from receiver.web.models.service import PICTURE, Job, ModelService, mesh_name
+from receiver.web.models.service import PICTURE, Job, ModelService, body_name, mesh_name
 from receiver.web.models.store import Model, ModelSummary
 from receiver.web.problems import problem, problems, retry_later
 
@@ -57,6 +57,7 @@ class PersonShown(BaseModel):
     """One person: paths of the meshes, keypoints and joints.
 
     Args:
+        body: the body with its texture, GLB; null if the person has none, or the model is of an earlier version.
         keypoints_2d: 17 × x, y, score; COCO order, pixels of the upright picture.
         joints_3d: 17 × x, y, z; metres, camera space (x right, y down, z forward).
     """
@@ -64,6 +65,7 @@ class PersonShown(BaseModel):
     obj: str
     glb: str
     ply: str
+    body: str | None
     keypoints_2d: list[Row]
     joints_3d: list[Row]
 
@@ -99,7 +101,7 @@ class ModelShown(BaseModel):
             width=model.width,
             height=model.height,
             people=[
-                PersonShown.model_validate({**_mesh_paths(folder, number), **person})
+                PersonShown.model_validate({**person, **_mesh_paths(folder, number, person)})
                 for number, person in enumerate(model.people)
             ],
             bytes=summary.label_bytes,
@@ -267,5 +269,6 @@ def _refusal(error: UploadRefused) -> HTTPException:
     return refusal
 
 
-def _mesh_paths(folder: str, person: int) -> dict[str, str]:
-    return {kind: f"{folder}/{mesh_name(person, kind)}" for kind in ("obj", "glb", "ply")}
+def _mesh_paths(folder: str, number: int, person: Mapping[str, Any]) -> dict[str, str | None]:
+    surfaces = {kind: f"{folder}/{mesh_name(number, kind)}" for kind in ("obj", "glb", "ply")}
+    return {**surfaces, "body": f"{folder}/{body_name(number)}" if person.get("textured_body") else None}

@@ -14,7 +14,7 @@ import numpy as np
 
 from common.clock import Clock
 from receiver.engine.engine import ReconstructedPerson
-from receiver.mesh.mesh_files import MESH_FORMATS, encode_mesh
+from receiver.mesh.mesh_files import MESH_FORMATS, encode_mesh, encode_textured
 from receiver.publish.frame_record import pose_as_dict
 from receiver.web.accounts.store import Account
 from receiver.web.accounts.throttle import KeyedRates
@@ -309,18 +309,25 @@ def mesh_name(person: int, mesh_format: str) -> str:
     return f"person-{person}.{mesh_format}"
 
 
+def body_name(person: int) -> str:
+    """The file of a person's textured body."""
+    return f"person-{person}.body.glb"
+
+
 def _encoded(people: Sequence[ReconstructedPerson], picture: CheckedPicture) -> dict[str, bytes]:
     files = {PICTURE: picture.shown}
     for number, person in enumerate(people):
         for mesh_format in MESH_FORMATS:
             files[mesh_name(number, mesh_format)] = encode_mesh(person.surface, mesh_format)
+        if person.body.texture is not None:
+            files[body_name(number)] = encode_textured(person.body.mesh, person.body.texture)
     return files
 
 
 def _person(person: ReconstructedPerson, scale: float) -> dict[str, Any]:
-    """Keypoints in pixels of the picture as it was uploaded, whatever size was reconstructed."""
+    """Keypoints in pixels of the picture as it was uploaded, whatever size was reconstructed, and which files exist."""
     keypoints = person.keypoints_2d * np.array([scale, scale, 1.0], np.float32)
-    return pose_as_dict(keypoints, person.joints_3d)
+    return {**pose_as_dict(keypoints, person.joints_3d), "textured_body": person.body.texture is not None}
 
 
 def _milliseconds(value: float) -> float:

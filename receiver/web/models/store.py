@@ -38,7 +38,7 @@ class Model:
 
     Args:
         width, height: of the upright picture, pixels.
-        people: `keypoints_2d` and `joints_3d` of each, most prominent first.
+        people: `keypoints_2d` and `joints_3d` of each, and whether there is a `textured_body`; most prominent first.
         stages_ms: milliseconds by stage.
     """
 

@@ -13,10 +13,11 @@ from PIL import Image
 from sqlalchemy import text
 
 from common.errors import OutputError
+from receiver.mesh.glb import read_texture
 from receiver.web.models import store
 from receiver.web.models.config import UploadConfig
 from receiver.web.pictures import UPLOAD_STAGES, PictureRefused, PicturesUnavailable
-from tests.support.fake_pictures import FakePictures, picture
+from tests.support.fake_pictures import JPEG, FakePictures, picture
 from tests.support.web_service import Site, open_site
 
 JSON_LINES = {"Accept": "application/x-ndjson"}
@@ -61,6 +62,10 @@ async def test_picture_becomes_meshes(site: Site, pictures: FakePictures) -> Non
         assert file.headers["content-type"].startswith(media) and file.headers["x-content-type-options"] == "nosniff"
         mesh = trimesh.load_mesh(io.BytesIO(file.content), file_type=kind, process=True)
         assert isinstance(mesh, trimesh.Trimesh) and mesh.is_watertight
+    body = await anna.get(person["body"])
+    assert body.headers["content-type"] == "model/gltf-binary"
+    assert (textured := read_texture(body.content)) is not None and textured[1] == JPEG
+    assert model["people"][0]["body"] is None
     shown = await anna.get(model["picture"])
     assert Image.open(io.BytesIO(shown.content)).size == (200, 100)
     assert (await anna.get(f"/api/models/{model['id']}")).json() == model

@@ -6,6 +6,8 @@ export interface ModelPerson {
   obj: string;
   glb: string;
   ply: string;
+  /** The body with its texture, GLB. */
+  body: string | null;
   keypoints_2d: readonly Keypoint[];
   joints_3d: readonly Vector[];
 }

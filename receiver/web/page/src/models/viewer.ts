@@ -11,7 +11,7 @@ import { paint, steerByKeys, Toolbar } from "../scene/toolbar.ts";
 import { keypointDrawing } from "./keypoints.ts";
 import type { Model, ModelPerson } from "./types.ts";
 
-const FORMATS = ["obj", "glb", "ply"] as const;
+const FORMATS = { obj: "OBJ", glb: "GLB", ply: "PLY", body: "Textured GLB" } as const;
 
 export interface ViewerListener {
   closed(): void;
@@ -75,7 +75,7 @@ export class ModelViewer {
       const { readMesh } = await import("../scene/mesh-file.ts");
       await Promise.all(
         this.#model.people.map(async (person, number) => {
-          const geometry = await readMesh(await this.#app.api.bytes(person.glb));
+          const geometry = await readMesh(await this.#app.api.bytes(person.body ?? person.glb));
           const mesh = this.#stage.person(String(number));
           mesh.show(geometry);
         }),
@@ -140,17 +140,8 @@ export class ModelViewer {
         "li",
         {},
         h("span", {}, this.#model.people.length === 1 ? "Download" : `Download person ${number + 1}`),
-        ...FORMATS.map((format) =>
-          h(
-            "a",
-            {
-              class: "button compact",
-              href: person[format],
-              download: "",
-              "aria-label": `${format.toUpperCase()} of person ${number + 1}`,
-            },
-            format.toUpperCase(),
-          ),
+        ...Object.entries(FORMATS).map(([format, name]) =>
+          download(person[format as keyof typeof FORMATS], name, number),
         ),
       );
     return h("ul", { class: "downloads" }, ...this.#model.people.map(row));
@@ -166,4 +157,11 @@ export class ModelViewer {
       this.#message.textContent = explain(error);
     }
   }
+}
+
+/** A link to a file of a person; none if there is no such file. */
+function download(href: string | null, name: string, number: number): HTMLElement | null {
+  if (href === null) return null;
+  const label = `${name} of person ${number + 1}`;
+  return h("a", { class: "button compact", href, download: "", "aria-label": label }, name);
 }
