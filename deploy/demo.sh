@@ -30,20 +30,13 @@ fail() {
     exit 1
 }
 
-# Takes a screenshot of the page with the last frame. Software rendering works everywhere.
+# Takes a screenshot of the page with the last frame.
 photograph() {
     browser=$(command -v chromium || command -v chromium-browser || command -v google-chrome) || {
         echo "demo: no screenshot of the page: chromium is not installed"
         return 0
     }
-    profile=$(mktemp -d)
-    sandbox=""
-    [ "$(id -u)" -ne 0 ] || sandbox="--no-sandbox" # root has none
-    # shellcheck disable=SC2086 # nothing, or one flag
-    timeout 60 "$browser" --headless=new $sandbox --disable-dev-shm-usage --use-angle=swiftshader \
-        --enable-unsafe-swiftshader --hide-scrollbars --window-size=1280,800 --virtual-time-budget=8000 \
-        --user-data-dir="$profile" --screenshot="$out/page.png" "$1" >"$out/browser.log" 2>&1 || true
-    rm -rf "$profile"
+    timeout 120 python "$(dirname "$0")/photograph.py" "$browser" "$1" "$out/page.png" >"$out/browser.log" 2>&1 || true
     [ -s "$out/page.png" ] || echo "demo: no screenshot of the page; see $out/browser.log"
 }
 

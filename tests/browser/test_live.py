@@ -106,6 +106,16 @@ def test_body_wears_its_texture_until_it_has_colours_again(
     assert checkered_share(scene(page)) == 0, "the surface has the colours of its vertices"
 
 
+def test_body_wears_a_texture_that_comes_after_the_last_frame(
+    page: Page, server: PageServer, checkered: MeshTexture
+) -> None:
+    server.texture, server.most_frames = checkered, 1
+    page.add_init_script("localStorage.setItem('bodywire.mesh', 'body')")
+    page.goto(server.address)
+    page.wait_for_selector(".viewport[data-textured='1']")
+    assert checkered_share(scene(page)) > CHECKERED
+
+
 def test_textures_of_people_who_left_are_freed(page: Page, server: PageServer, checkered: MeshTexture) -> None:
     server.texture, server.sessions = checkered, 2
     page.goto(server.address)

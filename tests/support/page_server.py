@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import sys
 import threading
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -41,7 +42,7 @@ UNACKNOWLEDGED = 2
 class PageServer:
     """Serves on a free port of the loopback, in a thread of its own.
 
-    Bodies have the colours of their files, or `texture`, if it is set before a browser comes.
+    Bodies have the colours of their files, or `texture`, if it is set before a browser comes, which gets `most_frames`.
 
     Args:
         output: of a receiver; its frames are sent again and again, one session for each of `sessions`.
@@ -58,6 +59,7 @@ class PageServer:
         self.sessions = sessions
         self.live = True
         self.texture: MeshTexture | None = None
+        self.most_frames = sys.maxsize
         self.viewers = 0
         self.acknowledged: list[int] = []
         self.camera_pictures: list[bytes] = []
@@ -152,9 +154,9 @@ class _Viewer:
 
     def __init__(self, server: PageServer, socket: WebSocket, interval_s: float, preview: bytes) -> None:
         self._server, self._socket, self._interval_s, self._preview = server, socket, interval_s, preview
-        self._watch: dict[str, Any] = {"session": None, "mesh": "surface", "preview": False}
+        self._watch: dict[str, Any] | None = None
         self._waiting: set[int] = set()
-        self._sent = 0
+        self._sent = self._frames_sent = 0
         self._coordinates_sent = False
         self._dressed: set[int] = set()
 
@@ -184,18 +186,23 @@ class _Viewer:
     async def _send(self) -> None:
         frames, topology_sent = self._server.frames, False
         async for tick in _ticks(self._interval_s):
-            kind = self._watch["mesh"]
+            if (watch := self._watch) is None:
+                continue
+            kind = watch["mesh"]
             if kind == BODY and not topology_sent:
                 await self._socket.send_bytes(topology_message(frames[0].meshes[BODY][0]))
                 topology_sent = True
-            if self._watch["preview"] and tick % 20 == 0:
+            if watch["preview"] and tick % 20 == 0:
                 await self._socket.send_bytes(preview_message(self._preview, 640, 480, 1))
             for session in range(1, self._server.sessions + 1):
-                if self._watch["session"] in (None, session) and len(self._waiting) < UNACKNOWLEDGED:
+                if watch["session"] in (None, session) and len(self._waiting) < UNACKNOWLEDGED:
                     await self._send_frame(frames[(tick + 7 * session) % len(frames)], kind, session)
 
     async def _send_frame(self, frame: StoredFrame, kind: str, session: int) -> None:
+        if self._frames_sent >= self._server.most_frames:
+            return
         self._sent += 1
+        self._frames_sent += 1
         self._waiting.add(self._sent)
         coloured = kind != BODY or session not in self._dressed
         await self._socket.send_bytes(frame_message(frame, kind, self._sent, session, colours=coloured))

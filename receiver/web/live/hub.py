@@ -150,7 +150,7 @@ class Preview:
 
 
 class Watcher:
-    """What one browser has not been sent yet: the newest frame and preview of each session.
+    """What one browser has not been sent yet: the newest frame and preview of each session, once it has chosen.
 
     Args:
         hub: for frames that were published before the watcher came.
@@ -159,6 +159,7 @@ class Watcher:
     def __init__(self, hub: "LiveHub") -> None:
         self._hub = hub
         self._session: int | None = None
+        self._watches = False
         self._frames: dict[int, LiveFrame] = {}
         self._previews: dict[int, Preview] = {}
         self._sessions_changed = True
@@ -169,7 +170,7 @@ class Watcher:
 
     def watch(self, session: int | None, *, previews: bool) -> None:
         """Chooses a session, or all with None, and begins with its newest frame."""
-        self._session, self._wants_previews = session, previews
+        self._session, self._wants_previews, self._watches = session, previews, True
         self._frames = {frame.session: frame for frame in self._hub.newest() if self._chosen(frame.session)}
         self._previews = {
             preview.session: preview for preview in self._hub.previews() if previews and self._chosen(preview.session)
@@ -222,7 +223,7 @@ class Watcher:
         return skipped
 
     def _chosen(self, session: int) -> bool:
-        return self._session is None or self._session == session
+        return self._watches and (self._session is None or self._session == session)
 
 
 class LiveHub:

@@ -165,20 +165,21 @@ class LiveSocket:
             self._metrics.frame_skipped()
 
     def _people(self, frame: LiveFrame, kind: MeshKind) -> list[tuple[int, QuantisedMesh, bool]]:
-        """Identity and mesh of the people in a frame, and whether the browser needs the colours."""
+        """Identity and mesh of the people in a frame, and whether their colours are sent.
+
+        Colours are to be seen until the texture has come: while it is on its way they need not be the newest.
+        """
         session, meshes = frame.session, frame.meshes(kind)
         self._textures.offer(session, {mesh.identity: mesh.texture for mesh in meshes if mesh.texture is not None})
-        # A surface has other vertices in each frame; a browser forgets people who are not in a frame, and the colours
-        # of those who have a texture.
-        known = {} if kind == "surface" else self._colours.get(session, {})
-        plain = {mesh.identity: mesh for mesh in meshes if not self._textures.has(session, mesh.identity)}
-        self._colours[session] = {identity: mesh.colours_checksum for identity, mesh in plain.items()}
+        # A surface has other vertices in each frame; a browser forgets people who are not in a frame.
+        had = {} if kind == "surface" else self._colours.get(session, {})
+        self._colours[session] = has = {
+            mesh.identity: had[mesh.identity] if mesh.texture and mesh.identity in had else mesh.colours_checksum
+            for mesh in meshes
+            if not self._textures.has(session, mesh.identity)
+        }
         return [
-            (
-                mesh.identity,
-                mesh.mesh,
-                mesh.identity in plain and known.get(mesh.identity) != mesh.colours_checksum,
-            )
+            (mesh.identity, mesh.mesh, mesh.identity in has and had.get(mesh.identity) != has[mesh.identity])
             for mesh in meshes
         ]
 

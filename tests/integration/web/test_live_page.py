@@ -86,7 +86,7 @@ class Page:
         person = PersonRecord(0, 0.9, points, points)
         shown = tetrahedron_of(PersonLabels(0, 0.9, {}))
         if coloured:
-            mesh = replace(shown.surface, colours=np.full((4, 3), 90, np.uint8))
+            mesh = replace(shown.surface, colours=np.full((4, 3), 90 + sequence, np.uint8))
             shown = replace(shown, surface=mesh, body=replace(shown.body, mesh=mesh))
         if texture:
             corners = TextureCorners.of(TETRAHEDRON.faces, np.zeros((4, 3, 2), np.float32))
@@ -208,8 +208,10 @@ async def test_colours_of_a_body_come_again_after_a_surface(page: Page) -> None:
     async with page.watch() as browser:
         await browser.send(watch("body"))
         assert await coloured(browser, "body")
-        page.publish(1, coloured=True)
+        page.publish(0, coloured=True)
         assert not await coloured(browser, "body")
+        page.publish(1, coloured=True)
+        assert await coloured(browser, "body")
         await browser.send(watch("surface"))
         assert await coloured(browser, "surface")
         await browser.send(watch("body"))
@@ -233,6 +235,19 @@ async def test_texture_of_a_body_takes_the_place_of_its_colours(page: Page) -> N
             await browser.send(json.dumps({"type": "shown", "id": header["id"]}))
         assert "colours" in header["people"][0], "the texture was withdrawn"
     assert page.counts.texture_bytes > 40_000
+
+
+async def test_colours_that_change_are_not_sent_while_a_texture_is_on_its_way(page: Page) -> None:
+    async with page.watch() as browser:
+        await browser.send(WATCH_BODY)
+        coloured = []
+        for sequence in range(3):
+            page.publish(sequence, coloured=True, texture=b"jpeg" * 10_000)
+            while (header := await next_frame(browser))["type"] != "frame":
+                pass
+            await browser.send(json.dumps({"type": "shown", "id": header["id"]}))
+            coloured.append("colours" in header["people"][0])
+        assert coloured == [True, False, False]
 
 
 async def test_texture_that_is_replaced_soon_comes_without_another_frame(

@@ -39,6 +39,8 @@ export class LiveConnection {
   readonly #parts = new PartAssembly();
   #watch: Watch;
   #socket: WebSocket | null = null;
+  /** Whether this connection knows what is watched: that is chosen when the sessions are known. */
+  #chosen = false;
   #timer: ReturnType<typeof setTimeout> | undefined;
 
   constructor(url: string, watch: Watch, listener: LiveListener) {
@@ -53,9 +55,8 @@ export class LiveConnection {
     if (this.#socket) return;
     this.#listener.state({ name: "connecting" });
     const socket = new WebSocket(this.#url);
-    this.#socket = socket;
+    [this.#socket, this.#chosen] = [socket, false];
     socket.binaryType = "arraybuffer";
-    socket.onopen = () => this.#send({ type: "watch", ...this.#watch });
     socket.onmessage = (event) => this.#receive(event.data as string | ArrayBuffer);
     socket.onclose = () => this.#lost(socket);
   }
@@ -70,7 +71,7 @@ export class LiveConnection {
 
   watch(change: Partial<Watch>): void {
     this.#watch = { ...this.#watch, ...change };
-    this.#send({ type: "watch", ...this.#watch });
+    if (this.#chosen) this.#send({ type: "watch", ...this.#watch });
   }
 
   /** Acknowledges a frame, or a part: the receiver sends at most two frames and one part ahead of this. */
@@ -86,7 +87,12 @@ export class LiveConnection {
     this.#backoff.reset();
     this.#listener.state({ name: "open" });
     if (typeof data === "string") {
-      this.#listener.text(JSON.parse(data) as TextMessage);
+      const message = JSON.parse(data) as TextMessage;
+      this.#listener.text(message);
+      if (message.type === "sessions" && !this.#chosen) {
+        this.#chosen = true;
+        this.watch({});
+      }
       return;
     }
     try {

@@ -115,7 +115,10 @@ export class LiveView implements View, LiveListener, TimelineListener {
 
   textureCoordinates(coordinates: TextureCoordinates): void {
     const faces = this.#topologies.get(coordinates.topology);
-    if (faces) this.#unwrappings.set(coordinates.topology, new Unwrapping(faces, coordinates));
+    if (!faces) return;
+    const unwrapping = new Unwrapping(faces, coordinates);
+    this.#unwrappings.set(coordinates.topology, unwrapping);
+    this.#stage?.unwrap(faces, unwrapping);
   }
 
   texture({ session, person, picture }: Texture): void {

@@ -54,9 +54,9 @@ export class PersonMesh {
     return this.#box;
   }
 
-  /** Whether a texture is drawn, or will be with the next change of the look. */
+  /** Whether a texture is drawn. */
   get textured(): boolean {
-    return this.#texture !== null;
+    return this.#textured !== null && this.#solid.material === this.#textured;
   }
 
   /**
@@ -71,15 +71,10 @@ export class PersonMesh {
     const geometry = this.#solid.geometry;
     const positions = this.#buffer("position", length, Uint16Array, false);
     positions.set(vertices);
-    unwrapping?.fill(positions);
-    const normals = this.#buffer("normal", length, Float32Array, false);
-    latticeNormals(vertices, faces, normals);
-    unwrapping?.fill(normals);
+    latticeNormals(vertices, faces, this.#buffer("normal", length, Float32Array, false));
     if (colours) this.#buffer("color", length, Uint8Array, true).set(colours);
     this.#hasColours = colours !== null || (this.#hasColours && geometry.getAttribute("color") !== undefined);
-    if (unwrapping && this.#hasColours && (colours || newFaces)) {
-      unwrapping.fill(this.#buffer("color", length, Uint8Array, true));
-    }
+    if (unwrapping) this.#fillCopies(unwrapping, colours !== null || newFaces);
     if (newFaces) this.#setFaces(faces, unwrapping);
     if (colours || !unwrapping) this.#wear(null);
     this.#stored = false;
@@ -87,6 +82,14 @@ export class PersonMesh {
     this.object.position.set(origin[0], -origin[1], -origin[2]);
     this.object.scale.set(scale[0], -scale[1], -scale[2]);
     this.#measure(vertices);
+    this.#apply();
+  }
+
+  /** Lays the last frame out for textures, if its triangles are these: another frame may be long in coming. */
+  unwrap(faces: Indices, unwrapping: Unwrapping): void {
+    if (faces !== this.#faces) return;
+    this.#fillCopies(unwrapping, true);
+    this.#setFaces(faces, unwrapping);
     this.#apply();
   }
 
@@ -190,6 +193,14 @@ export class PersonMesh {
     this.#edgesAreOf = null;
   }
 
+  /** @param colours whether they have changed. */
+  #fillCopies(unwrapping: Unwrapping, colours: boolean): void {
+    const length = 3 * unwrapping.vertices;
+    unwrapping.fill(this.#buffer("position", length, Uint16Array, false));
+    unwrapping.fill(this.#buffer("normal", length, Float32Array, false));
+    if (this.#hasColours && colours) unwrapping.fill(this.#buffer("color", length, Uint8Array, true));
+  }
+
   #setIndex(faces: Indices): void {
     const geometry = this.#solid.geometry;
     let index = geometry.getIndex();
@@ -205,7 +216,7 @@ export class PersonMesh {
     this.#solid.geometry.setDrawRange(0, faces.length);
   }
 
-  /** The array of an attribute with room for `length` numbers, marked for upload. */
+  /** The array of an attribute with room for `length` numbers and what it has had, marked for upload. */
   #buffer<T extends Uint16Array | Float32Array | Uint8Array>(
     name: string,
     length: number,
@@ -215,8 +226,9 @@ export class PersonMesh {
     let attribute = this.#solid.geometry.getAttribute(name) as THREE.BufferAttribute | undefined;
     if (!attribute || attribute.array.length < length || !(attribute.array instanceof Type)) {
       if (attribute) this.#replaceGeometry(attribute.array.length);
-      const capacity = 3 * Math.ceil((GROWTH * length) / 3);
-      attribute = new THREE.BufferAttribute(new Type(capacity), 3, normalised).setUsage(THREE.DynamicDrawUsage);
+      const array = new Type(3 * Math.ceil((GROWTH * length) / 3));
+      if (attribute && attribute.array.length < array.length) array.set(attribute.array);
+      attribute = new THREE.BufferAttribute(array, 3, normalised).setUsage(THREE.DynamicDrawUsage);
       this.#solid.geometry.setAttribute(name, attribute);
     }
     touch(attribute, length);

@@ -2,12 +2,14 @@
 
 import * as THREE from "three";
 import { OrbitControls } from "three/addons/controls/OrbitControls.js";
+import type { Indices } from "../protocol/messages.ts";
 import { ContactShadow, CASTING_LAYER } from "./contact-shadow.ts";
 import { Floor } from "./floor.ts";
 import { FloorLevel } from "./floor-level.ts";
 import { Materials, type Look, type Palette } from "./materials.ts";
 import { PersonMesh } from "./person-mesh.ts";
 import { ResolutionControl, isSoftwareRenderer } from "./resolution.ts";
+import type { Unwrapping } from "./unwrapping.ts";
 
 const FIELD_OF_VIEW = 34;
 const FOLLOW_S = 0.35;
@@ -127,6 +129,12 @@ export class Stage {
   /** How many people have a texture. */
   get textured(): number {
     return [...this.#people.values()].filter((person) => person.textured).length;
+  }
+
+  /** Lays people with these triangles out for textures. */
+  unwrap(faces: Indices, unwrapping: Unwrapping): void {
+    for (const person of this.#people.values()) person.unwrap(faces, unwrapping);
+    this.invalidate();
   }
 
   has(key: string): boolean {

@@ -85,6 +85,16 @@ def test_watcher_of_one_session_sees_no_other() -> None:
         assert sequences(watcher) == [(2, 5)]
 
 
+def test_watcher_gets_nothing_before_it_has_chosen() -> None:
+    published = Published()
+    published.begin(1)
+    with published.hub.watcher() as watcher:
+        published.frame(1, 0)
+        assert sequences(watcher) == []
+        watcher.watch(1, previews=False)
+        assert sequences(watcher) == [(1, 0)]
+
+
 def test_watcher_who_comes_late_begins_with_the_newest_frame() -> None:
     published = Published()
     published.begin(1)
