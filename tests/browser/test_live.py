@@ -10,7 +10,7 @@ from playwright.sync_api import Page, expect
 from receiver.mesh.body_file import read_body
 from receiver.mesh.glb import static_mesh_glb
 from receiver.mesh.mesh_texture import MeshTexture
-from tests.browser.conftest import STATIC, Complaints
+from tests.browser.conftest import PATIENCE_MS, STATIC, Complaints
 from tests.browser.pictures import differing_share, distinct_colours, scene
 from tests.support.checkered_texture import checkered_share, checkered_texture
 from tests.support.page_server import PageServer
@@ -172,8 +172,9 @@ def test_recording_is_scrubbed_and_left(live: Page) -> None:
 def test_recording_is_played(live: Page) -> None:
     live.locator("canvas").first.focus()
     live.keyboard.press("Space")
+    expect(live.get_by_role("status").first).to_have_text("Recording")
     live.wait_for_selector(".viewport[data-frame='11']")
-    expect(live.get_by_role("button", name="Play", exact=True)).to_be_visible()
+    expect(live.get_by_role("button", name="Play", exact=True)).to_be_visible(timeout=PATIENCE_MS)
 
 
 def test_page_reconnects_when_the_receiver_is_back(live: Page, server: PageServer, complaints: Complaints) -> None:
