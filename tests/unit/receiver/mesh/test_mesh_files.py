@@ -7,7 +7,17 @@ import pytest
 import trimesh
 
 from common.errors import OutputError
-from receiver.mesh.mesh_files import MESH_FORMATS, encode_mesh, publish_file, read_mesh, to_y_up, write_mesh
+from receiver.mesh.glb import read_texture
+from receiver.mesh.mesh_files import (
+    MESH_FORMATS,
+    encode_mesh,
+    encode_textured,
+    publish_file,
+    read_mesh,
+    to_y_up,
+    write_mesh,
+)
+from receiver.mesh.mesh_texture import MeshTexture, TextureCorners, encode_jpeg
 from receiver.mesh.triangle_mesh import SurfaceMesh, is_watertight
 from receiver.surface.stage import SurfaceStage
 from tests.support.posed_body import box
@@ -106,3 +116,15 @@ def test_colours_round_trip(tmp_path: Path, suffix: str) -> None:
     read = read_mesh(path)
     assert read.colours is not None
     np.testing.assert_allclose(read.colours.astype(int), colours.astype(int), atol=1)
+
+
+def test_textured_mesh_is_y_up_and_has_the_picture(tmp_path: Path) -> None:
+    mesh = box(lift_m=0.7)
+    jpeg = encode_jpeg(np.full((16, 16, 3), 90, np.uint8))
+    coordinates = np.random.default_rng(4).random((*mesh.faces.shape, 2)).astype(np.float32)
+    content = encode_textured(mesh, MeshTexture(TextureCorners.of(mesh.faces, coordinates), jpeg))
+    textured = read_texture(content)
+    assert textured is not None and textured[1] == jpeg
+    (tmp_path / "body.glb").write_bytes(content)
+    read = read_mesh(tmp_path / "body.glb")
+    np.testing.assert_allclose(read.vertices[read.faces], mesh.vertices[mesh.faces], atol=1e-6)
