@@ -85,6 +85,8 @@ class PageServer:
         )
         self._server = server = uvicorn.Server(config)
         socket = config.bind_socket()
+        # Browsers that come before the thread runs wait instead of being refused.
+        socket.listen()
         self._port = socket.getsockname()[1]
         self._thread = threading.Thread(target=server.run, kwargs={"sockets": [socket]}, daemon=True)
         self._thread.start()

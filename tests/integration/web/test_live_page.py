@@ -1,127 +1,27 @@
 """The live view over a real server: WebSocket, what is on disk, and the guards."""
 
 import asyncio
-import contextlib
 import json
 import struct
 from collections.abc import AsyncIterator
-from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import httpx
-import numpy as np
 import pytest
-from starlette.requests import HTTPConnection
-from websockets.asyncio.client import ClientConnection, connect
+from websockets.asyncio.client import ClientConnection
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 from common.errors import OutputError, UsageError
-from common.frames import Camera, PersonLabels
 from common.io.addresses import Address
 from receiver.link.auth.tls import SecurityConfig
-from receiver.mesh.mesh_texture import MeshTexture, TextureCorners
-from receiver.publish.frame_record import FrameRecord, PersonRecord
-from receiver.web.access import Access
-from receiver.web.app import create_app, guarded
 from receiver.web.config import WebConfig
-from receiver.web.live.hub import LiveHub
-from receiver.web.live.routes import LiveView, live_routes
 from receiver.web.page_files import read_page
 from receiver.web.server import WebServer
-from tests.support import fake_link
-from tests.support.fake_reconstructor import TETRAHEDRON, tetrahedron_of
+from tests.support.live_page import Page, served
 
-CAMERA = Camera(640, 480, 600.0)
 WATCH = json.dumps({"type": "watch", "session": None, "mesh": "surface", "preview": False})
 WATCH_BODY = json.dumps({"type": "watch", "session": 1, "mesh": "body", "preview": False})
-
-
-@dataclass
-class Counts:
-    """Counts as the metrics would."""
-
-    watchers: int = 0
-    shown: list[int] = field(default_factory=list)
-    skipped: int = 0
-    texture_bytes: int = 0
-    requests: list[tuple[str, str | None, int]] = field(default_factory=list)
-
-    def watcher_connected(self) -> None:
-        self.watchers += 1
-
-    def watcher_left(self) -> None:
-        self.watchers -= 1
-
-    def frame_shown(self, size: int) -> None:
-        self.shown.append(size)
-
-    def frame_skipped(self) -> None:
-        self.skipped += 1
-
-    def texture_part_sent(self, size: int) -> None:
-        self.texture_bytes += size
-
-    def request(self, method: str, route: str | None, status: int, seconds: float) -> None:
-        assert seconds >= 0
-        self.requests.append((method, route, status))
-
-
-@dataclass
-class Page:
-    """A page that is served, and the hub behind it."""
-
-    hub: LiveHub
-    counts: Counts
-    address: Address
-    out: Path
-    tokens: set[str]
-
-    @property
-    def url(self) -> str:
-        return f"http://{self.address}"
-
-    def publish(self, sequence: int, *, coloured: bool = False, texture: bytes = b"") -> None:
-        points = np.zeros((17, 3), np.float32)
-        person = PersonRecord(0, 0.9, points, points)
-        shown = tetrahedron_of(PersonLabels(0, 0.9, {}))
-        if coloured:
-            mesh = replace(shown.surface, colours=np.full((4, 3), 90 + sequence, np.uint8))
-            shown = replace(shown, surface=mesh, body=replace(shown.body, mesh=mesh))
-        if texture:
-            corners = TextureCorners.of(TETRAHEDRON.faces, np.zeros((4, 3, 2), np.float32))
-            shown = replace(shown, body=replace(shown.body, texture=MeshTexture(corners, texture)))
-        record = FrameRecord(sequence, "clip.mp4", 0.0, 10.0, 1.0, {"total": 51}, people=(person,))
-        state = self.hub.session(1)
-        assert state is not None
-        self.hub.frame_published(1, state.link, record, [shown], CAMERA)
-
-    def watch(self, **settings: Any) -> connect:
-        return connect(f"ws://{self.address}/live", **settings)
-
-
-@contextlib.asynccontextmanager
-async def served(folder: Path, *, needs_account: bool = False, watchers: int = 4) -> AsyncIterator[Page]:
-    static = folder / "static"
-    static.mkdir()
-    (static / "index.html").write_text("<title>Bodywire</title>")
-    (static / "app-1A2B.js").write_text("// bundle")
-    out = folder / "out"
-    (out / "meshes").mkdir(parents=True)
-    hub, counts, tokens = LiveHub(), Counts(), {"Bearer bw_anna"}
-    hub.session_began(1, fake_link.new_session())
-
-    async def account(connection: HTTPConnection) -> str | None:
-        return "anna" if connection.headers.get("authorization") in tokens else None
-
-    router = live_routes(LiveView(hub, out, watchers), Access(needs_account, account), counts)
-    server = WebServer(WebConfig(http=Address("127.0.0.1", 0)), SecurityConfig())
-    app = create_app(read_page(static), [router])
-    server.start(guarded(app, loopback=True, encrypted=False, metrics=counts))
-    try:
-        yield Page(hub, counts, server.address, out, tokens)
-    finally:
-        await server.stop()
 
 
 @pytest.fixture
