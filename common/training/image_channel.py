@@ -1,0 +1,244 @@
+"""Trains the image channel, or DeepJSCC, its baseline.
+
+Crops of 128² pixels go through a simulated channel of random SNR.  In the first quarter all positions have the same
+length; then lengths are adapted and rates vary.  Length is wall time: CPU recipe 75 minutes on one core.  --export also
+writes the averaged weights with their validation scores.
+
+Examples:
+  python -m common.training.image_channel --data pictures --cache cache --out runs/channel --minutes 75 --export
+  python -m common.training.image_channel --data pictures --cache cache --out runs/deepjscc --minutes 75 --deepjscc
+  python -m common.training.image_channel --data pictures --cache cache --out runs/fixed --minutes 20 --without lengths
+"""
+
+import argparse
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from common.channel.deepjscc import DeepJscc, DeepJsccConfig
+from common.channel.entropy import expected_bits
+from common.channel.lengths import uniform_lengths
+from common.channel.model import ImageChannel, ImageChannelConfig, Source, detached
+from common.channel.physical import from_db, transmitted
+from common.channel.transforms import STRIDE
+from common.errors import exit_code_of
+from common.training.channel_states import (
+    BASE_RATE,
+    random_gains,
+    random_mean_lengths,
+    random_snr_db,
+    sent,
+)
+from common.training.flags import add_steps_flag, parser_of
+from common.training.loop import LoopConfig, TrainingLoop, read_ahead
+from common.training.muon import Muon
+from common.training.picture_cache import open_cache, picture_files, random_crops
+from common.weights.devices import fast_autocast
+
+REMOVALS = ("lengths", "snr", "hyperprior")
+CROP_PX = 128
+_VALIDATION_SHARE = 40
+_VALIDATION_CROPS = 64
+_VALIDATION_SNRS_DB = (1.0, 7.0, 13.0)
+_FIXED_SHARE = 0.25
+# At this mean squared error (28 dB), the loss of a crop has the slope of its mean squared error.
+_REFERENCE_ERROR = 10**-2.8
+_DISTORTION = 400.0
+_DIGITAL_CROPS = 4
+_DIGITAL_WEIGHT = 0.3
+
+
+def parse(arguments: list[str] | None = None) -> argparse.Namespace:
+    parser = parser_of("python -m common.training.image_channel", __doc__)
+    parser.add_argument("--data", type=Path, nargs="+", required=True, metavar="DIR", help="folders of pictures")
+    parser.add_argument("--cache", type=Path, required=True, metavar="DIR", help="folder of decoded pictures")
+    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder of the checkpoint and scores")
+    parser.add_argument(
+        "--minutes", type=float, default=75.0, help="length over all resumed runs (default: %(default)g)"
+    )
+    add_steps_flag(parser)
+    parser.add_argument("--batch", type=int, default=16, help="crops a step (default: %(default)s)")
+    parser.add_argument("--rate", type=float, default=5e-3, help="peak learning rate (default: %(default)g)")
+    parser.add_argument("--seed", type=int, default=1, help="of all randomness (default: %(default)s)")
+    parser.add_argument("--threads", type=int, default=1, help="CPU threads (default: %(default)s)")
+    parser.add_argument("--resume", action="store_true", help="continue from the checkpoint in --out, if it exists")
+    parser.add_argument("--deepjscc", action="store_true", help="train the baseline")
+    parser.add_argument(
+        "--without",
+        choices=REMOVALS,
+        nargs="+",
+        default=[],
+        help="ablation: equal lengths; SNR unknown to the networks; or neither hyperprior nor adapted lengths",
+    )
+    return parser.parse_args(arguments)
+
+
+def new_network(options: argparse.Namespace) -> ImageChannel | DeepJscc:
+    """The network to train, with random weights."""
+    if options.deepjscc:
+        return DeepJscc(DeepJsccConfig())
+    without = set(options.without)
+    return ImageChannel(
+        ImageChannelConfig(
+            lengths=not without & {"lengths", "hyperprior"},
+            snr="snr" not in without,
+            hyperprior="hyperprior" not in without,
+        )
+    )
+
+
+def optimiser_of(network: nn.Module, rate: float) -> Muon:
+    """Muon for the convolutions inside residual blocks and between scales; AdamW for all else."""
+    matrices = [
+        module.weight
+        for name, module in network.named_modules()
+        if isinstance(module, nn.Conv2d | nn.ConvTranspose2d)
+        and min(module.weight.shape[:2]) >= 48
+        and not name.startswith(("hyperprior", "encoder.condition", "decoder.condition"))
+        and "modulation" not in name
+    ]
+    chosen = {id(weight) for weight in matrices}
+    return Muon(matrices, [weight for weight in network.parameters() if id(weight) not in chosen], rate)
+
+
+def crop_losses(pictures: Tensor, originals: Tensor) -> tuple[Tensor, Tensor]:
+    """Loss, the mean of root mean squared errors so that no channel state outweighs others, and PSNR in dB (B,)."""
+    errors = (pictures.float() - originals).square().mean((1, 2, 3))
+    loss = 2 * (errors * _REFERENCE_ERROR).sqrt().mean()
+    return loss, -10 * torch.log10(errors.detach())
+
+
+class ChannelStep:
+    """One training step of the image channel.
+
+    Args:
+        network: to train.
+        generator: of channel states and noise.
+    """
+
+    def __init__(self, network: ImageChannel, generator: torch.Generator) -> None:
+        self._network, self._generator = network, generator
+
+    def __call__(self, crops: Tensor, progress: float) -> tuple[Tensor, dict[str, Tensor]]:
+        """Loss and terms of the log; `progress` is the share of the training that is over."""
+        network, generator = self._network, self._generator
+        source = network.source(crops)
+        lengths = self._lengths(source, progress)
+        snr_db, gains = random_snr_db(len(crops), generator), random_gains(*lengths.shape, generator)
+        pictures = sent(network, source, snr_db, lengths, gains, generator)
+        loss, psnr_db = crop_losses(pictures, crops)
+        if source.z is None:
+            return _DISTORTION * loss, {"loss": 1e3 * loss, "psnr": psnr_db.mean()}
+        rate_distortion, bpp = self._rate_distortion(source.first(_DIGITAL_CROPS), crops[:_DIGITAL_CROPS])
+        terms = {"loss": 1e3 * loss, "psnr": psnr_db.mean(), "digital": rate_distortion, "bpp": bpp}
+        return _DISTORTION * loss + _DIGITAL_WEIGHT * rate_distortion, terms
+
+    def _lengths(self, source: Source, progress: float) -> Tensor:
+        bits = expected_bits(detached(source.statistics))
+        mean_length = torch.full((len(bits),), mean_length_of(BASE_RATE))
+        if progress < _FIXED_SHARE:
+            return uniform_lengths(bits, mean_length)
+        varied = random_mean_lengths(bits.mean((1, 2)), mean_length_of(BASE_RATE), self._generator)
+        return self._network.lengths(source.statistics, varied)
+
+    def _rate_distortion(self, source: Source, crops: Tensor) -> tuple[Tensor, Tensor]:
+        pictures, bits = self._network.digital(source)
+        bpp = bits.mean() / (crops.shape[2] * crops.shape[3])
+        return _DISTORTION * (pictures.float() - crops).square().mean() + bpp, bpp
+
+
+class DeepJsccStep:
+    """One training step of DeepJSCC, with the same range of SNRs; arguments as for `ChannelStep`."""
+
+    def __init__(self, network: DeepJscc, generator: torch.Generator) -> None:
+        self._network, self._generator = network, generator
+
+    def __call__(self, crops: Tensor, progress: float) -> tuple[Tensor, dict[str, Tensor]]:
+        symbols = self._network.encode(crops)
+        snr = from_db(random_snr_db(len(crops), self._generator))[:, None]
+        received = transmitted(symbols, torch.ones_like(symbols), snr, self._generator)
+        loss, psnr_db = crop_losses(self._network.decode(received, (crops.shape[2], crops.shape[3])), crops)
+        return _DISTORTION * loss, {"loss": 1e3 * loss, "psnr": psnr_db.mean()}
+
+
+def mean_length_of(rate: float) -> float:
+    """Complex symbols per latent position at a bandwidth ratio."""
+    return rate * 3 * STRIDE * STRIDE
+
+
+@torch.no_grad()
+def validate(network: ImageChannel | DeepJscc, crops: Tensor) -> dict[str, float]:
+    """Mean PSNR in dB of crops at a few SNRs on AWGN at `BASE_RATE`, without the side information's cost."""
+    scores = {}
+    for snr_db in _VALIDATION_SNRS_DB:
+        generator = torch.Generator().manual_seed(0)
+        with fast_autocast():
+            if isinstance(network, DeepJscc):
+                symbols = network.encode(crops)
+                received = transmitted(symbols, torch.ones_like(symbols), from_db(snr_db), generator)
+                pictures = network.decode(received, (crops.shape[2], crops.shape[3]))
+            else:
+                source = network.source(crops)
+                mean_length = torch.full((len(crops),), mean_length_of(BASE_RATE))
+                lengths = network.lengths(source.statistics, mean_length)
+                gains = torch.ones(lengths.shape, dtype=torch.complex64)
+                levels_db = torch.full((len(crops),), snr_db)
+                pictures = sent(network, source, levels_db, lengths, gains, generator)
+        scores[f"psnr_db_at_{snr_db:g}"] = float(crop_losses(pictures.clamp(0, 1), crops)[1].mean())
+    return scores
+
+
+def train(options: argparse.Namespace) -> None:
+    """The whole training, top to bottom."""
+    torch.set_num_threads(options.threads)
+    torch.manual_seed(options.seed)
+    generator = torch.Generator().manual_seed(options.seed)
+    rng = np.random.default_rng(options.seed)
+    checkpoint = options.out / "image_channel.pt"
+    resumed = options.resume and checkpoint.exists()
+
+    pictures = open_cache(picture_files(options.data), options.cache, CROP_PX)
+    held_back = np.arange(len(pictures)) % _VALIDATION_SHARE == 0
+    training, validation = pictures.subset(np.flatnonzero(~held_back)), pictures.subset(np.flatnonzero(held_back))
+    validation_crops = next(random_crops(validation, _VALIDATION_CROPS, CROP_PX, np.random.default_rng(0)))
+    network = new_network(options).to(memory_format=torch.channels_last).train()
+    loop = TrainingLoop(
+        LoopConfig(
+            options.minutes,
+            options.steps,
+            samples_per_step=options.batch,
+            warm_share=0.02,
+            average_decay=0.998,
+            log_every=50,
+            evaluate_every_s=300.0,
+            save_every_s=180.0,
+        ),
+        network,
+        optimiser_of(network, options.rate),
+        checkpoint,
+        resume=resumed,
+        facts={"seed": options.seed, "pictures": len(training), "deepjscc": options.deepjscc},
+        without=options.without,
+        evaluate=lambda average: validate(average, validation_crops),
+    )
+    if resumed:
+        generator.manual_seed(options.seed + loop.step)
+        rng = np.random.default_rng((options.seed, loop.step))
+    step = DeepJsccStep(network, generator) if isinstance(network, DeepJscc) else ChannelStep(network, generator)
+    print(
+        f"{len(training)} pictures, {sum(p.numel() for p in network.parameters()) / 1e6:.2f} M parameters", flush=True
+    )
+
+    for crops in loop.steps(read_ahead(random_crops(training, options.batch, CROP_PX, rng))):
+        with fast_autocast():
+            loss, terms = step(crops.to(memory_format=torch.channels_last), loop.progress)
+        loop.descend(loss)
+        loop.log(**terms)
+
+    loop.write_scores(options.out / "scores.json", validate(loop.average, validation_crops))
+
+
+if __name__ == "__main__":
+    raise SystemExit(exit_code_of("python -m common.training.image_channel", lambda: train(parse())))
