@@ -2,10 +2,15 @@
 
 from dataclasses import dataclass
 from fractions import Fraction
+from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from common.weights.loader import architecture_of, load_into, recorded_config
+
+KIND = "deepjscc"
 STRIDE = 4
 """Pixels from one position of the code to the next."""
 
@@ -74,3 +79,18 @@ class DeepJscc(nn.Module):
         code = torch.view_as_real(symbols).reshape(len(symbols), -1, size[0] // STRIDE, size[1] // STRIDE)
         pictures: Tensor = self.decoder(code)
         return pictures + 0.5
+
+
+def architecture(config: DeepJsccConfig) -> dict[str, Any]:
+    """What the manifest records of a network."""
+    return {"kind": KIND, **architecture_of(config)}
+
+
+def load_network(name: str, directory: Path) -> DeepJscc:
+    """A trained baseline.
+
+    Raises:
+        WeightsError: the weights are missing, damaged or of another version.
+    """
+    config = recorded_config(name, KIND, DeepJsccConfig, directory)
+    return load_into(DeepJscc(config), name, architecture(config), directory)

@@ -38,7 +38,11 @@ def adapted_lengths(bits: Tensor, mean_length: Tensor) -> Tensor:
 
 
 def uniform_lengths(bits: Tensor, mean_length: Tensor) -> Tensor:
-    """The largest of `LENGTHS` that is not above the wanted mean, at every position (the ablation)."""
-    sizes = torch.tensor(LENGTHS, device=bits.device)
-    index = (torch.bucketize(mean_length, sizes, right=True) - 1).clamp_min(0)
-    return sizes[index][:, None, None].expand(bits.shape)
+    """The wanted mean, rounded down, at every position (the ablation); at least the smallest of `LENGTHS`.
+
+    Args:
+        bits: (B, H, W), of which only the shape counts.
+        mean_length: (B,) complex symbols per position.
+    """
+    whole = mean_length.floor().long().clamp(LENGTHS[0], MAX_LENGTH)
+    return whole[:, None, None].expand(bits.shape)

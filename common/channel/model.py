@@ -53,6 +53,8 @@ class ImageChannelConfig:
     hyperprior: bool = True
 
     def __post_init__(self) -> None:
+        # As JSON stores it, this is a list.
+        object.__setattr__(self, "widths", tuple(self.widths))
         if self.lengths and not self.hyperprior:
             raise ValueError("adapted lengths need the hyperprior")
 

@@ -17,6 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from common.channel import deepjscc, transmission
 from common.channel.deepjscc import DeepJscc, DeepJsccConfig
 from common.channel.entropy import expected_bits
 from common.channel.lengths import uniform_lengths
@@ -31,11 +32,12 @@ from common.training.channel_states import (
     random_snr_db,
     sent,
 )
-from common.training.flags import add_steps_flag, parser_of
+from common.training.flags import add_result_flags, add_steps_flag, parser_of
 from common.training.loop import LoopConfig, TrainingLoop, read_ahead
 from common.training.muon import Muon
 from common.training.picture_cache import open_cache, picture_files, random_crops
 from common.weights.devices import fast_autocast
+from common.weights.loader import save_weights
 
 REMOVALS = ("lengths", "snr", "hyperprior")
 CROP_PX = 128
@@ -72,6 +74,7 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
         default=[],
         help="ablation: equal lengths; SNR unknown to the networks; or neither hyperprior nor adapted lengths",
     )
+    add_result_flags(parser, export_help="also write the weights and their scores when done")
     return parser.parse_args(arguments)
 
 
@@ -237,7 +240,25 @@ def train(options: argparse.Namespace) -> None:
         loop.descend(loss)
         loop.log(**terms)
 
-    loop.write_scores(options.out / "scores.json", validate(loop.average, validation_crops))
+    scores = validate(loop.average, validation_crops)
+    loop.write_scores(options.json or options.out / "scores.json", scores)
+    if options.export:
+        export(options, loop, scores)
+
+
+def export(
+    options: argparse.Namespace, loop: TrainingLoop[ImageChannel] | TrainingLoop[DeepJscc], scores: dict[str, float]
+) -> None:
+    """Writes the averaged weights; those of an ablation are named after what it lacks."""
+    network = loop.average
+    if isinstance(network, DeepJscc):
+        name, recorded = deepjscc.KIND, deepjscc.architecture(network.config)
+    else:
+        name = "_without_".join((transmission.WEIGHTS_NAME, *sorted(options.without)))
+        recorded = transmission.architecture(network.config)
+    recipe = {"steps": loop.step, "samples": loop.samples, "minutes": round(loop.spent_s / 60, 1), **loop.facts}
+    entry = save_weights(name, network.state_dict(), recorded, recipe, scores, directory=options.weights)
+    print(f"wrote {options.weights / entry.file}")
 
 
 if __name__ == "__main__":

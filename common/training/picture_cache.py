@@ -11,9 +11,9 @@ import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from PIL import Image
 from torch import Tensor
 
+from common.channel.picture_file import read_picture
 from common.errors import OutputError, SourceError
 from common.io.atomic_write import atomic_replacement, atomic_write
 
@@ -104,19 +104,6 @@ def _decode(files: Sequence[Path], target: Path, smallest_px: int) -> list[tuple
     if not sizes:
         raise SourceError(f"all {len(files)} pictures are smaller than {smallest_px} pixels; name larger ones")
     return sizes
-
-
-def read_picture(path: Path) -> NDArray[np.uint8]:
-    """(height, width, 3) RGB.
-
-    Raises:
-        SourceError: the file is missing or no picture.
-    """
-    try:
-        with Image.open(path) as picture:
-            return np.asarray(picture.convert("RGB"))
-    except (OSError, ValueError, Image.DecompressionBombError) as error:
-        raise SourceError(f"{path}: cannot be read as a picture") from error
 
 
 def random_crops(cache: PictureCache, batch: int, side_px: int, rng: np.random.Generator) -> Iterator[Tensor]:

@@ -1,0 +1,157 @@
+"""Pictures through the image channel with exact accounting of channel uses."""
+
+import math
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn import functional
+
+from common.arrays import Image
+from common.channel.entropy import HYPER_STRIDE, Statistics, rounded
+from common.channel.jscc import length_mask, position_snr_db
+from common.channel.lengths import MAX_LENGTH
+from common.channel.model import ImageChannel, ImageChannelConfig
+from common.channel.physical import Received
+from common.channel.signal import Signal, payload_uses, position_order
+from common.channel.state import ChannelState
+from common.channel.transforms import STRIDE
+from common.errors import SourceError
+from common.weights.loader import WEIGHTS_DIRECTORY, architecture_of, load_into, recorded_config
+
+WEIGHTS_NAME = "image_channel"
+KIND = "image_channel"
+_OTHER_WEIGHTS = "the signal was encoded with other weights: encode the picture again"
+
+
+def architecture(config: ImageChannelConfig) -> dict[str, Any]:
+    """What the manifest records of a network."""
+    return {"kind": KIND, **architecture_of(config)}
+
+
+def load_network(name: str = WEIGHTS_NAME, directory: Path = WEIGHTS_DIRECTORY) -> ImageChannel:
+    """The trained image channel.
+
+    Raises:
+        WeightsError: the weights are missing, damaged or of another version.
+    """
+    config = recorded_config(name, KIND, ImageChannelConfig, directory)
+    return load_into(ImageChannel(config), name, architecture(config), directory)
+
+
+@dataclass(frozen=True, slots=True)
+class Transmitter:
+    """The sender's side.
+
+    Args:
+        network: trained.
+        channel: as the sender believes it to be.
+        rate: bandwidth ratio that must not be exceeded: channel uses per colour value of a pixel.
+        margin_db: the hyper latents are coded for an SNR that is lower by this much, so that they arrive on a channel
+            that is worse than believed.
+    """
+
+    network: ImageChannel
+    channel: ChannelState
+    rate: Fraction
+    margin_db: float = 0.0
+
+    @torch.no_grad()
+    def encode(self, picture: Image) -> Signal:
+        """The signal of a picture (H, W, 3) of 8 bits.
+
+        Raises:
+            UsageError: the rate is too low for the picture.
+        """
+        size = (picture.shape[0], picture.shape[1])
+        source = self.network.source(padded(picture))
+        side_uses, hyper_latents = 0, torch.zeros(1, 0, 0, 0)
+        if source.z is not None:
+            hyper_latents = rounded(source.z)
+            side_uses = self._side_uses(hyper_latents)
+        payload = payload_uses(self.rate, size, side_uses, self.channel.data_share)
+        grid = source.y.shape[-2:]
+        lengths = self.network.lengths(source.statistics, torch.tensor([payload / grid.numel()]))
+        snr_db = torch.full(lengths.shape, self.channel.snr_db)
+        symbols = gathered(self.network.encode(source, snr_db, lengths), lengths)
+        return Signal(symbols, hyper_latents, size, payload, side_uses, self.channel.snr_db)
+
+    def _side_uses(self, hyper_latents: Tensor) -> int:
+        """Channel uses of the hyper latents if they are coded at capacity."""
+        bits = float(self.network.side_bits(hyper_latents))
+        weaker = ChannelState(
+            self.channel.snr_db - self.margin_db, self.channel.kind, loss=self.channel.loss
+        ).capacity_bits()
+        return math.ceil(bits / weaker / self.channel.data_share)
+
+
+@torch.no_grad()
+def decode(network: ImageChannel, signal: Signal, received: Received) -> Image:
+    """The picture (H, W, 3) of 8 bits.
+
+    Args:
+        network: that encoded.
+        signal: all but its symbols is known to the receiver.
+        received: its symbols after the channel.
+
+    Raises:
+        SourceError: the signal was made by another network.
+    """
+    statistics = _statistics(network, signal)
+    lengths = network.lengths(statistics, signal.mean_length)
+    if int(lengths.sum()) != len(received.symbols):
+        raise SourceError(_OTHER_WEIGHTS)
+    symbols = scattered(received.symbols, lengths)
+    snr_db = position_snr_db(scattered(received.snr, lengths), lengths)
+    pictures = network.decode(symbols, statistics, snr_db, lengths)
+    return as_image(pictures)[: signal.size[0], : signal.size[1]]
+
+
+def _statistics(network: ImageChannel, signal: Signal) -> Statistics:
+    grid, latents = signal.grid, network.config.latents
+    if network.hyperprior is None:
+        return Statistics(torch.zeros(1, latents, *grid), torch.ones(1, latents, *grid))
+    hyper_grid = tuple(-(-side // HYPER_STRIDE) for side in grid)
+    if signal.hyper_latents.shape != (1, network.config.hyper_latents, *hyper_grid):
+        raise SourceError(_OTHER_WEIGHTS)
+    return network.statistics(signal.hyper_latents, grid)
+
+
+def gathered(symbols: Tensor, lengths: Tensor) -> Tensor:
+    """(n,) the symbols (1, H, W, MAX_LENGTH) within the lengths (1, H, W), in the order of sending."""
+    order = position_order(lengths.numel())
+    return symbols.reshape(-1, MAX_LENGTH)[order][length_mask(lengths.reshape(-1)[order])]
+
+
+def scattered(values: Tensor, lengths: Tensor) -> Tensor:
+    """(1, H, W, MAX_LENGTH) the inverse of `gathered`, zero beyond the lengths."""
+    order = position_order(lengths.numel())
+    sent = torch.zeros(len(order), MAX_LENGTH, dtype=values.dtype)
+    sent[length_mask(lengths.reshape(-1)[order])] = values
+    placed = torch.empty_like(sent)
+    placed[order] = sent
+    return placed.reshape(*lengths.shape, MAX_LENGTH)
+
+
+def padded(picture: Image) -> Tensor:
+    """(1, 3, H', W') 0…1, the last rows and columns repeated up to multiples of 16."""
+    values = torch.from_numpy(picture.astype(np.float32)).permute(2, 0, 1)[None] / 255.0
+    height, width = picture.shape[:2]
+    return functional.pad(values, (0, -width % STRIDE, 0, -height % STRIDE), mode="replicate")
+
+
+def as_image(pictures: Tensor) -> Image:
+    """The first of pictures (B, 3, H, W), 0…1, as (H, W, 3) of 8 bits."""
+    values: NDArray[np.uint8] = (pictures[0].clamp(0, 1) * 255).round().byte().permute(1, 2, 0).numpy()
+    return values
+
+
+def psnr_db(picture: Image, original: Image) -> float:
+    """Peak signal-to-noise ratio of 8-bit RGB."""
+    error = float(np.square(picture.astype(np.float64) - original).mean())
+    return 10 * math.log10(255**2 / max(error, 1e-10))

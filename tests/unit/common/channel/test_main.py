@@ -1,0 +1,59 @@
+"""The command line."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import common.channel.__main__ as command
+from common.channel.picture_file import read_picture, write_picture
+from tests.support.tiny_image_channel import tiny_network
+
+
+@pytest.fixture
+def photo(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setattr(command, "load_network", tiny_network)
+    path = tmp_path / "photo.png"
+    write_picture(path, np.random.default_rng(0).integers(0, 256, (40, 60, 3), dtype=np.uint8))
+    return path
+
+
+def test_transmit_prints_its_account_and_quality(photo: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert command.main(["transmit", str(photo), "--rate", "1/8", "--out", str(photo.with_name("out.png"))]) == 0
+    printed = capsys.readouterr().out
+    assert "60×40 pixels" in printed and "bandwidth ratio 1/8." in printed and "PSNR" in printed
+    assert read_picture(photo.with_name("out.png")).shape == (40, 60, 3)
+
+
+def test_encode_and_decode_give_what_transmit_gives(photo: Path) -> None:
+    signal, parts, whole = (photo.with_name(name) for name in ("signal.npz", "parts.png", "whole.png"))
+    settings = ["--snr", "6", "--seed", "5"]
+    assert command.main(["encode", str(photo), *settings, "--out", str(signal)]) == 0
+    assert command.main(["decode", str(signal), "--seed", "5", "--out", str(parts)]) == 0
+    assert command.main(["transmit", str(photo), *settings, "--out", str(whole)]) == 0
+    assert np.array_equal(read_picture(parts), read_picture(whole))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["transmit", "none.png"], "none.png: no such file"),
+        (["encode", "{photo}"], "encode needs --out FILE"),
+        (["decode", "{photo}", "--out", "x.png"], "not a signal that `encode` wrote"),
+        (["transmit", "{photo}", "--snr", "500"], "the SNR has to be between"),
+        (["transmit", "{photo}", "--rate", "0"], "no bandwidth ratio; give one such as 1/16"),
+        (["transmit", "{photo}", "--rate", "1/900"], "is too low for this picture"),
+        (["transmit", "{photo}", "--channel", "wire"], "invalid choice"),
+        (["transmit", "{photo}", "--loss", "1.5", "--channel", "erasure"], "the loss has to be"),
+    ],
+)
+def test_error_is_one_line(photo: Path, arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert command.main([argument.format(photo=photo) for argument in arguments]) in (2, 3)
+    error = capsys.readouterr().err
+    assert message in error and error.count("\n") == 1
+
+
+def test_file_that_is_no_picture_is_reported(photo: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    photo.write_bytes(b"text")
+    assert command.main(["transmit", str(photo)]) == 3
+    assert "cannot be read as a picture" in capsys.readouterr().err

@@ -1,0 +1,106 @@
+"""The whole network: what conditions it, and what its ablations lack."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+from common.channel.entropy import expected_bits
+from common.channel.jscc import length_mask
+from common.channel.model import ImageChannel, ImageChannelConfig, Source
+from common.weights.loader import architecture_of
+from tests.support.tiny_image_channel import TINY, tiny_network
+
+
+def pictures(size: int = 64) -> torch.Tensor:
+    return torch.rand(2, 3, size, size, generator=torch.Generator().manual_seed(0))
+
+
+def symbols_at(network: ImageChannel, source: Source, snr_db: float) -> torch.Tensor:
+    lengths = torch.full((2, 4, 4), 48)
+    return network.encode(source, torch.full((2, 4, 4), snr_db), lengths)
+
+
+def test_shipped_size_is_below_six_million_parameters() -> None:
+    assert sum(weight.numel() for weight in ImageChannel(ImageChannelConfig()).parameters()) < 6_000_000
+
+
+def test_picture_comes_back_in_its_size() -> None:
+    network = tiny_network()
+    with torch.no_grad():
+        source = network.source(pictures())
+        lengths = network.lengths(source.statistics, torch.full((2,), 30.0))
+        level = torch.full(lengths.shape, 7.0)
+        symbols = network.encode(source, level, lengths)
+        assert network.decode(symbols, source.statistics, level, lengths).shape == (2, 3, 64, 64)
+    assert (symbols[length_mask(lengths)] != 0).all()
+
+
+@torch.no_grad()
+def test_encoder_adapts_to_the_snr_unless_left_out() -> None:
+    for told in (True, False):
+        network = tiny_network(replace(TINY, snr=told))
+        source = network.source(pictures())
+        assert torch.equal(symbols_at(network, source, 0.0), symbols_at(network, source, 12.0)) is not told
+
+
+@torch.no_grad()
+def test_decoder_adapts_to_the_snr_of_each_position() -> None:
+    network = tiny_network()
+    source = network.source(pictures())
+    lengths, level = torch.full((2, 4, 4), 48), torch.full((2, 4, 4), 7.0)
+    symbols = network.encode(source, level, lengths)
+    faded = level.clone()
+    faded[:, 0, 0] = -20.0
+    whole, changed = (network.decode(symbols, source.statistics, snr_db, lengths) for snr_db in (level, faded))
+    assert not torch.equal(whole[..., :16, :16], changed[..., :16, :16])
+
+
+@torch.no_grad()
+def test_lengths_follow_the_information_unless_left_out() -> None:
+    network = tiny_network()
+    statistics = network.source(pictures()).statistics
+    scale = statistics.scale.clone()
+    scale[:, :, 0, 0] *= 100.0
+    statistics = statistics._replace(scale=scale)
+    lengths = network.lengths(statistics, torch.full((2,), 40.0))
+    assert (expected_bits(statistics).flatten(1).argmax(1) == 0).all()
+    assert (lengths[:, 0, 0] == lengths.amax((1, 2))).all() and lengths.unique().numel() > 1
+    fixed = tiny_network(replace(TINY, lengths=False)).lengths(statistics, torch.full((2,), 40.0))
+    assert (fixed == 40).all()
+
+
+@torch.no_grad()
+def test_without_hyperprior_nothing_is_known_of_the_latents() -> None:
+    network = tiny_network(replace(TINY, lengths=False, hyperprior=False))
+    source = network.source(pictures())
+    assert source.z is None
+    assert not source.statistics.mean.any() and (source.statistics.scale == 1).all()
+
+
+def test_adapted_lengths_need_the_hyperprior() -> None:
+    with pytest.raises(ValueError, match="hyperprior"):
+        ImageChannelConfig(hyperprior=False)
+
+
+def test_channel_path_does_not_train_the_hyperprior_but_likelihood_does() -> None:
+    network = tiny_network().train()
+    source = network.source(pictures())
+    level, lengths = torch.full((2, 4, 4), 7.0), torch.full((2, 4, 4), 48)
+    decoded = network.decode(network.encode(source, level, lengths), source.statistics, level, lengths)
+    assert network.hyperprior is not None
+    weight = network.hyperprior.synthesis[-1].weight
+    assert torch.autograd.grad(decoded.sum(), weight, retain_graph=True, allow_unused=True) == (None,)
+    _, bits = network.digital(source)
+    assert torch.autograd.grad(bits.sum(), weight)[0].any()
+
+
+def test_first_keeps_the_first_pictures_of_every_part() -> None:
+    source = tiny_network().source(pictures())
+    first = source.first(1)
+    assert torch.equal(first.y, source.y[:1]) and torch.equal(first.statistics.scale, source.statistics.scale[:1])
+    assert source.z is not None and first.z is not None and torch.equal(first.z, source.z[:1])
+
+
+def test_config_survives_the_manifests_json() -> None:
+    assert ImageChannelConfig(**architecture_of(TINY)) == TINY

@@ -1,0 +1,111 @@
+"""Pictures through the image channel: accounting of channel uses, order of symbols, sizes, and other weights."""
+
+from dataclasses import replace
+from fractions import Fraction
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from common.arrays import Image
+from common.channel.jscc import length_mask
+from common.channel.lengths import MAX_LENGTH
+from common.channel.physical import Received
+from common.channel.state import ChannelState
+from common.channel.transmission import (
+    WEIGHTS_NAME,
+    Transmitter,
+    architecture,
+    decode,
+    gathered,
+    load_network,
+    psnr_db,
+    scattered,
+)
+from common.errors import SourceError, UsageError
+from common.weights.loader import save_weights
+from tests.support.tiny_image_channel import TINY, tiny_network
+
+AWGN = ChannelState(10.0)
+SIXTEENTH = Fraction(1, 16)
+
+
+def picture(height: int = 70, width: int = 100) -> Image:
+    return np.random.default_rng(0).integers(0, 256, (height, width, 3), dtype=np.uint8)
+
+
+def seeded(seed: int = 0) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+@pytest.mark.parametrize("channel", [AWGN, ChannelState(4.0, "rayleigh", pilots=3), ChannelState(4.0, "erasure")])
+@pytest.mark.parametrize("rate", [Fraction(1, 12), Fraction(1, 24)])
+def test_rate_is_used_up_and_never_exceeded(channel: ChannelState, rate: Fraction) -> None:
+    signal = Transmitter(tiny_network(), channel, rate).encode(picture())
+    assert 0.85 * rate < signal.rate(channel.data_share) <= rate
+    assert signal.side_uses > 0
+
+
+def test_side_information_costs_its_bits_at_capacity() -> None:
+    network = tiny_network()
+    signal = Transmitter(network, AWGN, SIXTEENTH).encode(picture())
+    bits = float(network.side_bits(signal.hyper_latents).detach())
+    assert signal.side_uses == pytest.approx(bits / AWGN.capacity_bits(), abs=1)
+    assert Transmitter(network, AWGN, SIXTEENTH, margin_db=3.0).encode(picture()).side_uses > signal.side_uses
+
+
+@pytest.mark.parametrize("size", [(16, 16), (70, 100), (33, 17)])
+def test_any_size_comes_back(size: tuple[int, int]) -> None:
+    network = tiny_network()
+    signal = Transmitter(network, AWGN, Fraction(1, 4)).encode(picture(*size))
+    decoded = decode(network, signal, AWGN.carry(signal.symbols, seeded()))
+    assert decoded.shape == (*size, 3) and decoded.dtype == np.uint8
+
+
+def test_same_seed_gives_the_same_picture() -> None:
+    network = tiny_network()
+    signal = Transmitter(network, AWGN, SIXTEENTH).encode(picture())
+    first, again, other = (decode(network, signal, AWGN.carry(signal.symbols, seeded(seed))) for seed in (1, 1, 2))
+    assert np.array_equal(first, again)
+    assert not np.array_equal(first, other)
+
+
+def test_without_hyperprior_all_is_payload() -> None:
+    network = tiny_network(replace(TINY, lengths=False, hyperprior=False))
+    signal = Transmitter(network, AWGN, SIXTEENTH).encode(picture())
+    assert signal.side_uses == 0
+    assert decode(network, signal, AWGN.carry(signal.symbols, seeded())).shape == (70, 100, 3)
+
+
+def test_symbols_are_scattered_to_where_they_were_gathered() -> None:
+    lengths = torch.randint(4, 20, (1, 3, 5), generator=seeded())
+    symbols = torch.randn(1, 3, 5, MAX_LENGTH, generator=seeded()) * length_mask(lengths)
+    assert torch.equal(scattered(gathered(symbols, lengths), lengths), symbols)
+
+
+def test_signal_of_another_network_is_refused() -> None:
+    signal = Transmitter(tiny_network(), AWGN, SIXTEENTH).encode(picture())
+    received = Received(signal.symbols, torch.ones(len(signal.symbols)))
+    with pytest.raises(SourceError, match="other weights"):
+        decode(tiny_network(replace(TINY, hyper_latents=5)), signal, received)
+    with pytest.raises(SourceError, match="other weights"):
+        decode(tiny_network(), replace(signal, payload_uses=10 * signal.payload_uses), received)
+
+
+def test_too_low_rate_is_refused() -> None:
+    with pytest.raises(UsageError, match="too low"):
+        Transmitter(tiny_network(), AWGN, Fraction(1, 1000)).encode(picture())
+
+
+def test_weights_are_read_back(tmp_path: Path) -> None:
+    network = tiny_network()
+    save_weights(WEIGHTS_NAME, network.state_dict(), architecture(TINY), {}, {}, half=False, directory=tmp_path)
+    again = load_network(directory=tmp_path)
+    assert again.config == TINY
+    assert torch.equal(again.decoder.enter.weight, network.decoder.enter.weight)
+
+
+def test_psnr_of_a_known_error() -> None:
+    grey = np.full((4, 4, 3), 100, np.uint8)
+    assert psnr_db(grey + np.uint8(5), grey) == pytest.approx(20 * np.log10(255 / 5))
