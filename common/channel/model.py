@@ -106,9 +106,13 @@ class ImageChannel(nn.Module):
         return Source(y, self.statistics(rounded(z), y.shape[-2:]), z)
 
     def statistics(self, z: Tensor, size: torch.Size | tuple[int, ...]) -> Statistics:
-        """What whole hyper latents say about latents of `size` (height, width)."""
+        """What whole hyper latents say about latents of `size` (height, width).
+
+        In float32 everywhere, because both ends derive the lengths from it.
+        """
         assert self.hyperprior is not None
-        mean, scale = self.hyperprior.statistics(z)
+        with torch.autocast(z.device.type, enabled=False):
+            mean, scale = self.hyperprior.statistics(z.float())
         return Statistics(mean[..., : size[0], : size[1]], scale[..., : size[0], : size[1]])
 
     def side_bits(self, z: Tensor) -> Tensor:

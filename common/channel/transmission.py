@@ -22,6 +22,7 @@ from common.channel.signal import Signal, payload_uses, position_order
 from common.channel.state import ChannelState
 from common.channel.transforms import STRIDE
 from common.errors import SourceError
+from common.weights.devices import fast_autocast
 from common.weights.loader import WEIGHTS_DIRECTORY, architecture_of, load_into, recorded_config
 
 WEIGHTS_NAME = "image_channel"
@@ -69,7 +70,8 @@ class Transmitter:
             UsageError: the rate is too low for the picture.
         """
         size = (picture.shape[0], picture.shape[1])
-        source = self.network.source(padded(picture))
+        with fast_autocast():
+            source = self.network.source(padded(picture))
         side_uses, hyper_latents = 0, torch.zeros(1, 0, 0, 0)
         if source.z is not None:
             hyper_latents = rounded(source.z)
@@ -78,7 +80,8 @@ class Transmitter:
         grid = source.y.shape[-2:]
         lengths = self.network.lengths(source.statistics, torch.tensor([payload / grid.numel()]))
         snr_db = torch.full(lengths.shape, self.channel.snr_db)
-        symbols = gathered(self.network.encode(source, snr_db, lengths), lengths)
+        with fast_autocast():
+            symbols = gathered(self.network.encode(source, snr_db, lengths), lengths)
         return Signal(symbols, hyper_latents, size, payload, side_uses, self.channel.snr_db)
 
     def _side_uses(self, hyper_latents: Tensor) -> int:
@@ -108,7 +111,8 @@ def decode(network: ImageChannel, signal: Signal, received: Received) -> Image:
         raise SourceError(_OTHER_WEIGHTS)
     symbols = scattered(received.symbols, lengths)
     snr_db = position_snr_db(scattered(received.snr, lengths), lengths)
-    pictures = network.decode(symbols, statistics, snr_db, lengths)
+    with fast_autocast():
+        pictures = network.decode(symbols, statistics, snr_db, lengths)
     return as_image(pictures)[: signal.size[0], : signal.size[1]]
 
 
@@ -147,7 +151,7 @@ def padded(picture: Image) -> Tensor:
 
 def as_image(pictures: Tensor) -> Image:
     """The first of pictures (B, 3, H, W), 0…1, as (H, W, 3) of 8 bits."""
-    values: NDArray[np.uint8] = (pictures[0].clamp(0, 1) * 255).round().byte().permute(1, 2, 0).numpy()
+    values: NDArray[np.uint8] = (pictures[0].float().clamp(0, 1) * 255).round().byte().permute(1, 2, 0).numpy()
     return values
 
 

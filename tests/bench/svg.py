@@ -45,6 +45,7 @@ class Panel:
         lines: by name.
         log_x, log_y: whether the scales below and on the left are logarithmic; values on them are positive.
         height: of the chart, pixels.
+        bottom: where a scale on the left begins that is not logarithmic.
     """
 
     title: str
@@ -55,6 +56,7 @@ class Panel:
     log_x: bool = False
     log_y: bool = False
     height: int = _HEIGHT
+    bottom: float = 0.0
 
 
 def write_svg(path: Path, panels: Sequence[Panel]) -> None:
@@ -127,7 +129,7 @@ def _x_scale(panel: Panel) -> _Scale:
 def _panel(panel: Panel) -> str:
     behind = [(name, line) for name, line in panel.lines.items() if line.right]
     before = [(name, line) for name, line in panel.lines.items() if not line.right]
-    left = _Scale(0.0, _top([line for _, line in before]), False)
+    left = _Scale(panel.bottom, panel.bottom + _top([line for _, line in before], panel.bottom), False)
     if panel.log_y:
         left = _log_scale(np.concatenate([line.y for _, line in before]))
     x_scale, right, height = _x_scale(panel), _Scale(0.0, _top([line for _, line in behind]), False), panel.height
@@ -160,9 +162,9 @@ def _panel(panel: Panel) -> str:
     return "".join(parts)
 
 
-def _top(lines: Sequence[Line]) -> float:
-    """The end of a scale that has round ticks."""
-    highest = max((float(line.y.max()) for line in lines if len(line.y)), default=0.0)
+def _top(lines: Sequence[Line], bottom: float = 0.0) -> float:
+    """The length of a scale from `bottom` that has round ticks."""
+    highest = max((float(line.y.max()) - bottom for line in lines if len(line.y)), default=0.0)
     if highest <= 0:
         return 1.0
     step = highest / _TICKS

@@ -1,0 +1,1 @@
+"""Quality of pictures after a noisy channel; see `__main__`."""
