@@ -1,13 +1,14 @@
 """Lists the photographs that a training uses, for the attribution that their licences ask for.
 
 Each line has the source, the name of the file, the licence and where the photograph was published; with a licence and
-no address, the name is the identifier in the source's own catalogue.  Only the training split is listed: the networks
-never see the pictures that are held back.
+no address, the name is the identifier in the source's own catalogue.  The training split is listed: the networks of the
+sender never see the pictures that are held back.  Those are listed with --held-back; the image channel is trained on
+both, as it needs no annotations.
 
 Examples:
   python -m sender.train.photograph_credits --people data/people --openimages data/openimages
   python -m sender.train.photograph_credits --people data/people --panoramas data/panoramas --out photographs.tsv
-  python -m sender.train.photograph_credits --openimages data/openimages --out openimages.tsv
+  python -m sender.train.photograph_credits --openimages data/openimages --held-back --out held_back.tsv
 """
 
 import argparse
@@ -59,19 +60,20 @@ def panorama_credits(directory: Path) -> Iterator[Credit]:
 _CREDITS = {"people": people_credits, "openimages": openimages_credits, "panoramas": panorama_credits}
 
 
-def table(folders: dict[Source, Path]) -> str:
-    """The training split of several sources: tab-separated, one photograph a line after the header."""
+def table(folders: dict[Source, Path], held_back: bool = False) -> str:
+    """The training split of several sources, or the validation split: tab-separated, a line each after the header."""
     lines = ["\t".join(_HEADER)]
     for source, folder in folders.items():
         credits = list(_CREDITS[source](folder))
         validation = held_out([name for name, _, _ in credits])
-        lines += ["\t".join((source, *credit)) for credit in credits if credit[0] not in validation]
+        lines += ["\t".join((source, *credit)) for credit in credits if (credit[0] in validation) == held_back]
     return "\n".join(lines) + "\n"
 
 
 def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     parser = parser_of("python -m sender.train.photograph_credits", __doc__)
     add_source_flags(parser)
+    parser.add_argument("--held-back", action="store_true", help="list the validation split instead")
     parser.add_argument(
         "--out", type=Path, default=Path("photographs.tsv"), help="file to write (default: %(default)s)"
     )
@@ -81,7 +83,7 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
 def main() -> None:
     options = parse()
     try:
-        atomic_write(options.out, table(source_folders(options)).encode())
+        atomic_write(options.out, table(source_folders(options), options.held_back).encode())
     except OSError as error:
         raise OutputError(f"cannot write {options.out}: {error.strerror}") from error
 

@@ -23,6 +23,15 @@ def test_every_photograph_of_the_training_split_is_listed(tmp_path: Path) -> Non
     assert person["address"].startswith("http://x/")
 
 
+def test_held_back_photographs_are_the_others(tmp_path: Path) -> None:
+    folders = write_photographs(tmp_path)
+    listed, held_back = (table(folders, held).splitlines()[1:] for held in (False, True))
+    assert held_back and not set(listed) & set(held_back)
+    convert(folders, tmp_path / "out", 640)
+    validation = PhotographDataset(tmp_path / "out", "val")
+    assert len(held_back) == len(validation)
+
+
 def test_no_source_is_refused() -> None:
     with pytest.raises(UsageError, match="at least one source"):
         source_folders(parse([]))
