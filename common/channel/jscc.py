@@ -81,7 +81,8 @@ class JsccDecoder(nn.Module):
         reals = torch.view_as_real(symbols).flatten(3).permute(0, 3, 1, 2)
         features = self.enter(torch.cat((reals, statistics.mean / 8.0, statistics.scale.log()), dim=1))
         features = self.blocks(features, self.condition(snr_db, lengths))
-        return statistics.mean + statistics.scale.sqrt() * self.leave(features).float()
+        left: Tensor = self.leave(features)
+        return statistics.mean + statistics.scale.sqrt() * left.float()
 
 
 def as_complex(reals: Tensor) -> Tensor:

@@ -19,7 +19,8 @@ class Modulation(nn.Module):
         nn.init.zeros_(self.project.bias)  # type: ignore[arg-type]
 
     def forward(self, x: Tensor, condition: Tensor) -> Tensor:
-        scale, shift = self.project(condition).chunk(2, dim=1)
+        projected: Tensor = self.project(condition)
+        scale, shift = projected.chunk(2, dim=1)
         return x * (1 + scale) + shift
 
 
@@ -44,11 +45,12 @@ class Bottleneck(nn.Module):
         nn.init.zeros_(self.expand.bias)  # type: ignore[arg-type]
 
     def forward(self, x: Tensor, condition: Tensor | None = None) -> Tensor:
-        inner = self.reduce(x)
+        inner: Tensor = self.reduce(x)
         if self.modulation is not None and condition is not None:
             inner = self.modulation(inner, condition)
         inner = functional.relu(self.mix(functional.relu(inner)))
-        return x + self.expand(inner)
+        expanded: Tensor = self.expand(inner)
+        return x + expanded
 
 
 class Blocks(nn.Module):

@@ -127,12 +127,14 @@ class ImageChannel(nn.Module):
 
     def encode(self, source: Source, snr_db: Tensor, lengths: Tensor) -> Tensor:
         """Complex symbols (B, H/16, W/16, MAX_LENGTH) for a channel of `snr_db` (B, H/16, W/16)."""
-        return self.encoder(source.y, detached(source.statistics), self._told(snr_db), lengths)
+        symbols: Tensor = self.encoder(source.y, detached(source.statistics), self._told(snr_db), lengths)
+        return symbols
 
     def decode(self, symbols: Tensor, statistics: Statistics, snr_db: Tensor, lengths: Tensor) -> Tensor:
         """Pictures (B, 3, H, W) of received symbols; arguments as for `JsccDecoder`."""
         y = self.decoder(symbols, detached(statistics), self._told(snr_db), lengths)
-        return self.synthesis(y)
+        pictures: Tensor = self.synthesis(y)
+        return pictures
 
     def digital(self, source: Source) -> tuple[Tensor, Tensor]:
         """Pictures of rounded latents, and (B,) bits of latents and hyper latents; for training."""

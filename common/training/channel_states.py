@@ -21,12 +21,13 @@ def random_snr_db(batch: int, generator: torch.Generator) -> Tensor:
     return low + (high - low) * torch.rand(batch, generator=generator)
 
 
-def random_gains(batch: int, height: int, width: int, generator: torch.Generator) -> Tensor:
-    """(batch, height, width) complex gains: 1 for most crops, Rayleigh for some, 1 or 0 for a few."""
-    kind = torch.rand((batch, 1, 1), generator=generator)
-    fading = complex_normal((batch, height, width), generator)
-    loss = _MAX_LOSS * torch.rand((batch, 1, 1), generator=generator)
-    kept = (torch.rand((batch, height, width), generator=generator) >= loss).to(fading.dtype)
+def random_gains(shape: torch.Size | tuple[int, int, int], generator: torch.Generator) -> Tensor:
+    """Complex gains of positions (batch, height, width): 1 for most crops, Rayleigh for some, 1 or 0 for a few."""
+    single = (shape[0], 1, 1)
+    kind = torch.rand(single, generator=generator)
+    fading = complex_normal(shape, generator)
+    loss = _MAX_LOSS * torch.rand(single, generator=generator)
+    kept = (torch.rand(shape, generator=generator) >= loss).to(fading.dtype)
     gains = torch.where(kind < _FADING_SHARE, fading, torch.ones_like(fading))
     return torch.where(kind > 1 - _LOSSY_SHARE, kept, gains)
 

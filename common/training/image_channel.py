@@ -129,7 +129,7 @@ class ChannelStep:
         network, generator = self._network, self._generator
         source = network.source(crops)
         lengths = self._lengths(source, progress)
-        snr_db, gains = random_snr_db(len(crops), generator), random_gains(*lengths.shape, generator)
+        snr_db, gains = random_snr_db(len(crops), generator), random_gains(lengths.shape, generator)
         pictures = sent(network, source, snr_db, lengths, gains, generator)
         loss, psnr_db = crop_losses(pictures, crops)
         if source.z is None:
@@ -246,9 +246,7 @@ def train(options: argparse.Namespace) -> None:
         export(options, loop, scores)
 
 
-def export(
-    options: argparse.Namespace, loop: TrainingLoop[ImageChannel] | TrainingLoop[DeepJscc], scores: dict[str, float]
-) -> None:
+def export(options: argparse.Namespace, loop: TrainingLoop[ImageChannel | DeepJscc], scores: dict[str, float]) -> None:
     """Writes the averaged weights; those of an ablation are named after what it lacks."""
     network = loop.average
     if isinstance(network, DeepJscc):

@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 # Coefficients of the quintic iteration, from Jordan et al.: singular values converge to about 1 in five steps.
 _QUINTIC = (3.4445, -4.7750, 2.0315)
@@ -26,8 +26,8 @@ class Muon(torch.optim.Optimizer):
 
     def __init__(
         self,
-        matrices: Iterable[nn.Parameter],
-        others: Iterable[nn.Parameter],
+        matrices: Iterable[Tensor],
+        others: Iterable[Tensor],
         lr: float,
         momentum: float = 0.95,
         betas: tuple[float, float] = (0.9, 0.98),
@@ -36,8 +36,8 @@ class Muon(torch.optim.Optimizer):
         super().__init__(groups, {"lr": lr, "momentum": momentum, "betas": betas})
 
     @torch.no_grad()
-    def step(self, closure: Any = None) -> None:
-        """One step along the gradients; a closure is not supported."""
+    def step(self, closure: None = None) -> None:  # type: ignore[override]
+        """One step along the gradients; there is no closure."""
         for group in self.param_groups:
             update = self._matrix_step if group["matrices"] else self._adam_step
             for weight in group["params"]:
@@ -71,4 +71,5 @@ def orthogonalised(matrix: Tensor) -> Tensor:
     for _ in range(_ITERATIONS):
         square = x @ x.T
         x = a * x + (b * square + c * square @ square) @ x
-    return (x if matrix.shape[0] <= matrix.shape[1] else x.T).float()
+    found: Tensor = x if matrix.shape[0] <= matrix.shape[1] else x.T
+    return found.float()

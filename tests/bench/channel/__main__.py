@@ -100,7 +100,7 @@ def check_bound(systems: Mapping[str, System], seed: int) -> Figures:
         BodywireError: a system beats the bound.
     """
     picture = noise_picture(seed)
-    margins = {}
+    margins: Figures = {}
     for name, system in systems.items():
         for snr in SNRS_DB:
             condition = Condition(ChannelState(snr), BASE_RATE)

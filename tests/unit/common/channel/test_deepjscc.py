@@ -26,7 +26,7 @@ def test_weights_are_read_back(tmp_path: Path) -> None:
     save_weights(KIND, network.state_dict(), architecture(network.config), {}, {}, half=False, directory=tmp_path)
     again = load_network(KIND, tmp_path)
     assert again.config == network.config
-    assert torch.equal(again.encoder[0].weight, network.encoder[0].weight)
+    assert torch.equal(again.state_dict()["encoder.0.weight"], network.state_dict()["encoder.0.weight"])
 
 
 def test_weights_of_another_kind_are_refused(tmp_path: Path) -> None:

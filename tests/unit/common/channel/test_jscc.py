@@ -13,7 +13,8 @@ def encoded(lengths: torch.Tensor) -> torch.Tensor:
     y = torch.randn(1, 6, *lengths.shape[1:])
     statistics = Statistics(torch.zeros_like(y), torch.ones_like(y))
     with torch.no_grad():
-        return JsccEncoder(6, 16, 1)(y, statistics, torch.zeros(lengths.shape), lengths)
+        symbols: torch.Tensor = JsccEncoder(6, 16, 1)(y, statistics, torch.zeros(lengths.shape), lengths)
+    return symbols
 
 
 def test_mean_power_is_one_per_symbol_at_every_length() -> None:

@@ -61,7 +61,7 @@ def test_inconsistent_fields_are_refused(tmp_path: Path, change: dict[str, objec
     SIGNAL.write(path)
     with np.load(path) as archive:
         fields = dict(archive)
-    np.savez(path, **{**fields, **change})  # type: ignore[arg-type]
+    np.savez(path, **{**fields, **change})
     with pytest.raises(SourceError, match="not a signal"):
         Signal.read(path)
 

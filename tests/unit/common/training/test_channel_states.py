@@ -17,7 +17,7 @@ def test_snr_is_uniform_in_its_range() -> None:
 
 
 def test_most_crops_meet_no_fading_and_all_gains_have_power_one_or_less() -> None:
-    gains = random_gains(2000, 4, 4, seeded())
+    gains = random_gains((2000, 4, 4), seeded())
     plain = (gains == 1).flatten(1).all(1).float().mean()
     lossy = ((gains == 0).flatten(1).any(1)).float().mean()
     assert 0.8 < float(plain) < 0.87

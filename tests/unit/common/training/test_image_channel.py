@@ -1,6 +1,7 @@
 """The training of the image channel, with tiny networks."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,7 @@ import torch
 import common.training.image_channel as training
 from common.channel import deepjscc, transmission
 from common.channel.deepjscc import DeepJsccConfig
-from common.channel.model import ImageChannelConfig
+from common.channel.model import ImageChannelConfig, Source
 from common.channel.picture_file import write_picture
 from common.errors import UsageError
 from tests.support.tiny_image_channel import TINY, tiny_network
@@ -19,7 +20,7 @@ from tests.support.tiny_image_channel import TINY, tiny_network
 @pytest.fixture
 def folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Flags for a training of tiny networks on 42 pictures, of which two are held back."""
-    monkeypatch.setattr(training, "ImageChannelConfig", lambda **removals: tiny_config(**removals))
+    monkeypatch.setattr(training, "ImageChannelConfig", tiny_config)
     monkeypatch.setattr(training, "DeepJsccConfig", lambda: DeepJsccConfig(width=4))
     monkeypatch.setattr(training, "CROP_PX", 32)
     monkeypatch.setattr(training, "_VALIDATION_CROPS", 2)
@@ -32,8 +33,7 @@ def folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 
 def tiny_config(**removals: bool) -> ImageChannelConfig:
-    sizes = {name: getattr(TINY, name) for name in ("widths", "latents", "hyper_latents", "hyper_width")}
-    return ImageChannelConfig(**sizes, encoder_depth=1, decoder_depth=1, **removals)
+    return replace(TINY, **removals)  # type: ignore[arg-type]
 
 
 def weights_flags(tmp_path: Path) -> list[str]:
@@ -80,7 +80,12 @@ def test_lengths_are_equal_at_first_and_adapted_later(monkeypatch: pytest.Monkey
     seen: list[torch.Tensor] = []
     network = tiny_network()
     encode = network.encode
-    monkeypatch.setattr(network, "encode", lambda *sent: (seen.append(sent[2]), encode(*sent))[1])
+
+    def observed(source: Source, snr_db: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
+        seen.append(lengths)
+        return encode(source, snr_db, lengths)
+
+    monkeypatch.setattr(network, "encode", observed)
     step = training.ChannelStep(network, torch.Generator().manual_seed(0))
     for progress in (0.1, 0.5):
         step(torch.rand(4, 3, 64, 64), progress)
