@@ -65,18 +65,18 @@ class Hyperprior(nn.Module):
         super().__init__()
         self.analysis = nn.Sequential(
             nn.Conv2d(latents, width, 3, padding=1, stride=2),
-            nn.ReLU(),
+            nn.LeakyReLU(0.1),
             nn.Conv2d(width, width, 3, padding=1, stride=2),
-            nn.ReLU(),
+            nn.LeakyReLU(0.1),
             nn.Conv2d(width, hyper_latents, 1),
         )
         self.synthesis = nn.Sequential(
             upsampling(hyper_latents, width),
             nn.Conv2d(width, width, 3, padding=1),
-            nn.ReLU(),
+            nn.LeakyReLU(0.1),
             upsampling(width, width),
             nn.Conv2d(width, width, 3, padding=1),
-            nn.ReLU(),
+            nn.LeakyReLU(0.1),
             nn.Conv2d(width, 2 * latents, 1),
         )
         self.prior = FactorisedPrior(hyper_latents)

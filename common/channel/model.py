@@ -21,7 +21,7 @@ from common.channel.entropy import (
 )
 from common.channel.jscc import JsccDecoder, JsccEncoder
 from common.channel.lengths import adapted_lengths, uniform_lengths
-from common.channel.transforms import Analysis, Synthesis
+from common.channel.transforms import LATENT_SCALE, Analysis, Synthesis
 
 _UNKNOWN_SNR_DB = 7.0
 
@@ -102,7 +102,7 @@ class ImageChannel(nn.Module):
         y = self.analysis(pictures).float()
         if self.hyperprior is None:
             return Source(y, Statistics(torch.zeros_like(y), torch.ones_like(y)), None)
-        z = self.hyperprior.analysis(padded_for_hyperprior(y)).float()
+        z = self.hyperprior.analysis(padded_for_hyperprior(y / LATENT_SCALE)).float()
         return Source(y, self.statistics(rounded(z), y.shape[-2:]), z)
 
     def statistics(self, z: Tensor, size: torch.Size | tuple[int, ...]) -> Statistics:

@@ -48,6 +48,7 @@ _FIXED_SHARE = 0.25
 # At this mean squared error (28 dB), the loss of a crop has the slope of its mean squared error.
 _REFERENCE_ERROR = 10**-2.8
 _DISTORTION = 400.0
+_WIDE = 48
 _DIGITAL_CROPS = 4
 _DIGITAL_WEIGHT = 0.3
 
@@ -93,13 +94,12 @@ def new_network(options: argparse.Namespace) -> ImageChannel | DeepJscc:
 
 
 def optimiser_of(network: nn.Module, rate: float) -> Muon:
-    """Muon for the convolutions inside residual blocks and between scales; AdamW for all else."""
+    """Muon for the convolutions between wide layers; AdamW for all else."""
     matrices = [
         module.weight
         for name, module in network.named_modules()
         if isinstance(module, nn.Conv2d | nn.ConvTranspose2d)
-        and min(module.weight.shape[:2]) >= 48
-        and not name.startswith(("hyperprior", "encoder.condition", "decoder.condition"))
+        and min(module.weight.shape[:2]) >= _WIDE
         and "modulation" not in name
     ]
     chosen = {id(weight) for weight in matrices}

@@ -57,6 +57,18 @@ def test_statistics_have_the_latents_shape_and_positive_scales() -> None:
     assert (scale > 0).all()
 
 
+def test_no_unit_of_the_hyperprior_can_die() -> None:
+    torch.manual_seed(0)
+    hyperprior = Hyperprior(6, 4, 8)
+    with torch.no_grad():
+        for layer in hyperprior.analysis:
+            if isinstance(layer, torch.nn.Conv2d):
+                layer.bias.fill_(-100.0)  # type: ignore[union-attr]
+    y = torch.randn(1, 6, 8, 8, requires_grad=True)
+    hyperprior.analysis(y).sum().backward()
+    assert y.grad is not None and y.grad.all()
+
+
 def test_rounding_passes_the_gradient_on() -> None:
     x = torch.tensor([0.4, 1.6], requires_grad=True)
     rounded(x).sum().backward()
