@@ -101,7 +101,8 @@ class CodedFile:
     format: str
 
     def send(self, picture: Image, condition: Condition, seed: int) -> Sent | None:
-        if condition.believed_db is not None:
+        if condition.believed_db is not None or condition.channel.pilots:
+            # Capacity is that of known gains and a known SNR.
             return None
         values = picture.size
         budget = float(condition.rate) * values * condition.channel.capacity_bits() / 8

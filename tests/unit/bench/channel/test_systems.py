@@ -40,8 +40,12 @@ def test_mean_colour_where_no_file_fits() -> None:
     assert (sent.picture == picture().mean((0, 1)).round()).all()
 
 
-def test_file_has_no_answer_to_a_wrong_belief() -> None:
-    assert CodedFile("JPEG").send(picture(), Condition(ChannelState(4.0), SIXTEENTH, 7.0), 0) is None
+@pytest.mark.parametrize(
+    "condition",
+    [Condition(ChannelState(4.0), SIXTEENTH, 7.0), Condition(ChannelState(4.0, "rayleigh", pilots=2), SIXTEENTH)],
+)
+def test_capacity_is_of_a_known_channel_only(condition: Condition) -> None:
+    assert CodedFile("JPEG").send(picture(), condition, 0) is None
 
 
 def test_side_information_survives_a_channel_that_is_worse_than_believed() -> None:
