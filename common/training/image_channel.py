@@ -1,11 +1,12 @@
 """Trains the image channel, or DeepJSCC, its baseline.
 
 Crops of 128² pixels go through a simulated channel of random SNR.  In the first quarter all positions have the same
-length; then lengths are adapted and rates vary.  Length is wall time: CPU recipe 75 minutes on one core.  --export also
-writes the averaged weights with their validation scores.
+length, unless the training starts from shipped weights; then lengths are adapted and rates vary.  Length is wall time:
+CPU recipe 75 minutes on one core.  --export also writes the averaged weights with their validation scores.
 
 Examples:
   python -m common.training.image_channel --data pictures --cache cache --out runs/channel --minutes 75 --export
+  python -m common.training.image_channel --data pictures --cache cache --out runs/more --shipped --rate 2e-3 --export
   python -m common.training.image_channel --data pictures --cache cache --out runs/deepjscc --minutes 75 --deepjscc
   python -m common.training.image_channel --data pictures --cache cache --out runs/fixed --minutes 20 --without lengths
 """
@@ -67,6 +68,7 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--seed", type=int, default=1, help="of all randomness (default: %(default)s)")
     parser.add_argument("--threads", type=int, default=1, help="CPU threads (default: %(default)s)")
     parser.add_argument("--resume", action="store_true", help="continue from the checkpoint in --out, if it exists")
+    parser.add_argument("--shipped", action="store_true", help="start from the package's weights of the image channel")
     parser.add_argument("--deepjscc", action="store_true", help="train the baseline")
     parser.add_argument(
         "--without",
@@ -76,11 +78,20 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
         help="ablation: equal lengths; SNR unknown to the networks; or neither hyperprior nor adapted lengths",
     )
     add_result_flags(parser, export_help="also write the weights and their scores when done")
-    return parser.parse_args(arguments)
+    options = parser.parse_args(arguments)
+    if options.shipped and (options.deepjscc or options.without):
+        parser.error("--shipped is for the whole image channel, without --deepjscc and --without")
+    return options
 
 
 def new_network(options: argparse.Namespace) -> ImageChannel | DeepJscc:
-    """The network to train, with random weights."""
+    """The network to train, with random or with shipped weights.
+
+    Raises:
+        WeightsError: the package has no weights, or those of another version.
+    """
+    if options.shipped:
+        return transmission.load_network().requires_grad_(True)
     if options.deepjscc:
         return DeepJscc(DeepJsccConfig())
     without = set(options.without)
@@ -119,10 +130,11 @@ class ChannelStep:
     Args:
         network: to train.
         generator: of channel states and noise.
+        fixed_share: first part of the training, in which all positions have the same length.
     """
 
-    def __init__(self, network: ImageChannel, generator: torch.Generator) -> None:
-        self._network, self._generator = network, generator
+    def __init__(self, network: ImageChannel, generator: torch.Generator, fixed_share: float = _FIXED_SHARE) -> None:
+        self._network, self._generator, self._fixed_share = network, generator, fixed_share
 
     def __call__(self, crops: Tensor, progress: float) -> tuple[Tensor, dict[str, Tensor]]:
         """Loss and terms of the log; `progress` is the share of the training that is over."""
@@ -141,7 +153,7 @@ class ChannelStep:
     def _lengths(self, source: Source, progress: float) -> Tensor:
         bits = expected_bits(detached(source.statistics))
         mean_length = torch.full((len(bits),), mean_length_of(BASE_RATE))
-        if progress < _FIXED_SHARE:
+        if progress < self._fixed_share:
             return uniform_lengths(bits, mean_length)
         varied = random_mean_lengths(bits.mean((1, 2)), mean_length_of(BASE_RATE), self._generator)
         return self._network.lengths(source.statistics, varied)
@@ -222,14 +234,22 @@ def train(options: argparse.Namespace) -> None:
         optimiser_of(network, options.rate),
         checkpoint,
         resume=resumed,
-        facts={"seed": options.seed, "pictures": len(training), "deepjscc": options.deepjscc},
+        facts={
+            "seed": options.seed,
+            "pictures": len(training),
+            "deepjscc": options.deepjscc,
+            "shipped": options.shipped,
+        },
         without=options.without,
         evaluate=lambda average: validate(average, validation_crops),
     )
     if resumed:
         generator.manual_seed(options.seed + loop.step)
         rng = np.random.default_rng((options.seed, loop.step))
-    step = DeepJsccStep(network, generator) if isinstance(network, DeepJscc) else ChannelStep(network, generator)
+    if isinstance(network, DeepJscc):
+        step: DeepJsccStep | ChannelStep = DeepJsccStep(network, generator)
+    else:
+        step = ChannelStep(network, generator, 0.0 if options.shipped else _FIXED_SHARE)
     print(
         f"{len(training)} pictures, {sum(p.numel() for p in network.parameters()) / 1e6:.2f} M parameters", flush=True
     )

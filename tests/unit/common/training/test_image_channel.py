@@ -1,5 +1,6 @@
 """The training of the image channel, with tiny networks."""
 
+import copy
 import json
 from dataclasses import replace
 from pathlib import Path
@@ -14,6 +15,7 @@ from common.channel.deepjscc import DeepJsccConfig
 from common.channel.model import ImageChannelConfig, Source
 from common.channel.picture_file import write_picture
 from common.errors import UsageError
+from common.weights.loader import load_weights, read_manifest
 from tests.support.tiny_image_channel import TINY, tiny_network
 
 
@@ -46,6 +48,28 @@ def test_trains_resumes_and_exports(folders: list[str], tmp_path: Path) -> None:
     scores = json.loads((tmp_path / "out" / "scores.json").read_text())
     assert (scores["steps"], scores["samples"], scores["pictures"]) == (4, 16, 40)
     assert transmission.load_network(directory=tmp_path / "weights").config == TINY
+
+
+def test_goes_on_from_shipped_weights_with_adapted_lengths(
+    folders: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shipped = tiny_network().requires_grad_(False)
+    monkeypatch.setattr(transmission, "load_network", lambda: copy.deepcopy(shipped))
+    flags = [*folders, "--steps", "1", "--shipped", "--rate", "1e-6", *weights_flags(tmp_path)]
+    training.train(training.parse(flags))
+    exported = load_weights("image_channel", directory=tmp_path / "weights")
+    for name, weights in shipped.state_dict().items():
+        torch.testing.assert_close(exported[name].float(), weights.float(), rtol=1e-2, atol=1e-3)
+    assert read_manifest(tmp_path / "weights")["image_channel"].recipe["shipped"] is True
+
+
+@pytest.mark.parametrize("other", [["--deepjscc"], ["--without", "snr"]])
+def test_shipped_weights_are_of_the_whole_image_channel(
+    folders: list[str], other: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit):
+        training.parse([*folders, "--shipped", *other])
+    assert "--shipped is for the whole image channel" in capsys.readouterr().err
 
 
 def test_ablation_is_exported_under_its_own_name_and_cannot_be_resumed_as_whole(
