@@ -32,6 +32,7 @@ _FIRST_SIGMA, _RESENT_SIGMA = 0.8, 0.1
 # Symbols that a table's parametric prior counts for.
 _PRIOR_COUNT: Final = 300.0
 _SPREAD_UNIT: Final = 1 << 16
+_LEAST_CHANGE: Final = -(1 << 15)
 _ZSTD_LEVEL: Final = 19
 _ZSTD_WINDOW_LOG: Final = 17
 # The split and seed that the codec's own tables are fitted to.
@@ -120,8 +121,10 @@ class ZstdCoder:
 
     def encode(self, frame: Numbers) -> bytes:
         mask = _mask(frame)
-        change = (_joined(frame) - self._previous.of(mask)).astype("<i2")
-        self._previous.keep(frame)
+        previous = self._previous.of(mask)
+        # What a larger change leaves is coded with the next frame.
+        change = np.clip(_joined(frame) - previous, _LEAST_CHANGE, -_LEAST_CHANGE - 1).astype("<i2")
+        self._previous.keep(_parted(previous + change, mask))
         planes = change.view(np.uint8).reshape(-1, 2).T.tobytes()
         packed: bytes = self._compressor.compress(bytes([mask]) + planes)
         return packed + self._compressor.flush(zstandard.COMPRESSOBJ_FLUSH_BLOCK)

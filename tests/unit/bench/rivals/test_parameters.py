@@ -121,3 +121,10 @@ def test_taps_of_steady_motion_extrapolate() -> None:
 def test_still_slow_numbers_are_sent_once() -> None:
     still = np.repeat(np.random.default_rng(0).normal(size=(1, LABEL_SIZE)), 20, axis=0).astype(np.float32)
     assert [sorted(frame.slow) for frame in numbers(still, 8)] == [sorted(SLOW_SIZES)] + 19 * [[]]
+
+
+def test_change_beyond_16_bits_arrives_with_the_next_frame() -> None:
+    encoder, decoder = ZstdCoder(), ZstdCoder()
+    jump = Numbers(np.full(FAST_SIZE, 50_000, np.int64), {})
+    assert np.array_equal(decoder.decode(encoder.encode(jump)).fast, np.full(FAST_SIZE, 32_767))
+    assert decoder.decode(encoder.encode(jump)).same(jump)
