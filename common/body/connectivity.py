@@ -17,6 +17,11 @@ def vertex_adjacency(faces: Int32Array | IntArray, vertex_count: int) -> sparse.
     return sparse.csr_matrix((ones, (start, end)), shape=(vertex_count, vertex_count))
 
 
+def neighbour_mean(adjacency: sparse.csr_matrix) -> sparse.csr_matrix:
+    """(V, V) rows of an adjacency (V, V) divided by their sums: times values (V, …), the mean over the neighbours."""
+    return sparse.diags(1 / np.asarray(adjacency.sum(axis=1)).ravel()) @ adjacency
+
+
 def vertex_components(faces: Int32Array | IntArray, vertex_count: int) -> tuple[int, Int32Array]:
     """The number of connected components and (V,) the component of each vertex."""
     # Vertices and faces are the nodes of the graph: unlike the edges of the faces, their corners need no sorting.

@@ -29,6 +29,7 @@ class BodyTemplate:
     Args:
         faces: (F', 3) indices into the template's vertices, wound counter-clockwise from outside.
         kept: (V',) indices of the body model's vertices that the template keeps, ascending.
+        place: (V,) the template's vertex that each of the body model's is; −1 for those that are left out.
         rest: (V', 3) vertices of the mean body in the rest pose, camera axes, metres.
         weights: (V', 52) skinning weights.
         region: (V',) index into `anatomy.REGIONS`.
@@ -38,6 +39,7 @@ class BodyTemplate:
 
     faces: Int32Array
     kept: IntArray
+    place: Int32Array
     rest: FloatArray
     weights: FloatArray
     region: IntArray
@@ -49,15 +51,16 @@ class BodyTemplate:
         """The template of a body model."""
         faces, count = model.faces.cpu().numpy(), len(model.vertex_region)
         kept = np.flatnonzero(largest_component(faces, count))
-        renumbered = np.full(count, -1, np.int32)
-        renumbered[kept] = np.arange(len(kept), dtype=np.int32)
-        kept_faces = renumbered[faces]
+        place = np.full(count, -1, np.int32)
+        place[kept] = np.arange(len(kept), dtype=np.int32)
+        kept_faces = place[faces]
         face_index = np.flatnonzero((kept_faces >= 0).all(axis=1))
         on_skin = np.zeros(count, np.bool_)
         on_skin[model.skin_faces.cpu().numpy()] = True
         return cls(
             faces=kept_faces[face_index],
             kept=kept,
+            place=place,
             rest=model.rest_vertices[0].cpu().numpy()[kept],
             weights=model.weights.cpu().numpy()[kept],
             region=model.vertex_region.cpu().numpy()[kept],

@@ -122,7 +122,7 @@ class ImageChannel(nn.Module):
 
     def lengths(self, statistics: Statistics, mean_length: Tensor) -> Tensor:
         """(B, H/16, W/16) complex symbols of each position, whose means are at most `mean_length` (B,)."""
-        bits = expected_bits(Statistics(statistics.mean.detach(), statistics.scale.detach()))
+        bits = expected_bits(detached(statistics))
         return (adapted_lengths if self.config.lengths else uniform_lengths)(bits, mean_length)
 
     def encode(self, source: Source, snr_db: Tensor, lengths: Tensor) -> Tensor:

@@ -18,6 +18,7 @@ from scipy import sparse
 
 from common.arrays import BoolArray, FloatArray
 from common.body.anatomy import GARMENTS, GARMENTS_FILE, REGIONS
+from common.body.connectivity import neighbour_mean
 from common.body.surface_space import SurfaceSpace
 from common.body.template import BodyTemplate
 from common.synthetic.assets.alteration import tailor
@@ -141,8 +142,7 @@ def soft_weights(template: BodyTemplate, covered: BoolArray, replaces: tuple[str
     """(V',) 1 on covered vertices and in the replaced regions, falling to 0 around them."""
     regions = [number for number, name in enumerate(REGIONS) if name.split(".")[0] in replaces]
     weights = (covered | np.isin(template.region, regions)).astype(np.float32)
-    averaging = template.adjacency + sparse.eye(len(weights), format="csr")
-    averaging = sparse.diags(1 / np.asarray(averaging.sum(axis=1)).ravel()) @ averaging
+    averaging = neighbour_mean(template.adjacency + sparse.eye(len(weights), format="csr"))
     for _ in range(_SOFTENING_STEPS):
         weights = averaging @ weights
     return np.asarray(weights, np.float32)

@@ -143,14 +143,10 @@ class FaceDetail:
         geometry = FaceGeometry(body, template)
         self.eye_vertices: BoolArray = geometry.eye_vertices
         self._landmarks = geometry.landmarks
-        place = np.full(len(body.vertex_region), -1)
-        place[template.kept] = np.arange(len(template))
         head = np.flatnonzero(np.isin(layout.region, (REGION_INDEX["face"], REGION_INDEX["scalp"])))
-        features = geometry.features(place[layout.corners[head]], layout.barycentric[head])
+        features = geometry.features(template.place[layout.corners[head]], layout.barycentric[head])
         self._texels = _Canvas.of(layout.texel[head].astype(np.int64), features, layout.region[head])
-        every = np.arange(len(template))
-        at_vertices = geometry.features(np.tile(every[:, None], 3), np.eye(3, dtype=np.float32)[[0] * len(every)])
-        self._vertices = _Canvas.of(every, at_vertices, template.region)
+        self._vertices = _Canvas.of(np.arange(len(template)), geometry.at_vertices, template.region)
         facial = np.maximum(features.lips, features.brows) > _TONE_OPACITY
         eyes = features.eyes > _TONE_OPACITY
         texels = layout.texel[head]

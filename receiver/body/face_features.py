@@ -17,6 +17,7 @@ from scipy.spatial import cKDTree
 from common.arrays import FloatArray, Int32Array, IntArray
 from common.body.anatomy import REGION_INDEX
 from common.body.bake_eyes import LID_LOOPS
+from common.body.connectivity import neighbour_mean
 from common.body.model import BodyModel
 from common.body.template import BodyTemplate
 
@@ -95,9 +96,7 @@ class FaceGeometry:
     """
 
     def __init__(self, body: BodyModel, template: BodyTemplate) -> None:
-        place = np.full(len(body.vertex_region), -1)
-        place[template.kept] = np.arange(len(template))
-        loops: IntArray = place[body.eyes.cpu().numpy()]
+        loops: Int32Array = template.place[body.eyes.cpu().numpy()]
         rest = template.rest
         self._template, self._eye_loops = template, loops
         self.eye_vertices = np.zeros(len(template), np.bool_)
@@ -113,10 +112,15 @@ class FaceGeometry:
         self._hollow = self._hollows()
 
     @cached_property
+    def at_vertices(self) -> FaceFeatures:
+        """Of the template's vertices."""
+        every = np.repeat(np.arange(len(self._template))[:, None], 3, axis=1)
+        return self.features(every, np.eye(1, 3, dtype=np.float32).repeat(len(every), axis=0))
+
+    @cached_property
     def landmarks(self) -> tuple[IntArray, ...]:
         """Vertices around the left eye and brow, the right ones, the mouth, and at the tip of the nose."""
-        every = np.repeat(np.arange(len(self._template))[:, None], 3, axis=1)
-        features = self.features(every, np.eye(1, 3, dtype=np.float32).repeat(len(every), axis=0))
+        features = self.at_vertices
         around_eyes = (features.brows > 0.5) | (features.iris > 0.5)
         side = self._template.rest[:, 0]
         nose = np.linalg.norm(self._template.rest - self._nose, axis=1) < _NOSE_RADIUS_M
@@ -187,8 +191,7 @@ class FaceGeometry:
     def _hollows(self) -> FloatArray:
         """(V',) how hollow the head is."""
         template = self._template
-        neighbours = sparse.csr_matrix(template.adjacency, dtype=np.float64)
-        mean = sparse.diags(1 / np.maximum(np.asarray(neighbours.sum(axis=1)).ravel(), 1)) @ neighbours
+        mean = neighbour_mean(sparse.csr_matrix(template.adjacency, dtype=np.float64))
         smooth = template.rest.astype(np.float64)
         for _ in range(_SMOOTHING_STEPS):
             smooth = (smooth + mean @ smooth) / 2

@@ -55,14 +55,14 @@ class Painter:
     """Paints people; paint is cached by the identity of the `ReceivedTexture` object.
 
     Args:
-        body: its layout of the atlas.
+        body: its texture coordinates.
         template: its outer mesh.
+        layout: of its atlas.
         face: what is drawn where an atlas shows no face.
     """
 
-    def __init__(self, body: BodyModel, template: BodyTemplate, face: FaceDetail) -> None:
-        self._layout = AtlasLayout.of(body)
-        self._face = face
+    def __init__(self, body: BodyModel, template: BodyTemplate, layout: AtlasLayout, face: FaceDetail) -> None:
+        self._layout, self._face = layout, face
         self._corners = TextureCorners.of(template.faces, to_numpy(body.texture_coordinates)[template.face_index])
         self._coordinates = self._corners.coordinates[: len(template)]
         self._cache: OrderedDict[ReceivedTexture, tuple[Paint, FloatArray]] = OrderedDict()

@@ -74,9 +74,10 @@ class Reconstructor:
         self._kinematics = KeypointKinematics(body)
         self._skin = BodySkin.of(body)
         self._colouring = Colouring(body)
-        self._face = FaceDetail(body, self._skin.template, AtlasLayout.of(body))
+        layout = AtlasLayout.of(body)
+        self._face = FaceDetail(body, self._skin.template, layout)
         self._visible = self._skin.template.outside | self._face.eye_vertices
-        self._painter = Painter(body, self._skin.template, self._face)
+        self._painter = Painter(body, self._skin.template, layout, self._face)
 
     @property
     def skeleton(self) -> Skeleton:

@@ -90,10 +90,8 @@ class SurfacePlaces:
     @classmethod
     def of_texels(cls, template: BodyTemplate, layout: AtlasLayout) -> Self:
         """The texels."""
-        place = np.full(int(max(layout.corners.max(), template.kept.max())) + 1, -1)
-        place[template.kept[template.outside]] = np.flatnonzero(template.outside)
-        corners = place[layout.corners]
-        chosen = (corners >= 0).all(axis=1)
+        corners = template.place[layout.corners]
+        chosen = ((corners >= 0) & template.outside[corners]).all(axis=1)
         corners, barycentric = corners[chosen], layout.barycentric[chosen]
         positions = np.einsum("nc,ncd->nd", barycentric, template.rest[corners])
         weights = np.einsum("nc,ncj->nj", barycentric, template.weights[corners])

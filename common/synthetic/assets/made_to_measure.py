@@ -6,11 +6,11 @@ Shapes: V vertices of the body, N of a garment, S = 52 bones; 11 rows of the sha
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import sparse
 from scipy.spatial import cKDTree
 
 from common.arrays import FloatArray, IntArray
 from common.body.anatomy import REGION_INDEX
+from common.body.connectivity import neighbour_mean, vertex_adjacency
 from common.synthetic.assets.body_canvas import OUTSIDE, Canvas
 from common.synthetic.assets.garment import Garment
 from common.synthetic.assets.garment_files import Kind
@@ -140,13 +140,7 @@ def _grid_faces() -> IntArray:
 
 def _inflated(rest: FloatArray, faces: IntArray) -> FloatArray:
     """A smooth surface (N, 3) at least the thickness of cloth above the skin (N, 3)."""
-    start, end = (
-        np.concatenate([faces[:, [0, 1, 2]].ravel(), faces[:, [1, 2, 0]].ravel()]),
-        np.concatenate([faces[:, [1, 2, 0]].ravel(), faces[:, [0, 1, 2]].ravel()]),
-    )
-    adjacency = sparse.csr_matrix((np.ones(len(start)), (start, end)), shape=(len(rest), len(rest)))
-    adjacency.data[:] = 1
-    mean = sparse.diags(1 / np.asarray(adjacency.sum(1)).ravel()) @ adjacency
+    mean = neighbour_mean(vertex_adjacency(faces, len(rest)))
     normals = _normals(rest, faces)
     surface = rest + _THICKNESS_M * normals
     for _ in range(_SMOOTHINGS):

@@ -16,21 +16,6 @@ ALL = np.ones((ATLAS_SIZE, ATLAS_SIZE), np.bool_)
 
 
 @pytest.fixture(scope="module")
-def body() -> BodyModel:
-    return BodyModel.load()
-
-
-@pytest.fixture(scope="module")
-def template(body: BodyModel) -> BodyTemplate:
-    return BodyTemplate.of(body)
-
-
-@pytest.fixture(scope="module")
-def layout(body: BodyModel) -> AtlasLayout:
-    return AtlasLayout.of(body)
-
-
-@pytest.fixture(scope="module")
 def face(body: BodyModel, template: BodyTemplate, layout: AtlasLayout) -> FaceDetail:
     return FaceDetail(body, template, layout)
 
@@ -38,9 +23,7 @@ def face(body: BodyModel, template: BodyTemplate, layout: AtlasLayout) -> FaceDe
 @pytest.fixture(scope="module")
 def features(body: BodyModel, template: BodyTemplate) -> FaceFeatures:
     """At the template's vertices."""
-    corners = np.repeat(np.arange(len(template))[:, None], 3, axis=1)
-    geometry = FaceGeometry(body, template)
-    return geometry.features(corners, np.eye(1, 3, dtype=np.float32).repeat(len(template), axis=0))
+    return FaceGeometry(body, template).at_vertices
 
 
 def atlas_of(layout: AtlasLayout, skin: tuple[int, int, int], hair: tuple[int, int, int]) -> np.ndarray:

@@ -10,25 +10,14 @@ from receiver.body.face_features import FaceFeatures, FaceGeometry
 
 
 @pytest.fixture(scope="module")
-def body() -> BodyModel:
-    return BodyModel.load()
-
-
-@pytest.fixture(scope="module")
-def template(body: BodyModel) -> BodyTemplate:
-    return BodyTemplate.of(body)
-
-
-@pytest.fixture(scope="module")
 def geometry(body: BodyModel, template: BodyTemplate) -> FaceGeometry:
     return FaceGeometry(body, template)
 
 
 @pytest.fixture(scope="module")
-def features(geometry: FaceGeometry, template: BodyTemplate) -> FaceFeatures:
+def features(geometry: FaceGeometry) -> FaceFeatures:
     """At the template's vertices."""
-    corners = np.repeat(np.arange(len(template))[:, None], 3, axis=1)
-    return geometry.features(corners, np.eye(1, 3, dtype=np.float32).repeat(len(template), axis=0))
+    return geometry.at_vertices
 
 
 def centre(template: BodyTemplate, opacity: np.ndarray) -> np.ndarray:

@@ -1,7 +1,6 @@
 """A whole atlas from a part of it."""
 
 import numpy as np
-import pytest
 
 from common.body.anatomy import ATLAS_SIZE, REGION_INDEX, REGIONS
 from common.body.model import BodyModel
@@ -14,16 +13,6 @@ from receiver.body.skinning import BodySkin
 from receiver.mesh.mesh_texture import sample_jpeg
 
 GREY = np.full((len(REGIONS), 3), 0.5, np.float32)
-
-
-@pytest.fixture(scope="module")
-def body() -> BodyModel:
-    return BodyModel.load()
-
-
-@pytest.fixture(scope="module")
-def layout(body: BodyModel) -> AtlasLayout:
-    return AtlasLayout.of(body)
 
 
 def texture_of(layout: AtlasLayout, colours: np.ndarray, known: np.ndarray) -> Texture:
@@ -92,7 +81,7 @@ def test_paint_reaches_texture_and_vertices(layout: AtlasLayout, body: BodyModel
     for tile in TILES[-16:]:
         received = received.with_tile(tile, encode(tile, whole, np.ones((ATLAS_SIZE, ATLAS_SIZE), np.bool_)))
     skin = BodySkin.of(body)
-    painter = Painter(body, skin.template, FaceDetail(body, skin.template, layout))
+    painter = Painter(body, skin.template, layout, FaceDetail(body, skin.template, layout))
     paint = painter.paint(received, GREY)
     expected = {region: colours[layout.region == region][0] for region in range(len(REGIONS))}
     for region, colour in expected.items():
