@@ -178,7 +178,9 @@ class Reconstructor:
         # Points without an area, which line the mouth and the eye sockets, are ignored.
         areas = np.where(self._visible, areas, 0)
         places = self._face.places(mesh.vertices)
-        return self._surface.reconstruct(mesh.vertices, normals, areas, mesh.colours, resolution, places)
+        return self._surface.reconstruct(
+            mesh.vertices, normals, areas, mesh.colours, resolution, places, template.faces
+        )
 
 
 class _Batch:

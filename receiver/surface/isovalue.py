@@ -11,6 +11,9 @@ import numpy as np
 from common.arrays import FloatArray
 from receiver.surface.spectral_poisson import Stencil
 
+# Points where the indicator is higher than this lie inside another part of the body, which the surface does not pass
+# through.  Where an arm enters the torso they would tear it open.
+_INSIDE = 2.0
 # Bounds of the isovalue, 0 outside the body and 1 at the mean over all points: noise outside stays below the lower one.
 _LOWEST, _HIGHEST = 0.2, 1.6
 
@@ -24,8 +27,11 @@ def relative_to_isovalue(indicator: FloatArray, stencil: Stencil, areas: FloatAr
         areas: (N,) weights of the points.
     """
     at_points = stencil.sample(indicator)
-    level = float(np.average(at_points, weights=areas))
     outside = float(indicator[0].mean())
+    mean = float(np.average(at_points, weights=areas))
+    inside = at_points - outside > _INSIDE * abs(mean - outside)
+    areas = np.where(inside, 0, areas)
+    level = float(np.average(at_points, weights=areas))
     amplitude = level - outside
     weight = stencil.splat(areas)
     deviation = stencil.splat(areas * (at_points - np.float32(level)))

@@ -15,6 +15,7 @@ from receiver.surface.extract import largest_component, march, taubin_smooth
 from receiver.surface.isovalue import relative_to_isovalue
 from receiver.surface.refinement import Neighbourhood, refined
 from receiver.surface.spectral_poisson import Grid, Stencil, bounds, fit_grid, solve_indicator
+from receiver.surface.stretched import sampled
 from receiver.surface.subdivision import DetailedPlaces, subdivided
 from receiver.surface.surfels import Surfels, estimated_areas
 
@@ -23,6 +24,8 @@ LEAST_RESOLUTION, LARGEST_RESOLUTION = 24, 512
 
 # Largest distance between the splatted points, in voxels; the splat of each covers three voxels.
 _SPACING_VOXELS = 1.2
+# Triangles with longer edges than this, in voxels, are sampled.
+_LONGEST_VOXELS = 1.8
 # Marching cubes runs on the nodes within this distance of the points, in voxels.
 _MARGIN_VOXELS = 3
 # The adaptive resolution: pixels of the picture per node, the lowest value, and its step, so that it rarely changes.
@@ -100,6 +103,7 @@ class SurfaceStage:
         colours: ByteArray | None = None,
         resolution: int | None = None,
         detailed: DetailedPlaces | None = None,
+        faces: Int32Array | None = None,
     ) -> SurfaceMesh:
         """Reconstructs one watertight connected surface through the points.
 
@@ -112,24 +116,31 @@ class SurfaceStage:
                 same way.
             resolution: grid nodes along the longest side, 24…512; None for the configured one.
             detailed: where the mesh is finer than the grid.
+            faces: (F, 3) triangles between the points, if they are known; large ones are sampled.
 
         Raises:
             ValueError: fewer than 16 points of any area, mismatched shapes, values that are not finite, coincident
                 points, points that enclose no volume, or a resolution out of range.
         """
         _check(points, normals, areas, colours)
-        surfels, colours = _surfels(points, normals, areas, colours)
-        grid = fit_grid(surfels.points, self._resolution(resolution), self.config.grid_padding)
-        field = self._field(grid, surfels)
-        vertices, faces, dropped_share = _mesh(field, grid, surfels, self.config.taubin_iterations)
+        surfels = _surfels(points, normals, areas)
+        grid = fit_grid(surfels.points[surfels.areas > 0], self._resolution(resolution), self.config.grid_padding)
+        if faces is not None:
+            surfels, samples = sampled(surfels, faces, _LONGEST_VOXELS * grid.voxel_m)
+            surfels = surfels.joined(samples.surfels)
+            colours = None if colours is None else np.concatenate([colours, samples.interpolated(colours)])
+        used = surfels.areas > 0
+        surfels, colours = surfels.chosen(used), None if colours is None else colours[used]
+        field = self._field(grid, surfels.subdivided(_SPACING_VOXELS * grid.voxel_m))
+        vertices, triangles, dropped_share = _mesh(field, grid, surfels, self.config.taubin_iterations)
         if detailed is not None:
-            vertices, faces = subdivided(vertices, faces, detailed)
-        neighbourhood = Neighbourhood.of(vertices, vertex_normals(vertices, faces), surfels)
+            vertices, triangles = subdivided(vertices, triangles, detailed)
+        neighbourhood = Neighbourhood.of(vertices, vertex_normals(vertices, triangles), surfels)
         blended = None if colours is None else neighbourhood.blended(colours)
         vertices = refined(vertices, neighbourhood, surfels, limit_m=grid.voxel_m)
         # The points differ in noise and density, which one more pair of steps evens out.
-        vertices = taubin_smooth(vertices, faces, min(1, self.config.taubin_iterations))
-        return SurfaceMesh(vertices, faces, blended, dropped_share)
+        vertices = taubin_smooth(vertices, triangles, min(1, self.config.taubin_iterations))
+        return SurfaceMesh(vertices, triangles, blended, dropped_share)
 
     def _resolution(self, wanted: int | None) -> int:
         if wanted is None:
@@ -141,11 +152,10 @@ class SurfaceStage:
 
     def _field(self, grid: Grid, surfels: Surfels) -> FloatArray:
         """(X, Y, Z), positive inside the surface."""
-        small = surfels.subdivided(_SPACING_VOXELS * grid.voxel_m)
-        stencil = Stencil(small.points, grid)
-        divergence = stencil.splat_divergence(small.normals * small.areas[:, None])
+        stencil = Stencil(surfels.points, grid)
+        divergence = stencil.splat_divergence(surfels.normals * surfels.areas[:, None])
         indicator = solve_indicator(divergence, self.config.normal_sigma_voxels, self.config.fft_workers)
-        return relative_to_isovalue(indicator, stencil, small.areas)
+        return relative_to_isovalue(indicator, stencil, surfels.areas)
 
 
 def _mesh(
@@ -162,17 +172,13 @@ def _mesh(
     return grid.origin + np.float32(grid.voxel_m) * vertices, faces, dropped_share
 
 
-def _surfels(
-    points: FloatArray, normals: FloatArray, areas: FloatArray | None, colours: ByteArray | None
-) -> tuple[Surfels, ByteArray | None]:
-    """The points of non-zero area with unit normals, and their colours."""
+def _surfels(points: FloatArray, normals: FloatArray, areas: FloatArray | None) -> Surfels:
+    """The points with unit normals."""
     lengths = np.linalg.norm(normals, axis=1, keepdims=True)
     units = normals / np.maximum(lengths, 1e-12)
     if areas is None:
         areas = estimated_areas(points)
-    used = areas > 0.0
-    surfels = Surfels(*(array[used].astype(np.float32) for array in (points, units, areas)))
-    return surfels, None if colours is None else colours[used]
+    return Surfels(*(array.astype(np.float32) for array in (points, units, areas)))
 
 
 def _check(points: FloatArray, normals: FloatArray, areas: FloatArray | None, colours: ByteArray | None) -> None:

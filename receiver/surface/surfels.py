@@ -35,6 +35,16 @@ class Surfels:
     def __len__(self) -> int:
         return len(self.points)
 
+    def chosen(self, rows: BoolArray) -> "Surfels":
+        """Some of them."""
+        return Surfels(self.points[rows], self.normals[rows], self.areas[rows])
+
+    def joined(self, *others: "Surfels") -> "Surfels":
+        """These and others."""
+        return Surfels(
+            *(np.concatenate([getattr(part, name) for part in (self, *others)]) for name in Surfels.__slots__)
+        )
+
     def subdivided(self, spacing_m: float) -> "Surfels":
         """Splits large surfels into k × k smaller ones on their tangent planes, at most `spacing_m` apart, k ≤ 4.
 
@@ -42,13 +52,14 @@ class Surfels:
         """
         side = np.clip(np.ceil(np.sqrt(self.areas) / np.float32(spacing_m)), 1, _MAXIMUM_SIDE).astype(int)
         parts = [self._split(side == k, k) for k in range(1, _MAXIMUM_SIDE + 1) if (side == k).any()]
-        return Surfels(*(np.concatenate([getattr(part, name) for part in parts]) for name in Surfels.__slots__))
+        return parts[0].joined(*parts[1:])
 
     def _split(self, chosen: BoolArray, side: int) -> "Surfels":
         """`side`² surfels for each of the chosen ones."""
-        points, normals, areas = self.points[chosen], self.normals[chosen], self.areas[chosen]
+        split = self.chosen(chosen)
         if side == 1:
-            return Surfels(points, normals, areas)
+            return split
+        points, normals, areas = split.points, split.normals, split.areas
         width = np.sqrt(areas)[:, None]
         across, along = (width * axis for axis in tangents(normals))
         offsets = (np.arange(side, dtype=np.float32) + np.float32(0.5)) / np.float32(side) - np.float32(0.5)

@@ -34,3 +34,22 @@ def test_field_is_negative_far_outside_and_positive_far_inside() -> None:
     field = relative_to_isovalue(solve_indicator(stencil.splat_divergence(normals), 0.0), stencil, areas)
     assert field[0, 0, 0] < 0.0 < field[tuple(count // 2 for count in grid.shape)]
     assert field.dtype == np.float32 and field.shape == pytest.approx(grid.shape)
+
+
+def test_a_part_inside_another_does_not_dent_it() -> None:
+    ball, normals = sphere(4096)
+    ball -= ball.mean(axis=0)
+    # The smaller ball ends one and a half voxels below the surface of the larger one.
+    voxel_m = 1 / 63
+    inner = 0.4 * ball + np.array([0.3 - 1.5 * voxel_m, 0, 0], np.float32)
+    points, both = np.concatenate([ball, inner]), np.concatenate([normals, normals])
+    areas = np.repeat([np.pi / 4096, 0.4**2 * np.pi / 4096], 4096).astype(np.float32)
+    grid = fit_grid(points, 72, 4)
+    stencil = Stencil(points, grid)
+    indicator = solve_indicator(stencil.splat_divergence(both * areas[:, None]), 0.0)
+    field = relative_to_isovalue(indicator, stencil, areas)
+    # Along the axis of both, outwards through the larger ball's surface.
+    axis = np.zeros((200, 3), np.float32)
+    axis[:, 0] = np.linspace(0.4, 0.6, 200)
+    surface_m = axis[int(np.argmax(Stencil(axis, grid).sample(field) < 0)), 0]
+    assert surface_m == pytest.approx(0.5, abs=0.15 * voxel_m)

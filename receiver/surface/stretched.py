@@ -1,0 +1,80 @@
+"""Samples of triangles that are larger than the voxels of a grid.
+
+The vertices of a template stand for the surface around them.  Where clothes pull its triangles long, such as the cloth
+of a skirt between the legs, they lie at the rims of what they stand for, and the splat between them would have a hole.
+
+Shapes: N vertices, F triangles, M samples.
+"""
+
+from dataclasses import dataclass
+from functools import cache
+
+import numpy as np
+
+from common.arrays import ByteArray, FloatArray, Int32Array
+from receiver.surface.surfels import Surfels
+
+_MOST_PARTS = 6
+
+
+@dataclass(frozen=True, slots=True)
+class Samples:
+    """Points inside triangles.
+
+    Args:
+        surfels: M of them.
+        corners: (M, 3) vertices of the triangles.
+        places: (M, 3) barycentric coordinates in them.
+    """
+
+    surfels: Surfels
+    corners: Int32Array
+    places: FloatArray
+
+    def interpolated(self, colours: ByteArray) -> ByteArray:
+        """(M, 3) colours from those of the vertices (N, 3)."""
+        mixed = np.einsum("mk,mkc->mc", self.places, colours[self.corners].astype(np.float32))
+        return np.asarray(np.rint(mixed), np.uint8)
+
+
+def sampled(surfels: Surfels, faces: Int32Array, longest_m: float) -> tuple[Surfels, Samples]:
+    """Samples the triangles that have a longer edge than `longest_m`, and takes their area from their corners.
+
+    Args:
+        surfels: N vertices; triangles with a corner of no area are not sampled.
+        faces: (F, 3).
+        longest_m: edges are split into about as many parts of this length, at most six.
+    """
+    a, b, c = (np.take(surfels.points, corner, axis=0) for corner in faces.T)
+    squared = np.maximum(np.maximum(_squared(b - a), _squared(c - b)), _squared(a - c))
+    stretched = np.flatnonzero(squared > np.float32(longest_m**2))
+    stretched = stretched[(surfels.areas[faces[stretched]] > 0).all(axis=1)]
+    a, b, c = a[stretched], b[stretched], c[stretched]
+    cross = np.cross(b - a, c - a)
+    twice_area = np.sqrt(_squared(cross))
+    normals, areas = cross / np.maximum(twice_area, np.float32(1e-12))[:, None], twice_area / 2
+    taken = np.bincount(faces[stretched].ravel(), np.repeat(areas / 3, 3), len(surfels))
+    left = np.maximum(surfels.areas - taken, 0).astype(np.float32)
+    parts = np.clip(np.rint(np.sqrt(squared[stretched]) / np.float32(longest_m)), 1, _MOST_PARTS).astype(int)
+    # Each triangle as often as it has samples, and the place of each.
+    row = np.repeat(np.arange(len(stretched)), parts**2)
+    places = np.concatenate([np.empty((0, 3), np.float32), *(_places(count) for count in parts)])
+    corners = faces[stretched[row]]
+    points = np.einsum("mk,mkd->md", places, surfels.points[corners])
+    samples = Surfels(points, normals[row].astype(np.float32), areas[row] / np.square(parts[row]).astype(np.float32))
+    return Surfels(surfels.points, surfels.normals, left), Samples(samples, corners, places)
+
+
+@cache
+def _places(parts: int) -> FloatArray:
+    """(P², 3) barycentric coordinates of the centroids of the equal triangles that halve, third… the edges."""
+    row, column = (index.ravel() for index in np.mgrid[:parts, :parts])
+    upright = np.stack([row, column], 1)[row + column < parts] + 1 / 3
+    inverted = np.stack([row, column], 1)[row + column < parts - 1] + 2 / 3
+    along = np.concatenate([upright, inverted]) / parts
+    return np.column_stack([1 - along.sum(axis=1), along]).astype(np.float32)
+
+
+def _squared(vectors: FloatArray) -> FloatArray:
+    """Squared lengths of the rows."""
+    return np.asarray(np.einsum("nd,nd->n", vectors, vectors), np.float32)
