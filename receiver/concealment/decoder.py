@@ -1,10 +1,11 @@
-"""The codec's decoder, with estimates in place of the groups that a packet does not have.
+"""The codec's decoder, with estimates in place of the groups that a packet does not have, and without flicker.
 
 The codec extrapolates each missing fast group by itself, because encoder and decoder must do the same.  What the
 receiver shows may be better: the other groups and the past say where a lost limb is (`MotionFilter`).  The states that
 later packets are predicted from do not change.  Slow groups keep their last value: they do not depend on the pose.
 
-While all fast groups arrive, nothing is computed: only the last frames are remembered, for the filter to start from.
+While all fast groups arrive, nothing is estimated: only the last frames are remembered, for the filter to start from.
+What arrived is steadied while the person hardly moves (`Steadying`).
 """
 
 import math
@@ -23,6 +24,7 @@ from common.frames import PersonLabels
 from common.labels import FAST_GROUPS, GROUP_NAMES, concatenate, split
 from receiver.concealment.motion_filter import MotionFilter
 from receiver.concealment.motion_model import ENTRY_OF_COORDINATE, MODEL_FPS, MotionModel
+from receiver.concealment.steadying import Steadying
 
 # Somebody who was not seen for longer is estimated anew, and a root that did not arrive for longer is the codec's.
 _MAX_GAP_S: Final = 1.0
@@ -51,6 +53,11 @@ class _Arrival:
     rho: Mapping[str, float]
 
     @property
+    def levels(self) -> IntArray:
+        """(groups,) ρ levels; 0, the finest, for groups that did not arrive."""
+        return rho_levels(self.rho)
+
+    @property
     def whole(self) -> bool:
         """Whether every fast group arrived."""
         return all(name in self.rho for name in FAST_GROUPS)
@@ -62,7 +69,7 @@ class _Arrival:
 
     def variance(self, coordinates: IntArray) -> Float64Array:
         """(K,) of the errors of quantisation."""
-        step = steps(load_tables().base_step, rho_levels(self.rho))[ENTRY_OF_COORDINATE[coordinates]]
+        step = steps(load_tables().base_step, self.levels)[ENTRY_OF_COORDINATE[coordinates]]
         return np.asarray(np.square(_ERROR_STEPS / UNIT * step))
 
 
@@ -75,6 +82,12 @@ class _Track:
         self._filtered_at = 0.0
         self._whole: deque[_Arrival] = deque(maxlen=_WHOLE_FRAMES)
         self._root_at = self.seen_at = -math.inf
+        self._steadying = Steadying()
+
+    def shown(self, arrival: _Arrival, known: Collection[str]) -> dict[str, FloatArray]:
+        """Takes the next frame; returns what is shown of the fast groups, of which the codec knows `known`."""
+        steady = split(self._steadying.shown(arrival.captured_at, arrival.labels, arrival.levels))
+        return {name: steady[name] for name in FAST_GROUPS if name in known} | self.estimate(arrival, known)
 
     def estimate(self, arrival: _Arrival, known: Collection[str]) -> dict[str, FloatArray]:
         """Takes the next frame; returns the missing groups of which there is a better estimate than the codec's.
@@ -136,7 +149,7 @@ def frames_between(earlier_s: float, later_s: float) -> int:
 
 
 class ConcealingDecoder:
-    """A decoder whose frames have estimates of the fast groups that did not arrive.
+    """A decoder whose frames have estimates of the fast groups that did not arrive, and do not flicker.
 
     Args:
         codec: new.
@@ -177,8 +190,7 @@ class ConcealingDecoder:
         if track is None or not 0.0 < now_s - track.seen_at <= _MAX_GAP_S:
             track = self._tracks[person.identity] = _Track(self._model)
         arrival = _Arrival(now_s, concatenate(person.labels), decoded.rho_by_person[person.identity])
-        estimated = track.estimate(arrival, person.labels.keys())
-        return replace(person, labels={**person.labels, **estimated}) if estimated else person
+        return replace(person, labels={**person.labels, **track.shown(arrival, person.labels.keys())})
 
 
 def decoders(model_hash: bytes) -> Callable[[], ConcealingDecoder]:

@@ -6,7 +6,7 @@ leaves groups out.  The packets are the same for all fallbacks of the receiver:
     mean       a group that a frame lacks is the mean of all people
     hold       its last value
     codec      the codec's own extrapolation, which both ends compute
-    estimate   the receiver's: from the groups that arrived, and from the past (`receiver.concealment`)
+    estimate   the receiver's: from the groups that arrived, and from the past (`receiver.concealment`), and steadied
 
     random     each group of each frame is lost with this probability, behind the first three frames
     bursts     one limb is lost for ten frames, every twenty frames another one

@@ -8,6 +8,7 @@ from functools import lru_cache
 from common.codec.allotment import load as load_rate_distortion
 from common.codec.frame_codec import EncodedFrame, FrameCodec
 from common.frames import Camera, LabelFrame, PersonLabels
+from receiver.concealment.decoder import decoders
 from sender.congestion.samples import LinkSample
 from sender.importance.importance import Importance
 from sender.rate.controller import RateController
@@ -86,12 +87,12 @@ class CodecPair:
     """
 
     def __init__(self, model_hash: bytes, lag: int = ACKNOWLEDGEMENT_LAG) -> None:
-        self._encoder, self._decoder = FrameCodec(model_hash), FrameCodec(model_hash)
+        self._encoder, self._decoder = FrameCodec(model_hash), decoders(model_hash)()
         self._unacknowledged: deque[int] = deque()
         self._lag = lag
 
     def send(self, frame: LabelFrame, rho: Rho) -> Passed:
-        """Encodes and decodes one frame."""
+        """Encodes one frame, and decodes it as a receiver does."""
         while len(self._unacknowledged) >= self._lag:
             self._encoder.acknowledge(self._unacknowledged.popleft())
         encoded = self._encoder.encode(frame, rho)

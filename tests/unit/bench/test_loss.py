@@ -44,10 +44,10 @@ def test_fallbacks_agree_on_what_arrived_and_differ_on_what_did_not(clip: LossCl
     kept = np.ones((12, len(GROUP_NAMES)), dtype=np.bool_)
     kept[8:10, ARM] = False
     shown, where = shown_labels(clip, kept), group_slices()["left_arm"]
-    for name in FALLBACKS:
-        np.testing.assert_array_equal(
-            np.delete(shown[name], np.r_[where], 1), np.delete(shown["codec"], np.r_[where], 1)
-        )
+    arrived = {name: np.delete(labels, np.r_[where], 1) for name, labels in shown.items()}
+    for name in ("mean", "hold"):
+        np.testing.assert_array_equal(arrived[name], arrived["codec"])
+    np.testing.assert_allclose(arrived["estimate"], arrived["codec"], atol=0.25)
     assert not shown["mean"][9, where].any()
     np.testing.assert_array_equal(shown["hold"][9, where], shown["hold"][7, where])
     assert len({shown[name][9, where].tobytes() for name in FALLBACKS}) == len(FALLBACKS)
