@@ -23,6 +23,14 @@ def test_jitter_at_rest_is_reduced() -> None:
     assert smoothed[30:, body].std() < 0.8 * labels[30:, body].std()
 
 
+def test_noise_does_not_pass_for_speed() -> None:
+    labels = np.zeros((240, LABEL_SIZE))
+    noise = np.random.default_rng(1).normal(0, 1, labels[:, LEG].shape)
+    for deviation in (0.02, 0.2):
+        labels[:, LEG] = deviation * noise
+        assert np.diff(run(labels)[60:, LEG], axis=0).std() < 0.15 * np.diff(labels[60:, LEG], axis=0).std()
+
+
 def test_moving_arm_lags_by_one_frame_at_most() -> None:
     time_s = np.arange(300) / FPS
     labels = np.zeros((300, LABEL_SIZE))
