@@ -13,6 +13,7 @@ from common.errors import BodywireError
 CONTROL = "control"
 DIFFUSION_REMOVALS = ("u_m", "geometry-bias", "scale-weights")
 SEMANTICS_REMOVALS = ("discriminator", "learned-prior")
+NETWORKS = ("diffusion", "semantics")
 # Features of the crops, which all trainings of semantics read.
 _FEATURES = ("features-train.pt", "features-val.pt")
 
@@ -44,12 +45,14 @@ class Trainings:
         work: the folder.
         sizes: of data and trainings.
         seed: of the trainings.
+        networks: which of `NETWORKS` are trained.
         commands: all commands, also those with existing results, filled by `run`.
     """
 
     work: Path
     sizes: Sizes
     seed: int
+    networks: Sequence[str] = NETWORKS
     commands: list[str] = field(default_factory=list)
 
     def run(self) -> None:
@@ -60,8 +63,9 @@ class Trainings:
         """
         for arguments in self._data():
             self._call(arguments)
+        lanes = {"diffusion": self._train_diffusion, "semantics": self._train_semantics}
         with ThreadPoolExecutor(2) as pool:
-            for lane in [pool.submit(self._train_diffusion), pool.submit(self._train_semantics)]:
+            for lane in [pool.submit(lanes[network]) for network in self.networks]:
                 lane.result()
 
     def checkpoint(self, network: str, name: str) -> Path:
@@ -73,16 +77,18 @@ class Trainings:
 
     def _data(self) -> list[list[str]]:
         commands = []
-        for name, preset, seed, counts in (
-            ("unseen", "dressed", 14, self.sizes.unseen),
-            ("fresh", "everyday", 2, self.sizes.fresh),
-        ):
-            out = ["--out", str(self.work / name), "--preset", preset, "--seed", str(seed)]
-            for split, images in zip(("train", "val"), counts, strict=True):
-                commands.append(["common.synthetic.render_shards", *out, "--split", split, "--count", str(images)])
-        for split, outfits in zip(("train", "val"), self.sizes.outfits, strict=True):
-            where = ["--out", str(self.work / "outfits"), "--split", split]
-            commands.append(["common.synthetic.clothed.outfit_table", *where, "--count", str(outfits)])
+        if "semantics" in self.networks:
+            for name, preset, seed, counts in (
+                ("unseen", "dressed", 14, self.sizes.unseen),
+                ("fresh", "everyday", 2, self.sizes.fresh),
+            ):
+                out = ["--out", str(self.work / name), "--preset", preset, "--seed", str(seed)]
+                for split, images in zip(("train", "val"), counts, strict=True):
+                    commands.append(["common.synthetic.render_shards", *out, "--split", split, "--count", str(images)])
+        if "diffusion" in self.networks:
+            for split, outfits in zip(("train", "val"), self.sizes.outfits, strict=True):
+                where = ["--out", str(self.work / "outfits"), "--split", split]
+                commands.append(["common.synthetic.clothed.outfit_table", *where, "--count", str(outfits)])
         return commands
 
     def _train_diffusion(self) -> None:

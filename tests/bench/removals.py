@@ -44,7 +44,7 @@ from tests.bench import crops, measures, report
 from tests.bench.crops import TRUTH_FIELDS, TruePerson, Truth
 from tests.bench.measures import Surface, centred
 from tests.bench.perceived import CropSender
-from tests.bench.removal_trainings import CONTROL, DIFFUSION_REMOVALS, SEMANTICS_REMOVALS, Sizes, Trainings
+from tests.bench.removal_trainings import CONTROL, DIFFUSION_REMOVALS, NETWORKS, SEMANTICS_REMOVALS, Sizes, Trainings
 
 SIZES = Sizes(unseen=(4096, 384), fresh=(12288, 1024), outfits=(4096, 512), semantics_steps=500, diffusion_steps=300)
 QUICK_SIZES = Sizes(unseen=(64, 16), fresh=(64, 16), outfits=(64, 32), semantics_steps=20, diffusion_steps=8)
@@ -65,6 +65,11 @@ class Comparison:
     figure: str
     with_part: str
     without: str
+
+    @property
+    def network(self) -> str:
+        """Which of `NETWORKS` the part belongs to."""
+        return self.with_part.split()[0]
 
 
 COMPARISONS = (
@@ -147,7 +152,7 @@ class Receivers:
             f"diffusion {SKIPPED}": lambda decoded: space.decode(decoded.clothing.entries),
             f"diffusion {UNDRESSED}": lambda decoded: _sampled(shipped)(_without_surface(decoded)),
         }
-        for name in (CONTROL, *DIFFUSION_REMOVALS):
+        for name in (CONTROL, *DIFFUSION_REMOVALS) if "diffusion" in trainings.networks else ():
             stage = DiffusionStage(trained_diffusion(trainings.checkpoint("diffusion", name)), space)
             self._variants[f"diffusion {name}" if name == CONTROL else f"diffusion without {name}"] = _sampled(stage)
 
@@ -206,7 +211,7 @@ class Semantics:
         self._space, self._kinematics = space, KeypointKinematics(body)
         refiner = Refiner(space, self._kinematics)
         self.stages = {f"semantics {SHIPPED}": SemanticsStage.load()}
-        for name in (CONTROL, *SEMANTICS_REMOVALS):
+        for name in (CONTROL, *SEMANTICS_REMOVALS) if "semantics" in trainings.networks else ():
             system = f"semantics {name}" if name == CONTROL else f"semantics without {name}"
             network = trained_semantics(trainings.checkpoint("semantics", name))
             self.stages[system] = SemanticsStage(network, space, refiner)
@@ -266,17 +271,22 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--work", type=Path, default=Path("runs/removals"), help="folder of data and trainings (default: %(default)s)"
     )
+    parser.add_argument(
+        "--networks", nargs="+", choices=NETWORKS, default=NETWORKS, help="whose parts are removed (default: all)"
+    )
     parser.add_argument("--count", type=int, help=f"test people (default: {COUNT}, {QUICK_COUNT} with --quick)")
     options = parser.parse_args(arguments)
     count = options.count or (QUICK_COUNT if options.quick else COUNT)
     sizes = QUICK_SIZES if options.quick else SIZES
 
-    def work() -> None:
-        trainings = Trainings(options.work / "quick" if options.quick else options.work, sizes, options.seed)
+    def measure() -> None:
+        work = options.work / "quick" if options.quick else options.work
+        trainings = Trainings(work, sizes, options.seed, options.networks)
         trainings.run()
         dataset = CropDataset([crops.crop_set(count, options.seed, CropSender().size, DRESSED.name)], "test")
         rows = evaluate(trainings, dataset)
-        benefits = {row: benefit(rows[row.with_part][row.figure], rows[row.without][row.figure]) for row in COMPARISONS}
+        compared = [row for row in COMPARISONS if row.network in options.networks]
+        benefits = {row: benefit(rows[row.with_part][row.figure], rows[row.without][row.figure]) for row in compared}
         print(f"{count} dressed test people (seed {options.seed}), {report.machine_line()}\n")
         print("positive: the figure is worse without the part; standard error over people, not over trainings\n")
         print(removal_table(benefits))
@@ -288,7 +298,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         more = {"removals": [_as_json(row, found) for row, found in benefits.items()], "commands": trainings.commands}
         report.write_json(options.json, "removals", options.seed, systems, people=count, **more)
 
-    return report.run("removals", work)
+    return report.run("removals", measure)
 
 
 def _as_json(row: Comparison, found: Benefit) -> dict[str, str | float]:

@@ -73,6 +73,13 @@ def _option(arguments: list[str], name: str) -> str | None:
     return arguments[arguments.index(name) + 1] if name in arguments else None
 
 
+def test_one_network_needs_neither_data_nor_trainings_of_the_other(commands: _Commands, tmp_path: Path) -> None:
+    Trainings(tmp_path, _SIZES, 5, ("diffusion",)).run()
+    modules = {call[0] for call in commands.calls}
+    assert modules == {"common.synthetic.clothed.outfit_table", "receiver.train.diffusion"}
+    assert {row.network for row in COMPARISONS} == {"diffusion", "semantics"}
+
+
 def test_control_and_removals_train_equally_long(commands: _Commands, tmp_path: Path) -> None:
     Trainings(tmp_path, _SIZES, seed=5).run()
     trained = [call for call in commands.calls if _option(call, "--steps")]
