@@ -7,7 +7,6 @@ Shapes: N vertices, F triangles, M samples.
 """
 
 from dataclasses import dataclass
-from functools import cache
 
 import numpy as np
 
@@ -56,16 +55,16 @@ def sampled(surfels: Surfels, faces: Int32Array, longest_m: float) -> tuple[Surf
     taken = np.bincount(faces[stretched].ravel(), np.repeat(areas / 3, 3), len(surfels))
     left = np.maximum(surfels.areas - taken, 0).astype(np.float32)
     parts = np.clip(np.rint(np.sqrt(squared[stretched]) / np.float32(longest_m)), 1, _MOST_PARTS).astype(int)
-    # Each triangle as often as it has samples, and the place of each.
+    # Each triangle as often as it has samples, and the number of the sample in it.
     row = np.repeat(np.arange(len(stretched)), parts**2)
-    places = np.concatenate([np.empty((0, 3), np.float32), *(_places(count) for count in parts)])
+    number = np.arange(len(row)) - np.repeat(np.cumsum(parts**2) - parts**2, parts**2)
+    places = _PLACES[_FIRST_PLACE[parts[row]] + number]
     corners = faces[stretched[row]]
     points = np.einsum("mk,mkd->md", places, surfels.points[corners])
     samples = Surfels(points, normals[row].astype(np.float32), areas[row] / np.square(parts[row]).astype(np.float32))
     return Surfels(surfels.points, surfels.normals, left), Samples(samples, corners, places)
 
 
-@cache
 def _places(parts: int) -> FloatArray:
     """(P², 3) barycentric coordinates of the centroids of the equal triangles that halve, third… the edges."""
     row, column = (index.ravel() for index in np.mgrid[:parts, :parts])
@@ -73,6 +72,11 @@ def _places(parts: int) -> FloatArray:
     inverted = np.stack([row, column], 1)[row + column < parts - 1] + 2 / 3
     along = np.concatenate([upright, inverted]) / parts
     return np.column_stack([1 - along.sum(axis=1), along]).astype(np.float32)
+
+
+# Places of all numbers of parts, from 0 on, one after the other, and where those of each begin.
+_PLACES = np.concatenate([_places(parts) for parts in range(1, _MOST_PARTS + 1)])
+_FIRST_PLACE = np.cumsum([0, *(parts**2 for parts in range(_MOST_PARTS))])
 
 
 def _squared(vectors: FloatArray) -> FloatArray:
