@@ -25,10 +25,17 @@ def shown(offsets: list[float], fps: float = 30.0) -> FloatArray:
     )
 
 
-def test_two_values_a_step_apart_become_their_mean() -> None:
+def test_two_values_a_step_apart_become_about_their_mean() -> None:
     found = shown([0.0, 1.0] * 10)
-    np.testing.assert_allclose(found[-1, ARM], 1 + 0.5 * STEP[ARM], rtol=1e-5)
-    np.testing.assert_allclose(found[-1, ARM], found[-2, ARM], rtol=1e-6)
+    np.testing.assert_allclose(found[-1, ARM], 1 + 0.5 * STEP[ARM], atol=0.02 * STEP[ARM].max())
+    assert (np.abs(found[-1, ARM] - found[-2, ARM]) < 0.03 * STEP[ARM]).all()
+
+
+def test_slow_drift_is_followed() -> None:
+    # A tenth of a step a frame, as the quantiser shows it.
+    found = shown([round(0.1 * number) for number in range(60)])
+    late = (1 + 0.1 * np.arange(60)[:, None] * STEP[ARM] - found[:, ARM])[20:] / STEP[ARM]
+    assert np.abs(late.mean()) < 0.15 and np.abs(late).max() < 0.65
 
 
 def test_what_moves_by_more_than_its_step_does_not_lag() -> None:
