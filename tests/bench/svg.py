@@ -17,6 +17,8 @@ _DASHES = "5 3"
 _LETTER = 6.0
 _GREY = "#c9c9c9"
 _TICKS = 5
+# Linear axes have their ticks at the measurements up to this number.
+_MOST_MEASURED = 8
 
 
 @dataclass(frozen=True, eq=False)
@@ -126,6 +128,13 @@ def _x_scale(panel: Panel) -> _Scale:
     return _Scale(first, last if last > first else first + 1.0, False)
 
 
+def _x_ticks(panel: Panel, scale: _Scale) -> Float64Array:
+    """The places of measurements if they are few, else values at equal distances."""
+    measured = np.unique(np.concatenate([line.x for line in panel.lines.values()]))
+    few = 1 < len(measured) <= _MOST_MEASURED and all(line.marked for line in panel.lines.values())
+    return measured if few and not scale.log else scale.ticks()
+
+
 def _panel(panel: Panel) -> str:
     behind = [(name, line) for name, line in panel.lines.items() if line.right]
     before = [(name, line) for name, line in panel.lines.items() if not line.right]
@@ -146,7 +155,8 @@ def _panel(panel: Panel) -> str:
         if not line.right:
             parts.append(f'<line x1="{_WIDTH + 24}" x2="{_WIDTH + 46}" y1="{y - 4}" y2="{y - 4}" {style}/>')
     parts.append(f'<rect width="{_WIDTH}" height="{height}" fill="none" stroke="black"/>')
-    for share, value in zip(x_scale(x_scale.ticks()), x_scale.ticks(), strict=True):
+    x_ticks = _x_ticks(panel, x_scale)
+    for share, value in zip(x_scale(x_ticks), x_ticks, strict=True):
         rounded = float(value) if panel.log_x else round(float(value), 1)
         parts.append(_label(share * _WIDTH, height + 14, "middle", rounded))
     parts += [

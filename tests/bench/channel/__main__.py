@@ -117,7 +117,7 @@ def check_bound(systems: Mapping[str, System], seed: int) -> Figures:
 def panels(figures: Mapping[str, Figures]) -> list[Panel]:
     """PSNR and MS-SSIM over the SNR."""
     found = []
-    for measure_name, title, bottom in (("psnr", "PSNR, dB", 15.0), ("ms_ssim", "MS-SSIM", 0.5)):
+    for measure_name, title, bottom in (("psnr", "PSNR, dB", 22.5), ("ms_ssim", "MS-SSIM", 0.75)):
         lines = {}
         for name, values in figures.items():
             up = np.array([values[f"{measure_name}_{snr}db"] for snr in SNRS_DB])

@@ -72,3 +72,15 @@ def test_panels_of_different_height_follow_each_other() -> None:
     assert int(ElementTree.fromstring(svg([low, high])).attrib["height"]) == int(
         ElementTree.fromstring(svg([low])).attrib["height"]
     ) + int(ElementTree.fromstring(svg([high])).attrib["height"])
+
+
+@pytest.mark.parametrize(
+    ("marked", "labels"), [(True, {"1", "4", "13"}), (False, {"1", "3.4", "5.8", "8.2", "10.6", "13"})]
+)
+def test_few_measurements_are_where_the_ticks_are(marked: bool, labels: set[str]) -> None:
+    line = Line(np.array([1.0, 4.0, 13.0]), np.array([20.0, 20.0, 20.0]), marked=marked)
+    root = ElementTree.fromstring(svg([Panel("", "dB", "", "", {"": line})]))
+    texts = [
+        each for each in root.iter("{http://www.w3.org/2000/svg}text") if each.attrib.get("text-anchor") == "middle"
+    ]
+    assert {each.text for each in texts} == {*labels, "dB"}
