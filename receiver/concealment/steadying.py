@@ -18,6 +18,7 @@ from typing import Final
 import numpy as np
 
 from common.arrays import FloatArray, IntArray
+from common.codec.orientation import ENTRIES
 from common.codec.quantiser import GROUP_OF_ENTRY, UNIT, steps
 from common.codec.tables import load as load_tables
 from common.labels import FAST_GROUPS, GROUP_NAMES, LABEL_SIZE, group_slices
@@ -32,7 +33,7 @@ _FAST_ENTRY: Final = np.isin(GROUP_OF_ENTRY, [g for g, name in enumerate(GROUP_N
 # The orientation is coded as a rotation about three axes, whose steps are those of its first three entries.
 _STEP_OF_ENTRY: Final = np.arange(LABEL_SIZE)
 _ORIENTATION: Final = group_slices()["root"].start
-_STEP_OF_ENTRY[_ORIENTATION + 3 : _ORIENTATION + 6] -= 3
+_STEP_OF_ENTRY[_ORIENTATION + 3 : _ORIENTATION + ENTRIES] -= 3
 
 
 class Steadying:
