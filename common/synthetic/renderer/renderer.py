@@ -1,6 +1,8 @@
 """Off-screen rasteriser: moderngl over EGL, on a GPU or on Mesa's software rasteriser llvmpipe."""
 
+import importlib
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 
 import moderngl
@@ -265,6 +267,7 @@ def create_context() -> moderngl.Context:
     Raises:
         RendererUnavailable: OpenGL 3.3 over EGL is not available.
     """
+    _load_triton()
     try:
         # The type stubs ask for a dictionary, but moderngl accepts the name.
         return moderngl.create_context(standalone=True, require=330, backend="egl")  # type: ignore[arg-type]
@@ -272,6 +275,16 @@ def create_context() -> moderngl.Context:
         raise RendererUnavailable(
             f"cannot render: no OpenGL over EGL ({error}); install Debian's libegl1 and libegl-mesa0"
         ) from error
+
+
+def _load_triton() -> None:
+    """Loads Triton, where it is installed, before Mesa's LLVM.
+
+    Triton ≥ 3.7 exports its own LLVM.  Loaded after that of llvmpipe, as by the first optimiser of PyTorch, it ends the
+    process with a segmentation fault; loaded before, both work.
+    """
+    with suppress(ImportError):
+        importlib.import_module("triton")
 
 
 def appearance_uniforms(appearance: Appearance, canvas: Canvas) -> dict[str, npt.ArrayLike]:

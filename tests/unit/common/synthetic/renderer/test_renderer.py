@@ -1,3 +1,5 @@
+import subprocess
+import sys
 from dataclasses import replace
 
 import numpy as np
@@ -105,3 +107,15 @@ def test_create_context_without_egl_names_the_packages(monkeypatch: pytest.Monke
     monkeypatch.setattr("moderngl.create_context", missing)
     with pytest.raises(RendererUnavailable, match=r"install Debian's libegl1 and libegl-mesa0"):
         create_context()
+
+
+def test_an_optimizer_may_follow_a_renderer() -> None:
+    # In a process of its own, since a clash of Triton's LLVM with Mesa's ends it.
+    script = """
+import torch
+from common.synthetic.renderer.renderer import create_context
+create_context()
+torch.optim.AdamW([torch.nn.Parameter(torch.zeros(1))])
+"""
+    ended = subprocess.run([sys.executable, "-c", script], check=False, capture_output=True, text=True)
+    assert ended.returncode == 0, ended.stderr
