@@ -14,7 +14,7 @@ DEMO_OUT ?= demo-out
 TEST_FLAGS ?=
 BENCH_FLAGS ?=
 # All modules of tests/bench that are commands and need no arguments, such as data from elsewhere.
-NEED_DATA := following look mediapipe_pose photos sheet silhouettes
+NEED_DATA := following look mediapipe_pose perceptual photos sheet silhouettes
 BENCHES ?= $(filter-out $(NEED_DATA),$(basename $(notdir $(shell grep -l '^if __name__ == "__main__"' tests/bench/*.py)))) abuse rivals
 
 .DELETE_ON_ERROR:

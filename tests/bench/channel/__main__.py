@@ -3,9 +3,11 @@
 Systems: the image channel with the package's weights; the same weights with equal lengths; with --trained, DeepJSCC and
 ablations that `common.training.image_channel --export --weights DIR` wrote there; and JPEG, WebP and AVIF behind an
 ideal code at capacity.  A bandwidth ratio is channel uses per colour value of a pixel; side information and pilots
-count.  Figures are means over the pictures of PSNR in dB and of MS-SSIM.
+count.  Figures are means over the pictures of PSNR in dB, of MS-SSIM, and on AWGN of the distance in the features of
+our perception network (`tests.bench.perceptual`, smaller is better), with --lpips also of LPIPS.
 
   psnr_4db, ms_ssim_4db       AWGN at this SNR, bandwidth ratio 1/16
+  perceptual_4db              likewise
   psnr_10db_at_1_24           AWGN, 10 dB, bandwidth ratio 1/24
   psnr_4db_believed_7         AWGN at 4 dB; the sender assumes 7 dB, the receiver knows the SNR
   psnr_rayleigh_10db          block fading, known gains; "pilots": estimated from 2 known symbols in each block of 64
@@ -31,6 +33,7 @@ from common.training.picture_cache import picture_files
 from tests.bench import report
 from tests.bench.channel.systems import Condition, System, coded_files, trained_systems
 from tests.bench.ms_ssim import ms_ssim
+from tests.bench.perceptual import Distance, distances
 from tests.bench.rivals.plots import write_png
 from tests.bench.svg import Line, Panel, svg, write_svg
 
@@ -63,8 +66,13 @@ def conditions() -> dict[str, Condition]:
     return found
 
 
-def measure(systems: Mapping[str, System], pictures: Sequence[Image], seed: int) -> dict[str, Figures]:
-    """Mean figures of each system."""
+def measure(
+    systems: Mapping[str, System],
+    pictures: Sequence[Image],
+    seed: int,
+    perceptual: Mapping[str, Distance] | None = None,
+) -> dict[str, Figures]:
+    """Mean figures of each system; `perceptual` are further distances, by the begin of their figures' names."""
     values: dict[str, dict[str, list[float]]] = {name: {} for name in systems}
     for number, original in enumerate(pictures):
         report.progress(f"picture {number + 1} of {len(pictures)}")
@@ -75,7 +83,15 @@ def measure(systems: Mapping[str, System], pictures: Sequence[Image], seed: int)
                     assert sent.rate <= condition.rate * (1 + 1e-9), f"{name} exceeds the budget at {key}"
                     values[name].setdefault(f"psnr_{key}", []).append(psnr_db(sent.picture, original))
                     values[name].setdefault(f"ms_ssim_{key}", []).append(ms_ssim(sent.picture, original))
+                    for measure_name, distance in (perceptual or {}).items() if _is_plain(condition) else ():
+                        found = distance(sent.picture, original)
+                        values[name].setdefault(f"{measure_name}_{key}", []).append(found)
     return {name: {key: float(np.mean(each)) for key, each in figures.items()} for name, figures in values.items()}
+
+
+def _is_plain(condition: Condition) -> bool:
+    """Whether the channel is AWGN of the SNR that the sender assumes: perceptual distances take long."""
+    return condition.channel.kind == "awgn" and condition.believed_db is None
 
 
 def noise_picture(seed: int, side_px: int = 256) -> Image:
@@ -134,6 +150,7 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument(
         "--trained", type=Path, nargs="+", default=[], metavar="DIR", help="folders of exported weights"
     )
+    parser.add_argument("--lpips", type=Path, metavar="FILE", help="also LPIPS, with torchvision's weights of AlexNet")
     parser.add_argument("--plots", type=Path, metavar="DIR", help="write channel.svg and channel.png there")
     return parser.parse_args(arguments)
 
@@ -142,7 +159,7 @@ def main(options: argparse.Namespace) -> None:
     files = picture_files([options.pictures])[: _QUICK_PICTURES if options.quick else None]
     systems = {**trained_systems(options.trained), **coded_files()}
     margins = check_bound(systems, options.seed)
-    figures = measure(systems, [read_picture(path) for path in files], options.seed)
+    figures = measure(systems, [read_picture(path) for path in files], options.seed, distances(options.lpips))
     for name, margin in margins.items():
         figures[name]["noise_below_bound_db"] = margin
     print(f"{len(files)} pictures; {report.machine_line()}\n")

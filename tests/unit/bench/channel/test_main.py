@@ -63,3 +63,12 @@ def test_every_condition_is_measured_and_drawn() -> None:
     assert figures["telepath"]["ms_ssim_7db"] == pytest.approx(1.0)
     for panel in panels(figures):
         assert panel.lines["telepath"].x.tolist() == list(SNRS_DB)
+
+
+def test_perceptual_distances_are_measured_on_plain_channels() -> None:
+    figures = measure({"telepath": Telepath()}, [noise_picture(0)], seed=0, perceptual={"constant": lambda a, b: 0.5})
+    measured = {key for key in figures["telepath"] if key.startswith("constant_")}
+    assert measured == {f"constant_{snr}db" for snr in SNRS_DB} | {
+        f"constant_{snr}db_at_1_{rate}" for snr in (1, 10) for rate in (12, 24)
+    }
+    assert figures["telepath"]["constant_7db"] == 0.5
