@@ -33,10 +33,11 @@ from common.training.channel_states import (
     random_snr_db,
     sent,
 )
+from common.training.distributed import Workers
 from common.training.flags import add_result_flags, add_steps_flag, parser_of
 from common.training.loop import LoopConfig, TrainingLoop, read_ahead
 from common.training.muon import Muon
-from common.training.picture_cache import open_cache, picture_files, random_crops
+from common.training.picture_cache import PictureCache, open_cache, picture_files, random_crops
 from common.weights.devices import fast_autocast
 from common.weights.loader import save_weights
 
@@ -178,6 +179,15 @@ class DeepJsccStep:
         return _DISTORTION * loss, {"loss": 1e3 * loss, "psnr": psnr_db.mean()}
 
 
+def step_of(
+    network: ImageChannel | DeepJscc, generator: torch.Generator, fixed_share: float
+) -> ChannelStep | DeepJsccStep:
+    """The training step of a network; `fixed_share` as for `ChannelStep`."""
+    if isinstance(network, DeepJscc):
+        return DeepJsccStep(network, generator)
+    return ChannelStep(network, generator, fixed_share)
+
+
 def mean_length_of(rate: float) -> float:
     """Complex symbols per latent position at a bandwidth ratio."""
     return rate * 3 * STRIDE * STRIDE
@@ -205,8 +215,15 @@ def validate(network: ImageChannel | DeepJscc, crops: Tensor) -> dict[str, float
     return scores
 
 
+def split(pictures: PictureCache) -> tuple[PictureCache, PictureCache]:
+    """The pictures to train on, and those that are held back for validation."""
+    held_back = np.arange(len(pictures)) % _VALIDATION_SHARE == 0
+    return pictures.subset(np.flatnonzero(~held_back)), pictures.subset(np.flatnonzero(held_back))
+
+
 def train(options: argparse.Namespace) -> None:
     """The whole training, top to bottom."""
+    workers = Workers.join()
     torch.set_num_threads(options.threads)
     torch.manual_seed(options.seed)
     generator = torch.Generator().manual_seed(options.seed)
@@ -214,9 +231,9 @@ def train(options: argparse.Namespace) -> None:
     checkpoint = options.out / "image_channel.pt"
     resumed = options.resume and checkpoint.exists()
 
-    pictures = open_cache(picture_files(options.data), options.cache, CROP_PX)
-    held_back = np.arange(len(pictures)) % _VALIDATION_SHARE == 0
-    training, validation = pictures.subset(np.flatnonzero(~held_back)), pictures.subset(np.flatnonzero(held_back))
+    with workers.first_before_others():
+        pictures = open_cache(picture_files(options.data), options.cache, CROP_PX)
+    training, validation = split(pictures)
     validation_crops = next(random_crops(validation, _VALIDATION_CROPS, CROP_PX, np.random.default_rng(0)))
     network = new_network(options).to(memory_format=torch.channels_last).train()
     loop = TrainingLoop(
@@ -233,6 +250,7 @@ def train(options: argparse.Namespace) -> None:
         network,
         optimiser_of(network, options.rate),
         checkpoint,
+        workers=workers,
         resume=resumed,
         facts={
             "seed": options.seed,
@@ -243,27 +261,24 @@ def train(options: argparse.Namespace) -> None:
         without=options.without,
         evaluate=lambda average: validate(average, validation_crops),
     )
-    if resumed:
-        generator.manual_seed(options.seed + loop.step)
-        rng = np.random.default_rng((options.seed, loop.step))
-    if isinstance(network, DeepJscc):
-        step: DeepJsccStep | ChannelStep = DeepJsccStep(network, generator)
-    else:
-        step = ChannelStep(network, generator, 0.0 if options.shipped else _FIXED_SHARE)
-    print(
-        f"{len(training)} pictures, {sum(p.numel() for p in network.parameters()) / 1e6:.2f} M parameters", flush=True
-    )
+    if resumed or workers.count > 1:
+        generator.manual_seed(workers.seed(options.seed, loop.step))
+        rng = np.random.default_rng((options.seed, loop.step, workers.rank))
+    step = step_of(network, generator, 0.0 if options.shipped else _FIXED_SHARE)
+    loop.print(f"{len(training)} pictures, {sum(p.numel() for p in network.parameters()) / 1e6:.2f} M parameters")
 
-    for crops in loop.steps(read_ahead(random_crops(training, options.batch, CROP_PX, rng))):
+    for crops in loop.steps(read_ahead(random_crops(training, workers.batch(options.batch), CROP_PX, rng))):
         with fast_autocast():
             loss, terms = step(crops.to(memory_format=torch.channels_last), loop.progress)
         loop.descend(loss)
         loop.log(**terms)
 
-    scores = validate(loop.average, validation_crops)
-    loop.write_scores(options.json or options.out / "scores.json", scores)
-    if options.export:
-        export(options, loop, scores)
+    if workers.first:
+        scores = validate(loop.average, validation_crops)
+        loop.write_scores(options.json or options.out / "scores.json", scores)
+        if options.export:
+            export(options, loop, scores)
+    workers.leave()
 
 
 def export(options: argparse.Namespace, loop: TrainingLoop[ImageChannel | DeepJscc], scores: dict[str, float]) -> None:

@@ -131,6 +131,7 @@ class TrainingLoop(Generic[Network]):
         self._terminated = False
         if resume:
             self._load()
+        self._workers.align(network)
         self._saved_s = self._evaluated_s = self.spent_s
 
     @property
@@ -166,16 +167,17 @@ class TrainingLoop(Generic[Network]):
         if self._workers.first:
             self._save()
         if self._terminated:
-            self._print(f"terminated after step {self.step}; --resume continues")
+            self.print(f"terminated after step {self.step}; --resume continues")
             raise SystemExit(_EXIT_SIGTERM)
 
     def descend(self, loss: Tensor, max_norm: float = 1.0) -> None:
         """One optimiser step with gradients clipped to `max_norm`, skipped if they are not finite; updates the average.
 
-        Must be called once in every step.
+        Gradients are averaged over the workers.  Must be called once in every step.
         """
         self._optimiser.zero_grad(set_to_none=True)
         loss.backward()
+        self._workers.average_gradients(self.network.parameters())
         norm = nn.utils.clip_grad_norm_(self.network.parameters(), max_norm)
         self.step += 1
         if torch.isfinite(norm):
@@ -203,7 +205,7 @@ class TrainingLoop(Generic[Network]):
             "minutes": round(self.spent_s / 60, 3),
         }
         write_json(path, document)
-        self._print(f"scores {json.dumps(dict(scores))}")
+        self.print(f"scores {json.dumps(dict(scores))}")
 
     def _set_learning_rate(self) -> None:
         factor = warm_cosine(self.progress, self.config.warm_share)
@@ -221,7 +223,7 @@ class TrainingLoop(Generic[Network]):
         if self.step % self.config.log_every == 0:
             terms = " ".join(f"{name} {value:.3f}" for name, value in self._recent.items())
             rate = self.samples / max(self.spent_s, 1e-9)
-            self._print(f"step {self.step} samples {self.samples} {rate:.0f}/s {terms}")
+            self.print(f"step {self.step} samples {self.samples} {rate:.0f}/s {terms}")
         evaluates = self._evaluate and self.spent_s - self._evaluated_s >= self.config.evaluate_every_s
         # Saved before an evaluation, which may take longer than a process has between SIGTERM and SIGKILL.
         if evaluates or self.spent_s - self._saved_s >= self.config.save_every_s:
@@ -230,9 +232,10 @@ class TrainingLoop(Generic[Network]):
         if self._evaluate and evaluates:
             self._evaluated_s = self.spent_s
             scores = " ".join(f"{name} {value:.3f}" for name, value in self._evaluate(self.average).items())
-            self._print(f"step {self.step} validation {scores}")
+            self.print(f"step {self.step} validation {scores}")
 
-    def _print(self, text: str) -> None:
+    def print(self, text: str) -> None:
+        """Prints a line behind the training time, in the first worker only."""
         if self._workers.first:
             print(f"{self.spent_s / 60:6.2f} min {text}", flush=True)
 

@@ -22,6 +22,7 @@ from torch import Tensor
 from common.arrays import FloatArray
 from common.body.model import BodyModel
 from common.errors import exit_code_of
+from common.training.distributed import Workers
 from common.training.flags import add_result_flags, add_steps_flag, add_training_flags, parser_of
 from common.training.loop import LoopConfig, TrainingLoop
 from common.weights.devices import fast_autocast
@@ -73,6 +74,7 @@ def random_batches(
 
 def train(options: argparse.Namespace) -> None:
     """The whole training, top to bottom."""
+    workers = Workers.join()
     torch.set_num_threads(options.threads)
     torch.manual_seed(options.seed)
     generator = torch.Generator().manual_seed(options.seed)
@@ -82,15 +84,15 @@ def train(options: argparse.Namespace) -> None:
 
     val = BodyTable.read(options.bodies, "val", LEVEL_SIZES[-1], limit=512)
     network = DecodeNetwork(DecodeConfig(), template_order(BodyModel.load()))
-    labels, targets, loop = prepare(options, network, rng, val, checkpoint, resumed)
-    if resumed:
-        generator.manual_seed(options.seed + loop.step)
-        rng = np.random.default_rng((options.seed, loop.step))
-    print(f"{len(labels)} bodies, {sum(p.numel() for p in network.parameters()) / 1e6:.1f} M parameters", flush=True)
+    labels, targets, loop = prepare(options, network, rng, val, checkpoint, resumed, workers)
+    if resumed or workers.count > 1:
+        generator.manual_seed(workers.seed(options.seed, loop.step))
+        rng = np.random.default_rng((options.seed, loop.step, workers.rank))
+    loop.print(f"{len(labels)} bodies, {sum(p.numel() for p in network.parameters()) / 1e6:.1f} M parameters")
 
     weights, axes, config = LossWeights(), network.decoder.axes(), network.config
     sampled = slice(options.sampled)
-    for whole_y, target in loop.steps(random_batches(labels, targets, options.batch, rng)):
+    for whole_y, target in loop.steps(random_batches(labels, targets, workers.batch(options.batch), rng)):
         arrived_y, arrived = drop_labels(whole_y, LABEL_DROPOUT, generator)
         y, y_arrived, present = (part[:, network.entries] for part in (whole_y, arrived_y, arrived))
 
@@ -112,9 +114,12 @@ def train(options: argparse.Namespace) -> None:
         levels = {f"s_{i + 1}": error for i, error in enumerate(errors)}
         loop.log(loss=loss, **levels, kl=kl, kl_arrived=kl_arrived, diversity=diversity, balance=balance)
 
-    loop.write_scores(options.json or options.out / "scores.json", decode_scores(loop.average, val, LABEL_DROPOUT, 0))
-    if options.export:
-        export(options, loop)
+    if workers.first:
+        scores = decode_scores(loop.average, val, LABEL_DROPOUT, 0)
+        loop.write_scores(options.json or options.out / "scores.json", scores)
+        if options.export:
+            export(options, loop)
+    workers.leave()
 
 
 def prepare(
@@ -124,6 +129,7 @@ def prepare(
     val: BodyTable,
     checkpoint: Path,
     resumed: bool,
+    workers: Workers,
 ) -> tuple[FloatArray, FloatArray, TrainingLoop[DecodeNetwork]]:
     """Labels (N, 104), targets (N, sum of axes) and the loop, with the network's axes fitted, shipped or resumed."""
     labels_file, targets_file = options.out / "labels.npy", options.out / "targets.npy"
@@ -151,12 +157,14 @@ def prepare(
         network,
         optimiser,
         checkpoint,
+        workers=workers,
         resume=resumed,
         facts={"seed": options.seed, "shipped": options.shipped},
         evaluate=lambda average: decode_scores(average, val, LABEL_DROPOUT, seed=0),
     )
-    if table is not None:
-        write_targets(labels_file, targets_file, network, table)
+    with workers.first_before_others():
+        if table is not None and workers.first:
+            write_targets(labels_file, targets_file, network, table)
     labels, targets = (np.load(file, mmap_mode="r") for file in (labels_file, targets_file))
     return labels, targets, loop
 

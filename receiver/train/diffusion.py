@@ -29,6 +29,7 @@ from common.errors import exit_code_of
 from common.labels import group_slices
 from common.synthetic.clothed.outfit_table import OutfitTable
 from common.synthetic.dataset.split import SEED_RANGES, Split
+from common.training.distributed import Workers
 from common.training.flags import add_result_flags, add_steps_flag, add_training_flags, parser_of
 from common.training.loop import LoopConfig, TrainingLoop
 from common.training.surface_points import spread_offsets
@@ -166,6 +167,7 @@ def denoising_loss(network: DiffusionNetwork, denoised: Tensor, x_0: Tensor, sig
 
 def train(options: argparse.Namespace) -> None:
     """The whole training, top to bottom."""
+    workers = Workers.join()
     torch.set_num_threads(options.threads)
     torch.manual_seed(options.seed)
     generator = torch.Generator().manual_seed(options.seed)
@@ -192,17 +194,18 @@ def train(options: argparse.Namespace) -> None:
         network,
         torch.optim.AdamW(network.parameters(), lr=options.rate, weight_decay=1e-3, betas=(0.9, 0.98), fused=True),
         checkpoint,
+        workers=workers,
         resume=resumed,
         facts={"seed": options.seed, "outfits": len(outfits), "shipped": options.shipped},
         without=options.without,
         evaluate=lambda average: diffusion_scores(average, space, decode, val, val_poses),
     )
-    if resumed:
-        generator.manual_seed(options.seed + loop.step)
-        rng = np.random.default_rng((options.seed, loop.step))
-    print(f"{len(outfits)} outfits, {sum(p.numel() for p in network.parameters()) / 1e6:.1f} M parameters", flush=True)
+    if resumed or workers.count > 1:
+        generator.manual_seed(workers.seed(options.seed, loop.step))
+        rng = np.random.default_rng((options.seed, loop.step, workers.rank))
+    loop.print(f"{len(outfits)} outfits, {sum(p.numel() for p in network.parameters()) / 1e6:.1f} M parameters")
 
-    for rows in loop.steps(random_rows(len(outfits), options.batch, rng)):
+    for rows in loop.steps(random_rows(len(outfits), workers.batch(options.batch), rng)):
         field, levels, clothing = dressed.batch(rows, generator)
         x_0, g = network.basis.encode(field), network.basis.encode(space.decode(clothing.entries))
         sigma = noise_levels(len(x_0), generator)
@@ -215,10 +218,12 @@ def train(options: argparse.Namespace) -> None:
         loop.descend(loss)
         loop.log(loss=loss)
 
-    scores = diffusion_scores(loop.average, space, decode, val, val_poses)
-    loop.write_scores(options.json or options.out / "scores.json", scores)
-    if options.export:
-        export(options, loop, space, decode)
+    if workers.first:
+        scores = diffusion_scores(loop.average, space, decode, val, val_poses)
+        loop.write_scores(options.json or options.out / "scores.json", scores)
+        if options.export:
+            export(options, loop, space, decode)
+    workers.leave()
 
 
 def export(

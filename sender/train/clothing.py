@@ -32,6 +32,7 @@ from common.frames import Camera
 from common.io.atomic_write import atomic_replacement
 from common.synthetic.dataset.shards import Batch, CropDataset
 from common.synthetic.dataset.split import Split
+from common.training.distributed import Workers
 from common.training.flags import add_result_flags, add_steps_flag, add_training_flags, parser_of
 from common.training.loop import LoopConfig, TrainingLoop
 from common.weights.devices import fast_autocast
@@ -262,14 +263,16 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
 
 def train(options: argparse.Namespace) -> None:
     """The whole training, top to bottom."""
+    workers = Workers.join()
     torch.set_num_threads(options.threads)
     torch.manual_seed(options.seed)
     label_space, body, space = LabelSpace.load(), BodyModel.load(), SurfaceSpace.load()
     network = ClothingNet(ClothingConfig())
     stage = ClothingStage(network, label_space, body)
-    train_views, val = (
-        cached_views(options.out / f"views-{split}.pt", options.data, split, stage) for split in ("train", "val")
-    )
+    with workers.first_before_others():
+        train_views, val = (
+            cached_views(options.out / f"views-{split}.pt", options.data, split, stage) for split in ("train", "val")
+        )
     network.requires_grad_(True).train()
     network.mean_X.copy_(train_views.features.mean(0))
     network.scale_X.copy_(train_views.features.std(0).clamp_min(1e-3))
@@ -281,14 +284,15 @@ def train(options: argparse.Namespace) -> None:
         network,
         torch.optim.AdamW(network.parameters(), lr=options.rate, weight_decay=0.05, betas=(0.9, 0.98)),
         checkpoint,
+        workers=workers,
         resume=options.resume and checkpoint.exists(),
         facts={"seed": options.seed, "crops": len(train_views)},
         evaluate=lambda average: evaluate(average, val, space),
     )
-    if loop.step:
-        torch.manual_seed(options.seed + loop.step)
+    if loop.step or workers.count > 1:
+        torch.manual_seed(workers.seed(options.seed, loop.step))
 
-    for views, truth in loop.steps(random_batches(train_views, options.batch)):
+    for views, truth in loop.steps(random_batches(train_views, workers.batch(options.batch))):
         with fast_autocast():
             estimate = network(augmented(views))
         likelihood, metric = loss_of(estimate.mean, estimate.log_variance, truth.entries, mm_E)
@@ -298,13 +302,20 @@ def train(options: argparse.Namespace) -> None:
         loop.descend(loss)
         loop.log(loss=loss, likelihood=likelihood, metric=metric, garments=garments, normals=normals)
 
-    scores = evaluate(loop.average, val, space)
-    loop.write_scores(options.json or options.out / "scores.json", scores)
-    if options.export:
-        recipe = {"steps": loop.step, "minutes": loop.spent_s / 60, **loop.facts}
-        kind = architecture_of(network.config)
-        entry = save_weights(WEIGHTS_NAME, loop.average.state_dict(), kind, recipe, scores, directory=options.weights)
-        print(f"wrote {options.weights / entry.file}")
+    if workers.first:
+        scores = evaluate(loop.average, val, space)
+        loop.write_scores(options.json or options.out / "scores.json", scores)
+        if options.export:
+            export(options, loop, scores)
+    workers.leave()
+
+
+def export(options: argparse.Namespace, loop: TrainingLoop[ClothingNet], scores: dict[str, float]) -> None:
+    """Writes the averaged weights and their scores."""
+    recipe = {"steps": loop.step, "minutes": loop.spent_s / 60, **loop.facts}
+    kind = architecture_of(loop.network.config)
+    entry = save_weights(WEIGHTS_NAME, loop.average.state_dict(), kind, recipe, scores, directory=options.weights)
+    print(f"wrote {options.weights / entry.file}")
 
 
 if __name__ == "__main__":

@@ -162,13 +162,12 @@ def train(options: argparse.Namespace) -> None:
     )
     if options.compile:
         net.compile()
-    shared = workers.wrap(net)
-    seed = options.seed + loop.step + 1_000_003 * workers.rank
-    batches = frame_batches(frame_source(options, seed), options.batch // workers.count, options.size)
+    source = frame_source(options, workers.seed(options.seed, loop.step))
+    batches = frame_batches(source, workers.batch(options.batch), options.size)
 
     for batch in loop.steps(read_ahead(batches)):
         with fast_autocast():
-            heat, boxes = shared(batch.image)
+            heat, boxes = net(batch.image)
         terms = loss_terms(heat, boxes, batch)
         loop.descend(torch.stack(list(terms.values())).sum(), max_norm=5.0)
         loop.log(**terms)

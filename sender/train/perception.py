@@ -251,15 +251,14 @@ def train(options: argparse.Namespace) -> None:
     kinematics = KeypointKinematics(BodyModel.load()).to(workers.device)
     weights = LossWeights().without(options.without) if options.without else LossWeights()
     loss_of = MixedLoss(MultiTaskLoss(kinematics, weights))
-    own_batch = options.batch // workers.count
-    batch_size = own_batch * workers.count
+    own_batch = workers.batch(options.batch)
     own_photographs = round(own_batch * _PHOTOGRAPH_SHARE) if options.photographs else 0
     checkpoint = options.out / "checkpoint.pt"
     loop = TrainingLoop(
         LoopConfig(
             options.minutes,
-            steps=math.ceil(options.images / batch_size) if options.images is not None else None,
-            samples_per_step=batch_size,
+            steps=math.ceil(options.images / options.batch) if options.images is not None else None,
+            samples_per_step=options.batch,
             evaluate_every_s=60.0 * options.evaluate_minutes,
             save_every_s=180.0,
         ),
@@ -274,8 +273,7 @@ def train(options: argparse.Namespace) -> None:
     )
     if options.compile:
         net.compile()
-    shared = workers.wrap(net)
-    seed = options.seed + loop.step + 1_000_003 * workers.rank
+    seed = workers.seed(options.seed, loop.step)
     side = net.config.size
     rendered = training_batches(
         options.data, own_batch - own_photographs, seed, options.negative, side, options.photographs
@@ -283,7 +281,7 @@ def train(options: argparse.Namespace) -> None:
     photographs = photograph_batches(options.photographs, own_photographs, seed, side)
 
     for crops, people in loop.steps(read_ahead(zip(rendered, photographs, strict=False))):
-        loss, terms = loss_of(shared, crops.to(workers.device), people and people.to(workers.device))
+        loss, terms = loss_of(net, crops.to(workers.device), people and people.to(workers.device))
         loop.descend(loss, max_norm=2.0)
         loop.log(loss=loss, **terms)
 

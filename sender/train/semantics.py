@@ -22,7 +22,7 @@ from typing import Self
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from common.body.anatomy import JOINTS
 from common.body.label_space import LabelSpace
@@ -32,6 +32,7 @@ from common.errors import exit_code_of
 from common.io.atomic_write import atomic_replacement
 from common.synthetic.dataset.shards import Batch, CropDataset
 from common.synthetic.dataset.split import Split
+from common.training.distributed import Workers
 from common.training.flags import add_result_flags, add_steps_flag, add_training_flags, parser_of
 from common.training.loop import LoopConfig, TrainingLoop
 from common.weights.loader import load_into, save_weights
@@ -229,12 +230,22 @@ def initial_model(options: argparse.Namespace, pool: Samples) -> SemanticCVAE:
     return model
 
 
+def descend(loss: Tensor, network: nn.Module, optimiser: torch.optim.Optimizer, workers: Workers) -> None:
+    """One step of the discriminator; the loop takes those of the model."""
+    optimiser.zero_grad()
+    loss.backward()
+    workers.average_gradients(network.parameters())
+    optimiser.step()
+
+
 def train(options: argparse.Namespace) -> None:
     """The whole training, top to bottom."""
+    workers = Workers.join()
     torch.set_num_threads(options.threads)
     torch.manual_seed(options.seed)
     space, kinematics, weights = LabelSpace.load(), KeypointKinematics(BodyModel.load()), LossWeights()
-    pool, val = gather(options, space, kinematics)
+    with workers.first_before_others():
+        pool, val = gather(options, space, kinematics)
     model = initial_model(options, pool)
     discriminator = Discriminator(model.config)
     optimiser = torch.optim.AdamW(model.parameters(), lr=options.rate, weight_decay=0.02, betas=(0.9, 0.98))
@@ -245,16 +256,18 @@ def train(options: argparse.Namespace) -> None:
         model,
         optimiser,
         checkpoint,
+        workers=workers,
         resume=options.resume and checkpoint.exists(),
         parts={"discriminator": discriminator, "discriminator_optimiser": discriminator_optimiser},
         facts={"seed": options.seed, "crops": len(pool), "shipped": options.shipped},
         without=options.without,
         evaluate=lambda average: evaluate(average, val, space, kinematics),
     )
-    if loop.step:
-        torch.manual_seed(options.seed + loop.step)
+    workers.align(discriminator)
+    if loop.step or workers.count > 1:
+        torch.manual_seed(workers.seed(options.seed, loop.step))
 
-    for batch in loop.steps(random_batches(pool, options.batch)):
+    for batch in loop.steps(random_batches(pool, workers.batch(options.batch))):
         X = model.standardise(batch.features)
         X = X + _FEATURE_NOISE * torch.randn_like(X)
         prior, posterior = model.prior(X), model.posterior(X, batch.entries)
@@ -273,18 +286,18 @@ def train(options: argparse.Namespace) -> None:
 
         if "discriminator" not in options.without:
             real, fake = discriminator(X, batch.entries), discriminator(X_prior.detach(), entries.detach())
-            discriminator_optimiser.zero_grad()
-            discriminator_loss(real, fake).backward()
-            discriminator_optimiser.step()
+            descend(discriminator_loss(real, fake), discriminator, discriminator_optimiser, workers)
             loss = loss + weights.gamma_adversary * generator_loss(discriminator(X_prior, entries))
 
         loop.descend(loss)
         loop.log(loss=loss)
 
-    scores = evaluate(loop.average, val, space, kinematics)
-    loop.write_scores(options.json or options.out / "scores.json", scores)
-    if options.export:
-        export(options, loop, scores)
+    if workers.first:
+        scores = evaluate(loop.average, val, space, kinematics)
+        loop.write_scores(options.json or options.out / "scores.json", scores)
+        if options.export:
+            export(options, loop, scores)
+    workers.leave()
 
 
 def export(options: argparse.Namespace, loop: TrainingLoop[SemanticCVAE], scores: dict[str, float]) -> None:
