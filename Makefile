@@ -12,6 +12,7 @@ SYSTEM_PACKAGES := libegl1 libegl-mesa0 libgl1 libgl1-mesa-dri openssl iproute2 
 
 DEMO_OUT ?= demo-out
 TEST_FLAGS ?=
+TEST_WORKERS ?= 2
 BENCH_FLAGS ?=
 # All modules of tests/bench that are commands and need no arguments, such as data from elsewhere.
 NEED_DATA := following look mediapipe_pose perceptual photos sheet silhouettes
@@ -33,8 +34,11 @@ demo: environment
 	-@sh deploy/system-packages.sh chromium
 	PATH="$(CURDIR)/$(VENV)/bin:$$PATH" sh deploy/demo.sh $(DEMO_OUT)
 
+# Unit tests share the cores; tests with daemons and the network laboratory have them for themselves. Exit code 5 of pytest
+# means that TEST_FLAGS select none.
 test: system-packages static-checks
-	$(PYTHON) -m pytest $(TEST_FLAGS)
+	OMP_NUM_THREADS=1 $(PYTHON) -m pytest -n $(TEST_WORKERS) tests/unit $(TEST_FLAGS) || [ $$? -eq 5 ]
+	$(PYTHON) -m pytest --ignore tests/unit $(TEST_FLAGS) || [ $$? -eq 5 ]
 
 check: static-checks
 	$(PYTHON) -m pytest -q tests/unit/test_import_rules.py

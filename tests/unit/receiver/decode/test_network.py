@@ -16,7 +16,7 @@ TINY = DecodeConfig(
 )
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def network() -> DecodeNetwork:
     torch.manual_seed(0)
     network = DecodeNetwork(TINY, torch.arange(2048))
