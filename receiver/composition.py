@@ -21,7 +21,8 @@ from common.weights.devices import DeviceConfig
 from common.weights.loader import model_hash
 from receiver.concealment.decoder import decoders
 from receiver.diffusion.stage import SamplingConfig
-from receiver.engine.local import BatchingConfig, LocalEngine
+from receiver.engine.batcher import BatchingConfig
+from receiver.engine.local import LocalEngine
 from receiver.engine.reconstructor import Reconstructor
 from receiver.link.auth.tls import SecurityConfig
 from receiver.link.server import LinkServer, ListenConfig

@@ -20,6 +20,7 @@ from common.texture.point_colours import decode as decode_colours
 from common.wire.convert import FrameMessage
 from receiver.body.received_texture import ReceivedTextures
 from receiver.engine.engine import (
+    Priority,
     ReconstructedPerson,
     ReconstructionEngine,
     ReconstructionRequest,
@@ -224,6 +225,7 @@ class ReceiverPipeline:
             self._within_limit(session, state, labels),
             state.colours,
             state.textures.of_next_frame(wait=session.live and not session.durable),
+            priority=_priority(session),
         )
         withdrawal = asyncio.create_task(self._withdraw_when_late(session, request))
         try:
@@ -381,6 +383,12 @@ def received_colours(blob: Blob) -> PointColours:
     if blob.key >= IDENTITIES:
         raise MalformedPacket(f"colours of person {blob.key}; identities end at {IDENTITIES - 1}")
     return decode_colours(blob.data)
+
+
+def _priority(session: Session) -> Priority:
+    if session.replayed:
+        return Priority.REPLAY
+    return Priority.LIVE if session.live else Priority.UPLOAD
 
 
 def _account_and_session(session: Session) -> tuple[Hashable, Hashable]:

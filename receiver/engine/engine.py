@@ -6,6 +6,7 @@ and a replay call the same engine, in this process or elsewhere.
 
 from collections.abc import Hashable, Mapping
 from dataclasses import dataclass, field, replace
+from enum import IntEnum
 from typing import Protocol
 
 from common.arrays import FloatArray
@@ -20,6 +21,14 @@ class RequestWithdrawn(Exception):
     """A request was withdrawn before its reconstruction began."""
 
 
+class Priority(IntEnum):
+    """Whose frames come first when an engine has more than it can do."""
+
+    LIVE = 0  # somebody watches
+    UPLOAD = 1  # somebody waits: a file, a picture
+    REPLAY = 2  # nobody waits: a recording
+
+
 @dataclass(frozen=True, slots=True)
 class ReconstructionRequest:
     """One frame of one session.
@@ -32,6 +41,7 @@ class ReconstructionRequest:
             Pass the same objects until others arrive: preparing one takes two milliseconds.
         textures: texture atlases by identity, which count more than `colours`; preparing one takes some 10 ms.
         split_from: number of people of the whole frame that this is a part of; None for a whole frame.
+        priority: of the session.
     """
 
     account: Hashable
@@ -40,6 +50,7 @@ class ReconstructionRequest:
     colours: Mapping[int, PointColours] = field(default_factory=dict)
     textures: Mapping[int, ReceivedTexture] = field(default_factory=dict)
     split_from: int | None = None
+    priority: Priority = Priority.LIVE
 
     @property
     def people_in_frame(self) -> int:

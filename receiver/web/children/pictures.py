@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping, Sequence
 from common.clock import SYSTEM_CLOCK, Clock
 from common.errors import OutputError
 from common.wire import pictures as wire
-from receiver.engine.engine import ReconstructionEngine, ReconstructionRequest, ReconstructionResult
+from receiver.engine.engine import Priority, ReconstructionEngine, ReconstructionRequest, ReconstructionResult
 from receiver.metrics import PictureFate, ReceiverMetrics
 from receiver.web.children.config import ChildrenConfig
 from receiver.web.children.picture_frames import PictureFrames, PictureLabels
@@ -125,7 +125,12 @@ class ChildPictures:
         arrived_s = self._clock.monotonic()
         on_stage("reconstruction")
         request = ReconstructionRequest(
-            ACCOUNT, labels.frame.source, labels.frame, colours=labels.colours, textures=labels.textures
+            ACCOUNT,
+            labels.frame.source,
+            labels.frame,
+            colours=labels.colours,
+            textures=labels.textures,
+            priority=Priority.UPLOAD,
         )
         result = await self._engine.reconstruct(request)
         stages_ms = _stages_ms((arrived_s - began_s) * 1e3, labels, result)

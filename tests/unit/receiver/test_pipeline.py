@@ -18,6 +18,7 @@ from common.texture.atlas_tiles import TILES, WITHDRAWN
 from common.texture.atlas_tiles import encode as encode_tile
 from common.texture.point_colours import encode
 from common.wire.convert import FrameMessage
+from receiver.engine.engine import Priority
 from receiver.link.session import SenderClock, Session
 from receiver.metrics import ReceiverMetrics
 from receiver.pipeline import ReceiverPipeline, rounded_bytes
@@ -77,6 +78,19 @@ async def test_each_frame_is_written_with_its_meshes(running) -> None:  # type: 
         (person,) = line["people"]
         assert (out / person["surface"]).exists() and (out / person["body"]).exists()
     assert {request.session for request in engine.requests} == {session.session_id}
+
+
+@pytest.mark.parametrize(
+    ("live", "replayed", "priority"),
+    [(True, False, Priority.LIVE), (False, False, Priority.UPLOAD), (True, True, Priority.REPLAY)],
+)
+async def test_session_sets_the_priority(running, live: bool, replayed: bool, priority: Priority) -> None:  # type: ignore[no-untyped-def]
+    pipeline, engine, _ = running
+    session = new_session()
+    session.live, session.replayed = live, replayed
+    await pipeline.on_session(session)
+    await pipeline.on_frame(session, packets(1)[0])
+    assert [request.priority for request in engine.requests] == [priority]
 
 
 async def test_age_is_corrected_by_the_clock_offset(running) -> None:  # type: ignore[no-untyped-def]

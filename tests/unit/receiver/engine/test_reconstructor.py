@@ -25,8 +25,9 @@ from receiver.body.received_texture import ReceivedTexture
 from receiver.decode.stage import DecodeStage
 from receiver.diffusion.stage import DiffusionStage
 from receiver.engine import reconstructor as reconstructor_module
+from receiver.engine.batcher import BatchingConfig
 from receiver.engine.engine import ReconstructedPerson, ReconstructionRequest
-from receiver.engine.local import BatchingConfig, LocalEngine
+from receiver.engine.local import LocalEngine
 from receiver.engine.reconstructor import Reconstructor
 from receiver.mesh.triangle_mesh import SurfaceMesh
 from receiver.surface.stage import SurfaceStage

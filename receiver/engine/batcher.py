@@ -1,0 +1,262 @@
+"""What the engines have in common: requests become people, and people of all sessions become fair batches.
+
+requests ─ people ─ priorities, fair queues ─ batches ─ (an engine) ─ people ─ results
+"""
+
+import asyncio
+from collections.abc import Callable, Hashable, Iterator
+from dataclasses import dataclass
+
+from common.clock import Clock
+from common.io.configuration import option
+from receiver.engine.engine import (
+    ReconstructedPerson,
+    ReconstructionRequest,
+    ReconstructionResult,
+    RequestWithdrawn,
+)
+from receiver.engine.priority_queue import PriorityQueue
+
+# A session that asked or was answered within this time is expected to ask again soon.
+_ACTIVE_S = 0.5
+# While others are active, the people of one account that are reconstructed take about this long in the networks.
+_SLICE_MS = 40.0
+_TIME_SMOOTHING = 0.8
+
+
+@dataclass(frozen=True, slots=True)
+class BatchingConfig:
+    """How requests of concurrent sessions are batched."""
+
+    batch_people: int = option(8, help="most people that one network pass reconstructs")
+    batch_wait_ms: float = option(3.0, help="longest time that a frame waits for frames of other sessions, ms")
+
+    def __post_init__(self) -> None:
+        if self.batch_people < 1:
+            raise ValueError(f"batch-people must be at least 1, got {self.batch_people}")
+        if not 0 <= self.batch_wait_ms <= 1000:
+            raise ValueError(f"batch-wait-ms must lie in 0…1000, got {self.batch_wait_ms:g}")
+
+
+class PendingFrame:
+    """A request in the engine, and what is known of its result.
+
+    `begun` is whether people of it are being reconstructed, `withdrawn` whether its caller has given it up.
+    """
+
+    def __init__(self, request: ReconstructionRequest, submitted_s: float) -> None:
+        self.request = request
+        self.submitted_s = submitted_s
+        self.result: asyncio.Future[ReconstructionResult] = asyncio.get_running_loop().create_future()
+        self.begun = False
+        self.withdrawn = False
+        self._people: dict[int, ReconstructedPerson] = {}
+        self._stages_ms: dict[str, float] = {}
+
+    @property
+    def session(self) -> tuple[Hashable, Hashable]:
+        """Account and session."""
+        return self.request.account, self.request.session
+
+    def parts(self) -> Iterator["PendingPerson"]:
+        """One for each person."""
+        for number in range(len(self.request.frame.people)):
+            yield PendingPerson(self, number, self.request.part(number))
+
+    def fail(self, error: Exception) -> None:
+        """Ends the request with an error, unless it is over."""
+        if not self.result.done():
+            self.result.set_exception(error)
+
+    def passed(self, stages_ms: dict[str, float]) -> None:
+        """Adds the times of a network pass, or of a person's surface."""
+        for stage, spent_ms in stages_ms.items():
+            self._stages_ms[stage] = self._stages_ms.get(stage, 0.0) + spent_ms
+
+    def complete(self, number: int, part: ReconstructionResult, now_s: float) -> None:
+        """Adds a person; with the last one, the result is set."""
+        (self._people[number],) = part.people
+        networks_ms = sum(spent_ms for stage, spent_ms in self._stages_ms.items() if stage != "surface")
+        self.passed(dict(part.stages_ms))
+        if len(self._people) == len(self.request.frame.people) and not self.result.done():
+            last_ms = networks_ms + sum(part.stages_ms.values())
+            queue_ms = max((now_s - self.submitted_s) * 1e3 - last_ms, 0.0)
+            people = tuple(person for _, person in sorted(self._people.items()))
+            self.result.set_result(ReconstructionResult(people, {"queue": queue_ms, **self._stages_ms}))
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class PendingPerson:
+    """One person of a frame: the unit of work."""
+
+    frame: PendingFrame
+    number: int
+    request: ReconstructionRequest
+
+
+@dataclass(frozen=True, slots=True)
+class Room:
+    """How many people an engine takes now.
+
+    Args:
+        people: most of the next batch; none if it is 0 or less.
+        alone: most of one session that are reconstructed at a time, while no other is active.
+        passes: how many network passes run at a time; sessions that are active together share them.
+    """
+
+    people: int
+    alone: int
+    passes: int = 1
+
+
+class Batcher:
+    """The requests of an engine until they are taken in batches, and the account of those that are.
+
+    Args:
+        config: batch limits.
+        clock: times requests.
+    """
+
+    def __init__(self, config: BatchingConfig, clock: Clock) -> None:
+        self._config = config
+        self._clock = clock
+        self._queue: PriorityQueue[PendingPerson] = PriorityQueue(
+            lambda part: part.frame.session, lambda part: part.request.priority
+        )
+        self._frames: set[PendingFrame] = set()
+        self._begun: list[tuple[Hashable, Hashable]] = []
+        self._last_active_s: dict[tuple[Hashable, Hashable], float] = {}
+        self._person_ms = _SLICE_MS
+        # Set when a request arrives, when a person is finished, and when the engine closes.
+        self._changed = asyncio.Event()
+        self._closed = False
+
+    @property
+    def closed(self) -> bool:
+        """Whether no further requests are taken."""
+        return self._closed
+
+    @property
+    def queued_people(self) -> int:
+        """How many people wait to be taken."""
+        return len(self._queue)
+
+    @property
+    def begun_people(self) -> int:
+        """How many people have been taken and are not finished."""
+        return len(self._begun)
+
+    @property
+    def frames(self) -> set[PendingFrame]:
+        """The requests that are not over."""
+        return self._frames
+
+    async def reconstruct(self, request: ReconstructionRequest) -> ReconstructionResult:
+        """Queues the people of a request, and waits until all are finished.
+
+        Raises:
+            RequestWithdrawn: `withdraw` was called in time.
+            Exception: what a person's frame has failed with.
+        """
+        frame = PendingFrame(request, self._clock.monotonic())
+        for part in frame.parts():
+            self._queue.put(part)
+        self._frames.add(frame)
+        self._last_active_s[frame.session] = frame.submitted_s
+        self.changed()
+        try:
+            return await frame.result
+        finally:
+            # Cancelled, withdrawn or failed: what is left of it is not reconstructed.
+            self._queue.remove(*frame.session, lambda part: part.frame is frame)
+            self._frames.discard(frame)
+            self._last_active_s[frame.session] = self._clock.monotonic()
+            self.changed()
+
+    def withdraw(self, request: ReconstructionRequest) -> None:
+        """See `ReconstructionEngine.withdraw`."""
+        for frame in self._frames:
+            if frame.request is request:
+                frame.withdrawn = True
+        self.drop_withdrawn()
+
+    def drop_withdrawn(self) -> None:
+        """Ends the withdrawn requests that have not begun, or no longer run."""
+        for frame in self._frames:
+            if frame.withdrawn and not frame.begun:
+                frame.fail(RequestWithdrawn("the request was withdrawn"))
+
+    def close(self) -> None:
+        """Takes no further requests; those that wait are still taken."""
+        self._closed = True
+        self.changed()
+
+    def changed(self) -> None:
+        """Has `next_batch` look again whether there is anything to take, and room for it."""
+        self._changed.set()
+
+    def passed(self, people: int, spent_ms: float) -> None:
+        """Records how long a network pass took."""
+        self._person_ms = _TIME_SMOOTHING * self._person_ms + (1 - _TIME_SMOOTHING) * spent_ms / people
+
+    def finished(self, part: PendingPerson) -> None:
+        """Gives the place of a person free that was taken."""
+        self._begun.remove(part.frame.session)
+        self.changed()
+
+    async def next_batch(self, room: Callable[[], Room]) -> list[PendingPerson]:
+        """The next people in fair order; none when the engine is closed and its queue is empty.
+
+        Args:
+            room: how many people the engine takes; asked again after each change.
+        """
+        while self._queue or not self._closed:
+            await self._wait_for_others()
+            self._changed.clear()
+            if batch := self._take(room()):
+                return batch
+            await self._changed.wait()
+        return []
+
+    def _take(self, room: Room) -> list[PendingPerson]:
+        """Takes a batch in fair order; none while nobody waits, or there is no room."""
+        if room.people < 1:
+            return []
+        per_account, per_session = self._limits(room)
+        taken = self._queue.take(room.people, per_account=per_account, per_session=per_session, begun=self._begun)
+        batch = [part for part in taken if not part.frame.result.done()]
+        for part in batch:
+            part.frame.begun = True
+            self._begun.append(part.frame.session)
+        return batch
+
+    async def _wait_for_others(self) -> None:
+        """Waits a few milliseconds at most while another active session may still join the batch."""
+        deadline_s = self._clock.monotonic() + self._config.batch_wait_ms / 1e3
+        while not self._closed and self._queue and self._active() - self._queue.sessions:
+            left_s = deadline_s - self._clock.monotonic()
+            if left_s <= 0:
+                return
+            self._changed.clear()
+            try:
+                async with asyncio.timeout(left_s):
+                    await self._changed.wait()
+            except TimeoutError:
+                return
+
+    def _active(self) -> set[tuple[Hashable, Hashable]]:
+        """Account and session of those that asked or were answered recently, or wait."""
+        horizon_s = self._clock.monotonic() - _ACTIVE_S
+        self._last_active_s = {key: at_s for key, at_s in self._last_active_s.items() if at_s > horizon_s}
+        return self._last_active_s.keys() | self._queue.sessions
+
+    def _limits(self, room: Room) -> tuple[int, int]:
+        """Most people of one account and of one session from network pass to surface.
+
+        A pass cannot be interrupted, and an active session that has nothing in the queue now will have a frame there
+        soon: so that others do not get more than their shares until then, they do not fill passes.
+        """
+        active = self._active()
+        fair = min(max(int(_SLICE_MS / self._person_ms), 1), self._config.batch_people) * room.passes
+        several_accounts = len({account for account, _ in active}) > 1
+        return fair if several_accounts else room.alone, fair if len(active) > 1 else room.alone
