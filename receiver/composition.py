@@ -2,8 +2,8 @@
 
 import asyncio
 import signal
-from collections.abc import Callable
-from contextlib import AbstractAsyncContextManager, nullcontext
+from collections.abc import Callable, Iterator
+from contextlib import AbstractAsyncContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -23,8 +23,13 @@ from receiver.concealment.decoder import decoders
 from receiver.diffusion.stage import SamplingConfig
 from receiver.engine.batcher import BatchingConfig
 from receiver.engine.local import LocalEngine
+from receiver.engine.pool.cluster import open_pool
+from receiver.engine.pool.config import EngineConfig
+from receiver.engine.pool.engine import PoolEngine
+from receiver.engine.pool.replica import ReplicaSettings
 from receiver.engine.reconstructor import Reconstructor
 from receiver.link.auth.tls import SecurityConfig
+from receiver.link.live_load import LiveLoad
 from receiver.link.server import LinkServer, ListenConfig
 from receiver.link.session import SessionRegistry
 from receiver.link.startup_line import startup_line
@@ -57,6 +62,7 @@ class ReceiverConfig:
     diffusion: SamplingConfig = field(default_factory=SamplingConfig)
     surface: SurfaceConfig = field(default_factory=SurfaceConfig)
     device: DeviceConfig = field(default_factory=DeviceConfig)
+    engine: EngineConfig = field(default_factory=EngineConfig)
     batching: BatchingConfig = field(default_factory=BatchingConfig)
     sharing: SharingConfig = field(default_factory=SharingConfig)
     recording: RecordConfig = field(default_factory=RecordConfig)
@@ -73,14 +79,16 @@ class ReceiverConfig:
 def receive(config: ReceiverConfig, announce: Callable[[str], None]) -> None:
     """Receives until SIGTERM or SIGINT, or until the recording that is replayed ends; then finishes the frames in hand.
 
-    While the networks are loaded, SIGTERM ends the process at once, and SIGINT raises KeyboardInterrupt.
+    While the networks are loaded, or a pool starts, SIGTERM ends the process at once, and SIGINT raises
+    KeyboardInterrupt.
 
     Args:
         announce: prints the line with the address, and the first and last line of a replay.
 
     Raises:
-        UsageError: options contradict each other, a certificate, key or token cannot be used, or `--traces` lacks its
-            package.
+        UsageError: options contradict each other, a certificate, key or token cannot be used, or `--traces` or
+            `--engine ray` lacks its package.
+        PeerError: the cluster of `--engine` cannot be reached, or the replicas do not start.
         RecordingError: the recording to replay is damaged, or of another version.
         OutputError: the directory or an address cannot be used, or another receiver uses it; or no recording can be
             created.
@@ -90,6 +98,7 @@ def receive(config: ReceiverConfig, announce: Callable[[str], None]) -> None:
     config.security.check(config.listen.listen)
     config.web.check(config.security)
     config.recording.check()
+    config.engine.check(config.device.device)
     if config.replay.replay and config.recording.record:
         raise UsageError("--replay and --record exclude each other: the recording is there already")
     # Small networks on few cores: more threads than one fight over them.
@@ -103,14 +112,28 @@ def receive(config: ReceiverConfig, announce: Callable[[str], None]) -> None:
         SessionDirectory(config.publish) as directory,
         MetricsServer(address, metrics.registry) if address else nullcontext(),
         config.tracing.start("receiver", versions["version"]) as tracer,
+        _engine(config, metrics) as engine,
     ):
+        asyncio.run(_serve(config, engine, directory, metrics, tracer, recording, announce, terminal))
+
+
+@contextmanager
+def _engine(config: ReceiverConfig, metrics: ReceiverMetrics) -> "Iterator[LocalEngine | PoolEngine]":
+    """The engine that the options name, with its networks loaded."""
+    metrics.engine_started(config.engine.kind)
+    if config.engine.kind == "local":
         reconstructor = Reconstructor.load(config.diffusion, config.surface, config.device.resolve())
-        asyncio.run(_serve(config, reconstructor, directory, metrics, tracer, recording, announce, terminal))
+        yield LocalEngine(reconstructor, config.batching, observer=metrics)
+        return
+    threads = max(int(config.engine.replica_cpus), 1)
+    settings = ReplicaSettings(config.diffusion, config.surface, config.device.device, threads)
+    with open_pool(config.engine, settings) as pool:
+        yield PoolEngine(pool, config.batching, observer=metrics)
 
 
 async def _serve(
     config: ReceiverConfig,
-    reconstructor: Reconstructor,
+    engine: LocalEngine | PoolEngine,
     directory: SessionDirectory,
     metrics: ReceiverMetrics,
     tracer: FrameTracer,
@@ -122,7 +145,10 @@ async def _serve(
     loop = asyncio.get_running_loop()
     for signal_number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(signal_number, stop.set)
-    engine = LocalEngine(reconstructor, config.batching)
+    load = LiveLoad()
+    if isinstance(engine, PoolEngine):
+        await engine.start()
+        load = LiveLoad(engine.capacity)
     hub, recorder = LiveHub(), _recorder(config)
     pipeline = ReceiverPipeline(
         engine,
@@ -132,11 +158,12 @@ async def _serve(
         observer=hub,
         traces=ReceiverTraces(tracer),
         recorder=recorder,
+        load=load,
     )
     metrics.watch_queue(lambda: engine.queued_people)
     source: LinkServer | Replay
     if recording is None:
-        source = _link(config, pipeline, metrics)
+        source = _link(config, pipeline, metrics, load)
     else:
         source = Replay(recording, config.replay, pipeline, decoders(model_hash())(), announce)
     try:
@@ -155,7 +182,7 @@ async def _serve(
         await asyncio.to_thread(recorder.close)
 
 
-def _link(config: ReceiverConfig, pipeline: ReceiverPipeline, metrics: ReceiverMetrics) -> LinkServer:
+def _link(config: ReceiverConfig, pipeline: ReceiverPipeline, metrics: ReceiverMetrics, load: LiveLoad) -> LinkServer:
     """The server that senders connect to."""
     networks = model_hash()
     registry = SessionRegistry(decoders(networks))
@@ -168,6 +195,7 @@ def _link(config: ReceiverConfig, pipeline: ReceiverPipeline, metrics: ReceiverM
         codec_version=CODEC_VERSION,
         security=config.security,
         on_refused=metrics.stream_refused,
+        admit_live=load.admit,
     )
 
 
@@ -178,7 +206,11 @@ def _recorder(config: ReceiverConfig) -> SessionRecorder:
 
 
 def _page(
-    config: ReceiverConfig, engine: LocalEngine, pipeline: ReceiverPipeline, hub: LiveHub, metrics: ReceiverMetrics
+    config: ReceiverConfig,
+    engine: LocalEngine | PoolEngine,
+    pipeline: ReceiverPipeline,
+    hub: LiveHub,
+    metrics: ReceiverMetrics,
 ) -> "AbstractAsyncContextManager[WebServer | None]":
     """The web page, unless it is switched off."""
     if not config.web.page:

@@ -16,6 +16,8 @@ from receiver.status import ReceiverStatus
 STAGES = ("codec", "queue", "decode", "diffusion", "body", "surface", "publish")
 MESH_KINDS = ("surface", "body")
 
+BATCH_BUCKETS = (1, 2, 3, 4, 6, 8, 12, 16, 32)
+ENGINES = ("local", "ray")
 AGE_BUCKETS_S = (0.01, 0.03, 0.05, 0.08, 0.1, 0.15, 0.2, 0.3, 0.5, 0.75, 1.0, 2.0, 5.0, 10.0, 60.0)
 
 
@@ -51,6 +53,7 @@ class ReceiverMetrics:
         self._stages = StageTimes(registry, "bodywire_receiver_stage_seconds", STAGES)
         self._define_frames(registry)
         self._define_people(registry)
+        self._define_engine(registry)
         self._define_sessions(registry)
         self._define_pictures(registry)
 
@@ -108,9 +111,26 @@ class ReceiverMetrics:
             registry=registry,
         )
         self._left_out = Counter("bodywire_receiver_people_left_out", "People beyond --peer-people", registry=registry)
+
+    def _define_engine(self, registry: CollectorRegistry) -> None:
+        self._engine = Gauge("bodywire_receiver_engine", "1 for the kind of engine in use", ["kind"], registry=registry)
+        self._replicas = Gauge(
+            "bodywire_receiver_engine_replicas", "Replicas of the networks that take batches", registry=registry
+        )
+        self._batches = Histogram(
+            "bodywire_receiver_engine_batch_people",
+            "People that go through the networks together",
+            buckets=BATCH_BUCKETS,
+            registry=registry,
+        )
+        self._retries = Counter(
+            "bodywire_receiver_engine_retries", "Batches given to another replica after a loss", registry=registry
+        )
         self._queued = Gauge(
             "bodywire_receiver_queued_people", "People that wait for the reconstruction engine", registry=registry
         )
+        for kind in ENGINES:
+            self._engine.labels(kind)
 
     def _define_sessions(self, registry: CollectorRegistry) -> None:
         self._refused = Counter("bodywire_receiver_refused", "Refused streams by reason", ["reason"], registry=registry)
@@ -167,6 +187,22 @@ class ReceiverMetrics:
     def people_left_out(self, count: int) -> None:
         """People of a frame were not reconstructed, because one sender may have only so many."""
         self._left_out.inc(count)
+
+    def engine_started(self, kind: str) -> None:
+        """The engine is of this kind, one of `ENGINES`."""
+        self._engine.labels(kind).set(1)
+
+    def replicas_running(self, count: int) -> None:
+        """So many replicas of the networks take batches now."""
+        self._replicas.set(count)
+
+    def batch_taken(self, people: int) -> None:
+        """So many people go through the networks together."""
+        self._batches.observe(people)
+
+    def batch_retried(self) -> None:
+        """A batch is reconstructed again, because its replica was lost."""
+        self._retries.inc()
 
     def mesh_published(self, kind: str) -> None:
         """One mesh file, `surface` or `body`, is written."""

@@ -9,15 +9,15 @@ import time
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from common.blobs import COLOURS, MAX_PREVIEW_BYTES, PREVIEW, TEXTURE, Blob
+from common.blobs import MAX_PREVIEW_BYTES, PREVIEW, TEXTURE, Blob
 from common.clock import SYSTEM_CLOCK, Clock
 from common.codec.frame_codec import DecodedFrame
 from common.errors import ChecksumMismatch, MalformedPacket, WireError
-from common.frames import IDENTITIES, LabelFrame
+from common.frames import LabelFrame
 from common.io.configuration import option
 from common.texture.point_colours import PointColours
-from common.texture.point_colours import decode as decode_colours
 from common.wire.convert import FrameMessage
+from receiver.body.received_colours import received_colours
 from receiver.body.received_texture import ReceivedTextures
 from receiver.engine.engine import (
     Priority,
@@ -28,6 +28,7 @@ from receiver.engine.engine import (
     RequestWithdrawn,
 )
 from receiver.engine.fair_executor import FairExecutor
+from receiver.link.live_load import LiveLoad
 from receiver.link.session import SenderClock, Session
 from receiver.metrics import FrameFate, ReceiverMetrics
 from receiver.publish.frame_record import FrameRecord, PersonRecord
@@ -80,6 +81,7 @@ class ReceiverPipeline:
     Args:
         observer: notified of what is published.
         recorder: notified of what a replay needs.
+        load: counts the people of live sessions.
     """
 
     def __init__(
@@ -92,6 +94,7 @@ class ReceiverPipeline:
         observer: FrameObserver | None = None,
         traces: ReceiverTraces | None = None,
         recorder: SessionRecorder | None = None,
+        load: LiveLoad | None = None,
     ) -> None:
         self._engine = engine
         self._directory = directory
@@ -101,6 +104,7 @@ class ReceiverPipeline:
         self._observer: FrameObserver = observer or Unobserved()
         self._traces = traces or ReceiverTraces()
         self._recorder: SessionRecorder = recorder or Unrecorded()
+        self._load = load or LiveLoad()
         self._sessions: dict[bytes, _SessionState] = {}
         self._output = OutputGuard(clock)
         self._publishers = FairExecutor(_PUBLISH_THREADS, "publish")
@@ -122,6 +126,8 @@ class ReceiverPipeline:
             session.next_sequence = max(session.next_sequence, writer.last_sequence + 1)
             self._observer.session_began(writer.number, session)
             self._recorder.session_began(writer.number, session)
+            if _priority(session) is Priority.LIVE:
+                self._load.began(session.session_id)
         self._metrics.peer_connected()
         logger.info("session of %s begins at frame %d", session.sender, session.next_sequence)
 
@@ -137,6 +143,7 @@ class ReceiverPipeline:
         stages_ms: dict[str, float] = {}
         decoded = self._decode(session, frame, stages_ms)
         self._recorder.frame_decoded(session, decoded, frame.payload)
+        self._load.received(session.session_id, min(len(decoded.frame.people), self._sharing.peer_people))
         # The session may end while this frame is handled.
         state = self._sessions[session.session_id]
         result = None if self._is_late(session) else await self._reconstruct(session, state, decoded.frame)
@@ -189,6 +196,7 @@ class ReceiverPipeline:
             self._metrics.peer_left()
             self._observer.session_ended(state.writer.number)
             self._recorder.session_ended(session)
+            self._load.ended(session.session_id)
         logger.info("session of %s ended after frame %d", session.sender, session.next_sequence - 1)
 
     async def close(self) -> None:
@@ -372,23 +380,11 @@ def age_and_error_ms(now_s: float, captured_at: float, clock: SenderClock | None
     return age_ms, clock.error_s * 1e3 if clock and clock.error_s <= _MAX_AGE_S else None
 
 
-def received_colours(blob: Blob) -> PointColours:
-    """The colours of a person's surface points in a blob, whose key is the person's identity.
-
-    Raises:
-        MalformedPacket: it is of another kind, does not decode, or its identity is out of range.
-    """
-    if blob.kind != COLOURS:
-        raise MalformedPacket("its kind is unknown")
-    if blob.key >= IDENTITIES:
-        raise MalformedPacket(f"colours of person {blob.key}; identities end at {IDENTITIES - 1}")
-    return decode_colours(blob.data)
-
-
 def _priority(session: Session) -> Priority:
     if session.replayed:
         return Priority.REPLAY
-    return Priority.LIVE if session.live else Priority.UPLOAD
+    # A frame of a complete session is late without harm, also that of a camera.
+    return Priority.LIVE if session.live and not session.durable else Priority.UPLOAD
 
 
 def _account_and_session(session: Session) -> tuple[Hashable, Hashable]:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from common.clock import Clock
 from common.io.configuration import option
 from receiver.engine.engine import (
+    EngineObserver,
     ReconstructedPerson,
     ReconstructionRequest,
     ReconstructionResult,
@@ -115,10 +116,12 @@ class Batcher:
     Args:
         config: batch limits.
         clock: times requests.
+        observer: notified of batches.
     """
 
-    def __init__(self, config: BatchingConfig, clock: Clock) -> None:
+    def __init__(self, config: BatchingConfig, clock: Clock, observer: EngineObserver) -> None:
         self._config = config
+        self._observer = observer
         self._clock = clock
         self._queue: PriorityQueue[PendingPerson] = PriorityQueue(
             lambda part: part.frame.session, lambda part: part.request.priority
@@ -228,6 +231,8 @@ class Batcher:
         for part in batch:
             part.frame.begun = True
             self._begun.append(part.frame.session)
+        if batch:
+            self._observer.batch_taken(len(batch))
         return batch
 
     async def _wait_for_others(self) -> None:

@@ -24,8 +24,8 @@ class RequestWithdrawn(Exception):
 class Priority(IntEnum):
     """Whose frames come first when an engine has more than it can do."""
 
-    LIVE = 0  # somebody watches
-    UPLOAD = 1  # somebody waits: a file, a picture
+    LIVE = 0  # frames that are dropped when they are late
+    UPLOAD = 1  # somebody waits: a file, a picture, a camera of which every frame counts
     REPLAY = 2  # nobody waits: a recording
 
 
@@ -94,6 +94,32 @@ class ReconstructionResult:
 
     people: tuple[ReconstructedPerson, ...]
     stages_ms: Mapping[str, float]
+
+
+class EngineObserver(Protocol):
+    """Notified of what an engine does (`receiver.metrics`)."""
+
+    def batch_taken(self, people: int) -> None:
+        """So many people go through the networks together."""
+
+    def batch_retried(self) -> None:
+        """A batch is reconstructed again, because its replica was lost."""
+
+    def replicas_running(self, count: int) -> None:
+        """So many replicas of the networks take batches now."""
+
+
+class UnobservedEngine:
+    """An `EngineObserver` that ignores everything."""
+
+    def batch_taken(self, people: int) -> None:
+        """Ignores a batch."""
+
+    def batch_retried(self) -> None:
+        """Ignores a retry."""
+
+    def replicas_running(self, count: int) -> None:
+        """Ignores the number."""
 
 
 class ReconstructionEngine(Protocol):

@@ -12,7 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 from common.clock import SYSTEM_CLOCK, Clock
 from receiver.engine.batcher import Batcher, BatchingConfig, PendingPerson, Room
-from receiver.engine.engine import ReconstructionRequest, ReconstructionResult
+from receiver.engine.engine import EngineObserver, ReconstructionRequest, ReconstructionResult, UnobservedEngine
 from receiver.engine.fair_executor import FairExecutor
 from receiver.engine.reconstructor import InferredFrame, Reconstructor
 from receiver.mesh.skinned_glb import Skeleton
@@ -25,6 +25,7 @@ class LocalEngine:
         reconstructor: the networks; used by one thread at a time, its surface stage by several.
         config: batch limits.
         surface_workers: threads that build surfaces; by default as many as there are cores, four at most.
+        observer: notified of batches; this process is one replica.
     """
 
     def __init__(
@@ -33,11 +34,14 @@ class LocalEngine:
         config: BatchingConfig | None = None,
         surface_workers: int | None = None,
         clock: Clock = SYSTEM_CLOCK,
+        observer: EngineObserver | None = None,
     ) -> None:
+        observer = observer or UnobservedEngine()
+        observer.replicas_running(1)
         self._clock = clock
         self._reconstructor = reconstructor
         self._config = config or BatchingConfig()
-        self._batcher = Batcher(self._config, clock)
+        self._batcher = Batcher(self._config, clock, observer)
         self._networks = ThreadPoolExecutor(1, thread_name_prefix="networks")
         self._surfaces = FairExecutor(surface_workers or min(4, os.cpu_count() or 1), "surface")
         self._dispatcher: asyncio.Task[None] | None = None

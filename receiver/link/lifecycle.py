@@ -6,6 +6,7 @@ drain, expiry, eviction, stop ─→ registry ─→ no further claims, present 
 
 import asyncio
 import logging
+from collections.abc import Callable
 
 from common.clock import Clock
 from common.wire.convert import Hello
@@ -28,12 +29,21 @@ class SessionLifecycle:
     Args:
         handler: notified of sessions that begin and end.
         limits: how many sessions there may be.
+        admit_live: raises StreamRefused if there is no computing time for another live session.
     """
 
-    def __init__(self, registry: SessionRegistry, handler: FrameHandler, limits: SessionLimits, clock: Clock) -> None:
+    def __init__(
+        self,
+        registry: SessionRegistry,
+        handler: FrameHandler,
+        limits: SessionLimits,
+        clock: Clock,
+        admit_live: Callable[[], None] = lambda: None,
+    ) -> None:
         self._registry = registry
         self._handler = handler
         self._limits = limits
+        self._admit_live = admit_live
         self._rate = SessionRate(limits.per_account, clock)
         self._clock = clock
         self._lines = RepeatedLines(logger, clock)
@@ -48,7 +58,8 @@ class SessionLifecycle:
             The session, and whether it was known.
 
         Raises:
-            StreamRefused: the session belongs to another sender, or there are too many sessions.
+            StreamRefused: the session belongs to another sender, there are too many sessions, or there is no computing
+                time for another live one.
             StreamBroken: the receiver is stopping.
         """
         owner = SessionOwner.of(identity.subject, hello.session_secret)
@@ -93,6 +104,9 @@ class SessionLifecycle:
             await asyncio.wait(self._ending.values())
 
     def _begin(self, hello: Hello, owner: SessionOwner, account: str) -> "asyncio.Task[Session]":
+        if hello.live and not hello.durable:
+            # Before another session would end for this one.
+            self._admit_live()
         now_s, sessions = self._clock.monotonic(), self._registry.sessions
         settled = [session for session in sessions if session.session_id not in self._opening]
         victim = self._limits.victim(account, sessions, settled, now_s)

@@ -23,6 +23,7 @@ class Refusal(StrEnum):
     IDENTITY = "identity"  # no valid token
     OWNER = "owner"  # the session belongs to another sender
     FULL = "full"  # no room for another session or handshake
+    BUSY = "busy"  # no computing time for another live session
 
 
 _CODES = {
@@ -32,6 +33,7 @@ _CODES = {
     Refusal.IDENTITY: "UNAUTHENTICATED",
     Refusal.OWNER: "PERMISSION_DENIED",
     Refusal.FULL: "RESOURCE_EXHAUSTED",
+    Refusal.BUSY: "RESOURCE_EXHAUSTED",
 }
 
 

@@ -76,6 +76,7 @@ class LinkServer:
         model_hash, codec_version: senders must have the same.
         security: which senders are admitted.
         on_refused: counts refused streams.
+        admit_live: raises StreamRefused if there is no computing time for another live session.
 
     Raises:
         UsageError: other machines can reach the address unencrypted, or a file cannot be read.
@@ -91,6 +92,7 @@ class LinkServer:
         codec_version: int,
         security: SecurityConfig | None = None,
         on_refused: Callable[[Refusal], None] = lambda _: None,
+        admit_live: Callable[[], None] = lambda: None,
         clock: Clock = SYSTEM_CLOCK,
     ) -> None:
         self._config = config
@@ -98,7 +100,7 @@ class LinkServer:
         security.check(config.listen)
         self._credentials = server_credentials(security)
         self._lifecycle = SessionLifecycle(
-            registry, handler, SessionLimits(security.max_sessions, security.peer_sessions), clock
+            registry, handler, SessionLimits(security.max_sessions, security.peer_sessions), clock, admit_live
         )
         self._service = StreamService(
             Handshake(model_hash=model_hash, codec_version=codec_version, window=config.window),

@@ -9,9 +9,9 @@ from common.blobs import TEXTURE, Blob
 from common.frames import LabelFrame
 from common.texture.point_colours import PointColours
 from common.wire.convert import FrameMessage
+from receiver.body.received_colours import received_colours
 from receiver.body.received_texture import ReceivedTexture, ReceivedTextures
 from receiver.link.session import Session
-from receiver.pipeline import received_colours
 
 
 @dataclass(frozen=True, slots=True)

@@ -92,6 +92,21 @@ def test_every_refusal_exists_before_the_first_one(metrics: ReceiverMetrics, reg
         assert registry.get_sample_value("bodywire_receiver_refused_total", {"reason": reason}) == 0
 
 
+def test_engine_reports_batches_retries_and_replicas(metrics: ReceiverMetrics, registry: CollectorRegistry) -> None:
+    assert registry.get_sample_value("bodywire_receiver_engine_retries_total") == 0
+    metrics.engine_started("ray")
+    metrics.replicas_running(3)
+    metrics.batch_taken(2)
+    metrics.batch_taken(8)
+    metrics.batch_retried()
+    for kind, value in (("ray", 1), ("local", 0)):
+        assert registry.get_sample_value("bodywire_receiver_engine", {"kind": kind}) == value
+    assert registry.get_sample_value("bodywire_receiver_engine_replicas") == 3
+    assert registry.get_sample_value("bodywire_receiver_engine_batch_people_bucket", {"le": "2.0"}) == 1
+    assert registry.get_sample_value("bodywire_receiver_engine_batch_people_sum") == 10
+    assert registry.get_sample_value("bodywire_receiver_engine_retries_total") == 1
+
+
 def test_meshes_by_kind(metrics: ReceiverMetrics, registry: CollectorRegistry) -> None:
     metrics.mesh_published("surface")
     assert registry.get_sample_value("bodywire_receiver_meshes_total", {"kind": "surface"}) == 1

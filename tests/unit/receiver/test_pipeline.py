@@ -19,6 +19,7 @@ from common.texture.atlas_tiles import encode as encode_tile
 from common.texture.point_colours import encode
 from common.wire.convert import FrameMessage
 from receiver.engine.engine import Priority
+from receiver.link.live_load import LiveLoad
 from receiver.link.session import SenderClock, Session
 from receiver.metrics import ReceiverMetrics
 from receiver.pipeline import ReceiverPipeline, rounded_bytes
@@ -81,16 +82,40 @@ async def test_each_frame_is_written_with_its_meshes(running) -> None:  # type: 
 
 
 @pytest.mark.parametrize(
-    ("live", "replayed", "priority"),
-    [(True, False, Priority.LIVE), (False, False, Priority.UPLOAD), (True, True, Priority.REPLAY)],
+    ("live", "durable", "replayed", "priority"),
+    [
+        (True, False, False, Priority.LIVE),
+        (True, True, False, Priority.UPLOAD),
+        (False, False, False, Priority.UPLOAD),
+        (True, False, True, Priority.REPLAY),
+    ],
 )
-async def test_session_sets_the_priority(running, live: bool, replayed: bool, priority: Priority) -> None:  # type: ignore[no-untyped-def]
+async def test_session_sets_the_priority(  # type: ignore[no-untyped-def]
+    running, live: bool, durable: bool, replayed: bool, priority: Priority
+) -> None:
     pipeline, engine, _ = running
     session = new_session()
-    session.live, session.replayed = live, replayed
+    session.live, session.durable, session.replayed = live, durable, replayed
     await pipeline.on_session(session)
     await pipeline.on_frame(session, packets(1)[0])
     assert [request.priority for request in engine.requests] == [priority]
+
+
+async def test_people_of_live_sessions_are_counted(tmp_path: Path) -> None:
+    now_s = 100.0
+    load = LiveLoad(clock=Clock(lambda: now_s, lambda: 1000.0))
+    with SessionDirectory(PublishConfig(out=tmp_path)) as directory:
+        pipeline = ReceiverPipeline(FakeEngine(), directory, ReceiverMetrics(), load=load)
+        session = new_session()
+        session.live = True
+        await pipeline.on_session(session)
+        for message in packets(4):
+            now_s += 1.0
+            await pipeline.on_frame(session, message)
+        assert load.people_per_second == 1
+        await pipeline.on_session_end(session)
+        assert load.people_per_second == 0
+        await pipeline.close()
 
 
 async def test_age_is_corrected_by_the_clock_offset(running) -> None:  # type: ignore[no-untyped-def]

@@ -3,6 +3,7 @@
 import asyncio
 import random
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 
 import pytest
 
@@ -320,3 +321,20 @@ async def test_gauge_and_registry_stay_in_step(seed: int) -> None:
     assert len(fixture.pipeline.present) == fixture.pipeline.peers == len(fixture.registry.sessions) <= 3
     await fixture.lifecycle.close()
     assert fixture.pipeline.peers == 0
+
+
+async def test_live_session_without_computing_time_is_refused_and_ends_no_other() -> None:
+    fixture = Fixture(total=1, per_account=1)
+
+    def no_time() -> None:
+        raise StreamRefused(Refusal.BUSY, "full for now")
+
+    (await fixture.connect(hello(1))).release()
+    fixture.lifecycle = SessionLifecycle(
+        fixture.registry, fixture.pipeline, SessionLimits(1, 1), Clock(lambda: fixture.now_s, lambda: 0.0), no_time
+    )
+    fixture.now_s = 100.0
+    assert (await fixture.refused(replace(hello(2), live=True))).refusal is Refusal.BUSY
+    assert fixture.pipeline.events == ["begin 1"]
+    await fixture.connect(replace(hello(2, durable=True), live=True))
+    assert "begin 2" in fixture.pipeline.events

@@ -1,0 +1,260 @@
+"""The pool on Ray Serve: starts or joins a Ray cluster, and deploys the replicas in it.
+
+Serve places replicas, checks their health, starts them again, and changes their number with the load. The first
+receiver of a cluster deploys the pool, others use it; it stays when they leave. A cluster on this machine ends with the
+receiver that started it.
+"""
+
+import asyncio
+import logging
+import os
+import re
+import signal
+import socket
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from common.errors import PeerError, UsageError
+from common.io.addresses import Address
+from receiver.engine.pool.config import EngineConfig
+from receiver.engine.pool.engine import BATCHES_PER_REPLICA
+from receiver.engine.pool.pool import BatchDone, PersonWork, PoolFacts, PoolFull, Reference, ReplicaLost
+from receiver.engine.pool.replica import Replica, ReplicaSettings
+from receiver.mesh.skinned_glb import Skeleton
+
+logger = logging.getLogger(__name__)
+
+APPLICATION, DEPLOYMENT = "bodywire", "people"
+_CONNECT_TIMEOUT_S = 5.0
+_START_TIMEOUT_S, _START_POLL_S, _START_REPORT_S = 600.0, 0.2, 15.0
+_FACTS_TIMEOUT_S = 60.0
+_HEALTH_CHECK_S, _SHUTDOWN_S = 2.0, 10.0
+_START_ATTEMPTS = 3
+_MAX_MESSAGE_CHARACTERS = 300
+_ERROR_LINE = re.compile(r"[A-Za-z_.]*(Error|Exception|Missing|Mismatch)\b.*: ")
+
+
+def require_ray() -> Any:
+    """The module `ray`, with Serve.
+
+    Raises:
+        UsageError: it is not installed.
+    """
+    # Ray reads these when it is imported: it reports nothing to its makers, and replicas do not yield to other programs
+    # of the machine more than the receiver does.
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    os.environ.setdefault("RAY_worker_niceness", "0")
+    try:
+        import ray
+        import ray.serve
+    except ImportError as error:
+        raise UsageError(f"--engine ray needs Ray Serve: pip install 'bodywire[ray]' ({error})") from error
+    for name in ("ray", "ray.serve"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+    return ray
+
+
+class RayPool:
+    """A `Pool` of Serve's replicas; `open_pool` makes one.
+
+    Args:
+        ray: the module, connected to a cluster.
+        handle: of the deployment.
+        facts: of its replicas.
+        most_replicas: how many there may be.
+    """
+
+    def __init__(self, ray: Any, handle: Any, facts: PoolFacts, most_replicas: int) -> None:
+        self._ray = ray
+        self._handle = handle
+        self._facts = facts
+        self._most_replicas = most_replicas
+        self._replicas = 0
+        errors = ray.exceptions
+        self._losses: tuple[type[Exception], ...] = (
+            *(errors.RayActorError, errors.WorkerCrashedError, errors.NodeDiedError, errors.ObjectLostError),
+            *(errors.OutOfMemoryError, ray.serve.exceptions.DeploymentUnavailableError),
+            ray.serve.exceptions.ReplicaUnavailableError,
+        )
+
+    @property
+    def skeleton(self) -> Skeleton:
+        """See `Pool.skeleton`."""
+        return self._facts.skeleton
+
+    @property
+    def most_replicas(self) -> int:
+        """See `Pool.most_replicas`."""
+        return self._most_replicas
+
+    def share(self, value: object) -> Reference:
+        """See `Pool.share`: in the object store, from where each machine fetches it once."""
+        reference: Reference = self._ray.put(value)
+        return reference
+
+    async def reconstruct(self, batch: Sequence[PersonWork]) -> BatchDone:
+        """See `Pool.reconstruct`."""
+        try:
+            done: BatchDone = await self._handle.reconstruct.remote(batch)
+        except self._ray.serve.exceptions.BackPressureError as error:
+            raise PoolFull("too many batches wait for the pool") from error
+        except self._losses as error:
+            raise ReplicaLost(_first_line(error)) from error
+        return done
+
+    async def replicas(self) -> int:
+        """See `Pool.replicas`; the last number while the cluster does not answer."""
+        try:
+            self._replicas = await asyncio.to_thread(lambda: running_replicas(self._ray))
+        except Exception as error:  # Ray raises RuntimeError, RayError, RpcError and others
+            logger.debug("the Ray cluster does not say how many replicas run: %s", error)
+        return self._replicas
+
+
+@contextmanager
+def open_pool(config: EngineConfig, settings: ReplicaSettings) -> Iterator[RayPool]:
+    """A pool whose replicas are ready, for the time of a `with` block; call it in the main thread.
+
+    Raises:
+        UsageError: Ray is not installed, the machine is too small for the replicas, or a pool that is there has other
+            networks or options.
+        PeerError: the cluster cannot be reached, or its replicas do not start.
+    """
+    _check_cores(config)
+    ray = require_ray()
+    with _connected(ray, config):
+        handle = _deployed(ray, config, settings)
+        _wait_for_replica(ray)
+        try:
+            facts: PoolFacts = handle.facts.remote().result(timeout_s=_FACTS_TIMEOUT_S)
+        except Exception as error:
+            raise PeerError(f"no replica of the pool answers: {_first_line(error)}") from error
+        if facts.build != settings.build:
+            raise UsageError(
+                f"the pool at {config.address} has other networks or options: it has {facts.build}; this receiver has "
+                f"{settings.build}; give both the same, or end the pool with: serve shutdown"
+            )
+        yield RayPool(ray, handle, facts, config.most_replicas)
+
+
+def running_replicas(ray: Any) -> int:
+    """How many replicas take batches; 0 if there is no pool.
+
+    Raises:
+        Exception: the cluster does not answer.
+    """
+    application = ray.serve.status().applications.get(APPLICATION)
+    if application is None or DEPLOYMENT not in application.deployments:
+        return 0
+    return int(application.deployments[DEPLOYMENT].replica_states.get("RUNNING", 0))
+
+
+def _check_cores(config: EngineConfig) -> None:
+    cores = os.cpu_count() or 1
+    wanted = config.most_replicas * config.replica_cpus
+    if config.address is None and wanted > cores:
+        raise UsageError(
+            f"{config.most_replicas} replicas of {config.replica_cpus:g} cores need {wanted:g} cores, this machine has "
+            f"{cores}: give fewer --replicas or --max-replicas, or less --replica-cpus"
+        )
+
+
+@contextmanager
+def _connected(ray: Any, config: EngineConfig) -> Iterator[None]:
+    """Connects this process to a cluster, which it starts if the options name none."""
+    address = config.address
+    if address is not None:
+        _reach(address)
+    handler = signal.getsignal(signal.SIGTERM)
+    try:
+        ray.init(
+            address=str(address) if address else "local",
+            namespace=APPLICATION,
+            include_dashboard=None if address else False,
+            log_to_driver=False,
+            logging_level=logging.ERROR,
+        )
+    except Exception as error:  # Ray raises ConnectionError, RuntimeError, ValueError and others
+        where = f"join the Ray cluster at {address}" if address else "start Ray on this machine"
+        raise PeerError(f"cannot {where}: {_first_line(error)}") from error
+    finally:
+        # Ray ends the process on this signal; the receiver finishes its frames first.
+        signal.signal(signal.SIGTERM, handler)
+    try:
+        ray.serve.start(proxy_location="Disabled")
+        yield
+    finally:
+        # Ends a cluster that this process has started, with its pool.
+        ray.shutdown()
+
+
+def _reach(address: Address) -> None:
+    """Finds out at once what Ray takes a minute for, and reports in many lines."""
+    try:
+        socket.create_connection((address.host, address.port), _CONNECT_TIMEOUT_S).close()
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise PeerError(
+            f"no Ray cluster answers at {address} ({reason}): start one with ray start --head, and give its address"
+        ) from error
+
+
+def _deployed(ray: Any, config: EngineConfig, settings: ReplicaSettings) -> Any:
+    """The handle of the pool, which is deployed if the cluster has none."""
+    serve = ray.serve
+    known = serve.status().applications.get(APPLICATION)
+    if known is not None and known.status in ("RUNNING", "DEPLOYING", "UNHEALTHY"):
+        logger.info("the cluster has a pool: options of replicas are those of the receiver that deployed it")
+        return serve.get_app_handle(APPLICATION)
+    number: dict[str, Any] = {"num_replicas": config.replicas}
+    if config.most_replicas > config.replicas:
+        scaling = {"min_replicas": config.replicas, "max_replicas": config.most_replicas, "target_ongoing_requests": 1}
+        number = {"num_replicas": "auto", "autoscaling_config": scaling}
+    deployment = serve.deployment(
+        Replica,
+        name=DEPLOYMENT,
+        max_ongoing_requests=BATCHES_PER_REPLICA,
+        max_queued_requests=BATCHES_PER_REPLICA * (config.most_replicas + 1),
+        ray_actor_options={"num_cpus": config.replica_cpus, "num_gpus": config.replica_gpus},
+        health_check_period_s=_HEALTH_CHECK_S,
+        graceful_shutdown_timeout_s=_SHUTDOWN_S,
+        max_constructor_retry_count=_START_ATTEMPTS * config.replicas,
+        logging_config={"enable_access_log": False},
+        **number,
+    )
+    target = serve.RunTarget(deployment.bind(settings), name=APPLICATION, route_prefix=None)
+    return serve.run_many([target], wait_for_applications_running=False)[0]
+
+
+def _wait_for_replica(ray: Any) -> None:
+    """Waits until a replica has loaded its networks.
+
+    Raises:
+        PeerError: Serve has given up, or it takes too long.
+    """
+    began_s = reported_s = time.monotonic()
+    while not running_replicas(ray):
+        status = ray.serve.status().applications.get(APPLICATION)
+        state = "missing" if status is None else str(status.status.value)
+        message = "" if status is None else " ".join(each.message for each in status.deployments.values())
+        now_s = time.monotonic()
+        if state in ("DEPLOY_FAILED", "missing", "DELETING") or now_s - began_s > _START_TIMEOUT_S:
+            raise PeerError(f"the replicas of the pool do not start: {_cause(message) or state}")
+        if now_s - reported_s > _START_REPORT_S:
+            reported_s = now_s
+            logger.warning("waiting for a replica of the pool: %s", _cause(message) or state)
+        time.sleep(_START_POLL_S)
+
+
+def _cause(message: str) -> str:
+    """What Serve says about a deployment in one line: of a traceback, the error itself."""
+    lines = [line.strip() for line in message.splitlines() if line.strip()]
+    errors = [line for line in lines if _ERROR_LINE.match(line)]
+    return (errors or lines or [""])[-1][:_MAX_MESSAGE_CHARACTERS]
+
+
+def _first_line(error: Exception) -> str:
+    lines = str(error).strip().splitlines() or [type(error).__name__]
+    return lines[0].strip()[:_MAX_MESSAGE_CHARACTERS]

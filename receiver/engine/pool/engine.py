@@ -1,0 +1,271 @@
+"""The reconstruction engine in front of a pool of replicas, which may be on other machines.
+
+    requests ─ people ─ fair queue ─ batches ─ replicas (networks ─ surfaces) ─ results
+
+The queue stays here, where it is fair: a replica gets a batch only when it can begin it soon. Each request carries all
+that its result depends on, so any replica can take it, and take it again after another one was lost.
+"""
+
+import asyncio
+import contextlib
+import logging
+from collections import OrderedDict
+from collections.abc import Sequence
+
+from common.clock import SYSTEM_CLOCK, Clock
+from receiver.engine.batcher import Batcher, BatchingConfig, PendingPerson, Room
+from receiver.engine.engine import EngineObserver, ReconstructionRequest, ReconstructionResult, UnobservedEngine
+from receiver.engine.pool.pool import BatchDone, PersonWork, Pool, PoolFull, Reference, ReplicaLost
+from receiver.mesh.skinned_glb import Skeleton
+
+logger = logging.getLogger(__name__)
+
+BATCHES_PER_REPLICA = 2
+"""While the surfaces of one batch are built, the networks run on the next."""
+
+# A batch goes to this many replicas before its people fail; in the last attempt each is alone.
+_ATTEMPTS = 3
+_RETRY_WAIT_S = 0.1
+_WATCH_INTERVAL_S = 1.0
+# Colours and textures that replicas can fetch.
+_SHARED_OBJECTS = 256
+_RATE_SMOOTHING = 0.9
+
+
+class ServiceRate:
+    """People per second that one replica does while it has work: a mean over some twenty batches."""
+
+    def __init__(self) -> None:
+        self._people = self._busy_s = 0.0
+
+    @property
+    def people_per_second(self) -> float | None:
+        """None before the first batch."""
+        return self._people / self._busy_s if self._busy_s > 0 else None
+
+    def add(self, people: int, busy_s: float) -> None:
+        """Adds a batch, and the time during which its replica had work since its last answer."""
+        self._people = _RATE_SMOOTHING * self._people + people
+        self._busy_s = _RATE_SMOOTHING * self._busy_s + busy_s
+
+
+class _SharedObjects:
+    """References to the colours and textures of sessions, by the identity of the object."""
+
+    def __init__(self, pool: Pool) -> None:
+        self._pool = pool
+        # With the object, so that its identity is not reused.
+        self._references: OrderedDict[int, tuple[object, Reference]] = OrderedDict()
+
+    def reference(self, value: object | None) -> Reference | None:
+        if value is None:
+            return None
+        if id(value) not in self._references:
+            self._references[id(value)] = value, self._pool.share(value)
+        self._references.move_to_end(id(value))
+        while len(self._references) > _SHARED_OBJECTS:
+            self._references.popitem(last=False)
+        return self._references[id(value)][1]
+
+
+class PoolEngine:
+    """A `ReconstructionEngine` in front of a pool; belongs to the event loop that first calls it.
+
+    While the pool has no replica, requests wait, and those that are withdrawn end at once, also if they had begun.
+
+    Args:
+        pool: takes batches.
+        config: batch limits.
+        observer: notified of batches, retries and replicas.
+    """
+
+    def __init__(
+        self,
+        pool: Pool,
+        config: BatchingConfig | None = None,
+        clock: Clock = SYSTEM_CLOCK,
+        observer: EngineObserver | None = None,
+    ) -> None:
+        self._pool = pool
+        self._config = config or BatchingConfig()
+        self._clock = clock
+        self._observer: EngineObserver = observer or UnobservedEngine()
+        self._batcher = Batcher(self._config, clock, self._observer)
+        self._shared = _SharedObjects(pool)
+        self._rate = ServiceRate()
+        self._replicas = 0
+        self._lost = False
+        self._dispatcher: asyncio.Task[None] | None = None
+        self._watch: asyncio.Task[None] | None = None
+        self._running: dict[asyncio.Task[None], list[PendingPerson]] = {}
+
+    @property
+    def skeleton(self) -> Skeleton:
+        """See `ReconstructionEngine.skeleton`."""
+        return self._pool.skeleton
+
+    @property
+    def queued_people(self) -> int:
+        """How many people wait for a replica."""
+        return self._batcher.queued_people
+
+    def capacity(self) -> float | None:
+        """How many people per second the replicas that run can do; None before the first batch."""
+        if self._lost:
+            return 0.0
+        rate = self._rate.people_per_second
+        return None if rate is None else rate * self._replicas
+
+    async def start(self) -> None:
+        """Begins to watch the pool."""
+        self._watch = asyncio.create_task(self._watch_replicas(), name="reconstruction pool watch")
+        self._dispatcher = asyncio.create_task(self._dispatch(), name="reconstruction dispatcher")
+
+    async def reconstruct(self, request: ReconstructionRequest) -> ReconstructionResult:
+        """See `ReconstructionEngine.reconstruct`.
+
+        Raises:
+            RequestWithdrawn: `withdraw` was called in time.
+            ValueError: a label group of the frame is unknown or too long.
+            ReplicaLost: every replica that tried has ended, or the engine was closed while the pool was lost.
+            RuntimeError: the engine is closed.
+        """
+        if self._batcher.closed:
+            raise RuntimeError("the reconstruction engine is closed")
+        if not request.frame.people:
+            return ReconstructionResult((), {})
+        return await self._batcher.reconstruct(request)
+
+    def withdraw(self, request: ReconstructionRequest) -> None:
+        """See `ReconstructionEngine.withdraw`."""
+        self._batcher.withdraw(request)
+
+    async def close(self) -> None:
+        """See `ReconstructionEngine.close`; what waits for a lost pool fails."""
+        self._batcher.close()
+        if self._lost:
+            self._fail_all()
+        if self._dispatcher is not None:
+            await self._dispatcher
+        await asyncio.gather(*self._running, return_exceptions=True)
+        if self._watch is not None:
+            self._watch.cancel()
+            await asyncio.gather(self._watch, return_exceptions=True)
+
+    async def _dispatch(self) -> None:
+        while batch := await self._batcher.next_batch(self._room):
+            task = asyncio.create_task(self._run(batch))
+            self._running[task] = batch
+            task.add_done_callback(self._ended)
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        for part in self._running.pop(task):
+            self._batcher.finished(part)
+
+    def _room(self) -> Room:
+        """A batch while a replica can begin it soon; people who wait are spread over the replicas that are idle.
+
+        A pool that may grow gets one replica's batches more than it can begin: by these Serve sees that it should.
+        """
+        growing = self._replicas < self._pool.most_replicas
+        batches = (self._replicas + growing) * BATCHES_PER_REPLICA if self._replicas else 0
+        if len(self._running) >= batches:
+            return Room(0, alone=0)
+        idle = max(self._replicas - len(self._running), 1)
+        people = min(-(-self.queued_people // idle), self._config.batch_people)
+        return Room(people, alone=batches * self._config.batch_people, passes=self._replicas)
+
+    async def _run(self, batch: list[PendingPerson]) -> None:
+        try:
+            await self._attempt(batch, 1)
+        except Exception as error:  # any error belongs to the callers
+            for part in batch:
+                part.frame.fail(error)
+
+    async def _attempt(self, batch: Sequence[PendingPerson], number: int) -> None:
+        batch = [part for part in batch if not part.frame.result.done()]
+        if not batch:
+            return
+        try:
+            done = await self._ask([self._work(part) for part in batch])
+        except ReplicaLost as lost:
+            if number == _ATTEMPTS:
+                logger.error("%d replicas in a row were lost with the same people in hand: %s", number, lost)
+                raise
+            self._observer.batch_retried()
+            logger.warning("a replica was lost: its %d people go to another one (%s)", len(batch), lost)
+            await asyncio.sleep(_RETRY_WAIT_S)
+            if number + 1 < _ATTEMPTS:
+                await self._attempt(batch, number + 1)
+            else:
+                await self._attempt_alone(batch, number + 1)
+        else:
+            self._take(batch, done)
+
+    async def _attempt_alone(self, batch: Sequence[PendingPerson], number: int) -> None:
+        """Each person alone: one with whom replicas end fails no other."""
+        for part in batch:
+            try:
+                await self._attempt([part], number)
+            except ReplicaLost as lost:
+                part.frame.fail(lost)
+
+    async def _ask(self, batch: Sequence[PersonWork]) -> BatchDone:
+        while True:
+            with contextlib.suppress(PoolFull):
+                return await self._pool.reconstruct(batch)
+            await asyncio.sleep(_RETRY_WAIT_S)
+
+    def _work(self, part: PendingPerson) -> PersonWork:
+        request = part.request
+        (person,) = request.frame.people
+        return PersonWork(
+            request.frame,
+            request.people_in_frame,
+            self._shared.reference(request.colours.get(person.identity)),
+            self._shared.reference(request.textures.get(person.identity)),
+        )
+
+    def _take(self, batch: Sequence[PendingPerson], done: BatchDone) -> None:
+        self._rate.add(len(batch), done.busy_s)
+        if done.stages_ms:
+            self._batcher.passed(len(batch), sum(done.stages_ms.values()))
+        for frame in {part.frame for part in batch}:
+            frame.passed(done.stages_ms)
+        for part, outcome in zip(batch, done.outcomes, strict=True):
+            if isinstance(outcome, Exception):
+                part.frame.fail(outcome)
+            else:
+                part.frame.complete(part.number, outcome, self._clock.monotonic())
+
+    async def _watch_replicas(self) -> None:
+        while True:
+            self._set_replicas(await self._pool.replicas())
+            await asyncio.sleep(_WATCH_INTERVAL_S)
+
+    def _set_replicas(self, count: int) -> None:
+        before, self._replicas = self._replicas, count
+        if count == before:
+            return
+        self._observer.replicas_running(count)
+        if count == 0:
+            self._lost = True
+            logger.error(
+                "the reconstruction pool has no replica: frames of complete sessions wait, late live ones are dropped"
+            )
+        elif self._lost:
+            self._lost = False
+            logger.warning("the reconstruction pool has %d replicas again", count)
+        for batch in self._running.values():
+            for part in batch:
+                part.frame.begun = not self._lost
+        self._batcher.drop_withdrawn()
+        if self._lost and self._batcher.closed:
+            self._fail_all()
+        self._batcher.changed()
+
+    def _fail_all(self) -> None:
+        for frame in self._batcher.frames:
+            frame.fail(ReplicaLost("the reconstruction pool has no replica"))
+        for task in self._running:
+            task.cancel()

@@ -1,0 +1,188 @@
+"""One replica of a pool: the networks in a process of their own, without any state that a result depends on."""
+
+import asyncio
+import hashlib
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, cast
+
+import torch
+
+from common.texture.point_colours import PointColours
+from common.version import package_version
+from common.weights.devices import DeviceConfig
+from common.weights.loader import read_manifest
+from receiver.body.received_texture import ReceivedTexture
+from receiver.diffusion.stage import SamplingConfig
+from receiver.engine.engine import ReconstructionRequest, ReconstructionResult
+from receiver.engine.pool.pool import BatchDone, PersonWork, PoolFacts, Reference
+from receiver.engine.reconstructor import InferredFrame, Reconstructor
+from receiver.surface.stage import SurfaceConfig
+
+# Colours and textures that are kept: what is prepared from them is cached by their identity.
+_KEPT_OBJECTS = 128
+# A batch takes seconds at most; a replica that is longer at one hangs, and is replaced.
+_HANGS_S = 120.0
+
+
+@dataclass(frozen=True, slots=True)
+class ReplicaSettings:
+    """The options of the receiver that replicas need.
+
+    Args:
+        sampling, surface: of the stages.
+        device: `--device`, resolved where the replica runs.
+        threads: that build surfaces.
+    """
+
+    sampling: SamplingConfig
+    surface: SurfaceConfig
+    device: str
+    threads: int
+
+    @property
+    def build(self) -> str:
+        """Versions, weights and options that results depend on."""
+        networks = "".join(entry.sha256 for _, entry in sorted(read_manifest().items()))
+        weights = hashlib.sha256(networks.encode()).hexdigest()[:16]
+        return f"version {package_version()}, weights {weights}, {self.sampling}, {self.surface}"
+
+    def load(self) -> Reconstructor:
+        """The networks.
+
+        Raises:
+            WeightsError: they are missing or of another version.
+            UsageError: the device is missing.
+        """
+        # As in the receiver: small networks on few cores; more threads than one fight over them.
+        torch.set_num_threads(1)
+        return Reconstructor.load(self.sampling, self.surface, DeviceConfig(self.device).resolve())
+
+
+class Replica:
+    """Reconstructs batches, two at a time: while the surfaces of one are built, the networks run on the other.
+
+    Args:
+        settings: options.
+        load: makes the reconstructor.
+    """
+
+    def __init__(
+        self, settings: ReplicaSettings, load: Callable[[ReplicaSettings], Reconstructor] = ReplicaSettings.load
+    ) -> None:
+        self._reconstructor = load(settings)
+        self._facts = PoolFacts(settings.build, self._reconstructor.skeleton)
+        self._networks = ThreadPoolExecutor(1, thread_name_prefix="networks")
+        self._surfaces = ThreadPoolExecutor(settings.threads, thread_name_prefix="surface")
+        self._objects: OrderedDict[str, object] = OrderedDict()
+        self._busy = BusyTime(time.monotonic)
+
+    async def facts(self) -> PoolFacts:
+        """What a front needs to know before it sends batches."""
+        return self._facts
+
+    def check_health(self) -> None:
+        """Called by Serve at intervals; raises RuntimeError if a batch hangs."""
+        if self._busy.longest_s > _HANGS_S:
+            raise RuntimeError(f"a batch has taken more than {_HANGS_S:g} s")
+
+    async def reconstruct(self, batch: Sequence[PersonWork]) -> BatchDone:
+        """Reconstructs a batch; a person who cannot be reconstructed fails alone."""
+        loop = asyncio.get_running_loop()
+        with self._busy.batch():
+            requests = [await self._request(work) for work in batch]
+            stages_ms, inferred = await loop.run_in_executor(self._networks, self._infer, requests)
+            outcomes = await asyncio.gather(
+                *(loop.run_in_executor(self._surfaces, self._extract, person) for person in inferred)
+            )
+        return BatchDone(tuple(outcomes), stages_ms, self._busy.take_s())
+
+    async def _request(self, work: PersonWork) -> ReconstructionRequest:
+        (person,) = work.frame.people
+        colours: Mapping[int, PointColours] = {}
+        textures: Mapping[int, ReceivedTexture] = {}
+        if work.colours is not None:
+            colours = {person.identity: cast(PointColours, await self._object(work.colours))}
+        if work.texture is not None:
+            textures = {person.identity: cast(ReceivedTexture, await self._object(work.texture))}
+        return ReconstructionRequest(None, None, work.frame, colours, textures, work.people_in_frame)
+
+    async def _object(self, reference: Reference) -> object:
+        """The object that a reference refers to: the same one each time, as long as it is kept."""
+        key = reference.hex()
+        if key not in self._objects:
+            fetched: Any = await reference
+            self._objects.setdefault(key, fetched)
+        self._objects.move_to_end(key)
+        found = self._objects[key]
+        while len(self._objects) > _KEPT_OBJECTS:
+            self._objects.popitem(last=False)
+        return found
+
+    def _infer(
+        self, requests: Sequence[ReconstructionRequest]
+    ) -> tuple[dict[str, float], list[InferredFrame | Exception]]:
+        """The network pass; if it fails, each person alone, so that one bad frame does not fail the others."""
+        try:
+            inferred = self._reconstructor.infer(requests)
+        except Exception as error:
+            if len(requests) == 1:
+                return {}, [error]
+            alone = [self._infer([request]) for request in requests]
+            return next((stages for stages, _ in alone if stages), {}), [each for _, (each,) in alone]
+        return dict(inferred[0].stages_ms), [InferredFrame(each.people, {}) for each in inferred]
+
+    def _extract(self, person: InferredFrame | Exception) -> ReconstructionResult | Exception:
+        if isinstance(person, Exception):
+            return person
+        try:
+            return self._reconstructor.extract(person)
+        except Exception as error:  # any error belongs to the person
+            return error
+
+
+class BusyTime:
+    """How long a replica has had work: the time during which at least one batch is in hand.
+
+    Args:
+        clock: monotonic, seconds.
+    """
+
+    def __init__(self, clock: Callable[[], float]) -> None:
+        self._clock = clock
+        self._begun: dict[object, float] = {}
+        self._counted_s = self._since_s = 0.0
+
+    @property
+    def longest_s(self) -> float:
+        """How long the oldest batch in hand has taken so far."""
+        return self._clock() - min(self._begun.values()) if self._begun else 0.0
+
+    @contextmanager
+    def batch(self) -> Iterator[None]:
+        """A batch is in hand during the block."""
+        key, now_s = object(), self._clock()
+        if not self._begun:
+            self._since_s = now_s
+        self._begun[key] = now_s
+        try:
+            yield
+        finally:
+            self._count()
+            del self._begun[key]
+
+    def take_s(self) -> float:
+        """The time that has not been taken yet."""
+        if self._begun:
+            self._count()
+        taken_s, self._counted_s = self._counted_s, 0.0
+        return taken_s
+
+    def _count(self) -> None:
+        now_s = self._clock()
+        self._counted_s += now_s - self._since_s
+        self._since_s = now_s

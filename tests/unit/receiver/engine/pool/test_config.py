@@ -1,0 +1,49 @@
+"""Options of the pool: what is refused, and how."""
+
+import pytest
+
+from common.errors import UsageError
+from common.io.addresses import Address
+from receiver.engine.pool.config import EngineConfig
+
+
+def test_local_is_the_default() -> None:
+    config = EngineConfig()
+    assert (config.kind, config.address) == ("local", None)
+    config.check("cuda")
+
+
+def test_cluster_is_joined_at_its_address() -> None:
+    config = EngineConfig(engine="ray:[::1]:6379", replicas=2, max_replicas=5)
+    assert (config.kind, config.address, config.most_replicas) == ("ray", Address("::1", 6379), 5)
+    assert EngineConfig(engine="ray", replicas=3).most_replicas == 3
+
+
+@pytest.mark.parametrize("engine", ["", "gpu", "local:1", "ray:", "ray:studio", "ray:studio:x", "ray://studio:10001"])
+def test_engine_that_does_not_exist(engine: str) -> None:
+    with pytest.raises(ValueError, match=r"--engine"):
+        EngineConfig(engine=engine)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"replicas": 0},
+        {"replicas": 3, "max_replicas": 2},
+        {"replica_cpus": 0.0},
+        {"replica_gpus": -0.5},
+        {"replica_gpus": 1.5},
+    ],
+)
+def test_config_refuses_what_cannot_be(wrong: dict[str, float]) -> None:
+    with pytest.raises(ValueError, match=r"--(max-)?replica"):
+        EngineConfig(**wrong)  # type: ignore[arg-type]
+
+
+def test_device_must_be_one_that_the_replicas_have() -> None:
+    EngineConfig(engine="ray", replica_gpus=0.5).check("cuda:0")
+    EngineConfig(engine="ray", replica_gpus=0.5).check("auto")
+    with pytest.raises(UsageError, match="--replica-gpus above 0"):
+        EngineConfig(engine="ray").check("cuda")
+    with pytest.raises(UsageError, match="--device cpu"):
+        EngineConfig(engine="ray", replica_gpus=1.0).check("cpu")

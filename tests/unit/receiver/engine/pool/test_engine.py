@@ -1,0 +1,272 @@
+"""The engine in front of a pool: batches in bounds, retries, a pool that is lost and comes back."""
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from typing import Any
+
+import numpy as np
+import pytest
+
+from common.body.anatomy import POINTS
+from common.texture.point_colours import PointColours
+from receiver.engine.batcher import BatchingConfig
+from receiver.engine.engine import Priority, ReconstructionRequest, RequestWithdrawn
+from receiver.engine.pool import engine as engine_module
+from receiver.engine.pool.engine import PoolEngine, ServiceRate
+from receiver.engine.pool.pool import PoolFull, ReplicaLost
+from tests.support.fake_pool import FakePool
+from tests.support.fake_reconstructor import SKELETON, label_frame
+
+
+class Observer:
+    """Records what the engine reports."""
+
+    def __init__(self) -> None:
+        self.batches: list[int] = []
+        self.replicas: list[int] = []
+        self.retries = 0
+
+    def batch_taken(self, people: int) -> None:
+        self.batches.append(people)
+
+    def batch_retried(self) -> None:
+        self.retries += 1
+
+    def replicas_running(self, count: int) -> None:
+        self.replicas.append(count)
+
+
+@pytest.fixture(autouse=True)
+def no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(engine_module, "_RETRY_WAIT_S", 0.0)
+    monkeypatch.setattr(engine_module, "_WATCH_INTERVAL_S", 0.0)
+
+
+@asynccontextmanager
+async def running(pool: FakePool, observer: Observer | None = None, batch_people: int = 8) -> AsyncIterator[PoolEngine]:
+    engine = PoolEngine(pool, BatchingConfig(batch_people, batch_wait_ms=0), observer=observer)
+    await engine.start()
+    try:
+        yield engine
+    finally:
+        closing = asyncio.ensure_future(engine.close())
+        while not closing.done():
+            for batch in pool.batches:
+                batch.finish()
+            await asyncio.sleep(0)
+        await closing
+
+
+def request(source: str, people: int = 1, priority: Priority = Priority.LIVE, **more: Any) -> ReconstructionRequest:
+    return ReconstructionRequest(
+        source, source, label_frame(0, *range(people), source=source), priority=priority, **more
+    )
+
+
+def submit(engine: PoolEngine, *requests: ReconstructionRequest) -> list[asyncio.Future[Any]]:
+    return [asyncio.ensure_future(engine.reconstruct(each)) for each in requests]
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    async with asyncio.timeout(10):
+        while not condition():
+            await asyncio.sleep(0)
+
+
+async def settle() -> None:
+    for _ in range(50):
+        await asyncio.sleep(0)
+
+
+async def test_reconstruct_returns_people_in_order_and_times_of_all_stages() -> None:
+    async with running(pool := FakePool()) as engine:
+        (task,) = submit(engine, request("a", people=3))
+        await until(lambda: bool(pool.batches))
+        pool.batches[0].finish()
+        result = await task
+    assert [person.labels.identity for person in result.people] == [0, 1, 2]
+    assert result.stages_ms.keys() == {"queue", "decode", "body", "surface"}
+    assert engine.skeleton is SKELETON
+
+
+async def test_frame_without_people_needs_no_replica() -> None:
+    async with running(pool := FakePool(running=0)) as engine:
+        assert (await engine.reconstruct(request("a", people=0))).people == ()
+    assert pool.batches == []
+
+
+async def test_replica_has_two_batches_and_the_others_wait_here() -> None:
+    async with running(pool := FakePool(), observer := Observer(), batch_people=2) as engine:
+        submit(engine, request("a", people=9))
+        await until(lambda: len(pool.batches) == 2)
+        await settle()
+        assert (len(pool.batches), engine.queued_people) == (2, 5)
+        pool.batches[0].finish()
+        await until(lambda: len(pool.batches) == 3)
+    assert observer.batches == [2, 2, 2, 2, 1]
+
+
+async def test_pool_that_may_grow_gets_more_than_it_can_begin() -> None:
+    async with running(pool := FakePool(most_replicas=3), batch_people=1) as engine:
+        submit(engine, request("a", people=9))
+        await until(lambda: len(pool.batches) == 4)
+        await settle()
+        assert len(pool.batches) == 4
+
+
+async def test_people_are_spread_over_idle_replicas() -> None:
+    async with running(pool := FakePool(running=2, most_replicas=2)) as engine:
+        await until(lambda: engine._replicas == 2)
+        submit(engine, request("a", people=8))
+        await until(lambda: len(pool.batches) == 2)
+        assert [len(batch.work) for batch in pool.batches] == [4, 4]
+
+
+async def test_live_people_leave_before_those_of_uploads() -> None:
+    async with running(pool := FakePool(), batch_people=1) as engine:
+        submit(engine, request("first"), request("second"))
+        await until(lambda: len(pool.batches) == 2)
+        submit(engine, request("upload", priority=Priority.UPLOAD), request("live"))
+        await settle()
+        pool.batches[0].finish()
+        await until(lambda: len(pool.batches) == 3)
+        assert pool.batches[2].sources == ["live"]
+
+
+async def test_lost_batch_is_reconstructed_by_another_replica() -> None:
+    async with running(pool := FakePool(running=2, most_replicas=2), observer := Observer()) as engine:
+        (task,) = submit(engine, request("a"))
+        await until(lambda: bool(pool.batches))
+        pool.batches[0].fail()
+        await until(lambda: len(pool.batches) == 2)
+        pool.batches[1].finish()
+        assert len((await task).people) == 1
+    assert observer.retries == 1
+
+
+async def test_person_with_whom_every_replica_ends_fails_alone() -> None:
+    async with running(pool := FakePool(), observer := Observer()) as engine:
+        good, bad = submit(engine, request("good"), request("bad"))
+        while not (good.done() and bad.done()):
+            await asyncio.sleep(0)
+            for batch in pool.batches:
+                if not batch.answer.done():
+                    batch.fail() if "bad" in batch.sources else batch.finish()
+        assert len(good.result().people) == 1
+        assert isinstance(bad.exception(), ReplicaLost)
+    assert [batch.sources for batch in pool.batches] == [["good", "bad"], ["good", "bad"], ["good"], ["bad"]]
+    assert observer.retries == 2
+
+
+async def test_full_pool_is_asked_again_and_costs_no_attempt() -> None:
+    async with running(pool := FakePool(errors=[PoolFull("full")] * 5), observer := Observer()) as engine:
+        (task,) = submit(engine, request("a"))
+        await until(lambda: bool(pool.batches))
+        pool.batches[0].finish()
+        await task
+    assert observer.retries == 0
+
+
+async def test_error_of_one_person_fails_that_frame_alone() -> None:
+    async with running(pool := FakePool()) as engine:
+        bad, good = submit(engine, request("bad"), request("good"))
+        await until(lambda: bool(pool.batches))
+        pool.batches[0].finish_with(ValueError("too long"), ValueError("not this one"))
+        with pytest.raises(ValueError, match="too long"):
+            await bad
+        with pytest.raises(ValueError, match="not this one"):
+            await good
+
+
+async def test_unexpected_error_reaches_the_caller_without_a_retry() -> None:
+    async with running(pool := FakePool(), observer := Observer()) as engine:
+        (task,) = submit(engine, request("a"))
+        await until(lambda: bool(pool.batches))
+        pool.batches[0].fail(TypeError("a bug"))
+        with pytest.raises(TypeError, match="a bug"):
+            await task
+    assert observer.retries == 0 and engine._batcher.begun_people == 0
+
+
+async def test_lost_pool_keeps_frames_and_lets_late_ones_go(caplog: pytest.LogCaptureFixture) -> None:
+    async with running(pool := FakePool(), observer := Observer()) as engine:
+        live, begun, complete = request("live"), request("begun"), request("complete")
+        (second,) = submit(engine, begun)
+        await until(lambda: bool(pool.batches))
+        engine.withdraw(begun)
+        await settle()
+        assert not second.done(), "a request that has begun is finished"
+        pool.running = 0
+        await until(lambda: second.done())
+        first, third = submit(engine, live, complete)
+        await settle()
+        engine.withdraw(live)
+        for task in (first, second):
+            with pytest.raises(RequestWithdrawn):
+                await task
+        assert len(pool.batches) == 1 and not third.done()
+        assert engine.capacity() == 0
+        pool.running = 1
+        await until(lambda: len(pool.batches) == 2)
+        assert pool.batches[1].sources == ["complete"]
+        pool.batches[1].finish()
+        await third
+    assert observer.replicas == [1, 0, 1]
+    assert [record.levelno for record in caplog.records] == [logging.ERROR, logging.WARNING]
+
+
+async def test_close_while_the_pool_is_lost_fails_what_waits() -> None:
+    async with running(pool := FakePool()) as engine:
+        (begun,) = submit(engine, request("begun"))
+        await until(lambda: bool(pool.batches))
+        pool.running = 0
+        await until(lambda: engine._lost)
+        (waiting,) = submit(engine, request("waiting"))
+        await settle()
+        async with asyncio.timeout(10):
+            await engine.close()
+        for task in (begun, waiting):
+            with pytest.raises(ReplicaLost):
+                await task
+
+
+async def test_closed_engine_refuses_requests() -> None:
+    async with running(FakePool()) as engine:
+        pass
+    with pytest.raises(RuntimeError, match="closed"):
+        await engine.reconstruct(request("a"))
+
+
+async def test_colours_are_shared_once_as_long_as_the_object_is_the_same() -> None:
+    colours = [PointColours(np.zeros((POINTS, 3), np.uint8), np.ones(POINTS, np.bool_)) for _ in range(2)]
+    async with running(pool := FakePool()) as engine:
+        for each in (colours[0], colours[0], colours[1]):
+            (task,) = submit(engine, request("a", colours={0: each}))
+            await until(lambda: bool(pool.batches) and not pool.batches[-1].answer.done())
+            pool.batches[-1].finish()
+            await task
+    assert [reference.value for reference in pool.shared] == colours
+    references = [batch.work[0].colours for batch in pool.batches]
+    assert references[0] is references[1] is not references[2]
+
+
+async def test_capacity_is_that_of_busy_replicas() -> None:
+    async with running(pool := FakePool(running=3, most_replicas=3)) as engine:
+        await until(lambda: engine._replicas == 3)
+        assert engine.capacity() is None
+        (task,) = submit(engine, request("a"))
+        await until(lambda: bool(pool.batches))
+        pool.batches[0].finish(busy_s=0.1)
+        await task
+        assert engine.capacity() == pytest.approx(30)
+
+
+def test_service_rate_follows_the_last_batches() -> None:
+    rate = ServiceRate()
+    for _ in range(100):
+        rate.add(1, 1.0)
+    for _ in range(100):
+        rate.add(4, 0.5)
+    assert rate.people_per_second == pytest.approx(8, rel=1e-3)

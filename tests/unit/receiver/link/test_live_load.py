@@ -1,0 +1,91 @@
+"""Whether another live session has room: measured use against the engine's capacity."""
+
+import pytest
+
+from common.clock import Clock
+from receiver.link.live_load import LiveLoad
+from receiver.link.refusals import Refusal, StreamRefused
+
+
+class Fixture:
+    """A load whose clock and capacity the test sets."""
+
+    def __init__(self, capacity: float | None) -> None:
+        self.capacity, self.now_s = capacity, 100.0
+        self.load = LiveLoad(lambda: self.capacity, Clock(lambda: self.now_s, lambda: 0.0))
+
+    def stream(self, seconds: float, *sessions: bytes, people: int = 1, fps: float = 10.0) -> None:
+        """Frames of all sessions for a time."""
+        for _ in range(round(seconds * fps)):
+            self.now_s += 1 / fps
+            for session in sessions:
+                self.load.received(session, people)
+
+
+def begun(capacity: float | None, *sessions: bytes) -> Fixture:
+    fixture = Fixture(capacity)
+    for session in sessions:
+        fixture.load.began(session)
+    return fixture
+
+
+def test_session_beyond_the_capacity_is_refused_with_the_figures() -> None:
+    fixture = begun(25.0, b"a", b"b")
+    fixture.stream(6, b"a", b"b")
+    assert fixture.load.people_per_second == pytest.approx(20, rel=0.05)
+    with pytest.raises(StreamRefused, match=r"full for now: 2 live sessions use 20\.\d of the 25\.0") as refused:
+        fixture.load.admit()
+    assert (refused.value.refusal, refused.value.code) == (Refusal.BUSY, "RESOURCE_EXHAUSTED")
+    fixture.capacity = 40.0
+    fixture.load.admit()
+
+
+def test_people_of_frames_count() -> None:
+    fixture = begun(50.0, b"a")
+    fixture.stream(6, b"a", people=3)
+    with pytest.raises(StreamRefused):
+        fixture.load.admit()
+
+
+def test_first_session_is_admitted_whatever_the_capacity() -> None:
+    begun(0.1).load.admit()
+
+
+def test_nobody_is_refused_while_the_capacity_is_unknown() -> None:
+    fixture = begun(None, b"a")
+    fixture.stream(6, b"a")
+    fixture.load.admit()
+
+
+def test_lost_pool_admits_nobody() -> None:
+    with pytest.raises(StreamRefused, match="no replica"):
+        begun(0.0).load.admit()
+
+
+def test_new_session_counts_like_the_others_until_it_is_measured() -> None:
+    fixture = begun(35.0, b"a")
+    fixture.stream(6, b"a")
+    fixture.load.admit()
+    for session in (b"b", b"c"):
+        fixture.load.began(session)
+    assert fixture.load.people_per_second == pytest.approx(30, rel=0.05)
+    with pytest.raises(StreamRefused):
+        fixture.load.admit()
+
+
+def test_session_that_stops_sending_makes_room() -> None:
+    fixture = begun(15.0, b"a", b"b")
+    fixture.stream(6, b"a", b"b")
+    with pytest.raises(StreamRefused):
+        fixture.load.admit()
+    fixture.stream(6, b"a", fps=5.0)
+    fixture.load.admit()
+
+
+def test_ended_session_makes_room() -> None:
+    fixture = begun(25.0, b"a", b"b")
+    fixture.stream(6, b"a", b"b")
+    fixture.load.ended(b"b")
+    fixture.load.admit()
+    fixture.load.received(b"b", 1000)
+    fixture.load.admit()
