@@ -1,0 +1,198 @@
+"""The pool on Ray Serve: the same meshes as the local engine, a replica that is killed, what a receiver says.
+
+Ray starts once for the module, with two replicas.
+"""
+
+import asyncio
+import contextlib
+import os
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import fields, is_dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from common.body.anatomy import ATLAS_SIZE, POINTS
+from common.codec.frame_codec import FrameCodec
+from common.codec.packet import CODEC_VERSION
+from common.frames import LabelFrame
+from common.recording.records import RecordedFrame
+from common.recording.writer import RecordingWriter
+from common.texture.atlas_tiles import TILES, encode
+from common.texture.point_colours import PointColours
+from common.weights.loader import model_hash
+from receiver.__main__ import main
+from receiver.body.received_texture import ReceivedTexture
+from receiver.diffusion.stage import SamplingConfig
+from receiver.engine.batcher import BatchingConfig
+from receiver.engine.engine import ReconstructionRequest
+from receiver.engine.pool.cluster import RayPool, open_pool
+from receiver.engine.pool.config import EngineConfig
+from receiver.engine.pool.engine import PoolEngine
+from receiver.engine.pool.replica import ReplicaSettings
+from receiver.engine.reconstructor import Reconstructor
+from receiver.metrics import ReceiverMetrics
+from receiver.surface.stage import SurfaceConfig
+from tests.support.label_motion import FINE_RHO, clip
+from tests.support.recordings import FACTS
+
+ray = pytest.importorskip("ray")
+# Ray's own: its sockets are closed by its processes, and it uses what Python deprecates.
+pytestmark = pytest.mark.filterwarnings(
+    "ignore::DeprecationWarning", "ignore::ResourceWarning", "ignore::FutureWarning"
+)
+
+SETTINGS = ReplicaSettings(SamplingConfig(), SurfaceConfig(), "cpu", threads=1)
+# Half a core each: Ray reserves cores, and the machine of a test may have one.
+CONFIG = EngineConfig(engine="ray", replicas=2, replica_cpus=0.5)
+
+
+@pytest.fixture(scope="module")
+def pool() -> Iterator[RayPool]:
+    with open_pool(CONFIG, SETTINGS) as opened:
+        yield opened
+
+
+def leaves(value: Any, path: str = "") -> Iterator[tuple[str, Any]]:
+    """Everything in a tree of dataclasses, tuples and mappings, with where it is."""
+    if is_dataclass(value):
+        for each in fields(value):
+            yield from leaves(getattr(value, each.name), f"{path}.{each.name}")
+    elif isinstance(value, tuple):
+        for number, each in enumerate(value):
+            yield from leaves(each, f"{path}[{number}]")
+    elif isinstance(value, dict):
+        for key, each in value.items():
+            yield from leaves(each, f"{path}[{key!r}]")
+    else:
+        yield path, value
+
+
+async def test_meshes_of_single_people_are_those_of_the_local_engine_bit_for_bit(pool: RayPool) -> None:
+    rng = np.random.default_rng(5)
+    colours = PointColours(rng.integers(0, 256, (POINTS, 3), np.uint8), rng.random(POINTS) < 0.5)
+    atlas = rng.integers(0, 256, (ATLAS_SIZE, ATLAS_SIZE, 3), np.uint8)
+    data = encode(TILES[0], atlas, np.ones((ATLAS_SIZE, ATLAS_SIZE), np.bool_))
+    texture = ReceivedTexture().with_tile(TILES[0], data)
+    local, engine = Reconstructor.load(), PoolEngine(pool, BatchingConfig(batch_people=1))
+    await engine.start()
+    for frame, more in zip(clip(3, seed=7), ({}, {"colours": {0: colours}}, {"textures": {0: texture}}), strict=True):
+        request = ReconstructionRequest("account", "session", frame, **more)
+        result = await engine.reconstruct(request)
+        expected = dict(leaves(local.reconstruct(request).people))
+        found = dict(leaves(result.people))
+        assert found.keys() == expected.keys() and len(found) > 20
+        for path, value in expected.items():
+            np.testing.assert_array_equal(found[path], value, err_msg=path)
+        assert result.stages_ms.keys() == {"queue", "decode", "diffusion", "body", "surface"}
+    await engine.close()
+
+
+async def test_frame_of_several_people_and_a_bad_one(pool: RayPool) -> None:
+    engine = PoolEngine(pool, BatchingConfig(batch_people=2))
+    await engine.start()
+    good, bad = clip(1, seed=1, people=3)[0], clip(1, seed=2)[0]
+    bad.people[0].labels["root"] = np.zeros(1000, np.float32)  # type: ignore[index]
+    one = asyncio.ensure_future(engine.reconstruct(ReconstructionRequest("a", "a", bad)))
+    result = await engine.reconstruct(ReconstructionRequest("b", "b", good))
+    with pytest.raises(ValueError):
+        await one
+    assert [person.labels.identity for person in result.people] == [0, 1, 2]
+    assert engine.skeleton.names == pool.skeleton.names
+    assert (engine.capacity() or 0) > 0
+    await engine.close()
+
+
+async def test_killed_replica_costs_a_retry_and_is_started_again(pool: RayPool) -> None:
+    metrics = ReceiverMetrics()
+    engine = PoolEngine(pool, BatchingConfig(batch_people=2), observer=metrics)
+    await engine.start()
+    frames = clip(12, seed=3)
+    tasks = [asyncio.ensure_future(engine.reconstruct(ReconstructionRequest("a", "a", frame))) for frame in frames]
+    async with asyncio.timeout(30):
+        while not engine._running:
+            await asyncio.sleep(0.01)
+    before = replica_processes()
+    assert before
+    for process in before:
+        os.kill(process, signal.SIGKILL)
+    results = await asyncio.gather(*tasks)
+    assert all(len(result.people) == 1 for result in results)
+    assert (metrics.registry.get_sample_value("bodywire_receiver_engine_retries_total") or 0) > 0
+    assert before.isdisjoint(replica_processes())
+    await engine.close()
+
+
+def replica_processes() -> set[int]:
+    """Children of the Ray node that this process has started, by the titles that Serve gives them."""
+    found = set()
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        with contextlib.suppress(OSError):
+            if (
+                path.read_bytes().startswith(b"ray::ServeReplica")
+                and parent(parent(int(path.parent.name))) == os.getpid()
+            ):
+                found.add(int(path.parent.name))
+    return found
+
+
+def parent(process: int) -> int:
+    status = Path(f"/proc/{process}/status").read_text()
+    return next(int(line.split()[1]) for line in status.splitlines() if line.startswith("PPid:"))
+
+
+def record(path: Path, frames: Sequence[LabelFrame]) -> None:
+    encoder = FrameCodec(model_hash())
+    writer = RecordingWriter(path, replace(FACTS, codec=CODEC_VERSION, model=model_hash().hex()))
+    for frame in frames:
+        encoder.acknowledge(frame.sequence - 1)
+        encoded = encoder.encode(frame, FINE_RHO)
+        captured_us = round(frame.captured_at * 1e6)
+        recorded = RecordedFrame(frame.sequence, captured_us, captured_us, encoded.key, encoded.payload)
+        writer.add_frame(recorded, entry_point=encoded.key)
+    writer.close()
+
+
+async def run_receiver(*flags: str) -> tuple[int | None, str]:
+    """Exit code and stderr of a receiver."""
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "receiver", *flags, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
+    )
+    async with asyncio.timeout(120):
+        _, errors = await process.communicate()
+    return process.returncode, errors.decode()
+
+
+async def test_receivers_use_the_pool_of_a_cluster(pool: RayPool, tmp_path: Path) -> None:
+    record(tmp_path / "clip.bw", clip(4, seed=11))
+    join = ("--engine", f"ray:{ray.get_runtime_context().gcs_address}")
+    replay = ("--replay", str(tmp_path / "clip.bw"), "--speed", "max", "--no-page")
+    local, pooled, other = await asyncio.gather(
+        run_receiver(*replay, "--out", str(tmp_path / "local")),
+        run_receiver(*replay, "--out", str(tmp_path / "pool"), *join),
+        run_receiver(*replay, "--out", str(tmp_path / "other"), *join, "--grid-resolution", "64"),
+    )
+    assert local[0] == pooled[0] == 0, local[1] + pooled[1]
+    meshes = [
+        {path.name: path.read_bytes() for path in (tmp_path / name / "meshes").iterdir()} for name in ("local", "pool")
+    ]
+    assert len(meshes[0]) == 8 and meshes[0] == meshes[1]
+    assert other[0] == 2
+    assert "has other networks or options" in other[1] and "Traceback" not in other[1]
+
+
+def test_cluster_that_does_not_answer_is_one_line(capfd: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        port = taken.getsockname()[1]
+    flags = ["--engine", f"ray:127.0.0.1:{port}", "--out", str(tmp_path), "--listen", "127.0.0.1:0", "--no-page"]
+    assert main(flags) == 4
+    error = capfd.readouterr().err
+    assert error.startswith(f"receiver: no Ray cluster answers at 127.0.0.1:{port}")
+    assert error.count("\n") == 1

@@ -1,0 +1,57 @@
+"""What can be said about a cluster without one: missing packages, small machines, causes of failures."""
+
+import os
+import sys
+
+import pytest
+
+from common.errors import PeerError, UsageError
+from receiver.diffusion.stage import SamplingConfig
+from receiver.engine.pool.cluster import _cause, open_pool, require_ray
+from receiver.engine.pool.config import EngineConfig
+from receiver.engine.pool.replica import ReplicaSettings
+from receiver.surface.stage import SurfaceConfig
+
+SETTINGS = ReplicaSettings(SamplingConfig(), SurfaceConfig(), "cpu", threads=1)
+
+
+def test_missing_package_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "ray", None)
+    with pytest.raises(UsageError, match=r"pip install 'bodywire\[ray\]'"):
+        require_ray()
+
+
+def test_replicas_that_the_machine_cannot_hold() -> None:
+    cores = os.cpu_count() or 1
+    config = EngineConfig(engine="ray", replicas=1, max_replicas=cores + 1)
+    with pytest.raises(UsageError, match=f"this machine has {cores}"), open_pool(config, SETTINGS):
+        pass
+
+
+def test_host_that_does_not_exist(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("receiver.engine.pool.cluster.require_ray", lambda: None)
+    config = EngineConfig(engine="ray:nowhere.invalid:6379", replicas=100)
+    with (
+        pytest.raises(PeerError, match=r"no Ray cluster answers at nowhere\.invalid:6379"),
+        open_pool(config, SETTINGS),
+    ):
+        pass
+
+
+@pytest.mark.parametrize(
+    ("message", "cause"),
+    [
+        ("", ""),
+        ("Deployment 'people' has 2 replicas that wait.", "Deployment 'people' has 2 replicas that wait."),
+        (
+            "The deployment failed:\n  File 'x.py', line 3\n    ^^^^\ncommon.errors.WeightsError: no weights\n\n",
+            "common.errors.WeightsError: no weights",
+        ),
+        (
+            "ModuleNotFoundError: No module named 'receiver'\nRetrying 2 more times",
+            "ModuleNotFoundError: No module named 'receiver'",
+        ),
+    ],
+)
+def test_cause_is_the_error_of_a_traceback(message: str, cause: str) -> None:
+    assert _cause(message) == cause
