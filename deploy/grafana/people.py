@@ -88,6 +88,24 @@ SESSIONS = Page(
             ((8, "orange"), (32, "red")),
         ),
         Panel(
+            "Replicas of the engine",
+            "Replicas that take batches, 1 for the engine in the receiver's process; and batches that a lost one cost.",
+            "short",
+            [
+                (f"bodywire_receiver_engine_replicas{{{RECEIVER}}}", "replicas {{instance}}"),
+                (
+                    f"sum by (instance) (increase(bodywire_receiver_engine_retries_total{{{RECEIVER}}}[5m]))",
+                    "retries in 5 min {{instance}}",
+                ),
+            ],
+        ),
+        Panel(
+            "Batches",
+            "People that go through the networks together: mean.",
+            "short",
+            [(mean("bodywire_receiver_engine_batch_people", RECEIVER, "instance"), "{{instance}}")],
+        ),
+        Panel(
             "Meshes",
             "Files written per second, by kind.",
             "hertz",

@@ -36,7 +36,7 @@ def _checks(arguments: Sequence[str]) -> Iterator[tuple[str, Check]]:
     from common.doctor.storage import check_address_free
     from common.io.configuration import read_config
     from receiver.composition import ReceiverConfig
-    from receiver.doctor import admission, output, page
+    from receiver.doctor import admission, engine, output, page
 
     config = read_config(ReceiverConfig, _PROGRAM.command_line, arguments)
     security, listen = config.security, config.listen.listen
@@ -54,5 +54,6 @@ def _checks(arguments: Sequence[str]) -> Iterator[tuple[str, Check]]:
     yield named("weights", networks.check_weights)
     yield named("versions", networks.check_versions, "receiver")
     yield named("device", networks.check_device, config.device)
+    yield named("engine", engine.check_engine, config.engine, config.device)
     yield named("body model", networks.check_body_cache)
     yield named("listen", check_address_free, "listen", listen, "--listen")

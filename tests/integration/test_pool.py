@@ -82,7 +82,8 @@ async def test_meshes_of_single_people_are_those_of_the_local_engine_bit_for_bit
     texture = ReceivedTexture().with_tile(TILES[0], data)
     local, engine = Reconstructor.load(), PoolEngine(pool, BatchingConfig(batch_people=1))
     await engine.start()
-    for frame, more in zip(clip(3, seed=7), ({}, {"colours": {0: colours}}, {"textures": {0: texture}}), strict=True):
+    extras: list[dict[str, Any]] = [{}, {"colours": {0: colours}}, {"textures": {0: texture}}]
+    for frame, more in zip(clip(3, seed=7), extras, strict=True):
         request = ReconstructionRequest("account", "session", frame, **more)
         result = await engine.reconstruct(request)
         expected = dict(leaves(local.reconstruct(request).people))

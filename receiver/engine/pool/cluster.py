@@ -122,7 +122,7 @@ def open_pool(config: EngineConfig, settings: ReplicaSettings) -> Iterator[RayPo
             networks or options.
         PeerError: the cluster cannot be reached, or its replicas do not start.
     """
-    _check_cores(config)
+    check_cores(config)
     ray = require_ray()
     with _connected(ray, config):
         handle = _deployed(ray, config, settings)
@@ -151,7 +151,12 @@ def running_replicas(ray: Any) -> int:
     return int(application.deployments[DEPLOYMENT].replica_states.get("RUNNING", 0))
 
 
-def _check_cores(config: EngineConfig) -> None:
+def check_cores(config: EngineConfig) -> None:
+    """Checks that this machine can hold the replicas; a cluster elsewhere may get more machines.
+
+    Raises:
+        UsageError: it cannot.
+    """
     cores = os.cpu_count() or 1
     wanted = config.most_replicas * config.replica_cpus
     if config.address is None and wanted > cores:
@@ -166,7 +171,7 @@ def _connected(ray: Any, config: EngineConfig) -> Iterator[None]:
     """Connects this process to a cluster, which it starts if the options name none."""
     address = config.address
     if address is not None:
-        _reach(address)
+        reach(address)
     handler = signal.getsignal(signal.SIGTERM)
     try:
         ray.init(
@@ -190,8 +195,12 @@ def _connected(ray: Any, config: EngineConfig) -> Iterator[None]:
         ray.shutdown()
 
 
-def _reach(address: Address) -> None:
-    """Finds out at once what Ray takes a minute for, and reports in many lines."""
+def reach(address: Address) -> None:
+    """Finds out at once what Ray takes a minute for, and reports in many lines.
+
+    Raises:
+        PeerError: nothing answers at the address.
+    """
     try:
         socket.create_connection((address.host, address.port), _CONNECT_TIMEOUT_S).close()
     except OSError as error:

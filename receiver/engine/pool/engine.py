@@ -23,6 +23,8 @@ logger = logging.getLogger(__name__)
 BATCHES_PER_REPLICA = 2
 """While the surfaces of one batch are built, the networks run on the next."""
 
+# A replica answers a batch as a whole, so a batch is to take about this long: its first person waits for its last.
+_BATCH_S = 0.15
 # A batch goes to this many replicas before its people fail; in the last attempt each is alone.
 _ATTEMPTS = 3
 _RETRY_WAIT_S = 0.1
@@ -172,7 +174,9 @@ class PoolEngine:
         if len(self._running) >= batches:
             return Room(0, alone=0)
         idle = max(self._replicas - len(self._running), 1)
-        people = min(-(-self.queued_people // idle), self._config.batch_people)
+        rate = self._rate.people_per_second
+        in_time = self._config.batch_people if rate is None else max(int(_BATCH_S * rate), 1)
+        people = min(-(-self.queued_people // idle), in_time, self._config.batch_people)
         return Room(people, alone=batches * self._config.batch_people, passes=self._replicas)
 
     async def _run(self, batch: list[PendingPerson]) -> None:

@@ -124,6 +124,17 @@ async def test_people_are_spread_over_idle_replicas() -> None:
         assert [len(batch.work) for batch in pool.batches] == [4, 4]
 
 
+async def test_slow_replica_gets_small_batches() -> None:
+    async with running(pool := FakePool()) as engine:
+        (first,) = submit(engine, request("a"))
+        await until(lambda: bool(pool.batches))
+        pool.batches[0].finish(busy_s=0.07)
+        await first
+        submit(engine, request("a", people=8))
+        await until(lambda: len(pool.batches) == 3)
+        assert [len(batch.work) for batch in pool.batches] == [1, 2, 2]
+
+
 async def test_live_people_leave_before_those_of_uploads() -> None:
     async with running(pool := FakePool(), batch_people=1) as engine:
         submit(engine, request("first"), request("second"))

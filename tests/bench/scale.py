@@ -1,0 +1,204 @@
+"""How far a pool of replicas carries: `python -m tests.bench.scale`; needs the extra `ray`.
+
+Sessions of one person each send synthetic label motion to an engine, without link and without output; what changes
+rarely in a stream, such as clothes, stays the same. Systems:
+
+    local     the engine in this process, with its threads for surfaces
+    pool_1    a pool of one replica with one core, on this machine
+    pool_2    a pool of two such replicas
+
+Under load, eight sessions always have a frame in the engine: `fps` counts frames of all sessions, `load_p95_ms` is the
+95th percentile of the time from a request to its result. At a third of the load, two sessions send frames at a third of
+the local engine's `fps`: `third_p50_ms` and `third_p95_ms` are that time, `added_p95_ms` is how much more it is than
+with the local engine. `queue_p50_ms` is the part of it that is not spent in a stage: waiting and transport.
+
+A second table has the shares of batches by their number of people, under load.
+"""
+
+import asyncio
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+
+import torch
+
+from common.frames import LabelFrame
+from common.labels import FAST_GROUPS
+from receiver.diffusion.stage import SamplingConfig
+from receiver.engine.batcher import BatchingConfig
+from receiver.engine.engine import ReconstructionRequest
+from receiver.engine.local import LocalEngine
+from receiver.engine.pool.cluster import open_pool
+from receiver.engine.pool.config import EngineConfig
+from receiver.engine.pool.engine import PoolEngine
+from receiver.engine.pool.replica import ReplicaSettings
+from receiver.engine.reconstructor import Reconstructor
+from receiver.surface.stage import SurfaceConfig
+from tests.bench import report
+from tests.bench.measures import percentile
+from tests.support.label_motion import clip
+
+SECONDS, QUICK_SECONDS = 20.0, 6.0
+POOLS = {"pool_1": 1, "pool_2": 2}
+_SESSIONS, _PACED_SESSIONS, _CLIP_FRAMES = 8, 2, 60
+_WARM_UP_S = 2.0
+
+Figures = dict[str, float]
+
+
+class Batches:
+    """An `EngineObserver` that counts batches by their people."""
+
+    def __init__(self) -> None:
+        self.sizes = Counter[int]()
+
+    def batch_taken(self, people: int) -> None:
+        self.sizes[people] += 1
+
+    def batch_retried(self) -> None:
+        raise RuntimeError("a replica was lost during the measurement")
+
+    def replicas_running(self, count: int) -> None:
+        """Ignored."""
+
+
+class Sessions:
+    """Sessions that send clips to an engine, and how long each frame took.
+
+    Args:
+        clips: one for each session.
+    """
+
+    def __init__(self, engine: LocalEngine | PoolEngine, clips: Sequence[Sequence[LabelFrame]]) -> None:
+        self._engine = engine
+        self._clips = clips
+        self.latencies_ms: list[float] = []
+        self.queue_ms: list[float] = []
+
+    async def saturate(self, seconds: float) -> float:
+        """Every session has one frame in the engine at all times; returns frames per second."""
+        self._clear()
+        end_s = time.perf_counter() + seconds
+
+        async def session(name: int) -> None:
+            number = name
+            while time.perf_counter() < end_s:
+                await self._send(name, number)
+                number += 1
+
+        began_s = time.perf_counter()
+        await asyncio.gather(*(session(name) for name in range(_SESSIONS)))
+        return len(self.latencies_ms) / (time.perf_counter() - began_s)
+
+    async def pace(self, seconds: float, fps: float) -> None:
+        """The sessions send frames in turns, at this rate, whatever comes back."""
+        self._clear()
+        began_s, tasks = time.perf_counter(), list[asyncio.Task[None]]()
+        for number in range(round(seconds * fps)):
+            await asyncio.sleep(max(began_s + number / fps - time.perf_counter(), 0.0))
+            tasks.append(asyncio.create_task(self._send(number % _PACED_SESSIONS, number)))
+        await asyncio.gather(*tasks)
+
+    async def _send(self, session: int, number: int) -> None:
+        began_s = time.perf_counter()
+        frame = self._clips[session][number % _CLIP_FRAMES]
+        result = await self._engine.reconstruct(ReconstructionRequest(session, session, frame))
+        self.latencies_ms.append((time.perf_counter() - began_s) * 1e3)
+        self.queue_ms.append(result.stages_ms["queue"])
+
+    def _clear(self) -> None:
+        self.latencies_ms.clear()
+        self.queue_ms.clear()
+
+
+def stream(seed: int) -> list[LabelFrame]:
+    """A clip of one person whose slow labels stay as they are in the first frame."""
+    frames = clip(_CLIP_FRAMES, seed)
+    slow = {name: row for name, row in frames[0].people[0].labels.items() if name not in FAST_GROUPS}
+    return [
+        replace(frame, people=(replace(frame.people[0], labels={**frame.people[0].labels, **slow}),))
+        for frame in frames
+    ]
+
+
+async def measure(
+    make_engine: Callable[[Batches], LocalEngine | PoolEngine],
+    clips: Sequence[Sequence[LabelFrame]],
+    seconds: float,
+    paced_fps: float | None,
+) -> tuple[Figures, Counter[int]]:
+    """Measures one engine under load, then at a third of it.
+
+    Args:
+        paced_fps: rate at a third of the load; None for a third of what this engine does under load.
+    """
+    batches = Batches()
+    engine = make_engine(batches)
+    if isinstance(engine, PoolEngine):
+        await engine.start()
+    sessions = Sessions(engine, clips)
+    await sessions.saturate(_WARM_UP_S)
+    batches.sizes.clear()
+    fps = await sessions.saturate(seconds)
+    figures = {"fps": fps, "load_p95_ms": percentile(sessions.latencies_ms, 95)}
+    sizes = Counter(batches.sizes)
+    await sessions.pace(seconds, fps / 3 if paced_fps is None else paced_fps)
+    figures |= {f"third_p{share}_ms": percentile(sessions.latencies_ms, share) for share in (50, 95)}
+    figures["queue_p50_ms"] = percentile(sessions.queue_ms, 50)
+    await engine.close()
+    return figures, sizes
+
+
+@contextmanager
+def engine_maker(system: str) -> Iterator[Callable[[Batches], LocalEngine | PoolEngine]]:
+    """Makes the engine of a system; its pool lives as long as the block."""
+    config = BatchingConfig()
+    if system not in POOLS:
+        reconstructor = Reconstructor.load()
+        yield lambda batches: LocalEngine(reconstructor, config, observer=batches)
+        return
+    settings = ReplicaSettings(SamplingConfig(), SurfaceConfig(), "cpu", threads=1)
+    with open_pool(EngineConfig("ray", replicas=POOLS[system]), settings) as pool:
+        yield lambda batches: PoolEngine(pool, config, observer=batches)
+
+
+def batch_shares(sizes: Counter[int]) -> Figures:
+    """Share of batches by number of people."""
+    return {str(people): count / sizes.total() for people, count in sorted(sizes.items())}
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The command line; returns the exit code."""
+    parser = report.flags("scale", "Measure a pool of one and of two replicas beside the local engine.", 1)
+    options = parser.parse_args(arguments)
+
+    def work() -> None:
+        torch.set_num_threads(1)
+        clips = [stream(options.seed + session) for session in range(_SESSIONS)]
+        seconds = QUICK_SECONDS if options.quick else SECONDS
+        systems: dict[str, Figures] = {}
+        shares: dict[str, Figures] = {}
+        paced_fps = None
+        for system in ("local", *POOLS):
+            with engine_maker(system) as make_engine:
+                systems[system], sizes = asyncio.run(measure(make_engine, clips, seconds, paced_fps))
+            paced_fps = paced_fps or systems["local"]["fps"] / 3
+            added_ms = systems[system]["third_p95_ms"] - systems["local"]["third_p95_ms"]
+            systems[system]["added_p95_ms"] = added_ms
+            shares[system] = batch_shares(sizes)
+            report.progress(f"{system}: {systems[system]}")
+        people = sorted({size for figures in shares.values() for size in figures}, key=int)
+        print(f"{_SESSIONS} sessions of one person, {seconds:g} s each, {report.machine_line()}\n")
+        print(report.table(systems))
+        print("\nShare of batches by people, under load:\n")
+        print(report.table(shares, people))
+        report.write_json(options.json, "scale", options.seed, systems, batch_shares=shares)
+
+    return report.run("scale", work)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
