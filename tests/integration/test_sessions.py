@@ -16,14 +16,15 @@ from common.io.addresses import Address
 from common.wire.convert import AckStatus, Drain, Welcome
 from receiver.link.auth.tls import SecurityConfig
 from receiver.link.auth.tokens import add_token
+from receiver.link.live_load import LiveLoad
 from receiver.link.refusals import Refusal
 from receiver.link.session import SessionRegistry
 from receiver.metrics import ReceiverMetrics
 from receiver.pipeline import ReceiverPipeline
 from receiver.publish.session_directory import PublishConfig, SessionDirectory
-from tests.support.fake_link import MODEL, SECRET, SESSION, CountingCodec
+from tests.support.fake_link import MODEL, SECRET, SESSION, CountingCodec, label_frame
 from tests.support.fake_reconstructor import FakeEngine
-from tests.support.link_fixture import LOOPBACK, LinkFixture
+from tests.support.link_fixture import LOOPBACK, LinkFixture, RecordingPipeline
 from tests.support.owned_sessions import OwnedPipeline, OwnedSessions
 from tests.support.raw_sender import RawSender
 
@@ -41,6 +42,28 @@ async def assert_theft_is_refused(address: Address, token: str = "", secret: byt
             with pytest.raises(grpc.aio.AioRpcError):
                 await thief.hello(secret, resume=resume, name="thief")
             assert await thief.end() == (grpc.StatusCode.PERMISSION_DENIED, "the session belongs to another sender")
+
+
+async def test_live_sender_waits_for_computing_time_and_a_file_does_not(link: LinkFixture) -> None:
+    refused, capacity = Counter[Refusal](), [0.0, None]
+    load = LiveLoad(lambda: capacity[0])
+
+    def on_refused(refusal: Refusal) -> None:
+        refused.update([refusal])
+        if refused.total() == 2:
+            capacity.pop(0)
+
+    pipeline = RecordingPipeline()
+    _, address = await link.server(pipeline, on_refused=on_refused, admit_live=load.admit)
+    file, _ = link.client(address)
+    await file.connect()
+    assert not refused
+    live, _ = link.client(address, live=True)
+    async with asyncio.timeout(30):
+        await live.connect()
+        await live.send(label_frame(0))
+        await pipeline.until_decoded(0)
+    assert refused == {Refusal.BUSY: 2}
 
 
 async def test_theft_between_token_holders_is_refused_in_every_order(

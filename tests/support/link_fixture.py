@@ -84,6 +84,7 @@ class LinkFixture:
         model: bytes = MODEL,
         security: receiver.link.auth.tls.SecurityConfig | None = None,
         on_refused: Callable[[Refusal], None] = lambda _: None,
+        admit_live: Callable[[], None] = lambda: None,
         clock: Clock = SYSTEM_CLOCK,
     ) -> tuple[LinkServer, Address]:
         server = LinkServer(
@@ -94,6 +95,7 @@ class LinkFixture:
             codec_version=CODEC_VERSION,
             security=security,
             on_refused=on_refused,
+            admit_live=admit_live,
             clock=clock,
         )
         address = await server.start()
