@@ -126,7 +126,7 @@ def _engine(config: ReceiverConfig, metrics: ReceiverMetrics) -> "Iterator[Local
         yield LocalEngine(reconstructor, config.batching, observer=metrics)
         return
     threads = max(int(config.engine.replica_cpus), 1)
-    settings = ReplicaSettings(config.diffusion, config.surface, config.device.device, threads)
+    settings = ReplicaSettings(config.diffusion, config.surface, config.engine.replica_device, threads)
     with open_pool(config.engine, settings) as pool:
         yield PoolEngine(pool, config.batching, observer=metrics)
 

@@ -53,7 +53,8 @@ def _checks(arguments: Sequence[str]) -> Iterator[tuple[str, Check]]:
     yield named("page", page.check_page, config.web, security)
     yield named("weights", networks.check_weights)
     yield named("versions", networks.check_versions, "receiver")
-    yield named("device", networks.check_device, config.device)
+    if config.engine.kind == "local":
+        yield named("device", networks.check_device, config.device)
     yield named("engine", engine.check_engine, config.engine, config.device)
     yield named("body model", networks.check_body_cache)
     yield named("listen", check_address_free, "listen", listen, "--listen")

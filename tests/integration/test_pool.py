@@ -5,6 +5,8 @@ Ray starts once for the module, with two replicas.
 
 import asyncio
 import contextlib
+import importlib.util
+import logging
 import os
 import signal
 import socket
@@ -32,7 +34,7 @@ from receiver.body.received_texture import ReceivedTexture
 from receiver.diffusion.stage import SamplingConfig
 from receiver.engine.batcher import BatchingConfig
 from receiver.engine.engine import ReconstructionRequest
-from receiver.engine.pool.cluster import RayPool, open_pool
+from receiver.engine.pool.cluster import RayPool, open_pool, require_ray
 from receiver.engine.pool.config import EngineConfig
 from receiver.engine.pool.engine import PoolEngine
 from receiver.engine.pool.replica import ReplicaSettings
@@ -42,7 +44,8 @@ from receiver.surface.stage import SurfaceConfig
 from tests.support.label_motion import FINE_RHO, clip
 from tests.support.recordings import FACTS
 
-ray = pytest.importorskip("ray")
+if importlib.util.find_spec("ray") is None:
+    pytest.skip("needs the extra ray", allow_module_level=True)
 # Ray's own: its sockets are closed by its processes, and it uses what Python deprecates.
 pytestmark = pytest.mark.filterwarnings(
     "ignore::DeprecationWarning", "ignore::ResourceWarning", "ignore::FutureWarning"
@@ -130,6 +133,10 @@ async def test_killed_replica_costs_a_retry_and_is_started_again(pool: RayPool) 
     await engine.close()
 
 
+def test_ray_adds_nothing_to_the_log_of_the_receiver(pool: RayPool) -> None:
+    assert not [name for name in vars(logging.makeLogRecord({})) if "ray" in name]
+
+
 def replica_processes() -> set[int]:
     """Children of the Ray node that this process has started, by the titles that Serve gives them."""
     found = set()
@@ -172,7 +179,7 @@ async def run_receiver(*flags: str) -> tuple[int | None, str]:
 
 async def test_receivers_use_the_pool_of_a_cluster(pool: RayPool, tmp_path: Path) -> None:
     record(tmp_path / "clip.bw", clip(4, seed=11))
-    join = ("--engine", f"ray:{ray.get_runtime_context().gcs_address}")
+    join = ("--engine", f"ray:{require_ray().get_runtime_context().gcs_address}")
     replay = ("--replay", str(tmp_path / "clip.bw"), "--speed", "max", "--no-page")
     local, pooled, other = await asyncio.gather(
         run_receiver(*replay, "--out", str(tmp_path / "local")),

@@ -46,11 +46,14 @@ def require_ray() -> Any:
     # of the machine more than the receiver does.
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     os.environ.setdefault("RAY_worker_niceness", "0")
+    records = logging.getLogRecordFactory()
     try:
         import ray
         import ray.serve
     except ImportError as error:
         raise UsageError(f"--engine ray needs Ray Serve: pip install 'bodywire[ray]' ({error})") from error
+    # Ray adds a field to every line of the receiver's log.
+    logging.setLogRecordFactory(records)
     for name in ("ray", "ray.serve"):
         logging.getLogger(name).setLevel(logging.ERROR)
     return ray

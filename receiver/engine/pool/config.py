@@ -59,6 +59,11 @@ class EngineConfig:
         """Replicas of the pool when it has grown."""
         return self.replicas if self.max_replicas is None else self.max_replicas
 
+    @property
+    def replica_device(self) -> str:
+        """Where the networks of a replica run; which GPU that is, Ray chooses."""
+        return "cuda" if self.replica_gpus else "cpu"
+
     def check(self, device: str) -> None:
         """Checks the options against the device.
 
@@ -70,7 +75,9 @@ class EngineConfig:
         """
         if self.kind == _LOCAL:
             return
-        if device.startswith("cuda") and not self.replica_gpus:
+        if ":" in device:
+            raise UsageError(f"--device {device}: Ray chooses the GPUs of --engine ray; give --device cuda or auto")
+        if device == "cuda" and not self.replica_gpus:
             raise UsageError(f"--device {device} with --engine ray needs --replica-gpus above 0")
         if device == "cpu" and self.replica_gpus:
             raise UsageError("--replica-gpus reserves GPUs, but --device cpu does not use them")

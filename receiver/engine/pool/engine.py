@@ -10,7 +10,7 @@ import asyncio
 import contextlib
 import logging
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 
 from common.clock import SYSTEM_CLOCK, Clock
 from receiver.engine.batcher import Batcher, BatchingConfig, PendingPerson, Room
@@ -29,7 +29,7 @@ _BATCH_S = 0.15
 _ATTEMPTS = 3
 _RETRY_WAIT_S = 0.1
 _WATCH_INTERVAL_S = 1.0
-# Colours and textures that replicas can fetch.
+# People whose colours or textures replicas can fetch.
 _SHARED_OBJECTS = 256
 _RATE_SMOOTHING = 0.9
 
@@ -52,22 +52,23 @@ class ServiceRate:
 
 
 class _SharedObjects:
-    """References to the colours and textures of sessions, by the identity of the object."""
+    """References to the newest colours and textures of people, of all sessions."""
 
     def __init__(self, pool: Pool) -> None:
         self._pool = pool
-        # With the object, so that its identity is not reused.
-        self._references: OrderedDict[int, tuple[object, Reference]] = OrderedDict()
+        self._newest: OrderedDict[Hashable, tuple[object, Reference]] = OrderedDict()
 
-    def reference(self, value: object | None) -> Reference | None:
+    def reference(self, owner: Hashable, value: object | None) -> Reference | None:
+        """The reference to an object, which replaces what its owner had before."""
         if value is None:
             return None
-        if id(value) not in self._references:
-            self._references[id(value)] = value, self._pool.share(value)
-        self._references.move_to_end(id(value))
-        while len(self._references) > _SHARED_OBJECTS:
-            self._references.popitem(last=False)
-        return self._references[id(value)][1]
+        known, reference = self._newest.pop(owner, (None, None))
+        if known is not value or reference is None:
+            reference = self._pool.share(value)
+        self._newest[owner] = value, reference
+        while len(self._newest) > _SHARED_OBJECTS:
+            self._newest.popitem(last=False)
+        return reference
 
 
 class PoolEngine:
@@ -223,11 +224,12 @@ class PoolEngine:
     def _work(self, part: PendingPerson) -> PersonWork:
         request = part.request
         (person,) = request.frame.people
+        owner = (*part.frame.session, person.identity)
         return PersonWork(
             request.frame,
             request.people_in_frame,
-            self._shared.reference(request.colours.get(person.identity)),
-            self._shared.reference(request.textures.get(person.identity)),
+            self._shared.reference((*owner, "colours"), request.colours.get(person.identity)),
+            self._shared.reference((*owner, "texture"), request.textures.get(person.identity)),
         )
 
     def _take(self, batch: Sequence[PendingPerson], done: BatchDone) -> None:

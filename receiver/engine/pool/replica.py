@@ -24,7 +24,7 @@ from receiver.engine.reconstructor import InferredFrame, Reconstructor
 from receiver.surface.stage import SurfaceConfig
 
 # Colours and textures that are kept: what is prepared from them is cached by their identity.
-_KEPT_OBJECTS = 128
+_KEPT_OBJECTS = 64
 # A batch takes seconds at most; a replica that is longer at one hangs, and is replaced.
 _HANGS_S = 120.0
 
@@ -35,7 +35,7 @@ class ReplicaSettings:
 
     Args:
         sampling, surface: of the stages.
-        device: `--device`, resolved where the replica runs.
+        device: `cpu` or `cuda`, where the replica runs.
         threads: that build surfaces.
     """
 

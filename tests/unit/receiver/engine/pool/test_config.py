@@ -41,7 +41,11 @@ def test_config_refuses_what_cannot_be(wrong: dict[str, float]) -> None:
 
 
 def test_device_must_be_one_that_the_replicas_have() -> None:
-    EngineConfig(engine="ray", replica_gpus=0.5).check("cuda:0")
+    EngineConfig(engine="ray", replica_gpus=0.5).check("cuda")
+    assert EngineConfig(engine="ray", replica_gpus=0.5).replica_device == "cuda"
+    assert EngineConfig(engine="ray").replica_device == "cpu"
+    with pytest.raises(UsageError, match="Ray chooses"):
+        EngineConfig(engine="ray", replica_gpus=0.5).check("cuda:1")
     EngineConfig(engine="ray", replica_gpus=0.5).check("auto")
     with pytest.raises(UsageError, match="--replica-gpus above 0"):
         EngineConfig(engine="ray").check("cuda")
