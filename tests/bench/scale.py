@@ -10,18 +10,23 @@ rarely in a stream, such as clothes, stays the same. Systems:
 Under load, eight sessions always have a frame in the engine: `fps` counts frames of all sessions, `load_p95_ms` is the
 95th percentile of the time from a request to its result. At a third of the load, two sessions send frames at a third of
 the local engine's `fps`: `third_p50_ms` and `third_p95_ms` are that time, `added_p95_ms` is how much more it is than
-with the local engine. `queue_p50_ms` is the part of it that is not spent in a stage: waiting and transport.
+with the local engine. `queue_p50_ms` is the part of `third_p50_ms` that is not spent in a stage: waiting and transport.
+`cpu_ms` is the processor time of this process and all of Ray's for a frame, under load; it hardly depends on what else
+the machine does.
 
 A second table has the shares of batches by their number of people, under load.
 """
 
 import asyncio
+import contextlib
+import os
 import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from pathlib import Path
 
 import torch
 
@@ -124,6 +129,23 @@ def stream(seed: int) -> list[LabelFrame]:
     ]
 
 
+def processor_seconds() -> float:
+    """Processor time so far of this process and of all processes below it that live."""
+    parents: dict[int, int] = {}
+    ticks: dict[int, int] = {}
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError):
+            # The name, in parentheses, may have spaces.
+            fields = path.read_text().rpartition(")")[2].split()
+            process = int(path.parent.name)
+            parents[process], ticks[process] = int(fields[1]), int(fields[11]) + int(fields[12])
+    family, before = {os.getpid()}, 0
+    while len(family) > before:
+        before = len(family)
+        family |= {process for process, parent in parents.items() if parent in family}
+    return sum(ticks[process] for process in family) / os.sysconf("SC_CLK_TCK")
+
+
 async def measure(
     make_engine: Callable[[Batches], LocalEngine | PoolEngine],
     clips: Sequence[Sequence[LabelFrame]],
@@ -142,8 +164,10 @@ async def measure(
     sessions = Sessions(engine, clips)
     await sessions.saturate(_WARM_UP_S)
     batches.sizes.clear()
+    began_cpu_s = processor_seconds()
     fps = await sessions.saturate(seconds)
-    figures = {"fps": fps, "load_p95_ms": percentile(sessions.latencies_ms, 95)}
+    cpu_ms = (processor_seconds() - began_cpu_s) * 1e3 / len(sessions.latencies_ms)
+    figures = {"fps": fps, "load_p95_ms": percentile(sessions.latencies_ms, 95), "cpu_ms": cpu_ms}
     sizes = Counter(batches.sizes)
     await sessions.pace(seconds, fps / 3 if paced_fps is None else paced_fps)
     figures |= {f"third_p{share}_ms": percentile(sessions.latencies_ms, share) for share in (50, 95)}
