@@ -37,7 +37,7 @@ from sender.texture.atlas_memory import AtlasMemory
 from sender.texture.atlas_view import AtlasCamera, AtlasView
 from sender.texture.observation import Observation
 from sender.texture.point_colour_memory import PointColourMemory
-from tests.bench.texture_people import CAMERA, TexturePeople, TexturePicture, perfect_output
+from sender.train.texture_people import CAMERA, TexturePeople, TexturePicture, perfect_output
 from tests.bench.texture_render import covering_triangles, render_textured
 
 _SEED = 20_000_007

@@ -10,11 +10,11 @@ from common.body.model import BodyModel
 from receiver.mesh.triangle_mesh import SurfaceMesh
 from receiver.surface.stage import SurfaceStage
 from sender.perception.stage import ObservedPerson
+from sender.train.texture_people import CAMERA, TexturePeople
 from tests.bench import measures
 from tests.bench.crops import people_of
 from tests.bench.published_colours import PublishedColours
 from tests.bench.reconstruction_scores import VIEW, TrueViews, views_of
-from tests.bench.texture_people import CAMERA, TexturePeople
 from tests.support.shapes import sphere
 
 

@@ -1,4 +1,4 @@
-"""Dressed people who turn around before a camera, rendered with and without light, for the texture bench."""
+"""Dressed people who turn around before a camera, rendered with and without light."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -18,7 +18,7 @@ from common.synthetic.assets.garment import PosedSkeleton
 from common.synthetic.assets.outfit import choose_outfit
 from common.synthetic.assets.wardrobe import Wardrobe
 from common.synthetic.dataset.presets import EVERYDAY
-from common.synthetic.dataset.split import identity_rows
+from common.synthetic.dataset.split import Split, identity_rows
 from common.synthetic.motion.motion_table import load_table
 from common.synthetic.motion.poses import PoseSampler
 from common.synthetic.renderer.renderer import Figure, Renderer, View, WornGarment
@@ -55,19 +55,26 @@ class TexturePicture:
 
 
 class TexturePeople:
-    """Renders people of the test split; the same seed gives the same people.
+    """Renders people of one split; the same seed gives the same people.
+
+    Args:
+        body: the parametric body.
+        seed: of the split's range of seeds.
+        count: people that can be rendered.
+        split: whose shapes and poses people have.
 
     Raises:
         RendererUnavailable: OpenGL is not available.
+        ValueError: the seed belongs to another split.
     """
 
-    def __init__(self, body: BodyModel, seed: int, count: int) -> None:
+    def __init__(self, body: BodyModel, seed: int, count: int, split: Split = "test") -> None:
         self.body = body
         self._renderer = Renderer(Canvas.from_model(body))
         self._wardrobe = Wardrobe.load(self._renderer.canvas)
         self._seed = seed
-        self._poses = PoseSampler("test", seed, load_table(), EVERYDAY).sample(count)
-        self._rows = identity_rows("test", len(body.shape_table))
+        self._poses = PoseSampler(split, seed, load_table(), EVERYDAY).sample(count)
+        self._rows = identity_rows(split, len(body.shape_table))
 
     def pictures(self, person: int, yaws: list[float]) -> list[TexturePicture]:
         """A person from several sides, turned by the given angles in radians; 0 faces the camera."""

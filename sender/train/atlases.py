@@ -1,0 +1,101 @@
+"""Renders people and writes the texture atlas that a sender would make of each, to train the picture codec on.
+
+A picture is RGBA with 512 texels a side; its alpha channel says which texels are known.  People are seen from one to
+eight sides.  Files that exist are kept, so the same command continues.
+
+Examples:
+  python -m sender.train.atlases --out atlases/train --split train --count 400
+  python -m sender.train.atlases --out atlases/val --split val --count 24
+"""
+
+import argparse
+import io
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image as Pictures
+
+from common.body.model import BodyModel
+from common.errors import OutputError, exit_code_of
+from common.io.atomic_write import atomic_write
+from common.synthetic.dataset.split import SEED_RANGES, SPLITS, Split
+from common.texture.atlas import AtlasLayout, Texture
+from common.training.flags import parser_of
+from sender.texture.atlas_memory import AtlasMemory
+from sender.texture.atlas_view import AtlasCamera
+from sender.texture.observation import Observation
+from sender.train.texture_people import CAMERA, TexturePeople
+
+_MAX_SIDES = 8
+_KNOWN_WEIGHT = 0.02
+
+
+def parse(arguments: list[str] | None = None) -> argparse.Namespace:
+    parser = parser_of("python -m sender.train.atlases", __doc__)
+    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder of the pictures")
+    parser.add_argument("--split", choices=SPLITS, default="train", help="whose shapes and poses")
+    parser.add_argument("--count", type=int, default=400, help="people (default: %(default)s)")
+    parser.add_argument("--seed", type=int, default=0, help="within the split's seeds (default: %(default)s)")
+    options = parser.parse_args(arguments)
+    if options.count < 1:
+        parser.error("--count must be at least 1")
+    return options
+
+
+class AtlasSampler:
+    """Makes atlases of rendered people with their true poses and masks.
+
+    Args:
+        split: whose shapes and poses people have.
+        seed: within the split's seeds.
+        count: people that can be rendered.
+
+    Raises:
+        RendererUnavailable: OpenGL is not available.
+    """
+
+    def __init__(self, split: Split, seed: int, count: int) -> None:
+        body = BodyModel.load()
+        self._layout = AtlasLayout.of(body)
+        self._camera = AtlasCamera(self._layout, body.faces.numpy(), body.vertex_region.numpy())
+        self._seed = SEED_RANGES[split].start + seed
+        self._people = TexturePeople(body, self._seed, count, split)
+
+    def atlas(self, person: int) -> Texture:
+        """One person's atlas, observed from one to eight sides."""
+        rng = np.random.default_rng([self._seed, person, 1])
+        sides = int(rng.integers(1, _MAX_SIDES + 1))
+        yaws = rng.uniform(0, 2 * np.pi) * (sides > 1) + 2 * np.pi / sides * np.arange(sides)
+        memory = AtlasMemory(self._layout, _KNOWN_WEIGHT)
+        for picture in self._people.pictures(person, yaws.tolist()):
+            observation = Observation.of(picture.lit, picture.crop, picture.output)
+            memory.add(self._camera.view(picture.lit, picture.crop, observation, picture.vertices, CAMERA))
+        return memory.texture
+
+
+def write_atlases(options: argparse.Namespace) -> None:
+    """Renders everybody who has no file yet.
+
+    Raises:
+        OutputError: a file cannot be written.
+    """
+    torch.set_num_threads(1)
+    sampler = AtlasSampler(options.split, options.seed, options.count)
+    try:
+        options.out.mkdir(parents=True, exist_ok=True)
+        for person in range(options.count):
+            path = options.out / f"{options.split}-{options.seed}-{person:05d}.png"
+            if path.exists():
+                continue
+            texture = sampler.atlas(person)
+            rgba = np.dstack([texture.colours, np.where(texture.known, 255, 0).astype(np.uint8)])
+            content = io.BytesIO()
+            Pictures.fromarray(rgba).save(content, "PNG")
+            atomic_write(path, content.getvalue())
+    except OSError as error:
+        raise OutputError(f"cannot write {options.out}: {error.strerror or error}") from error
+
+
+if __name__ == "__main__":
+    raise SystemExit(exit_code_of("python -m sender.train.atlases", lambda: write_atlases(parse())))
