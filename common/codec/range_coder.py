@@ -14,8 +14,8 @@ from typing import Final, Protocol
 import constriction
 import numpy as np
 
-from common.arrays import IntArray
-from common.codec.tables import ALPHABET, ESCAPE, CodecTables
+from common.arrays import Float64Array, IntArray, Uint32Array
+from common.codec.tables import ALPHABET, ESCAPE
 from common.errors import MalformedPacket
 
 _MODEL = constriction.stream.model
@@ -50,6 +50,18 @@ def _high_part(values: IntArray, shift: IntArray) -> IntArray:
     return (values + ((1 << shift) >> 1)) >> shift
 
 
+class SymbolTables(Protocol):
+    """Frequency tables of the symbols 0…ESCAPE, a row for each scale index."""
+
+    @property
+    def probabilities(self) -> Float64Array:
+        """(N, SYMBOLS) exact dyadic numbers."""
+
+    @property
+    def cost_bits(self) -> Float64Array:
+        """(N, SYMBOLS) −log₂ p."""
+
+
 class SymbolCoder(Protocol):
     """Common interface of encoder and decoder, so that one function defines a packet's layout for both.
 
@@ -82,7 +94,7 @@ class SymbolCoder(Protocol):
 class SymbolWriter:
     """Encoder; `bits` is the sum of −log₂ p over the symbols written so far."""
 
-    def __init__(self, tables: CodecTables) -> None:
+    def __init__(self, tables: SymbolTables) -> None:
         self._tables = tables
         self._coder = _QUEUE.RangeEncoder()
         self.bits = 0.0
@@ -137,19 +149,29 @@ class SymbolWriter:
 
     def finish(self) -> bytes:
         """The shortest byte string that decodes to the symbols written; the reader pads it with zeros."""
-        words = self._coder.get_compressed()
-        if not len(words):
-            return b""
-        position, (lower, span) = self._coder.pos()
-        width = 32 * position + 64
-        sealed = int.from_bytes(words.astype(">u4").tobytes(), "big") << (width - 32 * len(words))
-        lowest = sealed - (sealed - lower) % (1 << 64)
-        for length in range(width // 8 + 1):
-            rest = width - 8 * length
-            candidate = -(-lowest >> rest)
-            if candidate << rest < lowest + span:
-                return int(candidate).to_bytes(length, "big")
-        raise AssertionError("the final interval of a range coder is never empty")
+        return shortest_stream(self._coder)
+
+
+def shortest_stream(coder: constriction.stream.queue.RangeEncoder) -> bytes:
+    """The shortest byte string that decodes to the symbols of a range encoder, if the reader pads it with zeros."""
+    words = coder.get_compressed()
+    if not len(words):
+        return b""
+    position, (lower, span) = coder.pos()
+    width = 32 * position + 64
+    sealed = int.from_bytes(words.astype(">u4").tobytes(), "big") << (width - 32 * len(words))
+    lowest = sealed - (sealed - lower) % (1 << 64)
+    for length in range(width // 8 + 1):
+        rest = width - 8 * length
+        candidate = -(-lowest >> rest)
+        if candidate << rest < lowest + span:
+            return int(candidate).to_bytes(length, "big")
+    raise AssertionError("the final interval of a range coder is never empty")
+
+
+def padded_words(data: bytes) -> Uint32Array:
+    """The words of a byte string that `shortest_stream` made, with zeros behind them, for a range decoder."""
+    return np.frombuffer(data + bytes(8 + -len(data) % 4), dtype=">u4").astype(np.uint32)
 
 
 class SymbolReader:
@@ -159,11 +181,10 @@ class SymbolReader:
         MalformedPacket: from any method, if the bytes are not a valid stream.
     """
 
-    def __init__(self, tables: CodecTables, data: bytes) -> None:
+    def __init__(self, tables: SymbolTables, data: bytes) -> None:
         self._tables = tables
         self._stream_bits = 8 * len(data)
-        padded = data + bytes(8 + -len(data) % 4)
-        self._coder = _QUEUE.RangeDecoder(np.frombuffer(padded, dtype=">u4").astype(np.uint32))
+        self._coder = _QUEUE.RangeDecoder(padded_words(data))
         self.bits = 0.0
 
     def rare_flag(self, value: bool | None) -> bool:
@@ -198,6 +219,9 @@ class SymbolReader:
         except (ValueError, AssertionError) as error:
             raise MalformedPacket("the packet has an invalid range-coded stream") from error
         self.bits += float(self._tables.cost_bits[scale, symbols].sum())
+        # Before escape codes are read one by one, which takes a while if a hostile stream has nothing else.
+        if self.bits > self._stream_bits + _LENGTH_TOLERANCE_BITS:
+            self.check_length()
         return self._read_bypass(symbols, shift)
 
     def check_length(self) -> None:
