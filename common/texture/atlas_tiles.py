@@ -1,15 +1,19 @@
-"""Codec for the texture atlas: tiles of four resolutions, each a WebP picture of some hundred to some thousand bytes.
+"""Codec for the texture atlas: tiles of four resolutions, each a picture of some hundred to some thousand bytes.
 
 A tile is a square of up to 128 texels of the atlas, or of the atlas reduced to 64, 128 or 256 texels.  Every tile can
 be decoded on its own; where tiles overlap, the finest one counts.  The coarse tiles come first, and a tile is sent
-again when its colours have changed.  The alpha channel, which WebP encodes without loss, says which texels are known.
+again when its colours have changed.
 
 Layout: a version byte, then the picture; a tile without a picture withdraws what was sent before.
+
+version 1: a WebP picture; its alpha channel, encoded without loss, says which texels are known
+version 2: length of the mask in two bytes, the mask, and the colours by the picture codec (`common.picture_codec`)
 """
 
 import io
+import struct
 from dataclasses import dataclass
-from typing import Self
+from typing import Literal, Self
 
 import cv2
 import numpy as np
@@ -20,8 +24,12 @@ from common.arrays import BoolArray, ByteArray
 from common.body.anatomy import ATLAS_SIZE
 from common.errors import MalformedPacket
 from common.frames import IDENTITIES
+from common.picture_codec.weights import load_codecs
+from common.texture.hole_filling import filled
 
+TextureCodec = Literal["learned", "webp"]
 VERSION = 1
+LEARNED_VERSION = 2
 MAX_BYTES = 32_768
 """Upper limit of an encoded tile."""
 TILE_SIZE = 128
@@ -30,10 +38,17 @@ LEVEL_SIZES = (64, 128, 256, ATLAS_SIZE)
 
 # WebP's quality at each level: the first tile should fit in a kilobyte.
 _QUALITY = (40, 60, 72, 72)
+# The picture codec's at the finest level, where tiles of the validation split have the MS-SSIM of WebP's.  It does not
+# reach that of the coarser levels, where patterns are too fine for it; their tiles stay WebP.
+_LEARNED_QUALITY = 61
+_FINEST = len(LEVEL_SIZES) - 1
+_MASK_BYTES = struct.Struct(">H")
 # A reduced texel is known if this share of what it covers is.
 _KNOWN_SHARE = 0.4
 WITHDRAWN = bytes([VERSION])
 """A tile without a picture."""
+DecodedTile = tuple[ByteArray, BoolArray] | None
+"""Colours (n, n, 3) and known texels (n, n); None for a tile that is withdrawn."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,37 +112,86 @@ TILES = _tiles()
 """All tiles, from the coarsest level, in the order of their numbers."""
 
 
-def encode(tile: Tile, colours: ByteArray, known: BoolArray) -> bytes:
+def encode(tile: Tile, colours: ByteArray, known: BoolArray, codec: TextureCodec = "webp") -> bytes:
     """Encodes one tile of an atlas.
 
     Args:
         tile: which one.
         colours: (S, S, 3) uint8 RGB.
         known: (S, S) bool; colours elsewhere have no influence.
+        codec: of the picture at the finest level; coarser ones are always WebP.
+
+    Raises:
+        WeightsError: the picture codec's weights are missing or damaged.
     """
-    reduced, mask = _reduced(colours[tile.area], known[tile.area], tile.scale)
+    picture, mask = reduced(colours[tile.area], known[tile.area], tile.scale)
     if not mask.any():
         return WITHDRAWN
-    rgba = np.dstack([reduced, np.where(mask, 255, 0).astype(np.uint8)])
+    if codec == "learned" and tile.level == _FINEST:
+        return learned_tile(picture, mask, _LEARNED_QUALITY)
+    return webp_tile(picture, mask, _QUALITY[tile.level])
+
+
+def webp_tile(colours: ByteArray, known: BoolArray, quality: int) -> bytes:
+    """A tile of version 1: colours (n, n, 3) and known texels (n, n)."""
+    rgba = np.dstack([colours, np.where(known, 255, 0).astype(np.uint8)])
     content = io.BytesIO()
-    Picture.fromarray(rgba).save(
-        content, "WEBP", quality=_QUALITY[tile.level], method=4, alpha_quality=100, exact=False
-    )
-    return WITHDRAWN + content.getvalue()
+    Picture.fromarray(rgba).save(content, "WEBP", quality=quality, method=4, alpha_quality=100, exact=False)
+    return bytes([VERSION]) + content.getvalue()
 
 
-def decode(tile: Tile, data: bytes) -> tuple[ByteArray, BoolArray] | None:
+def learned_tile(colours: ByteArray, known: BoolArray, quality: int) -> bytes:
+    """A tile of version 2: colours (n, n, 3) and known texels (n, n)."""
+    pictures, masks = load_codecs()
+    mask = masks.encode(known)
+    stream = pictures.encode(filled(colours, known), quality)
+    return bytes([LEARNED_VERSION]) + _MASK_BYTES.pack(len(mask)) + mask + stream
+
+
+def check(data: bytes) -> None:
+    """Refuses what is certainly no tile, without decoding it.
+
+    Raises:
+        MalformedPacket: the length or the version is none of a tile.
+    """
+    if not 1 <= len(data) <= MAX_BYTES:
+        raise MalformedPacket(f"a texture's tile of {len(data)} bytes; tiles have up to {MAX_BYTES}")
+    if data[0] not in (VERSION, LEARNED_VERSION):
+        raise MalformedPacket(f"a texture's tile of version {data[0]}: only 1 and 2 are known")
+
+
+def is_learned(data: bytes) -> bool:
+    """Whether a tile that passed `check` takes some ten milliseconds to decode."""
+    return data[0] == LEARNED_VERSION
+
+
+def decode(tile: Tile, data: bytes) -> DecodedTile:
     """Colours (n, n, 3) and known texels (n, n) of a tile; None if it is withdrawn.
 
     Raises:
         MalformedPacket: the blob has another version or no picture of the tile's size.
+        WeightsError: the picture codec's weights are missing or damaged.
     """
-    if not 1 <= len(data) <= MAX_BYTES:
-        raise MalformedPacket(f"a texture's tile of {len(data)} bytes; tiles have up to {MAX_BYTES}")
-    if data[0] != VERSION:
-        raise MalformedPacket(f"a texture's tile of version {data[0]}: only version {VERSION} is known")
-    if len(data) == 1:
+    check(data)
+    if data == WITHDRAWN:
         return None
+    if is_learned(data):
+        return _decoded_learned(tile, data)
+    return _decoded_webp(tile, data)
+
+
+def _decoded_learned(tile: Tile, data: bytes) -> DecodedTile:
+    begin = 1 + _MASK_BYTES.size
+    if len(data) < begin:
+        raise MalformedPacket("a texture's tile that ends before its mask")
+    end = begin + int(_MASK_BYTES.unpack_from(data, 1)[0])
+    pictures, masks = load_codecs()
+    # A mask that reaches behind the end is cut, and leaves no picture.
+    known = masks.decode(data[begin:end], tile.size)
+    return pictures.decode(data[end:], tile.size, tile.size), known
+
+
+def _decoded_webp(tile: Tile, data: bytes) -> DecodedTile:
     try:
         # The size is compared before the pixels are decoded.
         with Picture.open(io.BytesIO(data[1:]), formats=["WEBP"]) as picture:
@@ -146,8 +210,11 @@ def decode(tile: Tile, data: bytes) -> tuple[ByteArray, BoolArray] | None:
     return np.ascontiguousarray(rgba[..., :3]), rgba[..., 3] >= 128
 
 
-def _reduced(colours: ByteArray, known: BoolArray, scale: int) -> tuple[ByteArray, BoolArray]:
-    """Means over the known ones of scale × scale texels, and whether enough of them are known."""
+def reduced(colours: ByteArray, known: BoolArray, scale: int) -> tuple[ByteArray, BoolArray]:
+    """Colours and known texels at 1 / scale of the size.
+
+    The colours are means over the known ones of scale × scale texels, which are known if enough of them are.
+    """
     if scale == 1:
         return colours, known
     weight = known.astype(np.float32)

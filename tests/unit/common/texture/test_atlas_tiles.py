@@ -1,7 +1,9 @@
 """Tiles decode to what was encoded, and hostile ones are refused before they cost anything."""
 
 import io
+from typing import get_args
 
+import cv2
 import numpy as np
 import pytest
 from PIL import Image as Picture
@@ -10,7 +12,17 @@ from common.arrays import BoolArray, ByteArray
 from common.body.anatomy import ATLAS_SIZE
 from common.errors import MalformedPacket
 from common.frames import IDENTITIES
-from common.texture.atlas_tiles import MAX_BYTES, TILES, VERSION, WITHDRAWN, Tile, decode, encode
+from common.texture.atlas_tiles import (
+    LEARNED_VERSION,
+    MAX_BYTES,
+    TILES,
+    VERSION,
+    WITHDRAWN,
+    TextureCodec,
+    Tile,
+    decode,
+    encode,
+)
 
 
 def smooth_atlas() -> tuple[ByteArray, BoolArray]:
@@ -20,10 +32,11 @@ def smooth_atlas() -> tuple[ByteArray, BoolArray]:
     return colours, column < 0.5
 
 
+@pytest.mark.parametrize("codec", ["webp", "learned"])
 @pytest.mark.parametrize("tile", [TILES[0], TILES[1], TILES[2], TILES[6]])
-def test_decoded_tile_is_the_encoded_one(tile: Tile) -> None:
+def test_decoded_tile_is_the_encoded_one(tile: Tile, codec: TextureCodec) -> None:
     colours, known = smooth_atlas()
-    decoded = decode(tile, encode(tile, colours, known))
+    decoded = decode(tile, encode(tile, colours, known, codec))
     assert decoded is not None
     half = tile.scale // 2
     expected = colours[tile.area][half :: tile.scale, half :: tile.scale].astype(float)
@@ -68,6 +81,9 @@ def picture(size: tuple[int, int], kind: str = "WEBP", frames: int = 1) -> bytes
     [
         b"",
         b"\x02",
+        b"\x03",
+        bytes([LEARNED_VERSION]) + b"\xff\xff" + bytes(3000),
+        bytes([LEARNED_VERSION]) + b"\0\0" + bytes(3000),
         bytes([VERSION]) + b"RIFF",
         picture((16_000, 16_000)),
         picture((64, 65)),
@@ -76,22 +92,58 @@ def picture(size: tuple[int, int], kind: str = "WEBP", frames: int = 1) -> bytes
         picture((64, 64))[:-20],
         bytes([VERSION]) + bytes(MAX_BYTES),
     ],
-    ids=["empty", "version", "cut", "huge", "size", "png", "animation", "truncated", "long"],
+    ids=[
+        "empty",
+        "no mask",
+        "version",
+        "long mask",
+        "zeros",
+        "cut",
+        "huge",
+        "size",
+        "png",
+        "animation",
+        "truncated",
+        "long",
+    ],
 )
 def test_hostile_tiles_are_refused(data: bytes) -> None:
     with pytest.raises(MalformedPacket):
         decode(TILES[0], data)
 
 
-def test_damaged_tiles_decode_or_are_refused() -> None:
+def test_learned_tile_with_a_ragged_mask_is_smaller() -> None:
+    colours, _ = smooth_atlas()
+    coarse = np.random.default_rng(0).normal(0, 1, (ATLAS_SIZE // 4, ATLAS_SIZE // 4))
+    rough = cv2.resize(coarse, (ATLAS_SIZE, ATLAS_SIZE), interpolation=cv2.INTER_LINEAR)
+    known = rough > -0.4
+    colours = np.clip(colours + 12 * rough[..., None], 0, 255).astype(np.uint8)
+    sizes = [sum(len(encode(tile, colours, known, codec)) for tile in TILES[6:10]) for codec in get_args(TextureCodec)]
+    assert sizes[0] < sizes[1]
+
+
+def test_only_the_finest_level_is_learned() -> None:
     colours, known = smooth_atlas()
-    whole, rng = encode(TILES[1], colours, known), np.random.default_rng(0)
-    for _ in range(200):
+    versions = [encode(tile, colours, known, "learned")[0] for tile in TILES[:8]]
+    assert versions == [VERSION] * 6 + [LEARNED_VERSION] * 2
+
+
+def test_unknown_texels_have_no_influence_on_a_learned_tile() -> None:
+    colours, known = smooth_atlas()
+    other = np.where(known[..., None], colours, 7).astype(np.uint8)
+    assert encode(TILES[6], colours, known, "learned") == encode(TILES[6], other, known, "learned")
+
+
+@pytest.mark.parametrize(("tile", "codec", "attempts"), [(TILES[1], "webp", 200), (TILES[7], "learned", 60)])
+def test_damaged_tiles_decode_or_are_refused(tile: Tile, codec: TextureCodec, attempts: int) -> None:
+    colours, known = smooth_atlas()
+    whole, rng = encode(tile, colours, known, codec), np.random.default_rng(0)
+    for _ in range(attempts):
         data = bytearray(whole)
         for _ in range(3):
             data[rng.integers(1, len(data))] = rng.integers(256)
         try:
-            decoded = decode(TILES[1], bytes(data))
+            decoded = decode(tile, bytes(data))
         except MalformedPacket:
             continue
         assert decoded is not None and decoded[0].shape == (128, 128, 3) and decoded[1].shape == (128, 128)

@@ -1,0 +1,138 @@
+"""Lossless codec for the masks of texture tiles: which texels are known.
+
+Texels are coded from coarse to fine: the corners of a grid, then the centres of its squares, then the middles of their
+sides, then the same at half the size.  The probability of each depends on the twelve nearest texels that were coded
+before it, so all texels of a step are coded at once.  A mask that would take more than a bit a texel is sent as it is.
+"""
+
+import itertools
+from collections.abc import Iterator
+from functools import lru_cache
+
+import constriction
+import numpy as np
+
+from common.arrays import BoolArray, ByteArray, Float64Array, IntArray
+from common.codec.range_coder import padded_words, shortest_stream
+from common.errors import MalformedPacket
+
+_COARSEST = 16
+_NEIGHBOURS = 12
+# Of the corners, the centres of squares and the middles of their sides, in half sides of a square.
+_CENTRE_OFFSETS = (
+    *itertools.product((-1, 1), (-1, 1)),
+    *itertools.product((-1, 1), (-3, 3)),
+    *itertools.product((-3, 3), (-1, 1)),
+)
+_SIDE_OFFSETS = (
+    *((0, -1), (0, 1), (-1, 0), (1, 0)),
+    *itertools.product((-1, 1), (-2, 2)),
+    *itertools.product((-2, 2), (-1, 1)),
+)
+_REACH = 3
+_CLASSES = 3
+CONTEXTS = 2 * _CLASSES << _NEIGHBOURS
+"""Sets of neighbours that have a probability of their own: in two kinds of step, at three distances."""
+PROBABILITY_BITS = 16
+_FAMILY = constriction.stream.model.Bernoulli(perfect=False)
+
+
+class MaskCodec:
+    """Encodes and decodes masks.
+
+    Args:
+        ones: (CONTEXTS,) frequency of a known texel in each context, 1…2¹⁶ − 1.
+
+    Raises:
+        ValueError: the frequencies have another shape or range.
+    """
+
+    def __init__(self, ones: IntArray) -> None:
+        if ones.shape != (CONTEXTS,) or ones.min() < 1 or ones.max() >= 1 << PROBABILITY_BITS:
+            raise ValueError(
+                f"the frequencies of a mask codec are {CONTEXTS} numbers in 1…{(1 << PROBABILITY_BITS) - 1}"
+            )
+        self._probability: Float64Array = ones / float(1 << PROBABILITY_BITS)
+
+    def encode(self, mask: BoolArray) -> bytes:
+        """A mask (n, n), n a multiple of 16; empty if all texels are known."""
+        if mask.all():
+            return b""
+        coder = constriction.stream.queue.RangeEncoder()
+        corners = mask[::_COARSEST, ::_COARSEST].astype(np.int32).ravel()
+        coder.encode(corners, _FAMILY, np.full(len(corners), 0.5))
+        for step in _steps(len(mask)):
+            bits = mask[step.rows, step.columns].astype(np.int32)
+            coder.encode(bits, _FAMILY, self._probability[step.contexts(mask)])
+        # An empty string is a mask without unknown texels.
+        data = shortest_stream(coder) or b"\0"
+        return data if len(data) < mask.size // 8 else np.packbits(mask).tobytes()
+
+    def decode(self, data: bytes, size: int) -> BoolArray:
+        """The mask (size, size).
+
+        Raises:
+            MalformedPacket: the bytes are no mask of this size.
+        """
+        if not data:
+            return np.ones((size, size), np.bool_)
+        if len(data) > size * size // 8:
+            raise MalformedPacket(f"a mask of {len(data)} bytes for {size} texels a side")
+        if len(data) == size * size // 8:
+            return np.unpackbits(np.frombuffer(data, np.uint8)).reshape(size, size).astype(np.bool_)
+        coder = constriction.stream.queue.RangeDecoder(padded_words(data))
+        mask = np.zeros((size, size), np.bool_)
+        corners = mask[::_COARSEST, ::_COARSEST]
+        try:
+            corners[...] = coder.decode(_FAMILY, np.full(corners.size, 0.5)).reshape(corners.shape)
+            for step in _steps(size):
+                mask[step.rows, step.columns] = coder.decode(_FAMILY, self._probability[step.contexts(mask)])
+        except (ValueError, AssertionError) as error:
+            raise MalformedPacket("the mask has an invalid range-coded stream") from error
+        return mask
+
+
+class _Step:
+    """The texels of a mask that are coded together.
+
+    Args:
+        size: texels along a side of the mask.
+        half: texels from one of the texels coded before, or now, to the next along a row.
+        centres: the centres of squares; else the middles of their sides.
+    """
+
+    def __init__(self, size: int, half: int, *, centres: bool) -> None:
+        cells = size // half
+        row, column = np.divmod(np.arange(cells * cells), cells)
+        chosen = (row & column & 1 > 0) if centres else ((row ^ column) & 1 > 0)
+        row, column = row[chosen], column[chosen]
+        self.rows: IntArray = row * half
+        self.columns: IntArray = column * half
+        self._half = half
+        offsets = _CENTRE_OFFSETS if centres else _SIDE_OFFSETS
+        width = cells + 2 * _REACH
+        places = [(row + down + _REACH) * width + column + right + _REACH for down, right in offsets]
+        self._places: IntArray = np.stack(places)
+        self._first = ((2 * min(half.bit_length() - 1, _CLASSES - 1)) + int(centres)) << _NEIGHBOURS
+
+    def contexts(self, mask: BoolArray) -> IntArray:
+        """Context of each texel, as far as the mask (size, size) is coded before this step."""
+        # Reflected, the texels outside are coded in the same steps as those inside.
+        padded = np.pad(mask[:: self._half, :: self._half], _REACH, mode="reflect").ravel()
+        found = np.full(self._places.shape[1], self._first, np.int64)
+        for bit, places in enumerate(self._places):
+            found += padded[places].astype(np.int64) << bit
+        return found
+
+
+@lru_cache(maxsize=4)
+def _steps(size: int) -> tuple[_Step, ...]:
+    halves = [_COARSEST >> level for level in range(1, _COARSEST.bit_length())]
+    return tuple(_Step(size, half, centres=centres) for half in halves for centres in (True, False))
+
+
+def observed_contexts(mask: ByteArray | BoolArray) -> Iterator[tuple[IntArray, BoolArray]]:
+    """The context and the value of each texel of a mask (n, n), step by step; to fit the frequencies."""
+    known = mask.astype(np.bool_)
+    for step in _steps(len(known)):
+        yield step.contexts(known), known[step.rows, step.columns]

@@ -1,0 +1,33 @@
+"""Unknown texels get smooth colours from the known ones around them, and no others."""
+
+import numpy as np
+
+from common.texture.hole_filling import filled
+
+
+def test_known_texels_stay_and_unknown_ones_lie_between_them() -> None:
+    colours = np.zeros((32, 48, 3), np.uint8)
+    colours[:, 24:] = 200
+    known = np.ones((32, 48), np.bool_)
+    known[8:24, 12:36] = False
+    found = filled(colours, known)
+    np.testing.assert_array_equal(found[known], colours[known])
+    assert found[~known].max() <= 200 and 40 < found[16, 24, 0] < 160
+
+
+def test_colours_of_unknown_texels_have_no_influence() -> None:
+    rng = np.random.default_rng(0)
+    known = rng.random((64, 64)) < 0.2
+    first, second = rng.integers(0, 256, (2, 64, 64, 3), np.uint8)
+    second[known] = first[known]
+    np.testing.assert_array_equal(filled(first, known), filled(second, known))
+
+
+def test_one_colour_fills_everything() -> None:
+    known = np.zeros((64, 64), np.bool_)
+    known[5, 9] = True
+    assert (filled(np.full((64, 64, 3), 77, np.uint8), known) == 77).all()
+
+
+def test_without_known_texels_all_are_grey() -> None:
+    assert (filled(np.zeros((16, 16, 3), np.uint8), np.zeros((16, 16), np.bool_)) == 128).all()
