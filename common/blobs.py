@@ -11,6 +11,10 @@ Only receivers whose Welcome has `takes_textures` get it."""
 PREVIEW = "preview"
 """Kind of blob: a small JPEG of what the sender sees, with 0 as key."""
 MAX_PREVIEW_BYTES = 16_384
+PICTURE = "picture"
+"""Kind of blob: a small, sharp picture of a person (`common.picture_codec.key_picture`), with the identity as key."""
+NOT_RECORDED = frozenset({PREVIEW, PICTURE})
+"""Kinds of blobs that show people as they look: to be seen, not to be kept in recordings."""
 
 
 @dataclass(frozen=True, slots=True)

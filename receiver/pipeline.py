@@ -9,12 +9,14 @@ import time
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from common.blobs import MAX_PREVIEW_BYTES, PREVIEW, TEXTURE, Blob
+from common.blobs import MAX_PREVIEW_BYTES, PICTURE, PREVIEW, TEXTURE, Blob
 from common.clock import SYSTEM_CLOCK, Clock
 from common.codec.frame_codec import DecodedFrame
 from common.errors import ChecksumMismatch, MalformedPacket, WireError
 from common.frames import LabelFrame
 from common.io.configuration import option
+from common.texture.atlas_tiles import DecodedTile, Tile
+from common.texture.atlas_tiles import decode as decode_tile
 from common.texture.point_colours import PointColours
 from common.wire.convert import FrameMessage
 from receiver.body.received_colours import received_colours
@@ -28,10 +30,12 @@ from receiver.engine.engine import (
     RequestWithdrawn,
 )
 from receiver.engine.fair_executor import FairExecutor
+from receiver.frame_age import age_and_error_ms
 from receiver.link.live_load import LiveLoad
-from receiver.link.session import SenderClock, Session
+from receiver.link.session import Session
 from receiver.metrics import FrameFate, ReceiverMetrics
-from receiver.publish.frame_record import FrameRecord, PersonRecord
+from receiver.publish.frame_record import FrameRecord, PersonRecord, rounded_bytes
+from receiver.publish.key_pictures import KeyPictures
 from receiver.publish.observer import FrameObserver, Unobserved
 from receiver.publish.output_guard import OutputGuard
 from receiver.publish.session_directory import SessionDirectory, SessionWriter
@@ -40,11 +44,9 @@ from receiver.traces import ReceiverTraces
 
 logger = logging.getLogger(__name__)
 
-# The oldest frames are those that a sender without a link has kept in its spool. A larger age or clock error comes from
-# a wrong clock.
-_MAX_AGE_S = 30 * 86_400.0
 # Encoding and writing meshes overlaps with reconstruction; one session's meshes are written one after the other.
 _PUBLISH_THREADS = 2
+_TEXTURE_THREADS = 1
 _JPEG_BEGIN, _JPEG_END = b"\xff\xd8\xff", b"\xff\xd9"
 
 
@@ -69,8 +71,8 @@ class _SessionState:
     """What the next frame of a session depends on, and what was logged about it."""
 
     writer: SessionWriter
+    textures: ReceivedTextures
     colours: Mapping[int, PointColours] = field(default_factory=dict)
-    textures: ReceivedTextures = field(default_factory=ReceivedTextures)
     logged_late: bool = False
     logged_left_out: bool = False
 
@@ -108,6 +110,8 @@ class ReceiverPipeline:
         self._sessions: dict[bytes, _SessionState] = {}
         self._output = OutputGuard(clock)
         self._publishers = FairExecutor(_PUBLISH_THREADS, "publish")
+        self._tile_decoders = FairExecutor(_TEXTURE_THREADS, "texture")
+        self._pictures = KeyPictures(self._tile_decoders)
         self._publishing = 0
         self._published = asyncio.Event()
 
@@ -122,7 +126,7 @@ class ReceiverPipeline:
             self._output.check()
             with self._output.attempt():
                 writer = self._directory.session(session.session_id.hex(), session.owner, durable=session.durable)
-            self._sessions[session.session_id] = _SessionState(writer)
+            self._sessions[session.session_id] = _SessionState(writer, self._textures(session))
             session.next_sequence = max(session.next_sequence, writer.last_sequence + 1)
             self._observer.session_began(writer.number, session)
             self._recorder.session_began(writer.number, session)
@@ -158,7 +162,7 @@ class ReceiverPipeline:
             await self._publish(session, state.writer, decoded, result, stages_ms)
 
     def on_blob(self, session: Session, blob: Blob) -> None:
-        """Takes colours of a person's surface, for the frames that follow, or passes a preview on.
+        """Takes colours and textures for the frames that follow, writes a picture, or passes a preview on.
 
         Raises:
             MalformedPacket: the blob does not decode, its kind is unknown, or its identity is out of range.
@@ -168,6 +172,8 @@ class ReceiverPipeline:
             self._take_preview(session, blob)
         elif blob.kind == TEXTURE:
             self._sessions[session.session_id].textures.take(blob)
+        elif blob.kind == PICTURE:
+            self._pictures.take(session, self._sessions[session.session_id].writer, blob)
         else:
             self._take_colours(session, blob)
         self._recorder.blob_taken(session, blob)
@@ -193,6 +199,7 @@ class ReceiverPipeline:
         """Forgets the session; its files stay."""
         state = self._sessions.pop(session.session_id, None)
         if state is not None:
+            state.textures.close()
             self._metrics.peer_left()
             self._observer.session_ended(state.writer.number)
             self._recorder.session_ended(session)
@@ -207,7 +214,16 @@ class ReceiverPipeline:
         while self._publishing:
             self._published.clear()
             await self._published.wait()
+        await self._pictures.finish()
         self._publishers.shutdown()
+        self._tile_decoders.shutdown()
+
+    def _textures(self, session: Session) -> ReceivedTextures:
+        def decode_later(tile: Tile, data: bytes) -> "asyncio.Future[DecodedTile]":
+            turn = self._tile_decoders.run(*_account_and_session(session), decode_tile, tile, data)
+            return asyncio.ensure_future(turn)
+
+        return ReceivedTextures(decode_later)
 
     def _decode(self, session: Session, frame: FrameMessage, stages_ms: dict[str, float]) -> DecodedFrame:
         try:
@@ -228,11 +244,14 @@ class ReceiverPipeline:
         self, session: Session, state: _SessionState, labels: LabelFrame
     ) -> ReconstructionResult | None:
         """The people of a frame; None if it was withdrawn as late while it waited for the engine."""
+        live = session.live and not session.durable
+        if not live:
+            await state.textures.decoded()
         request = ReconstructionRequest(
             *_account_and_session(session),
             self._within_limit(session, state, labels),
             state.colours,
-            state.textures.of_next_frame(wait=session.live and not session.durable),
+            state.textures.of_next_frame(wait=live),
             priority=_priority(session),
         )
         withdrawal = asyncio.create_task(self._withdraw_when_late(session, request))
@@ -367,19 +386,6 @@ class ReceiverPipeline:
         )
 
 
-def age_and_error_ms(now_s: float, captured_at: float, clock: SenderClock | None) -> tuple[float | None, float | None]:
-    """Age of a frame and its largest error in milliseconds; None where unknown, or absurd because a clock is wrong.
-
-    Args:
-        now_s: the present on this machine's clock, seconds since the epoch.
-        captured_at: of the frame, on the sender's clock.
-        clock: offset of the two; before they are compared it is taken as zero: on one machine it is.
-    """
-    age_s = now_s - (clock.offset_s if clock else 0.0) - captured_at
-    age_ms = age_s * 1e3 if abs(age_s) <= _MAX_AGE_S else None
-    return age_ms, clock.error_s * 1e3 if clock and clock.error_s <= _MAX_AGE_S else None
-
-
 def _priority(session: Session) -> Priority:
     if session.replayed:
         return Priority.REPLAY
@@ -389,8 +395,3 @@ def _priority(session: Session) -> Priority:
 
 def _account_and_session(session: Session) -> tuple[Hashable, Hashable]:
     return session.account, session.session_id
-
-
-def rounded_bytes(shares: Mapping[str, float], total: float) -> dict[str, int]:
-    """Byte shares of the groups as integers under their names, and the payload's length under `total`."""
-    return {"total": round(total), **{name: round(share) for name, share in shares.items()}}

@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, closing, contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import get_args
 
 import torch
 
@@ -30,6 +31,7 @@ from common.io.telemetry import MetricsConfig, MetricsServer, publish_build
 from common.io.terminal import Terminal
 from common.io.tracing import TracingConfig
 from common.recording.facts import RecordingFacts
+from common.texture.atlas_tiles import TextureCodec
 from common.version import build_versions, package_version
 from common.weights.loader import model_hash
 from common.wire.convert import SESSION_SECRET_BYTES, Hello, Welcome
@@ -48,6 +50,7 @@ from sender.link.transport.transport import Transport
 from sender.metrics import FrameFate, SenderMetrics
 from sender.perception.stage import PerceptionStage, TrackingConfig
 from sender.pipeline import SenderPipeline
+from sender.preview.key_picture import SharedPictures
 from sender.preview.open import Preview, PreviewConfig, open_preview
 from sender.preview.share import SharedPreview
 from sender.rate.controller import RateController
@@ -78,7 +81,25 @@ class AppearanceConfig:
     """What is sent of people's appearance."""
 
     colours: bool = option(True, help="learn the colours of people's surface and send them beside the frames")
+    texture_codec: TextureCodec = option(
+        "learned",
+        help="codec of the finest textures: learned (fewer bytes) or webp (for receivers of earlier versions)",
+    )
     clothes: bool = option(True, help="read people's clothes and hair; without, the receiver dresses them at random")
+
+    def __post_init__(self) -> None:
+        if self.texture_codec not in get_args(TextureCodec):
+            raise ValueError(
+                f"unknown texture-codec {self.texture_codec!r}; choose {' or '.join(get_args(TextureCodec))}"
+            )
+
+    def texture_stage(self) -> TextureStage | None:
+        """The stage that learns colours, if they are wanted.
+
+        Raises:
+            WeightsError: weights are missing or damaged.
+        """
+        return TextureStage(LabelSpace.load(), BodyModel.load(), self.texture_codec) if self.colours else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -291,7 +312,7 @@ def compose(config: SenderConfig) -> Iterator[Sender]:
         recorder = resources.enter_context(open_recorder(config.recording, _facts(hello), config.rate.rho_min))
         tracer = resources.enter_context(config.tracing.start("sender", package_version()))
         traces = SenderTraces(tracer, hello.session_id)
-        account, status = LinkAccount(rate, metrics), SenderStatus(rate, metrics, source)
+        observers = account, status, _ = LinkAccount(rate, metrics), SenderStatus(rate, metrics, source), traces
         delivery: LinkClient | CompleteDelivery | NoPeer
         if config.only_records:
             delivery = NoPeer(status.recorded)
@@ -300,7 +321,6 @@ def compose(config: SenderConfig) -> Iterator[Sender]:
             codec = FrameCodec(networks, progressive=not source.stills)
             encoder = RatedEncoder(codec, Importance.load(), rate, metrics, traces)
             report = Reporter(rate, metrics, stills=source.stills).due
-            observers = account, status, traces
             delivery = _deliver(config.link, hello, encoder, observers, rate, report, transport, spool, metrics)
         pipeline = SenderPipeline(
             source,
@@ -315,8 +335,9 @@ def compose(config: SenderConfig) -> Iterator[Sender]:
             media_times=config.only_records,
             preview=resources.enter_context(_preview(config, source)),
             clothing_stage=ClothingStage.load() if config.appearance.clothes else None,
-            texture_stage=TextureStage(LabelSpace.load(), BodyModel.load()) if config.appearance.colours else None,
+            texture_stage=config.appearance.texture_stage(),
             shared_preview=SharedPreview() if config.preview.share_preview else None,
+            shared_pictures=SharedPictures() if config.preview.share_picture else None,
             traces=traces,
         )
         yield Sender(pipeline, delivery, account, status, spool, config.delivery.spool, recorder)

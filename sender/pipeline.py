@@ -21,6 +21,7 @@ from sender.capture.source import CapturedFrame, FrameSource
 from sender.clothing.stage import ClothingStage
 from sender.metrics import FrameFate, SenderMetrics
 from sender.perception.stage import ObservedPerson, PerceptionStage
+from sender.preview.key_picture import SharedPictures
 from sender.preview.open import Preview
 from sender.preview.share import SharedPreview
 from sender.rate.controller import RateController
@@ -68,6 +69,7 @@ class SenderPipeline:
         clothing_stage: reads people's clothes and hair; no `surface` labels are sent without it.
         texture_stage: learns the colours of people's surface; none are sent without it.
         shared_preview: makes small pictures for the receiver; none are sent without it.
+        shared_pictures: makes a key picture of each person for the receiver; none are sent without it.
         traces: records how long the stages of a frame took.
     """
 
@@ -88,6 +90,7 @@ class SenderPipeline:
         clothing_stage: ClothingStage | None = None,
         texture_stage: TextureStage | None = None,
         shared_preview: SharedPreview | None = None,
+        shared_pictures: SharedPictures | None = None,
         traces: SenderTraces | None = None,
         clock: Clock = SYSTEM_CLOCK,
     ) -> None:
@@ -105,6 +108,8 @@ class SenderPipeline:
         self._clothing_stage = clothing_stage
         self._texture_stage = texture_stage
         self._shared_preview = shared_preview
+        # A picture with people in it is no session whose people stay.
+        self._shared_pictures = None if source.stills else shared_pictures
         self._traces = traces or SenderTraces()
         self._read_s = (0.0, 0.0)
         self._clock = clock
@@ -238,6 +243,7 @@ class SenderPipeline:
             self._metrics.frame_dropped(FrameFate.EMPTY)
         self._metrics.frame_offered(people)
         blobs = self._colours(frame, observed, people) + self._picture(frame)
+        blobs += self._key_pictures(frame, observed, people)
         labels = LabelFrame(self._sequence, frame.source, frame.captured_at, frame.camera, people)
         self._sequence += 1
         return labels, blobs
@@ -258,6 +264,14 @@ class SenderPipeline:
             jpeg = self._shared_preview.of(frame.image)
         return [Blob(PREVIEW, 0, jpeg)] if jpeg else []
 
+    def _key_pictures(
+        self, frame: CapturedFrame, observed: Sequence[ObservedPerson], people: Sequence[PersonLabels]
+    ) -> list[Blob]:
+        if self._shared_pictures is None:
+            return []
+        with self._metrics.stage("preview"):
+            return self._shared_pictures.of(frame.image, frame.captured_at, observed, people)
+
     def _reset(self) -> None:
         """Forgets the people of the last source."""
         self._perception.reset()
@@ -266,6 +280,8 @@ class SenderPipeline:
             self._clothing_stage.reset()
         if self._texture_stage is not None:
             self._texture_stage.reset()
+        if self._shared_pictures is not None:
+            self._shared_pictures.reset()
 
     def _colours(
         self, frame: CapturedFrame, observed: Sequence[ObservedPerson], people: Sequence[PersonLabels]

@@ -112,3 +112,8 @@ def _rows(values: FloatArray) -> list[list[float | None]]:
 def _number(value: float | None) -> float | None:
     """Rounded to four decimals (0.1 mm, 0.1 µs); None for NaN and infinity, which JSON lacks."""
     return None if value is None or not math.isfinite(value) else round(float(value), _DECIMALS)
+
+
+def rounded_bytes(shares: Mapping[str, float], total: float) -> dict[str, int]:
+    """Byte shares of the groups as integers under their names, and the payload's length under `total`."""
+    return {"total": round(total), **{name: round(share) for name, share in shares.items()}}

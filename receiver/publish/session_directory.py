@@ -349,6 +349,20 @@ class SessionWriter:
         content = encode_body(body, skeleton) if glb else encode_mesh(body.mesh, self._config.format)
         return self._write(self._stem(sequence, person) + ".body", content)
 
+    def write_picture(self, person: int, png: bytes, about: bytes) -> None:
+        """Writes a person's key picture, and what is known about it, in place of an earlier one.
+
+        Raises:
+            OutputError: a file cannot be written.
+        """
+        folder, mode = self._config.out / "pictures", self._config.file_mode
+        try:
+            folder.mkdir(exist_ok=True, mode=self._config.folder_mode)
+        except OSError as error:
+            raise output_error(folder, error) from error
+        for suffix, content in ((".png", png), (".json", about)):
+            publish_file(folder / f"s{self.number}-p{person}{suffix}", content, synced=self._durable, mode=mode)
+
     def append(self, record: FrameRecord) -> bool:
         """Appends the frame's line to `frames.jsonl`; returns False if it is already there.
 

@@ -12,7 +12,7 @@ from itertools import chain, count
 from pathlib import Path
 from typing import Protocol
 
-from common.blobs import PREVIEW, Blob
+from common.blobs import NOT_RECORDED, Blob
 from common.clock import SYSTEM_CLOCK, Clock
 from common.codec.frame_codec import DecodedFrame
 from common.errors import OutputError
@@ -150,8 +150,8 @@ class FileRecorder:
 
     def blob_taken(self, session: Session, blob: Blob) -> None:
         recording = self._sessions.get(session.session_id)
-        # Pictures are not kept: a preview is to be seen, not recorded.
-        if recording is not None and blob.kind != PREVIEW:
+        # Pictures are not kept.
+        if recording is not None and blob.kind not in NOT_RECORDED:
             recording.background.submit(lambda writer: writer.add_blob(blob), len(blob.data))
 
     def session_ended(self, session: Session) -> None:

@@ -1,7 +1,8 @@
 """Sends blobs in chunks, one blob after the other, behind frames.
 
 A waiting blob is replaced by a newer one of the same kind and key.  A blob that was begun is finished, so that a source
-of frequent updates still gets some of them through.  Colours come before textures, and previews wait for all others.
+of frequent updates still gets some of them through.  Colours come before textures, then pictures of people, and
+previews wait for all others.
 Textures wait for a receiver that takes them.  A receiver without this session's state gets the newest blob of each kind
 and key again, except previews.
 """
@@ -11,10 +12,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from common.blobs import PREVIEW, TEXTURE, Blob
+from common.blobs import PICTURE, PREVIEW, TEXTURE, Blob
 from common.wire.convert import MAX_BLOB_BYTES, MAX_CHUNK_BYTES, Chunk, ChunkAck
 
-_ORDER = {TEXTURE: 1, PREVIEW: 2}
+_ORDER = {TEXTURE: 1, PICTURE: 2, PREVIEW: 3}
 
 
 class Pacer(Protocol):

@@ -33,6 +33,9 @@ class PreviewConfig:
     share_preview: bool = option(
         False, help="send the receiver a small picture of what the camera sees, once or twice a second, up to 4 kB/s"
     )
+    share_picture: bool = option(
+        False, help="send the receiver one small, sharp picture of each person, and another when their clothes change"
+    )
 
     def __post_init__(self) -> None:
         if self.preview == "":

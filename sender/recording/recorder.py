@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from common.blobs import PREVIEW, Blob
+from common.blobs import NOT_RECORDED, Blob
 from common.clock import SYSTEM_CLOCK, Clock
 from common.codec.frame_codec import FrameCodec
 from common.frames import LabelFrame
@@ -59,7 +59,7 @@ class SenderRecorder:
 
     def blob(self, blob: Blob) -> None:
         """Records a blob, which counts for the frames behind it. Pictures are left out."""
-        if blob.kind != PREVIEW:
+        if blob.kind not in NOT_RECORDED:
             self._background.submit(lambda writer: writer.add_blob(blob), len(blob.data))
 
     def close(self) -> None:

@@ -7,7 +7,7 @@ import numpy as np
 from common.arrays import BoolArray, FloatArray, IntArray
 from common.body.anatomy import ATLAS_SIZE
 from common.texture.atlas import AtlasLayout, Texture
-from common.texture.atlas_tiles import LEVEL_SIZES, TILES, WITHDRAWN, Tile, encode
+from common.texture.atlas_tiles import LEVEL_SIZES, TILES, WITHDRAWN, TextureCodec, Tile, encode
 from sender.texture.atlas_view import AtlasView
 from sender.texture.light import LightEstimate
 
@@ -35,9 +35,17 @@ class AtlasMemory:
         layout: of the atlas.
         known_weight: from which a texel's colour is known.
         remove_light: divide the estimated shading out of what is observed.
+        codec: of the tiles.
     """
 
-    def __init__(self, layout: AtlasLayout, known_weight: float = _KNOWN_WEIGHT, remove_light: bool = True) -> None:
+    def __init__(
+        self,
+        layout: AtlasLayout,
+        known_weight: float = _KNOWN_WEIGHT,
+        remove_light: bool = True,
+        codec: TextureCodec = "webp",
+    ) -> None:
+        self._codec: TextureCodec = codec
         self._layout = layout
         self._known_weight = known_weight
         self._light = LightEstimate() if remove_light else None
@@ -112,7 +120,7 @@ class AtlasMemory:
     def encoded(self, tiles: list[Tile]) -> Iterator[tuple[Tile, bytes]]:
         """Tiles of the present atlas, encoded one by one as they are asked for."""
         texture = self.texture
-        return ((tile, encode(tile, texture.colours, texture.known)) for tile in tiles)
+        return ((tile, encode(tile, texture.colours, texture.known, self._codec)) for tile in tiles)
 
     def withdrawals(self) -> list[tuple[Tile, bytes]]:
         """What takes all tiles back that `updates` has returned."""

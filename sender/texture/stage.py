@@ -17,8 +17,9 @@ from common.body.label_space import LabelSpace
 from common.body.model import BodyModel
 from common.frames import Camera, PersonLabels
 from common.labels import concatenate
+from common.picture_codec.weights import load_codecs
 from common.texture.atlas import AtlasLayout
-from common.texture.atlas_tiles import LEVEL_SIZES, TILES, Tile
+from common.texture.atlas_tiles import LEVEL_SIZES, TILES, TextureCodec, Tile
 from common.texture.point_colours import encode
 from sender.perception.stage import ObservedPerson
 from sender.texture.atlas_memory import AtlasMemory
@@ -36,7 +37,7 @@ _FORGET_AFTER_FRAMES = 300
 _KNOWN_IN_PICTURE_WEIGHT = 0.2
 _KNOWN_IN_PICTURE_TEXEL_WEIGHT = 0.02
 # Encoding all tiles at once would delay a frame.
-_TILES_PER_FRAME = 2
+_TILES_PER_FRAME: dict[TextureCodec, int] = {"webp": 2, "learned": 1}
 _FINEST_TILES = [tile for tile in TILES if tile.level == len(LEVEL_SIZES) - 1]
 
 
@@ -70,9 +71,17 @@ class TextureStage:
     Args:
         space: decodes labels to bodies.
         body: poses the surface.
+        codec: of the atlas's tiles.
+
+    Raises:
+        WeightsError: the weights of the codec are missing or damaged.
     """
 
-    def __init__(self, space: LabelSpace, body: BodyModel) -> None:
+    def __init__(self, space: LabelSpace, body: BodyModel, codec: TextureCodec = "webp") -> None:
+        self._codec: TextureCodec = codec
+        if codec == "learned":
+            # Here, because it would delay a frame.
+            load_codecs()
         self._space = space
         self._body = body
         self._region = body.point_regions().numpy()
@@ -106,7 +115,7 @@ class TextureStage:
         self._frame += 1
         for person in observed:
             if person.identity not in self._people:
-                atlas = AtlasMemory(self._atlas_camera.layout)
+                atlas = AtlasMemory(self._atlas_camera.layout, codec=self._codec)
                 points = PointColourMemory(self._region)
                 due = self._frame + _FIRST_OBSERVATION_FRAMES
                 texture = _PersonTexture(points, atlas, self._frame, due - _OBSERVE_EVERY_FRAMES)
@@ -129,7 +138,7 @@ class TextureStage:
         updates = []
         for person, labels in zip(observed, people, strict=True):
             memory = PointColourMemory(self._region, _KNOWN_IN_PICTURE_WEIGHT)
-            atlas = AtlasMemory(self._atlas_camera.layout, _KNOWN_IN_PICTURE_TEXEL_WEIGHT)
+            atlas = AtlasMemory(self._atlas_camera.layout, _KNOWN_IN_PICTURE_TEXEL_WEIGHT, codec=self._codec)
             self._add(memory, atlas, image, camera, person, labels)
             updates.append(Blob(COLOURS, person.identity, encode(*memory.take())))
             updates += _blobs(person.identity, atlas.encoded(_FINEST_TILES))
@@ -160,7 +169,7 @@ class TextureStage:
     def _next_tiles(self) -> list[Blob]:
         """The next tiles of somebody who has some to send."""
         for identity, texture in self._people.items():
-            tiles = list(itertools.islice(texture.tiles, _TILES_PER_FRAME))
+            tiles = list(itertools.islice(texture.tiles, _TILES_PER_FRAME[self._codec]))
             if tiles:
                 return _blobs(identity, tiles)
         return []

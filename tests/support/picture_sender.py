@@ -80,7 +80,7 @@ def labelled(frame: CapturedFrame, identities: list[int]) -> tuple[LabelFrame, l
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser()
-    for flag in ("--camera", "--peer", "--log-level", "--log-format", "--policy", "--fixed-f"):
+    for flag in ("--camera", "--peer", "--log-level", "--log-format", "--policy", "--fixed-f", "--texture-codec"):
         parser.add_argument(flag)
     parser.add_argument("--token-file", type=Path)
     asyncio.run(run(parser.parse_args()))

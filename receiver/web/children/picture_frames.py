@@ -10,7 +10,7 @@ from common.frames import LabelFrame
 from common.texture.point_colours import PointColours
 from common.wire.convert import FrameMessage
 from receiver.body.received_colours import received_colours
-from receiver.body.received_texture import ReceivedTexture, ReceivedTextures
+from receiver.body.received_texture import ReceivedTexture, ReceivedTextures, decode_in_thread
 from receiver.link.session import Session
 
 
@@ -42,7 +42,7 @@ class PictureFrames:
     def __init__(self) -> None:
         self._expected: dict[str, asyncio.Future[PictureLabels]] = {}
         self._colours: dict[int, PointColours] = {}
-        self._textures = ReceivedTextures()
+        self._textures = ReceivedTextures(decode_in_thread)
         self.arrived = 0
 
     def expect(self, name: str) -> "Expectation":
@@ -59,7 +59,7 @@ class PictureFrames:
 
     async def on_session(self, session: Session) -> None:
         self._colours.clear()
-        self._textures = ReceivedTextures()
+        self._textures = ReceivedTextures(decode_in_thread)
 
     async def on_frame(self, session: Session, frame: FrameMessage) -> None:
         """Decodes a frame; it is acknowledged at once, so that the pictures behind it do not wait.
@@ -71,6 +71,7 @@ class PictureFrames:
         self.arrived += 1
         identities = [person.identity for person in labels.people]
         colours = {each: self._colours.pop(each) for each in identities if each in self._colours}
+        await self._textures.decoded()
         textures = self._textures.pop(identities)
         expected = self._expected.get(labels.source)
         if expected is not None and not expected.done():

@@ -26,10 +26,11 @@ from common.wire.convert import (
     encode_client,
     encode_server,
 )
+from receiver.frame_age import age_and_error_ms
 from receiver.link.auth.ownership import SessionOwner
 from receiver.link.session import SenderClock, Session
 from receiver.metrics import ReceiverMetrics
-from receiver.pipeline import ReceiverPipeline, age_and_error_ms
+from receiver.pipeline import ReceiverPipeline
 from receiver.publish.session_directory import PublishConfig, SessionDirectory
 from tests.netlab.hostile_packets import HostilePacket, hostile_blobs, hostile_frames
 from tests.support.fake_reconstructor import FakeEngine

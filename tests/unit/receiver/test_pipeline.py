@@ -7,13 +7,15 @@ from typing import Any
 import numpy as np
 import pytest
 
-from common.blobs import COLOURS, TEXTURE, Blob
+from common.blobs import COLOURS, PICTURE, TEXTURE, Blob
 from common.body.anatomy import ATLAS_SIZE
 from common.clock import Clock
 from common.codec.frame_codec import FrameCodec
 from common.errors import MalformedPacket, MissingReference, WireError
 from common.frames import Camera, LabelFrame, PersonLabels
 from common.labels import GROUPS
+from common.picture_codec.key_picture import KeyPicture
+from common.picture_codec.key_picture import encode as encode_picture
 from common.texture.atlas_tiles import TILES, WITHDRAWN
 from common.texture.atlas_tiles import encode as encode_tile
 from common.texture.point_colours import encode
@@ -22,7 +24,8 @@ from receiver.engine.engine import Priority
 from receiver.link.live_load import LiveLoad
 from receiver.link.session import SenderClock, Session
 from receiver.metrics import ReceiverMetrics
-from receiver.pipeline import ReceiverPipeline, rounded_bytes
+from receiver.pipeline import ReceiverPipeline
+from receiver.publish.frame_record import rounded_bytes
 from receiver.publish.session_directory import PublishConfig, SessionDirectory
 from tests.support import fake_link
 from tests.support.fake_reconstructor import FakeEngine
@@ -213,3 +216,32 @@ async def test_textures_apply_to_the_frames_that_follow(running) -> None:  # typ
     pipeline.on_blob(session, Blob(TEXTURE, TILES[0].key(3), WITHDRAWN))
     await pipeline.on_frame(session, messages[2])
     assert [set(request.textures) for request in engine.requests] == [set(), {3}, set()]
+
+
+async def test_key_picture_is_written_before_the_pipeline_closes(tmp_path: Path) -> None:
+    with SessionDirectory(PublishConfig(out=tmp_path)) as directory:
+        pipeline = ReceiverPipeline(FakeEngine(), directory, ReceiverMetrics())
+        session = new_session()
+        await pipeline.on_session(session)
+        picture = KeyPicture(np.full((64, 64, 3), 90, np.uint8), 5.0)
+        pipeline.on_blob(session, Blob(PICTURE, 3, encode_picture(picture)))
+        with pytest.raises(MalformedPacket, match="its kind is unknown"):
+            pipeline.on_blob(session, Blob("picture2", 3, b"?"))
+        await pipeline.close()
+    assert {path.name for path in (tmp_path / "pictures").iterdir()} == {"s1-p3.png", "s1-p3.json"}
+
+
+async def test_live_frames_do_not_wait_for_learned_tiles(running) -> None:  # type: ignore[no-untyped-def]
+    pipeline, engine, _ = running
+    session = new_session()
+    await pipeline.on_session(session)
+    messages = packets(2)
+    everywhere = np.ones((ATLAS_SIZE, ATLAS_SIZE), np.bool_)
+    data = encode_tile(TILES[-1], np.full((ATLAS_SIZE, ATLAS_SIZE, 3), 90, np.uint8), everywhere, "learned")
+    pipeline.on_blob(session, Blob(TEXTURE, TILES[-1].key(3), data))
+    # The decoder's turn comes when this task waits: not before a live frame has asked for textures.
+    session.live = True
+    await pipeline.on_frame(session, messages[0])
+    session.live = False
+    await pipeline.on_frame(session, messages[1])
+    assert [set(request.textures) for request in engine.requests] == [set(), {3}]

@@ -10,7 +10,7 @@ from common.codec.frame_codec import FrameCodec
 from common.errors import PeerError
 from common.frames import Camera, LabelFrame, PersonLabels
 from common.labels import GROUPS
-from sender.composition import LinkAccount, Sender
+from sender.composition import AppearanceConfig, LinkAccount, Sender
 from sender.importance.importance import Importance
 from sender.link.observer import Fate
 from sender.metrics import SenderMetrics
@@ -53,6 +53,15 @@ def sender_of(delivery: FakeDelivery, spool: FakeSpool | None = None) -> Sender:
 
 def frame_of(*people: PersonLabels) -> LabelFrame:
     return LabelFrame(0, "clip.mp4", 1000.0, CAMERA, people)
+
+
+def test_unknown_texture_codec_is_refused() -> None:
+    with pytest.raises(ValueError, match="choose learned or webp"):
+        AppearanceConfig(texture_codec="jpeg")  # type: ignore[arg-type]
+
+
+def test_without_colours_there_is_no_texture_stage() -> None:
+    assert AppearanceConfig(colours=False).texture_stage() is None
 
 
 def test_rho_reaches_codec() -> None:

@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from common.blobs import COLOURS, PREVIEW, Blob
+from common.blobs import COLOURS, PICTURE, PREVIEW, Blob
 from common.clock import Clock
 from common.errors import PeerError, SourceError
 from common.frames import Camera, LabelFrame, PersonLabels
@@ -315,6 +315,27 @@ class FakeSharedPreview:
     def of(self, image: object) -> bytes | None:
         self.asked += 1
         return b"small" if self.asked % 2 else None
+
+
+class FakeSharedPictures:
+    """Has a picture of the first frame."""
+
+    def __init__(self) -> None:
+        self.times: list[float] = []
+
+    def reset(self) -> None: ...
+
+    def of(self, image: object, captured_at: float, observed: object, people: object) -> list[Blob]:
+        self.times.append(captured_at)
+        return [Blob(PICTURE, 7, b"sharp")] if len(self.times) == 1 else []
+
+
+async def test_shared_pictures_are_posted_with_the_time_of_their_frame() -> None:
+    link, pictures = FakeLink(), FakeSharedPictures()
+    frames = [captured(index) for index in range(3)]
+    await pipeline_of(FakeSource(frames), FakeStage(), link, shared_pictures=pictures).run(asyncio.Event())
+    assert link.blobs == [Blob(PICTURE, 7, b"sharp")]
+    assert pictures.times == [frame.captured_at for frame in frames]
 
 
 async def test_shared_preview_is_posted_when_it_is_due() -> None:

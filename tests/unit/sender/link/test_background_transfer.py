@@ -2,7 +2,7 @@
 
 import pytest
 
-from common.blobs import COLOURS, PREVIEW, TEXTURE, Blob
+from common.blobs import COLOURS, PICTURE, PREVIEW, TEXTURE, Blob
 from common.wire.convert import MAX_BLOB_BYTES, MAX_CHUNK_BYTES, Chunk, ChunkAck
 from receiver.link.blob_assembly import BlobAssembly
 from sender.link.background_transfer import BackgroundTransfer, NoBackgroundTransfer
@@ -220,6 +220,6 @@ def test_texture_in_transfer_waits_when_the_next_receiver_does_not_take_it() -> 
 def test_colours_come_before_textures_and_both_before_previews() -> None:
     transfer = BackgroundTransfer(ConstantPacer(100))
     transfer.restart(takes_textures=True)
-    for kind in (PREVIEW, TEXTURE, COLOURS):
+    for kind in (PREVIEW, PICTURE, TEXTURE, COLOURS):
         transfer.post(Blob(kind, 0, b"?"))
-    assert [blob.kind for blob in _deliver(transfer)] == [COLOURS, TEXTURE, PREVIEW]
+    assert [blob.kind for blob in _deliver(transfer)] == [COLOURS, TEXTURE, PICTURE, PREVIEW]

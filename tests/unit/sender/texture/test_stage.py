@@ -6,8 +6,9 @@ from common.body.label_space import LabelSpace
 from common.body.model import BodyModel
 from common.synthetic.assets.appearance import Appearance
 from common.synthetic.renderer.renderer import Renderer
-from common.texture.atlas_tiles import TILES, WITHDRAWN, Tile
+from common.texture.atlas_tiles import TILES, WITHDRAWN, TextureCodec, Tile
 from common.texture.point_colours import decode
+from receiver.body.received_texture import ReceivedTexture
 from sender.texture import stage as stage_module
 from sender.texture.point_colour_memory import PointColourMemory
 from sender.texture.stage import TextureStage
@@ -156,6 +157,23 @@ def test_tiles_come_coarse_first_and_few_at_a_time(texture_stage: TextureStage, 
     assert [tile.level for tile in first] == sorted(tile.level for tile in first) and first[0] == TILES[0]
     # Everything that shows the person fits in a few dozen kilobytes.
     assert 5_000 < sum(len(data) for _, _, data in tiles) < 80_000
+
+
+def test_learned_tiles_arrive_with_the_same_colours_in_fewer_bytes(model: BodyModel, front: RenderedPerson) -> None:
+    received, sizes = [], []
+    codecs: tuple[TextureCodec, ...] = ("webp", "learned")
+    for codec in codecs:
+        sent = tiles_of(TextureStage(SPACE, model, codec), front, 5, 40)
+        assert max(map(len, sent)) <= (2 if codec == "webp" else 1)
+        texture, first = ReceivedTexture(), [entry for frame in sent for entry in frame][: len(TILES)]
+        for tile, _, data in first:
+            texture = texture.with_tile(tile, data)
+        received.append(texture.texture())
+        sizes.append(sum(len(data) for _, _, data in first))
+    np.testing.assert_array_equal(received[0].known, received[1].known)
+    known = received[0].known
+    difference = received[0].colours[known].astype(float) - received[1].colours[known]
+    assert np.abs(difference).mean() < 6 and sizes[1] < 0.9 * sizes[0]
 
 
 def test_tiles_of_a_still_person_stop(texture_stage: TextureStage, front: RenderedPerson) -> None:

@@ -1,0 +1,86 @@
+"""Key pictures of people, written beside a session's other files (`sender --share-picture`)."""
+
+import asyncio
+import io
+import json
+import logging
+
+from PIL import Image as Pictures
+
+from common.blobs import Blob
+from common.errors import MalformedPacket, OutputError, WeightsError
+from common.frames import IDENTITIES
+from common.picture_codec.key_picture import check, decode
+from receiver.engine.fair_executor import FairExecutor
+from receiver.link.session import Session
+from receiver.publish.session_directory import SessionWriter
+
+logger = logging.getLogger(__name__)
+
+# Session and identity of a person.
+_Key = tuple[bytes, int]
+
+
+class KeyPictures:
+    """Decodes and writes key pictures in threads; of a person's pictures that wait, the newest counts.
+
+    Args:
+        threads: where they are decoded.
+    """
+
+    def __init__(self, threads: FairExecutor) -> None:
+        self._threads = threads
+        self._waiting: dict[_Key, Blob] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    def take(self, session: Session, writer: SessionWriter, blob: Blob) -> None:
+        """Takes a blob of the kind `PICTURE`; one that turns out not to decode is dropped with a log line.
+
+        Raises:
+            MalformedPacket: the key is none of a person, or the blob is none of a key picture.
+        """
+        if blob.key >= IDENTITIES:
+            raise MalformedPacket(f"a picture of person {blob.key}; identities end at {IDENTITIES - 1}")
+        check(blob.data)
+        key = session.session_id, blob.key
+        begun = key in self._waiting
+        self._waiting[key] = blob
+        if not begun:
+            task = asyncio.ensure_future(self._write(session, writer, key))
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+
+    async def finish(self) -> None:
+        """Waits until what has arrived is written."""
+        await asyncio.gather(*self._tasks)
+
+    async def _write(self, session: Session, writer: SessionWriter, key: _Key) -> None:
+        try:
+            await self._threads.run(
+                session.account, session.session_id, lambda: write_picture(writer, self._waiting.pop(key))
+            )
+        except (MalformedPacket, OutputError, WeightsError) as error:
+            logger.warning("dropped a picture of a person of %s: %s", session.sender, error)
+
+
+def write_picture(writer: SessionWriter, blob: Blob) -> None:
+    """Decodes a key picture and writes it as PNG, with a JSON file of what is known about it.
+
+    Raises:
+        MalformedPacket: it does not decode.
+        WeightsError: the picture codec's weights are missing or damaged.
+        OutputError: a file cannot be written.
+    """
+    picture = decode(blob.data)
+    content = io.BytesIO()
+    Pictures.fromarray(picture.image).save(content, "PNG")
+    height, width = picture.image.shape[:2]
+    about = {
+        "session": writer.number,
+        "identity": blob.key,
+        "captured_at": picture.captured_at,
+        "width": width,
+        "height": height,
+        "bytes": len(blob.data),
+    }
+    writer.write_picture(blob.key, content.getvalue(), (json.dumps(about) + "\n").encode())

@@ -1,0 +1,97 @@
+"""One small, sharp picture of each person for the receiver: `--share-picture`."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from common.arrays import FloatArray, Image
+from common.blobs import PICTURE, Blob
+from common.clock import SYSTEM_CLOCK, Clock
+from common.frames import PersonLabels
+from common.picture_codec.key_picture import KeyPicture, encode
+from common.picture_codec.weights import load_codecs
+from sender.perception.stage import ObservedPerson
+
+SIDE_PX = 192
+"""Pixels along a side of a picture; a smaller crop is sent as it is."""
+_MIN_SIDE_PX = 64
+_MIN_SCORE = 0.5
+# A person who was just found may be none, or be another one in the next frame.
+_STEADY_FRAMES = 15
+# Root mean square difference of the `appearance` labels, in standard deviations, between two ways to be dressed.
+_OTHER_CLOTHES = 0.7
+_MIN_INTERVAL_S = 10.0
+# Longer than the tracker keeps the identity of a lost person.
+_FORGET_AFTER_FRAMES = 300
+
+
+@dataclass(slots=True)
+class _Person:
+    """What was seen of a person.
+
+    Args:
+        seen_at: number of the last frame.
+        steady: frames in a row in which a picture was due.
+        appearance: labels at the picture sent last; None before the first.
+        sent_s: when it was sent.
+    """
+
+    seen_at: int
+    steady: int = 0
+    appearance: FloatArray | None = None
+    sent_s: float = 0.0
+
+
+class SharedPictures:
+    """Makes a picture of every person, and another when their clothes have changed.
+
+    Raises:
+        WeightsError: the weights of the picture codec are missing or damaged.
+    """
+
+    def __init__(self, clock: Clock = SYSTEM_CLOCK) -> None:
+        # Here, because it would delay a frame.
+        load_codecs()
+        self._clock = clock
+        self._people: dict[int, _Person] = {}
+        self._frame = 0
+
+    def reset(self) -> None:
+        """Forgets all people, for a new source."""
+        self._people.clear()
+
+    def of(
+        self, image: Image, captured_at: float, observed: Sequence[ObservedPerson], people: Sequence[PersonLabels]
+    ) -> list[Blob]:
+        """The picture that is due, of one person at most, because encoding takes some ten milliseconds.
+
+        Args:
+            image: (H, W, 3) uint8 RGB.
+            captured_at: of the frame, seconds since the epoch.
+            observed: the people that perception has tracked.
+            people: their labels, in the same order.
+        """
+        self._frame += 1
+        self._people = {
+            identity: person
+            for identity, person in self._people.items()
+            if self._frame - person.seen_at <= _FORGET_AFTER_FRAMES
+        }
+        for person, labels in zip(observed, people, strict=True):
+            known = self._people.setdefault(person.identity, _Person(self._frame))
+            known.seen_at = self._frame
+            appearance = np.asarray(labels.labels["appearance"], np.float32)
+            usable = person.score >= _MIN_SCORE and person.crop.side >= _MIN_SIDE_PX
+            known.steady = known.steady + 1 if usable and self._is_due(known, appearance) else 0
+            if known.steady >= _STEADY_FRAMES:
+                known.appearance, known.sent_s, known.steady = appearance, self._clock.monotonic(), 0
+                picture = KeyPicture(person.crop.cut(image, min(person.crop.side, SIDE_PX)), captured_at)
+                return [Blob(PICTURE, person.identity, encode(picture))]
+        return []
+
+    def _is_due(self, person: _Person, appearance: FloatArray) -> bool:
+        if person.appearance is None:
+            return True
+        difference = float(np.sqrt(np.square(appearance - person.appearance).mean()))
+        return difference > _OTHER_CLOTHES and self._clock.monotonic() - person.sent_s >= _MIN_INTERVAL_S
