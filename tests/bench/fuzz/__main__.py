@@ -5,15 +5,16 @@
     snapshot    the state of a decoder, in recordings
     colours     colours of surface points
     tile        a tile of a texture atlas
+    learned     a tile of the picture codec
     records     a recording's block of frames
     blob        a recording's blob
     index       a recording's index
     recording   a recording's file
 
 The minutes are those of each target.  A target fails if it raises another error than its refusals, accepts what is not
-valid, takes more than a second for an input of up to 4 kB, or more than 2 GB of memory; the input is written to --out.
-`edges` are the branches of our code that inputs have reached.  With --out, a second run begins with the inputs of the
-first.
+valid, takes more than five seconds for an input of up to 4 kB, or more than 2 GB of memory; the input is written to
+--out.  `edges` are the branches of our code that inputs have reached.  With --out, a second run begins with the inputs
+of the first.
 """
 
 import argparse
@@ -29,9 +30,20 @@ from typing import Final
 from common.errors import BodywireError, UsageError
 from tests.bench import report
 
-TARGETS: Final = ("packet", "content", "snapshot", "colours", "tile", "records", "blob", "index", "recording")
+TARGETS: Final = (
+    "packet",
+    "content",
+    "snapshot",
+    "colours",
+    "tile",
+    "learned",
+    "records",
+    "blob",
+    "index",
+    "recording",
+)
 _QUICK_MINUTES, _MINUTES = 0.2, 10.0
-_LIMITS: Final = ("-max_len=4096", "-timeout=1", "-rss_limit_mb=2048", "-print_final_stats=1")
+_LIMITS: Final = ("-max_len=4096", "-timeout=5", "-rss_limit_mb=2048", "-print_final_stats=1")
 _RUNS, _EDGES = re.compile(r"number_of_executed_units: (\d+)"), re.compile(r"cov: (\d+)")
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import atheris
 
-with atheris.instrument_imports(include=["common.codec", "common.recording", "common.texture", "common.frames"]):
+with atheris.instrument_imports(include=["common.codec", "common.recording", "common.texture", "common.picture_codec"]):
     from tests.bench.fuzz.targets import targets
 
 
