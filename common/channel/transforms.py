@@ -1,7 +1,12 @@
 """Nonlinear analysis and synthesis transforms: RGB pictures to latents at 1/16 of their height and width, and back."""
 
+import numpy as np
+import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
+from torch.nn import functional
 
+from common.arrays import Image
 from common.channel.layers import Blocks, upsampling
 
 STRIDE = 16
@@ -63,3 +68,16 @@ class Synthesis(nn.Module):
 
 LATENT_SCALE = 8.0
 """Latents are rounded to whole numbers, so their unit is a fraction of what the convolutions start with."""
+
+
+def padded(picture: Image) -> Tensor:
+    """(1, 3, H', W') 0…1, the last rows and columns repeated up to multiples of 16."""
+    values = torch.from_numpy(picture.astype(np.float32)).permute(2, 0, 1)[None] / 255.0
+    height, width = picture.shape[:2]
+    return functional.pad(values, (0, -width % STRIDE, 0, -height % STRIDE), mode="replicate")
+
+
+def as_image(pictures: Tensor) -> Image:
+    """The first of pictures (B, 3, H, W), 0…1, as (H, W, 3) of 8 bits."""
+    values: NDArray[np.uint8] = (pictures[0].float().clamp(0, 1) * 255).round().byte().permute(1, 2, 0).numpy()
+    return values

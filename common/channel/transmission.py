@@ -8,9 +8,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
-from torch.nn import functional
 
 from common.arrays import Image
 from common.channel.entropy import HYPER_STRIDE, Statistics, rounded
@@ -20,7 +18,7 @@ from common.channel.model import ImageChannel, ImageChannelConfig
 from common.channel.physical import Received
 from common.channel.signal import Signal, payload_uses, position_order
 from common.channel.state import ChannelState
-from common.channel.transforms import STRIDE
+from common.channel.transforms import as_image, padded
 from common.errors import SourceError
 from common.weights.devices import fast_autocast
 from common.weights.loader import WEIGHTS_DIRECTORY, architecture_of, load_into, recorded_config
@@ -140,19 +138,6 @@ def scattered(values: Tensor, lengths: Tensor) -> Tensor:
     placed = torch.empty_like(sent)
     placed[order] = sent
     return placed.reshape(*lengths.shape, MAX_LENGTH)
-
-
-def padded(picture: Image) -> Tensor:
-    """(1, 3, H', W') 0…1, the last rows and columns repeated up to multiples of 16."""
-    values = torch.from_numpy(picture.astype(np.float32)).permute(2, 0, 1)[None] / 255.0
-    height, width = picture.shape[:2]
-    return functional.pad(values, (0, -width % STRIDE, 0, -height % STRIDE), mode="replicate")
-
-
-def as_image(pictures: Tensor) -> Image:
-    """The first of pictures (B, 3, H, W), 0…1, as (H, W, 3) of 8 bits."""
-    values: NDArray[np.uint8] = (pictures[0].float().clamp(0, 1) * 255).round().byte().permute(1, 2, 0).numpy()
-    return values
 
 
 def psnr_db(picture: Image, original: Image) -> float:

@@ -109,6 +109,15 @@ class CodecTables:
         return np.searchsorted(self.thresholds, ratio >> shift, side="right").astype(np.int64), shift
 
 
+def to_frequencies(weights: Float64Array) -> IntArray:
+    """Positive integers that sum to 2¹⁶ in each row, proportional to the weights."""
+    total = 1 << TOTAL_BITS
+    scaled = weights / weights.sum(axis=1, keepdims=True) * (total - weights.shape[1])
+    frequencies = np.floor(scaled).astype(np.int64) + 1
+    frequencies[np.arange(len(weights)), weights.argmax(axis=1)] += total - frequencies.sum(axis=1)
+    return np.asarray(frequencies, dtype=np.int64)
+
+
 def save(tables: CodecTables, folder: Path, fitted_on: str) -> None:
     """Writes the tables and their digest to `folder`."""
     folder.mkdir(parents=True, exist_ok=True)

@@ -11,11 +11,10 @@ import zlib
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn import functional
 
 from common.arrays import Image, IntArray
 from common.channel.entropy import HYPER_STRIDE
-from common.channel.transforms import STRIDE
+from common.channel.transforms import as_image, padded
 from common.codec.range_coder import SymbolCoder, SymbolReader, SymbolWriter
 from common.errors import MalformedPacket
 from common.picture_codec.network import MAX_QUALITY, SCALES, PictureCodecNetwork, Prediction, grid_of
@@ -61,7 +60,7 @@ class PictureCodec:
         if not 0 <= quality <= MAX_QUALITY:
             raise ValueError(f"quality {quality} is not in 0…{MAX_QUALITY}")
         with fast_autocast():
-            y, z = self._network.latents(_padded(picture), _share(quality))
+            y, z = self._network.latents(padded(picture).contiguous(memory_format=torch.channels_last), _share(quality))
         hyper = z[0].round().clamp(-_MAX_HYPER_LATENT, _MAX_HYPER_LATENT).long().numpy()
         prediction = self._prediction(hyper, (y.shape[2], y.shape[3]))
         residuals = (y[0].double() - prediction.mean[0]).round().clamp(-_MAX_RESIDUAL, _MAX_RESIDUAL).long().numpy()
@@ -100,8 +99,7 @@ class PictureCodec:
         y = torch.from_numpy(residuals) + prediction.mean[0]
         with fast_autocast():
             decoded = self._network.pictures(y.float()[None], _share(quality))
-        values = (decoded[0].float().clamp(0, 1) * 255).round().byte().permute(1, 2, 0)
-        return np.ascontiguousarray(values.numpy()[:height, :width])
+        return np.ascontiguousarray(as_image(decoded)[:height, :width])
 
     def _prediction(self, hyper: IntArray, grid: tuple[int, int]) -> Prediction:
         """Exact, and so the same at both ends."""
@@ -134,11 +132,3 @@ def _check_size(height: int, width: int) -> None:
 
 def _share(quality: int) -> Tensor:
     return torch.tensor([quality / MAX_QUALITY])
-
-
-def _padded(picture: Image) -> Tensor:
-    """(1, 3, H', W') 0…1, the last rows and columns repeated up to multiples of 16."""
-    values = torch.from_numpy(picture.astype(np.float32)).permute(2, 0, 1)[None] / 255.0
-    height, width = picture.shape[:2]
-    padded = functional.pad(values, (0, -width % STRIDE, 0, -height % STRIDE), mode="replicate")
-    return padded.contiguous(memory_format=torch.channels_last)

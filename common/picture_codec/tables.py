@@ -10,7 +10,7 @@ import numpy as np
 from scipy.special import ndtr
 
 from common.arrays import Float64Array, IntArray
-from common.codec.tables import ALPHABET, SYMBOLS, TOTAL_BITS
+from common.codec.tables import ALPHABET, SYMBOLS, TOTAL_BITS, to_frequencies
 from common.picture_codec.network import SCALES, log_scales
 
 # The first scale whose latents have low bits, and twice the number of scales from one bit to the next.
@@ -73,12 +73,7 @@ def frequencies_of(probabilities: Float64Array) -> IntArray:
     """(N, SYMBOLS) frequencies of probabilities (N, SYMBOLS − 1); what is missing from 1 goes to the escape."""
     escape = np.maximum(1 - probabilities.sum(axis=1, keepdims=True), 0)
     whole = np.concatenate([probabilities, escape], axis=1)
-    shares = whole / whole.sum(axis=1, keepdims=True)
-    frequencies: IntArray = np.floor(shares * (_TOTAL - SYMBOLS)).astype(np.int64) + 1
-    # What rounding has left over goes to the most frequent symbol.
-    rows = np.arange(len(frequencies))
-    frequencies[rows, frequencies.argmax(axis=1)] += _TOTAL - frequencies.sum(axis=1)
-    return frequencies
+    return to_frequencies(whole)
 
 
 def _interval(lower: Float64Array, upper: Float64Array) -> Float64Array:

@@ -45,7 +45,7 @@ def load_codecs(directory: Path = WEIGHTS_DIRECTORY) -> tuple[PictureCodec, Mask
     tensors = _tensors(directory)
     network = _network(directory)
     network.hyper_synthesis.double()
-    digest = bytes.fromhex(find_entry(NAME, directory).sha256)[:_DIGEST_BYTES]
+    digest = codec_digest(directory)
     try:
         tables = PictureTables(_integers(tensors.pop(_FREQUENCIES)))
         masks = MaskCodec(_integers(tensors.pop(_MASK_ONES)))

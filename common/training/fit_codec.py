@@ -33,7 +33,7 @@ from common.codec.frame_codec import EncodedFrame, FrameCodec
 from common.codec.orientation import ENTRIES, entries_of, residual_of, rotated, rotation_of
 from common.codec.quantiser import LEVELS, UNIT, to_fixed
 from common.codec.range_coder import SymbolWriter, table_symbols
-from common.codec.tables import ALPHABET, DATA_FOLDER, SCALES, SYMBOLS, TOTAL_BITS, CodecTables, save
+from common.codec.tables import ALPHABET, DATA_FOLDER, SCALES, SYMBOLS, CodecTables, save, to_frequencies
 from common.errors import SourceError, exit_code_of
 from common.frames import Camera, LabelFrame, PersonLabels
 from common.labels import GROUP_NAMES, LABEL_SIZE, concatenate, group_slices, split
@@ -85,15 +85,6 @@ def parametric_frequencies() -> IntArray:
         inner = one_side[:-1]
         rows.append(np.concatenate([inner[::-1], [1 - tail[0]], inner, [2 * one_side[-1]]]))
     return to_frequencies(np.array(rows))
-
-
-def to_frequencies(weights: Float64Array) -> IntArray:
-    """Positive integers that sum to 2¹⁶ in each row, proportional to the weights."""
-    total = 1 << TOTAL_BITS
-    scaled = weights / weights.sum(axis=1, keepdims=True) * (total - weights.shape[1])
-    frequencies = np.floor(scaled).astype(np.int64) + 1
-    frequencies[np.arange(len(weights)), weights.argmax(axis=1)] += total - frequencies.sum(axis=1)
-    return np.asarray(frequencies, dtype=np.int64)
 
 
 def default_tables() -> CodecTables:

@@ -36,21 +36,19 @@ from common.training.channel_states import (
 from common.training.distributed import Workers
 from common.training.flags import add_result_flags, add_steps_flag, parser_of
 from common.training.loop import LoopConfig, TrainingLoop, read_ahead
-from common.training.muon import Muon
-from common.training.picture_cache import PictureCache, open_cache, picture_files, random_crops
+from common.training.muon import Muon, muon_of
+from common.training.picture_cache import open_cache, picture_files, random_crops, split_for_validation
 from common.weights.devices import fast_autocast
 from common.weights.loader import save_weights
 
 REMOVALS = ("lengths", "snr", "hyperprior")
 CROP_PX = 128
-_VALIDATION_SHARE = 40
 _VALIDATION_CROPS = 64
 _VALIDATION_SNRS_DB = (1.0, 7.0, 13.0)
 _FIXED_SHARE = 0.25
 # At this mean squared error (28 dB), the loss of a crop has the slope of its mean squared error.
 _REFERENCE_ERROR = 10**-2.8
 _DISTORTION = 400.0
-_WIDE = 48
 _DIGITAL_CROPS = 4
 _DIGITAL_WEIGHT = 0.3
 
@@ -107,15 +105,7 @@ def new_network(options: argparse.Namespace) -> ImageChannel | DeepJscc:
 
 def optimiser_of(network: nn.Module, rate: float) -> Muon:
     """Muon for the convolutions between wide layers; AdamW for all else."""
-    matrices = [
-        module.weight
-        for name, module in network.named_modules()
-        if isinstance(module, nn.Conv2d | nn.ConvTranspose2d)
-        and min(module.weight.shape[:2]) >= _WIDE
-        and "modulation" not in name
-    ]
-    chosen = {id(weight) for weight in matrices}
-    return Muon(matrices, [weight for weight in network.parameters() if id(weight) not in chosen], rate)
+    return muon_of(network, rate, (nn.Conv2d, nn.ConvTranspose2d))
 
 
 def crop_losses(pictures: Tensor, originals: Tensor) -> tuple[Tensor, Tensor]:
@@ -215,12 +205,6 @@ def validate(network: ImageChannel | DeepJscc, crops: Tensor) -> dict[str, float
     return scores
 
 
-def split(pictures: PictureCache) -> tuple[PictureCache, PictureCache]:
-    """The pictures to train on, and those that are held back for validation."""
-    held_back = np.arange(len(pictures)) % _VALIDATION_SHARE == 0
-    return pictures.subset(np.flatnonzero(~held_back)), pictures.subset(np.flatnonzero(held_back))
-
-
 def train(options: argparse.Namespace) -> None:
     """The whole training, top to bottom."""
     workers = Workers.join()
@@ -233,7 +217,7 @@ def train(options: argparse.Namespace) -> None:
 
     with workers.first_before_others():
         pictures = open_cache(picture_files(options.data), options.cache, CROP_PX)
-    training, validation = split(pictures)
+    training, validation = split_for_validation(pictures)
     validation_crops = next(random_crops(validation, _VALIDATION_CROPS, CROP_PX, np.random.default_rng(0)))
     network = new_network(options).to(memory_format=torch.channels_last).train()
     loop = TrainingLoop(

@@ -4,13 +4,15 @@ from collections.abc import Iterable
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 # Coefficients of the quintic iteration, from Jordan et al.: singular values converge to about 1 in five steps.
 _QUINTIC = (3.4445, -4.7750, 2.0315)
 _ITERATIONS = 5
 # The root mean square of an update relative to the learning rate, as in AdamW (Liu et al. 2025, "Muon is scalable").
 _UPDATE_RMS = 0.2
+# Channels from which a layer is wide.
+_WIDE = 48
 
 
 class Muon(torch.optim.Optimizer):
@@ -73,3 +75,17 @@ def orthogonalised(matrix: Tensor) -> Tensor:
         x = a * x + (b * square + c * square @ square) @ x
     found: Tensor = x if matrix.shape[0] <= matrix.shape[1] else x.T
     return found.float()
+
+
+def muon_of(network: nn.Module, rate: float, layers: tuple[type[nn.Module], ...]) -> Muon:
+    """Muon for the weights of `layers` between wide layers, without modulations; AdamW for all else."""
+    matrices = [
+        module.weight
+        for name, module in network.named_modules()
+        if isinstance(module, layers)
+        and isinstance(module.weight, Tensor)
+        and min(module.weight.shape[:2]) >= _WIDE
+        and "modulation" not in name
+    ]
+    chosen = {id(weight) for weight in matrices}
+    return Muon(matrices, [weight for weight in network.parameters() if id(weight) not in chosen], rate)

@@ -19,6 +19,7 @@ from common.io.atomic_write import atomic_replacement, atomic_write
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".webp")
 _LARGEST_REDUCTION = 1.8
+_VALIDATION_SHARE = 40
 
 
 @dataclass(frozen=True)
@@ -91,6 +92,15 @@ def open_cache(files: Sequence[Path], directory: Path, smallest_px: int) -> Pict
         raise OutputError(f"cannot write the picture cache in {directory}: {error.strerror or error}") from error
     counts = 3 * sizes_n2.prod(1)
     return PictureCache(mapped, sizes_n2, np.cumsum(counts) - counts)
+
+
+def split_for_validation(pictures: PictureCache) -> tuple[PictureCache, PictureCache]:
+    """The pictures to train on, and one in 40 that is held back.
+
+    A network that starts from the weights of another keeps the split, if it is trained on the same folders.
+    """
+    held_back = np.arange(len(pictures)) % _VALIDATION_SHARE == 0
+    return pictures.subset(np.flatnonzero(~held_back)), pictures.subset(np.flatnonzero(held_back))
 
 
 def _decode(files: Sequence[Path], target: Path, smallest_px: int) -> list[tuple[int, int]]:

@@ -16,6 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from common.arrays import ByteArray
 from common.channel import transmission
 from common.channel.entropy import FactorisedPrior, noisy, rounded
 from common.errors import exit_code_of
@@ -23,17 +24,16 @@ from common.picture_codec import weights
 from common.picture_codec.fixed_point import FixedPointConv
 from common.picture_codec.network import PictureCodecConfig, PictureCodecNetwork, Prediction
 from common.training.codec_crops import Crops, mixed_crops, read_atlases
+from common.training.distributed import Workers
 from common.training.flags import add_result_flags, add_steps_flag, parser_of
 from common.training.loop import LoopConfig, TrainingLoop, read_ahead
 from common.training.mask_frequencies import mask_frequencies
-from common.training.muon import Muon
-from common.training.picture_cache import open_cache, picture_files
+from common.training.muon import Muon, muon_of
+from common.training.picture_cache import open_cache, picture_files, split_for_validation
 from common.training.similarity import ms_ssim
 from common.weights.devices import fast_autocast
 
 CROP_PX = 128
-# As the image channel, whose weights the training starts from: the same pictures are held back.
-_VALIDATION_SHARE = 40
 _VALIDATION_BATCHES = 6
 _VALIDATION_QUALITIES = (0.2, 0.5, 0.8)
 # Bits a pixel that one unit of distortion is worth, at the lowest and at the highest quality.
@@ -41,7 +41,6 @@ _LEAST_DISTORTION_WEIGHT, _DISTORTION_WEIGHT_RATIO = 3.0, 32.0
 _REFERENCE_WEIGHT = 16.0
 # Of the mean squared error, against one minus MS-SSIM.
 _ERROR_WEIGHT = 10.0
-_WIDE = 48
 _LEAST_PROBABILITY = 1e-9
 
 
@@ -94,13 +93,7 @@ def of_image_channel() -> PictureCodecNetwork:
 
 def optimiser_of(network: nn.Module, rate: float) -> Muon:
     """Muon for the convolutions between wide layers; AdamW for all else."""
-    matrices = [
-        module.weight
-        for module in network.modules()
-        if isinstance(module, nn.Conv2d | FixedPointConv) and min(module.weight.shape[:2]) >= _WIDE
-    ]
-    chosen = {id(weight) for weight in matrices}
-    return Muon(matrices, [weight for weight in network.parameters() if id(weight) not in chosen], rate)
+    return muon_of(network, rate, (nn.Conv2d, FixedPointConv))
 
 
 def latent_bits(y: Tensor, prediction: Prediction) -> Tensor:
@@ -174,15 +167,17 @@ def validate(network: PictureCodecNetwork, batches: list[Crops]) -> dict[str, fl
 
 def train(options: argparse.Namespace) -> None:
     """The whole training, top to bottom."""
+    workers = Workers.join()
     torch.set_num_threads(options.threads)
     torch.manual_seed(options.seed)
     rng = np.random.default_rng(options.seed)
     checkpoint = options.out / "picture_codec.pt"
     resumed = options.resume and checkpoint.exists()
 
-    pictures = open_cache(picture_files(options.data), options.cache, CROP_PX)
-    held_back = np.arange(len(pictures)) % _VALIDATION_SHARE == 0
-    training, validation = pictures.subset(np.flatnonzero(~held_back)), pictures.subset(np.flatnonzero(held_back))
+    with workers.first_before_others():
+        pictures = open_cache(picture_files(options.data), options.cache, CROP_PX)
+    # As for the image channel, whose weights the training starts from.
+    training, validation = split_for_validation(pictures)
     atlases = read_atlases(options.atlases)
     source = mixed_crops(validation, read_atlases(options.validation), options.batch, np.random.default_rng(0))
     batches = [next(source) for _ in range(_VALIDATION_BATCHES)]
@@ -201,6 +196,7 @@ def train(options: argparse.Namespace) -> None:
         network.to(memory_format=torch.channels_last).train(),
         optimiser_of(network, options.rate),
         checkpoint,
+        workers=workers,
         resume=resumed,
         facts={
             "seed": options.seed,
@@ -210,22 +206,34 @@ def train(options: argparse.Namespace) -> None:
         },
         evaluate=lambda average: validate(average, batches),
     )
-    if resumed:
-        torch.manual_seed(options.seed + loop.step)
-        rng = np.random.default_rng((options.seed, loop.step))
-    print(f"{len(training)} pictures, {len(atlases)} atlases, {weights.size_of(network):.2f} M parameters", flush=True)
+    if resumed or workers.count > 1:
+        torch.manual_seed(workers.seed(options.seed, loop.step))
+        rng = np.random.default_rng((options.seed, loop.step, workers.rank))
+    loop.print(f"{len(training)} pictures, {len(atlases)} atlases, {weights.size_of(network):.2f} M parameters")
 
-    for crops in loop.steps(read_ahead(mixed_crops(training, atlases, options.batch, rng))):
+    for crops in loop.steps(read_ahead(mixed_crops(training, atlases, workers.batch(options.batch), rng))):
         loss, terms = step_loss(network, crops, torch.rand(len(crops.known)))
         loop.descend(loss)
         loop.log(**terms)
 
-    scores = validate(loop.average, batches)
-    loop.write_scores(options.json or options.out / "scores.json", scores)
-    if options.export:
-        recipe = {"steps": loop.step, "samples": loop.samples, "minutes": round(loop.spent_s / 60, 1), **loop.facts}
-        entry = weights.save_network(loop.average, mask_frequencies(atlases), recipe, scores, options.weights)
-        print(f"wrote {options.weights / entry.file}")
+    if workers.first:
+        scores = validate(loop.average, batches)
+        loop.write_scores(options.json or options.out / "scores.json", scores)
+        if options.export:
+            export(options, loop, scores, atlases)
+    workers.leave()
+
+
+def export(
+    options: argparse.Namespace,
+    loop: TrainingLoop[PictureCodecNetwork],
+    scores: dict[str, float],
+    atlases: list[ByteArray],
+) -> None:
+    """Writes the averaged weights, with the frequencies of the masks of the atlases."""
+    recipe = {"steps": loop.step, "samples": loop.samples, "minutes": round(loop.spent_s / 60, 1), **loop.facts}
+    entry = weights.save_network(loop.average, mask_frequencies(atlases), recipe, scores, options.weights)
+    print(f"wrote {options.weights / entry.file}")
 
 
 if __name__ == "__main__":

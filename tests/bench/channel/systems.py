@@ -15,7 +15,8 @@ from common.arrays import Image
 from common.channel import deepjscc, transmission
 from common.channel.model import ImageChannel
 from common.channel.state import ChannelState
-from common.channel.transmission import Transmitter, as_image, decode, padded
+from common.channel.transforms import as_image, padded
+from common.channel.transmission import Transmitter, decode
 from common.weights.loader import WEIGHTS_DIRECTORY, read_manifest
 from tests.bench.rivals.stills import FORMATS, Still
 from tests.bench.rivals.stills import decode as decode_still

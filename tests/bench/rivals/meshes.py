@@ -19,8 +19,7 @@ from scipy.spatial import cKDTree
 
 from common.arrays import FloatArray, Int32Array, IntArray
 from common.codec.range_coder import SymbolReader, SymbolWriter, table_symbols
-from common.codec.tables import SCALES, SYMBOLS, CodecTables, load
-from common.training.fit_codec import to_frequencies
+from common.codec.tables import SCALES, SYMBOLS, CodecTables, load, to_frequencies
 
 STEPS_M: Final = (0.001, 0.002, 0.004, 0.008, 0.016, 0.032, 0.064)
 """Quantiser steps of vertex positions."""

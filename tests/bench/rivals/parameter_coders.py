@@ -14,8 +14,7 @@ import zstandard
 from common.arrays import Float64Array, IntArray
 from common.body.label_space import LabelSpace
 from common.codec.range_coder import SymbolCoder, SymbolReader, SymbolWriter, table_symbols
-from common.codec.tables import SCALES, SYMBOLS, CodecTables, load
-from common.training.fit_codec import to_frequencies
+from common.codec.tables import SCALES, SYMBOLS, CodecTables, load, to_frequencies
 from common.training.label_sequences import label_sequences
 from tests.bench.rivals.parameters import (
     FAST_SIZE,
