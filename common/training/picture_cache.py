@@ -120,7 +120,12 @@ def random_crops(cache: PictureCache, batch: int, side_px: int, rng: np.random.G
     """Endless batches (batch, 3, side_px, side_px) of float32, 0…1.
 
     A picture counts by its area; half of the crops are reduced by up to 1.8, and half are mirrored.
+
+    Raises:
+        SourceError: there is no picture, because all are too small or because too few are held back.
     """
+    if not len(cache):
+        raise SourceError(f"no picture has {side_px} pixels a side to take crops from; name more or larger ones")
     areas = cache.sizes.prod(1).astype(np.float64)
     shares = areas / areas.sum()
     while True:

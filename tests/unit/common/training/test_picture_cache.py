@@ -68,3 +68,10 @@ def test_damaged_picture_is_refused_and_leaves_no_cache(folder: Path, tmp_path: 
     with pytest.raises(SourceError, match=r"d\.png"):
         open_cache(picture_files([folder]), tmp_path / "cache", 32)
     assert list((tmp_path / "cache").iterdir()) == []
+
+
+def test_crops_of_no_picture_are_refused(tmp_path: Path) -> None:
+    write_picture(tmp_path / "small.png", np.zeros((40, 40, 3), np.uint8))
+    cache = open_cache(picture_files([tmp_path]), tmp_path / "cache", 32)
+    with pytest.raises(SourceError, match=r"no picture has 64 pixels a side"):
+        next(random_crops(cache.subset([]), 2, 64, np.random.default_rng(0)))
