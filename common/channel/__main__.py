@@ -22,6 +22,7 @@ transmit does both and prints the quality."""
 _EXAMPLES = """examples:
   python -m common.channel transmit photo.png --snr 10 --rate 1/16 --out received.png
   python -m common.channel transmit photo.png --snr 4 --channel rayleigh --pilots 2
+  python -m common.channel transmit photo.png --snr 10 --refine 100
   python -m common.channel encode photo.png --snr 10 --out photo.npz
   python -m common.channel decode photo.npz --snr 7 --seed 3 --out received.png
 """
@@ -55,12 +56,15 @@ def _parser(program: str) -> CommandParser:
         "--pilots", type=int, default=0, help="pilots of a fading block; 0: gains are known (%(default)s)"
     )
     parser.add_argument("--loss", type=float, default=0.1, help="share of packets that erasure loses (%(default)s)")
+    parser.add_argument(
+        "--refine", type=_steps, default=0, metavar="STEPS", help="descent on the symbols, about 100 (%(default)s)"
+    )
     parser.add_argument("--seed", type=int, default=0, help="of noise, fading and losses (%(default)s)")
     return parser
 
 
 def _encode(options: argparse.Namespace) -> None:
-    signal = Transmitter(load_network(), _channel(options, 10.0), options.rate).encode(read_picture(options.file))
+    signal = _transmitter(options).encode(read_picture(options.file))
     signal.write(_target(options))
     sys.stdout.write(_account(signal, _channel(options, 10.0)) + "\n")
 
@@ -73,18 +77,23 @@ def _decode(options: argparse.Namespace) -> None:
 def _transmit(options: argparse.Namespace) -> None:
     original = read_picture(options.file)
     channel = _channel(options, 10.0)
-    signal = Transmitter(load_network(), channel, options.rate).encode(original)
+    signal = _transmitter(options).encode(original)
     picture = _received(options, signal)
     if options.out is not None:
         write_picture(options.out, picture)
     sys.stdout.write(f"{_account(signal, channel)}\nPSNR {psnr_db(picture, original):.2f} dB\n")
 
 
+_MAX_STEPS = 10_000
 _COMMANDS: dict[str, Callable[[argparse.Namespace], None]] = {
     "encode": _encode,
     "decode": _decode,
     "transmit": _transmit,
 }
+
+
+def _transmitter(options: argparse.Namespace) -> Transmitter:
+    return Transmitter(load_network(), _channel(options, 10.0), options.rate, refinement=options.refine)
 
 
 def _received(options: argparse.Namespace, signal: Signal) -> Image:
@@ -115,6 +124,12 @@ def _rate(text: str) -> Fraction:
     if not 0 < rate <= 1:
         raise argparse.ArgumentTypeError(f"{text!r} is no bandwidth ratio; give one such as 1/16")
     return rate
+
+
+def _steps(text: str) -> int:
+    if not text.isdecimal() or int(text) > _MAX_STEPS:
+        raise argparse.ArgumentTypeError(f"{text!r} is no number of steps; give one of 0 to {_MAX_STEPS}")
+    return int(text)
 
 
 def _target(options: argparse.Namespace) -> Path:

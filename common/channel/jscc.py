@@ -48,9 +48,7 @@ class JsccEncoder(nn.Module):
         source = (y.float() - statistics.mean) / statistics.scale.sqrt()
         features = self.enter(torch.cat((source, statistics.scale.log()), dim=1))
         features = self.blocks(features, self.condition(snr_db, lengths))
-        symbols = as_complex(self.leave(features)) * length_mask(lengths)
-        energy = torch.view_as_real(symbols).square().sum((-1, -2))
-        return symbols * torch.rsqrt(energy / lengths + 1e-12)[..., None]
+        return normalised(as_complex(self.leave(features)) * length_mask(lengths), lengths)
 
 
 class JsccDecoder(nn.Module):
@@ -88,6 +86,12 @@ class JsccDecoder(nn.Module):
 def as_complex(reals: Tensor) -> Tensor:
     """(B, 2 n, H, W) to complex (B, H, W, n)."""
     return torch.view_as_complex(reals.float().permute(0, 2, 3, 1).unflatten(3, (-1, 2)).contiguous())
+
+
+def normalised(symbols: Tensor, lengths: Tensor) -> Tensor:
+    """Symbols (…, MAX_LENGTH), zero beyond the lengths (…), scaled to mean power 1 within them."""
+    energy = torch.view_as_real(symbols).square().sum((-1, -2))
+    return symbols * torch.rsqrt(energy / lengths + 1e-12)[..., None]
 
 
 def length_mask(lengths: Tensor) -> Tensor:

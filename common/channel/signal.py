@@ -24,7 +24,7 @@ class Signal:
     """A picture on the air.
 
     Args:
-        symbols: (n,) complex64 of mean power 1, position by position in the order of `position_order`.
+        symbols: (n,) complex64 of mean power 1, position by position in the order of `placement.position_order`.
         hyper_latents: (1, channels, h, w) whole numbers, sent digitally; no elements without hyperprior.
         size: height and width of the picture, pixels.
         payload_uses: the budget that the lengths share, channel uses.
@@ -106,11 +106,6 @@ class Signal:
             raise SourceError(f"{path}: no such file; `encode` writes one") from error
         except (OSError, ValueError, TypeError, KeyError, IndexError, EOFError, zipfile.BadZipFile) as error:
             raise SourceError(f"{path}: not a signal that `encode` wrote") from error
-
-
-def position_order(count: int) -> Tensor:
-    """(count,) fixed random order in which positions are sent, so that a fade or a lost packet hits scattered ones."""
-    return torch.randperm(count, generator=torch.Generator().manual_seed(0))
 
 
 def payload_uses(rate: Fraction, size: tuple[int, int], side_uses: int, data_share: float) -> int:

@@ -12,11 +12,12 @@ from torch import Tensor
 
 from common.arrays import Image
 from common.channel.entropy import HYPER_STRIDE, Statistics, rounded
-from common.channel.jscc import length_mask, position_snr_db
-from common.channel.lengths import MAX_LENGTH
+from common.channel.jscc import position_snr_db
 from common.channel.model import ImageChannel, ImageChannelConfig
 from common.channel.physical import Received
-from common.channel.signal import Signal, payload_uses, position_order
+from common.channel.placement import gathered, scattered
+from common.channel.refinement import Target, refined
+from common.channel.signal import Signal, payload_uses
 from common.channel.state import ChannelState
 from common.channel.transforms import as_image, padded
 from common.errors import SourceError
@@ -53,12 +54,14 @@ class Transmitter:
         rate: bandwidth ratio that must not be exceeded: channel uses per colour value of a pixel.
         margin_db: the hyper latents are coded for an SNR that is lower by this much, so that they arrive on a channel
             that is worse than believed.
+        refinement: steps of descent on the symbols of each picture (`refinement.refined`); 0 for none.
     """
 
     network: ImageChannel
     channel: ChannelState
     rate: Fraction
     margin_db: float = 0.0
+    refinement: int = 0
 
     @torch.no_grad()
     def encode(self, picture: Image) -> Signal:
@@ -68,8 +71,9 @@ class Transmitter:
             UsageError: the rate is too low for the picture.
         """
         size = (picture.shape[0], picture.shape[1])
+        pictures = padded(picture)
         with fast_autocast():
-            source = self.network.source(padded(picture))
+            source = self.network.source(pictures)
         side_uses, hyper_latents = 0, torch.zeros(1, 0, 0, 0)
         if source.z is not None:
             hyper_latents = rounded(source.z)
@@ -79,8 +83,11 @@ class Transmitter:
         lengths = self.network.lengths(source.statistics, torch.tensor([payload / grid.numel()]))
         snr_db = torch.full(lengths.shape, self.channel.snr_db)
         with fast_autocast():
-            symbols = gathered(self.network.encode(source, snr_db, lengths), lengths)
-        return Signal(symbols, hyper_latents, size, payload, side_uses, self.channel.snr_db)
+            symbols = self.network.encode(source, snr_db, lengths)
+        if self.refinement:
+            target = Target(pictures, size, source.statistics, lengths)
+            symbols = refined(self.network, self.channel, target, symbols, self.refinement)
+        return Signal(gathered(symbols, lengths), hyper_latents, size, payload, side_uses, self.channel.snr_db)
 
     def _side_uses(self, hyper_latents: Tensor) -> int:
         """Channel uses of the hyper latents if they are coded at capacity."""
@@ -122,22 +129,6 @@ def _statistics(network: ImageChannel, signal: Signal) -> Statistics:
     if signal.hyper_latents.shape != (1, network.config.hyper_latents, *hyper_grid):
         raise SourceError(_OTHER_WEIGHTS)
     return network.statistics(signal.hyper_latents, grid)
-
-
-def gathered(symbols: Tensor, lengths: Tensor) -> Tensor:
-    """(n,) the symbols (1, H, W, MAX_LENGTH) within the lengths (1, H, W), in the order of sending."""
-    order = position_order(lengths.numel())
-    return symbols.reshape(-1, MAX_LENGTH)[order][length_mask(lengths.reshape(-1)[order])]
-
-
-def scattered(values: Tensor, lengths: Tensor) -> Tensor:
-    """(1, H, W, MAX_LENGTH) the inverse of `gathered`, zero beyond the lengths."""
-    order = position_order(lengths.numel())
-    sent = torch.zeros(len(order), MAX_LENGTH, dtype=values.dtype)
-    sent[length_mask(lengths.reshape(-1)[order])] = values
-    placed = torch.empty_like(sent)
-    placed[order] = sent
-    return placed.reshape(*lengths.shape, MAX_LENGTH)
 
 
 def psnr_db(picture: Image, original: Image) -> float:

@@ -1,10 +1,11 @@
 """Quality of pictures after a simulated noisy channel: `python -m tests.bench.channel --pictures DIR`.
 
-Systems: the image channel with the package's weights; the same weights with equal lengths; with --trained, DeepJSCC and
-ablations that `common.training.image_channel --export --weights DIR` wrote there; and JPEG, WebP and AVIF behind an
-ideal code at capacity.  A bandwidth ratio is channel uses per colour value of a pixel; side information and pilots
-count.  Figures are means over the pictures of PSNR in dB, of MS-SSIM, and on AWGN of the distance in the features of
-our perception network (`tests.bench.perceptual`, smaller is better), with --lpips also of LPIPS.
+Systems: the image channel with the package's weights; the same weights with equal lengths; with --refine, with symbols
+that the sender refines for each picture; with --trained, DeepJSCC and ablations that `common.training.image_channel
+--export --weights DIR` wrote there; and JPEG, WebP and AVIF behind an ideal code at capacity.  A bandwidth ratio is
+channel uses per colour value of a pixel; side information and pilots count.  Figures are means over the pictures of
+PSNR in dB, of MS-SSIM, and on AWGN of the distance in the features of our perception network (`tests.bench.perceptual`,
+smaller is better), with --lpips also of LPIPS.
 
   psnr_4db, ms_ssim_4db       AWGN at this SNR, bandwidth ratio 1/16
   perceptual_4db              likewise
@@ -150,6 +151,13 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument(
         "--trained", type=Path, nargs="+", default=[], metavar="DIR", help="folders of exported weights"
     )
+    parser.add_argument(
+        "--refine",
+        type=int,
+        default=0,
+        metavar="STEPS",
+        help="also the image channel with symbols refined at the sender",
+    )
     parser.add_argument("--lpips", type=Path, metavar="FILE", help="also LPIPS, with torchvision's weights of AlexNet")
     parser.add_argument("--plots", type=Path, metavar="DIR", help="write channel.svg and channel.png there")
     return parser.parse_args(arguments)
@@ -157,7 +165,7 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
 
 def main(options: argparse.Namespace) -> None:
     files = picture_files([options.pictures])[: _QUICK_PICTURES if options.quick else None]
-    systems = {**trained_systems(options.trained), **coded_files()}
+    systems = {**trained_systems(options.trained, options.refine), **coded_files()}
     margins = check_bound(systems, options.seed)
     figures = measure(systems, [read_picture(path) for path in files], options.seed, distances(options.lpips))
     for name, margin in margins.items():

@@ -72,6 +72,26 @@ class TrainedChannel:
 
 
 @dataclass(frozen=True, slots=True)
+class RefinedChannel:
+    """The image channel, with symbols that the sender refines for each picture; at 1/16, on AWGN that is as it assumes.
+
+    Other conditions are left out, because refinement takes seconds a picture.
+    """
+
+    network: ImageChannel
+    steps: int
+    rate: Fraction = Fraction(1, 16)
+
+    def send(self, picture: Image, condition: Condition, seed: int) -> Sent | None:
+        channel = condition.channel
+        if channel.kind != "awgn" or condition.believed_db is not None or condition.rate != self.rate:
+            return None
+        signal = Transmitter(self.network, channel, condition.rate, refinement=self.steps).encode(picture)
+        received = channel.carry(signal.symbols, torch.Generator().manual_seed(seed))
+        return Sent(decode(self.network, signal, received), signal.rate())
+
+
+@dataclass(frozen=True, slots=True)
 class TrainedBaseline:
     """DeepJSCC, which was trained for AWGN at one rate and knows no other."""
 
@@ -162,8 +182,10 @@ def _files(name: str, content: bytes, shape: tuple[int, ...]) -> _Files:
     return _Files(name, np.frombuffer(content, np.uint8).reshape(shape))
 
 
-def trained_systems(folders: Sequence[Path]) -> dict[str, System]:
+def trained_systems(folders: Sequence[Path], refinement: int = 0) -> dict[str, System]:
     """The package's image channel, with equal lengths too, and all that was exported to folders.
+
+    With `refinement` steps, the package's image channel is also there with refined symbols.
 
     Raises:
         WeightsError: weights are missing, damaged or of another version.
@@ -175,6 +197,8 @@ def trained_systems(folders: Sequence[Path]) -> dict[str, System]:
         "image channel": TrainedChannel(shipped),
         "the same weights, equal lengths": TrainedChannel(equal),
     }
+    if refinement:
+        systems[f"refined, {refinement} steps"] = RefinedChannel(shipped, refinement)
     for folder in folders:
         for name, entry in read_manifest(folder).items():
             if entry.architecture.get("kind") == deepjscc.KIND:

@@ -11,7 +11,7 @@ from common.arrays import Image
 from common.channel.deepjscc import DeepJscc, DeepJsccConfig
 from common.channel.state import ChannelState
 from common.channel.transmission import psnr_db
-from tests.bench.channel.systems import CodedFile, Condition, TrainedBaseline, TrainedChannel
+from tests.bench.channel.systems import CodedFile, Condition, RefinedChannel, TrainedBaseline, TrainedChannel
 from tests.support.tiny_image_channel import tiny_network
 
 SIXTEENTH = Fraction(1, 16)
@@ -55,6 +55,15 @@ def test_side_information_survives_a_channel_that_is_worse_than_believed() -> No
     assert worse is not None and better is not None
     assert worse.rate <= SIXTEENTH and better.rate <= SIXTEENTH
     assert not np.array_equal(worse.picture, better.picture)
+
+
+def test_refined_symbols_know_one_rate_and_a_known_channel() -> None:
+    system = RefinedChannel(tiny_network(), 2)
+    sent = system.send(picture(), AWGN, 0)
+    assert sent is not None and 0.9 * SIXTEENTH < sent.rate <= SIXTEENTH
+    assert system.send(picture(), Condition(ChannelState(10.0), Fraction(1, 24)), 0) is None
+    assert system.send(picture(), Condition(ChannelState(10.0), SIXTEENTH, 7.0), 0) is None
+    assert system.send(picture(), Condition(ChannelState(10.0, "rayleigh"), SIXTEENTH), 0) is None
 
 
 def test_baseline_gets_what_arrives_without_scaling() -> None:

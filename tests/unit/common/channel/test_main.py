@@ -7,6 +7,7 @@ import pytest
 
 import common.channel.__main__ as command
 from common.channel.picture_file import read_picture, write_picture
+from common.channel.signal import Signal
 from tests.support.tiny_image_channel import tiny_network
 
 
@@ -34,6 +35,15 @@ def test_encode_and_decode_give_what_transmit_gives(photo: Path) -> None:
     assert np.array_equal(read_picture(parts), read_picture(whole))
 
 
+def test_refined_signal_is_another_one_of_the_same_size(photo: Path) -> None:
+    plain, refined = photo.with_name("plain.npz"), photo.with_name("refined.npz")
+    assert command.main(["encode", str(photo), "--out", str(plain)]) == 0
+    assert command.main(["encode", str(photo), "--refine", "2", "--out", str(refined)]) == 0
+    signals = [Signal.read(path) for path in (plain, refined)]
+    assert len(signals[0].symbols) == len(signals[1].symbols)
+    assert not np.array_equal(signals[0].symbols.numpy(), signals[1].symbols.numpy())
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -44,6 +54,7 @@ def test_encode_and_decode_give_what_transmit_gives(photo: Path) -> None:
         (["transmit", "{photo}", "--rate", "0"], "no bandwidth ratio; give one such as 1/16"),
         (["transmit", "{photo}", "--rate", "1/900"], "is too low for this picture"),
         (["transmit", "{photo}", "--channel", "wire"], "invalid choice"),
+        (["transmit", "{photo}", "--refine", "-3"], "no number of steps; give one of 0 to 10000"),
         (["transmit", "{photo}", "--loss", "1.5", "--channel", "erasure"], "the loss has to be"),
     ],
 )

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 import torch
 
-from common.channel.signal import Signal, payload_uses, position_order
+from common.channel.placement import position_order
+from common.channel.signal import Signal, payload_uses
 from common.errors import OutputError, SourceError, UsageError
 
 SIGNAL = Signal(torch.ones(90, dtype=torch.complex64), torch.ones(1, 4, 1, 1), (40, 33), 100, 20, 7.0)

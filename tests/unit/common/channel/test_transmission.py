@@ -12,16 +12,15 @@ from common.arrays import Image
 from common.channel.jscc import length_mask
 from common.channel.lengths import MAX_LENGTH
 from common.channel.physical import Received
+from common.channel.placement import gathered, scattered
 from common.channel.state import ChannelState
 from common.channel.transmission import (
     WEIGHTS_NAME,
     Transmitter,
     architecture,
     decode,
-    gathered,
     load_network,
     psnr_db,
-    scattered,
 )
 from common.errors import SourceError, UsageError
 from common.weights.loader import save_weights
