@@ -1,0 +1,105 @@
+"""Sequences of pictures: earlier ones help where nothing moves, and do not where something does."""
+
+import io
+from dataclasses import replace
+from fractions import Fraction
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image as Pictures
+
+from common.arrays import Image
+from common.channel.latent_filter import LatentFilter
+from common.channel.model import ImageChannel
+from common.channel.sequence import SequenceReceiver
+from common.channel.signal_blob import SignalBlob, Window
+from common.channel.state import ChannelState
+from common.channel.transmission import Transmitter, load_network, psnr_db
+from common.errors import MalformedPacket
+from tests.support.demo_clip import demo_pictures
+from tests.support.tiny_image_channel import tiny_network
+
+WINDOW = Window(1, 0, 0, 128, 128)
+SEED = 5
+
+
+@pytest.fixture(scope="module")
+def network() -> ImageChannel:
+    return load_network()
+
+
+@pytest.fixture(scope="module")
+def photograph() -> Image:
+    """128 × 128 pixels of the demo clip."""
+    frame = np.asarray(Pictures.open(io.BytesIO(demo_pictures(1)[0])))
+    return np.ascontiguousarray(frame[150:278, 250:378])
+
+
+def blob_of(network: ImageChannel, picture: Image, sequence: int, snr_db: float = 1.0) -> SignalBlob:
+    channel = ChannelState(snr_db)
+    signal = Transmitter(network, channel, Fraction(1, 16)).encode(picture)
+    lengths = network.lengths(network.statistics(signal.hyper_latents, signal.grid), signal.mean_length)
+    return SignalBlob(sequence, 0.0, WINDOW, channel, SEED, signal, lengths)
+
+
+def test_still_pictures_become_better(network: ImageChannel, photograph: Image) -> None:
+    receiver, alone = SequenceReceiver(network), SequenceReceiver(network, sequence=False)
+    gains_db = []
+    for sequence in range(6):
+        blob = blob_of(network, photograph, sequence)
+        found = receiver.decode(blob)
+        gains_db.append(psnr_db(found.image, photograph) - psnr_db(alone.decode(blob).image, photograph))
+    assert gains_db[0] == 0.0
+    assert min(gains_db[3:]) > 0.7
+    assert found.earlier_share > 0.5
+
+
+def test_other_pictures_are_as_good_as_alone(network: ImageChannel, photograph: Image) -> None:
+    receiver, alone = SequenceReceiver(network), SequenceReceiver(network, sequence=False)
+    for sequence in range(4):
+        picture = np.ascontiguousarray(np.rot90(photograph, sequence))
+        blob = blob_of(network, picture, sequence)
+        loss_db = psnr_db(alone.decode(blob).image, picture) - psnr_db(receiver.decode(blob).image, picture)
+        assert loss_db < 0.1
+
+
+def test_another_window_has_no_earlier_pictures(network: ImageChannel, photograph: Image) -> None:
+    receiver = SequenceReceiver(network)
+    receiver.decode(blob_of(network, photograph, 0))
+    assert receiver.decode(blob_of(network, photograph, 1)).earlier_share > 0.1
+    moved = replace(blob_of(network, photograph, 2), window=replace(WINDOW, number=2))
+    assert receiver.decode(moved).earlier_share == 0.0
+
+
+def test_two_runs_give_equal_pictures(network: ImageChannel, photograph: Image) -> None:
+    runs = [
+        [receiver.decode(blob_of(network, photograph, sequence)).image for sequence in range(2)]
+        for receiver in (SequenceReceiver(network), SequenceReceiver(network))
+    ]
+    assert np.array_equal(runs[0], runs[1])
+
+
+def test_picture_of_another_network_is_refused(photograph: Image) -> None:
+    blob = blob_of(tiny_network(), photograph, 0)
+    hyper = torch.zeros(1, 5, *blob.signal.hyper_latents.shape[2:])
+    with pytest.raises(MalformedPacket, match="another network"):
+        SequenceReceiver(tiny_network()).decode(replace(blob, signal=replace(blob.signal, hyper_latents=hyper)))
+
+
+def test_filter_averages_noise_away() -> None:
+    truth, generator, found = torch.zeros(1, 64, 8, 8), torch.Generator().manual_seed(0), LatentFilter()
+    for _ in range(20):
+        latents = found.update(truth + torch.randn(truth.shape, generator=generator), torch.ones_like(truth))
+    assert float(latents.square().mean()) < 0.15
+
+
+def test_filter_follows_a_change_at_once() -> None:
+    generator, found = torch.Generator().manual_seed(0), LatentFilter()
+    shape = (1, 64, 8, 8)
+    for _ in range(5):
+        found.update(torch.randn(shape, generator=generator), torch.ones(shape))
+    changed = 10 + torch.randn(shape, generator=generator)
+    assert torch.allclose(found.update(changed, torch.ones(shape)), changed, atol=0.05)
+    other_size = torch.zeros(1, 64, 4, 4)
+    assert torch.equal(found.update(other_size, torch.ones_like(other_size)), other_size)
