@@ -13,7 +13,11 @@ PREVIEW = "preview"
 MAX_PREVIEW_BYTES = 16_384
 PICTURE = "picture"
 """Kind of blob: a small, sharp picture of a person (`common.picture_codec.key_picture`), with the identity as key."""
-NOT_RECORDED = frozenset({PREVIEW, PICTURE})
+SIGNAL = "signal"
+"""Kind of blob: a picture as symbols of a simulated channel (`common.channel.signal_blob`), with 0 as key.
+
+Only receivers whose Welcome has `takes_signals` get it."""
+NOT_RECORDED = frozenset({PREVIEW, PICTURE, SIGNAL})
 """Kinds of blobs that show people as they look: to be seen, not to be kept in recordings."""
 
 

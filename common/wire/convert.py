@@ -110,6 +110,7 @@ class Welcome:
         decodable_from: the sequence of that state, `NO_SEQUENCE` if there is none.
         takes_reports: it knows `SenderReport`; an older receiver would take one for a malformed message.
         takes_textures: it knows blobs of the kind `TEXTURE`; an older receiver would drop them.
+        takes_signals: it knows blobs of the kind `SIGNAL`; an older receiver would drop them.
     """
 
     accepted: bool
@@ -121,6 +122,7 @@ class Welcome:
     decodable_from: int = NO_SEQUENCE
     takes_reports: bool = False
     takes_textures: bool = False
+    takes_signals: bool = False
 
     def __post_init__(self) -> None:
         require(1 <= len(self.model_hash) <= MAX_HASH_BYTES, f"a model hash has 1 to {MAX_HASH_BYTES} bytes")
@@ -161,6 +163,7 @@ class Chunk:
         blob: number of the blob within a session, from 1.
         offset: position of `data`, right behind the chunk before.
         kind, key, total, checksum: in the first chunk only: the blob's kind and key, its size, its CRC-32.
+        signal: whether it is in the lane of signals, whose blobs are numbered by themselves.
     """
 
     blob: int
@@ -170,6 +173,7 @@ class Chunk:
     key: int = 0
     total: int = 0
     checksum: int = 0
+    signal: bool = False
 
     def __post_init__(self) -> None:
         require_blob(self.blob)
@@ -191,10 +195,12 @@ class ChunkAck:
 
     Args:
         held: number of the blob's bytes, from the first on, that have arrived.
+        signal: as in the chunk.
     """
 
     blob: int
     held: int
+    signal: bool = False
 
     def __post_init__(self) -> None:
         require_blob(self.blob)

@@ -220,7 +220,7 @@ class Connection:
 
     async def _take(self, chunk: Chunk) -> None:
         try:
-            blob = self._session.blobs.add(chunk)
+            blob = (self._session.signals if chunk.signal else self._session.blobs).add(chunk)
         except MalformedPacket as error:
             raise StreamBroken("INVALID_ARGUMENT", str(error)) from error
         except ChecksumMismatch as error:
@@ -232,7 +232,7 @@ class Connection:
             except WireError as error:
                 self._log("blob", f"dropped a blob ({blob.kind}) of {self._session.sender}: {error}")
         # A blob that was dropped is acknowledged too: sent again it would be no better.
-        await self._stream.write(encode_server(ChunkAck(chunk.blob, chunk.offset + len(chunk.data))))
+        await self._stream.write(encode_server(ChunkAck(chunk.blob, chunk.offset + len(chunk.data), chunk.signal)))
 
     def _log(self, kind: str, text: str) -> None:
         self._lines.write(logging.WARNING, (kind, self._session.account), text)

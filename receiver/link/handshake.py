@@ -133,6 +133,7 @@ class Handshake:
             decodable_from=session.decodable_from,
             takes_reports=True,
             takes_textures=True,
+            takes_signals=True,
         )
 
     def _mismatch(self, hello: Hello) -> str:

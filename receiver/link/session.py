@@ -69,6 +69,7 @@ class Session:
         durable: frames are acknowledged only when they are on disk.
         silent: no message has arrived for too long.
         blobs: reassembles blobs.
+        signals: reassembles those in the lane of signals.
         arrived_s: monotonic time when the frame that is being handled arrived.
         late_sequence: the last frame that a handler has decoded, but not reconstructed, because it was late.
         replayed: the frames come from a recording: none is late, and their age says nothing.
@@ -89,6 +90,7 @@ class Session:
     durable: bool = False
     silent: bool = False
     blobs: BlobAssembly = field(default_factory=BlobAssembly)
+    signals: BlobAssembly = field(default_factory=BlobAssembly)
     arrived_s: float = 0.0
     late_sequence: int = NO_SEQUENCE
     replayed: bool = False

@@ -5,6 +5,8 @@ of frequent updates still gets some of them through.  Colours come before textur
 previews wait for all others.
 Textures wait for a receiver that takes them.  A receiver without this session's state gets the newest blob of each kind
 and key again, except previews.
+
+Signals, of which there is always a next one, have a lane of their own, in which they wait for no other blob.
 """
 
 import zlib
@@ -12,10 +14,12 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from common.blobs import PICTURE, PREVIEW, TEXTURE, Blob
+from common.blobs import PICTURE, PREVIEW, SIGNAL, TEXTURE, Blob
 from common.wire.convert import MAX_BLOB_BYTES, MAX_CHUNK_BYTES, Chunk, ChunkAck
 
 _ORDER = {TEXTURE: 1, PICTURE: 2, PREVIEW: 3}
+# A newer one follows: they are out of date at once.
+_MOMENTARY = frozenset({PREVIEW, SIGNAL})
 
 
 class Pacer(Protocol):
@@ -29,11 +33,17 @@ class Pacer(Protocol):
             blob_bytes: size of the blob that is next or in transfer.
         """
 
+    def signal_bytes(self, in_flight_bytes: int, blob_bytes: int, now_ms: float) -> int:
+        """The same for signals, whose sender wants them soon."""
+
 
 class NoBackgroundTransfer:
     """Sends no blobs."""
 
     def background_bytes(self, in_flight_bytes: int, blob_bytes: int, now_ms: float) -> int:
+        return 0
+
+    def signal_bytes(self, in_flight_bytes: int, blob_bytes: int, now_ms: float) -> int:
         return 0
 
 
@@ -49,11 +59,13 @@ class _Transfer:
 
     Args:
         number: of the blob within the session, from 1.
+        signal: whether it is in the lane of signals.
         sent, acknowledged: bytes, from the first on.
     """
 
     number: int
     blob: Blob
+    signal: bool
     sent: int = 0
     acknowledged: int = 0
 
@@ -61,21 +73,28 @@ class _Transfer:
         data = self.blob.data[self.sent : self.sent + min(most_bytes, MAX_CHUNK_BYTES)]
         offset, self.sent = self.sent, self.sent + len(data)
         if offset:
-            return Chunk(self.number, offset, data)
+            return Chunk(self.number, offset, data, signal=self.signal)
         blob = self.blob
-        return Chunk(self.number, 0, data, blob.kind, blob.key, len(blob.data), zlib.crc32(blob.data))
+        checksum = zlib.crc32(blob.data)
+        return Chunk(self.number, 0, data, blob.kind, blob.key, len(blob.data), checksum, self.signal)
 
 
 class BackgroundTransfer:
-    """The blobs of one session, over any number of streams."""
+    """The blobs of one session, over any number of streams.
 
-    def __init__(self, pacer: Pacer) -> None:
-        self._pacer = pacer
+    Args:
+        signals: this is the lane of signals; else that of all other blobs.
+    """
+
+    def __init__(self, pacer: Pacer, *, signals: bool = False) -> None:
+        self._allowed = pacer.signal_bytes if signals else pacer.background_bytes
+        self._signals = signals
         self._waiting: dict[tuple[str, int], Blob] = {}
         self._delivered: dict[tuple[str, int], Blob] = {}
         self._transfer: _Transfer | None = None
         self._number = 0
-        self._takes_textures = False
+        # Kinds that the receiver does not know.
+        self._withheld = frozenset({TEXTURE, SIGNAL})
 
     @property
     def idle(self) -> bool:
@@ -91,14 +110,18 @@ class BackgroundTransfer:
         check_size(blob)
         self._waiting[blob.kind, blob.key] = blob
 
-    def restart(self, *, receiver_is_new: bool = False, takes_textures: bool = False) -> None:
+    def restart(
+        self, *, receiver_is_new: bool = False, takes_textures: bool = False, takes_signals: bool = False
+    ) -> None:
         """Resets the state for a new stream.
 
         Args:
             receiver_is_new: the receiver has no state of the session.
             takes_textures: it knows blobs of the kind `TEXTURE`.
+            takes_signals: it knows blobs of the kind `SIGNAL`, and their lane.
         """
-        self._takes_textures = takes_textures
+        taken = {TEXTURE: takes_textures, SIGNAL: takes_signals}
+        self._withheld = frozenset(kind for kind, takes in taken.items() if not takes)
         self._send_again()
         if receiver_is_new:
             self._waiting = self._delivered | self._waiting
@@ -121,8 +144,7 @@ class BackgroundTransfer:
             return
         transfer.acknowledged = min(max(transfer.acknowledged, chunk_ack.held), transfer.sent)
         if transfer.acknowledged == len(transfer.blob.data):
-            # A preview is out of date at once.
-            if transfer.blob.kind != PREVIEW:
+            if transfer.blob.kind not in _MOMENTARY:
                 self._delivered[transfer.blob.kind, transfer.blob.key] = transfer.blob
             self._transfer = None
 
@@ -132,7 +154,7 @@ class BackgroundTransfer:
         if transfer is None:
             return
         size = len(transfer.blob.data)
-        allowed = self._pacer.background_bytes(transfer.sent - transfer.acknowledged, size, now_ms)
+        allowed = self._allowed(transfer.sent - transfer.acknowledged, size, now_ms)
         while allowed > 0 and transfer.sent < size:
             chunk = transfer.next_chunk(allowed)
             allowed -= len(chunk.data)
@@ -149,7 +171,7 @@ class BackgroundTransfer:
             if not self._takes((blob.kind, blob.key)):
                 continue
             self._number += 1
-            transfer = _Transfer(self._number, blob)
+            transfer = _Transfer(self._number, blob, self._signals)
             while transfer.sent < len(blob.data):
                 yield transfer.next_chunk(MAX_CHUNK_BYTES)
 
@@ -159,7 +181,8 @@ class BackgroundTransfer:
             return None
         self._number += 1
         # The first one that waits, but the colours of people before their textures, and both before a picture of them.
-        return _Transfer(self._number, self._waiting.pop(min(taken, key=lambda key: _ORDER.get(key[0], 0))))
+        first = min(taken, key=lambda key: _ORDER.get(key[0], 0))
+        return _Transfer(self._number, self._waiting.pop(first), self._signals)
 
     def _takes(self, key: tuple[str, int]) -> bool:
-        return key[0] != TEXTURE or self._takes_textures
+        return key[0] not in self._withheld

@@ -4,7 +4,7 @@ import asyncio
 import logging
 from collections.abc import Iterator, Sequence
 
-from common.blobs import Blob
+from common.blobs import SIGNAL, Blob
 from common.clock import Clock
 from common.errors import PeerError
 from common.frames import LabelFrame
@@ -53,6 +53,7 @@ class FrameDelivery:
         self._clock = clock
         self._congestion_window = CongestionWindow(max_window)
         self._background = BackgroundTransfer(pacer)
+        self._signals = BackgroundTransfer(pacer, signals=True)
         self._delayed_answers = DelayedAnswers()
         self._changed = asyncio.Event()
         self._paused = asyncio.Event()
@@ -116,7 +117,7 @@ class FrameDelivery:
         Raises:
             ValueError: the blob is empty or too large.
         """
-        self._background.post(blob)
+        (self._signals if blob.kind == SIGNAL else self._background).post(blob)
 
     def restart(self, welcome: Welcome) -> None:
         """Resets the state for a new stream."""
@@ -127,6 +128,7 @@ class FrameDelivery:
         self._session.window.resize(self._congestion_window.frames)
         self._delayed_answers.restart()
         self._background.restart(receiver_is_new=not welcome.resumed, takes_textures=welcome.takes_textures)
+        self._signals.restart(takes_signals=welcome.takes_signals)
 
     def resume(self, welcome: Welcome) -> bool:
         """Settles the frames that were in flight on the stream before; returns whether any had been delivered.
@@ -186,13 +188,14 @@ class FrameDelivery:
 
     def chunks(self) -> Iterator[Chunk]:
         """The parts of blobs to send behind the frame that has just left."""
-        for chunk in self._background.chunks(self._clock.monotonic_ms()):
-            yield chunk
-            self._observer.blob_bytes_sent(len(chunk.data))
+        for lane in (self._background, self._signals):
+            for chunk in lane.chunks(self._clock.monotonic_ms()):
+                yield chunk
+                self._observer.blob_bytes_sent(len(chunk.data))
 
     def on_chunk_ack(self, chunk_ack: ChunkAck) -> None:
         """Handles the acknowledgement of a chunk."""
-        self._background.received(chunk_ack)
+        (self._signals if chunk_ack.signal else self._background).received(chunk_ack)
 
     def on_acknowledgement(self, ack: Acknowledgement) -> LinkSample | None:
         """Handles the answer to a frame.

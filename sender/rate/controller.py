@@ -139,13 +139,21 @@ class RateController:
             in_flight_bytes: of blobs, sent and not yet acknowledged.
             blob_bytes: size of the blob that is next or in transfer.
         """
+        return self._beside_frames(in_flight_bytes, blob_bytes, now_ms, cautious=True)
+
+    def signal_bytes(self, in_flight_bytes: int, blob_bytes: int, now_ms: float) -> int:
+        """The same for signals: as much as the next frame does not notice while the link keeps its capacity."""
+        return self._beside_frames(in_flight_bytes, blob_bytes, now_ms, cautious=False)
+
+    def _beside_frames(self, in_flight_bytes: int, blob_bytes: int, now_ms: float, *, cautious: bool) -> int:
         if self._config.policy != "capacity":
             return int((1 - min(self._f(), 1.0)) * blob_bytes)
         lower_quartile_bps, rate_hz = self._capacity_estimator.lower_quartile_bps(now_ms), self._source_frame_rate_hz()
         if lower_quartile_bps is None or rate_hz <= 0:
             return 0
         free_bytes = (self._config.headroom * lower_quartile_bps - self._source_bps()) / (8 * rate_hz)
-        return min(self._pacer.allowed_bytes(in_flight_bytes, lower_quartile_bps, free_bytes, now_ms), blob_bytes)
+        allowed = self._pacer.allowed_bytes(in_flight_bytes, lower_quartile_bps, free_bytes, now_ms, cautious=cautious)
+        return min(allowed, blob_bytes)
 
     @property
     def state(self) -> RateState:

@@ -22,6 +22,7 @@ from common.wire.convert import STREAM_METHOD, STREAM_SERVICE, FrameMessage, Hel
 from common.wire.report import SenderReport
 from receiver.link.session import SessionRegistry
 from sender.link import Fate
+from sender.link.background_transfer import NoBackgroundTransfer
 from tests.support.fake_link import MODEL, SECRET, CountingCodec, label_frame
 from tests.support.link_fixture import LOOPBACK, LinkFixture, RecordingPipeline, send_all
 
@@ -57,7 +58,7 @@ async def test_packet_trains_follow_frames_and_are_measured_by_their_echoes(link
     assert observer.losses == []
 
 
-class _ConstantPacer:
+class _ConstantPacer(NoBackgroundTransfer):
     """Allows some bytes behind every frame."""
 
     def background_bytes(self, in_flight_bytes: int, blob_bytes: int, now_ms: float) -> int:

@@ -12,7 +12,7 @@ import numpy as np
 import zstandard
 
 from common.arrays import IntArray
-from common.blobs import COLOURS, TEXTURE
+from common.blobs import COLOURS, SIGNAL, TEXTURE
 from common.codec.frame_codec import FrameCodec, _Coded, _Content
 from common.codec.frame_state import FrameReferences, FrameState, to_frame
 from common.codec.packet import CHECK_SIZE, References, Scene, code_references, seal
@@ -325,8 +325,10 @@ def _heartbeat(rng: np.random.Generator) -> Any:
 
 def _chunk(rng: np.random.Generator) -> Any:
     names = ("blob", "offset", "key", "total", "checksum")
-    kind = _pick(rng, ("", COLOURS, TEXTURE, _text(rng)))
-    return pb.ClientMessage(chunk=pb.Chunk(data=_bytes(rng), kind=kind, **{name: _count32(rng) for name in names}))
+    numbers: dict[str, Any] = {name: _count32(rng) for name in names}
+    numbers["signal"] = bool(rng.integers(2))
+    kind = _pick(rng, ("", COLOURS, TEXTURE, SIGNAL, _text(rng)))
+    return pb.ClientMessage(chunk=pb.Chunk(data=_bytes(rng), kind=kind, **numbers))
 
 
 def _colours(rng: np.random.Generator) -> Any:
@@ -340,7 +342,8 @@ def _colours(rng: np.random.Generator) -> Any:
 
 def _welcome(rng: np.random.Generator) -> Any:
     numbers: dict[str, Any] = {"next_sequence": _count(rng), "window": _count32(rng), "decodable_from": _count(rng)}
-    flags = {name: bool(rng.integers(2)) for name in ("accepted", "resumed", "takes_reports", "takes_textures")}
+    names = ("accepted", "resumed", "takes_reports", "takes_textures", "takes_signals")
+    flags = {name: bool(rng.integers(2)) for name in names}
     welcome = pb.Welcome(reason=_text(rng), model_hash=_bytes(rng, 8), **numbers, **flags)
     return pb.ServerMessage(welcome=welcome)
 
@@ -366,7 +369,9 @@ _CLIENT_KINDS: Final[Sequence[_Kind]] = (
 _SERVER_KINDS: Final[Sequence[_Kind]] = (
     *(_welcome, _acknowledgements, _acknowledgements),
     lambda rng: pb.ServerMessage(heartbeat=_heartbeat(rng)),
-    lambda rng: pb.ServerMessage(chunk_ack=pb.ChunkAck(blob=_count32(rng), held=_count32(rng))),
+    lambda rng: pb.ServerMessage(
+        chunk_ack=pb.ChunkAck(blob=_count32(rng), held=_count32(rng), signal=bool(rng.integers(2)))
+    ),
     lambda _: pb.ServerMessage(drain=pb.Drain()),
 )
 

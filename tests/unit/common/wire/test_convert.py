@@ -80,6 +80,7 @@ _welcomes = st.builds(
     decodable_from=_optional_sequences,
     takes_reports=st.booleans(),
     takes_textures=st.booleans(),
+    takes_signals=st.booleans(),
 )
 _reported_ms = st.integers(1, 2**32 - 1).map(lambda time_us: time_us / 1e3)
 _reports = st.builds(
@@ -111,9 +112,10 @@ _first_chunks = st.builds(
     st.integers(0, 2**32 - 1),
     st.integers(1, 1024 * 1024),
     st.integers(0, 2**32 - 1),
+    st.booleans(),
 )
-_chunks = _first_chunks | st.builds(Chunk, _blobs, st.integers(1, 1024 * 1024), _data)
-_chunk_acks = st.builds(ChunkAck, _blobs, st.integers(0, 1024 * 1024))
+_chunks = _first_chunks | st.builds(Chunk, _blobs, st.integers(1, 1024 * 1024), _data, signal=st.booleans())
+_chunk_acks = st.builds(ChunkAck, _blobs, st.integers(0, 1024 * 1024), st.booleans())
 _client_messages = st.one_of(_hellos, _frames, _heartbeats, st.just(Drain()), _chunks, _reports)
 _server_messages = st.one_of(_welcomes, _acknowledgements, _heartbeats, st.just(Drain()), _chunk_acks)
 

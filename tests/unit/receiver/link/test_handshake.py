@@ -98,4 +98,4 @@ async def test_cancelled_stream_without_hello_gives_its_place_back() -> None:
 
 def test_welcome_says_that_reports_are_welcome() -> None:
     welcome = HANDSHAKE.welcome(new_session(), resumed=False)
-    assert welcome.takes_reports and welcome.takes_textures
+    assert welcome.takes_reports and welcome.takes_textures and welcome.takes_signals

@@ -8,7 +8,7 @@ from receiver.link.blob_assembly import BlobAssembly
 from sender.link.background_transfer import BackgroundTransfer, NoBackgroundTransfer
 
 
-class ConstantPacer:
+class ConstantPacer(NoBackgroundTransfer):
     """Allows a fixed number of bytes per frame, and at most `most` in flight."""
 
     def __init__(self, bytes_per_frame: int, most: int = 10**9) -> None:
@@ -16,6 +16,9 @@ class ConstantPacer:
 
     def background_bytes(self, in_flight_bytes: int, blob_bytes: int, now_ms: float) -> int:
         return max(min(self.bytes_per_frame, self.most - in_flight_bytes), 0)
+
+    def signal_bytes(self, in_flight_bytes: int, blob_bytes: int, now_ms: float) -> int:
+        return 2 * self.background_bytes(in_flight_bytes, blob_bytes, now_ms)
 
 
 def _chunks(transfer: BackgroundTransfer) -> list[Chunk]:
@@ -223,3 +226,40 @@ def test_colours_come_before_textures_and_both_before_previews() -> None:
     for kind in (PREVIEW, PICTURE, TEXTURE, COLOURS):
         transfer.post(Blob(kind, 0, b"?"))
     assert [blob.kind for blob in _deliver(transfer)] == [COLOURS, TEXTURE, PICTURE, PREVIEW]
+
+
+def test_signals_wait_for_a_receiver_that_takes_them() -> None:
+    transfer = BackgroundTransfer(ConstantPacer(100), signals=True)
+    transfer.post(Blob("signal", 0, bytes(300)))
+    assert transfer.idle and not _chunks(transfer)
+    transfer.restart(takes_textures=True)
+    assert not _chunks(transfer)
+    transfer.restart(takes_signals=True)
+    chunks = _chunks(transfer)
+    assert sum(len(chunk.data) for chunk in chunks) == 200 and all(chunk.signal for chunk in chunks)
+
+
+def test_newest_signal_follows_the_one_in_transfer() -> None:
+    transfer = BackgroundTransfer(ConstantPacer(100), signals=True)
+    transfer.restart(takes_signals=True)
+    transfer.post(Blob("signal", 0, b"1" * 300))
+    sent = _chunks(transfer)
+    for content in (b"2", b"3"):
+        transfer.post(Blob("signal", 0, content * 300))
+    assembly, arrived = BlobAssembly(), []
+    for _ in range(6):
+        for chunk in sent:
+            arrived.append(assembly.add(chunk))
+            transfer.received(acknowledgement(chunk))
+        sent = _chunks(transfer)
+    assert [blob.data[:1] for blob in arrived if blob] == [b"1", b"3"]
+
+
+def test_signals_are_not_sent_again_to_a_new_receiver() -> None:
+    transfer = BackgroundTransfer(ConstantPacer(1000), signals=True)
+    transfer.restart(takes_signals=True)
+    transfer.post(Blob("signal", 0, bytes(300)))
+    for chunk in _chunks(transfer):
+        transfer.received(acknowledgement(chunk))
+    transfer.restart(receiver_is_new=True, takes_signals=True)
+    assert transfer.idle

@@ -7,6 +7,7 @@ from common.clock import Clock
 from common.errors import PeerError
 from common.wire.convert import AckStatus, ChunkAck, Hello, Welcome
 from sender.link import Fate
+from sender.link.background_transfer import NoBackgroundTransfer
 from sender.link.delivery import FrameDelivery
 from sender.link.session import SenderSession
 from tests.support.fake_link import MODEL, SECRET, SESSION, CountingCodec, label_frame, settle
@@ -15,7 +16,7 @@ from tests.support.scripted_receiver import RecordingObserver, ack
 WELCOME = Welcome(True, MODEL, window=2)
 
 
-class _Pacer:
+class _Pacer(NoBackgroundTransfer):
     def background_bytes(self, in_flight_bytes: int, blob_bytes: int, now_ms: float) -> int:
         return 3
 
