@@ -13,7 +13,8 @@ from common.labels import GROUP_NAMES
 from receiver.link.refusals import Refusal
 from receiver.status import ReceiverStatus
 
-STAGES = ("codec", "queue", "decode", "diffusion", "body", "surface", "publish")
+STAGES = ("codec", "queue", "decode", "diffusion", "body", "surface", "publish", "channel")
+CHANNEL_FATES = ("decoded", "replaced", "refused")
 MESH_KINDS = ("surface", "body")
 
 BATCH_BUCKETS = (1, 2, 3, 4, 6, 8, 12, 16, 32)
@@ -56,6 +57,7 @@ class ReceiverMetrics:
         self._define_engine(registry)
         self._define_sessions(registry)
         self._define_pictures(registry)
+        self._define_channel(registry)
 
     def _define_frames(self, registry: CollectorRegistry) -> None:
         self._frames = Counter("bodywire_receiver_frames", "Frames by fate", ["fate"], registry=registry)
@@ -96,6 +98,24 @@ class ReceiverMetrics:
         )
         for fate in PictureFate:
             self._pictures.labels(fate)
+
+    def _define_channel(self, registry: CollectorRegistry) -> None:
+        self._channel_pictures = Counter(
+            "bodywire_receiver_channel_pictures", "Pictures of sender --channel by fate", ["fate"], registry=registry
+        )
+        for fate in CHANNEL_FATES:
+            self._channel_pictures.labels(fate)
+        self._channel_uses = Counter(
+            "bodywire_receiver_channel_uses", "Uses of the simulated channel by pictures", registry=registry
+        )
+        self._channel_ratio = Gauge(
+            "bodywire_receiver_channel_bandwidth_ratio", "Channel uses per colour value of a pixel", registry=registry
+        )
+        self._channel_snr = Gauge(
+            "bodywire_receiver_channel_snr_decibels", "SNR of the simulated channel", ["kind"], registry=registry
+        )
+        for kind in ("configured", "measured"):
+            self._channel_snr.labels(kind).set(math.nan)
 
     def _define_people(self, registry: CollectorRegistry) -> None:
         self._scores = Histogram(
@@ -183,6 +203,25 @@ class ReceiverMetrics:
 
     def frame_dropped(self, fate: FrameFate) -> None:
         self._frames.labels(fate.value).inc()
+
+    def channel_picture_decoded(
+        self, uses: int, bandwidth_ratio: float, snr_db: float, measured_snr_db: float | None
+    ) -> None:
+        """A picture came over the simulated channel.
+
+        Args:
+            snr_db: that the sender has chosen.
+            measured_snr_db: from its known symbols; None if they had no noise.
+        """
+        self._channel_pictures.labels("decoded").inc()
+        self._channel_uses.inc(uses)
+        self._channel_ratio.set(bandwidth_ratio)
+        self._channel_snr.labels("configured").set(snr_db)
+        self._channel_snr.labels("measured").set(math.nan if measured_snr_db is None else measured_snr_db)
+
+    def channel_picture_dropped(self, fate: str) -> None:
+        """A picture was `replaced` by a newer one before it was decoded, or `refused`."""
+        self._channel_pictures.labels(fate).inc()
 
     def people_left_out(self, count: int) -> None:
         """People of a frame were not reconstructed, because one sender may have only so many."""

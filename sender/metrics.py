@@ -1,5 +1,6 @@
 """The sender's Prometheus metrics; callers use the methods and do not depend on the names of the metrics."""
 
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from enum import StrEnum
@@ -11,8 +12,9 @@ from common.frames import PersonLabels
 from common.io.telemetry import SCORE_BUCKETS, StageSpan, StageTimes, daemon_registry
 from common.labels import GROUP_NAMES
 
-STAGES = ("capture", "perception", "preview", "semantics", "colours", "codec")
+STAGES = ("capture", "perception", "preview", "semantics", "colours", "codec", "channel")
 ROUND_TRIP_BUCKETS_S = (0.001, 0.003, 0.01, 0.02, 0.05, 0.1, 0.15, 0.2, 0.3, 0.5, 1.0, 2.0, 5.0)
+CHANNEL_FATES = ("encoded", "replaced", "failed")
 _BYTE_GROUPS = ("header", *GROUP_NAMES)
 
 
@@ -62,6 +64,7 @@ class SenderMetrics:
         self._define_frames(registry)
         self._define_people(registry)
         self._define_link(registry)
+        self._define_channel(registry)
         self._camera = Gauge("bodywire_sender_camera_up", "1 while the source can deliver frames", registry=registry)
         self.camera_is_up = False
 
@@ -132,6 +135,23 @@ class SenderMetrics:
         )
         self._was_connected = False
 
+    def _define_channel(self, registry: CollectorRegistry) -> None:
+        self._channel_pictures = Counter(
+            "bodywire_sender_channel_pictures", "Pictures of --channel by fate", ["fate"], registry=registry
+        )
+        for fate in CHANNEL_FATES:
+            self._channel_pictures.labels(fate)
+        self._channel_uses = Counter(
+            "bodywire_sender_channel_uses", "Uses of the simulated channel by pictures", registry=registry
+        )
+        self._channel_ratio = Gauge(
+            "bodywire_sender_channel_bandwidth_ratio", "Channel uses per colour value of a pixel", registry=registry
+        )
+        self._channel_snr = Gauge(
+            "bodywire_sender_channel_snr_decibels", "SNR of the simulated channel", registry=registry
+        )
+        self._channel_snr.set(math.nan)
+
     @contextmanager
     def stage(self, name: str) -> Iterator[StageSpan]:
         """Times one pass: `with metrics.stage("perception") as span:`; afterwards, `span.ms` is the duration."""
@@ -186,6 +206,24 @@ class SenderMetrics:
     def watch_spool(self, frames: Callable[[], int]) -> None:
         """Calls `frames` for the number of spooled frames at each scrape."""
         self._spooled.set_function(frames)
+
+    def channel_configured(self, snr_db: float) -> None:
+        """Pictures are sent over a simulated channel of this SNR."""
+        self._channel_snr.set(snr_db)
+
+    def channel_picture_encoded(self, uses: int, bandwidth_ratio: float) -> None:
+        """A picture takes so many channel uses."""
+        self._channel_pictures.labels("encoded").inc()
+        self._channel_uses.inc(uses)
+        self._channel_ratio.set(bandwidth_ratio)
+
+    def channel_picture_replaced(self) -> None:
+        """A picture was replaced by a newer one before it was encoded."""
+        self._channel_pictures.labels("replaced").inc()
+
+    def channel_picture_failed(self) -> None:
+        """A picture does not fit the bandwidth ratio."""
+        self._channel_pictures.labels("failed").inc()
 
     def camera_up(self, up: bool) -> None:
         self.camera_is_up = up
