@@ -34,11 +34,12 @@ from receiver.link.server import LinkServer, ListenConfig
 from receiver.link.session import SessionRegistry
 from receiver.link.startup_line import startup_line
 from receiver.metrics import ReceiverMetrics
-from receiver.pipeline import ReceiverPipeline, SharingConfig
+from receiver.pipeline import ReceiverPipeline
 from receiver.publish.disk_space import free_and_size_bytes
 from receiver.publish.session_directory import PublishConfig, SessionDirectory
 from receiver.recording.recorder import FileRecorder, RecordConfig, SessionRecorder, Unrecorded
 from receiver.recording.replay import Replay, ReplayConfig
+from receiver.sharing import SharingConfig
 from receiver.status import StatusLine
 from receiver.surface.stage import SurfaceConfig
 from receiver.traces import ReceiverTraces

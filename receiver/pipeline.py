@@ -9,12 +9,11 @@ import time
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from common.blobs import MAX_PREVIEW_BYTES, PICTURE, PREVIEW, TEXTURE, Blob
+from common.blobs import MAX_PREVIEW_BYTES, PICTURE, PREVIEW, SIGNAL, TEXTURE, Blob
 from common.clock import SYSTEM_CLOCK, Clock
 from common.codec.frame_codec import DecodedFrame
 from common.errors import ChecksumMismatch, MalformedPacket, WireError
 from common.frames import LabelFrame
-from common.io.configuration import option
 from common.texture.atlas_tiles import DecodedTile, Tile
 from common.texture.atlas_tiles import decode as decode_tile
 from common.texture.point_colours import PointColours
@@ -34,12 +33,14 @@ from receiver.frame_age import age_and_error_ms
 from receiver.link.live_load import LiveLoad
 from receiver.link.session import Session
 from receiver.metrics import FrameFate, ReceiverMetrics
+from receiver.publish.channel_pictures import ChannelPictures
 from receiver.publish.frame_record import FrameRecord, PersonRecord, rounded_bytes
 from receiver.publish.key_pictures import KeyPictures
 from receiver.publish.observer import FrameObserver, Unobserved
 from receiver.publish.output_guard import OutputGuard
 from receiver.publish.session_directory import SessionDirectory, SessionWriter
 from receiver.recording.recorder import SessionRecorder, Unrecorded
+from receiver.sharing import SharingConfig
 from receiver.traces import ReceiverTraces
 
 logger = logging.getLogger(__name__)
@@ -48,22 +49,6 @@ logger = logging.getLogger(__name__)
 _PUBLISH_THREADS = 2
 _TEXTURE_THREADS = 1
 _JPEG_BEGIN, _JPEG_END = b"\xff\xd8\xff", b"\xff\xd9"
-
-
-@dataclass(frozen=True, slots=True)
-class SharingConfig:
-    """How senders share the receiver's computing time."""
-
-    peer_people: int = option(16, help="most people of a frame that are reconstructed, those of the highest scores")
-    live_wait_ms: float = option(
-        500.0, help="a live frame that has waited longer is not reconstructed if a newer one has arrived, ms"
-    )
-
-    def __post_init__(self) -> None:
-        if self.peer_people < 1:
-            raise ValueError(f"peer-people must be at least 1, got {self.peer_people}")
-        if not 0 <= self.live_wait_ms <= 60_000:
-            raise ValueError(f"live-wait-ms must lie in 0…60000, got {self.live_wait_ms:g}")
 
 
 @dataclass(slots=True)
@@ -112,6 +97,7 @@ class ReceiverPipeline:
         self._publishers = FairExecutor(_PUBLISH_THREADS, "publish")
         self._tile_decoders = FairExecutor(_TEXTURE_THREADS, "texture")
         self._pictures = KeyPictures(self._tile_decoders)
+        self._channel_pictures = ChannelPictures(directory.config, metrics)
         self._publishing = 0
         self._published = asyncio.Event()
 
@@ -174,6 +160,8 @@ class ReceiverPipeline:
             self._sessions[session.session_id].textures.take(blob)
         elif blob.kind == PICTURE:
             self._pictures.take(session, self._sessions[session.session_id].writer, blob)
+        elif blob.kind == SIGNAL:
+            self._channel_pictures.take(session, self._sessions[session.session_id].writer.number, blob)
         else:
             self._take_colours(session, blob)
         self._recorder.blob_taken(session, blob)
@@ -200,6 +188,7 @@ class ReceiverPipeline:
         state = self._sessions.pop(session.session_id, None)
         if state is not None:
             state.textures.close()
+            self._channel_pictures.session_ended(session)
             self._metrics.peer_left()
             self._observer.session_ended(state.writer.number)
             self._recorder.session_ended(session)
@@ -215,6 +204,7 @@ class ReceiverPipeline:
             self._published.clear()
             await self._published.wait()
         await self._pictures.finish()
+        await self._channel_pictures.close()
         self._publishers.shutdown()
         self._tile_decoders.shutdown()
 

@@ -1,0 +1,173 @@
+"""Pictures that come over a simulated channel, written beside a session's other files (`sender --channel`)."""
+
+import asyncio
+import io
+import json
+import logging
+import math
+from dataclasses import dataclass, field
+from functools import cache
+
+from PIL import Image as Pictures
+
+from common.blobs import Blob
+from common.channel.model import ImageChannel
+from common.channel.sequence import SequencePicture, SequenceReceiver
+from common.channel.signal_blob import SignalBlob, SignalHeader
+from common.channel.transmission import load_network
+from common.errors import MalformedPacket, OutputError, WeightsError
+from receiver.engine.fair_executor import FairExecutor
+from receiver.link.session import Session
+from receiver.mesh.mesh_files import output_error, publish_file
+from receiver.metrics import ReceiverMetrics
+from receiver.publish.line_file import LineFile
+from receiver.publish.session_directory import PublishConfig
+
+logger = logging.getLogger(__name__)
+
+
+@cache
+def _network() -> ImageChannel:
+    """Loaded with the first picture: few sessions have any."""
+    return load_network()
+
+
+@dataclass(slots=True)
+class _Sequence:
+    """The pictures of one session.
+
+    Args:
+        number: of the session in the output directory.
+        waiting: the newest blob that is not being decoded.
+        receiver: made with the first picture.
+        measured: sum and number of the noise powers that were measured.
+    """
+
+    number: int
+    waiting: Blob | None = None
+    receiver: SequenceReceiver | None = None
+    pictures: int = 0
+    ratios: float = 0.0
+    noise: list[float] = field(default_factory=lambda: [0.0, 0.0])
+    channel: str = ""
+
+
+class ChannelPictures:
+    """Decodes and writes the pictures of all sessions in a thread; of those that wait, the newest of a session counts.
+
+    Args:
+        config: of the output directory.
+    """
+
+    def __init__(self, config: PublishConfig, metrics: ReceiverMetrics) -> None:
+        self._config = config
+        self._metrics = metrics
+        self._threads = FairExecutor(1, "channel")
+        self._sequences: dict[bytes, _Sequence] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    def take(self, session: Session, number: int, blob: Blob) -> None:
+        """Takes a blob of the kind `SIGNAL`; one that turns out not to decode is dropped with a log line.
+
+        Args:
+            number: of the session in the output directory.
+
+        Raises:
+            MalformedPacket: the blob is none of a picture.
+        """
+        try:
+            SignalHeader.read(blob.data)
+        except MalformedPacket:
+            self._metrics.channel_picture_dropped("refused")
+            raise
+        sequence = self._sequences.setdefault(session.session_id, _Sequence(number))
+        begun, sequence.waiting = sequence.waiting is not None, blob
+        if begun:
+            self._metrics.channel_picture_dropped("replaced")
+            return
+        task = asyncio.ensure_future(self._handle(session, sequence))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    def session_ended(self, session: Session) -> None:
+        """Forgets a session's earlier pictures, and logs what it had."""
+        sequence = self._sequences.pop(session.session_id, None)
+        if sequence is not None and sequence.pictures:
+            logger.info("%s sent %s", session.sender, _summary(sequence))
+
+    async def finish(self) -> None:
+        """Waits until what has arrived is written."""
+        await asyncio.gather(*self._tasks)
+
+    async def close(self) -> None:
+        """Writes what has arrived, and ends the thread."""
+        await self.finish()
+        self._threads.shutdown()
+
+    async def _handle(self, session: Session, sequence: _Sequence) -> None:
+        try:
+            await self._threads.run(session.account, session.session_id, self._decode, sequence, session.durable)
+        except (MalformedPacket, OutputError, WeightsError) as error:
+            self._metrics.channel_picture_dropped("refused")
+            logger.warning("dropped a picture of the channel of %s: %s", session.sender, error)
+
+    def _decode(self, sequence: _Sequence, durable: bool) -> None:
+        """Decodes and writes the picture that waits; runs in the thread."""
+        blob, sequence.waiting = sequence.waiting, None
+        assert blob is not None
+        signal = SignalBlob.decode(blob.data)
+        with self._metrics.stage("channel"):
+            if sequence.receiver is None:
+                sequence.receiver = SequenceReceiver(_network())
+            picture = sequence.receiver.decode(signal)
+        self._write(sequence.number, signal, picture, durable)
+        snr_db = signal.channel.snr_db
+        self._metrics.channel_picture_decoded(picture.uses, picture.bandwidth_ratio, snr_db, picture.measured_snr_db)
+        sequence.pictures += 1
+        sequence.ratios += picture.bandwidth_ratio
+        sequence.channel = f"{signal.channel.kind}:{snr_db:g}dB"
+        if picture.measured_snr_db is not None:
+            sequence.noise[0] += 10 ** (-picture.measured_snr_db / 10)
+            sequence.noise[1] += 1
+
+    def _write(self, number: int, signal: SignalBlob, picture: SequencePicture, durable: bool) -> None:
+        folder, mode = self._config.out / "channel", self._config.file_mode
+        try:
+            folder.mkdir(exist_ok=True, mode=self._config.folder_mode)
+        except OSError as error:
+            raise output_error(folder, error) from error
+        content = io.BytesIO()
+        Pictures.fromarray(picture.image).save(content, "PNG")
+        name = f"s{number}-{signal.sequence:06d}.png"
+        publish_file(folder / name, content.getvalue(), synced=durable, mode=mode)
+        line = json.dumps(_facts(name, signal, picture)) + "\n"
+        with LineFile(folder / f"s{number}.jsonl", mode=mode) as lines:
+            lines.append(line.encode(), synced=durable)
+
+
+def _facts(name: str, signal: SignalBlob, picture: SequencePicture) -> dict[str, object]:
+    """The line of a picture."""
+    window, measured = signal.window, picture.measured_snr_db
+    return {
+        "picture": name,
+        "sequence": signal.sequence,
+        "captured_at": signal.captured_at,
+        "window": [window.left, window.top, window.width, window.height],
+        "channel": signal.channel.kind,
+        "snr_db": signal.channel.snr_db,
+        "measured_snr_db": None if measured is None else round(measured, 3),
+        "seed": signal.seed,
+        "symbols": len(signal.signal.symbols),
+        "channel_uses": picture.uses,
+        "bandwidth_ratio": round(picture.bandwidth_ratio, 6),
+        "earlier_share": round(picture.earlier_share, 4),
+    }
+
+
+def _summary(sequence: _Sequence) -> str:
+    noise, count = sequence.noise
+    ratio = sequence.pictures / sequence.ratios
+    text = f"{sequence.pictures} pictures over {sequence.channel}, bandwidth ratio 1/{ratio:.1f}"
+    if not count or noise <= 0:
+        return text
+    return f"{text}, measured SNR {-10 * math.log10(noise / count):.2f} dB"
