@@ -1,7 +1,7 @@
 """Wires the sender's components from its configuration.
 
 The codec is bound to importance and rate control by `sender.rated_encoder`, the link to rate control and metrics by
-`LinkAccount`; `compose` builds everything else.
+`sender.link_account`; `compose` builds everything else.
 """
 
 import asyncio
@@ -20,11 +20,9 @@ import torch
 
 from common.body.label_space import LabelSpace
 from common.body.model import BodyModel
-from common.clock import SYSTEM_CLOCK, Clock
 from common.codec.frame_codec import FrameCodec
 from common.codec.packet import CODEC_VERSION
 from common.errors import UsageError
-from common.frames import LabelFrame
 from common.io.configuration import option
 from common.io.logs import LogConfig
 from common.io.telemetry import MetricsConfig, MetricsServer, publish_build
@@ -34,20 +32,20 @@ from common.recording.facts import RecordingFacts
 from common.texture.atlas_tiles import TextureCodec
 from common.version import build_versions, package_version
 from common.weights.loader import model_hash
-from common.wire.convert import SESSION_SECRET_BYTES, Hello, Welcome
+from common.wire.convert import SESSION_SECRET_BYTES, Hello
 from common.wire.report import SenderReport
+from sender.analogue.config import AnalogueConfig
+from sender.analogue.stage import AnalogueStage
 from sender.capture.open import CaptureConfig, open_source
 from sender.capture.source import FrameSource
 from sender.clothing.stage import ClothingStage
-from sender.congestion.packet_train import PacketTrainSample
-from sender.congestion.samples import LinkSample
 from sender.importance.importance import Importance
 from sender.link.client import LinkClient, LinkConfig
-from sender.link.observer import Fate, LinkObserver, Observers
-from sender.link.session import Payload
+from sender.link.observer import LinkObserver, Observers
 from sender.link.transport.security import SecurityConfig
 from sender.link.transport.transport import Transport
-from sender.metrics import FrameFate, SenderMetrics
+from sender.link_account import LinkAccount
+from sender.metrics import SenderMetrics
 from sender.perception.stage import PerceptionStage, TrackingConfig
 from sender.pipeline import SenderPipeline
 from sender.preview.key_picture import SharedPictures
@@ -112,6 +110,7 @@ class SenderConfig:
     smoothing: SmoothingConfig = field(default_factory=SmoothingConfig)
     appearance: AppearanceConfig = field(default_factory=AppearanceConfig)
     preview: PreviewConfig = field(default_factory=PreviewConfig)
+    channel: AnalogueConfig = field(default_factory=AnalogueConfig)
     rate: RateConfig = field(default_factory=RateConfig)
     delivery: DeliveryConfig = field(default_factory=DeliveryConfig)
     recording: RecordConfig = field(default_factory=RecordConfig)
@@ -127,61 +126,6 @@ class SenderConfig:
         return self.recording.record is not None and not self.link.names_peer
 
 
-_FATES = {
-    Fate.LATE: FrameFate.LATE,
-    Fate.SUPERSEDED: FrameFate.REPLACED,
-    Fate.REJECTED: FrameFate.UNACKNOWLEDGED,
-}
-
-
-class LinkAccount(LinkObserver):
-    """Passes the link's measurements on to rate control and metrics, and keeps the totals of the session."""
-
-    def __init__(self, rate: RateController, metrics: SenderMetrics, clock: Clock = SYSTEM_CLOCK) -> None:
-        self._rate = rate
-        self._metrics = metrics
-        self._clock = clock
-        self.acknowledged_frames = 0
-        self.payload_bytes = 0
-        self.probing_bytes = 0
-        self.blob_bytes = 0
-
-    def connected(self, welcome: Welcome) -> None:
-        self._rate.on_connected()
-        self._metrics.peer_connected(True)
-
-    def disconnected(self, reason: str) -> None:
-        self._metrics.peer_connected(False)
-
-    def sent(self, frame: LabelFrame, encoded: Payload, *, again: bool) -> None:
-        self.payload_bytes += len(encoded.payload)
-        self._rate.on_sent(frame.sequence, len(encoded.payload), self._clock.monotonic_ms())
-        self._metrics.frame_sent({group: round(share) for group, share in encoded.bytes_by_group.items()})
-
-    def acknowledged(self, frame: LabelFrame, sample: LinkSample) -> None:
-        self._rate.on_acknowledged(sample, self._clock.monotonic_ms())
-        self._metrics.frame_acknowledged(sample.round_trip_time_ms)
-        state = self._rate.state
-        self._metrics.set_link(state.bandwidth_bps or 0.0, state.delay_ms or 0.0, state.capacity.bps or 0.0, state.f)
-
-    def blob_bytes_sent(self, data_bytes: int) -> None:
-        self.blob_bytes += data_bytes
-        self._metrics.blob_bytes_sent(data_bytes)
-
-    def probed(self, measurement: PacketTrainSample) -> None:
-        self.probing_bytes += measurement.wire_bytes
-        self._rate.on_packet_train(measurement, self._clock.monotonic_ms())
-
-    def one_way_delay(self, one_way_ms: float) -> None:
-        self._rate.on_one_way_delay(one_way_ms, self._clock.monotonic_ms())
-
-    def ended(self, frame: LabelFrame, fate: Fate) -> None:
-        if fate is Fate.ACKNOWLEDGED:
-            self.acknowledged_frames += 1
-        else:
-            self._metrics.frame_dropped(_FATES[fate])
-
-
 @dataclass(frozen=True, slots=True)
 class Sender:
     """The sender's components, wired.
@@ -194,6 +138,7 @@ class Sender:
         spool: undelivered frames on disk; None without `--delivery complete`.
         spool_directory: where they are.
         recorder: None without `--record`.
+        analogue: None without `--channel`.
     """
 
     pipeline: SenderPipeline
@@ -203,6 +148,7 @@ class Sender:
     spool: Spool | None
     spool_directory: Path
     recorder: SenderRecorder | None = None
+    analogue: AnalogueStage | None = None
 
     async def run(self, stop: asyncio.Event) -> None:
         """Connects, sends until the source ends or `stop` is set, and waits for the last acknowledgements.
@@ -243,6 +189,8 @@ class Sender:
         account = self.account
         sent = f"sent {account.acknowledged_frames} frames, {account.payload_bytes} bytes of labels"
         lines = [] if isinstance(self.delivery, NoPeer) else [f"{sent}, {account.blob_bytes} bytes of colours"]
+        if self.analogue is not None:
+            lines.append(self.analogue.summary())
         if self.recorder is not None:
             lines.append(self.recorder.summary())
         if self.spool is not None and self.spool.pending:
@@ -293,11 +241,7 @@ def compose(config: SenderConfig) -> Iterator[Sender]:
         OutputError: the spool, the preview, the recording or the metrics address cannot be opened.
         WeightsError: trained weights are missing, damaged or of another version.
     """
-    transport = Transport(config.security)
-    if not config.only_records:
-        transport.check(config.link.peer)
-    elif config.delivery.delivery == "complete":
-        raise UsageError("--delivery complete needs --peer: without it, --record sends nothing")
+    transport = _transport(config)
     metrics, networks = SenderMetrics(), model_hash()
     with ExitStack() as resources:
         source = resources.enter_context(open_source(config.capture, metrics))
@@ -312,7 +256,9 @@ def compose(config: SenderConfig) -> Iterator[Sender]:
         recorder = resources.enter_context(open_recorder(config.recording, _facts(hello), config.rate.rho_min))
         tracer = resources.enter_context(config.tracing.start("sender", package_version()))
         traces = SenderTraces(tracer, hello.session_id)
-        observers = account, status, _ = LinkAccount(rate, metrics), SenderStatus(rate, metrics, source), traces
+        analogue = resources.enter_context(_analogue(config, source, metrics))
+        account, status = LinkAccount(rate, metrics), SenderStatus(rate, metrics, source)
+        observers = [account, status, traces] if analogue is None else [account, status, traces, analogue]
         delivery: LinkClient | CompleteDelivery | NoPeer
         if config.only_records:
             delivery = NoPeer(status.recorded)
@@ -338,9 +284,22 @@ def compose(config: SenderConfig) -> Iterator[Sender]:
             texture_stage=config.appearance.texture_stage(),
             shared_preview=SharedPreview() if config.preview.share_preview else None,
             shared_pictures=SharedPictures() if config.preview.share_picture else None,
+            analogue=analogue,
             traces=traces,
         )
-        yield Sender(pipeline, delivery, account, status, spool, config.delivery.spool, recorder)
+        yield Sender(pipeline, delivery, account, status, spool, config.delivery.spool, recorder, analogue)
+
+
+def _transport(config: SenderConfig) -> Transport:
+    """The security of the link; options that need a link are refused without one."""
+    transport = Transport(config.security)
+    if not config.only_records:
+        transport.check(config.link.peer)
+    elif config.delivery.delivery == "complete":
+        raise UsageError("--delivery complete needs --peer: without it, --record sends nothing")
+    elif config.channel.channel is not None:
+        raise UsageError("--channel needs --peer: without it, --record sends nothing")
+    return transport
 
 
 def _deliver(
@@ -386,6 +345,18 @@ def _metrics_server(config: MetricsConfig, metrics: SenderMetrics) -> AbstractCo
 def _preview(config: SenderConfig, source: FrameSource) -> AbstractContextManager[Preview | None]:
     target = config.preview.preview
     return closing(open_preview(target, config.capture.camera, source)) if target else nullcontext()
+
+
+def _analogue(
+    config: SenderConfig, source: FrameSource, metrics: SenderMetrics
+) -> AbstractContextManager[AnalogueStage | None]:
+    """The stage of `--channel`."""
+    channel = config.channel.state
+    if channel is None:
+        return nullcontext()
+    if source.stills:
+        raise UsageError("--channel sends video: pictures of other programs (--camera socket:) are none")
+    return closing(AnalogueStage(config.channel, channel, metrics))
 
 
 def _hello(networks: bytes, live: bool, spool: Spool | None) -> Hello:

@@ -17,6 +17,7 @@ from common.blobs import PREVIEW, Blob
 from common.clock import SYSTEM_CLOCK, Clock
 from common.errors import PeerError, SourceError
 from common.frames import LabelFrame, PersonLabels
+from sender.analogue.stage import AnalogueStage
 from sender.capture.source import CapturedFrame, FrameSource
 from sender.clothing.stage import ClothingStage
 from sender.metrics import FrameFate, SenderMetrics
@@ -70,6 +71,7 @@ class SenderPipeline:
         texture_stage: learns the colours of people's surface; none are sent without it.
         shared_preview: makes small pictures for the receiver; none are sent without it.
         shared_pictures: makes a key picture of each person for the receiver; none are sent without it.
+        analogue: sends pictures over a simulated channel; none are sent without it.
         traces: records how long the stages of a frame took.
     """
 
@@ -91,6 +93,7 @@ class SenderPipeline:
         texture_stage: TextureStage | None = None,
         shared_preview: SharedPreview | None = None,
         shared_pictures: SharedPictures | None = None,
+        analogue: AnalogueStage | None = None,
         traces: SenderTraces | None = None,
         clock: Clock = SYSTEM_CLOCK,
     ) -> None:
@@ -110,6 +113,7 @@ class SenderPipeline:
         self._shared_preview = shared_preview
         # A picture with people in it is no session whose people stay.
         self._shared_pictures = None if source.stills else shared_pictures
+        self._analogue = analogue
         self._traces = traces or SenderTraces()
         self._read_s = (0.0, 0.0)
         self._clock = clock
@@ -244,6 +248,8 @@ class SenderPipeline:
         self._metrics.frame_offered(people)
         blobs = self._colours(frame, observed, people) + self._picture(frame)
         blobs += self._key_pictures(frame, observed, people)
+        if self._analogue is not None:
+            blobs += self._analogue.update(self._sequence, frame, observed)
         labels = LabelFrame(self._sequence, frame.source, frame.captured_at, frame.camera, people)
         self._sequence += 1
         return labels, blobs
@@ -282,6 +288,8 @@ class SenderPipeline:
             self._texture_stage.reset()
         if self._shared_pictures is not None:
             self._shared_pictures.reset()
+        if self._analogue is not None:
+            self._analogue.reset()
 
     def _colours(
         self, frame: CapturedFrame, observed: Sequence[ObservedPerson], people: Sequence[PersonLabels]

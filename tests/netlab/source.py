@@ -19,11 +19,11 @@ from common.codec.packet import CODEC_VERSION
 from common.frames import Camera, LabelFrame, PersonLabels
 from common.io.addresses import Address
 from common.wire.convert import Hello
-from sender.composition import LinkAccount
 from sender.importance.importance import Importance
 from sender.link import LinkClient, LinkConfig
 from sender.link.transport.security import SecurityConfig
 from sender.link.transport.transport import Transport
+from sender.link_account import LinkAccount
 from sender.metrics import SenderMetrics
 from sender.rate.controller import RateController
 from sender.rate.policy import RateConfig

@@ -10,9 +10,10 @@ from common.codec.frame_codec import FrameCodec
 from common.errors import PeerError
 from common.frames import Camera, LabelFrame, PersonLabels
 from common.labels import GROUPS
-from sender.composition import AppearanceConfig, LinkAccount, Sender
+from sender.composition import AppearanceConfig, Sender
 from sender.importance.importance import Importance
 from sender.link.observer import Fate
+from sender.link_account import LinkAccount
 from sender.metrics import SenderMetrics
 from sender.rate.controller import RateController
 from sender.rate.policy import RateConfig

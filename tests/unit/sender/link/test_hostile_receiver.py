@@ -23,7 +23,6 @@ from common.wire.convert import (
     encode_client,
 )
 from common.wire.stream import StreamBroken
-from sender.composition import LinkAccount
 from sender.link import Fate, LinkClient
 from sender.link import delivery as delivery_module
 from sender.link.background_transfer import NoBackgroundTransfer
@@ -31,6 +30,7 @@ from sender.link.delivery import FrameDelivery
 from sender.link.keepalive.clock_offset import ClockComparison
 from sender.link.observer import Observers
 from sender.link.session import SenderSession
+from sender.link_account import LinkAccount
 from sender.metrics import SenderMetrics
 from sender.rate.controller import RateController
 from sender.rate.policy import RateConfig

@@ -1,0 +1,65 @@
+"""What the link tells the rest of the sender: measurements for rate control and metrics, and totals of the session."""
+
+from common.clock import SYSTEM_CLOCK, Clock
+from common.frames import LabelFrame
+from common.wire.convert import Welcome
+from sender.congestion.packet_train import PacketTrainSample
+from sender.congestion.samples import LinkSample
+from sender.link.observer import Fate, LinkObserver
+from sender.link.session import Payload
+from sender.metrics import FrameFate, SenderMetrics
+from sender.rate.controller import RateController
+
+_FATES = {
+    Fate.LATE: FrameFate.LATE,
+    Fate.SUPERSEDED: FrameFate.REPLACED,
+    Fate.REJECTED: FrameFate.UNACKNOWLEDGED,
+}
+
+
+class LinkAccount(LinkObserver):
+    """Passes the link's measurements on to rate control and metrics, and keeps the totals of the session."""
+
+    def __init__(self, rate: RateController, metrics: SenderMetrics, clock: Clock = SYSTEM_CLOCK) -> None:
+        self._rate = rate
+        self._metrics = metrics
+        self._clock = clock
+        self.acknowledged_frames = 0
+        self.payload_bytes = 0
+        self.probing_bytes = 0
+        self.blob_bytes = 0
+
+    def connected(self, welcome: Welcome) -> None:
+        self._rate.on_connected()
+        self._metrics.peer_connected(True)
+
+    def disconnected(self, reason: str) -> None:
+        self._metrics.peer_connected(False)
+
+    def sent(self, frame: LabelFrame, encoded: Payload, *, again: bool) -> None:
+        self.payload_bytes += len(encoded.payload)
+        self._rate.on_sent(frame.sequence, len(encoded.payload), self._clock.monotonic_ms())
+        self._metrics.frame_sent({group: round(share) for group, share in encoded.bytes_by_group.items()})
+
+    def acknowledged(self, frame: LabelFrame, sample: LinkSample) -> None:
+        self._rate.on_acknowledged(sample, self._clock.monotonic_ms())
+        self._metrics.frame_acknowledged(sample.round_trip_time_ms)
+        state = self._rate.state
+        self._metrics.set_link(state.bandwidth_bps or 0.0, state.delay_ms or 0.0, state.capacity.bps or 0.0, state.f)
+
+    def blob_bytes_sent(self, data_bytes: int) -> None:
+        self.blob_bytes += data_bytes
+        self._metrics.blob_bytes_sent(data_bytes)
+
+    def probed(self, measurement: PacketTrainSample) -> None:
+        self.probing_bytes += measurement.wire_bytes
+        self._rate.on_packet_train(measurement, self._clock.monotonic_ms())
+
+    def one_way_delay(self, one_way_ms: float) -> None:
+        self._rate.on_one_way_delay(one_way_ms, self._clock.monotonic_ms())
+
+    def ended(self, frame: LabelFrame, fate: Fate) -> None:
+        if fate is Fate.ACKNOWLEDGED:
+            self.acknowledged_frames += 1
+        else:
+            self._metrics.frame_dropped(_FATES[fate])

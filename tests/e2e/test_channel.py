@@ -1,0 +1,67 @@
+"""A session over a simulated channel: pictures arrive beside the meshes, with noise that the seed determines."""
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from tests.e2e.daemons import RunningReceiver, receiver, run
+from tests.e2e.test_frames import first_two_seconds
+
+# Without an estimate of the capacity, which a loaded machine may not give in two seconds.
+FLAGS = ("--policy", "fixed", "--no-colours", "--channel-fps", "10")
+
+
+@pytest.fixture(scope="module")
+def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return first_two_seconds(tmp_path_factory.mktemp("clip"))
+
+
+def send(clip: Path, to: RunningReceiver, *flags: str) -> str:
+    """What the sender prints at its end."""
+    done = run("sender", "--camera", str(clip), "--peer", to.address, *FLAGS, *flags)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def lines(path: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+def test_session_over_a_channel(clip: Path, tmp_path: Path) -> None:
+    report = tmp_path / "report.jsonl"
+    with receiver(tmp_path / "out", "--log-level", "info") as peer:
+        printed = send(clip, peer, "--channel", "awgn:4dB", "--channel-report", str(report))
+        send(clip, peer, "--channel", "awgn:4dB")
+        send(clip, peer, "--channel", "rayleigh:4dB", "--channel-seed", "1", "--channel-view", "frame")
+        code, log = peer.terminate()
+    assert code == 0
+    frames, channel = lines(tmp_path / "out/frames.jsonl"), tmp_path / "out/channel"
+    assert sum(frame["session"] == 1 and len(frame["people"]) == 1 for frame in frames) == 60
+    arrived = {number: lines(channel / f"s{number}.jsonl") for number in (1, 2, 3)}
+    for number, kind in ((1, "awgn"), (2, "awgn"), (3, "rayleigh")):
+        assert all((line["channel"], line["snr_db"]) == (kind, 4.0) for line in arrived[number])
+        assert all(0.04 < line["bandwidth_ratio"] <= 1 / 16 for line in arrived[number])
+        picture = np.asarray(Image.open(channel / arrived[number][0]["picture"]))
+        assert max(picture.shape[:2]) == 256 and picture.std() > 10
+    # Sent first in both sessions, with the same seed; in the third one, the seed and the picture are others.
+    first, second = (channel / f"s{number}-000000.png" for number in (1, 2))
+    assert first.read_bytes() == second.read_bytes()
+    quality_db = [line["psnr_db"] for line in lines(report)]
+    assert min(quality_db) > 20
+    assert re.search(
+        r"encoded \d+ pictures for awgn:4dB: \d+ channel uses each, bandwidth ratio 1/1\d\.\d, PSNR", printed
+    )
+    assert "pictures over rayleigh:4dB" in log
+
+
+def test_bad_channel_is_a_usage_error() -> None:
+    done = run("sender", "--channel", "awgn")
+    assert done.returncode == 2 and "such as awgn:10dB" in done.stderr
+    assert "Traceback" not in done.stderr
+    done = run("sender", "--channel", "awgn:10dB", "--record", "never-written.bw")
+    assert done.returncode == 2 and "--channel needs --peer" in done.stderr
