@@ -31,12 +31,14 @@ from receiver.engine.reconstructor import Reconstructor
 from receiver.link.auth.tls import SecurityConfig
 from receiver.link.live_load import LiveLoad
 from receiver.link.server import LinkServer, ListenConfig
+from receiver.link.service import unshared
 from receiver.link.session import SessionRegistry
 from receiver.link.startup_line import startup_line
 from receiver.metrics import ReceiverMetrics
 from receiver.pipeline import ReceiverPipeline
 from receiver.publish.disk_space import free_and_size_bytes
 from receiver.publish.session_directory import PublishConfig, SessionDirectory
+from receiver.publish.shared_sessions import SharedSessions
 from receiver.recording.recorder import FileRecorder, RecordConfig, SessionRecorder, Unrecorded
 from receiver.recording.replay import Replay, ReplayConfig
 from receiver.sharing import SharingConfig
@@ -164,7 +166,7 @@ async def _serve(
     metrics.watch_queue(lambda: engine.queued_people)
     source: LinkServer | Replay
     if recording is None:
-        source = _link(config, pipeline, metrics, load)
+        source = _link(config, pipeline, metrics, load, directory.shared)
     else:
         source = Replay(recording, config.replay, pipeline, decoders(model_hash())(), announce)
     try:
@@ -183,7 +185,13 @@ async def _serve(
         await asyncio.to_thread(recorder.close)
 
 
-def _link(config: ReceiverConfig, pipeline: ReceiverPipeline, metrics: ReceiverMetrics, load: LiveLoad) -> LinkServer:
+def _link(
+    config: ReceiverConfig,
+    pipeline: ReceiverPipeline,
+    metrics: ReceiverMetrics,
+    load: LiveLoad,
+    shared: SharedSessions | None,
+) -> LinkServer:
     """The server that senders connect to."""
     networks = model_hash()
     registry = SessionRegistry(decoders(networks))
@@ -197,6 +205,7 @@ def _link(config: ReceiverConfig, pipeline: ReceiverPipeline, metrics: ReceiverM
         security=config.security,
         on_refused=metrics.stream_refused,
         admit_live=load.admit,
+        on_use=unshared if shared is None else shared.use,
     )
 
 

@@ -294,7 +294,7 @@ def _transport(config: SenderConfig) -> Transport:
     """The security of the link; options that need a link are refused without one."""
     transport = Transport(config.security)
     if not config.only_records:
-        transport.check(config.link.peer)
+        transport.check(*config.link.peer.each)
     elif config.delivery.delivery == "complete":
         raise UsageError("--delivery complete needs --peer: without it, --record sends nothing")
     elif config.channel.channel is not None:

@@ -36,6 +36,9 @@ class LinkAccount(LinkObserver):
     def disconnected(self, reason: str) -> None:
         self._metrics.peer_connected(False)
 
+    def failed_over(self) -> None:
+        self._metrics.failed_over()
+
     def sent(self, frame: LabelFrame, encoded: Payload, *, again: bool) -> None:
         self.payload_bytes += len(encoded.payload)
         self._rate.on_sent(frame.sequence, len(encoded.payload), self._clock.monotonic_ms())

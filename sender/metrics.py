@@ -133,6 +133,9 @@ class SenderMetrics:
         self._reconnects = Counter(
             "bodywire_sender_reconnects", "Connections made again after a loss", registry=registry
         )
+        self._failovers = Counter(
+            "bodywire_sender_failovers", "Connections to another receiver of --peer than before", registry=registry
+        )
         self._was_connected = False
 
     def _define_channel(self, registry: CollectorRegistry) -> None:
@@ -228,6 +231,10 @@ class SenderMetrics:
     def camera_up(self, up: bool) -> None:
         self.camera_is_up = up
         self._camera.set(up)
+
+    def failed_over(self) -> None:
+        """Counts a connection to another receiver than the one before."""
+        self._failovers.inc()
 
     def peer_connected(self, connected: bool) -> None:
         """Records that the link was connected or lost; each connection but the first is a reconnect."""

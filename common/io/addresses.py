@@ -53,6 +53,48 @@ class Address:
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
 
 
+@dataclass(frozen=True, slots=True)
+class Addresses:
+    """One or more addresses of the same service, in the order in which they are tried.
+
+    Args:
+        each: the addresses, all different.
+
+    Raises:
+        ValueError: there is none, or one twice.
+    """
+
+    each: tuple[Address, ...]
+
+    def __post_init__(self) -> None:
+        if not self.each:
+            raise ValueError("no address")
+        if len(set(self.each)) < len(self.each):
+            raise ValueError(f"{self}: an address is there twice")
+
+    @classmethod
+    def of(cls, *each: Address) -> Self:
+        """These addresses."""
+        return cls(each)
+
+    @classmethod
+    def parse(cls, text: str, default: Self | None = None) -> Self:
+        """Parses `host:port`, or several of them with commas between.
+
+        Args:
+            text: the addresses.
+            default: its first address completes `host` and `:port`; without it both parts are required.
+
+        Raises:
+            ValueError: as `Address.parse`, or an address is there twice.
+        """
+        first = None if default is None else default.each[0]
+        return cls(tuple(Address.parse(part, first) for part in text.split(",")))
+
+    def __str__(self) -> str:
+        return ",".join(map(str, self.each))
+
+
 def bound_socket(address: Address) -> socket.socket:
     """A TCP socket bound to an address, of the first family that its host has; it does not listen yet.
 

@@ -10,9 +10,9 @@ components. The field `focal_px` of the component `capture` is then
 
 The field of an option whose name is a word of Python, such as `from`, ends with an underscore.
 
-A field is a `str`, `int`, `float`, `bool`, `Path`, `Address` or a `Literal` of strings, or one of these `| None`. A
-component checks itself in `__post_init__` and raises `ValueError`. An address may leave out the host or the port if its
-field has a default address, which completes it.
+A field is a `str`, `int`, `float`, `bool`, `Path`, `Address`, `Addresses` or a `Literal` of strings, or one of these
+`| None`. A component checks itself in `__post_init__` and raises `ValueError`. An address may leave out the host or the
+port if its field has a default address, which completes it.
 """
 
 import argparse
@@ -30,7 +30,7 @@ from types import NoneType
 from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
 
 from common.errors import UsageError
-from common.io.addresses import Address
+from common.io.addresses import Address, Addresses
 from common.io.command_parser import CommandParser
 
 T = TypeVar("T")
@@ -140,8 +140,8 @@ class Option:
             return _WORDS[text.lower()]
         if self.kind in (int, float):
             return _number(text, self.kind)
-        if self.kind is Address:
-            return Address.parse(text, self.default)
+        if self.kind in (Address, Addresses):
+            return self.kind.parse(text, self.default)
         return self.kind(text)
 
     def accept(self, value: Any) -> Any:
@@ -157,7 +157,10 @@ class Option:
 
 
 _KIND_NAMES = {int: "a whole number", float: "a number", bool: "true or false"}
-_PLACEHOLDERS = {int: "N", float: "NUMBER", bool: "BOOL", str: "TEXT", Path: "PATH", Address: "HOST:PORT"}
+_PLACEHOLDERS = {
+    **{int: "N", float: "NUMBER", bool: "BOOL", str: "TEXT", Path: "PATH"},
+    **{Address: "HOST:PORT", Addresses: "HOST:PORT,…"},
+}
 
 
 def _number(text: str, kind: type[int] | type[float]) -> int | float:

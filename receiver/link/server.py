@@ -27,7 +27,7 @@ from receiver.link.grpc_stream import GrpcServerStream
 from receiver.link.handshake import Handshake
 from receiver.link.lifecycle import SessionLifecycle
 from receiver.link.refusals import Refusal, RefusalLog, RepeatedLines
-from receiver.link.service import StreamService
+from receiver.link.service import OnUse, StreamService, unshared
 from receiver.link.session import FrameHandler, SessionRegistry
 
 logger = logging.getLogger(__name__)
@@ -77,6 +77,7 @@ class LinkServer:
         security: which senders are admitted.
         on_refused: counts refused streams.
         admit_live: raises StreamRefused if there is no computing time for another live session.
+        on_use: see `StreamService`.
 
     Raises:
         UsageError: other machines can reach the address unencrypted, or a file cannot be read.
@@ -93,6 +94,7 @@ class LinkServer:
         security: SecurityConfig | None = None,
         on_refused: Callable[[Refusal], None] = lambda _: None,
         admit_live: Callable[[], None] = lambda: None,
+        on_use: OnUse = unshared,
         clock: Clock = SYSTEM_CLOCK,
     ) -> None:
         self._config = config
@@ -116,6 +118,7 @@ class LinkServer:
                 lines=RepeatedLines(logger, clock),
                 clock=clock,
             ),
+            on_use,
             clock,
         )
         self._rate_limits = RateLimits(security.peer_bytes_per_second, security.peer_messages_per_second, clock)

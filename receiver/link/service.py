@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import logging
 import traceback
-from collections.abc import Callable, Collection, Coroutine, Hashable
+from collections.abc import Awaitable, Callable, Collection, Coroutine, Hashable
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +33,13 @@ _STOPPING = "the receiver is stopping"
 _MAX_ERROR_CHARACTERS = 200
 
 
+OnUse = Callable[[Session], Awaitable[None]]
+
+
+async def unshared(session: Session) -> None:
+    """Of a receiver that shares no sessions."""
+
+
 class StreamService:
     """Serves every stream from its first message to its status.
 
@@ -42,6 +49,8 @@ class StreamService:
         authenticator: identifies senders.
         refusals: notified of refused streams.
         new_connection: makes the connection of a session and a stream.
+        on_use: called when a stream has claimed its session, before Welcome; may set `Session.lease`, raise
+            `Session.next_sequence`, and raise StreamRefused.
     """
 
     def __init__(
@@ -51,6 +60,7 @@ class StreamService:
         authenticator: Authenticator,
         refusals: RefusalLog,
         new_connection: Callable[[Session, MessageStream], Connection],
+        on_use: OnUse,
         clock: Clock,
     ) -> None:
         self._handshake = handshake
@@ -58,6 +68,7 @@ class StreamService:
         self._authenticator = authenticator
         self._refusals = refusals
         self._new_connection = new_connection
+        self._on_use = on_use
         self._clock = clock
         self._lines = RepeatedLines(logger, clock)
         self._pending = PendingHandshakes()
@@ -165,6 +176,11 @@ class StreamService:
             connection = self._new_connection(session, stream)
             answer = await session.claim(connection.abandon)
             if answer is Claim.GRANTED:
+                try:
+                    await self._on_use(session)
+                except BaseException:
+                    session.release()
+                    raise
                 return connection, session, resumed
             if answer is Claim.SUPERSEDED:
                 raise StreamBroken("ABORTED", "the session continues on another stream")

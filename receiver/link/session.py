@@ -21,6 +21,13 @@ _MAX_LEAP_FRAMES = 1 << 31
 _REMEMBERED_REJECTIONS = 64
 
 
+class Closable(Protocol):
+    """Something that is held until it is closed."""
+
+    def close(self) -> None:
+        """Lets it go."""
+
+
 class FrameDecoder(Protocol):
     """The codec's decoder, with the states that later frames are predicted from (`FrameCodec`)."""
 
@@ -75,6 +82,7 @@ class Session:
         replayed: the frames come from a recording: none is late, and their age says nothing.
         report: what the sender has reported last about itself and its link.
         newer_waits: set while a frame waits that arrived after it.
+        lease: this receiver's right to use the session, if several share it; closed when the stream that uses it ends.
     """
 
     session_id: bytes
@@ -96,6 +104,7 @@ class Session:
     replayed: bool = False
     report: SenderReport | None = None
     newer_waits: asyncio.Event = field(default_factory=asyncio.Event)
+    lease: Closable | None = None
     _rejected: dict[int, None] = field(default_factory=dict)
     _use: SessionUse = field(default_factory=SessionUse)
 
@@ -118,6 +127,9 @@ class Session:
     def release(self) -> None:
         """Ends the use of the session by its stream; the next one continues from the newest state."""
         self.decoder.keep_only(self.decodable_from)
+        if self.lease is not None:
+            self.lease.close()
+            self.lease = None
         self._use.release()
 
     async def close(self, reason: StreamBroken) -> None:

@@ -42,6 +42,7 @@ from receiver.publish.session_records import (
     read_lines,
     read_records,
 )
+from receiver.publish.shared_sessions import SharedSessions
 
 logger = logging.getLogger(__name__)
 
@@ -63,6 +64,7 @@ class PublishConfig:
         mesh_every: write meshes for every n-th frame of a session; its line in `frames.jsonl` is always written.
         body: write the skinned body beside the surface.
         share_output: other users may read what is written, except `sessions.jsonl`.
+        share_sessions: see `receiver.publish.shared_sessions`.
     """
 
     out: Path = option(Path("out"), help="output directory for meshes and frames.jsonl")
@@ -70,6 +72,7 @@ class PublishConfig:
     mesh_every: int = option(1, help="write meshes for every n-th frame")
     body: bool = option(True, help="write the skinned body beside the surface")
     share_output: bool = option(False, help="let other users of this machine read the output")
+    share_sessions: bool = option(False, help="share sessions with the receivers whose --out lies beside this one's")
 
     def __post_init__(self) -> None:
         if self.mesh_every < 1:
@@ -89,6 +92,8 @@ class PublishConfig:
 class SessionDirectory:
     """An output directory, locked by one receiver at a time; a context manager.
 
+    `shared` are the sessions that it shares with the directories beside it; None if it shares none.
+
     Raises:
         OutputError: the directory cannot be created, written or read, or another receiver has locked it.
     """
@@ -104,6 +109,7 @@ class SessionDirectory:
         self._indexed_bytes = self._index_every_bytes = 0
         self._index_failed = False
         _create(config)
+        self.shared = SharedSessions(config.out) if config.share_sessions else None
         with ExitStack() as opened:
             self._lines = opened.enter_context(
                 LineFile(config.out / "frames.jsonl", mode=config.file_mode, locked=True)
@@ -147,12 +153,15 @@ class SessionDirectory:
             durable: the session's record, and each frame's meshes and then its line, are synced to disk.
 
         Raises:
-            NotOwner: the directory has this session from another owner.
+            NotOwner: the directory, or that of another receiver with which it shares sessions, has this one from
+                another owner.
             OutputError: the record cannot be written.
         """
         with self._lock:
             state = self._by_identifier.get(identifier)
             if state is None:
+                if self.shared is not None:
+                    self.shared.check_owner(identifier, owner)
                 state = self._record(SessionState(self._last_number + 1, identifier, owner), durable)
             elif state.owner is None:
                 state = self._record(replace(state, owner=owner), durable)

@@ -42,13 +42,14 @@ def _checks(arguments: Sequence[str]) -> Iterator[tuple[str, Check]]:
     from sender.link.transport.transport import Transport
 
     config = read_config(SenderConfig, _PROGRAM.command_line, arguments)
-    security, target = config.security, config.link.peer
+    security, targets = config.security, config.link.peer.each
     yield named("processors", machine.check_processors)
     yield named("memory", machine.check_memory)
     yield named("clock", machine.check_clock)
     yield named("egl", machine.check_egl)
     yield named("certificates", check_certificates, security.tls_cert, security.tls_key, security.tls_ca)
-    yield named("token", peer.check_token, security, target)
+    for address in targets:
+        yield named("token", peer.check_token, security, address)
     yield named("weights", networks.check_weights)
     yield named("versions", networks.check_versions, "sender")
     yield named("device", networks.check_device, DeviceConfig("cpu"))
@@ -61,11 +62,12 @@ def _checks(arguments: Sequence[str]) -> Iterator[tuple[str, Check]]:
     yield named("preview", camera.check_preview, config.preview.preview, config.capture.camera)
     if config.only_records:
         return
-    reached = peer.PeerUnderTest(
-        target,
-        Transport(security),
-        model_hash(),
-        patient=config.delivery.delivery == "complete",
-        has_token=security.token_file is not None,
-    )
-    yield named("peer", peer.check_peer, reached)
+    for address in targets:
+        reached = peer.PeerUnderTest(
+            address,
+            Transport(security),
+            model_hash(),
+            patient=config.delivery.delivery == "complete",
+            has_token=security.token_file is not None,
+        )
+        yield named("peer", peer.check_peer, reached)

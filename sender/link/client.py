@@ -20,7 +20,7 @@ from common.blobs import Blob
 from common.clock import SYSTEM_CLOCK, Clock
 from common.errors import MalformedPacket, PeerError
 from common.frames import LabelFrame
-from common.io.addresses import Address
+from common.io.addresses import Address, Addresses
 from common.io.configuration import option
 from common.wire.convert import (
     MAX_WINDOW,
@@ -59,14 +59,17 @@ _LASTING_STREAM_S = 10.0
 _FATAL_CODES = ("INVALID_ARGUMENT", "FAILED_PRECONDITION", "UNIMPLEMENTED", "UNAUTHENTICATED", "PERMISSION_DENIED")
 
 
-_DEFAULT_PEER = Address("127.0.0.1", 50051)
+_DEFAULT_PEER = Addresses.of(Address("127.0.0.1", 50051))
 
 
 @dataclass(frozen=True, slots=True)
 class LinkConfig:
-    """Where the receiver is, and how long to try to reach it."""
+    """Where the receiver is, and how long to try to reach it.
 
-    peer: Address = option(_DEFAULT_PEER, help="the receiver, host:port")
+    Several receivers with shared sessions are fronts of one service: a session goes on at any of them.
+    """
+
+    peer: Addresses = option(_DEFAULT_PEER, help="the receiver, host:port, or several with shared sessions")
     window: int = option(
         8, help="most unacknowledged frames; congestion control keeps fewer, about a bandwidth-delay product"
     )
@@ -132,7 +135,7 @@ class LinkClient:
         self._config = config
         self._observer = observer or LinkObserver()
         self._connector = Connector(
-            config.peer,
+            config.peer.each,
             transport or Transport(),
             rng or random.Random(),
             connect_timeout_s=config.connect_timeout,
@@ -151,6 +154,7 @@ class LinkClient:
         )
         self._report = report
         self._takes_reports = False
+        self._peer: Address | None = None
         self._stream: ClientStream | None = None
         self._stopping = False
         self._failure: Exception | None = None
@@ -276,6 +280,10 @@ class LinkClient:
         self._keepalive.made_progress()
 
     def _begin(self, stream: ClientStream, welcome: Welcome) -> None:
+        if self._peer not in (None, self._connector.peer):
+            logger.warning("the session goes on at the receiver at %s", self._connector.peer)
+            self._observer.failed_over()
+        self._peer = self._connector.peer
         self._stream = stream
         self._takes_reports = welcome.takes_reports
         self._keepalive.restart(welcome)

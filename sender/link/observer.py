@@ -27,6 +27,9 @@ class LinkObserver:
     def disconnected(self, reason: str) -> None:
         """The stream was lost; the client tries to resume."""
 
+    def failed_over(self) -> None:
+        """A handshake succeeded with another receiver than the last one."""
+
     def sent(self, frame: LabelFrame, encoded: Payload, *, again: bool) -> None:
         """A frame was encoded and is about to be sent; `again` if it was sent before."""
 
@@ -59,6 +62,10 @@ class Observers(LinkObserver):
     def disconnected(self, reason: str) -> None:
         for observer in self._observers:
             observer.disconnected(reason)
+
+    def failed_over(self) -> None:
+        for observer in self._observers:
+            observer.failed_over()
 
     def sent(self, frame: LabelFrame, encoded: Payload, *, again: bool) -> None:
         for observer in self._observers:

@@ -141,9 +141,10 @@ class Pair:
             output, _ = sender.communicate(timeout=_DELIVERY_TIMEOUT_S)
         except subprocess.TimeoutExpired:
             raise OutputError(f"the sender did not finish within {_DELIVERY_TIMEOUT_S:g} s") from None
-        if sender.returncode or not output.startswith("delivered "):
+        last = output.splitlines()[-1] if output else ""
+        if sender.returncode or not last.startswith("delivered "):
             raise OutputError(f"the sender ended with exit code {sender.returncode}")
-        return int(output.split()[1])
+        return int(last.split()[1])
 
     def close(self) -> None:
         """Kills the running processes."""

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from common.io.addresses import Address
+from common.io.addresses import Address, Addresses
 from common.io.configuration import Option, Program, component_summary, describe_default, options_of
 from receiver.__main__ import PROGRAM as RECEIVER
 from receiver.composition import ReceiverConfig
@@ -49,7 +49,10 @@ names it. An address with a default may leave out its host or its port: `--peer 
 `BODYWIRE_CACHE` names the directory where both daemons cache the body model; the default is `~/.cache/bodywire`.
 """
 
-_KINDS = {int: "whole number", float: "number", bool: "true or false", str: "text", Path: "path", Address: "host:port"}
+_KINDS = {
+    **{int: "whole number", float: "number", bool: "true or false", str: "text", Path: "path"},
+    **{Address: "host:port", Addresses: "host:port,…"},
+}
 
 
 def configuration_page() -> str:

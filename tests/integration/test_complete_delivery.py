@@ -10,7 +10,7 @@ import pytest
 from common.codec.packet import CODEC_VERSION
 from common.errors import OutputError, PeerError
 from common.frames import Camera, LabelFrame, PersonLabels
-from common.io.addresses import Address
+from common.io.addresses import Address, Addresses
 from common.wire.convert import FrameMessage, Hello
 from receiver.link.server import LinkServer
 from receiver.link.session import Session
@@ -71,7 +71,7 @@ class CompleteSender:
             durable=True,
             session_secret=self.spool.session_secret,
         )
-        link = LinkClient(LinkConfig(peer=peer).patient(), hello, self.codec, observer=outstanding)
+        link = LinkClient(LinkConfig(peer=Addresses.of(peer)).patient(), hello, self.codec, observer=outstanding)
         self.delivery = CompleteDelivery(link, self.spool, outstanding)
 
     async def start(self) -> None:

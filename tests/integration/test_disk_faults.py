@@ -15,7 +15,7 @@ import pytest
 
 from common.codec.frame_codec import FrameCodec
 from common.codec.packet import CODEC_VERSION
-from common.io.addresses import Address
+from common.io.addresses import Address, Addresses
 from common.wire.convert import Hello
 from receiver.link.server import LinkServer, ListenConfig
 from receiver.link.session import SessionRegistry
@@ -55,7 +55,7 @@ class Ends:
             session_secret=self.spool.session_secret,
         )
         outstanding, encoder = Outstanding(), FixedRate(FrameCodec(MODEL))
-        config = LinkConfig(peer=await self._server.start()).patient()
+        config = LinkConfig(peer=Addresses.of(await self._server.start())).patient()
         link = LinkClient(config, hello, encoder, observer=outstanding)
         self._delivery = CompleteDelivery(link, self.spool, outstanding)
         await self._delivery.connect()

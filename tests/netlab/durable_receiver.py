@@ -1,6 +1,6 @@
 """A receiver on a volatile disk, without reconstruction.
 
-`python -m tests.netlab.durable_receiver --listen H:P --out DIR`
+`python -m tests.netlab.durable_receiver --listen H:P --out DIR [--share-sessions]`
 
 Link, pipeline and session directory are the receiver's own.  `--bug` breaks a guarantee on purpose:
 
@@ -18,6 +18,7 @@ from common.codec.frame_codec import FrameCodec
 from common.codec.packet import CODEC_VERSION
 from common.io.addresses import Address
 from receiver.link.server import LinkServer, ListenConfig
+from receiver.link.service import unshared
 from receiver.link.session import Session, SessionRegistry
 from receiver.metrics import ReceiverMetrics
 from receiver.pipeline import ReceiverPipeline
@@ -47,15 +48,17 @@ def introduce_bug(bug: str) -> None:
     SessionDirectory.last_sequence = lambda *_: -1  # type: ignore[method-assign]
 
 
-async def serve(listen: Address, out: Path) -> None:
+async def serve(listen: Address, out: Path, share_sessions: bool) -> None:
     """Serves until SIGTERM."""
     stop = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)
-    with SessionDirectory(PublishConfig(out, mesh_every=50, body=False)) as directory:
+    settings = PublishConfig(out, mesh_every=50, body=False, share_sessions=share_sessions)
+    with SessionDirectory(settings) as directory:
         pipeline = ReceiverPipeline(FakeEngine(), directory, ReceiverMetrics())
         registry = SessionRegistry(lambda: FrameCodec(MODEL))
         config = ListenConfig(listen=listen)
-        server = LinkServer(config, pipeline, registry, model_hash=MODEL, codec_version=CODEC_VERSION)
+        on_use = unshared if directory.shared is None else directory.shared.use
+        server = LinkServer(config, pipeline, registry, model_hash=MODEL, codec_version=CODEC_VERSION, on_use=on_use)
         print(f"listening on {await server.start()}", flush=True)
         await stop.wait()
         await server.stop()
@@ -66,12 +69,13 @@ def main() -> None:
     parser = argparse.ArgumentParser("python -m tests.netlab.durable_receiver")
     parser.add_argument("--listen", type=Address.parse, required=True)
     parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--share-sessions", action="store_true")
     parser.add_argument("--bug", choices=BUGS)
     options = parser.parse_args()
     if options.bug:
         introduce_bug(options.bug)
     forget_unsynced(options.out)
-    asyncio.run(serve(options.listen, options.out))
+    asyncio.run(serve(options.listen, options.out, options.share_sessions))
 
 
 if __name__ == "__main__":

@@ -17,7 +17,7 @@ import numpy as np
 from common.codec.frame_codec import EncodedFrame, FrameCodec
 from common.codec.packet import CODEC_VERSION
 from common.frames import Camera, LabelFrame, PersonLabels
-from common.io.addresses import Address
+from common.io.addresses import Addresses
 from common.labels import GROUPS
 from common.wire.convert import Hello
 from sender.link import Fate, LinkClient, LinkConfig, LinkObserver
@@ -73,6 +73,7 @@ async def send(options: argparse.Namespace) -> None:
     stop, model = asyncio.Event(), options.model
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)
     with closing(Spool(options.spool, SpoolContent("durable", CODEC_VERSION, model), 1e8)) as spool:
+        print(f"session {spool.session_id.hex()}", flush=True)
         outstanding = Outstanding()
         hello = Hello(
             *(spool.session_id, "durable", CODEC_VERSION, model, False),
@@ -99,7 +100,7 @@ async def send(options: argparse.Namespace) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser("python -m tests.netlab.durable_sender")
-    parser.add_argument("--peer", type=Address.parse, required=True)
+    parser.add_argument("--peer", type=Addresses.parse, required=True)
     parser.add_argument("--spool", type=Path, required=True)
     parser.add_argument("--ledger", type=Path, required=True)
     parser.add_argument("--fps", type=float, default=60.0)

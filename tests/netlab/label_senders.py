@@ -20,7 +20,7 @@ import numpy as np
 from common.codec.frame_codec import FrameCodec
 from common.codec.packet import CODEC_VERSION
 from common.frames import Camera, LabelFrame, PersonLabels
-from common.io.addresses import Address
+from common.io.addresses import Addresses
 from common.labels import GROUP_NAMES, split
 from common.wire.convert import Hello
 from sender.congestion.samples import LinkSample
@@ -99,7 +99,7 @@ async def run(options: argparse.Namespace) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser("python -m tests.netlab.label_senders")
-    parser.add_argument("--peer", type=Address.parse, required=True)
+    parser.add_argument("--peer", type=Addresses.parse, required=True)
     parser.add_argument("--labels", type=Path, required=True, help="array (T, 104) of one person's labels")
     parser.add_argument("--people", type=int, default=1, help="people in a frame")
     parser.add_argument("--senders", type=int, default=1)

@@ -20,7 +20,7 @@ import numpy as np
 
 from common.codec.packet import CODEC_VERSION
 from common.frames import Camera, LabelFrame
-from common.io.addresses import Address
+from common.io.addresses import Addresses
 from common.wire.convert import Hello
 from sender.congestion.samples import LinkSample
 from sender.link import LinkClient, LinkConfig, LinkObserver
@@ -95,7 +95,7 @@ async def run(options: argparse.Namespace) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser("python -m tests.netlab.load_senders")
-    parser.add_argument("--peer", type=Address.parse, required=True)
+    parser.add_argument("--peer", type=Addresses.parse, required=True)
     parser.add_argument("--recording", type=Path, required=True)
     parser.add_argument("--senders", type=int, required=True)
     parser.add_argument("--start-at", type=float, required=True, help="when the first frames are due, since the epoch")

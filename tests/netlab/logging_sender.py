@@ -18,7 +18,7 @@ import numpy as np
 from common.codec.frame_codec import EncodedFrame, FrameCodec
 from common.codec.packet import CODEC_VERSION
 from common.frames import Camera, LabelFrame, PersonLabels
-from common.io.addresses import Address
+from common.io.addresses import Addresses
 from common.labels import GROUP_NAMES, split
 from common.wire.convert import Hello, Welcome
 from sender.link import Fate, LinkClient, LinkConfig, LinkObserver, Payload
@@ -107,7 +107,7 @@ def security(options: argparse.Namespace) -> SecurityConfig:
 
 def main() -> None:
     parser = argparse.ArgumentParser("python -m tests.netlab.logging_sender")
-    parser.add_argument("--peer", type=Address.parse, required=True)
+    parser.add_argument("--peer", type=Addresses.parse, required=True)
     parser.add_argument("--labels", type=Path, required=True, help=".npy file of shape (frames, labels)")
     parser.add_argument("--log", type=Path, required=True)
     parser.add_argument("--live", action="store_true", help="drop stale frames")

@@ -17,7 +17,7 @@ from common.body.label_space import LabelSpace
 from common.codec.frame_codec import FrameCodec
 from common.codec.packet import CODEC_VERSION
 from common.frames import Camera, LabelFrame, PersonLabels
-from common.io.addresses import Address
+from common.io.addresses import Addresses
 from common.wire.convert import Hello
 from sender.importance.importance import Importance
 from sender.link import LinkClient, LinkConfig
@@ -77,7 +77,7 @@ async def send(options: argparse.Namespace, people: Sequence[PersonLabels]) -> N
 
 def main() -> None:
     parser = argparse.ArgumentParser("python -m tests.netlab.source")
-    parser.add_argument("--peer", type=Address.parse, required=True)
+    parser.add_argument("--peer", type=Addresses.parse, required=True)
     parser.add_argument("--policy", choices=("capacity", "paper", "fixed"), default="capacity")
     parser.add_argument("--seconds", type=float, default=30.0)
     parser.add_argument(

@@ -11,7 +11,7 @@ import sender.link.transport.security
 from common.blobs import Blob
 from common.clock import SYSTEM_CLOCK, Clock
 from common.codec.packet import CODEC_VERSION
-from common.io.addresses import Address
+from common.io.addresses import Address, Addresses
 from common.wire.convert import FrameMessage, Hello
 from common.wire.report import SenderReport
 from receiver.link.refusals import Refusal
@@ -123,7 +123,7 @@ class LinkFixture:
     ) -> tuple[LinkClient, RecordingObserver]:
         observer = RecordingObserver()
         client = LinkClient(
-            LinkConfig(peer=peer, connect_timeout=connect_timeout, reconnect_timeout=reconnect_timeout),
+            LinkConfig(peer=Addresses.of(peer), connect_timeout=connect_timeout, reconnect_timeout=reconnect_timeout),
             Hello(secrets.token_bytes(16), "test", codec_version, MODEL, live, session_secret=secrets.token_bytes(32)),
             encoder or CountingCodec(),
             observer=observer,

@@ -15,7 +15,7 @@ from common.blobs import COLOURS, Blob
 from common.codec.frame_codec import EncodedFrame, FrameCodec
 from common.codec.packet import CODEC_VERSION
 from common.frames import LabelFrame, PersonLabels
-from common.io.addresses import Address
+from common.io.addresses import Addresses
 from common.labels import GROUPS
 from common.texture.point_colours import encode
 from common.wire.convert import Hello
@@ -54,7 +54,7 @@ async def run(options: argparse.Namespace) -> None:
             session_secret=secrets.token_bytes(32),
         )
         transport = Transport(SecurityConfig(token_file=options.token_file))
-        config = LinkConfig(peer=Address.parse(options.peer))
+        config = LinkConfig(peer=Addresses.parse(options.peer))
         link = LinkClient(config, hello, Encoder(FrameCodec(networks)), transport=transport)
         await link.connect()
         frames, seen = iter(source), 0

@@ -1,4 +1,7 @@
-"""Connects to one receiver: attempts with backoff, until a handshake succeeds or the time is over.
+"""Connects to a receiver: attempts with backoff, until a handshake succeeds or the time is over.
+
+Of several receivers all are tried, each for a short time, before the first delay; the one that took the session last
+is the first.
 
 A handshake is not enough: a receiver whose disk is full, or one that is full for now, may end every stream at once. So
 the delay before the next stream grows as long as no frame is acknowledged, and the time counts from the last progress.
@@ -7,6 +10,7 @@ the delay before the next stream grows as long as no frame is acknowledged, and 
 import asyncio
 import logging
 import random
+from collections.abc import Sequence
 
 from common.errors import PeerError
 from common.io.addresses import Address
@@ -23,6 +27,8 @@ _FIRST_BACKOFF_S, _MAX_BACKOFF_S = 0.1, 1.0
 _FIRST_STALL_BACKOFF_S, _MAX_STALL_BACKOFF_S = 0.25, 4.0
 # Time limit of a handshake, which doubles after each failure: a peer may accept the connection and send nothing.
 _FIRST_HANDSHAKE_TIMEOUT_S, _MAX_HANDSHAKE_TIMEOUT_S = 1.0, 4.0
+# Time limit of connection and handshake where there are other receivers to try; it doubles after each round.
+_FIRST_ATTEMPT_S, _MAX_ATTEMPT_S = 0.6, 5.0
 # The first diagnosis may be wrong: a receiver may have opened its port between the attempt and the diagnosis.
 _MAX_DIAGNOSES = 2
 _REFUSAL_CODES = (
@@ -65,9 +71,10 @@ class Backoff:
 
 
 class Connector:
-    """Opens streams to one receiver, one at a time.
+    """Opens streams to one receiver at a time.
 
     Args:
+        peers: receivers that share their sessions.
         transport: opens connections and diagnoses failures.
         rng: jitter of the backoff.
         connect_timeout_s: how long to try to reach the receiver for the first time.
@@ -76,14 +83,15 @@ class Connector:
 
     def __init__(
         self,
-        peer: Address,
+        peers: Sequence[Address],
         transport: StreamOpener,
         rng: random.Random,
         *,
         connect_timeout_s: float,
         reconnect_timeout_s: float,
     ) -> None:
-        self._peer = peer
+        self._peers = peers
+        self._number = 0
         self._transport = transport
         self._connect_timeout_s, self._reconnect_timeout_s = connect_timeout_s, reconnect_timeout_s
         self._backoff = Backoff(_FIRST_BACKOFF_S, _MAX_BACKOFF_S, rng)
@@ -92,7 +100,12 @@ class Connector:
         self._unproven = False
         self._loss = ""
         self._reported: set[str] = set()
-        self.standby: StandbyConnection[ClientStream] = StandbyConnection(lambda: transport.reach(peer))
+        self.standby: StandbyConnection[ClientStream] = StandbyConnection(lambda: transport.reach(self.peer))
+
+    @property
+    def peer(self) -> Address:
+        """The receiver that takes the session, or that is tried now."""
+        return self._peers[self._number]
 
     @property
     def loss(self) -> str:
@@ -146,13 +159,16 @@ class Connector:
         self, hello: Hello, since_s: float, timeout_s: float, *, reconnect: bool
     ) -> tuple[ClientStream, Welcome]:
         loop = asyncio.get_running_loop()
-        handshake_timeout_s, diagnoses = _FIRST_HANDSHAKE_TIMEOUT_S, 0
+        handshake_timeout_s, attempt_s, diagnoses, tried = _FIRST_HANDSHAKE_TIMEOUT_S, _FIRST_ATTEMPT_S, 0, 0
         failure: StreamBroken | None = None
         while True:
+            limit_s = since_s + timeout_s
+            if len(self._peers) > 1:
+                limit_s = min(limit_s, loop.time() + attempt_s)
             try:
-                async with asyncio.timeout_at(since_s + timeout_s):
+                async with asyncio.timeout_at(limit_s):
                     stream = await self.standby.take()
-                    welcome = await shake_hands(self._peer, hello, stream, handshake_timeout_s)
+                    welcome = await shake_hands(self.peer, hello, stream, handshake_timeout_s)
                 self._backoff.reset()
                 self._unproven = True
                 return stream, welcome
@@ -161,19 +177,32 @@ class Connector:
                 if failure is None or loop.time() < since_s + timeout_s:
                     failure = _NO_ANSWER
             except StreamBroken as error:
-                _raise_if_refused(self._peer, error)
+                _raise_if_refused(self.peer, error)
                 failure = error
-            handshake_timeout_s = min(2 * handshake_timeout_s, _MAX_HANDSHAKE_TIMEOUT_S)
             if _is_full(failure):
                 timeout_s = max(timeout_s, self._reconnect_timeout_s)
+            tried += 1
+            if tried < len(self._peers) and loop.time() < since_s + timeout_s:
+                await self._turn_to_next()
+                continue
+            tried = 0
+            handshake_timeout_s = min(2 * handshake_timeout_s, _MAX_HANDSHAKE_TIMEOUT_S)
+            attempt_s = min(2 * attempt_s, _MAX_ATTEMPT_S)
             delay_s = self._delay_s(failure)
             late = loop.time() + delay_s >= since_s + timeout_s
             is_receiver = _is_full(failure) or (reconnect and not late)
-            diagnosis = None if is_receiver else await self._transport.diagnose(self._peer)
+            diagnosis = None if is_receiver else await self._transport.diagnose(self.peer)
             diagnoses += diagnosis is not None
             if late or diagnoses >= _MAX_DIAGNOSES:
                 raise PeerError(diagnosis or self._surrender(failure, timeout_s))
             await asyncio.sleep(delay_s)
+            await self._turn_to_next()
+
+    async def _turn_to_next(self) -> None:
+        """Makes the next receiver the one to try; a connection to the last one is closed."""
+        if len(self._peers) > 1:
+            await self.standby.dismiss()
+            self._number = (self._number + 1) % len(self._peers)
 
     def _delay_s(self, failure: StreamBroken) -> float:
         """The delay before the next attempt; grows longer if the receiver answers, which is reported once a stall."""
@@ -182,19 +211,20 @@ class Connector:
         state = f"is {failure.reason}" if _is_full(failure) else f"does not take the session ({failure.reason})"
         if state not in self._reported:
             self._reported.add(state)
-            logger.warning("the receiver at %s %s; waiting", self._peer, state)
+            logger.warning("the receiver at %s %s; waiting", self.peer, state)
         return self._stall_backoff.next_s()
 
     def _surrender(self, failure: StreamBroken, timeout_s: float) -> str:
         """What is wrong, when the time is over."""
+        place = " or ".join(map(str, self._peers))
         if _is_full(failure):
             advice = "try again later, or give a longer --reconnect-timeout"
-            return f"the receiver at {self._peer} had no room within {timeout_s:g} s ({failure.reason}): {advice}"
+            return f"the receiver at {place} had no room within {timeout_s:g} s ({failure.reason}): {advice}"
         if _is_answer(failure):
-            return f"the receiver at {self._peer} did not take the session within {timeout_s:g} s: {failure.reason}"
+            return f"the receiver at {place} did not take the session within {timeout_s:g} s: {failure.reason}"
         if self._unproven and failure is _NO_ANSWER:
-            return f"the receiver at {self._peer} acknowledged no frame within {timeout_s:g} s: {self._loss}"
-        reason = f"no receiver at {self._peer} within {timeout_s:g} s ({failure.reason})"
+            return f"the receiver at {place} acknowledged no frame within {timeout_s:g} s: {self._loss}"
+        reason = f"no receiver at {place} within {timeout_s:g} s ({failure.reason})"
         return f"{reason}: start it, or check --peer"
 
 

@@ -21,7 +21,7 @@ import numpy as np
 from common.blobs import COLOURS, Blob
 from common.codec.frame_codec import FrameCodec
 from common.errors import BodywireError
-from common.io.addresses import Address
+from common.io.addresses import Address, Addresses
 from common.wire.convert import (
     MAX_BLOB_BYTES,
     MAX_SEQUENCE,
@@ -272,7 +272,7 @@ async def attempt(server: HostileReceiver, mode: Mode, rng: random.Random, patie
     server.mode, server.rng, server.streams = mode, rng, 0
     live = rng.random() < 0.5
     client = LinkClient(
-        LinkConfig(peer=peer, connect_timeout=2.0, reconnect_timeout=2.0),
+        LinkConfig(peer=Addresses.of(peer), connect_timeout=2.0, reconnect_timeout=2.0),
         hello(Target(peer, model), Identity.make(rng), sender="honest", live=live),
         FixedRate(FrameCodec(model)),
         rng=rng,

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from common.io.addresses import Address, bound_socket
+from common.io.addresses import Address, Addresses, bound_socket
 
 
 @pytest.mark.parametrize(
@@ -68,3 +68,25 @@ def test_bound_socket_finds_an_address_busy_while_a_server_listens(host: str) ->
             bound_socket(address)
         assert caught.value.errno == errno.EADDRINUSE
     bound_socket(address).close()
+
+
+def test_addresses_are_separated_by_commas_and_completed_by_the_default() -> None:
+    default = Addresses.of(Address("127.0.0.1", 50051))
+    parsed = Addresses.parse("studio, [::1]:9,:7", default)
+    assert parsed.each == (Address("studio", 50051), Address("::1", 9), Address("127.0.0.1", 7))
+    assert str(parsed) == "studio:50051,[::1]:9,127.0.0.1:7"
+    assert Addresses.parse("studio:1") == Addresses.of(Address("studio", 1))
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [("a:1,", "is not host:port"), ("a:1,b", "is not host:port"), ("a:1,a:1", "twice"), ("", "is not")],
+)
+def test_addresses_that_are_wrong(text: str, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        Addresses.parse(text)
+
+
+def test_no_address_is_refused() -> None:
+    with pytest.raises(ValueError, match="no address"):
+        Addresses.of()

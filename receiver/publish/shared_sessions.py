@@ -1,0 +1,174 @@
+"""Sessions that several receivers share: fronts of one service, whose output directories lie in one folder.
+
+    FOLDER/a/frames.jsonl            what the first receiver has recorded, as `session_directory` says
+    FOLDER/b/frames.jsonl            what the second one has
+    FOLDER/.sessions/3f…c2.lease     locked by the receiver whose stream uses the session now
+
+A session's frames lie where they were received.  A receiver that takes a session over first locks its lease, which the
+system releases when a process dies, and then reads in the other directories up to which frame they have it.
+"""
+
+import asyncio
+import fcntl
+import logging
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from common.errors import BodywireError
+from receiver.link.auth.ownership import NotOwner, SessionOwner
+from receiver.link.refusals import Refusal, StreamRefused
+from receiver.link.session import Session
+from receiver.mesh.mesh_files import output_error
+from receiver.publish.session_records import read_index, read_lines, read_records
+
+logger = logging.getLogger(__name__)
+
+_LEASES = ".sessions"
+_PRIVATE_FILE, _PRIVATE_FOLDER = 0o600, 0o700
+
+
+class SessionElsewhere(BodywireError):
+    """A stream of another receiver uses the session."""
+
+
+@dataclass(slots=True)
+class Lease:
+    """The right to use a session, until it is closed or the process ends.
+
+    Args:
+        descriptor: of the locked file.
+    """
+
+    descriptor: int
+
+    def close(self) -> None:
+        """Lets another receiver use the session.  Safe to call twice."""
+        if self.descriptor >= 0:
+            os.close(self.descriptor)
+            self.descriptor = -1
+
+
+class SharedSessions:
+    """What the receivers with outputs in one folder know of each other's sessions.
+
+    Args:
+        out: output directory of this receiver; those of the others lie beside it.
+
+    Raises:
+        OutputError: the folder of the leases cannot be created.
+    """
+
+    def __init__(self, out: Path) -> None:
+        self._out = out.resolve()
+        self._leases = self._out.parent / _LEASES
+        try:
+            self._leases.mkdir(mode=_PRIVATE_FOLDER, parents=True, exist_ok=True)
+        except OSError as error:
+            raise output_error(self._leases, error) from error
+
+    def check_owner(self, identifier: str, owner: SessionOwner) -> None:
+        """Checks that no other receiver has the session from another sender.
+
+        Raises:
+            NotOwner: one has.
+            OutputError: a directory cannot be read.
+        """
+        for folder in self._others():
+            for recorded_owner in _owners(folder, identifier):
+                if not recorded_owner.admits(owner):
+                    raise NotOwner(f"a session in {folder} belongs to another sender")
+
+    def acquire(self, identifier: str) -> Lease:
+        """The right to use a session, if no stream of another receiver uses it.
+
+        Raises:
+            SessionElsewhere: one does.
+            OutputError: the lease cannot be opened.
+        """
+        path = self._leases / f"{identifier}.lease"
+        try:
+            descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, _PRIVATE_FILE)
+        except OSError as error:
+            raise output_error(path, error) from error
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            os.close(descriptor)
+            if isinstance(error, BlockingIOError):
+                raise SessionElsewhere(f"another receiver serves session {identifier[:8]}") from error
+            raise output_error(path, error) from error
+        return Lease(descriptor)
+
+    def last_sequence(self, identifier: str) -> int:
+        """The highest sequence number of a session that another receiver has recorded, −1 if none has; now on disk.
+
+        Raises:
+            OutputError: a directory cannot be read.
+        """
+        return max((_last_sequence(folder, identifier) for folder in self._others()), default=-1)
+
+    async def use(self, session: Session) -> None:
+        """Takes a session for a stream of this receiver; frames that another one has recorded are not requested again.
+
+        Raises:
+            StreamRefused: a stream of another receiver uses it.
+            OutputError: a lease or directory cannot be opened or read.
+        """
+        identifier = session.session_id.hex()
+        try:
+            lease = self.acquire(identifier)
+        except SessionElsewhere as error:
+            raise StreamRefused(Refusal.ELSEWHERE, "full for now: another receiver serves the session") from error
+        try:
+            recorded = await asyncio.to_thread(self.last_sequence, identifier)
+        except BaseException:
+            lease.close()
+            raise
+        session.lease = lease
+        if recorded >= session.next_sequence:
+            logger.info("session of %s goes on at frame %d of another receiver", session.sender, recorded + 1)
+            session.next_sequence = recorded + 1
+
+    def _others(self) -> Iterator[Path]:
+        try:
+            folders = sorted(path for path in self._out.parent.iterdir() if path != self._out)
+        except OSError as error:
+            raise output_error(self._out.parent, error) from error
+        for folder in folders:
+            if (folder / "sessions.jsonl").is_file() and (folder / "frames.jsonl").is_file():
+                yield folder
+
+
+def _owners(folder: Path, identifier: str) -> list[SessionOwner]:
+    try:
+        states = read_records(folder / "sessions.jsonl").values()
+    except OSError as error:
+        raise output_error(folder, error) from error
+    return [state.owner for state in states if state.identifier == identifier and state.owner is not None]
+
+
+def _last_sequence(folder: Path, identifier: str) -> int:
+    lines = folder / "frames.jsonl"
+    try:
+        numbers = {
+            number
+            for number, state in read_records(folder / "sessions.jsonl").items()
+            if state.identifier == identifier
+        }
+        if not numbers:
+            return -1
+        # The other process may have ended between writing a line and syncing it; frames that count are on the disk.
+        descriptor = os.open(lines, os.O_RDWR | os.O_CLOEXEC)
+        try:
+            os.fsync(descriptor)
+            size_bytes = os.fstat(descriptor).st_size
+        finally:
+            os.close(descriptor)
+        index = read_index(folder / "index.json", size_bytes)
+        last = [state.last_sequence for number, state in index.sessions.items() if number in numbers]
+        last += [sequence for number, sequence in read_lines(lines, index.frames_bytes) if number in numbers]
+    except OSError as error:
+        raise output_error(folder, error) from error
+    return max(last, default=-1)
