@@ -264,7 +264,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _work(options: argparse.Namespace) -> None:
     kills = options.kills or (QUICK_KILLS if options.quick else KILLS)
     outcomes = {"Bodywire": run(kills, options.seed)}
-    report.progress(f"Bodywire: {outcomes['Bodywire'].faults}")
+    report.progress(f"Bodywire: {outcomes['Bodywire'].figures()}")
     outcomes["nothing shared"] = run(_CONTROL_KILLS, options.seed, shared=False)
     systems = {name: outcome.figures() for name, outcome in outcomes.items()}
     print(f"{kills} kills, {FRONTS} receivers, {SENDERS} senders, {report.machine_line()}\n")
