@@ -15,8 +15,14 @@ from receiver.link.refusals import Refusal, StreamRefused
 _WINDOW_S = 5.0
 # A session that is younger counts like the mean of the others: its rate is not known.
 _SETTLED_S = 2.0
+# What each counts when no rate is known, as when many senders come back to a receiver that was restarted: one person at
+# 15 frames a second.
+_ASSUMED_PEOPLE_PER_SECOND = 15.0
 # Share of the engine's capacity that is given away: above it, queues grow at every disturbance.
 _USABLE_SHARE = 0.9
+# Above this share, at most as many sessions begin at a time as have settled: a pool that is hardly used promises more
+# than it keeps when all of its replicas work on the same cores.
+_CAUTIOUS_SHARE = 0.5
 
 
 class _Use:
@@ -57,14 +63,25 @@ class LiveLoad:
 
     @property
     def people_per_second(self) -> float:
-        """What all live sessions use; one that has just begun counts like the mean of the others."""
+        """What all live sessions use.
+
+        One that has just begun counts like the mean of the others, or 15 if all have just begun.
+        """
         now_s = self._clock.monotonic()
         rates = [use.people_per_second(now_s) for use in self._sessions.values()]
         known = [rate for rate in rates if rate is not None]
-        return sum(known) * len(rates) / len(known) if known else 0.0
+        return len(rates) * (sum(known) / len(known) if known else _ASSUMED_PEOPLE_PER_SECOND)
+
+    @property
+    def _settled(self) -> int:
+        """How many sessions have a known rate."""
+        now_s = self._clock.monotonic()
+        return sum(use.people_per_second(now_s) is not None for use in self._sessions.values())
 
     def admit(self) -> None:
         """Checks that there is room for another live session, which will need as much as the mean of those there are.
+
+        The first one is always admitted.
 
         Raises:
             StreamRefused: there is none.
@@ -80,6 +97,11 @@ class LiveLoad:
                 Refusal.BUSY,
                 f"full for now: {sessions} live sessions use {used:.1f} of the {capacity:.1f} people per second that "
                 "the reconstruction pool can do, and one more has no room",
+            )
+        settled = self._settled
+        if sessions - settled >= max(settled, 1) and used + used / sessions > _CAUTIOUS_SHARE * capacity:
+            raise StreamRefused(
+                Refusal.BUSY, f"full for now: {sessions - settled} live sessions have begun just now, and are measured"
             )
 
     def began(self, session_id: bytes) -> None:

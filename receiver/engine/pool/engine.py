@@ -32,6 +32,9 @@ _WATCH_INTERVAL_S = 1.0
 # People whose colours or textures replicas can fetch.
 _SHARED_OBJECTS = 256
 _RATE_SMOOTHING = 0.9
+# Of a replica before its first batch: of one core, with others at work beside it. Unknown must not mean unlimited: the
+# senders of a receiver that was restarted come back all at once.
+_ASSUMED_PEOPLE_PER_SECOND = 10.0
 
 
 class ServiceRate:
@@ -112,12 +115,13 @@ class PoolEngine:
         """How many people wait for a replica."""
         return self._batcher.queued_people
 
-    def capacity(self) -> float | None:
-        """How many people per second the replicas that run can do; None before the first batch."""
+    def capacity(self) -> float:
+        """How many people per second the replicas that run can do; 10 each are assumed before the first batch."""
         if self._lost:
             return 0.0
         rate = self._rate.people_per_second
-        return None if rate is None else rate * self._replicas
+        # Before the pool was asked for the first time there is at least the replica that the receiver has waited for.
+        return max(self._replicas, 1) * (_ASSUMED_PEOPLE_PER_SECOND if rate is None else rate)
 
     async def start(self) -> None:
         """Begins to watch the pool."""

@@ -51,6 +51,33 @@ def test_first_session_is_admitted_whatever_the_capacity() -> None:
     begun(0.1).load.admit()
 
 
+def test_sessions_that_begin_at_the_same_moment_do_not_all_find_room() -> None:
+    fixture = begun(60.0)
+    admitted = 0
+    for number in range(10):
+        try:
+            fixture.load.admit()
+        except StreamRefused:
+            continue
+        fixture.load.began(bytes([number]))
+        admitted += 1
+    assert admitted == 2
+    fixture.stream(2.5, b"\0", b"\1", fps=4.0)
+    fixture.load.admit()
+
+
+def test_sessions_near_the_capacity_begin_a_few_at_a_time() -> None:
+    fixture = begun(100.0, b"a", b"b", b"c")
+    fixture.stream(6, b"a", b"b", b"c")
+    for session in (b"d", b"e", b"f"):
+        fixture.load.admit()
+        fixture.load.began(session)
+    with pytest.raises(StreamRefused, match="full for now: 3 live sessions have begun just now"):
+        fixture.load.admit()
+    fixture.stream(2.5, b"a", b"b", b"c", b"d", b"e", b"f")
+    fixture.load.admit()
+
+
 def test_nobody_is_refused_while_the_capacity_is_unknown() -> None:
     fixture = begun(None, b"a")
     fixture.stream(6, b"a")
