@@ -289,6 +289,7 @@ class ReceiverPipeline:
     def _drop_late(self, session: Session, state: _SessionState, sequence: int) -> None:
         session.late_sequence = sequence
         self._metrics.frame_dropped(FrameFate.LATE)
+        self._load.dropped_late()
         if not state.logged_late:
             state.logged_late = True
             logger.warning(

@@ -60,6 +60,7 @@ class LiveLoad:
         self._capacity = capacity
         self._clock = clock
         self._sessions: dict[bytes, _Use] = {}
+        self._late_s: float | None = None
 
     @property
     def people_per_second(self) -> float:
@@ -81,7 +82,7 @@ class LiveLoad:
     def admit(self) -> None:
         """Checks that there is room for another live session, which will need as much as the mean of those there are.
 
-        The first one is always admitted.
+        There is none while frames of live sessions are late. The first session is always admitted.
 
         Raises:
             StreamRefused: there is none.
@@ -91,6 +92,10 @@ class LiveLoad:
             return
         if capacity == 0:
             raise StreamRefused(Refusal.BUSY, "full for now: the reconstruction pool has no replica")
+        late_s = self._late_s
+        if self._sessions and late_s is not None and self._clock.monotonic() - late_s < _WINDOW_S:
+            # Whatever the figures say: senders that drop frames before they send them look smaller than they are.
+            raise StreamRefused(Refusal.BUSY, "full for now: frames of the live sessions that there are come too late")
         sessions, used = len(self._sessions), self.people_per_second
         if sessions and used + used / sessions > _USABLE_SHARE * capacity:
             raise StreamRefused(
@@ -112,6 +117,10 @@ class LiveLoad:
         """Counts a frame; one of a session that is not counted is ignored."""
         if session_id in self._sessions:
             self._sessions[session_id].add(people, self._clock.monotonic())
+
+    def dropped_late(self) -> None:
+        """A frame of a live session was not reconstructed, because it had waited for too long."""
+        self._late_s = self._clock.monotonic()
 
     def ended(self, session_id: bytes) -> None:
         """Forgets a session."""

@@ -30,7 +30,7 @@ import numpy as np
 from common.codec.packet import CODEC_VERSION
 from common.errors import OutputError
 from common.frames import Camera, LabelFrame
-from common.io.addresses import Address
+from common.io.addresses import Address, Addresses
 from common.weights.loader import model_hash
 from common.wire.convert import Hello, Welcome
 from sender.congestion.samples import LinkSample
@@ -89,7 +89,7 @@ def link(peer: Address, observer: LinkObserver, *, live: bool) -> LinkClient:
         *(secrets.token_bytes(16), "overload", CODEC_VERSION, model_hash(), live),
         session_secret=secrets.token_bytes(32),
     )
-    return LinkClient(LinkConfig(peer=peer).patient(), hello, Encoder(model_hash()), observer=observer)
+    return LinkClient(LinkConfig(peer=Addresses.of(peer)).patient(), hello, Encoder(model_hash()), observer=observer)
 
 
 def frame_at(clip: Sequence[LabelFrame], sequence: int) -> LabelFrame:

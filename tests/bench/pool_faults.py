@@ -32,7 +32,7 @@ from common.codec.frame_codec import FrameCodec
 from common.codec.packet import CODEC_VERSION
 from common.errors import OutputError
 from common.frames import LabelFrame
-from common.io.addresses import Address
+from common.io.addresses import Address, Addresses
 from common.weights.loader import model_hash
 from common.wire.convert import Hello
 from sender.link import Fate, LinkClient, LinkConfig, LinkObserver
@@ -88,7 +88,7 @@ class Session(LinkObserver):
                 session_secret=spool.session_secret,
             )
             link = LinkClient(
-                LinkConfig(peer=self._peer).patient(),
+                LinkConfig(peer=Addresses.of(self._peer)).patient(),
                 hello,
                 FixedRate(FrameCodec(model)),
                 observer=Observers(self, outstanding),

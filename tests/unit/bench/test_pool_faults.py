@@ -35,7 +35,7 @@ async def test_session_that_failed_ends_the_wait(tmp_path: Path) -> None:
     async def fail() -> None:
         raise ValueError("no session")
 
-    running = asyncio.gather(fail())
+    running = asyncio.gather(*[fail()])
     with pytest.raises(ValueError, match="no session"):
         await until_all_go_on([session(tmp_path, "aa", 1)], running)
 

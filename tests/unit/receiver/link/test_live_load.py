@@ -116,3 +116,16 @@ def test_ended_session_makes_room() -> None:
     fixture.load.admit()
     fixture.load.received(b"b", 1000)
     fixture.load.admit()
+
+
+def test_nobody_is_admitted_while_frames_are_late() -> None:
+    fixture = begun(100.0, b"a")
+    fixture.stream(6, b"a")
+    fixture.load.dropped_late()
+    with pytest.raises(StreamRefused, match="full for now: frames of the live sessions that there are come too late"):
+        fixture.load.admit()
+    fixture.stream(6, b"a")
+    fixture.load.admit()
+    fixture.load.dropped_late()
+    fixture.load.ended(b"a")
+    fixture.load.admit()
