@@ -19,7 +19,7 @@ from sender.__main__ import PROGRAM as SENDER
 from sender.composition import SenderConfig
 from tests.deploy.queries import DEPLOY
 
-FILES = {"cpu": ["compose.yaml"], "gpu": ["compose.yaml", "compose.gpu.yaml"]}
+FILES = {"cpu": ["compose.yaml"], "gpu": ["compose.yaml", "compose.gpu.yaml"], "pool": ["compose.pool.yaml"]}
 ONE_SHOT = "certificates"
 OURS = ("certificates", "receiver", "sender")
 
@@ -54,8 +54,9 @@ def test_every_service_is_hardened(kind: str) -> None:
 
 
 @needs_compose
-def test_every_service_but_the_first_checks_its_health_and_starts_again() -> None:
-    for name, service in services("cpu").items():
+@pytest.mark.parametrize("kind", ["cpu", "pool"])
+def test_every_service_but_the_first_checks_its_health_and_starts_again(kind: str) -> None:
+    for name, service in services(kind).items():
         assert ("healthcheck" in service) == (name != ONE_SHOT), name
         assert (service["restart"] == "no") == (name == ONE_SHOT), name
 
@@ -82,8 +83,9 @@ def test_authority_is_mounted_nowhere_else() -> None:
 
 
 @needs_compose
-def test_ports_are_published_on_the_loopback_only() -> None:
-    ports = [port for service in services("cpu").values() for port in service.get("ports", ())]
+@pytest.mark.parametrize("kind", FILES)
+def test_ports_are_published_on_the_loopback_only(kind: str) -> None:
+    ports = [port for service in services(kind).values() for port in service.get("ports", ())]
     assert ports
     assert all(str(port).startswith("127.0.0.1:") for port in ports)
 
@@ -92,11 +94,11 @@ def test_ports_are_published_on_the_loopback_only() -> None:
 @pytest.mark.parametrize("kind", FILES)
 def test_images_have_full_versions(kind: str) -> None:
     for service in services(kind).values():
-        assert re.search(r":(v?\d+\.\d+\.\d+|cpu|cuda|1)$", service["image"]), service["image"]
+        assert re.search(r":(v?\d+\.\d+\.\d+|cpu|cuda|pool|1)$", service["image"]), service["image"]
 
 
 @needs_compose
-@pytest.mark.parametrize("kind", FILES)
+@pytest.mark.parametrize("kind", ["cpu", "gpu"])
 def test_daemons_accept_their_commands(kind: str) -> None:
     found = services(kind, "rtsp://camera/stream")
     sender = read_config(SenderConfig, SENDER, found["sender"]["command"], {})

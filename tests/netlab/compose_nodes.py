@@ -29,6 +29,7 @@ _PROGRAMS = {
     "sender": f"{sys.executable} -m sender",
     "receiver": f"{sys.executable} -m receiver",
     "python": sys.executable,
+    "ray": Path(sys.executable).parent / "ray",
     "rate": _RELAY / "rate",
     "delay": _RELAY / "delay",
 }
@@ -65,9 +66,9 @@ def allowed() -> bool:
         subprocess.run(["ip", "netns", "del", trial], capture_output=True, check=False)
 
 
-def read_services(environment: Mapping[str, str]) -> dict[str, Any]:
-    """The services of the compose file as docker-compose reads them, variables replaced."""
-    command = ["docker-compose", "-f", str(COMPOSE), "config"]
+def read_services(environment: Mapping[str, str], file: Path = COMPOSE) -> dict[str, Any]:
+    """The services of a compose file as docker-compose reads them, variables replaced."""
+    command = ["docker-compose", "-f", str(file), "config"]
     done = subprocess.run(command, capture_output=True, text=True, env={**os.environ, **environment}, check=False)
     assert done.returncode == 0, done.stderr
     found: dict[str, Any] = yaml.safe_load(done.stdout)["services"]
