@@ -8,7 +8,7 @@ from enum import StrEnum
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 from common.arrays import FloatArray
-from common.io.telemetry import SCORE_BUCKETS, StageSpan, StageTimes, daemon_registry
+from common.io.telemetry import SCORE_BUCKETS, STAGE_BUCKETS_S, StageSpan, StageTimes, daemon_registry
 from common.labels import GROUP_NAMES
 from receiver.link.refusals import Refusal
 from receiver.status import ReceiverStatus
@@ -143,6 +143,18 @@ class ReceiverMetrics:
             buckets=BATCH_BUCKETS,
             registry=registry,
         )
+        self._waited = Histogram(
+            "bodywire_receiver_engine_queue_seconds",
+            "From a frame's request to the batch that its person is in",
+            buckets=STAGE_BUCKETS_S,
+            registry=registry,
+        )
+        self._served = Histogram(
+            "bodywire_receiver_engine_service_seconds",
+            "From a batch that is taken to the result of a person in it",
+            buckets=STAGE_BUCKETS_S,
+            registry=registry,
+        )
         self._retries = Counter(
             "bodywire_receiver_engine_retries", "Batches given to another replica after a loss", registry=registry
         )
@@ -238,6 +250,14 @@ class ReceiverMetrics:
     def batch_taken(self, people: int) -> None:
         """So many people go through the networks together."""
         self._batches.observe(people)
+
+    def person_taken(self, waited_s: float) -> None:
+        """A person has waited for a batch for so long."""
+        self._waited.observe(waited_s)
+
+    def person_finished(self, served_s: float) -> None:
+        """A person was finished so long after the batch was taken."""
+        self._served.observe(served_s)
 
     def batch_retried(self) -> None:
         """A batch is reconstructed again, because its replica was lost."""

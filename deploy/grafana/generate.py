@@ -9,12 +9,12 @@ from pathlib import Path
 
 from grafana_foundation_sdk.cog.encoder import JSONEncoder
 
-from deploy.grafana import latency, link, people, service
+from deploy.grafana import latency, link, people, pool, service
 from deploy.grafana.panels import Page, build
 
 DIRECTORY = Path(__file__).parent / "dashboards"
-PAGES: Sequence[Page] = (latency.LATENCY, link.LINK, link.LABELS, people.SESSIONS, people.QUALITY, service.WEB,
-                         service.MACHINE)  # fmt: skip
+PAGES: Sequence[Page] = (latency.LATENCY, link.LINK, link.LABELS, people.SESSIONS, people.QUALITY, pool.POOL,
+                         service.WEB, service.MACHINE)  # fmt: skip
 
 
 def files() -> Mapping[str, str]:

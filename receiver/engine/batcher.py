@@ -128,6 +128,7 @@ class Batcher:
         )
         self._frames: set[PendingFrame] = set()
         self._begun: list[tuple[Hashable, Hashable]] = []
+        self._taken_s: dict[PendingPerson, float] = {}
         self._last_active_s: dict[tuple[Hashable, Hashable], float] = {}
         self._person_ms = _SLICE_MS
         # Set when a request arrives, when a person is finished, and when the engine closes.
@@ -205,6 +206,7 @@ class Batcher:
     def finished(self, part: PendingPerson) -> None:
         """Gives the place of a person free that was taken."""
         self._begun.remove(part.frame.session)
+        self._observer.person_finished(self._clock.monotonic() - self._taken_s.pop(part))
         self.changed()
 
     async def next_batch(self, room: Callable[[], Room]) -> list[PendingPerson]:
@@ -228,9 +230,12 @@ class Batcher:
         per_account, per_session = self._limits(room)
         taken = self._queue.take(room.people, per_account=per_account, per_session=per_session, begun=self._begun)
         batch = [part for part in taken if not part.frame.result.done()]
+        now_s = self._clock.monotonic()
         for part in batch:
             part.frame.begun = True
             self._begun.append(part.frame.session)
+            self._taken_s[part] = now_s
+            self._observer.person_taken(now_s - part.frame.submitted_s)
         if batch:
             self._observer.batch_taken(len(batch))
         return batch

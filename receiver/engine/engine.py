@@ -102,6 +102,12 @@ class EngineObserver(Protocol):
     def batch_taken(self, people: int) -> None:
         """So many people go through the networks together."""
 
+    def person_taken(self, waited_s: float) -> None:
+        """A person has waited for a batch for so long, seconds."""
+
+    def person_finished(self, served_s: float) -> None:
+        """A person was finished so long after the batch was taken, seconds; also if it failed."""
+
     def batch_retried(self) -> None:
         """A batch is reconstructed again, because its replica was lost."""
 
@@ -114,6 +120,12 @@ class UnobservedEngine:
 
     def batch_taken(self, people: int) -> None:
         """Ignores a batch."""
+
+    def person_taken(self, waited_s: float) -> None:
+        """Ignores the time."""
+
+    def person_finished(self, served_s: float) -> None:
+        """Ignores the time."""
 
     def batch_retried(self) -> None:
         """Ignores a retry."""

@@ -63,6 +63,12 @@ class Batches:
     def batch_taken(self, people: int) -> None:
         self.sizes[people] += 1
 
+    def person_taken(self, waited_s: float) -> None:
+        """Ignored."""
+
+    def person_finished(self, served_s: float) -> None:
+        """Ignored."""
+
     def batch_retried(self) -> None:
         raise RuntimeError("a replica was lost during the measurement")
 

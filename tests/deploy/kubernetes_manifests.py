@@ -1,7 +1,7 @@
 """The manifests of deploy/kubernetes, and their validation by schemas of Kubernetes and of KubeRay.
 
 Kubernetes' schemas come with the package `kubernetes-validate`. That of `RayCluster`, `ray_cluster.schema.json`, is
-written after KubeRay's API reference: its fields and their types. Pod templates in it are checked by Kubernetes' schema.
+written after KubeRay's API reference: its fields and their types. Kubernetes' schema checks its pod templates.
 """
 
 import json

@@ -20,6 +20,11 @@ def metric_names(expression: str) -> set[str]:
     return set(re.findall(r"\bbodywire_\w+", expression))
 
 
+def ray_metric_names(expression: str) -> set[str]:
+    """The names of Ray's metrics in an expression."""
+    return set(re.findall(r"\bray_\w+", expression))
+
+
 def selectors(expression: str) -> list[str]:
     """What an expression reads of our metrics and recorded series, with the labels that it asks for."""
     return _SELECTOR.findall(expression)

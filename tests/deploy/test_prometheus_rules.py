@@ -21,8 +21,9 @@ def promtool(*arguments: str | Path) -> str:
 
 
 @needs_promtool
-def test_configuration_is_valid() -> None:
-    assert "2 rule files found" in promtool("check", "config", PROMETHEUS / "prometheus.yml")
+@pytest.mark.parametrize("name", ["prometheus.yml", "pool.yml"])
+def test_configuration_is_valid(name: str) -> None:
+    assert "2 rule files found" in promtool("check", "config", PROMETHEUS / name)
 
 
 @needs_promtool

@@ -99,11 +99,15 @@ def test_engine_reports_batches_retries_and_replicas(metrics: ReceiverMetrics, r
     metrics.batch_taken(2)
     metrics.batch_taken(8)
     metrics.batch_retried()
+    metrics.person_taken(0.02)
+    metrics.person_finished(0.25)
     for kind, value in (("ray", 1), ("local", 0)):
         assert registry.get_sample_value("bodywire_receiver_engine", {"kind": kind}) == value
     assert registry.get_sample_value("bodywire_receiver_engine_replicas") == 3
     assert registry.get_sample_value("bodywire_receiver_engine_batch_people_bucket", {"le": "2.0"}) == 1
     assert registry.get_sample_value("bodywire_receiver_engine_batch_people_sum") == 10
+    assert registry.get_sample_value("bodywire_receiver_engine_queue_seconds_sum") == 0.02
+    assert registry.get_sample_value("bodywire_receiver_engine_service_seconds_sum") == 0.25
     assert registry.get_sample_value("bodywire_receiver_engine_retries_total") == 1
 
 

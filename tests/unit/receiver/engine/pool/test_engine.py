@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from common.body.anatomy import POINTS
+from common.clock import Clock
 from common.texture.point_colours import PointColours
 from receiver.engine.batcher import BatchingConfig
 from receiver.engine.engine import Priority, ReconstructionRequest, RequestWithdrawn
@@ -26,10 +27,18 @@ class Observer:
     def __init__(self) -> None:
         self.batches: list[int] = []
         self.replicas: list[int] = []
+        self.waited_s: list[float] = []
+        self.served_s: list[float] = []
         self.retries = 0
 
     def batch_taken(self, people: int) -> None:
         self.batches.append(people)
+
+    def person_taken(self, waited_s: float) -> None:
+        self.waited_s.append(waited_s)
+
+    def person_finished(self, served_s: float) -> None:
+        self.served_s.append(served_s)
 
     def batch_retried(self) -> None:
         self.retries += 1
@@ -106,6 +115,25 @@ async def test_replica_has_two_batches_and_the_others_wait_here() -> None:
         pool.batches[0].finish()
         await until(lambda: len(pool.batches) == 3)
     assert observer.batches == [2, 2, 2, 2, 1]
+
+
+async def test_observer_gets_the_times_in_the_queue_and_in_service() -> None:
+    now = [100.0]
+    clock = Clock(monotonic=lambda: now[0], wall=lambda: 0.0)
+    pool, observer = FakePool(running=0), Observer()
+    engine = PoolEngine(pool, BatchingConfig(batch_wait_ms=0), clock, observer)
+    await engine.start()
+    (task,) = submit(engine, request("a", people=2))
+    await settle()
+    now[0] = 103.0
+    pool.running = 1
+    await until(lambda: bool(pool.batches))
+    assert observer.waited_s == [3.0, 3.0]
+    now[0] = 103.5
+    pool.batches[0].finish()
+    await task
+    await engine.close()
+    assert observer.served_s == [0.5, 0.5]
 
 
 async def test_pool_that_may_grow_gets_more_than_it_can_begin() -> None:
