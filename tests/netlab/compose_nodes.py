@@ -34,6 +34,7 @@ _PROGRAMS = {
     "delay": _RELAY / "delay",
 }
 """What the images have in their PATH."""
+_OWN_PROCESSES = ("unshare", "--pid", "--fork", "--mount-proc", "--kill-child=SIGKILL")
 _EXEC_TIMEOUT_S = 60.0
 _CLONE_NEWNET = 0x40000000
 
@@ -82,10 +83,19 @@ class ComposeNodes:
         services: name → service, of those that run here.
         folder: where the volumes are.
         images: absolute path within the image → what is there.
+        own_processes: a service sees its own processes alone, as in a container, and ends without a signal to it; Ray
+            looks for its node among the processes that it sees.
     """
 
-    def __init__(self, services: Mapping[str, Any], folder: Path, images: Mapping[str, Path]) -> None:
+    def __init__(
+        self,
+        services: Mapping[str, Any],
+        folder: Path,
+        images: Mapping[str, Path],
+        own_processes: bool = False,
+    ) -> None:
         self._services = services
+        self._own_processes = own_processes
         self._folder = folder
         self._images = images
         self._prefix = f"bodywire-{os.getpid()}"
@@ -118,6 +128,8 @@ class ComposeNodes:
         """Starts a service with its own entry point and command; its output, stderr included, is in a pipe."""
         service = self._services[name]
         inside = ["sh", "-c", self._script(name), "sh", *service["entrypoint"], *service["command"]]
+        if self._own_processes:
+            inside = [*_OWN_PROCESSES, *inside]
         # Each of these programs replaces the one before, so that this is the process of the service itself.
         process = self._popen(name, ["ip", "netns", "exec", self._namespace(name), *inside])
         self._processes[name] = process
@@ -125,7 +137,12 @@ class ComposeNodes:
 
     def exec(self, name: str, *command: str) -> subprocess.CompletedProcess[str]:
         """Runs a command beside a service, with its network, files and rights, as `docker compose exec` does."""
-        namespaces = ["nsenter", f"--target={self._processes[name].pid}", "--mount", "--net"]
+        pid = self._processes[name].pid
+        namespaces = ["nsenter", f"--target={pid}", "--mount", "--net"]
+        if self._own_processes:
+            # None yet while the service is being started: the command then fails.
+            children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+            namespaces = ["nsenter", f"--target={children[0] if children else pid}", "--mount", "--net", "--pid"]
         process = self._popen(name, [*namespaces, *self._lower_rights(name), *command])
         output, _ = process.communicate(timeout=_EXEC_TIMEOUT_S)
         return subprocess.CompletedProcess(command, process.returncode, output)
