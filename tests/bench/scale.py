@@ -81,43 +81,50 @@ class Sessions:
 
     Args:
         clips: one for each session.
+        now: the time, seconds; that of the event loop where it is simulated.
     """
 
-    def __init__(self, engine: LocalEngine | PoolEngine, clips: Sequence[Sequence[LabelFrame]]) -> None:
+    def __init__(
+        self,
+        engine: LocalEngine | PoolEngine,
+        clips: Sequence[Sequence[LabelFrame]],
+        now: Callable[[], float] = time.perf_counter,
+    ) -> None:
         self._engine = engine
         self._clips = clips
+        self._now = now
         self.latencies_ms: list[float] = []
         self.queue_ms: list[float] = []
 
     async def saturate(self, seconds: float) -> float:
         """Every session has one frame in the engine at all times; returns frames per second."""
         self._clear()
-        end_s = time.perf_counter() + seconds
+        end_s = self._now() + seconds
 
         async def session(name: int) -> None:
             number = name
-            while time.perf_counter() < end_s:
+            while self._now() < end_s:
                 await self._send(name, number)
                 number += 1
 
-        began_s = time.perf_counter()
-        await asyncio.gather(*(session(name) for name in range(_SESSIONS)))
-        return len(self.latencies_ms) / (time.perf_counter() - began_s)
+        began_s = self._now()
+        await asyncio.gather(*(session(name) for name in range(len(self._clips))))
+        return len(self.latencies_ms) / (self._now() - began_s)
 
     async def pace(self, seconds: float, fps: float) -> None:
         """The sessions send frames in turns, at this rate, whatever comes back."""
         self._clear()
-        began_s, tasks = time.perf_counter(), list[asyncio.Task[None]]()
+        began_s, tasks = self._now(), list[asyncio.Task[None]]()
         for number in range(round(seconds * fps)):
-            await asyncio.sleep(max(began_s + number / fps - time.perf_counter(), 0.0))
+            await asyncio.sleep(max(began_s + number / fps - self._now(), 0.0))
             tasks.append(asyncio.create_task(self._send(number % _PACED_SESSIONS, number)))
         await asyncio.gather(*tasks)
 
     async def _send(self, session: int, number: int) -> None:
-        began_s = time.perf_counter()
+        began_s = self._now()
         frame = self._clips[session][number % _CLIP_FRAMES]
         result = await self._engine.reconstruct(ReconstructionRequest(session, session, frame))
-        self.latencies_ms.append((time.perf_counter() - began_s) * 1e3)
+        self.latencies_ms.append((self._now() - began_s) * 1e3)
         self.queue_ms.append(result.stages_ms["queue"])
 
     def _clear(self) -> None:

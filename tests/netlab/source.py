@@ -41,12 +41,17 @@ async def send(options: argparse.Namespace, people: Sequence[PersonLabels]) -> N
     """
     rate = RateController(RateConfig(policy=options.policy))
     metrics = SenderMetrics()
-    encoder = RatedEncoder(FrameCodec(MODEL), Importance.load(), rate, metrics)
+    encoder = RatedEncoder(FrameCodec(options.model), Importance.load(), rate, metrics)
     account = LinkAccount(rate, metrics)
     link = LinkClient(
         LinkConfig(peer=options.peer, connect_timeout=30.0),
         Hello(
-            secrets.token_bytes(16), "source", CODEC_VERSION, MODEL, live=True, session_secret=secrets.token_bytes(32)
+            secrets.token_bytes(16),
+            "source",
+            CODEC_VERSION,
+            options.model,
+            live=True,
+            session_secret=secrets.token_bytes(32),
         ),
         encoder,
         observer=account,
@@ -85,6 +90,7 @@ def main() -> None:
     )
     parser.add_argument("--fps", type=float, default=30.0)
     parser.add_argument("--blob-bytes", type=int, default=0, help="size of the blobs sent beside the frames")
+    parser.add_argument("--model", type=bytes.fromhex, default=MODEL, help="of the receiver, hexadecimal")
     parser.add_argument("--tls-ca", type=Path, help="encrypt; the authority of the receiver's certificate")
     options = parser.parse_args()
     people = demo_truth(LabelSpace.load(), 0).people
