@@ -48,7 +48,7 @@ def pods() -> dict[str, Manifest]:
     templates = [
         cluster["headGroupSpec"]["template"],
         *(group["template"] for group in cluster["workerGroupSpecs"]),
-        *(each["spec"]["template"] for each in manifests() if each["kind"] == "Deployment"),
+        *(each["spec"]["template"] for each in manifests() if each["kind"] == "StatefulSet"),
     ]
     return {template["metadata"]["labels"]["app.kubernetes.io/component"]: template for template in templates}
 

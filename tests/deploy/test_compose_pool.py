@@ -9,6 +9,8 @@ from common.io.addresses import Address
 from common.io.configuration import read_config
 from receiver.__main__ import PROGRAM
 from receiver.composition import ReceiverConfig
+from sender.__main__ import PROGRAM as SENDER
+from sender.composition import SenderConfig
 from tests.deploy.queries import DEPLOY
 from tests.deploy.test_compose_files import ONE_SHOT, needs_compose, services
 
@@ -40,14 +42,16 @@ def test_nobody_but_nodes_and_prometheus_reaches_ray() -> None:
     assert published == {"prometheus", "grafana"}
 
 
-def test_fronts_are_receivers_of_the_pool_that_share_their_output() -> None:
+def test_fronts_are_receivers_of_the_pool_that_share_sessions() -> None:
     for name in FRONTS:
         service = found()[name]
         assert service["entrypoint"] == ["sh", "/srv/scripts/join.sh", "head:6379"]
         program, *flags = service["command"]
         config = read_config(ReceiverConfig, PROGRAM, flags, {})
         assert (program, str(config.engine.address), config.engine.replicas) == ("receiver", "head:6379", 2)
+        assert "--share-sessions" in flags
         assert "meshes:/srv/out:rw" in service["volumes"]
+        assert service["environment"]["BODYWIRE_RECEIVER_OUT"] == f"/srv/out/{name}"
 
 
 def test_workers_offer_the_cores_that_the_replicas_need() -> None:
@@ -59,7 +63,9 @@ def test_workers_offer_the_cores_that_the_replicas_need() -> None:
 
 
 def test_sender_knows_both_fronts_by_names_of_their_certificate() -> None:
-    peers = [Address.parse(peer) for peer in argument(found()["sender"]["command"], "--peer").split(",")]
+    command = found()["sender"]["command"]
+    read_config(SenderConfig, SENDER, command, {})
+    peers = [Address.parse(peer) for peer in argument(command, "--peer").split(",")]
     assert {peer.host for peer in peers} == FRONTS
     assert {peer.port for peer in peers} == {50051}
     assert set(found()[ONE_SHOT]["environment"]["RECEIVER_HOSTS"].split()) == FRONTS

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import jsonschema
@@ -63,12 +64,12 @@ def pod(document: Manifest) -> dict[str, Any]:
 @pytest.mark.parametrize(
     ("kind", "name", "spoil"),
     [
-        ("Deployment", "fronts", lambda d: d["spec"].update(replica=2)),
-        ("Deployment", "fronts", lambda d: d["spec"].update(replicas="two")),
-        ("Deployment", "fronts", lambda d: d["spec"].pop("selector")),
-        ("Deployment", "fronts", lambda d: pod(d)["containers"][0]["readinessProbe"].update(grcp={"port": 1})),
-        ("Deployment", "fronts", lambda d: pod(d)["containers"][0]["resources"].update(limit={})),
-        ("Deployment", "fronts", lambda d: pod(d)["securityContext"].update(runAsNonRoot="yes")),
+        ("StatefulSet", "fronts", lambda d: d["spec"].update(replica=2)),
+        ("StatefulSet", "fronts", lambda d: d["spec"].update(replicas="two")),
+        ("StatefulSet", "fronts", lambda d: d["spec"].pop("selector")),
+        ("StatefulSet", "fronts", lambda d: pod(d)["containers"][0]["readinessProbe"].update(grcp={"port": 1})),
+        ("StatefulSet", "fronts", lambda d: pod(d)["containers"][0]["resources"].update(limit={})),
+        ("StatefulSet", "fronts", lambda d: pod(d)["securityContext"].update(runAsNonRoot="yes")),
         ("Service", "fronts", lambda d: d["spec"].update(clusterIp="None")),
         ("NetworkPolicy", "link-and-web", lambda d: d["spec"]["ingress"][0]["ports"][0].update(ports=1)),
         ("PodDisruptionBudget", "fronts", lambda d: d["spec"].update(minAvailabe=1)),
@@ -127,6 +128,8 @@ def test_front_is_a_node_of_the_pool_and_then_a_receiver() -> None:
     program, *flags = container["args"]
     config = read_config(ReceiverConfig, PROGRAM, flags, {})
     assert (program, str(config.engine.address)) == ("receiver", address)
+    assert config.publish.out == Path("/srv/out/$(POD_NAME)")
+    assert "--share-sessions" in flags
     ports = {port["name"]: port["containerPort"] for port in container["ports"]}
     assert (config.listen.listen.port, config.metrics.metrics.port) == (ports["link"], ports["receiver"])  # type: ignore[union-attr]
     claims = [

@@ -40,8 +40,6 @@ def nodes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ComposeNodes]:
         shutil.copy(path, scripts)
     found = read_services({"REPLICAS": "1"}, ROOT / "deploy" / "compose.pool.yaml")
     services = {name: found[name] for name in SERVICES}
-    # The other front does not run here.
-    services["sender"]["command"] = [part.split(",")[0] for part in services["sender"]["command"]]
     with ComposeNodes(services, folder, {"/srv/scripts": scripts, "/srv/cache": cache}, own_processes=True) as running:
         certificates = running.start("certificates")
         assert certificates.wait(TIMEOUT_S) == 0
@@ -68,7 +66,7 @@ def exported(nodes: ComposeNodes, name: str, port: int) -> str:
 
 
 def test_sender_is_reconstructed_by_the_worker(nodes: ComposeNodes) -> None:
-    lines = nodes.volume("meshes") / "frames.jsonl"
+    lines = nodes.volume("meshes") / "front-1" / "frames.jsonl"
     wait(lambda: lines.exists() and lines.read_text().count("\n") >= FRAMES, "no frames are published")
     metrics = exported(nodes, "front-1", 9102)
     assert 'bodywire_receiver_engine{kind="ray"} 1.0' in metrics
