@@ -23,7 +23,7 @@ _DIGITS = {
     **dict.fromkeys(("pck05", "pck10", "share", "mean"), 3),
     **dict.fromkeys(("frames", "images", "people", "found", "identities", "clips", "poses", "bones"), 0),
     **dict.fromkeys(("mutations", "unchanged", "reference", "malformed", "check", "refused", "accepted", "fault"), 0),
-    **dict.fromkeys(("rounds", "kills", "lost", "duplicated", "misplaced", "wrong"), 0),
+    **dict.fromkeys(("rounds", "kills", "lost", "duplicated", "misplaced", "wrong", "fronts", "replicas"), 0),
 }
 
 

@@ -4,7 +4,7 @@
 `tests.bench.scale_fronts`. Sessions of one person send at 15 or 30 frames a second; a sender that has frames of half a
 second unanswered drops the next. Every replica has cores of its own.
 
-First table: the most sessions of a pool of eight replicas for which the 95th percentile of the time in the engine stays
+First table: the most sessions of a pool of 32 replicas for which the 95th percentile of the time in the engine stays
 below the limit, and no more than one frame in a hundred is dropped, by simulation; and how many a front carries, by its
 processor time, since a receiver is one Python process. Second table: one cell, a front with the replicas for as many
 sessions as it carries, simulated as a whole. Third table: what larger numbers of sessions need. They are so many cells,
@@ -34,7 +34,7 @@ from tests.bench.scale_model import SimulatedPool, VirtualLoop, run
 
 FPS = (15.0, 30.0)
 SIZES = (10, 100, 1_000, 10_000, 100_000, 1_000_000)
-_POOL_REPLICAS = 8
+_POOL_REPLICAS = 32
 _SECONDS, _WARM_UP_S, _PATIENCE_S = 12.0, 3.0, 0.5
 _LATE_SHARE = 0.01
 _GB = 1e9
