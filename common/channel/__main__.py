@@ -9,10 +9,11 @@ from pathlib import Path
 import torch
 
 from common.arrays import Image
+from common.channel.diffusion import DEFAULT_STEPS, load_decoder
 from common.channel.picture_file import read_picture, write_picture
 from common.channel.signal import Signal
 from common.channel.state import KINDS, ChannelState
-from common.channel.transmission import Transmitter, decode, load_network, psnr_db
+from common.channel.transmission import Completion, Transmitter, decode, load_network, psnr_db
 from common.errors import UsageError, exit_code_of
 from common.io.command_parser import CommandParser
 
@@ -23,6 +24,7 @@ _EXAMPLES = """examples:
   python -m common.channel transmit photo.png --snr 10 --rate 1/16 --out received.png
   python -m common.channel transmit photo.png --snr 4 --channel rayleigh --pilots 2
   python -m common.channel transmit photo.png --snr 10 --refine 100
+  python -m common.channel transmit photo.png --snr 4 --rate 1/24 --decoder diffusion --out received.png
   python -m common.channel encode photo.png --snr 10 --out photo.npz
   python -m common.channel decode photo.npz --snr 7 --seed 3 --out received.png
 """
@@ -59,6 +61,10 @@ def _parser(program: str) -> CommandParser:
     parser.add_argument(
         "--refine", type=_steps, default=0, metavar="STEPS", help="descent on the symbols, about 100 (%(default)s)"
     )
+    parser.add_argument("--decoder", choices=("plain", "diffusion"), default="plain", help="(default: %(default)s)")
+    parser.add_argument(
+        "--steps", type=_steps, default=DEFAULT_STEPS, help="of the diffusion decoder (default: %(default)s)"
+    )
     parser.add_argument("--seed", type=int, default=0, help="of noise, fading and losses (%(default)s)")
     return parser
 
@@ -71,7 +77,7 @@ def _encode(options: argparse.Namespace) -> None:
 
 def _decode(options: argparse.Namespace) -> None:
     target, signal = _target(options), Signal.read(options.file)
-    write_picture(target, _received(options, signal))
+    _write(options, target, _received(options, signal))
 
 
 def _transmit(options: argparse.Namespace) -> None:
@@ -80,11 +86,13 @@ def _transmit(options: argparse.Namespace) -> None:
     signal = _transmitter(options).encode(original)
     picture = _received(options, signal)
     if options.out is not None:
-        write_picture(options.out, picture)
+        _write(options, options.out, picture)
     sys.stdout.write(f"{_account(signal, channel)}\nPSNR {psnr_db(picture, original):.2f} dB\n")
 
 
 _MAX_STEPS = 10_000
+INVENTED = "Decoded by a diffusion decoder: fine detail is plausible, but invented."
+"""Comment in the files of pictures that the diffusion decoder completed."""
 _COMMANDS: dict[str, Callable[[argparse.Namespace], None]] = {
     "encode": _encode,
     "decode": _decode,
@@ -98,7 +106,13 @@ def _transmitter(options: argparse.Namespace) -> Transmitter:
 
 def _received(options: argparse.Namespace, signal: Signal) -> Image:
     generator = torch.Generator().manual_seed(options.seed)
-    return decode(load_network(), signal, _channel(options, signal.snr_db).carry(signal.symbols, generator))
+    received = _channel(options, signal.snr_db).carry(signal.symbols, generator)
+    completion = Completion(load_decoder(), options.steps, options.seed) if options.decoder == "diffusion" else None
+    return decode(load_network(), signal, received, completion)
+
+
+def _write(options: argparse.Namespace, path: Path, picture: Image) -> None:
+    write_picture(path, picture, INVENTED if options.decoder == "diffusion" else "")
 
 
 def _account(signal: Signal, channel: ChannelState) -> str:

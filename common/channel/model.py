@@ -79,6 +79,22 @@ class Source(NamedTuple):
         return Source(self.y[:count], Statistics(mean[:count], scale[:count]), z)
 
 
+class Plain(NamedTuple):
+    """What the plain decoder makes of a transmission, and how good the channel was.
+
+    Args:
+        pictures: (B, 3, H, W), not clipped to 0…1.
+        latents: (B, latents, H/16, W/16) as received.
+        snr_db: (B, H/16, W/16) effective SNR of each position.
+        lengths: (B, H/16, W/16) complex symbols of each position.
+    """
+
+    pictures: Tensor
+    latents: Tensor
+    snr_db: Tensor
+    lengths: Tensor
+
+
 class ImageChannel(nn.Module):
     """All networks of the image channel; see the module.
 
@@ -132,9 +148,12 @@ class ImageChannel(nn.Module):
 
     def decode(self, symbols: Tensor, statistics: Statistics, snr_db: Tensor, lengths: Tensor) -> Tensor:
         """Pictures (B, 3, H, W) of received symbols; arguments as for `JsccDecoder`."""
+        return self.plain(symbols, statistics, snr_db, lengths).pictures
+
+    def plain(self, symbols: Tensor, statistics: Statistics, snr_db: Tensor, lengths: Tensor) -> Plain:
+        """As `decode`, with what the pictures come from."""
         y = self.decoder(symbols, detached(statistics), self._told(snr_db), lengths)
-        pictures: Tensor = self.synthesis(y)
-        return pictures
+        return Plain(self.synthesis(y), y, snr_db, lengths)
 
     def digital(self, source: Source) -> tuple[Tensor, Tensor]:
         """Pictures of rounded latents, and (B,) bits of latents and hyper latents; for training."""

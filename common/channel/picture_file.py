@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 from PIL import Image as Pictures
+from PIL.PngImagePlugin import PngInfo
 
 from common.arrays import Image
 from common.errors import OutputError, SourceError
@@ -26,14 +27,25 @@ def read_picture(path: Path) -> Image:
         raise SourceError(f"{path}: cannot be read as a picture") from error
 
 
-def write_picture(path: Path, picture: Image) -> None:
+def write_picture(path: Path, picture: Image, comment: str = "") -> None:
     """Writes JPEG if the name ends with .jpg or .jpeg, else PNG.
+
+    Args:
+        path: of the file.
+        picture: (height, width, 3) RGB.
+        comment: is put into the file's metadata: PNG's text `Comment`, JPEG's comment segment.
 
     Raises:
         OutputError: the file cannot be written.
     """
     stream = io.BytesIO()
-    Pictures.fromarray(picture).save(stream, "JPEG" if path.suffix.lower() in (".jpg", ".jpeg") else "PNG")
+    if path.suffix.lower() in (".jpg", ".jpeg"):
+        Pictures.fromarray(picture).save(stream, "JPEG", comment=comment.encode())
+    else:
+        metadata = PngInfo()
+        if comment:
+            metadata.add_text("Comment", comment)
+        Pictures.fromarray(picture).save(stream, "PNG", pnginfo=metadata)
     try:
         atomic_write(path, stream.getvalue())
     except OSError as error:

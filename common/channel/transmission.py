@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from common.arrays import Image
+from common.channel.diffusion import DEFAULT_STEPS, DiffusionDecoder, sample
 from common.channel.entropy import HYPER_STRIDE, Statistics, rounded
 from common.channel.jscc import position_snr_db
 from common.channel.model import ImageChannel, ImageChannelConfig
@@ -98,14 +99,30 @@ class Transmitter:
         return math.ceil(bits / weaker / self.channel.data_share)
 
 
+@dataclass(frozen=True, slots=True)
+class Completion:
+    """How the diffusion decoder completes a picture.
+
+    Args:
+        network: trained.
+        steps: passes of the network.
+        seed: of the detail that it invents.
+    """
+
+    network: DiffusionDecoder
+    steps: int = DEFAULT_STEPS
+    seed: int = 0
+
+
 @torch.no_grad()
-def decode(network: ImageChannel, signal: Signal, received: Received) -> Image:
+def decode(network: ImageChannel, signal: Signal, received: Received, completion: Completion | None = None) -> Image:
     """The picture (H, W, 3) of 8 bits.
 
     Args:
         network: that encoded.
         signal: all but its symbols is known to the receiver.
         received: its symbols after the channel.
+        completion: by the diffusion decoder; None for the plain decoder alone.
 
     Raises:
         SourceError: the signal was made by another network.
@@ -117,7 +134,11 @@ def decode(network: ImageChannel, signal: Signal, received: Received) -> Image:
     symbols = scattered(received.symbols, lengths)
     snr_db = position_snr_db(scattered(received.snr, lengths), lengths)
     with fast_autocast():
-        pictures = network.decode(symbols, statistics, snr_db, lengths)
+        plain = network.plain(symbols, statistics, snr_db, lengths)
+        pictures = plain.pictures
+        if completion is not None:
+            generator = torch.Generator().manual_seed(completion.seed)
+            pictures = sample(completion.network, plain, generator, completion.steps)
     return as_image(pictures)[: signal.size[0], : signal.size[1]]
 
 

@@ -8,10 +8,11 @@ Examples:
   python -m common.training.image_channel --data pictures --cache cache --out runs/channel --minutes 75 --export
   python -m common.training.image_channel --data pictures --cache cache --out runs/more --shipped --rate 2e-3 --export
   python -m common.training.image_channel --data pictures --cache cache --out runs/deepjscc --minutes 75 --deepjscc
-  python -m common.training.image_channel --data pictures --cache cache --out runs/fixed --minutes 20 --without lengths
+  python -m common.training.image_channel --data pictures --cache cache --out runs/fixed --shipped --without lengths
 """
 
 import argparse
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -70,6 +71,12 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--shipped", action="store_true", help="start from the package's weights of the image channel")
     parser.add_argument("--deepjscc", action="store_true", help="train the baseline")
     parser.add_argument(
+        "--symbols",
+        type=int,
+        default=3,
+        help="of DeepJSCC per 4×4 pixels: 3 for a bandwidth ratio of 1/16 (%(default)s)",
+    )
+    parser.add_argument(
         "--without",
         choices=REMOVALS,
         nargs="+",
@@ -78,8 +85,10 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     )
     add_result_flags(parser, export_help="also write the weights and their scores when done")
     options = parser.parse_args(arguments)
-    if options.shipped and (options.deepjscc or options.without):
-        parser.error("--shipped is for the whole image channel, without --deepjscc and --without")
+    if options.symbols < 1:
+        parser.error("--symbols must be at least 1")
+    if options.shipped and (options.deepjscc or "hyperprior" in options.without):
+        parser.error("--shipped is for an image channel with hyperprior, without --deepjscc and --without hyperprior")
     return options
 
 
@@ -89,11 +98,13 @@ def new_network(options: argparse.Namespace) -> ImageChannel | DeepJscc:
     Raises:
         WeightsError: the package has no weights, or those of another version.
     """
-    if options.shipped:
-        return transmission.load_network().requires_grad_(True)
-    if options.deepjscc:
-        return DeepJscc(DeepJsccConfig())
     without = set(options.without)
+    if options.shipped:
+        network = transmission.load_network().requires_grad_(True)
+        network.config = replace(network.config, lengths="lengths" not in without, snr="snr" not in without)
+        return network
+    if options.deepjscc:
+        return DeepJscc(DeepJsccConfig(symbols=options.symbols))
     return ImageChannel(
         ImageChannelConfig(
             lengths=not without & {"lengths", "hyperprior"},
@@ -133,7 +144,7 @@ class ChannelStep:
         source = network.source(crops)
         lengths = self._lengths(source, progress)
         snr_db, gains = random_snr_db(len(crops), generator), random_gains(lengths.shape, generator)
-        pictures = sent(network, source, snr_db, lengths, gains, generator)
+        pictures = sent(network, source, snr_db, lengths, gains, generator).pictures
         loss, psnr_db = crop_losses(pictures, crops)
         if source.z is None:
             return _DISTORTION * loss, {"loss": 1e3 * loss, "psnr": psnr_db.mean()}
@@ -200,7 +211,7 @@ def validate(network: ImageChannel | DeepJscc, crops: Tensor) -> dict[str, float
                 lengths = network.lengths(source.statistics, mean_length)
                 gains = torch.ones(lengths.shape, dtype=torch.complex64)
                 levels_db = torch.full((len(crops),), snr_db)
-                pictures = sent(network, source, levels_db, lengths, gains, generator)
+                pictures = sent(network, source, levels_db, lengths, gains, generator).pictures
         scores[f"psnr_db_at_{snr_db:g}"] = float(crop_losses(pictures.clamp(0, 1), crops)[1].mean())
     return scores
 
@@ -269,7 +280,8 @@ def export(options: argparse.Namespace, loop: TrainingLoop[ImageChannel | DeepJs
     """Writes the averaged weights; those of an ablation are named after what it lacks."""
     network = loop.average
     if isinstance(network, DeepJscc):
-        name, recorded = deepjscc.KIND, deepjscc.architecture(network.config)
+        name = f"{deepjscc.KIND}_{network.config.rate.denominator}"
+        recorded = deepjscc.architecture(network.config)
     else:
         name = "_without_".join((transmission.WEIGHTS_NAME, *sorted(options.without)))
         recorded = transmission.architecture(network.config)

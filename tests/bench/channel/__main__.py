@@ -1,11 +1,11 @@
 """Quality of pictures after a simulated noisy channel: `python -m tests.bench.channel --pictures DIR`.
 
-Systems: the image channel with the package's weights; the same weights with equal lengths; with --refine, with symbols
-that the sender refines for each picture; with --trained, DeepJSCC and ablations that `common.training.image_channel
---export --weights DIR` wrote there; and JPEG, WebP and AVIF behind an ideal code at capacity.  A bandwidth ratio is
-channel uses per colour value of a pixel; side information and pilots count.  Figures are means over the pictures of
-PSNR in dB, of MS-SSIM, and on AWGN of the distance in the features of our perception network (`tests.bench.perceptual`,
-smaller is better), with --lpips also of LPIPS.
+Systems: the image channel with the package's weights; the same weights with equal lengths; its diffusion decoder; with
+--refine, with symbols that the sender refines for each picture; with --trained, DeepJSCC and ablations that
+`common.training.image_channel --export --weights DIR` wrote there; and JPEG, WebP and AVIF behind an ideal code at
+capacity.  A bandwidth ratio is channel uses per colour value of a pixel; side information and pilots count.  Figures
+are means over the pictures of PSNR in dB, of MS-SSIM, and on AWGN of the distance in the features of our perception
+network (`tests.bench.perceptual`, smaller is better), with --lpips also of LPIPS.
 
   psnr_4db, ms_ssim_4db       AWGN at this SNR, bandwidth ratio 1/16
   perceptual_4db              likewise

@@ -13,10 +13,11 @@ import torch
 
 from common.arrays import Image
 from common.channel import deepjscc, transmission
+from common.channel.diffusion import load_decoder
 from common.channel.model import ImageChannel
 from common.channel.state import ChannelState
 from common.channel.transforms import as_image, padded
-from common.channel.transmission import Transmitter, decode
+from common.channel.transmission import Completion, Transmitter, decode
 from common.weights.loader import WEIGHTS_DIRECTORY, read_manifest
 from tests.bench.rivals.stills import FORMATS, Still
 from tests.bench.rivals.stills import decode as decode_still
@@ -57,9 +58,10 @@ class System(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class TrainedChannel:
-    """The image channel, or an ablation of it."""
+    """The image channel, or an ablation of it; with `completion`, decoded by diffusion."""
 
     network: ImageChannel
+    completion: Completion | None = None
 
     def send(self, picture: Image, condition: Condition, seed: int) -> Sent | None:
         channel, believed_db = condition.channel, condition.believed_db
@@ -68,7 +70,7 @@ class TrainedChannel:
         margin_db = max(believed.snr_db - channel.snr_db, 0.0)
         signal = Transmitter(self.network, believed, condition.rate, margin_db).encode(picture)
         received = channel.carry(signal.symbols, torch.Generator().manual_seed(seed))
-        return Sent(decode(self.network, signal, received), signal.rate(channel.data_share))
+        return Sent(decode(self.network, signal, received, self.completion), signal.rate(channel.data_share))
 
 
 @dataclass(frozen=True, slots=True)
@@ -196,16 +198,31 @@ def trained_systems(folders: Sequence[Path], refinement: int = 0) -> dict[str, S
     systems: dict[str, System] = {
         "image channel": TrainedChannel(shipped),
         "the same weights, equal lengths": TrainedChannel(equal),
+        "diffusion decoder": TrainedChannel(shipped, Completion(load_decoder())),
     }
     if refinement:
         systems[f"refined, {refinement} steps"] = RefinedChannel(shipped, refinement)
     for folder in folders:
         for name, entry in read_manifest(folder).items():
-            if entry.architecture.get("kind") == deepjscc.KIND:
-                systems["DeepJSCC"] = TrainedBaseline(deepjscc.load_network(name, folder))
-            else:
+            if entry.architecture.get("kind") != deepjscc.KIND:
                 systems[name.replace("_", " ")] = TrainedChannel(transmission.load_network(name, folder))
+    for baseline in trained_baselines(folders):
+        systems[f"DeepJSCC, {baseline.config.rate}"] = TrainedBaseline(baseline)
     return systems
+
+
+def trained_baselines(folders: Sequence[Path]) -> list[deepjscc.DeepJscc]:
+    """Every DeepJSCC that was exported to folders.
+
+    Raises:
+        WeightsError: weights are missing, damaged or of another version.
+    """
+    return [
+        deepjscc.load_network(name, folder)
+        for folder in folders
+        for name, entry in read_manifest(folder).items()
+        if entry.architecture.get("kind") == deepjscc.KIND
+    ]
 
 
 def coded_files() -> dict[str, System]:

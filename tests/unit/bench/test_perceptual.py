@@ -75,3 +75,17 @@ def test_lpips_needs_the_weights_of_alexnet(tmp_path: Path) -> None:
     distance = Lpips(tmp_path / "alexnet.pth")
     assert distance(leaves(0), leaves(0)) == pytest.approx(0.0, abs=1e-6)
     assert distance(leaves(1), leaves(0)) > 0.01
+
+
+def test_frechet_distance_forgives_other_places_and_not_blur(distance: PerceptualDistance) -> None:
+    originals = [leaves(seed) for seed in range(3)]
+    moved = [np.ascontiguousarray(np.roll(each, (32, 48), axis=(0, 1))) for each in originals]
+    blurred = degraded_by_blur(originals)
+    assert distance.frechet(originals, originals) == pytest.approx(0, abs=0.05)
+    assert distance.frechet(moved, originals) < 0.5 * distance.frechet(blurred, originals)
+    # The plain distance says the opposite.
+    assert distance(moved[0], originals[0]) > distance(blurred[0], originals[0])
+
+
+def degraded_by_blur(pictures: list[Image]) -> list[Image]:
+    return [degraded(each, 0)["blur"][3] for each in pictures]

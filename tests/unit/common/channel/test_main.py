@@ -4,19 +4,29 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image as Pictures
 
 import common.channel.__main__ as command
 from common.channel.picture_file import read_picture, write_picture
 from common.channel.signal import Signal
+from tests.support.tiny_diffusion_decoder import tiny_decoder
 from tests.support.tiny_image_channel import tiny_network
 
 
 @pytest.fixture
 def photo(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setattr(command, "load_network", tiny_network)
+    monkeypatch.setattr(command, "load_decoder", tiny_decoder)
     path = tmp_path / "photo.png"
     write_picture(path, np.random.default_rng(0).integers(0, 256, (40, 60, 3), dtype=np.uint8))
     return path
+
+
+def comment_of(path: Path) -> str | None:
+    """In the metadata of a PNG or JPEG file."""
+    with Pictures.open(path) as picture:
+        comment = picture.info.get("Comment", picture.info.get("comment"))
+    return comment.decode() if isinstance(comment, bytes) else comment
 
 
 def test_transmit_prints_its_account_and_quality(photo: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -42,6 +52,17 @@ def test_refined_signal_is_another_one_of_the_same_size(photo: Path) -> None:
     signals = [Signal.read(path) for path in (plain, refined)]
     assert len(signals[0].symbols) == len(signals[1].symbols)
     assert not np.array_equal(signals[0].symbols.numpy(), signals[1].symbols.numpy())
+
+
+@pytest.mark.parametrize("suffix", [".png", ".jpg"])
+def test_diffusion_decoder_marks_what_it_invents(photo: Path, suffix: str) -> None:
+    plain, completed = photo.with_name(f"plain{suffix}"), photo.with_name(f"completed{suffix}")
+    assert command.main(["transmit", str(photo), "--out", str(plain)]) == 0
+    flags = ["--decoder", "diffusion", "--steps", "2"]
+    assert command.main(["transmit", str(photo), *flags, "--out", str(completed)]) == 0
+    assert not np.array_equal(read_picture(plain), read_picture(completed))
+    assert comment_of(plain) is None
+    assert comment_of(completed) == command.INVENTED
 
 
 @pytest.mark.parametrize(

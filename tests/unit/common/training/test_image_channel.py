@@ -23,7 +23,7 @@ from tests.support.tiny_image_channel import TINY, tiny_network
 def folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Flags for a training of tiny networks on 42 pictures, of which two are held back."""
     monkeypatch.setattr(training, "ImageChannelConfig", tiny_config)
-    monkeypatch.setattr(training, "DeepJsccConfig", lambda: DeepJsccConfig(width=4))
+    monkeypatch.setattr(training, "DeepJsccConfig", lambda symbols: DeepJsccConfig(4, symbols))
     monkeypatch.setattr(training, "CROP_PX", 32)
     monkeypatch.setattr(training, "_VALIDATION_CROPS", 2)
     pictures = tmp_path / "pictures"
@@ -63,13 +63,23 @@ def test_goes_on_from_shipped_weights_with_adapted_lengths(
     assert read_manifest(tmp_path / "weights")["image_channel"].recipe["shipped"] is True
 
 
-@pytest.mark.parametrize("other", [["--deepjscc"], ["--without", "snr"]])
-def test_shipped_weights_are_of_the_whole_image_channel(
+def test_ablation_of_shipped_weights_lacks_what_it_is_named_after(
+    folders: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(transmission, "load_network", tiny_network)
+    flags = [*folders, "--steps", "1", "--shipped", "--without", "lengths", *weights_flags(tmp_path)]
+    training.train(training.parse(flags))
+    entry = read_manifest(tmp_path / "weights")["image_channel_without_lengths"]
+    assert (entry.architecture["lengths"], entry.architecture["snr"]) == (False, True)
+
+
+@pytest.mark.parametrize("other", [["--deepjscc"], ["--without", "hyperprior"]])
+def test_shipped_weights_are_of_an_image_channel_with_hyperprior(
     folders: list[str], other: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
     with pytest.raises(SystemExit):
         training.parse([*folders, "--shipped", *other])
-    assert "--shipped is for the whole image channel" in capsys.readouterr().err
+    assert "--shipped is for an image channel with hyperprior" in capsys.readouterr().err
 
 
 def test_ablation_is_exported_under_its_own_name_and_cannot_be_resumed_as_whole(
@@ -83,9 +93,11 @@ def test_ablation_is_exported_under_its_own_name_and_cannot_be_resumed_as_whole(
         training.train(training.parse([*flags, "--resume"]))
 
 
-def test_baseline_trains_and_exports(folders: list[str], tmp_path: Path) -> None:
-    training.train(training.parse([*folders, "--steps", "2", "--deepjscc", *weights_flags(tmp_path)]))
-    assert deepjscc.load_network("deepjscc", tmp_path / "weights").config.width == 4
+@pytest.mark.parametrize(("symbols", "name"), [("3", "deepjscc_16"), ("2", "deepjscc_24")])
+def test_baseline_trains_and_exports(folders: list[str], tmp_path: Path, symbols: str, name: str) -> None:
+    flags = ["--deepjscc", "--symbols", symbols, *weights_flags(tmp_path)]
+    training.train(training.parse([*folders, "--steps", "2", *flags]))
+    assert deepjscc.load_network(name, tmp_path / "weights").config == DeepJsccConfig(4, int(symbols))
 
 
 def test_every_weight_gets_a_gradient_and_is_optimised_once() -> None:

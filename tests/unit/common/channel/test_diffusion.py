@@ -1,0 +1,132 @@
+"""The diffusion decoder: what its estimates depend on, and its steps along the flow."""
+
+from dataclasses import replace
+from fractions import Fraction
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from common.channel.diffusion import (
+    SOURCE_NOISE,
+    WEIGHTS_NAME,
+    DiffusionDecoder,
+    DiffusionDecoderConfig,
+    architecture,
+    load_decoder,
+    sample,
+    start,
+)
+from common.channel.model import Plain
+from common.channel.state import ChannelState
+from common.channel.transmission import Completion, Transmitter, decode
+from common.errors import WeightsError
+from common.weights.loader import save_weights
+from tests.support.tiny_diffusion_decoder import tiny_decoder
+from tests.support.tiny_image_channel import TINY, tiny_network
+
+BATCH, SIDE = 2, 48
+
+
+def seeded(seed: int = 0) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+def plain() -> Plain:
+    generator = seeded(1)
+    grid = (BATCH, SIDE // 16, SIDE // 16)
+    return Plain(
+        torch.rand(BATCH, 3, SIDE, SIDE, generator=generator),
+        8 * torch.randn(BATCH, TINY.latents, *grid[1:], generator=generator),
+        torch.full(grid, 7.0),
+        torch.full(grid, 48),
+    )
+
+
+class Exact(DiffusionDecoder):
+    """Knows the original."""
+
+    def __init__(self, original: Tensor) -> None:
+        super().__init__(DiffusionDecoderConfig(TINY.widths, TINY.latents))
+        self.original = original
+
+    def forward(self, between: Tensor, plain: Tensor, state: Plain, time: Tensor) -> Tensor:
+        return self.original
+
+
+@torch.no_grad()
+def estimate(state: Plain, between: Tensor, time: float) -> Tensor:
+    found: Tensor = tiny_decoder()(between, state.pictures, state, torch.full((BATCH,), time))
+    return found
+
+
+@pytest.mark.parametrize("steps", [1, 2, 5])
+def test_exact_estimates_lead_to_the_original(steps: int) -> None:
+    original = torch.rand(BATCH, 3, SIDE, SIDE, generator=seeded(5))
+    assert torch.allclose(sample(Exact(original), plain(), seeded(), steps), original, atol=1e-6)
+
+
+def test_no_step_gives_the_plain_picture() -> None:
+    state = plain()
+    assert torch.equal(sample(tiny_decoder(), state, seeded(), 0), state.pictures)
+
+
+def test_noise_at_time_1_has_the_deviation_of_the_source() -> None:
+    grey = torch.full((1, 3, 128, 128), 0.5)
+    noise = start(grey, seeded()) - grey
+    assert float(noise.std()) == pytest.approx(SOURCE_NOISE, rel=0.02)
+    assert float(noise.mean()) == pytest.approx(0, abs=5e-4)
+
+
+def test_point_counts_on_the_way_and_not_at_its_start() -> None:
+    state = plain()
+    other = state.pictures + 0.1 * torch.randn(state.pictures.shape, generator=seeded(3))
+    assert torch.equal(estimate(state, state.pictures, 1.0), estimate(state, other, 1.0))
+    assert not torch.allclose(estimate(state, state.pictures, 0.5), estimate(state, other, 0.5), atol=1e-2)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda state: state._replace(latents=state.latents + 1),
+        lambda state: state._replace(snr_db=state.snr_db + 6),
+        lambda state: state._replace(lengths=state.lengths // 2),
+    ],
+)
+def test_estimate_depends_on_latents_and_on_how_good_they_are(change: object) -> None:
+    assert callable(change)
+    state = plain()
+    changed = change(state)
+    assert not torch.allclose(estimate(state, state.pictures, 0.5), estimate(changed, state.pictures, 0.5), atol=1e-4)
+
+
+def test_same_seed_gives_the_same_picture() -> None:
+    first, again, other = (sample(tiny_decoder(), plain(), seeded(seed), 2) for seed in (1, 1, 2))
+    assert torch.equal(first, again)
+    assert not torch.equal(first, other)
+
+
+def test_picture_of_any_size_is_completed() -> None:
+    network, channel = tiny_network(), ChannelState(10.0)
+    picture = np.random.default_rng(0).integers(0, 256, (33, 70, 3), dtype=np.uint8)
+    signal = Transmitter(network, channel, Fraction(1, 8)).encode(picture)
+    received = channel.carry(signal.symbols, seeded())
+    completion = Completion(tiny_decoder(), steps=2)
+    completed = decode(network, signal, received, completion)
+    assert completed.shape == picture.shape
+    assert not np.array_equal(completed, decode(network, signal, received))
+    assert not np.array_equal(completed, decode(network, signal, received, replace(completion, seed=1)))
+
+
+def test_weights_come_back_and_those_of_another_kind_are_refused(tmp_path: Path) -> None:
+    network = tiny_decoder()
+    save_weights(
+        WEIGHTS_NAME, network.state_dict(), architecture(network.config), {}, {}, half=False, directory=tmp_path
+    )
+    loaded = load_decoder(directory=tmp_path)
+    assert all(torch.equal(value, loaded.state_dict()[name]) for name, value in network.state_dict().items())
+    save_weights(WEIGHTS_NAME, network.state_dict(), {"kind": "other"}, {}, {}, directory=tmp_path)
+    with pytest.raises(WeightsError, match="another version"):
+        load_decoder(directory=tmp_path)

@@ -1,0 +1,114 @@
+"""The training of the diffusion decoder, with tiny networks."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+import sender.train.picture_diffusion as training
+from common.channel import diffusion
+from common.channel.diffusion import WEIGHTS_NAME, DiffusionDecoderConfig, load_decoder
+from common.channel.model import Plain
+from common.channel.picture_file import write_picture
+from common.weights.loader import read_manifest
+from sender.perception.inference.detector import DetectorConfig, DetectorNet
+from tests.support.tiny_diffusion_decoder import tiny_decoder
+from tests.support.tiny_image_channel import TINY, tiny_network
+
+
+def tiny_features() -> training.DetectorFeatures:
+    torch.manual_seed(0)
+    return training.DetectorFeatures(DetectorNet(DetectorConfig(size=32, width=8)).eval())
+
+
+class TinyDetector:
+    """Stands in for the shipped detector."""
+
+    def __init__(self) -> None:
+        torch.manual_seed(0)
+        self.net = DetectorNet(DetectorConfig(size=32, width=8)).eval()
+
+    @classmethod
+    def load(cls) -> "TinyDetector":
+        return cls()
+
+
+@pytest.fixture
+def flags(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Of a training of tiny networks on 42 pictures, of which two are held back."""
+    monkeypatch.setattr(training, "load_network", tiny_network)
+    monkeypatch.setattr(training, "Detector", TinyDetector)
+    monkeypatch.setattr(training, "CROP_PX", 32)
+    monkeypatch.setattr(training, "_VALIDATION_CROPS", 2)
+    pictures = tmp_path / "pictures"
+    pictures.mkdir()
+    rng = np.random.default_rng(0)
+    for number in range(42):
+        write_picture(pictures / f"{number:02d}.png", rng.integers(0, 256, (32, 32, 3), dtype=np.uint8))
+    return ["--data", str(pictures), "--cache", str(tmp_path / "cache"), "--out", str(tmp_path / "out"), "--batch", "4"]
+
+
+def test_trains_resumes_and_exports(flags: list[str], tmp_path: Path) -> None:
+    training.train(training.parse([*flags, "--steps", "2"]))
+    weights = tmp_path / "weights"
+    training.train(training.parse([*flags, "--steps", "4", "--resume", "--export", "--weights", str(weights)]))
+    scores = json.loads((tmp_path / "out" / "scores.json").read_text())
+    assert (scores["steps"], scores["samples"], scores["pictures"]) == (4, 16, 40)
+    assert load_decoder(directory=weights).config == DiffusionDecoderConfig(TINY.widths, TINY.latents)
+    assert set(read_manifest(weights)[WEIGHTS_NAME].scores) == set(scores["scores"])
+
+
+def test_goes_on_from_shipped_weights(flags: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    shipped = tiny_decoder()
+    monkeypatch.setattr(diffusion, "load_decoder", tiny_decoder)
+    training.train(
+        training.parse(
+            [*flags, "--steps", "1", "--shipped", "--rate", "1e-6", "--export", "--weights", str(tmp_path / "weights")]
+        )
+    )
+    exported = load_decoder(directory=tmp_path / "weights").state_dict()
+    for name, weights in shipped.state_dict().items():
+        torch.testing.assert_close(exported[name], weights, rtol=1e-2, atol=1e-3)
+
+
+@torch.no_grad()
+def test_new_network_starts_as_the_plain_decoder() -> None:
+    channel = tiny_network()
+    network = training.new_network(channel)
+    crops = torch.rand(2, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+    state = training.received(channel, crops, torch.Generator().manual_seed(0))
+    estimate = network(crops, state.pictures.clamp(0, 1), state, torch.ones(2))
+    assert torch.allclose(estimate, state.pictures, atol=1e-4)
+
+
+def test_features_tell_blur_from_the_original_and_give_a_gradient() -> None:
+    features = tiny_features()
+    original = torch.rand(2, 3, 64, 64, generator=torch.Generator().manual_seed(0))
+    blurred = torch.nn.functional.avg_pool2d(original, 3, stride=1, padding=1).requires_grad_(True)
+    assert float(features.distance(original, original)) == pytest.approx(0, abs=1e-6)
+    distance = features.distance(blurred, original)
+    assert float(distance.detach()) > 0.01
+    (gradient,) = torch.autograd.grad(distance, blurred)
+    assert bool(gradient.abs().sum() > 0)
+
+
+def test_loss_is_least_for_the_original() -> None:
+    crops = torch.rand(2, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+    grid = (2, 2, 2)
+    state = Plain(
+        (crops + 0.1).clamp(0, 1), torch.zeros(2, TINY.latents, 2, 2), torch.full(grid, 7.0), torch.full(grid, 48)
+    )
+
+    class Exact(torch.nn.Module):
+        def forward(self, *_: object) -> torch.Tensor:
+            return crops
+
+    losses = []
+    for network in (Exact(), tiny_decoder()):
+        generator = torch.Generator().manual_seed(1)
+        loss, _ = training.step_loss(network, state, crops, tiny_features(), generator)  # type: ignore[arg-type]
+        losses.append(float(loss.detach()))
+    assert losses[0] == pytest.approx(0, abs=1e-5)
+    assert losses[1] > 0.1
