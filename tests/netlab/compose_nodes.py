@@ -7,6 +7,7 @@ systems, environment, entry point and command. The machine's own files stand in 
 import ctypes
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import urllib.request
@@ -34,7 +35,7 @@ _PROGRAMS = {
     "delay": _RELAY / "delay",
 }
 """What the images have in their PATH."""
-_OWN_PROCESSES = ("unshare", "--pid", "--fork", "--mount-proc", "--kill-child=SIGKILL")
+_OWN_PROCESSES = ("unshare", "--pid", "--fork", "--mount-proc")
 _EXEC_TIMEOUT_S = 60.0
 _CLONE_NEWNET = 0x40000000
 
@@ -118,6 +119,9 @@ class ComposeNodes:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         for process in self._processes.values():
+            # The first process of a namespace: all others end with it.
+            for child in self._children(process.pid) if self._own_processes else ():
+                os.kill(child, signal.SIGKILL)
             process.kill()
             process.wait()
             if process.stdout is not None:
@@ -141,8 +145,8 @@ class ComposeNodes:
         namespaces = ["nsenter", f"--target={pid}", "--mount", "--net"]
         if self._own_processes:
             # None yet while the service is being started: the command then fails.
-            children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
-            namespaces = ["nsenter", f"--target={children[0] if children else pid}", "--mount", "--net", "--pid"]
+            target = next(iter(self._children(pid)), pid)
+            namespaces = ["nsenter", f"--target={target}", "--mount", "--net", "--pid"]
         process = self._popen(name, [*namespaces, *self._lower_rights(name), *command])
         output, _ = process.communicate(timeout=_EXEC_TIMEOUT_S)
         return subprocess.CompletedProcess(command, process.returncode, output)
@@ -165,6 +169,13 @@ class ComposeNodes:
     def address(self, name: str, network: str) -> str:
         """The address of a service in a network."""
         return f"10.78.{self._networks.index(network) + 1}.{list(self._services).index(name) + 2}"
+
+    def _children(self, pid: int) -> list[int]:
+        """The processes that a process has started; none if it has ended."""
+        try:
+            return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+        except OSError:
+            return []
 
     def _connect(self, number: int, network: str) -> None:
         """A network is a bridge in a namespace of its own."""
