@@ -13,8 +13,8 @@ from deploy.grafana import latency, link, people, pool, service
 from deploy.grafana.panels import Page, build
 
 DIRECTORY = Path(__file__).parent / "dashboards"
-PAGES: Sequence[Page] = (latency.LATENCY, link.LINK, link.LABELS, people.SESSIONS, people.QUALITY, pool.POOL,
-                         service.WEB, service.MACHINE)  # fmt: skip
+PAGES: Sequence[Page] = (latency.LATENCY, link.LINK, link.LABELS, link.CHANNEL, people.SESSIONS, people.QUALITY,
+                         pool.POOL, service.WEB, service.MACHINE)  # fmt: skip
 
 
 def files() -> Mapping[str, str]:

@@ -49,9 +49,12 @@ LINK = Page(
         ),
         Panel(
             "Reconnects in the last hour",
-            "Connections made again after a loss.",
+            "Connections made again after a loss, and those of them that another receiver of --peer took over.",
             "short",
-            [(f"sum(increase(bodywire_sender_reconnects_total{{{SENDER}}}[1h]))", "reconnects")],
+            [
+                (f"sum(increase(bodywire_sender_reconnects_total{{{SENDER}}}[1h]))", "reconnects"),
+                (f"sum(increase(bodywire_sender_failovers_total{{{SENDER}}}[1h]))", "other receivers"),
+            ],
             ((1, "orange"), (10, "red")),
             kind="number",
             width=6,
@@ -193,6 +196,52 @@ LABELS = Page(
                 )
             ],
             ((0.1, "red"),),
+        ),
+    ),
+)
+
+CHANNEL = Page(
+    "channel",
+    "Bodywire / Simulated channel",
+    "What becomes of the pictures of sender --channel?",
+    (
+        Panel(
+            "SNR",
+            "As configured, and as measured on known symbols at the receiver.",
+            "dB",
+            [
+                (f"bodywire_sender_channel_snr_decibels{{{SENDER}}}", "sender {{instance}}"),
+                (f"bodywire_receiver_channel_snr_decibels{{{RECEIVER}}}", "{{kind}} {{instance}}"),
+            ],
+        ),
+        Panel(
+            "Bandwidth ratio",
+            "Channel uses per colour value of a pixel, of the newest picture.",
+            "short",
+            [
+                (f"bodywire_sender_channel_bandwidth_ratio{{{SENDER}}}", "sender {{instance}}"),
+                (f"bodywire_receiver_channel_bandwidth_ratio{{{RECEIVER}}}", "receiver {{instance}}"),
+            ],
+            decimals=3,
+        ),
+        Panel(
+            "Pictures",
+            "Encoded, replaced by a newer one, and failed at senders; decoded, replaced and refused at the receiver.",
+            "hertz",
+            [
+                (rate("bodywire_sender_channel_pictures_total", SENDER, "fate"), "sender {{fate}}"),
+                (rate("bodywire_receiver_channel_pictures_total", RECEIVER, "fate"), "receiver {{fate}}"),
+            ],
+            decimals=1,
+        ),
+        Panel(
+            "Channel uses",
+            "Complex symbols per second.",
+            "hertz",
+            [
+                (rate("bodywire_sender_channel_uses_total", SENDER), "sent"),
+                (rate("bodywire_receiver_channel_uses_total", RECEIVER), "decoded"),
+            ],
         ),
     ),
 )
