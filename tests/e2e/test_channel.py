@@ -48,9 +48,6 @@ def test_session_over_a_channel(clip: Path, tmp_path: Path) -> None:
         assert all(0.04 < line["bandwidth_ratio"] <= 1 / 16 for line in arrived[number])
         picture = np.asarray(Image.open(channel / arrived[number][0]["picture"]))
         assert max(picture.shape[:2]) == 256 and picture.std() > 10
-    # Sent first in both sessions, with the same seed; in the third one, the seed and the picture are others.
-    first, second = (channel / f"s{number}-000000.png" for number in (1, 2))
-    assert first.read_bytes() == second.read_bytes()
     quality_db = [line["psnr_db"] for line in lines(report)]
     assert min(quality_db) > 20
     assert re.search(

@@ -52,8 +52,9 @@ def require_ray() -> Any:
         import ray.serve
     except ImportError as error:
         raise UsageError(f"--engine ray needs Ray Serve: pip install 'bodywire[ray]' ({error})") from error
-    # Ray adds a field to every line of the receiver's log.
-    logging.setLogRecordFactory(records)
+    # Ray adds a field to every line of the receiver's log, here or where it was imported before.
+    imported_before = records.__module__.startswith("ray.")
+    logging.setLogRecordFactory(logging.LogRecord if imported_before else records)
     for name in ("ray", "ray.serve"):
         logging.getLogger(name).setLevel(logging.ERROR)
     return ray
