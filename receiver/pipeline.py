@@ -141,6 +141,9 @@ class ReceiverPipeline:
             self._drop_late(session, state, frame.sequence)
             self._traces.finished(session, frame.sequence, stages_ms, "late")
             return
+        if self._may_drop(session):
+            # A live frame may wait for twice as long before it is dropped.
+            self._load.waited(delayed=result.stages_ms.get("queue", 0.0) > self._sharing.live_wait_ms / 2)
         for stage, spent_ms in result.stages_ms.items():
             self._metrics.stage_passed(stage, spent_ms)
         stages_ms.update(result.stages_ms)
@@ -274,7 +277,7 @@ class ReceiverPipeline:
         return self._may_drop(session) and session.newer_waits.is_set() and self._left_ms(session) < 0
 
     def _may_drop(self, session: Session) -> bool:
-        return session.live and not session.durable and not session.replayed
+        return _priority(session) is Priority.LIVE
 
     def _left_ms(self, session: Session) -> float:
         """How long the frame that is being handled may still wait."""
@@ -289,7 +292,7 @@ class ReceiverPipeline:
     def _drop_late(self, session: Session, state: _SessionState, sequence: int) -> None:
         session.late_sequence = sequence
         self._metrics.frame_dropped(FrameFate.LATE)
-        self._load.dropped_late()
+        self._load.waited(delayed=True)
         if not state.logged_late:
             state.logged_late = True
             logger.warning(

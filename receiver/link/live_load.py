@@ -19,10 +19,13 @@ _SETTLED_S = 2.0
 # 15 frames a second.
 _ASSUMED_PEOPLE_PER_SECOND = 15.0
 # Share of the engine's capacity that is given away: above it, queues grow at every disturbance.
-_USABLE_SHARE = 0.9
+_USABLE_SHARE = 0.8
 # Above this share, at most as many sessions begin at a time as have settled: a pool that is hardly used promises more
 # than it keeps when all of its replicas work on the same cores.
 _CAUTIOUS_SHARE = 0.5
+# With a larger share of delayed frames the engine is full, whatever the rates say: senders that drop frames before they
+# send them look smaller than they are. A single session that sends too much does not delay so many.
+_DELAYED_SHARE = 0.05
 
 
 class _Use:
@@ -49,6 +52,28 @@ class _Use:
             self._frames.popleft()
 
 
+class _Delays:
+    """How many frames of all sessions were delayed in the last seconds."""
+
+    def __init__(self) -> None:
+        self._frames: deque[tuple[float, bool]] = deque()
+        self._delayed = 0
+
+    def add(self, delayed: bool, now_s: float) -> None:
+        self._frames.append((now_s, delayed))
+        self._delayed += delayed
+        self._forget(now_s)
+
+    def share(self, now_s: float) -> float:
+        """0 if there was no frame."""
+        self._forget(now_s)
+        return self._delayed / len(self._frames) if self._frames else 0.0
+
+    def _forget(self, now_s: float) -> None:
+        while self._frames and self._frames[0][0] <= now_s - _WINDOW_S:
+            self._delayed -= self._frames.popleft()[1]
+
+
 class LiveLoad:
     """What live sessions use of an engine.
 
@@ -60,7 +85,7 @@ class LiveLoad:
         self._capacity = capacity
         self._clock = clock
         self._sessions: dict[bytes, _Use] = {}
-        self._late_s: float | None = None
+        self._delays = _Delays()
 
     @property
     def people_per_second(self) -> float:
@@ -82,7 +107,7 @@ class LiveLoad:
     def admit(self) -> None:
         """Checks that there is room for another live session, which will need as much as the mean of those there are.
 
-        There is none while frames of live sessions are late. The first session is always admitted.
+        There is none while frames of live sessions are delayed. The first session is always admitted.
 
         Raises:
             StreamRefused: there is none.
@@ -92,10 +117,12 @@ class LiveLoad:
             return
         if capacity == 0:
             raise StreamRefused(Refusal.BUSY, "full for now: the reconstruction pool has no replica")
-        late_s = self._late_s
-        if self._sessions and late_s is not None and self._clock.monotonic() - late_s < _WINDOW_S:
-            # Whatever the figures say: senders that drop frames before they send them look smaller than they are.
-            raise StreamRefused(Refusal.BUSY, "full for now: frames of the live sessions that there are come too late")
+        delayed = self._delays.share(self._clock.monotonic())
+        if self._sessions and delayed > _DELAYED_SHARE:
+            raise StreamRefused(
+                Refusal.BUSY,
+                f"full for now: {delayed:.0%} of the frames of the live sessions that there are wait for too long",
+            )
         sessions, used = len(self._sessions), self.people_per_second
         if sessions and used + used / sessions > _USABLE_SHARE * capacity:
             raise StreamRefused(
@@ -118,9 +145,13 @@ class LiveLoad:
         if session_id in self._sessions:
             self._sessions[session_id].add(people, self._clock.monotonic())
 
-    def dropped_late(self) -> None:
-        """A frame of a live session was not reconstructed, because it had waited for too long."""
-        self._late_s = self._clock.monotonic()
+    def waited(self, *, delayed: bool) -> None:
+        """A frame of a live session has come out of the engine, or was dropped.
+
+        Args:
+            delayed: it had waited so long that the engine must have been full.
+        """
+        self._delays.add(delayed, self._clock.monotonic())
 
     def ended(self, session_id: bytes) -> None:
         """Forgets a session."""

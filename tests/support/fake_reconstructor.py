@@ -71,11 +71,16 @@ class FakeReconstructor:
 
 
 class FakeEngine:
-    """`ReconstructionEngine` for tests of the pipeline: records its requests; `gate` holds their answers back."""
+    """`ReconstructionEngine` for tests of the pipeline: records its requests; `gate` holds their answers back.
+
+    Attributes:
+        queue_ms: how long requests say that they have waited.
+    """
 
     skeleton = SKELETON
 
     def __init__(self) -> None:
+        self.queue_ms = 0.0
         self.requests: list[ReconstructionRequest] = []
         self.gate = asyncio.Event()
         self.gate.set()
@@ -87,7 +92,8 @@ class FakeEngine:
         await self.gate.wait()
         if any(each is request for each in self._withdrawn):
             raise RequestWithdrawn("the request was withdrawn")
-        return ReconstructionResult(tuple(map(tetrahedron_of, request.frame.people)), {"diffusion": 1.0})
+        stages_ms = {"queue": self.queue_ms, "diffusion": 1.0}
+        return ReconstructionResult(tuple(map(tetrahedron_of, request.frame.people)), stages_ms)
 
     def withdraw(self, request: ReconstructionRequest) -> None:
         self._withdrawn.append(request)

@@ -1,5 +1,6 @@
 """The receiver's pipeline: what it writes, in which order, and how it treats unusable packets."""
 
+import contextlib
 import json
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,7 @@ from common.texture.point_colours import encode
 from common.wire.convert import FrameMessage
 from receiver.engine.engine import Priority
 from receiver.link.live_load import LiveLoad
+from receiver.link.refusals import StreamRefused
 from receiver.link.session import SenderClock, Session
 from receiver.metrics import ReceiverMetrics
 from receiver.pipeline import ReceiverPipeline
@@ -118,6 +120,28 @@ async def test_people_of_live_sessions_are_counted(tmp_path: Path) -> None:
         assert load.people_per_second == 1
         await pipeline.on_session_end(session)
         assert load.people_per_second == 0
+        await pipeline.close()
+
+
+@pytest.mark.parametrize(
+    ("queue_ms", "live", "full"), [(260.0, True, True), (240.0, True, False), (260.0, False, False)]
+)
+async def test_live_frames_that_wait_long_for_the_engine_leave_no_room(
+    tmp_path: Path, queue_ms: float, live: bool, full: bool
+) -> None:
+    load, engine = LiveLoad(lambda: 100.0), FakeEngine()
+    engine.queue_ms = queue_ms
+    with SessionDirectory(PublishConfig(out=tmp_path)) as directory:
+        pipeline = ReceiverPipeline(engine, directory, ReceiverMetrics(), load=load)
+        running, measured = new_session(), new_session()
+        running.live, measured.live = True, live
+        running.session_id = bytes([1] * 16)
+        await pipeline.on_session(running)
+        await pipeline.on_session(measured)
+        for message in packets(2):
+            await pipeline.on_frame(measured, message)
+        with pytest.raises(StreamRefused, match="wait for too long") if full else contextlib.nullcontext():
+            load.admit()
         await pipeline.close()
 
 

@@ -110,7 +110,7 @@ def test_session_that_stops_sending_makes_room() -> None:
 
 
 def test_ended_session_makes_room() -> None:
-    fixture = begun(25.0, b"a", b"b")
+    fixture = begun(30.0, b"a", b"b")
     fixture.stream(6, b"a", b"b")
     fixture.load.ended(b"b")
     fixture.load.admit()
@@ -118,14 +118,28 @@ def test_ended_session_makes_room() -> None:
     fixture.load.admit()
 
 
-def test_nobody_is_admitted_while_frames_are_late() -> None:
+def test_nobody_is_admitted_while_frames_are_delayed() -> None:
     fixture = begun(100.0, b"a")
     fixture.stream(6, b"a")
-    fixture.load.dropped_late()
-    with pytest.raises(StreamRefused, match="full for now: frames of the live sessions that there are come too late"):
+    fixture.load.waited(delayed=True)
+    with pytest.raises(
+        StreamRefused, match="full for now: 100% of the frames of the live sessions that there are wait"
+    ):
         fixture.load.admit()
     fixture.stream(6, b"a")
     fixture.load.admit()
-    fixture.load.dropped_late()
+    fixture.load.waited(delayed=True)
     fixture.load.ended(b"a")
     fixture.load.admit()
+
+
+def test_a_few_delayed_frames_among_many_refuse_nobody() -> None:
+    fixture = begun(100.0, b"a")
+    fixture.stream(6, b"a")
+    for number in range(100):
+        fixture.load.waited(delayed=number < 4)
+    fixture.load.admit()
+    for _ in range(2):
+        fixture.load.waited(delayed=True)
+    with pytest.raises(StreamRefused, match="6% of the frames"):
+        fixture.load.admit()
