@@ -180,7 +180,7 @@ class PoolEngine:
             return Room(0, alone=0)
         idle = max(self._replicas - len(self._running), 1)
         rate = self._rate.people_per_second
-        in_time = self._config.batch_people if rate is None else max(int(_BATCH_S * rate), 1)
+        in_time = self._config.batch_people if rate is None else max(round(_BATCH_S * rate), 1)
         people = min(-(-self.queued_people // idle), in_time, self._config.batch_people)
         return Room(people, alone=batches * self._config.batch_people, passes=self._replicas)
 

@@ -152,15 +152,16 @@ async def test_people_are_spread_over_idle_replicas() -> None:
         assert [len(batch.work) for batch in pool.batches] == [4, 4]
 
 
-async def test_slow_replica_gets_small_batches() -> None:
+@pytest.mark.parametrize(("busy_s", "people"), [(0.05, 3), (0.07, 2), (0.083, 2), (0.11, 1), (1.0, 1)])
+async def test_slow_replica_gets_small_batches(busy_s: float, people: int) -> None:
     async with running(pool := FakePool()) as engine:
         (first,) = submit(engine, request("a"))
         await until(lambda: bool(pool.batches))
-        pool.batches[0].finish(busy_s=0.07)
+        pool.batches[0].finish(busy_s=busy_s)
         await first
         submit(engine, request("a", people=8))
         await until(lambda: len(pool.batches) == 3)
-        assert [len(batch.work) for batch in pool.batches] == [1, 2, 2]
+        assert [len(batch.work) for batch in pool.batches] == [1, people, people]
 
 
 async def test_live_people_leave_before_those_of_uploads() -> None:
