@@ -1,9 +1,10 @@
 """A pool of simulated replicas under the receiver's own queue and batches, in virtual time.
 
 The queue, its fairness, the batches and their limits are `PoolEngine` itself, on an event loop whose time jumps to the
-next event. Simulated are the replicas: a batch needs a time drawn from measured ones of its size; two batches in hand
-of a replica run at once, together by a measured factor faster than one; and where the replicas of a machine want more
-cores than it has, all become slower by the same factor (processor sharing).
+next event. Simulated are the replicas: a batch needs a time drawn from measured ones of its size; a replica ends its
+batches in the order in which they came, by a measured factor faster while two are in hand, because the networks run on
+the second one meanwhile; and where the replicas of a machine want more cores than it has, all become slower by the same
+factor (processor sharing).
 """
 
 import asyncio
@@ -75,11 +76,11 @@ class _Job:
 
 @dataclass(eq=False)
 class Process:
-    """A process of a machine: a replica, or a front.
+    """A process of a machine, which does its jobs in the order in which they came.
 
     Args:
         cores: that it uses with one job in hand.
-        speedup: how many times as fast several jobs run together, and how many times the cores they use.
+        speedup: how many times as fast it is with several jobs in hand, and how many times the cores it uses then.
     """
 
     cores: float = 1.0
@@ -88,7 +89,7 @@ class Process:
 
     @property
     def pace(self) -> float:
-        """Work per second of all jobs together, with enough cores."""
+        """Work per second on its first job, with enough cores."""
         return 0.0 if not self.jobs else 1.0 if len(self.jobs) == 1 else self.speedup
 
 
@@ -127,18 +128,14 @@ class Machine:
         now_s = asyncio.get_running_loop().time()
         passed_s, self._at_s = (now_s - self._at_s) / self._slowness(), now_s
         for process in self._processes:
-            for job in process.jobs:
-                job.left_s -= passed_s * process.pace / len(process.jobs)
+            for job in process.jobs[:1]:
+                job.left_s -= passed_s * process.pace
 
     def _schedule(self) -> None:
         if self._timer is not None:
             self._timer.cancel()
         slowness = self._slowness()
-        ends = [
-            job.left_s * slowness * len(process.jobs) / process.pace
-            for process in self._processes
-            for job in process.jobs
-        ]
+        ends = [job.left_s * slowness / process.pace for process in self._processes for job in process.jobs[:1]]
         self._timer = asyncio.get_running_loop().call_later(max(min(ends), 0.0), self._finish) if ends else None
 
     def _finish(self) -> None:
