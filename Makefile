@@ -34,11 +34,11 @@ demo: environment
 	-@sh deploy/system-packages.sh chromium
 	PATH="$(CURDIR)/$(VENV)/bin:$$PATH" sh deploy/demo.sh $(DEMO_OUT)
 
-# Unit tests share the cores; tests with daemons and the network laboratory have them for themselves. Exit code 5 of pytest
-# means that TEST_FLAGS select none.
+# The tests with daemons wait more than they compute; those of one file stay in one process, because they share fixtures.
+# Exit code 5 of pytest means that TEST_FLAGS select none.
 test: system-packages static-checks
 	OMP_NUM_THREADS=1 $(PYTHON) -m pytest -n $(TEST_WORKERS) tests/unit $(TEST_FLAGS) || [ $$? -eq 5 ]
-	$(PYTHON) -m pytest --ignore tests/unit $(TEST_FLAGS) || [ $$? -eq 5 ]
+	$(PYTHON) -m pytest -n $(TEST_WORKERS) --dist loadfile --ignore tests/unit $(TEST_FLAGS) || [ $$? -eq 5 ]
 
 check: static-checks
 	$(PYTHON) -m pytest -q tests/unit/test_import_rules.py

@@ -2,7 +2,9 @@
 
 import contextlib
 import importlib
+import logging
 import os
+from collections.abc import Iterator
 
 import pytest
 
@@ -28,3 +30,14 @@ def the_same_random_numbers_every_time() -> None:
     import torch
 
     torch.manual_seed(0)
+
+
+@pytest.fixture(autouse=True)
+def no_log_of_earlier_tests() -> Iterator[None]:
+    """Removes the handlers that a daemon's log added: their stream is closed when the test is over."""
+    from common.io.logs import TerminalHandler
+
+    yield
+    root = logging.getLogger()
+    for handler in [each for each in root.handlers if isinstance(each, TerminalHandler)]:
+        root.removeHandler(handler)

@@ -125,7 +125,9 @@ async def _deliver_through(ends: Ends, begin: Switch, end: Switch, caplog: pytes
     await ends.capture(40)
     assert ends.spool.pending == 40
     assert len(ends.engine.requests) - reconstructed <= 10
-    assert len(caplog.messages) == 2
+    # The fault of the output once, and why the link was lost, not once an attempt. On a busy machine gRPC may end a
+    # stream with an error of its own, which is another reason.
+    assert 2 <= len(caplog.messages) <= 3
     end()
     await ends.until_delivered()
     await ends.capture(1)
@@ -148,11 +150,11 @@ async def test_delivery_when_writes_fail_for_a_time(
 ) -> None:
     disk = FailingDisk(ends.out, number, monkeypatch)
     messages = await _deliver_through(ends, disk.begin, disk.end, caplog)
-    begins, lost, *ended = messages
+    begins, *lost, again, back = messages
     assert os.strerror(number) in begins and begins.endswith("senders wait until it can be written")
-    assert lost == "lost the receiver (the receiver cannot write its output (INTERNAL)); trying to resume"
-    assert len(ended) == 2
-    assert ended[0].startswith("the output can be written again") and ended[1] == "the receiver is back"
+    assert "lost the receiver (the receiver cannot write its output (INTERNAL)); trying to resume" in lost
+    assert all(line.startswith("lost the receiver (") for line in lost)
+    assert again.startswith("the output can be written again") and back == "the receiver is back"
 
 
 @pytest.mark.parametrize("name", ["frames.jsonl", "."])
