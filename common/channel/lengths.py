@@ -1,4 +1,8 @@
-"""Adaptive length: each latent position gets k = Q(−η log₂ p) symbols, as sender and receiver both compute it."""
+"""Adaptive length: each latent position gets k = Q(η (−log₂ p)^1.5) symbols, as sender and receiver both compute it.
+
+LRISC (Yin et al. 2025) has the exponent 1.  Positions of much information lose more for each symbol that they lack;
+1.5 was chosen on held-back pictures, where it gains 0.1 dB at an SNR of 1 dB and loses 0.01 dB at 13 dB.
+"""
 
 import torch
 from torch import Tensor
@@ -6,35 +10,37 @@ from torch import Tensor
 LENGTHS = (4, 8, 12, 16, 24, 32, 40, 48, 56, 64, 72, 80, 96, 112, 128)
 """Complex symbols that a position may have."""
 MAX_LENGTH = LENGTHS[-1]
-_BISECTIONS = 24
+_BISECTIONS = 28
 
 
-def quantised_lengths(bits: Tensor, eta: Tensor | float) -> Tensor:
-    """The nearest of `LENGTHS` to η bits, same shape as `bits`.
+def quantised_lengths(weights: Tensor, eta: Tensor | float) -> Tensor:
+    """The nearest of `LENGTHS` to η times the weights, same shape as `weights`.
 
     Args:
-        bits: information of each position.
-        eta: complex symbols per bit; broadcast.
+        weights: how much each position matters.
+        eta: complex symbols per unit of weight; broadcast.
     """
-    sizes = torch.tensor(LENGTHS, device=bits.device)
+    sizes = torch.tensor(LENGTHS, device=weights.device)
     borders = (sizes[1:] + sizes[:-1]) / 2
-    return sizes[torch.bucketize(bits * eta, borders)]
+    return sizes[torch.bucketize(weights * eta, borders)]
 
 
 def adapted_lengths(bits: Tensor, mean_length: Tensor) -> Tensor:
-    """Lengths (B, H, W) of which each picture's mean is at most as wanted, with the largest such η.
+    """Lengths Q(η bits^1.5) (B, H, W) of which each picture's mean is at most as wanted, with the largest such η.
 
     Args:
         bits: (B, H, W) information of each position.
         mean_length: (B,) complex symbols per position; the smallest of `LENGTHS` is used where it is smaller.
     """
-    low = torch.full_like(mean_length, 1e-4)
+    # Multiplication and square root are rounded alike everywhere; a general power is not.
+    weights = bits * bits.sqrt()
+    low = torch.full_like(mean_length, 1e-6)
     high = torch.full_like(mean_length, 1e3)
     for _ in range(_BISECTIONS):
         middle = (low * high).sqrt()
-        fits = quantised_lengths(bits, middle[:, None, None]).float().mean((1, 2)) <= mean_length
+        fits = quantised_lengths(weights, middle[:, None, None]).float().mean((1, 2)) <= mean_length
         low, high = torch.where(fits, middle, low), torch.where(fits, high, middle)
-    return quantised_lengths(bits, low[:, None, None])
+    return quantised_lengths(weights, low[:, None, None])
 
 
 def uniform_lengths(bits: Tensor, mean_length: Tensor) -> Tensor:

@@ -30,6 +30,12 @@ def test_more_information_never_gets_fewer_symbols() -> None:
         assert (ordered.diff() >= 0).all()
 
 
+def test_symbols_grow_faster_than_information() -> None:
+    bits = torch.tensor([[[10.0, 40.0]]])
+    few, many = adapted_lengths(bits, torch.full((1,), 36.0)).flatten().tolist()
+    assert (few, many) == (8, 64), "four times the information, eight times the symbols"
+
+
 def test_each_picture_has_its_own_budget() -> None:
     lengths = adapted_lengths(random_bits(), torch.tensor([16.0, 48.0, 64.0])).float().mean((1, 2))
     assert lengths[0] < lengths[1] < lengths[2]
