@@ -68,6 +68,11 @@ class Painter:
         self._cache: OrderedDict[ReceivedTexture, tuple[Paint, FloatArray]] = OrderedDict()
         self._lock = threading.Lock()
 
+    @property
+    def corners(self) -> TextureCorners:
+        """Of all textures."""
+        return self._corners
+
     def paint(self, received: ReceivedTexture, region_colours: FloatArray) -> Paint:
         """The colours of one person.
 

@@ -28,6 +28,7 @@ from receiver.decode.stage import DecodeStage, LabelledBody
 from receiver.diffusion.stage import DiffusionStage, SamplingConfig
 from receiver.diffusion.worn_displacements import WornDisplacements
 from receiver.engine.engine import ReconstructedPerson, ReconstructionRequest, ReconstructionResult
+from receiver.engine.topology import BodyTopology
 from receiver.mesh.skinned_glb import PosedBody, Skeleton
 from receiver.mesh.triangle_mesh import SurfaceMesh
 from receiver.surface.stage import SurfaceConfig, SurfaceStage
@@ -83,6 +84,11 @@ class Reconstructor:
     def skeleton(self) -> Skeleton:
         """The skeleton that every posed body refers to."""
         return self._skin.skeleton
+
+    @property
+    def topology(self) -> BodyTopology:
+        """What all posed bodies have in common."""
+        return BodyTopology(self._skin.template.faces, self._painter.corners)
 
     @classmethod
     def load(

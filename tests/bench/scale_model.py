@@ -11,7 +11,7 @@ import asyncio
 import selectors
 from collections.abc import Coroutine, Mapping, Sequence
 from dataclasses import dataclass, field
-from types import MappingProxyType
+from types import MappingProxyType, SimpleNamespace
 from typing import Any, TypeVar, cast
 
 import numpy as np
@@ -21,11 +21,13 @@ from receiver.engine.engine import ReconstructedPerson, ReconstructionResult
 from receiver.engine.pool.engine import BATCHES_PER_REPLICA
 from receiver.engine.pool.pool import BatchDone, PersonWork, PoolFull, Reference
 from receiver.engine.pool.replica import BusyTime
+from receiver.engine.topology import BodyTopology
 from receiver.mesh.skinned_glb import Skeleton
 from tests.bench.scale_calibration import BatchFigures, Calibration
 
 T = TypeVar("T")
 _NOBODY = cast(ReconstructedPerson, object())
+_NO_TOPOLOGY = cast(BodyTopology, SimpleNamespace(restored_to=lambda answer: answer))
 _NO_STAGES: Mapping[str, float] = MappingProxyType({})
 _NEVER_S = 1e-9
 
@@ -180,6 +182,11 @@ class SimulatedPool:
     def skeleton(self) -> Skeleton:
         """None is needed."""
         raise NotImplementedError
+
+    @property
+    def topology(self) -> BodyTopology:
+        """Of nobody."""
+        return _NO_TOPOLOGY
 
     def share(self, value: object) -> Reference:
         """Nothing is shared: the clips have neither colours nor textures."""

@@ -8,8 +8,9 @@ from typing import Any
 
 from receiver.engine.engine import ReconstructionResult
 from receiver.engine.pool.pool import BatchDone, PersonWork, ReplicaLost
+from receiver.engine.topology import BodyTopology
 from receiver.mesh.skinned_glb import Skeleton
-from tests.support.fake_reconstructor import SKELETON, tetrahedron_of
+from tests.support.fake_reconstructor import SKELETON, TOPOLOGY, tetrahedron_of
 
 
 @dataclass
@@ -68,6 +69,10 @@ class FakePool:
     @property
     def skeleton(self) -> Skeleton:
         return SKELETON
+
+    @property
+    def topology(self) -> BodyTopology:
+        return TOPOLOGY
 
     def share(self, value: object) -> FakeReference:
         self.shared.append(FakeReference(value, str(len(self.shared))))

@@ -14,6 +14,8 @@ from receiver.engine.engine import (
     RequestWithdrawn,
 )
 from receiver.engine.reconstructor import InferredFrame
+from receiver.engine.topology import BodyTopology
+from receiver.mesh.mesh_texture import TextureCorners
 from receiver.mesh.skinned_glb import PosedBody, Skeleton
 from receiver.mesh.triangle_mesh import SurfaceMesh
 
@@ -21,6 +23,7 @@ TETRAHEDRON = SurfaceMesh(
     np.array([[0, 0, 0], [1, 0, 0], [0, 1, 0], [0, 0, 1]], dtype=np.float32),
     np.array([[0, 2, 1], [0, 1, 3], [0, 3, 2], [1, 2, 3]], dtype=np.int32),
 )
+TOPOLOGY = BodyTopology(TETRAHEDRON.faces, TextureCorners.of(TETRAHEDRON.faces, np.zeros((4, 3, 2), np.float32)))
 SKELETON = Skeleton(("root",), np.array([-1]), np.zeros((4, 4), np.uint8), np.eye(4, dtype=np.float32)[[0] * 4])
 
 
@@ -47,6 +50,7 @@ class FakeReconstructor:
     """
 
     skeleton = SKELETON
+    topology = TOPOLOGY
 
     def __init__(self, bad_source: str = "") -> None:
         self.batches: list[list[ReconstructionRequest]] = []

@@ -22,6 +22,7 @@ from receiver.engine.pool.config import EngineConfig
 from receiver.engine.pool.engine import BATCHES_PER_REPLICA
 from receiver.engine.pool.pool import BatchDone, PersonWork, PoolFacts, PoolFull, Reference, ReplicaLost
 from receiver.engine.pool.replica import Replica, ReplicaSettings
+from receiver.engine.topology import BodyTopology
 from receiver.mesh.skinned_glb import Skeleton
 
 logger = logging.getLogger(__name__)
@@ -87,6 +88,11 @@ class RayPool:
     def skeleton(self) -> Skeleton:
         """See `Pool.skeleton`."""
         return self._facts.skeleton
+
+    @property
+    def topology(self) -> BodyTopology:
+        """See `Pool.topology`."""
+        return self._facts.topology
 
     @property
     def most_replicas(self) -> int:

@@ -246,7 +246,8 @@ class PoolEngine:
             if isinstance(outcome, Exception):
                 part.frame.fail(outcome)
             else:
-                part.frame.complete(part.number, outcome, self._clock.monotonic())
+                whole = self._pool.topology.restored_to(outcome)
+                part.frame.complete(part.number, whole, self._clock.monotonic())
 
     async def _watch_replicas(self) -> None:
         while True:

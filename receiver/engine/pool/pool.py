@@ -7,6 +7,7 @@ from typing import Any, Protocol
 from common.errors import BodywireError
 from common.frames import LabelFrame
 from receiver.engine.engine import ReconstructionResult
+from receiver.engine.topology import BodyTopology
 from receiver.mesh.skinned_glb import Skeleton
 
 
@@ -49,7 +50,8 @@ class BatchDone:
     """What a replica made of a batch.
 
     Args:
-        outcomes: for each person its result, or the error that it failed with.
+        outcomes: for each person its result, or the error that it failed with; from a replica without the topology of
+            bodies.
         stages_ms: time of the network pass by stage; times of surfaces are in the results.
         busy_s: how long the replica has had work since its last answer to anybody.
     """
@@ -66,10 +68,12 @@ class PoolFacts:
     Args:
         build: versions, weights and options that results depend on.
         skeleton: that every posed body refers to.
+        topology: of every posed body, which answers leave out.
     """
 
     build: str
     skeleton: Skeleton
+    topology: BodyTopology
 
 
 class Pool(Protocol):
@@ -78,6 +82,10 @@ class Pool(Protocol):
     @property
     def skeleton(self) -> Skeleton:
         """The skeleton that every posed body refers to."""
+
+    @property
+    def topology(self) -> BodyTopology:
+        """The topology that answers leave out."""
 
     @property
     def most_replicas(self) -> int:

@@ -75,7 +75,7 @@ class Replica:
         self, settings: ReplicaSettings, load: Callable[[ReplicaSettings], Reconstructor] = ReplicaSettings.load
     ) -> None:
         self._reconstructor = load(settings)
-        self._facts = PoolFacts(settings.build, self._reconstructor.skeleton)
+        self._facts = PoolFacts(settings.build, self._reconstructor.skeleton, self._reconstructor.topology)
         self._networks = ThreadPoolExecutor(1, thread_name_prefix="networks")
         self._surfaces = ThreadPoolExecutor(settings.threads, thread_name_prefix="surface")
         self._objects: OrderedDict[str, object] = OrderedDict()
@@ -140,7 +140,7 @@ class Replica:
         if isinstance(person, Exception):
             return person
         try:
-            return self._reconstructor.extract(person)
+            return self._facts.topology.removed_from(self._reconstructor.extract(person))
         except Exception as error:  # any error belongs to the person
             return error
 
