@@ -53,5 +53,8 @@ class FairExecutor:
 
     def _give_turns(self) -> None:
         while self._free and self._turns:
-            self._free -= 1
-            self._turns.take(1)[0].set_result(None)
+            turn = self._turns.take(1)[0]
+            # A call that is cancelled leaves the queue only when its task resumes.
+            if not turn.cancelled():
+                self._free -= 1
+                turn.set_result(None)

@@ -46,3 +46,18 @@ async def test_cancelled_call_is_not_made_and_its_turn_goes_to_another() -> None
     await kept
     executor.shutdown()
     assert order == ["kept"]
+
+
+async def test_thread_is_not_lost_when_a_running_and_a_waiting_call_are_cancelled_at_once() -> None:
+    executor, gate, order = FairExecutor(1, "test"), threading.Event(), list[str]()
+    running = asyncio.ensure_future(executor.run("a", "a", gate.wait, 10))
+    waiting = asyncio.ensure_future(executor.run("a", "a", order.append, "cancelled"))
+    await asyncio.sleep(0)
+    running.cancel()
+    waiting.cancel()
+    ends = await asyncio.gather(running, waiting, return_exceptions=True)
+    assert [type(end) for end in ends] == [asyncio.CancelledError] * 2
+    gate.set()
+    await asyncio.wait_for(executor.run("b", "b", order.append, "kept"), 10)
+    executor.shutdown()
+    assert order == ["kept"]
