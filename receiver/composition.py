@@ -5,6 +5,7 @@ import signal
 from collections.abc import Callable, Iterator
 from contextlib import AbstractAsyncContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING
 
 import torch
@@ -19,6 +20,7 @@ from common.recording.reader import Recording
 from common.version import build_versions, package_version
 from common.weights.devices import DeviceConfig
 from common.weights.loader import model_hash
+from receiver.body.completing import TextureCompleter, TextureConfig
 from receiver.concealment.decoder import decoders
 from receiver.diffusion.stage import SamplingConfig
 from receiver.engine.batcher import BatchingConfig
@@ -64,6 +66,7 @@ class ReceiverConfig:
     publish: PublishConfig = field(default_factory=PublishConfig)
     diffusion: SamplingConfig = field(default_factory=SamplingConfig)
     surface: SurfaceConfig = field(default_factory=SurfaceConfig)
+    textures: TextureConfig = field(default_factory=TextureConfig)
     device: DeviceConfig = field(default_factory=DeviceConfig)
     engine: EngineConfig = field(default_factory=EngineConfig)
     batching: BatchingConfig = field(default_factory=BatchingConfig)
@@ -153,6 +156,7 @@ async def _serve(
         await engine.start()
         load = LiveLoad(engine.capacity)
     hub, recorder = LiveHub(), _recorder(config)
+    completer = config.textures.completer(partial(metrics.stage_passed, "completion"))
     pipeline = ReceiverPipeline(
         engine,
         directory,
@@ -162,6 +166,7 @@ async def _serve(
         traces=ReceiverTraces(tracer),
         recorder=recorder,
         load=load,
+        completer=completer,
     )
     metrics.watch_queue(lambda: engine.queued_people)
     source: LinkServer | Replay
@@ -171,7 +176,7 @@ async def _serve(
         source = Replay(recording, config.replay, pipeline, decoders(model_hash())(), announce)
     try:
         # Before senders can connect: its imports keep the event loop busy.
-        serving_page = _page(config, engine, pipeline, hub, metrics)
+        serving_page = _page(config, engine, pipeline, hub, metrics, completer)
         started = await source.start()
         async with serving_page as page:
             announce(started if isinstance(started, str) else startup_line(started, config.security))
@@ -221,6 +226,7 @@ def _page(
     pipeline: ReceiverPipeline,
     hub: LiveHub,
     metrics: ReceiverMetrics,
+    completer: TextureCompleter | None,
 ) -> "AbstractAsyncContextManager[WebServer | None]":
     """The web page, unless it is switched off."""
     if not config.web.page:
@@ -231,4 +237,4 @@ def _page(
     parts = PageConfig(
         config.web, config.accounts, config.uploads, config.children, config.security, config.publish.out
     )
-    return serve_page(parts, Backend(engine, pipeline, hub, metrics))
+    return serve_page(parts, Backend(engine, pipeline, hub, metrics, completer))

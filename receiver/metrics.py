@@ -13,7 +13,7 @@ from common.labels import GROUP_NAMES
 from receiver.link.refusals import Refusal
 from receiver.status import ReceiverStatus
 
-STAGES = ("codec", "queue", "decode", "diffusion", "body", "surface", "publish", "channel")
+STAGES = ("codec", "queue", "decode", "diffusion", "body", "surface", "publish", "channel", "completion")
 CHANNEL_FATES = ("decoded", "replaced", "refused")
 MESH_KINDS = ("surface", "body")
 

@@ -14,10 +14,9 @@ from common.clock import SYSTEM_CLOCK, Clock
 from common.codec.frame_codec import DecodedFrame
 from common.errors import ChecksumMismatch, MalformedPacket, WireError
 from common.frames import LabelFrame
-from common.texture.atlas_tiles import DecodedTile, Tile
-from common.texture.atlas_tiles import decode as decode_tile
 from common.texture.point_colours import PointColours
 from common.wire.convert import FrameMessage
+from receiver.body.completing import TextureCompleter
 from receiver.body.received_colours import received_colours
 from receiver.body.received_texture import ReceivedTextures
 from receiver.engine.engine import (
@@ -41,13 +40,13 @@ from receiver.publish.output_guard import OutputGuard
 from receiver.publish.session_directory import SessionDirectory, SessionWriter
 from receiver.recording.recorder import SessionRecorder, Unrecorded
 from receiver.sharing import SharingConfig
+from receiver.texture_threads import TextureThreads
 from receiver.traces import ReceiverTraces
 
 logger = logging.getLogger(__name__)
 
 # Encoding and writing meshes overlaps with reconstruction; one session's meshes are written one after the other.
 _PUBLISH_THREADS = 2
-_TEXTURE_THREADS = 1
 _JPEG_BEGIN, _JPEG_END = b"\xff\xd8\xff", b"\xff\xd9"
 
 
@@ -69,6 +68,7 @@ class ReceiverPipeline:
         observer: notified of what is published.
         recorder: notified of what a replay needs.
         load: counts the people of live sessions.
+        completer: estimates what no camera has seen of people; without it, that is filled from the surroundings.
     """
 
     def __init__(
@@ -82,6 +82,7 @@ class ReceiverPipeline:
         traces: ReceiverTraces | None = None,
         recorder: SessionRecorder | None = None,
         load: LiveLoad | None = None,
+        completer: TextureCompleter | None = None,
     ) -> None:
         self._engine = engine
         self._directory = directory
@@ -95,8 +96,8 @@ class ReceiverPipeline:
         self._sessions: dict[bytes, _SessionState] = {}
         self._output = OutputGuard(clock)
         self._publishers = FairExecutor(_PUBLISH_THREADS, "publish")
-        self._tile_decoders = FairExecutor(_TEXTURE_THREADS, "texture")
-        self._pictures = KeyPictures(self._tile_decoders)
+        self._texture_threads = TextureThreads(completer)
+        self._pictures = KeyPictures(self._texture_threads.executor)
         self._channel_pictures = ChannelPictures(directory.config, metrics)
         self._publishing = 0
         self._published = asyncio.Event()
@@ -112,7 +113,8 @@ class ReceiverPipeline:
             self._output.check()
             with self._output.attempt():
                 writer = self._directory.session(session.session_id.hex(), session.owner, durable=session.durable)
-            self._sessions[session.session_id] = _SessionState(writer, self._textures(session))
+            textures = self._texture_threads.textures(*_account_and_session(session))
+            self._sessions[session.session_id] = _SessionState(writer, textures)
             session.next_sequence = max(session.next_sequence, writer.last_sequence + 1)
             self._observer.session_began(writer.number, session)
             self._recorder.session_began(writer.number, session)
@@ -209,14 +211,9 @@ class ReceiverPipeline:
         await self._pictures.finish()
         await self._channel_pictures.close()
         self._publishers.shutdown()
-        self._tile_decoders.shutdown()
-
-    def _textures(self, session: Session) -> ReceivedTextures:
-        def decode_later(tile: Tile, data: bytes) -> "asyncio.Future[DecodedTile]":
-            turn = self._tile_decoders.run(*_account_and_session(session), decode_tile, tile, data)
-            return asyncio.ensure_future(turn)
-
-        return ReceivedTextures(decode_later)
+        for state in self._sessions.values():
+            state.textures.close()
+        self._texture_threads.shutdown()
 
     def _decode(self, session: Session, frame: FrameMessage, stages_ms: dict[str, float]) -> DecodedFrame:
         try:
@@ -238,11 +235,12 @@ class ReceiverPipeline:
     ) -> ReconstructionResult | None:
         """The people of a frame; None if it was withdrawn as late while it waited for the engine."""
         live = session.live and not session.durable
+        labels = self._within_limit(session, state, labels)
         if not live:
-            await state.textures.decoded()
+            await state.textures.decoded(person.identity for person in labels.people)
         request = ReconstructionRequest(
             *_account_and_session(session),
-            self._within_limit(session, state, labels),
+            labels,
             state.colours,
             state.textures.of_next_frame(wait=live),
             priority=_priority(session),

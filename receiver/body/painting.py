@@ -1,9 +1,12 @@
 """Paints a whole body from the parts of its texture atlas that have been received.
 
-A texel that nobody has seen takes the colour of its mirror point.  What remains is filled from its surroundings: the
-difference between the colours that are known and those of their body regions is averaged over larger and larger squares
-(pull-push, Gortler et al. 1996, "The Lumigraph", section 3.4) until something is known, and added to the region's
-colour.  Far from all that is known, the difference counts less.
+A texel that nobody has seen takes the colour of its mirror point.  What remains is filled with a prior and what its
+surroundings differ from it: the difference between the colours that are known and the prior is averaged over larger and
+larger squares (pull-push, Gortler et al. 1996, "The Lumigraph", section 3.4) until something is known, and added to the
+prior.  Far from all that is known, the difference counts less.
+
+The prior is an estimate of the whole atlas (`ReceivedTexture.completion`); without one, it has the colours of the body
+regions.
 """
 
 import functools
@@ -34,6 +37,10 @@ _SMALLEST_SIZE = 4
 # What is known of a region counts as much as the region's colour when it is this share of the region's texels.
 _REGION_TEXELS_SHARE = 0.02
 _REGION_STEP = 4
+# Whether texels take the colours of their mirror texels although there is an estimate of the whole atlas.
+_MIRROR_WITH_COMPLETION = True
+# What is filled is smooth: it is computed at half the resolution.
+_FILLED_SIZE = ATLAS_SIZE // 2
 # Width of the blend at borders of regions, and the step at which it is computed.
 _BORDER_SIGMA_TEXELS, _BORDER_STEP = 8.0, 4
 
@@ -94,9 +101,11 @@ class Painter:
 
     def _paint(self, received: ReceivedTexture, region_colours: FloatArray) -> Paint:
         texture = received.texture()
-        atlas = self._face.on_atlas(complete(self._layout, texture, region_colours), texture.known)
+        whole = complete(self._layout, texture, region_colours, received.completion)
+        atlas = self._face.on_atlas(whole, texture.known)
         vertices = np.rint(sample(atlas, self._coordinates)).astype(np.uint8)
-        return Paint(MeshTexture(self._corners, encode_jpeg(atlas)), vertices)
+        unseen_share = 1 - float(texture.known.reshape(-1)[self._layout.texel].mean())
+        return Paint(MeshTexture(self._corners, encode_jpeg(atlas), unseen_share), vertices)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -139,23 +148,31 @@ def _image_maps(layout: AtlasLayout) -> _ImageMaps:
     )
 
 
-def complete(layout: AtlasLayout, texture: Texture, region_colours: FloatArray) -> ByteArray:
+def complete(
+    layout: AtlasLayout, texture: Texture, region_colours: FloatArray, completion: ByteArray | None = None
+) -> ByteArray:
     """(S, S, 3) uint8 RGB: a whole atlas, with seams extended beyond the skin.
 
     Args:
         layout: of the atlas.
         texture: what is known of it.
         region_colours: (R, 3) in 0…1.
+        completion: (c, c, 3) uint8 RGB, estimated colours of all texels, with seams extended beyond the skin; None for
+            the colours of the regions as prior.
     """
     maps = _image_maps(layout)
     known, colours = texture.known & maps.skin, texture.colours.copy()
     known_texels, texels = known.reshape(-1), colours.reshape(-1, 3)
-    chosen = np.flatnonzero(known_texels[maps.mirror] & ~known_texels[maps.mirrored])
-    texels[maps.mirrored[chosen]] = texels[maps.mirror[chosen]]
-    known_texels[maps.mirrored[chosen]] = True
+    if completion is None or _MIRROR_WITH_COMPLETION:
+        chosen = np.flatnonzero(known_texels[maps.mirror] & ~known_texels[maps.mirrored])
+        texels[maps.mirrored[chosen]] = texels[maps.mirror[chosen]]
+        known_texels[maps.mirrored[chosen]] = True
     if np.count_nonzero(known) < len(layout.texel):
-        means = _region_means(maps, texels, known_texels, region_colours)
-        cv2.copyTo(_filled(maps, colours, known, means), (~known).astype(np.uint8), colours)
+        if completion is None:
+            prior = _soft_regions(maps, _region_means(maps, texels, known_texels, region_colours), _FILLED_SIZE)
+        else:
+            prior = _enlarged(completion, _FILLED_SIZE)
+        cv2.copyTo(_filled(colours, known, prior), (~known).astype(np.uint8), colours)
     return layout.extended(colours)
 
 
@@ -171,23 +188,28 @@ def _region_means(
     return np.asarray(means, np.float32)
 
 
-def _filled(maps: _ImageMaps, colours: ByteArray, known: BoolArray, means: FloatArray) -> ByteArray:
-    """(S, S, 3) colours for texels that are not known; computed at half the resolution, because they are smooth.
+def _filled(colours: ByteArray, known: BoolArray, prior: FloatArray) -> ByteArray:
+    """(S, S, 3) colours for texels that are not known.
 
     Args:
-        maps: of the layout.
         colours: (S, S, 3).
         known: (S, S) whether they are known.
-        means: (R, 3) 0…255 of the regions.
+        prior: (n, n, 3) 0…255, what they are like where nothing is known; n = `_FILLED_SIZE`.
     """
-    size = ATLAS_SIZE // 2
+    size = len(prior)
     mask = known.astype(np.uint8)
     weighted = np.dstack([cv2.copyTo(colours, mask), mask]).astype(np.float32)
     half = np.asarray(cv2.resize(weighted, (size, size), interpolation=cv2.INTER_AREA), np.float32)
-    soft = _soft_regions(maps, means, size)
-    half[..., :3] -= soft * half[..., 3:]
-    filled = np.rint(soft + _pull_push(half)).clip(0, 255).astype(np.uint8)
+    half[..., :3] -= prior * half[..., 3:]
+    filled = np.rint(prior + _pull_push(half)).clip(0, 255).astype(np.uint8)
     return np.asarray(cv2.resize(filled, (ATLAS_SIZE, ATLAS_SIZE), interpolation=cv2.INTER_LINEAR), np.uint8)
+
+
+def _enlarged(completion: ByteArray, size: int) -> FloatArray:
+    """(n, n, 3) 0…255: estimated colours (c, c, 3) at another size."""
+    return np.asarray(
+        cv2.resize(completion.astype(np.float32), (size, size), interpolation=cv2.INTER_LINEAR), np.float32
+    )
 
 
 def _soft_regions(maps: _ImageMaps, means: FloatArray, size: int) -> FloatArray:

@@ -4,7 +4,7 @@ import asyncio
 import logging
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Self
 
 import cv2
@@ -21,6 +21,8 @@ logger = logging.getLogger(__name__)
 
 DecodeLater = Callable[[Tile, bytes], "asyncio.Future[DecodedTile]"]
 """Begins to decode a tile in another thread."""
+CompleteLater = Callable[["ReceivedTexture"], "asyncio.Future[ByteArray | None]"]
+"""Begins to estimate a person's `ReceivedTexture.completion` in another thread; None if all their skin is known."""
 
 # People of a session whose textures are kept, those with the newest tiles: each takes up to 2.4 MB.
 _MAX_PEOPLE = 24
@@ -29,6 +31,8 @@ _FRAMES_PER_STATE = 8
 # Tiles of a session that wait to be decoded: all of everybody.
 _MAX_WAITING = _MAX_PEOPLE * len(TILES)
 _FINEST = len(LEVEL_SIZES) - 1
+# Fewest frames of a session between the beginnings of a person's completions: each takes up to 200 ms of a core.
+_FRAMES_PER_COMPLETION = 16
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -37,11 +41,14 @@ class ReceivedTexture:
 
     Args:
         tiles: colours (n, n, 3) and known texels (n, n) of each tile that has arrived.
+        completion: (c, c, 3) uint8 RGB, estimated colours of the whole atlas, with seams extended beyond the skin: a
+            prior for texels that no tile knows, maybe estimated from earlier tiles.  None before it is computed.
 
     The atlas of the coarse levels is computed when it is first needed.
     """
 
     tiles: Mapping[Tile, tuple[ByteArray, BoolArray]] = field(default_factory=dict)
+    completion: ByteArray | None = None
     _coarse: list[Texture] = field(default_factory=list, repr=False)
 
     def with_tile(self, tile: Tile, data: bytes) -> Self:
@@ -57,7 +64,11 @@ class ReceivedTexture:
         tiles = {other: content for other, content in self.tiles.items() if other != tile}
         # Most tiles are of the finest level, and what is below it need not be enlarged again.
         coarse = self._coarse if tile.level == _FINEST else []
-        return type(self)(tiles if decoded is None else {**tiles, tile: decoded}, coarse)
+        return type(self)(tiles if decoded is None else {**tiles, tile: decoded}, self.completion, coarse)
+
+    def with_completion(self, completion: ByteArray) -> Self:
+        """The same tiles with estimated colours (c, c, 3) of the whole atlas, in place of earlier ones."""
+        return replace(self, completion=completion)
 
     def texture(self) -> Texture:
         """The atlas: at each texel, the colour of the finest tile that knows it."""
@@ -108,19 +119,109 @@ class _WaitingTile:
     decoded: "asyncio.Future[DecodedTile]"
 
 
+@dataclass(slots=True)
+class _Run:
+    """The latest completion of a person.
+
+    Args:
+        tiles: those of the texture that it was begun with.
+        frame: the session's frame before which it began.
+        estimated: its result; None when that was taken.
+    """
+
+    tiles: Mapping[Tile, tuple[ByteArray, BoolArray]]
+    frame: int
+    estimated: "asyncio.Future[ByteArray | None] | None"
+
+    def is_out_of_date(self, texture: ReceivedTexture, frame: int) -> bool:
+        """Whether another one should begin."""
+        return (
+            self.estimated is None and self.tiles is not texture.tiles and frame >= self.frame + _FRAMES_PER_COMPLETION
+        )
+
+
+class _Completions:
+    """Completes the textures of a session's people in other threads, one at a time for each person.
+
+    The first completion of a person begins as soon as it is asked for.  Another one begins if a tile has arrived since
+    the last one began, `_FRAMES_PER_COMPLETION` frames after that at the earliest: most tiles tell little that is new.
+    """
+
+    def __init__(self, complete_later: CompleteLater) -> None:
+        self._complete_later = complete_later
+        self._runs: dict[int, _Run] = {}
+        self._logged_failure = False
+
+    def begin(self, textures: Mapping[int, ReceivedTexture], frame: int) -> None:
+        """Begins completions of these people's textures that are missing, or out of date at a frame."""
+        for identity, texture in textures.items():
+            run = self._runs.get(identity)
+            if run is None or run.is_out_of_date(texture, frame):
+                self._runs[identity] = _Run(texture.tiles, frame, self._complete_later(texture))
+
+    async def wait(self, people: Iterable[int]) -> None:
+        """Waits until those of these people that have begun are done."""
+        running = [run.estimated for each in people if (run := self._runs.get(each)) and run.estimated is not None]
+        if running:
+            await asyncio.wait(running)
+
+    def take(self) -> dict[int, ByteArray]:
+        """Those that are done by now, by identity; one that failed is left out, with a log line for the first."""
+        taken = {}
+        for identity, run in self._runs.items():
+            if run.estimated is not None and run.estimated.done():
+                estimated, run.estimated = run.estimated, None
+                if (completion := self._result(estimated)) is not None:
+                    taken[identity] = completion
+        return taken
+
+    def forget(self, identity: int) -> None:
+        """Gives up the completion of a person who is gone."""
+        run = self._runs.pop(identity, None)
+        if run is not None and run.estimated is not None:
+            _give_up(run.estimated)
+
+    def close(self) -> None:
+        """Gives up all."""
+        for identity in list(self._runs):
+            self.forget(identity)
+
+    def _result(self, estimated: "asyncio.Future[ByteArray | None]") -> ByteArray | None:
+        if estimated.cancelled():
+            return None
+        # Any error: colours that are only estimated must not end a session.
+        error = estimated.exception()
+        if error is None:
+            return estimated.result()
+        if not self._logged_failure:
+            self._logged_failure = True
+            logger.warning("what no camera has seen of a person is filled from the surroundings: %s", error)
+        return None
+
+
+def _give_up(running: "asyncio.Future[DecodedTile] | asyncio.Future[ByteArray | None]") -> None:
+    """Cancels what is not done."""
+    if not running.cancel() and not running.cancelled():
+        # asyncio complains about failures that nobody has asked for.
+        running.exception()
+
+
 class ReceivedTextures:
     """The textures of a session's people.
 
     Args:
         decode_later: decodes tiles that take long, while frames go on without them; without it, `take` decodes.
+        complete_later: estimates what no camera has seen, while frames go on without it; without it, nothing does.
     """
 
-    def __init__(self, decode_later: DecodeLater | None = None) -> None:
+    def __init__(self, decode_later: DecodeLater | None = None, complete_later: CompleteLater | None = None) -> None:
         self._decode_later = decode_later
+        self._completions = None if complete_later is None else _Completions(complete_later)
         self._waiting: deque[_WaitingTile] = deque()
         self._newest: dict[int, ReceivedTexture] = {}
         self._used: dict[int, ReceivedTexture] = {}
         self._frames = 0
+        self._frames_of_state = 0
 
     def take(self, blob: Blob) -> None:
         """Takes a tile of the kind `TEXTURE`.
@@ -140,19 +241,38 @@ class ReceivedTextures:
         if len(self._waiting) > _MAX_WAITING:
             self._waiting.popleft().decoded.cancel()
 
-    async def decoded(self) -> None:
-        """Waits until all tiles that have arrived are decoded."""
+    async def decoded(self, people: Iterable[int]) -> None:
+        """Waits until all tiles that have arrived are decoded, and completions of some people are done.
+
+        Colours then depend on the order of tiles and frames, not on the time that threads take.  The first completion
+        of a person is that of all tiles that have arrived; another one follows after `_FRAMES_PER_COMPLETION` frames at
+        the earliest.
+
+        Args:
+            people: their identities; those without a texture are passed over.
+        """
         if self._waiting:
             await asyncio.wait([each.decoded for each in self._waiting])
-            self._take_decoded()
+        self._take_decoded()
+        if self._completions is not None:
+            chosen = {each: self._newest[each] for each in people if each in self._newest}
+            self._completions.begin(chosen, self._frames)
+            await self._completions.wait(chosen)
+            self._take_completions()
 
     def close(self) -> None:
-        """Gives up tiles that are not decoded."""
+        """Gives up tiles that are not decoded, and completions that are not done."""
         for waiting in self._waiting:
-            if not waiting.decoded.cancel() and not waiting.decoded.cancelled():
-                # asyncio complains about failures that nobody has asked for.
-                waiting.decoded.exception()
+            _give_up(waiting.decoded)
         self._waiting.clear()
+        if self._completions is not None:
+            self._completions.close()
+
+    def _take_completions(self) -> None:
+        """Places the completions that are done by now."""
+        if self._completions is not None:
+            for identity, completion in self._completions.take().items():
+                self._newest[identity] = self._newest[identity].with_completion(completion)
 
     def _take_decoded(self) -> None:
         """Places the tiles that are decoded by now."""
@@ -168,22 +288,38 @@ class ReceivedTextures:
         self._newest.pop(identity, None)
         if texture.tiles:
             self._newest[identity] = texture
+        else:
+            self._forget(identity)
         if len(self._newest) > _MAX_PEOPLE:
-            del self._newest[next(iter(self._newest))]
+            self._forget(next(iter(self._newest)))
+
+    def _forget(self, identity: int) -> None:
+        self._newest.pop(identity, None)
+        if self._completions is not None:
+            self._completions.forget(identity)
 
     def of_next_frame(self, *, wait: bool) -> Mapping[int, ReceivedTexture]:
         """The textures of a session's next frame, by identity.
 
         Args:
-            wait: tiles may wait for others, except a person's first.
+            wait: tiles may wait for others, except a person's first; completions begin, for later frames.  Without it,
+                the textures are those that `decoded` has waited for.
         """
         self._take_decoded()
         self._frames += 1
-        if not wait or self._frames >= _FRAMES_PER_STATE or self._used.keys() != self._newest.keys():
-            self._frames = 0
+        self._frames_of_state += 1
+        if wait:
+            self._take_completions()
+            if self._completions is not None:
+                self._completions.begin(self._newest, self._frames)
+        if not wait or self._frames_of_state >= _FRAMES_PER_STATE or self._used.keys() != self._newest.keys():
+            self._frames_of_state = 0
             self._used = dict(self._newest)
         return self._used
 
     def pop(self, identities: Iterable[int]) -> Mapping[int, ReceivedTexture]:
         """Takes the textures of people out."""
-        return {each: self._newest.pop(each) for each in identities if each in self._newest}
+        popped = {each: self._newest[each] for each in identities if each in self._newest}
+        for identity in popped:
+            self._forget(identity)
+        return popped

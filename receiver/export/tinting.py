@@ -18,7 +18,7 @@ from common.texture.atlas import AtlasLayout, sample
 from receiver.export.character import Character
 from receiver.export.clothing_parts import PARTS, SurfacePlaces, segment
 from receiver.export.skin_weights import is_of_body_model, load_body_skin
-from receiver.mesh.mesh_texture import MeshTexture, decode_jpeg, encode_jpeg
+from receiver.mesh.mesh_texture import decode_jpeg, encode_jpeg
 from receiver.mesh.triangle_mesh import SurfaceMesh
 
 _TINT = re.compile(r"([a-z]+)=#([0-9a-fA-F]{6})", re.ASCII)
@@ -79,7 +79,7 @@ def tinted(character: Character, tints: Tints) -> Character:
     return dataclasses.replace(
         character,
         mesh=SurfaceMesh(mesh.vertices, mesh.faces, vertices),
-        texture=MeshTexture(texture.corners, encode_jpeg(atlas)),
+        texture=dataclasses.replace(texture, jpeg=encode_jpeg(atlas)),
     )
 
 

@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from common.arrays import Float64Array, FloatArray, IntArray
-from receiver.mesh.glb import BINARY_CHUNK, COMPONENT_TYPES, JSON_CHUNK, Node, read_colours, read_texture
+from receiver.mesh.glb import BINARY_CHUNK, COMPONENT_TYPES, JSON_CHUNK, Node, read_colours, read_texture, unseen_share
 from receiver.mesh.mesh_texture import MeshTexture, TextureCorners, originals
 from receiver.mesh.skinned_glb import Skeleton
 from receiver.mesh.triangle_mesh import SurfaceMesh
@@ -144,7 +144,7 @@ def _body(document: Node, content: bytes, start: int) -> BodyFile:
     if len(coordinates) != len(vertices) or not np.array_equal(original[:count], np.arange(count)):
         raise ValueError("its texture is of another mesh")
     mesh = SurfaceMesh(vertices[:count], original[faces].astype(np.int32), None if colours is None else colours[:count])
-    texture = MeshTexture(TextureCorners(original, coordinates, faces), jpeg)
+    texture = MeshTexture(TextureCorners(original, coordinates, faces), jpeg, unseen_share(document))
     return BodyFile(pose, mesh, skeleton.at(np.arange(count)), texture)
 
 

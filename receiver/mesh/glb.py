@@ -24,8 +24,12 @@ _ELEMENT_TYPES = {(): "SCALAR", (2,): "VEC2", (3,): "VEC3", (4,): "VEC4", (4, 4)
 VERTEX_BUFFER, _INDEX_BUFFER = 34962, 34963
 """glTF's targets of buffer views."""
 _LINEAR, _LINEAR_MIPMAP, _CLAMP = 9729, 9987, 33071
-_INVENTED = "The face has drawn eyes, brows and lips where the camera did not show them: they are no likeness."
+_INVENTED = (
+    "The face has drawn eyes, brows and lips where the camera did not show them: they are no likeness."
+    " Parts of the body that no camera has seen have estimated colours."
+)
 """What the colours of files say about themselves."""
+_SHARE_DIGITS = 4
 JSON_CHUNK, BINARY_CHUNK = 0x4E4F534A, 0x004E4942
 """Types of the two chunks of a GLB file."""
 
@@ -40,6 +44,7 @@ class GlbWriter:
         self._images: list[Node] = []
         self._materials: list[Node] = []
         self._coloured = False
+        self._unseen_shares: list[float] = []
 
     def add_array(
         self, array: npt.NDArray[Any], target: int | None = None, normalised: bool = False, bounds: bool = False
@@ -86,6 +91,8 @@ class GlbWriter:
             "TEXCOORD_0": self.add_array(corners.coordinates.astype(np.float32), VERTEX_BUFFER),
         }
         self._coloured = True
+        if texture.unseen_share is not None:
+            self._unseen_shares.append(texture.unseen_share)
         self._images.append({"bufferView": self._add_view(texture.jpeg, None), "mimeType": "image/jpeg"})
         indices = self.add_array(corners.faces.ravel().astype(index_type), _INDEX_BUFFER)
         return {"attributes": attributes, "indices": indices, "material": self._material(len(self._images) - 1)}
@@ -110,6 +117,15 @@ class GlbWriter:
         self._binary += b"\0" * (-len(self._binary) % 4)
         return len(self._views) - 1
 
+    def _extras(self) -> Node:
+        """What is invented in the file; of several textures, the largest share counts."""
+        if not self._coloured:
+            return {}
+        extras: Node = {"invented": _INVENTED}
+        if self._unseen_shares:
+            extras["unseen_share"] = round(max(self._unseen_shares), _SHARE_DIGITS)
+        return {"extras": extras}
+
     def to_bytes(self, document: Node) -> bytes:
         """Encodes the file: `document` and the arrays collected so far."""
         images: Node = {}
@@ -117,9 +133,8 @@ class GlbWriter:
             sampler = {"magFilter": _LINEAR, "minFilter": _LINEAR_MIPMAP, "wrapS": _CLAMP, "wrapT": _CLAMP}
             textures = [{"sampler": 0, "source": number} for number in range(len(self._images))]
             images = {"images": self._images, "samplers": [sampler], "textures": textures}
-        extras: Node = {"extras": {"invented": _INVENTED}} if self._coloured else {}
         content = {
-            "asset": {"version": "2.0", "generator": "Bodywire", **extras},
+            "asset": {"version": "2.0", "generator": "Bodywire", **self._extras()},
             "scene": 0,
             "materials": self._materials,
             **images,
@@ -140,6 +155,12 @@ class GlbWriter:
                 self._binary,
             )
         )
+
+
+def unseen_share(document: Node) -> float | None:
+    """What a file says of its texture (`MeshTexture.unseen_share`); None if it says nothing, or no share."""
+    share = document["asset"].get("extras", {}).get("unseen_share")
+    return float(share) if isinstance(share, int | float) and 0 <= share <= 1 else None
 
 
 def static_mesh_glb(mesh: SurfaceMesh, texture: MeshTexture | None = None) -> bytes:

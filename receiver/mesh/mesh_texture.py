@@ -53,10 +53,13 @@ class MeshTexture:
     Args:
         corners: where the mesh's triangles are in the picture.
         jpeg: the picture, sRGB.
+        unseen_share: share of the skin's texels whose colours are estimated, because no camera has seen them, 0…1; None
+            if that is not known.
     """
 
     corners: TextureCorners
     jpeg: bytes
+    unseen_share: float | None = None
 
 
 def encode_jpeg(image: ByteArray) -> bytes:

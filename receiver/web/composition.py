@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from common.errors import OutputError
+from receiver.body.completing import TextureCompleter
 from receiver.engine.engine import ReconstructionEngine
 from receiver.link.auth.tls import SecurityConfig
 from receiver.link.session import FrameHandler
@@ -55,12 +56,14 @@ class Backend:
         pipeline: takes the frames of browsers' cameras.
         hub: observes the pipeline.
         metrics: the receiver's; the page's own are in their registry.
+        completer: estimates what uploaded pictures do not show of people, or None.
     """
 
     engine: ReconstructionEngine
     pipeline: FrameHandler
     hub: LiveHub
     metrics: ReceiverMetrics
+    completer: TextureCompleter | None = None
 
 
 @asynccontextmanager
@@ -77,7 +80,7 @@ async def serve_page(config: PageConfig, backend: Backend) -> AsyncIterator[WebS
         server = WebServer(config.web, config.security)
         opened.push_async_callback(server.stop)
         metrics = WebMetrics(backend.metrics.registry)
-        pictures = ChildPictures(backend.engine, config.children, metrics=backend.metrics)
+        pictures = ChildPictures(backend.engine, config.children, metrics=backend.metrics, completer=backend.completer)
         opened.push_async_callback(pictures.close)
         cameras = None
         if config.web.browser_camera:

@@ -81,12 +81,18 @@ async def test_meshes_of_single_people_are_those_of_the_local_engine_bit_for_bit
     rng = np.random.default_rng(5)
     colours = PointColours(rng.integers(0, 256, (POINTS, 3), np.uint8), rng.random(POINTS) < 0.5)
     atlas = rng.integers(0, 256, (ATLAS_SIZE, ATLAS_SIZE, 3), np.uint8)
-    data = encode(TILES[0], atlas, np.ones((ATLAS_SIZE, ATLAS_SIZE), np.bool_))
+    data = encode(TILES[0], atlas, rng.random((ATLAS_SIZE, ATLAS_SIZE)) < 0.5)
     texture = ReceivedTexture().with_tile(TILES[0], data)
+    completed = texture.with_completion(rng.integers(0, 256, (128, 128, 3), np.uint8))
     local, engine = Reconstructor.load(), PoolEngine(pool, BatchingConfig(batch_people=1))
     await engine.start()
-    extras: list[dict[str, Any]] = [{}, {"colours": {0: colours}}, {"textures": {0: texture}}]
-    for frame, more in zip(clip(3, seed=7), extras, strict=True):
+    extras: list[dict[str, Any]] = [
+        {},
+        {"colours": {0: colours}},
+        {"textures": {0: texture}},
+        {"textures": {0: completed}},
+    ]
+    for frame, more in zip(clip(4, seed=7), extras, strict=True):
         request = ReconstructionRequest("account", "session", frame, **more)
         result = await engine.reconstruct(request)
         expected = dict(leaves(local.reconstruct(request).people))

@@ -9,6 +9,7 @@ from common.blobs import TEXTURE, Blob
 from common.frames import LabelFrame
 from common.texture.point_colours import PointColours
 from common.wire.convert import FrameMessage
+from receiver.body.completing import TextureCompleter, complete_in_thread
 from receiver.body.received_colours import received_colours
 from receiver.body.received_texture import ReceivedTexture, ReceivedTextures, decode_in_thread
 from receiver.link.session import Session
@@ -37,12 +38,16 @@ class PictureFrames:
 
     The sender sends the colours of a picture's people ahead of their frame, under identities that the next 255 people
     do not have.
+
+    Args:
+        completer: estimates what a picture does not show of people; without it, that is filled from the surroundings.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, completer: TextureCompleter | None = None) -> None:
+        self._complete_later = complete_in_thread(completer)
         self._expected: dict[str, asyncio.Future[PictureLabels]] = {}
         self._colours: dict[int, PointColours] = {}
-        self._textures = ReceivedTextures(decode_in_thread)
+        self._textures = ReceivedTextures(decode_in_thread, self._complete_later)
         self.arrived = 0
 
     def expect(self, name: str) -> "Expectation":
@@ -59,7 +64,8 @@ class PictureFrames:
 
     async def on_session(self, session: Session) -> None:
         self._colours.clear()
-        self._textures = ReceivedTextures(decode_in_thread)
+        self._textures.close()
+        self._textures = ReceivedTextures(decode_in_thread, self._complete_later)
 
     async def on_frame(self, session: Session, frame: FrameMessage) -> None:
         """Decodes a frame; it is acknowledged at once, so that the pictures behind it do not wait.
@@ -71,7 +77,7 @@ class PictureFrames:
         self.arrived += 1
         identities = [person.identity for person in labels.people]
         colours = {each: self._colours.pop(each) for each in identities if each in self._colours}
-        await self._textures.decoded()
+        await self._textures.decoded(identities)
         textures = self._textures.pop(identities)
         expected = self._expected.get(labels.source)
         if expected is not None and not expected.done():

@@ -14,6 +14,7 @@ from collections.abc import Callable, Mapping, Sequence
 from common.clock import SYSTEM_CLOCK, Clock
 from common.errors import OutputError
 from common.wire import pictures as wire
+from receiver.body.completing import TextureCompleter
 from receiver.engine.engine import Priority, ReconstructionEngine, ReconstructionRequest, ReconstructionResult
 from receiver.metrics import PictureFate, ReceiverMetrics
 from receiver.web.children.config import ChildrenConfig
@@ -42,6 +43,7 @@ class ChildPictures:
         engine: shared with the live sessions.
         metrics: count pictures and ends of the process.
         command: starts a sender.
+        completer: see `PictureFrames`.
     """
 
     def __init__(
@@ -52,13 +54,14 @@ class ChildPictures:
         metrics: ReceiverMetrics | None = None,
         command: Sequence[str] = SENDER,
         clock: Clock = SYSTEM_CLOCK,
+        completer: TextureCompleter | None = None,
     ) -> None:
         self._engine = engine
         self._config = config or ChildrenConfig()
         self._metrics = metrics or ReceiverMetrics()
         self._command = command
         self._clock = clock
-        self._frames = PictureFrames()
+        self._frames = PictureFrames(completer)
         self._child: SenderChild | None = None
         self._starting = asyncio.Lock()
         self._in_sender = asyncio.Semaphore(_IN_SENDER)

@@ -1,15 +1,19 @@
 """The receiver's pipeline: what it writes, in which order, and how it treats unusable packets."""
 
+import asyncio
 import contextlib
 import json
+import threading
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
+from common.arrays import ByteArray
 from common.blobs import COLOURS, PICTURE, TEXTURE, Blob
 from common.body.anatomy import ATLAS_SIZE
+from common.body.model import BodyModel
 from common.clock import Clock
 from common.codec.frame_codec import FrameCodec
 from common.errors import MalformedPacket, MissingReference, WireError
@@ -17,10 +21,12 @@ from common.frames import Camera, LabelFrame, PersonLabels
 from common.labels import GROUPS
 from common.picture_codec.key_picture import KeyPicture
 from common.picture_codec.key_picture import encode as encode_picture
+from common.texture.atlas import AtlasLayout, Texture
 from common.texture.atlas_tiles import TILES, WITHDRAWN
 from common.texture.atlas_tiles import encode as encode_tile
 from common.texture.point_colours import encode
 from common.wire.convert import FrameMessage
+from receiver.body.completing import TextureCompleter
 from receiver.engine.engine import Priority
 from receiver.link.live_load import LiveLoad
 from receiver.link.refusals import StreamRefused
@@ -29,6 +35,7 @@ from receiver.metrics import ReceiverMetrics
 from receiver.pipeline import ReceiverPipeline
 from receiver.publish.frame_record import rounded_bytes
 from receiver.publish.session_directory import PublishConfig, SessionDirectory
+from receiver.texture_threads import TextureThreads
 from tests.support import fake_link
 from tests.support.fake_reconstructor import FakeEngine
 
@@ -269,3 +276,71 @@ async def test_live_frames_do_not_wait_for_learned_tiles(running) -> None:  # ty
     session.live = False
     await pipeline.on_frame(session, messages[1])
     assert [set(request.textures) for request in engine.requests] == [set(), {3}]
+
+
+class Completions:
+    """A network that estimates one colour when it may, and the tile that it completes."""
+
+    COLOURS = np.full((128, 128, 3), 7, np.uint8)
+
+    def __init__(self) -> None:
+        self._layout = AtlasLayout.of(BodyModel.load())
+        self.may_end, self.begun = threading.Event(), threading.Event()
+        self.ended: list[int] = []
+
+    def completer(self) -> TextureCompleter:
+        return TextureCompleter(lambda: (self._layout, self._estimate))
+
+    def blob(self, identity: int) -> Blob:
+        left = np.arange(ATLAS_SIZE)[None].repeat(ATLAS_SIZE, axis=0) < ATLAS_SIZE // 2
+        data = encode_tile(TILES[0], np.full((ATLAS_SIZE, ATLAS_SIZE, 3), 90, np.uint8), left)
+        return Blob(TEXTURE, TILES[0].key(identity), data)
+
+    def _estimate(self, texture: Texture) -> ByteArray:
+        self.begun.set()
+        assert self.may_end.wait(60)
+        self.ended.append(len(self.ended))
+        return self.COLOURS
+
+
+async def test_live_frames_do_not_wait_for_completions(tmp_path: Path) -> None:
+    engine, completions, session = FakeEngine(), Completions(), new_session()
+    with SessionDirectory(PublishConfig(out=tmp_path)) as directory:
+        pipeline = ReceiverPipeline(engine, directory, ReceiverMetrics(), completer=completions.completer())
+        await pipeline.on_session(session)
+        pipeline.on_blob(session, completions.blob(3))
+        messages = packets(3)
+        session.live = True
+        for message in messages[:2]:
+            await pipeline.on_frame(session, message)
+        assert not completions.ended
+        completions.may_end.set()
+        # A frame that is not live waits, so that its colours do not depend on time.
+        session.live = False
+        await pipeline.on_frame(session, messages[2])
+        found = [request.textures[3].completion for request in engine.requests]
+        assert found[:2] == [None, None] and found[2] is completions.COLOURS and completions.ended == [0]
+        await pipeline.close()
+
+
+async def test_closing_gives_up_completions_that_wait(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    completions, session = Completions(), new_session()
+    shutdown = TextureThreads.shutdown
+
+    def finish_and_shut_down(threads: TextureThreads) -> None:
+        completions.may_end.set()
+        shutdown(threads)
+
+    monkeypatch.setattr(TextureThreads, "shutdown", finish_and_shut_down)
+    with SessionDirectory(PublishConfig(out=tmp_path)) as directory:
+        pipeline = ReceiverPipeline(FakeEngine(), directory, ReceiverMetrics(), completer=completions.completer())
+        session.live = True
+        await pipeline.on_session(session)
+        for identity in (3, 4):
+            pipeline.on_blob(session, completions.blob(identity))
+        await pipeline.on_frame(session, packets(1)[0])
+        assert await asyncio.to_thread(completions.begun.wait, 60)
+        tasks = asyncio.all_tasks() - {asyncio.current_task()}
+        await pipeline.close()
+        await asyncio.wait(tasks)
+        assert [task.cancelled() for task in tasks] == [True, True] and completions.ended == [0]

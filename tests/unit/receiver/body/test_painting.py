@@ -1,11 +1,13 @@
 """A whole atlas from a part of it."""
 
 import numpy as np
+import pytest
 
 from common.body.anatomy import ATLAS_SIZE, REGION_INDEX, REGIONS
 from common.body.model import BodyModel
 from common.texture.atlas import AtlasLayout, Texture
 from common.texture.atlas_tiles import TILES, encode
+from receiver.body import painting
 from receiver.body.face_detail import FaceDetail
 from receiver.body.painting import Painter, complete
 from receiver.body.received_texture import ReceivedTexture
@@ -92,3 +94,99 @@ def test_paint_reaches_texture_and_vertices(layout: AtlasLayout, body: BodyModel
     error = np.abs(at_corners[: len(paint.vertices)].astype(int) - paint.vertices)
     assert np.median(error) <= 3 and len(paint.texture.jpeg) < 60_000
     assert painter.paint(received, GREY + 0.01) is paint and painter.paint(received, GREY + 0.2) is not paint
+
+
+PURPLE, ORANGE = (120, 40, 160), (230, 140, 30)
+
+
+def estimate(left: tuple[int, int, int], right: tuple[int, int, int]) -> np.ndarray:
+    """(128, 128, 3) an estimated atlas with two halves."""
+    colours = np.empty((128, 128, 3), np.uint8)
+    colours[:, :64], colours[:, 64:] = left, right
+    return colours
+
+
+def sides(layout: AtlasLayout) -> tuple[np.ndarray, np.ndarray]:
+    """(T,) the texels in the left and the right half of the atlas, without those near its middle."""
+    column = layout.texel % ATLAS_SIZE
+    return column < ATLAS_SIZE // 2 - 4, column >= ATLAS_SIZE // 2 + 4
+
+
+def test_unknown_body_has_the_estimated_colours(layout: AtlasLayout) -> None:
+    nothing = texture_of(layout, np.zeros((len(layout.texel), 3)), np.zeros(len(layout.texel), np.bool_))
+    whole = complete(layout, nothing, GREY, estimate(PURPLE, ORANGE)).reshape(-1, 3)[layout.texel]
+    for side, colour in zip(sides(layout), (PURPLE, ORANGE), strict=True):
+        np.testing.assert_allclose(whole[side].astype(int), np.broadcast_to(colour, whole[side].shape), atol=1)
+
+
+@pytest.mark.parametrize("mirror", [True, False])
+def test_estimate_does_not_change_what_is_known(
+    layout: AtlasLayout, mirror: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(painting, "_MIRROR_WITH_COMPLETION", mirror)
+    rng = np.random.default_rng(0)
+    colours, known = rng.integers(0, 256, (len(layout.texel), 3)), rng.random(len(layout.texel)) < 0.3
+    whole = complete(layout, texture_of(layout, colours, known), GREY, estimate(PURPLE, ORANGE))
+    np.testing.assert_array_equal(whole.reshape(-1, 3)[layout.texel][known], colours[known])
+
+
+def test_estimate_joins_what_is_known_without_a_seam(layout: AtlasLayout) -> None:
+    """The estimate is 40 levels too dark: beside what is known it is as light, far from it less so."""
+    column = layout.texel % ATLAS_SIZE
+    known = column < ATLAS_SIZE // 2
+    lighter = np.add(PURPLE, 40)
+    texture = texture_of(layout, np.broadcast_to(lighter, (len(known), 3)), known)
+    shown = complete(layout, texture, GREY, estimate(PURPLE, PURPLE)).astype(int)
+    whole = shown.reshape(-1, 3)[layout.texel]
+    beside = ~known & (column < ATLAS_SIZE // 2 + 2)
+    assert beside.any() and np.abs(whole[beside] - lighter).max() <= 6
+    skin = np.zeros(ATLAS_SIZE**2, np.bool_)
+    skin[layout.texel] = True
+    square = skin.reshape(ATLAS_SIZE, ATLAS_SIZE)
+    steps = np.abs(np.diff(shown, axis=1)).max(axis=2)[square[:, 1:] & square[:, :-1]]
+    assert steps.max() <= 6
+
+
+def test_estimate_beside_mirror_texels(layout: AtlasLayout, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An unseen arm is that of the other side, or the estimated one, as the switch says."""
+    left = np.isin(layout.region, [REGION_INDEX[name] for name in REGIONS if name.endswith(".L")])
+    colours = np.broadcast_to((20, 200, 40), (len(layout.texel), 3))
+    seen = np.isin(layout.region, [REGION_INDEX[name] for name in REGIONS if name.endswith(".R")])
+    means = []
+    for mirror in (True, False):
+        monkeypatch.setattr(painting, "_MIRROR_WITH_COMPLETION", mirror)
+        # The estimate agrees with what is seen, and differs from it elsewhere.
+        small = np.full((ATLAS_SIZE**2, 3), PURPLE, np.uint8)
+        small[layout.texel[seen]] = (20, 200, 40)
+        completion = small.reshape(ATLAS_SIZE, ATLAS_SIZE, 3)[::4, ::4].copy()
+        whole = complete(layout, texture_of(layout, colours, seen), GREY, completion).reshape(-1, 3)[layout.texel]
+        means.append(np.median(whole[left], axis=0))
+    np.testing.assert_allclose(means[0], (20, 200, 40), atol=3)
+    np.testing.assert_allclose(means[1], PURPLE, atol=25)
+
+
+def test_switch_of_mirror_texels_does_not_matter_without_an_estimate(
+    layout: AtlasLayout, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rng = np.random.default_rng(0)
+    texture = texture_of(layout, region_pattern(layout), rng.random(len(layout.texel)) < 0.3)
+    expected = complete(layout, texture, GREY)
+    monkeypatch.setattr(painting, "_MIRROR_WITH_COMPLETION", False)
+    np.testing.assert_array_equal(complete(layout, texture, GREY), expected)
+
+
+def test_estimate_is_painted_and_its_share_is_known(layout: AtlasLayout, body: BodyModel) -> None:
+    left = np.arange(ATLAS_SIZE)[None].repeat(ATLAS_SIZE, axis=0) < ATLAS_SIZE // 2
+    tile = TILES[0]
+    received = ReceivedTexture().with_tile(tile, encode(tile, np.full((ATLAS_SIZE, ATLAS_SIZE, 3), 90, np.uint8), left))
+    skin = BodySkin.of(body)
+    painter = Painter(body, skin.template, layout, FaceDetail(body, skin.template, layout))
+    smooth = painter.paint(received, GREY)
+    completed = received.with_completion(estimate((90, 90, 90), ORANGE))
+    learned = painter.paint(completed, GREY)
+    assert learned is not smooth and painter.paint(completed, GREY) is learned
+    assert np.abs(learned.vertices.astype(int) - smooth.vertices).max() > 50
+    unseen_share = 1 - received.texture().known.reshape(-1)[layout.texel].mean()
+    assert 0.2 < unseen_share < 0.8
+    for paint in (smooth, learned):
+        assert paint.texture.unseen_share == pytest.approx(unseen_share)

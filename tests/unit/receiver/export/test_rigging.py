@@ -96,11 +96,12 @@ def test_texture_is_that_of_the_last_frame_that_has_one(tmp_path: Path) -> None:
     places = np.random.default_rng(0).random((len(rest_mesh().faces), 3, 2)).astype(np.float32)
     corners = TextureCorners.of(rest_mesh().faces, places)
     for number, brightness in ((1, 40), (2, 160)):
-        texture = MeshTexture(corners, encode_jpeg(np.full((32, 32, 3), brightness, np.uint8)))
+        texture = MeshTexture(corners, encode_jpeg(np.full((32, 32, 3), brightness, np.uint8)), brightness / 200)
         body = dataclasses.replace(random_poses(3)[number].body(), texture=texture)
         bodies[number].path.write_bytes(encode_body(body, skeleton()))
     character = rig(0, bodies, LeftOut())
     assert character.texture is not None and character.texture.jpeg == texture.jpeg
+    assert character.texture.unseen_share == 0.8
     np.testing.assert_array_equal(character.texture.corners.vertex, corners.vertex)
     np.testing.assert_array_equal(character.texture.corners.faces, corners.faces)
     np.testing.assert_allclose(character.texture.corners.coordinates, corners.coordinates)

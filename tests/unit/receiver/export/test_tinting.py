@@ -70,13 +70,14 @@ def painted_person(folder: Path) -> Character:
     jpeg = encode_jpeg(layout.extended(atlas.reshape(ATLAS_SIZE, ATLAS_SIZE, 3)))
     coordinates = MODEL.texture_coordinates.numpy()[SKIN.template.face_index]
     corners = TextureCorners.of(SKIN.template.faces, coordinates)
-    return recorded_person(folder, paint=Paint(MeshTexture(corners, jpeg), shaded_colours()))
+    return recorded_person(folder, paint=Paint(MeshTexture(corners, jpeg, 0.25), shaded_colours()))
 
 
 def test_texture_and_vertices_change_together(tmp_path: Path) -> None:
     character = painted_person(tmp_path)
     other = tinted(character, parse_tints(["top=#cc2020"]))
     assert character.texture is not None and other.texture is not None
+    assert character.texture.unseen_share == other.texture.unseen_share == 0.25
     before, after = (decode_jpeg(one.texture.jpeg).astype(int) for one in (character, other) if one.texture)
     assert before.shape == after.shape and np.abs(after - before).max(axis=2).mean() > 5
     assert character.mesh.colours is not None and other.mesh.colours is not None

@@ -1,8 +1,11 @@
 import dataclasses
 
 import numpy as np
+import pytest
 
-from receiver.mesh.glb import read_colours, static_mesh_glb
+from receiver.mesh.glb import GlbWriter, read_colours, static_mesh_glb, unseen_share
+from receiver.mesh.mesh_texture import MeshTexture, TextureCorners, encode_jpeg
+from receiver.mesh.triangle_mesh import SurfaceMesh
 from tests.support.glb_reader import Glb
 from tests.support.posed_body import box
 
@@ -34,5 +37,31 @@ def test_read_colours_inverts_the_writer() -> None:
 
 def test_coloured_files_say_that_the_face_is_invented() -> None:
     mesh = box(colours=True)
-    assert "no likeness" in Glb(static_mesh_glb(mesh)).document["asset"]["extras"]["invented"]
+    extras = Glb(static_mesh_glb(mesh)).document["asset"]["extras"]
+    assert "no likeness" in extras["invented"] and "no camera has seen" in extras["invented"]
+    assert "unseen_share" not in extras
     assert "extras" not in Glb(static_mesh_glb(dataclasses.replace(mesh, colours=None))).document["asset"]
+
+
+def textured(unseen_share: float | None) -> tuple[SurfaceMesh, MeshTexture]:
+    mesh = box()
+    corners = TextureCorners.of(mesh.faces, np.zeros((len(mesh.faces), 3, 2), np.float32))
+    return mesh, MeshTexture(corners, encode_jpeg(np.full((8, 8, 3), 90, np.uint8)), unseen_share)
+
+
+def test_textured_files_say_how_much_was_not_seen() -> None:
+    assert Glb(static_mesh_glb(*textured(0.4321987))).document["asset"]["extras"]["unseen_share"] == 0.4322
+    assert "unseen_share" not in Glb(static_mesh_glb(*textured(None))).document["asset"]["extras"]
+
+
+def test_largest_unseen_share_of_several_counts() -> None:
+    writer = GlbWriter()
+    for share in (0.2, 0.6, None, 0.4):
+        writer.add_textured_triangles(*textured(share))
+    assert unseen_share(Glb(writer.to_bytes({})).document) == 0.6
+
+
+@pytest.mark.parametrize("said", ["much", None, -0.1, 1.5, float("nan"), [0.5]])
+def test_what_is_no_share_is_not_read(said: object) -> None:
+    assert unseen_share({"asset": {"extras": {"unseen_share": said}}}) is None
+    assert unseen_share({"asset": {}}) is None

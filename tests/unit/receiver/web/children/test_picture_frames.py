@@ -5,12 +5,15 @@ import pytest
 
 from common.blobs import COLOURS, PREVIEW, TEXTURE, Blob
 from common.body.anatomy import ATLAS_SIZE
+from common.body.model import BodyModel
 from common.codec.frame_codec import FrameCodec
 from common.errors import ChecksumMismatch, MalformedPacket
+from common.texture.atlas import AtlasLayout
 from common.texture.atlas_tiles import TILES
 from common.texture.atlas_tiles import encode as encode_tile
 from common.texture.point_colours import encode
 from common.wire.convert import FrameMessage
+from receiver.body.completing import TextureCompleter
 from receiver.link.session import Session
 from receiver.web.children.picture_frames import PictureFrames
 from receiver.web.children.sender_child import ChildEnded
@@ -92,3 +95,18 @@ async def test_all_jobs_fail_with_the_process() -> None:
         for expected in (first, second):
             with pytest.raises(ChildEnded, match="the sender process has ended"):
                 await expected.labels
+
+
+async def test_textures_of_a_picture_are_completed_before_its_job_goes_on() -> None:
+    layout = AtlasLayout.of(BodyModel.load())
+    completer = TextureCompleter(lambda: (layout, lambda texture: np.full((128, 128, 3), texture.colours.max())))
+    frames, sender = PictureFrames(completer), session()
+    await frames.on_session(sender)
+    left = np.arange(ATLAS_SIZE)[None].repeat(ATLAS_SIZE, axis=0) < ATLAS_SIZE // 2
+    for number, shade in enumerate((90, 200)):
+        data = encode_tile(TILES[number], np.full((ATLAS_SIZE, ATLAS_SIZE, 3), shade, np.uint8), left)
+        frames.on_blob(sender, Blob(TEXTURE, TILES[number].key(3), data))
+    with frames.expect("picture 1") as expected:
+        await frames.on_frame(sender, packets(1, "picture 1")[0])
+        texture = (await expected.labels).textures[3]
+    assert texture.completion is not None and texture.completion[0, 0, 0] == texture.texture().colours.max()
