@@ -164,13 +164,12 @@ class CoarseLayout:
     def of(cls, layout: AtlasLayout) -> Self:
         """From the layout of the whole atlas."""
         coarse = layout.texel // ATLAS_SIZE // _SCALE * COMPLETION_SIZE + layout.texel % ATLAS_SIZE // _SCALE
-        skin = np.zeros(COMPLETION_SIZE**2, np.bool_)
-        skin[coarse] = True
+        skin = np.zeros((COMPLETION_SIZE, COMPLETION_SIZE), np.bool_)
+        skin.reshape(-1)[coarse] = True
         paired = np.flatnonzero(layout.mirror >= 0)
         mirrored, count = np.unique(coarse[paired], return_counts=True)
         # The middle one of the texels that a coarse texel covers, in the order of their rows.
         middle = np.argsort(coarse[paired], kind="stable")[np.cumsum(count) - count + count // 2]
-        skin = skin.reshape(COMPLETION_SIZE, COMPLETION_SIZE)
         rows, columns = distance_transform_edt(~skin, return_distances=False, return_indices=True)
         return cls(
             skin,

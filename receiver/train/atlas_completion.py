@@ -4,7 +4,7 @@ DATA are folders that `python -m sender.train.seen_atlases` wrote.  Where the tr
 it is known from some sides; in some samples, whole parts of the body are unknown, as in front of a desk.  How bright
 the light is cannot be told from how bright somebody is, so the truth gets the brightness of what is known, channel by
 channel.  The loss is the squared error of the clean difference at a random time; texels that are unknown count most.
-CPU recipe: 40 minutes on one core.  --export also writes the averaged weights with their validation scores.
+CPU recipe: 62 minutes on one core.  --export also writes the averaged weights with their validation scores.
 
 Examples:
   python -m receiver.train.atlas_completion --data seen/train --validation seen/val --out runs/completion --export

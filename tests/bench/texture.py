@@ -25,6 +25,7 @@ from common.frames import Camera
 from common.texture.atlas import AtlasLayout, Texture
 from common.texture.atlas_tiles import TILES, Tile
 from common.texture.point_colours import PointColours
+from receiver.body.atlas_completion import AtlasCompletion
 from receiver.body.colouring import Colouring
 from receiver.body.face_detail import FaceDetail
 from receiver.body.painting import complete
@@ -68,6 +69,7 @@ class TextureBench:
     def __init__(self, count: int) -> None:
         self.body = BodyModel.load()
         self.layout = AtlasLayout.of(self.body)
+        self.completion = AtlasCompletion.load(self.layout)
         self.skin = BodySkin.of(self.body)
         self.face = FaceDetail(self.body, self.skin.template, self.layout)
         self.camera = AtlasCamera(self.layout, self.body.faces.numpy(), self.body.vertex_region.numpy())
@@ -86,10 +88,9 @@ class TextureBench:
                     for view in lit[:sides]:
                         memory.add(view)
                     what = f"{name}, {'light removed' if light else 'as seen'}"
-                    whole = self._received(memory, list(TILES[-16:]))
-                    for part, views in (("seen", truth[:sides]), ("not seen", truth[sides:])):
-                        if error := self._error(whole, views, memory, known=part == "seen"):
-                            errors.setdefault(f"{what}: {part}", []).append(error)
+                    self._add(errors, what, memory, (truth[:sides], truth[sides:]))
+                    if light and sides == 1:
+                        self._add(errors, f"{what}, completed", memory, ([], truth[sides:]), self.completion)
             for most in _BYTES:
                 tiles = _within(memory, most)
                 error = self._error(self._received(memory, tiles), truth, memory, known=True)
@@ -97,21 +98,39 @@ class TextureBench:
                     errors.setdefault(f"eight sides, {most // 1000} kB", []).append(error)
         return errors
 
+    def _add(
+        self,
+        errors: dict[str, list[Error]],
+        what: str,
+        memory: AtlasMemory,
+        truth: tuple[Sequence[AtlasView], Sequence[AtlasView]],
+        completion: AtlasCompletion | None = None,
+    ) -> None:
+        """Adds the errors of what is seen, against the first views, and of what is not, against the others."""
+        whole = self._received(memory, list(TILES[-16:]), completion)
+        for part, views in zip(("seen", "not seen"), truth, strict=True):
+            if error := self._error(whole, views, memory, known=part == "seen"):
+                errors.setdefault(f"{what}: {part}", []).append(error)
+
     def _view(self, picture: TexturePicture, image: Image) -> AtlasView:
         observation = Observation.of(image, picture.crop, picture.output)
         return self.camera.view(image, picture.crop, observation, picture.vertices, CAMERA)
 
-    def _received(self, memory: AtlasMemory, tiles: list[Tile]) -> FloatArray:
+    def _received(
+        self, memory: AtlasMemory, tiles: list[Tile], completion: AtlasCompletion | None = None
+    ) -> FloatArray:
         """(T, 3) colours of the layout's texels at a receiver that has these tiles."""
         received = ReceivedTexture()
         for tile, data in memory.encoded(tiles):
             received = received.with_tile(tile, data)
-        return self.whole(received.texture()).reshape(-1, 3)[self.layout.texel].astype(np.float32)
+        whole = self.whole(received.texture(), completion)
+        return whole.reshape(-1, 3)[self.layout.texel].astype(np.float32)
 
-    def whole(self, texture: Texture) -> ByteArray:
+    def whole(self, texture: Texture, completion: AtlasCompletion | None = None) -> ByteArray:
         """(S, S, 3) a received texture as it is published."""
         grey = np.full((len(REGIONS), 3), 0.5, np.float32)
-        return self.face.on_atlas(complete(self.layout, texture, grey), texture.known)
+        estimated = completion.estimate(texture) if completion else None
+        return self.face.on_atlas(complete(self.layout, texture, grey, estimated), texture.known)
 
     def _error(
         self, whole: FloatArray, truth: Sequence[AtlasView], memory: AtlasMemory, *, known: bool
