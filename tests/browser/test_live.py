@@ -37,7 +37,12 @@ def wait_for_change(page: Page) -> str:
 
 
 def test_at_least_five_different_meshes_are_drawn_and_acknowledged(live: Page, server: PageServer) -> None:
-    frames = {wait_for_change(live) for _ in range(8)}
+    # The stored frames come again and again: a slow machine that draws every third one sees four of them for a while.
+    frames: set[str] = set()
+    for _ in range(60):
+        frames.add(wait_for_change(live))
+        if len(frames) >= 5:
+            break
     assert len(frames) >= 5
     assert len(server.acknowledged) >= 5
     assert server.acknowledged == sorted(server.acknowledged)
