@@ -2,6 +2,7 @@
 
     known texels ─ their mirror points ─ smooth filling f ─┬─ network, K steps ─ r ─ f + σ r
                                              noise ────────┘
+    f + σ r, joined across the cuts of the atlas and to what is known (`receiver/body/chart_joining.py`) ─ estimate
 
 The flow leads in straight lines from noise at time 1 to the difference between the true colours and the smooth filling
 at time 0 (flow matching, Lipman et al. 2023).  It works on an atlas of `COMPLETION_SIZE` texels a side, about 12 mm of
@@ -29,6 +30,7 @@ from common.texture.atlas import AtlasLayout, Texture
 from common.texture.atlas_tiles import reduced
 from common.texture.hole_filling import filled
 from common.weights.loader import WEIGHTS_DIRECTORY, architecture_of, load_into, recorded_config
+from receiver.body.chart_joining import ChartJoiner
 
 COMPLETION_SIZE = 128
 WEIGHTS_NAME = "atlas_completion"
@@ -229,6 +231,7 @@ class AtlasCompletion:
     def __init__(self, network: CompletionNetwork, layout: AtlasLayout, steps: int = DEFAULT_STEPS) -> None:
         self._network = network.eval()
         self._layout = CoarseLayout.of(layout)
+        self._joiner = ChartJoiner.of(layout, _SCALE)
         self._steps = steps
 
     @classmethod
@@ -242,12 +245,13 @@ class AtlasCompletion:
 
     def estimate(self, texture: Texture) -> ByteArray:
         """(s, s, 3) uint8 RGB: colours of the whole body, with seams extended; the same for the same texture."""
-        condition = Condition.of(self._layout, *reduced(texture.colours, texture.known, _SCALE))
+        colours, known = reduced(texture.colours, texture.known, _SCALE)
+        condition = Condition.of(self._layout, colours, known)
         generator = torch.Generator().manual_seed(_SEED)
         difference = sample(self._network, condition.channels[None], generator, self._steps)[0]
-        colours = 255 * (condition.filling + DIFFERENCE * difference).permute(1, 2, 0)
-        estimate = np.asarray(colours.round().clamp(0, 255).to(torch.uint8).numpy())
-        return np.asarray(estimate.reshape(-1, 3)[self._layout.nearest])
+        estimate = 255 * (condition.filling + DIFFERENCE * difference).permute(1, 2, 0).numpy()
+        whole = np.rint(self._joiner.joined(estimate, colours, known)).clip(0, 255).astype(np.uint8)
+        return np.asarray(whole.reshape(-1, 3)[self._layout.nearest])
 
 
 def architecture(config: CompletionConfig) -> dict[str, Any]:

@@ -18,6 +18,7 @@ from receiver.body.atlas_completion import (
     load_network,
     sample,
 )
+from receiver.body.chart_joining import ChartJoiner
 from tests.support.tiny_completion import TINY, tiny_completion
 
 SIDE = COMPLETION_SIZE
@@ -70,15 +71,17 @@ def test_colours_that_are_not_known_have_no_influence(coarse: CoarseLayout) -> N
     )
 
 
-def test_estimate_is_the_filling_plus_the_difference_and_repeatable(layout: AtlasLayout, coarse: CoarseLayout) -> None:
+def test_estimate_is_the_joined_sum_of_filling_and_difference(layout: AtlasLayout, coarse: CoarseLayout) -> None:
     network, texture = tiny_completion(), half_known(layout)
     found = AtlasCompletion(network, layout, steps=2).estimate(texture)
     assert found.shape == (SIDE, SIDE, 3) and found.dtype == np.uint8
     np.testing.assert_array_equal(found, AtlasCompletion(network, layout, steps=2).estimate(texture))
     known = texture.known.reshape(SIDE, 4, SIDE, 4).mean((1, 3)) >= 0.4
-    condition = Condition.of(coarse, texture.colours[::4, ::4], known)
+    colours = texture.colours[::4, ::4]
+    condition = Condition.of(coarse, colours, known)
     difference = sample(network, condition.channels[None], torch.Generator().manual_seed(1), 2)[0]
-    wanted = (255 * (condition.filling + DIFFERENCE * difference)).round().clamp(0, 255).permute(1, 2, 0).numpy()
+    apart = 255 * (condition.filling + DIFFERENCE * difference).permute(1, 2, 0).numpy()
+    wanted = ChartJoiner.of(layout, 4).joined(apart, colours, known).clip(0, 255)
     np.testing.assert_allclose(found[coarse.skin], wanted[coarse.skin], atol=1)
     # Beyond the skin, every colour is one of the skin's.
     skin = {tuple(colour) for colour in found[coarse.skin].tolist()}
