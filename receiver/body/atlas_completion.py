@@ -30,7 +30,7 @@ from common.texture.atlas import AtlasLayout, Texture
 from common.texture.atlas_tiles import reduced
 from common.texture.hole_filling import filled
 from common.weights.loader import WEIGHTS_DIRECTORY, architecture_of, load_into, recorded_config
-from receiver.body.chart_joining import ChartJoiner
+from receiver.body.chart_joining import ChartJoiner, cuts_of
 
 COMPLETION_SIZE = 128
 WEIGHTS_NAME = "atlas_completion"
@@ -165,7 +165,7 @@ class CoarseLayout:
     @classmethod
     def of(cls, layout: AtlasLayout) -> Self:
         """From the layout of the whole atlas."""
-        coarse = layout.texel // ATLAS_SIZE // _SCALE * COMPLETION_SIZE + layout.texel % ATLAS_SIZE // _SCALE
+        coarse = layout.squares(_SCALE)
         skin = np.zeros((COMPLETION_SIZE, COMPLETION_SIZE), np.bool_)
         skin.reshape(-1)[coarse] = True
         paired = np.flatnonzero(layout.mirror >= 0)
@@ -231,7 +231,7 @@ class AtlasCompletion:
     def __init__(self, network: CompletionNetwork, layout: AtlasLayout, steps: int = DEFAULT_STEPS) -> None:
         self._network = network.eval()
         self._layout = CoarseLayout.of(layout)
-        self._joiner = ChartJoiner.of(layout, _SCALE)
+        self._joiner = ChartJoiner(self._layout.skin, cuts_of(layout, _SCALE))
         self._steps = steps
 
     @classmethod

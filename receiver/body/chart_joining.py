@@ -11,13 +11,11 @@ gradients, and its corrections fade over 1 / √a texels.  Clothes end at some c
 weighs little: w ~ 1 / (1 + (step / τ)²), the weights of a Cauchy loss.
 """
 
-from typing import Self
-
 import numpy as np
 from scipy import sparse
 from scipy.sparse.linalg import splu
 
-from common.arrays import BoolArray, ByteArray, FloatArray, Int32Array, IntArray
+from common.arrays import BoolArray, ByteArray, FloatArray, IntArray
 from common.texture.atlas import AtlasLayout
 
 # The weights a and b, the sum of w around a texel without steps, and τ in 0…255.  Chosen on validation people.
@@ -55,16 +53,6 @@ class ChartJoiner:
         kept = sparse.diags_array(np.full(len(self._skin), _ESTIMATE_WEIGHT))
         self._system = beside_steps.T @ beside_steps + kept
 
-    @classmethod
-    def of(cls, layout: AtlasLayout, scale: int) -> Self:
-        """For an atlas whose texels are `scale` times as large as those of the layout."""
-        size = len(layout.nearest) // scale
-        rows, columns = np.divmod(layout.texel, len(layout.nearest))
-        texel = rows // scale * size + columns // scale
-        skin = np.zeros((size, size), np.bool_)
-        skin.reshape(-1)[texel] = True
-        return cls(skin, cuts_of(layout, texel, size))
-
     def joined(self, estimate: FloatArray, colours: ByteArray, known: BoolArray) -> FloatArray:
         """(s, s, 3) the estimate with its charts joined to each other and to what is known; no change beyond the skin.
 
@@ -90,17 +78,18 @@ class ChartJoiner:
         return whole.reshape(estimate.shape)
 
 
-def cuts_of(layout: AtlasLayout, texel: Int32Array, size: int) -> IntArray:
-    """(n, 2) texels of the small atlas that show the surroundings of the same vertex, but are apart in the atlas.
+def cuts_of(layout: AtlasLayout, scale: int) -> IntArray:
+    """(n, 2) small texels that show the surroundings of the same vertex, but are apart in the atlas: flat indices.
 
     Args:
         layout: of the whole atlas.
-        texel: (T,) flat index of the small texel that each texel of the layout lies in.
-        size: texels along a side of the small atlas.
+        scale: texels of the layout along a side of a small one.
     """
-    vertex = np.take_along_axis(layout.corners, layout.barycentric.argmax(axis=1)[:, None], axis=1)[:, 0]
-    shown = np.unique(np.stack([vertex, texel], axis=1).astype(np.int64), axis=0)
-    shows = sparse.csr_array((np.ones(len(shown)), (shown[:, 0], shown[:, 1])), shape=(vertex.max() + 1, size * size))
+    size = len(layout.nearest) // scale
+    shown = np.unique(np.stack([layout.closest_vertex, layout.squares(scale)], axis=1), axis=0)
+    shows = sparse.csr_array(
+        (np.ones(len(shown)), (shown[:, 0], shown[:, 1])), shape=(shown[:, 0].max() + 1, size * size)
+    )
     pairs = np.stack(sparse.triu(shows.T @ shows, k=1).nonzero(), axis=1).astype(np.int64)
     apart = np.abs(pairs[:, 0] // size - pairs[:, 1] // size), np.abs(pairs[:, 0] % size - pairs[:, 1] % size)
     cuts: IntArray = pairs[np.maximum(*apart) > _SAME_CHART]

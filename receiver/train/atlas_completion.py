@@ -67,7 +67,7 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--data", type=Path, nargs="+", required=True, metavar="DIR", help="atlases to train on")
     parser.add_argument("--validation", type=Path, required=True, metavar="DIR", help="atlases of the split val")
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder of the checkpoint and scores")
-    add_training_flags(parser, minutes=40.0, batch=16, seed=1, threads=1)
+    add_training_flags(parser, minutes=62.0, batch=16, seed=1, threads=1)
     add_steps_flag(parser)
     parser.add_argument("--rate", type=float, default=2e-3, help="peak learning rate (default: %(default)g)")
     add_result_flags(parser, export_help="also write the weights and their scores when done")
@@ -174,10 +174,8 @@ class Sampler:
 
 def coarse_regions(layout: AtlasLayout) -> IntArray:
     """(s, s) body region of each texel at the size of the completion, −1 for none."""
-    scale = ATLAS_SIZE // COMPLETION_SIZE
     regions = np.full(COMPLETION_SIZE**2, -1, np.int64)
-    row, column = layout.texel // ATLAS_SIZE // scale, layout.texel % ATLAS_SIZE // scale
-    regions[row * COMPLETION_SIZE + column] = layout.region
+    regions[layout.squares(ATLAS_SIZE // COMPLETION_SIZE)] = layout.region
     return regions.reshape(COMPLETION_SIZE, COMPLETION_SIZE)
 
 

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from common.arrays import BoolArray, FloatArray, IntArray
+from common.arrays import BoolArray, FloatArray
 from common.body.anatomy import ATLAS_SIZE
 from common.texture.atlas import AtlasLayout, Texture
 from common.texture.atlas_tiles import LEVEL_SIZES, TILES, WITHDRAWN, TextureCodec, Tile, encode
@@ -55,7 +55,7 @@ class AtlasMemory:
         self._best = np.zeros(count, np.float32)
         self._sent = np.zeros((count, 3), np.float32)
         self._sent_known = np.zeros(count, np.bool_)
-        self._tile_of_texel = _finest_tiles(layout)
+        self._tile_of_texel = layout.squares(ATLAS_SIZE // round(_FINEST_TILES**0.5))
         self._texels_of_tile = np.bincount(self._tile_of_texel, minlength=_FINEST_TILES)
         self._sent_tiles: set[Tile] = set()
         self._observations = 0
@@ -141,10 +141,3 @@ def _largest_change(difference: FloatArray) -> FloatArray:
 
 
 _FINEST_TILES = sum(tile.level == len(LEVEL_SIZES) - 1 for tile in TILES)
-
-
-def _finest_tiles(layout: AtlasLayout) -> IntArray:
-    """(T,) number of each texel's tile within the finest level."""
-    per_side = round(_FINEST_TILES**0.5)
-    side = ATLAS_SIZE // per_side
-    return np.asarray((layout.texel // ATLAS_SIZE // side) * per_side + layout.texel % ATLAS_SIZE // side, np.int64)

@@ -10,33 +10,25 @@ Examples:
 
 import argparse
 import io
-from pathlib import Path
 
 import numpy as np
 import torch
 from PIL import Image as Pictures
 
-from common.body.model import BodyModel
 from common.errors import OutputError, exit_code_of
 from common.io.atomic_write import atomic_write
-from common.synthetic.dataset.split import SEED_RANGES, SPLITS, Split
-from common.texture.atlas import AtlasLayout, Texture
+from common.synthetic.dataset.split import Split
+from common.texture.atlas import Texture
 from common.training.flags import parser_of
 from sender.texture.atlas_memory import AtlasMemory
-from sender.texture.atlas_view import AtlasCamera
-from sender.texture.observation import Observation
-from sender.train.texture_people import CAMERA, TexturePeople
+from sender.train.atlas_people import KNOWN_WEIGHT, AtlasPeople, add_people_flags
 
 _MAX_SIDES = 8
-_KNOWN_WEIGHT = 0.02
 
 
 def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     parser = parser_of("python -m sender.train.atlases", __doc__)
-    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder of the pictures")
-    parser.add_argument("--split", choices=SPLITS, default="train", help="whose shapes and poses")
-    parser.add_argument("--count", type=int, default=400, help="people (default: %(default)s)")
-    parser.add_argument("--seed", type=int, default=0, help="within the split's seeds (default: %(default)s)")
+    add_people_flags(parser, 400, "people")
     options = parser.parse_args(arguments)
     if options.count < 1:
         parser.error("--count must be at least 1")
@@ -56,21 +48,16 @@ class AtlasSampler:
     """
 
     def __init__(self, split: Split, seed: int, count: int) -> None:
-        body = BodyModel.load()
-        self._layout = AtlasLayout.of(body)
-        self._camera = AtlasCamera(self._layout, body.faces.numpy(), body.vertex_region.numpy())
-        self._seed = SEED_RANGES[split].start + seed
-        self._people = TexturePeople(body, self._seed, count, split)
+        self._people = AtlasPeople(split, seed, count)
 
     def atlas(self, person: int) -> Texture:
         """One person's atlas, observed from one to eight sides."""
-        rng = np.random.default_rng([self._seed, person, 1])
+        rng = self._people.rng(person, 1)
         sides = int(rng.integers(1, _MAX_SIDES + 1))
         yaws = rng.uniform(0, 2 * np.pi) * (sides > 1) + 2 * np.pi / sides * np.arange(sides)
-        memory = AtlasMemory(self._layout, _KNOWN_WEIGHT)
+        memory = AtlasMemory(self._people.layout, KNOWN_WEIGHT)
         for picture in self._people.pictures(person, yaws.tolist()):
-            observation = Observation.of(picture.lit, picture.crop, picture.output)
-            memory.add(self._camera.view(picture.lit, picture.crop, observation, picture.vertices, CAMERA))
+            memory.add(self._people.view(picture, picture.lit))
         return memory.texture
 
 

@@ -15,39 +15,31 @@ Examples:
 import argparse
 import io
 from collections.abc import Sequence
-from pathlib import Path
 
 import numpy as np
 import torch
 
 from common.arrays import ByteArray
 from common.body.anatomy import ATLAS_SIZE
-from common.body.model import BodyModel
 from common.errors import OutputError, exit_code_of
 from common.io.atomic_write import atomic_write
-from common.synthetic.dataset.split import SEED_RANGES, SPLITS, Split
-from common.texture.atlas import AtlasLayout
+from common.synthetic.dataset.split import Split
 from common.texture.atlas_tiles import reduced
 from common.training.flags import parser_of
 from sender.texture.atlas_memory import AtlasMemory
-from sender.texture.atlas_view import AtlasCamera, AtlasView
-from sender.texture.observation import Observation
-from sender.train.texture_people import CAMERA, TexturePeople
+from sender.texture.atlas_view import AtlasView
+from sender.train.atlas_people import KNOWN_WEIGHT, AtlasPeople, add_people_flags
 
 SIZE = 128
 SIDES = 8
 _PEOPLE_PER_FILE = 16
-_KNOWN_WEIGHT = 0.02
 _LARGEST_TURN = np.pi / SIDES
 _MOST_SIDES = 6
 
 
 def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     parser = parser_of("python -m sender.train.seen_atlases", __doc__ or "")
-    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder of the files")
-    parser.add_argument("--split", choices=SPLITS, default="train", help="whose shapes and poses")
-    parser.add_argument("--count", type=int, default=800, help="people, a multiple of 16 (default: %(default)s)")
-    parser.add_argument("--seed", type=int, default=0, help="within the split's seeds (default: %(default)s)")
+    add_people_flags(parser, 800, f"people, a multiple of {_PEOPLE_PER_FILE}")
     options = parser.parse_args(arguments)
     if options.count < 1 or options.count % _PEOPLE_PER_FILE:
         parser.error(f"--count must be a multiple of {_PEOPLE_PER_FILE}")
@@ -67,27 +59,22 @@ class SeenAtlasSampler:
     """
 
     def __init__(self, split: Split, seed: int, count: int) -> None:
-        body = BodyModel.load()
-        self._layout = AtlasLayout.of(body)
-        self._camera = AtlasCamera(self._layout, body.faces.numpy(), body.vertex_region.numpy())
-        self._seed = SEED_RANGES[split].start + seed
-        self._people = TexturePeople(body, self._seed, count, split)
+        self._people = AtlasPeople(split, seed, count)
 
     def atlases(self, person: int) -> tuple[ByteArray, ByteArray]:
         """What is known (k, s, s, 4) of one person by choice of sides, and the whole (s, s, 4)."""
-        rng = np.random.default_rng([self._seed, person, 2])
+        rng = self._people.rng(person, 2)
         yaws = rng.uniform(-_LARGEST_TURN, _LARGEST_TURN) + 2 * np.pi / SIDES * np.arange(SIDES)
         lit: list[AtlasView] = []
         unlit: list[AtlasView] = []
         for picture in self._people.pictures(person, yaws.tolist()):
             for views, image in ((lit, picture.lit), (unlit, picture.unlit)):
-                observation = Observation.of(image, picture.crop, picture.output)
-                views.append(self._camera.view(image, picture.crop, observation, picture.vertices, CAMERA))
+                views.append(self._people.view(picture, image))
         known = [self._atlas([lit[side] for side in sides], remove_light=True) for sides in choices_of_sides(rng)]
         return np.stack(known), self._atlas(unlit, remove_light=False)
 
     def _atlas(self, views: Sequence[AtlasView], *, remove_light: bool) -> ByteArray:
-        memory = AtlasMemory(self._layout, _KNOWN_WEIGHT, remove_light=remove_light)
+        memory = AtlasMemory(self._people.layout, KNOWN_WEIGHT, remove_light=remove_light)
         for view in views:
             memory.add(view)
         colours, known = reduced(memory.texture.colours, memory.texture.known, ATLAS_SIZE // SIZE)

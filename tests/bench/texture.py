@@ -38,13 +38,13 @@ from sender.texture.atlas_memory import AtlasMemory
 from sender.texture.atlas_view import AtlasCamera, AtlasView
 from sender.texture.observation import Observation
 from sender.texture.point_colour_memory import PointColourMemory
-from sender.train.texture_people import CAMERA, TexturePeople, TexturePicture, perfect_output
+from sender.train.atlas_people import KNOWN_WEIGHT, view_of
+from sender.train.texture_people import TexturePeople, TexturePicture, perfect_output
 from tests.bench.texture_render import covering_triangles, render_textured
 
 _SEED = 20_000_007
 _BYTES = (1_000, 4_000, 16_000, 64_000)
 _ALL_SIDES = [number * np.pi / 4 for number in range(8)]
-_KNOWN_WEIGHT = 0.02
 _DEMO = Path(__file__).parents[2] / "sender/capture/data"
 _DEMO_STEP = 5
 
@@ -84,7 +84,7 @@ class TextureBench:
             lit = [self._view(picture, picture.lit) for picture in pictures]
             for sides, name in ((1, "one side"), (8, "eight sides")):
                 for light in (False, True):
-                    memory = AtlasMemory(self.layout, _KNOWN_WEIGHT, remove_light=light)
+                    memory = AtlasMemory(self.layout, KNOWN_WEIGHT, remove_light=light)
                     for view in lit[:sides]:
                         memory.add(view)
                     what = f"{name}, {'light removed' if light else 'as seen'}"
@@ -113,8 +113,7 @@ class TextureBench:
                 errors.setdefault(f"{what}: {part}", []).append(error)
 
     def _view(self, picture: TexturePicture, image: Image) -> AtlasView:
-        observation = Observation.of(image, picture.crop, picture.output)
-        return self.camera.view(image, picture.crop, observation, picture.vertices, CAMERA)
+        return view_of(self.camera, picture, image)
 
     def _received(
         self, memory: AtlasMemory, tiles: list[Tile], completion: AtlasCompletion | None = None

@@ -18,7 +18,7 @@ from receiver.body.atlas_completion import (
     load_network,
     sample,
 )
-from receiver.body.chart_joining import ChartJoiner
+from receiver.body.chart_joining import ChartJoiner, cuts_of
 from tests.support.tiny_completion import TINY, tiny_completion
 
 SIDE = COMPLETION_SIZE
@@ -81,7 +81,7 @@ def test_estimate_is_the_joined_sum_of_filling_and_difference(layout: AtlasLayou
     condition = Condition.of(coarse, colours, known)
     difference = sample(network, condition.channels[None], torch.Generator().manual_seed(1), 2)[0]
     apart = 255 * (condition.filling + DIFFERENCE * difference).permute(1, 2, 0).numpy()
-    wanted = ChartJoiner.of(layout, 4).joined(apart, colours, known).clip(0, 255)
+    wanted = ChartJoiner(coarse.skin, cuts_of(layout, 4)).joined(apart, colours, known).clip(0, 255)
     np.testing.assert_allclose(found[coarse.skin], wanted[coarse.skin], atol=1)
     # Beyond the skin, every colour is one of the skin's.
     skin = {tuple(colour) for colour in found[coarse.skin].tolist()}

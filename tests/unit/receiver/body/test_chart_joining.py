@@ -7,6 +7,7 @@ from common.arrays import FloatArray, IntArray
 from common.body.anatomy import ATLAS_SIZE
 from common.body.model import BodyModel, BodyParameters
 from common.texture.atlas import AtlasLayout
+from receiver.body.atlas_completion import CoarseLayout
 from receiver.body.chart_joining import ChartJoiner, cuts_of
 
 SCALE = 4
@@ -17,15 +18,13 @@ GREY = np.full((6, 8, 3), 128, np.uint8)
 
 @pytest.fixture(scope="module")
 def joiner(layout: AtlasLayout) -> ChartJoiner:
-    return ChartJoiner.of(layout, SCALE)
+    return ChartJoiner(CoarseLayout.of(layout).skin, cuts_of(layout, SCALE))
 
 
 @pytest.fixture(scope="module")
 def texel(layout: AtlasLayout) -> IntArray:
     """(T,) the small texel that each texel lies in."""
-    rows, columns = np.divmod(layout.texel.astype(np.int64), ATLAS_SIZE)
-    texel: IntArray = rows // SCALE * SIDE + columns // SCALE
-    return texel
+    return layout.squares(SCALE)
 
 
 def two_charts() -> ChartJoiner:
@@ -84,7 +83,7 @@ def test_gradients_of_the_estimate_remain() -> None:
 
 
 def test_cuts_join_what_is_near_on_the_body(layout: AtlasLayout, body: BodyModel, texel: IntArray) -> None:
-    cuts = cuts_of(layout, texel.astype(np.int32), SIDE)
+    cuts = cuts_of(layout, SCALE)
     rest = body(BodyParameters.rest()).vertices[0].numpy()
     place = np.full((SIDE * SIDE, 3), np.nan)
     place[texel] = np.einsum("tcd,tc->td", rest[layout.corners], layout.barycentric)
@@ -93,9 +92,9 @@ def test_cuts_join_what_is_near_on_the_body(layout: AtlasLayout, body: BodyModel
     assert np.isfinite(apart).all() and np.quantile(apart, 0.99) < 0.06
 
 
-def test_steps_at_cuts_of_the_body_are_joined(layout: AtlasLayout, joiner: ChartJoiner, texel: IntArray) -> None:
+def test_steps_at_cuts_of_the_body_are_joined(layout: AtlasLayout, joiner: ChartJoiner) -> None:
     """Squares of the atlas that differ a little: neighbours across cuts differ much less afterwards."""
-    cuts = cuts_of(layout, texel.astype(np.int32), SIDE)
+    cuts = cuts_of(layout, SCALE)
     rng = np.random.default_rng(1)
     squares = rng.uniform(110, 140, (4, 4, 3)).astype(np.float32)
     estimate = squares.repeat(SIDE // 4, axis=0).repeat(SIDE // 4, axis=1)
