@@ -20,8 +20,7 @@ from common.recording.reader import Recording
 from common.version import build_versions, package_version
 from common.weights.devices import DeviceConfig
 from common.weights.loader import model_hash
-from receiver.body.completing import TextureCompleter, TextureConfig
-from receiver.concealment.decoder import decoders
+from receiver.decode.session_decoder import decoders
 from receiver.diffusion.stage import SamplingConfig
 from receiver.engine.batcher import BatchingConfig
 from receiver.engine.local import LocalEngine
@@ -46,6 +45,7 @@ from receiver.recording.replay import Replay, ReplayConfig
 from receiver.sharing import SharingConfig
 from receiver.status import StatusLine
 from receiver.surface.stage import SurfaceConfig
+from receiver.texture.inpainting import TextureConfig, TextureInpainter
 from receiver.traces import ReceiverTraces
 from receiver.web.accounts.config import AccountsConfig
 from receiver.web.children.config import ChildrenConfig
@@ -226,7 +226,7 @@ def _page(
     pipeline: ReceiverPipeline,
     hub: LiveHub,
     metrics: ReceiverMetrics,
-    completer: TextureCompleter | None,
+    completer: TextureInpainter | None,
 ) -> "AbstractAsyncContextManager[WebServer | None]":
     """The web page, unless it is switched off."""
     if not config.web.page:

@@ -22,7 +22,7 @@ ENGINES = ("local", "ray")
 AGE_BUCKETS_S = (0.01, 0.03, 0.05, 0.08, 0.1, 0.15, 0.2, 0.3, 0.5, 0.75, 1.0, 2.0, 5.0, 10.0, 60.0)
 
 
-class FrameFate(StrEnum):
+class DropReason(StrEnum):
     """Why a packet did not become a published frame."""
 
     DUPLICATE = "duplicate"  # already published, resent after a reconnect
@@ -39,7 +39,7 @@ class PictureFate(StrEnum):
     UNAVAILABLE = "unavailable"  # too many at a time, too slow, or its sender process has ended
 
 
-_FATES = ("received", "published", *FrameFate)
+_FATES = ("received", "published", *DropReason)
 
 
 class ReceiverMetrics:
@@ -213,7 +213,7 @@ class ReceiverMetrics:
         for keypoint_score in keypoint_scores:
             self._keypoint_scores.observe(float(keypoint_score))
 
-    def frame_dropped(self, fate: FrameFate) -> None:
+    def frame_dropped(self, fate: DropReason) -> None:
         self._frames.labels(fate.value).inc()
 
     def channel_picture_decoded(

@@ -16,9 +16,6 @@ from common.errors import ChecksumMismatch, MalformedPacket, WireError
 from common.frames import LabelFrame
 from common.texture.point_colours import PointColours
 from common.wire.convert import FrameMessage
-from receiver.body.completing import TextureCompleter
-from receiver.body.received_colours import received_colours
-from receiver.body.received_texture import ReceivedTextures
 from receiver.engine.engine import (
     Priority,
     ReconstructedPerson,
@@ -31,16 +28,19 @@ from receiver.engine.fair_executor import FairExecutor
 from receiver.frame_age import age_and_error_ms
 from receiver.link.live_load import LiveLoad
 from receiver.link.session import Session
-from receiver.metrics import FrameFate, ReceiverMetrics
-from receiver.publish.channel_pictures import ChannelPictures
+from receiver.metrics import DropReason, ReceiverMetrics
+from receiver.pictures.channel_pictures import ChannelPictures
+from receiver.pictures.key_pictures import KeyPictures
 from receiver.publish.frame_record import FrameRecord, PersonRecord, rounded_bytes
-from receiver.publish.key_pictures import KeyPictures
 from receiver.publish.observer import FrameObserver, Unobserved
 from receiver.publish.output_guard import OutputGuard
 from receiver.publish.session_directory import SessionDirectory, SessionWriter
 from receiver.recording.recorder import SessionRecorder, Unrecorded
 from receiver.sharing import SharingConfig
-from receiver.texture_threads import TextureThreads
+from receiver.texture.inpainting import TextureInpainter
+from receiver.texture.received_colours import received_colours
+from receiver.texture.received_texture import ReceivedTextures
+from receiver.texture.threads import TextureThreads
 from receiver.traces import ReceiverTraces
 
 logger = logging.getLogger(__name__)
@@ -82,7 +82,7 @@ class ReceiverPipeline:
         traces: ReceiverTraces | None = None,
         recorder: SessionRecorder | None = None,
         load: LiveLoad | None = None,
-        completer: TextureCompleter | None = None,
+        completer: TextureInpainter | None = None,
     ) -> None:
         self._engine = engine
         self._directory = directory
@@ -186,7 +186,7 @@ class ReceiverPipeline:
 
     def on_unused(self, session: Session, frame: FrameMessage | None) -> None:
         """Counts a message that is not reconstructed: a duplicate, or (None) one that is not readable."""
-        self._metrics.frame_dropped(FrameFate.MALFORMED if frame is None else FrameFate.DUPLICATE)
+        self._metrics.frame_dropped(DropReason.MALFORMED if frame is None else DropReason.DUPLICATE)
 
     async def on_session_end(self, session: Session) -> None:
         """Forgets the session; its files stay."""
@@ -220,10 +220,10 @@ class ReceiverPipeline:
             with self._metrics.stage("codec") as span:
                 decoded = session.decode(frame)
         except (MalformedPacket, ChecksumMismatch):
-            self._metrics.frame_dropped(FrameFate.MALFORMED)
+            self._metrics.frame_dropped(DropReason.MALFORMED)
             raise
         except WireError:
-            self._metrics.frame_dropped(FrameFate.UNDECODABLE)
+            self._metrics.frame_dropped(DropReason.UNDECODABLE)
             raise
         stages_ms["codec"] = span.ms
         sizes = rounded_bytes(decoded.bytes_by_group, len(frame.payload))
@@ -289,7 +289,7 @@ class ReceiverPipeline:
 
     def _drop_late(self, session: Session, state: _SessionState, sequence: int) -> None:
         session.late_sequence = sequence
-        self._metrics.frame_dropped(FrameFate.LATE)
+        self._metrics.frame_dropped(DropReason.LATE)
         self._load.waited(delayed=True)
         if not state.logged_late:
             state.logged_late = True

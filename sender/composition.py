@@ -34,12 +34,12 @@ from common.version import build_versions, package_version
 from common.weights.loader import model_hash
 from common.wire.convert import SESSION_SECRET_BYTES, Hello
 from common.wire.report import SenderReport
-from sender.analogue.config import AnalogueConfig
-from sender.analogue.stage import AnalogueStage
 from sender.capture.open import CaptureConfig, open_source
 from sender.capture.source import FrameSource
 from sender.clothing.stage import ClothingStage
 from sender.importance.importance import Importance
+from sender.jscc.config import JsccConfig
+from sender.jscc.stage import JsccStage
 from sender.link.client import LinkClient, LinkConfig
 from sender.link.observer import LinkObserver, Observers
 from sender.link.transport.security import SecurityConfig
@@ -110,7 +110,7 @@ class SenderConfig:
     smoothing: SmoothingConfig = field(default_factory=SmoothingConfig)
     appearance: AppearanceConfig = field(default_factory=AppearanceConfig)
     preview: PreviewConfig = field(default_factory=PreviewConfig)
-    channel: AnalogueConfig = field(default_factory=AnalogueConfig)
+    channel: JsccConfig = field(default_factory=JsccConfig)
     rate: RateConfig = field(default_factory=RateConfig)
     delivery: DeliveryConfig = field(default_factory=DeliveryConfig)
     recording: RecordConfig = field(default_factory=RecordConfig)
@@ -148,7 +148,7 @@ class Sender:
     spool: Spool | None
     spool_directory: Path
     recorder: SenderRecorder | None = None
-    analogue: AnalogueStage | None = None
+    analogue: JsccStage | None = None
 
     async def run(self, stop: asyncio.Event) -> None:
         """Connects, sends until the source ends or `stop` is set, and waits for the last acknowledgements.
@@ -349,14 +349,14 @@ def _preview(config: SenderConfig, source: FrameSource) -> AbstractContextManage
 
 def _analogue(
     config: SenderConfig, source: FrameSource, metrics: SenderMetrics
-) -> AbstractContextManager[AnalogueStage | None]:
+) -> AbstractContextManager[JsccStage | None]:
     """The stage of `--channel`."""
     channel = config.channel.state
     if channel is None:
         return nullcontext()
     if source.stills:
         raise UsageError("--channel sends video: pictures of other programs (--camera socket:) are none")
-    return closing(AnalogueStage(config.channel, channel, metrics))
+    return closing(JsccStage(config.channel, channel, metrics))
 
 
 def _hello(networks: bytes, live: bool, spool: Spool | None) -> Hello:

@@ -7,13 +7,13 @@ from sender.congestion.packet_train import PacketTrainSample
 from sender.congestion.samples import LinkSample
 from sender.link.observer import Fate, LinkObserver
 from sender.link.session import Payload
-from sender.metrics import FrameFate, SenderMetrics
+from sender.metrics import DropReason, SenderMetrics
 from sender.rate.controller import RateController
 
 _FATES = {
-    Fate.LATE: FrameFate.LATE,
-    Fate.SUPERSEDED: FrameFate.REPLACED,
-    Fate.REJECTED: FrameFate.UNACKNOWLEDGED,
+    Fate.LATE: DropReason.LATE,
+    Fate.SUPERSEDED: DropReason.REPLACED,
+    Fate.REJECTED: DropReason.UNACKNOWLEDGED,
 }
 
 

@@ -18,7 +18,7 @@ CHANNEL_FATES = ("encoded", "replaced", "failed")
 _BYTE_GROUPS = ("header", *GROUP_NAMES)
 
 
-class FrameFate(StrEnum):
+class DropReason(StrEnum):
     """Values of the label `fate` besides `offered`, `sent` and `acknowledged`."""
 
     REPLACED = "replaced"  # by a newer frame of a live source, before it was processed or sent
@@ -48,7 +48,7 @@ class StagePasses:
         return {stage: sum_ms / passes for stage, (passes, sum_ms) in taken.items()}
 
 
-_FATES = ("offered", "sent", "acknowledged", *FrameFate)
+_FATES = ("offered", "sent", "acknowledged", *DropReason)
 
 
 class SenderMetrics:
@@ -188,7 +188,7 @@ class SenderMetrics:
         self._frames.labels("acknowledged").inc()
         self._round_trip.observe(round_trip_ms / 1e3)
 
-    def frame_dropped(self, fate: FrameFate) -> None:
+    def frame_dropped(self, fate: DropReason) -> None:
         self._frames.labels(fate.value).inc()
 
     def set_rate(self, group: str, rho: float) -> None:

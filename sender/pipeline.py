@@ -17,10 +17,10 @@ from common.blobs import PREVIEW, Blob
 from common.clock import SYSTEM_CLOCK, Clock
 from common.errors import PeerError, SourceError
 from common.frames import LabelFrame, PersonLabels
-from sender.analogue.stage import AnalogueStage
 from sender.capture.source import CapturedFrame, FrameSource
 from sender.clothing.stage import ClothingStage
-from sender.metrics import FrameFate, SenderMetrics
+from sender.jscc.stage import JsccStage
+from sender.metrics import DropReason, SenderMetrics
 from sender.perception.stage import ObservedPerson, PerceptionStage
 from sender.preview.key_picture import SharedPictures
 from sender.preview.open import Preview
@@ -93,7 +93,7 @@ class SenderPipeline:
         texture_stage: TextureStage | None = None,
         shared_preview: SharedPreview | None = None,
         shared_pictures: SharedPictures | None = None,
-        analogue: AnalogueStage | None = None,
+        analogue: JsccStage | None = None,
         traces: SenderTraces | None = None,
         clock: Clock = SYSTEM_CLOCK,
     ) -> None:
@@ -244,7 +244,7 @@ class SenderPipeline:
             people = self._semantics.label(observed, frame.camera, frame.media_time_s)
             people = self._dressed(frame, observed, people)
         if not people:
-            self._metrics.frame_dropped(FrameFate.EMPTY)
+            self._metrics.frame_dropped(DropReason.EMPTY)
         self._metrics.frame_offered(people)
         blobs = self._colours(frame, observed, people) + self._picture(frame)
         blobs += self._key_pictures(frame, observed, people)

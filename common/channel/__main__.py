@@ -10,11 +10,11 @@ import torch
 
 from common.arrays import Image
 from common.channel.diffusion import DEFAULT_STEPS, load_decoder
-from common.channel.picture_file import read_picture, write_picture
 from common.channel.signal import Signal
 from common.channel.state import KINDS, ChannelState
 from common.channel.transmission import Completion, Transmitter, decode, load_network, psnr_db
 from common.errors import UsageError, exit_code_of
+from common.imaging.picture_file import read_picture, write_picture
 from common.io.command_parser import CommandParser
 
 _DESCRIPTION = """Send a picture over a simulated wireless channel by joint source-channel coding.

@@ -16,9 +16,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from common.channel.layers import Blocks, upsampling
 from common.channel.model import Plain
-from common.channel.transforms import LATENT_SCALE
+from common.imaging.layers import Blocks, upsampling
+from common.imaging.transforms import LATENT_SCALE
 from common.weights.loader import WEIGHTS_DIRECTORY, architecture_of, load_into, recorded_config
 
 WEIGHTS_NAME = "picture_diffusion"

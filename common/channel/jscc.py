@@ -3,9 +3,9 @@
 import torch
 from torch import Tensor, nn
 
-from common.channel.entropy import Statistics
-from common.channel.layers import Blocks
 from common.channel.lengths import MAX_LENGTH
+from common.imaging.entropy import Statistics
+from common.imaging.layers import Blocks
 
 _CONDITION = 32
 # An erased symbol has no power; its level in dB is cut here.

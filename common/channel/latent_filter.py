@@ -17,11 +17,11 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from common.channel.entropy import Statistics
 from common.channel.jscc import position_snr_db
 from common.channel.model import ImageChannel
 from common.channel.physical import Received, complex_normal
 from common.channel.placement import scattered
+from common.imaging.entropy import Statistics
 
 _PERTURBATIONS = 4
 _LEAST_VARIANCE = 1e-3

@@ -10,7 +10,9 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from common.channel.entropy import (
+from common.channel.jscc import JsccDecoder, JsccEncoder
+from common.channel.lengths import adapted_lengths, uniform_lengths
+from common.imaging.entropy import (
     Hyperprior,
     Statistics,
     expected_bits,
@@ -19,9 +21,7 @@ from common.channel.entropy import (
     padded_for_hyperprior,
     rounded,
 )
-from common.channel.jscc import JsccDecoder, JsccEncoder
-from common.channel.lengths import adapted_lengths, uniform_lengths
-from common.channel.transforms import LATENT_SCALE, Analysis, Synthesis
+from common.imaging.transforms import LATENT_SCALE, Analysis, Synthesis
 
 _UNKNOWN_SNR_DB = 7.0
 

@@ -10,11 +10,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from common.channel.entropy import Statistics
 from common.channel.jscc import length_mask, normalised, position_snr_db
 from common.channel.model import ImageChannel
 from common.channel.placement import gathered, scattered
 from common.channel.state import ChannelState
+from common.imaging.entropy import Statistics
 from common.weights.devices import fast_autocast
 
 _RATE = 0.05

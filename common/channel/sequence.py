@@ -9,8 +9,8 @@ from common.channel.air import OnAir, bandwidth_ratio, carried, channel_uses, pi
 from common.channel.latent_filter import LatentFilter, estimated_latents
 from common.channel.model import ImageChannel
 from common.channel.signal_blob import SignalBlob, Window
-from common.channel.transforms import as_image
 from common.errors import MalformedPacket
+from common.imaging.transforms import as_image
 from common.weights.devices import fast_autocast
 
 # Apart from the noise of the channel.

@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 
 from common.channel.lengths import LENGTHS
-from common.channel.transforms import STRIDE
 from common.errors import OutputError, SourceError, UsageError
+from common.imaging.transforms import STRIDE
 from common.io.atomic_write import atomic_write
 
 MAX_SIDE_PX = 8192

@@ -16,12 +16,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from common.channel.entropy import HYPER_STRIDE
 from common.channel.lengths import LENGTHS
 from common.channel.signal import Signal
 from common.channel.state import ChannelState, Kind
-from common.channel.transforms import STRIDE
 from common.errors import MalformedPacket
+from common.imaging.entropy import HYPER_STRIDE
+from common.imaging.transforms import STRIDE
 
 VERSION = 1
 MAX_SIDE_PX = 512

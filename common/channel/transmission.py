@@ -12,7 +12,6 @@ from torch import Tensor
 
 from common.arrays import Image
 from common.channel.diffusion import DEFAULT_STEPS, DiffusionDecoder, sample
-from common.channel.entropy import HYPER_STRIDE, Statistics, rounded
 from common.channel.jscc import position_snr_db
 from common.channel.model import ImageChannel, ImageChannelConfig
 from common.channel.physical import Received
@@ -20,8 +19,9 @@ from common.channel.placement import gathered, scattered
 from common.channel.refinement import Target, refined
 from common.channel.signal import Signal, payload_uses
 from common.channel.state import ChannelState
-from common.channel.transforms import as_image, padded
 from common.errors import SourceError
+from common.imaging.entropy import HYPER_STRIDE, Statistics, rounded
+from common.imaging.transforms import as_image, padded
 from common.weights.devices import fast_autocast
 from common.weights.loader import WEIGHTS_DIRECTORY, architecture_of, load_into, recorded_config
 

@@ -13,10 +13,10 @@ import torch
 from torch import Tensor
 
 from common.arrays import Image, IntArray
-from common.channel.entropy import HYPER_STRIDE
-from common.channel.transforms import as_image, padded
 from common.codec.range_coder import SymbolCoder, SymbolReader, SymbolWriter
 from common.errors import MalformedPacket
+from common.imaging.entropy import HYPER_STRIDE
+from common.imaging.transforms import as_image, padded
 from common.picture_codec.network import MAX_QUALITY, SCALES, PictureCodecNetwork, Prediction, grid_of
 from common.picture_codec.tables import PictureTables, low_bits
 from common.weights.devices import fast_autocast

@@ -15,8 +15,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from common.channel.entropy import FactorisedPrior, padded_for_hyperprior
-from common.channel.transforms import LATENT_SCALE, STRIDE, Analysis, Synthesis
+from common.imaging.entropy import FactorisedPrior, padded_for_hyperprior
+from common.imaging.transforms import LATENT_SCALE, STRIDE, Analysis, Synthesis
 from common.picture_codec.fixed_point import FixedPointConv, leaky
 
 SCALES = 64

@@ -10,9 +10,9 @@ import torch
 from torch import Tensor, nn
 
 from common.arrays import IntArray
-from common.channel.entropy import FactorisedPrior
 from common.codec.tables import ALPHABET
 from common.errors import WeightsError
+from common.imaging.entropy import FactorisedPrior
 from common.picture_codec.codec import PictureCodec
 from common.picture_codec.fixed_point import BIAS_BITS, WEIGHT_BITS, FixedPointConv
 from common.picture_codec.mask import MaskCodec

@@ -28,7 +28,7 @@ import torch
 from common.arrays import Float64Array, FloatArray, IntArray
 from common.body.label_space import LabelSpace
 from common.body.model import BodyModel
-from common.codec.allotment import RATE_DISTORTION_FILE
+from common.codec.bit_allocation import RATE_DISTORTION_FILE
 from common.codec.frame_codec import EncodedFrame, FrameCodec
 from common.codec.orientation import ENTRIES, entries_of, residual_of, rotated, rotation_of
 from common.codec.quantiser import LEVELS, UNIT, to_fixed

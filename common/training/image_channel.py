@@ -21,12 +21,12 @@ from torch import Tensor, nn
 
 from common.channel import deepjscc, transmission
 from common.channel.deepjscc import DeepJscc, DeepJsccConfig
-from common.channel.entropy import expected_bits
 from common.channel.lengths import uniform_lengths
 from common.channel.model import ImageChannel, ImageChannelConfig, Source, detached
 from common.channel.physical import from_db, transmitted
-from common.channel.transforms import STRIDE
 from common.errors import exit_code_of
+from common.imaging.entropy import expected_bits
+from common.imaging.transforms import STRIDE
 from common.training.channel_states import (
     BASE_RATE,
     random_gains,

@@ -13,8 +13,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from common.channel.picture_file import read_picture
 from common.errors import OutputError, SourceError
+from common.imaging.picture_file import read_picture
 from common.io.atomic_write import atomic_replacement, atomic_write
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".webp")

@@ -18,8 +18,8 @@ from torch import Tensor, nn
 
 from common.arrays import ByteArray
 from common.channel import transmission
-from common.channel.entropy import FactorisedPrior, noisy, rounded
 from common.errors import exit_code_of
+from common.imaging.entropy import FactorisedPrior, noisy, rounded
 from common.picture_codec import weights
 from common.picture_codec.fixed_point import FixedPointConv
 from common.picture_codec.network import PictureCodecConfig, PictureCodecNetwork, Prediction

@@ -13,11 +13,11 @@ from common.body.anatomy import POINTS, SKELETON
 from common.body.model import BodyModel, BodyOutput, BodyParameters
 from common.body.template import BodyTemplate
 from common.weights.devices import to_numpy
-from receiver.body.colouring import NORMAL_WEIGHT_M, inverse_distance_weights, rest_oriented_points
-from receiver.body.face_detail import FaceDetail
-from receiver.body.painting import Paint
 from receiver.mesh.skinned_glb import PosedBody, Skeleton, skeleton_from_dense
 from receiver.mesh.triangle_mesh import SurfaceMesh, vertex_normals
+from receiver.texture.colouring import NORMAL_WEIGHT_M, inverse_distance_weights, rest_oriented_points
+from receiver.texture.face_detail import FaceDetail
+from receiver.texture.painting import Paint
 
 _POINTS_PER_VERTEX = 4
 

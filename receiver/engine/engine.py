@@ -12,9 +12,9 @@ from typing import Protocol
 from common.arrays import FloatArray
 from common.frames import LabelFrame, PersonLabels
 from common.texture.point_colours import PointColours
-from receiver.body.received_texture import ReceivedTexture
 from receiver.mesh.skinned_glb import PosedBody, Skeleton
 from receiver.mesh.triangle_mesh import SurfaceMesh
+from receiver.texture.received_texture import ReceivedTexture
 
 
 class RequestWithdrawn(Exception):

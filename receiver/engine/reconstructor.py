@@ -20,9 +20,6 @@ from common.body.model import BodyModel, BodyOutput, KeypointKinematics
 from common.frames import NEAR_M, Camera, PersonLabels
 from common.texture.atlas import AtlasLayout
 from common.weights.devices import CPU, to_numpy
-from receiver.body.colouring import Colouring
-from receiver.body.face_detail import FaceDetail
-from receiver.body.painting import Painter
 from receiver.body.skinning import BodySkin
 from receiver.decode.stage import DecodeStage, LabelledBody
 from receiver.diffusion.stage import DiffusionStage, SamplingConfig
@@ -32,6 +29,9 @@ from receiver.engine.topology import BodyTopology
 from receiver.mesh.skinned_glb import PosedBody, Skeleton
 from receiver.mesh.triangle_mesh import SurfaceMesh
 from receiver.surface.stage import SurfaceConfig, SurfaceStage
+from receiver.texture.colouring import Colouring
+from receiver.texture.face_detail import FaceDetail
+from receiver.texture.painting import Painter
 
 
 @dataclass(frozen=True, slots=True)

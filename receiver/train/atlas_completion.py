@@ -32,8 +32,8 @@ from common.training.loop import LoopConfig, TrainingLoop, read_ahead
 from common.training.muon import muon_of
 from common.weights.devices import fast_autocast
 from common.weights.loader import save_weights
-from receiver.body import atlas_completion
-from receiver.body.atlas_completion import (
+from receiver.texture import atlas_completion
+from receiver.texture.atlas_completion import (
     COMPLETION_SIZE,
     DIFFERENCE,
     CoarseLayout,

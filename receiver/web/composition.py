@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from common.errors import OutputError
-from receiver.body.completing import TextureCompleter
 from receiver.engine.engine import ReconstructionEngine
 from receiver.link.auth.tls import SecurityConfig
 from receiver.link.session import FrameHandler
 from receiver.metrics import ReceiverMetrics
+from receiver.texture.inpainting import TextureInpainter
 from receiver.web.access import Access
 from receiver.web.accounts.config import AccountsConfig
 from receiver.web.app import create_app, guarded
@@ -63,7 +63,7 @@ class Backend:
     pipeline: FrameHandler
     hub: LiveHub
     metrics: ReceiverMetrics
-    completer: TextureCompleter | None = None
+    completer: TextureInpainter | None = None
 
 
 @asynccontextmanager

@@ -16,7 +16,7 @@ from common.arrays import Image
 from common.clock import SYSTEM_CLOCK, Clock
 from common.errors import SourceError
 from sender.capture.source import CapturedFrame, ClosingSource, camera_of, check_size, printable_name
-from sender.metrics import FrameFate, SenderMetrics
+from sender.metrics import DropReason, SenderMetrics
 
 logger = logging.getLogger(__name__)
 
@@ -152,7 +152,7 @@ class ImageSource(ClosingSource):
                 if len(self._paths) == 1:
                     raise
                 logger.warning("image skipped: %s", error)
-                self._metrics.frame_dropped(FrameFate.UNREADABLE)
+                self._metrics.frame_dropped(DropReason.UNREADABLE)
                 self._skipped += 1
                 self._skipped_names = [*self._skipped_names, printable_name(path.name)][:_SHOWN_NAMES]
                 continue

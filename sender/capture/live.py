@@ -9,7 +9,7 @@ from common.arrays import Image
 from common.clock import SYSTEM_CLOCK, Clock
 from common.errors import SourceError
 from sender.capture.source import CapturedFrame, ClosingSource, camera_of
-from sender.metrics import FrameFate, SenderMetrics
+from sender.metrics import DropReason, SenderMetrics
 
 logger = logging.getLogger(__name__)
 
@@ -123,7 +123,7 @@ class LiveSource(ClosingSource):
     def _put(self, image: Image) -> None:
         with self._changed:
             if self._newest is not None:
-                self._metrics.frame_dropped(FrameFate.REPLACED)
+                self._metrics.frame_dropped(DropReason.REPLACED)
             self._newest = (self._clock.wall(), self._clock.monotonic() - self._began_s, image)
             self._changed.notify_all()
 

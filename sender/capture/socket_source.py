@@ -13,7 +13,7 @@ from common.wire.pictures import PictureAccepted, PictureAnswer, PictureHeader
 from sender.capture.images import decode_image
 from sender.capture.picture_socket import PictureListener, PictureService
 from sender.capture.source import CapturedFrame, ClosingSource, camera_of
-from sender.metrics import FrameFate, SenderMetrics
+from sender.metrics import DropReason, SenderMetrics
 
 _CLOSE_TIMEOUT_S = 0.5
 
@@ -120,7 +120,7 @@ class SocketSource(ClosingSource):
                 pixels = await asyncio.to_thread(decode_image, image)
                 camera = camera_of(pixels, header.focal_px or self._focal_px)
             except BaseException:
-                self._metrics.frame_dropped(FrameFate.UNREADABLE)
+                self._metrics.frame_dropped(DropReason.UNREADABLE)
                 raise
             source = self._source(header.name)
             frame = CapturedFrame(
@@ -134,7 +134,7 @@ class SocketSource(ClosingSource):
             self._taken += 1
             if self.live and self._waiting.full():
                 self._waiting.get_nowait()
-                self._metrics.frame_dropped(FrameFate.REPLACED)
+                self._metrics.frame_dropped(DropReason.REPLACED)
             await self._waiting.put(frame)
         return PictureAccepted(source, camera.width, camera.height)
 

@@ -14,7 +14,7 @@ from common.wire.stream import StreamBroken
 from sender.congestion.congestion_window import CongestionWindow
 from sender.congestion.samples import LinkSample
 from sender.link.background_transfer import BackgroundTransfer, Pacer, check_size
-from sender.link.delayed_answers import DelayedAnswers
+from sender.link.delayed_acknowledgement import DelayedAcknowledgement
 from sender.link.observer import Fate, LinkObserver
 from sender.link.send_window import InFlight
 from sender.link.session import SenderSession
@@ -54,7 +54,7 @@ class FrameDelivery:
         self._congestion_window = CongestionWindow(max_window)
         self._background = BackgroundTransfer(pacer)
         self._signals = BackgroundTransfer(pacer, signals=True)
-        self._delayed_answers = DelayedAnswers()
+        self._delayed_answers = DelayedAcknowledgement()
         self._changed = asyncio.Event()
         self._paused = asyncio.Event()
         self._last_sent_s: float | None = None

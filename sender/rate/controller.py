@@ -4,7 +4,7 @@ from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from common.codec.allotment import load as rate_distortion
+from common.codec.bit_allocation import load as rate_distortion
 from sender.congestion.capacity import Capacity, CapacityEstimator
 from sender.congestion.pacer import BackgroundPacer
 from sender.congestion.packet_train import PacketTrainSample

@@ -19,10 +19,10 @@ from torch import Tensor, nn
 
 from common.channel import diffusion
 from common.channel.diffusion import DiffusionDecoder, DiffusionDecoderConfig, sample, start
-from common.channel.entropy import expected_bits
 from common.channel.model import ImageChannel, Plain
 from common.channel.transmission import load_network
 from common.errors import exit_code_of
+from common.imaging.entropy import expected_bits
 from common.training.channel_states import random_gains, random_mean_lengths, random_snr_db, sent
 from common.training.distributed import Workers
 from common.training.flags import add_result_flags, add_steps_flag, add_training_flags, parser_of

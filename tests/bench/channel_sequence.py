@@ -22,14 +22,14 @@ import torch
 
 from common.arrays import Image
 from common.channel.model import ImageChannel
-from common.channel.picture_file import read_picture
 from common.channel.sequence import SequenceReceiver
 from common.channel.signal_blob import SignalBlob, Window
 from common.channel.state import ChannelState
 from common.channel.transmission import Transmitter, load_network, psnr_db
 from common.errors import SourceError
-from sender.analogue.config import parse_channel
+from common.imaging.picture_file import read_picture
 from sender.capture.open import DEMO_CLIP
+from sender.jscc.config import parse_channel
 from tests.bench import report
 
 SIDE_PX = 256

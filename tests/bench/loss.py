@@ -34,7 +34,7 @@ from common.frames import PersonLabels
 from common.labels import FAST_GROUPS, GROUP_NAMES, LABEL_SIZE, concatenate, group_slices, split
 from common.synthetic.motion.motion_table import clips
 from common.training.label_sequences import label_clip
-from receiver.concealment.decoder import decoders
+from receiver.decode.session_decoder import decoders
 from tests.bench import report
 from tests.bench.measures import HIPS
 from tests.bench.perceived import FrameSender, demo_frames

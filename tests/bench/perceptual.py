@@ -26,8 +26,8 @@ from scipy.stats import spearmanr
 from torch import Tensor
 
 from common.arrays import Image
-from common.channel.picture_file import read_picture
 from common.errors import UsageError
+from common.imaging.picture_file import read_picture
 from common.training.picture_cache import picture_files
 from sender.perception.inference.predictor import Perception
 from sender.perception.network.network import PerceptionNet

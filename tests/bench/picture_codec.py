@@ -20,9 +20,9 @@ import torch
 from PIL import Image as Pictures
 
 from common.arrays import BoolArray, ByteArray, Float64Array, FloatArray, Image
-from common.channel.picture_file import read_picture
 from common.channel.transmission import psnr_db
 from common.errors import exit_code_of
+from common.imaging.picture_file import read_picture
 from common.picture_codec.weights import load_codecs
 from common.texture.atlas_tiles import LEVEL_SIZES, TILES, decode, learned_tile, webp_tile
 from common.texture.hole_filling import filled

@@ -8,7 +8,7 @@ from common.body.label_space import LabelSpace
 from common.body.model import BodyModel
 from common.frames import Camera, PersonLabels
 from common.texture.point_colours import PointColours, decode
-from receiver.body.received_texture import ReceivedTexture, ReceivedTextures
+from receiver.texture.received_texture import ReceivedTexture, ReceivedTextures
 from sender.perception.stage import ObservedPerson
 from sender.texture.stage import TextureStage
 

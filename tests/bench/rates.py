@@ -5,10 +5,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import lru_cache
 
-from common.codec.allotment import load as load_rate_distortion
+from common.codec.bit_allocation import load as load_rate_distortion
 from common.codec.frame_codec import EncodedFrame, FrameCodec
 from common.frames import Camera, LabelFrame, PersonLabels
-from receiver.concealment.decoder import decoders
+from receiver.decode.session_decoder import decoders
 from sender.congestion.samples import LinkSample
 from sender.importance.importance import Importance
 from sender.rate.controller import RateController

@@ -13,12 +13,12 @@ from common.body.model import BodyModel
 from common.frames import Camera, LabelFrame, PersonLabels
 from common.labels import concatenate
 from common.texture.point_colours import PointColours
-from receiver.body.received_texture import ReceivedTexture
 from receiver.body.skinning import BodySkin
 from receiver.engine.engine import ReconstructedPerson, ReconstructionRequest
 from receiver.engine.reconstructor import Reconstructor
 from receiver.mesh.render import depth_map, render
 from receiver.mesh.triangle_mesh import SurfaceMesh
+from receiver.texture.received_texture import ReceivedTexture
 from tests.bench import measures
 from tests.bench.crops import TruePerson
 from tests.bench.measures import Surface, centred

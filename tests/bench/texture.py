@@ -25,13 +25,13 @@ from common.frames import Camera
 from common.texture.atlas import AtlasLayout, Texture
 from common.texture.atlas_tiles import TILES, Tile
 from common.texture.point_colours import PointColours
-from receiver.body.atlas_completion import AtlasCompletion
-from receiver.body.colouring import Colouring
-from receiver.body.face_detail import FaceDetail
-from receiver.body.painting import complete
-from receiver.body.received_texture import ReceivedTexture
 from receiver.body.skinning import BodySkin
 from receiver.mesh.mesh_texture import TextureCorners
+from receiver.texture.atlas_completion import AtlasCompletion
+from receiver.texture.colouring import Colouring
+from receiver.texture.face_detail import FaceDetail
+from receiver.texture.painting import complete
+from receiver.texture.received_texture import ReceivedTexture
 from sender.perception.inference.crop import CropBox
 from sender.perception.network.output import PerceptionOutput
 from sender.texture.atlas_memory import AtlasMemory

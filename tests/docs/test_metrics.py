@@ -47,8 +47,8 @@ def test_page_lists_the_metrics_that_exist(section: str, program: str) -> None:
 @pytest.mark.parametrize(
     ("section", "fates", "others"),
     [
-        (SENDER, sender.metrics.FrameFate, {"offered", "sent", "acknowledged"}),
-        (RECEIVER, receiver.metrics.FrameFate, {"received", "published"}),
+        (SENDER, sender.metrics.DropReason, {"offered", "sent", "acknowledged"}),
+        (RECEIVER, receiver.metrics.DropReason, {"received", "published"}),
     ],
 )
 def test_page_lists_the_fates(section: str, fates: type[StrEnum], others: set[str]) -> None:

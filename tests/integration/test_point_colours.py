@@ -14,7 +14,7 @@ from common.synthetic.assets.appearance import sample_appearance, sample_light
 from common.synthetic.assets.body_canvas import Canvas
 from common.synthetic.renderer.renderer import Renderer
 from common.texture.point_colours import decode
-from receiver.body.colouring import Colouring
+from receiver.texture.colouring import Colouring
 from sender.texture.stage import TextureStage
 from tests.support.synthetic_observation import CAMERA, RenderedPerson, render_person
 

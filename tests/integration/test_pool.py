@@ -30,7 +30,6 @@ from common.texture.atlas_tiles import TILES, encode
 from common.texture.point_colours import PointColours
 from common.weights.loader import model_hash
 from receiver.__main__ import main
-from receiver.body.received_texture import ReceivedTexture
 from receiver.diffusion.stage import SamplingConfig
 from receiver.engine.batcher import BatchingConfig
 from receiver.engine.engine import ReconstructionRequest
@@ -41,6 +40,7 @@ from receiver.engine.pool.replica import ReplicaSettings
 from receiver.engine.reconstructor import Reconstructor
 from receiver.metrics import ReceiverMetrics
 from receiver.surface.stage import SurfaceConfig
+from receiver.texture.received_texture import ReceivedTexture
 from tests.support.label_motion import FINE_RHO, clip
 from tests.support.recordings import FACTS
 

@@ -7,12 +7,12 @@ from torch import Tensor
 
 from common.body.model import BodyModel, BodyParameters
 from common.body.rotations import axis_angle_to_matrix
-from receiver.body.painting import Paint
 from receiver.body.skinning import BodySkin
 from receiver.export.character import Character
 from receiver.export.recorded_session import BodyAt
 from receiver.export.rigging import LeftOut, rig
 from receiver.mesh.skinned_glb import encode_body
+from receiver.texture.painting import Paint
 
 FRAMES = 3
 

@@ -2,7 +2,7 @@
 
 import torch
 
-from receiver.body.atlas_completion import CompletionConfig, CompletionNetwork
+from receiver.texture.atlas_completion import CompletionConfig, CompletionNetwork
 
 TINY = CompletionConfig(widths=(4, 6, 8), blocks=(1, 1, 1), attentions=1, heads=2)
 

@@ -42,7 +42,7 @@ LAYERS = (
     Layer(("receiver",), OFFLINE_MODULES, but=("receiver.train",)),
     # The engine and its parts depend neither on the network nor on the disk.
     Layer(
-        tuple(f"receiver.{room}" for room in ("engine", "decode", "diffusion", "surface", "body", "mesh")),
+        tuple(f"receiver.{room}" for room in ("engine", "decode", "diffusion", "surface", "body", "texture", "mesh")),
         tuple(f"receiver.{room}" for room in ("publish", "link", "web", "report", "export")),
     ),
     # Congestion estimators are pure: the link feeds them and the rate controller reads them.

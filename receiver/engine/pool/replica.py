@@ -16,12 +16,12 @@ from common.texture.point_colours import PointColours
 from common.version import package_version
 from common.weights.devices import DeviceConfig
 from common.weights.loader import read_manifest
-from receiver.body.received_texture import ReceivedTexture
 from receiver.diffusion.stage import SamplingConfig
 from receiver.engine.engine import ReconstructionRequest, ReconstructionResult
 from receiver.engine.pool.pool import BatchDone, PersonWork, PoolFacts, Reference
 from receiver.engine.reconstructor import InferredFrame, Reconstructor
 from receiver.surface.stage import SurfaceConfig
+from receiver.texture.received_texture import ReceivedTexture
 
 # Colours and textures that are kept: what is prepared from them is cached by their identity.
 _KEPT_OBJECTS = 64

@@ -11,7 +11,7 @@ from common.io.addresses import Address
 from common.io.atomic_write import atomic_write
 from common.weights.loader import model_hash
 from common.wire.convert import FrameMessage
-from receiver.concealment.decoder import decoders
+from receiver.decode.session_decoder import decoders
 from receiver.link.auth.tls import SecurityConfig
 from receiver.link.auth.tokens import add_token
 from receiver.link.server import LinkServer, ListenConfig

@@ -9,10 +9,10 @@ from common.blobs import TEXTURE, Blob
 from common.frames import LabelFrame
 from common.texture.point_colours import PointColours
 from common.wire.convert import FrameMessage
-from receiver.body.completing import TextureCompleter, complete_in_thread
-from receiver.body.received_colours import received_colours
-from receiver.body.received_texture import ReceivedTexture, ReceivedTextures, decode_in_thread
 from receiver.link.session import Session
+from receiver.texture.inpainting import TextureInpainter, complete_in_thread
+from receiver.texture.received_colours import received_colours
+from receiver.texture.received_texture import ReceivedTexture, ReceivedTextures, decode_in_thread
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +43,7 @@ class PictureFrames:
         completer: estimates what a picture does not show of people; without it, that is filled from the surroundings.
     """
 
-    def __init__(self, completer: TextureCompleter | None = None) -> None:
+    def __init__(self, completer: TextureInpainter | None = None) -> None:
         self._complete_later = complete_in_thread(completer)
         self._expected: dict[str, asyncio.Future[PictureLabels]] = {}
         self._colours: dict[int, PointColours] = {}

@@ -14,9 +14,9 @@ from collections.abc import Callable, Mapping, Sequence
 from common.clock import SYSTEM_CLOCK, Clock
 from common.errors import OutputError
 from common.wire import pictures as wire
-from receiver.body.completing import TextureCompleter
 from receiver.engine.engine import Priority, ReconstructionEngine, ReconstructionRequest, ReconstructionResult
 from receiver.metrics import PictureFate, ReceiverMetrics
+from receiver.texture.inpainting import TextureInpainter
 from receiver.web.children.config import ChildrenConfig
 from receiver.web.children.picture_frames import PictureFrames, PictureLabels
 from receiver.web.children.picture_socket import PictureSocket
@@ -54,7 +54,7 @@ class ChildPictures:
         metrics: ReceiverMetrics | None = None,
         command: Sequence[str] = SENDER,
         clock: Clock = SYSTEM_CLOCK,
-        completer: TextureCompleter | None = None,
+        completer: TextureInpainter | None = None,
     ) -> None:
         self._engine = engine
         self._config = config or ChildrenConfig()

@@ -26,10 +26,10 @@ from pathlib import Path
 import numpy as np
 
 from common.arrays import Image
-from common.channel.picture_file import read_picture
 from common.channel.state import ChannelState
 from common.channel.transmission import psnr_db
 from common.errors import BodywireError
+from common.imaging.picture_file import read_picture
 from common.training.picture_cache import picture_files
 from tests.bench import report
 from tests.bench.channel.systems import Condition, System, coded_files, trained_systems

@@ -25,10 +25,10 @@ import numpy as np
 
 from common.arrays import Float64Array, Image
 from common.channel.diffusion import load_decoder
-from common.channel.picture_file import read_picture, write_picture
 from common.channel.state import ChannelState
 from common.channel.transmission import Completion, load_network, psnr_db
 from common.errors import SourceError
+from common.imaging.picture_file import read_picture, write_picture
 from common.training.picture_cache import picture_files
 from sender.perception.inference.crop import CropBox
 from sender.perception.inference.predictor import Perception

@@ -16,8 +16,8 @@ from common.channel import deepjscc, transmission
 from common.channel.diffusion import load_decoder
 from common.channel.model import ImageChannel
 from common.channel.state import ChannelState
-from common.channel.transforms import as_image, padded
 from common.channel.transmission import Completion, Transmitter, decode
+from common.imaging.transforms import as_image, padded
 from common.weights.loader import WEIGHTS_DIRECTORY, read_manifest
 from tests.bench.rivals.stills import FORMATS, Still
 from tests.bench.rivals.stills import decode as decode_still

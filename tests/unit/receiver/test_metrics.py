@@ -6,7 +6,7 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from receiver.link.refusals import Refusal
-from receiver.metrics import FrameFate, ReceiverMetrics
+from receiver.metrics import DropReason, ReceiverMetrics
 from receiver.publish.disk_space import free_and_size_bytes
 
 
@@ -29,7 +29,7 @@ def test_frame_received_counts_bytes_by_group(metrics: ReceiverMetrics, registry
 
 def test_frames_by_fate(metrics: ReceiverMetrics, registry: CollectorRegistry) -> None:
     metrics.frame_published(age_ms=120.0, clock_error_ms=3.0)
-    for fate in FrameFate:
+    for fate in DropReason:
         metrics.frame_dropped(fate)
     for name in ("published", "duplicate", "malformed", "undecodable", "late"):
         assert registry.get_sample_value("bodywire_receiver_frames_total", {"fate": name}) == 1

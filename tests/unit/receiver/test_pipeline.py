@@ -26,7 +26,6 @@ from common.texture.atlas_tiles import TILES, WITHDRAWN
 from common.texture.atlas_tiles import encode as encode_tile
 from common.texture.point_colours import encode
 from common.wire.convert import FrameMessage
-from receiver.body.completing import TextureCompleter
 from receiver.engine.engine import Priority
 from receiver.link.live_load import LiveLoad
 from receiver.link.refusals import StreamRefused
@@ -35,7 +34,8 @@ from receiver.metrics import ReceiverMetrics
 from receiver.pipeline import ReceiverPipeline
 from receiver.publish.frame_record import rounded_bytes
 from receiver.publish.session_directory import PublishConfig, SessionDirectory
-from receiver.texture_threads import TextureThreads
+from receiver.texture.inpainting import TextureInpainter
+from receiver.texture.threads import TextureThreads
 from tests.support import fake_link
 from tests.support.fake_reconstructor import FakeEngine
 
@@ -288,8 +288,8 @@ class Completions:
         self.may_end, self.begun = threading.Event(), threading.Event()
         self.ended: list[int] = []
 
-    def completer(self) -> TextureCompleter:
-        return TextureCompleter(lambda: (self._layout, self._estimate))
+    def completer(self) -> TextureInpainter:
+        return TextureInpainter(lambda: (self._layout, self._estimate))
 
     def blob(self, identity: int) -> Blob:
         left = np.arange(ATLAS_SIZE)[None].repeat(ATLAS_SIZE, axis=0) < ATLAS_SIZE // 2

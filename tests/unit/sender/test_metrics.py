@@ -2,7 +2,7 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from common.frames import PersonLabels
-from sender.metrics import FrameFate, SenderMetrics
+from sender.metrics import DropReason, SenderMetrics
 
 
 @pytest.fixture
@@ -26,7 +26,7 @@ def test_frame_sent_counts_bytes_by_group(metrics: SenderMetrics, registry: Coll
 
 def test_frames_by_fate(metrics: SenderMetrics, registry: CollectorRegistry) -> None:
     metrics.frame_acknowledged(round_trip_ms=150.0)
-    for fate in FrameFate:
+    for fate in DropReason:
         metrics.frame_dropped(fate)
     for name in ("acknowledged", "replaced", "unreadable", "empty", "unacknowledged"):
         assert registry.get_sample_value("bodywire_sender_frames_total", {"fate": name}) == 1

@@ -10,9 +10,9 @@ import pytest
 import torch
 
 from common.arrays import Image
-from common.channel.picture_file import write_picture
 from common.channel.transmission import Completion
 from common.errors import SourceError
+from common.imaging.picture_file import write_picture
 from tests.bench.channel import people
 from tests.bench.channel.systems import System, TrainedChannel
 from tests.support.tiny_diffusion_decoder import tiny_decoder

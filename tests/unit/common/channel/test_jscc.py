@@ -3,9 +3,9 @@
 import pytest
 import torch
 
-from common.channel.entropy import Statistics
 from common.channel.jscc import MIN_SNR_DB, JsccEncoder, length_mask, position_snr_db
 from common.channel.lengths import LENGTHS, MAX_LENGTH
+from common.imaging.entropy import Statistics
 
 
 def encoded(lengths: torch.Tensor) -> torch.Tensor:

@@ -7,8 +7,8 @@ import pytest
 from PIL import Image as Pictures
 
 import common.channel.__main__ as command
-from common.channel.picture_file import read_picture, write_picture
 from common.channel.signal import Signal
+from common.imaging.picture_file import read_picture, write_picture
 from tests.support.tiny_diffusion_decoder import tiny_decoder
 from tests.support.tiny_image_channel import tiny_network
 

@@ -5,9 +5,9 @@ from dataclasses import replace
 import pytest
 import torch
 
-from common.channel.entropy import expected_bits
 from common.channel.jscc import length_mask
 from common.channel.model import ImageChannel, ImageChannelConfig, Source
+from common.imaging.entropy import expected_bits
 from common.weights.loader import architecture_of
 from tests.support.tiny_image_channel import TINY, tiny_network
 

@@ -13,8 +13,8 @@ import common.training.image_channel as training
 from common.channel import deepjscc, transmission
 from common.channel.deepjscc import DeepJsccConfig
 from common.channel.model import ImageChannelConfig, Source
-from common.channel.picture_file import write_picture
 from common.errors import UsageError
+from common.imaging.picture_file import write_picture
 from common.weights.loader import load_weights, read_manifest
 from tests.support.tiny_image_channel import TINY, tiny_network
 

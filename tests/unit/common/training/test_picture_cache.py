@@ -5,8 +5,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from common.channel.picture_file import write_picture
 from common.errors import SourceError
+from common.imaging.picture_file import write_picture
 from common.training.picture_cache import open_cache, picture_files, random_crops
 
 

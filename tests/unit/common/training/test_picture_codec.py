@@ -7,9 +7,9 @@ import pytest
 import torch
 
 from common.arrays import ByteArray
-from common.channel.entropy import rounded
 from common.channel.transmission import load_network
 from common.errors import SourceError
+from common.imaging.entropy import rounded
 from common.picture_codec.mask import CONTEXTS, MaskCodec
 from common.picture_codec.network import PictureCodecConfig, PictureCodecNetwork, Prediction
 from common.training import picture_codec

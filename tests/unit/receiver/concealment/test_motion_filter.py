@@ -5,9 +5,9 @@ import pytest
 
 from common.arrays import FloatArray, IntArray
 from common.labels import FAST_GROUPS, LABEL_SIZE, group_slices
-from receiver.concealment.decoder import COORDINATES_OF_GROUP
 from receiver.concealment.motion_filter import MotionFilter
 from receiver.concealment.motion_model import COORDINATES, POSE, MotionModel
+from receiver.decode.session_decoder import COORDINATES_OF_GROUP
 from tests.support.label_motion import moving_labels, with_rotation
 
 FAST_ENTRIES = np.concatenate([np.arange(LABEL_SIZE)[group_slices()[name]] for name in FAST_GROUPS])

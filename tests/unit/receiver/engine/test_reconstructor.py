@@ -21,7 +21,6 @@ from common.texture.atlas import AtlasLayout
 from common.texture.atlas_tiles import TILES, encode
 from common.texture.point_colours import PointColours
 from receiver.body import skinning
-from receiver.body.received_texture import ReceivedTexture
 from receiver.decode.stage import DecodeStage
 from receiver.diffusion.stage import DiffusionStage
 from receiver.engine import reconstructor as reconstructor_module
@@ -31,6 +30,7 @@ from receiver.engine.local import LocalEngine
 from receiver.engine.reconstructor import Reconstructor
 from receiver.mesh.triangle_mesh import SurfaceMesh
 from receiver.surface.stage import SurfaceStage
+from receiver.texture.received_texture import ReceivedTexture
 
 UNSEEN = PointColours(np.zeros((POINTS, 3), np.uint8), np.zeros(POINTS, np.bool_))
 

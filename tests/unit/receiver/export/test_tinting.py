@@ -10,7 +10,6 @@ from common.arrays import ByteArray
 from common.body.anatomy import ATLAS_SIZE, REGIONS
 from common.errors import UsageError
 from common.texture.atlas import AtlasLayout
-from receiver.body.painting import Paint
 from receiver.export.character import Character
 from receiver.export.clothing_parts import PARTS, SurfacePlaces, segment
 from receiver.export.recorded_session import read_session
@@ -18,6 +17,7 @@ from receiver.export.rigging import LeftOut, rig
 from receiver.export.skin_weights import load_body_skin
 from receiver.export.tinting import parse_tints, recoloured, tinted
 from receiver.mesh.mesh_texture import MeshTexture, TextureCorners, decode_jpeg, encode_jpeg
+from receiver.texture.painting import Paint
 from tests.support.recorded_motion import publish_motion, random_poses
 from tests.support.recorded_person import recorded_person
 

@@ -14,8 +14,8 @@ from common.body.model import BodyModel
 from common.errors import SourceError
 from common.texture.atlas import AtlasLayout
 from common.weights.loader import read_manifest
-from receiver.body import atlas_completion
-from receiver.body.atlas_completion import COMPLETION_SIZE, DIFFERENCE, WEIGHTS_NAME, load_network
+from receiver.texture import atlas_completion
+from receiver.texture.atlas_completion import COMPLETION_SIZE, DIFFERENCE, WEIGHTS_NAME, load_network
 from tests.support.tiny_completion import TINY, tiny_completion
 from tests.support.training_examples import flags_of_examples
 

@@ -8,7 +8,7 @@ from common.synthetic.assets.appearance import Appearance
 from common.synthetic.renderer.renderer import Renderer
 from common.texture.atlas_tiles import TILES, WITHDRAWN, TextureCodec, Tile
 from common.texture.point_colours import decode
-from receiver.body.received_texture import ReceivedTexture
+from receiver.texture.received_texture import ReceivedTexture
 from sender.texture import stage as stage_module
 from sender.texture.point_colour_memory import PointColourMemory
 from sender.texture.stage import TextureStage

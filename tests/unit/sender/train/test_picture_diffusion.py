@@ -11,7 +11,7 @@ import sender.train.picture_diffusion as training
 from common.channel import diffusion
 from common.channel.diffusion import WEIGHTS_NAME, DiffusionDecoderConfig, load_decoder
 from common.channel.model import Plain
-from common.channel.picture_file import write_picture
+from common.imaging.picture_file import write_picture
 from common.weights.loader import read_manifest
 from sender.perception.inference.detector import DetectorConfig, DetectorNet
 from tests.support.tiny_diffusion_decoder import tiny_decoder

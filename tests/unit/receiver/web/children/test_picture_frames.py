@@ -13,8 +13,8 @@ from common.texture.atlas_tiles import TILES
 from common.texture.atlas_tiles import encode as encode_tile
 from common.texture.point_colours import encode
 from common.wire.convert import FrameMessage
-from receiver.body.completing import TextureCompleter
 from receiver.link.session import Session
+from receiver.texture.inpainting import TextureInpainter
 from receiver.web.children.picture_frames import PictureFrames
 from receiver.web.children.sender_child import ChildEnded
 from tests.support import fake_link
@@ -99,7 +99,7 @@ async def test_all_jobs_fail_with_the_process() -> None:
 
 async def test_textures_of_a_picture_are_completed_before_its_job_goes_on() -> None:
     layout = AtlasLayout.of(BodyModel.load())
-    completer = TextureCompleter(lambda: (layout, lambda texture: np.full((128, 128, 3), texture.colours.max())))
+    completer = TextureInpainter(lambda: (layout, lambda texture: np.full((128, 128, 3), texture.colours.max())))
     frames, sender = PictureFrames(completer), session()
     await frames.on_session(sender)
     left = np.arange(ATLAS_SIZE)[None].repeat(ATLAS_SIZE, axis=0) < ATLAS_SIZE // 2

@@ -1,0 +1,102 @@
+"""Estimates the colours of skin and clothes that no camera has seen, with a network that is loaded on demand."""
+
+import asyncio
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
+
+from common.arrays import ByteArray
+from common.body.model import BodyModel
+from common.errors import WeightsError
+from common.io.configuration import option
+from common.texture.atlas import AtlasLayout, Texture
+from receiver.texture.received_texture import CompleteLater, ReceivedTexture
+
+Complete = Callable[[Texture], ByteArray]
+"""Estimates the colours (c, c, 3) of a whole atlas, uint8 RGB, from what is known of it; threads may share it."""
+
+
+@dataclass(frozen=True, slots=True)
+class TextureConfig:
+    """The receiver's textures of people."""
+
+    texture_completion: Literal["learned", "smooth"] = option(
+        "learned", help="what no camera has seen of a person: estimated by a network, or filled from the surroundings"
+    )
+
+    def completer(self, observe: Callable[[float], None] | None = None) -> "TextureInpainter | None":
+        """Estimates unseen colours; None if they are filled from the surroundings.
+
+        Args:
+            observe: is called with the milliseconds of each estimate, in the thread that made it.
+        """
+        return TextureInpainter(observe=observe) if self.texture_completion == "learned" else None
+
+
+class TextureInpainter:
+    """Completes textures in the threads of its callers; all of them share one network, which the first one loads.
+
+    Args:
+        load: the layout of the atlas and the network; raises WeightsError.
+        observe: see `TextureConfig.completer`.
+    """
+
+    def __init__(
+        self,
+        load: "Callable[[], tuple[AtlasLayout, Complete]] | None" = None,
+        observe: Callable[[float], None] | None = None,
+    ) -> None:
+        self._load = load or _load
+        self._observe = observe
+        self._loaded: tuple[AtlasLayout, Complete] | None = None
+        self._failure: str | None = None
+        self._loading = threading.Lock()
+
+    def estimate(self, received: ReceivedTexture) -> ByteArray | None:
+        """(c, c, 3) uint8 RGB: the colours of the whole atlas; None if all texels that show skin are known.
+
+        Raises:
+            WeightsError: the weights are missing, damaged or of another version; they are looked for once only.
+        """
+        layout, complete = self._network()
+        texture = received.texture()
+        if texture.known.reshape(-1)[layout.texel].all():
+            return None
+        began_s = time.perf_counter()
+        completion = complete(texture)
+        if self._observe is not None:
+            self._observe((time.perf_counter() - began_s) * 1e3)
+        return completion
+
+    def _network(self) -> tuple[AtlasLayout, Complete]:
+        with self._loading:
+            if self._failure is not None:
+                raise WeightsError(self._failure)
+            if self._loaded is None:
+                try:
+                    self._loaded = self._load()
+                except WeightsError as error:
+                    self._failure = str(error)
+                    raise
+            return self._loaded
+
+
+def complete_in_thread(completer: TextureInpainter | None) -> CompleteLater | None:
+    """A `CompleteLater` for a program with one session; None without a completer."""
+    if completer is None:
+        return None
+
+    def complete_later(received: ReceivedTexture) -> "asyncio.Future[ByteArray | None]":
+        return asyncio.get_running_loop().run_in_executor(None, completer.estimate, received)
+
+    return complete_later
+
+
+def _load() -> tuple[AtlasLayout, Complete]:
+    # Imported here: a receiver that gets no textures does not need the network.
+    from receiver.texture.atlas_completion import AtlasCompletion
+
+    layout = AtlasLayout.of(BodyModel.load())
+    return layout, AtlasCompletion.load(layout).estimate

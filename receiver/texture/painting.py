@@ -1,0 +1,242 @@
+"""Paints a whole body from the parts of its texture atlas that have been received.
+
+A texel that nobody has seen is filled with a prior and what its surroundings differ from it: the difference between the
+colours that are known and the prior is averaged over larger and larger squares (pull-push, Gortler et al. 1996, "The
+Lumigraph", section 3.4) until something is known, and added to the prior.  Far from all that is known, the difference
+counts less.
+
+The prior is an estimate of the whole atlas (`ReceivedTexture.completion`).  Without one, a texel takes the colour of
+its mirror point where that is known, and elsewhere the prior has the colours of the body regions.
+"""
+
+import functools
+import threading
+from collections import OrderedDict
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+
+from common.arrays import BoolArray, ByteArray, FloatArray, IntArray
+from common.body.anatomy import ATLAS_SIZE, REGIONS
+from common.body.model import BodyModel
+from common.body.template import BodyTemplate
+from common.texture.atlas import AtlasLayout, Texture, sample
+from common.weights.devices import to_numpy
+from receiver.mesh.mesh_texture import MeshTexture, TextureCorners, encode_jpeg
+from receiver.texture.face_detail import FaceDetail
+from receiver.texture.received_texture import ReceivedTexture
+
+# People whose paint is kept.
+_CACHED_PEOPLE = 32
+# A person is painted again when a region's colour has changed by this much, 0…1.
+_REGION_CHANGE = 0.04
+# Weight of no difference from the prior, in texels of the finest level of the pyramid, and its growth from level to
+# level.  The estimate knows more than the mean of a region: differences from it fade within some texels of what is
+# known.  Chosen on people of the validation split.
+_REGION_WEIGHT = (0.02, 1.0)
+_ESTIMATE_WEIGHT = (0.08, 4.0)
+_SMALLEST_SIZE = 4
+# What is known of a region counts as much as the region's colour when it is this share of the region's texels.
+_REGION_TEXELS_SHARE = 0.02
+_REGION_STEP = 4
+# What is filled is smooth: it is computed at half the resolution.
+_FILLED_SIZE = ATLAS_SIZE // 2
+# Width of the blend at borders of regions, and the step at which it is computed.
+_BORDER_SIGMA_TEXELS, _BORDER_STEP = 8.0, 4
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Paint:
+    """The colours of one person.
+
+    Args:
+        texture: of the skin.
+        vertices: (V', 3) uint8 RGB of the skin's vertices.
+    """
+
+    texture: MeshTexture
+    vertices: ByteArray
+
+
+class Painter:
+    """Paints people; paint is cached by the identity of the `ReceivedTexture` object.
+
+    Args:
+        body: its texture coordinates.
+        template: its outer mesh.
+        layout: of its atlas.
+        face: what is drawn where an atlas shows no face.
+    """
+
+    def __init__(self, body: BodyModel, template: BodyTemplate, layout: AtlasLayout, face: FaceDetail) -> None:
+        self._layout, self._face = layout, face
+        self._corners = TextureCorners.of(template.faces, to_numpy(body.texture_coordinates)[template.face_index])
+        self._coordinates = self._corners.coordinates[: len(template)]
+        self._cache: OrderedDict[ReceivedTexture, tuple[Paint, FloatArray]] = OrderedDict()
+        self._lock = threading.Lock()
+
+    @property
+    def corners(self) -> TextureCorners:
+        """Of all textures."""
+        return self._corners
+
+    def paint(self, received: ReceivedTexture, region_colours: FloatArray) -> Paint:
+        """The colours of one person.
+
+        Args:
+            received: what has arrived of the atlas.
+            region_colours: (R, 3) in 0…1.
+        """
+        with self._lock:
+            cached = self._cache.get(received)
+        if cached is not None and np.abs(cached[1] - region_colours).max() < _REGION_CHANGE:
+            return cached[0]
+        paint = self._paint(received, region_colours)
+        with self._lock:
+            self._cache[received] = paint, region_colours.copy()
+            self._cache.move_to_end(received)
+            while len(self._cache) > _CACHED_PEOPLE:
+                self._cache.popitem(last=False)
+        return paint
+
+    def _paint(self, received: ReceivedTexture, region_colours: FloatArray) -> Paint:
+        texture = received.texture()
+        whole = complete(self._layout, texture, region_colours, received.completion)
+        atlas = self._face.on_atlas(whole, texture.known)
+        vertices = np.rint(sample(atlas, self._coordinates)).astype(np.uint8)
+        unseen_share = 1 - float(texture.known.reshape(-1)[self._layout.texel].mean())
+        return Paint(MeshTexture(self._corners, encode_jpeg(atlas), unseen_share), vertices)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _ImageMaps:
+    """A layout as images.
+
+    Args:
+        skin: (S, S) whether each texel shows skin.
+        mirrored, mirror: (n,) flat indices of the texels that have a mirror texel, and of those.
+        sampled, sampled_region: (m,) flat indices of some of the texels, and their regions.
+        texels: (R,) number of the sampled texels of each region.
+        coarse_region: (s, s) region of every `_BORDER_STEP`-th texel, R for none.
+    """
+
+    skin: BoolArray
+    mirrored: IntArray
+    mirror: IntArray
+    sampled: IntArray
+    sampled_region: IntArray
+    texels: IntArray
+    coarse_region: IntArray
+
+
+@functools.lru_cache(maxsize=2)
+def _image_maps(layout: AtlasLayout) -> _ImageMaps:
+    skin = np.zeros(ATLAS_SIZE**2, np.bool_)
+    skin[layout.texel] = True
+    paired = np.flatnonzero(layout.mirror >= 0)
+    region = np.full(ATLAS_SIZE**2, len(REGIONS), np.int64)
+    region[layout.texel] = layout.region
+    sampled = layout.region[::_REGION_STEP]
+    return _ImageMaps(
+        skin.reshape(ATLAS_SIZE, ATLAS_SIZE),
+        layout.texel[paired].astype(np.int64),
+        layout.texel[layout.mirror[paired]].astype(np.int64),
+        layout.texel[::_REGION_STEP].astype(np.int64),
+        sampled,
+        np.bincount(sampled, minlength=len(REGIONS)),
+        region.reshape(ATLAS_SIZE, ATLAS_SIZE)[::_BORDER_STEP, ::_BORDER_STEP].copy(),
+    )
+
+
+def complete(
+    layout: AtlasLayout, texture: Texture, region_colours: FloatArray, completion: ByteArray | None = None
+) -> ByteArray:
+    """(S, S, 3) uint8 RGB: a whole atlas, with seams extended beyond the skin.
+
+    Args:
+        layout: of the atlas.
+        texture: what is known of it.
+        region_colours: (R, 3) in 0…1.
+        completion: (c, c, 3) uint8 RGB, estimated colours of all texels, with seams extended beyond the skin; None for
+            the colours of the regions as prior.
+    """
+    maps = _image_maps(layout)
+    known, colours = texture.known & maps.skin, texture.colours.copy()
+    known_texels, texels = known.reshape(-1), colours.reshape(-1, 3)
+    if completion is None:
+        chosen = np.flatnonzero(known_texels[maps.mirror] & ~known_texels[maps.mirrored])
+        texels[maps.mirrored[chosen]] = texels[maps.mirror[chosen]]
+        known_texels[maps.mirrored[chosen]] = True
+    if np.count_nonzero(known) < len(layout.texel):
+        if completion is None:
+            prior = _soft_regions(maps, _region_means(maps, texels, known_texels, region_colours), _FILLED_SIZE)
+            filled = _filled(colours, known, prior, _REGION_WEIGHT)
+        else:
+            filled = _filled(colours, known, _enlarged(completion, _FILLED_SIZE), _ESTIMATE_WEIGHT)
+        cv2.copyTo(filled, (~known).astype(np.uint8), colours)
+    return layout.extended(colours)
+
+
+def _region_means(
+    maps: _ImageMaps, texels: ByteArray, known_texels: BoolArray, region_colours: FloatArray
+) -> FloatArray:
+    """(R, 3) 0…255: the mean of what is known of each region; where little is, the region's colour (R, 3), 0…1."""
+    seen = known_texels[maps.sampled]
+    region, colours, count = maps.sampled_region[seen], texels[maps.sampled[seen]], len(region_colours)
+    sums = np.stack([np.bincount(region, colours[:, channel], count) for channel in range(3)], axis=1)
+    prior = _REGION_TEXELS_SHARE * maps.texels[:, None] + 1
+    means = (sums + prior * 255 * region_colours) / (np.bincount(region, minlength=count)[:, None] + prior)
+    return np.asarray(means, np.float32)
+
+
+def _filled(colours: ByteArray, known: BoolArray, prior: FloatArray, prior_weight: tuple[float, float]) -> ByteArray:
+    """(S, S, 3) colours for texels that are not known.
+
+    Args:
+        colours: (S, S, 3).
+        known: (S, S) whether they are known.
+        prior: (n, n, 3) 0…255, what they are like where nothing is known; n = `_FILLED_SIZE`.
+        prior_weight: of no difference from the prior, and its growth from level to level.
+    """
+    size = len(prior)
+    mask = known.astype(np.uint8)
+    weighted = np.dstack([cv2.copyTo(colours, mask), mask]).astype(np.float32)
+    half = np.asarray(cv2.resize(weighted, (size, size), interpolation=cv2.INTER_AREA), np.float32)
+    half[..., :3] -= prior * half[..., 3:]
+    filled = np.rint(prior + _pull_push(half, *prior_weight)).clip(0, 255).astype(np.uint8)
+    return np.asarray(cv2.resize(filled, (ATLAS_SIZE, ATLAS_SIZE), interpolation=cv2.INTER_LINEAR), np.uint8)
+
+
+def _enlarged(completion: ByteArray, size: int) -> FloatArray:
+    """(n, n, 3) 0…255: estimated colours (c, c, 3) at another size."""
+    return np.asarray(
+        cv2.resize(completion.astype(np.float32), (size, size), interpolation=cv2.INTER_LINEAR), np.float32
+    )
+
+
+def _soft_regions(maps: _ImageMaps, means: FloatArray, size: int) -> FloatArray:
+    """(n, n, 3) the colours (R, 3) of the regions, blended into those of their neighbours at their borders."""
+    padded = np.zeros((len(means) + 1, 4), np.float32)
+    padded[:-1, :3], padded[:-1, 3] = means, 1
+    blurred = np.asarray(
+        cv2.GaussianBlur(padded[maps.coarse_region], (0, 0), _BORDER_SIGMA_TEXELS / _BORDER_STEP), np.float32
+    )
+    soft = blurred[..., :3] / np.maximum(blurred[..., 3:], 1e-3)
+    return np.asarray(cv2.resize(soft, (size, size), interpolation=cv2.INTER_LINEAR), np.float32)
+
+
+def _pull_push(weighted: FloatArray, prior_weight: float, growth: float) -> FloatArray:
+    """(n, n, 3) differences everywhere, from differences (n, n, 4) times their weight, and weight 0…1."""
+    size = len(weighted)
+    weight = weighted[..., 3:]
+    known = weighted[..., :3] / np.maximum(weight, 1e-6)
+    if size <= _SMALLEST_SIZE:
+        return np.asarray(known * (weight / (weight + prior_weight)))
+    coarse = np.asarray(cv2.resize(weighted, (size // 2, size // 2), interpolation=cv2.INTER_AREA), np.float32)
+    # A quarter of a known square counts as a whole one: averages must not fade where little is known.
+    scale = np.minimum(4 * coarse[..., 3:], 1) / np.maximum(coarse[..., 3:], 1e-6)
+    pulled = _pull_push(np.asarray(coarse * scale, np.float32), growth * prior_weight, growth)
+    below = cv2.resize(pulled, (size, size), interpolation=cv2.INTER_LINEAR)
+    share = weight / (1 + prior_weight)
+    return np.asarray(share * known + (1 - weight) * below / (1 + prior_weight))

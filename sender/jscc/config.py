@@ -1,0 +1,89 @@
+"""Options of an analogue session: `--channel` and what belongs to it."""
+
+import re
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+from typing import Literal, get_args
+
+from common.channel.air import PREAMBLE_USES
+from common.channel.lengths import LENGTHS
+from common.channel.signal_blob import KINDS, MAX_PILOTS, MAX_SIDE_PX
+from common.channel.state import ChannelState
+from common.imaging.transforms import STRIDE
+from common.io.configuration import option
+
+View = Literal["person", "frame"]
+_MIN_SIDE_PX = 64
+_MAX_FPS = 60.0
+_TEXT = re.compile(r"(?P<kind>[a-z]+):(?P<snr>[+-]?\d+(\.\d+)?)(db)?", re.IGNORECASE)
+
+
+@dataclass(frozen=True, slots=True)
+class JsccConfig:
+    """Pictures over a simulated noisy channel, for studies."""
+
+    channel: str | None = option(
+        None, help="send pictures over a simulated channel beside the labels: awgn:10dB or rayleigh:10dB"
+    )
+    channel_rate: str = option("1/16", help="bandwidth ratio: channel uses per colour value of a pixel, at most")
+    channel_pilots: int = option(
+        0, help="pilots in each fading block of 64 symbols under rayleigh; 0: the receiver knows the gains"
+    )
+    channel_view: View = option("person", help="what is sent: the largest person, or the whole frame")
+    channel_side: int = option(256, help="longer side of the pictures, pixels: a multiple of 16")
+    channel_fps: float = option(5.0, help="pictures per second of the source, at most")
+    channel_seed: int = option(0, help="of noise and fading")
+    channel_report: Path | None = option(
+        None, help="write one JSON line per picture with its PSNR, from a simulation of the receiver"
+    )
+
+    def __post_init__(self) -> None:
+        rate = self.rate
+        if self.channel is not None:
+            parse_channel(self.channel)
+        if not 0 <= self.channel_pilots <= MAX_PILOTS:
+            raise ValueError(f"channel-pilots must lie in 0…{MAX_PILOTS}, got {self.channel_pilots}")
+        if self.channel_view not in get_args(View):
+            raise ValueError(f"unknown channel-view {self.channel_view!r}; choose {' or '.join(get_args(View))}")
+        if self.channel_side % STRIDE or not _MIN_SIDE_PX <= self.channel_side <= MAX_SIDE_PX:
+            raise ValueError(
+                f"channel-side must be a multiple of {STRIDE} from {_MIN_SIDE_PX} to {MAX_SIDE_PX}, "
+                f"got {self.channel_side}"
+            )
+        if not 0 < self.channel_fps <= _MAX_FPS:
+            raise ValueError(f"channel-fps must be above 0 and at most {_MAX_FPS:g}, got {self.channel_fps:g}")
+        if not 0 <= self.channel_seed < 2**63:
+            raise ValueError(f"channel-seed must lie in 0…2^63 − 1, got {self.channel_seed}")
+        least = Fraction(LENGTHS[0], 3 * STRIDE**2) + Fraction(PREAMBLE_USES, 3 * self.channel_side**2)
+        if rate <= least:
+            raise ValueError(f"channel-rate {self.channel_rate} is too low: use more than 1/{int(1 / least)}")
+
+    @property
+    def rate(self) -> Fraction:
+        """The bandwidth ratio; raises ValueError."""
+        try:
+            rate = Fraction(self.channel_rate)
+        except (ValueError, ZeroDivisionError):
+            rate = Fraction(0)
+        if not 0 < rate <= 1:
+            raise ValueError(f"channel-rate {self.channel_rate!r} is no bandwidth ratio; give one such as 1/16")
+        return rate
+
+    @property
+    def state(self) -> ChannelState | None:
+        """The simulated channel; None without one."""
+        return None if self.channel is None else parse_channel(self.channel, self.channel_pilots)
+
+
+def parse_channel(text: str, pilots: int = 0) -> ChannelState:
+    """The channel of a text such as `awgn:10dB`.
+
+    Raises:
+        ValueError: it names none, or its SNR is out of range.
+    """
+    found = _TEXT.fullmatch(text)
+    kind = next((kind for kind in KINDS if found and found["kind"].lower() == kind), None)
+    if found is None or kind is None:
+        raise ValueError(f"channel {text!r} is none; give awgn or rayleigh with an SNR, such as awgn:10dB")
+    return ChannelState(float(found["snr"]), kind, pilots=pilots)

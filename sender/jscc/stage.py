@@ -1,0 +1,194 @@
+"""Pictures over a simulated channel: `sender --channel`.
+
+frame ─ window, at the rate of --channel-fps ─┐           ┌─ blob, with a later frame
+                                  newest waits └─ encoder ─┘  (a thread beside the labels)
+"""
+
+import json
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+from typing import TextIO
+
+from common.arrays import Image
+from common.blobs import SIGNAL, Blob
+from common.channel.air import PREAMBLE_USES, bandwidth_ratio, channel_uses
+from common.channel.model import ImageChannel
+from common.channel.sequence import SequenceReceiver
+from common.channel.signal_blob import SignalBlob, Window
+from common.channel.state import ChannelState
+from common.channel.transmission import Transmitter, load_network, psnr_db
+from common.errors import OutputError, UsageError
+from common.wire.convert import Welcome
+from sender.capture.source import CapturedFrame
+from sender.jscc.config import JsccConfig
+from sender.jscc.view import Views
+from sender.jscc.worker import NewestWorker
+from sender.link.observer import LinkObserver
+from sender.metrics import SenderMetrics
+from sender.perception.stage import ObservedPerson
+
+logger = logging.getLogger(__name__)
+
+# Of the times in a file, which are rounded.
+_TIME_TOLERANCE_S = 1e-3
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Task:
+    sequence: int
+    captured_at: float
+    image: Image
+    window: Window
+
+
+@dataclass(frozen=True, slots=True)
+class _Totals:
+    """Of the session; replaced as a whole, because another thread reads them."""
+
+    pictures: int = 0
+    uses: int = 0
+    ratios: float = 0.0
+    psnr_db: float = 0.0
+
+    def plus(self, uses: int, ratio: float, psnr_db: float) -> "_Totals":
+        return _Totals(self.pictures + 1, self.uses + uses, self.ratios + ratio, self.psnr_db + psnr_db)
+
+
+class JsccStage(LinkObserver):
+    """Encodes pictures in a thread of its own; is notified of the receiver by the link.
+
+    Args:
+        config: with a channel.
+        channel: that of the config.
+        network: trained; by default the shipped one.
+
+    Raises:
+        WeightsError: the weights are missing or damaged.
+        OutputError: the report cannot be written.
+    """
+
+    def __init__(
+        self,
+        config: JsccConfig,
+        channel: ChannelState,
+        metrics: SenderMetrics,
+        network: ImageChannel | None = None,
+    ) -> None:
+        self._config, self._channel, self._metrics = config, channel, metrics
+        self._network = network or load_network()
+        self._receiver = SequenceReceiver(self._network, sequence=False)
+        self._report = _open_report(config.channel_report)
+        self._views = Views(config.channel_view, config.channel_side)
+        self.due_s = -float("inf")
+        """Time in the source from which on a frame is taken, seconds."""
+        self._taken: bool | None = None
+        self._failed = False
+        self._totals = _Totals()
+        metrics.channel_configured(channel.snr_db)
+        self._worker = NewestWorker(self._encoded, "analogue")
+
+    def connected(self, welcome: Welcome) -> None:
+        if not welcome.takes_signals and self._taken is not False:
+            logger.warning("the receiver is of an earlier version and takes no pictures of --channel: labels only")
+        self._taken = welcome.takes_signals
+
+    def reset(self) -> None:
+        """Another source."""
+        self._views.reset()
+        self.due_s = -float("inf")
+
+    def update(self, sequence: int, frame: CapturedFrame, observed: Sequence[ObservedPerson]) -> list[Blob]:
+        """Takes a frame, if one is due, and returns the blobs that have been made of earlier ones; does not wait.
+
+        Args:
+            sequence: of the frame in the session.
+            observed: the people in it.
+        """
+        if not self._taken:
+            return []
+        if frame.media_time_s >= self.due_s - _TIME_TOLERANCE_S:
+            window = self._views.of(frame.image, observed)
+            if window is not None:
+                self.due_s = self._next_due_s(frame.media_time_s)
+                if self._worker.put(_Task(sequence, frame.captured_at, frame.image, window)):
+                    self._metrics.channel_picture_replaced()
+        return self._worker.take()
+
+    def _next_due_s(self, now_s: float) -> float:
+        """One interval later; pictures that could not be sent are not made up for."""
+        interval_s = 1 / self._config.channel_fps
+        regular_s = self.due_s + interval_s
+        return regular_s if regular_s > now_s else now_s + interval_s
+
+    def summary(self) -> str:
+        """What was sent, in a line."""
+        totals = self._totals
+        if not totals.pictures:
+            return f"encoded no pictures for {self._config.channel}"
+        line = f"encoded {totals.pictures} pictures for {self._config.channel}: "
+        line += f"{totals.uses / totals.pictures:.0f} channel uses each, "
+        line += f"bandwidth ratio 1/{totals.pictures / totals.ratios:.1f}"
+        return line if self._report is None else f"{line}, PSNR {totals.psnr_db / totals.pictures:.2f} dB"
+
+    def close(self) -> None:
+        """Ends the thread and the report. Safe to call twice."""
+        self._worker.close()
+        if self._report is not None:
+            self._report.close()
+
+    def _encoded(self, task: _Task) -> Blob | None:
+        try:
+            with self._metrics.stage("channel"):
+                picture = self._views.cut(task.image, task.window)
+                blob = self._blob(task, picture)
+                content = blob.encode()
+        except UsageError:
+            self._metrics.channel_picture_failed()
+            if not self._failed:
+                self._failed = True
+                logger.warning("--channel-rate is too low for pictures of much detail: some are left out")
+            return None
+        ratio = bandwidth_ratio(self._channel, blob.signal)
+        uses = channel_uses(self._channel, blob.signal)
+        self._metrics.channel_picture_encoded(uses, ratio)
+        quality_db = 0.0 if self._report is None else self._reported(blob, picture, uses, ratio)
+        self._totals = self._totals.plus(uses, ratio, quality_db)
+        return Blob(SIGNAL, 0, content)
+
+    def _blob(self, task: _Task, picture: Image) -> SignalBlob:
+        values = picture.size
+        rate = self._config.rate - Fraction(PREAMBLE_USES, values)
+        signal = Transmitter(self._network, self._channel, rate).encode(picture)
+        statistics = self._network.statistics(signal.hyper_latents, signal.grid)
+        lengths = self._network.lengths(statistics, signal.mean_length)
+        seed = self._config.channel_seed
+        return SignalBlob(task.sequence, task.captured_at, task.window, self._channel, seed, signal, lengths)
+
+    def _reported(self, blob: SignalBlob, picture: Image, uses: int, ratio: float) -> float:
+        """PSNR of what the receiver will have: the symbols as they are on the wire, and the same noise."""
+        assert self._report is not None
+        arrived = self._receiver.decode(SignalBlob.decode(blob.encode()))
+        quality_db = psnr_db(arrived.image, picture)
+        line = {
+            "sequence": blob.sequence,
+            "psnr_db": round(quality_db, 3),
+            "channel_uses": uses,
+            "bandwidth_ratio": round(ratio, 6),
+        }
+        try:
+            self._report.write(json.dumps(line) + "\n")
+        except OSError as error:
+            logger.warning("cannot write --channel-report: %s", error.strerror or error)
+        return quality_db
+
+
+def _open_report(path: Path | None) -> TextIO | None:
+    if path is None:
+        return None
+    try:
+        return path.open("w", encoding="utf-8", buffering=1)
+    except OSError as error:
+        raise OutputError(f"cannot write {path}: {error.strerror}; choose another --channel-report") from error

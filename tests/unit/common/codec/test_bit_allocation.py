@@ -1,0 +1,53 @@
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from common.codec.bit_allocation import RateDistortion, load
+from common.codec.quantiser import rho_levels
+from common.errors import WeightsError
+from common.labels import GROUP_NAMES
+
+ANY = np.zeros(len(GROUP_NAMES), dtype=np.int64)
+
+
+def bits_of(rho: dict[str, float]) -> float:
+    """Mean bits of a frame in the package's table."""
+    return float(np.take_along_axis(load().bits, rho_levels(rho)[:, None], axis=1).sum())
+
+
+def test_table_is_monotonic() -> None:
+    assert (np.diff(load().bits) <= 0).all()
+    assert (np.diff(load().mm) >= -0.3).all()
+
+
+@pytest.mark.parametrize("budget_bits", [60.0, 100.0, 150.0, 220.0])
+def test_budget_is_met_and_used(budget_bits: float) -> None:
+    rho = load().allot(budget_bits, {}, ANY)
+    assert 0.8 * budget_bits < bits_of(rho) <= budget_bits
+
+
+def test_budget_below_the_coarsest_level_gives_the_coarsest() -> None:
+    assert set(load().allot(0.0, {}, ANY).values()) == {1.0}
+
+
+def test_heavier_group_gets_finer_steps() -> None:
+    plain, heavy = (load().allot(120.0, {"left_arm": weight}, ANY) for weight in (1.0, 2.0))
+    assert heavy["left_arm"] < plain["left_arm"]
+    assert heavy["right_arm"] >= plain["right_arm"]
+
+
+def test_uncertain_group_is_not_coded_finely() -> None:
+    table = load()
+    finest = table.finest({"torso": 50.0, "head": 0.01})
+    rho = table.allot(1e9, {}, finest)
+    assert rho["torso"] == pytest.approx(0.2)
+    assert rho["head"] == rho["left_arm"] == 0.0
+
+
+@pytest.mark.parametrize("content", ["", "[]", json.dumps({"bits": {}, "mm": {}})])
+def test_damaged_table_is_refused(tmp_path: Path, content: str) -> None:
+    (tmp_path / "table.json").write_text(content)
+    with pytest.raises(WeightsError, match="reinstall"):
+        RateDistortion.load(tmp_path / "table.json")

@@ -1,0 +1,119 @@
+"""Pictures of a simulated channel become files and metrics; the newest counts, and hostile ones are refused."""
+
+import json
+import logging
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from fractions import Fraction
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image as Pictures
+from prometheus_client import CollectorRegistry
+
+from common.blobs import SIGNAL, Blob
+from common.channel.model import ImageChannel
+from common.channel.signal_blob import SignalBlob, Window
+from common.channel.state import ChannelState
+from common.channel.transmission import Transmitter
+from common.errors import MalformedPacket
+from receiver.metrics import ReceiverMetrics
+from receiver.pictures import channel_pictures
+from receiver.pictures.channel_pictures import ChannelPictures
+from receiver.publish.session_directory import PublishConfig
+from tests.support import fake_link
+from tests.support.tiny_image_channel import tiny_network
+
+SESSION = 2
+
+
+@pytest.fixture
+def network(monkeypatch: pytest.MonkeyPatch) -> ImageChannel:
+    network = tiny_network()
+    monkeypatch.setattr(channel_pictures, "_network", lambda: network)
+    return network
+
+
+def blob(network: ImageChannel, sequence: int) -> Blob:
+    picture = np.random.default_rng(sequence).integers(0, 256, (64, 48, 3), np.uint8)
+    channel = ChannelState(10.0)
+    signal = Transmitter(network, channel, Fraction(1, 8)).encode(picture)
+    lengths = network.lengths(network.statistics(signal.hyper_latents, signal.grid), signal.mean_length)
+    window = Window(1, 3, 4, 96, 128)
+    return Blob(SIGNAL, 0, SignalBlob(sequence, 7.5, window, channel, 0, signal, lengths).encode())
+
+
+@asynccontextmanager
+async def receiving(out: Path) -> AsyncIterator[tuple[ChannelPictures, CollectorRegistry]]:
+    metrics = ReceiverMetrics(CollectorRegistry())
+    pictures = ChannelPictures(PublishConfig(out=out), metrics)
+    try:
+        yield pictures, metrics.registry
+    finally:
+        await pictures.close()
+
+
+def count(registry: CollectorRegistry, fate: str) -> float | None:
+    return registry.get_sample_value("bodywire_receiver_channel_pictures_total", {"fate": fate})
+
+
+async def test_picture_is_written_with_what_is_known_about_it(
+    tmp_path: Path, network: ImageChannel, caplog: pytest.LogCaptureFixture
+) -> None:
+    session = fake_link.new_session()
+    async with receiving(tmp_path) as (pictures, registry):
+        for sequence in (4, 5):
+            pictures.take(session, SESSION, blob(network, sequence))
+            await pictures.finish()
+        with caplog.at_level(logging.INFO):
+            pictures.session_ended(session)
+    found = np.asarray(Pictures.open(tmp_path / "channel/s2-000004.png"))
+    assert found.shape == (64, 48, 3)
+    lines = [json.loads(line) for line in (tmp_path / "channel/s2.jsonl").read_text().splitlines()]
+    assert [line["picture"] for line in lines] == ["s2-000004.png", "s2-000005.png"]
+    assert lines[0]["window"] == [3, 4, 96, 128] and lines[0]["captured_at"] == 7.5
+    assert (lines[0]["channel"], lines[0]["snr_db"]) == ("awgn", 10.0)
+    assert lines[0]["measured_snr_db"] == pytest.approx(10.0, abs=3.0)
+    assert lines[0]["channel_uses"] == pytest.approx(lines[0]["bandwidth_ratio"] * 64 * 48 * 3, abs=0.01)
+    assert count(registry, "decoded") == 2
+    assert registry.get_sample_value("bodywire_receiver_channel_snr_decibels", {"kind": "configured"}) == 10.0
+    total = registry.get_sample_value("bodywire_receiver_channel_uses_total")
+    assert total == sum(line["channel_uses"] for line in lines)
+    assert "2 pictures over awgn:10dB" in caplog.text
+
+
+async def test_newest_picture_replaces_the_one_that_waits(tmp_path: Path, network: ImageChannel) -> None:
+    session = fake_link.new_session()
+    async with receiving(tmp_path) as (pictures, registry):
+        for sequence in (4, 5, 6):
+            pictures.take(session, SESSION, blob(network, sequence))
+    assert (tmp_path / "channel/s2-000006.png").exists()
+    assert not (tmp_path / "channel/s2-000004.png").exists()
+    assert count(registry, "replaced") == 2 and count(registry, "decoded") == 1
+
+
+async def test_hostile_pictures_are_refused_or_dropped(
+    tmp_path: Path, network: ImageChannel, caplog: pytest.LogCaptureFixture
+) -> None:
+    session, good = fake_link.new_session(), blob(network, 4)
+    async with receiving(tmp_path) as (pictures, registry):
+        with pytest.raises(MalformedPacket):
+            pictures.take(session, SESSION, Blob(SIGNAL, 0, good.data[:40]))
+        strong = good.data[:-2] + np.array(90.0, ">f2").tobytes()
+        with caplog.at_level(logging.WARNING):
+            pictures.take(session, SESSION, Blob(SIGNAL, 0, strong))
+            await pictures.finish()
+        assert "dropped a picture" in caplog.text and count(registry, "refused") == 2
+        # The next one is taken all the same.
+        pictures.take(session, SESSION, good)
+    assert count(registry, "decoded") == 1
+
+
+async def test_equal_seeds_give_equal_pictures(tmp_path: Path, network: ImageChannel) -> None:
+    for out in (tmp_path / "a", tmp_path / "b"):
+        out.mkdir()
+        async with receiving(out) as (pictures, _):
+            pictures.take(fake_link.new_session(), SESSION, blob(network, 4))
+    first, second = ((tmp_path / name / "channel/s2-000004.png").read_bytes() for name in "ab")
+    assert first == second

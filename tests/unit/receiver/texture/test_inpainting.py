@@ -1,0 +1,94 @@
+"""The network of completions is loaded when a texture needs it, once."""
+
+import threading
+
+import numpy as np
+import pytest
+
+from common.arrays import ByteArray
+from common.body.anatomy import ATLAS_SIZE
+from common.errors import UsageError, WeightsError
+from common.io.configuration import read_config
+from common.texture.atlas import AtlasLayout, Texture
+from common.texture.atlas_tiles import TILES, encode
+from receiver.__main__ import PROGRAM
+from receiver.composition import ReceiverConfig
+from receiver.texture.inpainting import Complete, TextureInpainter, complete_in_thread
+from receiver.texture.received_texture import ReceivedTexture, ReceivedTextures
+
+
+class FakeNetwork:
+    """Estimates the mean of what is known everywhere."""
+
+    def __init__(self, layout: AtlasLayout, failure: str | None = None) -> None:
+        self._layout, self._failure = layout, failure
+        self.loaded = 0
+        self.threads: set[str] = set()
+
+    def load(self) -> tuple[AtlasLayout, Complete]:
+        self.loaded += 1
+        if self._failure is not None:
+            raise WeightsError(self._failure)
+        return self._layout, self.estimate
+
+    def estimate(self, texture: Texture) -> ByteArray:
+        self.threads.add(threading.current_thread().name)
+        mean = texture.colours[texture.known].mean(axis=0)
+        return np.broadcast_to(np.rint(mean).astype(np.uint8), (128, 128, 3)).copy()
+
+
+def received(shade: int, known: np.ndarray) -> ReceivedTexture:
+    tile = TILES[0]
+    return ReceivedTexture().with_tile(tile, encode(tile, np.full((ATLAS_SIZE, ATLAS_SIZE, 3), shade, np.uint8), known))
+
+
+def half() -> np.ndarray:
+    return np.arange(ATLAS_SIZE)[None].repeat(ATLAS_SIZE, axis=0) < ATLAS_SIZE // 2
+
+
+def test_network_is_loaded_once_and_timed(layout: AtlasLayout) -> None:
+    network, spent_ms = FakeNetwork(layout), list[float]()
+    completer = TextureInpainter(network.load, spent_ms.append)
+    assert network.loaded == 0
+    for shade in (90, 150):
+        completion = completer.estimate(received(shade, half()))
+        assert completion is not None and np.abs(completion.astype(int) - shade).max() <= 3
+    assert network.loaded == 1 and len(spent_ms) == 2
+
+
+def test_nothing_is_estimated_when_all_skin_is_known(layout: AtlasLayout) -> None:
+    network = FakeNetwork(layout)
+    everywhere = np.ones((ATLAS_SIZE, ATLAS_SIZE), np.bool_)
+    assert TextureInpainter(network.load).estimate(received(90, everywhere)) is None
+    assert not network.threads
+
+
+def test_missing_weights_are_looked_for_once(layout: AtlasLayout) -> None:
+    network = FakeNetwork(layout, "no weights")
+    completer = TextureInpainter(network.load)
+    for _ in range(3):
+        with pytest.raises(WeightsError, match="no weights"):
+            completer.estimate(received(90, half()))
+    assert network.loaded == 1
+
+
+async def test_textures_are_completed_in_another_thread(layout: AtlasLayout) -> None:
+    network = FakeNetwork(layout)
+    textures = ReceivedTextures(complete_later=complete_in_thread(TextureInpainter(network.load)))
+    textures._newest[3] = received(90, half())
+    await textures.decoded([3])
+    completion = textures.pop([3])[3].completion
+    assert completion is not None and completion.shape == (128, 128, 3)
+    assert network.threads and threading.current_thread().name not in network.threads
+
+
+def read(*flags: str) -> ReceiverConfig:
+    return read_config(ReceiverConfig, PROGRAM, flags, {})
+
+
+def test_option_chooses_the_completion() -> None:
+    assert isinstance(read().textures.completer(), TextureInpainter)
+    assert read("--texture-completion", "smooth").textures.completer() is None
+    assert complete_in_thread(None) is None
+    with pytest.raises(UsageError, match="texture-completion"):
+        read("--texture-completion", "rough")
