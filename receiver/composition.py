@@ -20,7 +20,7 @@ from common.recording.reader import Recording
 from common.version import build_versions, package_version
 from common.weights.devices import DeviceConfig
 from common.weights.loader import model_hash
-from receiver.decode.session_decoder import decoders
+from receiver.decode.session_decoder import SessionDecoder
 from receiver.diffusion.stage import SamplingConfig
 from receiver.engine.batcher import BatchingConfig
 from receiver.engine.local import LocalEngine
@@ -173,7 +173,7 @@ async def _serve(
     if recording is None:
         source = _link(config, pipeline, metrics, load, directory.shared)
     else:
-        source = Replay(recording, config.replay, pipeline, decoders(model_hash())(), announce)
+        source = Replay(recording, config.replay, pipeline, SessionDecoder(model_hash()), announce)
     try:
         # Before senders can connect: its imports keep the event loop busy.
         serving_page = _page(config, engine, pipeline, hub, metrics, completer)
@@ -199,7 +199,7 @@ def _link(
 ) -> LinkServer:
     """The server that senders connect to."""
     networks = model_hash()
-    registry = SessionRegistry(decoders(networks))
+    registry = SessionRegistry(partial(SessionDecoder, networks))
     metrics.watch_streams(lambda: sum(session.in_use for session in registry.sessions))
     return LinkServer(
         config.listen,

@@ -42,8 +42,12 @@ class LabelSmoothing:
     def __init__(self) -> None:
         self._last: deque[tuple[float, FloatArray]] = deque(maxlen=_FRAMES)
 
-    def shown(self, captured_at: float, labels: FloatArray, levels: IntArray) -> FloatArray:
-        """Adds a frame; returns what is shown of it, (E,) in σ. Slow groups are as they were decoded.
+    def remembers(self, now_s: float) -> bool:
+        """Whether a frame was added recently enough to smooth one that is captured now."""
+        return any(0 <= now_s - captured_at <= _MAX_AGE_S for captured_at, _ in self._last)
+
+    def smooth(self, captured_at: float, labels: FloatArray, levels: IntArray) -> FloatArray:
+        """Adds a frame; returns its smoothed labels, (E,) in σ. Slow groups are as they were decoded.
 
         Args:
             captured_at: seconds.

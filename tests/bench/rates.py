@@ -8,7 +8,7 @@ from functools import lru_cache
 from common.codec.bit_allocation import load as load_rate_distortion
 from common.codec.frame_codec import EncodedFrame, FrameCodec
 from common.frames import Camera, LabelFrame, PersonLabels
-from receiver.decode.session_decoder import decoders
+from receiver.decode.session_decoder import SessionDecoder
 from sender.congestion.samples import LinkSample
 from sender.importance.importance import Importance
 from sender.rate.controller import RateController
@@ -87,7 +87,7 @@ class CodecPair:
     """
 
     def __init__(self, model_hash: bytes, lag: int = ACKNOWLEDGEMENT_LAG) -> None:
-        self._encoder, self._decoder = FrameCodec(model_hash), decoders(model_hash)()
+        self._encoder, self._decoder = FrameCodec(model_hash), SessionDecoder(model_hash)
         self._unacknowledged: deque[int] = deque()
         self._lag = lag
 

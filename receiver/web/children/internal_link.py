@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Callable
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 
 from common.blobs import Blob
@@ -11,7 +12,7 @@ from common.io.addresses import Address
 from common.io.atomic_write import atomic_write
 from common.weights.loader import model_hash
 from common.wire.convert import FrameMessage
-from receiver.decode.session_decoder import decoders
+from receiver.decode.session_decoder import SessionDecoder
 from receiver.link.auth.tls import SecurityConfig
 from receiver.link.auth.tokens import add_token
 from receiver.link.server import LinkServer, ListenConfig
@@ -40,7 +41,7 @@ class InternalLink:
         self._server = LinkServer(
             ListenConfig(listen=_ANY_PORT, drain_timeout=_DRAIN_TIMEOUT_S),
             _NamedFrames(name, handler, on_session),
-            SessionRegistry(decoders(networks)),
+            SessionRegistry(partial(SessionDecoder, networks)),
             model_hash=networks,
             codec_version=CODEC_VERSION,
             security=SecurityConfig(tokens=tokens, reflection=False),

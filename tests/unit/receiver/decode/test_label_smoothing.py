@@ -19,7 +19,7 @@ def shown(offsets: list[float], fps: float = 30.0) -> FloatArray:
     person = LabelSmoothing()
     return np.stack(
         [
-            person.shown(number / fps, np.asarray(1 + offset * STEP, np.float32), LEVELS)
+            person.smooth(number / fps, np.asarray(1 + offset * STEP, np.float32), LEVELS)
             for number, offset in enumerate(offsets)
         ]
     )
@@ -63,7 +63,7 @@ def test_frames_that_are_long_past_or_of_the_future_do_not_count(fps: float) -> 
 
 def test_group_that_did_not_arrive_is_not_averaged() -> None:
     person, labels = LabelSmoothing(), np.zeros(LABEL_SIZE, np.float32)
-    person.shown(0.0, labels, LEVELS)
+    person.smooth(0.0, labels, LEVELS)
     moved = np.asarray(0.9 * STEP, np.float32)
-    found = person.shown(1 / 30, moved, np.zeros(len(GROUPS), np.int64))
+    found = person.smooth(1 / 30, moved, np.zeros(len(GROUPS), np.int64))
     np.testing.assert_array_equal(found[ARM], moved[ARM])
