@@ -27,7 +27,7 @@ help:
 	@echo "make test    all that CI checks: make check, then every test (TEST_FLAGS='-k name' for some)"
 	@echo "make check   the quick part: ruff (lint and format), mypy --strict, tsc, prettier, import rules"
 	@echo "make docs    write docs/configuration.md from the configuration dataclasses"
-	@echo "make dashboards  write deploy/grafana/dashboards from Python"
+	@echo "make dashboards  write deploy/grafana/dashboards from dashboards.yaml"
 	@echo "make bench   every benchmark (BENCHES=quality for one, BENCH_FLAGS=--quick)"
 
 demo: environment
