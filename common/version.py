@@ -3,7 +3,7 @@
 from importlib.metadata import PackageNotFoundError, version
 
 from common.codec.packet import CODEC_VERSION
-from common.weights.loader import model_hash
+from common.weights.manifest import model_hash
 from common.wire.convert import PROTOCOL_VERSION
 
 

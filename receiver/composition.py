@@ -19,7 +19,7 @@ from common.io.tracing import FrameTracer, TracingConfig
 from common.recording.reader import Recording
 from common.version import build_versions, package_version
 from common.weights.devices import DeviceConfig
-from common.weights.loader import model_hash
+from common.weights.manifest import model_hash
 from receiver.decode.session_decoder import SessionDecoder
 from receiver.diffusion.stage import SamplingConfig
 from receiver.engine.batcher import BatchingConfig

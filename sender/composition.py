@@ -31,7 +31,7 @@ from common.io.tracing import TracingConfig
 from common.recording.facts import RecordingFacts
 from common.texture.atlas_tiles import TextureCodec
 from common.version import build_versions, package_version
-from common.weights.loader import model_hash
+from common.weights.manifest import model_hash
 from common.wire.convert import SESSION_SECRET_BYTES, Hello
 from common.wire.report import SenderReport
 from sender.capture.open import CaptureConfig, open_source

@@ -8,7 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from common.weights.loader import architecture_of, load_into, recorded_config
+from common.weights.loader import architecture_of, load_into
+from common.weights.manifest import recorded_config
 
 KIND = "deepjscc"
 STRIDE = 4

@@ -19,7 +19,8 @@ from torch.nn import functional
 from common.channel.model import Plain
 from common.imaging.layers import Blocks, upsampling
 from common.imaging.transforms import LATENT_SCALE
-from common.weights.loader import WEIGHTS_DIRECTORY, architecture_of, load_into, recorded_config
+from common.weights.loader import architecture_of, load_into
+from common.weights.manifest import WEIGHTS_DIRECTORY, recorded_config
 
 WEIGHTS_NAME = "picture_diffusion"
 KIND = "picture_diffusion"

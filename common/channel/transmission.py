@@ -23,7 +23,8 @@ from common.errors import SourceError
 from common.imaging.entropy import HYPER_STRIDE, Statistics, rounded
 from common.imaging.transforms import as_image, padded
 from common.weights.devices import fast_autocast
-from common.weights.loader import WEIGHTS_DIRECTORY, architecture_of, load_into, recorded_config
+from common.weights.loader import architecture_of, load_into
+from common.weights.manifest import WEIGHTS_DIRECTORY, recorded_config
 
 WEIGHTS_NAME = "image_channel"
 KIND = "image_channel"

@@ -10,7 +10,7 @@ from common.doctor.finding import Finding, failure, ok, problem, warning
 from common.errors import BodywireError, WeightsError
 from common.version import version_line
 from common.weights.devices import DeviceConfig
-from common.weights.loader import WEIGHTS_DIRECTORY, read_manifest
+from common.weights.manifest import WEIGHTS_DIRECTORY, read_manifest
 
 _GIGABYTE = 1e9
 

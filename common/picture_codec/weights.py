@@ -18,15 +18,8 @@ from common.picture_codec.fixed_point import BIAS_BITS, WEIGHT_BITS, FixedPointC
 from common.picture_codec.mask import MaskCodec
 from common.picture_codec.network import PictureCodecConfig, PictureCodecNetwork
 from common.picture_codec.tables import PictureTables, frequencies_of, latent_frequencies
-from common.weights.loader import (
-    WEIGHTS_DIRECTORY,
-    WeightsEntry,
-    architecture_of,
-    find_entry,
-    load_weights,
-    recorded_config,
-    save_weights,
-)
+from common.weights.loader import architecture_of, load_weights, save_weights
+from common.weights.manifest import WEIGHTS_DIRECTORY, WeightsEntry, find_entry, recorded_config
 
 NAME = "picture_codec"
 KIND = "picture_codec"

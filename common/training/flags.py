@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from common.weights.loader import WEIGHTS_DIRECTORY
+from common.weights.manifest import WEIGHTS_DIRECTORY
 
 
 def parser_of(program: str, document: str) -> argparse.ArgumentParser:

@@ -12,7 +12,8 @@ from common.body.surface_space import SurfaceSpace
 from common.errors import WeightsError
 from common.io.configuration import option
 from common.weights.devices import CPU, device_of
-from common.weights.loader import architecture_of, find_entry, load_into
+from common.weights.loader import architecture_of, load_into
+from common.weights.manifest import find_entry
 from receiver.decode.clothing import Clothing
 from receiver.decode.stage import DecodedBody
 from receiver.diffusion.condition import Condition, Conditioner, DiffusionConfig

@@ -29,7 +29,8 @@ from common.imaging.layers import Blocks, upsampling
 from common.texture.atlas import AtlasLayout, Texture
 from common.texture.atlas_tiles import reduced
 from common.texture.hole_filling import filled
-from common.weights.loader import WEIGHTS_DIRECTORY, architecture_of, load_into, recorded_config
+from common.weights.loader import architecture_of, load_into
+from common.weights.manifest import WEIGHTS_DIRECTORY, recorded_config
 from receiver.texture.chart_joining import ChartJoiner, cuts_of
 
 COMPLETION_SIZE = 128

@@ -17,7 +17,8 @@ from torch import Tensor, nn
 
 from common.body.anatomy import KEYPOINT_GROUPS
 from common.labels import group_slices
-from common.weights.loader import WEIGHTS_DIRECTORY, load_into, recorded_config
+from common.weights.loader import load_into
+from common.weights.manifest import WEIGHTS_DIRECTORY, recorded_config
 from sender.perception.inference.crop import CROP_MARGIN
 from sender.perception.inference.verifier import log_odds
 from sender.perception.network.output import PerceptionOutput

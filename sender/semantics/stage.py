@@ -13,7 +13,8 @@ from common.body.model import BodyModel, BodyParameters, KeypointKinematics
 from common.errors import WeightsError
 from common.frames import Camera, PersonLabels
 from common.labels import group_slices, split
-from common.weights.loader import find_entry, load_into
+from common.weights.loader import load_into
+from common.weights.manifest import find_entry
 from sender.perception.inference.crop import to_frame
 from sender.perception.network.output import PerceptionOutput
 from sender.perception.stage import ObservedPerson

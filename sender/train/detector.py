@@ -26,7 +26,8 @@ from common.training.distributed import Workers
 from common.training.flags import add_result_flags, add_steps_flag, add_training_flags, parser_of
 from common.training.loop import LoopConfig, TrainingLoop, read_ahead, write_json
 from common.weights.devices import fast_autocast
-from common.weights.loader import load_weights, read_manifest, save_weights
+from common.weights.loader import load_weights, save_weights
+from common.weights.manifest import read_manifest
 from sender.perception.inference.detector import WEIGHTS_NAME, Detector, DetectorConfig, DetectorNet, architecture
 from sender.train.detector_frames import FrameBatch, FrameSource, composed_frames, frame_batches, mixture
 from sender.train.detector_scores import composed_scores, photograph_scores

@@ -38,7 +38,8 @@ from common.training.distributed import Workers
 from common.training.flags import add_result_flags, add_training_flags, parser_of
 from common.training.loop import LoopConfig, TrainingLoop, read_ahead, write_json
 from common.weights.devices import device_of, fast_autocast
-from common.weights.loader import load_weights, read_manifest, save_weights
+from common.weights.loader import load_weights, save_weights
+from common.weights.manifest import read_manifest
 from sender.perception.inference.flip_augmentation import FlipAugmentation
 from sender.perception.inference.predictor import WEIGHTS_NAME, architecture, as_images
 from sender.perception.network.network import NETWORKS, TASKS, PerceptionConfig, PerceptionNet

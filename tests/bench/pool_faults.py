@@ -33,7 +33,7 @@ from common.codec.packet import CODEC_VERSION
 from common.errors import OutputError
 from common.frames import LabelFrame
 from common.io.addresses import Address, Addresses
-from common.weights.loader import model_hash
+from common.weights.manifest import model_hash
 from common.wire.convert import Hello
 from sender.link import Fate, LinkClient, LinkConfig, LinkObserver
 from sender.link.observer import Observers

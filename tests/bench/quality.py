@@ -39,7 +39,7 @@ from common.labels import concatenate
 from common.synthetic.dataset.presets import EVERYDAY, PRESETS, DatasetPreset
 from common.synthetic.dataset.shards import Batch, CropDataset
 from common.synthetic.scene.backgrounds import BackgroundBank
-from common.weights.loader import model_hash
+from common.weights.manifest import model_hash
 from receiver.engine.engine import ReconstructedPerson
 from sender.importance.importance import Importance
 from tests.bench import crops, report

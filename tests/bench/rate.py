@@ -31,7 +31,7 @@ from common.errors import SourceError, WeightsError
 from common.frames import PersonLabels
 from common.labels import FAST_GROUPS, GROUP_NAMES, LABEL_SIZE, concatenate, group_slices, split
 from common.synthetic.motion.motion_table import Clip, clips
-from common.weights.loader import model_hash
+from common.weights.manifest import model_hash
 from common.wire.convert import FrameMessage, encode_client
 from receiver.body.skinning import BodySkin
 from sender.capture.open import DEMO_CLIP

@@ -8,7 +8,7 @@ import json
 import sys
 from collections.abc import Sequence
 
-from common.weights.loader import read_manifest
+from common.weights.manifest import read_manifest
 from tests.bench import report
 
 

@@ -24,7 +24,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from common.errors import OutputError
-from common.weights.loader import model_hash
+from common.weights.manifest import model_hash
 from receiver.diffusion.stage import SamplingConfig
 from receiver.engine.pool.pool import PersonWork
 from receiver.engine.pool.replica import Replica, ReplicaSettings

@@ -41,7 +41,7 @@ from common.body.label_space import LabelSpace
 from common.errors import OutputError
 from common.frames import PersonLabels
 from common.labels import concatenate
-from common.weights.loader import model_hash
+from common.weights.manifest import model_hash
 from receiver.link.auth.tokens import add_token
 from tests.bench import report
 from tests.bench.crowded import last_line, start_module

@@ -23,7 +23,7 @@ from common.arrays import Image
 from common.codec.frame_codec import FrameCodec
 from common.errors import PeerError
 from common.frames import LabelFrame
-from common.weights.loader import model_hash
+from common.weights.manifest import model_hash
 from receiver.engine.engine import ReconstructionRequest
 from receiver.engine.reconstructor import Reconstructor
 from receiver.link.auth.ownership import SessionOwner

@@ -41,7 +41,7 @@ from common.body.model import BodyModel, KeypointKinematics
 from common.frames import Camera, LabelFrame, PersonLabels
 from common.labels import concatenate
 from common.synthetic.render_clip import FPS
-from common.weights.loader import model_hash
+from common.weights.manifest import model_hash
 from sender.capture.source import CapturedFrame
 from sender.importance.importance import Importance
 from tests.bench import measures, report

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from common.frames import Camera, LabelFrame
-from common.weights.loader import model_hash
+from common.weights.manifest import model_hash
 from receiver.engine.engine import ReconstructedPerson
 from sender.capture.source import CapturedFrame
 from sender.importance.importance import Importance

@@ -15,7 +15,7 @@ from common.codec.frame_codec import FrameCodec
 from common.codec.packet import CODEC_VERSION
 from common.frames import Camera, LabelFrame, PersonLabels
 from common.labels import LABEL_SIZE, split
-from common.weights.loader import model_hash
+from common.weights.manifest import model_hash
 from common.wire.convert import (
     STREAM_METHOD,
     STREAM_SERVICE,

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from common.weights.loader import model_hash
+from common.weights.manifest import model_hash
 from receiver.metrics import ReceiverMetrics
 from receiver.web.children import sender_child, tethered
 from receiver.web.children.cameras import CAMERA_NAME, ChildCameras

@@ -28,7 +28,7 @@ from common.recording.records import RecordedFrame
 from common.recording.writer import RecordingWriter
 from common.texture.atlas_tiles import TILES, encode
 from common.texture.point_colours import PointColours
-from common.weights.loader import model_hash
+from common.weights.manifest import model_hash
 from receiver.__main__ import main
 from receiver.diffusion.stage import SamplingConfig
 from receiver.engine.batcher import BatchingConfig

@@ -18,7 +18,7 @@ from common.frames import LabelFrame
 from common.texture.atlas_tiles import TILES
 from common.texture.atlas_tiles import encode as encode_tile
 from common.texture.point_colours import encode as encode_colours
-from common.weights.loader import model_hash
+from common.weights.manifest import model_hash
 from common.wire.convert import FrameMessage
 from receiver.engine.local import LocalEngine
 from receiver.engine.reconstructor import Reconstructor

@@ -20,7 +20,7 @@ from common.frames import PersonLabels
 from common.synthetic.dataset.presets import EVERYDAY
 from common.synthetic.dataset.shards import Batch, CropDataset
 from common.synthetic.render_shards import Task, render_shard
-from common.weights.loader import model_hash
+from common.weights.manifest import model_hash
 from sender.importance.importance import Importance
 from sender.perception.inference.detector import Detector, pairwise_iou
 from sender.perception.inference.predictor import Perception

@@ -15,7 +15,7 @@ import torch
 from common.texture.point_colours import PointColours
 from common.version import package_version
 from common.weights.devices import DeviceConfig
-from common.weights.loader import read_manifest
+from common.weights.manifest import read_manifest
 from receiver.diffusion.stage import SamplingConfig
 from receiver.engine.engine import ReconstructionRequest, ReconstructionResult
 from receiver.engine.pool.pool import BatchDone, PersonWork, PoolFacts, Reference

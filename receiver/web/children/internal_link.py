@@ -10,7 +10,7 @@ from common.blobs import Blob
 from common.codec.packet import CODEC_VERSION
 from common.io.addresses import Address
 from common.io.atomic_write import atomic_write
-from common.weights.loader import model_hash
+from common.weights.manifest import model_hash
 from common.wire.convert import FrameMessage
 from receiver.decode.session_decoder import SessionDecoder
 from receiver.link.auth.tls import SecurityConfig

@@ -16,7 +16,8 @@ from torch.nn import functional
 
 from common.arrays import Box, FloatArray, Image
 from common.weights.devices import fast_autocast
-from common.weights.loader import WEIGHTS_DIRECTORY, load_into, recorded_config
+from common.weights.loader import load_into
+from common.weights.manifest import WEIGHTS_DIRECTORY, recorded_config
 from sender.perception.network.keypoints import cell_centres
 from sender.perception.network.stem import Refinement, Residual, convolution
 

@@ -13,7 +13,8 @@ from torch.nn import functional
 from common.arrays import ByteArray
 from common.errors import WeightsError
 from common.weights.devices import fast_autocast
-from common.weights.loader import WEIGHTS_DIRECTORY, find_entry, load_into
+from common.weights.loader import load_into
+from common.weights.manifest import WEIGHTS_DIRECTORY, find_entry
 from sender.perception.inference.flip_augmentation import FlipAugmentation
 from sender.perception.network.network import PerceptionConfig, PerceptionNet
 from sender.perception.network.output import PARTS, PerceptionOutput

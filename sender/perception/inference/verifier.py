@@ -18,7 +18,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from common.arrays import FloatArray
-from common.weights.loader import WEIGHTS_DIRECTORY, load_into, recorded_config
+from common.weights.loader import load_into
+from common.weights.manifest import WEIGHTS_DIRECTORY, recorded_config
 from sender.perception.network.keypoints import KEYPOINTS
 from sender.perception.network.output import PARTS, SUMMARY, PerceptionOutput
 

@@ -19,7 +19,7 @@ import numpy as np
 
 from common.io.addresses import Address
 from common.labels import LABEL_SIZE
-from common.weights.loader import model_hash
+from common.weights.manifest import model_hash
 from tests.bench.abuse.disk import Disk
 from tests.bench.abuse.outcome import Journal
 from tests.bench.abuse.supervision import Watched, file_descriptors, resident_kb

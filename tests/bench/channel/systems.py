@@ -18,7 +18,7 @@ from common.channel.model import ImageChannel
 from common.channel.state import ChannelState
 from common.channel.transmission import Completion, Transmitter, decode
 from common.imaging.transforms import as_image, padded
-from common.weights.loader import WEIGHTS_DIRECTORY, read_manifest
+from common.weights.manifest import WEIGHTS_DIRECTORY, read_manifest
 from tests.bench.rivals.stills import FORMATS, Still
 from tests.bench.rivals.stills import decode as decode_still
 

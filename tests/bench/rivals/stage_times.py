@@ -8,7 +8,7 @@ from typing import TypeVar
 import numpy as np
 
 from common.codec.frame_codec import FrameCodec
-from common.weights.loader import model_hash
+from common.weights.manifest import model_hash
 from receiver.engine.engine import ReconstructionRequest
 from receiver.engine.reconstructor import Reconstructor
 from sender.importance.importance import Importance

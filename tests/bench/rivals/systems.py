@@ -21,7 +21,7 @@ from common.arrays import FloatArray
 from common.body.model import BodyParameters
 from common.frames import Camera
 from common.synthetic.render_clip import FPS
-from common.weights.loader import model_hash
+from common.weights.manifest import model_hash
 from sender.importance.importance import Importance
 from tests.bench.perceived import FrameSender
 from tests.bench.rate import LabelClip, codec_settings, through_codec

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from common.weights.loader import read_manifest
+from common.weights.manifest import read_manifest
 from tests.bench.recorded import main
 
 

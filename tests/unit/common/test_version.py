@@ -5,7 +5,7 @@ import pytest
 
 from common import version
 from common.version import version_line
-from common.weights.loader import model_hash
+from common.weights.manifest import model_hash
 
 
 def test_version_line_names_package_weights_codec_and_protocol() -> None:

@@ -9,7 +9,8 @@ from common.errors import MalformedPacket, WeightsError
 from common.picture_codec import weights
 from common.picture_codec.codec import MAX_SIDE_PX, PictureCodec
 from common.picture_codec.network import PictureCodecConfig, PictureCodecNetwork
-from common.weights.loader import find_entry, load_weights
+from common.weights.loader import load_weights
+from common.weights.manifest import find_entry
 
 
 @pytest.fixture(scope="module")

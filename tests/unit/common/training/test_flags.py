@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from common.training.flags import add_result_flags, add_steps_flag, add_training_flags, parser_of
-from common.weights.loader import WEIGHTS_DIRECTORY
+from common.weights.manifest import WEIGHTS_DIRECTORY
 
 DOCUMENT = """Trains something.
 

@@ -15,7 +15,8 @@ from common.channel.deepjscc import DeepJsccConfig
 from common.channel.model import ImageChannelConfig, Source
 from common.errors import UsageError
 from common.imaging.picture_file import write_picture
-from common.weights.loader import load_weights, read_manifest
+from common.weights.loader import load_weights
+from common.weights.manifest import read_manifest
 from tests.support.tiny_image_channel import TINY, tiny_network
 
 

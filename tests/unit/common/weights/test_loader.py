@@ -8,7 +8,8 @@ import torch
 
 from common.body import label_space
 from common.errors import WeightsError
-from common.weights.loader import WEIGHTS_DIRECTORY, load_weights, model_hash, read_manifest, save_weights
+from common.weights.loader import load_weights, save_weights
+from common.weights.manifest import WEIGHTS_DIRECTORY, model_hash, read_manifest
 
 TENSORS = {"layer.weight": torch.randn(3, 4), "steps": torch.tensor(7)}
 ARCHITECTURE = {"width": 4, "taps": [1, 2]}

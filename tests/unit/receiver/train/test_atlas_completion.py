@@ -13,7 +13,7 @@ from common.body.anatomy import REGION_INDEX
 from common.body.model import BodyModel
 from common.errors import SourceError
 from common.texture.atlas import AtlasLayout
-from common.weights.loader import read_manifest
+from common.weights.manifest import read_manifest
 from receiver.texture import atlas_completion
 from receiver.texture.atlas_completion import COMPLETION_SIZE, DIFFERENCE, WEIGHTS_NAME, load_network
 from tests.support.tiny_completion import TINY, tiny_completion

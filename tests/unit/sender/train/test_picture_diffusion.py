@@ -12,7 +12,7 @@ from common.channel import diffusion
 from common.channel.diffusion import WEIGHTS_NAME, DiffusionDecoderConfig, load_decoder
 from common.channel.model import Plain
 from common.imaging.picture_file import write_picture
-from common.weights.loader import read_manifest
+from common.weights.manifest import read_manifest
 from sender.perception.inference.detector import DetectorConfig, DetectorNet
 from tests.support.tiny_diffusion_decoder import tiny_decoder
 from tests.support.tiny_image_channel import TINY, tiny_network

@@ -10,7 +10,8 @@ import torch
 
 from common.synthetic.dataset.presets import WARDROBE
 from common.synthetic.render_shards import Task, render_shard
-from common.weights.loader import load_weights, read_manifest
+from common.weights.loader import load_weights
+from common.weights.manifest import read_manifest
 from sender.train import (
     clothing,
     confidence,

@@ -1,0 +1,155 @@
+"""The manifest of the trained weights, which names each file of them and its checksum; no other file is loaded.
+
+    common/weights/manifest.json
+        {"format": 1,
+         "entries": {"perception": {"file": "perception.safetensors", "sha256": "…", "shared": false,
+                                    "architecture": {…}, "recipe": {…}, "scores": {…}}, …}}
+
+Sender and receiver must have the same `shared` weights: the handshake compares `model_hash`.
+"""
+
+import fcntl
+import hashlib
+import json
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+from common.codec.tables import load as load_tables
+from common.errors import WeightsError
+from common.io.atomic_write import atomic_write
+
+Config = TypeVar("Config")
+
+FORMAT = 1
+WEIGHTS_DIRECTORY = Path(__file__).resolve().parent
+_MANIFEST = "manifest.json"
+_SPACES = ("label_space.safetensors", "shape_space.safetensors", "surface_space.safetensors")
+
+
+@dataclass(frozen=True, slots=True)
+class WeightsEntry:
+    """A file of weights.
+
+    Args:
+        file: its name, in the folder of the manifest.
+        sha256: SHA-256 of its bytes, hexadecimal.
+        shared: whether both ends must have the same weights.
+        architecture: the config of the network; a network with another one refuses the weights.
+        recipe: how to train it again: data, seeds, steps.
+        scores: measured quality, with units in the names.
+    """
+
+    file: str
+    sha256: str
+    shared: bool
+    architecture: Mapping[str, Any]
+    recipe: Mapping[str, Any]
+    scores: Mapping[str, Any]
+
+
+def read_manifest(directory: Path = WEIGHTS_DIRECTORY) -> dict[str, WeightsEntry]:
+    """All entries by name.
+
+    Raises:
+        WeightsError: the manifest is missing, damaged, or of another format.
+    """
+    path = directory / _MANIFEST
+    try:
+        document = json.loads(path.read_text(encoding="utf-8"))
+        if document["format"] != FORMAT:
+            raise WeightsError(f"{path} has format {document['format']}, not {FORMAT}: reinstall bodywire")
+        entries = {name: WeightsEntry(**entry) for name, entry in document["entries"].items()}
+        for entry in entries.values():
+            _check_entry(entry)
+        return entries
+    except FileNotFoundError as error:
+        raise WeightsError(
+            f"no trained weights in {directory}: reinstall bodywire or train them (see docs/training.md)"
+        ) from error
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise WeightsError(f"{path} is damaged: reinstall bodywire") from error
+
+
+def find_entry(name: str, directory: Path = WEIGHTS_DIRECTORY) -> WeightsEntry:
+    """One entry of the manifest.
+
+    Raises:
+        WeightsError: there is no such entry.
+    """
+    entries = read_manifest(directory)
+    if name not in entries:
+        raise WeightsError(f"weights {name!r} are missing from {directory}: reinstall bodywire or train them")
+    return entries[name]
+
+
+def recorded_config(
+    name: str, kind: str, config_type: Callable[..., Config], directory: Path = WEIGHTS_DIRECTORY
+) -> Config:
+    """The config of an entry's network.
+
+    Args:
+        name: the entry; its architecture has a `kind` and the fields of the config.
+        kind: the kind of network that the caller builds.
+        config_type: makes a config of the fields; raises `ValueError` for invalid ones.
+        directory: folder of the manifest.
+
+    Raises:
+        WeightsError: the entry is missing, or has another kind or other fields.
+    """
+    fields = dict(find_entry(name, directory).architecture)
+    try:
+        if fields.pop("kind", None) == kind:
+            return config_type(**fields)
+    except (TypeError, ValueError):
+        pass
+    raise WeightsError(f"weights {name!r} are of another version: reinstall bodywire")
+
+
+def add_entry(name: str, entry: WeightsEntry, content: bytes, directory: Path) -> None:
+    """Writes a file of weights and its entry, each atomically; an existing entry of this name is replaced."""
+    directory.mkdir(parents=True, exist_ok=True)
+    with _locked(directory):
+        entries = read_manifest(directory) if (directory / _MANIFEST).exists() else {}
+        entries[name] = entry
+        document = {"format": FORMAT, "entries": {key: asdict(entries[key]) for key in sorted(entries)}}
+        atomic_write(directory / entry.file, content)
+        atomic_write(directory / _MANIFEST, (json.dumps(document, indent=1) + "\n").encode())
+
+
+def model_hash(directory: Path = WEIGHTS_DIRECTORY) -> bytes:
+    """8 bytes that are equal at two ends if they can decode each other's labels.
+
+    The hash covers the `shared` entries, the linear spaces that define the labels, and the tables of the codec.
+
+    Raises:
+        WeightsError: as `read_manifest`.
+    """
+    shared = {name: entry.sha256 for name, entry in read_manifest(directory).items() if entry.shared}
+    for file in _SPACES:
+        try:
+            if (directory / file).exists():
+                shared[file] = hashlib.sha256((directory / file).read_bytes()).hexdigest()
+        except OSError as error:
+            raise WeightsError(f"{directory / file} cannot be read ({error.strerror}): reinstall bodywire") from error
+    shared["codec tables"] = load_tables().digest.hex()
+    return hashlib.sha256(json.dumps(shared, sort_keys=True).encode()).digest()[:8]
+
+
+def _check_entry(entry: WeightsEntry) -> None:
+    """Raises TypeError for a field of another type, and ValueError for a file outside the folder."""
+    for name, kind in (("file", str), ("sha256", str), ("shared", bool), ("architecture", dict)):
+        if not isinstance(getattr(entry, name), kind):
+            raise TypeError(f"{name} is not a {kind.__name__}")
+    if Path(entry.file).name != entry.file:
+        raise ValueError(f"{entry.file} is not in the folder")
+
+
+@contextmanager
+def _locked(directory: Path) -> Iterator[None]:
+    """Serialises trainings that update the same manifest."""
+    with open(directory / ".lock", "w", encoding="utf-8") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
