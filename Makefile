@@ -41,7 +41,7 @@ test: system-packages static-checks
 	$(PYTHON) -m pytest -n $(TEST_WORKERS) --dist loadfile --ignore tests/unit $(TEST_FLAGS) || [ $$? -eq 5 ]
 
 check: static-checks
-	$(PYTHON) -m pytest -q tests/unit/test_import_rules.py
+	$(PYTHON) -m tests.rules
 
 static-checks: development
 	$(PYTHON) -m ruff check .
