@@ -316,7 +316,7 @@ def _deliver(
     """The link, behind the spool if there is one."""
     outstanding = Outstanding()
     link = LinkClient(
-        config if spool is None else config.patient(),
+        config if spool is None else config.without_timeouts(),
         hello,
         encoder,
         observer=Observers(*observers, outstanding),

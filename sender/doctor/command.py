@@ -67,7 +67,7 @@ def _checks(arguments: Sequence[str]) -> Iterator[tuple[str, Check]]:
             address,
             Transport(security),
             model_hash(),
-            patient=config.delivery.delivery == "complete",
+            waits_for_receiver=config.delivery.delivery == "complete",
             has_token=security.token_file is not None,
         )
         yield named("peer", peer.check_peer, reached)

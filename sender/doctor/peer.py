@@ -41,20 +41,20 @@ class PeerUnderTest:
         address: as given.
         transport: with the sender's certificates and token.
         model_hash: of this end.
-        patient: a receiver that cannot be reached does not end the sender, which waits (`--delivery complete`).
+        waits_for_receiver: the sender does not end when the receiver cannot be reached (`--delivery complete`).
         has_token: the sender presents a token.
     """
 
     address: Address
     transport: Transport
     model_hash: bytes
-    patient: bool = False
+    waits_for_receiver: bool = False
     has_token: bool = False
     clock: Clock = SYSTEM_CLOCK
 
     def unreachable(self, check: str, found: str, advice: str) -> Finding:
-        """A finding that ends the sender, unless it is patient."""
-        if self.patient:
+        """A finding that ends the sender, unless it waits for the receiver."""
+        if self.waits_for_receiver:
             return warning(check, f"{found}; the sender will wait", advice)
         return problem(check, found, advice, PeerError)
 

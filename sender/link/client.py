@@ -78,16 +78,13 @@ class LinkConfig:
         120.0, help="seconds to try again after the connection was lost, until a frame is acknowledged"
     )
     heartbeat_interval_ms: float = option(200.0, help="most milliseconds between keepalives")
-    heartbeats_missed: int = option(
-        5, help="heartbeat intervals without a message until the receiver is considered dead"
-    )
 
     @property
     def names_peer(self) -> bool:
         """Whether a receiver was configured, be it the default one."""
         return self.peer is not _DEFAULT_PEER
 
-    def patient(self) -> Self:
+    def without_timeouts(self) -> Self:
         """The same configuration, without limits on the time to connect."""
         return replace(self, connect_timeout=math.inf, reconnect_timeout=math.inf)
 
@@ -96,8 +93,6 @@ class LinkConfig:
             raise ValueError(f"window {self.window} is not between 1 and {MAX_WINDOW}")
         if min(self.connect_timeout, self.reconnect_timeout, self.heartbeat_interval_ms) <= 0:
             raise ValueError("connect_timeout, reconnect_timeout and heartbeat_interval_ms must be above 0")
-        if self.heartbeats_missed < 1:
-            raise ValueError(f"heartbeats_missed {self.heartbeats_missed} is below 1")
 
 
 class LinkClient:
@@ -147,7 +142,6 @@ class LinkClient:
         )
         self._keepalive = Keepalive(
             config.heartbeat_interval_ms / 1e3,
-            config.heartbeats_missed,
             self._connector.standby,
             self._observer,
             clock,
@@ -265,7 +259,7 @@ class LinkClient:
                     return
                 if self._delivery.idle and loop.time() - began_s >= _LASTING_STREAM_S:
                     self._made_progress()
-                self._keepalive.lose(reason)
+                self._keepalive.report_loss(reason)
                 stream, welcome = await self._connector.reconnect(self._session.hello(reconnect=True), reason)
                 self._begin(stream, welcome)
                 if await _settle(self._delivery.resume, welcome, stream):

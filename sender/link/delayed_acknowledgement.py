@@ -5,7 +5,7 @@ later makes the next frame a few bytes longer, because it is predicted from an o
 window for longer.  So every second one may wait, as long as the window has room for it.
 """
 
-# After a frame that waited for the window, this many frames are answered at once: a second at 30 frames a second.
+# After a frame that waited for the window, this many frames are acknowledged at once: a second at 30 frames a second.
 _PROMPT_FRAMES = 30
 
 

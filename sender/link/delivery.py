@@ -54,7 +54,7 @@ class FrameDelivery:
         self._congestion_window = CongestionWindow(max_window)
         self._background = BackgroundTransfer(pacer)
         self._signals = BackgroundTransfer(pacer, signals=True)
-        self._delayed_answers = DelayedAcknowledgement()
+        self._delayed_acknowledgement = DelayedAcknowledgement()
         self._changed = asyncio.Event()
         self._paused = asyncio.Event()
         self._last_sent_s: float | None = None
@@ -126,7 +126,7 @@ class FrameDelivery:
         self._paused.clear()
         self._congestion_window.restart(min(self._max_window, welcome.window))
         self._session.window.resize(self._congestion_window.frames)
-        self._delayed_answers.restart()
+        self._delayed_acknowledgement.restart()
         self._background.restart(receiver_is_new=not welcome.resumed, takes_textures=welcome.takes_textures)
         self._signals.restart(takes_signals=welcome.takes_signals)
 
@@ -172,7 +172,9 @@ class FrameDelivery:
         self._observer.sent(frame, encoded, again=again)
         # Without live frames the window decides how fast they leave; blobs are paced by acknowledgements.
         wanted_soon = encoded.key or not self._session.live or not self._background.idle
-        may_wait = self._delayed_answers.may_wait(held_back=held_back, room=window.room, wanted_soon=wanted_soon)
+        may_wait = self._delayed_acknowledgement.may_wait(
+            held_back=held_back, room=window.room, wanted_soon=wanted_soon
+        )
         return FrameMessage(frame.sequence, encoded.payload, may_wait)
 
     def sent_ns(self, sequence: int) -> int | None:

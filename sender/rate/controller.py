@@ -11,7 +11,7 @@ from sender.congestion.packet_train import PacketTrainSample
 from sender.congestion.paper_estimators import PaperBandwidth, PaperDelay
 from sender.congestion.samples import LinkSample
 from sender.congestion.windowed_extreme import WindowedExtreme
-from sender.rate.policy import MAX_F, BudgetController, RateConfig, link_stress, rho_by_group
+from sender.rate.policy import HEADROOM, MAX_F, BudgetController, RateConfig, link_stress, rho_by_group
 
 _MIN_RTT_WINDOW_MS = 10_000.0
 _FRAME_RATE_WINDOW_MS = 2000.0
@@ -61,7 +61,7 @@ class RateController:
         self._min_rtt_ms: float | None = None
         self._capacity_estimator = CapacityEstimator()
         self._capacity = Capacity(None, False, 0.0)
-        self._budget = BudgetController(config.headroom, _INITIAL_F)
+        self._budget = BudgetController(_INITIAL_F)
         self._pacer = BackgroundPacer()
         self._wire_bytes: float | None = None
 
@@ -151,7 +151,7 @@ class RateController:
         lower_quartile_bps, rate_hz = self._capacity_estimator.lower_quartile_bps(now_ms), self._source_frame_rate_hz()
         if lower_quartile_bps is None or rate_hz <= 0:
             return 0
-        free_bytes = (self._config.headroom * lower_quartile_bps - self._source_bps()) / (8 * rate_hz)
+        free_bytes = (HEADROOM * lower_quartile_bps - self._source_bps()) / (8 * rate_hz)
         allowed = self._pacer.allowed_bytes(in_flight_bytes, lower_quartile_bps, free_bytes, now_ms, cautious=cautious)
         return min(allowed, blob_bytes)
 
@@ -170,7 +170,7 @@ class RateController:
         bandwidth_bps, delay_ms = self._bandwidth.bandwidth_bps, self._delay.delay_ms
         if bandwidth_bps is None or delay_ms is None:
             return _INITIAL_F
-        return link_stress(bandwidth_bps, delay_ms, self._config)
+        return link_stress(bandwidth_bps, delay_ms)
 
     def _source_bps(self) -> float:
         """Bit rate of the source at the present size of a frame, headers included."""

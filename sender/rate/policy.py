@@ -10,6 +10,11 @@ from sender.congestion.capacity import Capacity
 
 MAX_F: Final = 2.0
 """Largest f of `--policy capacity`; equation (18) gives at most 1."""
+# Of equation (18).
+_BANDWIDTH_RANGE_BPS: Final = (50e3, 1000e3)
+_DELAY_RANGE_MS: Final = (10.0, 300.0)
+# Share of the measured capacity that labels use.
+HEADROOM: Final = 0.8
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,42 +27,26 @@ class RateConfig:
     rho_min: float = option(0.0, help="compression of the most important labels, 0 (fine) to 1 (coarse)")
     rho_max: float = option(1.0, help="compression of the least important labels on the worst link")
     fixed_f: float = option(0.25, help="link stress f, 0 to 1, under --policy fixed")
-    bandwidth_min_kbps: float = option(50.0, help="B_min of eq. 18: the lowest bandwidth, kbit/s")
-    bandwidth_max_kbps: float = option(1000.0, help="B_max of eq. 18: the highest bandwidth, kbit/s")
-    delay_min_ms: float = option(10.0, help="D_min of eq. 18: the shortest round trip, ms")
-    delay_max_ms: float = option(300.0, help="D_max of eq. 18: the longest round trip, ms")
-    bandwidth_weight: float = option(0.5, help="a of eq. 18")
-    delay_weight: float = option(0.5, help="b of eq. 18")
-    headroom: float = option(0.8, help="share of the capacity that --policy capacity uses")
 
     def __post_init__(self) -> None:
         if not 0 <= self.rho_min <= self.rho_max <= 1:
             raise ValueError(f"rho_min {self.rho_min} and rho_max {self.rho_max} are not 0 <= min <= max <= 1")
         if not 0 <= self.fixed_f <= 1:
             raise ValueError(f"fixed_f {self.fixed_f} is not between 0 and 1")
-        if not 0 <= self.bandwidth_min_kbps < self.bandwidth_max_kbps:
-            raise ValueError("bandwidth_min_kbps must be at least 0 and below bandwidth_max_kbps")
-        if not 0 <= self.delay_min_ms < self.delay_max_ms:
-            raise ValueError("delay_min_ms must be at least 0 and below delay_max_ms")
-        if min(self.bandwidth_weight, self.delay_weight) < 0:
-            raise ValueError("bandwidth_weight and delay_weight must not be below 0")
-        if not 0 < self.headroom <= 1:
-            raise ValueError(f"headroom {self.headroom} is not in (0, 1]")
 
 
-def link_stress(bandwidth_bps: float, delay_ms: float, config: RateConfig) -> float:
-    """f(B, D) = a (B_max − B)/(B_max − B_min) + b (D − D_min)/(D_max − D_min) (AFLSC, eq. 18).
+def link_stress(bandwidth_bps: float, delay_ms: float) -> float:
+    """f(B, D) = a (B_max − B)/(B_max − B_min) + b (D − D_min)/(D_max − D_min) with a = b = 1/2 (AFLSC, eq. 18).
 
-    B, D and the result are clamped, since (18) is not bounded outside [B_min, B_max] and [D_min, D_max].
+    B and D are clamped, since (18) is not bounded outside [B_min, B_max] and [D_min, D_max].
 
     Returns:
         The link stress, 0 (no compression needed) to 1.
     """
-    low_bps, high_bps = config.bandwidth_min_kbps * 1e3, config.bandwidth_max_kbps * 1e3
+    (low_bps, high_bps), (low_ms, high_ms) = _BANDWIDTH_RANGE_BPS, _DELAY_RANGE_MS
     bandwidth_stress = (high_bps - _clamp(bandwidth_bps, low_bps, high_bps)) / (high_bps - low_bps)
-    low_ms, high_ms = config.delay_min_ms, config.delay_max_ms
     delay_stress = (_clamp(delay_ms, low_ms, high_ms) - low_ms) / (high_ms - low_ms)
-    return _clamp(config.bandwidth_weight * bandwidth_stress + config.delay_weight * delay_stress, 0.0, 1.0)
+    return (bandwidth_stress + delay_stress) / 2
 
 
 def rho_by_group(importance: Mapping[str, float], f: float, rho_min: float, rho_max: float) -> dict[str, float]:
@@ -89,7 +78,6 @@ class BudgetController:
     f rises fast and falls slowly. While the link was never seen full, f falls: quality rises with spare capacity.
 
     Args:
-        headroom: share of the capacity to use.
         initial_f: f before anything is measured.
     """
 
@@ -98,8 +86,7 @@ class BudgetController:
     # Limits the step after a gap between samples.
     _MAX_STEP_S = 0.2
 
-    def __init__(self, headroom: float = 0.8, initial_f: float = 0.5) -> None:
-        self._headroom = headroom
+    def __init__(self, initial_f: float) -> None:
         self._f = initial_f
         self._last_ms: float | None = None
 
@@ -121,7 +108,7 @@ class BudgetController:
     def _error(self, capacity: Capacity, source_bps: float) -> float:
         if capacity.bps is None or not capacity.measured or source_bps <= 0:
             return -1.0
-        return _clamp(math.log(source_bps / max(self._headroom * capacity.bps, 1.0)), -1.0, 1.0)
+        return _clamp(math.log(source_bps / max(HEADROOM * capacity.bps, 1.0)), -1.0, 1.0)
 
 
 def _clamp(value: float, low: float, high: float) -> float:

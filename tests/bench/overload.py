@@ -89,7 +89,9 @@ def link(peer: Address, observer: LinkObserver, *, live: bool) -> LinkClient:
         *(secrets.token_bytes(16), "overload", CODEC_VERSION, model_hash(), live),
         session_secret=secrets.token_bytes(32),
     )
-    return LinkClient(LinkConfig(peer=Addresses.of(peer)).patient(), hello, Encoder(model_hash()), observer=observer)
+    return LinkClient(
+        LinkConfig(peer=Addresses.of(peer)).without_timeouts(), hello, Encoder(model_hash()), observer=observer
+    )
 
 
 def frame_at(clip: Sequence[LabelFrame], sequence: int) -> LabelFrame:

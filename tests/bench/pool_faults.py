@@ -88,7 +88,7 @@ class Session(LinkObserver):
                 session_secret=spool.session_secret,
             )
             link = LinkClient(
-                LinkConfig(peer=Addresses.of(self._peer)).patient(),
+                LinkConfig(peer=Addresses.of(self._peer)).without_timeouts(),
                 hello,
                 FixedRate(FrameCodec(model)),
                 observer=Observers(self, outstanding),

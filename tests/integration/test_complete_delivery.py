@@ -71,7 +71,9 @@ class CompleteSender:
             durable=True,
             session_secret=self.spool.session_secret,
         )
-        link = LinkClient(LinkConfig(peer=Addresses.of(peer)).patient(), hello, self.codec, observer=outstanding)
+        link = LinkClient(
+            LinkConfig(peer=Addresses.of(peer)).without_timeouts(), hello, self.codec, observer=outstanding
+        )
         self.delivery = CompleteDelivery(link, self.spool, outstanding)
 
     async def start(self) -> None:

@@ -110,7 +110,7 @@ async def test_nothing_listens() -> None:
 async def test_nothing_listens_and_the_sender_waits() -> None:
     async with tcp_server(hang_up) as address:
         pass
-    findings = await diagnose(address, patient=True)
+    findings = await diagnose(address, waits_for_receiver=True)
     assert [finding.check for finding in findings] == ["peer name", "peer tcp"]
     assert findings[-1].verdict is Verdict.WARNING
     assert "the sender will wait" in findings[-1].found

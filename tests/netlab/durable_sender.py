@@ -82,7 +82,7 @@ async def send(options: argparse.Namespace) -> None:
             session_secret=spool.session_secret,
         )
         link = LinkClient(
-            LinkConfig(peer=options.peer).patient(),
+            LinkConfig(peer=options.peer).without_timeouts(),
             hello,
             FixedRate(FrameCodec(model)),
             observer=Observers(Ledger(options.ledger), outstanding),

@@ -27,7 +27,6 @@ class Keepalive:
 
     Args:
         interval_s: most seconds between keepalives.
-        missed: intervals without a message after which the receiver is considered lost.
         standby: makes the connection that replaces a silent stream.
         observer: notified of loss and recovery, packet trains and one-way delays.
     """
@@ -35,7 +34,6 @@ class Keepalive:
     def __init__(
         self,
         interval_s: float,
-        missed: int,
         standby: StandbyConnection[ClientStream],
         observer: LinkObserver,
         clock: Clock,
@@ -46,7 +44,7 @@ class Keepalive:
         self._schedule = HeartbeatSchedule(interval_s)
         self._clocks = ClockComparison(clock)
         self._trains = PacketTrainSender(self._schedule, self._clocks, clock)
-        self._liveness = Liveness(interval_s, missed, standby, on_lost=self._on_lost, on_recovered=self._on_recovered)
+        self._liveness = Liveness(interval_s, standby, on_lost=self._on_lost, on_recovered=self._on_recovered)
         self._welcome: Welcome | None = None
         self._reported: set[str] = set()
 
@@ -57,9 +55,9 @@ class Keepalive:
         self._schedule.restart()
         self._trains.restart()
 
-    def lose(self, reason: str) -> None:
+    def report_loss(self, reason: str) -> None:
         """Reports the receiver as lost, unless it was reported before: the stream ended."""
-        self._liveness.lose(reason)
+        self._liveness.report_loss(reason)
 
     def made_progress(self) -> None:
         """Reports the end of a loss, once a frame was acknowledged on a stream that is not lost."""

@@ -11,8 +11,9 @@ from sender.link.transport.standby_connection import StandbyConnection
 T = TypeVar("T", bound=Closable)
 
 _POLLS_PER_INTERVAL = 4
-# Heartbeat intervals of silence after which the stream is suspected.
-_SUSPECT_AFTER_INTERVALS = 2
+# Heartbeat intervals of silence after which the stream is suspected, and after which the receiver is lost. A smaller
+# number would delay frames after a stall, since the standby connection's packets queue before them.
+_SUSPECT_AFTER_POLLS, _LOST_AFTER_POLLS = 2 * _POLLS_PER_INTERVAL, 5 * _POLLS_PER_INTERVAL
 # How long after the standby connection an answer on the old stream may arrive that was queued before it.
 _ANSWER_GRACE_S = 0.02
 # A stream that was silent for this long is given up, with or without a standby connection.
@@ -33,8 +34,6 @@ class Liveness(Generic[T]):
 
     Args:
         interval_s: between heartbeats.
-        missed: intervals without a message after which the receiver is lost. A smaller number would delay frames
-            after a stall, since the standby connection's packets queue before them.
         standby: opens the standby connection.
         on_lost: called once when the receiver is lost, with the reason.
         on_recovered: called when the stream is answered again after `on_lost`.
@@ -43,15 +42,12 @@ class Liveness(Generic[T]):
     def __init__(
         self,
         interval_s: float,
-        missed: int,
         standby: StandbyConnection[T],
         *,
         on_lost: Callable[[str], None],
         on_recovered: Callable[[], None],
     ) -> None:
         self._poll_s = interval_s / _POLLS_PER_INTERVAL
-        self._lost_after_polls = missed * _POLLS_PER_INTERVAL
-        self._suspect_after_polls = min(_SUSPECT_AFTER_INTERVALS, missed) * _POLLS_PER_INTERVAL
         self._standby = standby
         self._on_lost, self._on_recovered = on_lost, on_recovered
         self._answered = self._lost = self._suspected = False
@@ -66,7 +62,7 @@ class Liveness(Generic[T]):
         """Resets the state for a new stream."""
         self._lost = self._suspected = False
 
-    def lose(self, reason: str) -> None:
+    def report_loss(self, reason: str) -> None:
         """Reports the receiver as lost, unless it was reported before."""
         if not self._lost:
             self._lost = True
@@ -80,7 +76,7 @@ class Liveness(Generic[T]):
             answered_ns: when it left the receiver; None while the clock offset is unknown.
             now_ns: the present.
         """
-        suspected_since_ns = self._silent_since_ns + int(self._suspect_after_polls * self._poll_s * 1e9)
+        suspected_since_ns = self._silent_since_ns + int(_SUSPECT_AFTER_POLLS * self._poll_s * 1e9)
         left_late = answered_ns is not None and answered_ns >= suspected_since_ns
         if self._suspected and sent_ns < self._silent_since_ns and not left_late:
             return
@@ -113,12 +109,12 @@ class Liveness(Generic[T]):
             self._on_recovered()
 
     async def _suspect(self, silent_polls: int) -> None:
-        self._suspected = silent_polls >= self._suspect_after_polls
-        if silent_polls < self._lost_after_polls:
+        self._suspected = silent_polls >= _SUSPECT_AFTER_POLLS
+        if silent_polls < _LOST_AFTER_POLLS:
             return
         self._standby.seek()
         broken = _no_message()
-        self.lose(str(broken))
+        self.report_loss(str(broken))
         if self._standby.failed:
             raise broken
         if self._standby.is_open:

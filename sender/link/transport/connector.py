@@ -16,7 +16,7 @@ from common.errors import PeerError
 from common.io.addresses import Address
 from common.wire.convert import Hello, Welcome
 from common.wire.stream import StreamBroken
-from sender.link.transport.handshake import ClientStream, StreamOpener, shake_hands
+from sender.link.transport.handshake import ClientStream, StreamOpener, handshake
 from sender.link.transport.standby_connection import StandbyConnection
 
 logger = logging.getLogger(__name__)
@@ -121,7 +121,7 @@ class Connector:
         self._stall_backoff.reset()
 
     async def connect(self, hello: Hello) -> tuple[ClientStream, Welcome]:
-        """Connects for the first time and shakes hands.
+        """Connects for the first time and makes the handshake.
 
         Raises:
             PeerError: nothing answers, or something that is not a receiver, or the receiver refuses the session.
@@ -168,7 +168,7 @@ class Connector:
             try:
                 async with asyncio.timeout_at(limit_s):
                     stream = await self.standby.take()
-                    welcome = await shake_hands(self.peer, hello, stream, handshake_timeout_s)
+                    welcome = await handshake(self.peer, hello, stream, handshake_timeout_s)
                 self._backoff.reset()
                 self._unproven = True
                 return stream, welcome

@@ -30,7 +30,7 @@ class StreamOpener(Protocol):
         """What is wrong with the server at an address, and what to do about it; None if nothing answers."""
 
 
-async def shake_hands(peer: Address, hello: Hello, stream: ClientStream, timeout_s: float) -> Welcome:
+async def handshake(peer: Address, hello: Hello, stream: ClientStream, timeout_s: float) -> Welcome:
     """Sends Hello and waits for Welcome; closes the stream unless the two ends fit.
 
     Raises:

@@ -39,7 +39,7 @@ def test_capacity_policy_after_a_collapse_fits_the_link() -> None:
 
 
 def test_paper_policy_takes_a_thin_stream_for_a_thin_link() -> None:
-    rate = RateController(RateConfig(policy="paper", bandwidth_min_kbps=50.0, bandwidth_max_kbps=1000.0))
+    rate = RateController(RateConfig(policy="paper"))
     _stream(rate, FakeBottleneck(50e6), 0.0, 150)
     state = rate.state
     assert state.bandwidth_bps is not None

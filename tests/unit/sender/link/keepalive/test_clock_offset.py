@@ -60,7 +60,7 @@ def test_one_round_trip_bounds_the_offset_by_its_half(offset_s: float) -> None:
     assert bound_s == pytest.approx(0.020, abs=1e-3)
 
 
-@settings(deadline=None)
+@settings(deadline=None, max_examples=15)
 @given(
     offset_s=st.floats(-2000, 2000),
     drift=st.floats(-100e-6, 100e-6),

@@ -31,7 +31,7 @@ class Fixture:
         client, self.end = fake_link()
         self._never = asyncio.Event()
         self.keepalive = Keepalive(
-            0.004, 5, StandbyConnection(self._reach), self.observer, Clock(time.monotonic, lambda: 1000.0)
+            0.004, StandbyConnection(self._reach), self.observer, Clock(time.monotonic, lambda: 1000.0)
         )
         self.keepalive.restart(WELCOME)
         self.tasks = [asyncio.ensure_future(work) for work in self.keepalive.run(client)]

@@ -25,7 +25,6 @@ class Fixture:
         self.attempts: list[asyncio.Future[Connection]] = []
         self.liveness = Liveness(
             0.004,
-            5,
             StandbyConnection(self._reach),
             on_lost=self.reports.append,
             on_recovered=lambda: self.reports.append("recovered"),
@@ -145,11 +144,11 @@ async def test_refused_standby_connection_ends_the_stream() -> None:
 
 async def test_loss_is_reported_once_per_stream() -> None:
     fixture = Fixture()
-    fixture.liveness.lose("cut")
+    fixture.liveness.report_loss("cut")
     await fixture.until_sought()
-    fixture.liveness.lose("no message")
+    fixture.liveness.report_loss("no message")
     assert fixture.reports == ["cut"]
     fixture.liveness.restart()
-    fixture.liveness.lose("cut again")
+    fixture.liveness.report_loss("cut again")
     assert fixture.reports == ["cut", "cut again"]
     await fixture.end()
