@@ -5,7 +5,8 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import NoReturn
 
 from common.errors import exit_code_of
-from common.io.configuration import Command, Program, read_config
+from common.io.configuration import read_config
+from common.io.options import Command, Program
 from common.io.startup import announce, leave, prepare_process
 
 

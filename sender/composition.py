@@ -23,8 +23,8 @@ from common.body.model import BodyModel
 from common.codec.frame_codec import FrameCodec
 from common.codec.packet import CODEC_VERSION
 from common.errors import UsageError
-from common.io.configuration import option
 from common.io.logs import LogConfig
+from common.io.options import option
 from common.io.telemetry import MetricsConfig, MetricsServer, publish_build
 from common.io.terminal import Terminal
 from common.io.tracing import TracingConfig

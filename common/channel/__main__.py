@@ -15,7 +15,7 @@ from common.channel.state import KINDS, ChannelState
 from common.channel.transmission import Completion, Transmitter, decode, load_network, psnr_db
 from common.errors import UsageError, exit_code_of
 from common.imaging.picture_file import read_picture, write_picture
-from common.io.command_parser import CommandParser
+from common.io.command_line import CommandParser
 
 _DESCRIPTION = """Send a picture over a simulated wireless channel by joint source-channel coding.
 encode writes what goes on the air, decode passes that through the channel and writes the picture that arrives,

@@ -11,7 +11,7 @@ from common.doctor.machine import check_process_limits
 from common.doctor.packages import check_messages, check_packages, check_python
 from common.doctor.report import JSON_FLAG, Report
 from common.errors import BodywireError, WeightsError, exit_code_of
-from common.io.configuration import Program
+from common.io.options import Program
 from common.io.startup import announce, open_standard_streams
 
 _SHOWING_FLAGS = ("-h", "--help", "--version")

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Literal
 
-from common.io.configuration import option
+from common.io.options import option
 from common.io.terminal import Terminal, is_interactive
 from common.text import printable
 

@@ -12,7 +12,7 @@ from prometheus_client import CollectorRegistry, Gauge, Histogram, ProcessCollec
 
 from common.errors import OutputError
 from common.io.addresses import Address
-from common.io.configuration import option
+from common.io.options import option
 
 # From a codec pass (tens of microseconds) to the first inference on a loaded machine (seconds).
 STAGE_BUCKETS_S = (1e-4, 3e-4, 1e-3, 3e-3, 5e-3, 0.01, 0.02, 0.03, 0.05, 0.08, 0.1, 0.15, 0.2, 0.3, 0.5, 1.0, 3.0, 10.0)

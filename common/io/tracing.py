@@ -17,7 +17,7 @@ from typing import Protocol, Self
 from urllib.parse import urlsplit
 
 from common.errors import UsageError
-from common.io.configuration import option
+from common.io.options import option
 
 ROOT = "frame"
 """Name of the span that all others of a frame are in."""

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from common.errors import UsageError
-from common.io.configuration import option
+from common.io.options import option
 
 CPU = torch.device("cpu")
 

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from common.body.surface_space import SurfaceSpace
 from common.errors import WeightsError
-from common.io.configuration import option
+from common.io.options import option
 from common.weights.devices import CPU, device_of
 from common.weights.loader import architecture_of, load_into
 from common.weights.manifest import find_entry

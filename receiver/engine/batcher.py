@@ -8,7 +8,7 @@ from collections.abc import Callable, Hashable, Iterator
 from dataclasses import dataclass
 
 from common.clock import Clock
-from common.io.configuration import option
+from common.io.options import option
 from receiver.engine.engine import (
     EngineObserver,
     ReconstructedPerson,

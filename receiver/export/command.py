@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from common.errors import UsageError, exit_code_of
-from common.io.command_parser import CommandParser
+from common.io.command_line import CommandParser
 from common.io.startup import prepare_process
 from common.text import printable
 from receiver.export.animated_glb import encode_characters

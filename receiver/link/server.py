@@ -14,7 +14,7 @@ from grpc_reflection.v1alpha import reflection
 from common.clock import SYSTEM_CLOCK, Clock
 from common.errors import OutputError
 from common.io.addresses import Address, bound_socket
-from common.io.configuration import option
+from common.io.options import option
 from common.wire.convert import MAX_WINDOW, STREAM_METHOD, STREAM_SERVICE
 from common.wire.stream import CHANNEL_OPTIONS
 from receiver.link.admission import SessionLimits

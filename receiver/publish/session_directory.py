@@ -27,7 +27,7 @@ from typing import Literal, Self
 
 from common.errors import OutputError
 from common.io.atomic_write import remove_partial_files
-from common.io.configuration import option
+from common.io.options import option
 from receiver.link.auth.ownership import NotOwner, SessionOwner
 from receiver.mesh.mesh_files import encode_mesh, output_error, publish_file
 from receiver.mesh.skinned_glb import PosedBody, Skeleton, encode_body

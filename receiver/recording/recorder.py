@@ -16,7 +16,7 @@ from common.blobs import NOT_RECORDED, Blob
 from common.clock import SYSTEM_CLOCK, Clock
 from common.codec.frame_codec import DecodedFrame
 from common.errors import OutputError
-from common.io.configuration import option
+from common.io.options import option
 from common.recording.background import BackgroundRecording, Work
 from common.recording.facts import MAX_TEXT_CHARACTERS, RecordingFacts
 from common.recording.records import MAX_RECORD_BYTES, RecordedFrame, RecordedState

@@ -15,7 +15,7 @@ from typing import Protocol
 from common.blobs import Blob
 from common.clock import SYSTEM_CLOCK, Clock
 from common.errors import UsageError, WireError
-from common.io.configuration import option
+from common.io.options import option
 from common.recording.position import format_position, parse_position
 from common.recording.reader import Recording
 from common.recording.records import RecordedFrame, RecordedState

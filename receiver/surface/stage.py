@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from common.arrays import ByteArray, FloatArray, Int32Array
-from common.io.configuration import option
+from common.io.options import option
 from receiver.mesh.triangle_mesh import SurfaceMesh, vertex_normals
 from receiver.surface.extract import largest_component, march, taubin_smooth
 from receiver.surface.isovalue import relative_to_isovalue

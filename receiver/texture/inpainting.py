@@ -10,7 +10,7 @@ from typing import Literal
 from common.arrays import ByteArray
 from common.body.model import BodyModel
 from common.errors import WeightsError
-from common.io.configuration import option
+from common.io.options import option
 from common.texture.atlas import AtlasLayout, Texture
 from receiver.texture.received_texture import CompleteLater, ReceivedTexture
 

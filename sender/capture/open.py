@@ -10,7 +10,7 @@ from pathlib import Path
 from common.clock import SYSTEM_CLOCK, Clock
 from common.errors import SourceError
 from common.frames import MAX_FOCAL_PX, MIN_FOCAL_PX
-from common.io.configuration import option
+from common.io.options import option
 from sender.capture.cameras import DeviceReader, RtspReader, without_credentials
 from sender.capture.images import ImageSource, is_image_path, natural_order
 from sender.capture.interruptible import DaemonWorker, InterruptibleSource

@@ -11,7 +11,7 @@ from common.channel.lengths import LENGTHS
 from common.channel.signal_blob import KINDS, MAX_PILOTS, MAX_SIDE_PX
 from common.channel.state import ChannelState
 from common.imaging.transforms import STRIDE
-from common.io.configuration import option
+from common.io.options import option
 
 View = Literal["person", "frame"]
 _MIN_SIDE_PX = 64

@@ -21,7 +21,7 @@ from common.clock import SYSTEM_CLOCK, Clock
 from common.errors import MalformedPacket, PeerError
 from common.frames import LabelFrame
 from common.io.addresses import Address, Addresses
-from common.io.configuration import option
+from common.io.options import option
 from common.wire.convert import (
     MAX_WINDOW,
     Acknowledgement,

@@ -8,7 +8,7 @@ import numpy as np
 
 from common.arrays import Box, Image
 from common.frames import MAX_PEOPLE, Camera
-from common.io.configuration import option
+from common.io.options import option
 from sender.perception.inference.crop import CropBox
 from sender.perception.inference.detector import BOTH, LARGER, USUAL, Detection, Detector
 from sender.perception.inference.predictor import Perception

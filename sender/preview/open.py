@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from common.errors import OutputError, UsageError
-from common.io.configuration import option
+from common.io.options import option
 from sender.capture.source import CapturedFrame, FrameSource
 from sender.perception.stage import ObservedPerson
 from sender.preview.draw import draw_preview

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final, Literal
 
-from common.io.configuration import option
+from common.io.options import option
 from sender.congestion.capacity import Capacity
 
 MAX_F: Final = 2.0

@@ -14,7 +14,7 @@ from common.blobs import NOT_RECORDED, Blob
 from common.clock import SYSTEM_CLOCK, Clock
 from common.codec.frame_codec import FrameCodec
 from common.frames import LabelFrame
-from common.io.configuration import option
+from common.io.options import option
 from common.labels import GROUP_NAMES
 from common.recording.background import BackgroundRecording
 from common.recording.facts import RecordingFacts

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from common.arrays import FloatArray
-from common.io.configuration import option
+from common.io.options import option
 from common.labels import GROUP_NAMES, LABEL_SIZE, group_slices
 from sender.semantics.facing import FacingResolver
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Literal
 
 from common.codec.packet import CODEC_VERSION
-from common.io.configuration import option
+from common.io.options import option
 from sender.capture.cameras import without_credentials
 from sender.capture.source import FrameSource
 from sender.spool.spool import Spool, SpoolContent

@@ -1,7 +1,8 @@
 import textwrap
 from pathlib import Path
 
-from common.io.configuration import options_of, read_config
+from common.io.configuration import read_config
+from common.io.options import options_of
 from receiver.composition import ReceiverConfig
 from sender.__main__ import PROGRAM
 from sender.composition import SenderConfig

@@ -7,7 +7,7 @@ import shlex
 import pytest
 
 from common.errors import UsageError
-from common.io.command_parser import CommandParser
+from common.io.command_line import CommandParser
 from receiver.export.arguments import FORMATS, add_export_arguments
 from tests.docs.test_pages import PAGES
 

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from common.errors import UsageError
 from common.io.addresses import Address
-from common.io.configuration import option
+from common.io.options import option
 
 _LOCAL, _RAY = "local", "ray"
 

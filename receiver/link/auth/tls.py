@@ -11,7 +11,7 @@ import grpc
 
 from common.errors import UsageError
 from common.io.addresses import Address
-from common.io.configuration import option
+from common.io.options import option
 from common.wire.certificates import CertificateFiles, Certificates, check_pair
 
 

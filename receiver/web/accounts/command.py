@@ -12,7 +12,7 @@ from sqlalchemy.orm import Session
 
 from common.clock import SYSTEM_CLOCK
 from common.errors import OutputError, UsageError, exit_code_of
-from common.io.command_parser import CommandParser
+from common.io.command_line import CommandParser
 from common.io.startup import prepare_process
 from common.text import printable
 from receiver.web.accounts import store

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from common.io.configuration import option
+from common.io.options import option
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,8 +9,9 @@ from typing import Literal
 
 import pytest
 
-from common.io.completion import completion_script
-from common.io.configuration import SHELLS, Command, Program, option, options_of, read_config
+from common.io.command_line import SHELLS, completion_script
+from common.io.configuration import read_config
+from common.io.options import Command, Program, option
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +59,7 @@ printf '%s\\n' "${COMPREPLY[@]}"
 
 
 def script(shell: str) -> str:
-    return completion_script(Config, PROGRAM, options_of(Config), shell)
+    return completion_script(Config, PROGRAM, shell)
 
 
 def proposals(tmp_path: Path, *words: str) -> set[str]:

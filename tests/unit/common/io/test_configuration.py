@@ -6,7 +6,8 @@ import pytest
 
 from common.errors import UsageError
 from common.io.addresses import Address
-from common.io.configuration import Program, option, read_config
+from common.io.configuration import read_config
+from common.io.options import Program, option
 
 
 @dataclass(frozen=True, slots=True)

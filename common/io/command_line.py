@@ -1,0 +1,141 @@
+"""Command lines: parsers of the flags of a daemon, their help, and completion scripts for shells."""
+
+import argparse
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NoReturn
+
+from common.errors import UsageError
+from common.io.options import Option, Program, component_summary, describe_default, options_of
+
+_HELP_COLUMN = 34
+SHELLS = ("bash", "zsh", "fish")
+"""The shells that `--completion` knows."""
+# Options whose text may be the path of a file.
+_PATHS = ("camera", "preview", "config")
+
+
+class CommandParser(argparse.ArgumentParser):
+    """Raises UsageError for a wrong flag, which becomes one line like all other errors."""
+
+    def error(self, message: str) -> NoReturn:
+        raise UsageError(f"{message.removeprefix('argument ')}; see {self.prog} --help")
+
+
+def command_parser(kind: type[Any], program: Program) -> argparse.ArgumentParser:
+    """The parser of a program's flags, which raises UsageError.
+
+    Args:
+        kind: the configuration of the daemon, a dataclass of components.
+    """
+    parser = CommandParser(
+        program.name,
+        usage=argparse.SUPPRESS,  # it would come before the description
+        description=f"{program.description}\n\nusage: {program.name} [FLAG [VALUE]]...",
+        epilog=_epilog(program),
+        formatter_class=lambda prog: argparse.RawDescriptionHelpFormatter(prog, max_help_position=_HELP_COLUMN),
+        argument_default=argparse.SUPPRESS,  # leaves out what was not given, for the environment and the file
+        allow_abbrev=False,
+        add_help=False,
+    )
+    _add_flags(parser, kind, program)
+    return parser
+
+
+def _add_flags(parser: argparse.ArgumentParser, kind: type[Any], program: Program) -> None:
+    """Adds the flags of a program to a parser, in a group for each component."""
+    general = parser.add_argument_group("general")
+    general.add_argument("-h", "--help", action="help", help="show this text and exit")
+    general.add_argument(
+        "--version", action=_PrintAction, nargs=0, text=lambda _: program.version(), help="show versions and exit"
+    )
+    if " " not in program.name:
+        general.add_argument(
+            "--completion",
+            action=_PrintAction,
+            text=lambda shell: completion_script(kind, program, shell),
+            choices=SHELLS,
+            help="show a script that completes commands, flags and values in this shell, and exit",
+        )
+    general.add_argument(
+        "--config",
+        metavar="PATH",
+        default=None,
+        help=f"TOML file with options; each can also come from the environment: {program.environment_prefix}LOG_LEVEL",
+    )
+    groups: dict[str, Any] = {}
+    for entry in options_of(kind):
+        if entry.component not in groups:
+            summary = component_summary(kind, entry.component)
+            groups[entry.component] = parser.add_argument_group(entry.component, summary)
+        _add_flag(groups[entry.component], entry)
+
+
+class _PrintAction(argparse.Action):
+    """Prints a text, which is made only when it is asked for, and exits."""
+
+    def __init__(self, *, text: Callable[[Any], str], **settings: Any) -> None:
+        super().__init__(**settings)
+        self._text = text
+
+    def __call__(self, parser: argparse.ArgumentParser, _: argparse.Namespace, value: Any, *__: Any) -> None:
+        sys.stdout.write(self._text(value) + "\n")
+        parser.exit()
+
+
+def _add_flag(group: Any, entry: Option) -> None:
+    default = "" if entry.default is None else f" (default: {describe_default(entry)})"
+    shown = (entry.help + default).replace("%", "%%")
+    if entry.kind is bool:
+        group.add_argument(entry.flag, action=argparse.BooleanOptionalAction, help=shown)
+    elif entry.bare:
+        group.add_argument(entry.flag, metavar=entry.placeholder, nargs="?", const=str(entry.default), help=shown)
+    else:
+        group.add_argument(entry.flag, metavar=entry.placeholder, help=shown)
+
+
+def _epilog(program: Program) -> str:
+    commands = [(f"{program.name} {name}", command.help) for name, command in program.commands.items()]
+    sections = [("commands:", commands)] if commands else []
+    return "\n\n".join(
+        "\n".join([title, *(f"  {command}\n      {explained}" for command, explained in entries)])
+        for title, entries in [*sections, ("examples:", program.examples)]
+    )
+
+
+def completion_script(kind: type[Any], program: Program, shell: str) -> str:
+    """The script for a shell, one of `SHELLS`, to be sourced, or installed where the shell looks for it.
+
+    Args:
+        kind: the configuration of the daemon.
+    """
+    import shtab  # only this needs it
+
+    options = {entry.name: entry for entry in options_of(kind)}
+
+    def complete_values(parser: argparse.ArgumentParser) -> None:
+        for action in parser._actions:
+            entry = options.get(action.dest)
+            if entry is not None and entry.choices:
+                action.choices = entry.choices
+            elif action.dest in _PATHS or action.type is Path or (entry is not None and entry.kind is Path):
+                action.complete = shtab.FILE  # type: ignore[attr-defined]
+
+    parser = command_parser(kind, program)
+    complete_values(parser)
+    commands = parser.add_subparsers(metavar="COMMAND")
+    for name, command in program.commands.items():
+        # Without `usage`, argparse would ask for positional arguments.
+        nested = commands.add_parser(
+            name, help=command.help, add_help=not command.daemon_flags, usage=argparse.SUPPRESS
+        )
+        if command.daemon_flags:
+            _add_flags(nested, kind, program)
+        for flag, help in command.flags.items():
+            nested.add_argument(flag, action="store_true", help=help)
+        if command.add_arguments is not None:
+            command.add_arguments(nested)
+        complete_values(nested)
+    script: str = shtab.complete(parser, shell=shell)
+    return script

@@ -1,0 +1,189 @@
+"""Options of a daemon: fields of frozen dataclasses, one for each component, made by `option`.
+
+A field is a `str`, `int`, `float`, `bool`, `Path`, `Address`, `Addresses` or a `Literal` of strings, or one of these
+`| None`. A component checks itself in `__post_init__` and raises `ValueError`. An address may leave out the host or the
+port if its field has a default address, which completes it.
+"""
+
+import argparse
+import dataclasses
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import NoneType
+from typing import Any, Literal, get_args, get_origin, get_type_hints
+
+from common.io.addresses import Address, Addresses
+
+_WORDS = {"1": True, "true": True, "yes": True, "on": True, "0": False, "false": False, "no": False, "off": False}
+
+
+def option(default: Any, *, help: str, bare: bool = False) -> Any:
+    """A field of a component's configuration.
+
+    Args:
+        default: the field's value unless configured.
+        help: the description in `--help`, with the unit of a number.
+        bare: whether the flag may be given without a value, which means the default.
+    """
+    return dataclasses.field(default=default, metadata={"help": help, "bare": bare})
+
+
+@dataclass(frozen=True, slots=True)
+class Option:
+    """One configurable field.
+
+    Args:
+        component: the field of the daemon's configuration that it belongs to, which is also its TOML table.
+        name: the field's name.
+        kind: the field's type, without `| None`.
+        default: value if it is not configured.
+        help: description.
+        bare: see `option`.
+    """
+
+    component: str
+    name: str
+    kind: Any
+    default: Any
+    help: str
+    bare: bool = False
+
+    @property
+    def flag(self) -> str:
+        return "--" + self.name.replace("_", "-")
+
+    @property
+    def choices(self) -> tuple[str, ...]:
+        """The permitted values, if the type lists them."""
+        return get_args(self.kind) if get_origin(self.kind) is Literal else ()
+
+    @property
+    def placeholder(self) -> str:
+        """What `--help` shows for the value."""
+        return "{" + ",".join(self.choices) + "}" if self.choices else _PLACEHOLDERS[self.kind]
+
+    def parse(self, text: str) -> Any:
+        """Text from a flag or the environment as a value of `kind`; raises ValueError."""
+        if "\0" in text:
+            raise ValueError(f"{text!r} has a NUL character")
+        if self.choices:
+            if text not in self.choices:
+                raise ValueError(f"{text!r} is none of {', '.join(self.choices)}")
+            return text
+        if self.kind is bool:
+            if text.lower() not in _WORDS:
+                raise ValueError(f"{text!r} is none of {', '.join(_WORDS)}")
+            return _WORDS[text.lower()]
+        if self.kind in (int, float):
+            return _number(text, self.kind)
+        if self.kind in (Address, Addresses):
+            return self.kind.parse(text, self.default)
+        return self.kind(text)
+
+    def accept(self, value: Any) -> Any:
+        """A value from a TOML file, of the type that TOML gives it; raises ValueError."""
+        if self.kind in (bool, int, float):
+            fits = isinstance(value, (int, float) if self.kind is float else self.kind)
+            if not fits or (isinstance(value, bool) and self.kind is not bool):
+                raise ValueError(f"{value!r} is not {_KIND_NAMES[self.kind]}")
+            return _number(str(value), self.kind) if self.kind is float else value
+        if not isinstance(value, str):
+            raise ValueError(f"{value!r} is not text in quotes")
+        return self.parse(value)
+
+
+_KIND_NAMES = {int: "a whole number", float: "a number", bool: "true or false"}
+_PLACEHOLDERS = {
+    **{int: "N", float: "NUMBER", bool: "BOOL", str: "TEXT", Path: "PATH"},
+    **{Address: "HOST:PORT", Addresses: "HOST:PORT,…"},
+}
+
+
+def _number(text: str, kind: type[int] | type[float]) -> int | float:
+    try:
+        value = kind(text)
+    except ValueError:
+        raise ValueError(f"{text!r} is not {_KIND_NAMES[kind]}") from None
+    if isinstance(value, float) and not math.isfinite(value):
+        raise ValueError(f"{text!r} is not finite")
+    return value
+
+
+def options_of(kind: type[Any]) -> list[Option]:
+    """The options of a daemon's configuration, component by component.
+
+    Raises:
+        ValueError: two components have an option of the same name.
+    """
+    options: list[Option] = []
+    for component, component_kind in get_type_hints(kind).items():
+        hints = get_type_hints(component_kind)
+        for entry in dataclasses.fields(component_kind):
+            entry_kind = _without_none(hints[entry.name])
+            # `from_` is the option `from`.
+            name = entry.name.removesuffix("_")
+            options.append(Option(component, name, entry_kind, entry.default, **entry.metadata))
+    names = [known.name for known in options]
+    if len(set(names)) != len(names):
+        raise ValueError(f"two components of {kind.__name__} share an option: {sorted(names)}")
+    return options
+
+
+def component_summary(kind: type[Any], component: str) -> str:
+    """The first paragraph of a component's docstring, on one line."""
+    return " ".join((get_type_hints(kind)[component].__doc__ or "").partition("\n\n")[0].split())
+
+
+def _without_none(hint: Any) -> Any:
+    """`X | None` as X."""
+    alternatives = [kind for kind in get_args(hint) if kind is not NoneType]
+    return alternatives[0] if NoneType in get_args(hint) and len(alternatives) == 1 else hint
+
+
+def describe_default(entry: Option) -> str:
+    """An option's default as one would write it."""
+    if entry.kind is bool:
+        return "on" if entry.default else "off"
+    return f"{entry.default:.10g}" if entry.kind is float else str(entry.default)
+
+
+@dataclass(frozen=True, slots=True)
+class Command:
+    """A command of a program, given as its first argument, as `--help` and shell completion show it.
+
+    Args:
+        help: what it does.
+        daemon_flags: whether it takes the flags of the program.
+        flags: its own flags without a value, with what they do.
+        add_arguments: adds all other arguments of it to a parser.
+    """
+
+    help: str
+    daemon_flags: bool = False
+    flags: Mapping[str, str] = field(default_factory=dict)
+    add_arguments: Callable[[argparse.ArgumentParser], None] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Program:
+    """A command line, as `--help` and `--version` show it.
+
+    Args:
+        name: `sender` or `receiver`, maybe followed by a command; the first word names the environment variables.
+        description: one or two sentences.
+        examples: command and explanation of each.
+        version: returns the line that `--version` prints; raises BodywireError.
+        commands: by name.
+    """
+
+    name: str
+    description: str
+    examples: Sequence[tuple[str, str]]
+    version: Callable[[], str]
+    commands: Mapping[str, Command] = field(default_factory=dict)
+
+    @property
+    def environment_prefix(self) -> str:
+        return f"BODYWIRE_{self.name.split()[0].upper()}_"
