@@ -15,8 +15,6 @@ from common.text import printable
 LogLevel = Literal["debug", "info", "warning", "error"]
 LogFormat = Literal["auto", "text", "json"]
 
-# Libraries whose progress is no news for whoever starts a daemon.
-_CHATTY_LIBRARIES = ("alembic",)
 _MAX_MESSAGE_CHARACTERS = 4000
 _MAX_EXTRA_CHARACTERS = 1000
 # What every record has; other attributes come from a call's `extra`.
@@ -101,6 +99,4 @@ class LogConfig:
         handler.setFormatter(_PrintableFormatter(text_format) if as_text else JsonFormatter(program))
         logging.basicConfig(level=self.log_level.upper(), handlers=[handler], force=True)
         logging.captureWarnings(True)
-        for library in _CHATTY_LIBRARIES:
-            logging.getLogger(library).setLevel(logging.WARNING)
         return terminal

@@ -15,12 +15,11 @@ from receiver.web.accounts.config import AccountsConfig
 from receiver.web.accounts.identity import Identities
 from receiver.web.accounts.passwords import PasswordHasher
 from receiver.web.accounts.service import AccountService
-from receiver.web.database.database import Database
-from receiver.web.database.places import models_folder, open_database
+from receiver.web.database.database import Database, open_database
 from receiver.web.metrics import WebMetrics
 from receiver.web.models.api import models_api
 from receiver.web.models.config import UploadConfig
-from receiver.web.models.files import ModelFiles
+from receiver.web.models.files import ModelFiles, models_folder
 from receiver.web.models.service import ModelService
 from receiver.web.models.store import existing_models
 from receiver.web.pictures import PictureReconstructor
@@ -70,7 +69,7 @@ async def open_service(
     """
     metrics = metrics or WebMetrics(CollectorRegistry())
     async with AsyncExitStack() as opened:
-        database = await asyncio.to_thread(open_database, accounts, out)
+        database = await asyncio.to_thread(open_database, accounts.database, out)
         opened.callback(database.close)
         files = await asyncio.to_thread(_recovered_files, out, database)
         hasher = passwords or PasswordHasher()

@@ -16,14 +16,12 @@ from common.io.command_line import CommandParser
 from common.io.startup import prepare_process
 from common.text import printable
 from receiver.web.accounts import store
-from receiver.web.accounts.config import AccountsConfig
 from receiver.web.accounts.names import checked_name
 from receiver.web.accounts.passwords import PasswordHasher, check_password
 from receiver.web.accounts.service import make_token
 from receiver.web.accounts.store import Account
-from receiver.web.database.database import Database
-from receiver.web.database.places import models_folder, open_database
-from receiver.web.models.files import ModelFiles
+from receiver.web.database.database import Database, open_database
+from receiver.web.models.files import ModelFiles, models_folder
 
 _ENVIRONMENT = "BODYWIRE_RECEIVER_"
 _COLUMNS = "{:32} {:12} {:>7} {:>7}"
@@ -70,10 +68,9 @@ def _parser() -> argparse.ArgumentParser:
 
 def _work(options: argparse.Namespace) -> None:
     try:
-        config = AccountsConfig(database=options.database)
-        if config.database is None and options.action != "add" and not (options.out / "accounts").is_dir():
+        if options.database is None and options.action != "add" and not (options.out / "accounts").is_dir():
             raise UsageError(f"{options.out} has no accounts: give the receiver's --out, or add one first")
-        with open_database(config, options.out) as database:
+        with open_database(options.database, options.out) as database:
             options.work(database, options)
     except ValueError as error:
         raise UsageError(str(error)) from error

@@ -12,14 +12,14 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Self, TypeVar
 
-from sqlalchemy import URL, Engine, create_engine, event
+from sqlalchemy import URL, Connection, Engine, create_engine, event, insert, inspect, select, text
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError, IntegrityError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.orm import Session
 
 from common.errors import OutputError, UsageError
-from receiver.web.database.migrations.upgrade import upgrade
+from receiver.web.database.tables import SCHEMA, Base, SchemaRow
 
 T = TypeVar("T")
 
@@ -27,6 +27,8 @@ _THREADS = 4
 _WAIT_S = 10
 _FOLDER_MODE, _FILE_MODE = 0o700, 0o600
 _WRITES = "bodywire_writes"
+# Any number that other programs do not lock in the same database.
+_LOCK = 0x626F6479
 
 
 class DatabaseUnavailable(OutputError):
@@ -48,24 +50,34 @@ def postgres_url(text: str) -> URL:
     return url.set(drivername="postgresql+psycopg")
 
 
+def open_database(url: str | None, out: Path) -> "Database":
+    """Opens the PostgreSQL database at a URL, or without one the SQLite database of an output directory.
+
+    Raises:
+        UsageError: its schema is of a newer version, or its driver is missing.
+        DatabaseUnavailable: it cannot be opened.
+    """
+    return Database.open_sqlite(out / "accounts") if url is None else Database.open_postgres(postgres_url(url))
+
+
 class Database:
     """An open database with the schema of this version; a context manager.
 
     Args:
         engine: of SQLAlchemy.
-        place: how messages name the database; without password.
+        name: how messages name the database; without password.
 
     Raises:
         UsageError: its schema is of a newer version.
         DatabaseUnavailable: it cannot be opened.
     """
 
-    def __init__(self, engine: Engine, place: str) -> None:
-        self._engine, self._place = engine, place
+    def __init__(self, engine: Engine, name: str) -> None:
+        self._engine, self._name = engine, name
         self._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="database")
         try:
             with self._transaction(writes=True) as session:
-                upgrade(session.connection(), place)
+                _make_tables(session.connection(), name)
         except BaseException:
             self.close()
             raise
@@ -95,7 +107,7 @@ class Database:
     @classmethod
     def open_postgres(cls, url: URL) -> Self:
         """Connects to a PostgreSQL database; see `postgres_url`."""
-        place = url.set(drivername="postgresql", query={}).render_as_string(hide_password=True)
+        name = url.set(drivername="postgresql", query={}).render_as_string(hide_password=True)
         try:
             engine = create_engine(
                 url,
@@ -107,7 +119,7 @@ class Database:
             )
         except ImportError as error:
             raise UsageError("--database needs psycopg: pip install 'bodywire[postgres]'") from error
-        return cls(engine, place)
+        return cls(engine, name)
 
     def __enter__(self) -> Self:
         return self
@@ -159,7 +171,33 @@ class Database:
         except IntegrityError:
             raise
         except (DBAPIError, PoolTimeout) as error:
-            raise DatabaseUnavailable(f"cannot use the database {self._place}: {_reason(error)}") from error
+            raise DatabaseUnavailable(f"cannot use the database {self._name}: {_reason(error)}") from error
+
+
+def _make_tables(connection: Connection, name: str) -> None:
+    """Makes the tables in a new database, one process at a time.
+
+    SQLite locks with the transaction, which must be one that writes; PostgreSQL gets a lock until its end.
+
+    Args:
+        connection: within a transaction.
+        name: names the database in messages.
+
+    Raises:
+        UsageError: the schema is of a newer version.
+    """
+    if connection.dialect.name == "postgresql":
+        connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": _LOCK})
+    known = inspect(connection).has_table(SchemaRow.__tablename__)
+    version = connection.scalar(select(SchemaRow.version_num)) if known else None
+    if version is None:
+        Base.metadata.create_all(connection)
+        connection.execute(insert(SchemaRow).values(version_num=SCHEMA))
+    elif version != SCHEMA:
+        raise UsageError(
+            f"a newer version has written the database {name} (schema {version}): "
+            "update Bodywire, or restore the database from a backup"
+        )
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""The tables of accounts and models; `migrations` creates them.
+"""The tables of accounts and models.
 
 Times are seconds since the epoch. Secrets are stored as hashes only.
 """
@@ -21,6 +21,18 @@ class Base(DeclarativeBase):
 
     metadata = MetaData(naming_convention=_NAMING)
     type_annotation_map: ClassVar[dict[Any, Any]] = {float: Double(), bytes: LargeBinary(32), str: String(255)}
+
+
+SCHEMA = "0001"
+"""Version of the tables."""
+
+
+class SchemaRow(Base):
+    """The version of the tables, where earlier versions of Bodywire have put it and look for it."""
+
+    __tablename__ = "alembic_version"
+
+    version_num: Mapped[str] = mapped_column(String(32), primary_key=True)
 
 
 class AccountRow(Base):

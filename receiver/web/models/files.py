@@ -34,6 +34,11 @@ def new_model_id() -> str:
     return secrets.token_hex(16)
 
 
+def models_folder(out: Path) -> Path:
+    """The folder of the models' files in an output directory."""
+    return out / "models"
+
+
 class ModelFiles:
     """The folder of all models.
 

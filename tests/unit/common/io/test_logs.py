@@ -36,14 +36,6 @@ def test_second_start_replaces_the_handler(capsys: pytest.CaptureFixture[str]) -
     assert capsys.readouterr().err.count("once") == 1
 
 
-def test_progress_of_libraries_is_not_shown(capsys: pytest.CaptureFixture[str]) -> None:
-    LogConfig(log_format="text").start("receiver")
-    logger = logging.getLogger("alembic.runtime.plugins")
-    logger.info("setup plugin")
-    logger.warning("the schema is old")
-    assert "setup plugin" not in (shown := capsys.readouterr().err) and "the schema is old" in shown
-
-
 def test_start_logs_warnings(capsys: pytest.CaptureFixture[str]) -> None:
     LogConfig(log_format="text").start("receiver")
     with warnings.catch_warnings():
