@@ -34,12 +34,14 @@ from common.version import build_versions, package_version
 from common.weights.manifest import model_hash
 from common.wire.convert import SESSION_SECRET_BYTES, Hello
 from common.wire.report import SenderReport
+from sender.blob_stage import BlobStage
 from sender.capture.open import CaptureConfig, open_source
 from sender.capture.source import FrameSource
 from sender.clothing.stage import ClothingStage
 from sender.importance.importance import Importance
 from sender.jscc.config import JsccConfig
 from sender.jscc.stage import JsccStage
+from sender.labeller import Labeller
 from sender.link.client import LinkClient, LinkConfig
 from sender.link.observer import LinkObserver, Observers
 from sender.link.transport.security import SecurityConfig
@@ -48,6 +50,7 @@ from sender.link_account import LinkAccount
 from sender.metrics import SenderMetrics
 from sender.perception.stage import PerceptionStage, TrackingConfig
 from sender.pipeline import SenderPipeline
+from sender.playback import Playback, PlaybackConfig
 from sender.preview.key_picture import SharedPictures
 from sender.preview.open import Preview, PreviewConfig, open_preview
 from sender.preview.share import SharedPreview
@@ -68,13 +71,6 @@ from sender.traces import SenderTraces
 
 
 @dataclass(frozen=True, slots=True)
-class PlaybackConfig:
-    """How a video file is played."""
-
-    realtime: bool = option(False, help="play a video file at its own pace instead of as fast as the link takes it")
-
-
-@dataclass(frozen=True, slots=True)
 class AppearanceConfig:
     """What is sent of people's appearance."""
 
@@ -90,14 +86,6 @@ class AppearanceConfig:
             raise ValueError(
                 f"unknown texture-codec {self.texture_codec!r}; choose {' or '.join(get_args(TextureCodec))}"
             )
-
-    def texture_stage(self) -> TextureStage | None:
-        """The stage that learns colours, if they are wanted.
-
-        Raises:
-            WeightsError: weights are missing or damaged.
-        """
-        return TextureStage(LabelSpace.load(), BodyModel.load(), self.texture_codec) if self.colours else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,7 +126,7 @@ class Sender:
         spool: undelivered frames on disk; None without `--delivery complete`.
         spool_directory: where they are.
         recorder: None without `--record`.
-        analogue: None without `--channel`.
+        jscc: None without `--channel`.
     """
 
     pipeline: SenderPipeline
@@ -148,7 +136,7 @@ class Sender:
     spool: Spool | None
     spool_directory: Path
     recorder: SenderRecorder | None = None
-    analogue: JsccStage | None = None
+    jscc: JsccStage | None = None
 
     async def run(self, stop: asyncio.Event) -> None:
         """Connects, sends until the source ends or `stop` is set, and waits for the last acknowledgements.
@@ -189,8 +177,8 @@ class Sender:
         account = self.account
         sent = f"sent {account.acknowledged_frames} frames, {account.payload_bytes} bytes of labels"
         lines = [] if isinstance(self.delivery, NoPeer) else [f"{sent}, {account.blob_bytes} bytes of colours"]
-        if self.analogue is not None:
-            lines.append(self.analogue.summary())
+        if self.jscc is not None:
+            lines.append(self.jscc.summary())
         if self.recorder is not None:
             lines.append(self.recorder.summary())
         if self.spool is not None and self.spool.pending:
@@ -249,16 +237,15 @@ def compose(config: SenderConfig) -> Iterator[Sender]:
             metrics.camera_up(True)
         spool = resources.enter_context(open_spool(config.delivery, config.capture.camera, networks))
         resources.enter_context(_metrics_server(config.metrics, metrics))
-        perception = PerceptionStage.load(config.tracking.limits(live=source.live))
-        semantics = SemanticsStage.load(config.smoothing)
         rate = RateController(config.rate, source.fps)
         hello = _hello(networks, config.delivery.is_live(source), spool)
         recorder = resources.enter_context(open_recorder(config.recording, _facts(hello), config.rate.rho_min))
         tracer = resources.enter_context(config.tracing.start("sender", package_version()))
         traces = SenderTraces(tracer, hello.session_id)
-        analogue = resources.enter_context(_analogue(config, source, metrics))
+        jscc = resources.enter_context(_jscc_stage(config, source, metrics))
+        preview = resources.enter_context(_preview(config, source))
         account, status = LinkAccount(rate, metrics), SenderStatus(rate, metrics, source)
-        observers = [account, status, traces] if analogue is None else [account, status, traces, analogue]
+        observers = [account, status, traces] if jscc is None else [account, status, traces, jscc]
         delivery: LinkClient | CompleteDelivery | NoPeer
         if config.only_records:
             delivery = NoPeer(status.recorded)
@@ -269,25 +256,22 @@ def compose(config: SenderConfig) -> Iterator[Sender]:
             report = Reporter(rate, metrics, stills=source.stills).due
             delivery = _deliver(config.link, hello, encoder, observers, rate, report, transport, spool, metrics)
         pipeline = SenderPipeline(
-            source,
-            perception,
-            semantics,
+            Playback(
+                source,
+                metrics,
+                traces,
+                first_sequence=spool.next_sequence if spool else 0,
+                realtime=config.playback.realtime,
+                media_times=config.only_records,
+            ),
+            _labeller(config, source, metrics, traces),
+            _blob_stages(config, source, preview, jscc),
             delivery if recorder is None else RecordedDelivery(delivery, recorder),
             rate,
             metrics,
-            first_sequence=spool.next_sequence if spool else 0,
             durable=spool is not None,
-            realtime=config.playback.realtime,
-            media_times=config.only_records,
-            preview=resources.enter_context(_preview(config, source)),
-            clothing_stage=ClothingStage.load() if config.appearance.clothes else None,
-            texture_stage=config.appearance.texture_stage(),
-            shared_preview=SharedPreview() if config.preview.share_preview else None,
-            shared_pictures=SharedPictures() if config.preview.share_picture else None,
-            analogue=analogue,
-            traces=traces,
         )
-        yield Sender(pipeline, delivery, account, status, spool, config.delivery.spool, recorder, analogue)
+        yield Sender(pipeline, delivery, account, status, spool, config.delivery.spool, recorder, jscc)
 
 
 def _transport(config: SenderConfig) -> Transport:
@@ -347,7 +331,31 @@ def _preview(config: SenderConfig, source: FrameSource) -> AbstractContextManage
     return closing(open_preview(target, config.capture.camera, source)) if target else nullcontext()
 
 
-def _analogue(
+def _labeller(config: SenderConfig, source: FrameSource, metrics: SenderMetrics, traces: SenderTraces) -> Labeller:
+    perception = PerceptionStage.load(config.tracking.limits(live=source.live))
+    clothing = ClothingStage.load() if config.appearance.clothes else None
+    return Labeller(perception, SemanticsStage.load(config.smoothing), clothing, metrics, traces)
+
+
+def _blob_stages(
+    config: SenderConfig, source: FrameSource, preview: Preview | None, jscc: JsccStage | None
+) -> list[BlobStage]:
+    """All that is made of observed people beside their labels: a new kind of blob has its stage here."""
+    codec, shared = config.appearance.texture_codec, config.preview
+    stages = (
+        preview,
+        TextureStage(LabelSpace.load(), BodyModel.load(), codec, stills=source.stills)
+        if config.appearance.colours
+        else None,
+        SharedPreview() if shared.share_preview else None,
+        # A picture with people in it is no session whose people stay.
+        SharedPictures() if shared.share_picture and not source.stills else None,
+        jscc,
+    )
+    return [stage for stage in stages if stage is not None]
+
+
+def _jscc_stage(
     config: SenderConfig, source: FrameSource, metrics: SenderMetrics
 ) -> AbstractContextManager[JsccStage | None]:
     """The stage of `--channel`."""

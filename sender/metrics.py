@@ -169,6 +169,8 @@ class SenderMetrics:
     def frame_offered(self, people: Sequence[PersonLabels]) -> None:
         """Counts a frame that was labelled and is given to the link, with the people in it."""
         self._frames.labels("offered").inc()
+        if not people:
+            self.frame_dropped(DropReason.EMPTY)
         self._people.set(len(people))
         for person in people:
             self._scores.observe(person.score)

@@ -73,7 +73,7 @@ class ClothingStage:
         """Forgets all people, for a new source."""
         self._wearers.clear()
 
-    def update(
+    def label(
         self, image: Image, camera: Camera, observed: Sequence[ObservedPerson], people: Sequence[PersonLabels]
     ) -> tuple[PersonLabels, ...]:
         """The people with their `surface` labels, standard deviations and confidence.
@@ -90,13 +90,6 @@ class ClothingStage:
         for identity in [key for key, known in self._wearers.items() if self._old(known)]:
             del self._wearers[identity]
         return tuple(self._dressed(person) for person in people)
-
-    def of_picture(
-        self, image: Image, camera: Camera, observed: Sequence[ObservedPerson], people: Sequence[PersonLabels]
-    ) -> tuple[PersonLabels, ...]:
-        """As `update`, for a picture of its own: nothing is remembered."""
-        self.reset()
-        return self.update(image, camera, observed, people)
 
     def _due(self, observed: Sequence[ObservedPerson]) -> list[int]:
         """Rows of the people to read: all new ones, or else the one whose last reading is the oldest, if it is due."""

@@ -21,6 +21,7 @@ from common.channel.signal_blob import SignalBlob, Window
 from common.channel.state import ChannelState
 from common.channel.transmission import Transmitter, load_network, psnr_db
 from common.errors import OutputError, UsageError
+from common.frames import PersonLabels
 from common.wire.convert import Welcome
 from sender.capture.source import CapturedFrame
 from sender.jscc.config import JsccConfig
@@ -70,6 +71,8 @@ class JsccStage(LinkObserver):
         OutputError: the report cannot be written.
     """
 
+    timed_as = None
+
     def __init__(
         self,
         config: JsccConfig,
@@ -100,20 +103,17 @@ class JsccStage(LinkObserver):
         self._views.reset()
         self.due_s = -float("inf")
 
-    def update(self, sequence: int, frame: CapturedFrame, observed: Sequence[ObservedPerson]) -> list[Blob]:
-        """Takes a frame, if one is due, and returns the blobs that have been made of earlier ones; does not wait.
-
-        Args:
-            sequence: of the frame in the session.
-            observed: the people in it.
-        """
+    def update(
+        self, frame: CapturedFrame, observed: Sequence[ObservedPerson], people: Sequence[PersonLabels]
+    ) -> list[Blob]:
+        """Takes a frame, if one is due, and returns the blobs that have been made of earlier ones; does not wait."""
         if not self._taken:
             return []
         if frame.media_time_s >= self.due_s - _TIME_TOLERANCE_S:
             window = self._views.of(frame.image, observed)
             if window is not None:
                 self.due_s = self._next_due_s(frame.media_time_s)
-                if self._worker.put(_Task(sequence, frame.captured_at, frame.image, window)):
+                if self._worker.put(_Task(frame.sequence, frame.captured_at, frame.image, window)):
                     self._metrics.channel_picture_replaced()
         return self._worker.take()
 

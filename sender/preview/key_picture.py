@@ -5,12 +5,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from common.arrays import FloatArray, Image
+from common.arrays import FloatArray
 from common.blobs import PICTURE, Blob
 from common.clock import SYSTEM_CLOCK, Clock
 from common.frames import PersonLabels
 from common.picture_codec.key_picture import KeyPicture, encode
 from common.picture_codec.weights import load_codecs
+from sender.capture.source import CapturedFrame
 from sender.perception.stage import ObservedPerson
 
 SIDE_PX = 192
@@ -50,6 +51,8 @@ class SharedPictures:
         WeightsError: the weights of the picture codec are missing or damaged.
     """
 
+    timed_as = "preview"
+
     def __init__(self, clock: Clock = SYSTEM_CLOCK) -> None:
         # Here, because it would delay a frame.
         load_codecs()
@@ -61,17 +64,10 @@ class SharedPictures:
         """Forgets all people, for a new source."""
         self._people.clear()
 
-    def of(
-        self, image: Image, captured_at: float, observed: Sequence[ObservedPerson], people: Sequence[PersonLabels]
+    def update(
+        self, frame: CapturedFrame, observed: Sequence[ObservedPerson], people: Sequence[PersonLabels]
     ) -> list[Blob]:
-        """The picture that is due, of one person at most, because encoding takes some ten milliseconds.
-
-        Args:
-            image: (H, W, 3) uint8 RGB.
-            captured_at: of the frame, seconds since the epoch.
-            observed: the people that perception has tracked.
-            people: their labels, in the same order.
-        """
+        """The picture that is due, of one person at most, because encoding takes some ten milliseconds."""
         self._frame += 1
         self._people = {
             identity: person
@@ -86,7 +82,7 @@ class SharedPictures:
             known.steady = known.steady + 1 if usable and self._is_due(known, appearance) else 0
             if known.steady >= _STEADY_FRAMES:
                 known.appearance, known.sent_s, known.steady = appearance, self._clock.monotonic(), 0
-                picture = KeyPicture(person.crop.cut(image, min(person.crop.side, SIDE_PX)), captured_at)
+                picture = KeyPicture(person.crop.cut(frame.image, min(person.crop.side, SIDE_PX)), frame.captured_at)
                 return [Blob(PICTURE, person.identity, encode(picture))]
         return []
 

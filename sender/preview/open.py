@@ -7,7 +7,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from common.blobs import Blob
 from common.errors import OutputError, UsageError
+from common.frames import PersonLabels
 from common.io.options import option
 from sender.capture.source import CapturedFrame, FrameSource
 from sender.perception.stage import ObservedPerson
@@ -49,20 +51,28 @@ class Preview:
         sink: receives the images; closed with the preview.
     """
 
+    timed_as = "preview"
+
     def __init__(self, sink: PreviewSink) -> None:
         self._sink: PreviewSink | None = sink
 
-    def show(self, frame: CapturedFrame, people: Sequence[ObservedPerson]) -> None:
-        """Draws one frame; a failing sink is logged once."""
+    def update(
+        self, frame: CapturedFrame, observed: Sequence[ObservedPerson], people: Sequence[PersonLabels]
+    ) -> list[Blob]:
+        """Draws one frame, and sends nothing; a failing sink is logged once."""
         if self._sink is None:
-            return
+            return []
         try:
-            self._sink.show(draw_preview(frame.image, people), frame.media_time_s)
+            self._sink.show(draw_preview(frame.image, observed), frame.media_time_s)
         except OutputError as error:
             logger.warning("preview stopped: %s", error)
             with contextlib.suppress(OutputError):
                 self._sink.close()
             self._sink = None
+        return []
+
+    def reset(self) -> None:
+        """One preview shows all sources."""
 
     def close(self) -> None:
         """Completes the output.

@@ -1,10 +1,16 @@
 """Small pictures of what the camera sees, for the people who watch the receiver: `--share-preview`."""
 
+from collections.abc import Sequence
+
 import cv2
 import numpy as np
 
 from common.arrays import Image
+from common.blobs import PREVIEW, Blob
 from common.clock import SYSTEM_CLOCK, Clock
+from common.frames import PersonLabels
+from sender.capture.source import CapturedFrame
+from sender.perception.stage import ObservedPerson
 
 LONGEST_SIDE_PX = 160
 MAX_JPEG_BYTES = 3000
@@ -17,18 +23,25 @@ _QUALITIES = (55, 40, 25, 10)
 class SharedPreview:
     """Makes a picture as often as a budget of bytes a second permits."""
 
+    timed_as = "preview"
+
     def __init__(self, clock: Clock = SYSTEM_CLOCK) -> None:
         self._clock = clock
         self._due_s = -float("inf")
 
-    def of(self, image: Image) -> bytes | None:
-        """A frame (H, W, 3) uint8 RGB as a JPEG of at most `MAX_JPEG_BYTES`; None while none is due."""
+    def update(
+        self, frame: CapturedFrame, observed: Sequence[ObservedPerson], people: Sequence[PersonLabels]
+    ) -> list[Blob]:
+        """The frame as a JPEG of at most `MAX_JPEG_BYTES`; none while none is due."""
         now_s = self._clock.monotonic()
         if now_s < self._due_s:
-            return None
-        jpeg = small_jpeg(image)
+            return []
+        jpeg = small_jpeg(frame.image)
         self._due_s = now_s + max(_MIN_INTERVAL_S, (len(jpeg) if jpeg else 0) / BYTES_PER_S)
-        return jpeg
+        return [Blob(PREVIEW, 0, jpeg)] if jpeg else []
+
+    def reset(self) -> None:
+        """The budget of bytes is that of the session."""
 
 
 def small_jpeg(image: Image) -> bytes | None:

@@ -10,17 +10,18 @@ from dataclasses import dataclass, field
 import numpy as np
 import torch
 
-from common.arrays import FloatArray, Image
+from common.arrays import FloatArray
 from common.blobs import COLOURS, TEXTURE, Blob
 from common.body.anatomy import POINTS
 from common.body.label_space import LabelSpace
 from common.body.model import BodyModel
-from common.frames import Camera, PersonLabels
+from common.frames import PersonLabels
 from common.labels import concatenate
 from common.picture_codec.weights import load_codecs
 from common.texture.atlas import AtlasLayout
 from common.texture.atlas_tiles import LEVEL_SIZES, TILES, TextureCodec, Tile
 from common.texture.point_colours import encode
+from sender.capture.source import CapturedFrame
 from sender.perception.stage import ObservedPerson
 from sender.texture.atlas_memory import AtlasMemory
 from sender.texture.atlas_view import AtlasCamera
@@ -72,13 +73,19 @@ class TextureStage:
         space: decodes labels to bodies.
         body: poses the surface.
         codec: of the atlas's tiles.
+        stills: every frame is a picture of its own: everybody's colours come with it, and nothing is remembered.
 
     Raises:
         WeightsError: the weights of the codec are missing or damaged.
     """
 
-    def __init__(self, space: LabelSpace, body: BodyModel, codec: TextureCodec = "webp") -> None:
+    timed_as = "colours"
+
+    def __init__(
+        self, space: LabelSpace, body: BodyModel, codec: TextureCodec = "webp", *, stills: bool = False
+    ) -> None:
         self._codec: TextureCodec = codec
+        self._stills = stills
         if codec == "learned":
             # Here, because it would delay a frame.
             load_codecs()
@@ -99,19 +106,15 @@ class TextureStage:
             self._forget(identity)
 
     def update(
-        self, image: Image, camera: Camera, observed: Sequence[ObservedPerson], people: Sequence[PersonLabels]
+        self, frame: CapturedFrame, observed: Sequence[ObservedPerson], people: Sequence[PersonLabels]
     ) -> list[Blob]:
         """Takes one frame and returns updates: colours of points, and tiles of the texture atlas.
 
         What was sent is withdrawn with empty updates when the person is forgotten, because the identity may be given to
         another person.
-
-        Args:
-            image: (H, W, 3) uint8 RGB.
-            camera: the frame's.
-            observed: the people that perception has tracked.
-            people: their labels, in the same order.
         """
+        if self._stills:
+            return self._from_picture(frame, observed, people)
         self._frame += 1
         for person in observed:
             if person.identity not in self._people:
@@ -125,27 +128,26 @@ class TextureStage:
             if self._frame - texture.seen_at > _FORGET_AFTER_FRAMES:
                 self._forget(identity)
         withdrawn, self._to_withdraw = self._to_withdraw, []
-        return withdrawn + self._observe(image, camera, observed, people) + self._next_tiles()
+        return withdrawn + self._observe(frame, observed, people) + self._next_tiles()
 
-    def of_picture(
-        self, image: Image, camera: Camera, observed: Sequence[ObservedPerson], people: Sequence[PersonLabels]
+    def _from_picture(
+        self, frame: CapturedFrame, observed: Sequence[ObservedPerson], people: Sequence[PersonLabels]
     ) -> list[Blob]:
-        """The colours of everybody in a picture of its own, from this view alone; nothing is remembered.
+        """The colours of everybody in a picture, from this view alone.
 
         Everybody has an update, if only an empty one: an earlier picture may have shown somebody of the same identity.
-        Arguments and result as for `update`.
         """
         updates = []
         for person, labels in zip(observed, people, strict=True):
             memory = PointColourMemory(self._region, _KNOWN_IN_PICTURE_WEIGHT)
             atlas = AtlasMemory(self._atlas_camera.layout, _KNOWN_IN_PICTURE_TEXEL_WEIGHT, codec=self._codec)
-            self._add(memory, atlas, image, camera, person, labels)
+            self._add(memory, atlas, frame, person, labels)
             updates.append(Blob(COLOURS, person.identity, encode(*memory.take())))
             updates += _blobs(person.identity, atlas.encoded(_FINEST_TILES))
         return updates
 
     def _observe(
-        self, image: Image, camera: Camera, observed: Sequence[ObservedPerson], people: Sequence[PersonLabels]
+        self, frame: CapturedFrame, observed: Sequence[ObservedPerson], people: Sequence[PersonLabels]
     ) -> list[Blob]:
         """Observes the person whose last observation is the oldest, if one is due."""
         due = [
@@ -159,7 +161,7 @@ class TextureStage:
         person = observed[row]
         texture = self._people[person.identity]
         texture.observed_at = self._frame
-        self._add(texture.memory, texture.atlas, image, camera, person, people[row])
+        self._add(texture.memory, texture.atlas, frame, person, people[row])
         texture.tiles = itertools.chain(texture.tiles, texture.atlas.updates())
         if not texture.memory.worth_sending:
             return []
@@ -178,16 +180,15 @@ class TextureStage:
         self,
         memory: PointColourMemory,
         atlas: AtlasMemory,
-        image: Image,
-        camera: Camera,
+        frame: CapturedFrame,
         person: ObservedPerson,
         labels: PersonLabels,
     ) -> None:
         """Adds an observation to the colours of points and to the atlas."""
-        observation = Observation.of(image, person.crop, person.output)
+        observation = Observation.of(frame.image, person.crop, person.output)
         vertices, points, normals = self._posed(labels)
-        memory.add(observation, points, normals, camera)
-        atlas.add(self._atlas_camera.view(image, person.crop, observation, vertices, camera))
+        memory.add(observation, points, normals, frame.camera)
+        atlas.add(self._atlas_camera.view(frame.image, person.crop, observation, vertices, frame.camera))
 
     @torch.inference_mode()
     def _posed(self, person: PersonLabels) -> tuple[FloatArray, FloatArray, FloatArray]:

@@ -66,10 +66,10 @@ class ClothesReader(CropSender):
             crop = CropBox(0, 0, len(picture.image))
             observed = [ObservedPerson(0, 1.0, crop, output[row : row + 1])]
             labels = self._semantics.label(observed, picture.camera)
-            dressed = self._clothing.update(picture.image, picture.camera, observed, labels)
+            dressed = self._clothing.label(picture.image, picture.camera, observed, labels)
             entries.append(dressed[0].labels[GROUP])
             for _ in range(_FRAMES_A_PICTURE - 1):
-                self._clothing.update(picture.image, picture.camera, [], [])
+                self._clothing.label(picture.image, picture.camera, [], [])
         return entries
 
 

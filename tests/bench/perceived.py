@@ -90,8 +90,9 @@ class CropSender:
 
     def _label(self, output: PerceptionOutput, batch: Batch, row: int, semantics: SemanticsStage) -> PersonLabels:
         semantics.reset()
+        self._clothing.reset()
         image, camera, person = _observed(output, batch, row)
-        return self._clothing.of_picture(image, camera, [person], semantics.label([person], camera))[0]
+        return self._clothing.label(image, camera, [person], semantics.label([person], camera))[0]
 
 
 def _observed(output: PerceptionOutput, batch: Batch, row: int) -> tuple[Image, Camera, ObservedPerson]:
@@ -149,7 +150,7 @@ class FrameSender:
     def label_observed(self, captured: CapturedFrame, observed: Sequence[ObservedPerson]) -> LabelFrame:
         """Semantics and clothes of one frame."""
         people = self._semantics.label(observed, captured.camera, captured.media_time_s)
-        people = self._clothing.update(captured.image, captured.camera, observed, people)
+        people = self._clothing.label(captured.image, captured.camera, observed, people)
         return LabelFrame(captured.sequence, captured.source, captured.captured_at, captured.camera, people)
 
 

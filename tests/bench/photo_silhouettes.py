@@ -52,9 +52,10 @@ class BoxedReconstruction:
         if mask.sum() < _MIN_MASK_CELLS:
             return None
         self._semantics.reset()
+        self._clothing.reset()
         observed = [ObservedPerson(0, 1.0, crop, output)]
         people = self._semantics.label(observed, camera)
-        labels = self._clothing.of_picture(image, camera, observed, people)[0]
+        labels = self._clothing.label(image, camera, observed, people)[0]
         found = self._receiver.reconstruct([labels], camera)[0]
         meshes = {"iou": found.surface, "iou_template": found.body.mesh, "iou_bare": self._receiver.bare(labels)}
         inside = _inside(image, crop, len(mask))

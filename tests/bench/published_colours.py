@@ -9,15 +9,21 @@ from common.body.model import BodyModel
 from common.frames import Camera, PersonLabels
 from common.texture.point_colours import PointColours, decode
 from receiver.texture.received_texture import ReceivedTexture, ReceivedTextures
+from sender.capture.source import CapturedFrame
 from sender.perception.stage import ObservedPerson
 from sender.texture.stage import TextureStage
 
 
 class PublishedColours:
-    """What sender and receiver make of the colours in pictures: blobs there, textures and colours of points here."""
+    """What sender and receiver make of the colours in pictures: blobs there, textures and colours of points here.
 
-    def __init__(self) -> None:
-        self._stage = TextureStage(LabelSpace.load(), BodyModel.load())
+    Args:
+        stills: every picture is one of its own; else they are the frames of a clip.
+    """
+
+    def __init__(self, *, stills: bool = False) -> None:
+        self._stills = stills
+        self._stage = TextureStage(LabelSpace.load(), BodyModel.load(), stills=stills)
         self._textures, self._points = ReceivedTextures(), dict[int, PointColours]()
 
     def reset(self) -> None:
@@ -25,18 +31,13 @@ class PublishedColours:
         self._stage.reset()
         self._textures, self._points = ReceivedTextures(), {}
 
-    def of_picture(
-        self, image: Image, camera: Camera, observed: Sequence[ObservedPerson], people: Sequence[PersonLabels]
-    ) -> None:
-        """Takes the colours of a picture of its own."""
-        self.reset()
-        self._take(self._stage.of_picture(image, camera, observed, people))
-
     def update(
         self, image: Image, camera: Camera, observed: Sequence[ObservedPerson], people: Sequence[PersonLabels]
     ) -> None:
-        """Takes the colours of the next frame of a clip."""
-        self._take(self._stage.update(image, camera, observed, people))
+        """Takes the colours of the next picture."""
+        if self._stills:
+            self.reset()
+        self._take(self._stage.update(CapturedFrame(0, "", 0.0, 0.0, image, camera), observed, people))
 
     @property
     def textures(self) -> dict[int, ReceivedTexture]:

@@ -98,7 +98,7 @@ class Evaluation:
         self._space = LabelSpace.load()
         self._truth = Truth(BodyModel.load(), self._space)
         self._importance, self._model_hash = Importance.load(), model_hash()
-        self._colours = PublishedColours()
+        self._colours = PublishedColours(stills=True)
         self._backgrounds = BackgroundBank(np.random.default_rng(0), _BACKGROUNDS)
 
     @property
@@ -137,7 +137,7 @@ class Evaluation:
         for people in groups:
             self._colours.reset()
             if people[0].labels.keys() - {"root"}:
-                self._colours.of_picture(crop.image, crop.camera, [crop.person], people[:1])
+                self._colours.update(crop.image, crop.camera, [crop.person], people[:1])
             textures, total = self._colours.textures, len(RECONSTRUCTIONS)
             found += self._receiver.reconstruct(people, truth.camera, textures, people_in_frame=total)
         return dict(zip(RECONSTRUCTIONS, found, strict=True))

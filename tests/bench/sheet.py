@@ -40,12 +40,12 @@ _FPS = 24.0
 
 def rendered_rows(count: int, seed: int, preset: str) -> Iterator[SheetRow]:
     """People of the test split, each seen in one crop."""
-    sender, receiver, colours = CropSender(), Receiver(), PublishedColours()
+    sender, receiver, colours = CropSender(), Receiver(), PublishedColours(stills=True)
     directory = crops.crop_set(count, seed, sender.size, preset)
     dataset = CropDataset([directory], "test")
     for number in range(count):
         crop = sender.perceive(dataset.batch([number], REQUIRED_FIELDS))[0]
-        colours.of_picture(crop.image, crop.camera, [crop.person], [crop.labels])
+        colours.update(crop.image, crop.camera, [crop.person], [crop.labels])
         found = receiver.reconstruct([crop.labels], crop.camera, colours.textures, colours.points)
         yield SheetRow(f"test person {number}", crop.image, crop.camera, crop.person.crop, found[0])
 
@@ -62,14 +62,15 @@ def frames_of(path: Path) -> list[CapturedFrame]:
 
 def photograph_rows(folder: Path, count: int) -> Iterator[SheetRow]:
     """The most prominent people of the first photographs on which somebody is found."""
-    system, colours, shown = WholeSystem(TrackingConfig().limits(live=False)), PublishedColours(), 0
+    system, colours = WholeSystem(TrackingConfig().limits(live=False)), PublishedColours(stills=True)
+    shown = 0
     for frame in frames_of(folder):
         if shown == count:
             return
         sent = system.send(frame)
         if sent.observed:
             shown += 1
-            colours.of_picture(frame.image, frame.camera, sent.observed, sent.labels.people)
+            colours.update(frame.image, frame.camera, sent.observed, sent.labels.people)
             yield from _rows(frame, system.receive(sent, colours), frame.source, _PEOPLE_A_PHOTOGRAPH)
 
 

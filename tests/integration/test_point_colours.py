@@ -16,7 +16,7 @@ from common.synthetic.renderer.renderer import Renderer
 from common.texture.point_colours import decode
 from receiver.texture.colouring import Colouring
 from sender.texture.stage import TextureStage
-from tests.support.synthetic_observation import CAMERA, RenderedPerson, render_person
+from tests.support.synthetic_observation import RenderedPerson, render_person
 
 _OBSERVED_YAWS = (0.0, np.pi)
 _EVALUATED_YAWS = (0.0, 0.7, np.pi - 0.7, np.pi, np.pi + 0.7, 2 * np.pi - 0.7)
@@ -53,7 +53,7 @@ def errors(model: BodyModel, renderer: Renderer) -> Iterator[tuple[float, float]
             blob
             for picture in observed
             for _ in range(150)
-            for blob in texture_stage.update(picture.image, CAMERA, [picture.observed()], [picture.labels(space)])
+            for blob in texture_stage.update(picture.frame, [picture.observed()], [picture.labels(space)])
             if blob.kind == COLOURS
         ]
         regions = region_means(observed, region)

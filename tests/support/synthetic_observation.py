@@ -16,6 +16,7 @@ from common.frames import Camera, PersonLabels
 from common.labels import split
 from common.synthetic.assets.appearance import Appearance, Light
 from common.synthetic.renderer.renderer import Figure, Renderer, View
+from sender.capture.source import CapturedFrame
 from sender.perception.inference.crop import CropBox
 from sender.perception.network.output import PerceptionOutput
 from sender.perception.stage import ObservedPerson
@@ -52,6 +53,11 @@ class RenderedPerson:
     parameters: BodyParameters
     points: FloatArray
     normals: FloatArray
+
+    @property
+    def frame(self) -> CapturedFrame:
+        """The image as a frame of a clip."""
+        return CapturedFrame(0, "clip.mp4", 1000.0, 0.0, self.image, CAMERA)
 
     def observed(self, identity: int = 0, cells: int = COARSE) -> ObservedPerson:
         """As perfect perception would observe it."""

@@ -29,8 +29,8 @@ def test_colours_of_a_picture_arrive_under_the_identity_and_are_forgotten() -> N
     body = BodyModel.load()
     picture = TexturePeople(body, 20_000_007, 1).pictures(0, [0.0])[0]
     labels = replace(people_of(LabelSpace.load().encode(picture.parameters))[0], identity=3)
-    colours = PublishedColours()
-    colours.of_picture(picture.lit, CAMERA, [ObservedPerson(3, 1.0, picture.crop, picture.output)], [labels])
+    colours = PublishedColours(stills=True)
+    colours.update(picture.lit, CAMERA, [ObservedPerson(3, 1.0, picture.crop, picture.output)], [labels])
     assert colours.textures.keys() == colours.points.keys() == {3}
     texture = colours.textures[3].texture()
     assert texture.known.mean() > 0.1

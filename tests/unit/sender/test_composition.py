@@ -61,10 +61,6 @@ def test_unknown_texture_codec_is_refused() -> None:
         AppearanceConfig(texture_codec="jpeg")  # type: ignore[arg-type]
 
 
-def test_without_colours_there_is_no_texture_stage() -> None:
-    assert AppearanceConfig(colours=False).texture_stage() is None
-
-
 def test_rho_reaches_codec() -> None:
     person = PersonLabels(0, 0.9, {group.name: np.ones(group.size, np.float32) for group in GROUPS})
 

@@ -1,25 +1,22 @@
 import asyncio
 import threading
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
 
 import numpy as np
 import pytest
 
-from common.blobs import COLOURS, PICTURE, PREVIEW, Blob
-from common.clock import Clock
+from common.blobs import COLOURS, Blob
 from common.errors import PeerError, SourceError
 from common.frames import Camera, LabelFrame, PersonLabels
-from common.io.tracing import FrameTracer, trace_id
 from common.labels import GROUPS
 from sender.capture.interruptible import DaemonWorker, InterruptibleSource
 from sender.capture.source import CapturedFrame, ClosingSource
 from sender.metrics import SenderMetrics
 from sender.pipeline import SenderPipeline
+from sender.playback import Playback
 from sender.rate.controller import RateController
 from sender.rate.policy import RateConfig
 from sender.traces import SenderTraces
-from tests.support.recorded_spans import RecordedSpans
 
 CAMERA = Camera(8, 8, 10.0)
 
@@ -51,8 +48,8 @@ class FakeSource:
         self.closed = True
 
 
-class FakeStage:
-    """Perception and semantics in one: one person in every frame, or none if `empty`."""
+class FakeLabeller:
+    """One person in every frame, or none if `empty`."""
 
     def __init__(self, empty: bool = False) -> None:
         self.empty, self.resets = empty, 0
@@ -60,11 +57,8 @@ class FakeStage:
     def reset(self) -> None:
         self.resets += 1
 
-    def process(self, image: object, camera: Camera) -> tuple[()]:
-        return ()
-
-    def label(self, observed: object, camera: Camera, time_s: float) -> tuple[PersonLabels, ...]:
-        return () if self.empty else (person(),)
+    def label(self, frame: CapturedFrame) -> tuple[tuple[()], tuple[PersonLabels, ...]]:
+        return (), () if self.empty else (person(),)
 
 
 class FakeLink:
@@ -86,35 +80,49 @@ class FakeLink:
         self.drained = True
 
 
-class FakeTextureStage:
-    """Has an update of identity 7 in every second frame."""
+class FakeBlobStage:
+    """Has a blob in every second frame; remembers sequence and people of all."""
 
-    def __init__(self) -> None:
-        self.frames = self.resets = 0
+    def __init__(self, timed_as: str | None = "colours") -> None:
+        self.timed_as = timed_as
+        self.frames: list[tuple[int, int]] = []
+        self.resets = 0
 
     def reset(self) -> None:
         self.resets += 1
 
-    def update(self, image: object, camera: Camera, observed: object, people: object) -> list[Blob]:
-        self.frames += 1
-        return [Blob(COLOURS, 7, bytes([self.frames]))] if self.frames % 2 == 0 else []
-
-    def of_picture(self, image: object, camera: Camera, observed: object, people: object) -> list[Blob]:
-        return [Blob(COLOURS, 8, b"seen")]
+    def update(self, frame: CapturedFrame, observed: object, people: Sequence[object]) -> list[Blob]:
+        self.frames.append((frame.sequence, len(people)))
+        return [Blob(COLOURS, 7, bytes([frame.sequence]))] if len(self.frames) % 2 == 0 else []
 
 
 def person() -> PersonLabels:
     return PersonLabels(0, 0.9, {group.name: np.ones(group.size, np.float32) for group in GROUPS})
 
 
-def pipeline_of(source: object, stage: FakeStage, link: FakeLink, **options: object) -> SenderPipeline:
-    rate = RateController(RateConfig())
-    return SenderPipeline(source, stage, stage, link, rate, SenderMetrics(), **options)  # type: ignore[arg-type]
+def pipeline_of(
+    source: object,
+    link: FakeLink,
+    *stages: FakeBlobStage,
+    labeller: FakeLabeller | None = None,
+    metrics: SenderMetrics | None = None,
+    durable: bool = False,
+) -> SenderPipeline:
+    metrics, traces = metrics or SenderMetrics(), SenderTraces()
+    return SenderPipeline(
+        Playback(source, metrics, traces),  # type: ignore[arg-type]
+        labeller or FakeLabeller(),  # type: ignore[arg-type]
+        stages,
+        link,
+        RateController(RateConfig()),
+        metrics,
+        durable=durable,
+    )
 
 
 async def test_every_frame_of_a_file_is_sent_in_order() -> None:
     source, link = FakeSource([captured(index) for index in range(5)]), FakeLink()
-    await pipeline_of(source, FakeStage(), link).run(asyncio.Event())
+    await pipeline_of(source, link).run(asyncio.Event())
     assert [frame.sequence for frame in link.sent] == [0, 1, 2, 3, 4]
     assert [frame.captured_at for frame in link.sent] == [1000.0, 1001.0, 1002.0, 1003.0, 1004.0]
     assert link.drained and source.closed
@@ -122,21 +130,21 @@ async def test_every_frame_of_a_file_is_sent_in_order() -> None:
 
 async def test_frame_without_people_is_sent() -> None:
     link = FakeLink()
-    await pipeline_of(FakeSource([captured(0)]), FakeStage(empty=True), link).run(asyncio.Event())
+    await pipeline_of(FakeSource([captured(0)]), link, labeller=FakeLabeller(empty=True)).run(asyncio.Event())
     assert [frame.people for frame in link.sent] == [()]
 
 
 async def test_new_source_resets_stages() -> None:
-    stage = FakeStage()
+    labeller, stage = FakeLabeller(), FakeBlobStage()
     source = FakeSource([captured(0, "a.jpg"), captured(1, "b.jpg"), captured(2, "b.jpg")])
-    await pipeline_of(source, stage, FakeLink()).run(asyncio.Event())
-    assert stage.resets == 2 * 2
+    await pipeline_of(source, FakeLink(), stage, labeller=labeller).run(asyncio.Event())
+    assert labeller.resets == stage.resets == 2
 
 
 async def test_frames_before_source_error_are_sent() -> None:
     source, link = FakeSource([captured(0)], failure=SourceError("clip.mp4 is damaged")), FakeLink()
     with pytest.raises(SourceError, match="damaged"):
-        await pipeline_of(source, FakeStage(), link).run(asyncio.Event())
+        await pipeline_of(source, link).run(asyncio.Event())
     assert len(link.sent) == 1
     assert source.closed
 
@@ -144,7 +152,7 @@ async def test_frames_before_source_error_are_sent() -> None:
 async def test_stop_ends_live_source_and_drains() -> None:
     stop, link = asyncio.Event(), FakeLink()
     stop.set()
-    await pipeline_of(FakeSource([captured(0)], live=True), FakeStage(), link).run(stop)
+    await pipeline_of(FakeSource([captured(0)], live=True), link).run(stop)
     assert link.sent == []
     assert link.drained
 
@@ -166,9 +174,7 @@ class StalledSource(FakeSource, ClosingSource):
 
 async def test_stop_ends_a_file_that_blocks() -> None:
     stop, link, source = asyncio.Event(), FakeLink(), StalledSource([captured(0)])
-    running = asyncio.create_task(
-        pipeline_of(InterruptibleSource(source, DaemonWorker("test")), FakeStage(), link).run(stop)
-    )
+    running = asyncio.create_task(pipeline_of(InterruptibleSource(source, DaemonWorker("test")), link).run(stop))
     assert await asyncio.to_thread(source.stalled.wait, 30)
     stop.set()
     async with asyncio.timeout(30):
@@ -201,7 +207,7 @@ async def test_stop_waits_while_frames_are_acknowledged(monkeypatch: pytest.Monk
     monkeypatch.setattr("sender.pipeline._STALLED_S", 0.5)
     link, stop = StalledLink(outstanding=100, last=0), asyncio.Event()
     stop.set()
-    await pipeline_of(FakeSource([captured(0)]), FakeStage(), link).run(stop)
+    await pipeline_of(FakeSource([captured(0)]), link).run(stop)
     assert link.outstanding == 0
     assert not link.cancelled
 
@@ -212,7 +218,7 @@ async def test_stop_gives_up_when_no_frame_is_acknowledged(monkeypatch: pytest.M
     monkeypatch.setattr("sender.pipeline._DURABLE_DRAIN_TIMEOUT_S", 0.1)
     link, stop = StalledLink(outstanding=3, last=1), asyncio.Event()
     stop.set()
-    running = pipeline_of(FakeSource([captured(0)]), FakeStage(), link, durable=durable).run(stop)
+    running = pipeline_of(FakeSource([captured(0)]), link, durable=durable).run(stop)
     if durable:
         await running
     else:
@@ -221,126 +227,22 @@ async def test_stop_gives_up_when_no_frame_is_acknowledged(monkeypatch: pytest.M
     assert link.cancelled
 
 
-async def test_realtime_stamps_frames_when_due() -> None:
-    clock = Clock(monotonic=lambda: 50.0, wall=lambda: 2000.0)
-    source, link = FakeSource([captured(0)]), FakeLink()
-    await pipeline_of(source, FakeStage(), link, realtime=True, clock=clock).run(asyncio.Event())
-    assert link.sent[0].captured_at == 2000.0
-
-
-async def test_media_times_are_those_of_the_file_from_now_on() -> None:
-    clock = Clock(monotonic=lambda: 50.0, wall=lambda: 2000.0)
-    source, link = FakeSource([replace(captured(n), media_time_s=0.5 * n) for n in range(3)]), FakeLink()
-    source.fps = 2.0
-    await pipeline_of(source, FakeStage(), link, media_times=True, clock=clock).run(asyncio.Event())
-    assert [frame.captured_at for frame in link.sent] == [2000.0, 2000.5, 2001.0]
-
-
-async def test_preview_shows_every_frame_and_is_timed() -> None:
-    class FakePreview:
-        def __init__(self) -> None:
-            self.shown: list[tuple[int, object]] = []
-
-        def show(self, frame: CapturedFrame, people: object) -> None:
-            self.shown.append((frame.sequence, people))
-
-    preview, metrics, stage, link = FakePreview(), SenderMetrics(), FakeStage(), FakeLink()
-    source, rate = FakeSource([captured(index) for index in range(3)]), RateController(RateConfig())
-    await SenderPipeline(
-        source,  # type: ignore[arg-type]
-        stage,  # type: ignore[arg-type]
-        stage,  # type: ignore[arg-type]
-        link,
-        rate,
-        metrics,
-        preview=preview,  # type: ignore[arg-type]
-    ).run(asyncio.Event())
-    assert preview.shown == [(0, ()), (1, ()), (2, ())]
-    assert metrics.registry.get_sample_value("bodywire_sender_stage_seconds_count", {"stage": "preview"}) == 3
-    assert len(link.sent) == 3
-
-
-async def test_stages_of_each_frame_are_counted_and_traced() -> None:
-    metrics, stage, sink = SenderMetrics(), FakeStage(), RecordedSpans()
-    source, rate = FakeSource([captured(index) for index in range(2)]), RateController(RateConfig())
-    await SenderPipeline(
-        source,  # type: ignore[arg-type]
-        stage,  # type: ignore[arg-type]
-        stage,  # type: ignore[arg-type]
-        FakeLink(),
-        rate,
-        metrics,
-        traces=SenderTraces(FrameTracer("sender", sink), bytes(16)),
-    ).run(asyncio.Event())
-    assert metrics.registry.get_sample_value("bodywire_sender_frames_total", {"fate": "offered"}) == 2
-    assert [span.name for span in sink.spans] == ["capture", "perception", "semantics"] * 2
-    assert [span.trace_id for span in sink.spans] == [trace_id(bytes(16), index) for index in (0, 0, 0, 1, 1, 1)]
-
-
-async def test_colours_are_posted_and_new_source_resets_texture_stage() -> None:
-    link, texture_stage = FakeLink(), FakeTextureStage()
-    frames = [captured(number, f"{number // 3}.mp4") for number in range(6)]
-    await pipeline_of(FakeSource(frames), FakeStage(), link, texture_stage=texture_stage).run(asyncio.Event())
-    assert link.blobs == [Blob(COLOURS, 7, bytes([number])) for number in (2, 4, 6)]
-    assert texture_stage.resets == 2
+async def test_stages_take_every_frame_and_are_timed() -> None:
+    link, metrics, stages = FakeLink(), SenderMetrics(), (FakeBlobStage("preview"), FakeBlobStage(None))
+    source = FakeSource([captured(index) for index in range(4)])
+    await pipeline_of(source, link, *stages, metrics=metrics).run(asyncio.Event())
+    assert [stage.frames for stage in stages] == [[(index, 1) for index in range(4)]] * 2
+    assert link.blobs == [Blob(COLOURS, 7, bytes([number])) for number in (1, 1, 3, 3)] and link.ahead == [[]] * 4
+    for stage, passes in (("preview", 4), ("colours", 0), ("channel", 0), ("capture", 5)):
+        assert metrics.registry.get_sample_value("bodywire_sender_stage_seconds_count", {"stage": stage}) == passes
+    assert metrics.registry.get_sample_value("bodywire_sender_frames_total", {"fate": "offered"}) == 4
 
 
 def still(sequence: int) -> CapturedFrame:
     return captured(sequence, f"{sequence}.jpg")
 
 
-async def test_colours_of_a_picture_are_sent_ahead_of_it() -> None:
-    link, texture_stage = FakeLink(), FakeTextureStage()
-    source = FakeSource([still(0), still(1)], stills=True)
-    await pipeline_of(source, FakeStage(), link, texture_stage=texture_stage).run(asyncio.Event())
-    assert link.ahead == [[Blob(COLOURS, 8, b"seen")]] * 2
-    assert link.blobs == [] and texture_stage.frames == 0
-
-
-async def test_pictures_are_not_skipped_when_a_spool_is_resumed() -> None:
-    """Sequence numbers of earlier runs belong to other pictures."""
+async def test_blobs_of_a_picture_are_sent_ahead_of_it() -> None:
     link = FakeLink()
-    pipeline = pipeline_of(FakeSource([still(0), still(1)], stills=True), FakeStage(), link, first_sequence=5)
-    assert pipeline.finished
-    await pipeline.run(asyncio.Event())
-    assert [(frame.sequence, frame.source) for frame in link.sent] == [(5, "0.jpg"), (6, "1.jpg")]
-
-
-class FakeSharedPreview:
-    """Has a picture of every second frame."""
-
-    def __init__(self) -> None:
-        self.asked = 0
-
-    def of(self, image: object) -> bytes | None:
-        self.asked += 1
-        return b"small" if self.asked % 2 else None
-
-
-class FakeSharedPictures:
-    """Has a picture of the first frame."""
-
-    def __init__(self) -> None:
-        self.times: list[float] = []
-
-    def reset(self) -> None: ...
-
-    def of(self, image: object, captured_at: float, observed: object, people: object) -> list[Blob]:
-        self.times.append(captured_at)
-        return [Blob(PICTURE, 7, b"sharp")] if len(self.times) == 1 else []
-
-
-async def test_shared_pictures_are_posted_with_the_time_of_their_frame() -> None:
-    link, pictures = FakeLink(), FakeSharedPictures()
-    frames = [captured(index) for index in range(3)]
-    await pipeline_of(FakeSource(frames), FakeStage(), link, shared_pictures=pictures).run(asyncio.Event())
-    assert link.blobs == [Blob(PICTURE, 7, b"sharp")]
-    assert pictures.times == [frame.captured_at for frame in frames]
-
-
-async def test_shared_preview_is_posted_when_it_is_due() -> None:
-    link = FakeLink()
-    source = FakeSource([captured(index) for index in range(4)])
-    await pipeline_of(source, FakeStage(), link, shared_preview=FakeSharedPreview()).run(asyncio.Event())
-    assert link.blobs == [Blob(PREVIEW, 0, b"small")] * 2
-    assert link.ahead == [[]] * 4
+    await pipeline_of(FakeSource([still(0), still(1)], stills=True), link, FakeBlobStage()).run(asyncio.Event())
+    assert link.ahead == [[], [Blob(COLOURS, 7, b"\x01")]] and link.blobs == []

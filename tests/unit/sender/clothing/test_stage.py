@@ -53,12 +53,12 @@ def observed(rendered: RenderedPerson, *identities: int) -> tuple[list[ObservedP
     return [rendered.observed(one) for one in identities], [rendered.labels(space, one) for one in identities]
 
 
-def update(stage: ClothingStage, rendered: RenderedPerson, *identities: int) -> tuple[PersonLabels, ...]:
-    return stage.update(rendered.image, CAMERA, *observed(rendered, *identities))
+def label(stage: ClothingStage, rendered: RenderedPerson, *identities: int) -> tuple[PersonLabels, ...]:
+    return stage.label(rendered.image, CAMERA, *observed(rendered, *identities))
 
 
 def test_people_who_appear_are_read_at_once(stage: ScriptedStage, rendered: RenderedPerson) -> None:
-    people = update(stage, rendered, 3, 5)
+    people = label(stage, rendered, 3, 5)
     assert stage.read_people == [3, 5]
     for person in people:
         assert person.labels["surface"].shape == person.sigma["surface"].shape == (SURFACE_SIZE,)
@@ -69,23 +69,24 @@ def test_later_one_person_a_frame_is_read_and_each_in_every_fifth(
     stage: ScriptedStage, rendered: RenderedPerson
 ) -> None:
     for _ in range(11):
-        update(stage, rendered, 3, 5)
+        label(stage, rendered, 3, 5)
     assert stage.read_people == [3, 5, 3, 5, 3]
 
 
 def test_labels_stay_between_readings(stage: ScriptedStage, rendered: RenderedPerson) -> None:
-    first, second = (update(stage, rendered, 3)[0].labels["surface"] for _ in range(2))
+    first, second = (label(stage, rendered, 3)[0].labels["surface"] for _ in range(2))
     np.testing.assert_array_equal(first, second)
 
 
 def test_pictures_do_not_know_each_other(stage: ScriptedStage, rendered: RenderedPerson) -> None:
     for _ in range(2):
-        stage.of_picture(rendered.image, CAMERA, *observed(rendered, 0))
+        stage.reset()
+        label(stage, rendered, 0)
     assert stage.read_people == [0, 0]
 
 
 def test_frames_without_people_are_fine(stage: ScriptedStage, rendered: RenderedPerson) -> None:
-    assert update(stage, rendered) == ()
+    assert label(stage, rendered) == ()
 
 
 def test_heading_is_the_angle_from_the_camera_to_the_front(stage: ScriptedStage, body: BodyModel) -> None:
@@ -102,6 +103,6 @@ def test_heading_is_the_angle_from_the_camera_to_the_front(stage: ScriptedStage,
 def test_other_labels_are_unchanged(stage: ScriptedStage, rendered: RenderedPerson) -> None:
     people, labels = observed(rendered, 3)
     known = {name: values for name, values in labels[0].labels.items() if name != "surface"}
-    (dressed,) = stage.update(rendered.image, CAMERA, people, [replace(labels[0], labels=known)])
+    (dressed,) = stage.label(rendered.image, CAMERA, people, [replace(labels[0], labels=known)])
     for name, values in known.items():
         np.testing.assert_array_equal(dressed.labels[name], values)

@@ -41,12 +41,12 @@ def pictures(made: JsccStage, frames: list[CapturedFrame], count: int) -> list[S
     """Offers the frames one after the other; returns this many pictures, the last when it is there."""
     found = []
     for each in frames:
-        found += made.update(each.sequence, each, ())
+        found += made.update(each, (), ())
         deadline = time.monotonic() + _LONG_S
         expected = min(count, len(found) + 1)
         while len(found) < expected and time.monotonic() < deadline:
             # A frame that is not due only collects.
-            found += made.update(each.sequence, replace(each, media_time_s=-1.0), ())
+            found += made.update(replace(each, media_time_s=-1.0), (), ())
             time.sleep(0.005)
     made.close()
     assert all(blob.kind == SIGNAL and blob.key == 0 for blob in found)
@@ -86,7 +86,7 @@ def test_frames_are_taken_at_the_rate_of_the_option() -> None:
 def pictures_due(made: JsccStage, each: CapturedFrame) -> bool:
     """Whether the stage takes a frame: the time of the next one moves."""
     before = made.due_s
-    made.update(each.sequence, each, ())
+    made.update(each, (), ())
     return made.due_s != before
 
 
@@ -103,12 +103,12 @@ def test_older_receiver_gets_none_and_the_log_says_so(caplog: pytest.LogCaptureF
 def test_picture_that_does_not_fit_is_left_out(caplog: pytest.LogCaptureFixture) -> None:
     made = stage(replace(CONFIG, channel_rate="1/95"))
     with caplog.at_level(logging.WARNING):
-        made.update(0, frame(0, 0.0), ())
+        made.update(frame(0, 0.0), (), ())
         deadline = time.monotonic() + _LONG_S
         while "left out" not in caplog.text and time.monotonic() < deadline:
             time.sleep(0.005)
         made.close()
-    assert "channel-rate is too low" in caplog.text and made.update(1, frame(1, 0.0), ()) == []
+    assert "channel-rate is too low" in caplog.text and made.update(frame(1, 0.0), (), ()) == []
 
 
 def test_report_has_the_quality_of_each_picture(tmp_path: Path) -> None:

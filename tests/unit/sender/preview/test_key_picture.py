@@ -7,12 +7,14 @@ import pytest
 
 from common.blobs import PICTURE
 from common.clock import Clock
-from common.frames import PersonLabels
+from common.frames import Camera, PersonLabels
 from common.picture_codec.key_picture import decode
+from sender.capture.source import CapturedFrame
 from sender.perception.inference.crop import CropBox
 from sender.preview.key_picture import SharedPictures
 
-_FRAME = np.random.default_rng(0).integers(0, 256, (240, 320, 3), np.uint8)
+_IMAGE = np.random.default_rng(0).integers(0, 256, (240, 320, 3), np.uint8)
+_FRAME = CapturedFrame(0, "camera", 5.0, 0.0, _IMAGE, Camera(320, 240, 400.0))
 
 
 class Scene:
@@ -33,9 +35,11 @@ class Scene:
             observed = [SimpleNamespace(identity=each, score=score, crop=crop) for each in identities]
             labels = {"appearance": np.full(24, dressed, np.float32)}
             people = [PersonLabels(each, score, labels) for each in identities]
-            blobs = self.pictures.of(_FRAME, 5.0, observed, people)  # type: ignore[arg-type]
+            blobs = self.pictures.update(_FRAME, observed, people)  # type: ignore[arg-type]
             assert all(blob.kind == PICTURE for blob in blobs) and len(blobs) <= 1
-            assert all(decode(blob.data).image.shape == (side, side, 3) for blob in blobs)
+            for blob in blobs:
+                picture = decode(blob.data)
+                assert picture.image.shape == (side, side, 3) and picture.captured_at == 5.0
             made += [blob.key for blob in blobs]
         return made
 

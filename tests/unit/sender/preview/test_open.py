@@ -40,7 +40,7 @@ def source(live: bool = False, fps: float | None = None) -> FrameSource:
 def test_preview_draws_people_at_the_frames_time() -> None:
     sink = FakeSink()
     preview = Preview(sink)
-    preview.show(FRAME, (observed(CropBox(8, 4, 40), block(0.2, 0.2, 0.8, 0.8)),))
+    assert preview.update(FRAME, (observed(CropBox(8, 4, 40), block(0.2, 0.2, 0.8, 0.8)),), ()) == []
     preview.close()
     ((image, time_s),) = sink.shown
     assert time_s == 0.4
@@ -54,7 +54,7 @@ def test_failing_sink_is_logged_once(caplog: pytest.LogCaptureFixture) -> None:
     preview = Preview(sink)
     with caplog.at_level(logging.WARNING):
         for _ in range(3):
-            preview.show(FRAME, ())
+            preview.update(FRAME, (), ())
     preview.close()
     assert [record.message for record in caplog.records] == [f"preview stopped: {sink.failure}"]
     assert sink.closed == 1
@@ -63,14 +63,14 @@ def test_failing_sink_is_logged_once(caplog: pytest.LogCaptureFixture) -> None:
 @pytest.mark.parametrize("name", ["preview.mp4", "preview.avi", "Preview.MKV"])
 def test_video_is_chosen_by_suffix(tmp_path: Path, name: str) -> None:
     preview = open_preview(str(tmp_path / name), "demo", source(fps=30.0))
-    preview.show(FRAME, ())
+    preview.update(FRAME, (), ())
     preview.close()
     assert (tmp_path / name).stat().st_size > 0
 
 
 def test_any_other_path_is_a_folder(tmp_path: Path) -> None:
     preview = open_preview(str(tmp_path / "preview.d"), "0", source(live=True))
-    preview.show(FRAME, ())
+    preview.update(FRAME, (), ())
     preview.close()
     assert [path.name for path in (tmp_path / "preview.d").iterdir()] == ["preview-000000.jpg"]
 

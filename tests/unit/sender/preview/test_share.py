@@ -2,8 +2,10 @@ import cv2
 import numpy as np
 import pytest
 
-from common.blobs import MAX_PREVIEW_BYTES
+from common.blobs import MAX_PREVIEW_BYTES, PREVIEW
 from common.clock import Clock
+from common.frames import Camera
+from sender.capture.source import CapturedFrame
 from sender.preview.share import BYTES_PER_S, LONGEST_SIDE_PX, MAX_JPEG_BYTES, SharedPreview, small_jpeg
 
 
@@ -37,10 +39,10 @@ def test_budget_of_bytes_a_second() -> None:
     now_s = 0.0
     preview = SharedPreview(Clock(monotonic=lambda: now_s, wall=lambda: 0.0))
     image = np.random.default_rng(1).integers(90, 160, (480, 640, 3), np.uint8)
+    frame = CapturedFrame(0, "camera", 1000.0, 0.0, image, Camera(640, 480, 700.0))
     sent: list[int] = []
     for tick in range(300):
         now_s = tick / 30
-        jpeg = preview.of(image)
-        sent += [len(jpeg)] if jpeg else []
+        sent += [len(blob.data) for blob in preview.update(frame, (), ()) if (blob.kind, blob.key) == (PREVIEW, 0)]
     assert 8 <= len(sent) <= 20
     assert sum(sent) <= 10 * BYTES_PER_S + MAX_JPEG_BYTES

@@ -12,7 +12,7 @@ from receiver.texture.received_texture import ReceivedTexture
 from sender.texture import stage as stage_module
 from sender.texture.point_colour_memory import PointColourMemory
 from sender.texture.stage import TextureStage
-from tests.support.synthetic_observation import CAMERA, RenderedPerson, render_person
+from tests.support.synthetic_observation import RenderedPerson, render_person
 
 SPACE = LabelSpace.load()
 
@@ -44,7 +44,7 @@ def observations(monkeypatch: pytest.MonkeyPatch) -> list[PointColourMemory]:
 def update(texture_stage: TextureStage, rendered: RenderedPerson, *identities: int) -> list[tuple[int, bytes]]:
     observed = [rendered.observed(identity) for identity in identities]
     people = [rendered.labels(SPACE, identity) for identity in identities]
-    return colours_of(texture_stage.update(rendered.image, CAMERA, observed, people))
+    return colours_of(texture_stage.update(rendered.frame, observed, people))
 
 
 def colours_of(blobs: list[Blob]) -> list[tuple[int, bytes]]:
@@ -124,11 +124,16 @@ def test_reset_withdraws_colours(
 
 
 def test_colours_of_a_picture_come_at_once_and_of_everybody(
-    texture_stage: TextureStage, front: RenderedPerson, observations: list[PointColourMemory]
+    model: BodyModel, front: RenderedPerson, observations: list[PointColourMemory]
 ) -> None:
+    texture_stage = TextureStage(SPACE, model, stills=True)
     observed = [front.observed(identity) for identity in (4, 9)]
     people = [front.labels(SPACE, identity) for identity in (4, 9)]
-    sent = colours_of(texture_stage.of_picture(front.image, CAMERA, observed, people))
+    blobs = texture_stage.update(front.frame, observed, people)
+    tiles = [Tile.of_key(blob.key) for blob in blobs if blob.kind == TEXTURE]
+    finest = [tile for tile in TILES if tile.level == TILES[-1].level]
+    assert tiles == [(tile, identity) for identity in (4, 9) for tile in finest]
+    sent = colours_of(blobs)
     assert [identity for identity, _ in sent] == [4, 9] and len(observations) == 2
     received = decode(sent[1][1])
     visible = received.seen & front.truly_visible()
@@ -136,7 +141,7 @@ def test_colours_of_a_picture_come_at_once_and_of_everybody(
     assert received.seen.mean() > 0.15 and error.mean() < 8
     # Nothing is remembered.
     texture_stage.reset()
-    assert texture_stage.update(front.image, CAMERA, [], []) == []
+    assert texture_stage.update(front.frame, [], []) == []
 
 
 def tiles_of(
@@ -144,7 +149,7 @@ def tiles_of(
 ) -> list[list[tuple[Tile, int, bytes]]]:
     """The tiles that each frame sends."""
     observed, people = [rendered.observed(identity)], [rendered.labels(SPACE, identity)]
-    sent = [texture_stage.update(rendered.image, CAMERA, observed, people) for _ in range(frames)]
+    sent = [texture_stage.update(rendered.frame, observed, people) for _ in range(frames)]
     return [[(*Tile.of_key(blob.key), blob.data) for blob in blobs if blob.kind == TEXTURE] for blobs in sent]
 
 
@@ -184,12 +189,6 @@ def test_tiles_of_a_still_person_stop(texture_stage: TextureStage, front: Render
 def test_tiles_of_a_forgotten_person_are_withdrawn(texture_stage: TextureStage, front: RenderedPerson) -> None:
     before = {tile for frame in tiles_of(texture_stage, front, 3, 40) for tile, _, _ in frame}
     texture_stage.reset()
-    sent = [blob for blob in texture_stage.update(front.image, CAMERA, [], []) if blob.kind == TEXTURE]
+    sent = [blob for blob in texture_stage.update(front.frame, [], []) if blob.kind == TEXTURE]
     assert {Tile.of_key(blob.key) for blob in sent} == {(tile, 3) for tile in before}
     assert all(blob.data == WITHDRAWN for blob in sent)
-
-
-def test_picture_has_all_of_the_finest_tiles(texture_stage: TextureStage, front: RenderedPerson) -> None:
-    sent = texture_stage.of_picture(front.image, CAMERA, [front.observed(4)], [front.labels(SPACE, 4)])
-    tiles = [Tile.of_key(blob.key)[0] for blob in sent if blob.kind == TEXTURE]
-    assert tiles == [tile for tile in TILES if tile.level == TILES[-1].level]

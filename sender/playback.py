@@ -1,0 +1,98 @@
+"""The frames of a source as the session has them: numbered, and at their times."""
+
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+from common.clock import SYSTEM_CLOCK, Clock
+from common.io.options import option
+from sender.capture.source import CapturedFrame, FrameSource
+from sender.metrics import SenderMetrics
+from sender.traces import SenderTraces
+
+
+@dataclass(frozen=True, slots=True)
+class PlaybackConfig:
+    """How a video file is played."""
+
+    realtime: bool = option(False, help="play a video file at its own pace instead of as fast as the link takes it")
+
+
+class Playback:
+    """Reads a source, whose frames get their sequence numbers in the session.
+
+    Args:
+        source: closed with this object.
+        first_sequence: of the next frame; frames of a file before it were taken by an earlier run and are skipped.
+        realtime: play a file at its own pace.
+        media_times: a frame of a video file was captured at its time in the file, counted from now on.
+    """
+
+    def __init__(
+        self,
+        source: FrameSource,
+        metrics: SenderMetrics,
+        traces: SenderTraces,
+        *,
+        first_sequence: int = 0,
+        realtime: bool = False,
+        media_times: bool = False,
+        clock: Clock = SYSTEM_CLOCK,
+    ) -> None:
+        self.stills = source.stills
+        self._source = source
+        self._metrics, self._traces, self._clock = metrics, traces, clock
+        self._next_sequence = first_sequence
+        self._media_began_at = clock.wall() if media_times and source.fps is not None else None
+        # Others end only when the sender is stopped; their frames do not come again in another run.
+        self._is_file = not (source.live or source.stills)
+        self._realtime = realtime and self._is_file
+        self._began_s: float | None = None
+        self._frames: Iterator[CapturedFrame] | None = None
+        self._ended = False
+        self._closing = threading.Event()
+
+    @property
+    def finished(self) -> bool:
+        """Whether the source was read to its end; one without an end ends when the sender is stopped."""
+        return self._ended or not self._is_file
+
+    def read(self) -> CapturedFrame | None:
+        """Waits for the next frame; None at the source's end or when this object is closed meanwhile.
+
+        Raises:
+            SourceError: the source cannot be read.
+        """
+        if self._frames is None:
+            self._frames = iter(self._source)
+        frame, began_s = self._capture(self._frames)
+        while frame is not None and self._is_file and frame.sequence < self._next_sequence:
+            frame, began_s = self._capture(self._frames)
+        if frame is None:
+            self._ended = not self._closing.is_set()
+            return None
+        sequence, self._next_sequence = self._next_sequence, self._next_sequence + 1
+        # A live frame may have waited to be taken, and a read of a live source waits for the next frame.
+        began_s = frame.captured_at if self._source.live else began_s
+        self._traces.captured(sequence, began_s, self._clock.wall())
+        return replace(frame, sequence=sequence, captured_at=self._captured_at(frame))
+
+    def close(self) -> None:
+        """Closes the source and ends a `read` that waits, in any thread. Safe to call twice."""
+        self._closing.set()
+        self._source.close()
+
+    def _capture(self, frames: Iterator[CapturedFrame]) -> tuple[CapturedFrame | None, float]:
+        """The source's next frame, and when its reading began, seconds since the epoch."""
+        began_s = self._clock.wall()
+        with self._metrics.stage("capture"):
+            return next(frames, None), began_s
+
+    def _captured_at(self, frame: CapturedFrame) -> float:
+        """The frame's time of capture; in real time, waits until it is due, which is that moment."""
+        if self._realtime:
+            if self._began_s is None:
+                self._began_s = self._clock.monotonic() - frame.media_time_s
+            self._closing.wait(max(0.0, self._began_s + frame.media_time_s - self._clock.monotonic()))
+            return self._clock.wall()
+        return frame.captured_at if self._media_began_at is None else self._media_began_at + frame.media_time_s

@@ -1,0 +1,55 @@
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from common.frames import Camera, PersonLabels
+from common.io.tracing import FrameTracer, trace_id
+from sender.capture.source import CapturedFrame
+from sender.labeller import Labeller
+from sender.metrics import SenderMetrics
+from sender.traces import SenderTraces
+from tests.support.recorded_spans import RecordedSpans
+
+FRAME = CapturedFrame(5, "clip.mp4", 1000.0, 0.2, np.zeros((8, 8, 3), np.uint8), Camera(8, 8, 10.0))
+
+
+@dataclass
+class FakeStage:
+    """Perception and semantics, or clothing, which adds a label group."""
+
+    resets: int = 0
+    calls: list[object] = field(default_factory=list)
+
+    def reset(self) -> None:
+        self.resets += 1
+
+    def process(self, image: object, camera: Camera) -> tuple[str]:
+        return ("somebody",)
+
+    def label(self, *arguments: object) -> tuple[PersonLabels, ...]:
+        self.calls.append(arguments)
+        return (PersonLabels(len(arguments), 0.9, {}),)
+
+
+def test_perception_semantics_and_clothes_follow_each_other_and_are_timed_and_traced() -> None:
+    networks, clothing, metrics, sink = FakeStage(), FakeStage(), SenderMetrics(), RecordedSpans()
+    traces = SenderTraces(FrameTracer("sender", sink), bytes(16))
+    labeller = Labeller(networks, networks, clothing, metrics, traces)  # type: ignore[arg-type]
+    observed, people = labeller.label(FRAME)
+    assert networks.calls == [(("somebody",), FRAME.camera, 0.2)]
+    assert clothing.calls == [(FRAME.image, FRAME.camera, observed, (PersonLabels(3, 0.9, {}),))]
+    assert people == (PersonLabels(4, 0.9, {}),)
+    assert [(span.name, span.trace_id) for span in sink.spans] == [
+        (stage, trace_id(bytes(16), 5)) for stage in ("perception", "semantics")
+    ]
+    for stage in ("perception", "semantics"):
+        assert metrics.registry.get_sample_value("bodywire_sender_stage_seconds_count", {"stage": stage}) == 1
+    labeller.reset()
+    assert (networks.resets, clothing.resets) == (2, 1)
+
+
+def test_labels_without_clothing() -> None:
+    networks = FakeStage()
+    labeller = Labeller(networks, networks, None, SenderMetrics(), SenderTraces())  # type: ignore[arg-type]
+    assert labeller.label(FRAME)[1] == (PersonLabels(3, 0.9, {}),)
+    labeller.reset()

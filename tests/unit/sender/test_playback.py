@@ -1,0 +1,109 @@
+"""Frames get their numbers in the session and their times, and a reader that waits can be stopped."""
+
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import pytest
+
+from common.clock import Clock
+from common.frames import Camera
+from common.io.tracing import FrameTracer, trace_id
+from sender.capture.source import CapturedFrame
+from sender.metrics import SenderMetrics
+from sender.playback import Playback
+from sender.traces import SenderTraces
+from tests.support.recorded_spans import RecordedSpans
+
+CLOCK = Clock(monotonic=lambda: 50.0, wall=lambda: 2000.0)
+
+
+@dataclass
+class FakeSource:
+    """Three frames, half a second apart."""
+
+    live: bool = False
+    stills: bool = False
+    fps: float | None = 2.0
+    closed: int = 0
+
+    def __iter__(self) -> Iterator[CapturedFrame]:
+        for number in range(3):
+            image, camera = np.zeros((8, 8, 3), np.uint8), Camera(8, 8, 10.0)
+            yield CapturedFrame(number, f"{number}.jpg", 1000.0 + number, 0.5 * number, image, camera)
+
+    def close(self) -> None:
+        self.closed += 1
+
+
+def playback(source: FakeSource, sink: RecordedSpans | None = None, **options: object) -> Playback:
+    traces = SenderTraces(FrameTracer("sender", sink), bytes(16)) if sink else SenderTraces()
+    return Playback(source, SenderMetrics(), traces, **options)  # type: ignore[arg-type]
+
+
+def read_all(played: Playback) -> list[CapturedFrame]:
+    return list(iter(played.read, None))
+
+
+@pytest.mark.parametrize(
+    ("source", "numbers", "names"),
+    [
+        (FakeSource(), [2], ["2.jpg"]),
+        (FakeSource(stills=True), [2, 3, 4], ["0.jpg", "1.jpg", "2.jpg"]),
+        (FakeSource(live=True), [2, 3, 4], ["0.jpg", "1.jpg", "2.jpg"]),
+    ],
+    ids=["file", "stills", "live"],
+)
+def test_numbers_of_a_resumed_session(source: FakeSource, numbers: list[int], names: list[str]) -> None:
+    """Only the frames of a file come again; sequence numbers of earlier runs belong to other pictures."""
+    played = playback(source, first_sequence=2)
+    assert played.finished == (source.live or source.stills)
+    frames = read_all(played)
+    assert [frame.sequence for frame in frames] == numbers and [frame.source for frame in frames] == names
+    assert played.finished
+
+
+def test_capture_is_traced_under_the_number_in_the_session() -> None:
+    sink = RecordedSpans()
+    read_all(playback(FakeSource(), sink, first_sequence=1))
+    assert [(span.name, span.trace_id) for span in sink.spans] == [
+        ("capture", trace_id(bytes(16), number)) for number in (1, 2)
+    ]
+
+
+def test_realtime_stamps_frames_when_due() -> None:
+    frame = playback(FakeSource(), realtime=True, clock=CLOCK).read()
+    assert frame is not None and frame.captured_at == 2000.0
+
+
+def test_media_times_are_those_of_the_file_from_now_on() -> None:
+    frames = read_all(playback(FakeSource(), media_times=True, clock=CLOCK))
+    assert [frame.captured_at for frame in frames] == [2000.0, 2000.5, 2001.0]
+
+
+def test_realtime_of_a_live_source_has_no_effect() -> None:
+    frames = read_all(playback(FakeSource(live=True), realtime=True, clock=CLOCK))
+    assert [frame.captured_at for frame in frames] == [1000.0, 1001.0, 1002.0]
+
+
+def test_close_ends_the_wait_for_a_frame_that_is_not_due() -> None:
+    now_s = iter((0.0, 0.0, -60.0))
+    played = playback(FakeSource(), realtime=True, clock=Clock(monotonic=lambda: next(now_s), wall=lambda: 2000.0))
+    played.read()
+    began_s = time.monotonic()
+    closing = threading.Timer(0.05, played.close)
+    closing.start()
+    played.read()
+    closing.join()
+    assert time.monotonic() - began_s < 30
+
+
+def test_source_that_is_closed_is_not_read_to_its_end() -> None:
+    source = FakeSource()
+    played = playback(source)
+    played.read()
+    played.close()
+    read_all(played)
+    assert source.closed == 1 and not played.finished
