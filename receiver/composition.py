@@ -40,7 +40,7 @@ from receiver.pipeline import ReceiverPipeline
 from receiver.publish.disk_space import free_and_size_bytes
 from receiver.publish.session_directory import PublishConfig, SessionDirectory
 from receiver.publish.shared_sessions import SharedSessions
-from receiver.recording.recorder import FileRecorder, RecordConfig, SessionRecorder, Unrecorded
+from receiver.recording.recorder import FileRecorder, RecordConfig
 from receiver.recording.replay import Replay, ReplayConfig
 from receiver.sharing import SharingConfig
 from receiver.status import StatusLine
@@ -155,18 +155,17 @@ async def _serve(
     if isinstance(engine, PoolEngine):
         await engine.start()
         load = LiveLoad(engine.capacity)
-    hub, recorder = LiveHub(), _recorder(config)
-    completer = config.textures.completer(partial(metrics.stage_passed, "completion"))
+    hub, recorders = LiveHub(), _recorders(config)
+    inpainter = config.textures.completer(partial(metrics.stage_passed, "completion"))
     pipeline = ReceiverPipeline(
         engine,
         directory,
         metrics,
         sharing=config.sharing,
-        observer=hub,
+        observers=[hub, *recorders],
         traces=ReceiverTraces(tracer),
-        recorder=recorder,
         load=load,
-        completer=completer,
+        inpainter=inpainter,
     )
     metrics.watch_queue(lambda: engine.queued_people)
     source: LinkServer | Replay
@@ -176,7 +175,7 @@ async def _serve(
         source = Replay(recording, config.replay, pipeline, SessionDecoder(model_hash()), announce)
     try:
         # Before senders can connect: its imports keep the event loop busy.
-        serving_page = _page(config, engine, pipeline, hub, metrics, completer)
+        serving_page = _page(config, engine, pipeline, hub, metrics, inpainter)
         started = await source.start()
         async with serving_page as page:
             announce(started if isinstance(started, str) else startup_line(started, config.security))
@@ -187,7 +186,8 @@ async def _serve(
     finally:
         await source.stop()
         await pipeline.close()
-        await asyncio.to_thread(recorder.close)
+        for recorder in recorders:
+            await asyncio.to_thread(recorder.close)
 
 
 def _link(
@@ -214,10 +214,11 @@ def _link(
     )
 
 
-def _recorder(config: ReceiverConfig) -> SessionRecorder:
+def _recorders(config: ReceiverConfig) -> list[FileRecorder]:
     if config.recording.record is None:
-        return Unrecorded()
-    return FileRecorder(config.recording, codec=CODEC_VERSION, model=model_hash().hex(), version=package_version())
+        return []
+    model, version = model_hash().hex(), package_version()
+    return [FileRecorder(config.recording, codec=CODEC_VERSION, model=model, version=version)]
 
 
 def _page(

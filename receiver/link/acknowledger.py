@@ -17,7 +17,7 @@ from common.wire.convert import (
     ServerMessages,
 )
 from common.wire.stream import MessageStream, StreamBroken
-from receiver.link.arrivals import Arrival
+from receiver.link.receive_queue import ReceivedMessage
 
 # Longer than between two frames, and shorter than a sender would notice when no further frame comes.
 _LONGEST_WAIT_S = 0.05
@@ -30,11 +30,11 @@ class Acknowledger:
     def __init__(self, stream: MessageStream, clock: Clock) -> None:
         self._stream, self._clock = stream, clock
         self._messages = ServerMessages()
-        self._waiting: list[tuple[Arrival, AckStatus, str]] = []
+        self._waiting: list[tuple[ReceivedMessage, AckStatus, str]] = []
         self._waiting_since_s = 0.0
         self._waits = asyncio.Event()
 
-    async def answer(self, arrival: Arrival, status: AckStatus, reason: str) -> None:
+    async def answer(self, message: ReceivedMessage, status: AckStatus, reason: str) -> None:
         """Answers a frame that was handled, now or with the next one.
 
         Raises:
@@ -42,8 +42,8 @@ class Acknowledger:
         """
         if not self._waiting:
             self._waiting_since_s = self._clock.monotonic()
-        self._waiting.append((arrival, status, reason))
-        may_wait = arrival.frame is not None and arrival.frame.may_wait and status in _MAY_WAIT
+        self._waiting.append((message, status, reason))
+        may_wait = message.frame is not None and message.frame.may_wait and status in _MAY_WAIT
         if may_wait and len(self._waiting) < MAX_WINDOW:
             self._waits.set()
         else:
@@ -75,12 +75,12 @@ class Acknowledger:
             return  # those who read and write the stream notice too
 
 
-def _acknowledgement(arrival: Arrival, status: AckStatus, reason: str, now_s: float) -> Acknowledgement:
+def _acknowledgement(message: ReceivedMessage, status: AckStatus, reason: str, now_s: float) -> Acknowledgement:
     return Acknowledgement(
-        sequence=NO_SEQUENCE if arrival.frame is None else arrival.frame.sequence,
+        sequence=NO_SEQUENCE if message.frame is None else message.frame.sequence,
         status=status,
-        received_us=arrival.received_us,
-        spacing_us=arrival.spacing_us,
-        hold_us=max(int((now_s - arrival.arrived_s) * 1e6), 0),
+        received_us=message.received_us,
+        spacing_us=message.spacing_us,
+        hold_us=max(int((now_s - message.arrival.at_s) * 1e6), 0),
         reason=reason[:MAX_REASON_CHARACTERS],
     )

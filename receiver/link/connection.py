@@ -20,9 +20,10 @@ from common.wire.convert import (
 from common.wire.report import SenderReport
 from common.wire.stream import MessageStream, StreamBroken
 from receiver.link.acknowledger import Acknowledger
-from receiver.link.arrivals import Arrival, Arrivals
+from receiver.link.frame_handler import FrameHandler, FrameOutcome
+from receiver.link.receive_queue import ReceivedMessage, ReceiveQueue
 from receiver.link.refusals import RepeatedLines
-from receiver.link.session import FrameHandler, SenderClock, Session
+from receiver.link.session import SenderClock, Session
 
 logger = logging.getLogger(__name__)
 
@@ -117,7 +118,7 @@ class Connection:
         self._clock = clock
         self._silence = _SilenceDetector(session, silence_s, clock)
         self._messages = ClientMessages()
-        self._arrivals = Arrivals(window, clock)
+        self._queue = ReceiveQueue(window, clock)
         self._acknowledger = Acknowledger(stream, clock)
         self._rejected_in_a_row = 0
         self._stop_reading = asyncio.Event()
@@ -139,7 +140,6 @@ class Connection:
         Raises:
             StreamBroken: the stream ended in any other way, or is to be ended, with code and reason.
         """
-        self._session.newer_waits = self._arrivals.newer_waits
         self._worker = worker = asyncio.create_task(self._work(), name="link worker")
         worker.add_done_callback(self._release)
         reader = asyncio.create_task(self._read(), name="link reader")
@@ -152,7 +152,7 @@ class Connection:
             if silence.done():
                 silence.result()
             drained = reader.done() and reader.result()
-            self._arrivals.finish()
+            self._queue.finish()
             await asyncio.wait([worker])
             if self._abandoned:
                 raise self._abandoned
@@ -180,7 +180,7 @@ class Connection:
             reason: what `run` raises.
         """
         self._abandoned = self._abandoned or reason
-        self._arrivals.discard()
+        self._queue.discard()
         self._stop_reading.set()
         if self._worker is not None and not self._handling:
             # It waits for a frame, or for a sender that does not read its acknowledgements.
@@ -201,7 +201,7 @@ class Connection:
             try:
                 message = self._messages.decode(data)
             except WireError as error:
-                self._arrivals.put(None, str(error))
+                self._queue.put(None, str(error))
                 continue
             if isinstance(message, Drain):
                 return True
@@ -210,13 +210,13 @@ class Connection:
                     self._session.clock = SenderClock(message.clock_offset_ns / 1e9, message.clock_error_ns / 1e9)
                 await self._stream.write(encode_server(replace(message, received_ns=received_ns, padding=b"")))
             elif isinstance(message, FrameMessage):
-                self._arrivals.put(message)
+                self._queue.put(message)
             elif isinstance(message, Chunk):
                 await self._take(message)
             elif isinstance(message, SenderReport):
                 self._session.report = message
             else:
-                self._arrivals.put(None, "a second Hello on one stream")
+                self._queue.put(None, "a second Hello on one stream")
 
     async def _take(self, chunk: Chunk) -> None:
         try:
@@ -238,29 +238,28 @@ class Connection:
         self._lines.write(logging.WARNING, (kind, self._session.account), text)
 
     async def _work(self) -> None:
-        while (arrival := await self._arrivals.take()) is not None:
-            self._session.arrived_s = arrival.arrived_s
-            status, reason = await self._handle(arrival)
-            self._arrivals.settled()
+        while (message := await self._queue.take()) is not None:
+            status, reason = await self._handle(message)
+            self._queue.acknowledged()
             if self._abandoned:
                 return
-            await self._acknowledger.answer(arrival, status, reason)
+            await self._acknowledger.answer(message, status, reason)
             if self._rejected_in_a_row >= self._rejections:
                 raise StreamBroken("INVALID_ARGUMENT", f"{self._rejected_in_a_row} frames in a row rejected: {reason}")
         await self._acknowledger.flush()
 
-    async def _handle(self, arrival: Arrival) -> tuple[AckStatus, str]:
-        frame = arrival.frame
+    async def _handle(self, message: ReceivedMessage) -> tuple[AckStatus, str]:
+        frame = message.frame
         if frame is None:
             self._rejected_in_a_row += 1
             self._handler.on_unused(self._session, frame)
-            return AckStatus.REJECTED, arrival.reason
+            return AckStatus.REJECTED, message.reason
         if self._session.has_handled(frame.sequence):
             self._handler.on_unused(self._session, frame)
             return AckStatus.DUPLICATE, ""
         self._handling = True
         try:
-            await self._handler.on_frame(self._session, frame)
+            outcome = await self._handler.on_frame(self._session, frame, message.arrival)
         except WireError as error:
             self._rejected_in_a_row += 1
             self._session.rejected(frame.sequence)
@@ -272,7 +271,7 @@ class Connection:
             self._handling = False
         self._rejected_in_a_row = 0
         self._session.handled(frame.sequence)
-        return AckStatus.LATE if self._session.late_sequence == frame.sequence else AckStatus.DECODED, ""
+        return AckStatus.LATE if outcome is FrameOutcome.LATE else AckStatus.DECODED, ""
 
     def _wall_ns(self) -> int:
         return int(self._clock.wall() * 1e9)

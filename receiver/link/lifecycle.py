@@ -14,8 +14,9 @@ from common.wire.stream import StreamBroken
 from receiver.link.admission import SessionLimits, SessionRate
 from receiver.link.auth.authenticator import PeerIdentity
 from receiver.link.auth.ownership import NotOwner, SessionOwner
+from receiver.link.frame_handler import FrameHandler
 from receiver.link.refusals import Refusal, RepeatedLines, StreamRefused
-from receiver.link.session import FrameHandler, Session, SessionRegistry
+from receiver.link.session import Session, SessionRegistry
 
 logger = logging.getLogger(__name__)
 
@@ -104,11 +105,12 @@ class SessionLifecycle:
             await asyncio.wait(self._ending.values())
 
     def _begin(self, hello: Hello, owner: SessionOwner, account: str) -> "asyncio.Task[Session]":
-        if hello.live and not hello.durable:
+        now_s, sessions = self._clock.monotonic(), self._registry.sessions
+        session = self._registry.new_session(hello, owner, account, now_s)
+        if session.real_time:
             # Before another session would end for this one.
             self._admit_live()
-        now_s, sessions = self._clock.monotonic(), self._registry.sessions
-        settled = [session for session in sessions if session.session_id not in self._opening]
+        settled = [each for each in sessions if each.session_id not in self._opening]
         victim = self._limits.victim(account, sessions, settled, now_s)
         self._rate.take(account)
         evicted = None
@@ -116,7 +118,7 @@ class SessionLifecycle:
             line = f"a session of {victim.account} ({victim.sender}) ends: the receiver is full"
             self._lines.write(logging.WARNING, victim.account, line)
             evicted = self._end(victim, StreamRefused(Refusal.FULL, "full for now: the session yields to another one"))
-        session = self._registry.create(hello, owner, account, now_s)
+        self._registry.add(session)
         task = asyncio.create_task(self._open_at_handler(session, evicted), name="link session begin")
         task.add_done_callback(_retrieve)
         self._opening[session.session_id] = task

@@ -23,12 +23,13 @@ from receiver.link.auth.limits import RateLimits
 from receiver.link.auth.tls import SecurityConfig, server_credentials
 from receiver.link.auth.tokens import TokenFile
 from receiver.link.connection import Connection
+from receiver.link.frame_handler import FrameHandler
 from receiver.link.grpc_stream import GrpcServerStream
 from receiver.link.handshake import Handshake
 from receiver.link.lifecycle import SessionLifecycle
 from receiver.link.refusals import Refusal, RefusalLog, RepeatedLines
 from receiver.link.service import OnUse, StreamService, unshared
-from receiver.link.session import FrameHandler, SessionRegistry
+from receiver.link.session import SessionRegistry
 
 logger = logging.getLogger(__name__)
 

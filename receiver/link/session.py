@@ -1,11 +1,9 @@
 """Sessions: the receiver's state of each sender, which outlives streams so that the sender can resume."""
 
-import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from common.blobs import Blob
 from common.codec.frame_codec import DecodedFrame
 from common.errors import MalformedPacket
 from common.wire.convert import NO_SEQUENCE, FrameMessage, Hello
@@ -77,11 +75,8 @@ class Session:
         silent: no message has arrived for too long.
         blobs: reassembles blobs.
         signals: reassembles those in the lane of signals.
-        arrived_s: monotonic time when the frame that is being handled arrived.
-        late_sequence: the last frame that a handler has decoded, but not reconstructed, because it was late.
         replayed: the frames come from a recording: none is late, and their age says nothing.
         report: what the sender has reported last about itself and its link.
-        newer_waits: set while a frame waits that arrived after it.
         lease: this receiver's right to use the session, if several share it; closed when the stream that uses it ends.
     """
 
@@ -99,14 +94,16 @@ class Session:
     silent: bool = False
     blobs: BlobAssembly = field(default_factory=BlobAssembly)
     signals: BlobAssembly = field(default_factory=BlobAssembly)
-    arrived_s: float = 0.0
-    late_sequence: int = NO_SEQUENCE
     replayed: bool = False
     report: SenderReport | None = None
-    newer_waits: asyncio.Event = field(default_factory=asyncio.Event)
     lease: Closable | None = None
     _rejected: dict[int, None] = field(default_factory=dict)
     _use: SessionUse = field(default_factory=SessionUse)
+
+    @property
+    def real_time(self) -> bool:
+        """Whether frames lose their worth when they are late: a camera's, unless its delivery is to be complete."""
+        return self.live and not self.durable
 
     @property
     def in_use(self) -> bool:
@@ -167,42 +164,6 @@ class Session:
             del self._rejected[next(iter(self._rejected))]
 
 
-class FrameHandler(Protocol):
-    """Handles what the link receives (`receiver.pipeline`)."""
-
-    async def on_session(self, session: Session) -> None:
-        """Called when a session begins, before the sender gets its Welcome.
-
-        Raises:
-            NotOwner: an earlier receiver process had this session from another sender.
-        """
-
-    async def on_frame(self, session: Session, frame: FrameMessage) -> None:
-        """Decodes (`session.decode`) and reconstructs a frame; it is acknowledged when this returns.
-
-        In a live session a frame that has waited long (`session.arrived_s`) may be decoded without being
-        reconstructed while `session.newer_waits`; the handler reports it as `session.late_sequence`. In a `durable`
-        session the frame must be on disk by then. The frames of one session are handled one after the other, in order;
-        at most a window of them waits.
-
-        Raises:
-            WireError: the frame must not be decoded; the link asks for a key frame.
-        """
-
-    def on_blob(self, session: Session, blob: Blob) -> None:
-        """Handles a blob, which may arrive at any time between two frames; must not block.
-
-        Raises:
-            WireError: the content does not match the kind; the blob is dropped.
-        """
-
-    def on_unused(self, session: Session, frame: FrameMessage | None) -> None:
-        """Called for a frame that was handled before, and with None for a message that cannot be parsed."""
-
-    async def on_session_end(self, session: Session) -> None:
-        """Called when a session ends: drained, expired, evicted, or the receiver stops; no stream uses it any more."""
-
-
 class SessionRegistry:
     """All sessions, by id, in the order in which they began.
 
@@ -225,9 +186,9 @@ class SessionRegistry:
         """The session with this id; None if it is not known."""
         return self._sessions.get(session_id)
 
-    def create(self, hello: Hello, owner: SessionOwner, account: str, now_s: float) -> Session:
-        """Creates a session, whose id must not be known."""
-        session = Session(
+    def new_session(self, hello: Hello, owner: SessionOwner, account: str, now_s: float) -> Session:
+        """A session as a Hello asks for it; the registry does not know it yet."""
+        return Session(
             hello.session_id,
             hello.sender,
             hello.live,
@@ -237,8 +198,10 @@ class SessionRegistry:
             account=account,
             durable=hello.durable,
         )
-        self._sessions[hello.session_id] = session
-        return session
+
+    def add(self, session: Session) -> None:
+        """Takes up a session, whose id must not be known."""
+        self._sessions[session.session_id] = session
 
     def remove(self, session: Session) -> bool:
         """Forgets a session; False if it was forgotten already."""

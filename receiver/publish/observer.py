@@ -1,30 +1,33 @@
-"""Who watches what is published: the live page, beside the files."""
+"""Who watches what the receiver takes and publishes: the live page, and recordings."""
 
 from collections.abc import Sequence
-from typing import Protocol
 
+from common.blobs import Blob
+from common.codec.frame_codec import DecodedFrame
 from common.frames import Camera
 from receiver.engine.engine import ReconstructedPerson
+from receiver.link.frame_handler import Arrival
 from receiver.link.session import Session
 from receiver.publish.frame_record import FrameRecord
 
 
-class FrameObserver(Protocol):
-    """Is notified of sessions and published frames, in the event loop; no method may block or raise.
+class SessionObserver:
+    """Is notified of sessions, in the event loop; no method may block or raise. By default each does nothing.
 
-    `session_number` is the session's number in the output directory, as in `frames.jsonl`.
+    `number` is the session's number in the output directory, as in `frames.jsonl`.
     """
 
-    def session_began(self, session_number: int, session: Session) -> None:
+    def session_began(self, number: int, session: Session) -> None:
         """A session begins; one that an earlier receiver has recorded keeps its number."""
 
+    def frame_decoded(self, number: int, decoded: DecodedFrame, payload: bytes, arrival: Arrival) -> None:
+        """A packet was decoded, right before its frame is reconstructed."""
+
+    def blob_taken(self, number: int, blob: Blob) -> None:
+        """A blob was taken; it counts for the frames that follow."""
+
     def frame_published(
-        self,
-        session_number: int,
-        session: Session,
-        record: FrameRecord,
-        people: Sequence[ReconstructedPerson],
-        camera: Camera,
+        self, number: int, record: FrameRecord, people: Sequence[ReconstructedPerson], camera: Camera
     ) -> None:
         """A frame was written.
 
@@ -34,31 +37,5 @@ class FrameObserver(Protocol):
             camera: of the frame.
         """
 
-    def preview_received(self, session_number: int, jpeg: bytes) -> None:
-        """A small picture of what the sender sees has arrived (`sender --share-preview`).
-
-        Args:
-            jpeg: checked for its size and its first bytes, never decoded.
-        """
-
-    def session_ended(self, session_number: int) -> None:
+    def session_ended(self, number: int) -> None:
         """A session has ended; its files stay."""
-
-
-class Unobserved:
-    """Nobody watches."""
-
-    def session_began(self, session_number: int, session: Session) -> None: ...
-
-    def frame_published(
-        self,
-        session_number: int,
-        session: Session,
-        record: FrameRecord,
-        people: Sequence[ReconstructedPerson],
-        camera: Camera,
-    ) -> None: ...
-
-    def preview_received(self, session_number: int, jpeg: bytes) -> None: ...
-
-    def session_ended(self, session_number: int) -> None: ...

@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from functools import partial
 from itertools import chain, count
 from pathlib import Path
-from typing import Protocol
 
 from common.blobs import NOT_RECORDED, Blob
 from common.clock import SYSTEM_CLOCK, Clock
@@ -21,7 +20,9 @@ from common.recording.background import BackgroundRecording, Work
 from common.recording.facts import MAX_TEXT_CHARACTERS, RecordingFacts
 from common.recording.records import MAX_RECORD_BYTES, RecordedFrame, RecordedState
 from common.recording.writer import RecordingWriter
+from receiver.link.frame_handler import Arrival
 from receiver.link.session import FrameDecoder, Session
+from receiver.publish.observer import SessionObserver
 
 logger = logging.getLogger(__name__)
 
@@ -71,41 +72,8 @@ def _is_folder(path: Path) -> bool:
     return path.is_dir() or path.suffix == ""
 
 
-class SessionRecorder(Protocol):
-    """Is notified, in the event loop, of what a replay of the sessions needs; no method may block or raise."""
-
-    def session_began(self, session_number: int, session: Session) -> None:
-        """A session begins; `session_number` is its number in the output directory."""
-
-    def frame_decoded(self, session: Session, decoded: DecodedFrame, payload: bytes) -> None:
-        """A packet was decoded, right before the frame is reconstructed."""
-
-    def blob_taken(self, session: Session, blob: Blob) -> None:
-        """A blob was taken; it counts for the frames that follow."""
-
-    def session_ended(self, session: Session) -> None:
-        """A session has ended."""
-
-    def close(self) -> None:
-        """Waits until everything is written."""
-
-
-class Unrecorded:
-    """Nothing is recorded."""
-
-    def session_began(self, session_number: int, session: Session) -> None: ...
-
-    def frame_decoded(self, session: Session, decoded: DecodedFrame, payload: bytes) -> None: ...
-
-    def blob_taken(self, session: Session, blob: Blob) -> None: ...
-
-    def session_ended(self, session: Session) -> None: ...
-
-    def close(self) -> None: ...
-
-
-class FileRecorder:
-    """A `SessionRecorder` with one file a session.
+class FileRecorder(SessionObserver):
+    """Records each session to a file of its own.
 
     Args:
         config: names the files.
@@ -124,44 +92,45 @@ class FileRecorder:
         self._config = config
         self._codec, self._model, self._version = codec, model, version
         self._clock = clock
-        self._sessions: dict[bytes, _SessionRecording] = {}
+        self._sessions: dict[int, _SessionRecording] = {}
         self._ending: list[_SessionRecording] = []
 
-    def session_began(self, session_number: int, session: Session) -> None:
-        if session.session_id in self._sessions:
+    def session_began(self, number: int, session: Session) -> None:
+        if number in self._sessions:
             return
         sender = "".join(each for each in session.sender if each.isprintable())[:MAX_TEXT_CHARACTERS]
         facts = RecordingFacts(
             self._codec, self._model, "receiver", self._version, sender, session.live, self._clock.wall()
         )
         try:
-            writer = RecordingWriter(self._config.path_of(session_number), facts)
+            writer = RecordingWriter(self._config.path_of(number), facts)
         except OutputError as error:
-            logger.error("session %d is not recorded: %s", session_number, error)
+            logger.error("session %d is not recorded: %s", number, error)
             return
-        logger.info("recording session %d to %s", session_number, writer.path)
-        self._sessions[session.session_id] = _SessionRecording(BackgroundRecording(writer), session.decoder)
+        logger.info("recording session %d to %s", number, writer.path)
+        self._sessions[number] = _SessionRecording(BackgroundRecording(writer), session.decoder)
 
-    def frame_decoded(self, session: Session, decoded: DecodedFrame, payload: bytes) -> None:
-        recording = self._sessions.get(session.session_id)
+    def frame_decoded(self, number: int, decoded: DecodedFrame, payload: bytes, arrival: Arrival) -> None:
+        recording = self._sessions.get(number)
         if recording is not None:
-            arrived_s = self._clock.wall() - max(self._clock.monotonic() - session.arrived_s, 0.0)
+            arrived_s = self._clock.wall() - max(self._clock.monotonic() - arrival.at_s, 0.0)
             recording.add(decoded, payload, round(arrived_s * 1e6))
 
-    def blob_taken(self, session: Session, blob: Blob) -> None:
-        recording = self._sessions.get(session.session_id)
+    def blob_taken(self, number: int, blob: Blob) -> None:
+        recording = self._sessions.get(number)
         # Pictures are not kept.
         if recording is not None and blob.kind not in NOT_RECORDED:
             recording.background.submit(lambda writer: writer.add_blob(blob), len(blob.data))
 
-    def session_ended(self, session: Session) -> None:
-        recording = self._sessions.pop(session.session_id, None)
+    def session_ended(self, number: int) -> None:
+        recording = self._sessions.pop(number, None)
         if recording is not None:
             recording.background.finish()
             self._ending = [each for each in self._ending if not each.background.finished]
             self._ending.append(recording)
 
     def close(self) -> None:
+        """Waits until everything is written."""
         for recording in [*self._sessions.values(), *self._ending]:
             recording.background.close()
         self._sessions, self._ending = {}, []

@@ -21,7 +21,8 @@ from common.recording.reader import Recording
 from common.recording.records import RecordedFrame, RecordedState
 from common.wire.convert import MAX_NAME_CHARACTERS, SESSION_SECRET_BYTES, FrameMessage
 from receiver.link.auth.ownership import SessionOwner
-from receiver.link.session import FrameDecoder, FrameHandler, Session
+from receiver.link.frame_handler import Arrival, FrameHandler
+from receiver.link.session import FrameDecoder, Session
 
 logger = logging.getLogger(__name__)
 
@@ -183,8 +184,7 @@ class Replay:
             await self._until_due(frame.captured_us, stop)
             if stop.is_set():
                 return
-            self._session.arrived_s = self._clock.monotonic()
-            await self._handler.on_frame(self._session, message)
+            await self._handler.on_frame(self._session, message, Arrival(self._clock.monotonic()))
             self._played += 1
         self._session.handled(frame.sequence)
 

@@ -1,19 +1,37 @@
 """Colours of people's surface points that have arrived."""
 
-from common.blobs import COLOURS, Blob
+from collections.abc import Iterable, Mapping
+
+from common.blobs import Blob
 from common.errors import MalformedPacket
 from common.frames import IDENTITIES
 from common.texture.point_colours import PointColours, decode
 
 
-def received_colours(blob: Blob) -> PointColours:
-    """The colours of a person's surface points in a blob, whose key is the person's identity.
+class ReceivedColours:
+    """The colours of a session's people."""
 
-    Raises:
-        MalformedPacket: it is of another kind, does not decode, or its identity is out of range.
-    """
-    if blob.kind != COLOURS:
-        raise MalformedPacket("its kind is unknown")
-    if blob.key >= IDENTITIES:
-        raise MalformedPacket(f"colours of person {blob.key}; identities end at {IDENTITIES - 1}")
-    return decode(blob.data)
+    def __init__(self) -> None:
+        self._colours: dict[int, PointColours] = {}
+
+    @property
+    def newest(self) -> Mapping[int, PointColours]:
+        """By identity; stays as it is when others arrive."""
+        return self._colours
+
+    def take(self, blob: Blob) -> None:
+        """Takes a blob of the kind `COLOURS`, whose key is a person's identity.
+
+        Raises:
+            MalformedPacket: it does not decode, or the identity is out of range.
+        """
+        if blob.key >= IDENTITIES:
+            raise MalformedPacket(f"colours of person {blob.key}; identities end at {IDENTITIES - 1}")
+        # A new mapping: a request in the engine refers to the old one.
+        self._colours = {**self._colours, blob.key: decode(blob.data)}
+
+    def pop(self, identities: Iterable[int]) -> dict[int, PointColours]:
+        """Takes the colours of people out."""
+        popped = {each: self._colours[each] for each in identities if each in self._colours}
+        self._colours = {each: colours for each, colours in self._colours.items() if each not in popped}
+        return popped

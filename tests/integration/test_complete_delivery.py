@@ -12,6 +12,7 @@ from common.errors import OutputError, PeerError
 from common.frames import Camera, LabelFrame, PersonLabels
 from common.io.addresses import Address, Addresses
 from common.wire.convert import FrameMessage, Hello
+from receiver.link.frame_handler import Arrival, FrameOutcome
 from receiver.link.server import LinkServer
 from receiver.link.session import Session
 from receiver.publish.frame_record import FrameRecord
@@ -46,10 +47,11 @@ class DurablePipeline(RecordingPipeline):
         self._writers[session.session_id] = writer
         session.next_sequence = max(session.next_sequence, writer.last_sequence + 1)
 
-    async def on_frame(self, session: Session, frame: FrameMessage) -> None:
-        await super().on_frame(session, frame)
+    async def on_frame(self, session: Session, frame: FrameMessage, arrival: Arrival) -> FrameOutcome:
+        outcome = await super().on_frame(session, frame, arrival)
         record = FrameRecord(frame.sequence, "clip", 0.0, 0.0, None, {}, {}, {}, ())
         self._writers[session.session_id].append(record)
+        return outcome
 
 
 def lines(out: Path) -> list[tuple[int, int]]:

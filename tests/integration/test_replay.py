@@ -22,6 +22,7 @@ from common.weights.manifest import model_hash
 from common.wire.convert import FrameMessage
 from receiver.engine.local import LocalEngine
 from receiver.engine.reconstructor import Reconstructor
+from receiver.link.frame_handler import Arrival
 from receiver.metrics import ReceiverMetrics
 from receiver.pipeline import ReceiverPipeline
 from receiver.publish.session_directory import PublishConfig, SessionDirectory
@@ -51,7 +52,10 @@ def frames() -> list[LabelFrame]:
 async def receiving(out: Path, recorder: FileRecorder | None = None) -> AsyncIterator[ReceiverPipeline]:
     torch.set_num_threads(1)
     with SessionDirectory(PublishConfig(out)) as directory:
-        pipeline = ReceiverPipeline(LocalEngine(Reconstructor.load()), directory, ReceiverMetrics(), recorder=recorder)
+        observers = [] if recorder is None else [recorder]
+        pipeline = ReceiverPipeline(
+            LocalEngine(Reconstructor.load()), directory, ReceiverMetrics(), observers=observers
+        )
         yield pipeline
         await pipeline.close()
     if recorder is not None:
@@ -79,7 +83,7 @@ async def receive_live(out: Path, recording: Path, frames: Sequence[LabelFrame])
                 pipeline.on_blob(session, blob)
             encoder.acknowledge(frame.sequence - 1)
             encoded = encoder.encode(frame, FINE_RHO)
-            await pipeline.on_frame(session, FrameMessage(frame.sequence, encoded.payload))
+            await pipeline.on_frame(session, FrameMessage(frame.sequence, encoded.payload), Arrival(0.0))
             session.handled(frame.sequence)
         await pipeline.on_session_end(session)
 

@@ -21,6 +21,7 @@ from common.codec.packet import CODEC_VERSION
 from common.io.addresses import Address
 from common.wire.convert import FrameMessage
 from receiver.link.auth.tls import SecurityConfig
+from receiver.link.frame_handler import Arrival, FrameOutcome
 from receiver.link.server import LinkServer, ListenConfig
 from receiver.link.session import Session, SessionRegistry
 from tests.netlab.recording import MODEL
@@ -43,7 +44,7 @@ class CountingPipeline:
     async def on_session(self, session: Session) -> None:
         self._next[session.session_id] = 0
 
-    async def on_frame(self, session: Session, frame: FrameMessage) -> None:
+    async def on_frame(self, session: Session, frame: FrameMessage, arrival: Arrival) -> FrameOutcome:
         """Decodes and counts a frame."""
         if self._decode:
             session.decode(frame)
@@ -52,6 +53,7 @@ class CountingPipeline:
         self.again += frame.sequence < expected
         self.missing += max(frame.sequence - expected, 0)
         self._next[session.session_id] = max(frame.sequence + 1, expected)
+        return FrameOutcome.PUBLISHED
 
     def on_blob(self, session: Session, blob: Blob) -> None: ...
 

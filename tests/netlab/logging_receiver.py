@@ -22,6 +22,7 @@ from common.errors import OutputError
 from common.io.addresses import Address
 from common.wire.convert import FrameMessage
 from receiver.link.auth.tls import SecurityConfig
+from receiver.link.frame_handler import Arrival, FrameOutcome
 from receiver.link.server import LinkServer, ListenConfig
 from receiver.link.session import Session, SessionRegistry
 from receiver.publish.output_guard import OutputGuard
@@ -49,7 +50,7 @@ class LoggingPipeline:
         session.next_sequence = max(session.next_sequence, self._shown.get(name, 0))
         self._sessions[name] = session
 
-    async def on_frame(self, session: Session, frame: FrameMessage) -> None:
+    async def on_frame(self, session: Session, frame: FrameMessage, arrival: Arrival) -> FrameOutcome:
         """Decodes and logs a frame."""
         self._output.check()
         with self._output.attempt():
@@ -57,6 +58,7 @@ class LoggingPipeline:
                 raise OutputError("the disk is full")
         labels = session.decode(frame).frame
         self._write("shown", session.session_id.hex(), seq=frame.sequence, captured_at=labels.captured_at)
+        return FrameOutcome.PUBLISHED
 
     def on_blob(self, session: Session, blob: Blob) -> None: ...
 

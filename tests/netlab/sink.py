@@ -19,6 +19,7 @@ from common.codec.packet import CODEC_VERSION
 from common.io.addresses import Address
 from common.wire.convert import FrameMessage
 from receiver.link.auth.tls import SecurityConfig
+from receiver.link.frame_handler import Arrival, FrameOutcome
 from receiver.link.server import LinkServer, ListenConfig
 from receiver.link.session import Session, SessionRegistry
 from tests.netlab.source import MODEL
@@ -32,13 +33,14 @@ class LoggingPipeline:
 
     async def on_session(self, session: Session) -> None: ...
 
-    async def on_frame(self, session: Session, frame: FrameMessage) -> None:
+    async def on_frame(self, session: Session, frame: FrameMessage, arrival: Arrival) -> FrameOutcome:
         """Decodes, holds and logs a frame."""
         labels = session.decode(frame).frame
         if self._hold_s:
             await asyncio.sleep(self._hold_s)
         line = {"seq": frame.sequence, "captured_at": labels.captured_at, "shown_at": time.time()}
         self._write(line | {"bytes": len(frame.payload)})
+        return FrameOutcome.PUBLISHED
 
     def on_blob(self, session: Session, blob: Blob) -> None:
         """Logs a blob."""

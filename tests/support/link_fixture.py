@@ -14,9 +14,10 @@ from common.codec.packet import CODEC_VERSION
 from common.io.addresses import Address, Addresses
 from common.wire.convert import FrameMessage, Hello
 from common.wire.report import SenderReport
+from receiver.link.frame_handler import Arrival, FrameHandler, FrameOutcome
 from receiver.link.refusals import Refusal
 from receiver.link.server import LinkServer, ListenConfig
-from receiver.link.session import FrameHandler, Session, SessionRegistry
+from receiver.link.session import Session, SessionRegistry
 from sender.link import FrameEncoder, LinkClient, LinkConfig
 from sender.link.background_transfer import Pacer
 from sender.link.transport.transport import Transport
@@ -43,13 +44,14 @@ class RecordingPipeline:
     async def on_session(self, session: Session) -> None:
         self.opened += 1
 
-    async def on_frame(self, session: Session, frame: FrameMessage) -> None:
+    async def on_frame(self, session: Session, frame: FrameMessage, arrival: Arrival) -> FrameOutcome:
         decoded = session.decode(frame)
         self.decoded.append(frame.sequence)
         if decoded.reference is None:
             self.keys.append(frame.sequence)
         self._changed.set()
         await self.gate.wait()
+        return FrameOutcome.PUBLISHED
 
     def on_blob(self, session: Session, blob: Blob) -> None:
         self.blobs.append(blob)

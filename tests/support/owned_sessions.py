@@ -5,6 +5,7 @@ import asyncio
 from common.blobs import Blob
 from common.wire.convert import FrameMessage
 from receiver.link.auth.ownership import NotOwner, SessionOwner
+from receiver.link.frame_handler import Arrival, FrameOutcome
 from receiver.link.session import Session
 
 
@@ -60,7 +61,7 @@ class OwnedPipeline:
         self.present.add(session.session_id)
         self.events.append(f"begin {session.sender}")
 
-    async def on_frame(self, session: Session, frame: FrameMessage) -> None:
+    async def on_frame(self, session: Session, frame: FrameMessage, arrival: Arrival) -> FrameOutcome:
         assert session.session_id in self.present
         session.decode(frame)
         self.handling += 1
@@ -72,6 +73,7 @@ class OwnedPipeline:
         if self.failure is not None:
             raise self.failure
         self.disk.frames[session.session_id].append(frame.sequence)
+        return FrameOutcome.PUBLISHED
 
     def on_blob(self, session: Session, blob: Blob) -> None: ...
 

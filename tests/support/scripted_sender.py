@@ -20,6 +20,7 @@ from common.wire.convert import (
     Welcome,
 )
 from receiver.link.connection import Connection
+from receiver.link.frame_handler import Arrival, FrameOutcome
 from receiver.link.refusals import RepeatedLines
 from receiver.link.session import Session
 from tests.support.fake_link import MODEL, CountingCodec, fake_link, label_frame, settle
@@ -34,6 +35,7 @@ class FakePipeline:
         self.gate = asyncio.Event()
         self.gate.set()
         self.started: list[int] = []
+        self.arrivals: list[Arrival] = []
         self.done: list[int] = []
         self.unused: list[int | None] = []
         self.blobs: list[Blob] = []
@@ -41,13 +43,15 @@ class FakePipeline:
 
     async def on_session(self, session: Session) -> None: ...
 
-    async def on_frame(self, session: Session, frame: FrameMessage) -> None:
+    async def on_frame(self, session: Session, frame: FrameMessage, arrival: Arrival) -> FrameOutcome:
         self.started.append(frame.sequence)
+        self.arrivals.append(arrival)
         session.decode(frame)
         await self.gate.wait()
         if self.failure is not None:
             raise self.failure
         self.done.append(frame.sequence)
+        return FrameOutcome.PUBLISHED
 
     def on_blob(self, session: Session, blob: Blob) -> None:
         if blob.kind == "broken":

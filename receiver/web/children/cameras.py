@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from common.errors import OutputError
 from common.wire.pictures import PictureHeader, PictureRefused
-from receiver.link.session import FrameHandler
+from receiver.link.frame_handler import FrameHandler
 from receiver.metrics import ReceiverMetrics
 from receiver.web.children.config import ChildrenConfig
 from receiver.web.children.picture_socket import PictureSocket

@@ -15,8 +15,9 @@ from common.wire.convert import FrameMessage
 from receiver.decode.session_decoder import SessionDecoder
 from receiver.link.auth.tls import SecurityConfig
 from receiver.link.auth.tokens import add_token
+from receiver.link.frame_handler import Arrival, FrameHandler, FrameOutcome
 from receiver.link.server import LinkServer, ListenConfig
-from receiver.link.session import FrameHandler, Session, SessionRegistry
+from receiver.link.session import Session, SessionRegistry
 
 _ANY_PORT = Address("127.0.0.1", 0)
 _OWNER_ONLY = 0o600
@@ -74,8 +75,8 @@ class _NamedFrames:
         # After the turn of the event loop in which the sender gets its Welcome.
         asyncio.get_running_loop().call_soon(self._on_session)
 
-    async def on_frame(self, session: Session, frame: FrameMessage) -> None:
-        await self._handler.on_frame(session, frame)
+    async def on_frame(self, session: Session, frame: FrameMessage, arrival: Arrival) -> FrameOutcome:
+        return await self._handler.on_frame(session, frame, arrival)
 
     def on_blob(self, session: Session, blob: Blob) -> None:
         self._handler.on_blob(session, blob)

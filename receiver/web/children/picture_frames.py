@@ -5,13 +5,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Self
 
-from common.blobs import TEXTURE, Blob
+from common.blobs import COLOURS, TEXTURE, Blob
+from common.errors import MalformedPacket
 from common.frames import LabelFrame
 from common.texture.point_colours import PointColours
 from common.wire.convert import FrameMessage
+from receiver.link.frame_handler import Arrival, FrameOutcome
 from receiver.link.session import Session
 from receiver.texture.inpainting import TextureInpainter, complete_in_thread
-from receiver.texture.received_colours import received_colours
+from receiver.texture.received_colours import ReceivedColours
 from receiver.texture.received_texture import ReceivedTexture, ReceivedTextures, decode_in_thread
 
 
@@ -46,7 +48,7 @@ class PictureFrames:
     def __init__(self, completer: TextureInpainter | None = None) -> None:
         self._complete_later = complete_in_thread(completer)
         self._expected: dict[str, asyncio.Future[PictureLabels]] = {}
-        self._colours: dict[int, PointColours] = {}
+        self._colours = ReceivedColours()
         self._textures = ReceivedTextures(decode_in_thread, self._complete_later)
         self.arrived = 0
 
@@ -63,11 +65,11 @@ class PictureFrames:
                 labels.exception()
 
     async def on_session(self, session: Session) -> None:
-        self._colours.clear()
+        self._colours = ReceivedColours()
         self._textures.close()
         self._textures = ReceivedTextures(decode_in_thread, self._complete_later)
 
-    async def on_frame(self, session: Session, frame: FrameMessage) -> None:
+    async def on_frame(self, session: Session, frame: FrameMessage, arrival: Arrival) -> FrameOutcome:
         """Decodes a frame; it is acknowledged at once, so that the pictures behind it do not wait.
 
         Raises:
@@ -76,12 +78,13 @@ class PictureFrames:
         labels = session.decode(frame).frame
         self.arrived += 1
         identities = [person.identity for person in labels.people]
-        colours = {each: self._colours.pop(each) for each in identities if each in self._colours}
+        colours = self._colours.pop(identities)
         await self._textures.decoded(identities)
         textures = self._textures.pop(identities)
         expected = self._expected.get(labels.source)
         if expected is not None and not expected.done():
             expected.set_result(PictureLabels(labels, colours, textures, len(frame.payload), session))
+        return FrameOutcome.PUBLISHED
 
     def on_blob(self, session: Session, blob: Blob) -> None:
         """Keeps colours for their frame.
@@ -89,10 +92,10 @@ class PictureFrames:
         Raises:
             MalformedPacket: the blob is of another kind, does not decode, or its identity is out of range.
         """
-        if blob.kind == TEXTURE:
-            self._textures.take(blob)
-        else:
-            self._colours[blob.key] = received_colours(blob)
+        handlers = {COLOURS: self._colours.take, TEXTURE: self._textures.take}
+        if blob.kind not in handlers:
+            raise MalformedPacket("its kind is unknown")
+        handlers[blob.kind](blob)
 
     def on_unused(self, session: Session, frame: FrameMessage | None) -> None:
         """A duplicate, or what is not readable, belongs to nobody."""

@@ -16,7 +16,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from common.errors import OutputError
-from receiver.link.session import FrameHandler
+from receiver.link.frame_handler import FrameHandler
 from receiver.web.children import tethered
 from receiver.web.children.internal_link import InternalLink
 

@@ -17,12 +17,14 @@ from typing import Any, Literal
 
 from PIL import Image as Pillow
 
+from common.blobs import PREVIEW, Blob
 from common.clock import SYSTEM_CLOCK, Clock
 from common.frames import Camera
 from receiver.engine.engine import ReconstructedPerson
 from receiver.link.session import Session
 from receiver.mesh.mesh_texture import MeshTexture
 from receiver.publish.frame_record import FrameRecord
+from receiver.publish.observer import SessionObserver
 from receiver.web.live.messages import QuantisedMesh, topology_message
 
 logger = logging.getLogger(__name__)
@@ -226,8 +228,8 @@ class Watcher:
         return self._watches and (self._session is None or self._session == session)
 
 
-class LiveHub:
-    """The sessions of this process, and who watches them; implements `FrameObserver`.
+class LiveHub(SessionObserver):
+    """The sessions of this process, and who watches them.
 
     Args:
         clock: times the frames, and paces what is sent beside them.
@@ -264,7 +266,6 @@ class LiveHub:
     def frame_published(
         self,
         number: int,
-        session: Session,
         record: FrameRecord,
         people: Sequence[ReconstructedPerson],
         camera: Camera,
@@ -281,16 +282,18 @@ class LiveHub:
         for watcher in self._watchers:
             watcher.offer(frame)
 
-    def preview_received(self, number: int, jpeg: bytes) -> None:
-        """A sender shares what it sees."""
+    def blob_taken(self, number: int, blob: Blob) -> None:
+        """Keeps a picture with which a sender shares what it sees."""
+        if blob.kind != PREVIEW:
+            return
         try:
             # Reads the header only: the receiver decodes no picture of a sender.
-            with Pillow.open(io.BytesIO(jpeg), formats=["JPEG"]) as picture:
+            with Pillow.open(io.BytesIO(blob.data), formats=["JPEG"]) as picture:
                 width, height = picture.size
         except (OSError, ValueError, SyntaxError, Pillow.DecompressionBombError):
             logger.debug("a preview of session %d is no readable JPEG", number)
             return
-        self._previews[number] = preview = Preview(number, width, height, jpeg)
+        self._previews[number] = preview = Preview(number, width, height, blob.data)
         for watcher in self._watchers:
             watcher.offer_preview(preview)
 

@@ -26,11 +26,12 @@ from common.wire.convert import (
     encode_client,
     encode_server,
 )
-from receiver.frame_age import age_and_error_ms
 from receiver.link.auth.ownership import SessionOwner
+from receiver.link.frame_handler import Arrival
 from receiver.link.session import SenderClock, Session
 from receiver.metrics import ReceiverMetrics
 from receiver.pipeline import ReceiverPipeline
+from receiver.publish.frame_age import age_and_error_ms
 from receiver.publish.session_directory import PublishConfig, SessionDirectory
 from tests.netlab.hostile_packets import HostilePacket, hostile_blobs, hostile_frames
 from tests.support.fake_reconstructor import FakeEngine
@@ -54,7 +55,7 @@ class Receiver:
     async def receive(self, packet: HostilePacket) -> None:
         """What the link does with a frame; the directory ignores what it has already."""
         frame = FrameMessage(packet.sequence, packet.payload)
-        await self.pipeline.on_frame(self.session, frame)
+        await self.pipeline.on_frame(self.session, frame, Arrival(0.0))
         self.session.handled(frame.sequence)
 
 

@@ -27,6 +27,7 @@ from common.texture.atlas_tiles import encode as encode_tile
 from common.texture.point_colours import encode
 from common.wire.convert import FrameMessage
 from receiver.engine.engine import Priority
+from receiver.link.frame_handler import Arrival
 from receiver.link.live_load import LiveLoad
 from receiver.link.refusals import StreamRefused
 from receiver.link.session import SenderClock, Session
@@ -82,7 +83,7 @@ async def test_each_frame_is_written_with_its_meshes(running) -> None:  # type: 
     session = new_session()
     await pipeline.on_session(session)
     for message in packets(3):
-        await pipeline.on_frame(session, message)
+        await pipeline.on_frame(session, message, Arrival(0.0))
     written = lines(out)
     assert [line["seq"] for line in written] == [0, 1, 2]
     assert written[0]["age_ms"] == 500.0
@@ -109,7 +110,7 @@ async def test_session_sets_the_priority(  # type: ignore[no-untyped-def]
     session = new_session()
     session.live, session.durable, session.replayed = live, durable, replayed
     await pipeline.on_session(session)
-    await pipeline.on_frame(session, packets(1)[0])
+    await pipeline.on_frame(session, packets(1)[0], Arrival(0.0))
     assert [request.priority for request in engine.requests] == [priority]
 
 
@@ -123,7 +124,7 @@ async def test_people_of_live_sessions_are_counted(tmp_path: Path) -> None:
         await pipeline.on_session(session)
         for message in packets(4):
             now_s += 1.0
-            await pipeline.on_frame(session, message)
+            await pipeline.on_frame(session, message, Arrival(0.0))
         assert load.people_per_second == 1
         await pipeline.on_session_end(session)
         assert load.people_per_second == 0
@@ -146,7 +147,7 @@ async def test_live_frames_that_wait_long_for_the_engine_leave_no_room(
         await pipeline.on_session(running)
         await pipeline.on_session(measured)
         for message in packets(2):
-            await pipeline.on_frame(measured, message)
+            await pipeline.on_frame(measured, message, Arrival(0.0))
         with pytest.raises(StreamRefused, match="wait for too long") if full else contextlib.nullcontext():
             load.admit()
         await pipeline.close()
@@ -157,10 +158,10 @@ async def test_age_is_corrected_by_the_clock_offset(running) -> None:  # type: i
     session = new_session()
     await pipeline.on_session(session)
     first, second = packets(2)
-    await pipeline.on_frame(session, first)
+    await pipeline.on_frame(session, first, Arrival(0.0))
     # The sender's clock is 0.4 s behind ours: what it calls 1000.0 was 1000.4 here.
     session.clock = SenderClock(0.4, 0.003)
-    await pipeline.on_frame(session, second)
+    await pipeline.on_frame(session, second, Arrival(0.0))
     written = [json.loads(line) for line in (out / "frames.jsonl").read_text().splitlines()]
     assert [line["age_ms"] for line in written] == pytest.approx([500.0, 100.0], abs=0.1)
     assert [line["clock_error_ms"] for line in written] == [None, 3.0]
@@ -173,9 +174,9 @@ async def test_broken_packet_raises_and_writes_nothing(running) -> None:  # type
     whole = packets(1)[0]
     for payload in (whole.payload[:-3], b"", whole.payload[:20] + b"x" + whole.payload[21:]):
         with pytest.raises(WireError):
-            await pipeline.on_frame(session, FrameMessage(0, payload))
+            await pipeline.on_frame(session, FrameMessage(0, payload), Arrival(0.0))
     assert lines(out) == []
-    await pipeline.on_frame(session, whole)
+    await pipeline.on_frame(session, whole, Arrival(0.0))
     assert len(lines(out)) == 1
 
 
@@ -195,7 +196,7 @@ async def test_missing_reference_requests_a_key_frame(running) -> None:  # type:
     session = new_session()
     await pipeline.on_session(session)
     with pytest.raises(MissingReference):
-        await pipeline.on_frame(session, packets(2)[1])
+        await pipeline.on_frame(session, packets(2)[1], Arrival(0.0))
 
 
 async def test_restarted_receiver_resumes_after_the_frames_on_disk(running) -> None:  # type: ignore[no-untyped-def]
@@ -203,7 +204,7 @@ async def test_restarted_receiver_resumes_after_the_frames_on_disk(running) -> N
     first = new_session()
     await pipeline.on_session(first)
     for message in packets(3):
-        await pipeline.on_frame(first, message)
+        await pipeline.on_frame(first, message, Arrival(0.0))
     await pipeline.on_session_end(first)
     again = new_session()
     await pipeline.on_session(again)
@@ -219,12 +220,12 @@ async def test_colours_apply_to_the_frames_that_follow(running) -> None:  # type
     session = new_session()
     await pipeline.on_session(session)
     messages = packets(2)
-    await pipeline.on_frame(session, messages[0])
+    await pipeline.on_frame(session, messages[0], Arrival(0.0))
     colours = encode(np.full((2048, 3), 90, np.uint8), np.ones(2048, np.bool_))
     pipeline.on_blob(session, Blob(COLOURS, 3, colours))
     with pytest.raises(MalformedPacket, match="its kind is unknown"):
         pipeline.on_blob(session, Blob("of another time", 3, b"?"))
-    await pipeline.on_frame(session, messages[1])
+    await pipeline.on_frame(session, messages[1], Arrival(0.0))
     assert [set(request.colours) for request in engine.requests] == [set(), {3}]
     with pytest.raises(MalformedPacket):
         pipeline.on_blob(session, Blob(COLOURS, 3, colours[:-1]))
@@ -237,15 +238,15 @@ async def test_textures_apply_to_the_frames_that_follow(running) -> None:  # typ
     session = new_session()
     await pipeline.on_session(session)
     messages = packets(3)
-    await pipeline.on_frame(session, messages[0])
+    await pipeline.on_frame(session, messages[0], Arrival(0.0))
     everywhere = np.ones((ATLAS_SIZE, ATLAS_SIZE), np.bool_)
     data = encode_tile(TILES[0], np.full((ATLAS_SIZE, ATLAS_SIZE, 3), 90, np.uint8), everywhere)
     pipeline.on_blob(session, Blob(TEXTURE, TILES[0].key(3), data))
-    await pipeline.on_frame(session, messages[1])
+    await pipeline.on_frame(session, messages[1], Arrival(0.0))
     with pytest.raises(MalformedPacket):
         pipeline.on_blob(session, Blob(TEXTURE, TILES[0].key(3), data[:-5]))
     pipeline.on_blob(session, Blob(TEXTURE, TILES[0].key(3), WITHDRAWN))
-    await pipeline.on_frame(session, messages[2])
+    await pipeline.on_frame(session, messages[2], Arrival(0.0))
     assert [set(request.textures) for request in engine.requests] == [set(), {3}, set()]
 
 
@@ -272,9 +273,9 @@ async def test_live_frames_do_not_wait_for_learned_tiles(running) -> None:  # ty
     pipeline.on_blob(session, Blob(TEXTURE, TILES[-1].key(3), data))
     # The decoder's turn comes when this task waits: not before a live frame has asked for textures.
     session.live = True
-    await pipeline.on_frame(session, messages[0])
+    await pipeline.on_frame(session, messages[0], Arrival(0.0))
     session.live = False
-    await pipeline.on_frame(session, messages[1])
+    await pipeline.on_frame(session, messages[1], Arrival(0.0))
     assert [set(request.textures) for request in engine.requests] == [set(), {3}]
 
 
@@ -288,7 +289,7 @@ class Completions:
         self.may_end, self.begun = threading.Event(), threading.Event()
         self.ended: list[int] = []
 
-    def completer(self) -> TextureInpainter:
+    def inpainter(self) -> TextureInpainter:
         return TextureInpainter(lambda: (self._layout, self._estimate))
 
     def blob(self, identity: int) -> Blob:
@@ -306,18 +307,18 @@ class Completions:
 async def test_live_frames_do_not_wait_for_completions(tmp_path: Path) -> None:
     engine, completions, session = FakeEngine(), Completions(), new_session()
     with SessionDirectory(PublishConfig(out=tmp_path)) as directory:
-        pipeline = ReceiverPipeline(engine, directory, ReceiverMetrics(), completer=completions.completer())
+        pipeline = ReceiverPipeline(engine, directory, ReceiverMetrics(), inpainter=completions.inpainter())
         await pipeline.on_session(session)
         pipeline.on_blob(session, completions.blob(3))
         messages = packets(3)
         session.live = True
         for message in messages[:2]:
-            await pipeline.on_frame(session, message)
+            await pipeline.on_frame(session, message, Arrival(0.0))
         assert not completions.ended
         completions.may_end.set()
         # A frame that is not live waits, so that its colours do not depend on time.
         session.live = False
-        await pipeline.on_frame(session, messages[2])
+        await pipeline.on_frame(session, messages[2], Arrival(0.0))
         found = [request.textures[3].completion for request in engine.requests]
         assert found[:2] == [None, None] and found[2] is completions.COLOURS and completions.ended == [0]
         await pipeline.close()
@@ -333,12 +334,12 @@ async def test_closing_gives_up_completions_that_wait(tmp_path: Path, monkeypatc
 
     monkeypatch.setattr(TextureThreads, "shutdown", finish_and_shut_down)
     with SessionDirectory(PublishConfig(out=tmp_path)) as directory:
-        pipeline = ReceiverPipeline(FakeEngine(), directory, ReceiverMetrics(), completer=completions.completer())
+        pipeline = ReceiverPipeline(FakeEngine(), directory, ReceiverMetrics(), inpainter=completions.inpainter())
         session.live = True
         await pipeline.on_session(session)
         for identity in (3, 4):
             pipeline.on_blob(session, completions.blob(identity))
-        await pipeline.on_frame(session, packets(1)[0])
+        await pipeline.on_frame(session, packets(1)[0], Arrival(0.0))
         assert await asyncio.to_thread(completions.begun.wait, 60)
         tasks = asyncio.all_tasks() - {asyncio.current_task()}
         await pipeline.close()

@@ -29,6 +29,7 @@ from common.wire.convert import (
 )
 from receiver.link.auth.ownership import SessionOwner
 from receiver.link.connection import Connection
+from receiver.link.frame_handler import Arrival, FrameOutcome
 from receiver.link.refusals import RepeatedLines
 from receiver.link.session import Session
 from receiver.metrics import ReceiverMetrics
@@ -157,10 +158,10 @@ async def test_other_frames_are_not_dropped(tmp_path: Path, session: Session, wa
     receiver = Receiver(tmp_path, SharingConfig(live_wait_ms=250))
     async with receiver.running() as pipeline:
         await pipeline.on_session(session)
-        session.arrived_s = receiver.now_s - waited_s
+        arrival = Arrival(receiver.now_s - waited_s)
         if newer:
-            session.newer_waits.set()
-        await pipeline.on_frame(session, next(messages(1)))
+            arrival.superseded.set()
+        assert await pipeline.on_frame(session, next(messages(1)), arrival) is FrameOutcome.PUBLISHED
     assert receiver.count("published") == 1 and receiver.count("late") == 0
 
 
@@ -169,12 +170,12 @@ async def test_live_frame_that_waits_for_the_engine_is_withdrawn_when_a_newer_on
     async with receiver.running() as pipeline:
         await pipeline.on_session(session)
         receiver.engine.gate.clear()
-        session.arrived_s = receiver.now_s
-        handling = asyncio.create_task(pipeline.on_frame(session, next(messages(1))))
+        arrival = Arrival(receiver.now_s)
+        handling = asyncio.create_task(pipeline.on_frame(session, next(messages(1)), arrival))
         await settle()
         assert not handling.done()
-        session.newer_waits.set()
-        await handling
+        arrival.superseded.set()
+        assert await handling is FrameOutcome.LATE
     assert receiver.lines() == [] and receiver.count("late") == 1
 
 
@@ -183,8 +184,9 @@ async def test_frame_of_a_file_is_never_withdrawn(tmp_path: Path) -> None:
     async with receiver.running() as pipeline:
         await pipeline.on_session(session)
         receiver.engine.gate.clear()
-        session.newer_waits.set()
-        handling = asyncio.create_task(pipeline.on_frame(session, next(messages(1))))
+        arrival = Arrival(0.0)
+        arrival.superseded.set()
+        handling = asyncio.create_task(pipeline.on_frame(session, next(messages(1)), arrival))
         await settle()
         assert not handling.done()
         receiver.engine.gate.set()
@@ -198,7 +200,7 @@ async def test_people_of_the_highest_scores_are_reconstructed(tmp_path: Path, ca
         await pipeline.on_session(session)
         with caplog.at_level(logging.WARNING):
             for message in messages(2, scores=(0.5, 0.2, 1.0, 0.1)):
-                await pipeline.on_frame(session, message)
+                await pipeline.on_frame(session, message, Arrival(0.0))
     for line in receiver.lines():
         assert [person["id"] for person in line["people"]] == [0, 2]
         assert line["left_out"] == 2
@@ -211,7 +213,7 @@ async def test_requests_name_account_and_session(tmp_path: Path) -> None:
     receiver, session = Receiver(tmp_path, SharingConfig()), new_session()
     async with receiver.running() as pipeline:
         await pipeline.on_session(session)
-        await pipeline.on_frame(session, next(messages(1)))
+        await pipeline.on_frame(session, next(messages(1)), Arrival(0.0))
     (request,) = receiver.engine.requests
     assert (request.account, request.session) == ("studio", session.session_id)
     assert "left_out" not in receiver.lines()[0]
@@ -222,7 +224,7 @@ async def test_frame_is_finished_when_its_session_ends_meanwhile(tmp_path: Path)
     async with receiver.running() as pipeline:
         await pipeline.on_session(session)
         receiver.engine.gate.clear()
-        handling = asyncio.create_task(pipeline.on_frame(session, next(messages(1))))
+        handling = asyncio.create_task(pipeline.on_frame(session, next(messages(1)), Arrival(0.0)))
         await settle()
         await pipeline.on_session_end(session)
         receiver.engine.gate.set()
@@ -234,7 +236,7 @@ async def test_close_finishes_the_frame_that_is_being_written(tmp_path: Path) ->
     receiver, session = Receiver(tmp_path, SharingConfig()), new_session()
     async with receiver.running() as pipeline:
         await pipeline.on_session(session)
-        handling = asyncio.create_task(pipeline.on_frame(session, next(messages(1, scores=(1.0,) * 8))))
+        handling = asyncio.create_task(pipeline.on_frame(session, next(messages(1, scores=(1.0,) * 8)), Arrival(0.0)))
         await settle()
         await pipeline.close()
         await handling

@@ -9,7 +9,8 @@ from common.wire.convert import NO_SEQUENCE, Acknowledgement, Acknowledgements, 
 from common.wire.stream import StreamBroken
 from receiver.link import acknowledger as acknowledger_module
 from receiver.link.acknowledger import Acknowledger
-from receiver.link.arrivals import Arrival
+from receiver.link.frame_handler import Arrival
+from receiver.link.receive_queue import ReceivedMessage
 from tests.support.fake_link import fake_link, settle
 
 
@@ -25,8 +26,10 @@ class Fixture:
     async def answer(
         self, sequence: int, *, may_wait: bool = False, status: AckStatus = AckStatus.DECODED, reason: str = ""
     ) -> None:
-        arrival = Arrival(FrameMessage(sequence, b"p", may_wait), "", 100.0, 10**15 + sequence, sequence)
-        await self.acknowledger.answer(arrival, status, reason)
+        message = ReceivedMessage(
+            FrameMessage(sequence, b"p", may_wait), "", Arrival(100.0), 10**15 + sequence, sequence
+        )
+        await self.acknowledger.answer(message, status, reason)
 
     async def read(self) -> tuple[Acknowledgement, ...]:
         message = self._received.decode(await self.end.read() or b"")
@@ -67,7 +70,8 @@ async def test_bad_news_does_not_wait(status: AckStatus) -> None:
 async def test_message_that_is_no_frame_is_answered_at_once() -> None:
     fixture = Fixture()
     await fixture.answer(7, may_wait=True)
-    await fixture.acknowledger.answer(Arrival(None, "", 100.0, 10**15, 1), AckStatus.REJECTED, "x" * 9999)
+    message = ReceivedMessage(None, "", Arrival(100.0), 10**15, 1)
+    await fixture.acknowledger.answer(message, AckStatus.REJECTED, "x" * 9999)
     assert [ack.sequence for ack in await fixture.read()] == [7, NO_SEQUENCE]
 
 

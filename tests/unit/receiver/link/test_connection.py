@@ -117,26 +117,27 @@ async def test_decoded_frame_resets_the_count_of_rejections() -> None:
     assert await running
 
 
-async def test_session_has_the_arrival_of_its_frame_and_whether_a_newer_one_waits() -> None:
+async def test_handler_gets_the_arrival_of_a_frame_and_whether_it_is_superseded() -> None:
     pipeline, session = FakePipeline(), new_session()
     sender = ScriptedSender(session, pipeline, clock=Clock(lambda: 12.5, lambda: 1e9))
     running = await sender.start()
     pipeline.gate.clear()
     await sender.send([0])
-    assert session.arrived_s == 12.5 and not session.newer_waits.is_set()
+    (arrival,) = pipeline.arrivals
+    assert arrival.at_s == 12.5 and not arrival.superseded.is_set()
     await sender.end.write(b"\xff\xff\xff")
     await settle()
-    assert not session.newer_waits.is_set()
+    assert not arrival.superseded.is_set()
     pipeline.gate.set()
     await sender.receive_ack()
     await sender.receive_ack()
     pipeline.gate.clear()
     await sender.send([1, 2])
     # One frame of a session is handled at a time, however many have arrived.
-    assert pipeline.started == [0, 1] and session.newer_waits.is_set()
+    assert pipeline.started == [0, 1] and pipeline.arrivals[-1].superseded.is_set()
     pipeline.gate.set()
     await sender.receive_ack()
-    assert not session.newer_waits.is_set()
+    assert pipeline.started == [0, 1, 2] and not pipeline.arrivals[-1].superseded.is_set()
     await sender.receive_ack()
     await sender.write(Drain())
     assert await running
@@ -148,9 +149,10 @@ async def test_frames_that_are_discarded_with_their_stream_are_not_waiting() -> 
     running = await sender.start()
     pipeline.gate.clear()
     await sender.send([0, 1])
-    assert session.newer_waits.is_set()
+    (arrival,) = pipeline.arrivals
+    assert arrival.superseded.is_set()
     sender.connection.abandon(StreamBroken("ABORTED", "the session continues elsewhere"))
-    assert not session.newer_waits.is_set()
+    assert not arrival.superseded.is_set()
     pipeline.gate.set()
     with pytest.raises(StreamBroken, match="ABORTED"):
         await running

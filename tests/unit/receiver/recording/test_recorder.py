@@ -13,6 +13,7 @@ from common.errors import OutputError
 from common.frames import LabelFrame
 from common.recording.reader import Recording
 from common.recording.records import MAX_RECORD_BYTES, RecordedFrame, RecordedState
+from receiver.link.frame_handler import Arrival
 from receiver.link.session import Session
 from receiver.recording.recorder import FileRecorder, RecordConfig
 from tests.support import fake_link
@@ -49,8 +50,8 @@ def record(
             encoder.reset()
         payload = encoder.encode(frame, FINE_RHO).payload
         decoded.append(session.decoder.decode(payload, frame.sequence))
-        recorder.frame_decoded(session, decoded[-1], payload)
-    recorder.session_ended(session)
+        recorder.frame_decoded(1, decoded[-1], payload, Arrival(0.0))
+    recorder.session_ended(1)
     recorder.close()
     return decoded
 
@@ -109,8 +110,8 @@ def test_recording_within_a_stream_begins_behind_its_first_packet(tmp_path: Path
         decoded.append(session.decoder.decode(payload, frame.sequence))
         if frame.sequence == 6:
             recorder.session_began(1, session)
-        recorder.frame_decoded(session, decoded[-1], payload)
-    recorder.session_ended(session)
+        recorder.frame_decoded(1, decoded[-1], payload, Arrival(0.0))
+    recorder.session_ended(1)
     recorder.close()
     found = replayed(path, 0)
     assert list(found) == list(range(7, 12))
@@ -147,9 +148,9 @@ def test_recording_within_a_stream_begins_at_the_first_state_that_is_not_too_lar
     recorder.session_began(1, session)
     for frame in frames[1:]:
         payload = encoder.encode(frame, FINE_RHO).payload
-        recorder.frame_decoded(session, session.decoder.decode(payload, frame.sequence), payload)
+        recorder.frame_decoded(1, session.decoder.decode(payload, frame.sequence), payload, Arrival(0.0))
         encoder.acknowledge(frame.sequence)
-    recorder.session_ended(session)
+    recorder.session_ended(1)
     recorder.close()
     assert list(replayed(path, 0)) == list(range(22, 40))
 
@@ -159,12 +160,12 @@ def test_blobs_are_recorded_between_the_frames_but_no_pictures(tmp_path: Path) -
     codec = FrameCodec(MODEL_HASH)
     recorder.session_began(1, session)
     for sequence in range(3):
-        recorder.blob_taken(session, Blob(PREVIEW, 0, b"jpeg"))
-        recorder.blob_taken(session, Blob(PICTURE, 0, b"sharp"))
-        recorder.blob_taken(session, Blob(COLOURS, sequence, b"colours"))
+        recorder.blob_taken(1, Blob(PREVIEW, 0, b"jpeg"))
+        recorder.blob_taken(1, Blob(PICTURE, 0, b"sharp"))
+        recorder.blob_taken(1, Blob(COLOURS, sequence, b"colours"))
         payload = codec.encode(frame_of(sequence), {}).payload
-        recorder.frame_decoded(session, session.decoder.decode(payload, sequence), payload)
-    recorder.session_ended(session)
+        recorder.frame_decoded(1, session.decoder.decode(payload, sequence), payload, Arrival(0.0))
+    recorder.session_ended(1)
     recorder.close()
     with Recording(path) as recording:
         read = [each.key if isinstance(each, Blob) else f"frame {each.sequence}" for each in recording.read()]
@@ -182,7 +183,7 @@ def test_further_sessions_have_names_of_their_own(tmp_path: Path) -> None:
         for number in (1, 2):
             session = new_session(number)
             recorder.session_began(4, session)
-            recorder.session_ended(session)
+            recorder.session_ended(4)
         recorder.close()
         assert all((tmp_path / name).exists() for name in names)
 

@@ -20,6 +20,7 @@ from common.recording.reader import Recording
 from common.texture.point_colours import encode
 from common.wire.convert import FrameMessage
 from receiver.engine.engine import ReconstructionRequest
+from receiver.link.frame_handler import Arrival
 from receiver.link.session import Session
 from receiver.metrics import ReceiverMetrics
 from receiver.pipeline import ReceiverPipeline
@@ -41,7 +42,8 @@ async def receiving(
     engine = FakeEngine()
     with SessionDirectory(PublishConfig(out=out, mesh_every=1000)) as directory:
         clock = Clock(monotonic=lambda: 0.0, wall=lambda: 1_800_000_100.0)
-        pipeline = ReceiverPipeline(engine, directory, ReceiverMetrics(), clock, recorder=recorder)
+        observers = [] if recorder is None else [recorder]
+        pipeline = ReceiverPipeline(engine, directory, ReceiverMetrics(), clock, observers=observers)
         yield pipeline, engine
         await pipeline.close()
     if recorder is not None:
@@ -58,7 +60,7 @@ async def live_session(
             pipeline.on_blob(session, blob)
         encoder.acknowledge(frame.sequence - 2)
         encoded = encoder.encode(frame, FINE_RHO)
-        await pipeline.on_frame(session, FrameMessage(frame.sequence, encoded.payload))
+        await pipeline.on_frame(session, FrameMessage(frame.sequence, encoded.payload), Arrival(0.0))
         session.handled(frame.sequence)
     await pipeline.on_session_end(session)
 

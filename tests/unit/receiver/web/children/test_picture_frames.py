@@ -13,6 +13,7 @@ from common.texture.atlas_tiles import TILES
 from common.texture.atlas_tiles import encode as encode_tile
 from common.texture.point_colours import encode
 from common.wire.convert import FrameMessage
+from receiver.link.frame_handler import Arrival
 from receiver.link.session import Session
 from receiver.texture.inpainting import TextureInpainter
 from receiver.web.children.picture_frames import PictureFrames
@@ -38,7 +39,7 @@ async def test_frame_goes_to_its_job_with_its_colours() -> None:
         frames.on_blob(sender, Blob(TEXTURE, TILES[0].key(identity), TILE_DATA))
     (packet,) = packets(1, "picture 1")
     with frames.expect("picture 1") as expected, frames.expect("picture 2") as other:
-        await frames.on_frame(sender, packet)
+        await frames.on_frame(sender, packet, Arrival(0.0))
         labels = await expected.labels
         assert not other.labels.done()
     assert labels.frame.source == "picture 1" and set(labels.colours) == {3}
@@ -51,8 +52,8 @@ async def test_frame_that_nobody_expects_any_more_is_dropped() -> None:
     first, second = packets(2, "picture 1")
     with frames.expect("picture 1") as expected:
         expected.labels.cancel()
-        await frames.on_frame(sender, first)
-    await frames.on_frame(sender, second)
+        await frames.on_frame(sender, first, Arrival(0.0))
+    await frames.on_frame(sender, second, Arrival(0.0))
     assert frames.arrived == 2
 
 
@@ -61,7 +62,7 @@ async def test_colours_of_an_earlier_process_are_forgotten() -> None:
     frames.on_blob(sender, Blob(COLOURS, 3, COLOUR_DATA))
     await frames.on_session(sender)
     with frames.expect("picture 1") as expected:
-        await frames.on_frame(sender, packets(1, "picture 1")[0])
+        await frames.on_frame(sender, packets(1, "picture 1")[0], Arrival(0.0))
         assert (await expected.labels).colours == {}
 
 
@@ -69,7 +70,7 @@ async def test_packet_that_is_damaged_is_refused() -> None:
     frames, sender = PictureFrames(), session()
     packet = packets(1, "picture 1")[0]
     with frames.expect("picture 1") as expected, pytest.raises(ChecksumMismatch):
-        await frames.on_frame(sender, FrameMessage(0, packet.payload[:-3]))
+        await frames.on_frame(sender, FrameMessage(0, packet.payload[:-3]), Arrival(0.0))
     assert not expected.labels.done()
 
 
@@ -107,6 +108,6 @@ async def test_textures_of_a_picture_are_completed_before_its_job_goes_on() -> N
         data = encode_tile(TILES[number], np.full((ATLAS_SIZE, ATLAS_SIZE, 3), shade, np.uint8), left)
         frames.on_blob(sender, Blob(TEXTURE, TILES[number].key(3), data))
     with frames.expect("picture 1") as expected:
-        await frames.on_frame(sender, packets(1, "picture 1")[0])
+        await frames.on_frame(sender, packets(1, "picture 1")[0], Arrival(0.0))
         texture = (await expected.labels).textures[3]
     assert texture.completion is not None and texture.completion[0, 0, 0] == texture.texture().colours.max()

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from common.blobs import PREVIEW, Blob
 from common.clock import Clock
 from common.frames import Camera, PersonLabels
 from receiver.link.session import Session
@@ -37,9 +38,7 @@ class Published:
         record = FrameRecord(
             sequence, source, 0.0, 10.0, 1.0, {"total": 51}, people=(PersonRecord(0, 0.9, points, points),)
         )
-        state = self.hub.session(number)
-        assert state is not None
-        self.hub.frame_published(number, state.link, record, [person], CAMERA)
+        self.hub.frame_published(number, record, [person], CAMERA)
 
 
 def sequences(watcher: Watcher) -> list[tuple[int, int]]:
@@ -131,9 +130,9 @@ def test_previews_go_to_those_who_want_them() -> None:
     with published.hub.watcher() as wants, published.hub.watcher() as wants_none:
         wants.watch(1, previews=True)
         wants_none.watch(1, previews=False)
-        published.hub.preview_received(1, b"\xff\xd8\xff no picture")
+        published.hub.blob_taken(1, Blob(PREVIEW, 0, b"\xff\xd8\xff no picture"))
         assert wants.take_preview() is None
-        published.hub.preview_received(1, buffer.getvalue())
+        published.hub.blob_taken(1, Blob(PREVIEW, 0, buffer.getvalue()))
         preview = wants.take_preview()
         assert preview is not None and (preview.width, preview.height) == (16, 12)
         assert wants_none.take_preview() is None

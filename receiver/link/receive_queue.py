@@ -1,4 +1,4 @@
-"""The frames of one stream that have arrived and wait for their turn."""
+"""The messages of one stream that have arrived and wait for their turn."""
 
 import asyncio
 from dataclasses import dataclass
@@ -6,50 +6,49 @@ from dataclasses import dataclass
 from common.clock import Clock
 from common.wire.convert import FrameMessage
 from common.wire.stream import StreamBroken
+from receiver.link.frame_handler import Arrival
 
 # Two clocks are read one after the other: they may differ by this much without a step.
 _CLOCK_STEP_US = 1000
 
 
 @dataclass(frozen=True, slots=True)
-class Arrival:
+class ReceivedMessage:
     """A message to acknowledge.
 
     Args:
         frame: None if the message could not be parsed.
         reason: why it could not.
-        arrived_s: monotonic time.
+        arrival: of the message.
         received_us: the same, in microseconds since the epoch.
         spacing_us: since the arrival before; 0 for the first of the stream.
     """
 
     frame: FrameMessage | None
     reason: str
-    arrived_s: float
+    arrival: Arrival
     received_us: int
     spacing_us: int
 
 
-class Arrivals:
+class ReceiveQueue:
     """Queue between the reader and the worker of a stream.
 
     Args:
         window: most unacknowledged frames; a sender that exceeds it loses the stream.
-
-    Attributes:
-        newer_waits: set while a frame waits that arrived after the one taken last.
     """
 
     def __init__(self, window: int, clock: Clock) -> None:
         self._window, self._clock = window, clock
-        self._queue: asyncio.Queue[Arrival | None] = asyncio.Queue()
+        self._queue: asyncio.Queue[ReceivedMessage | None] = asyncio.Queue()
         self._unacknowledged = 0
         self._frames_waiting = 0
-        self._last: Arrival | None = None
-        self.newer_waits = asyncio.Event()
+        self._last: ReceivedMessage | None = None
+        # Concerns the frame that was taken last: all others that have arrived are newer.
+        self._superseded = asyncio.Event()
 
     def put(self, frame: FrameMessage | None, reason: str = "") -> None:
-        """Appends a message; see `Arrival`.
+        """Appends a message; see `ReceivedMessage`.
 
         Raises:
             StreamBroken: too many frames are unacknowledged.
@@ -57,34 +56,35 @@ class Arrivals:
         if self._unacknowledged >= self._window:
             raise StreamBroken("INVALID_ARGUMENT", f"more than {self._window} unacknowledged frames")
         self._unacknowledged += 1
-        self._last = self._timed(frame, reason)
+        self._last = self._received(frame, reason)
         self._queue.put_nowait(self._last)
         if frame is not None:
             self._frames_waiting += 1
-            self.newer_waits.set()
+            self._superseded.set()
 
-    def _timed(self, frame: FrameMessage | None, reason: str) -> Arrival:
-        """An arrival now; the wall clock is read again only when it was stepped, so that times keep their spacing."""
+    def _received(self, frame: FrameMessage | None, reason: str) -> ReceivedMessage:
+        """A message now; the wall clock is read again only when it was stepped, so that times keep their spacing."""
         now_s, wall_us, last = self._clock.monotonic(), int(self._clock.wall() * 1e6), self._last
+        arrival = Arrival(now_s, self._superseded)
         if last is None:
-            return Arrival(frame, reason, now_s, wall_us, 0)
+            return ReceivedMessage(frame, reason, arrival, wall_us, 0)
         # Clocks do not resolve spacings below 1 µs.
-        spacing_us = max(int(now_s * 1e6) - int(last.arrived_s * 1e6), 1)
+        spacing_us = max(int(now_s * 1e6) - int(last.arrival.at_s * 1e6), 1)
         expected_us = last.received_us + spacing_us
         stepped = abs(wall_us - expected_us) > _CLOCK_STEP_US
-        return Arrival(frame, reason, now_s, wall_us if stepped else expected_us, spacing_us)
+        return ReceivedMessage(frame, reason, arrival, wall_us if stepped else expected_us, spacing_us)
 
-    async def take(self) -> Arrival | None:
+    async def take(self) -> ReceivedMessage | None:
         """Waits for the next message and removes it; None at the end."""
-        arrival = await self._queue.get()
-        if arrival is not None and arrival.frame is not None:
+        message = await self._queue.get()
+        if message is not None and message.frame is not None:
             self._frames_waiting -= 1
             if not self._frames_waiting:
-                self.newer_waits.clear()
-        return arrival
+                self._superseded.clear()
+        return message
 
-    def settled(self) -> None:
-        """Handles the acknowledgement of a message that was taken: there is room for another one."""
+    def acknowledged(self) -> None:
+        """Makes room for another message: one that was taken is handled."""
         self._unacknowledged -= 1
 
     def finish(self) -> None:
@@ -96,5 +96,5 @@ class Arrivals:
         while not self._queue.empty():
             self._queue.get_nowait()
         self._frames_waiting = 0
-        self.newer_waits.clear()
+        self._superseded.clear()
         self.finish()

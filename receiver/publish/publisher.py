@@ -1,0 +1,128 @@
+"""Publishes reconstructed frames: the meshes of each person, then the frame's record."""
+
+import asyncio
+import time
+from collections.abc import Mapping, Sequence
+
+from common.clock import Clock
+from common.codec.frame_codec import DecodedFrame
+from common.frames import LabelFrame
+from receiver.engine.engine import ReconstructedPerson, ReconstructionResult
+from receiver.engine.fair_executor import FairExecutor
+from receiver.link.session import Session
+from receiver.mesh.skinned_glb import Skeleton
+from receiver.metrics import ReceiverMetrics
+from receiver.publish.frame_age import age_and_error_ms
+from receiver.publish.frame_record import FrameRecord, PersonRecord, rounded_bytes
+from receiver.publish.session_directory import SessionWriter
+
+# Encoding and writing meshes overlaps with reconstruction; one session's meshes are written one after the other.
+_THREADS = 2
+
+
+class FramePublisher:
+    """Writes the frames of all sessions in threads that the sessions share fairly.
+
+    Args:
+        skeleton: of every body.
+        with_bodies: write bodies beside surfaces.
+    """
+
+    def __init__(self, skeleton: Skeleton, metrics: ReceiverMetrics, clock: Clock, *, with_bodies: bool) -> None:
+        self._skeleton = skeleton
+        self._with_bodies = with_bodies
+        self._metrics = metrics
+        self._clock = clock
+        self._threads = FairExecutor(_THREADS, "publish")
+        self._frames = 0
+        self._published = asyncio.Event()
+
+    async def publish(
+        self,
+        session: Session,
+        writer: SessionWriter,
+        decoded: DecodedFrame,
+        result: ReconstructionResult,
+        stages_ms: dict[str, float],
+    ) -> FrameRecord:
+        """Writes a frame in its session's turn.
+
+        Args:
+            stages_ms: times of the earlier stages; gets that of `publish`.
+
+        Raises:
+            OutputError: a file cannot be written.
+        """
+        people: list[PersonRecord] = []
+        spent_ms = 0.0
+
+        def write(part: Sequence[ReconstructedPerson]) -> None:
+            nonlocal spent_ms
+            began_s = time.perf_counter()
+            people.extend(self._write_person(writer, decoded.frame, person) for person in part)
+            spent_ms += (time.perf_counter() - began_s) * 1e3
+
+        def write_last() -> FrameRecord:
+            write(result.people[-1:])
+            stages_ms["publish"] = spent_ms
+            self._metrics.stage_passed("publish", spent_ms)
+            return self._append(session, writer, decoded, people, stages_ms)
+
+        turn = session.account, session.session_id
+        self._frames += 1
+        try:
+            for person in result.people[:-1]:
+                await self._threads.run(*turn, write, (person,))
+            return await self._threads.run(*turn, write_last)
+        finally:
+            self._frames -= 1
+            self._published.set()
+
+    async def close(self) -> None:
+        """Finishes the frames that are being written, and ends the threads."""
+        while self._frames:
+            self._published.clear()
+            await self._published.wait()
+        self._threads.shutdown()
+
+    def _append(
+        self,
+        session: Session,
+        writer: SessionWriter,
+        decoded: DecodedFrame,
+        people: Sequence[PersonRecord],
+        stages_ms: Mapping[str, float],
+    ) -> FrameRecord:
+        labels = decoded.frame
+        age_ms, clock_error_ms = None, None
+        if not session.replayed:
+            age_ms, clock_error_ms = age_and_error_ms(self._clock.wall(), labels.captured_at, session.clock)
+        record = FrameRecord(
+            sequence=labels.sequence,
+            source=labels.source,
+            captured_at=labels.captured_at,
+            age_ms=age_ms,
+            clock_error_ms=clock_error_ms,
+            bytes_by_group=rounded_bytes(decoded.bytes_by_group, sum(decoded.bytes_by_group.values())),
+            rho=decoded.rho,
+            stages_ms=stages_ms,
+            people=tuple(people),
+            left_out=len(labels.people) - len(people),
+        )
+        writer.append(record)
+        self._metrics.frame_published(age_ms, clock_error_ms, session=writer.number, people=len(people))
+        return record
+
+    def _write_person(self, writer: SessionWriter, labels: LabelFrame, person: ReconstructedPerson) -> PersonRecord:
+        surface = body = None
+        self._metrics.person_published(person.labels.score, person.keypoints_2d[:, 2])
+        number = person.labels.identity if len(labels.people) > 1 else None
+        if writer.wants_meshes(labels.sequence):
+            surface = writer.write_surface(labels.sequence, person.surface, number)
+            self._metrics.mesh_published("surface")
+            if self._with_bodies:
+                body = writer.write_body(labels.sequence, person.body, self._skeleton, number)
+                self._metrics.mesh_published("body")
+        return PersonRecord(
+            person.labels.identity, person.labels.score, person.keypoints_2d, person.joints_3d, surface, body
+        )
