@@ -35,35 +35,41 @@ from common.weights.manifest import model_hash
 from common.wire.convert import SESSION_SECRET_BYTES, Hello
 from common.wire.report import SenderReport
 from sender.blob_stage import BlobStage
-from sender.capture.open import CaptureConfig, open_source
+from sender.capture.config import CaptureConfig
+from sender.capture.open import open_source
 from sender.capture.source import FrameSource
 from sender.clothing.stage import ClothingStage
 from sender.importance.importance import Importance
 from sender.jscc.config import JsccConfig
 from sender.jscc.stage import JsccStage
 from sender.labeller import Labeller
-from sender.link.client import LinkClient, LinkConfig
+from sender.link.client import LinkClient
+from sender.link.config import LinkConfig
 from sender.link.observer import LinkObserver, Observers
 from sender.link.transport.security import SecurityConfig
 from sender.link.transport.transport import Transport
 from sender.link_account import LinkAccount
 from sender.metrics import SenderMetrics
-from sender.perception.stage import PerceptionStage, TrackingConfig
+from sender.perception.config import TrackingConfig
+from sender.perception.stage import PerceptionStage
 from sender.pipeline import SenderPipeline
 from sender.playback import Playback, PlaybackConfig
+from sender.preview.config import PreviewConfig
 from sender.preview.key_picture import SharedPictures
-from sender.preview.open import Preview, PreviewConfig, open_preview
+from sender.preview.open import Preview, open_preview
 from sender.preview.share import SharedPreview
 from sender.rate.controller import RateController
 from sender.rate.policy import RateConfig
 from sender.rated_encoder import RatedEncoder
+from sender.recording.config import RecordConfig
 from sender.recording.no_peer import NoPeer
-from sender.recording.recorder import RecordConfig, RecordedDelivery, SenderRecorder, open_recorder
+from sender.recording.recorder import RecordedDelivery, SenderRecorder, open_recorder
 from sender.reports import Reporter
-from sender.semantics.smoothing import SmoothingConfig
+from sender.semantics.config import SmoothingConfig
 from sender.semantics.stage import SemanticsStage
 from sender.spool.complete_delivery import CompleteDelivery, Outstanding
-from sender.spool.open import DeliveryConfig, open_spool
+from sender.spool.config import DeliveryConfig
+from sender.spool.open import open_spool
 from sender.spool.spool import Spool
 from sender.status import SenderStatus
 from sender.texture.stage import TextureStage
@@ -238,7 +244,7 @@ def compose(config: SenderConfig) -> Iterator[Sender]:
         spool = resources.enter_context(open_spool(config.delivery, config.capture.camera, networks))
         resources.enter_context(_metrics_server(config.metrics, metrics))
         rate = RateController(config.rate, source.fps)
-        hello = _hello(networks, config.delivery.is_live(source), spool)
+        hello = _hello(networks, config.delivery.is_live(camera=source.live), spool)
         recorder = resources.enter_context(open_recorder(config.recording, _facts(hello), config.rate.rho_min))
         tracer = resources.enter_context(config.tracing.start("sender", package_version()))
         traces = SenderTraces(tracer, hello.session_id)

@@ -4,14 +4,12 @@ import glob
 import os
 import re
 import stat
-from dataclasses import dataclass
 from pathlib import Path
 
 from common.clock import SYSTEM_CLOCK, Clock
 from common.errors import SourceError
-from common.frames import MAX_FOCAL_PX, MIN_FOCAL_PX
-from common.io.options import option
 from sender.capture.cameras import DeviceReader, RtspReader, without_credentials
+from sender.capture.config import CaptureConfig
 from sender.capture.images import ImageSource, is_image_path, natural_order
 from sender.capture.interruptible import DaemonWorker, InterruptibleSource
 from sender.capture.live import LiveSource
@@ -27,24 +25,6 @@ _SHOWN_CHARACTERS = 200
 _STILLS_PREFIX, _LIVE_PREFIX = "socket:", "socket+live:"
 
 DEMO_CLIP = Path(__file__).with_name("data") / "demo.mp4"
-
-
-@dataclass(frozen=True, slots=True)
-class CaptureConfig:
-    """Where the frames come from."""
-
-    camera: str = option(
-        "demo",
-        help="device index or path, video, image, folder or glob of images, rtsp:// URL, demo, or socket:PATH and "
-        "socket+live:PATH for pictures and frames that other programs send",
-    )
-    focal_px: float | None = option(None, help="focal length in pixels; 1.2 times the longer side if not given")
-
-    def __post_init__(self) -> None:
-        if not self.camera:
-            raise ValueError("--camera is empty: give a camera, a file, or demo")
-        if self.focal_px is not None and not MIN_FOCAL_PX <= self.focal_px <= MAX_FOCAL_PX:
-            raise ValueError(f"--focal-px must lie in {MIN_FOCAL_PX:g}…{MAX_FOCAL_PX:g}, not {self.focal_px}")
 
 
 def open_source(

@@ -12,7 +12,8 @@ import cv2
 from common.doctor.finding import Finding, Verdict, ok, problem, warning
 from common.doctor.storage import check_writable
 from common.errors import OutputError, SourceError, UsageError
-from sender.capture.open import CaptureConfig, open_source
+from sender.capture.config import CaptureConfig
+from sender.capture.open import open_source
 from sender.capture.source import CapturedFrame, FrameSource
 from sender.doctor.v4l2 import CameraDevice, list_cameras
 from sender.preview.sinks import VIDEO_FORMATS

@@ -3,7 +3,8 @@
 from common.doctor.finding import Finding, ok, problem
 from common.doctor.storage import check_writable, is_locked
 from common.errors import UsageError
-from sender.spool.open import DeliveryConfig, spool_content
+from sender.spool.config import DeliveryConfig
+from sender.spool.open import spool_content
 from sender.spool.spool import LOCK_FILE, SESSION_FILE, read_session
 
 

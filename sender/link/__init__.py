@@ -1,6 +1,7 @@
 """The sender's end of the link."""
 
-from sender.link.client import LinkClient, LinkConfig
+from sender.link.client import LinkClient
+from sender.link.config import LinkConfig
 from sender.link.observer import Fate, LinkObserver
 from sender.link.session import FrameEncoder, Payload
 

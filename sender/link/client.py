@@ -10,20 +10,16 @@ send ─→ FrameDelivery ─ next message ─→ ┌────────┐
 
 import asyncio
 import logging
-import math
 import random
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
-from typing import Self, TypeVar
+from typing import TypeVar
 
 from common.blobs import Blob
 from common.clock import SYSTEM_CLOCK, Clock
 from common.errors import MalformedPacket, PeerError
 from common.frames import LabelFrame
-from common.io.addresses import Address, Addresses
-from common.io.options import option
+from common.io.addresses import Address
 from common.wire.convert import (
-    MAX_WINDOW,
     Acknowledgement,
     Acknowledgements,
     Chunk,
@@ -39,6 +35,7 @@ from common.wire.convert import (
 from common.wire.report import SenderReport
 from common.wire.stream import StreamBroken
 from sender.link.background_transfer import NoBackgroundTransfer, Pacer
+from sender.link.config import LinkConfig
 from sender.link.delivery import FrameDelivery
 from sender.link.keepalive.keepalive import Keepalive
 from sender.link.observer import LinkObserver
@@ -57,42 +54,6 @@ _ENDED = "the receiver ended the stream"
 _LASTING_STREAM_S = 10.0
 # The receiver ended the stream because of what we sent: connecting again would only repeat it.
 _FATAL_CODES = ("INVALID_ARGUMENT", "FAILED_PRECONDITION", "UNIMPLEMENTED", "UNAUTHENTICATED", "PERMISSION_DENIED")
-
-
-_DEFAULT_PEER = Addresses.of(Address("127.0.0.1", 50051))
-
-
-@dataclass(frozen=True, slots=True)
-class LinkConfig:
-    """Where the receiver is, and how long to try to reach it.
-
-    Several receivers with shared sessions are fronts of one service: a session goes on at any of them.
-    """
-
-    peer: Addresses = option(_DEFAULT_PEER, help="the receiver, host:port, or several with shared sessions")
-    window: int = option(
-        8, help="most unacknowledged frames; congestion control keeps fewer, about a bandwidth-delay product"
-    )
-    connect_timeout: float = option(5.0, help="seconds to try to reach the receiver at the start")
-    reconnect_timeout: float = option(
-        120.0, help="seconds to try again after the connection was lost, until a frame is acknowledged"
-    )
-    heartbeat_interval_ms: float = option(200.0, help="most milliseconds between keepalives")
-
-    @property
-    def names_peer(self) -> bool:
-        """Whether a receiver was configured, be it the default one."""
-        return self.peer is not _DEFAULT_PEER
-
-    def without_timeouts(self) -> Self:
-        """The same configuration, without limits on the time to connect."""
-        return replace(self, connect_timeout=math.inf, reconnect_timeout=math.inf)
-
-    def __post_init__(self) -> None:
-        if not 1 <= self.window <= MAX_WINDOW:
-            raise ValueError(f"window {self.window} is not between 1 and {MAX_WINDOW}")
-        if min(self.connect_timeout, self.reconnect_timeout, self.heartbeat_interval_ms) <= 0:
-            raise ValueError("connect_timeout, reconnect_timeout and heartbeat_interval_ms must be above 0")
 
 
 class LinkClient:

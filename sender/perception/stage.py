@@ -7,8 +7,8 @@ from typing import Self
 import numpy as np
 
 from common.arrays import Box, Image
-from common.frames import MAX_PEOPLE, Camera
-from common.io.options import option
+from common.frames import Camera
+from sender.perception.config import TrackerConfig
 from sender.perception.inference.crop import CropBox
 from sender.perception.inference.detector import BOTH, LARGER, USUAL, Detection, Detector
 from sender.perception.inference.predictor import Perception
@@ -19,18 +19,10 @@ from sender.perception.tracking.appearance import Appearance
 from sender.perception.tracking.boxes import intersection_over_union, prominence
 from sender.perception.tracking.doubt import Evidence
 from sender.perception.tracking.pose_similarity import ImagePose
-from sender.perception.tracking.tracker import (
-    Candidate,
-    Track,
-    Tracker,
-    TrackerConfig,
-)
+from sender.perception.tracking.tracker import Candidate, Track, Tracker
 
 # At each of its two scales.
 _DETECT_EVERY_FRAMES = 10
-# Without --max-people, so many people are tracked in files, if they have this share of the tallest one's height: at
-# half the height they are twice as far away, and usually passers-by.
-_PEOPLE_IN_FILES, _PROMINENT_HEIGHT_SHARE = 8, 0.4
 # Least presence of a new person.  Chosen on the photographs held back from training: with 0.6 instead of 0.5, none of
 # 138 people is lost, and 71 instead of 92 are published who are not annotated; few of the difference are people.
 _MIN_PRESENCE = 0.6
@@ -46,29 +38,6 @@ _BOX_GROWTH = 2.0
 _BOX_GAIN = 0.6
 # A box that moves by a smaller share of its size is left where it is, because a jittering crop makes the joints jitter.
 _BOX_DEAD_BAND = 0.04
-
-
-@dataclass(frozen=True, slots=True)
-class TrackingConfig:
-    """How many people are tracked."""
-
-    max_people: int | None = option(
-        None,
-        help="people tracked at once, the most prominent first; if not given, one before a live camera, and in images "
-        "and videos everybody with at least 0.4 of the tallest person's height, up to 8",
-    )
-
-    def __post_init__(self) -> None:
-        if self.max_people is not None and not 1 <= self.max_people <= MAX_PEOPLE:
-            raise ValueError(f"--max-people must be between 1 and {MAX_PEOPLE}, not {self.max_people}")
-
-    def limits(self, *, live: bool) -> TrackerConfig:
-        """The tracker's limits for a live source, or for images and videos."""
-        if self.max_people is not None:
-            return TrackerConfig(max_people=self.max_people)
-        if live:
-            return TrackerConfig(max_people=1)
-        return TrackerConfig(max_people=_PEOPLE_IN_FILES, least_height_share=_PROMINENT_HEIGHT_SHARE)
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,13 +4,11 @@ import contextlib
 import logging
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 from common.blobs import Blob
 from common.errors import OutputError, UsageError
 from common.frames import PersonLabels
-from common.io.options import option
 from sender.capture.source import CapturedFrame, FrameSource
 from sender.perception.stage import ObservedPerson
 from sender.preview.draw import draw_preview
@@ -23,25 +21,6 @@ _LIVE_FPS = 30.0
 # Images have no times; in a video of them, each is shown for half a second.
 _IMAGES_FPS = 2.0
 _MIN_FPS, _MAX_FPS = 1.0, 240.0
-
-
-@dataclass(frozen=True, slots=True)
-class PreviewConfig:
-    """Where perception's output is shown, and what the receiver may show."""
-
-    preview: str | None = option(
-        None, help="show mask, keypoints and depth: window, a video to write (.mp4, .avi, .mkv), or a folder for images"
-    )
-    share_preview: bool = option(
-        False, help="send the receiver a small picture of what the camera sees, once or twice a second, up to 4 kB/s"
-    )
-    share_picture: bool = option(
-        False, help="send the receiver one small, sharp picture of each person, and another when their clothes change"
-    )
-
-    def __post_init__(self) -> None:
-        if self.preview == "":
-            raise ValueError("--preview is empty: give window, a video to write, or a folder")
 
 
 class Preview:

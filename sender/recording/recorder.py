@@ -6,32 +6,23 @@ link drops or compresses. A key frame every ten seconds is where a replay can be
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Final
 
 from common.blobs import NOT_RECORDED, Blob
 from common.clock import SYSTEM_CLOCK, Clock
 from common.codec.frame_codec import FrameCodec
 from common.frames import LabelFrame
-from common.io.options import option
 from common.labels import GROUP_NAMES
 from common.recording.background import BackgroundRecording
 from common.recording.facts import RecordingFacts
 from common.recording.records import RecordedFrame
 from common.recording.writer import RecordingWriter
 from sender.pipeline import Delivery
+from sender.recording.config import RecordConfig
 
 _KEY_EVERY_US: Final = 10_000_000
 # Labels of a person and what holds them, while a frame waits for the disk.
 _FRAME_BYTES: Final = 4096
-
-
-@dataclass(frozen=True, slots=True)
-class RecordConfig:
-    """Recording of what is sent."""
-
-    record: Path | None = option(None, help="record to this file; without --peer nothing is sent")
 
 
 class SenderRecorder:

@@ -18,8 +18,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from common.arrays import FloatArray
-from common.io.options import option
 from common.labels import GROUP_NAMES, LABEL_SIZE, group_slices
+from sender.semantics.config import SmoothingConfig
 from sender.semantics.facing import FacingResolver
 
 _ROOT = group_slices()["root"]
@@ -44,19 +44,6 @@ _SECOND_DIFFERENCE, _NOISE_CUTOFF_HZ = 6.0, 0.3
 # validation split, vertices move by 0.3 mm between frames; with f_min = β = 1 and no noise left out by 0.7 mm.  On 24
 # clips of people who move, joints are as exact, and 2 % farther from the labels smoothed without delay.
 _NOISE_SHARE = 2.0
-
-
-@dataclass(frozen=True, slots=True)
-class SmoothingConfig:
-    """How much labels are smoothed; the default lags a moving person by less than a frame at 30 fps."""
-
-    smoothing: float = option(
-        1.0, help="smoothing of the labels over time; 0 is none, larger values remove more jitter"
-    )
-
-    def __post_init__(self) -> None:
-        if not 0.0 <= self.smoothing <= 10.0:
-            raise ValueError(f"--smoothing must be between 0 and 10, not {self.smoothing:g}")
 
 
 @dataclass(frozen=True, slots=True)

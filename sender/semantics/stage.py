@@ -20,11 +20,12 @@ from sender.perception.network.output import PerceptionOutput
 from sender.perception.stage import ObservedPerson
 from sender.semantics.categorical import moments
 from sender.semantics.confidence import KeypointConfidence, evidence
+from sender.semantics.config import SmoothingConfig
 from sender.semantics.crop_labels import FEATURE_SIZE, body_in_crop, semantic_features
 from sender.semantics.cvae import ENTRIES, SemanticCVAE, SemanticsConfig
 from sender.semantics.refine import Refiner
 from sender.semantics.region_colours import RegionColours
-from sender.semantics.smoothing import LabelSmoother, SmoothingConfig, smoother_of
+from sender.semantics.smoothing import LabelSmoother, smoother_of
 
 WEIGHTS_NAME = "semantics"
 

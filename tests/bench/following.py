@@ -27,13 +27,13 @@ from pathlib import Path
 import numpy as np
 
 from common.arrays import BoolArray, Box, FloatArray, Image
+from sender.perception.config import TrackerConfig
 from sender.perception.inference.detector import USUAL, Detection, Detector
 from sender.perception.inference.predictor import Perception
 from sender.perception.inference.refine_boxes import person_box
 from sender.perception.inference.verifier import Verifier
 from sender.perception.stage import PerceptionStage
 from sender.perception.tracking.boxes import intersection_over_union
-from sender.perception.tracking.tracker import TrackerConfig
 from tests.bench import measures, report
 from tests.bench.clip_frames import add_clips_flag
 from tests.bench.tilted_clips import KINDS, ClipRenderer, TiltedClip

@@ -20,7 +20,8 @@ from common.arrays import Float64Array
 from common.errors import BodywireError
 from common.synthetic.dataset.presets import DRESSED, PARTS
 from common.training.checkpoint import AveragedNetwork, load_checkpoint
-from sender.capture.open import CaptureConfig, open_source
+from sender.capture.config import CaptureConfig
+from sender.capture.open import open_source
 from sender.capture.source import CapturedFrame
 from sender.perception.inference.crop import CropBox
 from sender.perception.inference.predictor import Perception

@@ -20,9 +20,10 @@ from receiver.mesh.mesh_files import publish_file
 from receiver.mesh.render import render
 from receiver.mesh.triangle_mesh import SurfaceMesh
 from receiver.report.contact_sheet import rotated
-from sender.capture.open import CaptureConfig, open_source
+from sender.capture.config import CaptureConfig
+from sender.capture.open import open_source
 from sender.capture.source import CapturedFrame
-from sender.perception.stage import TrackingConfig
+from sender.perception.config import TrackingConfig
 from sender.preview.draw import draw_skeletons
 from sender.preview.sinks import letterboxed
 from tests.bench import report

@@ -20,12 +20,12 @@ from common.body.label_space import LabelSpace
 from common.body.model import BodyModel, KeypointKinematics
 from common.frames import PersonLabels
 from common.labels import concatenate
+from sender.perception.config import TrackerConfig
 from sender.perception.inference.detector import Detector
 from sender.perception.inference.predictor import Perception
 from sender.perception.inference.verifier import Verifier
 from sender.perception.stage import PerceptionStage
-from sender.perception.tracking.tracker import TrackerConfig
-from sender.semantics.smoothing import SmoothingConfig
+from sender.semantics.config import SmoothingConfig
 from sender.semantics.stage import SemanticsStage
 from tests.bench import measures, report
 from tests.bench.clip_frames import add_clips_flag

@@ -13,6 +13,7 @@ from sender.capture.open import DEMO_CLIP
 from sender.capture.source import CapturedFrame
 from sender.capture.video import VideoFileSource
 from sender.clothing.stage import ClothingStage
+from sender.perception.config import TrackerConfig
 from sender.perception.inference.crop import CropBox
 from sender.perception.inference.detector import Detector
 from sender.perception.inference.predictor import Perception
@@ -20,8 +21,7 @@ from sender.perception.inference.verifier import Verifier
 from sender.perception.network.network import PerceptionNet
 from sender.perception.network.output import PerceptionOutput
 from sender.perception.stage import ObservedPerson, PerceptionStage
-from sender.perception.tracking.tracker import TrackerConfig
-from sender.semantics.smoothing import SmoothingConfig
+from sender.semantics.config import SmoothingConfig
 from sender.semantics.stage import SemanticsStage
 from tests.bench.crops import camera_of, coarse_mask
 from tests.bench.measures import intersection_over_union

@@ -18,12 +18,12 @@ from torch import nn
 
 from common.frames import Camera
 from sender.capture.source import CapturedFrame
+from sender.perception.config import TrackerConfig
 from sender.perception.inference.detector import Detector
 from sender.perception.inference.predictor import Perception
 from sender.perception.inference.verifier import Verifier
 from sender.perception.network.network import PerceptionNet
 from sender.perception.stage import PerceptionStage
-from sender.perception.tracking.tracker import TrackerConfig
 from tests.bench import report
 from tests.bench.perceived import demo_frames
 from tests.bench.stages import WARM_UP, Figures, Stopwatch, TimedDetector

@@ -30,10 +30,11 @@ from pathlib import Path
 
 import numpy as np
 
-from sender.capture.open import CaptureConfig, open_source
+from sender.capture.config import CaptureConfig
+from sender.capture.open import open_source
 from sender.capture.source import CapturedFrame
+from sender.perception.config import TrackerConfig
 from sender.perception.inference.predictor import Perception
-from sender.perception.tracking.tracker import TrackerConfig
 from sender.train.photographs import held_out
 from tests.bench import report
 from tests.bench.photo_crops import BoxedPeople

@@ -20,9 +20,10 @@ from common.synthetic.dataset.presets import DRESSED, PRESETS
 from common.synthetic.dataset.shards import REQUIRED_FIELDS, CropDataset
 from receiver.mesh.mesh_files import publish_file
 from receiver.report.contact_sheet import spread
-from sender.capture.open import DEMO_CLIP, CaptureConfig, open_source
+from sender.capture.config import CaptureConfig
+from sender.capture.open import DEMO_CLIP, open_source
 from sender.capture.source import CapturedFrame
-from sender.perception.stage import TrackingConfig
+from sender.perception.config import TrackingConfig
 from tests.bench import crops, report
 from tests.bench.perceived import CropSender
 from tests.bench.published_colours import PublishedColours

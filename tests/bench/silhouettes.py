@@ -32,8 +32,9 @@ from common.arrays import BoolArray, FloatArray
 from common.body.anatomy import COCO_KEYPOINTS, MIRRORED_KEYPOINTS
 from common.errors import SourceError
 from receiver.mesh.render import depth_map
-from sender.capture.open import CaptureConfig, open_source
-from sender.perception.tracking.tracker import TrackerConfig
+from sender.capture.config import CaptureConfig
+from sender.capture.open import open_source
+from sender.perception.config import TrackerConfig
 from tests.bench import measures, report
 from tests.bench.whole_system import WholeSystem
 

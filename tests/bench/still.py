@@ -27,7 +27,7 @@ from common.body.model import BodyModel
 from common.synthetic.render_clip import FPS
 from receiver.engine.engine import ReconstructedPerson
 from sender.capture.source import CapturedFrame
-from sender.perception.tracking.tracker import TrackerConfig
+from sender.perception.config import TrackerConfig
 from tests.bench import report
 from tests.bench.clip_frames import decoded, encoded
 from tests.bench.measures import Surface, mean_by_key, percentile

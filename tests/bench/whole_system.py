@@ -8,8 +8,8 @@ from common.weights.manifest import model_hash
 from receiver.engine.engine import ReconstructedPerson
 from sender.capture.source import CapturedFrame
 from sender.importance.importance import Importance
+from sender.perception.config import TrackerConfig
 from sender.perception.stage import ObservedPerson
-from sender.perception.tracking.tracker import TrackerConfig
 from tests.bench.perceived import FrameSender
 from tests.bench.published_colours import PublishedColours
 from tests.bench.rates import CodecPair, unconstrained_rho

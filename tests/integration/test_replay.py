@@ -28,7 +28,8 @@ from receiver.pipeline import ReceiverPipeline
 from receiver.publish.session_directory import PublishConfig, SessionDirectory
 from receiver.recording.recorder import FileRecorder, RecordConfig
 from receiver.recording.replay import Replay, ReplayConfig
-from sender.capture.open import CaptureConfig, open_source
+from sender.capture.config import CaptureConfig
+from sender.capture.open import open_source
 from tests.bench.perceived import FrameSender
 from tests.support import fake_link
 from tests.support.label_motion import FINE_RHO

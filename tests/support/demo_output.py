@@ -8,8 +8,9 @@ from receiver.body.skinning import BodySkin
 from receiver.link.auth.ownership import SessionOwner
 from receiver.publish.frame_record import FrameRecord, PersonRecord
 from receiver.publish.session_directory import PublishConfig, SessionDirectory
-from sender.capture.open import CaptureConfig, open_source
-from sender.perception.tracking.tracker import TrackerConfig
+from sender.capture.config import CaptureConfig
+from sender.capture.open import open_source
+from sender.perception.config import TrackerConfig
 from tests.bench.whole_system import WholeSystem
 
 SIZES = {"total": 51, "header": 29, "root": 4, "torso": 3, "head": 1, "left_arm": 3, "right_arm": 4, "hands": 7}

@@ -19,7 +19,8 @@ from common.io.addresses import Addresses
 from common.labels import GROUPS
 from common.texture.point_colours import encode
 from common.wire.convert import Hello
-from sender.capture.open import CaptureConfig, open_source
+from sender.capture.config import CaptureConfig
+from sender.capture.open import open_source
 from sender.capture.source import CapturedFrame
 from sender.link import LinkClient, LinkConfig
 from sender.link.transport.security import SecurityConfig

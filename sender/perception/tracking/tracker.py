@@ -11,6 +11,7 @@ from scipy.optimize import linear_sum_assignment
 
 from common.arrays import Box
 from common.frames import IDENTITIES
+from sender.perception.config import TrackerConfig
 from sender.perception.inference.detector import Detection
 from sender.perception.tracking.appearance import Appearance
 from sender.perception.tracking.boxes import area, intersection_over_union, is_duplicate, prominence
@@ -45,23 +46,6 @@ _SIZE_COST = 0.3
 # much more for every frame of extrapolation.
 _MIN_IOU = 0.1
 _MAX_CENTRE_DISTANCE, _CENTRE_DISTANCE_GROWTH = 0.35, 0.2
-
-
-@dataclass(frozen=True, slots=True)
-class TrackerConfig:
-    """Limits of the tracker.
-
-    Args:
-        max_people: tracks at a time.
-        least_height_share: a person of a smaller share of the tallest one's height gets no track.
-        forget_frames: a person who is not seen for longer gets a new identity on return.
-        min_confidence: below it, the person of a track is not seen in that frame.
-    """
-
-    max_people: int = 1
-    least_height_share: float = 0.0
-    forget_frames: int = 50
-    min_confidence: float = 0.3
 
 
 @dataclass(frozen=True, slots=True, eq=False)

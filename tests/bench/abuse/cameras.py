@@ -22,7 +22,8 @@ import numpy as np
 from PIL import Image
 
 from common.errors import BodywireError
-from sender.capture.open import DEMO_CLIP, CaptureConfig, open_source
+from sender.capture.config import CaptureConfig
+from sender.capture.open import DEMO_CLIP, open_source
 from tests.bench.abuse.outcome import Journal, Outcome, Result
 
 FAMILY = "camera"

@@ -18,7 +18,7 @@ from common.arrays import FloatArray, Image
 from common.frames import Camera
 from sender.perception.inference.predictor import Perception
 from sender.perception.stage import ObservedPerson
-from sender.semantics.smoothing import SmoothingConfig
+from sender.semantics.config import SmoothingConfig
 from sender.semantics.stage import SemanticsStage
 
 # AVIF's speed is 0 (slowest) to 10: with 8 a crop takes less time than the networks.

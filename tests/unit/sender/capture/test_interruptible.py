@@ -10,8 +10,9 @@ import pytest
 
 from common.errors import SourceError
 from common.frames import Camera
+from sender.capture.config import CaptureConfig
 from sender.capture.interruptible import DaemonWorker, InterruptibleSource
-from sender.capture.open import CaptureConfig, open_source
+from sender.capture.open import open_source
 from sender.capture.source import CapturedFrame, ClosingSource
 from tests.unit.sender.capture.test_video import film
 

@@ -5,9 +5,10 @@ from pathlib import Path
 import pytest
 
 from common.errors import SourceError
+from sender.capture.config import CaptureConfig
 from sender.capture.images import ImageSource
 from sender.capture.interruptible import InterruptibleSource
-from sender.capture.open import DEMO_CLIP, CaptureConfig, open_source
+from sender.capture.open import DEMO_CLIP, open_source
 from sender.capture.video import VideoFileSource
 from tests.unit.sender.capture.test_images import paint
 from tests.unit.sender.capture.test_video import film

@@ -27,7 +27,8 @@ from common.wire.pictures import (
     encode_picture,
 )
 from sender.capture import picture_socket
-from sender.capture.open import CaptureConfig, open_source
+from sender.capture.config import CaptureConfig
+from sender.capture.open import open_source
 from sender.capture.picture_socket import MAX_CONNECTIONS, PictureListener
 from sender.capture.socket_source import SocketSource
 from sender.capture.source import CapturedFrame

@@ -9,7 +9,7 @@ from PIL import Image
 
 from common.doctor.finding import Finding, Verdict, run_check
 from common.errors import UsageError
-from sender.capture.open import CaptureConfig
+from sender.capture.config import CaptureConfig
 from sender.capture.source import CapturedFrame, ClosingSource
 from sender.doctor import camera
 from sender.doctor.v4l2 import CameraDevice, CameraFormat

@@ -3,7 +3,8 @@ from pathlib import Path
 
 from common.doctor.finding import Finding, Verdict, run_check
 from sender.doctor.spool import check_spool
-from sender.spool.open import DeliveryConfig, spool_content
+from sender.spool.config import DeliveryConfig
+from sender.spool.open import spool_content
 from sender.spool.spool import Spool
 
 MODEL = b"\x01" * 8

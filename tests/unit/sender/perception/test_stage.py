@@ -8,6 +8,7 @@ import torch
 
 from common.arrays import FloatArray, Image
 from common.frames import Camera
+from sender.perception.config import TrackerConfig, TrackingConfig
 from sender.perception.inference.crop import CropBox
 from sender.perception.inference.detector import (
     BOTH,
@@ -24,8 +25,7 @@ from sender.perception.inference.verifier import Verifier, VerifierConfig, Verif
 from sender.perception.inference.zoom_augmentation import ZOOMS
 from sender.perception.network.network import PerceptionConfig, PerceptionNet
 from sender.perception.network.output import PerceptionOutput
-from sender.perception.stage import PerceptionStage, TrackingConfig, smoothed_box
-from sender.perception.tracking.tracker import TrackerConfig
+from sender.perception.stage import PerceptionStage, smoothed_box
 
 TINY = PerceptionConfig(size=32, width=24, depth=2, heads=3, quarter=16, eighth=16, keypoint_width=16)
 CAMERA = Camera(320, 240, 400.0)

@@ -11,7 +11,8 @@ from common.errors import OutputError, UsageError
 from common.frames import Camera
 from sender.capture.source import CapturedFrame, FrameSource
 from sender.perception.inference.crop import CropBox
-from sender.preview.open import Preview, PreviewConfig, frame_rate, open_preview
+from sender.preview.config import PreviewConfig
+from sender.preview.open import Preview, frame_rate, open_preview
 from tests.support.preview_samples import block, observed
 
 FRAME = CapturedFrame(0, "clip.mp4", 1000.0, 0.4, np.full((48, 64, 3), 90, np.uint8), Camera(64, 48, 70.0))

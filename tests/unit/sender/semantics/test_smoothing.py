@@ -2,7 +2,8 @@ import numpy as np
 import pytest
 
 from common.labels import LABEL_SIZE, group_slices
-from sender.semantics.smoothing import LabelSmoother, OneEuroConfig, SmoothingConfig, smoother_of
+from sender.semantics.config import SmoothingConfig
+from sender.semantics.smoothing import LabelSmoother, OneEuroConfig, smoother_of
 
 FPS = 30
 ARM, LEG, APPEARANCE, ROOT, SHAPE = (

@@ -2,15 +2,12 @@ import numpy as np
 import pytest
 
 from common.arrays import Box
+from sender.perception.config import TrackerConfig
 from sender.perception.inference.detector import Detection
 from sender.perception.tracking.appearance import Appearance
 from sender.perception.tracking.boxes import intersection_over_union, prominence
 from sender.perception.tracking.pose_similarity import ImagePose
-from sender.perception.tracking.tracker import (
-    Candidate,
-    Tracker,
-    TrackerConfig,
-)
+from sender.perception.tracking.tracker import Candidate, Tracker
 
 
 def box_at(x: float, y: float = 200.0, width: float = 60.0, height: float = 160.0) -> Box:
