@@ -16,6 +16,12 @@ _LONG_FRAME_BYTES = 3000
 _CLOCK_RESOLUTION_MS = 3.0
 _MEDIAN_MEASUREMENTS = 9
 _LOWER_QUARTILE_WINDOW_MS = 1000.0
+# Age at which a measurement is dropped, so that the sender may try a higher rate.
+_WINDOW_MS = 16_000.0
+# Queueing delay that all of the last frames must exceed for a standing queue.
+_QUEUE_MS = 15.0
+# Window of the minimum one-way delay.
+_FLOOR_WINDOW_MS = 30_000.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,25 +51,13 @@ class CapacityEstimator:
     the estimate falls at once to the rate delivered. (A receiver that is slow to reconstruct also holds frames back,
     but those are sent long after their predecessors arrived.) Every other sample is limited by the application and only
     a lower bound.
-
-    Args:
-        window_ms: age at which a measurement is dropped, so that the sender may try a higher rate.
-        queue_ms: queueing delay that all of the last frames must exceed for a standing queue.
-        floor_window_ms: window of the minimum one-way delay.
-
-    Raises:
-        ValueError: `queue_ms` is not above 0.
     """
 
-    def __init__(self, window_ms: float = 16_000.0, queue_ms: float = 15.0, floor_window_ms: float = 30_000.0) -> None:
-        if queue_ms <= 0:
-            raise ValueError(f"queue_ms {queue_ms} is not above 0")
-        self._queue_ms = queue_ms
-        self._window_ms = window_ms
+    def __init__(self) -> None:
         self._measured: deque[tuple[float, float]] = deque(maxlen=_MEDIAN_MEASUREMENTS)
-        self._lower_bound = WindowedExtreme(window_ms, largest=True)
-        self._frame_delay_ms = WindowedExtreme(floor_window_ms)
-        self._short_message_delay_ms = WindowedExtreme(floor_window_ms)
+        self._lower_bound = WindowedExtreme(_WINDOW_MS, largest=True)
+        self._frame_delay_ms = WindowedExtreme(_FLOOR_WINDOW_MS)
+        self._short_message_delay_ms = WindowedExtreme(_FLOOR_WINDOW_MS)
         self._gradient = DelayGradient()
         self._recent: deque[_Arrival] = deque(maxlen=_STANDING_QUEUE_FRAMES)
         self._last_queue_ms = 0.0
@@ -82,7 +76,7 @@ class CapacityEstimator:
             return self.at(now_ms)
         bits = sample.wire_bytes * 8
         growing = self._gradient.update(sample.one_way_ms - self._transmission_ms(bits, now_ms), now_ms)
-        queued = sample.waited and sample.sent_spacing_ms < previous_rtt_ms and self._last_queue_ms > self._queue_ms
+        queued = sample.waited and sample.sent_spacing_ms < previous_rtt_ms and self._last_queue_ms > _QUEUE_MS
         self._recent.append(_Arrival(bits, sample.arrival_spacing_ms, queued))
         service_ms = self._service_ms(sample, now_ms)
         if self._standing_queue():
@@ -118,7 +112,7 @@ class CapacityEstimator:
         return recent[len(recent) // 4] if recent else self.at(now_ms).bps
 
     def _median_bps(self, now_ms: float) -> float | None:
-        while self._measured and self._measured[0][0] < now_ms - self._window_ms:
+        while self._measured and self._measured[0][0] < now_ms - _WINDOW_MS:
             self._measured.popleft()
         return median(bps for _, bps in self._measured) if self._measured else None
 

@@ -11,6 +11,16 @@ _CLOCK_RESOLUTION_MS = 3.0
 _REFERENCE_SHARE = 1 / 4
 # From this size of the last message on, a short message first wakes the receiver.
 _WAKE_UP_FROM_BYTES = 600
+# Transmission time of a train's last message.
+_DURATION_MS = 10.0
+# Smallest size of a message, and largest of the last one. TCP starts with a congestion window of ten packets and
+# shrinks a larger one that is not used: the excess arrives a round trip later and does not measure the link.
+_LEAST_BYTES, _MOST_BYTES = 40, 10_000
+# Most of the capacity that trains may use, and the shortest time between two.
+_SHARE, _INTERVAL_MS = 0.04, 350.0
+# The same where a new measurement matters little: most bytes for each byte of frames, and the longest time between two
+# trains; estimates expire after twice as long.
+_RARE_SHARE, _RARE_INTERVAL_MS = 0.25, 8000.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,46 +53,27 @@ def measure(arrivals_ms: Sequence[float], message_bytes: Sequence[int]) -> Packe
     return PacketTrainSample(bps, spacing_ms >= _CLOCK_RESOLUTION_MS, sum(sizes))
 
 
-@dataclass(frozen=True, slots=True)
-class PacketTrainPlan:
-    """Sizes and frequency of packet trains: long enough to resolve the capacity, and rare enough not to delay frames.
+def message_sizes(expected_bps: float) -> tuple[int, ...]:
+    """Sizes of a train's messages in bytes, without headers: long enough to resolve this capacity."""
+    wanted = int(expected_bps * _DURATION_MS / 8e3)
+    last = min(max(wanted - wire_bytes(0), _LEAST_BYTES), _MOST_BYTES)
+    reference = max(int(last * _REFERENCE_SHARE), _LEAST_BYTES)
+    return (reference, last) if last < _WAKE_UP_FROM_BYTES else (_LEAST_BYTES, reference, last)
+
+
+def pause_ms(messages: Sequence[int], expected_bps: float) -> float:
+    """Time from a train to the next, so that trains do not delay frames."""
+    return max(_INTERVAL_MS, _wire_bits(messages) / (_SHARE * expected_bps) * 1e3)
+
+
+def rare_pause_ms(messages: Sequence[int], frames_bps: float) -> float:
+    """Time from a train to the next while a new measurement matters little.
 
     Args:
-        duration_ms: transmission time of a train's last message.
-        share: most of the capacity that trains may use.
-        interval_ms: shortest time between two trains.
-        least_bytes: smallest size of a message.
-        most_bytes: largest size of the last message. TCP starts with a congestion window of ten packets and shrinks a
-            larger one that is not used: the excess arrives a round trip later and does not measure the link.
-        rare_share: most bytes of trains for each byte of frames, where a new measurement matters little.
-        rare_interval_ms: longest time between two trains; estimates expire after twice as long.
+        frames_bps: bits a second of the frames, headers included; above 0.
     """
+    return min(_wire_bits(messages) / (_RARE_SHARE * frames_bps) * 1e3, _RARE_INTERVAL_MS)
 
-    duration_ms: float = 10.0
-    share: float = 0.04
-    interval_ms: float = 350.0
-    least_bytes: int = 40
-    most_bytes: int = 10_000
-    rare_share: float = 0.25
-    rare_interval_ms: float = 8000.0
 
-    def messages(self, expected_bps: float) -> tuple[int, ...]:
-        """Sizes of a train's messages in bytes, without headers."""
-        wanted = int(expected_bps * self.duration_ms / 8e3)
-        last = min(max(wanted - wire_bytes(0), self.least_bytes), self.most_bytes)
-        reference = max(int(last * _REFERENCE_SHARE), self.least_bytes)
-        return (reference, last) if last < _WAKE_UP_FROM_BYTES else (self.least_bytes, reference, last)
-
-    def pause_ms(self, messages: Sequence[int], expected_bps: float) -> float:
-        """Time from a train to the next."""
-        bits = 8 * sum(wire_bytes(size) for size in messages)
-        return max(self.interval_ms, bits / (self.share * expected_bps) * 1e3)
-
-    def rare_pause_ms(self, messages: Sequence[int], frames_bps: float) -> float:
-        """Time from a train to the next while a new measurement matters little.
-
-        Args:
-            frames_bps: bits a second of the frames, headers included; above 0.
-        """
-        bits = 8 * sum(wire_bytes(size) for size in messages)
-        return min(bits / (self.rare_share * frames_bps) * 1e3, self.rare_interval_ms)
+def _wire_bits(messages: Sequence[int]) -> int:
+    return 8 * sum(map(wire_bytes, messages))

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from common.wire.convert import Heartbeat
-from sender.congestion.packet_train import PacketTrainPlan, PacketTrainSample, measure
+from sender.congestion.packet_train import PacketTrainSample, measure, message_sizes, pause_ms, rare_pause_ms
 from sender.congestion.samples import LinkSample, wire_bytes
 from sender.congestion.windowed_extreme import WindowedExtreme
 
@@ -43,8 +43,7 @@ _SMOOTHING, _SMOOTHING_FRAME_MS = 0.9, 33.0
 class Prober:
     """Decides when a packet train is sent and what it measured; times are milliseconds of one monotonic clock."""
 
-    def __init__(self, plan: PacketTrainPlan | None = None) -> None:
-        self._plan = plan or PacketTrainPlan()
+    def __init__(self) -> None:
         self._expected_bps = _INITIAL_EXPECTED_BPS
         self._frames_bps = 0.0
         self._min_rtt_ms = WindowedExtreme(_MIN_RTT_WINDOW_MS)
@@ -91,16 +90,16 @@ class Prober:
         busy = self._frames_bps > _MAX_FRAME_SHARE * self._expected_bps
         if busy and self._expected_bps > _INITIAL_EXPECTED_BPS:
             return ()
-        return self._plan.messages(self._expected_bps)
+        return message_sizes(self._expected_bps)
 
     def sent(self, heartbeats: Sequence[Heartbeat], sizes: Sequence[int], now_ms: float) -> None:
         """Records the departure of a train."""
         self._awaited = {heartbeat.sent_ns: size for heartbeat, size in zip(heartbeats, sizes, strict=True)}
         self._arrivals = []
         self._train_sent_ms = now_ms
-        pause_ms = self._plan.pause_ms(sizes, self._expected_bps)
-        rare_pause_ms = self._plan.rare_pause_ms(sizes, self._frames_bps) if self._frames_bps else pause_ms
-        self._next_ms, self._next_rare_ms = now_ms + pause_ms, now_ms + max(pause_ms, rare_pause_ms)
+        pause = pause_ms(sizes, self._expected_bps)
+        rare_pause = rare_pause_ms(sizes, self._frames_bps) if self._frames_bps else pause
+        self._next_ms, self._next_rare_ms = now_ms + pause, now_ms + max(pause, rare_pause)
 
     def _due_ms(self, now_ms: float) -> float:
         """When the next train is due."""
@@ -133,9 +132,5 @@ class Prober:
 
 
 def padded(heartbeat: Heartbeat, message_bytes: int, bare_bytes: int) -> Heartbeat:
-    """Pads a heartbeat to a size.
-
-    Args:
-        bare_bytes: its size without padding.
-    """
+    """Pads a heartbeat of `bare_bytes` to a size."""
     return replace(heartbeat, padding=bytes(max(message_bytes - bare_bytes, 0)))

@@ -8,14 +8,9 @@ class WindowedExtreme:
 
     Args:
         largest: keep the largest value instead of the smallest.
-
-    Raises:
-        ValueError: `window_ms` is not above 0.
     """
 
     def __init__(self, window_ms: float, *, largest: bool = False) -> None:
-        if window_ms <= 0:
-            raise ValueError(f"window_ms {window_ms} is not above 0")
         self._window_ms = window_ms
         self._sign = -1.0 if largest else 1.0
         # Monotonic queue, rising in sign · value: a value that is older and no better can never be the extreme again.

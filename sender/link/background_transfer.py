@@ -37,16 +37,6 @@ class Pacer(Protocol):
         """The same for signals, whose sender wants them soon."""
 
 
-class NoBackgroundTransfer:
-    """Sends no blobs."""
-
-    def background_bytes(self, in_flight_bytes: int, blob_bytes: int, now_ms: float) -> int:
-        return 0
-
-    def signal_bytes(self, in_flight_bytes: int, blob_bytes: int, now_ms: float) -> int:
-        return 0
-
-
 def check_size(blob: Blob) -> None:
     """Raises ValueError if a blob is empty or too large."""
     if not 1 <= len(blob.data) <= MAX_BLOB_BYTES:
@@ -83,11 +73,12 @@ class BackgroundTransfer:
     """The blobs of one session, over any number of streams.
 
     Args:
+        pacer: None sends nothing.
         signals: this is the lane of signals; else that of all other blobs.
     """
 
-    def __init__(self, pacer: Pacer, *, signals: bool = False) -> None:
-        self._allowed = pacer.signal_bytes if signals else pacer.background_bytes
+    def __init__(self, pacer: Pacer | None, *, signals: bool = False) -> None:
+        self._pacer = pacer
         self._signals = signals
         self._waiting: dict[tuple[str, int], Blob] = {}
         self._delivered: dict[tuple[str, int], Blob] = {}
@@ -151,10 +142,11 @@ class BackgroundTransfer:
     def chunks(self, now_ms: float) -> Iterator[Chunk]:
         """The chunks to send behind the frame that has just left."""
         transfer = self._transfer = self._transfer or self._next_transfer()
-        if transfer is None:
+        if transfer is None or self._pacer is None:
             return
         size = len(transfer.blob.data)
-        allowed = self._allowed(transfer.sent - transfer.acknowledged, size, now_ms)
+        allowed_bytes = self._pacer.signal_bytes if self._signals else self._pacer.background_bytes
+        allowed = allowed_bytes(transfer.sent - transfer.acknowledged, size, now_ms)
         while allowed > 0 and transfer.sent < size:
             chunk = transfer.next_chunk(allowed)
             allowed -= len(chunk.data)

@@ -34,7 +34,7 @@ from common.wire.convert import (
 )
 from common.wire.report import SenderReport
 from common.wire.stream import StreamBroken
-from sender.link.background_transfer import NoBackgroundTransfer, Pacer
+from sender.link.background_transfer import Pacer
 from sender.link.config import LinkConfig
 from sender.link.delivery import FrameDelivery
 from sender.link.keepalive.keepalive import Keepalive
@@ -98,9 +98,7 @@ class LinkClient:
             reconnect_timeout_s=config.reconnect_timeout,
         )
         self._session = SenderSession(hello, encoder, config.window)
-        self._delivery = FrameDelivery(
-            self._session, config.window, self._observer, pacer or NoBackgroundTransfer(), clock
-        )
+        self._delivery = FrameDelivery(self._session, config.window, self._observer, pacer, clock)
         self._keepalive = Keepalive(
             config.heartbeat_interval_ms / 1e3,
             self._connector.standby,
@@ -173,7 +171,7 @@ class LinkClient:
             PeerError: the receiver is unreachable or refuses what we send.
         """
         try:
-            await self._until(lambda: self._delivery.idle)
+            await self._until(lambda: not self._delivery.outstanding)
             await self._send_drain()
         finally:
             await self.close()
@@ -218,7 +216,7 @@ class LinkClient:
                     reason = self._connector.loss or _ENDED
                 if self._stopping:
                     return
-                if self._delivery.idle and loop.time() - began_s >= _LASTING_STREAM_S:
+                if not self._delivery.outstanding and loop.time() - began_s >= _LASTING_STREAM_S:
                     self._made_progress()
                 self._keepalive.report_loss(reason)
                 stream, welcome = await self._connector.reconnect(self._session.hello(reconnect=True), reason)

@@ -41,11 +41,11 @@ class FrameDelivery:
         session: the frames owed and the encoder's state.
         max_window: upper limit of the congestion window.
         observer: notified of every frame.
-        pacer: how fast blobs may be sent.
+        pacer: how fast blobs may be sent; without one they are not.
     """
 
     def __init__(
-        self, session: SenderSession, max_window: int, observer: LinkObserver, pacer: Pacer, clock: Clock
+        self, session: SenderSession, max_window: int, observer: LinkObserver, pacer: Pacer | None, clock: Clock
     ) -> None:
         self._session = session
         self._max_window = max_window
@@ -66,11 +66,6 @@ class FrameDelivery:
     def has_room(self) -> bool:
         """Whether a frame may be offered now."""
         return self._session.window.has_room
-
-    @property
-    def idle(self) -> bool:
-        """Whether every frame offered has met its fate."""
-        return self._session.window.idle
 
     @property
     def outstanding(self) -> int:
@@ -125,7 +120,7 @@ class FrameDelivery:
         self._unexpected = 0
         self._paused.clear()
         self._congestion_window.restart(min(self._max_window, welcome.window))
-        self._session.window.resize(self._congestion_window.frames)
+        self._session.window.size = self._congestion_window.frames
         self._delayed_acknowledgement.restart()
         self._background.restart(receiver_is_new=not welcome.resumed, takes_textures=welcome.takes_textures)
         self._signals.restart(takes_signals=welcome.takes_signals)
@@ -226,7 +221,7 @@ class FrameDelivery:
             return None
         self._rejections = self._unexpected = 0
         sample = self._measure(ack, in_flight)
-        self._session.window.resize(self._congestion_window.update(sample, self._clock.monotonic_ms()))
+        self._session.window.size = self._congestion_window.update(sample, self._clock.monotonic_ms())
         self._observer.acknowledged(in_flight.frame, sample)
         self._finish(in_flight.frame, Fate.LATE if ack.status is AckStatus.LATE else Fate.ACKNOWLEDGED)
         return sample

@@ -1,6 +1,8 @@
 """Notifications of the link, for metrics and rate control."""
 
+from collections.abc import Callable, Sequence
 from enum import Enum
+from functools import partial
 
 from common.frames import LabelFrame
 from common.wire.convert import Welcome
@@ -53,40 +55,11 @@ class Observers(LinkObserver):
     """Notifies several observers, in order."""
 
     def __init__(self, *observers: LinkObserver) -> None:
-        self._observers = observers
+        for name in vars(LinkObserver):
+            if not name.startswith("_"):
+                setattr(self, name, partial(_notify, [getattr(observer, name) for observer in observers]))
 
-    def connected(self, welcome: Welcome) -> None:
-        for observer in self._observers:
-            observer.connected(welcome)
 
-    def disconnected(self, reason: str) -> None:
-        for observer in self._observers:
-            observer.disconnected(reason)
-
-    def failed_over(self) -> None:
-        for observer in self._observers:
-            observer.failed_over()
-
-    def sent(self, frame: LabelFrame, encoded: Payload, *, again: bool) -> None:
-        for observer in self._observers:
-            observer.sent(frame, encoded, again=again)
-
-    def blob_bytes_sent(self, data_bytes: int) -> None:
-        for observer in self._observers:
-            observer.blob_bytes_sent(data_bytes)
-
-    def acknowledged(self, frame: LabelFrame, sample: LinkSample) -> None:
-        for observer in self._observers:
-            observer.acknowledged(frame, sample)
-
-    def probed(self, measurement: PacketTrainSample) -> None:
-        for observer in self._observers:
-            observer.probed(measurement)
-
-    def one_way_delay(self, one_way_ms: float) -> None:
-        for observer in self._observers:
-            observer.one_way_delay(one_way_ms)
-
-    def ended(self, frame: LabelFrame, fate: Fate) -> None:
-        for observer in self._observers:
-            observer.ended(frame, fate)
+def _notify(observers: Sequence[Callable[..., None]], *arguments: object, **named: object) -> None:
+    for notify in observers:
+        notify(*arguments, **named)

@@ -46,38 +46,22 @@ class SendWindow:
     A live window has one waiting place, and the newest frame takes it. Otherwise a frame may be offered only while
     `has_room`, so that the producer waits and no frame is lost.
 
-    Raises:
-        ValueError: a size below one frame.
+    Args:
+        size: how many frames may be unacknowledged, 1 or more; may be set, and those in flight stay in flight.
     """
 
     def __init__(self, size: int, *, live: bool) -> None:
-        self.resize(size)
+        self.size = size
         self._live = live
         self._waiting: LabelFrame | None = None
         self._held_back = False
         self._again: dict[int, LabelFrame] = {}
         self._in_flight: dict[int, InFlight] = {}
 
-    def resize(self, size: int) -> None:
-        """Sets how many frames may be unacknowledged; those in flight stay in flight."""
-        if size < 1:
-            raise ValueError(f"a window has at least one frame, not {size}")
-        self._size = size
-
-    @property
-    def size(self) -> int:
-        """How many frames may be unacknowledged."""
-        return self._size
-
     @property
     def has_room(self) -> bool:
         """Whether a frame may be offered now."""
         return self._live or self._waiting is None
-
-    @property
-    def idle(self) -> bool:
-        """Whether every frame offered has met its fate."""
-        return not self.outstanding
 
     @property
     def outstanding(self) -> int:
@@ -108,12 +92,12 @@ class SendWindow:
 
     @property
     def _full(self) -> bool:
-        return len(self._in_flight) >= self._size
+        return len(self._in_flight) >= self.size
 
     @property
     def room(self) -> int:
         """How many frames may be sent before another one is acknowledged."""
-        return max(self._size - len(self._in_flight), 0)
+        return max(self.size - len(self._in_flight), 0)
 
     def find(self, sequence: int) -> InFlight | None:
         """The frame in flight with this number, if there is one."""

@@ -22,9 +22,9 @@ from common.wire.convert import STREAM_METHOD, STREAM_SERVICE, FrameMessage, Hel
 from common.wire.report import SenderReport
 from receiver.link.session import SessionRegistry
 from sender.link import Fate
-from sender.link.background_transfer import NoBackgroundTransfer
 from tests.support.fake_link import MODEL, SECRET, CountingCodec, label_frame
 from tests.support.link_fixture import LOOPBACK, LinkFixture, RecordingPipeline, send_all
+from tests.support.link_samples import ConstantPacer
 
 
 async def test_file_frames_arrive_once_each_and_in_order(link: LinkFixture) -> None:
@@ -58,18 +58,11 @@ async def test_packet_trains_follow_frames_and_are_measured_by_their_echoes(link
     assert observer.losses == []
 
 
-class _ConstantPacer(NoBackgroundTransfer):
-    """Allows some bytes behind every frame."""
-
-    def background_bytes(self, in_flight_bytes: int, blob_bytes: int, now_ms: float) -> int:
-        return 200
-
-
 async def test_blobs_are_delivered_beside_frames_across_a_cut(link: LinkFixture) -> None:
     pipeline = RecordingPipeline()
     _, address = await link.server(pipeline)
     relay = await link.relay(address)
-    client, _ = link.client(relay.address, pacer=_ConstantPacer())
+    client, _ = link.client(relay.address, pacer=ConstantPacer(200))
     await client.connect()
     blobs = [Blob("colours", key, secrets.token_bytes(3000)) for key in range(3)]
     for blob in blobs:

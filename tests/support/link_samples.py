@@ -62,3 +62,22 @@ class FakeBottleneck:
         self._second_last_acknowledged_ms = self._last_acknowledged_ms
         self._last_acknowledged_ms = arrival_ms + self.delay_ms
         return measured, self._last_acknowledged_ms
+
+
+class ConstantPacer:
+    """Allows a number of bytes of blobs per frame, twice as many of signals, and at most `most` in flight.
+
+    Attributes:
+        blob_sizes: those that it was asked for.
+    """
+
+    def __init__(self, bytes_per_frame: int, most: int = 10**9) -> None:
+        self.bytes_per_frame, self.most = bytes_per_frame, most
+        self.blob_sizes: list[int] = []
+
+    def background_bytes(self, in_flight_bytes: int, blob_bytes: int, now_ms: float) -> int:
+        self.blob_sizes.append(blob_bytes)
+        return max(min(self.bytes_per_frame, self.most - in_flight_bytes), 0)
+
+    def signal_bytes(self, in_flight_bytes: int, blob_bytes: int, now_ms: float) -> int:
+        return 2 * self.background_bytes(in_flight_bytes, blob_bytes, now_ms)

@@ -24,6 +24,8 @@ _FIT_MIN_SPAN_S = 60.0
 _FIT_MIN_SAMPLES = 5
 # A stream is given up after a shorter silence: an older echo is none, or our clock was stepped.
 _MAX_ROUND_TRIP_S = 60.0
+# Age at which samples are dropped; of those within the shorter time only the one with the shortest round trip is kept.
+_WINDOW_S, _BUCKET_S = 300.0, 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,20 +61,9 @@ class _Sample:
 
 
 class ClockOffset:
-    """Estimates the offset of two clocks from round trips.
+    """Estimates the offset of two clocks from round trips."""
 
-    Args:
-        window_s: age at which samples are dropped.
-        bucket_s: of the samples within this time, only the one with the shortest round trip is kept.
-
-    Raises:
-        ValueError: not 0 < bucket_s <= window_s.
-    """
-
-    def __init__(self, window_s: float = 300.0, bucket_s: float = 5.0) -> None:
-        if not 0 < bucket_s <= window_s:
-            raise ValueError(f"bucket_s {bucket_s} and window_s {window_s} must be above 0 and in this order")
-        self._window_s, self._bucket_s = window_s, bucket_s
+    def __init__(self) -> None:
         self._samples: deque[_Sample] = deque()
         self._bucket_began_s = 0.0
 
@@ -89,12 +80,12 @@ class ClockOffset:
         sample = _Sample(received_s, low_s, high_s)
         if self._contradicts(sample):
             self._samples.clear()
-        if not self._samples or sample.at_s - self._bucket_began_s >= self._bucket_s:
+        if not self._samples or sample.at_s - self._bucket_began_s >= _BUCKET_S:
             self._samples.append(sample)
             self._bucket_began_s = sample.at_s
         elif sample.width_s < self._samples[-1].width_s:
             self._samples[-1] = sample
-        while self._samples[0].at_s < sample.at_s - self._window_s:
+        while self._samples[0].at_s < sample.at_s - _WINDOW_S:
             self._samples.popleft()
 
     def at(self, now_s: float) -> ClockEstimate | None:

@@ -4,15 +4,16 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import Coroutine
+from dataclasses import replace
 
 from common.clock import Clock
 from common.wire.convert import Acknowledgement, Heartbeat, Welcome, encode_client
 from common.wire.stream import MessageStream
+from sender.congestion.prober import Prober, padded
 from sender.congestion.samples import LinkSample
 from sender.link.keepalive.clock_offset import ClockComparison
 from sender.link.keepalive.heartbeats import HeartbeatSchedule
 from sender.link.keepalive.liveness import Liveness
-from sender.link.keepalive.packet_trains import PacketTrainSender
 from sender.link.observer import LinkObserver
 from sender.link.transport.handshake import ClientStream
 from sender.link.transport.standby_connection import StandbyConnection
@@ -20,6 +21,9 @@ from sender.link.transport.standby_connection import StandbyConnection
 logger = logging.getLogger(__name__)
 
 _POLLS_PER_INTERVAL = 4
+# Between a frame and the packet train behind it: by then the receiver has decoded the frame, and the next one has not
+# been captured.
+_TRAIN_DELAY_S = 0.01
 
 
 class Keepalive:
@@ -43,7 +47,8 @@ class Keepalive:
         self._clock = clock
         self._schedule = HeartbeatSchedule(interval_s)
         self._clocks = ClockComparison(clock)
-        self._trains = PacketTrainSender(self._schedule, self._clocks, clock)
+        self._prober = Prober()
+        self._frame_left = asyncio.Event()
         self._liveness = Liveness(interval_s, standby, on_lost=self._on_lost, on_recovered=self._on_recovered)
         self._welcome: Welcome | None = None
         self._reported: set[str] = set()
@@ -53,7 +58,7 @@ class Keepalive:
         self._welcome = welcome
         self._liveness.restart()
         self._schedule.restart()
-        self._trains.restart()
+        self._prober.restart()
 
     def report_loss(self, reason: str) -> None:
         """Reports the receiver as lost, unless it was reported before: the stream ended."""
@@ -67,7 +72,7 @@ class Keepalive:
 
     def run(self, stream: MessageStream) -> tuple[Coroutine[None, None, None], ...]:
         """The coroutines that run beside a stream; each raises StreamBroken when the stream is to be given up."""
-        return self._send_heartbeats(stream), self._trains.run(stream), self._liveness.watch()
+        return self._send_heartbeats(stream), self._send_packet_trains(stream), self._liveness.watch()
 
     def on_message(self) -> None:
         """Handles the arrival of any message."""
@@ -89,22 +94,23 @@ class Keepalive:
         if echo.received_ns:
             self._clocks.update(echo)
             self._observer.one_way_delay((echo.received_ns - echo.sent_ns) / 1e6)
-        measurement = self._trains.on_echo(echo)
+        measurement = self._prober.echoed(echo, self._clock.monotonic_ms())
         if measurement is not None:
             self._observer.probed(measurement)
 
     def on_frame_sent(self, message_bytes: int) -> None:
         """Handles the departure of a frame, in a message of this size."""
         self._schedule.frame_sent(self._clock.monotonic())
-        self._trains.on_frame_sent(message_bytes)
+        self._prober.frame_sent(message_bytes, self._clock.monotonic_ms())
+        self._frame_left.set()
 
     def on_blob_sent(self) -> None:
         """Handles the departure of a part of a blob."""
-        self._trains.on_blob_sent()
+        self._prober.blob_sent(self._clock.monotonic_ms())
 
     def on_sample(self, sample: LinkSample) -> None:
         """Handles the measurement of an acknowledged frame."""
-        self._trains.on_sample(sample)
+        self._prober.acknowledged(sample, self._clock.monotonic_ms())
 
     async def _send_heartbeats(self, stream: MessageStream) -> None:
         await stream.write(encode_client(self._clocks.heartbeat()))
@@ -118,6 +124,28 @@ class Keepalive:
                 self._schedule.heartbeat_sent(self._clock.monotonic())
                 await stream.write(encode_client(self._clocks.heartbeat()))
             await asyncio.sleep(self._interval_s / _POLLS_PER_INTERVAL)
+
+    async def _send_packet_trains(self, stream: MessageStream) -> None:
+        """Sends packet trains behind frames when they are due, until cancelled."""
+        while True:
+            self._frame_left.clear()
+            await self._frame_left.wait()
+            await asyncio.sleep(_TRAIN_DELAY_S)
+            now_ms = self._clock.monotonic_ms()
+            sizes = self._prober.packet_train(now_ms)
+            if not sizes:
+                continue
+            bare = self._clocks.heartbeat()
+            bare_bytes = len(encode_client(bare))
+            # Echoes are matched by their time of sending: the heartbeats of a train differ by a nanosecond.
+            train = [
+                padded(replace(bare, sent_ns=bare.sent_ns + index), size, bare_bytes)
+                for index, size in enumerate(sizes)
+            ]
+            self._prober.sent(train, sizes, now_ms)
+            for heartbeat in train:
+                self._schedule.heartbeat_sent(self._clock.monotonic())
+                await stream.write(encode_client(heartbeat))
 
     def _note_answer(self, sent_ns: int, receiver_ns: int) -> None:
         now_ns = int(self._clock.wall() * 1e9)

@@ -45,7 +45,8 @@ async def handshake(peer: Address, hello: Hello, stream: ClientStream, timeout_s
         async with asyncio.timeout(timeout_s):
             await stream.write(encode_client(hello))
             answer = await stream.read()
-        welcome = _check(peer, hello, answer)
+        welcome = read_welcome(peer, answer)
+        _require_fit(peer, hello, welcome)
         accepted = True
         return welcome
     finally:
@@ -53,7 +54,13 @@ async def handshake(peer: Address, hello: Hello, stream: ClientStream, timeout_s
             await stream.close()
 
 
-def _check(peer: Address, hello: Hello, answer: bytes | None) -> Welcome:
+def read_welcome(peer: Address, answer: bytes | None) -> Welcome:
+    """The answer to Hello.
+
+    Raises:
+        StreamBroken: there is none.
+        PeerError: the peer does not speak the protocol.
+    """
     if answer is None:
         raise StreamBroken("CANCELLED", "the receiver ended the stream")
     try:
@@ -62,6 +69,10 @@ def _check(peer: Address, hello: Hello, answer: bytes | None) -> Welcome:
         raise PeerError(f"{peer} is a gRPC server, but does not speak Bodywire's protocol: check --peer") from error
     if not isinstance(welcome, Welcome):
         raise PeerError(f"{peer} did not answer Hello with Welcome: check --peer and the versions on both ends")
+    return welcome
+
+
+def _require_fit(peer: Address, hello: Hello, welcome: Welcome) -> None:
     if welcome.model_hash != hello.model_hash:
         ours, theirs = hello.model_hash.hex(), welcome.model_hash.hex()
         raise ModelMismatch(
@@ -70,4 +81,3 @@ def _check(peer: Address, hello: Hello, answer: bytes | None) -> Welcome:
         )
     if not welcome.accepted:
         raise VersionMismatch(f"the receiver at {peer} refused the session: {welcome.reason}")
-    return welcome

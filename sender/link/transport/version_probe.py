@@ -5,12 +5,11 @@ from dataclasses import dataclass
 
 from common.clock import Clock
 from common.codec.packet import CODEC_VERSION
-from common.errors import PeerError, WireError
 from common.io.addresses import Address
-from common.wire.convert import PROTOCOL_VERSION, Welcome, decode_server, encode_client
-from common.wire.stream import StreamBroken
+from common.wire.convert import PROTOCOL_VERSION, Welcome, encode_client
 from common.wire.version_probe import ProbeAnswer, probe_hello
 from sender.link.keepalive.clock_offset import ClockEstimate, ClockOffset
+from sender.link.transport.handshake import read_welcome
 from sender.link.transport.transport import Transport
 
 _PROBES = 3
@@ -68,21 +67,10 @@ async def _probe(
         await stream.write(encode_client(probe_hello(name)))
         data = await stream.read()
         received_s = clock.wall()
-        if data is None:
-            raise StreamBroken("CANCELLED", "the receiver ended the stream")
-        return _welcome(peer, data), ProbeAnswer.from_metadata(await stream.trailing_metadata()), sent_s, received_s
+        welcome = read_welcome(peer, data)
+        return welcome, ProbeAnswer.from_metadata(await stream.trailing_metadata()), sent_s, received_s
     finally:
         await stream.close()
-
-
-def _welcome(peer: Address, data: bytes) -> Welcome:
-    try:
-        welcome = decode_server(data)
-    except WireError as error:
-        raise PeerError(f"{peer} is a gRPC server, but does not speak Bodywire's protocol: check --peer") from error
-    if not isinstance(welcome, Welcome):
-        raise PeerError(f"{peer} did not answer Hello with Welcome: check --peer and the versions on both ends")
-    return welcome
 
 
 def _mismatch(welcome: Welcome, answer: ProbeAnswer | None, model_hash: bytes) -> str:

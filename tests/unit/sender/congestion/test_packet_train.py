@@ -1,6 +1,6 @@
 import pytest
 
-from sender.congestion.packet_train import PacketTrainPlan, measure
+from sender.congestion.packet_train import measure, message_sizes, pause_ms
 from sender.congestion.samples import wire_bytes
 
 RATES = [20e3, 100e3, 1e6, 5e6, 20e6]
@@ -27,19 +27,18 @@ def test_measure_below_the_clock_resolution_gives_a_lower_bound() -> None:
 
 @pytest.mark.parametrize("bps", RATES)
 def test_trains_use_a_few_percent_of_any_link(bps: float) -> None:
-    plan = PacketTrainPlan()
-    sizes = plan.messages(bps)
+    sizes = message_sizes(bps)
     bits = 8 * sum(wire_bytes(size) for size in sizes)
-    assert bits / (plan.pause_ms(sizes, bps) / 1e3) <= 0.04 * bps * 1.001
+    assert bits / (pause_ms(sizes, bps) / 1e3) <= 0.04 * bps * 1.001
 
 
 @pytest.mark.parametrize("bps", RATES[1:])
 def test_trains_resolve_the_capacity_and_end_before_the_next_frame(bps: float) -> None:
-    sizes = PacketTrainPlan().messages(bps)
+    sizes = message_sizes(bps)
     times_ms = [wire_bytes(size) * 8e3 / bps for size in sizes]
     assert times_ms[-1] > 3.9
     assert sum(times_ms) < 23.0
 
 
 def test_train_fits_the_initial_congestion_window_of_tcp() -> None:
-    assert sum(wire_bytes(size) for size in PacketTrainPlan().messages(1e9)) < 10 * 1500
+    assert sum(wire_bytes(size) for size in message_sizes(1e9)) < 10 * 1500

@@ -2,264 +2,172 @@
 
 import pytest
 
-from common.blobs import COLOURS, PICTURE, PREVIEW, TEXTURE, Blob
+from common.blobs import COLOURS, PICTURE, PREVIEW, SIGNAL, TEXTURE, Blob
 from common.wire.convert import MAX_BLOB_BYTES, MAX_CHUNK_BYTES, Chunk, ChunkAck
 from receiver.link.blob_assembly import BlobAssembly
-from sender.link.background_transfer import BackgroundTransfer, NoBackgroundTransfer
+from sender.link.background_transfer import BackgroundTransfer
+from tests.support.link_samples import ConstantPacer
 
 
-class ConstantPacer(NoBackgroundTransfer):
-    """Allows a fixed number of bytes per frame, and at most `most` in flight."""
+class Transfer(BackgroundTransfer):
+    """A transfer whose chunks arrive at a receiver, and are acknowledged unless the test keeps the acknowledgement."""
 
-    def __init__(self, bytes_per_frame: int, most: int = 10**9) -> None:
-        self.bytes_per_frame, self.most = bytes_per_frame, most
+    def __init__(self, bytes_per_frame: int, most: int = 10**9, *, signals: bool = False) -> None:
+        super().__init__(ConstantPacer(bytes_per_frame, most), signals=signals)
+        self.assembly = BlobAssembly()
+        if signals:
+            self.restart(takes_signals=True)
 
-    def background_bytes(self, in_flight_bytes: int, blob_bytes: int, now_ms: float) -> int:
-        return max(min(self.bytes_per_frame, self.most - in_flight_bytes), 0)
+    def send(self, *blobs: Blob) -> list[Chunk]:
+        """The chunks behind one frame."""
+        for blob in blobs:
+            self.post(blob)
+        return list(self.chunks(0.0))
 
-    def signal_bytes(self, in_flight_bytes: int, blob_bytes: int, now_ms: float) -> int:
-        return 2 * self.background_bytes(in_flight_bytes, blob_bytes, now_ms)
+    def acknowledge(self, chunk: Chunk) -> None:
+        self.received(ChunkAck(chunk.blob, chunk.offset + len(chunk.data)))
+
+    def deliver(self, *blobs: Blob, frames: int = 100) -> list[Blob]:
+        """The blobs that arrive behind this many frames if every chunk is acknowledged at once."""
+        for blob in blobs:
+            self.post(blob)
+        delivered = []
+        for _ in range(frames):
+            for chunk in self.chunks(0.0):
+                delivered.append(self.assembly.add(chunk))
+                self.acknowledge(chunk)
+        return [blob for blob in delivered if blob]
 
 
-def _chunks(transfer: BackgroundTransfer) -> list[Chunk]:
-    return list(transfer.chunks(0.0))
-
-
-def acknowledgement(chunk: Chunk) -> ChunkAck:
-    return ChunkAck(chunk.blob, chunk.offset + len(chunk.data))
-
-
-def _deliver(transfer: BackgroundTransfer, frames: int = 100) -> list[Blob]:
-    """The blobs that arrive behind this many frames if every chunk is acknowledged at once."""
-    assembly, delivered = BlobAssembly(), []
-    for _ in range(frames):
-        for chunk in transfer.chunks(0.0):
-            blob = assembly.add(chunk)
-            transfer.received(acknowledgement(chunk))
-            delivered += [blob] if blob else []
-    return delivered
+def _sizes(chunks: list[Chunk]) -> list[int]:
+    return [len(chunk.data) for chunk in chunks]
 
 
 def test_blob_is_delivered_intact() -> None:
-    transfer = BackgroundTransfer(ConstantPacer(100))
-    blob = Blob("colours", 3, bytes(range(256)) * 4)
+    transfer, blob = Transfer(100), Blob(COLOURS, 3, bytes(range(256)) * 4)
     transfer.post(blob)
     assert not transfer.idle
-    assert _deliver(transfer) == [blob]
+    assert transfer.deliver() == [blob]
     assert transfer.idle
 
 
-def test_chunks_keep_to_the_pacers_limit() -> None:
-    transfer = BackgroundTransfer(ConstantPacer(100, most=250))
-    transfer.post(Blob("colours", 0, bytes(1000)))
-    assert [[len(chunk.data) for chunk in _chunks(transfer)] for _ in range(4)] == [[100], [100], [50], []]
+def test_chunks_keep_to_the_limits_of_pacer_and_protocol() -> None:
+    transfer = Transfer(100, most=250)
+    assert _sizes(transfer.send(Blob(COLOURS, 0, bytes(1000)))) == [100]
+    assert [_sizes(transfer.send()) for _ in range(3)] == [[100], [50], []]
     transfer.received(ChunkAck(1, 100))
-    assert [len(chunk.data) for chunk in _chunks(transfer)] == [100]
-
-
-def test_pacer_is_given_the_size_of_the_whole_blob() -> None:
-    calls = []
-
-    class RecordingPacer(ConstantPacer):
-        def background_bytes(self, in_flight_bytes: int, blob_bytes: int, now_ms: float) -> int:
-            calls.append((in_flight_bytes, blob_bytes))
-            return super().background_bytes(in_flight_bytes, blob_bytes, now_ms)
-
-    transfer = BackgroundTransfer(RecordingPacer(100))
-    transfer.post(Blob("colours", 0, bytes(250)))
-    assert len(_deliver(transfer, 3)) == 1
-    assert calls == [(0, 250)] * 3
-
-
-def test_nothing_is_sent_without_a_pacer() -> None:
-    transfer = BackgroundTransfer(NoBackgroundTransfer())
-    transfer.post(Blob("colours", 0, b"1"))
-    assert _chunks(transfer) == []
-    assert not transfer.idle
-
-
-def test_chunks_are_at_most_as_large_as_the_protocol_allows() -> None:
-    transfer = BackgroundTransfer(ConstantPacer(3 * MAX_CHUNK_BYTES))
-    transfer.post(Blob("colours", 0, bytes(2 * MAX_CHUNK_BYTES + 1)))
-    assert [len(chunk.data) for chunk in _chunks(transfer)] == [MAX_CHUNK_BYTES, MAX_CHUNK_BYTES, 1]
+    assert _sizes(transfer.send()) == [100]
+    pacer = transfer._pacer
+    assert isinstance(pacer, ConstantPacer) and set(pacer.blob_sizes) == {1000}
+    whole = [MAX_CHUNK_BYTES, MAX_CHUNK_BYTES, 1]
+    assert _sizes(Transfer(3 * MAX_CHUNK_BYTES).send(Blob(COLOURS, 0, bytes(sum(whole))))) == whole
+    unpaced = BackgroundTransfer(None)
+    unpaced.post(Blob(COLOURS, 0, b"1"))
+    assert list(unpaced.chunks(0.0)) == [] and not unpaced.idle
 
 
 def test_waiting_blob_is_replaced_and_begun_blob_is_finished() -> None:
-    transfer = BackgroundTransfer(ConstantPacer(2))
-    transfer.post(Blob("colours", 0, b"first"))
-    assert len(_chunks(transfer)) == 1
-    for data in (b"second", b"third"):
-        transfer.post(Blob("colours", 0, data))
-    transfer.post(Blob("colours", 1, b"other"))
+    transfer = Transfer(2)
+    assert len(transfer.send(Blob(COLOURS, 0, b"first"))) == 1
+    waiting = [Blob(COLOURS, 0, b"second"), Blob(COLOURS, 0, b"third"), Blob(COLOURS, 1, b"other")]
+    for blob in waiting:
+        transfer.post(blob)
     transfer.restart()
-    assert [blob.data for blob in _deliver(transfer)] == [b"first", b"third", b"other"]
+    assert transfer.deliver() == [Blob(COLOURS, 0, b"first"), *waiting[1:]]
 
 
 def test_new_stream_restarts_the_blob_in_transfer() -> None:
-    transfer, assembly = BackgroundTransfer(ConstantPacer(3)), BlobAssembly()
-    transfer.post(Blob("colours", 0, b"abcdefgh"))
-    for _ in range(2):
-        assembly.add(_chunks(transfer)[0])
+    transfer, blob = Transfer(3), Blob(COLOURS, 0, b"abcdefgh")
+    for chunk in (*transfer.send(blob), *transfer.send()):
+        transfer.assembly.add(chunk)
     transfer.restart()
-    first = _chunks(transfer)[0]
-    assert first.offset == 0
-    assert assembly.add(first) is None
-    assert [assembly.add(_chunks(transfer)[0]) for _ in range(2)] == [None, Blob("colours", 0, b"abcdefgh")]
-
-
-def test_blob_whose_last_chunk_ack_was_lost_is_delivered_once() -> None:
-    transfer, assembly = BackgroundTransfer(ConstantPacer(100)), BlobAssembly()
-    transfer.post(Blob("colours", 0, b"abc"))
-    assert assembly.add(_chunks(transfer)[0]) is not None
+    chunks = [chunk for _ in range(3) for chunk in transfer.send()]
+    assert chunks[0].offset == 0
+    assert [transfer.assembly.add(chunk) for chunk in chunks] == [None, None, blob]
+    # The acknowledgement of the last chunk is lost: the blob is sent again, and delivered once.
     transfer.restart()
-    last = _chunks(transfer)[0]
-    assert assembly.add(last) is None
-    transfer.received(acknowledgement(last))
-    assert transfer.idle
+    assert transfer.deliver() == [] and transfer.idle
 
 
-def test_restarted_receiver_gets_the_newest_blobs_again() -> None:
-    transfer = BackgroundTransfer(ConstantPacer(100))
-    for key, data in ((0, b"old"), (1, b"other"), (0, b"new")):
-        transfer.post(Blob("colours", key, data))
-        assert len(_deliver(transfer)) == 1
+def test_restarted_receiver_gets_the_newest_blobs_again_but_previews() -> None:
+    transfer = Transfer(100)
+    for blob in (
+        Blob(PREVIEW, 0, b"gone"),
+        Blob(COLOURS, 0, b"old"),
+        Blob(COLOURS, 1, b"other"),
+        Blob(COLOURS, 0, b"new"),
+    ):
+        assert transfer.deliver(blob) == [blob]
     transfer.restart()
-    assert _deliver(transfer) == []
-    transfer.post(Blob("colours", 1, b"newer"))
+    assert transfer.deliver() == []
+    transfer.post(Blob(COLOURS, 1, b"newer"))
     transfer.restart(receiver_is_new=True)
-    assert {blob.key: blob.data for blob in _deliver(transfer)} == {0: b"new", 1: b"newer"}
+    assert {blob.key: blob.data for blob in transfer.deliver()} == {0: b"new", 1: b"newer"}
 
 
 def test_unexpected_chunk_acks_are_ignored() -> None:
-    transfer = BackgroundTransfer(ConstantPacer(3))
+    transfer = Transfer(3)
     transfer.received(ChunkAck(1, 5))
-    transfer.post(Blob("colours", 0, b"abcdefgh"))
-    assert len(_chunks(transfer)) == 1
+    assert len(transfer.send(Blob(COLOURS, 0, b"abcdefgh"))) == 1
     transfer.received(ChunkAck(2, 8))
     transfer.received(ChunkAck(1, 8))
     assert not transfer.idle
 
 
-@pytest.mark.parametrize("size", [0, MAX_BLOB_BYTES + 1])
-def test_empty_and_oversized_blobs_are_refused(size: int) -> None:
-    with pytest.raises(ValueError, match="a blob has"):
-        BackgroundTransfer(NoBackgroundTransfer()).post(Blob("colours", 0, bytes(size)))
+def test_empty_and_oversized_blobs_are_refused() -> None:
+    for size in (0, MAX_BLOB_BYTES + 1):
+        with pytest.raises(ValueError, match="a blob has"):
+            Transfer(1).post(Blob(COLOURS, 0, bytes(size)))
 
 
-def test_blobs_ahead_of_a_frame_are_sent_whole() -> None:
-    transfer, assembly = BackgroundTransfer(NoBackgroundTransfer()), BlobAssembly()
-    blobs = [Blob(COLOURS, 1, bytes(2 * MAX_CHUNK_BYTES + 1)), Blob(COLOURS, 2, b"small")]
-    chunks = list(transfer.ahead(blobs))
-    assert [len(chunk.data) for chunk in chunks] == [MAX_CHUNK_BYTES, MAX_CHUNK_BYTES, 1, 5]
-    assert [blob for chunk in chunks if (blob := assembly.add(chunk))] == blobs
-    assert transfer.idle
-
-
-def test_blob_in_transfer_begins_again_behind_blobs_ahead_of_a_frame() -> None:
-    transfer, assembly = BackgroundTransfer(ConstantPacer(100)), BlobAssembly()
-    slow, urgent = Blob(COLOURS, 1, bytes(range(250))), Blob(COLOURS, 2, b"urgent")
-    transfer.post(slow)
-    arrived = [assembly.add(chunk) for chunk in _chunks(transfer)]
-    arrived += [assembly.add(chunk) for chunk in transfer.ahead([urgent])]
+def test_blobs_ahead_of_a_frame_are_sent_whole_and_the_transfer_begins_again() -> None:
+    transfer = Transfer(100)
+    slow, urgent = Blob(COLOURS, 1, bytes(range(250))), Blob(COLOURS, 2, bytes(2 * MAX_CHUNK_BYTES + 1))
+    chunks = transfer.send(slow)
+    assert list(transfer.ahead([])) == []
+    chunks += transfer.send()
+    assert [chunk.offset for chunk in chunks] == [0, 100]
+    chunks += transfer.ahead([urgent])
+    assert _sizes(chunks[2:]) == [MAX_CHUNK_BYTES, MAX_CHUNK_BYTES, 1]
+    arrived = [blob for chunk in chunks if (blob := transfer.assembly.add(chunk))]
     # Of the part that was sent before; it must not count for the second time.
     transfer.received(ChunkAck(1, 100))
-    for _ in range(5):
-        for chunk in transfer.chunks(0.0):
-            arrived.append(assembly.add(chunk))
-            transfer.received(acknowledgement(chunk))
-    assert [blob for blob in arrived if blob] == [urgent, slow]
+    assert arrived + transfer.deliver() == [urgent, slow]
     assert transfer.idle
 
 
-def test_no_blob_ahead_leaves_the_transfer_alone() -> None:
-    transfer = BackgroundTransfer(ConstantPacer(100))
-    transfer.post(Blob(COLOURS, 1, bytes(150)))
-    _chunks(transfer)
-    assert list(transfer.ahead([])) == []
-    assert [chunk.offset for chunk in _chunks(transfer)] == [100]
-
-
-def test_previews_wait_for_colours() -> None:
-    transfer = BackgroundTransfer(ConstantPacer(100))
-    posted = [Blob(PREVIEW, 0, b"old"), Blob(COLOURS, 1, b"1"), Blob(COLOURS, 2, b"2"), Blob(PREVIEW, 0, b"new")]
-    for blob in posted:
-        transfer.post(blob)
-    assert _deliver(transfer) == [posted[1], posted[2], posted[3]]
-
-
-def test_new_receiver_gets_no_old_preview() -> None:
-    transfer = BackgroundTransfer(ConstantPacer(100))
-    transfer.post(Blob(PREVIEW, 0, b"old"))
-    transfer.post(Blob(COLOURS, 1, b"1"))
-    _deliver(transfer)
-    transfer.restart(receiver_is_new=True)
-    assert _deliver(transfer) == [Blob(COLOURS, 1, b"1")]
+def test_order_of_kinds() -> None:
+    transfer = Transfer(100)
+    transfer.restart(takes_textures=True)
+    posted = [Blob(kind, 0, b"?") for kind in (PREVIEW, PICTURE, TEXTURE, COLOURS)] + [Blob(PREVIEW, 0, b"newest")]
+    assert transfer.deliver(*posted) == [posted[3], posted[2], posted[1], posted[4]]
 
 
 def test_textures_wait_for_a_receiver_that_takes_them() -> None:
-    transfer = BackgroundTransfer(ConstantPacer(100))
-    tile, colours = Blob(TEXTURE, 3, b"tile"), Blob(COLOURS, 3, b"colours")
-    for blob in (tile, colours):
-        transfer.post(blob)
+    transfer, tile, colours = Transfer(3), Blob(TEXTURE, 3, b"tile"), Blob(COLOURS, 3, b"colours")
     assert list(transfer.ahead([tile])) == []
-    assert _deliver(transfer) == [colours] and transfer.idle
+    assert transfer.deliver(tile, colours) == [colours] and transfer.idle
     transfer.restart(takes_textures=True)
-    assert not transfer.idle and _deliver(transfer) == [tile]
-
-
-def test_texture_in_transfer_waits_when_the_next_receiver_does_not_take_it() -> None:
-    transfer = BackgroundTransfer(ConstantPacer(3))
-    transfer.restart(takes_textures=True)
-    tile, colours = Blob(TEXTURE, 3, b"tile"), Blob(COLOURS, 3, b"colours")
-    transfer.post(tile)
-    assert [chunk.kind for chunk in _chunks(transfer)] == [TEXTURE]
-    transfer.post(colours)
+    assert [chunk.kind for chunk in transfer.send()] == [TEXTURE]
+    # The next receiver does not take the one in transfer.
     transfer.restart()
-    assert _deliver(transfer) == [colours]
+    assert transfer.deliver(colours) == [colours]
     transfer.restart(takes_textures=True)
-    assert _deliver(transfer) == [tile]
+    assert not transfer.idle and transfer.deliver() == [tile]
 
 
-def test_colours_come_before_textures_and_both_before_previews() -> None:
-    transfer = BackgroundTransfer(ConstantPacer(100))
+def test_signals_have_a_lane_of_their_own_for_receivers_that_know_it() -> None:
+    transfer = Transfer(100, signals=True)
     transfer.restart(takes_textures=True)
-    for kind in (PREVIEW, PICTURE, TEXTURE, COLOURS):
-        transfer.post(Blob(kind, 0, b"?"))
-    assert [blob.kind for blob in _deliver(transfer)] == [COLOURS, TEXTURE, PICTURE, PREVIEW]
-
-
-def test_signals_wait_for_a_receiver_that_takes_them() -> None:
-    transfer = BackgroundTransfer(ConstantPacer(100), signals=True)
-    transfer.post(Blob("signal", 0, bytes(300)))
-    assert transfer.idle and not _chunks(transfer)
-    transfer.restart(takes_textures=True)
-    assert not _chunks(transfer)
+    assert transfer.send(Blob(SIGNAL, 0, b"1" * 300)) == [] and transfer.idle
     transfer.restart(takes_signals=True)
-    chunks = _chunks(transfer)
-    assert sum(len(chunk.data) for chunk in chunks) == 200 and all(chunk.signal for chunk in chunks)
-
-
-def test_newest_signal_follows_the_one_in_transfer() -> None:
-    transfer = BackgroundTransfer(ConstantPacer(100), signals=True)
-    transfer.restart(takes_signals=True)
-    transfer.post(Blob("signal", 0, b"1" * 300))
-    sent = _chunks(transfer)
-    for content in (b"2", b"3"):
-        transfer.post(Blob("signal", 0, content * 300))
-    assembly, arrived = BlobAssembly(), []
-    for _ in range(6):
-        for chunk in sent:
-            arrived.append(assembly.add(chunk))
-            transfer.received(acknowledgement(chunk))
-        sent = _chunks(transfer)
-    assert [blob.data[:1] for blob in arrived if blob] == [b"1", b"3"]
-
-
-def test_signals_are_not_sent_again_to_a_new_receiver() -> None:
-    transfer = BackgroundTransfer(ConstantPacer(1000), signals=True)
-    transfer.restart(takes_signals=True)
-    transfer.post(Blob("signal", 0, bytes(300)))
-    for chunk in _chunks(transfer):
-        transfer.received(acknowledgement(chunk))
+    chunks = transfer.send()
+    assert sum(_sizes(chunks)) == 200 and all(chunk.signal for chunk in chunks)
+    for chunk in chunks:
+        transfer.assembly.add(chunk)
+        transfer.acknowledge(chunk)
+    # The newest follows the one in transfer.
+    arrived = transfer.deliver(Blob(SIGNAL, 0, b"2" * 300), Blob(SIGNAL, 0, b"3" * 300), frames=6)
+    assert [blob.data[:1] for blob in arrived] == [b"1", b"3"]
     transfer.restart(receiver_is_new=True, takes_signals=True)
     assert transfer.idle

@@ -7,18 +7,13 @@ from common.clock import Clock
 from common.errors import PeerError
 from common.wire.convert import AckStatus, ChunkAck, Hello, Welcome
 from sender.link import Fate
-from sender.link.background_transfer import NoBackgroundTransfer
 from sender.link.delivery import FrameDelivery
 from sender.link.session import SenderSession
 from tests.support.fake_link import MODEL, SECRET, SESSION, CountingCodec, label_frame, settle
+from tests.support.link_samples import ConstantPacer
 from tests.support.scripted_receiver import RecordingObserver, ack
 
 WELCOME = Welcome(True, MODEL, window=2)
-
-
-class _Pacer(NoBackgroundTransfer):
-    def background_bytes(self, in_flight_bytes: int, blob_bytes: int, now_ms: float) -> int:
-        return 3
 
 
 class Fixture:
@@ -30,7 +25,7 @@ class Fixture:
         self.codec = CountingCodec()
         session = SenderSession(Hello(SESSION, "test", 1, MODEL, live, session_secret=SECRET), self.codec, 8)
         clock = Clock(lambda: self.now_s, lambda: 1e9 + self.now_s)
-        self.delivery = FrameDelivery(session, 8, self.observer, _Pacer(), clock)
+        self.delivery = FrameDelivery(session, 8, self.observer, ConstantPacer(3), clock)
         self.delivery.restart(WELCOME)
 
     async def send(self, sequence: int) -> int:
@@ -69,11 +64,12 @@ async def test_next_message_waits_while_the_window_is_full_or_the_receiver_drain
 
 async def test_acknowledgement_measures_the_frame() -> None:
     fixture = Fixture(live=False)
+    assert fixture.delivery.on_acknowledgement(ack(9)) is None
     await fixture.send(0)
     fixture.now_s += 0.033
     await fixture.send(1)
     fixture.now_s += 0.010
-    assert not fixture.delivery.idle
+    assert fixture.delivery.outstanding
     first = fixture.delivery.on_acknowledgement(ack(0))
     second = fixture.delivery.on_acknowledgement(ack(1))
     assert first is not None and second is not None
@@ -82,13 +78,7 @@ async def test_acknowledgement_measures_the_frame() -> None:
     assert first.sent_spacing_ms is None
     assert second.sent_spacing_ms == pytest.approx(33.0)
     assert fixture.observer.fates == [(0, Fate.ACKNOWLEDGED), (1, Fate.ACKNOWLEDGED)]
-    assert fixture.delivery.idle
-
-
-async def test_unexpected_acknowledgement_measures_nothing() -> None:
-    fixture = Fixture(live=False)
-    assert fixture.delivery.on_acknowledgement(ack(9)) is None
-    assert fixture.observer.fates == []
+    assert not fixture.delivery.outstanding
 
 
 async def test_rejections_in_a_row_raise() -> None:
@@ -121,7 +111,7 @@ async def test_chunks_follow_a_frame_and_start_again_on_a_new_stream() -> None:
     assert [chunk.data for chunk in fixture.delivery.chunks()] == [b"abc"]
 
 
-async def test_late_frame_is_a_reference_and_has_a_fate_of_its_own() -> None:
+async def test_late_frame_is_a_reference_and_has_a_fate_of_its_own_if_live() -> None:
     fixture = Fixture(live=True)
     await fixture.send(0)
     sample = fixture.delivery.on_acknowledgement(ack(0, AckStatus.LATE))
@@ -129,32 +119,20 @@ async def test_late_frame_is_a_reference_and_has_a_fate_of_its_own() -> None:
     assert fixture.observer.fates == [(0, Fate.LATE)]
     assert await fixture.send(1) == 1
     assert not fixture.codec.encode(label_frame(2)).key
-
-
-async def test_late_frame_of_a_file_ends_the_link() -> None:
     fixture = Fixture(live=False)
     await fixture.send(0)
     with pytest.raises(PeerError, match="dropped frame 0 of a session that loses none"):
         fixture.delivery.on_acknowledgement(ack(0, AckStatus.LATE))
 
 
-async def test_every_second_answer_of_a_live_session_may_wait() -> None:
-    fixture = Fixture(live=True)
-    waits = []
-    for sequence in range(5):
-        fixture.delivery.offer(label_frame(sequence))
-        waits.append((await fixture.delivery.next_message()).may_wait)
-        fixture.delivery.on_acknowledgement(ack(sequence))
+async def test_every_second_acknowledgement_of_live_frames_may_wait_unless_blobs_are_sent() -> None:
     # The first is a key frame.
-    assert waits == [False, True, False, True, False]
-
-
-@pytest.mark.parametrize("blob", [False, True])
-async def test_no_answer_waits_in_a_session_of_a_file_or_while_blobs_are_sent(blob: bool) -> None:
-    fixture = Fixture(live=blob)
-    if blob:
-        fixture.delivery.post(Blob("colours", 0, b"abcdef"))
-    for sequence in range(5):
-        fixture.delivery.offer(label_frame(sequence))
-        assert not (await fixture.delivery.next_message()).may_wait
-        fixture.delivery.on_acknowledgement(ack(sequence))
+    for live, blobs, expected in ((True, 0, [1, 3]), (True, 1, []), (False, 0, [])):
+        fixture, waits = Fixture(live=live), []
+        for key in range(blobs):
+            fixture.delivery.post(Blob("colours", key, b"abcdef"))
+        for sequence in range(5):
+            fixture.delivery.offer(label_frame(sequence))
+            waits += [sequence] if (await fixture.delivery.next_message()).may_wait else []
+            fixture.delivery.on_acknowledgement(ack(sequence))
+        assert waits == expected, (live, blobs)

@@ -37,24 +37,14 @@ def test_hello_of_a_reconnect_names_the_oldest_unacknowledged_frame() -> None:
     assert fixture.session.hello(reconnect=True).resume
 
 
-def test_decoded_frame_becomes_the_reference() -> None:
-    fixture = Fixture()
-    fixture.send(0)
-    assert fixture.session.acknowledge(0, decoded=True) is not None
-    fixture.send(1)
-    assert fixture.codec.encoded == [(0, -1), (1, 0)]
-
-
-def test_duplicate_is_no_reference() -> None:
-    fixture = Fixture()
-    fixture.send(0)
-    assert fixture.session.acknowledge(0, decoded=False) is not None
-    fixture.send(1)
-    assert fixture.codec.encoded == [(0, -1), (1, -1)]
-
-
-def test_acknowledgement_of_an_unknown_frame() -> None:
-    assert Fixture().session.acknowledge(5, decoded=True) is None
+def test_decoded_frame_becomes_the_reference_and_a_duplicate_does_not() -> None:
+    for decoded, reference in ((True, 0), (False, -1)):
+        fixture = Fixture()
+        fixture.send(0)
+        assert fixture.session.acknowledge(5, decoded=True) is None
+        assert fixture.session.acknowledge(0, decoded=decoded) is not None
+        fixture.send(1)
+        assert fixture.codec.encoded == [(0, -1), (1, reference)]
 
 
 @pytest.mark.parametrize(
