@@ -10,6 +10,7 @@ import torch
 
 from common.arrays import Image
 from common.channel.diffusion import DEFAULT_STEPS, load_decoder
+from common.channel.physical import carry
 from common.channel.signal import Signal
 from common.channel.state import KINDS, ChannelState
 from common.channel.transmission import Completion, Transmitter, decode, load_network, psnr_db
@@ -106,7 +107,7 @@ def _transmitter(options: argparse.Namespace) -> Transmitter:
 
 def _received(options: argparse.Namespace, signal: Signal) -> Image:
     generator = torch.Generator().manual_seed(options.seed)
-    received = _channel(options, signal.snr_db).carry(signal.symbols, generator)
+    received = carry(_channel(options, signal.snr_db), signal.symbols, generator)
     completion = Completion(load_decoder(), options.steps, options.seed) if options.decoder == "diffusion" else None
     return decode(load_network(), signal, received, completion)
 

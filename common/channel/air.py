@@ -13,12 +13,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from common.channel.physical import Received, from_db, rayleigh_gains, transmitted
+from common.channel.physical import Received, carry, from_db, rayleigh_gains, transmitted
 from common.channel.signal import Signal
-from common.channel.state import ChannelState
-
-PREAMBLE_USES = 64
-"""Known symbols before each picture. They are one fading block."""
+from common.channel.state import PREAMBLE_USES, ChannelState
 
 
 class OnAir(NamedTuple):
@@ -43,7 +40,7 @@ def carried(channel: ChannelState, symbols: Tensor, seed: int, sequence: int) ->
     """
     generator = picture_generator(seed, sequence)
     measured = _measured_snr_db(channel, generator)
-    return OnAir(channel.carry(symbols, generator), measured)
+    return OnAir(carry(channel, symbols, generator), measured)
 
 
 def picture_generator(seed: int, sequence: int) -> torch.Generator:

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor, nn
 
-from common.channel.lengths import MAX_LENGTH
+from common.channel.state import MAX_LENGTH
 from common.imaging.entropy import Statistics
 from common.imaging.layers import Blocks
 

@@ -7,9 +7,8 @@ LRISC (Yin et al. 2025) has the exponent 1.  Positions of much information lose 
 import torch
 from torch import Tensor
 
-LENGTHS = (4, 8, 12, 16, 24, 32, 40, 48, 56, 64, 72, 80, 96, 112, 128)
-"""Complex symbols that a position may have."""
-MAX_LENGTH = LENGTHS[-1]
+from common.channel.state import LENGTHS, MAX_LENGTH
+
 _BISECTIONS = 28
 
 

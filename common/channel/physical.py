@@ -5,10 +5,14 @@
 The mean power of s is 1 per complex symbol, so that noise of variance 1/SNR gives the signal-to-noise ratio.
 """
 
+import math
 from typing import NamedTuple
 
 import torch
+from scipy.special import exp1
 from torch import Tensor
+
+from common.channel.state import ChannelState
 
 
 class Received(NamedTuple):
@@ -67,3 +71,29 @@ def arrived_packets(count: int, packet: int, loss: float, generator: torch.Gener
     """(count,) 1 where a symbol arrives, else 0; packets of `packet` symbols are lost with probability `loss`."""
     kept = torch.rand(-(-count // packet), generator=generator) >= loss
     return kept.float().repeat_interleave(packet)[:count]
+
+
+def carry(channel: ChannelState, symbols: Tensor, generator: torch.Generator) -> Received:
+    """What arrives of symbols (n,) of mean power 1, after equalisation."""
+    snr, count = from_db(channel.snr_db), len(symbols)
+    gains = torch.ones(count, dtype=torch.complex64)
+    if channel.kind == "rayleigh":
+        gains = rayleigh_gains(count, channel.block, generator)
+    elif channel.kind == "erasure":
+        gains = gains * arrived_packets(count, channel.block, channel.loss, generator)
+    received = transmitted(symbols, gains, snr, generator)
+    if channel.kind == "rayleigh" and channel.pilots:
+        gains = estimated_gains(gains, channel.block, snr, channel.pilots, generator)
+    return equalised(received, gains, snr)
+
+
+def capacity_bits(channel: ChannelState) -> float:
+    """Ergodic capacity in bits per complex symbol, without the cost of pilots.
+
+    Rayleigh: e^(1/SNR) E₁(1/SNR) / ln 2 (Goldsmith 2005, eq. 4.4 for its distribution).
+    """
+    snr = 10 ** (channel.snr_db / 10)
+    if channel.kind == "rayleigh":
+        return math.exp(1 / snr) * float(exp1(1 / snr)) / math.log(2) if snr > 2e-3 else snr / math.log(2)
+    awgn = math.log2(1 + snr)
+    return awgn * (1 - channel.loss) if channel.kind == "erasure" else awgn

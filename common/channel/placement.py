@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 from common.channel.jscc import length_mask
-from common.channel.lengths import MAX_LENGTH
+from common.channel.state import MAX_LENGTH
 
 
 def position_order(count: int) -> Tensor:

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from common.channel.jscc import length_mask, normalised, position_snr_db
 from common.channel.model import ImageChannel
+from common.channel.physical import carry
 from common.channel.placement import gathered, scattered
 from common.channel.state import ChannelState
 from common.imaging.entropy import Statistics
@@ -71,7 +72,7 @@ def refined(
 def _decoded(
     network: ImageChannel, channel: ChannelState, target: Target, symbols: Tensor, generator: torch.Generator
 ) -> Tensor:
-    received = channel.carry(gathered(symbols, target.lengths), generator)
+    received = carry(channel, gathered(symbols, target.lengths), generator)
     snr_db = position_snr_db(scattered(received.snr, target.lengths), target.lengths)
     with fast_autocast():
         return network.decode(scattered(received.symbols, target.lengths), target.statistics, snr_db, target.lengths)

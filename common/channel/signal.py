@@ -1,6 +1,7 @@
 """What a picture becomes on the air: complex symbols, and hyper latents that are sent digitally."""
 
 import io
+import math
 import zipfile
 from dataclasses import dataclass
 from fractions import Fraction
@@ -10,9 +11,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from common.channel.lengths import LENGTHS
+from common.channel.state import LENGTHS
 from common.errors import OutputError, SourceError, UsageError
-from common.imaging.transforms import STRIDE
+from common.imaging.grid import latent_grid
 from common.io.atomic_write import atomic_write
 
 MAX_SIDE_PX = 8192
@@ -52,7 +53,7 @@ class Signal:
     @property
     def grid(self) -> tuple[int, int]:
         """Latent positions in height and width."""
-        return -(-self.size[0] // STRIDE), -(-self.size[1] // STRIDE)
+        return latent_grid(self.size)
 
     @property
     def mean_length(self) -> Tensor:
@@ -114,7 +115,7 @@ def payload_uses(rate: Fraction, size: tuple[int, int], side_uses: int, data_sha
     Raises:
         UsageError: the rate is too low for the picture.
     """
-    positions = -(-size[0] // STRIDE) * -(-size[1] // STRIDE)
+    positions = math.prod(latent_grid(size))
     values = 3 * size[0] * size[1]
     payload = int((rate * values - side_uses) * Fraction(data_share))
     if payload < LENGTHS[0] * positions:

@@ -16,20 +16,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from common.channel.lengths import LENGTHS
 from common.channel.signal import Signal
-from common.channel.state import ChannelState, Kind
+from common.channel.state import LENGTHS, MAX_PILOTS, MAX_SIDE_PX, SESSION_KINDS, ChannelState
 from common.errors import MalformedPacket
-from common.imaging.entropy import HYPER_STRIDE
-from common.imaging.transforms import STRIDE
+from common.imaging.grid import hyper_grid, latent_grid
 
 VERSION = 1
-MAX_SIDE_PX = 512
-"""Pixels of the longer side of a picture."""
-KINDS: tuple[Kind, ...] = ("awgn", "rayleigh")
-"""The channels of analogue sessions."""
-MAX_PILOTS = 64
-"""Pilots of a fading block."""
 _HEADER = struct.Struct(">BBHdQqdIiiIIHHIIBI")
 _MAX_SEQUENCE = 2**53 - 2
 _MAX_USES = 2**24
@@ -81,7 +73,7 @@ class SignalBlob:
         signal, window, channel = self.signal, self.window, self.channel
         header = _HEADER.pack(
             VERSION,
-            KINDS.index(channel.kind),
+            SESSION_KINDS.index(channel.kind),
             channel.pilots,
             channel.snr_db,
             self.seed,
@@ -158,12 +150,12 @@ class SignalHeader:
     @property
     def grid(self) -> tuple[int, int]:
         """Positions in height and width."""
-        return -(-self.size[0] // STRIDE), -(-self.size[1] // STRIDE)
+        return latent_grid(self.size)
 
     @property
     def hyper_shape(self) -> tuple[int, int, int]:
         """Channels, height and width of the hyper latents."""
-        return self.channels, -(-self.grid[0] // HYPER_STRIDE), -(-self.grid[1] // HYPER_STRIDE)
+        return self.channels, *hyper_grid(self.size)
 
     @classmethod
     def read(cls, data: bytes) -> "SignalHeader":
@@ -176,10 +168,10 @@ class SignalHeader:
             raise MalformedPacket(f"no picture of a simulated channel of version {VERSION}")
         _, kind, pilots, snr_db, seed, sequence, captured_at, *rest = _HEADER.unpack_from(data)
         number, left, top, width, height, rows, columns, payload_uses, side_uses, channels, symbols = rest
-        if kind >= len(KINDS) or pilots > MAX_PILOTS:
+        if kind >= len(SESSION_KINDS) or pilots > MAX_PILOTS:
             raise MalformedPacket("a picture of an unknown channel")
         try:
-            channel = ChannelState(snr_db, KINDS[kind], pilots=pilots)
+            channel = ChannelState(snr_db, SESSION_KINDS[kind], pilots=pilots)
         except ValueError as error:
             raise MalformedPacket(f"a picture of an impossible channel: {error}") from error
         if not (1 <= rows <= MAX_SIDE_PX and 1 <= columns <= MAX_SIDE_PX):

@@ -1,25 +1,21 @@
-"""The state of a simulated channel: which one, and what it makes of a transmission."""
+"""The state of a simulated channel, and the limits of what is sent over it: plain numbers, which load no library."""
 
-import math
 from dataclasses import dataclass
 from typing import Literal
 
-import torch
-from scipy.special import exp1
-from torch import Tensor
-
-from common.channel.physical import (
-    Received,
-    arrived_packets,
-    equalised,
-    estimated_gains,
-    from_db,
-    rayleigh_gains,
-    transmitted,
-)
-
 Kind = Literal["awgn", "rayleigh", "erasure"]
 KINDS: tuple[Kind, ...] = ("awgn", "rayleigh", "erasure")
+SESSION_KINDS: tuple[Kind, ...] = ("awgn", "rayleigh")
+"""The channels of sessions."""
+MAX_PILOTS = 64
+"""Pilots of a fading block in a session."""
+MAX_SIDE_PX = 512
+"""Pixels of the longer side of a session's pictures."""
+PREAMBLE_USES = 64
+"""Known symbols before each picture of a session. They are one fading block."""
+LENGTHS = (4, 8, 12, 16, 24, 32, 40, 48, 56, 64, 72, 80, 96, 112, 128)
+"""Complex symbols that a latent position may have."""
+MAX_LENGTH = LENGTHS[-1]
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,27 +50,3 @@ class ChannelState:
     def data_share(self) -> float:
         """Share of the channel uses that carry data; pilots take the rest."""
         return self.block / (self.block + self.pilots) if self.kind == "rayleigh" else 1.0
-
-    def capacity_bits(self) -> float:
-        """Ergodic capacity in bits per complex symbol, without the cost of pilots.
-
-        Rayleigh: e^(1/SNR) E₁(1/SNR) / ln 2 (Goldsmith 2005, eq. 4.4 for its distribution).
-        """
-        snr = 10 ** (self.snr_db / 10)
-        if self.kind == "rayleigh":
-            return math.exp(1 / snr) * float(exp1(1 / snr)) / math.log(2) if snr > 2e-3 else snr / math.log(2)
-        awgn = math.log2(1 + snr)
-        return awgn * (1 - self.loss) if self.kind == "erasure" else awgn
-
-    def carry(self, symbols: Tensor, generator: torch.Generator) -> Received:
-        """What arrives of symbols (n,) of mean power 1, after equalisation."""
-        snr, count = from_db(self.snr_db), len(symbols)
-        gains = torch.ones(count, dtype=torch.complex64)
-        if self.kind == "rayleigh":
-            gains = rayleigh_gains(count, self.block, generator)
-        elif self.kind == "erasure":
-            gains = gains * arrived_packets(count, self.block, self.loss, generator)
-        received = transmitted(symbols, gains, snr, generator)
-        if self.kind == "rayleigh" and self.pilots:
-            gains = estimated_gains(gains, self.block, snr, self.pilots, generator)
-        return equalised(received, gains, snr)

@@ -14,13 +14,14 @@ from common.arrays import Image
 from common.channel.diffusion import DEFAULT_STEPS, DiffusionDecoder, sample
 from common.channel.jscc import position_snr_db
 from common.channel.model import ImageChannel, ImageChannelConfig
-from common.channel.physical import Received
+from common.channel.physical import Received, capacity_bits
 from common.channel.placement import gathered, scattered
 from common.channel.refinement import Target, refined
 from common.channel.signal import Signal, payload_uses
 from common.channel.state import ChannelState
 from common.errors import SourceError
-from common.imaging.entropy import HYPER_STRIDE, Statistics, rounded
+from common.imaging.entropy import Statistics, rounded
+from common.imaging.grid import hyper_grid
 from common.imaging.transforms import as_image, padded
 from common.weights.devices import fast_autocast
 from common.weights.loader import architecture_of, load_into
@@ -94,10 +95,8 @@ class Transmitter:
     def _side_uses(self, hyper_latents: Tensor) -> int:
         """Channel uses of the hyper latents if they are coded at capacity."""
         bits = float(self.network.side_bits(hyper_latents))
-        weaker = ChannelState(
-            self.channel.snr_db - self.margin_db, self.channel.kind, loss=self.channel.loss
-        ).capacity_bits()
-        return math.ceil(bits / weaker / self.channel.data_share)
+        weaker = ChannelState(self.channel.snr_db - self.margin_db, self.channel.kind, loss=self.channel.loss)
+        return math.ceil(bits / capacity_bits(weaker) / self.channel.data_share)
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,8 +146,7 @@ def _statistics(network: ImageChannel, signal: Signal) -> Statistics:
     grid, latents = signal.grid, network.config.latents
     if network.hyperprior is None:
         return Statistics(torch.zeros(1, latents, *grid), torch.ones(1, latents, *grid))
-    hyper_grid = tuple(-(-side // HYPER_STRIDE) for side in grid)
-    if signal.hyper_latents.shape != (1, network.config.hyper_latents, *hyper_grid):
+    if signal.hyper_latents.shape != (1, network.config.hyper_latents, *hyper_grid(signal.size)):
         raise SourceError(_OTHER_WEIGHTS)
     return network.statistics(signal.hyper_latents, grid)
 

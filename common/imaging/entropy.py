@@ -12,10 +12,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from common.imaging.grid import HYPER_STRIDE
 from common.imaging.layers import upsampling
 
-HYPER_STRIDE = 4
-"""Latent positions from one hyper-latent position to the next, in each direction."""
 _MIN_SCALE = 0.11
 _MAX_SCALE = 256.0
 _MIN_PROBABILITY = 1e-9

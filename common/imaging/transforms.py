@@ -7,10 +7,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from common.arrays import Image
+from common.imaging.grid import STRIDE
 from common.imaging.layers import Blocks, upsampling
-
-STRIDE = 16
-"""Pixels from one latent position to the next."""
 
 
 class Analysis(nn.Module):

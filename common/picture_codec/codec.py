@@ -15,9 +15,9 @@ from torch import Tensor
 from common.arrays import Image, IntArray
 from common.codec.range_coder import SymbolCoder, SymbolReader, SymbolWriter
 from common.errors import MalformedPacket
-from common.imaging.entropy import HYPER_STRIDE
+from common.imaging.grid import hyper_grid, latent_grid
 from common.imaging.transforms import as_image, padded
-from common.picture_codec.network import MAX_QUALITY, SCALES, PictureCodecNetwork, Prediction, grid_of
+from common.picture_codec.network import MAX_QUALITY, SCALES, PictureCodecNetwork, Prediction
 from common.picture_codec.tables import PictureTables, low_bits
 from common.weights.devices import fast_autocast
 
@@ -86,8 +86,8 @@ class PictureCodec:
         if quality > MAX_QUALITY:
             raise MalformedPacket(f"a picture of quality {quality}; qualities end at {MAX_QUALITY}")
         reader = SymbolReader(self._tables, data[_HEADER.size :])
-        grid = grid_of(height, width)
-        hyper_shape = (self._network.config.hyper_latents, *(-(-side // HYPER_STRIDE) for side in grid))
+        grid = latent_grid((height, width))
+        hyper_shape = (self._network.config.hyper_latents, *hyper_grid((height, width)))
         hyper = self._code_hyper_latents(reader, hyper_shape, None)
         if np.abs(hyper).max() > _MAX_HYPER_LATENT:
             raise MalformedPacket("a picture with hyper latents out of range")

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from common.imaging.entropy import FactorisedPrior, padded_for_hyperprior
-from common.imaging.transforms import LATENT_SCALE, STRIDE, Analysis, Synthesis
+from common.imaging.transforms import LATENT_SCALE, Analysis, Synthesis
 from common.picture_codec.fixed_point import FixedPointConv, leaky
 
 SCALES = 64
@@ -150,8 +150,3 @@ def interpolated(values: Tensor, quality: Tensor) -> Tensor:
     share = (place - below)[:, None]
     index = below.long()
     return ((1 - share) * values[index] + share * values[index + 1])[:, :, None, None]
-
-
-def grid_of(height: int, width: int) -> tuple[int, int]:
-    """Rows and columns of latents of a picture of so many pixels."""
-    return -(-height // STRIDE), -(-width // STRIDE)

@@ -26,7 +26,7 @@ from common.channel.model import ImageChannel, ImageChannelConfig, Source, detac
 from common.channel.physical import from_db, transmitted
 from common.errors import exit_code_of
 from common.imaging.entropy import expected_bits
-from common.imaging.transforms import STRIDE
+from common.imaging.grid import STRIDE
 from common.training.channel_states import (
     BASE_RATE,
     random_gains,

@@ -6,11 +6,8 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Literal, get_args
 
-from common.channel.air import PREAMBLE_USES
-from common.channel.lengths import LENGTHS
-from common.channel.signal_blob import KINDS, MAX_PILOTS, MAX_SIDE_PX
-from common.channel.state import ChannelState
-from common.imaging.transforms import STRIDE
+from common.channel.state import LENGTHS, MAX_PILOTS, MAX_SIDE_PX, PREAMBLE_USES, SESSION_KINDS, ChannelState
+from common.imaging.grid import STRIDE
 from common.io.options import option
 
 View = Literal["person", "frame"]
@@ -83,7 +80,7 @@ def parse_channel(text: str, pilots: int = 0) -> ChannelState:
         ValueError: it names none, or its SNR is out of range.
     """
     found = _TEXT.fullmatch(text)
-    kind = next((kind for kind in KINDS if found and found["kind"].lower() == kind), None)
+    kind = next((kind for kind in SESSION_KINDS if found and found["kind"].lower() == kind), None)
     if found is None or kind is None:
         raise ValueError(f"channel {text!r} is none; give awgn or rayleigh with an SNR, such as awgn:10dB")
     return ChannelState(float(found["snr"]), kind, pilots=pilots)

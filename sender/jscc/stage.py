@@ -14,11 +14,11 @@ from typing import TextIO
 
 from common.arrays import Image
 from common.blobs import SIGNAL, Blob
-from common.channel.air import PREAMBLE_USES, bandwidth_ratio, channel_uses
+from common.channel.air import bandwidth_ratio, channel_uses
 from common.channel.model import ImageChannel
 from common.channel.sequence import SequenceReceiver
 from common.channel.signal_blob import SignalBlob, Window
-from common.channel.state import ChannelState
+from common.channel.state import PREAMBLE_USES, ChannelState
 from common.channel.transmission import Transmitter, load_network, psnr_db
 from common.errors import OutputError, UsageError
 from common.frames import PersonLabels

@@ -26,6 +26,7 @@ from pathlib import Path
 import numpy as np
 
 from common.arrays import Image
+from common.channel.physical import capacity_bits
 from common.channel.state import ChannelState
 from common.channel.transmission import psnr_db
 from common.errors import BodywireError
@@ -106,7 +107,7 @@ def noise_bound_db(condition: Condition) -> float:
 
     A Gaussian value of variance σ² that gets R bits has an error of at least σ² 2^(−2R) (Shannon 1959).
     """
-    bits = float(condition.rate) * condition.channel.capacity_bits()
+    bits = float(condition.rate) * capacity_bits(condition.channel)
     return float(20 * np.log10(255 / _NOISE_DEVIATION) + 20 * np.log10(2) * bits)
 
 

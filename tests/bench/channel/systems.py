@@ -15,6 +15,7 @@ from common.arrays import Image
 from common.channel import deepjscc, transmission
 from common.channel.diffusion import load_decoder
 from common.channel.model import ImageChannel
+from common.channel.physical import capacity_bits, carry
 from common.channel.state import ChannelState
 from common.channel.transmission import Completion, Transmitter, decode
 from common.imaging.transforms import as_image, padded
@@ -69,7 +70,7 @@ class TrainedChannel:
         # Side information that is coded for a better channel than there is would be lost.
         margin_db = max(believed.snr_db - channel.snr_db, 0.0)
         signal = Transmitter(self.network, believed, condition.rate, margin_db).encode(picture)
-        received = channel.carry(signal.symbols, torch.Generator().manual_seed(seed))
+        received = carry(channel, signal.symbols, torch.Generator().manual_seed(seed))
         return Sent(decode(self.network, signal, received, self.completion), signal.rate(channel.data_share))
 
 
@@ -89,7 +90,7 @@ class RefinedChannel:
         if channel.kind != "awgn" or condition.believed_db is not None or condition.rate != self.rate:
             return None
         signal = Transmitter(self.network, channel, condition.rate, refinement=self.steps).encode(picture)
-        received = channel.carry(signal.symbols, torch.Generator().manual_seed(seed))
+        received = carry(channel, signal.symbols, torch.Generator().manual_seed(seed))
         return Sent(decode(self.network, signal, received), signal.rate())
 
 
@@ -106,7 +107,7 @@ class TrainedBaseline:
             return None
         pictures = padded(picture)
         symbols = self.network.encode(pictures)[0]
-        received = channel.carry(symbols, torch.Generator().manual_seed(seed)).symbols
+        received = carry(channel, symbols, torch.Generator().manual_seed(seed)).symbols
         # It was trained with what arrives as it is: undo the linear estimate, which scales by SNR / (1 + SNR).
         received = received * (1 + 10 ** (-channel.snr_db / 10))
         decoded = as_image(self.network.decode(received[None], (pictures.shape[2], pictures.shape[3])))
@@ -128,13 +129,13 @@ class CodedFile:
             # Capacity is that of known gains and a known SNR.
             return None
         values = picture.size
-        budget = float(condition.rate) * values * condition.channel.capacity_bits() / 8
+        budget = float(condition.rate) * values * capacity_bits(condition.channel) / 8
         files = _files(self.format, picture.tobytes(), picture.shape)
         found = _best(files, budget, picture)
         if found is None:
             return Sent(np.broadcast_to(picture.mean((0, 1)).round().astype(np.uint8), picture.shape), 0.0)
         size, decoded = found
-        return Sent(decoded, size * 8 / condition.channel.capacity_bits() / values)
+        return Sent(decoded, size * 8 / capacity_bits(condition.channel) / values)
 
 
 class _Files:

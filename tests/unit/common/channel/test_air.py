@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 import torch
 
-from common.channel.air import PREAMBLE_USES, bandwidth_ratio, carried, channel_uses, preamble
+from common.channel.air import bandwidth_ratio, carried, channel_uses, preamble
 from common.channel.signal import Signal
-from common.channel.state import ChannelState, Kind
+from common.channel.state import PREAMBLE_USES, ChannelState, Kind
 
 SYMBOLS = torch.polar(torch.ones(4096), torch.linspace(0, 100, 4096))
 

@@ -20,6 +20,7 @@ from common.channel.diffusion import (
     start,
 )
 from common.channel.model import Plain
+from common.channel.physical import carry
 from common.channel.state import ChannelState
 from common.channel.transmission import Completion, Transmitter, decode
 from common.errors import WeightsError
@@ -112,7 +113,7 @@ def test_picture_of_any_size_is_completed() -> None:
     network, channel = tiny_network(), ChannelState(10.0)
     picture = np.random.default_rng(0).integers(0, 256, (33, 70, 3), dtype=np.uint8)
     signal = Transmitter(network, channel, Fraction(1, 8)).encode(picture)
-    received = channel.carry(signal.symbols, seeded())
+    received = carry(channel, signal.symbols, seeded())
     completion = Completion(tiny_decoder(), steps=2)
     completed = decode(network, signal, received, completion)
     assert completed.shape == picture.shape

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from common.channel.jscc import MIN_SNR_DB, JsccEncoder, length_mask, position_snr_db
-from common.channel.lengths import LENGTHS, MAX_LENGTH
+from common.channel.state import LENGTHS, MAX_LENGTH
 from common.imaging.entropy import Statistics
 
 

@@ -3,7 +3,8 @@
 import pytest
 import torch
 
-from common.channel.lengths import LENGTHS, MAX_LENGTH, adapted_lengths, quantised_lengths, uniform_lengths
+from common.channel.lengths import adapted_lengths, quantised_lengths, uniform_lengths
+from common.channel.state import LENGTHS, MAX_LENGTH
 
 
 def random_bits() -> torch.Tensor:

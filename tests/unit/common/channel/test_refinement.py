@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from common.arrays import Image
+from common.channel.physical import carry
 from common.channel.state import ChannelState
 from common.channel.transmission import Transmitter, decode, load_network
 from tests.support.tiny_image_channel import tiny_network
@@ -28,7 +29,7 @@ def test_error_falls_at_the_same_channel_uses(channel: ChannelState) -> None:
     assert torch.equal(signals[0].hyper_latents, signals[1].hyper_latents)
     errors = []
     for signal in signals:
-        received = [channel.carry(signal.symbols, torch.Generator().manual_seed(seed)) for seed in range(50, 58)]
+        received = [carry(channel, signal.symbols, torch.Generator().manual_seed(seed)) for seed in range(50, 58)]
         decoded = np.stack([decode(network, signal, each) for each in received])
         errors.append(float(np.square(decoded.astype(np.float64) - picture()).mean()))
     assert errors[1] < 0.95 * errors[0]

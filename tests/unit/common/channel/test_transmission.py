@@ -10,10 +10,9 @@ import torch
 
 from common.arrays import Image
 from common.channel.jscc import length_mask
-from common.channel.lengths import MAX_LENGTH
-from common.channel.physical import Received
+from common.channel.physical import Received, capacity_bits, carry
 from common.channel.placement import gathered, scattered
-from common.channel.state import ChannelState
+from common.channel.state import MAX_LENGTH, ChannelState
 from common.channel.transmission import (
     WEIGHTS_NAME,
     Transmitter,
@@ -50,7 +49,7 @@ def test_side_information_costs_its_bits_at_capacity() -> None:
     network = tiny_network()
     signal = Transmitter(network, AWGN, SIXTEENTH).encode(picture())
     bits = float(network.side_bits(signal.hyper_latents).detach())
-    assert signal.side_uses == pytest.approx(bits / AWGN.capacity_bits(), abs=1)
+    assert signal.side_uses == pytest.approx(bits / capacity_bits(AWGN), abs=1)
     assert Transmitter(network, AWGN, SIXTEENTH, margin_db=3.0).encode(picture()).side_uses > signal.side_uses
 
 
@@ -58,14 +57,14 @@ def test_side_information_costs_its_bits_at_capacity() -> None:
 def test_any_size_comes_back(size: tuple[int, int]) -> None:
     network = tiny_network()
     signal = Transmitter(network, AWGN, Fraction(1, 4)).encode(picture(*size))
-    decoded = decode(network, signal, AWGN.carry(signal.symbols, seeded()))
+    decoded = decode(network, signal, carry(AWGN, signal.symbols, seeded()))
     assert decoded.shape == (*size, 3) and decoded.dtype == np.uint8
 
 
 def test_same_seed_gives_the_same_picture() -> None:
     network = tiny_network()
     signal = Transmitter(network, AWGN, SIXTEENTH).encode(picture())
-    first, again, other = (decode(network, signal, AWGN.carry(signal.symbols, seeded(seed))) for seed in (1, 1, 2))
+    first, again, other = (decode(network, signal, carry(AWGN, signal.symbols, seeded(seed))) for seed in (1, 1, 2))
     assert np.array_equal(first, again)
     assert not np.array_equal(first, other)
 
@@ -74,7 +73,7 @@ def test_without_hyperprior_all_is_payload() -> None:
     network = tiny_network(replace(TINY, lengths=False, hyperprior=False))
     signal = Transmitter(network, AWGN, SIXTEENTH).encode(picture())
     assert signal.side_uses == 0
-    assert decode(network, signal, AWGN.carry(signal.symbols, seeded())).shape == (70, 100, 3)
+    assert decode(network, signal, carry(AWGN, signal.symbols, seeded())).shape == (70, 100, 3)
 
 
 def test_symbols_are_scattered_to_where_they_were_gathered() -> None:
