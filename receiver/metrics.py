@@ -2,20 +2,19 @@
 
 import math
 from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager
 from enum import StrEnum
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client import CollectorRegistry
 
 from common.arrays import FloatArray
-from common.io.telemetry import SCORE_BUCKETS, STAGE_BUCKETS_S, StageSpan, StageTimes, daemon_registry
-from common.labels import GROUP_NAMES
+from common.io.telemetry import SCORE_BUCKETS, STAGE_BUCKETS_S, DaemonMetrics
 from receiver.link.refusals import Refusal
 from receiver.status import ReceiverStatus
 
 STAGES = ("codec", "queue", "decode", "diffusion", "body", "surface", "publish", "channel", "completion")
 CHANNEL_FATES = ("decoded", "replaced", "refused")
 MESH_KINDS = ("surface", "body")
+_SNR_KINDS = ("configured", "measured")
 
 BATCH_BUCKETS = (1, 2, 3, 4, 6, 8, 12, 16, 32)
 ENGINES = ("local", "ray")
@@ -42,138 +41,50 @@ class PictureFate(StrEnum):
 _FATES = ("received", "published", *DropReason)
 
 
-class ReceiverMetrics:
-    """The receiver's counters, gauges and histograms in a registry of its own.
-
-    Every label value is exported from the beginning: a rate is zero, and not missing, until the first event.
-    """
+class ReceiverMetrics(DaemonMetrics):
+    """The receiver's counters, gauges and histograms in a registry of its own."""
 
     def __init__(self, registry: CollectorRegistry | None = None) -> None:
-        self.registry = registry = daemon_registry() if registry is None else registry
+        super().__init__("receiver", STAGES, _FATES, CHANNEL_FATES, registry)
         self.status = ReceiverStatus()
-        self._stages = StageTimes(registry, "bodywire_receiver_stage_seconds", STAGES)
-        self._define_frames(registry)
-        self._define_people(registry)
-        self._define_engine(registry)
-        self._define_sessions(registry)
-        self._define_pictures(registry)
-        self._define_channel(registry)
-
-    def _define_frames(self, registry: CollectorRegistry) -> None:
-        self._frames = Counter("bodywire_receiver_frames", "Frames by fate", ["fate"], registry=registry)
-        self._bytes = Counter("bodywire_receiver_label_bytes", "Payload by label group", ["group"], registry=registry)
-        self._bulk = Counter("bodywire_receiver_bulk_bytes", "Blobs received beside the frames", registry=registry)
-        self._age = Histogram(
-            "bodywire_receiver_frame_age_seconds",
-            "From capture to published mesh",
-            buckets=AGE_BUCKETS_S,
-            registry=registry,
-        )
-        self._clock_error = Gauge("bodywire_receiver_clock_error_seconds", "Uncertainty of the age", registry=registry)
-        self._clock_error.set(math.nan)
-        self._meshes = Counter("bodywire_receiver_meshes", "Published meshes by kind", ["kind"], registry=registry)
-        self._disk_free = Gauge(
-            "bodywire_receiver_disk_free_bytes", "Room on the disk of the output directory", registry=registry
-        )
-        self._disk_size = Gauge(
-            "bodywire_receiver_disk_size_bytes", "Size of the disk of the output directory", registry=registry
-        )
-        for fate in _FATES:
-            self._frames.labels(fate)
-        for group in ("header", *GROUP_NAMES):
-            self._bytes.labels(group)
-        for kind in MESH_KINDS:
-            self._meshes.labels(kind)
-
-    def _define_pictures(self, registry: CollectorRegistry) -> None:
-        self._pictures = Counter("bodywire_receiver_pictures", "Uploaded pictures by fate", ["fate"], registry=registry)
-        self._picture = Histogram(
-            "bodywire_receiver_picture_seconds",
-            "From an uploaded picture to its meshes",
-            buckets=AGE_BUCKETS_S,
-            registry=registry,
-        )
-        self._process_ends = Counter(
-            "bodywire_receiver_sender_process_ends", "Sender processes that ended by themselves", registry=registry
-        )
-        for fate in PictureFate:
-            self._pictures.labels(fate)
-
-    def _define_channel(self, registry: CollectorRegistry) -> None:
-        self._channel_pictures = Counter(
-            "bodywire_receiver_channel_pictures", "Pictures of sender --channel by fate", ["fate"], registry=registry
-        )
-        for fate in CHANNEL_FATES:
-            self._channel_pictures.labels(fate)
-        self._channel_uses = Counter(
-            "bodywire_receiver_channel_uses", "Uses of the simulated channel by pictures", registry=registry
-        )
-        self._channel_ratio = Gauge(
-            "bodywire_receiver_channel_bandwidth_ratio", "Channel uses per colour value of a pixel", registry=registry
-        )
-        self._channel_snr = Gauge(
-            "bodywire_receiver_channel_snr_decibels", "SNR of the simulated channel", ["kind"], registry=registry
-        )
-        for kind in ("configured", "measured"):
+        self._define_frames()
+        self._define_engine()
+        self._refused = self._counter("refused", "Refused streams by reason", "reason", Refusal)
+        self._peers = self._gauge("peers", "Sessions that have begun and not ended")
+        self._streams = self._gauge("streams", "Sessions whose sender is connected")
+        self._pictures = self._counter("pictures", "Uploaded pictures by fate", "fate", PictureFate)
+        self._picture = self._histogram("picture_seconds", "From an uploaded picture to its meshes", AGE_BUCKETS_S)
+        self._process_ends = self._counter("sender_process_ends", "Sender processes that ended by themselves")
+        self._channel_snr = self._gauge("channel_snr_decibels", "SNR of the simulated channel", "kind", _SNR_KINDS)
+        for kind in _SNR_KINDS:
             self._channel_snr.labels(kind).set(math.nan)
 
-    def _define_people(self, registry: CollectorRegistry) -> None:
-        self._scores = Histogram(
-            "bodywire_receiver_person_score",
-            "Probability that a published person is a person, one value per person and frame",
-            buckets=SCORE_BUCKETS,
-            registry=registry,
+    def _define_frames(self) -> None:
+        self._age = self._histogram("frame_age_seconds", "From capture to published mesh", AGE_BUCKETS_S)
+        self._clock_error = self._gauge("clock_error_seconds", "Uncertainty of the age")
+        self._clock_error.set(math.nan)
+        self._meshes = self._counter("meshes", "Published meshes by kind", "kind", MESH_KINDS)
+        self._disk_free = self._gauge("disk_free_bytes", "Room on the disk of the output directory")
+        self._disk_size = self._gauge("disk_size_bytes", "Size of the disk of the output directory")
+        self._keypoint_scores = self._histogram(
+            "keypoint_score", "Confidence of the published keypoints, 17 values per person and frame", SCORE_BUCKETS
         )
-        self._keypoint_scores = Histogram(
-            "bodywire_receiver_keypoint_score",
-            "Confidence of the published keypoints, 17 values per person and frame",
-            buckets=SCORE_BUCKETS,
-            registry=registry,
-        )
-        self._left_out = Counter("bodywire_receiver_people_left_out", "People beyond --peer-people", registry=registry)
+        self._left_out = self._counter("people_left_out", "People beyond --peer-people")
 
-    def _define_engine(self, registry: CollectorRegistry) -> None:
-        self._engine = Gauge("bodywire_receiver_engine", "1 for the kind of engine in use", ["kind"], registry=registry)
-        self._replicas = Gauge(
-            "bodywire_receiver_engine_replicas", "Replicas of the networks that take batches", registry=registry
+    def _define_engine(self) -> None:
+        self._engine = self._gauge("engine", "1 for the kind of engine in use", "kind", ENGINES)
+        self._replicas = self._gauge("engine_replicas", "Replicas of the networks that take batches")
+        self._batches = self._histogram(
+            "engine_batch_people", "People that go through the networks together", BATCH_BUCKETS
         )
-        self._batches = Histogram(
-            "bodywire_receiver_engine_batch_people",
-            "People that go through the networks together",
-            buckets=BATCH_BUCKETS,
-            registry=registry,
+        self._waited = self._histogram(
+            "engine_queue_seconds", "From a frame's request to the batch that its person is in", STAGE_BUCKETS_S
         )
-        self._waited = Histogram(
-            "bodywire_receiver_engine_queue_seconds",
-            "From a frame's request to the batch that its person is in",
-            buckets=STAGE_BUCKETS_S,
-            registry=registry,
+        self._served = self._histogram(
+            "engine_service_seconds", "From a batch that is taken to the result of a person in it", STAGE_BUCKETS_S
         )
-        self._served = Histogram(
-            "bodywire_receiver_engine_service_seconds",
-            "From a batch that is taken to the result of a person in it",
-            buckets=STAGE_BUCKETS_S,
-            registry=registry,
-        )
-        self._retries = Counter(
-            "bodywire_receiver_engine_retries", "Batches given to another replica after a loss", registry=registry
-        )
-        self._queued = Gauge(
-            "bodywire_receiver_queued_people", "People that wait for the reconstruction engine", registry=registry
-        )
-        for kind in ENGINES:
-            self._engine.labels(kind)
-
-    def _define_sessions(self, registry: CollectorRegistry) -> None:
-        self._refused = Counter("bodywire_receiver_refused", "Refused streams by reason", ["reason"], registry=registry)
-        self._peers = Gauge("bodywire_receiver_peers", "Sessions that have begun and not ended", registry=registry)
-        self._streams = Gauge("bodywire_receiver_streams", "Sessions whose sender is connected", registry=registry)
-        for reason in Refusal:
-            self._refused.labels(reason)
-
-    def stage(self, name: str) -> AbstractContextManager[StageSpan]:
-        """`with metrics.stage("publish") as span:` times one pass; `span.ms` is its time afterwards."""
-        return self._stages.stage(name)
+        self._retries = self._counter("engine_retries", "Batches given to another replica after a loss")
+        self._queued = self._gauge("queued_people", "People that wait for the reconstruction engine")
 
     def stage_passed(self, name: str, spent_ms: float) -> None:
         """Records a pass through a stage that the reconstruction engine timed."""
@@ -181,13 +92,11 @@ class ReceiverMetrics:
 
     def frame_received(self, bytes_by_group: Mapping[str, int]) -> None:
         """One packet was received; `bytes_by_group` may have entries beside the label groups, such as `header`."""
-        self._frames.labels("received").inc()
-        for group, size in bytes_by_group.items():
-            self._bytes.labels(group).inc(size)
+        self._count_frame("received", bytes_by_group)
         self.status.frame_received(sum(bytes_by_group.values()))
 
     def blob_bytes_received(self, size: int) -> None:
-        self._bulk.inc(size)
+        self._blob_bytes.inc(size)
 
     def frame_published(
         self, age_ms: float | None, clock_error_ms: float | None, *, session: int = 1, people: int = 0
@@ -213,9 +122,6 @@ class ReceiverMetrics:
         for keypoint_score in keypoint_scores:
             self._keypoint_scores.observe(float(keypoint_score))
 
-    def frame_dropped(self, fate: DropReason) -> None:
-        self._frames.labels(fate.value).inc()
-
     def channel_picture_decoded(
         self, uses: int, bandwidth_ratio: float, snr_db: float, measured_snr_db: float | None
     ) -> None:
@@ -225,9 +131,7 @@ class ReceiverMetrics:
             snr_db: that the sender has chosen.
             measured_snr_db: from its known symbols; None if they had no noise.
         """
-        self._channel_pictures.labels("decoded").inc()
-        self._channel_uses.inc(uses)
-        self._channel_ratio.set(bandwidth_ratio)
+        self._count_channel_picture("decoded", uses, bandwidth_ratio)
         self._channel_snr.labels("configured").set(snr_db)
         self._channel_snr.labels("measured").set(math.nan if measured_snr_db is None else measured_snr_db)
 

@@ -2,17 +2,20 @@
 
 import math
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Self
+from typing import Self, TypeVar
 
-from prometheus_client import CollectorRegistry, Gauge, Histogram, ProcessCollector, start_http_server
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, start_http_server
 
 from common.errors import OutputError
 from common.io.addresses import Address
 from common.io.options import option
+from common.labels import GROUP_NAMES
+
+_Metric = TypeVar("_Metric", Counter, Gauge)
 
 # From a codec pass (tens of microseconds) to the first inference on a loaded machine (seconds).
 STAGE_BUCKETS_S = (1e-4, 3e-4, 1e-3, 3e-3, 5e-3, 0.01, 0.02, 0.03, 0.05, 0.08, 0.1, 0.15, 0.2, 0.3, 0.5, 1.0, 3.0, 10.0)
@@ -68,11 +71,77 @@ class StageTimes:
         self._histogram.labels(name).observe(seconds)
 
 
-def daemon_registry() -> CollectorRegistry:
-    """A new registry with CPU and memory metrics; daemons in one process do not share it."""
-    registry = CollectorRegistry()
-    ProcessCollector(registry=registry)
-    return registry
+class DaemonMetrics:
+    """What the metrics of both daemons have in common: stages, frames, bytes and the simulated channel.
+
+    Every label value is exported from the beginning: a rate is zero, and not missing, until the first event.
+
+    Args:
+        program: `sender` or `receiver`, which the names begin with.
+        stages: of the program.
+        frame_fates: what becomes of frames.
+        channel_fates: what becomes of the pictures of `--channel`.
+        registry: a new one with CPU and memory metrics if not given; daemons in one process do not share it.
+    """
+
+    def __init__(
+        self,
+        program: str,
+        stages: Iterable[str],
+        frame_fates: Iterable[str],
+        channel_fates: Iterable[str],
+        registry: CollectorRegistry | None = None,
+    ) -> None:
+        if registry is None:
+            ProcessCollector(registry=(registry := CollectorRegistry()))
+        self.registry = registry
+        self._prefix = f"bodywire_{program}_"
+        self._stages = StageTimes(registry, f"{self._prefix}stage_seconds", stages)
+        self._frames = self._counter("frames", "Frames by fate", "fate", frame_fates)
+        self._bytes = self._counter("label_bytes", "Payload bytes by label group", "group", ("header", *GROUP_NAMES))
+        self._blob_bytes = self._counter("bulk_bytes", "Bytes of blobs, in the gaps between frames")
+        self._scores = self._histogram(
+            "person_score", "Probability that a person is one, one value per person and frame", SCORE_BUCKETS
+        )
+        self._channel_pictures = self._counter("channel_pictures", "Pictures of --channel", "fate", channel_fates)
+        self._channel_uses = self._counter("channel_uses", "Uses of the simulated channel by pictures")
+        self._channel_ratio = self._gauge("channel_bandwidth_ratio", "Channel uses per colour value of a pixel")
+
+    def stage(self, name: str) -> AbstractContextManager[StageSpan]:
+        """Times one pass: `with metrics.stage("codec") as span:`; afterwards, `span.ms` is the duration."""
+        return self._stages.stage(name)
+
+    def frame_dropped(self, fate: str) -> None:
+        """Counts a frame by the reason why it goes no further."""
+        self._frames.labels(fate).inc()
+
+    def _count_frame(self, fate: str, bytes_by_group: Mapping[str, int]) -> None:
+        """Counts a packet; `bytes_by_group` may have entries beside the label groups, such as `header`."""
+        self._frames.labels(fate).inc()
+        for group, size in bytes_by_group.items():
+            self._bytes.labels(group).inc(size)
+
+    def _count_channel_picture(self, fate: str, uses: int, bandwidth_ratio: float) -> None:
+        self._channel_pictures.labels(fate).inc()
+        self._channel_uses.inc(uses)
+        self._channel_ratio.set(bandwidth_ratio)
+
+    def _counter(self, name: str, description: str, label: str | None = None, values: Iterable[str] = ()) -> Counter:
+        labels = () if label is None else (label,)
+        return _exported(Counter(self._prefix + name, description, labels, registry=self.registry), values)
+
+    def _gauge(self, name: str, description: str, label: str | None = None, values: Iterable[str] = ()) -> Gauge:
+        labels = () if label is None else (label,)
+        return _exported(Gauge(self._prefix + name, description, labels, registry=self.registry), values)
+
+    def _histogram(self, name: str, description: str, buckets: Sequence[float]) -> Histogram:
+        return Histogram(self._prefix + name, description, buckets=buckets, registry=self.registry)
+
+
+def _exported(metric: _Metric, label_values: Iterable[str]) -> _Metric:
+    for value in label_values:
+        metric.labels(value)
+    return metric
 
 
 def publish_build(registry: CollectorRegistry, program: str, build: Mapping[str, str]) -> None:
