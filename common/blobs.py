@@ -1,6 +1,7 @@
 """Blobs: bulky data that is sent in chunks beside the frames, without delaying them."""
 
 from dataclasses import dataclass
+from typing import Literal
 
 COLOURS = "colours"
 """Kind of blob: surface colours of a person (`common.texture.point_colours`), with the identity as key."""
@@ -8,6 +9,8 @@ TEXTURE = "texture"
 """Kind of blob: a tile of a person's texture atlas (`common.texture.atlas_tiles`), with the tile's key.
 
 Only receivers whose Welcome has `takes_textures` get it."""
+TextureCodec = Literal["learned", "webp"]
+"""How the finest tiles of a texture are coded."""
 PREVIEW = "preview"
 """Kind of blob: a small JPEG of what the sender sees, with 0 as key."""
 MAX_PREVIEW_BYTES = 16_384

@@ -62,7 +62,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     def work() -> None:
         prepare_process()
         # Imported here, so that an import that fails for lack of memory is reported in one line.
-        from sender.composition import SenderConfig, send
+        from sender.composition import send
+        from sender.config import SenderConfig
 
         send(read_config(SenderConfig, PROGRAM, arguments), announce)
 

@@ -12,9 +12,8 @@ import time
 import uuid
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, closing, contextmanager, nullcontext
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import get_args
 
 import torch
 
@@ -23,101 +22,45 @@ from common.body.model import BodyModel
 from common.codec.frame_codec import FrameCodec
 from common.codec.packet import CODEC_VERSION
 from common.errors import UsageError
-from common.io.logs import LogConfig
-from common.io.options import option
 from common.io.telemetry import MetricsConfig, MetricsServer, publish_build
 from common.io.terminal import Terminal
-from common.io.tracing import TracingConfig
 from common.recording.facts import RecordingFacts
-from common.texture.atlas_tiles import TextureCodec
 from common.version import build_versions, package_version
 from common.weights.manifest import model_hash
 from common.wire.convert import SESSION_SECRET_BYTES, Hello
 from common.wire.report import SenderReport
 from sender.blob_stage import BlobStage
-from sender.capture.config import CaptureConfig
 from sender.capture.open import open_source
 from sender.capture.source import FrameSource
 from sender.clothing.stage import ClothingStage
+from sender.config import SenderConfig
 from sender.importance.importance import Importance
-from sender.jscc.config import JsccConfig
 from sender.jscc.stage import JsccStage
 from sender.labeller import Labeller
 from sender.link.client import LinkClient
 from sender.link.config import LinkConfig
 from sender.link.observer import LinkObserver, Observers
-from sender.link.transport.security import SecurityConfig
 from sender.link.transport.transport import Transport
 from sender.link_account import LinkAccount
 from sender.metrics import SenderMetrics
-from sender.perception.config import TrackingConfig
 from sender.perception.stage import PerceptionStage
 from sender.pipeline import SenderPipeline
-from sender.playback import Playback, PlaybackConfig
-from sender.preview.config import PreviewConfig
+from sender.playback import Playback
 from sender.preview.key_picture import SharedPictures
 from sender.preview.open import Preview, open_preview
 from sender.preview.share import SharedPreview
 from sender.rate.controller import RateController
-from sender.rate.policy import RateConfig
 from sender.rated_encoder import RatedEncoder
-from sender.recording.config import RecordConfig
 from sender.recording.no_peer import NoPeer
 from sender.recording.recorder import RecordedDelivery, SenderRecorder, open_recorder
 from sender.reports import Reporter
-from sender.semantics.config import SmoothingConfig
 from sender.semantics.stage import SemanticsStage
 from sender.spool.complete_delivery import CompleteDelivery, Outstanding
-from sender.spool.config import DeliveryConfig
 from sender.spool.open import open_spool
 from sender.spool.spool import Spool
 from sender.status import SenderStatus
 from sender.texture.stage import TextureStage
 from sender.traces import SenderTraces
-
-
-@dataclass(frozen=True, slots=True)
-class AppearanceConfig:
-    """What is sent of people's appearance."""
-
-    colours: bool = option(True, help="learn the colours of people's surface and send them beside the frames")
-    texture_codec: TextureCodec = option(
-        "learned",
-        help="codec of the finest textures: learned (fewer bytes) or webp (for receivers of earlier versions)",
-    )
-    clothes: bool = option(True, help="read people's clothes and hair; without, the receiver dresses them at random")
-
-    def __post_init__(self) -> None:
-        if self.texture_codec not in get_args(TextureCodec):
-            raise ValueError(
-                f"unknown texture-codec {self.texture_codec!r}; choose {' or '.join(get_args(TextureCodec))}"
-            )
-
-
-@dataclass(frozen=True, slots=True)
-class SenderConfig:
-    """Turns the people before a camera into semantic labels and streams them to a receiver."""
-
-    capture: CaptureConfig = field(default_factory=CaptureConfig)
-    playback: PlaybackConfig = field(default_factory=PlaybackConfig)
-    tracking: TrackingConfig = field(default_factory=TrackingConfig)
-    smoothing: SmoothingConfig = field(default_factory=SmoothingConfig)
-    appearance: AppearanceConfig = field(default_factory=AppearanceConfig)
-    preview: PreviewConfig = field(default_factory=PreviewConfig)
-    channel: JsccConfig = field(default_factory=JsccConfig)
-    rate: RateConfig = field(default_factory=RateConfig)
-    delivery: DeliveryConfig = field(default_factory=DeliveryConfig)
-    recording: RecordConfig = field(default_factory=RecordConfig)
-    link: LinkConfig = field(default_factory=LinkConfig)
-    security: SecurityConfig = field(default_factory=SecurityConfig)
-    metrics: MetricsConfig = field(default_factory=MetricsConfig)
-    tracing: TracingConfig = field(default_factory=TracingConfig)
-    logging: LogConfig = field(default_factory=LogConfig)
-
-    @property
-    def only_records(self) -> bool:
-        """Whether there is no receiver: recording was asked for, and no peer."""
-        return self.recording.record is not None and not self.link.names_peer
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,20 +2,12 @@
 
 import threading
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from common.clock import SYSTEM_CLOCK, Clock
-from common.io.options import option
 from sender.capture.source import CapturedFrame, FrameSource
 from sender.metrics import SenderMetrics
 from sender.traces import SenderTraces
-
-
-@dataclass(frozen=True, slots=True)
-class PlaybackConfig:
-    """How a video file is played."""
-
-    realtime: bool = option(False, help="play a video file at its own pace instead of as fast as the link takes it")
 
 
 class Playback:

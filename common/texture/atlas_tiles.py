@@ -13,7 +13,7 @@ version 2: length of the mask in two bytes, the mask, and the colours by the pic
 import io
 import struct
 from dataclasses import dataclass
-from typing import Literal, Self
+from typing import Self
 
 import cv2
 import numpy as np
@@ -21,13 +21,13 @@ from PIL import Image as Picture
 from PIL import UnidentifiedImageError
 
 from common.arrays import BoolArray, ByteArray
+from common.blobs import TextureCodec
 from common.body.anatomy import ATLAS_SIZE
 from common.errors import MalformedPacket
 from common.frames import IDENTITIES
 from common.picture_codec.weights import load_codecs
 from common.texture.hole_filling import filled
 
-TextureCodec = Literal["learned", "webp"]
 VERSION = 1
 LEARNED_VERSION = 2
 MAX_BYTES = 32_768

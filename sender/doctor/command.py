@@ -37,7 +37,7 @@ def _checks(arguments: Sequence[str]) -> Iterator[tuple[str, Check]]:
     from common.io.configuration import read_config
     from common.weights.devices import DeviceConfig
     from common.weights.manifest import model_hash
-    from sender.composition import SenderConfig
+    from sender.config import SenderConfig
     from sender.doctor import camera, peer, spool
     from sender.link.transport.transport import Transport
 

@@ -5,9 +5,10 @@ from collections.abc import Iterator
 import numpy as np
 
 from common.arrays import BoolArray, FloatArray
+from common.blobs import TextureCodec
 from common.body.anatomy import ATLAS_SIZE
 from common.texture.atlas import AtlasLayout, Texture
-from common.texture.atlas_tiles import LEVEL_SIZES, TILES, WITHDRAWN, TextureCodec, Tile, encode
+from common.texture.atlas_tiles import LEVEL_SIZES, TILES, WITHDRAWN, Tile, encode
 from sender.texture.atlas_view import AtlasView
 from sender.texture.light import LightEstimate
 

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from common.arrays import FloatArray
-from common.blobs import COLOURS, TEXTURE, Blob
+from common.blobs import COLOURS, TEXTURE, Blob, TextureCodec
 from common.body.anatomy import POINTS
 from common.body.label_space import LabelSpace
 from common.body.model import BodyModel
@@ -19,7 +19,7 @@ from common.frames import PersonLabels
 from common.labels import concatenate
 from common.picture_codec.weights import load_codecs
 from common.texture.atlas import AtlasLayout
-from common.texture.atlas_tiles import LEVEL_SIZES, TILES, TextureCodec, Tile
+from common.texture.atlas_tiles import LEVEL_SIZES, TILES, Tile
 from common.texture.point_colours import encode
 from sender.capture.source import CapturedFrame
 from sender.perception.stage import ObservedPerson

@@ -34,7 +34,9 @@ from common.io.addresses import Address, Addresses
 from common.weights.manifest import model_hash
 from common.wire.convert import Hello, Welcome
 from sender.congestion.samples import LinkSample
-from sender.link import Fate, LinkClient, LinkConfig, LinkObserver
+from sender.link.client import LinkClient
+from sender.link.config import LinkConfig
+from sender.link.observer import Fate, LinkObserver
 from tests.bench import report
 from tests.bench.measures import percentile
 from tests.bench.pool_receiver import PoolReceiver

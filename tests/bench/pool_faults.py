@@ -35,8 +35,9 @@ from common.frames import LabelFrame
 from common.io.addresses import Address, Addresses
 from common.weights.manifest import model_hash
 from common.wire.convert import Hello
-from sender.link import Fate, LinkClient, LinkConfig, LinkObserver
-from sender.link.observer import Observers
+from sender.link.client import LinkClient
+from sender.link.config import LinkConfig
+from sender.link.observer import Fate, LinkObserver, Observers
 from sender.spool.complete_delivery import CompleteDelivery, Outstanding
 from sender.spool.spool import Spool, SpoolContent
 from tests.bench import report

@@ -16,7 +16,7 @@ from common.io.configuration import read_config
 from receiver.__main__ import PROGRAM as RECEIVER
 from receiver.composition import ReceiverConfig
 from sender.__main__ import PROGRAM as SENDER
-from sender.composition import SenderConfig
+from sender.config import SenderConfig
 from tests.deploy.queries import DEPLOY
 
 FILES = {"cpu": ["compose.yaml"], "gpu": ["compose.yaml", "compose.gpu.yaml"], "pool": ["compose.pool.yaml"]}

@@ -10,7 +10,7 @@ from common.io.configuration import read_config
 from receiver.__main__ import PROGRAM
 from receiver.composition import ReceiverConfig
 from sender.__main__ import PROGRAM as SENDER
-from sender.composition import SenderConfig
+from sender.config import SenderConfig
 from tests.deploy.queries import DEPLOY
 from tests.deploy.test_compose_files import ONE_SHOT, needs_compose, services
 

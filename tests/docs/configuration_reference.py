@@ -14,7 +14,7 @@ from common.io.options import Option, Program, component_summary, describe_defau
 from receiver.__main__ import PROGRAM as RECEIVER
 from receiver.composition import ReceiverConfig
 from sender.__main__ import PROGRAM as SENDER
-from sender.composition import SenderConfig
+from sender.config import SenderConfig
 
 PAGE = Path(__file__).parents[2] / "docs" / "configuration.md"
 PROGRAMS: Mapping[str, tuple[Program, type[Any]]] = {

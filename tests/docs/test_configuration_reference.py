@@ -5,7 +5,7 @@ from common.io.configuration import read_config
 from common.io.options import options_of
 from receiver.composition import ReceiverConfig
 from sender.__main__ import PROGRAM
-from sender.composition import SenderConfig
+from sender.config import SenderConfig
 from tests.docs.configuration_reference import PAGE, configuration_page
 
 

@@ -17,7 +17,8 @@ from receiver.link.server import LinkServer
 from receiver.link.session import Session
 from receiver.publish.frame_record import FrameRecord
 from receiver.publish.session_directory import PublishConfig, SessionDirectory, SessionWriter
-from sender.link import LinkClient, LinkConfig
+from sender.link.client import LinkClient
+from sender.link.config import LinkConfig
 from sender.spool.complete_delivery import CompleteDelivery, Outstanding
 from sender.spool.spool import Spool, SpoolContent
 from tests.support.fake_link import MODEL, CountingCodec

@@ -15,7 +15,7 @@ import pytest
 
 from common.labels import LABEL_SIZE
 from receiver.link.session import Session, SessionRegistry
-from sender.link import Fate
+from sender.link.observer import Fate
 from tests.support.fake_link import CountingCodec, label_frame
 from tests.support.link_fixture import LinkFixture, RecordingPipeline, send_all
 

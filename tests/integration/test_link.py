@@ -21,7 +21,7 @@ from common.labels import GROUP_NAMES, LABEL_SIZE, split
 from common.wire.convert import STREAM_METHOD, STREAM_SERVICE, FrameMessage, Hello, encode_client
 from common.wire.report import SenderReport
 from receiver.link.session import SessionRegistry
-from sender.link import Fate
+from sender.link.observer import Fate
 from tests.support.fake_link import MODEL, SECRET, CountingCodec, label_frame
 from tests.support.link_fixture import LOOPBACK, LinkFixture, RecordingPipeline, send_all
 from tests.support.link_samples import ConstantPacer

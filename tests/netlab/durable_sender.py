@@ -20,8 +20,9 @@ from common.frames import Camera, LabelFrame, PersonLabels
 from common.io.addresses import Addresses
 from common.labels import GROUPS
 from common.wire.convert import Hello
-from sender.link import Fate, LinkClient, LinkConfig, LinkObserver
-from sender.link.observer import Observers
+from sender.link.client import LinkClient
+from sender.link.config import LinkConfig
+from sender.link.observer import Fate, LinkObserver, Observers
 from sender.link.transport.transport import Transport
 from sender.spool.complete_delivery import CompleteDelivery, Outstanding
 from sender.spool.spool import Spool, SpoolContent

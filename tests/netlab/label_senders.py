@@ -24,7 +24,9 @@ from common.io.addresses import Addresses
 from common.labels import GROUP_NAMES, split
 from common.wire.convert import Hello
 from sender.congestion.samples import LinkSample
-from sender.link import LinkClient, LinkConfig, LinkObserver
+from sender.link.client import LinkClient
+from sender.link.config import LinkConfig
+from sender.link.observer import LinkObserver
 from sender.link.session import Payload
 from sender.link.transport.security import SecurityConfig
 from sender.link.transport.transport import Transport

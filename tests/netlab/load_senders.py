@@ -23,7 +23,9 @@ from common.frames import Camera, LabelFrame
 from common.io.addresses import Addresses
 from common.wire.convert import Hello
 from sender.congestion.samples import LinkSample
-from sender.link import LinkClient, LinkConfig, LinkObserver
+from sender.link.client import LinkClient
+from sender.link.config import LinkConfig
+from sender.link.observer import LinkObserver
 from tests.netlab.recording import FPS, MODEL, RecordedPacket, read
 
 _CAMERA = Camera(640, 480, 600.0)

@@ -21,7 +21,10 @@ from common.frames import Camera, LabelFrame, PersonLabels
 from common.io.addresses import Addresses
 from common.labels import GROUP_NAMES, split
 from common.wire.convert import Hello, Welcome
-from sender.link import Fate, LinkClient, LinkConfig, LinkObserver, Payload
+from sender.link.client import LinkClient
+from sender.link.config import LinkConfig
+from sender.link.observer import Fate, LinkObserver
+from sender.link.session import Payload
 from sender.link.transport.security import SecurityConfig
 from sender.link.transport.transport import Transport
 

@@ -20,7 +20,8 @@ from common.frames import Camera, LabelFrame, PersonLabels
 from common.io.addresses import Addresses
 from common.wire.convert import Hello
 from sender.importance.importance import Importance
-from sender.link import LinkClient, LinkConfig
+from sender.link.client import LinkClient
+from sender.link.config import LinkConfig
 from sender.link.transport.security import SecurityConfig
 from sender.link.transport.transport import Transport
 from sender.link_account import LinkAccount

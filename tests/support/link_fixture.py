@@ -18,8 +18,10 @@ from receiver.link.frame_handler import Arrival, FrameHandler, FrameOutcome
 from receiver.link.refusals import Refusal
 from receiver.link.server import LinkServer, ListenConfig
 from receiver.link.session import Session, SessionRegistry
-from sender.link import FrameEncoder, LinkClient, LinkConfig
 from sender.link.background_transfer import Pacer
+from sender.link.client import LinkClient
+from sender.link.config import LinkConfig
+from sender.link.session import FrameEncoder
 from sender.link.transport.transport import Transport
 from tests.support.fake_link import MODEL, CountingCodec, label_frame
 from tests.support.scripted_receiver import RecordingObserver

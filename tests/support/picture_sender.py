@@ -22,7 +22,8 @@ from common.wire.convert import Hello
 from sender.capture.config import CaptureConfig
 from sender.capture.open import open_source
 from sender.capture.source import CapturedFrame
-from sender.link import LinkClient, LinkConfig
+from sender.link.client import LinkClient
+from sender.link.config import LinkConfig
 from sender.link.transport.security import SecurityConfig
 from sender.link.transport.transport import Transport
 

@@ -23,7 +23,10 @@ from common.wire.report import SenderReport
 from common.wire.stream import StreamBroken
 from sender.congestion.packet_train import PacketTrainSample
 from sender.congestion.samples import LinkSample
-from sender.link import Fate, LinkClient, LinkConfig, LinkObserver, Payload
+from sender.link.client import LinkClient
+from sender.link.config import LinkConfig
+from sender.link.observer import Fate, LinkObserver
+from sender.link.session import Payload
 from tests.support.fake_link import MODEL, SECRET, SESSION, CountingCodec, FakeEnd, fake_link, settle
 
 WELCOME = Welcome(True, MODEL, window=2)

@@ -42,7 +42,8 @@ from common.wire.convert import (
     ServerMessages,
     Welcome,
 )
-from sender.link import LinkClient, LinkConfig
+from sender.link.client import LinkClient
+from sender.link.config import LinkConfig
 from tests.bench.abuse.outcome import Journal, Outcome, Result
 from tests.netlab.durable_sender import FixedRate, frame_of
 from tests.netlab.hostile_client import Identity, Target, hello

@@ -4,7 +4,7 @@ import pytest
 
 from common.errors import OutputError
 from common.frames import Camera, LabelFrame
-from sender.link import Fate
+from sender.link.observer import Fate
 from tests.bench.overload import Session, figures
 
 FRAME = LabelFrame(0, "test", 1.0, Camera(640, 480, 600.0), ())

@@ -10,7 +10,8 @@ from common.codec.frame_codec import FrameCodec
 from common.errors import PeerError
 from common.frames import Camera, LabelFrame, PersonLabels
 from common.labels import GROUPS
-from sender.composition import AppearanceConfig, Sender
+from sender.composition import Sender
+from sender.config import AppearanceConfig
 from sender.importance.importance import Importance
 from sender.link.observer import Fate
 from sender.link_account import LinkAccount

@@ -9,20 +9,11 @@ import pytest
 from PIL import Image as Picture
 
 from common.arrays import BoolArray, ByteArray
+from common.blobs import TextureCodec
 from common.body.anatomy import ATLAS_SIZE
 from common.errors import MalformedPacket
 from common.frames import IDENTITIES
-from common.texture.atlas_tiles import (
-    LEARNED_VERSION,
-    MAX_BYTES,
-    TILES,
-    VERSION,
-    WITHDRAWN,
-    TextureCodec,
-    Tile,
-    decode,
-    encode,
-)
+from common.texture.atlas_tiles import LEARNED_VERSION, MAX_BYTES, TILES, VERSION, WITHDRAWN, Tile, decode, encode
 
 
 def smooth_atlas() -> tuple[ByteArray, BoolArray]:

@@ -8,7 +8,7 @@ import pytest
 from common.errors import UsageError
 from common.io.configuration import read_config
 from sender.__main__ import PROGRAM
-from sender.composition import SenderConfig
+from sender.config import SenderConfig
 from sender.jscc.config import JsccConfig, parse_channel
 
 

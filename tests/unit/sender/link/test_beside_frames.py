@@ -7,7 +7,7 @@ import pytest
 from common.blobs import COLOURS, Blob
 from common.wire.convert import MAX_BLOB_BYTES, Chunk, FrameMessage
 from common.wire.report import SenderReport
-from sender.link import LinkClient
+from sender.link.client import LinkClient
 from tests.support.fake_link import FakeEnd, label_frame, settle
 from tests.support.scripted_receiver import WELCOME, ClientFixture, ScriptedReceiver, ack, receive, reply
 

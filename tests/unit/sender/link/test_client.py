@@ -12,7 +12,9 @@ from common.wire.convert import (
     decode_client,
     encode_server,
 )
-from sender.link import Fate, LinkClient, LinkConfig
+from sender.link.client import LinkClient
+from sender.link.config import LinkConfig
+from sender.link.observer import Fate
 from tests.support.fake_link import MODEL, label_frame, settle
 from tests.support.scripted_receiver import (
     FULL,

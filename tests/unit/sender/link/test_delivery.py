@@ -6,8 +6,8 @@ from common.blobs import Blob
 from common.clock import Clock
 from common.errors import PeerError
 from common.wire.convert import AckStatus, ChunkAck, Hello, Welcome
-from sender.link import Fate
 from sender.link.delivery import FrameDelivery
+from sender.link.observer import Fate
 from sender.link.session import SenderSession
 from tests.support.fake_link import MODEL, SECRET, SESSION, CountingCodec, label_frame, settle
 from tests.support.link_samples import ConstantPacer

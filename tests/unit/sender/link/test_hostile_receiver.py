@@ -23,11 +23,11 @@ from common.wire.convert import (
     encode_client,
 )
 from common.wire.stream import StreamBroken
-from sender.link import Fate, LinkClient
 from sender.link import delivery as delivery_module
+from sender.link.client import LinkClient
 from sender.link.delivery import FrameDelivery
 from sender.link.keepalive.clock_offset import ClockComparison
-from sender.link.observer import Observers
+from sender.link.observer import Fate, Observers
 from sender.link.session import SenderSession
 from sender.link_account import LinkAccount
 from sender.metrics import SenderMetrics

@@ -4,7 +4,8 @@ from typing import Literal
 import pytest
 
 from sender.congestion.packet_train import PacketTrainSample
-from sender.rate import RateConfig, RateController
+from sender.rate.controller import RateController
+from sender.rate.policy import RateConfig
 from tests.support.link_samples import FakeBottleneck, sample
 
 IMPORTANCE = {"root": 1.0, "hands": 0.2}

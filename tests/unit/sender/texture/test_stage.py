@@ -1,12 +1,12 @@
 import numpy as np
 import pytest
 
-from common.blobs import COLOURS, TEXTURE, Blob
+from common.blobs import COLOURS, TEXTURE, Blob, TextureCodec
 from common.body.label_space import LabelSpace
 from common.body.model import BodyModel
 from common.synthetic.assets.appearance import Appearance
 from common.synthetic.renderer.renderer import Renderer
-from common.texture.atlas_tiles import TILES, WITHDRAWN, TextureCodec, Tile
+from common.texture.atlas_tiles import TILES, WITHDRAWN, Tile
 from common.texture.point_colours import decode
 from receiver.texture.received_texture import ReceivedTexture
 from sender.texture import stage as stage_module

@@ -1,0 +1,71 @@
+"""The sender's configuration, by component. Nothing here imports a library that takes time."""
+
+from dataclasses import dataclass, field
+from typing import get_args
+
+from common.blobs import TextureCodec
+from common.io.logs import LogConfig
+from common.io.options import option
+from common.io.telemetry import MetricsConfig
+from common.io.tracing import TracingConfig
+from sender.capture.config import CaptureConfig
+from sender.jscc.config import JsccConfig
+from sender.link.config import LinkConfig
+from sender.link.transport.security import SecurityConfig
+from sender.perception.config import TrackingConfig
+from sender.preview.config import PreviewConfig
+from sender.rate.policy import RateConfig
+from sender.recording.config import RecordConfig
+from sender.semantics.config import SmoothingConfig
+from sender.spool.config import DeliveryConfig
+
+
+@dataclass(frozen=True, slots=True)
+class PlaybackConfig:
+    """How a video file is played."""
+
+    realtime: bool = option(False, help="play a video file at its own pace instead of as fast as the link takes it")
+
+
+@dataclass(frozen=True, slots=True)
+class AppearanceConfig:
+    """What is sent of people's appearance."""
+
+    colours: bool = option(True, help="learn the colours of people's surface and send them beside the frames")
+    texture_codec: TextureCodec = option(
+        "learned",
+        help="codec of the finest textures: learned (fewer bytes) or webp (for receivers of earlier versions)",
+    )
+    clothes: bool = option(True, help="read people's clothes and hair; without, the receiver dresses them at random")
+
+    def __post_init__(self) -> None:
+        if self.texture_codec not in get_args(TextureCodec):
+            raise ValueError(
+                f"unknown texture-codec {self.texture_codec!r}; choose {' or '.join(get_args(TextureCodec))}"
+            )
+
+
+@dataclass(frozen=True, slots=True)
+class SenderConfig:
+    """Turns the people before a camera into semantic labels and streams them to a receiver."""
+
+    capture: CaptureConfig = field(default_factory=CaptureConfig)
+    playback: PlaybackConfig = field(default_factory=PlaybackConfig)
+    tracking: TrackingConfig = field(default_factory=TrackingConfig)
+    smoothing: SmoothingConfig = field(default_factory=SmoothingConfig)
+    appearance: AppearanceConfig = field(default_factory=AppearanceConfig)
+    preview: PreviewConfig = field(default_factory=PreviewConfig)
+    channel: JsccConfig = field(default_factory=JsccConfig)
+    rate: RateConfig = field(default_factory=RateConfig)
+    delivery: DeliveryConfig = field(default_factory=DeliveryConfig)
+    recording: RecordConfig = field(default_factory=RecordConfig)
+    link: LinkConfig = field(default_factory=LinkConfig)
+    security: SecurityConfig = field(default_factory=SecurityConfig)
+    metrics: MetricsConfig = field(default_factory=MetricsConfig)
+    tracing: TracingConfig = field(default_factory=TracingConfig)
+    logging: LogConfig = field(default_factory=LogConfig)
+
+    @property
+    def only_records(self) -> bool:
+        """Whether there is no receiver: recording was asked for, and no peer."""
+        return self.recording.record is not None and not self.link.names_peer
