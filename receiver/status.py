@@ -26,7 +26,7 @@ class ReceiverFigures:
         frames_per_second: that were published, of all sessions.
         people: in the newest frames of the sessions together.
         age_ms: of the newest frame when it was published; None before the first, and while it is not known.
-        bits_per_second: payload that has arrived.
+        bits_per_second: labels that have arrived.
         meshes: written since the start.
     """
 
@@ -47,7 +47,7 @@ class ReceiverFigures:
             Part(counted(self.sessions, "session"), 0),
             Part(f"{self.frames_per_second:.1f} fps", 1),
             Part(counted(self.people, "person", "people"), 3),
-            Part(bit_rate(self.bits_per_second), 5),
+            Part(f"labels {bit_rate(self.bits_per_second)}", 5),
             Part(counted(self.meshes, "mesh", "meshes"), 4),
         ]
         if self.age_ms is not None:

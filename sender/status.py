@@ -24,8 +24,8 @@ class SenderFigures:
 
     Args:
         frames_per_second: that were acknowledged, or recorded by a sender that only records.
-        frame_bytes: mean payload of a frame; None if none was sent lately.
-        bits_per_second: of labels and colours.
+        frame_bytes: mean labels of a frame; None if none was sent lately.
+        bits_per_second: of all messages, in both directions.
         capacity_bps: estimate of rate control; None before it was measured.
         round_trip_ms: of the newest acknowledged frame; None before the first.
         people: in the newest frame that was sent.
@@ -57,7 +57,7 @@ class SenderFigures:
         found += [] if self.progress is None else self.progress.parts(symbols)
         found.append(Part(f"{self.frames_per_second:.1f} fps", 1))
         if self.frame_bytes is not None:
-            found.append(Part(f"{self.frame_bytes:.0f} B/frame", 3))
+            found.append(Part(f"labels {self.frame_bytes:.0f} B/frame", 3))
         found.append(Part(bit_rate(self.bits_per_second), 2))
         if self.capacity_bps is not None:
             found.append(Part(f"capacity {bit_rate(self.capacity_bps)}", 5))
@@ -84,7 +84,7 @@ class SenderStatus(LinkObserver):
         self._source = source
         self._clock = clock
         self._lock = threading.Lock()
-        self._acknowledged, self._payload, self._blobs = RecentRate(), RecentRate(), RecentRate()
+        self._acknowledged, self._payload, self._transferred = RecentRate(), RecentRate(), RecentRate()
         self._connected: bool | None = False
         self._people = 0
         self._round_trip_ms: float | None = None
@@ -103,9 +103,9 @@ class SenderStatus(LinkObserver):
             self._payload.add(len(encoded.payload), self._clock.monotonic())
             self._people = len(frame.people)
 
-    def blob_bytes_sent(self, data_bytes: int) -> None:
+    def transferred(self, message_bytes: int) -> None:
         with self._lock:
-            self._blobs.add(data_bytes, self._clock.monotonic())
+            self._transferred.add(message_bytes, self._clock.monotonic())
 
     def acknowledged(self, frame: LabelFrame, sample: LinkSample) -> None:
         with self._lock:
@@ -127,7 +127,7 @@ class SenderStatus(LinkObserver):
             return SenderFigures(
                 frames_per_second=self._acknowledged.per_second(now_s),
                 frame_bytes=self._payload.mean(now_s),
-                bits_per_second=8 * (self._payload.per_second(now_s) + self._blobs.per_second(now_s)),
+                bits_per_second=8 * self._transferred.per_second(now_s),
                 capacity_bps=self._rate.state.capacity.bps,
                 round_trip_ms=self._round_trip_ms,
                 people=self._people,

@@ -19,6 +19,7 @@ from common.wire.convert import (
 )
 from common.wire.report import SenderReport
 from common.wire.stream import MessageStream, StreamBroken
+from common.wire.traffic import CountedStream
 from receiver.link.acknowledger import Acknowledger
 from receiver.link.frame_handler import FrameHandler, FrameOutcome
 from receiver.link.receive_queue import ReceivedMessage, ReceiveQueue
@@ -111,7 +112,7 @@ class Connection:
         clock: Clock,
     ) -> None:
         self._session = session
-        self._stream = stream
+        self._stream = CountedStream(stream, self._count)
         self._handler = handler
         self._rejections = rejections
         self._lines = lines
@@ -119,7 +120,7 @@ class Connection:
         self._silence = _SilenceDetector(session, silence_s, clock)
         self._messages = ClientMessages()
         self._queue = ReceiveQueue(window, clock)
-        self._acknowledger = Acknowledger(stream, clock)
+        self._acknowledger = Acknowledger(self._stream, clock)
         self._rejected_in_a_row = 0
         self._stop_reading = asyncio.Event()
         self._worker: asyncio.Task[None] | None = None
@@ -272,6 +273,9 @@ class Connection:
         self._rejected_in_a_row = 0
         self._session.handled(frame.sequence)
         return AckStatus.LATE if outcome is FrameOutcome.LATE else AckStatus.DECODED, ""
+
+    def _count(self, message_bytes: int) -> None:
+        self._session.transferred_bytes += message_bytes
 
     def _wall_ns(self) -> int:
         return int(self._clock.wall() * 1e9)

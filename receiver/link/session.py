@@ -77,6 +77,7 @@ class Session:
         signals: reassembles those in the lane of signals.
         replayed: the frames come from a recording: none is late, and their age says nothing.
         report: what the sender has reported last about itself and its link.
+        transferred_bytes: of all messages, in both directions.
         lease: this receiver's right to use the session, if several share it; closed when the stream that uses it ends.
     """
 
@@ -96,6 +97,7 @@ class Session:
     signals: BlobAssembly = field(default_factory=BlobAssembly)
     replayed: bool = False
     report: SenderReport | None = None
+    transferred_bytes: int = 0
     lease: Closable | None = None
     _rejected: dict[int, None] = field(default_factory=dict)
     _use: SessionUse = field(default_factory=SessionUse)

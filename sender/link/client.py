@@ -33,7 +33,8 @@ from common.wire.convert import (
     encode_client,
 )
 from common.wire.report import SenderReport
-from common.wire.stream import StreamBroken
+from common.wire.stream import MessageStream, StreamBroken
+from common.wire.traffic import CountedStream
 from sender.link.background_transfer import Pacer
 from sender.link.config import LinkConfig
 from sender.link.delivery import FrameDelivery
@@ -245,7 +246,8 @@ class LinkClient:
 
     async def _serve(self, stream: ClientStream) -> str:
         """Runs one stream to its end and returns why it ended."""
-        work = (self._read(stream), self._write(stream), self._delivery.watch_pause(), *self._keepalive.run(stream))
+        counted = CountedStream(stream, self._observer.transferred)
+        work = (self._read(counted), self._write(counted), self._delivery.watch_pause(), *self._keepalive.run(counted))
         tasks = [asyncio.ensure_future(coroutine) for coroutine in work]
         try:
             done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
@@ -263,7 +265,7 @@ class LinkClient:
             await asyncio.gather(*tasks, return_exceptions=True)
             await stream.close()
 
-    async def _read(self, stream: ClientStream) -> None:
+    async def _read(self, stream: MessageStream) -> None:
         messages = ServerMessages()
         while (data := await stream.read()) is not None:
             self._keepalive.on_message()
@@ -287,7 +289,7 @@ class LinkClient:
             self._made_progress()
             self._keepalive.on_sample(sample)
 
-    async def _write(self, stream: ClientStream) -> None:
+    async def _write(self, stream: MessageStream) -> None:
         messages = ClientMessages()
         while True:
             frame = await self._delivery.next_message()
@@ -300,7 +302,7 @@ class LinkClient:
                 await stream.write(encode_client(report))
             await self._write_chunks(stream, self._delivery.chunks())
 
-    async def _write_chunks(self, stream: ClientStream, chunks: Iterator[Chunk]) -> None:
+    async def _write_chunks(self, stream: MessageStream, chunks: Iterator[Chunk]) -> None:
         for chunk in chunks:
             await stream.write(encode_client(chunk))
             self._keepalive.on_blob_sent()

@@ -38,6 +38,9 @@ class LinkObserver:
     def blob_bytes_sent(self, data_bytes: int) -> None:
         """A chunk of a blob, of this size, was sent."""
 
+    def transferred(self, message_bytes: int) -> None:
+        """A message of any kind was sent or received."""
+
     def acknowledged(self, frame: LabelFrame, sample: LinkSample) -> None:
         """A frame was acknowledged, which measured the link."""
 

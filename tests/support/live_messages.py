@@ -133,7 +133,7 @@ def frame_message(frame: StoredFrame, kind: str, identity: int, session: int, *,
             "round_trip_ms": 23.4,
             "sender_stages_ms": {"capture": 3.1, "perception": 31.5, "semantics": 2.4, "codec": 0.8},
         },
-        "video_kbps": {"h264": 1240.0},
+        "bits_per_second": 41_300,
         "people": people,
     }
     return message(header, bytes(payload.content))

@@ -58,17 +58,22 @@ class LiveFrame:
     Args:
         session: number of the session in the output directory.
         record: its line in `frames.jsonl`.
-        camera: what it was seen by.
         fps: published frames of the session per second.
+        bits_per_second: of all messages between sender and receiver.
     """
 
     def __init__(
-        self, session: int, record: FrameRecord, people: Sequence[ReconstructedPerson], camera: Camera, fps: float
+        self,
+        session: int,
+        record: FrameRecord,
+        people: Sequence[ReconstructedPerson],
+        fps: float,
+        bits_per_second: float,
     ) -> None:
         self.session = session
         self.record = record
-        self.camera = camera
         self.fps = fps
+        self.bits_per_second = bits_per_second
         self._people = people
 
     @functools.cached_property
@@ -120,7 +125,7 @@ class LiveSession:
     source: str = ""
     connected: bool = True
     newest: LiveFrame | None = None
-    published_s: deque[float] = field(default_factory=deque)
+    published: deque[tuple[float, int]] = field(default_factory=deque)
 
     def description(self) -> dict[str, object]:
         """What browsers are told about it."""
@@ -132,13 +137,17 @@ class LiveSession:
             "connected": self.connected,
         }
 
-    def rate(self, now_s: float) -> float:
-        """Counts a frame published now; returns the frames per second of the last two seconds."""
-        times = self.published_s
-        times.append(now_s)
-        while now_s - times[0] > _RATE_WINDOW_S:
-            times.popleft()
-        return (len(times) - 1) / (now_s - times[0]) if now_s > times[0] else 0.0
+    def rates(self, now_s: float) -> tuple[float, float]:
+        """Counts a frame published now; returns frames and bits per second over the last two seconds."""
+        self.published.append((now_s, self.link.transferred_bytes))
+        while now_s - self.published[0][0] > _RATE_WINDOW_S:
+            self.published.popleft()
+        first_s, first_bytes = self.published[0]
+        if now_s <= first_s:
+            return 0.0, 0.0
+        return (len(self.published) - 1) / (now_s - first_s), 8 * (self.link.transferred_bytes - first_bytes) / (
+            now_s - first_s
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -274,7 +283,7 @@ class LiveHub(SessionObserver):
         state = self._sessions.get(number)
         if state is None:
             return
-        frame = LiveFrame(number, record, people, camera, state.rate(self.clock.monotonic()))
+        frame = LiveFrame(number, record, people, *state.rates(self.clock.monotonic()))
         state.newest = frame
         if state.source != record.source:
             state.source = record.source

@@ -18,7 +18,6 @@ from common.version import package_version
 from receiver.web.live.hub import LiveFrame, LiveHub, MeshKind, Watcher
 from receiver.web.live.messages import QuantisedMesh, frame_message, part_message, preview_message
 from receiver.web.live.texture_queue import TextureQueue
-from receiver.web.live.video_equivalent import h264_kbps
 
 _FRAMES_IN_FLIGHT = 2
 _MAX_MESSAGE_CHARACTERS = 1000
@@ -205,7 +204,7 @@ class LiveSocket:
             "record": frame.record_fields,
             "fps": round(frame.fps, 2),
             "link": link,
-            "video_kbps": {"h264": h264_kbps(frame.camera, frame.fps)},
+            "bits_per_second": round(frame.bits_per_second),
         }
 
 

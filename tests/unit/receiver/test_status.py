@@ -62,7 +62,7 @@ def test_line_reads_the_disk_now_and_then(time: FakeClock) -> None:
         return next(free)
 
     line = StatusLine(ReceiverStatus(time.clock()), Path("out"), time.clock(), free_bytes)
-    shown = "receiver  0 sessions | 0.0 fps | 0 people | 0.0 kbit/s | 0 meshes | 54.2 GB free"
+    shown = "receiver  0 sessions | 0.0 fps | 0 people | labels 0.0 kbit/s | 0 meshes | 54.2 GB free"
     assert line.line(200, ASCII).plain == shown
     time.now_s += 4.9
     assert line.line(200, ASCII).plain == shown

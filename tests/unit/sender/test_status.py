@@ -46,6 +46,7 @@ class Testbed:
         crowd = tuple(PersonLabels(identity, 0.9, labels) for identity in range(people))
         frame = LabelFrame(sequence, "clip", self.now_s - 0.08, Camera(8, 8, 10.0), crowd)
         self.status.sent(frame, CountedPayload(bytes(50), False), again=False)
+        self.status.transferred(150)
         self.status.acknowledged(frame, sample(rtt_ms=12.0, sequence=sequence))
 
     @property
@@ -62,7 +63,7 @@ def test_figures_of_the_last_seconds() -> None:
     figures = bed.figures
     assert figures.frames_per_second == pytest.approx(10.0, rel=0.05)
     assert figures.frame_bytes == 50
-    assert figures.bits_per_second == pytest.approx(4000.0, rel=0.05)
+    assert figures.bits_per_second == pytest.approx(12_000.0, rel=0.05)
     assert (figures.round_trip_ms, figures.people, figures.connected) == (12.0, 2, True)
     assert figures.age_ms == pytest.approx(180.0)
 
@@ -76,9 +77,9 @@ def test_age_grows_while_nothing_is_acknowledged() -> None:
     assert (bed.figures.frames_per_second, bed.figures.connected) == (0.0, False)
 
 
-def test_colours_count_as_traffic() -> None:
+def test_all_messages_count_as_traffic() -> None:
     bed = Testbed()
-    bed.status.blob_bytes_sent(3000)
+    bed.status.transferred(3000)
     bed.now_s += 3.0
     assert bed.figures.bits_per_second == pytest.approx(8000.0)
 
@@ -123,7 +124,7 @@ def test_line() -> None:
     bed.now_s += 1.0
     line = bed.status.line(200, ASCII).plain
     assert line == (
-        "sender  connected | 1/4 frames | #####--------------- | 1.0 fps | 50 B/frame | 0.4 kbit/s | "
+        "sender  connected | 1/4 frames | #####--------------- | 1.0 fps | labels 50 B/frame | 1.2 kbit/s | "
         "round trip 12 ms | 1 person | age 1.1 s"
     )
     assert bed.status.line(30, ASCII).plain == "sender  1/4 frames | 1.0 fps"

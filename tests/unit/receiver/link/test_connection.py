@@ -19,6 +19,7 @@ from common.wire.convert import (
 )
 from common.wire.report import SenderReport
 from common.wire.stream import StreamBroken
+from common.wire.traffic import MESSAGE_PREFIX_BYTES
 from receiver.link.session import SenderClock
 from receiver.link.session_use import Claim
 from tests.support.fake_link import MODEL, SECRET, SESSION, new_session, settle
@@ -52,6 +53,8 @@ async def test_echoes_carry_our_time_and_heartbeats_the_senders_clock_offset() -
     assert session.clock is None
     await sender.write(Heartbeat(1235, 0, -2_500_000_000, 4_000_000, b"padding"))
     assert session.clock == SenderClock(-2.5, 0.004)
+    # A welcome, two heartbeats and an answer, each with its prefix.
+    assert session.transferred_bytes > 4 * MESSAGE_PREFIX_BYTES + len(b"padding") + 3 * 8
     await sender.write(Drain())
     await running
 

@@ -16,7 +16,8 @@ export interface Figures {
   link: LinkReport;
   /** Null for frames from the disk. */
   fps: number | null;
-  h264Kbps: number | null;
+  /** Of all messages between sender and receiver. */
+  bitsPerSecond: number;
 }
 
 /** As often as figures can be read; drawing text costs more than drawing people where there is no graphics card. */
@@ -35,7 +36,7 @@ export class Panel {
   readonly #title = h("span", {}, LIVE_TITLE);
   readonly #subject = h("span", { class: "soft" });
   readonly #rate = h("p", { class: "headline" }, "–");
-  readonly #video = h("p", { class: "soft small" });
+  readonly #labelRate = h("p", { class: "soft small" });
   readonly #fps = h("dd", {}, "–");
   readonly #age = h("dd", {}, "–");
   readonly #capacity = h("dd", {}, "–");
@@ -59,7 +60,7 @@ export class Panel {
         { class: "card" },
         h("h2", { class: "eyebrow" }, this.#title, this.#subject),
         this.#rate,
-        this.#video,
+        this.#labelRate,
         this.#figures(),
       ),
       h(
@@ -112,12 +113,12 @@ export class Panel {
     this.#chart.draw(this.#history, time);
     const figures = this.#latest;
     const { record, link, fps } = figures ?? { record: null, link: {} as LinkReport, fps: null };
-    const bitsPerSecond = 8 * this.#history.recent(time) * (fps ?? 0);
+    const labelBits = 8 * this.#history.recent(time) * (fps ?? 0);
     const recorded = record !== null && fps === null;
     setText(this.#title, recorded ? "This frame" : LIVE_TITLE);
     const size = record ? fileSize(record.bytes["total"] ?? 0) : "–";
-    setText(this.#rate, bitsPerSecond > 0 ? bitrate(bitsPerSecond) : recorded ? size : "–");
-    setText(this.#video, comparison(bitsPerSecond, figures?.h264Kbps ?? null));
+    setText(this.#rate, figures?.bitsPerSecond ? bitrate(figures.bitsPerSecond) : recorded ? size : "–");
+    setText(this.#labelRate, recorded || !figures ? "" : `of which labels ${bitrate(labelBits)}`);
     setText(this.#fps, fps === null ? "–" : digits(fps));
     setText(this.#age, age(record));
     setText(this.#capacity, link.capacity_bps ? bitrate(link.capacity_bps) : "–");
@@ -183,10 +184,4 @@ function age(record: FrameRecord | null): string {
   if (!record || record.age_ms === null) return "–";
   const error = record.clock_error_ms;
   return `${milliseconds(record.age_ms)}${error === null ? "" : ` ± ${digits(Math.max(error, 0.1))}`}`;
-}
-
-function comparison(bitsPerSecond: number, h264Kbps: number | null): string {
-  if (h264Kbps === null || bitsPerSecond === 0) return "";
-  const times = (1e3 * h264Kbps) / bitsPerSecond;
-  return `H.264 for joints as good: ${bitrate(1e3 * h264Kbps)} (${digits(times)} ×)`;
 }

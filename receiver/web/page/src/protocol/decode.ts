@@ -28,7 +28,7 @@ interface FrameHeader {
   record: FrameRecord;
   fps: number;
   link?: LinkReport;
-  video_kbps?: { h264?: number | null };
+  bits_per_second?: number;
   people: PersonHeader[];
 }
 
@@ -82,7 +82,7 @@ export function decodeMessage(message: ArrayBuffer): BinaryMessage {
         record: header.record,
         fps: header.fps,
         link: header.link ?? {},
-        h264Kbps: header.video_kbps?.h264 ?? null,
+        bitsPerSecond: header.bits_per_second ?? 0,
         people: header.people.map((person) => decodePerson(person, payload)),
       };
     case "texture": {

@@ -76,7 +76,8 @@ export interface LiveFrame {
   record: FrameRecord;
   fps: number;
   link: LinkReport;
-  h264Kbps: number | null;
+  /** Of all messages between sender and receiver. */
+  bitsPerSecond: number;
   people: LivePerson[];
 }
 

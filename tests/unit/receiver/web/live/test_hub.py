@@ -114,12 +114,14 @@ def test_watcher_who_comes_late_begins_with_the_newest_frame() -> None:
         assert watcher.take_sessions() is None
 
 
-def test_rate_is_that_of_the_last_two_seconds() -> None:
+def test_rates_are_those_of_the_last_two_seconds() -> None:
     published = Published()
-    published.begin(1)
+    session = published.begin(1)
     for sequence in range(100):
+        session.transferred_bytes += 200
         published.frame(1, sequence)
-    assert published.hub.newest()[0].fps == pytest.approx(20.0)
+    newest = published.hub.newest()[0]
+    assert (newest.fps, newest.bits_per_second) == pytest.approx((20.0, 32_000.0))
 
 
 def test_previews_go_to_those_who_want_them() -> None:
