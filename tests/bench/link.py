@@ -29,8 +29,8 @@ import numpy as np
 from common.arrays import Float64Array
 from common.errors import OutputError, SourceError
 from tests.bench import report
+from tests.bench.charts import Line, Panel, draw
 from tests.bench.measures import percentile
-from tests.bench.svg import Line, Panel, write_svg
 from tests.netlab.hosts import ADDRESSES, TwoHosts, require_hosts
 from tests.netlab.pipe import Pipe, Shape
 from tests.netlab.traces import Trace
@@ -235,7 +235,7 @@ def chart(link: Link, runs: Mapping[str, Run], title: str) -> Panel:
     assert link.forward.trace is not None
     carried = np.array([link.forward.trace.carried(time_s + _STARTING_S) for time_s in [*at_s, link.seconds]])
     capacity = Line(at_s, np.diff(carried) / 0.1 / 125, right=True)
-    return Panel(title, "s", "display age, ms", "capacity, kbit/s", {**lines, "the link": capacity})
+    return Panel(title, "s", "display age, ms", {**lines, "the link": capacity}, "capacity, kbit/s")
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -264,7 +264,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--seconds", type=float, help=f"duration of a run (default: {SECONDS:g}, {QUICK_SECONDS:g} with --quick)"
     )
-    parser.add_argument("--plot", type=Path, metavar="FILE", help="draw age and capacity over time (SVG)")
+    parser.add_argument("--plot", type=Path, metavar="FILE", help="draw age and capacity over time (PNG or SVG)")
     return parser
 
 
@@ -302,7 +302,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(report.table(systems))
         report.write_json(options.json, "link", options.seed, systems, traces=[panel.title for panel in panels])
         if options.plot:
-            write_svg(options.plot, panels)
+            draw(options.plot, panels)
 
     return report.run("link", work)
 

@@ -34,10 +34,9 @@ from common.imaging.picture_file import read_picture
 from common.training.picture_cache import picture_files
 from tests.bench import report
 from tests.bench.channel.systems import Condition, System, coded_files, trained_systems
+from tests.bench.charts import Line, Panel, draw
 from tests.bench.ms_ssim import ms_ssim
 from tests.bench.perceptual import Distance, distances
-from tests.bench.rivals.plots import write_png
-from tests.bench.svg import Line, Panel, svg, write_svg
 
 SNRS_DB = (1, 4, 7, 10, 13)
 BASE_RATE = Fraction(1, 16)
@@ -135,13 +134,13 @@ def check_bound(systems: Mapping[str, System], seed: int) -> Figures:
 def panels(figures: Mapping[str, Figures]) -> list[Panel]:
     """PSNR and MS-SSIM over the SNR."""
     found = []
-    for measure_name, title, bottom in (("psnr", "PSNR, dB", 22.5), ("ms_ssim", "MS-SSIM", 0.75)):
+    for measure_name, title in (("psnr", "PSNR, dB"), ("ms_ssim", "MS-SSIM")):
         lines = {}
         for name, values in figures.items():
             up = np.array([values[f"{measure_name}_{snr}db"] for snr in SNRS_DB])
-            lines[name] = Line(np.array(SNRS_DB, np.float64), up, marked=True)
+            lines[name] = Line(np.array(SNRS_DB, np.float64), up)
         title_line = f"{title} on AWGN, bandwidth ratio {BASE_RATE}"
-        found.append(Panel(title_line, "SNR, dB", title, "", lines, height=340, bottom=bottom))
+        found.append(Panel(title_line, "SNR, dB", title, lines))
     return found
 
 
@@ -160,7 +159,7 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
         help="also the image channel with symbols refined at the sender",
     )
     parser.add_argument("--lpips", type=Path, metavar="FILE", help="also LPIPS, with torchvision's weights of AlexNet")
-    parser.add_argument("--plots", type=Path, metavar="DIR", help="write channel.svg and channel.png there")
+    parser.add_argument("--plots", type=Path, metavar="DIR", help="write channel.png there")
     return parser.parse_args(arguments)
 
 
@@ -174,8 +173,7 @@ def main(options: argparse.Namespace) -> None:
     print(f"{len(files)} pictures; {report.machine_line()}\n")
     print(report.transposed(figures))
     if options.plots is not None:
-        write_svg(options.plots / "channel.svg", panels(figures))
-        write_png(options.plots / "channel.png", svg(panels(figures)))
+        draw(options.plots / "channel.png", panels(figures))
     report.write_json(options.json, "channel", options.seed, figures, pictures=len(files))
 
 

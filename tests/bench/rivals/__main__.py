@@ -120,7 +120,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--frames", type=int, metavar="N", help="frames of a clip (default: 300)")
     parser.add_argument("--systems", nargs="+", choices=FAMILIES, help="only these beside bodywire")
     parser.add_argument("--workers", type=int, default=1, help="processes that share the clips (default: 1)")
-    parser.add_argument("--plots", type=Path, metavar="DIR", help="folder for the curves and scenarios as SVG and PNG")
+    parser.add_argument("--plots", type=Path, metavar="DIR", help="folder for the curves and scenarios as PNG")
     options = parser.parse_args(arguments)
     frames = options.frames if options.frames is not None else QUICK_FRAMES if options.quick else FRAMES
     rendered = options.rendered if options.rendered is not None else QUICK_CLIPS if options.quick else CLIPS
@@ -162,8 +162,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             not_run=not_run,
         )
         if options.plots:
-            for path in plots.draw(options.plots, comparison, a, b):
-                print(path)
+            plots.draw_all(options.plots, comparison, a, b)
 
     return report.run("rivals", work)
 

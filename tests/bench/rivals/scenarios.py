@@ -113,6 +113,8 @@ def ways(comparison: Comparison, times: StageTimes, setting: str) -> Way:
 def scenario_a(comparison: Comparison, times: StageTimes, message_bytes: float) -> list[Row]:
     """Total time for N models; every system in its cheapest setting with MPJPE within 5 %, or its most exact one.
 
+    `link_s` is the time in which the link is busy.
+
     With semantic communication each model is a key frame of labels; without, the sender reconstructs the mesh and
     sends it with Draco; an image is a crop.
     """
@@ -132,6 +134,7 @@ def scenario_a(comparison: Comparison, times: StageTimes, message_bytes: float) 
                 "models": models,
                 "kbps": link.kbps,
                 "bytes": float(models * way.sizes[0]),
+                "link_s": models * link.ms(way.sizes[0]) / 1e3,
                 "total_s": passage_ms(first, [0.0] * models, link)[-1] / 1e3,
             }
             for models in MODELS
