@@ -1,25 +1,25 @@
 """Pictures that come over a simulated channel, written beside a session's other files (`sender --channel`)."""
 
-import asyncio
 import io
 import json
 import logging
 import math
 from dataclasses import dataclass, field
-from functools import cache
+from functools import cache, partial
 
 from PIL import Image as Pictures
 
-from common.blobs import Blob
+from common.blobs import SIGNAL, Blob
 from common.channel.model import ImageChannel
 from common.channel.sequence import SequencePicture, SequenceReceiver
 from common.channel.signal_blob import SignalBlob, SignalHeader
 from common.channel.transmission import load_network
-from common.errors import MalformedPacket, OutputError, WeightsError
+from common.errors import MalformedPacket
 from receiver.engine.fair_executor import FairExecutor
 from receiver.link.session import Session
 from receiver.mesh.mesh_files import output_error, publish_file
 from receiver.metrics import ReceiverMetrics
+from receiver.pictures.picture_threads import PictureThreads
 from receiver.publish.line_file import LineFile
 from receiver.publish.session_directory import PublishConfig
 
@@ -38,13 +38,11 @@ class _Sequence:
 
     Args:
         number: of the session in the output directory.
-        waiting: the newest blob that is not being decoded.
         receiver: made with the first picture.
         measured: sum and number of the noise powers that were measured.
     """
 
     number: int
-    waiting: Blob | None = None
     receiver: SequenceReceiver | None = None
     pictures: int = 0
     ratios: float = 0.0
@@ -62,9 +60,9 @@ class ChannelPictures:
     def __init__(self, config: PublishConfig, metrics: ReceiverMetrics) -> None:
         self._config = config
         self._metrics = metrics
-        self._threads = FairExecutor(1, "channel")
+        self._executor = FairExecutor(1, "channel")
+        self._threads = PictureThreads(self._executor)
         self._sequences: dict[bytes, _Sequence] = {}
-        self._tasks: set[asyncio.Task[None]] = set()
 
     def take(self, session: Session, number: int, blob: Blob) -> None:
         """Takes a blob of the kind `SIGNAL`; one that turns out not to decode is dropped with a log line.
@@ -81,13 +79,13 @@ class ChannelPictures:
             self._metrics.channel_picture_dropped("refused")
             raise
         sequence = self._sequences.setdefault(session.session_id, _Sequence(number))
-        begun, sequence.waiting = sequence.waiting is not None, blob
-        if begun:
+
+        def refuse(error: Exception) -> None:
+            self._metrics.channel_picture_dropped("refused")
+            logger.warning("dropped a picture of the channel of %s: %s", session.sender, error)
+
+        if self._threads.put(session, SIGNAL, partial(self._decode, sequence, blob, session.durable), refuse):
             self._metrics.channel_picture_dropped("replaced")
-            return
-        task = asyncio.ensure_future(self._handle(session, sequence))
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
 
     def session_ended(self, session: Session) -> None:
         """Forgets a session's earlier pictures, and logs what it had."""
@@ -97,24 +95,15 @@ class ChannelPictures:
 
     async def finish(self) -> None:
         """Waits until what has arrived is written."""
-        await asyncio.gather(*self._tasks)
+        await self._threads.finish()
 
     async def close(self) -> None:
         """Writes what has arrived, and ends the thread."""
         await self.finish()
-        self._threads.shutdown()
+        self._executor.shutdown()
 
-    async def _handle(self, session: Session, sequence: _Sequence) -> None:
-        try:
-            await self._threads.run(session.account, session.session_id, self._decode, sequence, session.durable)
-        except (MalformedPacket, OutputError, WeightsError) as error:
-            self._metrics.channel_picture_dropped("refused")
-            logger.warning("dropped a picture of the channel of %s: %s", session.sender, error)
-
-    def _decode(self, sequence: _Sequence, durable: bool) -> None:
-        """Decodes and writes the picture that waits; runs in the thread."""
-        blob, sequence.waiting = sequence.waiting, None
-        assert blob is not None
+    def _decode(self, sequence: _Sequence, blob: Blob, durable: bool) -> None:
+        """Decodes and writes a picture; runs in the thread."""
         signal = SignalBlob.decode(blob.data)
         with self._metrics.stage("channel"):
             if sequence.receiver is None:

@@ -1,24 +1,22 @@
 """Key pictures of people, written beside a session's other files (`sender --share-picture`)."""
 
-import asyncio
 import io
 import json
 import logging
+from functools import partial
 
 from PIL import Image as Pictures
 
 from common.blobs import Blob
-from common.errors import MalformedPacket, OutputError, WeightsError
+from common.errors import MalformedPacket
 from common.frames import IDENTITIES
 from common.picture_codec.key_picture import check, decode
 from receiver.engine.fair_executor import FairExecutor
 from receiver.link.session import Session
+from receiver.pictures.picture_threads import PictureThreads
 from receiver.publish.session_directory import SessionWriter
 
 logger = logging.getLogger(__name__)
-
-# Session and identity of a person.
-_Key = tuple[bytes, int]
 
 
 class KeyPictures:
@@ -29,9 +27,7 @@ class KeyPictures:
     """
 
     def __init__(self, threads: FairExecutor) -> None:
-        self._threads = threads
-        self._waiting: dict[_Key, Blob] = {}
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._threads = PictureThreads(threads)
 
     def take(self, session: Session, writer: SessionWriter, blob: Blob) -> None:
         """Takes a blob of the kind `PICTURE`; one that turns out not to decode is dropped with a log line.
@@ -42,25 +38,15 @@ class KeyPictures:
         if blob.key >= IDENTITIES:
             raise MalformedPacket(f"a picture of person {blob.key}; identities end at {IDENTITIES - 1}")
         check(blob.data)
-        key = session.session_id, blob.key
-        begun = key in self._waiting
-        self._waiting[key] = blob
-        if not begun:
-            task = asyncio.ensure_future(self._write(session, writer, key))
-            self._tasks.add(task)
-            task.add_done_callback(self._tasks.discard)
+
+        def refuse(error: Exception) -> None:
+            logger.warning("dropped a picture of a person of %s: %s", session.sender, error)
+
+        self._threads.put(session, blob.key, partial(write_picture, writer, blob), refuse)
 
     async def finish(self) -> None:
         """Waits until what has arrived is written."""
-        await asyncio.gather(*self._tasks)
-
-    async def _write(self, session: Session, writer: SessionWriter, key: _Key) -> None:
-        try:
-            await self._threads.run(
-                session.account, session.session_id, lambda: write_picture(writer, self._waiting.pop(key))
-            )
-        except (MalformedPacket, OutputError, WeightsError) as error:
-            logger.warning("dropped a picture of a person of %s: %s", session.sender, error)
+        await self._threads.finish()
 
 
 def write_picture(writer: SessionWriter, blob: Blob) -> None:

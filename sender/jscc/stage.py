@@ -4,12 +4,18 @@ frame ─ window, at the rate of --channel-fps ─┐           ┌─ blob, wit
                                   newest waits └─ encoder ─┘  (a thread beside the labels)
 """
 
+import contextlib
 import json
 import logging
-from collections.abc import Sequence
+import os
+import threading
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import partial
 from pathlib import Path
+from queue import SimpleQueue
 from typing import TextIO
 
 from common.arrays import Image
@@ -22,11 +28,11 @@ from common.channel.state import PREAMBLE_USES, ChannelState
 from common.channel.transmission import Transmitter, load_network, psnr_db
 from common.errors import OutputError, UsageError
 from common.frames import PersonLabels
+from common.newest_calls import NewestCalls
 from common.wire.convert import Welcome
 from sender.capture.source import CapturedFrame
 from sender.jscc.config import JsccConfig
 from sender.jscc.view import Views
-from sender.jscc.worker import NewestWorker
 from sender.link.observer import LinkObserver
 from sender.metrics import SenderMetrics
 from sender.perception.stage import ObservedPerson
@@ -35,6 +41,8 @@ logger = logging.getLogger(__name__)
 
 # Of the times in a file, which are rounded.
 _TIME_TOLERANCE_S = 1e-3
+# Of the scheduler, where threads have one of their own (Linux): labels come first.
+_NICENESS = 10
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -91,7 +99,9 @@ class JsccStage(LinkObserver):
         self._failed = False
         self._totals = _Totals()
         metrics.channel_configured(channel.snr_db)
-        self._worker = NewestWorker(self._encoded, "analogue")
+        self._calls = NewestCalls()
+        self._thread = ThreadPoolExecutor(1, "channel", initializer=_yield_to_labels)
+        self._encoded: SimpleQueue[Blob] = SimpleQueue()
 
     def connected(self, welcome: Welcome) -> None:
         if not welcome.takes_signals and self._taken is not False:
@@ -113,9 +123,10 @@ class JsccStage(LinkObserver):
             window = self._views.of(frame.image, observed)
             if window is not None:
                 self.due_s = self._next_due_s(frame.media_time_s)
-                if self._worker.put(_Task(frame.sequence, frame.captured_at, frame.image, window)):
+                task = _Task(frame.sequence, frame.captured_at, frame.image, window)
+                if self._calls.put(SIGNAL, partial(self._encode, task), self._submit):
                     self._metrics.channel_picture_replaced()
-        return self._worker.take()
+        return [self._encoded.get() for _ in range(self._encoded.qsize())]
 
     def _next_due_s(self, now_s: float) -> float:
         """One interval later; pictures that could not be sent are not made up for."""
@@ -134,12 +145,17 @@ class JsccStage(LinkObserver):
         return line if self._report is None else f"{line}, PSNR {totals.psnr_db / totals.pictures:.2f} dB"
 
     def close(self) -> None:
-        """Ends the thread and the report. Safe to call twice."""
-        self._worker.close()
+        """Ends the thread after its present picture, and the report. Safe to call twice."""
+        self._calls.drop()
+        self._thread.shutdown()
         if self._report is not None:
             self._report.close()
 
-    def _encoded(self, task: _Task) -> Blob | None:
+    def _submit(self, call: Callable[[], None]) -> None:
+        # What it raises is a bug: the callback passes it on to the log.
+        self._thread.submit(call).add_done_callback(Future.result)
+
+    def _encode(self, task: _Task) -> None:
         try:
             with self._metrics.stage("channel"):
                 picture = self._views.cut(task.image, task.window)
@@ -150,13 +166,13 @@ class JsccStage(LinkObserver):
             if not self._failed:
                 self._failed = True
                 logger.warning("--channel-rate is too low for pictures of much detail: some are left out")
-            return None
+            return
         ratio = bandwidth_ratio(self._channel, blob.signal)
         uses = channel_uses(self._channel, blob.signal)
         self._metrics.channel_picture_encoded(uses, ratio)
         quality_db = 0.0 if self._report is None else self._reported(blob, picture, uses, ratio)
         self._totals = self._totals.plus(uses, ratio, quality_db)
-        return Blob(SIGNAL, 0, content)
+        self._encoded.put(Blob(SIGNAL, 0, content))
 
     def _blob(self, task: _Task, picture: Image) -> SignalBlob:
         values = picture.size
@@ -183,6 +199,12 @@ class JsccStage(LinkObserver):
         except OSError as error:
             logger.warning("cannot write --channel-report: %s", error.strerror or error)
         return quality_db
+
+
+def _yield_to_labels() -> None:
+    if hasattr(os, "setpriority"):
+        with contextlib.suppress(OSError):
+            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _NICENESS)
 
 
 def _open_report(path: Path | None) -> TextIO | None:
