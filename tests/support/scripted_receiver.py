@@ -27,7 +27,7 @@ from sender.link.client import LinkClient
 from sender.link.config import LinkConfig
 from sender.link.observer import Fate, LinkObserver
 from sender.link.session import Payload
-from tests.support.fake_link import MODEL, SECRET, SESSION, CountingCodec, FakeEnd, fake_link, settle
+from tests.support.fake_link import MODEL, SECRET, SESSION, CountingCodec, FakeEnd, fake_link, label_frame, settle
 
 WELCOME = Welcome(True, MODEL, window=2)
 
@@ -164,3 +164,34 @@ class ClientFixture:
             rng=random.Random(1),
             transport=receiver,
         )
+
+    async def send(self, *sequences: int) -> None:
+        """Sends frames, each when the one before has left or waits."""
+        for sequence in sequences:
+            await self.client.send(label_frame(sequence))
+            await settle()
+
+
+class Connected:
+    """Clients that are connected to a scripted receiver each."""
+
+    def __init__(self) -> None:
+        self._links: list[ClientFixture] = []
+
+    async def __call__(
+        self,
+        *welcomes: Welcome | StreamBroken | None,
+        live: bool,
+        heartbeat_interval_ms: float = 60_000.0,
+        report: Callable[[], SenderReport | None] = lambda: None,
+    ) -> tuple[ClientFixture, FakeEnd]:
+        """A client with its codec, observer and receiver, and the receiver's end of its first stream."""
+        receiver = ScriptedReceiver(*welcomes)
+        link = ClientFixture(receiver, live=live, heartbeat_interval_ms=heartbeat_interval_ms, report=report)
+        self._links.append(link)
+        await link.client.connect()
+        return link, await receiver.stream()
+
+    async def close(self) -> None:
+        for link in self._links:
+            await link.client.close()

@@ -46,14 +46,9 @@ class Backoff:
     Args:
         first_s: the longest first delay.
         cap_s: the longest later delay.
-
-    Raises:
-        ValueError: not 0 < first_s <= cap_s.
     """
 
     def __init__(self, first_s: float, cap_s: float, rng: random.Random) -> None:
-        if not 0 < first_s <= cap_s:
-            raise ValueError(f"a backoff needs 0 < first ({first_s} s) <= cap ({cap_s} s)")
         self._first_s = first_s
         self._cap_s = cap_s
         self._rng = rng

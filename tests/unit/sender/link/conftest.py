@@ -2,13 +2,12 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from sender.link.client import LinkClient
+from tests.support.scripted_receiver import Connected
 
 
 @pytest.fixture
-async def closing() -> AsyncIterator[list[LinkClient]]:
-    """Clients that are closed after the test."""
-    clients: list[LinkClient] = []
+async def connected() -> AsyncIterator[Connected]:
+    """Connects clients to scripted receivers, and closes them after the test."""
+    clients = Connected()
     yield clients
-    for client in clients:
-        await client.close()
+    await clients.close()

@@ -2,9 +2,8 @@ import asyncio
 
 import pytest
 
-from common.errors import ModelMismatch, PeerError, VersionMismatch
+from common.errors import PeerError
 from common.wire.convert import (
-    NO_SEQUENCE,
     AckStatus,
     Drain,
     Heartbeat,
@@ -12,7 +11,6 @@ from common.wire.convert import (
     decode_client,
     encode_server,
 )
-from sender.link.client import LinkClient
 from sender.link.config import LinkConfig
 from sender.link.observer import Fate
 from tests.support.fake_link import MODEL, label_frame, settle
@@ -20,6 +18,7 @@ from tests.support.scripted_receiver import (
     FULL,
     WELCOME,
     ClientFixture,
+    Connected,
     ScriptedReceiver,
     ack,
     receive,
@@ -28,14 +27,9 @@ from tests.support.scripted_receiver import (
 )
 
 
-async def test_live_send_when_window_is_full_supersedes_the_older_waiting_frame(closing: list[LinkClient]) -> None:
-    link = ClientFixture(ScriptedReceiver(WELCOME), live=True)
-    closing.append(link.client)
-    await link.client.connect()
-    end = await link.receiver.stream()
-    for sequence in range(5):
-        await link.client.send(label_frame(sequence))
-        await settle()
+async def test_live_send_when_window_is_full_supersedes_the_older_waiting_frame(connected: Connected) -> None:
+    link, end = await connected(WELCOME, live=True)
+    await link.send(*range(5))
     assert [await receive_frame(end), await receive_frame(end)] == [0, 1]
     assert link.observer.fates == [(2, Fate.SUPERSEDED), (3, Fate.SUPERSEDED)]
     assert link.codec.encoded == [(0, -1), (1, -1)]
@@ -45,14 +39,9 @@ async def test_live_send_when_window_is_full_supersedes_the_older_waiting_frame(
     assert link.codec.encoded[-1] == (4, 0)
 
 
-async def test_file_send_waits_for_room_and_loses_nothing(closing: list[LinkClient]) -> None:
-    link = ClientFixture(ScriptedReceiver(WELCOME), live=False)
-    closing.append(link.client)
-    await link.client.connect()
-    end = await link.receiver.stream()
-    for sequence in range(3):
-        await link.client.send(label_frame(sequence))
-        await settle()
+async def test_file_send_waits_for_room_and_loses_nothing(connected: Connected) -> None:
+    link, end = await connected(WELCOME, live=False)
+    await link.send(*range(3))
     blocked = asyncio.create_task(link.client.send(label_frame(3)))
     await settle()
     assert not blocked.done()
@@ -64,21 +53,14 @@ async def test_file_send_waits_for_room_and_loses_nothing(closing: list[LinkClie
     assert link.observer.fates == [(sequence, Fate.ACKNOWLEDGED) for sequence in range(4)]
 
 
-async def test_window_is_the_smaller_of_both_sides(closing: list[LinkClient]) -> None:
-    link = ClientFixture(ScriptedReceiver(Welcome(True, MODEL, window=1)), live=True)
-    closing.append(link.client)
-    await link.client.connect()
-    for sequence in range(2):
-        await link.client.send(label_frame(sequence))
-        await settle()
+async def test_window_is_the_smaller_of_both_sides(connected: Connected) -> None:
+    link, _ = await connected(Welcome(True, MODEL, window=1), live=True)
+    await link.send(*range(2))
     assert link.codec.encoded == [(0, -1)]
 
 
-async def test_round_trip_time_excludes_the_receivers_hold_time(closing: list[LinkClient]) -> None:
-    link = ClientFixture(ScriptedReceiver(WELCOME), live=True)
-    closing.append(link.client)
-    await link.client.connect()
-    end = await link.receiver.stream()
+async def test_round_trip_time_excludes_the_receivers_hold_time(connected: Connected) -> None:
+    link, end = await connected(WELCOME, live=True)
     await link.client.send(label_frame(0))
     await receive_frame(end)
     await reply(end, ack(0))
@@ -88,11 +70,8 @@ async def test_round_trip_time_excludes_the_receivers_hold_time(closing: list[Li
     assert sample.sent_spacing_ms is None
 
 
-async def test_rejected_file_frame_is_sent_again_as_a_key_frame(closing: list[LinkClient]) -> None:
-    link = ClientFixture(ScriptedReceiver(WELCOME), live=False)
-    closing.append(link.client)
-    await link.client.connect()
-    end = await link.receiver.stream()
+async def test_rejected_file_frame_is_sent_again_as_a_key_frame(connected: Connected) -> None:
+    link, end = await connected(WELCOME, live=False)
     await link.client.send(label_frame(0))
     assert await receive_frame(end) == 0
     await reply(end, ack(0))
@@ -104,26 +83,19 @@ async def test_rejected_file_frame_is_sent_again_as_a_key_frame(closing: list[Li
     assert link.observer.sent_frames == [(0, False), (1, False), (1, True)]
 
 
-async def test_rejected_live_frame_is_dropped_and_the_next_is_a_key_frame(closing: list[LinkClient]) -> None:
-    link = ClientFixture(ScriptedReceiver(WELCOME), live=True)
-    closing.append(link.client)
-    await link.client.connect()
-    end = await link.receiver.stream()
+async def test_rejected_live_frame_is_dropped_and_the_next_is_a_key_frame(connected: Connected) -> None:
+    link, end = await connected(WELCOME, live=True)
     for sequence in range(2):
         await link.client.send(label_frame(sequence))
         await settle()
         await reply(end, ack(sequence, AckStatus.REJECTED if sequence else AckStatus.DECODED))
-    await link.client.send(label_frame(2))
-    await settle()
+    await link.send(2)
     assert link.observer.fates == [(0, Fate.ACKNOWLEDGED), (1, Fate.REJECTED)]
     assert link.codec.encoded == [(0, -1), (1, 0), (2, -1)]
 
 
-async def test_send_fails_when_every_frame_is_rejected(closing: list[LinkClient]) -> None:
-    link = ClientFixture(ScriptedReceiver(WELCOME), live=False)
-    closing.append(link.client)
-    await link.client.connect()
-    end = await link.receiver.stream()
+async def test_send_fails_when_every_frame_is_rejected(connected: Connected) -> None:
+    link, end = await connected(WELCOME, live=False)
     await link.client.send(label_frame(0))
     for _ in range(8):
         await receive_frame(end)
@@ -132,29 +104,19 @@ async def test_send_fails_when_every_frame_is_rejected(closing: list[LinkClient]
         await link.client.send(label_frame(1))
 
 
-async def test_duplicate_is_acknowledged_but_is_no_reference(closing: list[LinkClient]) -> None:
-    link = ClientFixture(ScriptedReceiver(WELCOME), live=False)
-    closing.append(link.client)
-    await link.client.connect()
-    end = await link.receiver.stream()
-    await link.client.send(label_frame(0))
-    await settle()
+async def test_duplicate_is_acknowledged_but_is_no_reference(connected: Connected) -> None:
+    link, end = await connected(WELCOME, live=False)
+    await link.send(0)
     await reply(end, ack(0, AckStatus.DUPLICATE))
-    await link.client.send(label_frame(1))
-    await settle()
+    await link.send(1)
     assert link.observer.fates == [(0, Fate.ACKNOWLEDGED)]
     assert link.codec.encoded == [(0, -1), (1, -1)]
 
 
-async def test_resume_when_receiver_kept_the_session_continues_from_its_state(closing: list[LinkClient]) -> None:
+async def test_resume_when_receiver_kept_the_session_continues_from_its_state(connected: Connected) -> None:
     kept = Welcome(True, MODEL, next_sequence=2, resumed=True, decodable_from=1)
-    link = ClientFixture(ScriptedReceiver(WELCOME, kept), live=False)
-    closing.append(link.client)
-    await link.client.connect()
-    end = await link.receiver.stream()
-    for sequence in range(2):
-        await link.client.send(label_frame(sequence))
-        await settle()
+    link, end = await connected(WELCOME, kept, live=False)
+    await link.send(*range(2))
     await reply(end, ack(0))
     end.break_off()
     end = await link.receiver.stream()
@@ -166,11 +128,8 @@ async def test_resume_when_receiver_kept_the_session_continues_from_its_state(cl
     assert link.observer.losses == ["connection reset (UNAVAILABLE)"]
 
 
-async def test_resume_when_receiver_is_new_resends_from_a_key_frame(closing: list[LinkClient]) -> None:
-    link = ClientFixture(ScriptedReceiver(WELCOME, None, WELCOME), live=False)
-    closing.append(link.client)
-    await link.client.connect()
-    end = await link.receiver.stream()
+async def test_resume_when_receiver_is_new_resends_from_a_key_frame(connected: Connected) -> None:
+    link, end = await connected(WELCOME, None, WELCOME, live=False)
     for sequence in range(3):
         await link.client.send(label_frame(sequence))
         await settle()
@@ -183,11 +142,8 @@ async def test_resume_when_receiver_is_new_resends_from_a_key_frame(closing: lis
     assert (1, True) in link.observer.sent_frames
 
 
-async def test_silent_receiver_is_reported_as_lost(closing: list[LinkClient]) -> None:
-    link = ClientFixture(ScriptedReceiver(WELCOME, WELCOME), live=True, heartbeat_interval_ms=2.0)
-    closing.append(link.client)
-    await link.client.connect()
-    await link.receiver.stream()
+async def test_open_standby_connection_replaces_a_silent_stream(connected: Connected) -> None:
+    link, _ = await connected(WELCOME, WELCOME, live=True, heartbeat_interval_ms=2.0)
     link.receiver.network.clear()
     async with asyncio.timeout(10):
         while not link.observer.losses:
@@ -195,24 +151,13 @@ async def test_silent_receiver_is_reported_as_lost(closing: list[LinkClient]) ->
     link.receiver.network.set()
     await link.receiver.stream()
     assert link.observer.losses == ["no message from the receiver (DEADLINE_EXCEEDED)"]
-
-
-async def test_open_standby_connection_replaces_a_silent_stream(closing: list[LinkClient]) -> None:
-    link = ClientFixture(ScriptedReceiver(WELCOME, WELCOME), live=True, heartbeat_interval_ms=2.0)
-    closing.append(link.client)
-    await link.client.connect()
-    await link.receiver.stream()
-    await link.receiver.stream()
-    assert link.observer.losses == ["no message from the receiver (DEADLINE_EXCEEDED)"]
+    await settle()
     assert link.observer.connections == 2
 
 
-async def test_stream_of_a_stalled_link_is_kept(closing: list[LinkClient]) -> None:
-    link = ClientFixture(ScriptedReceiver(WELCOME), live=True, heartbeat_interval_ms=2.0)
-    closing.append(link.client)
-    await link.client.connect()
+async def test_stream_of_a_stalled_link_is_kept(connected: Connected) -> None:
+    link, end = await connected(WELCOME, live=True, heartbeat_interval_ms=2.0)
     link.receiver.network.clear()
-    end = await link.receiver.stream()
     while not link.observer.losses:
         await settle()
     # The queued echo arrives, and the standby connection after it.
@@ -224,11 +169,8 @@ async def test_stream_of_a_stalled_link_is_kept(closing: list[LinkClient]) -> No
     assert await receive_frame(end) == 0
 
 
-async def test_receiver_that_echoes_heartbeats_is_not_lost(closing: list[LinkClient]) -> None:
-    link = ClientFixture(ScriptedReceiver(WELCOME), live=True, heartbeat_interval_ms=2.0)
-    closing.append(link.client)
-    await link.client.connect()
-    end = await link.receiver.stream()
+async def test_receiver_that_echoes_heartbeats_is_not_lost(connected: Connected) -> None:
+    link, end = await connected(WELCOME, live=True, heartbeat_interval_ms=2.0)
     for _ in range(20):
         data = await end.read()
         assert data is not None
@@ -238,24 +180,18 @@ async def test_receiver_that_echoes_heartbeats_is_not_lost(closing: list[LinkCli
     assert link.observer.losses == []
 
 
-async def test_draining_receiver_gets_no_further_frames(closing: list[LinkClient]) -> None:
-    link = ClientFixture(ScriptedReceiver(WELCOME, WELCOME), live=False)
-    closing.append(link.client)
-    await link.client.connect()
-    first = await link.receiver.stream()
+async def test_draining_receiver_gets_no_further_frames(connected: Connected) -> None:
+    link, first = await connected(WELCOME, WELCOME, live=False)
     await reply(first, Drain())
-    await link.client.send(label_frame(0))
-    await settle()
+    await link.send(0)
     assert link.codec.encoded == []
     await first.finish()
     second = await link.receiver.stream()
     assert await receive_frame(second) == 0
 
 
-async def test_drain_waits_for_every_acknowledgement_then_sends_drain() -> None:
-    link = ClientFixture(ScriptedReceiver(WELCOME), live=False)
-    await link.client.connect()
-    end = await link.receiver.stream()
+async def test_drain_waits_for_every_acknowledgement_then_sends_drain(connected: Connected) -> None:
+    link, end = await connected(WELCOME, live=False)
     await link.client.send(label_frame(0))
     draining = asyncio.create_task(link.client.drain())
     assert await receive_frame(end) == 0
@@ -270,20 +206,16 @@ async def test_drain_waits_for_every_acknowledgement_then_sends_drain() -> None:
         await link.client.send(label_frame(1))
 
 
-async def test_drain_when_receiver_is_unreachable() -> None:
-    link = ClientFixture(ScriptedReceiver(WELCOME), live=False)
-    await link.client.connect()
-    end = await link.receiver.stream()
+async def test_drain_when_receiver_is_unreachable(connected: Connected) -> None:
+    link, end = await connected(WELCOME, live=False)
     await link.client.send(label_frame(0))
     end.break_off()
     with pytest.raises(PeerError, match=r"no receiver at 127\.0\.0\.1:50051 within 1 s \(connection refused\)"):
         await link.client.drain()
 
 
-async def test_stream_ended_with_a_fatal_code_is_not_retried() -> None:
-    link = ClientFixture(ScriptedReceiver(WELCOME, WELCOME), live=False)
-    await link.client.connect()
-    end = await link.receiver.stream()
+async def test_stream_ended_with_a_fatal_code_is_not_retried(connected: Connected) -> None:
+    link, end = await connected(WELCOME, WELCOME, live=False)
     await link.client.send(label_frame(0))
     end.break_off("INVALID_ARGUMENT", "8 frames in a row rejected")
     with pytest.raises(PeerError, match="refuses the stream: 8 frames in a row rejected"):
@@ -308,13 +240,9 @@ async def test_receiver_that_ends_every_stream_is_given_up_without_a_storm(caplo
     assert caplog.messages == ["lost the receiver (the receiver cannot write its output (INTERNAL)); trying to resume"]
 
 
-async def test_progress_is_logged_once_after_a_loss(
-    closing: list[LinkClient], caplog: pytest.LogCaptureFixture
-) -> None:
-    link = ClientFixture(ScriptedReceiver(WELCOME, WELCOME), live=False)
-    closing.append(link.client)
-    await link.client.connect()
-    (await link.receiver.stream()).break_off()
+async def test_progress_is_logged_once_after_a_loss(connected: Connected, caplog: pytest.LogCaptureFixture) -> None:
+    link, end = await connected(WELCOME, WELCOME, live=False)
+    end.break_off()
     end = await link.receiver.stream()
     for sequence in range(2):
         await link.client.send(label_frame(sequence))
@@ -326,46 +254,13 @@ async def test_progress_is_logged_once_after_a_loss(
     ]
 
 
-async def test_reconnect_waits_for_a_full_receiver(closing: list[LinkClient], caplog: pytest.LogCaptureFixture) -> None:
-    link = ClientFixture(ScriptedReceiver(WELCOME, FULL, WELCOME), live=False)
-    closing.append(link.client)
-    await link.client.connect()
-    end = await link.receiver.stream()
+async def test_reconnect_waits_for_a_full_receiver(connected: Connected, caplog: pytest.LogCaptureFixture) -> None:
+    link, end = await connected(WELCOME, FULL, WELCOME, live=False)
     await link.client.send(label_frame(0))
     await receive_frame(end)
     end.break_off("RESOURCE_EXHAUSTED", "full for now: the session was idle")
     assert await receive_frame(await link.receiver.stream()) == 0
     assert "the receiver at 127.0.0.1:50051 is full for now: 64 sessions; waiting" in caplog.messages
-
-
-async def test_connect_when_models_differ_names_both() -> None:
-    link = ClientFixture(ScriptedReceiver(Welcome(False, b"\xee" * 8, "another model")), live=True)
-    with pytest.raises(ModelMismatch, match=r"0101010101010101 here, eeeeeeeeeeeeeeee at 127\.0\.0\.1:50051"):
-        await link.client.connect()
-
-
-async def test_connect_when_refused_gives_the_reason() -> None:
-    link = ClientFixture(ScriptedReceiver(Welcome(False, MODEL, "it speaks protocol version 7")), live=True)
-    with pytest.raises(VersionMismatch, match="it speaks protocol version 7"):
-        await link.client.connect()
-
-
-async def test_connect_when_nothing_answers() -> None:
-    link = ClientFixture(ScriptedReceiver(), live=True, connect_timeout=0.1)
-    with pytest.raises(PeerError, match="no receiver at"):
-        await link.client.connect()
-
-
-async def test_connect_when_another_server_answers_names_it() -> None:
-    link = ClientFixture(ScriptedReceiver(diagnosis="it is an SSH server"), live=True)
-    with pytest.raises(PeerError, match="it is an SSH server"):
-        await link.client.connect()
-
-
-async def test_connect_retries_while_the_receiver_starts(closing: list[LinkClient]) -> None:
-    link = ClientFixture(ScriptedReceiver(None, None, WELCOME), live=True)
-    closing.append(link.client)
-    assert (await link.client.connect()).decodable_from == NO_SEQUENCE
 
 
 @pytest.mark.parametrize(

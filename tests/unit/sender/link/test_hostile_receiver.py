@@ -24,7 +24,6 @@ from common.wire.convert import (
 )
 from common.wire.stream import StreamBroken
 from sender.link import delivery as delivery_module
-from sender.link.client import LinkClient
 from sender.link.delivery import FrameDelivery
 from sender.link.keepalive.clock_offset import ClockComparison
 from sender.link.observer import Fate, Observers
@@ -38,6 +37,7 @@ from tests.support.fake_link import MODEL, SECRET, SESSION, CountingCodec, label
 from tests.support.scripted_receiver import (
     WELCOME,
     ClientFixture,
+    Connected,
     RecordingObserver,
     ScriptedReceiver,
     ack,
@@ -138,21 +138,17 @@ async def test_receiver_that_drains_for_ever_loses_the_stream(monkeypatch: pytes
         await watching
 
 
-async def test_receiver_that_claims_frames_of_a_new_session_is_refused(closing: list[LinkClient]) -> None:
+async def test_receiver_that_claims_frames_of_a_new_session_is_refused() -> None:
     link = ClientFixture(ScriptedReceiver(replace(WELCOME, next_sequence=7)), live=False)
-    closing.append(link.client)
     with pytest.raises(PeerError, match="claims to have frame 6 of this session, which was never sent"):
         await link.client.connect()
 
 
 @pytest.mark.parametrize("next_sequence", [2, 2**53 - 1])
 async def test_receiver_that_claims_frames_that_were_never_sent_is_refused(
-    closing: list[LinkClient], next_sequence: int
+    connected: Connected, next_sequence: int
 ) -> None:
-    link = ClientFixture(ScriptedReceiver(WELCOME, replace(WELCOME, next_sequence=next_sequence)), live=False)
-    closing.append(link.client)
-    await link.client.connect()
-    end = await link.receiver.stream()
+    link, end = await connected(WELCOME, replace(WELCOME, next_sequence=next_sequence), live=False)
     await link.client.send(label_frame(0))
     assert await receive_frame(end) == 0
     end.break_off()
@@ -161,20 +157,15 @@ async def test_receiver_that_claims_frames_that_were_never_sent_is_refused(
     assert link.observer.fates == []
 
 
-async def test_second_welcome_ends_the_stream(closing: list[LinkClient]) -> None:
-    link = ClientFixture(ScriptedReceiver(WELCOME), live=True)
-    closing.append(link.client)
-    await link.client.connect()
-    await reply(await link.receiver.stream(), WELCOME)
+async def test_second_welcome_ends_the_stream(connected: Connected) -> None:
+    link, end = await connected(WELCOME, live=True)
+    await reply(end, WELCOME)
     with pytest.raises(MalformedPacket, match="Welcome in the middle"):
         await link.client.watch()
 
 
-async def test_flood_of_drains_loses_nothing(closing: list[LinkClient]) -> None:
-    link = ClientFixture(ScriptedReceiver(WELCOME, WELCOME), live=False)
-    closing.append(link.client)
-    await link.client.connect()
-    end = await link.receiver.stream()
+async def test_flood_of_drains_loses_nothing(connected: Connected) -> None:
+    link, end = await connected(WELCOME, WELCOME, live=False)
     for _ in range(100):
         await reply(end, Drain())
     await link.client.send(label_frame(0))
@@ -185,13 +176,10 @@ async def test_flood_of_drains_loses_nothing(closing: list[LinkClient]) -> None:
 
 @pytest.mark.parametrize("seed", range(4))
 async def test_hostile_answers_end_with_a_peer_error_and_every_frame_keeps_one_fate(
-    closing: list[LinkClient], seed: int
+    connected: Connected, seed: int
 ) -> None:
     rng = np.random.default_rng(seed)
-    link = ClientFixture(ScriptedReceiver(WELCOME), live=bool(seed % 2))
-    closing.append(link.client)
-    await link.client.connect()
-    end = await link.receiver.stream()
+    link, end = await connected(WELCOME, live=bool(seed % 2))
     answers = hostile_answers(rng)
     with pytest.raises(PeerError):
         for sequence in range(100):
