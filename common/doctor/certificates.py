@@ -1,15 +1,12 @@
 """Checks of this end's certificates."""
 
-import re
-import ssl
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from common.doctor.finding import Finding, ok, warning
-from common.wire.certificates import CertificateFiles, validity
+from common.wire.certificates import CertificateFiles, certificates_in, validity
 
 _SOON = timedelta(days=14)
-_PEM = re.compile(rb"-----BEGIN CERTIFICATE-----.*?-----END CERTIFICATE-----", re.DOTALL)
 
 
 def check_certificates(
@@ -19,7 +16,7 @@ def check_certificates(
     now = now or datetime.now(UTC)
     read = CertificateFiles(certificate, key, authority, lambda: now).read()
     ends = [
-        (last_day(content), name)
+        (validity(certificates_in(content, name)[0])[1], name)
         for content, name in ((read.certificate, "--tls-cert"), (read.authority, "--tls-ca"))
         if content is not None
     ]
@@ -35,15 +32,3 @@ def expiring(check: str, found: str, end: datetime, now: datetime) -> Finding:
     if end - now < _SOON:
         return warning(check, f"{found}, in {max((end - now).days, 0)} days", "issue a new one (deploy/certs/issue.sh)")
     return ok(check, found)
-
-
-def last_day(pem: bytes) -> datetime:
-    """When the first certificate of a PEM file, which was checked before, ends to be valid.
-
-    Raises:
-        ValueError: there is none.
-    """
-    match = _PEM.search(pem)
-    if match is None:
-        raise ValueError("no certificate")
-    return validity(ssl.PEM_cert_to_DER_cert(match[0].decode("ascii")))[1]

@@ -78,11 +78,6 @@ def run_check(name: str, check: Check) -> Iterator[Finding]:
     yield from [found] if isinstance(found, Finding) else found
 
 
-def exit_code(findings: list[Finding]) -> int:
-    """That of the first problem, in the order in which the daemon would come upon them; 0 without one."""
-    return next((finding.exit_code for finding in findings if finding.verdict is Verdict.PROBLEM), 0)
-
-
 def named(name: str, check: Callable[..., Finding | list[Finding]], *arguments: object) -> tuple[str, Check]:
     """A check with its arguments, and the name under which it is reported if it fails."""
     return name, functools.partial(check, *arguments)

@@ -1,10 +1,8 @@
 """Checks of the installation that import nothing large: Python, packages, generated messages."""
 
 import importlib
-import operator
-import re
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from importlib import metadata
 
@@ -12,19 +10,8 @@ from common.doctor.finding import Finding, ok, problem, warning
 from common.errors import BodywireError
 
 _MIN_PYTHON = (3, 11)
-_REQUIREMENT = re.compile(r"(?P<name>[A-Za-z0-9._-]+)(?:\[[^]]*\])?\s*(?P<limits>[^;]*)(?:;(?P<marker>.*))?")
 # A window for the preview needs the variant that is not headless.
 _SUBSTITUTES = {"opencv-python-headless": ("opencv-python", "opencv-contrib-python", "opencv-contrib-python-headless")}
-_Release = tuple[int, ...]
-_ORDERS: Mapping[str, Callable[[_Release, _Release], bool]] = {
-    ">=": operator.ge,
-    "<=": operator.le,
-    "==": operator.eq,
-    "!=": operator.ne,
-    "<": operator.lt,
-    ">": operator.gt,
-}
-_LIMIT = re.compile(r"(>=|<=|==|!=|<|>)\s*([0-9][0-9.]*)")
 _REINSTALL = "install Bodywire again (make demo in a checkout)"
 
 
@@ -46,22 +33,24 @@ def check_packages(
         requirements: of an installed package, as its metadata has them.
         version: of an installed package; both raise `PackageNotFoundError`.
     """
+    # Its own package may be missing; the finding then says so.
+    from packaging.requirements import Requirement
+
     try:
         required = requirements("bodywire") or []
     except metadata.PackageNotFoundError:
         return warning("packages", "Bodywire runs from its sources without being installed", "python -m pip install .")
     missing, unfit, count = [], [], 0
-    for requirement in required:
-        match = _REQUIREMENT.fullmatch(requirement)
-        if match is None or "extra" in (match["marker"] or ""):
+    for text in required:
+        requirement = Requirement(text)
+        if requirement.marker is not None and not requirement.marker.evaluate({"extra": ""}):
             continue
         count += 1
-        installed = _installed(match["name"], version)
+        installed = _installed(requirement.name, version)
         if installed is None:
-            missing.append(match["name"])
-            continue
-        unmet = [sign + limit for sign, limit in _LIMIT.findall(match["limits"]) if not _meets(installed, sign, limit)]
-        unfit += [f"{match['name']} is {installed}, needed {', '.join(unmet)}"] if unmet else []
+            missing.append(requirement.name)
+        elif not requirement.specifier.contains(installed, prereleases=True):
+            unfit.append(f"{requirement.name} is {installed}, needed {requirement.specifier}")
     if missing:
         return problem("packages", f"missing: {', '.join(missing)}", _REINSTALL, BodywireError)
     if unfit:
@@ -86,15 +75,3 @@ def _installed(name: str, version: Callable[[str], str]) -> str | None:
         with suppress(metadata.PackageNotFoundError):
             return version(candidate)
     return None
-
-
-def _meets(installed: str, sign: str, limit: str) -> bool:
-    has, wanted = _numbers(installed), _numbers(limit)
-    length = max(len(has), len(wanted))
-    return _ORDERS[sign](has + (0,) * (length - len(has)), wanted + (0,) * (length - len(wanted)))
-
-
-def _numbers(version: str) -> _Release:
-    """The release of a version: `2.11.0+cpu` is (2, 11, 0)."""
-    match = re.match(r"[0-9]+(?:\.[0-9]+)*", version)
-    return tuple(int(part) for part in match[0].split(".")) if match else ()

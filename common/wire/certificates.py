@@ -72,12 +72,12 @@ class CertificateFiles:
         authority = read_pem(self._authority, "--tls-ca") if self._authority else None
         if certificate is not None and key is not None:
             name = f"--tls-cert: {self._certificate}"
-            own = _certificates(certificate, name)
+            own = certificates_in(certificate, name)
             _check_key_fits(own, key, name, f"--tls-key: {self._key}")
             _check_valid(own[:1], now, name)
         if authority is not None:
             name = f"--tls-ca: {self._authority}"
-            _check_valid(_certificates(authority, name), now, name)
+            _check_valid(certificates_in(authority, name), now, name)
         self._valid = Certificates(certificate, key, authority)
         return self._valid
 
@@ -185,8 +185,11 @@ def _time(der: bytes, at: int) -> tuple[datetime, int]:
     return datetime.strptime(text, "%Y%m%d%H%M%SZ").replace(tzinfo=UTC), end
 
 
-def _certificates(text: bytes, name: str) -> list[bytes]:
+def certificates_in(text: bytes, name: str) -> list[bytes]:
     """The certificates of a PEM file, DER.
+
+    Args:
+        name: of the file, for the error message.
 
     Raises:
         UsageError: there is none, or one is damaged.
@@ -245,16 +248,25 @@ def _mismatch(certificate: bytes, key: bytes) -> str | None:
     context.set_ciphers("DEFAULT@SECLEVEL=0")
     pem = ssl.DER_cert_to_PEM_cert(certificate).encode()
     try:
-        with _in_memory(pem) as certificate_path, _in_memory(key) as key_path:
-            context.load_cert_chain(certificate_path, key_path, password=lambda: b"")
+        load_chain(context, pem, key)
     except ssl.SSLError as error:
         return error.reason or "unknown"
     return None
 
 
+def load_chain(context: ssl.SSLContext, certificate: bytes, key: bytes) -> None:
+    """Gives a context certificate and key as PEM, which Python's TLS reads from files only.
+
+    Raises:
+        ssl.SSLError: they do not fit, or are damaged or encrypted.
+    """
+    with _in_memory(certificate) as certificate_path, _in_memory(key) as key_path:
+        context.load_cert_chain(certificate_path, key_path, password=lambda: b"")
+
+
 @contextmanager
 def _in_memory(content: bytes) -> Iterator[str]:
-    """A path under which content can be read that is on no disk: `ssl` takes paths only."""
+    """A path under which content can be read that is on no disk."""
     with open(os.memfd_create("pem"), "wb") as file:
         file.write(content)
         file.flush()

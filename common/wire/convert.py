@@ -228,19 +228,13 @@ class ClientMessages:
     def encode(self, message: ClientMessage) -> bytes:
         """Serialises the next message."""
         match message:
-            case Hello():
-                out = pb.ClientMessage(hello=pb.Hello(**_values(message, Hello)))
             case FrameMessage():
                 out = pb.ClientMessage(frame=frame_to_proto(message, self._position))
                 self._position = self._position.behind_frame(message)
-            case Heartbeat():
-                out = pb.ClientMessage(heartbeat=pb.Heartbeat(**_values(message, Heartbeat)))
-            case Drain():
-                out = pb.ClientMessage(drain=pb.Drain())
-            case Chunk():
-                out = pb.ClientMessage(chunk=pb.Chunk(**_values(message, Chunk)))
             case SenderReport():
                 out = pb.ClientMessage(report=report_to_proto(message))
+            case _:
+                out = pb.ClientMessage(**_to_proto(message))
         return out.SerializeToString()
 
     def decode(self, data: bytes) -> ClientMessage:
@@ -252,21 +246,14 @@ class ClientMessages:
         """
         message = _parse(pb.ClientMessage(), data)
         kind = message.WhichOneof("kind")
-        if kind == "hello":
-            return Hello(**_values(message.hello, Hello))
         if kind == "frame":
             frame = frame_from_proto(message.frame, self._position)
             self._position = self._position.behind_frame(frame)
             return frame
-        if kind == "heartbeat":
-            return Heartbeat(**_values(message.heartbeat, Heartbeat))
-        if kind == "drain":
-            return Drain()
-        if kind == "chunk":
-            return Chunk(**_values(message.chunk, Chunk))
         if kind == "report":
             return report_from_proto(message.report)
-        raise MalformedPacket("a message from the sender is of an unknown kind")
+        plain: ClientMessage = _from_proto(message, kind)
+        return plain
 
 
 class ServerMessages:
@@ -280,19 +267,10 @@ class ServerMessages:
 
     def encode(self, message: ServerMessage) -> bytes:
         """Serialises the next message."""
-        match message:
-            case Welcome():
-                out = pb.ServerMessage(welcome=pb.Welcome(**_values(message, Welcome)))
-            case Acknowledgements():
-                coded, self._position = acknowledgements_to_proto(message, self._position)
-                out = pb.ServerMessage(acknowledgements=coded)
-            case Heartbeat():
-                out = pb.ServerMessage(heartbeat=pb.Heartbeat(**_values(message, Heartbeat)))
-            case Drain():
-                out = pb.ServerMessage(drain=pb.Drain())
-            case ChunkAck():
-                out = pb.ServerMessage(chunk_ack=pb.ChunkAck(**_values(message, ChunkAck)))
-        return out.SerializeToString()
+        if isinstance(message, Acknowledgements):
+            coded, self._position = acknowledgements_to_proto(message, self._position)
+            return pb.ServerMessage(acknowledgements=coded).SerializeToString()
+        return pb.ServerMessage(**_to_proto(message)).SerializeToString()
 
     def decode(self, data: bytes) -> ServerMessage:
         """The inverse of `encode`.
@@ -303,18 +281,11 @@ class ServerMessages:
         """
         message = _parse(pb.ServerMessage(), data)
         kind = message.WhichOneof("kind")
-        if kind == "welcome":
-            return Welcome(**_values(message.welcome, Welcome) | _printable_reason(message.welcome))
         if kind == "acknowledgements":
             acks, self._position = acknowledgements_from_proto(message.acknowledgements.frames, self._position)
             return acks
-        if kind == "heartbeat":
-            return Heartbeat(**_values(message.heartbeat, Heartbeat))
-        if kind == "drain":
-            return Drain()
-        if kind == "chunk_ack":
-            return ChunkAck(**_values(message.chunk_ack, ChunkAck))
-        raise MalformedPacket("a message from the receiver is of an unknown kind")
+        plain: ServerMessage = _from_proto(message, kind)
+        return plain
 
 
 def encode_client(message: ClientMessage) -> bytes:
@@ -358,16 +329,30 @@ def _parse(message: _MessageT, data: bytes) -> _MessageT:
     return message
 
 
-def _values(message: Any, kind: type[Any]) -> dict[str, Any]:
-    """The fields of a message dataclass by name, from an instance or from its protobuf, which names them alike."""
-    return {name: getattr(message, name) for name in _NAMES[kind]}
-
-
-_NAMES: dict[type[Any], tuple[str, ...]] = {
-    kind: tuple(item.name for item in fields(kind)) for kind in (Hello, Welcome, Heartbeat, Chunk, ChunkAck)
+# Messages whose dataclass has the fields of their protobuf, by the field of the whole message that holds them.
+_ALIKE: dict[str, tuple[type[Any], type[Message]]] = {
+    "hello": (Hello, pb.Hello),
+    "welcome": (Welcome, pb.Welcome),
+    "heartbeat": (Heartbeat, pb.Heartbeat),
+    "drain": (Drain, pb.Drain),
+    "chunk": (Chunk, pb.Chunk),
+    "chunk_ack": (ChunkAck, pb.ChunkAck),
 }
+_NAMES = {kind: tuple(item.name for item in fields(ours)) for kind, (ours, _) in _ALIKE.items()}
+_KINDS = {ours: kind for kind, (ours, _) in _ALIKE.items()}
 
 
-def _printable_reason(message: Any) -> dict[str, str]:
-    """The `reason` of a message, so that it may be logged and printed."""
-    return {"reason": printable(message.reason, MAX_REASON_CHARACTERS)}
+def _to_proto(message: Any) -> dict[str, Any]:
+    kind = _KINDS[type(message)]
+    return {kind: _ALIKE[kind][1](**{name: getattr(message, name) for name in _NAMES[kind]})}
+
+
+def _from_proto(message: Any, kind: str | None) -> Any:
+    """The inverse of `_to_proto`; a `reason` becomes printable, so that it may be logged."""
+    if kind not in _ALIKE:
+        raise MalformedPacket("a message is of an unknown kind")
+    part = getattr(message, kind)
+    values = {name: getattr(part, name) for name in _NAMES[kind]}
+    if "reason" in values:
+        values["reason"] = printable(values["reason"], MAX_REASON_CHARACTERS)
+    return _ALIKE[kind][0](**values)

@@ -2,14 +2,13 @@
 
 import asyncio
 import ssl
-import tempfile
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import NamedTuple
 
 from common.io.addresses import Address
+from common.wire.certificates import load_chain
 from sender.link.transport.security import Credentials
 
 _TIMEOUT_S = 0.5
@@ -100,7 +99,7 @@ def _context(credentials: Credentials) -> ssl.SSLContext:
     context = ssl.create_default_context(cadata=credentials.authority.decode() if credentials.authority else None)
     context.set_alpn_protocols([_ALPN])
     if credentials.certificate and credentials.key:
-        _load_certificate(context, credentials.certificate, credentials.key)
+        load_chain(context, credentials.certificate, credentials.key)
     return context
 
 
@@ -111,16 +110,6 @@ def _verification_failure(error: ssl.SSLCertVerificationError) -> str:
     if "expired" in message or "not yet valid" in message:
         return f"{message}; issue a new one, or set the clock"
     return f"{message}; give the authority that signed it as --tls-ca"
-
-
-def _load_certificate(context: ssl.SSLContext, certificate: bytes, key: bytes) -> None:
-    """Passes a certificate to Python's TLS, which reads it from files only."""
-    with tempfile.TemporaryDirectory(prefix="bodywire-") as folder:
-        paths = Path(folder, "certificate.pem"), Path(folder, "key.pem")
-        for path, content in zip(paths, (certificate, key), strict=True):
-            path.touch(mode=0o600)
-            path.write_bytes(content)
-        context.load_cert_chain(*paths)
 
 
 async def _request(peer: Address, context: ssl.SSLContext | None, name: str | None = None) -> _Answer | None:

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from common.doctor import machine
-from common.doctor.finding import Verdict, run_check
+from common.doctor.finding import Finding, Verdict, run_check
 
 GIGABYTE = 1_000_000_000
 
@@ -60,16 +60,17 @@ def test_limits(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_egl() -> None:
-    def done(code: int, output: str, errors: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.CompletedProcess([], code, output, errors)
+    def check(code: int, output: str, errors: str) -> Finding:
+        return machine.check_egl(lambda *_, **__: subprocess.CompletedProcess([], code, output, errors))
 
-    assert machine.check_egl(lambda: done(0, "Mesa Project 1.5\n", "")).found == "Mesa Project 1.5"
-    missing = machine.check_egl(lambda: done(1, "", "Traceback…\nOSError: libEGL.so.1: cannot open\n"))
+    assert check(0, "llvmpipe (LLVM 19)\n", "").found == "llvmpipe (LLVM 19)"
+    missing = check(1, "", "Traceback…\nOSError: libEGL.so.1: cannot open\n")
     assert (missing.verdict, missing.exit_code) == (Verdict.WARNING, 0)
     assert missing.found == "cannot be used (OSError: libEGL.so.1: cannot open)"
-    assert "it crashed" in machine.check_egl(lambda: done(-11, "", "")).found
+    assert "it crashed" in check(-11, "", "").found
 
-    def silent() -> subprocess.CompletedProcess[str]:
+    def silent(*_: object, **__: object) -> subprocess.CompletedProcess[str]:
         raise subprocess.TimeoutExpired([], 4.0)
 
     assert machine.check_egl(silent).found == "does not answer"
+    assert machine.check_egl().verdict in (Verdict.OK, Verdict.WARNING)

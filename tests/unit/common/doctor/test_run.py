@@ -4,9 +4,9 @@ from collections.abc import Iterator, Sequence
 import pytest
 
 from common.doctor import run
-from common.doctor.finding import Check, named, ok, problem
+from common.doctor.finding import Check, Finding, named, ok, problem, warning
 from common.doctor.run import DoctorProgram, run_doctor
-from common.errors import BodywireError, UsageError, WeightsError
+from common.errors import BodywireError, OutputError, PeerError, UsageError, WeightsError
 
 PROGRAM = DoctorProgram("sender", "everything", (("sender doctor", "check"),))
 
@@ -54,6 +54,36 @@ def test_what_keeps_the_checks_from_being_made(
     assert lines[1] == "ok       memory: enough"
     assert lines[2].startswith(line)
     assert captured.err == ""
+
+
+def listed(*findings: Finding | list[Finding]) -> run.Checks:
+    return lambda arguments: (named("check", lambda finding: finding, finding) for finding in findings)
+
+
+def test_exit_code_is_that_of_the_first_problem(capsys: pytest.CaptureFixture[str]) -> None:
+    first, second = problem("a", "b", "c", OutputError), problem("d", "e", "f", PeerError)
+    assert run_doctor(PROGRAM, listed(ok("x", "y"), first, second), []) == 5
+    assert capsys.readouterr().out.endswith("2 problems, 0 warnings: the sender would end with exit code 5\n")
+
+
+def test_warnings_do_not_fail(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run_doctor(PROGRAM, listed([ok("x", "y"), warning("clock", "not synchronised")], []), []) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[1:] == ["ok       x: y", "warning  clock: not synchronised", "the sender can run (1 warning)"]
+
+
+def test_json_is_one_document(capsys: pytest.CaptureFixture[str]) -> None:
+    findings = warning("clock", "off", "set it"), problem("a", "b", "c", PeerError)
+    assert run_doctor(PROGRAM, listed(*findings), ["--json"]) == 4
+    assert json.loads(capsys.readouterr().out) == {
+        "program": "sender",
+        "exit_code": 4,
+        "findings": [
+            {"check": "python", "verdict": "ok", "found": "3.11", "advice": "", "exit_code": 0},
+            {"check": "clock", "verdict": "warning", "found": "off", "advice": "set it", "exit_code": 0},
+            {"check": "a", "verdict": "problem", "found": "b", "advice": "c", "exit_code": 4},
+        ],
+    }
 
 
 def test_checks_are_not_made_with_a_damaged_installation(
