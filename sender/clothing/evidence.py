@@ -71,7 +71,7 @@ def evidence(
     return np.concatenate(columns, axis=1, dtype=np.float32)
 
 
-def token_places(points: FloatArray, normals: FloatArray, crop: CropBox, camera: Camera) -> FloatArray:
+def token_positions(points: FloatArray, normals: FloatArray, crop: CropBox, camera: Camera) -> FloatArray:
     """(T, Q, 2) where the tokens are seen, at the skin and off it, in crop units; the arguments are `evidence`'s."""
     centres, directions = (values.reshape(TOKENS, -1, 3).mean(axis=1) for values in (points, normals))
     directions /= np.maximum(np.linalg.norm(directions, axis=1, keepdims=True), 1e-6)

@@ -16,7 +16,7 @@ from common.frames import Camera, PersonLabels
 from common.labels import concatenate
 from common.weights.devices import to_numpy
 from common.weights.loader import architecture_of, load_into
-from sender.clothing.evidence import evidence, silhouette_and_relief, token_places
+from sender.clothing.evidence import evidence, silhouette_and_relief, token_positions
 from sender.clothing.memory import ClothingMemory
 from sender.clothing.network import ClothingConfig, ClothingEstimate, ClothingNet
 from sender.clothing.view import PICTURE_PX, ClothingViews
@@ -126,7 +126,7 @@ class ClothingStage:
         of_points = evidence(points, normals, root_depth_m, picture, person.output, person.crop, camera)
         views = ClothingViews(
             _batch(of_points),
-            _batch(token_places(points, normals, person.crop, camera)),
+            _batch(token_positions(points, normals, person.crop, camera)),
             _batch(picture.transpose(2, 0, 1)),
             _batch(silhouette_and_relief(person.output, PICTURE_PX // 2)),
             person.output.features().float(),

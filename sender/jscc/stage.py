@@ -120,7 +120,7 @@ class JsccStage(LinkObserver):
         if not self._taken:
             return []
         if frame.media_time_s >= self.due_s - _TIME_TOLERANCE_S:
-            window = self._views.of(frame.image, observed)
+            window = self._views.window(frame.image, observed)
             if window is not None:
                 self.due_s = self._next_due_s(frame.media_time_s)
                 task = _Task(frame.sequence, frame.captured_at, frame.image, window)

@@ -48,7 +48,7 @@ class Views:
         self._number += 1
         self._followed = None
 
-    def of(self, image: Image, observed: Sequence[ObservedPerson]) -> Window | None:
+    def window(self, image: Image, observed: Sequence[ObservedPerson]) -> Window | None:
         """The window in a frame (H, W, 3); None if nobody is in it."""
         height, width = image.shape[:2]
         if (height, width) != self._frame_size:

@@ -33,8 +33,8 @@ class TrackingConfig:
 
     max_people: int | None = option(
         None,
-        help="people tracked at once, the most prominent first; if not given, one before a live camera, and in images "
-        "and videos everybody with at least 0.4 of the tallest person's height, up to 8",
+        help="people tracked at once, the most prominent first; by default one before a live camera, and up to 8 in "
+        "images and videos, those with at least 0.4 of the tallest person's height",
     )
 
     def __post_init__(self) -> None:

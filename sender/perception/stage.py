@@ -17,7 +17,7 @@ from sender.perception.inference.verifier import Verifier
 from sender.perception.network.output import PerceptionOutput
 from sender.perception.tracking.appearance import Appearance
 from sender.perception.tracking.boxes import intersection_over_union, prominence
-from sender.perception.tracking.doubt import Evidence
+from sender.perception.tracking.drift import Evidence
 from sender.perception.tracking.pose_similarity import ImagePose
 from sender.perception.tracking.tracker import Candidate, Track, Tracker
 
@@ -99,7 +99,7 @@ class PerceptionStage:
         self._detect(image, camera)
         self._frames += 1
         people = self._observe(image, self._tracker.seen)
-        self._tracker.give_up_doubtful()
+        self._tracker.drop_drifted()
         self._tracker.resolve_id_switches()
         seen = {track.identity for track in self._tracker.seen}
         present = [person for person in people if person.identity in seen]
@@ -109,7 +109,7 @@ class PerceptionStage:
         """Compares tracks with fresh detections, and starts and resumes tracks.
 
         The detector runs in every fifth frame, at its two scales in turn, and in every frame while somebody has just
-        been lost or a track is in doubt; while nobody is seen, at both.
+        been lost or a track may have drifted; while nobody is seen, at both.
         """
         if self._frames % _DETECT_EVERY_FRAMES == 0:
             self._rejected_boxes.clear()
@@ -147,11 +147,13 @@ class PerceptionStage:
         for proposal, output, crop, presence in zip(new, refined.output.split(), refined.crops, presences, strict=True):
             box = person_box(output, crop)
             # A photograph has no second frame that could decide, and shows close-ups without located keypoints.
-            nobody = self._frames > 0 and Evidence.of(output, crop, box, presence, width, height).is_nobody
+            nobody = self._frames > 0 and Evidence.from_output(output, crop, box, presence, width, height).is_nobody
             if presence < _MIN_PRESENCE or nobody:
                 self._rejected_boxes.append(proposal.box)
             else:
-                candidates.append(Candidate(box, presence, Appearance.of(output), ImagePose.of(output, crop)))
+                candidates.append(
+                    Candidate(box, presence, Appearance.from_output(output), ImagePose.from_output(output, crop))
+                )
         return candidates
 
     def _is_rejected(self, box: Box) -> bool:
@@ -171,9 +173,11 @@ class PerceptionStage:
             tracks, expected, presences, predictions.crops, predictions.output.split(), strict=True
         ):
             refined = person_box(output, crop)
-            track.doubt.observe(Evidence.of(output, crop, refined, presence, width, height))
+            track.drift.observe(Evidence.from_output(output, crop, refined, presence, width, height))
             box = smoothed_box(old, refined)
-            self._tracker.observe(track, box, presence, Appearance.of(output), ImagePose.of(output, crop))
+            self._tracker.observe(
+                track, box, presence, Appearance.from_output(output), ImagePose.from_output(output, crop)
+            )
             people.append(ObservedPerson(track.identity, presence, crop, output))
         return people
 

@@ -121,7 +121,7 @@ class KeypointConfidence:
         return cls(load_into(net, WEIGHTS_NAME, architecture(net.config), directory))
 
     @torch.inference_mode()
-    def of_limbs(self, evidence_BLF: Tensor) -> list[dict[str, float]]:
+    def limbs(self, evidence_BLF: Tensor) -> list[dict[str, float]]:
         """For each person, label group → probability 0…1, of the groups in `LIMBS`."""
         probability = self.net(evidence_BLF).sigmoid().tolist()
         return [dict(zip(LIMBS, row, strict=True)) for row in probability]

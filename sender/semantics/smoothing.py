@@ -90,8 +90,8 @@ class _FilterState:
 
     def speed_of(self, group: slice, step_s: float) -> float:
         """Root mean square of a group's speed, σ a second, without the share of the noise."""
-        passed = _gain(_SPEED_CUTOFF_HZ, step_s)
-        noise = self.noise[group].mean() / step_s**2 * passed / (2 - passed)
+        gain = _gain(_SPEED_CUTOFF_HZ, step_s)
+        noise = self.noise[group].mean() / step_s**2 * gain / (2 - gain)
         return float(np.sqrt(max(0.0, np.mean(self.speed[group] ** 2) - _NOISE_SHARE * noise)))
 
 

@@ -137,7 +137,7 @@ class SemanticsStage:
             people = zip(observed, labels.numpy(), strict=True)
             smoothed = [self._smoother.smooth(person.identity, time_s, row) for person, row in people]
             labels = torch.from_numpy(np.stack(smoothed))
-        confidence = self._confidence.of_limbs(fit.evidence) if self._confidence else [{} for _ in observed]
+        confidence = self._confidence.limbs(fit.evidence) if self._confidence else [{} for _ in observed]
         return tuple(
             _person_labels(person, labels[row], fit.sigma[row], confidence[row]) for row, person in enumerate(observed)
         )
@@ -158,14 +158,12 @@ class SemanticsStage:
         return colours.update(person.output.region_colours[0].float(), person.output.region_area[0].float())
 
 
-def _person_labels(
-    person: ObservedPerson, labels: Tensor, sigma: Tensor, of_limbs: Mapping[str, float]
-) -> PersonLabels:
+def _person_labels(person: ObservedPerson, labels: Tensor, sigma: Tensor, limbs: Mapping[str, float]) -> PersonLabels:
     """One person's labels by group, with standard deviations and confidences."""
     all_sigma = torch.full_like(labels, _COLOUR_SIGMA)
     all_sigma[:ENTRIES] = sigma
     confidence = {
-        name: of_limbs[name] if name in of_limbs else confidence_of_entries(all_sigma[entries])
+        name: limbs[name] if name in limbs else confidence_of_entries(all_sigma[entries])
         for name, entries in group_slices().items()
     }
     values, deviations = split(labels.numpy()), split(all_sigma.numpy())

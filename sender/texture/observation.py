@@ -39,7 +39,7 @@ class Observation:
     regions: FloatArray
 
     @classmethod
-    def of(cls, frame: Image, crop: CropBox, output: PerceptionOutput) -> Self:
+    def from_output(cls, frame: Image, crop: CropBox, output: PerceptionOutput) -> Self:
         """From a frame (H, W, 3) and perception's output in `crop`."""
         probability = output.part_logits[0].float().softmax(dim=0)[1:].numpy()
         regions = np.where(probability >= _MIN_REGION_PROBABILITY, probability, 0).astype(np.float32)

@@ -185,7 +185,7 @@ class TextureStage:
         labels: PersonLabels,
     ) -> None:
         """Adds an observation to the colours of points and to the atlas."""
-        observation = Observation.of(frame.image, person.crop, person.output)
+        observation = Observation.from_output(frame.image, person.crop, person.output)
         vertices, points, normals = self._posed(labels)
         memory.add(observation, points, normals, frame.camera)
         atlas.add(self._atlas_camera.view(frame.image, person.crop, observation, vertices, frame.camera))

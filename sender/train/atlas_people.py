@@ -60,5 +60,5 @@ class AtlasPeople:
 
 def view_of(camera: AtlasCamera, picture: TexturePicture, image: Image) -> AtlasView:
     """What the lit or the unlit image of a picture shows of the atlas."""
-    observation = Observation.of(image, picture.crop, picture.output)
+    observation = Observation.from_output(image, picture.crop, picture.output)
     return camera.view(image, picture.crop, observation, picture.vertices, CAMERA)

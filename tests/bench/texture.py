@@ -175,7 +175,7 @@ class DemoBench:
         bodies = [self._posed(number * _DEMO_STEP) for number in range(len(self._frames))]
         for frame, vertices in zip(self._frames, bodies, strict=True):
             crop, output = self._perceived(vertices)
-            observation = Observation.of(frame, crop, output)
+            observation = Observation.from_output(frame, crop, output)
             surface, normals = body.surface_points(torch.from_numpy(vertices)[None])
             points.add(observation, surface[0].numpy(), normals[0].numpy(), self._camera)
             view = bench.camera.view(frame, crop, observation, vertices, self._camera)

@@ -29,7 +29,7 @@ class Appearance:
     area: FloatArray
 
     @classmethod
-    def of(cls, output: PerceptionOutput) -> Self:
+    def from_output(cls, output: PerceptionOutput) -> Self:
         """From the output for one person (a batch of one)."""
         return cls(output.region_colours[0].float().numpy(), output.region_area[0].float().square().numpy())
 

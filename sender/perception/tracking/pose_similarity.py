@@ -32,7 +32,7 @@ class ImagePose:
     located: BoolArray
 
     @classmethod
-    def of(cls, output: PerceptionOutput, crop: CropBox) -> Self:
+    def from_output(cls, output: PerceptionOutput, crop: CropBox) -> Self:
         """From the output for one person (a batch of one) in `crop`."""
         return cls(crop.to_pixels(output.keypoints_2d[0].float().numpy()), output.located[0].numpy())
 

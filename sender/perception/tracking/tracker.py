@@ -15,7 +15,7 @@ from sender.perception.config import TrackerConfig
 from sender.perception.inference.detector import Detection
 from sender.perception.tracking.appearance import Appearance
 from sender.perception.tracking.boxes import area, intersection_over_union, is_duplicate, prominence
-from sender.perception.tracking.doubt import Doubt
+from sender.perception.tracking.drift import DriftDetector
 from sender.perception.tracking.pose_similarity import ImagePose
 
 # Appearances at a larger distance (mean colour difference, 0…1) belong to different people.
@@ -77,7 +77,7 @@ class Track:
         remembered: appearance, averaged over time.
         appearance: the last one.
         image_pose: the last one.
-        doubt: whether the box still shows the person.
+        drift: whether the box still shows the person.
     """
 
     identity: int
@@ -87,7 +87,7 @@ class Track:
     remembered: Appearance | None = None
     appearance: Appearance | None = None
     image_pose: ImagePose | None = None
-    doubt: Doubt = field(default_factory=Doubt)
+    drift: DriftDetector = field(default_factory=DriftDetector)
 
     def appearance_change(self) -> float | None:
         """Distance of the last appearance from the remembered one, 0…1; None if they cannot be compared."""
@@ -95,7 +95,7 @@ class Track:
 
     def mark_lost(self) -> None:
         """Marks the person as not seen in this frame, and drops the velocity, which was another person's."""
-        self.unseen_frames, self.velocity, self.doubt = 1, np.zeros_like(self.velocity), Doubt()
+        self.unseen_frames, self.velocity, self.drift = 1, np.zeros_like(self.velocity), DriftDetector()
 
     def move_to(self, box: Box) -> None:
         """Takes a box of this frame in which the person was detected; the velocity is unknown."""
@@ -119,7 +119,7 @@ class Tracker:
     """Assigns detections to tracks.
 
     In each frame: `advance`, then `compare`, `unmatched` and `add_tracks` if the detector has run, then `observe` for
-    each track that is `seen`, then `give_up_doubtful` and `resolve_id_switches`.
+    each track that is `seen`, then `drop_drifted` and `resolve_id_switches`.
 
     Args:
         config: limits.
@@ -137,10 +137,10 @@ class Tracker:
 
     @property
     def search_due(self) -> bool:
-        """Whether the detector must search at once: nobody is seen, someone was just lost, or a track is in doubt."""
+        """Whether the detector must search at once: nobody is seen, someone was just lost, or a track may drift."""
         if not self.seen or any(1 <= track.unseen_frames <= _SEARCHED_FRAMES for track in self._tracks):
             return True
-        return any(track.doubt.search_due for track in self.seen)
+        return any(track.drift.search_due for track in self.seen)
 
     @property
     def room(self) -> int:
@@ -215,7 +215,7 @@ class Tracker:
         """Updates a track with perception's result; below `min_confidence`, its person is not seen in this frame."""
         track.appearance, track.image_pose = appearance, image_pose
         if confidence < self.config.min_confidence:
-            track.unseen_frames, track.doubt = 1, Doubt()
+            track.unseen_frames, track.drift = 1, DriftDetector()
             return
         velocity = _VELOCITY_SMOOTHING * track.velocity + (1 - _VELOCITY_SMOOTHING) * (box - track.box)
         track.velocity = np.asarray(velocity, dtype=np.float32)
@@ -224,12 +224,12 @@ class Tracker:
     def compare(self, detections: Sequence[Detection]) -> None:
         """Compares the tracks seen with the detections of this frame."""
         for track in self.seen:
-            track.doubt.compare(track.box, detections)
+            track.drift.compare(track.box, detections)
 
-    def give_up_doubtful(self) -> None:
+    def drop_drifted(self) -> None:
         """Marks the tracks lost whose box shows nobody any more."""
         for track in self.seen:
-            if track.doubt.is_given_up:
+            if track.drift.has_drifted:
                 track.mark_lost()
 
     def resolve_id_switches(self) -> None:

@@ -18,7 +18,7 @@ def person(left: int, top: int, side: int, identity: int = 1, score: float = 0.9
 
 
 def window(views: Views, *people: SimpleNamespace) -> Window:
-    found = views.of(FRAME, people)  # type: ignore[arg-type]
+    found = views.window(FRAME, people)  # type: ignore[arg-type]
     assert found is not None
     return found
 
@@ -50,8 +50,8 @@ def test_largest_person_is_followed_until_lost() -> None:
     assert first.width == 230
     assert window(views, large, person(300, 0, 400, identity=2)) == first
     assert window(views, small).width == 115
-    assert views.of(FRAME, []) is None
-    assert views.of(FRAME, [person(0, 0, 200, score=0.4)]) is None  # type: ignore[list-item]
+    assert views.window(FRAME, []) is None
+    assert views.window(FRAME, [person(0, 0, 200, score=0.4)]) is None  # type: ignore[list-item]
 
 
 def test_another_source_is_another_place() -> None:

@@ -259,7 +259,7 @@ class UnlocatedPerception(BlockPerception):
 GROWS_AFTER_CALLS = 10
 
 
-def test_box_that_grows_is_given_up_and_the_person_found_again() -> None:
+def test_box_that_grows_has_drifted_and_the_person_found_again() -> None:
     detector = BlockDetector()
     perception = UnlocatedPerception(PerceptionNet(TINY))
     stage = PerceptionStage(detector, perception, BlockVerifier(), TrackerConfig())
@@ -299,7 +299,7 @@ def test_furniture_without_keypoints_makes_room_for_a_person() -> None:
     assert all(found == [pytest.approx(40, abs=8)] for found in centres[3:])
 
 
-def test_detector_searches_at_once_when_in_doubt() -> None:
+def test_detector_searches_at_once_when_a_track_may_have_drifted() -> None:
     class UncertainVerifier(BlockVerifier):
         def presence(self, output: PerceptionOutput, prior: npt.ArrayLike) -> FloatArray:
             return np.minimum(super().presence(output, prior), np.float32(0.7))

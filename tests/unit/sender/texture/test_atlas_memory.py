@@ -37,7 +37,7 @@ def back(renderer: Renderer, model: BodyModel, appearance: Appearance) -> Render
 def view_of(person: RenderedPerson, model: BodyModel, atlas_camera: AtlasCamera) -> AtlasView:
     observed = person.observed()
     vertices = model(person.parameters).vertices[0].detach().numpy()
-    observation = Observation.of(person.image, observed.crop, observed.output)
+    observation = Observation.from_output(person.image, observed.crop, observed.output)
     return atlas_camera.view(person.image, observed.crop, observation, vertices, CAMERA)
 
 

@@ -37,7 +37,9 @@ def painted(person: RenderedPerson, colour: tuple[int, int, int]) -> RenderedPer
 
 
 def observe(memory: PointColourMemory, person: RenderedPerson, image: Image | None = None, cells: int = COARSE) -> None:
-    observation = Observation.of(person.image if image is None else image, CROP, person.observed(cells=cells).output)
+    observation = Observation.from_output(
+        person.image if image is None else image, CROP, person.observed(cells=cells).output
+    )
     memory.add(observation, person.points, person.normals, CAMERA)
 
 
@@ -65,7 +67,7 @@ def test_background_hardly_bleeds_in_with_coarse_mask(
 
 
 def test_point_on_background_takes_no_colour(memory: PointColourMemory, front: RenderedPerson) -> None:
-    observation = Observation.of(painted(front, GREEN).image, CROP, front.observed(cells=FINE).output)
+    observation = Observation.from_output(painted(front, GREEN).image, CROP, front.observed(cells=FINE).output)
     shifted = front.points + np.array([0.12, 0, 0], np.float32)
     memory.add(observation, shifted, front.normals, CAMERA)
     assert green_error(memory).max() <= RESAMPLING_ERROR
@@ -84,7 +86,7 @@ def test_front_does_not_colour_the_back(memory: PointColourMemory, front: Render
 
 def test_points_behind_camera_stay_unknown(memory: PointColourMemory, front: RenderedPerson) -> None:
     behind = front.points * np.array([1, 1, -1], np.float32)
-    observation = Observation.of(front.image, CROP, front.observed().output)
+    observation = Observation.from_output(front.image, CROP, front.observed().output)
     memory.add(observation, behind, front.normals, CAMERA)
     assert not memory.seen.any() and not memory.colours.any() and memory.pending_update.share == 0
 

@@ -42,6 +42,6 @@ def test_keypoint_is_located_if_visible_and_narrow(logit: float, sigma: float, l
         keypoints_sigma=torch.full((1, 17), sigma),
     )
     crop = CropBox.around(np.array([100, 100, 200, 300], dtype=np.float32))
-    image_pose = ImagePose.of(output, crop)
+    image_pose = ImagePose.from_output(output, crop)
     assert image_pose.located.tolist() == [located] * 17
     assert np.allclose(image_pose.keypoints, [crop.left + crop.side / 4, crop.top + crop.side / 4], atol=1e-3)

@@ -1,4 +1,4 @@
-"""Doubt about a tracked box: a box that grows, drifts or disagrees with fresh detections is given up.
+"""Drift of a tracked box: one that grows, drifts or disagrees with fresh detections is given up.
 
 A box follows perception's own prediction in it, and the verifier takes furniture for people.  Two things are
 independent of both: keypoints with narrow heat maps, which furniture rarely has, and the detector.
@@ -17,27 +17,27 @@ from sender.perception.inference.detector import Detection
 from sender.perception.network.output import PerceptionOutput
 from sender.perception.tracking.boxes import area, confirms, intersection_over_union
 
-# Located keypoints within this share of the crop's side are at one place.
-_PLACE_SIZE = 0.1
-# Nobody has fewer places in a box that covers more of the frame, or at a lower presence.  Chosen on rendered clips and
+# Located keypoints within this share of the crop's side are in one cell of a grid.
+_CELL_SIZE = 0.1
+# Nobody has fewer cells in a box that covers more of the frame, or at a lower presence.  Chosen on rendered clips and
 # on `data/people`.
-_MIN_PLACES, _MAX_COVERAGE, _MIN_PRESENCE = 2, 0.15, 0.6
-# With so many places a person is clear, and the box needs no confirmation.
-_CLEAR_PLACES = 5
+_MIN_CELLS, _MAX_COVERAGE, _MIN_PRESENCE = 2, 0.15, 0.6
+# With so many cells a person is clear, and the box needs no confirmation.
+_CLEAR_CELLS = 5
 # Least share of a box that is within the frame, and its least longer side there.
 _MIN_INSIDE, _MIN_SIDE_PX = 0.2, 8
 # Least area of a person's mask over that of the box.
 _MIN_FILL = 0.2
 # A person's box changes by less from one frame to the next: ratio of areas and of aspects.
 _MAX_AREA_CHANGE, _MAX_ASPECT_CHANGE = 1.5, 1.4
-# A track is steady while its box overlaps the one in which the person was last clear: people who turn away, who are
+# A track is stationary while its box overlaps the one in which the person was last clear: people who turn away, who are
 # hidden in part or blurred.  Any other track ends after so many frames of nobody in a row, or after so many searches in
-# a row that did not confirm it; the second numbers are of steady tracks, the third of an improbable person.
-_STEADY_IOU = 0.5
-_NOBODY_FRAMES, _STEADY_NOBODY_FRAMES = 2, 20
-_CONTRADICTIONS, _STEADY_CONTRADICTIONS, _IMPROBABLE_CONTRADICTIONS = 3, 10, 1
+# a row that did not confirm it; the second numbers are of stationary tracks, the third of an improbable person.
+_STATIONARY_IOU = 0.5
+_NOBODY_FRAMES, _STATIONARY_NOBODY_FRAMES = 2, 20
+_CONTRADICTIONS, _STATIONARY_CONTRADICTIONS, _IMPROBABLE_CONTRADICTIONS = 3, 10, 1
 # Below this presence nobody is clear, and the detector searches at once.
-_DOUBTFUL_PRESENCE = 0.8
+_CLEAR_PRESENCE = 0.8
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -47,7 +47,7 @@ class Evidence:
     Args:
         box: refined by perception.
         presence: probability of a person, from the verifier.
-        places: number of places in the crop with located keypoints.
+        cells: cells of a grid over the crop with located keypoints.
         coverage: share of the frame that the box covers.
         inside: share of the box that is within the frame.
         side_px: longer side of the part within the frame.
@@ -56,17 +56,19 @@ class Evidence:
 
     box: Box
     presence: float
-    places: int
+    cells: int
     coverage: float
     inside: float
     side_px: float
     fill: float
 
     @classmethod
-    def of(cls, output: PerceptionOutput, crop: CropBox, box: Box, presence: float, width: int, height: int) -> Self:
+    def from_output(
+        cls, output: PerceptionOutput, crop: CropBox, box: Box, presence: float, width: int, height: int
+    ) -> Self:
         """From the output for one person (a batch of one) in a crop of a frame of width × height."""
         located = output.keypoints_2d[0][output.located[0]].float().numpy()
-        places = {(int(x), int(y)) for x, y in np.floor(located / _PLACE_SIZE)}
+        cells = {(int(x), int(y)) for x, y in np.floor(located / _CELL_SIZE)}
         limit = np.array([width, height, width, height])
         clipped = np.clip(box, 0, limit)
         mask_px = float((output.mask_logits[0] > 0).float().mean()) * crop.side**2
@@ -74,7 +76,7 @@ class Evidence:
         return cls(
             box=box,
             presence=presence,
-            places=len(places),
+            cells=len(cells),
             coverage=clipped_px / (width * height),
             inside=clipped_px / max(area(box), 1.0),
             side_px=float((clipped[2:] - clipped[:2]).max()),
@@ -83,21 +85,21 @@ class Evidence:
 
     @property
     def is_nobody(self) -> bool:
-        """Whether the box is too large, too improbable or too far outside for keypoints at so few places."""
+        """Whether the box is too large, too improbable or too far outside for keypoints at so few cells."""
         if self.inside < _MIN_INSIDE or self.side_px < _MIN_SIDE_PX:
             return True
-        return self.places < _MIN_PLACES and (self.coverage > _MAX_COVERAGE or self.presence < _MIN_PRESENCE)
+        return self.cells < _MIN_CELLS and (self.coverage > _MAX_COVERAGE or self.presence < _MIN_PRESENCE)
 
     @property
     def is_clear(self) -> bool:
-        """Whether the person is beyond doubt."""
-        probable = self.presence >= _DOUBTFUL_PRESENCE and self.fill >= _MIN_FILL
-        return probable and self.places >= _CLEAR_PLACES and not self.is_nobody
+        """Whether the person is certain."""
+        probable = self.presence >= _CLEAR_PRESENCE and self.fill >= _MIN_FILL
+        return probable and self.cells >= _CLEAR_CELLS and not self.is_nobody
 
 
 @dataclass(slots=True, eq=False)
-class Doubt:
-    """The doubt about one track, over time.
+class DriftDetector:
+    """Decides over time whether one track still shows its person.
 
     Args:
         clear_box: the box when the person was last clear; None before.
@@ -115,7 +117,7 @@ class Doubt:
 
     def observe(self, evidence: Evidence) -> None:
         """Takes perception's evidence of a frame."""
-        self.search_due = not evidence.is_clear and self._is_doubtful(evidence)
+        self.search_due = not evidence.is_clear and self._may_have_drifted(evidence)
         self.nobody_frames = self.nobody_frames + 1 if evidence.is_nobody else 0
         if evidence.is_clear:
             self.clear_box, self.contradictions = evidence.box, 0
@@ -127,28 +129,28 @@ class Doubt:
         self.contradictions = 0 if confirmed else self.contradictions + 1
 
     @property
-    def is_given_up(self) -> bool:
+    def has_drifted(self) -> bool:
         """Whether the box shows nobody any more."""
         last = self.last
         if last is None or last.is_clear:
             return False
         if last.inside < _MIN_INSIDE or last.side_px < _MIN_SIDE_PX:
             return True
-        if self._is_steady(last.box):
-            return self.nobody_frames >= _STEADY_NOBODY_FRAMES or self.contradictions >= _STEADY_CONTRADICTIONS
+        if self._is_stationary(last.box):
+            return self.nobody_frames >= _STATIONARY_NOBODY_FRAMES or self.contradictions >= _STATIONARY_CONTRADICTIONS
         improbable = last.presence < _MIN_PRESENCE
         limit = _IMPROBABLE_CONTRADICTIONS if improbable else _CONTRADICTIONS
         return self.nobody_frames >= _NOBODY_FRAMES or self.contradictions >= limit
 
-    def _is_doubtful(self, evidence: Evidence) -> bool:
-        if evidence.is_nobody or evidence.fill < _MIN_FILL or evidence.presence < _DOUBTFUL_PRESENCE:
+    def _may_have_drifted(self, evidence: Evidence) -> bool:
+        if evidence.is_nobody or evidence.fill < _MIN_FILL or evidence.presence < _CLEAR_PRESENCE:
             return True
-        if self.contradictions or (self.clear_box is not None and not self._is_steady(evidence.box)):
+        if self.contradictions or (self.clear_box is not None and not self._is_stationary(evidence.box)):
             return True
         return self.last is not None and _has_jumped(self.last.box, evidence.box)
 
-    def _is_steady(self, box: Box) -> bool:
-        return self.clear_box is not None and intersection_over_union(self.clear_box, box) >= _STEADY_IOU
+    def _is_stationary(self, box: Box) -> bool:
+        return self.clear_box is not None and intersection_over_union(self.clear_box, box) >= _STATIONARY_IOU
 
 
 def _has_jumped(old: Box, new: Box) -> bool:
