@@ -1,10 +1,7 @@
-"""A contact sheet of a session: frames of the clip above the surfaces and bodies reconstructed from them.
-
-It also contains what all images of a session share: reading the clip, rendering the meshes of a frame, and captions.
-"""
+"""A contact sheet of a session: frames of the clip above the surfaces and bodies reconstructed from them."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +16,6 @@ from common.errors import SourceError
 from common.frames import Camera
 from receiver.mesh.mesh_files import publish_file, read_mesh
 from receiver.mesh.render import render
-from receiver.mesh.triangle_mesh import SurfaceMesh
 
 COLUMNS = 8
 _TILE_HEIGHT_PX = 288
@@ -42,15 +38,15 @@ class Clip:
     frames: dict[int, Image]
 
 
-def read_clip(path: Path, columns: int = COLUMNS) -> Clip:
-    """Decodes a video and keeps at most `columns` evenly spread frames.
+def read_clip(path: Path) -> Clip:
+    """Decodes a video and keeps at most `COLUMNS` evenly spread frames.
 
     Raises:
         SourceError: the file is missing, is not a video or has no frames.
     """
     try:
         frame_count = sum(1 for _ in _decode(path))
-        selected = set(spread(frame_count, columns))
+        selected = set(spread(frame_count, COLUMNS))
         frames = {n: _rgb(frame) for n, frame in enumerate(_decode(path)) if n in selected}
     except (av.FFmpegError, OSError, IndexError) as error:
         raise SourceError(f"{path} cannot be read as a video: {error}") from error
@@ -85,9 +81,7 @@ def fit_focal_px(keypoints_2d: FloatArray, joints_3d: FloatArray, width: int, he
     return float(np.clip(focal_px, 0.3 * max(width, height), 20.0 * max(width, height)))
 
 
-def render_people(
-    directory: Path, record: Record | None, kind: str, source: Image, scale: float = 1.0, yaw_rad: float = 0.0
-) -> Image:
+def render_people(directory: Path, record: Record | None, kind: str, source: Image) -> Image:
     """Renders all people of a frame as the sender's camera saw them, on white.
 
     Args:
@@ -95,33 +89,21 @@ def render_people(
         record: of the frame; None if it was not received.
         kind: of mesh, `surface` or `body`.
         source: the input frame (H, W, 3), of which only the size matters.
-        scale: size of the rendering relative to the input frame.
-        yaw_rad: rotation of each person about the vertical axis through the mean of the joints.
 
     Returns:
-        (scale · H, scale · W, 3) RGB.
+        (H, W, 3) RGB.
     """
     height, width = source.shape[:2]
-    size = round(scale * width), round(scale * height)
-    canvas: Image = np.full((size[1], size[0], 3), 255, np.uint8)
+    canvas: Image = np.full((height, width, 3), 255, np.uint8)
     people = [] if record is None else [person for person in record["people"] if person[kind] is not None]
     # Painter's algorithm: farthest person first.
     for person in sorted(people, key=lambda person: -float(np.mean(person["joints_3d"], axis=0)[2])):
-        joints_3d = np.array(person["joints_3d"])
-        focal_px = fit_focal_px(np.array(person["keypoints_2d"]), joints_3d, width, height)
+        focal_px = fit_focal_px(np.array(person["keypoints_2d"]), np.array(person["joints_3d"]), width, height)
         try:
-            mesh = rotated(read_mesh(directory / person[kind]), joints_3d.mean(axis=0), yaw_rad)
-            canvas = render(mesh, Camera(*size, scale * focal_px), onto=canvas)
+            canvas = render(read_mesh(directory / person[kind]), Camera(width, height, focal_px), onto=canvas)
         except ValueError:
-            cv2.putText(canvas, "unreadable", (4, size[1] // 2), cv2.FONT_HERSHEY_SIMPLEX, 0.6, (255, 0, 0), 1)
+            cv2.putText(canvas, "unreadable", (4, height // 2), cv2.FONT_HERSHEY_SIMPLEX, 0.6, (255, 0, 0), 1)
     return canvas
-
-
-def rotated(mesh: SurfaceMesh, centre: FloatArray, yaw_rad: float) -> SurfaceMesh:
-    """Rotates a mesh about the vertical axis through `centre` (3,)."""
-    cos, sin = np.cos(yaw_rad), np.sin(yaw_rad)
-    rotation = np.array([[cos, 0.0, sin], [0.0, 1.0, 0.0], [-sin, 0.0, cos]])
-    return replace(mesh, vertices=((mesh.vertices - centre) @ rotation.T + centre).astype(np.float32))
 
 
 def caption(text: str, width: int, height: int) -> Image:

@@ -192,24 +192,18 @@ def summarise(directory: Path, clip_path: Path) -> None:
         raise PublishedFramesError("; ".join(faults))
 
 
-def command_parser(program: str, description: str, examples: Sequence[str]) -> argparse.ArgumentParser:
-    """A parser for a command of this package that reads a directory and its clip."""
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs the command line and returns its exit code."""
     parser = argparse.ArgumentParser(
-        prog=program,
+        prog="summary",
         usage=argparse.SUPPRESS,  # it would precede the description, which contains it
-        description=description,
-        epilog="\n  ".join(("examples:", *examples)),
+        description=(__doc__ or "").strip(),
+        epilog="\n  ".join(("examples:", *_EXAMPLES)),
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
     parser.add_argument("directory", type=Path, help="the directory that a receiver published into")
     parser.add_argument("--clip", type=Path, required=True, help="the video that was sent")
-    return parser
-
-
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Runs the command line and returns its exit code."""
-    parser = command_parser("summary", (__doc__ or "").strip(), _EXAMPLES)
     options = parser.parse_args(arguments)
     return exit_code_of("summary", lambda: summarise(options.directory, options.clip))
 
