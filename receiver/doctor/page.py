@@ -4,7 +4,7 @@ from common.doctor.finding import Finding, ok
 from common.doctor.storage import check_address_free
 from receiver.link.auth.tls import SecurityConfig
 from receiver.web.config import WebConfig
-from receiver.web.page_files import read_page
+from receiver.web.page_files import check_built
 
 
 def check_page(config: WebConfig, security: SecurityConfig) -> Finding:
@@ -17,7 +17,7 @@ def check_page(config: WebConfig, security: SecurityConfig) -> Finding:
     if not config.page:
         return ok("page", "not served (--no-page)")
     config.check(security)
-    read_page()
+    check_built()
     if config.http is None:
         return ok("page", f"on {config.address}, or on a free port if that one is taken")
     return check_address_free("page", config.http, "--http")

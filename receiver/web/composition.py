@@ -15,17 +15,18 @@ from receiver.metrics import ReceiverMetrics
 from receiver.texture.inpainting import TextureInpainter
 from receiver.web.access import Access
 from receiver.web.accounts.config import AccountsConfig
-from receiver.web.app import create_app, guarded
+from receiver.web.app import create_app
 from receiver.web.children.cameras import ChildCameras
 from receiver.web.children.config import ChildrenConfig
 from receiver.web.children.pictures import ChildPictures
 from receiver.web.config import WebConfig
+from receiver.web.guards import Guard
 from receiver.web.live.camera_routes import camera_routes
 from receiver.web.live.hub import LiveHub
 from receiver.web.live.routes import LiveView, live_routes
 from receiver.web.metrics import WebMetrics
 from receiver.web.models.config import UploadConfig
-from receiver.web.page_files import read_page
+from receiver.web.page_files import check_built
 from receiver.web.server import WebServer
 from receiver.web.service import UploadService, open_service
 from receiver.web.status import Offer, status_routes
@@ -76,7 +77,7 @@ async def serve_page(config: PageConfig, backend: Backend) -> AsyncIterator[WebS
     """
     loopback = not config.web.needs_account
     async with AsyncExitStack() as opened:
-        files = read_page()
+        check_built()
         server = WebServer(config.web, config.security)
         opened.push_async_callback(server.stop)
         metrics = WebMetrics(backend.metrics.registry)
@@ -101,7 +102,6 @@ async def serve_page(config: PageConfig, backend: Backend) -> AsyncIterator[WebS
         view = LiveView(backend.hub, config.out, config.web.watchers)
         offer = Offer(config.accounts.signs_up(loopback=loopback), config.web.browser_camera, pictures=True)
         app = create_app(
-            files,
             [
                 status_routes(offer, access, service.identities.identify),
                 live_routes(view, access, metrics),
@@ -109,7 +109,7 @@ async def serve_page(config: PageConfig, backend: Backend) -> AsyncIterator[WebS
             ],
         )
         service.install(app)
-        server.start(guarded(app, loopback=loopback, encrypted=server.encrypted, metrics=metrics))
+        server.start(Guard(app, loopback=loopback, encrypted=server.encrypted, metrics=metrics))
         await pictures.start()
         counting = asyncio.create_task(_count_accounts(service, metrics), name="count of accounts")
         opened.callback(counting.cancel)

@@ -1,4 +1,4 @@
-"""What every request passes through: which host it names, where it comes from, and headers of the answer.
+"""What every request passes through: which host it names, where it comes from, headers of the answer, and its count.
 
 A page of another site can make a browser send requests here. It cannot read the answers, but a WebSocket would be open
 to it, and by changing its own DNS entry to this address it becomes the same site (DNS rebinding). So a request must
@@ -7,14 +7,16 @@ name a host that this server can have, and one that a page sends must come from 
 
 import logging
 
+from h11 import LocalProtocolError
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.requests import ClientDisconnect
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from starlette.websockets import WebSocketClose, WebSocketDisconnect
 
-from common.clock import Clock
+from common.clock import SYSTEM_CLOCK, Clock
 from common.io.addresses import Address
+from receiver.web.metrics import WebMetrics
 from receiver.web.origins import is_cross_origin
 
 logger = logging.getLogger(__name__)
@@ -42,23 +44,64 @@ _SECURITY_HEADERS = {
     "cross-origin-opener-policy": "same-origin",
     "cross-origin-resource-policy": "same-origin",
     "permissions-policy": "camera=(self), microphone=(), geolocation=()",
+    # Whatever belongs to an account must not lie in a shared cache; the page's own files say otherwise.
+    "cache-control": "no-store",
 }
-_STRICT_TRANSPORT = "max-age=31536000"
+_STRICT_TRANSPORT = {"strict-transport-security": "max-age=31536000"}
 
 
-class OriginGuard:
-    """Refuses requests that name a foreign host, and those that a page of another site sends.
+class Guard:
+    """An application behind the checks of its requests.
+
+    Requests that name a foreign host, or that a page of another site sends, are refused. Answers get headers that tell
+    browsers what the page may do. A handler that fails by a bug is answered by 500 without details, and logged.
 
     Args:
         loopback: the server listens on the loopback: only names of the loopback are hosts of it.
+        encrypted: it speaks TLS, and browsers are to insist on it.
+        metrics: count each request when its answer has been sent, or its client has gone.
     """
 
-    def __init__(self, app: ASGIApp, *, loopback: bool) -> None:
-        self._app = app
-        self._loopback = loopback
+    def __init__(
+        self, app: ASGIApp, *, loopback: bool, encrypted: bool, metrics: WebMetrics, clock: Clock = SYSTEM_CLOCK
+    ) -> None:
+        self._app, self._loopback, self._metrics, self._clock = app, loopback, metrics, clock
+        self._headers = _SECURITY_HEADERS | (_STRICT_TRANSPORT if encrypted else {})
+        self._next_log_s = 0.0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        refusal = self._refusal(scope) if scope["type"] in ("http", "websocket") else None
+        began_s, status = self._clock.monotonic(), 0
+
+        async def guarded(message: Message) -> None:
+            nonlocal status
+            if message["type"] in ("http.response.start", "websocket.http.response.start"):
+                status = message["status"]
+                headers = MutableHeaders(scope=message)
+                for name, value in self._headers.items():
+                    headers.setdefault(name, value)
+            try:
+                await send(message)
+            except LocalProtocolError as error:
+                # uvicorn has answered 400 itself, because the body of the request breaks HTTP.
+                logger.debug("an answer to malformed HTTP is dropped: %s", error)
+
+        try:
+            await self._answer(scope, receive, guarded)
+        except (WebSocketDisconnect, ClientDisconnect):
+            logger.debug("a client has left before its answer")
+        except Exception:
+            self._log_failure(scope)
+            if scope["type"] == "http" and not status:
+                answer = {"detail": "the server failed at this request; its log says why"}
+                await JSONResponse(answer, 500)(scope, receive, guarded)
+        finally:
+            if scope["type"] == "http":
+                # Routing has put the route there; its path is the template.
+                route = getattr(scope.get("route"), "path", None)
+                self._metrics.request(scope["method"], route, status or 500, self._clock.monotonic() - began_s)
+
+    async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
+        refusal = self._refusal(scope)
         if refusal is None:
             await self._app(scope, receive, send)
         elif scope["type"] == "websocket":
@@ -68,13 +111,17 @@ class OriginGuard:
 
     def _refusal(self, scope: Scope) -> str | None:
         headers = Headers(scope=scope)
-        host = headers.get("host", "")
-        if self._loopback and not _names_loopback(host):
+        if self._loopback and not _names_loopback(headers.get("host", "")):
             return "this page is for its own machine only: open it as http://127.0.0.1 with its port"
         changes = scope["type"] == "websocket" or scope["method"] not in _SAFE_METHODS
         if changes and is_cross_origin(headers):
             return "the request comes from a page of another site"
         return None
+
+    def _log_failure(self, scope: Scope) -> None:
+        if self._clock.monotonic() >= self._next_log_s:
+            self._next_log_s = self._clock.monotonic() + _ERRORS_LOGGED_EVERY_S
+            logger.exception("a request of the page failed: %s", scope.get("path", ""))
 
 
 def _names_loopback(host: str) -> bool:
@@ -82,60 +129,3 @@ def _names_loopback(host: str) -> bool:
         return Address.parse(host, Address("", 80)).is_loopback
     except ValueError:
         return False
-
-
-class SecurityHeaders:
-    """Adds headers that tell browsers what the page may do.
-
-    Args:
-        encrypted: the server speaks TLS, and browsers are to insist on it.
-    """
-
-    def __init__(self, app: ASGIApp, *, encrypted: bool) -> None:
-        self._app = app
-        self._headers = _SECURITY_HEADERS | ({"strict-transport-security": _STRICT_TRANSPORT} if encrypted else {})
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        async def send_with_headers(message: Message) -> None:
-            if message["type"] in ("http.response.start", "websocket.http.response.start"):
-                headers = MutableHeaders(scope=message)
-                for name, value in self._headers.items():
-                    headers.setdefault(name, value)
-                # Whatever belongs to an account must not lie in a shared cache; the page's own files say otherwise.
-                headers.setdefault("cache-control", "no-store")
-            await send(message)
-
-        await self._app(scope, receive, send_with_headers)
-
-
-class LastResort:
-    """Answers a request whose handler failed by a bug: status 500 without details, and the trace in the log.
-
-    Args:
-        clock: the same bug is logged once in a while.
-    """
-
-    def __init__(self, app: ASGIApp, *, clock: Clock) -> None:
-        self._app = app
-        self._clock = clock
-        self._next_log_s = 0.0
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        began = False
-
-        async def noted(message: Message) -> None:
-            nonlocal began
-            began = True
-            await send(message)
-
-        try:
-            await self._app(scope, receive, noted)
-        except (WebSocketDisconnect, ClientDisconnect):
-            logger.debug("a client has left before its answer")
-        except Exception:
-            if self._clock.monotonic() >= self._next_log_s:
-                self._next_log_s = self._clock.monotonic() + _ERRORS_LOGGED_EVERY_S
-                logger.exception("a request of the page failed: %s", scope.get("path", ""))
-            if scope["type"] == "http" and not began:
-                answer = {"detail": "the server failed at this request; its log says why"}
-                await JSONResponse(answer, 500)(scope, receive, send)

@@ -2,11 +2,12 @@
 
 import contextlib
 from collections.abc import AsyncIterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from prometheus_client import CollectorRegistry
 from starlette.requests import HTTPConnection
 from websockets.asyncio.client import connect
 
@@ -16,11 +17,12 @@ from receiver.link.auth.tls import SecurityConfig
 from receiver.mesh.mesh_texture import MeshTexture, TextureCorners
 from receiver.publish.frame_record import FrameRecord, PersonRecord
 from receiver.web.access import Access
-from receiver.web.app import create_app, guarded
+from receiver.web.app import create_app
 from receiver.web.config import WebConfig
+from receiver.web.guards import Guard
 from receiver.web.live.hub import LiveHub
 from receiver.web.live.routes import LiveView, live_routes
-from receiver.web.page_files import read_page
+from receiver.web.metrics import WebMetrics
 from receiver.web.server import WebServer
 from tests.support import fake_link
 from tests.support.fake_reconstructor import TETRAHEDRON, tetrahedron_of
@@ -29,41 +31,11 @@ CAMERA = Camera(640, 480, 600.0)
 
 
 @dataclass
-class Counts:
-    """Counts as the metrics would."""
-
-    watchers: int = 0
-    shown: list[int] = field(default_factory=list)
-    skipped: int = 0
-    texture_bytes: int = 0
-    requests: list[tuple[str, str | None, int]] = field(default_factory=list)
-
-    def watcher_connected(self) -> None:
-        self.watchers += 1
-
-    def watcher_left(self) -> None:
-        self.watchers -= 1
-
-    def frame_shown(self, size: int) -> None:
-        self.shown.append(size)
-
-    def frame_skipped(self) -> None:
-        self.skipped += 1
-
-    def texture_part_sent(self, size: int) -> None:
-        self.texture_bytes += size
-
-    def request(self, method: str, route: str | None, status: int, seconds: float) -> None:
-        assert seconds >= 0
-        self.requests.append((method, route, status))
-
-
-@dataclass
 class Page:
     """A page that is served, and the hub behind it."""
 
     hub: LiveHub
-    counts: Counts
+    registry: CollectorRegistry
     address: Address
     out: Path
     tokens: set[str]
@@ -71,6 +43,10 @@ class Page:
     @property
     def url(self) -> str:
         return f"http://{self.address}"
+
+    def count(self, name: str, **labels: str) -> float:
+        """The value of one of the page's metrics."""
+        return self.registry.get_sample_value(f"bodywire_web_{name}", labels) or 0.0
 
     def publish(self, sequence: int, *, coloured: bool = False, texture: bytes = b"") -> None:
         points = np.zeros((17, 3), np.float32)
@@ -97,17 +73,17 @@ async def served(folder: Path, *, needs_account: bool = False, watchers: int = 4
     (static / "app-1A2B.js").write_text("// bundle")
     out = folder / "out"
     (out / "meshes").mkdir(parents=True)
-    hub, counts, tokens = LiveHub(), Counts(), {"Bearer bw_anna"}
+    hub, registry, tokens = LiveHub(), CollectorRegistry(), {"Bearer bw_anna"}
+    metrics = WebMetrics(registry)
     hub.session_began(1, fake_link.new_session())
 
     async def account(connection: HTTPConnection) -> str | None:
         return "anna" if connection.headers.get("authorization") in tokens else None
 
-    router = live_routes(LiveView(hub, out, watchers), Access(needs_account, account), counts)
+    router = live_routes(LiveView(hub, out, watchers), Access(needs_account, account), metrics)
     server = WebServer(WebConfig(http=Address("127.0.0.1", 0)), SecurityConfig())
-    app = create_app(read_page(static), [router])
-    server.start(guarded(app, loopback=True, encrypted=False, metrics=counts))
+    server.start(Guard(create_app([router], static), loopback=True, encrypted=False, metrics=metrics))
     try:
-        yield Page(hub, counts, server.address, out, tokens)
+        yield Page(hub, registry, server.address, out, tokens)
     finally:
         await server.stop()

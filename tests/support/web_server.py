@@ -8,8 +8,10 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import uvicorn
+from prometheus_client import CollectorRegistry
 
-from receiver.web.malformed_requests import DropLateAnswers
+from receiver.web.guards import Guard
+from receiver.web.metrics import WebMetrics
 from receiver.web.models.config import UploadConfig
 from tests.support.fake_pictures import FakePictures
 from tests.support.web_service import open_site
@@ -44,9 +46,8 @@ class _Servers:
 async def _serve(out: Path, listener: socket.socket, servers: _Servers, ready: threading.Event) -> None:
     # No limit of the rate: attacks on what comes after it would not get there.
     async with open_site(out, FakePictures(), uploads=UploadConfig(uploads_per_minute=1e6)) as site:
-        config = uvicorn.Config(
-            DropLateAnswers(site.app), log_level="warning", log_config=None, lifespan="off", ws="none"
-        )
+        guarded = Guard(site.app, loopback=True, encrypted=False, metrics=WebMetrics(CollectorRegistry()))
+        config = uvicorn.Config(guarded, log_level="warning", log_config=None, lifespan="off", ws="none")
         servers.server = uvicorn.Server(config)
         task = asyncio.create_task(servers.server.serve(sockets=[listener]))
         while not servers.server.started:

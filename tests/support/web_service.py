@@ -100,7 +100,7 @@ def create_app_for_tests(service: UploadService, out: Path, metrics: WebMetrics,
     offer = Offer(service.accounts.sign_up_open, browser_camera=False, pictures=service.models.available)
     view = LiveView(LiveHub(), out, watchers=4)
     status = status_routes(offer, access, service.identities.identify)
-    app = create_app({}, [status, live_routes(view, access, metrics), camera_routes(None, access)])
+    app = create_app([status, live_routes(view, access, metrics), camera_routes(None, access)])
     service.install(app)
     return app
 

@@ -14,7 +14,8 @@ from starlette.responses import FileResponse
 from receiver.web.access import Access
 from receiver.web.live.hub import LiveHub
 from receiver.web.live.recorded import MESH_NAME, RecordedFrames, RecordedSession
-from receiver.web.live.socket import POLICY_VIOLATION, TRY_AGAIN_LATER, LiveSocket, WatchMetrics, close
+from receiver.web.live.socket import POLICY_VIOLATION, TRY_AGAIN_LATER, LiveSocket, close
+from receiver.web.metrics import WebMetrics
 from receiver.web.problems import problem, problems
 
 _MAX_PAGE = 200
@@ -60,7 +61,7 @@ class RecordedFramesOut(BaseModel):
     frames: list[dict[str, Any]]
 
 
-def live_routes(view: LiveView, access: Access, metrics: WatchMetrics) -> APIRouter:
+def live_routes(view: LiveView, access: Access, metrics: WebMetrics) -> APIRouter:
     """The live stream, and sessions, frames and meshes on disk."""
     router = APIRouter(tags=["live"])
     _add_stream(router, view, access, metrics)
@@ -68,7 +69,7 @@ def live_routes(view: LiveView, access: Access, metrics: WatchMetrics) -> APIRou
     return router
 
 
-def _add_stream(router: APIRouter, view: LiveView, access: Access, metrics: WatchMetrics) -> None:
+def _add_stream(router: APIRouter, view: LiveView, access: Access, metrics: WebMetrics) -> None:
     @router.websocket("/live")
     async def live(websocket: WebSocket) -> None:
         if await access.watcher(websocket) is None:

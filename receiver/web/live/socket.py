@@ -9,7 +9,7 @@ import asyncio
 import json
 from collections.abc import Callable, Coroutine
 from contextlib import suppress
-from typing import Any, Protocol
+from typing import Any
 
 from starlette.websockets import WebSocket, WebSocketDisconnect, WebSocketState
 
@@ -18,26 +18,13 @@ from common.version import package_version
 from receiver.web.live.hub import LiveFrame, LiveHub, MeshKind, Watcher
 from receiver.web.live.messages import QuantisedMesh, frame_message, part_message, preview_message
 from receiver.web.live.texture_queue import TextureQueue
+from receiver.web.metrics import WebMetrics
 
 _FRAMES_IN_FLIGHT = 2
 _MAX_MESSAGE_CHARACTERS = 1000
 POLICY_VIOLATION, TRY_AGAIN_LATER = 1008, 1013
 """Codes with which a WebSocket is closed (RFC 6455 and IANA's registry)."""
 _MAX_SESSION = 2**53
-
-
-class WatchMetrics(Protocol):
-    """What the socket counts."""
-
-    def watcher_connected(self) -> None: ...
-
-    def watcher_left(self) -> None: ...
-
-    def frame_shown(self, size: int) -> None: ...
-
-    def frame_skipped(self) -> None: ...
-
-    def texture_part_sent(self, size: int) -> None: ...
 
 
 class LiveSocket:
@@ -52,7 +39,7 @@ class LiveSocket:
         websocket: WebSocket,
         hub: LiveHub,
         watcher: Watcher,
-        metrics: WatchMetrics,
+        metrics: WebMetrics,
         signed_out: Callable[[], Coroutine[Any, Any, None]],
     ) -> None:
         self._websocket = websocket

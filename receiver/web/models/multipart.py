@@ -4,15 +4,15 @@ import asyncio
 from collections.abc import AsyncIterable
 from dataclasses import dataclass
 
-from python_multipart.exceptions import MultipartParseError
-from python_multipart.multipart import MultipartParser, parse_options_header
+from python_multipart.exceptions import FormParserError
+from python_multipart.multipart import Field, File, FormParser, parse_options_header
 
 from common.text import printable
 from receiver.web.models.refusals import UploadRefused
 
 FIELD = "image"
 _OVERHEAD_BYTES = 16_384
-_MAX_BOUNDARY, _MAX_PARTS, _MAX_NAME = 200, 8, 100
+_MAX_BOUNDARY, _MAX_NAME = 200, 100
 _STALL_S = 15.0
 _NAMELESS = "picture"
 
@@ -28,11 +28,6 @@ class UploadedFile:
 
     name: str
     content: bytes
-
-
-def too_large(max_bytes: int) -> UploadRefused:
-    """The refusal of a body that is too long."""
-    return UploadRefused(413, f"the picture is larger than {max_bytes / 1e6:g} MB: shrink it")
 
 
 def check_headers(content_type: str, content_length: str | None, max_bytes: int) -> bytes:
@@ -51,7 +46,7 @@ def check_headers(content_type: str, content_length: str | None, max_bytes: int)
         if not content_length.isascii() or not content_length.isdecimal():
             raise UploadRefused(400, "the Content-Length is not a number")
         if len(content_length) > 15 or int(content_length) > max_bytes + _OVERHEAD_BYTES:
-            raise too_large(max_bytes)
+            raise _too_large(max_bytes)
     return boundary
 
 
@@ -83,85 +78,53 @@ async def read_upload(
 
 
 class _Form:
-    """The parser's callbacks: keeps the one file and counts everything."""
+    """Keeps the one file of a form."""
 
     def __init__(self, boundary: bytes, max_bytes: int) -> None:
-        self._max_bytes = max_bytes
-        self._total = self._parts = 0
-        self._header_name, self._header_value = bytearray(), bytearray()
-        self._disposition = b""
-        self._file: bytearray | None = None
-        self._in_file = self._ended = False
-        self._name = _NAMELESS
-        self._parser = MultipartParser(
-            boundary,
-            {
-                "on_part_begin": self._part_begin,
-                "on_header_field": self._header_field,
-                "on_header_value": self._header_data,
-                "on_header_end": self._header_end,
-                "on_headers_finished": self._headers_finished,
-                "on_part_data": self._part_data,
-                "on_part_end": self._part_end,
-                "on_end": self._end,
-            },
-        )
+        self._max_bytes, self._total, self._ended = max_bytes, 0, False
+        self._file: UploadedFile | None = None
+        # The parser would put what is larger than this on the disk.
+        settings = {"MAX_MEMORY_FILE_SIZE": max_bytes + _OVERHEAD_BYTES}
+        self._parser = FormParser("multipart/form-data", self._take, self._take, self._end, boundary, config=settings)
 
     def feed(self, chunk: bytes) -> None:
         self._total += len(chunk)
         if self._total > self._max_bytes + _OVERHEAD_BYTES:
-            raise too_large(self._max_bytes)
+            raise _too_large(self._max_bytes)
         try:
             self._parser.write(chunk)
-        except MultipartParseError as error:
+        except FormParserError as error:
             raise UploadRefused(400, "the body is not a multipart form: check the boundary") from error
 
     def finish(self) -> UploadedFile:
         if not self._ended:
             raise UploadRefused(400, "the form ends too early: send it again")
-        if not self._file:
+        if self._file is None or not self._file.content:
             raise UploadRefused(415, f"the form has no picture: send one as the field {FIELD}")
-        return UploadedFile(self._name, bytes(self._file))
+        return self._file
 
-    def _part_begin(self) -> None:
-        self._parts += 1
-        self._disposition, self._in_file = b"", False
-        if self._parts > _MAX_PARTS:
-            raise UploadRefused(422, f"the form has more than {_MAX_PARTS} fields: send {FIELD} only")
-
-    def _header_field(self, data: bytes, start: int, end: int) -> None:
-        self._header_name += data[start:end]
-
-    def _header_data(self, data: bytes, start: int, end: int) -> None:
-        self._header_value += data[start:end]
-
-    def _header_end(self) -> None:
-        if bytes(self._header_name).lower() == b"content-disposition":
-            self._disposition = bytes(self._header_value)
-        self._header_name.clear()
-        self._header_value.clear()
-
-    def _headers_finished(self) -> None:
-        _, options = parse_options_header(self._disposition)
-        field = options.get(b"name", b"").decode("utf-8", "replace")
+    def _take(self, part: Field | File) -> None:
+        """A part has ended."""
+        field = (part.field_name or b"").decode("utf-8", "replace")
         if field != FIELD:
             raise UploadRefused(422, f"the form has the field {printable(field, 50)!r}: send {FIELD} only")
         if self._file is not None:
             raise UploadRefused(422, f"the form has several fields {FIELD}: send one picture at a time")
-        self._file, self._in_file = bytearray(), True
-        self._name = _shown_name(options.get(b"filename", b""))
-
-    def _part_data(self, data: bytes, start: int, end: int) -> None:
-        if self._in_file and self._file is not None:
-            self._file += data[start:end]
-            if len(self._file) > self._max_bytes:
-                raise too_large(self._max_bytes)
-
-    def _part_end(self) -> None:
-        self._in_file = False
+        if isinstance(part, File):
+            part.file_object.seek(0)
+            name, content = _shown_name(part.file_name or b""), part.file_object.read()
+        else:
+            name, content = _NAMELESS, part.value or b""
+        if len(content) > self._max_bytes:
+            raise _too_large(self._max_bytes)
+        self._file = UploadedFile(name, content)
 
     def _end(self) -> None:
         self._ended = True
+
+
+def _too_large(max_bytes: int) -> UploadRefused:
+    return UploadRefused(413, f"the picture is larger than {max_bytes / 1e6:g} MB: shrink it")
 
 
 def _shown_name(given: bytes) -> str:

@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import AsyncIterator, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from typing import Any, Protocol, TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -19,7 +19,7 @@ from receiver.publish.frame_record import pose_as_dict
 from receiver.web.accounts.store import Account
 from receiver.web.accounts.throttle import KeyedRates
 from receiver.web.database.database import Database
-from receiver.web.metrics import UploadOutcome
+from receiver.web.metrics import UploadOutcome, WebMetrics
 from receiver.web.models import store
 from receiver.web.models.config import UploadConfig
 from receiver.web.models.files import ModelFiles, new_model_id
@@ -92,18 +92,10 @@ class Job:
             yield stage
 
 
-class UploadMetrics(Protocol):
-    """Where uploads are counted (`WebMetrics`)."""
-
-    def upload(self, outcome: UploadOutcome, seconds: float) -> None: ...
-
-    def upload_stage(self, stage: str, seconds: float) -> None: ...
-
-
 class _StageTimer:
     """Passes the stages of a job on, and times each until the next begins."""
 
-    def __init__(self, on_stage: Callable[[str], None], metrics: UploadMetrics) -> None:
+    def __init__(self, on_stage: Callable[[str], None], metrics: WebMetrics) -> None:
         self._on_stage, self._metrics = on_stage, metrics
         self._stage = ""
         self._began_s = self._stage_began_s = time.perf_counter()
@@ -141,7 +133,7 @@ class ModelService:
         files: ModelFiles,
         pictures: PictureReconstructor | None,
         clock: Clock,
-        metrics: UploadMetrics,
+        metrics: WebMetrics,
     ) -> None:
         self.config, self.metrics = config, metrics
         self._database, self._files, self._pictures, self._clock = database, files, pictures, clock

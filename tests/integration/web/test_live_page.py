@@ -16,7 +16,7 @@ from common.errors import OutputError, UsageError
 from common.io.addresses import Address
 from receiver.link.auth.tls import SecurityConfig
 from receiver.web.config import WebConfig
-from receiver.web.page_files import read_page
+from receiver.web.page_files import check_built
 from receiver.web.server import WebServer
 from tests.support.live_page import Page, served
 
@@ -76,7 +76,7 @@ async def test_watcher_gets_hello_sessions_and_frames(page: Page) -> None:
         header = await next_frame(browser)
         assert header["record"]["seq"] == 4 and header["record"]["bytes"] == {"total": 51}
         assert header["people"][0]["vertices"]["count"] == 4
-    assert page.counts.shown
+    assert page.count("frames_shown_total")
 
 
 async def test_browser_that_acknowledges_nothing_gets_two_frames_and_then_the_newest(page: Page) -> None:
@@ -90,7 +90,7 @@ async def test_browser_that_acknowledges_nothing_gets_two_frames_and_then_the_ne
             page.publish(sequence)
         await browser.send(json.dumps({"type": "shown", "id": 1}))
         assert (await next_frame(browser))["record"]["seq"] == 29
-    assert page.counts.skipped == 27
+    assert page.count("frames_skipped_total") == 27
 
 
 async def test_colours_of_a_body_come_again_after_a_surface(page: Page) -> None:
@@ -134,7 +134,7 @@ async def test_texture_of_a_body_takes_the_place_of_its_colours(page: Page) -> N
         while (header := await next_frame(browser))["record"]["seq"] < 3:
             await browser.send(json.dumps({"type": "shown", "id": header["id"]}))
         assert "colours" in header["people"][0], "the texture was withdrawn"
-    assert page.counts.texture_bytes > 40_000
+    assert page.count("texture_bytes_total") > 40_000
 
 
 async def test_colours_that_change_are_not_sent_while_a_texture_is_on_its_way(page: Page) -> None:
@@ -300,8 +300,8 @@ async def test_frames_and_meshes_on_disk(page: Page) -> None:
             assert (await client.get(path)).status_code == 404
         for path in ("/api/sessions/0/frames", "/api/sessions/x/frames", "/api/sessions/1/frames?limit=100000"):
             assert (await client.get(path)).status_code == 422
-    assert ("GET", "/api/sessions/{number}/frames", 200) in page.counts.requests
-    assert ("GET", "/meshes/{name}", 404) in page.counts.requests
+    assert page.count("requests_total", method="GET", route="/api/sessions/{number}/frames", status="200") == 2
+    assert page.count("requests_total", method="GET", route="/meshes/{name}", status="404") == 2
 
 
 async def test_busy_port_is_an_error_unless_it_is_the_default(page: Page) -> None:
@@ -319,4 +319,4 @@ def test_page_for_other_machines_wants_encryption() -> None:
 
 def test_page_that_was_not_built(tmp_path: Path) -> None:
     with pytest.raises(OutputError, match="not built"):
-        read_page(tmp_path)
+        check_built(tmp_path)

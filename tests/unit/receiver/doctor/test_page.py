@@ -15,7 +15,7 @@ from receiver.web.config import WebConfig
 
 @pytest.fixture(autouse=True)
 def built(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(page, "read_page", lambda: {})
+    monkeypatch.setattr(page, "check_built", lambda: {})
 
 
 def test_default_address_is_no_problem_when_taken() -> None:
@@ -40,8 +40,8 @@ def test_page_for_others_without_encryption() -> None:
 
 
 def test_page_that_was_not_built(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    from receiver.web.page_files import read_page
+    from receiver.web.page_files import check_built
 
-    monkeypatch.setattr(page, "read_page", lambda: read_page(tmp_path))
+    monkeypatch.setattr(page, "check_built", lambda: check_built(tmp_path))
     with pytest.raises(OutputError, match="not built"):
         page.check_page(WebConfig(), SecurityConfig())
