@@ -4,7 +4,6 @@ import asyncio
 import signal
 from collections.abc import Callable, Iterator
 from contextlib import AbstractAsyncContextManager, contextmanager, nullcontext
-from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -12,74 +11,39 @@ import torch
 
 from common.codec.packet import CODEC_VERSION
 from common.errors import UsageError
-from common.io.logs import LogConfig
-from common.io.telemetry import MetricsConfig, MetricsServer, publish_build
+from common.io.telemetry import MetricsServer, publish_build
 from common.io.terminal import Terminal
-from common.io.tracing import FrameTracer, TracingConfig
+from common.io.tracing import FrameTracer
 from common.recording.reader import Recording
 from common.version import build_versions, package_version
-from common.weights.devices import DeviceConfig
+from common.weights.devices import resolve_device
 from common.weights.manifest import model_hash
+from receiver.config import ReceiverConfig
 from receiver.decode.session_decoder import SessionDecoder
-from receiver.diffusion.stage import SamplingConfig
-from receiver.engine.batcher import BatchingConfig
 from receiver.engine.local import LocalEngine
 from receiver.engine.pool.cluster import open_pool
-from receiver.engine.pool.config import EngineConfig
 from receiver.engine.pool.engine import PoolEngine
 from receiver.engine.pool.replica import ReplicaSettings
 from receiver.engine.reconstructor import Reconstructor
-from receiver.link.auth.tls import SecurityConfig
 from receiver.link.live_load import LiveLoad
-from receiver.link.server import LinkServer, ListenConfig
+from receiver.link.server import LinkServer
 from receiver.link.service import unshared
 from receiver.link.session import SessionRegistry
 from receiver.link.startup_line import startup_line
 from receiver.metrics import ReceiverMetrics
 from receiver.pipeline import ReceiverPipeline
 from receiver.publish.disk_space import free_and_size_bytes
-from receiver.publish.session_directory import PublishConfig, SessionDirectory
+from receiver.publish.session_directory import SessionDirectory
 from receiver.publish.shared_sessions import SharedSessions
-from receiver.recording.recorder import FileRecorder, RecordConfig
-from receiver.recording.replay import Replay, ReplayConfig
-from receiver.sharing import SharingConfig
+from receiver.recording.recorder import FileRecorder
+from receiver.recording.replay import Replay, open_recording
 from receiver.status import StatusLine
-from receiver.surface.stage import SurfaceConfig
-from receiver.texture.inpainting import TextureConfig, TextureInpainter
+from receiver.texture.inpainting import TextureInpainter, open_inpainter
 from receiver.traces import ReceiverTraces
-from receiver.web.accounts.config import AccountsConfig
-from receiver.web.children.config import ChildrenConfig
-from receiver.web.config import WebConfig
 from receiver.web.live.hub import LiveHub
-from receiver.web.models.config import UploadConfig
 
 if TYPE_CHECKING:
     from receiver.web.server import WebServer
-
-
-@dataclass(frozen=True, slots=True)
-class ReceiverConfig:
-    """The receiver's configuration by component."""
-
-    listen: ListenConfig = field(default_factory=ListenConfig)
-    security: SecurityConfig = field(default_factory=SecurityConfig)
-    publish: PublishConfig = field(default_factory=PublishConfig)
-    diffusion: SamplingConfig = field(default_factory=SamplingConfig)
-    surface: SurfaceConfig = field(default_factory=SurfaceConfig)
-    textures: TextureConfig = field(default_factory=TextureConfig)
-    device: DeviceConfig = field(default_factory=DeviceConfig)
-    engine: EngineConfig = field(default_factory=EngineConfig)
-    batching: BatchingConfig = field(default_factory=BatchingConfig)
-    sharing: SharingConfig = field(default_factory=SharingConfig)
-    recording: RecordConfig = field(default_factory=RecordConfig)
-    replay: ReplayConfig = field(default_factory=ReplayConfig)
-    web: WebConfig = field(default_factory=WebConfig)
-    accounts: AccountsConfig = field(default_factory=AccountsConfig)
-    uploads: UploadConfig = field(default_factory=UploadConfig)
-    children: ChildrenConfig = field(default_factory=ChildrenConfig)
-    metrics: MetricsConfig = field(default_factory=MetricsConfig)
-    tracing: TracingConfig = field(default_factory=TracingConfig)
-    logging: LogConfig = field(default_factory=LogConfig)
 
 
 def receive(config: ReceiverConfig, announce: Callable[[str], None]) -> None:
@@ -114,7 +78,7 @@ def receive(config: ReceiverConfig, announce: Callable[[str], None]) -> None:
     metrics.watch_disk(lambda: free_and_size_bytes(config.publish.out))
     address = config.metrics.metrics
     with (
-        config.replay.open(CODEC_VERSION, model_hash().hex()) as recording,
+        open_recording(config.replay, CODEC_VERSION, model_hash().hex()) as recording,
         SessionDirectory(config.publish) as directory,
         MetricsServer(address, metrics.registry) if address else nullcontext(),
         config.tracing.start("receiver", versions["version"]) as tracer,
@@ -128,7 +92,7 @@ def _engine(config: ReceiverConfig, metrics: ReceiverMetrics) -> "Iterator[Local
     """The engine that the options name, with its networks loaded."""
     metrics.engine_started(config.engine.kind)
     if config.engine.kind == "local":
-        reconstructor = Reconstructor.load(config.diffusion, config.surface, config.device.resolve())
+        reconstructor = Reconstructor.load(config.diffusion, config.surface, resolve_device(config.device.device))
         yield LocalEngine(reconstructor, config.batching, observer=metrics)
         return
     threads = max(int(config.engine.replica_cpus), 1)
@@ -156,7 +120,7 @@ async def _serve(
         await engine.start()
         load = LiveLoad(engine.capacity)
     hub, recorders = LiveHub(), _recorders(config)
-    inpainter = config.textures.completer(partial(metrics.stage_passed, "completion"))
+    inpainter = open_inpainter(config.textures, partial(metrics.stage_passed, "completion"))
     pipeline = ReceiverPipeline(
         engine,
         directory,

@@ -1,20 +1,11 @@
 """The sender's command line: `sender --camera SOURCE --peer HOST:PORT`."""
 
-import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from typing import NoReturn
 
-from common.errors import exit_code_of
 from common.io.configuration import read_config
 from common.io.options import Command, Program
-from common.io.startup import announce, leave, prepare_process
-
-
-def _version() -> str:
-    from common.version import version_line
-
-    return version_line("sender")
-
+from common.io.startup import announce, leave, run_program
 
 PROGRAM = Program(
     name="sender",
@@ -32,10 +23,10 @@ PROGRAM = Program(
         ),
         ("sender --camera 0 --record talk.bw", "record the first camera for receiver --replay, without a receiver"),
     ),
-    version=_version,
     commands={
         "doctor": Command(
             "check what the sender needs, with the same options, and say what to do",
+            "sender.doctor.command",
             daemon_flags=True,
             flags={"--json": "print one JSON document instead of lines"},
         )
@@ -43,31 +34,19 @@ PROGRAM = Program(
 )
 
 
-def _doctor(arguments: Sequence[str]) -> int:
-    from sender.doctor.command import main as doctor
+def _work(arguments: Sequence[str]) -> None:
+    from sender.config import SenderConfig
 
-    return doctor(arguments)
+    config = read_config(SenderConfig, PROGRAM, arguments)
+    # Imported last: the networks' library takes seconds, for which a wrong flag need not wait.
+    from sender.composition import send
 
-
-SUBCOMMANDS: Mapping[str, Callable[[Sequence[str]], int]] = {"doctor": _doctor}
-"""Commands by their name, the first argument; they take the other arguments and return the exit code."""
+    send(config, announce)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the sender, or the command that the first argument names, and returns its exit code."""
-    arguments = sys.argv[1:] if arguments is None else arguments
-    if arguments and arguments[0] in SUBCOMMANDS:
-        return SUBCOMMANDS[arguments[0]](arguments[1:])
-
-    def work() -> None:
-        prepare_process()
-        # Imported here, so that an import that fails for lack of memory is reported in one line.
-        from sender.composition import send
-        from sender.config import SenderConfig
-
-        send(read_config(SenderConfig, PROGRAM, arguments), announce)
-
-    return exit_code_of("sender", work)
+    return run_program(PROGRAM, _work, arguments)
 
 
 def run() -> NoReturn:

@@ -9,7 +9,8 @@ from common.body.cache import cache_file, read_arrays
 from common.doctor.finding import Finding, failure, ok, problem, warning
 from common.errors import BodywireError, WeightsError
 from common.version import version_line
-from common.weights.devices import DeviceConfig
+from common.weights.config import DeviceConfig
+from common.weights.devices import resolve_device
 from common.weights.manifest import WEIGHTS_DIRECTORY, read_manifest
 
 _GIGABYTE = 1e9
@@ -52,7 +53,7 @@ def check_body_cache() -> Finding:
 
 def check_device(config: DeviceConfig) -> Finding:
     """Which device the networks run on; raises UsageError if this machine lacks it."""
-    device = config.resolve()
+    device = resolve_device(config.device)
     if device.type == "cuda":
         properties = torch.cuda.get_device_properties(device)
         return ok("device", f"{device}: {properties.name}, {properties.total_memory / _GIGABYTE:.0f} GB")

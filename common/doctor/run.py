@@ -40,12 +40,7 @@ class DoctorProgram:
             "Prints a line for each check: ok, warning or problem, what was found, and what to do. Changes nothing.\n"
             f"Ends with 0 or the exit code that the {self.daemon} would end with. {JSON_FLAG} prints JSON instead."
         )
-        return Program(f"{self.daemon} doctor", description, self.examples, self._version)
-
-    def _version(self) -> str:
-        from common.version import version_line
-
-        return version_line(self.daemon)
+        return Program(f"{self.daemon} doctor", description, self.examples)
 
 
 Checks = Callable[[Sequence[str]], Iterator[tuple[str, Check]]]

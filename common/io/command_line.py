@@ -48,9 +48,13 @@ def _add_flags(parser: argparse.ArgumentParser, kind: type[Any], program: Progra
     general = parser.add_argument_group("general")
     general.add_argument("-h", "--help", action="help", help="show this text and exit")
     general.add_argument(
-        "--version", action=_PrintAction, nargs=0, text=lambda _: program.version(), help="show versions and exit"
+        "--version",
+        action=_PrintAction,
+        nargs=0,
+        text=lambda _: _version_line(program.daemon),
+        help="show versions and exit",
     )
-    if " " not in program.name:
+    if program.name == program.daemon:
         general.add_argument(
             "--completion",
             action=_PrintAction,
@@ -70,6 +74,12 @@ def _add_flags(parser: argparse.ArgumentParser, kind: type[Any], program: Progra
             summary = component_summary(kind, entry.component)
             groups[entry.component] = parser.add_argument_group(entry.component, summary)
         _add_flag(groups[entry.component], entry)
+
+
+def _version_line(daemon: str) -> str:
+    from common.version import version_line  # reads weights and codec tables
+
+    return version_line(daemon)
 
 
 class _PrintAction(argparse.Action):

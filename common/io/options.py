@@ -155,12 +155,14 @@ class Command:
 
     Args:
         help: what it does.
+        module: has its `main`, which takes the arguments behind the name and returns the exit code.
         daemon_flags: whether it takes the flags of the program.
         flags: its own flags without a value, with what they do.
         add_arguments: adds all other arguments of it to a parser.
     """
 
     help: str
+    module: str
     daemon_flags: bool = False
     flags: Mapping[str, str] = field(default_factory=dict)
     add_arguments: Callable[[argparse.ArgumentParser], None] | None = None
@@ -174,16 +176,19 @@ class Program:
         name: `sender` or `receiver`, maybe followed by a command; the first word names the environment variables.
         description: one or two sentences.
         examples: command and explanation of each.
-        version: returns the line that `--version` prints; raises BodywireError.
         commands: by name.
     """
 
     name: str
     description: str
     examples: Sequence[tuple[str, str]]
-    version: Callable[[], str]
     commands: Mapping[str, Command] = field(default_factory=dict)
 
     @property
+    def daemon(self) -> str:
+        """`sender` or `receiver`."""
+        return self.name.split()[0]
+
+    @property
     def environment_prefix(self) -> str:
-        return f"BODYWIRE_{self.name.split()[0].upper()}_"
+        return f"BODYWIRE_{self.daemon.upper()}_"

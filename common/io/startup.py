@@ -1,21 +1,44 @@
 """The start of a daemon's process, before anything large is imported: standard streams and limits.
 
-Imports nothing but the standard library and `common.errors`, so that it runs where the daemon itself cannot.
+Imports no library, so that it runs where the daemon itself cannot.
 """
 
 import contextlib
+import importlib
 import logging
 import os
 import resource
 import sys
+from collections.abc import Callable, Sequence
 from typing import NoReturn
 
-from common.errors import OutputError, ResourceError
+from common.errors import OutputError, ResourceError, exit_code_of
+from common.io.options import Program
 
 # Measured: the daemons' libraries map 5 GB, hardly a fifth of which is in memory, and allocate 1.5 GB.
 _MIN_ADDRESS_SPACE_BYTES, _MIN_DATA_BYTES = 6_000_000_000, 2_000_000_000
 _MIN_FILE_DESCRIPTORS = 64
 _STREAMS = (("stdin", "r"), ("stdout", "w"), ("stderr", "w"))
+
+
+def run_program(program: Program, work: Callable[[Sequence[str]], None], arguments: Sequence[str] | None) -> int:
+    """Runs the command that the first argument names, or else the daemon; returns the exit code.
+
+    Args:
+        work: of the daemon, with its arguments. It imports what it needs: an import that fails for lack of memory is
+            then reported in one line.
+        arguments: without the program's name; by default those of the process.
+    """
+    given = sys.argv[1:] if arguments is None else arguments
+    if given and given[0] in program.commands:
+        code: int = importlib.import_module(program.commands[given[0]].module).main(given[1:])
+        return code
+
+    def prepared() -> None:
+        prepare_process()
+        work(given)
+
+    return exit_code_of(program.name, prepared)
 
 
 def prepare_process() -> None:

@@ -1,7 +1,5 @@
 """Where networks compute and in which precision: decided here, for both daemons, the trainings and the benches."""
 
-import re
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -10,38 +8,23 @@ import torch
 from torch import Tensor, nn
 
 from common.errors import UsageError
-from common.io.options import option
 
 CPU = torch.device("cpu")
 
 
-@dataclass(frozen=True, slots=True)
-class DeviceConfig:
-    """The device that networks run on.
+def resolve_device(name: str) -> torch.device:
+    """The device that `--device` names: `auto`, `cpu`, `cuda` or `cuda:N`.
 
-    Args:
-        device: `auto` (the first CUDA GPU, else the CPU), `cpu`, `cuda` or `cuda:N`.
+    Raises:
+        UsageError: this machine lacks the GPU that was asked for.
     """
-
-    device: str = option("auto", help="where networks run: auto (a GPU where there is one), cpu, cuda or cuda:N")
-
-    def __post_init__(self) -> None:
-        if not re.fullmatch(r"auto|cpu|cuda(:\d+)?", self.device):
-            raise ValueError(f"unknown device {self.device!r}; choose auto, cpu, cuda or cuda:N")
-
-    def resolve(self) -> torch.device:
-        """The device itself.
-
-        Raises:
-            UsageError: this machine lacks the GPU that was asked for.
-        """
-        gpus = torch.cuda.device_count()
-        if self.device == "auto":
-            return torch.device("cuda", 0) if gpus else CPU
-        device = torch.device(self.device)
-        if device.type == "cuda" and (device.index or 0) >= gpus:
-            raise UsageError(f"--device {self.device}: this machine has {gpus} CUDA GPUs; choose auto or cpu")
-        return device
+    gpus = torch.cuda.device_count()
+    if name == "auto":
+        return torch.device("cuda", 0) if gpus else CPU
+    device = torch.device(name)
+    if device.type == "cuda" and (device.index or 0) >= gpus:
+        raise UsageError(f"--device {name}: this machine has {gpus} CUDA GPUs; choose auto or cpu")
+    return device
 
 
 def device_of(module: nn.Module) -> torch.device:

@@ -20,7 +20,6 @@ from receiver.diffusion.displacement_basis import COEFFICIENTS, DISPLACEMENT_TOK
 
 # Standard deviation of the ground truth around g, in standard deviations of the coefficients.
 SIGMA_DATA = 0.5
-SIGMA_MIN, SIGMA_MAX = 0.02, 8.0
 
 
 def level_embedding(sigma_B: Tensor, width: int) -> Tensor:

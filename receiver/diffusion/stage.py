@@ -2,22 +2,22 @@
 
 import functools
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from typing import Any, Literal, Self, get_args
+from dataclasses import replace
+from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
 
 from common.body.surface_space import SurfaceSpace
 from common.errors import WeightsError
-from common.io.options import option
 from common.weights.devices import CPU, device_of
 from common.weights.loader import architecture_of, load_into
 from common.weights.manifest import find_entry
 from receiver.decode.clothing import Clothing
 from receiver.decode.stage import DecodedBody
 from receiver.diffusion.condition import Condition, Conditioner, DiffusionConfig
-from receiver.diffusion.denoiser import SIGMA_MAX, SIGMA_MIN, Denoiser
+from receiver.diffusion.config import SIGMA_MIN, SamplingConfig
+from receiver.diffusion.denoiser import Denoiser
 from receiver.diffusion.displacement_basis import COEFFICIENTS, DISPLACEMENT_TOKENS, DisplacementBasis
 from receiver.diffusion.samplers import (
     paper_forward,
@@ -29,38 +29,11 @@ from receiver.diffusion.samplers import (
 )
 
 WEIGHTS_NAME = "diffusion"
-Sampler = Literal["ddim", "consistency_multistep", "heun", "paper"]
 
 # The paper gives no schedule. These ten steps leave about a tenth of the variance to u_m ⊙ ε.
 PAPER_C: tuple[float, ...] = (0.99,) * 10
 # People whose noise is kept; drawing it takes a tenth of a millisecond.
 _REMEMBERED_NOISE = 64
-
-
-@dataclass(frozen=True, slots=True)
-class SamplingConfig:
-    """Settings of the displacement sampler.
-
-    Args:
-        sampler: `ddim`, `consistency_multistep` or `heun` with the trained denoiser; `paper` is eq. 26 and 27, for
-            comparison.
-        steps: denoising steps; people of whom all `surface` labels are known need one.
-        sigma_start: standard deviation of the initial noise, in standard deviations of the displacements.
-    """
-
-    sampler: Sampler = option(
-        "ddim", help="displacement sampler: ddim, consistency_multistep, heun, or paper (eq. 26, 27)"
-    )
-    steps: int = option(2, help="denoising steps for people whose clothes are not fully known")
-    sigma_start: float = option(4.0, help="initial noise, in standard deviations of the displacements")
-
-    def __post_init__(self) -> None:
-        if self.sampler not in get_args(Sampler):
-            raise ValueError(f"unknown sampler {self.sampler!r}; choose {', '.join(get_args(Sampler))}")
-        if not 1 <= self.steps <= 100 or not 0.5 <= self.sigma_start <= SIGMA_MAX:
-            raise ValueError(
-                f"steps must lie in 1…100 and sigma-start in 0.5…{SIGMA_MAX:g}, got {self.steps} and {self.sigma_start}"
-            )
 
 
 class DiffusionNetwork(nn.Module):

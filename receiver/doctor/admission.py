@@ -2,7 +2,7 @@
 
 from common.doctor.finding import Finding, ok, warning
 from common.io.addresses import Address
-from receiver.link.auth.tls import SecurityConfig
+from receiver.link.auth.config import SecurityConfig
 from receiver.link.auth.tokens import TokenFile
 
 

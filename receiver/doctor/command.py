@@ -30,15 +30,17 @@ def _checks(arguments: Sequence[str]) -> Iterator[tuple[str, Check]]:
     Raises:
         UsageError: the configuration is wrong.
     """
-    # Imported here, after the checks of the packages.
+    # Imported here, after the checks of the packages; what needs the networks' library, after the flags are read.
+    from common.io.configuration import read_config
+    from receiver.config import ReceiverConfig
+
+    config = read_config(ReceiverConfig, _PROGRAM.command_line, arguments)
+
     from common.doctor import machine, networks
     from common.doctor.certificates import check_certificates
     from common.doctor.storage import check_address_free
-    from common.io.configuration import read_config
-    from receiver.composition import ReceiverConfig
     from receiver.doctor import admission, engine, output, page
 
-    config = read_config(ReceiverConfig, _PROGRAM.command_line, arguments)
     security, listen = config.security, config.listen.listen
     yield named("processors", machine.check_processors)
     yield named("memory", machine.check_memory)

@@ -1,7 +1,7 @@
 """Check of the pool that people are reconstructed in."""
 
 from common.doctor.finding import Finding, ok
-from common.weights.devices import DeviceConfig
+from common.weights.config import DeviceConfig
 from receiver.engine.pool.cluster import check_cores, reach, require_ray
 from receiver.engine.pool.config import EngineConfig
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from common.doctor.finding import Finding, Verdict, ok, problem, warning
 from common.doctor.storage import check_writable, existing_ancestor, is_locked
 from common.errors import OutputError
-from receiver.publish.session_directory import PublishConfig
+from receiver.publish.config import PublishConfig
 
 # Sizes of a person's surface and body in a frame, bytes; measured on the demo clip.
 _SURFACE_BYTES = {"glb": 0.3e6, "obj": 0.66e6, "ply": 0.31e6}

@@ -2,7 +2,7 @@
 
 from common.doctor.finding import Finding, ok
 from common.doctor.storage import check_address_free
-from receiver.link.auth.tls import SecurityConfig
+from receiver.link.auth.config import SecurityConfig
 from receiver.web.config import WebConfig
 from receiver.web.page_files import check_built
 

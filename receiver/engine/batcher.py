@@ -8,7 +8,7 @@ from collections.abc import Callable, Hashable, Iterator
 from dataclasses import dataclass
 
 from common.clock import Clock
-from common.io.options import option
+from receiver.engine.config import BatchingConfig
 from receiver.engine.engine import (
     EngineObserver,
     ReconstructedPerson,
@@ -23,20 +23,6 @@ _ACTIVE_S = 0.5
 # While others are active, the people of one account that are reconstructed take about this long in the networks.
 _SLICE_MS = 40.0
 _TIME_SMOOTHING = 0.8
-
-
-@dataclass(frozen=True, slots=True)
-class BatchingConfig:
-    """How requests of concurrent sessions are batched."""
-
-    batch_people: int = option(8, help="most people that one network pass reconstructs")
-    batch_wait_ms: float = option(3.0, help="longest time that a frame waits for frames of other sessions, ms")
-
-    def __post_init__(self) -> None:
-        if self.batch_people < 1:
-            raise ValueError(f"batch-people must be at least 1, got {self.batch_people}")
-        if not 0 <= self.batch_wait_ms <= 1000:
-            raise ValueError(f"batch-wait-ms must lie in 0…1000, got {self.batch_wait_ms:g}")
 
 
 class PendingFrame:

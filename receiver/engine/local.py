@@ -11,7 +11,8 @@ import os
 from concurrent.futures import ThreadPoolExecutor
 
 from common.clock import SYSTEM_CLOCK, Clock
-from receiver.engine.batcher import Batcher, BatchingConfig, PendingPerson, Room
+from receiver.engine.batcher import Batcher, PendingPerson, Room
+from receiver.engine.config import BatchingConfig
 from receiver.engine.engine import EngineObserver, ReconstructionRequest, ReconstructionResult, UnobservedEngine
 from receiver.engine.fair_executor import FairExecutor
 from receiver.engine.reconstructor import InferredFrame, Reconstructor

@@ -22,13 +22,15 @@ from common.texture.atlas import AtlasLayout
 from common.weights.devices import CPU, to_numpy
 from receiver.body.skinning import BodySkin
 from receiver.decode.stage import DecodeStage, LabelledBody
-from receiver.diffusion.stage import DiffusionStage, SamplingConfig
+from receiver.diffusion.config import SamplingConfig
+from receiver.diffusion.stage import DiffusionStage
 from receiver.diffusion.worn_displacements import WornDisplacements
 from receiver.engine.engine import ReconstructedPerson, ReconstructionRequest, ReconstructionResult
 from receiver.engine.topology import BodyTopology
 from receiver.mesh.skinned_glb import PosedBody, Skeleton
 from receiver.mesh.triangle_mesh import SurfaceMesh
-from receiver.surface.stage import SurfaceConfig, SurfaceStage
+from receiver.surface.config import SurfaceConfig
+from receiver.surface.stage import SurfaceStage
 from receiver.texture.colouring import Colouring
 from receiver.texture.face_detail import FaceDetail
 from receiver.texture.painting import Painter

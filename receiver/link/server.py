@@ -3,7 +3,6 @@
 import asyncio
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -14,14 +13,15 @@ from grpc_reflection.v1alpha import reflection
 from common.clock import SYSTEM_CLOCK, Clock
 from common.errors import OutputError
 from common.io.addresses import Address, bound_socket
-from common.io.options import option
-from common.wire.convert import MAX_WINDOW, STREAM_METHOD, STREAM_SERVICE
+from common.wire.convert import STREAM_METHOD, STREAM_SERVICE
 from common.wire.stream import CHANNEL_OPTIONS
 from receiver.link.admission import SessionLimits
 from receiver.link.auth.authenticator import Authenticator, host_of
+from receiver.link.auth.config import SecurityConfig
 from receiver.link.auth.limits import RateLimits
-from receiver.link.auth.tls import SecurityConfig, server_credentials
+from receiver.link.auth.tls import server_credentials
 from receiver.link.auth.tokens import TokenFile
+from receiver.link.config import ListenConfig
 from receiver.link.connection import Connection
 from receiver.link.frame_handler import FrameHandler
 from receiver.link.grpc_stream import GrpcServerStream
@@ -41,32 +41,6 @@ _CONNECTIONS_PER_SESSION, _OTHER_CONNECTIONS = 2, 384
 _STREAMS_PER_CONNECTION = 8
 # When the receiver stops, for the status of the streams to be sent.
 _LAST_WORDS_S = 0.5
-
-
-@dataclass(frozen=True, slots=True)
-class ListenConfig:
-    """Where senders connect, and what the receiver tolerates."""
-
-    listen: Address = option(
-        Address("127.0.0.1", 50051),
-        help="address to listen on; a missing host or port is the default's, port 0 picks a free one",
-        bare=True,
-    )
-    window: int = option(8, help="most unacknowledged frames of a sender")
-    rejections: int = option(8, help="number of undecodable frames in a row that ends a stream")
-    silence_timeout: float = option(
-        1.25,
-        help="seconds without a message until a sender is considered gone; its stream ends after ten times as many",
-    )
-    drain_timeout: float = option(10.0, help="seconds to finish the frames that have arrived when the receiver stops")
-
-    def __post_init__(self) -> None:
-        if not 1 <= self.window <= MAX_WINDOW:
-            raise ValueError(f"window {self.window} is not between 1 and {MAX_WINDOW}")
-        if self.rejections < 1:
-            raise ValueError(f"rejections {self.rejections} is below 1")
-        if min(self.silence_timeout, self.drain_timeout) <= 0:
-            raise ValueError("silence_timeout and drain_timeout must be above 0")
 
 
 class LinkServer:

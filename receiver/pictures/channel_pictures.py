@@ -20,8 +20,8 @@ from receiver.link.session import Session
 from receiver.mesh.mesh_files import output_error, publish_file
 from receiver.metrics import ReceiverMetrics
 from receiver.pictures.picture_threads import PictureThreads
+from receiver.publish.config import PublishConfig
 from receiver.publish.line_file import LineFile
-from receiver.publish.session_directory import PublishConfig
 
 logger = logging.getLogger(__name__)
 

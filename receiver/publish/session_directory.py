@@ -21,17 +21,16 @@ import os
 import stat
 import threading
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
-from pathlib import Path
-from typing import Literal, Self
+from dataclasses import replace
+from typing import Self
 
 from common.errors import OutputError
 from common.io.atomic_write import remove_partial_files
-from common.io.options import option
 from receiver.link.auth.ownership import NotOwner, SessionOwner
 from receiver.mesh.mesh_files import encode_mesh, output_error, publish_file
 from receiver.mesh.skinned_glb import PosedBody, Skeleton, encode_body
 from receiver.mesh.triangle_mesh import SurfaceMesh
+from receiver.publish.config import PRIVATE_FILE, PublishConfig
 from receiver.publish.frame_record import FrameRecord
 from receiver.publish.line_file import LineFile, check_place
 from receiver.publish.session_records import (
@@ -50,43 +49,6 @@ logger = logging.getLogger(__name__)
 _INDEX_EVERY_BYTES = 256 * 1024
 _FRAME_BYTES_PER_INDEX_BYTE = 16
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
-_PRIVATE_FILE, _PRIVATE_FOLDER = 0o600, 0o700
-_SHARED_FILE, _SHARED_FOLDER = 0o644, 0o755
-
-
-@dataclass(frozen=True, slots=True)
-class PublishConfig:
-    """The output files of the receiver.
-
-    Args:
-        out: output directory, created if missing.
-        format: mesh file format.
-        mesh_every: write meshes for every n-th frame of a session; its line in `frames.jsonl` is always written.
-        body: write the skinned body beside the surface.
-        share_output: other users may read what is written, except `sessions.jsonl`.
-        share_sessions: see `receiver.publish.shared_sessions`.
-    """
-
-    out: Path = option(Path("out"), help="output directory for meshes and frames.jsonl")
-    format: Literal["glb", "obj", "ply"] = option("glb", help="mesh format: glb, obj or ply")
-    mesh_every: int = option(1, help="write meshes for every n-th frame")
-    body: bool = option(True, help="write the skinned body beside the surface")
-    share_output: bool = option(False, help="let other users of this machine read the output")
-    share_sessions: bool = option(False, help="share sessions with the receivers whose --out lies beside this one's")
-
-    def __post_init__(self) -> None:
-        if self.mesh_every < 1:
-            raise ValueError(f"mesh-every must be at least 1, got {self.mesh_every}")
-
-    @property
-    def file_mode(self) -> int:
-        """Permissions of new files, less the umask."""
-        return _SHARED_FILE if self.share_output else _PRIVATE_FILE
-
-    @property
-    def folder_mode(self) -> int:
-        """Permissions of new folders, less the umask."""
-        return _SHARED_FOLDER if self.share_output else _PRIVATE_FOLDER
 
 
 class SessionDirectory:
@@ -114,7 +76,7 @@ class SessionDirectory:
             self._lines = opened.enter_context(
                 LineFile(config.out / "frames.jsonl", mode=config.file_mode, locked=True)
             )
-            self._records = opened.enter_context(LineFile(config.out / "sessions.jsonl", mode=_PRIVATE_FILE))
+            self._records = opened.enter_context(LineFile(config.out / "sessions.jsonl", mode=PRIVATE_FILE))
             try:
                 self._meshes = os.open(self._meshes_path, _FOLDER)
                 opened.callback(os.close, self._meshes)
@@ -224,8 +186,8 @@ class SessionDirectory:
 
     def _take_over(self) -> None:
         """Removes partial files of a killed receiver, and reads the sessions."""
-        if stat.S_IMODE(self._records.path.stat().st_mode) != _PRIVATE_FILE:
-            self._records.path.chmod(_PRIVATE_FILE)
+        if stat.S_IMODE(self._records.path.stat().st_mode) != PRIVATE_FILE:
+            self._records.path.chmod(PRIVATE_FILE)
         for folder in (self.config.out, self._meshes_path):
             remove_partial_files(folder)
         self._read_sessions()

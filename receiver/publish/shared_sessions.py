@@ -21,12 +21,12 @@ from receiver.link.auth.ownership import NotOwner, SessionOwner
 from receiver.link.refusals import Refusal, StreamRefused
 from receiver.link.session import Session
 from receiver.mesh.mesh_files import output_error
+from receiver.publish.config import PRIVATE_FILE, PRIVATE_FOLDER
 from receiver.publish.session_records import read_index, read_lines, read_records
 
 logger = logging.getLogger(__name__)
 
 _LEASES = ".sessions"
-_PRIVATE_FILE, _PRIVATE_FOLDER = 0o600, 0o700
 
 
 class SessionElsewhere(BodywireError):
@@ -64,7 +64,7 @@ class SharedSessions:
         self._out = out.resolve()
         self._leases = self._out.parent / _LEASES
         try:
-            self._leases.mkdir(mode=_PRIVATE_FOLDER, parents=True, exist_ok=True)
+            self._leases.mkdir(mode=PRIVATE_FOLDER, parents=True, exist_ok=True)
         except OSError as error:
             raise output_error(self._leases, error) from error
 
@@ -89,7 +89,7 @@ class SharedSessions:
         """
         path = self._leases / f"{identifier}.lease"
         try:
-            descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, _PRIVATE_FILE)
+            descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, PRIVATE_FILE)
         except OSError as error:
             raise output_error(path, error) from error
         try:

@@ -5,17 +5,12 @@ decoder's state is recorded too: a replay can begin there.
 """
 
 import logging
-import os
-from dataclasses import dataclass
 from functools import partial
-from itertools import chain, count
-from pathlib import Path
 
 from common.blobs import NOT_RECORDED, Blob
 from common.clock import SYSTEM_CLOCK, Clock
 from common.codec.frame_codec import DecodedFrame
 from common.errors import OutputError
-from common.io.options import option
 from common.recording.background import BackgroundRecording, Work
 from common.recording.facts import MAX_TEXT_CHARACTERS, RecordingFacts
 from common.recording.records import MAX_RECORD_BYTES, RecordedFrame, RecordedState
@@ -23,53 +18,13 @@ from common.recording.writer import RecordingWriter
 from receiver.link.frame_handler import Arrival
 from receiver.link.session import FrameDecoder, Session
 from receiver.publish.observer import SessionObserver
+from receiver.recording.config import RecordConfig
 
 logger = logging.getLogger(__name__)
 
-SUFFIX = ".bw"
 _ENTRY_EVERY_US = 10_000_000
 # Bounds what is remembered where times of capture do not advance.
 _MAX_FRAMES_PER_ENTRY = 3000
-
-
-@dataclass(frozen=True, slots=True)
-class RecordConfig:
-    """Recording of sessions."""
-
-    record: Path | None = option(
-        None,
-        help="record sessions: the first to this file, further ones to NAME-2.bw, NAME-3.bw…; in a directory, session "
-        "N to session-N.bw",
-    )
-
-    def check(self) -> None:
-        """Checks that a recording can be created.
-
-        Raises:
-            OutputError: the file exists, or its folder does not.
-        """
-        if self.record is None:
-            return
-        if _is_folder(self.record):
-            try:
-                self.record.mkdir(parents=True, exist_ok=True, mode=0o700)
-            except OSError as error:
-                raise OutputError(f"cannot create the folder {self.record}: {error.strerror}") from error
-        elif self.record.exists():
-            raise OutputError(f"{self.record} exists: remove it, or give --record another name")
-        elif not self.record.absolute().parent.is_dir():
-            raise OutputError(f"{self.record} cannot be created: its folder does not exist")
-
-    def path_of(self, session_number: int) -> Path:
-        """A path that no file has yet, for a session of the output directory."""
-        assert self.record is not None
-        named = self.record / f"session-{session_number}{SUFFIX}" if _is_folder(self.record) else self.record
-        further = (named.with_stem(f"{named.stem}-{number}") for number in count(2))
-        return next(path for path in chain([named], further) if not os.path.lexists(path))
-
-
-def _is_folder(path: Path) -> bool:
-    return path.is_dir() or path.suffix == ""
 
 
 class FileRecorder(SessionObserver):

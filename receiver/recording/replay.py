@@ -3,26 +3,23 @@
 import asyncio
 import contextlib
 import logging
-import math
 import secrets
 import uuid
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Protocol
 
 from common.blobs import Blob
 from common.clock import SYSTEM_CLOCK, Clock
 from common.errors import UsageError, WireError
-from common.io.options import option
-from common.recording.position import format_position, parse_position
+from common.recording.position import format_position
 from common.recording.reader import Recording
 from common.recording.records import RecordedFrame, RecordedState
 from common.wire.convert import MAX_NAME_CHARACTERS, SESSION_SECRET_BYTES, FrameMessage
 from receiver.link.auth.ownership import SessionOwner
 from receiver.link.frame_handler import Arrival, FrameHandler
 from receiver.link.session import FrameDecoder, Session
+from receiver.recording.config import ReplayConfig
 
 logger = logging.getLogger(__name__)
 
@@ -30,56 +27,27 @@ _ACCOUNT = "replay"
 _FRAMES_PER_TURN = 30
 
 
-@dataclass(frozen=True, slots=True)
-class ReplayConfig:
-    """A recording in place of senders; the receiver ends with it."""
+def open_recording(config: ReplayConfig, codec: int, model: str) -> "AbstractContextManager[Recording | None]":
+    """Opens the recording; None if there is none to replay.
 
-    replay: Path | None = option(None, help="recording to replay instead of listening for senders")
-    speed: str = option("1", help="pace of the replay: 1 as captured, 2 twice as fast, max as fast as this machine can")
-    from_: str = option("00:00:00", help="where the replay begins: seconds, MM:SS or HH:MM:SS")
+    Args:
+        codec, model: of this installation.
 
-    def __post_init__(self) -> None:
-        try:
-            if self.speed != "max" and not 0 < float(self.speed) < math.inf:
-                raise ValueError
-        except ValueError:
-            raise ValueError(f"--speed must be max or a number above 0, not {self.speed!r}") from None
-        try:
-            parse_position(self.from_)
-        except ValueError as error:
-            raise ValueError(f"--from: {error}") from None
-
-    @property
-    def factor(self) -> float | None:
-        """How many times as fast as captured; None for as fast as possible."""
-        return None if self.speed == "max" else float(self.speed)
-
-    @property
-    def from_us(self) -> int:
-        """Where the replay begins."""
-        return parse_position(self.from_)
-
-    def open(self, codec: int, model: str) -> "AbstractContextManager[Recording | None]":
-        """Opens the recording; None if there is none to replay.
-
-        Args:
-            codec, model: of this installation.
-
-        Raises:
-            RecordingError: the file is no recording, or of another codec version or other networks.
-            UsageError: the recording ends before the replay would begin.
-        """
-        if self.replay is None:
-            return nullcontext()
-        recording = Recording(self.replay)
-        with contextlib.ExitStack() as opened:
-            opened.enter_context(recording)
-            recording.check(codec, model)
-            if self.from_us and self.from_us > recording.duration_us:
-                end = format_position(recording.duration_us)
-                raise UsageError(f"--from {self.from_}: {self.replay} ends at {end}")
-            opened.pop_all()
-        return recording
+    Raises:
+        RecordingError: the file is no recording, or of another codec version or other networks.
+        UsageError: the recording ends before the replay would begin.
+    """
+    if config.replay is None:
+        return nullcontext()
+    recording = Recording(config.replay)
+    with contextlib.ExitStack() as opened:
+        opened.enter_context(recording)
+        recording.check(codec, model)
+        if config.from_us and config.from_us > recording.duration_us:
+            end = format_position(recording.duration_us)
+            raise UsageError(f"--from {config.from_}: {config.replay} ends at {end}")
+        opened.pop_all()
+    return recording
 
 
 class RestorableDecoder(FrameDecoder, Protocol):

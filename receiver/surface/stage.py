@@ -4,13 +4,11 @@ Splat normals on a grid → spectral Poisson solve → local isovalue → marchi
 Taubin smoothing → subdivision where detail is wanted → refinement by the points nearby.
 """
 
-from dataclasses import dataclass
-
 import numpy as np
 
 from common.arrays import ByteArray, FloatArray, Int32Array
-from common.io.options import option
 from receiver.mesh.triangle_mesh import SurfaceMesh, vertex_normals
+from receiver.surface.config import LARGEST_RESOLUTION, LEAST_RESOLUTION, SurfaceConfig
 from receiver.surface.extract import largest_component, march, taubin_smooth
 from receiver.surface.isovalue import relative_to_isovalue
 from receiver.surface.refinement import Neighbourhood, refined
@@ -20,7 +18,6 @@ from receiver.surface.subdivision import DetailedPlaces, subdivided
 from receiver.surface.surfels import Surfels, estimated_areas
 
 MINIMUM_POINTS = 16
-LEAST_RESOLUTION, LARGEST_RESOLUTION = 24, 512
 
 # Largest distance between the splatted points, in voxels; the splat of each covers three voxels.
 _SPACING_VOXELS = 1.2
@@ -31,45 +28,6 @@ _MARGIN_VOXELS = 3
 # The adaptive resolution: pixels of the picture per node, the lowest value, and its step, so that it rarely changes.
 _PIXELS_PER_NODE = 1.5
 _LEAST_ADAPTIVE, _ADAPTIVE_STEP = 64, 16
-
-
-@dataclass(frozen=True, slots=True)
-class SurfaceConfig:
-    """Settings of the surface reconstruction.
-
-    Args:
-        grid_resolution: grid nodes along the person's longest side, including padding.
-        adaptive_resolution: whether people who are small in the picture, or share it with others, get fewer nodes.
-        grid_padding: empty grid nodes on every side.
-        normal_sigma_voxels: standard deviation of the Gaussian that smooths the normals, besides the splat's own 0.5;
-            larger values suppress noise and merge fingers.
-        taubin_iterations: pairs of smoothing steps; 0 disables smoothing.
-        fft_workers: threads of the FFT.
-    """
-
-    grid_resolution: int = option(80, help="grid nodes along the person's longest side")
-    adaptive_resolution: bool = option(
-        True, help="fewer grid nodes for people who are small in the picture or share it with others"
-    )
-    grid_padding: int = option(4, help="empty grid nodes on every side")
-    normal_sigma_voxels: float = option(
-        0.0, help="standard deviation of the Gaussian that smooths the normals, in voxels"
-    )
-    taubin_iterations: int = option(2, help="pairs of smoothing steps on the mesh")
-    fft_workers: int = option(1, help="threads of the Poisson solver's FFT")
-
-    def __post_init__(self) -> None:
-        if not LEAST_RESOLUTION <= self.grid_resolution <= LARGEST_RESOLUTION:
-            raise ValueError(f"grid-resolution must lie in 24…512, got {self.grid_resolution}")
-        if not 2 <= self.grid_padding <= (self.grid_resolution - 16) // 2:
-            largest = (self.grid_resolution - 16) // 2
-            raise ValueError(f"grid-padding must lie in 2…{largest}, got {self.grid_padding}")
-        if not 0.0 <= self.normal_sigma_voxels <= 8.0:
-            raise ValueError(f"normal-sigma-voxels must lie in 0…8, got {self.normal_sigma_voxels}")
-        if not 0 <= self.taubin_iterations <= 100:
-            raise ValueError(f"taubin-iterations must lie in 0…100, got {self.taubin_iterations}")
-        if self.fft_workers < 1:
-            raise ValueError(f"fft-workers must be at least 1, got {self.fft_workers}")
 
 
 class SurfaceStage:

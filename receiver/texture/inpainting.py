@@ -4,35 +4,16 @@ import asyncio
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Literal
 
 from common.arrays import ByteArray
 from common.body.model import BodyModel
 from common.errors import WeightsError
-from common.io.options import option
 from common.texture.atlas import AtlasLayout, Texture
+from receiver.texture.config import TextureConfig
 from receiver.texture.received_texture import CompleteLater, ReceivedTexture
 
 Complete = Callable[[Texture], ByteArray]
 """Estimates the colours (c, c, 3) of a whole atlas, uint8 RGB, from what is known of it; threads may share it."""
-
-
-@dataclass(frozen=True, slots=True)
-class TextureConfig:
-    """The receiver's textures of people."""
-
-    texture_completion: Literal["learned", "smooth"] = option(
-        "learned", help="what no camera has seen of a person: estimated by a network, or filled from the surroundings"
-    )
-
-    def completer(self, observe: Callable[[float], None] | None = None) -> "TextureInpainter | None":
-        """Estimates unseen colours; None if they are filled from the surroundings.
-
-        Args:
-            observe: is called with the milliseconds of each estimate, in the thread that made it.
-        """
-        return TextureInpainter(observe=observe) if self.texture_completion == "learned" else None
 
 
 class TextureInpainter:
@@ -40,7 +21,7 @@ class TextureInpainter:
 
     Args:
         load: the layout of the atlas and the network; raises WeightsError.
-        observe: see `TextureConfig.completer`.
+        observe: is called with the milliseconds of each estimate, in the thread that made it.
     """
 
     def __init__(
@@ -81,6 +62,11 @@ class TextureInpainter:
                     self._failure = str(error)
                     raise
             return self._loaded
+
+
+def open_inpainter(config: TextureConfig, observe: Callable[[float], None] | None = None) -> TextureInpainter | None:
+    """Estimates unseen colours; None if they are filled from the surroundings; `observe` as for `TextureInpainter`."""
+    return TextureInpainter(observe=observe) if config.texture_completion == "learned" else None
 
 
 def complete_in_thread(completer: TextureInpainter | None) -> CompleteLater | None:

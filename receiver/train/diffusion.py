@@ -39,7 +39,8 @@ from receiver.decode.clothing import Clothing
 from receiver.decode.network import DecodeNetwork
 from receiver.decode.stage import load_network as load_decode
 from receiver.diffusion.condition import DiffusionConfig, GeometryBias
-from receiver.diffusion.denoiser import SIGMA_DATA, SIGMA_MAX, SIGMA_MIN
+from receiver.diffusion.config import SIGMA_MAX, SIGMA_MIN
+from receiver.diffusion.denoiser import SIGMA_DATA
 from receiver.diffusion.stage import WEIGHTS_NAME, DiffusionNetwork, architecture, load_network
 from receiver.train.bodies import sample_people, template_order
 from receiver.train.diffusion_scores import diffusion_scores

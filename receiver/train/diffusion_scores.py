@@ -11,7 +11,8 @@ from common.labels import LABEL_SIZE, group_slices
 from common.synthetic.clothed.outfit_table import OutfitTable
 from receiver.decode.clothing import Clothing
 from receiver.decode.network import DecodeNetwork
-from receiver.diffusion.stage import DiffusionNetwork, SamplingConfig, sample_coefficients, unknown_share
+from receiver.diffusion.config import SamplingConfig
+from receiver.diffusion.stage import DiffusionNetwork, sample_coefficients, unknown_share
 from receiver.train.decode_scores import MILLIMETRES
 
 _BATCH = 32

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from common.errors import OutputError
 from receiver.engine.engine import ReconstructionEngine
-from receiver.link.auth.tls import SecurityConfig
+from receiver.link.auth.config import SecurityConfig
 from receiver.link.frame_handler import FrameHandler
 from receiver.metrics import ReceiverMetrics
 from receiver.texture.inpainting import TextureInpainter

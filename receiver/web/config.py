@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from common.errors import UsageError
 from common.io.addresses import Address
 from common.io.options import option
-from receiver.link.auth.tls import SecurityConfig
+from receiver.link.auth.config import SecurityConfig
 
 DEFAULT_ADDRESS = Address("127.0.0.1", 8080)
 

@@ -11,7 +11,7 @@ from starlette.types import ASGIApp
 
 from common.errors import OutputError
 from common.io.addresses import Address, bound_socket
-from receiver.link.auth.tls import SecurityConfig
+from receiver.link.auth.config import SecurityConfig
 from receiver.web.config import DEFAULT_ADDRESS, WebConfig
 from receiver.web.http_protocol import DeadlineProtocol
 

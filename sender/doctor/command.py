@@ -30,18 +30,20 @@ def _checks(arguments: Sequence[str]) -> Iterator[tuple[str, Check]]:
     Raises:
         UsageError: the configuration is wrong.
     """
-    # Imported here, after the checks of the packages.
+    # Imported here, after the checks of the packages; what needs the networks' library, after the flags are read.
+    from common.io.configuration import read_config
+    from sender.config import SenderConfig
+
+    config = read_config(SenderConfig, _PROGRAM.command_line, arguments)
+
     from common.doctor import machine, networks
     from common.doctor.certificates import check_certificates
     from common.doctor.storage import check_address_free
-    from common.io.configuration import read_config
-    from common.weights.devices import DeviceConfig
+    from common.weights.config import DeviceConfig
     from common.weights.manifest import model_hash
-    from sender.config import SenderConfig
     from sender.doctor import camera, peer, spool
     from sender.link.transport.transport import Transport
 
-    config = read_config(SenderConfig, _PROGRAM.command_line, arguments)
     security, targets = config.security, config.link.peer.each
     yield named("processors", machine.check_processors)
     yield named("memory", machine.check_memory)

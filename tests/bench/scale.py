@@ -32,8 +32,8 @@ import torch
 
 from common.frames import LabelFrame
 from common.labels import FAST_GROUPS
-from receiver.diffusion.stage import SamplingConfig
-from receiver.engine.batcher import BatchingConfig
+from receiver.diffusion.config import SamplingConfig
+from receiver.engine.config import BatchingConfig
 from receiver.engine.engine import ReconstructionRequest
 from receiver.engine.local import LocalEngine
 from receiver.engine.pool.cluster import open_pool
@@ -41,7 +41,7 @@ from receiver.engine.pool.config import EngineConfig
 from receiver.engine.pool.engine import PoolEngine
 from receiver.engine.pool.replica import ReplicaSettings
 from receiver.engine.reconstructor import Reconstructor
-from receiver.surface.stage import SurfaceConfig
+from receiver.surface.config import SurfaceConfig
 from tests.bench import report
 from tests.bench.measures import percentile
 from tests.support.label_motion import clip

@@ -27,8 +27,9 @@ from common.weights.manifest import model_hash
 from receiver.engine.engine import ReconstructionRequest
 from receiver.engine.reconstructor import Reconstructor
 from receiver.link.auth.ownership import SessionOwner
+from receiver.publish.config import PublishConfig
 from receiver.publish.frame_record import FrameRecord, PersonRecord
-from receiver.publish.session_directory import PublishConfig, SessionDirectory, SessionWriter
+from receiver.publish.session_directory import SessionDirectory, SessionWriter
 from receiver.report.summary import frames_per_second, read_frames
 from sender.capture.source import CapturedFrame
 from sender.importance.importance import Importance

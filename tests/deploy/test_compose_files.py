@@ -14,7 +14,7 @@ import yaml
 
 from common.io.configuration import read_config
 from receiver.__main__ import PROGRAM as RECEIVER
-from receiver.composition import ReceiverConfig
+from receiver.config import ReceiverConfig
 from sender.__main__ import PROGRAM as SENDER
 from sender.config import SenderConfig
 from tests.deploy.queries import DEPLOY

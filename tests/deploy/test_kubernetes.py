@@ -10,7 +10,7 @@ import pytest
 
 from common.io.configuration import read_config
 from receiver.__main__ import PROGRAM
-from receiver.composition import ReceiverConfig
+from receiver.config import ReceiverConfig
 from tests.deploy.kubernetes_manifests import (
     FOLDER,
     Manifest,

@@ -12,7 +12,7 @@ from typing import Any
 from common.io.addresses import Address, Addresses
 from common.io.options import Option, Program, component_summary, describe_default, options_of
 from receiver.__main__ import PROGRAM as RECEIVER
-from receiver.composition import ReceiverConfig
+from receiver.config import ReceiverConfig
 from sender.__main__ import PROGRAM as SENDER
 from sender.config import SenderConfig
 

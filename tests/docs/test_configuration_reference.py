@@ -3,7 +3,7 @@ from pathlib import Path
 
 from common.io.configuration import read_config
 from common.io.options import options_of
-from receiver.composition import ReceiverConfig
+from receiver.config import ReceiverConfig
 from sender.__main__ import PROGRAM
 from sender.config import SenderConfig
 from tests.docs.configuration_reference import PAGE, configuration_page

@@ -12,8 +12,9 @@ import numpy as np
 import pytest
 
 from common.labels import GROUP_NAMES
+from receiver.publish.config import PublishConfig
 from receiver.publish.frame_record import FrameRecord, PersonRecord
-from receiver.publish.session_directory import PublishConfig, SessionDirectory
+from receiver.publish.session_directory import SessionDirectory
 from tests.support.published_session import OWNER
 
 PAGE = (Path(__file__).parents[2] / "docs" / "outputs.md").read_text(encoding="utf-8")

@@ -26,7 +26,8 @@ from receiver.engine.reconstructor import Reconstructor
 from receiver.mesh.glb import read_colours
 from receiver.metrics import ReceiverMetrics
 from receiver.pipeline import ReceiverPipeline
-from receiver.publish.session_directory import PublishConfig, SessionDirectory
+from receiver.publish.config import PublishConfig
+from receiver.publish.session_directory import SessionDirectory
 from receiver.web.children.cameras import ChildCameras
 from receiver.web.children.config import ChildrenConfig
 from receiver.web.children.pictures import ChildPictures

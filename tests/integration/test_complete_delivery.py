@@ -15,8 +15,9 @@ from common.wire.convert import FrameMessage, Hello
 from receiver.link.frame_handler import Arrival, FrameOutcome
 from receiver.link.server import LinkServer
 from receiver.link.session import Session
+from receiver.publish.config import PublishConfig
 from receiver.publish.frame_record import FrameRecord
-from receiver.publish.session_directory import PublishConfig, SessionDirectory, SessionWriter
+from receiver.publish.session_directory import SessionDirectory, SessionWriter
 from sender.link.client import LinkClient
 from sender.link.config import LinkConfig
 from sender.spool.complete_delivery import CompleteDelivery, Outstanding

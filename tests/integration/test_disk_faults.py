@@ -17,11 +17,13 @@ from common.codec.frame_codec import FrameCodec
 from common.codec.packet import CODEC_VERSION
 from common.io.addresses import Address, Addresses
 from common.wire.convert import Hello
-from receiver.link.server import LinkServer, ListenConfig
+from receiver.link.config import ListenConfig
+from receiver.link.server import LinkServer
 from receiver.link.session import SessionRegistry
 from receiver.metrics import ReceiverMetrics
 from receiver.pipeline import ReceiverPipeline
-from receiver.publish.session_directory import PublishConfig, SessionDirectory
+from receiver.publish.config import PublishConfig
+from receiver.publish.session_directory import SessionDirectory
 from sender.link.client import LinkClient
 from sender.link.config import LinkConfig
 from sender.spool.complete_delivery import CompleteDelivery, Outstanding

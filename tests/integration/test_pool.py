@@ -30,8 +30,8 @@ from common.texture.atlas_tiles import TILES, encode
 from common.texture.point_colours import PointColours
 from common.weights.manifest import model_hash
 from receiver.__main__ import main
-from receiver.diffusion.stage import SamplingConfig
-from receiver.engine.batcher import BatchingConfig
+from receiver.diffusion.config import SamplingConfig
+from receiver.engine.config import BatchingConfig
 from receiver.engine.engine import ReconstructionRequest
 from receiver.engine.pool.cluster import RayPool, open_pool, require_ray
 from receiver.engine.pool.config import EngineConfig
@@ -39,7 +39,7 @@ from receiver.engine.pool.engine import PoolEngine
 from receiver.engine.pool.replica import ReplicaSettings
 from receiver.engine.reconstructor import Reconstructor
 from receiver.metrics import ReceiverMetrics
-from receiver.surface.stage import SurfaceConfig
+from receiver.surface.config import SurfaceConfig
 from receiver.texture.received_texture import ReceivedTexture
 from tests.support.label_motion import FINE_RHO, clip
 from tests.support.recordings import FACTS

@@ -25,9 +25,11 @@ from receiver.engine.reconstructor import Reconstructor
 from receiver.link.frame_handler import Arrival
 from receiver.metrics import ReceiverMetrics
 from receiver.pipeline import ReceiverPipeline
-from receiver.publish.session_directory import PublishConfig, SessionDirectory
-from receiver.recording.recorder import FileRecorder, RecordConfig
-from receiver.recording.replay import Replay, ReplayConfig
+from receiver.publish.config import PublishConfig
+from receiver.publish.session_directory import SessionDirectory
+from receiver.recording.config import RecordConfig, ReplayConfig
+from receiver.recording.recorder import FileRecorder
+from receiver.recording.replay import Replay, open_recording
 from sender.capture.config import CaptureConfig
 from sender.capture.open import open_source
 from tests.bench.perceived import FrameSender
@@ -90,7 +92,7 @@ async def receive_live(out: Path, recording: Path, frames: Sequence[LabelFrame])
 
 
 async def replay(out: Path, config: ReplayConfig) -> None:
-    with config.open(CODEC_VERSION, model_hash().hex()) as recording:
+    with open_recording(config, CODEC_VERSION, model_hash().hex()) as recording:
         assert recording is not None
         async with receiving(out) as pipeline:
             await Replay(recording, config, pipeline, FrameCodec(model_hash()), lambda _: None).run(asyncio.Event())

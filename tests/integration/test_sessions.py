@@ -14,14 +14,15 @@ from common.codec.frame_codec import FrameCodec
 from common.frames import Camera, LabelFrame
 from common.io.addresses import Address
 from common.wire.convert import AckStatus, Drain, Welcome
-from receiver.link.auth.tls import SecurityConfig
+from receiver.link.auth.config import SecurityConfig
 from receiver.link.auth.tokens import add_token
 from receiver.link.live_load import LiveLoad
 from receiver.link.refusals import Refusal
 from receiver.link.session import SessionRegistry
 from receiver.metrics import ReceiverMetrics
 from receiver.pipeline import ReceiverPipeline
-from receiver.publish.session_directory import PublishConfig, SessionDirectory
+from receiver.publish.config import PublishConfig
+from receiver.publish.session_directory import SessionDirectory
 from tests.support.fake_link import MODEL, SECRET, SESSION, CountingCodec, label_frame
 from tests.support.fake_reconstructor import FakeEngine
 from tests.support.link_fixture import LOOPBACK, LinkFixture, RecordingPipeline

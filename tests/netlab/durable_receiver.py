@@ -17,13 +17,15 @@ from typing import Any
 from common.codec.frame_codec import FrameCodec
 from common.codec.packet import CODEC_VERSION
 from common.io.addresses import Address
-from receiver.link.server import LinkServer, ListenConfig
+from receiver.link.config import ListenConfig
+from receiver.link.server import LinkServer
 from receiver.link.service import unshared
 from receiver.link.session import Session, SessionRegistry
 from receiver.metrics import ReceiverMetrics
 from receiver.pipeline import ReceiverPipeline
+from receiver.publish.config import PublishConfig
 from receiver.publish.line_file import LineFile
-from receiver.publish.session_directory import PublishConfig, SessionDirectory
+from receiver.publish.session_directory import SessionDirectory
 from tests.netlab.durable_sender import MODEL
 from tests.netlab.volatile_disk import forget_unsynced
 from tests.support.fake_reconstructor import FakeEngine

@@ -21,9 +21,10 @@ from common.codec.packet import CODEC_VERSION
 from common.errors import OutputError
 from common.io.addresses import Address
 from common.wire.convert import FrameMessage
-from receiver.link.auth.tls import SecurityConfig
+from receiver.link.auth.config import SecurityConfig
+from receiver.link.config import ListenConfig
 from receiver.link.frame_handler import Arrival, FrameOutcome
-from receiver.link.server import LinkServer, ListenConfig
+from receiver.link.server import LinkServer
 from receiver.link.session import Session, SessionRegistry
 from receiver.publish.output_guard import OutputGuard
 from tests.netlab.logging_sender import MODEL

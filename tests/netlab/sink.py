@@ -18,9 +18,10 @@ from common.codec.frame_codec import FrameCodec
 from common.codec.packet import CODEC_VERSION
 from common.io.addresses import Address
 from common.wire.convert import FrameMessage
-from receiver.link.auth.tls import SecurityConfig
+from receiver.link.auth.config import SecurityConfig
+from receiver.link.config import ListenConfig
 from receiver.link.frame_handler import Arrival, FrameOutcome
-from receiver.link.server import LinkServer, ListenConfig
+from receiver.link.server import LinkServer
 from receiver.link.session import Session, SessionRegistry
 from tests.netlab.source import MODEL
 

@@ -6,8 +6,9 @@ from pathlib import Path
 from common.body.model import BodyModel
 from receiver.body.skinning import BodySkin
 from receiver.link.auth.ownership import SessionOwner
+from receiver.publish.config import PublishConfig
 from receiver.publish.frame_record import FrameRecord, PersonRecord
-from receiver.publish.session_directory import PublishConfig, SessionDirectory
+from receiver.publish.session_directory import SessionDirectory
 from sender.capture.config import CaptureConfig
 from sender.capture.open import open_source
 from sender.perception.config import TrackerConfig

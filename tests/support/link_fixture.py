@@ -6,7 +6,7 @@ import secrets
 from collections.abc import Callable
 from contextlib import AsyncExitStack
 
-import receiver.link.auth.tls
+import receiver.link.auth.config
 import sender.link.transport.security
 from common.blobs import Blob
 from common.clock import SYSTEM_CLOCK, Clock
@@ -14,9 +14,10 @@ from common.codec.packet import CODEC_VERSION
 from common.io.addresses import Address, Addresses
 from common.wire.convert import FrameMessage, Hello
 from common.wire.report import SenderReport
+from receiver.link.config import ListenConfig
 from receiver.link.frame_handler import Arrival, FrameHandler, FrameOutcome
 from receiver.link.refusals import Refusal
-from receiver.link.server import LinkServer, ListenConfig
+from receiver.link.server import LinkServer
 from receiver.link.session import Session, SessionRegistry
 from sender.link.background_transfer import Pacer
 from sender.link.client import LinkClient
@@ -86,7 +87,7 @@ class LinkFixture:
         *,
         port: int = 0,
         model: bytes = MODEL,
-        security: receiver.link.auth.tls.SecurityConfig | None = None,
+        security: receiver.link.auth.config.SecurityConfig | None = None,
         on_refused: Callable[[Refusal], None] = lambda _: None,
         admit_live: Callable[[], None] = lambda: None,
         clock: Clock = SYSTEM_CLOCK,

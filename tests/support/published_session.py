@@ -8,8 +8,9 @@ import numpy as np
 
 from receiver.link.auth.ownership import SessionOwner
 from receiver.mesh.triangle_mesh import SurfaceMesh
+from receiver.publish.config import PublishConfig
 from receiver.publish.frame_record import FrameRecord, PersonRecord
-from receiver.publish.session_directory import PublishConfig, SessionDirectory
+from receiver.publish.session_directory import SessionDirectory
 from tests.support.posed_body import box, posed_box
 
 FRAMES = 6

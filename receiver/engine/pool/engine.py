@@ -13,7 +13,8 @@ from collections import OrderedDict
 from collections.abc import Hashable, Sequence
 
 from common.clock import SYSTEM_CLOCK, Clock
-from receiver.engine.batcher import Batcher, BatchingConfig, PendingPerson, Room
+from receiver.engine.batcher import Batcher, PendingPerson, Room
+from receiver.engine.config import BatchingConfig
 from receiver.engine.engine import EngineObserver, ReconstructionRequest, ReconstructionResult, UnobservedEngine
 from receiver.engine.pool.pool import BatchDone, PersonWork, Pool, PoolFull, Reference, ReplicaLost
 from receiver.mesh.skinned_glb import Skeleton

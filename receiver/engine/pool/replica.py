@@ -14,13 +14,13 @@ import torch
 
 from common.texture.point_colours import PointColours
 from common.version import package_version
-from common.weights.devices import DeviceConfig
+from common.weights.devices import resolve_device
 from common.weights.manifest import read_manifest
-from receiver.diffusion.stage import SamplingConfig
+from receiver.diffusion.config import SamplingConfig
 from receiver.engine.engine import ReconstructionRequest, ReconstructionResult
 from receiver.engine.pool.pool import BatchDone, PersonWork, PoolFacts, Reference
 from receiver.engine.reconstructor import InferredFrame, Reconstructor
-from receiver.surface.stage import SurfaceConfig
+from receiver.surface.config import SurfaceConfig
 from receiver.texture.received_texture import ReceivedTexture
 
 # Colours and textures that are kept: what is prepared from them is cached by their identity.
@@ -60,7 +60,7 @@ class ReplicaSettings:
         """
         # As in the receiver: small networks on few cores; more threads than one fight over them.
         torch.set_num_threads(1)
-        return Reconstructor.load(self.sampling, self.surface, DeviceConfig(self.device).resolve())
+        return Reconstructor.load(self.sampling, self.surface, resolve_device(self.device))
 
 
 class Replica:

@@ -14,7 +14,7 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 from common.errors import OutputError, UsageError
 from common.io.addresses import Address
-from receiver.link.auth.tls import SecurityConfig
+from receiver.link.auth.config import SecurityConfig
 from receiver.web.config import WebConfig
 from receiver.web.page_files import check_built
 from receiver.web.server import WebServer

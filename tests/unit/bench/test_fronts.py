@@ -5,8 +5,9 @@ from pathlib import Path
 import pytest
 
 from receiver.link.auth.ownership import SessionOwner
+from receiver.publish.config import PublishConfig
 from receiver.publish.frame_record import FrameRecord
-from receiver.publish.session_directory import PublishConfig, SessionDirectory
+from receiver.publish.session_directory import SessionDirectory
 from tests.bench.fronts import Front, audited
 from tests.bench.ledger import Faults
 from tests.netlab.durable_sender import captured_at

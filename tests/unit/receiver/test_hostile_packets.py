@@ -31,8 +31,9 @@ from receiver.link.frame_handler import Arrival
 from receiver.link.session import SenderClock, Session
 from receiver.metrics import ReceiverMetrics
 from receiver.pipeline import ReceiverPipeline
+from receiver.publish.config import PublishConfig
 from receiver.publish.frame_age import age_and_error_ms
-from receiver.publish.session_directory import PublishConfig, SessionDirectory
+from receiver.publish.session_directory import SessionDirectory
 from tests.netlab.hostile_packets import HostilePacket, hostile_blobs, hostile_frames
 from tests.support.fake_reconstructor import FakeEngine
 from tests.support.label_motion import MODEL_HASH

@@ -15,9 +15,10 @@ from receiver.link.frame_handler import Arrival
 from receiver.link.session import Session
 from receiver.metrics import ReceiverMetrics
 from receiver.pipeline import ReceiverPipeline
+from receiver.publish.config import PublishConfig
 from receiver.publish.frame_record import FrameRecord
 from receiver.publish.observer import SessionObserver
-from receiver.publish.session_directory import PublishConfig, SessionDirectory
+from receiver.publish.session_directory import SessionDirectory
 from tests.support import fake_link
 from tests.support.fake_reconstructor import FakeEngine
 from tests.unit.receiver.test_pipeline import HASH, packets

@@ -33,8 +33,9 @@ from receiver.link.refusals import StreamRefused
 from receiver.link.session import SenderClock, Session
 from receiver.metrics import ReceiverMetrics
 from receiver.pipeline import ReceiverPipeline
+from receiver.publish.config import PublishConfig
 from receiver.publish.frame_record import rounded_bytes
-from receiver.publish.session_directory import PublishConfig, SessionDirectory
+from receiver.publish.session_directory import SessionDirectory
 from receiver.texture.inpainting import TextureInpainter
 from receiver.texture.threads import TextureThreads
 from tests.support import fake_link

@@ -34,7 +34,8 @@ from receiver.link.refusals import RepeatedLines
 from receiver.link.session import Session
 from receiver.metrics import ReceiverMetrics
 from receiver.pipeline import ReceiverPipeline
-from receiver.publish.session_directory import PublishConfig, SessionDirectory
+from receiver.publish.config import PublishConfig
+from receiver.publish.session_directory import SessionDirectory
 from receiver.sharing import SharingConfig
 from tests.support.fake_link import FakeEnd, fake_link, settle
 from tests.support.fake_reconstructor import FakeEngine

@@ -6,7 +6,7 @@ import torch
 
 from common.doctor import networks
 from common.doctor.finding import Verdict, run_check
-from common.weights.devices import DeviceConfig
+from common.weights.config import DeviceConfig
 from common.weights.loader import save_weights
 
 

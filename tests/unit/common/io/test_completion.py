@@ -41,11 +41,10 @@ PROGRAM = Program(
     "sender",
     "Sends.",
     (),
-    lambda: "sender 1",
     {
-        "doctor": Command("check it", daemon_flags=True, flags={"--json": "as JSON"}),
-        "accounts": Command("users"),
-        "export": Command("write it", add_arguments=add_export_arguments),
+        "doctor": Command("check it", "", daemon_flags=True, flags={"--json": "as JSON"}),
+        "accounts": Command("users", ""),
+        "export": Command("write it", "", add_arguments=add_export_arguments),
     },
 )
 

@@ -45,7 +45,7 @@ class Options:
     link: LinkOptions
 
 
-PROGRAM = Program("sender", "Sends a person.", [("sender --peer a:1", "to a")], version=lambda: "sender 1.2")
+PROGRAM = Program("sender", "Sends a person.", [("sender --peer a:1", "to a")])
 
 
 def read(*flags: str, environment: dict[str, str] | None = None) -> Options:
@@ -191,11 +191,11 @@ def test_help_shows_flags_and_defaults(capsys: pytest.CaptureFixture[str]) -> No
         assert expected in shown
 
 
-def test_version_is_computed_when_asked_for(capsys: pytest.CaptureFixture[str]) -> None:
+def test_version_is_shown_when_asked_for(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as caught:
         read("--version")
     assert caught.value.code == 0
-    assert capsys.readouterr().out == "sender 1.2\n"
+    assert capsys.readouterr().out.startswith("sender ")
 
 
 def test_two_components_cannot_share_an_option() -> None:

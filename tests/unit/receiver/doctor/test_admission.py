@@ -8,7 +8,7 @@ from common.doctor.finding import Verdict
 from common.errors import UsageError
 from common.io.addresses import Address
 from receiver.doctor.admission import check_admission
-from receiver.link.auth.tls import SecurityConfig
+from receiver.link.auth.config import SecurityConfig
 from receiver.link.auth.tokens import add_token
 from tests.support.certificate_authority import Authority
 

@@ -5,7 +5,7 @@ from types import SimpleNamespace
 import pytest
 
 from common.errors import PeerError, UsageError
-from common.weights.devices import DeviceConfig
+from common.weights.config import DeviceConfig
 from receiver.doctor.engine import check_engine
 from receiver.engine.pool.config import EngineConfig
 

@@ -4,7 +4,8 @@ import pytest
 
 from common.doctor.finding import Verdict
 from receiver.doctor import output
-from receiver.publish.session_directory import PublishConfig, SessionDirectory
+from receiver.publish.config import PublishConfig
+from receiver.publish.session_directory import SessionDirectory
 
 
 def test_directory_that_another_receiver_uses(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ from common.doctor.finding import Verdict
 from common.errors import OutputError, UsageError
 from common.io.addresses import Address
 from receiver.doctor import page
-from receiver.link.auth.tls import SecurityConfig
+from receiver.link.auth.config import SecurityConfig
 from receiver.web.config import WebConfig
 
 

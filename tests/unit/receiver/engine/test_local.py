@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 import pytest
 
 from common.clock import Clock
-from receiver.engine.batcher import BatchingConfig
+from receiver.engine.config import BatchingConfig
 from receiver.engine.engine import ReconstructionRequest, RequestWithdrawn
 from receiver.engine.local import LocalEngine
 from tests.support.fake_reconstructor import FakeReconstructor, label_frame

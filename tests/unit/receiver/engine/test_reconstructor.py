@@ -24,7 +24,7 @@ from receiver.body import skinning
 from receiver.decode.stage import DecodeStage
 from receiver.diffusion.stage import DiffusionStage
 from receiver.engine import reconstructor as reconstructor_module
-from receiver.engine.batcher import BatchingConfig
+from receiver.engine.config import BatchingConfig
 from receiver.engine.engine import ReconstructedPerson, ReconstructionRequest
 from receiver.engine.local import LocalEngine
 from receiver.engine.reconstructor import Reconstructor

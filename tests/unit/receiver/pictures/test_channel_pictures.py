@@ -21,7 +21,7 @@ from common.errors import MalformedPacket
 from receiver.metrics import ReceiverMetrics
 from receiver.pictures import channel_pictures
 from receiver.pictures.channel_pictures import ChannelPictures
-from receiver.publish.session_directory import PublishConfig
+from receiver.publish.config import PublishConfig
 from tests.support import fake_link
 from tests.support.tiny_image_channel import tiny_network
 

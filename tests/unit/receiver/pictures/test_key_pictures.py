@@ -13,7 +13,8 @@ from common.errors import MalformedPacket
 from common.picture_codec.key_picture import KeyPicture, encode
 from receiver.engine.fair_executor import FairExecutor
 from receiver.pictures.key_pictures import KeyPictures
-from receiver.publish.session_directory import PublishConfig, SessionDirectory
+from receiver.publish.config import PublishConfig
+from receiver.publish.session_directory import SessionDirectory
 from tests.support import fake_link
 
 

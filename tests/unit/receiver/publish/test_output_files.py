@@ -12,8 +12,9 @@ from pathlib import Path
 import pytest
 
 from common.errors import OutputError
+from receiver.publish.config import PublishConfig
 from receiver.publish.frame_record import FrameRecord
-from receiver.publish.session_directory import PublishConfig, SessionDirectory
+from receiver.publish.session_directory import SessionDirectory
 from tests.support.posed_body import box
 from tests.support.published_session import OWNER, publish
 

@@ -16,8 +16,9 @@ import pytest
 from common.errors import OutputError
 from receiver.mesh.mesh_files import read_mesh
 from receiver.mesh.triangle_mesh import is_watertight
+from receiver.publish.config import PublishConfig
 from receiver.publish.frame_record import FrameRecord, PersonRecord
-from receiver.publish.session_directory import PublishConfig, SessionDirectory
+from receiver.publish.session_directory import SessionDirectory
 from tests.support.posed_body import box, posed_box
 from tests.support.published_session import OWNER
 

@@ -11,8 +11,9 @@ import pytest
 
 from common.errors import OutputError
 from receiver.link.auth.ownership import NotOwner, SessionOwner
+from receiver.publish.config import PublishConfig
 from receiver.publish.frame_record import FrameRecord
-from receiver.publish.session_directory import PublishConfig, SessionDirectory
+from receiver.publish.session_directory import SessionDirectory
 
 ALICE = SessionOwner.of("token:alice", b"her secret")
 BOB = SessionOwner.of("token:bob", b"his secret")

@@ -11,8 +11,9 @@ import pytest
 from receiver.link.auth.ownership import NotOwner, SessionOwner
 from receiver.link.refusals import Refusal, StreamRefused
 from receiver.link.session import Session
+from receiver.publish.config import PublishConfig
 from receiver.publish.frame_record import FrameRecord
-from receiver.publish.session_directory import PublishConfig, SessionDirectory
+from receiver.publish.session_directory import SessionDirectory
 from receiver.publish.shared_sessions import SessionElsewhere, SharedSessions
 from tests.support.fake_link import CountingCodec
 

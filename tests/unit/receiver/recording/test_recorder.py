@@ -15,7 +15,8 @@ from common.recording.reader import Recording
 from common.recording.records import MAX_RECORD_BYTES, RecordedFrame, RecordedState
 from receiver.link.frame_handler import Arrival
 from receiver.link.session import Session
-from receiver.recording.recorder import FileRecorder, RecordConfig
+from receiver.recording.config import RecordConfig
+from receiver.recording.recorder import FileRecorder
 from tests.support import fake_link
 from tests.support.label_motion import FINE_RHO, MODEL_HASH, clip, frame_of
 

@@ -24,9 +24,11 @@ from receiver.link.frame_handler import Arrival
 from receiver.link.session import Session
 from receiver.metrics import ReceiverMetrics
 from receiver.pipeline import ReceiverPipeline
-from receiver.publish.session_directory import PublishConfig, SessionDirectory
-from receiver.recording.recorder import FileRecorder, RecordConfig
-from receiver.recording.replay import Replay, ReplayConfig
+from receiver.publish.config import PublishConfig
+from receiver.publish.session_directory import SessionDirectory
+from receiver.recording.config import RecordConfig, ReplayConfig
+from receiver.recording.recorder import FileRecorder
+from receiver.recording.replay import Replay, open_recording
 from tests.support.fake_reconstructor import FakeEngine
 from tests.support.label_motion import FINE_RHO, MODEL_HASH
 from tests.support.recordings import write_clip
@@ -78,7 +80,7 @@ async def replay(
     config = ReplayConfig(path, speed, from_)
     lines: list[str] = []
     async with receiving(out) as (pipeline, engine):
-        with config.open(1, MODEL) as recording:
+        with open_recording(config, 1, MODEL) as recording:
             assert recording is not None
             played = Replay(recording, config, pipeline, FrameCodec(MODEL_HASH), lines.append, clock or Clock())
             lines.append(await played.start())
@@ -125,7 +127,7 @@ async def test_replays_are_sessions_of_their_own(tmp_path: Path) -> None:
     write_clip(tmp_path / "talk.bw", slow_clip(5), state_every=100)
     sessions = [(await replay(tmp_path / "talk.bw", tmp_path / "out")).session for _ in range(1)]
     async with receiving(tmp_path / "out") as (pipeline, _):
-        with ReplayConfig(tmp_path / "talk.bw").open(1, MODEL) as recording:
+        with open_recording(ReplayConfig(tmp_path / "talk.bw"), 1, MODEL) as recording:
             assert recording is not None
             config = ReplayConfig(tmp_path / "talk.bw", speed="max")
             await Replay(recording, config, pipeline, FrameCodec(MODEL_HASH), lambda _: None).run(asyncio.Event())
@@ -163,7 +165,7 @@ async def test_stop_ends_a_replay_at_once(tmp_path: Path) -> None:
     write_clip(tmp_path / "talk.bw", slow_clip(9), state_every=100)
     config, stop, lines = ReplayConfig(tmp_path / "talk.bw"), asyncio.Event(), list[str]()
     async with receiving(tmp_path / "out") as (pipeline, engine):
-        with config.open(1, MODEL) as recording:
+        with open_recording(config, 1, MODEL) as recording:
             assert recording is not None
             played = Replay(recording, config, pipeline, FrameCodec(MODEL_HASH), lines.append)
             running = asyncio.create_task(played.run(stop))
@@ -193,7 +195,7 @@ async def test_frames_that_do_not_decode_are_counted_and_the_rest_plays(tmp_path
     write_clip(tmp_path / "talk.bw", slow_clip(6), state_every=100)
     config, lines = ReplayConfig(tmp_path / "talk.bw", speed="max"), list[str]()
     async with receiving(tmp_path / "out") as (pipeline, engine):
-        with config.open(1, MODEL) as recording:
+        with open_recording(config, 1, MODEL) as recording:
             assert recording is not None
             played = Replay(recording, config, pipeline, FrameCodec(b"another "), lines.append)
             await played.run(asyncio.Event())
@@ -204,11 +206,11 @@ def test_open_refuses_other_versions_and_times_behind_the_end(tmp_path: Path) ->
     path = tmp_path / "talk.bw"
     write_clip(path, slow_clip(9), state_every=100)
     with pytest.raises(RecordingError, match="codec version 7"):
-        ReplayConfig(path).open(7, MODEL)
+        open_recording(ReplayConfig(path), 7, MODEL)
     with pytest.raises(RecordingError, match="No such file"):
-        ReplayConfig(tmp_path / "none.bw").open(1, MODEL)
+        open_recording(ReplayConfig(tmp_path / "none.bw"), 1, MODEL)
     with pytest.raises(UsageError, match=r"--from 00:10:00: .* ends at 00:00:04"):
-        ReplayConfig(path, from_="00:10:00").open(1, MODEL)
+        open_recording(ReplayConfig(path, from_="00:10:00"), 1, MODEL)
 
 
 @pytest.mark.parametrize(

@@ -8,8 +8,9 @@ import pytest
 
 from receiver.mesh.mesh_files import write_mesh
 from receiver.mesh.triangle_mesh import SurfaceMesh
+from receiver.publish.config import PublishConfig
 from receiver.publish.frame_record import FrameRecord
-from receiver.publish.session_directory import PublishConfig, SessionDirectory
+from receiver.publish.session_directory import SessionDirectory
 from receiver.report.summary import main, read_frames
 from tests.support.posed_body import box
 from tests.support.published_session import FRAMES, OWNER, publish

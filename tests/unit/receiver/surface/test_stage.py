@@ -10,7 +10,8 @@ from common.arrays import FloatArray
 from common.body.model import BodyModel, BodyParameters
 from common.body.rotations import axis_angle_to_matrix
 from receiver.mesh.triangle_mesh import SurfaceMesh, is_watertight
-from receiver.surface.stage import SurfaceConfig, SurfaceStage
+from receiver.surface.config import SurfaceConfig
+from receiver.surface.stage import SurfaceStage
 from receiver.surface.subdivision import DetailedPlaces
 from tests.support.shapes import capsule, sphere, torus
 

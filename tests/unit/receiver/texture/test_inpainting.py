@@ -12,8 +12,8 @@ from common.io.configuration import read_config
 from common.texture.atlas import AtlasLayout, Texture
 from common.texture.atlas_tiles import TILES, encode
 from receiver.__main__ import PROGRAM
-from receiver.composition import ReceiverConfig
-from receiver.texture.inpainting import Complete, TextureInpainter, complete_in_thread
+from receiver.config import ReceiverConfig
+from receiver.texture.inpainting import Complete, TextureInpainter, complete_in_thread, open_inpainter
 from receiver.texture.received_texture import ReceivedTexture, ReceivedTextures
 
 
@@ -87,8 +87,8 @@ def read(*flags: str) -> ReceiverConfig:
 
 
 def test_option_chooses_the_completion() -> None:
-    assert isinstance(read().textures.completer(), TextureInpainter)
-    assert read("--texture-completion", "smooth").textures.completer() is None
+    assert isinstance(open_inpainter(read().textures), TextureInpainter)
+    assert open_inpainter(read("--texture-completion", "smooth").textures) is None
     assert complete_in_thread(None) is None
     with pytest.raises(UsageError, match="texture-completion"):
         read("--texture-completion", "rough")

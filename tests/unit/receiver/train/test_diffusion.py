@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from receiver.diffusion.denoiser import SIGMA_MAX, SIGMA_MIN
+from receiver.diffusion.config import SIGMA_MAX, SIGMA_MIN
 from receiver.diffusion.displacement_basis import COEFFICIENTS, DISPLACEMENT_TOKENS, DisplacementBasis
 from receiver.diffusion.stage import DiffusionNetwork
 from receiver.train.diffusion import LABEL_DROPOUT, DressedPoses, denoising_loss, noise_levels, pose_labels, remove

@@ -6,11 +6,11 @@ import sys
 import pytest
 
 from common.errors import PeerError, UsageError
-from receiver.diffusion.stage import SamplingConfig
+from receiver.diffusion.config import SamplingConfig
 from receiver.engine.pool.cluster import _cause, open_pool, require_ray
 from receiver.engine.pool.config import EngineConfig
 from receiver.engine.pool.replica import ReplicaSettings
-from receiver.surface.stage import SurfaceConfig
+from receiver.surface.config import SurfaceConfig
 
 SETTINGS = ReplicaSettings(SamplingConfig(), SurfaceConfig(), "cpu", threads=1)
 

@@ -12,7 +12,7 @@ import pytest
 from common.body.anatomy import POINTS
 from common.clock import Clock
 from common.texture.point_colours import PointColours
-from receiver.engine.batcher import BatchingConfig
+from receiver.engine.config import BatchingConfig
 from receiver.engine.engine import Priority, ReconstructionRequest, RequestWithdrawn
 from receiver.engine.pool import engine as engine_module
 from receiver.engine.pool.engine import PoolEngine, ServiceRate

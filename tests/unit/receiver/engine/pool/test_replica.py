@@ -5,10 +5,10 @@ import asyncio
 import pytest
 
 from common.texture.point_colours import PointColours
-from receiver.diffusion.stage import SamplingConfig
+from receiver.diffusion.config import SamplingConfig
 from receiver.engine.pool.pool import PersonWork
 from receiver.engine.pool.replica import BusyTime, Replica, ReplicaSettings
-from receiver.surface.stage import SurfaceConfig
+from receiver.surface.config import SurfaceConfig
 from tests.support.fake_pool import FakeReference
 from tests.support.fake_reconstructor import SKELETON, FakeReconstructor, label_frame
 

@@ -1,0 +1,45 @@
+"""Options of the output directory."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from common.io.options import option
+
+PRIVATE_FILE, PRIVATE_FOLDER = 0o600, 0o700
+_SHARED_FILE, _SHARED_FOLDER = 0o644, 0o755
+
+
+@dataclass(frozen=True, slots=True)
+class PublishConfig:
+    """The output files of the receiver.
+
+    Args:
+        out: output directory, created if missing.
+        format: mesh file format.
+        mesh_every: write meshes for every n-th frame of a session; its line in `frames.jsonl` is always written.
+        body: write the skinned body beside the surface.
+        share_output: other users may read what is written, except `sessions.jsonl`.
+        share_sessions: see `receiver.publish.shared_sessions`.
+    """
+
+    out: Path = option(Path("out"), help="output directory for meshes and frames.jsonl")
+    format: Literal["glb", "obj", "ply"] = option("glb", help="mesh format: glb, obj or ply")
+    mesh_every: int = option(1, help="write meshes for every n-th frame")
+    body: bool = option(True, help="write the skinned body beside the surface")
+    share_output: bool = option(False, help="let other users of this machine read the output")
+    share_sessions: bool = option(False, help="share sessions with the receivers whose --out lies beside this one's")
+
+    def __post_init__(self) -> None:
+        if self.mesh_every < 1:
+            raise ValueError(f"mesh-every must be at least 1, got {self.mesh_every}")
+
+    @property
+    def file_mode(self) -> int:
+        """Permissions of new files, less the umask."""
+        return _SHARED_FILE if self.share_output else PRIVATE_FILE
+
+    @property
+    def folder_mode(self) -> int:
+        """Permissions of new folders, less the umask."""
+        return _SHARED_FOLDER if self.share_output else PRIVATE_FOLDER

@@ -1,0 +1,84 @@
+"""Options of recording and replay."""
+
+import math
+import os
+from dataclasses import dataclass
+from itertools import chain, count
+from pathlib import Path
+
+from common.errors import OutputError
+from common.io.options import option
+from common.recording.position import parse_position
+
+
+@dataclass(frozen=True, slots=True)
+class ReplayConfig:
+    """A recording in place of senders; the receiver ends with it."""
+
+    replay: Path | None = option(None, help="recording to replay instead of listening for senders")
+    speed: str = option("1", help="pace of the replay: 1 as captured, 2 twice as fast, max as fast as this machine can")
+    from_: str = option("00:00:00", help="where the replay begins: seconds, MM:SS or HH:MM:SS")
+
+    def __post_init__(self) -> None:
+        try:
+            if self.speed != "max" and not 0 < float(self.speed) < math.inf:
+                raise ValueError
+        except ValueError:
+            raise ValueError(f"--speed must be max or a number above 0, not {self.speed!r}") from None
+        try:
+            parse_position(self.from_)
+        except ValueError as error:
+            raise ValueError(f"--from: {error}") from None
+
+    @property
+    def factor(self) -> float | None:
+        """How many times as fast as captured; None for as fast as possible."""
+        return None if self.speed == "max" else float(self.speed)
+
+    @property
+    def from_us(self) -> int:
+        """Where the replay begins."""
+        return parse_position(self.from_)
+
+
+SUFFIX = ".bw"
+
+
+@dataclass(frozen=True, slots=True)
+class RecordConfig:
+    """Recording of sessions."""
+
+    record: Path | None = option(
+        None,
+        help="record sessions: the first to this file, further ones to NAME-2.bw, NAME-3.bw…; in a directory, session "
+        "N to session-N.bw",
+    )
+
+    def check(self) -> None:
+        """Checks that a recording can be created.
+
+        Raises:
+            OutputError: the file exists, or its folder does not.
+        """
+        if self.record is None:
+            return
+        if _is_folder(self.record):
+            try:
+                self.record.mkdir(parents=True, exist_ok=True, mode=0o700)
+            except OSError as error:
+                raise OutputError(f"cannot create the folder {self.record}: {error.strerror}") from error
+        elif self.record.exists():
+            raise OutputError(f"{self.record} exists: remove it, or give --record another name")
+        elif not self.record.absolute().parent.is_dir():
+            raise OutputError(f"{self.record} cannot be created: its folder does not exist")
+
+    def path_of(self, session_number: int) -> Path:
+        """A path that no file has yet, for a session of the output directory."""
+        assert self.record is not None
+        named = self.record / f"session-{session_number}{SUFFIX}" if _is_folder(self.record) else self.record
+        further = (named.with_stem(f"{named.stem}-{number}") for number in count(2))
+        return next(path for path in chain([named], further) if not os.path.lexists(path))
+
+
+def _is_folder(path: Path) -> bool:
+    return path.is_dir() or path.suffix == ""

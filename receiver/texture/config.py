@@ -1,0 +1,15 @@
+"""Options of textures."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from common.io.options import option
+
+
+@dataclass(frozen=True, slots=True)
+class TextureConfig:
+    """The receiver's textures of people."""
+
+    texture_completion: Literal["learned", "smooth"] = option(
+        "learned", help="what no camera has seen of a person: estimated by a network, or filled from the surroundings"
+    )
