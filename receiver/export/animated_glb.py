@@ -12,7 +12,7 @@ import numpy as np
 from common.arrays import FloatArray
 from receiver.export.character import Character
 from receiver.mesh.glb import GlbWriter, Node
-from receiver.mesh.skinned_glb import add_influences, inverse_bind_matrices
+from receiver.mesh.skinned_glb import add_skin, add_skinned_triangles, joint_nodes
 
 # Largest change of a constant channel: of a quaternion's components, and in metres.
 _CONSTANT = {"rotation": 1e-6, "translation": 1e-5}
@@ -39,9 +39,12 @@ def encode_characters(characters: Sequence[Character], animation: str) -> bytes:
         nodes.append({"mesh": len(meshes), "skin": len(skins), "name": name})
         # Blender makes one armature of all skeletons that have the same parent.
         nodes.append({"children": [root], "name": character.name})
-        nodes += _joint_nodes(character, root)
-        meshes.append({"name": name, "primitives": [_primitive(writer, character)]})
-        skins.append(_skin(writer, character, root))
+        nodes += _joints(character, root)
+        primitive = add_skinned_triangles(writer, character.mesh, character.texture, character.skeleton)
+        meshes.append({"name": name, "primitives": [primitive]})
+        rest = character.rest_positions.astype(np.float32)
+        unrotated: FloatArray = np.tile(np.eye(3, dtype=np.float32), (len(rest), 1, 1))
+        skins.append(add_skin(writer, f"{character.name}-skeleton", root, rest, unrotated))
         _add_channels(writer, character, root, samplers, channels)
     document: Node = {"scenes": [{"nodes": scene}], "nodes": nodes, "meshes": meshes, "skins": skins}
     if channels:  # glTF has no animation without channels
@@ -49,44 +52,11 @@ def encode_characters(characters: Sequence[Character], animation: str) -> bytes:
     return writer.to_bytes(document)
 
 
-def _primitive(writer: GlbWriter, character: Character) -> Node:
-    """The mesh with its appearance and its skinning weights."""
-    texture, skeleton = character.texture, character.skeleton
-    if texture is None:
-        primitive = writer.add_triangles(character.mesh)
-    else:
-        primitive = writer.add_textured_triangles(character.mesh, texture)
-        skeleton = skeleton.at(texture.corners.vertex)
-    primitive["attributes"] |= add_influences(writer, skeleton)
-    return primitive
-
-
-def _skin(writer: GlbWriter, character: Character, root: int) -> Node:
-    rest = character.rest_positions.astype(np.float32)
-    unrotated: FloatArray = np.tile(np.eye(3, dtype=np.float32), (len(rest), 1, 1))
-    return {
-        "name": f"{character.name}-skeleton",
-        "skeleton": root,
-        "joints": list(range(root, root + len(rest))),
-        "inverseBindMatrices": writer.add_array(inverse_bind_matrices(rest, unrotated)),
-    }
-
-
-def _joint_nodes(character: Character, root: int) -> list[Node]:
+def _joints(character: Character, root: int) -> list[Node]:
     """The joints in the pose of the first frame."""
-    skeleton, motion = character.skeleton, character.motion
     translations = character.offsets.copy()
-    translations[0] = motion.root_positions[0]
-    nodes: list[Node] = []
-    for joint, name in enumerate(skeleton.names):
-        node: Node = {
-            "name": name,
-            "translation": translations[joint].tolist(),
-            "rotation": motion.rotations[0, joint].tolist(),
-        }
-        children = [root + int(child) for child in np.flatnonzero(skeleton.parents == joint)]
-        nodes.append(node | ({"children": children} if children else {}))
-    return nodes
+    translations[0] = character.motion.root_positions[0]
+    return joint_nodes(character.skeleton, translations, character.motion.rotations[0], root)
 
 
 def _add_channels(

@@ -8,13 +8,12 @@ import os
 import struct
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from common.arrays import Float64Array, FloatArray, IntArray
-from receiver.mesh.glb import BINARY_CHUNK, COMPONENT_TYPES, JSON_CHUNK, Node, read_colours, read_texture, unseen_share
+from receiver.mesh.glb import Node
+from receiver.mesh.glb_reader import HEAD_BYTES, GlbReader, document_bytes
 from receiver.mesh.mesh_texture import MeshTexture, TextureCorners, originals
 from receiver.mesh.skinned_glb import Skeleton
 from receiver.mesh.triangle_mesh import SurfaceMesh
@@ -24,8 +23,6 @@ _DAMAGES = (
     *(OSError, ValueError, KeyError, IndexError, TypeError, AttributeError, OverflowError, RecursionError),
     struct.error,
 )
-_HEAD_BYTES, _CHUNK_HEAD_BYTES = 20, 8
-_DTYPES = {code: np.dtype(name) for name, code in COMPONENT_TYPES.items()}
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +67,7 @@ def read_pose(path: Path) -> LocalPose:
     """
     try:
         with open(path, "rb") as file:
-            text = file.read(_text_length(file.read(_HEAD_BYTES), os.fstat(file.fileno()).st_size))
+            text = file.read(document_bytes(file.read(HEAD_BYTES), os.fstat(file.fileno()).st_size))
         return _pose(json.loads(text))
     except _DAMAGES as error:
         raise ValueError(f"cannot read a skinned body from {path}: {error}") from error
@@ -83,22 +80,9 @@ def read_body(path: Path) -> BodyFile:
         ValueError: the file is missing, cut, or no skinned body.
     """
     try:
-        content = path.read_bytes()
-        text_length = _text_length(content[:_HEAD_BYTES], len(content))
-        document = json.loads(content[_HEAD_BYTES : _HEAD_BYTES + text_length])
-        return _body(document, content, _HEAD_BYTES + text_length + _CHUNK_HEAD_BYTES)
+        return _body(GlbReader(path.read_bytes()))
     except _DAMAGES as error:
         raise ValueError(f"cannot read a skinned body from {path}: {error}") from error
-
-
-def _text_length(head: bytes, file_bytes: int) -> int:
-    """Length of the JSON chunk; raises ValueError or struct.error for another or a cut file."""
-    magic, version, length, text_length, kind = struct.unpack("<4sIIII", head)
-    if (magic, version, kind) != (b"glTF", 2, JSON_CHUNK):
-        raise ValueError("it is not binary glTF 2.0")
-    if length != file_bytes or _HEAD_BYTES + text_length > length:
-        raise ValueError(f"it has {file_bytes} bytes instead of {length}")
-    return int(text_length)
 
 
 def _pose(document: Node) -> LocalPose:
@@ -119,23 +103,19 @@ def _pose(document: Node) -> LocalPose:
     return LocalPose(tuple(node["name"] for node in nodes), tuple(parents), translations, rotations / lengths)
 
 
-def _body(document: Node, content: bytes, start: int) -> BodyFile:
-    if struct.unpack_from("<I", content, start - 4)[0] != BINARY_CHUNK:
-        raise ValueError("it has no binary chunk")
-    primitive = document["meshes"][0]["primitives"][0]
-    attributes = primitive["attributes"]
-    vertices: FloatArray = _array(document, content, start, attributes["POSITION"]).reshape(-1, 3)
-    faces = _array(document, content, start, primitive["indices"]).reshape(-1, 3).astype(np.int32)
-    joints = _array(document, content, start, attributes["JOINTS_0"]).reshape(len(vertices), -1)
-    weights = _array(document, content, start, attributes["WEIGHTS_0"]).reshape(len(vertices), -1)
-    pose = _pose(document)
+def _body(file: GlbReader) -> BodyFile:
+    vertices: FloatArray = file.array(file.attributes["POSITION"]).reshape(-1, 3)
+    faces = file.array(file.primitive["indices"]).reshape(-1, 3).astype(np.int32)
+    joints = file.array(file.attributes["JOINTS_0"]).reshape(len(vertices), -1)
+    weights = file.array(file.attributes["WEIGHTS_0"]).reshape(len(vertices), -1)
+    pose = _pose(file.document)
     if not len(faces) or faces.max() >= len(vertices) or joints.max() >= len(pose.names):
         raise ValueError("its mesh has no faces, or names vertices or joints that do not exist")
     if not (np.isfinite(vertices).all() and np.isfinite(weights).all()):
         raise ValueError("its mesh has numbers that are not finite")
     parents: IntArray = np.array(pose.parents, np.int64)
     skeleton = Skeleton(pose.names, parents, joints.astype(np.uint8), weights.astype(np.float32))
-    colours, textured = read_colours(content), read_texture(content)
+    colours, textured = file.colours(), file.texture()
     if textured is None:
         return BodyFile(pose, SurfaceMesh(vertices, faces, colours), skeleton)
     coordinates, jpeg = textured
@@ -144,13 +124,5 @@ def _body(document: Node, content: bytes, start: int) -> BodyFile:
     if len(coordinates) != len(vertices) or not np.array_equal(original[:count], np.arange(count)):
         raise ValueError("its texture is of another mesh")
     mesh = SurfaceMesh(vertices[:count], original[faces].astype(np.int32), None if colours is None else colours[:count])
-    texture = MeshTexture(TextureCorners(original, coordinates, faces), jpeg, unseen_share(document))
+    texture = MeshTexture(TextureCorners(original, coordinates, faces), jpeg, file.unseen_share())
     return BodyFile(pose, mesh, skeleton.at(np.arange(count)), texture)
-
-
-def _array(document: Node, content: bytes, start: int, accessor: int) -> npt.NDArray[Any]:
-    """The numbers of an accessor of tightly packed elements, which is how `GlbWriter` packs them."""
-    described = document["accessors"][accessor]
-    view = document["bufferViews"][described["bufferView"]]
-    first = start + int(view["byteOffset"])
-    return np.frombuffer(content[first : first + int(view["byteLength"])], _DTYPES[described["componentType"]])

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from common.arrays import ByteArray, FloatArray
-from receiver.mesh.mesh_texture import MeshTexture, sample_jpeg
+from receiver.mesh.mesh_texture import MeshTexture
 from receiver.mesh.triangle_mesh import SurfaceMesh, vertex_normals
 
 Node = dict[str, Any]
@@ -64,38 +64,37 @@ class GlbWriter:
         self._accessors.append(accessor)
         return len(self._accessors) - 1
 
-    def add_triangles(self, mesh: SurfaceMesh) -> Node:
-        """Appends a y-up mesh and returns its primitive."""
-        index_type = np.uint16 if len(mesh.vertices) < 65535 else np.uint32
+    def add_triangles(self, mesh: SurfaceMesh, texture: MeshTexture | None = None) -> Node:
+        """Appends a y-up mesh with its colours, or with a texture in their place, and returns its primitive.
+
+        With a texture, the primitive's vertices are those of the mesh in the order of the texture's corners.
+        """
+        vertices, faces, normals = mesh.vertices, mesh.faces, vertex_normals(mesh.vertices, mesh.faces)
+        if texture is not None:
+            at = texture.corners.vertex
+            vertices, faces, normals = vertices[at], texture.corners.faces, normals[at]
         attributes = {
-            "POSITION": self.add_array(mesh.vertices.astype(np.float32), VERTEX_BUFFER, bounds=True),
-            "NORMAL": self.add_array(vertex_normals(mesh.vertices, mesh.faces), VERTEX_BUFFER),
+            "POSITION": self.add_array(vertices.astype(np.float32), VERTEX_BUFFER, bounds=True),
+            "NORMAL": self.add_array(normals, VERTEX_BUFFER),
         }
-        if mesh.colours is not None:
+        image = None
+        if texture is not None:
+            coordinates = texture.corners.coordinates.astype(np.float32)
+            attributes["TEXCOORD_0"] = self.add_array(coordinates, VERTEX_BUFFER)
+            image = self._add_image(texture)
+        elif mesh.colours is not None:
             self._coloured = True
             attributes["COLOR_0"] = self.add_array(_linear_colours(mesh.colours), VERTEX_BUFFER, normalised=True)
-        indices = self.add_array(mesh.faces.ravel().astype(index_type), _INDEX_BUFFER)
-        return {"attributes": attributes, "indices": indices, "material": self._material()}
+        index_type = np.uint16 if len(vertices) < 65535 else np.uint32
+        indices = self.add_array(faces.ravel().astype(index_type), _INDEX_BUFFER)
+        return {"attributes": attributes, "indices": indices, "material": self._material(image)}
 
-    def add_textured_triangles(self, mesh: SurfaceMesh, texture: MeshTexture) -> Node:
-        """Appends a y-up mesh with a texture instead of its colours, and returns its primitive.
-
-        The primitive's vertices are those of the mesh in the order of the texture's corners.
-        """
-        corners = texture.corners
-        index_type = np.uint16 if len(corners.vertex) < 65535 else np.uint32
-        normals = vertex_normals(mesh.vertices, mesh.faces)[corners.vertex]
-        attributes = {
-            "POSITION": self.add_array(mesh.vertices[corners.vertex].astype(np.float32), VERTEX_BUFFER, bounds=True),
-            "NORMAL": self.add_array(normals, VERTEX_BUFFER),
-            "TEXCOORD_0": self.add_array(corners.coordinates.astype(np.float32), VERTEX_BUFFER),
-        }
+    def _add_image(self, texture: MeshTexture) -> int:
         self._coloured = True
         if texture.unseen_share is not None:
             self._unseen_shares.append(texture.unseen_share)
         self._images.append({"bufferView": self._add_view(texture.jpeg, None), "mimeType": "image/jpeg"})
-        indices = self.add_array(corners.faces.ravel().astype(index_type), _INDEX_BUFFER)
-        return {"attributes": attributes, "indices": indices, "material": self._material(len(self._images) - 1)}
+        return len(self._images) - 1
 
     def _material(self, texture: int | None = None) -> int:
         """The index of the matt material with a texture, or with the colours of the vertices."""
@@ -157,16 +156,10 @@ class GlbWriter:
         )
 
 
-def unseen_share(document: Node) -> float | None:
-    """What a file says of its texture (`MeshTexture.unseen_share`); None if it says nothing, or no share."""
-    share = document["asset"].get("extras", {}).get("unseen_share")
-    return float(share) if isinstance(share, int | float) and 0 <= share <= 1 else None
-
-
 def static_mesh_glb(mesh: SurfaceMesh, texture: MeshTexture | None = None) -> bytes:
     """Encodes a y-up mesh as a file with a single node, with its colours or a texture in their place."""
     writer = GlbWriter()
-    primitive = writer.add_triangles(mesh) if texture is None else writer.add_textured_triangles(mesh, texture)
+    primitive = writer.add_triangles(mesh, texture)
     return writer.to_bytes(
         {
             "scenes": [{"nodes": [0]}],
@@ -174,49 +167,6 @@ def static_mesh_glb(mesh: SurfaceMesh, texture: MeshTexture | None = None) -> by
             "meshes": [{"name": "surface", "primitives": [primitive]}],
         }
     )
-
-
-def read_colours(content: bytes) -> ByteArray | None:
-    """Reads the (V, 3) sRGB colours of the first primitive in a file from `GlbWriter`; None if it has none.
-
-    Those of a textured primitive are the texture's at its vertices.
-    """
-    texture = read_texture(content)
-    if texture is not None:
-        coordinates, jpeg = texture
-        return sample_jpeg(jpeg, coordinates)
-    document, binary = _chunks(content)
-    attributes = document["meshes"][0]["primitives"][0]["attributes"]
-    if "COLOR_0" not in attributes:
-        return None
-    colours = _view(document, binary, document["accessors"][attributes["COLOR_0"]]["bufferView"])
-    linear = np.frombuffer(colours, np.uint16).reshape(-1, 4)[:, :3] / 65535.0
-    srgb = np.where(linear <= 0.0031308, 12.92 * linear, 1.055 * linear ** (1 / 2.4) - 0.055)
-    return np.round(255.0 * srgb).astype(np.uint8)
-
-
-def read_texture(content: bytes) -> tuple[FloatArray, bytes] | None:
-    """Reads the texture coordinates (V, 2) of the first primitive in a file from `GlbWriter`, and its picture (JPEG);
-    None if it has none."""
-    document, binary = _chunks(content)
-    attributes = document["meshes"][0]["primitives"][0]["attributes"]
-    if "TEXCOORD_0" not in attributes or not document.get("images"):
-        return None
-    view = _view(document, binary, document["accessors"][attributes["TEXCOORD_0"]]["bufferView"])
-    coordinates: FloatArray = np.frombuffer(view, np.float32).reshape(-1, 2)
-    return coordinates, _view(document, binary, document["images"][0]["bufferView"])
-
-
-def _chunks(content: bytes) -> tuple[Node, bytes]:
-    """The document and the binary chunk of a file."""
-    start = 20 + struct.unpack_from("<I", content, 12)[0]
-    return json.loads(content[20:start]), content[start + 8 :]
-
-
-def _view(document: Node, binary: bytes, number: int) -> bytes:
-    """The content of a buffer view."""
-    view = document["bufferViews"][number]
-    return binary[view["byteOffset"] : view["byteOffset"] + view["byteLength"]]
 
 
 def _linear_colours(colours: ByteArray) -> npt.NDArray[np.uint16]:

@@ -14,7 +14,8 @@ import trimesh
 from common.arrays import ByteArray, FloatArray
 from common.errors import OutputError
 from common.io.atomic_write import atomic_write
-from receiver.mesh.glb import read_colours, static_mesh_glb
+from receiver.mesh.glb import static_mesh_glb
+from receiver.mesh.glb_reader import GlbReader
 from receiver.mesh.mesh_texture import MeshTexture, originals
 from receiver.mesh.triangle_mesh import SurfaceMesh
 
@@ -100,7 +101,7 @@ def read_mesh(path: Path) -> SurfaceMesh:
     if not isinstance(loaded, trimesh.Trimesh) or len(loaded.faces) == 0:
         raise ValueError(f"{path} contains no triangle mesh")
     vertices, faces = loaded.vertices.astype(np.float32), loaded.faces.astype(np.int32)
-    colours = _colours_of(path, loaded)
+    colours = _colours(path, loaded)
     if loaded.visual is not None and loaded.visual.kind == "texture":
         original = originals(vertices)
         count, faces = int(original.max()) + 1, original[faces].astype(np.int32)
@@ -108,10 +109,10 @@ def read_mesh(path: Path) -> SurfaceMesh:
     return SurfaceMesh(to_y_up(vertices), faces, colours)
 
 
-def _colours_of(path: Path, loaded: trimesh.Trimesh) -> ByteArray | None:
+def _colours(path: Path, loaded: trimesh.Trimesh) -> ByteArray | None:
     """(V, 3) vertex colours; read separately for GLB, because trimesh ignores them if the mesh has a material."""
     if path.suffix == ".glb":
-        return read_colours(path.read_bytes())
+        return GlbReader(path.read_bytes()).colours()
     visual: Any = loaded.visual
     if visual is None or visual.kind != "vertex":
         return None

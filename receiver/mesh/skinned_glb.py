@@ -10,7 +10,7 @@ from typing import Self
 import numpy as np
 from scipy.spatial.transform import Rotation
 
-from common.arrays import ByteArray, FloatArray, IntArray
+from common.arrays import ByteArray, Float64Array, FloatArray, IntArray
 from receiver.mesh.glb import VERTEX_BUFFER, GlbWriter, Node
 from receiver.mesh.mesh_files import Y_UP, to_y_up
 from receiver.mesh.mesh_texture import MeshTexture
@@ -93,68 +93,78 @@ def encode_body(body: PosedBody, skeleton: Skeleton) -> bytes:
         raise ValueError("body and skeleton do not match in number of joints or vertices")
     writer = GlbWriter()
     mesh = SurfaceMesh(to_y_up(body.mesh.vertices), body.mesh.faces, body.mesh.colours)
-    if body.texture is None:
-        primitive = writer.add_triangles(mesh)
-    else:
-        primitive = writer.add_textured_triangles(mesh, body.texture)
-        skeleton = skeleton.at(body.texture.corners.vertex)
-    primitive["attributes"] |= add_influences(writer, skeleton)
-    positions, rotations = to_y_up(body.joint_positions), _rotations_y_up(body.joint_rotations)
-    joint_nodes = list(range(1, len(skeleton.names) + 1))
-    skin = {
-        "name": "skeleton",
-        "skeleton": 1,
-        "joints": joint_nodes,
-        "inverseBindMatrices": writer.add_array(inverse_bind_matrices(positions, rotations)),
-    }
+    primitive = add_skinned_triangles(writer, mesh, body.texture, skeleton)
+    positions = to_y_up(body.joint_positions)
+    # Of both frames, so that a joint at rest keeps the identity rotation.
+    rotations = body.joint_rotations * Y_UP[:, None] * Y_UP[None, :]
+    joints = joint_nodes(skeleton, *_relative_to_parents(skeleton, positions, rotations), first=1)
     return writer.to_bytes(
         {
             "scenes": [{"nodes": [0, 1]}],
-            "nodes": [{"mesh": 0, "skin": 0, "name": "body"}, *_joint_nodes(skeleton, positions, rotations)],
+            "nodes": [{"mesh": 0, "skin": 0, "name": "body"}, *joints],
             "meshes": [{"name": "body", "primitives": [primitive]}],
-            "skins": [skin],
+            "skins": [add_skin(writer, "skeleton", 1, positions, rotations)],
         }
     )
 
 
-def add_influences(writer: GlbWriter, skeleton: Skeleton) -> Node:
-    """Appends joints and weights of the vertices, and returns the attributes: a pair for every four influences."""
-    attributes: Node = {}
+def add_skinned_triangles(
+    writer: GlbWriter, mesh: SurfaceMesh, texture: MeshTexture | None, skeleton: Skeleton
+) -> Node:
+    """Appends a y-up mesh with its appearance and skinning weights, and returns its primitive.
+
+    The weights are a pair of attributes for every four influences.
+    """
+    primitive = writer.add_triangles(mesh, texture)
+    if texture is not None:
+        skeleton = skeleton.at(texture.corners.vertex)
     for number, first in enumerate(range(0, skeleton.vertex_joints.shape[1], 4)):
-        columns = slice(first, first + 4)
-        attributes[f"JOINTS_{number}"] = writer.add_array(skeleton.vertex_joints[:, columns], VERTEX_BUFFER)
-        attributes[f"WEIGHTS_{number}"] = writer.add_array(skeleton.vertex_weights[:, columns], VERTEX_BUFFER)
-    return attributes
+        for name, values in (("JOINTS", skeleton.vertex_joints), ("WEIGHTS", skeleton.vertex_weights)):
+            added = writer.add_array(values[:, first : first + 4], VERTEX_BUFFER)
+            primitive["attributes"][f"{name}_{number}"] = added
+    return primitive
 
 
-def _rotations_y_up(rotations: FloatArray) -> FloatArray:
-    """Converts both frames of (J, 3, 3) rotations to y up, so that a joint at rest keeps the identity rotation."""
-    converted: FloatArray = rotations * Y_UP[:, None] * Y_UP[None, :]
-    return converted
-
-
-def inverse_bind_matrices(positions: FloatArray, rotations: FloatArray) -> FloatArray:
-    """(J, 4, 4) inverse bind matrices, column-major as in glTF, of joints at (J, 3) with rotations (J, 3, 3)."""
+def add_skin(writer: GlbWriter, name: str, root: int, positions: FloatArray, rotations: FloatArray) -> Node:
+    """Appends the inverse bind matrices of joints at (J, 3) with rotations (J, 3, 3), and returns their skin; their
+    nodes begin at `root`."""
     matrices = np.tile(np.eye(4, dtype=np.float32), (len(positions), 1, 1))
     matrices[:, :3, :3] = rotations.transpose(0, 2, 1)
     matrices[:, :3, 3] = -np.einsum("jba,jb->ja", rotations, positions)
-    return np.ascontiguousarray(matrices.transpose(0, 2, 1))
+    column_major = np.ascontiguousarray(matrices.transpose(0, 2, 1))
+    joints = list(range(root, root + len(positions)))
+    return {"name": name, "skeleton": root, "joints": joints, "inverseBindMatrices": writer.add_array(column_major)}
 
 
-def _joint_nodes(skeleton: Skeleton, positions: FloatArray, rotations: FloatArray) -> list[Node]:
-    """One node per joint, relative to its parent; node 0 is the mesh, so joint j is node j + 1."""
+def joint_nodes(
+    skeleton: Skeleton,
+    translations: FloatArray | Float64Array,
+    quaternions: FloatArray | Float64Array,
+    first: int,
+) -> list[Node]:
+    """One node per joint, with translations (J, 3) and quaternions (J, 4) relative to its parent.
+
+    Args:
+        first: number of the root's node.
+    """
+    nodes: list[Node] = []
+    for joint, name in enumerate(skeleton.names):
+        children = [first + int(child) for child in np.flatnonzero(skeleton.parents == joint)]
+        node: Node = {
+            "name": name,
+            "translation": translations[joint].tolist(),
+            "rotation": quaternions[joint].tolist(),
+        }
+        nodes.append(node | ({"children": children} if children else {}))
+    return nodes
+
+
+def _relative_to_parents(
+    skeleton: Skeleton, positions: FloatArray, rotations: FloatArray
+) -> tuple[FloatArray, Float64Array]:
+    """Translations (J, 3) and quaternions (J, 4) of joints at (J, 3) with rotations (J, 3, 3)."""
     parents = np.maximum(skeleton.parents, 0)
     local_rotations = np.einsum("jba,jbc->jac", rotations[parents], rotations)
     local_positions = np.einsum("jba,jb->ja", rotations[parents], positions - positions[parents])
     local_rotations[0], local_positions[0] = rotations[0], positions[0]
-    quaternions = Rotation.from_matrix(local_rotations).as_quat()
-    nodes: list[Node] = []
-    for joint, name in enumerate(skeleton.names):
-        children = [int(child) + 1 for child in np.flatnonzero(skeleton.parents == joint)]
-        node: Node = {
-            "name": name,
-            "translation": [float(value) for value in local_positions[joint]],
-            "rotation": [float(value) for value in quaternions[joint]],
-        }
-        nodes.append(node | ({"children": children} if children else {}))
-    return nodes
+    return local_positions, Rotation.from_matrix(local_rotations).as_quat()

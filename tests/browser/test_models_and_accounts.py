@@ -7,7 +7,7 @@ import pytest
 import trimesh
 from playwright.sync_api import Page, expect
 
-from receiver.mesh.glb import read_texture
+from receiver.mesh.glb_reader import GlbReader
 from tests.browser.conftest import Complaints
 from tests.browser.pictures import distinct_colours, drawn, scene
 from tests.support.checkered_texture import checkered_share, checkered_texture
@@ -62,7 +62,7 @@ def test_model_wears_its_texture(models: Page, server: PageServer, picture: byte
     with models.expect_download() as download:
         models.get_by_role("link", name="Textured GLB of person 1").click()
     download.value.save_as(tmp_path / "person.glb")
-    assert read_texture((tmp_path / "person.glb").read_bytes()) is not None
+    assert GlbReader((tmp_path / "person.glb").read_bytes()).texture() is not None
 
 
 def test_model_is_listed_and_deleted_after_confirmation(models: Page, server: PageServer, picture: bytes) -> None:

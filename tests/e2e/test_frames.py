@@ -13,7 +13,7 @@ import trimesh
 from PIL import Image
 
 from common.labels import GROUP_NAMES
-from receiver.mesh.glb import read_colours
+from receiver.mesh.glb_reader import GlbReader
 from sender.capture.open import DEMO_CLIP
 from tests.e2e.daemons import RunningReceiver, receiver, run
 
@@ -46,7 +46,7 @@ def first_two_seconds(folder: Path) -> Path:
 
 def count_colours(mesh: Path) -> int:
     """Number of different vertex colours."""
-    colours = read_colours(mesh.read_bytes())
+    colours = GlbReader(mesh.read_bytes()).colours()
     assert colours is not None
     return len(np.unique(colours, axis=0))
 

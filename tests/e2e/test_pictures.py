@@ -23,7 +23,7 @@ from common.wire.pictures import (
 )
 from receiver.engine.local import LocalEngine
 from receiver.engine.reconstructor import Reconstructor
-from receiver.mesh.glb import read_colours
+from receiver.mesh.glb_reader import GlbReader
 from receiver.metrics import ReceiverMetrics
 from receiver.pipeline import ReceiverPipeline
 from receiver.publish.config import PublishConfig
@@ -98,7 +98,7 @@ def test_program_sends_pictures_to_a_sender_until_it_is_stopped(jpeg: bytes, tmp
     assert [line["source"] for line in lines] == ["one.jpg", "two.jpg"]
     for line in lines:
         (person,) = line["people"]
-        colours = read_colours((out / person["surface"]).read_bytes())
+        colours = GlbReader((out / person["surface"]).read_bytes()).colours()
         assert colours is not None and len(np.unique(colours, axis=0)) > 200
 
 

@@ -13,7 +13,7 @@ from PIL import Image
 from sqlalchemy import text
 
 from common.errors import OutputError
-from receiver.mesh.glb import read_texture
+from receiver.mesh.glb_reader import GlbReader
 from receiver.web.models import store
 from receiver.web.models.config import UploadConfig
 from receiver.web.pictures import UPLOAD_STAGES, PictureRefused, PicturesUnavailable
@@ -64,7 +64,7 @@ async def test_picture_becomes_meshes(site: Site, pictures: FakePictures) -> Non
         assert isinstance(mesh, trimesh.Trimesh) and mesh.is_watertight
     body = await anna.get(person["body"])
     assert body.headers["content-type"] == "model/gltf-binary"
-    assert (textured := read_texture(body.content)) is not None and textured[1] == JPEG
+    assert (textured := GlbReader(body.content).texture()) is not None and textured[1] == JPEG
     assert model["people"][0]["body"] is None
     shown = await anna.get(model["picture"])
     assert Image.open(io.BytesIO(shown.content)).size == (200, 100)

@@ -3,7 +3,8 @@ import dataclasses
 import numpy as np
 import pytest
 
-from receiver.mesh.glb import GlbWriter, read_colours, static_mesh_glb, unseen_share
+from receiver.mesh.glb import GlbWriter, static_mesh_glb
+from receiver.mesh.glb_reader import GlbReader
 from receiver.mesh.mesh_texture import MeshTexture, TextureCorners, encode_jpeg
 from receiver.mesh.triangle_mesh import SurfaceMesh
 from tests.support.glb_reader import Glb
@@ -29,10 +30,10 @@ def test_colours_are_linear() -> None:
 
 def test_read_colours_inverts_the_writer() -> None:
     mesh = box(colours=True)
-    read = read_colours(static_mesh_glb(mesh))
+    read = GlbReader(static_mesh_glb(mesh)).colours()
     assert read is not None and mesh.colours is not None
     np.testing.assert_array_equal(read, mesh.colours)
-    assert read_colours(static_mesh_glb(dataclasses.replace(mesh, colours=None))) is None
+    assert GlbReader(static_mesh_glb(dataclasses.replace(mesh, colours=None))).colours() is None
 
 
 def test_coloured_files_say_that_the_face_is_invented() -> None:
@@ -57,11 +58,14 @@ def test_textured_files_say_how_much_was_not_seen() -> None:
 def test_largest_unseen_share_of_several_counts() -> None:
     writer = GlbWriter()
     for share in (0.2, 0.6, None, 0.4):
-        writer.add_textured_triangles(*textured(share))
-    assert unseen_share(Glb(writer.to_bytes({})).document) == 0.6
+        primitive = writer.add_triangles(*textured(share))
+    content = writer.to_bytes({"meshes": [{"primitives": [primitive]}]})
+    assert GlbReader(content).unseen_share() == 0.6
 
 
 @pytest.mark.parametrize("said", ["much", None, -0.1, 1.5, float("nan"), [0.5]])
 def test_what_is_no_share_is_not_read(said: object) -> None:
-    assert unseen_share({"asset": {"extras": {"unseen_share": said}}}) is None
-    assert unseen_share({"asset": {}}) is None
+    reader = GlbReader(static_mesh_glb(*textured(0.5)))
+    for extras in ({"extras": {"unseen_share": said}}, {}):
+        reader.document["asset"] = extras
+        assert reader.unseen_share() is None

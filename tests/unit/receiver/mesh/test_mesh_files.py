@@ -7,7 +7,7 @@ import pytest
 import trimesh
 
 from common.errors import OutputError
-from receiver.mesh.glb import read_texture
+from receiver.mesh.glb_reader import GlbReader
 from receiver.mesh.mesh_files import (
     MESH_FORMATS,
     encode_mesh,
@@ -123,7 +123,7 @@ def test_textured_mesh_is_y_up_and_has_the_picture(tmp_path: Path) -> None:
     jpeg = encode_jpeg(np.full((16, 16, 3), 90, np.uint8))
     coordinates = np.random.default_rng(4).random((*mesh.faces.shape, 2)).astype(np.float32)
     content = encode_textured(mesh, MeshTexture(TextureCorners.of(mesh.faces, coordinates), jpeg))
-    textured = read_texture(content)
+    textured = GlbReader(content).texture()
     assert textured is not None and textured[1] == jpeg
     (tmp_path / "body.glb").write_bytes(content)
     read = read_mesh(tmp_path / "body.glb")
