@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Self
+from typing import Self, TypeGuard
 
 PACKAGES = ("common", "sender", "receiver")
 
@@ -50,6 +50,8 @@ class Source:
                 parents = package[: len(package) - node.level + 1] if node.level else ()
                 module = ".".join([*parents, *([node.module] if node.module else [])])
                 yield from (f"{module}.{alias.name}" for alias in node.names)
+            elif isinstance(node, ast.Constant) and self.path.name == "__main__.py" and _is_dotted(node.value):
+                yield node.value  # the module of a command
 
     @property
     def prints(self) -> bool:
@@ -79,6 +81,11 @@ class Sources:
     def read(cls, root: Path) -> Self:
         """Those below a checkout's root, without the generated stubs."""
         return cls(tuple(_below(root, *PACKAGES)), tuple(_below(root, "tests")))
+
+
+def _is_dotted(value: object) -> TypeGuard[str]:
+    """Whether a constant looks like the name of a module in a package."""
+    return isinstance(value, str) and "." in value and all(part.isidentifier() for part in value.split("."))
 
 
 def _below(root: Path, *packages: str) -> Iterator[Source]:
