@@ -282,8 +282,7 @@ def _preview(config: SenderConfig, source: FrameSource) -> AbstractContextManage
 
 def _labeller(config: SenderConfig, source: FrameSource, metrics: SenderMetrics, traces: SenderTraces) -> Labeller:
     perception = PerceptionStage.load(config.tracking.limits(live=source.live))
-    clothing = ClothingStage.load() if config.appearance.clothes else None
-    return Labeller(perception, SemanticsStage.load(config.smoothing), clothing, metrics, traces)
+    return Labeller(perception, SemanticsStage.load(config.smoothing), ClothingStage.load(), metrics, traces)
 
 
 def _blob_stages(

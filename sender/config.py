@@ -1,7 +1,6 @@
 """The sender's configuration, by component. Nothing here imports a library that takes time."""
 
 from dataclasses import dataclass, field
-from typing import get_args
 
 from common.blobs import TextureCodec
 from common.io.logs import LogConfig
@@ -36,13 +35,6 @@ class AppearanceConfig:
         "learned",
         help="codec of the finest textures: learned (fewer bytes) or webp (for receivers of earlier versions)",
     )
-    clothes: bool = option(True, help="read people's clothes and hair; without, the receiver dresses them at random")
-
-    def __post_init__(self) -> None:
-        if self.texture_codec not in get_args(TextureCodec):
-            raise ValueError(
-                f"unknown texture-codec {self.texture_codec!r}; choose {' or '.join(get_args(TextureCodec))}"
-            )
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,17 +12,13 @@ from sender.traces import SenderTraces
 
 
 class Labeller:
-    """Finds the people of each frame and labels them.
-
-    Args:
-        clothing: reads people's clothes and hair; no `surface` labels are sent without it.
-    """
+    """Finds the people of each frame and labels them."""
 
     def __init__(
         self,
         perception: PerceptionStage,
         semantics: SemanticsStage,
-        clothing: ClothingStage | None,
+        clothing: ClothingStage,
         metrics: SenderMetrics,
         traces: SenderTraces,
     ) -> None:
@@ -35,13 +31,10 @@ class Labeller:
             observed = self._perception.process(frame.image, frame.camera)
         with self._metrics.stage("semantics"), self._traces.stage(frame.sequence, "semantics"):
             people = self._semantics.label(observed, frame.camera, frame.media_time_s)
-            if self._clothing is not None:
-                people = self._clothing.label(frame.image, frame.camera, observed, people)
-        return observed, people
+            return observed, self._clothing.label(frame.image, frame.camera, observed, people)
 
     def reset(self) -> None:
         """Forgets all people, for a new source."""
         self._perception.reset()
         self._semantics.reset()
-        if self._clothing is not None:
-            self._clothing.reset()
+        self._clothing.reset()

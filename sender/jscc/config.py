@@ -4,7 +4,7 @@ import re
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Literal
 
 from common.channel.state import LENGTHS, MAX_PILOTS, MAX_SIDE_PX, PREAMBLE_USES, SESSION_KINDS, ChannelState
 from common.imaging.grid import STRIDE
@@ -41,8 +41,6 @@ class JsccConfig:
             parse_channel(self.channel)
         if not 0 <= self.channel_pilots <= MAX_PILOTS:
             raise ValueError(f"channel-pilots must lie in 0…{MAX_PILOTS}, got {self.channel_pilots}")
-        if self.channel_view not in get_args(View):
-            raise ValueError(f"unknown channel-view {self.channel_view!r}; choose {' or '.join(get_args(View))}")
         if self.channel_side % STRIDE or not _MIN_SIDE_PX <= self.channel_side <= MAX_SIDE_PX:
             raise ValueError(
                 f"channel-side must be a multiple of {STRIDE} from {_MIN_SIDE_PX} to {MAX_SIDE_PX}, "

@@ -11,7 +11,6 @@ from common.errors import PeerError
 from common.frames import Camera, LabelFrame, PersonLabels
 from common.labels import GROUPS
 from sender.composition import Sender
-from sender.config import AppearanceConfig
 from sender.importance.importance import Importance
 from sender.link.observer import Fate
 from sender.link_account import LinkAccount
@@ -55,11 +54,6 @@ def sender_of(delivery: FakeDelivery, spool: FakeSpool | None = None) -> Sender:
 
 def frame_of(*people: PersonLabels) -> LabelFrame:
     return LabelFrame(0, "clip.mp4", 1000.0, CAMERA, people)
-
-
-def test_unknown_texture_codec_is_refused() -> None:
-    with pytest.raises(ValueError, match="choose learned or webp"):
-        AppearanceConfig(texture_codec="jpeg")  # type: ignore[arg-type]
 
 
 def test_rho_reaches_codec() -> None:

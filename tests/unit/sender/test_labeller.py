@@ -46,10 +46,3 @@ def test_perception_semantics_and_clothes_follow_each_other_and_are_timed_and_tr
         assert metrics.registry.get_sample_value("bodywire_sender_stage_seconds_count", {"stage": stage}) == 1
     labeller.reset()
     assert (networks.resets, clothing.resets) == (2, 1)
-
-
-def test_labels_without_clothing() -> None:
-    networks = FakeStage()
-    labeller = Labeller(networks, networks, None, SenderMetrics(), SenderTraces())  # type: ignore[arg-type]
-    assert labeller.label(FRAME)[1] == (PersonLabels(3, 0.9, {}),)
-    labeller.reset()
