@@ -11,6 +11,7 @@ import torch
 
 from common.codec.packet import CODEC_VERSION
 from common.errors import UsageError
+from common.io.logs import start_logging
 from common.io.telemetry import MetricsServer, publish_build
 from common.io.terminal import Terminal
 from common.io.tracing import FrameTracer
@@ -64,7 +65,7 @@ def receive(config: ReceiverConfig, announce: Callable[[str], None]) -> None:
             created.
         WeightsError: trained weights are missing, damaged or of another version.
     """
-    terminal = config.logging.start("receiver")
+    terminal = start_logging(config.logging, "receiver")
     config.security.check(config.listen.listen)
     config.web.check(config.security)
     config.recording.check()

@@ -2,9 +2,7 @@
 
 from dataclasses import dataclass, field
 
-from common.io.logs import LogConfig
-from common.io.telemetry import MetricsConfig
-from common.io.tracing import TracingConfig
+from common.io.config import LogConfig, MetricsConfig, TracingConfig
 from common.weights.config import DeviceConfig
 from receiver.diffusion.config import SamplingConfig
 from receiver.engine.config import BatchingConfig

@@ -22,7 +22,9 @@ from common.body.model import BodyModel
 from common.codec.frame_codec import FrameCodec
 from common.codec.packet import CODEC_VERSION
 from common.errors import UsageError
-from common.io.telemetry import MetricsConfig, MetricsServer, publish_build
+from common.io.config import MetricsConfig
+from common.io.logs import start_logging
+from common.io.telemetry import MetricsServer, publish_build
 from common.io.terminal import Terminal
 from common.recording.facts import RecordingFacts
 from common.version import build_versions, package_version
@@ -147,7 +149,7 @@ def send(config: SenderConfig, announce: Callable[[str], None]) -> None:
     Raises:
         BodywireError: see `compose` and `Sender.run`.
     """
-    terminal = config.logging.start("sender")
+    terminal = start_logging(config.logging, "sender")
     # The networks are small: with more threads than one, they compete for the few cores.
     torch.set_num_threads(1)
     with compose(config) as sender:

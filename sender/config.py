@@ -3,10 +3,8 @@
 from dataclasses import dataclass, field
 
 from common.blobs import TextureCodec
-from common.io.logs import LogConfig
+from common.io.config import LogConfig, MetricsConfig, TracingConfig
 from common.io.options import option
-from common.io.telemetry import MetricsConfig
-from common.io.tracing import TracingConfig
 from sender.capture.config import CaptureConfig
 from sender.jscc.config import JsccConfig
 from sender.link.config import LinkConfig

@@ -4,16 +4,12 @@ import json
 import logging
 import os
 import sys
-from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any, Literal
+from typing import Any
 
-from common.io.options import option
+from common.io.config import LogConfig
 from common.io.terminal import Terminal, is_interactive
 from common.text import printable
-
-LogLevel = Literal["debug", "info", "warning", "error"]
-LogFormat = Literal["auto", "text", "json"]
 
 _MAX_MESSAGE_CHARACTERS = 4000
 _MAX_EXTRA_CHARACTERS = 1000
@@ -75,28 +71,18 @@ class TerminalHandler(logging.StreamHandler[Any]):
             super().emit(record)
 
 
-@dataclass(frozen=True, slots=True)
-class LogConfig:
-    """What a daemon writes to stderr."""
+def start_logging(config: LogConfig, program: str) -> Terminal:
+    """Sends records of the configured level and above to stderr; a second call replaces the first one's handler.
 
-    log_level: LogLevel = option("info", help="lowest level of the records that are shown")
-    log_format: LogFormat = option(
-        "auto", help="text, or json: one object a line; auto: text on a terminal, json elsewhere"
-    )
-    status: bool = option(True, help="show a status line below the log, on a terminal that gets text")
-
-    def start(self, program: str) -> Terminal:
-        """Sends records of `log_level` and above to stderr; a second call replaces the first one's handler.
-
-        Returns:
-            stderr, for the status line.
-        """
-        interactive = is_interactive(sys.stderr, os.environ)
-        as_text = sys.stderr.isatty() if self.log_format == "auto" else self.log_format == "text"
-        terminal = Terminal(sys.stderr, live=interactive and as_text and self.status)
-        handler = TerminalHandler(terminal)
-        text_format = f"%(asctime)s {program} %(levelname)s %(name)s: %(message)s"
-        handler.setFormatter(_PrintableFormatter(text_format) if as_text else JsonFormatter(program))
-        logging.basicConfig(level=self.log_level.upper(), handlers=[handler], force=True)
-        logging.captureWarnings(True)
-        return terminal
+    Returns:
+        stderr, for the status line.
+    """
+    interactive = is_interactive(sys.stderr, os.environ)
+    as_text = sys.stderr.isatty() if config.log_format == "auto" else config.log_format == "text"
+    terminal = Terminal(sys.stderr, live=interactive and as_text and config.status)
+    handler = TerminalHandler(terminal)
+    text_format = f"%(asctime)s {program} %(levelname)s %(name)s: %(message)s"
+    handler.setFormatter(_PrintableFormatter(text_format) if as_text else JsonFormatter(program))
+    logging.basicConfig(level=config.log_level.upper(), handlers=[handler], force=True)
+    logging.captureWarnings(True)
+    return terminal

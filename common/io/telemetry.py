@@ -12,7 +12,6 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Proc
 
 from common.errors import OutputError
 from common.io.addresses import Address
-from common.io.options import option
 from common.labels import GROUP_NAMES
 
 _Metric = TypeVar("_Metric", Counter, Gauge)
@@ -153,13 +152,6 @@ def publish_build(registry: CollectorRegistry, program: str, build: Mapping[str,
     """
     info = Gauge("bodywire_build_info", "Versions of the running program", ["program", *build], registry=registry)
     info.labels(program, *build.values()).set(1)
-
-
-@dataclass(frozen=True, slots=True)
-class MetricsConfig:
-    """Address of the metrics server."""
-
-    metrics: Address | None = option(None, help="serve Prometheus metrics at this address, host:port")
 
 
 class MetricsServer:

@@ -14,10 +14,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Protocol, Self
-from urllib.parse import urlsplit
-
-from common.errors import UsageError
-from common.io.options import option
 
 ROOT = "frame"
 """Name of the span that all others of a frame are in."""
@@ -132,46 +128,3 @@ def _derived(trace: int, name: str) -> int:
     """The id of a span, 64 bits and not 0."""
     digest = hashlib.blake2b(trace.to_bytes(16, "big") + name.encode(), digest_size=8, person=b"bodywire span")
     return int.from_bytes(digest.digest(), "big") or 1
-
-
-@dataclass(frozen=True, slots=True)
-class TracingConfig:
-    """Traces of frames across sender and receiver."""
-
-    traces: str | None = option(
-        None,
-        help="send OpenTelemetry traces of frames to this collector (OTLP over HTTP), such as http://127.0.0.1:4318",
-    )
-    trace_share: float = option(
-        0.05, help="share of the frames that are traced, 0 to 1; should be the same at both ends"
-    )
-
-    def __post_init__(self) -> None:
-        if not 0 <= self.trace_share <= 1:
-            raise ValueError(f"--trace-share must lie in 0…1, got {self.trace_share:g}")
-        if self.traces is not None and not _is_http(self.traces):
-            raise ValueError(f"--traces {self.traces}: give the collector's URL, such as http://127.0.0.1:4318")
-
-    def start(self, program: str, version: str) -> FrameTracer:
-        """The tracer of a daemon, which does nothing without `--traces`.
-
-        Raises:
-            UsageError: OpenTelemetry is not installed.
-        """
-        if self.traces is None:
-            return FrameTracer(program)
-        try:
-            from common.io.otlp import OtlpSink
-        except ImportError as error:
-            raise UsageError(
-                '--traces needs OpenTelemetry, which is not installed: pip install "bodywire[tracing]"'
-            ) from error
-        return FrameTracer(program, OtlpSink(self.traces, program, version), self.trace_share)
-
-
-def _is_http(url: str) -> bool:
-    try:
-        parts = urlsplit(url)
-        return parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
-    except ValueError:
-        return False

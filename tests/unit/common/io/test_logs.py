@@ -6,7 +6,8 @@ from datetime import datetime
 
 import pytest
 
-from common.io.logs import LogConfig
+from common.io.config import LogConfig
+from common.io.logs import start_logging
 
 
 @pytest.fixture(autouse=True)
@@ -19,7 +20,7 @@ def restore_logging() -> Iterator[None]:
 
 
 def test_start_shows_level_and_above_on_stderr(capsys: pytest.CaptureFixture[str]) -> None:
-    LogConfig("warning", "text").start("sender")
+    start_logging(LogConfig("warning", "text"), "sender")
     logger = logging.getLogger("sender.capture.live")
     logger.info("quiet")
     logger.warning("camera 0 is lost")
@@ -30,14 +31,14 @@ def test_start_shows_level_and_above_on_stderr(capsys: pytest.CaptureFixture[str
 
 
 def test_second_start_replaces_the_handler(capsys: pytest.CaptureFixture[str]) -> None:
-    LogConfig(log_format="text").start("sender")
-    LogConfig(log_format="text").start("sender")
+    start_logging(LogConfig(log_format="text"), "sender")
+    start_logging(LogConfig(log_format="text"), "sender")
     logging.getLogger("x").info("once")
     assert capsys.readouterr().err.count("once") == 1
 
 
 def test_start_logs_warnings(capsys: pytest.CaptureFixture[str]) -> None:
-    LogConfig(log_format="text").start("receiver")
+    start_logging(LogConfig(log_format="text"), "receiver")
     with warnings.catch_warnings():
         warnings.simplefilter("always")
         logging.captureWarnings(True)
@@ -46,7 +47,7 @@ def test_start_logs_warnings(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_record_with_text_of_the_peer_is_one_printable_line(capsys: pytest.CaptureFixture[str]) -> None:
-    LogConfig(log_format="text").start("receiver")
+    start_logging(LogConfig(log_format="text"), "receiver")
     logging.getLogger("x").warning("refused %s", "\x1b[2J\nreceiver INFO x: accepted \u202e")
     line = capsys.readouterr().err
     assert line.endswith(r"refused \x1b[2J\nreceiver INFO x: accepted \u202e" + "\n")
@@ -54,7 +55,7 @@ def test_record_with_text_of_the_peer_is_one_printable_line(capsys: pytest.Captu
 
 
 def test_records_are_json_where_stderr_is_no_terminal(capsys: pytest.CaptureFixture[str]) -> None:
-    LogConfig().start("sender")
+    start_logging(LogConfig(), "sender")
     logging.getLogger("sender.capture.live").warning("camera %d is lost", 0, extra={"camera": 0, "reason": "unplugged"})
     line = capsys.readouterr().err
     assert line.count("\n") == 1
@@ -72,7 +73,7 @@ def test_records_are_json_where_stderr_is_no_terminal(capsys: pytest.CaptureFixt
 
 
 def test_json_escapes_as_text_does(capsys: pytest.CaptureFixture[str]) -> None:
-    LogConfig(log_format="json").start("receiver")
+    start_logging(LogConfig(log_format="json"), "receiver")
     text = "\x1b[2J\n{} \u202e ρ"
     logging.getLogger("x").warning("refused %s", text, extra={"sender": text, "age": float("nan"), "level": "fake"})
     line = capsys.readouterr().err
@@ -84,7 +85,7 @@ def test_json_escapes_as_text_does(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_json_has_the_exception_in_the_same_line(capsys: pytest.CaptureFixture[str]) -> None:
-    LogConfig(log_format="json").start("receiver")
+    start_logging(LogConfig(log_format="json"), "receiver")
     try:
         raise ValueError("a\x1bb")
     except ValueError:
@@ -95,7 +96,7 @@ def test_json_has_the_exception_in_the_same_line(capsys: pytest.CaptureFixture[s
 
 
 def test_no_status_line_without_a_terminal(capsys: pytest.CaptureFixture[str]) -> None:
-    terminal = LogConfig(log_format="text").start("sender")
+    terminal = start_logging(LogConfig(log_format="text"), "sender")
     with terminal.showing(lambda width, symbols: pytest.fail("drawn")):
         terminal.redraw()
     assert capsys.readouterr().err == ""

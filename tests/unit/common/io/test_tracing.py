@@ -3,7 +3,8 @@ import sys
 import pytest
 
 from common.errors import UsageError
-from common.io.tracing import ROOT, FrameTracer, TracingConfig, trace_id
+from common.io.config import TracingConfig
+from common.io.tracing import ROOT, FrameTracer, trace_id
 from tests.support.recorded_spans import RecordedSpans
 
 SESSION = bytes(range(16))
