@@ -121,7 +121,7 @@ async def _serve(
         await engine.start()
         load = LiveLoad(engine.capacity)
     hub, recorders = LiveHub(), _recorders(config)
-    inpainter = open_inpainter(config.textures, partial(metrics.stage_passed, "completion"))
+    inpainter = open_inpainter(config.textures, partial(metrics.stage_took, "completion"))
     pipeline = ReceiverPipeline(
         engine,
         directory,

@@ -8,6 +8,7 @@ from prometheus_client import CollectorRegistry
 
 from common.arrays import FloatArray
 from common.io.telemetry import SCORE_BUCKETS, STAGE_BUCKETS_S, DaemonMetrics
+from receiver.engine.observer import EngineObserver
 from receiver.link.refusals import Refusal
 from receiver.status import ReceiverStatus
 
@@ -41,7 +42,7 @@ class PictureFate(StrEnum):
 _FATES = ("received", "published", *DropReason)
 
 
-class ReceiverMetrics(DaemonMetrics):
+class ReceiverMetrics(DaemonMetrics, EngineObserver):
     """The receiver's counters, gauges and histograms in a registry of its own."""
 
     def __init__(self, registry: CollectorRegistry | None = None) -> None:
@@ -86,7 +87,7 @@ class ReceiverMetrics(DaemonMetrics):
         self._retries = self._counter("engine_retries", "Batches given to another replica after a loss")
         self._queued = self._gauge("queued_people", "People that wait for the reconstruction engine")
 
-    def stage_passed(self, name: str, spent_ms: float) -> None:
+    def stage_took(self, name: str, spent_ms: float) -> None:
         """Records a pass through a stage that the reconstruction engine timed."""
         self._stages.observe(name, spent_ms / 1e3)
 
@@ -148,23 +149,18 @@ class ReceiverMetrics(DaemonMetrics):
         self._engine.labels(kind).set(1)
 
     def replicas_running(self, count: int) -> None:
-        """So many replicas of the networks take batches now."""
         self._replicas.set(count)
 
     def batch_taken(self, people: int) -> None:
-        """So many people go through the networks together."""
         self._batches.observe(people)
 
     def person_taken(self, waited_s: float) -> None:
-        """A person has waited for a batch for so long."""
         self._waited.observe(waited_s)
 
     def person_finished(self, served_s: float) -> None:
-        """A person was finished so long after the batch was taken."""
         self._served.observe(served_s)
 
     def batch_retried(self) -> None:
-        """A batch is reconstructed again, because its replica was lost."""
         self._retries.inc()
 
     def mesh_published(self, kind: str) -> None:
@@ -176,7 +172,7 @@ class ReceiverMetrics(DaemonMetrics):
         """A stream was refused (`receiver.link.refusals.Refusal`)."""
         self._refused.labels(reason).inc()
 
-    def picture_passed(self, fate: PictureFate, spent_s: float) -> None:
+    def picture_answered(self, fate: PictureFate, spent_s: float) -> None:
         """An uploaded picture was answered; the time of those that were reconstructed is observed."""
         self._pictures.labels(fate.value).inc()
         if fate is PictureFate.RECONSTRUCTED:

@@ -153,7 +153,7 @@ class ReceiverPipeline:
             outcome = FrameOutcome.LATE
         else:
             for stage, spent_ms in result.stages_ms.items():
-                self._metrics.stage_passed(stage, spent_ms)
+                self._metrics.stage_took(stage, spent_ms)
             stages_ms.update(result.stages_ms)
             with self._output.attempt():
                 record = await self._publisher.publish(session, state.writer, decoded, result, stages_ms)

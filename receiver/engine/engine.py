@@ -96,44 +96,6 @@ class ReconstructionResult:
     stages_ms: Mapping[str, float]
 
 
-class EngineObserver(Protocol):
-    """Notified of what an engine does (`receiver.metrics`)."""
-
-    def batch_taken(self, people: int) -> None:
-        """So many people go through the networks together."""
-
-    def person_taken(self, waited_s: float) -> None:
-        """A person has waited for a batch for so long, seconds."""
-
-    def person_finished(self, served_s: float) -> None:
-        """A person was finished so long after the batch was taken, seconds; also if it failed."""
-
-    def batch_retried(self) -> None:
-        """A batch is reconstructed again, because its replica was lost."""
-
-    def replicas_running(self, count: int) -> None:
-        """So many replicas of the networks take batches now."""
-
-
-class UnobservedEngine:
-    """An `EngineObserver` that ignores everything."""
-
-    def batch_taken(self, people: int) -> None:
-        """Ignores a batch."""
-
-    def person_taken(self, waited_s: float) -> None:
-        """Ignores the time."""
-
-    def person_finished(self, served_s: float) -> None:
-        """Ignores the time."""
-
-    def batch_retried(self) -> None:
-        """Ignores a retry."""
-
-    def replicas_running(self, count: int) -> None:
-        """Ignores the number."""
-
-
 class ReconstructionEngine(Protocol):
     """Turns label frames of any sessions into meshes."""
 

@@ -52,8 +52,7 @@ class FairExecutor:
         self._pool.shutdown()
 
     def _give_turns(self) -> None:
-        while self._free and self._turns:
-            turn = self._turns.take(1)[0]
+        while self._free and (turn := self._turns.take()) is not None:
             # A call that is cancelled leaves the queue only when its task resumes.
             if not turn.cancelled():
                 self._free -= 1

@@ -7,8 +7,8 @@ Cheng, "Start-time Fair Queueing", SIGCOMM 1996. Pure: no clocks, no threads.
 """
 
 import itertools
-from collections import Counter, deque
-from collections.abc import Callable, Collection, Hashable
+from collections import deque
+from collections.abc import Callable, Hashable
 from typing import Generic, TypeVar
 
 Job = TypeVar("Job")
@@ -147,35 +147,22 @@ class FairQueue(Generic[Job]):
             self._shares.arrive(account, arrival)
         self._length += 1
 
-    def take(
-        self,
-        budget: int,
-        *,
-        per_account: int | None = None,
-        per_session: int | None = None,
-        begun: Collection[tuple[Hashable, Hashable]] = (),
-    ) -> list[Job]:
-        """Removes and returns the next jobs, at most `budget`.
+    def take(self, may_leave: Callable[[Hashable, Hashable], bool] = lambda account, session: True) -> Job | None:
+        """Removes and returns the next job; None if there is none.
 
         Args:
-            budget: most jobs.
-            per_account, per_session: most jobs of one account and of one session; by default `budget`.
-            begun: account and session of each job that was taken before and counts in these limits.
+            may_leave: whether a job of this account and session may be taken now; others leave instead.
         """
-        most = (budget if per_account is None else per_account, budget if per_session is None else per_session)
-        taken: list[Job] = []
-        by_session = Counter[Hashable](begun)
-        by_account = Counter[Hashable](account for account, _ in begun)
-        while len(taken) < budget and (choice := self._next((by_account, by_session), most)) is not None:
-            key, session = choice
-            by_account[key] += 1
-            by_session[choice] += 1
-            account = self._accounts[key]
-            taken.append(account.take(session))
-            self._shares.serve(key, account.next_arrival())
-        self._length -= len(taken)
-        self._forget()
-        return taken
+        for account in self._shares.in_order():
+            owner = self._accounts[account]
+            for session in owner.shares.in_order():
+                if may_leave(account, session):
+                    job = owner.take(session)
+                    self._shares.serve(account, owner.next_arrival())
+                    self._length -= 1
+                    self._forget()
+                    return job
+        return None
 
     def remove(self, account: Hashable, session: Hashable, unwanted: Callable[[Job], bool]) -> None:
         """Removes the jobs of a session for which `unwanted` is true.
@@ -189,17 +176,6 @@ class FairQueue(Generic[Job]):
         if not owner.jobs:
             self._shares.withdraw(account)
         self._forget()
-
-    def _next(
-        self, counts: tuple[Counter[Hashable], Counter[Hashable]], most: tuple[int, int]
-    ) -> tuple[Hashable, Hashable] | None:
-        """Account and session of the next job, if the counts of accounts and sessions leave room for one."""
-        for key in self._shares.in_order():
-            if counts[0][key] < most[0]:
-                for session in self._accounts[key].shares.in_order():
-                    if counts[1][key, session] < most[1]:
-                        return key, session
-        return None
 
     def _forget(self) -> None:
         self._shares.forget()

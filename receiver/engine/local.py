@@ -11,16 +11,16 @@ import os
 from concurrent.futures import ThreadPoolExecutor
 
 from common.clock import SYSTEM_CLOCK, Clock
-from receiver.engine.batcher import Batcher, PendingPerson, Room
+from receiver.engine.batching import BatchingEngine, PendingPerson, Room
 from receiver.engine.config import BatchingConfig
-from receiver.engine.engine import EngineObserver, ReconstructionRequest, ReconstructionResult, UnobservedEngine
 from receiver.engine.fair_executor import FairExecutor
+from receiver.engine.observer import EngineObserver
 from receiver.engine.reconstructor import InferredFrame, Reconstructor
 from receiver.mesh.skinned_glb import Skeleton
 
 
-class LocalEngine:
-    """A `ReconstructionEngine` in this process; belongs to the event loop that first calls it.
+class LocalEngine(BatchingEngine):
+    """A `ReconstructionEngine` in this process.
 
     Args:
         reconstructor: the networks; used by one thread at a time, its surface stage by several.
@@ -37,15 +37,11 @@ class LocalEngine:
         clock: Clock = SYSTEM_CLOCK,
         observer: EngineObserver | None = None,
     ) -> None:
-        observer = observer or UnobservedEngine()
-        observer.replicas_running(1)
-        self._clock = clock
+        super().__init__(config, clock, observer)
+        self._observer.replicas_running(1)
         self._reconstructor = reconstructor
-        self._config = config or BatchingConfig()
-        self._batcher = Batcher(self._config, clock, observer)
         self._networks = ThreadPoolExecutor(1, thread_name_prefix="networks")
         self._surfaces = FairExecutor(surface_workers or min(4, os.cpu_count() or 1), "surface")
-        self._dispatcher: asyncio.Task[None] | None = None
         self._extractions: set[asyncio.Task[None]] = set()
 
     @property
@@ -53,57 +49,29 @@ class LocalEngine:
         """See `ReconstructionEngine.skeleton`."""
         return self._reconstructor.skeleton
 
-    @property
-    def queued_people(self) -> int:
-        """How many people wait for a network pass."""
-        return self._batcher.queued_people
-
-    async def reconstruct(self, request: ReconstructionRequest) -> ReconstructionResult:
-        """See `ReconstructionEngine.reconstruct`.
-
-        Raises:
-            RequestWithdrawn: `withdraw` was called in time.
-            ValueError: a label group of the frame is unknown or too long.
-            RuntimeError: the engine is closed.
-        """
-        if self._batcher.closed:
-            raise RuntimeError("the reconstruction engine is closed")
-        if not request.frame.people:
-            return ReconstructionResult((), {})
-        if self._dispatcher is None:
-            self._dispatcher = asyncio.create_task(self._dispatch(), name="reconstruction dispatcher")
-        return await self._batcher.reconstruct(request)
-
-    def withdraw(self, request: ReconstructionRequest) -> None:
-        """See `ReconstructionEngine.withdraw`."""
-        self._batcher.withdraw(request)
-
     async def close(self) -> None:
         """See `ReconstructionEngine.close`."""
-        self._batcher.close()
-        if self._dispatcher is not None:
-            await self._dispatcher
+        await super().close()
         await asyncio.gather(*self._extractions)
         self._networks.shutdown()
         self._surfaces.shutdown()
-
-    async def _dispatch(self) -> None:
-        while batch := await self._batcher.next_batch(self._room):
-            for part, inferred in zip(batch, await self._infer(batch), strict=True):
-                if isinstance(inferred, Exception):
-                    part.frame.fail(inferred)
-                if isinstance(inferred, Exception) or part.frame.result.done():
-                    self._batcher.finished(part)
-                else:
-                    task = asyncio.create_task(self._extract(part, inferred))
-                    self._extractions.add(task)
-                    task.add_done_callback(self._extractions.discard)
 
     def _room(self) -> Room:
         """A batch, unless enough people wait for surfaces."""
         most = self._config.batch_people
         # One batch in the networks, and almost one in the surfaces.
-        return Room(most if self._batcher.begun_people < most else 0, alone=2 * most)
+        return Room(most if len(self._begun) < most else 0, alone=2 * most)
+
+    async def _begin(self, batch: list[PendingPerson]) -> None:
+        for part, inferred in zip(batch, await self._infer(batch), strict=True):
+            if isinstance(inferred, Exception):
+                part.frame.fail(inferred)
+            if isinstance(inferred, Exception) or part.frame.result.done():
+                self._finish(part)
+            else:
+                task = asyncio.create_task(self._extract(part, inferred))
+                self._extractions.add(task)
+                task.add_done_callback(self._extractions.discard)
 
     async def _infer(self, batch: list[PendingPerson]) -> list[InferredFrame | Exception]:
         """The network pass; if it fails, each person alone, so that one bad frame does not fail the others."""
@@ -117,9 +85,9 @@ class LocalEngine:
             if len(batch) == 1:
                 return [error]
             return [each for part in batch for each in await self._infer([part])]
-        self._batcher.passed(len(batch), (self._clock.monotonic() - began_s) * 1e3)
+        self._add_pass(len(batch), (self._clock.monotonic() - began_s) * 1e3)
         for frame in {part.frame for part in batch}:
-            frame.passed(dict(inferred[0].stages_ms))
+            frame.add_times(inferred[0].stages_ms)
         return [InferredFrame(each.people, {}) for each in inferred]
 
     async def _extract(self, part: PendingPerson, inferred: InferredFrame) -> None:
@@ -130,4 +98,4 @@ class LocalEngine:
         else:
             part.frame.complete(part.number, result, self._clock.monotonic())
         finally:
-            self._batcher.finished(part)
+            self._finish(part)

@@ -1,6 +1,7 @@
 """Fair queues in the order of their priorities."""
 
-from collections.abc import Callable, Collection, Hashable
+from collections import Counter
+from collections.abc import Callable, Hashable, Iterable
 from typing import Generic, TypeVar
 
 from receiver.engine.engine import Priority
@@ -39,31 +40,33 @@ class PriorityQueue(Generic[Job]):
         self._queues[self._priority(job)].put(*self._key(job), job)
 
     def take(
-        self,
-        budget: int,
-        *,
-        per_account: int | None = None,
-        per_session: int | None = None,
-        begun: Collection[tuple[Hashable, Hashable]] = (),
+        self, budget: int, *, per_account: int, per_session: int, begun: Iterable[tuple[Hashable, Hashable]] = ()
     ) -> list[Job]:
-        """Removes and returns the next jobs, at most `budget`; the limits hold over all priorities.
+        """Removes and returns the next jobs, at most `budget`.
 
         Args:
-            budget: most jobs.
-            per_account, per_session, begun: see `FairQueue.take`.
+            per_account, per_session: most jobs of one account and of one session, over all priorities.
+            begun: account and session of each job that was taken before and counts in these limits.
         """
         taken: list[Job] = []
-        most = (budget if per_account is None else per_account, budget if per_session is None else per_session)
-        while len(taken) < budget:
-            counted = [*begun, *map(self._key, taken)]
-            for level in self._order():
-                if job := self._queues[level].take(1, per_account=most[0], per_session=most[1], begun=counted):
-                    taken += job
-                    self._left(level)
-                    break
-            else:
-                break
+        by_session = Counter(begun)
+        by_account = Counter(account for account, _ in by_session.elements())
+
+        def may_leave(account: Hashable, session: Hashable) -> bool:
+            return by_account[account] < per_account and by_session[account, session] < per_session
+
+        while len(taken) < budget and (job := self._take_one(may_leave)) is not None:
+            taken.append(job)
+            by_session[self._key(job)] += 1
+            by_account[self._key(job)[0]] += 1
         return taken
+
+    def _take_one(self, may_leave: Callable[[Hashable, Hashable], bool]) -> Job | None:
+        for level in self._order():
+            if (job := self._queues[level].take(may_leave)) is not None:
+                self._left(level)
+                return job
+        return None
 
     def remove(self, account: Hashable, session: Hashable, unwanted: Callable[[Job], bool]) -> None:
         """Removes the jobs of a session for which `unwanted` is true; see `FairQueue.remove`."""

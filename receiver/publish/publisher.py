@@ -65,7 +65,7 @@ class FramePublisher:
         def write_last() -> FrameRecord:
             write(result.people[-1:])
             stages_ms["publish"] = spent_ms
-            self._metrics.stage_passed("publish", spent_ms)
+            self._metrics.stage_took("publish", spent_ms)
             return self._append(session, writer, decoded, people, stages_ms)
 
         turn = session.account, session.session_id

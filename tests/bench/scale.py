@@ -36,6 +36,7 @@ from receiver.diffusion.config import SamplingConfig
 from receiver.engine.config import BatchingConfig
 from receiver.engine.engine import ReconstructionRequest
 from receiver.engine.local import LocalEngine
+from receiver.engine.observer import EngineObserver
 from receiver.engine.pool.cluster import open_pool
 from receiver.engine.pool.config import EngineConfig
 from receiver.engine.pool.engine import PoolEngine
@@ -54,8 +55,8 @@ _WARM_UP_S = 2.0
 Figures = dict[str, float]
 
 
-class Batches:
-    """An `EngineObserver` that counts batches by their people."""
+class Batches(EngineObserver):
+    """Counts batches by their people."""
 
     def __init__(self) -> None:
         self.sizes = Counter[int]()
@@ -63,17 +64,8 @@ class Batches:
     def batch_taken(self, people: int) -> None:
         self.sizes[people] += 1
 
-    def person_taken(self, waited_s: float) -> None:
-        """Ignored."""
-
-    def person_finished(self, served_s: float) -> None:
-        """Ignored."""
-
     def batch_retried(self) -> None:
         raise RuntimeError("a replica was lost during the measurement")
-
-    def replicas_running(self, count: int) -> None:
-        """Ignored."""
 
 
 class Sessions:

@@ -114,7 +114,7 @@ async def test_frame_of_several_people_and_a_bad_one(pool: RayPool) -> None:
     with pytest.raises(ValueError):
         await one
     assert [person.labels.identity for person in result.people] == [0, 1, 2]
-    assert engine.skeleton.names == pool.skeleton.names
+    assert engine.skeleton.names == pool.facts.skeleton.names
     assert (engine.capacity() or 0) > 0
     await engine.close()
 

@@ -7,9 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from receiver.engine.engine import ReconstructionResult
-from receiver.engine.pool.pool import BatchDone, PersonWork, ReplicaLost
-from receiver.engine.topology import BodyTopology
-from receiver.mesh.skinned_glb import Skeleton
+from receiver.engine.pool.pool import BatchDone, PersonWork, PoolFacts, ReplicaLost
 from tests.support.fake_reconstructor import SKELETON, TOPOLOGY, tetrahedron_of
 
 
@@ -67,12 +65,8 @@ class FakePool:
     errors: list[Exception] = field(default_factory=list)
 
     @property
-    def skeleton(self) -> Skeleton:
-        return SKELETON
-
-    @property
-    def topology(self) -> BodyTopology:
-        return TOPOLOGY
+    def facts(self) -> PoolFacts:
+        return PoolFacts("test", SKELETON, TOPOLOGY)
 
     def share(self, value: object) -> FakeReference:
         self.shared.append(FakeReference(value, str(len(self.shared))))

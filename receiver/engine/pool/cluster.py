@@ -22,8 +22,6 @@ from receiver.engine.pool.config import EngineConfig
 from receiver.engine.pool.engine import BATCHES_PER_REPLICA
 from receiver.engine.pool.pool import BatchDone, PersonWork, PoolFacts, PoolFull, Reference, ReplicaLost
 from receiver.engine.pool.replica import Replica, ReplicaSettings
-from receiver.engine.topology import BodyTopology
-from receiver.mesh.skinned_glb import Skeleton
 
 logger = logging.getLogger(__name__)
 
@@ -74,8 +72,8 @@ class RayPool:
     def __init__(self, ray: Any, handle: Any, facts: PoolFacts, most_replicas: int) -> None:
         self._ray = ray
         self._handle = handle
-        self._facts = facts
-        self._most_replicas = most_replicas
+        self.facts = facts
+        self.most_replicas = most_replicas
         self._replicas = 0
         errors = ray.exceptions
         self._losses: tuple[type[Exception], ...] = (
@@ -83,21 +81,6 @@ class RayPool:
             *(errors.OutOfMemoryError, ray.serve.exceptions.DeploymentUnavailableError),
             ray.serve.exceptions.ReplicaUnavailableError,
         )
-
-    @property
-    def skeleton(self) -> Skeleton:
-        """See `Pool.skeleton`."""
-        return self._facts.skeleton
-
-    @property
-    def topology(self) -> BodyTopology:
-        """See `Pool.topology`."""
-        return self._facts.topology
-
-    @property
-    def most_replicas(self) -> int:
-        """See `Pool.most_replicas`."""
-        return self._most_replicas
 
     def share(self, value: object) -> Reference:
         """See `Pool.share`: in the object store, from where each machine fetches it once."""

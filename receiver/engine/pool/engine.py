@@ -13,9 +13,9 @@ from collections import OrderedDict
 from collections.abc import Hashable, Sequence
 
 from common.clock import SYSTEM_CLOCK, Clock
-from receiver.engine.batcher import Batcher, PendingPerson, Room
+from receiver.engine.batching import BatchingEngine, PendingPerson, Room
 from receiver.engine.config import BatchingConfig
-from receiver.engine.engine import EngineObserver, ReconstructionRequest, ReconstructionResult, UnobservedEngine
+from receiver.engine.observer import EngineObserver
 from receiver.engine.pool.pool import BatchDone, PersonWork, Pool, PoolFull, Reference, ReplicaLost
 from receiver.mesh.skinned_glb import Skeleton
 
@@ -75,8 +75,8 @@ class _SharedObjects:
         return reference
 
 
-class PoolEngine:
-    """A `ReconstructionEngine` in front of a pool; belongs to the event loop that first calls it.
+class PoolEngine(BatchingEngine):
+    """A `ReconstructionEngine` in front of a pool.
 
     While the pool has no replica, requests wait, and those that are withdrawn end at once, also if they had begun.
 
@@ -93,28 +93,19 @@ class PoolEngine:
         clock: Clock = SYSTEM_CLOCK,
         observer: EngineObserver | None = None,
     ) -> None:
+        super().__init__(config, clock, observer)
         self._pool = pool
-        self._config = config or BatchingConfig()
-        self._clock = clock
-        self._observer: EngineObserver = observer or UnobservedEngine()
-        self._batcher = Batcher(self._config, clock, self._observer)
         self._shared = _SharedObjects(pool)
         self._rate = ServiceRate()
         self._replicas = 0
         self._lost = False
-        self._dispatcher: asyncio.Task[None] | None = None
         self._watch: asyncio.Task[None] | None = None
         self._running: dict[asyncio.Task[None], list[PendingPerson]] = {}
 
     @property
     def skeleton(self) -> Skeleton:
         """See `ReconstructionEngine.skeleton`."""
-        return self._pool.skeleton
-
-    @property
-    def queued_people(self) -> int:
-        """How many people wait for a replica."""
-        return self._batcher.queued_people
+        return self._pool.facts.skeleton
 
     def capacity(self) -> float:
         """How many people per second the replicas that run can do; 10 each are assumed before the first batch."""
@@ -127,48 +118,26 @@ class PoolEngine:
     async def start(self) -> None:
         """Begins to watch the pool."""
         self._watch = asyncio.create_task(self._watch_replicas(), name="reconstruction pool watch")
-        self._dispatcher = asyncio.create_task(self._dispatch(), name="reconstruction dispatcher")
-
-    async def reconstruct(self, request: ReconstructionRequest) -> ReconstructionResult:
-        """See `ReconstructionEngine.reconstruct`.
-
-        Raises:
-            RequestWithdrawn: `withdraw` was called in time.
-            ValueError: a label group of the frame is unknown or too long.
-            ReplicaLost: every replica that tried has ended, or the engine was closed while the pool was lost.
-            RuntimeError: the engine is closed.
-        """
-        if self._batcher.closed:
-            raise RuntimeError("the reconstruction engine is closed")
-        if not request.frame.people:
-            return ReconstructionResult((), {})
-        return await self._batcher.reconstruct(request)
-
-    def withdraw(self, request: ReconstructionRequest) -> None:
-        """See `ReconstructionEngine.withdraw`."""
-        self._batcher.withdraw(request)
 
     async def close(self) -> None:
         """See `ReconstructionEngine.close`; what waits for a lost pool fails."""
-        self._batcher.close()
+        self._closed = True
         if self._lost:
             self._fail_all()
-        if self._dispatcher is not None:
-            await self._dispatcher
+        await super().close()
         await asyncio.gather(*self._running, return_exceptions=True)
         if self._watch is not None:
             self._watch.cancel()
             await asyncio.gather(self._watch, return_exceptions=True)
 
-    async def _dispatch(self) -> None:
-        while batch := await self._batcher.next_batch(self._room):
-            task = asyncio.create_task(self._run(batch))
-            self._running[task] = batch
-            task.add_done_callback(self._ended)
+    async def _begin(self, batch: list[PendingPerson]) -> None:
+        task = asyncio.create_task(self._run(batch))
+        self._running[task] = batch
+        task.add_done_callback(self._ended)
 
     def _ended(self, task: asyncio.Task[None]) -> None:
         for part in self._running.pop(task):
-            self._batcher.finished(part)
+            self._finish(part)
 
     def _room(self) -> Room:
         """A batch while a replica can begin it soon; people who wait are spread over the replicas that are idle.
@@ -210,7 +179,7 @@ class PoolEngine:
             else:
                 await self._attempt_alone(batch, number + 1)
         else:
-            self._take(batch, done)
+            self._answer(batch, done)
 
     async def _attempt_alone(self, batch: Sequence[PendingPerson], number: int) -> None:
         """Each person alone: one with whom replicas end fails no other."""
@@ -237,17 +206,17 @@ class PoolEngine:
             self._shared.reference((*owner, "texture"), request.textures.get(person.identity)),
         )
 
-    def _take(self, batch: Sequence[PendingPerson], done: BatchDone) -> None:
+    def _answer(self, batch: Sequence[PendingPerson], done: BatchDone) -> None:
         self._rate.add(len(batch), done.busy_s)
         if done.stages_ms:
-            self._batcher.passed(len(batch), sum(done.stages_ms.values()))
+            self._add_pass(len(batch), sum(done.stages_ms.values()))
         for frame in {part.frame for part in batch}:
-            frame.passed(done.stages_ms)
+            frame.add_times(done.stages_ms)
         for part, outcome in zip(batch, done.outcomes, strict=True):
             if isinstance(outcome, Exception):
                 part.frame.fail(outcome)
             else:
-                whole = self._pool.topology.restored_to(outcome)
+                whole = self._pool.facts.topology.restored_to(outcome)
                 part.frame.complete(part.number, whole, self._clock.monotonic())
 
     async def _watch_replicas(self) -> None:
@@ -271,13 +240,13 @@ class PoolEngine:
         for batch in self._running.values():
             for part in batch:
                 part.frame.begun = not self._lost
-        self._batcher.drop_withdrawn()
-        if self._lost and self._batcher.closed:
+        self._end_withdrawn()
+        if self._lost and self._closed:
             self._fail_all()
-        self._batcher.changed()
+        self._changed.set()
 
     def _fail_all(self) -> None:
-        for frame in self._batcher.frames:
+        for frame in self._frames:
             frame.fail(ReplicaLost("the reconstruction pool has no replica"))
         for task in self._running:
             task.cancel()

@@ -80,12 +80,8 @@ class Pool(Protocol):
     """Replicas that reconstruct batches."""
 
     @property
-    def skeleton(self) -> Skeleton:
-        """The skeleton that every posed body refers to."""
-
-    @property
-    def topology(self) -> BodyTopology:
-        """The topology that answers leave out."""
+    def facts(self) -> PoolFacts:
+        """Of its replicas."""
 
     @property
     def most_replicas(self) -> int:

@@ -90,7 +90,7 @@ class ChildPictures:
             fate = PictureFate.REFUSED
             raise
         finally:
-            self._metrics.picture_passed(fate, self._clock.monotonic() - began_s)
+            self._metrics.picture_answered(fate, self._clock.monotonic() - began_s)
         return reconstructed
 
     async def _within_limits(self, picture: bytes, on_stage: Callable[[str], None]) -> ReconstructedPicture:

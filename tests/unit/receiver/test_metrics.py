@@ -123,6 +123,6 @@ def test_stage_is_timed(metrics: ReceiverMetrics, registry: CollectorRegistry) -
 
 
 def test_stage_timed_elsewhere_is_recorded(metrics: ReceiverMetrics, registry: CollectorRegistry) -> None:
-    metrics.stage_passed("diffusion", 25.0)
+    metrics.stage_took("diffusion", 25.0)
     total = registry.get_sample_value("bodywire_receiver_stage_seconds_sum", {"stage": "diffusion"})
     assert total == pytest.approx(0.025)

@@ -30,12 +30,12 @@ class OneLevelQueue:
         self._finish[session] = start + 1
         heapq.heappush(self._heap, (start, next(self._arrival), session, job))
 
-    def take(self) -> list[int]:
+    def take(self) -> int | None:
         if not self._heap:
-            return []
+            return None
         start, _, _, job = heapq.heappop(self._heap)
         self._virtual_time = max(self._virtual_time, start)
-        return [job]
+        return job
 
 
 def filled(*streams: tuple[str, str, int]) -> FairQueue[str]:
@@ -51,48 +51,35 @@ def test_one_session_keeps_its_order() -> None:
     queue: FairQueue[int] = FairQueue()
     for job in range(5):
         queue.put("account", "a", job)
-    assert [queue.take(1) for _ in range(5)] == [[0], [1], [2], [3], [4]]
+    assert [queue.take() for _ in range(5)] == [0, 1, 2, 3, 4]
 
 
 def test_backlog_of_one_session_does_not_delay_another() -> None:
     queue = filled(("one", "backlog", 100))
-    assert queue.take(1) == ["backlog"]
+    assert queue.take() == "backlog"
     queue.put("two", "live", "live")
-    assert "live" in queue.take(2)
+    assert "live" in (queue.take(), queue.take())
 
 
 def test_sessions_do_not_multiply_the_share_of_their_account() -> None:
     queue = filled(*(("hostile", f"h{number}", 40) for number in range(8)), ("honest", "honest", 40))
-    taken = Counter(queue.take(1)[0] for _ in range(40))
+    taken = Counter(queue.take() for _ in range(40))
     assert taken.pop("honest") == 20
     assert max(taken.values()) - min(taken.values()) <= 1
 
 
 def test_sessions_of_one_account_share_equally() -> None:
     queue = filled(("account", "crowd", 100), ("account", "single", 100))
-    assert Counter(queue.take(1)[0] for _ in range(50)) == {"crowd": 25, "single": 25}
+    assert Counter(queue.take() for _ in range(50)) == {"crowd": 25, "single": 25}
 
 
 def test_idle_session_gains_no_credit() -> None:
     queue = filled(("one", "busy", 100))
     for _ in range(50):
-        queue.take(1)
+        queue.take()
     for _ in range(50):
         queue.put("two", "late", "late")
-    assert Counter(queue.take(1)[0] for _ in range(20)) == {"busy": 10, "late": 10}
-
-
-def test_batch_has_at_most_the_limit_of_each_account_and_session() -> None:
-    queue = filled(("one", "a", 5), ("one", "b", 5), ("two", "c", 5))
-    assert Counter(queue.take(8, per_account=3, per_session=2)) == {"a": 2, "b": 1, "c": 2}
-    assert Counter(queue.take(2)) == {"c": 1, "b": 1}
-    assert len(queue) == 8
-
-
-def test_jobs_taken_before_count_in_the_limits() -> None:
-    queue = filled(("one", "a", 5), ("one", "b", 5), ("two", "c", 5))
-    assert queue.take(8, per_account=2, per_session=1, begun=[("one", "a"), ("two", "c")]) == ["b"]
-    assert queue.take(8, per_account=1, begun=[("one", "a"), ("two", "c")]) == []
+    assert Counter(queue.take() for _ in range(20)) == {"busy": 10, "late": 10}
 
 
 def test_removed_jobs_do_not_leave_and_are_not_charged() -> None:
@@ -100,9 +87,9 @@ def test_removed_jobs_do_not_leave_and_are_not_charged() -> None:
     queue.remove("one", "withdrawn", lambda job: True)
     assert queue.sessions == {("two", "other")}
     queue.put("one", "next", "next")
-    assert queue.take(1) == ["next"]
+    assert queue.take() == "next"
     queue.remove("three", "unknown", lambda job: True)
-    assert [queue.take(1) for _ in range(4)] == [["other"], ["other"], ["other"], []]
+    assert [queue.take() for _ in range(4)] == ["other", "other", "other", None]
 
 
 def test_job_that_replaces_a_removed_one_takes_its_place() -> None:
@@ -112,16 +99,17 @@ def test_job_that_replaces_a_removed_one_takes_its_place() -> None:
     for _ in range(3):
         queue.remove("b", "b", lambda job: True)
         queue.put("b", "b", "newer b")
-    assert queue.take(3) == ["a", "newer b", "c"]
+    assert [queue.take() for _ in range(3)] == ["a", "newer b", "c"]
 
 
 def test_place_of_a_removed_job_expires() -> None:
     queue = filled(("a", "a", 1), ("b", "b", 6))
     queue.remove("a", "a", lambda job: True)
-    queue.take(5)
+    for _ in range(5):
+        queue.take()
     queue.put("c", "c", "c")
     queue.put("a", "a", "a")
-    assert queue.take(3) == ["c", "a", "b"]
+    assert [queue.take() for _ in range(3)] == ["c", "a", "b"]
 
 
 @given(STEPS)
@@ -130,27 +118,23 @@ def test_one_session_per_account_is_start_time_fair_queueing(steps: list[tuple[i
     reference = OneLevelQueue()
     for number, step in enumerate([*steps, *[None] * len(steps)]):
         if step is None:
-            assert queue.take(1) == reference.take()
+            assert queue.take() == reference.take()
         else:
             queue.put(step[0], "only", number)
             reference.put(step[0], number)
 
 
-@given(STEPS, st.integers(1, 10), st.integers(1, 4), st.integers(1, 4))
-def test_every_job_leaves_once_and_sessions_keep_their_order(
-    steps: list[tuple[int, int] | None], budget: int, per_account: int, per_session: int
-) -> None:
+@given(STEPS)
+def test_every_job_leaves_once_and_sessions_keep_their_order(steps: list[tuple[int, int] | None]) -> None:
     queue: FairQueue[tuple[tuple[int, int], int]] = FairQueue()
     taken = []
-    for number, step in enumerate(steps):
-        if step is None:
-            taken += queue.take(budget, per_account=per_account, per_session=per_session)
-        else:
+    for number, step in enumerate([*steps, *[None] * len(steps)]):
+        if step is not None:
             queue.put(*step, (step, number))
-    while queue:
-        taken += queue.take(budget, per_account=per_account, per_session=per_session)
+        elif (job := queue.take()) is not None:
+            taken.append(job)
     arrived = [(step, number) for number, step in enumerate(steps) if step is not None]
-    assert sorted(taken) == sorted(arrived)
+    assert sorted(taken) == sorted(arrived) and not queue
     for session in {step for step, _ in arrived}:
         assert [job for job in taken if job[0] == session] == [job for job in arrived if job[0] == session]
 
@@ -162,14 +146,14 @@ def test_backlogged_accounts_and_sessions_get_equal_work_after_any_history(
     queue: FairQueue[tuple[int, int]] = FairQueue()
     for step in steps:
         if step is None:
-            queue.take(1)
+            queue.take()
         else:
             queue.put(*step, step)
     owners = [(0, 0), (1, 0), (1, 1)]
     for owner in owners:
         for _ in range(services):
             queue.put(*owner, owner)
-    served = Counter(queue.take(1)[0] for _ in range(services))
+    served = Counter(job for _ in range(services) if (job := queue.take()))
     work = Counter({account: sum(n for (a, _), n in served.items() if a == account) for account in (0, 1)})
     # The bound of start-time fair queueing for jobs of cost 1.
     assert abs(work[0] - work[1]) <= 2
@@ -183,14 +167,14 @@ def test_job_of_another_account_waits_for_at_most_two_of_each_other(
     queue: FairQueue[str] = FairQueue()
     for step in steps:
         if step is None:
-            queue.take(1)
+            queue.take()
         else:
             queue.put(*step, "other")
     for session in range(sessions):
         for _ in range(50):
             queue.put("hostile", session, "hostile")
     queue.put("honest", "honest", "honest")
-    before = Counter(itertools.takewhile(lambda job: job != "honest", (queue.take(1)[0] for _ in range(500))))
+    before = Counter(itertools.takewhile(lambda job: job != "honest", (queue.take() for _ in range(500))))
     assert before["hostile"] <= 2 and before["other"] <= 2 * 4
 
 
@@ -200,7 +184,8 @@ def test_memory_is_bounded_while_sessions_come_and_go(monkeypatch: pytest.Monkey
     for number in range(300):
         queue.put("one", number, "short")
         queue.put(f"account {number}", number, "short")
-        queue.take(2)
+        queue.take()
+        queue.take()
         assert queue.remembered <= 1 + 2 * (1 + 10) + 2 * 10
 
 
@@ -210,5 +195,5 @@ def test_memory_is_bounded_while_requests_are_withdrawn(monkeypatch: pytest.Monk
     for number in range(100):
         queue.put("two", number, "short")
         queue.remove("two", number, lambda job: True)
-        queue.take(1)
+        queue.take()
     assert len(queue) == 0 and queue.remembered <= 2 * (1 + 10)

@@ -71,7 +71,7 @@ async def test_requests_that_wait_are_batched_across_sessions() -> None:
     async with running(reconstructor, BatchingConfig(batch_wait_ms=0)) as engine:
         reconstructor.gate.clear()
         first = await submit(engine, request("a"))
-        await until(lambda: not engine._batcher._queue)
+        await until(lambda: not engine._queue)
         rest = await submit(engine, request("b"), request("c"), request("d"))
         reconstructor.gate.set()
         await asyncio.gather(*first, *rest)
@@ -102,7 +102,7 @@ async def test_batch_is_limited_in_people() -> None:
     async with running(reconstructor, BatchingConfig(batch_people=4, batch_wait_ms=0)) as engine:
         reconstructor.gate.clear()
         first = await submit(engine, request("z"))
-        await until(lambda: not engine._batcher._queue)
+        await until(lambda: not engine._queue)
         rest = await submit(engine, *(request(name) for name in "abcde"))
         reconstructor.gate.set()
         await asyncio.gather(*first, *rest)
@@ -121,7 +121,7 @@ async def test_large_frame_does_not_delay_another_account() -> None:
     async with running(reconstructor, BatchingConfig(batch_wait_ms=0)) as engine:
         reconstructor.gate.clear()
         crowds = await submit(engine, *(request(f"crowd {n}", people=32, account="hostile") for n in range(8)))
-        await until(lambda: len(engine._batcher._queue) < 8 * 32)
+        await until(lambda: len(engine._queue) < 8 * 32)
         live = await submit(engine, request("live"))
         reconstructor.gate.set()
         await asyncio.gather(*live)
@@ -146,14 +146,14 @@ async def test_account_does_not_fill_the_engine_while_another_is_active() -> Non
         await engine.reconstruct(request("live"))
         reconstructor.surface_gate.clear()
         crowds = await submit(engine, *(request(f"crowd {n}", people=3, account="hostile") for n in range(3)))
-        await until(lambda: len(reconstructor.batches) == 2 and not engine._batcher._changed.is_set())
-        assert len(engine._batcher._begun) == 1
+        await until(lambda: len(reconstructor.batches) == 2 and not engine._changed.is_set())
+        assert len(engine._begun) == 1
         live = await submit(engine, request("live", 1))
         await until(lambda: len(reconstructor.batches) == 3)
         assert sessions(reconstructor)[2] == ["live"]
         reconstructor.surface_gate.set()
         await asyncio.gather(*live, *crowds)
-        assert not engine._batcher._begun
+        assert not engine._begun
 
 
 async def test_session_does_not_fill_the_engine_while_another_of_its_account_is_active() -> None:
@@ -171,7 +171,7 @@ async def test_bad_person_fails_the_frame_and_frees_its_place() -> None:
         with pytest.raises(ValueError, match="too long"):
             await bad
         await good
-        assert not engine._batcher._queue and not engine._batcher._frames
+        assert not engine._queue and not engine._frames
     assert sum(batch.count("b") for batch in sessions(reconstructor)) < 8
 
 
@@ -180,14 +180,14 @@ async def test_withdrawn_request_is_not_reconstructed() -> None:
     async with running(reconstructor, BatchingConfig(batch_wait_ms=0)) as engine:
         reconstructor.gate.clear()
         first = await submit(engine, request("a"))
-        await until(lambda: not engine._batcher._queue)
+        await until(lambda: not engine._queue)
         withdrawn = request("b", people=4)
         waiting, kept = await submit(engine, withdrawn, request("c"))
         engine.withdraw(request("c"))
         engine.withdraw(withdrawn)
         with pytest.raises(RequestWithdrawn):
             await waiting
-        assert len(engine._batcher._queue) == 1
+        assert len(engine._queue) == 1
         reconstructor.gate.set()
         await asyncio.gather(*first, kept)
     assert sessions(reconstructor) == [["a"], ["c"]]
@@ -199,7 +199,7 @@ async def test_request_whose_reconstruction_has_begun_is_finished() -> None:
         reconstructor.gate.clear()
         begun = request("a", people=6)
         (task,) = await submit(engine, begun)
-        await until(lambda: len(engine._batcher._queue) == 4)
+        await until(lambda: len(engine._queue) == 4)
         engine.withdraw(begun)
         reconstructor.gate.set()
         result = await engine.reconstruct(request("b"))
@@ -225,7 +225,7 @@ async def test_bad_frame_fails_alone() -> None:
     async with running(reconstructor, BatchingConfig(batch_wait_ms=0)) as engine:
         reconstructor.gate.clear()
         first = await submit(engine, request("z"))
-        await until(lambda: not engine._batcher._queue)
+        await until(lambda: not engine._queue)
         good, bad = await submit(engine, request("a"), request("b", source="bad.mp4"))
         reconstructor.gate.set()
         await asyncio.gather(*first, good)
@@ -238,11 +238,11 @@ async def test_cancelled_request_is_not_reconstructed() -> None:
     async with running(reconstructor, BatchingConfig(batch_wait_ms=0)) as engine:
         reconstructor.gate.clear()
         first = await submit(engine, request("a"))
-        await until(lambda: not engine._batcher._queue)
+        await until(lambda: not engine._queue)
         cancelled, kept = await submit(engine, request("b", people=32), request("c"))
         cancelled.cancel()
         await asyncio.gather(cancelled, return_exceptions=True)
-        assert len(engine._batcher._queue) == 1
+        assert len(engine._queue) == 1
         reconstructor.gate.set()
         await asyncio.gather(*first, kept)
     assert sessions(reconstructor) == [["a"], ["c"]]

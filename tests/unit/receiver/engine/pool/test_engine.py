@@ -14,6 +14,7 @@ from common.clock import Clock
 from common.texture.point_colours import PointColours
 from receiver.engine.config import BatchingConfig
 from receiver.engine.engine import Priority, ReconstructionRequest, RequestWithdrawn
+from receiver.engine.observer import EngineObserver
 from receiver.engine.pool import engine as engine_module
 from receiver.engine.pool.engine import PoolEngine, ServiceRate
 from receiver.engine.pool.pool import PoolFull, ReplicaLost
@@ -21,7 +22,7 @@ from tests.support.fake_pool import FakePool
 from tests.support.fake_reconstructor import SKELETON, label_frame
 
 
-class Observer:
+class Observer(EngineObserver):
     """Records what the engine reports."""
 
     def __init__(self) -> None:
@@ -227,7 +228,7 @@ async def test_unexpected_error_reaches_the_caller_without_a_retry() -> None:
         pool.batches[0].fail(TypeError("a bug"))
         with pytest.raises(TypeError, match="a bug"):
             await task
-    assert observer.retries == 0 and engine._batcher.begun_people == 0
+    assert observer.retries == 0 and engine._begun == []
 
 
 async def test_lost_pool_keeps_frames_and_lets_late_ones_go(caplog: pytest.LogCaptureFixture) -> None:

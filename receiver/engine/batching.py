@@ -1,21 +1,22 @@
 """What the engines have in common: requests become people, and people of all sessions become fair batches.
 
-requests ─ people ─ priorities, fair queues ─ batches ─ (an engine) ─ people ─ results
+requests ─ people ─ priorities, fair queues ─ batches ─ (networks, surfaces) ─ people ─ results
 """
 
 import asyncio
-from collections.abc import Callable, Hashable, Iterator
+from abc import ABC, abstractmethod
+from collections.abc import Hashable, Iterator, Mapping
 from dataclasses import dataclass
 
 from common.clock import Clock
 from receiver.engine.config import BatchingConfig
 from receiver.engine.engine import (
-    EngineObserver,
     ReconstructedPerson,
     ReconstructionRequest,
     ReconstructionResult,
     RequestWithdrawn,
 )
+from receiver.engine.observer import EngineObserver
 from receiver.engine.priority_queue import PriorityQueue
 
 # A session that asked or was answered within this time is expected to ask again soon.
@@ -55,7 +56,7 @@ class PendingFrame:
         if not self.result.done():
             self.result.set_exception(error)
 
-    def passed(self, stages_ms: dict[str, float]) -> None:
+    def add_times(self, stages_ms: Mapping[str, float]) -> None:
         """Adds the times of a network pass, or of a person's surface."""
         for stage, spent_ms in stages_ms.items():
             self._stages_ms[stage] = self._stages_ms.get(stage, 0.0) + spent_ms
@@ -64,7 +65,7 @@ class PendingFrame:
         """Adds a person; with the last one, the result is set."""
         (self._people[number],) = part.people
         networks_ms = sum(spent_ms for stage, spent_ms in self._stages_ms.items() if stage != "surface")
-        self.passed(dict(part.stages_ms))
+        self.add_times(part.stages_ms)
         if len(self._people) == len(self.request.frame.people) and not self.result.done():
             last_ms = networks_ms + sum(part.stages_ms.values())
             queue_ms = max((now_s - self.submitted_s) * 1e3 - last_ms, 0.0)
@@ -96,8 +97,8 @@ class Room:
     passes: int = 1
 
 
-class Batcher:
-    """The requests of an engine until they are taken in batches, and the account of those that are.
+class BatchingEngine(ABC):
+    """The part of a `ReconstructionEngine` before its networks; belongs to the event loop that first calls it.
 
     Args:
         config: batch limits.
@@ -105,55 +106,50 @@ class Batcher:
         observer: notified of batches.
     """
 
-    def __init__(self, config: BatchingConfig, clock: Clock, observer: EngineObserver) -> None:
-        self._config = config
-        self._observer = observer
+    def __init__(self, config: BatchingConfig | None, clock: Clock, observer: EngineObserver | None) -> None:
+        self._config = config or BatchingConfig()
+        self._observer = observer or EngineObserver()
         self._clock = clock
         self._queue: PriorityQueue[PendingPerson] = PriorityQueue(
             lambda part: part.frame.session, lambda part: part.request.priority
         )
+        # Requests that are not over, and account and session of each person who was taken and is not finished.
         self._frames: set[PendingFrame] = set()
         self._begun: list[tuple[Hashable, Hashable]] = []
         self._taken_s: dict[PendingPerson, float] = {}
         self._last_active_s: dict[tuple[Hashable, Hashable], float] = {}
         self._person_ms = _SLICE_MS
-        # Set when a request arrives, when a person is finished, and when the engine closes.
+        # Set when a request arrives, when there may be more room, and when the engine closes.
         self._changed = asyncio.Event()
         self._closed = False
-
-    @property
-    def closed(self) -> bool:
-        """Whether no further requests are taken."""
-        return self._closed
+        self._dispatcher: asyncio.Task[None] | None = None
 
     @property
     def queued_people(self) -> int:
         """How many people wait to be taken."""
         return len(self._queue)
 
-    @property
-    def begun_people(self) -> int:
-        """How many people have been taken and are not finished."""
-        return len(self._begun)
-
-    @property
-    def frames(self) -> set[PendingFrame]:
-        """The requests that are not over."""
-        return self._frames
-
     async def reconstruct(self, request: ReconstructionRequest) -> ReconstructionResult:
-        """Queues the people of a request, and waits until all are finished.
+        """See `ReconstructionEngine.reconstruct`.
 
         Raises:
             RequestWithdrawn: `withdraw` was called in time.
-            Exception: what a person's frame has failed with.
+            ValueError: a label group of the frame is unknown or too long.
+            ReplicaLost: of an engine in front of a pool: every replica that tried has ended.
+            RuntimeError: the engine is closed.
         """
+        if self._closed:
+            raise RuntimeError("the reconstruction engine is closed")
+        if not request.frame.people:
+            return ReconstructionResult((), {})
+        if self._dispatcher is None:
+            self._dispatcher = asyncio.create_task(self._dispatch(), name="reconstruction dispatcher")
         frame = PendingFrame(request, self._clock.monotonic())
         for part in frame.parts():
             self._queue.put(part)
         self._frames.add(frame)
         self._last_active_s[frame.session] = frame.submitted_s
-        self.changed()
+        self._changed.set()
         try:
             return await frame.result
         finally:
@@ -161,53 +157,54 @@ class Batcher:
             self._queue.remove(*frame.session, lambda part: part.frame is frame)
             self._frames.discard(frame)
             self._last_active_s[frame.session] = self._clock.monotonic()
-            self.changed()
+            self._changed.set()
 
     def withdraw(self, request: ReconstructionRequest) -> None:
         """See `ReconstructionEngine.withdraw`."""
         for frame in self._frames:
             if frame.request is request:
                 frame.withdrawn = True
-        self.drop_withdrawn()
+        self._end_withdrawn()
 
-    def drop_withdrawn(self) -> None:
+    async def close(self) -> None:
+        """Takes no further requests, and waits until those that it has are taken."""
+        self._closed = True
+        self._changed.set()
+        if self._dispatcher is not None:
+            await self._dispatcher
+
+    @abstractmethod
+    def _room(self) -> Room:
+        """How many people the engine takes now."""
+
+    @abstractmethod
+    async def _begin(self, batch: list[PendingPerson]) -> None:
+        """Begins to reconstruct a batch; the next one may begin when this returns."""
+
+    def _end_withdrawn(self) -> None:
         """Ends the withdrawn requests that have not begun, or no longer run."""
         for frame in self._frames:
             if frame.withdrawn and not frame.begun:
                 frame.fail(RequestWithdrawn("the request was withdrawn"))
 
-    def close(self) -> None:
-        """Takes no further requests; those that wait are still taken."""
-        self._closed = True
-        self.changed()
-
-    def changed(self) -> None:
-        """Has `next_batch` look again whether there is anything to take, and room for it."""
-        self._changed.set()
-
-    def passed(self, people: int, spent_ms: float) -> None:
+    def _add_pass(self, people: int, spent_ms: float) -> None:
         """Records how long a network pass took."""
         self._person_ms = _TIME_SMOOTHING * self._person_ms + (1 - _TIME_SMOOTHING) * spent_ms / people
 
-    def finished(self, part: PendingPerson) -> None:
+    def _finish(self, part: PendingPerson) -> None:
         """Gives the place of a person free that was taken."""
         self._begun.remove(part.frame.session)
         self._observer.person_finished(self._clock.monotonic() - self._taken_s.pop(part))
-        self.changed()
+        self._changed.set()
 
-    async def next_batch(self, room: Callable[[], Room]) -> list[PendingPerson]:
-        """The next people in fair order; none when the engine is closed and its queue is empty.
-
-        Args:
-            room: how many people the engine takes; asked again after each change.
-        """
+    async def _dispatch(self) -> None:
         while self._queue or not self._closed:
             await self._wait_for_others()
             self._changed.clear()
-            if batch := self._take(room()):
-                return batch
-            await self._changed.wait()
-        return []
+            if batch := self._take(self._room()):
+                await self._begin(batch)
+            else:
+                await self._changed.wait()
 
     def _take(self, room: Room) -> list[PendingPerson]:
         """Takes a batch in fair order; none while nobody waits, or there is no room."""
