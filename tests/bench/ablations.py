@@ -221,7 +221,7 @@ def training_table(with_depth: Path, without_depth: Path) -> tuple[str, report.S
     if missing:
         return f"depth head's loss: not run (no {' and no '.join(missing)})", {}
     systems = {"all losses": read_scores(with_depth), "without depth": read_scores(without_depth)}
-    return report.transposed(systems), {f"training, {name}": scores for name, scores in systems.items()}
+    return report.table(systems), {f"training, {name}": scores for name, scores in systems.items()}
 
 
 def read_scores(path: Path) -> Figures:
@@ -268,9 +268,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         trained, training = training_table(options.with_depth, options.without_depth)
         print(f"{batches * BATCH} test images (seed {options.seed}), {report.machine_line()}\n")
         print(ablation_table(systems), f"\n\n{trained}")
-        report.write_json(options.json, "ablations", options.seed, {**systems, **training})
+        report.write_json(options, {**systems, **training})
 
-    return report.run("ablations", work)
+    return report.run(_parser(), lambda _: work(), arguments)
 
 
 if __name__ == "__main__":

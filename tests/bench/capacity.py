@@ -11,6 +11,7 @@ One runs a live source of labels, the other a receiver without reconstruction.  
 Needs root, for the namespaces.
 """
 
+import argparse
 import itertools
 import json
 import sys
@@ -85,7 +86,7 @@ def score(estimates: Sequence[tuple[float, float | None]], mbps: float) -> Figur
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command line; returns the exit code."""
-    parser = report.flags("capacity", "Measure how accurately the capacity of a hardly used link is estimated.", 1)
+    parser = report.flags("capacity", __doc__, 1)
     parser.add_argument(
         "--mbps", type=float, nargs="+", help=f"capacities, Mbit/s (default: {' '.join(map(str, MBPS))})"
     )
@@ -93,22 +94,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "--rtt-ms", type=float, nargs="+", help=f"round trips, ms (default: {' '.join(map(str, RTT_MS))})"
     )
     parser.add_argument("--seconds", type=float, default=SECONDS, help="seconds per link (default: %(default)s)")
-    options = parser.parse_args(arguments)
+    return report.run(parser, _work, arguments)
 
-    def work() -> None:
-        require_hosts()
-        capacities = options.mbps or (QUICK_MBPS if options.quick else MBPS)
-        round_trips = options.rtt_ms or (QUICK_RTT_MS if options.quick else RTT_MS)
-        systems: dict[str, Figures] = {}
-        for mbps, rtt_ms in itertools.product(capacities, round_trips):
-            name = f"{mbps:g} Mbit/s, {rtt_ms:g} ms"
-            systems[name] = estimate(mbps, rtt_ms, options.seconds)
-            report.progress(f"{name}: {systems[name]}")
-        print(f"labels at {_FPS:g} frames a second, {options.seconds:g} s, {report.machine_line()}\n")
-        print(report.table(systems))
-        report.write_json(options.json, "capacity", options.seed, systems)
 
-    return report.run("capacity", work)
+def _work(options: argparse.Namespace) -> None:
+    require_hosts()
+    capacities = options.mbps or (QUICK_MBPS if options.quick else MBPS)
+    round_trips = options.rtt_ms or (QUICK_RTT_MS if options.quick else RTT_MS)
+    systems: dict[str, Figures] = {}
+    for mbps, rtt_ms in itertools.product(capacities, round_trips):
+        name = f"{mbps:g} Mbit/s, {rtt_ms:g} ms"
+        systems[name] = estimate(mbps, rtt_ms, options.seconds)
+        report.progress(f"{name}: {systems[name]}")
+    report.publish(options, systems, f"labels at {_FPS:g} frames a second, {options.seconds:g} s")
 
 
 if __name__ == "__main__":

@@ -18,6 +18,7 @@ The true surface is the outer shell.  With `--changing-pose` every picture shows
 truncated.
 """
 
+import argparse
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -121,44 +122,36 @@ def _summary(rows: Sequence[Figures]) -> Figures:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command line; returns the exit code."""
-    parser = report.flags("clothes", "Measure what more views of a person add to the clothes.", crops.SEED)
-    parser.add_argument("--count", type=int, help=f"number of people (default: {COUNT}, {QUICK_COUNT} with --quick)")
+    parser = report.flags("clothes", __doc__, crops.SEED)
+    parser.add_argument(
+        "--count", type=report.at_least(1), help=f"number of people (default: {COUNT}, {QUICK_COUNT} with --quick)"
+    )
     parser.add_argument(
         "--preset", choices=tuple(PRESETS), default=DRESSED.name, help="data set preset (default: %(default)s)"
     )
     parser.add_argument("--changing-pose", action="store_true", help="every picture has another pose")
     parser.add_argument("--whole", action="store_true", help="every picture shows the whole person")
-    options = parser.parse_args(arguments)
+    return report.run(parser, _work, arguments)
+
+
+def _work(options: argparse.Namespace) -> None:
     count = options.count or (QUICK_COUNT if options.quick else COUNT)
-    if count < 1:
-        parser.error("--count must be at least 1")
-
-    def work() -> None:
-        bench, body = ClothesBench(), BodyModel.load()
-        chosen = PRESETS[options.preset]
-        preset = replace(chosen, whole=1.0) if options.whole else chosen
-        people = DressedPeople(body, preset, options.seed, bench.reader.size)
-        rows: list[dict[str, Figures]] = []
-        with torch.inference_mode():
-            for person in people.people(count, changing_pose=options.changing_pose):
-                rows.append(bench.figures(person))
-                if len(rows) % _PROGRESS_STEP == 0:
-                    report.progress(f"{len(rows)}/{count} people")
-        systems = summary(rows)
-        poses = "another pose in every picture" if options.changing_pose else "one pose"
-        framing = "whole in every picture" if options.whole else f"{chosen.whole:.0%} of the pictures whole"
-        people_line = f"{count} {options.preset} test people (seed {options.seed}), {poses}, {framing}"
-        print(f"{people_line}, {report.machine_line()}\n")
-        print(report.transposed(systems))
-        more = {
-            "people": count,
-            "preset": options.preset,
-            "changing_pose": options.changing_pose,
-            "whole": options.whole,
-        }
-        report.write_json(options.json, "clothes", options.seed, systems, **more)
-
-    return report.run("clothes", work)
+    bench, body = ClothesBench(), BodyModel.load()
+    chosen = PRESETS[options.preset]
+    preset = replace(chosen, whole=1.0) if options.whole else chosen
+    people = DressedPeople(body, preset, options.seed, bench.reader.size)
+    rows: list[dict[str, Figures]] = []
+    with torch.inference_mode():
+        for person in people.people(count, changing_pose=options.changing_pose):
+            rows.append(bench.figures(person))
+            if len(rows) % _PROGRESS_STEP == 0:
+                report.progress(f"{len(rows)}/{count} people")
+    systems = summary(rows)
+    poses = "another pose in every picture" if options.changing_pose else "one pose"
+    framing = "whole in every picture" if options.whole else f"{chosen.whole:.0%} of the pictures whole"
+    people_line = f"{count} {options.preset} test people (seed {options.seed}), {poses}, {framing}"
+    chosen_as = {name: getattr(options, name) for name in ("preset", "changing_pose", "whole")}
+    report.publish(options, systems, people_line, people=count, **chosen_as)
 
 
 if __name__ == "__main__":

@@ -12,6 +12,7 @@ slope is that of a line fitted to all but the first fifth of the time.  `receive
 processor, which it shares with the senders.
 """
 
+import argparse
 import json
 import signal
 import subprocess
@@ -174,26 +175,25 @@ def evaluate(measured: Measurements) -> dict[str, Figures]:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command line; returns the exit code."""
-    parser = report.flags("crowded", "Measure how much many senders interfere with each other.", 1)
+    parser = report.flags("crowded", __doc__, 1)
     parser.add_argument("--senders", type=int, default=SENDERS, help="number of senders (default: %(default)s)")
     parser.add_argument(
         "--minutes", type=float, help=f"duration (default: {MINUTES:g}, {QUICK_MINUTES:g} with --quick)"
     )
     parser.add_argument("--pass-through", action="store_true", help="the receiver does not decode")
-    options = parser.parse_args(arguments)
+    return report.run(parser, _work, arguments)
 
-    def work() -> None:
-        seconds = 60 * (options.minutes or (QUICK_MINUTES if options.quick else MINUTES))
-        people = demo_truth(LabelSpace.load(), options.seed).people
-        with tempfile.TemporaryDirectory() as name:
-            folder = Path(name)
-            write(folder / "recording", list(record(people, int(seconds * FPS))))
-            systems = evaluate(run(options.senders, seconds, folder, decode=not options.pass_through))
-        print(f"{options.senders} senders at {FPS:g} frames/s, {seconds:g} s, {report.machine_line()}\n")
-        print(report.transposed(systems))
-        report.write_json(options.json, "crowded", options.seed, systems, senders=options.senders)
 
-    return report.run("crowded", work)
+def _work(options: argparse.Namespace) -> None:
+    seconds = 60 * (options.minutes or (QUICK_MINUTES if options.quick else MINUTES))
+    people = demo_truth(LabelSpace.load(), options.seed).people
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        write(folder / "recording", list(record(people, int(seconds * FPS))))
+        systems = evaluate(run(options.senders, seconds, folder, decode=not options.pass_through))
+    report.publish(
+        options, systems, f"{options.senders} senders at {FPS:g} frames/s, {seconds:g} s", senders=options.senders
+    )
 
 
 if __name__ == "__main__":

@@ -11,6 +11,7 @@ imported BVH against its own, how far the vertices move while the animation play
 the share of vertices that the elbow moves. Blender is optional: apt-get install blender python3-numpy.
 """
 
+import argparse
 import json
 import os
 import shutil
@@ -163,27 +164,26 @@ def _check(figures: report.Figures) -> None:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command line; returns the exit code."""
-    parser = report.flags("export", "Measure the export of sessions, and import it into Blender.", 0)
+    parser = report.flags("export", __doc__, 0)
     parser.add_argument("--session", type=Path, metavar="OUT", help="a receiver's output with one session")
     parser.add_argument("--pictures", type=Path, metavar="FOLDER", help="keep Blender's renderings here")
-    options = parser.parse_args(arguments)
+    return report.run(parser, _work, arguments)
 
-    def work() -> None:
-        with tempfile.TemporaryDirectory() as name:
-            folder = Path(name)
-            frames = QUICK_DEMO_FRAMES if options.quick else DEMO_FRAMES
-            session = options.session or publish_demo(folder / "demo", frames)
-            print(f"{report.machine_line()}\n")
-            systems = dict(speeds(session, folder))
-            print(report.table(systems))
-            if shutil.which("blender") is None:
-                print("\nskipped: Blender is not installed (apt-get install blender python3-numpy)")
-            else:
-                systems["blender"] = blender_figures(session, folder, options.pictures or folder / "pictures")
-                print("\n" + report.transposed({"blender": systems["blender"]}))
-            report.write_json(options.json, "export", options.seed, systems)
 
-    return report.run("export", work)
+def _work(options: argparse.Namespace) -> None:
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        frames = QUICK_DEMO_FRAMES if options.quick else DEMO_FRAMES
+        session = options.session or publish_demo(folder / "demo", frames)
+        print(f"{report.machine_line()}\n")
+        systems = dict(speeds(session, folder))
+        print(report.table(systems))
+        if shutil.which("blender") is None:
+            print("\nskipped: Blender is not installed (apt-get install blender python3-numpy)")
+        else:
+            systems["blender"] = blender_figures(session, folder, options.pictures or folder / "pictures")
+            print("\n" + report.table({"blender": systems["blender"]}))
+        report.write_json(options, systems)
 
 
 if __name__ == "__main__":

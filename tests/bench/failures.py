@@ -19,6 +19,7 @@ it are late if they were in flight when the connection was given up, and stale o
 namespaces.
 """
 
+import argparse
 import json
 import random
 import signal
@@ -282,28 +283,25 @@ _LOST = ("disconnected", "left")
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command line; returns the exit code."""
-    parser = report.flags("failures", "Measure how long failures of the network and of programs last for a viewer.", 1)
+    parser = report.flags("failures", __doc__, 1)
     parser.add_argument("--kbps", type=float, default=400.0, help="capacity in each direction (default: %(default)s)")
     parser.add_argument(
         "--only", nargs="+", choices=FAILURES, default=list(FAILURES), help="failures to cause (default: all)"
     )
-    options = parser.parse_args(arguments)
+    return report.run(parser, _work, arguments)
 
-    def work() -> None:
-        require_hosts()
-        people = demo_truth(LabelSpace.load(), options.seed).people
-        labels = np.stack([concatenate(person.labels) for person in people])
-        systems: dict[str, Figures] = {}
-        for name in options.only:
-            failure = FAILURES[name]
-            planned = episodes(failure, failure.times[options.quick], random.Random(f"{options.seed} {name}"))
-            systems[name] = measure(failure, planned, labels, options.kbps)
-            report.progress(f"{name}: {systems[name]}")
-        print(f"{options.kbps:g} kbit/s, {2e3 * DELAY_S:g} ms round trip, {report.machine_line()}\n")
-        print(report.table(systems))
-        report.write_json(options.json, "failures", options.seed, systems)
 
-    return report.run("failures", work)
+def _work(options: argparse.Namespace) -> None:
+    require_hosts()
+    people = demo_truth(LabelSpace.load(), options.seed).people
+    labels = np.stack([concatenate(person.labels) for person in people])
+    systems: dict[str, Figures] = {}
+    for name in options.only:
+        failure = FAILURES[name]
+        planned = episodes(failure, failure.times[options.quick], random.Random(f"{options.seed} {name}"))
+        systems[name] = measure(failure, planned, labels, options.kbps)
+        report.progress(f"{name}: {systems[name]}")
+    report.publish(options, systems, f"{options.kbps:g} kbit/s, {2e3 * DELAY_S:g} ms round trip")
 
 
 if __name__ == "__main__":

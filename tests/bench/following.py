@@ -19,6 +19,7 @@ all boxes are clipped to the frame.
 Thresholds of the tracking are chosen on other seeds than the default one.
 """
 
+import argparse
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
@@ -205,23 +206,22 @@ def measure(renderer: ClipRenderer, seed: int, count: int, folder: Path) -> list
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command line; returns the exit code."""
-    parser = report.flags("following", "Follow one person in rendered clips of tilted and portrait cameras.", 7)
+    parser = report.flags("following", __doc__, 7)
     parser.add_argument("--panoramas", type=Path, metavar="DIR", help="panoramas to place people before")
     add_clips_flag(parser, "following")
-    options = parser.parse_args(arguments)
+    return report.run(parser, _work, arguments)
 
-    def work() -> None:
-        renderer = ClipRenderer(list(options.panoramas.glob("*.jpg")) if options.panoramas else [])
-        scores = measure(renderer, options.seed, QUICK_CLIPS if options.quick else CLIPS, options.clips)
-        systems = {"all": summary(scores)}
-        for index, kind in enumerate(KINDS):
-            systems[kind] = summary(scores[index :: len(KINDS)])
-        print(f"seed {options.seed}, {report.machine_line()}\n")
-        print(report.transposed(systems))
-        clips = [[score.followed, score.visible, score.grown] for score in scores]
-        report.write_json(options.json, "following", options.seed, systems, clips=clips)
 
-    return report.run("following", work)
+def _work(options: argparse.Namespace) -> None:
+    renderer = ClipRenderer(list(options.panoramas.glob("*.jpg")) if options.panoramas else [])
+    scores = measure(renderer, options.seed, QUICK_CLIPS if options.quick else CLIPS, options.clips)
+    systems = {"all": summary(scores)}
+    for index, kind in enumerate(KINDS):
+        systems[kind] = summary(scores[index :: len(KINDS)])
+    print(f"seed {options.seed}, {report.machine_line()}\n")
+    print(report.table(systems))
+    clips = [[score.followed, score.visible, score.grown] for score in scores]
+    report.write_json(options, systems, clips=clips)
 
 
 if __name__ == "__main__":

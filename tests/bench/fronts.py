@@ -255,10 +255,9 @@ def _kill_one(rng: random.Random, fronts: Sequence[Front], senders: Sequence[Sen
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command line; returns the exit code: 1 if the records are wrong or the audit finds nothing in the control."""
-    parser = report.flags("fronts", "Kill receivers that share their sessions, and audit what they recorded.", 1)
+    parser = report.flags("fronts", __doc__, 1)
     parser.add_argument("--kills", type=int, help=f"number of kills (default: {KILLS}, {QUICK_KILLS} with --quick)")
-    options = parser.parse_args(arguments)
-    return report.run("fronts", lambda: _work(options))
+    return report.run(parser, _work, arguments)
 
 
 def _work(options: argparse.Namespace) -> None:
@@ -267,9 +266,7 @@ def _work(options: argparse.Namespace) -> None:
     report.progress(f"Bodywire: {outcomes['Bodywire'].figures()}")
     outcomes["nothing shared"] = run(_CONTROL_KILLS, options.seed, shared=False)
     systems = {name: outcome.figures() for name, outcome in outcomes.items()}
-    print(f"{kills} kills, {FRONTS} receivers, {SENDERS} senders, {report.machine_line()}\n")
-    print(report.table(systems))
-    report.write_json(options.json, "fronts", options.seed, systems)
+    report.publish(options, systems, f"{kills} kills, {FRONTS} receivers, {SENDERS} senders")
     if outcomes["Bodywire"].faults.any:
         raise OutputError(f"the frame records are wrong: {outcomes['Bodywire'].faults}")
     if not outcomes["nothing shared"].faults.any:

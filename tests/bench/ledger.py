@@ -214,10 +214,9 @@ def run(rounds: int, seed: int, bug: str | None = None) -> Outcome:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command line; returns the exit code: 1 if the records are wrong or a deliberate bug was not found."""
-    parser = report.flags("ledger", "Kill either side at random times and audit the receiver's frame records.", 1)
+    parser = report.flags("ledger", __doc__, 1)
     parser.add_argument("--rounds", type=int, help=f"number of kills (default: {ROUNDS}, {QUICK_ROUNDS} with --quick)")
-    options = parser.parse_args(arguments)
-    return report.run("ledger", lambda: _work(options))
+    return report.run(parser, _work, arguments)
 
 
 def _work(options: argparse.Namespace) -> None:
@@ -228,9 +227,7 @@ def _work(options: argparse.Namespace) -> None:
         outcomes[bug] = run(_BUG_ROUNDS, options.seed, bug)
         report.progress(f"{bug}: found in round {outcomes[bug].rounds}")
     systems = {name: outcome.figures() for name, outcome in outcomes.items()}
-    print(f"{rounds} kills, {report.machine_line()}\n")
-    print(report.table(systems))
-    report.write_json(options.json, "ledger", options.seed, systems)
+    report.publish(options, systems, f"{rounds} kills")
     if outcomes["Bodywire"].faults.any:
         raise OutputError(f"the frame records are wrong: {outcomes['Bodywire'].faults}")
     missed = [bug for bug in BUGS if not outcomes[bug].faults.any]

@@ -238,8 +238,9 @@ def chart(link: Link, runs: Mapping[str, Run], title: str) -> Panel:
     return Panel(title, "s", "display age, ms", {**lines, "the link": capacity}, "capacity, kbit/s")
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = report.flags("link", "Measure display age over a link of varying capacity.", 1)
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The command line; returns the exit code."""
+    parser = report.flags("link", __doc__, 1)
     parser.add_argument("--trace", type=Path, metavar="FILE", help="Mahimahi, alphartc or norway3g")
     parser.add_argument(
         "--traces", type=Path, nargs="+", metavar="PATH", help="several trace files, or folders of them"
@@ -265,46 +266,43 @@ def _parser() -> argparse.ArgumentParser:
         "--seconds", type=float, help=f"duration of a run (default: {SECONDS:g}, {QUICK_SECONDS:g} with --quick)"
     )
     parser.add_argument("--plot", type=Path, metavar="FILE", help="draw age and capacity over time (PNG or SVG)")
-    return parser
+    return report.run(parser, _work, arguments)
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """The command line; returns the exit code."""
-    options = _parser().parse_args(arguments)
-
-    def work() -> None:
-        require_hosts()
-        seconds = options.seconds or (QUICK_SECONDS if options.quick else SECONDS)
-        delay_s = options.delay_ms / 1e3
-        # Programs take some seconds to start: they all start sending at the same time of the link.
-        out_s = _STARTING_S + seconds / 3
-        outages = ((out_s, out_s + options.outage),) if options.outage else ()
-        reverse = Shape(None, delay_s, options.loss, outages, seed=options.seed + 1)
-        files = trace_files(options.traces) if options.traces else [options.trace]
-        systems: dict[str, Figures] = {}
-        panels: list[Panel] = []
-        for file in files:
-            name = file.name if file else "400–50–400 kbit/s"
-            if options.step:
-                name = "–".join(f"{kbps:g}" for kbps in options.step) + " kbit/s"
-                trace = Trace.steps((out_s, options.step[0]), (seconds + 60.0, options.step[1]))
-            else:
-                trace = read_trace(file, full_scale=options.full_scale)
-            forward = Shape(trace, delay_s, options.loss, outages, seed=options.seed)
-            link = Link(forward, reverse, seconds, options.blob_bytes, out_s if options.step else None)
-            runs = run_all(link, options.policies, name)
-            prefix = f"{name}, " if options.traces else ""
-            systems |= {prefix + system: run.figures for system, run in runs.items()}
-            panels.append(chart(link, runs, name))
-        scale = "full scale" if options.full_scale or options.step else "20 to 400 kbit/s"
-        names = "" if options.traces else f"{name}, "
-        print(f"{names}{scale}, {options.delay_ms:g} ms each way, {seconds:g} s, {report.machine_line()}\n")
-        print(report.table(systems))
-        report.write_json(options.json, "link", options.seed, systems, traces=[panel.title for panel in panels])
-        if options.plot:
-            draw(options.plot, panels)
-
-    return report.run("link", work)
+def _work(options: argparse.Namespace) -> None:
+    require_hosts()
+    seconds = options.seconds or (QUICK_SECONDS if options.quick else SECONDS)
+    delay_s = options.delay_ms / 1e3
+    # Programs take some seconds to start: they all start sending at the same time of the link.
+    out_s = _STARTING_S + seconds / 3
+    outages = ((out_s, out_s + options.outage),) if options.outage else ()
+    reverse = Shape(None, delay_s, options.loss, outages, seed=options.seed + 1)
+    files = trace_files(options.traces) if options.traces else [options.trace]
+    systems: dict[str, Figures] = {}
+    panels: list[Panel] = []
+    for file in files:
+        name = file.name if file else "400–50–400 kbit/s"
+        if options.step:
+            name = "–".join(f"{kbps:g}" for kbps in options.step) + " kbit/s"
+            trace = Trace.steps((out_s, options.step[0]), (seconds + 60.0, options.step[1]))
+        else:
+            trace = read_trace(file, full_scale=options.full_scale)
+        forward = Shape(trace, delay_s, options.loss, outages, seed=options.seed)
+        link = Link(forward, reverse, seconds, options.blob_bytes, out_s if options.step else None)
+        runs = run_all(link, options.policies, name)
+        prefix = f"{name}, " if options.traces else ""
+        systems |= {prefix + system: run.figures for system, run in runs.items()}
+        panels.append(chart(link, runs, name))
+    scale = "full scale" if options.full_scale or options.step else "20 to 400 kbit/s"
+    names = "" if options.traces else f"{name}, "
+    report.publish(
+        options,
+        systems,
+        f"{names}{scale}, {options.delay_ms:g} ms each way, {seconds:g} s",
+        traces=[panel.title for panel in panels],
+    )
+    if options.plot:
+        draw(options.plot, panels)
 
 
 if __name__ == "__main__":

@@ -6,6 +6,7 @@ fifth frame; `network` is perception's network with flip augmentation, `stem` to
 decides from perception's confidence whether a crop shows a person.
 """
 
+import argparse
 import sys
 import time
 from collections.abc import Iterator, Sequence
@@ -93,17 +94,14 @@ def measure(frames: Iterator[CapturedFrame]) -> Figures:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command line; returns the exit code."""
-    parser = report.flags("perception", "Measure the time of perception and its parts on 720p frames.", 0)
-    options = parser.parse_args(arguments)
+    parser = report.flags("perception", __doc__, 0)
+    return report.run(parser, _work, arguments)
 
-    def work() -> None:
-        torch.set_num_threads(THREADS)
-        systems = {"bodywire": measure(demo_frames(QUICK_FRAMES if options.quick else None))}
-        print(f"demo clip at {WIDTH}×{HEIGHT}, {report.machine_line()}, {THREADS} threads\n")
-        print(report.transposed(systems))
-        report.write_json(options.json, "perception", options.seed, systems)
 
-    return report.run("perception", work)
+def _work(options: argparse.Namespace) -> None:
+    torch.set_num_threads(THREADS)
+    systems = {"bodywire": measure(demo_frames(QUICK_FRAMES if options.quick else None))}
+    report.publish(options, systems, f"demo clip at {WIDTH}×{HEIGHT}, {THREADS} threads")
 
 
 if __name__ == "__main__":

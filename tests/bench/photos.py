@@ -24,6 +24,7 @@ sees (`tests.bench.photo_silhouettes`).  `--held-out` takes only the photographs
 With a video as `--folder` the bench prints the figures of `tests.bench.video_figures`.
 """
 
+import argparse
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -119,9 +120,7 @@ def compare_in_boxes(
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command line; returns the exit code."""
-    parser = report.flags(
-        "photos", "Compare published keypoints with annotated photographs, or track people in a video.", 0
-    )
+    parser = report.flags("photos", __doc__, 0)
     parser.add_argument("--folder", required=True, metavar="PATH", help="folder of images, one image, or a video")
     parser.add_argument("--keypoints", type=Path, metavar="FILE", help="annotations, a list in COCO's format")
     parser.add_argument(
@@ -133,30 +132,29 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--peer", type=Path, metavar="PYTHON", help="of an environment with mediapipe, which is measured beside ours"
     )
-    options = parser.parse_args(arguments)
+    return report.run(parser, _work, arguments)
 
-    def work() -> None:
-        annotations = read_annotations(options.keypoints) if options.keypoints else {}
-        frames = read_frames(options.folder, held_out_only=options.held_out)
-        frames = frames[:QUICK_FRAMES] if options.quick else frames
-        system = WholeSystem(TrackerConfig(options.max_people))
-        print(f"{options.folder}, {report.machine_line()}\n")
-        still = len({frame.source for frame in frames}) == len(frames)
-        if still:
-            systems = run_images(frames, system, annotations)
-        else:
-            systems = {"bodywire": video_figures([published(system.rebuild(frame)) for frame in frames])}
-        print(report.transposed(systems))
-        in_boxes = compare_in_boxes(frames, annotations, options.peer) if still and annotations else {}
-        if in_boxes:
-            print(f"\nIn annotated boxes:\n\n{report.transposed(in_boxes)}")
-        fits = silhouettes(BoxedPeople(frames, annotations), BoxedReconstruction()) if in_boxes else {}
-        if fits:
-            print(f"\nSilhouettes in annotated boxes:\n\n{report.transposed({'bodywire': fits})}")
-        more = {"folder": Path(options.folder).name, "in_boxes": in_boxes, "silhouettes": fits}
-        report.write_json(options.json, "photos", options.seed, systems, **more)
 
-    return report.run("photos", work)
+def _work(options: argparse.Namespace) -> None:
+    annotations = read_annotations(options.keypoints) if options.keypoints else {}
+    frames = read_frames(options.folder, held_out_only=options.held_out)
+    frames = frames[:QUICK_FRAMES] if options.quick else frames
+    system = WholeSystem(TrackerConfig(options.max_people))
+    print(f"{options.folder}, {report.machine_line()}\n")
+    still = len({frame.source for frame in frames}) == len(frames)
+    if still:
+        systems = run_images(frames, system, annotations)
+    else:
+        systems = {"bodywire": video_figures([published(system.rebuild(frame)) for frame in frames])}
+    print(report.table(systems))
+    in_boxes = compare_in_boxes(frames, annotations, options.peer) if still and annotations else {}
+    if in_boxes:
+        print(f"\nIn annotated boxes:\n\n{report.table(in_boxes)}")
+    fits = silhouettes(BoxedPeople(frames, annotations), BoxedReconstruction()) if in_boxes else {}
+    if fits:
+        print(f"\nSilhouettes in annotated boxes:\n\n{report.table({'bodywire': fits})}")
+    more = {"folder": Path(options.folder).name, "in_boxes": in_boxes, "silhouettes": fits}
+    report.write_json(options, systems, **more)
 
 
 if __name__ == "__main__":

@@ -1,14 +1,16 @@
 """Bytes of the picture codec, WebP, JPEG and AVIF at equal MS-SSIM: `python -m tests.bench.picture_codec`.
 
 Atlases are RGBA pictures of the test split (`python -m sender.train.atlases --split test`).  All 16 tiles of the finest
-level are coded; MS-SSIM is of the whole atlas, over its known texels.  Of other pictures, the 256² pixels in the middle
-are coded.  A point of a curve is one quality: means of the bytes and of the MS-SSIM, in dB, over everything coded.
-Ratios compare bytes where the curves have the same MS-SSIM: on average over the part that both cover, and where WebP
-has the quality of the product.
+level are coded; MS-SSIM is of the whole atlas, over its known texels.  WebP and AVIF keep the mask as alpha; *+ mask
+codec* are the colours alone, filled, beside the bytes of the mask codec.  Of other pictures, the 256² pixels in the
+middle are coded.  A point of a curve is one quality: means of the bytes and of the MS-SSIM, in dB, over everything
+coded.  Ratios compare bytes where the curves have the same MS-SSIM: on average over the part that both cover, and where
+WebP has the quality of the product.
 """
 
 import argparse
 import io
+import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -16,22 +18,22 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-import torch
 from PIL import Image as Pictures
 
 from common.arrays import BoolArray, ByteArray, Float64Array, FloatArray, Image
 from common.channel.transmission import psnr_db
-from common.errors import exit_code_of
+from common.errors import UsageError
 from common.imaging.picture_file import read_picture
 from common.picture_codec.weights import load_codecs
-from common.texture.atlas_tiles import LEVEL_SIZES, TILES, decode, learned_tile, webp_tile
+from common.texture.atlas_tiles import LEVEL_SIZES, TILES, Tile, decode, learned_tile, webp_tile
 from common.texture.hole_filling import filled
 from common.training.codec_crops import read_atlases
-from common.training.loop import write_json
 from common.training.picture_cache import picture_files
+from tests.bench import report
 from tests.bench.ms_ssim import ms_ssim, similarities
 
 _CROP_PX = 256
+_MOST, _QUICK_MOST = 24, 2
 _FINEST = [tile for tile in TILES if tile.level == len(LEVEL_SIZES) - 1]
 _WEBP_QUALITIES = (20, 40, 60, 72, 80, 90)
 _LEARNED_QUALITIES = (0, 20, 40, 60, 80, 100)
@@ -57,6 +59,10 @@ Measured = tuple[int, float, float, float, float]
 """Bytes, MS-SSIM and PSNR in dB, and milliseconds of encoding and decoding."""
 Coder = Callable[[int], Measured]
 """Codes at a quality."""
+Encode = Callable[[ByteArray, BoolArray, int], bytes]
+"""Codes the colours of a tile, with its mask or without it, at a quality."""
+Read = Callable[[Tile, bytes], ByteArray]
+"""The colours of a coded tile."""
 
 
 def masked_ms_ssim(picture: Image, original: Image, known: BoolArray) -> float:
@@ -81,12 +87,15 @@ def as_db(similarity: float) -> float:
     return -10 * float(np.log10(max(1 - similarity, 1e-6)))
 
 
-def atlas_coder(atlas: ByteArray, encode: Callable[[ByteArray, BoolArray, int], bytes], *, with_mask: bool) -> Coder:
+def atlas_coder(
+    atlas: ByteArray, encode: Callable[[ByteArray, BoolArray, int], bytes], read: Read, *, with_mask: bool
+) -> Coder:
     """Codes the finest tiles of an atlas.
 
     Args:
         atlas: RGBA.
         encode: makes a tile; without `with_mask`, of colours alone.
+        read: the colours of a tile.
         with_mask: the tile carries its mask; else the bytes of the mask codec are added.
     """
     colours, known = np.ascontiguousarray(atlas[..., :3]), atlas[..., 3] > 0
@@ -101,11 +110,10 @@ def atlas_coder(atlas: ByteArray, encode: Callable[[ByteArray, BoolArray, int], 
             began_s = time.perf_counter()
             data = encode(colours[tile.area], mask, quality)
             middle_s = time.perf_counter()
-            decoded = decode(tile, data)
+            decoded = read(tile, data)
             spent += (middle_s - began_s, time.perf_counter() - middle_s)
-            assert decoded is not None
             size += len(data) + (0 if with_mask else 3 + len(masks.encode(mask)))
-            whole[tile.area] = decoded[0]
+            whole[tile.area] = decoded
         tiles = sum(bool(known[tile.area].any()) for tile in _FINEST)
         encode_ms, decode_ms = 1e3 * spent / tiles
         return (
@@ -124,6 +132,28 @@ def webp_colours(colours: ByteArray, known: BoolArray, quality: int) -> bytes:
     return webp_tile(filled(colours, known), np.ones_like(known), quality)
 
 
+def avif_tile(colours: ByteArray, known: BoolArray, quality: int) -> bytes:
+    """A tile as AVIF, its mask as alpha."""
+    return _encoded(np.dstack([filled(colours, known), np.where(known, 255, 0).astype(np.uint8)]), "AVIF", quality)
+
+
+def avif_colours(colours: ByteArray, known: BoolArray, quality: int) -> bytes:
+    """A tile's filled colours as AVIF."""
+    return _encoded(filled(colours, known), "AVIF", quality)
+
+
+def tile_colours(tile: Tile, data: bytes) -> ByteArray:
+    """The colours of a tile as the receiver decodes it."""
+    decoded = decode(tile, data)
+    assert decoded is not None
+    return decoded[0]
+
+
+def file_colours(_: Tile | None, data: bytes) -> ByteArray:
+    """The colours of a picture's file."""
+    return np.asarray(Pictures.open(io.BytesIO(data)).convert("RGB"))
+
+
 def picture_coder(picture: Image, kind: str) -> Coder:
     """Codes a picture in a file format, or with the picture codec."""
     codec = load_codecs()[0]
@@ -132,10 +162,7 @@ def picture_coder(picture: Image, kind: str) -> Coder:
         began_s = time.perf_counter()
         data = codec.encode(picture, quality) if kind == "learned" else _encoded(picture, kind, quality)
         middle_s = time.perf_counter()
-        if kind == "learned":
-            decoded = codec.decode(data, *picture.shape[:2])
-        else:
-            decoded = np.asarray(Pictures.open(io.BytesIO(data)).convert("RGB"))
+        decoded = codec.decode(data, *picture.shape[:2]) if kind == "learned" else file_colours(None, data)
         spent_ms = 1e3 * (middle_s - began_s), 1e3 * (time.perf_counter() - middle_s)
         return len(data), as_db(ms_ssim(decoded, picture)), psnr_db(decoded, picture), *spent_ms
 
@@ -172,22 +199,24 @@ def ratios(points: Sequence[Point], reference: Sequence[Point]) -> tuple[float, 
     return mean, float(here[0]) if here else float("nan")
 
 
-def measure(options: argparse.Namespace) -> dict[str, dict[str, list[Point]]]:
-    """Curves by set and codec."""
+def measure(atlases: Sequence[Path], folders: Sequence[Path], most: int) -> dict[str, dict[str, list[Point]]]:
+    """Curves by set and codec, of so many atlases and pictures of each folder."""
     found: dict[str, dict[str, list[Point]]] = {}
-    if options.atlases:
-        atlases = read_atlases(options.atlases)[: options.most]
+    if atlases:
+        chosen = read_atlases(atlases)[:most]
         variants = (
-            ("WebP", webp_tile, True, _WEBP_QUALITIES),
-            ("WebP + mask codec", webp_colours, False, _WEBP_QUALITIES),
-            ("learned", learned_tile, True, _LEARNED_QUALITIES),
+            ("WebP", webp_tile, tile_colours, True, _WEBP_QUALITIES),
+            ("WebP + mask codec", webp_colours, tile_colours, False, _WEBP_QUALITIES),
+            ("AVIF", avif_tile, file_colours, True, _AVIF_QUALITIES),
+            ("AVIF + mask codec", avif_colours, file_colours, False, _AVIF_QUALITIES),
+            ("learned", learned_tile, tile_colours, True, _LEARNED_QUALITIES),
         )
         found["atlases"] = {
-            name: curve([atlas_coder(atlas, encode, with_mask=whole) for atlas in atlases], qualities)
-            for name, encode, whole, qualities in variants
+            name: curve([atlas_coder(atlas, encode, read, with_mask=whole) for atlas in chosen], qualities)
+            for name, encode, read, whole, qualities in variants
         }
-    for folder in options.pictures:
-        pictures = [_middle(read_picture(path)) for path in picture_files([folder])[: options.most]]
+    for folder in folders:
+        pictures = [_middle(read_picture(path)) for path in picture_files([folder])[:most]]
         pictures = [picture for picture in pictures if picture.shape[:2] == (_CROP_PX, _CROP_PX)]
         kinds = (
             ("WebP", "WEBP", _WEBP_QUALITIES),
@@ -207,7 +236,7 @@ def _middle(picture: Image) -> Image:
     return np.ascontiguousarray(picture[max(top, 0) :, max(left, 0) :][:_CROP_PX, :_CROP_PX])
 
 
-def report(found: dict[str, dict[str, list[Point]]]) -> None:
+def print_curves(found: dict[str, dict[str, list[Point]]]) -> None:
     """Prints curves and ratios."""
     for name, curves in found.items():
         print(f"{name}\n  {'codec':18} quality     bytes  MS-SSIM dB  PSNR dB  encode ms  decode ms")
@@ -224,28 +253,24 @@ def report(found: dict[str, dict[str, list[Point]]]) -> None:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command line; returns the exit code."""
-    parser = argparse.ArgumentParser("python -m tests.bench.picture_codec", description=(__doc__ or "").split("\n")[0])
+    parser = report.flags("picture_codec", __doc__, 0)
     parser.add_argument("--atlases", type=Path, nargs="+", default=[], metavar="DIR", help="RGBA atlases")
     parser.add_argument("--pictures", type=Path, nargs="+", default=[], metavar="DIR", help="folders of pictures")
-    parser.add_argument("--most", type=int, default=24, help="pictures of each set (default %(default)s)")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write the curves")
-    options = parser.parse_args(arguments)
+    parser.add_argument("--most", type=int, help=f"pictures of each set (default: {_MOST}, {_QUICK_MOST} with --quick)")
+    return report.run(parser, _work, arguments)
+
+
+def _work(options: argparse.Namespace) -> None:
     if not options.atlases and not options.pictures:
-        parser.error("name --atlases, --pictures or both")
-
-    def run() -> None:
-        torch.set_num_threads(1)
-        found = measure(options)
-        report(found)
-        if options.json:
-            plain = {
-                name: {codec: [vars(point) for point in points] for codec, points in curves.items()}
-                for name, curves in found.items()
-            }
-            write_json(options.json, plain)
-
-    return exit_code_of(parser.prog, run)
+        raise UsageError("name --atlases, --pictures or both")
+    found = measure(options.atlases, options.pictures, options.most or (_QUICK_MOST if options.quick else _MOST))
+    print(f"{report.machine_line()}\n")
+    print_curves(found)
+    curves = {
+        name: {codec: [vars(point) for point in points] for codec, points in own.items()} for name, own in found.items()
+    }
+    report.write_json(options, {}, curves=curves)
 
 
 if __name__ == "__main__":
-    raise SystemExit(main())
+    sys.exit(main())

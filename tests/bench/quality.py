@@ -19,6 +19,7 @@ the data sets, from front and side.  Published colours are those of the texture 
 alone, light removed, sent and completed; `mean_body` has none, and the neutral colour of meshes without colours.
 """
 
+import argparse
 import multiprocessing
 import sys
 import time
@@ -222,35 +223,34 @@ def notes_on(preset: DatasetPreset) -> list[str]:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command line; returns the exit code."""
-    parser = report.flags("quality", "Measure reconstruction quality on rendered test people.", crops.SEED)
+    parser = report.flags("quality", __doc__, crops.SEED)
     parser.add_argument("--count", type=int, help=f"number of images (default: {COUNT}, {QUICK_COUNT} with --quick)")
     parser.add_argument(
         "--preset", choices=tuple(PRESETS), default=EVERYDAY.name, help="data set preset (default: %(default)s)"
     )
-    options = parser.parse_args(arguments)
+    return report.run(parser, _work, arguments)
+
+
+def _work(options: argparse.Namespace) -> None:
     count = options.count or (QUICK_COUNT if options.quick else COUNT)
-
-    def work() -> None:
-        # Loads the weights before the workers do, so that missing ones are reported once.
-        size = Evaluation().size
-        began = time.monotonic()
-        rows = evaluate(crops.crop_set(count, options.seed, size, options.preset), count)
-        systems, parts = summary(rows), breakdown(rows)
-        share = sum(row.whole for row in rows) / len(rows)
-        images = f"{count} {options.preset} test images (seed {options.seed})"
-        notes = notes_on(PRESETS[options.preset])
-        print(f"{images}, {report.machine_line()}, {time.monotonic() - began:.0f} s\n")
-        print("\n".join(f"- {note}" for note in notes) + "\n")
-        print(report.table(systems, KEYS))
-        for name, part in parts.items():
-            print(f"\n{name} ({share if name == 'whole' else 1 - share:.0%})\n")
-            print(report.table(part, KEYS))
-        change = {key: systems["codec"][key] / systems["labels"][key] - 1 for key in KEYS[:5]}
-        print("\ncodec against labels: " + ", ".join(f"{key} {value:+.1%}" for key, value in change.items()))
-        more = {"images": count, "preset": options.preset, "notes": notes, "whole_share": share, "breakdown": parts}
-        report.write_json(options.json, "quality", options.seed, systems, **more)
-
-    return report.run("quality", work)
+    # Loads the weights before the workers do, so that missing ones are reported once.
+    size = Evaluation().size
+    began = time.monotonic()
+    rows = evaluate(crops.crop_set(count, options.seed, size, options.preset), count)
+    systems, parts = summary(rows), breakdown(rows)
+    share = sum(row.whole for row in rows) / len(rows)
+    images = f"{count} {options.preset} test images (seed {options.seed})"
+    notes = notes_on(PRESETS[options.preset])
+    print(f"{images}, {report.machine_line()}, {time.monotonic() - began:.0f} s\n")
+    print("\n".join(f"- {note}" for note in notes) + "\n")
+    print(report.table(systems, KEYS))
+    for name, part in parts.items():
+        print(f"\n{name} ({share if name == 'whole' else 1 - share:.0%})\n")
+        print(report.table(part, KEYS))
+    change = {key: systems["codec"][key] / systems["labels"][key] - 1 for key in KEYS[:5]}
+    print("\ncodec against labels: " + ", ".join(f"{key} {value:+.1%}" for key, value in change.items()))
+    more = {"images": count, "preset": options.preset, "notes": notes, "whole_share": share, "breakdown": parts}
+    report.write_json(options, systems, **more)
 
 
 if __name__ == "__main__":

@@ -13,6 +13,7 @@ Sources: the truth of the demo clip, the clips of the test split and, with train
 with the noise of perception.  Bytes are those of the payload and of the gRPC message, without HTTP/2, TCP and IP.
 """
 
+import argparse
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -335,35 +336,34 @@ _MAIN_KEYS = (
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command line; returns the exit code."""
-    parser = report.flags("rate", "Measure bytes per frame and the error that the codec adds.", SEED)
-    options = parser.parse_args(arguments)
+    parser = report.flags("rate", __doc__, SEED)
+    return report.run(parser, _work, arguments)
 
-    def work() -> None:
-        frames = QUICK_FRAMES if options.quick else None
-        space, importance = LabelSpace.load(), Importance.load()
-        groups = {"demo": [demo_truth(space, options.seed)], "test clips": test_clips(space, options.seed)}
-        perceived = perceived_demo(frames)
-        if perceived is not None:
-            groups["demo, perceived"] = [perceived]
-        try:
-            networks = model_hash()
-        except WeightsError:
-            networks = _NO_MODEL
-        distortion = Distortion(space)
-        systems: dict[str, Figures] = {}
-        print(f"30 frames a second, seed {options.seed}, {report.machine_line()}\n")
-        print("\n".join(f"- {note}" for note in NOTES))
-        for name, group in groups.items():
-            short = [_shortened(clip, frames) for clip in group]
-            found = measure(short, importance, networks, distortion, options.quick)
-            print(f"\n{name}: {sum(len(clip.people) for clip in short)} frames\n\n{report.table(found, _MAIN_KEYS)}")
-            systems |= {f"{name}: {system}": figures for system, figures in found.items()}
-        by_group = [f"{group}_bytes" for group in (*GROUP_NAMES, "header")]
-        default = {name: figures for name, figures in systems.items() if name.endswith(": codec")}
-        print(f"\nmean bytes per frame by group\n\n{report.table(default, by_group)}")
-        report.write_json(options.json, "rate", options.seed, systems, notes=list(NOTES))
 
-    return report.run("rate", work)
+def _work(options: argparse.Namespace) -> None:
+    frames = QUICK_FRAMES if options.quick else None
+    space, importance = LabelSpace.load(), Importance.load()
+    groups = {"demo": [demo_truth(space, options.seed)], "test clips": test_clips(space, options.seed)}
+    perceived = perceived_demo(frames)
+    if perceived is not None:
+        groups["demo, perceived"] = [perceived]
+    try:
+        networks = model_hash()
+    except WeightsError:
+        networks = _NO_MODEL
+    distortion = Distortion(space)
+    systems: dict[str, Figures] = {}
+    print(f"30 frames a second, seed {options.seed}, {report.machine_line()}\n")
+    print("\n".join(f"- {note}" for note in NOTES))
+    for name, group in groups.items():
+        short = [_shortened(clip, frames) for clip in group]
+        found = measure(short, importance, networks, distortion, options.quick)
+        print(f"\n{name}: {sum(len(clip.people) for clip in short)} frames\n\n{report.table(found, _MAIN_KEYS)}")
+        systems |= {f"{name}: {system}": figures for system, figures in found.items()}
+    by_group = [f"{group}_bytes" for group in (*GROUP_NAMES, "header")]
+    default = {name: figures for name, figures in systems.items() if name.endswith(": codec")}
+    print(f"\nmean bytes per frame by group\n\n{report.table(default, by_group)}")
+    report.write_json(options, systems, notes=list(NOTES))
 
 
 if __name__ == "__main__":

@@ -4,6 +4,7 @@ Each training measures its network when it exports it and writes scores and reci
 them and measures nothing.
 """
 
+import argparse
 import json
 import sys
 from collections.abc import Sequence
@@ -14,18 +15,15 @@ from tests.bench import report
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command line; returns the exit code."""
-    options = report.flags("recorded", "Print the scores recorded with the shipped weights.", 0).parse_args(arguments)
+    return report.run(report.flags("recorded", __doc__, 0), _work, arguments)
 
-    def work() -> None:
-        entries = read_manifest()
-        systems = {name: dict(entry.scores) for name, entry in entries.items()}
-        for name, entry in entries.items():
-            print(f"{name}: {json.dumps(dict(entry.recipe), ensure_ascii=False)}\n")
-            print(report.transposed({name: entry.scores}) + "\n")
-        recipes = {name: dict(entry.recipe) for name, entry in entries.items()}
-        report.write_json(options.json, "recorded", options.seed, systems, recipes=recipes)
 
-    return report.run("recorded", work)
+def _work(options: argparse.Namespace) -> None:
+    entries = read_manifest()
+    recipes = {name: dict(entry.recipe) for name, entry in entries.items()}
+    for name, entry in entries.items():
+        print(f"{name}: {json.dumps(recipes[name], ensure_ascii=False)}\n\n{report.table({name: entry.scores})}\n")
+    report.write_json(options, {name: dict(entry.scores) for name, entry in entries.items()}, recipes=recipes)
 
 
 if __name__ == "__main__":

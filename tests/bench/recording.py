@@ -1,6 +1,6 @@
 """Recordings: what is left after kill -9, how long a two-hour file takes to open and to seek, and bytes a frame.
 
-    python -m tests.bench.recording [--kills 50] [--minutes 120] [--quick] [--json FILE]
+    python -m tests.bench.recording
 
 The file is that of a receiver at 30 frames a second with one to three people in turn: real packets of synthetic motion,
 of which 20 seconds for each number of people repeat. Every check fails the bench.
@@ -8,7 +8,6 @@ of which 20 seconds for each number of people repeat. Every check fails the benc
 
 import argparse
 import itertools
-import json
 import multiprocessing
 import os
 import random
@@ -17,7 +16,7 @@ import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +25,7 @@ from common.recording.block import TRAILER
 from common.recording.reader import Recording
 from common.recording.records import Record, RecordedFrame, RecordedState
 from common.recording.writer import RecordingWriter
+from tests.bench import report
 from tests.support.label_motion import FINE_RHO, MODEL_HASH, clip
 from tests.support.recordings import BEGAN_US, FACTS, FRAME_US
 
@@ -157,29 +157,22 @@ def seek_ms(path: Path, position_us: int) -> float:
     return (time.process_time() - began_s) * 1e3
 
 
-def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--kills", type=int, default=50)
-    parser.add_argument("--minutes", type=float, default=120.0)
-    parser.add_argument("--quick", action="store_true", help="5 kills and a file of 2 minutes")
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--json", type=Path)
-    options = parser.parse_args()
-    if options.quick:
-        options.kills, options.minutes = 5, 2.0
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The command line; returns the exit code."""
+    parser = report.flags("recording", __doc__, 0)
+    parser.add_argument("--kills", type=int, help="of a writer (default: 50, 5 with --quick)")
+    parser.add_argument("--minutes", type=float, help="of the long file (default: 120, 2 with --quick)")
+    return report.run(parser, _work, arguments)
+
+
+def _work(options: argparse.Namespace) -> None:
+    kills, minutes = options.kills or (5 if options.quick else 50), options.minutes or (2 if options.quick else 120)
     rng = random.Random(options.seed)
     random.seed(options.seed)
     chunks = [chunk(people) for people in (1, 2, 3)]
     with tempfile.TemporaryDirectory() as folder:
-        figures = {
-            **killed(Path(folder), chunks, options.kills, rng),
-            **long_file(Path(folder), chunks, options.minutes, rng),
-        }
-    for name, value in figures.items():
-        sys.stdout.write(f"{name:28} {value:10.1f}\n")
-    if options.json:
-        options.json.write_text(json.dumps(figures, indent=1) + "\n")
-    return 0
+        figures = {**killed(Path(folder), chunks, kills, rng), **long_file(Path(folder), chunks, minutes, rng)}
+    report.publish(options, {"bodywire": figures}, f"{kills} kills, {minutes:g} min, seed {options.seed}")
 
 
 if __name__ == "__main__":

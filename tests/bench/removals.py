@@ -296,9 +296,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
             for system, figures in rows.items()
         }
         more = {"removals": [_as_json(row, found) for row, found in benefits.items()], "commands": trainings.commands}
-        report.write_json(options.json, "removals", options.seed, systems, people=count, **more)
+        report.write_json(options, systems, people=count, **more)
 
-    return report.run("removals", measure)
+    return report.run(parser, lambda _: measure(), arguments)
 
 
 def _as_json(row: Comparison, found: Benefit) -> dict[str, str | float]:

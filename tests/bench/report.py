@@ -17,6 +17,8 @@ from common.errors import OutputError, exit_code_of
 Figures = Mapping[str, float]
 Systems = Mapping[str, Figures]
 
+# Tables of more figures have them as rows.
+_MOST_COLUMNS = 9
 # Decimals by unit; other figures have three.
 _DIGITS = {
     **{"mm": 1, "ms": 2, "s": 2, "bytes": 1, "mb": 1, "kbps": 1, "pixel": 4, "fps": 2},
@@ -27,13 +29,42 @@ _DIGITS = {
 }
 
 
-def flags(bench: str, description: str, seed: int) -> argparse.ArgumentParser:
-    """A parser with the flags that all benches have."""
-    parser = argparse.ArgumentParser(f"python -m tests.bench.{bench}", description=description)
+def flags(bench: str, description: str | None, seed: int) -> argparse.ArgumentParser:
+    """A parser with the flags that all benches have; the description is the module's, which explains the columns."""
+    form = argparse.RawDescriptionHelpFormatter
+    parser = argparse.ArgumentParser(f"python -m tests.bench.{bench}", description=description, formatter_class=form)
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures to this file as JSON")
     parser.add_argument("--seed", type=int, default=seed, help="random seed (default: %(default)s)")
     parser.add_argument("--quick", action="store_true", help="a smaller run, at most four minutes on two cores")
+    parser.set_defaults(bench=bench)
     return parser
+
+
+def at_least(least: int) -> Callable[[str], int]:
+    """The type of a flag for whole numbers."""
+
+    def parse(text: str) -> int:
+        if int(text) < least:
+            raise argparse.ArgumentTypeError(f"must be at least {least}")
+        return int(text)
+
+    return parse
+
+
+def run(
+    parser: argparse.ArgumentParser, work: Callable[[argparse.Namespace], None], arguments: Sequence[str] | None
+) -> int:
+    """Runs a bench with its flags on one thread and returns its exit code; our own errors become one line on stderr."""
+    options = parser.parse_args(arguments)
+    # The networks are small, and several benches start worker processes: more threads would compete for the cores.
+    torch.set_num_threads(1)
+    return exit_code_of(options.bench, lambda: work(options))
+
+
+def publish(options: argparse.Namespace, systems: Systems, head: str, **more: Any) -> None:
+    """Prints what was measured where, then the figures, and writes them as JSON with `more` beside them."""
+    print(f"{head}; {machine_line()}\n\n{table(systems)}")
+    write_json(options, systems, **more)
 
 
 def machine() -> dict[str, Any]:
@@ -68,11 +99,15 @@ def machine_line() -> str:
 
 
 def table(systems: Systems, keys: Sequence[str] | None = None) -> str:
-    """A Markdown table with systems as rows and figures as columns; a missing figure is a dash."""
-    keys = list(dict.fromkeys(key for figures in systems.values() for key in figures)) if keys is None else list(keys)
-    rows = [["", *keys]]
-    rows += [[name, *(cell(key, figures.get(key)) for key in keys)] for name, figures in systems.items()]
-    return markdown(rows)
+    """A Markdown table; a missing figure is a dash.
+
+    Rows are systems, or figures where those are many and no `keys` are chosen.
+    """
+    columns = keys or list(dict.fromkeys(key for figures in systems.values() for key in figures))
+    rows = [["", *columns]]
+    rows += [[name, *(cell(key, figures.get(key)) for key in columns)] for name, figures in systems.items()]
+    upright = keys is None and len(columns) > max(_MOST_COLUMNS, len(systems))
+    return markdown(list(zip(*rows, strict=True)) if upright else rows)
 
 
 def markdown(rows: Sequence[Sequence[str]]) -> str:
@@ -93,23 +128,16 @@ def cell(key: str, value: float | None) -> str:
     return f"{value:.{digits}f}"
 
 
-def transposed(systems: Systems) -> str:
-    """A Markdown table with figures as rows and systems as columns, for many figures of few systems."""
-    keys = list(dict.fromkeys(key for figures in systems.values() for key in figures))
-    rows = [["", *systems]]
-    rows += [[key, *(cell(key, figures.get(key)) for figures in systems.values())] for key in keys]
-    return markdown(rows)
-
-
-def write_json(path: Path | None, bench: str, seed: int, systems: Systems, **more: Any) -> None:
-    """Writes figures and machine as JSON; does nothing without a path.
+def write_json(options: argparse.Namespace, systems: Systems, **more: Any) -> None:
+    """Writes figures and machine as JSON; does nothing without `--json`.
 
     Raises:
         OutputError: the file cannot be written.
     """
+    path: Path | None = options.json
     if path is None:
         return
-    document = {"bench": bench, "machine": machine(), "seed": seed, "systems": systems, **more}
+    document = {"bench": options.bench, "machine": machine(), "seed": options.seed, "systems": systems, **more}
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(json.dumps(_without_nan(document), indent=1) + "\n", encoding="utf-8")
@@ -130,10 +158,3 @@ def progress(text: str) -> None:
     """Prints progress on stderr, so that stdout has only the table."""
     sys.stderr.write(f"{text}\n")
     sys.stderr.flush()
-
-
-def run(bench: str, work: Callable[[], None]) -> int:
-    """Runs a bench on one thread and returns its exit code; our own errors become one line on stderr."""
-    # The networks are small, and several benches start worker processes: more threads would compete for the cores.
-    torch.set_num_threads(1)
-    return exit_code_of(bench, work)

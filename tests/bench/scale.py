@@ -17,6 +17,7 @@ the machine does.
 A second table has the shares of batches by their number of people, under load.
 """
 
+import argparse
 import asyncio
 import contextlib
 import os
@@ -201,32 +202,31 @@ def batch_shares(sizes: Counter[int]) -> Figures:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command line; returns the exit code."""
-    parser = report.flags("scale", "Measure a pool of one and of two replicas beside the local engine.", 1)
-    options = parser.parse_args(arguments)
+    parser = report.flags("scale", __doc__, 1)
+    return report.run(parser, _work, arguments)
 
-    def work() -> None:
-        torch.set_num_threads(1)
-        clips = [stream(options.seed + session) for session in range(_SESSIONS)]
-        seconds = QUICK_SECONDS if options.quick else SECONDS
-        systems: dict[str, Figures] = {}
-        shares: dict[str, Figures] = {}
-        paced_fps = None
-        for system in ("local", *POOLS):
-            with engine_maker(system) as make_engine:
-                systems[system], sizes = asyncio.run(measure(make_engine, clips, seconds, paced_fps))
-            paced_fps = paced_fps or systems["local"]["fps"] / 3
-            added_ms = systems[system]["third_p95_ms"] - systems["local"]["third_p95_ms"]
-            systems[system]["added_p95_ms"] = added_ms
-            shares[system] = batch_shares(sizes)
-            report.progress(f"{system}: {systems[system]}")
-        people = sorted({size for figures in shares.values() for size in figures}, key=int)
-        print(f"{_SESSIONS} sessions of one person, {seconds:g} s each, {report.machine_line()}\n")
-        print(report.table(systems))
-        print("\nShare of batches by people, under load:\n")
-        print(report.table(shares, people))
-        report.write_json(options.json, "scale", options.seed, systems, batch_shares=shares)
 
-    return report.run("scale", work)
+def _work(options: argparse.Namespace) -> None:
+    torch.set_num_threads(1)
+    clips = [stream(options.seed + session) for session in range(_SESSIONS)]
+    seconds = QUICK_SECONDS if options.quick else SECONDS
+    systems: dict[str, Figures] = {}
+    shares: dict[str, Figures] = {}
+    paced_fps = None
+    for system in ("local", *POOLS):
+        with engine_maker(system) as make_engine:
+            systems[system], sizes = asyncio.run(measure(make_engine, clips, seconds, paced_fps))
+        paced_fps = paced_fps or systems["local"]["fps"] / 3
+        added_ms = systems[system]["third_p95_ms"] - systems["local"]["third_p95_ms"]
+        systems[system]["added_p95_ms"] = added_ms
+        shares[system] = batch_shares(sizes)
+        report.progress(f"{system}: {systems[system]}")
+    people = sorted({size for figures in shares.values() for size in figures}, key=int)
+    print(f"{_SESSIONS} sessions of one person, {seconds:g} s each, {report.machine_line()}\n")
+    print(report.table(systems))
+    print("\nShare of batches by people, under load:\n")
+    print(report.table(shares, people))
+    report.write_json(options, systems, batch_shares=shares)
 
 
 if __name__ == "__main__":

@@ -18,6 +18,7 @@ closer to those of the other side in the frame before; of the two states that th
 exchanged.
 """
 
+import argparse
 import sys
 from collections import Counter
 from collections.abc import Sequence
@@ -136,20 +137,17 @@ def match_clip(folder: Path, max_people: int, limit: int | None) -> list[Match |
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command line; returns the exit code."""
-    parser = report.flags("silhouettes", "Compare silhouettes of the received meshes with masks of a real video.", 0)
+    parser = report.flags("silhouettes", __doc__, 0)
     parser.add_argument("--folder", type=Path, required=True, help="frames NAME.jpg and masks NAME.png")
     parser.add_argument("--max-people", type=int, default=1, help="people tracked at once (default: %(default)s)")
-    options = parser.parse_args(arguments)
+    return report.run(parser, _work, arguments)
 
-    def work() -> None:
-        systems = {
-            "bodywire": figures(match_clip(options.folder, options.max_people, QUICK_FRAMES if options.quick else None))
-        }
-        print(f"{options.folder.name}, {report.machine_line()}\n")
-        print(report.transposed(systems))
-        report.write_json(options.json, "silhouettes", options.seed, systems, folder=options.folder.name)
 
-    return report.run("silhouettes", work)
+def _work(options: argparse.Namespace) -> None:
+    systems = {
+        "bodywire": figures(match_clip(options.folder, options.max_people, QUICK_FRAMES if options.quick else None))
+    }
+    report.publish(options, systems, f"{options.folder.name}", folder=options.folder.name)
 
 
 if __name__ == "__main__":

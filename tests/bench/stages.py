@@ -5,6 +5,7 @@ the sum of its stages.  `--daemons` also plays the clip through the two daemons 
 `frames.jsonl`.
 """
 
+import argparse
 import re
 import resource
 import signal
@@ -235,19 +236,16 @@ def _of_lines(out: Path) -> Figures:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command line; returns the exit code."""
-    parser = report.flags("stages", "Time every stage on the demo clip.", 0)
+    parser = report.flags("stages", __doc__, 0)
     parser.add_argument("--daemons", action="store_true", help="also play it through both daemons over loopback")
-    options = parser.parse_args(arguments)
+    return report.run(parser, _work, arguments)
 
-    def work() -> None:
-        systems = {"one process": in_one_process(QUICK_FRAMES if options.quick else None)}
-        if options.daemons:
-            systems["daemons"] = through_daemons()
-        print(f"demo clip, {report.machine_line()}, one thread a process\n")
-        print(report.transposed(systems))
-        report.write_json(options.json, "stages", options.seed, systems)
 
-    return report.run("stages", work)
+def _work(options: argparse.Namespace) -> None:
+    systems = {"one process": in_one_process(QUICK_FRAMES if options.quick else None)}
+    if options.daemons:
+        systems["daemons"] = through_daemons()
+    report.publish(options, systems, "demo clip, one thread a process")
 
 
 if __name__ == "__main__":

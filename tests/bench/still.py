@@ -14,6 +14,7 @@ All of a movement is therefore an error:
 `settled` leaves out the first second, in which the sender still learns shape and clothes.
 """
 
+import argparse
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -124,30 +125,27 @@ def summary(clips: Sequence[Mapping[str, Figures]]) -> dict[str, Figures]:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command line; returns the exit code."""
-    parser = report.flags("still", "Measure how far a person who stands still moves from frame to frame.", 7)
-    parser.add_argument("--clips", type=int, help=f"number of people (default: {CLIPS}, {QUICK_CLIPS} with --quick)")
-    options = parser.parse_args(arguments)
+    parser = report.flags("still", __doc__, 7)
+    parser.add_argument(
+        "--clips", type=report.at_least(1), help=f"number of people (default: {CLIPS}, {QUICK_CLIPS} with --quick)"
+    )
+    return report.run(parser, _work, arguments)
+
+
+def _work(options: argparse.Namespace) -> None:
     clips = options.clips or (QUICK_CLIPS if options.quick else CLIPS)
-    if clips < 1:
-        parser.error("--clips must be at least 1")
     count = QUICK_FRAMES if options.quick else FRAMES
-
-    def work() -> None:
-        people = StandingPeople(BodyModel.load(), options.seed)
-        rows = []
-        for number in range(clips):
-            # A session of its own: the codec and the sender remember people.
-            system = WholeSystem(TrackerConfig(max_people=1))
-            frames = noisy_frames(people.picture(number), count, np.random.default_rng([options.seed, number]))
-            with torch.inference_mode():
-                rows.append(clip_figures(follow(system, frames, f"still-{number}")))
-            report.progress(f"clip {number}: template {rows[-1]['all frames']['template_rms_mm']:.2f} mm RMS")
-        systems = summary(rows)
-        print(f"{clips} clips of {count} frames, seed {options.seed}, {report.machine_line()}\n")
-        print(report.transposed(systems))
-        report.write_json(options.json, "still", options.seed, systems, clips=clips, frames=count)
-
-    return report.run("still", work)
+    people = StandingPeople(BodyModel.load(), options.seed)
+    rows = []
+    for number in range(clips):
+        # A session of its own: the codec and the sender remember people.
+        system = WholeSystem(TrackerConfig(max_people=1))
+        frames = noisy_frames(people.picture(number), count, np.random.default_rng([options.seed, number]))
+        with torch.inference_mode():
+            rows.append(clip_figures(follow(system, frames, f"still-{number}")))
+        report.progress(f"clip {number}: template {rows[-1]['all frames']['template_rms_mm']:.2f} mm RMS")
+    systems = summary(rows)
+    report.publish(options, systems, f"{clips} clips of {count} frames, seed {options.seed}", clips=clips, frames=count)
 
 
 if __name__ == "__main__":

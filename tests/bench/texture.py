@@ -8,6 +8,7 @@ texels and channels.
 
 import argparse
 import itertools
+import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,7 +21,6 @@ from common.arrays import ByteArray, FloatArray, Image
 from common.body.anatomy import REGIONS
 from common.body.model import BodyModel, BodyParameters
 from common.body.rotations import axis_angle_to_matrix
-from common.errors import exit_code_of
 from common.frames import Camera
 from common.texture.atlas import AtlasLayout, Texture
 from common.texture.atlas_tiles import TILES, Tile
@@ -40,9 +40,11 @@ from sender.texture.observation import Observation
 from sender.texture.point_colour_memory import PointColourMemory
 from sender.train.atlas_people import KNOWN_WEIGHT, view_of
 from sender.train.texture_people import TexturePeople, TexturePicture, perfect_output
+from tests.bench import report
 from tests.bench.texture_render import covering_triangles, render_textured
 
 _SEED = 20_000_007
+_PEOPLE, _QUICK_PEOPLE = 24, 3
 _BYTES = (1_000, 4_000, 16_000, 64_000)
 _ALL_SIDES = [number * np.pi / 4 for number in range(8)]
 _DEMO = Path(__file__).parents[2] / "sender/capture/data"
@@ -66,14 +68,14 @@ class Error:
 class TextureBench:
     """Measures people one after the other."""
 
-    def __init__(self, count: int) -> None:
+    def __init__(self, count: int, seed: int) -> None:
         self.body = BodyModel.load()
         self.layout = AtlasLayout.of(self.body)
         self.completion = AtlasCompletion.load(self.layout)
         self.skin = BodySkin.of(self.body)
         self.face = FaceDetail(self.body, self.skin.template, self.layout)
         self.camera = AtlasCamera(self.layout, self.body.faces.numpy(), self.body.vertex_region.numpy())
-        self._people, self._count = TexturePeople(self.body, _SEED, count), count
+        self._people, self._count = TexturePeople(self.body, seed, count), count
 
     def measure(self) -> dict[str, list[Error]]:
         """Errors of everybody by what was measured."""
@@ -223,29 +225,33 @@ class DemoBench:
         return crop, perfect_output(part, crop)
 
 
-def _print(errors: dict[str, list[Error]]) -> None:
-    for name, values in errors.items():
-        plain, relative = (np.mean([getattr(value, field) for value in values]) for field in ("plain", "relative"))
-        print(f"{name:42} {plain:7.1f} {relative:9.1f}   {len(values):4}")
+def figures(errors: dict[str, list[Error]]) -> dict[str, report.Figures]:
+    """Mean errors by what was measured."""
+    return {
+        name: {
+            "error_mean": float(np.mean([error.plain for error in own])),
+            "relative_mean": float(np.mean([error.relative for error in own])),
+            "people": float(len(own)),
+        }
+        for name, own in errors.items()
+    }
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command line; returns the exit code."""
-    parser = argparse.ArgumentParser("python -m tests.bench.texture", description=(__doc__ or "").split("\n")[0])
-    parser.add_argument("--people", type=int, default=24, help="rendered people (default %(default)s)")
-    options = parser.parse_args(arguments)
-    if options.people < 1:
-        parser.error("--people must be at least 1")
+    parser = report.flags("texture", __doc__, _SEED)
+    parser.add_argument(
+        "--people", type=report.at_least(1), help=f"number (default: {_PEOPLE}, {_QUICK_PEOPLE} with --quick)"
+    )
+    return report.run(parser, _work, arguments)
 
-    def measure() -> None:
-        torch.set_num_threads(1)
-        bench = TextureBench(options.people)
-        print(f"{'mean error, 0…255':42} {'plain':>7} {'relative':>9}   of")
-        _print(bench.measure())
-        _print(DemoBench(bench).measure())
 
-    return exit_code_of(parser.prog, measure)
+def _work(options: argparse.Namespace) -> None:
+    people = options.people or (_QUICK_PEOPLE if options.quick else _PEOPLE)
+    bench = TextureBench(people, options.seed)
+    systems = figures(bench.measure()) | figures(DemoBench(bench).measure())
+    report.publish(options, systems, f"{people} people, seed {options.seed}, errors of colours 0…255")
 
 
 if __name__ == "__main__":
-    raise SystemExit(main())
+    sys.exit(main())

@@ -12,6 +12,7 @@ The pictures are frames of the demo clip. The first picture starts the sender pr
 Needs Debian's `chromium`.
 """
 
+import argparse
 import json
 import statistics
 import subprocess
@@ -186,21 +187,20 @@ def page_figures(page: str) -> dict[str, float]:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command line; returns the exit code."""
-    parser = report.flags("web", "Speed of the web page.", 0)
-    options = parser.parse_args(arguments)
+    parser = report.flags("web", __doc__, 0)
+    return report.run(parser, _work, arguments)
 
-    def work() -> None:
-        with tempfile.TemporaryDirectory() as folder, served(Path(folder)) as (peer, page):
-            report.progress("uploads")
-            found = upload_figures(page, QUICK_UPLOADS if options.quick else UPLOADS)
-            report.progress("the live page")
-            with playing(peer):
-                found |= page_figures(page)
-        print(report.machine_line())
-        print(report.transposed({"bodywire": found}))
-        report.write_json(options.json, "web", options.seed, {"bodywire": found})
 
-    return report.run("web", work)
+def _work(options: argparse.Namespace) -> None:
+    with tempfile.TemporaryDirectory() as folder, served(Path(folder)) as (peer, page):
+        report.progress("uploads")
+        found = upload_figures(page, QUICK_UPLOADS if options.quick else UPLOADS)
+        report.progress("the live page")
+        with playing(peer):
+            found |= page_figures(page)
+    print(report.machine_line())
+    print(report.table({"bodywire": found}))
+    report.write_json(options, {"bodywire": found})
 
 
 if __name__ == "__main__":

@@ -19,6 +19,7 @@ receiver be a fresh one, with --uploads-per-minute 1000000: otherwise most bombs
 passwords do soon at theirs. The exit code is 1 with any fault.
 """
 
+import argparse
 import contextlib
 import json
 import random
@@ -157,37 +158,36 @@ def _address(url: str | None) -> Iterator[str]:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command line; returns the exit code: 1 with any fault."""
-    parser = report.flags("web_abuse", "Attack the web page of a receiver, and see what it gives away.", 1)
+    parser = report.flags("web_abuse", __doc__, 1)
     parser.add_argument("--url", help="address of the page (default: serves accounts and uploads itself)")
     parser.add_argument("--requests", type=int, help=f"number (default: {REQUESTS}, {QUICK_REQUESTS} with --quick)")
     parser.add_argument("--workers", type=int, default=4, help="processes (default: %(default)s)")
     parser.add_argument("--live", action="store_true", help="watch /live meanwhile; needs a running sender")
-    options = parser.parse_args(arguments)
+    return report.run(parser, _work, arguments)
 
-    def work() -> None:
-        requests = options.requests or (QUICK_REQUESTS if options.quick else REQUESTS)
-        with _address(options.url) as url:
-            began_s = time.monotonic()
-            target = Target.prepare(url, options.seed)
-            watcher = Watcher(target) if options.live else None
-            if watcher:
-                watcher.start()
-            found = run(target, requests, options.seed, options.workers)
-            faults = [fault for findings in found.values() for fault in findings.faults]
-            faults += (watcher.stop() if watcher else []) + check_victim(target)
-        print(f"{time.monotonic() - began_s:.0f} s, seed {options.seed}, {report.machine_line()}\n")
-        systems = {family: _figures(findings) for family, findings in found.items()}
-        rows = [[family, *(f"{count:.0f}" for count in figures.values())] for family, figures in systems.items()]
-        print(report.markdown([["", *next(iter(systems.values()))], *rows]))
+
+def _work(options: argparse.Namespace) -> None:
+    requests = options.requests or (QUICK_REQUESTS if options.quick else REQUESTS)
+    with _address(options.url) as url:
+        began_s = time.monotonic()
+        target = Target.prepare(url, options.seed)
+        watcher = Watcher(target) if options.live else None
         if watcher:
-            print(f"\n{watcher.frames} live frames, the longest pause {watcher.longest_gap_s:.1f} s")
-        for fault in faults[:_SHOWN_FAULTS]:
-            print(f"  {printable(fault, 600)}")
-        report.write_json(options.json, "web_abuse", options.seed, systems, faults=faults)
-        if faults:
-            raise Abused(f"{len(faults)} attacks had an effect: see above")
-
-    return report.run("web_abuse", work)
+            watcher.start()
+        found = run(target, requests, options.seed, options.workers)
+        faults = [fault for findings in found.values() for fault in findings.faults]
+        faults += (watcher.stop() if watcher else []) + check_victim(target)
+    print(f"{time.monotonic() - began_s:.0f} s, seed {options.seed}, {report.machine_line()}\n")
+    systems = {family: _figures(findings) for family, findings in found.items()}
+    rows = [[family, *(f"{count:.0f}" for count in figures.values())] for family, figures in systems.items()]
+    print(report.markdown([["", *next(iter(systems.values()))], *rows]))
+    if watcher:
+        print(f"\n{watcher.frames} live frames, the longest pause {watcher.longest_gap_s:.1f} s")
+    for fault in faults[:_SHOWN_FAULTS]:
+        print(f"  {printable(fault, 600)}")
+    report.write_json(options, systems, faults=faults)
+    if faults:
+        raise Abused(f"{len(faults)} attacks had an effect: see above")
 
 
 def _figures(findings: Findings) -> dict[str, float]:

@@ -15,6 +15,7 @@ intervals of ten frames, and divided by ten, because one message may acknowledge
 Needs root, for the namespaces.
 """
 
+import argparse
 import json
 import sys
 import tempfile
@@ -120,28 +121,25 @@ def measure(rtt_ms: float, hold_ms: float, seconds: float) -> Figures:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command line; returns the exit code."""
-    parser = report.flags("wire", "Count the bytes of frames and acknowledgements on the wire.", 1)
+    parser = report.flags("wire", __doc__, 1)
     parser.add_argument("--rtt-ms", type=float, nargs="+", default=RTT_MS, help="round trips (default: %(default)s)")
     parser.add_argument(
         "--hold-ms", type=float, nargs="+", default=HOLD_MS, help="reconstruction times (default: %(default)s)"
     )
     parser.add_argument("--seconds", type=float, help=f"per link (default: {SECONDS:g}, {QUICK_SECONDS:g} if --quick)")
-    options = parser.parse_args(arguments)
+    return report.run(parser, _work, arguments)
 
-    def work() -> None:
-        require_hosts()
-        seconds = options.seconds or (QUICK_SECONDS if options.quick else SECONDS)
-        systems: dict[str, Figures] = {}
-        for rtt_ms in options.rtt_ms:
-            for hold_ms in options.hold_ms:
-                name = f"round trip {rtt_ms:g} ms, reconstruction {hold_ms:g} ms"
-                systems[name] = measure(rtt_ms, hold_ms, seconds)
-                report.progress(f"{name}: {systems[name]}")
-        print(f"labels at {FPS:g} frames a second, TLS, {seconds:g} s a link, {report.machine_line()}\n")
-        print(report.table(systems))
-        report.write_json(options.json, "wire", options.seed, systems)
 
-    return report.run("wire", work)
+def _work(options: argparse.Namespace) -> None:
+    require_hosts()
+    seconds = options.seconds or (QUICK_SECONDS if options.quick else SECONDS)
+    systems: dict[str, Figures] = {}
+    for rtt_ms in options.rtt_ms:
+        for hold_ms in options.hold_ms:
+            name = f"round trip {rtt_ms:g} ms, reconstruction {hold_ms:g} ms"
+            systems[name] = measure(rtt_ms, hold_ms, seconds)
+            report.progress(f"{name}: {systems[name]}")
+    report.publish(options, systems, f"labels at {FPS:g} frames a second, TLS, {seconds:g} s a link")
 
 
 if __name__ == "__main__":

@@ -46,7 +46,7 @@ class CriterionFailed(BodywireError):
 def _print(verdict: Verdict, attacks: dict[str, dict[str, float]]) -> None:
     print(report.markdown([["", *next(iter(attacks.values()))], *_rows(attacks)]))
     print(f"\n{report.table(verdict.senders)}\n")
-    print(report.transposed({"receiver": verdict.receiver}))
+    print(report.table({"receiver": verdict.receiver}))
     print("\nCriteria")
     for criterion in verdict.criteria:
         mark = {True: "holds", False: "FAILS", None: "not judged"}[criterion.holds]
@@ -94,7 +94,7 @@ def _work(options: argparse.Namespace) -> None:
     }
     systems = {**verdict.senders, "receiver": verdict.receiver}
     alarms = [{"process": process, "cause": cause, "times": n} for (process, cause), n in verdict.alarms.items()]
-    report.write_json(options.json, "abuse", options.seed, systems, **more, alarms=alarms)
+    report.write_json(options, systems, **more, alarms=alarms)
     if verdict.failed:
         raise CriterionFailed(f"{', '.join(criterion.name for criterion in verdict.failed)}: see above")
 
@@ -121,17 +121,16 @@ def _interrupt(_: int, __: FrameType | None) -> NoReturn:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command line; returns the exit code: 1 if a criterion does not hold."""
-    parser = report.flags("abuse", "Attack a receiver and its honest senders, and see what they lose.", 1)
+    parser = report.flags("abuse", __doc__, 1)
     parser.add_argument(
         "--minutes", type=float, help=f"duration (default: {MINUTES:g}, {QUICK_MINUTES:g} with --quick)"
     )
     parser.add_argument("--logs", type=Path, metavar="DIR", help="keep the journal and the logs of all processes")
     parser.add_argument("--repeat", metavar="FAMILY.ATTACK:SEED", help="run one attack of a journal again")
-    options = parser.parse_args(arguments)
     # The processes started here must not outlive this one.
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, _interrupt)
-    return report.run("abuse", lambda: _work(options))
+    return report.run(parser, _work, arguments)
 
 
 if __name__ == "__main__":

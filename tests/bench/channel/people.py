@@ -5,17 +5,18 @@ Annotations are those of `tests.bench.photos`.  The image channel and its diffus
 the bandwidth ratio of --rate; DeepJSCC has the one that it was trained for, which its name tells.  Figures at each SNR
 on AWGN:
 
-  perceptual_4db   distance in the features of our perception network, mean (`tests.bench.perceptual`)
-  frechet_4db      Fréchet distance of those features between all pictures and all originals: how far detail is from
+  perceptual_4     distance in the features of our perception network, mean (`tests.bench.channel.perceptual`)
+  frechet_4        Fréchet distance of those features between all pictures and all originals: how far detail is from
                    what pictures have, wherever it is
-  psnr_4db         mean, dB
-  keypoints_4db    mean distance of perception's keypoints from those that it finds in the original, in per cent of the
+  psnr_4           mean, dB
+  keypoints_4      mean distance of perception's keypoints from those that it finds in the original, in per cent of the
                    picture's side; keypoints that it does not see in the original are left out
 
 --sheet FILE writes some people side by side.
 """
 
 import argparse
+import sys
 from collections.abc import Mapping, Sequence
 from fractions import Fraction
 from pathlib import Path
@@ -34,8 +35,8 @@ from sender.perception.inference.crop import CropBox
 from sender.perception.inference.predictor import Perception
 from tests.bench import report
 from tests.bench.channel.__main__ import Figures
+from tests.bench.channel.perceptual import Distance, PerceptualDistance
 from tests.bench.channel.systems import Condition, System, TrainedBaseline, TrainedChannel, trained_baselines
-from tests.bench.perceptual import Distance, PerceptualDistance
 from tests.bench.photo_scores import image_id, read_annotations
 
 SNRS_DB = (1, 4, 7, 10)
@@ -71,11 +72,11 @@ def people_of(folder: Path, annotations: Path) -> list[Image]:
 def systems_at(rate: Fraction, folders: Sequence[Path]) -> dict[str, tuple[System, Fraction]]:
     """Systems by name, with the bandwidth ratio of each."""
     channel, decoder = load_network(), load_decoder()
-    found: dict[str, tuple[System, Fraction]] = {"image channel": (TrainedChannel(channel), rate)}
+    found: dict[str, tuple[System, Fraction]] = {"bodywire": (TrainedChannel(channel), rate)}
     for steps in _STEPS:
         found[f"diffusion, {steps} steps"] = TrainedChannel(channel, Completion(decoder, steps)), rate
     for network in trained_baselines(folders):
-        found[f"DeepJSCC, {network.config.rate}"] = TrainedBaseline(network), network.config.rate
+        found[f"deepjscc, {network.config.rate}"] = TrainedBaseline(network), network.config.rate
     return found
 
 
@@ -110,11 +111,11 @@ def measure(
                 assert sent is not None and sent.rate <= rate * (1 + 1e-9)
                 pictures.setdefault((name, snr_db), []).append(sent.picture)
                 for measure_name, distance in measures.items():
-                    key = f"{measure_name}_{snr_db}db"
+                    key = f"{measure_name}_{snr_db}"
                     values[name].setdefault(key, []).append(distance(sent.picture, original))
     means = {name: {key: _mean(each) for key, each in own.items()} for name, own in values.items()}
     for (name, snr_db), each in pictures.items():
-        means[name][f"frechet_{snr_db}db"] = perceptual.frechet(each, people)
+        means[name][f"frechet_{snr_db}"] = perceptual.frechet(each, people)
     return means, pictures
 
 
@@ -138,9 +139,9 @@ def sheet(people: Sequence[Image], pictures: Mapping[tuple[str, int], Sequence[I
     return np.hstack(drawn)
 
 
-def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
-    parser = report.flags("channel.people", (__doc__ or "").partition("\n\n")[2], seed=1)
-    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The command line; returns the exit code."""
+    parser = report.flags("channel.people", __doc__, 1)
     parser.add_argument("--photos", type=Path, required=True, metavar="DIR", help="folder of test photographs")
     parser.add_argument(
         "--annotations", type=Path, metavar="FILE", help="COCO keypoints (keypoints_approx.json in --photos)"
@@ -150,19 +151,17 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     )
     parser.add_argument("--rate", type=Fraction, default=Fraction(1, 24), help="bandwidth ratio (default: %(default)s)")
     parser.add_argument("--sheet", type=Path, metavar="FILE", help="write a picture of people side by side")
-    return parser.parse_args(arguments)
+    return report.run(parser, _work, arguments)
 
 
-def main(options: argparse.Namespace) -> None:
+def _work(options: argparse.Namespace) -> None:
     people = people_of(options.photos, options.annotations or options.photos / "keypoints_approx.json")
     people = people[: _QUICK_PEOPLE if options.quick else None]
     figures, pictures = measure(systems_at(options.rate, options.trained), people, options.seed)
-    print(f"{len(people)} people; {report.machine_line()}\n")
-    print(report.transposed(figures))
+    report.publish(options, figures, f"{len(people)} people", people=len(people))
     if options.sheet is not None:
         write_picture(options.sheet, sheet(people, pictures))
-    report.write_json(options.json, "channel.people", options.seed, figures, people=len(people))
 
 
 if __name__ == "__main__":
-    raise SystemExit(report.run("tests.bench.channel.people", lambda: main(parse())))
+    sys.exit(main())

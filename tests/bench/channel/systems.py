@@ -197,7 +197,7 @@ def trained_systems(folders: Sequence[Path], refinement: int = 0) -> dict[str, S
     equal = transmission.load_network(directory=WEIGHTS_DIRECTORY)
     equal.config = replace(equal.config, lengths=False)
     systems: dict[str, System] = {
-        "image channel": TrainedChannel(shipped),
+        "bodywire": TrainedChannel(shipped),
         "the same weights, equal lengths": TrainedChannel(equal),
         "diffusion decoder": TrainedChannel(shipped, Completion(load_decoder())),
     }
@@ -208,7 +208,8 @@ def trained_systems(folders: Sequence[Path], refinement: int = 0) -> dict[str, S
             if entry.architecture.get("kind") != deepjscc.KIND:
                 systems[name.replace("_", " ")] = TrainedChannel(transmission.load_network(name, folder))
     for baseline in trained_baselines(folders):
-        systems[f"DeepJSCC, {baseline.config.rate}"] = TrainedBaseline(baseline)
+        name = "deepjscc" if baseline.config.rate == Fraction(1, 16) else f"deepjscc, {baseline.config.rate}"
+        systems[name] = TrainedBaseline(baseline)
     return systems
 
 
@@ -228,4 +229,4 @@ def trained_baselines(folders: Sequence[Path]) -> list[deepjscc.DeepJscc]:
 
 def coded_files() -> dict[str, System]:
     """JPEG, WebP and AVIF at capacity."""
-    return {f"{name} at capacity": CodedFile(name) for name in FORMATS}
+    return {f"{name.lower()} at capacity": CodedFile(name) for name in FORMATS}

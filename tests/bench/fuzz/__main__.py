@@ -67,16 +67,16 @@ def fuzz(name: str, seconds: int, seed: int, out: Path) -> tuple[dict[str, float
     return figures, ended.stderr[-2000:] if ended.returncode else ""
 
 
-def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
-    parser = report.flags("fuzz", (__doc__ or "").partition("\n\n")[2], seed=1)
-    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The command line; returns the exit code."""
+    parser = report.flags("fuzz", __doc__, 1)
     parser.add_argument("--targets", nargs="+", choices=TARGETS, default=list(TARGETS), help="only these")
     parser.add_argument("--minutes", type=float, help=f"of each target (default: {_MINUTES:g})")
     parser.add_argument("--out", type=Path, metavar="DIR", help="keep inputs and faults here")
-    return parser.parse_args(arguments)
+    return report.run(parser, _work, arguments)
 
 
-def main(options: argparse.Namespace) -> None:
+def _work(options: argparse.Namespace) -> None:
     """Fuzzes all targets, one after the other.
 
     Raises:
@@ -92,9 +92,7 @@ def main(options: argparse.Namespace) -> None:
         for name in options.targets:
             report.progress(name)
             figures[name], faults[name] = fuzz(name, max(round(60 * minutes), 1), options.seed, out)
-    print(f"{report.machine_line()}, {minutes:g} minutes a target\n")
-    print(report.table(figures))
-    report.write_json(options.json, "fuzz", options.seed, figures)
+    report.publish(options, figures, f"{minutes:g} minutes a target")
     failed = [name for name, text in faults.items() if text]
     for name in failed:
         print(f"\n{name}:\n{faults[name]}")
@@ -104,4 +102,4 @@ def main(options: argparse.Namespace) -> None:
 
 
 if __name__ == "__main__":
-    raise SystemExit(report.run("fuzz", lambda: main(parse())))
+    sys.exit(main())

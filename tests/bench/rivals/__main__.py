@@ -25,6 +25,7 @@ Scenarios A and B of the AFLSC paper are computed from these bytes and the measu
 A system that cannot run is named with what to install: Draco and meshopt are in the extra `bench`.
 """
 
+import argparse
 import sys
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -114,57 +115,56 @@ def _results(systems: Systems, clip: PerceivedClip, families: Sequence[str]) -> 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command line; returns the exit code."""
-    parser = report.flags("rivals", "Compare Bodywire with other ways to send a person.", 20_000_100)
+    parser = report.flags("rivals", __doc__, 20_000_100)
     add_clips_flag(parser, "moving")
-    parser.add_argument("--rendered", type=int, metavar="N", help="rendered clips beside the demo (default: 10)")
-    parser.add_argument("--frames", type=int, metavar="N", help="frames of a clip (default: 300)")
+    parser.add_argument(
+        "--rendered", type=report.at_least(0), metavar="N", help="rendered clips beside the demo (default: 10)"
+    )
+    parser.add_argument("--frames", type=report.at_least(2), metavar="N", help="frames of a clip (default: 300)")
     parser.add_argument("--systems", nargs="+", choices=FAMILIES, help="only these beside bodywire")
-    parser.add_argument("--workers", type=int, default=1, help="processes that share the clips (default: 1)")
+    parser.add_argument(
+        "--workers", type=report.at_least(1), default=1, help="processes that share the clips (default: 1)"
+    )
     parser.add_argument("--plots", type=Path, metavar="DIR", help="folder for the curves and scenarios as PNG")
-    options = parser.parse_args(arguments)
+    return report.run(parser, _work, arguments)
+
+
+def _work(options: argparse.Namespace) -> None:
     frames = options.frames if options.frames is not None else QUICK_FRAMES if options.quick else FRAMES
     rendered = options.rendered if options.rendered is not None else QUICK_CLIPS if options.quick else CLIPS
-    if frames < 2 or rendered < 0 or options.workers < 1:
-        parser.error("--frames must be at least 2, --rendered at least 0, --workers at least 1")
-
-    def work() -> None:
-        asked = [family for family in FAMILIES if family in (OURS, *(options.systems or FAMILIES))]
-        not_run = {family: reason for family in asked if (reason := missing(family))}
-        families = tuple(family for family in asked if family not in not_run)
-        tasks = [
-            Task(number, options.seed, frames, options.quick, options.clips, families) for number in range(1 + rendered)
-        ]
-        done = _all(tasks, options.workers)
-        comparison = Comparison.of([clip.results for clip in done], [clip.uncoded for clip in done])
-        times = done[0].times
-        assert times is not None
-        message_bytes = comparison.figures[OURS]["message_bytes"]
-        a, b = (scenario(comparison, times, message_bytes) for scenario in (scenario_a, scenario_b))
-        rates = equal_rates(comparison)
-        print(f"demo and {rendered} rendered clips of {frames} frames, 30 a second, seed {options.seed}")
-        print(f"{report.machine_line()}\n")
-        systems = {**comparison.figures, UNCODED: comparison.uncoded}
-        print(report.table(systems, _COLUMNS))
-        print("\n".join(f"{family}: NOT RUN, {reason}" for family, reason in not_run.items()))
-        for criterion, (key, error) in criteria(comparison).items():
-            print(f"\nat {criterion} ({key} = {error:.1f})\n\n{_rates_table(rates[criterion])}")
-        print(f"\nscenario A\n\n{report.table(as_figures(a))}\n\nscenario B\n\n{report.table(as_figures(b))}\n")
-        print("\n".join(summary(rates)))
-        report.write_json(
-            options.json,
-            "rivals",
-            options.seed,
-            systems,
-            equal_rates=rates,
-            scenario_a=a,
-            scenario_b=b,
-            stage_times=asdict(times),
-            not_run=not_run,
-        )
-        if options.plots:
-            plots.draw_all(options.plots, comparison, a, b)
-
-    return report.run("rivals", work)
+    asked = [family for family in FAMILIES if family in (OURS, *(options.systems or FAMILIES))]
+    not_run = {family: reason for family in asked if (reason := missing(family))}
+    families = tuple(family for family in asked if family not in not_run)
+    tasks = [
+        Task(number, options.seed, frames, options.quick, options.clips, families) for number in range(1 + rendered)
+    ]
+    done = _all(tasks, options.workers)
+    comparison = Comparison.of([clip.results for clip in done], [clip.uncoded for clip in done])
+    times = done[0].times
+    assert times is not None
+    message_bytes = comparison.figures[OURS]["message_bytes"]
+    a, b = (scenario(comparison, times, message_bytes) for scenario in (scenario_a, scenario_b))
+    rates = equal_rates(comparison)
+    print(f"demo and {rendered} rendered clips of {frames} frames, 30 a second, seed {options.seed}")
+    print(f"{report.machine_line()}\n")
+    systems = {**comparison.figures, UNCODED: comparison.uncoded}
+    print(report.table(systems, _COLUMNS))
+    print("\n".join(f"{family}: NOT RUN, {reason}" for family, reason in not_run.items()))
+    for criterion, (key, error) in criteria(comparison).items():
+        print(f"\nat {criterion} ({key} = {error:.1f})\n\n{_rates_table(rates[criterion])}")
+    print(f"\nscenario A\n\n{report.table(as_figures(a))}\n\nscenario B\n\n{report.table(as_figures(b))}\n")
+    print("\n".join(summary(rates)))
+    report.write_json(
+        options,
+        systems,
+        equal_rates=rates,
+        scenario_a=a,
+        scenario_b=b,
+        stage_times=asdict(times),
+        not_run=not_run,
+    )
+    if options.plots:
+        plots.draw_all(options.plots, comparison, a, b)
 
 
 def _all(tasks: Sequence[Task], workers: int) -> list[Done]:

@@ -1,4 +1,4 @@
-"""The network laboratory: traces, pipes, display age, and hosts in network namespaces."""
+"""The network laboratory: traces, pipes, and hosts in network namespaces."""
 
 import json
 from pathlib import Path
@@ -8,9 +8,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from common.errors import SourceError
-from tests.bench.capacity import score
-from tests.bench.link import POLICIES, Ages, Link, Run, chart, display_ages, oldest_s, oracle, trace_files
 from tests.netlab.hosts import ADDRESSES, TwoHosts, allowed
 from tests.netlab.pipe import Pipe, Shape
 from tests.netlab.relay import shape_from_json, shape_to_json
@@ -91,58 +88,6 @@ def test_shape_json_round_trip() -> None:
     assert shape.trace is not None
     assert np.array_equal(decoded.trace.ends_s, shape.trace.ends_s)
     assert (decoded.delay_s, decoded.loss, list(decoded.outages), decoded.queue_bytes) == (0.1, 0.2, [(1.0, 2.0)], 3000)
-
-
-def test_display_age_of_the_newest_frame_shown() -> None:
-    captured, shown = np.array([0.0, 1.0, 0.5]), np.array([0.2, 1.2, 1.4])
-    at_s, ages = display_ages(captured, shown, 0.0, 2.0)
-    assert at_s[0] == pytest.approx(0.2)
-    assert ages[0] == pytest.approx(0.2)
-    assert ages[at_s < 1.199][-1] == pytest.approx(1.19, abs=0.02)
-    # A frame shown after a newer one does not count.
-    assert ages[-1] == pytest.approx(0.99, abs=0.02)
-
-
-def test_oldest_frame_tolerates_half_a_second_after_a_fall() -> None:
-    captured, shown = np.array([0.9, 1.0, 1.4, 1.6]), np.array([1.0, 1.45, 1.7, 1.65])
-    assert oldest_s(captured, shown, 1.0) == pytest.approx(0.3)
-    assert oldest_s(captured, shown, 5.0) == float("inf")
-
-
-def test_trace_files_skip_licences(tmp_path: Path) -> None:
-    for name in ("b/two.down", "b/COPYING", "a/one.json"):
-        (tmp_path / name).parent.mkdir(exist_ok=True)
-        (tmp_path / name).touch()
-    found = [path.name for path in trace_files([tmp_path, tmp_path / "b" / "two.down"])]
-    assert found == ["one.json", "two.down", "two.down"]
-    with pytest.raises(SourceError, match="does not exist"):
-        trace_files([tmp_path / "c"])
-
-
-def test_chart_has_every_system_and_the_capacity() -> None:
-    shape, at_s = Shape(Trace.constant(80.0)), np.arange(0.0, 4.0, 0.01)
-    runs = {name: Run({}, 0.0, Ages(at_s, at_s / 40)) for name in (*POLICIES, "oracle")}
-    panel = chart(Link(shape, shape, 4.0, 0), runs, "80 kbit/s")
-    right_axis = [line for line in panel.lines.values() if line.right]
-    assert len(panel.lines) == len(runs) + 1
-    assert len(right_axis) == 1
-    assert right_axis[0].y == pytest.approx(80.0)
-
-
-def test_score_is_the_relative_error() -> None:
-    early, late = [(1.0, 9e9), (2.0, None)], [(6.0, 1.1e6), (7.0, 0.9e6), (8.0, 1.1e6)]
-    assert score([*early, *late], 1.0)["error_p50"] == pytest.approx(0.1)
-    assert score([(6.0, None)] * 3, 1.0)["error_p50"] == pytest.approx(1.0)
-
-
-def test_oracle_sends_every_frame_on_a_fast_link_and_the_newest_on_a_slow_one() -> None:
-    captured, shown = oracle(Shape(None, 0.03), 10.0)
-    assert len(captured) == pytest.approx(300, abs=2)
-    assert (shown - captured).max() == pytest.approx(0.03, abs=1e-6)
-    captured, shown = oracle(Shape(Trace.constant(1.04)), 60.0)
-    # 130 bytes a second: one frame a second, captured at most one frame interval before it was sent.
-    assert np.diff(shown) == pytest.approx(1.0, abs=0.04)
-    assert (shown - captured).max() < 1.05
 
 
 @pytest.mark.skipif(not allowed(), reason="network namespaces need root and /dev/net/tun")

@@ -1,4 +1,4 @@
-"""What earlier pictures give a session over a simulated channel: `python -m tests.bench.channel_sequence [CLIP…]`.
+"""What earlier pictures give a session over a simulated channel: `python -m tests.bench.channel.sequence [CLIP…]`.
 
 Frames of each clip, the largest square in their middle as 256 × 256 pixels, go through the channel as
 `sender --channel` sends them.  Each is decoded by itself, and with earlier ones as side information:
@@ -18,7 +18,6 @@ from pathlib import Path
 import av
 import cv2
 import numpy as np
-import torch
 
 from common.arrays import Image
 from common.channel.model import ImageChannel
@@ -81,19 +80,17 @@ def measured(
     return {"alone": alone, "sequence": together, "gain": float(gains.mean()), "worst_gain": float(gains.min())}
 
 
-def parse() -> argparse.Namespace:
-    """The command line."""
-    parser = report.flags("channel_sequence", (__doc__ or "").partition("\n\n")[2], seed=0)
-    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The command line; returns the exit code."""
+    parser = report.flags("channel.sequence", __doc__, 0)
     parser.add_argument("clips", nargs="*", type=Path, metavar="CLIP", help="videos or folders of JPEG files")
     parser.add_argument("--channel", nargs="+", default=["awgn:1dB", "awgn:4dB", "awgn:10dB"], help="(%(default)s)")
     parser.add_argument("--rate", type=Fraction, default=Fraction(1, 16), help="bandwidth ratio (%(default)s)")
     parser.add_argument("--every", type=int, default=1, help="take every n-th frame (%(default)s)")
-    return parser.parse_args()
+    return report.run(parser, _work, arguments)
 
 
-def main(options: argparse.Namespace) -> None:
-    torch.set_num_threads(1)
+def _work(options: argparse.Namespace) -> None:
     network, count = load_network(), _QUICK_PICTURES if options.quick else _PICTURES
     figures: dict[str, report.Figures] = {}
     for clip in options.clips or [DEMO_CLIP]:
@@ -105,10 +102,10 @@ def main(options: argparse.Namespace) -> None:
             figures[f"{clip.stem}, {text}"] = measured(
                 network, pictures, parse_channel(text), options.rate, options.seed
             )
-    print(f"every frame of {options.every}, bandwidth ratio {options.rate}; {report.machine_line()}\n")
-    print(report.table(figures))
-    report.write_json(options.json, "channel_sequence", options.seed, figures, every=options.every)
+    report.publish(
+        options, figures, f"every frame of {options.every}, bandwidth ratio {options.rate}", every=options.every
+    )
 
 
 if __name__ == "__main__":
-    sys.exit(report.run("channel_sequence", lambda: main(parse())))
+    sys.exit(main())

@@ -1,0 +1,92 @@
+"""Every bench as a command: its help, and the keys of its JSON that others read."""
+
+import ast
+import importlib
+import json
+import re
+from argparse import Namespace
+from pathlib import Path
+
+import pytest
+
+import tests.bench
+from tests.bench import report
+
+FOLDER = Path(tests.bench.__file__).parent
+COMMANDS = sorted(
+    ".".join(path.relative_to(FOLDER).with_suffix("").parts)
+    for path in FOLDER.rglob("*.py")
+    if "report.flags(" in path.read_text(encoding="utf-8") and path.stem != "report"
+)
+# What evaluations read: keys and systems that these benches must go on to name.
+KEYS = {
+    "quality": """mpjpe_mm pa_mpjpe_mm pve_mm chamfer_surface_mm chamfer_body_mm p2s_surface_mm normal_consistency
+        mask_iou watertight chamfer_bare_mm labels codec truth_labels truth_pose mean_body""",
+    "rate": "payload_bytes_median added_joint_error_mm added_chamfer_mm",
+    "wire": "wire_bytes_median",
+    "link": "age_p50_ms age_p95_ms age_p99_ms bytes_per_s",
+    "stages": "fps age_p50_ms age_p95_ms perception_p50_ms",
+    "photos": "people found pck05 pck10 false_people",
+    "moving": "mpjpe_mm pa_mpjpe_mm acceleration_error_mm bodywire per_frame",
+    "channel": """psnr_db_1 psnr_db_13 ms_ssim_10 perceptual_10 channel_uses_per_pixel bodywire deepjscc
+        webp_at_capacity""",
+    "rivals": "bytes_per_frame added_joint_error_mm scenario_a scenario_b bodywire",
+    "web": "upload_p95_s first_mesh_s page_bytes",
+}
+
+
+def modules(path: Path, seen: set[Path]) -> set[Path]:
+    """A file, or the files of a package, with the benches' modules that they import."""
+    files = set(path.glob("*.py")) if path.is_dir() else {path.with_suffix(".py")}
+    for file in {file for file in files if file.exists()} - seen:
+        seen.add(file)
+        for name in re.findall(r"^from tests\.bench\.([\w.]+) import", file.read_text(encoding="utf-8"), re.MULTILINE):
+            modules(FOLDER / name.replace(".", "/"), seen)
+    return seen
+
+
+def names(bench: str) -> re.Pattern[str]:
+    """Matches the strings that a bench's sources have, with anything in place of what is formatted into them."""
+    found = set()
+    for file in modules(FOLDER / bench, set()):
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Constant) and isinstance(node.value, str):
+                found.add(re.escape(node.value))
+            elif isinstance(node, ast.keyword) and node.arg:
+                found.add(node.arg)
+            elif isinstance(node, ast.JoinedStr):
+                parts = [part.value if isinstance(part, ast.Constant) else None for part in node.values]
+                if any((part and "_" in str(part)) or part == " at capacity" for part in parts):
+                    found.add("".join(r"\w+" if part is None else re.escape(str(part)) for part in parts))
+    return re.compile("|".join(found))
+
+
+def test_benches_name_what_evaluations_read() -> None:
+    for bench, keys in KEYS.items():
+        known = names(bench)
+        for key in keys.split():
+            assert known.fullmatch(key) or known.fullmatch(key.replace("_", " ")), f"{bench}: {key}"
+
+
+def test_help_explains_every_bench(capsys: pytest.CaptureFixture[str]) -> None:
+    assert {name.removesuffix(".__main__") for name in COMMANDS} >= KEYS.keys()
+    for name in COMMANDS:
+        with pytest.raises(SystemExit) as exited:
+            importlib.import_module(f"tests.bench.{name}").main(["--help"])
+        printed = capsys.readouterr().out
+        assert exited.value.code == 0, name
+        assert all(flag in printed for flag in ("--json FILE", "--seed", "--quick")), name
+        assert len(printed) > 500, name
+
+
+def test_figures_are_written_with_bench_seed_and_machine(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    options = Namespace(bench="wire", seed=7, json=tmp_path / "new" / "figures.json")
+    report.publish(options, {"a": {"age_p50_ms": 1.23456789, "lost": float("nan")}}, "10 ms", more=[1])
+    written = json.loads(options.json.read_text())
+    assert (written["bench"], written["seed"], written["more"]) == ("wire", 7, [1])
+    assert written["systems"] == {"a": {"age_p50_ms": 1.234568, "lost": None}}
+    assert written["machine"]["cores"] > 0
+    printed = capsys.readouterr().out
+    assert printed.startswith("10 ms; ") and "| a | 1.23       | –    |" in printed
+    many = report.table({"a": {f"figure_{number}": 1.0 for number in range(20)}})
+    assert many.splitlines()[2] == "| figure_0  | 1.000 |"

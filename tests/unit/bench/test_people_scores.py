@@ -1,0 +1,289 @@
+"""Scores of people: keypoints, identities, movement, silhouettes and depth."""
+
+import json
+import sys
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from common.arrays import FloatArray
+from common.body.anatomy import COCO_KEYPOINTS, MIRRORED_KEYPOINTS
+from common.errors import SourceError, UsageError
+from common.frames import Camera, PersonLabels
+from common.synthetic.motion.motion_table import Clip
+from receiver.engine.engine import ReconstructedPerson
+from receiver.mesh.triangle_mesh import SurfaceMesh
+from receiver.surface.stage import SurfaceStage
+from sender.capture.source import CapturedFrame
+from tests.bench import photo_crops
+from tests.bench.clothes import summary as clothes_summary
+from tests.bench.crops import TruePerson
+from tests.bench.following import score_clip
+from tests.bench.following import summary as following_summary
+from tests.bench.measures import Surface, ratio_of_means
+from tests.bench.moving import Followed
+from tests.bench.moving_clips import turned
+from tests.bench.photo_crops import BoxedPeople
+from tests.bench.photo_scores import AnnotatedPerson, image_id, read_annotations, score_image, summary
+from tests.bench.reconstruction_scores import image_figures
+from tests.bench.silhouettes import Match, figures, longest_swap
+from tests.bench.still import SETTLING_FRAMES, clip_figures
+from tests.bench.video_figures import Published, arm_lag, video_figures
+from tests.support.shapes import sphere
+
+
+def annotated(height: float, left: float = 0.0) -> AnnotatedPerson:
+    """All keypoints labelled, on a vertical line of this height in pixels."""
+    keypoints = np.stack([np.full(17, left), np.linspace(0.0, height, 17)], axis=1)
+    box = np.array([left - 10, -10, left + 10, height + 10], np.float32)
+    return AnnotatedPerson(keypoints, np.ones(17, dtype=bool), box)
+
+
+def test_published_people_match_the_nearest_annotated_ones() -> None:
+    tall, small = annotated(200.0), annotated(50.0, left=400.0)
+    found = [small.keypoints + 3.0, tall.keypoints + np.array([12.0, 0.0]), tall.keypoints + 900.0]
+    both = summary([score_image([tall, small], [person.astype(np.float32) for person in found])])
+    # The tall person's error is 0.06 of the box, the small one's 0.085.
+    assert (
+        both.items() >= {"people": 2, "found": 2, "large_people": 1, "pck10": 1, "pck05": 0, "false_people": 1}.items()
+    )
+    other = annotated(200.0, left=1000.0)
+    missed = summary([score_image([tall, other], [tall.keypoints.astype(np.float32)])])
+    assert missed.items() >= {"found": 1, "pck05": 0.5, "pck05_of_found": 1}.items()
+    labelled = np.arange(17) < 5
+    elsewhere = np.where(labelled[:, None], tall.keypoints, -500.0).astype(np.float32)
+    cut = AnnotatedPerson(tall.keypoints, labelled, tall.box)
+    assert summary([score_image([cut], [elsewhere])])["pck05"] == 1
+    assert np.isnan(summary([score_image([], [])])["pck05_of_found"])
+
+
+def test_annotations_are_a_list_or_a_coco_file(tmp_path: Path) -> None:
+    rows = np.stack([*annotated(100.0, 50.0).keypoints.T, np.full(17, 2)], axis=1).ravel().tolist()
+    entries = [
+        {"image_id": 1, "keypoints": rows},
+        {"image_id": 2, "keypoints": rows, "bbox": [40, -5, 20, 110]},
+        {"image_id": 8, "keypoints": [0.0] * 51},
+    ]
+    path = tmp_path / "people.json"
+    for document in (entries, {"annotations": entries}):
+        path.write_text(json.dumps(document))
+        people = read_annotations(path)
+        assert [people[1][0].box.tolist(), people[2][0].box.tolist()] == [[40, -10, 60, 110], [40, -5, 60, 105]]
+        assert list(people) == [1, 2]
+    for text in ("", "{}", "[1]", '[{"image_id": 1, "keypoints": [1, 2]}]'):
+        path.write_text(text)
+        with pytest.raises(SourceError, match=r"people\.json"):
+            read_annotations(path)
+    assert (image_id("COCO_val2014_000000000192.jpg"), image_id("holiday.jpg")) == (192, None)
+
+
+ECHO = """
+import io, sys
+import numpy as np
+crops = np.load(io.BytesIO(sys.stdin.buffer.read()))["crops"]
+output = io.BytesIO()
+np.savez(output, keypoints=np.full((len(crops), 17, 2), 0.5, np.float32))
+sys.stdout.buffer.write(output.getvalue())
+"""
+
+
+def test_people_in_their_boxes_and_a_peer_on_the_same_crops(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    people = [
+        AnnotatedPerson(
+            np.stack([left + np.linspace(0, 60, 17), 60 + np.linspace(0, 60, 17)], axis=1),
+            np.arange(17) != 3,
+            np.array([left, 60, left + 60, 120], np.float32),
+        )
+        for left in (20, 120)
+    ]
+    image = np.full((200, 200, 3), 90, np.uint8)
+    boxed = BoxedPeople([CapturedFrame(0, "photo_000012.jpg", 0.0, 0.0, image, Camera(200, 200, 240.0))], {12: people})
+    true = [person.keypoints.astype(np.float32) for person in people]
+    shifted = boxed.figures([true[0], true[1] + np.array([0.07 * 60, 0], np.float32)])
+    assert (shifted["people"], shifted["pck05"], shifted["pck10"], shifted["pck10_standard_error"]) == (2, 0.5, 1, 0)
+    # The mean of one person with all keypoints and one with none.
+    assert shifted["pck05_standard_error"] == pytest.approx(0.5, abs=0.01)
+    assert boxed.figures([true[0], np.full((17, 2), np.nan, np.float32)])["pck20"] == 0.5
+    (tmp_path / "echo.py").write_text(ECHO)
+    monkeypatch.setattr(photo_crops, "_PEER", tmp_path / "echo.py")
+    assert boxed.of_peer(Path(sys.executable))[1][16] == pytest.approx([150, 90], abs=1)
+    with pytest.raises(UsageError, match=r"--peer .*missing.*pip install mediapipe"):
+        boxed.of_peer(tmp_path / "missing")
+
+
+def standing(x: float = 0.0, wave: float = 0.0) -> FloatArray:
+    """Keypoints (17, 2) of a person of 200 pixels whose arms are moved by `wave`."""
+    keypoints = np.stack([np.full(17, x), np.linspace(0, 200, 17)], axis=1).astype(np.float32)
+    keypoints[7:11, 0] += wave
+    return keypoints
+
+
+def test_lag_of_arms_and_jitter_of_resting_keypoints() -> None:
+    rest = {0: np.zeros((17, 3), np.float32)}
+    for lag in (0, 3):
+        waves = [(standing(wave=40 * np.sin((k - lag) / 3)), standing(wave=40 * np.sin(k / 3))) for k in range(60)]
+        frames = [Published({0: shown}, rest, {0: perceived}) for shown, perceived in waves]
+        assert arm_lag(frames) == lag
+    assert np.isnan(arm_lag(frames[:5]))
+    # The body rests and its published joints jump by 2 mm; then it walks.
+    still = [Published({0: standing()}, {0: np.full((17, 3), 0.002 * (k % 2))}, {0: standing()}) for k in range(10)]
+    walk = [Published({0: standing()}, {0: np.full((17, 3), 0.1 * k)}, {0: standing(20 * k)}) for k in range(1, 6)]
+    found = video_figures([*still, *walk])
+    assert found["joint_jump_at_rest_mm"] == pytest.approx(2 * 3**0.5)
+    assert found["at_rest_share"] == pytest.approx(9 / 14)
+    nobody = video_figures([Published({}, {}, {})] * 2)
+    assert nobody["found_share"] == 0 and np.isnan(nobody["arm_lag_frames"])
+
+
+def walker(frame: int) -> FloatArray:
+    """Keypoints of a person who moves a little in each frame; left is 40 pixels right of right."""
+    side = np.array([40.0 if name.startswith("left") else 0.0 for name in COCO_KEYPOINTS])
+    return np.stack([side + 2 * frame, np.linspace(0, 160, 17)], axis=1).astype(np.float32)
+
+
+def test_longest_run_of_frames_with_left_and_right_exchanged() -> None:
+    assert longest_swap([walker(frame) for frame in range(40)]) == longest_swap([]) == 0
+    for wrong in (range(10, 13), range(5), range(28, 40)):
+        tracks = [walker(frame)[MIRRORED_KEYPOINTS] if frame in wrong else walker(frame) for frame in range(40)]
+        tracks[20] = walker(20)[MIRRORED_KEYPOINTS]
+        assert longest_swap(tracks) == len(wrong)
+
+
+def test_frames_without_the_person_count_as_iou_0_and_not_for_the_gain() -> None:
+    matches = [Match(3, 0.8, 0.7, walker(0)), None, Match(3, 0.6, 0.6, walker(2)), Match(4, 0.7, 0.5, walker(3))]
+    found = figures(matches)
+    assert (found["frames"], found["found_share"], found["identities"]) == (4, 0.75, 2)
+    names = ("iou_median", "bare_iou_median", "identity_share", "iou_gain")
+    assert [found[name] for name in names] == pytest.approx([0.65, 0.55, 2 / 3, 0.1])
+    assert figures([None, None])["iou_median"] == 0 and np.isnan(figures([None])["iou_gain"])
+
+
+def test_followed_boxes() -> None:
+    true, large = np.array([100, 100, 140, 200], np.float32), np.array([0, 0, 400, 400], np.float32)
+    elsewhere = np.array([300, 300, 350, 390], np.float32)
+    boxes, visible = np.tile(true, (20, 1)), np.ones(20, np.float32)
+    score = score_clip(boxes, visible, [true] * 19 + [None], detections=2)
+    assert (score.visible, score.followed, score.lost, score.grown, score.false_people) == (20, 19, 1, 0, 0)
+    found = following_summary([score, score])
+    assert (found["followed_share"], found["standard_error"], found["detections_share"]) == pytest.approx(
+        (0.95, 0, 0.1)
+    )
+    for frames, grown in ((5, 0), (6, 1)):
+        assert score_clip(boxes, visible, [true] * (20 - frames) + [large] * frames, detections=2).grown == grown
+    hidden = np.array([1] * 5 + [0] * 5 + [0.3] * 2 + [1] * 8, np.float32)
+    for seen, refound in (([true] * 5 + [None] * 10 + [true] * 5, 3), ([true] * 5 + [None] * 15, 8)):
+        assert score_clip(boxes, hidden, seen, detections=2).refound == (refound,)
+    enters = np.array([0] * 5 + [1] * 15, np.float32)
+    assert score_clip(boxes, enters, [None] * 5 + [true] * 15, detections=2).refound == ()
+    leaves = np.array([1] * 8 + [0] * 2, np.float32)
+    seen_elsewhere = [true] * 6 + [elsewhere] * 2 + [true] * 2
+    assert score_clip(boxes[:10], leaves, seen_elsewhere, detections=2).false_people == 4
+
+
+def test_errors_of_moving_joints() -> None:
+    truth = np.random.default_rng(0).normal(0, 0.3, (20, 17, 3))
+    exact = {"seen": 1, "mpjpe_mm": 0, "pa_mpjpe_mm": 0, "acceleration_error_mm": 0, "side_in_front": 1}
+    assert Followed(truth, truth).figures() == pytest.approx(exact, abs=1e-6)
+    joints = truth + np.array([0.01, 0, 0])
+    joints[5] = np.nan
+    shifted = Followed(joints, truth).figures()
+    assert (shifted["seen"], shifted["mpjpe_mm"]) == pytest.approx((0.95, 10))
+    assert shifted["acceleration_error_mm"] == pytest.approx(0, abs=1e-6)
+    turned_back = truth.copy()
+    turned_back[:5, :, [0, 2]] *= -1
+    across = truth[:5, 11] - truth[:5, 12]
+    wrong = (across[:, 1] ** 2 < across[:, 0] ** 2 + across[:, 2] ** 2).sum()
+    assert Followed(turned_back, truth).figures()["side_in_front"] == pytest.approx(1 - wrong / 20)
+    jump = truth.copy()
+    jump[10:] += 0.018
+    # The second difference is off in two of 18 frames, by the jump each.
+    assert Followed(jump, truth).figures()["acceleration_error_mm"] == pytest.approx(2 * 18 * 3**0.5 / 18)
+
+
+def test_turned_motion_ends_where_it_began() -> None:
+    path = np.stack([np.arange(40), np.ones(40), np.zeros(40)], axis=1).astype(np.float32)
+    clip = Clip("walk", np.zeros((40, 22, 3), np.float32), path, 30.0)
+    half = turned(clip, np.pi / 2, 0.0)
+    np.testing.assert_allclose(half.rotation_vectors[:, 0], np.tile([0, np.pi / 2, 0], (40, 1)), atol=1e-5)
+    np.testing.assert_allclose(half.root_translation[:, 2], -path[:, 0], atol=1e-4)
+    once = turned(clip, 0.0, 1.0)
+    angle = np.linalg.norm(once.rotation_vectors[:, 0], axis=1)
+    assert [angle.max(), angle[1], angle[-1]] == pytest.approx([np.pi, 2 * np.pi / 40, 2 * np.pi / 40], abs=1e-4)
+    assert np.ptp(once.root_translation, axis=0) == pytest.approx(0)
+
+
+BALL = SurfaceStage().reconstruct(*sphere())
+
+
+@dataclass(frozen=True)
+class Skinned:
+    mesh: SurfaceMesh
+
+
+@dataclass(frozen=True)
+class Person:
+    """The parts of a `ReconstructedPerson` that move."""
+
+    surface: SurfaceMesh
+    body: Skinned
+    joints_3d: FloatArray
+
+
+def ball(shift_m: float) -> ReconstructedPerson:
+    """A sphere moved along x."""
+    by = np.array([shift_m, 0, 0], np.float32)
+    mesh = SurfaceMesh(BALL.vertices + by, BALL.faces)
+    return Person(mesh, Skinned(mesh), np.zeros((17, 3), np.float32) + by)  # type: ignore[return-value]
+
+
+def test_movement_from_frame_to_frame() -> None:
+    found = clip_figures([ball(0.002 * min(frame, SETTLING_FRAMES)) for frame in range(SETTLING_FRAMES + 4)])
+    assert found["settled"]["template_rms_mm"] == pytest.approx(0, abs=1e-3)
+    expected_mm = 2 * np.sqrt(SETTLING_FRAMES / (SETTLING_FRAMES + 3))
+    moving = found["all frames"]
+    assert moving["template_rms_mm"] == pytest.approx(expected_mm, abs=1e-2)
+    assert (moving["template_p95_mm"], moving["worst_frame_mm"]) == pytest.approx((2, 2), abs=1e-2)
+    # Where the sphere moves along itself, its surface stays.
+    assert 0 < moving["surface_rms_mm"] < 0.8 * expected_mm
+    bridged = clip_figures([ball(0.0), None, ball(0.5), ball(0.5)])["all frames"]
+    assert bridged["seen"] == 0.75 and bridged["template_rms_mm"] == pytest.approx(0, abs=1e-6)
+
+
+def test_clothes_are_compared_with_the_bare_body() -> None:
+    bare = np.array([10.0, 20.0, 30.0, 40.0])
+    assert ratio_of_means(0.8 * bare, bare) == pytest.approx((0.8, 0.0), abs=1e-12)
+    _, error = ratio_of_means(bare + np.array([1.0, -1.0, 1.0, -1.0]), bare)
+    assert error == pytest.approx(np.std([1, -1, 1, -1], ddof=1) / 2 / 25)
+    rows = [
+        {"8 views": {"chamfer_surface_mm": mm, "chamfer_body_mm": 10.0, "chamfer_bare_mm": 10.0}} for mm in (6.0, 12.0)
+    ]
+    found = clothes_summary(rows)["8 views"]
+    assert (found["surface_over_bare"], found["body_over_bare"], found["worse_share"]) == pytest.approx((0.9, 1, 0.5))
+
+
+def test_mask_and_depth_of_a_sphere_against_its_rays() -> None:
+    centre_m, camera = 3.0, Camera(64, 64, 128.0)
+    y, x = (np.mgrid[0:32, 0:32] + 0.5 - 16.0) / 64.0
+    squared = 1.0 + x**2 + y**2
+    discriminant = centre_m**2 - squared * (centre_m**2 - 0.25)
+    mask = discriminant > 0
+    depth = np.where(mask, (centre_m - np.sqrt(np.maximum(discriminant, 0.0))) / squared - centre_m, 0.0)
+    surface, keypoints = Surface(BALL.vertices, BALL.faces), np.zeros((17, 3), np.float32)
+    labels = PersonLabels(0, 1.0, {})
+    truth = TruePerson(
+        labels, keypoints, BALL, surface, surface, BALL, camera, mask, depth.astype(np.float32), whole=True
+    )
+
+    def moved(*by: float) -> SurfaceMesh:
+        return replace(BALL, vertices=(BALL.vertices + by).astype(np.float32))
+
+    exact = image_figures(BALL, centre_m, truth)
+    assert exact["mask_iou"] > 0.96 and exact["depth_mm"] < 10
+    assert image_figures(BALL, centre_m + 0.1, truth)["depth_mm"] == pytest.approx(100, abs=10)
+    # A body moved along the optical axis keeps its depth error; only its silhouette grows.
+    near = image_figures(moved(0.0, 0.0, -0.2), centre_m - 0.2, truth)
+    assert near["depth_mm"] < 50 and near["mask_iou"] < 0.93
+    away = image_figures(moved(5.0, 0.0, 0.0), centre_m, truth)
+    assert away["mask_iou"] == 0 and np.isnan(away["depth_mm"])
