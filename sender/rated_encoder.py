@@ -44,11 +44,13 @@ class RatedEncoder:
 
     def _rho(self, frame: LabelFrame) -> tuple[Mapping[str, float], Mapping[int, Mapping[str, float]]]:
         """ρ by group, for the most prominent person and by identity; with equal weights in a frame without people."""
-        if not self._rate.allots_bits:
+        if not self._rate.allocates_bits:
             weights = self._importance.weights(frame.people[0]) if frame.people else dict.fromkeys(GROUP_NAMES, 1.0)
             return self._rate.rho(weights), {}
         by_person = {
-            person.identity: self._rate.allot(self._importance.shifts(person), self._importance.uncertainty_mm(person))
+            person.identity: self._rate.allocate(
+                self._importance.shifts(person), self._importance.uncertainty_mm(person)
+            )
             for person in frame.people
         }
-        return next(iter(by_person.values()), None) or self._rate.allot({}, {}), by_person
+        return next(iter(by_person.values()), None) or self._rate.allocate({}, {}), by_person

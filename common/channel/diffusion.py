@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from common.channel.model import Plain
+from common.channel.model import Reconstruction
 from common.imaging.layers import Blocks, upsampling
 from common.imaging.transforms import LATENT_SCALE
 from common.weights.loader import architecture_of, load_into
@@ -43,10 +43,6 @@ class DiffusionDecoderConfig:
 
     widths: tuple[int, int, int] = (96, 192, 320)
     latents: int = 192
-
-    def __post_init__(self) -> None:
-        # As JSON stores it, this is a list.
-        object.__setattr__(self, "widths", tuple(self.widths))
 
 
 class DiffusionDecoder(nn.Module):
@@ -88,7 +84,7 @@ class DiffusionDecoder(nn.Module):
             )
         )
 
-    def forward(self, between: Tensor, plain: Tensor, state: Plain, time: Tensor) -> Tensor:
+    def forward(self, between: Tensor, plain: Tensor, state: Reconstruction, time: Tensor) -> Tensor:
         """Estimated originals (B, 3, H, W), in float32.
 
         Args:
@@ -115,7 +111,7 @@ class DiffusionDecoder(nn.Module):
         estimate: Tensor = shuffle(leave(blocks_4(x, quarter))).float() + 0.5
         return estimate + point
 
-    def _condition(self, state: Plain, time: Tensor) -> Tensor:
+    def _condition(self, state: Reconstruction, time: Tensor) -> Tensor:
         t = time[:, None, None].expand(state.snr_db.shape)
         levels = (state.snr_db / 10, torch.log2(state.lengths / 48), 4 * t - 2, torch.cos(torch.pi * t))
         features: Tensor = self.condition(torch.stack(levels, dim=1))
@@ -134,7 +130,9 @@ def start(plain: Tensor, generator: torch.Generator) -> Tensor:
 
 
 @torch.no_grad()
-def sample(network: DiffusionDecoder, state: Plain, generator: torch.Generator, steps: int = DEFAULT_STEPS) -> Tensor:
+def sample(
+    network: DiffusionDecoder, state: Reconstruction, generator: torch.Generator, steps: int = DEFAULT_STEPS
+) -> Tensor:
     """Pictures (B, 3, H, W), not clipped, by Euler steps along the flow.
 
     Args:

@@ -53,8 +53,6 @@ class ImageChannelConfig:
     hyperprior: bool = True
 
     def __post_init__(self) -> None:
-        # As JSON stores it, this is a list.
-        object.__setattr__(self, "widths", tuple(self.widths))
         if self.lengths and not self.hyperprior:
             raise ValueError("adapted lengths need the hyperprior")
 
@@ -79,8 +77,8 @@ class Source(NamedTuple):
         return Source(self.y[:count], Statistics(mean[:count], scale[:count]), z)
 
 
-class Plain(NamedTuple):
-    """What the plain decoder makes of a transmission, and how good the channel was.
+class Reconstruction(NamedTuple):
+    """What the decoder makes of a transmission, and how good the channel was.
 
     Args:
         pictures: (B, 3, H, W), not clipped to 0…1.
@@ -143,17 +141,13 @@ class ImageChannel(nn.Module):
 
     def encode(self, source: Source, snr_db: Tensor, lengths: Tensor) -> Tensor:
         """Complex symbols (B, H/16, W/16, MAX_LENGTH) for a channel of `snr_db` (B, H/16, W/16)."""
-        symbols: Tensor = self.encoder(source.y, detached(source.statistics), self._told(snr_db), lengths)
+        symbols: Tensor = self.encoder(source.y, detached(source.statistics), self._snr_condition(snr_db), lengths)
         return symbols
 
-    def decode(self, symbols: Tensor, statistics: Statistics, snr_db: Tensor, lengths: Tensor) -> Tensor:
-        """Pictures (B, 3, H, W) of received symbols; arguments as for `JsccDecoder`."""
-        return self.plain(symbols, statistics, snr_db, lengths).pictures
-
-    def plain(self, symbols: Tensor, statistics: Statistics, snr_db: Tensor, lengths: Tensor) -> Plain:
-        """As `decode`, with what the pictures come from."""
-        y = self.decoder(symbols, detached(statistics), self._told(snr_db), lengths)
-        return Plain(self.synthesis(y), y, snr_db, lengths)
+    def decode(self, symbols: Tensor, statistics: Statistics, snr_db: Tensor, lengths: Tensor) -> Reconstruction:
+        """What the receiver makes of symbols; arguments as for `JsccDecoder`."""
+        y = self.decoder(symbols, detached(statistics), self._snr_condition(snr_db), lengths)
+        return Reconstruction(self.synthesis(y), y, snr_db, lengths)
 
     def digital(self, source: Source) -> tuple[Tensor, Tensor]:
         """Pictures of rounded latents, and (B,) bits of latents and hyper latents; for training."""
@@ -162,7 +156,7 @@ class ImageChannel(nn.Module):
         bits = gaussian_bits(noisy(source.y), source.statistics).sum((1, 2, 3))
         return self.synthesis(y_hat), bits + self.side_bits(noisy(source.z))
 
-    def _told(self, snr_db: Tensor) -> Tensor:
+    def _snr_condition(self, snr_db: Tensor) -> Tensor:
         return snr_db if self.config.snr else torch.full_like(snr_db, _UNKNOWN_SNR_DB)
 
 

@@ -75,4 +75,5 @@ def _decoded(
     received = carry(channel, gathered(symbols, target.lengths), generator)
     snr_db = position_snr_db(scattered(received.snr, target.lengths), target.lengths)
     with fast_autocast():
-        return network.decode(scattered(received.symbols, target.lengths), target.statistics, snr_db, target.lengths)
+        sent = scattered(received.symbols, target.lengths)
+        return network.decode(sent, target.statistics, snr_db, target.lengths).pictures

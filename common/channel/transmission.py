@@ -134,11 +134,11 @@ def decode(network: ImageChannel, signal: Signal, received: Received, completion
     symbols = scattered(received.symbols, lengths)
     snr_db = position_snr_db(scattered(received.snr, lengths), lengths)
     with fast_autocast():
-        plain = network.plain(symbols, statistics, snr_db, lengths)
-        pictures = plain.pictures
+        decoded = network.decode(symbols, statistics, snr_db, lengths)
+        pictures = decoded.pictures
         if completion is not None:
             generator = torch.Generator().manual_seed(completion.seed)
-            pictures = sample(completion.network, plain, generator, completion.steps)
+            pictures = sample(completion.network, decoded, generator, completion.steps)
     return as_image(pictures)[: signal.size[0], : signal.size[1]]
 
 

@@ -1,4 +1,4 @@
-"""Allots the bits of a frame to the label groups: a Lagrangian over measured rate–distortion tables.
+"""Allocates the bits of a frame to the label groups: a Lagrangian over measured rate–distortion tables.
 
 `data/rate_distortion.json` has the mean bits and the mean error in millimetres of each group at each ρ level, measured
 by `python -m common.training.fit_codec` on its sequences.  For a budget B, the levels l minimise
@@ -75,7 +75,7 @@ class RateDistortion:
         finest: IntArray = np.clip(coarse_enough, 0, _MAX_UNCERTAIN_LEVEL)
         return finest
 
-    def allot(self, budget_bits: float, weights: Mapping[str, float], finest: IntArray) -> dict[str, float]:
+    def allocate(self, budget_bits: float, weights: Mapping[str, float], finest: IntArray) -> dict[str, float]:
         """ρ by group: the levels of least weighted error whose mean bits meet a budget, or the coarsest ones.
 
         Args:

@@ -255,7 +255,7 @@ class FrameCodec:
         reader.check_length()
         shown = newest_groups(coded.state, references.first, self._shown)
         frame = to_frame(replace(coded.state, people=shown.people))
-        _refuse_absurd(frame)
+        _check_content(frame)
         self._remember(self._received, coded.state)
         # References only move on: no later packet names a frame before the last one's references. A key frame has none.
         self._needed_from = references.oldest(self._needed_from)
@@ -380,7 +380,7 @@ class FrameCodec:
         return advance(self._tables, before, plan, prediction, values, sequence)
 
 
-def _refuse_absurd(frame: LabelFrame) -> None:
+def _check_content(frame: LabelFrame) -> None:
     """Raises MalformedPacket for a frame whose content is out of range."""
     try:
         check_frame(frame)

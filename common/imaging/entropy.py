@@ -51,6 +51,17 @@ class FactorisedPrior(nn.Module):
         return -torch.log2(probability.clamp_min(_MIN_PROBABILITY))
 
 
+def hyper_analysis(latents: int, hyper_latents: int, width: int) -> nn.Sequential:
+    """Latents to a quarter as many hyper latents in each direction; arguments as for `Hyperprior`."""
+    return nn.Sequential(
+        nn.Conv2d(latents, width, 3, padding=1, stride=2),
+        nn.LeakyReLU(0.1),
+        nn.Conv2d(width, width, 3, padding=1, stride=2),
+        nn.LeakyReLU(0.1),
+        nn.Conv2d(width, hyper_latents, 1),
+    )
+
+
 class Hyperprior(nn.Module):
     """Side information z and what it says about the latents.
 
@@ -62,13 +73,7 @@ class Hyperprior(nn.Module):
 
     def __init__(self, latents: int, hyper_latents: int, width: int) -> None:
         super().__init__()
-        self.analysis = nn.Sequential(
-            nn.Conv2d(latents, width, 3, padding=1, stride=2),
-            nn.LeakyReLU(0.1),
-            nn.Conv2d(width, width, 3, padding=1, stride=2),
-            nn.LeakyReLU(0.1),
-            nn.Conv2d(width, hyper_latents, 1),
-        )
+        self.analysis = hyper_analysis(latents, hyper_latents, width)
         self.synthesis = nn.Sequential(
             upsampling(hyper_latents, width),
             nn.Conv2d(width, width, 3, padding=1),

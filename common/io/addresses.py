@@ -73,11 +73,6 @@ class Addresses:
             raise ValueError(f"{self}: an address is there twice")
 
     @classmethod
-    def of(cls, *each: Address) -> Self:
-        """These addresses."""
-        return cls(each)
-
-    @classmethod
     def parse(cls, text: str, default: Self | None = None) -> Self:
         """Parses `host:port`, or several of them with commas between.
 

@@ -111,17 +111,17 @@ class _Step:
         self._half = half
         offsets = _CENTRE_OFFSETS if centres else _SIDE_OFFSETS
         width = cells + 2 * _REACH
-        places = [(row + down + _REACH) * width + column + right + _REACH for down, right in offsets]
-        self._places: IntArray = np.stack(places)
+        near = [(row + down + _REACH) * width + column + right + _REACH for down, right in offsets]
+        self._neighbours: IntArray = np.stack(near)
         self._first = ((2 * min(half.bit_length() - 1, _CLASSES - 1)) + int(centres)) << _NEIGHBOURS
 
     def contexts(self, mask: BoolArray) -> IntArray:
         """Context of each texel, as far as the mask (size, size) is coded before this step."""
         # Reflected, the texels outside are coded in the same steps as those inside.
         padded = np.pad(mask[:: self._half, :: self._half], _REACH, mode="reflect").ravel()
-        found = np.full(self._places.shape[1], self._first, np.int64)
-        for bit, places in enumerate(self._places):
-            found += padded[places].astype(np.int64) << bit
+        found = np.full(self._neighbours.shape[1], self._first, np.int64)
+        for bit, indices in enumerate(self._neighbours):
+            found += padded[indices].astype(np.int64) << bit
         return found
 
 

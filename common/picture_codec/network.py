@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from common.imaging.entropy import FactorisedPrior, padded_for_hyperprior
+from common.imaging.entropy import FactorisedPrior, hyper_analysis, padded_for_hyperprior
 from common.imaging.transforms import LATENT_SCALE, Analysis, Synthesis
 from common.picture_codec.fixed_point import FixedPointConv, leaky
 
@@ -45,8 +45,6 @@ class PictureCodecConfig:
     gains: int = 5
 
     def __post_init__(self) -> None:
-        # As JSON stores it, this is a list.
-        object.__setattr__(self, "widths", tuple(self.widths))
         if self.gains < 2:
             raise ValueError("a picture codec has gains for at least two qualities")
 
@@ -111,13 +109,7 @@ class PictureCodecNetwork(nn.Module):
         width = config.hyper_width
         self.analysis = Analysis(config.widths, config.latents)
         self.synthesis = Synthesis(config.widths, config.latents)
-        self.hyper_analysis = nn.Sequential(
-            nn.Conv2d(config.latents, width, 3, padding=1, stride=2),
-            nn.LeakyReLU(0.1),
-            nn.Conv2d(width, width, 3, padding=1, stride=2),
-            nn.LeakyReLU(0.1),
-            nn.Conv2d(width, config.hyper_latents, 1),
-        )
+        self.hyper_analysis = hyper_analysis(config.latents, config.hyper_latents, width)
         self.hyper_synthesis = HyperSynthesis(config.hyper_latents, width, config.latents)
         self.prior = FactorisedPrior(config.hyper_latents)
         start = torch.linspace(-0.5, 1.0, config.gains)[:, None].repeat(1, config.latents)

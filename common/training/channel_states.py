@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 from common.channel.jscc import length_mask, position_snr_db
-from common.channel.model import ImageChannel, Plain, Source
+from common.channel.model import ImageChannel, Reconstruction, Source
 from common.channel.physical import complex_normal, equalised, from_db, transmitted
 
 SNR_RANGE_DB = (-1.0, 13.0)
@@ -49,7 +49,7 @@ def random_mean_lengths(bits: Tensor, base: float, generator: torch.Generator) -
 
 def sent(
     network: ImageChannel, source: Source, snr_db: Tensor, lengths: Tensor, gains: Tensor, generator: torch.Generator
-) -> Plain:
+) -> Reconstruction:
     """What the plain decoder makes of pictures after the channel.
 
     Args:
@@ -65,4 +65,4 @@ def sent(
     mask = length_mask(lengths)
     received = equalised(transmitted(symbols, gains[..., None], snr, generator), gains[..., None], snr)
     local_db = position_snr_db(received.snr.expand(mask.shape), lengths)
-    return network.plain(received.symbols * mask, source.statistics, local_db, lengths)
+    return network.decode(received.symbols * mask, source.statistics, local_db, lengths)

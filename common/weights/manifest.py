@@ -99,7 +99,10 @@ def recorded_config(
     Raises:
         WeightsError: the entry is missing, or has another kind or other fields.
     """
-    fields = dict(find_entry(name, directory).architecture)
+    fields = {
+        field: tuple(value) if isinstance(value, list) else value  # JSON has no tuples
+        for field, value in find_entry(name, directory).architecture.items()
+    }
     try:
         if fields.pop("kind", None) == kind:
             return config_type(**fields)

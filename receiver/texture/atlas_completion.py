@@ -63,11 +63,6 @@ class CompletionConfig:
     attentions: int = 2
     heads: int = 6
 
-    def __post_init__(self) -> None:
-        # As JSON stores them, these are lists.
-        object.__setattr__(self, "widths", tuple(self.widths))
-        object.__setattr__(self, "blocks", tuple(self.blocks))
-
 
 class Attention(nn.Module):
     """Residual self-attention between all positions of (B, C, h, w); starts as the identity.

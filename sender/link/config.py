@@ -8,7 +8,7 @@ from common.io.addresses import Address, Addresses
 from common.io.options import option
 from common.wire.convert import MAX_WINDOW
 
-_DEFAULT_PEER = Addresses.of(Address("127.0.0.1", 50051))
+_DEFAULT_PEER = Addresses((Address("127.0.0.1", 50051),))
 
 
 @dataclass(frozen=True, slots=True)

@@ -110,11 +110,11 @@ class RateController:
         return rho_by_group(importance, self._f(), self._config.rho_min, self._config.rho_max)
 
     @property
-    def allots_bits(self) -> bool:
-        """Whether the policy allots bits (`allot`); the others set ρ by equation (17) (`rho`)."""
+    def allocates_bits(self) -> bool:
+        """Whether the policy allocates bits (`allocate`); the others set ρ by equation (17) (`rho`)."""
         return self._config.policy == "capacity"
 
-    def allot(self, weights: Mapping[str, float], uncertainty_mm: Mapping[str, float]) -> dict[str, float]:
+    def allocate(self, weights: Mapping[str, float], uncertainty_mm: Mapping[str, float]) -> dict[str, float]:
         """ρ by group for the next frame under `--policy capacity`: as many bits as f leaves, where they help most.
 
         f = 0 allows the finest levels that the labels' uncertainty justifies, f = 2 the bits of the coarsest level.
@@ -126,7 +126,7 @@ class RateController:
         table, config = rate_distortion(), self._config
         coarsest_bits, finest_bits = table.bounds_bits
         budget_bits = finest_bits * (coarsest_bits / finest_bits) ** (self._f() / MAX_F)
-        rho = table.allot(budget_bits, weights, table.finest(uncertainty_mm))
+        rho = table.allocate(budget_bits, weights, table.finest(uncertainty_mm))
         return {name: min(max(value, config.rho_min), config.rho_max) for name, value in rho.items()}
 
     def background_bytes(self, in_flight_bytes: int, blob_bytes: int, now_ms: float) -> int:

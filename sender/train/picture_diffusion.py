@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from common.channel import diffusion
 from common.channel.diffusion import DiffusionDecoder, DiffusionDecoderConfig, sample, start
-from common.channel.model import ImageChannel, Plain
+from common.channel.model import ImageChannel, Reconstruction
 from common.channel.transmission import load_network
 from common.errors import exit_code_of
 from common.imaging.entropy import expected_bits
@@ -107,7 +107,7 @@ def optimiser_of(network: nn.Module, rate: float) -> Muon:
 
 
 @torch.no_grad()
-def received(channel: ImageChannel, crops: Tensor, generator: torch.Generator) -> Plain:
+def received(channel: ImageChannel, crops: Tensor, generator: torch.Generator) -> Reconstruction:
     """Crops as the plain decoder has them after random channels."""
     source = channel.source(crops)
     bits = expected_bits(source.statistics).mean((1, 2))
@@ -117,7 +117,11 @@ def received(channel: ImageChannel, crops: Tensor, generator: torch.Generator) -
 
 
 def step_loss(
-    network: DiffusionDecoder, state: Plain, crops: Tensor, features: DetectorFeatures, generator: torch.Generator
+    network: DiffusionDecoder,
+    state: Reconstruction,
+    crops: Tensor,
+    features: DetectorFeatures,
+    generator: torch.Generator,
 ) -> tuple[Tensor, dict[str, Tensor]]:
     """Loss at random times, and terms of the log; the error counts over that of the plain decoder."""
     plain = state.pictures.float().clamp(0, 1)

@@ -52,7 +52,7 @@ def unconstrained_rho(importance: Importance, person: PersonLabels) -> dict[str,
     table, f = load_rate_distortion(), unconstrained_f()
     coarsest_bits, finest_bits = table.bounds_bits
     budget_bits = finest_bits * (coarsest_bits / finest_bits) ** (f / MAX_F)
-    return table.allot(budget_bits, importance.shifts(person), table.finest(importance.uncertainty_mm(person)))
+    return table.allocate(budget_bits, importance.shifts(person), table.finest(importance.uncertainty_mm(person)))
 
 
 def as_frame(person: PersonLabels, sequence: int = 0, camera: Camera = _ANY_CAMERA) -> LabelFrame:

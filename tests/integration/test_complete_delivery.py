@@ -76,7 +76,7 @@ class CompleteSender:
             session_secret=self.spool.session_secret,
         )
         link = LinkClient(
-            LinkConfig(peer=Addresses.of(peer)).without_timeouts(), hello, self.codec, observer=outstanding
+            LinkConfig(peer=Addresses((peer,))).without_timeouts(), hello, self.codec, observer=outstanding
         )
         self.delivery = CompleteDelivery(link, self.spool, outstanding)
 

@@ -58,7 +58,7 @@ class Ends:
             session_secret=self.spool.session_secret,
         )
         outstanding, encoder = Outstanding(), FixedRate(FrameCodec(MODEL))
-        config = LinkConfig(peer=Addresses.of(await self._server.start())).without_timeouts()
+        config = LinkConfig(peer=Addresses((await self._server.start(),))).without_timeouts()
         link = LinkClient(config, hello, encoder, observer=outstanding)
         self._delivery = CompleteDelivery(link, self.spool, outstanding)
         await self._delivery.connect()

@@ -128,7 +128,7 @@ class LinkFixture:
     ) -> tuple[LinkClient, RecordingObserver]:
         observer = RecordingObserver()
         client = LinkClient(
-            LinkConfig(peer=Addresses.of(peer), connect_timeout=connect_timeout, reconnect_timeout=reconnect_timeout),
+            LinkConfig(peer=Addresses((peer,)), connect_timeout=connect_timeout, reconnect_timeout=reconnect_timeout),
             Hello(secrets.token_bytes(16), "test", codec_version, MODEL, live, session_secret=secrets.token_bytes(32)),
             encoder or CountingCodec(),
             observer=observer,

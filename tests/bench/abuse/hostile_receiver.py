@@ -273,7 +273,7 @@ async def attempt(server: HostileReceiver, mode: Mode, rng: random.Random, patie
     server.mode, server.rng, server.streams = mode, rng, 0
     live = rng.random() < 0.5
     client = LinkClient(
-        LinkConfig(peer=Addresses.of(peer), connect_timeout=2.0, reconnect_timeout=2.0),
+        LinkConfig(peer=Addresses((peer,)), connect_timeout=2.0, reconnect_timeout=2.0),
         hello(Target(peer, model), Identity.make(rng), sender="honest", live=live),
         FixedRate(FrameCodec(model)),
         rng=rng,

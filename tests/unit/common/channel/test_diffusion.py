@@ -19,7 +19,7 @@ from common.channel.diffusion import (
     sample,
     start,
 )
-from common.channel.model import Plain
+from common.channel.model import Reconstruction
 from common.channel.physical import carry
 from common.channel.state import ChannelState
 from common.channel.transmission import Completion, Transmitter, decode
@@ -35,10 +35,10 @@ def seeded(seed: int = 0) -> torch.Generator:
     return torch.Generator().manual_seed(seed)
 
 
-def plain() -> Plain:
+def plain() -> Reconstruction:
     generator = seeded(1)
     grid = (BATCH, SIDE // 16, SIDE // 16)
-    return Plain(
+    return Reconstruction(
         torch.rand(BATCH, 3, SIDE, SIDE, generator=generator),
         8 * torch.randn(BATCH, TINY.latents, *grid[1:], generator=generator),
         torch.full(grid, 7.0),
@@ -53,12 +53,12 @@ class Exact(DiffusionDecoder):
         super().__init__(DiffusionDecoderConfig(TINY.widths, TINY.latents))
         self.original = original
 
-    def forward(self, between: Tensor, plain: Tensor, state: Plain, time: Tensor) -> Tensor:
+    def forward(self, between: Tensor, plain: Tensor, state: Reconstruction, time: Tensor) -> Tensor:
         return self.original
 
 
 @torch.no_grad()
-def estimate(state: Plain, between: Tensor, time: float) -> Tensor:
+def estimate(state: Reconstruction, between: Tensor, time: float) -> Tensor:
     found: Tensor = tiny_decoder()(between, state.pictures, state, torch.full((BATCH,), time))
     return found
 

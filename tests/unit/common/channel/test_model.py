@@ -8,7 +8,6 @@ import torch
 from common.channel.jscc import length_mask
 from common.channel.model import ImageChannel, ImageChannelConfig, Source
 from common.imaging.entropy import expected_bits
-from common.weights.loader import architecture_of
 from tests.support.tiny_image_channel import TINY, tiny_network
 
 
@@ -32,7 +31,7 @@ def test_picture_comes_back_in_its_size() -> None:
         lengths = network.lengths(source.statistics, torch.full((2,), 30.0))
         level = torch.full(lengths.shape, 7.0)
         symbols = network.encode(source, level, lengths)
-        assert network.decode(symbols, source.statistics, level, lengths).shape == (2, 3, 64, 64)
+        assert network.decode(symbols, source.statistics, level, lengths).pictures.shape == (2, 3, 64, 64)
     assert (symbols[length_mask(lengths)] != 0).all()
 
 
@@ -52,7 +51,7 @@ def test_decoder_adapts_to_the_snr_of_each_position() -> None:
     symbols = network.encode(source, level, lengths)
     faded = level.clone()
     faded[:, 0, 0] = -20.0
-    whole, changed = (network.decode(symbols, source.statistics, snr_db, lengths) for snr_db in (level, faded))
+    whole, changed = (network.decode(symbols, source.statistics, snr_db, lengths).pictures for snr_db in (level, faded))
     assert not torch.equal(whole[..., :16, :16], changed[..., :16, :16])
 
 
@@ -87,7 +86,7 @@ def test_channel_path_does_not_train_the_hyperprior_but_likelihood_does() -> Non
     network = tiny_network().train()
     source = network.source(pictures())
     level, lengths = torch.full((2, 4, 4), 7.0), torch.full((2, 4, 4), 48)
-    decoded = network.decode(network.encode(source, level, lengths), source.statistics, level, lengths)
+    decoded = network.decode(network.encode(source, level, lengths), source.statistics, level, lengths).pictures
     weight = network.get_parameter("hyperprior.synthesis.6.weight")
     (gradient,) = torch.autograd.grad(decoded.sum(), weight, retain_graph=True, allow_unused=True)
     assert gradient is None
@@ -100,7 +99,3 @@ def test_first_keeps_the_first_pictures_of_every_part() -> None:
     first = source.first(1)
     assert torch.equal(first.y, source.y[:1]) and torch.equal(first.statistics.scale, source.statistics.scale[:1])
     assert source.z is not None and first.z is not None and torch.equal(first.z, source.z[:1])
-
-
-def test_config_survives_the_manifests_json() -> None:
-    assert ImageChannelConfig(**architecture_of(TINY)) == TINY

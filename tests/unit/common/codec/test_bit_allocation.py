@@ -24,16 +24,16 @@ def test_table_is_monotonic() -> None:
 
 @pytest.mark.parametrize("budget_bits", [60.0, 100.0, 150.0, 220.0])
 def test_budget_is_met_and_used(budget_bits: float) -> None:
-    rho = load().allot(budget_bits, {}, ANY)
+    rho = load().allocate(budget_bits, {}, ANY)
     assert 0.8 * budget_bits < bits_of(rho) <= budget_bits
 
 
 def test_budget_below_the_coarsest_level_gives_the_coarsest() -> None:
-    assert set(load().allot(0.0, {}, ANY).values()) == {1.0}
+    assert set(load().allocate(0.0, {}, ANY).values()) == {1.0}
 
 
 def test_heavier_group_gets_finer_steps() -> None:
-    plain, heavy = (load().allot(120.0, {"left_arm": weight}, ANY) for weight in (1.0, 2.0))
+    plain, heavy = (load().allocate(120.0, {"left_arm": weight}, ANY) for weight in (1.0, 2.0))
     assert heavy["left_arm"] < plain["left_arm"]
     assert heavy["right_arm"] >= plain["right_arm"]
 
@@ -41,7 +41,7 @@ def test_heavier_group_gets_finer_steps() -> None:
 def test_uncertain_group_is_not_coded_finely() -> None:
     table = load()
     finest = table.finest({"torso": 50.0, "head": 0.01})
-    rho = table.allot(1e9, {}, finest)
+    rho = table.allocate(1e9, {}, finest)
     assert rho["torso"] == pytest.approx(0.2)
     assert rho["head"] == rho["left_arm"] == 0.0
 

@@ -71,11 +71,11 @@ def test_bound_socket_finds_an_address_busy_while_a_server_listens(host: str) ->
 
 
 def test_addresses_are_separated_by_commas_and_completed_by_the_default() -> None:
-    default = Addresses.of(Address("127.0.0.1", 50051))
+    default = Addresses((Address("127.0.0.1", 50051),))
     parsed = Addresses.parse("studio, [::1]:9,:7", default)
     assert parsed.each == (Address("studio", 50051), Address("::1", 9), Address("127.0.0.1", 7))
     assert str(parsed) == "studio:50051,[::1]:9,127.0.0.1:7"
-    assert Addresses.parse("studio:1") == Addresses.of(Address("studio", 1))
+    assert Addresses.parse("studio:1") == Addresses((Address("studio", 1),))
 
 
 @pytest.mark.parametrize(
@@ -89,4 +89,4 @@ def test_addresses_that_are_wrong(text: str, message: str) -> None:
 
 def test_no_address_is_refused() -> None:
     with pytest.raises(ValueError, match="no address"):
-        Addresses.of()
+        Addresses(())

@@ -112,14 +112,14 @@ def test_other_policies_send_a_share_of_each_blob() -> None:
 def test_allotted_bits_shrink_with_the_link() -> None:
     rate, link = RateController(RateConfig()), FakeBottleneck(50e6)
     _stream(rate, link, 0.0, 150)
-    before = rate.allot({}, {})
+    before = rate.allocate({}, {})
     assert set(before.values()) == {0.0}
     link.capacity_bps = 60e3
     _stream(rate, link, 150 * 33.0, 200)
-    after = rate.allot({}, {})
+    after = rate.allocate({}, {})
     assert all(after[name] > 0.0 for name in ("torso", "left_arm", "hands"))
 
 
 def test_allotted_levels_stay_within_the_configured_range() -> None:
     rate = RateController(RateConfig(rho_min=0.4, rho_max=0.5))
-    assert set(rate.allot({"head": 9.0}, {"torso": 80.0}).values()) <= {0.4, 0.5, 7 / 15}
+    assert set(rate.allocate({"head": 9.0}, {"torso": 80.0}).values()) <= {0.4, 0.5, 7 / 15}

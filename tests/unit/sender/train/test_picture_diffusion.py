@@ -10,7 +10,7 @@ import torch
 import sender.train.picture_diffusion as training
 from common.channel import diffusion
 from common.channel.diffusion import WEIGHTS_NAME, DiffusionDecoderConfig, load_decoder
-from common.channel.model import Plain
+from common.channel.model import Reconstruction
 from common.imaging.picture_file import write_picture
 from common.weights.manifest import read_manifest
 from sender.perception.inference.detector import DetectorConfig, DetectorNet
@@ -97,7 +97,7 @@ def test_features_tell_blur_from_the_original_and_give_a_gradient() -> None:
 def test_loss_is_least_for_the_original() -> None:
     crops = torch.rand(2, 3, 32, 32, generator=torch.Generator().manual_seed(0))
     grid = (2, 2, 2)
-    state = Plain(
+    state = Reconstruction(
         (crops + 0.1).clamp(0, 1), torch.zeros(2, TINY.latents, 2, 2), torch.full(grid, 7.0), torch.full(grid, 48)
     )
 
