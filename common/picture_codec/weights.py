@@ -88,7 +88,7 @@ def save_network(
     tensors[_FREQUENCIES] = torch.from_numpy(frequencies.astype(np.int32))
     tensors[_MASK_ONES] = torch.from_numpy(mask_ones.astype(np.int32))
     architecture = {"kind": KIND, **architecture_of(network.config)}
-    return save_weights(NAME, tensors, architecture, recipe, scores, directory=directory)
+    return save_weights(NAME, tensors, architecture, recipe, scores, storage="float16", directory=directory)
 
 
 def size_of(network: nn.Module) -> float:

@@ -1,6 +1,8 @@
 """Loading and saving of trained weights: safetensors files beside the manifest that names them."""
 
+import gzip
 import hashlib
+import zlib
 from collections.abc import Mapping
 from dataclasses import Field, asdict
 from pathlib import Path
@@ -12,7 +14,8 @@ from safetensors.torch import load, save
 from torch import Tensor, nn
 
 from common.errors import WeightsError
-from common.weights.manifest import WEIGHTS_DIRECTORY, WeightsEntry, add_entry, find_entry
+from common.weights.manifest import WEIGHTS_DIRECTORY, Storage, WeightsEntry, add_entry, find_entry
+from common.weights.quantisation import dequantised, quantised
 
 Network = TypeVar("Network", bound=nn.Module)
 
@@ -48,8 +51,8 @@ def load_weights(
     if hashlib.sha256(content).hexdigest() != entry.sha256:
         raise WeightsError(f"weights {name!r} are damaged or of another version (checksum differs): reinstall bodywire")
     try:
-        tensors = load(content)
-    except SafetensorError as error:
+        tensors = dequantised(load(gzip.decompress(content))) if entry.storage == "int8" else load(content)
+    except (SafetensorError, OSError, EOFError, zlib.error) as error:
         raise WeightsError(f"weights {name!r} are not a safetensors file: reinstall bodywire") from error
     return {key: value.float() if value.is_floating_point() else value for key, value in tensors.items()}
 
@@ -80,11 +83,11 @@ def save_weights(
     recipe: Mapping[str, Any],
     scores: Mapping[str, Any],
     *,
-    half: bool = True,
+    storage: Storage = "int8",
     shared: bool = False,
     directory: Path = WEIGHTS_DIRECTORY,
 ) -> WeightsEntry:
-    """Writes `<name>.safetensors` and its entry in the manifest, each atomically.
+    """Writes the file of weights and its entry in the manifest, each atomically.
 
     Args:
         name: the entry; an existing one of this name is replaced.
@@ -92,13 +95,14 @@ def save_weights(
         architecture: see `WeightsEntry`.
         recipe: see `WeightsEntry`.
         scores: see `WeightsEntry`.
-        half: store floating-point tensors in 16 bits.
+        storage: see `WeightsEntry`.
         shared: both ends must have the same weights, so they enter `model_hash`.
         directory: folder of the manifest.
     """
-    content = save({key: _stored(value, half) for key, value in tensors.items()})
+    suffix = ".safetensors.gz" if storage == "int8" else ".safetensors"
+    content = _content(tensors, storage)
     digest = hashlib.sha256(content).hexdigest()
-    entry = WeightsEntry(f"{name}.safetensors", digest, shared, dict(architecture), dict(recipe), dict(scores))
+    entry = WeightsEntry(name + suffix, digest, shared, dict(architecture), dict(recipe), dict(scores), storage)
     add_entry(name, entry, content, directory)
     return entry
 
@@ -108,6 +112,9 @@ def architecture_of(config: DataclassInstance) -> dict[str, Any]:
     return {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(config).items()}
 
 
-def _stored(tensor: Tensor, half: bool) -> Tensor:
-    stored = tensor.detach().to("cpu", torch.float16 if half and tensor.is_floating_point() else tensor.dtype)
-    return stored.contiguous().clone()
+def _content(tensors: Mapping[str, Tensor], storage: Storage) -> bytes:
+    values = {key: value.detach().cpu().contiguous().clone() for key, value in tensors.items()}
+    if storage == "int8":
+        return gzip.compress(save(quantised(values)), mtime=0)
+    floating = torch.float16 if storage == "float16" else torch.float32
+    return save({key: value.to(floating) if value.is_floating_point() else value for key, value in values.items()})

@@ -2,8 +2,10 @@
 
     common/weights/manifest.json
         {"format": 1,
-         "entries": {"perception": {"file": "perception.safetensors", "sha256": "…", "shared": false,
-                                    "architecture": {…}, "recipe": {…}, "scores": {…}}, …}}
+         "entries": {"perception": {"file": "perception.safetensors.gz", "sha256": "…", "storage": "int8",
+                                    "shared": false, "architecture": {…}, "recipe": {…}, "scores": {…}}, …}}
+
+Large matrices are stored in 8 bits (`common.weights.quantisation`), which the compressed file has in about 6.
 
 Sender and receiver must have the same `shared` weights: the handshake compares `model_hash`.
 """
@@ -15,13 +17,14 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 from common.codec.tables import load as load_tables
 from common.errors import WeightsError
 from common.io.atomic_write import atomic_write
 
 Config = TypeVar("Config")
+Storage = Literal["int8", "float16", "float32"]
 
 FORMAT = 1
 WEIGHTS_DIRECTORY = Path(__file__).resolve().parent
@@ -40,6 +43,7 @@ class WeightsEntry:
         architecture: the config of the network; a network with another one refuses the weights.
         recipe: how to train it again: data, seeds, steps.
         scores: measured quality, with units in the names.
+        storage: `int8` for large matrices in 8 bits in a compressed file; `float16` or `float32` for all weights.
     """
 
     file: str
@@ -48,6 +52,7 @@ class WeightsEntry:
     architecture: Mapping[str, Any]
     recipe: Mapping[str, Any]
     scores: Mapping[str, Any]
+    storage: Storage = "float16"
 
 
 def read_manifest(directory: Path = WEIGHTS_DIRECTORY) -> dict[str, WeightsEntry]:

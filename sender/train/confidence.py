@@ -200,7 +200,7 @@ def train(options: argparse.Namespace) -> None:
         recipe = {"command": f"python -m sender.train.confidence --photographs photographs --views {options.views}"}
         kind = architecture(net.config)
         tensors = net.state_dict()
-        entry = save_weights(WEIGHTS_NAME, tensors, kind, recipe, scores, half=False, directory=options.weights)
+        entry = save_weights(WEIGHTS_NAME, tensors, kind, recipe, scores, storage="float32", directory=options.weights)
         print(f"wrote {options.weights / entry.file}")
 
 

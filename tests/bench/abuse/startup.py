@@ -167,7 +167,7 @@ def weights(bed: Testbed, rng: random.Random) -> Result:
     for package in ("common", "receiver"):
         ignored = shutil.ignore_patterns("__pycache__")
         shutil.copytree(ROOT / package, folder / package, copy_function=_copy_or_link, ignore=ignored)
-    names = ["decode.safetensors", "diffusion.safetensors", "label_space.safetensors", "manifest.json"]
+    names = ["decode.safetensors.gz", "diffusion.safetensors.gz", "label_space.safetensors", "manifest.json"]
     name, missing = rng.choice([*names, "shape_space.safetensors"]), rng.random() < 0.3
     copy = folder / "common" / "weights"
     (copy / name).unlink()

@@ -23,7 +23,9 @@ def test_uses_as_many_symbols_as_its_rate_says_at_mean_power_one() -> None:
 
 def test_weights_are_read_back(tmp_path: Path) -> None:
     network = DeepJscc(DeepJsccConfig(width=4))
-    save_weights(KIND, network.state_dict(), architecture(network.config), {}, {}, half=False, directory=tmp_path)
+    save_weights(
+        KIND, network.state_dict(), architecture(network.config), {}, {}, storage="float32", directory=tmp_path
+    )
     again = load_network(KIND, tmp_path)
     assert again.config == network.config
     assert torch.equal(again.state_dict()["encoder.0.weight"], network.state_dict()["encoder.0.weight"])

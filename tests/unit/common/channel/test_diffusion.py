@@ -124,7 +124,7 @@ def test_picture_of_any_size_is_completed() -> None:
 def test_weights_come_back_and_those_of_another_kind_are_refused(tmp_path: Path) -> None:
     network = tiny_decoder()
     save_weights(
-        WEIGHTS_NAME, network.state_dict(), architecture(network.config), {}, {}, half=False, directory=tmp_path
+        WEIGHTS_NAME, network.state_dict(), architecture(network.config), {}, {}, storage="float32", directory=tmp_path
     )
     loaded = load_decoder(directory=tmp_path)
     assert all(torch.equal(value, loaded.state_dict()[name]) for name, value in network.state_dict().items())

@@ -98,7 +98,7 @@ def test_too_low_rate_is_refused() -> None:
 
 def test_weights_are_read_back(tmp_path: Path) -> None:
     network = tiny_network()
-    save_weights(WEIGHTS_NAME, network.state_dict(), architecture(TINY), {}, {}, half=False, directory=tmp_path)
+    save_weights(WEIGHTS_NAME, network.state_dict(), architecture(TINY), {}, {}, storage="float32", directory=tmp_path)
     again = load_network(directory=tmp_path)
     assert again.config == TINY
     assert torch.equal(again.decoder.enter.weight, network.decoder.enter.weight)

@@ -22,12 +22,12 @@ def test_weights_with_their_checksums(weights: Path) -> None:
 
 
 def test_damaged_and_missing_weights_are_named(weights: Path) -> None:
-    (weights / "detector.safetensors").write_bytes(b"damaged")
-    (weights / "decode.safetensors").unlink()
+    (weights / "detector.safetensors.gz").write_bytes(b"damaged")
+    (weights / "decode.safetensors.gz").unlink()
     finding = networks.check_weights(weights)
     assert (finding.verdict, finding.exit_code) == (Verdict.PROBLEM, 6)
-    assert "detector.safetensors is damaged" in finding.found
-    assert "decode.safetensors cannot be read (No such file or directory)" in finding.found
+    assert "detector.safetensors.gz is damaged" in finding.found
+    assert "decode.safetensors.gz cannot be read (No such file or directory)" in finding.found
 
 
 def test_no_weights(tmp_path: Path) -> None:

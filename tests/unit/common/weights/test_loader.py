@@ -9,15 +9,15 @@ import torch
 from common.body import label_space
 from common.errors import WeightsError
 from common.weights.loader import load_weights, save_weights
-from common.weights.manifest import WEIGHTS_DIRECTORY, model_hash, read_manifest
+from common.weights.manifest import WEIGHTS_DIRECTORY, Storage, model_hash, read_manifest
 
 TENSORS = {"layer.weight": torch.randn(3, 4), "steps": torch.tensor(7)}
 ARCHITECTURE = {"width": 4, "taps": [1, 2]}
 
 
-def save(directory: Path, name: str = "net", *, shared: bool = False, half: bool = False) -> None:
+def save(directory: Path, name: str = "net", *, shared: bool = False, storage: Storage = "float32") -> None:
     recipe, scores = {"seed": 0}, {"mpjpe_mm": 1.0}
-    save_weights(name, TENSORS, ARCHITECTURE, recipe, scores, half=half, shared=shared, directory=directory)
+    save_weights(name, TENSORS, ARCHITECTURE, recipe, scores, storage=storage, shared=shared, directory=directory)
 
 
 def test_round_trip(tmp_path: Path) -> None:
@@ -29,7 +29,7 @@ def test_round_trip(tmp_path: Path) -> None:
 
 
 def test_half_precision_is_loaded_as_float32(tmp_path: Path) -> None:
-    save(tmp_path, half=True)
+    save(tmp_path, storage="float16")
     loaded = load_weights("net", None, tmp_path)["layer.weight"]
     assert loaded.dtype == torch.float32
     assert torch.allclose(loaded, TENSORS["layer.weight"], atol=2e-3)

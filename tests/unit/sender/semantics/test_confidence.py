@@ -84,7 +84,9 @@ def test_load_round_trip(tmp_path: Path, output: PerceptionOutput) -> None:
     with torch.no_grad():
         net.weight.copy_(torch.randn(3, EVIDENCE))
         net.mean.copy_(torch.randn(EVIDENCE))
-    save_weights("confidence", net.state_dict(), architecture(net.config), {}, {}, half=False, directory=tmp_path)
+    save_weights(
+        "confidence", net.state_dict(), architecture(net.config), {}, {}, storage="float32", directory=tmp_path
+    )
     rows = evidence_of(output)
     limbs = KeypointConfidence.load(tmp_path).limbs(rows)
     assert limbs == KeypointConfidence(net).limbs(rows)

@@ -112,7 +112,7 @@ def test_find_clips_boxes_to_frame() -> None:
 
 def test_load_round_trip(tmp_path: Path) -> None:
     net = DetectorNet(TINY)
-    save_weights(WEIGHTS_NAME, net.state_dict(), architecture(TINY), {}, {}, half=False, directory=tmp_path)
+    save_weights(WEIGHTS_NAME, net.state_dict(), architecture(TINY), {}, {}, storage="float32", directory=tmp_path)
     loaded = Detector.load(tmp_path)
     image = torch.rand(1, 3, 64, 64)
     with torch.no_grad():

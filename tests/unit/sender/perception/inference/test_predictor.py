@@ -14,7 +14,7 @@ TINY = PerceptionConfig(size=64, width=24, depth=2, heads=3, quarter=16, eighth=
 
 def test_load_round_trip(tmp_path: Path) -> None:
     net = PerceptionNet(TINY)
-    save_weights(WEIGHTS_NAME, net.state_dict(), architecture(TINY), {}, {}, half=False, directory=tmp_path)
+    save_weights(WEIGHTS_NAME, net.state_dict(), architecture(TINY), {}, {}, storage="float32", directory=tmp_path)
     loaded = Perception.load(tmp_path)
     assert loaded.size == 64
     image = torch.rand(1, 3, 64, 64)

@@ -55,7 +55,7 @@ def test_the_trunk_statistics_are_read_if_the_network_says_so(summary: bool) -> 
 
 def test_load_round_trip(tmp_path: Path) -> None:
     net = VerifierNet(VerifierConfig(hidden=5)).eval()
-    save_weights("verifier", net.state_dict(), architecture(net.config), {}, {}, half=False, directory=tmp_path)
+    save_weights("verifier", net.state_dict(), architecture(net.config), {}, {}, storage="float32", directory=tmp_path)
     output = observed()
     assert np.array_equal(Verifier.load(tmp_path).presence(output, 0.3), Verifier(net).presence(output, 0.3))
 
