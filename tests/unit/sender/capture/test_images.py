@@ -1,5 +1,5 @@
+import contextlib
 import logging
-import shutil
 import struct
 import zlib
 from pathlib import Path
@@ -29,24 +29,6 @@ def test_read_image_is_rgb_height_first(tmp_path: Path) -> None:
     assert (image == RED).all()
 
 
-@pytest.mark.parametrize("mode", ["L", "RGBA", "P", "CMYK", "1"])
-def test_read_image_of_any_mode_is_rgb(tmp_path: Path, mode: str) -> None:
-    path = tmp_path / "image.tif"
-    PillowImage.new(mode, (6, 4)).save(path)
-    assert read_image(path).shape == (4, 6, 3)
-
-
-def test_read_image_is_rotated_upright(tmp_path: Path) -> None:
-    stored = PillowImage.new("RGB", (6, 4), BLUE)
-    stored.putpixel((0, 0), RED)
-    exif = PillowImage.Exif()
-    exif[0x0112] = 6  # a quarter turn clockwise: the upper left pixel becomes the upper right one
-    stored.save(tmp_path / "phone.png", exif=exif)
-    image = read_image(tmp_path / "phone.png")
-    assert image.shape == (6, 4, 3)
-    assert tuple(image[0, 3]) == RED
-
-
 def damaged(path: Path) -> Path:
     noise = np.random.default_rng(3).integers(0, 256, (64, 64, 3), dtype=np.uint8)
     PillowImage.fromarray(noise).save(path)
@@ -54,29 +36,18 @@ def damaged(path: Path) -> Path:
     return path
 
 
-@pytest.mark.parametrize("suffix", [".jpg", ".png", ".webp", ".bmp", ".tif"])
-def test_read_truncated_image(tmp_path: Path, suffix: str) -> None:
-    with pytest.raises(SourceError, match=f"cut{suffix}"):
-        read_image(damaged(tmp_path / f"cut{suffix}"))
-
-
-@pytest.mark.parametrize("content", [b"", b"not an image", b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff\xe0"])
-def test_read_file_that_is_no_image(tmp_path: Path, content: bytes) -> None:
-    (tmp_path / "text.jpg").write_bytes(content)
-    with pytest.raises(SourceError, match=r"text\.jpg"):
-        read_image(tmp_path / "text.jpg")
-
-
-def test_read_image_missing(tmp_path: Path) -> None:
+def test_damaged_files_are_named(tmp_path: Path) -> None:
+    for suffix in (".jpg", ".png", ".webp", ".bmp", ".tif"):
+        with pytest.raises(SourceError, match=f"cut{suffix}"):
+            read_image(damaged(tmp_path / f"cut{suffix}"))
+    # Pillow's decoder of PostScript would run Ghostscript.
+    page = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n%%EndComments\n"
+    for content in (b"", b"not an image", b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff\xe0", page):
+        (tmp_path / "text.jpg").write_bytes(content)
+        with pytest.raises(SourceError, match=r"text\.jpg is (not an image that can be read|damaged)"):
+            read_image(tmp_path / "text.jpg")
     with pytest.raises(SourceError, match="No such file"):
         read_image(tmp_path / "gone.jpg")
-
-
-def test_read_oversized_image(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    path = paint(tmp_path / "huge.png", width=60, height=40)
-    monkeypatch.setattr(PillowImage, "MAX_IMAGE_PIXELS", 1000)
-    with pytest.raises(SourceError, match="too large"):
-        read_image(path)
 
 
 def claim(path: Path, width: int, height: int) -> Path:
@@ -88,20 +59,15 @@ def claim(path: Path, width: int, height: int) -> Path:
     return path
 
 
-@pytest.mark.parametrize("size", [(70_000, 1), (1, 70_000), (30_000, 30_000), (13_500, 13_500), (2**31 - 1, 2**31 - 1)])
-def test_read_image_too_large_for_a_frame(tmp_path: Path, size: tuple[int, int]) -> None:
-    with pytest.raises(SourceError, match=r"huge\.png.* too large"):
-        read_image(claim(tmp_path / "huge.png", *size))
+def test_images_that_are_too_large(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for size in ((70_000, 1), (1, 70_000), (30_000, 30_000), (13_500, 13_500), (2**31 - 1, 2**31 - 1)):
+        with pytest.raises(SourceError, match=r"huge\.png.* too large"):
+            read_image(claim(tmp_path / "huge.png", *size))
+    path = paint(tmp_path / "bomb.png", width=60, height=40)
+    monkeypatch.setattr(PillowImage, "MAX_IMAGE_PIXELS", 1000)
+    with pytest.raises(SourceError, match="too large"):
+        read_image(path)
 
-
-@pytest.mark.parametrize("size", [(1, 1), (1, 65_535), (65_535, 1)])
-def test_read_image_of_unusual_size(tmp_path: Path, size: tuple[int, int]) -> None:
-    path = tmp_path / "unusual.png"
-    PillowImage.new("1", size).save(path)
-    assert read_image(path).shape == (size[1], size[0], 3)
-
-
-def test_too_little_memory_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(*_: object) -> None:
         raise MemoryError
 
@@ -110,28 +76,24 @@ def test_too_little_memory_is_one_line(tmp_path: Path, monkeypatch: pytest.Monke
         read_image(paint(tmp_path / "a.png"))
 
 
-def test_other_formats_are_not_decoded(tmp_path: Path) -> None:
-    # Pillow's decoder of PostScript runs Ghostscript.
-    path = tmp_path / "page.png"
-    path.write_bytes(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n%%EndComments\n")
-    with pytest.raises(SourceError, match="is not an image that can be read"):
-        read_image(path)
+def test_read_image_of_unusual_size(tmp_path: Path) -> None:
+    for width, height in ((1, 1), (1, 65_535), (65_535, 1)):
+        PillowImage.new("1", (width, height)).save(tmp_path / "unusual.png")
+        assert read_image(tmp_path / "unusual.png").shape == (height, width, 3)
 
 
-@pytest.mark.parametrize("seed", range(40))
-def test_read_corrupted_image_gives_image_or_source_error(tmp_path: Path, seed: int) -> None:
-    generator = np.random.default_rng(seed)
-    suffix = (".jpg", ".png", ".webp", ".bmp", ".tif")[seed % 5]
+@pytest.mark.parametrize("suffix", [".jpg", ".png", ".webp", ".bmp", ".tif"])
+def test_corrupted_image_gives_image_or_source_error(tmp_path: Path, suffix: str) -> None:
+    generator = np.random.default_rng(0)
     path = paint(tmp_path / f"image{suffix}", width=32, height=32)
-    content = bytearray(path.read_bytes())
-    for position in generator.integers(0, len(content), 8):
-        content[position] = generator.integers(0, 256)
-    path.write_bytes(bytes(content))
-    try:
-        image = read_image(path)
-    except SourceError:
-        return
-    assert image.ndim == 3
+    original = path.read_bytes()
+    for _ in range(8):
+        content = bytearray(original)
+        for position in generator.integers(0, len(content), 8):
+            content[position] = generator.integers(0, 256)
+        path.write_bytes(bytes(content))
+        with contextlib.suppress(SourceError):
+            assert read_image(path).ndim == 3
 
 
 def test_source_yields_each_image_in_order(tmp_path: Path) -> None:
@@ -146,10 +108,6 @@ def test_source_yields_each_image_in_order(tmp_path: Path) -> None:
     ]
     assert (frames[1].image == BLUE).all()
     assert [frame.camera for frame in frames] == [Camera(6, 4, 1.2 * 6), Camera(4, 10, 1.2 * 10)]
-
-
-def test_source_uses_given_focal_length(tmp_path: Path) -> None:
-    assert next(iter(ImageSource([paint(tmp_path / "a.png")], focal_px=50.0))).camera.focal_px == 50.0
 
 
 def test_unreadable_images_are_skipped_counted_and_summed_up(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -172,21 +130,18 @@ def test_unreadable_images_are_skipped_counted_and_summed_up(tmp_path: Path, cap
 
 
 def test_name_that_does_not_print(tmp_path: Path) -> None:
-    path = paint(tmp_path / "a\n\x1b[31m\udcff.png")
-    assert next(iter(ImageSource([path]))).source == "a??[31m?.png"
+    (frame,) = ImageSource([paint(tmp_path / "a\n\x1b[31m\udcff.png")], focal_px=50.0)
+    assert (frame.source, frame.camera.focal_px) == ("a??[31m?.png", 50.0)
 
 
 def test_source_without_readable_images(tmp_path: Path) -> None:
-    (tmp_path / "a.jpg").write_text("no")
-    shutil.copy(tmp_path / "a.jpg", tmp_path / "b.jpg")
+    paths = [tmp_path / "a.jpg", tmp_path / "b.jpg"]
+    for path in paths:
+        path.write_text("no")
     with pytest.raises(SourceError, match="none of the 2 images"):
-        list(ImageSource([tmp_path / "a.jpg", tmp_path / "b.jpg"]))
-
-
-def test_source_of_one_unreadable_image_gives_the_reason(tmp_path: Path) -> None:
-    (tmp_path / "a.jpg").write_text("no")
+        list(ImageSource(paths))
     with pytest.raises(SourceError, match="is not an image that can be read"):
-        list(ImageSource([tmp_path / "a.jpg"]))
+        list(ImageSource(paths[:1]))
 
 
 def test_natural_order_sorts_numbers_by_value() -> None:

@@ -1,5 +1,4 @@
 import os
-import re
 import socket
 import threading
 from collections.abc import Callable
@@ -93,23 +92,15 @@ def test_times_do_not_decrease_where_the_file_has_decoding_times(tmp_path: Path)
     assert times == pytest.approx(np.arange(12) / 10, abs=2e-3)
 
 
-def test_given_focal_length_is_used(tmp_path: Path) -> None:
-    with VideoFileSource(film(tmp_path / "clip.mp4"), focal_px=90.0) as source:
-        assert next(iter(source)).camera.focal_px == 90.0
-
-
-@pytest.mark.parametrize("content", [b"", b"this is text and no video at all\n" * 100, bytes(5000)])
-def test_file_that_is_no_video(tmp_path: Path, content: bytes, capfd: pytest.CaptureFixture[str]) -> None:
+def test_file_that_is_no_video(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     path = tmp_path / "clip.mp4"
-    path.write_bytes(content)
-    with pytest.raises(SourceError, match=r"cannot open .*clip\.mp4"):
-        VideoFileSource(path)
-    assert capfd.readouterr() == ("", "")
-
-
-def test_missing_file(tmp_path: Path) -> None:
+    for content in (b"", b"this is text and no video at all\n" * 100, bytes(5000)):
+        path.write_bytes(content)
+        with pytest.raises(SourceError, match=r"cannot open .*clip\.mp4"):
+            VideoFileSource(path)
     with pytest.raises(SourceError, match="No such file"):
         VideoFileSource(tmp_path / "gone.mp4")
+    assert capfd.readouterr() == ("", "")
 
 
 def test_file_without_video_stream(tmp_path: Path) -> None:
@@ -124,37 +115,31 @@ def test_file_without_video_stream(tmp_path: Path) -> None:
         VideoFileSource(path)
 
 
-@pytest.mark.parametrize("keep", [0.3, 0.6, 0.9])
-def test_truncated_file_yields_first_frames_or_source_error(tmp_path: Path, keep: float) -> None:
-    path = film(tmp_path / "clip.avi", frames=30)
-    content = path.read_bytes()
-    path.write_bytes(content[: int(len(content) * keep)])
-    frames = []
-    try:
-        with VideoFileSource(path) as source:
-            for frame in source:
-                frames.append(frame.sequence)
-    except SourceError as error:
-        assert "clip.avi" in str(error)
-    assert frames == list(range(len(frames)))
-    assert len(frames) < 30
-
-
-@pytest.mark.parametrize("seed", range(20))
-def test_corrupted_file_raises_only_source_error(tmp_path: Path, seed: int) -> None:
-    path = film(tmp_path / "clip.mp4", frames=8)
-    generator = np.random.default_rng(seed)
-    content = bytearray(path.read_bytes())
-    for position in generator.integers(0, len(content), 60):
-        content[position] = generator.integers(0, 256)
-    path.write_bytes(bytes(content))
+def readable(path: Path) -> int:
+    """How many frames a damaged file yields, in order, before its end or a SourceError that names it."""
     sequences = []
     try:
         with VideoFileSource(path) as source:
-            sequences = [frame.sequence for frame in source]
+            for frame in source:
+                sequences.append(frame.sequence)
     except SourceError as error:
-        assert "clip.mp4" in str(error)
+        assert path.name in str(error)
     assert sequences == list(range(len(sequences)))
+    return len(sequences)
+
+
+def test_damaged_files_yield_frames_or_source_errors(tmp_path: Path) -> None:
+    content = film(tmp_path / "clip.avi", frames=30).read_bytes()
+    for keep in (0.3, 0.6, 0.9):
+        (tmp_path / "cut.avi").write_bytes(content[: int(len(content) * keep)])
+        assert readable(tmp_path / "cut.avi") < 30
+    original, generator = film(tmp_path / "clip.mp4", frames=8).read_bytes(), np.random.default_rng(0)
+    for _ in range(20):
+        corrupted = bytearray(original)
+        for position in generator.integers(0, len(corrupted), 60):
+            corrupted[position] = generator.integers(0, 256)
+        (tmp_path / "clip.mp4").write_bytes(bytes(corrupted))
+        readable(tmp_path / "clip.mp4")
 
 
 @pytest.mark.parametrize(
@@ -163,28 +148,27 @@ def test_corrupted_file_raises_only_source_error(tmp_path: Path, seed: int) -> N
         (0, (48, 64), ["red", "green", "blue", "white"]),
         (90, (64, 48), ["green", "white", "red", "blue"]),
         (180, (48, 64), ["white", "blue", "green", "red"]),
-        (270, (64, 48), ["blue", "red", "white", "green"]),
         (-90, (64, 48), ["blue", "red", "white", "green"]),
+        (None, (48, 64), ["red", "green", "blue", "white"]),
     ],
 )
 def test_display_matrix_rotates_counterclockwise(
-    tmp_path: Path, degrees: int, shape: tuple[int, int], expected: list[str]
+    tmp_path: Path, degrees: float | None, shape: tuple[int, int], expected: list[str]
 ) -> None:
-    path = encode(
-        tmp_path / "phone.mp4", [checker(64, 48)] * 3, lambda stream: stream.set_display_rotation(float(degrees))
-    )
-    with VideoFileSource(path) as source:
+    """Without degrees, the matrix is no rotation and ignored."""
+
+    def prepare(stream: Any) -> None:
+        if degrees is None:
+            stream.set_display_matrix([0] * 9)
+        else:
+            stream.set_display_rotation(float(degrees))
+
+    with VideoFileSource(encode(tmp_path / "phone.mp4", [checker(64, 48)] * 2, prepare), focal_px=90.0) as source:
         frames = list(source)
-    assert [frame.image.shape for frame in frames] == [(*shape, 3)] * 3
+    assert [frame.image.shape for frame in frames] == [(*shape, 3)] * 2
     assert quarters(frames[0].image) == expected
-    assert (frames[0].camera.height, frames[0].camera.width) == shape
+    assert (frames[0].camera.height, frames[0].camera.width, frames[0].camera.focal_px) == (*shape, 90.0)
     assert frames[0].image.flags.c_contiguous
-
-
-def test_display_matrix_that_is_no_rotation_is_ignored(tmp_path: Path) -> None:
-    path = encode(tmp_path / "a.mp4", [checker(64, 48)], lambda stream: stream.set_display_matrix([0] * 9))
-    with VideoFileSource(path) as source:
-        assert quarters(next(iter(source)).image) == ["red", "green", "blue", "white"]
 
 
 @pytest.mark.parametrize("suffix", [".mp4", ".mkv"])
@@ -222,13 +206,13 @@ def test_pixels_become_square(tmp_path: Path, aspect: Fraction, shape: tuple[int
     assert quarters(image) == ["red", "green", "blue", "white"]
 
 
-@pytest.mark.parametrize(("width", "height"), [(63, 47), (1, 1), (17, 2), (2, 300)])
-def test_odd_sizes(tmp_path: Path, width: int, height: int) -> None:
-    path = encode(tmp_path / "odd.mkv", [np.full((height, width, 3), 200, np.uint8)] * 2)
-    with VideoFileSource(path) as source:
-        frames = list(source)
-    assert [frame.image.shape for frame in frames] == [(height, width, 3)] * 2
-    assert frames[1].image.mean() == pytest.approx(200, abs=4)
+def test_odd_sizes(tmp_path: Path) -> None:
+    for width, height in ((63, 47), (1, 1), (17, 2), (2, 300)):
+        path = encode(tmp_path / "odd.mkv", [np.full((height, width, 3), 200, np.uint8)] * 2)
+        with VideoFileSource(path) as source:
+            frames = list(source)
+        assert [frame.image.shape for frame in frames] == [(height, width, 3)] * 2
+        assert frames[1].image.mean() == pytest.approx(200, abs=4)
 
 
 def test_resolution_that_changes_midway(tmp_path: Path) -> None:
@@ -242,20 +226,13 @@ def test_resolution_that_changes_midway(tmp_path: Path) -> None:
     assert quarters(frames[-1].image) == ["red", "green", "blue", "white"]
 
 
-@pytest.mark.parametrize("suffix", [".ts", ".mkv", ".avi"])
-def test_file_that_ends_in_the_middle_of_a_packet(tmp_path: Path, suffix: str) -> None:
+def test_file_that_ends_in_the_middle_of_a_packet(tmp_path: Path) -> None:
     noise = np.random.default_rng(1).integers(0, 256, (12, 48, 64, 3), dtype=np.uint8)
-    path = encode(tmp_path / f"clip{suffix}", list(noise), lambda stream: setattr(stream, "max_b_frames", 0))
-    content = path.read_bytes()
-    path.write_bytes(content[: len(content) * 2 // 3])
-    frames: list[int] = []
-    try:
-        with VideoFileSource(path) as source:
-            frames.extend(frame.sequence for frame in source)
-    except SourceError as error:
-        assert re.search(r"clip\.\w+ cannot be decoded after frame \d+: \w+", str(error))
-    assert 4 <= len(frames) < 12
-    assert frames == list(range(len(frames)))
+    for suffix in (".ts", ".mkv", ".avi"):
+        path = encode(tmp_path / f"clip{suffix}", list(noise), lambda stream: setattr(stream, "max_b_frames", 0))
+        content = path.read_bytes()
+        path.write_bytes(content[: len(content) * 2 // 3])
+        assert 4 <= readable(path) < 12
 
 
 def test_name_with_a_colon_is_no_protocol(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
