@@ -71,7 +71,7 @@ def test_refinement_reduces_error_of_disturbed_labels(
     assert after < 0.4 * before
 
 
-def test_invisible_keypoints_leave_labels(
+def test_invisible_keypoints_leave_labels_and_certain_labels_move_less(
     space: LabelSpace, kinematics: KeypointKinematics, truth: BodyParameters, observed: PerceptionOutput
 ) -> None:
     invisible = replace(
@@ -79,28 +79,14 @@ def test_invisible_keypoints_leave_labels(
         visible_logit=torch.full((PEOPLE, 17), -30.0),
         joints_log_variance=torch.full((PEOPLE, 17), 20.0),
     )
-    entries = crop_entries(space, truth, FOCAL) + 0.3
-    refined = Refiner(space, kinematics).refine(entries, torch.full_like(entries, 0.4), invisible, FOCAL)
-    torch.testing.assert_close(refined, entries, atol=1e-3, rtol=0)
+    entries, refiner = crop_entries(space, truth, FOCAL) + 0.3, Refiner(space, kinematics)
 
+    def refined(sigma: float, output: PerceptionOutput) -> Tensor:
+        return refiner.refine(entries, torch.full_like(entries, sigma), output, FOCAL)
 
-def test_certain_labels_move_less(
-    space: LabelSpace, kinematics: KeypointKinematics, truth: BodyParameters, observed: PerceptionOutput
-) -> None:
-    entries = crop_entries(space, truth, FOCAL) + 0.3
-    refiner = Refiner(space, kinematics)
-    certain, uncertain = (
-        refiner.refine(entries, torch.full_like(entries, sigma), observed, FOCAL) for sigma in (0.005, 0.5)
-    )
-    assert (certain - entries).abs().mean() < 0.2 * (uncertain - entries).abs().mean()
-
-
-def test_zero_steps_leave_labels(
-    space: LabelSpace, kinematics: KeypointKinematics, truth: BodyParameters, observed: PerceptionOutput
-) -> None:
-    entries = crop_entries(space, truth, FOCAL)
-    refiner = Refiner(space, kinematics, RefineConfig(steps=0))
-    assert torch.equal(refiner.refine(entries, torch.ones_like(entries), observed, FOCAL), entries)
+    torch.testing.assert_close(refined(0.4, invisible), entries, atol=1e-3, rtol=0)
+    certain, uncertain = (refined(sigma, observed) - entries for sigma in (0.005, 0.5))
+    assert certain.abs().mean() < 0.2 * uncertain.abs().mean()
 
 
 def test_floors_must_be_positive() -> None:

@@ -30,16 +30,13 @@ def crop_around(pixel: tuple[float, float], side: int) -> CropBox:
     return CropBox(round(pixel[0] - side / 2), round(pixel[1] - side / 2), side)
 
 
-def test_rotation_at_the_centre_is_identity() -> None:
+def test_rotation_turns_axis_to_crop() -> None:
     assert torch.allclose(ray_rotation(CENTRED, CAMERA), torch.eye(3), atol=1e-6)
-
-
-@pytest.mark.parametrize("pixel", [(100, 100), (1200, 400), (640, 700)])
-def test_rotation_turns_axis_to_crop(pixel: tuple[int, int]) -> None:
-    rotation = ray_rotation(crop_around(pixel, 100), CAMERA)
-    assert torch.allclose(rotation @ rotation.T, torch.eye(3), atol=1e-6)
-    assert torch.linalg.det(rotation).item() == pytest.approx(1.0, abs=1e-5)
-    assert project(rotation[:, 2]) == pytest.approx(np.array(pixel), abs=0.01)
+    for pixel in ((100, 100), (1200, 400), (640, 700)):
+        rotation = ray_rotation(crop_around(pixel, 100), CAMERA)
+        assert torch.allclose(rotation @ rotation.T, torch.eye(3), atol=1e-6)
+        assert torch.linalg.det(rotation).item() == pytest.approx(1.0, abs=1e-5)
+        assert project(rotation[:, 2]) == pytest.approx(np.array(pixel), abs=0.01)
 
 
 @pytest.mark.parametrize(("pixel", "tolerance"), [((640, 360), 1e-5), ((900, 360), 0.01), ((1150, 600), 0.02)])
@@ -68,25 +65,17 @@ def test_body_in_frame_projects_to_its_position_in_crop() -> None:
     assert torch.equal(body.rotations[:, 1:], rotations[:, 1:])
 
 
-def test_around_is_a_centred_square_with_margin() -> None:
+def test_around_is_a_centred_square_with_margin_and_a_least_size() -> None:
     crop = CropBox.around([100, 50, 140, 250])
     assert crop.side == 250
     assert crop.centre == pytest.approx((120, 150), abs=0.5)
-
-
-def test_around_has_a_least_size() -> None:
     assert CropBox.around([10, 10, 11, 11]).side == 16
 
 
 def test_cut_is_black_beyond_border() -> None:
     image = np.full((100, 100, 3), 200, dtype=np.uint8)
     cut = CropBox(left=-32, top=0, side=64).cut(image, 64)
-    assert (cut[:, :32] == 0).all()
-    assert (cut[:, 32:] == 200).all()
-
-
-def test_cut_outside_frame_is_black() -> None:
-    image = np.full((100, 100, 3), 200, dtype=np.uint8)
+    assert (cut[:, :32] == 0).all() and (cut[:, 32:] == 200).all()
     assert (CropBox(left=300, top=0, side=64).cut(image, 32) == 0).all()
 
 

@@ -30,25 +30,18 @@ def output_of(mask: tuple[slice, slice] | None, located: int) -> PerceptionOutpu
     )
 
 
-def test_mask_beyond_keypoints_margin_is_cut_off() -> None:
-    left, top, right, bottom = person_box(output_of((slice(2, 14), slice(2, 16)), located=17), CROP)
-    assert (left, top, right, bottom) == pytest.approx((12.8, 12.5, 47.2, 87.2), abs=0.1)
-
-
-def test_mask_within_keypoints_margin_is_the_box() -> None:
-    box = person_box(output_of((slice(3, 13), slice(3, 7)), located=17), CROP)
-    assert box == pytest.approx(np.array([18.75, 18.75, 43.75, 81.25]), abs=0.1)
-
-
-def test_few_keypoints_widen_the_masks_box() -> None:
-    box = person_box(output_of((slice(3, 6), slice(3, 6)), located=4), CROP)
-    assert box == pytest.approx(np.array([18.75, 18.75, 40, 80]), abs=0.1)
-
-
-def test_keypoints_without_mask_get_margins() -> None:
-    box = person_box(output_of(None, located=17), CROP)
-    assert box == pytest.approx(np.array([12.8, 10.4, 47.2, 87.2]), abs=0.1)
-
-
-def test_box_without_mask_and_keypoints_is_most_of_the_crop() -> None:
-    assert person_box(output_of(None, located=0), CROP) == pytest.approx(np.array([10, 10, 90, 90]))
+@pytest.mark.parametrize(
+    ("mask", "located", "box"),
+    [
+        ((slice(2, 14), slice(2, 16)), 17, (12.8, 12.5, 47.2, 87.2)),
+        ((slice(3, 13), slice(3, 7)), 17, (18.75, 18.75, 43.75, 81.25)),
+        ((slice(3, 6), slice(3, 6)), 4, (18.75, 18.75, 40, 80)),
+        (None, 17, (12.8, 10.4, 47.2, 87.2)),
+        (None, 0, (10, 10, 90, 90)),
+    ],
+    ids=["mask beyond the margin", "mask within", "few keypoints", "no mask", "nothing"],
+)
+def test_box_of_mask_and_keypoints(
+    mask: tuple[slice, slice] | None, located: int, box: tuple[float, float, float, float]
+) -> None:
+    assert person_box(output_of(mask, located), CROP) == pytest.approx(np.array(box), abs=0.1)
