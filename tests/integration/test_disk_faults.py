@@ -28,7 +28,8 @@ from sender.link.client import LinkClient
 from sender.link.config import LinkConfig
 from sender.spool.complete_delivery import CompleteDelivery, Outstanding
 from sender.spool.spool import Spool, SpoolContent
-from tests.netlab.durable_sender import MODEL, FixedRate, frame_of
+from tests.netlab.durable_sender import frame_of
+from tests.netlab.programs import MODEL, FixedRate
 from tests.support.fake_reconstructor import FakeEngine
 
 TIMEOUT_S = 60.0
@@ -57,7 +58,7 @@ class Ends:
             durable=True,
             session_secret=self.spool.session_secret,
         )
-        outstanding, encoder = Outstanding(), FixedRate(FrameCodec(MODEL))
+        outstanding, encoder = Outstanding(), FixedRate(MODEL, 0.0)
         config = LinkConfig(peer=Addresses((await self._server.start(),))).without_timeouts()
         link = LinkClient(config, hello, encoder, observer=outstanding)
         self._delivery = CompleteDelivery(link, self.spool, outstanding)

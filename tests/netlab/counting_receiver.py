@@ -10,27 +10,21 @@ import argparse
 import asyncio
 import json
 import resource
-import signal
 import time
 from pathlib import Path
 from typing import TextIO
 
-from common.blobs import Blob
-from common.codec.frame_codec import FrameCodec
-from common.codec.packet import CODEC_VERSION
 from common.io.addresses import Address
 from common.wire.convert import FrameMessage
 from receiver.link.auth.config import SecurityConfig
-from receiver.link.config import ListenConfig
 from receiver.link.frame_handler import Arrival, FrameOutcome
-from receiver.link.server import LinkServer
-from receiver.link.session import Session, SessionRegistry
-from tests.netlab.recording import MODEL
+from receiver.link.session import Session
+from tests.netlab.programs import FramesOnly, serve
 
 _CAPACITY = 512
 
 
-class CountingPipeline:
+class CountingPipeline(FramesOnly):
     """Counts the frames of all sessions together.
 
     Args:
@@ -56,12 +50,8 @@ class CountingPipeline:
         self._next[session.session_id] = max(frame.sequence + 1, expected)
         return FrameOutcome.PUBLISHED
 
-    def on_blob(self, session: Session, blob: Blob) -> None: ...
-
     def on_unused(self, session: Session, frame: FrameMessage | None) -> None:
         self.broken += frame is None
-
-    async def on_session_end(self, session: Session) -> None: ...
 
     async def report(self, log: TextIO) -> None:
         """Writes one line per second."""
@@ -83,24 +73,10 @@ def resident_kb() -> int:
     return next(int(line.split()[1]) for line in lines if line.startswith("VmRSS:"))
 
 
-async def serve(listen: Address, log: TextIO, decode: bool) -> None:
-    """Serves until SIGTERM."""
-    stop = asyncio.Event()
-    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)
+async def run(listen: Address, log: TextIO, decode: bool) -> None:
     counts = CountingPipeline(decode)
-    server = LinkServer(
-        ListenConfig(listen=listen),
-        counts,
-        SessionRegistry(lambda: FrameCodec(MODEL)),
-        model_hash=MODEL,
-        codec_version=CODEC_VERSION,
-        security=SecurityConfig(max_sessions=_CAPACITY, peer_sessions=_CAPACITY),
-    )
-    reporting = asyncio.create_task(counts.report(log))
-    print(f"listening on {await server.start()}", flush=True)
-    await stop.wait()
-    reporting.cancel()
-    await server.stop()
+    security = SecurityConfig(max_sessions=_CAPACITY, peer_sessions=_CAPACITY)
+    await serve(listen, counts, security, beside=counts.report(log))
     totals = {name: getattr(counts, name) for name in ("frames", "missing", "again", "broken")}
     print(json.dumps(totals), flush=True)
 
@@ -112,7 +88,7 @@ def main() -> None:
     parser.add_argument("--pass-through", action="store_true", help="do not decode the frames")
     options = parser.parse_args()
     with open(options.log, "w", encoding="utf-8") as log:
-        asyncio.run(serve(options.listen, log, not options.pass_through))
+        asyncio.run(run(options.listen, log, not options.pass_through))
 
 
 if __name__ == "__main__":

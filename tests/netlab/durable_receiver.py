@@ -10,23 +10,18 @@ Link, pipeline and session directory are the receiver's own.  `--bug` breaks a g
 
 import argparse
 import asyncio
-import signal
 from pathlib import Path
 from typing import Any
 
-from common.codec.frame_codec import FrameCodec
-from common.codec.packet import CODEC_VERSION
 from common.io.addresses import Address
-from receiver.link.config import ListenConfig
-from receiver.link.server import LinkServer
 from receiver.link.service import unshared
-from receiver.link.session import Session, SessionRegistry
+from receiver.link.session import Session
 from receiver.metrics import ReceiverMetrics
 from receiver.pipeline import ReceiverPipeline
 from receiver.publish.config import PublishConfig
 from receiver.publish.line_file import LineFile
 from receiver.publish.session_directory import SessionDirectory
-from tests.netlab.durable_sender import MODEL
+from tests.netlab.programs import serve
 from tests.netlab.volatile_disk import forget_unsynced
 from tests.support.fake_reconstructor import FakeEngine
 
@@ -50,20 +45,11 @@ def introduce_bug(bug: str) -> None:
     SessionDirectory.last_sequence = lambda *_: -1  # type: ignore[method-assign]
 
 
-async def serve(listen: Address, out: Path, share_sessions: bool) -> None:
-    """Serves until SIGTERM."""
-    stop = asyncio.Event()
-    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)
+async def run(listen: Address, out: Path, share_sessions: bool) -> None:
     settings = PublishConfig(out, mesh_every=50, body=False, share_sessions=share_sessions)
     with SessionDirectory(settings) as directory:
         pipeline = ReceiverPipeline(FakeEngine(), directory, ReceiverMetrics())
-        registry = SessionRegistry(lambda: FrameCodec(MODEL))
-        config = ListenConfig(listen=listen)
-        on_use = unshared if directory.shared is None else directory.shared.use
-        server = LinkServer(config, pipeline, registry, model_hash=MODEL, codec_version=CODEC_VERSION, on_use=on_use)
-        print(f"listening on {await server.start()}", flush=True)
-        await stop.wait()
-        await server.stop()
+        await serve(listen, pipeline, on_use=unshared if directory.shared is None else directory.shared.use)
         await pipeline.close()
 
 
@@ -77,7 +63,7 @@ def main() -> None:
     if options.bug:
         introduce_bug(options.bug)
     forget_unsynced(options.out)
-    asyncio.run(serve(options.listen, options.out, options.share_sessions))
+    asyncio.run(run(options.listen, options.out, options.share_sessions))
 
 
 if __name__ == "__main__":

@@ -8,13 +8,11 @@ it is acknowledged.
 import argparse
 import asyncio
 import os
-import signal
 from contextlib import closing
 from pathlib import Path
 
 import numpy as np
 
-from common.codec.frame_codec import EncodedFrame, FrameCodec
 from common.codec.packet import CODEC_VERSION
 from common.frames import Camera, LabelFrame, PersonLabels
 from common.io.addresses import Addresses
@@ -27,9 +25,8 @@ from sender.link.transport.transport import Transport
 from sender.spool.complete_delivery import CompleteDelivery, Outstanding
 from sender.spool.spool import Spool, SpoolContent
 from tests.netlab.logging_sender import security
+from tests.netlab.programs import MODEL, FixedRate, terminated
 from tests.netlab.volatile_disk import forget_unsynced
-
-MODEL = bytes(8)
 
 
 def captured_at(sequence: int) -> float:
@@ -46,18 +43,6 @@ def frame_of(sequence: int) -> LabelFrame:
     )
 
 
-class FixedRate:
-    """The codec at a fixed rate."""
-
-    def __init__(self, codec: FrameCodec) -> None:
-        self._codec = codec
-        self.acknowledge, self.reset = codec.acknowledge, codec.reset
-
-    def encode(self, frame: LabelFrame) -> EncodedFrame:
-        """See `FrameEncoder.encode`."""
-        return self._codec.encode(frame, {})
-
-
 class Ledger(LinkObserver):
     """Writes the numbers of acknowledged frames to a file at once; it is not on the volatile disk."""
 
@@ -71,8 +56,7 @@ class Ledger(LinkObserver):
 
 async def send(options: argparse.Namespace) -> None:
     """Captures until SIGTERM, then sends until every frame is delivered."""
-    stop, model = asyncio.Event(), options.model
-    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)
+    stop, model = terminated(), options.model
     with closing(Spool(options.spool, SpoolContent("durable", CODEC_VERSION, model), 1e8)) as spool:
         print(f"session {spool.session_id.hex()}", flush=True)
         outstanding = Outstanding()
@@ -85,7 +69,7 @@ async def send(options: argparse.Namespace) -> None:
         link = LinkClient(
             LinkConfig(peer=options.peer).without_timeouts(),
             hello,
-            FixedRate(FrameCodec(model)),
+            FixedRate(model, 0.0),
             observer=Observers(Ledger(options.ledger), outstanding),
             transport=Transport(security(options)),
         )

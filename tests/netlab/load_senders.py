@@ -10,7 +10,6 @@ seconds from then to the acknowledgement.  One line of JSON on standard output g
 import argparse
 import asyncio
 import json
-import secrets
 import time
 from array import array
 from collections.abc import Sequence
@@ -18,15 +17,14 @@ from pathlib import Path
 
 import numpy as np
 
-from common.codec.packet import CODEC_VERSION
 from common.frames import Camera, LabelFrame
 from common.io.addresses import Addresses
-from common.wire.convert import Hello
 from sender.congestion.samples import LinkSample
 from sender.link.client import LinkClient
 from sender.link.config import LinkConfig
 from sender.link.observer import LinkObserver
-from tests.netlab.recording import FPS, MODEL, RecordedPacket, read
+from tests.netlab.programs import MODEL, new_hello
+from tests.netlab.recording import FPS, RecordedPacket, read
 
 _CAMERA = Camera(640, 480, 600.0)
 
@@ -77,11 +75,7 @@ async def run(options: argparse.Namespace) -> None:
     links = [
         LinkClient(
             LinkConfig(peer=options.peer, connect_timeout=30.0),
-            Hello(
-                *(secrets.token_bytes(16), f"load-{number}", CODEC_VERSION, options.model),
-                live=False,
-                session_secret=secrets.token_bytes(32),
-            ),
+            new_hello(f"load-{number}", options.model, live=False),
             Player(packets),
             observer=stopwatch,
         )

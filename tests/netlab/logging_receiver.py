@@ -8,31 +8,25 @@ While the file of `--full-while` exists, frames cannot be written.
 import argparse
 import asyncio
 import json
-import signal
 import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TextIO
 
-from common.blobs import Blob
 from common.clock import SYSTEM_CLOCK
-from common.codec.frame_codec import FrameCodec
-from common.codec.packet import CODEC_VERSION
 from common.errors import OutputError
 from common.io.addresses import Address
 from common.wire.convert import FrameMessage
 from receiver.link.auth.config import SecurityConfig
-from receiver.link.config import ListenConfig
 from receiver.link.frame_handler import Arrival, FrameOutcome
-from receiver.link.server import LinkServer
-from receiver.link.session import Session, SessionRegistry
+from receiver.link.session import Session
 from receiver.publish.output_guard import OutputGuard
-from tests.netlab.logging_sender import MODEL
+from tests.netlab.programs import FramesOnly, serve
 
 _POLL_S = 0.01
 
 
-class LoggingPipeline:
+class LoggingPipeline(FramesOnly):
     """Writes one line per event.
 
     Args:
@@ -61,10 +55,6 @@ class LoggingPipeline:
         self._write("shown", session.session_id.hex(), seq=frame.sequence, captured_at=labels.captured_at)
         return FrameOutcome.PUBLISHED
 
-    def on_blob(self, session: Session, blob: Blob) -> None: ...
-
-    def on_unused(self, session: Session, frame: FrameMessage | None) -> None: ...
-
     async def on_session_end(self, session: Session) -> None:
         self._sessions.pop(session.session_id.hex(), None)
 
@@ -80,26 +70,6 @@ class LoggingPipeline:
     def _write(self, what: str, session: str, **more: Any) -> None:
         self._log.write(json.dumps({"what": what, "at": time.time(), "session": session, **more}) + "\n")
         self._log.flush()
-
-
-async def serve(listen: Address, log: TextIO, shown: Mapping[str, int], full_while: Path | None) -> None:
-    """Serves until SIGTERM."""
-    stop = asyncio.Event()
-    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)
-    pipeline = LoggingPipeline(log, shown, full_while)
-    server = LinkServer(
-        ListenConfig(listen=listen),
-        pipeline,
-        SessionRegistry(lambda: FrameCodec(MODEL)),
-        model_hash=MODEL,
-        codec_version=CODEC_VERSION,
-        security=SecurityConfig(insecure=True),
-    )
-    watching = asyncio.create_task(pipeline.watch())
-    print(f"listening on {await server.start()}", flush=True)
-    await stop.wait()
-    watching.cancel()
-    await server.stop()
 
 
 def already_shown(log: Path) -> dict[str, int]:
@@ -120,7 +90,8 @@ def main() -> None:
     options = parser.parse_args()
     shown = already_shown(options.log)
     with open(options.log, "a", encoding="utf-8") as log:
-        asyncio.run(serve(options.listen, log, shown, options.full_while))
+        pipeline = LoggingPipeline(log, shown, options.full_while)
+        asyncio.run(serve(options.listen, pipeline, SecurityConfig(insecure=True), beside=pipeline.watch()))
 
 
 if __name__ == "__main__":

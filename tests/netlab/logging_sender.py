@@ -7,30 +7,25 @@ time: `began`, `connected`, `disconnected`, `captured`, `sent` and `ended` (with
 import argparse
 import asyncio
 import json
-import secrets
-import signal
 import time
 from pathlib import Path
 from typing import Any, TextIO
 
 import numpy as np
 
-from common.codec.frame_codec import EncodedFrame, FrameCodec
-from common.codec.packet import CODEC_VERSION
 from common.frames import Camera, LabelFrame, PersonLabels
 from common.io.addresses import Addresses
-from common.labels import GROUP_NAMES, split
-from common.wire.convert import Hello, Welcome
+from common.labels import split
+from common.wire.convert import Welcome
 from sender.link.client import LinkClient
 from sender.link.config import LinkConfig
 from sender.link.observer import Fate, LinkObserver
 from sender.link.session import Payload
 from sender.link.transport.security import SecurityConfig
 from sender.link.transport.transport import Transport
+from tests.netlab.programs import MODEL, FixedRate, new_hello, terminated
 
-MODEL = bytes(8)
 CAMERA = Camera(640, 480, 600.0)
-_RHO = dict.fromkeys(GROUP_NAMES, 0.2)
 
 
 class Log(LinkObserver):
@@ -57,34 +52,14 @@ class Log(LinkObserver):
         self.write("ended", seq=frame.sequence, fate=fate.value)
 
 
-class Encoder:
-    """The codec at a fixed ρ for all groups."""
-
-    def __init__(self, model: bytes) -> None:
-        self._codec = FrameCodec(model)
-
-    def encode(self, frame: LabelFrame) -> EncodedFrame:
-        return self._codec.encode(frame, _RHO)
-
-    def acknowledge(self, sequence: int) -> None:
-        self._codec.acknowledge(sequence)
-
-    def reset(self) -> None:
-        self._codec.reset()
-
-
 async def send(options: argparse.Namespace, log: Log) -> None:
     """Sends until SIGTERM; a live source offers a frame at every tick, a file when there is room for it."""
-    stop = asyncio.Event()
-    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)
+    stop = terminated()
     people = [PersonLabels(0, 0.9, split(row)) for row in np.load(options.labels)]
     link = LinkClient(
         LinkConfig(peer=options.peer, connect_timeout=60.0),
-        Hello(
-            *(secrets.token_bytes(16), "logged", CODEC_VERSION, options.model, options.live),
-            session_secret=secrets.token_bytes(32),
-        ),
-        Encoder(options.model),
+        new_hello("logged", options.model, live=options.live),
+        FixedRate(options.model),
         observer=log,
         transport=Transport(security(options)),
     )

@@ -7,8 +7,8 @@ from pathlib import Path
 from common.codec.frame_codec import FrameCodec
 from common.frames import Camera, LabelFrame, PersonLabels
 from common.labels import GROUP_NAMES
+from tests.netlab.programs import MODEL
 
-MODEL = bytes(8)
 FPS = 30.0
 # Each frame is predicted from the frame this many before it, as if that were the newest acknowledged one.
 _REFERENCE_LAG = 2

@@ -7,32 +7,25 @@ it.  Logs blobs too, with their kind.
 import argparse
 import asyncio
 import json
-import signal
 import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TextIO
 
 from common.blobs import Blob
-from common.codec.frame_codec import FrameCodec
-from common.codec.packet import CODEC_VERSION
 from common.io.addresses import Address
 from common.wire.convert import FrameMessage
 from receiver.link.auth.config import SecurityConfig
-from receiver.link.config import ListenConfig
 from receiver.link.frame_handler import Arrival, FrameOutcome
-from receiver.link.server import LinkServer
-from receiver.link.session import Session, SessionRegistry
-from tests.netlab.source import MODEL
+from receiver.link.session import Session
+from tests.netlab.programs import FramesOnly, serve
 
 
-class LoggingPipeline:
+class LoggingPipeline(FramesOnly):
     """Writes one line per frame and per blob."""
 
     def __init__(self, log: TextIO, hold_s: float) -> None:
         self._log, self._hold_s = log, hold_s
-
-    async def on_session(self, session: Session) -> None: ...
 
     async def on_frame(self, session: Session, frame: FrameMessage, arrival: Arrival) -> FrameOutcome:
         """Decodes, holds and logs a frame."""
@@ -51,27 +44,6 @@ class LoggingPipeline:
         self._log.write(json.dumps(line) + "\n")
         self._log.flush()
 
-    def on_unused(self, session: Session, frame: FrameMessage | None) -> None: ...
-
-    async def on_session_end(self, session: Session) -> None: ...
-
-
-async def serve(listen: Address, log: TextIO, hold_s: float, security: SecurityConfig) -> None:
-    """Serves until SIGTERM."""
-    stop = asyncio.Event()
-    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)
-    server = LinkServer(
-        ListenConfig(listen=listen),
-        LoggingPipeline(log, hold_s),
-        SessionRegistry(lambda: FrameCodec(MODEL)),
-        model_hash=MODEL,
-        codec_version=CODEC_VERSION,
-        security=security,
-    )
-    print(f"listening on {await server.start()}", flush=True)
-    await stop.wait()
-    await server.stop()
-
 
 def main() -> None:
     parser = argparse.ArgumentParser("python -m tests.netlab.sink")
@@ -85,7 +57,7 @@ def main() -> None:
     if options.tls_cert is not None:
         security = SecurityConfig(tls_cert=options.tls_cert, tls_key=options.tls_key)
     with open(options.log, "a", encoding="utf-8") as log:
-        asyncio.run(serve(options.listen, log, options.hold_ms / 1e3, security))
+        asyncio.run(serve(options.listen, LoggingPipeline(log, options.hold_ms / 1e3), security))
 
 
 if __name__ == "__main__":

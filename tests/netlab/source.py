@@ -15,10 +15,8 @@ from pathlib import Path
 from common.blobs import Blob
 from common.body.label_space import LabelSpace
 from common.codec.frame_codec import FrameCodec
-from common.codec.packet import CODEC_VERSION
 from common.frames import Camera, LabelFrame, PersonLabels
 from common.io.addresses import Addresses
-from common.wire.convert import Hello
 from sender.importance.importance import Importance
 from sender.link.client import LinkClient
 from sender.link.config import LinkConfig
@@ -30,8 +28,8 @@ from sender.rate.controller import RateController
 from sender.rate.policy import RateConfig
 from sender.rated_encoder import RatedEncoder
 from tests.bench.rate import demo_truth
+from tests.netlab.programs import MODEL, new_hello
 
-MODEL = bytes(8)
 CAMERA = Camera(640, 480, 600.0)
 
 
@@ -46,14 +44,7 @@ async def send(options: argparse.Namespace, people: Sequence[PersonLabels]) -> N
     account = LinkAccount(rate, metrics)
     link = LinkClient(
         LinkConfig(peer=options.peer, connect_timeout=30.0),
-        Hello(
-            secrets.token_bytes(16),
-            "source",
-            CODEC_VERSION,
-            options.model,
-            live=True,
-            session_secret=secrets.token_bytes(32),
-        ),
+        new_hello("source", options.model, live=True),
         encoder,
         observer=account,
         pacer=rate,

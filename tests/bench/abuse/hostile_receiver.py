@@ -19,7 +19,6 @@ import grpc
 import numpy as np
 
 from common.blobs import COLOURS, Blob
-from common.codec.frame_codec import FrameCodec
 from common.errors import BodywireError
 from common.io.addresses import Address, Addresses
 from common.wire.convert import (
@@ -45,9 +44,10 @@ from common.wire.convert import (
 from sender.link.client import LinkClient
 from sender.link.config import LinkConfig
 from tests.bench.abuse.outcome import Journal, Outcome, Result
-from tests.netlab.durable_sender import FixedRate, frame_of
+from tests.netlab.durable_sender import frame_of
 from tests.netlab.hostile_client import Identity, Target, hello
 from tests.netlab.hostile_packets import hostile_answers
+from tests.netlab.programs import FixedRate
 
 FAMILY = "receiver"
 _CLIENT_S = 1.5
@@ -275,7 +275,7 @@ async def attempt(server: HostileReceiver, mode: Mode, rng: random.Random, patie
     client = LinkClient(
         LinkConfig(peer=Addresses((peer,)), connect_timeout=2.0, reconnect_timeout=2.0),
         hello(Target(peer, model), Identity.make(rng), sender="honest", live=live),
-        FixedRate(FrameCodec(model)),
+        FixedRate(model, 0.0),
         rng=rng,
     )
     started_s, detail = time.monotonic(), "the client went on"

@@ -1,0 +1,90 @@
+"""What the senders and receivers for netlab's hosts have in common."""
+
+import asyncio
+import secrets
+import signal
+from collections.abc import Coroutine
+
+from common.blobs import Blob
+from common.codec.frame_codec import EncodedFrame, FrameCodec
+from common.codec.packet import CODEC_VERSION
+from common.frames import LabelFrame
+from common.io.addresses import Address
+from common.labels import GROUP_NAMES
+from common.wire.convert import FrameMessage, Hello
+from receiver.link.auth.config import SecurityConfig
+from receiver.link.config import ListenConfig
+from receiver.link.frame_handler import FrameHandler
+from receiver.link.server import LinkServer
+from receiver.link.service import OnUse, unshared
+from receiver.link.session import Session, SessionRegistry
+
+MODEL = bytes(8)
+
+
+class FixedRate:
+    """The codec at a fixed ρ for all groups."""
+
+    def __init__(self, model: bytes = MODEL, rho: float = 0.2) -> None:
+        self._codec, self._rho = FrameCodec(model), dict.fromkeys(GROUP_NAMES, rho)
+        self.acknowledge, self.reset = self._codec.acknowledge, self._codec.reset
+
+    def encode(self, frame: LabelFrame) -> EncodedFrame:
+        """See `FrameEncoder.encode`."""
+        return self._codec.encode(frame, self._rho)
+
+
+def new_hello(name: str, model: bytes = MODEL, *, live: bool) -> Hello:
+    """Hello of a session that begins."""
+    secret = secrets.token_bytes(32)
+    return Hello(secrets.token_bytes(16), name, CODEC_VERSION, model, live, session_secret=secret)
+
+
+class FramesOnly:
+    """A `FrameHandler` but for its frames."""
+
+    async def on_session(self, session: Session) -> None: ...
+
+    def on_blob(self, session: Session, blob: Blob) -> None: ...
+
+    def on_unused(self, session: Session, frame: FrameMessage | None) -> None: ...
+
+    async def on_session_end(self, session: Session) -> None: ...
+
+
+def terminated() -> asyncio.Event:
+    """Set on SIGTERM."""
+    stop = asyncio.Event()
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)
+    return stop
+
+
+async def serve(
+    listen: Address,
+    handler: FrameHandler,
+    security: SecurityConfig | None = None,
+    *,
+    beside: Coroutine[None, None, None] | None = None,
+    on_use: OnUse = unshared,
+) -> None:
+    """Gives frames to a handler until SIGTERM.
+
+    Args:
+        beside: runs meanwhile.
+    """
+    stop = terminated()
+    server = LinkServer(
+        ListenConfig(listen=listen),
+        handler,
+        SessionRegistry(lambda: FrameCodec(MODEL)),
+        model_hash=MODEL,
+        codec_version=CODEC_VERSION,
+        security=security,
+        on_use=on_use,
+    )
+    working = asyncio.create_task(beside) if beside is not None else None
+    print(f"listening on {await server.start()}", flush=True)
+    await stop.wait()
+    if working is not None:
+        working.cancel()
+    await server.stop()
