@@ -19,7 +19,7 @@ NEED_DATA := following mediapipe_pose photos silhouettes
 BENCHES ?= $(filter-out $(NEED_DATA),$(basename $(notdir $(shell grep -l '^if __name__ == "__main__"' tests/bench/*.py)))) abuse rivals
 
 .DELETE_ON_ERROR:
-.PHONY: help demo test check static-checks bench docs dashboards environment development system-packages
+.PHONY: help demo test tests check static-checks bench docs dashboards environment development system-packages
 
 help:
 	@echo "make demo    play the demo clip through both daemons; meshes, contact sheet and the page's screenshot in $(DEMO_OUT)/;"
@@ -34,16 +34,18 @@ demo: environment
 	-@sh deploy/system-packages.sh chromium
 	PATH="$(CURDIR)/$(VENV)/bin:$$PATH" sh deploy/demo.sh $(DEMO_OUT)
 
-# The tests with daemons wait more than they compute; those of one file stay in one process, because they share fixtures.
-# Exit code 5 of pytest means that TEST_FLAGS select none.
-test: system-packages static-checks
-	OMP_NUM_THREADS=1 $(PYTHON) -m pytest -n $(TEST_WORKERS) tests/unit $(TEST_FLAGS) || [ $$? -eq 5 ]
-	$(PYTHON) -m pytest -n $(TEST_WORKERS) --dist loadfile --ignore tests/unit $(TEST_FLAGS) || [ $$? -eq 5 ]
+# Beside each other: tests with daemons wait more than they compute. Tests of one file share fixtures and stay in one
+# process; those with daemons, which take longest, come first. Exit code 5 of pytest means that TEST_FLAGS select none.
+test: system-packages development
+	@$(MAKE) --no-print-directory --jobs=2 static-checks tests
+
+tests: development
+	OMP_NUM_THREADS=1 $(PYTHON) -m pytest -n $(TEST_WORKERS) --dist loadscope --no-loadscope-reorder $(TEST_FLAGS) || [ $$? -eq 5 ]
 
 check: static-checks
-	$(PYTHON) -m tests.rules
 
 static-checks: development
+	$(PYTHON) -m tests.rules
 	$(PYTHON) -m ruff check .
 	$(PYTHON) -m ruff format --check .
 	$(PYTHON) -m mypy
