@@ -15,7 +15,7 @@ from PIL import ImageOps, UnidentifiedImageError
 from common.arrays import Image
 from common.clock import SYSTEM_CLOCK, Clock
 from common.errors import SourceError
-from sender.capture.source import CapturedFrame, ClosingSource, camera_of, check_size, printable_name
+from sender.capture.source import CapturedFrame, FrameSource, camera_of, check_size, printable_name
 from sender.metrics import DropReason, SenderMetrics
 
 logger = logging.getLogger(__name__)
@@ -113,7 +113,7 @@ def _upright(image: PillowImage.Image) -> PillowImage.Image:
         return image
 
 
-class ImageSource(ClosingSource):
+class ImageSource(FrameSource):
     """One frame for each image, in the given order.
 
     An unreadable image among several is logged, counted and skipped; `close` logs how many were.
@@ -121,9 +121,6 @@ class ImageSource(ClosingSource):
     Raises:
         SourceError: (while iterating) no image can be read.
     """
-
-    live = False
-    fps = None
 
     def __init__(
         self,

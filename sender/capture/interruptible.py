@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import CancelledError, Future, InvalidStateError
 from typing import Any, TypeVar
 
-from sender.capture.source import CapturedFrame, ClosingSource, FrameSource
+from sender.capture.source import CapturedFrame, FrameSource
 
 T = TypeVar("T")
 
@@ -67,7 +67,7 @@ class DaemonWorker:
                     result.set_result(value)
 
 
-class InterruptibleSource(ClosingSource):
+class InterruptibleSource(FrameSource):
     """A source that is read in a worker's thread, each frame when it is asked for.
 
     `close`, from any thread, ends an iteration that waits.
@@ -76,8 +76,6 @@ class InterruptibleSource(ClosingSource):
         source: neither live nor of stills.
         worker: opened the source; stopped with it.
     """
-
-    live = False
 
     def __init__(self, source: FrameSource, worker: DaemonWorker) -> None:
         self.source = source

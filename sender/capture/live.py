@@ -8,7 +8,7 @@ from typing import Protocol
 from common.arrays import Image
 from common.clock import SYSTEM_CLOCK, Clock
 from common.errors import SourceError
-from sender.capture.source import CapturedFrame, ClosingSource, camera_of
+from sender.capture.source import CapturedFrame, FrameSource, camera_of
 from sender.metrics import DropReason, SenderMetrics
 
 logger = logging.getLogger(__name__)
@@ -28,7 +28,7 @@ class ImageReader(Protocol):
     def close(self) -> None: ...
 
 
-class LiveSource(ClosingSource):
+class LiveSource(FrameSource):
     """The newest frame of a camera.
 
     The camera is opened on construction, so that a missing camera is an error at once. A camera that is lost later is
@@ -45,7 +45,6 @@ class LiveSource(ClosingSource):
     """
 
     live = True
-    fps = None
 
     def __init__(
         self,

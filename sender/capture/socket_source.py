@@ -12,13 +12,13 @@ from common.clock import SYSTEM_CLOCK, Clock
 from common.wire.pictures import PictureAccepted, PictureAnswer, PictureHeader
 from sender.capture.images import decode_image
 from sender.capture.picture_socket import PictureListener, PictureService
-from sender.capture.source import CapturedFrame, ClosingSource, camera_of
+from sender.capture.source import CapturedFrame, FrameSource, camera_of
 from sender.metrics import DropReason, SenderMetrics
 
 _CLOSE_TIMEOUT_S = 0.5
 
 
-class SocketSource(ClosingSource):
+class SocketSource(FrameSource):
     """Takes pictures on a Unix socket, from one connection or several.
 
     Pictures: none is dropped, and each is a source of its own, so that its people are new ones. A picture is decoded
@@ -36,8 +36,6 @@ class SocketSource(ClosingSource):
     Raises:
         SourceError: the socket cannot be created, or another sender uses it.
     """
-
-    fps = None
 
     def __init__(
         self,

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Protocol, Self
+from typing import Self
 
 from common.arrays import Image
 from common.errors import SourceError
@@ -40,7 +40,7 @@ class CapturedFrame:
     camera: Camera
 
 
-class FrameSource(Protocol):
+class FrameSource:
     """An iterable of frames, to be iterated once and closed; a context manager.
 
     `live` sources keep only the newest frame and do not end by themselves; other sources drop no frame. `stills` are
@@ -48,36 +48,21 @@ class FrameSource(Protocol):
     read again. Iterating blocks, and raises SourceError with a message of one line when the source cannot be read.
     """
 
-    live: bool
-    stills: bool
+    live = False
+    stills = False
 
     @property
     def fps(self) -> float | None:
         """Frames a second of a video file; None for other sources."""
+        return None
 
     @property
     def length(self) -> int | None:
         """About how many frames there are; None for a live source, and where it is not known."""
-
-    def __iter__(self) -> Iterator[CapturedFrame]: ...
-
-    def close(self) -> None: ...
-
-    def __enter__(self) -> Self: ...
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None: ...
-
-
-class ClosingSource:
-    """Makes a source a context manager that closes it; it has no stills and no known length unless it says so."""
-
-    stills = False
-
-    @property
-    def length(self) -> int | None:
         return None
+
+    def __iter__(self) -> Iterator[CapturedFrame]:
+        raise NotImplementedError
 
     def close(self) -> None:
         """Releases the source's resources; none by default."""

@@ -15,7 +15,7 @@ from av.video.stream import VideoStream
 from common.arrays import Image
 from common.clock import SYSTEM_CLOCK, Clock
 from common.errors import SourceError
-from sender.capture.source import CapturedFrame, ClosingSource, camera_of, check_size, printable_name
+from sender.capture.source import CapturedFrame, FrameSource, camera_of, check_size, printable_name
 
 _DEFAULT_FPS = 25.0  # of a file without a frame rate
 _PIPE_TIMEOUT_S = 10.0
@@ -69,15 +69,13 @@ def reason(error: av.FFmpegError) -> str:
     return error.strerror or type(error).__name__
 
 
-class VideoFileSource(ClosingSource):
+class VideoFileSource(FrameSource):
     """Every frame of a video file or pipe with its presentation time, which never decreases.
 
     Raises:
         SourceError: the file is missing, is no video, or (while iterating) is damaged or has no frame; nothing is
             written to the pipe.
     """
-
-    live = False
 
     def __init__(self, path: Path, focal_px: float | None = None, clock: Clock = SYSTEM_CLOCK) -> None:
         self._name = printable_name(path.name)
@@ -90,9 +88,13 @@ class VideoFileSource(ClosingSource):
         except (av.FFmpegError, OSError) as error:
             raise SourceError(f"cannot open {path}: {error.strerror or type(error).__name__}") from error
         stream = self._container.streams.video[0]
-        self.fps = float(stream.average_rate) if stream.average_rate else _DEFAULT_FPS
-        self._length = _length(stream, self.fps)
+        self._fps = float(stream.average_rate) if stream.average_rate else _DEFAULT_FPS
+        self._length = _length(stream, self._fps)
         self._pixel_aspect = float(stream.sample_aspect_ratio or 1)
+
+    @property
+    def fps(self) -> float:
+        return self._fps
 
     @property
     def length(self) -> int | None:
@@ -104,7 +106,7 @@ class VideoFileSource(ClosingSource):
         timed = self._container.format.name != "avi"
         try:
             for frame in self._container.decode(video=0):
-                time_s = frame.time if timed and frame.time is not None else sequence / self.fps
+                time_s = frame.time if timed and frame.time is not None else sequence / self._fps
                 first_s = time_s if first_s is None else first_s
                 last_s = max(last_s, time_s - first_s)
                 image = upright_rgb(frame, self._pixel_aspect)

@@ -26,32 +26,15 @@ _DIFFERENCE_STEP = 0.01
 _MAX_STEP = 1.0
 # Least depth of a keypoint, metres, so that the projection stays finite.
 _MIN_DEPTH_M = 0.05
-
-
-@dataclass(frozen=True, slots=True)
-class RefineConfig:
-    """Weights of the refinement, chosen on photographs held back from training.
-
-    With two steps, a floor of 0.03 and a weight of 1, 0.42 instead of 0.44 of the keypoints there are published within
-    0.05 of the person's box; the 3D error on rendered people is the same.
-
-    Args:
-        steps: Gauss-Newton steps; 0 keeps the CVAE's labels.
-        pixel_floor: least standard deviation of a 2D keypoint, crop widths.
-        depth_floor_m: least standard deviation of a 3D keypoint, metres.
-        prior_weight: weight of the CVAE's labels, which depend on the same keypoints.
-        damping: added to the normal matrix; keeps steps small where nothing is known.
-    """
-
-    steps: int = 3
-    pixel_floor: float = 0.02
-    depth_floor_m: float = 0.3
-    prior_weight: float = 0.2
-    damping: float = 0.1
-
-    def __post_init__(self) -> None:
-        if self.steps < 0 or min(self.pixel_floor, self.depth_floor_m, self.prior_weight, self.damping) <= 0:
-            raise ValueError("steps must not be negative, floors, weight and damping must be positive")
+# Chosen on photographs held back from training: with two steps, a floor of 0.03 and a weight of 1, 0.42 instead of 0.44
+# of the keypoints there are published within 0.05 of the person's box; the 3D error on rendered people is the same.
+_STEPS = 3
+# Least standard deviations of a 2D keypoint, crop widths, and of a 3D keypoint, metres.
+_PIXEL_FLOOR, _DEPTH_FLOOR_M = 0.02, 0.3
+# Weight of the CVAE's labels, which depend on the same keypoints.
+_PRIOR_WEIGHT = 0.2
+# Added to the normal matrix; keeps steps small where nothing is known.
+_DAMPING = 0.1
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,11 +54,11 @@ class Target:
     weight_3d: Tensor
 
 
-def target_of(output: PerceptionOutput, row: int, config: RefineConfig) -> Target:
-    """The keypoints of one crop, with the floors of `config` added to their variances."""
+def _target(output: PerceptionOutput, row: int) -> Target:
+    """The keypoints of one crop, with the floors added to their variances."""
     visible = output.visible_logit[row].float().sigmoid()
-    variance_2d = output.keypoints_sigma[row].float().square() + config.pixel_floor**2
-    variance_3d = output.joints_log_variance[row].float().exp() + config.depth_floor_m**2
+    variance_2d = output.keypoints_sigma[row].float().square() + _PIXEL_FLOOR**2
+    variance_3d = output.joints_log_variance[row].float().exp() + _DEPTH_FLOOR_M**2
     return Target(
         keypoints_2d=output.keypoints_2d[row].float(),
         weight_2d=visible / variance_2d.sqrt(),
@@ -90,13 +73,11 @@ class Refiner:
     Args:
         space: decodes labels to bodies.
         kinematics: from bodies to keypoints.
-        config: weights and number of steps.
     """
 
-    def __init__(self, space: LabelSpace, kinematics: KeypointKinematics, config: RefineConfig | None = None) -> None:
+    def __init__(self, space: LabelSpace, kinematics: KeypointKinematics) -> None:
         self._space = space
         self._kinematics = kinematics
-        self.config = config or RefineConfig()
 
     def refine(self, entries: Tensor, sigma: Tensor, output: PerceptionOutput, focal: Tensor) -> Tensor:
         """Entries (B, E), refined.
@@ -108,10 +89,10 @@ class Refiner:
             focal: (B,) focal lengths in crop widths.
         """
         refined = entries
-        for _ in range(self.config.steps):
+        for _ in range(_STEPS):
             refined = torch.stack(
                 [
-                    self._step(refined[row], entries[row], sigma[row], target_of(output, row, self.config), focal[row])
+                    self._step(refined[row], entries[row], sigma[row], _target(output, row), focal[row])
                     for row in range(len(entries))
                 ]
             )
@@ -127,8 +108,8 @@ class Refiner:
         variants = torch.cat([entries[None], entries + _DIFFERENCE_STEP * torch.eye(len(entries))])
         residuals = self._residuals(variants, target, focal)
         jacobian = (residuals[1:] - residuals[0]).T / _DIFFERENCE_STEP
-        precision = self.config.prior_weight / sigma.square()
-        normal = jacobian.T @ jacobian + torch.diag(precision + self.config.damping)
+        precision = _PRIOR_WEIGHT / sigma.square()
+        normal = jacobian.T @ jacobian + torch.diag(precision + _DAMPING)
         gradient = jacobian.T @ residuals[0] + precision * (entries - prior)
         step: Tensor = torch.linalg.solve(normal, gradient).clamp(-_MAX_STEP, _MAX_STEP)
         return entries - step

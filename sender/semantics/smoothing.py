@@ -19,7 +19,6 @@ import numpy as np
 
 from common.arrays import FloatArray
 from common.labels import GROUP_NAMES, LABEL_SIZE, group_slices
-from sender.semantics.config import SmoothingConfig
 from sender.semantics.facing import FacingResolver
 
 _ROOT = group_slices()["root"]
@@ -44,29 +43,16 @@ _SECOND_DIFFERENCE, _NOISE_CUTOFF_HZ = 6.0, 0.3
 # validation split, vertices move by 0.3 mm between frames; with f_min = β = 1 and no noise left out by 0.7 mm.  On 24
 # clips of people who move, joints are as exact, and 2 % farther from the labels smoothed without delay.
 _NOISE_SHARE = 2.0
-
-
-@dataclass(frozen=True, slots=True)
-class OneEuroConfig:
-    """Parameters of the filter.
-
-    Args:
-        min_cutoff_hz: f_min, the cutoff frequency at rest.
-        position_min_cutoff_hz: f_min of the position in the image.
-        speed_gain: β, hertz per standard deviation a second.
-        position_speed_gain: β of the position in the image.  In clips of the validation split with a panning
-            camera, keypoints lie 3.5 % of the person's height off with 10 and 5.9 % with 1, equally steady.
-        distance_share: of the cutoff frequency that the distance has.  With 0.5 instead of 1, the distance jitters by a
-            fifth less in the same clips, and is as exact.
-        forget_s: after a longer gap, the filter starts again.
-    """
-
-    min_cutoff_hz: float = 0.4
-    position_min_cutoff_hz: float = 1.0
-    speed_gain: float = 1.4
-    position_speed_gain: float = 10.0
-    distance_share: float = 0.5
-    forget_s: float = 0.5
+# f_min, the cutoff frequency at rest, and β, hertz per standard deviation a second; then both of the position in the
+# image. In clips of the validation split with a panning camera, keypoints lie 3.5 % of the person's height off with a
+# gain of 10 and 5.9 % with 1, equally steady.
+_MIN_CUTOFF_HZ, _SPEED_GAIN = 0.4, 1.4
+_POSITION_MIN_CUTOFF_HZ, _POSITION_SPEED_GAIN = 1.0, 10.0
+# Of the cutoff frequency that the distance has. With 0.5 instead of 1, the distance jitters by a fifth less in the same
+# clips, and is as exact.
+_DISTANCE_SHARE = 0.5
+# After a longer gap, the filter starts again.
+_FORGET_S = 0.5
 
 
 @dataclass(slots=True)
@@ -99,11 +85,11 @@ class LabelSmoother:
     """Filters the labels of each identity.
 
     Args:
-        config: parameters of the filter.
+        strength: above 0; a stronger filter lets less through at rest.
     """
 
-    def __init__(self, config: OneEuroConfig | None = None) -> None:
-        self._config = config or OneEuroConfig()
+    def __init__(self, strength: float = 1.0) -> None:
+        self._strength = strength
         self._states: dict[int, _FilterState] = {}
         self._facing = FacingResolver()
 
@@ -124,7 +110,7 @@ class LabelSmoother:
         if labels.shape != (LABEL_SIZE,):
             raise ValueError(f"expected {LABEL_SIZE} label entries, got {labels.shape}")
         state = self._states.get(identity)
-        if state is None or not 0.0 < time_s - state.time_s <= self._config.forget_s:
+        if state is None or not 0.0 < time_s - state.time_s <= _FORGET_S:
             zeros = np.zeros_like(labels)
             self._states[identity] = _FilterState(time_s, labels.copy(), zeros, zeros.copy(), (labels.copy(),))
             self._facing.forget(identity)
@@ -142,21 +128,10 @@ class LabelSmoother:
         return value.copy()
 
     def _cutoff_hz(self, group: slice, speed: float) -> float:
-        config = self._config
         if group == _IMAGE_POSITION:
-            return config.position_min_cutoff_hz + config.position_speed_gain * speed
-        cutoff_hz = config.min_cutoff_hz + config.speed_gain * speed
-        return cutoff_hz * config.distance_share if group == _DISTANCE else cutoff_hz
-
-
-def smoother_of(config: SmoothingConfig) -> LabelSmoother | None:
-    """The configured filter; None without smoothing."""
-    if config.smoothing == 0.0:
-        return None
-    default = OneEuroConfig()
-    return LabelSmoother(
-        OneEuroConfig(default.min_cutoff_hz / config.smoothing, default.position_min_cutoff_hz / config.smoothing)
-    )
+            return _POSITION_MIN_CUTOFF_HZ / self._strength + _POSITION_SPEED_GAIN * speed
+        cutoff_hz = _MIN_CUTOFF_HZ / self._strength + _SPEED_GAIN * speed
+        return cutoff_hz * _DISTANCE_SHARE if group == _DISTANCE else cutoff_hz
 
 
 def _gain(cutoff_hz: float, step_s: float) -> np.float32:

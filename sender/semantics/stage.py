@@ -25,7 +25,7 @@ from sender.semantics.crop_labels import FEATURE_SIZE, body_in_crop, semantic_fe
 from sender.semantics.cvae import ENTRIES, SemanticCVAE, SemanticsConfig
 from sender.semantics.refine import Refiner
 from sender.semantics.region_colours import RegionColours
-from sender.semantics.smoothing import LabelSmoother, smoother_of
+from sender.semantics.smoothing import LabelSmoother
 
 WEIGHTS_NAME = "semantics"
 
@@ -105,7 +105,7 @@ class SemanticsStage:
         network = load_into(SemanticCVAE(config), WEIGHTS_NAME)
         space = LabelSpace.load()
         refiner = Refiner(space, KeypointKinematics(BodyModel.load()))
-        smoother = smoother_of(smoothing) if smoothing else None
+        smoother = LabelSmoother(smoothing.smoothing) if smoothing and smoothing.smoothing else None
         return cls(network, space, refiner, smoother, KeypointConfidence.load() if calibrated else None)
 
     def reset(self) -> None:

@@ -26,6 +26,7 @@ import torch
 from scipy.stats import mannwhitneyu
 from torch import Tensor
 from torch.nn import functional
+from torchvision.ops import box_iou
 
 from common.arrays import FloatArray
 from common.errors import exit_code_of
@@ -34,7 +35,7 @@ from common.synthetic.dataset.split import Split
 from common.training.flags import add_result_flags, parser_of
 from common.training.loop import write_json
 from common.weights.loader import save_weights
-from sender.perception.inference.detector import Detector, pairwise_iou
+from sender.perception.inference.detector import Detector
 from sender.perception.inference.predictor import Perception
 from sender.perception.inference.refine_boxes import refine_boxes
 from sender.perception.inference.verifier import (
@@ -153,7 +154,8 @@ def largest_iou(boxes_d4: Tensor, people_n4: FloatArray) -> Tensor:
     """(d,) IoU of each box with the person that it overlaps most; 0 without people."""
     if not len(people_n4):
         return torch.zeros(len(boxes_d4))
-    return pairwise_iou(boxes_d4, torch.from_numpy(people_n4)).amax(dim=1)
+    overlaps: Tensor = box_iou(boxes_d4, torch.from_numpy(people_n4))
+    return overlaps.amax(dim=1)
 
 
 def fit(examples: Examples, seed: int, config: VerifierConfig | None = None) -> VerifierNet:

@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from torchvision.ops import box_iou
 
 from common.arrays import ByteArray, FloatArray
 from common.body.label_space import LabelSpace
@@ -22,7 +23,7 @@ from common.synthetic.dataset.shards import Batch, CropDataset
 from common.synthetic.render_shards import Task, render_shard
 from common.weights.manifest import model_hash
 from sender.importance.importance import Importance
-from sender.perception.inference.detector import Detector, pairwise_iou
+from sender.perception.inference.detector import Detector
 from sender.perception.inference.predictor import Perception
 from sender.perception.inference.verifier import Verifier
 from sender.perception.network.network import PerceptionConfig
@@ -124,7 +125,7 @@ def test_detector_finds_people_in_composed_frames(frames: list[tuple[ByteArray, 
     found = people = false = 0
     for image, boxes in frames:
         detected = np.array([detection.box for detection in detector.find(image)], np.float32).reshape(-1, 4)
-        shared = pairwise_iou(torch.from_numpy(detected), torch.from_numpy(boxes)).numpy()
+        shared = box_iou(torch.from_numpy(detected), torch.from_numpy(boxes)).numpy()
         large = boxes[:, 3] - boxes[:, 1] >= LEAST_HEIGHT_PX
         found += int((shared.max(axis=0, initial=0.0)[large] >= 0.5).sum())
         people += int(large.sum())

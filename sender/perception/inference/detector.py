@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+from torchvision.ops import nms
 
 from common.arrays import Box, FloatArray, Image
 from common.weights.devices import fast_autocast
@@ -145,16 +146,6 @@ def letterboxed(image: Image, side: int) -> tuple[Image, Letterbox]:
     return square, Letterbox(side, scale, x, y)
 
 
-def pairwise_iou(boxes_N4: Tensor, others_M4: Tensor) -> Tensor:
-    """Intersection over union of every pair of boxes, (N, M)."""
-    low = torch.maximum(boxes_N4[:, None, :2], others_M4[None, :, :2])
-    high = torch.minimum(boxes_N4[:, None, 2:], others_M4[None, :, 2:])
-    intersection = (high - low).clamp_min(0).prod(dim=-1)
-    area = (boxes_N4[:, 2:] - boxes_N4[:, :2]).clamp_min(0).prod(dim=-1)
-    other_area = (others_M4[:, 2:] - others_M4[:, :2]).clamp_min(0).prod(dim=-1)
-    return intersection / (area[:, None] + other_area[None] - intersection).clamp_min(1e-9)
-
-
 def peaks(heat_HW: Tensor, boxes_4HW: Tensor, threshold: float, limit: int = 50) -> tuple[Tensor, Tensor]:
     """Boxes (N, 4) and scores (N,) at the local maxima of a heat map, after non-maximum suppression; best first.
 
@@ -173,11 +164,7 @@ def suppressed(boxes_N4: Tensor, scores_N: Tensor, limit: int = 50) -> tuple[Ten
     """Boxes and scores, best first, without those that overlap a better one; at most `limit` are compared."""
     scores, order = scores_N.sort(descending=True)
     boxes, scores = boxes_N4[order[:limit]], scores[:limit]
-    iou = pairwise_iou(boxes, boxes)
-    kept: list[int] = []
-    for index in range(len(boxes)):
-        if not kept or float(iou[index, kept].max()) < _NMS_IOU:
-            kept.append(index)
+    kept = nms(boxes, scores, _NMS_IOU)
     return boxes[kept], scores[kept]
 
 

@@ -10,7 +10,7 @@ from common.errors import PeerError, SourceError
 from common.frames import Camera, LabelFrame, PersonLabels
 from common.labels import GROUPS
 from sender.capture.interruptible import DaemonWorker, InterruptibleSource
-from sender.capture.source import CapturedFrame, ClosingSource
+from sender.capture.source import CapturedFrame, FrameSource
 from sender.metrics import SenderMetrics
 from sender.pipeline import SenderPipeline
 from sender.playback import Playback
@@ -157,7 +157,7 @@ async def test_stop_ends_live_source_and_drains() -> None:
     assert link.drained
 
 
-class StalledSource(FakeSource, ClosingSource):
+class StalledSource(FakeSource, FrameSource):
     """Yields its frames, then blocks, as a pipe does whose writer pauses."""
 
     fps = 30.0

@@ -13,11 +13,11 @@ from common.frames import Camera
 from sender.capture.config import CaptureConfig
 from sender.capture.interruptible import DaemonWorker, InterruptibleSource
 from sender.capture.open import open_source
-from sender.capture.source import CapturedFrame, ClosingSource
+from sender.capture.source import CapturedFrame, FrameSource
 from tests.unit.sender.capture.test_video import film
 
 
-class BlockingSource(ClosingSource):
+class BlockingSource(FrameSource):
     """One frame, then a read that blocks until `released`."""
 
     live = False

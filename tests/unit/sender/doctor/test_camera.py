@@ -10,7 +10,7 @@ from PIL import Image
 from common.doctor.finding import Finding, Verdict, run_check
 from common.errors import UsageError
 from sender.capture.config import CaptureConfig
-from sender.capture.source import CapturedFrame, ClosingSource
+from sender.capture.source import CapturedFrame, FrameSource
 from sender.doctor import camera
 from sender.doctor.v4l2 import CameraDevice, CameraFormat
 
@@ -63,7 +63,7 @@ def test_file_without_a_frame(tmp_path: Path) -> None:
 def test_source_that_does_not_answer(monkeypatch: pytest.MonkeyPatch) -> None:
     released = threading.Event()
 
-    class Silent(ClosingSource):
+    class Silent(FrameSource):
         live, fps = True, None
 
         def __iter__(self) -> Iterator[CapturedFrame]:

@@ -11,7 +11,7 @@ from common.synthetic.motion.poses import PoseSampler
 from sender.perception.network.network import PerceptionConfig, PerceptionNet
 from sender.perception.network.output import PerceptionOutput
 from sender.semantics.crop_labels import body_in_crop, crop_entries
-from sender.semantics.refine import RefineConfig, Refiner
+from sender.semantics.refine import Refiner
 
 PEOPLE = 6
 FOCAL = torch.full((PEOPLE,), 2.0)
@@ -65,7 +65,7 @@ def test_refinement_reduces_error_of_disturbed_labels(
     torch.manual_seed(0)
     exact = crop_entries(space, truth, FOCAL)
     disturbed = exact + 0.4 * torch.randn_like(exact)
-    refiner = Refiner(space, kinematics, RefineConfig(steps=3, pixel_floor=0.015, depth_floor_m=0.05, prior_weight=1.0))
+    refiner = Refiner(space, kinematics)
     refined = refiner.refine(disturbed, torch.full_like(exact, 0.4), observed, FOCAL)
     before, after = (error_m(entries, truth, space, kinematics) for entries in (disturbed, refined))
     assert after < 0.4 * before
@@ -87,8 +87,3 @@ def test_invisible_keypoints_leave_labels_and_certain_labels_move_less(
     torch.testing.assert_close(refined(0.4, invisible), entries, atol=1e-3, rtol=0)
     certain, uncertain = (refined(sigma, observed) - entries for sigma in (0.005, 0.5))
     assert certain.abs().mean() < 0.2 * uncertain.abs().mean()
-
-
-def test_floors_must_be_positive() -> None:
-    with pytest.raises(ValueError, match="positive"):
-        RefineConfig(pixel_floor=0.0)

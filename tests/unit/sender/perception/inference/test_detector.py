@@ -9,7 +9,6 @@ from sender.perception.inference.detector import (
     DetectorConfig,
     DetectorNet,
     letterboxed,
-    pairwise_iou,
     peaks,
     suppressed,
 )
@@ -64,11 +63,6 @@ def test_of_overlapping_boxes_the_best_is_kept() -> None:
     kept, scores = suppressed(boxes, torch.tensor([0.3, 0.8, 0.5]))
     assert kept.tolist() == [[1, 1, 11, 11], [30, 0, 40, 10]]
     assert scores.tolist() == pytest.approx([0.8, 0.5])
-
-
-def test_pairwise_iou() -> None:
-    boxes = torch.tensor([[0.0, 0.0, 2.0, 2.0], [1.0, 0.0, 3.0, 2.0], [5.0, 5.0, 6.0, 6.0]])
-    assert torch.allclose(pairwise_iou(boxes, boxes)[0], torch.tensor([1.0, 1 / 3, 0.0]))
 
 
 def test_find_clips_boxes_to_frame() -> None:
