@@ -1,13 +1,13 @@
 """Writes a recording: appends whole blocks, and the index at the end."""
 
-import contextlib
-import errno
-import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
 from common.blobs import Blob
 from common.errors import OutputError
+from common.io.append_file import AppendFile
 from common.recording.block import ENTRY_POINT, MAGIC, BlockKind, encode_block, encode_trailer
 from common.recording.facts import RecordingFacts
 from common.recording.index import BlockEntry, encode_index
@@ -16,7 +16,6 @@ from common.recording.records import Record, RecordedFrame, RecordedState, encod
 _BLOCK_US: Final = 1_000_000
 _BLOCK_BYTES: Final = 1 << 18
 _BLOCK_RECORDS: Final = 1024
-_PRIVATE: Final = 0o600
 
 
 class RecordingWriter:
@@ -33,16 +32,15 @@ class RecordingWriter:
 
     def __init__(self, path: Path, facts: RecordingFacts) -> None:
         self.path = path
-        self.bytes_written = 0
         self.frames = 0
         self._entries: list[BlockEntry] = []
         self._records: list[Record] = []
         self._record_bytes = 0
         self._entry_point = False
-        self._failed = False
+        self._failed = self._closed = False
         self._began_us: int | None = None
         try:
-            self._file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, _PRIVATE)
+            self._file = AppendFile(path)
         except FileExistsError:
             raise OutputError(f"{path} exists: remove it, or give the recording another name") from None
         except OSError as error:
@@ -52,6 +50,11 @@ class RecordingWriter:
         except OutputError:
             self.close()
             raise
+
+    @property
+    def bytes_written(self) -> int:
+        """Size of the file."""
+        return self._file.size_bytes
 
     def add_frame(self, frame: RecordedFrame, *, entry_point: bool = False) -> None:
         """Adds a packet.
@@ -99,25 +102,23 @@ class RecordingWriter:
 
     def sync(self) -> None:
         """Waits until the blocks are on the disk, where they survive a loss of power."""
-        try:
-            os.fsync(self._file)
-        except OSError as error:
-            raise self._failure(error) from error
+        with self._reported():
+            self._file.sync()
 
     def close(self) -> None:
         """Writes the last block and the index, unless writing has failed before; safe to call twice."""
-        if self._file < 0:
+        if self._closed:
             return
+        self._closed = True
         try:
             if not self._failed:
                 self.flush()
                 content = encode_index(self._entries)
                 if content is not None:
                     self._write(encode_block(BlockKind.INDEX, content) + encode_trailer(self.bytes_written))
-                self.sync()
         finally:
-            os.close(self._file)
-            self._file = -1
+            with self._reported():
+                self._file.close()
 
     def _is_full(self, captured_us: int) -> bool:
         if self._began_us is None:
@@ -136,16 +137,13 @@ class RecordingWriter:
         self._entries.append(BlockEntry(offset, entry.time_us, kind, entry.entry_point, entry.blob))
 
     def _write(self, data: bytes) -> None:
-        try:
-            if os.write(self._file, data) < len(data):
-                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-        except OSError as error:
-            raise self._failure(error) from error
-        self.bytes_written += len(data)
+        with self._reported():
+            self._file.append(data)
 
-    def _failure(self, error: OSError) -> OutputError:
-        """Cuts a block that was written in part."""
-        self._failed = True
-        with contextlib.suppress(OSError):  # a reader ignores a block that is not whole
-            os.ftruncate(self._file, self.bytes_written)
-        return OutputError(f"cannot write the recording {self.path}: {error.strerror}")
+    @contextmanager
+    def _reported(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            self._failed = True
+            raise OutputError(f"cannot write the recording {self.path}: {error.strerror}") from error

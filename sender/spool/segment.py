@@ -4,13 +4,13 @@ Each record is a block of its own, so that all complete records can be read from
 first incomplete one.
 """
 
-import errno
-import os
 import struct
 import zlib
 from pathlib import Path
 
 import zstandard
+
+from common.io.append_file import AppendFile
 
 _HEAD = struct.Struct("<II")
 _LEVEL = 3
@@ -19,53 +19,17 @@ _CHUNK_BYTES = 4096
 _MAX_RECORD_BYTES = 1 << 20
 
 
-class SegmentWriter:
-    """Appends records to a new file.
-
-    Args:
-        path: must not exist.
-
-    Raises:
-        OSError: here and in every method: the file cannot be written. Only `close` may be called afterwards; earlier
-            records are complete.
-    """
+class SegmentWriter(AppendFile):
+    """Appends records to a new file."""
 
     def __init__(self, path: Path) -> None:
-        self._file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        super().__init__(path)
         self._compressor = zstandard.ZstdCompressor(level=_LEVEL).compressobj()
-        self._synced = True
-        self.bytes_written = 0
 
     def append(self, record: bytes) -> None:
-        """Adds a record, which survives a crash of this process and, after `sync`, of the machine."""
+        """Adds a record; see `AppendFile.append`."""
         framed = _HEAD.pack(len(record), zlib.crc32(record)) + record
-        block = self._compressor.compress(framed) + self._compressor.flush(zstandard.COMPRESSOBJ_FLUSH_BLOCK)
-        self._synced = False
-        self._write(block)
-
-    def sync(self) -> None:
-        """Waits until all records are on the disk."""
-        if not self._synced:
-            os.fsync(self._file)
-            self._synced = True
-
-    def close(self) -> None:
-        """Syncs and closes the file; safe to call twice."""
-        if self._file >= 0:
-            try:
-                self.sync()
-            finally:
-                os.close(self._file)
-                self._file = -1
-
-    def _write(self, data: bytes) -> None:
-        try:
-            if os.write(self._file, data) < len(data):
-                raise OSError(errno.ENOSPC, "No space left on device")
-        except OSError:
-            os.ftruncate(self._file, self.bytes_written)
-            raise
-        self.bytes_written += len(data)
+        super().append(self._compressor.compress(framed) + self._compressor.flush(zstandard.COMPRESSOBJ_FLUSH_BLOCK))
 
 
 def read_segment(path: Path) -> list[bytes]:

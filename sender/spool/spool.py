@@ -15,6 +15,7 @@ import os
 import secrets
 from collections import deque
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -86,19 +87,14 @@ class Spool:
         self._ready: deque[LabelFrame] = deque()
         self._unsynced: list[LabelFrame] = []
         self._taken = self._delivered = self._sealed_bytes = 0
-        try:
+        with self._reported():
             directory.mkdir(parents=True, exist_ok=True, mode=0o700)
             self._lock = os.open(directory / LOCK_FILE, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        except OSError as error:
-            raise self._output_error(error) from error
-        try:
-            self._open(content)
-        except OSError as error:
-            self.close()
-            raise self._output_error(error) from error
-        except BaseException:
-            self.close()
-            raise
+            try:
+                self._open(content)
+            except BaseException:
+                self.close()
+                raise
 
     @property
     def pending(self) -> int:
@@ -108,7 +104,7 @@ class Spool:
     @property
     def has_room(self) -> bool:
         """Whether a frame may be appended."""
-        written = self._writer.bytes_written if self._writer else 0
+        written = self._writer.size_bytes if self._writer else 0
         return written + self._sealed_bytes < self._limit_bytes
 
     def append(self, frame: LabelFrame) -> None:
@@ -119,24 +115,20 @@ class Spool:
         """
         if frame.sequence != self.next_sequence:
             raise ValueError(f"frame {frame.sequence} appended instead of frame {self.next_sequence}")
-        try:
+        with self._reported():
             if self._writer is None or self.next_sequence - self._writer_first >= _FRAMES_PER_SEGMENT:
                 self._seal()
                 self._begin_segment()
             assert self._writer is not None
             self._writer.append(encode_label_frame(frame))
-        except OSError as error:
-            raise self._output_error(error) from error
         self._unsynced.append(frame)
         self.next_sequence += 1
 
     def take(self, most: int) -> list[LabelFrame]:
         """The next frames to send, at most `most`; they are synced to the disk."""
-        try:
+        with self._reported():
             if not self._ready:
                 self._read_ahead()
-        except OSError as error:
-            raise self._output_error(error) from error
         frames = [self._ready.popleft() for _ in range(min(most, len(self._ready)))]
         if frames:
             self._taken = frames[-1].sequence + 1
@@ -161,26 +153,22 @@ class Spool:
     def release(self, sequence: int) -> None:
         """Marks the frames below a sequence as delivered and deletes their files."""
         self._delivered = max(self._delivered, sequence)
-        try:
+        with self._reported():
             while self._segments and self._segments[0].after <= self._delivered:
                 if len(self._segments) == 1 and self._writer is None:
                     return  # the last file carries the numbering
                 delivered = self._segments.popleft()
                 delivered.path.unlink()
                 self._sealed_bytes -= delivered.size_bytes
-        except OSError as error:
-            raise self._output_error(error) from error
 
     def finish(self) -> None:
         """Ends the session: the next sender that opens the directory begins a new one."""
-        try:
+        with self._reported():
             # In this order: files without a session are removed later, a session without files would restart at 0.
             (self._directory / SESSION_FILE).unlink()
             self._sync_directory()
             self._close_writer()
             self._remove_segments()
-        except OSError as error:
-            raise self._output_error(error) from error
 
     def close(self) -> None:
         """Unlocks the directory; undelivered frames stay. Safe to call twice."""
@@ -259,7 +247,7 @@ class Spool:
         """Completes the file being written; its frames are read again later if others are to be sent before them."""
         if self._writer is None:
             return
-        size_bytes, first = self._writer.bytes_written, self._writer_first
+        size_bytes, first = self._writer.size_bytes, self._writer_first
         self._close_writer()
         earlier = self._ready or any(segment.after > self._taken for segment in self._segments)
         self._add_segment(_Segment(self._path(first), first, self.next_sequence, size_bytes))
@@ -297,9 +285,16 @@ class Spool:
     def _path(self, first: int) -> Path:
         return self._directory / f"{first:012d}{_SUFFIX}"
 
-    def _output_error(self, error: OSError) -> OutputError:
-        reason = error.strerror or str(error)
-        return OutputError(f"the spool {self._directory}: {reason}; free some space or give another --spool")
+    @contextmanager
+    def _reported(self) -> Iterator[None]:
+        """Turns errors of the disk into OutputError."""
+        try:
+            yield
+        except OSError as error:
+            reason = error.strerror or str(error)
+            raise OutputError(
+                f"the spool {self._directory}: {reason}; free some space or give another --spool"
+            ) from error
 
 
 def _frames_of(segment: _Segment) -> Iterator[LabelFrame]:

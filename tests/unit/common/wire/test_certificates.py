@@ -35,109 +35,83 @@ def pair(authority: Authority) -> Pair:
     return authority.folder / "receiver.pem", authority.folder / "receiver.key"
 
 
-def openssl(*arguments: str | Path) -> None:
-    subprocess.run(["openssl", *map(str, arguments)], check=True, capture_output=True)
-
-
-def other_key(folder: Path, pair: Pair) -> Pair:
-    return pair[0], pair[0].with_name("other.key")
-
-
-def swapped(folder: Path, pair: Pair) -> Pair:
-    return pair[1], pair[0]
-
-
-def certificate_as_key(folder: Path, pair: Pair) -> Pair:
-    return pair[0], pair[0]
-
-
-def wrong_order(folder: Path, pair: Pair) -> Pair:
-    path = folder / "chain.pem"
-    path.write_bytes(pair[0].with_name("ca.pem").read_bytes() + pair[0].read_bytes())
-    return path, pair[1]
-
-
-def truncated(folder: Path, pair: Pair) -> Pair:
-    path = folder / "cut.pem"
-    path.write_bytes(pair[0].read_bytes()[:300])
-    return path, pair[1]
-
-
-def damaged(folder: Path, pair: Pair) -> Pair:
-    path, content = folder / "damaged.pem", bytearray(pair[0].read_bytes())
-    content[300:340] = b"A" * 40
+def written(path: Path, content: bytes) -> Path:
     path.write_bytes(content)
-    return path, pair[1]
+    return path
 
 
-def damaged_key(folder: Path, pair: Pair) -> Pair:
-    path, content = folder / "damaged.key", bytearray(pair[1].read_bytes())
-    content[60:100] = b"A" * 40
-    path.write_bytes(content)
-    return pair[0], path
+def spoilt(path: Path, begin: int) -> bytes:
+    content = bytearray(path.read_bytes())
+    content[begin : begin + 40] = b"A" * 40
+    return bytes(content)
 
 
-def empty(folder: Path, pair: Pair) -> Pair:
-    path = folder / "empty.pem"
-    path.touch()
-    return path, pair[1]
+def openssl(out: Path, *arguments: str | Path) -> Path:
+    subprocess.run(["openssl", *map(str, arguments), "-out", str(out)], check=True, capture_output=True)
+    return out
 
 
-def folder_instead(folder: Path, pair: Pair) -> Pair:
-    return folder, pair[1]
+def fifo(path: Path) -> Path:
+    os.mkfifo(path)
+    return path
 
 
-def fifo(folder: Path, pair: Pair) -> Pair:
-    os.mkfifo(folder / "fifo.pem")
-    return folder / "fifo.pem", pair[1]
-
-
-def endless(folder: Path, pair: Pair) -> Pair:
-    return Path("/dev/zero"), pair[1]
-
-
-def der(folder: Path, pair: Pair) -> Pair:
-    openssl("x509", "-in", pair[0], "-outform", "der", "-out", folder / "a.der")
-    return folder / "a.der", pair[1]
-
-
-def encrypted(folder: Path, pair: Pair) -> Pair:
-    openssl("pkey", "-in", pair[1], "-aes256", "-passout", "pass:x", "-out", folder / "encrypted.key")
-    return pair[0], folder / "encrypted.key"
-
-
-UNUSABLE: list[tuple[Callable[[Path, Pair], Pair], str]] = [
-    (other_key, r"other\.key is not the key of --tls-cert: give the two files that were issued together"),
-    (swapped, r"--tls-cert: .*receiver\.key is a private key, not a certificate: give the certificate"),
-    (certificate_as_key, r"--tls-key: .*receiver\.pem contains no private key"),
-    (wrong_order, r"--tls-cert: .*chain\.pem has its certificates in the wrong order: the one of --tls-key"),
-    (truncated, r"--tls-cert: .*cut\.pem contains no complete certificate"),
-    (damaged, r"--tls-cert: .*damaged\.pem is damaged"),
-    (damaged_key, r"--tls-key: .*damaged\.key is damaged"),
-    (empty, r"--tls-cert: .*empty\.pem is empty"),
-    (folder_instead, "--tls-cert: cannot read .*: Is a directory"),
-    (fifo, r"--tls-cert: .*fifo\.pem is not a file"),
-    (endless, "--tls-cert: /dev/zero is not a file"),
-    (der, r"--tls-cert: .*a\.der is DER, not a PEM file: convert it with openssl x509"),
-    (encrypted, r"--tls-key: .*encrypted\.key is encrypted: decrypt it with openssl pkey"),
+# What becomes of certificate and key in a folder, and the error.
+UNUSABLE: list[tuple[Callable[[Path, Path, Path], Pair], str]] = [
+    (
+        lambda folder, cert, key: (cert, cert.with_name("other.key")),
+        r"other\.key is not the key of --tls-cert: give the two files that were issued together",
+    ),
+    (
+        lambda folder, cert, key: (key, cert),
+        r"--tls-cert: .*receiver\.key is a private key, not a certificate: give the certificate",
+    ),
+    (lambda folder, cert, key: (cert, cert), r"--tls-key: .*receiver\.pem contains no private key"),
+    (
+        lambda folder, cert, key: (
+            written(folder / "chain.pem", cert.with_name("ca.pem").read_bytes() + cert.read_bytes()),
+            key,
+        ),
+        r"--tls-cert: .*chain\.pem has its certificates in the wrong order: the one of --tls-key",
+    ),
+    (
+        lambda folder, cert, key: (written(folder / "cut.pem", cert.read_bytes()[:300]), key),
+        r"--tls-cert: .*cut\.pem contains no complete certificate",
+    ),
+    (
+        lambda folder, cert, key: (written(folder / "damaged.pem", spoilt(cert, 300)), key),
+        r"--tls-cert: .*damaged\.pem is damaged",
+    ),
+    (
+        lambda folder, cert, key: (cert, written(folder / "damaged.key", spoilt(key, 60))),
+        r"--tls-key: .*damaged\.key is damaged",
+    ),
+    (lambda folder, cert, key: (written(folder / "empty.pem", b""), key), r"--tls-cert: .*empty\.pem is empty"),
+    (lambda folder, cert, key: (folder, key), "--tls-cert: cannot read .*: Is a directory"),
+    (lambda folder, cert, key: (fifo(folder / "fifo.pem"), key), r"--tls-cert: .*fifo\.pem is not a file"),
+    (lambda folder, cert, key: (Path("/dev/zero"), key), "--tls-cert: /dev/zero is not a file"),
+    (
+        lambda folder, cert, key: (openssl(folder / "a.der", "x509", "-in", cert, "-outform", "der"), key),
+        r"--tls-cert: .*a\.der is DER, not a PEM file: convert it with openssl x509",
+    ),
+    (
+        lambda folder, cert, key: (
+            cert,
+            openssl(folder / "encrypted.key", "pkey", "-in", key, "-aes256", "-passout", "pass:x"),
+        ),
+        r"--tls-key: .*encrypted\.key is encrypted: decrypt it with openssl pkey",
+    ),
 ]
 
 
-@pytest.mark.parametrize(("make", "message"), UNUSABLE, ids=[make.__name__ for make, _ in UNUSABLE])
-def test_unusable_pair_is_refused_at_both_ends(
-    make: Callable[[Path, Pair], Pair],
-    message: str,
-    authority: Authority,
-    pair: Pair,
-    tmp_path: Path,
-    capfd: pytest.CaptureFixture[str],
-) -> None:
-    certificate, key = make(tmp_path, pair)
-    with pytest.raises(UsageError, match=message):
-        ReceiverSecurity(tls_cert=certificate, tls_key=key).check(Address("127.0.0.1", 0))
-    with pytest.raises(UsageError, match=message) as caught:
-        Transport(SenderSecurity(tls_cert=certificate, tls_key=key)).check(Address("127.0.0.1", 1))
-    assert "\n" not in str(caught.value)
+def test_unusable_pair_is_refused_at_both_ends(pair: Pair, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    for make, message in UNUSABLE:
+        certificate, key = make(tmp_path, *pair)
+        with pytest.raises(UsageError, match=message):
+            ReceiverSecurity(tls_cert=certificate, tls_key=key).check(Address("127.0.0.1", 0))
+        with pytest.raises(UsageError, match=message) as caught:
+            Transport(SenderSecurity(tls_cert=certificate, tls_key=key)).check(Address("127.0.0.1", 1))
+        assert "\n" not in str(caught.value)
     assert capfd.readouterr() == ("", "")
 
 
@@ -150,26 +124,18 @@ def test_unreadable_file(pair: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
         CertificateFiles(*pair, None).read()
 
 
-@pytest.mark.parametrize(
-    ("days", "message"),
-    [
-        (2, r"receiver\.pem expired on 20..-..-.. ..:.. UTC: issue a new one"),
-        (-2, "is not valid before .*check the cl"),
-    ],
-)
-def test_certificate_outside_its_validity(pair: Pair, days: int, message: str) -> None:
-    with pytest.raises(UsageError, match=f"--tls-cert: .*{message}"):
-        CertificateFiles(*pair, None, lambda: NOW + timedelta(days=days)).read()
-
-
-def test_authority_outside_its_validity(authority: Authority) -> None:
-    with pytest.raises(UsageError, match=r"--tls-ca: .*ca\.pem expired on"):
-        CertificateFiles(None, None, authority.certificate, lambda: NOW + timedelta(days=4000)).read()
-
-
-def test_key_is_no_authority(authority: Authority, pair: Pair) -> None:
-    with pytest.raises(UsageError, match=r"--tls-ca: .*receiver\.key is a private key, not a certificate"):
-        CertificateFiles(None, None, pair[1]).read()
+def test_certificate_or_authority_that_cannot_be_used(authority: Authority, pair: Pair) -> None:
+    ca, (certificate, key) = authority.certificate, pair
+    cases: list[tuple[Path | None, Path | None, Path | None, int, str]] = [
+        (certificate, key, None, 2, r"--tls-cert: .*receiver\.pem expired on 20..-..-.. ..:.. UTC: issue a new one"),
+        (certificate, key, None, -2, r"--tls-cert: .*receiver\.pem is not valid before .*check the cl"),
+        (None, None, ca, 4000, r"--tls-ca: .*ca\.pem expired on"),
+        (None, None, key, 0, r"--tls-ca: .*receiver\.key is a private key, not a certificate"),
+    ]
+    for certificate_path, key_path, trusted, days, message in cases:
+        now = NOW + timedelta(days=days)
+        with pytest.raises(UsageError, match=message):
+            CertificateFiles(certificate_path, key_path, trusted, lambda now=now: now).read()  # type: ignore[misc]
 
 
 def test_chain_in_the_right_order_is_valid(authority: Authority, pair: Pair, tmp_path: Path) -> None:
@@ -190,10 +156,10 @@ def test_validity_is_that_of_openssl(pair: Pair) -> None:
     ]
 
 
-@pytest.mark.parametrize("kept", [0, 1, 3, 20, 60])
-def test_validity_of_truncated_certificate(pair: Pair, kept: int) -> None:
-    with pytest.raises(ValueError, match="truncated"):
-        validity(ssl.PEM_cert_to_DER_cert(pair[0].read_text())[:kept])
+def test_validity_of_truncated_certificate(pair: Pair) -> None:
+    for kept in (0, 1, 3, 20, 60):
+        with pytest.raises(ValueError, match="truncated"):
+            validity(ssl.PEM_cert_to_DER_cert(pair[0].read_text())[:kept])
 
 
 def test_broken_change_is_logged_once_and_mended_change_applies(

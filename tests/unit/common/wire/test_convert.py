@@ -1,7 +1,6 @@
 import contextlib
 import itertools
 from functools import partial
-from typing import Any
 
 import numpy as np
 import pytest
@@ -120,18 +119,8 @@ _client_messages = st.one_of(_hellos, _frames, _heartbeats, st.just(Drain()), _c
 _server_messages = st.one_of(_welcomes, _acknowledgements, _heartbeats, st.just(Drain()), _chunk_acks)
 
 
-@given(_client_messages)
-def test_client_messages_round_trip(message: ClientMessage) -> None:
-    assert decode_client(encode_client(message)) == message
-
-
-@given(_server_messages)
-def test_server_messages_round_trip(message: ServerMessage) -> None:
-    assert decode_server(encode_server(message)) == message
-
-
 @given(st.binary(max_size=300))
-@settings(max_examples=2000)
+@settings(max_examples=500)
 def test_random_bytes_are_malformed_or_a_valid_message(data: bytes) -> None:
     with contextlib.suppress(MalformedPacket):
         from_client = decode_client(data)
@@ -142,7 +131,7 @@ def test_random_bytes_are_malformed_or_a_valid_message(data: bytes) -> None:
 
 
 @given(_client_messages, _server_messages, st.data())
-@settings(max_examples=500)
+@settings(max_examples=200)
 def test_mutated_messages_are_malformed_or_valid(
     client: ClientMessage, server: ServerMessage, data: st.DataObject
 ) -> None:
@@ -155,9 +144,8 @@ def test_mutated_messages_are_malformed_or_valid(
             assert "\n" not in str(error)
 
 
-@pytest.mark.parametrize(
-    "message",
-    [
+def test_decode_client_when_a_field_is_invalid() -> None:
+    for message in (
         pb.ClientMessage(),
         pb.ClientMessage(hello=pb.Hello(session_id=b"short", model_hash=b"m")),
         pb.ClientMessage(hello=pb.Hello(session_id=bytes(16), model_hash=b"")),
@@ -188,16 +176,13 @@ def test_mutated_messages_are_malformed_or_valid(
         pb.ClientMessage(chunk=pb.Chunk(blob=1, data=b"d", kind="k", total=2**20 + 1)),
         pb.ClientMessage(chunk=pb.Chunk(blob=1, data=bytes(16_385), kind="k", total=2**15)),
         pb.ClientMessage(heartbeat=pb.Heartbeat(padding=bytes(16_385))),
-    ],
-)
-def test_decode_client_when_a_field_is_invalid(message: pb.ClientMessage) -> None:
-    with pytest.raises(MalformedPacket):
-        decode_client(message.SerializeToString())
+    ):
+        with pytest.raises(MalformedPacket):
+            decode_client(message.SerializeToString())
 
 
-@pytest.mark.parametrize(
-    "message",
-    [
+def test_decode_server_when_a_field_is_invalid() -> None:
+    for message in (
         pb.ServerMessage(),
         pb.ServerMessage(welcome=pb.Welcome(model_hash=b"m", window=0)),
         pb.ServerMessage(welcome=pb.Welcome(model_hash=b"m", window=MAX_WINDOW + 1)),
@@ -218,11 +203,9 @@ def test_decode_client_when_a_field_is_invalid(message: pb.ClientMessage) -> Non
                 pb.Acknowledgement(hold_us=2**63),
             )
         ),
-    ],
-)
-def test_decode_server_when_a_field_is_invalid(message: pb.ServerMessage) -> None:
-    with pytest.raises(MalformedPacket):
-        decode_server(message.SerializeToString())
+    ):
+        with pytest.raises(MalformedPacket):
+            decode_server(message.SerializeToString())
 
 
 def test_hello_of_protocol_1_has_no_secret_and_is_parsed_for_its_version() -> None:
@@ -246,24 +229,28 @@ def test_frame_message_adds_four_bytes_to_its_payload_in_steady_state() -> None:
     assert len(sent.encode(FrameMessage(1010, bytes(26), may_wait=True))) == 26 + FRAME_FIELDS_BYTES + 2
 
 
-@pytest.mark.parametrize(("together", "size"), [(1, 12), (2, 22)])
-def test_message_of_acknowledgements_is_short_in_steady_state(together: int, size: int) -> None:
-    sent, received = ServerMessages(), ServerMessages()
-    for first in range(1000, 1010, together):
-        answers = Acknowledgements(
-            tuple(
-                Acknowledgement(sequence, AckStatus.DECODED, 1_800_000_000_000_000 + 33_333 * sequence, 33_333, 20_000)
-                for sequence in range(first, first + together)
+def test_message_of_acknowledgements_is_short_in_steady_state() -> None:
+    for together, size in ((1, 12), (2, 22)):
+        sent, received = ServerMessages(), ServerMessages()
+        for first in range(1000, 1010, together):
+            answers = Acknowledgements(
+                tuple(
+                    Acknowledgement(
+                        sequence, AckStatus.DECODED, 1_800_000_000_000_000 + 33_333 * sequence, 33_333, 20_000
+                    )
+                    for sequence in range(first, first + together)
+                )
             )
-        )
-        data = sent.encode(answers)
-        assert received.decode(data) == answers
-    assert len(data) == size
+            data = sent.encode(answers)
+            assert received.decode(data) == answers
+        assert len(data) == size
 
 
 @given(st.lists(_client_messages, max_size=20), st.lists(_server_messages, max_size=20))
 @settings(max_examples=200)
-def test_messages_of_one_stream_round_trip(client: list[ClientMessage], server: list[ServerMessage]) -> None:
+def test_messages_round_trip_alone_and_in_one_stream(client: list[ClientMessage], server: list[ServerMessage]) -> None:
+    assert [decode_client(encode_client(message)) for message in client] == client
+    assert [decode_server(encode_server(message)) for message in server] == server
     sent, received = ClientMessages(), ClientMessages()
     assert [received.decode(sent.encode(message)) for message in client] == client
     answered, read = ServerMessages(), ServerMessages()
@@ -314,17 +301,17 @@ def test_decode_server_makes_reasons_printable() -> None:
         assert decoded.reason.startswith(r"no\n\x1b[2J\u202exxx") and len(decoded.reason) == MAX_REASON_CHARACTERS
 
 
-@pytest.mark.parametrize(("messages", "decode"), [(hostile_messages, decode_client), (hostile_answers, decode_server)])
-def test_hostile_messages_are_refused_or_printable(messages: Any, decode: Any) -> None:
-    accepted = 0
-    for data in itertools.islice(messages(np.random.default_rng(51)), 3000):
-        with contextlib.suppress(MalformedPacket):
-            message = decode(data)
-            accepted += 1
-            answers = message.frames if isinstance(message, Acknowledgements) else (message,)
-            assert all(str(getattr(answer, "reason", "")).isprintable() for answer in answers)
-            assert str(getattr(message, "sender", "")).isprintable()
-    assert accepted > 500
+def test_hostile_messages_are_refused_or_printable() -> None:
+    for messages, decode in ((hostile_messages, decode_client), (hostile_answers, decode_server)):
+        accepted = 0
+        for data in itertools.islice(messages(np.random.default_rng(51)), 1000):
+            with contextlib.suppress(MalformedPacket):
+                message = decode(data)
+                accepted += 1
+                answers = message.frames if isinstance(message, Acknowledgements) else (message,)
+                assert all(str(getattr(answer, "reason", "")).isprintable() for answer in answers)
+                assert str(getattr(message, "sender", "")).isprintable()
+        assert accepted > 150
 
 
 def test_reason_of_a_broken_stream_is_printable() -> None:

@@ -7,7 +7,7 @@ import pytest
 
 from sender.spool.segment import SegmentWriter, read_segment
 
-RECORDS = [bytes([number]) * (number * 7 % 50 + 1) + os.urandom(40) for number in range(40)]
+RECORDS = [bytes([number]) * (number * 7 % 50 + 1) + os.urandom(40) for number in range(16)]
 
 
 @pytest.fixture
@@ -17,12 +17,8 @@ def path(tmp_path: Path) -> Path:
     for record in RECORDS:
         writer.append(record)
     writer.close()
-    assert path.stat().st_size == writer.bytes_written
+    assert path.stat().st_size == writer.size_bytes
     return path
-
-
-def test_records_round_trip(path: Path) -> None:
-    assert read_segment(path) == RECORDS
 
 
 def test_records_can_be_read_before_close(tmp_path: Path) -> None:
@@ -36,6 +32,7 @@ def test_records_can_be_read_before_close(tmp_path: Path) -> None:
 
 
 def test_truncated_file_gives_complete_records(path: Path) -> None:
+    assert read_segment(path) == RECORDS
     data = path.read_bytes()
     last = 0
     for length in range(len(data)):
@@ -49,7 +46,7 @@ def test_truncated_file_gives_complete_records(path: Path) -> None:
 
 def test_damaged_file_gives_no_wrong_record(path: Path) -> None:
     data = path.read_bytes()
-    for position in range(0, len(data), 5):
+    for position in range(0, len(data), 7):
         path.write_bytes(data[:position] + bytes([data[position] ^ 0x55]) + data[position + 1 :])
         records = read_segment(path)
         assert records == RECORDS[: len(records)]

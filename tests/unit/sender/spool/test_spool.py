@@ -44,8 +44,10 @@ def fill(spool: Spool, count: int) -> None:
         spool.append(frame(sequence))
 
 
-def test_partial_file_of_a_killed_sender_is_removed(tmp_path: Path) -> None:
+def test_session_file_is_private_and_partial_ones_are_removed(tmp_path: Path) -> None:
+    (tmp_path / "spool").mkdir(mode=0o755)
     spool_in(tmp_path).close()
+    assert (tmp_path / "spool" / "session.json").stat().st_mode & 0o777 == 0o600
     partial = tmp_path / "spool" / ".session.json.01234567.partial"
     partial.touch()
     spool_in(tmp_path).close()
@@ -102,12 +104,6 @@ def test_next_sender_resumes(tmp_path: Path) -> None:
     taken = sequences(spool.take(ALL_FRAMES)) + sequences(spool.take(ALL_FRAMES)) + sequences(spool.take(ALL_FRAMES))
     assert taken == [2, 3, 4, 5, 6, 7, 8]
     spool.close()
-
-
-def test_session_file_is_private(tmp_path: Path) -> None:
-    (tmp_path / "spool").mkdir(mode=0o755)
-    spool_in(tmp_path).close()
-    assert (tmp_path / "spool" / "session.json").stat().st_mode & 0o777 == 0o600
 
 
 def test_session_of_an_earlier_version_gets_a_secret_and_keeps_its_frames(tmp_path: Path) -> None:
@@ -194,13 +190,9 @@ def test_finished_session_leaves_no_files(tmp_path: Path) -> None:
     again = spool_in(tmp_path)
     assert again.session_id != session
     assert (again.next_sequence, again.resumed) == (0, False)
+    # Files without a session are deleted.
+    fill(again, 6)
     again.close()
-
-
-def test_files_without_a_session_are_deleted(tmp_path: Path) -> None:
-    spool = spool_in(tmp_path)
-    fill(spool, 6)
-    spool.close()
     (tmp_path / "spool" / "session.json").unlink()
     again = spool_in(tmp_path)
     assert again.next_sequence == 0
@@ -208,58 +200,42 @@ def test_files_without_a_session_are_deleted(tmp_path: Path) -> None:
     again.close()
 
 
-@pytest.mark.parametrize(
-    ("content", "message"),
-    [
+def test_frames_of_another_source_or_version_are_refused(tmp_path: Path) -> None:
+    for content, message in (
         (SpoolContent("dance.mp4", 1, b"\x01" * 8), "contains frames of walk.mp4, not of dance.mp4"),
         (SpoolContent("walk.mp4", 2, b"\x01" * 8), "another version"),
         (SpoolContent("walk.mp4", 1, b"\x02" * 8), "another version"),
-    ],
-)
-def test_frames_of_another_source_or_version_are_refused(tmp_path: Path, content: SpoolContent, message: str) -> None:
-    spool_in(tmp_path).close()
-    with pytest.raises(UsageError, match=message):
-        spool_in(tmp_path, content=content)
-    spool_in(tmp_path).close()
+    ):
+        spool_in(tmp_path).close()
+        with pytest.raises(UsageError, match=message):
+            spool_in(tmp_path, content=content)
+        spool_in(tmp_path).close()
 
 
-def test_one_sender_at_a_time(tmp_path: Path) -> None:
+def test_misuse_is_refused(tmp_path: Path) -> None:
     spool = spool_in(tmp_path)
     with pytest.raises(UsageError, match="another sender uses the spool"):
         spool_in(tmp_path)
+    with pytest.raises(ValueError, match="appended instead of frame 0"):
+        spool.append(frame(1))
+    fill(spool, 3)
+    with pytest.raises(UsageError, match="receiver has 4 frames"):
+        spool.skip(4)  # an outdated copy
     spool.close()
     spool_in(tmp_path).close()
 
 
-def test_outdated_copy_is_detected(tmp_path: Path) -> None:
-    spool = spool_in(tmp_path)
-    fill(spool, 3)
-    with pytest.raises(UsageError, match="receiver has 4 frames"):
-        spool.skip(4)
-    spool.close()
-
-
-def test_frame_out_of_order_is_refused(tmp_path: Path) -> None:
-    spool = spool_in(tmp_path)
-    with pytest.raises(ValueError, match="appended instead of frame 0"):
-        spool.append(frame(1))
-    spool.close()
-
-
-@pytest.mark.parametrize(
-    "text",
-    [
+def test_damaged_session_file_is_reported(tmp_path: Path) -> None:
+    spool_in(tmp_path).close()
+    for text in (
         "",
         "[]",
         json.dumps({"version": 1, "session": "00"}),
         json.dumps({"version": 1, "session": "00" * 16, "secret": "0"}),
-    ],
-)
-def test_damaged_session_file_is_reported(tmp_path: Path, text: str) -> None:
-    spool_in(tmp_path).close()
-    (tmp_path / "spool" / "session.json").write_text(text)
-    with pytest.raises(UsageError, match=r"session\.json cannot be read"):
-        spool_in(tmp_path)
+    ):
+        (tmp_path / "spool" / "session.json").write_text(text)
+        with pytest.raises(UsageError, match=r"session\.json cannot be read"):
+            spool_in(tmp_path)
 
 
 def test_unusable_directory_is_reported(tmp_path: Path) -> None:
