@@ -1,11 +1,17 @@
-"""Joint source-channel coder: power, lengths, and the SNR of positions."""
+"""Joint source-channel coder: lengths of positions, power, order of sending, and the SNR of positions."""
 
 import pytest
 import torch
 
 from common.channel.jscc import MIN_SNR_DB, JsccEncoder, length_mask, position_snr_db
+from common.channel.lengths import adapted_lengths, quantised_lengths, uniform_lengths
+from common.channel.placement import gathered, position_order, scattered
 from common.channel.state import LENGTHS, MAX_LENGTH
 from common.imaging.entropy import Statistics
+
+
+def random_bits() -> torch.Tensor:
+    return torch.rand(3, 12, 16, generator=torch.Generator().manual_seed(0)).square() * 300
 
 
 def encoded(lengths: torch.Tensor) -> torch.Tensor:
@@ -17,30 +23,57 @@ def encoded(lengths: torch.Tensor) -> torch.Tensor:
     return symbols
 
 
-def test_mean_power_is_one_per_symbol_at_every_length() -> None:
+def test_quantised_to_the_nearest_length() -> None:
+    bits = torch.tensor([0.0, 5.9, 6.1, 27.0, 29.0, 1e6])
+    assert quantised_lengths(bits, 1.0).tolist() == [4, 4, 8, 24, 32, MAX_LENGTH]
+
+
+def test_mean_length_of_each_picture_is_as_wanted_and_never_above() -> None:
+    bits = random_bits()
+    for wanted in ((8.0, 8.0, 8.0), (16.0, 48.0, 90.0)):
+        lengths = adapted_lengths(bits, torch.tensor(wanted))
+        means = lengths.float().mean((1, 2))
+        assert (means <= torch.tensor(wanted)).all() and (means > 0.97 * torch.tensor(wanted)).all()
+        for picture in range(3):
+            by_information = lengths[picture].flatten()[bits[picture].flatten().argsort()]
+            assert (by_information.diff() >= 0).all(), "more information never gets fewer symbols"
+    assert (adapted_lengths(bits, torch.full((3,), 1.0)) == LENGTHS[0]).all(), "the budget is too small"
+
+
+def test_symbols_grow_faster_than_information() -> None:
+    few, many = adapted_lengths(torch.tensor([[[10.0, 40.0]]]), torch.full((1,), 36.0)).flatten().tolist()
+    assert (few, many) == (8, 64), "four times the information, eight times the symbols"
+
+
+def test_uniform_lengths_use_the_mean_rounded_down() -> None:
+    lengths = uniform_lengths(random_bits(), torch.tensor([46.7, 48.0, 500.0]))
+    assert [sorted(set(picture.flatten().tolist())) for picture in lengths] == [[46], [48], [MAX_LENGTH]]
+
+
+def test_mean_power_is_one_per_symbol_and_none_is_sent_beyond_a_length() -> None:
     lengths = torch.tensor(LENGTHS)[None, :, None]
-    energy = encoded(lengths).abs().square().sum(-1)
-    assert torch.allclose(energy, lengths.float(), rtol=1e-4)
-
-
-def test_no_symbol_is_sent_beyond_a_positions_length() -> None:
-    lengths = torch.tensor([[[4, 48]]])
     symbols = encoded(lengths)
-    assert symbols.shape == (1, 1, 2, MAX_LENGTH)
-    assert not symbols[~length_mask(lengths)].any()
-    assert symbols[length_mask(lengths)].all()
+    assert torch.allclose(symbols.abs().square().sum(-1), lengths.float(), rtol=1e-4)
+    assert symbols.shape == (1, len(LENGTHS), 1, MAX_LENGTH)
+    assert not symbols[~length_mask(lengths)].any() and symbols[length_mask(lengths)].all()
 
 
-def test_snr_of_a_position_is_that_of_equal_symbols() -> None:
-    snr = torch.full((1, 1, 1, MAX_LENGTH), 10.0)
-    assert float(position_snr_db(snr, torch.tensor([[[8]]]))) == pytest.approx(10.0, abs=1e-3)
+def test_symbols_are_scattered_to_where_they_were_gathered() -> None:
+    generator = torch.Generator().manual_seed(0)
+    lengths = torch.randint(4, 20, (1, 3, 5), generator=generator)
+    symbols = torch.randn(1, 3, 5, MAX_LENGTH, generator=generator) * length_mask(lengths)
+    assert torch.equal(scattered(gathered(symbols, lengths), lengths), symbols)
+    order = position_order(100)
+    assert torch.equal(order, position_order(100)) and torch.equal(order.sort().values, torch.arange(100))
+    assert float(order.diff().abs().float().mean()) > 10, "neighbours are sent far apart"
 
 
 def test_snr_of_a_position_falls_with_lost_symbols_and_has_a_floor() -> None:
-    snr = torch.full((1, 1, 2, MAX_LENGTH), 10.0)
-    snr[0, 0, 0, :4] = 0.0
-    snr[0, 0, 1] = 0.0
-    half, none = position_snr_db(snr, torch.tensor([[[8, 8]]])).flatten().tolist()
+    snr = torch.full((1, 1, 3, MAX_LENGTH), 10.0)
+    snr[0, 0, 1, :4] = 0.0
+    snr[0, 0, 2] = 0.0
+    whole, half, none = position_snr_db(snr, torch.tensor([[[8, 8, 8]]])).flatten().tolist()
+    assert whole == pytest.approx(10.0, abs=1e-3)
     # Half of the symbols have error 1, half 1/11: mean 6/11, so SNR 5/6.
     assert half == pytest.approx(10 * torch.log10(torch.tensor(5 / 6)).item(), abs=1e-3)
     assert none == MIN_SNR_DB

@@ -67,17 +67,8 @@ def test_lengths_follow_the_information_unless_left_out() -> None:
     assert (lengths[:, 0, 0] == lengths.amax((1, 2))).all() and lengths.unique().numel() > 1
     fixed = tiny_network(replace(TINY, lengths=False)).lengths(statistics, torch.full((2,), 40.0))
     assert (fixed == 40).all()
-
-
-@torch.no_grad()
-def test_without_hyperprior_nothing_is_known_of_the_latents() -> None:
-    network = tiny_network(replace(TINY, lengths=False, hyperprior=False))
-    source = network.source(pictures())
-    assert source.z is None
-    assert not source.statistics.mean.any() and (source.statistics.scale == 1).all()
-
-
-def test_adapted_lengths_need_the_hyperprior() -> None:
+    without = tiny_network(replace(TINY, lengths=False, hyperprior=False)).source(pictures())
+    assert without.z is None and not without.statistics.mean.any() and (without.statistics.scale == 1).all()
     with pytest.raises(ValueError, match="hyperprior"):
         ImageChannelConfig(hyperprior=False)
 
@@ -92,10 +83,3 @@ def test_channel_path_does_not_train_the_hyperprior_but_likelihood_does() -> Non
     assert gradient is None
     _, bits = network.digital(source)
     assert torch.autograd.grad(bits.sum(), weight)[0].any()
-
-
-def test_first_keeps_the_first_pictures_of_every_part() -> None:
-    source = tiny_network().source(pictures())
-    first = source.first(1)
-    assert torch.equal(first.y, source.y[:1]) and torch.equal(first.statistics.scale, source.statistics.scale[:1])
-    assert source.z is not None and first.z is not None and torch.equal(first.z, source.z[:1])

@@ -72,14 +72,6 @@ def test_another_window_has_no_earlier_pictures(network: ImageChannel, photograp
     assert receiver.decode(moved).earlier_share == 0.0
 
 
-def test_two_runs_give_equal_pictures(network: ImageChannel, photograph: Image) -> None:
-    runs = [
-        [receiver.decode(blob_of(network, photograph, sequence)).image for sequence in range(2)]
-        for receiver in (SequenceReceiver(network), SequenceReceiver(network))
-    ]
-    assert np.array_equal(runs[0], runs[1])
-
-
 def test_picture_of_another_network_is_refused(photograph: Image) -> None:
     blob = blob_of(tiny_network(), photograph, 0)
     hyper = torch.zeros(1, 5, *blob.signal.hyper_latents.shape[2:])

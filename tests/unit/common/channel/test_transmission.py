@@ -9,10 +9,8 @@ import pytest
 import torch
 
 from common.arrays import Image
-from common.channel.jscc import length_mask
 from common.channel.physical import Received, capacity_bits, carry
-from common.channel.placement import gathered, scattered
-from common.channel.state import MAX_LENGTH, ChannelState
+from common.channel.state import ChannelState
 from common.channel.transmission import (
     WEIGHTS_NAME,
     Transmitter,
@@ -53,33 +51,15 @@ def test_side_information_costs_its_bits_at_capacity() -> None:
     assert Transmitter(network, AWGN, SIXTEENTH, margin_db=3.0).encode(picture()).side_uses > signal.side_uses
 
 
-@pytest.mark.parametrize("size", [(16, 16), (70, 100), (33, 17)])
-def test_any_size_comes_back(size: tuple[int, int]) -> None:
-    network = tiny_network()
-    signal = Transmitter(network, AWGN, Fraction(1, 4)).encode(picture(*size))
-    decoded = decode(network, signal, carry(AWGN, signal.symbols, seeded()))
-    assert decoded.shape == (*size, 3) and decoded.dtype == np.uint8
-
-
-def test_same_seed_gives_the_same_picture() -> None:
-    network = tiny_network()
-    signal = Transmitter(network, AWGN, SIXTEENTH).encode(picture())
-    first, again, other = (decode(network, signal, carry(AWGN, signal.symbols, seeded(seed))) for seed in (1, 1, 2))
-    assert np.array_equal(first, again)
-    assert not np.array_equal(first, other)
-
-
-def test_without_hyperprior_all_is_payload() -> None:
-    network = tiny_network(replace(TINY, lengths=False, hyperprior=False))
-    signal = Transmitter(network, AWGN, SIXTEENTH).encode(picture())
-    assert signal.side_uses == 0
-    assert decode(network, signal, carry(AWGN, signal.symbols, seeded())).shape == (70, 100, 3)
-
-
-def test_symbols_are_scattered_to_where_they_were_gathered() -> None:
-    lengths = torch.randint(4, 20, (1, 3, 5), generator=seeded())
-    symbols = torch.randn(1, 3, 5, MAX_LENGTH, generator=seeded()) * length_mask(lengths)
-    assert torch.equal(scattered(gathered(symbols, lengths), lengths), symbols)
+@pytest.mark.parametrize("hyperprior", [True, False])
+def test_any_size_comes_back_the_same_with_the_same_seed(hyperprior: bool) -> None:
+    network = tiny_network(replace(TINY, lengths=hyperprior, hyperprior=hyperprior))
+    for size in ((16, 16), (70, 100), (33, 17)):
+        signal = Transmitter(network, AWGN, Fraction(1, 4)).encode(picture(*size))
+        first, again, other = (decode(network, signal, carry(AWGN, signal.symbols, seeded(seed))) for seed in (1, 1, 2))
+        assert first.shape == (*size, 3) and first.dtype == np.uint8
+        assert np.array_equal(first, again) and not np.array_equal(first, other)
+        assert (signal.side_uses > 0) is hyperprior
 
 
 def test_signal_of_another_network_is_refused() -> None:

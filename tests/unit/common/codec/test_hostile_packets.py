@@ -94,10 +94,6 @@ def test_absurd_packet_is_malformed(payload: bytes, match: str) -> None:
     assert not decoder._received
 
 
-def test_plausible_packet_without_people_decodes() -> None:
-    assert FrameCodec(MODEL_HASH).decode(key_packet(), 4).frame.sequence == 4
-
-
 def test_stream_that_is_longer_than_its_symbols_is_malformed() -> None:
     codec = FrameCodec(MODEL_HASH)
     codec.decode(key_packet(), 4)
@@ -113,7 +109,7 @@ def test_stream_that_is_longer_than_its_symbols_is_malformed() -> None:
 
 def test_time_that_drifts_away_over_many_packets_is_malformed() -> None:
     decoder = FrameCodec(MODEL_HASH)
-    decoder.decode(key_packet(time_ms=5), 4)
+    assert decoder.decode(key_packet(time_ms=5), 4).frame.sequence == 4
     state = decoder._received[4]
     content = _Content(-1, state.scene, (), ())
     writer, references = SymbolWriter(decoder._tables), FrameReferences(state)
@@ -143,10 +139,3 @@ def test_extreme_labels_of_an_honest_sender_are_decoded(rho: float) -> None:
         assert len(encoded.payload) < MAX_PACKET_BYTES
         decoder.decode(encoded.payload, sequence)
         encoder.acknowledge(sequence)
-
-
-def test_generator_is_a_pure_function_of_its_rng() -> None:
-    first, second = (
-        list(itertools.islice(hostile_frames(np.random.default_rng(6), FrameCodec(MODEL_HASH)), 20)) for _ in range(2)
-    )
-    assert first == second

@@ -17,12 +17,9 @@ from common.labels import GROUP_BY_NAME, GROUPS, LABEL_SIZE
 
 def test_rho_level_covers_all_levels() -> None:
     assert [rho_level(rho) for rho in (0.0, 0.2, 0.5, 1.0)] == [0, 3, 8, 15]
-
-
-@pytest.mark.parametrize("rho", [-0.01, 1.01, float("nan")])
-def test_rho_level_refuses_values_outside_0_to_1(rho: float) -> None:
-    with pytest.raises(ValueError, match="rho"):
-        rho_level(rho)
+    for rho in (-0.01, 1.01, float("nan")):
+        with pytest.raises(ValueError, match="rho"):
+            rho_level(rho)
 
 
 def test_steps_grow_by_thirds_of_an_octave() -> None:
@@ -41,11 +38,6 @@ def test_quantisation_error_is_at_most_half_a_step() -> None:
 def test_fixed_point_round_trip() -> None:
     values = np.random.default_rng(1).normal(size=1000).astype(np.float32)
     assert np.abs(from_fixed(to_fixed(values)) - values).max() <= 0.5 / UNIT + 1e-7
-
-
-def test_to_fixed_refuses_nan() -> None:
-    with pytest.raises(ValueError, match="finite"):
-        to_fixed(np.array([np.nan], dtype=np.float32))
 
 
 def test_vector_of_places_prefixes() -> None:

@@ -55,13 +55,6 @@ def test_snapshot_of_a_full_frame_fits_into_a_record() -> None:
     assert len(_snapshot_after(clip(6, seed=4, people=MAX_PEOPLE), lag=2)) < MAX_RECORD_BYTES / 2
 
 
-def test_state_of_a_decoder_that_has_seen_nothing_is_restored() -> None:
-    codec = FrameCodec(MODEL_HASH)
-    codec.restore(FrameCodec(MODEL_HASH).snapshot())
-    (encoded, _), *_ = transmit(clip(2, seed=1), FINE_RHO, lag=1)
-    assert codec.decode(encoded.payload, 0).frame.people
-
-
 def _snapshot() -> tuple[bytes, list[bytes]]:
     codec = FrameCodec(MODEL_HASH)
     packets = [encoded.payload for encoded, _ in transmit(clip(4, seed=2), FINE_RHO, lag=1)]

@@ -10,34 +10,25 @@ from common.errors import WeightsError
 from common.training.fit_codec import default_tables
 
 
-def test_package_tables_are_distributions() -> None:
-    assert (load().frequencies.sum(axis=1) == 1 << 16).all()
-
-
 def test_save_and_load_round_trip(tmp_path: Path) -> None:
     tables = default_tables()
     save(tables, tmp_path, "test")
     assert load(tmp_path).digest == tables.digest
+    with pytest.raises(ValueError, match="sum"):
+        replace(tables, frequencies=tables.frequencies + 1)
 
 
-def test_load_when_missing(tmp_path: Path) -> None:
+def test_missing_damaged_and_other_tables_are_refused(tmp_path: Path) -> None:
     with pytest.raises(WeightsError, match="missing or damaged"):
         load(tmp_path / "nowhere")
-
-
-def test_load_when_digest_differs(tmp_path: Path) -> None:
-    save(default_tables(), tmp_path, "test")
-    note = json.loads((tmp_path / "tables_v2.json").read_text())
-    (tmp_path / "tables_v2.json").write_text(json.dumps({**note, "sha256": "0" * 64}))
-    with pytest.raises(WeightsError, match="another version"):
-        load(tmp_path)
-
-
-def test_load_when_damaged(tmp_path: Path) -> None:
-    save(default_tables(), tmp_path, "test")
-    (tmp_path / "tables_v2.npz").write_bytes(b"PK\x03\x04 nonsense")
-    with pytest.raises(WeightsError, match="missing or damaged"):
-        load(tmp_path)
+    for folder, file, content, message in (
+        ("other", "tables_v2.json", json.dumps({"version": 2, "sha256": "0" * 64}).encode(), "another version"),
+        ("damaged", "tables_v2.npz", b"PK\x03\x04 nonsense", "missing or damaged"),
+    ):
+        save(default_tables(), tmp_path / folder, "test")
+        (tmp_path / folder / file).write_bytes(content)
+        with pytest.raises(WeightsError, match=message):
+            load(tmp_path / folder)
 
 
 def test_digest_depends_on_every_table() -> None:
@@ -50,12 +41,6 @@ def test_digest_depends_on_every_table() -> None:
         else:
             changed.flat[0] = 2 if changed.flat[0] == 1 else 1
         assert replace(tables, **{name: changed}).digest != tables.digest
-
-
-def test_tables_refuse_rows_that_do_not_sum_to_one() -> None:
-    tables = default_tables()
-    with pytest.raises(ValueError, match="sum"):
-        replace(tables, frequencies=tables.frequencies + 1)
 
 
 def test_scale_of_grows_with_the_spread_and_bypasses_low_bits() -> None:

@@ -71,9 +71,8 @@ def proposals(tmp_path: Path, *words: str) -> set[str]:
     return set(done.stdout.split())
 
 
-@pytest.mark.parametrize(
-    ("words", "expected"),
-    [
+def test_bash_proposes(tmp_path: Path) -> None:
+    for words, expected in (
         (["--pol"], {"--policy"}),
         (["--policy", ""], {"capacity", "paper"}),
         (["--policy", "pap"], {"paper"}),
@@ -85,21 +84,14 @@ def proposals(tmp_path: Path, *words: str) -> set[str]:
         (["export", "--for"], {"--format"}),
         (["export", "--format", "b"], {"bvh"}),
         (["export", "--pol"], set()),
-    ],
-)
-def test_bash_proposes(tmp_path: Path, words: list[str], expected: set[str]) -> None:
-    assert proposals(tmp_path, "sender", *words) == expected
+    ):
+        assert proposals(tmp_path, "sender", *words) == expected
 
 
-@pytest.mark.parametrize("flag", ["--camera", "--tls-ca", "--config"])
-def test_bash_proposes_files(tmp_path: Path, flag: str) -> None:
+def test_bash_proposes_files(tmp_path: Path) -> None:
     (tmp_path / "clip.mp4").touch()
-    assert proposals(tmp_path, "sender", flag, f"{tmp_path}/cl") == {f"{tmp_path}/clip.mp4"}
-
-
-def test_bash_proposes_files_for_a_command(tmp_path: Path) -> None:
-    (tmp_path / "walk.glb").touch()
-    assert proposals(tmp_path, "sender", "export", "--output", f"{tmp_path}/wa") == {f"{tmp_path}/walk.glb"}
+    for words in (["--camera"], ["--tls-ca"], ["--config"], ["export", "--output"]):
+        assert proposals(tmp_path, "sender", *words, f"{tmp_path}/cl") == {f"{tmp_path}/clip.mp4"}
 
 
 @pytest.mark.parametrize("shell", SHELLS)

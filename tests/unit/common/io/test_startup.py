@@ -44,7 +44,7 @@ def test_limit_that_is_too_low(limit: int, allowed: int, message: str, monkeypat
         prepare_process()
 
 
-@pytest.mark.parametrize("kilobytes", [100_000, 500_000, 1_000_000, 2_000_000, 4_000_000, 5_800_000])
+@pytest.mark.parametrize("kilobytes", [100_000, 1_000_000, 5_800_000])
 def test_limit_of_address_space(kilobytes: int) -> None:
     done = run(f'ulimit -v {kilobytes}; exec "$@"')
     assert done.returncode == 5
@@ -52,7 +52,7 @@ def test_limit_of_address_space(kilobytes: int) -> None:
     assert done.stderr.count("\n") == 1
 
 
-@pytest.mark.parametrize("files", [8, 16, 63])
+@pytest.mark.parametrize("files", [8, 63])
 def test_limit_of_file_descriptors(files: int) -> None:
     done = run(f'ulimit -n {files}; exec "$@"')
     assert done.returncode == 5
@@ -80,13 +80,9 @@ def test_full_output_at_the_exit(unbuffered: str) -> None:
     assert done.stderr == "sender: cannot write the output: No space left on device\n"
 
 
-def test_full_output_hides_no_error() -> None:
+def test_full_output_and_full_errors_hide_no_error() -> None:
     done = run('PYTHONUNBUFFERED= exec "$@" >/dev/full', "print('usage'); raise SourceError('gone')")
-    assert done.returncode == 3
-    assert done.stderr == "sender: gone\n"
-
-
-def test_full_errors() -> None:
+    assert (done.returncode, done.stderr) == (3, "sender: gone\n")
     assert run('exec "$@" 2>/dev/full', "raise SourceError('gone')").returncode == 3
 
 
@@ -106,12 +102,3 @@ def test_leave_waits_for_no_thread() -> None:
     )
     done = run('PYTHONUNBUFFERED= exec "$@"', work)
     assert (done.returncode, done.stdout) == (3, "done")
-
-
-def test_command_lines_import_nothing_large() -> None:
-    script = (
-        "import sys, sender.__main__, receiver.__main__; "
-        "print([name for name in ('torch', 'numpy', 'cv2', 'av', 'grpc') if name in sys.modules])"
-    )
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60)
-    assert done.stdout == "[]\n", done.stderr

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 import pytest
 from rich.text import Text
 
+from common.io.logs import TerminalHandler
 from common.io.status_line import ASCII, UNICODE, Symbols
 from common.io.terminal import Terminal, is_interactive
 from tests.support.screen import Screen
@@ -60,11 +61,18 @@ def shown() -> Iterator[Shown]:
 
 
 def test_lines_scroll_above_the_status_line(shown: Shown) -> None:
+    assert shown.rows == ["3 sessions"]
+    shown.terminal.redraw()
+    assert shown.stream.getvalue() == "", "the same content is not written again"
     shown.log("a first line")
     shown.log("a second line, which is longer than the terminal is wide")
+    shown.content = "4 sessions, which is longer"
+    shown.terminal.redraw()
     shown.content = "4 sessions"
     shown.terminal.redraw()
-    shown.log("short")
+    logger = logging.Logger("x")
+    logger.addHandler(TerminalHandler(shown.terminal))
+    logger.warning("short")
     assert shown.rows == [
         "a first line",
         "a second line, which is longer than the ",
@@ -74,29 +82,14 @@ def test_lines_scroll_above_the_status_line(shown: Shown) -> None:
     ]
 
 
-def test_shorter_content_leaves_nothing_of_the_longer(shown: Shown) -> None:
-    shown.content = "x" * 39
-    shown.terminal.redraw()
-    shown.content = "y"
-    shown.terminal.redraw()
-    assert shown.rows == ["y"]
-
-
-def test_line_is_erased_at_the_end() -> None:
-    shown = Shown()
-    with shown.terminal.showing(shown.render):
-        shown.terminal.redraw()
-        shown.log("a record")
-    shown.log("a summary")
-    assert shown.rows == ["a record", "a summary", ""]
-
-
-def test_line_is_erased_when_the_block_fails() -> None:
+def test_line_is_erased_at_the_end_also_when_the_block_fails() -> None:
     shown = Shown()
     with pytest.raises(KeyboardInterrupt), shown.terminal.showing(shown.render):
         shown.terminal.redraw()
+        shown.log("a record")
         raise KeyboardInterrupt
-    assert shown.rows == [""]
+    shown.log("a summary")
+    assert shown.rows == ["a record", "a summary", ""]
 
 
 def test_terminal_that_becomes_narrower(shown: Shown) -> None:
@@ -111,12 +104,6 @@ def test_terminal_that_becomes_narrower(shown: Shown) -> None:
     assert shown.rows == ["before", "012345678901234"]
     shown.log("after")
     assert shown.rows == ["before", "after", "012345678901234"]
-
-
-def test_same_content_is_not_written_again(shown: Shown) -> None:
-    assert shown.rows == ["3 sessions"]
-    shown.terminal.redraw()
-    assert shown.stream.getvalue() == ""
 
 
 def test_a_terminal_without_cells(shown: Shown) -> None:
@@ -160,21 +147,10 @@ def test_a_terminal_that_is_gone_does_not_matter() -> None:
             pass
 
 
-@pytest.mark.parametrize(
-    ("environment", "expected"), [({"TERM": "xterm"}, True), ({"TERM": "dumb"}, False), ({}, False)]
-)
-def test_what_is_interactive(environment: dict[str, str], expected: bool) -> None:
-    assert is_interactive(FakeStream(), environment) is expected
+def test_what_is_interactive() -> None:
+    assert is_interactive(FakeStream(), {"TERM": "xterm"})
+    assert not is_interactive(FakeStream(), {"TERM": "dumb"}) and not is_interactive(FakeStream(), {})
     assert not is_interactive(io.StringIO(), {"TERM": "xterm"})
     closed = io.StringIO()
     closed.close()
     assert not is_interactive(closed, {"TERM": "xterm"})
-
-
-def test_records_of_a_logger_stand_above(shown: Shown) -> None:
-    from common.io.logs import TerminalHandler
-
-    logger = logging.Logger("x")
-    logger.addHandler(TerminalHandler(shown.terminal))
-    logger.warning("camera 0 is lost")
-    assert shown.rows == ["camera 0 is lost", "3 sessions"]

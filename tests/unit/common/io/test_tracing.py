@@ -23,12 +23,8 @@ def test_both_ends_have_one_trace_and_the_sender_has_its_root() -> None:
     assert [encoded.parent_id, received.parent_id] == [root.span_id, root.span_id]
     assert decoded.parent_id == received.span_id == receive
     assert len({span.span_id for span in sink.spans}) == 4
-
-
-def test_stage_that_runs_again_is_another_span() -> None:
-    sink = RecordedSpans()
-    tracer = FrameTracer("sender", sink)
-    assert tracer.record(SESSION, 7, "codec", 1.0, 1.1) != tracer.record(SESSION, 7, "codec", 2.0, 2.1)
+    again = sender.record(SESSION, 7, "codec", 2.0, 2.1)
+    assert again != encoded.span_id, "a stage that runs again is another span"
 
 
 def test_ids_differ_by_session_and_sequence() -> None:
@@ -44,47 +40,35 @@ def test_smaller_share_is_part_of_the_larger_one() -> None:
     assert all(many.traces(SESSION, sequence) for sequence in traced)
 
 
-@pytest.mark.parametrize(("share", "expected"), [(0.0, 0), (1.0, 100)])
-def test_none_and_all(share: float, expected: int) -> None:
-    sink = RecordedSpans()
-    tracer = FrameTracer("sender", sink, share)
-    for sequence in range(100):
-        tracer.record(SESSION, sequence, ROOT, 1.0, 2.0)
-    assert len(sink.spans) == expected
+def test_none_and_all() -> None:
+    for share, expected in ((0.0, 0), (1.0, 100)):
+        sink = RecordedSpans()
+        tracer = FrameTracer("sender", sink, share)
+        for sequence in range(100):
+            tracer.record(SESSION, sequence, ROOT, 1.0, 2.0)
+        assert len(sink.spans) == expected
 
 
 def test_span_of_stepped_clocks_does_not_end_before_it_begins() -> None:
     sink = RecordedSpans()
-    FrameTracer("sender", sink).record(SESSION, 0, ROOT, 2.0, 1.0)
-    assert sink.times() == {ROOT: (2.0, 2.0)}
-
-
-def test_tracer_closes_its_sink() -> None:
-    sink = RecordedSpans()
-    with FrameTracer("sender", sink):
+    with FrameTracer("sender", sink) as tracer:
+        tracer.record(SESSION, 0, ROOT, 2.0, 1.0)
         assert not sink.closed
-    assert sink.closed
-
-
-def test_without_a_collector_nothing_is_traced() -> None:
-    with TracingConfig().start("sender", "0") as tracer:
-        assert not tracer.traces(SESSION, 0)
-        assert tracer.record(SESSION, 0, ROOT, 1.0, 2.0) == 0
+    assert sink.times() == {ROOT: (2.0, 2.0)} and sink.closed
 
 
 def test_missing_package_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "common.io.otlp", None)
+    with TracingConfig().start("sender", "0") as tracer:
+        assert not tracer.traces(SESSION, 0) and tracer.record(SESSION, 0, ROOT, 1.0, 2.0) == 0
     with pytest.raises(UsageError, match=r"pip install \"bodywire\[tracing\]\""):
         TracingConfig("http://127.0.0.1:4318").start("sender", "0")
 
 
-@pytest.mark.parametrize("url", ["127.0.0.1:4318", "grpc://host:4317", "http://", "http://host:99999", ""])
-def test_wrong_collector(url: str) -> None:
-    with pytest.raises(ValueError, match="--traces"):
-        TracingConfig(url)
-
-
-@pytest.mark.parametrize("share", [-0.1, 1.1, float("nan")])
-def test_wrong_share(share: float) -> None:
-    with pytest.raises(ValueError, match="--trace-share"):
-        TracingConfig(trace_share=share)
+def test_wrong_options() -> None:
+    for url in ("127.0.0.1:4318", "grpc://host:4317", "http://", "http://host:99999", ""):
+        with pytest.raises(ValueError, match="--traces"):
+            TracingConfig(url)
+    for share in (-0.1, 1.1, float("nan")):
+        with pytest.raises(ValueError, match="--trace-share"):
+            TracingConfig(trace_share=share)

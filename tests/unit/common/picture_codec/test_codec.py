@@ -1,5 +1,7 @@
 """Pictures come back, streams of other weights are refused, and no bytes crash the decoder."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -23,17 +25,13 @@ def smooth_picture(height: int, width: int) -> Image:
     return np.stack([128 + 90 * np.sin(row / 9), 2 * column % 256, 100 + column // 2], axis=-1).astype(np.uint8)
 
 
-@pytest.mark.parametrize(("height", "width"), [(64, 64), (128, 96), (16, 40), (50, 131)])
-def test_decoded_picture_is_the_encoded_one(codec: PictureCodec, height: int, width: int) -> None:
-    row, column = np.mgrid[:height, :width]
-    picture = np.stack([60 + row, 80 + column // 2, 255 - row], axis=-1).astype(np.uint8)
-    decoded = codec.decode(codec.encode(picture, 80), height, width)
-    assert decoded.shape == picture.shape and decoded.dtype == np.uint8
-    assert np.abs(decoded.astype(float) - picture).mean() < 8
-
-
-def test_smallest_picture_has_its_size(codec: PictureCodec) -> None:
-    assert codec.decode(codec.encode(np.full((1, 1, 3), 90, np.uint8), 50), 1, 1).shape == (1, 1, 3)
+def test_decoded_picture_is_the_encoded_one(codec: PictureCodec) -> None:
+    for height, width in ((64, 64), (128, 96), (16, 40), (50, 131), (1, 1)):
+        row, column = np.mgrid[:height, :width]
+        picture = np.stack([60 + row, 80 + column // 2, 255 - row], axis=-1).astype(np.uint8)
+        decoded = codec.decode(codec.encode(picture, 80), height, width)
+        assert decoded.shape == picture.shape and decoded.dtype == np.uint8
+        assert min(height, width) < 16 or np.abs(decoded.astype(float) - picture).mean() < 8
 
 
 def test_higher_quality_takes_more_bytes_and_is_nearer(codec: PictureCodec) -> None:
@@ -68,24 +66,17 @@ def test_mutated_streams_decode_or_are_refused(codec: PictureCodec) -> None:
         except MalformedPacket:
             refused += 1
     assert refused >= 145
-
-
-def test_random_bytes_are_refused(codec: PictureCodec) -> None:
-    rng = np.random.default_rng(6)
     for length in (0, 1, 2, 3, 10, 300, 3000):
         with pytest.raises(MalformedPacket):
-            codec.decode(bytes([40]) + rng.bytes(length - 1) if length else b"", 64, 64)
+            codec.decode((bytes([40]) + rng.bytes(length))[:length], 64, 64)
 
 
-def test_stream_of_another_size_is_refused(codec: PictureCodec) -> None:
+def test_stream_of_another_size_or_other_weights_is_refused(codec: PictureCodec) -> None:
+    data = codec.encode(smooth_picture(64, 64), 50)
     with pytest.raises(MalformedPacket):
-        codec.decode(codec.encode(smooth_picture(64, 64), 50), 128, 128)
-
-
-def test_stream_of_other_weights_is_refused(codec: PictureCodec) -> None:
-    other = PictureCodec(codec._network, codec._tables, b"other")
+        codec.decode(data, 128, 128)
     with pytest.raises(MalformedPacket, match="other weights"):
-        other.decode(codec.encode(smooth_picture(64, 64), 50), 64, 64)
+        PictureCodec(codec._network, codec._tables, b"other").decode(data, 64, 64)
 
 
 def test_sizes_and_qualities_have_limits(codec: PictureCodec) -> None:
@@ -97,26 +88,20 @@ def test_sizes_and_qualities_have_limits(codec: PictureCodec) -> None:
         codec.decode(bytes([200]) + bytes(20), 16, 16)
 
 
-def test_what_decides_symbols_is_stored_as_integers() -> None:
-    tensors = load_weights(weights.NAME)
-    exact = {name: value for name, value in tensors.items() if name.startswith("hyper_synthesis.")}
-    assert len(exact) == 10 and not any(value.is_floating_point() for value in exact.values())
-    assert weights.codec_digest() == bytes.fromhex(find_entry(weights.NAME).sha256)[:8]
-
-
-def test_saved_network_loads_again(tmp_path) -> None:  # type: ignore[no-untyped-def]
+def test_saved_network_loads_again(tmp_path: Path) -> None:
+    with pytest.raises(WeightsError):
+        weights.load_codecs(tmp_path)
     torch.manual_seed(0)
     network = PictureCodecNetwork(PictureCodecConfig((16, 16, 16), 8, 4, 8))
     ones = np.full(len(load_weights(weights.NAME)["tables.mask_ones"]), 1 << 15)
     weights.save_network(network, ones, {}, {}, tmp_path)
+    assert weights.codec_digest(tmp_path) == bytes.fromhex(find_entry(weights.NAME, tmp_path).sha256)[:8]
+    stored = load_weights(weights.NAME, None, tmp_path)
+    exact = [value for name, value in stored.items() if name.startswith("hyper_synthesis.")]
+    assert len(exact) == 10 and not any(value.is_floating_point() for value in exact), "they decide symbols"
     found = weights.load_network(tmp_path)
     assert torch.equal(found.hyper_synthesis.second.on_grid()[0], network.hyper_synthesis.second.on_grid()[0])
     codec, masks = weights.load_codecs(tmp_path)
     assert codec.decode(codec.encode(smooth_picture(32, 32), 50), 32, 32).shape == (32, 32, 3)
     mask = np.eye(64, dtype=np.bool_)
     assert (masks.decode(masks.encode(mask), 64) == mask).all()
-
-
-def test_missing_weights_have_a_clear_error(tmp_path) -> None:  # type: ignore[no-untyped-def]
-    with pytest.raises(WeightsError):
-        weights.load_codecs(tmp_path)
