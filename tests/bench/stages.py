@@ -2,17 +2,19 @@
 
 The demo clip passes all stages of sender and receiver in one process, on one thread, with one person; a frame's age is
 the sum of its stages.  `--daemons` also plays the clip through the two daemons over loopback and reads the receiver's
-`frames.jsonl`.
+`frames.jsonl`; `blob_bytes_per_frame` are colours and pictures beside the labels, over the whole clip.
 """
 
 import argparse
 import re
 import resource
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
 import time
+import urllib.request
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -177,6 +179,7 @@ def through_daemons() -> Figures:
         began = time.monotonic()
         with open(log, "wb") as file:
             command = [sys.executable, "-m", "receiver", "--listen", "127.0.0.1:0", "--out", str(out)]
+            command += ["--metrics", f"127.0.0.1:{(port := _free_port())}"]
             receiver = subprocess.Popen(command, stdout=file, stderr=subprocess.STDOUT)
         try:
             address = _address(receiver, log)
@@ -186,10 +189,26 @@ def through_daemons() -> Figures:
             if sent.returncode:
                 raise PeerError(f"the sender exited with code {sent.returncode}: {_last_line(sent.stderr)}")
             wall_s = time.monotonic() - began - started_s
+            blob_bytes = _counter(port, "bodywire_receiver_bulk_bytes_total")
         finally:
             receiver.send_signal(signal.SIGTERM)
             receiver.wait(timeout=_START_TIMEOUT_S)
-        return _of_lines(out) | {"receiver_start_s": started_s, "wall_s": wall_s}
+        found = _figures_of_records(out)
+        blobs = {"blob_bytes_per_frame": blob_bytes / found["frames"]}
+        return found | blobs | {"receiver_start_s": started_s, "wall_s": wall_s}
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def _counter(port: int, name: str) -> float:
+    """A counter of the receiver's metrics."""
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=5.0) as answer:
+        lines = answer.read().decode().splitlines()
+    return next(float(line.split()[1]) for line in lines if line.startswith(f"{name} "))
 
 
 def _run(command: list[str]) -> subprocess.CompletedProcess[str]:
@@ -216,7 +235,7 @@ def _last_line(text: str) -> str:
     return (text.strip().splitlines() or ["no output"])[-1]
 
 
-def _of_lines(out: Path) -> Figures:
+def _figures_of_records(out: Path) -> Figures:
     """Figures from `frames.jsonl`."""
     lines = read_frames(out)
     watch = Stopwatch()

@@ -10,7 +10,7 @@ frames a second; `systems.py` draws what each of them sends.  A system's setting
     linear prediction + range coder  … residuals of a fitted linear prediction from two frames, likewise
     JPEG, WEBP, AVIF crops         what perception would read, perceived at the receiver
     H.264, HEVC, AV1 video         whole frames or smaller ones, perceived at the receiver
-    Draco, meshopt                 the body's mesh of every frame
+    Draco                          the body's mesh of every frame
     template deltas                changes of its vertices, in a known order, with zstandard or the range coder
 
 `added_joint_error_mm` and `added_chamfer_mm` are distances from the bodies that the sender perceives in the
@@ -22,7 +22,7 @@ a curve does not reach an error, or never exceeds it.
 
 Scenarios A and B of the AFLSC paper are computed from these bytes and the measured times (`scenarios.py`).
 
-A system that cannot run is named with what to install: Draco and meshopt are in the extra `bench`.
+A system that cannot run is named with what to install: Draco is in the extra `bench`.
 """
 
 import argparse

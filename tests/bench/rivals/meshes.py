@@ -1,6 +1,6 @@
-"""Meshes instead of labels: the body's template of every frame, with Draco, meshopt, or as changes of its vertices.
+"""Meshes instead of labels: the body's template of every frame, with Draco or as changes of its vertices.
 
-Draco and meshopt carry connectivity in every frame and know no other frame.  Vertex changes are those of quantised
+Draco carries connectivity in every frame and knows no other frame.  Vertex changes are those of quantised
 positions, in a known order: the connectivity never travels.  Sizes and errors are those of the chosen frames.
 
 Shapes: n chosen frames, V' vertices, F' triangles.
@@ -10,7 +10,7 @@ import importlib
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from types import ModuleType
+from importlib.util import find_spec
 from typing import Final, TypeVar
 
 import numpy as np
@@ -24,12 +24,11 @@ from common.codec.tables import SCALES, SYMBOLS, CodecTables, load, to_frequenci
 STEPS_M: Final = (0.001, 0.002, 0.004, 0.008, 0.016, 0.032, 0.064)
 """Quantiser steps of vertex positions."""
 BITS: Final = (5, 6, 7, 8, 9, 10, 11)
-"""Bits of a coordinate in Draco and meshopt."""
+"""Bits of a coordinate in Draco."""
 _DRACO_LEVEL: Final = 7
 _ZSTD_LEVEL: Final = 19
 _PRIOR_COUNT: Final = 300.0
 _SPREAD_UNIT: Final = 1 << 16
-_INSTALL: Final = "pip install -e '.[bench]'"
 
 Values = TypeVar("Values", FloatArray, IntArray)
 Found = TypeVar("Found", FloatArray, IntArray)
@@ -51,23 +50,14 @@ class SentMeshes:
     decode_ms: float
 
 
-def installed(module: str) -> ModuleType | None:
-    """An optional package; None without it."""
-    try:
-        return importlib.import_module(module)
-    except ImportError:
-        return None
-
-
-def missing(module: str, package: str) -> str | None:
-    """What to install for a rival; None if it is there."""
-    return None if installed(module) else f"{package} is not installed: {_INSTALL}"
+def missing_draco() -> str | None:
+    """What to install for Draco; None if it is there."""
+    return None if find_spec("DracoPy") else "dracopy is not installed: pip install -e '.[bench]'"
 
 
 def through_draco(skins: FloatArray, faces: Int32Array, bits: int) -> SentMeshes:
     """Each mesh in Draco's edgebreaker code with positions of so many bits; it orders vertices as it likes."""
-    draco = installed("DracoPy")
-    assert draco is not None
+    draco = importlib.import_module("DracoPy")
 
     def encode(skin: FloatArray) -> bytes:
         data: bytes = draco.encode(skin, faces, quantization_bits=bits, compression_level=_DRACO_LEVEL)
@@ -81,47 +71,6 @@ def through_draco(skins: FloatArray, faces: Int32Array, bits: int) -> SentMeshes
 def _in_order(skin: FloatArray, found: FloatArray) -> FloatArray:
     """Decoded vertices in the template's order: to each true one the nearest, as the code does not tell which it is."""
     return np.asarray(found[cKDTree(found).query(skin)[1]], np.float32)
-
-
-def through_meshopt(skins: FloatArray, faces: Int32Array, bits: int) -> SentMeshes:
-    """Each mesh in meshopt's vertex and index codes, packed with zstandard as its authors advise.
-
-    Triangles and vertices are in the order that meshopt compresses best.
-    """
-    meshopt = installed("meshoptimizer")
-    assert meshopt is not None
-    count = len(skins[0])
-    indices = np.zeros(faces.size, np.uint32)
-    meshopt.optimize_vertex_cache(indices, faces.astype(np.uint32).ravel(), faces.size, count)
-    # The order in which triangles use vertices, and each vertex' place in it.
-    order = indices[np.sort(np.unique(indices, return_index=True)[1])].astype(np.int64)
-    place = np.empty(count, np.uint32)
-    place[order] = np.arange(count, dtype=np.uint32)
-    low, side = skins.min(axis=1, keepdims=True), np.ptp(skins, axis=1).max(axis=1)
-    steps = side / (2**bits - 1)
-    packer, unpacker = zstandard.ZstdCompressor(level=_ZSTD_LEVEL), zstandard.ZstdDecompressor()
-
-    def encode(numbers: IntArray) -> bytes:
-        # Vertices have a multiple of four bytes.
-        vertices = np.zeros((count, 4), np.uint16)
-        vertices[:, :3] = numbers[order]
-        index_code: bytes = meshopt.encode_index_buffer(place[indices], len(indices), count)
-        vertex_code: bytes = meshopt.encode_vertex_buffer(vertices, count, 8)
-        header = np.array([len(index_code)], np.uint32).tobytes()
-        packed: bytes = packer.compress(header + index_code + vertex_code)
-        return packed
-
-    def decode(data: bytes) -> FloatArray:
-        plain = unpacker.decompress(data)
-        split = 4 + int(np.frombuffer(plain[:4], np.uint32)[0])
-        meshopt.decode_index_buffer(len(indices), 4, plain[4:split])
-        # It returns them as float32, whose bytes are ours.
-        vertices = meshopt.decode_vertex_buffer(count, 8, plain[split:]).view(np.uint16).reshape(count, 4)
-        return np.asarray(vertices[place.astype(np.int64), :3], np.float32)
-
-    numbers = np.rint((skins - low) / steps[:, None, None]).astype(np.int64)
-    sizes, found, *times = _timed(numbers, encode, decode)
-    return SentMeshes(sizes, np.stack(found) * steps[:, None, None].astype(np.float32) + low, *times)
 
 
 def through_deltas(

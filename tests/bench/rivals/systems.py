@@ -35,15 +35,10 @@ OURS: Final = "bodywire"
 BITS: Final = (16, 12, 10, 9, 8, 7, 6)
 """Bits of a parameter: 16 and 8 are what one would take, the others give the curve."""
 RAW, ZSTD, DELTA, LINEAR = "raw numbers", "delta + zstd", "delta + range coder", "linear prediction + range coder"
-DRACO, MESHOPT, VERTEX_ZSTD, VERTEX_RANGE = (
-    "Draco",
-    "meshopt",
-    "template deltas + zstd",
-    "template deltas + range coder",
-)
+DRACO, VERTEX_ZSTD, VERTEX_RANGE = "Draco", "template deltas + zstd", "template deltas + range coder"
 STILLS: Final = {f"{name} crops": name for name in stills.FORMATS}
 VIDEOS: Final = {f"{codec.name} video": codec for codec in video.CODECS}
-PARAMETERS, MESHES = (RAW, ZSTD, DELTA, LINEAR), (DRACO, MESHOPT, VERTEX_ZSTD, VERTEX_RANGE)
+PARAMETERS, MESHES = (RAW, ZSTD, DELTA, LINEAR), (DRACO, VERTEX_ZSTD, VERTEX_RANGE)
 FAMILIES: Final = (OURS, *PARAMETERS, *STILLS, *VIDEOS, *MESHES)
 """Systems; each has several settings."""
 
@@ -78,8 +73,7 @@ def missing(family: str) -> str | None:
         return stills.missing(STILLS[family])
     if family in VIDEOS:
         return VIDEOS[family].missing
-    packages = {DRACO: ("DracoPy", "dracopy"), MESHOPT: ("meshoptimizer", "meshoptimizer")}
-    return meshes.missing(*packages[family]) if family in packages else None
+    return meshes.missing_draco() if family == DRACO else None
 
 
 class Systems:
@@ -177,10 +171,9 @@ class Systems:
 
     def _meshes(self, family: str, clip: PerceivedClip) -> Iterator[Result]:
         skins, faces = clip.reference.posed.skins, self.bodies.template.faces
-        if family in (DRACO, MESHOPT):
-            through = meshes.through_draco if family == DRACO else meshes.through_meshopt
+        if family == DRACO:
             for bits in meshes.BITS[:: self._stride]:
-                sent = through(skins, faces, bits)
+                sent = meshes.through_draco(skins, faces, bits)
                 yield self._mesh_result(family, f"{family}, {bits} bits", sent, clip)
             return
         numbers = chosen(len(clip.people))

@@ -11,7 +11,7 @@ from common.body.label_space import LabelSpace
 from common.labels import LABEL_SIZE, group_slices
 from common.training.label_sequences import label_sequences
 from tests.bench.rivals.bodies import Bodies, Posed, Reference
-from tests.bench.rivals.meshes import RangeDeltas, ZstdDeltas, missing, through_deltas, through_draco
+from tests.bench.rivals.meshes import RangeDeltas, ZstdDeltas, missing_draco, through_deltas, through_draco
 from tests.bench.rivals.parameter_coders import (
     Coder,
     PlainCoder,
@@ -147,7 +147,7 @@ def test_meshes_come_back() -> None:
     far = skins + np.array([0.0, 2.0], np.float32)[:, None, None]
     coder = RangeDeltas(np.zeros((1, *skins[0].shape), np.int64), _SIDE * _SIDE)
     assert np.abs(through_deltas(skins[[0, 0]], far, 0.001, coder).skins - far).max() <= 0.00051
-    if missing("DracoPy", "dracopy") is None:
+    if missing_draco() is None:
         number = np.arange(_SIDE * _SIDE).reshape(_SIDE, _SIDE)
         a, b, c, d = number[:-1, :-1], number[:-1, 1:], number[1:, :-1], number[1:, 1:]
         faces = np.concatenate([np.stack(corners, -1).reshape(-1, 3) for corners in ((a, b, c), (b, d, c))])
