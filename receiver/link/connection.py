@@ -22,12 +22,14 @@ from common.wire.stream import MessageStream, StreamBroken
 from common.wire.traffic import CountedStream
 from receiver.link.acknowledger import Acknowledger
 from receiver.link.frame_handler import FrameHandler, FrameOutcome
-from receiver.link.receive_queue import ReceivedMessage, ReceiveQueue
+from receiver.link.receive_queue import WINDOW, ReceivedMessage, ReceiveQueue
 from receiver.link.refusals import RepeatedLines
 from receiver.link.session import SenderClock, Session
 
 logger = logging.getLogger(__name__)
 
+_REJECTIONS = 8
+_SILENCE_S = 1.25
 _POLLS_PER_TIMEOUT = 10
 # A silent sender's stream is kept for this many timeouts: a stalled link still delivers what it has queued.
 _TIMEOUTS_BEFORE_END = 10
@@ -105,11 +107,11 @@ class Connection:
         stream: MessageStream,
         handler: FrameHandler,
         *,
-        window: int,
-        rejections: int,
-        silence_s: float,
         lines: RepeatedLines,
         clock: Clock,
+        window: int = WINDOW,
+        rejections: int = _REJECTIONS,
+        silence_s: float = _SILENCE_S,
     ) -> None:
         self._session = session
         self._stream = CountedStream(stream, self._count)

@@ -10,6 +10,7 @@ from common.errors import MalformedPacket
 from common.wire.convert import PROTOCOL_VERSION, Hello, Welcome, decode_client
 from common.wire.stream import MessageStream, StreamBroken
 from common.wire.version_probe import ProbeAnswer
+from receiver.link.receive_queue import WINDOW
 from receiver.link.refusals import Refusal, StreamRefused
 from receiver.link.session import Session
 
@@ -105,13 +106,11 @@ class Handshake:
 
     Args:
         model_hash, codec_version: senders must have the same.
-        window: most unacknowledged frames of a sender.
     """
 
-    def __init__(self, *, model_hash: bytes, codec_version: int, window: int) -> None:
+    def __init__(self, *, model_hash: bytes, codec_version: int) -> None:
         self._model_hash = model_hash
         self._codec_version = codec_version
-        self._window = window
 
     def refusal(self, hello: Hello) -> Welcome | None:
         """The answer to a sender whose versions do not fit; None if they do."""
@@ -128,7 +127,7 @@ class Handshake:
             accepted=True,
             model_hash=self._model_hash,
             next_sequence=session.next_sequence,
-            window=self._window,
+            window=WINDOW,
             resumed=resumed,
             decodable_from=session.decodable_from,
             takes_reports=True,

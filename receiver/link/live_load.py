@@ -5,10 +5,10 @@ slow, so it is refused instead, and its sender tries again later. Sessions that 
 frames wait, and come after the live ones.
 """
 
-from collections import deque
 from collections.abc import Callable
 
 from common.clock import SYSTEM_CLOCK, Clock
+from common.io.recent import RecentRate
 from receiver.link.refusals import Refusal, StreamRefused
 
 # What a session uses is counted over this time.
@@ -32,46 +32,16 @@ class _Use:
     """The people of one session over the last seconds."""
 
     def __init__(self, now_s: float) -> None:
-        self.began_s = now_s
-        self._frames: deque[tuple[float, int]] = deque()
+        self._began_s = now_s
+        self._people = RecentRate(_WINDOW_S)
+        self.add(0, now_s)
 
     def add(self, people: int, now_s: float) -> None:
-        self._frames.append((now_s, people))
-        self._forget(now_s)
+        self._people.add(people, now_s)
 
     def people_per_second(self, now_s: float) -> float | None:
         """None for a session that has just begun."""
-        age_s = now_s - self.began_s
-        if age_s < _SETTLED_S:
-            return None
-        self._forget(now_s)
-        return sum(people for _, people in self._frames) / min(age_s, _WINDOW_S)
-
-    def _forget(self, now_s: float) -> None:
-        while self._frames and self._frames[0][0] < now_s - _WINDOW_S:
-            self._frames.popleft()
-
-
-class _Delays:
-    """How many frames of all sessions were delayed in the last seconds."""
-
-    def __init__(self) -> None:
-        self._frames: deque[tuple[float, bool]] = deque()
-        self._delayed = 0
-
-    def add(self, delayed: bool, now_s: float) -> None:
-        self._frames.append((now_s, delayed))
-        self._delayed += delayed
-        self._forget(now_s)
-
-    def share(self, now_s: float) -> float:
-        """0 if there was no frame."""
-        self._forget(now_s)
-        return self._delayed / len(self._frames) if self._frames else 0.0
-
-    def _forget(self, now_s: float) -> None:
-        while self._frames and self._frames[0][0] <= now_s - _WINDOW_S:
-            self._delayed -= self._frames.popleft()[1]
+        return None if now_s - self._began_s < _SETTLED_S else self._people.per_second(now_s)
 
 
 class LiveLoad:
@@ -85,7 +55,8 @@ class LiveLoad:
         self._capacity = capacity
         self._clock = clock
         self._sessions: dict[bytes, _Use] = {}
-        self._delays = _Delays()
+        # 1 for each frame that was delayed, 0 for each other one.
+        self._delays = RecentRate(_WINDOW_S)
 
     @property
     def people_per_second(self) -> float:
@@ -93,19 +64,16 @@ class LiveLoad:
 
         One that has just begun counts like the mean of the others, or 15 if all have just begun.
         """
-        now_s = self._clock.monotonic()
-        rates = [use.people_per_second(now_s) for use in self._sessions.values()]
-        known = [rate for rate in rates if rate is not None]
-        return len(rates) * (sum(known) / len(known) if known else _ASSUMED_PEOPLE_PER_SECOND)
+        known = self._known_rates()
+        return len(self._sessions) * (sum(known) / len(known) if known else _ASSUMED_PEOPLE_PER_SECOND)
 
-    @property
-    def _settled(self) -> int:
-        """How many sessions have a known rate."""
+    def _known_rates(self) -> list[float]:
         now_s = self._clock.monotonic()
-        return sum(use.people_per_second(now_s) is not None for use in self._sessions.values())
+        rates = (use.people_per_second(now_s) for use in self._sessions.values())
+        return [rate for rate in rates if rate is not None]
 
     def admit(self) -> None:
-        """Checks that there is room for another live session, which will need as much as the mean of those there are.
+        """Checks that there is room for another live session, which will need as much as the mean of the others.
 
         There is none while frames of live sessions are delayed. The first session is always admitted.
 
@@ -117,11 +85,10 @@ class LiveLoad:
             return
         if capacity == 0:
             raise StreamRefused(Refusal.BUSY, "full for now: the reconstruction pool has no replica")
-        delayed = self._delays.share(self._clock.monotonic())
+        delayed = self._delays.mean(self._clock.monotonic()) or 0.0
         if self._sessions and delayed > _DELAYED_SHARE:
             raise StreamRefused(
-                Refusal.BUSY,
-                f"full for now: {delayed:.0%} of the frames of the live sessions that there are wait for too long",
+                Refusal.BUSY, f"full for now: {delayed:.0%} of the frames of live sessions wait for too long"
             )
         sessions, used = len(self._sessions), self.people_per_second
         if sessions and used + used / sessions > _USABLE_SHARE * capacity:
@@ -130,7 +97,7 @@ class LiveLoad:
                 f"full for now: {sessions} live sessions use {used:.1f} of the {capacity:.1f} people per second that "
                 "the reconstruction pool can do, and one more has no room",
             )
-        settled = self._settled
+        settled = len(self._known_rates())
         if sessions - settled >= max(settled, 1) and used + used / sessions > _CAUTIOUS_SHARE * capacity:
             raise StreamRefused(
                 Refusal.BUSY, f"full for now: {sessions - settled} live sessions have begun just now, and are measured"

@@ -8,6 +8,9 @@ from common.wire.convert import FrameMessage
 from common.wire.stream import StreamBroken
 from receiver.link.frame_handler import Arrival
 
+WINDOW = 8
+"""Most unacknowledged frames of a sender."""
+
 # Two clocks are read one after the other: they may differ by this much without a step.
 _CLOCK_STEP_US = 1000
 

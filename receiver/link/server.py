@@ -80,16 +80,13 @@ class LinkServer:
             registry, handler, SessionLimits(security.max_sessions, security.peer_sessions), clock, admit_live
         )
         self._service = StreamService(
-            Handshake(model_hash=model_hash, codec_version=codec_version, window=config.window),
+            Handshake(model_hash=model_hash, codec_version=codec_version),
             self._lifecycle,
             Authenticator(TokenFile(security.tokens, clock) if security.tokens else None),
             RefusalLog(clock, on_refused),
             partial(
                 Connection,
                 handler=handler,
-                window=config.window,
-                rejections=config.rejections,
-                silence_s=config.silence_timeout,
                 lines=RepeatedLines(logger, clock),
                 clock=clock,
             ),
@@ -115,7 +112,7 @@ class LinkServer:
             (grpc.method_handlers_generic_handler(STREAM_SERVICE, {STREAM_METHOD: handler}),)
         )
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
-        if self._security.reflects(listen):
+        if listen.is_loopback:
             services = (STREAM_SERVICE, health.SERVICE_NAME, reflection.SERVICE_NAME)
             reflection.enable_server_reflection(services, self._server)
         try:

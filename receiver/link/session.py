@@ -42,6 +42,9 @@ class FrameDecoder(Protocol):
     def snapshot(self) -> bytes:
         """The state after the last decoded frame, for recordings."""
 
+    def restore(self, snapshot: bytes) -> None:
+        """Takes over a state that was recorded; raises MalformedPacket for a damaged one."""
+
 
 @dataclass(frozen=True, slots=True)
 class SenderClock:

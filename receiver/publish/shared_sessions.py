@@ -13,10 +13,9 @@ import fcntl
 import logging
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
 
-from common.errors import BodywireError
 from receiver.link.auth.ownership import NotOwner, SessionOwner
 from receiver.link.refusals import Refusal, StreamRefused
 from receiver.link.session import Session
@@ -27,27 +26,6 @@ from receiver.publish.session_records import read_index, read_lines, read_record
 logger = logging.getLogger(__name__)
 
 _LEASES = ".sessions"
-
-
-class SessionElsewhere(BodywireError):
-    """A stream of another receiver uses the session."""
-
-
-@dataclass(slots=True)
-class Lease:
-    """The right to use a session, until it is closed or the process ends.
-
-    Args:
-        descriptor: of the locked file.
-    """
-
-    descriptor: int
-
-    def close(self) -> None:
-        """Lets another receiver use the session.  Safe to call twice."""
-        if self.descriptor >= 0:
-            os.close(self.descriptor)
-            self.descriptor = -1
 
 
 class SharedSessions:
@@ -80,26 +58,27 @@ class SharedSessions:
                 if not recorded_owner.admits(owner):
                     raise NotOwner(f"a session in {folder} belongs to another sender")
 
-    def acquire(self, identifier: str) -> Lease:
-        """The right to use a session, if no stream of another receiver uses it.
+    def acquire(self, identifier: str) -> IO[bytes]:
+        """The right to use a session, until the file is closed or the process ends.
 
         Raises:
-            SessionElsewhere: one does.
+            StreamRefused: a stream of another receiver uses it.
             OutputError: the lease cannot be opened.
         """
         path = self._leases / f"{identifier}.lease"
         try:
-            descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, PRIVATE_FILE)
+            lease = os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, PRIVATE_FILE), "r+b")
         except OSError as error:
             raise output_error(path, error) from error
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(lease, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
-            os.close(descriptor)
+            lease.close()
             if isinstance(error, BlockingIOError):
-                raise SessionElsewhere(f"another receiver serves session {identifier[:8]}") from error
+                reason = "full for now: another receiver serves the session"
+                raise StreamRefused(Refusal.ELSEWHERE, reason) from error
             raise output_error(path, error) from error
-        return Lease(descriptor)
+        return lease
 
     def last_sequence(self, identifier: str) -> int:
         """The highest sequence number of a session that another receiver has recorded, −1 if none has; now on disk.
@@ -117,10 +96,7 @@ class SharedSessions:
             OutputError: a lease or directory cannot be opened or read.
         """
         identifier = session.session_id.hex()
-        try:
-            lease = self.acquire(identifier)
-        except SessionElsewhere as error:
-            raise StreamRefused(Refusal.ELSEWHERE, "full for now: another receiver serves the session") from error
+        lease = self.acquire(identifier)
         try:
             recorded = await asyncio.to_thread(self.last_sequence, identifier)
         except BaseException:

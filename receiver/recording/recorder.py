@@ -11,7 +11,7 @@ from common.blobs import NOT_RECORDED, Blob
 from common.clock import SYSTEM_CLOCK, Clock
 from common.codec.frame_codec import DecodedFrame
 from common.errors import OutputError
-from common.recording.background import BackgroundRecording, Work
+from common.recording.background import BackgroundRecording
 from common.recording.facts import MAX_TEXT_CHARACTERS, RecordingFacts
 from common.recording.records import MAX_RECORD_BYTES, RecordedFrame, RecordedState
 from common.recording.writer import RecordingWriter
@@ -115,7 +115,8 @@ class _SessionRecording:
             self._restart_interval(frame)
         # A recording that begins within a stream begins behind the first packet.
         if self._begun:
-            self._submit(partial(_add_frame, frame=frame, entry_point=entry_point), len(payload))
+            work = partial(RecordingWriter.add_frame, frame=frame, entry_point=entry_point)
+            self.background.submit(work, len(payload))
             self._frames_since_entry += 1
         if self._is_due(frame.captured_us):
             self._restart_interval(frame)
@@ -135,8 +136,8 @@ class _SessionRecording:
                 self._warned = True
             return
         self._begun = True
-        self._submit(RecordingWriter.begin_entry_point, 0)
-        self._submit(lambda writer: writer.add_state(state), len(state.data))
+        self.background.submit(RecordingWriter.begin_entry_point, 0)
+        self.background.submit(lambda writer: writer.add_state(state), len(state.data))
 
     def _restart_interval(self, frame: RecordedFrame) -> None:
         self._entry_us, self._frames_since_entry = frame.captured_us, 0
@@ -146,10 +147,3 @@ class _SessionRecording:
         if self._entry_us is None or self._frames_since_entry >= _MAX_FRAMES_PER_ENTRY:
             return True
         return not 0 <= captured_us - self._entry_us < _ENTRY_EVERY_US
-
-    def _submit(self, work: Work, data_bytes: int) -> None:
-        self.background.submit(work, data_bytes)
-
-
-def _add_frame(writer: RecordingWriter, *, frame: RecordedFrame, entry_point: bool) -> None:
-    writer.add_frame(frame, entry_point=entry_point)

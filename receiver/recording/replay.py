@@ -7,7 +7,6 @@ import secrets
 import uuid
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
-from typing import Protocol
 
 from common.blobs import Blob
 from common.clock import SYSTEM_CLOCK, Clock
@@ -50,13 +49,6 @@ def open_recording(config: ReplayConfig, codec: int, model: str) -> "AbstractCon
     return recording
 
 
-class RestorableDecoder(FrameDecoder, Protocol):
-    """A decoder that can begin at a recorded state (`FrameCodec`)."""
-
-    def restore(self, snapshot: bytes) -> None:
-        """Takes over a state; raises MalformedPacket for a damaged one."""
-
-
 class Replay:
     """One replay of a recording, as a new session of the output directory.
 
@@ -71,13 +63,12 @@ class Replay:
         recording: Recording,
         config: ReplayConfig,
         handler: FrameHandler,
-        decoder: RestorableDecoder,
+        decoder: FrameDecoder,
         announce: Callable[[str], None],
         clock: Clock = SYSTEM_CLOCK,
     ) -> None:
         self._recording = recording
         self._handler = handler
-        self._decoder = decoder
         self._announce = announce
         self._clock = clock
         self._factor, self._from_us = config.factor, recording.began_us + config.from_us
@@ -137,7 +128,7 @@ class Replay:
         if isinstance(item, Blob):
             self._handler.on_blob(self._session, item)
         elif isinstance(item, RecordedState):
-            self._decoder.restore(item.data)
+            self._session.decoder.restore(item.data)
         else:
             await self._take_frame(item, stop)
 

@@ -287,6 +287,9 @@ class _RealCodec:
     def snapshot(self) -> bytes:
         return self._codec.snapshot()
 
+    def restore(self, snapshot: bytes) -> None:
+        self._codec.restore(snapshot)
+
     def reset(self) -> None:
         self._codec.reset()
 

@@ -118,6 +118,8 @@ class CountingCodec:
     def snapshot(self) -> bytes:
         return b""
 
+    def restore(self, snapshot: bytes) -> None: ...
+
     def reset(self) -> None:
         self._sent.clear()
         self._received.clear()

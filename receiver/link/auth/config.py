@@ -20,9 +20,6 @@ class SecurityConfig:
     tokens: Path | None = option(
         None, help="senders must present a token of this file (python -m receiver.link.auth.tokens)"
     )
-    reflection: bool | None = option(
-        None, help="offer the gRPC reflection service, which lists the services (default: on the loopback only)"
-    )
     max_sessions: int = option(64, help="most sessions at a time; when there are more, senders with few go first")
     peer_sessions: int = option(64, help="most sessions of one sender at a time")
     peer_bytes_per_second: float = option(4e6, help="most bytes per second of one stream; more are read more slowly")
@@ -58,7 +55,3 @@ class SecurityConfig:
             )
         if self.tokens:
             raise UsageError("with --insecure the tokens would be sent unencrypted: leave out --insecure or --tokens")
-
-    def reflects(self, listen: Address) -> bool:
-        """Whether the gRPC reflection service runs."""
-        return listen.is_loopback if self.reflection is None else self.reflection

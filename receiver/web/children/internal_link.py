@@ -46,7 +46,7 @@ class InternalLink:
             SessionRegistry(partial(SessionDecoder, networks)),
             model_hash=networks,
             codec_version=CODEC_VERSION,
-            security=SecurityConfig(tokens=tokens, reflection=False),
+            security=SecurityConfig(tokens=tokens),
         )
 
     async def start(self) -> Address:

@@ -13,7 +13,6 @@ import numpy as np
 import pytest
 
 from common.blobs import COLOURS, Blob
-from common.clock import Clock
 from common.codec.frame_codec import FrameCodec
 from common.errors import WireError
 from common.wire.convert import (
@@ -26,58 +25,40 @@ from common.wire.convert import (
     encode_client,
     encode_server,
 )
-from receiver.link.auth.ownership import SessionOwner
-from receiver.link.frame_handler import Arrival
 from receiver.link.session import SenderClock, Session
-from receiver.metrics import ReceiverMetrics
-from receiver.pipeline import ReceiverPipeline
-from receiver.publish.config import PublishConfig
 from receiver.publish.frame_age import age_and_error_ms
-from receiver.publish.session_directory import SessionDirectory
 from tests.netlab.hostile_packets import HostilePacket, hostile_blobs, hostile_frames
-from tests.support.fake_reconstructor import FakeEngine
+from tests.support.fake_link import new_session
 from tests.support.label_motion import MODEL_HASH
+from tests.support.running_receiver import RunningReceiver
 
 NOW_S = 1_800_000_000.5
 SCHEMA = json.loads((importlib.resources.files("receiver.publish") / "frames.schema.json").read_text(encoding="utf-8"))
 
 
-class Receiver:
-    """A pipeline with one session, and the directory that it publishes into."""
-
-    def __init__(self, out: Path, directory: SessionDirectory) -> None:
-        self.out = out
-        self.metrics = ReceiverMetrics()
-        clock = Clock(monotonic=lambda: 0.0, wall=lambda: NOW_S)
-        self.pipeline = ReceiverPipeline(FakeEngine(), directory, self.metrics, clock)
-        owner = SessionOwner.of("", b"secret")
-        self.session = Session(bytes(16), "someone", True, FrameCodec(MODEL_HASH), owner=owner, account="account")
-
-    async def receive(self, packet: HostilePacket) -> None:
-        """What the link does with a frame; the directory ignores what it has already."""
-        frame = FrameMessage(packet.sequence, packet.payload)
-        await self.pipeline.on_frame(self.session, frame, Arrival(0.0))
-        self.session.handled(frame.sequence)
+async def receive(receiver: RunningReceiver, session: Session, packet: HostilePacket) -> None:
+    """What the link does with a frame; the directory ignores what it has already."""
+    await receiver.handle(session, FrameMessage(packet.sequence, packet.payload))
+    session.handled(packet.sequence)
 
 
 @pytest.fixture
-async def receiver(tmp_path: Path) -> AsyncIterator[Receiver]:
-    with SessionDirectory(PublishConfig(out=tmp_path, mesh_every=10**9)) as directory:
-        receiver = Receiver(tmp_path, directory)
-        await receiver.pipeline.on_session(receiver.session)
+async def receiver(tmp_path: Path) -> AsyncIterator[RunningReceiver]:
+    receiver = RunningReceiver(tmp_path, mesh_every=10**9)
+    receiver.wall_s = NOW_S
+    async with receiver:
         yield receiver
-        await receiver.pipeline.close()
 
 
 def refuse_constant(name: str) -> NoReturn:
     raise AssertionError(f"{name} is no JSON")
 
 
-async def test_hostile_frames_are_refused_or_published_as_strict_json(receiver: Receiver) -> None:
-    published = 0
+async def test_hostile_frames_are_refused_or_published_as_strict_json(receiver: RunningReceiver) -> None:
+    published, session = 0, await receiver.begin(new_session(FrameCodec(MODEL_HASH)))
     for packet in itertools.islice(hostile_frames(np.random.default_rng(61), FrameCodec(MODEL_HASH)), 300):
         with suppress(WireError):
-            await receiver.receive(packet)
+            await receive(receiver, session, packet)
             published += 1
     lines = [
         json.loads(line, parse_constant=refuse_constant)
@@ -89,13 +70,14 @@ async def test_hostile_frames_are_refused_or_published_as_strict_json(receiver: 
         assert line["age_ms"] is None or abs(line["age_ms"]) <= 31 * 86_400e3
     total = receiver.metrics.registry.get_sample_value
     assert 0 <= (total("bodywire_receiver_frame_age_seconds_sum") or 0.0) <= len(lines) * 31 * 86_400
-    assert decode_server(encode_server(Welcome(True, b"m", next_sequence=receiver.session.next_sequence)))
+    assert decode_server(encode_server(Welcome(True, b"m", next_sequence=session.next_sequence)))
 
 
-async def test_hostile_blobs_are_refused_or_complete(receiver: Receiver) -> None:
+async def test_hostile_blobs_are_refused_or_complete(receiver: RunningReceiver) -> None:
+    session = await receiver.begin()
     for data in itertools.islice(hostile_blobs(np.random.default_rng(62)), 40):
         with suppress(WireError):
-            receiver.pipeline.on_blob(receiver.session, Blob(COLOURS, len(data) % 300, data))
+            receiver.pipeline.on_blob(session, Blob(COLOURS, len(data) % 300, data))
 
 
 @pytest.mark.parametrize("offset_ns", [0, MAX_TIME_NS, -MAX_TIME_NS])

@@ -23,7 +23,7 @@ def test_hello_of_a_sender_is_no_probe() -> None:
 
 
 def test_receiver_refuses_a_probe_for_its_model_only() -> None:
-    refusal = Handshake(model_hash=b"\x01" * 8, codec_version=CODEC_VERSION, window=4).refusal(probe_hello("doctor"))
+    refusal = Handshake(model_hash=b"\x01" * 8, codec_version=CODEC_VERSION).refusal(probe_hello("doctor"))
     assert refusal is not None
     assert refusal.reason == "it has model 0101010101010101, the sender 0000000000000000"
 

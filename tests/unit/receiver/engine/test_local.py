@@ -66,16 +66,24 @@ async def test_frame_without_people_needs_no_pass() -> None:
     assert reconstructor.batches == []
 
 
+@asynccontextmanager
+async def busy(reconstructor: FakeReconstructor, engine: LocalEngine) -> AsyncIterator[None]:
+    """Holds the networks back until the end of the block, with one person of session z in them."""
+    reconstructor.gate.clear()
+    first = await submit(engine, request("z"))
+    await until(lambda: not engine._queue)
+    yield
+    reconstructor.gate.set()
+    await asyncio.gather(*first)
+
+
 async def test_requests_that_wait_are_batched_across_sessions() -> None:
     reconstructor = FakeReconstructor()
-    async with running(reconstructor, BatchingConfig(batch_wait_ms=0)) as engine:
-        reconstructor.gate.clear()
-        first = await submit(engine, request("a"))
-        await until(lambda: not engine._queue)
-        rest = await submit(engine, request("b"), request("c"), request("d"))
-        reconstructor.gate.set()
-        await asyncio.gather(*first, *rest)
-    assert sessions(reconstructor) == [["a"], ["b", "c", "d"]]
+    async with running(reconstructor, BatchingConfig(batch_people=4, batch_wait_ms=0)) as engine:
+        async with busy(reconstructor, engine):
+            rest = await submit(engine, *(request(name) for name in "abcde"))
+        await asyncio.gather(*rest)
+    assert sessions(reconstructor) == [["z"], ["a", "b", "c", "d"], ["e"]]
 
 
 async def test_batch_waits_for_another_active_session() -> None:
@@ -95,18 +103,6 @@ async def test_single_session_does_not_wait() -> None:
     async with running(FakeReconstructor(), BatchingConfig(batch_wait_ms=1000)) as engine:
         async with asyncio.timeout(0.9):
             await engine.reconstruct(request("a"))
-
-
-async def test_batch_is_limited_in_people() -> None:
-    reconstructor = FakeReconstructor()
-    async with running(reconstructor, BatchingConfig(batch_people=4, batch_wait_ms=0)) as engine:
-        reconstructor.gate.clear()
-        first = await submit(engine, request("z"))
-        await until(lambda: not engine._queue)
-        rest = await submit(engine, *(request(name) for name in "abcde"))
-        reconstructor.gate.set()
-        await asyncio.gather(*first, *rest)
-    assert sessions(reconstructor) == [["z"], ["a", "b", "c", "d"], ["e"]]
 
 
 async def test_people_of_one_frame_fill_the_batches_of_a_single_session() -> None:
@@ -132,11 +128,12 @@ async def test_large_frame_does_not_delay_another_account() -> None:
     assert order.index("live") <= 8 + 1
 
 
-async def test_active_session_leaves_room_in_the_pass_for_others() -> None:
+@pytest.mark.parametrize("account", [None, "studio"])
+async def test_active_session_leaves_room_in_the_pass_for_others(account: str | None) -> None:
     reconstructor = FakeReconstructor()
     async with running(reconstructor, BatchingConfig(batch_wait_ms=0)) as engine:
-        await engine.reconstruct(request("live"))
-        await engine.reconstruct(request("crowd", people=3))
+        await engine.reconstruct(request("live", account=account))
+        await engine.reconstruct(request("crowd", people=3, account=account))
     assert sessions(reconstructor)[:2] == [["live"], ["crowd"]]
 
 
@@ -156,14 +153,6 @@ async def test_account_does_not_fill_the_engine_while_another_is_active() -> Non
         assert not engine._begun
 
 
-async def test_session_does_not_fill_the_engine_while_another_of_its_account_is_active() -> None:
-    reconstructor = FakeReconstructor()
-    async with running(reconstructor, BatchingConfig(batch_wait_ms=0)) as engine:
-        await engine.reconstruct(request("live", account="studio"))
-        await engine.reconstruct(request("crowd", people=3, account="studio"))
-    assert sessions(reconstructor)[:2] == [["live"], ["crowd"]]
-
-
 async def test_bad_person_fails_the_frame_and_frees_its_place() -> None:
     reconstructor = FakeReconstructor(bad_source="bad.mp4")
     async with running(reconstructor, BatchingConfig(batch_people=2, batch_wait_ms=0)) as engine:
@@ -175,22 +164,21 @@ async def test_bad_person_fails_the_frame_and_frees_its_place() -> None:
     assert sum(batch.count("b") for batch in sessions(reconstructor)) < 8
 
 
-async def test_withdrawn_request_is_not_reconstructed() -> None:
+async def test_withdrawn_and_cancelled_requests_are_not_reconstructed() -> None:
     reconstructor = FakeReconstructor()
     async with running(reconstructor, BatchingConfig(batch_wait_ms=0)) as engine:
-        reconstructor.gate.clear()
-        first = await submit(engine, request("a"))
-        await until(lambda: not engine._queue)
-        withdrawn = request("b", people=4)
-        waiting, kept = await submit(engine, withdrawn, request("c"))
-        engine.withdraw(request("c"))
-        engine.withdraw(withdrawn)
-        with pytest.raises(RequestWithdrawn):
-            await waiting
-        assert len(engine._queue) == 1
-        reconstructor.gate.set()
-        await asyncio.gather(*first, kept)
-    assert sessions(reconstructor) == [["a"], ["c"]]
+        async with busy(reconstructor, engine):
+            withdrawn = request("b", people=4)
+            waiting, kept, cancelled = await submit(engine, withdrawn, request("c"), request("d", people=32))
+            engine.withdraw(request("c"))
+            engine.withdraw(withdrawn)
+            with pytest.raises(RequestWithdrawn):
+                await waiting
+            cancelled.cancel()
+            await asyncio.gather(cancelled, return_exceptions=True)
+            assert len(engine._queue) == 1
+        await kept
+    assert sessions(reconstructor) == [["z"], ["c"]]
 
 
 async def test_request_whose_reconstruction_has_begun_is_finished() -> None:
@@ -223,29 +211,11 @@ async def test_backlog_of_one_session_does_not_delay_another() -> None:
 async def test_bad_frame_fails_alone() -> None:
     reconstructor = FakeReconstructor(bad_source="bad.mp4")
     async with running(reconstructor, BatchingConfig(batch_wait_ms=0)) as engine:
-        reconstructor.gate.clear()
-        first = await submit(engine, request("z"))
-        await until(lambda: not engine._queue)
-        good, bad = await submit(engine, request("a"), request("b", source="bad.mp4"))
-        reconstructor.gate.set()
-        await asyncio.gather(*first, good)
+        async with busy(reconstructor, engine):
+            good, bad = await submit(engine, request("a"), request("b", source="bad.mp4"))
+        await good
         with pytest.raises(ValueError, match="too long"):
             await bad
-
-
-async def test_cancelled_request_is_not_reconstructed() -> None:
-    reconstructor = FakeReconstructor()
-    async with running(reconstructor, BatchingConfig(batch_wait_ms=0)) as engine:
-        reconstructor.gate.clear()
-        first = await submit(engine, request("a"))
-        await until(lambda: not engine._queue)
-        cancelled, kept = await submit(engine, request("b", people=32), request("c"))
-        cancelled.cancel()
-        await asyncio.gather(cancelled, return_exceptions=True)
-        assert len(engine._queue) == 1
-        reconstructor.gate.set()
-        await asyncio.gather(*first, kept)
-    assert sessions(reconstructor) == [["a"], ["c"]]
 
 
 async def test_close_finishes_accepted_requests_and_refuses_new_ones() -> None:

@@ -8,7 +8,7 @@ from receiver.link.handshake import Handshake, PendingHandshakes, receive_hello
 from receiver.link.refusals import StreamRefused
 from tests.support.fake_link import MODEL, SECRET, fake_link, new_session, settle
 
-HANDSHAKE = Handshake(model_hash=MODEL, codec_version=1, window=4)
+HANDSHAKE = Handshake(model_hash=MODEL, codec_version=1)
 
 
 def hello(*, codec_version: int = 1, model_hash: bytes = MODEL, protocol_version: int = PROTOCOL_VERSION) -> Hello:
@@ -42,7 +42,7 @@ def test_welcome_has_the_state_of_the_session() -> None:
     session = new_session()
     session.next_sequence = 7
     welcome = HANDSHAKE.welcome(session, True)
-    assert (welcome.accepted, welcome.next_sequence, welcome.window, welcome.resumed) == (True, 7, 4, True)
+    assert (welcome.accepted, welcome.next_sequence, welcome.window, welcome.resumed) == (True, 7, 8, True)
 
 
 async def test_first_message_must_be_hello() -> None:

@@ -14,7 +14,7 @@ from receiver.link.session import Session
 from receiver.publish.config import PublishConfig
 from receiver.publish.frame_record import FrameRecord
 from receiver.publish.session_directory import SessionDirectory
-from receiver.publish.shared_sessions import SessionElsewhere, SharedSessions
+from receiver.publish.shared_sessions import SharedSessions
 from tests.support.fake_link import CountingCodec
 
 SESSION = bytes(range(16))
@@ -80,7 +80,7 @@ def test_other_sender_cannot_take_a_session_at_another_receiver(tmp_path: Path) 
 def test_one_receiver_uses_a_session_at_a_time(tmp_path: Path) -> None:
     first, second = SharedSessions(tmp_path / "a"), SharedSessions(tmp_path / "b")
     lease = first.acquire(IDENTIFIER)
-    with pytest.raises(SessionElsewhere):
+    with pytest.raises(StreamRefused, match="another receiver"):
         second.acquire(IDENTIFIER)
     second.acquire("00" * 16).close()
     lease.close()
@@ -89,9 +89,10 @@ def test_one_receiver_uses_a_session_at_a_time(tmp_path: Path) -> None:
 
 
 def hold(folder: Path, ready: "Connection[bytes, bytes]") -> None:
-    SharedSessions(folder / "a").acquire(IDENTIFIER)
+    held = SharedSessions(folder / "a").acquire(IDENTIFIER)
     ready.send_bytes(b"held")
     signal.pause()
+    held.close()
 
 
 def test_killed_process_loses_its_lease(tmp_path: Path) -> None:
@@ -100,7 +101,7 @@ def test_killed_process_loses_its_lease(tmp_path: Path) -> None:
     process.start()
     assert process.pid is not None and ready.poll(60) and ready.recv_bytes() == b"held"
     second = SharedSessions(tmp_path / "b")
-    with pytest.raises(SessionElsewhere):
+    with pytest.raises(StreamRefused, match="another receiver"):
         second.acquire(IDENTIFIER)
     os.kill(process.pid, signal.SIGKILL)
     process.join(10)

@@ -1,11 +1,11 @@
 """A replay goes the way of a live session: same frames, same order, none dropped."""
 
 import asyncio
-import json
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -22,34 +22,35 @@ from common.wire.convert import FrameMessage
 from receiver.engine.engine import ReconstructionRequest
 from receiver.link.frame_handler import Arrival
 from receiver.link.session import Session
-from receiver.metrics import ReceiverMetrics
 from receiver.pipeline import ReceiverPipeline
-from receiver.publish.config import PublishConfig
-from receiver.publish.session_directory import SessionDirectory
 from receiver.recording.config import RecordConfig, ReplayConfig
 from receiver.recording.recorder import FileRecorder
 from receiver.recording.replay import Replay, open_recording
-from tests.support.fake_reconstructor import FakeEngine
 from tests.support.label_motion import FINE_RHO, MODEL_HASH
 from tests.support.recordings import write_clip
+from tests.support.running_receiver import RunningReceiver
 from tests.unit.receiver.recording.test_recorder import assert_equal, new_session, slow_clip
 
 MODEL = MODEL_HASH.hex()
 
 
 @asynccontextmanager
-async def receiving(
-    out: Path, recorder: FileRecorder | None = None
-) -> AsyncIterator[tuple[ReceiverPipeline, FakeEngine]]:
-    engine = FakeEngine()
-    with SessionDirectory(PublishConfig(out=out, mesh_every=1000)) as directory:
-        clock = Clock(monotonic=lambda: 0.0, wall=lambda: 1_800_000_100.0)
-        observers = [] if recorder is None else [recorder]
-        pipeline = ReceiverPipeline(engine, directory, ReceiverMetrics(), clock, observers=observers)
-        yield pipeline, engine
-        await pipeline.close()
-    if recorder is not None:
-        recorder.close()
+async def playing(
+    path: Path,
+    out: Path,
+    *,
+    clock: Clock | None = None,
+    model: bytes = MODEL_HASH,
+    speed: str = "max",
+    from_: str = "0",
+) -> AsyncIterator[tuple[Replay, RunningReceiver, list[str]]]:
+    """A replay, where it plays to, and the lines that it prints."""
+    config, lines = ReplayConfig(path, speed, from_), list[str]()
+    async with RunningReceiver(out, mesh_every=1000) as receiver:
+        with open_recording(config, 1, MODEL) as recording:
+            assert recording is not None
+            decoder = FrameCodec(model)
+            yield Replay(recording, config, receiver.pipeline, decoder, lines.append, clock or Clock()), receiver, lines
 
 
 async def live_session(
@@ -74,21 +75,14 @@ class Replayed:
     session: int
 
 
-async def replay(
-    path: Path, out: Path, *, clock: Clock | None = None, speed: str = "max", from_: str = "0"
-) -> Replayed:
-    config = ReplayConfig(path, speed, from_)
-    lines: list[str] = []
-    async with receiving(out) as (pipeline, engine):
-        with open_recording(config, 1, MODEL) as recording:
-            assert recording is not None
-            played = Replay(recording, config, pipeline, FrameCodec(MODEL_HASH), lines.append, clock or Clock())
-            lines.append(await played.start())
-            await played.run(asyncio.Event())
-    written = [json.loads(line) for line in (out / "frames.jsonl").read_text().splitlines()]
-    assert [line["seq"] for line in written] == [request.frame.sequence for request in engine.requests]
+async def replay(path: Path, out: Path, **options: Any) -> Replayed:
+    async with playing(path, out, **options) as (played, receiver, lines):
+        lines.append(await played.start())
+        await played.run(asyncio.Event())
+    written, requests = receiver.lines(), receiver.engine.requests
+    assert [line["seq"] for line in written] == [request.frame.sequence for request in requests]
     assert all(line["age_ms"] is None for line in written)
-    return Replayed(engine.requests, lines, written[0]["session"] if written else 0)
+    return Replayed(requests, lines, written[0]["session"] if written else 0)
 
 
 def colours_of(shade: int) -> Blob:
@@ -110,9 +104,10 @@ async def test_replay_reconstructs_exactly_what_the_live_session_did(tmp_path: P
         return [colours_of(sequence)] if sequence % 15 == 4 else []
 
     recorder = FileRecorder(RecordConfig(path), codec=1, model=MODEL, version="0.1.0")
-    async with receiving(tmp_path / "live", recorder) as (pipeline, engine):
-        await live_session(pipeline, new_session(), frames, blobs)
-    live = engine.requests
+    async with RunningReceiver(tmp_path / "live", observers=[recorder]) as receiver:
+        await live_session(receiver.pipeline, new_session(), frames, blobs)
+    recorder.close()
+    live = receiver.engine.requests
     assert len(live) == 70 and live[-1].colours
     for position, first in (("0", 0), ("00:00:17.5", 35), ("34", 68)):
         found = await replay(path, tmp_path / f"from {first}", from_=position)
@@ -125,14 +120,10 @@ async def test_replay_reconstructs_exactly_what_the_live_session_did(tmp_path: P
 
 async def test_replays_are_sessions_of_their_own(tmp_path: Path) -> None:
     write_clip(tmp_path / "talk.bw", slow_clip(5), state_every=100)
-    sessions = [(await replay(tmp_path / "talk.bw", tmp_path / "out")).session for _ in range(1)]
-    async with receiving(tmp_path / "out") as (pipeline, _):
-        with open_recording(ReplayConfig(tmp_path / "talk.bw"), 1, MODEL) as recording:
-            assert recording is not None
-            config = ReplayConfig(tmp_path / "talk.bw", speed="max")
-            await Replay(recording, config, pipeline, FrameCodec(MODEL_HASH), lambda _: None).run(asyncio.Event())
-    written = [json.loads(line)["session"] for line in (tmp_path / "out" / "frames.jsonl").read_text().splitlines()]
-    assert sessions == [1] and written == [1] * 5 + [2] * 5
+    assert (await replay(tmp_path / "talk.bw", tmp_path / "out")).session == 1
+    async with playing(tmp_path / "talk.bw", tmp_path / "out") as (played, receiver, _):
+        await played.run(asyncio.Event())
+    assert [line["session"] for line in receiver.lines()] == [1] * 5 + [2] * 5
 
 
 async def test_speed_paces_frames_by_their_time_of_capture(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -163,17 +154,14 @@ async def test_speed_paces_frames_by_their_time_of_capture(tmp_path: Path, monke
 
 async def test_stop_ends_a_replay_at_once(tmp_path: Path) -> None:
     write_clip(tmp_path / "talk.bw", slow_clip(9), state_every=100)
-    config, stop, lines = ReplayConfig(tmp_path / "talk.bw"), asyncio.Event(), list[str]()
-    async with receiving(tmp_path / "out") as (pipeline, engine):
-        with open_recording(config, 1, MODEL) as recording:
-            assert recording is not None
-            played = Replay(recording, config, pipeline, FrameCodec(MODEL_HASH), lines.append)
-            running = asyncio.create_task(played.run(stop))
-            while not engine.requests:
-                await asyncio.sleep(0)
-            stop.set()
-            await running
-    assert len(engine.requests) == 1 and lines[-1].startswith("replayed 1 frames")
+    stop = asyncio.Event()
+    async with playing(tmp_path / "talk.bw", tmp_path / "out", speed="1") as (played, receiver, lines):
+        running = asyncio.create_task(played.run(stop))
+        while not receiver.engine.requests:
+            await asyncio.sleep(0)
+        stop.set()
+        await running
+    assert len(receiver.engine.requests) == 1 and lines[-1].startswith("replayed 1 frames")
 
 
 async def test_damage_ends_a_replay_with_an_error_behind_what_is_whole(tmp_path: Path) -> None:
@@ -193,13 +181,13 @@ async def test_damage_ends_a_replay_with_an_error_behind_what_is_whole(tmp_path:
 async def test_frames_that_do_not_decode_are_counted_and_the_rest_plays(tmp_path: Path) -> None:
     """A recording whose checksums are right, with packets of other networks in it."""
     write_clip(tmp_path / "talk.bw", slow_clip(6), state_every=100)
-    config, lines = ReplayConfig(tmp_path / "talk.bw", speed="max"), list[str]()
-    async with receiving(tmp_path / "out") as (pipeline, engine):
-        with open_recording(config, 1, MODEL) as recording:
-            assert recording is not None
-            played = Replay(recording, config, pipeline, FrameCodec(b"another "), lines.append)
-            await played.run(asyncio.Event())
-    assert not engine.requests and lines[-1].endswith(", 6 refused")
+    async with playing(tmp_path / "talk.bw", tmp_path / "out", model=b"another ", speed="max") as (
+        played,
+        receiver,
+        lines,
+    ):
+        await played.run(asyncio.Event())
+    assert not receiver.engine.requests and lines[-1].endswith(", 6 refused")
 
 
 def test_open_refuses_other_versions_and_times_behind_the_end(tmp_path: Path) -> None:

@@ -101,12 +101,6 @@ async def test_reconstruct_returns_people_in_order_and_times_of_all_stages() -> 
     assert engine.skeleton is SKELETON
 
 
-async def test_frame_without_people_needs_no_replica() -> None:
-    async with running(pool := FakePool(running=0)) as engine:
-        assert (await engine.reconstruct(request("a", people=0))).people == ()
-    assert pool.batches == []
-
-
 async def test_replica_has_two_batches_and_the_others_wait_here() -> None:
     async with running(pool := FakePool(), observer := Observer(), batch_people=2) as engine:
         submit(engine, request("a", people=9))
@@ -271,13 +265,6 @@ async def test_close_while_the_pool_is_lost_fails_what_waits() -> None:
         for task in (begun, waiting):
             with pytest.raises(ReplicaLost):
                 await task
-
-
-async def test_closed_engine_refuses_requests() -> None:
-    async with running(FakePool()) as engine:
-        pass
-    with pytest.raises(RuntimeError, match="closed"):
-        await engine.reconstruct(request("a"))
 
 
 async def test_colours_are_shared_once_as_long_as_the_object_is_the_same() -> None:

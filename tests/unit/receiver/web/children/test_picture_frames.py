@@ -19,7 +19,7 @@ from receiver.texture.inpainting import TextureInpainter
 from receiver.web.children.picture_frames import PictureFrames
 from receiver.web.children.sender_child import ChildEnded
 from tests.support import fake_link
-from tests.unit.receiver.test_pipeline import HASH, packets
+from tests.support.running_receiver import MODEL, packets
 
 EVERYWHERE = np.ones((ATLAS_SIZE, ATLAS_SIZE), np.bool_)
 TILE_DATA = encode_tile(TILES[0], np.full((ATLAS_SIZE, ATLAS_SIZE, 3), 90, np.uint8), EVERYWHERE)
@@ -27,7 +27,7 @@ COLOUR_DATA = encode(np.full((2048, 3), 90, np.uint8), np.ones(2048, np.bool_))
 
 
 def session() -> Session:
-    return fake_link.new_session(FrameCodec(HASH))
+    return fake_link.new_session(FrameCodec(MODEL))
 
 
 async def test_frame_goes_to_its_job_with_its_colours() -> None:
@@ -62,13 +62,13 @@ async def test_colours_of_an_earlier_process_are_forgotten() -> None:
     frames.on_blob(sender, Blob(COLOURS, 3, COLOUR_DATA))
     await frames.on_session(sender)
     with frames.expect("picture 1") as expected:
-        await frames.on_frame(sender, packets(1, "picture 1")[0], Arrival(0.0))
+        await frames.on_frame(sender, next(packets(1, "picture 1")), Arrival(0.0))
         assert (await expected.labels).colours == {}
 
 
 async def test_packet_that_is_damaged_is_refused() -> None:
     frames, sender = PictureFrames(), session()
-    packet = packets(1, "picture 1")[0]
+    packet = next(packets(1, "picture 1"))
     with frames.expect("picture 1") as expected, pytest.raises(ChecksumMismatch):
         await frames.on_frame(sender, FrameMessage(0, packet.payload[:-3]), Arrival(0.0))
     assert not expected.labels.done()
@@ -108,6 +108,6 @@ async def test_textures_of_a_picture_are_completed_before_its_job_goes_on() -> N
         data = encode_tile(TILES[number], np.full((ATLAS_SIZE, ATLAS_SIZE, 3), shade, np.uint8), left)
         frames.on_blob(sender, Blob(TEXTURE, TILES[number].key(3), data))
     with frames.expect("picture 1") as expected:
-        await frames.on_frame(sender, packets(1, "picture 1")[0], Arrival(0.0))
+        await frames.on_frame(sender, next(packets(1, "picture 1")), Arrival(0.0))
         texture = (await expected.labels).textures[3]
     assert texture.completion is not None and texture.completion[0, 0, 0] == texture.texture().colours.max()
