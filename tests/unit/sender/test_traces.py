@@ -63,15 +63,13 @@ def test_link_span_of_a_frame_that_is_sent_again_is_that_of_the_last_attempt(
     assert sink.times()["link"] == (103.0, 103.2)
 
 
-def test_superseded_frame_has_no_link_span(traces: SenderTraces, sink: RecordedSpans) -> None:
-    traces.ended(FRAME, Fate.SUPERSEDED)
-    assert [span.name for span in sink.spans] == [ROOT]
-
-
-def test_stage_that_raises_is_traced(traces: SenderTraces, sink: RecordedSpans) -> None:
+def test_superseded_frame_has_no_link_span_and_a_stage_that_raises_has_one(
+    traces: SenderTraces, sink: RecordedSpans
+) -> None:
     with pytest.raises(RuntimeError), traces.stage(5, "perception"):
         raise RuntimeError
-    assert [span.name for span in sink.spans] == ["perception"]
+    traces.ended(FRAME, Fate.SUPERSEDED)
+    assert [span.name for span in sink.spans] == ["perception", ROOT]
 
 
 def test_nothing_is_remembered_of_frames_that_are_not_traced(sink: RecordedSpans) -> None:

@@ -33,13 +33,9 @@ def test_shipped_entries_are_ordered_from_coarse_to_fine() -> None:
         assert mm[name][:3].sum() > 2 * mm[name][3:].sum() / (len(mm[name]) - 3) * 3
 
 
-def test_weights_without_uncertainty_are_the_table() -> None:
+def test_weights_without_or_with_equal_uncertainties_are_the_table() -> None:
     table = Importance.load()
     assert table.weights(PERSON) == table.omega
-
-
-def test_weights_with_equal_uncertainties_are_the_table() -> None:
-    table = Importance.load()
     assert table.weights(with_sigma()) == pytest.approx(dict(table.omega))
 
 
@@ -52,26 +48,20 @@ def test_uncertain_group_weighs_less_and_others_more() -> None:
 
 
 def test_weights_of_some_groups_and_prefixes() -> None:
+    table = Importance.load()
     sigma = {"torso": np.array([0.1], dtype=np.float32), "head": np.array([0.9, 0.9], dtype=np.float32)}
-    weights = Importance.load().weights(replace(PERSON, sigma=sigma))
+    weights = table.weights(replace(PERSON, sigma=sigma))
     assert set(weights) == set(GROUP_NAMES)
-    assert weights["torso"] > Importance.load().omega["torso"]
-    assert weights["root"] == pytest.approx(Importance.load().omega["root"])
-
-
-def test_weights_reject_uncertainty_that_is_not_finite() -> None:
+    assert weights["torso"] > table.omega["torso"] and weights["root"] == pytest.approx(table.omega["root"])
     with pytest.raises(ValueError, match="torso"):
-        Importance.load().weights(replace(PERSON, sigma={"torso": np.array([np.nan], dtype=np.float32)}))
+        table.weights(replace(PERSON, sigma={"torso": np.array([np.nan], dtype=np.float32)}))
 
 
 def test_load_when_missing_broken_or_of_another_version(tmp_path: Path) -> None:
     path = tmp_path / "importance.json"
-    with pytest.raises(WeightsError, match="missing or broken"):
-        Importance.load(path)
-    path.write_text("{")
-    with pytest.raises(WeightsError, match="missing or broken"):
-        Importance.load(path)
     table = {"version": 2, "omega": dict.fromkeys(GROUP_NAMES, 1.0), "mm_per_sigma": [1.0] * 104}
-    path.write_text(json.dumps(table))
-    with pytest.raises(WeightsError, match="another version"):
-        Importance.load(path)
+    for content, reason in ((None, "missing"), ("{", "missing or broken"), (json.dumps(table), "another version")):
+        if content is not None:
+            path.write_text(content)
+        with pytest.raises(WeightsError, match=reason):
+            Importance.load(path)

@@ -5,40 +5,11 @@ import pytest
 
 from common.body.anatomy import ATLAS_SIZE
 from common.body.model import BodyModel
-from common.synthetic.assets.appearance import Appearance
-from common.synthetic.renderer.renderer import Renderer
 from common.texture.atlas import AtlasLayout
 from sender.texture.atlas_memory import AtlasMemory
 from sender.texture.atlas_view import AtlasCamera, AtlasView
-from sender.texture.observation import Observation
-from tests.support.synthetic_observation import BACKGROUND, CAMERA, RenderedPerson, render_person
-
-
-@pytest.fixture(scope="module")
-def layout(model: BodyModel) -> AtlasLayout:
-    return AtlasLayout.of(model)
-
-
-@pytest.fixture(scope="module")
-def atlas_camera(layout: AtlasLayout, model: BodyModel) -> AtlasCamera:
-    return AtlasCamera(layout, model.faces.numpy(), model.vertex_region.numpy())
-
-
-@pytest.fixture(scope="module")
-def front(renderer: Renderer, model: BodyModel, appearance: Appearance) -> RenderedPerson:
-    return render_person(renderer, model, appearance)
-
-
-@pytest.fixture(scope="module")
-def back(renderer: Renderer, model: BodyModel, appearance: Appearance) -> RenderedPerson:
-    return render_person(renderer, model, appearance, np.pi)
-
-
-def view_of(person: RenderedPerson, model: BodyModel, atlas_camera: AtlasCamera) -> AtlasView:
-    observed = person.observed()
-    vertices = model(person.parameters).vertices[0].detach().numpy()
-    observation = Observation.from_output(person.image, observed.crop, observed.output)
-    return atlas_camera.view(person.image, observed.crop, observation, vertices, CAMERA)
+from tests.support.synthetic_observation import BACKGROUND, RenderedPerson
+from tests.unit.sender.texture.test_atlas_view import view_of
 
 
 def flat_view(layout: AtlasLayout, colour: float, weight: float = 0.5) -> AtlasView:
@@ -72,28 +43,22 @@ def test_texels_have_the_colours_of_the_picture(
     assert np.abs(found[known] - view.colours[known]).mean() < 4
 
 
-def test_passing_occluder_changes_little(layout: AtlasLayout) -> None:
+@pytest.mark.parametrize(
+    ("views", "least", "most"),
+    [
+        ([(100, 0.5)] * 10 + [(250, 0.5)], 99, 106),
+        ([(40, 0.5)] * 10 + [(220, 0.5)] * 120, 180, 220),
+        ([(100, 0.9)] + [(130, 0.1)] * 10, 100, 104),
+    ],
+    ids=["a passing occluder changes little", "other clothes replace the first", "a worse view does not blur"],
+)
+def test_mean_of_views(layout: AtlasLayout, views: list[tuple[float, float]], least: float, most: float) -> None:
     memory = AtlasMemory(layout, remove_light=False)
-    for _ in range(10):
-        memory.add(flat_view(layout, 100))
-    memory.add(flat_view(layout, 250))
-    assert np.abs(memory.texture.colours.reshape(-1, 3)[layout.texel] - 100.0).max() < 6
-
-
-def test_other_clothes_replace_the_first(layout: AtlasLayout) -> None:
-    memory = AtlasMemory(layout, remove_light=False)
-    for colour, count in ((40, 10), (220, 120)):
-        for _ in range(count):
-            memory.add(flat_view(layout, colour))
-    assert memory.texture.colours.reshape(-1, 3)[layout.texel].mean() > 180
-
-
-def test_much_worse_view_does_not_blur_a_good_one(layout: AtlasLayout) -> None:
-    memory = AtlasMemory(layout, remove_light=False)
-    memory.add(flat_view(layout, 100, 0.9))
-    for _ in range(10):
-        memory.add(flat_view(layout, 130, 0.1))
-    assert memory.texture.colours.reshape(-1, 3)[layout.texel].mean() < 104
+    for colour, weight in views:
+        memory.add(flat_view(layout, colour, weight))
+    texture = memory.texture
+    assert least <= texture.colours.reshape(-1, 3)[layout.texel].mean() <= most
+    assert texture.known.all() and texture.known.shape == (ATLAS_SIZE, ATLAS_SIZE), "it extends beyond the skin"
 
 
 def test_light_noise_is_not_sent_again(layout: AtlasLayout) -> None:
@@ -103,12 +68,6 @@ def test_light_noise_is_not_sent_again(layout: AtlasLayout) -> None:
         memory.add(flat_view(layout, 100 + rng.normal(0, 3)))
         sent.append(len(list(memory.updates())))
     assert sum(count > 0 for count in sent) == 1
-
-
-def test_texture_extends_beyond_the_skin(layout: AtlasLayout) -> None:
-    memory = AtlasMemory(layout, remove_light=False)
-    memory.add(flat_view(layout, 100))
-    assert memory.texture.known.all() and memory.texture.known.shape == (ATLAS_SIZE, ATLAS_SIZE)
 
 
 def test_nothing_seen_is_nothing_known(layout: AtlasLayout) -> None:

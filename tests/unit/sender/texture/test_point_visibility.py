@@ -27,10 +27,7 @@ def test_agrees_with_exact_depth(poses: list[RenderedPerson]) -> None:
     assert (predicted & true).sum() > 0.85 * true.sum()
 
 
-def test_back_of_person_who_faces_camera_is_not_visible(
-    renderer: Renderer, model: BodyModel, appearance: Appearance
-) -> None:
-    front = render_person(renderer, model, appearance)
+def test_back_of_person_who_faces_camera_is_not_visible(front: RenderedPerson) -> None:
     visible = view_cosine(front.points, front.normals, CAMERA) > 0
     assert not (visible & (front.normals[:, 2] > 0)).any()
     assert visible.mean() > 0.35
@@ -51,10 +48,10 @@ def test_cosine_is_to_the_direction_of_the_camera() -> None:
     assert view_cosine(points, normals, Camera(640, 480, 200.0))[0] == pytest.approx(np.sqrt(0.5))
 
 
-@pytest.mark.parametrize("position", [[0, 0, -2.0], [0, 0, 0.0], [3.0, 0, 2.0]], ids=["behind", "at", "outside"])
-def test_point_outside_image_is_not_visible(position: list[float]) -> None:
-    points, normals = np.array([position], np.float32), np.array([[0, 0, -1.0]], np.float32)
-    assert not view_cosine(points, normals, CAMERA).any()
+def test_point_outside_image_is_not_visible() -> None:
+    normal = np.array([[0, 0, -1.0]], np.float32)
+    for position in ([0, 0, -2.0], [0, 0, 0.0], [3.0, 0, 2.0]):
+        assert not view_cosine(np.array([position], np.float32), normal, CAMERA).any()
 
 
 def test_hand_occludes_face() -> None:

@@ -4,22 +4,15 @@ import pytest
 from common.blobs import COLOURS, TEXTURE, Blob, TextureCodec
 from common.body.label_space import LabelSpace
 from common.body.model import BodyModel
-from common.synthetic.assets.appearance import Appearance
-from common.synthetic.renderer.renderer import Renderer
 from common.texture.atlas_tiles import TILES, WITHDRAWN, Tile
 from common.texture.point_colours import decode
 from receiver.texture.received_texture import ReceivedTexture
 from sender.texture import stage as stage_module
 from sender.texture.point_colour_memory import PointColourMemory
 from sender.texture.stage import TextureStage
-from tests.support.synthetic_observation import RenderedPerson, render_person
+from tests.support.synthetic_observation import RenderedPerson
 
 SPACE = LabelSpace.load()
-
-
-@pytest.fixture(scope="module")
-def front(renderer: Renderer, model: BodyModel, appearance: Appearance) -> RenderedPerson:
-    return render_person(renderer, model, appearance)
 
 
 @pytest.fixture
@@ -51,18 +44,15 @@ def colours_of(blobs: list[Blob]) -> list[tuple[int, bytes]]:
     return [(blob.key, blob.data) for blob in blobs if blob.kind == COLOURS]
 
 
-def test_sent_colours_are_those_of_the_image(texture_stage: TextureStage, front: RenderedPerson) -> None:
-    sent = [entry for _ in range(40) for entry in update(texture_stage, front, 7)]
-    assert sent and {identity for identity, _ in sent} == {7}
-    received = decode(sent[-1][1])
+def test_sent_colours_are_those_of_the_image_and_stop(texture_stage: TextureStage, front: RenderedPerson) -> None:
+    assert update(texture_stage, front) == []
+    sent = [(number, *entry) for number in range(500) for entry in update(texture_stage, front, 7)]
+    assert 1 <= len(sent) <= 4 and sent[-1][0] < 200
+    assert {identity for _, identity, _ in sent} == {7}
+    received = decode(sent[-1][2])
     visible = received.seen & front.truly_visible()
     error = np.abs(received.colours[visible].astype(float) - front.colours_at_points()[visible])
     assert received.seen.mean() > 0.15 and error.mean() < 8
-
-
-def test_updates_stop(texture_stage: TextureStage, front: RenderedPerson) -> None:
-    sent = [number for number in range(500) if update(texture_stage, front, 0)]
-    assert 1 <= len(sent) <= 4 and sent[-1] < 200
 
 
 def test_each_person_is_observed_in_every_fifth_frame(
@@ -82,10 +72,6 @@ def test_one_person_is_observed_per_frame(
     for _ in range(24):
         update(texture_stage, front, *range(8))
     assert len(observations) == 24 and [observations.count(memory) for memory in set(observations)] == [3] * 8
-
-
-def test_frame_without_people(texture_stage: TextureStage, front: RenderedPerson) -> None:
-    assert update(texture_stage, front) == []
 
 
 def test_colours_of_forgotten_person_are_withdrawn(

@@ -1,0 +1,29 @@
+import numpy as np
+import pytest
+
+from common.body.model import BodyModel
+from common.synthetic.assets.appearance import Appearance
+from common.synthetic.renderer.renderer import Renderer
+from common.texture.atlas import AtlasLayout
+from sender.texture.atlas_view import AtlasCamera
+from tests.support.synthetic_observation import RenderedPerson, render_person
+
+
+@pytest.fixture(scope="package")
+def atlas_camera(model: BodyModel) -> AtlasCamera:
+    return AtlasCamera(AtlasLayout.of(model), model.faces.numpy(), model.vertex_region.numpy())
+
+
+@pytest.fixture(scope="package")
+def layout(atlas_camera: AtlasCamera) -> AtlasLayout:
+    return atlas_camera.layout
+
+
+@pytest.fixture(scope="package")
+def front(renderer: Renderer, model: BodyModel, appearance: Appearance) -> RenderedPerson:
+    return render_person(renderer, model, appearance)
+
+
+@pytest.fixture(scope="package")
+def back(renderer: Renderer, model: BodyModel, appearance: Appearance) -> RenderedPerson:
+    return render_person(renderer, model, appearance, np.pi)
