@@ -119,8 +119,5 @@ def test_report_has_the_quality_of_each_picture(tmp_path: Path) -> None:
     assert [line["sequence"] for line in lines] == [0, 6]
     assert all(line["psnr_db"] > 0 and 0 < line["bandwidth_ratio"] <= 1 / 8 for line in lines)
     assert "PSNR" in made.summary()
-
-
-def test_report_that_cannot_be_written_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(OutputError, match="--channel-report"):
         stage(replace(CONFIG, channel_report=tmp_path / "missing" / "report.jsonl"))

@@ -61,28 +61,24 @@ def test_failing_sink_is_logged_once(caplog: pytest.LogCaptureFixture) -> None:
     assert sink.closed == 1
 
 
-@pytest.mark.parametrize("name", ["preview.mp4", "preview.avi", "Preview.MKV"])
-def test_video_is_chosen_by_suffix(tmp_path: Path, name: str) -> None:
-    preview = open_preview(str(tmp_path / name), "demo", source(fps=30.0))
-    preview.update(FRAME, (), ())
-    preview.close()
-    assert (tmp_path / name).stat().st_size > 0
-
-
-def test_any_other_path_is_a_folder(tmp_path: Path) -> None:
-    preview = open_preview(str(tmp_path / "preview.d"), "0", source(live=True))
-    preview.update(FRAME, (), ())
-    preview.close()
+def test_video_is_chosen_by_suffix_and_any_other_path_is_a_folder(tmp_path: Path) -> None:
+    for name in ("preview.mp4", "preview.avi", "Preview.MKV", "preview.d"):
+        preview = open_preview(str(tmp_path / name), "demo", source(fps=30.0))
+        preview.update(FRAME, (), ())
+        preview.close()
+        assert (tmp_path / name).stat().st_size > 0
     assert [path.name for path in (tmp_path / "preview.d").iterdir()] == ["preview-000000.jpg"]
 
 
-def test_preview_over_its_own_source_is_rejected(tmp_path: Path) -> None:
+def test_preview_over_its_own_source_or_nowhere_is_rejected(tmp_path: Path) -> None:
     clip = tmp_path / "clip.mp4"
     clip.write_bytes(b"film")
     for target in (clip, tmp_path):
         with pytest.raises(UsageError, match="is what --camera reads"):
             open_preview(str(target), str(target), source(fps=30.0))
     assert clip.read_bytes() == b"film"
+    with pytest.raises(ValueError, match="--preview is empty"):
+        PreviewConfig("")
 
 
 def test_window_without_display(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -98,8 +94,3 @@ def test_frame_rate_is_the_sources_within_limits() -> None:
     assert frame_rate(source()) == 2.0, "images"
     assert frame_rate(source(fps=90000.0)) == 240.0
     assert frame_rate(source(fps=1e-6)) == 1.0
-
-
-def test_empty_target_is_rejected() -> None:
-    with pytest.raises(ValueError, match="--preview is empty"):
-        PreviewConfig("")

@@ -99,19 +99,15 @@ def test_unwritable_target_is_reported_on_construction(tmp_path: Path) -> None:
 
 
 def test_folder_that_vanishes_is_an_output_error(tmp_path: Path) -> None:
-    sink = FolderSink(tmp_path / "folder")
-    (tmp_path / "folder").rmdir()
+    images, video = FolderSink(tmp_path / "images"), VideoSink(tmp_path / "video" / "preview.mp4", 30.0)
+    video.show(plain(), 0.0)
+    (tmp_path / "images").rmdir()
+    (tmp_path / "video" / ".preview.mp4.partial").unlink()
+    (tmp_path / "video").rmdir()
     with pytest.raises(OutputError, match=r"preview-000000\.jpg: No such file"):
-        sink.show(plain(), 0.0)
-
-
-def test_video_whose_folder_vanishes_is_an_output_error(tmp_path: Path) -> None:
-    sink = VideoSink(tmp_path / "folder" / "preview.mp4", 30.0)
-    sink.show(plain(), 0.0)
-    (tmp_path / "folder" / ".preview.mp4.partial").unlink()
-    (tmp_path / "folder").rmdir()
+        images.show(plain(), 0.0)
     with pytest.raises(OutputError, match="cannot write the preview"):
-        sink.close()
+        video.close()
 
 
 def test_letterboxed_keeps_the_aspect_ratio() -> None:
