@@ -126,7 +126,7 @@ def _zero(layer: nn.Conv2d) -> nn.Conv2d:
 
 def start(plain: Tensor, generator: torch.Generator) -> Tensor:
     """x₁ of plain pictures, clipped to 0…1."""
-    return plain + SOURCE_NOISE * torch.randn(plain.shape, generator=generator)
+    return plain + SOURCE_NOISE * torch.randn(plain.shape, generator=generator).to(plain.device)
 
 
 @torch.no_grad()
@@ -147,7 +147,7 @@ def sample(
     between = start(plain, generator)
     times = torch.linspace(1, 0, steps + 1).tolist()
     for now, then in itertools.pairwise(times):
-        clean = network(between, plain, state, torch.full((len(plain),), now))
+        clean = network(between, plain, state, plain.new_full((len(plain),), now))
         between = clean + (between - clean) * (then / now)
     return between
 

@@ -45,7 +45,7 @@ def rayleigh_gains(count: int, block: int, generator: torch.Generator) -> Tensor
 
 def transmitted(symbols: Tensor, gains: Tensor, snr: Tensor, generator: torch.Generator) -> Tensor:
     """r = h s + n with noise of variance 1/SNR; all of the same shape or broadcast."""
-    return gains * symbols + complex_normal(symbols.shape, generator) / snr.sqrt()
+    return gains * symbols + complex_normal(symbols.shape, generator).to(symbols.device) / snr.sqrt()
 
 
 def equalised(received: Tensor, gains: Tensor, snr: Tensor) -> Received:

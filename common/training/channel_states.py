@@ -39,12 +39,10 @@ def random_mean_lengths(bits: Tensor, base: float, generator: torch.Generator) -
         bits: (B,) information of each crop.
         base: mean symbols per position at the rate that counts most.
     """
-    batch = len(bits)
-    share = torch.rand(batch, generator=generator)
-    rate = 2.0 ** (torch.rand(batch, generator=generator) * 2 - 1)
-    plain = torch.rand(batch, generator=generator) < 0.5
-    rate = torch.where(plain, torch.ones_like(rate), rate)
-    return base * rate * (bits / bits.mean()).clamp(0.1, 4.0) ** share
+    share, rate, varied = torch.rand(3, len(bits), generator=generator).to(bits.device)
+    rate = torch.where(varied < 0.5, 1.0, 2.0 ** (rate * 2 - 1))
+    lengths: Tensor = base * rate * (bits / bits.mean()).clamp(0.1, 4.0) ** share
+    return lengths
 
 
 def sent(

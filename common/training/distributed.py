@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, distributed, nn
 
 from common.errors import UsageError
+from common.weights.devices import resolve_device
 
 # The others wait while the first worker gathers data, or evaluates.
 _TIMEOUT = timedelta(hours=12)
@@ -42,15 +43,21 @@ class Workers:
         """The workers that `torchrun` started, or this process alone."""
         count = int(os.environ.get("WORLD_SIZE", "1"))
         if count > 1:
-            # Most networks are trained on CPUs, on machines with GPUs too.
+            # The workers' clock is on the CPU, also where the network is on GPUs.
             backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
             distributed.init_process_group(backend, timeout=_TIMEOUT)
         return cls(int(os.environ.get("RANK", "0")), count, int(os.environ.get("LOCAL_RANK", "0")))
 
-    @property
-    def device(self) -> torch.device:
-        """This worker's own GPU, or the CPU on machines without one."""
-        return torch.device("cuda", self.local_rank) if torch.cuda.is_available() else torch.device("cpu")
+    def device(self, wanted: str) -> torch.device:
+        """The device of this worker: with `auto` or `cuda`, each worker of a machine has a GPU of its own.
+
+        Raises:
+            UsageError: this machine lacks the GPU.
+        """
+        device = resolve_device(wanted)
+        if device.type == "cuda" and self.count > 1 and ":" not in wanted:
+            return resolve_device(f"cuda:{self.local_rank}")
+        return device
 
     @property
     def first(self) -> bool:
@@ -104,7 +111,7 @@ class Workers:
         """The maximum of each value over the workers."""
         if self.count == 1:
             return values
-        shared = torch.tensor(values, dtype=torch.float64, device=self.device)
+        shared = torch.tensor(values, dtype=torch.float64)
         distributed.all_reduce(shared, distributed.ReduceOp.MAX)
         return tuple(shared.tolist())
 

@@ -1,8 +1,12 @@
 """Command-line flags that the trainings share."""
 
 import argparse
+import sys
 from pathlib import Path
+from typing import Any
 
+from common.training.recipe import Recipe
+from common.weights.config import DeviceConfig
 from common.weights.manifest import WEIGHTS_DIRECTORY
 
 
@@ -22,31 +26,44 @@ def parser_of(program: str, document: str) -> argparse.ArgumentParser:
     )
 
 
-def add_training_flags(parser: argparse.ArgumentParser, *, minutes: float, batch: int, seed: int, threads: int) -> None:
-    """Adds length, batch, seed, threads, and how a training starts."""
-    parser.add_argument(
-        "--minutes", type=float, default=minutes, help="training time over all resumed runs (default: %(default)g)"
-    )
-    parser.add_argument("--batch", type=int, default=batch, help="samples a step, over all workers (%(default)s)")
-    parser.add_argument("--seed", type=int, default=seed, help="of all randomness (default: %(default)s)")
-    parser.add_argument("--threads", type=int, default=threads, help="CPU threads of a worker (default: %(default)s)")
-    parser.add_argument("--resume", action="store_true", help="continue from the checkpoint in --out, if it exists")
-    parser.add_argument("--shipped", action="store_true", help="start from the package's weights")
+def parser_of_training(recipe_type: type[Recipe[Any, Any]]) -> argparse.ArgumentParser:
+    """A parser with the flags of every training, and those of one."""
+    module, defaults = sys.modules[recipe_type.__module__], recipe_type.defaults
+    parser = parser_of(f"python -m {module.__spec__.name if module.__spec__ else '…'}", module.__doc__ or "")
+    add = parser.add_argument
+    recipe_type.add_flags(parser)
+    folder = Path("runs") / recipe_type.name
+    add("--out", type=Path, default=folder, metavar="DIR", help="folder of checkpoint and scores (%(default)s)")
+    add("--device", type=_device, default="auto", help="auto (a GPU where there is one), cpu, cuda or cuda:N (auto)")
+    add("--minutes", type=float, default=defaults.minutes, help="training time over all resumed runs (%(default)g)")
+    add("--steps", type=int, help="train for this many steps instead of --minutes; 0 only evaluates")
+    add("--batch", type=int, default=defaults.batch, help="samples a step, over all workers (%(default)s)")
+    add("--rate", type=float, default=defaults.rate, help="peak learning rate (%(default)g)")
+    add("--seed", type=int, default=defaults.seed, help="of all randomness (%(default)s)")
+    add("--threads", type=int, default=defaults.threads, help="CPU threads of a worker (%(default)s)")
+    evaluate = defaults.evaluate_minutes
+    add("--evaluate-minutes", type=float, default=evaluate, help="training time between evaluations (%(default)g)")
+    add("--compile", action="store_true", help="faster steps after some minutes of compilation")
+    add("--resume", action="store_true", help="continue from the checkpoint in --out, if it exists")
+    add("--shipped", action="store_true", help="start from the package's weights")
+    if recipe_type.removals:
+        add("--without", choices=recipe_type.removals, nargs="+", default=[], help="ablation: leave parts out")
+    alone = "score the checkpoint and write the weights, without training"
+    add_result_flags(parser, alone if defaults.only_exports else "also write the weights and their scores when done")
+    return parser
 
 
-def add_steps_flag(parser: argparse.ArgumentParser) -> None:
-    """Adds a length in steps, which makes two trainings comparable on a machine with other load."""
-    parser.add_argument("--steps", type=int, help="train for this many steps instead of --minutes; 0 only evaluates")
-
-
-def add_result_flags(parser: argparse.ArgumentParser, *, export_help: str) -> None:
+def add_result_flags(parser: argparse.ArgumentParser, export_help: str) -> None:
     """Adds where scores and weights are written."""
-    parser.add_argument("--json", type=Path, metavar="FILE", help="validation scores (default: scores.json in --out)")
-    parser.add_argument("--export", action="store_true", help=export_help)
-    parser.add_argument(
-        "--weights",
-        type=Path,
-        default=WEIGHTS_DIRECTORY,
-        metavar="DIR",
-        help="folder that --export writes to (default: the package's)",
-    )
+    add = parser.add_argument
+    add("--json", type=Path, metavar="FILE", help="validation scores (default: scores.json in --out)")
+    add("--export", action="store_true", help=export_help)
+    weights = "folder that --export writes to (default: the package's)"
+    add("--weights", type=Path, default=WEIGHTS_DIRECTORY, metavar="DIR", help=weights)
+
+
+def _device(text: str) -> str:
+    try:
+        return DeviceConfig(text).device
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error

@@ -1,5 +1,6 @@
 """Decoded pictures of folders in one memory-mapped file, and random crops of them."""
 
+import argparse
 import hashlib
 import json
 import math
@@ -92,6 +93,17 @@ def open_cache(files: Sequence[Path], directory: Path, smallest_px: int) -> Pict
         raise OutputError(f"cannot write the picture cache in {directory}: {error.strerror or error}") from error
     counts = 3 * sizes_n2.prod(1)
     return PictureCache(mapped, sizes_n2, np.cumsum(counts) - counts)
+
+
+def add_picture_flags(parser: argparse.ArgumentParser) -> None:
+    """Adds `--data` and `--cache`."""
+    parser.add_argument("--data", type=Path, nargs="+", required=True, metavar="DIR", help="folders of pictures")
+    parser.add_argument("--cache", type=Path, required=True, metavar="DIR", help="folder of decoded pictures")
+
+
+def read_pictures(options: argparse.Namespace, smallest_px: int) -> tuple[PictureCache, PictureCache]:
+    """The pictures of `--data` to train on, and those held back; errors as of `open_cache`."""
+    return split_for_validation(open_cache(picture_files(options.data), options.cache, smallest_px))
 
 
 def split_for_validation(pictures: PictureCache) -> tuple[PictureCache, PictureCache]:

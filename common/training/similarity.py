@@ -27,7 +27,7 @@ def ms_ssim(pictures: Tensor, originals: Tensor, known: Tensor) -> Tensor:
     while side > 2 * _RADIUS and len(weights) < len(_WEIGHTS):
         weights.append(_WEIGHTS[len(weights)])
         side //= 2
-    product = torch.ones(x.shape[:2])
+    product = x.new_ones(x.shape[:2])
     for scale, exponent in enumerate(weights):
         luminance, structure = _similarities(x, y)
         values = luminance * structure if scale == len(weights) - 1 else structure
@@ -50,7 +50,7 @@ def _similarities(x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
 
 def _blurred(x: Tensor) -> Tensor:
     """Gaussian means, as products with band matrices: faster on a CPU than convolutions of single channels."""
-    return _band(x.shape[-2]) @ (x @ _band(x.shape[-1]).T)
+    return _band(x.shape[-2]).to(x.device) @ (x @ _band(x.shape[-1]).T.to(x.device))
 
 
 @lru_cache(maxsize=32)

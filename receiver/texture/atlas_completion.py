@@ -208,9 +208,9 @@ class Condition:
 def sample(network: CompletionNetwork, condition: Tensor, generator: torch.Generator, steps: int) -> Tensor:
     """Differences r (B, 3, s, s) by Euler steps along the flow, for conditions (B, 6, s, s); one step: the mean."""
     shape = (len(condition), 3, COMPLETION_SIZE, COMPLETION_SIZE)
-    point = torch.randn(shape, generator=generator)
+    point = torch.randn(shape, generator=generator).to(condition.device)
     for now, then in itertools.pairwise(torch.linspace(1, 0, steps + 1).tolist()):
-        estimate = network(point, condition, torch.full((len(condition),), now))
+        estimate = network(point, condition, condition.new_full((len(condition),), now))
         point = estimate + (point - estimate) * (then / now)
     return point
 

@@ -1,20 +1,20 @@
 """Trains the network that estimates the colours of what no camera has seen of a person.
 
-DATA are folders that `python -m sender.train.seen_atlases` wrote.  Where the truth is known, a sample is the atlas as
-it is known from some sides; in some samples, whole parts of the body are unknown, as in front of a desk.  How bright
+DATA are folders that `python -m sender.train.observed_atlases` wrote.  Where the truth is known, a sample is the atlas
+as it is known from some sides; in some samples, whole parts of the body are unknown, as in front of a desk.  How bright
 the light is cannot be told from how bright somebody is, so the truth gets the brightness of what is known, channel by
 channel.  The loss is the squared error of the clean difference at a random time; texels that are unknown count most.
 CPU recipe: 62 minutes on one core.  --export also writes the averaged weights with their validation scores.
 
 Examples:
-  python -m receiver.train.atlas_completion --data seen/train --validation seen/val --out runs/completion --export
+  python -m receiver.train.atlas_completion --data observed/train --validation observed/val --export
 """
 
 import argparse
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 from zipfile import BadZipFile
 
 import numpy as np
@@ -24,14 +24,11 @@ from torch import Tensor, nn
 from common.arrays import BoolArray, ByteArray, FloatArray, IntArray
 from common.body.anatomy import ATLAS_SIZE, REGION_INDEX
 from common.body.model import BodyModel
-from common.errors import SourceError, exit_code_of
+from common.errors import SourceError
 from common.texture.atlas import AtlasLayout
-from common.training.distributed import Workers
-from common.training.flags import add_result_flags, add_steps_flag, add_training_flags, parser_of
-from common.training.loop import LoopConfig, TrainingLoop, read_ahead
-from common.training.muon import muon_of
-from common.weights.devices import fast_autocast
-from common.weights.loader import save_weights
+from common.training.optimisers import muon_and_adamw
+from common.training.recipe import Defaults, Recipe
+from common.training.run import main, on_device
 from receiver.texture import atlas_completion
 from receiver.texture.atlas_completion import (
     COMPLETION_SIZE,
@@ -62,20 +59,8 @@ _VALIDATION_STEPS = (1, 2, 4, 8)
 _EXPOSURE, _TINT = 1.25, 1.08
 
 
-def parse(arguments: list[str] | None = None) -> argparse.Namespace:
-    parser = parser_of("python -m receiver.train.atlas_completion", __doc__ or "")
-    parser.add_argument("--data", type=Path, nargs="+", required=True, metavar="DIR", help="atlases to train on")
-    parser.add_argument("--validation", type=Path, required=True, metavar="DIR", help="atlases of the split val")
-    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder of the checkpoint and scores")
-    add_training_flags(parser, minutes=62.0, batch=16, seed=1, threads=1)
-    add_steps_flag(parser)
-    parser.add_argument("--rate", type=float, default=2e-3, help="peak learning rate (default: %(default)g)")
-    add_result_flags(parser, export_help="also write the weights and their scores when done")
-    return parser.parse_args(arguments)
-
-
 @dataclass(frozen=True, slots=True, eq=False)
-class SeenAtlases:
+class ObservedAtlases:
     """People and what is known of them.
 
     Args:
@@ -95,7 +80,9 @@ class SeenAtlases:
         """
         files = sorted(path for folder in folders for path in folder.glob("*.npz"))
         if not files:
-            raise SourceError(f"no atlases in {', '.join(map(str, folders))}: run python -m sender.train.seen_atlases")
+            raise SourceError(
+                f"no atlases in {', '.join(map(str, folders))}: run python -m sender.train.observed_atlases"
+            )
         known, whole = [], []
         for path in files:
             try:
@@ -130,7 +117,7 @@ class Sampler:
         layout: of the whole atlas.
     """
 
-    def __init__(self, atlases: SeenAtlases, layout: AtlasLayout) -> None:
+    def __init__(self, atlases: ObservedAtlases, layout: AtlasLayout) -> None:
         self._atlases, self._layout = atlases, CoarseLayout.of(layout)
         self._region = coarse_regions(layout)
 
@@ -195,94 +182,64 @@ def _stacked(samples: Sequence[tuple[Tensor, Tensor, Tensor]]) -> Batch:
     return Batch(*(torch.stack(parts) for parts in zip(*samples, strict=True)))
 
 
-def step_loss(network: nn.Module, batch: Batch, generator: torch.Generator) -> Tensor:
+def step_loss(network: nn.Module, batch: Batch) -> Tensor:
     """Weighted squared error of the clean difference at random times."""
-    count = len(batch.condition)
-    time = 1 - (1 - _EARLIEST_TIME) * torch.rand(count, generator=generator)
-    time = torch.where(torch.rand(count, generator=generator) < _AT_ONE, torch.ones(()), time)
+    time, kind = torch.rand(2, len(batch.condition), device=batch.condition.device)
+    time = torch.where(kind < _AT_ONE, 1.0, 1 - (1 - _EARLIEST_TIME) * time)
     t = time[:, None, None, None]
-    point = (1 - t) * batch.difference + t * torch.randn(batch.difference.shape, generator=generator)
+    point = (1 - t) * batch.difference + t * torch.randn_like(batch.difference)
     squares = (network(point, batch.condition, time) - batch.difference).square().mean(1, keepdim=True)
     errors = (batch.weight * squares).sum((1, 2, 3)) / batch.weight.sum((1, 2, 3)).clamp(min=1)
     loss: Tensor = (errors / time).mean()
     return loss
 
 
-@torch.no_grad()
-def validate(network: CompletionNetwork, batches: Sequence[Batch]) -> dict[str, float]:
-    """Mean absolute error, 0…255, of unknown texels by number of sides and of steps; 0 steps are the smooth filling."""
-    scores = {}
-    for choice, batch in enumerate(batches):
-        unknown = batch.weight >= 1
-        for steps in (0, *_VALIDATION_STEPS):
-            generator = torch.Generator().manual_seed(0)
-            found = sample(network, batch.condition, generator, steps) if steps else torch.zeros_like(batch.difference)
-            errors = (found - batch.difference).abs().mean(1, keepdim=True)
-            scores[f"error_sides_{choice}_steps_{steps}"] = float(255 * DIFFERENCE * errors[unknown].mean())
-    return scores
+class AtlasCompletionTraining(Recipe[CompletionNetwork, Batch]):
+    """Squared error of the clean difference at random times."""
 
-
-def train(options: argparse.Namespace) -> None:
-    """The whole training, top to bottom."""
-    workers = Workers.join()
-    torch.set_num_threads(options.threads)
-    torch.manual_seed(options.seed)
-    generator = torch.Generator().manual_seed(options.seed)
-    rng = np.random.default_rng(options.seed)
-    checkpoint = options.out / "atlas_completion.pt"
-    resumed = options.resume and checkpoint.exists()
-
-    layout = AtlasLayout.of(BodyModel.load())
-    atlases, held_back = SeenAtlases.read(options.data), SeenAtlases.read([options.validation])
-    validation = [Sampler(held_back, layout).all_of_choice(choice) for choice in range(held_back.known.shape[1])]
-    shipped = atlas_completion.load_network().requires_grad_(True) if options.shipped else None
-    network = shipped or CompletionNetwork(CompletionConfig())
-    loop = TrainingLoop(
-        LoopConfig(
-            options.minutes,
-            options.steps,
-            samples_per_step=options.batch,
-            warm_share=0.03,
-            average_decay=0.995,
-            log_every=50,
-            evaluate_every_s=600.0,
-            save_every_s=120.0,
-        ),
-        network.to(memory_format=torch.channels_last).train(),
-        muon_of(network, options.rate, (nn.Conv2d,)),
-        checkpoint,
-        workers=workers,
-        resume=resumed,
-        facts={"seed": options.seed, "people": len(atlases.whole), "shipped": options.shipped},
-        evaluate=lambda average: validate(average, validation),
-    )
-    if resumed or workers.count > 1:
-        generator.manual_seed(workers.seed(options.seed, loop.step))
-        rng = np.random.default_rng((options.seed, loop.step, workers.rank))
-    loop.print(f"{len(atlases.whole)} people, {sum(p.numel() for p in network.parameters()) / 1e6:.2f} M parameters")
-
-    for batch in loop.steps(read_ahead(Sampler(atlases, layout).batches(workers.batch(options.batch), rng))):
-        with fast_autocast():
-            loss = step_loss(network, batch, generator)
-        loop.descend(loss)
-        loop.log(loss=loss)
-
-    if workers.first:
-        scores = validate(loop.average, validation)
-        loop.write_scores(options.json or options.out / "scores.json", scores)
-        if options.export:
-            export(options, loop, scores)
-    workers.leave()
-
-
-def export(options: argparse.Namespace, loop: TrainingLoop[CompletionNetwork], scores: dict[str, float]) -> None:
-    """Writes the averaged weights."""
-    recipe = {"steps": loop.step, "samples": loop.samples, "minutes": round(loop.spent_s / 60, 1), **loop.facts}
-    recorded = atlas_completion.architecture(loop.average.config)
     name = atlas_completion.WEIGHTS_NAME
-    entry = save_weights(name, loop.average.state_dict(), recorded, recipe, scores, directory=options.weights)
-    print(f"wrote {options.weights / entry.file}")
+    defaults = Defaults(minutes=62.0, batch=16, rate=2e-3, warm_share=0.03, average_decay=0.995, log_every=50)
+
+    @classmethod
+    def add_flags(cls, parser: argparse.ArgumentParser) -> None:
+        parser.add_argument("--data", type=Path, nargs="+", required=True, metavar="DIR", help="atlases to train on")
+        parser.add_argument("--validation", type=Path, required=True, metavar="DIR", help="atlases of the split val")
+
+    def prepare(self) -> CompletionNetwork:
+        layout = AtlasLayout.of(BodyModel.load())
+        atlases, held_back = ObservedAtlases.read(self.options.data), ObservedAtlases.read([self.options.validation])
+        sampler, self._sampler = Sampler(held_back, layout), Sampler(atlases, layout)
+        self._validation = [sampler.all_of_choice(choice) for choice in range(held_back.known.shape[1])]
+        self.facts = {"people": len(atlases.whole), "shipped": self.options.shipped}
+        shipped = atlas_completion.load_network().requires_grad_(True) if self.options.shipped else None
+        return (shipped or CompletionNetwork(CompletionConfig())).to(memory_format=torch.channels_last)
+
+    def optimisers(self, network: CompletionNetwork) -> Sequence[torch.optim.Optimizer]:
+        return muon_and_adamw(network, self.options.rate)
+
+    def batches(self, count: int, rng: np.random.Generator) -> Iterator[Batch]:
+        return self._sampler.batches(count, rng)
+
+    def step(self, network: CompletionNetwork, batch: Batch) -> tuple[Tensor, Mapping[str, Tensor]]:
+        with self.autocast():
+            return step_loss(network, batch), {}
+
+    def evaluate(self, network: CompletionNetwork) -> dict[str, float]:
+        """Mean absolute error, 0…255, of unknown texels by sides and steps; 0 steps are the smooth filling."""
+        scores = {}
+        for choice, batch in enumerate(on_device(each, self.device) for each in self._validation):
+            unknown = batch.weight >= 1
+            for steps in (0, *_VALIDATION_STEPS):
+                generator = torch.Generator().manual_seed(0)
+                zero = torch.zeros_like(batch.difference)
+                found = sample(network, batch.condition, generator, steps) if steps else zero
+                errors = (found - batch.difference).abs().mean(1, keepdim=True)
+                scores[f"error_sides_{choice}_steps_{steps}"] = float(255 * DIFFERENCE * errors[unknown].mean())
+        return scores
+
+    def architecture(self, network: CompletionNetwork) -> Mapping[str, Any]:
+        return atlas_completion.architecture(network.config)
 
 
 if __name__ == "__main__":
-    raise SystemExit(exit_code_of("python -m receiver.train.atlas_completion", lambda: train(parse())))
+    raise SystemExit(main(AtlasCompletionTraining))

@@ -3,7 +3,9 @@
 import torch
 from torch import Tensor
 
-from common.labels import LABEL_SIZE, group_slices
+from common.labels import group_slices
+from common.training.run import on_device
+from common.weights.devices import device_of
 from receiver.decode.geometry_image import true_levels
 from receiver.decode.mixture import GaussianMixture
 from receiver.decode.network import GEOMETRY_GROUPS, DecodeNetwork
@@ -40,12 +42,14 @@ def mixture_scores(network: DecodeNetwork, truth: Tensor, arrived: Tensor, prese
     }
 
 
-@torch.inference_mode()
+@torch.no_grad()
 def decode_scores(network: DecodeNetwork, table: BodyTable, dropout: LabelDropoutConfig, seed: int) -> dict[str, float]:
     """Errors in millimetres: of each level on clean labels; of s_3 under dropout, with a group or z' shuffled."""
-    labels, places = torch.from_numpy(table.labels), table.batch(slice(None))[1]
-    truth, present = true_levels(places), torch.ones(len(labels), LABEL_SIZE)
+    labels, places = table.batch(slice(None))
     arrived, arrived_present = drop_labels(labels, dropout, torch.Generator().manual_seed(seed))
+    everything = labels, places, arrived, arrived_present
+    labels, places, arrived, arrived_present = on_device(everything, device_of(network))
+    truth, present = true_levels(places), torch.ones_like(labels)
 
     clean = network(labels, present)
     scores = {f"s_{i + 1}_mm": place_error_mm(s, s_hat) for i, (s, s_hat) in enumerate(zip(truth, clean, strict=True))}
@@ -59,8 +63,7 @@ def decode_scores(network: DecodeNetwork, table: BodyTable, dropout: LabelDropou
     scores |= mixture_scores(network, truth[2], arrived, arrived_present)
     y, entries_present = labels[:, network.entries], present[:, network.entries]
     mixture = network.encoder(y, entries_present)
-    sampled = mixture.sample(torch.Generator().manual_seed(seed))
-    scores["s_3_sampled_mm"] = place_error_mm(truth[2], network.decoder(sampled)[2])
+    scores["s_3_sampled_mm"] = place_error_mm(truth[2], network.decoder(mixture.sample())[2])
     scores["s_3_shuffled_z_mm"] = place_error_mm(truth[2], network.decoder(mixture.mode().roll(1, 0))[2])
     for name in GEOMETRY_GROUPS:
         scores[f"s_3_shuffled_{name}_mm"] = place_error_mm(truth[2], network(shuffled_group(labels, name), present)[2])

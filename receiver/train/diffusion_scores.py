@@ -7,8 +7,9 @@ import torch
 from torch import Tensor
 
 from common.body.surface_space import SURFACE_SIZE, SurfaceSpace
-from common.labels import LABEL_SIZE, group_slices
+from common.labels import group_slices
 from common.synthetic.clothed.outfit_table import OutfitTable
+from common.weights.devices import device_of
 from receiver.decode.clothing import Clothing
 from receiver.decode.network import DecodeNetwork
 from receiver.diffusion.config import SamplingConfig
@@ -45,11 +46,11 @@ class Scorer:
             seed: of the noise, the same for all people.
             shuffle: give everyone the u_m of the next person.
         """
-        present = torch.ones(len(self.labels), LABEL_SIZE)
+        present = torch.ones_like(self.labels)
         surface = group_slices()["surface"]
         present[:, surface.start + entries : surface.stop] = 0
         shape = (1, *self.network.basis.scale.shape)
-        noise = torch.randn(shape, generator=torch.Generator().manual_seed(seed))
+        noise = torch.randn(shape, generator=torch.Generator().manual_seed(seed)).to(self.labels.device)
         fields = []
         for labels, arrived in zip(self.labels.split(_BATCH), present.split(_BATCH), strict=True):
             clothing = Clothing.of(labels, arrived)
@@ -72,7 +73,7 @@ class Scorer:
         return MILLIMETRES * float((one - other).norm(dim=-1).mean())
 
 
-@torch.inference_mode()
+@torch.no_grad()
 def diffusion_scores(
     network: DiffusionNetwork, space: SurfaceSpace, decode: DecodeNetwork, outfits: OutfitTable, poses: Tensor
 ) -> dict[str, float]:
@@ -81,7 +82,8 @@ def diffusion_scores(
     labels = poses[rows % len(poses)].clone()
     entries = torch.from_numpy(outfits.surface)
     labels[:, slices["surface"]], labels[:, slices["shape"]] = entries, torch.from_numpy(outfits.shape)
-    truth = outfits.displacements(rows)
+    device = device_of(network)
+    labels, entries, truth = labels.to(device), entries.to(device), outfits.displacements(rows).to(device)
     scorer, default = Scorer(network, space, labels, decode, truth), SamplingConfig()
 
     def error(config: SamplingConfig, entries: int = SURFACE_SIZE) -> float:
@@ -89,7 +91,7 @@ def diffusion_scores(
 
     return {
         "bare_mm": scorer.error_mm(torch.zeros_like(truth)),
-        "average_outfit_mm": scorer.error_mm(space.decode(torch.zeros(1, SURFACE_SIZE)).expand_as(truth)),
+        "average_outfit_mm": scorer.error_mm(space.decode(torch.zeros_like(entries[:1])).expand_as(truth)),
         "linear_mm": scorer.error_mm(space.decode(entries)),
         "basis_mm": scorer.error_mm(network.basis.decode(network.basis.encode(truth))),
         **{f"steps_{n}_mm": error(SamplingConfig(steps=n)) for n in (1, 2, 4, 8)},

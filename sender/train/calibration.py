@@ -8,7 +8,8 @@ from collections.abc import Iterable
 import torch
 from torch import Tensor, nn
 
-from common.weights.devices import fast_autocast
+from common.training.run import on_device
+from common.weights.devices import device_of, fast_autocast
 from sender.perception.network.network import PerceptionNet
 from sender.train.crops import CropBatch
 from sender.train.scores import intersection_over_union
@@ -25,10 +26,10 @@ def best_mask_threshold(net: nn.Module, batches: Iterable[CropBatch]) -> float:
         batches: crops that it was not trained on.
     """
     net.eval()
-    device = next(net.parameters()).device
+    device = device_of(net)
     total = torch.zeros(len(_CANDIDATES), device=device)
     for crops in batches:
-        truth = crops.to(device)
+        truth = on_device(crops, device)
         with fast_autocast(device.type):
             logits: Tensor = net(truth.image).mask_logits
         person = truth.mask > 0.5

@@ -14,7 +14,7 @@ Examples:
 """
 
 import argparse
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Self
@@ -27,16 +27,13 @@ from torch.nn import functional
 from common.body.label_space import LabelSpace
 from common.body.model import BodyModel
 from common.body.surface_space import SURFACE_SIZE, SurfaceSpace
-from common.errors import exit_code_of
 from common.frames import Camera
 from common.io.atomic_write import atomic_replacement
 from common.synthetic.dataset.shards import Batch, CropDataset
 from common.synthetic.dataset.split import Split
-from common.training.distributed import Workers
-from common.training.flags import add_result_flags, add_steps_flag, add_training_flags, parser_of
-from common.training.loop import LoopConfig, TrainingLoop
-from common.weights.devices import fast_autocast
-from common.weights.loader import architecture_of, save_weights
+from common.training.recipe import Defaults, Recipe
+from common.training.run import main, on_device
+from common.weights.loader import architecture_of, load_into
 from sender.clothing.evidence import PROBES_M
 from sender.clothing.network import ClothingConfig, ClothingEstimate, ClothingNet
 from sender.clothing.stage import WEIGHTS_NAME, ClothingStage
@@ -96,7 +93,7 @@ class StoredViews:
         return len(self.features)
 
     @classmethod
-    def of(cls, views: ClothingViews, truth: Truth) -> Self:
+    def from_views(cls, views: ClothingViews, truth: Truth) -> Self:
         return cls(
             views.evidence.half(),
             views.places.half(),
@@ -132,7 +129,7 @@ def observe(
         truth = dataset.batch(np.arange(start, min(start + _BATCH, len(dataset))), _FIELDS)
         output = perception.observe(list(truth["image"]))
         views = [_view(truth, row, output[row : row + 1], semantics, stage) for row in range(len(output))]
-        parts.append(StoredViews.of(ClothingViews.concatenate(views), _truth(truth)))
+        parts.append(StoredViews.from_views(ClothingViews.concatenate(views), _truth(truth)))
         if start // _BATCH % 50 == 0:
             print(f"views {start}/{len(dataset)}", flush=True)
     return StoredViews.concatenate(parts)
@@ -171,17 +168,89 @@ def cached_views(path: Path, data: Sequence[Path], split: Split, stage: Clothing
     return StoredViews(*torch.load(path, mmap=True))
 
 
-def random_batches(views: StoredViews, size: int) -> Iterator[tuple[ClothingViews, Truth]]:
-    """Endless batches, drawn with replacement."""
-    while True:
-        yield views.pick(torch.randint(len(views), (size,)))
+class ClothingTraining(Recipe[ClothingNet, tuple[ClothingViews, Truth]]):
+    """Likelihood and displacement of the labels, garments and normals of single views."""
+
+    name = WEIGHTS_NAME
+    defaults = Defaults(60.0, batch=64, rate=8e-4, seed=4, evaluate_minutes=2.0)
+
+    @classmethod
+    def add_flags(cls, parser: argparse.ArgumentParser) -> None:
+        parser.add_argument("--data", type=Path, nargs="+", required=True, help="folders of rendered shards")
+
+    def prepare(self) -> ClothingNet:
+        network = ClothingNet(ClothingConfig())
+        stage = ClothingStage(network, LabelSpace.load(), BodyModel.load())
+        out, data = self.options.out, self.options.data
+        self._train = cached_views(out / "views-train.pt", data, "train", stage)
+        self._val = cached_views(out / "views-val.pt", data, "val", stage)
+        if self.options.shipped:
+            load_into(network, WEIGHTS_NAME, architecture_of(network.config))
+        else:
+            network.mean_X.copy_(self._train.features.mean(0))
+            network.scale_X.copy_(self._train.features.std(0).clamp_min(1e-3))
+        self._space = SurfaceSpace.load().to(self.device)
+        unit = torch.eye(SURFACE_SIZE, device=self.device)
+        moved = self._space.decode(unit) - self._space.decode(torch.zeros_like(unit[:1]))
+        self._mm_E = _MILLIMETRES * moved.norm(dim=-1).mean(-1)
+        self.facts = {"crops": len(self._train), "shipped": self.options.shipped}
+        return network.requires_grad_(True)
+
+    def optimisers(self, network: ClothingNet) -> Sequence[torch.optim.Optimizer]:
+        weights, rate = network.parameters(), self.options.rate
+        return [torch.optim.AdamW(weights, lr=rate, weight_decay=0.05, betas=(0.9, 0.98))]
+
+    def batches(self, count: int, rng: np.random.Generator) -> Iterator[tuple[ClothingViews, Truth]]:
+        while True:
+            yield self._train.pick(torch.from_numpy(rng.integers(len(self._train), size=count)))
+
+    def step(self, network: ClothingNet, batch: tuple[ClothingViews, Truth]) -> tuple[Tensor, Mapping[str, Tensor]]:
+        views, truth = batch
+        with self.autocast():
+            estimate = network(augmented(views))
+        likelihood, metric = entry_loss(estimate.mean, estimate.log_variance, truth.entries, self._mm_E)
+        garments, normals = dense_loss(estimate, truth)
+        loss = likelihood + _METRIC_WEIGHT * metric + _GARMENT_WEIGHT * garments + _NORMAL_WEIGHT * normals
+        return loss, {"likelihood": likelihood, "metric": metric, "garments": garments, "normals": normals}
+
+    def evaluate(self, network: ClothingNet) -> dict[str, float]:
+        """Mean displacement errors (mm) of single views against the linear space's own field, calibration, normals."""
+        means, variances, right, cosines = [], [], [], []
+        for index in torch.arange(len(self._val)).split(256):
+            seen, truth = on_device(self._val.pick(index), self.device)
+            estimate = network(seen)
+            means.append(estimate.mean)
+            variances.append(estimate.log_variance.exp())
+            person = truth.material > 0
+            right.append((estimate.garment_logits.argmax(1) == truth.material)[person].float())
+            cosines.append(functional.cosine_similarity(estimate.normals, truth.normal, dim=1)[person])
+        mean, variance = torch.cat(means), torch.cat(variances)
+        entries = self._val.entries.to(self.device)
+        true_fields = self._space.decode(entries)
+
+        def error_mm(estimate: Tensor) -> float:
+            return _MILLIMETRES * float((self._space.decode(estimate) - true_fields).norm(dim=-1).mean())
+
+        squared = (mean - entries).square()
+        return {
+            "error_mm": error_mm(mean),
+            "average_outfit_mm": error_mm(torch.zeros_like(mean)),
+            "bare_mm": _MILLIMETRES * float(true_fields.norm(dim=-1).mean()),
+            "shuffled_mm": error_mm(mean.roll(1, 0)),
+            "explained_first_4": 1 - float(squared[:, :4].mean() / entries[:, :4].var()),
+            "explained": 1 - float(squared.mean() / entries.var()),
+            "squared_over_variance": float((squared / variance).mean()),
+            "garments_right": float(torch.cat(right).mean()),
+            "normal_cosine": float(torch.cat(cosines).mean()),
+        }
 
 
 def augmented(views: ClothingViews) -> ClothingViews:
     """The views in other light, and some without colour; without the evidence of some tokens."""
     people = len(views)
-    gain = 1 + _GAIN * (2 * torch.rand(people, 3) - 1)
-    grey = (torch.rand(people, 1, 1) < _GREY_SHARE).float()
+    device = views.picture.device
+    gain = 1 + _GAIN * (2 * torch.rand(people, 3, device=device) - 1)
+    grey = (torch.rand(people, 1, 1, device=device) < _GREY_SHARE).float()
     mixing = torch.diag_embed(gain) * (1 - grey) + grey / 3
     picture = torch.einsum("bij,bjhw->bihw", mixing, views.picture)
     evidence = views.evidence.clone()
@@ -194,7 +263,8 @@ def augmented(views: ClothingViews) -> ClothingViews:
 def hidden(evidence_BNF: Tensor) -> Tensor:
     """The evidence without some runs of 16 points, which are neighbours."""
     tokens = evidence_BNF.unflatten(1, (-1, 16))
-    kept = torch.rand(tokens.shape[:2]) >= _HIDDEN_SHARE * torch.rand(len(tokens), 1)
+    tokens_B128, people_B1 = tokens[:, :, 0, 0], tokens[:, :1, 0, 0]
+    kept = torch.rand_like(tokens_B128) >= _HIDDEN_SHARE * torch.rand_like(people_B1)
     shown: Tensor = (tokens * kept[..., None, None]).flatten(1, 2)
     return shown
 
@@ -207,7 +277,7 @@ def dense_loss(estimate: ClothingEstimate, truth: Truth) -> tuple[Tensor, Tensor
     return garments, ((1 - cosine) * person).sum() / person.sum().clamp_min(1)
 
 
-def loss_of(mean: Tensor, log_variance: Tensor, entries: Tensor, mm_E: Tensor) -> tuple[Tensor, Tensor]:
+def entry_loss(mean: Tensor, log_variance: Tensor, entries: Tensor, mm_E: Tensor) -> tuple[Tensor, Tensor]:
     """Negative log-likelihood, and squared error weighted by the displacement of each entry; means over the batch."""
     squared = (mean - entries).square()
     likelihood = 0.5 * (log_variance + squared / log_variance.exp()).mean()
@@ -215,108 +285,5 @@ def loss_of(mean: Tensor, log_variance: Tensor, entries: Tensor, mm_E: Tensor) -
     return likelihood, (weight * squared).mean()
 
 
-@torch.no_grad()
-def evaluate(network: ClothingNet, views: StoredViews, space: SurfaceSpace) -> dict[str, float]:
-    """Mean displacement errors (mm) of single views against the linear space's own field, calibration, dense errors."""
-    network.eval()
-    means, variances, right, cosines, pixels = [], [], 0.0, 0.0, 0
-    for index in torch.arange(len(views)).split(256):
-        seen, truth = views.pick(index)
-        estimate = network(seen)
-        means.append(estimate.mean)
-        variances.append(estimate.log_variance.exp())
-        person = truth.material > 0
-        right += float((estimate.garment_logits.argmax(1) == truth.material)[person].sum())
-        cosines += float(functional.cosine_similarity(estimate.normals, truth.normal, dim=1)[person].sum())
-        pixels += int(person.sum())
-    network.train()
-    mean, variance = torch.cat(means), torch.cat(variances)
-    fields_true = space.decode(views.entries)
-
-    def error_mm(entries: Tensor) -> float:
-        return _MILLIMETRES * float((space.decode(entries) - fields_true).norm(dim=-1).mean())
-
-    squared = (mean - views.entries).square()
-    return {
-        "error_mm": error_mm(mean),
-        "average_outfit_mm": error_mm(torch.zeros_like(mean)),
-        "bare_mm": _MILLIMETRES * float(fields_true.norm(dim=-1).mean()),
-        "shuffled_mm": error_mm(mean.roll(1, 0)),
-        "explained_first_4": 1 - float(squared[:, :4].mean() / views.entries[:, :4].var()),
-        "explained": 1 - float(squared.mean() / views.entries.var()),
-        "squared_over_variance": float((squared / variance).mean()),
-        "garments_right": right / pixels,
-        "normal_cosine": cosines / pixels,
-    }
-
-
-def parse(arguments: list[str] | None = None) -> argparse.Namespace:
-    parser = parser_of("python -m sender.train.clothing", __doc__)
-    parser.add_argument("--data", type=Path, nargs="+", required=True, help="folders of rendered shards")
-    parser.add_argument("--out", type=Path, default=Path("runs/clothing"), help="views and checkpoint (%(default)s)")
-    add_training_flags(parser, minutes=60.0, batch=64, seed=4, threads=1)
-    add_steps_flag(parser)
-    parser.add_argument("--rate", type=float, default=8e-4, help="peak learning rate (default: %(default)g)")
-    add_result_flags(parser, export_help="also write the weights and their scores when done")
-    return parser.parse_args(arguments)
-
-
-def train(options: argparse.Namespace) -> None:
-    """The whole training, top to bottom."""
-    workers = Workers.join()
-    torch.set_num_threads(options.threads)
-    torch.manual_seed(options.seed)
-    label_space, body, space = LabelSpace.load(), BodyModel.load(), SurfaceSpace.load()
-    network = ClothingNet(ClothingConfig())
-    stage = ClothingStage(network, label_space, body)
-    with workers.first_before_others():
-        train_views, val = (
-            cached_views(options.out / f"views-{split}.pt", options.data, split, stage) for split in ("train", "val")
-        )
-    network.requires_grad_(True).train()
-    network.mean_X.copy_(train_views.features.mean(0))
-    network.scale_X.copy_(train_views.features.std(0).clamp_min(1e-3))
-    moved = space.decode(torch.eye(SURFACE_SIZE)) - space.decode(torch.zeros(1, SURFACE_SIZE))
-    mm_E = _MILLIMETRES * moved.norm(dim=-1).mean(-1)
-    checkpoint = options.out / "clothing.pt"
-    loop = TrainingLoop(
-        LoopConfig(options.minutes, options.steps, samples_per_step=options.batch, evaluate_every_s=120.0),
-        network,
-        torch.optim.AdamW(network.parameters(), lr=options.rate, weight_decay=0.05, betas=(0.9, 0.98)),
-        checkpoint,
-        workers=workers,
-        resume=options.resume and checkpoint.exists(),
-        facts={"seed": options.seed, "crops": len(train_views)},
-        evaluate=lambda average: evaluate(average, val, space),
-    )
-    if loop.step or workers.count > 1:
-        torch.manual_seed(workers.seed(options.seed, loop.step))
-
-    for views, truth in loop.steps(random_batches(train_views, workers.batch(options.batch))):
-        with fast_autocast():
-            estimate = network(augmented(views))
-        likelihood, metric = loss_of(estimate.mean, estimate.log_variance, truth.entries, mm_E)
-        garments, normals = dense_loss(estimate, truth)
-        loss = likelihood + _METRIC_WEIGHT * metric + _GARMENT_WEIGHT * garments + _NORMAL_WEIGHT * normals
-
-        loop.descend(loss)
-        loop.log(loss=loss, likelihood=likelihood, metric=metric, garments=garments, normals=normals)
-
-    if workers.first:
-        scores = evaluate(loop.average, val, space)
-        loop.write_scores(options.json or options.out / "scores.json", scores)
-        if options.export:
-            export(options, loop, scores)
-    workers.leave()
-
-
-def export(options: argparse.Namespace, loop: TrainingLoop[ClothingNet], scores: dict[str, float]) -> None:
-    """Writes the averaged weights and their scores."""
-    recipe = {"steps": loop.step, "minutes": loop.spent_s / 60, **loop.facts}
-    kind = architecture_of(loop.network.config)
-    entry = save_weights(WEIGHTS_NAME, loop.average.state_dict(), kind, recipe, scores, directory=options.weights)
-    print(f"wrote {options.weights / entry.file}")
-
-
 if __name__ == "__main__":
-    raise SystemExit(exit_code_of("python -m sender.train.clothing", lambda: train(parse())))
+    raise SystemExit(main(ClothingTraining))

@@ -1,7 +1,7 @@
 """Calibrates the confidence of limbs: fits the logistic regression of `sender.semantics.confidence`.
 
 The people are those of the validation split of photographs with keypoints: no network was trained on them.  Their boxes
-are shaken as a detector's would be, `--views` times each.  Every second photograph is fitted on, the others give the
+are jittered as a detector's would be, `--views` times each.  Every second photograph is fitted on, the others give the
 scores: expected calibration error and Brier score, of the regression and of the label entries' own confidence, and the
 reliability diagram as a table.  --export also writes the weights.
 
@@ -12,7 +12,7 @@ Examples:
 """
 
 import argparse
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 
 import numpy as np
@@ -25,7 +25,7 @@ from common.errors import exit_code_of
 from common.frames import Camera
 from common.labels import group_slices
 from common.training.flags import add_result_flags, parser_of
-from common.training.loop import write_json
+from common.training.run import write_json
 from common.weights.loader import save_weights
 from sender.capture.source import DEFAULT_FOCAL_RATIO
 from sender.perception.inference.predictor import Perception
@@ -48,8 +48,8 @@ from sender.train.photographs import Photograph, PhotographDataset
 _LEAST_LABELLED = 3
 # Prior probability that a person whose crop is known is there, as for a tracked one.
 _PRIOR = 0.8
-# Standard deviation of a shaken box's position and log of its size, over its longer side.
-_SHAKE = 0.05
+# Standard deviation of a jittered box's position and log of its size, over its longer side.
+_JITTER = 0.05
 _STEPS, _RATE, _WEIGHT_DECAY = 500, 0.05, 1e-3
 _BINS = 10
 
@@ -72,19 +72,19 @@ class Limbs:
     own: Tensor
     photograph: Tensor
 
-    def of(self, rows: Tensor) -> "Limbs":
+    def people(self, rows: Tensor) -> "Limbs":
         """Some of the people."""
-        return Limbs(self.evidence[rows], self.right[rows], self.counted[rows], self.own[rows], self.photograph[rows])
+        return Limbs(*(getattr(self, item.name)[rows] for item in fields(self)))
 
 
 def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     parser = parser_of("python -m sender.train.confidence", __doc__)
     parser.add_argument("--photographs", type=Path, required=True, help="folder of sender.train.photographs")
     parser.add_argument("--out", type=Path, default=Path("runs/confidence"), help="folder of scores (%(default)s)")
-    parser.add_argument("--views", type=int, default=3, help="shaken boxes of each person (default: %(default)s)")
+    parser.add_argument("--views", type=int, default=3, help="jittered boxes of each person (default: %(default)s)")
     parser.add_argument("--threads", type=int, default=2, help="CPU threads (default: %(default)s)")
     parser.add_argument("--seed", type=int, default=0, help="of all randomness (default: %(default)s)")
-    add_result_flags(parser, export_help="also write the weights and their scores")
+    add_result_flags(parser, "also write the weights and their scores")
     return parser.parse_args(arguments)
 
 
@@ -121,23 +121,22 @@ class Observer:
 
 
 def gather(photographs: PhotographDataset, views: int, seed: int) -> Limbs:
-    """The limbs of everybody with enough labelled keypoints, in shaken boxes."""
+    """The limbs of everybody with enough labelled keypoints, in jittered boxes."""
     rng, observer, found = np.random.default_rng(seed), Observer(), []
     for index, person in people_of(photographs, labelled=_LEAST_LABELLED):
         item = photographs[index]
         annotated = item.keypoints[person]
         if not np.ptp(annotated[annotated[:, 2] > 0, :2], axis=0).any():
             continue
-        found += [observer.limbs(item, person, shaken(rng, item.boxes[person]), index) for _ in range(views)]
-    names = ("evidence", "right", "counted", "own", "photograph")
-    return Limbs(*(torch.cat([getattr(limbs, name) for limbs in found]) for name in names))
+        found += [observer.limbs(item, person, jittered(rng, item.boxes[person]), index) for _ in range(views)]
+    return Limbs(*(torch.cat([getattr(limbs, item.name) for limbs in found]) for item in fields(Limbs)))
 
 
-def shaken(rng: np.random.Generator, box: Box) -> Box:
+def jittered(rng: np.random.Generator, box: Box) -> Box:
     """A box (4,) moved and scaled a little."""
     centre, half = (box[:2] + box[2:]) / 2, (box[2:] - box[:2]) / 2
-    centre = centre + rng.normal(0, _SHAKE, 2) * 2 * half.max()
-    half = half * np.exp(rng.normal(0, _SHAKE, 2))
+    centre = centre + rng.normal(0, _JITTER, 2) * 2 * half.max()
+    half = half * np.exp(rng.normal(0, _JITTER, 2))
     return np.concatenate([centre - half, centre + half]).astype(np.float32)
 
 
@@ -186,7 +185,7 @@ def train(options: argparse.Namespace) -> None:
     torch.set_num_threads(options.threads)
     limbs = gather(PhotographDataset(options.photographs, "val"), options.views, options.seed)
     fitted = limbs.photograph % 2 == 0
-    net, test = fit(limbs.of(fitted), options.seed), limbs.of(~fitted)
+    net, test = fit(limbs.people(fitted), options.seed), limbs.people(~fitted)
     probability = net(test.evidence).sigmoid()
     scores = scores_of(probability, test)
     scores |= {f"{name}_of_labels": value for name, value in scores_of(test.own, test).items()}

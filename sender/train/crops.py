@@ -4,7 +4,7 @@ Shapes: B crops, S side, J = 17 keypoints, R = 22 joints, P regions.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from typing import Any, Self
 
 import numpy as np
@@ -57,10 +57,6 @@ class CropBatch:
 
     def __len__(self) -> int:
         return len(self.image)
-
-    def to(self, device: torch.device) -> Self:
-        """The batch on a device."""
-        return type(self)(*(getattr(self, item.name).to(device, non_blocking=True) for item in fields(self)))
 
     @property
     def relative_joints(self) -> Tensor:

@@ -11,22 +11,21 @@ Examples:
 """
 
 import argparse
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional
 
-from common.errors import UsageError, exit_code_of
+from common.errors import UsageError
 from common.synthetic.dataset.shards import CropDataset
-from common.training.checkpoint import AveragedNetwork, load_checkpoint
-from common.training.distributed import Workers
-from common.training.flags import add_result_flags, add_steps_flag, add_training_flags, parser_of
-from common.training.loop import LoopConfig, TrainingLoop, read_ahead, write_json
-from common.weights.devices import fast_autocast
-from common.weights.loader import load_weights, save_weights
+from common.training.recipe import Defaults, Progress, Recipe
+from common.training.run import main
+from common.weights.loader import load_weights
 from common.weights.manifest import read_manifest
 from sender.perception.inference.detector import WEIGHTS_NAME, Detector, DetectorConfig, DetectorNet, architecture
 from sender.train.detector_frames import FrameBatch, FrameSource, composed_frames, frame_batches, mixture
@@ -40,30 +39,94 @@ _COMPOSED, _PEOPLE, _OPENIMAGES, _PANORAMAS = 0.25, 0.25, 0.42, 0.08
 _SCORED_BATCHES = 8
 
 
-def parse(arguments: list[str] | None = None) -> argparse.Namespace:
-    parser = parser_of("python -m sender.train.detector", __doc__)
-    parser.add_argument(
-        "--data", type=Path, nargs="+", required=True, help="folders of rendered shards, each drawn equally often"
-    )
-    parser.add_argument(
-        "--out", type=Path, default=Path("runs/detector"), help="folder of the checkpoint (default: %(default)s)"
-    )
-    add_training_flags(parser, minutes=12.0, batch=32, seed=0, threads=2)
-    add_steps_flag(parser)
-    parser.add_argument("--size", type=int, default=256, help="side of the frames (default: %(default)s)")
-    parser.add_argument(
-        "--photographs", type=Path, metavar="DIR", help="also train on this folder of sender.train.photographs"
-    )
-    parser.add_argument(
-        "--refinements", type=int, default=0, help="residual blocks added to each coarse scale (default: %(default)s)"
-    )
-    parser.add_argument("--rate", type=float, default=1.5e-3, help="peak learning rate (default: %(default)g)")
-    parser.add_argument(
-        "--evaluate-minutes", type=float, default=10.0, help="training time between evaluations (default: %(default)g)"
-    )
-    parser.add_argument("--compile", action="store_true", help="faster steps after some minutes of compilation")
-    add_result_flags(parser, export_help="score the checkpoint and write the weights, without training")
-    return parser.parse_args(arguments)
+class DetectorTraining(Recipe[DetectorNet, FrameBatch]):
+    """Heat map of people's centres, and boxes around them."""
+
+    name = WEIGHTS_NAME
+    defaults = Defaults(12.0, batch=32, rate=1.5e-3, seed=0, threads=2, largest_norm=5.0, only_exports=True)
+
+    @classmethod
+    def add_flags(cls, parser: argparse.ArgumentParser) -> None:
+        add = parser.add_argument
+        add("--data", type=Path, nargs="+", required=True, help="folders of rendered shards, each drawn equally often")
+        add("--size", type=int, default=256, help="side of the frames (default: %(default)s)")
+        add("--photographs", type=Path, metavar="DIR", help="also train on this folder of sender.train.photographs")
+        add("--refinements", type=int, default=0, help="residual blocks added to each coarse scale (%(default)s)")
+
+    def prepare(self) -> DetectorNet:
+        """From scratch, or from the package's weights, to which `--refinements` may add blocks.
+
+        Raises:
+            UsageError: the package's weights have more such blocks.
+        """
+        for directory in self.options.data:  # A folder without a validation split is refused now, not at the end.
+            CropDataset([directory], "val")
+        config = DetectorConfig(size=self.options.size, refinements=self.options.refinements)
+        if self.recorded:
+            config = DetectorConfig(**self.recorded["config"])
+        before = int(read_manifest()[WEIGHTS_NAME].recipe["images_seen"]) if self.options.shipped else 0
+        self.facts = {"config": asdict(config), "before": before}
+        net = DetectorNet(config).to(memory_format=torch.channels_last)
+        if self.options.shipped:
+            recorded = Detector.load().net.config
+            if recorded.refinements > config.refinements:
+                raise UsageError(
+                    f"--refinements {config.refinements}: the package's weights have {recorded.refinements}"
+                )
+            net.load_state_dict({**net.state_dict(), **load_weights(WEIGHTS_NAME, architecture(recorded))})
+        return net
+
+    def optimisers(self, network: DetectorNet) -> Sequence[torch.optim.Optimizer]:
+        return [torch.optim.AdamW(network.parameters(), lr=self.options.rate, weight_decay=0.02, fused=True)]
+
+    def batches(self, count: int, rng: np.random.Generator) -> Iterator[FrameBatch]:
+        return frame_batches(self._frames(rng), count, self._size)
+
+    @property
+    def _size(self) -> int:
+        return int(self.facts["config"]["size"])
+
+    def _frames(self, rng: np.random.Generator) -> FrameSource:
+        """Composed frames, and with `--photographs` three times as many of photographs."""
+        data, size = self.options.data, self._size
+        if self.options.photographs is None:
+            return composed_frames(data, "train", size, rng)
+        photographs = PhotographDataset(self.options.photographs, "train")
+        panoramas = PanoramaFrames(photographs, rng, size)
+        sources: list[tuple[float, FrameSource]] = [
+            (_COMPOSED, composed_frames(data, "train", size, rng, panoramas.view)),
+            (_PEOPLE, PhotographFrames(photographs, "people", rng, size)),
+            (_OPENIMAGES, PhotographFrames(photographs, "openimages", rng, size)),
+            (_PANORAMAS, panoramas),
+        ]
+        return mixture(sources, rng)
+
+    def step(self, network: DetectorNet, batch: FrameBatch) -> tuple[Tensor, Mapping[str, Tensor]]:
+        with self.autocast():
+            heat, boxes = network(batch.image.contiguous(memory_format=torch.channels_last))
+        terms = loss_terms(heat, boxes, batch)
+        return torch.stack(list(terms.values())).sum(), terms
+
+    def evaluate(self, network: DetectorNet) -> dict[str, float]:
+        """Scores of the validation splits: composed frames, and photographs if there are any."""
+        composed = composed_frames(self.options.data, "val", self._size, np.random.default_rng(1))
+        scores = composed_scores(network, frame_batches(composed, self.options.batch, self._size), _SCORED_BATCHES)
+        if self.options.photographs:
+            scores |= photograph_scores(network, PhotographDataset(self.options.photographs, "val"), self._size)
+        return scores
+
+    def architecture(self, network: DetectorNet) -> Mapping[str, Any]:
+        return architecture(network.config)
+
+    def manifest_recipe(self, progress: Progress) -> dict[str, Any]:
+        config, before = self.facts["config"], self.facts["before"]
+        flags = f" --refinements {config['refinements']}" if config["refinements"] else ""
+        flags += (" --shipped" if before else "") + (" --photographs photographs" if self.options.photographs else "")
+        return {
+            "command": f"python -m sender.train.detector --steps {progress.steps} --size {config['size']}{flags}",
+            "images_seen": before + progress.samples,
+            "split": "val",
+        }
 
 
 def loss_terms(heat_BHH: Tensor, boxes_B4HH: Tensor, truth: FrameBatch) -> dict[str, Tensor]:
@@ -96,126 +159,5 @@ def _cellwise_iou(first_B4HH: Tensor, second_B4HH: Tensor) -> Tensor:
     return both / (areas[0] + areas[1] - both).clamp_min(1e-6)
 
 
-def initial_network(options: argparse.Namespace) -> DetectorNet:
-    """From scratch, or from the package's weights, to which `--refinements` may add blocks.
-
-    Raises:
-        UsageError: the package's weights have more such blocks.
-    """
-    config = DetectorConfig(size=options.size, refinements=options.refinements)
-    net = DetectorNet(config).to(memory_format=torch.channels_last)
-    if options.shipped:
-        recorded = Detector.load().net.config
-        if recorded.refinements > config.refinements:
-            raise UsageError(f"--refinements {config.refinements}: the package's weights have {recorded.refinements}")
-        net.load_state_dict({**net.state_dict(), **load_weights(WEIGHTS_NAME, architecture(recorded))})
-    return net
-
-
-def frame_source(options: argparse.Namespace, seed: int) -> FrameSource:
-    """Composed frames, and with `--photographs` three times as many of photographs."""
-    rng = np.random.default_rng(seed)
-    if options.photographs is None:
-        return composed_frames(options.data, "train", options.size, rng)
-    photographs = PhotographDataset(options.photographs, "train")
-    places = PanoramaFrames(photographs, rng, options.size)
-    sources: list[tuple[float, FrameSource]] = [
-        (_COMPOSED, composed_frames(options.data, "train", options.size, rng, places.view)),
-        (_PEOPLE, PhotographFrames(photographs, "people", rng, options.size)),
-        (_OPENIMAGES, PhotographFrames(photographs, "openimages", rng, options.size)),
-        (_PANORAMAS, places),
-    ]
-    return mixture(sources, rng)
-
-
-def evaluate(options: argparse.Namespace, net: torch.nn.Module) -> dict[str, float]:
-    """Scores of the validation splits: composed frames, and photographs if there are any."""
-    composed = composed_frames(options.data, "val", options.size, np.random.default_rng(1))
-    scores = composed_scores(net, frame_batches(composed, options.batch, options.size), _SCORED_BATCHES)
-    if options.photographs:
-        scores |= photograph_scores(net, PhotographDataset(options.photographs, "val"), options.size)
-    return scores
-
-
-def train(options: argparse.Namespace) -> None:
-    """The whole training, top to bottom."""
-    workers = Workers.join()
-    torch.set_num_threads(options.threads)
-    torch.manual_seed(options.seed)
-    for directory in options.data:  # A folder without a validation split is refused now, not at the end.
-        CropDataset([directory], "val")
-    net = initial_network(options)
-    checkpoint = options.out / "checkpoint.pt"
-    loop = TrainingLoop(
-        LoopConfig(
-            options.minutes,
-            options.steps,
-            samples_per_step=options.batch,
-            evaluate_every_s=60.0 * options.evaluate_minutes,
-        ),
-        net,
-        torch.optim.AdamW(net.parameters(), lr=options.rate, weight_decay=0.02, fused=True),
-        checkpoint,
-        workers=workers,
-        resume=options.resume and checkpoint.exists(),
-        facts={"config": asdict(net.config), "before": images_before(options.shipped)},
-        evaluate=lambda average: evaluate(options, average),
-    )
-    if options.compile:
-        net.compile()
-    source = frame_source(options, workers.seed(options.seed, loop.step))
-    batches = frame_batches(source, workers.batch(options.batch), options.size)
-
-    for batch in loop.steps(read_ahead(batches)):
-        with fast_autocast():
-            heat, boxes = net(batch.image)
-        terms = loss_terms(heat, boxes, batch)
-        loop.descend(torch.stack(list(terms.values())).sum(), max_norm=5.0)
-        loop.log(**terms)
-
-    if workers.first:
-        loop.write_scores(options.json or options.out / "scores.json", evaluate(options, loop.average))
-    workers.leave()
-
-
-def images_before(shipped: bool) -> int:
-    """Number of frames that the starting weights were trained on."""
-    return int(read_manifest()[WEIGHTS_NAME].recipe["images_seen"]) if shipped else 0
-
-
-def export(options: argparse.Namespace) -> None:
-    """Scores the averaged network on the validation splits and writes its weights.
-
-    Raises:
-        UsageError: there is no checkpoint.
-    """
-    torch.set_num_threads(options.threads)
-    state = load_checkpoint(options.out / "checkpoint.pt")
-    facts = state["facts"]
-    config = DetectorConfig(**facts["config"])
-    average = AveragedNetwork(DetectorNet(config))
-    average.load_state_dict(state["average"])
-    scores = evaluate(options, average.network)
-    flags = f" --refinements {config.refinements}" if config.refinements else ""
-    flags += (" --shipped" if facts["before"] else "") + (" --photographs photographs" if options.photographs else "")
-    recipe = {
-        "command": f"python -m sender.train.detector --steps {state['step']} --size {config.size}{flags}",
-        "images_seen": facts["before"] + state["samples"],
-        "split": "val",
-    }
-    tensors = average.network.state_dict()
-    entry = save_weights(WEIGHTS_NAME, tensors, architecture(config), recipe, scores, directory=options.weights)
-    write_json(options.json or options.out / "scores.json", {"scores": scores, **recipe})
-    print(f"wrote {options.weights / entry.file}: {scores}")
-
-
-def main() -> None:
-    options = parse()
-    if options.export:
-        export(options)
-    else:
-        train(options)
-
-
 if __name__ == "__main__":
-    raise SystemExit(exit_code_of("python -m sender.train.detector", main))
+    raise SystemExit(main(DetectorTraining))

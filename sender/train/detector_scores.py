@@ -1,21 +1,19 @@
 """The detector's scores: on composed frames, and on the photographs that are held back from training."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torchvision.ops import box_iou
 
 from common.arrays import BoolArray, FloatArray, Image
-from common.weights.devices import fast_autocast
+from common.weights.devices import device_of, fast_autocast
 from sender.perception.inference.detector import Letterbox, letterboxed, peaks
 from sender.train.detector_frames import FrameBatch
 from sender.train.photograph_frames import PanoramaFrames
 from sender.train.photographs import Photograph, PhotographDataset, Source
-
-Network = Callable[[Tensor], tuple[Tensor, Tensor]]
 
 _IOU = 0.5
 # Detections are kept from this score on, for the average precision.
@@ -105,14 +103,21 @@ def in_crowd(found_d4: FloatArray, crowds_m4: FloatArray) -> BoolArray:
     return np.asarray(((high - low).clip(0).prod(axis=2) / area[:, None] > _IN_CROWD).any(axis=1))
 
 
+def _on_host(net: nn.Module, images: Tensor) -> tuple[Tensor, Tensor]:
+    """Heat maps and boxes of images on the CPU, computed where the network is."""
+    device = device_of(net)
+    with fast_autocast(device.type):
+        heat, boxes = net(images.to(device))
+    return heat.float().cpu(), boxes.float().cpu()
+
+
 @torch.no_grad()
-def detections(net: Network, images: list[Image], size: int) -> Iterator[tuple[FloatArray, FloatArray]]:
+def detections(net: nn.Module, images: list[Image], size: int) -> Iterator[tuple[FloatArray, FloatArray]]:
     """Boxes (d, 4) in pixels and scores (d,) in each of several pictures, best first."""
     for start in range(0, len(images), _BATCH):
         squares: list[tuple[Image, Letterbox]] = [letterboxed(image, size) for image in images[start : start + _BATCH]]
         batch = torch.from_numpy(np.stack([square for square, _ in squares])).permute(0, 3, 1, 2).float().div_(255.0)
-        with fast_autocast():
-            heat, boxes = net(batch)
+        heat, boxes = _on_host(net, batch)
         for row, (_, letterbox) in enumerate(squares):
             found, scores = peaks(heat[row].sigmoid(), boxes[row], _LOWEST_SCORE)
             height, width = images[start + row].shape[:2]
@@ -120,7 +125,7 @@ def detections(net: Network, images: list[Image], size: int) -> Iterator[tuple[F
             yield torch.minimum(letterbox.to_pixels(found).clamp_min(0), limit).numpy(), scores.numpy()
 
 
-def matches_in(net: Network, photographs: list[Photograph], size: int) -> Matches:
+def matches_in(net: nn.Module, photographs: list[Photograph], size: int) -> Matches:
     """Detects and matches the people of photographs."""
     height, person_score, score, true, person_height = [], [], [], [], []
     for item, (found, scores) in zip(
@@ -146,7 +151,7 @@ def matches_in(net: Network, photographs: list[Photograph], size: int) -> Matche
     )
 
 
-def photograph_scores(net: torch.nn.Module, photographs: PhotographDataset, size: int) -> dict[str, float]:
+def photograph_scores(net: nn.Module, photographs: PhotographDataset, size: int) -> dict[str, float]:
     """Recall, false detections and average precision on the sources of a data set, at the scores in their names."""
     net.eval()
     scores: dict[str, float] = {}
@@ -178,15 +183,14 @@ def _heights(item: Photograph) -> FloatArray:
 
 @torch.no_grad()
 def composed_scores(
-    net: torch.nn.Module, batches: Iterator[FrameBatch], count: int, threshold: float = 0.35
+    net: nn.Module, batches: Iterator[FrameBatch], count: int, threshold: float = 0.35
 ) -> dict[str, float]:
     """Recall at IoU 0.5, false detections a frame and mean IoU of the people found, over `count` batches."""
     net.eval()
     people = found = false = frames = 0
     overlap = 0.0
     for truth, _ in zip(batches, range(count), strict=False):
-        with fast_autocast():
-            heat, boxes = net(truth.image)
+        heat, boxes = _on_host(net, truth.image)
         for row in range(len(heat)):
             detected, _scores = peaks(heat[row].sigmoid(), boxes[row], threshold)
             true = torch.unique(truth.boxes[row][:, truth.heat[row] == 1.0].T, dim=0)

@@ -7,7 +7,8 @@ import torch
 from torch import Tensor, nn
 
 from common.body.anatomy import COCO_KEYPOINTS
-from common.weights.devices import fast_autocast
+from common.training.run import on_device
+from common.weights.devices import device_of, fast_autocast
 from sender.train.photograph_crops import PhotographCrops
 
 _SHARES = (0.05, 0.1, 0.2)
@@ -20,8 +21,10 @@ def keypoint_scores(net: nn.Module, batches: Iterable[PhotographCrops]) -> dict[
     """PCK of all labelled keypoints, of each joint, and how well the probability of visibility is calibrated."""
     net.eval()
     errors, labelled, probability, visible = [], [], [], []
-    for truth in batches:
-        with fast_autocast():
+    device = device_of(net)
+    for crops in batches:
+        truth = on_device(crops, device)
+        with fast_autocast(device.type):
             output = net(truth.image)
         errors.append(relative_errors(output.keypoints_2d, truth))
         labelled.append(truth.labelled > 0)

@@ -50,7 +50,7 @@ class MultiTaskLoss:
         self.kinematics = kinematics
         self.weights = weights
 
-    def __call__(self, output: PerceptionOutput, truth: CropBatch) -> tuple[Tensor, dict[str, float]]:
+    def __call__(self, output: PerceptionOutput, truth: CropBatch) -> tuple[Tensor, dict[str, Tensor]]:
         """The loss, and its terms (before λ) for the log."""
         positive, people = of_people(output, truth.person), of_people(truth, truth.person)
         terms = {
@@ -61,7 +61,7 @@ class MultiTaskLoss:
             **{f"mask.{name}": term for name, term in mask_terms(output, truth).items()},
         }
         weighted = [term * getattr(self.weights, name.split(".")[0]) for name, term in terms.items()]
-        return torch.stack(weighted).sum(), {name: term.item() for name, term in terms.items()}
+        return torch.stack(weighted).sum(), terms
 
     def pose_terms(self, output: PerceptionOutput, truth: CropBatch) -> dict[str, Tensor]:
         """MSE on rotation matrices, shape and hands, L1 on the camera and on the posed skeleton, and certainty."""

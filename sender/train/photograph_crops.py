@@ -4,7 +4,7 @@ The ground truth is in the image only: where the labelled keypoints lie, and whi
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -15,7 +15,7 @@ from common.body.anatomy import COCO_KEYPOINTS, MIRRORED_KEYPOINTS
 from common.synthetic.scene.degradations import degrade
 from sender.perception.inference.crop import CROP_MARGIN, CropBox
 from sender.perception.inference.predictor import as_images
-from sender.train.photograph_frames import sometimes_grey, warped
+from sender.train.photograph_frames import randomly_grey, warped
 from sender.train.photographs import Photograph, PhotographDataset
 
 Generator = np.random.Generator
@@ -54,10 +54,6 @@ class PhotographCrops:
 
     def __len__(self) -> int:
         return len(self.image)
-
-    def to(self, device: torch.device) -> "PhotographCrops":
-        """The batch on a device."""
-        return PhotographCrops(*(getattr(self, item.name).to(device) for item in fields(self)))
 
 
 def people_of(photographs: PhotographDataset, labelled: int = _MIN_LABELLED) -> list[tuple[int, int]]:
@@ -133,7 +129,7 @@ class PhotographCropSampler:
         matrix, mirrored = crop_transform(rng, item.boxes[person], item.keypoints[person], size)
         keypoints = moved(item.keypoints[person], matrix, mirrored, size)
         image = warped(item.image, matrix, size, border=0).astype(np.float32)
-        image = sometimes_grey(rng, image)
+        image = randomly_grey(rng, image)
         occluded = np.zeros(len(keypoints), np.bool_)
         if rng.random() < _OCCLUDED_SHARE:
             occluded = occlude(rng, image, keypoints)

@@ -56,7 +56,7 @@ class PhotographFrames:
         photograph = self._photographs[int(rng.choice(self._indices))]
         matrix = placement(rng, photograph.image.shape[:2], photograph.boxes, size, _LOG_ASPECT[self._source])
         image = warped(photograph.image, matrix, size).astype(np.float32)
-        image = sometimes_grey(rng, image)
+        image = randomly_grey(rng, image)
         boxes = transformed(photograph.boxes, matrix)
         kept, ignored = clipped(boxes, size)
         crowds = transformed(photograph.crowds, matrix).clip(0, size)
@@ -91,7 +91,7 @@ class PanoramaFrames:
         return image[:, ::-1] if rng.random() < 0.5 else image
 
 
-def sometimes_grey(rng: Generator, image: Pixels) -> Pixels:
+def randomly_grey(rng: Generator, image: Pixels) -> Pixels:
     """The picture (H, W, 3), grey in a small share of the cases."""
     if rng.random() >= _GREY_SHARE:
         return image

@@ -25,7 +25,7 @@ from common.arrays import BoolArray, FloatArray, Image
 from common.errors import SourceError, UsageError, exit_code_of
 from common.io.atomic_write import atomic_replacement
 from common.training.flags import parser_of
-from common.training.loop import write_json
+from common.training.run import write_json
 
 Source = Literal["people", "openimages", "panoramas"]
 SOURCES: tuple[Source, ...] = ("people", "openimages", "panoramas")

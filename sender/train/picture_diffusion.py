@@ -11,27 +11,24 @@ Examples:
 """
 
 import argparse
-from pathlib import Path
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from common.channel import diffusion
 from common.channel.diffusion import DiffusionDecoder, DiffusionDecoderConfig, sample, start
 from common.channel.model import ImageChannel, Reconstruction
 from common.channel.transmission import load_network
-from common.errors import exit_code_of
 from common.imaging.entropy import expected_bits
 from common.training.channel_states import random_gains, random_mean_lengths, random_snr_db, sent
-from common.training.distributed import Workers
-from common.training.flags import add_result_flags, add_steps_flag, add_training_flags, parser_of
-from common.training.image_channel import CROP_PX, mean_length_of
-from common.training.loop import LoopConfig, TrainingLoop, read_ahead
-from common.training.muon import Muon, muon_of
-from common.training.picture_cache import open_cache, picture_files, random_crops, split_for_validation
-from common.weights.devices import fast_autocast
-from common.weights.loader import save_weights
+from common.training.image_channel import CROP_PX, mean_length_of, sent_over_awgn
+from common.training.optimisers import muon_and_adamw
+from common.training.picture_cache import add_picture_flags, random_crops, read_pictures
+from common.training.recipe import Defaults, Recipe
+from common.training.run import main
 from sender.perception.inference.detector import Detector, DetectorNet
 
 _BASE_RATE = 1 / 20
@@ -44,18 +41,6 @@ _VALIDATION_CROPS = 32
 _VALIDATION_SNRS_DB = (1.0, 10.0)
 _VALIDATION_RATE = 1 / 24
 _VALIDATION_STEPS = (1, 2, 4)
-
-
-def parse(arguments: list[str] | None = None) -> argparse.Namespace:
-    parser = parser_of("python -m sender.train.picture_diffusion", __doc__ or "")
-    parser.add_argument("--data", type=Path, nargs="+", required=True, metavar="DIR", help="folders of pictures")
-    parser.add_argument("--cache", type=Path, required=True, metavar="DIR", help="folder of decoded pictures")
-    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder of the checkpoint and scores")
-    add_training_flags(parser, minutes=80.0, batch=16, seed=1, threads=1)
-    add_steps_flag(parser)
-    parser.add_argument("--rate", type=float, default=2e-3, help="peak learning rate (default: %(default)g)")
-    add_result_flags(parser, export_help="also write the weights and their scores when done")
-    return parser.parse_args(arguments)
 
 
 class DetectorFeatures:
@@ -101,9 +86,56 @@ def new_network(channel: ImageChannel) -> DiffusionDecoder:
     return network
 
 
-def optimiser_of(network: nn.Module, rate: float) -> Muon:
-    """Muon for the convolutions between wide layers; AdamW for all else."""
-    return muon_of(network, rate, (nn.Conv2d,))
+class PictureDiffusionTraining(Recipe[DiffusionDecoder, Tensor]):
+    """Error and feature distance of originals that are estimated at random times."""
+
+    name = diffusion.WEIGHTS_NAME
+    defaults = Defaults(minutes=80.0, batch=16, rate=2e-3, warm_share=0.03, average_decay=0.995, log_every=50)
+
+    @classmethod
+    def add_flags(cls, parser: argparse.ArgumentParser) -> None:
+        add_picture_flags(parser)
+
+    def prepare(self) -> DiffusionDecoder:
+        # Held back as for the image channel, whose pictures the network completes.
+        self._pictures, validation = read_pictures(self.options, CROP_PX)
+        self._validation = next(random_crops(validation, _VALIDATION_CROPS, CROP_PX, np.random.default_rng(0)))
+        self._generator = torch.Generator().manual_seed(self.workers.seed(self.options.seed))
+        channel = load_network().requires_grad_(False).to(memory_format=torch.channels_last)
+        self._features = DetectorFeatures(Detector.load().net.to(self.device))
+        self.facts = {"pictures": len(self._pictures), "shipped": self.options.shipped}
+        network = diffusion.load_decoder().requires_grad_(True) if self.options.shipped else new_network(channel)
+        self._channel = channel.to(self.device)
+        return network.to(memory_format=torch.channels_last)
+
+    def optimisers(self, network: DiffusionDecoder) -> Sequence[torch.optim.Optimizer]:
+        return muon_and_adamw(network, self.options.rate)
+
+    def batches(self, count: int, rng: np.random.Generator) -> Iterator[Tensor]:
+        return random_crops(self._pictures, count, CROP_PX, rng)
+
+    def step(self, network: DiffusionDecoder, batch: Tensor) -> tuple[Tensor, Mapping[str, Tensor]]:
+        x = batch.contiguous(memory_format=torch.channels_last)
+        with self.autocast():
+            return step_loss(network, received(self._channel, x, self._generator), x, self._features, self._generator)
+
+    def evaluate(self, network: DiffusionDecoder) -> dict[str, float]:
+        """PSNR in dB and feature distance of crops on AWGN at 1/24, by the number of steps; 0 is the plain decoder."""
+        crops, scores = self._validation.to(self.device), {}
+        for snr_db in _VALIDATION_SNRS_DB:
+            generator = torch.Generator().manual_seed(0)
+            with self.autocast():
+                state = sent_over_awgn(self._channel, crops, snr_db, _VALIDATION_RATE)
+                for steps in (0, *_VALIDATION_STEPS):
+                    pictures = sample(network, state, generator, steps).clamp(0, 1)
+                    errors = (pictures - crops).square().mean((1, 2, 3))
+                    scores[f"psnr_db_at_{snr_db:g}_steps_{steps}"] = float(-10 * torch.log10(errors).mean())
+                    distance = self._features.distance(pictures, crops)
+                    scores[f"features_at_{snr_db:g}_steps_{steps}"] = float(distance)
+        return scores
+
+    def architecture(self, network: DiffusionDecoder) -> Mapping[str, Any]:
+        return diffusion.architecture(network.config)
 
 
 @torch.no_grad()
@@ -112,117 +144,25 @@ def received(channel: ImageChannel, crops: Tensor, generator: torch.Generator) -
     source = channel.source(crops)
     bits = expected_bits(source.statistics).mean((1, 2))
     lengths = channel.lengths(source.statistics, random_mean_lengths(bits, mean_length_of(_BASE_RATE), generator))
-    gains = random_gains(lengths.shape, generator)
-    return sent(channel, source, random_snr_db(len(crops), generator), lengths, gains, generator)
+    gains, snr_db = random_gains(lengths.shape, generator), random_snr_db(len(crops), generator)
+    return sent(channel, source, snr_db.to(crops.device), lengths, gains.to(crops.device), generator)
 
 
 def step_loss(
-    network: DiffusionDecoder,
-    state: Reconstruction,
-    crops: Tensor,
-    features: DetectorFeatures,
-    generator: torch.Generator,
+    network: DiffusionDecoder, state: Reconstruction, x: Tensor, features: DetectorFeatures, generator: torch.Generator
 ) -> tuple[Tensor, dict[str, Tensor]]:
-    """Loss at random times, and terms of the log; the error counts over that of the plain decoder."""
+    """Loss at random times, and terms of the log; the error of x counts over that of the plain decoder."""
     plain = state.pictures.float().clamp(0, 1)
-    time = 1 - (1 - _EARLIEST_TIME) * torch.rand(len(crops), generator=generator)
+    time = 1 - (1 - _EARLIEST_TIME) * torch.rand(len(x), generator=generator).to(x.device)
     t = time[:, None, None, None]
-    estimate = network((1 - t) * crops + t * start(plain, generator), plain, state, time)
-    errors = (estimate - crops).square().mean((1, 2, 3))
-    plain_errors = (plain - crops).square().mean((1, 2, 3)) + _ERROR_FLOOR
+    estimate = network((1 - t) * x + t * start(plain, generator), plain, state, time)
+    errors = (estimate - x).square().mean((1, 2, 3))
+    plain_errors = (plain - x).square().mean((1, 2, 3)) + _ERROR_FLOOR
     # Of the velocity (x_t − x) / t, of which the last steps would count for too much without the root.
     error = (errors / plain_errors / time).mean()
-    distance = features.distance(estimate, crops)
+    distance = features.distance(estimate, x)
     return error + _FEATURE_WEIGHT * distance, {"error": error, "features": distance}
 
 
-@torch.no_grad()
-def validate(
-    network: DiffusionDecoder, channel: ImageChannel, crops: Tensor, features: DetectorFeatures
-) -> dict[str, float]:
-    """PSNR in dB and feature distance of crops on AWGN at 1/24, by the number of steps; 0 is the plain decoder."""
-    scores = {}
-    for snr_db in _VALIDATION_SNRS_DB:
-        generator = torch.Generator().manual_seed(0)
-        with fast_autocast():
-            source = channel.source(crops)
-            lengths = channel.lengths(source.statistics, torch.full((len(crops),), mean_length_of(_VALIDATION_RATE)))
-            gains = torch.ones(lengths.shape, dtype=torch.complex64)
-            state = sent(channel, source, torch.full((len(crops),), snr_db), lengths, gains, generator)
-            for steps in (0, *_VALIDATION_STEPS):
-                pictures = sample(network, state, generator, steps).clamp(0, 1)
-                errors = (pictures - crops).square().mean((1, 2, 3))
-                scores[f"psnr_db_at_{snr_db:g}_steps_{steps}"] = float(-10 * torch.log10(errors).mean())
-                scores[f"features_at_{snr_db:g}_steps_{steps}"] = float(features.distance(pictures, crops))
-    return scores
-
-
-def train(options: argparse.Namespace) -> None:
-    """The whole training, top to bottom."""
-    workers = Workers.join()
-    torch.set_num_threads(options.threads)
-    torch.manual_seed(options.seed)
-    generator = torch.Generator().manual_seed(options.seed)
-    rng = np.random.default_rng(options.seed)
-    checkpoint = options.out / "picture_diffusion.pt"
-    resumed = options.resume and checkpoint.exists()
-
-    with workers.first_before_others():
-        pictures = open_cache(picture_files(options.data), options.cache, CROP_PX)
-    # As for the image channel, whose pictures the network completes.
-    training, validation = split_for_validation(pictures)
-    validation_crops = next(random_crops(validation, _VALIDATION_CROPS, CROP_PX, np.random.default_rng(0)))
-    channel = load_network().requires_grad_(False).to(memory_format=torch.channels_last)
-    features = DetectorFeatures(Detector.load().net)
-    network = diffusion.load_decoder().requires_grad_(True) if options.shipped else new_network(channel)
-    loop = TrainingLoop(
-        LoopConfig(
-            options.minutes,
-            options.steps,
-            samples_per_step=options.batch,
-            warm_share=0.03,
-            average_decay=0.995,
-            log_every=50,
-            evaluate_every_s=600.0,
-            save_every_s=180.0,
-        ),
-        network.to(memory_format=torch.channels_last).train(),
-        optimiser_of(network, options.rate),
-        checkpoint,
-        workers=workers,
-        resume=resumed,
-        facts={"seed": options.seed, "pictures": len(training), "shipped": options.shipped},
-        evaluate=lambda average: validate(average, channel, validation_crops, features),
-    )
-    if resumed or workers.count > 1:
-        generator.manual_seed(workers.seed(options.seed, loop.step))
-        rng = np.random.default_rng((options.seed, loop.step, workers.rank))
-    loop.print(f"{len(training)} pictures, {sum(p.numel() for p in network.parameters()) / 1e6:.2f} M parameters")
-
-    for crops in loop.steps(read_ahead(random_crops(training, workers.batch(options.batch), CROP_PX, rng))):
-        batch = crops.to(memory_format=torch.channels_last)
-        with fast_autocast():
-            loss, terms = step_loss(network, received(channel, batch, generator), batch, features, generator)
-        loop.descend(loss)
-        loop.log(**terms)
-
-    if workers.first:
-        scores = validate(loop.average, channel, validation_crops, features)
-        loop.write_scores(options.json or options.out / "scores.json", scores)
-        if options.export:
-            export(options, loop, scores)
-    workers.leave()
-
-
-def export(options: argparse.Namespace, loop: TrainingLoop[DiffusionDecoder], scores: dict[str, float]) -> None:
-    """Writes the averaged weights."""
-    recipe = {"steps": loop.step, "samples": loop.samples, "minutes": round(loop.spent_s / 60, 1), **loop.facts}
-    network = loop.average
-    recorded = diffusion.architecture(network.config)
-    name = diffusion.WEIGHTS_NAME
-    entry = save_weights(name, network.state_dict(), recorded, recipe, scores, directory=options.weights)
-    print(f"wrote {options.weights / entry.file}")
-
-
 if __name__ == "__main__":
-    raise SystemExit(exit_code_of("python -m sender.train.picture_diffusion", lambda: train(parse())))
+    raise SystemExit(main(PictureDiffusionTraining))

@@ -8,7 +8,8 @@ from torch import Tensor, nn
 
 from common.body.model import BodyParameters, KeypointKinematics
 from common.body.rotations import rotation_6d_to_matrix
-from common.weights.devices import fast_autocast
+from common.training.run import on_device
+from common.weights.devices import device_of, fast_autocast
 from sender.perception.network.output import PerceptionOutput
 from sender.train.crops import CropBatch
 
@@ -107,9 +108,9 @@ def evaluate(net: nn.Module, batches: Iterable[CropBatch], kinematics: KeypointK
 
 def _outputs(net: nn.Module, batches: Iterable[CropBatch]) -> Iterator[tuple[PerceptionOutput, CropBatch]]:
     net.eval()
-    device = next(net.parameters()).device
+    device = device_of(net)
     for crops in batches:
-        truth = crops.to(device)
+        truth = on_device(crops, device)
         with fast_autocast(device.type):
             output = net(truth.image)
         yield output, truth

@@ -15,27 +15,25 @@ Examples:
 """
 
 import argparse
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from common.body.anatomy import JOINTS
 from common.body.label_space import LabelSpace
 from common.body.model import BodyModel, BodyParameters, KeypointKinematics
 from common.body.rotations import axis_angle_to_matrix
-from common.errors import exit_code_of
 from common.io.atomic_write import atomic_replacement
 from common.synthetic.dataset.shards import Batch, CropDataset
 from common.synthetic.dataset.split import Split
-from common.training.distributed import Workers
-from common.training.flags import add_result_flags, add_steps_flag, add_training_flags, parser_of
-from common.training.loop import LoopConfig, TrainingLoop
-from common.weights.loader import load_into, save_weights
+from common.training.recipe import Defaults, Progress, Recipe, Stateful
+from common.training.run import main, on_device
+from common.weights.loader import load_into
 from sender.perception.inference.flip_augmentation import mirrored
 from sender.perception.inference.predictor import Perception
 from sender.semantics.categorical import cross_entropy, moments
@@ -49,7 +47,6 @@ from sender.semantics.cvae import (
 )
 from sender.semantics.stage import WEIGHTS_NAME, architecture
 
-REMOVALS = ("discriminator", "learned-prior")
 HIPS = [11, 12]
 KEYPOINTS = 17
 # Standard deviations of noise on the standardised features, against overfitting to some ten thousand crops.
@@ -135,12 +132,6 @@ def cached_samples(
     return Samples(*torch.load(path))
 
 
-def random_batches(samples: Samples, size: int) -> Iterator[Samples]:
-    """Endless batches, drawn with replacement."""
-    while True:
-        yield samples.pick(torch.randint(len(samples), (size,)))
-
-
 def landmark_error(space: LabelSpace, kinematics: KeypointKinematics, entries: Tensor, samples: Samples) -> Tensor:
     """(B, 39) distances in metres between the landmarks that entries decode to and the true ones."""
     decoded = landmarks(kinematics, body_in_crop(space, entries, samples.focal))
@@ -148,166 +139,128 @@ def landmark_error(space: LabelSpace, kinematics: KeypointKinematics, entries: T
     return distances
 
 
-@torch.no_grad()
-def evaluate(
-    model: SemanticCVAE, samples: Samples, space: LabelSpace, kinematics: KeypointKinematics
-) -> dict[str, float]:
-    """Validation scores: joint error at the prior's mean, with z shuffled among people and of the mean body; bits."""
-    standardised = model.standardise(samples.features)
-    prior = model.prior(standardised)
-    logits = model.decode_labels(prior.mean)
-    entries, sigma = moments(logits)
-    shuffled, _ = moments(model.decode_labels(prior.mean.roll(1, 0)))
-    posterior = model.posterior(standardised, samples.entries)
-    error = (entries - samples.entries).abs()
+class SemanticsTraining(Recipe[SemanticCVAE, Samples]):
+    """L_com (11), the labels' cross-entropy and the joints' error, in turn with the discriminator."""
 
-    def mpjpe_mm(estimate: Tensor) -> float:
-        return 1000 * landmark_error(space, kinematics, estimate, samples)[:, :KEYPOINTS].mean().item()
+    name = WEIGHTS_NAME
+    defaults = Defaults(3.4, batch=512, rate=1e-3, threads=2, evaluate_minutes=1.0)
+    removals = ("discriminator", "learned-prior")
 
-    return {
-        "mpjpe_mm": mpjpe_mm(entries),
-        "mpjpe_shuffled_z_mm": mpjpe_mm(shuffled),
-        "mpjpe_mean_body_mm": mpjpe_mm(torch.zeros_like(entries)),
-        "bits_per_entry": cross_entropy(logits, samples.entries).mean().item() / float(np.log(2)),
-        "kl_nats": posterior.kl_to(prior).mean().item(),
-        "feature_mse": (model.decode_features(prior.mean) - standardised).square().mean().item(),
-        "sigma_correlation": torch.corrcoef(torch.stack([sigma.flatten(), error.flatten()]))[0, 1].item(),
-    }
+    @classmethod
+    def add_flags(cls, parser: argparse.ArgumentParser) -> None:
+        parser.add_argument("--data", type=Path, nargs="+", required=True, help="folders of rendered shards")
 
+    def prepare(self) -> SemanticCVAE:
+        options = self.options
+        self._space, self._kinematics = LabelSpace.load(), KeypointKinematics(BodyModel.load())
+        self._pool, self._val = self._gather()
+        model = SemanticCVAE(SemanticsConfig(FEATURE_SIZE))
+        if options.shipped:
+            load_into(model, WEIGHTS_NAME, architecture(model.config))
+        else:
+            model.feature_mean.copy_(self._pool.features.mean(0))
+            model.feature_scale.copy_(self._pool.features.std(0).clamp_min(1e-3))
+        if "learned-prior" in options.without:
+            remove_learned_prior(model)
+        self._space, self._kinematics = self._space.to(self.device), self._kinematics.to(self.device)
+        self._discriminator = Discriminator(model.config).to(self.device)
+        self._adversary = torch.optim.AdamW(self._discriminator.parameters(), lr=4e-4, betas=(0.5, 0.99))
+        self.facts = {"crops": len(self._pool), "shipped": options.shipped}
+        return model
 
-def parse(arguments: list[str] | None = None) -> argparse.Namespace:
-    parser = parser_of("python -m sender.train.semantics", __doc__)
-    parser.add_argument("--data", type=Path, nargs="+", required=True, help="folders of rendered shards")
-    parser.add_argument(
-        "--out", "--cache", type=Path, default=Path("runs/semantics"), help="features and checkpoint (%(default)s)"
-    )
-    add_training_flags(parser, minutes=3.4, batch=512, seed=1, threads=2)
-    add_steps_flag(parser)
-    parser.add_argument("--rate", type=float, default=1e-3, help="peak learning rate (default: %(default)g)")
-    parser.add_argument(
-        "--without",
-        choices=REMOVALS,
-        nargs="+",
-        default=[],
-        help="ablation: no discriminator (γ = 0 in eq. 11), or N(0, I) in place of the learned prior p(z|X)",
-    )
-    add_result_flags(parser, export_help="also write the weights and their scores when done")
-    return parser.parse_args(arguments)
+    def _gather(self) -> tuple[Samples, Samples]:
+        """Training and validation samples; a training of no steps needs no training crops."""
+        perception = Perception.load()
 
+        def samples(split: Split) -> Samples:
+            dataset, path = CropDataset(self.options.data, split), self.options.out / f"features-{split}.pt"
+            return cached_samples(path, dataset, perception, self._space, self._kinematics)
 
-def gather(options: argparse.Namespace, space: LabelSpace, kinematics: KeypointKinematics) -> tuple[Samples, Samples]:
-    """Training and validation samples; a training of no steps needs no training crops."""
-    perception = Perception.load()
+        val = samples("val")
+        # Perception is more certain on crops that it was trained on: half of the validation split joins the training.
+        half = len(val) // 2
+        pool, val = val.pick(torch.arange(half)), val.pick(torch.arange(half, len(val)))
+        return (pool if self.options.steps == 0 else samples("train").joined(pool)), val
 
-    def samples(split: Split) -> Samples:
-        dataset = CropDataset(options.data, split)
-        return cached_samples(options.out / f"features-{split}.pt", dataset, perception, space, kinematics)
+    def optimisers(self, network: SemanticCVAE) -> Sequence[torch.optim.Optimizer]:
+        weights, rate = network.parameters(), self.options.rate
+        return [torch.optim.AdamW(weights, lr=rate, weight_decay=0.02, betas=(0.9, 0.98))]
 
-    val = samples("val")
-    # Perception is more certain on crops that it was trained on: half of the validation split joins the training.
-    half = len(val) // 2
-    pool, val = val.pick(torch.arange(half)), val.pick(torch.arange(half, len(val)))
-    return (pool if options.steps == 0 else samples("train").joined(pool)), val
+    def parts(self) -> Mapping[str, Stateful]:
+        return {"discriminator": self._discriminator, "discriminator_optimiser": self._adversary}
+
+    def batches(self, count: int, rng: np.random.Generator) -> Iterator[Samples]:
+        while True:
+            yield self._pool.pick(torch.from_numpy(rng.integers(len(self._pool), size=count)))
+
+    def step(self, network: SemanticCVAE, batch: Samples) -> tuple[Tensor, Mapping[str, Tensor]]:
+        model, weights, y = network, LossWeights(), batch.entries
+        X = model.standardise(batch.features)
+        X = X + _FEATURE_NOISE * torch.randn_like(X)
+        prior, posterior = model.prior(X), model.posterior(X, y)
+        z_posterior, z_prior = posterior.sample(), prior.sample()
+        logits_posterior, logits_prior = model.decode_labels(z_posterior), model.decode_labels(z_prior)
+        X_posterior, X_prior = model.decode_features(z_posterior), model.decode_features(z_prior)
+        y_prior, _ = moments(logits_prior)
+        loss = (
+            weights.features * (X_posterior - X).square().mean()
+            + weights.features * (X_prior - X).square().mean()
+            + weights.beta_kl * posterior.kl_to(prior).mean()
+            + weights.labels_posterior * cross_entropy(logits_posterior, y).mean()
+            + weights.labels_prior * cross_entropy(logits_prior, y).mean()
+            + weights.joints * landmark_error(self._space, self._kinematics, y_prior, batch).mean()
+        )
+        if "discriminator" not in self.options.without:
+            real, fake = self._discriminator(X, y), self._discriminator(X_prior.detach(), y_prior.detach())
+            self._teach_discriminator(discriminator_loss(real, fake))
+            loss = loss + weights.gamma_adversary * generator_loss(self._discriminator(X_prior, y_prior))
+        return loss, {}
+
+    def _teach_discriminator(self, loss: Tensor) -> None:
+        self._adversary.zero_grad()
+        loss.backward()
+        self.workers.average_gradients(self._discriminator.parameters())
+        self._adversary.step()
+
+    def evaluate(self, network: SemanticCVAE) -> dict[str, float]:
+        """Joint error at the prior's mean, with z shuffled among people and of the mean body; bits."""
+        model, samples = network, on_device(self._val, self.device)
+        X = model.standardise(samples.features)
+        prior = model.prior(X)
+        logits = model.decode_labels(prior.mean)
+        entries, sigma = moments(logits)
+        shuffled, _ = moments(model.decode_labels(prior.mean.roll(1, 0)))
+        error = (entries - samples.entries).abs()
+
+        def mpjpe_mm(estimate: Tensor) -> float:
+            distances = landmark_error(self._space, self._kinematics, estimate, samples)
+            return 1000 * distances[:, :KEYPOINTS].mean().item()
+
+        return {
+            "mpjpe_mm": mpjpe_mm(entries),
+            "mpjpe_shuffled_z_mm": mpjpe_mm(shuffled),
+            "mpjpe_mean_body_mm": mpjpe_mm(torch.zeros_like(entries)),
+            "bits_per_entry": cross_entropy(logits, samples.entries).mean().item() / float(np.log(2)),
+            "kl_nats": model.posterior(X, samples.entries).kl_to(prior).mean().item(),
+            "feature_mse": (model.decode_features(prior.mean) - X).square().mean().item(),
+            "sigma_correlation": torch.corrcoef(torch.stack([sigma.flatten(), error.flatten()]))[0, 1].item(),
+        }
+
+    def architecture(self, network: SemanticCVAE) -> Mapping[str, Any]:
+        return architecture(network.config)
+
+    def manifest_recipe(self, progress: Progress) -> dict[str, Any]:
+        steps, minutes = self.options.steps, self.options.minutes
+        length = f"--steps {steps}" if steps else f"--minutes {minutes:g}"
+        return {"command": f"python -m sender.train.semantics {length}", "steps": progress.steps, **self.facts}
 
 
 @torch.no_grad()
 def remove_learned_prior(model: SemanticCVAE) -> None:
     """Fixes p(z|X) to N(0, I): zeroes the prior's last layer and excludes it from training."""
-    last = model.prior_net.leave[-1]
-    for parameter in last.parameters():
+    for parameter in model.prior_net.leave[-1].parameters():
         parameter.zero_().requires_grad_(False)
 
 
-def initial_model(options: argparse.Namespace, pool: Samples) -> SemanticCVAE:
-    model = SemanticCVAE(SemanticsConfig(FEATURE_SIZE))
-    if options.shipped:
-        load_into(model, WEIGHTS_NAME, architecture(model.config)).train()
-    else:
-        model.feature_mean.copy_(pool.features.mean(0))
-        model.feature_scale.copy_(pool.features.std(0).clamp_min(1e-3))
-    if "learned-prior" in options.without:
-        remove_learned_prior(model)
-    return model
-
-
-def descend(loss: Tensor, network: nn.Module, optimiser: torch.optim.Optimizer, workers: Workers) -> None:
-    """One step of the discriminator; the loop takes those of the model."""
-    optimiser.zero_grad()
-    loss.backward()
-    workers.average_gradients(network.parameters())
-    optimiser.step()
-
-
-def train(options: argparse.Namespace) -> None:
-    """The whole training, top to bottom."""
-    workers = Workers.join()
-    torch.set_num_threads(options.threads)
-    torch.manual_seed(options.seed)
-    space, kinematics, weights = LabelSpace.load(), KeypointKinematics(BodyModel.load()), LossWeights()
-    with workers.first_before_others():
-        pool, val = gather(options, space, kinematics)
-    model = initial_model(options, pool)
-    discriminator = Discriminator(model.config)
-    optimiser = torch.optim.AdamW(model.parameters(), lr=options.rate, weight_decay=0.02, betas=(0.9, 0.98))
-    discriminator_optimiser = torch.optim.AdamW(discriminator.parameters(), lr=4e-4, betas=(0.5, 0.99))
-    checkpoint = options.out / "semantics.pt"
-    loop = TrainingLoop(
-        LoopConfig(options.minutes, options.steps, samples_per_step=options.batch, evaluate_every_s=60.0),
-        model,
-        optimiser,
-        checkpoint,
-        workers=workers,
-        resume=options.resume and checkpoint.exists(),
-        parts={"discriminator": discriminator, "discriminator_optimiser": discriminator_optimiser},
-        facts={"seed": options.seed, "crops": len(pool), "shipped": options.shipped},
-        without=options.without,
-        evaluate=lambda average: evaluate(average, val, space, kinematics),
-    )
-    workers.align(discriminator)
-    if loop.step or workers.count > 1:
-        torch.manual_seed(workers.seed(options.seed, loop.step))
-
-    for batch in loop.steps(random_batches(pool, workers.batch(options.batch))):
-        X = model.standardise(batch.features)
-        X = X + _FEATURE_NOISE * torch.randn_like(X)
-        prior, posterior = model.prior(X), model.posterior(X, batch.entries)
-        z_posterior, z_prior = posterior.sample(), prior.sample()
-        logits_posterior, logits_prior = model.decode_labels(z_posterior), model.decode_labels(z_prior)
-        X_posterior, X_prior = model.decode_features(z_posterior), model.decode_features(z_prior)
-        entries, _ = moments(logits_prior)
-        loss = (
-            weights.features * (X_posterior - X).square().mean()
-            + weights.features * (X_prior - X).square().mean()
-            + weights.beta_kl * posterior.kl_to(prior).mean()
-            + weights.labels_posterior * cross_entropy(logits_posterior, batch.entries).mean()
-            + weights.labels_prior * cross_entropy(logits_prior, batch.entries).mean()
-            + weights.joints * landmark_error(space, kinematics, entries, batch).mean()
-        )
-
-        if "discriminator" not in options.without:
-            real, fake = discriminator(X, batch.entries), discriminator(X_prior.detach(), entries.detach())
-            descend(discriminator_loss(real, fake), discriminator, discriminator_optimiser, workers)
-            loss = loss + weights.gamma_adversary * generator_loss(discriminator(X_prior, entries))
-
-        loop.descend(loss)
-        loop.log(loss=loss)
-
-    if workers.first:
-        scores = evaluate(loop.average, val, space, kinematics)
-        loop.write_scores(options.json or options.out / "scores.json", scores)
-        if options.export:
-            export(options, loop, scores)
-    workers.leave()
-
-
-def export(options: argparse.Namespace, loop: TrainingLoop[SemanticCVAE], scores: dict[str, float]) -> None:
-    """Writes the averaged weights and their scores."""
-    length = f"--steps {options.steps}" if options.steps else f"--minutes {options.minutes:g}"
-    recipe = {"command": f"python -m sender.train.semantics {length}", "steps": loop.step, **loop.facts}
-    kind = architecture(loop.network.config)
-    entry = save_weights(WEIGHTS_NAME, loop.average.state_dict(), kind, recipe, scores, directory=options.weights)
-    print(f"wrote {options.weights / entry.file}")
-
-
 if __name__ == "__main__":
-    raise SystemExit(exit_code_of("python -m sender.train.semantics", lambda: train(parse())))
+    raise SystemExit(main(SemanticsTraining))

@@ -16,10 +16,11 @@ Examples:
 """
 
 import argparse
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -29,12 +30,11 @@ from torch.nn import functional
 from torchvision.ops import box_iou
 
 from common.arrays import FloatArray
-from common.errors import exit_code_of
 from common.io.atomic_write import atomic_replacement
 from common.synthetic.dataset.split import Split
-from common.training.flags import add_result_flags, parser_of
-from common.training.loop import write_json
-from common.weights.loader import save_weights
+from common.training.recipe import Defaults, Progress, Recipe
+from common.training.run import main, on_device
+from common.weights.loader import load_into
 from sender.perception.inference.detector import Detector
 from sender.perception.inference.predictor import Perception
 from sender.perception.inference.refine_boxes import refine_boxes
@@ -59,7 +59,8 @@ _MAX_PROPOSALS = 10
 _DETECTOR_SCORE = 0.35
 # A crop is positive from the first IoU with a person on and negative up to the second; those between are left out.
 _POSITIVE_IOU, _NEGATIVE_IOU = 0.5, 0.35
-_EPOCHS, _BATCH = 60, 256
+_EPOCHS = 60
+_NOISE = 0.05
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,25 +80,75 @@ class Examples:
     frames: int
 
 
-def parse(arguments: list[str] | None = None) -> argparse.Namespace:
-    parser = parser_of("python -m sender.train.verifier", __doc__)
-    parser.add_argument("--data", type=Path, nargs="+", required=True, help="folders of rendered shards")
-    parser.add_argument(
-        "--out", type=Path, default=Path("runs/verifier"), help="folder of the examples (default: %(default)s)"
-    )
-    parser.add_argument(
-        "--frames", type=int, default=1000, help="training frames; a fifth as many for validation (%(default)s)"
-    )
-    parser.add_argument("--photographs", type=Path, metavar="DIR", help="also this folder of sender.train.photographs")
-    parser.add_argument("--pictures", type=int, help="train on so many of the photographs (default: all)")
-    parser.add_argument(
-        "--no-summary", action="store_true", help="read perception's uncertainties only, not its trunk's statistics"
-    )
-    parser.add_argument("--size", type=int, default=416, help="side of composed frames (default: %(default)s)")
-    parser.add_argument("--threads", type=int, default=2, help="CPU threads (default: %(default)s)")
-    parser.add_argument("--seed", type=int, default=0, help="of all randomness (default: %(default)s)")
-    add_result_flags(parser, export_help="also write the weights and their scores")
-    return parser.parse_args(arguments)
+class Proposals(NamedTuple):
+    """Evidence (B, EVIDENCE), 1 or 0 for a person or not (B,), and the detector's score (B,)."""
+
+    evidence: Tensor
+    person: Tensor
+    score: Tensor
+
+
+class VerifierTraining(Recipe[VerifierNet, Proposals]):
+    """Cross-entropy of the posterior, whose prior is the detector's score."""
+
+    name = WEIGHTS_NAME
+    storage = "float32"
+    defaults = Defaults(10.0, batch=256, rate=2e-3, seed=0, threads=2, warm_share=0.3, average_decay=0.99)
+
+    @classmethod
+    def add_flags(cls, parser: argparse.ArgumentParser) -> None:
+        add = parser.add_argument
+        add("--data", type=Path, nargs="+", required=True, help="folders of rendered shards")
+        frames = "training frames; a fifth as many for validation (%(default)s)"
+        add("--frames", type=int, default=1000, help=frames)
+        add("--photographs", type=Path, metavar="DIR", help="also this folder of sender.train.photographs")
+        add("--pictures", type=int, help="train on so many of the photographs (default: all)")
+        summary = "read perception's uncertainties only, not its trunk's statistics"
+        add("--no-summary", action="store_true", help=summary)
+        add("--size", type=int, default=416, help="side of composed frames (default: %(default)s)")
+
+    def prepare(self) -> VerifierNet:
+        options = self.options
+        self._examples = gather(options, "train", options.frames)
+        self._val = gather(options, "val", max(options.frames // 5, 1))
+        if options.steps is None:
+            options.steps = _EPOCHS * max(len(self._examples.person) // options.batch, 1)
+        self.facts = {"examples": len(self._examples.person)}
+        net = VerifierNet(VerifierConfig(summary=bool(options.photographs) and not options.no_summary))
+        return load_into(net, WEIGHTS_NAME, architecture(net.config)) if options.shipped else net
+
+    def optimisers(self, network: VerifierNet) -> Sequence[torch.optim.Optimizer]:
+        return [torch.optim.AdamW(network.parameters(), lr=self.options.rate, weight_decay=0.05)]
+
+    def batches(self, count: int, rng: np.random.Generator) -> Iterator[Proposals]:
+        examples = self._examples
+        while True:
+            rows = torch.from_numpy(rng.integers(len(examples.person), size=count))
+            yield Proposals(examples.evidence[rows], examples.person[rows], examples.score[rows])
+
+    def step(self, network: VerifierNet, batch: Proposals) -> tuple[Tensor, Mapping[str, Tensor]]:
+        noisy = batch.evidence + _NOISE * torch.randn_like(batch.evidence)
+        posterior = network(noisy) + log_odds(batch.score)
+        return functional.binary_cross_entropy_with_logits(posterior, batch.person), {}
+
+    def evaluate(self, network: VerifierNet) -> dict[str, float]:
+        """ROC AUC, share of people kept and false positives a frame: of the verifier, and of the detector alone."""
+        examples = on_device(self._val, self.device)
+        posterior = (network(examples.evidence) + log_odds(examples.score)).sigmoid()
+        person, scores = examples.person > 0.5, {}
+        for name, score, least in (("", posterior, 0.5), ("_detector", examples.score, _DETECTOR_SCORE)):
+            kept = score >= least
+            scores[f"auc{name}"] = round(area_under_curve(score, person), 4)
+            scores[f"kept{name}"] = round(float((kept & person).sum() / person.sum()), 4)
+            scores[f"false_per_frame{name}"] = round(float((kept & ~person).sum()) / examples.frames, 4)
+        return scores
+
+    def manifest_recipe(self, progress: Progress) -> dict[str, Any]:
+        options = self.options
+        flags = " --photographs photographs" if options.photographs else ""
+        flags += f" --pictures {options.pictures}" if options.pictures is not None else ""
+        command = f"python -m sender.train.verifier --frames {options.frames} --size {options.size}{flags}"
+        return {"command": command, "examples": self.facts["examples"], "split": "val"}
 
 
 def frames_of(options: argparse.Namespace, split: Split, count: int) -> Iterator[Frame]:
@@ -158,74 +209,13 @@ def largest_iou(boxes_d4: Tensor, people_n4: FloatArray) -> Tensor:
     return overlaps.amax(dim=1)
 
 
-def fit(examples: Examples, seed: int, config: VerifierConfig | None = None) -> VerifierNet:
-    """The network after `_EPOCHS` epochs of cross-entropy on its posterior, whose prior is the detector's score."""
-    torch.manual_seed(seed)
-    net = VerifierNet(config or VerifierConfig())
-    steps = _EPOCHS * (len(examples.person) // _BATCH)
-    optimiser = torch.optim.AdamW(net.parameters(), lr=2e-3, weight_decay=0.05)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, max_lr=2e-3, total_steps=max(steps, 1))
-    net.train()
-    for _ in range(_EPOCHS):
-        for rows in torch.randperm(len(examples.person)).split(_BATCH)[: len(examples.person) // _BATCH]:
-            noisy = examples.evidence[rows] + 0.05 * torch.randn(len(rows), EVIDENCE)
-            posterior = net(noisy) + log_odds(examples.score[rows])
-            loss = functional.binary_cross_entropy_with_logits(posterior, examples.person[rows])
-            optimiser.zero_grad(set_to_none=True)
-            loss.backward()
-            optimiser.step()
-            schedule.step()
-    return net.eval()
-
-
-@torch.no_grad()
-def scores_of(net: VerifierNet, examples: Examples) -> dict[str, float]:
-    """ROC AUC, share of people kept and false positives a frame: of the verifier, and of the detector alone."""
-    posterior = (net(examples.evidence) + log_odds(examples.score)).sigmoid()
-    person = examples.person > 0.5
-    kept = posterior >= 0.5
-    kept_by_detector = examples.score >= _DETECTOR_SCORE
-    return {
-        "auc": round(area_under_curve(posterior, person), 4),
-        "auc_detector": round(area_under_curve(examples.score, person), 4),
-        "kept": round(float((kept & person).sum() / person.sum()), 4),
-        "kept_detector": round(float((kept_by_detector & person).sum() / person.sum()), 4),
-        "false_per_frame": round(float((kept & ~person).sum()) / examples.frames, 4),
-        "false_per_frame_detector": round(float((kept_by_detector & ~person).sum()) / examples.frames, 4),
-    }
-
-
 def area_under_curve(score_N: Tensor, person_N: Tensor) -> float:
     """Area under the ROC curve: the probability that a positive example has a higher score than a negative one."""
-    positive, negative = score_N[person_N].numpy(), score_N[~person_N].numpy()
+    positive, negative = score_N[person_N].cpu().numpy(), score_N[~person_N].cpu().numpy()
     if not len(positive) or not len(negative):
         return float("nan")
     return float(mannwhitneyu(positive, negative).statistic) / (len(positive) * len(negative))
 
 
-def train(options: argparse.Namespace) -> None:
-    """The whole training, top to bottom."""
-    torch.set_num_threads(options.threads)
-    val_frames = max(options.frames // 5, 1)
-    examples = gather(options, "train", options.frames)
-    val = gather(options, "val", val_frames)
-    net = fit(examples, options.seed, VerifierConfig(summary=bool(options.photographs) and not options.no_summary))
-    scores = scores_of(net, val)
-    print(f"{len(examples.person)} examples, {float(examples.person.mean()):.0%} of them people: {scores}")
-    write_json(options.json or options.out / "scores.json", {"scores": scores, "examples": len(examples.person)})
-    if options.export:
-        flags = " --photographs photographs" if options.photographs else ""
-        flags += f" --pictures {options.pictures}" if options.pictures is not None else ""
-        recipe = {
-            "command": f"python -m sender.train.verifier --frames {options.frames} --size {options.size}{flags}",
-            "examples": len(examples.person),
-            "split": "val",
-        }
-        kind = architecture(net.config)
-        tensors = net.state_dict()
-        entry = save_weights(WEIGHTS_NAME, tensors, kind, recipe, scores, storage="float32", directory=options.weights)
-        print(f"wrote {options.weights / entry.file}")
-
-
 if __name__ == "__main__":
-    raise SystemExit(exit_code_of("python -m sender.train.verifier", lambda: train(parse())))
+    raise SystemExit(main(VerifierTraining))

@@ -10,7 +10,7 @@ import numpy as np
 
 from common.arrays import FloatArray
 from sender.train.detector_frames import Frame
-from sender.train.photograph_frames import sometimes_grey
+from sender.train.photograph_frames import randomly_grey
 from sender.train.photographs import Photograph, PhotographDataset, Source
 
 Generator = np.random.Generator
@@ -37,7 +37,7 @@ def varied(item: Photograph, rng: Generator) -> Frame:
     if rng.random() < 0.5:
         image = np.ascontiguousarray(image[:, ::-1])
         boxes, crowds = (mirrored_boxes(array, size[0]) for array in (boxes, crowds))
-    return Frame(sometimes_grey(rng, image), boxes, crowds)
+    return Frame(randomly_grey(rng, image), boxes, crowds)
 
 
 def mirrored_boxes(boxes_n4: FloatArray, width: int) -> FloatArray:

@@ -1,11 +1,47 @@
-"""The examples in the docstrings of trainings."""
+"""Trainings in tests: the examples in their docstrings, and a few steps on a GPU that is not there."""
 
+import json
 import shlex
+from pathlib import Path
 from types import ModuleType
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+from common.training.recipe import Recipe
+from common.training.run import parse, train
+from tests.support.pretended_gpu import on_gpu, pretended_gpu
+
+
+def recipe_of(module: ModuleType) -> type[Recipe[Any, Any]]:
+    """The training that a module runs."""
+    (found,) = (
+        value
+        for value in vars(module).values()
+        if isinstance(value, type) and issubclass(value, Recipe) and value.__module__ == module.__name__
+    )
+    return found
 
 
 def flags_of_examples(module: ModuleType) -> list[list[str]]:
     """The flags of each command under `Examples:` in a module's docstring."""
     _, _, examples = (module.__doc__ or "").partition("\nExamples:\n")
-    commands = (line.partition(f"-m {module.__name__} ") for line in examples.strip().splitlines())
+    commands = (line.partition(f"-m {module.__name__} ") for line in examples.replace("\\\n", "").strip().splitlines())
     return [shlex.split(flags) for _, _, flags in commands]
+
+
+def train_on_gpu(
+    monkeypatch: pytest.MonkeyPatch, recipe: type[Recipe[Any, Any]], out: Path, *flags: str, steps: int = 2
+) -> tuple[nn.Module, dict[str, Any]]:
+    """The averaged network and the document of its scores; weights are written to `out`/weights."""
+    threads = ["--threads", str(torch.get_num_threads()), "--device", "cuda", "--steps", str(steps)]
+    export = [] if recipe.defaults.only_exports else ["--export"]
+    with pretended_gpu(monkeypatch):
+        own = ["--out", str(out), "--weights", str(out / "weights"), *export, *threads]
+        network = train(recipe, parse(recipe, [*flags, *own]))
+        assert on_gpu(network) or export
+    document: dict[str, Any] = json.loads((out / "scores.json").read_text())
+    assert document["steps"] == steps
+    return network, document

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from common.arrays import Image
-from common.channel import deepjscc, transmission
+from common.channel import transmission
 from common.channel.diffusion import load_decoder
 from common.channel.model import ImageChannel
 from common.channel.physical import capacity_bits, carry
@@ -20,6 +20,7 @@ from common.channel.state import ChannelState
 from common.channel.transmission import Completion, Transmitter, decode
 from common.imaging.transforms import as_image, padded
 from common.weights.manifest import WEIGHTS_DIRECTORY, read_manifest
+from tests.bench.channel import deepjscc
 from tests.bench.rivals.stills import FORMATS, Still
 from tests.bench.rivals.stills import decode as decode_still
 

@@ -1,4 +1,4 @@
-"""A few steps of training lower the loss, on crops of photographs and of atlases."""
+"""Training lowers the loss, on crops of photographs and of atlases."""
 
 from pathlib import Path
 
@@ -12,12 +12,16 @@ from common.errors import SourceError
 from common.imaging.entropy import rounded
 from common.picture_codec.mask import CONTEXTS, MaskCodec
 from common.picture_codec.network import PictureCodecConfig, PictureCodecNetwork, Prediction
+from common.picture_codec.weights import load_network as load_trained
 from common.training import picture_codec
 from common.training.codec_crops import atlas_crop, mixed_crops, read_atlases
 from common.training.mask_frequencies import mask_frequencies
+from common.training.optimisers import muon_and_adamw
 from common.training.picture_cache import PictureCache
+from common.training.run import parse
 from common.training.similarity import ms_ssim
 from tests.bench import ms_ssim as reference
+from tests.support.training_examples import flags_of_examples, train_on_gpu
 
 
 @pytest.fixture(scope="module")
@@ -74,11 +78,26 @@ def test_masks_like_those_of_the_fit_are_short(atlas: ByteArray) -> None:
     assert len(MaskCodec(ones).encode(mask)) < 60
 
 
-def test_training_lowers_the_loss(atlas: ByteArray) -> None:
+def test_trains_on_photographs_and_atlases(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, atlas: ByteArray) -> None:
+    torch.manual_seed(0)
+    network = PictureCodecNetwork(PictureCodecConfig((16, 16, 16), 8, 4, 8))
+    monkeypatch.setattr(picture_codec, "network_from_image_channel", lambda: network)
+    monkeypatch.setattr(picture_codec, "read_pictures", lambda *_: (photographs(), photographs()))
+    monkeypatch.setattr(picture_codec, "read_atlases", lambda _folders: [atlas])
+    monkeypatch.setattr(picture_codec, "_VALIDATION_BATCHES", 1)
+    monkeypatch.setattr(picture_codec, "_VALIDATION_QUALITIES", (0.5,))
+    folders = ["--data", "x", "--cache", "x", "--atlases", "x", "--validation", "x", "--batch", "4", "--rate", "5e-3"]
+    training = picture_codec.PictureCodecTraining
+    train_on_gpu(monkeypatch, training, tmp_path, *folders, steps=1)
+    assert load_trained(directory=tmp_path / "weights").config == network.config
+    assert all(parse(training, flags).atlases for flags in flags_of_examples(picture_codec))
+
+
+def test_step_lowers_the_loss(atlas: ByteArray) -> None:
     torch.manual_seed(0)
     network = PictureCodecNetwork(PictureCodecConfig((16, 16, 16), 8, 4, 8))
     crops = next(mixed_crops(photographs(), [atlas], 4, np.random.default_rng(0)))
-    optimiser = picture_codec.optimiser_of(network, 5e-3)
+    (optimiser,) = muon_and_adamw(network, 5e-3)
     losses = []
     for _ in range(12):
         loss, _ = picture_codec.step_loss(network, crops, torch.full((len(crops.known),), 0.5))
@@ -90,7 +109,7 @@ def test_training_lowers_the_loss(atlas: ByteArray) -> None:
 
 
 def test_start_is_the_image_channel() -> None:
-    network = picture_codec.of_image_channel()
+    network = picture_codec.network_from_image_channel()
     channel = load_network()
     assert channel.hyperprior is not None
     z = rounded(3 * torch.randn(1, channel.config.hyper_latents, 2, 2, generator=torch.Generator().manual_seed(0)))

@@ -1,6 +1,5 @@
 """The training of the completion of atlases, with a tiny network."""
 
-import json
 from pathlib import Path
 
 import numpy as np
@@ -13,11 +12,11 @@ from common.body.anatomy import REGION_INDEX
 from common.body.model import BodyModel
 from common.errors import SourceError
 from common.texture.atlas import AtlasLayout
-from common.weights.manifest import read_manifest
+from common.training.run import parse
 from receiver.texture import atlas_completion
-from receiver.texture.atlas_completion import COMPLETION_SIZE, DIFFERENCE, WEIGHTS_NAME, load_network
+from receiver.texture.atlas_completion import COMPLETION_SIZE, DIFFERENCE, load_network
 from tests.support.tiny_completion import TINY, tiny_completion
-from tests.support.training_examples import flags_of_examples
+from tests.support.training_examples import train_on_gpu
 
 SIDE = COMPLETION_SIZE
 
@@ -27,47 +26,37 @@ def layout() -> AtlasLayout:
     return AtlasLayout.of(BodyModel.load())
 
 
-def people(count: int) -> training.SeenAtlases:
+def people(count: int) -> training.ObservedAtlases:
     """Grey people of whom the left half of the atlas is known, in half of the true brightness."""
     whole = np.full((count, SIDE, SIDE, 4), 255, np.uint8)
     whole[..., :3] = 160
     known = np.zeros((count, 4, SIDE, SIDE, 4), np.uint8)
     known[:, :, :, : SIDE // 2] = [80, 80, 80, 255]
-    return training.SeenAtlases(known, whole)
+    return training.ObservedAtlases(known, whole)
 
 
 @pytest.fixture
 def flags(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Of a training of a tiny network on four people."""
-    monkeypatch.setattr(training, "CompletionNetwork", lambda _: tiny_completion())
+    monkeypatch.setattr(atlas_completion, "load_network", tiny_completion)
     monkeypatch.setattr(training, "_VALIDATION_STEPS", (1,))
     for split, count in (("train", 4), ("val", 1)):
         (tmp_path / split).mkdir()
         atlases = people(count)
         np.savez(tmp_path / split / "0.npz", known=atlases.known, whole=atlases.whole)
-    folders = ["--data", str(tmp_path / "train"), "--validation", str(tmp_path / "val")]
-    return [*folders, "--out", str(tmp_path / "out"), "--batch", "2"]
+    return ["--data", str(tmp_path / "train"), "--validation", str(tmp_path / "val"), "--batch", "2", "--shipped"]
 
 
-def test_trains_resumes_and_exports(flags: list[str], tmp_path: Path) -> None:
-    training.train(training.parse([*flags, "--steps", "1"]))
-    weights = tmp_path / "weights"
-    training.train(training.parse([*flags, "--steps", "2", "--resume", "--export", "--weights", str(weights)]))
-    scores = json.loads((tmp_path / "out" / "scores.json").read_text())
-    assert (scores["steps"], scores["samples"], scores["people"]) == (2, 4, 4)
-    assert load_network(directory=weights).config == TINY
-    assert set(read_manifest(weights)[WEIGHTS_NAME].scores) == set(scores["scores"])
-
-
-def test_goes_on_from_shipped_weights(flags: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    shipped = tiny_completion()
-    monkeypatch.setattr(atlas_completion, "load_network", tiny_completion)
-    weights = tmp_path / "weights"
-    more = ["--steps", "1", "--shipped", "--rate", "1e-6", "--export", "--weights", str(weights)]
-    training.train(training.parse([*flags, *more]))
-    found = load_network(directory=weights)
+def test_goes_on_from_shipped_weights_and_exports(
+    flags: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out, shipped = tmp_path / "out", tiny_completion()
+    _, document = train_on_gpu(monkeypatch, training.AtlasCompletionTraining, out, *flags, "--rate", "1e-6")
+    assert (document["samples"], document["people"]) == (4, 4)
+    found = load_network(directory=out / "weights")
+    assert found.config == TINY
     for name, value in shipped.state_dict().items():
-        torch.testing.assert_close(found.state_dict()[name], value, rtol=1e-2, atol=1e-3)
+        torch.testing.assert_close(found.state_dict()[name], value, rtol=1e-2, atol=3e-3)
 
 
 def test_truth_gets_the_brightness_of_what_is_known(layout: AtlasLayout) -> None:
@@ -92,7 +81,6 @@ def test_hidden_parts_are_unknown_and_count(layout: AtlasLayout) -> None:
 
 def test_loss_of_a_perfect_network_is_zero_and_ignores_what_has_no_truth(layout: AtlasLayout) -> None:
     batch = training.Sampler(people(2), layout).all_of_choice(0)
-    generator = torch.Generator().manual_seed(0)
 
     class Perfect(torch.nn.Module):
         def forward(self, point: Tensor, condition: Tensor, time: Tensor) -> Tensor:
@@ -102,19 +90,16 @@ def test_loss_of_a_perfect_network_is_zero_and_ignores_what_has_no_truth(layout:
         def forward(self, point: Tensor, condition: Tensor, time: Tensor) -> Tensor:
             return super().forward(point, condition, time) + 1
 
-    assert float(training.step_loss(Perfect(), batch, generator)) == 0
-    assert float(training.step_loss(Off(), batch, generator)) >= 1
+    assert float(training.step_loss(Perfect(), batch)) == 0
+    assert float(training.step_loss(Off(), batch)) >= 1
 
 
 def test_folder_without_atlases_is_an_error(flags: list[str], tmp_path: Path) -> None:
+    options = parse(training.AtlasCompletionTraining, flags)
+    recipe = training.AtlasCompletionTraining(options, torch.device("cpu"))
     (tmp_path / "train" / "0.npz").write_bytes(b"PK\x03\x04damaged")
     with pytest.raises(SourceError, match="cannot read"):
-        training.train(training.parse([*flags, "--steps", "1"]))
+        recipe.prepare()
     (tmp_path / "train" / "0.npz").unlink()
-    with pytest.raises(SourceError, match="seen_atlases"):
-        training.train(training.parse([*flags, "--steps", "1"]))
-
-
-def test_examples_parse() -> None:
-    examples = flags_of_examples(training)
-    assert examples and all(vars(training.parse(flags))["out"] for flags in examples)
+    with pytest.raises(SourceError, match="observed_atlases"):
+        recipe.prepare()

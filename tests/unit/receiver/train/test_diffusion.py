@@ -5,14 +5,14 @@ import pytest
 import torch
 from torch import Tensor
 
+from common.labels import LABEL_SIZE, group_slices
 from receiver.diffusion.config import SIGMA_MAX, SIGMA_MIN
 from receiver.diffusion.displacement_basis import COEFFICIENTS, DISPLACEMENT_TOKENS, DisplacementBasis
 from receiver.diffusion.stage import DiffusionNetwork
-from receiver.train.diffusion import LABEL_DROPOUT, DressedPoses, denoising_loss, noise_levels, pose_labels, remove
+from receiver.train.diffusion import LABEL_DROPOUT, denoising_loss, dressed_batches, noise_levels, remove
 from receiver.train.label_dropout import LabelDropoutConfig
 from tests.support.outfit_tables import outfit_table
 from tests.unit.receiver.diffusion.test_condition import TINY, clothing, levels
-from tests.unit.receiver.train.test_scores import decode_network
 
 SHAPE = (2, DISPLACEMENT_TOKENS, COEFFICIENTS)
 
@@ -74,19 +74,24 @@ def test_loss_weighs_coefficients_by_their_displacement() -> None:
 
 
 def test_noise_levels_are_spread_over_the_range() -> None:
-    sigma = noise_levels(4000, torch.Generator().manual_seed(0))
+    torch.manual_seed(0)
+    sigma = noise_levels(torch.zeros(4000))
     assert float(sigma.min()) >= SIGMA_MIN and float(sigma.max()) <= SIGMA_MAX
     assert float(sigma.log().mean()) == pytest.approx(float(np.log(SIGMA_MIN * SIGMA_MAX)) / 2, abs=0.1)
 
 
 def test_batches_have_the_outfits_labels_and_fields() -> None:
-    outfits = outfit_table(6)
-    dressed = DressedPoses(outfits, pose_labels("val")[:4], decode_network(), LabelDropoutConfig(whole=1.0, step_max=0))
-    field, levels_of, worn = dressed.batch(np.array([4, 1]), torch.Generator().manual_seed(0))
-    np.testing.assert_allclose(worn.entries.numpy(), outfits.surface[[4, 1]], atol=1e-6)
-    np.testing.assert_allclose(worn.shape.numpy(), outfits.shape[[4, 1]], atol=1e-6)
-    assert torch.equal(field, outfits.displacements([4, 1]))
-    assert [len(level) for level in levels_of] == [2, 2, 2]
+    outfits, slices = outfit_table(6), group_slices()
+    poses = torch.randn(3, LABEL_SIZE)
+    everything = LabelDropoutConfig(whole=1.0, step_max=0)
+    dressed = next(dressed_batches(outfits, poses, everything, 2, np.random.default_rng(0)))
+    rows = np.random.default_rng(0)
+    rows.integers(2**62)
+    chosen = rows.integers(6, size=2)
+    np.testing.assert_allclose(dressed.labels[:, slices["surface"]].numpy(), outfits.surface[chosen], atol=1e-6)
+    np.testing.assert_allclose(dressed.labels[:, slices["shape"]].numpy(), outfits.shape[chosen], atol=1e-6)
+    assert torch.equal(dressed.field, outfits.displacements(chosen))
+    assert dressed.present.all()
 
 
 def test_a_third_of_the_people_is_not_known_whole() -> None:

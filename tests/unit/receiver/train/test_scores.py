@@ -1,9 +1,12 @@
+from dataclasses import fields
+
 import numpy as np
 import pytest
 import torch
 
 from common.body.surface_space import SurfaceSpace
 from common.labels import LABEL_SIZE, group_slices
+from common.synthetic.clothed.outfit_table import OutfitTable
 from receiver.decode.network import DecodeNetwork
 from receiver.diffusion.stage import DiffusionNetwork
 from receiver.train.bodies import BodyTable, pack
@@ -26,7 +29,8 @@ def table(places: int, count: int = 3) -> BodyTable:
 def decode_network() -> DecodeNetwork:
     torch.manual_seed(0)
     network = DecodeNetwork(test_network.TINY, torch.arange(2048))
-    network.decoder.fit_axes(tuple(torch.randn(16, places, 6) for places in (32, 128, 512)))  # type: ignore[arg-type]
+    for level in network.decoder.axes():
+        torch.nn.init.normal_(level.axes, std=0.02)
     return network.eval()
 
 
@@ -60,7 +64,8 @@ def test_diffusion_scores_tell_bare_average_and_linear_apart() -> None:
     network = DiffusionNetwork(test_condition.TINY, basis).eval()
     torch.nn.init.normal_(network.denoiser.readout, std=0.1)
     poses = torch.randn(4, LABEL_SIZE, generator=torch.Generator().manual_seed(0))
-    scores = diffusion_scores(network, space, decode_network(), outfits, poses)
+    some = OutfitTable(*(getattr(outfits, item.name)[:6] for item in fields(outfits)))
+    scores = diffusion_scores(network, space, decode_network(), some, poses)
     assert scores["basis_mm"] < scores["linear_mm"] < scores["average_outfit_mm"] < scores["bare_mm"]
     assert scores["linear_mm"] == pytest.approx(1000 * DETAIL_M * (8 / np.pi) ** 0.5, rel=0.2)
     assert scores["steps_2_mm"] != scores["shuffled_u_m_mm"]

@@ -10,7 +10,7 @@ from common.body.surface_space import SURFACE_SIZE
 from sender.clothing.evidence import FEATURES
 from sender.clothing.network import ClothingEstimate
 from sender.clothing.view import ClothingViews
-from sender.train.clothing import StoredViews, Truth, augmented, dense_loss, hidden, loss_of
+from sender.train.clothing import StoredViews, Truth, augmented, dense_loss, entry_loss, hidden
 from tests.unit.sender.clothing.test_network import HALF, views
 
 
@@ -40,7 +40,7 @@ def test_loss_is_least_at_the_truth_and_weighs_entries_by_displacement() -> None
     mm[0] = 3.0
     first, last = entries.clone(), entries.clone()
     first[:, 0], last[:, -1] = 0.5, 0.5
-    exact, off_first, off_last = (loss_of(mean, certain, entries, mm) for mean in (entries, first, last))
+    exact, off_first, off_last = (entry_loss(mean, certain, entries, mm) for mean in (entries, first, last))
     assert exact[0] < off_first[0] and float(exact[1]) == 0
     assert float(off_first[1] / off_last[1]) == pytest.approx(9.0, rel=1e-4)
 
@@ -57,7 +57,9 @@ def test_dense_loss_is_zero_at_the_truth_only() -> None:
 
 def test_views_survive_storage() -> None:
     given, true = pictures(), truth()
-    stored = StoredViews.of(given, replace(true, material=true.material.byte(), normal=(true.normal * 127).char()))
+    stored = StoredViews.from_views(
+        given, replace(true, material=true.material.byte(), normal=(true.normal * 127).char())
+    )
     seen, back = StoredViews.concatenate([stored, stored]).pick(torch.tensor([1, 2]))
     for name, tolerance in (("evidence", 5e-3), ("places", 1e-3), ("picture", 2e-3), ("maps", 0.013), ("features", 0)):
         found, wanted = getattr(seen, name), getattr(given, name)[[1, 0]]

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from sender.semantics.confidence import EVIDENCE, LIMBS
-from sender.train.confidence import Limbs, fit, reliability, scores_of, shaken
+from sender.train.confidence import Limbs, fit, jittered, reliability, scores_of
 
 PEOPLE = 4000
 
@@ -47,8 +47,8 @@ def test_reliability_counts_labelled_keypoints_in_each_tenth() -> None:
     assert scores_of(probability, known)["calibration_error"] == pytest.approx(expected, abs=1e-4)
 
 
-def test_shaken_boxes_stay_near() -> None:
+def test_jittered_boxes_stay_near() -> None:
     rng, box = np.random.default_rng(0), np.array([100, 50, 160, 250], np.float32)
-    boxes = np.stack([shaken(rng, box) for _ in range(500)])
+    boxes = np.stack([jittered(rng, box) for _ in range(500)])
     assert np.abs(boxes.mean(axis=0) - box).max() < 3
     assert 8 < boxes[:, 0].std() < 14

@@ -1,45 +1,14 @@
-"""Training perception: export of a checkpoint."""
+"""The loss of rendered crops and photographs, and its inputs."""
 
-from dataclasses import asdict
-from pathlib import Path
-
-import pytest
 import torch
 
 from common.body.model import BodyModel, KeypointKinematics
-from common.errors import UsageError
-from common.training.checkpoint import AveragedNetwork, load_checkpoint, save_checkpoint
-from sender.perception.network.network import PerceptionConfig, PerceptionNet
+from sender.perception.network.network import PerceptionNet
 from sender.train.multi_task_loss import LossWeights, MultiTaskLoss
-from sender.train.perception import MixedLoss, export, initial_network, origin, parse
+from sender.train.perception import MixedLoss
 from tests.unit.sender.train.test_augmentation import random_crops
 from tests.unit.sender.train.test_keypoint_loss import crops
 from tests.unit.sender.train.test_multi_task_loss import TINY
-
-
-@pytest.mark.parametrize(("shipped", "share"), [(False, "0.5"), (True, "0"), (True, "1.5"), (True, "nan")])
-def test_blend_is_refused_unless_the_training_began_with_the_shipped_weights(
-    tmp_path: Path, shipped: bool, share: str
-) -> None:
-    threads = ["--threads", str(torch.get_num_threads())]
-    average = AveragedNetwork(PerceptionNet(TINY)).state_dict()
-    facts = {"config": asdict(TINY), "before": 1000, "shipped": shipped}
-    save_checkpoint(tmp_path / "checkpoint.pt", {"average": average, "facts": facts, "spent_s": 60.0})
-    with pytest.raises(UsageError, match="--blend takes a share"):
-        export(parse(["--data", str(tmp_path), "--out", str(tmp_path), "--export", "--blend", share, *threads]))
-
-
-def test_a_later_stage_starts_from_the_average_of_an_earlier_one(tmp_path: Path) -> None:
-    average = AveragedNetwork(PerceptionNet(PerceptionConfig()))
-    state = {"average": average.state_dict(), "facts": {"before": 1000, "shipped": True}, "samples": 64}
-    save_checkpoint(tmp_path / "checkpoint.pt", state)
-    options = parse(["--data", str(tmp_path), "--start", str(tmp_path), "--size", "192"])
-    earlier = load_checkpoint(options.start / "checkpoint.pt")
-    net = initial_network(options, torch.device("cpu"), earlier)
-    assert net.config.size == 192
-    for name, value in net.state_dict().items():
-        assert torch.equal(value, average.network.state_dict()[name]), name
-    assert origin(options, earlier) == {"before": 1064, "shipped": True}
 
 
 def test_rendered_crops_are_resampled_with_their_maps() -> None:

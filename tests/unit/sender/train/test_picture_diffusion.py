@@ -1,21 +1,19 @@
 """The training of the diffusion decoder, with tiny networks."""
 
-import json
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 
 import sender.train.picture_diffusion as training
 from common.channel import diffusion
-from common.channel.diffusion import WEIGHTS_NAME, DiffusionDecoderConfig, load_decoder
+from common.channel.diffusion import DiffusionDecoderConfig, load_decoder
 from common.channel.model import Reconstruction
-from common.imaging.picture_file import write_picture
-from common.weights.manifest import read_manifest
 from sender.perception.inference.detector import DetectorConfig, DetectorNet
+from tests.support.random_pictures import picture_flags
 from tests.support.tiny_diffusion_decoder import tiny_decoder
 from tests.support.tiny_image_channel import TINY, tiny_network
+from tests.support.training_examples import train_on_gpu
 
 
 def tiny_features() -> training.DetectorFeatures:
@@ -35,42 +33,20 @@ class TinyDetector:
         return cls()
 
 
-@pytest.fixture
-def flags(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """Of a training of tiny networks on 42 pictures, of which two are held back."""
+def test_goes_on_from_shipped_weights_and_exports(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    shipped = tiny_decoder()
+    monkeypatch.setattr(diffusion, "load_decoder", tiny_decoder)
     monkeypatch.setattr(training, "load_network", tiny_network)
     monkeypatch.setattr(training, "Detector", TinyDetector)
     monkeypatch.setattr(training, "CROP_PX", 32)
     monkeypatch.setattr(training, "_VALIDATION_CROPS", 2)
-    pictures = tmp_path / "pictures"
-    pictures.mkdir()
-    rng = np.random.default_rng(0)
-    for number in range(42):
-        write_picture(pictures / f"{number:02d}.png", rng.integers(0, 256, (32, 32, 3), dtype=np.uint8))
-    return ["--data", str(pictures), "--cache", str(tmp_path / "cache"), "--out", str(tmp_path / "out"), "--batch", "4"]
-
-
-def test_trains_resumes_and_exports(flags: list[str], tmp_path: Path) -> None:
-    training.train(training.parse([*flags, "--steps", "2"]))
-    weights = tmp_path / "weights"
-    training.train(training.parse([*flags, "--steps", "4", "--resume", "--export", "--weights", str(weights)]))
-    scores = json.loads((tmp_path / "out" / "scores.json").read_text())
-    assert (scores["steps"], scores["samples"], scores["pictures"]) == (4, 16, 40)
-    assert load_decoder(directory=weights).config == DiffusionDecoderConfig(TINY.widths, TINY.latents)
-    assert set(read_manifest(weights)[WEIGHTS_NAME].scores) == set(scores["scores"])
-
-
-def test_goes_on_from_shipped_weights(flags: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    shipped = tiny_decoder()
-    monkeypatch.setattr(diffusion, "load_decoder", tiny_decoder)
-    training.train(
-        training.parse(
-            [*flags, "--steps", "1", "--shipped", "--rate", "1e-6", "--export", "--weights", str(tmp_path / "weights")]
-        )
-    )
-    exported = load_decoder(directory=tmp_path / "weights").state_dict()
+    flags = [*picture_flags(tmp_path), "--shipped", "--rate", "1e-6"]
+    _, document = train_on_gpu(monkeypatch, training.PictureDiffusionTraining, tmp_path, *flags)
+    assert (document["samples"], document["pictures"]) == (8, 40)
+    exported = load_decoder(directory=tmp_path / "weights")
+    assert exported.config == DiffusionDecoderConfig(TINY.widths, TINY.latents)
     for name, weights in shipped.state_dict().items():
-        torch.testing.assert_close(exported[name], weights, rtol=1e-2, atol=1e-3)
+        torch.testing.assert_close(exported.state_dict()[name], weights, rtol=1e-2, atol=1e-3)
 
 
 @torch.no_grad()

@@ -7,9 +7,10 @@ import timm
 import torch
 
 from common.errors import WeightsError
+from common.training.run import parse
 from sender.perception.network.network import PerceptionConfig, PerceptionNet
 from sender.train import pretrained
-from sender.train.perception import parse
+from sender.train.perception import PerceptionTraining
 from sender.train.pretrained import fetch, transplant
 
 CONFIG = PerceptionConfig(size=64, width=192, depth=2, heads=3, quarter=16, eighth=16, keypoint_width=16)
@@ -58,6 +59,6 @@ def test_missing_internet_access_is_reported(monkeypatch: pytest.MonkeyPatch) ->
 
 
 def test_flag_has_a_default_model_and_takes_a_name() -> None:
-    assert parse(["--data", "x"]).pretrained is None
-    assert parse(["--data", "x", "--pretrained"]).pretrained == pretrained.DEFAULT
-    assert parse(["--data", "x", "--pretrained", "vit_tiny_patch16_384"]).pretrained == "vit_tiny_patch16_384"
+    other = "vit_tiny_patch16_384"
+    for flags, model in (([], None), (["--pretrained"], pretrained.DEFAULT), (["--pretrained", other], other)):
+        assert parse(PerceptionTraining, ["--data", "x", *flags]).pretrained == model

@@ -1,6 +1,5 @@
-"""The sender's trainings as programs: examples, a few steps, resuming and export."""
+"""The sender's trainings as programs: examples, a few steps on a GPU, and export."""
 
-import json
 import multiprocessing
 from pathlib import Path
 from types import ModuleType
@@ -8,10 +7,18 @@ from types import ModuleType
 import pytest
 import torch
 
+from common.body.model import BodyModel
+from common.errors import SourceError, UsageError
 from common.synthetic.dataset.presets import WARDROBE
 from common.synthetic.render_shards import Task, render_shard
+from common.training.run import parse, train
 from common.weights.loader import load_weights
 from common.weights.manifest import read_manifest
+from sender.clothing.stage import ClothingStage
+from sender.perception.inference.detector import Detector
+from sender.perception.network.network import NETWORKS
+from sender.semantics.crop_labels import FEATURE_SIZE
+from sender.semantics.cvae import ENTRIES
 from sender.train import (
     clothing,
     confidence,
@@ -19,59 +26,134 @@ from sender.train import (
     perception,
     photograph_credits,
     photographs,
+    picture_diffusion,
     semantics,
     verifier,
 )
+from sender.train.detector import DetectorTraining
 from tests.support.photograph_sources import write_photographs
-from tests.support.training_examples import flags_of_examples
+from tests.support.training_examples import flags_of_examples, recipe_of, train_on_gpu
+from tests.unit.sender.train.test_augmentation import random_crops
 from tests.unit.sender.train.test_detector_frames import bar_people
+from tests.unit.sender.train.test_multi_task_loss import TINY
+from tests.unit.sender.train.test_verifier import examples
+
+CPU = torch.device("cpu")
 
 
-@pytest.mark.parametrize(
-    "module", [perception, detector, verifier, semantics, confidence, clothing, photographs, photograph_credits]
-)
-def test_examples_parse(module: ModuleType) -> None:
-    examples = flags_of_examples(module)
-    assert len(examples) == 3
-    for flags in examples:
-        assert module.parse(flags).out
+def test_examples_parse() -> None:
+    for module in (perception, detector, verifier, semantics, clothing, picture_diffusion):
+        commands = flags_of_examples(module)
+        assert commands, module.__name__
+        for flags in commands:
+            assert parse(recipe_of(module), flags).data, module.__name__
+    other: tuple[ModuleType, ...] = (confidence, photographs, photograph_credits)
+    for module in other:
+        assert all(module.parse(flags).out for flags in flags_of_examples(module)), module.__name__
 
 
-def test_clothing_resumes_and_exports(tmp_path: Path) -> None:
-    for split in ("train", "val"):
-        render_shard(Task(tmp_path / "data", split, 0, 0, 2, 64, WARDROBE), multiprocessing.Value("l", 0))
-    flags = ["--data", str(tmp_path / "data"), "--out", str(tmp_path), "--batch", "2"]
-    flags += ["--threads", str(torch.get_num_threads())]
-    clothing.train(clothing.parse([*flags, "--steps", "1"]))
-    clothing.train(
-        clothing.parse([*flags, "--steps", "2", "--resume", "--export", "--weights", str(tmp_path / "weights")])
+def test_clothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    render_shard(Task(tmp_path / "data", "train", 0, 0, 2, 64, WARDROBE), multiprocessing.Value("l", 0))
+    observed = clothing.cached_views
+
+    def cached(path: Path, data: list[Path], _split: str, stage: ClothingStage) -> clothing.StoredViews:
+        return observed(path.with_name("views.pt"), data, "train", stage)
+
+    monkeypatch.setattr(clothing, "cached_views", cached)
+    network, document = train_on_gpu(
+        monkeypatch, clothing.ClothingTraining, tmp_path, "--data", str(tmp_path / "data"), "--batch", "2"
     )
-    entry = read_manifest(tmp_path / "weights")["clothing"]
-    assert (entry.recipe["steps"], entry.recipe["crops"]) == (2, 2)
-    assert load_weights("clothing").keys() == load_weights("clothing", directory=tmp_path / "weights").keys()
+    assert document["crops"] == 2
+    assert load_weights("clothing", directory=tmp_path / "weights").keys() == network.state_dict().keys()
 
 
-def test_detector_resumes_and_exports(tmp_path: Path) -> None:
-    for split in ("train", "val"):
-        bar_people(tmp_path / "data", 32, split)
-    flags = ["--data", str(tmp_path / "data"), "--out", str(tmp_path), "--batch", "2", "--size", "64"]
-    flags += ["--threads", str(torch.get_num_threads())]
-    detector.train(detector.parse([*flags, "--steps", "1"]))
-    detector.train(detector.parse([*flags, "--steps", "2", "--resume"]))
-    document = json.loads((tmp_path / "scores.json").read_text())
-    assert (document["steps"], document["samples"]) == (2, 4)
-    detector.export(detector.parse([*flags, "--export", "--weights", str(tmp_path / "weights")]))
-    entry = read_manifest(tmp_path / "weights")["detector"]
-    assert entry.recipe["images_seen"] == 4
-    assert entry.architecture["size"] == 64
-
-
-def test_detector_trains_on_photographs_from_the_shipped_weights(tmp_path: Path) -> None:
+def test_detector(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for split in ("train", "val"):
         bar_people(tmp_path / "data", 32, split)
     photographs.convert(write_photographs(tmp_path / "sources"), tmp_path / "photographs", 640)
-    flags = ["--data", str(tmp_path / "data"), "--photographs", str(tmp_path / "photographs"), "--out", str(tmp_path)]
-    flags += ["--shipped", "--refinements", "4", "--size", "64", "--batch", "4", "--steps", "2"]
-    detector.train(detector.parse([*flags, "--threads", str(torch.get_num_threads())]))
-    scores = json.loads((tmp_path / "scores.json").read_text())["scores"]
-    assert {"found", "people_large_ap", "panoramas_false_0.25"} <= scores.keys()
+    data = ["--data", str(tmp_path / "data"), "--photographs", str(tmp_path / "photographs")]
+    flags = [*data, "--shipped", "--refinements", "4", "--size", "64", "--batch", "4"]
+    _, document = train_on_gpu(monkeypatch, DetectorTraining, tmp_path, *flags)
+    assert {"found", "people_large_ap", "panoramas_false_0.25"} <= document["scores"].keys()
+    export = ["--export", "--weights", str(tmp_path / "weights"), "--threads", str(torch.get_num_threads())]
+    train(DetectorTraining, parse(DetectorTraining, [*data, "--out", str(tmp_path), *export]))
+    entry = read_manifest(tmp_path / "weights")["detector"]
+    assert entry.recipe["images_seen"] == read_manifest()["detector"].recipe["images_seen"] + 8
+    assert (entry.architecture["size"], entry.architecture["refinements"]) == (64, 4)
+
+
+def test_missing_validation_split_is_refused_before_the_training(tmp_path: Path) -> None:
+    (tmp_path / "train-0000").mkdir()
+    options = parse(DetectorTraining, ["--data", str(tmp_path), "--threads", str(torch.get_num_threads())])
+    with pytest.raises(SourceError, match="no val images"):
+        train(DetectorTraining, options)
+
+
+def test_blocks_added_to_the_shipped_detector_do_not_change_it(tmp_path: Path) -> None:
+    bar_people(tmp_path, 32, "val")
+    shipped = Detector.load().net
+    more = shipped.config.refinements + 2
+    options = parse(DetectorTraining, ["--data", str(tmp_path), "--shipped", "--refinements", str(more)])
+    extended = DetectorTraining(options, CPU).prepare().eval()
+    image = torch.rand(1, 3, 96, 96)
+    with torch.no_grad():
+        for first, second in zip(shipped(image), extended(image), strict=True):
+            assert torch.allclose(first, second, atol=1e-5)
+    assert extended.config.refinements == more
+
+
+def test_perception(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    body = BodyModel.load()
+    monkeypatch.setitem(NETWORKS, "cpu", TINY)
+    monkeypatch.setattr(perception, "training_batches", lambda *_: (random_crops(body, 2, seed) for seed in range(9)))
+    monkeypatch.setattr(perception, "validation_batches", lambda *_, **__: iter([random_crops(body, 2)]))
+    bar_people(tmp_path / "data", 32)
+    photographs.convert(write_photographs(tmp_path / "sources"), tmp_path / "photographs", 640)
+    data = ["--data", str(tmp_path / "data"), "--photographs", str(tmp_path / "photographs")]
+    training = perception.PerceptionTraining
+    _, document = train_on_gpu(monkeypatch, training, tmp_path / "first", *data, "--batch", "4", "--images", "8")
+    assert {"mpjpe_pose_mm", "photographs_pck10"} <= document["scores"].keys()
+    threads = ["--threads", str(torch.get_num_threads()), "--batch", "4", "--device", "cpu"]
+    later = ["--out", str(tmp_path / "later"), "--start", str(tmp_path / "first"), "--steps", "1", *threads]
+    train(training, parse(training, [*data, *later]))
+    export = ["--out", str(tmp_path / "later"), "--export", "--weights", str(tmp_path / "weights"), *threads]
+    train(training, parse(training, [*data, *export]))
+    entry = read_manifest(tmp_path / "weights")["perception"]
+    assert (entry.recipe["images_seen"], entry.recipe["crops"]) == (12, 8)
+    for share in ("0.5", "0", "1.5", "nan"):
+        with pytest.raises(UsageError, match="--blend takes a share"):
+            train(training, parse(training, [*data, *export, "--blend", share]))
+
+
+def test_semantics(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def samples(count: int) -> semantics.Samples:
+        generator = torch.Generator().manual_seed(count)
+        features = torch.randn(count, FEATURE_SIZE, generator=generator)
+        entries = torch.randn(count, ENTRIES, generator=generator)
+        landmarks = torch.randn(count, 39, 3, generator=generator)
+        return semantics.Samples(features, entries, landmarks, torch.full((count,), 2.0))
+
+    monkeypatch.setattr(semantics, "CropDataset", lambda _data, split: split)
+    monkeypatch.setattr(semantics, "cached_samples", lambda _path, split, *_: samples(8 if split == "val" else 16))
+    flags = ["--data", "x", "--batch", "4"]
+    network, document = train_on_gpu(monkeypatch, semantics.SemanticsTraining, tmp_path, *flags)
+    assert document["crops"] == 20
+    assert load_weights("semantics", directory=tmp_path / "weights").keys() == network.state_dict().keys()
+    without = [*flags, "--without", "learned-prior", "discriminator", "--shipped"]
+    _, document = train_on_gpu(monkeypatch, semantics.SemanticsTraining, tmp_path / "without", *without)
+    assert document["without"] == ["discriminator", "learned-prior"]
+
+
+def test_verifier_separates_people_from_the_rest(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    val = examples(400, seed=1)
+    monkeypatch.setattr(verifier, "gather", lambda _o, split, _n: examples(1024, 0) if split == "train" else val)
+    flags = ["--data", "x", "--batch", "128"]
+    network, document = train_on_gpu(monkeypatch, verifier.VerifierTraining, tmp_path, *flags, steps=300)
+    scores = document["scores"]
+    assert scores["auc"] > 0.97
+    assert scores["auc_detector"] == pytest.approx(0.5, abs=0.1)
+    assert scores["kept"] > 0.85
+    assert scores["false_per_frame"] < 0.3
+    false = ((val.score >= 0.35) & (val.person < 0.5)).sum() / 100
+    assert scores["false_per_frame_detector"] == pytest.approx(float(false), abs=1e-4)
+    assert load_weights("verifier", directory=tmp_path / "weights").keys() == network.state_dict().keys()

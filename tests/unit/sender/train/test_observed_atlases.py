@@ -6,13 +6,13 @@ import numpy as np
 import pytest
 
 from common.errors import OutputError
-from sender.train import seen_atlases
+from sender.train import observed_atlases
 
 
 def test_people_are_known_in_part_and_files_are_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(seen_atlases, "_PEOPLE_PER_FILE", 1)
-    options = seen_atlases.parse(["--out", str(tmp_path), "--split", "val", "--count", "1", "--seed", "4"])
-    seen_atlases.write_seen_atlases(options)
+    monkeypatch.setattr(observed_atlases, "_PEOPLE_PER_FILE", 1)
+    options = observed_atlases.parse(["--out", str(tmp_path), "--split", "val", "--count", "1", "--seed", "4"])
+    observed_atlases.write_observed_atlases(options)
     [path] = tmp_path.iterdir()
     with np.load(path) as arrays:
         known, whole = arrays["known"], arrays["whole"]
@@ -26,13 +26,13 @@ def test_people_are_known_in_part_and_files_are_kept(tmp_path: Path, monkeypatch
     front = there[0] & all_sides
     assert np.corrcoef(known[0, 0, front, 0], whole[0, front, 0])[0, 1] > 0.8
     written = path.stat().st_mtime_ns
-    seen_atlases.write_seen_atlases(options)
+    observed_atlases.write_observed_atlases(options)
     assert path.stat().st_mtime_ns == written
 
 
 def test_choices_are_the_front_any_side_two_neighbours_and_several() -> None:
     for seed in range(50):
-        front, any_side, neighbours, several = seen_atlases.choices_of_sides(np.random.default_rng(seed))
+        front, any_side, neighbours, several = observed_atlases.choices_of_sides(np.random.default_rng(seed))
         assert front == [0] and len(any_side) == 1
         assert (neighbours[1] - neighbours[0]) % 8 == 1
         assert 2 <= len(set(several)) == len(several) <= 6
@@ -40,11 +40,11 @@ def test_choices_are_the_front_any_side_two_neighbours_and_several() -> None:
 
 def test_folder_that_cannot_be_written_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    options = seen_atlases.parse(["--out", str(tmp_path / "file" / "below"), "--count", "16"])
+    options = observed_atlases.parse(["--out", str(tmp_path / "file" / "below"), "--count", "16"])
     with pytest.raises(OutputError, match="cannot write"):
-        seen_atlases.write_seen_atlases(options)
+        observed_atlases.write_observed_atlases(options)
 
 
 def test_count_that_fills_no_file_is_refused(tmp_path: Path) -> None:
     with pytest.raises(SystemExit):
-        seen_atlases.parse(["--out", str(tmp_path), "--count", "17"])
+        observed_atlases.parse(["--out", str(tmp_path), "--count", "17"])

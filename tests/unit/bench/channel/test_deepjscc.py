@@ -6,9 +6,12 @@ from pathlib import Path
 import pytest
 import torch
 
-from common.channel.deepjscc import KIND, DeepJscc, DeepJsccConfig, architecture, load_network
 from common.errors import WeightsError
 from common.weights.loader import save_weights
+from tests.bench.channel import deepjscc
+from tests.bench.channel.deepjscc import KIND, DeepJscc, DeepJsccConfig, load_network
+from tests.support.random_pictures import picture_flags
+from tests.support.training_examples import train_on_gpu
 
 
 def test_uses_as_many_symbols_as_its_rate_says_at_mean_power_one() -> None:
@@ -21,14 +24,13 @@ def test_uses_as_many_symbols_as_its_rate_says_at_mean_power_one() -> None:
     assert torch.allclose(symbols.abs().square().mean(1), torch.ones(2), rtol=1e-4)
 
 
-def test_weights_are_read_back(tmp_path: Path) -> None:
-    network = DeepJscc(DeepJsccConfig(width=4))
-    save_weights(
-        KIND, network.state_dict(), architecture(network.config), {}, {}, storage="float32", directory=tmp_path
-    )
-    again = load_network(KIND, tmp_path)
-    assert again.config == network.config
-    assert torch.equal(again.state_dict()["encoder.0.weight"], network.state_dict()["encoder.0.weight"])
+def test_trains_and_exports(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(deepjscc, "CROP_PX", 32)
+    monkeypatch.setattr(deepjscc, "DeepJsccConfig", lambda symbols: DeepJsccConfig(4, symbols))
+    flags = [*picture_flags(tmp_path), "--symbols", "2"]
+    train_on_gpu(monkeypatch, deepjscc.DeepJsccTraining, tmp_path, *flags)
+    monkeypatch.undo()
+    assert load_network("deepjscc_24", tmp_path / "weights").config == DeepJsccConfig(4, 2)
 
 
 def test_weights_of_another_kind_are_refused(tmp_path: Path) -> None:

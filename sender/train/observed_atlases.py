@@ -8,8 +8,8 @@ Arrays of a file, for n people and k = 4 choices of sides, reduced to s = 128 te
 and `whole` (n, s, s, 4), uint8 RGBA, whose alpha channel says which texels are known.
 
 Examples:
-  python -m sender.train.seen_atlases --out seen/train --split train --count 800
-  python -m sender.train.seen_atlases --out seen/val --split val --count 48
+  python -m sender.train.observed_atlases --out observed/train --split train --count 800
+  python -m sender.train.observed_atlases --out observed/val --split val --count 48
 """
 
 import argparse
@@ -38,7 +38,7 @@ _MOST_SIDES = 6
 
 
 def parse(arguments: list[str] | None = None) -> argparse.Namespace:
-    parser = parser_of("python -m sender.train.seen_atlases", __doc__ or "")
+    parser = parser_of("python -m sender.train.observed_atlases", __doc__ or "")
     add_people_flags(parser, 800, f"people, a multiple of {_PEOPLE_PER_FILE}")
     options = parser.parse_args(arguments)
     if options.count < 1 or options.count % _PEOPLE_PER_FILE:
@@ -46,7 +46,7 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     return options
 
 
-class SeenAtlasSampler:
+class ObservedAtlasSampler:
     """Makes atlases of rendered people with their true poses and masks.
 
     Args:
@@ -88,14 +88,14 @@ def choices_of_sides(rng: np.random.Generator) -> list[list[int]]:
     return [[0], [any_side], [first, (first + 1) % SIDES], several.tolist()]
 
 
-def write_seen_atlases(options: argparse.Namespace) -> None:
+def write_observed_atlases(options: argparse.Namespace) -> None:
     """Renders the people of all files that do not exist.
 
     Raises:
         OutputError: a file cannot be written.
     """
     torch.set_num_threads(1)
-    sampler = SeenAtlasSampler(options.split, options.seed, options.count)
+    sampler = ObservedAtlasSampler(options.split, options.seed, options.count)
     try:
         options.out.mkdir(parents=True, exist_ok=True)
         for first in range(0, options.count, _PEOPLE_PER_FILE):
@@ -111,4 +111,4 @@ def write_seen_atlases(options: argparse.Namespace) -> None:
 
 
 if __name__ == "__main__":
-    raise SystemExit(exit_code_of("python -m sender.train.seen_atlases", lambda: write_seen_atlases(parse())))
+    raise SystemExit(exit_code_of("python -m sender.train.observed_atlases", lambda: write_observed_atlases(parse())))

@@ -1,0 +1,370 @@
+"""Runs a training: device, workers, clock over resumed runs, learning rate, averaged weights, checkpoints, curve.
+
+    OUT/<name>.pt     checkpoint, every two minutes, at the end and on SIGTERM
+    OUT/curve.csv     a line of validation scores for each evaluation
+    OUT/scores.json   scores of the trained network, with length and facts
+
+A log line has the samples a second, and what the time went to: waiting for data, steps, evaluation.
+"""
+
+import argparse
+import csv
+import json
+import math
+import signal
+import sys
+import time
+from collections.abc import Callable, Generator, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import fields, is_dataclass, replace
+from pathlib import Path
+from typing import Any, Generic, TypeVar
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from common.errors import OutputError, UsageError, exit_code_of
+from common.io.atomic_write import atomic_write
+from common.training.checkpoint import AveragedNetwork, load_checkpoint, save_checkpoint
+from common.training.distributed import Workers
+from common.training.flags import parser_of_training
+from common.training.recipe import Batch, Network, Progress, Recipe, Stateful
+
+Item = TypeVar("Item")
+
+_SAVE_EVERY_S = 120.0
+_EXIT_SIGTERM = 128 + signal.SIGTERM
+
+
+def parse(recipe_type: type[Recipe[Any, Any]], arguments: list[str] | None = None) -> argparse.Namespace:
+    """The values of all flags of a training.
+
+    Raises:
+        UsageError: a training takes more than 0 minutes, or 0 or more steps.
+    """
+    parser = parser_of_training(recipe_type)
+    options = parser.parse_args(arguments)
+    if options.minutes <= 0 or (options.steps is not None and options.steps < 0):
+        parser.error("a training takes more than 0 minutes, or 0 or more steps")
+    return options
+
+
+def main(recipe_type: type[Recipe[Any, Any]]) -> int:
+    """The command line; returns the exit code."""
+    spec = sys.modules[recipe_type.__module__].__spec__
+    return exit_code_of(f"python -m {spec.name if spec else '…'}", lambda: train(recipe_type, parse(recipe_type)))
+
+
+def train(recipe_type: type[Recipe[Network, Batch]], options: argparse.Namespace) -> Network:
+    """The whole training, top to bottom; returns the averaged network."""
+    workers = Workers.join()
+    torch.set_num_threads(options.threads)
+    torch.manual_seed(options.seed)
+    path = options.out / f"{recipe_type.name}.pt"
+    alone = options.export and recipe_type.defaults.only_exports
+    state = load_checkpoint(path) if alone or (options.resume and path.exists()) else None
+    recipe = recipe_type(options, workers.device(options.device), workers, state and state["facts"])
+    with workers.first_before_others():
+        network = recipe.prepare()
+
+    run = Run(recipe, network, path, state)
+    if not alone:
+        run.train()
+    if workers.first:
+        recipe.finish(run.average)
+        scores = run.scores(recipe.final_scores)
+        run.write_scores(options.json or options.out / "scores.json", scores)
+        if options.export:
+            entry = recipe.save(run.average.cpu(), recipe.manifest_recipe(run.progress), scores)
+            print(f"wrote {options.weights / entry.file}")
+    workers.leave()
+    return run.average
+
+
+class Run(Generic[Network, Batch]):
+    """The steps of a training; the first of several workers also evaluates, saves and prints.
+
+    Args:
+        recipe: the training.
+        network: to train; the average starts as a copy of its present weights.
+        checkpoint: file to save to.
+        state: the checkpoint to continue from.
+
+    Raises:
+        UsageError: the checkpoint leaves out something else than the recipe.
+    """
+
+    def __init__(
+        self, recipe: Recipe[Network, Batch], network: Network, checkpoint: Path, state: Mapping[str, Any] | None = None
+    ) -> None:
+        self.recipe, self.network = recipe, network.to(recipe.device).train()
+        self.progress = Progress()
+        self._checkpoint = checkpoint
+        self._workers = recipe.workers
+        self._optimisers = recipe.optimisers(network)
+        self._average = AveragedNetwork(network, recipe.defaults.average_decay)
+        optimisers = {f"optimiser_{number}": one for number, one in enumerate(self._optimisers)}
+        self._parts: dict[str, Stateful] = {
+            "network": network,
+            "average": self._average,
+            **optimisers,
+            **recipe.parts(),
+        }
+        self._peak_rates = [[float(group["lr"]) for group in one.param_groups] for one in self._optimisers]
+        self._clock = Clock()
+        self._terms: dict[str, Tensor] = {}
+        self._terminated = False
+        options = recipe.options
+        recipe.facts = {"seed": options.seed, **recipe.facts, "without": sorted(getattr(options, "without", ()))}
+        if state:
+            self._load(state)
+        for part in self._parts.values():
+            if isinstance(part, nn.Module):
+                self._workers.align(part)
+        recipe.share = self.share
+        self._saved, self._evaluated, self._first_samples = self.progress, self.progress, self.progress.samples
+
+    @property
+    def average(self) -> Network:
+        """The network with the averaged weights, in evaluation mode."""
+        return self._average.network
+
+    @property
+    def share(self) -> float:
+        """Share of the training that is over; 1 and more at its end."""
+        steps = self.recipe.options.steps
+        if steps is not None:
+            return self.progress.steps / steps if steps else 1.0
+        return self.progress.minutes / float(self.recipe.options.minutes)
+
+    def train(self) -> None:
+        """Takes steps until the training is over; saves at the end.
+
+        Raises:
+            OutputError: the checkpoint cannot be written.
+            SystemExit: SIGTERM arrived; the state after the last whole step is saved.
+        """
+        options, recipe = self.recipe.options, self.recipe
+        seed = self._workers.seed(options.seed, self.progress.steps)
+        torch.manual_seed(seed)
+        size = sum(weight.numel() for weight in self.network.parameters())
+        self.print(f"{size / 1e6:.2f} M parameters on {recipe.device} {json.dumps(recipe.facts)}")
+        network = self.network
+        if options.compile:
+            network.compile()
+        with _handled_sigterm(self._terminate):
+            batches = read_ahead(recipe.batches(self._workers.batch(options.batch), np.random.default_rng(seed)))
+            while self.share < 1.0 and not self._terminated:
+                began_s = time.monotonic()
+                with self._clock.of("data"):
+                    batch = on_device(next(batches), recipe.device)
+                with self._clock.of("steps"):
+                    self._set_learning_rates()
+                    loss, terms = recipe.step(network, batch)
+                    self._descend(loss)
+                    self._add_terms({"loss": loss, **terms})
+                self._advance(time.monotonic() - began_s)
+                if self._workers.first:
+                    self._log_save_and_evaluate()
+            batches.close()
+        if self._workers.first:
+            self._save()
+        if self._terminated:
+            self.print(f"terminated after step {self.progress.steps}; --resume continues")
+            raise SystemExit(_EXIT_SIGTERM)
+
+    def scores(self, evaluate: Callable[[Network], dict[str, float]]) -> dict[str, float]:
+        """What a recipe's evaluation says of the averaged network."""
+        torch.manual_seed(0)
+        with self._clock.of("evaluation"), torch.no_grad():
+            scores = evaluate(self.average)
+        # Not the same random numbers after each evaluation.
+        torch.manual_seed(self._workers.seed(self.recipe.options.seed, self.progress.steps))
+        return scores
+
+    def write_scores(self, path: Path, scores: Mapping[str, float]) -> None:
+        """Prints scores and writes them as JSON: `scores`, `steps`, `samples`, `minutes`, and the facts.
+
+        Raises:
+            OutputError: the file cannot be written.
+        """
+        length = {"steps": self.progress.steps, "samples": self.progress.samples}
+        minutes = {"minutes": round(self.progress.minutes, 3)}
+        write_json(path, {"scores": dict(scores), **length, **self.recipe.facts, **minutes})
+        self.print(f"scores {json.dumps(dict(scores))}")
+
+    def print(self, text: str) -> None:
+        """Prints a line behind the training time, in the first worker only."""
+        if self._workers.first:
+            print(f"{self.progress.minutes:6.2f} min {text}", flush=True)
+
+    def _set_learning_rates(self) -> None:
+        factor = warm_cosine(self.share, self.recipe.defaults.warm_share)
+        for optimiser, peaks in zip(self._optimisers, self._peak_rates, strict=True):
+            for group, peak in zip(optimiser.param_groups, peaks, strict=True):
+                group["lr"] = peak * factor
+
+    def _descend(self, loss: Tensor) -> None:
+        """One step with clipped gradients, averaged over the workers; skipped if they are not finite."""
+        self.network.zero_grad(set_to_none=True)
+        loss.backward()
+        self._workers.average_gradients(self.network.parameters())
+        norm = nn.utils.clip_grad_norm_(self.network.parameters(), self.recipe.defaults.largest_norm)
+        if not torch.isfinite(norm):
+            return
+        for optimiser in self._optimisers:
+            optimiser.step()
+        if self._workers.first and (self.progress.steps + 1) % self.recipe.defaults.average_every == 0:
+            self._average.update(self.network)
+
+    def _add_terms(self, terms: Mapping[str, Tensor]) -> None:
+        """Adds the terms of a step to the running means of the log line."""
+        for name, term in terms.items():
+            self._terms[name] = torch.lerp(term.detach().float(), self._terms.get(name, term.detach()).float(), 0.95)
+
+    def _advance(self, step_s: float) -> None:
+        # The first worker's clock is everybody's: the others also wait while it evaluates and saves.
+        own = self.progress.minutes + step_s / 60 if self._workers.first else 0.0
+        minutes, terminated = self._workers.largest(own, float(self._terminated))
+        self._terminated = terminated > 0
+        self.progress = Progress(
+            self.progress.steps + 1, self.progress.samples + int(self.recipe.options.batch), minutes
+        )
+        self.recipe.share = self.share
+
+    def _log_save_and_evaluate(self) -> None:
+        steps, samples, minutes = self.progress.steps, self.progress.samples, self.progress.minutes
+        over = self.share >= 1.0
+        if steps % self.recipe.defaults.log_every == 0 or over:
+            terms = " ".join(f"{name} {float(value):.3f}" for name, value in self._terms.items())
+            rate = self._clock.rate(samples - self._first_samples)
+            self.print(f"step {steps} samples {samples} {rate:.1f} samples/s ({self._clock}) {terms}")
+        evaluates = minutes - self._evaluated.minutes >= self.recipe.options.evaluate_minutes and not over
+        # Saved before an evaluation, which may take longer than a process has between SIGTERM and SIGKILL.
+        if evaluates or 60 * (minutes - self._saved.minutes) >= _SAVE_EVERY_S:
+            self._saved = self.progress
+            self._save()
+        if evaluates:
+            self._evaluated = self.progress
+            scores = self.scores(self.recipe.evaluate)
+            self.print(f"step {steps} validation " + " ".join(f"{name} {value:.3f}" for name, value in scores.items()))
+            self._append_to_curve(scores)
+
+    def _append_to_curve(self, scores: Mapping[str, float]) -> None:
+        path = self._checkpoint.with_name("curve.csv")
+        row = {"steps": self.progress.steps, "minutes": round(self.progress.minutes, 3), **scores}
+        with _written(path), path.open("a", newline="", encoding="utf-8") as file:
+            writer = csv.DictWriter(file, row)
+            if not file.tell():
+                writer.writeheader()
+            writer.writerow(row)
+
+    def _save(self) -> None:
+        states = {name: part.state_dict() for name, part in self._parts.items()}
+        progress = {item.name: getattr(self.progress, item.name) for item in fields(Progress)}
+        save_checkpoint(self._checkpoint, {**states, "progress": progress, "facts": self.recipe.facts})
+
+    def _load(self, state: Mapping[str, Any]) -> None:
+        without = state["facts"]["without"]
+        if without != self.recipe.facts["without"]:
+            raise UsageError(f"{self._checkpoint} was trained with --without {' '.join(without) or '(nothing)'}")
+        for name, part in self._parts.items():
+            part.load_state_dict(state[name])
+        self.progress = Progress(**state["progress"])
+        self.recipe.facts = {**self.recipe.facts, **state["facts"]}
+
+    def _terminate(self) -> None:
+        self._terminated = True
+
+
+class Clock:
+    """What the time of a training goes to."""
+
+    def __init__(self) -> None:
+        self._spent_s = {"data": 0.0, "steps": 0.0, "evaluation": 0.0}
+
+    @contextmanager
+    def of(self, what: str) -> Iterator[None]:
+        """Adds the time of a block."""
+        began_s = time.monotonic()
+        yield
+        self._spent_s[what] += time.monotonic() - began_s
+
+    def rate(self, samples: int) -> float:
+        """Samples a second of training, evaluation left out."""
+        return samples / max(self._spent_s["data"] + self._spent_s["steps"], 1e-9)
+
+    def __str__(self) -> str:
+        whole = max(sum(self._spent_s.values()), 1e-9)
+        return ", ".join(f"{what} {spent_s / whole:.0%}" for what, spent_s in self._spent_s.items())
+
+
+def warm_cosine(progress: float, warm_share: float = 0.05, floor: float = 0.01) -> float:
+    """Factor on the peak learning rate: linear warm-up, then half a cosine down to `floor`.
+
+    Args:
+        progress: share of the training that is over; the factor stays at the floor beyond 1.
+        warm_share: share of the training spent warming up.
+        floor: the factor at the end.
+    """
+    if progress < warm_share:
+        return max(progress / warm_share, floor)
+    rest = min((progress - warm_share) / (1 - warm_share), 1.0)
+    return floor + (1 - floor) * 0.5 * (1 + math.cos(math.pi * rest))
+
+
+def read_ahead(batches: Iterator[Item]) -> Generator[Item]:
+    """The same batches, each prepared in a thread while the one before is in use."""
+    with ThreadPoolExecutor(1) as reader:
+        coming = reader.submit(next, batches)
+        while True:
+            batch = coming.result()
+            coming = reader.submit(next, batches)
+            yield batch
+
+
+def on_device(batch: Any, device: torch.device) -> Any:
+    """A batch on a device: a tensor, or a tuple or dataclass of such; anything else stays."""
+    if isinstance(batch, Tensor):
+        return batch.to(device, non_blocking=True)
+    if is_dataclass(batch) and not isinstance(batch, type):
+        return replace(batch, **{item.name: on_device(getattr(batch, item.name), device) for item in fields(batch)})
+    if isinstance(batch, tuple):
+        parts = [on_device(part, device) for part in batch]
+        return type(batch)(*parts) if hasattr(batch, "_fields") else type(batch)(parts)
+    return batch
+
+
+def write_json(path: Path, document: Mapping[str, Any]) -> None:
+    """Writes a JSON file atomically.
+
+    Raises:
+        OutputError: the file cannot be written.
+    """
+    with _written(path):
+        atomic_write(path, (json.dumps(document, indent=2) + "\n").encode())
+
+
+@contextmanager
+def _written(path: Path) -> Iterator[None]:
+    """The folder of a file is there while it is written.
+
+    Raises:
+        OutputError: the file cannot be written.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        yield
+    except OSError as error:
+        raise OutputError(f"cannot write {path}: {error.strerror}") from error
+
+
+@contextmanager
+def _handled_sigterm(handle: Callable[[], None]) -> Iterator[None]:
+    previous = signal.signal(signal.SIGTERM, lambda _number, _frame: handle())
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, previous)

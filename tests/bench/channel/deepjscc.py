@@ -1,0 +1,172 @@
+"""DeepJSCC, the baseline: a convolutional autoencoder whose code are the symbols (Bourtsoulatze et al. 2019).
+
+This trains it, on the same crops and channels of random SNR as the image channel.
+
+Examples:
+  python -m tests.bench.channel.deepjscc --data pictures --cache cache --steps 11668 --export --weights rivals
+"""
+
+import argparse
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from common.channel.physical import from_db, transmitted
+from common.training.channel_states import random_snr_db
+from common.training.image_channel import CROP_PX, DISTORTION, crop_losses
+from common.training.optimisers import muon_and_adamw
+from common.training.picture_cache import add_picture_flags, random_crops, read_pictures
+from common.training.recipe import Defaults, Recipe
+from common.training.run import main
+from common.weights.loader import architecture_of, load_into
+from common.weights.manifest import recorded_config
+
+KIND = "deepjscc"
+STRIDE = 4
+"""Pixels from one position of the code to the next."""
+
+
+@dataclass(frozen=True, slots=True)
+class DeepJsccConfig:
+    """Sizes.
+
+    Args:
+        width: channels of the hidden layers.
+        symbols: complex symbols of each 4×4 pixels: the bandwidth ratio is `symbols`/48.
+    """
+
+    width: int = 64
+    symbols: int = 3
+
+    @property
+    def rate(self) -> Fraction:
+        """Complex channel uses per colour value of a pixel."""
+        return Fraction(self.symbols, 3 * STRIDE * STRIDE)
+
+
+class DeepJscc(nn.Module):
+    """Five convolutions to symbols, five transposed ones back, each with PReLU; it knows nothing of the channel.
+
+    Args:
+        config: sizes.
+    """
+
+    def __init__(self, config: DeepJsccConfig) -> None:
+        super().__init__()
+        self.config = config
+        width, code = config.width, 2 * config.symbols
+        self.encoder = nn.Sequential(
+            nn.Conv2d(3, width, 5, stride=2, padding=2),
+            nn.PReLU(width),
+            nn.Conv2d(width, width, 5, stride=2, padding=2),
+            nn.PReLU(width),
+            nn.Conv2d(width, width, 5, padding=2),
+            nn.PReLU(width),
+            nn.Conv2d(width, width, 5, padding=2),
+            nn.PReLU(width),
+            nn.Conv2d(width, code, 5, padding=2),
+        )
+        self.decoder = nn.Sequential(
+            nn.ConvTranspose2d(code, width, 5, padding=2),
+            nn.PReLU(width),
+            nn.ConvTranspose2d(width, width, 5, padding=2),
+            nn.PReLU(width),
+            nn.ConvTranspose2d(width, width, 5, padding=2),
+            nn.PReLU(width),
+            nn.ConvTranspose2d(width, width, 5, stride=2, padding=2, output_padding=1),
+            nn.PReLU(width),
+            nn.ConvTranspose2d(width, 3, 5, stride=2, padding=2, output_padding=1),
+        )
+
+    def encode(self, pictures: Tensor) -> Tensor:
+        """Complex symbols (B, n) of mean power 1 of pictures (B, 3, H, W), 0…1; H and W are multiples of 4."""
+        code = self.encoder(pictures - 0.5).float().flatten(1).unflatten(1, (-1, 2))
+        symbols = torch.view_as_complex(code.contiguous())
+        power = torch.view_as_real(symbols).square().sum(-1).mean(1, keepdim=True)
+        return symbols * torch.rsqrt(power + 1e-12)
+
+    def decode(self, symbols: Tensor, size: tuple[int, int]) -> Tensor:
+        """Pictures (B, 3, *size) of received symbols (B, n)."""
+        code = torch.view_as_real(symbols).reshape(len(symbols), -1, size[0] // STRIDE, size[1] // STRIDE)
+        pictures: Tensor = self.decoder(code)
+        return pictures + 0.5
+
+
+def architecture(config: DeepJsccConfig) -> dict[str, Any]:
+    """What the manifest records of a network."""
+    return {"kind": KIND, **architecture_of(config)}
+
+
+def load_network(name: str, directory: Path) -> DeepJscc:
+    """A trained baseline.
+
+    Raises:
+        WeightsError: the weights are missing, damaged or of another version.
+    """
+    config = recorded_config(name, KIND, DeepJsccConfig, directory)
+    return load_into(DeepJscc(config), name, architecture(config), directory)
+
+
+class DeepJsccTraining(Recipe[DeepJscc, Tensor]):
+    """Distortion after Gaussian noise of random SNR."""
+
+    name = KIND
+    defaults = Defaults(minutes=75.0, batch=16, rate=5e-3, warm_share=0.02, log_every=50, evaluate_minutes=5.0)
+
+    @classmethod
+    def add_flags(cls, parser: argparse.ArgumentParser) -> None:
+        add_picture_flags(parser)
+        ratio = "per 4×4 pixels: 3 for a bandwidth ratio of 1/16 (%(default)s)"
+        parser.add_argument("--symbols", type=int, default=3, help=ratio)
+
+    def prepare(self) -> DeepJscc:
+        self._pictures, validation = read_pictures(self.options, CROP_PX)
+        self._validation = next(random_crops(validation, 64, CROP_PX, np.random.default_rng(0)))
+        self.facts = {"pictures": len(self._pictures)}
+        return DeepJscc(DeepJsccConfig(symbols=self.options.symbols)).to(memory_format=torch.channels_last)
+
+    def optimisers(self, network: DeepJscc) -> Sequence[torch.optim.Optimizer]:
+        return muon_and_adamw(network, self.options.rate, (nn.Conv2d, nn.ConvTranspose2d))
+
+    def batches(self, count: int, rng: np.random.Generator) -> Iterator[Tensor]:
+        return random_crops(self._pictures, count, CROP_PX, rng)
+
+    def step(self, network: DeepJscc, batch: Tensor) -> tuple[Tensor, Mapping[str, Tensor]]:
+        generator = torch.Generator().manual_seed(int(torch.randint(2**62, ())))
+        with self.autocast():
+            loss, psnr_db = _loss(network, batch, random_snr_db(len(batch), generator), generator)
+        return DISTORTION * loss, {"psnr": psnr_db.mean()}
+
+    def evaluate(self, network: DeepJscc) -> dict[str, float]:
+        """Mean PSNR in dB at a few SNRs."""
+        scores, crops = {}, self._validation.to(self.device)
+        for snr_db in (1.0, 7.0, 13.0):
+            generator = torch.Generator().manual_seed(0)
+            with self.autocast():
+                _, psnr_db = _loss(network, crops, torch.full((len(crops),), snr_db), generator)
+            scores[f"psnr_db_at_{snr_db:g}"] = float(psnr_db.mean())
+        return scores
+
+    def weights_name(self, network: DeepJscc) -> str:
+        return f"{KIND}_{network.config.rate.denominator}"
+
+    def architecture(self, network: DeepJscc) -> Mapping[str, Any]:
+        return architecture(network.config)
+
+
+def _loss(network: DeepJscc, crops: Tensor, snr_db: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    """As of `crop_losses`, after noise of (B,) SNRs in dB."""
+    symbols = network.encode(crops)
+    snr = from_db(snr_db.to(crops.device))[:, None]
+    received = transmitted(symbols, torch.ones_like(symbols), snr, generator)
+    return crop_losses(network.decode(received, (crops.shape[2], crops.shape[3])), crops)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main(DeepJsccTraining))

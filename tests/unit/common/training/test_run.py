@@ -1,0 +1,273 @@
+"""What all trainings share, on a toy: length, learning rate, resuming, workers, a GPU, termination, and the files."""
+
+import csv
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from common.errors import OutputError, UsageError
+from common.training.checkpoint import load_checkpoint
+from common.training.distributed import Workers
+from common.training.run import Run, on_device, parse, read_ahead, train, warm_cosine
+from common.weights.loader import load_weights
+from common.weights.manifest import WEIGHTS_DIRECTORY, read_manifest
+from tests.support.pretended_gpu import on_gpu, pretended_gpu
+from tests.support.toy_training import Rows, Sums, ToyTraining
+
+ROOT = Path(__file__).parents[4]
+
+
+def flags(out: Path, *more: str) -> Any:
+    threads = str(torch.get_num_threads())
+    return parse(ToyTraining, ["--out", str(out), "--device", "cpu", "--threads", threads, *more])
+
+
+def scores(out: Path) -> dict[str, Any]:
+    document: dict[str, Any] = json.loads((out / "scores.json").read_text())
+    return document
+
+
+def equal(first: Sums, second: Sums) -> bool:
+    return all(torch.equal(a, b) for a, b in zip(first.parameters(), second.parameters(), strict=True))
+
+
+def test_a_training_learns_and_writes_scores_weights_and_curve(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    weights = ["--export", "--weights", str(tmp_path / "weights")]
+    network = train(ToyTraining, flags(tmp_path, "--steps", "60", "--evaluate-minutes", "0", *weights))
+    document = scores(tmp_path)
+    assert document.pop("minutes") >= 0
+    error = document.pop("scores")["error"]
+    assert error < 0.5
+    facts = {"seed": 3, "scale": 1.0, "without": []}
+    assert document == {"steps": 60, "samples": 480, **facts}
+    entry = read_manifest(tmp_path / "weights")["toy"]
+    assert (entry.architecture, entry.scores) == ({"weights": 19}, {"error": error})
+    assert dict(entry.recipe).items() >= {"steps": 60, "samples": 480, **facts}.items()
+    assert load_weights("toy", directory=tmp_path / "weights").keys() == network.state_dict().keys()
+    with (tmp_path / "curve.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert [int(row["steps"]) for row in rows] == list(range(1, 60))
+    assert float(rows[0]["error"]) > 2 * float(rows[-1]["error"])
+    lines = capsys.readouterr().out.splitlines()
+    logged = [line for line in lines if "samples/s" in line]
+    assert len(logged) == 30
+    assert all(f"{what} " in logged[0] for what in ("data", "steps", "evaluation", "loss", "largest"))
+    assert sum("validation error" in line for line in lines) == 59
+
+
+def test_length_in_minutes_ends_after_the_step_that_passes_it(tmp_path: Path) -> None:
+    train(ToyTraining, flags(tmp_path, "--minutes", "1e-9"))
+    assert scores(tmp_path)["steps"] == 1
+
+
+@pytest.mark.parametrize(
+    "wrong", [["--minutes", "0"], ["--steps", "-1"], ["--device", "gpu"], ["--without", "nothing"]]
+)
+def test_wrong_flags_are_refused(wrong: list[str]) -> None:
+    with pytest.raises(SystemExit) as exited:
+        parse(ToyTraining, wrong)
+    assert exited.value.code == 2
+
+
+def test_flags_have_the_defaults_of_the_training() -> None:
+    options = parse(ToyTraining, [])
+    assert (options.minutes, options.batch, options.rate, options.seed) == (1.0, 8, 0.05, 3)
+    assert (options.out, options.weights, options.steps) == (Path("runs/toy"), WEIGHTS_DIRECTORY, None)
+
+
+def test_a_gpu_that_this_machine_lacks_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="CUDA GPUs"):
+        train(ToyTraining, parse(ToyTraining, ["--out", str(tmp_path), "--device", "cuda:7"]))
+
+
+def test_terminated_and_resumed_training_equals_an_uninterrupted_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = train(ToyTraining, flags(tmp_path / "whole", "--steps", "8"))
+    step, before, count = ToyTraining.step, signal.getsignal(signal.SIGTERM), 0
+
+    def terminating(self: ToyTraining, network: Sums, batch: Rows) -> tuple[Tensor, Mapping[str, Tensor]]:
+        nonlocal count
+        count += 1
+        if count == 3:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return step(self, network, batch)
+
+    monkeypatch.setattr(ToyTraining, "step", terminating)
+    with pytest.raises(SystemExit) as exited:
+        train(ToyTraining, flags(tmp_path / "part", "--steps", "8"))
+    assert exited.value.code == 143
+    assert signal.getsignal(signal.SIGTERM) is before
+    assert load_checkpoint(tmp_path / "part" / "toy.pt")["progress"]["steps"] == 3
+
+    original = ToyTraining._rows
+    seeds = iter([np.random.default_rng(99), *(np.random.default_rng(number) for number in range(3, 20))])
+    monkeypatch.setattr(ToyTraining, "_rows", lambda self, _rng: original(self, next(seeds)))
+    resumed = train(ToyTraining, flags(tmp_path / "part", "--steps", "8", "--resume"))
+    assert equal(resumed, whole)
+    assert (scores(tmp_path / "part")["steps"], scores(tmp_path / "part")["samples"]) == (8, 64)
+
+
+def test_finished_training_takes_no_further_step_and_none_only_evaluates(tmp_path: Path) -> None:
+    trained = train(ToyTraining, flags(tmp_path, "--steps", "2"))
+    assert equal(train(ToyTraining, flags(tmp_path, "--steps", "2", "--resume")), trained)
+    train(ToyTraining, flags(tmp_path / "new", "--steps", "0"))
+    assert scores(tmp_path / "new")["steps"] == 0
+
+
+def test_export_alone_takes_no_step_and_needs_a_checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ToyTraining, "defaults", replace(ToyTraining.defaults, only_exports=True))
+    export = ["--export", "--weights", str(tmp_path / "weights")]
+    with pytest.raises(UsageError, match="cannot resume"):
+        train(ToyTraining, flags(tmp_path, *export))
+    trained = train(ToyTraining, flags(tmp_path, "--steps", "2"))
+    assert equal(train(ToyTraining, flags(tmp_path, "--steps", "9", *export)), trained)
+    assert read_manifest(tmp_path / "weights")["toy"].recipe["steps"] == 2
+
+
+def test_resuming_with_another_removal_or_from_a_damaged_checkpoint_is_refused(tmp_path: Path) -> None:
+    train(ToyTraining, flags(tmp_path, "--steps", "1", "--without", "sums", "rows"))
+    assert scores(tmp_path)["without"] == ["rows", "sums"]
+    with pytest.raises(UsageError, match="--without rows sums"):
+        train(ToyTraining, flags(tmp_path, "--steps", "2", "--resume"))
+    path = tmp_path / "toy.pt"
+    path.write_bytes(path.read_bytes()[:500])
+    with pytest.raises(UsageError, match=r"cannot resume from .*toy\.pt"):
+        train(ToyTraining, flags(tmp_path, "--steps", "2", "--resume"))
+
+
+def test_folder_that_is_a_file_is_reported(tmp_path: Path) -> None:
+    toy = ToyTraining(flags(tmp_path, "--steps", "0"), torch.device("cpu"))
+    (tmp_path / "taken").write_text("")
+    with pytest.raises(OutputError, match="cannot write"):
+        Run(toy, toy.prepare(), tmp_path / "taken" / "toy.pt").train()
+
+
+def test_learning_rate_rises_and_falls_in_every_group(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    rates: list[list[float]] = []
+    monkeypatch.setattr(ToyTraining, "defaults", replace(ToyTraining.defaults, warm_share=0.2))
+    toy = ToyTraining(flags(tmp_path, "--steps", "10"), torch.device("cpu"))
+    run = Run(toy, toy.prepare(), tmp_path / "toy.pt")
+    step = toy.step
+
+    def observed(network: Sums, batch: Rows) -> tuple[Tensor, Mapping[str, Tensor]]:
+        rates.append([float(group["lr"]) for one in run._optimisers for group in one.param_groups])
+        return step(network, batch)
+
+    monkeypatch.setattr(toy, "step", observed)
+    run.train()
+    assert rates[2] == pytest.approx([0.05, 0.05])
+    assert rates[0][0] < rates[1][0] < rates[2][0] > rates[9][0]
+
+
+def test_step_with_infinite_gradients_is_skipped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ToyTraining, "step", lambda _self, network, batch: (network(batch.x).mean() * torch.inf, {}))
+    toy = ToyTraining(flags(tmp_path, "--steps", "1"), torch.device("cpu"))
+    network = toy.prepare()
+    before = [weight.detach().clone() for weight in network.parameters()]
+    Run(toy, network, tmp_path / "toy.pt").train()
+    assert all(torch.equal(*pair) for pair in zip(network.parameters(), before, strict=True))
+
+
+def test_checkpoint_is_written_before_an_evaluation(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    saved: list[int] = []
+
+    def evaluate(_self: ToyTraining, _network: Sums) -> dict[str, float]:
+        saved.append(load_checkpoint(tmp_path / "toy.pt")["progress"]["steps"])
+        return {}
+
+    monkeypatch.setattr(ToyTraining, "evaluate", evaluate)
+    train(ToyTraining, flags(tmp_path, "--steps", "3", "--evaluate-minutes", "0"))
+    assert saved == [1, 2, 3]
+
+
+def test_two_workers_take_the_steps_of_one_and_one_resumes(tmp_path: Path) -> None:
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    launcher = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "--rdzv-backend", "c10d"]
+    command = [*launcher, "--rdzv-endpoint", "127.0.0.1:0", "-m", "tests.support.toy_training", "--device", "cpu"]
+    command += ["--out", str(tmp_path / "two"), "--steps", "3"]
+    ended = subprocess.run(command, check=False, capture_output=True, text=True, env=environment, cwd=ROOT)
+    assert ended.returncode == 0, ended.stderr
+    assert ended.stdout.count("scores {") == 1
+    train(ToyTraining, flags(tmp_path / "one", "--steps", "3"))
+    for part in ("network", "average"):
+        one, two = (load_checkpoint(tmp_path / name / "toy.pt")[part] for name in ("one", "two"))
+        for name, weight in one.items():
+            torch.testing.assert_close(two[name], weight, rtol=1e-5, atol=1e-6)
+    assert (tmp_path / "two" / "began-1").read_text() == "['began-0']"
+    train(ToyTraining, flags(tmp_path / "two", "--steps", "5", "--resume"))
+    assert (scores(tmp_path / "two")["steps"], scores(tmp_path / "two")["samples"]) == (5, 40)
+
+
+def test_batch_that_cannot_be_shared_is_refused() -> None:
+    assert Workers(1, 2).batch(8) == 4
+    with pytest.raises(UsageError, match="--batch 9"):
+        Workers(0, 2).batch(9)
+
+
+def test_workers_have_seeds_and_gpus_of_their_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    second = Workers(1, 2, local_rank=1)
+    assert [str(second.device(name)) for name in ("auto", "cuda", "cuda:0", "cpu")] == [
+        "cuda:1",
+        "cuda:1",
+        "cuda:0",
+        "cpu",
+    ]
+    assert len({worker.seed(4, step) for worker in (Workers(), second) for step in (0, 10)}) == 4
+
+
+def test_training_on_a_gpu_equals_one_on_the_cpu(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    on_cpu = train(ToyTraining, flags(tmp_path / "cpu", "--steps", "3"))
+    with pretended_gpu(monkeypatch):
+        for more in (["--steps", "2"], ["--steps", "2", "--resume"]):
+            network = train(ToyTraining, flags(tmp_path / "gpu", "--device", "cuda", *more))
+        assert on_gpu(network)
+    with pretended_gpu(monkeypatch):
+        again = train(ToyTraining, flags(tmp_path / "again", "--device", "auto", "--steps", "3"))
+    assert equal(again, on_cpu)
+    assert set(scores(tmp_path / "gpu")["scores"]) == {"error"}
+
+
+def test_tensor_left_on_the_host_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def evaluate(self: ToyTraining, network: Sums) -> dict[str, float]:
+        return {"error": float(network(self._validation.x).sum())}
+
+    monkeypatch.setattr(ToyTraining, "evaluate", evaluate)
+    with pretended_gpu(monkeypatch), pytest.raises(RuntimeError, match="same device"):
+        train(ToyTraining, flags(tmp_path, "--device", "cuda", "--steps", "1"))
+
+
+def test_batches_move_as_a_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pretended_gpu(monkeypatch) as gpu:
+        rows, nothing = on_device((Rows(torch.zeros(2, 4), torch.zeros(2, 1)), None), gpu)
+        assert rows.x.device == rows.y.device == gpu
+        assert nothing is None
+
+
+@pytest.mark.parametrize("warm_share", [0.02, 0.05])
+def test_warm_cosine_rises_then_falls_to_its_floor(warm_share: float) -> None:
+    start, half_warm, warm, middle, end, beyond = (
+        warm_cosine(progress, warm_share) for progress in (0.0, warm_share / 2, warm_share, 0.5, 1.0, 1.7)
+    )
+    assert 0 < start < half_warm < warm > middle > end
+    assert [half_warm, warm, end, beyond] == pytest.approx([0.5, 1.0, 0.01, 0.01])
+
+
+def test_read_ahead_keeps_the_order() -> None:
+    batches = read_ahead(iter(range(6)))
+    assert [next(batches) for _ in range(5)] == [0, 1, 2, 3, 4]
+    batches.close()
