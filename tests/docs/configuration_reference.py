@@ -43,6 +43,8 @@ wins over the configuration file, which wins over the default.
     [appearance]
     colours = false
 
+Below, tables of the file are headings; in keys and variables the dashes of a flag are underscores.
+
 An unknown flag, variable or key, and a value that an option refuses, end the program with exit code 2 and one line that
 names it. An address with a default may leave out its host or its port: `--peer studio`, `--listen :9000`.
 
@@ -65,18 +67,17 @@ def _program(program: Program, config: type[Any]) -> list[str]:
     lines = [f"## {program.name}", "", " ".join(program.description.split()), ""]
     for component in dict.fromkeys(entry.component for entry in options):
         lines += [f"### {program.name} [{component}]", "", component_summary(config, component), ""]
-        lines += ["| flag | key | variable | type | default | meaning |", "|---|---|---|---|---|---|"]
-        lines += [_row(program, entry) for entry in options if entry.component == component]
+        lines += ["| flag | type | default | meaning |", "|---|---|---|---|"]
+        lines += [_row(entry) for entry in options if entry.component == component]
         lines.append("")
     return lines
 
 
-def _row(program: Program, entry: Option) -> str:
+def _row(entry: Option) -> str:
     flag = f"`{entry.flag}`, `--no-{entry.flag.removeprefix('--')}`" if entry.kind is bool else f"`{entry.flag}`"
     kind = ", ".join(f"`{choice}`" for choice in entry.choices) or _KINDS[entry.kind]
     default = "" if entry.default is None else f"`{describe_default(entry)}`"
-    variable = f"`{program.environment_prefix}{entry.name.upper()}`"
-    return f"| {flag} | `{entry.name}` | {variable} | {kind} | {default} | {entry.help.replace('|', chr(92) + '|')} |"
+    return f"| {flag} | {kind} | {default} | {entry.help.replace('|', chr(92) + '|')} |"
 
 
 if __name__ == "__main__":
