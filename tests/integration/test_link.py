@@ -3,6 +3,7 @@
 import asyncio
 import secrets
 import time
+from functools import partial
 from typing import Any
 
 import grpc
@@ -12,16 +13,17 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from common.blobs import Blob
 from common.clock import Clock
-from common.codec.frame_codec import DecodedFrame, EncodedFrame, FrameCodec
+from common.codec.frame_codec import FrameCodec
 from common.codec.packet import CODEC_VERSION
 from common.errors import ModelMismatch, OutputError, PeerError, VersionMismatch
 from common.frames import Camera, LabelFrame, PersonLabels
 from common.io.addresses import Address
-from common.labels import GROUP_NAMES, LABEL_SIZE, split
+from common.labels import LABEL_SIZE, split
 from common.wire.convert import STREAM_METHOD, STREAM_SERVICE, FrameMessage, Hello, encode_client
 from common.wire.report import SenderReport
 from receiver.link.session import SessionRegistry
 from sender.link.observer import Fate
+from tests.netlab.programs import FixedRate
 from tests.support.fake_link import MODEL, SECRET, CountingCodec, label_frame
 from tests.support.link_fixture import LOOPBACK, LinkFixture, RecordingPipeline, send_all
 from tests.support.link_samples import ConstantPacer
@@ -171,51 +173,40 @@ async def test_stop_acknowledges_the_frame_being_handled(link: LinkFixture) -> N
     assert pipeline.decoded == [0]
 
 
-async def test_connect_when_models_differ_names_both(link: LinkFixture) -> None:
-    _, address = await link.server(RecordingPipeline(), model=b"\xee" * 8)
-    client, _ = link.client(address)
-    with pytest.raises(ModelMismatch, match="0101010101010101 here, eeeeeeeeeeeeeeee at") as caught:
-        await client.connect()
-    assert caught.value.exit_code == 4
+async def test_connect_when_versions_differ_or_nothing_listens(link: LinkFixture) -> None:
+    models = r"0101010101010101 here, eeeeeeeeeeeeeeee at"
+    codecs = f"codec version {CODEC_VERSION}, the sender version {CODEC_VERSION + 1}"
+    stopped, port = await link.server(RecordingPipeline())
+    await stopped.stop()
+    for model, codec, address, error, message in (
+        (b"\xee" * 8, CODEC_VERSION, None, ModelMismatch, models),
+        (MODEL, CODEC_VERSION + 1, None, VersionMismatch, codecs),
+        (MODEL, CODEC_VERSION, port, PeerError, rf"no receiver at {port} within 0\.3 s"),
+    ):
+        if address is None:
+            _, address = await link.server(RecordingPipeline(), model=model)
+        client, _ = link.client(address, connect_timeout=0.3, codec_version=codec)
+        with pytest.raises(error, match=message) as caught:
+            await client.connect()
+        assert caught.value.exit_code == 4
 
 
-async def test_connect_when_codecs_differ_names_both(link: LinkFixture) -> None:
-    _, address = await link.server(RecordingPipeline())
-    client, _ = link.client(address, codec_version=CODEC_VERSION + 1)
-    versions = f"codec version {CODEC_VERSION}, the sender version {CODEC_VERSION + 1}"
-    with pytest.raises(VersionMismatch, match=versions):
-        await client.connect()
+async def test_connect_when_another_server_listens_names_it(link: LinkFixture) -> None:
+    async def send(banner: bytes, _: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(banner)
+        connections.append(writer)
 
-
-async def test_connect_when_nothing_listens(link: LinkFixture) -> None:
-    server, address = await link.server(RecordingPipeline())
-    await server.stop()
-    client, _ = link.client(address, connect_timeout=0.3)
-    with pytest.raises(PeerError, match=rf"no receiver at {address} within 0\.3 s") as caught:
-        await client.connect()
-    assert caught.value.exit_code == 4
-
-
-@pytest.mark.parametrize(
-    ("banner", "message"),
-    [
+    connections: list[asyncio.StreamWriter] = []
+    for banner, message in (
         (b"SSH-2.0-OpenSSH_9.2p1 Debian\r\n", "answered 'SSH-2.0-OpenSSH_9.2p1 Debian'"),
         (b"", "accepts connections but does not answer"),
-    ],
-)
-async def test_connect_when_another_server_listens_names_it(link: LinkFixture, banner: bytes, message: str) -> None:
-    connections: list[asyncio.StreamWriter] = []
-
-    async def send_banner(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        connections.append(writer)
-        writer.write(banner)
-
-    async with await asyncio.start_server(send_banner, LOOPBACK, 0) as server:
-        client, _ = link.client(Address(LOOPBACK, server.sockets[0].getsockname()[1]), connect_timeout=0.6)
-        with pytest.raises(PeerError, match=message):
-            await client.connect()
-        for writer in connections:
-            writer.close()
+    ):
+        async with await asyncio.start_server(partial(send, banner), LOOPBACK, 0) as server:
+            client, _ = link.client(Address(LOOPBACK, server.sockets[0].getsockname()[1]), connect_timeout=0.6)
+            with pytest.raises(PeerError, match=message):
+                await client.connect()
+            for writer in connections:
+                writer.close()
 
 
 async def test_connect_when_another_grpc_service_listens(link: LinkFixture) -> None:
@@ -266,34 +257,6 @@ async def test_undecodable_messages_end_the_stream_but_not_the_server(link: Link
     assert pipeline.decoded == [0, 1, 2]
 
 
-class _RealCodec:
-    """`FrameCodec` as both daemons use it, at a fixed ρ."""
-
-    def __init__(self) -> None:
-        self._codec = FrameCodec(MODEL)
-
-    def encode(self, frame: LabelFrame) -> EncodedFrame:
-        return self._codec.encode(frame, dict.fromkeys(GROUP_NAMES, 0.2))
-
-    def acknowledge(self, sequence: int) -> None:
-        self._codec.acknowledge(sequence)
-
-    def decode(self, payload: bytes, sequence: int) -> DecodedFrame:
-        return self._codec.decode(payload, sequence)
-
-    def keep_only(self, sequence: int) -> None:
-        self._codec.keep_only(sequence)
-
-    def snapshot(self) -> bytes:
-        return self._codec.snapshot()
-
-    def restore(self, snapshot: bytes) -> None:
-        self._codec.restore(snapshot)
-
-    def reset(self) -> None:
-        self._codec.reset()
-
-
 def _walking(sequence: int) -> LabelFrame:
     rng = np.random.default_rng(5)
     labels = rng.normal(size=LABEL_SIZE) + 0.05 * np.sin(sequence / 5 + np.arange(LABEL_SIZE))
@@ -303,9 +266,9 @@ def _walking(sequence: int) -> LabelFrame:
 
 async def test_real_codec_survives_cuts_of_the_connection(link: LinkFixture) -> None:
     pipeline = RecordingPipeline()
-    _, address = await link.server(pipeline, SessionRegistry(_RealCodec))
+    _, address = await link.server(pipeline, SessionRegistry(lambda: FrameCodec(MODEL)))
     relay = await link.relay(address)
-    client, observer = link.client(relay.address, encoder=_RealCodec())
+    client, observer = link.client(relay.address, encoder=FixedRate(MODEL))
     await client.connect()
     for sequence in range(90):
         await client.send(_walking(sequence))
@@ -319,18 +282,21 @@ async def test_real_codec_survives_cuts_of_the_connection(link: LinkFixture) -> 
     assert len(pipeline.keys) <= 6
 
 
-@pytest.mark.parametrize("ahead_s", [1000.0, -1000.0])
-async def test_receiver_learns_the_senders_clock_offset(link: LinkFixture, ahead_s: float) -> None:
-    pipeline = RecordingPipeline()
-    _, address = await link.server(pipeline, clock=Clock(time.monotonic, lambda: time.time() + ahead_s))
-    client, _ = link.client(address)
-    await client.connect()
-    await send_all(client, 0, 2)
-    await asyncio.sleep(0.5)
-    await client.drain()
-    clock = (await pipeline.ended.get()).clock
-    assert clock is not None
-    assert abs(clock.offset_s - ahead_s) <= clock.error_s < 0.25
+async def test_receiver_learns_the_senders_clock_offset(link: LinkFixture) -> None:
+    for ahead_s in (1000.0, -1000.0):
+        wall = partial(lambda ahead_s: time.time() + ahead_s, ahead_s)
+        pipeline, registry = RecordingPipeline(), SessionRegistry(CountingCodec)
+        _, address = await link.server(pipeline, registry, clock=Clock(time.monotonic, wall))
+        client, _ = link.client(address)
+        await client.connect()
+        await send_all(client, 0, 2)
+        async with asyncio.timeout(10):
+            while any(session.clock is None for session in registry.sessions):
+                await asyncio.sleep(0.01)
+        await client.drain()
+        clock = (await pipeline.ended.get()).clock
+        assert clock is not None
+        assert abs(clock.offset_s - ahead_s) <= clock.error_s < 0.25
 
 
 async def test_receiver_keeps_the_senders_report(link: LinkFixture) -> None:

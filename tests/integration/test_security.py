@@ -2,6 +2,7 @@
 
 import asyncio
 import hashlib
+import re
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -66,19 +67,16 @@ async def deliver(
     return pipeline.decoded
 
 
-async def test_mutual_tls(link: LinkFixture, ours: Authority) -> None:
-    at_receiver = receiver_security(ours, tls_ca=ours.certificate)
-    at_sender = SenderSecurity(tls_ca=ours.certificate, **certificate_of(ours, "camera"))
-    assert await deliver(link, at_receiver, at_sender) == list(range(20))
-
-
-async def test_tls_without_sender_certificates(link: LinkFixture, ours: Authority) -> None:
-    assert await deliver(link, receiver_security(ours), SenderSecurity(tls_ca=ours.certificate)) == list(range(20))
-
-
-async def test_tls_name(link: LinkFixture, ours: Authority) -> None:
-    at_sender = SenderSecurity(tls_ca=ours.certificate, tls_name="studio.example")
-    assert await deliver(link, receiver_security(ours, "elsewhere"), at_sender) == list(range(20))
+async def test_encrypted_links(link: LinkFixture, ours: Authority) -> None:
+    for at_receiver, at_sender in (
+        (receiver_security(ours), SenderSecurity(tls_ca=ours.certificate)),
+        (receiver_security(ours, "elsewhere"), SenderSecurity(tls_ca=ours.certificate, tls_name="studio.example")),
+        (
+            receiver_security(ours, tls_ca=ours.certificate),
+            SenderSecurity(tls_ca=ours.certificate, **certificate_of(ours, "camera")),
+        ),
+    ):
+        assert await deliver(link, at_receiver, at_sender) == list(range(20))
 
 
 Case = tuple[Callable[[Authority, Authority], tuple[ReceiverSecurity, SenderSecurity]], str]
@@ -124,15 +122,15 @@ REFUSED: dict[str, Case] = {
 }
 
 
-@pytest.mark.parametrize("case", REFUSED)
 async def test_refusal_gives_the_reason(
-    link: LinkFixture, ours: Authority, others: Authority, case: str, monkeypatch: pytest.MonkeyPatch
+    link: LinkFixture, ours: Authority, others: Authority, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    configs, message = REFUSED[case]
     # An expired certificate is refused when it is read; here, it expires later.
     monkeypatch.setattr(certificates, "_check_valid", lambda *_: None)
-    with pytest.raises(PeerError, match=message):
-        await deliver(link, *configs(ours, others))
+    for case, (configs, message) in REFUSED.items():
+        with pytest.raises(PeerError) as caught:
+            await deliver(link, *configs(ours, others))
+        assert re.search(message, str(caught.value)), case
 
 
 @pytest.fixture
@@ -149,13 +147,11 @@ def with_token(tmp_path: Path, token: str) -> SenderSecurity:
 NOW = datetime.now(UTC)
 
 
-async def test_valid_token(link: LinkFixture, tmp_path: Path, tokens: Path) -> None:
-    at_sender = with_token(tmp_path, add_token(tokens, "studio", 30, NOW))
-    assert await deliver(link, ReceiverSecurity(tokens=tokens), at_sender) == list(range(20))
-
-
-async def test_missing_unknown_expired_and_revoked_tokens(link: LinkFixture, tmp_path: Path, tokens: Path) -> None:
-    add_token(tokens, "studio", None, NOW)
+async def test_valid_missing_unknown_expired_and_revoked_tokens(
+    link: LinkFixture, tmp_path: Path, tokens: Path
+) -> None:
+    valid = with_token(tmp_path, add_token(tokens, "studio", 30, NOW))
+    assert await deliver(link, ReceiverSecurity(tokens=tokens), valid) == list(range(20))
     expired = add_token(tokens, "old", 1, NOW - timedelta(days=2))
     revoked = add_token(tokens, "stolen", 30, NOW)
     revoke_token(tokens, "stolen")
@@ -276,22 +272,6 @@ async def test_reflection_on_the_loopback(link: LinkFixture) -> None:
     assert STREAM_SERVICE in names
 
 
-async def test_resume_from_another_address(link: LinkFixture) -> None:
-    pipeline = RecordingPipeline()
-    _, address = await link.server(pipeline)
-    relay = await link.relay(address)
-    client, observer = link.client(relay.address)
-    await client.connect()
-    await send_all(client, 0, 20)
-    relay.source = "127.0.0.2"
-    relay.cut()
-    await send_all(client, 20, 40)
-    await client.drain()
-    assert pipeline.decoded == list(range(40))
-    assert pipeline.opened == 1
-    assert len(observer.losses) == 1
-
-
 def test_unencrypted_receiver_on_other_addresses_is_refused() -> None:
     any_address, insecure = Address("0.0.0.0", 50051), ReceiverSecurity(insecure=True)
     with pytest.raises(UsageError, match="or --insecure"):
@@ -313,20 +293,17 @@ def test_sender_encrypts_to_other_machines_by_default(tmp_path: Path) -> None:
         read_token(replace(at_sender, insecure=True), remote)
 
 
-@pytest.mark.parametrize(
-    ("make", "message"),
-    [
+def test_contradictory_options_are_refused() -> None:
+    for make, message in (
         (lambda: SenderSecurity(tls_cert=Path("x")), "belong together"),
         (lambda: SenderSecurity(insecure=True, tls_ca=Path("x")), "leave one out"),
         (lambda: ReceiverSecurity(tls_key=Path("x")), "belong together"),
         (lambda: ReceiverSecurity(tls_ca=Path("x")), "needs --tls-cert"),
         (lambda: ReceiverSecurity(insecure=True, tls_cert=Path("x"), tls_key=Path("x")), "leave one out"),
         (lambda: ReceiverSecurity(peer_sessions=0), "above 0"),
-    ],
-)
-def test_contradictory_options_are_refused(make: Callable[[], object], message: str) -> None:
-    with pytest.raises(ValueError, match=message):
-        make()
+    ):
+        with pytest.raises(ValueError, match=message):
+            make()
 
 
 def test_missing_and_invalid_files_are_named(tmp_path: Path, tokens: Path) -> None:
