@@ -20,8 +20,5 @@ class Clock:
     def monotonic_ms(self) -> float:
         return self.monotonic() * 1e3
 
-    def wall_ms(self) -> float:
-        return self.wall() * 1e3
-
 
 SYSTEM_CLOCK = Clock()

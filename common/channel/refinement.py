@@ -39,9 +39,7 @@ class Target:
     lengths: Tensor
 
 
-def refined(
-    network: ImageChannel, channel: ChannelState, target: Target, symbols: Tensor, steps: int, seed: int = 0
-) -> Tensor:
+def refined(network: ImageChannel, channel: ChannelState, target: Target, symbols: Tensor, steps: int) -> Tensor:
     """Symbols (1, H'/16, W'/16, MAX_LENGTH) after `steps` steps of Adam; lengths and power of each position stay.
 
     Args:
@@ -50,9 +48,8 @@ def refined(
         target: see there.
         symbols: as the encoder makes them, shape as the result.
         steps: passes forward and back through the decoder.
-        seed: of the noise that they see.
     """
-    generator = torch.Generator().manual_seed(seed)
+    generator = torch.Generator().manual_seed(0)
     free = torch.view_as_real(symbols).clone().requires_grad_(True)
     optimiser = torch.optim.Adam([free], lr=_RATE)
     mask = length_mask(target.lengths)

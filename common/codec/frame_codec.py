@@ -161,20 +161,15 @@ class FrameCodec:
         self._tables = tables or load()
         self._progressive = progressive
         self._hash = sha256(bytes([CODEC_VERSION]) + model_hash + self._tables.digest).digest()
+        self.reset()
+
+    def reset(self) -> None:
+        """Forgets every state: the next frame sent is a key frame, and the next one received must be."""
         self._sent: OrderedDict[int, FrameState] = OrderedDict()
         self._received: OrderedDict[int, FrameState] = OrderedDict()
         self._under_way = self._shown = Newest()
         self._needed_from = 0
         self._acknowledged: int | None = None
-        self._last_sent = -1
-
-    def reset(self) -> None:
-        """Forgets every state: the next frame sent is a key frame, and the next one received must be."""
-        self._sent.clear()
-        self._received.clear()
-        self._under_way = self._shown = Newest()
-        self._needed_from = 0
-        self._acknowledged = None
         self._last_sent = -1
 
     def acknowledge(self, sequence: int) -> None:
@@ -217,7 +212,7 @@ class FrameCodec:
         )
         content = _Content(round(frame.captured_at * 1000), scene, frame.people, levels)
         references = self._references(frame.sequence, content.time_ms)
-        writer = self._writer()
+        writer = SymbolWriter(self._tables)
         code_references(writer, references.lags(frame.sequence))
         coded = self._code(writer, frame.sequence, references, content)
         body = writer.finish()
@@ -267,9 +262,6 @@ class FrameCodec:
             bytes_by_group=_bytes_by_group(coded.bits, len(payload)),
             rho_by_person=dict(zip(coded.state.scene.identities, map(_rho, coded.plans), strict=True)),
         )
-
-    def _writer(self) -> SymbolWriter:
-        return SymbolWriter(self._tables)
 
     def keep_only(self, sequence: int) -> None:
         """Forgets every frame received but this one and a few before it, which may be second references.

@@ -14,6 +14,7 @@ of which most of the upper ones compress away.
 """
 
 import dataclasses
+import io
 import struct
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
@@ -53,7 +54,7 @@ def encode_snapshot(frames: Sequence[FrameState], newest: Newest, tables: CodecT
         newest: of all packets up to the last frame.
         tables: the codec's.
     """
-    people = _PeopleWriter(tables)
+    people = _People(tables)
     parts = [_COUNT.pack(len(frames))]
     for frame in frames:
         parts += [_frame_head(frame), people.encode(frame.sequence, frame.people)]
@@ -71,14 +72,15 @@ def decode_snapshot(data: bytes, tables: CodecTables) -> tuple[list[FrameState],
         MalformedPacket: the bytes are not a snapshot, or their content is out of range.
     """
     try:
-        reader = _Reader(data, tables)
-        (count,) = reader.fields(_COUNT)
+        stream, people = io.BytesIO(data), _People(tables)
+        (count,) = _fields(stream, _COUNT)
         if count > REMEMBERED_FRAMES:
             raise ValueError(count)
-        frames = [reader.frame() for _ in range(count)]
-        sequence, people = reader.fields(_NEWEST)
-        newest = Newest(_sequence(sequence), reader.people(sequence, people))
-        reader.finish()
+        frames = [_read_frame(stream, people) for _ in range(count)]
+        sequence, known = _fields(stream, _NEWEST)
+        newest = Newest(_sequence(sequence), people.read(stream, sequence, known))
+        if stream.read(1):
+            raise ValueError(sequence)
         return frames, newest
     except (struct.error, ValueError) as error:
         raise MalformedPacket("a state of the codec is damaged or of another version") from error
@@ -208,41 +210,69 @@ def _sequence(number: int) -> int:
     return number
 
 
-class _Entries:
-    """The people of the entries so far, by identity."""
+def _fields(stream: io.BytesIO, layout: struct.Struct) -> tuple[Any, ...]:
+    return layout.unpack(stream.read(layout.size))
+
+
+def _take(stream: io.BytesIO, count: int) -> bytes:
+    taken = stream.read(count)
+    if len(taken) < count:
+        raise ValueError(count)
+    return taken
+
+
+def _read_frame(stream: io.BytesIO, people: "_People") -> FrameState:
+    """The inverse of `_frame_head` and `_People.encode`; raises struct.error or ValueError for other bytes."""
+    fields = _fields(stream, _FRAME)
+    sequence, time_ms, interval, spread, width, height, focal_px, seal, source, visible, count = fields
+    if not (0 <= interval < 1 << 32 and 0 <= spread < 1 << 32):
+        raise ValueError(interval)
+    name = _take(stream, source).decode()
+    scene = Scene(Camera(width, height, focal_px), name, tuple(_take(stream, visible)))
+    known = people.read(stream, _sequence(sequence), count)
+    if len(set(scene.identities)) != visible or not set(scene.identities) <= known.keys():
+        raise ValueError(visible)
+    state = FrameState(sequence, FrameClock(time_ms, interval, spread), scene, known, seal)
+    check_frame(to_frame(state))
+    return state
+
+
+class _People:
+    """The people of one entry after the other, each relative to the same identity in an earlier entry."""
 
     def __init__(self, tables: CodecTables) -> None:
+        self._tables = tables
         unknown = unknown_person(tables)
         # Of no earlier frame: nothing is predicted from it.
         self._unknown = _Base(unknown, _flat(unknown), MAX_FRAME_SEQUENCE)
-        self._entries: list[Mapping[int, _Base]] = []
+        self._entries: list[dict[int, _Base]] = []
 
-    def add(self, people: Mapping[int, _Base]) -> None:
-        self._entries.append(people)
+    def encode(self, sequence: int, people: Mapping[int, PersonState]) -> bytes:
+        """The people of the next entry."""
+        added = {identity: _Base(person, _flat(person), sequence) for identity, person in people.items()}
+        data = b"".join(self._encoded(sequence, identity, base.flat) for identity, base in added.items())
+        self._entries.append(added)
+        return data
 
-    def base(self, distance: int, identity: int) -> _Base | None:
+    def read(self, stream: io.BytesIO, sequence: int, count: int) -> dict[int, PersonState]:
+        """The inverse of `encode`; raises struct.error or ValueError for other bytes."""
+        if count > MAX_PEOPLE:
+            raise ValueError(count)
+        added = dict(self._read_person(stream, sequence) for _ in range(count))
+        if len(added) != count or any(identity >= IDENTITIES for identity in added):
+            raise ValueError(count)
+        self._entries.append(added)
+        return {identity: base.person for identity, base in added.items()}
+
+    def _base(self, distance: int, identity: int) -> _Base | None:
         """The state of a person so many entries before, or the unknown person's at distance 0; None without one."""
         if distance == 0:
             return self._unknown
         return self._entries[-distance].get(identity) if distance <= len(self._entries) else None
 
-
-class _PeopleWriter:
-    """Writes the people of one entry after the other."""
-
-    def __init__(self, tables: CodecTables) -> None:
-        self._tables = tables
-        self._entries = _Entries(tables)
-
-    def encode(self, sequence: int, people: Mapping[int, PersonState]) -> bytes:
-        added = {identity: _Base(person, _flat(person), sequence) for identity, person in people.items()}
-        data = b"".join(self._person(sequence, identity, base.flat) for identity, base in added.items())
-        self._entries.add(added)
-        return data
-
-    def _person(self, sequence: int, identity: int, flat: IntArray) -> bytes:
+    def _encoded(self, sequence: int, identity: int, flat: IntArray) -> bytes:
         """A person relative to the base that explains them best."""
-        found = [(distance, self._entries.base(distance, identity)) for distance in range(_MAX_DISTANCE + 1)]
+        found = [(distance, self._base(distance, identity)) for distance in range(_MAX_DISTANCE + 1)]
         bases = [(distance, base) for distance, base in found if base is not None]
         equal = next((distance for distance, base in bases if np.array_equal(flat, base.flat)), None)
         if equal is not None:
@@ -251,59 +281,13 @@ class _PeopleWriter:
         size, data = _encode_integers(base.differences(flat, sequence, self._tables))
         return _PERSON.pack(identity, distance, size) + data
 
-
-class _Reader:
-    """Reads a snapshot from its start; every method raises struct.error or ValueError for bytes that cannot be one."""
-
-    def __init__(self, data: bytes, tables: CodecTables) -> None:
-        self._data, self._position, self._tables = data, 0, tables
-        self._entries = _Entries(tables)
-
-    def take(self, count: int) -> bytes:
-        taken = self._data[self._position : self._position + count]
-        if len(taken) < count:
-            raise ValueError(count)
-        self._position += count
-        return taken
-
-    def fields(self, layout: struct.Struct) -> tuple[Any, ...]:
-        return layout.unpack(self.take(layout.size))
-
-    def finish(self) -> None:
-        if self._position != len(self._data):
-            raise ValueError(self._position)
-
-    def frame(self) -> FrameState:
-        sequence, time_ms, interval, spread, width, height, focal_px, seal, source, visible, people = self.fields(
-            _FRAME
-        )
-        if not (0 <= interval < 1 << 32 and 0 <= spread < 1 << 32):
-            raise ValueError(interval)
-        name = self.take(source).decode()
-        scene = Scene(Camera(width, height, focal_px), name, tuple(self.take(visible)))
-        known = self.people(_sequence(sequence), people)
-        if len(set(scene.identities)) != visible or not set(scene.identities) <= known.keys():
-            raise ValueError(visible)
-        state = FrameState(sequence, FrameClock(time_ms, interval, spread), scene, known, seal)
-        check_frame(to_frame(state))
-        return state
-
-    def people(self, sequence: int, count: int) -> dict[int, PersonState]:
-        if count > MAX_PEOPLE:
-            raise ValueError(count)
-        added = dict(self._person(sequence) for _ in range(count))
-        if len(added) != count or any(identity >= IDENTITIES for identity in added):
-            raise ValueError(count)
-        self._entries.add(added)
-        return {identity: base.person for identity, base in added.items()}
-
-    def _person(self, sequence: int) -> tuple[int, _Base]:
-        identity, distance, size = self.fields(_PERSON)
-        base = self._entries.base(distance, identity)
+    def _read_person(self, stream: io.BytesIO, sequence: int) -> tuple[int, _Base]:
+        identity, distance, size = _fields(stream, _PERSON)
+        base = self._base(distance, identity)
         if base is None or size > _INTEGER_BYTES:
             raise ValueError(distance)
         if size == 0:
             return identity, dataclasses.replace(base, sequence=sequence)
-        differences = _decode_integers(self.take(size * base.flat.size), base.flat.size)
+        differences = _decode_integers(_take(stream, size * base.flat.size), base.flat.size)
         flat = base.add(differences, sequence, self._tables)
         return identity, _Base(_person(flat, base.person), flat, sequence)

@@ -66,6 +66,6 @@ class Blocks(nn.Module):
         return x
 
 
-def upsampling(inputs: int, outputs: int, factor: int = 2) -> nn.Sequential:
-    """Sub-pixel convolution (Shi et al. 2016): `factor` times the height and width."""
-    return nn.Sequential(nn.Conv2d(inputs, outputs * factor * factor, 1), nn.PixelShuffle(factor))
+def upsampling(inputs: int, outputs: int) -> nn.Sequential:
+    """Sub-pixel convolution (Shi et al. 2016): twice the height and width."""
+    return nn.Sequential(nn.Conv2d(inputs, 4 * outputs, 1), nn.PixelShuffle(2))
