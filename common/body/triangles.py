@@ -1,9 +1,11 @@
-"""Triangles and their corners: normals, and sums over the triangles around each vertex."""
+"""Triangles and their corners: normals, sums over the triangles around each vertex, and random points."""
+
+from typing import NamedTuple
 
 import numpy as np
 from scipy import sparse
 
-from common.arrays import FloatArray, Int32Array, IntArray
+from common.arrays import Float64Array, FloatArray, Int32Array, IntArray
 
 
 def triangle_normals(vertices: FloatArray, faces: Int32Array | IntArray) -> FloatArray:
@@ -18,3 +20,25 @@ def corner_matrix(faces: Int32Array | IntArray, vertex_count: int) -> sparse.csr
     """(F, V) float32: 1 where a vertex is a corner of a triangle. Transposed, it sums over a vertex's triangles."""
     starts = np.arange(0, faces.size + 1, 3, dtype=np.int32)
     return sparse.csr_array((np.ones(faces.size, np.float32), faces.ravel(), starts), shape=(len(faces), vertex_count))
+
+
+class SurfacePoints(NamedTuple):
+    """Random points on a mesh: positions and unit normals (n, 3), triangles (n,) and barycentric weights (n, 3)."""
+
+    points: Float64Array
+    normals: Float64Array
+    triangle: IntArray
+    weights: Float64Array
+
+
+def random_points(
+    vertices: FloatArray | Float64Array, faces: Int32Array | IntArray, count: int, rng: np.random.Generator
+) -> SurfacePoints:
+    """`count` points, uniform by area."""
+    corners = vertices[faces].astype(np.float64)
+    cross = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
+    area = np.linalg.norm(cross, axis=1)
+    chosen = rng.choice(len(area), count, p=area / area.sum())
+    weights = rng.dirichlet(np.ones(3), count)
+    points = np.einsum("nc,ncd->nd", weights, corners[chosen])
+    return SurfacePoints(points, cross[chosen] / area[chosen, None], chosen, weights)

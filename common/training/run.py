@@ -158,9 +158,9 @@ class Run(Generic[Network, Batch]):
             batches = read_ahead(recipe.batches(self._workers.batch(options.batch), np.random.default_rng(seed)))
             while self.share < 1.0 and not self._terminated:
                 began_s = time.monotonic()
-                with self._clock.of("data"):
+                with self._clock.timing("data"):
                     batch = on_device(next(batches), recipe.device)
-                with self._clock.of("steps"):
+                with self._clock.timing("steps"):
                     self._set_learning_rates()
                     loss, terms = recipe.step(network, batch)
                     self._descend(loss)
@@ -178,7 +178,7 @@ class Run(Generic[Network, Batch]):
     def scores(self, evaluate: Callable[[Network], dict[str, float]]) -> dict[str, float]:
         """What a recipe's evaluation says of the averaged network."""
         torch.manual_seed(0)
-        with self._clock.of("evaluation"), torch.no_grad():
+        with self._clock.timing("evaluation"), torch.no_grad():
             scores = evaluate(self.average)
         # Not the same random numbers after each evaluation.
         torch.manual_seed(self._workers.seed(self.recipe.options.seed, self.progress.steps))
@@ -286,7 +286,7 @@ class Clock:
         self._spent_s = {"data": 0.0, "steps": 0.0, "evaluation": 0.0}
 
     @contextmanager
-    def of(self, what: str) -> Iterator[None]:
+    def timing(self, what: str) -> Iterator[None]:
         """Adds the time of a block."""
         began_s = time.monotonic()
         yield

@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from common.body.anatomy import POINTS, SKELETON, TOKENS
+from common.body.triangles import random_points
 
 
 def surface_places(
@@ -24,11 +25,7 @@ def surface_places(
     neighbours (a token), and the order of the leaves is space-filling: 4 consecutive tokens are neighbours too.
     """
     generator = np.random.default_rng(20261120)
-    corners = vertices[faces]
-    area = np.linalg.norm(np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0]), axis=1)
-    chosen = generator.choice(len(faces), size=40_000, p=area / area.sum())
-    barycentric = generator.dirichlet(np.ones(3), size=len(chosen))
-    candidates = np.einsum("pc,pcd->pd", barycentric, corners[chosen])
+    candidates, _, chosen, barycentric = random_points(vertices, faces, 40_000, generator)
     spread = _farthest_points(candidates, POINTS)
     dominant = weights.argmax(1)[faces[chosen[spread], barycentric[spread].argmax(1)]]
     order = _halve(candidates[spread] + spread_offsets(joints)[dominant], np.arange(POINTS), POINTS // TOKENS)

@@ -156,7 +156,7 @@ def photograph_scores(net: nn.Module, photographs: PhotographDataset, size: int)
     net.eval()
     scores: dict[str, float] = {}
     for source, low_px in _LARGE_PX.items():
-        matches = matches_in(net, [photographs[index] for index in photographs.of(source)], size)
+        matches = matches_in(net, [photographs[index] for index in photographs.indices(source)], size)
         found = matches.recall(0.25, low_px)
         large = int((matches.height >= low_px).sum())
         scores |= {

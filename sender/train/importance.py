@@ -65,7 +65,7 @@ class Displacement:
         self._share = areas / areas.sum()
         self._points = self._skin(labels)
 
-    def of(self, change: Tensor) -> float:
+    def mm(self, change: Tensor) -> float:
         """For a change of the labels, (LABEL_SIZE,) or (B, LABEL_SIZE)."""
         moved = self._skin(self._labels + change) - self._points
         return float((moved.norm(dim=-1) @ self._share).mean()) * 1000.0
@@ -86,7 +86,7 @@ def measure_entries(displacement: Displacement) -> Float64Array:
     for entry in [entry for entry in range(LABEL_SIZE) if not colours.start <= entry < colours.stop]:
         change = torch.zeros(LABEL_SIZE)
         change[entry] = _PROBE_SIGMA
-        mm_per_sigma[entry] = (displacement.of(change) + displacement.of(-change)) / (2 * _PROBE_SIGMA)
+        mm_per_sigma[entry] = (displacement.mm(change) + displacement.mm(-change)) / (2 * _PROBE_SIGMA)
     return mm_per_sigma
 
 
@@ -100,7 +100,7 @@ def measure_groups(displacement: Displacement, step_sigma: Float64Array, people:
         if name != _COLOURS:
             only = torch.zeros(LABEL_SIZE)
             only[entries] = 1.0
-            omega[name] = displacement.of(change * only)
+            omega[name] = displacement.mm(change * only)
     return omega
 
 

@@ -42,7 +42,6 @@ from common.weights.manifest import read_manifest
 from sender.perception.inference.flip_augmentation import FlipAugmentation
 from sender.perception.inference.predictor import WEIGHTS_NAME, architecture, as_images
 from sender.perception.network.network import NETWORKS, TASKS, PerceptionConfig, PerceptionNet
-from sender.train import pretrained
 from sender.train.augmentation import augment
 from sender.train.calibration import best_mask_threshold, shift_mask_threshold
 from sender.train.crops import CropBatch, crop_batch, with_negatives
@@ -84,8 +83,6 @@ class PerceptionTraining(Recipe[PerceptionNet, Crops]):
         add("--size", type=int, help="side of the crops; rendered ones are resampled (the network's)")
         add("--start", type=Path, metavar="DIR", help="start from the averaged weights of this training")
         add("--negative", type=float, default=0.08, help="share of negative crops, which show no person (%(default)g)")
-        trunk = "start the trunk from timm's weights (needs a network; default: %(const)s)"
-        add("--pretrained", nargs="?", const=pretrained.DEFAULT, metavar="NAME", help=trunk)
         share = "with --export after --shipped: share of the checkpoint, the rest is the package's weights; 0…1"
         add("--blend", type=float, default=1.0, metavar="SHARE", help=share)
 
@@ -111,15 +108,13 @@ class PerceptionTraining(Recipe[PerceptionNet, Crops]):
         return self._initial(PerceptionNet(config)).to(memory_format=torch.channels_last)
 
     def _initial(self, net: PerceptionNet) -> PerceptionNet:
-        """From scratch, an earlier training, the package's weights, or with a pretrained trunk."""
+        """From scratch, an earlier training, or the package's weights."""
         if self._earlier:
             average = AveragedNetwork(net)
             average.load_state_dict(self._earlier["average"])
             net.load_state_dict(average.network.state_dict())
         elif self.options.shipped:
             net.load_state_dict(load_weights(WEIGHTS_NAME))
-        elif self.options.pretrained:
-            pretrained.transplant(pretrained.fetch(self.options.pretrained), net)
         return net
 
     def _origin(self) -> dict[str, Any]:

@@ -59,7 +59,7 @@ class PhotographCrops:
 def people_of(photographs: PhotographDataset, labelled: int = _MIN_LABELLED) -> list[tuple[int, int]]:
     """(photograph, person) of everybody with enough labelled keypoints and a large enough box."""
     found = []
-    for index in photographs.of("people"):
+    for index in photographs.indices("people"):
         item = photographs[index]
         sides = (item.boxes[:, 2:] - item.boxes[:, :2]).max(axis=1)
         enough = (item.keypoints[..., 2] > 0).sum(axis=1) >= labelled

@@ -46,7 +46,7 @@ class PhotographFrames:
 
     def __init__(self, photographs: PhotographDataset, source: Source, rng: Generator, size: int) -> None:
         self._photographs = photographs
-        self._indices = photographs.of(source)
+        self._indices = photographs.indices(source)
         self._source: Source = source
         self._rng = rng
         self._size = size
@@ -74,7 +74,7 @@ class PanoramaFrames:
 
     def __init__(self, photographs: PhotographDataset, rng: Generator, size: int) -> None:
         self._photographs = photographs
-        self._indices = photographs.of("panoramas")
+        self._indices = photographs.indices("panoramas")
         self._rng = rng
         self._size = size
 

@@ -83,7 +83,7 @@ class PhotographDataset:
     def __len__(self) -> int:
         return len(self._entries)
 
-    def of(self, source: Source) -> list[int]:
+    def indices(self, source: Source) -> list[int]:
         """The indices of the photographs of one source."""
         return [index for index, entry in enumerate(self._entries) if entry["source"] == source]
 

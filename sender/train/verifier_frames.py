@@ -21,7 +21,7 @@ _LOG_ASPECTS, _ASPECT_SHARES, _ASPECT_NOISE = (0.29, -0.29, 0.0), (0.6, 0.3, 0.1
 
 def photograph_frames(photographs: PhotographDataset, source: Source, rng: Generator) -> Iterator[Frame]:
     """Every photograph of a source once; those of `openimages` with likely proportions, some mirrored or grey."""
-    for index in photographs.of(source):
+    for index in photographs.indices(source):
         item = photographs[index]
         yield varied(item, rng) if source == "openimages" else Frame(item.image, item.boxes, item.crowds)
 

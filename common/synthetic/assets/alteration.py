@@ -11,6 +11,7 @@ from dataclasses import replace
 import numpy as np
 
 from common.arrays import BoolArray, FloatArray, IntArray
+from common.body.vertex_normals import VertexNormals
 from common.synthetic.assets.body_canvas import Canvas
 from common.synthetic.assets.garment import Garment
 from common.synthetic.assets.tailoring import ENDLESS, Tailoring
@@ -61,11 +62,7 @@ def _loosening(garment: Garment, tailoring: Tailoring) -> FloatArray:
     arm, leg = np.clip(garment.limb[:, 0], 0, 2), np.clip(garment.limb[:, 1], 0, 2)
     amount = tailoring.loose_m + tailoring.sleeve_flare_m * arm / 2 + tailoring.leg_flare_m * leg / 2
     amount = amount + tailoring.sleeve_puff_m * np.sin(np.pi * np.clip(arm / 1.2, 0, 1))
-    a, b, c = (garment.rest[garment.faces[:, corner]] for corner in range(3))
-    cross = np.repeat(np.cross(b - a, c - a), 3, axis=0)
-    corners = garment.faces.ravel()
-    normals = np.stack([np.bincount(corners, cross[:, axis], len(garment.rest)) for axis in range(3)], 1)
-    normals = normals / np.maximum(np.linalg.norm(normals, axis=1, keepdims=True), 1e-12)
+    normals = VertexNormals(garment.faces, len(garment.rest))(garment.rest)
     return np.asarray(normals * amount[:, None], np.float32)
 
 

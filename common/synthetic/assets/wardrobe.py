@@ -10,9 +10,9 @@ from scipy.spatial import cKDTree
 from common.arrays import BoolArray, FloatArray, IntArray
 from common.synthetic.assets.base_mesh import BaseMesh
 from common.synthetic.assets.body_canvas import Canvas
+from common.synthetic.assets.body_garments import SkinBasis, made_skirt, made_suit
 from common.synthetic.assets.garment import Garment
 from common.synthetic.assets.garment_files import GarmentPattern, Kind, unpack
-from common.synthetic.assets.made_to_measure import SkinBasis, made_skirt, made_suit
 
 
 @dataclass(frozen=True, eq=False)

@@ -13,7 +13,6 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-from numpy.random import Generator
 from scipy import sparse
 from scipy.sparse.csgraph import connected_components
 from scipy.sparse.linalg import cg
@@ -22,6 +21,7 @@ from scipy.spatial import cKDTree
 from common.arrays import BoolArray, Float64Array, FloatArray, IntArray
 from common.body.anatomy import REGION_INDEX
 from common.body.template import BodyTemplate
+from common.body.triangles import random_points
 from common.synthetic.clothed.shell import MIN_EXPOSURE
 
 BINDINGS_FILE = Path(__file__).resolve().parent.parent / "data" / "bindings.npz"
@@ -92,16 +92,6 @@ class OuterSurface:
     vertices: FloatArray
     faces: IntArray
 
-    def sample(self, count: int, rng: Generator) -> tuple[Float64Array, Float64Array, IntArray, Float64Array]:
-        """`count` points (n, 3), uniform by area, their normals (n, 3), triangles (n,) and barycentric weights."""
-        corners = self.vertices[self.faces].astype(np.float64)
-        cross = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
-        area = np.linalg.norm(cross, axis=1)
-        chosen = rng.choice(len(area), count, p=area / area.sum())
-        weights = rng.dirichlet(np.ones(3), count)
-        points = np.einsum("nc,ncd->nd", weights, corners[chosen])
-        return points, cross[chosen] / area[chosen, None], chosen, weights
-
 
 class BindingFitter:
     """Fits bindings.
@@ -123,7 +113,7 @@ class BindingFitter:
             exposure: (V',) share of the skin around each vertex that is visible beside the garment.
             bare_exposure: (V',) the same without the garment.
         """
-        samples = garment.sample(_SAMPLES, np.random.default_rng(0))
+        samples = random_points(garment.vertices, garment.faces, _SAMPLES, np.random.default_rng(0))
         hidden = self._hidden(samples[0], exposure, bare_exposure)
         moved = self._register(samples[0], samples[1], hidden)
         return self._bind(moved, hidden, garment, samples)

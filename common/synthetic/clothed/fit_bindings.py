@@ -20,8 +20,8 @@ from common.body.template import BodyTemplate
 from common.errors import exit_code_of
 from common.synthetic.assets.appearance import Appearance, sample_appearance
 from common.synthetic.assets.body_canvas import Canvas
+from common.synthetic.assets.body_garments import SKIRT_NAME
 from common.synthetic.assets.garment import Garment
-from common.synthetic.assets.made_to_measure import SKIRT_NAME
 from common.synthetic.assets.wardrobe import Wardrobe
 from common.synthetic.clothed.binding import (
     BINDINGS_FILE,

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.random import Generator
 
-from common.arrays import BoolArray, ByteArray, Float64Array, FloatArray, IntArray
+from common.arrays import BoolArray, ByteArray, FloatArray, IntArray
+from common.body.triangles import random_points
 from common.synthetic.clothed.exposure import Exposure, ExposureMeter, visible_pixels
 from common.synthetic.renderer.mesh_buffers import LayerSurface
 from common.synthetic.renderer.renderer import Figure, Renderer, View
@@ -58,15 +59,11 @@ class Shell:
 
     def sample(self, count: int, rng: Generator) -> ShellSamples:
         """`count` points, uniform by area."""
-        corners = self.vertices[self.faces].astype(np.float64)
-        cross = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
-        area = np.linalg.norm(cross, axis=1)
-        chosen = rng.choice(len(self.faces), count, p=area / area.sum())
-        weights = rng.dirichlet(np.ones(3), count)
+        points, normals, chosen, weights = random_points(self.vertices, self.faces, count, rng)
         return ShellSamples(
-            points=_interpolated(weights, corners[chosen]),
-            normals=(cross[chosen] / area[chosen, None]).astype(np.float32),
-            albedo=_interpolated(weights, self.albedo[self.faces[chosen]]),
+            points=points.astype(np.float32),
+            normals=normals.astype(np.float32),
+            albedo=np.einsum("nc,ncd->nd", weights, self.albedo[self.faces[chosen]]).astype(np.float32),
             material=self.material[self.faces[chosen, weights.argmax(1)]],
         )
 
@@ -125,10 +122,6 @@ def visible_from_camera(points: FloatArray, depth: FloatArray, view: View) -> Bo
     inside = (column >= 0) & (column < view.width) & (row >= 0) & (row < view.height) & (z > 0)
     nearest = depth[np.where(inside, row, 0), np.where(inside, column, 0)]
     return np.asarray(inside & (nearest > 0) & (z < nearest + _OCCLUSION_TOLERANCE_M))
-
-
-def _interpolated(weights: Float64Array, corners: FloatArray | Float64Array) -> FloatArray:
-    return np.asarray(np.einsum("nc,ncd->nd", weights, corners), np.float32)
 
 
 def _outward(faces: IntArray, exposure: Exposure, two_sided: BoolArray) -> IntArray:

@@ -6,8 +6,8 @@ from common.arrays import FloatArray, IntArray
 from common.body.anatomy import JOINT_INDEX, REGION_INDEX
 from common.body.model import BodyModel
 from common.body.template import BodyTemplate
+from common.synthetic.assets.body_garments import SKIRT_COLUMNS, SKIRT_ROWS
 from common.synthetic.assets.garment import Garment
-from common.synthetic.assets.made_to_measure import SKIRT_COLUMNS, SKIRT_ROWS
 from common.synthetic.clothed.binding import GarmentBinding
 
 _OVERLAP = 1.2

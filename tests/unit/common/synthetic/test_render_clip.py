@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 
 from common.errors import UsageError
-from common.synthetic.__main__ import main as sheet_main
 from common.synthetic.render_clip import HEIGHT, WIDTH, choose_clip, draw, main, place_motion, write_truth, write_video
 from common.synthetic.scene.scene import SceneMaker
 
@@ -60,18 +59,3 @@ def test_demo_clip_ships_with_its_truth() -> None:
         assert truth["joints_3d"].shape == (300, 17, 3)
         projected = truth["focal_px"] * truth["joints_3d"][..., :2] / truth["joints_3d"][..., 2:] + [320, 240]
         np.testing.assert_allclose(projected, truth["keypoints_2d"], atol=0.01)
-
-
-def test_contact_sheet_is_written(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    out = tmp_path / "sheet.png"
-    assert sheet_main(["--count", "2", "--columns", "2", "--size", "64", "--out", str(out)]) == 0
-    assert out.stat().st_size > 10_000
-    assert "2 people" in capsys.readouterr().out
-
-
-def test_contact_sheet_in_a_missing_folder_is_an_output_error(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    out = tmp_path / "missing" / "sheet.png"
-    assert sheet_main(["--count", "1", "--size", "64", "--out", str(out)]) == 5
-    assert "choose another --out" in capsys.readouterr().err

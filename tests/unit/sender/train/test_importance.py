@@ -25,23 +25,23 @@ def change_of(name: str, entry: int, sigma: float) -> torch.Tensor:
 
 
 def test_no_change_moves_nothing(displacement: Displacement) -> None:
-    assert displacement.of(torch.zeros(LABEL_SIZE)) == 0.0
+    assert displacement.mm(torch.zeros(LABEL_SIZE)) == 0.0
 
 
 def test_displacement_is_proportional_to_small_changes(displacement: Displacement) -> None:
-    small, large = (displacement.of(change_of("left_leg", 0, sigma)) for sigma in (0.05, 0.1))
+    small, large = (displacement.mm(change_of("left_leg", 0, sigma)) for sigma in (0.05, 0.1))
     assert large == pytest.approx(2 * small, rel=0.05)
     assert small > 0.5
 
 
 def test_clothes_move_the_surface(displacement: Displacement) -> None:
-    assert displacement.of(change_of("surface", 0, 0.5)) > 0.5
+    assert displacement.mm(change_of("surface", 0, 0.5)) > 0.5
 
 
 def test_sideways_translation_displaces_every_point_equally(displacement: Displacement) -> None:
     # x/z has a standard deviation of 0.25; a tenth of it at the people's mean depth.
     depth = sample_bodies(PEOPLE, seed=1).translation[:, 2].mean().item()
-    assert displacement.of(change_of("root", 6, 0.1)) == pytest.approx(0.1 * 0.25 * depth * 1000, rel=1e-3)
+    assert displacement.mm(change_of("root", 6, 0.1)) == pytest.approx(0.1 * 0.25 * depth * 1000, rel=1e-3)
 
 
 def test_group_is_measured_with_its_own_steps(displacement: Displacement) -> None:

@@ -13,15 +13,15 @@ from tests.support.photograph_sources import write_photographs
 def test_photographs_are_read_back_as_they_were(tmp_path: Path) -> None:
     assert convert(write_photographs(tmp_path), tmp_path / "out", 640) == 39
     train, val = (PhotographDataset(tmp_path / "out", split) for split in ("train", "val"))
-    assert [len(part.of("people")) for part in (train, val)] == [11, 2]
-    assert [len(part.of("panoramas")) for part in (train, val)] == [11, 2]
-    item = train[train.of("people")[0]]
+    assert [len(part.indices("people")) for part in (train, val)] == [11, 2]
+    assert [len(part.indices("panoramas")) for part in (train, val)] == [11, 2]
+    item = train[train.indices("people")[0]]
     left, top, right, bottom = item.boxes[0].astype(int)
     assert (right - left, bottom - top) == (32, 64)
     assert (item.image[top:bottom, left:right] == (255, 0, 0)).all()
     assert item.keypoints[0, 3].tolist() == [left + 3, top + 9, 2]
     assert item.keypoints[0, 0, 2] == 0
-    stretched = train[train.of("openimages")[0]]
+    stretched = train[train.indices("openimages")[0]]
     assert stretched.image.shape == (96, 96, 3)
     assert stretched.boxes[0, 2:] - stretched.boxes[0, :2] == pytest.approx([24, 64], abs=0.2)
 

@@ -41,6 +41,6 @@ def test_each_photograph_of_a_source_is_used_once(tmp_path: Path) -> None:
     convert(write_photographs(tmp_path), tmp_path / "out", 640)
     photographs = PhotographDataset(tmp_path / "out", "train")
     frames = list(photograph_frames(photographs, "openimages", np.random.default_rng(0)))
-    assert len(frames) == len(photographs.of("openimages")) > 0
+    assert len(frames) == len(photographs.indices("openimages")) > 0
     people = list(photograph_frames(photographs, "people", np.random.default_rng(0)))
-    assert np.array_equal(people[0].image, photographs[photographs.of("people")[0]].image)
+    assert np.array_equal(people[0].image, photographs[photographs.indices("people")[0]].image)

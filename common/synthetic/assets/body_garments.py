@@ -11,6 +11,7 @@ from scipy.spatial import cKDTree
 from common.arrays import FloatArray, IntArray
 from common.body.anatomy import REGION_INDEX
 from common.body.connectivity import neighbour_mean, vertex_adjacency
+from common.body.vertex_normals import VertexNormals
 from common.synthetic.assets.body_canvas import OUTSIDE, Canvas
 from common.synthetic.assets.garment import Garment
 from common.synthetic.assets.garment_files import Kind
@@ -141,20 +142,13 @@ def _grid_faces() -> IntArray:
 def _inflated(rest: FloatArray, faces: IntArray) -> FloatArray:
     """A smooth surface (N, 3) at least the thickness of cloth above the skin (N, 3)."""
     mean = neighbour_mean(vertex_adjacency(faces, len(rest)))
-    normals = _normals(rest, faces)
+    normals = VertexNormals(faces, len(rest))(rest)
     surface = rest + _THICKNESS_M * normals
     for _ in range(_SMOOTHINGS):
         surface = mean @ surface
         height = np.einsum("nd,nd->n", surface - rest, normals)
         surface = surface + normals * np.maximum(_THICKNESS_M - height, 0)[:, None]
     return np.asarray(surface, np.float32)
-
-
-def _normals(vertices: FloatArray, faces: IntArray) -> FloatArray:
-    a, b, c = (vertices[faces[:, corner]] for corner in range(3))
-    cross, corners = np.repeat(np.cross(b - a, c - a), 3, axis=0), faces.ravel()
-    sums = np.stack([np.bincount(corners, cross[:, axis], len(vertices)) for axis in range(3)], 1)
-    return np.asarray(sums / np.maximum(np.linalg.norm(sums, axis=1, keepdims=True), 1e-12), np.float32)
 
 
 def _interior(used: IntArray, faces: IntArray, all_faces: IntArray) -> IntArray:
