@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 
 from common.labels import LABEL_SIZE
+from receiver.link.connection import Connection
 from receiver.link.session import Session, SessionRegistry
 from sender.link.observer import Fate
 from tests.support.fake_link import CountingCodec, label_frame
@@ -91,7 +92,12 @@ class _SessionPipeline(RecordingPipeline):
         self.session = session
 
 
-async def test_stream_of_a_vanished_sender_ends_and_its_session_is_kept(link: LinkFixture) -> None:
+async def test_stream_of_a_vanished_sender_ends_and_its_session_is_kept(
+    link: LinkFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    defaults = Connection.__init__.__kwdefaults__
+    assert defaults is not None
+    monkeypatch.setitem(defaults, "silence_s", 0.1)
     pipeline = _SessionPipeline()
     registry = SessionRegistry(CountingCodec)
     _, address = await link.server(pipeline, registry)

@@ -45,7 +45,7 @@ def test_frame_is_small() -> None:
     assert len(encode_label_frame(frame_of(1, 1))) < 1500
 
 
-@pytest.mark.parametrize("data", [b"\xff" * 20, encode_label_frame(frame_of(1, 1))[:-3]])
-def test_other_bytes_are_refused(data: bytes) -> None:
-    with pytest.raises(MalformedPacket, match="not a label frame"):
-        decode_label_frame(data)
+def test_other_bytes_are_refused() -> None:
+    for data in (b"\xff" * 20, encode_label_frame(frame_of(1, 1))[:-3]):
+        with pytest.raises(MalformedPacket, match="not a label frame"):
+            decode_label_frame(data)

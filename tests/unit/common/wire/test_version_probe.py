@@ -1,5 +1,3 @@
-import pytest
-
 from common.codec.packet import CODEC_VERSION
 from common.wire.convert import PROTOCOL_VERSION, Hello, decode_client, encode_client
 from common.wire.version_probe import ProbeAnswer, is_probe, probe_hello
@@ -33,9 +31,9 @@ def test_answer_survives_the_metadata() -> None:
     assert ProbeAnswer.from_metadata([("date", "today"), *answer.to_metadata()]) == answer
 
 
-@pytest.mark.parametrize("clock", [None, b"5", "-5", "5.0", "", "٥", "9" * 21, str(2**62 + 1)])
-def test_metadata_without_a_valid_answer(clock: object) -> None:
-    metadata = dict[str, object](ProbeAnswer(2, 1, 5).to_metadata())
-    metadata["bodywire-clock-ns"] = clock
-    assert ProbeAnswer.from_metadata(metadata.items()) is None
-    assert ProbeAnswer.from_metadata([]) is None
+def test_metadata_without_a_valid_answer() -> None:
+    for clock in (None, b"5", "-5", "5.0", "", "٥", "9" * 21, str(2**62 + 1)):
+        metadata = dict[str, object](ProbeAnswer(2, 1, 5).to_metadata())
+        metadata["bodywire-clock-ns"] = clock
+        assert ProbeAnswer.from_metadata(metadata.items()) is None
+        assert ProbeAnswer.from_metadata([]) is None

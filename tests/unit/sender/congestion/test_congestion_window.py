@@ -51,23 +51,23 @@ def simulate(
     return frames
 
 
-@pytest.mark.parametrize("one_way_s", [0.0, 0.03, 0.15, 0.3])
-def test_long_link_carries_every_frame(one_way_s: float) -> None:
-    frames = simulate(Shape(None, one_way_s), one_way_s, 10.0)
-    settled = [frame for frame in frames if frame[0] > 5.0]
-    assert len(settled) >= 0.97 * 5.0 * FPS
+def test_long_link_carries_every_frame() -> None:
+    for one_way_s in (0.0, 0.03, 0.15, 0.3):
+        frames = simulate(Shape(None, one_way_s), one_way_s, 10.0)
+        settled = [frame for frame in frames if frame[0] > 5.0]
+        assert len(settled) >= 0.97 * 5.0 * FPS
 
 
-@pytest.mark.parametrize("kbps", [20.0, 40.0])
-def test_thin_link_has_hardly_any_queue(kbps: float) -> None:
-    # 200 bytes take 80 or 40 ms: the link carries fewer frames than the source captures.
-    frames = simulate(Shape(Trace.constant(kbps), 0.03), 0.03, 20.0)
-    ages_s = [arrived_s - captured_s for captured_s, arrived_s in frames if captured_s > 5.0]
-    one_frame_s = 200 / (kbps * 125)
-    # One frame in transmission and one queued, except when the window tries to grow.
-    assert np.percentile(ages_s, 80) < 0.03 + 2.2 * one_frame_s + 1 / FPS
-    assert max(ages_s) < 0.03 + 3.5 * one_frame_s + 1 / FPS
-    assert len(ages_s) > 0.9 * 15.0 / one_frame_s
+def test_thin_link_has_hardly_any_queue() -> None:
+    for kbps in (20.0, 40.0):
+        # 200 bytes take 80 or 40 ms: the link carries fewer frames than the source captures.
+        frames = simulate(Shape(Trace.constant(kbps), 0.03), 0.03, 20.0)
+        ages_s = [arrived_s - captured_s for captured_s, arrived_s in frames if captured_s > 5.0]
+        one_frame_s = 200 / (kbps * 125)
+        # One frame in transmission and one queued, except when the window tries to grow.
+        assert np.percentile(ages_s, 80) < 0.03 + 2.2 * one_frame_s + 1 / FPS
+        assert max(ages_s) < 0.03 + 3.5 * one_frame_s + 1 / FPS
+        assert len(ages_s) > 0.9 * 15.0 / one_frame_s
 
 
 def test_slow_receiver_has_hardly_any_queue() -> None:

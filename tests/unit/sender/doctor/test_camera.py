@@ -48,10 +48,10 @@ def test_source_that_gives_a_frame(photos: Path) -> None:
     assert source(str(photos)).found == "a.png, 32×24, 2 frames"
 
 
-@pytest.mark.parametrize("value", ["/dev/video250", "250", "/nowhere/talk.mp4"])
-def test_missing_source(value: str) -> None:
-    finding = source(value)
-    assert (finding.verdict, finding.exit_code) == (Verdict.PROBLEM, 3)
+def test_missing_source() -> None:
+    for value in ("/dev/video250", "250", "/nowhere/talk.mp4"):
+        finding = source(value)
+        assert (finding.verdict, finding.exit_code) == (Verdict.PROBLEM, 3)
 
 
 def test_file_without_a_frame(tmp_path: Path) -> None:

@@ -263,10 +263,7 @@ async def test_reconnect_waits_for_a_full_receiver(connected: Connected, caplog:
     assert "the receiver at 127.0.0.1:50051 is full for now: 64 sessions; waiting" in caplog.messages
 
 
-@pytest.mark.parametrize(
-    "wrong",
-    [{"window": 0}, {"window": 65}, {"connect_timeout": 0.0}, {"heartbeat_interval_ms": 0.0}],
-)
-def test_config_out_of_range(wrong: dict[str, float]) -> None:
-    with pytest.raises(ValueError, match=next(iter(wrong))):
-        LinkConfig(**wrong)  # type: ignore[arg-type]
+def test_config_out_of_range() -> None:
+    for wrong in ({"window": 0}, {"window": 65}, {"connect_timeout": 0.0}, {"heartbeat_interval_ms": 0.0}):
+        with pytest.raises(ValueError, match=next(iter(wrong))):
+            LinkConfig(**wrong)

@@ -47,13 +47,13 @@ class Network:
         return abs(estimate.offset_s - self.true_offset_s()), estimate.error_s
 
 
-@pytest.mark.parametrize("offset_s", [0.0, -3.5, 1000.0, -1e6])
-def test_one_round_trip_bounds_the_offset_by_its_half(offset_s: float) -> None:
-    network = Network(offset_s)
-    network.run(0.2)
-    error_s, bound_s = network.error_s()
-    assert error_s < 1e-5
-    assert bound_s == pytest.approx(0.020, abs=1e-3)
+def test_one_round_trip_bounds_the_offset_by_its_half() -> None:
+    for offset_s in (0.0, -3.5, 1000.0, -1e6):
+        network = Network(offset_s)
+        network.run(0.2)
+        error_s, bound_s = network.error_s()
+        assert error_s < 1e-5
+        assert bound_s == pytest.approx(0.020, abs=1e-3)
 
 
 @settings(deadline=None, max_examples=15)
