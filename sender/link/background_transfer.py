@@ -25,16 +25,14 @@ _MOMENTARY = frozenset({PREVIEW, SIGNAL})
 class Pacer(Protocol):
     """How fast blobs may be sent (`sender.rate.controller.RateController`)."""
 
-    def background_bytes(self, in_flight_bytes: int, blob_bytes: int, now_ms: float) -> int:
+    def background_bytes(self, in_flight_bytes: int, blob_bytes: int, now_ms: float, *, signal: bool = False) -> int:
         """How many bytes may be sent now, right behind a frame.
 
         Args:
             in_flight_bytes: of blobs, sent and without a chunk ack.
             blob_bytes: size of the blob that is next or in transfer.
+            signal: it is a signal, whose sender wants it soon.
         """
-
-    def signal_bytes(self, in_flight_bytes: int, blob_bytes: int, now_ms: float) -> int:
-        """The same for signals, whose sender wants them soon."""
 
 
 def check_size(blob: Blob) -> None:
@@ -145,8 +143,8 @@ class BackgroundTransfer:
         if transfer is None or self._pacer is None:
             return
         size = len(transfer.blob.data)
-        allowed_bytes = self._pacer.signal_bytes if self._signals else self._pacer.background_bytes
-        allowed = allowed_bytes(transfer.sent - transfer.acknowledged, size, now_ms)
+        in_flight = transfer.sent - transfer.acknowledged
+        allowed = self._pacer.background_bytes(in_flight, size, now_ms, signal=self._signals)
         while allowed > 0 and transfer.sent < size:
             chunk = transfer.next_chunk(allowed)
             allowed -= len(chunk.data)

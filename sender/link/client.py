@@ -117,12 +117,12 @@ class LinkClient:
     @property
     def outstanding(self) -> int:
         """Number of frames that were taken and are neither acknowledged nor dropped."""
-        return self._delivery.outstanding
+        return self._delivery.window.outstanding
 
     @property
     def window(self) -> int:
         """Number of frames that may be unacknowledged at present."""
-        return self._delivery.window
+        return self._delivery.window.size
 
     async def connect(self) -> Welcome:
         """Connects and starts sending.
@@ -146,7 +146,7 @@ class LinkClient:
             PeerError: the receiver is unreachable or refuses what we send.
             ValueError: a blob is empty or too large.
         """
-        await self._until(lambda: self._delivery.has_room)
+        await self._until(lambda: self._delivery.window.has_room)
         self._delivery.offer(frame, ahead)
 
     def post(self, blob: Blob) -> None:
@@ -172,7 +172,7 @@ class LinkClient:
             PeerError: the receiver is unreachable or refuses what we send.
         """
         try:
-            await self._until(lambda: not self._delivery.outstanding)
+            await self._until(lambda: not self._delivery.window.outstanding)
             await self._send_drain()
         finally:
             await self.close()
@@ -217,7 +217,7 @@ class LinkClient:
                     reason = self._connector.loss or _ENDED
                 if self._stopping:
                     return
-                if not self._delivery.outstanding and loop.time() - began_s >= _LASTING_STREAM_S:
+                if not self._delivery.window.outstanding and loop.time() - began_s >= _LASTING_STREAM_S:
                     self._made_progress()
                 self._keepalive.report_loss(reason)
                 stream, welcome = await self._connector.reconnect(self._session.hello(reconnect=True), reason)

@@ -42,12 +42,16 @@ class FrameDelivery:
         max_window: upper limit of the congestion window.
         observer: notified of every frame.
         pacer: how fast blobs may be sent; without one they are not.
+
+    Attributes:
+        window: the frames that have not met their fate.
     """
 
     def __init__(
         self, session: SenderSession, max_window: int, observer: LinkObserver, pacer: Pacer | None, clock: Clock
     ) -> None:
         self._session = session
+        self.window = session.window
         self._max_window = max_window
         self._observer = observer
         self._clock = clock
@@ -61,21 +65,6 @@ class FrameDelivery:
         self._rejections = self._unexpected = 0
         self._rejections_of: dict[int, int] = {}
         self._ahead: dict[int, tuple[Blob, ...]] = {}
-
-    @property
-    def has_room(self) -> bool:
-        """Whether a frame may be offered now."""
-        return self._session.window.has_room
-
-    @property
-    def outstanding(self) -> int:
-        """Number of frames offered that have not met their fate."""
-        return self._session.window.outstanding
-
-    @property
-    def window(self) -> int:
-        """Number of frames that may be unacknowledged at present."""
-        return self._session.window.size
 
     def notify(self) -> None:
         """Wakes everything that waits for `change`."""
@@ -99,7 +88,7 @@ class FrameDelivery:
             check_size(blob)
         if self._session.live:
             self._congestion_window.offered(self._clock.monotonic_ms())
-        replaced = self._session.window.offer(frame)
+        replaced = self.window.offer(frame)
         if ahead:
             self._ahead[frame.sequence] = tuple(ahead)
         if replaced is not None:
@@ -120,7 +109,7 @@ class FrameDelivery:
         self._unexpected = 0
         self._paused.clear()
         self._congestion_window.restart(min(self._max_window, welcome.window))
-        self._session.window.size = self._congestion_window.frames
+        self.window.size = self._congestion_window.frames
         self._delayed_acknowledgement.restart()
         self._background.restart(receiver_is_new=not welcome.resumed, takes_textures=welcome.takes_textures)
         self._signals.restart(takes_signals=welcome.takes_signals)
@@ -154,27 +143,26 @@ class FrameDelivery:
 
     async def next_message(self) -> FrameMessage:
         """Waits until a frame may leave, and encodes it."""
-        while self._paused.is_set() or (frame := self._session.window.ready()) is None:
+        while self._paused.is_set() or (frame := self.window.ready()) is None:
             await self.change()
         encoded, again = self._session.encode(frame)
         now_s, sent_ns = self._clock.monotonic(), int(self._clock.wall() * 1e9)
         spacing_ms = None if self._last_sent_s is None else (now_s - self._last_sent_s) * 1e3
         self._last_sent_s = now_s
-        window = self._session.window
         message_bytes = len(encoded.payload) + FRAME_FIELDS_BYTES
-        held_back = window.held_back
-        window.sent(InFlight(frame, now_s, sent_ns, message_bytes, spacing_ms, held_back))
+        held_back = self.window.held_back
+        self.window.sent(InFlight(frame, now_s, sent_ns, message_bytes, spacing_ms, held_back))
         self._observer.sent(frame, encoded, again=again)
         # Without live frames the window decides how fast they leave; blobs are paced by acknowledgements.
         wanted_soon = encoded.key or not self._session.live or not self._background.idle
         may_wait = self._delayed_acknowledgement.may_wait(
-            held_back=held_back, room=window.room, wanted_soon=wanted_soon
+            held_back=held_back, room=self.window.room, wanted_soon=wanted_soon
         )
         return FrameMessage(frame.sequence, encoded.payload, may_wait)
 
     def sent_ns(self, sequence: int) -> int | None:
         """When a frame in flight was sent, nanoseconds since the epoch; None if it is not in flight."""
-        in_flight = self._session.window.find(sequence)
+        in_flight = self.window.find(sequence)
         return None if in_flight is None else in_flight.sent_ns
 
     def chunks_ahead(self, sequence: int) -> Iterator[Chunk]:
@@ -221,7 +209,7 @@ class FrameDelivery:
             return None
         self._rejections = self._unexpected = 0
         sample = self._measure(ack, in_flight)
-        self._session.window.size = self._congestion_window.update(sample, self._clock.monotonic_ms())
+        self.window.size = self._congestion_window.update(sample, self._clock.monotonic_ms())
         self._observer.acknowledged(in_flight.frame, sample)
         self._finish(in_flight.frame, Fate.LATE if ack.status is AckStatus.LATE else Fate.ACKNOWLEDGED)
         return sample

@@ -129,30 +129,27 @@ class RateController:
         rho = table.allocate(budget_bits, weights, table.finest(uncertainty_mm))
         return {name: min(max(value, config.rho_min), config.rho_max) for name, value in rho.items()}
 
-    def background_bytes(self, in_flight_bytes: int, blob_bytes: int, now_ms: float) -> int:
+    def background_bytes(self, in_flight_bytes: int, blob_bytes: int, now_ms: float, *, signal: bool = False) -> int:
         """How many bytes of blobs may follow the frame that has just left.
 
-        Under `--policy capacity` blobs use only capacity that frames leave. The other policies have no such budget:
-        each frame is followed by a share 1 − f of the blob, the share of labels of no importance in (17).
+        Under `--policy capacity` blobs use only capacity that frames leave, and signals as much as the next frame does
+        not notice while the link keeps its capacity. The other policies have no such budget: each frame is followed by
+        a share 1 − f of the blob, the share of labels of no importance in (17).
 
         Args:
             in_flight_bytes: of blobs, sent and not yet acknowledged.
             blob_bytes: size of the blob that is next or in transfer.
+            signal: it is a signal.
         """
-        return self._beside_frames(in_flight_bytes, blob_bytes, now_ms, cautious=True)
-
-    def signal_bytes(self, in_flight_bytes: int, blob_bytes: int, now_ms: float) -> int:
-        """The same for signals: as much as the next frame does not notice while the link keeps its capacity."""
-        return self._beside_frames(in_flight_bytes, blob_bytes, now_ms, cautious=False)
-
-    def _beside_frames(self, in_flight_bytes: int, blob_bytes: int, now_ms: float, *, cautious: bool) -> int:
         if self._config.policy != "capacity":
             return int((1 - min(self._f(), 1.0)) * blob_bytes)
         lower_quartile_bps, rate_hz = self._capacity_estimator.lower_quartile_bps(now_ms), self._source_frame_rate_hz()
         if lower_quartile_bps is None or rate_hz <= 0:
             return 0
         free_bytes = (HEADROOM * lower_quartile_bps - self._source_bps()) / (8 * rate_hz)
-        allowed = self._pacer.allowed_bytes(in_flight_bytes, lower_quartile_bps, free_bytes, now_ms, cautious=cautious)
+        allowed = self._pacer.allowed_bytes(
+            in_flight_bytes, lower_quartile_bps, free_bytes, now_ms, cautious=not signal
+        )
         return min(allowed, blob_bytes)
 
     @property

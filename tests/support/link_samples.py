@@ -75,9 +75,6 @@ class ConstantPacer:
         self.bytes_per_frame, self.most = bytes_per_frame, most
         self.blob_sizes: list[int] = []
 
-    def background_bytes(self, in_flight_bytes: int, blob_bytes: int, now_ms: float) -> int:
+    def background_bytes(self, in_flight_bytes: int, blob_bytes: int, now_ms: float, *, signal: bool = False) -> int:
         self.blob_sizes.append(blob_bytes)
-        return max(min(self.bytes_per_frame, self.most - in_flight_bytes), 0)
-
-    def signal_bytes(self, in_flight_bytes: int, blob_bytes: int, now_ms: float) -> int:
-        return 2 * self.background_bytes(in_flight_bytes, blob_bytes, now_ms)
+        return (1 + signal) * max(min(self.bytes_per_frame, self.most - in_flight_bytes), 0)

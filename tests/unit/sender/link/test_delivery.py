@@ -69,7 +69,7 @@ async def test_acknowledgement_measures_the_frame() -> None:
     fixture.now_s += 0.033
     await fixture.send(1)
     fixture.now_s += 0.010
-    assert fixture.delivery.outstanding
+    assert fixture.delivery.window.outstanding
     first = fixture.delivery.on_acknowledgement(ack(0))
     second = fixture.delivery.on_acknowledgement(ack(1))
     assert first is not None and second is not None
@@ -78,7 +78,7 @@ async def test_acknowledgement_measures_the_frame() -> None:
     assert first.sent_spacing_ms is None
     assert second.sent_spacing_ms == pytest.approx(33.0)
     assert fixture.observer.fates == [(0, Fate.ACKNOWLEDGED), (1, Fate.ACKNOWLEDGED)]
-    assert not fixture.delivery.outstanding
+    assert not fixture.delivery.window.outstanding
 
 
 async def test_rejections_in_a_row_raise() -> None:
